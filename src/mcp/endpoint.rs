@@ -1,0 +1,57 @@
+//! Where a server is, and the credential that it gets.
+
+use std::fmt;
+
+use http::HeaderMap;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+/// How a server is spoken to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Transport {
+    /// One endpoint for everything (2025-03-26 and later). A server that turns out to know only
+    /// HTTP+SSE is spoken to in that way.
+    #[default]
+    StreamableHttp,
+    /// HTTP+SSE (2024-11-05): a stream to listen on, and an endpoint to post to that the stream
+    /// names.
+    Sse,
+}
+
+/// A server's URL, its transport, and the headers that every request to it carries.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Endpoint {
+    /// Judged by the egress rules at every request.
+    pub url: Url,
+    /// How to speak to it.
+    pub transport: Transport,
+    /// The credential. Never sent to another origin, never part of an error or of `Debug`.
+    pub headers: HeaderMap,
+}
+
+impl Endpoint {
+    /// Puts an endpoint together and marks every header value as sensitive.
+    #[must_use]
+    pub fn new(url: Url, transport: Transport, mut headers: HeaderMap) -> Self {
+        for value in headers.values_mut() {
+            value.set_sensitive(true);
+        }
+        Self {
+            url,
+            transport,
+            headers,
+        }
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    /// Shows the origin, not the URL: paths and queries sometimes hold keys.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("origin", &self.url.origin().ascii_serialization())
+            .field("transport", &self.transport)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,230 @@
+//! What can go wrong between us and an MCP server.
+
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use crate::outbound;
+
+/// Why an MCP server gave no answer that can be used.
+///
+/// `Display` is one short line that is safe to show to a caller and to a model: it has no URL,
+/// header, body, address or secret in it. A JSON-RPC error's message, which is the server's own
+/// text, is in it: cut to 1 KiB and without control characters. Causes are in
+/// [`source`](StdError::source), for an operator's log.
+///
+/// A tool that fails is no `Error`: see [`CallResult::is_error`](super::CallResult::is_error).
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    text: Cow<'static, str>,
+    status: Option<u16>,
+    challenge: Option<String>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// The kinds of [`Error`] that a caller may want to treat differently.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// No connection: the name does not resolve, the connection is refused or takes too long, or
+    /// the TLS handshake fails. Nothing was sent.
+    Unreachable,
+    /// No complete answer in time. The call was cancelled; it may have had its effect.
+    Timeout,
+    /// The connection broke after the request was sent: the outcome is unknown, and the request
+    /// was not repeated.
+    Interrupted,
+    /// The answer is over one of the [`Limits`](super::Limits).
+    TooLarge,
+    /// The answer is not what MCP or JSON-RPC say it must be.
+    Protocol,
+    /// The answer is neither JSON nor an event stream; a login page, for instance.
+    ContentType,
+    /// The answer is compressed, which was not asked for.
+    Encoding,
+    /// The server wants to send us elsewhere. Redirects are never followed.
+    Redirect,
+    /// Status 401: see [`Error::challenge`].
+    Unauthorized,
+    /// Status 403: see [`Error::challenge`].
+    Forbidden,
+    /// Status 429. Not waited for.
+    RateLimited,
+    /// Any other status that is no success: see [`Error::status`].
+    Status,
+    /// The server answered with a JSON-RPC error.
+    Rpc,
+    /// The egress rules do not allow the server's host or address. Nothing was sent.
+    EgressDenied,
+    /// More calls are waiting on the one shared stream of an HTTP+SSE server than we allow.
+    Busy,
+}
+
+impl Error {
+    pub(super) fn new(kind: ErrorKind, text: impl Into<Cow<'static, str>>) -> Self {
+        Self(Arc::new(Inner {
+            kind,
+            text: text.into(),
+            status: None,
+            challenge: None,
+            source: None,
+        }))
+    }
+
+    pub(super) fn protocol(text: &'static str) -> Self {
+        Self::new(ErrorKind::Protocol, text)
+    }
+
+    pub(super) fn because(
+        kind: ErrorKind,
+        text: &'static str,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            kind,
+            text: text.into(),
+            status: None,
+            challenge: None,
+            source: Some(source.into()),
+        }))
+    }
+
+    /// A status that is no success, with the server's `WWW-Authenticate`.
+    pub(super) fn status_of(status: u16, challenge: Option<String>) -> Self {
+        let (kind, text) = match status {
+            300..=399 => (ErrorKind::Redirect, "the server redirects, which is refused"),
+            401 => (ErrorKind::Unauthorized, "the server wants authorization"),
+            403 => (ErrorKind::Forbidden, "the server forbids this"),
+            429 => (ErrorKind::RateLimited, "the server limits the rate of requests"),
+            _ => (ErrorKind::Status, "the server refuses the request"),
+        };
+        Self(Arc::new(Inner {
+            kind,
+            text: format!("{text} (status {status})").into(),
+            status: Some(status),
+            challenge,
+            source: None,
+        }))
+    }
+
+    /// A request that got no response head. `sent` says whether any of its body had been handed
+    /// to a connection.
+    pub(super) fn unsendable(error: reqwest::Error, sent: bool) -> Self {
+        use ErrorKind::{EgressDenied, Interrupted, Unreachable};
+        let (kind, text) = if outbound::is_denied(&error) {
+            (EgressDenied, "the egress rules do not allow the server's address")
+        } else if error.is_connect() {
+            (Unreachable, connect_text(&error))
+        } else if sent {
+            (Interrupted, INTERRUPTED)
+        } else {
+            (Unreachable, "the connection broke before the request was sent")
+        };
+        Self::because(kind, text, error.without_url())
+    }
+
+    pub(super) fn interrupted() -> Self {
+        Self::new(ErrorKind::Interrupted, INTERRUPTED)
+    }
+
+    pub(super) fn interrupted_by(error: reqwest::Error) -> Self {
+        Self::because(ErrorKind::Interrupted, INTERRUPTED, error.without_url())
+    }
+
+    /// What kind of error this is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// Whether the server was not reached, or hung: what a health check counts.
+    ///
+    /// An answer, however unwelcome, shows that the server is there; only 502, 503 and 504 are
+    /// what a proxy says in the place of one that is not.
+    #[must_use]
+    pub fn is_transport(&self) -> bool {
+        match self.0.kind {
+            ErrorKind::Unreachable | ErrorKind::Timeout | ErrorKind::Interrupted => true,
+            ErrorKind::Status => matches!(self.0.status, Some(502..=504)),
+            _ => false,
+        }
+    }
+
+    /// The HTTP status, where it is the status that failed the request.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        self.0.status
+    }
+
+    /// The server's `WWW-Authenticate` of a 401 or 403: several are joined by `, `, and what is
+    /// over 4 KiB or not visible ASCII is left out. Not part of `Display`.
+    #[must_use]
+    pub fn challenge(&self) -> Option<&str> {
+        self.0.challenge.as_deref()
+    }
+}
+
+const INTERRUPTED: &str = "the connection broke before the answer was complete; \
+                           the outcome is unknown, and the request was not repeated";
+
+fn connect_text(error: &reqwest::Error) -> &'static str {
+    if error.is_dns() {
+        return "the server's name cannot be resolved";
+    }
+    if error.is_timeout() {
+        return "no connection to the server within 5 s";
+    }
+    match io_kind(error) {
+        Some(io::ErrorKind::ConnectionRefused) => "the server refuses the connection",
+        // What rustls objects to arrives as invalid data.
+        Some(io::ErrorKind::InvalidData) => "the TLS handshake with the server failed",
+        _ => "the connection to the server failed",
+    }
+}
+
+fn io_kind(error: &reqwest::Error) -> Option<io::ErrorKind> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            return Some(io.kind());
+        }
+        cause = error.source();
+    }
+    None
+}
+
+impl From<outbound::Error> for Error {
+    fn from(error: outbound::Error) -> Self {
+        Self::because(
+            ErrorKind::EgressDenied,
+            "the egress rules do not allow the server's URL",
+            error,
+        )
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.text)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.0.kind)
+            .field("text", &self.0.text)
+            .finish_non_exhaustive()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|source| source as _)
+    }
+}

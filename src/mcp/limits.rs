@@ -1,0 +1,61 @@
+//! How long and how much: nothing that a server does is unbounded.
+
+use std::time::Duration;
+
+/// The limits of a [`Client`](super::Client).
+///
+/// ```
+/// use mcp_layer::mcp::Limits;
+/// use std::time::Duration;
+///
+/// let mut limits = Limits::default();
+/// limits.call = Duration::from_secs(120);
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Limits {
+    /// A whole tool call, connecting included. Default 60 s: a model's turn waits for it.
+    pub call: Duration,
+    /// A whole listing with all its pages, connecting included; also the handshake alone.
+    /// Default 10 s: a request with several servers waits for the slowest.
+    pub list: Duration,
+    /// The longest silence inside a message that has begun: a JSON body, or one event. Default
+    /// 30 s. Between events a tool may work in silence for as long as the call may take.
+    pub idle: Duration,
+    /// Pages of one listing. Default 64.
+    pub pages: usize,
+    /// Tools of one listing, those left out included. Default 512, four times what a request
+    /// can offer to a model.
+    pub tools: usize,
+    /// A tool's input schema in bytes. Default 64 KiB; a tool with more is left out.
+    pub schema_bytes: usize,
+    /// How deep an input schema may nest. Default 32, enough for any form, and harmless to
+    /// whoever walks it recursively; a tool with more is left out.
+    pub schema_depth: usize,
+    /// A JSON body. Default 4 MiB, sixteen times what a model is given of a result.
+    pub result_bytes: usize,
+    /// One event of an event stream. Default 1 MiB.
+    pub event_bytes: usize,
+    /// All the event streams of one request together; on the shared stream of an HTTP+SSE server,
+    /// between one answer and the next; and all pages of one listing. Default 16 MiB: leaves room
+    /// for progress notifications, and ends a stream that never does.
+    pub stream_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        const KIB: usize = 1024;
+        Self {
+            call: Duration::from_secs(60),
+            list: Duration::from_secs(10),
+            idle: Duration::from_secs(30),
+            pages: 64,
+            tools: 512,
+            schema_bytes: 64 * KIB,
+            schema_depth: 32,
+            result_bytes: 4 * KIB * KIB,
+            event_bytes: KIB * KIB,
+            stream_bytes: 16 * KIB * KIB,
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! Reads server-sent events from bytes that arrive in any pieces.
+//!
+//! Follows the [event stream format] of the HTML standard. Memory is bounded: a line and the
+//! event being collected may together have so many bytes, comments included.
+//!
+//! [event stream format]: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
+
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use memchr::{memchr, memchr2};
+
+/// One event with data.
+#[derive(PartialEq, Eq, Debug, Default)]
+pub(super) struct Event {
+    /// The `event` field; empty means `message`.
+    pub(super) name: Vec<u8>,
+    /// The `data` lines, joined by line feeds.
+    pub(super) data: Vec<u8>,
+}
+
+/// An event is larger than allowed.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) struct TooLarge;
+
+/// Longer ids are ignored: they come back to the server in a header.
+const MAX_ID: usize = 1024;
+
+#[derive(Debug)]
+pub(super) struct Parser {
+    max: usize,
+    /// A line whose end has not arrived.
+    line: Vec<u8>,
+    event: Event,
+    /// Whether any field of the current event has been seen.
+    begun: bool,
+    id: Option<Vec<u8>>,
+    last_id: Option<Vec<u8>>,
+    retry: Option<Duration>,
+    /// A line ended in CR: a LF that follows belongs to it.
+    after_cr: bool,
+    first_line: bool,
+}
+
+impl Parser {
+    /// A parser that refuses events of more than `max` bytes.
+    pub(super) fn new(max: usize) -> Self {
+        Self {
+            max,
+            line: Vec::new(),
+            event: Event::default(),
+            begun: false,
+            id: None,
+            last_id: None,
+            retry: None,
+            after_cr: false,
+            first_line: true,
+        }
+    }
+
+    /// Consumes bytes up to the end of the next event that has data, or all of them.
+    pub(super) fn next(&mut self, bytes: &mut Bytes) -> Result<Option<Event>, TooLarge> {
+        while !bytes.is_empty() {
+            if std::mem::take(&mut self.after_cr) && bytes[0] == b'\n' {
+                bytes.advance(1);
+                continue;
+            }
+            let Some(end) = memchr2(b'\r', b'\n', bytes) else {
+                self.fits(bytes.len())?;
+                self.line.extend_from_slice(bytes);
+                bytes.clear();
+                break;
+            };
+            self.fits(end)?;
+            self.after_cr = bytes[end] == b'\r';
+            let event = self.end_line(&bytes[..end]);
+            bytes.advance(end + 1);
+            if event.is_some() {
+                return Ok(event);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether an event has begun and not ended.
+    pub(super) fn is_inside_event(&self) -> bool {
+        self.begun || !self.line.is_empty()
+    }
+
+    /// The id to resume after, once an event with one has ended.
+    pub(super) fn last_id(&self) -> Option<&[u8]> {
+        self.last_id.as_deref()
+    }
+
+    /// How long the server asks to wait before a reconnect.
+    pub(super) fn retry(&self) -> Option<Duration> {
+        self.retry
+    }
+
+    fn fits(&self, more: usize) -> Result<(), TooLarge> {
+        let size = self.event.data.len() + self.event.name.len() + self.line.len() + more;
+        if size > self.max { Err(TooLarge) } else { Ok(()) }
+    }
+
+    /// Takes the rest of a line, and the event if the line ends one.
+    fn end_line(&mut self, rest: &[u8]) -> Option<Event> {
+        if self.line.is_empty() {
+            // The usual case: the line is in one piece and need not be copied.
+            return self.whole_line(rest);
+        }
+        let mut line = std::mem::take(&mut self.line);
+        line.extend_from_slice(rest);
+        let event = self.whole_line(&line);
+        line.clear();
+        self.line = line;
+        event
+    }
+
+    fn whole_line(&mut self, mut line: &[u8]) -> Option<Event> {
+        if std::mem::take(&mut self.first_line) {
+            line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
+        }
+        if line.is_empty() {
+            return self.end_event();
+        }
+        let (name, value) = match memchr(b':', line) {
+            Some(colon) => (&line[..colon], &line[colon + 1..]),
+            None => (line, &[][..]),
+        };
+        self.field(name, value.strip_prefix(b" ").unwrap_or(value));
+        None
+    }
+
+    fn field(&mut self, name: &[u8], value: &[u8]) {
+        match name {
+            b"data" => {
+                self.event.data.extend_from_slice(value);
+                self.event.data.push(b'\n');
+            }
+            b"event" => value.clone_into(&mut self.event.name),
+            b"id" if value.len() <= MAX_ID && !value.contains(&0) => self.id = Some(value.to_vec()),
+            b"retry" => {
+                let millis = std::str::from_utf8(value).ok().filter(|v| is_number(v));
+                if let Some(millis) = millis.and_then(|v| v.parse().ok()) {
+                    self.retry = Some(Duration::from_millis(millis));
+                }
+            }
+            // Comments have an empty name; unknown fields are ignored.
+            _ => return,
+        }
+        self.begun = true;
+    }
+
+    fn end_event(&mut self) -> Option<Event> {
+        self.begun = false;
+        if let Some(id) = self.id.take() {
+            // An empty id takes the last one back.
+            self.last_id = Some(id).filter(|id| !id.is_empty());
+        }
+        let mut event = std::mem::take(&mut self.event);
+        // The last line feed is ours. Without data there is no event, only an id perhaps.
+        event.data.pop()?;
+        Some(event)
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    type Read = (Vec<(String, String)>, Option<Vec<u8>>, Option<Duration>);
+
+    fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Read {
+        let mut parser = Parser::new(1 << 20);
+        let mut events = Vec::new();
+        for piece in pieces {
+            let mut bytes = Bytes::copy_from_slice(piece);
+            while let Some(event) = parser.next(&mut bytes).expect("small") {
+                events.push((
+                    String::from_utf8_lossy(&event.name).into_owned(),
+                    String::from_utf8_lossy(&event.data).into_owned(),
+                ));
+            }
+        }
+        let last_id = parser.last_id().map(<[u8]>::to_vec);
+        (events, last_id, parser.retry())
+    }
+
+    fn data(stream: &str) -> Vec<String> {
+        let (events, ..) = read([stream.as_bytes()]);
+        events.into_iter().map(|(_, data)| data).collect()
+    }
+
+    #[test]
+    fn every_line_end_ends_a_line() {
+        for stream in ["data: a\n\ndata: b\n\n", "data: a\r\rdata: b\r\r", "data: a\r\n\r\ndata: b\r\n\r\n"] {
+            assert_eq!(data(stream), ["a", "b"]);
+        }
+    }
+
+    #[test]
+    fn data_lines_are_joined_and_one_space_is_dropped() {
+        assert_eq!(data("data: a\ndata:b\ndata\ndata:  c\n\n"), ["a\nb\n\n c"]);
+    }
+
+    #[test]
+    fn comments_unknown_fields_and_a_byte_order_mark_are_ignored() {
+        assert_eq!(data("\u{feff}data: a\n: ping\nfoo: bar\n\n:\n\n"), ["a"]);
+    }
+
+    #[test]
+    fn an_event_without_its_blank_line_is_none() {
+        assert!(data("data: a\n").is_empty());
+    }
+
+    #[test]
+    fn an_event_without_data_leaves_its_id_and_retry() {
+        let (events, id, retry) = read([&b"id: 7\nretry: 500\ndata\n\nid: 8\n\n"[..]]);
+        assert_eq!(events, [(String::new(), String::new())]);
+        assert_eq!(id.as_deref(), Some(&b"8"[..]));
+        assert_eq!(retry, Some(Duration::from_millis(500)));
+    }
+
+    #[test]
+    fn an_id_counts_only_when_its_event_has_ended() {
+        let (_, id, _) = read([&b"id: 1\ndata: a\n\nid: 2\ndata: b\n"[..]]);
+        assert_eq!(id.as_deref(), Some(&b"1"[..]));
+    }
+
+    #[test]
+    fn names_are_kept() {
+        let (events, ..) = read([&b"event: endpoint\ndata: /x\n\n"[..]]);
+        assert_eq!(events, [("endpoint".to_owned(), "/x".to_owned())]);
+    }
+
+    #[test]
+    fn an_endless_line_or_event_is_refused() {
+        let mut parser = Parser::new(100);
+        assert_eq!(parser.next(&mut Bytes::from(vec![b'x'; 101])), Err(TooLarge));
+        let mut parser = Parser::new(100);
+        let lines = "data: 0123456789\n".repeat(11);
+        assert_eq!(parser.next(&mut Bytes::from(lines)), Err(TooLarge));
+        let mut parser = Parser::new(100);
+        for _ in 0..100 {
+            assert_eq!(parser.next(&mut Bytes::from_static(b": ping\n\n")), Ok(None));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_cut_gives_the_same_events(
+            stream in "(data|id|event|retry|x)?(:| |: )?[0-9a-c\u{feff}]{0,4}(\r\n|\n|\r|\n\n|\r\n\r\n|\r\r|)".prop_map(String::into_bytes),
+            more in prop::collection::vec("(data: [a-c:]{0,3}|id:[0-9]?|event:e|retry: ?[0-9]|:c|)(\r\n|\n|\r)", 0..12),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
+        ) {
+            let stream = [stream, more.concat().into_bytes()].concat();
+            let mut cuts: Vec<_> = cuts.iter().map(|c| c.index(stream.len() + 1)).collect();
+            cuts.sort_unstable();
+            let mut pieces = Vec::new();
+            let mut from = 0;
+            for cut in cuts {
+                pieces.push(&stream[from..cut]);
+                from = cut;
+            }
+            pieces.push(&stream[from..]);
+            prop_assert_eq!(read(pieces), read([&stream[..]]));
+        }
+    }
+}

@@ -1,0 +1,372 @@
+//! JSON-RPC messages as MCP uses them.
+//!
+//! Results stay raw: their text is handed on as it came, never built into a tree. Ids are
+//! integers from a random start, so that a server's stale answer to another process is not taken
+//! for ours.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use serde::de::{Deserializer as _, Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::error::{Error, ErrorKind};
+
+/// Messages in one batch array (2025-03-26 only). We send one request at a time, so a batch is
+/// its answer and a few notifications.
+const MAX_BATCH: usize = 1024;
+
+/// How much of a server's error message is shown.
+const MAX_MESSAGE: usize = 1024;
+
+/// Hands out request ids.
+pub(super) struct Ids(AtomicU64);
+
+impl Ids {
+    pub(super) fn new() -> Self {
+        // Far enough below 2^53, where JSON numbers stop being exact in JavaScript.
+        Self(AtomicU64::new(RandomState::new().hash_one(()) >> 12))
+    }
+
+    pub(super) fn next(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+#[derive(Serialize)]
+struct Outgoing<'a, P> {
+    jsonrpc: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<u64>,
+    method: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    params: Option<P>,
+}
+
+/// Encodes a request. `size` is a guess of the parameters' size that saves growing the buffer.
+pub(super) fn request(id: u64, method: &str, params: impl Serialize, size: usize) -> Bytes {
+    encode(size, &Outgoing { jsonrpc: "2.0", id: Some(id), method, params: Some(params) })
+}
+
+/// Encodes a notification.
+pub(super) fn notification(method: &str, params: Option<impl Serialize>) -> Bytes {
+    encode(0, &Outgoing { jsonrpc: "2.0", id: None, method, params })
+}
+
+/// Encodes our answer to a server's request: `ping` is answered, everything else we do not know.
+pub(super) fn answer(id: &RawValue, method: &str) -> Bytes {
+    #[derive(Serialize)]
+    struct Answer<'a> {
+        jsonrpc: &'static str,
+        id: &'a RawValue,
+        #[serde(flatten)]
+        outcome: Outcome,
+    }
+    #[derive(Serialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Outcome {
+        Result {},
+        Error { code: i32, message: &'static str },
+    }
+    let outcome = match method {
+        "ping" => Outcome::Result {},
+        _ => Outcome::Error { code: -32601, message: "Method not found" },
+    };
+    encode(0, &Answer { jsonrpc: "2.0", id, outcome })
+}
+
+fn encode(size: usize, message: &impl Serialize) -> Bytes {
+    let mut body = Vec::with_capacity(size + 128);
+    // Writing plain structs with string keys to memory does not fail.
+    let written = serde_json::to_writer(&mut body, message);
+    debug_assert!(written.is_ok());
+    body.into()
+}
+
+/// A message from a server.
+#[derive(Debug)]
+pub(super) enum Incoming<'a> {
+    /// An answer; an error that could not be matched to a request has no id.
+    Answer(Option<&'a RawValue>, Result<&'a RawValue, Error>),
+    /// A request, which wants an answer.
+    Request(&'a RawValue, Cow<'a, str>),
+    Notification,
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    jsonrpc: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    method: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    result: Option<&'a RawValue>,
+    #[serde(borrow)]
+    error: Option<RpcError<'a>>,
+}
+
+#[derive(Deserialize)]
+struct RpcError<'a> {
+    code: f64,
+    #[serde(borrow, default)]
+    message: Cow<'a, str>,
+}
+
+impl RpcError<'_> {
+    fn into_error(self) -> Error {
+        let text = format!("the server answers with error {}: {}", self.code, shown(&self.message));
+        Error::new(ErrorKind::Rpc, text)
+    }
+}
+
+/// A server's text, made fit to be shown.
+fn shown(text: &str) -> String {
+    let end = text.floor_char_boundary(MAX_MESSAGE);
+    text[..end].chars().filter(|c| !c.is_control()).collect()
+}
+
+/// Reads the message or the batch of messages in `bytes`, and hands each to `take`.
+///
+/// # Errors
+///
+/// [`ErrorKind::Protocol`] if this is not JSON-RPC 2.0.
+pub(super) fn read<'a>(bytes: &'a [u8], mut take: impl FnMut(Incoming<'a>)) -> Result<(), Error> {
+    let text: &RawValue = serde_json::from_slice(bytes).map_err(not_json)?;
+    if !text.get().starts_with('[') {
+        take(message(text)?);
+        return Ok(());
+    }
+    let mut seen = 0;
+    each(text, |one| {
+        seen += 1;
+        if seen > MAX_BATCH {
+            return Err(Error::protocol("the server's batch has too many messages"));
+        }
+        take(message(one)?);
+        Ok(())
+    })
+}
+
+fn not_json(error: serde_json::Error) -> Error {
+    // The parser's words can quote the body; its place and kind cannot.
+    let place = format!("{:?} error at line {}, column {}", error.classify(), error.line(), error.column());
+    Error::because(ErrorKind::Protocol, "the server's answer is not valid JSON", place)
+}
+
+fn message(text: &RawValue) -> Result<Incoming<'_>, Error> {
+    const NOT_RPC: &str = "the server's answer is not a JSON-RPC 2.0 message";
+    let envelope: Envelope<'_> =
+        serde_json::from_str(text.get()).map_err(|_| Error::protocol(NOT_RPC))?;
+    if envelope.jsonrpc.as_deref() != Some("2.0") {
+        return Err(Error::protocol(NOT_RPC));
+    }
+    match envelope {
+        Envelope { method: Some(method), id: Some(id), .. } => Ok(Incoming::Request(id, method)),
+        Envelope { method: Some(_), .. } => Ok(Incoming::Notification),
+        Envelope { id: Some(id), result: Some(result), error: None, .. } => {
+            Ok(Incoming::Answer(Some(id), Ok(result)))
+        }
+        Envelope { id, result: None, error: Some(error), .. } => {
+            Ok(Incoming::Answer(id, Err(error.into_error())))
+        }
+        _ => Err(Error::protocol(NOT_RPC)),
+    }
+}
+
+/// The JSON-RPC error in the body of an error answer, if that is what it is.
+pub(super) fn error_in(bytes: &[u8]) -> Option<Error> {
+    let mut found = None;
+    let read = read(bytes, |message| {
+        if let Incoming::Answer(_, Err(error)) = message {
+            found = Some(error);
+        }
+    });
+    read.ok().and(found)
+}
+
+/// The number in an id of ours as a server sends it back: `1`, `1.0` or `"1"`.
+pub(super) fn id_number(id: &RawValue) -> Option<u64> {
+    let text = id.get();
+    let text = text.strip_prefix('"').and_then(|t| t.strip_suffix('"')).unwrap_or(text);
+    text.parse().ok().or_else(|| {
+        let number = text.parse::<f64>().ok()?;
+        let whole = number as u64;
+        // Our ids are below 2^53, where this comparison is exact.
+        (whole as f64 == number).then_some(whole)
+    })
+}
+
+/// Hands every element of a JSON array to `take`, one by one: however many there are, none is
+/// kept.
+///
+/// # Errors
+///
+/// [`ErrorKind::Protocol`] if `array` is no array; and the first error of `take`.
+pub(super) fn each<'a>(
+    array: &'a RawValue,
+    take: impl FnMut(&'a RawValue) -> Result<(), Error>,
+) -> Result<(), Error> {
+    struct Elements<'a, F> {
+        take: F,
+        failed: Option<Error>,
+        life: PhantomData<&'a ()>,
+    }
+    impl<'a, F> Visitor<'a> for &mut Elements<'a, F>
+    where
+        F: FnMut(&'a RawValue) -> Result<(), Error>,
+    {
+        type Value = ();
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an array")
+        }
+
+        fn visit_seq<A: SeqAccess<'a>>(self, mut seq: A) -> Result<(), A::Error> {
+            while let Some(element) = seq.next_element::<&'a RawValue>()? {
+                if let Err(error) = (self.take)(element) {
+                    self.failed = Some(error);
+                    return Err(A::Error::custom("stopped"));
+                }
+            }
+            Ok(())
+        }
+    }
+    let mut elements = Elements { take, failed: None, life: PhantomData };
+    let read = serde_json::Deserializer::from_str(array.get()).deserialize_seq(&mut elements);
+    match elements.failed {
+        Some(error) => Err(error),
+        None => read.map_err(|_| Error::protocol("the server sent something else where a list belongs")),
+    }
+}
+
+/// How deep a JSON text nests. The text is known to be valid.
+pub(super) fn depth(json: &RawValue) -> usize {
+    let (mut depth, mut deepest, mut in_string, mut escaped) = (0usize, 0, false, false);
+    for byte in json.get().bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' if !in_string => depth -= 1,
+            _ => {}
+        }
+    }
+    deepest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn raw(text: &str) -> Box<RawValue> {
+        RawValue::from_string(text.to_owned()).expect("JSON")
+    }
+
+    fn kinds(text: &str) -> Result<Vec<String>, Error> {
+        let mut kinds = Vec::new();
+        read(text.as_bytes(), |message| {
+            kinds.push(match message {
+                Incoming::Answer(_, Ok(result)) => format!("result {result}"),
+                Incoming::Answer(_, Err(error)) => error.to_string(),
+                Incoming::Request(_, method) => format!("request {method}"),
+                Incoming::Notification => "notification".to_owned(),
+            });
+        })?;
+        Ok(kinds)
+    }
+
+    #[test]
+    fn a_request_is_what_the_specification_shows() {
+        let body = request(7, "tools/list", json!({"cursor": ""}), 0);
+        assert_eq!(
+            &body[..],
+            br#"{"jsonrpc":"2.0","id":7,"method":"tools/list","params":{"cursor":""}}"#
+        );
+        let body = notification("notifications/initialized", None::<()>);
+        assert_eq!(&body[..], br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+    }
+
+    #[test]
+    fn a_ping_is_answered_and_anything_else_is_unknown() {
+        let id = raw(r#""a""#);
+        assert_eq!(&answer(&id, "ping")[..], br#"{"jsonrpc":"2.0","id":"a","result":{}}"#);
+        assert_eq!(
+            &answer(&id, "sampling/createMessage")[..],
+            br#"{"jsonrpc":"2.0","id":"a","error":{"code":-32601,"message":"Method not found"}}"#
+        );
+    }
+
+    #[test]
+    fn messages_and_batches_are_read() {
+        let one = r#" {"jsonrpc":"2.0","id":1,"result":{"a": 1}} "#;
+        assert_eq!(kinds(one).expect("one"), [r#"result {"a": 1}"#]);
+        let batch = r#"[{"jsonrpc":"2.0","method":"m"},{"jsonrpc":"2.0","id":0,"method":"ping"},
+            {"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"no\u001b[31m","data":[]}}]"#;
+        assert_eq!(
+            kinds(batch).expect("three"),
+            ["notification", "request ping", "the server answers with error -32000: no[31m"]
+        );
+    }
+
+    #[test]
+    fn what_is_no_message_is_refused() {
+        for text in [
+            "",
+            "nonsense",
+            "{}",
+            "1",
+            r#"{"jsonrpc":"1.0","id":1,"result":{}}"#,
+            r#"{"id":1,"result":{}}"#,
+            r#"{"jsonrpc":"2.0","id":1}"#,
+            r#"{"jsonrpc":"2.0","result":{}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{},"error":{"code":1,"message":""}}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{"#,
+            "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":\"\u{1}\"}",
+        ] {
+            let refused = kinds(text).expect_err(text);
+            assert_eq!(refused.kind(), ErrorKind::Protocol, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_batch_of_thousands_is_refused() {
+        let one = r#"{"jsonrpc":"2.0","method":"m"}"#;
+        let batch = format!("[{}]", vec![one; 2000].join(","));
+        assert_eq!(kinds(&batch).expect_err("many").kind(), ErrorKind::Protocol);
+    }
+
+    #[test]
+    fn ids_come_back_in_several_spellings() {
+        for text in ["12", "12.0", "1.2e1", r#""12""#] {
+            assert_eq!(id_number(&raw(text)), Some(12), "{text}");
+        }
+        for text in ["12.5", "-12", r#""x""#, "null", "{}"] {
+            assert_eq!(id_number(&raw(text)), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn ids_are_exact_in_every_language() {
+        let ids = Ids::new();
+        let (a, b) = (ids.next(), ids.next());
+        assert!(a + 1 == b && b < 1 << 53);
+    }
+
+    #[test]
+    fn depth_counts_brackets_outside_strings() {
+        assert_eq!(depth(&raw("1")), 0);
+        assert_eq!(depth(&raw(r#"{"a":[{}],"b":"[[[\\\"[[["}"#)), 3);
+    }
+}

@@ -1,0 +1,75 @@
+//! Why a URL, a rule or a certificate was not accepted.
+
+use std::fmt;
+
+/// Why a call out was refused before it was made, or why the client could not be built.
+///
+/// The texts name no address, so that a caller learns nothing of the network inside; the refused
+/// address of a name is in a `tracing` event of level debug, for the operator.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// An egress rule is neither an address, a CIDR block, nor a host with an optional port.
+    Rule {
+        /// The rule as it was given.
+        rule: String,
+    },
+    /// The scheme is neither `https` nor `http`.
+    Scheme,
+    /// Plain `http`, and the egress rules do not allow the host.
+    PlainHttp,
+    /// The URL has a user name or a password, which would end up in logs.
+    UserInfo,
+    /// The URL has a fragment, which means nothing to a server.
+    Fragment,
+    /// The URL's port is 0.
+    Port,
+    /// The URL has no host.
+    Host,
+    /// The host is, or resolves to, an address that is not public and not allowed.
+    Denied,
+    /// A root certificate cannot be read.
+    Certificate {
+        /// What the parser said.
+        source: reqwest::Error,
+    },
+    /// What was given as a root certificate has none in it.
+    NoCertificate,
+    /// The HTTP client could not be set up.
+    Client {
+        /// What the HTTP client said.
+        source: reqwest::Error,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rule { rule } => write!(
+                f,
+                "egress rule {rule:?} is not an address, a CIDR block or a host[:port]"
+            ),
+            Self::Scheme => f.write_str("the URL must be an https URL"),
+            Self::PlainHttp => {
+                f.write_str("plain http is refused unless the egress rules allow the host")
+            }
+            Self::UserInfo => f.write_str("the URL must not have a user name or a password"),
+            Self::Fragment => f.write_str("the URL must not have a fragment"),
+            Self::Port => f.write_str("the URL must not have port 0"),
+            Self::Host => f.write_str("the URL must have a host"),
+            Self::Denied => f.write_str("the egress rules do not allow this host's address"),
+            Self::Certificate { .. } => f.write_str("a root certificate cannot be read"),
+            Self::NoCertificate => f.write_str("there is no root certificate in what was given"),
+            Self::Client { .. } => f.write_str("the HTTP client could not be set up"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Certificate { source } | Self::Client { source } => Some(source),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! The one HTTP client for calls out: to MCP servers and to authorization servers.
+//!
+//! Whoever can register a server can make this process send requests, so every call is guarded:
+//!
+//! - https only, and public addresses only, unless the operator's [`EgressRules`] allow the host.
+//! - Addresses are judged where the connection is made, in the resolver: what was checked is
+//!   what is connected to, so a name cannot change its mind in between. Of a mixed answer, no
+//!   address is used. Addresses written in the URL never reach a resolver and are judged before.
+//! - No redirects, no proxy from the environment, no content codings, no request repeated by the
+//!   library.
+//!
+//! There are three clients with a connection pool each, so that a connection opened under one
+//! judgement is never used under another: *named* (a rule names the URL's host), *public* (https
+//! to public or covered addresses) and *covered* (plain http, to covered addresses only).
+//!
+//! ```
+//! use mcp_layer::outbound::{EgressRules, Outbound};
+//!
+//! let outbound = Outbound::new(EgressRules::parse(["127.0.0.0/8"])?, [])?;
+//! assert!(outbound.check(&"https://mcp.example.com/mcp".parse()?).is_ok());
+//! assert!(outbound.check(&"http://127.0.0.1:3001/mcp".parse()?).is_ok());
+//! assert!(outbound.check(&"https://10.0.0.1/mcp".parse()?).is_err());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod address;
+mod error;
+mod resolver;
+mod roots;
+mod rules;
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use reqwest::{Client, RequestBuilder};
+use url::{Host, Url};
+
+pub use error::Error;
+pub use rules::EgressRules;
+
+use address::{Place, place};
+use resolver::{Judgement, Resolver};
+
+/// How long looking up a name, connecting and the TLS handshake may take together.
+///
+/// Long enough for a lost packet or two on a far route; a host that drops packets must not hold
+/// a caller for the minutes that TCP would try.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Idle connections kept per host: more than a busy gateway has calls at once to one server.
+const IDLE_CONNECTIONS: usize = 64;
+
+/// The guarded HTTP client. Clones are cheap and share the connections.
+#[derive(Clone)]
+pub struct Outbound(Arc<Doors>);
+
+struct Doors {
+    rules: Arc<EgressRules>,
+    named: Client,
+    public: Client,
+    covered: Client,
+}
+
+impl Outbound {
+    /// Builds the client.
+    ///
+    /// Trusts the system's root certificates, or, where the system has none (an empty container),
+    /// Mozilla's, which are bundled. `extra_roots` are trusted besides, in PEM (one or more
+    /// certificates each) or DER.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Certificate`] if an extra root cannot be read, [`Error::Client`] if TLS cannot be
+    /// set up.
+    pub fn new(
+        rules: EgressRules,
+        extra_roots: impl IntoIterator<Item = Vec<u8>>,
+    ) -> Result<Self, Error> {
+        let rules = Arc::new(rules);
+        let roots = roots::Roots::load(extra_roots)?;
+        let client = |judgement| {
+            let builder = Client::builder()
+                .redirect(reqwest::redirect::Policy::none())
+                .retry(reqwest::retry::never())
+                .no_proxy()
+                .referer(false)
+                .tcp_nodelay(true)
+                .connect_timeout(CONNECT_TIMEOUT)
+                .pool_max_idle_per_host(IDLE_CONNECTIONS)
+                .dns_resolver(Resolver::new(Arc::clone(&rules), judgement));
+            let builder = match judgement {
+                // Never speaks TLS: loading roots would be for nothing.
+                Judgement::Covered => builder.tls_certs_only([]),
+                Judgement::Named | Judgement::Public => roots.trust(builder),
+            };
+            builder.build().map_err(|source| Error::Client { source })
+        };
+        Ok(Self(Arc::new(Doors {
+            named: client(Judgement::Named)?,
+            public: client(Judgement::Public)?,
+            covered: client(Judgement::Covered)?,
+            rules,
+        })))
+    }
+
+    /// Begins a request, if the URL itself is acceptable; the addresses behind a name are judged
+    /// when the connection is made.
+    ///
+    /// The request has no timeout but [`CONNECT_TIMEOUT`]: the caller bounds it.
+    ///
+    /// # Errors
+    ///
+    /// As [`check`](Self::check). A name that turns out to lead to a refused address fails the
+    /// request itself; [`is_denied`] recognises that.
+    pub fn request(&self, method: Method, url: &Url) -> Result<RequestBuilder, Error> {
+        let client = match self.judge(url)? {
+            Judgement::Named => &self.0.named,
+            Judgement::Public => &self.0.public,
+            Judgement::Covered => &self.0.covered,
+        };
+        Ok(client.request(method, url.clone()))
+    }
+
+    /// Checks a URL as far as that is possible without looking up its name, for instance before
+    /// it is saved. The same checks are made again when it is used.
+    ///
+    /// # Errors
+    ///
+    /// The first thing about the URL that is not acceptable.
+    pub fn check(&self, url: &Url) -> Result<(), Error> {
+        self.judge(url).map(drop)
+    }
+
+    fn judge(&self, url: &Url) -> Result<Judgement, Error> {
+        let https = match url.scheme() {
+            "https" => true,
+            "http" => false,
+            _ => return Err(Error::Scheme),
+        };
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(Error::UserInfo);
+        }
+        if url.fragment().is_some() {
+            return Err(Error::Fragment);
+        }
+        let port = url.port_or_known_default().unwrap_or(0);
+        if port == 0 {
+            return Err(Error::Port);
+        }
+        let host = url.host().ok_or(Error::Host)?;
+        if self.0.rules.name(&host, port) {
+            return Ok(Judgement::Named);
+        }
+        match host {
+            Host::Ipv4(ip) => self.judge_address(ip.into(), https),
+            Host::Ipv6(ip) => self.judge_address(ip.into(), https),
+            Host::Domain(_) if https => Ok(Judgement::Public),
+            Host::Domain(_) if self.0.rules.cover_any() => Ok(Judgement::Covered),
+            Host::Domain(_) => Err(Error::PlainHttp),
+        }
+    }
+
+    fn judge_address(&self, ip: IpAddr, https: bool) -> Result<Judgement, Error> {
+        let public = place(ip) == Place::Public;
+        match (self.0.rules.cover(ip), https) {
+            (true, false) => Ok(Judgement::Covered),
+            (true, true) => Ok(Judgement::Public),
+            (false, true) if public => Ok(Judgement::Public),
+            (false, false) if public => Err(Error::PlainHttp),
+            (false, _) => Err(Error::Denied),
+        }
+    }
+}
+
+impl fmt::Debug for Outbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbound")
+            .field("rules", &self.0.rules)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether a request failed because its name leads to an address that is not allowed.
+#[must_use]
+pub fn is_denied(error: &reqwest::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if matches!(error.downcast_ref(), Some(Error::Denied)) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(rules: &[&str], url: &str) -> Result<(), Error> {
+        let rules = EgressRules::parse(rules).expect("rules");
+        let outbound = Outbound::new(rules, []).expect("a client");
+        outbound.check(&url.parse().expect("a URL"))
+    }
+
+    #[test]
+    fn odd_spellings_of_private_addresses_are_seen_through() {
+        for host in [
+            "127.1",
+            "0x7f.1",
+            "0177.0.0.1",
+            "2130706433",
+            "127.0.0.1.",
+            "[::1]",
+            "[::ffff:a9fe:a9fe]",
+            "[64:ff9b::7f00:1]",
+            "[2002:7f00:1::]",
+            "169.254.169.254",
+            "10.0.0.1",
+        ] {
+            let refused = check(&[], &format!("https://{host}/mcp"));
+            assert!(matches!(refused, Err(Error::Denied)), "{host}: {refused:?}");
+        }
+    }
+
+    #[test]
+    fn only_clean_https_urls_pass() {
+        assert!(check(&[], "https://mcp.example.com/mcp?x=1").is_ok());
+        assert!(check(&[], "https://8.8.8.8/mcp").is_ok());
+        assert!(matches!(check(&[], "ftp://example.com/"), Err(Error::Scheme)));
+        assert!(matches!(check(&[], "http://example.com/"), Err(Error::PlainHttp)));
+        assert!(matches!(check(&[], "http://8.8.8.8/"), Err(Error::PlainHttp)));
+        assert!(matches!(check(&[], "https://u@example.com/"), Err(Error::UserInfo)));
+        assert!(matches!(check(&[], "https://:p@example.com/"), Err(Error::UserInfo)));
+        assert!(matches!(check(&[], "https://example.com/#f"), Err(Error::Fragment)));
+        assert!(matches!(check(&[], "https://example.com:0/"), Err(Error::Port)));
+    }
+
+    #[test]
+    fn rules_open_exactly_what_they_say() {
+        assert!(check(&["127.0.0.0/8"], "http://127.0.0.1:3001/mcp").is_ok());
+        assert!(check(&["127.0.0.0/8"], "http://localhost:3001/mcp").is_ok());
+        assert!(check(&["127.0.0.0/8"], "https://10.0.0.1/mcp").is_err());
+        assert!(check(&["mcp.internal:8443"], "http://mcp.internal:8443/").is_ok());
+        assert!(check(&["mcp.internal:8443"], "http://mcp.internal/").is_err());
+        assert!(check(&["10.1.2.3:80"], "http://10.1.2.3/").is_ok());
+        assert!(check(&["10.1.2.3:80"], "http://10.1.2.3:81/").is_err());
+        assert!(check(&["169.254.0.0/16"], "http://169.254.169.254/").is_err());
+        assert!(check(&["169.254.169.254"], "http://169.254.169.254/").is_ok());
+    }
+}
