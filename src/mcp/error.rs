@@ -97,10 +97,16 @@ impl Error {
     /// A status that is no success, with the server's `WWW-Authenticate`.
     pub(super) fn status_of(status: u16, challenge: Option<String>) -> Self {
         let (kind, text) = match status {
-            300..=399 => (ErrorKind::Redirect, "the server redirects, which is refused"),
+            300..=399 => (
+                ErrorKind::Redirect,
+                "the server redirects, which is refused",
+            ),
             401 => (ErrorKind::Unauthorized, "the server wants authorization"),
             403 => (ErrorKind::Forbidden, "the server forbids this"),
-            429 => (ErrorKind::RateLimited, "the server limits the rate of requests"),
+            429 => (
+                ErrorKind::RateLimited,
+                "the server limits the rate of requests",
+            ),
             _ => (ErrorKind::Status, "the server refuses the request"),
         };
         Self(Arc::new(Inner {
@@ -112,18 +118,35 @@ impl Error {
         }))
     }
 
+    /// The same error in other words, with the first words as its cause.
+    pub(super) fn with_text(&self, text: String) -> Self {
+        Self(Arc::new(Inner {
+            kind: self.0.kind,
+            text: text.into(),
+            status: self.0.status,
+            challenge: self.0.challenge.clone(),
+            source: Some(Box::new(self.clone())),
+        }))
+    }
+
     /// A request that got no response head. `sent` says whether any of its body had been handed
     /// to a connection.
     pub(super) fn unsendable(error: reqwest::Error, sent: bool) -> Self {
         use ErrorKind::{EgressDenied, Interrupted, Unreachable};
         let (kind, text) = if outbound::is_denied(&error) {
-            (EgressDenied, "the egress rules do not allow the server's address")
+            (
+                EgressDenied,
+                "the egress rules do not allow the server's address",
+            )
         } else if error.is_connect() {
             (Unreachable, connect_text(&error))
         } else if sent {
             (Interrupted, INTERRUPTED)
         } else {
-            (Unreachable, "the connection broke before the request was sent")
+            (
+                Unreachable,
+                "the connection broke before the request was sent",
+            )
         };
         Self::because(kind, text, error.without_url())
     }

@@ -22,6 +22,9 @@ pub struct Limits {
     /// The longest silence inside a message that has begun: a JSON body, or one event. Default
     /// 30 s. Between events a tool may work in silence for as long as the call may take.
     pub idle: Duration,
+    /// The shared stream of an HTTP+SSE server is closed after so long without a call. Default
+    /// 60 s: it holds a connection on both sides.
+    pub unused: Duration,
     /// Pages of one listing. Default 64.
     pub pages: usize,
     /// Tools of one listing, those left out included. Default 512, four times what a request
@@ -49,6 +52,7 @@ impl Default for Limits {
             call: Duration::from_secs(60),
             list: Duration::from_secs(10),
             idle: Duration::from_secs(30),
+            unused: Duration::from_secs(60),
             pages: 64,
             tools: 512,
             schema_bytes: 64 * KIB,

@@ -1,0 +1,73 @@
+//! A client of MCP servers that uses their tools, and nothing else of them.
+//!
+//! Speaks the revisions 2024-11-05 (HTTP+SSE), 2025-03-26, 2025-06-18 and 2025-11-25 (Streamable
+//! HTTP). It offers servers no sampling, no elicitation and no roots, and fetches nothing that
+//! they link to. It does not know chat completions, registries or OAuth: it is given an
+//! [`Endpoint`] with ready headers, and gives back tools and text.
+//!
+//! ```text
+//! Client            one server, one credential; connects once, recovers
+//!   Connection      a session over one transport
+//!     streamable_http, http_sse
+//!       Inbox       the answer, amid what else the server says
+//!       Route       one HTTP exchange; what the head of a response means
+//!       Events      an event stream within limits
+//!         wire, sse the two formats
+//! ```
+//!
+//! A server is never trusted: every answer is bounded in time and size ([`Limits`]), nothing it
+//! says reaches an error's text but the message of a JSON-RPC error, and a tool call is never
+//! sent twice unless it cannot have run ([`Client`]).
+//!
+//! ```no_run
+//! use mcp_layer::mcp::{Client, Endpoint, Limits, Transport};
+//! use mcp_layer::outbound::{EgressRules, Outbound};
+//! use serde_json::value::RawValue;
+//! use std::time::Duration;
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let outbound = Outbound::new(EgressRules::default(), [])?;
+//! let url = "https://mcp.deepwiki.com/mcp".parse()?;
+//! let endpoint = Endpoint::new(url, Transport::StreamableHttp, http::HeaderMap::new());
+//! let client = Client::new(outbound, endpoint, Limits::default());
+//!
+//! for tool in client.list_tools().await?.tools {
+//!     println!("{}", tool.name);
+//! }
+//! let arguments = RawValue::from_string(r#"{"repoName": "tower-rs/tower"}"#.to_owned())?;
+//! let result = client
+//!     .call_tool("read_wiki_structure", &arguments, Duration::from_secs(30))
+//!     .await?;
+//! println!("{}", result.text);
+//! client.close().await;
+//! # Ok(())
+//! # }
+//! ```
+
+mod client;
+mod content;
+mod tools;
+
+mod connection;
+mod http_sse;
+mod streamable_http;
+
+mod body;
+mod cancel;
+mod endpoint;
+mod failure;
+mod handshake;
+mod inbox;
+mod route;
+
+mod error;
+mod limits;
+mod sse;
+mod wire;
+
+pub use client::Client;
+pub use content::CallResult;
+pub use endpoint::{Endpoint, Transport};
+pub use error::{Error, ErrorKind};
+pub use limits::Limits;
+pub use tools::{LeftOut, Tool, ToolList};

@@ -99,7 +99,11 @@ impl Parser {
 
     fn fits(&self, more: usize) -> Result<(), TooLarge> {
         let size = self.event.data.len() + self.event.name.len() + self.line.len() + more;
-        if size > self.max { Err(TooLarge) } else { Ok(()) }
+        if size > self.max {
+            Err(TooLarge)
+        } else {
+            Ok(())
+        }
     }
 
     /// Takes the rest of a line, and the event if the line ends one.
@@ -198,7 +202,11 @@ mod tests {
 
     #[test]
     fn every_line_end_ends_a_line() {
-        for stream in ["data: a\n\ndata: b\n\n", "data: a\r\rdata: b\r\r", "data: a\r\n\r\ndata: b\r\n\r\n"] {
+        for stream in [
+            "data: a\n\ndata: b\n\n",
+            "data: a\r\rdata: b\r\r",
+            "data: a\r\n\r\ndata: b\r\n\r\n",
+        ] {
             assert_eq!(data(stream), ["a", "b"]);
         }
     }
@@ -241,13 +249,19 @@ mod tests {
     #[test]
     fn an_endless_line_or_event_is_refused() {
         let mut parser = Parser::new(100);
-        assert_eq!(parser.next(&mut Bytes::from(vec![b'x'; 101])), Err(TooLarge));
+        assert_eq!(
+            parser.next(&mut Bytes::from(vec![b'x'; 101])),
+            Err(TooLarge)
+        );
         let mut parser = Parser::new(100);
         let lines = "data: 0123456789\n".repeat(11);
         assert_eq!(parser.next(&mut Bytes::from(lines)), Err(TooLarge));
         let mut parser = Parser::new(100);
         for _ in 0..100 {
-            assert_eq!(parser.next(&mut Bytes::from_static(b": ping\n\n")), Ok(None));
+            assert_eq!(
+                parser.next(&mut Bytes::from_static(b": ping\n\n")),
+                Ok(None)
+            );
         }
     }
 

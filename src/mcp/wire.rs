@@ -50,12 +50,28 @@ struct Outgoing<'a, P> {
 
 /// Encodes a request. `size` is a guess of the parameters' size that saves growing the buffer.
 pub(super) fn request(id: u64, method: &str, params: impl Serialize, size: usize) -> Bytes {
-    encode(size, &Outgoing { jsonrpc: "2.0", id: Some(id), method, params: Some(params) })
+    encode(
+        size,
+        &Outgoing {
+            jsonrpc: "2.0",
+            id: Some(id),
+            method,
+            params: Some(params),
+        },
+    )
 }
 
 /// Encodes a notification.
 pub(super) fn notification(method: &str, params: Option<impl Serialize>) -> Bytes {
-    encode(0, &Outgoing { jsonrpc: "2.0", id: None, method, params })
+    encode(
+        0,
+        &Outgoing {
+            jsonrpc: "2.0",
+            id: None,
+            method,
+            params,
+        },
+    )
 }
 
 /// Encodes our answer to a server's request: `ping` is answered, everything else we do not know.
@@ -75,9 +91,19 @@ pub(super) fn answer(id: &RawValue, method: &str) -> Bytes {
     }
     let outcome = match method {
         "ping" => Outcome::Result {},
-        _ => Outcome::Error { code: -32601, message: "Method not found" },
+        _ => Outcome::Error {
+            code: -32601,
+            message: "Method not found",
+        },
     };
-    encode(0, &Answer { jsonrpc: "2.0", id, outcome })
+    encode(
+        0,
+        &Answer {
+            jsonrpc: "2.0",
+            id,
+            outcome,
+        },
+    )
 }
 
 fn encode(size: usize, message: &impl Serialize) -> Bytes {
@@ -121,7 +147,11 @@ struct RpcError<'a> {
 
 impl RpcError<'_> {
     fn into_error(self) -> Error {
-        let text = format!("the server answers with error {}: {}", self.code, shown(&self.message));
+        let text = format!(
+            "the server answers with error {}: {}",
+            self.code,
+            shown(&self.message)
+        );
         Error::new(ErrorKind::Rpc, text)
     }
 }
@@ -156,8 +186,17 @@ pub(super) fn read<'a>(bytes: &'a [u8], mut take: impl FnMut(Incoming<'a>)) -> R
 
 fn not_json(error: serde_json::Error) -> Error {
     // The parser's words can quote the body; its place and kind cannot.
-    let place = format!("{:?} error at line {}, column {}", error.classify(), error.line(), error.column());
-    Error::because(ErrorKind::Protocol, "the server's answer is not valid JSON", place)
+    let place = format!(
+        "{:?} error at line {}, column {}",
+        error.classify(),
+        error.line(),
+        error.column()
+    );
+    Error::because(
+        ErrorKind::Protocol,
+        "the server's answer is not valid JSON",
+        place,
+    )
 }
 
 fn message(text: &RawValue) -> Result<Incoming<'_>, Error> {
@@ -168,14 +207,26 @@ fn message(text: &RawValue) -> Result<Incoming<'_>, Error> {
         return Err(Error::protocol(NOT_RPC));
     }
     match envelope {
-        Envelope { method: Some(method), id: Some(id), .. } => Ok(Incoming::Request(id, method)),
-        Envelope { method: Some(_), .. } => Ok(Incoming::Notification),
-        Envelope { id: Some(id), result: Some(result), error: None, .. } => {
-            Ok(Incoming::Answer(Some(id), Ok(result)))
-        }
-        Envelope { id, result: None, error: Some(error), .. } => {
-            Ok(Incoming::Answer(id, Err(error.into_error())))
-        }
+        Envelope {
+            method: Some(method),
+            id: Some(id),
+            ..
+        } => Ok(Incoming::Request(id, method)),
+        Envelope {
+            method: Some(_), ..
+        } => Ok(Incoming::Notification),
+        Envelope {
+            id: Some(id),
+            result: Some(result),
+            error: None,
+            ..
+        } => Ok(Incoming::Answer(Some(id), Ok(result))),
+        Envelope {
+            id,
+            result: None,
+            error: Some(error),
+            ..
+        } => Ok(Incoming::Answer(id, Err(error.into_error()))),
         _ => Err(Error::protocol(NOT_RPC)),
     }
 }
@@ -194,7 +245,10 @@ pub(super) fn error_in(bytes: &[u8]) -> Option<Error> {
 /// The number in an id of ours as a server sends it back: `1`, `1.0` or `"1"`.
 pub(super) fn id_number(id: &RawValue) -> Option<u64> {
     let text = id.get();
-    let text = text.strip_prefix('"').and_then(|t| t.strip_suffix('"')).unwrap_or(text);
+    let text = text
+        .strip_prefix('"')
+        .and_then(|t| t.strip_suffix('"'))
+        .unwrap_or(text);
     text.parse().ok().or_else(|| {
         let number = text.parse::<f64>().ok()?;
         let whole = number as u64;
@@ -238,11 +292,17 @@ pub(super) fn each<'a>(
             Ok(())
         }
     }
-    let mut elements = Elements { take, failed: None, life: PhantomData };
+    let mut elements = Elements {
+        take,
+        failed: None,
+        life: PhantomData,
+    };
     let read = serde_json::Deserializer::from_str(array.get()).deserialize_seq(&mut elements);
     match elements.failed {
         Some(error) => Err(error),
-        None => read.map_err(|_| Error::protocol("the server sent something else where a list belongs")),
+        None => {
+            read.map_err(|_| Error::protocol("the server sent something else where a list belongs"))
+        }
     }
 }
 
@@ -295,13 +355,19 @@ mod tests {
             br#"{"jsonrpc":"2.0","id":7,"method":"tools/list","params":{"cursor":""}}"#
         );
         let body = notification("notifications/initialized", None::<()>);
-        assert_eq!(&body[..], br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
+        assert_eq!(
+            &body[..],
+            br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#
+        );
     }
 
     #[test]
     fn a_ping_is_answered_and_anything_else_is_unknown() {
         let id = raw(r#""a""#);
-        assert_eq!(&answer(&id, "ping")[..], br#"{"jsonrpc":"2.0","id":"a","result":{}}"#);
+        assert_eq!(
+            &answer(&id, "ping")[..],
+            br#"{"jsonrpc":"2.0","id":"a","result":{}}"#
+        );
         assert_eq!(
             &answer(&id, "sampling/createMessage")[..],
             br#"{"jsonrpc":"2.0","id":"a","error":{"code":-32601,"message":"Method not found"}}"#
@@ -316,7 +382,11 @@ mod tests {
             {"jsonrpc":"2.0","id":null,"error":{"code":-32000,"message":"no\u001b[31m","data":[]}}]"#;
         assert_eq!(
             kinds(batch).expect("three"),
-            ["notification", "request ping", "the server answers with error -32000: no[31m"]
+            [
+                "notification",
+                "request ping",
+                "the server answers with error -32000: no[31m"
+            ]
         );
     }
 

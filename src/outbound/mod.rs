@@ -230,13 +230,34 @@ mod tests {
     fn only_clean_https_urls_pass() {
         assert!(check(&[], "https://mcp.example.com/mcp?x=1").is_ok());
         assert!(check(&[], "https://8.8.8.8/mcp").is_ok());
-        assert!(matches!(check(&[], "ftp://example.com/"), Err(Error::Scheme)));
-        assert!(matches!(check(&[], "http://example.com/"), Err(Error::PlainHttp)));
-        assert!(matches!(check(&[], "http://8.8.8.8/"), Err(Error::PlainHttp)));
-        assert!(matches!(check(&[], "https://u@example.com/"), Err(Error::UserInfo)));
-        assert!(matches!(check(&[], "https://:p@example.com/"), Err(Error::UserInfo)));
-        assert!(matches!(check(&[], "https://example.com/#f"), Err(Error::Fragment)));
-        assert!(matches!(check(&[], "https://example.com:0/"), Err(Error::Port)));
+        assert!(matches!(
+            check(&[], "ftp://example.com/"),
+            Err(Error::Scheme)
+        ));
+        assert!(matches!(
+            check(&[], "http://example.com/"),
+            Err(Error::PlainHttp)
+        ));
+        assert!(matches!(
+            check(&[], "http://8.8.8.8/"),
+            Err(Error::PlainHttp)
+        ));
+        assert!(matches!(
+            check(&[], "https://u@example.com/"),
+            Err(Error::UserInfo)
+        ));
+        assert!(matches!(
+            check(&[], "https://:p@example.com/"),
+            Err(Error::UserInfo)
+        ));
+        assert!(matches!(
+            check(&[], "https://example.com/#f"),
+            Err(Error::Fragment)
+        ));
+        assert!(matches!(
+            check(&[], "https://example.com:0/"),
+            Err(Error::Port)
+        ));
     }
 
     #[test]

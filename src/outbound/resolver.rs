@@ -91,7 +91,11 @@ mod tests {
     fn plain_http_needs_every_address_covered() {
         let rules = ["127.0.0.0/8"];
         assert!(admitted(&rules, Judgement::Covered, &["127.0.0.1", "::1"]));
-        assert!(!admitted(&rules, Judgement::Covered, &["127.0.0.1", "8.8.8.8"]));
+        assert!(!admitted(
+            &rules,
+            Judgement::Covered,
+            &["127.0.0.1", "8.8.8.8"]
+        ));
         assert!(!admitted(&rules, Judgement::Covered, &["8.8.8.8"]));
     }
 

@@ -65,9 +65,10 @@ impl EgressRules {
         } else if let Ok(ip) = rule.parse::<IpAddr>() {
             self.nets.push(ip.to_canonical().into());
         } else {
-            self.hosts.push(host_and_port(rule).ok_or_else(|| Error::Rule {
-                rule: rule.to_owned(),
-            })?);
+            self.hosts
+                .push(host_and_port(rule).ok_or_else(|| Error::Rule {
+                    rule: rule.to_owned(),
+                })?);
         }
         Ok(self)
     }
@@ -179,7 +180,15 @@ mod tests {
 
     #[test]
     fn what_is_no_rule_is_refused() {
-        for rule in ["", "10.0.0.0/33", "a b", "host:0", "host:99999", "http://x", ":1"] {
+        for rule in [
+            "",
+            "10.0.0.0/33",
+            "a b",
+            "host:0",
+            "host:99999",
+            "http://x",
+            ":1",
+        ] {
             assert!(EgressRules::parse([rule]).is_err(), "{rule:?}");
         }
     }

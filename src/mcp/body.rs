@@ -1,0 +1,198 @@
+//! Bodies: ours, which know whether they were sent, and a server's, read within limits.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http_body::{Frame, SizeHint};
+use reqwest::Response;
+
+use super::error::{Error, ErrorKind};
+use super::limits::Limits;
+use super::sse::{Event, Parser, TooLarge};
+
+/// Whether a connection has taken a request's body, and with it the request.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Sent(Arc<AtomicBool>);
+
+impl Sent {
+    pub(super) fn yes(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// A request's body in one piece that notes when it is taken.
+///
+/// This is what tells "refused before a byte was sent" from "broke afterwards" exactly; and,
+/// being a stream, it cannot be sent twice by the HTTP client.
+pub(super) struct Outgoing {
+    data: Option<Bytes>,
+    sent: Sent,
+}
+
+impl Outgoing {
+    pub(super) fn new(data: Bytes, sent: Sent) -> Self {
+        Self {
+            data: Some(data),
+            sent,
+        }
+    }
+}
+
+impl http_body::Body for Outgoing {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.sent.0.store(true, Ordering::Release);
+        Poll::Ready(self.data.take().map(|data| Ok(Frame::data(data))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.data.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.data.as_ref().map_or(0, Bytes::len) as u64)
+    }
+}
+
+/// Reads a whole body of at most `max` bytes, with no silence longer than `idle` in it.
+pub(super) async fn read_all(
+    mut response: Response,
+    max: usize,
+    idle: Duration,
+) -> Result<Vec<u8>, Error> {
+    let announced = usize::try_from(response.content_length().unwrap_or(0)).unwrap_or(usize::MAX);
+    if announced > max {
+        return Err(too_large("answer", max));
+    }
+    let mut body = Vec::with_capacity(announced);
+    while let Some(chunk) = next_chunk(&mut response, Some(idle)).await? {
+        if body.len() + chunk.len() > max {
+            return Err(too_large("answer", max));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+async fn next_chunk(
+    response: &mut Response,
+    idle: Option<Duration>,
+) -> Result<Option<Bytes>, Error> {
+    let chunk = response.chunk();
+    let chunk = match idle {
+        None => chunk.await,
+        Some(idle) => tokio::time::timeout(idle, chunk).await.map_err(|_| {
+            let text = format!("the server fell silent for {idle:?} inside its answer");
+            Error::new(ErrorKind::Timeout, text)
+        })?,
+    };
+    chunk.map_err(Error::interrupted_by)
+}
+
+fn too_large(what: &str, max: usize) -> Error {
+    let text = format!("the server's {what} is too large: more than {max} bytes");
+    Error::new(ErrorKind::TooLarge, text)
+}
+
+/// The events of a response.
+pub(super) struct Events {
+    response: Response,
+    parser: Parser,
+    chunk: Bytes,
+    /// Bytes that may still be read.
+    budget: usize,
+    max_event: usize,
+    max_stream: usize,
+    idle: Duration,
+}
+
+impl Events {
+    /// Reads at most `budget` bytes, in events of at most `limits.event_bytes`.
+    pub(super) fn new(response: Response, limits: &Limits, budget: usize) -> Self {
+        Self {
+            response,
+            parser: Parser::new(limits.event_bytes),
+            chunk: Bytes::new(),
+            budget,
+            max_event: limits.event_bytes,
+            max_stream: limits.stream_bytes,
+            idle: limits.idle,
+        }
+    }
+
+    /// The next event, or `None` at the end of the stream. Nothing is lost if this future is
+    /// dropped.
+    pub(super) async fn next(&mut self) -> Result<Option<Event>, Error> {
+        loop {
+            let event = self.parser.next(&mut self.chunk);
+            match event.map_err(|TooLarge| too_large("event", self.max_event))? {
+                Some(event) => return Ok(Some(event)),
+                None => {
+                    // A tool may work in silence; half an event may not wait for ever.
+                    let idle = self.parser.is_inside_event().then_some(self.idle);
+                    let Some(chunk) = next_chunk(&mut self.response, idle).await? else {
+                        return Ok(None);
+                    };
+                    self.spend(chunk.len())?;
+                    self.chunk = chunk;
+                }
+            }
+        }
+    }
+
+    fn spend(&mut self, bytes: usize) -> Result<(), Error> {
+        self.budget = self
+            .budget
+            .checked_sub(bytes)
+            .ok_or_else(|| too_large("event stream", self.max_stream))?;
+        Ok(())
+    }
+
+    pub(super) fn budget(&self) -> usize {
+        self.budget
+    }
+
+    /// Allows as many bytes as a new stream.
+    pub(super) fn renew_budget(&mut self) {
+        self.budget = self.max_stream;
+    }
+
+    pub(super) fn last_id(&self) -> Option<&[u8]> {
+        self.parser.last_id()
+    }
+
+    pub(super) fn retry(&self) -> Option<Duration> {
+        self.parser.retry()
+    }
+
+    /// Lets go of a stream after its last event of interest.
+    ///
+    /// A server ends the stream after the answer, usually in the next packet. Reading that end
+    /// returns the connection to the pool; dropping the response would close it, and every call
+    /// would pay for a new handshake.
+    pub(super) fn release(mut self) {
+        const PATIENCE: Duration = Duration::from_millis(500);
+        const CHUNKS: usize = 16;
+        if let Some(Ok(None) | Err(_)) = self.response.chunk().now_or_never() {
+            return;
+        }
+        tokio::spawn(tokio::time::timeout(PATIENCE, async move {
+            for _ in 0..CHUNKS {
+                let Ok(Some(_)) = self.response.chunk().await else {
+                    return;
+                };
+            }
+        }));
+    }
+}

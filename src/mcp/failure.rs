@@ -1,0 +1,35 @@
+//! A failed request, and what may still be done about it.
+
+use super::error::Error;
+
+/// An error with what our client may do before it gives up. Callers only see the error.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) error: Error,
+    pub(super) remedy: Remedy,
+}
+
+/// What may be done without any risk of running a tool twice.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Remedy {
+    None,
+    /// The server does not know our session any more, so it executed nothing: begin another
+    /// session and send the request again.
+    NewSession,
+    /// Not a byte of the request was sent: send it again.
+    SendAgain,
+    /// The endpoint does not speak this transport: try the older one.
+    OlderTransport,
+}
+
+impl Failure {
+    pub(super) fn new(error: Error, remedy: Remedy) -> Self {
+        Self { error, remedy }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::new(error, Remedy::None)
+    }
+}

@@ -1,0 +1,84 @@
+//! The legacy handshake: `initialize`, and what the server makes of it.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::error::Error;
+
+/// The revisions that begin with a handshake.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Revision {
+    V2024_11_05,
+    V2025_03_26,
+    V2025_06_18,
+    V2025_11_25,
+}
+
+impl Revision {
+    const ALL: [Self; 4] = [
+        Self::V2024_11_05,
+        Self::V2025_03_26,
+        Self::V2025_06_18,
+        Self::V2025_11_25,
+    ];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::V2024_11_05 => "2024-11-05",
+            Self::V2025_03_26 => "2025-03-26",
+            Self::V2025_06_18 => "2025-06-18",
+            Self::V2025_11_25 => "2025-11-25",
+        }
+    }
+
+    /// Whether requests name the revision in a header.
+    pub(super) fn has_header(self) -> bool {
+        self >= Self::V2025_06_18
+    }
+}
+
+/// The parameters of `initialize`. No capabilities: we answer no sampling, no elicitation and
+/// no roots.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Initialize {
+    protocol_version: &'static str,
+    capabilities: Nothing,
+    client_info: Info,
+}
+
+#[derive(Serialize)]
+struct Nothing {}
+
+#[derive(Serialize)]
+struct Info {
+    name: &'static str,
+    version: &'static str,
+}
+
+pub(super) const INITIALIZE: Initialize = Initialize {
+    protocol_version: Revision::V2025_11_25.as_str(),
+    capabilities: Nothing {},
+    client_info: Info {
+        name: "mcp-layer",
+        version: env!("CARGO_PKG_VERSION"),
+    },
+};
+
+/// The revision that the server chose.
+pub(super) fn chosen(result: &RawValue) -> Result<Revision, Error> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Initialized<'a> {
+        #[serde(borrow)]
+        protocol_version: Cow<'a, str>,
+    }
+    let initialized: Initialized<'_> = serde_json::from_str(result.get())
+        .map_err(|_| Error::protocol("the server's answer to initialize is malformed"))?;
+    Revision::ALL
+        .into_iter()
+        .find(|revision| revision.as_str() == initialized.protocol_version)
+        .ok_or_else(|| Error::protocol("the server speaks no revision of MCP that we speak"))
+}

@@ -1,0 +1,274 @@
+//! HTTP+SSE, revision 2024-11-05: one stream to listen on, and an endpoint to post to.
+//!
+//! ```text
+//! us                                server
+//!  |--- GET url ----------------------->|
+//!  |<== event: endpoint, data: /msg?s=1 |   the stream stays open
+//!  |--- POST /msg?s=1  {id: 7} -------->|   202
+//!  |<== event: message {id: 7, result}  |
+//! ```
+//!
+//! All callers of a client share one stream. It is closed when no call has used it for a
+//! while, and opened again by the next one.
+
+use std::collections::HashMap;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use url::Url;
+
+use super::body::{Events, Sent};
+use super::cancel::CancelOnDrop;
+use super::error::{Error, ErrorKind};
+use super::failure::{Failure, Remedy};
+use super::handshake::{INITIALIZE, chosen};
+use super::inbox::Courtesy;
+use super::route::{Route, Unanswered};
+use super::wire::{self, Ids, Incoming};
+
+/// Calls that may wait on one stream: more than a gateway has at once to one server, and little
+/// enough that a server that never answers cannot fill our memory.
+const MAX_PENDING: usize = 64;
+
+/// Longer endpoint URIs are refused.
+const MAX_ENDPOINT: usize = 8 * 1024;
+
+type Answer = Result<Box<RawValue>, Error>;
+
+/// An initialized session. Dropping it closes the stream.
+pub(super) struct Session {
+    route: Arc<Route>,
+    pending: Arc<Pending>,
+    reader: JoinHandle<()>,
+}
+
+/// Who waits for which answer. The lock is held for a map operation only, never while anything
+/// is awaited.
+struct Pending(Mutex<Waiting>);
+
+struct Waiting {
+    /// The stream is gone: nobody may begin to wait.
+    closed: bool,
+    /// When the last caller stopped waiting.
+    last_used: Instant,
+    by_id: HashMap<u64, oneshot::Sender<Answer>>,
+}
+
+impl Session {
+    /// Opens the stream, learns the endpoint, and shakes hands.
+    pub(super) async fn connect(route: Route, ids: &Ids) -> Result<Self, Failure> {
+        let response = route.open(None).await.map_err(Unanswered::into_failure)?;
+        let mut events = Events::new(response, &route.limits, route.limits.stream_bytes);
+        let url = endpoint(&route.url, &mut events).await?;
+        let route = Arc::new(Route { url, ..route });
+        let pending = Arc::<Pending>::default();
+        let reader = Reader {
+            events,
+            courtesy: Courtesy::new(&route),
+            pending: Arc::clone(&pending),
+            unused: route.limits.unused,
+        };
+        let session = Self {
+            route,
+            pending,
+            reader: tokio::spawn(reader.run()),
+        };
+        let result = session
+            .request(ids.next(), "initialize", INITIALIZE, 128)
+            .await?;
+        let revision = chosen(&result)?;
+        session
+            .route
+            .tell(wire::notification("notifications/initialized", None::<()>))
+            .await?;
+        tracing::debug!(revision = revision.as_str(), "connected over HTTP+SSE");
+        Ok(session)
+    }
+
+    /// Sends a request and returns the raw result.
+    pub(super) async fn request(
+        &self,
+        id: u64,
+        method: &str,
+        params: impl Serialize,
+        size: usize,
+    ) -> Result<Box<RawValue>, Failure> {
+        let mut slot = Slot::reserve(&self.pending, id)?;
+        let body = wire::request(id, method, params, size);
+        let sent = Sent::default();
+        let mut cancel = CancelOnDrop::new(&self.route, id, &sent);
+        let posted = pin!(self.route.post(body, &sent));
+        // Some servers answer the POST only after the tool has run, so both are awaited.
+        let answer = match select(pin!(slot.answer()), posted).await {
+            Either::Left((answer, _)) => answer.map_err(Failure::from),
+            // The response says nothing: the answer is on the stream.
+            Either::Right((Ok(_), answer)) => answer.await.map_err(Failure::from),
+            Either::Right((Err(unanswered), _)) => Err(refused(unanswered)),
+        };
+        cancel.settle(answer.as_ref().err().map(|failure| &failure.error));
+        answer
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+fn refused(unanswered: Unanswered) -> Failure {
+    match unanswered {
+        Unanswered::Refused(refusal) if refusal.session_is_lost() => {
+            Failure::new(refusal.error, Remedy::NewSession)
+        }
+        unanswered => unanswered.into_failure(),
+    }
+}
+
+/// Waits for the `endpoint` event, which comes first.
+async fn endpoint(base: &Url, events: &mut Events) -> Result<Url, Error> {
+    const NOT_OLD: &str = "the server's event stream does not begin with an endpoint";
+    let event = events
+        .next()
+        .await?
+        .ok_or_else(|| Error::protocol(NOT_OLD))?;
+    if event.name != b"endpoint" || event.data.len() > MAX_ENDPOINT {
+        return Err(Error::protocol(NOT_OLD));
+    }
+    let uri = String::from_utf8(event.data).ok();
+    let url = uri.and_then(|uri| base.join(uri.trim()).ok());
+    // Anything else would carry the credential to whomever the server names.
+    url.filter(|url| url.origin() == base.origin())
+        .ok_or_else(|| Error::protocol("the server's endpoint is not on the server's own origin"))
+}
+
+/// Reads the stream for as long as it lasts.
+struct Reader {
+    events: Events,
+    courtesy: Courtesy,
+    pending: Arc<Pending>,
+    unused: Duration,
+}
+
+impl Reader {
+    async fn run(mut self) {
+        let error = loop {
+            match tokio::time::timeout(self.unused, self.events.next()).await {
+                Ok(Ok(Some(event))) if event.is_message() => {
+                    if let Err(error) = self.deliver(&event.data) {
+                        break error;
+                    }
+                }
+                Ok(Ok(Some(_))) => {}
+                Ok(Ok(None)) => break Error::interrupted(),
+                Ok(Err(error)) => break error,
+                Err(_) => {}
+            }
+            if self.pending.close_if_unused(self.unused) {
+                return;
+            }
+        };
+        self.pending.fail(&error);
+    }
+
+    fn deliver(&mut self, message: &[u8]) -> Result<(), Error> {
+        let mut failed = None;
+        wire::read(message, |incoming| match incoming {
+            Incoming::Answer(Some(id), answer) => {
+                let waiting = wire::id_number(id).and_then(|id| self.pending.take(id));
+                if let Some(waiting) = waiting {
+                    // The caller may have gone in this moment.
+                    let _ = waiting.send(answer.map(ToOwned::to_owned));
+                    self.events.renew_budget();
+                    self.courtesy.renew();
+                }
+            }
+            Incoming::Request(id, method) => failed = self.courtesy.answer(id, &method).err(),
+            Incoming::Answer(None, _) | Incoming::Notification => {}
+        })?;
+        failed.map_or(Ok(()), Err)
+    }
+}
+
+/// A caller's place among those who wait; left when dropped.
+struct Slot<'a> {
+    pending: &'a Pending,
+    id: u64,
+    answer: oneshot::Receiver<Answer>,
+}
+
+impl<'a> Slot<'a> {
+    fn reserve(pending: &'a Pending, id: u64) -> Result<Self, Failure> {
+        let mut waiting = pending.lock();
+        if waiting.closed {
+            return Err(Failure::new(Error::interrupted(), Remedy::NewSession));
+        }
+        if waiting.by_id.len() >= MAX_PENDING {
+            let text = format!("more than {MAX_PENDING} calls to the server are waiting");
+            return Err(Error::new(ErrorKind::Busy, text).into());
+        }
+        let (sender, answer) = oneshot::channel();
+        waiting.by_id.insert(id, sender);
+        Ok(Self {
+            pending,
+            id,
+            answer,
+        })
+    }
+
+    async fn answer(&mut self) -> Answer {
+        let answer = (&mut self.answer).await;
+        answer.unwrap_or_else(|_| Err(Error::interrupted()))
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.pending.lock();
+        waiting.by_id.remove(&self.id);
+        waiting.last_used = Instant::now();
+    }
+}
+
+impl Pending {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // Every operation leaves the map whole, so a panic elsewhere does not spoil it.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, id: u64) -> Option<oneshot::Sender<Answer>> {
+        self.lock().by_id.remove(&id)
+    }
+
+    /// Closes in one step with the look, so that no call begins to wait on a closed stream.
+    fn close_if_unused(&self, after: Duration) -> bool {
+        let mut waiting = self.lock();
+        waiting.closed = waiting.by_id.is_empty() && waiting.last_used.elapsed() >= after;
+        waiting.closed
+    }
+
+    fn fail(&self, error: &Error) {
+        let mut waiting = self.lock();
+        waiting.closed = true;
+        for (_, caller) in waiting.by_id.drain() {
+            let _ = caller.send(Err(error.clone()));
+        }
+    }
+}
+
+impl Default for Pending {
+    fn default() -> Self {
+        Self(Mutex::new(Waiting {
+            closed: false,
+            by_id: HashMap::new(),
+            last_used: Instant::now(),
+        }))
+    }
+}

@@ -1,0 +1,106 @@
+//! What arrives while a request waits: its answer, and whatever else the server has to say.
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
+use super::body::Events;
+use super::error::Error;
+use super::route::Route;
+use super::sse::Event;
+use super::wire::{self, Incoming};
+
+/// Requests of a server that are answered while one of ours waits. Every answer is a POST of its
+/// own, so a server that asks without end would have us flood it.
+const MAX_REQUESTS: usize = 64;
+
+/// Answers a server's requests, a bounded number of them.
+pub(super) struct Courtesy {
+    route: Arc<Route>,
+    left: usize,
+}
+
+impl Courtesy {
+    pub(super) fn new(route: &Arc<Route>) -> Self {
+        Self {
+            route: Arc::clone(route),
+            left: MAX_REQUESTS,
+        }
+    }
+
+    pub(super) fn renew(&mut self) {
+        self.left = MAX_REQUESTS;
+    }
+
+    /// Answers in the background, so that the stream is read on.
+    pub(super) fn answer(&mut self, id: &RawValue, method: &str) -> Result<(), Error> {
+        const TOO_MANY: &str = "the server sends too many requests of its own";
+        self.left = self
+            .left
+            .checked_sub(1)
+            .ok_or_else(|| Error::protocol(TOO_MANY))?;
+        self.route.tell_aside(wire::answer(id, method));
+        Ok(())
+    }
+}
+
+/// Waits for the answer to one request on a stream of its own.
+pub(super) struct Inbox {
+    id: u64,
+    courtesy: Courtesy,
+}
+
+impl Inbox {
+    pub(super) fn new(route: &Arc<Route>, id: u64) -> Self {
+        Self {
+            id,
+            courtesy: Courtesy::new(route),
+        }
+    }
+
+    /// Reads events until the answer, or the end of the stream.
+    pub(super) async fn wait(
+        &mut self,
+        events: &mut Events,
+    ) -> Result<Option<Box<RawValue>>, Error> {
+        while let Some(event) = events.next().await? {
+            if !event.is_message() {
+                continue;
+            }
+            if let Some(answer) = self.take(&event.data)? {
+                return Ok(Some(answer));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes a message or a batch: the answer, if it is in there. Other answers and
+    /// notifications are ignored.
+    pub(super) fn take(&mut self, message: &[u8]) -> Result<Option<Box<RawValue>>, Error> {
+        let mut found = None;
+        let mut failed = None;
+        wire::read(message, |incoming| match incoming {
+            // An error without an id is about the only request on this stream.
+            Incoming::Answer(id, answer)
+                if id.is_none_or(|id| wire::id_number(id) == Some(self.id)) =>
+            {
+                found.get_or_insert(answer.map(ToOwned::to_owned));
+            }
+            Incoming::Request(id, method) => failed = self.courtesy.answer(id, &method).err(),
+            Incoming::Answer(..) | Incoming::Notification => {}
+        })?;
+        match (found, failed) {
+            (Some(answer), _) => answer.map(Some),
+            (None, Some(error)) => Err(error),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
+impl Event {
+    /// Whether this event carries JSON-RPC. Some servers open a stream with an id and no data,
+    /// only to make it resumable.
+    pub(super) fn is_message(&self) -> bool {
+        matches!(&self.name[..], b"" | b"message") && !self.data.is_empty()
+    }
+}

@@ -1,0 +1,245 @@
+//! One HTTP exchange with a server: what is sent, and what the head of the response means.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    WWW_AUTHENTICATE,
+};
+use http::{Method, StatusCode};
+use reqwest::{RequestBuilder, Response};
+use url::Url;
+
+use super::body::{Outgoing, Sent, read_all};
+use super::error::{Error, ErrorKind};
+use super::failure::{Failure, Remedy};
+use super::limits::Limits;
+use super::wire;
+use crate::outbound::Outbound;
+
+/// How long a message that nobody waits for may take, such as a cancellation.
+const ASIDE: Duration = Duration::from_secs(5);
+
+/// How much of an error answer is read to see whether it is a JSON-RPC error.
+const ERROR_BODY: usize = 64 * 1024;
+
+/// How long the body of an error answer is waited for.
+const ERROR_BODY_IDLE: Duration = Duration::from_secs(2);
+
+/// The way to a server: where messages go and the headers they all carry.
+#[derive(Clone)]
+pub(super) struct Route {
+    pub(super) outbound: Outbound,
+    pub(super) url: Url,
+    /// The credential, and once known the session and the protocol version.
+    pub(super) headers: HeaderMap,
+    pub(super) limits: Arc<Limits>,
+}
+
+/// What a successful response carries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Media {
+    Json,
+    EventStream,
+}
+
+/// A response that is no success.
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    pub(super) error: Error,
+    /// The body speaks of sessions.
+    mentions_session: bool,
+}
+
+/// No answer to read: no response at all, or a refusal.
+pub(super) enum Unanswered {
+    Refused(Refusal),
+    Failed(Failure),
+}
+
+impl Route {
+    /// Posts a message, and returns a response that is a success and not encoded.
+    pub(super) async fn post(&self, body: Bytes, sent: &Sent) -> Result<Response, Unanswered> {
+        let request = self
+            .request(Method::POST, "application/json, text/event-stream")?
+            .header(CONTENT_TYPE, "application/json")
+            .body(reqwest::Body::wrap(Outgoing::new(body, sent.clone())));
+        let response = request.send().await.map_err(|error| unsent(error, sent))?;
+        judge(response).await
+    }
+
+    /// Opens an event stream, after the event `last_id` if that is given.
+    pub(super) async fn open(&self, last_id: Option<HeaderValue>) -> Result<Response, Unanswered> {
+        const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+        let mut request = self.request(Method::GET, "text/event-stream")?;
+        if let Some(id) = last_id {
+            request = request.header(LAST_EVENT_ID, id);
+        }
+        let sent = request.send().await;
+        // Nothing is executed by a GET, so an interruption here is just a failed connection.
+        let response = sent.map_err(|error| Failure::from(Error::unsendable(error, false)))?;
+        let response = judge(response).await?;
+        match media(&response) {
+            Some(Media::EventStream) => Ok(response),
+            _ => Err(Failure::from(unexpected_type()).into()),
+        }
+    }
+
+    /// Posts a message that is only to be accepted: a notification, or an answer of ours.
+    pub(super) async fn tell(&self, body: Bytes) -> Result<(), Failure> {
+        let posted = self.post(body, &Sent::default()).await;
+        posted.map(drop).map_err(Unanswered::into_failure)
+    }
+
+    /// Posts a message in the background, for a few seconds at most.
+    pub(super) fn tell_aside(self: &Arc<Self>, body: Bytes) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        let route = Arc::clone(self);
+        runtime.spawn(tokio::time::timeout(ASIDE, async move {
+            if let Err(failure) = route.tell(body).await {
+                tracing::debug!(error = %failure.error, "a message aside was not accepted");
+            }
+        }));
+    }
+
+    /// Ends the session, within a few seconds. A server may refuse that.
+    pub(super) async fn delete(&self) {
+        let Ok(request) = self.request(Method::DELETE, "*/*") else {
+            return;
+        };
+        // Whatever comes of it, the session is over for us.
+        let _ = tokio::time::timeout(ASIDE, request.send()).await;
+    }
+
+    fn request(&self, method: Method, accept: &'static str) -> Result<RequestBuilder, Failure> {
+        let request = self
+            .outbound
+            .request(method, &self.url)
+            .map_err(Error::from)?;
+        Ok(request
+            .headers(self.headers.clone())
+            .header(ACCEPT, HeaderValue::from_static(accept))
+            .header(ACCEPT_ENCODING, HeaderValue::from_static("identity")))
+    }
+}
+
+impl fmt::Debug for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Route").finish_non_exhaustive()
+    }
+}
+
+fn unsent(error: reqwest::Error, sent: &Sent) -> Failure {
+    let was_sent = sent.yes();
+    // A name that cannot be resolved or a route that swallows packets will not heal at once; a
+    // refused or stale connection may.
+    let remedy = match was_sent || error.is_timeout() || error.is_dns() {
+        true => Remedy::None,
+        false => Remedy::SendAgain,
+    };
+    Failure::new(Error::unsendable(error, was_sent), remedy)
+}
+
+async fn judge(response: Response) -> Result<Response, Unanswered> {
+    if !response.status().is_success() {
+        return Err(Unanswered::Refused(refusal(response).await));
+    }
+    let codings = response.headers().get_all(CONTENT_ENCODING);
+    if codings
+        .iter()
+        .any(|c| !c.as_bytes().eq_ignore_ascii_case(b"identity"))
+    {
+        let text = "the server's answer has a content encoding, which is not accepted";
+        return Err(Failure::from(Error::new(ErrorKind::Encoding, text)).into());
+    }
+    Ok(response)
+}
+
+/// The kind of content, if it is one that MCP has.
+pub(super) fn media(response: &Response) -> Option<Media> {
+    let value = response.headers().get(CONTENT_TYPE)?.to_str().ok()?;
+    let essence = value.split(';').next()?.trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        Some(Media::Json)
+    } else if essence.eq_ignore_ascii_case("text/event-stream") {
+        Some(Media::EventStream)
+    } else {
+        None
+    }
+}
+
+pub(super) fn unexpected_type() -> Error {
+    let text = "the server's answer has an unexpected content type";
+    Error::new(ErrorKind::ContentType, text)
+}
+
+async fn refusal(response: Response) -> Refusal {
+    let status = response.status();
+    let mut error = Error::status_of(status.as_u16(), challenge(response.headers()));
+    let mut mentions_session = false;
+    // Only these have a body that changes what we do, and it is read for that alone.
+    if error.kind() == ErrorKind::Status && status.is_client_error() {
+        let body = read_all(response, ERROR_BODY, ERROR_BODY_IDLE)
+            .await
+            .unwrap_or_default();
+        mentions_session = memchr::memmem::find(&body.to_ascii_lowercase(), b"session").is_some();
+        error = wire::error_in(&body).unwrap_or(error);
+    }
+    Refusal {
+        status,
+        error,
+        mentions_session,
+    }
+}
+
+fn challenge(headers: &HeaderMap) -> Option<String> {
+    const MAX: usize = 4096;
+    let mut all = String::new();
+    for value in headers
+        .get_all(WWW_AUTHENTICATE)
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+    {
+        if all.len() + value.len() + 2 > MAX {
+            break;
+        }
+        if !all.is_empty() {
+            all.push_str(", ");
+        }
+        all.push_str(value);
+    }
+    Some(all).filter(|all| !all.is_empty())
+}
+
+impl Refusal {
+    /// Whether this means that the server does not know our session: it executed nothing.
+    ///
+    /// The specification says 404; many servers say 400 and speak of sessions.
+    pub(super) fn session_is_lost(&self) -> bool {
+        match self.status {
+            StatusCode::NOT_FOUND => true,
+            StatusCode::BAD_REQUEST => self.mentions_session,
+            _ => false,
+        }
+    }
+}
+
+impl Unanswered {
+    pub(super) fn into_failure(self) -> Failure {
+        match self {
+            Self::Refused(refusal) => refusal.error.into(),
+            Self::Failed(failure) => failure,
+        }
+    }
+}
+
+impl From<Failure> for Unanswered {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}

@@ -1,0 +1,338 @@
+//! What `tools/list` answers.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::error::{Error, ErrorKind};
+use super::limits::Limits;
+use super::wire;
+
+/// Longer names are left out; the specification advises 128 characters at most.
+const MAX_NAME: usize = 1024;
+
+/// The tools of a server.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ToolList {
+    /// In the server's order.
+    pub tools: Vec<Tool>,
+    /// How long the server lets the list be kept: the shortest of its pages. `None` if it does
+    /// not say.
+    pub ttl: Option<Duration>,
+    /// What the server listed and cannot be used.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A tool as its server describes it. The texts are the server's, unchecked; schemas are kept
+/// byte for byte.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Tool {
+    /// The name to call it by: not empty, at most 1 KiB, without control characters.
+    pub name: String,
+    /// A name for people.
+    pub title: Option<String>,
+    /// What the model reads.
+    pub description: Option<String>,
+    /// JSON Schema of the arguments: an object.
+    pub input_schema: Box<RawValue>,
+    /// JSON Schema of the structured result.
+    pub output_schema: Option<Box<RawValue>>,
+    /// Hints on behaviour. Untrusted: a server can claim what it likes.
+    pub annotations: Option<Box<RawValue>>,
+}
+
+/// A listed tool that cannot be used.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct LeftOut {
+    /// The tool's name, cut and without control characters; empty if it has none.
+    pub name: String,
+    /// Why, for an operator.
+    pub reason: &'static str,
+}
+
+/// Puts the pages of a listing together.
+pub(super) struct Listing<'a> {
+    limits: &'a Limits,
+    list: ToolList,
+    cursors: Vec<String>,
+    bytes: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Page<'a> {
+    #[serde(borrow)]
+    tools: &'a RawValue,
+    /// Absent at the end. An empty string is a cursor like any other.
+    next_cursor: Option<String>,
+    ttl_ms: Option<f64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Entry<'a> {
+    name: String,
+    title: Option<String>,
+    description: Option<String>,
+    #[serde(borrow)]
+    input_schema: &'a RawValue,
+    #[serde(borrow)]
+    output_schema: Option<&'a RawValue>,
+    #[serde(borrow)]
+    annotations: Option<&'a RawValue>,
+    #[serde(borrow)]
+    execution: Option<Execution<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Execution<'a> {
+    #[serde(borrow)]
+    task_support: Option<Cow<'a, str>>,
+}
+
+impl<'a> Listing<'a> {
+    pub(super) fn new(limits: &'a Limits) -> Self {
+        Self {
+            limits,
+            list: ToolList::default(),
+            cursors: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    /// Adds a page and returns the next one's cursor.
+    pub(super) fn add(&mut self, result: &RawValue) -> Result<Option<String>, Error> {
+        self.bytes += result.get().len();
+        if self.bytes > self.limits.stream_bytes {
+            return Err(too_large("bytes", self.limits.stream_bytes));
+        }
+        let page: Page<'_> = serde_json::from_str(result.get())
+            .map_err(|_| Error::protocol("the server's tool list is malformed"))?;
+        wire::each(page.tools, |tool| self.add_tool(tool))?;
+        if let Some(ttl) = page.ttl_ms {
+            let ttl = Duration::from_millis(ttl.max(0.0) as u64);
+            self.list.ttl = Some(self.list.ttl.map_or(ttl, |known| known.min(ttl)));
+        }
+        self.next(page.next_cursor)
+    }
+
+    pub(super) fn finish(self) -> ToolList {
+        self.list
+    }
+
+    fn next(&mut self, cursor: Option<String>) -> Result<Option<String>, Error> {
+        let Some(cursor) = cursor else {
+            return Ok(None);
+        };
+        if self.cursors.contains(&cursor) {
+            return Err(Error::protocol(
+                "the server's tool list goes round in circles",
+            ));
+        }
+        self.cursors.push(cursor.clone());
+        if self.cursors.len() >= self.limits.pages {
+            return Err(too_large("pages", self.limits.pages));
+        }
+        Ok(Some(cursor))
+    }
+
+    fn add_tool(&mut self, tool: &RawValue) -> Result<(), Error> {
+        if self.list.tools.len() + self.list.left_out.len() >= self.limits.tools {
+            return Err(too_large("tools", self.limits.tools));
+        }
+        match read_tool(tool, self.limits) {
+            Ok(tool) => self.list.tools.push(tool),
+            Err(reason) => self.list.left_out.push(LeftOut {
+                name: name_of(tool),
+                reason,
+            }),
+        }
+        Ok(())
+    }
+}
+
+fn too_large(what: &str, max: usize) -> Error {
+    let text = format!("the server's tool list is too large: more than {max} {what}");
+    Error::new(ErrorKind::TooLarge, text)
+}
+
+fn read_tool(tool: &RawValue, limits: &Limits) -> Result<Tool, &'static str> {
+    let entry: Entry<'_> =
+        serde_json::from_str(tool.get()).map_err(|_| "the entry is malformed")?;
+    if entry.name.is_empty() || entry.name.len() > MAX_NAME {
+        return Err("the name is empty or too long");
+    }
+    if entry.name.chars().any(char::is_control) {
+        return Err("the name has control characters");
+    }
+    let schemas = [
+        Some(entry.input_schema),
+        entry.output_schema,
+        entry.annotations,
+    ];
+    for schema in schemas.into_iter().flatten() {
+        if schema.get().len() > limits.schema_bytes {
+            return Err("a schema is too large");
+        }
+        if wire::depth(schema) > limits.schema_depth {
+            return Err("a schema nests too deep");
+        }
+    }
+    if !entry.input_schema.get().starts_with('{') {
+        return Err("the input schema is not an object");
+    }
+    if entry.execution.and_then(|e| e.task_support).as_deref() == Some("required") {
+        return Err("it can only be called as a task, which is not supported");
+    }
+    Ok(Tool {
+        name: entry.name,
+        title: entry.title,
+        description: entry.description,
+        input_schema: entry.input_schema.to_owned(),
+        output_schema: entry.output_schema.map(ToOwned::to_owned),
+        annotations: entry.annotations.map(ToOwned::to_owned),
+    })
+}
+
+/// The name of an entry that is otherwise unusable, fit to be shown.
+fn name_of(tool: &RawValue) -> String {
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        #[serde(borrow)]
+        name: Cow<'a, str>,
+    }
+    match serde_json::from_str::<Named<'_>>(tool.get()) {
+        Ok(Named { name }) => name.chars().filter(|c| !c.is_control()).take(64).collect(),
+        Err(_) => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn raw(value: &Value) -> Box<RawValue> {
+        RawValue::from_string(value.to_string()).expect("JSON")
+    }
+
+    fn list(pages: &[Value], limits: &Limits) -> Result<ToolList, Error> {
+        let mut listing = Listing::new(limits);
+        for page in pages {
+            listing.add(&raw(page))?;
+        }
+        Ok(listing.finish())
+    }
+
+    fn one(tool: Value) -> ToolList {
+        list(&[json!({"tools": [tool]})], &Limits::default()).expect("a list")
+    }
+
+    #[test]
+    fn a_schema_is_kept_byte_for_byte() {
+        let schema = r#"{ "type":"object","x": 1.50, "$ref":"http://169.254.169.254/" }"#;
+        let page = format!(r#"{{"tools":[{{"name":"a","inputSchema":{schema}}}]}}"#);
+        let limits = Limits::default();
+        let mut listing = Listing::new(&limits);
+        let page = RawValue::from_string(page).expect("JSON");
+        assert_eq!(listing.add(&page).expect("a page"), None);
+        assert_eq!(listing.finish().tools[0].input_schema.get(), schema);
+    }
+
+    #[test]
+    fn a_tool_that_cannot_be_used_is_left_out_and_the_others_stay() {
+        let deep = (0..40).fold(json!({}), |inner, _| json!({"not": inner}));
+        let good =
+            json!({"name": "good", "inputSchema": {}, "execution": {"taskSupport": "optional"}});
+        let page = json!({"tools": [
+            7,
+            {"name": "no-schema"},
+            {"name": "", "inputSchema": {}},
+            {"name": "esc\u{1b}[31m", "inputSchema": {}},
+            {"name": "list", "inputSchema": []},
+            {"name": "big", "inputSchema": {"description": "x".repeat(65 * 1024)}},
+            {"name": "deep", "inputSchema": deep},
+            {"name": "task", "inputSchema": {}, "execution": {"taskSupport": "required"}},
+            good,
+        ]});
+        let list = list(&[page], &Limits::default()).expect("a list");
+        let names: Vec<_> = list.tools.iter().map(|tool| &tool.name).collect();
+        assert_eq!(names, ["good"]);
+        let left_out: Vec<_> = list.left_out.iter().map(|tool| &tool.name[..]).collect();
+        assert_eq!(
+            left_out,
+            [
+                "",
+                "no-schema",
+                "",
+                "esc[31m",
+                "list",
+                "big",
+                "deep",
+                "task"
+            ]
+        );
+    }
+
+    #[test]
+    fn optional_members_are_read() {
+        let list = one(json!({
+            "name": "a", "title": "A", "description": "does a", "inputSchema": {},
+            "outputSchema": {"type": "object"}, "annotations": {"readOnlyHint": true}, "icons": [],
+        }));
+        let tool = &list.tools[0];
+        assert_eq!(tool.title.as_deref(), Some("A"));
+        assert_eq!(tool.description.as_deref(), Some("does a"));
+        assert!(tool.output_schema.is_some() && tool.annotations.is_some());
+    }
+
+    #[test]
+    fn the_shortest_ttl_counts_and_a_negative_one_is_none() {
+        let page = |ttl: f64| json!({"tools": [], "ttlMs": ttl});
+        let ttl = |pages: &[Value]| list(pages, &Limits::default()).expect("a list").ttl;
+        assert_eq!(
+            ttl(&[page(5000.0), page(3000.0)]),
+            Some(Duration::from_secs(3))
+        );
+        assert_eq!(ttl(&[page(-1.0)]), Some(Duration::ZERO));
+        assert_eq!(ttl(&[json!({"tools": []})]), None);
+    }
+
+    #[test]
+    fn an_empty_cursor_is_a_cursor_and_a_repeated_one_a_circle() {
+        let page = json!({"tools": [], "nextCursor": ""});
+        let limits = Limits::default();
+        let mut listing = Listing::new(&limits);
+        assert_eq!(
+            listing.add(&raw(&page)).expect("a page").as_deref(),
+            Some("")
+        );
+        let circle = listing.add(&raw(&page)).expect_err("a circle");
+        assert_eq!(circle.kind(), ErrorKind::Protocol);
+    }
+
+    #[test]
+    fn pages_tools_and_bytes_are_counted() {
+        let limits = Limits {
+            pages: 3,
+            tools: 5,
+            stream_bytes: 1000,
+            ..Limits::default()
+        };
+        let page = |n: usize| json!({"tools": [], "nextCursor": n.to_string()});
+        assert!(list(&[page(1), page(2)], &limits).is_ok());
+        let tool = json!({"name": "a", "inputSchema": {}});
+        let many = json!({"tools": vec![tool; 6]});
+        let large = json!({"tools": [], "x": "x".repeat(1000)});
+        for pages in [vec![page(1), page(2), page(3)], vec![many], vec![large]] {
+            let refused = list(&pages, &limits).expect_err("too large");
+            assert_eq!(refused.kind(), ErrorKind::TooLarge);
+        }
+    }
+}
