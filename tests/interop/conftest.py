@@ -108,7 +108,7 @@ class Proxy(Part):
         """Status and JSON of a GET; the JSON is none where the body is not JSON."""
         response = self.request("GET", path)
         body = response.read()
-        is_json = (response.headers.get_content_type()) == "application/json"
+        is_json = response.headers.get_content_type() == "application/json"
         return response.status, json.loads(body) if is_json else None
 
     def chat(self, body, headers=()):
@@ -210,8 +210,9 @@ def servers(everything_http, everything_sse, memory_sse, memory_http):
 
 @pytest.fixture(scope="session")
 def tools(everything_http):
-    """What server-everything itself says it has: tool by name."""
-    return Direct(everything_http).tools()
+    """What server-everything itself says it has: tool by name, without those that run as tasks only."""
+    tools = Direct(everything_http).tools()
+    return {name: tool for name, tool in tools.items() if tool["execution"]["taskSupport"] != "required"}
 
 
 @pytest.fixture(scope="session")
@@ -244,7 +245,7 @@ def upstream(model_server):
 
 @pytest.fixture
 def model(request, upstream):
-    """A model name of this test's own, with the script's handles."""
+    """A model name of this test's own, with its script; an answer that nobody fetched fails the test."""
 
     class Model:
         name = request.node.name
@@ -256,13 +257,10 @@ def model(request, upstream):
         def received(self):
             return upstream.received(self.name)
 
-        @property
-        def unused(self):
-            return upstream.unused(self.name)
-
     model = Model()
     model.answers()
-    return model
+    yield model
+    assert upstream.unused(model.name) == 0, "the script has answers left"
 
 
 @pytest.hookimpl(wrapper=True)

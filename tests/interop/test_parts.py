@@ -27,7 +27,8 @@ def test_the_scripted_model_answers_the_official_sdk(upstream, model):
     model.answers(
         completion("hello"),
         stream(
-            {"role": "assistant", "tool_calls": [{"index": 0, **call("call_1", "echo", {})}]}, finish_reason="tool_calls"
+            {"role": "assistant", "tool_calls": [{"index": 0, **call("call_1", "echo", {})}]},
+            finish_reason="tool_calls",
         ),
     )
     client = openai.OpenAI(base_url=upstream.url, api_key="key-of-the-caller")
