@@ -2,6 +2,7 @@
 
 Each process gets a free port, is waited for with a request whose answer identifies it, and ends with its fixture.
 What it prints is in target/interop/logs, and the proxies' last lines are shown with a failure.
+`run` says where the installed parts and the built proxy are.
 """
 
 import http.client
@@ -15,6 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from mcp_direct import Direct
 from upstream import Upstream
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from mcp_direct import Direct
 from upstream import MODELS, Answer, call, completion, usage
 from wire import elements, members

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import time
+from itertools import pairwise
 
 from upstream import call, completion, stream
 
@@ -55,7 +56,7 @@ def test_a_stream_arrives_chunk_by_chunk(proxy, model):
                 came.append((time.monotonic(), line))
     assert running.returncode == 0
     assert came[-1][1] == b"data: [DONE]\n"
-    gaps = [later - earlier for (earlier, _), (later, _) in zip(came, came[1:])]
+    gaps = [later - earlier for (earlier, _), (later, _) in pairwise(came)]
     assert len(gaps) == 3 and min(gaps) > 0.15, gaps
 
 

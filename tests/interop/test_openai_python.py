@@ -4,6 +4,7 @@ import json
 
 import openai
 import pytest
+
 from upstream import call, completion, stream
 
 MCP = {"enabled": True, "servers": ["everything"], "auto_execute_tools": True}

@@ -1,4 +1,4 @@
-"""Proves what an operator relies on: the check of a configuration, the small endpoints, and a stop that loses nothing."""
+"""Proves what an operator relies on: the check, the small endpoints, and a stop that loses nothing."""
 
 import json
 import subprocess
@@ -7,6 +7,7 @@ import time
 from http.client import HTTPException
 
 import pytest
+
 from conftest import PROXY, Proxy, config
 from upstream import Answer, call, completion
 

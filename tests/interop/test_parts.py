@@ -2,6 +2,7 @@
 
 import openai
 import pytest
+
 from mcp_direct import Direct
 from upstream import call, completion, stream
 from wire import elements, members

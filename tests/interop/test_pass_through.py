@@ -2,8 +2,10 @@
 
 import json
 import time
+from itertools import pairwise
 
 import pytest
+
 from upstream import Answer, completion, stream
 
 JSON = {"content-type": "application/json"}
@@ -54,5 +56,5 @@ def test_a_stream_is_not_buffered(proxy, model):
         if line.startswith(b"data:"):
             came.append(time.monotonic())
     assert raw == b"".join(scripted.chunks)
-    gaps = [later - earlier for earlier, later in zip(came, came[1:])]
+    gaps = [later - earlier for earlier, later in pairwise(came)]
     assert len(gaps) == 4 and min(gaps) > 0.1, gaps
