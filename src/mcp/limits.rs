@@ -19,6 +19,9 @@ pub struct Limits {
     /// A whole listing with all its pages, connecting included; also the handshake alone.
     /// Default 10 s: a request with several servers waits for the slowest.
     pub list: Duration,
+    /// How long a listing counts as fresh where the server does not say. Default 5 minutes;
+    /// after that it is still used while it is fetched anew.
+    pub list_fresh: Duration,
     /// The longest silence inside a message that has begun: a JSON body, or one event. Default
     /// 30 s. Between events a tool may work in silence for as long as the call may take.
     pub idle: Duration,
@@ -51,6 +54,7 @@ impl Default for Limits {
         Self {
             call: Duration::from_secs(60),
             list: Duration::from_secs(10),
+            list_fresh: Duration::from_secs(300),
             idle: Duration::from_secs(30),
             unused: Duration::from_secs(60),
             pages: 64,

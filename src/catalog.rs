@@ -1,0 +1,88 @@
+//! The tools of one request: offered name to server and tool.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::{
+    offer::{LeftOut, Offer, Offers},
+    registry::{Server, ToolPolicy},
+};
+
+/// The tools that a request is offered, in the order of their names.
+///
+/// A model's call is routed by this map and nothing else; no name is ever taken apart.
+#[derive(Debug, Default)]
+pub(crate) struct Catalog {
+    entries: Vec<Entry>,
+    /// Tools that were selected but cannot be offered.
+    pub(crate) withheld: Vec<(Arc<Server>, LeftOut)>,
+}
+
+/// One offered tool.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) server: Arc<Server>,
+    pub(crate) policy: ToolPolicy,
+    offers: Arc<Offers>,
+    index: usize,
+}
+
+impl Entry {
+    pub(crate) fn offer(&self) -> &Offer {
+        &self.offers.tools[self.index]
+    }
+}
+
+impl Catalog {
+    /// Adds the tools of `server` that its selection has; their number.
+    pub(crate) fn add(&mut self, server: &Arc<Server>, offers: &Arc<Offers>) -> usize {
+        let before = self.entries.len();
+        for (index, offer) in offers.tools.iter().enumerate() {
+            if let Some(policy) = server.tools.policy(&offer.tool) {
+                self.entries.push(Entry {
+                    server: server.clone(),
+                    policy,
+                    offers: offers.clone(),
+                    index,
+                });
+            }
+        }
+        let selected = offers
+            .left_out
+            .iter()
+            .filter(|tool| server.tools.policy(tool.tool()).is_some());
+        self.withheld
+            .extend(selected.map(|tool| (server.clone(), tool.clone())));
+        let added = self.entries.len() - before;
+        self.entries
+            .sort_by(|a, b| a.offer().name.cmp(&b.offer().name));
+        added
+    }
+
+    /// Keeps only the tools with these offered names.
+    pub(crate) fn retain(&mut self, names: &[String]) {
+        self.entries
+            .retain(|entry| names.contains(&entry.offer().name));
+    }
+
+    /// The tool that is offered as `name`.
+    pub(crate) fn entry(&self, name: &str) -> Option<&Entry> {
+        let found = self
+            .entries
+            .binary_search_by(|entry| (*entry.offer().name).cmp(name));
+        found.ok().map(|index| &self.entries[index])
+    }
+
+    pub(crate) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The elements for a request's `tools`.
+    pub(crate) fn definitions(&self) -> Vec<Bytes> {
+        self.entries
+            .iter()
+            .map(|entry| entry.offer().definition.clone())
+            .collect()
+    }
+}

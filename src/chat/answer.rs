@@ -1,0 +1,170 @@
+//! A completion: what the upstream answered in one turn.
+
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+use super::{
+    Edit, ToolCall,
+    object::{Object, array, quoted},
+};
+
+/// A JSON object that the upstream answered with.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    body: Bytes,
+    /// The assistant message of the first choice, verbatim.
+    pub(crate) message: Option<Bytes>,
+    /// The tool calls in that message; every one has an id.
+    pub(crate) calls: Vec<ToolCall>,
+    pub(crate) usage: Option<Map<String, Value>>,
+    pub(crate) model: Option<String>,
+}
+
+impl Answer {
+    /// Reads the answer; `None` where it is no JSON object.
+    ///
+    /// An object of another shape, such as an error, is an answer without calls.
+    pub(crate) fn parse(body: &Bytes) -> Option<Self> {
+        let text = std::str::from_utf8(body).ok()?;
+        let object = Object::parse(text).ok()?;
+        let mut answer = Self {
+            body: body.clone(),
+            message: None,
+            calls: Vec::new(),
+            usage: object
+                .present("usage")
+                .and_then(|usage| serde_json::from_str(usage).ok()),
+            model: object.string("model").map(Into::into),
+        };
+        let choice = first_choice(&object);
+        let Some(message) = choice.as_ref().and_then(|choice| choice.present("message")) else {
+            return Some(answer);
+        };
+        answer.message = Some(body.slice(object.span(message)));
+        answer.calls = Object::parse(message)
+            .map(|m| ToolCall::of_message(&m))
+            .unwrap_or_default();
+        if answer.calls.iter().any(|call| call.id.is_empty()) {
+            return Self::parse(&with_call_ids(&object, body, message)?);
+        }
+        Some(answer)
+    }
+
+    /// The answer with these top-level members set, in standard form where it calls tools.
+    pub(crate) fn with(&self, members: &[(&str, &str)]) -> Vec<Bytes> {
+        // `parse` has read the same bytes, so this does not fail.
+        let object = std::str::from_utf8(&self.body)
+            .ok()
+            .and_then(|text| Object::parse(text).ok());
+        let Some(object) = object else {
+            return vec![self.body.clone()];
+        };
+        let mut edits = object.set(members);
+        edits.extend(self.standard_finish(&object).unwrap_or_default());
+        Edit::apply(&self.body, edits)
+    }
+
+    /// Some upstreams say `stop` beside tool calls; callers go by `finish_reason`.
+    fn standard_finish(&self, object: &Object<'_>) -> Option<Vec<Edit>> {
+        if self.calls.is_empty() {
+            return None;
+        }
+        let choice = first_choice(object)?;
+        Some(object.within(
+            choice.text(),
+            choice.set(&[("finish_reason", r#""tool_calls""#)]),
+        ))
+    }
+}
+
+fn first_choice<'a>(object: &Object<'a>) -> Option<Object<'a>> {
+    let choices = object.present("choices").and_then(array)?;
+    choices
+        .first()
+        .and_then(|choice| Object::parse(choice).ok())
+}
+
+/// The body with an id for each call of `message` that has none: a `tool` message needs one.
+fn with_call_ids(object: &Object<'_>, body: &Bytes, message: &str) -> Option<Bytes> {
+    let calls = array(Object::parse(message).ok()?.present("tool_calls")?)?;
+    let mut edits = Vec::new();
+    for (index, text) in calls.into_iter().enumerate() {
+        let Ok(call) = Object::parse(text) else {
+            continue;
+        };
+        if call.string("id").is_none_or(|id| id.is_empty()) {
+            let id = quoted(&format!("call_{:016x}_{index}", random()));
+            edits.extend(object.within(text, call.set(&[("id", &id)])));
+        }
+    }
+    // Without an edit the caller would come here again and again.
+    (!edits.is_empty()).then(|| super::concat(&Edit::apply(body, edits)))
+}
+
+/// Ids must differ between turns of a conversation, no more.
+fn random() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::chat::concat;
+
+    fn answer(value: &Value) -> Answer {
+        Answer::parse(&value.to_string().into()).unwrap()
+    }
+
+    #[test]
+    fn the_message_is_kept_byte_for_byte() {
+        let body = Bytes::from_static(
+            br#"{"choices":[{"message" : {"content":null, "reasoning_details":[ 1.50 ],"tool_calls":[{"id":"a","function":{"name":"f","arguments":"{}"}}]}}]}"#,
+        );
+        let answer = Answer::parse(&body).unwrap();
+        assert_eq!(
+            answer.message.unwrap(),
+            r#"{"content":null, "reasoning_details":[ 1.50 ],"tool_calls":[{"id":"a","function":{"name":"f","arguments":"{}"}}]}"#
+        );
+        assert_eq!(answer.calls[0].id, "a");
+    }
+
+    #[test]
+    fn calls_without_an_id_get_one_each() {
+        let call = json!({"type": "function", "function": {"name": "f", "arguments": "{}"}});
+        let with_empty = json!({"id": "", "function": {"name": "f"}});
+        let answer = answer(&json!({"choices": [{"message": {"tool_calls": [call, with_empty]}}]}));
+        let [a, b] = &answer.calls[..] else {
+            panic!("two calls")
+        };
+        assert!(!a.id.is_empty() && !b.id.is_empty() && a.id != b.id);
+        let message: Value = serde_json::from_slice(&answer.message.unwrap()).unwrap();
+        assert_eq!(message["tool_calls"][0]["id"], a.id);
+    }
+
+    #[test]
+    fn a_call_beside_finish_reason_stop_is_handed_over_in_standard_form() {
+        let answer = answer(&json!({"id": "x", "choices": [
+            {"index": 0, "finish_reason": "stop", "message": {"tool_calls": [{"id": "a", "function": {"name": "f"}}]}}
+        ]}));
+        let body: Value = serde_json::from_slice(&concat(&answer.with(&[("mcp", "{}")]))).unwrap();
+        assert_eq!(body["choices"][0]["finish_reason"], "tool_calls");
+        assert_eq!(body["mcp"], json!({}));
+        assert_eq!(body["id"], "x");
+    }
+
+    #[test]
+    fn what_is_no_completion_has_no_calls() {
+        for value in [
+            json!({"error": {}}),
+            json!({"choices": []}),
+            json!({"choices": [{"message": "x"}]}),
+        ] {
+            assert!(answer(&value).calls.is_empty());
+        }
+        assert!(Answer::parse(&Bytes::from_static(b"<html>")).is_none());
+        assert!(Answer::parse(&Bytes::from_static(b"[]")).is_none());
+    }
+}

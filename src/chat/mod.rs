@@ -1,0 +1,25 @@
+//! The shapes of chat completions, read as far as the layer needs them.
+//!
+//! Nothing here is typed through and through: an object is read at its top level, its values
+//! stay the bytes they were, and a rewrite is a list of [`Edit`]s over those bytes. So members
+//! that nobody here has heard of survive byte for byte.
+//!
+//! This module does not know MCP.
+
+use self::edit::Edit;
+
+mod answer;
+mod edit;
+mod object;
+mod request;
+mod tool_call;
+mod usage;
+
+pub(crate) use self::{
+    answer::Answer,
+    edit::concat,
+    object::{Object, depth_exceeds, quoted},
+    request::{CallerTool, ChatRequest, OpenTurn, Unread},
+    tool_call::{Arguments, ToolCall, tool_message},
+    usage::{Usage, tidy},
+};

@@ -1,0 +1,128 @@
+//! A model's call of a tool, and the message that answers it.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+
+use super::object::{Object, array, quoted, string};
+
+/// One element of an assistant message's `tool_calls`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ToolCall {
+    pub(crate) id: String,
+    /// The function's name; `None` for a call of another type, which is the caller's own matter.
+    pub(crate) function: Option<String>,
+    pub(crate) arguments: Arguments,
+}
+
+/// A call's arguments, as far as they are what they should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Arguments {
+    /// The text of what should be a JSON object.
+    Text(String),
+    /// Neither a string nor an object.
+    Unreadable,
+}
+
+impl ToolCall {
+    /// The calls of the assistant message `message`; empty where it makes none.
+    pub(crate) fn of_message(message: &Object<'_>) -> Vec<Self> {
+        let calls = message
+            .present("tool_calls")
+            .and_then(array)
+            .unwrap_or_default();
+        calls.into_iter().filter_map(Self::parse).collect()
+    }
+
+    fn parse(call: &str) -> Option<Self> {
+        let call = Object::parse(call).ok()?;
+        let function = call
+            .present("function")
+            .and_then(|text| Object::parse(text).ok());
+        Some(Self {
+            id: call.string("id").unwrap_or_default().into_owned(),
+            function: function
+                .as_ref()
+                .and_then(|f| f.string("name"))
+                .map(Cow::into_owned),
+            arguments: Arguments::parse(function.as_ref().and_then(|f| f.present("arguments"))),
+        })
+    }
+}
+
+impl Arguments {
+    /// A JSON string with an object in it, as OpenAI has it; or the object itself, as some
+    /// upstreams do. Models that call a tool without parameters send an empty string or nothing.
+    fn parse(value: Option<&str>) -> Self {
+        let Some(value) = value else {
+            return Self::Text("{}".into());
+        };
+        if value.starts_with('{') {
+            return Self::Text(value.into());
+        }
+        match string(value) {
+            Some(text) if text.trim().is_empty() => Self::Text("{}".into()),
+            Some(text) => Self::Text(text.into_owned()),
+            None => Self::Unreadable,
+        }
+    }
+}
+
+/// The `tool` message that answers the call `id`.
+pub(crate) fn tool_message(id: &str, content: &str) -> Bytes {
+    let (id, content) = (quoted(id), quoted(content));
+    format!(r#"{{"role":"tool","tool_call_id":{id},"content":{content}}}"#).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn calls(message: &str) -> Vec<ToolCall> {
+        ToolCall::of_message(&Object::parse(message).unwrap())
+    }
+
+    #[test]
+    fn arguments_come_as_text_as_an_object_or_not_at_all() {
+        for (arguments, expected) in [
+            (r#","arguments":"{\"a\":1}""#, r#"{"a":1}"#),
+            (r#","arguments":{"a":1}"#, r#"{"a":1}"#),
+            (r#","arguments":"""#, "{}"),
+            (r#","arguments":null"#, "{}"),
+            ("", "{}"),
+            (r#","arguments":"[1]""#, "[1]"),
+        ] {
+            let message =
+                format!(r#"{{"tool_calls":[{{"id":"c","function":{{"name":"f"{arguments}}}}}]}}"#);
+            assert_eq!(
+                calls(&message)[0].arguments,
+                Arguments::Text(expected.into()),
+                "{arguments}"
+            );
+        }
+        let message = r#"{"tool_calls":[{"id":"c","function":{"name":"f","arguments":7}}]}"#;
+        assert_eq!(calls(message)[0].arguments, Arguments::Unreadable);
+    }
+
+    #[test]
+    fn a_message_without_calls_makes_none() {
+        for message in [
+            "{}",
+            r#"{"tool_calls":null}"#,
+            r#"{"tool_calls":[]}"#,
+            r#"{"tool_calls":"x"}"#,
+        ] {
+            assert!(calls(message).is_empty(), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_message_quotes_what_it_is_given() {
+        let message = tool_message("c\"1", "line\nbreak \u{1b}");
+        let value: serde_json::Value = serde_json::from_slice(&message).unwrap();
+        assert_eq!(
+            value,
+            serde_json::json!({"role": "tool", "tool_call_id": "c\"1", "content": "line\nbreak \u{1b}"})
+        );
+    }
+}

@@ -1,0 +1,92 @@
+//! Token counts over several turns.
+
+use serde_json::{Map, Number, Value};
+
+/// The sum of `usage` objects, member by member.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Usage(Map<String, Value>);
+
+impl Usage {
+    /// Adds every numeric member of `usage`, nested ones too; of anything else the newest stays.
+    pub(crate) fn add(&mut self, usage: &Map<String, Value>) {
+        add_members(&mut self.0, usage);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn to_json(&self) -> String {
+        Value::Object(self.0.clone()).to_string()
+    }
+}
+
+fn add_members(sum: &mut Map<String, Value>, more: &Map<String, Value>) {
+    for (name, value) in more {
+        match (sum.get_mut(name), value) {
+            (Some(Value::Number(sum)), Value::Number(more)) => *sum = add_numbers(sum, more),
+            (Some(Value::Object(sum)), Value::Object(more)) => add_members(sum, more),
+            // A round that says nothing takes nothing away.
+            (Some(_), Value::Null) => {}
+            _ => {
+                sum.insert(name.clone(), value.clone());
+            }
+        }
+    }
+}
+
+fn add_numbers(a: &Number, b: &Number) -> Number {
+    if let (Some(a), Some(b)) = (a.as_u64(), b.as_u64()) {
+        return a.saturating_add(b).into();
+    }
+    let sum = a.as_f64().unwrap_or(0.0) + b.as_f64().unwrap_or(0.0);
+    Number::from_f64(tidy(sum)).unwrap_or_else(|| 0.into())
+}
+
+/// `value` with the twelve digits that matter: a sum of costs is not to end in `…0000004`.
+pub(crate) fn tidy(value: f64) -> f64 {
+    format!("{value:.11e}").parse().unwrap_or(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn sum(rounds: &[Value]) -> Value {
+        let mut usage = Usage::default();
+        for round in rounds {
+            usage.add(round.as_object().unwrap());
+        }
+        serde_json::from_str(&usage.to_json()).unwrap()
+    }
+
+    #[test]
+    fn every_numeric_member_is_summed_nested_ones_too() {
+        let rounds = [
+            json!({"prompt_tokens": 323, "cost": 0.1, "prompt_tokens_details": {"cached_tokens": 1}, "tier": "a"}),
+            json!({"prompt_tokens": 2354, "cost": 0.2, "prompt_tokens_details": {"cached_tokens": 2, "audio_tokens": 4}, "tier": "b"}),
+        ];
+        assert_eq!(
+            sum(&rounds),
+            json!({"prompt_tokens": 2677, "cost": 0.3, "prompt_tokens_details": {"cached_tokens": 3, "audio_tokens": 4}, "tier": "b"})
+        );
+    }
+
+    #[test]
+    fn null_takes_nothing_away_and_gives_way_to_numbers() {
+        assert_eq!(
+            sum(&[json!({"a": 1, "b": null}), json!({"a": null, "b": 2})]),
+            json!({"a": 1, "b": 2})
+        );
+    }
+
+    #[test]
+    fn sums_do_not_overflow() {
+        assert_eq!(
+            sum(&[json!({"a": u64::MAX}), json!({"a": 1})]),
+            json!({"a": u64::MAX})
+        );
+    }
+}

@@ -1,0 +1,165 @@
+//! `McpLayer`: what an operator configures.
+
+use std::{fmt, sync::Arc};
+
+use tower::Layer;
+
+use crate::{
+    connect::Connections,
+    outbound::{EgressRules, Outbound},
+    price::Price,
+    registry::ServerRegistry,
+    service::McpService,
+    settings::{Limits, Settings, Streaming},
+    tool_loop::Gateway,
+};
+
+/// Gives a chat-completions service the tools of the servers in a registry.
+///
+/// The layer looks at `POST` requests whose path ends in `/chat/completions` and that have a
+/// top-level member `mcp`; everything else reaches the inner service untouched.
+///
+/// ```
+/// use axum::{Router, routing::post};
+/// use mcp_layer::{McpLayer, registry::{MemoryRegistry, Server}};
+///
+/// async fn proxy() { /* forwards to a provider */ }
+///
+/// let registry = MemoryRegistry::new([
+///     Server::new("deepwiki-mcp", "https://mcp.deepwiki.com/mcp")?,
+/// ])?;
+/// let app: Router = Router::new()
+///     .route("/v1/chat/completions", post(proxy))
+///     .layer(McpLayer::new(registry));
+/// # Ok::<(), mcp_layer::registry::Error>(())
+/// ```
+///
+/// # Where in the stack
+///
+/// ```text
+///  authentication, CORS, decompression      outside: the layer needs their outcome
+///    └─ McpLayer
+///         └─ rate limits, cost, retries     inside: they see every turn
+///              └─ the provider
+/// ```
+///
+/// A timeout outside must be longer than [`Limits::deadline`]; a retry outside would run tools
+/// again. Inside of it, axum's extractors stop at 2 MB unless `DefaultBodyLimit` says otherwise,
+/// and a turn with tool results is larger than the caller's request.
+#[derive(Clone)]
+pub struct McpLayer {
+    gateway: Gateway,
+    paths: Paths,
+}
+
+impl McpLayer {
+    /// A layer over `registry`, with the defaults of every setting.
+    ///
+    /// # Panics
+    /// When no TLS client can be made, as when the system has no randomness; see
+    /// [`McpLayer::with_connections`] for the way that returns an error.
+    pub fn new(registry: impl ServerRegistry) -> Self {
+        let outbound = Outbound::new(EgressRules::default(), [])
+            .unwrap_or_else(|error| panic!("no client for calls to MCP servers: {error}"));
+        Self {
+            gateway: Gateway {
+                settings: Settings::default(),
+                registry: Arc::new(registry),
+                connections: Connections::new(outbound),
+            },
+            paths: Paths::ChatCompletions,
+        }
+    }
+
+    /// Replaces the connections, to share them or to reach private addresses.
+    pub fn with_connections(mut self, connections: Connections) -> Self {
+        self.gateway.connections = connections;
+        self
+    }
+
+    /// Replaces the paths that the layer looks at; the default is every path that ends in
+    /// `/chat/completions`.
+    pub fn with_paths<P: Into<String>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
+        self.paths = Paths::Only(paths.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Replaces the limits of a request.
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.gateway.settings.limits = limits;
+        self
+    }
+
+    /// Replaces the cap on `mcp.max_tool_rounds`, also beyond the 5 that [`Limits`] stops at.
+    ///
+    /// A request that asks for more gets the cap, and its receipt says so. Each round is another
+    /// call of the model with the whole conversation.
+    pub fn with_max_tool_rounds_cap(mut self, rounds: u64) -> Self {
+        self.gateway.settings.rounds_cap = Some(rounds);
+        self
+    }
+
+    /// Replaces what a request with auto-execution and `stream: true` gets; the default is
+    /// [`Streaming::ReturnToolCalls`].
+    pub fn with_streaming(mut self, streaming: Streaming) -> Self {
+        self.gateway.settings.streaming = streaming;
+        self
+    }
+
+    /// Replaces the default of `mcp.receipt`, which is `true`.
+    pub fn with_receipt(mut self, receipt: bool) -> Self {
+        self.gateway.settings.receipt = receipt;
+        self
+    }
+
+    /// Replaces the prices, from which `usage.cost` is computed where the upstream sends none.
+    ///
+    /// The first price whose pattern fits the request's model counts, else the first that fits
+    /// the model that the answer names.
+    pub fn with_prices(mut self, prices: impl IntoIterator<Item = Price>) -> Self {
+        self.gateway.settings.prices = prices.into_iter().collect();
+        self
+    }
+
+    /// Answers a request with `mcp` that has no [`Project`](crate::Project) with
+    /// `500 mcp_project_missing`, so that a forgotten authentication is no open door.
+    pub fn with_required_project(mut self) -> Self {
+        self.gateway.settings.project_required = true;
+        self
+    }
+}
+
+impl<S> Layer<S> for McpLayer {
+    type Service = McpService<S>;
+
+    fn layer(&self, inner: S) -> McpService<S> {
+        McpService::new(inner, Arc::new(self.gateway.clone()), self.paths.clone())
+    }
+}
+
+impl fmt::Debug for McpLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("McpLayer")
+            .field("settings", &self.gateway.settings)
+            .field("connections", &self.gateway.connections)
+            .field("paths", &self.paths)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The paths of chat completions.
+#[derive(Clone, Debug)]
+pub(crate) enum Paths {
+    /// Every path that ends in `/chat/completions`.
+    ChatCompletions,
+    Only(Arc<[String]>),
+}
+
+impl Paths {
+    pub(crate) fn contain(&self, path: &str) -> bool {
+        match self {
+            Self::ChatCompletions => path.ends_with("/chat/completions"),
+            Self::Only(paths) => paths.iter().any(|p| p == path),
+        }
+    }
+}

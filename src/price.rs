@@ -1,0 +1,113 @@
+//! What a model costs, where the upstream does not say.
+
+use serde_json::{Map, Value};
+
+use crate::chat::tidy;
+
+/// The price of a model's tokens, in dollars (or whatever unit `usage.cost` is to have) per
+/// million tokens.
+///
+/// ```
+/// use mcp_layer::{McpLayer, Price, registry::MemoryRegistry};
+///
+/// let layer = McpLayer::new(MemoryRegistry::default())
+///     .with_prices([Price::new("gpt-5*", 1.75, 14.0).with_cached_input(0.175)]);
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Price {
+    model: String,
+    input: f64,
+    cached_input: f64,
+    output: f64,
+}
+
+impl Price {
+    /// The price of models whose name fits `model`, in which `*` stands for any text.
+    ///
+    /// Cached input costs as much as other input until [`Price::with_cached_input`] says
+    /// otherwise.
+    pub fn new(model: impl Into<String>, input: f64, output: f64) -> Self {
+        Self {
+            model: model.into(),
+            input,
+            cached_input: input,
+            output,
+        }
+    }
+
+    /// Replaces the price of input tokens that the provider read from its cache.
+    pub fn with_cached_input(mut self, cached_input: f64) -> Self {
+        self.cached_input = cached_input;
+        self
+    }
+
+    /// Whether this is the price of `model`.
+    pub(crate) fn is_for(&self, model: &str) -> bool {
+        fits(&self.model, model)
+    }
+
+    /// The cost of one turn with this `usage`; `None` where it counts no tokens.
+    pub(crate) fn cost(&self, usage: &Map<String, Value>) -> Option<f64> {
+        let count = |name: &str| usage.get(name).and_then(Value::as_f64);
+        let prompt = count("prompt_tokens")?;
+        let completion = count("completion_tokens").unwrap_or(0.0);
+        let cached = usage
+            .get("prompt_tokens_details")
+            .and_then(|details| details.get("cached_tokens"))
+            .and_then(Value::as_f64)
+            .unwrap_or(0.0)
+            .min(prompt);
+        let dear =
+            (prompt - cached) * self.input + cached * self.cached_input + completion * self.output;
+        Some(tidy(dear / 1e6))
+    }
+}
+
+/// Whether `text` fits `pattern`, in which `*` stands for any text.
+fn fits(pattern: &str, text: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else {
+        return pattern == text;
+    };
+    let Some(text) = text.strip_prefix(start) else {
+        return false;
+    };
+    // The shortest skip first; patterns are the operator's, and short.
+    text.char_indices()
+        .map(|(at, _)| at)
+        .chain([text.len()])
+        .any(|at| fits(rest, &text[at..]))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        for (pattern, model, expected) in [
+            ("gpt-5*", "gpt-5.2", true),
+            ("gpt-5*", "gpt-5", true),
+            ("gpt-5*", "gpt-4", false),
+            ("*/gpt-5*", "openai/gpt-5.2", true),
+            ("*", "", true),
+            ("gpt-5", "gpt-5.2", false),
+        ] {
+            assert_eq!(fits(pattern, model), expected, "{pattern} {model}");
+        }
+    }
+
+    #[test]
+    fn a_turn_costs_what_the_product_page_says() {
+        let price = Price::new("gpt-5.2", 1.75, 14.0).with_cached_input(0.0);
+        let usage = |value: Value| value.as_object().unwrap().clone();
+        let turn = usage(json!({"prompt_tokens": 323, "completion_tokens": 63}));
+        assert_eq!(price.cost(&turn), Some(0.00144725));
+        let cached = usage(
+            json!({"prompt_tokens": 323, "completion_tokens": 0, "prompt_tokens_details": {"cached_tokens": 323}}),
+        );
+        assert_eq!(price.cost(&cached), Some(0.0));
+        assert_eq!(price.cost(&usage(json!({}))), None);
+    }
+}

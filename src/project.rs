@@ -1,0 +1,55 @@
+//! Who asks: the project that a request belongs to.
+
+use std::sync::Arc;
+
+/// The caller's project, put into the request's extensions by the proxy's own authentication.
+///
+/// A server is usable by the projects that it names, within one organisation.
+/// Without a `Project` in the extensions the request belongs to [`Project::default`], unless the
+/// layer [requires one](crate::McpLayer::with_required_project).
+///
+/// ```
+/// use mcp_layer::Project;
+///
+/// let mut request = http::Request::new(());
+/// request.extensions_mut().insert(Project::new("web"));
+/// assert_eq!(Project::new("web").organisation(), "default");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Project {
+    organisation: Arc<str>,
+    name: Arc<str>,
+}
+
+impl Project {
+    /// The project `name` of the organisation `default`.
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self {
+            organisation: "default".into(),
+            name: name.into(),
+        }
+    }
+
+    /// Replaces the organisation.
+    pub fn with_organisation(mut self, organisation: impl Into<Arc<str>>) -> Self {
+        self.organisation = organisation.into();
+        self
+    }
+
+    /// The organisation; server names are unique in it.
+    pub fn organisation(&self) -> &str {
+        &self.organisation
+    }
+
+    /// The project's name within its organisation.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// The project `default` of the organisation `default`.
+impl Default for Project {
+    fn default() -> Self {
+        Self::new("default")
+    }
+}

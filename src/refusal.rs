@@ -1,0 +1,106 @@
+//! What a caller gets instead of an answer: OpenAI's error shape.
+
+use std::fmt;
+
+use http::StatusCode;
+use serde_json::json;
+
+/// An error answer of our own.
+///
+/// `Display` is the message: it says what to do, and has no secret in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) kind: Kind,
+    message: String,
+    param: Option<String>,
+}
+
+/// The codes that callers may rely on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    InvalidMcpOptions,
+    InvalidJson,
+    RequestTooLarge,
+    ServerNotFound,
+    ServerInactive,
+    ToolNameConflict,
+    TooManyTools,
+    RequiresNonStream,
+    ProjectMissing,
+    Registry,
+    Upstream,
+}
+
+impl Kind {
+    fn status(self) -> StatusCode {
+        match self {
+            Self::InvalidMcpOptions
+            | Self::InvalidJson
+            | Self::ServerInactive
+            | Self::ToolNameConflict
+            | Self::TooManyTools
+            | Self::RequiresNonStream => StatusCode::BAD_REQUEST,
+            Self::ServerNotFound => StatusCode::NOT_FOUND,
+            Self::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::ProjectMissing | Self::Registry => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Upstream => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    fn code(self) -> &'static str {
+        match self {
+            Self::InvalidMcpOptions => "invalid_mcp_options",
+            Self::InvalidJson => "invalid_json",
+            Self::RequestTooLarge => "request_too_large",
+            Self::ServerNotFound => "mcp_server_not_found",
+            Self::ServerInactive => "mcp_server_inactive",
+            Self::ToolNameConflict => "mcp_tool_name_conflict",
+            Self::TooManyTools => "mcp_too_many_tools",
+            Self::RequiresNonStream => "mcp_auto_execute_requires_non_stream",
+            Self::ProjectMissing => "mcp_project_missing",
+            Self::Registry => "mcp_registry_error",
+            Self::Upstream => "upstream_error",
+        }
+    }
+}
+
+impl Refusal {
+    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            param: None,
+        }
+    }
+
+    /// Names the member that is at fault, such as `mcp.servers[1]`.
+    pub(crate) fn at(mut self, param: impl Into<String>) -> Self {
+        self.param = Some(param.into());
+        self
+    }
+
+    #[cfg(test)]
+    pub(crate) fn param(&self) -> Option<&str> {
+        self.param.as_deref()
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        self.kind.status()
+    }
+
+    /// The body, in OpenAI's shape.
+    pub(crate) fn body(&self) -> String {
+        let kind = match self.status().is_client_error() {
+            true => "invalid_request_error",
+            false => "server_error",
+        };
+        json!({"error": {"message": self.message, "type": kind, "param": self.param, "code": self.kind.code()}})
+            .to_string()
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}

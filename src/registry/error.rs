@@ -1,0 +1,84 @@
+//! What a registry can answer instead of a server.
+
+use std::{borrow::Cow, fmt};
+
+use crate::name::ServerName;
+
+/// The error of a registry.
+///
+/// `Display` has no secret in it; what is underneath is in `source()`.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// A server of this name exists already in the organisation.
+    Conflict {
+        /// The name that is taken.
+        name: ServerName,
+    },
+    /// The record was changed since it was read.
+    Stale {
+        /// The server's name.
+        name: ServerName,
+        /// The version that is stored now.
+        version: u64,
+    },
+    /// There is no such server.
+    NotFound {
+        /// The name that was asked for.
+        name: ServerName,
+    },
+    /// A member of a record breaks its rule.
+    Invalid {
+        /// The member, such as `auth.headers`.
+        field: &'static str,
+        /// The rule, in words; it never repeats a secret.
+        reason: Cow<'static, str>,
+    },
+    /// The storage did not answer as it should.
+    Unavailable {
+        /// What it said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl Error {
+    pub(crate) fn invalid(field: &'static str, reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::Invalid {
+            field,
+            reason: reason.into(),
+        }
+    }
+
+    /// An error of the storage underneath.
+    pub fn unavailable(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Unavailable {
+            source: source.into(),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Conflict { name } => write!(f, "a server named {name} exists already"),
+            Self::Stale { name, version } => {
+                write!(
+                    f,
+                    "the server {name} was changed in the meantime; it is now at version {version}"
+                )
+            }
+            Self::NotFound { name } => write!(f, "there is no server named {name}"),
+            Self::Invalid { field, reason } => write!(f, "{field}: {reason}"),
+            Self::Unavailable { .. } => f.write_str("the registry's storage is not available"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unavailable { source } => Some(&**source),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Registries: which servers there are, and who may use them.
+//!
+//! The layer needs [`ServerRegistry`] and no more: find the servers of these names for this
+//! project. An operator's side needs [`ServerStore`] on top: list, get, insert, replace, remove.
+//!
+//! [`MemoryRegistry`] keeps servers in the process; `FileRegistry` (feature `file`) reads them
+//! from TOML and follows the file's changes. A registry of one's own is a `find`:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use mcp_layer::{McpLayer, Project, ServerName, registry::{Error, Server, ServerRegistry}};
+//!
+//! /// One server for everybody.
+//! struct Single(Arc<Server>);
+//!
+//! impl ServerRegistry for Single {
+//!     async fn find(&self, project: &Project, names: &[ServerName]) -> Result<Vec<Arc<Server>>, Error> {
+//!         let wanted = names.contains(&self.0.name) && self.0.is_usable_by(project);
+//!         Ok(wanted.then(|| self.0.clone()).into_iter().collect())
+//!     }
+//! }
+//!
+//! let server = Server::new("deepwiki-mcp", "https://mcp.deepwiki.com/mcp")?;
+//! let layer = McpLayer::new(Single(Arc::new(server)));
+//! # Ok::<(), Error>(())
+//! ```
+//!
+//! A registry knows nothing of sessions, tool lists or whether a server is up: see
+//! [`Connections`](crate::Connections).
+
+mod auth;
+mod error;
+#[cfg(feature = "file")]
+mod file;
+mod memory;
+mod server;
+
+use std::{future::Future, sync::Arc};
+
+use futures_util::future::BoxFuture;
+
+#[cfg(feature = "file")]
+pub use self::file::{FileError, FileRegistry};
+pub use self::{
+    auth::{Auth, StaticHeader},
+    error::Error,
+    memory::MemoryRegistry,
+    server::{Projects, SelectedTool, Server, ServerId, ToolPolicy, ToolSelection},
+};
+use crate::{name::ServerName, project::Project};
+
+/// Finds the servers that a request names.
+///
+/// The layer asks once for each request with `mcp`, and once more before each tool call, so that
+/// a server which was removed, disabled or taken from the project in the meantime is not called.
+/// An implementation should answer from memory where it can.
+pub trait ServerRegistry: Send + Sync + 'static {
+    /// The servers of these names that `project` may use, in any order.
+    ///
+    /// A server that does not exist and one that belongs to another project or organisation are
+    /// both just absent from the answer: nobody can find out by asking.
+    /// Disabled servers are included; drafts are not.
+    /// Every server is whole, with its credentials opened.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the storage or a key is at fault; the caller then gets
+    /// `500 mcp_registry_error`, and no tool runs.
+    ///
+    /// # Cancellation
+    /// Dropped when the caller hangs up.
+    fn find(
+        &self,
+        project: &Project,
+        names: &[ServerName],
+    ) -> impl Future<Output = Result<Vec<Arc<Server>>, Error>> + Send;
+}
+
+impl<R: ServerRegistry> ServerRegistry for Arc<R> {
+    fn find(
+        &self,
+        project: &Project,
+        names: &[ServerName],
+    ) -> impl Future<Output = Result<Vec<Arc<Server>>, Error>> + Send {
+        (**self).find(project, names)
+    }
+}
+
+/// What an operator does with servers.
+pub trait ServerStore: ServerRegistry {
+    /// One page of an organisation's servers, by name.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    fn list(
+        &self,
+        organisation: &str,
+        filter: &Filter,
+        page: &Page,
+    ) -> impl Future<Output = Result<Listing, Error>> + Send;
+
+    /// The server of this name.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Unavailable`].
+    fn get(
+        &self,
+        organisation: &str,
+        name: &ServerName,
+    ) -> impl Future<Output = Result<Arc<Server>, Error>> + Send;
+
+    /// Adds a server; it gets version 1.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] where the name exists in the organisation; never an overwrite.
+    /// [`Error::Unavailable`].
+    fn insert(&self, server: Server) -> impl Future<Output = Result<Arc<Server>, Error>> + Send;
+
+    /// Replaces the server of the same organisation and name, if it still has the version of
+    /// `server`; the version then counts up. The identity stays that of the stored record.
+    ///
+    /// # Errors
+    /// [`Error::Stale`], [`Error::NotFound`], [`Error::Unavailable`].
+    fn replace(&self, server: Server) -> impl Future<Output = Result<Arc<Server>, Error>> + Send;
+
+    /// Removes the server of this name.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`], [`Error::Unavailable`].
+    fn remove(
+        &self,
+        organisation: &str,
+        name: &ServerName,
+    ) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+/// Which servers to list; the default is all.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Filter {
+    /// Only servers that this project can use.
+    pub project: Option<String>,
+    /// Only servers with this text in name, display name or description, without regard to case.
+    pub text: Option<String>,
+}
+
+impl Filter {
+    /// Whether `server` is to be listed.
+    pub fn matches(&self, server: &Server) -> bool {
+        let project = self
+            .project
+            .as_deref()
+            .is_none_or(|p| server.projects.contains(p));
+        let text = self.text.as_ref().is_none_or(|text| {
+            let text = text.to_lowercase();
+            [
+                Some(server.name.as_str()),
+                server.display_name.as_deref(),
+                server.description.as_deref(),
+            ]
+            .into_iter()
+            .flatten()
+            .any(|field| field.to_lowercase().contains(&text))
+        });
+        project && text
+    }
+}
+
+/// Which part of a list.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Page {
+    /// Only servers whose name comes after this one: the `next` of the page before.
+    pub after: Option<ServerName>,
+    /// At most so many servers; default 50, at most 200.
+    pub limit: usize,
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self {
+            after: None,
+            limit: 50,
+        }
+    }
+}
+
+/// A page of servers.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Listing {
+    /// The servers, by name.
+    pub servers: Vec<Arc<Server>>,
+    /// Where the next page begins; `None` on the last.
+    pub next: Option<ServerName>,
+}
+
+/// [`ServerRegistry`] behind a pointer: a boxed future costs nothing beside a call of a model.
+pub(crate) trait Find: Send + Sync {
+    fn find<'a>(
+        &'a self,
+        project: &'a Project,
+        names: &'a [ServerName],
+    ) -> BoxFuture<'a, Result<Vec<Arc<Server>>, Error>>;
+}
+
+impl<R: ServerRegistry> Find for R {
+    fn find<'a>(
+        &'a self,
+        project: &'a Project,
+        names: &'a [ServerName],
+    ) -> BoxFuture<'a, Result<Vec<Arc<Server>>, Error>> {
+        Box::pin(ServerRegistry::find(self, project, names))
+    }
+}

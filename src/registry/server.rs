@@ -1,0 +1,302 @@
+//! The record of a server.
+
+use std::{collections::BTreeSet, fmt, sync::Arc};
+
+use url::Url;
+
+use super::{Auth, Error};
+use crate::{mcp::Transport, name::ServerName, project::Project};
+
+/// A registered server: where it is, who may use it, and which of its tools are offered.
+///
+/// The fields check themselves; the `with_…` methods are there for building.
+///
+/// ```
+/// use mcp_layer::registry::Server;
+///
+/// let server = Server::new("deepwiki-mcp", "https://mcp.deepwiki.com/mcp")?
+///     .with_projects(["web"])?
+///     .with_tools(["ask_question"])?;
+/// assert_eq!(server.display_name(), "deepwiki-mcp");
+/// # Ok::<(), mcp_layer::registry::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Server {
+    /// Random and immutable: a server that is removed and made again is another one.
+    pub id: ServerId,
+    /// The organisation that the server belongs to; default `default`.
+    pub organisation: Arc<str>,
+    /// The slug, unique in the organisation.
+    pub name: ServerName,
+    /// A name for people; see [`Server::display_name`].
+    pub display_name: Option<String>,
+    /// What the server is for, for people.
+    pub description: Option<String>,
+    /// The endpoint. Whether it may be reached is decided by the egress rules at each use.
+    pub url: Url,
+    /// The transport to begin with; default [`Transport::StreamableHttp`].
+    pub transport: Transport,
+    /// The projects that may use the server; default all of the organisation.
+    pub projects: Projects,
+    /// How the gateway authenticates; default [`Auth::None`].
+    pub auth: Auth,
+    /// The tools that are offered to models; default all.
+    pub tools: ToolSelection,
+    /// The operator's switch; default on.
+    pub enabled: bool,
+    /// Counts the operator's edits, from 1; a [`ServerStore`](super::ServerStore) keeps it.
+    pub version: u64,
+}
+
+impl Server {
+    /// A server that all projects may use, with all its tools and without authentication.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a name that is no slug and a URL that is not an absolute
+    /// `http` or `https` one, or that carries a user, a password or a fragment.
+    pub fn new(name: &str, url: &str) -> Result<Self, Error> {
+        Ok(Self {
+            id: ServerId::random(),
+            organisation: "default".into(),
+            name: name
+                .parse()
+                .map_err(|e| Error::invalid("name", format!("{e}")))?,
+            display_name: None,
+            description: None,
+            url: parse_url(url)?,
+            transport: Transport::default(),
+            projects: Projects::All,
+            auth: Auth::None,
+            tools: ToolSelection::All,
+            enabled: true,
+            version: 1,
+        })
+    }
+
+    /// The name for people: the one given, else the slug.
+    pub fn display_name(&self) -> &str {
+        self.display_name.as_deref().unwrap_or(self.name.as_str())
+    }
+
+    /// Whether `project` may use the server.
+    pub fn is_usable_by(&self, project: &Project) -> bool {
+        *self.organisation == *project.organisation() && self.projects.contains(project.name())
+    }
+
+    /// Replaces the organisation.
+    pub fn with_organisation(mut self, organisation: impl Into<Arc<str>>) -> Self {
+        self.organisation = organisation.into();
+        self
+    }
+
+    /// Replaces the transport to begin with.
+    pub fn with_transport(mut self, transport: Transport) -> Self {
+        self.transport = transport;
+        self
+    }
+
+    /// Replaces the projects that may use the server.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for an empty list.
+    pub fn with_projects<P: Into<String>>(
+        mut self,
+        projects: impl IntoIterator<Item = P>,
+    ) -> Result<Self, Error> {
+        self.projects = Projects::only(projects)?;
+        Ok(self)
+    }
+
+    /// Replaces the tools that are offered.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for an empty list and a name given twice.
+    pub fn with_tools<T: Into<SelectedTool>>(
+        mut self,
+        tools: impl IntoIterator<Item = T>,
+    ) -> Result<Self, Error> {
+        self.tools = ToolSelection::only(tools)?;
+        Ok(self)
+    }
+
+    /// Replaces the authentication.
+    pub fn with_auth(mut self, auth: Auth) -> Self {
+        self.auth = auth;
+        self
+    }
+
+    /// Sets the operator's switch.
+    pub fn with_enabled(mut self, enabled: bool) -> Self {
+        self.enabled = enabled;
+        self
+    }
+}
+
+fn parse_url(text: &str) -> Result<Url, Error> {
+    let url: Url = text
+        .parse()
+        .map_err(|_| Error::invalid("url", "not an absolute URL"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(Error::invalid(
+            "url",
+            "the scheme is neither https nor http",
+        ));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(Error::invalid(
+            "url",
+            "carries a user or a password; use the server's authentication instead",
+        ));
+    }
+    if url.fragment().is_some() {
+        return Err(Error::invalid("url", "has a fragment"));
+    }
+    Ok(url)
+}
+
+/// A server's identity: 128 random bits in hex, never reused.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServerId(Arc<str>);
+
+impl ServerId {
+    /// A new identity.
+    ///
+    /// # Panics
+    /// When the system gives no random numbers; nothing here is safe without them.
+    pub fn random() -> Self {
+        let mut bits = [0; 16];
+        getrandom::fill(&mut bits).unwrap_or_else(|error| panic!("no random numbers: {error}"));
+        Self(format!("{:032x}", u128::from_be_bytes(bits)).into())
+    }
+
+    /// The identity as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for ServerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The projects that may use a server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Projects {
+    /// Every project of the organisation.
+    #[default]
+    All,
+    /// These projects; never empty.
+    Only(BTreeSet<String>),
+}
+
+impl Projects {
+    /// These projects.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for an empty list, which no caller could ever use.
+    pub fn only<P: Into<String>>(projects: impl IntoIterator<Item = P>) -> Result<Self, Error> {
+        let projects: BTreeSet<String> = projects.into_iter().map(Into::into).collect();
+        if projects.is_empty() {
+            return Err(Error::invalid(
+                "projects",
+                "name at least one project, or \"all\"",
+            ));
+        }
+        Ok(Self::Only(projects))
+    }
+
+    /// Whether `project` is among them.
+    pub fn contains(&self, project: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(projects) => projects.contains(project),
+        }
+    }
+}
+
+/// The tools of a server that are offered to models.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ToolSelection {
+    /// Every tool that the server lists, each with [`ToolPolicy::Auto`].
+    #[default]
+    All,
+    /// These tools; never empty.
+    Only(Vec<SelectedTool>),
+}
+
+impl ToolSelection {
+    /// These tools.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for an empty list and a name given twice.
+    pub fn only<T: Into<SelectedTool>>(tools: impl IntoIterator<Item = T>) -> Result<Self, Error> {
+        let tools: Vec<SelectedTool> = tools.into_iter().map(Into::into).collect();
+        if tools.is_empty() {
+            return Err(Error::invalid(
+                "tools",
+                "name at least one tool, or \"all\"",
+            ));
+        }
+        for (index, tool) in tools.iter().enumerate() {
+            if tools[..index].iter().any(|other| other.name == tool.name) {
+                return Err(Error::invalid(
+                    "tools",
+                    format!("{:?} is given twice", tool.name),
+                ));
+            }
+        }
+        Ok(Self::Only(tools))
+    }
+
+    /// The policy of a tool by its own name; `None` where it is not offered.
+    pub fn policy(&self, tool: &str) -> Option<ToolPolicy> {
+        match self {
+            Self::All => Some(ToolPolicy::Auto),
+            Self::Only(tools) => tools.iter().find(|t| t.name == tool).map(|t| t.policy),
+        }
+    }
+}
+
+/// A tool that is offered, by its own name at the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SelectedTool {
+    name: String,
+    policy: ToolPolicy,
+}
+
+impl SelectedTool {
+    /// A tool with a policy.
+    pub fn new(name: impl Into<String>, policy: ToolPolicy) -> Self {
+        Self {
+            name: name.into(),
+            policy,
+        }
+    }
+
+    /// The tool's own name at the server.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl<T: Into<String>> From<T> for SelectedTool {
+    fn from(name: T) -> Self {
+        Self::new(name, ToolPolicy::Auto)
+    }
+}
+
+/// What happens when a model calls a tool in a request with auto-execution.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ToolPolicy {
+    /// It is run.
+    #[default]
+    Auto,
+    /// The turn goes back to the caller, who approves by resuming.
+    AskFirst,
+}

@@ -1,0 +1,214 @@
+//! `McpService`: HTTP in and out, and the way past the layer for what is not ours.
+
+use std::{
+    error::Error as StdError,
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::{HeaderName, Method, Request, Response, request};
+use http_body::Body;
+use pin_project_lite::pin_project;
+use tower::{Service, ServiceExt, util::Oneshot};
+
+use crate::{
+    body::{self, McpBody, Read, RequestBody},
+    chat::ChatRequest,
+    layer::Paths,
+    project::Project,
+    refusal::{Kind, Refusal},
+    sniff::may_have_mcp,
+    tool_loop::{self, Gateway, Upstream, is_plain},
+};
+
+/// The header in which a caller gives a token for one server, `x-mcp-auth-{server}`; the model's
+/// provider never sees it.
+const SERVER_TOKEN: &str = "x-mcp-auth-";
+
+/// The service that [`McpLayer`](crate::McpLayer) makes of an inner one.
+///
+/// It is always ready: the inner service is made ready just before each call of it, so that none
+/// of its permits is held while bodies are read, servers asked or tools run. Back-pressure of the
+/// inner service makes a request wait inside of its future.
+///
+/// # Cancellation
+/// Dropping the future ends the exchange: nothing new starts, tool calls that run are cancelled
+/// at their servers, and the inner service's future is dropped.
+#[derive(Clone)]
+pub struct McpService<S> {
+    inner: S,
+    gateway: Arc<Gateway>,
+    paths: Paths,
+}
+
+impl<S> McpService<S> {
+    pub(crate) fn new(inner: S, gateway: Arc<Gateway>, paths: Paths) -> Self {
+        Self {
+            inner,
+            gateway,
+            paths,
+        }
+    }
+}
+
+impl<S, B, RB> Service<Request<B>> for McpService<S>
+where
+    S: Service<Request<RequestBody<B>>, Response = Response<RB>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Into<Box<dyn StdError + Send + Sync>> + Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Send,
+    RB: Body<Data = Bytes> + Send + 'static,
+    RB::Error: Send,
+{
+    type Response = Response<McpBody<RB>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, B, RB>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        remove_server_tokens(&mut request);
+        let inner = self.inner.clone();
+        // An encoded body passes through: decompression belongs outside of this layer.
+        let ours = request.method() == Method::POST
+            && self.paths.contain(request.uri().path())
+            && is_plain(request.headers());
+        if !ours {
+            let future = inner.oneshot(request.map(RequestBody::through));
+            return ResponseFuture::Through { future };
+        }
+        let gateway = self.gateway.clone();
+        let (parts, body) = request.into_parts();
+        let future = Box::pin(async move { answer(&gateway, inner, parts, body).await });
+        ResponseFuture::Answer { future }
+    }
+}
+
+/// Answers a request that may have a member `mcp`.
+async fn answer<S, B, RB>(
+    gateway: &Gateway,
+    inner: S,
+    parts: request::Parts,
+    body: B,
+) -> Result<Response<McpBody<RB>>, S::Error>
+where
+    S: Service<Request<RequestBody<B>>, Response = Response<RB>> + Clone,
+    S::Error: Into<Box<dyn StdError + Send + Sync>>,
+    B: Body<Data = Bytes>,
+    RB: Body<Data = Bytes>,
+{
+    let limit = gateway.settings.limits.body_bytes;
+    let read = body::read(body, limit).await;
+    if read.is_too_large() {
+        let message = format!("the request has more than the {limit} bytes that are read");
+        return Ok(tool_loop::refused(&Refusal::new(
+            Kind::RequestTooLarge,
+            message,
+        )));
+    }
+    match ours(&read) {
+        Ok(Some(request)) => {
+            let project = parts.extensions.get::<Project>().cloned();
+            tool_loop::run(gateway, request, Upstream::new(inner, parts), project).await
+        }
+        Ok(None) => {
+            let request = Request::from_parts(parts, RequestBody::replayed(read));
+            inner
+                .oneshot(request)
+                .await
+                .map(|response| response.map(McpBody::through))
+        }
+        Err(refusal) => Ok(tool_loop::refused(&refusal)),
+    }
+}
+
+/// The request, if it is whole and has a top-level `mcp`.
+fn ours<B: Body<Data = Bytes>>(read: &Read<B>) -> Result<Option<ChatRequest>, Refusal> {
+    // A body that broke off goes on as it is: its error is the inner service's matter.
+    if !read.is_complete() || !may_have_mcp(read.data()) {
+        return Ok(None);
+    }
+    match ChatRequest::parse(read.bytes()) {
+        Ok(request) => Ok(Some(request)),
+        Err(unread) => Option::from(unread).map_or(Ok(None), Err),
+    }
+}
+
+fn remove_server_tokens<B>(request: &mut Request<B>) {
+    let is_token = |name: &HeaderName| name.as_str().starts_with(SERVER_TOKEN);
+    if !request.headers().keys().any(is_token) {
+        return;
+    }
+    let names: Vec<_> = request
+        .headers()
+        .keys()
+        .filter(|name| is_token(name))
+        .cloned()
+        .collect();
+    for name in names {
+        request.headers_mut().remove(name);
+    }
+}
+
+type Answering<RB, E> = Pin<Box<dyn Future<Output = Result<Response<McpBody<RB>>, E>> + Send>>;
+
+pin_project! {
+    /// The future of [`McpService`].
+    #[project = ResponseFutureProjection]
+    pub enum ResponseFuture<S, B, RB>
+    where
+        S: Service<Request<RequestBody<B>>>,
+        B: Body,
+        RB: Body,
+    {
+        #[doc(hidden)]
+        Through { #[pin] future: Oneshot<S, Request<RequestBody<B>>> },
+        #[doc(hidden)]
+        Answer { future: Answering<RB, S::Error> },
+    }
+}
+
+impl<S, B, RB> Future for ResponseFuture<S, B, RB>
+where
+    S: Service<Request<RequestBody<B>>, Response = Response<RB>>,
+    B: Body<Data = Bytes>,
+    RB: Body<Data = Bytes>,
+{
+    type Output = Result<Response<McpBody<RB>>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project() {
+            ResponseFutureProjection::Through { future } => {
+                Poll::Ready(ready!(future.poll(cx)).map(|response| response.map(McpBody::through)))
+            }
+            ResponseFutureProjection::Answer { future } => future.as_mut().poll(cx),
+        }
+    }
+}
+
+impl<S, B, RB> fmt::Debug for ResponseFuture<S, B, RB>
+where
+    S: Service<Request<RequestBody<B>>>,
+    B: Body,
+    RB: Body,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for McpService<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("McpService")
+            .field("inner", &self.inner)
+            .field("paths", &self.paths)
+            .finish_non_exhaustive()
+    }
+}

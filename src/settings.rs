@@ -1,0 +1,118 @@
+//! What an operator configures, with the defaults and their reasons.
+
+use std::time::Duration;
+
+use crate::price::Price;
+
+/// The page's hard cap on rounds.
+pub(crate) const ROUNDS: u64 = 5;
+
+/// The part of the deadline that is kept for the last model turn: no batch of tools starts with
+/// less than this left, and a batch gets the time left less this.
+pub(crate) const LAST_TURN: Duration = Duration::from_secs(30);
+
+/// Limits of one request.
+///
+/// Those of a call to a server are in [`mcp::Limits`](crate::mcp::Limits).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Limits {
+    /// The largest request body, and the largest answer of a model that is read; default 20 MiB,
+    /// room for a handful of images. A larger request is answered with 413.
+    pub body_bytes: usize,
+    /// The deepest nesting of a request with `mcp`; default 64. Deeper ones only occur to break
+    /// the parsers behind us.
+    pub json_depth: usize,
+    /// Tools in one request, the caller's included; default 128, where providers stop too.
+    pub tools: usize,
+    /// The most rounds a request may ask for; default 5. Larger values count as 5: more is
+    /// spelt out with [`McpLayer::with_max_tool_rounds_cap`](crate::McpLayer::with_max_tool_rounds_cap).
+    pub max_tool_rounds: u64,
+    /// Tool calls that are run in one request; default 32. The model is told about the rest.
+    pub calls: usize,
+    /// Tool calls at once; default 8, so that one request cannot flood a server.
+    pub concurrent_calls: usize,
+    /// The arguments of one call; default 256 KiB.
+    pub argument_bytes: usize,
+    /// What a model gets of one result; default 256 KiB, about 64,000 tokens. A cut is
+    /// announced in the text.
+    pub result_bytes: usize,
+    /// Finding the servers of a request and their tools; default 10 s.
+    pub resolve: Duration,
+    /// One tool call; default 60 s.
+    pub call: Duration,
+    /// The whole request; default 300 s. A model's turn is never cut: the last 30 s are kept
+    /// for one, so with 30 s or less no tool ever runs.
+    pub deadline: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 20 << 20,
+            json_depth: 64,
+            tools: 128,
+            max_tool_rounds: ROUNDS,
+            calls: 32,
+            concurrent_calls: 8,
+            argument_bytes: 256 << 10,
+            result_bytes: 256 << 10,
+            resolve: Duration::from_secs(10),
+            call: Duration::from_secs(60),
+            deadline: Duration::from_secs(300),
+        }
+    }
+}
+
+/// What a request with auto-execution and `stream: true` gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Streaming {
+    /// The tool calls are streamed and the request ends; the caller may resume.
+    #[default]
+    ReturnToolCalls,
+    /// `400 mcp_auto_execute_requires_non_stream`.
+    Reject,
+}
+
+/// Everything that the loop is told by the operator.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) limits: Limits,
+    /// The cap on rounds where it was spelt out.
+    pub(crate) rounds_cap: Option<u64>,
+    pub(crate) streaming: Streaming,
+    pub(crate) receipt: bool,
+    pub(crate) project_required: bool,
+    pub(crate) prices: Vec<Price>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            rounds_cap: None,
+            streaming: Streaming::default(),
+            receipt: true,
+            project_required: false,
+            prices: Vec::new(),
+        }
+    }
+}
+
+impl Settings {
+    /// The operator's cap on rounds.
+    pub(crate) fn rounds_cap(&self) -> u64 {
+        self.rounds_cap
+            .unwrap_or(self.limits.max_tool_rounds.min(ROUNDS))
+            .max(1)
+    }
+
+    /// The price of the first of `models` that has one.
+    pub(crate) fn price(&self, models: [Option<&str>; 2]) -> Option<&Price> {
+        models
+            .into_iter()
+            .flatten()
+            .find_map(|model| self.prices.iter().find(|price| price.is_for(model)))
+    }
+}

@@ -1,0 +1,95 @@
+//! Whether a body may have a member `mcp`, by its bytes alone.
+
+use bytes::Bytes;
+use memchr::memmem;
+
+/// The name as it is spelt, and the beginning of every other spelling of it: the three letters
+/// are below U+0100, so an escape for one of them begins like this.
+const SPELLINGS: [&[u8]; 2] = [b"\"mcp\"", b"\\u00"];
+/// One less than the longest of them: as much as one frame can hold of a hit.
+const OVERLAP: usize = 4;
+
+/// Whether one of the spellings is in `frames`, also across their borders.
+///
+/// `false` is certain; `true` means that the body has to be read.
+pub(crate) fn may_have_mcp<'a>(frames: impl Iterator<Item = &'a Bytes>) -> bool {
+    // The end of what came before; a frame's beginning is put behind it.
+    let mut border = Vec::with_capacity(2 * OVERLAP);
+    for frame in frames {
+        if !border.is_empty() {
+            border.extend_from_slice(&frame[..frame.len().min(OVERLAP)]);
+            if has_spelling(&border) {
+                return true;
+            }
+        }
+        if has_spelling(frame) {
+            return true;
+        }
+        if frame.len() >= OVERLAP {
+            border.clear();
+            border.extend_from_slice(&frame[frame.len() - OVERLAP..]);
+        } else {
+            // A frame this short is in the border already, unless there was none.
+            if border.is_empty() {
+                border.extend_from_slice(frame);
+            }
+            border.drain(..border.len().saturating_sub(OVERLAP));
+        }
+    }
+    false
+}
+
+fn has_spelling(bytes: &[u8]) -> bool {
+    SPELLINGS
+        .iter()
+        .any(|spelling| memmem::find(bytes, spelling).is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sniff(frames: &[&'static str]) -> bool {
+        let frames: Vec<Bytes> = frames
+            .iter()
+            .map(|frame| Bytes::from_static(frame.as_bytes()))
+            .collect();
+        may_have_mcp(frames.iter())
+    }
+
+    #[test]
+    fn every_spelling_of_the_name_is_a_hit() {
+        for name in [
+            r#""mcp""#,
+            r#""\u006dcp""#,
+            r#""m\u0063p""#,
+            r#""mc\u0070""#,
+            r#""\u006D\u0063\u0070""#,
+        ] {
+            assert_eq!(serde_json::from_str::<String>(name).unwrap(), "mcp");
+            assert!(may_have_mcp(
+                [Bytes::from(format!("{{{name}:{{}}}}"))].iter()
+            ));
+        }
+        assert!(!sniff(&[r#"{"model":"mcp-1","messages":[]}"#]));
+        assert!(!sniff(&[]));
+    }
+
+    #[test]
+    fn a_hit_is_found_across_frames_however_they_are_cut() {
+        for text in [r#"{"mcp":1}"#, r#"{"\u006dcp":1}"#] {
+            for a in 0..=text.len() {
+                for b in a..=text.len() {
+                    for c in b..=text.len() {
+                        assert!(
+                            sniff(&[&text[..a], &text[a..b], "", &text[b..c], &text[c..]]),
+                            "{a} {b} {c}"
+                        );
+                    }
+                }
+            }
+            let bytes: Vec<&'static str> = (0..text.len()).map(|i| &text[i..i + 1]).collect();
+            assert!(sniff(&bytes));
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Runs our calls; every outcome becomes one `tool` message.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt, stream};
+use serde_json::{Value, value::RawValue};
+use tokio::time::Instant;
+
+use super::{Gateway, claim::Owner, limits::Budget, options::short};
+use crate::{
+    catalog::Entry,
+    chat::{Arguments, Object, ToolCall, tool_message},
+    project::Project,
+    registry::{Server, ToolPolicy},
+};
+
+const ARGUMENTS_ARE_NO_OBJECT: &str =
+    "the arguments are not a JSON object; send one that fits the tool's parameters";
+
+/// How the calls of one batch are run.
+#[derive(Clone, Copy)]
+pub(crate) struct Batch<'a> {
+    pub(crate) gateway: &'a Gateway,
+    pub(crate) project: &'a Project,
+    pub(crate) ends: Instant,
+    /// How many calls may still be run; the model is told about the rest.
+    pub(crate) allowed: usize,
+    /// Several calls at once.
+    pub(crate) parallel: bool,
+    /// The caller has approved of tools that are marked *ask first*.
+    pub(crate) approved: bool,
+}
+
+/// What one call came to.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) id: String,
+    /// The slug; `None` for a tool that nobody has.
+    pub(crate) server: Option<String>,
+    /// The tool's own name at the server.
+    pub(crate) tool: String,
+    pub(crate) duration: Duration,
+    pub(crate) is_error: bool,
+    /// The size of the result before it was cut.
+    pub(crate) result_bytes: usize,
+    pub(crate) truncated: bool,
+    /// The `tool` message for the model.
+    pub(crate) message: Bytes,
+}
+
+impl Batch<'_> {
+    /// Runs the calls; the outcomes are in the order of the calls.
+    ///
+    /// # Cancellation
+    /// What runs is cancelled, and nothing more starts.
+    pub(crate) async fn run(self, calls: &[(&ToolCall, Owner<'_>)]) -> Vec<Outcome> {
+        let width = if self.parallel {
+            self.gateway.settings.limits.concurrent_calls.max(1)
+        } else {
+            1
+        };
+        // Collected, since the compiler cannot see that a lazy iterator's futures are `Send`.
+        let runs: Vec<_> = calls
+            .iter()
+            .enumerate()
+            .map(|(index, &(call, owner))| {
+                self.outcome(index, call, owner)
+                    .map(move |outcome| (index, outcome))
+            })
+            .collect();
+        let mut outcomes: Vec<_> = stream::iter(runs).buffer_unordered(width).collect().await;
+        outcomes.sort_by_key(|(index, _)| *index);
+        outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+    }
+
+    async fn outcome(self, index: usize, call: &ToolCall, owner: Owner<'_>) -> Outcome {
+        let started = Instant::now();
+        let (server, tool) = match owner {
+            Owner::Ours(entry) => (
+                Some(entry.server.name.to_string()),
+                entry.offer().tool.clone(),
+            ),
+            Owner::Caller | Owner::Unknown => {
+                (None, short(call.function.as_deref().unwrap_or_default()))
+            }
+        };
+        let result = match owner {
+            _ if index >= self.allowed => {
+                let limit = self.gateway.settings.limits.calls;
+                Err(format!(
+                    "not run: a request may make {limit} tool calls, and this one is beyond them"
+                ))
+            }
+            Owner::Ours(entry) => self.call(entry, &call.arguments).await,
+            Owner::Caller | Owner::Unknown => Err(format!(
+                "there is no tool named {tool:?}; use one of the tools offered"
+            )),
+        };
+        let (is_error, text) = match result {
+            Ok(result) => result,
+            Err(fault) => (true, fault),
+        };
+        let result_bytes = text.len();
+        let text = if is_error {
+            format!("Error: {text}")
+        } else {
+            text
+        };
+        let (text, truncated) = cut(text, self.gateway.settings.limits.result_bytes);
+        let outcome = Outcome {
+            message: tool_message(&call.id, &text),
+            id: call.id.clone(),
+            server,
+            tool,
+            duration: started.elapsed(),
+            is_error,
+            result_bytes,
+            truncated,
+        };
+        tracing::info!(
+            server = outcome.server,
+            tool = outcome.tool,
+            call_id = outcome.id,
+            duration_ms = outcome.duration.as_millis() as u64,
+            is_error,
+            result_bytes,
+            truncated,
+            "tool call"
+        );
+        outcome
+    }
+
+    /// Whether the result is an error, and its text; or why the tool was not run.
+    async fn call(self, entry: &Entry, arguments: &Arguments) -> Result<(bool, String), String> {
+        let limits = &self.gateway.settings.limits;
+        let arguments = checked(entry, arguments, limits.argument_bytes)?;
+        let server = self.still_offered(entry).await?;
+        let out_of_time = || "not run: the request's time is up".to_owned();
+        let timeout = Budget::call_time(self.ends, limits.call).ok_or_else(out_of_time)?;
+        let tool = &entry.offer().tool;
+        match self
+            .gateway
+            .connections
+            .call(&server, tool, &arguments, timeout)
+            .await
+        {
+            Ok(result) => Ok((result.is_error, result.text)),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// The server's record as it is now: what was taken away since the request began is not
+    /// called any more.
+    async fn still_offered(self, entry: &Entry) -> Result<Arc<Server>, String> {
+        let name = &entry.server.name;
+        let found = self
+            .gateway
+            .registry
+            .find(self.project, std::slice::from_ref(name))
+            .await;
+        let found = found.map_err(|error| {
+            tracing::error!(%error, "the registry failed");
+            "not run: the gateway cannot check whether this tool may be used".to_owned()
+        })?;
+        let server = found.into_iter().find(|server| {
+            server.id == entry.server.id && server.enabled && server.is_usable_by(self.project)
+        });
+        let policy = server
+            .as_ref()
+            .and_then(|server| server.tools.policy(&entry.offer().tool));
+        match (server, policy) {
+            (Some(server), Some(ToolPolicy::Auto)) => Ok(server),
+            (Some(server), Some(ToolPolicy::AskFirst)) if self.approved => Ok(server),
+            _ => Err("not run: this tool is no longer available".into()),
+        }
+    }
+}
+
+/// The arguments as they go to the server, byte for byte, if they are an object that fits.
+fn checked(entry: &Entry, arguments: &Arguments, limit: usize) -> Result<Box<RawValue>, String> {
+    let Arguments::Text(text) = arguments else {
+        return Err(ARGUMENTS_ARE_NO_OBJECT.into());
+    };
+    if text.len() > limit {
+        return Err(format!(
+            "the arguments have {} bytes, more than the {limit} allowed",
+            text.len()
+        ));
+    }
+    let value: Value = serde_json::from_str(text)
+        .map_err(|error| format!("the arguments are not valid JSON: {error}"))?;
+    if !value.is_object() {
+        return Err(ARGUMENTS_ARE_NO_OBJECT.into());
+    }
+    // Two parsers may read a doubled name in two ways; what was checked must be what is used.
+    if let Some(name) = Object::parse(text).ok().as_ref().and_then(Object::doubled) {
+        return Err(format!("the argument {:?} is given twice", short(name)));
+    }
+    entry.offer().schema().check(&value)?;
+    RawValue::from_string(text.trim().to_owned()).map_err(|_| ARGUMENTS_ARE_NO_OBJECT.into())
+}
+
+/// At most `limit` bytes of `text`, and whether something was cut; the text says so itself.
+fn cut(mut text: String, limit: usize) -> (String, bool) {
+    if text.len() <= limit {
+        return (text, false);
+    }
+    let whole = text.len();
+    let kept = text.floor_char_boundary(limit);
+    text.truncate(kept);
+    text.push_str(&format!(
+        "\n[cut: this is the first {kept} of {whole} bytes]"
+    ));
+    (text, true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_is_announced_and_splits_no_character() {
+        assert_eq!(cut("short".into(), 5), ("short".into(), false));
+        let (text, truncated) = cut("äöü".into(), 3);
+        assert_eq!(text, "ä\n[cut: this is the first 2 of 6 bytes]");
+        assert!(truncated);
+    }
+}

@@ -1,0 +1,49 @@
+//! Offers the tools of the catalog to the model, behind the caller's own.
+
+use std::collections::BTreeMap;
+
+use super::Gateway;
+use crate::{
+    catalog::Catalog,
+    chat::ChatRequest,
+    refusal::{Kind, Refusal},
+};
+
+/// Checks that the tools of the catalog can stand beside the caller's own.
+pub(crate) fn check(
+    gateway: &Gateway,
+    request: &ChatRequest,
+    catalog: &Catalog,
+) -> Result<(), Refusal> {
+    let conflict = request
+        .tools
+        .iter()
+        .find(|tool| catalog.entry(&tool.name).is_some());
+    if let Some(tool) = conflict {
+        let message = format!(
+            "the tool {} of the request has the name of a tool that mcp adds",
+            tool.name
+        );
+        return Err(Refusal::new(Kind::ToolNameConflict, message).at(&tool.param));
+    }
+    let limit = gateway.settings.limits.tools;
+    let own = request.tools.len();
+    let added = catalog.entries().len();
+    if own + added > limit {
+        let mut counts = BTreeMap::<&str, usize>::new();
+        for entry in catalog.entries() {
+            *counts.entry(entry.server.name.as_str()).or_default() += 1;
+        }
+        let counts: Vec<_> = counts
+            .iter()
+            .map(|(server, count)| format!("{server}: {count}"))
+            .collect();
+        let message = format!(
+            "{} tools are too many, at most {limit} fit (the request's own: {own}, {}); choose some with mcp.tools",
+            own + added,
+            counts.join(", "),
+        );
+        return Err(Refusal::new(Kind::TooManyTools, message).at("mcp.servers"));
+    }
+    Ok(())
+}

@@ -1,0 +1,248 @@
+//! What this caller asked for: the member `mcp`.
+
+use serde_json::Value;
+
+use crate::{
+    chat::{ChatRequest, Object, Unread, depth_exceeds},
+    refusal::{Kind, Refusal},
+    settings::{Settings, Streaming},
+};
+
+/// The member `mcp` of a request, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Options {
+    pub(crate) enabled: bool,
+    /// The servers in their order, each once, with the index of its first mention.
+    pub(crate) servers: Vec<(usize, String)>,
+    pub(crate) auto_execute: bool,
+    pub(crate) max_tool_rounds: u64,
+    /// The only tools to offer; `None` for all.
+    pub(crate) tools: Option<Vec<String>>,
+    pub(crate) resume: bool,
+    pub(crate) receipt: bool,
+}
+
+impl Options {
+    /// Reads the options of `request`.
+    pub(crate) fn parse(request: &ChatRequest, settings: &Settings) -> Result<Self, Refusal> {
+        if depth_exceeds(request.text(), settings.limits.json_depth) {
+            let limit = settings.limits.json_depth;
+            return Err(Refusal::new(
+                Kind::InvalidJson,
+                format!("the request is nested deeper than {limit} levels"),
+            ));
+        }
+        let options = Self::read(&request.mcp, settings)?;
+        if options.enabled {
+            options.check(request, settings)?;
+        }
+        Ok(options)
+    }
+
+    fn read(mcp: &str, settings: &Settings) -> Result<Self, Refusal> {
+        let object = Object::parse(mcp).map_err(|_| invalid("mcp", "must be an object"))?;
+        if let Some(name) = object.doubled() {
+            return Err(invalid(&format!("mcp.{}", short(name)), "is given twice"));
+        }
+        let cap = settings.rounds_cap();
+        let mut options = Self {
+            enabled: false,
+            servers: Vec::new(),
+            auto_execute: false,
+            max_tool_rounds: cap,
+            tools: None,
+            resume: false,
+            receipt: settings.receipt,
+        };
+        for (name, value) in object.iter() {
+            let param = format!("mcp.{}", short(name));
+            match name {
+                "enabled" => options.enabled = boolean(&param, value)?,
+                "servers" => options.servers = once(strings(&param, value)?),
+                "auto_execute_tools" => options.auto_execute = boolean(&param, value)?,
+                "max_tool_rounds" => options.max_tool_rounds = rounds(&param, value, cap)?,
+                "tools" => options.tools = Some(strings(&param, value)?),
+                "resume_tool_calls" => options.resume = boolean(&param, value)?,
+                "receipt" => options.receipt = boolean(&param, value)?,
+                _ => return Err(invalid(&param, "is not a member of mcp")),
+            }
+        }
+        Ok(options)
+    }
+
+    fn check(&self, request: &ChatRequest, settings: &Settings) -> Result<(), Refusal> {
+        if self.servers.is_empty() {
+            return Err(invalid(
+                "mcp.servers",
+                "must name at least one server when mcp is enabled",
+            ));
+        }
+        if !request.has_messages() {
+            return Err(invalid("messages", "must be an array"));
+        }
+        if self.auto_execute && request.choices != 1 {
+            return Err(invalid("n", "must be 1 with mcp.auto_execute_tools"));
+        }
+        if self.auto_execute && request.stream && settings.streaming == Streaming::Reject {
+            let message = "mcp.auto_execute_tools needs \"stream\": false here";
+            return Err(Refusal::new(Kind::RequiresNonStream, message).at("stream"));
+        }
+        Ok(())
+    }
+}
+
+/// The refusal of a request that could not be read.
+impl From<Unread> for Option<Refusal> {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::NotOurs => None,
+            Unread::NotJson => Some(Refusal::new(
+                Kind::InvalidJson,
+                "the request is not valid JSON",
+            )),
+            Unread::Doubled(name) => Some(invalid(&name, "is given twice")),
+        }
+    }
+}
+
+/// A 400 whose message begins with the member that it is about.
+pub(crate) fn invalid(param: &str, fault: &str) -> Refusal {
+    Refusal::new(Kind::InvalidMcpOptions, format!("{param} {fault}")).at(param)
+}
+
+fn boolean(param: &str, value: &str) -> Result<bool, Refusal> {
+    match value {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(invalid(param, "must be a boolean")),
+    }
+}
+
+fn strings(param: &str, value: &str) -> Result<Vec<String>, Refusal> {
+    let Ok(Value::Array(elements)) = serde_json::from_str(value) else {
+        return Err(invalid(param, "must be an array of strings"));
+    };
+    let string = |(index, element)| match element {
+        Value::String(text) => Ok(text),
+        _ => Err(invalid(&format!("{param}[{index}]"), "must be a string")),
+    };
+    elements.into_iter().enumerate().map(string).collect()
+}
+
+/// Each name once, with the index of its first mention.
+fn once(names: Vec<String>) -> Vec<(usize, String)> {
+    let mut seen = std::collections::HashSet::new();
+    names
+        .into_iter()
+        .enumerate()
+        .filter(|(_, name)| seen.insert(name.clone()))
+        .collect()
+}
+
+fn rounds(param: &str, value: &str, cap: u64) -> Result<u64, Refusal> {
+    let integer = value
+        .strip_prefix('-')
+        .unwrap_or(value)
+        .bytes()
+        .all(|byte| byte.is_ascii_digit());
+    match integer.then(|| value.parse::<u64>()) {
+        Some(Ok(rounds)) if rounds > 0 => Ok(rounds.min(cap)),
+        // More than 64 bits hold is above any cap.
+        Some(Err(_)) if !value.starts_with('-') => Ok(cap),
+        _ => Err(invalid(
+            param,
+            &format!("must be an integer of at least 1; this gateway runs at most {cap} rounds"),
+        )),
+    }
+}
+
+/// Names from outside are repeated in messages, but not whole if they are huge.
+pub(crate) fn short(name: &str) -> String {
+    const CHARACTERS: usize = 80;
+    match name.char_indices().nth(CHARACTERS) {
+        None => name.to_owned(),
+        Some((end, _)) => format!("{}…", &name[..end]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn parse(mcp: Value) -> Result<Options, Refusal> {
+        let body = json!({"messages": [], "mcp": mcp}).to_string();
+        Options::parse(
+            &ChatRequest::parse(body.into()).unwrap(),
+            &Settings::default(),
+        )
+    }
+
+    #[test]
+    fn the_defaults_are_off_five_rounds_and_a_receipt() {
+        let options = parse(json!({"enabled": true, "servers": ["b", "a", "b"]})).unwrap();
+        assert_eq!(options.servers, [(0, "b".to_owned()), (1, "a".to_owned())]);
+        assert!(!options.auto_execute && !options.resume && options.receipt);
+        assert_eq!(options.max_tool_rounds, 5);
+        assert!(!parse(json!({})).unwrap().enabled);
+    }
+
+    #[test]
+    fn rounds_are_capped_and_never_guessed() {
+        let rounds = |value: &str| {
+            let body = format!(
+                r#"{{"messages":[],"mcp":{{"enabled":true,"servers":["s"],"max_tool_rounds":{value}}}}}"#
+            );
+            Options::parse(
+                &ChatRequest::parse(body.into()).unwrap(),
+                &Settings::default(),
+            )
+            .map(|o| o.max_tool_rounds)
+        };
+        for (value, expected) in [("1", 1), ("5", 5), ("6", 5), ("99999999999999999999999", 5)] {
+            assert_eq!(rounds(value), Ok(expected));
+        }
+        for value in [
+            "0",
+            "-1",
+            "-99999999999999999999999",
+            "1e99",
+            "2.0",
+            "\"3\"",
+            "null",
+            "[]",
+        ] {
+            let refusal = rounds(value).unwrap_err();
+            assert!(
+                refusal.to_string().contains("at least 1"),
+                "{value}: {refusal}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_fault_names_its_member() {
+        for (mcp, param) in [
+            (json!(null), "mcp"),
+            (json!([]), "mcp"),
+            (json!({"enabled": 1}), "mcp.enabled"),
+            (json!({"enabled": true}), "mcp.servers"),
+            (json!({"enabled": true, "servers": []}), "mcp.servers"),
+            (json!({"servers": "s"}), "mcp.servers"),
+            (json!({"servers": ["s", 1]}), "mcp.servers[1]"),
+            (
+                json!({"auto_execute_tools": "yes"}),
+                "mcp.auto_execute_tools",
+            ),
+            (json!({"tools": {}}), "mcp.tools"),
+            (json!({"receipt": null}), "mcp.receipt"),
+            (json!({"resume_tool_calls": 0}), "mcp.resume_tool_calls"),
+            (json!({"autoexecute": true}), "mcp.autoexecute"),
+        ] {
+            let refusal = parse(mcp.clone()).unwrap_err();
+            assert_eq!(refusal.param(), Some(param), "{mcp}");
+            assert_eq!(refusal.kind, Kind::InvalidMcpOptions);
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! What was done for a request: the member `mcp` of its answer.
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::{Map, Value, value::RawValue};
+
+use super::{execute::Outcome, limits::StoppedBy};
+use crate::{
+    catalog::Catalog,
+    chat::{Answer, Usage},
+    settings::Settings,
+};
+
+/// Rounds, calls and usage, counted as they happen.
+#[derive(Debug)]
+pub(crate) struct Receipt {
+    wanted: bool,
+    rounds: u64,
+    max_tool_rounds: u64,
+    calls: Vec<Call>,
+    usage_by_round: Vec<Option<Map<String, Value>>>,
+    total: Usage,
+    priced: bool,
+    /// The executed turns, for the caller to replay.
+    messages: Vec<Bytes>,
+    withheld: Vec<Withheld>,
+}
+
+/// The member as it is written.
+#[derive(Serialize)]
+struct Member<'a> {
+    rounds: u64,
+    max_tool_rounds: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stopped_by: Option<StoppedBy>,
+    calls: &'a [Call],
+    usage_by_round: &'a [Option<Map<String, Value>>],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    messages: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    withheld: &'a [Withheld],
+}
+
+/// All that is written for a caller who wants no receipt but must be able to go on.
+#[derive(Serialize)]
+struct Replay {
+    messages: Box<RawValue>,
+}
+
+#[derive(Debug, Serialize)]
+struct Call {
+    round: u64,
+    id: String,
+    server: Option<String>,
+    tool: String,
+    duration_ms: u64,
+    is_error: bool,
+    result_bytes: usize,
+    truncated: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Withheld {
+    server: String,
+    tool: String,
+    reason: String,
+}
+
+impl Receipt {
+    pub(crate) fn new(wanted: bool, max_tool_rounds: u64, catalog: &Catalog) -> Self {
+        let withheld = catalog.withheld.iter().map(|(server, tool)| Withheld {
+            server: server.name.to_string(),
+            tool: tool.tool().into(),
+            reason: tool.reason().into(),
+        });
+        Self {
+            wanted,
+            rounds: 0,
+            max_tool_rounds,
+            calls: Vec::new(),
+            usage_by_round: Vec::new(),
+            total: Usage::default(),
+            priced: false,
+            messages: Vec::new(),
+            withheld: withheld.collect(),
+        }
+    }
+
+    /// Whether a retry of this request would run tools again.
+    pub(crate) fn tools_ran(&self) -> bool {
+        self.rounds > 0
+    }
+
+    /// How many turns the model has had.
+    pub(crate) fn turns(&self) -> usize {
+        self.usage_by_round.len()
+    }
+
+    pub(crate) fn rounds(&self) -> u64 {
+        self.rounds
+    }
+
+    /// Counts a turn of the model.
+    pub(crate) fn add_turn(&mut self, answer: &Answer, model: Option<&str>, settings: &Settings) {
+        let mut usage = answer.usage.clone();
+        if let Some(usage) = &mut usage {
+            if !usage.contains_key("cost")
+                && let Some(cost) = settings
+                    .price([model, answer.model.as_deref()])
+                    .and_then(|price| price.cost(usage))
+            {
+                usage.insert("cost".into(), cost.into());
+                self.priced = true;
+            }
+            self.total.add(usage);
+        }
+        self.usage_by_round.push(usage);
+    }
+
+    /// Counts a round. `message` is the assistant's, unless the caller has it already.
+    pub(crate) fn add_round(&mut self, message: Option<&Bytes>, outcomes: &[Outcome]) {
+        self.rounds += 1;
+        self.messages.extend(message.cloned());
+        for outcome in outcomes {
+            self.messages.push(outcome.message.clone());
+            self.calls.push(Call {
+                round: self.rounds,
+                id: outcome.id.clone(),
+                server: outcome.server.clone(),
+                tool: outcome.tool.clone(),
+                duration_ms: outcome.duration.as_millis() as u64,
+                is_error: outcome.is_error,
+                result_bytes: outcome.result_bytes,
+                truncated: outcome.truncated,
+            });
+        }
+    }
+
+    /// The usage over all turns, unless the last answer says it already.
+    pub(crate) fn usage(&self) -> Option<String> {
+        let summed = self.turns() > 1 || self.priced;
+        (summed && !self.total.is_empty()).then(|| self.total.to_json())
+    }
+
+    /// The member `mcp` of an answer that ended so; `None` where the caller wants none.
+    ///
+    /// `stopped_by` is absent where the upstream failed. The executed turns are there whenever
+    /// the caller may want to go on: always but after a final answer.
+    pub(crate) fn member(&self, stopped_by: Option<StoppedBy>) -> Option<String> {
+        let goes_on = stopped_by != Some(StoppedBy::Final);
+        let messages = goes_on.then(|| self.messages()).flatten();
+        let member = if self.wanted {
+            serde_json::to_string(&Member {
+                rounds: self.rounds,
+                max_tool_rounds: self.max_tool_rounds,
+                stopped_by,
+                calls: &self.calls,
+                usage_by_round: &self.usage_by_round,
+                messages,
+                withheld: &self.withheld,
+            })
+        } else {
+            serde_json::to_string(&Replay {
+                messages: messages?,
+            })
+        };
+        member.ok()
+    }
+
+    fn messages(&self) -> Option<Box<RawValue>> {
+        let list = [&b"["[..], &self.messages.join(&b","[..]), b"]"].concat();
+        RawValue::from_string(String::from_utf8(list).ok()?).ok()
+    }
+}

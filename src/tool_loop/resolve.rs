@@ -1,0 +1,122 @@
+//! Names of servers to servers to tools: builds the catalog of a request.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use tokio::time::timeout;
+
+use super::{
+    Gateway,
+    options::{Options, invalid, short},
+};
+use crate::{
+    catalog::Catalog,
+    connect::Inactive,
+    name::ServerName,
+    project::Project,
+    refusal::{Kind, Refusal},
+    registry::Server,
+};
+
+/// The tools that `project` is offered by the servers that it names.
+///
+/// All servers are asked at once, under one limit. The first fault in the caller's order is the
+/// answer, so that the same request always gets the same one.
+pub(crate) async fn catalog(
+    gateway: &Gateway,
+    project: &Project,
+    options: &Options,
+) -> Result<Catalog, Refusal> {
+    let limits = &gateway.settings.limits;
+    if options.servers.len() > limits.tools {
+        // Every active server has at least one tool.
+        let fault = format!(
+            "names {} servers, but at most {} tools fit into a request",
+            options.servers.len(),
+            limits.tools
+        );
+        return Err(
+            Refusal::new(Kind::TooManyTools, format!("mcp.servers {fault}")).at("mcp.servers"),
+        );
+    }
+    let servers = servers(gateway, project, options).await?;
+    let ask = |server: Arc<Server>| async move {
+        let offers = timeout(limits.resolve, gateway.connections.offers(&server)).await;
+        let offers = offers.unwrap_or_else(|_| {
+            let seconds = limits.resolve.as_secs();
+            Err(Inactive::unreachable(format!(
+                "it did not list its tools within {seconds} s"
+            )))
+        });
+        (server, offers)
+    };
+    let mut catalog = Catalog::default();
+    let asked: Vec<_> = servers.into_iter().map(ask).collect();
+    for ((index, _), (server, offers)) in options.servers.iter().zip(join_all(asked).await) {
+        let offers = offers.map_err(|inactive| {
+            let message = format!("the server {} is inactive: {inactive}", server.name);
+            Refusal::new(Kind::ServerInactive, message).at(format!("mcp.servers[{index}]"))
+        })?;
+        catalog.add(&server, &offers);
+    }
+    select(&mut catalog, options)?;
+    Ok(catalog)
+}
+
+/// The servers in the caller's order.
+async fn servers(
+    gateway: &Gateway,
+    project: &Project,
+    options: &Options,
+) -> Result<Vec<Arc<Server>>, Refusal> {
+    let names: Vec<ServerName> = options
+        .servers
+        .iter()
+        .filter_map(|(_, name)| name.parse().ok())
+        .collect();
+    let found = gateway
+        .registry
+        .find(project, &names)
+        .await
+        .map_err(|error| {
+            tracing::error!(%error, source = error_source(&error), "the registry failed");
+            Refusal::new(
+                Kind::Registry,
+                "the gateway's server registry is not available",
+            )
+        })?;
+    let server = |(index, name): &(usize, String)| {
+        let server = found
+            .iter()
+            .find(|server| server.name.as_str() == name && server.is_usable_by(project));
+        // One answer for what does not exist and what is somebody else's.
+        server.cloned().ok_or_else(|| {
+            let message = format!(
+                "there is no MCP server named {:?} in this project",
+                short(name)
+            );
+            Refusal::new(Kind::ServerNotFound, message).at(format!("mcp.servers[{index}]"))
+        })
+    };
+    options.servers.iter().map(server).collect()
+}
+
+fn error_source(error: &dyn std::error::Error) -> Option<String> {
+    error.source().map(ToString::to_string)
+}
+
+/// Keeps what `mcp.tools` names.
+fn select(catalog: &mut Catalog, options: &Options) -> Result<(), Refusal> {
+    let Some(tools) = &options.tools else {
+        return Ok(());
+    };
+    if let Some(index) = tools.iter().position(|name| catalog.entry(name).is_none()) {
+        let fault = format!(
+            "names {:?}, which none of the servers offers",
+            short(&tools[index])
+        );
+        return Err(invalid(&format!("mcp.tools[{index}]"), &fault));
+    }
+    catalog.retain(tools);
+    Ok(())
+}
