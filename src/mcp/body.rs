@@ -65,7 +65,7 @@ impl http_body::Body for Outgoing {
     }
 }
 
-/// Reads a whole body of at most `max` bytes, with no silence longer than `idle` in it.
+/// Reads a whole body of at most `max` bytes, with no silence longer than `idle` once it has begun.
 pub(super) async fn read_all(
     mut response: Response,
     max: usize,
@@ -76,13 +76,17 @@ pub(super) async fn read_all(
         return Err(too_large("answer", max));
     }
     let mut body = Vec::with_capacity(announced);
-    while let Some(chunk) = next_chunk(&mut response, Some(idle)).await? {
+    loop {
+        // Before the first byte the server is still at work, for as long as the call may take.
+        let idle = (!body.is_empty()).then_some(idle);
+        let Some(chunk) = next_chunk(&mut response, idle).await? else {
+            return Ok(body);
+        };
         if body.len() + chunk.len() > max {
             return Err(too_large("answer", max));
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(body)
 }
 
 async fn next_chunk(

@@ -103,7 +103,7 @@ impl Session {
         let mut slot = Slot::reserve(&self.pending, id)?;
         let body = wire::request(id, method, params, size);
         let sent = Sent::default();
-        let mut cancel = CancelOnDrop::new(&self.route, id, &sent);
+        let mut cancel = CancelOnDrop::new(&self.route, id, method, &sent);
         let posted = pin!(self.route.post(body, &sent));
         // Some servers answer the POST only after the tool has run, so both are awaited.
         let answer = match select(pin!(slot.answer()), posted).await {

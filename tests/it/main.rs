@@ -13,3 +13,4 @@ mod mcp_http_sse;
 mod mcp_sdk;
 mod mcp_sessions;
 mod mcp_streams;
+mod mcp_tls;

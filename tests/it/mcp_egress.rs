@@ -41,7 +41,12 @@ async fn no_spelling_of_a_private_host_gets_a_connection() {
             let denied = call_with(&[], &format!("{scheme}://{host}:{port}/mcp"))
                 .await
                 .unwrap_err();
-            assert_eq!(denied.kind(), ErrorKind::EgressDenied, "{scheme}://{host}");
+            // Not every resolver knows `localhost.`; none may lead there.
+            let unknown = host == "localhost." && denied.kind() == ErrorKind::Unreachable;
+            assert!(
+                unknown || denied.kind() == ErrorKind::EgressDenied,
+                "{scheme}://{host}: {denied}"
+            );
             assert!(!everything(&denied).contains("127.0.0.1"));
         }
     }

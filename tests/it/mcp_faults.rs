@@ -161,7 +161,7 @@ async fn a_hang_ends_at_the_limit() {
     assert_eq!(after_head.kind(), ErrorKind::Timeout);
     assert_eq!(
         after_head.to_string(),
-        "the server fell silent for 200ms inside its answer"
+        "the server did not answer within 500ms"
     );
     assert_eq!(after_event.kind(), ErrorKind::Timeout);
     assert_eq!(
@@ -180,6 +180,21 @@ async fn silence_inside_an_event_is_no_tool_at_work() {
             Step::Send(b"data: {".to_vec()),
             Step::Hang,
         ]
+    })
+    .await;
+    assert_eq!(
+        failed.to_string(),
+        "the server fell silent for 200ms inside its answer"
+    );
+}
+
+// Row 20.
+#[tokio::test]
+async fn silence_inside_a_body_ends_it() {
+    let failed = call_answered(|request| {
+        let mut body = json_reply(&request.text("half"));
+        body.truncate(body.len() - 5);
+        vec![Step::Send(body), Step::Hang]
     })
     .await;
     assert_eq!(

@@ -235,6 +235,78 @@ async fn a_server_that_forgets_every_session_is_given_up_on() {
 }
 
 #[tokio::test]
+async fn a_call_that_could_not_be_sent_is_sent_again_once() {
+    let server = Evil::mcp(text).await;
+    let (url, address) = (server.url(), server.address);
+    let client = client(&url, Limits::default());
+    assert!(call(&client, "a", "{}").await.is_ok());
+    stop(server).await;
+    let restarted = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+        Evil::serve_on(listener, |request| {
+            politely(request).unwrap_or_else(|| text(request))
+        })
+    });
+    assert!(call(&client, "a", "{}").await.is_ok());
+    let server = restarted.await.unwrap();
+    assert_eq!(server.count("tools/call"), 1);
+    stop(server).await;
+    let refused = call(&client, "a", "{}").await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unreachable);
+}
+
+/// Stops a server, and lets its connections end.
+async fn stop(server: Evil) {
+    drop(server);
+    tokio::time::sleep(Duration::from_millis(20)).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_the_server_closed_meanwhile_is_not_used() {
+    let server = Evil::mcp(|request| {
+        let mut steps = text(request);
+        steps.push(Step::Close);
+        steps
+    })
+    .await;
+    let client = client(&server.url(), Limits::default());
+    for connections in 1..4 {
+        assert!(call(&client, "a", "{}").await.is_ok());
+        until("it is closed", || server.closed() == connections).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(server.count("tools/call"), 3);
+}
+
+#[tokio::test]
+async fn a_handshake_that_failed_when_nobody_waited_is_not_remembered() {
+    let tries = AtomicUsize::new(0);
+    let server = Evil::serve(move |request| {
+        match request.method() == "initialize" && tries.fetch_add(1, Ordering::SeqCst) == 0 {
+            true => vec![
+                Step::Pause(Duration::from_millis(50)),
+                Step::Send(status(500)),
+            ],
+            false => politely(request).unwrap_or_else(|| text(request)),
+        }
+    })
+    .await;
+    let client = client(&server.url(), Limits::default());
+    let first = tokio::spawn({
+        let client = client.clone();
+        async move { call(&client, "a", "{}").await }
+    });
+    until("the handshake has begun", || {
+        server.count("initialize") == 1
+    })
+    .await;
+    first.abort();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(call(&client, "a", "{}").await.is_ok());
+}
+
+#[tokio::test]
 async fn a_timeout_cancels_the_call_once() {
     let server = Evil::mcp(|_| vec![Step::Hang]).await;
     let client = client(&server.url(), short_limits());

@@ -243,7 +243,7 @@ async fn the_connection_is_used_again_after_a_stream() {
         vec![
             Step::Send(head.as_bytes().to_vec()),
             Step::Send(chunk.into_bytes()),
-            Step::Pause(Duration::from_millis(20)),
+            Step::Pause(Duration::from_millis(5)),
             Step::Send(b"0\r\n\r\n".to_vec()),
         ]
     })
@@ -251,7 +251,7 @@ async fn the_connection_is_used_again_after_a_stream() {
     let client = client(&server.url(), Limits::default());
     for _ in 0..5 {
         assert_eq!(call(&client, "a", "{}").await.unwrap().text, "ok");
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     assert_eq!(server.connections(), 1);
 }
