@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::body::Sent;
 use super::error::{Error, ErrorKind};
 use super::route::Route;
+use super::sent::Sent;
 use super::wire;
 
 /// Sends `notifications/cancelled` when dropped, if the request was sent and not answered: in the

@@ -30,7 +30,7 @@ const LIST_PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_m
 
 /// A client of one MCP server with one credential. Clones are cheap and share one session.
 ///
-/// Nothing is sent before the first call. Callers that come at once share one handshake, and its
+/// Works within a tokio runtime with time and I/O enabled. Nothing is sent before the first call. Callers that come at once share one handshake, and its
 /// failure if it fails; the next call after a failure tries again. Make one client per server
 /// *and credential*: a session belongs to whoever opened it.
 ///

@@ -24,13 +24,14 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use url::Url;
 
-use super::body::{Events, Sent};
+use super::body::Events;
 use super::cancel::CancelOnDrop;
 use super::error::{Error, ErrorKind};
 use super::failure::{Failure, Remedy};
 use super::handshake::{INITIALIZE, chosen};
 use super::inbox::Courtesy;
 use super::route::{Route, Unanswered};
+use super::sent::Sent;
 use super::wire::{self, Ids, Incoming};
 
 /// Calls that may wait on one stream: more than a gateway has at once to one server, and little

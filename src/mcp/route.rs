@@ -13,10 +13,11 @@ use http::{Method, StatusCode};
 use reqwest::{RequestBuilder, Response};
 use url::Url;
 
-use super::body::{Outgoing, Sent, read_all};
+use super::body::read_all;
 use super::error::{Error, ErrorKind, may_heal};
 use super::failure::{Failure, Remedy};
 use super::limits::Limits;
+use super::sent::{Outgoing, Sent};
 use super::wire;
 use crate::outbound::Outbound;
 

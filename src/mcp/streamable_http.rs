@@ -12,13 +12,14 @@ use reqwest::Response;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::body::{Events, Sent, read_all};
+use super::body::{Events, read_all};
 use super::cancel::CancelOnDrop;
 use super::error::{Error, ErrorKind};
 use super::failure::{Failure, Remedy};
 use super::handshake::{INITIALIZE, chosen};
 use super::inbox::Inbox;
 use super::route::{Media, Refusal, Route, Unanswered, media, unexpected_type};
+use super::sent::Sent;
 use super::wire::{self, Ids};
 
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");

@@ -344,6 +344,31 @@ async fn a_timeout_cancels_and_frees_the_place() {
 }
 
 #[tokio::test]
+async fn a_handshake_that_takes_too_long_is_dropped_and_not_cancelled() {
+    let server = Evil::serve(|request| match request.verb() {
+        "GET" => vec![
+            Step::Send(stream_head()),
+            Step::Send(b"event: endpoint\ndata: /messages\n\n".to_vec()),
+            Step::Hang,
+        ],
+        _ => vec![Step::Send(status(202))],
+    })
+    .await;
+    let mut limits = short_limits();
+    limits.list = Duration::from_millis(300);
+    let client = client_over(&server.url(), Transport::Sse, limits);
+    let failed = call(&client, "a", "{}").await.unwrap_err();
+    assert_eq!(
+        failed.to_string(),
+        "the server did not complete the handshake within 300ms"
+    );
+    until("the stream is dropped", || server.closed() >= 1).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let posted: Vec<_> = server.received().iter().map(|r| r.method()).collect();
+    assert_eq!(posted, ["", "initialize"]);
+}
+
+#[tokio::test]
 async fn more_callers_than_places_are_turned_away() {
     let server = OldServer::start().await;
     let client = old_client(&server);
