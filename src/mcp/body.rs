@@ -1,71 +1,16 @@
-//! Bodies: ours, which know whether they were sent, and a server's, read within limits.
+//! Reads a server's bodies within limits.
 
-use std::convert::Infallible;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http_body::{Frame, SizeHint};
 use reqwest::Response;
 
 use super::error::{Error, ErrorKind};
 use super::limits::Limits;
 use super::sse::{Event, Parser, TooLarge};
 
-/// Whether a connection has taken a request's body, and with it the request.
-#[derive(Clone, Default, Debug)]
-pub(super) struct Sent(Arc<AtomicBool>);
-
-impl Sent {
-    pub(super) fn yes(&self) -> bool {
-        self.0.load(Ordering::Acquire)
-    }
-}
-
-/// A request's body in one piece that notes when it is taken.
-///
-/// This is what tells "refused before a byte was sent" from "broke afterwards" exactly; and,
-/// being a stream, it cannot be sent twice by the HTTP client.
-pub(super) struct Outgoing {
-    data: Option<Bytes>,
-    sent: Sent,
-}
-
-impl Outgoing {
-    pub(super) fn new(data: Bytes, sent: Sent) -> Self {
-        Self {
-            data: Some(data),
-            sent,
-        }
-    }
-}
-
-impl http_body::Body for Outgoing {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.sent.0.store(true, Ordering::Release);
-        Poll::Ready(self.data.take().map(|data| Ok(Frame::data(data))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.data.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.data.as_ref().map_or(0, Bytes::len) as u64)
-    }
-}
-
-/// Reads a whole body of at most `max` bytes, with no silence longer than `idle` in it.
+/// Reads a whole body of at most `max` bytes, with no silence longer than `idle` once it has begun.
 pub(super) async fn read_all(
     mut response: Response,
     max: usize,
@@ -76,13 +21,17 @@ pub(super) async fn read_all(
         return Err(too_large("answer", max));
     }
     let mut body = Vec::with_capacity(announced);
-    while let Some(chunk) = next_chunk(&mut response, Some(idle)).await? {
+    loop {
+        // Before the first byte the server is still at work, for as long as the call may take.
+        let idle = (!body.is_empty()).then_some(idle);
+        let Some(chunk) = next_chunk(&mut response, idle).await? else {
+            return Ok(body);
+        };
         if body.len() + chunk.len() > max {
             return Err(too_large("answer", max));
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(body)
 }
 
 async fn next_chunk(

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::body::Sent;
 use super::error::{Error, ErrorKind};
 use super::route::Route;
+use super::sent::Sent;
 use super::wire;
 
 /// Sends `notifications/cancelled` when dropped, if the request was sent and not answered: in the
@@ -26,19 +26,20 @@ struct Cancelled {
 }
 
 impl CancelOnDrop {
-    pub(super) fn new(route: &Arc<Route>, id: u64, sent: &Sent) -> Self {
+    /// Guards a request. `initialize` must not be cancelled (2025-11-25, basic/utilities).
+    pub(super) fn new(route: &Arc<Route>, id: u64, method: &str, sent: &Sent) -> Self {
         Self {
             route: Arc::clone(route),
             id,
             sent: sent.clone(),
-            armed: true,
+            armed: method != "initialize",
         }
     }
 
     /// The call has ended. What ended because *we* had enough of it still runs at the server.
     pub(super) fn settle(&mut self, error: Option<&Error>) {
         use ErrorKind::{Protocol, Timeout, TooLarge};
-        self.armed = error.is_some_and(|e| matches!(e.kind(), Timeout | TooLarge | Protocol));
+        self.armed &= error.is_some_and(|e| matches!(e.kind(), Timeout | TooLarge | Protocol));
     }
 }
 

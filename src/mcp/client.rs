@@ -30,7 +30,7 @@ const LIST_PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_m
 
 /// A client of one MCP server with one credential. Clones are cheap and share one session.
 ///
-/// Nothing is sent before the first call. Callers that come at once share one handshake, and its
+/// Works within a tokio runtime with time and I/O enabled. Nothing is sent before the first call. Callers that come at once share one handshake, and its
 /// failure if it fails; the next call after a failure tries again. Make one client per server
 /// *and credential*: a session belongs to whoever opened it.
 ///
@@ -135,12 +135,16 @@ impl Client {
         content::read(result)
     }
 
-    /// Ends the session at the server, within 5 s, if there is one. Answers nothing: a server
-    /// may refuse, and the session is forgotten here in any case. A later call opens another.
+    /// Ends the session at the server, if there is one (2025-11-25, basic/transports).
+    ///
+    /// Takes at most 5 s, and `limits.list` more where a handshake is still going on. Answers
+    /// nothing: a server may refuse, and the session is forgotten here in any case. A later call
+    /// opens another.
     pub async fn close(&self) {
         let attempt = self.line().attempt.take();
-        let connected = attempt.as_ref().and_then(|attempt| attempt.peek());
-        if let Some(Ok(connection)) = connected {
+        if let Some(attempt) = attempt
+            && let Ok(connection) = attempt.await
+        {
             connection.close().await;
         }
     }
@@ -214,11 +218,16 @@ impl Client {
 
     fn attempt(&self, stale: Option<&Arc<Connection>>) -> Attempt {
         let mut line = self.line();
-        let present = line.attempt.take().filter(|attempt| match attempt.peek() {
-            None => true,
-            Some(Ok(connection)) => !stale.is_some_and(|stale| Arc::ptr_eq(stale, connection)),
-            Some(Err(_)) => false,
-        });
+        // Polled, not peeked at: an attempt that nobody waited for to the end may have failed
+        // long ago.
+        let present = line
+            .attempt
+            .take()
+            .filter(|attempt| match attempt.clone().now_or_never() {
+                None => true,
+                Some(Ok(connection)) => !stale.is_some_and(|stale| Arc::ptr_eq(stale, &connection)),
+                Some(Err(_)) => false,
+            });
         let known = line.known;
         let attempt = present.unwrap_or_else(|| self.begin(known));
         line.attempt = Some(attempt.clone());

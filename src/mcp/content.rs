@@ -8,7 +8,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::error::Error;
-use super::wire;
+use super::raw;
 
 /// Structured content is compared with a text block as JSON up to this size; larger ones, of
 /// which trees would be costly to build, byte for byte.
@@ -95,7 +95,7 @@ pub(super) fn read(result: Box<RawValue>) -> Result<CallResult, Error> {
     let structured = outcome.structured_content.map(RawValue::get);
     let mut told = false;
     if let Some(content) = outcome.content {
-        wire::each(content, |block| {
+        raw::each(content, |block| {
             let block: Block<'_> =
                 serde_json::from_str(block.get()).map_err(|_| Error::protocol(MALFORMED))?;
             told = told || structured.is_some_and(|json| is_text_of(&block, json));

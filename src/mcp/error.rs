@@ -210,13 +210,25 @@ fn connect_text(error: &reqwest::Error) -> &'static str {
     }
 }
 
+/// Whether a request that was not sent may soon have better luck: a restarting server refuses
+/// connections, and an idle connection may have been closed just now. A name, a certificate or a
+/// route that swallows packets does not heal in a moment.
+pub(super) fn may_heal(error: &reqwest::Error) -> bool {
+    !error.is_connect() || io_kind(error) == Some(io::ErrorKind::ConnectionRefused)
+}
+
+/// The most telling kind of I/O error in the chain of causes.
 fn io_kind(error: &reqwest::Error) -> Option<io::ErrorKind> {
     let mut cause = error.source();
     while let Some(error) = cause {
-        if let Some(io) = error.downcast_ref::<io::Error>() {
-            return Some(io.kind());
-        }
-        cause = error.source();
+        cause = match error.downcast_ref::<io::Error>() {
+            // A wrapper: its own `source` would skip what it wraps.
+            Some(io) if io.kind() == io::ErrorKind::Other => {
+                io.get_ref().map(|inner| inner as &(dyn StdError + 'static))
+            }
+            Some(io) => return Some(io.kind()),
+            None => error.source(),
+        };
     }
     None
 }

@@ -24,13 +24,14 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use url::Url;
 
-use super::body::{Events, Sent};
+use super::body::Events;
 use super::cancel::CancelOnDrop;
 use super::error::{Error, ErrorKind};
 use super::failure::{Failure, Remedy};
 use super::handshake::{INITIALIZE, chosen};
 use super::inbox::Courtesy;
 use super::route::{Route, Unanswered};
+use super::sent::Sent;
 use super::wire::{self, Ids, Incoming};
 
 /// Calls that may wait on one stream: more than a gateway has at once to one server, and little
@@ -103,7 +104,7 @@ impl Session {
         let mut slot = Slot::reserve(&self.pending, id)?;
         let body = wire::request(id, method, params, size);
         let sent = Sent::default();
-        let mut cancel = CancelOnDrop::new(&self.route, id, &sent);
+        let mut cancel = CancelOnDrop::new(&self.route, id, method, &sent);
         let posted = pin!(self.route.post(body, &sent));
         // Some servers answer the POST only after the tool has run, so both are awaited.
         let answer = match select(pin!(slot.answer()), posted).await {

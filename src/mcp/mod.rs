@@ -59,9 +59,11 @@ mod failure;
 mod handshake;
 mod inbox;
 mod route;
+mod sent;
 
 mod error;
 mod limits;
+mod raw;
 mod sse;
 mod wire;
 

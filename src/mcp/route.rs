@@ -13,10 +13,11 @@ use http::{Method, StatusCode};
 use reqwest::{RequestBuilder, Response};
 use url::Url;
 
-use super::body::{Outgoing, Sent, read_all};
-use super::error::{Error, ErrorKind};
+use super::body::read_all;
+use super::error::{Error, ErrorKind, may_heal};
 use super::failure::{Failure, Remedy};
 use super::limits::Limits;
+use super::sent::{Outgoing, Sent};
 use super::wire;
 use crate::outbound::Outbound;
 
@@ -65,7 +66,6 @@ impl Route {
     pub(super) async fn post(&self, body: Bytes, sent: &Sent) -> Result<Response, Unanswered> {
         let request = self
             .request(Method::POST, "application/json, text/event-stream")?
-            .header(CONTENT_TYPE, "application/json")
             .body(reqwest::Body::wrap(Outgoing::new(body, sent.clone())));
         let response = request.send().await.map_err(|error| unsent(error, sent))?;
         judge(response).await
@@ -117,14 +117,13 @@ impl Route {
     }
 
     fn request(&self, method: Method, accept: &'static str) -> Result<RequestBuilder, Failure> {
-        let request = self
-            .outbound
-            .request(method, &self.url)
-            .map_err(Error::from)?;
-        Ok(request
-            .headers(self.headers.clone())
-            .header(ACCEPT, HeaderValue::from_static(accept))
-            .header(ACCEPT_ENCODING, HeaderValue::from_static("identity")))
+        let request = self.outbound.request(method, &self.url);
+        let mut headers = self.headers.clone();
+        // Replaced, not appended: what the transport says is not the operator's to change.
+        headers.insert(ACCEPT, HeaderValue::from_static(accept));
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Ok(request.map_err(Error::from)?.headers(headers))
     }
 }
 
@@ -136,11 +135,9 @@ impl fmt::Debug for Route {
 
 fn unsent(error: reqwest::Error, sent: &Sent) -> Failure {
     let was_sent = sent.yes();
-    // A name that cannot be resolved or a route that swallows packets will not heal at once; a
-    // refused or stale connection may.
-    let remedy = match was_sent || error.is_timeout() || error.is_dns() {
-        true => Remedy::None,
-        false => Remedy::SendAgain,
+    let remedy = match !was_sent && may_heal(&error) {
+        true => Remedy::SendAgain,
+        false => Remedy::None,
     };
     Failure::new(Error::unsendable(error, was_sent), remedy)
 }

@@ -12,13 +12,14 @@ use reqwest::Response;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::body::{Events, Sent, read_all};
+use super::body::{Events, read_all};
 use super::cancel::CancelOnDrop;
 use super::error::{Error, ErrorKind};
 use super::failure::{Failure, Remedy};
 use super::handshake::{INITIALIZE, chosen};
 use super::inbox::Inbox;
 use super::route::{Media, Refusal, Route, Unanswered, media, unexpected_type};
+use super::sent::Sent;
 use super::wire::{self, Ids};
 
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -26,6 +27,9 @@ const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-versi
 
 /// Reconnects for one answer. A server that lets clients poll ends the stream now and then.
 const MAX_RESUMES: usize = 16;
+
+/// Longer session ids are refused: they go with every request. A signed token fits.
+const MAX_SESSION_ID: usize = 4096;
 
 /// The pause before a reconnect where the server asks for none.
 const DEFAULT_RETRY: Duration = Duration::from_secs(1);
@@ -78,7 +82,7 @@ impl Session {
     ) -> Result<Box<RawValue>, Failure> {
         let body = wire::request(id, method, params, size);
         let sent = Sent::default();
-        let mut cancel = CancelOnDrop::new(&self.0, id, &sent);
+        let mut cancel = CancelOnDrop::new(&self.0, id, method, &sent);
         let answer = match self.0.post(body, &sent).await {
             Ok(response) => self.answer(response, id).await.map_err(Failure::from),
             Err(Unanswered::Refused(refusal)) => Err(self.refused(refusal)),
@@ -204,9 +208,10 @@ fn session_id(response: &Response) -> Result<Option<HeaderValue>, Error> {
     let Some(id) = response.headers().get(&SESSION_ID) else {
         return Ok(None);
     };
-    if id.is_empty() || !id.as_bytes().iter().all(u8::is_ascii_graphic) {
+    let length = 1..=MAX_SESSION_ID;
+    if !length.contains(&id.len()) || !id.as_bytes().iter().all(u8::is_ascii_graphic) {
         return Err(Error::protocol(
-            "the server's session id is not visible ASCII",
+            "the server's session id is not visible ASCII of a sensible length",
         ));
     }
     let mut id = id.clone();

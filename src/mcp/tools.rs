@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::error::{Error, ErrorKind};
 use super::limits::Limits;
-use super::wire;
+use super::raw;
 
 /// Longer names are left out; the specification advises 128 characters at most.
 const MAX_NAME: usize = 1024;
@@ -114,7 +114,7 @@ impl<'a> Listing<'a> {
         }
         let page: Page<'_> = serde_json::from_str(result.get())
             .map_err(|_| Error::protocol("the server's tool list is malformed"))?;
-        wire::each(page.tools, |tool| self.add_tool(tool))?;
+        raw::each(page.tools, |tool| self.add_tool(tool))?;
         if let Some(ttl) = page.ttl_ms {
             let ttl = Duration::from_millis(ttl.max(0.0) as u64);
             self.list.ttl = Some(self.list.ttl.map_or(ttl, |known| known.min(ttl)));
@@ -180,7 +180,7 @@ fn read_tool(tool: &RawValue, limits: &Limits) -> Result<Tool, &'static str> {
         if schema.get().len() > limits.schema_bytes {
             return Err("a schema is too large");
         }
-        if wire::depth(schema) > limits.schema_depth {
+        if raw::depth(schema) > limits.schema_depth {
             return Err("a schema nests too deep");
         }
     }

@@ -5,17 +5,15 @@
 //! for ours.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use serde::de::{Deserializer as _, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::error::{Error, ErrorKind};
+use super::raw::each;
 
 /// Messages in one batch array (2025-03-26 only). We send one request at a time, so a batch is
 /// its answer and a few notifications.
@@ -257,74 +255,6 @@ pub(super) fn id_number(id: &RawValue) -> Option<u64> {
     })
 }
 
-/// Hands every element of a JSON array to `take`, one by one: however many there are, none is
-/// kept.
-///
-/// # Errors
-///
-/// [`ErrorKind::Protocol`] if `array` is no array; and the first error of `take`.
-pub(super) fn each<'a>(
-    array: &'a RawValue,
-    take: impl FnMut(&'a RawValue) -> Result<(), Error>,
-) -> Result<(), Error> {
-    struct Elements<'a, F> {
-        take: F,
-        failed: Option<Error>,
-        life: PhantomData<&'a ()>,
-    }
-    impl<'a, F> Visitor<'a> for &mut Elements<'a, F>
-    where
-        F: FnMut(&'a RawValue) -> Result<(), Error>,
-    {
-        type Value = ();
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an array")
-        }
-
-        fn visit_seq<A: SeqAccess<'a>>(self, mut seq: A) -> Result<(), A::Error> {
-            while let Some(element) = seq.next_element::<&'a RawValue>()? {
-                if let Err(error) = (self.take)(element) {
-                    self.failed = Some(error);
-                    return Err(A::Error::custom("stopped"));
-                }
-            }
-            Ok(())
-        }
-    }
-    let mut elements = Elements {
-        take,
-        failed: None,
-        life: PhantomData,
-    };
-    let read = serde_json::Deserializer::from_str(array.get()).deserialize_seq(&mut elements);
-    match elements.failed {
-        Some(error) => Err(error),
-        None => {
-            read.map_err(|_| Error::protocol("the server sent something else where a list belongs"))
-        }
-    }
-}
-
-/// How deep a JSON text nests. The text is known to be valid.
-pub(super) fn depth(json: &RawValue) -> usize {
-    let (mut depth, mut deepest, mut in_string, mut escaped) = (0usize, 0, false, false);
-    for byte in json.get().bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'{' | b'[' if !in_string => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b'}' | b']' if !in_string => depth -= 1,
-            _ => {}
-        }
-    }
-    deepest
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -432,11 +362,5 @@ mod tests {
         let ids = Ids::new();
         let (a, b) = (ids.next(), ids.next());
         assert!(a + 1 == b && b < 1 << 53);
-    }
-
-    #[test]
-    fn depth_counts_brackets_outside_strings() {
-        assert_eq!(depth(&raw("1")), 0);
-        assert_eq!(depth(&raw(r#"{"a":[{}],"b":"[[[\\\"[[["}"#)), 3);
     }
 }

@@ -1,0 +1,16 @@
+//! All integration tests in one binary: linked once, run together.
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a test that cannot go on fails, and a binary has no public interface"
+)]
+
+mod support;
+
+mod mcp_egress;
+mod mcp_faults;
+mod mcp_http_sse;
+mod mcp_sdk;
+mod mcp_sessions;
+mod mcp_streams;
+mod mcp_tls;

@@ -1,0 +1,392 @@
+//! The transport of 2024-11-05, and the way to it.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use mcp_layer::mcp::{Client, ErrorKind, Limits, Transport};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpListener;
+use tokio::sync::broadcast;
+
+use crate::support::evil::{Evil, Step, event, reply, status, stream_head};
+use crate::support::{call, client, client_over, short_limits, until};
+
+/// A proper server of 2024-11-05 at `/sse`; it answers on the stream.
+struct OldServer {
+    url: String,
+    seen: Arc<Mutex<Vec<(String, Value)>>>,
+    stream: broadcast::Sender<Option<String>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl OldServer {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/sse", listener.local_addr().unwrap());
+        let seen = Arc::<Mutex<Vec<(String, Value)>>>::default();
+        let (stream, _) = broadcast::channel(64);
+        let task = tokio::spawn({
+            let (seen, stream) = (Arc::clone(&seen), stream.clone());
+            async move {
+                while let Ok((connection, _)) = listener.accept().await {
+                    tokio::spawn(serve(connection, Arc::clone(&seen), stream.clone()));
+                }
+            }
+        });
+        Self {
+            url,
+            seen,
+            stream,
+            task,
+        }
+    }
+
+    fn count(&self, what: &str) -> usize {
+        let seen = self.seen.lock().unwrap();
+        seen.iter()
+            .filter(|(line, body)| line.starts_with(what) || body["method"] == what)
+            .count()
+    }
+
+    /// Ends the open streams.
+    fn cut(&self) {
+        let _ = self.stream.send(None);
+    }
+}
+
+impl Drop for OldServer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn serve(
+    connection: tokio::net::TcpStream,
+    seen: Arc<Mutex<Vec<(String, Value)>>>,
+    stream: broadcast::Sender<Option<String>>,
+) -> Option<()> {
+    let mut connection = BufReader::new(connection);
+    loop {
+        let (mut line, mut length) = (String::new(), 0);
+        connection
+            .read_line(&mut line)
+            .await
+            .ok()
+            .filter(|&n| n > 0)?;
+        loop {
+            let mut header = String::new();
+            connection
+                .read_line(&mut header)
+                .await
+                .ok()
+                .filter(|&n| n > 2)?;
+            if let Some(value) = header.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().ok()?;
+            }
+            if header == "\r\n" {
+                break;
+            }
+            // The last header is followed by the empty line.
+            if connection.fill_buf().await.ok()?.starts_with(b"\r\n") {
+                connection.consume(2);
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        connection.read_exact(&mut body).await.ok()?;
+        let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+        seen.lock().unwrap().push((line.clone(), body.clone()));
+        if line.starts_with("GET") {
+            return listen(connection, stream).await;
+        }
+        if line.starts_with("POST /sse") {
+            connection.write_all(&status(405)).await.ok()?;
+            continue;
+        }
+        connection
+            .write_all(&reply(202, "", "Accepted"))
+            .await
+            .ok()?;
+        tokio::spawn(answer(body, stream.clone()));
+    }
+}
+
+async fn listen(
+    mut connection: BufReader<tokio::net::TcpStream>,
+    stream: broadcast::Sender<Option<String>>,
+) -> Option<()> {
+    let mut events = stream.subscribe();
+    connection.write_all(&stream_head()).await.ok()?;
+    connection
+        .write_all(b"event: endpoint\ndata: /messages?sessionId=1\n\n")
+        .await
+        .ok()?;
+    let mut ignored = [0; 16];
+    loop {
+        tokio::select! {
+            sent = events.recv() => match sent.ok()? {
+                Some(data) => {
+                    let event = format!("event: message\ndata: {data}\n\n");
+                    connection.write_all(event.as_bytes()).await.ok()?;
+                }
+                None => return None,
+            },
+            read = connection.read(&mut ignored) => if read.ok()? == 0 {
+                let _ = stream.send(Some(r#"{"jsonrpc":"2.0","method":"somebody left"}"#.to_owned()));
+                return None;
+            },
+        }
+    }
+}
+
+async fn answer(request: Value, stream: broadcast::Sender<Option<String>>) {
+    let result = match request["method"].as_str() {
+        Some("initialize") => json!({"protocolVersion": "2024-11-05", "capabilities": {}}),
+        Some("tools/list") => json!({"tools": [{"name": "a", "inputSchema": {}}]}),
+        Some("tools/call") => {
+            let arguments = &request["params"]["arguments"];
+            tokio::time::sleep(Duration::from_millis(arguments["ms"].as_u64().unwrap_or(0))).await;
+            json!({"content": [{"type": "text", "text": arguments.to_string()}]})
+        }
+        _ => return,
+    };
+    let answer = json!({"jsonrpc": "2.0", "id": request["id"], "result": result});
+    let _ = stream.send(Some(answer.to_string()));
+}
+
+fn old_client(server: &OldServer) -> Client {
+    client_over(&server.url, Transport::Sse, Limits::default())
+}
+
+#[tokio::test]
+async fn callers_share_one_stream_and_get_their_own_answers() {
+    let server = OldServer::start().await;
+    let client = old_client(&server);
+    assert_eq!(client.list_tools().await.unwrap().tools[0].name, "a");
+    let calls: Vec<_> = (0..20)
+        .map(|n| {
+            let client = client.clone();
+            tokio::spawn(async move {
+                let arguments = format!(r#"{{"ms":{},"n":{n}}}"#, 40 - 2 * n);
+                assert_eq!(
+                    call(&client, "a", &arguments).await.unwrap().text,
+                    arguments
+                );
+            })
+        })
+        .collect();
+    for call in calls {
+        call.await.unwrap();
+    }
+    assert_eq!(server.count("GET"), 1);
+    assert_eq!(server.count("initialize"), 1);
+    assert_eq!(server.count("POST /messages?sessionId=1"), 23);
+}
+
+#[tokio::test]
+async fn a_server_that_knows_no_streamable_http_is_spoken_to_in_the_old_way() {
+    let server = OldServer::start().await;
+    let client = client(&server.url, Limits::default());
+    assert_eq!(
+        call(&client, "a", r#"{"n":1}"#).await.unwrap().text,
+        r#"{"n":1}"#
+    );
+    assert_eq!(server.count("POST /sse"), 1);
+    server.cut();
+    until("the stream is gone", || server.stream.receiver_count() == 0).await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(call(&client, "a", "{}").await.is_ok());
+    assert_eq!(server.count("POST /sse"), 1, "what it speaks is remembered");
+    assert_eq!(server.count("GET"), 2);
+}
+
+#[tokio::test]
+async fn a_server_that_speaks_neither_is_told_so() {
+    for code in [400, 404, 405] {
+        let server = Evil::serve(move |_| vec![Step::Send(status(code))]).await;
+        let failed = call(&client(&server.url(), Limits::default()), "a", "{}")
+            .await
+            .unwrap_err();
+        assert_eq!(failed.status(), Some(code));
+        let text = failed.to_string();
+        assert!(
+            text.starts_with("the server speaks neither Streamable HTTP ("),
+            "{text}"
+        );
+        let verbs: Vec<_> = server
+            .received()
+            .iter()
+            .map(|r| r.verb().to_owned())
+            .collect();
+        assert_eq!(verbs, ["POST", "GET"]);
+    }
+    // Somebody who answers in JSON-RPC is no old server.
+    let body = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32022,"message":"Unsupported"}}"#;
+    let server = Evil::serve(move |_| {
+        vec![Step::Send(reply(
+            400,
+            "content-type: application/json\r\n",
+            body,
+        ))]
+    })
+    .await;
+    let failed = call(&client(&server.url(), Limits::default()), "a", "{}")
+        .await
+        .unwrap_err();
+    assert_eq!(failed.kind(), ErrorKind::Rpc);
+    assert_eq!(server.received().len(), 1);
+}
+
+#[tokio::test]
+async fn an_endpoint_on_another_origin_gets_no_credential() {
+    let sink = Evil::serve(|_| vec![]).await;
+    for endpoint in [
+        sink.url(),
+        format!("//{}/x", sink.address),
+        "https://127.0.0.1/x".to_owned(),
+        "data:text/plain,x".to_owned(),
+    ] {
+        let server = Evil::serve(move |_| {
+            let event = format!("event: endpoint\ndata: {endpoint}\n\n");
+            vec![
+                Step::Send(stream_head()),
+                Step::Send(event.into_bytes()),
+                Step::Hang,
+            ]
+        })
+        .await;
+        let client = client_over(&server.url(), Transport::Sse, Limits::default());
+        let failed = call(&client, "a", "{}").await.unwrap_err();
+        assert_eq!(failed.kind(), ErrorKind::Protocol);
+        assert_eq!(server.received().len(), 1);
+    }
+    assert_eq!(sink.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_stream_that_begins_otherwise_is_refused() {
+    let server = Evil::serve(|_| {
+        vec![
+            Step::Send(stream_head()),
+            Step::Send(event("hello")),
+            Step::Hang,
+        ]
+    })
+    .await;
+    let client = client_over(&server.url(), Transport::Sse, Limits::default());
+    assert_eq!(
+        call(&client, "a", "{}").await.unwrap_err().kind(),
+        ErrorKind::Protocol
+    );
+}
+
+#[tokio::test]
+async fn a_lost_stream_interrupts_who_waits_and_the_next_call_reconnects() {
+    let server = OldServer::start().await;
+    let client = old_client(&server);
+    let waiting = tokio::spawn({
+        let client = client.clone();
+        async move { call(&client, "a", r#"{"ms":60000}"#).await }
+    });
+    until("the call runs", || server.count("tools/call") == 1).await;
+    server.cut();
+    assert_eq!(
+        waiting.await.unwrap().unwrap_err().kind(),
+        ErrorKind::Interrupted
+    );
+    assert!(call(&client, "a", "{}").await.is_ok());
+    assert_eq!(server.count("GET"), 2);
+    assert_eq!(server.count("tools/call"), 2);
+}
+
+#[tokio::test]
+async fn an_unused_stream_is_closed_and_opened_again_when_needed() {
+    let server = OldServer::start().await;
+    let client = client_over(&server.url, Transport::Sse, short_limits());
+    assert!(call(&client, "a", "{}").await.is_ok());
+    until("the stream is closed", || {
+        server.stream.receiver_count() == 0
+    })
+    .await;
+    assert!(call(&client, "a", "{}").await.is_ok());
+    assert_eq!(server.count("GET"), 2);
+}
+
+#[tokio::test]
+async fn a_stream_in_use_is_not_closed() {
+    let server = OldServer::start().await;
+    let client = client_over(&server.url, Transport::Sse, short_limits());
+    assert!(call(&client, "a", r#"{"ms":400}"#).await.is_ok());
+    assert_eq!(server.count("GET"), 1);
+}
+
+#[tokio::test]
+async fn dropping_the_client_closes_the_stream() {
+    let server = OldServer::start().await;
+    let client = old_client(&server);
+    assert!(call(&client, "a", "{}").await.is_ok());
+    assert_eq!(server.stream.receiver_count(), 1);
+    drop(client);
+    until("the stream is closed", || {
+        server.stream.receiver_count() == 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_timeout_cancels_and_frees_the_place() {
+    let server = OldServer::start().await;
+    let client = client_over(&server.url, Transport::Sse, short_limits());
+    let failed = call(&client, "a", r#"{"ms":60000}"#).await.unwrap_err();
+    assert_eq!(failed.kind(), ErrorKind::Timeout);
+    until("cancelled", || server.count("notifications/cancelled") == 1).await;
+}
+
+#[tokio::test]
+async fn a_handshake_that_takes_too_long_is_dropped_and_not_cancelled() {
+    let server = Evil::serve(|request| match request.verb() {
+        "GET" => vec![
+            Step::Send(stream_head()),
+            Step::Send(b"event: endpoint\ndata: /messages\n\n".to_vec()),
+            Step::Hang,
+        ],
+        _ => vec![Step::Send(status(202))],
+    })
+    .await;
+    let mut limits = short_limits();
+    limits.list = Duration::from_millis(300);
+    let client = client_over(&server.url(), Transport::Sse, limits);
+    let failed = call(&client, "a", "{}").await.unwrap_err();
+    assert_eq!(
+        failed.to_string(),
+        "the server did not complete the handshake within 300ms"
+    );
+    until("the stream is dropped", || server.closed() >= 1).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let posted: Vec<_> = server.received().iter().map(|r| r.method()).collect();
+    assert_eq!(posted, ["", "initialize"]);
+}
+
+#[tokio::test]
+async fn more_callers_than_places_are_turned_away() {
+    let server = OldServer::start().await;
+    let client = old_client(&server);
+    let waiting: Vec<_> = (0..64)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move { call(&client, "a", r#"{"ms":60000}"#).await })
+        })
+        .collect();
+    until("all places are taken", || server.count("tools/call") == 64).await;
+    let turned_away = call(&client, "a", "{}").await.unwrap_err();
+    assert_eq!(turned_away.kind(), ErrorKind::Busy);
+    assert!(!turned_away.is_transport());
+    waiting[0].abort();
+    until("a place is free", || {
+        server.count("notifications/cancelled") == 1
+    })
+    .await;
+    assert!(call(&client, "a", "{}").await.is_ok());
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
+}

@@ -1,0 +1,71 @@
+//! Doubles and shortcuts that the tests share.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+pub mod evil;
+pub mod mcp_server;
+
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue};
+use mcp_layer::mcp::{CallResult, Client, Endpoint, Error, Limits, Transport};
+use mcp_layer::outbound::{EgressRules, Outbound};
+use serde_json::value::RawValue;
+
+/// A credential that must never show up anywhere but in requests to its own server.
+pub const CANARY: &str = "Bearer canary-7f3a9c";
+
+/// A client for calls out that may reach this machine.
+pub fn outbound() -> Outbound {
+    Outbound::new(EgressRules::parse(["127.0.0.0/8"]).unwrap(), []).unwrap()
+}
+
+/// Limits short enough for tests of what happens at them.
+pub fn short_limits() -> Limits {
+    let mut limits = Limits::default();
+    limits.call = Duration::from_millis(500);
+    limits.list = Duration::from_millis(1000);
+    limits.idle = Duration::from_millis(200);
+    limits.unused = Duration::from_millis(100);
+    limits
+}
+
+/// A client with a credential, which [`CANARY`] is.
+pub fn client(url: &str, limits: Limits) -> Client {
+    client_over(url, Transport::StreamableHttp, limits)
+}
+
+/// As [`client`], over a transport of choice.
+pub fn client_over(url: &str, transport: Transport, limits: Limits) -> Client {
+    let mut headers = HeaderMap::new();
+    headers.insert("authorization", HeaderValue::from_static(CANARY));
+    let endpoint = Endpoint::new(url.parse().unwrap(), transport, headers);
+    Client::new(outbound(), endpoint, limits)
+}
+
+/// Calls a tool with JSON arguments and as much time as the limits allow.
+pub async fn call(client: &Client, tool: &str, arguments: &str) -> Result<CallResult, Error> {
+    let arguments = RawValue::from_string(arguments.to_owned()).unwrap();
+    client.call_tool(tool, &arguments, Duration::MAX).await
+}
+
+/// Everything that an error can show: what must be free of secrets, addresses and bodies.
+pub fn everything(error: &Error) -> String {
+    let mut text = format!("{error} {error:?}");
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text += &format!(" | {error} {error:?}");
+        cause = error.source();
+    }
+    text
+}
+
+/// Waits until something is so, for two seconds at most.
+pub async fn until(what: &str, mut so: impl FnMut() -> bool) {
+    for _ in 0..200 {
+        if so() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("still not: {what}");
+}
