@@ -7,6 +7,13 @@
 
 mod support;
 
+mod bad_requests;
+mod hand_back;
+mod http_rules;
+mod pass_through;
+mod tool_loop;
+mod upstream_faults;
+
 mod mcp_egress;
 mod mcp_faults;
 mod mcp_http_sse;

@@ -2,7 +2,9 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub mod evil;
+pub mod gateway;
 pub mod mcp_server;
+pub mod model;
 
 use std::time::Duration;
 

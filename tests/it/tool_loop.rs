@@ -1,0 +1,538 @@
+//! The loop: what the model gets, what runs, and what the caller is told.
+
+use std::time::{Duration, Instant};
+
+use mcp_layer::registry::ServerStore;
+use mcp_layer::{Limits, Price};
+use serde_json::{Value, json};
+
+use crate::support::gateway::{Gateway, auto, chat, with_mcp};
+use crate::support::model::{Answer, called, calls, json_answer, said, says};
+use crate::support::until;
+
+/// The `tool` messages of the model's `turn`, counted from 0.
+fn results(gateway: &Gateway, turn: usize) -> Vec<(String, String)> {
+    let body = gateway.model.asked()[turn].json();
+    let messages = body["messages"].as_array().unwrap().clone();
+    let text = |message: &Value, name: &str| message[name].as_str().unwrap().to_owned();
+    messages
+        .iter()
+        .filter(|message| message["role"] == "tool")
+        .map(|message| (text(message, "tool_call_id"), text(message, "content")))
+        .collect()
+}
+
+fn result(gateway: &Gateway) -> String {
+    results(gateway, 1).remove(0).1
+}
+
+#[tokio::test]
+async fn a_call_is_run_and_the_final_answer_has_a_receipt() {
+    let gateway = Gateway::new([
+        calls(&[("s__echo", json!({"text": "42"}))]),
+        says("It is 42."),
+    ])
+    .await;
+    let reply = gateway.send(&auto(json!({}))).await;
+
+    assert_eq!(reply.status, 200);
+    let body = reply.json();
+    assert_eq!(body["choices"][0]["message"]["content"], "It is 42.");
+    assert_eq!(body["usage"]["total_tokens"], 24);
+    assert_eq!(body["usage"]["prompt_tokens_details"]["cached_tokens"], 2);
+    assert_eq!(
+        results(&gateway, 1),
+        [("call_0".to_owned(), "42".to_owned())]
+    );
+
+    let mut receipt = reply.receipt();
+    assert!(receipt["calls"][0]["duration_ms"].take().is_u64());
+    let usage = said("")["usage"].clone();
+    assert_eq!(
+        receipt,
+        json!({
+            "rounds": 1, "max_tool_rounds": 5, "stopped_by": "final",
+            "calls": [{"round": 1, "id": "call_0", "server": "s", "tool": "echo", "duration_ms": null,
+                       "is_error": false, "result_bytes": 2, "truncated": false}],
+            "usage_by_round": [usage, usage],
+        })
+    );
+}
+
+#[tokio::test]
+async fn calls_of_a_round_run_together_and_their_answers_keep_the_order_of_the_calls() {
+    let together: Vec<(&str, Value)> = vec![
+        ("s__slow", json!({"ms": 300})),
+        ("s__echo", json!({"text": "b"})),
+        ("s__slow", json!({"ms": 300})),
+        ("s__add", json!({"a": 1, "b": 2})),
+    ];
+    let gateway = Gateway::new([calls(&together), says("done")]).await;
+    let begun = Instant::now();
+    let reply = gateway.send(&auto(json!({}))).await;
+    assert!(
+        begun.elapsed() < Duration::from_millis(590),
+        "{:?}",
+        begun.elapsed()
+    );
+    let texts: Vec<_> = results(&gateway, 1)
+        .into_iter()
+        .map(|(_, text)| text)
+        .collect();
+    assert_eq!(texts, ["done", "b", "done", "3"]);
+    let ids: Vec<_> = reply.receipt()["calls"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| c["id"].clone())
+        .collect();
+    assert_eq!(ids, ["call_0", "call_1", "call_2", "call_3"]);
+}
+
+#[tokio::test]
+async fn parallel_tool_calls_false_is_honoured() {
+    let both = [
+        ("s__slow", json!({"ms": 150})),
+        ("s__slow", json!({"ms": 150})),
+    ];
+    let gateway = Gateway::new([calls(&both), says("done")]).await;
+    let begun = Instant::now();
+    gateway
+        .send(&auto(json!({"parallel_tool_calls": false})))
+        .await;
+    assert!(begun.elapsed() >= Duration::from_millis(300));
+}
+
+#[tokio::test]
+async fn what_the_layer_does_not_know_survives_byte_for_byte() {
+    let message = r#"{ "role":"assistant", "content":null,"reasoning_details":[{"n":1.50}],"tool_calls":[{"id":"a","type":"function","function":{"name":"s__echo","arguments":"{\"text\":\"x\"}"}}]}"#;
+    let first = format!(r#"{{"choices":[{{"message":{message}}}]}}"#);
+    let last = r#"{"id":"z", "choices":[ {"message":{"content":"hi","x":1.0}} ],"y" : [1.10]}"#;
+    let raw = |body: &str| crate::support::model::raw_answer(200, &[], [body.to_owned()]);
+    let gateway = Gateway::new([raw(&first), raw(last)]).await;
+    let own = r#"{"type":"function","function":{ "name":"mine","x":1.0}}"#;
+    let body = format!(
+        r#"{{"messages":[ {{"role":"user","content":"é\u00e9", "z":1.0}} ],"mcp":{{"enabled":true,"servers":["s"],"auto_execute_tools":true}} ,"seed":1.0,"tools":[{own}],"top_p":1e0}}"#
+    );
+    let reply = gateway.send_bytes(body).await;
+
+    let turns: Vec<String> = gateway
+        .model
+        .asked()
+        .iter()
+        .map(|t| String::from_utf8(t.body.to_vec()).unwrap())
+        .collect();
+    let tools = |turn: &str| turn[turn.find("\"tools\":").unwrap()..].to_owned();
+    assert_eq!(
+        tools(&turns[0]),
+        tools(&turns[1]),
+        "tools are the same text in every turn"
+    );
+    assert!(turns[0].contains(&format!(r#""seed":1.0,"tools":[{own},{{"#)));
+    assert!(turns[0].starts_with(
+        r#"{"messages":[ {"role":"user","content":"é\u00e9", "z":1.0} ] ,"seed":1.0"#
+    ));
+    assert!(turns[1].starts_with(&format!(
+        r#"{{"messages":[ {{"role":"user","content":"é\u00e9", "z":1.0}},{message},{{"role":"tool","#
+    )));
+    assert!(
+        turns
+            .iter()
+            .all(|turn| turn.ends_with(r#"],"top_p":1e0}"#) && !turn.contains("\"mcp\""))
+    );
+
+    let answer = String::from_utf8(reply.body.to_vec()).unwrap();
+    assert!(answer.starts_with(
+        r#"{"id":"z", "choices":[ {"message":{"content":"hi","x":1.0}} ],"y" : [1.10],"mcp":{"#
+    ));
+}
+
+#[tokio::test]
+async fn ours_are_sorted_by_name_behind_the_callers_own() {
+    let gateway = Gateway::new([says("hi")]).await;
+    gateway
+        .send(&auto(
+            json!({"tools": [{"type": "function", "function": {"name": "zzz"}}]}),
+        ))
+        .await;
+    let body = gateway.model.asked()[0].json();
+    let names: Vec<_> = body["tools"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|t| t["function"]["name"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "zzz",
+            "s__add",
+            "s__big",
+            "s__echo",
+            "s__fail",
+            "s__image",
+            "s__refuse",
+            "s__slow",
+            "s__structured"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn only_selected_tools_are_offered_and_fewer_where_the_request_says_so() {
+    let gateway = Gateway::with_server([says("hi"), says("hi")], |s| {
+        s.with_tools(["echo", "add"]).unwrap()
+    })
+    .await;
+    let names = |turn: usize| {
+        let body = gateway.model.asked()[turn].json();
+        let names = body["tools"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|t| t["function"]["name"].as_str().unwrap().to_owned());
+        names.collect::<Vec<_>>()
+    };
+    gateway.send(&auto(json!({}))).await;
+    assert_eq!(names(0), ["s__add", "s__echo"]);
+    gateway
+        .send(&auto(json!({"mcp": {"tools": ["s__echo"]}})))
+        .await;
+    assert_eq!(names(1), ["s__echo"]);
+}
+
+#[tokio::test]
+async fn a_choice_of_tools_that_would_never_end_is_relaxed_after_the_first_turn() {
+    let gateway = Gateway::new([calls(&[("s__echo", json!({"text": "x"}))]), says("hi")]).await;
+    gateway
+        .send(&auto(json!({"tool_choice": "required"})))
+        .await;
+    let choices: Vec<_> = gateway
+        .model
+        .asked()
+        .iter()
+        .map(|turn| turn.json()["tool_choice"].clone())
+        .collect();
+    assert_eq!(choices, ["required", "auto"]);
+}
+
+#[tokio::test]
+async fn tools_that_the_caller_forbids_are_not_run_whatever_the_model_says() {
+    let gateway = Gateway::new([calls(&[("s__echo", json!({"text": "x"}))])]).await;
+    let reply = gateway.send(&auto(json!({"tool_choice": "none"}))).await;
+    assert_eq!(reply.receipt()["rounds"], 0);
+    assert_eq!(gateway.server.calls(), 0);
+}
+
+#[tokio::test]
+async fn a_failing_tool_is_shown_to_the_model_and_the_loop_goes_on() {
+    let failing = [("s__fail", json!({})), ("s__refuse", json!({}))];
+    let gateway = Gateway::new([calls(&failing), says("sorry")]).await;
+    let reply = gateway.send(&auto(json!({}))).await;
+    let results = results(&gateway, 1);
+    assert_eq!(results[0].1, "Error: it did not work");
+    assert!(
+        results[1].1.starts_with("Error: ") && results[1].1.contains("not like this"),
+        "{}",
+        results[1].1
+    );
+    let receipt = reply.receipt();
+    assert!(
+        receipt["calls"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|call| call["is_error"] == true)
+    );
+    assert_eq!(receipt["stopped_by"], "final");
+}
+
+#[tokio::test]
+async fn a_name_that_nobody_offers_is_answered_and_never_called() {
+    for name in ["s__nothing", "other__echo", "echo", "s__", ""] {
+        let gateway = Gateway::new([calls(&[(name, json!({}))]), says("sorry")]).await;
+        let reply = gateway.send(&auto(json!({}))).await;
+        assert!(
+            result(&gateway).starts_with("Error: there is no tool named"),
+            "{name}"
+        );
+        assert_eq!(reply.receipt()["calls"][0]["server"], Value::Null);
+        assert_eq!(gateway.server.calls(), 0);
+    }
+}
+
+#[tokio::test]
+async fn arguments_that_do_not_fit_never_reach_the_server_and_can_be_repaired() {
+    for (arguments, told) in [
+        ("{\"a\":", "not valid JSON"),
+        ("[1]", "not a JSON object"),
+        ("\"x\"", "not a JSON object"),
+        (
+            "{\"a\":\"one\",\"b\":2}",
+            "\"one\" is not of type \"number\"",
+        ),
+        ("{\"a\":1,\"a\":2}", "given twice"),
+        (
+            &format!("{{\"a\":\"{}\"}}", "x".repeat(300 << 10)),
+            "more than the 262144 allowed",
+        ),
+        (
+            &format!("{{\"a\":{}{}}}", "[".repeat(5000), "]".repeat(5000)),
+            "recursion limit",
+        ),
+    ] {
+        let call = json!({"id": "c", "type": "function", "function": {"name": "s__add", "arguments": arguments}});
+        let turn = json!({"choices": [{"message": {"role": "assistant", "tool_calls": [call]}}]});
+        let gateway = Gateway::new([json_answer(200, &turn), says("sorry")]).await;
+        gateway.send(&auto(json!({}))).await;
+        let told_the_model = result(&gateway);
+        assert!(
+            told_the_model.starts_with("Error: ") && told_the_model.contains(told),
+            "{told_the_model}"
+        );
+        assert_eq!(gateway.server.calls(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_result_is_cut_for_the_model_and_both_are_told() {
+    let gateway = Gateway::new([
+        calls(&[("s__big", json!({"bytes": 1_000_000}))]),
+        says("long"),
+    ])
+    .await;
+    let reply = gateway.send(&auto(json!({}))).await;
+    let text = result(&gateway);
+    assert!(text.len() < (256 << 10) + 100);
+    assert!(text.ends_with("[cut: this is the first 262144 of 1000000 bytes]"));
+    let call = &reply.receipt()["calls"][0];
+    assert_eq!(
+        (&call["truncated"], &call["result_bytes"]),
+        (&json!(true), &json!(1_000_000))
+    );
+}
+
+#[tokio::test]
+async fn media_become_a_note_and_structured_content_is_given_once() {
+    let both = [("s__image", json!({})), ("s__structured", json!({}))];
+    let gateway = Gateway::new([calls(&both), says("hm")]).await;
+    gateway.send(&auto(json!({}))).await;
+    let results = results(&gateway, 1);
+    assert!(
+        results[0].1.contains("image/png") && !results[0].1.contains("AAAA"),
+        "{}",
+        results[0].1
+    );
+    assert_eq!(results[1].1, r#"{"sum":3}"#);
+}
+
+#[tokio::test]
+async fn the_calls_of_a_request_are_bounded_and_the_model_is_told() {
+    let many: Vec<_> = (0..40).map(|_| ("s__echo", json!({"text": "x"}))).collect();
+    let gateway = Gateway::new([calls(&many), says("phew")]).await;
+    gateway.send(&auto(json!({}))).await;
+    assert_eq!(gateway.server.calls(), 32);
+    let results = results(&gateway, 1);
+    assert_eq!(results.len(), 40);
+    assert!(
+        results[32..]
+            .iter()
+            .all(|(_, text)| text.starts_with("Error: not run: a request may make 32 tool calls"))
+    );
+}
+
+#[tokio::test]
+async fn a_warm_request_lists_no_tools() {
+    let gateway = Gateway::new((0..20).map(|_| says("hi"))).await;
+    for _ in 0..20 {
+        gateway.send(&auto(json!({}))).await;
+    }
+    assert_eq!(gateway.server.lists(), 1);
+}
+
+#[tokio::test]
+async fn many_cold_requests_list_the_tools_once() {
+    let gateway = Gateway::new((0..20).map(|_| says("hi"))).await;
+    let body = auto(json!({}));
+    let replies = futures_util::future::join_all((0..20).map(|_| gateway.send(&body))).await;
+    assert!(replies.iter().all(|reply| reply.status == 200));
+    assert_eq!(gateway.server.lists(), 1);
+}
+
+#[tokio::test]
+async fn usage_and_cost_are_summed_over_the_turns() {
+    let priced = |mut body: Value, cost: f64| {
+        body["usage"]["cost"] = json!(cost);
+        json_answer(200, &body)
+    };
+    let echo = [("s__echo", json!({"text": "x"}))];
+    let gateway = Gateway::new([priced(called(&echo), 0.1), priced(said("hi"), 0.2)]).await;
+    let reply = gateway.send(&auto(json!({}))).await;
+    assert_eq!(reply.json()["usage"]["cost"], 0.3);
+
+    let gateway = Gateway::new([calls(&echo), says("hi")])
+        .await
+        .layered(|layer| layer.with_prices([Price::new("m*", 1.0, 10.0)]));
+    let reply = gateway.send(&auto(json!({}))).await;
+    assert_eq!(reply.json()["usage"]["cost"], 0.00006);
+    assert_eq!(reply.receipt()["usage_by_round"][0]["cost"], 0.00003);
+}
+
+#[tokio::test]
+async fn a_turn_without_usage_takes_nothing_from_the_sum() {
+    let mut without = called(&[("s__echo", json!({"text": "x"}))]);
+    without["usage"] = Value::Null;
+    let gateway = Gateway::new([json_answer(200, &without), says("hi")]).await;
+    let reply = gateway.send(&auto(json!({}))).await;
+    assert_eq!(reply.json()["usage"]["total_tokens"], 12);
+    assert_eq!(reply.receipt()["usage_by_round"][0], Value::Null);
+}
+
+#[tokio::test]
+async fn rounds_above_the_cap_count_as_the_cap_and_the_receipt_says_so() {
+    let gateway = Gateway::new([says("hi")]).await;
+    let reply = gateway
+        .send(&auto(json!({"mcp": {"max_tool_rounds": 50}})))
+        .await;
+    assert_eq!(reply.receipt()["max_tool_rounds"], 5);
+    let gateway = Gateway::new([says("hi")])
+        .await
+        .layered(|layer| layer.with_max_tool_rounds_cap(20));
+    let reply = gateway
+        .send(&auto(json!({"mcp": {"max_tool_rounds": 50}})))
+        .await;
+    assert_eq!(reply.receipt()["max_tool_rounds"], 20);
+}
+
+#[tokio::test]
+async fn without_a_receipt_a_single_turn_comes_as_it_was_sent() {
+    let gateway = Gateway::new([says("hi")]).await;
+    let reply = gateway
+        .send(&auto(json!({"mcp": {"receipt": false}})))
+        .await;
+    assert_eq!(reply.body, said("hi").to_string());
+}
+
+#[tokio::test]
+async fn a_call_beside_finish_reason_stop_is_run() {
+    let mut turn = called(&[("s__echo", json!({"text": "x"}))]);
+    turn["choices"][0]["finish_reason"] = json!("stop");
+    let gateway = Gateway::new([json_answer(200, &turn), says("hi")]).await;
+    let reply = gateway.send(&auto(json!({}))).await;
+    assert_eq!(reply.receipt()["rounds"], 1);
+}
+
+#[tokio::test]
+async fn a_server_that_is_taken_away_during_the_loop_is_not_called_any_more() {
+    for change in ["remove", "disable", "deselect", "unshare"] {
+        let echo = [("s__echo", json!({"text": "x"}))];
+        let gateway = Gateway::new([]).await;
+        let registry = gateway.registry.clone();
+        let take_away = move || {
+            let taken = async move {
+                let name = "s".parse().unwrap();
+                let server = registry.get("default", &name).await.unwrap();
+                let server = (*server).clone();
+                match change {
+                    "remove" => registry.remove("default", &name).await.unwrap(),
+                    "disable" => drop(registry.replace(server.with_enabled(false)).await.unwrap()),
+                    "deselect" => drop(
+                        registry
+                            .replace(server.with_tools(["add"]).unwrap())
+                            .await
+                            .unwrap(),
+                    ),
+                    _ => drop(
+                        registry
+                            .replace(server.with_projects(["other"]).unwrap())
+                            .await
+                            .unwrap(),
+                    ),
+                }
+            };
+            futures_util::FutureExt::now_or_never(taken).unwrap();
+        };
+        let script = [
+            calls(&echo),
+            Answer::Do(Box::new(take_away)),
+            calls(&echo),
+            says("sorry"),
+        ];
+        let gateway = Gateway {
+            model: crate::support::model::Model::new(script),
+            ..gateway
+        };
+        gateway.send(&auto(json!({}))).await;
+        assert_eq!(gateway.server.calls(), 1, "{change}");
+        assert_eq!(
+            results(&gateway, 2)[1].1,
+            "Error: not run: this tool is no longer available"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_deadline_cuts_tools_and_leaves_the_model_its_turn() {
+    let mut limits = Limits::default();
+    limits.deadline = Duration::from_millis(30_300);
+    let slow = [("s__slow", json!({"ms": 5000}))];
+    let gateway = Gateway::new([calls(&slow), calls(&slow)])
+        .await
+        .layered(|layer| layer.with_limits(limits));
+    let reply = gateway.send(&auto(json!({}))).await;
+    let text = result(&gateway);
+    assert!(text.starts_with("Error: ") && text.len() < 200, "{text}");
+    let receipt = reply.receipt();
+    assert_eq!(receipt["stopped_by"], "deadline");
+    assert_eq!(receipt["rounds"], 1);
+    assert_eq!(reply.json()["choices"][0]["finish_reason"], "tool_calls");
+}
+
+#[tokio::test]
+async fn a_caller_who_hangs_up_cancels_what_runs_and_nothing_new_starts() {
+    let slow = [("s__slow", json!({"ms": 20_000}))];
+    let gateway = Gateway::new([calls(&slow)]).await;
+    let exchange = gateway.request(chat(auto(json!({})).to_string()));
+    let hung_up = tokio::time::timeout(Duration::from_millis(300), exchange).await;
+    assert!(hung_up.is_err());
+    assert_eq!(gateway.server.calls(), 1);
+    until("the server sees the cancellation", || {
+        gateway.server.cancelled() == 1
+    })
+    .await;
+    assert_eq!(gateway.model.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn without_auto_execution_the_tools_are_added_and_the_answer_comes_as_it_is() {
+    let turn = called(&[("s__echo", json!({"text": "x"}))]);
+    let gateway = Gateway::new([json_answer(200, &turn)]).await;
+    let reply = gateway
+        .send(&with_mcp(
+            json!({"enabled": true, "servers": ["s"]}),
+            json!({"n": 2}),
+        ))
+        .await;
+    assert_eq!(reply.body, turn.to_string());
+    assert_eq!(
+        gateway.model.asked()[0].json()["tools"]
+            .as_array()
+            .unwrap()
+            .len(),
+        8
+    );
+    assert_eq!(gateway.server.calls(), 0);
+}
+
+#[tokio::test]
+async fn a_disabled_mcp_is_removed_and_nothing_else() {
+    let gateway = Gateway::new([says("hi")]).await;
+    let reply = gateway
+        .send_bytes(r#"{"model":"m" , "mcp":{"enabled":false}, "messages":7}"#)
+        .await;
+    assert_eq!(reply.body, said("hi").to_string());
+    assert_eq!(
+        gateway.model.asked()[0].body,
+        r#"{"model":"m", "messages":7}"#
+    );
+}
