@@ -288,16 +288,16 @@ impl Shared {
             }
             return Ok(list);
         }
-        // In a task of its own: a failure is remembered even if every caller has given up.
-        let task = tokio::spawn({
-            let (shared, key, server) = (self.clone(), key.clone(), server.clone());
-            async move { shared.fetch(&key, &server).await }
-        });
         let fetch = async {
-            task.await
-                .unwrap_or_else(|_| Err(Inactive::unreachable("listing its tools failed")))
+            // In a task of its own: a failure is remembered even if every caller has given up.
+            let task = tokio::spawn({
+                let (shared, key, server) = (self.clone(), key.clone(), server.clone());
+                async move { shared.fetch(&key, &server).await }
+            });
+            let failed = |_| Err(Inactive::unreachable("listing its tools failed"));
+            task.await.unwrap_or_else(failed)
         };
-        let fetched = self.lists.try_get_with(key, fetch).await;
+        let fetched = self.lists.try_get_with_by_ref(&key, fetch).await;
         fetched.map_err(|inactive| (*inactive).clone())
     }
 

@@ -13,6 +13,7 @@
 //!       Route       one HTTP exchange; what the head of a response means
 //!       Events      an event stream within limits
 //!         wire, sse the two formats
+//!         Sent      whether a request left us, which decides what may be repeated
 //! ```
 //!
 //! A server is never trusted: every answer is bounded in time and size ([`Limits`]), nothing it

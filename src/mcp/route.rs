@@ -51,7 +51,7 @@ pub(super) enum Media {
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
     pub(super) error: Error,
-    /// The body speaks of sessions.
+    /// The body speaks of sessions, and not in answer to our request.
     mentions_session: bool,
 }
 
@@ -185,7 +185,12 @@ async fn refusal(response: Response) -> Refusal {
             .await
             .unwrap_or_default();
         mentions_session = memchr::memmem::find(&body.to_ascii_lowercase(), b"session").is_some();
-        error = wire::error_in(&body).unwrap_or(error);
+        if let Some((answered, rpc)) = wire::error_in(&body) {
+            // Whoever names the request has looked at it, and may have executed it: what it says
+            // of sessions may be the tool's words.
+            mentions_session &= answered.is_none();
+            error = rpc;
+        }
     }
     Refusal {
         status,

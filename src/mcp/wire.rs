@@ -229,12 +229,13 @@ fn message(text: &RawValue) -> Result<Incoming<'_>, Error> {
     }
 }
 
-/// The JSON-RPC error in the body of an error answer, if that is what it is.
-pub(super) fn error_in(bytes: &[u8]) -> Option<Error> {
+/// The JSON-RPC error in the body of an error answer, if that is what it is, and the request of
+/// ours that it answers, if it names one.
+pub(super) fn error_in(bytes: &[u8]) -> Option<(Option<u64>, Error)> {
     let mut found = None;
     let read = read(bytes, |message| {
-        if let Incoming::Answer(_, Err(error)) = message {
-            found = Some(error);
+        if let Incoming::Answer(id, Err(error)) = message {
+            found = Some((id.and_then(id_number), error));
         }
     });
     read.ok().and(found)

@@ -6,7 +6,7 @@ use mcp_layer::registry::{MemoryRegistry, Server};
 use mcp_layer::{McpLayer, Streaming};
 use serde_json::{Value, json};
 
-use crate::support::evil::{Evil, Script};
+use crate::support::evil::{Evil, Step};
 use crate::support::gateway::{Gateway, Reply, auto, connections, short_connections, with_mcp};
 use crate::support::model::says;
 
@@ -230,7 +230,7 @@ async fn a_server_that_refuses_connections_is_inactive_and_left_alone_for_a_whil
 
 #[tokio::test]
 async fn a_server_that_hangs_is_given_up_in_time_and_then_answered_for_at_once() {
-    let evil = Evil::start([Script::hang(), Script::hang(), Script::hang()]).await;
+    let evil = Evil::serve(|_| vec![Step::Hang]).await;
     let gateway = over(&evil.url()).await;
     let begun = Instant::now();
     assert_eq!(

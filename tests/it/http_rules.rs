@@ -13,7 +13,7 @@ use serde_json::json;
 use tower::limit::ConcurrencyLimit;
 use tower::{Layer, Service, ServiceExt};
 
-use crate::support::evil::{Evil, Script};
+use crate::support::evil::{Evil, Step};
 use crate::support::gateway::{Gateway, auto, chat, connections};
 use crate::support::model::{called, calls, raw_answer, said, says};
 
@@ -101,7 +101,7 @@ async fn the_answer_has_the_headers_of_the_last_turn_but_those_of_its_old_body()
 
 #[tokio::test]
 async fn a_hung_server_holds_no_permit_of_the_inner_service() {
-    let evil = Evil::start((0..8).map(|_| Script::hang())).await;
+    let evil = Evil::serve(|_| vec![Step::Hang]).await;
     let servers = [Server::new("hung", &evil.url()).unwrap()];
     let layer = McpLayer::new(MemoryRegistry::new(servers).unwrap())
         .with_connections(connections(mcp_layer::mcp::Limits::default()));

@@ -225,6 +225,21 @@ async fn a_400_about_the_session_is_a_forgotten_session_too() {
 }
 
 #[tokio::test]
+async fn a_tools_own_words_about_sessions_do_not_run_it_again() {
+    let server = Evil::mcp(|request| {
+        let error = json!({"code": -32000, "message": "the browser session has crashed"});
+        let body = json!({"jsonrpc": "2.0", "id": request.json()["id"], "error": error});
+        let json = "content-type: application/json\r\n";
+        vec![Step::Send(reply(400, json, &body.to_string()))]
+    })
+    .await;
+    let client = client(&server.url(), Limits::default());
+    let failed = call(&client, "a", "{}").await.unwrap_err();
+    assert_eq!(failed.kind(), ErrorKind::Rpc);
+    assert_eq!(server.count("tools/call"), 1);
+}
+
+#[tokio::test]
 async fn a_server_that_forgets_every_session_is_given_up_on() {
     let server = Evil::mcp(|_| vec![Step::Send(status(404))]).await;
     let client = client(&server.url(), Limits::default());
