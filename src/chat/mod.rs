@@ -9,17 +9,21 @@
 use self::edit::Edit;
 
 mod answer;
+mod conversation;
 mod edit;
 mod object;
+mod open_turn;
 mod request;
 mod tool_call;
 mod usage;
 
 pub(crate) use self::{
     answer::Answer,
+    conversation::Conversation,
     edit::concat,
     object::{Object, depth_exceeds, quoted},
-    request::{CallerTool, ChatRequest, OpenTurn, Unread},
+    open_turn::OpenTurn,
+    request::{CallerTool, ChatRequest, Unread},
     tool_call::{Arguments, ToolCall, tool_message},
     usage::{Usage, tidy},
 };

@@ -49,7 +49,7 @@ pub(crate) use self::{
 };
 use crate::{
     body::{self, McpBody, RequestBody},
-    chat::{Answer, ChatRequest},
+    chat::{Answer, ChatRequest, Conversation},
     connect::Connections,
     project::Project,
     refusal::{Kind, Refusal},
@@ -149,10 +149,11 @@ where
     };
 
     let mut conversation = match options.resume {
-        false => request.conversation(&catalog.definitions(), usize::MAX),
+        false => Conversation::new(request, &catalog.definitions(), usize::MAX),
         true => {
             let resumed = Resumed::of(request, &catalog)?;
-            let mut conversation = request.conversation(&catalog.definitions(), resumed.kept());
+            let mut conversation =
+                Conversation::new(request, &catalog.definitions(), resumed.kept());
             let open: Vec<_> = resumed.open().collect();
             let outcomes = batch(&mut budget, open.len(), true).run(&open).await;
             if !open.is_empty() {

@@ -23,9 +23,7 @@ pub(crate) struct Resumed<'a> {
 impl<'a> Resumed<'a> {
     /// Reads the turn, and makes sure that it is whole once our calls are answered.
     pub(crate) fn of(request: &ChatRequest, catalog: &'a Catalog) -> Result<Self, Refusal> {
-        let turn = request
-            .open_turn()
-            .map_err(|fault| invalid(&fault.param, fault.reason))?;
+        let turn = OpenTurn::of(request).map_err(|fault| invalid(&fault.param, fault.reason))?;
         let owners = owners(&turn.calls, catalog, &request.tools);
         let resumed = Self { turn, owners };
         if let Some((call, _)) = resumed

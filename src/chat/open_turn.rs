@@ -1,0 +1,145 @@
+//! The assistant turn at the end of a request that its caller wants to go on with.
+
+use bytes::Bytes;
+
+use super::{ChatRequest, ToolCall, object::Object};
+
+/// An assistant turn at the end of a request, with what the caller has answered of it.
+#[derive(Debug)]
+pub(crate) struct OpenTurn {
+    /// How many messages there are up to the assistant's, itself included.
+    pub(crate) kept: usize,
+    pub(crate) calls: Vec<ToolCall>,
+    /// For each call the caller's own `tool` message, if there is one.
+    pub(crate) answered: Vec<Option<Bytes>>,
+}
+
+/// Why a request's last assistant turn cannot be resumed, and where that is seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NotResumable {
+    pub(crate) param: String,
+    pub(crate) reason: &'static str,
+}
+
+impl OpenTurn {
+    /// The last assistant turn of `request`, if only `tool` messages follow it.
+    pub(crate) fn of(request: &ChatRequest) -> Result<Self, NotResumable> {
+        let fault = |param: String, reason| NotResumable { param, reason };
+        let messages = request.messages().unwrap_or_default();
+        let objects: Vec<_> = messages
+            .iter()
+            .map(|m| {
+                std::str::from_utf8(m)
+                    .ok()
+                    .and_then(|t| Object::parse(t).ok())
+            })
+            .collect();
+        let role = |index: usize| {
+            objects[index]
+                .as_ref()
+                .and_then(|m: &Object<'_>| m.string("role"))
+                .unwrap_or_default()
+        };
+
+        let mut last = messages.len();
+        let turn = loop {
+            let Some(index) = last.checked_sub(1) else {
+                return Err(fault(
+                    "messages".into(),
+                    "there is no assistant message with tool calls to resume",
+                ));
+            };
+            match &*role(index) {
+                "assistant" => break index,
+                "tool" => last = index,
+                _ => {
+                    return Err(fault(
+                        format!("messages[{index}]"),
+                        "only tool messages may follow the assistant message that is resumed",
+                    ));
+                }
+            }
+        };
+        let calls = objects[turn]
+            .as_ref()
+            .map(ToolCall::of_message)
+            .unwrap_or_default();
+        if calls.is_empty() {
+            return Err(fault(
+                format!("messages[{turn}]"),
+                "the assistant message to resume has no tool calls",
+            ));
+        }
+        let mut answered = vec![None; calls.len()];
+        for index in turn + 1..messages.len() {
+            let id = objects[index]
+                .as_ref()
+                .and_then(|m| m.string("tool_call_id"))
+                .unwrap_or_default();
+            let open = calls
+                .iter()
+                .zip(&answered)
+                .position(|(call, answer)| call.id == *id && answer.is_none());
+            let Some(call) = open else {
+                return Err(fault(
+                    format!("messages[{index}].tool_call_id"),
+                    "answers no open call of the assistant message that is resumed",
+                ));
+            };
+            answered[call] = Some(messages[index].clone());
+        }
+        Ok(Self {
+            kept: turn + 1,
+            calls,
+            answered,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn request(value: Value) -> ChatRequest {
+        ChatRequest::parse(value.to_string().into()).unwrap()
+    }
+
+    #[test]
+    fn an_open_turn_is_the_last_assistant_message_with_only_answers_behind_it() {
+        let calls =
+            json!([{"id": "a", "function": {"name": "f"}}, {"id": "b", "function": {"name": "g"}}]);
+        let assistant = json!({"role": "assistant", "tool_calls": calls});
+        let answer = |id: &str| json!({"role": "tool", "tool_call_id": id});
+        let open =
+            |messages: Value| OpenTurn::of(&request(json!({"mcp": {}, "messages": messages})));
+
+        let turn = open(json!([{"role": "user"}, assistant, answer("b")])).unwrap();
+        assert_eq!(turn.kept, 2);
+        assert_eq!(
+            turn.answered
+                .iter()
+                .map(Option::is_some)
+                .collect::<Vec<_>>(),
+            [false, true]
+        );
+
+        for (messages, param) in [
+            (json!([]), "messages"),
+            (json!([{"role": "user"}]), "messages[0]"),
+            (json!([assistant, {"role": "user"}]), "messages[1]"),
+            (
+                json!([{"role": "assistant", "content": "hi"}]),
+                "messages[0]",
+            ),
+            (json!([assistant, answer("c")]), "messages[1].tool_call_id"),
+            (
+                json!([assistant, answer("a"), answer("a")]),
+                "messages[2].tool_call_id",
+            ),
+        ] {
+            assert_eq!(open(messages).unwrap_err().param, param);
+        }
+    }
+}
