@@ -1,0 +1,368 @@
+//! One `[[servers]]` entry: from TOML to a [`Server`].
+
+use std::collections::HashSet;
+
+use toml::de::{DeTable, DeValue};
+
+use super::{
+    FileError,
+    auth::{Env, auth},
+    value::{Fault, Table, Value},
+};
+use crate::{
+    mcp::Transport,
+    registry::{Error, Projects, SelectedTool, Server, ToolPolicy, ToolSelection},
+};
+
+/// The servers of a TOML text, in its order; their names differ.
+pub(super) fn servers(text: &str, env: Env<'_>) -> Result<Vec<Server>, FileError> {
+    let document = DeTable::parse(text).map_err(|error| FileError::toml(text, error))?;
+    let Some(entries) = document.get_ref().get("servers") else {
+        return Ok(Vec::new());
+    };
+    let DeValue::Array(items) = entries.get_ref() else {
+        let fault = Value::entry(entries).fault("must be tables, each under [[servers]]");
+        return Err(FileError::entry(text, "servers".into(), fault));
+    };
+    let mut names = HashSet::new();
+    let mut servers = Vec::with_capacity(items.len());
+    for (index, item) in items.iter().enumerate() {
+        let entry = Value::entry(item);
+        let server = server(&entry, env).and_then(|server| {
+            if names.insert(server.name.clone()) {
+                Ok(server)
+            } else {
+                Err(entry.fault("another server has this name already"))
+            }
+        });
+        servers.push(server.map_err(|fault| {
+            let label = match item
+                .get_ref()
+                .get("name")
+                .and_then(|name| name.as_ref().as_str())
+            {
+                Some(name) => format!("servers {name:?}"),
+                None => format!("servers[{index}]"),
+            };
+            FileError::entry(text, label, fault)
+        })?);
+    }
+    Ok(servers)
+}
+
+fn server(entry: &Value<'_>, env: Env<'_>) -> Result<Server, Fault> {
+    let keys = entry.table("must be a table, under [[servers]]")?;
+    keys.allow(&[
+        "name",
+        "display_name",
+        "description",
+        "url",
+        "transport",
+        "projects",
+        "tools",
+        "enabled",
+        "auth",
+    ])?;
+    let (name, url) = (keys.require("name")?, keys.require("url")?);
+    let mut server = Server::new(name.text()?, url.text()?).map_err(|error| match &error {
+        Error::Invalid { field: "url", .. } => url.refused(error),
+        _ => name.refused(error),
+    })?;
+    server.display_name = optional(&keys, "display_name", owned_text)?;
+    server.description = optional(&keys, "description", owned_text)?;
+    server.transport = optional(&keys, "transport", transport)?.unwrap_or_default();
+    server.projects = optional(&keys, "projects", projects)?.unwrap_or_default();
+    server.tools = optional(&keys, "tools", tools)?.unwrap_or_default();
+    server.enabled = optional(&keys, "enabled", |flag| flag.flag())?.unwrap_or(true);
+    server.auth = optional(&keys, "auth", |value| auth(value, env))?.unwrap_or_default();
+    Ok(server)
+}
+
+fn optional<'a, T>(
+    keys: &Table<'a>,
+    key: &str,
+    read: impl FnOnce(&Value<'a>) -> Result<T, Fault>,
+) -> Result<Option<T>, Fault> {
+    keys.get(key).map(|value| read(&value)).transpose()
+}
+
+fn owned_text(value: &Value<'_>) -> Result<String, Fault> {
+    value.text().map(str::to_owned)
+}
+
+fn transport(value: &Value<'_>) -> Result<Transport, Fault> {
+    match value.as_text() {
+        Some("streamable_http") => Ok(Transport::StreamableHttp),
+        Some("sse") => Ok(Transport::Sse),
+        _ => Err(value.fault("must be \"streamable_http\" or \"sse\"")),
+    }
+}
+
+fn projects(value: &Value<'_>) -> Result<Projects, Fault> {
+    if value.as_text() == Some("all") {
+        return Ok(Projects::All);
+    }
+    let names = value
+        .items("must be \"all\" or a list of projects")?
+        .iter()
+        .map(Value::text)
+        .collect::<Result<Vec<_>, _>>()?;
+    Projects::only(names).map_err(|error| value.refused(error))
+}
+
+fn tools(value: &Value<'_>) -> Result<ToolSelection, Fault> {
+    if value.as_text() == Some("all") {
+        return Ok(ToolSelection::All);
+    }
+    let tools = value
+        .items("must be \"all\" or a list of tools")?
+        .iter()
+        .map(tool)
+        .collect::<Result<Vec<_>, _>>()?;
+    ToolSelection::only(tools).map_err(|error| value.refused(error))
+}
+
+/// A name, or `{ name, policy }`.
+fn tool(value: &Value<'_>) -> Result<SelectedTool, Fault> {
+    if value.as_text().is_some() {
+        return value.text().map(SelectedTool::from);
+    }
+    let keys = value.table("must be a tool's name, or { name, policy }")?;
+    keys.allow(&["name", "policy"])?;
+    let name = keys.require("name")?.text()?;
+    let policy = optional(&keys, "policy", policy)?.unwrap_or_default();
+    Ok(SelectedTool::new(name, policy))
+}
+
+fn policy(value: &Value<'_>) -> Result<ToolPolicy, Fault> {
+    match value.as_text() {
+        Some("auto") => Ok(ToolPolicy::Auto),
+        Some("ask_first") => Ok(ToolPolicy::AskFirst),
+        _ => Err(value.fault("must be \"auto\" or \"ask_first\"")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ENTRY: &str = "[[servers]]\nname = \"a\"\nurl = \"https://a.example/mcp\"\n";
+
+    fn env(name: &str) -> Option<String> {
+        (name == "KEY").then(|| "Bearer s3cret".into())
+    }
+
+    /// The entry `a` with these lines, which begin in line 4.
+    fn with(lines: &str) -> Result<Server, FileError> {
+        servers(&format!("{ENTRY}{lines}"), &env).map(|mut servers| servers.remove(0))
+    }
+
+    /// The error of the entry `a` with these lines, without the entry's name in front.
+    fn fault(lines: &str) -> String {
+        let error = with(lines).unwrap_err();
+        let debug = format!("{error:?}");
+        assert!(!debug.contains("s3cret"), "{debug}");
+        let shown = error.to_string();
+        assert!(
+            !shown.contains("s3cret") && !shown.contains('\n'),
+            "{shown}"
+        );
+        shown
+            .strip_prefix("servers \"a\": ")
+            .unwrap_or_else(|| panic!("{shown}"))
+            .to_owned()
+    }
+
+    #[test]
+    fn an_entry_with_every_key_is_read_in_full() {
+        let text = r#"
+            listen = "127.0.0.1:8787"
+            allow_egress = ["127.0.0.0/8"]
+
+            [[servers]]
+            name = "deepwiki-mcp"
+            display_name = "DeepWiki"
+            description = "Answers about code"
+            url = "https://mcp.deepwiki.com/mcp"
+            transport = "sse"
+            projects = ["web", "batch"]
+            tools = ["ask_question", { name = "delete_page", policy = "ask_first" }, { name = "list" }]
+            enabled = false
+
+            [servers.auth]
+            type = "static_headers"
+            headers = [{ name = "Authorization", value_env = "KEY" }]
+
+            [limits]
+            idle = 3
+        "#;
+        let servers = servers(text, &env).unwrap();
+        let [server] = servers.as_slice() else {
+            panic!("{servers:?}");
+        };
+        assert_eq!(server.name.as_str(), "deepwiki-mcp");
+        assert_eq!(server.organisation.as_ref(), "default");
+        assert_eq!(server.display_name(), "DeepWiki");
+        assert_eq!(server.description.as_deref(), Some("Answers about code"));
+        assert_eq!(server.url.as_str(), "https://mcp.deepwiki.com/mcp");
+        assert_eq!(server.transport, Transport::Sse);
+        assert_eq!(server.projects, Projects::only(["web", "batch"]).unwrap());
+        assert_eq!(server.tools.policy("ask_question"), Some(ToolPolicy::Auto));
+        assert_eq!(
+            server.tools.policy("delete_page"),
+            Some(ToolPolicy::AskFirst)
+        );
+        assert_eq!(server.tools.policy("list"), Some(ToolPolicy::Auto));
+        assert_eq!(server.tools.policy("other"), None);
+        assert!(!server.enabled);
+        assert_eq!(server.auth.headers()["authorization"], "Bearer s3cret");
+    }
+
+    #[test]
+    fn a_name_and_a_url_are_enough() {
+        let server = with("").unwrap();
+        assert_eq!(server.display_name, None);
+        assert_eq!(server.transport, Transport::StreamableHttp);
+        assert_eq!(server.projects, Projects::All);
+        assert_eq!(server.tools, ToolSelection::All);
+        assert!(server.enabled && server.auth.headers().is_empty());
+    }
+
+    #[test]
+    fn the_defaults_can_be_written_out() {
+        let server = with(
+            "transport = \"streamable_http\"\nprojects = \"all\"\ntools = \"all\"\nenabled = true\nauth = { type = \"none\" }",
+        );
+        assert_eq!(server.unwrap().tools, ToolSelection::All);
+    }
+
+    #[test]
+    fn a_file_without_servers_is_a_registry_without_servers() {
+        for text in ["", "listen = \"127.0.0.1:8787\"", "servers = []"] {
+            assert!(servers(text, &env).unwrap().is_empty(), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_fault_names_its_key_its_rule_and_its_line() {
+        for (lines, expected) in [
+            ("colour = 1", "colour: unknown key (line 4)"),
+            ("\n\"x\\ny\" = 1", "x\\ny: unknown key (line 5)"),
+            ("fingerprint = \"\"", "fingerprint: unknown key (line 4)"),
+            ("on_change = \"block\"", "on_change: unknown key (line 4)"),
+            ("new_tools = \"block\"", "new_tools: unknown key (line 4)"),
+            ("draft = true", "draft: unknown key (line 4)"),
+            (
+                "display_name = 3",
+                "display_name: must be a string (line 4)",
+            ),
+            ("description = \"\"", "description: is empty (line 4)"),
+            (
+                "transport = \"stdio\"",
+                "transport: must be \"streamable_http\" or \"sse\" (line 4)",
+            ),
+            (
+                "projects = \"web\"",
+                "projects: must be \"all\" or a list of projects (line 4)",
+            ),
+            (
+                "projects = []",
+                "projects: name at least one project, or \"all\" (line 4)",
+            ),
+            (
+                "projects = [\n\"web\",\n\"\"]",
+                "projects[1]: is empty (line 6)",
+            ),
+            (
+                "tools = [3]",
+                "tools[0]: must be a tool's name, or { name, policy } (line 4)",
+            ),
+            (
+                "tools = []",
+                "tools: name at least one tool, or \"all\" (line 4)",
+            ),
+            (
+                "tools = [\"t\", \"t\"]",
+                "tools: \"t\" is given twice (line 4)",
+            ),
+            (
+                "tools = [{ policy = \"auto\" }]",
+                "tools[0].name: is missing (line 4)",
+            ),
+            (
+                "tools = [\"t\", { name = \"u\", policy = \"never\" }]",
+                "tools[1].policy: must be \"auto\" or \"ask_first\" (line 4)",
+            ),
+            (
+                "tools = [{ name = \"t\", fingerprint = \"x\" }]",
+                "tools[0].fingerprint: unknown key (line 4)",
+            ),
+            (
+                "enabled = \"yes\"",
+                "enabled: must be true or false (line 4)",
+            ),
+            (
+                "auth = \"none\"",
+                "auth: must be a table with a type (line 4)",
+            ),
+            ("[servers.auth]", "auth.type: is missing (line 4)"),
+        ] {
+            assert_eq!(fault(lines), expected);
+        }
+    }
+
+    #[test]
+    fn nothing_is_interpolated() {
+        let server = with("description = \"$KEY ${KEY}\"").unwrap();
+        assert_eq!(server.description.as_deref(), Some("$KEY ${KEY}"));
+    }
+
+    #[test]
+    fn entries_without_a_usable_name_are_told_by_their_place() {
+        for (text, expected) in [
+            ("[[servers]]", "servers[0]: name: is missing (line 1)"),
+            (
+                "[[servers]]\nname = \"a\"",
+                "servers \"a\": url: is missing (line 1)",
+            ),
+            (
+                "[[servers]]\nname = 1\nurl = \"x\"",
+                "servers[0]: name: must be a string (line 2)",
+            ),
+            (
+                "servers = [1]",
+                "servers[0]: must be a table, under [[servers]] (line 1)",
+            ),
+            (
+                "\n[servers]",
+                "servers: must be tables, each under [[servers]] (line 2)",
+            ),
+            (
+                "[[servers]]\nname = \"A\"\nurl = \"https://a.example\"",
+                "servers \"A\": name: a server's name has 1 to 40 of a-z, 0-9 and single hyphens between them (line 2)",
+            ),
+            (
+                "[[servers]]\nname = \"a\"\nurl = \"https://me:s3cret@a.example\"",
+                "servers \"a\": url: carries a user or a password; use the server's authentication instead (line 3)",
+            ),
+        ] {
+            assert_eq!(servers(text, &env).unwrap_err().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn two_servers_of_one_name_are_refused() {
+        let error = servers(&format!("{ENTRY}\n{ENTRY}"), &env).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "servers \"a\": another server has this name already (line 5)"
+        );
+    }
+
+    #[test]
+    fn what_the_record_refused_is_kept_as_the_source() {
+        let error = with("tools = []").unwrap_err();
+        let source = std::error::Error::source(&error).unwrap();
+        assert!(source.is::<Error>(), "{source}");
+    }
+}

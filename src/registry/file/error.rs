@@ -1,0 +1,160 @@
+//! Why a file gives no servers.
+
+use std::{borrow::Cow, error::Error as StdError, fmt, io};
+
+use super::value::{Fault, line_and_column};
+use crate::registry::Error;
+
+/// Why a file gives no servers.
+///
+/// `Display` is one line, without the file's name and without any value of it: a secret that was
+/// written there by mistake does not go on into a log. `Debug` has no more.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum FileError {
+    /// The file cannot be read, or is not UTF-8.
+    #[non_exhaustive]
+    Read {
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file is larger than a file of servers can be.
+    #[non_exhaustive]
+    TooLarge {
+        /// The most that is read, in bytes.
+        limit: u64,
+    },
+    /// The text is no TOML.
+    #[non_exhaustive]
+    Toml {
+        /// The line, from 1.
+        line: usize,
+        /// The column in characters, from 1.
+        column: usize,
+        /// What is wrong there.
+        reason: String,
+        /// The parser's error, without the text.
+        source: Box<dyn StdError + Send + Sync>,
+    },
+    /// An entry breaks a rule.
+    #[non_exhaustive]
+    Entry {
+        /// The entry: `servers "deepwiki-mcp"`, or `servers[2]` where it has no name.
+        entry: String,
+        /// The key within it, such as `auth.headers[0].name`; empty for the entry as a whole.
+        key: String,
+        /// The line, from 1.
+        line: usize,
+        /// The rule, in words.
+        reason: Cow<'static, str>,
+        /// The error of the record's member, where it was the record that refused it.
+        source: Option<Error>,
+    },
+    /// Following a file needs a tokio runtime, and there is none.
+    #[non_exhaustive]
+    NoRuntime {
+        /// What tokio said.
+        source: Box<dyn StdError + Send + Sync>,
+    },
+}
+
+impl FileError {
+    pub(super) fn toml(text: &str, mut source: toml::de::Error) -> Self {
+        // The error holds the whole text and shows the line at fault, secrets and all.
+        source.set_input(None);
+        let offset = source.span().map_or(0, |span| span.start);
+        let (line, column) = line_and_column(text, offset);
+        Self::Toml {
+            line,
+            column,
+            reason: source.message().to_owned(),
+            source: source.into(),
+        }
+    }
+
+    pub(super) fn entry(text: &str, entry: String, fault: Fault) -> Self {
+        Self::Entry {
+            entry,
+            key: fault.key,
+            line: line_and_column(text, fault.offset).0,
+            reason: fault.reason,
+            source: fault.source,
+        }
+    }
+}
+
+impl fmt::Display for FileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read { source } => write!(f, "cannot be read: {source}"),
+            Self::TooLarge { limit } => write!(f, "larger than {limit} bytes"),
+            Self::Toml {
+                line,
+                column,
+                reason,
+                ..
+            } => write!(f, "line {line}, column {column}: {reason}"),
+            Self::Entry {
+                entry,
+                key,
+                line,
+                reason,
+                ..
+            } => {
+                let colon = if key.is_empty() { "" } else { ": " };
+                write!(f, "{entry}: {key}{colon}{reason} (line {line})")
+            }
+            Self::NoRuntime { .. } => f.write_str("following a file needs a tokio runtime"),
+        }
+    }
+}
+
+impl StdError for FileError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Read { source } => Some(source),
+            Self::Toml { source, .. } | Self::NoRuntime { source } => Some(&**source),
+            Self::Entry { source, .. } => source.as_ref().map(|source| source as _),
+            Self::TooLarge { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::FileRegistry;
+    use super::*;
+
+    #[test]
+    fn toml_at_fault_is_reported_in_one_line_with_line_and_column() {
+        let error = FileRegistry::parse("listen = \"x\"\n\nurl = s3cret\n", |_| None).unwrap_err();
+        let shown = error.to_string();
+        assert!(shown.starts_with("line 3, column 7: "), "{shown}");
+        assert!(!shown.contains('\n'), "{shown}");
+    }
+
+    #[test]
+    fn neither_display_nor_debug_nor_source_repeat_the_text() {
+        for text in [
+            "key = s3cret",
+            "key = \"s3cret",
+            "a = 1 # s3cret\na = 2",
+            "[s3cret",
+            "[[servers]]\nname = 3 # s3cret",
+        ] {
+            let error = FileRegistry::parse(text, |_| None).unwrap_err();
+            let source = error.source().map(ToString::to_string).unwrap_or_default();
+            let shown = format!("{error} {error:?} {source}");
+            assert!(!shown.contains("s3cret"), "{shown}");
+        }
+    }
+
+    #[test]
+    fn the_column_counts_characters() {
+        let error = FileRegistry::parse("\"é\" = x", |_| None).unwrap_err();
+        assert!(
+            error.to_string().starts_with("line 1, column 7: "),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,240 @@
+//! A registry declared in TOML, read again when the file changes.
+//!
+//! ```text
+//! file ──value──▶ TOML with its places ──entry──▶ servers ──state──▶ the state that `find` reads
+//!   ▲                                                                  │
+//!   └──────────── watch: looks, and reads again after a change ◀───────┘
+//! ```
+//!
+//! It knows nothing of the file's other keys: they belong to whoever owns the file.
+
+mod auth;
+mod entry;
+mod error;
+mod state;
+mod value;
+mod watch;
+
+use std::{env, fmt, path::Path, sync::Arc};
+
+use arc_swap::ArcSwap;
+use tokio::runtime::Handle;
+
+pub use self::error::FileError;
+use self::{state::Servers, watch::Follower};
+use super::{Error, Server, ServerRegistry};
+use crate::{name::ServerName, project::Project};
+
+/// Servers from the `[[servers]]` of a TOML file, all of the organisation `default`.
+///
+/// ```toml
+/// [[servers]]
+/// name = "deepwiki-mcp"
+/// display_name = "DeepWiki"              # default: the name
+/// description = "Answers about code"     # default: none
+/// url = "https://mcp.deepwiki.com/mcp"
+/// transport = "streamable_http"          # the default; or "sse"
+/// projects = "all"                       # the default; or ["web", "batch"]
+/// tools = "all"                          # the default; or names, or { name, policy } each
+/// enabled = true                         # the default
+///
+/// [servers.auth]                         # default: type = "none"
+/// type = "static_headers"
+/// headers = [{ name = "Authorization", value_env = "DEEPWIKI_AUTH" }]
+/// ```
+///
+/// `value_env` names the environment variable that holds the whole value of the header, such as
+/// `Bearer …`; it has to be set and not empty, for a server that is not enabled too.
+/// Nothing else is interpolated.
+/// A tool's `policy` is `"auto"` (default) or `"ask_first"`.
+/// An unknown key in an entry is an error; keys beside `servers` are left alone, and a file
+/// without `servers` is a registry without servers.
+///
+/// `Clone` is cheap and gives the same registry. `Debug` shows names only.
+///
+/// ```
+/// use mcp_layer::{McpLayer, registry::FileRegistry};
+///
+/// let text = r#"
+///     listen = "127.0.0.1:8787"   # not ours: left alone
+///
+///     [[servers]]
+///     name = "deepwiki-mcp"
+///     url = "https://mcp.deepwiki.com/mcp"
+///     tools = ["ask_question", { name = "delete_page", policy = "ask_first" }]
+///
+///     [servers.auth]
+///     type = "static_headers"
+///     headers = [{ name = "Authorization", value_env = "DEEPWIKI_AUTH" }]
+/// "#;
+/// let registry = FileRegistry::parse(text, |name| {
+///     (name == "DEEPWIKI_AUTH").then(|| "Bearer s3cret".to_owned())
+/// })?;
+/// assert_eq!(registry.servers()[0].name.as_str(), "deepwiki-mcp");
+/// let layer = McpLayer::new(registry);
+///
+/// let error = FileRegistry::parse(text, |_| None).unwrap_err();
+/// assert_eq!(
+///     error.to_string(),
+///     "servers \"deepwiki-mcp\": auth.headers[0].value_env: \
+///      environment variable DEEPWIKI_AUTH is not set (line 11)"
+/// );
+/// # Ok::<(), mcp_layer::registry::FileError>(())
+/// ```
+#[derive(Clone)]
+pub struct FileRegistry {
+    // A reload swaps the whole map, so a reader never sees half of a file and never waits.
+    state: Arc<ArcSwap<Servers>>,
+}
+
+impl FileRegistry {
+    /// Reads the file, and follows its changes from then on.
+    ///
+    /// This call blocks for as long as reading the file takes; it is meant for the start.
+    /// Secrets come from the environment of the process, which is looked at anew at each reload.
+    ///
+    /// A task looks at the file's time and length twice a second, and reads it again when they
+    /// have changed and then stayed the same for one look; so a change counts after about a
+    /// second, and a file that is being written is not read half.
+    /// While the changed file is at fault, the last good state stays, and the fault is logged
+    /// once for each change.
+    /// A server of the same name keeps its `id`; its `version` counts up when its entry changed.
+    ///
+    /// # Errors
+    /// Those of [`parse`](Self::parse); [`FileError::Read`] and [`FileError::TooLarge`] (over
+    /// 1 MiB); [`FileError::NoRuntime`] outside of a tokio runtime, which needs its time enabled.
+    ///
+    /// # Cancellation
+    /// The task ends within half a second after the last clone is dropped, and with its runtime.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, FileError> {
+        let runtime = Handle::try_current().map_err(|source| FileError::NoRuntime {
+            source: source.into(),
+        })?;
+        let (state, follower) = Follower::open(path.as_ref(), process_env)?;
+        runtime.spawn(follower.run());
+        Ok(Self { state })
+    }
+
+    /// Reads TOML text; `env` gives the value of an environment variable, or `None`.
+    ///
+    /// Nothing is followed, and no runtime is needed.
+    ///
+    /// # Errors
+    /// [`FileError::Toml`] where the text is no TOML, and [`FileError::Entry`] where an entry
+    /// breaks a rule: an unknown key, a value of the wrong kind, two servers of one name, a
+    /// variable that is not set, a secret in the file, or an `auth` that this version does not
+    /// support (`oauth2`, `token_passthrough`).
+    pub fn parse(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<Self, FileError> {
+        let servers = state::after(&Servers::new(), entry::servers(text, &env)?);
+        Ok(Self {
+            state: Arc::new(ArcSwap::from_pointee(servers)),
+        })
+    }
+
+    /// All servers as they are now, by name; those that are not enabled too.
+    pub fn servers(&self) -> Vec<Arc<Server>> {
+        self.state.load().values().cloned().collect()
+    }
+}
+
+impl ServerRegistry for FileRegistry {
+    async fn find(
+        &self,
+        project: &Project,
+        names: &[ServerName],
+    ) -> Result<Vec<Arc<Server>>, Error> {
+        let servers = self.state.load();
+        Ok(names
+            .iter()
+            .filter_map(|name| servers.get(name))
+            .filter(|server| server.is_usable_by(project))
+            .cloned()
+            .collect())
+    }
+}
+
+/// Names only: a URL can have a secret in its query.
+impl fmt::Debug for FileRegistry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileRegistry")
+            .field("servers", &self.state.load().keys().collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A variable of the process.
+///
+/// What is not UTF-8 is replaced rather than taken for absent: no header can carry it, and the
+/// error then says so instead of "not set".
+fn process_env(name: &str) -> Option<String> {
+    env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TWO: &str = r#"
+        [[servers]]
+        name = "web-only"
+        url = "https://b.example/mcp?key=s3cret"
+        projects = ["web"]
+
+        [[servers]]
+        name = "all"
+        url = "https://a.example/mcp"
+        [servers.auth]
+        type = "static_headers"
+        headers = [{ name = "x-api-key", value_env = "KEY" }]
+    "#;
+
+    fn registry() -> FileRegistry {
+        FileRegistry::parse(TWO, |_| Some("s3cret".into())).unwrap()
+    }
+
+    async fn found(project: Project, names: &[&str]) -> Vec<String> {
+        let names: Vec<ServerName> = names.iter().map(|name| name.parse().unwrap()).collect();
+        let servers = registry().find(&project, &names).await.unwrap();
+        servers.iter().map(|s| s.name.to_string()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_project_finds_its_own_servers_and_those_of_all() {
+        let names = ["web-only", "all", "absent"];
+        assert_eq!(
+            found(Project::new("web"), &names).await,
+            ["web-only", "all"]
+        );
+        assert_eq!(found(Project::new("batch"), &names).await, ["all"]);
+        assert!(found(Project::new("web"), &[]).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn another_organisation_finds_nothing() {
+        let project = Project::new("web").with_organisation("other");
+        assert!(found(project, &["web-only", "all"]).await.is_empty());
+    }
+
+    #[test]
+    fn servers_are_listed_by_name() {
+        let names: Vec<_> = registry()
+            .servers()
+            .iter()
+            .map(|s| s.name.to_string())
+            .collect();
+        assert_eq!(names, ["all", "web-only"]);
+    }
+
+    #[test]
+    fn debug_shows_names_and_no_secret() {
+        let shown = format!("{:?}", registry());
+        assert!(shown.contains("web-only"), "{shown}");
+        assert!(!shown.contains("s3cret"), "{shown}");
+    }
+
+    #[test]
+    fn following_without_a_runtime_is_an_error_and_no_panic() {
+        let error = FileRegistry::open("absent.toml").unwrap_err();
+        assert!(matches!(error, FileError::NoRuntime { .. }), "{error}");
+    }
+}

@@ -1,0 +1,129 @@
+//! The servers of a file, and what stays the same from one reading to the next.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    name::ServerName,
+    registry::{Auth, Server},
+};
+
+/// The servers by name; a file has one organisation.
+pub(super) type Servers = BTreeMap<ServerName, Arc<Server>>;
+
+/// The state after `old` when the file now says `read`.
+///
+/// A server that stays is the same one, so that sessions and tool lists live on; one that was
+/// removed and comes back is another.
+pub(super) fn after(old: &Servers, read: Vec<Server>) -> Servers {
+    let servers = read.into_iter().map(|server| {
+        let name = server.name.clone();
+        let server = match old.get(&name) {
+            Some(old) if is_same(old, &server) => old.clone(),
+            Some(old) => Arc::new(Server {
+                id: old.id.clone(),
+                version: old.version + 1,
+                ..server
+            }),
+            None => Arc::new(server),
+        };
+        (name, server)
+    });
+    servers.collect()
+}
+
+/// Whether two records say the same, whatever their `id` and `version`.
+fn is_same(old: &Server, new: &Server) -> bool {
+    // Taken apart in full: a field that is added later does not compile until it is decided here.
+    let Server {
+        id: _,
+        version: _,
+        organisation,
+        name,
+        display_name,
+        description,
+        url,
+        transport,
+        projects,
+        auth,
+        tools,
+        enabled,
+    } = new;
+    old.organisation == *organisation
+        && old.name == *name
+        && old.display_name == *display_name
+        && old.description == *description
+        && old.url == *url
+        && old.transport == *transport
+        && old.projects == *projects
+        && is_same_auth(&old.auth, auth)
+        && old.tools == *tools
+        && old.enabled == *enabled
+}
+
+/// Whether the same credential is sent, secrets included.
+fn is_same_auth(old: &Auth, new: &Auth) -> bool {
+    match (old, new) {
+        (Auth::None, Auth::None) => true,
+        (Auth::StaticHeaders(_), Auth::StaticHeaders(_)) => old.headers() == new.headers(),
+        (Auth::None | Auth::StaticHeaders(_), _) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(name: &str) -> Server {
+        Server::new(name, "https://a.example/mcp").unwrap()
+    }
+
+    fn with_key(key: &str) -> Server {
+        server("a").with_auth(Auth::static_headers([("x-api-key", key)]).unwrap())
+    }
+
+    /// What `new` becomes when it is read after `old`.
+    fn read_again(old: Server, new: Server) -> (Arc<Server>, Arc<Server>) {
+        let old = after(&Servers::new(), vec![old]);
+        let new = after(&old, vec![new]);
+        (old["a"].clone(), new["a"].clone())
+    }
+
+    #[test]
+    fn an_unchanged_server_is_the_same_record() {
+        let (old, new) = read_again(with_key("k"), with_key("k"));
+        assert!(Arc::ptr_eq(&old, &new));
+        assert_eq!(new.version, 1);
+    }
+
+    #[test]
+    fn a_changed_server_keeps_its_identity_and_counts_its_version_up() {
+        let changes = [
+            server("a").with_enabled(false),
+            server("a").with_projects(["web"]).unwrap(),
+            server("a").with_tools(["t"]).unwrap(),
+            Server::new("a", "https://b.example/mcp").unwrap(),
+            with_key("k"),
+        ];
+        for change in changes {
+            let (old, new) = read_again(server("a"), change);
+            assert_eq!(old.id, new.id);
+            assert_eq!(new.version, 2, "{new:?}");
+        }
+    }
+
+    #[test]
+    fn a_new_secret_is_a_change() {
+        let (old, new) = read_again(with_key("k"), with_key("l"));
+        assert_eq!((old.version, new.version), (1, 2));
+        assert_eq!(new.auth.headers()["x-api-key"], "l");
+    }
+
+    #[test]
+    fn a_server_that_comes_back_is_another_one() {
+        let first = after(&Servers::new(), vec![server("a")]);
+        let without = after(&first, Vec::new());
+        assert!(without.is_empty());
+        let again = after(&without, vec![server("a")]);
+        assert_ne!(first["a"].id, again["a"].id);
+    }
+}
