@@ -1,6 +1,9 @@
 //! A tower layer that gives every chat-completions service the tools of MCP servers.
 #![forbid(unsafe_code)]
-#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot go on fails"))]
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, reason = "a test that cannot go on fails")
+)]
 
 mod layer;
 mod service;

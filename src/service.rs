@@ -102,7 +102,7 @@ where
     S: Service<Request<RequestBody<B>>, Response = Response<RB>> + Clone,
     S::Error: Into<Box<dyn StdError + Send + Sync>>,
     B: Body<Data = Bytes>,
-    RB: Body<Data = Bytes>,
+    RB: Body<Data = Bytes> + Send + 'static,
 {
     let limit = gateway.settings.limits.body_bytes;
     let read = body::read(body, limit).await;

@@ -112,6 +112,13 @@ impl Receipt {
                 usage.insert("cost".into(), cost.into());
                 self.priced = true;
             }
+        }
+        self.add_usage(usage);
+    }
+
+    /// Counts a turn of the model by what it says of its usage.
+    pub(crate) fn add_usage(&mut self, usage: Option<Map<String, Value>>) {
+        if let Some(usage) = &usage {
             self.total.add(usage);
         }
         self.usage_by_round.push(usage);
