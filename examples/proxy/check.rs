@@ -1,0 +1,102 @@
+//! `--check`: what would be offered, without a model.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
+use mcp_layer::{
+    Connections, Inactive,
+    registry::{FileRegistry, Server},
+};
+use tokio::time::timeout;
+
+/// The part of a description that is shown.
+const DESCRIPTION_LEN: usize = 60;
+
+/// What the check found.
+pub struct Report {
+    /// For people.
+    pub text: String,
+    /// Whether every server that is enabled can be used.
+    pub all_well: bool,
+}
+
+/// Lists the tools of each server.
+pub async fn check(
+    registry: &FileRegistry,
+    connections: &Connections,
+    patience: Duration,
+) -> Report {
+    let asked = registry.servers().into_iter().map(|server| async move {
+        let listed = timeout(patience, connections.tools(&server)).await;
+        (server, listed)
+    });
+    let mut rows = vec![["SERVER", "OFFERED NAME", "TOOL", "DESCRIPTION"].map(String::from)];
+    let (mut servers, mut tools, mut unusable) = (0, 0, 0);
+    for (server, listed) in join_all(asked).await {
+        servers += 1;
+        match listed {
+            Ok(Ok(listed)) => {
+                tools += listed.offered.len();
+                for tool in listed.offered {
+                    let description = first_line(tool.description.as_deref().unwrap_or_default());
+                    rows.push(row(&server, tool.offered_name, tool.name, description));
+                }
+                for tool in listed.left_out {
+                    let reason = format!("left out: {}", tool.reason());
+                    rows.push(row(&server, "-".into(), tool.tool().into(), reason));
+                }
+            }
+            Ok(Err(inactive)) => {
+                // Switched off on purpose is nothing to complain about.
+                unusable += usize::from(inactive != Inactive::Disabled);
+                let reason = format!("inactive: {inactive}");
+                rows.push(row(&server, "-".into(), "-".into(), reason));
+            }
+            Err(_) => {
+                unusable += 1;
+                let reason = format!("inactive: no list of tools within {} s", patience.as_secs());
+                rows.push(row(&server, "-".into(), "-".into(), reason));
+            }
+        }
+    }
+    let mut text = match servers {
+        0 => String::new(),
+        _ => table(&rows) + "\n",
+    };
+    text += &format!("{}, {}", count(servers, "server"), count(tools, "tool"));
+    if unusable > 0 {
+        text += &format!("; {} cannot be used", count(unusable, "server"));
+    }
+    Report {
+        text,
+        all_well: unusable == 0,
+    }
+}
+
+fn row(server: &Arc<Server>, offered_name: String, tool: String, text: String) -> [String; 4] {
+    [server.name.to_string(), offered_name, tool, text]
+}
+
+fn table(rows: &[[String; 4]]) -> String {
+    let width = |column: usize| {
+        let widths = rows.iter().map(|row| row[column].chars().count());
+        widths.max().unwrap_or(0)
+    };
+    let (a, b, c) = (width(0), width(1), width(2));
+    rows.iter()
+        .map(|[server, name, tool, text]| format!("{server:a$}  {name:b$}  {tool:c$}  {text}\n"))
+        .collect()
+}
+
+fn first_line(text: &str) -> String {
+    let line = text.lines().map(str::trim).find(|line| !line.is_empty());
+    let line = line.unwrap_or_default().replace('\t', " ");
+    match line.char_indices().nth(DESCRIPTION_LEN) {
+        Some((end, _)) => format!("{}…", line[..end].trim_end()),
+        None => line,
+    }
+}
+
+fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}

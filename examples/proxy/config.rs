@@ -1,0 +1,305 @@
+//! What the proxy is told: flags and a TOML file; a flag takes the place of the file's key.
+
+use std::{
+    env, fmt, fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use clap::{Parser, ValueEnum};
+use http::HeaderValue;
+use mcp_layer::{Price, Streaming};
+use serde::{Deserialize, de::IgnoredAny};
+use url::Url;
+
+use crate::{
+    auth::{ApiKey, Keys},
+    browser::Origins,
+    limits::Limits,
+};
+
+/// A proxy for chat completions that gives every model the tools of MCP servers.
+///
+/// Without a configuration file it starts a demo MCP server, and without an upstream a demo
+/// model: no key and no network needed.
+#[derive(Parser)]
+pub struct Flags {
+    /// Configuration file (TOML); its [[servers]] are followed while the proxy runs
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Address and port to listen on [default: 127.0.0.1:8787; port 0 takes a free one]
+    #[arg(long, value_name = "IP:PORT")]
+    listen: Option<SocketAddr>,
+    /// Base URL of an OpenAI-compatible API, such as https://api.openai.com/v1 [default: a demo model]
+    #[arg(long, value_name = "URL")]
+    upstream: Option<String>,
+    /// Environment variable with the key for the upstream [default: the caller's Authorization is sent on]
+    #[arg(long, value_name = "NAME")]
+    upstream_key_env: Option<String>,
+    /// Origin whose web pages may call the proxy, such as https://app.example.com; repeatable
+    #[arg(long, value_name = "ORIGIN")]
+    allow_origin: Vec<String>,
+    /// What a request gets that asks for both streaming and running tools [default: return-tool-calls]
+    #[arg(long, value_name = "MODE")]
+    streaming: Option<StreamingMode>,
+    /// Host, host:port, address or CIDR block that MCP servers may have although it is private or
+    /// plain http, such as 127.0.0.0/8; repeatable
+    #[arg(long, value_name = "RULE")]
+    allow_egress: Vec<String>,
+    /// How to write the log on stderr; RUST_LOG sets how much [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
+    /// Read the configuration, list the tools of each server, and exit: 0 if all is well, else 2
+    #[arg(long)]
+    check: bool,
+}
+
+#[derive(Clone, Copy, Default, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+enum StreamingMode {
+    /// Stream the model's tool calls to the caller, who may then have them run
+    #[default]
+    ReturnToolCalls,
+    /// Refuse the request with status 400
+    Reject,
+}
+
+#[derive(Clone, Copy, Default, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// Lines for people
+    #[default]
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// The file. A key that is not here is an error; `servers` are the registry's to read.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct File {
+    listen: Option<SocketAddr>,
+    upstream: Option<String>,
+    upstream_key_env: Option<String>,
+    api_keys: Vec<ApiKey>,
+    allow_anonymous: bool,
+    allow_origins: Vec<String>,
+    streaming: Option<StreamingMode>,
+    allow_egress: Vec<String>,
+    ca_file: Option<PathBuf>,
+    log_format: Option<LogFormat>,
+    limits: Limits,
+    prices: Vec<ModelPrice>,
+    #[serde(rename = "servers")]
+    _servers: IgnoredAny,
+}
+
+/// The price of a model's tokens per million.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ModelPrice {
+    model: String,
+    input: f64,
+    cached_input: Option<f64>,
+    output: f64,
+}
+
+/// The configuration, checked as far as that is possible without the network.
+pub struct Config {
+    /// Where the servers are declared; absent, the demo's server is the only one.
+    pub file: Option<PathBuf>,
+    pub listen: SocketAddr,
+    /// Absent: the demo model.
+    pub upstream: Option<Url>,
+    /// The `Authorization` for the upstream; absent, the caller's is sent on.
+    pub upstream_authorization: Option<HeaderValue>,
+    pub keys: Keys,
+    pub origins: Origins,
+    pub streaming: Streaming,
+    pub egress: Vec<String>,
+    /// Root certificates to trust besides the system's.
+    pub roots: Option<Vec<u8>>,
+    pub log_format: LogFormat,
+    pub limits: Limits,
+    pub prices: Vec<Price>,
+    pub check: bool,
+}
+
+/// Why the proxy cannot start: one line for the operator, without secrets.
+#[derive(Debug)]
+pub struct Invalid(String);
+
+impl Invalid {
+    pub fn new(reason: impl fmt::Display) -> Self {
+        // Whatever is underneath, it stays one line.
+        let reason = reason.to_string();
+        Self(reason.split_whitespace().collect::<Vec<_>>().join(" "))
+    }
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Config {
+    pub fn read(flags: Flags) -> Result<Self, Invalid> {
+        let file = match &flags.config {
+            Some(path) => File::read(path)?,
+            None => File::default(),
+        };
+        let listen = flags
+            .listen
+            .or(file.listen)
+            .unwrap_or_else(|| ([127, 0, 0, 1], 8787).into());
+        let upstream = flags.upstream.or(file.upstream);
+        let key_env = flags.upstream_key_env.or(file.upstream_key_env);
+        let keys = Keys::new(file.api_keys)?;
+        if keys.is_empty() && !listen.ip().is_loopback() && !file.allow_anonymous {
+            return Err(Invalid::new(format!(
+                "anybody who reaches {listen} could use this proxy: declare [[api_keys]], or set allow_anonymous = true"
+            )));
+        }
+        if !keys.is_empty() && upstream.is_some() && key_env.is_none() {
+            return Err(Invalid::new(
+                "upstream_key_env is needed beside [[api_keys]]: a caller's key is for this proxy and is never sent on",
+            ));
+        }
+        file.limits.check()?;
+        Ok(Self {
+            file: flags.config,
+            listen,
+            upstream: upstream.as_deref().map(upstream_url).transpose()?,
+            upstream_authorization: key_env.as_deref().map(authorization).transpose()?,
+            keys,
+            origins: Origins::new(replaced(flags.allow_origin, file.allow_origins))?,
+            streaming: match flags.streaming.or(file.streaming).unwrap_or_default() {
+                StreamingMode::ReturnToolCalls => Streaming::ReturnToolCalls,
+                StreamingMode::Reject => Streaming::Reject,
+            },
+            egress: replaced(flags.allow_egress, file.allow_egress),
+            roots: file.ca_file.as_deref().map(read_roots).transpose()?,
+            log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
+            limits: file.limits,
+            prices: file
+                .prices
+                .into_iter()
+                .map(ModelPrice::price)
+                .collect::<Result<_, _>>()?,
+            check: flags.check,
+        })
+    }
+}
+
+impl File {
+    fn read(path: &Path) -> Result<Self, Invalid> {
+        let text = fs::read_to_string(path)
+            .map_err(|error| Invalid::new(format!("{}: {error}", path.display())))?;
+        Self::parse(&text).map_err(|reason| Invalid::new(format!("{}: {reason}", path.display())))
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        toml::from_str(text).map_err(|error| {
+            let message = without_value(error.message());
+            let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
+                return message;
+            };
+            let line = before.matches('\n').count() + 1;
+            let start = before.rfind('\n').map_or(0, |at| at + 1);
+            let column = before[start..].chars().count() + 1;
+            format!("line {line}, column {column}: {message}")
+        })
+    }
+}
+
+/// A parser's message without the text that stands in the file: it may be a secret that was
+/// written in the wrong place.
+fn without_value(message: &str) -> String {
+    let message = message.replacen("unknown field", "unknown key", 1);
+    match (message.find(" string \""), message.rfind("\", expected")) {
+        (Some(start), Some(end)) => format!("{} text{}", &message[..start], &message[end + 1..]),
+        _ => message,
+    }
+}
+
+impl ModelPrice {
+    fn price(self) -> Result<Price, Invalid> {
+        let numbers = [self.input, self.output, self.cached_input.unwrap_or(0.0)];
+        if !numbers
+            .iter()
+            .all(|price| price.is_finite() && *price >= 0.0)
+        {
+            return Err(Invalid::new(format!(
+                "prices: a price of {:?} is negative or no number",
+                self.model
+            )));
+        }
+        let price = Price::new(self.model, self.input, self.output);
+        Ok(match self.cached_input {
+            Some(cached) => price.with_cached_input(cached),
+            None => price,
+        })
+    }
+}
+
+/// The secret in an environment variable.
+///
+/// Only what looks like a variable's name is repeated in an error: somebody may have written the
+/// secret itself in its place.
+pub fn secret(key: &str, name: &str) -> Result<String, Invalid> {
+    let is_name = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if !is_name || name.is_empty() {
+        return Err(Invalid::new(format!(
+            "{key}: give the name of an environment variable, not the secret itself"
+        )));
+    }
+    let value = env::var(name).unwrap_or_default();
+    match value.trim() {
+        "" => Err(Invalid::new(format!(
+            "{key}: the environment variable {name} is not set"
+        ))),
+        secret => Ok(secret.to_owned()),
+    }
+}
+
+fn authorization(env: &str) -> Result<HeaderValue, Invalid> {
+    let key = secret("upstream_key_env", env)?;
+    let mut value = HeaderValue::try_from(format!("Bearer {key}")).map_err(|_| {
+        Invalid::new(format!(
+            "upstream_key_env: the value of {env} has characters that a header cannot carry"
+        ))
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// The base URL, its path without a slash at the end.
+fn upstream_url(text: &str) -> Result<Url, Invalid> {
+    let invalid = |reason| Invalid::new(format!("upstream: {reason}"));
+    let mut url: Url = text
+        .parse()
+        .map_err(|_| invalid("not a URL; it looks like https://api.openai.com/v1"))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(invalid("the URL begins with neither https:// nor http://"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(invalid(
+            "the URL has a user or a password; use upstream_key_env instead",
+        ));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(invalid("the URL has a query or a fragment"));
+    }
+    let path = url.path().trim_end_matches('/').to_owned();
+    url.set_path(&path);
+    Ok(url)
+}
+
+fn read_roots(path: &Path) -> Result<Vec<u8>, Invalid> {
+    fs::read(path).map_err(|error| Invalid::new(format!("ca_file: {}: {error}", path.display())))
+}
+
+fn replaced(flags: Vec<String>, file: Vec<String>) -> Vec<String> {
+    if flags.is_empty() { file } else { flags }
+}

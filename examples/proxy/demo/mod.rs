@@ -1,0 +1,79 @@
+//! The demo: a model and an MCP server in the process, reached over real sockets.
+//!
+//! Everything between them is what a real model and a real server would get.
+
+mod model;
+mod rules;
+mod server;
+
+use std::{io, net::SocketAddr};
+
+use axum::{Router, serve::ListenerExt};
+use mcp_layer::registry::{FileError, FileRegistry};
+use tokio::net::TcpListener;
+use url::Url;
+
+/// A rule-driven model; its base URL.
+pub async fn model() -> io::Result<Url> {
+    let address = serve(model::router()).await?;
+    format!("http://{address}/v1")
+        .parse()
+        .map_err(io::Error::other)
+}
+
+/// An MCP server; its address.
+pub async fn server() -> io::Result<SocketAddr> {
+    serve(server::router()).await
+}
+
+/// The servers of the demo: the one at `address`, as `demo`.
+pub fn registry(address: SocketAddr) -> Result<FileRegistry, FileError> {
+    let text = format!(
+        r#"
+        [[servers]]
+        name = "demo"
+        display_name = "Demo"
+        description = "Dice, the time, sums and word counts"
+        url = "http://{address}/mcp"
+        "#
+    );
+    FileRegistry::parse(&text, |_| None)
+}
+
+/// What is printed at the start: what there is, what to paste, and how to stop.
+pub fn introduction(listen: SocketAddr, upstream: Option<&Url>) -> String {
+    let model = match upstream {
+        Some(upstream) => format!("requests go to {upstream}"),
+        None => "a small demo model answers".into(),
+    };
+    // A model of the caller's choice where there is a real one.
+    let name = match upstream {
+        Some(_) => "MODEL",
+        None => "demo",
+    };
+    format!(
+        r#"The proxy listens on http://{listen}: {model}, with the tools of the MCP server "demo".
+Try it in another terminal, with this question or one of your own:
+
+curl -s http://{listen}/v1/chat/completions \
+  -H 'content-type: application/json' \
+  -d '{{
+    "model": "{name}",
+    "messages": [{{"role": "user", "content": "Roll a 20-sided die and tell me the time."}}],
+    "mcp": {{"enabled": true, "servers": ["demo"], "auto_execute_tools": true}}
+  }}'
+
+The tools: http://{listen}/v1/mcp/servers
+Ctrl-C stops it.
+"#
+    )
+}
+
+async fn serve(router: Router) -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    let address = listener.local_addr()?;
+    // A small answer must not wait for the acknowledgement of its headers.
+    let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    Ok(address)
+}

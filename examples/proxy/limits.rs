@@ -1,0 +1,201 @@
+//! `[limits]`: how much and how long, with the defaults of the library and of this proxy.
+
+use std::time::Duration;
+
+use mcp_layer::mcp;
+use serde::{Deserialize, Deserializer, de::Error};
+
+use crate::config::Invalid;
+
+/// The table `[limits]`. Durations are whole seconds; every key may be left out.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    // A request.
+    body_bytes: Option<Count>,
+    json_depth: Option<Count>,
+    tools: Option<Count>,
+    max_tool_rounds: Option<Count>,
+    max_tool_rounds_cap: Option<Count>,
+    calls: Option<Count>,
+    concurrent_calls: Option<Count>,
+    argument_bytes: Option<Count>,
+    /// What a model is given of one result; `result_read_bytes` is what is read of it.
+    result_bytes: Option<Count>,
+    resolve: Option<Seconds>,
+    call: Option<Seconds>,
+    deadline: Option<Seconds>,
+
+    // A server.
+    list: Option<Seconds>,
+    list_fresh: Option<Seconds>,
+    /// The longest silence inside a message that has begun, of a server or of a caller.
+    idle: Option<Seconds>,
+    unused: Option<Seconds>,
+    pages: Option<Count>,
+    /// Tools of one server's list; `tools` are those of a request.
+    server_tools: Option<Count>,
+    schema_bytes: Option<Count>,
+    schema_depth: Option<Count>,
+    result_read_bytes: Option<Count>,
+    event_bytes: Option<Count>,
+    stream_bytes: Option<Count>,
+
+    // The proxy.
+    upstream_timeout: Option<Seconds>,
+    header_read: Option<Seconds>,
+    connections: Option<Count>,
+    grace: Option<Seconds>,
+}
+
+impl Limits {
+    /// Refuses what would quietly not do what it says.
+    pub fn check(&self) -> Result<(), Invalid> {
+        if self
+            .deadline
+            .is_some_and(|d| d.0 <= Duration::from_secs(30))
+        {
+            return Err(Invalid::new(
+                "limits.deadline: must be over 30 seconds, which are kept for the model's last answer; with less no tool would ever run",
+            ));
+        }
+        if self.max_tool_rounds.is_some_and(|rounds| rounds.0 > 5) {
+            return Err(Invalid::new(
+                "limits.max_tool_rounds: at most 5; each round is another call of the model with the whole conversation, so more is spelt limits.max_tool_rounds_cap",
+            ));
+        }
+        if self.max_tool_rounds.is_some() && self.max_tool_rounds_cap.is_some() {
+            return Err(Invalid::new(
+                "limits: give max_tool_rounds (up to 5) or max_tool_rounds_cap, not both",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The limits of a request.
+    pub fn of_requests(&self) -> mcp_layer::Limits {
+        let mut limits = mcp_layer::Limits::default();
+        set(&mut limits.body_bytes, self.body_bytes);
+        set(&mut limits.json_depth, self.json_depth);
+        set(&mut limits.tools, self.tools);
+        set(&mut limits.max_tool_rounds, self.max_tool_rounds);
+        set(&mut limits.calls, self.calls);
+        set(&mut limits.concurrent_calls, self.concurrent_calls);
+        set(&mut limits.argument_bytes, self.argument_bytes);
+        set(&mut limits.result_bytes, self.result_bytes);
+        set(&mut limits.resolve, self.resolve);
+        set(&mut limits.call, self.call);
+        set(&mut limits.deadline, self.deadline);
+        limits
+    }
+
+    /// The cap on rounds where it is spelt out.
+    pub fn max_tool_rounds_cap(&self) -> Option<u64> {
+        self.max_tool_rounds_cap.map(u64::from)
+    }
+
+    /// The limits of calls to servers.
+    pub fn of_servers(&self) -> mcp::Limits {
+        let mut limits = mcp::Limits::default();
+        set(&mut limits.call, self.call);
+        set(&mut limits.list, self.list);
+        set(&mut limits.list_fresh, self.list_fresh);
+        set(&mut limits.idle, self.idle);
+        set(&mut limits.unused, self.unused);
+        set(&mut limits.pages, self.pages);
+        set(&mut limits.tools, self.server_tools);
+        set(&mut limits.schema_bytes, self.schema_bytes);
+        set(&mut limits.schema_depth, self.schema_depth);
+        set(&mut limits.result_bytes, self.result_read_bytes);
+        set(&mut limits.event_bytes, self.event_bytes);
+        set(&mut limits.stream_bytes, self.stream_bytes);
+        limits
+    }
+
+    /// How long the upstream may be silent, before its answer and within it: default 600 s, for
+    /// models that think long before their first word.
+    pub fn upstream_timeout(&self) -> Duration {
+        seconds(self.upstream_timeout, 600)
+    }
+
+    /// How long a caller may be silent within a request's body: default 30 s.
+    pub fn body_idle(&self) -> Duration {
+        seconds(self.idle, 30)
+    }
+
+    /// How long a caller may take for a request's headers, and between two requests on one
+    /// connection: default 10 s, so that slow callers cannot hold all connections.
+    pub fn header_read(&self) -> Duration {
+        seconds(self.header_read, 10)
+    }
+
+    /// Callers' connections at once: default 1024; more wait to be accepted.
+    pub fn connections(&self) -> usize {
+        self.connections.map_or(1024, usize::from)
+    }
+
+    /// How long running requests may take to end when the proxy is stopped: default 30 s, as
+    /// long as container platforms wait by default. A loop may run up to `deadline`: to let each
+    /// one end, raise this to it, and the platform's patience too.
+    pub fn grace(&self) -> Duration {
+        seconds(self.grace, 30)
+    }
+}
+
+/// A number from 1 on: no limit here has a use for 0.
+#[derive(Clone, Copy)]
+struct Count(u32);
+
+/// A duration from a second to a day.
+#[derive(Clone, Copy)]
+struct Seconds(Duration);
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match u32::deserialize(deserializer)? {
+            0 => Err(D::Error::custom("must be at least 1")),
+            count => Ok(Self(count)),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        const DAY: u64 = 24 * 60 * 60;
+        match u64::deserialize(deserializer)? {
+            seconds @ 1..=DAY => Ok(Self(Duration::from_secs(seconds))),
+            _ => Err(D::Error::custom(
+                "must be between 1 second and a day, 86400",
+            )),
+        }
+    }
+}
+
+impl From<Count> for usize {
+    fn from(count: Count) -> Self {
+        // Lossless wherever sockets are: no such platform has less than 32 bits.
+        Self::try_from(count.0).unwrap_or(Self::MAX)
+    }
+}
+
+impl From<Count> for u64 {
+    fn from(count: Count) -> Self {
+        count.0.into()
+    }
+}
+
+impl From<Seconds> for Duration {
+    fn from(seconds: Seconds) -> Self {
+        seconds.0
+    }
+}
+
+fn set<T, V: Into<T>>(limit: &mut T, value: Option<V>) {
+    if let Some(value) = value {
+        *limit = value.into();
+    }
+}
+
+fn seconds(value: Option<Seconds>, default: u64) -> Duration {
+    value.map_or(Duration::from_secs(default), Duration::from)
+}

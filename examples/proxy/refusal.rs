@@ -1,0 +1,33 @@
+//! An error answer in OpenAI's shape, which SDKs turn into their own exceptions.
+
+use axum::response::{IntoResponse, Json, Response};
+use http::StatusCode;
+use serde_json::json;
+
+pub struct Refusal {
+    status: StatusCode,
+    code: &'static str,
+    message: String,
+}
+
+impl Refusal {
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            message: message.into(),
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let kind = match self.status.is_client_error() {
+            true => "invalid_request_error",
+            false => "server_error",
+        };
+        let error =
+            json!({"message": self.message, "type": kind, "param": null, "code": self.code});
+        (self.status, Json(json!({"error": error}))).into_response()
+    }
+}

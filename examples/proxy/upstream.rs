@@ -1,0 +1,244 @@
+//! The provider behind the proxy: sends each request on, and streams both ways.
+
+use std::{
+    convert::Infallible,
+    error::Error,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{
+    body::{Body, HttpBody},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
+use http_body_util::BodyDataStream;
+use reqwest::{Certificate, Client, ClientBuilder};
+use tower::{BoxError, Service};
+use tower_http::timeout::TimeoutError;
+use url::{Host, Url};
+
+use crate::{config::Invalid, refusal::Refusal};
+
+/// How long connecting may take, TLS included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The path that the base URL takes the place of.
+const PREFIX: &str = "/v1";
+
+/// An OpenAI-compatible API: `/v1/REST` goes to `{base}/REST`.
+///
+/// What it answers is passed on as it is, redirects included. It is the operator's own choice, so
+/// that the rules for calls to MCP servers do not apply.
+#[derive(Clone)]
+pub struct Upstream {
+    client: Client,
+    base: Url,
+    authorization: Option<HeaderValue>,
+}
+
+impl Upstream {
+    /// `silence` is how long the upstream may take to answer, and between two pieces of an answer.
+    pub fn new(
+        base: Url,
+        authorization: Option<HeaderValue>,
+        roots: Option<&[u8]>,
+        silence: Duration,
+    ) -> Result<Self, Invalid> {
+        let mut builder = Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .tcp_nodelay(true)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(silence);
+        if is_loopback(&base) {
+            // A proxy of the environment cannot lead back to this machine.
+            builder = builder.no_proxy();
+        }
+        let client = trust(builder, roots)
+            .and_then(ClientBuilder::build)
+            .map_err(|error| {
+                Invalid::new(format!("the client for the upstream: {}", chain(&error)))
+            })?;
+        Ok(Self {
+            client,
+            base,
+            authorization,
+        })
+    }
+
+    fn request<B>(&self, request: Request<B>) -> Option<reqwest::Request>
+    where
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        let (parts, body) = request.into_parts();
+        let url = self.url(parts.uri.path(), parts.uri.query())?;
+        let mut sent = reqwest::Request::new(parts.method, url);
+        *sent.headers_mut() = parts.headers;
+        remove_hop_by_hop(sent.headers_mut());
+        for name in NOT_FOR_THE_UPSTREAM {
+            sent.headers_mut().remove(name);
+        }
+        if let Some(authorization) = &self.authorization {
+            sent.headers_mut()
+                .insert(header::AUTHORIZATION, authorization.clone());
+        }
+        if !body.is_end_stream() {
+            *sent.body_mut() = Some(reqwest::Body::wrap_stream(BodyDataStream::new(body)));
+        }
+        Some(sent)
+    }
+
+    /// The URL for a path; `None` where it is not below the base as it is written, as with `..`.
+    fn url(&self, path: &str, query: Option<&str>) -> Option<Url> {
+        let path = format!(
+            "{}{}",
+            self.base.path().trim_end_matches('/'),
+            path.strip_prefix(PREFIX)?
+        );
+        let mut url = self.base.clone();
+        url.set_path(&path);
+        url.set_query(query);
+        (url.path() == path).then_some(url)
+    }
+}
+
+impl<B> Service<Request<B>> for Upstream
+where
+    B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let client = self.client.clone();
+        let request = self.request(request);
+        Box::pin(async move {
+            let Some(request) = request else {
+                return Ok(crate::routes::not_found().await.into_response());
+            };
+            Ok(match client.execute(request).await {
+                Ok(response) => passed_on(response),
+                Err(error) => failed(&error).into_response(),
+            })
+        })
+    }
+}
+
+fn passed_on(response: reqwest::Response) -> Response {
+    let (mut parts, body) = http::Response::from(response).into_parts();
+    remove_hop_by_hop(&mut parts.headers);
+    // Which pages may read an answer is for this proxy to say.
+    let cors: Vec<_> = (parts.headers.keys())
+        .filter(|name| name.as_str().starts_with("access-control-"))
+        .cloned()
+        .collect();
+    for name in cors {
+        parts.headers.remove(name);
+    }
+    Response::from_parts(parts, Body::new(body))
+}
+
+/// What a caller gets where the upstream gives no answer; addresses are for the log only.
+fn failed(error: &reqwest::Error) -> Refusal {
+    if is_silent_caller(error) {
+        let message = "the request's body did not arrive in time";
+        return Refusal::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", message);
+    }
+    tracing::warn!(error = chain(error), "the upstream gave no answer");
+    if error.is_timeout() {
+        let message = "the model's provider did not answer in time";
+        Refusal::new(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", message)
+    } else {
+        let message = match error.is_connect() {
+            true => "the model's provider cannot be reached",
+            false => "the connection to the model's provider broke before it answered",
+        };
+        Refusal::new(StatusCode::BAD_GATEWAY, "upstream_error", message)
+    }
+}
+
+/// Whether it is the caller who fell silent, in the middle of the request's body.
+fn is_silent_caller(error: &reqwest::Error) -> bool {
+    causes(error).any(|cause| cause.is::<TimeoutError>())
+}
+
+/// Headers of the caller that are not for the upstream: it has its own `Host`, and cookies and
+/// the like that a browser keeps for this proxy's address are none of its business.
+const NOT_FOR_THE_UPSTREAM: [HeaderName; 5] = [
+    header::HOST,
+    header::EXPECT,
+    header::COOKIE,
+    header::ORIGIN,
+    header::REFERER,
+];
+
+/// Removes what concerns one connection only (RFC 9110 section 7.6.1).
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    const HOP_BY_HOP: [HeaderName; 8] = [
+        header::CONNECTION,
+        HeaderName::from_static("keep-alive"),
+        HeaderName::from_static("proxy-connection"),
+        header::PROXY_AUTHORIZATION,
+        header::TE,
+        header::TRAILER,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+    ];
+    let named: Vec<HeaderName> = (headers.get_all(header::CONNECTION).iter())
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        // The length frames the body, whatever a connection says.
+        .filter(|name| name != header::CONTENT_LENGTH)
+        .collect();
+    for name in HOP_BY_HOP.into_iter().chain(named) {
+        headers.remove(name);
+    }
+}
+
+/// Trusts the system's roots, or Mozilla's where it has none, and the operator's own.
+fn trust(builder: ClientBuilder, roots: Option<&[u8]>) -> Result<ClientBuilder, reqwest::Error> {
+    let mut trusted = match roots {
+        Some(pem) => Certificate::from_pem_bundle(pem)?,
+        None => Vec::new(),
+    };
+    if !rustls_native_certs::load_native_certs().certs.is_empty() {
+        return Ok(builder.tls_certs_merge(trusted));
+    }
+    for root in webpki_root_certs::TLS_SERVER_ROOT_CERTS {
+        trusted.push(Certificate::from_der(root)?);
+    }
+    Ok(builder.tls_certs_only(trusted))
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
+}
+
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    let mut next = Some(error);
+    std::iter::from_fn(move || {
+        let error = next?;
+        next = error.source();
+        Some(error)
+    })
+}
+
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let texts: Vec<_> = causes(error).map(ToString::to_string).collect();
+    texts.join(": ")
+}
