@@ -135,7 +135,7 @@ where
     let loops = options.auto_execute && !request.stream;
     let max_rounds = if loops { options.max_tool_rounds } else { 1 };
     let mut budget = Budget::new(&settings.limits, max_rounds);
-    let mut receipt = Receipt::new(options.receipt, max_rounds, &catalog);
+    let mut receipt = Receipt::new(options.receipt, max_rounds);
     let mut record = Record::begin(&project);
     let batch = |budget: &mut Budget, calls: usize, approved| Batch {
         gateway,

@@ -187,7 +187,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::catalog::Catalog;
 
     const STREAM: &str = "data: {\"id\":\"x\",\"created\":7,\"model\":\"m\",\"choices\":[{\"delta\":{\"content\":\"é\"}}]}\r\n\r\n: ping\n\ndata: {\"choices\":[],\"usage\":{\"total_tokens\":3}}\n\ndata: [DONE]\n\n";
 
@@ -197,7 +196,7 @@ mod tests {
             .map(|part| Ok::<_, Infallible>(Frame::data(Bytes::copy_from_slice(part))))
             .collect();
         let body = StreamBody::new(futures_util::stream::iter(frames));
-        let relay = Relay::new(body, Receipt::new(true, 1, &Catalog::default()));
+        let relay = Relay::new(body, Receipt::new(true, 1));
         let whole = futures_util::FutureExt::now_or_never(relay.collect())
             .unwrap()
             .unwrap()
