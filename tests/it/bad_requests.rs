@@ -57,11 +57,19 @@ async fn a_malformed_mcp_is_a_400_that_names_the_member() {
             error(400, "invalid_mcp_options", param)
         );
     }
-    let body = auto(json!({"n": 2}));
-    assert_eq!(
-        refused(&gateway, &body).await,
-        error(400, "invalid_mcp_options", "n")
-    );
+    for n in [
+        json!(2),
+        json!(2.0),
+        json!(2e0),
+        json!(u64::MAX),
+        json!("2"),
+        json!(0),
+    ] {
+        assert_eq!(
+            refused(&gateway, &auto(json!({"n": n}))).await,
+            error(400, "invalid_mcp_options", "n")
+        );
+    }
     let body = auto(json!({"messages": "hi"}));
     assert_eq!(
         refused(&gateway, &body).await,
