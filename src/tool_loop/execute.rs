@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, stream};
 use serde_json::{Value, value::RawValue};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::{Gateway, claim::Owner, limits::Budget, options::short};
 use crate::{
@@ -63,7 +63,7 @@ impl Batch<'_> {
         // A future is large beside a call, so only what may run gets one.
         let (run, beyond) = calls.split_at(self.allowed.min(calls.len()));
         // Collected, since the compiler cannot see that a lazy iterator's futures are `Send`.
-        let runs: Vec<_> = calls
+        let runs: Vec<_> = run
             .iter()
             .enumerate()
             .map(|(index, &(call, owner))| {
@@ -150,9 +150,11 @@ impl Batch<'_> {
     async fn call(self, entry: &Entry, arguments: &Arguments) -> Result<(bool, String), String> {
         let limits = &self.gateway.settings.limits;
         let arguments = checked(entry, arguments, limits.argument_bytes)?;
-        let server = self.still_offered(entry).await?;
         let out_of_time = || "not run: the request's time is up".to_owned();
-        let timeout = Budget::call_time(self.ends, limits.call).ok_or_else(out_of_time)?;
+        let left = || Budget::call_time(self.ends, limits.call).ok_or_else(out_of_time);
+        let server = timeout(left()?, self.still_offered(entry)).await;
+        let server = server.unwrap_or_else(|_| Err(out_of_time()))?;
+        let timeout = left()?;
         let tool = &entry.offer().tool;
         match self
             .gateway
