@@ -238,6 +238,11 @@ impl<B: Body<Data = Bytes>> Read<B> {
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         if let Some(frame) = self.frames.pop_front() {
+    /// Whether the body broke off.
+    pub(crate) fn is_broken(&self) -> bool {
+        matches!(self.rest, Rest::Failed(_))
+    }
+
             return Poll::Ready(Some(Ok(frame)));
         }
         match &mut self.rest {
