@@ -50,6 +50,14 @@ async fn a_request_without_mcp_keeps_its_frames() {
 }
 
 #[tokio::test]
+#[tokio::test]
+async fn a_body_in_crumbs_keeps_its_bytes_and_is_put_together() {
+    let crumbs: Vec<&'static str> = (0..100_000).map(|i| ["x", ""][i % 2]).collect();
+    let frames = through(&crumbs).await;
+    assert_eq!(frames.concat(), crumbs.concat().as_bytes());
+    assert!(frames.len() < 20_000, "{}", frames.len());
+}
+
 async fn a_deeply_nested_request_that_is_not_ours_is_no_matter_of_ours() {
     let body = format!(
         r#"{{"x":{{"mcp":{}{}}}}}"#,
