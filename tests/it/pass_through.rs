@@ -39,6 +39,7 @@ async fn a_request_without_mcp_keeps_its_frames() {
         &[r#""mcp""#],
         &["not json at all"],
         &[r#"{"x":"\u0041"}"#],
+        &[r#"{"content":"caf\u00e9","#],
         &[],
     ] {
         let expected: Vec<Bytes> = frames
@@ -50,7 +51,6 @@ async fn a_request_without_mcp_keeps_its_frames() {
 }
 
 #[tokio::test]
-#[tokio::test]
 async fn a_body_in_crumbs_keeps_its_bytes_and_is_put_together() {
     let crumbs: Vec<&'static str> = (0..100_000).map(|i| ["x", ""][i % 2]).collect();
     let frames = through(&crumbs).await;
@@ -58,6 +58,7 @@ async fn a_body_in_crumbs_keeps_its_bytes_and_is_put_together() {
     assert!(frames.len() < 20_000, "{}", frames.len());
 }
 
+#[tokio::test]
 async fn a_deeply_nested_request_that_is_not_ours_is_no_matter_of_ours() {
     let body = format!(
         r#"{{"x":{{"mcp":{}{}}}}}"#,
