@@ -24,7 +24,9 @@ impl Chunk {
         let calls_tools = |choice: &&str| {
             let choice = Object::parse(choice).ok();
             let delta = choice.and_then(|choice| Object::parse(choice.present("delta")?).ok());
-            delta.is_some_and(|delta| delta.present("tool_calls").is_some())
+            let calls = delta.and_then(|delta| array(delta.present("tool_calls")?));
+            // Some upstreams send an empty list with every delta.
+            calls.is_some_and(|calls| !calls.is_empty())
         };
         Some(Self {
             identity: ["id", "created", "model"].map(|name| object.present(name).map(Into::into)),

@@ -94,7 +94,7 @@ impl<B> Relay<B> {
             let line = std::str::from_utf8(&self.line).unwrap_or_default();
             let data = line.strip_prefix("data:").map(str::trim);
             if data == Some("[DONE]") {
-                self.add_receipt();
+                self.add_receipt("");
             } else if let Some(chunk) = data.and_then(Chunk::parse) {
                 self.seen.note(chunk);
             }
@@ -105,8 +105,8 @@ impl<B> Relay<B> {
         self.oversized = false;
     }
 
-    /// Puts the receipt in the place where the stream has come to.
-    fn add_receipt(&mut self) {
+    /// Puts the receipt, behind the text `before`, in the place where the stream has come to.
+    fn add_receipt(&mut self, before: &str) {
         let Some(mut receipt) = self.receipt.take() else {
             return;
         };
@@ -123,7 +123,8 @@ impl<B> Relay<B> {
                 .take()
                 .unwrap_or_default()
                 .with_member("mcp", &member);
-            self.ready.push_back(format!("data: {chunk}\n\n").into());
+            self.ready
+                .push_back(format!("{before}data: {chunk}\n\n").into());
         }
     }
 }
@@ -172,7 +173,8 @@ impl<B: Body<Data = Bytes>> Body for Relay<B> {
                 None => {
                     self.body = None;
                     self.end_line();
-                    self.add_receipt();
+                    // An event that has begun ends first; blank lines behind its end are nothing.
+                    self.add_receipt("\n\n");
                 }
             }
         }
@@ -240,5 +242,21 @@ mod tests {
         let call = "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{\"index\":0}]}}]}\n\ndata: [DONE]\n\n";
         assert!(relay(&[call.as_bytes()]).contains("\"stopped_by\":\"max_rounds\""));
         assert!(relay(&[call.as_bytes()]).contains("\"messages\":[]"));
+    }
+
+    #[test]
+    fn an_empty_list_of_calls_is_no_call() {
+        let chunk = "data: {\"choices\":[{\"delta\":{\"content\":\"hi\",\"tool_calls\":[]}}]}\n\ndata: [DONE]\n\n";
+        assert!(relay(&[chunk.as_bytes()]).contains("\"stopped_by\":\"final\""));
+    }
+
+    #[test]
+    fn the_receipt_is_an_event_of_its_own_where_the_last_one_was_not_ended() {
+        for end in ["", "\n", "\r\n", "\n\n"] {
+            let out = relay(&[format!("data: {{\"id\":\"x\"}}{end}").as_bytes()]);
+            let (first, rest) = out.split_once("\n\ndata: ").expect("two events");
+            assert_eq!(first.trim_end(), "data: {\"id\":\"x\"}");
+            assert!(serde_json::from_str::<Value>(rest).is_ok(), "{rest}");
+        }
     }
 }
