@@ -57,12 +57,19 @@ impl StoppedBy {
     }
 }
 
+/// When so much time has passed; in years where nobody can say when.
+fn after(time: Duration) -> Instant {
+    const YEARS: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+    let now = Instant::now();
+    now.checked_add(time).unwrap_or_else(|| now + YEARS)
+}
+
 impl Budget {
     pub(crate) fn new(limits: &Limits, max_rounds: u64) -> Self {
         Self {
             max_rounds,
             calls: limits.calls,
-            deadline: Instant::now() + limits.deadline,
+            deadline: after(limits.deadline),
         }
     }
 
@@ -102,5 +109,20 @@ impl Budget {
     pub(crate) fn call_time(batch_ends: Instant, limit: Duration) -> Option<Duration> {
         let left = batch_ends.saturating_duration_since(Instant::now());
         (!left.is_zero()).then(|| left.min(limit))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_beyond_all_time_is_no_deadline() {
+        let limits = Limits {
+            deadline: Duration::MAX,
+            ..Limits::default()
+        };
+        let ends = Budget::new(&limits, 1).batch_ends();
+        assert_eq!(Budget::call_time(ends, limits.call), Some(limits.call));
     }
 }
