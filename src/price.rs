@@ -64,18 +64,19 @@ impl Price {
 }
 
 /// Whether `text` fits `pattern`, in which `*` stands for any text.
-fn fits(pattern: &str, text: &str) -> bool {
+fn fits<'a>(pattern: &str, text: &'a str) -> bool {
     let Some((start, rest)) = pattern.split_once('*') else {
         return pattern == text;
     };
-    let Some(text) = text.strip_prefix(start) else {
-        return false;
-    };
-    // The shortest skip first; patterns are the operator's, and short.
-    text.char_indices()
-        .map(|(at, _)| at)
-        .chain([text.len()])
-        .any(|at| fits(rest, &text[at..]))
+    let (middle, end) = rest.rsplit_once('*').unwrap_or(("", rest));
+    let between = text
+        .strip_prefix(start)
+        .and_then(|text| text.strip_suffix(end));
+    // The first place of each part leaves most to those behind it: nothing is tried twice.
+    let after = |text: &'a str, part: &str| Some(&text[text.find(part)? + part.len()..]);
+    between
+        .and_then(|text| middle.split('*').try_fold(text, after))
+        .is_some()
 }
 
 #[cfg(test)]
@@ -93,6 +94,12 @@ mod tests {
             ("*/gpt-5*", "openai/gpt-5.2", true),
             ("*", "", true),
             ("gpt-5", "gpt-5.2", false),
+            ("a*a", "a", false),
+            ("a*a", "aa", true),
+            ("*a*b*", "xbxaxbx", true),
+            ("*a*b*", "xbxax", false),
+            ("a**b", "ab", true),
+            ("*a*a", "aba", true),
         ] {
             assert_eq!(fits(pattern, model), expected, "{pattern} {model}");
         }
@@ -109,5 +116,10 @@ mod tests {
         );
         assert_eq!(price.cost(&cached), Some(0.0));
         assert_eq!(price.cost(&usage(json!({}))), None);
+    }
+
+    #[test]
+    fn a_long_name_is_compared_in_no_time() {
+        assert!(!fits("*a*a*b", &"a".repeat(100_000)));
     }
 }
