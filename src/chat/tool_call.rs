@@ -1,7 +1,5 @@
 //! A model's call of a tool, and the message that answers it.
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
 
 use super::object::{Object, array, quoted, string};
@@ -10,7 +8,7 @@ use super::object::{Object, array, quoted, string};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ToolCall {
     pub(crate) id: String,
-    /// The function's name; `None` for a call of another type, which is the caller's own matter.
+    /// The function's name, empty where it has none; `None` for a call of another type, which is the caller's own matter.
     pub(crate) function: Option<String>,
     pub(crate) arguments: Arguments,
 }
@@ -43,8 +41,7 @@ impl ToolCall {
             id: call.string("id").unwrap_or_default().into_owned(),
             function: function
                 .as_ref()
-                .and_then(|f| f.string("name"))
-                .map(Cow::into_owned),
+                .map(|f| f.string("name").unwrap_or_default().into_owned()),
             arguments: Arguments::parse(function.as_ref().and_then(|f| f.present("arguments"))),
         })
     }
@@ -124,5 +121,20 @@ mod tests {
             value,
             serde_json::json!({"role": "tool", "tool_call_id": "c\"1", "content": "line\nbreak \u{1b}"})
         );
+    }
+
+    #[test]
+    fn a_function_without_a_usable_name_is_still_a_call_of_a_function() {
+        for function in [
+            "{}",
+            r#"{"name":null}"#,
+            r#"{"name":7}"#,
+            r#"{"name":"\ud800"}"#,
+        ] {
+            let message = format!(r#"{{"tool_calls":[{{"id":"c","function":{function}}}]}}"#);
+            assert_eq!(calls(&message)[0].function.as_deref(), Some(""));
+        }
+        let custom = r#"{"tool_calls":[{"id":"c","type":"custom","custom":{"name":"x"}}]}"#;
+        assert_eq!(calls(custom)[0].function, None);
     }
 }
