@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{
     ChatRequest, Edit,
-    object::{Object, array},
+    object::{Object, array, string},
 };
 
 /// The bodies of a request's turns: fixed text around a list of messages that grows.
@@ -146,7 +146,7 @@ fn relaxed_choice(object: &Object<'_>) -> Option<Edit> {
     let choice = object.present("tool_choice")?;
     let place = object.span(choice);
     let Ok(named) = Object::parse(choice) else {
-        return (choice == r#""required""#).then(|| Edit::replace(place, r#""auto""#));
+        return is_required(choice).then(|| Edit::replace(place, r#""auto""#));
     };
     // `allowed_tools` keeps its list and is only no longer required.
     let Some(allowed) = named.present("allowed_tools") else {
@@ -155,8 +155,12 @@ fn relaxed_choice(object: &Object<'_>) -> Option<Edit> {
     let mode = Object::parse(allowed)
         .ok()?
         .present("mode")
-        .filter(|mode| *mode == r#""required""#)?;
+        .filter(|mode| is_required(mode))?;
     Some(Edit::replace(object.span(mode), r#""auto""#))
+}
+
+fn is_required(choice: &str) -> bool {
+    string(choice).is_some_and(|choice| choice == "required")
 }
 
 #[cfg(test)]
@@ -251,5 +255,13 @@ mod tests {
             assert_eq!(choice(false), sent);
             assert_eq!(choice(true), later);
         }
+    }
+
+    #[test]
+    fn a_choice_is_relaxed_however_it_is_spelt() {
+        let body = r#"{"mcp":{},"messages":[],"tool_choice":"requir\u0065d"}"#;
+        let request = ChatRequest::parse(body.into()).unwrap();
+        let turn = text(&Conversation::new(&request, &[], 0).turn(true));
+        assert!(turn.contains(r#""tool_choice":"auto""#), "{turn}");
     }
 }
