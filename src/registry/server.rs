@@ -20,7 +20,7 @@ use crate::{mcp::Transport, name::ServerName, project::Project};
 /// assert_eq!(server.display_name(), "deepwiki-mcp");
 /// # Ok::<(), mcp_layer::registry::Error>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Server {
     /// Random and immutable: a server that is removed and made again is another one.
@@ -130,6 +130,24 @@ impl Server {
     pub fn with_enabled(mut self, enabled: bool) -> Self {
         self.enabled = enabled;
         self
+    }
+}
+
+impl fmt::Debug for Server {
+    /// Shows the origin, not the URL: paths and queries sometimes hold keys.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("id", &self.id)
+            .field("organisation", &self.organisation)
+            .field("name", &self.name)
+            .field("origin", &self.url.origin().ascii_serialization())
+            .field("transport", &self.transport)
+            .field("projects", &self.projects)
+            .field("auth", &self.auth)
+            .field("tools", &self.tools)
+            .field("enabled", &self.enabled)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
     }
 }
 
@@ -299,4 +317,16 @@ pub enum ToolPolicy {
     Auto,
     /// The turn goes back to the caller, who approves by resuming.
     AskFirst,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_no_key_that_is_in_a_url() {
+        let server = Server::new("s", "https://mcp.example.com/s3cret/mcp?key=s3cret").unwrap();
+        let debug = format!("{server:?}");
+        assert!(debug.contains("https://mcp.example.com") && !debug.contains("s3cret"));
+    }
 }
