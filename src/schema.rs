@@ -11,6 +11,8 @@ use crate::schema_cost::{Shape, measure};
 const PATTERN_BYTES: usize = 1 << 20;
 /// How many subschemas may be visited to check one call: a fraction of a second.
 const WORK: u64 = 2_000_000;
+/// Up to how many of them faults are told one by one: each takes some hundred bytes.
+const EXPLAINED: u64 = 100_000;
 /// How many faults a model is told at once, and how long each may be.
 const FAULTS: usize = 5;
 const FAULT_CHARS: usize = 300;
@@ -82,12 +84,15 @@ impl Schema {
         if work.is_none_or(|work| work > WORK) {
             return Ok(());
         }
-        let mut faults = validator.iter_errors(arguments).take(FAULTS).peekable();
-        if faults.peek().is_none() {
+        if validator.is_valid(arguments) {
             return Ok(());
         }
         let mut text = String::from("the arguments do not fit the tool's input schema");
-        for fault in faults {
+        // All faults are collected before the first is told.
+        if work.is_none_or(|work| work > EXPLAINED) {
+            return Err(text);
+        }
+        for fault in validator.iter_errors(arguments).take(FAULTS) {
             let fault = match fault.instance_path().as_str() {
                 "" => fault.to_string(),
                 path => format!("{path}: {fault}"),
@@ -184,6 +189,13 @@ mod tests {
             .map(|i| (format!("k{i}"), json!("x".repeat(10_000))))
             .collect();
         assert!(check(schema, many.into()).unwrap_err().len() < 10_000);
+    }
+
+    #[test]
+    fn faults_without_number_are_told_as_one() {
+        let schema = json!({"properties": {"a": {"items": {"type": "string"}}}});
+        let told = check(schema, json!({"a": vec![1; 100_000]})).unwrap_err();
+        assert_eq!(told, "the arguments do not fit the tool's input schema");
     }
 
     #[test]

@@ -37,14 +37,7 @@ const IN_PLACE: [&str; 9] = [
     "then",
 ];
 /// Subschemas that apply only where they are referred to, and data.
-const NOT_APPLIED: [&str; 6] = [
-    "$defs",
-    "const",
-    "default",
-    "definitions",
-    "enum",
-    "examples",
-];
+const NOT_APPLIED: [&str; 4] = ["$defs", "default", "definitions", "examples"];
 
 impl Shape {
     /// The shape of `schema`; `None` where its references cannot be told from outside: anchors,
@@ -153,6 +146,11 @@ fn collect<'a>(
                     }
                     ("$dynamicRef" | "$recursiveRef", Value::String(_)) => None,
                     ("$id" | "id", Value::String(_)) => root.then_some(()),
+                    // Each value is compared with.
+                    ("enum" | "const", data) => {
+                        *size += measure(data).1;
+                        Some(())
+                    }
                     (name, _) if NOT_APPLIED.contains(&name) => Some(()),
                     (name, value) => collect(
                         value,
@@ -217,6 +215,12 @@ mod tests {
         let branching = json!({"properties": {"a": {"anyOf": [{"$ref": "#"}, {"$ref": "#"}]}}});
         assert!(visits(branching.clone(), 4).unwrap() < 1_000);
         assert!(visits(branching, 60).unwrap() > 1 << 50);
+    }
+
+    #[test]
+    fn the_values_of_an_enumeration_count() {
+        let values: Vec<_> = (0..10_000).collect();
+        assert!(visits(json!({"items": {"enum": values}}), 1).unwrap() > 10_000);
     }
 
     #[test]
