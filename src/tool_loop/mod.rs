@@ -212,6 +212,11 @@ where
 
         let owners = claim::owners(&answer.calls, &catalog, &request.tools);
         let verdict = match request.tools_forbidden {
+        if answer.message.is_none() && receipt.tools_ran() {
+            // Some upstreams report an error with status 200.
+            let response = reply::upstream_error(parts, read, &receipt);
+            return Ok(record.end(&receipt, "upstream_error", response));
+        }
             // Whatever the model says, the caller wants no tool to run.
             true => Verdict::Stop(StoppedBy::Final),
             false => budget.verdict(receipt.rounds(), &owners),

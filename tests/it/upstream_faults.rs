@@ -156,3 +156,13 @@ async fn after_tools_ran_an_error_answer_that_breaks_off_is_a_502_and_is_not_ret
     assert_eq!(reply.headers["x-should-retry"], "false");
     assert_eq!(reply.receipt()["messages"].as_array().unwrap().len(), 2);
 }
+
+#[tokio::test]
+async fn after_tools_ran_an_error_with_status_200_has_what_is_needed_to_go_on() {
+    let error = json!({"error": {"message": "no provider", "code": 502}});
+    let gateway = Gateway::new([echo(), json_answer(200, &error)]).await;
+    let reply = gateway.send(&auto(json!({}))).await;
+    assert_eq!(reply.status, 200);
+    assert_eq!(reply.json()["error"], error["error"]);
+    assert_eq!(reply.receipt()["messages"].as_array().unwrap().len(), 2);
+}
