@@ -149,7 +149,8 @@ where
     let mut conversation = match options.resume {
         false => Conversation::new(request, &catalog.definitions(), usize::MAX),
         true => {
-            let resumed = Resumed::of(request, &catalog)?;
+            let resumed = Resumed::of(request, &catalog)
+                .map_err(|refusal| record.end(&receipt, "refused", refusal))?;
             let mut conversation =
                 Conversation::new(request, &catalog.definitions(), resumed.kept());
             let open: Vec<_> = resumed.open().collect();
@@ -169,7 +170,9 @@ where
     loop {
         let response = match upstream.ask(conversation.turn(receipt.tools_ran())).await {
             Ok(response) => response,
-            Err(error) if !receipt.tools_ran() => return Err(Stop::Inner(error)),
+            Err(error) if !receipt.tools_ran() => {
+                return Err(record.end(&receipt, "upstream_failed", Stop::Inner(error)));
+            }
             Err(error) => {
                 tracing::warn!(
                     error = chain(&*error.into()),
@@ -209,14 +212,14 @@ where
             return Ok(record.end(&receipt, "unreadable", response));
         };
         receipt.add_turn(&answer, request.model.as_deref(), settings);
-
-        let owners = claim::owners(&answer.calls, &catalog, &request.tools);
-        let verdict = match request.tools_forbidden {
         if answer.message.is_none() && receipt.tools_ran() {
             // Some upstreams report an error with status 200.
             let response = reply::upstream_error(parts, read, &receipt);
             return Ok(record.end(&receipt, "upstream_error", response));
         }
+
+        let owners = claim::owners(&answer.calls, &catalog, &request.tools);
+        let verdict = match request.tools_forbidden {
             // Whatever the model says, the caller wants no tool to run.
             true => Verdict::Stop(StoppedBy::Final),
             false => budget.verdict(receipt.rounds(), &owners),

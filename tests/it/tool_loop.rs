@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use mcp_layer::registry::ServerStore;
-use mcp_layer::{Limits, Price};
+use mcp_layer::registry::{Auth, MemoryRegistry, Server, ServerStore};
+use mcp_layer::{Limits, McpLayer, Price};
 use serde_json::{Value, json};
 
-use crate::support::gateway::{Gateway, auto, chat, with_mcp};
+use crate::support::evil::{Evil, Received, Step, json_reply, reply};
+use crate::support::gateway::{Gateway, auto, chat, short_connections, with_mcp};
 use crate::support::model::{Answer, called, calls, json_answer, said, says};
-use crate::support::until;
+use crate::support::{CANARY, until};
 
 /// The `tool` messages of the model's `turn`, counted from 0.
 fn results(gateway: &Gateway, turn: usize) -> Vec<(String, String)> {
@@ -565,4 +566,196 @@ async fn a_disabled_mcp_is_removed_and_nothing_else() {
         gateway.model.asked()[0].body,
         r#"{"model":"m", "messages":7}"#
     );
+}
+
+/// What the model is told of a call that a server answers with these steps.
+async fn told(steps: impl Fn(&Received) -> Vec<Step> + Send + Sync + 'static) -> String {
+    let evil = Evil::mcp(move |request| match &*request.method() {
+        "tools/list" => {
+            let tools = json!({"tools": [{"name": "a", "inputSchema": {}}]});
+            vec![Step::Send(json_reply(&request.result(&tools)))]
+        }
+        _ => steps(request),
+    })
+    .await;
+    let gateway = Gateway::new([calls(&[("s__a", json!({}))]), says("sorry")]).await;
+    let auth = Auth::static_headers([("authorization", CANARY)]).unwrap();
+    let server = Server::new("s", &evil.url()).unwrap().with_auth(auth);
+    let registry = MemoryRegistry::new([server]).unwrap();
+    let gateway =
+        gateway.layered(|_| McpLayer::new(registry).with_connections(short_connections()));
+    let reply = gateway.send(&auto(json!({}))).await;
+    assert_eq!(reply.receipt()["stopped_by"], "final");
+    assert_eq!(reply.receipt()["calls"][0]["is_error"], true);
+    assert_eq!(evil.count("tools/call"), 1);
+    let told = result(&gateway);
+    for secret in ["canary", "127.0.0.1", "http", "session-1", "<html>"] {
+        assert!(!told.contains(secret), "{told}");
+    }
+    told
+}
+
+// Rows 19 to 24, 26, 27, 32, 33 and 38.
+#[tokio::test]
+async fn whatever_a_server_does_to_a_call_the_model_is_told_and_the_loop_goes_on() {
+    let huge =
+        b"HTTP/1.1 200 X\r\ncontent-type: application/json\r\ncontent-length: 52428800\r\n\r\n";
+    let sends = |bytes: Vec<u8>| vec![Step::Send(bytes)];
+    assert!(
+        told(|_| vec![Step::Reset])
+            .await
+            .contains("outcome is unknown")
+    );
+    assert!(
+        told(|_| vec![Step::Hang])
+            .await
+            .contains("did not answer within")
+    );
+    assert!(
+        told(move |_| sends(huge.to_vec()))
+            .await
+            .contains("too large")
+    );
+    for (answer, expected) in [
+        (
+            reply(200, "content-type: text/html\r\n", "<html>"),
+            "content type",
+        ),
+        (json_reply("{\"jsonrpc\":"), "not valid JSON"),
+        (
+            json_reply("{\"jsonrpc\":\"1.0\",\"id\":1,\"result\":{}}"),
+            "JSON-RPC 2.0",
+        ),
+        (
+            reply(
+                200,
+                "content-type: application/json\r\ncontent-encoding: gzip\r\n",
+                "x",
+            ),
+            "content encoding",
+        ),
+        (
+            reply(307, "location: http://127.0.0.1:1/\r\n", ""),
+            "redirects",
+        ),
+        (reply(429, "retry-after: 1000000000\r\n", ""), "rate"),
+        (reply(500, "", ""), "status 500"),
+        (reply(401, "", ""), "wants authorization"),
+    ] {
+        let told = told(move |_| sends(answer.clone())).await;
+        assert!(
+            told.starts_with("Error: ") && told.contains(expected),
+            "{told}"
+        );
+    }
+}
+
+// Row 12.
+#[tokio::test]
+async fn names_that_look_alike_reach_each_its_own_server() {
+    let serve = |tool: &'static str, text: &'static str| {
+        Evil::mcp(move |request| {
+            let answer = match &*request.method() {
+                "tools/list" => {
+                    request.result(&json!({"tools": [{"name": tool, "inputSchema": {}}]}))
+                }
+                _ => request.text(text),
+            };
+            vec![Step::Send(json_reply(&answer))]
+        })
+    };
+    let (one, two) = (serve("b__c", "one").await, serve("c", "two").await);
+    let servers =
+        [("a", &one), ("a-b", &two)].map(|(name, evil)| Server::new(name, &evil.url()).unwrap());
+    let registry = MemoryRegistry::new(servers).unwrap();
+    let both = [
+        ("a-b__c", json!({})),
+        ("a__b__c", json!({})),
+        ("a__c", json!({})),
+    ];
+    let gateway = Gateway::new([calls(&both), says("hi")])
+        .await
+        .layered(|_| McpLayer::new(registry).with_connections(short_connections()));
+    gateway
+        .send(&auto(json!({"mcp": {"servers": ["a", "a-b"]}})))
+        .await;
+    let texts: Vec<_> = results(&gateway, 1)
+        .into_iter()
+        .map(|(_, text)| text)
+        .collect();
+    assert_eq!(texts[..2], ["two", "one"]);
+    assert!(texts[2].contains("no tool named"));
+}
+
+// Row 9: with the flag a call from the history passes every check that a fresh one passes.
+#[tokio::test]
+async fn a_resumed_call_is_checked_like_any_other() {
+    let assistant = called(&[("s__add", json!({"a": "one"})), ("s__fail", json!({}))])["choices"]
+        [0]["message"]
+        .clone();
+    let gateway = Gateway::with_server([says("hi")], |server| {
+        server.with_tools(["add", "fail"]).unwrap()
+    })
+    .await;
+    let mut body = auto(json!({"messages": [assistant], "mcp": {"resume_tool_calls": true}}));
+    gateway.send(&body).await;
+    assert_eq!(
+        gateway.server.calls(),
+        1,
+        "the arguments of the other do not fit"
+    );
+    // What is not selected, by the operator or by the request, is not resumed.
+    body["mcp"]["tools"] = json!(["s__add"]);
+    assert_eq!(gateway.send(&body).await.error().1, "invalid_mcp_options");
+    assert_eq!(gateway.server.calls(), 1);
+}
+
+#[tokio::test]
+async fn the_cost_is_computed_where_the_upstream_says_null() {
+    let mut body = said("hi");
+    body["usage"]["cost"] = Value::Null;
+    let gateway = Gateway::new([json_answer(200, &body)])
+        .await
+        .layered(|layer| layer.with_prices([Price::new("m", 1.0, 10.0)]));
+    let reply = gateway.send(&auto(json!({}))).await;
+    assert_eq!(reply.json()["usage"]["cost"], 0.00003);
+}
+
+#[tokio::test]
+async fn only_an_exchange_that_its_caller_left_is_recorded_as_cancelled() {
+    use tracing_subscriber::fmt::MakeWriter;
+    #[derive(Clone, Default)]
+    struct Log(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    impl<'a> MakeWriter<'a> for Log {
+        type Writer = Self;
+        fn make_writer(&'a self) -> Self {
+            self.clone()
+        }
+    }
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).finish();
+    // With a second one alive, tracing asks all of them and not only that of the thread which
+    // comes to an event first, and which may be another test's.
+    let _other = tracing::Dispatch::new(tracing_subscriber::registry());
+    let _guard = tracing::subscriber::set_default(subscriber);
+
+    let gateway = Gateway::new([Answer::Fail]).await;
+    let refused = auto(json!({"mcp": {"resume_tool_calls": true}}));
+    assert_eq!(gateway.send(&refused).await.status, 400);
+    let failed = gateway.respond(chat(auto(json!({})).to_string())).await;
+    assert!(failed.is_err());
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(
+        text.contains("refused") && text.contains("upstream_failed"),
+        "{text}"
+    );
+    assert!(!text.contains("cancelled"), "{text}");
 }
