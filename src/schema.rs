@@ -34,6 +34,10 @@ fn leads_out(schema: &Value) -> bool {
             ("$ref" | "$dynamicRef" | "$recursiveRef", Value::String(reference)) => {
                 !reference.starts_with('#')
             }
+            // By names that are the schema's own choice, such as "default".
+            ("properties" | "patternProperties", Value::Object(named)) => {
+                named.values().any(leads_out)
+            }
             // Data, not schemas.
             ("const" | "default" | "enum" | "examples", _) => false,
             (_, value) => leads_out(value),
@@ -138,6 +142,10 @@ mod tests {
         ] {
             let schema = raw(json!({"type": "object", "properties": {"a": {"$ref": reference}}}));
             assert!(fault(&schema).is_some(), "{reference}");
+        }
+        for name in ["const", "default", "enum", "examples"] {
+            let schema = raw(json!({"properties": {name: {"$ref": "http://169.254.169.254/x"}}}));
+            assert!(fault(&schema).is_some(), "{name}");
         }
         for schema in [
             json!({"$defs": {"a": {}}, "properties": {"a": {"$ref": "#/$defs/a"}}}),

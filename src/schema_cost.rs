@@ -36,6 +36,13 @@ const IN_PLACE: [&str; 9] = [
     "oneOf",
     "then",
 ];
+/// Keywords that hold subschemas by name.
+const NAMED: [&str; 4] = [
+    "dependencies",
+    "dependentSchemas",
+    "patternProperties",
+    "properties",
+];
 /// Subschemas that apply only where they are referred to, and data.
 const NOT_APPLIED: [&str; 4] = ["$defs", "default", "definitions", "examples"];
 
@@ -146,6 +153,13 @@ fn collect<'a>(
                     }
                     ("$dynamicRef" | "$recursiveRef", Value::String(_)) => None,
                     ("$id" | "id", Value::String(_)) => root.then_some(()),
+                    // By names that are the schema's own choice, such as "default".
+                    (name, Value::Object(named)) if NAMED.contains(&name) => {
+                        let below = below || !IN_PLACE.contains(&name);
+                        named
+                            .values()
+                            .try_for_each(|s| collect(s, false, below, size, references))
+                    }
                     // Each value is compared with.
                     ("enum" | "const", data) => {
                         *size += measure(data).1;
@@ -215,6 +229,14 @@ mod tests {
         let branching = json!({"properties": {"a": {"anyOf": [{"$ref": "#"}, {"$ref": "#"}]}}});
         assert!(visits(branching.clone(), 4).unwrap() < 1_000);
         assert!(visits(branching, 60).unwrap() > 1 << 50);
+    }
+
+    #[test]
+    fn a_property_with_the_name_of_a_keyword_is_a_property() {
+        for name in NOT_APPLIED.into_iter().chain(["enum", "const", "$id"]) {
+            let tree = json!({"properties": {name: {"anyOf": [{"$ref": "#"}, {"$ref": "#"}]}}});
+            assert!(visits(tree, 60).unwrap() > 1 << 50, "{name}");
+        }
     }
 
     #[test]
