@@ -9,7 +9,7 @@ use crate::config::Invalid;
 
 /// The table `[limits]`. Durations are whole seconds; every key may be left out.
 #[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "a table [limits]")]
 pub struct Limits {
     // A request.
     body_bytes: Option<Count>,

@@ -19,6 +19,7 @@ mod browser;
 mod check;
 mod config;
 mod demo;
+mod file;
 mod limits;
 mod refusal;
 mod routes;
@@ -73,7 +74,8 @@ async fn run(flags: Flags) -> Result<ExitCode, Invalid> {
     let config = Config::read(flags)?;
     start_log(&config);
     let (registry, egress) = servers(&config).await?;
-    let outbound = Outbound::new(egress, config.roots.clone()).map_err(Invalid::new)?;
+    let outbound =
+        Outbound::new(egress, config.roots.clone()).map_err(|error| Invalid::because(&error))?;
     let connections = Connections::with_limits(outbound, config.limits.of_servers());
 
     if config.check {
