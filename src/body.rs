@@ -41,8 +41,12 @@ pin_project! {
         Through { #[pin] body: B },
         Replayed { read: Read<B> },
         Written { segments: VecDeque<Bytes> },
+        Relayed { body: Relayed<B::Error> },
     }
 }
+
+/// A stream that the layer edits while it passes; boxed, because it stands above this file.
+type Relayed<E> = Pin<Box<dyn Body<Data = Bytes, Error = E> + Send>>;
 
 impl<B: Body<Data = Bytes>> RequestBody<B> {
     pub(crate) fn through(body: B) -> Self {
@@ -67,6 +71,16 @@ impl<B: Body<Data = Bytes>> RequestBody<B> {
 }
 
 impl<B: Body<Data = Bytes>> McpBody<B> {
+    pub(crate) fn relayed(
+        body: impl Body<Data = Bytes, Error = B::Error> + Send + 'static,
+    ) -> Self {
+        Self {
+            kind: Kind::Relayed {
+                body: Box::pin(body),
+            },
+        }
+    }
+
     pub(crate) fn through(body: B) -> Self {
         Self {
             kind: Kind::Through { body },
@@ -99,6 +113,7 @@ impl<B: Body<Data = Bytes>> Body for Kind<B> {
         match self.project() {
             KindProjection::Through { body } => body.poll_frame(cx),
             KindProjection::Replayed { read } => read.poll_frame(cx),
+            KindProjection::Relayed { body } => body.as_mut().poll_frame(cx),
             KindProjection::Written { segments } => {
                 Poll::Ready(segments.pop_front().map(|s| Ok(Frame::data(s))))
             }
@@ -110,6 +125,7 @@ impl<B: Body<Data = Bytes>> Body for Kind<B> {
             Self::Through { body } => body.is_end_stream(),
             Self::Replayed { read } => read.is_end_stream(),
             Self::Written { segments } => segments.is_empty(),
+            Self::Relayed { body } => body.is_end_stream(),
         }
     }
 
@@ -117,6 +133,7 @@ impl<B: Body<Data = Bytes>> Body for Kind<B> {
         match self {
             Self::Through { body } => body.size_hint(),
             Self::Replayed { read } => read.size_hint(),
+            Self::Relayed { body } => body.size_hint(),
             Self::Written { segments } => {
                 SizeHint::with_exact(segments.iter().map(|s| s.len() as u64).sum())
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::{
-    offer::{LeftOut, Offer, Offers},
+    offer::{Offer, Offers},
     registry::{Server, ToolPolicy},
 };
 
@@ -15,8 +15,6 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Catalog {
     entries: Vec<Entry>,
-    /// Tools that were selected but cannot be offered.
-    pub(crate) withheld: Vec<(Arc<Server>, LeftOut)>,
 }
 
 /// One offered tool.
@@ -35,9 +33,8 @@ impl Entry {
 }
 
 impl Catalog {
-    /// Adds the tools of `server` that its selection has; their number.
-    pub(crate) fn add(&mut self, server: &Arc<Server>, offers: &Arc<Offers>) -> usize {
-        let before = self.entries.len();
+    /// Adds the tools of `server` that its selection has.
+    pub(crate) fn add(&mut self, server: &Arc<Server>, offers: &Arc<Offers>) {
         for (index, offer) in offers.tools.iter().enumerate() {
             if let Some(policy) = server.tools.policy(&offer.tool) {
                 self.entries.push(Entry {
@@ -48,16 +45,8 @@ impl Catalog {
                 });
             }
         }
-        let selected = offers
-            .left_out
-            .iter()
-            .filter(|tool| server.tools.policy(tool.tool()).is_some());
-        self.withheld
-            .extend(selected.map(|tool| (server.clone(), tool.clone())));
-        let added = self.entries.len() - before;
         self.entries
             .sort_by(|a, b| a.offer().name.cmp(&b.offer().name));
-        added
     }
 
     /// Keeps only the tools with these offered names.

@@ -10,7 +10,7 @@ use crate::{
     price::Price,
     registry::ServerRegistry,
     service::McpService,
-    settings::{Limits, Settings, Streaming},
+    settings::{Limits, Paths, Settings, Streaming},
     tool_loop::Gateway,
 };
 
@@ -49,7 +49,6 @@ use crate::{
 #[derive(Clone)]
 pub struct McpLayer {
     gateway: Gateway,
-    paths: Paths,
 }
 
 impl McpLayer {
@@ -67,7 +66,6 @@ impl McpLayer {
                 registry: Arc::new(registry),
                 connections: Connections::new(outbound),
             },
-            paths: Paths::ChatCompletions,
         }
     }
 
@@ -80,7 +78,7 @@ impl McpLayer {
     /// Replaces the paths that the layer looks at; the default is every path that ends in
     /// `/chat/completions`.
     pub fn with_paths<P: Into<String>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
-        self.paths = Paths::Only(paths.into_iter().map(Into::into).collect());
+        self.gateway.settings.paths = Paths::Only(paths.into_iter().map(Into::into).collect());
         self
     }
 
@@ -133,7 +131,7 @@ impl<S> Layer<S> for McpLayer {
     type Service = McpService<S>;
 
     fn layer(&self, inner: S) -> McpService<S> {
-        McpService::new(inner, Arc::new(self.gateway.clone()), self.paths.clone())
+        McpService::new(inner, Arc::new(self.gateway.clone()))
     }
 }
 
@@ -142,24 +140,6 @@ impl fmt::Debug for McpLayer {
         f.debug_struct("McpLayer")
             .field("settings", &self.gateway.settings)
             .field("connections", &self.gateway.connections)
-            .field("paths", &self.paths)
             .finish_non_exhaustive()
-    }
-}
-
-/// The paths of chat completions.
-#[derive(Clone, Debug)]
-pub(crate) enum Paths {
-    /// Every path that ends in `/chat/completions`.
-    ChatCompletions,
-    Only(Arc<[String]>),
-}
-
-impl Paths {
-    pub(crate) fn contain(&self, path: &str) -> bool {
-        match self {
-            Self::ChatCompletions => path.ends_with("/chat/completions"),
-            Self::Only(paths) => paths.iter().any(|p| p == path),
-        }
     }
 }

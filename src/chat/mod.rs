@@ -9,6 +9,7 @@
 use self::edit::Edit;
 
 mod answer;
+mod chunk;
 mod conversation;
 mod edit;
 mod object;
@@ -19,6 +20,7 @@ mod usage;
 
 pub(crate) use self::{
     answer::Answer,
+    chunk::Chunk,
     conversation::Conversation,
     edit::concat,
     object::{Object, depth_exceeds, quoted},

@@ -22,6 +22,7 @@ mod limits;
 mod options;
 mod receipt;
 mod record;
+mod relay;
 mod reply;
 mod resolve;
 mod resume;
@@ -96,7 +97,7 @@ where
     S: Service<Request<RequestBody<B>>, Response = Response<RB>> + Clone,
     S::Error: Into<Box<dyn StdError + Send + Sync>>,
     B: Body<Data = Bytes>,
-    RB: Body<Data = Bytes>,
+    RB: Body<Data = Bytes> + Send + 'static,
 {
     match exchange(gateway, &request, upstream, project).await {
         Ok(response) => Ok(response),
@@ -115,7 +116,7 @@ where
     S: Service<Request<RequestBody<B>>, Response = Response<RB>> + Clone,
     S::Error: Into<Box<dyn StdError + Send + Sync>>,
     B: Body<Data = Bytes>,
-    RB: Body<Data = Bytes>,
+    RB: Body<Data = Bytes> + Send + 'static,
 {
     let settings = &gateway.settings;
     let options = Options::parse(request, settings)?;
@@ -130,14 +131,11 @@ where
     let catalog = resolve::catalog(gateway, &project, &options).await?;
     inject::check(gateway, request, &catalog)?;
 
-    // A turn that is resumed without auto-execution is one round, and then the model's word.
-    let max_rounds = if options.auto_execute {
-        options.max_tool_rounds
-    } else {
-        1
-    };
+    // A stream is not looped; a turn that is resumed alone is one round, and the model's word.
+    let loops = options.auto_execute && !request.stream;
+    let max_rounds = if loops { options.max_tool_rounds } else { 1 };
     let mut budget = Budget::new(&settings.limits, max_rounds);
-    let mut receipt = Receipt::new(options.receipt, max_rounds, &catalog);
+    let mut receipt = Receipt::new(options.receipt, max_rounds);
     let mut record = Record::begin(&project);
     let batch = |budget: &mut Budget, calls: usize, approved| Batch {
         gateway,
@@ -164,7 +162,7 @@ where
         }
     };
 
-    let reads = (options.auto_execute || options.resume) && !request.stream;
+    let reads = options.resume || loops;
     if reads {
         upstream.read_answers();
     }
@@ -185,8 +183,13 @@ where
             }
         };
         let success = response.status().is_success();
-        if !reads && (success || !receipt.tools_ran()) || !success && !receipt.tools_ran() {
+        if !receipt.tools_ran() && (!success || !reads) {
+            // Nothing of ours is in it.
             return Ok(record.end(&receipt, "passed_on", response.map(McpBody::through)));
+        }
+        if success && reply::is_stream(&response) {
+            record.end(&receipt, "streamed", ());
+            return Ok(reply::relayed(response, receipt));
         }
         let (parts, body) = response.into_parts();
         let read = body::read(body, settings.limits.body_bytes).await;

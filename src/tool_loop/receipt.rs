@@ -6,7 +6,6 @@ use serde_json::{Map, Value, value::RawValue};
 
 use super::{execute::Outcome, limits::StoppedBy};
 use crate::{
-    catalog::Catalog,
     chat::{Answer, Usage},
     settings::Settings,
 };
@@ -23,7 +22,6 @@ pub(crate) struct Receipt {
     priced: bool,
     /// The executed turns, for the caller to replay.
     messages: Vec<Bytes>,
-    withheld: Vec<Withheld>,
 }
 
 /// The member as it is written.
@@ -37,8 +35,6 @@ struct Member<'a> {
     usage_by_round: &'a [Option<Map<String, Value>>],
     #[serde(skip_serializing_if = "Option::is_none")]
     messages: Option<Box<RawValue>>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    withheld: &'a [Withheld],
 }
 
 /// All that is written for a caller who wants no receipt but must be able to go on.
@@ -59,20 +55,8 @@ struct Call {
     truncated: bool,
 }
 
-#[derive(Debug, Serialize)]
-struct Withheld {
-    server: String,
-    tool: String,
-    reason: String,
-}
-
 impl Receipt {
-    pub(crate) fn new(wanted: bool, max_tool_rounds: u64, catalog: &Catalog) -> Self {
-        let withheld = catalog.withheld.iter().map(|(server, tool)| Withheld {
-            server: server.name.to_string(),
-            tool: tool.tool().into(),
-            reason: tool.reason().into(),
-        });
+    pub(crate) fn new(wanted: bool, max_tool_rounds: u64) -> Self {
         Self {
             wanted,
             rounds: 0,
@@ -82,7 +66,6 @@ impl Receipt {
             total: Usage::default(),
             priced: false,
             messages: Vec::new(),
-            withheld: withheld.collect(),
         }
     }
 
@@ -112,6 +95,13 @@ impl Receipt {
                 usage.insert("cost".into(), cost.into());
                 self.priced = true;
             }
+        }
+        self.add_usage(usage);
+    }
+
+    /// Counts a turn of the model by what it says of its usage.
+    pub(crate) fn add_usage(&mut self, usage: Option<Map<String, Value>>) {
+        if let Some(usage) = &usage {
             self.total.add(usage);
         }
         self.usage_by_round.push(usage);
@@ -157,7 +147,6 @@ impl Receipt {
                 calls: &self.calls,
                 usage_by_round: &self.usage_by_round,
                 messages,
-                withheld: &self.withheld,
             })
         } else {
             serde_json::to_string(&Replay {

@@ -8,6 +8,7 @@ use http_body::Body;
 use super::{
     limits::StoppedBy,
     receipt::Receipt,
+    relay::Relay,
     upstream::{is_plain, remove_stale},
 };
 use crate::{
@@ -31,6 +32,23 @@ pub(crate) fn last<B: Body<Data = Bytes>>(
         .filter_map(|(name, value)| Some((*name, value.as_deref()?)))
         .collect();
     rewritten(parts, answer.with(&members))
+}
+
+/// Whether the upstream answers with events that can be read.
+pub(crate) fn is_stream<B>(response: &Response<B>) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
+        && is_plain(response.headers())
+}
+
+/// The upstream's stream after tools have run, with the receipt in a chunk of its own.
+pub(crate) fn relayed<B>(response: Response<B>, receipt: Receipt) -> Response<McpBody<B>>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+{
+    let (mut parts, body) = response.into_parts();
+    remove_stale(&mut parts.headers);
+    Response::from_parts(parts, McpBody::relayed(Relay::new(body, receipt)))
 }
 
 /// The upstream's answer as it came.

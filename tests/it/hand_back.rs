@@ -164,19 +164,49 @@ async fn without_auto_execution_a_resumed_turn_is_run_and_the_model_asked_once()
 }
 
 #[tokio::test]
-async fn a_resumed_turn_may_be_streamed() {
-    let gateway = Gateway::new([raw_answer(
-        200,
-        &[("content-type", "text/event-stream")],
-        ["data: x\n\n"],
-    )])
-    .await;
+async fn a_resumed_turn_may_be_streamed_and_its_receipt_is_the_last_chunk() {
     let assistant = called(&[("s__echo", json!({"text": "a"}))])["choices"][0]["message"].clone();
+    let request =
+        json!({"stream": true, "mcp": {"resume_tool_calls": true}, "messages": [assistant]});
+    let stream =
+        "data: {\"id\":\"1\",\"choices\":[{\"delta\":{\"content\":\"hi\"}}]}\n\ndata: [DONE]\n\n";
+    for auto_execute in [true, false] {
+        let gateway = Gateway::new([raw_answer(
+            200,
+            &[("content-type", "text/event-stream")],
+            [stream],
+        )])
+        .await;
+        let mut request = auto(request.clone());
+        request["mcp"]["auto_execute_tools"] = json!(auto_execute);
+        let reply = gateway.send(&request).await;
+        assert_eq!(texts(&gateway.model.asked()[0].json()), ["a"]);
+        let events: Vec<&str> = std::str::from_utf8(&reply.body)
+            .unwrap()
+            .split_terminator("\n\n")
+            .collect();
+        let [first, last, done] = events[..] else {
+            panic!("three events: {events:?}")
+        };
+        assert_eq!(
+            (first, done),
+            (stream.split_once("\n\n").unwrap().0, "data: [DONE]")
+        );
+        let last: Value = serde_json::from_str(last.strip_prefix("data: ").unwrap()).unwrap();
+        assert_eq!(last["mcp"]["calls"][0]["tool"], "echo");
+        assert_eq!(last["mcp"]["stopped_by"], "final");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_in_json_to_a_stream_that_was_resumed_still_has_its_receipt() {
+    let assistant = called(&[("s__echo", json!({"text": "a"}))])["choices"][0]["message"].clone();
+    let gateway = Gateway::new([calls(&[("s__echo", json!({"text": "b"}))])]).await;
     let request =
         auto(json!({"stream": true, "mcp": {"resume_tool_calls": true}, "messages": [assistant]}));
     let reply = gateway.send(&request).await;
-    assert_eq!(reply.body, "data: x\n\n");
-    assert_eq!(texts(&gateway.model.asked()[0].json()), ["a"]);
+    assert_eq!(reply.receipt()["stopped_by"], "max_rounds");
+    assert_eq!(gateway.server.calls(), 1);
 }
 
 #[tokio::test]

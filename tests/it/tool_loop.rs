@@ -525,6 +525,24 @@ async fn without_auto_execution_the_tools_are_added_and_the_answer_comes_as_it_i
 }
 
 #[tokio::test]
+async fn a_stream_with_auto_execution_returns_the_tool_calls_untouched() {
+    let stream = "data: {\"choices\":[{\"delta\":{\"tool_calls\":[{}]}}]}\n\ndata: [DONE]\n\n";
+    let answer =
+        crate::support::model::raw_answer(200, &[("content-type", "text/event-stream")], [stream]);
+    let gateway = Gateway::new([answer]).await;
+    let reply = gateway.send(&auto(json!({"stream": true}))).await;
+    assert_eq!(reply.body, stream);
+    assert_eq!(gateway.server.calls(), 0);
+    assert_eq!(
+        gateway.model.asked()[0].json()["tools"]
+            .as_array()
+            .unwrap()
+            .len(),
+        8
+    );
+}
+
+#[tokio::test]
 async fn a_disabled_mcp_is_removed_and_nothing_else() {
     let gateway = Gateway::new([says("hi")]).await;
     let reply = gateway
