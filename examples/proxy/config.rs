@@ -27,6 +27,7 @@ use crate::{
 /// Without a configuration file it starts a demo MCP server, and without an upstream a demo
 /// model: no key and no network needed.
 #[derive(Parser)]
+#[command(version)]
 pub struct Flags {
     /// Configuration file (TOML); its [[servers]] are followed while the proxy runs
     #[arg(long, value_name = "FILE")]

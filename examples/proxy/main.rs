@@ -45,10 +45,11 @@ use mcp_layer::{
 use tokio::net::TcpListener;
 use tower::{ServiceBuilder, util::option_layer};
 use tower_http::{
+    classify::ServerErrorsFailureClass,
     timeout::RequestBodyTimeoutLayer,
     trace::{DefaultOnResponse, TraceLayer},
 };
-use tracing::Level;
+use tracing::{Level, Span};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
@@ -172,7 +173,14 @@ async fn app(
             let (method, path) = (request.method(), request.uri().path());
             tracing::info_span!("request", %method, path)
         })
-        .on_response(DefaultOnResponse::new().level(Level::INFO));
+        .on_response(DefaultOnResponse::new().level(Level::INFO))
+        .on_failure(|class: ServerErrorsFailureClass, _, _: &Span| match class {
+            // Its line has been written already.
+            ServerErrorsFailureClass::StatusCode(_) => {}
+            ServerErrorsFailureClass::Error(error) => {
+                tracing::warn!(error, "the answer broke off");
+            }
+        });
 
     Ok(Router::new()
         .route("/v1/mcp/servers", get(routes::servers).with_state(servers))

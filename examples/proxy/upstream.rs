@@ -13,7 +13,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Version, header};
 use http_body_util::BodyDataStream;
 use reqwest::{Certificate, Client, ClientBuilder};
 use tower::{BoxError, Service};
@@ -137,6 +137,8 @@ where
 
 fn passed_on(response: reqwest::Response) -> Response {
     let (mut parts, body) = http::Response::from(response).into_parts();
+    // The upstream's connection is not the caller's: each speaks its own version.
+    parts.version = Version::HTTP_11;
     remove_hop_by_hop(&mut parts.headers);
     // Which pages may read an answer is for this proxy to say.
     let cors: Vec<_> = (parts.headers.keys())
