@@ -76,7 +76,8 @@ async fn run(flags: Flags) -> Result<ExitCode, Invalid> {
     start_log(&config);
     let (registry, egress) = servers(&config).await?;
     let outbound =
-        Outbound::new(egress, config.roots.clone()).map_err(|error| Invalid::because(&error))?;
+        Outbound::with_connect_timeout(egress, config.roots.clone(), config.limits.connect())
+            .map_err(|error| Invalid::because(&error))?;
     let connections = Connections::with_limits(outbound, config.limits.of_servers());
 
     if config.check {

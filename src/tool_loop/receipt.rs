@@ -86,15 +86,13 @@ impl Receipt {
     /// Counts a turn of the model.
     pub(crate) fn add_turn(&mut self, answer: &Answer, model: Option<&str>, settings: &Settings) {
         let mut usage = answer.usage.clone();
-        if let Some(usage) = &mut usage {
-            if !usage.contains_key("cost")
-                && let Some(cost) = settings
-                    .price([model, answer.model.as_deref()])
-                    .and_then(|price| price.cost(usage))
-            {
-                usage.insert("cost".into(), cost.into());
-                self.priced = true;
-            }
+        if let Some(usage) = &mut usage
+            && !usage.contains_key("cost")
+            && let Some(price) = settings.price([model, answer.model.as_deref()])
+            && let Some(cost) = price.cost(usage)
+        {
+            usage.insert("cost".into(), cost.into());
+            self.priced = true;
         }
         self.add_usage(usage);
     }
