@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use pin_project_lite::pin_project;
@@ -171,6 +171,10 @@ enum Rest<B: Body> {
     Ended,
 }
 
+/// Frames that are kept apart. A body in more of them comes in crumbs, each of which would take
+/// more room than its data: those behind are put together.
+const FRAMES: usize = 16 << 10;
+
 /// Reads `body` until its end, or until it has more than `limit` bytes.
 ///
 /// # Cancellation
@@ -178,6 +182,7 @@ enum Rest<B: Body> {
 pub(crate) async fn read<B: Body<Data = Bytes>>(body: B, limit: usize) -> Read<B> {
     let mut body = Box::pin(body);
     let mut frames = VecDeque::new();
+    let mut crumbs = BytesMut::new();
     let mut bytes = 0;
     let rest = loop {
         match body.frame().await {
@@ -185,20 +190,37 @@ pub(crate) async fn read<B: Body<Data = Bytes>>(body: B, limit: usize) -> Read<B
             Some(Err(error)) => break Rest::Failed(Some(error)),
             Some(Ok(frame)) => {
                 bytes += frame.data_ref().map_or(0, Bytes::len);
-                frames.push_back(frame);
+                match frame.into_data() {
+                    Ok(data) if frames.len() >= FRAMES => crumbs.extend_from_slice(&data),
+                    Ok(data) => frames.push_back(Frame::data(data)),
+                    Err(trailers) => {
+                        frames.extend(take_frame(&mut crumbs));
+                        frames.push_back(trailers);
+                    }
+                }
             }
         }
         if bytes > limit {
             break Rest::Unread(body);
         }
     };
+    frames.extend(take_frame(&mut crumbs));
     Read { frames, rest }
+}
+
+fn take_frame(crumbs: &mut BytesMut) -> Option<Frame<Bytes>> {
+    (!crumbs.is_empty()).then(|| Frame::data(crumbs.split().freeze()))
 }
 
 impl<B: Body<Data = Bytes>> Read<B> {
     /// Whether all of the body was read.
     pub(crate) fn is_complete(&self) -> bool {
         matches!(self.rest, Rest::Ended)
+    }
+
+    /// Whether the body broke off.
+    pub(crate) fn is_broken(&self) -> bool {
+        matches!(self.rest, Rest::Failed(_))
     }
 
     /// Whether there was more than the limit.

@@ -1,6 +1,6 @@
 //! The tools of one request: offered name to server and tool.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use bytes::Bytes;
 
@@ -51,8 +51,9 @@ impl Catalog {
 
     /// Keeps only the tools with these offered names.
     pub(crate) fn retain(&mut self, names: &[String]) {
+        let names: HashSet<&str> = names.iter().map(String::as_str).collect();
         self.entries
-            .retain(|entry| names.contains(&entry.offer().name));
+            .retain(|entry| names.contains(&*entry.offer().name));
     }
 
     /// The tool that is offered as `name`.

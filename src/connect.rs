@@ -186,7 +186,7 @@ impl Connections {
     /// 10 s, up to 60 s; meanwhile the same answer is given at once.
     ///
     /// # Cancellation
-    /// Another caller that waits for the same list takes over.
+    /// The listing goes on, for whoever asks next.
     pub async fn tools(&self, server: &Server) -> Result<ServerTools, Inactive> {
         let offers = self.offers(server).await?;
         let selected = |tool: &str| server.tools.policy(tool).is_some();
@@ -288,17 +288,17 @@ impl Shared {
             }
             return Ok(list);
         }
-        let fetch = async {
-            // In a task of its own: a failure is remembered even if every caller has given up.
-            let task = tokio::spawn({
-                let (shared, key, server) = (self.clone(), key.clone(), server.clone());
-                async move { shared.fetch(&key, &server).await }
-            });
-            let failed = |_| Err(Inactive::unreachable("listing its tools failed"));
-            task.await.unwrap_or_else(failed)
-        };
-        let fetched = self.lists.try_get_with_by_ref(&key, fetch).await;
-        fetched.map_err(|inactive| (*inactive).clone())
+        // In a task of its own: what comes of it is kept even if every caller has given up, and
+        // the next one waits for the same listing.
+        let server = server.clone();
+        let task = tokio::spawn(async move {
+            let fetch = self.fetch(&key, &server);
+            self.lists.try_get_with_by_ref(&key, fetch).await
+        });
+        match task.await {
+            Ok(fetched) => fetched.map_err(|inactive| (*inactive).clone()),
+            Err(_) => Err(Inactive::unreachable("listing its tools failed")),
+        }
     }
 
     /// Replaces a stale list; where that fails, the old one stays until it is too old.

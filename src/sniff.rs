@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use memchr::memmem;
 
-/// The name as it is spelt, and the beginning of every other spelling of it: the three letters
-/// are below U+0100, so an escape for one of them begins like this.
-const SPELLINGS: [&[u8]; 2] = [b"\"mcp\"", b"\\u00"];
+/// The name as it is spelt, and the beginnings of the escapes for its letters, U+006D, U+0063 and
+/// U+0070. What encoders do escape, such as `\u00e9` and `\u001b`, is no hit.
+const SPELLINGS: [&[u8]; 3] = [b"\"mcp\"", b"\\u006", b"\\u0070"];
 /// One less than the longest of them: as much as one frame can hold of a hit.
-const OVERLAP: usize = 4;
+const OVERLAP: usize = 5;
 
 /// Whether one of the spellings is in `frames`, also across their borders.
 ///
@@ -72,6 +72,9 @@ mod tests {
             ));
         }
         assert!(!sniff(&[r#"{"model":"mcp-1","messages":[]}"#]));
+        assert!(!sniff(&[
+            r#"{"content":"caf\u00e9 \u001b \u0000","mcpx":1}"#
+        ]));
         assert!(!sniff(&[]));
     }
 

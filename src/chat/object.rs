@@ -1,6 +1,6 @@
 //! One JSON object, read at its top level only.
 
-use std::{borrow::Cow, fmt, ops::Range};
+use std::{borrow::Cow, collections::HashSet, fmt, ops::Range};
 
 use serde::{
     Deserialize, Deserializer,
@@ -71,11 +71,11 @@ impl<'a> Object<'a> {
 
     /// The first name that is given twice.
     pub(crate) fn doubled(&self) -> Option<&str> {
-        let names = || self.members.iter().map(|(name, _)| &**name);
-        names()
-            .enumerate()
-            .find(|(index, name)| names().take(*index).any(|n| n == *name))
-            .map(|(_, name)| name)
+        let mut seen = HashSet::new();
+        self.members
+            .iter()
+            .map(|(name, _)| &**name)
+            .find(|name| !seen.insert(*name))
     }
 
     /// Where `value`, which came from this object, stands in its text.
@@ -273,6 +273,13 @@ mod tests {
             Object::parse(r#"{"a":1,"b":{"a":1}}"#).unwrap().doubled(),
             None
         );
+    }
+
+    #[test]
+    fn a_name_given_twice_is_found_among_very_many() {
+        let members: Vec<_> = (0..200_000).map(|i| format!("\"k{i}\":0")).collect();
+        let text = format!("{{{},\"k7\":1}}", members.join(","));
+        assert_eq!(Object::parse(&text).unwrap().doubled(), Some("k7"));
     }
 
     #[test]

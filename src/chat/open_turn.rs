@@ -1,5 +1,7 @@
 //! The assistant turn at the end of a request that its caller wants to go on with.
 
+use std::collections::{HashMap, VecDeque};
+
 use bytes::Bytes;
 
 use super::{ChatRequest, ToolCall, object::Object};
@@ -71,16 +73,17 @@ impl OpenTurn {
             ));
         }
         let mut answered = vec![None; calls.len()];
+        // An id that is given twice is answered once for each call.
+        let mut open = HashMap::<&str, VecDeque<usize>>::new();
+        for (index, call) in calls.iter().enumerate() {
+            open.entry(&call.id).or_default().push_back(index);
+        }
         for index in turn + 1..messages.len() {
             let id = objects[index]
                 .as_ref()
                 .and_then(|m| m.string("tool_call_id"))
                 .unwrap_or_default();
-            let open = calls
-                .iter()
-                .zip(&answered)
-                .position(|(call, answer)| call.id == *id && answer.is_none());
-            let Some(call) = open else {
+            let Some(call) = open.get_mut(&*id).and_then(VecDeque::pop_front) else {
                 return Err(fault(
                     format!("messages[{index}].tool_call_id"),
                     "answers no open call of the assistant message that is resumed",
@@ -141,5 +144,26 @@ mod tests {
         ] {
             assert_eq!(open(messages).unwrap_err().param, param);
         }
+    }
+
+    #[test]
+    fn very_many_answers_find_their_calls() {
+        let calls: Vec<_> = (0..50_000)
+            .map(|i| json!({"id": i.to_string(), "function": {"name": "f"}}))
+            .collect();
+        let mut messages = vec![json!({"role": "assistant", "tool_calls": calls})];
+        messages
+            .extend((0..50_000).map(|i| json!({"role": "tool", "tool_call_id": i.to_string()})));
+        let turn = OpenTurn::of(&request(json!({"mcp": {}, "messages": messages}))).unwrap();
+        assert!(turn.answered.iter().all(Option::is_some));
+    }
+
+    #[test]
+    fn calls_that_share_an_id_are_answered_one_after_the_other() {
+        let call = json!({"id": "a", "function": {"name": "f"}});
+        let answer = |text: &str| json!({"role": "tool", "tool_call_id": "a", "content": text});
+        let messages = json!([{"role": "assistant", "tool_calls": [call, call]}, answer("1")]);
+        let turn = OpenTurn::of(&request(json!({"mcp": {}, "messages": messages}))).unwrap();
+        assert!(turn.answered[0].is_some() && turn.answered[1].is_none());
     }
 }

@@ -18,8 +18,8 @@ pub(crate) struct ChatRequest {
     pub(crate) model: Option<String>,
     /// The caller wants server-sent events.
     pub(crate) stream: bool,
-    /// How many choices the caller asks for.
-    pub(crate) choices: u64,
+    /// The caller asks for one choice; so does the default.
+    pub(crate) one_choice: bool,
     /// The caller allows several calls at once; so does the default.
     pub(crate) parallel: bool,
     /// `tool_choice` is `"none"`.
@@ -78,7 +78,7 @@ impl ChatRequest {
             mcp,
             model: object.string("model").map(Into::into),
             stream: object.get("stream") == Some("true"),
-            choices: object.get("n").and_then(|n| n.parse().ok()).unwrap_or(1),
+            one_choice: object.present("n").is_none_or(|n| n.parse() == Ok(1.0)),
             parallel: object.get("parallel_tool_calls") != Some("false"),
             tools_forbidden: object
                 .string("tool_choice")

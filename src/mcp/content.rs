@@ -1,6 +1,7 @@
 //! What `tools/call` answers, as text for a model.
 
 use std::borrow::Cow;
+use std::cell::LazyCell;
 use std::fmt::Write;
 
 use serde::Deserialize;
@@ -93,12 +94,14 @@ pub(super) fn read(result: Box<RawValue>) -> Result<CallResult, Error> {
     }
     let mut text = Text::default();
     let structured = outcome.structured_content.map(RawValue::get);
+    // Read once, however many blocks it is compared with.
+    let value = LazyCell::new(|| serde_json::from_str(structured?).ok());
     let mut told = false;
     if let Some(content) = outcome.content {
         raw::each(content, |block| {
             let block: Block<'_> =
                 serde_json::from_str(block.get()).map_err(|_| Error::protocol(MALFORMED))?;
-            told = told || structured.is_some_and(|json| is_text_of(&block, json));
+            told = told || structured.is_some_and(|json| is_text_of(&block, json, &value));
             text.add(&block);
             Ok(())
         })?;
@@ -115,7 +118,11 @@ pub(super) fn read(result: Box<RawValue>) -> Result<CallResult, Error> {
 
 /// Whether a text block says what the structured content says: servers send both, for clients
 /// that know only text.
-fn is_text_of(block: &Block<'_>, json: &str) -> bool {
+fn is_text_of(
+    block: &Block<'_>,
+    json: &str,
+    value: &LazyCell<Option<Value>, impl FnOnce() -> Option<Value>>,
+) -> bool {
     if block.kind != "text" {
         return false;
     }
@@ -129,8 +136,7 @@ fn is_text_of(block: &Block<'_>, json: &str) -> bool {
     {
         return false;
     }
-    let parse = serde_json::from_str::<Value>;
-    matches!((parse(text), parse(json)), (Ok(text), Ok(json)) if text == json)
+    serde_json::from_str(text).is_ok_and(|text: Value| (**value).as_ref() == Some(&text))
 }
 
 /// Lines; none yet is not the same as an empty one.
@@ -281,5 +287,14 @@ mod tests {
             assert_eq!(refused.kind(), ErrorKind::Protocol, "{value}");
         }
         assert!(result(&json!({"resultType": "complete"})).is_ok());
+    }
+
+    #[test]
+    fn structured_content_beside_very_many_blocks_is_read_once() {
+        let large: serde_json::Map<_, _> =
+            (0..20_000).map(|i| (format!("k{i}"), json!(i))).collect();
+        let block = json!({"type": "text", "text": "{"});
+        let value = json!({"content": vec![block; 20_000], "structuredContent": large});
+        assert!(text(&value).ends_with('}'));
     }
 }

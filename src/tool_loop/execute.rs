@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, stream};
 use serde_json::{Value, value::RawValue};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::{Gateway, claim::Owner, limits::Budget, options::short};
 use crate::{
@@ -60,22 +60,49 @@ impl Batch<'_> {
         } else {
             1
         };
+        // A future is large beside a call, so only what may run gets one.
+        let (run, beyond) = calls.split_at(self.allowed.min(calls.len()));
         // Collected, since the compiler cannot see that a lazy iterator's futures are `Send`.
-        let runs: Vec<_> = calls
+        let runs: Vec<_> = run
             .iter()
             .enumerate()
             .map(|(index, &(call, owner))| {
-                self.outcome(index, call, owner)
+                self.run_one(call, owner)
                     .map(move |outcome| (index, outcome))
             })
             .collect();
         let mut outcomes: Vec<_> = stream::iter(runs).buffer_unordered(width).collect().await;
         outcomes.sort_by_key(|(index, _)| *index);
-        outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+        let outcomes = outcomes.into_iter().map(|(_, outcome)| outcome);
+        let limit = self.gateway.settings.limits.calls;
+        let beyond = beyond.iter().map(|&(call, owner)| {
+            let fault = format!(
+                "not run: a request may make {limit} tool calls, and this one is beyond them"
+            );
+            self.outcome(Instant::now(), call, owner, Err(fault))
+        });
+        outcomes.chain(beyond).collect()
     }
 
-    async fn outcome(self, index: usize, call: &ToolCall, owner: Owner<'_>) -> Outcome {
+    async fn run_one(self, call: &ToolCall, owner: Owner<'_>) -> Outcome {
         let started = Instant::now();
+        let result = match owner {
+            Owner::Ours(entry) => self.call(entry, &call.arguments).await,
+            Owner::Caller | Owner::Unknown => Err(format!(
+                "there is no tool named {:?}; use one of the tools offered",
+                short(call.function.as_deref().unwrap_or_default())
+            )),
+        };
+        self.outcome(started, call, owner, result)
+    }
+
+    fn outcome(
+        self,
+        started: Instant,
+        call: &ToolCall,
+        owner: Owner<'_>,
+        result: Result<(bool, String), String>,
+    ) -> Outcome {
         let (server, tool) = match owner {
             Owner::Ours(entry) => (
                 Some(entry.server.name.to_string()),
@@ -84,18 +111,6 @@ impl Batch<'_> {
             Owner::Caller | Owner::Unknown => {
                 (None, short(call.function.as_deref().unwrap_or_default()))
             }
-        };
-        let result = match owner {
-            _ if index >= self.allowed => {
-                let limit = self.gateway.settings.limits.calls;
-                Err(format!(
-                    "not run: a request may make {limit} tool calls, and this one is beyond them"
-                ))
-            }
-            Owner::Ours(entry) => self.call(entry, &call.arguments).await,
-            Owner::Caller | Owner::Unknown => Err(format!(
-                "there is no tool named {tool:?}; use one of the tools offered"
-            )),
         };
         let (is_error, text) = match result {
             Ok(result) => result,
@@ -121,7 +136,7 @@ impl Batch<'_> {
         tracing::info!(
             server = outcome.server,
             tool = outcome.tool,
-            call_id = outcome.id,
+            call_id = short(&outcome.id),
             duration_ms = outcome.duration.as_millis() as u64,
             is_error,
             result_bytes,
@@ -135,9 +150,11 @@ impl Batch<'_> {
     async fn call(self, entry: &Entry, arguments: &Arguments) -> Result<(bool, String), String> {
         let limits = &self.gateway.settings.limits;
         let arguments = checked(entry, arguments, limits.argument_bytes)?;
-        let server = self.still_offered(entry).await?;
         let out_of_time = || "not run: the request's time is up".to_owned();
-        let timeout = Budget::call_time(self.ends, limits.call).ok_or_else(out_of_time)?;
+        let left = || Budget::call_time(self.ends, limits.call).ok_or_else(out_of_time);
+        let server = timeout(left()?, self.still_offered(entry)).await;
+        let server = server.unwrap_or_else(|_| Err(out_of_time()))?;
+        let timeout = left()?;
         let tool = &entry.offer().tool;
         match self
             .gateway

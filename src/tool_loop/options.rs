@@ -80,7 +80,7 @@ impl Options {
         if !request.has_messages() {
             return Err(invalid("messages", "must be an array"));
         }
-        if self.auto_execute && request.choices != 1 {
+        if self.auto_execute && !request.one_choice {
             return Err(invalid("n", "must be 1 with mcp.auto_execute_tools"));
         }
         if self.auto_execute && request.stream && settings.streaming == Streaming::Reject {

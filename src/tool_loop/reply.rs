@@ -66,6 +66,10 @@ pub(crate) fn upstream_error<B: Body<Data = Bytes>>(
     read: Read<B>,
     receipt: &Receipt,
 ) -> Response<McpBody<B>> {
+    if read.is_broken() {
+        // The caller could not read it either, and would ask again.
+        return upstream_failed(receipt);
+    }
     not_to_be_retried(&mut parts);
     let answer = (read.is_complete() && is_plain(&parts.headers))
         .then(|| Answer::parse(&read.bytes()))

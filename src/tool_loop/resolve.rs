@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{
     Gateway,
@@ -15,7 +15,7 @@ use crate::{
     name::ServerName,
     project::Project,
     refusal::{Kind, Refusal},
-    registry::Server,
+    registry::{self, Server},
 };
 
 /// The tools that `project` is offered by the servers that it names.
@@ -39,9 +39,11 @@ pub(crate) async fn catalog(
             Refusal::new(Kind::TooManyTools, format!("mcp.servers {fault}")).at("mcp.servers"),
         );
     }
+    let began = Instant::now();
     let servers = servers(gateway, project, options).await?;
+    let left = limits.resolve.saturating_sub(began.elapsed());
     let ask = |server: Arc<Server>| async move {
-        let offers = timeout(limits.resolve, gateway.connections.offers(&server)).await;
+        let offers = timeout(left, gateway.connections.offers(&server)).await;
         let offers = offers.unwrap_or_else(|_| {
             let seconds = limits.resolve.as_secs();
             Err(Inactive::unreachable(format!(
@@ -74,10 +76,10 @@ async fn servers(
         .iter()
         .filter_map(|(_, name)| name.parse().ok())
         .collect();
-    let found = gateway
-        .registry
-        .find(project, &names)
-        .await
+    let found = gateway.registry.find(project, &names);
+    let found = timeout(gateway.settings.limits.resolve, found).await;
+    let found = found
+        .unwrap_or_else(|elapsed| Err(registry::Error::unavailable(elapsed)))
         .map_err(|error| {
             tracing::error!(%error, source = error_source(&error), "the registry failed");
             Refusal::new(

@@ -4,9 +4,10 @@ use mcp_layer::registry::{MemoryRegistry, Server};
 use mcp_layer::{McpLayer, Streaming};
 use serde_json::{Value, json};
 
-use crate::support::evil::{Evil, Step};
+use crate::support::evil::{Evil, Step, json_reply};
 use crate::support::gateway::{Gateway, Reply, auto, connections, short_connections, with_mcp};
 use crate::support::model::says;
+use crate::support::until;
 
 /// Sends a request that must reach nobody.
 async fn refused(gateway: &Gateway, body: &Value) -> (u16, String, Value) {
@@ -55,11 +56,19 @@ async fn a_malformed_mcp_is_a_400_that_names_the_member() {
             error(400, "invalid_mcp_options", param)
         );
     }
-    let body = auto(json!({"n": 2}));
-    assert_eq!(
-        refused(&gateway, &body).await,
-        error(400, "invalid_mcp_options", "n")
-    );
+    for n in [
+        json!(2),
+        json!(2.0),
+        json!(2e0),
+        json!(u64::MAX),
+        json!("2"),
+        json!(0),
+    ] {
+        assert_eq!(
+            refused(&gateway, &auto(json!({"n": n}))).await,
+            error(400, "invalid_mcp_options", "n")
+        );
+    }
     let body = auto(json!({"messages": "hi"}));
     assert_eq!(
         refused(&gateway, &body).await,
@@ -328,4 +337,55 @@ async fn a_registry_that_fails_is_a_500_without_its_secrets() {
         (500, "mcp_registry_error".to_owned(), Value::Null)
     );
     assert!(!String::from_utf8_lossy(&reply.body).contains("s3cret"));
+}
+
+#[tokio::test]
+async fn a_registry_that_hangs_is_given_up_in_time() {
+    struct Hung;
+    impl mcp_layer::registry::ServerRegistry for Hung {
+        async fn find(
+            &self,
+            _: &mcp_layer::Project,
+            _: &[mcp_layer::ServerName],
+        ) -> Result<Vec<std::sync::Arc<Server>>, mcp_layer::registry::Error> {
+            std::future::pending().await
+        }
+    }
+    let mut limits = mcp_layer::Limits::default();
+    limits.resolve = Duration::from_millis(50);
+    let layer = McpLayer::new(Hung).with_limits(limits);
+    let gateway = Gateway::new([]).await.layered(|_| layer);
+    let body = auto(json!({}));
+    let reply = tokio::time::timeout(Duration::from_secs(5), gateway.send(&body)).await;
+    assert_eq!(reply.expect("an answer").error().1, "mcp_registry_error");
+}
+
+#[tokio::test]
+async fn a_listing_that_its_caller_gave_up_on_is_kept_for_the_next_one() {
+    let (open, gate) = tokio::sync::watch::channel(false);
+    let evil = Evil::mcp(move |request| {
+        // Held back in the middle of the answer until the gate is open.
+        let tools = json!({"tools": [{"name": "a", "inputSchema": {}}]});
+        let answer = json_reply(&request.result(&tools));
+        vec![
+            Step::Send(answer[..20].to_vec()),
+            Step::Until(gate.clone()),
+            Step::Send(answer[20..].to_vec()),
+        ]
+    })
+    .await;
+    let connections = connections(mcp_layer::mcp::Limits::default());
+    let server = Server::new("s", &evil.url()).unwrap();
+    for _ in 0..3 {
+        let mut waiting = std::pin::pin!(connections.tools(&server));
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        until("the tools are listed", || {
+            let _ = futures_util::FutureExt::now_or_never(&mut waiting);
+            evil.count("tools/list") > 0
+        })
+        .await;
+    }
+    open.send(true).unwrap();
+    assert_eq!(connections.tools(&server).await.unwrap().offered.len(), 1);
+    assert_eq!(evil.count("tools/list"), 1);
 }

@@ -39,6 +39,7 @@ async fn a_request_without_mcp_keeps_its_frames() {
         &[r#""mcp""#],
         &["not json at all"],
         &[r#"{"x":"\u0041"}"#],
+        &[r#"{"content":"caf\u00e9","#],
         &[],
     ] {
         let expected: Vec<Bytes> = frames
@@ -47,6 +48,14 @@ async fn a_request_without_mcp_keeps_its_frames() {
             .collect();
         assert_eq!(through(frames).await, expected, "{frames:?}");
     }
+}
+
+#[tokio::test]
+async fn a_body_in_crumbs_keeps_its_bytes_and_is_put_together() {
+    let crumbs: Vec<&'static str> = (0..100_000).map(|i| ["x", ""][i % 2]).collect();
+    let frames = through(&crumbs).await;
+    assert_eq!(frames.concat(), crumbs.concat().as_bytes());
+    assert!(frames.len() < 20_000, "{}", frames.len());
 }
 
 #[tokio::test]

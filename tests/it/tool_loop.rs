@@ -336,6 +336,18 @@ async fn the_calls_of_a_request_are_bounded_and_the_model_is_told() {
 }
 
 #[tokio::test]
+async fn very_many_calls_of_one_turn_are_all_answered() {
+    let many: Vec<_> = (0..5_000)
+        .map(|_| ("s__echo", json!({"text": "x"})))
+        .collect();
+    let gateway = Gateway::new([calls(&many), says("phew")]).await;
+    let reply = gateway.send(&auto(json!({}))).await;
+    assert_eq!(gateway.server.calls(), 32);
+    assert_eq!(results(&gateway, 1).len(), 5_000);
+    assert_eq!(reply.receipt()["calls"].as_array().unwrap().len(), 5_000);
+}
+
+#[tokio::test]
 async fn a_warm_request_lists_no_tools() {
     let gateway = Gateway::new((0..20).map(|_| says("hi"))).await;
     for _ in 0..20 {

@@ -1,9 +1,13 @@
 //! What the model's service can do wrong, before and after tools have run.
 
+use bytes::Bytes;
+use http_body::Frame;
 use serde_json::{Value, json};
 
 use crate::support::gateway::{Gateway, auto, chat};
-use crate::support::model::{Answer, broken_answer, calls, json_answer, raw_answer, said};
+use crate::support::model::{
+    Answer, BrokenOff, broken_answer, calls, json_answer, raw_answer, respond, said,
+};
 
 fn echo() -> Answer {
     calls(&[("s__echo", json!({"text": "x"}))])
@@ -137,4 +141,18 @@ async fn an_answer_that_is_too_large_to_read_is_not_read() {
         gateway.send(&auto(json!({}))).await.error().1,
         "upstream_error"
     );
+}
+
+#[tokio::test]
+async fn after_tools_ran_an_error_answer_that_breaks_off_is_a_502_and_is_not_retried() {
+    let start = Ok(Frame::data(Bytes::from_static(b"{\"error\":")));
+    let broken = respond(429, &[("retry-after", "1")], vec![start, Err(BrokenOff)]);
+    let gateway = Gateway::new([echo(), broken]).await;
+    let reply = gateway.send(&auto(json!({}))).await;
+    assert_eq!(
+        reply.error(),
+        (502, "upstream_error".to_owned(), Value::Null)
+    );
+    assert_eq!(reply.headers["x-should-retry"], "false");
+    assert_eq!(reply.receipt()["messages"].as_array().unwrap().len(), 2);
 }

@@ -16,6 +16,8 @@ pub enum Step {
     Send(Vec<u8>),
     /// Wait.
     Pause(Duration),
+    /// Wait until this is so.
+    Until(tokio::sync::watch::Receiver<bool>),
     /// Close the connection.
     Close,
     /// Reset the connection.
@@ -238,6 +240,7 @@ async fn perform(stream: &mut TcpStream, step: Step) -> Result<(), ()> {
             tokio::time::sleep(time).await;
             Ok(())
         }
+        Step::Until(mut so) => so.wait_for(|so| *so).await.map(drop).map_err(drop),
         Step::Close => Err(()),
         Step::Reset => {
             let _ = stream.set_zero_linger();
