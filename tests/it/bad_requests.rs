@@ -1,5 +1,7 @@
 //! Requests that are refused: before any model call and any tool call, and with a clear word.
 
+use std::time::Duration;
+
 use mcp_layer::registry::{MemoryRegistry, Server};
 use mcp_layer::{McpLayer, Streaming};
 use serde_json::{Value, json};
