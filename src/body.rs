@@ -48,28 +48,6 @@ pin_project! {
 /// A stream that the layer edits while it passes; boxed, because it stands above this file.
 type Relayed<E> = Pin<Box<dyn Body<Data = Bytes, Error = E> + Send>>;
 
-impl<B: Body<Data = Bytes>> RequestBody<B> {
-    pub(crate) fn through(body: B) -> Self {
-        Self {
-            kind: Kind::Through { body },
-        }
-    }
-
-    pub(crate) fn replayed(read: Read<B>) -> Self {
-        Self {
-            kind: Kind::Replayed { read },
-        }
-    }
-
-    pub(crate) fn written(segments: Vec<Bytes>) -> Self {
-        Self {
-            kind: Kind::Written {
-                segments: segments.into(),
-            },
-        }
-    }
-}
-
 impl<B: Body<Data = Bytes>> McpBody<B> {
     pub(crate) fn relayed(
         body: impl Body<Data = Bytes, Error = B::Error> + Send + 'static,
@@ -77,26 +55,6 @@ impl<B: Body<Data = Bytes>> McpBody<B> {
         Self {
             kind: Kind::Relayed {
                 body: Box::pin(body),
-            },
-        }
-    }
-
-    pub(crate) fn through(body: B) -> Self {
-        Self {
-            kind: Kind::Through { body },
-        }
-    }
-
-    pub(crate) fn replayed(read: Read<B>) -> Self {
-        Self {
-            kind: Kind::Replayed { read },
-        }
-    }
-
-    pub(crate) fn written(segments: Vec<Bytes>) -> Self {
-        Self {
-            kind: Kind::Written {
-                segments: segments.into(),
             },
         }
     }
@@ -143,6 +101,28 @@ impl<B: Body<Data = Bytes>> Body for Kind<B> {
 
 macro_rules! body {
     ($name:ident) => {
+        impl<B: Body<Data = Bytes>> $name<B> {
+            pub(crate) fn through(body: B) -> Self {
+                Self {
+                    kind: Kind::Through { body },
+                }
+            }
+
+            pub(crate) fn replayed(read: Read<B>) -> Self {
+                Self {
+                    kind: Kind::Replayed { read },
+                }
+            }
+
+            pub(crate) fn written(segments: Vec<Bytes>) -> Self {
+                Self {
+                    kind: Kind::Written {
+                        segments: segments.into(),
+                    },
+                }
+            }
+        }
+
         impl<B: Body<Data = Bytes>> Body for $name<B> {
             type Data = Bytes;
             type Error = B::Error;

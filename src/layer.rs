@@ -1,6 +1,9 @@
 //! `McpLayer`: what an operator configures.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use tower::Layer;
 
@@ -8,9 +11,9 @@ use crate::{
     connect::Connections,
     outbound::{EgressRules, Outbound},
     price::Price,
-    registry::ServerRegistry,
+    registry::{Find, ServerRegistry},
     service::McpService,
-    settings::{Limits, Settings, Streaming},
+    settings::{Limits, Paths, Settings, Streaming},
     tool_loop::Gateway,
 };
 
@@ -48,45 +51,41 @@ use crate::{
 /// and a turn with tool results is larger than the caller's request.
 #[derive(Clone)]
 pub struct McpLayer {
-    gateway: Gateway,
-    paths: Paths,
+    settings: Settings,
+    registry: Arc<dyn Find>,
+    /// Made when first needed, unless they are given; shared by all services of the layer.
+    connections: Arc<OnceLock<Connections>>,
 }
 
 impl McpLayer {
     /// A layer over `registry`, with the defaults of every setting.
-    ///
-    /// # Panics
-    /// When no TLS client can be made, as when the system has no randomness; see
-    /// [`McpLayer::with_connections`] for the way that returns an error.
     pub fn new(registry: impl ServerRegistry) -> Self {
-        let outbound = Outbound::new(EgressRules::default(), [])
-            .unwrap_or_else(|error| panic!("no client for calls to MCP servers: {error}"));
         Self {
-            gateway: Gateway {
-                settings: Settings::default(),
-                registry: Arc::new(registry),
-                connections: Connections::new(outbound),
-            },
-            paths: Paths::ChatCompletions,
+            settings: Settings::default(),
+            registry: Arc::new(registry),
+            connections: Arc::default(),
         }
     }
 
     /// Replaces the connections, to share them or to reach private addresses.
+    ///
+    /// Without this the layer makes some of its own when it is first applied, and panics if
+    /// no TLS client can be made, as when the system has no randomness.
     pub fn with_connections(mut self, connections: Connections) -> Self {
-        self.gateway.connections = connections;
+        self.connections = Arc::new(OnceLock::from(connections));
         self
     }
 
     /// Replaces the paths that the layer looks at; the default is every path that ends in
     /// `/chat/completions`.
     pub fn with_paths<P: Into<String>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
-        self.paths = Paths::Only(paths.into_iter().map(Into::into).collect());
+        self.settings.paths = Paths::Only(paths.into_iter().map(Into::into).collect());
         self
     }
 
     /// Replaces the limits of a request.
     pub fn with_limits(mut self, limits: Limits) -> Self {
-        self.gateway.settings.limits = limits;
+        self.settings.limits = limits;
         self
     }
 
@@ -95,20 +94,20 @@ impl McpLayer {
     /// A request that asks for more gets the cap, and its receipt says so. Each round is another
     /// call of the model with the whole conversation.
     pub fn with_max_tool_rounds_cap(mut self, rounds: u64) -> Self {
-        self.gateway.settings.rounds_cap = Some(rounds);
+        self.settings.rounds_cap = Some(rounds);
         self
     }
 
     /// Replaces what a request with auto-execution and `stream: true` gets; the default is
     /// [`Streaming::ReturnToolCalls`].
     pub fn with_streaming(mut self, streaming: Streaming) -> Self {
-        self.gateway.settings.streaming = streaming;
+        self.settings.streaming = streaming;
         self
     }
 
     /// Replaces the default of `mcp.receipt`, which is `true`.
     pub fn with_receipt(mut self, receipt: bool) -> Self {
-        self.gateway.settings.receipt = receipt;
+        self.settings.receipt = receipt;
         self
     }
 
@@ -117,14 +116,14 @@ impl McpLayer {
     /// The first price whose pattern fits the request's model counts, else the first that fits
     /// the model that the answer names.
     pub fn with_prices(mut self, prices: impl IntoIterator<Item = Price>) -> Self {
-        self.gateway.settings.prices = prices.into_iter().collect();
+        self.settings.prices = prices.into_iter().collect();
         self
     }
 
     /// Answers a request with `mcp` that has no [`Project`](crate::Project) with
     /// `500 mcp_project_missing`, so that a forgotten authentication is no open door.
     pub fn with_required_project(mut self) -> Self {
-        self.gateway.settings.project_required = true;
+        self.settings.project_required = true;
         self
     }
 }
@@ -133,33 +132,25 @@ impl<S> Layer<S> for McpLayer {
     type Service = McpService<S>;
 
     fn layer(&self, inner: S) -> McpService<S> {
-        McpService::new(inner, Arc::new(self.gateway.clone()), self.paths.clone())
+        let connections = self.connections.get_or_init(|| {
+            let outbound = Outbound::new(EgressRules::default(), [])
+                .unwrap_or_else(|error| panic!("no client for calls to MCP servers: {error}"));
+            Connections::new(outbound)
+        });
+        let gateway = Gateway {
+            settings: self.settings.clone(),
+            registry: Arc::clone(&self.registry),
+            connections: connections.clone(),
+        };
+        McpService::new(inner, Arc::new(gateway))
     }
 }
 
 impl fmt::Debug for McpLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("McpLayer")
-            .field("settings", &self.gateway.settings)
-            .field("connections", &self.gateway.connections)
-            .field("paths", &self.paths)
+            .field("settings", &self.settings)
+            .field("connections", &self.connections)
             .finish_non_exhaustive()
-    }
-}
-
-/// The paths of chat completions.
-#[derive(Clone, Debug)]
-pub(crate) enum Paths {
-    /// Every path that ends in `/chat/completions`.
-    ChatCompletions,
-    Only(Arc<[String]>),
-}
-
-impl Paths {
-    pub(crate) fn contain(&self, path: &str) -> bool {
-        match self {
-            Self::ChatCompletions => path.ends_with("/chat/completions"),
-            Self::Only(paths) => paths.iter().any(|p| p == path),
-        }
     }
 }

@@ -1,4 +1,66 @@
-//! A tower layer that gives every chat-completions service the tools of MCP servers.
+//! A [tower] layer that gives the models behind an LLM proxy the tools of [MCP] servers.
+//!
+//! [`McpLayer`] wraps any service that answers OpenAI-style `POST …/chat/completions`. A request
+//! opts in with a member `mcp`; the layer finds the servers that it names in a
+//! [registry](registry::ServerRegistry), offers their tools to the model as `{server}__{tool}`,
+//! and, with `auto_execute_tools`, runs what the model calls until it answers:
+//!
+//! ```text
+//!    caller                   McpLayer                    inner service      MCP servers
+//!      │  {"messages", "mcp"}    │                               │                │
+//!      ├────────────────────────▶│ servers, tools (cached) ◀─────┼───────────────▶│
+//!      │                         │  {"messages", "tools"}        │                │
+//!      │                         ├──────────────────────────────▶│                │
+//!      │                         │◀───────────────── tool_calls ─┤                │
+//!      │                         │  run, with credentials ───────┼───────────────▶│
+//!      │                         │◀──────────────────────────────┼─────── results ┤
+//!      │                         │  {"messages" + results}       │                │
+//!      │                         ├──────────────────────────────▶│                │
+//!      │  answer + receipt       │◀────────────────────── answer ┤                │
+//!      │◀────────────────────────┤                               │                │
+//! ```
+//!
+//! # Quick start
+//!
+//! ```
+//! use axum::{Router, extract::DefaultBodyLimit, routing::post};
+//! use mcp_layer::{McpLayer, registry::{MemoryRegistry, Server}};
+//!
+//! async fn proxy() { /* forwards to a provider */ }
+//!
+//! let registry = MemoryRegistry::new([
+//!     Server::new("deepwiki-mcp", "https://mcp.deepwiki.com/mcp")?,
+//! ])?;
+//! let app: Router = Router::new()
+//!     .route("/v1/chat/completions", post(proxy))
+//!     .layer(DefaultBodyLimit::max(64 << 20))
+//!     .layer(McpLayer::new(registry));
+//! # Ok::<(), mcp_layer::registry::Error>(())
+//! ```
+//!
+//! The proxy's authentication, outside of the layer, says whose a request is by putting a
+//! [`Project`] into its extensions. [`McpLayer`] has the order of a whole stack.
+//!
+//! # Where to read on
+//!
+//! - [`McpLayer`]: what an operator configures; [`Limits`] has every limit with its reason.
+//! - [`registry`]: the record of a server, the registries that there are, and how to write one.
+//! - [`Connections`]: sessions and tool lists, shared by layers and whatever shows servers.
+//! - [`mcp`]: the client of MCP servers, usable by itself.
+//! - [`outbound`]: the guarded way out; which addresses a server may have.
+//!
+//! What callers send and get, with every error, is in the `README`; how it works inside is in
+//! `ARCHITECTURE.md`.
+//!
+//! # Features
+//!
+//! | feature | default | brings |
+//! |---|---|---|
+//! | `file` | yes | `registry::FileRegistry`: servers in a TOML file that is followed |
+//! | `full` | | all of them |
+//!
+//! [tower]: https://docs.rs/tower
+//! [MCP]: https://modelcontextprotocol.io
 #![forbid(unsafe_code)]
 #![cfg_attr(
     test,
@@ -7,25 +69,28 @@
 
 mod layer;
 mod service;
+mod sniff;
 mod tool_loop;
 
-mod body;
 mod catalog;
 mod connect;
 mod offer;
-mod refusal;
 mod schema;
 mod schema_cost;
+
+mod body;
+mod refusal;
 mod settings;
-mod sniff;
+
+mod price;
+pub mod registry;
 
 mod chat;
 pub mod mcp;
-mod name;
 pub mod outbound;
-mod price;
+
+mod name;
 mod project;
-pub mod registry;
 
 pub use self::{
     body::{McpBody, RequestBody},
@@ -38,3 +103,8 @@ pub use self::{
     service::{McpService, ResponseFuture},
     settings::{Limits, Streaming},
 };
+
+/// Compiles the README's Rust.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

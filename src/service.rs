@@ -18,7 +18,6 @@ use tower::{Service, ServiceExt, util::Oneshot};
 use crate::{
     body::{self, McpBody, Read, RequestBody},
     chat::ChatRequest,
-    layer::Paths,
     project::Project,
     refusal::{Kind, Refusal},
     sniff::may_have_mcp,
@@ -42,16 +41,11 @@ const SERVER_TOKEN: &str = "x-mcp-auth-";
 pub struct McpService<S> {
     inner: S,
     gateway: Arc<Gateway>,
-    paths: Paths,
 }
 
 impl<S> McpService<S> {
-    pub(crate) fn new(inner: S, gateway: Arc<Gateway>, paths: Paths) -> Self {
-        Self {
-            inner,
-            gateway,
-            paths,
-        }
+    pub(crate) fn new(inner: S, gateway: Arc<Gateway>) -> Self {
+        Self { inner, gateway }
     }
 }
 
@@ -78,7 +72,7 @@ where
         let inner = self.inner.clone();
         // An encoded body passes through: decompression belongs outside of this layer.
         let ours = request.method() == Method::POST
-            && self.paths.contain(request.uri().path())
+            && self.gateway.settings.paths.contain(request.uri().path())
             && is_plain(request.headers());
         if !ours {
             let future = inner.oneshot(request.map(RequestBody::through));
@@ -208,7 +202,6 @@ impl<S: fmt::Debug> fmt::Debug for McpService<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("McpService")
             .field("inner", &self.inner)
-            .field("paths", &self.paths)
             .finish_non_exhaustive()
     }
 }

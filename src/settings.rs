@@ -1,6 +1,6 @@
 //! What an operator configures, with the defaults and their reasons.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use crate::price::Price;
 
@@ -78,6 +78,7 @@ pub enum Streaming {
 /// Everything that the loop is told by the operator.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
+    pub(crate) paths: Paths,
     pub(crate) limits: Limits,
     /// The cap on rounds where it was spelt out.
     pub(crate) rounds_cap: Option<u64>,
@@ -90,6 +91,7 @@ pub(crate) struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
+            paths: Paths::ChatCompletions,
             limits: Limits::default(),
             rounds_cap: None,
             streaming: Streaming::default(),
@@ -114,5 +116,22 @@ impl Settings {
             .into_iter()
             .flatten()
             .find_map(|model| self.prices.iter().find(|price| price.is_for(model)))
+    }
+}
+
+/// The paths of chat completions.
+#[derive(Clone, Debug)]
+pub(crate) enum Paths {
+    /// Every path that ends in `/chat/completions`.
+    ChatCompletions,
+    Only(Arc<[String]>),
+}
+
+impl Paths {
+    pub(crate) fn contain(&self, path: &str) -> bool {
+        match self {
+            Self::ChatCompletions => path.ends_with("/chat/completions"),
+            Self::Only(paths) => paths.iter().any(|p| p == path),
+        }
     }
 }

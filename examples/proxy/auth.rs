@@ -19,7 +19,7 @@ use crate::{
 
 /// One of the `[[api_keys]]`: the key in an environment variable, or its SHA-256.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table [[api_keys]]")]
 pub struct ApiKey {
     key_env: Option<String>,
     key_sha256: Option<String>,

@@ -1,7 +1,9 @@
 //! What the proxy is told: flags and a TOML file; a flag takes the place of the file's key.
 
 use std::{
-    env, fmt, fs,
+    env,
+    error::Error,
+    fmt, fs,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
@@ -9,12 +11,14 @@ use std::{
 use clap::{Parser, ValueEnum};
 use http::HeaderValue;
 use mcp_layer::{Price, Streaming};
-use serde::{Deserialize, de::IgnoredAny};
+use reqwest::Certificate;
+use serde::Deserialize;
 use url::Url;
 
 use crate::{
-    auth::{ApiKey, Keys},
+    auth::Keys,
     browser::Origins,
+    file::{File, ModelPrice},
     limits::Limits,
 };
 
@@ -23,6 +27,7 @@ use crate::{
 /// Without a configuration file it starts a demo MCP server, and without an upstream a demo
 /// model: no key and no network needed.
 #[derive(Parser)]
+#[command(version)]
 pub struct Flags {
     /// Configuration file (TOML); its [[servers]] are followed while the proxy runs
     #[arg(long, value_name = "FILE")]
@@ -56,7 +61,7 @@ pub struct Flags {
 
 #[derive(Clone, Copy, Default, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
-enum StreamingMode {
+pub enum StreamingMode {
     /// Stream the model's tool calls to the caller, who may then have them run
     #[default]
     ReturnToolCalls,
@@ -72,36 +77,6 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line
     Json,
-}
-
-/// The file. A key that is not here is an error; `servers` are the registry's to read.
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct File {
-    listen: Option<SocketAddr>,
-    upstream: Option<String>,
-    upstream_key_env: Option<String>,
-    api_keys: Vec<ApiKey>,
-    allow_anonymous: bool,
-    allow_origins: Vec<String>,
-    streaming: Option<StreamingMode>,
-    allow_egress: Vec<String>,
-    ca_file: Option<PathBuf>,
-    log_format: Option<LogFormat>,
-    limits: Limits,
-    prices: Vec<ModelPrice>,
-    #[serde(rename = "servers")]
-    _servers: IgnoredAny,
-}
-
-/// The price of a model's tokens per million.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ModelPrice {
-    model: String,
-    input: f64,
-    cached_input: Option<f64>,
-    output: f64,
 }
 
 /// The configuration, checked as far as that is possible without the network.
@@ -135,6 +110,23 @@ impl Invalid {
         let reason = reason.to_string();
         Self(reason.split_whitespace().collect::<Vec<_>>().join(" "))
     }
+
+    /// The reason with all that is underneath.
+    pub fn because(error: &(dyn Error + 'static)) -> Self {
+        Self::new(chain(error))
+    }
+}
+
+/// What an error says, with its causes.
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }
 
 impl fmt::Display for Invalid {
@@ -188,57 +180,6 @@ impl Config {
                 .map(ModelPrice::price)
                 .collect::<Result<_, _>>()?,
             check: flags.check,
-        })
-    }
-}
-
-impl File {
-    fn read(path: &Path) -> Result<Self, Invalid> {
-        let text = fs::read_to_string(path)
-            .map_err(|error| Invalid::new(format!("{}: {error}", path.display())))?;
-        Self::parse(&text).map_err(|reason| Invalid::new(format!("{}: {reason}", path.display())))
-    }
-
-    fn parse(text: &str) -> Result<Self, String> {
-        toml::from_str(text).map_err(|error| {
-            let message = without_value(error.message());
-            let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
-                return message;
-            };
-            let line = before.matches('\n').count() + 1;
-            let start = before.rfind('\n').map_or(0, |at| at + 1);
-            let column = before[start..].chars().count() + 1;
-            format!("line {line}, column {column}: {message}")
-        })
-    }
-}
-
-/// A parser's message without the text that stands in the file: it may be a secret that was
-/// written in the wrong place.
-fn without_value(message: &str) -> String {
-    let message = message.replacen("unknown field", "unknown key", 1);
-    match (message.find(" string \""), message.rfind("\", expected")) {
-        (Some(start), Some(end)) => format!("{} text{}", &message[..start], &message[end + 1..]),
-        _ => message,
-    }
-}
-
-impl ModelPrice {
-    fn price(self) -> Result<Price, Invalid> {
-        let numbers = [self.input, self.output, self.cached_input.unwrap_or(0.0)];
-        if !numbers
-            .iter()
-            .all(|price| price.is_finite() && *price >= 0.0)
-        {
-            return Err(Invalid::new(format!(
-                "prices: a price of {:?} is negative or no number",
-                self.model
-            )));
-        }
-        let price = Price::new(self.model, self.input, self.output);
-        Ok(match self.cached_input {
-            Some(cached) => price.with_cached_input(cached),
-            None => price,
         })
     }
 }
@@ -297,7 +238,13 @@ fn upstream_url(text: &str) -> Result<Url, Invalid> {
 }
 
 fn read_roots(path: &Path) -> Result<Vec<u8>, Invalid> {
-    fs::read(path).map_err(|error| Invalid::new(format!("ca_file: {}: {error}", path.display())))
+    let invalid =
+        |reason: &dyn fmt::Display| Invalid::new(format!("ca_file: {}: {reason}", path.display()));
+    let pem = fs::read(path).map_err(|error| invalid(&error))?;
+    match Certificate::from_pem_bundle(&pem) {
+        Ok(roots) if !roots.is_empty() => Ok(pem),
+        _ => Err(invalid(&"there is no certificate in PEM in it")),
+    }
 }
 
 fn replaced(flags: Vec<String>, file: Vec<String>) -> Vec<String> {

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use mcp_layer::mcp;
+use mcp_layer::{mcp, outbound::CONNECT_TIMEOUT};
 use serde::{Deserialize, Deserializer, de::Error};
 
 use crate::config::Invalid;
 
 /// The table `[limits]`. Durations are whole seconds; every key may be left out.
 #[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "a table [limits]")]
 pub struct Limits {
     // A request.
     body_bytes: Option<Count>,
@@ -27,6 +27,7 @@ pub struct Limits {
     deadline: Option<Seconds>,
 
     // A server.
+    connect: Option<Seconds>,
     list: Option<Seconds>,
     list_fresh: Option<Seconds>,
     /// The longest silence inside a message that has begun, of a server or of a caller.
@@ -110,6 +111,11 @@ impl Limits {
         set(&mut limits.event_bytes, self.event_bytes);
         set(&mut limits.stream_bytes, self.stream_bytes);
         limits
+    }
+
+    /// How long connecting to a server may take.
+    pub fn connect(&self) -> Duration {
+        self.connect.map_or(CONNECT_TIMEOUT, |seconds| seconds.0)
     }
 
     /// How long the upstream may be silent, before its answer and within it: default 600 s, for

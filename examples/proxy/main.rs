@@ -19,6 +19,7 @@ mod browser;
 mod check;
 mod config;
 mod demo;
+mod file;
 mod limits;
 mod refusal;
 mod routes;
@@ -44,10 +45,11 @@ use mcp_layer::{
 use tokio::net::TcpListener;
 use tower::{ServiceBuilder, util::option_layer};
 use tower_http::{
+    classify::ServerErrorsFailureClass,
     timeout::RequestBodyTimeoutLayer,
     trace::{DefaultOnResponse, TraceLayer},
 };
-use tracing::Level;
+use tracing::{Level, Span};
 use tracing_subscriber::EnvFilter;
 
 use crate::{
@@ -73,7 +75,9 @@ async fn run(flags: Flags) -> Result<ExitCode, Invalid> {
     let config = Config::read(flags)?;
     start_log(&config);
     let (registry, egress) = servers(&config).await?;
-    let outbound = Outbound::new(egress, config.roots.clone()).map_err(Invalid::new)?;
+    let outbound =
+        Outbound::with_connect_timeout(egress, config.roots.clone(), config.limits.connect())
+            .map_err(|error| Invalid::because(&error))?;
     let connections = Connections::with_limits(outbound, config.limits.of_servers());
 
     if config.check {
@@ -170,7 +174,14 @@ async fn app(
             let (method, path) = (request.method(), request.uri().path());
             tracing::info_span!("request", %method, path)
         })
-        .on_response(DefaultOnResponse::new().level(Level::INFO));
+        .on_response(DefaultOnResponse::new().level(Level::INFO))
+        .on_failure(|class: ServerErrorsFailureClass, _, _: &Span| match class {
+            // Its line has been written already.
+            ServerErrorsFailureClass::StatusCode(_) => {}
+            ServerErrorsFailureClass::Error(error) => {
+                tracing::warn!(error, "the answer broke off");
+            }
+        });
 
     Ok(Router::new()
         .route("/v1/mcp/servers", get(routes::servers).with_state(servers))

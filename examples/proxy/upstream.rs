@@ -13,14 +13,18 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Version, header};
 use http_body_util::BodyDataStream;
 use reqwest::{Certificate, Client, ClientBuilder};
 use tower::{BoxError, Service};
 use tower_http::timeout::TimeoutError;
 use url::{Host, Url};
 
-use crate::{config::Invalid, refusal::Refusal};
+use crate::{
+    config::{Invalid, chain},
+    refusal::Refusal,
+    routes,
+};
 
 /// How long connecting may take, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -60,9 +64,7 @@ impl Upstream {
         }
         let client = trust(builder, roots)
             .and_then(ClientBuilder::build)
-            .map_err(|error| {
-                Invalid::new(format!("the client for the upstream: {}", chain(&error)))
-            })?;
+            .map_err(|error| Invalid::because(&error))?;
         Ok(Self {
             client,
             base,
@@ -123,7 +125,7 @@ where
         let request = self.request(request);
         Box::pin(async move {
             let Some(request) = request else {
-                return Ok(crate::routes::not_found().await.into_response());
+                return Ok(routes::not_found().await.into_response());
             };
             Ok(match client.execute(request).await {
                 Ok(response) => passed_on(response),
@@ -135,6 +137,8 @@ where
 
 fn passed_on(response: reqwest::Response) -> Response {
     let (mut parts, body) = http::Response::from(response).into_parts();
+    // The upstream's connection is not the caller's: each speaks its own version.
+    parts.version = Version::HTTP_11;
     remove_hop_by_hop(&mut parts.headers);
     // Which pages may read an answer is for this proxy to say.
     let cors: Vec<_> = (parts.headers.keys())
@@ -168,7 +172,14 @@ fn failed(error: &reqwest::Error) -> Refusal {
 
 /// Whether it is the caller who fell silent, in the middle of the request's body.
 fn is_silent_caller(error: &reqwest::Error) -> bool {
-    causes(error).any(|cause| cause.is::<TimeoutError>())
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if error.is::<TimeoutError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Headers of the caller that are not for the upstream: it has its own `Host`, and cookies and
@@ -227,18 +238,4 @@ fn is_loopback(url: &Url) -> bool {
         Some(Host::Ipv6(ip)) => ip.is_loopback(),
         None => false,
     }
-}
-
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    let mut next = Some(error);
-    std::iter::from_fn(move || {
-        let error = next?;
-        next = error.source();
-        Some(error)
-    })
-}
-
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let texts: Vec<_> = causes(error).map(ToString::to_string).collect();
-    texts.join(": ")
 }

@@ -44,7 +44,7 @@ pub use rules::EgressRules;
 use address::{Place, place};
 use resolver::{Judgement, Resolver};
 
-/// How long looking up a name, connecting and the TLS handshake may take together.
+/// How long looking up a name, connecting and the TLS handshake may take together, by default.
 ///
 /// Long enough for a lost packet or two on a far route; a host that drops packets must not hold
 /// a caller for the minutes that TCP would try.
@@ -79,6 +79,19 @@ impl Outbound {
         rules: EgressRules,
         extra_roots: impl IntoIterator<Item = Vec<u8>>,
     ) -> Result<Self, Error> {
+        Self::with_connect_timeout(rules, extra_roots, CONNECT_TIMEOUT)
+    }
+
+    /// The same with another limit than [`CONNECT_TIMEOUT`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`new`](Self::new).
+    pub fn with_connect_timeout(
+        rules: EgressRules,
+        extra_roots: impl IntoIterator<Item = Vec<u8>>,
+        connect_timeout: Duration,
+    ) -> Result<Self, Error> {
         let rules = Arc::new(rules);
         let roots = roots::Roots::load(extra_roots)?;
         let client = |judgement| {
@@ -88,7 +101,7 @@ impl Outbound {
                 .no_proxy()
                 .referer(false)
                 .tcp_nodelay(true)
-                .connect_timeout(CONNECT_TIMEOUT)
+                .connect_timeout(connect_timeout)
                 .pool_max_idle_per_host(IDLE_CONNECTIONS)
                 .dns_resolver(Resolver::new(Arc::clone(&rules), judgement));
             let builder = match judgement {
@@ -109,7 +122,7 @@ impl Outbound {
     /// Begins a request, if the URL itself is acceptable; the addresses behind a name are judged
     /// when the connection is made.
     ///
-    /// The request has no timeout but [`CONNECT_TIMEOUT`]: the caller bounds it.
+    /// The request has no timeout but that of connecting: the caller bounds it.
     ///
     /// # Errors
     ///

@@ -88,9 +88,8 @@ impl Receipt {
         let mut usage = answer.usage.clone();
         if let Some(usage) = &mut usage
             && usage.get("cost").is_none_or(Value::is_null)
-            && let Some(cost) = settings
-                .price([model, answer.model.as_deref()])
-                .and_then(|price| price.cost(usage))
+            && let Some(price) = settings.price([model, answer.model.as_deref()])
+            && let Some(cost) = price.cost(usage)
         {
             usage.insert("cost".into(), cost.into());
             self.priced = true;

@@ -1,6 +1,6 @@
 //! Requests that are refused: before any model call and any tool call, and with a clear word.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mcp_layer::registry::{MemoryRegistry, Server};
 use mcp_layer::{McpLayer, Streaming};
@@ -238,25 +238,14 @@ async fn a_server_that_refuses_connections_is_inactive_and_left_alone_for_a_whil
 }
 
 #[tokio::test]
-async fn a_server_that_hangs_is_given_up_in_time_and_then_answered_for_at_once() {
+async fn a_server_that_hangs_is_given_up_in_time_and_then_answered_for_without_asking() {
     let evil = Evil::serve(|_| vec![Step::Hang]).await;
     let gateway = over(&evil.url()).await;
-    let begun = Instant::now();
-    assert_eq!(
-        gateway.send(&auto(json!({}))).await.error().1,
-        "mcp_server_inactive"
-    );
-    assert!(begun.elapsed() < Duration::from_secs(3));
-    let begun = Instant::now();
-    assert_eq!(
-        gateway.send(&auto(json!({}))).await.error().1,
-        "mcp_server_inactive"
-    );
-    assert!(
-        begun.elapsed() < Duration::from_millis(100),
-        "{:?}",
-        begun.elapsed()
-    );
+    let first = gateway.send(&auto(json!({}))).await;
+    assert_eq!(first.error().1, "mcp_server_inactive");
+    let asked = evil.connections();
+    assert_eq!(gateway.send(&auto(json!({}))).await.body, first.body);
+    assert_eq!(evil.connections(), asked);
 }
 
 #[tokio::test]

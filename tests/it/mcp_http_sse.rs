@@ -316,7 +316,9 @@ async fn an_unused_stream_is_closed_and_opened_again_when_needed() {
 #[tokio::test]
 async fn a_stream_in_use_is_not_closed() {
     let server = OldServer::start().await;
-    let client = client_over(&server.url, Transport::Sse, short_limits());
+    let mut limits = Limits::default();
+    limits.unused = Duration::from_millis(100);
+    let client = client_over(&server.url, Transport::Sse, limits);
     assert!(call(&client, "a", r#"{"ms":400}"#).await.is_ok());
     assert_eq!(server.count("GET"), 1);
 }

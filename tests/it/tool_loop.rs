@@ -1,6 +1,6 @@
 //! The loop: what the model gets, what runs, and what the caller is told.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mcp_layer::registry::{Auth, MemoryRegistry, Server, ServerStore};
 use mcp_layer::{Limits, McpLayer, Price};
@@ -69,13 +69,8 @@ async fn calls_of_a_round_run_together_and_their_answers_keep_the_order_of_the_c
         ("s__add", json!({"a": 1, "b": 2})),
     ];
     let gateway = Gateway::new([calls(&together), says("done")]).await;
-    let begun = Instant::now();
     let reply = gateway.send(&auto(json!({}))).await;
-    assert!(
-        begun.elapsed() < Duration::from_millis(590),
-        "{:?}",
-        begun.elapsed()
-    );
+    assert!(gateway.server.most_at_once() > 1);
     let texts: Vec<_> = results(&gateway, 1)
         .into_iter()
         .map(|(_, text)| text)
@@ -97,11 +92,10 @@ async fn parallel_tool_calls_false_is_honoured() {
         ("s__slow", json!({"ms": 150})),
     ];
     let gateway = Gateway::new([calls(&both), says("done")]).await;
-    let begun = Instant::now();
     gateway
         .send(&auto(json!({"parallel_tool_calls": false})))
         .await;
-    assert!(begun.elapsed() >= Duration::from_millis(300));
+    assert_eq!(gateway.server.most_at_once(), 1);
 }
 
 #[tokio::test]

@@ -50,7 +50,7 @@ struct Text {
 #[tool_router]
 impl Tools {
     #[tool(description = "Rolls a die and says what it shows")]
-    fn roll_dice(&self, Parameters(Die { sides }): Parameters<Die>) -> Result<String, String> {
+    fn roll_dice(Parameters(Die { sides }): Parameters<Die>) -> Result<String, String> {
         if !(2..=1000).contains(&sides) {
             return Err(format!("a die cannot have {sides} sides"));
         }
@@ -61,19 +61,19 @@ impl Tools {
     }
 
     #[tool(description = "Tells the current date and time in UTC")]
-    fn current_time(&self) -> String {
+    fn current_time() -> String {
         format!("It is {}.", httpdate::fmt_http_date(SystemTime::now()))
     }
 
     #[tool(description = "Adds numbers")]
-    fn add(&self, Parameters(Numbers { numbers }): Parameters<Numbers>) -> String {
+    fn add(Parameters(Numbers { numbers }): Parameters<Numbers>) -> String {
         let sum: f64 = numbers.iter().sum();
         let terms: Vec<_> = numbers.iter().map(f64::to_string).collect();
         format!("{} = {sum}.", terms.join(" + "))
     }
 
     #[tool(description = "Counts the words of a text")]
-    fn word_count(&self, Parameters(Text { text }): Parameters<Text>) -> String {
+    fn word_count(Parameters(Text { text }): Parameters<Text>) -> String {
         match text.split_whitespace().count() {
             1 => "The text has 1 word.".into(),
             words => format!("The text has {words} words."),

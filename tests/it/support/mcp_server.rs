@@ -47,6 +47,8 @@ struct Counts {
     lists: AtomicUsize,
     calls: AtomicUsize,
     cancelled: AtomicUsize,
+    running: AtomicUsize,
+    most_at_once: AtomicUsize,
 }
 
 impl McpServer {
@@ -87,6 +89,11 @@ impl McpServer {
     /// How many `tools/call` have begun.
     pub fn calls(&self) -> usize {
         self.counts.calls.load(Ordering::SeqCst)
+    }
+
+    /// How many `tools/call` ran at the same time at the most.
+    pub fn most_at_once(&self) -> usize {
+        self.counts.most_at_once.load(Ordering::SeqCst)
     }
 
     /// How many `tools/call` were cancelled while they ran.
@@ -142,6 +149,8 @@ impl ServerHandler for Handler {
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         self.0.calls.fetch_add(1, Ordering::SeqCst);
+        let running = self.0.running.fetch_add(1, Ordering::SeqCst) + 1;
+        self.0.most_at_once.fetch_max(running, Ordering::SeqCst);
         let arguments = Value::Object(request.arguments.unwrap_or_default());
         let number = |name: &str| arguments[name].as_f64().unwrap_or_default();
         let text = |text: String| CallToolResult::success(vec![ContentBlock::text(text)]);
@@ -165,6 +174,7 @@ impl ServerHandler for Handler {
             "structured" => CallToolResult::structured(json!({"sum": 3})),
             _ => return Err(ErrorData::invalid_params("unknown tool", None)),
         };
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
         Ok(result.into())
     }
 }

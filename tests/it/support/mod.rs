@@ -61,9 +61,9 @@ pub fn everything(error: &Error) -> String {
     text
 }
 
-/// Waits until something is so, for two seconds at most.
+/// Waits until something is so, for twenty seconds at most: machines can be busy.
 pub async fn until(what: &str, mut so: impl FnMut() -> bool) {
-    for _ in 0..200 {
+    for _ in 0..2000 {
         if so() {
             return;
         }

@@ -1,0 +1,64 @@
+//! What the layer costs, always beside a floor: the least that the same work costs without it.
+//!
+//! ```text
+//! cargo bench
+//! ```
+//!
+//! | file | measures | against |
+//! |---|---|---|
+//! | `pass_through.rs` | requests that are not the layer's | the inner service alone |
+//! | `injection.rs` | adding 20 and 128 tools to a request | the inner service alone |
+//! | `rounds.rs` | the whole tool loop | a straight line of the same calls |
+//!
+//! criterion gives the wall time of both. The table at the end is made in the same run and is
+//! what to quote: floor and layer in turns, so that whatever else the machine does hits both, in
+//! processor time of the measuring thread. Everything that is measured runs on that thread, in
+//! tokio's `current_thread` runtime; MCP servers run on another and are not counted.
+//!
+//! Each file makes sure, before and after, that both sides do the same work.
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::unwrap_used,
+    missing_debug_implementations,
+    unreachable_pub,
+    reason = "a bench that cannot go on fails, and a binary has no public interface"
+)]
+
+mod injection;
+mod pair;
+mod pass_through;
+mod rounds;
+mod support;
+
+use std::{rc::Rc, time::Duration};
+
+use criterion::Criterion;
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let runtime = Rc::new(runtime);
+    let mut criterion = Criterion::default()
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_millis(1500))
+        .configure_from_args();
+
+    let groups = [
+        pass_through::group(&runtime),
+        injection::group(&runtime),
+        rounds::group(&runtime),
+    ];
+    for group in &groups {
+        group.bench(&mut criterion);
+    }
+    criterion.final_summary();
+    // Absent under `cargo test`, which only sees whether everything runs.
+    if std::env::args().any(|argument| argument == "--bench") {
+        pair::print_table(&groups);
+    }
+    for group in &groups {
+        group.check();
+    }
+}

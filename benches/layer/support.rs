@@ -1,0 +1,284 @@
+//! What both sides of a pair are made of: a scripted model, a small MCP server, and a layer.
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{Request, Response};
+use http_body::Body;
+use http_body_util::{BodyExt, Full};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use mcp_layer::{
+    Connections, McpLayer,
+    outbound::{EgressRules, Outbound},
+    registry::{MemoryRegistry, Server},
+};
+use serde::Deserialize;
+use serde_json::{json, value::RawValue};
+use tokio::net::TcpListener;
+use tower::{Service, ServiceExt};
+
+/// A model that takes a request's frames, as they are, and gives the next of its answers, from
+/// the beginning again after the last.
+#[derive(Clone)]
+pub struct Model {
+    answers: Arc<[Bytes]>,
+    turn: Arc<AtomicUsize>,
+    /// The frames of each turn, where a check wants to see them.
+    seen: Option<Arc<Mutex<Vec<Vec<Bytes>>>>>,
+}
+
+impl Model {
+    pub fn new(answers: impl IntoIterator<Item = String>) -> Self {
+        Self {
+            answers: answers.into_iter().map(Bytes::from).collect(),
+            turn: Arc::default(),
+            seen: None,
+        }
+    }
+
+    /// The same model, and a record of what it is sent.
+    pub fn recording(mut self) -> (Self, Arc<Mutex<Vec<Vec<Bytes>>>>) {
+        let seen = Arc::<Mutex<Vec<Vec<Bytes>>>>::default();
+        self.seen = Some(seen.clone());
+        (self, seen)
+    }
+}
+
+impl<B> Service<Request<B>> for Model
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: std::fmt::Debug + Send,
+{
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let model = self.clone();
+        Box::pin(async move {
+            let mut body = std::pin::pin!(request.into_body());
+            let mut frames = Vec::new();
+            while let Some(frame) = body.frame().await {
+                let data = std::hint::black_box(frame.unwrap().into_data().unwrap());
+                if model.seen.is_some() {
+                    frames.push(data);
+                }
+            }
+            if let Some(seen) = model.seen {
+                seen.lock().unwrap().push(frames);
+            }
+            let turn = model.turn.fetch_add(1, Ordering::Relaxed) % model.answers.len();
+            let mut response = Response::new(Full::new(model.answers[turn].clone()));
+            response.headers_mut().insert(
+                "content-type",
+                http::HeaderValue::from_static("application/json"),
+            );
+            Ok(response)
+        })
+    }
+}
+
+/// A completion that says something.
+pub fn says(text: &str) -> String {
+    completion("stop", json!({"role": "assistant", "content": text}))
+}
+
+/// A completion that calls a tool `calls` times.
+pub fn calls_tool(name: &str, calls: usize) -> String {
+    let call = |index| {
+        let arguments = json!({"query": "how does a tower layer work", "limit": 10}).to_string();
+        let function = json!({"name": name, "arguments": arguments});
+        json!({"id": format!("call_{index}"), "type": "function", "function": function})
+    };
+    let calls: Vec<_> = (0..calls).map(call).collect();
+    let message = json!({"role": "assistant", "content": null, "tool_calls": calls});
+    completion("tool_calls", message)
+}
+
+fn completion(finish_reason: &str, message: serde_json::Value) -> String {
+    json!({
+        "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "scripted",
+        "choices": [{"index": 0, "message": message, "finish_reason": finish_reason}],
+        "usage": {"prompt_tokens": 323, "completion_tokens": 17, "total_tokens": 340,
+                  "prompt_tokens_details": {"cached_tokens": 0}},
+    })
+    .to_string()
+}
+
+/// A chat completion with the headers that a client sends.
+pub fn post(path: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
+    Request::post(path)
+        .header("host", "localhost")
+        .header("content-type", "application/json")
+        .header("authorization", "Bearer sk-0123456789")
+        .header("user-agent", "OpenAI/Python 2.0.0")
+        .header("accept", "application/json")
+        .body(Full::new(body.into()))
+        .unwrap()
+}
+
+/// Sends `request` and reads the whole answer.
+pub async fn send<S, B, RB>(service: S, request: Request<B>) -> Bytes
+where
+    S: Service<Request<B>, Response = Response<RB>>,
+    S::Error: std::fmt::Debug,
+    RB: Body<Data = Bytes>,
+    RB::Error: std::fmt::Debug,
+{
+    let response = service.oneshot(request).await.unwrap();
+    assert!(response.status().is_success(), "{}", response.status());
+    response.into_body().collect().await.unwrap().to_bytes()
+}
+
+/// Some sentences, `bytes` long, with an escape now and then.
+pub fn prose(bytes: usize) -> String {
+    let mut text = "A layer looks at every request. It says \"yes\" or \"no\",\nand goes on. "
+        .repeat(bytes / 60 + 1);
+    text.truncate(bytes);
+    text
+}
+
+/// An MCP server with this many tools, on a thread of its own: it answers from prepared bytes,
+/// and counts what it was asked.
+#[derive(Clone)]
+pub struct McpServer {
+    pub address: SocketAddr,
+    lists: Arc<AtomicU64>,
+    calls: Arc<AtomicU64>,
+    tools: Arc<str>,
+}
+
+/// The name that its server is registered with.
+pub const SERVER: &str = "docs";
+/// The tool that models call.
+pub const TOOL: &str = "tool_000";
+
+impl McpServer {
+    pub fn start(tools: usize) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let tools: Vec<_> = (0..tools).map(tool).collect();
+        let server = Self {
+            address: listener.local_addr().unwrap(),
+            lists: Arc::default(),
+            calls: Arc::default(),
+            tools: json!({ "tools": tools }).to_string().into(),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        std::thread::spawn({
+            let server = server.clone();
+            move || runtime.block_on(server.serve(listener))
+        });
+        server
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}/mcp", self.address)
+    }
+
+    /// How many calls it has answered.
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// A warm request lists no tools: fails unless they were listed just once.
+    pub fn assert_listed_once(&self) {
+        let lists = self.lists.load(Ordering::Relaxed);
+        assert_eq!(lists, 1, "the tools were listed {lists} times");
+    }
+
+    /// A layer that has this server.
+    pub fn layer(&self) -> McpLayer {
+        let rules = EgressRules::parse(["127.0.0.0/8"]).unwrap();
+        let connections = Connections::new(Outbound::new(rules, []).unwrap());
+        let server = Server::new(SERVER, &self.url()).unwrap();
+        McpLayer::new(MemoryRegistry::new([server]).unwrap()).with_connections(connections)
+    }
+
+    async fn serve(self, listener: std::net::TcpListener) {
+        let listener = TcpListener::from_std(listener).unwrap();
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            let server = self.clone();
+            let service = service_fn(move |request| server.clone().answer(request));
+            let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            tokio::spawn(connection);
+        }
+    }
+
+    async fn answer(self, request: Request<Incoming>) -> hyper::Result<Response<Full<Bytes>>> {
+        #[derive(Deserialize)]
+        struct Message<'a> {
+            #[serde(borrow)]
+            id: Option<&'a RawValue>,
+            method: &'a str,
+        }
+        let body = request.into_body().collect().await?.to_bytes();
+        let Ok(Message {
+            id: Some(id),
+            method,
+        }) = serde_json::from_slice(&body)
+        else {
+            // A notification, or a GET for a stream that this server does not have.
+            let status = if body.is_empty() { 405 } else { 202 };
+            let mut response = Response::new(Full::default());
+            *response.status_mut() = http::StatusCode::from_u16(status).unwrap();
+            return Ok(response);
+        };
+        let result = match method {
+            "initialize" => {
+                r#"{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"bench","version":"0"}}"#
+            }
+            "tools/list" => {
+                self.lists.fetch_add(1, Ordering::Relaxed);
+                &self.tools
+            }
+            _ => {
+                self.calls.fetch_add(1, Ordering::Relaxed);
+                r#"{"content":[{"type":"text","text":"A layer wraps a service and gives a service back. It can look at the request, change it, answer by itself, or pass it on to the inner service."}]}"#
+            }
+        };
+        let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#);
+        let mut response = Response::new(Full::from(body));
+        response.headers_mut().insert(
+            "content-type",
+            http::HeaderValue::from_static("application/json"),
+        );
+        Ok(response)
+    }
+}
+
+/// A tool of about the size that real ones have.
+fn tool(number: usize) -> serde_json::Value {
+    json!({
+        "name": format!("tool_{number:03}"),
+        "title": "Search the documentation",
+        "description": "Searches the documentation and returns the best passages, with their titles. Use it for questions about how something works.",
+        "inputSchema": {
+            "type": "object",
+            "properties": {
+                "query": {"type": "string", "description": "What to search for, in a few words."},
+                "limit": {"type": "integer", "minimum": 1, "maximum": 50, "description": "How many passages to return."}
+            },
+            "required": ["query"]
+        }
+    })
+}

@@ -1,0 +1,100 @@
+//! The configuration file, as it is written.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use mcp_layer::Price;
+use serde::{Deserialize, de::IgnoredAny};
+
+use crate::{
+    auth::ApiKey,
+    config::{Invalid, LogFormat, StreamingMode},
+    limits::Limits,
+};
+
+/// The file. A key that is not here is an error; `servers` are the registry's to read.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct File {
+    pub listen: Option<SocketAddr>,
+    pub upstream: Option<String>,
+    pub upstream_key_env: Option<String>,
+    pub api_keys: Vec<ApiKey>,
+    pub allow_anonymous: bool,
+    pub allow_origins: Vec<String>,
+    pub streaming: Option<StreamingMode>,
+    pub allow_egress: Vec<String>,
+    pub ca_file: Option<PathBuf>,
+    pub log_format: Option<LogFormat>,
+    pub limits: Limits,
+    pub prices: Vec<ModelPrice>,
+    #[serde(rename = "servers")]
+    _servers: IgnoredAny,
+}
+
+/// The price of a model's tokens per million.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "a table [[prices]]")]
+pub struct ModelPrice {
+    model: String,
+    input: f64,
+    cached_input: Option<f64>,
+    output: f64,
+}
+
+impl File {
+    pub fn read(path: &Path) -> Result<Self, Invalid> {
+        let text = fs::read_to_string(path)
+            .map_err(|error| Invalid::new(format!("{}: {error}", path.display())))?;
+        Self::parse(&text).map_err(|reason| Invalid::new(format!("{}: {reason}", path.display())))
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        toml::from_str(text).map_err(|error| {
+            let message = without_value(error.message());
+            let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
+                return message;
+            };
+            let line = before.matches('\n').count() + 1;
+            let start = before.rfind('\n').map_or(0, |at| at + 1);
+            let column = before[start..].chars().count() + 1;
+            format!("line {line}, column {column}: {message}")
+        })
+    }
+}
+
+/// A parser's message without the text that stands in the file: it may be a secret that was
+/// written in the wrong place.
+fn without_value(message: &str) -> String {
+    let message = message
+        .replacen("unknown field", "unknown key", 1)
+        .replace("expected u64", "expected a whole number")
+        .replace("expected u32", "expected a whole number");
+    match (message.find(" string \""), message.rfind("\", expected")) {
+        (Some(start), Some(end)) => format!("{} text{}", &message[..start], &message[end + 1..]),
+        _ => message,
+    }
+}
+
+impl ModelPrice {
+    pub fn price(self) -> Result<Price, Invalid> {
+        let numbers = [self.input, self.output, self.cached_input.unwrap_or(0.0)];
+        if !numbers
+            .iter()
+            .all(|price| price.is_finite() && *price >= 0.0)
+        {
+            return Err(Invalid::new(format!(
+                "prices: a price of {:?} is negative or no number",
+                self.model
+            )));
+        }
+        let price = Price::new(self.model, self.input, self.output);
+        Ok(match self.cached_input {
+            Some(cached) => price.with_cached_input(cached),
+            None => price,
+        })
+    }
+}

@@ -1,0 +1,101 @@
+"""Proves that what the README tells people to paste works: its commands, its configuration, its programs."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import openai
+import pytest
+
+from conftest import LOGS, NODE, PROXY, Part, Proxy, config, free_port
+from upstream import call, completion
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+def block(language, containing):
+    """The README's only code block in this language that contains this text."""
+    blocks = re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+    [found] = [block for block in blocks if containing in block]
+    return found
+
+
+@pytest.fixture(scope="module")
+def demo():
+    """The address of `cargo run --example proxy`."""
+    address = f"127.0.0.1:{free_port()}"
+    part = Part("demo", [PROXY, "--listen", address])
+    part.ready(lambda: "curl" in part.log.read_text())
+    yield address
+    part.stop()
+
+
+def run(command, stdin=None, **options):
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=30, **options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_demos_curl_gives_an_answer_and_a_receipt(demo):
+    answer = json.loads(run(["sh", "-e"], block("sh", "curl -sS").replace("127.0.0.1:8787", demo)))
+    assert answer["choices"][0]["finish_reason"] == "stop"
+    assert answer["mcp"]["rounds"] >= 1
+    assert {call["tool"] for call in answer["mcp"]["calls"]} == {"roll_dice", "current_time"}
+
+
+def test_the_curl_that_the_demo_prints_works_as_well(demo):
+    printed = (LOGS / "demo.log").read_text()
+    command = re.search(r"^curl.*?'$", printed, re.DOTALL | re.MULTILINE)[0]
+    assert json.loads(run(["sh", "-e"], command))["mcp"]["rounds"] >= 1
+
+
+def test_the_python_program_works(demo):
+    program = block("python", "print(").replace("127.0.0.1:8787", demo)
+    assert "1 ['roll_dice']" in run([sys.executable, "-"], program)
+
+
+def test_the_typescript_program_works(demo, tmp_path):
+    program = block("ts", "OpenAI").replace("127.0.0.1:8787", demo)
+    # Node runs it without its types.
+    file = NODE / "readme.mjs"
+    file.write_text(re.sub(r": any| as any", "", program))
+    assert run(["node", file]).strip().endswith(" 1")
+
+
+@pytest.fixture(scope="module")
+def own_proxy(model_server, everything_http):
+    proxy = Proxy("readme", config(model_server.url, {"demo": (everything_http, None)}))
+    yield proxy
+    proxy.stop()
+
+
+def test_the_ten_lines_run_own_tools_and_go_on(own_proxy, model):
+    ours, own = call("call_1", "demo__echo", {"message": "hello"}), call("call_2", "own_clock", {})
+    model.answers(completion(calls=[ours]), completion(calls=[own, ours | {"id": "call_3"}]), completion("done"))
+    program = {}
+    exec(block("python", "def chat"), program)
+    with openai.OpenAI(base_url=own_proxy.url, api_key="none") as client:
+        answer = program["chat"](
+            client,
+            lambda call: f"noon, says {call.id}",
+            model=model.name,
+            messages=[{"role": "user", "content": "hi"}],
+            tools=[{"type": "function", "function": {"name": "own_clock", "parameters": {"type": "object"}}}],
+        )
+    assert answer.choices[0].message.content == "done"
+    told = [m["content"] for m in model.received[2].json["messages"] if m["role"] == "tool"]
+    assert told == ["Echo: hello", "noon, says call_2", "Echo: hello"]
+
+
+def test_the_configuration_starts(tmp_path):
+    port = free_port()
+    file = tmp_path / "proxy.toml"
+    file.write_text(block("toml", "upstream_key_env").replace(":8787", f":{port}"))
+    env = {name: "secret" for name in ("OPENAI_API_KEY", "WEB_KEY", "DEEPWIKI_AUTH")}
+    part = Part("readme-config", [PROXY, "--config", file], env)
+    try:
+        part.ready(lambda: run(["curl", "-sSf", f"http://127.0.0.1:{port}/healthz"]) or True)
+    finally:
+        part.stop()

@@ -1,0 +1,267 @@
+//! The running proxy, and an upstream that does as the request's `model` says.
+
+use std::{
+    env, fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http::StatusCode;
+use http_body_util::BodyExt;
+use reqwest::{Client, RequestBuilder};
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+
+/// A proxy of the test's own; it ends with the test.
+pub struct Proxy {
+    child: Child,
+    pub url: String,
+    /// What it printed when it had started.
+    pub printed: String,
+    pub client: Client,
+}
+
+impl Proxy {
+    /// The demo, with these flags.
+    pub fn start(flags: &[&str]) -> Self {
+        Self::spawn(command().args(["--listen", "127.0.0.1:0"]).args(flags))
+    }
+
+    /// A proxy with this configuration file and environment.
+    pub fn with(config: &str, env: &[(&str, &str)]) -> Self {
+        let mut command = command();
+        let command = command.arg("--config").arg(file(config));
+        Self::spawn(command.args(["--listen", "127.0.0.1:0"]).envs(env.to_vec()))
+    }
+
+    /// Runs it to its end on a configuration file: exit code, output, errors.
+    pub fn run(config: &str, flags: &[&str]) -> (i32, String, String) {
+        output(command().arg("--config").arg(file(config)).args(flags))
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut printed = lines.next().expect("it prints where it listens").unwrap();
+        let (_, rest) = printed.split_once("http://").unwrap();
+        let address = rest
+            .split(|c: char| !c.is_ascii_digit() && c != '.' && c != ':')
+            .next();
+        let url = format!("http://{}", address.unwrap().trim_end_matches(':'));
+        if printed.contains("demo") {
+            for line in lines.by_ref().map(Result::unwrap) {
+                printed += "\n";
+                printed += &line;
+                if line.starts_with("Ctrl-C") {
+                    break;
+                }
+            }
+        }
+        Self {
+            child,
+            url,
+            printed,
+            client: Client::builder().no_proxy().build().unwrap(),
+        }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.url.strip_prefix("http://").unwrap().parse().unwrap()
+    }
+
+    pub async fn get(&self, path: &str) -> (StatusCode, Value) {
+        let answer = self.client.get(format!("{}{path}", self.url)).send().await;
+        let answer = answer.unwrap();
+        (answer.status(), json(answer).await)
+    }
+
+    pub fn post(&self, body: &Value) -> RequestBuilder {
+        let url = format!("{}/v1/chat/completions", self.url);
+        let request = self.client.post(url).body(body.to_string());
+        request.header("content-type", "application/json")
+    }
+
+    pub async fn chat(&self, body: &Value) -> (StatusCode, Value) {
+        let answer = self.post(body).send().await.unwrap();
+        (answer.status(), json(answer).await)
+    }
+
+    /// Sends these bytes, and returns all that comes until the proxy closes the connection.
+    pub fn raw(&self, bytes: &str) -> String {
+        let mut stream = TcpStream::connect(self.address()).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        stream.write_all(bytes.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    pub fn terminate(&self) {
+        let id = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &id])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    /// Returns when the proxy says that it takes no more requests.
+    pub async fn until_draining(&self) {
+        loop {
+            // Each time over a connection of its own: the others are being closed.
+            let client = Client::builder().no_proxy().pool_max_idle_per_host(0);
+            let ready = client.build().unwrap().get(format!("{}/readyz", self.url));
+            if ready.send().await.unwrap().status() == StatusCode::SERVICE_UNAVAILABLE {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// The exit code.
+    pub fn wait(&mut self) -> i32 {
+        self.child.wait().unwrap().code().unwrap()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs the proxy to its end: exit code, output, errors.
+pub fn run(flags: &[&str]) -> (i32, String, String) {
+    output(command().args(flags))
+}
+
+fn output(command: &mut Command) -> (i32, String, String) {
+    let output = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let code = output.status.code().unwrap();
+    (code, text(output.stdout), text(output.stderr))
+}
+
+fn command() -> Command {
+    // Tests lie in `deps` beside `examples`, which `cargo test` builds too.
+    let mut program: PathBuf = env::current_exe().unwrap();
+    program.pop();
+    program.pop();
+    program.push("examples/proxy");
+    program.set_extension(env::consts::EXE_EXTENSION);
+    assert!(program.exists(), "run `cargo build --example proxy` first");
+    let mut command = Command::new(program);
+    command.env_remove("RUST_LOG");
+    command
+}
+
+/// A configuration file of the test's own.
+fn file(config: &str) -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let path = folder.join(format!("proxy-{}-{number}.toml", std::process::id()));
+    fs::write(&path, config).unwrap();
+    path
+}
+
+/// An address where nobody listens.
+pub fn refused() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+}
+
+/// The JSON of an answer.
+pub async fn json(answer: reqwest::Response) -> Value {
+    serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()
+}
+
+/// A provider: `wait` answers when it is told to go on, `stream` sends a piece before that and one
+/// after it, any other request gets what it looked like as an answer.
+pub struct Upstream {
+    pub url: String,
+    steps: Steps,
+}
+
+#[derive(Clone, Default)]
+struct Steps {
+    asked: Arc<Notify>,
+    go_on: Arc<Notify>,
+}
+
+impl Upstream {
+    pub async fn start() -> Self {
+        let steps = Steps::default();
+        let app = Router::new().fallback(answer).with_state(steps.clone());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        Self { url, steps }
+    }
+
+    /// Returns when a request is waiting.
+    pub async fn asked(&self) {
+        self.steps.asked.notified().await;
+    }
+
+    pub fn go_on(&self) {
+        self.steps.go_on.notify_one();
+    }
+}
+
+async fn answer(State(steps): State<Steps>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    let sent: Value = serde_json::from_slice(&body).unwrap_or_default();
+    match sent["model"].as_str() {
+        Some("wait") => {
+            steps.asked.notify_one();
+            steps.go_on.notified().await;
+        }
+        Some("stream") => {
+            let first = stream::iter([Ok::<_, std::io::Error>(Bytes::from("data: one\n\n"))]);
+            let second = stream::once(async move {
+                steps.go_on.notified().await;
+                Ok(Bytes::from("data: [DONE]\n\n"))
+            });
+            return Body::from_stream(first.chain(second)).into_response();
+        }
+        _ => {}
+    }
+    let mut seen = json!({
+        "method": parts.method.as_str(),
+        "uri": parts.uri.to_string(),
+        "body": String::from_utf8_lossy(&body[..body.len().min(1000)]),
+    });
+    for (name, value) in &parts.headers {
+        seen[name.as_str()] = value.to_str().unwrap().into();
+    }
+    Json(seen).into_response()
+}
