@@ -28,8 +28,14 @@ pub(crate) struct Batch<'a> {
     pub(crate) allowed: usize,
     /// Several calls at once.
     pub(crate) parallel: bool,
-    /// The caller has approved of tools that are marked *ask first*.
-    pub(crate) approved: bool,
+    pub(crate) approval: Approval,
+}
+
+/// Whether the caller has approved of tools that are marked *ask first*.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Approval {
+    Given,
+    Needed,
 }
 
 /// What one call came to.
@@ -188,7 +194,9 @@ impl Batch<'_> {
             .and_then(|server| server.tools.policy(&entry.offer().tool));
         match (server, policy) {
             (Some(server), Some(ToolPolicy::Auto)) => Ok(server),
-            (Some(server), Some(ToolPolicy::AskFirst)) if self.approved => Ok(server),
+            (Some(server), Some(ToolPolicy::AskFirst)) if self.approval == Approval::Given => {
+                Ok(server)
+            }
             _ => Err("not run: this tool is no longer available".into()),
         }
     }

@@ -31,12 +31,13 @@ mod upstream;
 use std::{error::Error as StdError, sync::Arc};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, response};
 use http_body::Body;
 use tower::Service;
 
 use self::{
-    execute::Batch,
+    claim::Owner,
+    execute::{Approval, Batch, Outcome},
     limits::{Budget, StoppedBy, Verdict},
     options::Options,
     receipt::Receipt,
@@ -50,7 +51,8 @@ pub(crate) use self::{
 };
 use crate::{
     body::{self, McpBody, RequestBody},
-    chat::{Answer, ChatRequest, Conversation},
+    catalog::Catalog,
+    chat::{Answer, ChatRequest, Conversation, ToolCall},
     connect::Connections,
     project::Project,
     refusal::{Kind, Refusal},
@@ -59,7 +61,6 @@ use crate::{
 };
 
 /// What all requests of a layer share.
-#[derive(Clone)]
 pub(crate) struct Gateway {
     pub(crate) settings: Settings,
     pub(crate) registry: Arc<dyn Find>,
@@ -118,125 +119,209 @@ where
     B: Body<Data = Bytes>,
     RB: Body<Data = Bytes> + Send + 'static,
 {
-    let settings = &gateway.settings;
-    let options = Options::parse(request, settings)?;
+    let options = Options::parse(request, &gateway.settings)?;
     if !options.enabled {
-        let response = upstream
-            .ask(request.without_mcp())
-            .await
-            .map_err(Stop::Inner)?;
-        return Ok(response.map(McpBody::through));
+        let answer = upstream.ask(request.without_mcp()).await;
+        return answer.map(|r| r.map(McpBody::through)).map_err(Stop::Inner);
     }
-    let project = project_or_default(project, settings)?;
+    let project = project_or_default(project, &gateway.settings)?;
     let catalog = resolve::catalog(gateway, &project, &options).await?;
     inject::check(gateway, request, &catalog)?;
 
-    // A stream is not looped; a turn that is resumed alone is one round, and the model's word.
-    let loops = options.auto_execute && !request.stream;
-    let max_rounds = if loops { options.max_tool_rounds } else { 1 };
-    let mut budget = Budget::new(&settings.limits, max_rounds);
-    let mut receipt = Receipt::new(options.receipt, max_rounds);
-    let mut record = Record::begin(&project);
-    let batch = |budget: &mut Budget, calls: usize, approved| Batch {
-        gateway,
-        project: &project,
-        ends: budget.batch_ends(),
-        allowed: budget.take_calls(calls),
-        parallel: request.parallel,
-        approved,
-    };
-
-    let mut conversation = match options.resume {
-        false => Conversation::new(request, &catalog.definitions(), usize::MAX),
-        true => {
-            let resumed = Resumed::of(request, &catalog)
-                .map_err(|refusal| record.end(&receipt, "refused", refusal))?;
-            let mut conversation =
-                Conversation::new(request, &catalog.definitions(), resumed.kept());
-            let open: Vec<_> = resumed.open().collect();
-            let outcomes = batch(&mut budget, open.len(), true).run(&open).await;
-            if !open.is_empty() {
-                receipt.add_round(None, &outcomes);
-            }
-            conversation.extend(resumed.answers(&outcomes));
-            conversation
-        }
-    };
-
-    let reads = options.resume || loops;
-    if reads {
+    let mut exchange = Exchange::begin(gateway, request, &options, &project, &catalog);
+    if options.resume {
+        exchange.resume().await?;
+    }
+    if exchange.reads {
         upstream.read_answers();
     }
     loop {
-        let response = match upstream.ask(conversation.turn(receipt.tools_ran())).await {
+        let (parts, answer) = match exchange.turn(&mut upstream).await? {
+            Turn::Answered(parts, answer) => (parts, answer),
+            Turn::Over(response) => return Ok(response),
+        };
+        let owners = claim::owners(&answer.calls, &catalog, &request.tools);
+        match exchange.verdict(&owners) {
+            Verdict::Stop(reason) => return Ok(exchange.finish(parts, &answer, reason)),
+            Verdict::Run => exchange.run(answer, owners).await,
+        }
+    }
+}
+
+/// One request with all its turns.
+struct Exchange<'a> {
+    gateway: &'a Gateway,
+    request: &'a ChatRequest,
+    project: &'a Project,
+    catalog: &'a Catalog,
+    conversation: Conversation,
+    budget: Budget,
+    receipt: Receipt,
+    record: Record,
+    /// Answers are read here; else the first one goes to the caller as it comes.
+    reads: bool,
+}
+
+/// What one turn of the model came to.
+enum Turn<RB: Body> {
+    /// An answer to go on with.
+    Answered(response::Parts, Answer),
+    /// What the caller gets.
+    Over(Response<McpBody<RB>>),
+}
+
+impl<'a> Exchange<'a> {
+    fn begin(
+        gateway: &'a Gateway,
+        request: &'a ChatRequest,
+        options: &Options,
+        project: &'a Project,
+        catalog: &'a Catalog,
+    ) -> Self {
+        // A stream is not looped; a turn that is resumed alone is one round, and the model's word.
+        let loops = options.auto_execute && !request.stream;
+        let max_rounds = if loops { options.max_tool_rounds } else { 1 };
+        Self {
+            gateway,
+            request,
+            project,
+            catalog,
+            conversation: Conversation::new(request, &catalog.definitions(), usize::MAX),
+            budget: Budget::new(&gateway.settings.limits, max_rounds),
+            receipt: Receipt::new(options.receipt, max_rounds),
+            record: Record::begin(project),
+            reads: options.resume || loops,
+        }
+    }
+
+    /// Runs the open calls of the turn that the caller sends back: the first round.
+    async fn resume(&mut self) -> Result<(), Refusal> {
+        let resumed = Resumed::of(self.request, self.catalog)
+            .map_err(|refusal| self.record.end(&self.receipt, "refused", refusal))?;
+        let open: Vec<_> = resumed.open().collect();
+        let outcomes = self.batch(&open, Approval::Given).await;
+        if !open.is_empty() {
+            self.receipt.add_round(None, &outcomes);
+        }
+        let tools = self.catalog.definitions();
+        self.conversation = Conversation::new(self.request, &tools, resumed.kept());
+        self.conversation.extend(resumed.answers(&outcomes));
+        Ok(())
+    }
+
+    /// Asks the model.
+    async fn turn<S, B, RB>(
+        &mut self,
+        upstream: &mut Upstream<S, B>,
+    ) -> Result<Turn<RB>, Stop<S::Error>>
+    where
+        S: Service<Request<RequestBody<B>>, Response = Response<RB>> + Clone,
+        S::Error: Into<Box<dyn StdError + Send + Sync>>,
+        B: Body<Data = Bytes>,
+        RB: Body<Data = Bytes> + Send + 'static,
+    {
+        let tools_ran = self.receipt.tools_ran();
+        let response = match upstream.ask(self.conversation.turn(tools_ran)).await {
             Ok(response) => response,
-            Err(error) if !receipt.tools_ran() => {
-                return Err(record.end(&receipt, "upstream_failed", Stop::Inner(error)));
+            Err(error) if !tools_ran => {
+                return Err(self.over("upstream_failed", Stop::Inner(error)));
             }
             Err(error) => {
-                tracing::warn!(
-                    error = chain(&*error.into()),
-                    "the model's service failed after tools had run"
-                );
-                return Ok(record.end(
-                    &receipt,
-                    "upstream_failed",
-                    reply::upstream_failed(&receipt),
-                ));
+                let error = chain(&*error.into());
+                tracing::warn!(error, "the model's service failed after tools had run");
+                return Ok(self.failed());
             }
         };
         let success = response.status().is_success();
-        if !receipt.tools_ran() && (!success || !reads) {
-            // Nothing of ours is in it.
-            return Ok(record.end(&receipt, "passed_on", response.map(McpBody::through)));
+        let matters = tools_ran || success && self.reads;
+        if !matters {
+            // Nothing of ours is in it, and nothing to go on with.
+            let response = response.map(McpBody::through);
+            return Ok(Turn::Over(self.over("passed_on", response)));
         }
-        if success && reply::is_stream(&response) {
-            record.end(&receipt, "streamed", ());
-            return Ok(reply::relayed(response, receipt));
+        if success && self.request.stream && reply::is_stream(&response) {
+            let receipt = self.over("streamed", self.receipt.clone());
+            return Ok(Turn::Over(reply::relayed(response, receipt)));
         }
         let (parts, body) = response.into_parts();
-        let read = body::read(body, settings.limits.body_bytes).await;
-        if !success {
-            return Ok(record.end(
-                &receipt,
-                "upstream_error",
-                reply::upstream_error(parts, read, &receipt),
-            ));
-        }
+        let read = body::read(body, self.gateway.settings.limits.body_bytes).await;
         let readable = read.is_complete() && is_plain(&parts.headers);
-        let Some(answer) = readable.then(|| Answer::parse(&read.bytes())).flatten() else {
-            let response = match receipt.tools_ran() {
-                true => reply::upstream_failed(&receipt),
-                false => reply::untouched(parts, read),
-            };
-            return Ok(record.end(&receipt, "unreadable", response));
-        };
-        receipt.add_turn(&answer, request.model.as_deref(), settings);
-        if answer.message.is_none() && receipt.tools_ran() {
+        let answer = readable.then(|| Answer::parse(&read.bytes())).flatten();
+        match answer {
             // Some upstreams report an error with status 200.
-            let response = reply::upstream_error(parts, read, &receipt);
-            return Ok(record.end(&receipt, "upstream_error", response));
+            Some(answer) if success && (answer.message.is_some() || !tools_ran) => {
+                let settings = &self.gateway.settings;
+                let model = self.request.model.as_deref();
+                self.receipt.add_turn(&answer, model, settings);
+                Ok(Turn::Answered(parts, answer))
+            }
+            None if success && tools_ran => Ok(self.failed()),
+            None if success => {
+                let response = reply::untouched(parts, read);
+                Ok(Turn::Over(self.over("unreadable", response)))
+            }
+            _ => {
+                let response = reply::upstream_error(parts, read, &self.receipt);
+                Ok(Turn::Over(self.over("upstream_error", response)))
+            }
         }
+    }
 
-        let owners = claim::owners(&answer.calls, &catalog, &request.tools);
-        let verdict = match request.tools_forbidden {
+    /// What becomes of an answer whose calls have these owners.
+    fn verdict(&self, owners: &[Owner<'_>]) -> Verdict {
+        if self.request.tools_forbidden {
             // Whatever the model says, the caller wants no tool to run.
-            true => Verdict::Stop(StoppedBy::Final),
-            false => budget.verdict(receipt.rounds(), &owners),
-        };
-        match verdict {
-            Verdict::Stop(reason) => {
-                let response = reply::last(parts, &answer, &receipt, reason);
-                return Ok(record.end(&receipt, reason.as_str(), response));
-            }
-            Verdict::Run => {
-                let calls: Vec<_> = answer.calls.iter().zip(owners).collect();
-                let outcomes = batch(&mut budget, calls.len(), false).run(&calls).await;
-                receipt.add_round(answer.message.as_ref(), &outcomes);
-                conversation.extend(answer.message);
-                conversation.extend(outcomes.into_iter().map(|outcome| outcome.message));
-            }
+            return Verdict::Stop(StoppedBy::Final);
         }
+        self.budget.verdict(self.receipt.rounds(), owners)
+    }
+
+    /// Runs the calls of an answer: one more round.
+    async fn run(&mut self, answer: Answer, owners: Vec<Owner<'_>>) {
+        let calls: Vec<_> = answer.calls.iter().zip(owners).collect();
+        let outcomes = self.batch(&calls, Approval::Needed).await;
+        self.receipt.add_round(answer.message.as_ref(), &outcomes);
+        self.conversation.extend(answer.message);
+        let messages = outcomes.into_iter().map(|outcome| outcome.message);
+        self.conversation.extend(messages);
+    }
+
+    async fn batch(
+        &mut self,
+        calls: &[(&ToolCall, Owner<'_>)],
+        approval: Approval,
+    ) -> Vec<Outcome> {
+        let batch = Batch {
+            gateway: self.gateway,
+            project: self.project,
+            ends: self.budget.batch_ends(),
+            allowed: self.budget.take_calls(calls.len()),
+            parallel: self.request.parallel,
+            approval,
+        };
+        batch.run(calls).await
+    }
+
+    /// The answer that ends the loop.
+    fn finish<RB: Body<Data = Bytes>>(
+        &mut self,
+        parts: response::Parts,
+        answer: &Answer,
+        reason: StoppedBy,
+    ) -> Response<McpBody<RB>> {
+        let response = reply::last(parts, answer, &self.receipt, reason);
+        self.over(reason.as_str(), response)
+    }
+
+    /// The model's service gave nothing to go on with after tools have run.
+    fn failed<RB: Body<Data = Bytes>>(&mut self) -> Turn<RB> {
+        let response = reply::upstream_failed(&self.receipt);
+        Turn::Over(self.over("upstream_failed", response))
+    }
+
+    /// Records how the exchange ended, and passes its result on.
+    fn over<T>(&mut self, outcome: &'static str, result: T) -> T {
+        self.record.end(&self.receipt, outcome, result)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Rounds, calls and usage, counted as they happen.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Receipt {
     wanted: bool,
     rounds: u64,
@@ -43,7 +43,7 @@ struct Replay {
     messages: Box<RawValue>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Call {
     round: u64,
     id: String,

@@ -55,6 +55,27 @@ async fn before_tools_ran_what_cannot_be_read_goes_through_untouched() {
 }
 
 #[tokio::test]
+async fn a_stream_that_nobody_asked_for_goes_through_untouched_and_after_tools_is_a_failure() {
+    let stream = || {
+        raw_answer(
+            200,
+            &[("content-type", "text/event-stream")],
+            ["data: [DONE]\n\n"],
+        )
+    };
+    let gateway = Gateway::new([stream()]).await;
+    assert_eq!(
+        gateway.send(&auto(json!({}))).await.body,
+        "data: [DONE]\n\n"
+    );
+    let gateway = Gateway::new([echo(), stream()]).await;
+    assert_eq!(
+        gateway.send(&auto(json!({}))).await.error().1,
+        "upstream_error"
+    );
+}
+
+#[tokio::test]
 async fn before_tools_ran_a_failing_service_fails_as_it_does_without_the_layer() {
     let gateway = Gateway::new([Answer::Fail]).await;
     assert!(
