@@ -74,7 +74,7 @@ impl Dialer {
         if let Some(known) = known {
             match self.dial_one(known).await {
                 // Somebody else answers there now.
-                Err(failure) if !failure.error.is_transport() => {}
+                Err(failure) if failure.error.is_incomprehension() => {}
                 connection => return connection.map_err(|failure| failure.error),
             }
         }

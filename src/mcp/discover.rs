@@ -8,10 +8,10 @@ use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::error::{Error, ErrorKind};
+use super::error::Error;
 use super::failure::{Failure, Remedy};
 use super::handshake::Revision;
-use super::route::{Route, Unanswered};
+use super::route::Route;
 use super::stateless::{REVISION, Stateless};
 use super::wire::{self, Ids};
 
@@ -29,28 +29,18 @@ pub(super) async fn discover(route: Route, ids: &Ids) -> Result<Stateless, Failu
     let answer = server.send(ids.next(), "server/discover", Params {}, 0, headers);
     match answer.await {
         Ok(result) => chosen(&supported(&result)?)?,
-        Err(Unanswered::Refused(refusal)) => {
-            let client_error = refusal.status.is_client_error();
-            judge(refusal.error.into(), client_error)?;
-        }
-        Err(Unanswered::Failed(failure)) => judge(failure, true)?,
+        Err(unanswered) => judge(unanswered.into_failure())?,
     }
     tracing::debug!(revision = REVISION, "connected over Streamable HTTP");
     Ok(server)
 }
 
 /// `Ok` if the failure shows that the server speaks our revision.
-fn judge(failure: Failure, mute: bool) -> Result<(), Failure> {
+fn judge(failure: Failure) -> Result<(), Failure> {
     match failure.error.code() {
-        Some(wire::UNSUPPORTED_VERSION) => return chosen(failure.error.supported()),
-        Some(wire::HEADER_MISMATCH | wire::MISSING_CAPABILITY) => return Err(failure),
-        _ => {}
-    }
-    // `Status` here is any refusal that has no kind of its own.
-    use ErrorKind::{ContentType, Protocol, Rpc, Status};
-    match failure.error.kind() {
-        Rpc | Protocol | ContentType => Err(older(failure.error)),
-        Status if mute => Err(older(failure.error)),
+        Some(wire::UNSUPPORTED_VERSION) => chosen(failure.error.supported()),
+        Some(wire::HEADER_MISMATCH | wire::MISSING_CAPABILITY) => Err(failure),
+        _ if failure.error.is_incomprehension() => Err(older(failure.error)),
         _ => Err(failure),
     }
 }

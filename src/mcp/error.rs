@@ -176,6 +176,18 @@ impl Error {
         Self::because(kind, text, error.without_url())
     }
 
+    /// Whether this may be how a server says that it does not speak what it was spoken to in.
+    ///
+    /// No connection, 401, 403, 429, 5xx and silence say nothing about that (2026-07-28,
+    /// basic/versioning, "Backward compatibility").
+    pub(super) fn is_incomprehension(&self) -> bool {
+        match self.0.kind {
+            ErrorKind::Rpc | ErrorKind::Protocol | ErrorKind::ContentType => true,
+            ErrorKind::Status => matches!(self.0.status, Some(400..=499)),
+            _ => false,
+        }
+    }
+
     /// The code of a JSON-RPC error.
     pub(super) fn code(&self) -> Option<i32> {
         self.0.rpc.as_ref().map(|rpc| rpc.code)

@@ -22,6 +22,8 @@ async fn tools_are_listed_and_called_with_and_without_sessions() {
         let result = call(&client, "add", r#"{"a": 1, "b": 2}"#).await.unwrap();
         assert_eq!((&*result.text, result.is_error), ("3", false));
         assert_eq!(server.lists(), 1);
+        let probe_alone = mode != Mode::Newest;
+        assert_eq!(server.stateless(), if probe_alone { 1 } else { 3 });
         client.close().await;
     }
 }

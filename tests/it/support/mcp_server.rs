@@ -50,6 +50,7 @@ struct Counts {
     lists: AtomicUsize,
     calls: AtomicUsize,
     cancelled: AtomicUsize,
+    stateless: AtomicUsize,
 }
 
 impl McpServer {
@@ -68,6 +69,15 @@ impl McpServer {
         let service: StreamableHttpService<_, LocalSessionManager> =
             StreamableHttpService::new(move || Ok(handler.clone()), Arc::default(), config);
         let app = axum::Router::new().nest_service("/mcp", service);
+        let seen = Arc::clone(&counts);
+        let app = app.layer(axum::middleware::map_request(
+            move |request: axum::extract::Request| {
+                let version = request.headers().get("mcp-protocol-version");
+                let new = version.is_some_and(|version| version == "2026-07-28");
+                seen.stateless.fetch_add(usize::from(new), Ordering::SeqCst);
+                std::future::ready(request)
+            },
+        ));
         let task = tokio::spawn(async move {
             let _ = axum::serve(listener, app).await;
         });
@@ -85,6 +95,11 @@ impl McpServer {
     /// How many `tools/list` it has answered.
     pub fn lists(&self) -> usize {
         self.counts.lists.load(Ordering::SeqCst)
+    }
+
+    /// How many requests were of revision 2026-07-28, the probe included.
+    pub fn stateless(&self) -> usize {
+        self.counts.stateless.load(Ordering::SeqCst)
     }
 
     /// How many `tools/call` have begun.
