@@ -262,6 +262,25 @@ async fn a_server_that_was_replaced_by_a_newer_one_is_found_out() {
 }
 
 #[tokio::test]
+async fn a_lost_session_that_cannot_be_opened_again_is_no_reason_to_probe() {
+    let sessions = AtomicUsize::new(0);
+    let server = Evil::serve_all(move |request| match &*request.method() {
+        "initialize" if sessions.fetch_add(1, Ordering::SeqCst) == 0 => {
+            vec![Step::Send(initialized(request, "session-1"))]
+        }
+        "initialize" => vec![Step::Send(status(401))],
+        "server/discover" => vec![Step::Send(not_initialized())],
+        "tools/call" => vec![Step::Send(status(404))],
+        _ => vec![Step::Send(status(202))],
+    })
+    .await;
+    let failed = call(&client(&server.url(), Limits::default()), "a", "{}").await;
+    assert_eq!(failed.unwrap_err().kind(), ErrorKind::Unauthorized);
+    assert_eq!(server.count("server/discover"), 1);
+    assert_eq!(server.count("initialize"), 2);
+}
+
+#[tokio::test]
 async fn an_unknown_method_is_an_answer_and_not_another_revision() {
     let server = Evil::stateless(|request| {
         let error = json!({"code": -32601, "message": "no tools here"});
