@@ -1,32 +1,33 @@
-//! One server with one credential: connects when needed, once for all callers, and starts over
-//! when the server has forgotten us.
+//! One server with one credential: lists its tools and calls them.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, Shared};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
-use super::connection::{Connection, Dialer};
+use super::connection::{Dialect, Dialer, Request};
 use super::content::{self, CallResult};
-use super::endpoint::{Endpoint, Transport};
+use super::endpoint::Endpoint;
 use super::error::{Error, ErrorKind};
-use super::failure::{Failure, Remedy};
+use super::input::{self, Reply};
 use super::limits::Limits;
+use super::line::{Answer, Line};
+use super::mirror::{Mirrored, Plan, Plans};
 use super::tools::{Listing, ToolList};
-use super::wire::Ids;
+use super::wire::{self, Ids};
 use crate::outbound::Outbound;
-
-/// The pause before a request that was never sent is sent again: a restarting server needs a
-/// moment.
-const SEND_AGAIN_PAUSE: Duration = Duration::from_millis(100);
 
 /// The pauses before a page of a listing is asked for again after a 5xx.
 const LIST_PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
+
+/// How often a tool that asks for input is told no before the call is given up.
+const MAX_DECLINES: usize = 3;
+
+/// The pause before a server that asked nothing, and only wants to be called again, is.
+const STATE_PAUSE: Duration = Duration::from_millis(100);
 
 /// A client of one MCP server with one credential. Clones are cheap and share one session.
 ///
@@ -40,26 +41,24 @@ const LIST_PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_m
 /// # What is repeated, and what is not
 ///
 /// A tool call is sent once. It is sent a second time only if it cannot have run: the server did
-/// not know the session (404, or a 400 about it), or not a byte of it had been sent. Where the
+/// not know the session (404, or a 400 about it) or refused the revision or the headers of the
+/// request, or not a byte of it had been sent. A tool that asks for input first is answered, with
+/// a no, up to three times. Where the
 /// connection breaks afterwards the outcome is unknown, and stays so: [`ErrorKind::Interrupted`].
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 
 struct Inner {
-    dialer: Arc<Dialer>,
-    /// Held only to look at and to swap the future, never while it is awaited.
-    line: Mutex<Line>,
+    line: Line,
+    /// Which arguments the tools of the last listing want in headers.
+    plans: Mutex<Arc<Plans>>,
 }
 
-/// The present connection or the attempt at one.
-#[derive(Default)]
-struct Line {
-    attempt: Option<Attempt>,
-    /// What the last connection spoke.
-    known: Option<Transport>,
+#[derive(Clone, Copy)]
+struct Call<'a> {
+    name: &'a str,
+    arguments: &'a RawValue,
 }
-
-type Attempt = Shared<BoxFuture<'static, Result<Arc<Connection>, Error>>>;
 
 impl Client {
     /// Makes a client; does no I/O.
@@ -79,12 +78,12 @@ impl Client {
             ids: Ids::new(),
         };
         Self(Arc::new(Inner {
-            dialer: Arc::new(dialer),
-            line: Mutex::default(),
+            line: Line::new(dialer),
+            plans: Mutex::default(),
         }))
     }
 
-    /// Lists all tools, page by page (2025-11-25, server/tools and server/utilities/pagination).
+    /// Lists all tools, page by page (2026-07-28, server/tools and server/utilities/pagination).
     ///
     /// All of it, connecting included, takes at most `limits.list`. A 5xx is tried again twice.
     /// A tool that cannot be used is left out with a reason.
@@ -98,11 +97,11 @@ impl Client {
     ///
     /// Dropping the future drops the request. A handshake that others may wait for goes on.
     pub async fn list_tools(&self) -> Result<ToolList, Error> {
-        let limit = self.0.dialer.limits.list;
+        let limit = self.0.line.dialer().limits.list;
         within(limit, self.list_pages()).await
     }
 
-    /// Calls a tool (2025-11-25, server/tools).
+    /// Calls a tool (2026-07-28, server/tools).
     ///
     /// `arguments` is a JSON object, and sent byte for byte. All of it, connecting included,
     /// takes at most the smaller of `limit` and `limits.call`. A tool that fails is an answer:
@@ -116,23 +115,16 @@ impl Client {
     /// # Cancellation
     ///
     /// Dropping the future, and a timeout, drop the response at once and tell the server
-    /// `notifications/cancelled` in the background, if the request was sent.
+    /// `notifications/cancelled` in the background, if the request was sent and the server is of a
+    /// revision where the dropped response does not say so.
     pub async fn call_tool(
         &self,
         name: &str,
         arguments: &RawValue,
         limit: Duration,
     ) -> Result<CallResult, Error> {
-        #[derive(Serialize, Clone, Copy)]
-        struct Params<'a> {
-            name: &'a str,
-            arguments: &'a RawValue,
-        }
-        let params = Params { name, arguments };
-        let size = name.len() + arguments.get().len();
-        let limit = limit.min(self.0.dialer.limits.call);
-        let result = within(limit, self.request("tools/call", params, size)).await?;
-        content::read(result)
+        let limit = limit.min(self.0.line.dialer().limits.call);
+        within(limit, self.call(Call { name, arguments })).await
     }
 
     /// Ends the session at the server, if there is one (2025-11-25, basic/transports).
@@ -141,12 +133,7 @@ impl Client {
     /// nothing: a server may refuse, and the session is forgotten here in any case. A later call
     /// opens another.
     pub async fn close(&self) {
-        let attempt = self.line().attempt.take();
-        if let Some(attempt) = attempt
-            && let Ok(connection) = attempt.await
-        {
-            connection.close().await;
-        }
+        self.0.line.close().await;
     }
 
     async fn list_pages(&self) -> Result<ToolList, Error> {
@@ -155,105 +142,127 @@ impl Client {
             #[serde(skip_serializing_if = "Option::is_none")]
             cursor: Option<&'a str>,
         }
-        let mut listing = Listing::new(&self.0.dialer.limits);
+        let mut listing = Listing::new(&self.0.line.dialer().limits);
         let mut cursor: Option<String> = None;
         loop {
-            let params = Params {
-                cursor: cursor.as_deref(),
-            };
-            let page = self.page(params).await?;
-            cursor = listing.add(&page)?;
+            let page = self
+                .page(Params {
+                    cursor: cursor.as_deref(),
+                })
+                .await?;
+            cursor = listing.add(&page.result, page.dialect == Dialect::Stateless)?;
             if cursor.is_none() {
-                return Ok(listing.finish());
+                let (list, plans) = listing.finish();
+                *self.plans_lock() = Arc::new(plans);
+                return Ok(list);
             }
         }
     }
 
-    async fn page(&self, params: impl Serialize + Copy) -> Result<Box<RawValue>, Error> {
+    async fn page(&self, params: impl Serialize + Copy) -> Result<Answer, Error> {
+        let request = Request {
+            method: "tools/list",
+            params,
+            size: 0,
+            mirrored: None,
+        };
         for pause in LIST_PAUSES {
-            match self.request("tools/list", params, 0).await {
+            match self.0.line.request(request).await {
                 Err(error) if error.status().is_some_and(|status| status >= 500) => {
                     tokio::time::sleep(pause).await;
                 }
                 page => return page,
             }
         }
-        self.request("tools/list", params, 0).await
+        self.0.line.request(request).await
     }
 
-    /// Sends a request, and once more where that is safe.
-    async fn request(
-        &self,
-        method: &str,
-        params: impl Serialize + Copy,
-        size: usize,
-    ) -> Result<Box<RawValue>, Error> {
-        let connection = self.connection(None).await?;
-        let id = self.0.dialer.ids.next();
-        let failure = match connection.request(id, method, params, size).await {
-            Ok(result) => return Ok(result),
-            Err(failure) => failure,
-        };
-        let connection = match failure.remedy {
-            Remedy::NewSession => self.connection(Some(&connection)).await?,
-            Remedy::SendAgain => {
-                tokio::time::sleep(SEND_AGAIN_PAUSE).await;
-                connection
+    /// Calls a tool, and says no to whatever it asks before it answers.
+    async fn call(&self, call: Call<'_>) -> Result<CallResult, Error> {
+        let mut reply = None;
+        for _ in 0..=MAX_DECLINES {
+            let answer = self.call_once(call, reply.as_ref()).await?;
+            reply = match answer.dialect {
+                Dialect::Stateless => input::decline(&answer.result)?,
+                Dialect::StreamableHttp | Dialect::HttpSse => None,
+            };
+            match &reply {
+                None => return content::read(answer.result),
+                Some(reply) if reply.is_only_state() => tokio::time::sleep(STATE_PAUSE).await,
+                Some(_) => {}
             }
-            Remedy::None | Remedy::OlderTransport => return Err(failure.error),
+        }
+        Ok(content::failed(
+            "the tool asks for input that is not available here",
+        ))
+    }
+
+    /// Calls a tool, and once more if the headers were refused: its annotations may have changed
+    /// since the last listing (2026-07-28, server/tools).
+    async fn call_once(&self, call: Call<'_>, reply: Option<&Reply>) -> Result<Answer, Error> {
+        let plans = self.plans();
+        let plan = plans.get(call.name);
+        let error = match self.send_call(call, reply, plan).await {
+            Err(error) if error.code() == Some(wire::HEADER_MISMATCH) => error,
+            answer => return answer,
         };
-        let id = self.0.dialer.ids.next();
-        let result = connection.request(id, method, params, size).await;
-        result.map_err(|Failure { error, .. }| error)
+        // Another caller may have listed them in the meantime.
+        if self.plans().get(call.name) == plan && self.list_pages().await.is_err() {
+            return Err(error);
+        }
+        let plans = self.plans();
+        match plans.get(call.name) {
+            // The same headers would be refused again.
+            same if same == plan => Err(error),
+            plan => self.send_call(call, reply, plan).await,
+        }
     }
 
-    /// The connection: the present one, or a new one if there is none, if the last attempt
-    /// failed, or if the present one is the `stale` one.
-    async fn connection(&self, stale: Option<&Arc<Connection>>) -> Result<Arc<Connection>, Error> {
-        let attempt = self.attempt(stale);
-        let connection = attempt.await?;
-        self.line().known = Some(connection.transport());
-        Ok(connection)
+    async fn send_call(
+        &self,
+        call: Call<'_>,
+        reply: Option<&Reply>,
+        plan: Option<&Plan>,
+    ) -> Result<Answer, Error> {
+        #[derive(Serialize, Clone, Copy)]
+        struct Params<'a> {
+            name: &'a str,
+            arguments: &'a RawValue,
+            #[serde(flatten)]
+            reply: Option<&'a Reply>,
+        }
+        let Call { name, arguments } = call;
+        let request = Request {
+            method: "tools/call",
+            params: Params {
+                name,
+                arguments,
+                reply,
+            },
+            size: name.len() + arguments.get().len(),
+            mirrored: Some(Mirrored {
+                name,
+                arguments,
+                plan,
+            }),
+        };
+        self.0.line.request(request).await
     }
 
-    fn attempt(&self, stale: Option<&Arc<Connection>>) -> Attempt {
-        let mut line = self.line();
-        // Polled, not peeked at: an attempt that nobody waited for to the end may have failed
-        // long ago.
-        let present = line
-            .attempt
-            .take()
-            .filter(|attempt| match attempt.clone().now_or_never() {
-                None => true,
-                Some(Ok(connection)) => !stale.is_some_and(|stale| Arc::ptr_eq(stale, &connection)),
-                Some(Err(_)) => false,
-            });
-        let known = line.known;
-        let attempt = present.unwrap_or_else(|| self.begin(known));
-        line.attempt = Some(attempt.clone());
-        attempt
+    fn plans(&self) -> Arc<Plans> {
+        Arc::clone(&self.plans_lock())
     }
 
-    /// Connects in a task of its own: others may wait for it when the first caller has gone, and
-    /// the specification does not let `initialize` be cancelled.
-    fn begin(&self, known: Option<Transport>) -> Attempt {
-        let dialer = Arc::clone(&self.0.dialer);
-        let task = tokio::spawn(async move { dialer.dial(known).await.map(Arc::new) });
-        task.map(|joined| joined.unwrap_or_else(|_| Err(Error::interrupted())))
-            .boxed()
-            .shared()
-    }
-
-    fn line(&self) -> std::sync::MutexGuard<'_, Line> {
-        // Every operation leaves the line whole, so a panic elsewhere does not spoil it.
-        self.0.line.lock().unwrap_or_else(PoisonError::into_inner)
+    fn plans_lock(&self) -> MutexGuard<'_, Arc<Plans>> {
+        // Held to copy or to replace a pointer.
+        self.0.plans.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client")
-            .field("endpoint", &self.0.dialer.endpoint)
+            .field("endpoint", &self.0.line.dialer().endpoint)
             .finish_non_exhaustive()
     }
 }

@@ -1,23 +1,49 @@
-//! A live session over any of the transports, and the choice between them.
+//! A live connection over any of the transports, and the choice between them.
 
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::discover::discover;
 use super::endpoint::{Endpoint, Transport};
 use super::error::{Error, ErrorKind};
 use super::failure::{Failure, Remedy};
 use super::limits::Limits;
+use super::mirror::Mirrored;
 use super::route::Route;
+use super::stateless::Stateless;
 use super::wire::Ids;
 use super::{http_sse, streamable_http};
 use crate::outbound::Outbound;
 
-/// A session that is ready for requests.
+/// A server that is ready for requests.
 pub(super) enum Connection {
+    Stateless(Stateless),
     StreamableHttp(streamable_http::Session),
     HttpSse(http_sse::Session),
+}
+
+/// What a server turned out to speak.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Dialect {
+    /// 2026-07-28.
+    Stateless,
+    /// 2025-03-26 to 2025-11-25.
+    StreamableHttp,
+    /// 2024-11-05.
+    HttpSse,
+}
+
+/// A request, as all transports need it.
+#[derive(Clone, Copy)]
+pub(super) struct Request<'a, P> {
+    pub(super) method: &'static str,
+    pub(super) params: P,
+    /// About how large the parameters are.
+    pub(super) size: usize,
+    /// The call that 2026-07-28 repeats in headers.
+    pub(super) mirrored: Option<Mirrored<'a>>,
 }
 
 /// What it takes to connect.
@@ -33,7 +59,7 @@ impl Dialer {
     /// changed since, so where it fails the configured transport decides again.
     ///
     /// The whole attempt takes at most `limits.list`.
-    pub(super) async fn dial(&self, known: Option<Transport>) -> Result<Connection, Error> {
+    pub(super) async fn dial(&self, known: Option<Dialect>) -> Result<Connection, Error> {
         let limit = self.limits.list;
         match tokio::time::timeout(limit, self.dial_any(known)).await {
             Ok(connection) => connection,
@@ -44,69 +70,100 @@ impl Dialer {
         }
     }
 
-    async fn dial_any(&self, known: Option<Transport>) -> Result<Connection, Error> {
-        let configured = self.endpoint.transport;
-        if let Some(known) = known.filter(|&known| known != configured) {
+    async fn dial_any(&self, known: Option<Dialect>) -> Result<Connection, Error> {
+        if let Some(known) = known {
             match self.dial_one(known).await {
                 // Somebody else answers there now.
-                Err(failure) if !failure.error.is_transport() => {}
+                Err(failure) if failure.error.is_incomprehension() => {}
                 connection => return connection.map_err(|failure| failure.error),
             }
         }
-        match self.dial_one(configured).await {
-            Err(Failure {
-                error,
-                remedy: Remedy::OlderTransport,
-            }) => self.dial_older(&error).await,
-            connection => connection.map_err(|failure| failure.error),
+        match self.endpoint.transport {
+            Transport::StreamableHttp => self.detect().await,
+            Transport::Sse => {
+                let connection = self.dial_one(Dialect::HttpSse).await;
+                connection.map_err(|failure| failure.error)
+            }
         }
     }
 
-    async fn dial_older(&self, first: &Error) -> Result<Connection, Error> {
-        self.dial_one(Transport::Sse).await.map_err(|second| {
+    /// From the newest to the oldest (2026-07-28, basic/transports/streamable-http, "Backwards
+    /// compatibility"). Anything but "I do not speak this" ends the search.
+    async fn detect(&self) -> Result<Connection, Error> {
+        let route = self.route();
+        let newest = match discover(route, &self.ids).await {
+            Ok(server) => return Ok(Connection::Stateless(server)),
+            Err(failure) => or_older(failure)?,
+        };
+        let newer = match self.dial_one(Dialect::StreamableHttp).await {
+            Ok(connection) => return Ok(connection),
+            Err(failure) => or_older(failure)?,
+        };
+        let oldest = self.dial_one(Dialect::HttpSse).await;
+        oldest.map_err(|Failure { error, .. }| {
             let text = format!(
-                "the server speaks neither Streamable HTTP ({first}) nor HTTP+SSE ({})",
-                second.error
+                "the server speaks neither Streamable HTTP (without sessions: {newest}; \
+                 with sessions: {newer}) nor HTTP+SSE ({error})"
             );
-            second.error.with_text(text)
+            error.with_text(text)
         })
     }
 
-    async fn dial_one(&self, transport: Transport) -> Result<Connection, Failure> {
-        let route = Route {
-            outbound: self.outbound.clone(),
-            url: self.endpoint.url.clone(),
-            headers: self.endpoint.headers.clone(),
-            limits: Arc::clone(&self.limits),
-        };
-        Ok(match transport {
-            Transport::StreamableHttp => Connection::StreamableHttp(
+    async fn dial_one(&self, dialect: Dialect) -> Result<Connection, Failure> {
+        let route = self.route();
+        Ok(match dialect {
+            // Costs nothing: a request will show if it is so no longer.
+            Dialect::Stateless => Connection::Stateless(Stateless::new(route)),
+            Dialect::StreamableHttp => Connection::StreamableHttp(
                 streamable_http::Session::connect(route, &self.ids).await?,
             ),
-            Transport::Sse => {
+            Dialect::HttpSse => {
                 Connection::HttpSse(http_sse::Session::connect(route, &self.ids).await?)
             }
         })
     }
+
+    fn route(&self) -> Route {
+        Route {
+            outbound: self.outbound.clone(),
+            url: self.endpoint.url.clone(),
+            headers: self.endpoint.headers.clone(),
+            limits: Arc::clone(&self.limits),
+        }
+    }
+}
+
+/// The error of a transport that the server does not speak; `Err` if that is not what it says.
+fn or_older(failure: Failure) -> Result<Error, Error> {
+    match failure.remedy {
+        Remedy::OlderTransport => Ok(failure.error),
+        _ => Err(failure.error),
+    }
 }
 
 impl Connection {
-    pub(super) fn transport(&self) -> Transport {
+    pub(super) fn dialect(&self) -> Dialect {
         match self {
-            Self::StreamableHttp(_) => Transport::StreamableHttp,
-            Self::HttpSse(_) => Transport::Sse,
+            Self::Stateless(_) => Dialect::Stateless,
+            Self::StreamableHttp(_) => Dialect::StreamableHttp,
+            Self::HttpSse(_) => Dialect::HttpSse,
         }
     }
 
-    /// Sends one request; `size` is about how large its parameters are.
+    /// Sends one request.
     pub(super) async fn request(
         &self,
         id: u64,
-        method: &str,
-        params: impl Serialize,
-        size: usize,
+        request: Request<'_, impl Serialize>,
     ) -> Result<Box<RawValue>, Failure> {
+        let Request {
+            method,
+            params,
+            size,
+            mirrored,
+        } = request;
         match self {
+            Self::Stateless(server) => server.request(id, method, params, size, mirrored).await,
             Self::StreamableHttp(session) => session.request(id, method, params, size).await,
             Self::HttpSse(session) => session.request(id, method, params, size).await,
         }
@@ -116,8 +173,8 @@ impl Connection {
     pub(super) async fn close(&self) {
         match self {
             Self::StreamableHttp(session) => session.close().await,
-            // The stream is the session: it ends when this is dropped.
-            Self::HttpSse(_) => {}
+            // The stream is the session, and ends when this is dropped; or there is none.
+            Self::HttpSse(_) | Self::Stateless(_) => {}
         }
     }
 }

@@ -5,8 +5,8 @@ use std::cell::LazyCell;
 use std::fmt::Write;
 
 use serde::Deserialize;
-use serde_json::Value;
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Value, json};
 
 use super::error::Error;
 use super::raw;
@@ -114,6 +114,17 @@ pub(super) fn read(result: Box<RawValue>) -> Result<CallResult, Error> {
         text: text.0.unwrap_or_default(),
         raw: result,
     })
+}
+
+/// A result that says, in the tool's place, that it failed.
+pub(super) fn failed(text: &'static str) -> CallResult {
+    let raw = json!({"content": [{"type": "text", "text": text}], "isError": true});
+    CallResult {
+        is_error: true,
+        text: text.to_owned(),
+        // Strings and a flag: writing them does not fail.
+        raw: to_raw_value(&raw).unwrap_or_default(),
+    }
 }
 
 /// Whether a text block says what the structured content says: servers send both, for clients

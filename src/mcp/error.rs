@@ -24,7 +24,16 @@ struct Inner {
     text: Cow<'static, str>,
     status: Option<u16>,
     challenge: Option<String>,
+    rpc: Option<Rpc>,
     source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// The parts of a JSON-RPC error that decide what we do next. Not shown.
+#[derive(Clone)]
+pub(super) struct Rpc {
+    pub(super) code: i32,
+    /// The revisions that the server says it speaks.
+    pub(super) supported: Vec<String>,
 }
 
 /// The kinds of [`Error`] that a caller may want to treat differently.
@@ -72,6 +81,19 @@ impl Error {
             text: text.into(),
             status: None,
             challenge: None,
+            rpc: None,
+            source: None,
+        }))
+    }
+
+    /// A JSON-RPC error of the server.
+    pub(super) fn rpc(rpc: Rpc, text: String) -> Self {
+        Self(Arc::new(Inner {
+            kind: ErrorKind::Rpc,
+            text: text.into(),
+            status: None,
+            challenge: None,
+            rpc: Some(rpc),
             source: None,
         }))
     }
@@ -90,6 +112,7 @@ impl Error {
             text: text.into(),
             status: None,
             challenge: None,
+            rpc: None,
             source: Some(source.into()),
         }))
     }
@@ -114,6 +137,7 @@ impl Error {
             text: format!("{text} (status {status})").into(),
             status: Some(status),
             challenge,
+            rpc: None,
             source: None,
         }))
     }
@@ -125,6 +149,7 @@ impl Error {
             text: text.into(),
             status: self.0.status,
             challenge: self.0.challenge.clone(),
+            rpc: self.0.rpc.clone(),
             source: Some(Box::new(self.clone())),
         }))
     }
@@ -149,6 +174,28 @@ impl Error {
             )
         };
         Self::because(kind, text, error.without_url())
+    }
+
+    /// Whether this may be how a server says that it does not speak what it was spoken to in.
+    ///
+    /// No connection, 401, 403, 429, 5xx and silence say nothing about that (2026-07-28,
+    /// basic/versioning, "Backward compatibility").
+    pub(super) fn is_incomprehension(&self) -> bool {
+        match self.0.kind {
+            ErrorKind::Rpc | ErrorKind::Protocol | ErrorKind::ContentType => true,
+            ErrorKind::Status => matches!(self.0.status, Some(400..=499)),
+            _ => false,
+        }
+    }
+
+    /// The code of a JSON-RPC error.
+    pub(super) fn code(&self) -> Option<i32> {
+        self.0.rpc.as_ref().map(|rpc| rpc.code)
+    }
+
+    /// The revisions that a JSON-RPC error says the server speaks.
+    pub(super) fn supported(&self) -> &[String] {
+        self.0.rpc.as_ref().map_or(&[], |rpc| &rpc.supported)
     }
 
     pub(super) fn interrupted() -> Self {

@@ -2,10 +2,14 @@
 
 use std::borrow::Cow;
 
+use http::HeaderName;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::error::Error;
+
+/// The header that names the revision of a request.
+pub(super) const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 
 /// The revisions that begin with a handshake.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -17,7 +21,7 @@ pub(super) enum Revision {
 }
 
 impl Revision {
-    const ALL: [Self; 4] = [
+    pub(super) const ALL: [Self; 4] = [
         Self::V2024_11_05,
         Self::V2025_03_26,
         Self::V2025_06_18,
@@ -52,8 +56,9 @@ pub(super) struct Initialize {
 #[derive(Serialize)]
 struct Nothing {}
 
+/// Who we say we are.
 #[derive(Serialize)]
-struct Info {
+pub(super) struct Info {
     name: &'static str,
     version: &'static str,
 }
@@ -61,10 +66,12 @@ struct Info {
 pub(super) const INITIALIZE: Initialize = Initialize {
     protocol_version: Revision::V2025_11_25.as_str(),
     capabilities: Nothing {},
-    client_info: Info {
-        name: "mcp-layer",
-        version: env!("CARGO_PKG_VERSION"),
-    },
+    client_info: CLIENT_INFO,
+};
+
+pub(super) const CLIENT_INFO: Info = Info {
+    name: "mcp-layer",
+    version: env!("CARGO_PKG_VERSION"),
 };
 
 /// The revision that the server chose.

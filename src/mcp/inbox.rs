@@ -47,15 +47,21 @@ impl Courtesy {
 /// Waits for the answer to one request on a stream of its own.
 pub(super) struct Inbox {
     id: u64,
-    courtesy: Courtesy,
+    /// None where a server may not ask (2026-07-28): what it asks all the same is ignored.
+    courtesy: Option<Courtesy>,
 }
 
 impl Inbox {
     pub(super) fn new(route: &Arc<Route>, id: u64) -> Self {
         Self {
             id,
-            courtesy: Courtesy::new(route),
+            courtesy: Some(Courtesy::new(route)),
         }
+    }
+
+    /// An inbox that answers no requests.
+    pub(super) fn aloof(id: u64) -> Self {
+        Self { id, courtesy: None }
     }
 
     /// Reads events until the answer, or the end of the stream.
@@ -86,7 +92,11 @@ impl Inbox {
             {
                 found.get_or_insert(answer.map(ToOwned::to_owned));
             }
-            Incoming::Request(id, method) => failed = self.courtesy.answer(id, &method).err(),
+            Incoming::Request(id, method) => {
+                if let Some(courtesy) = &mut self.courtesy {
+                    failed = courtesy.answer(id, &method).err();
+                }
+            }
             Incoming::Answer(..) | Incoming::Notification => {}
         })?;
         match (found, failed) {

@@ -1,14 +1,18 @@
 //! A client of MCP servers that uses their tools, and nothing else of them.
 //!
-//! Speaks the revisions 2024-11-05 (HTTP+SSE), 2025-03-26, 2025-06-18 and 2025-11-25 (Streamable
-//! HTTP). It offers servers no sampling, no elicitation and no roots, and fetches nothing that
+//! Speaks the revisions 2024-11-05 (HTTP+SSE), 2025-03-26, 2025-06-18, 2025-11-25 (Streamable HTTP
+//! with sessions) and 2026-07-28 (Streamable HTTP without), and finds out by itself which of them
+//! a server speaks: one request more, at the first connection of a [`Client`]. It offers servers no sampling, no elicitation and no roots, and fetches nothing that
 //! they link to. It does not know chat completions, registries or OAuth: it is given an
 //! [`Endpoint`] with ready headers, and gives back tools and text.
 //!
 //! ```text
-//! Client            one server, one credential; connects once, recovers
-//!   Connection      a session over one transport
-//!     streamable_http, http_sse
+//! Client            one server, one credential; lists tools and calls them
+//!   Line            connects once for all callers, remembers what the server speaks, recovers
+//!   Mirrored        arguments that 2026-07-28 repeats in headers
+//!   Connection      a server over one transport, newest first
+//!     discover      does it speak 2026-07-28?
+//!     stateless, streamable_http, http_sse
 //!       Inbox       the answer, amid what else the server says
 //!       Route       one HTTP exchange; what the head of a response means
 //!       Events      an event stream within limits
@@ -47,10 +51,15 @@
 
 mod client;
 mod content;
+mod input;
 mod tools;
 
+mod line;
+
 mod connection;
+mod discover;
 mod http_sse;
+mod stateless;
 mod streamable_http;
 
 mod body;
@@ -59,10 +68,12 @@ mod endpoint;
 mod failure;
 mod handshake;
 mod inbox;
+mod mirror;
 mod route;
 mod sent;
 
 mod error;
+mod header_value;
 mod limits;
 mod raw;
 mod sse;

@@ -51,8 +51,8 @@ pub(super) enum Media {
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
     pub(super) error: Error,
-    /// The body speaks of sessions, and not in answer to our request.
-    mentions_session: bool,
+    /// The body speaks of sessions or of initialization, and not in answer to our request.
+    pub(super) mentions_session: bool,
 }
 
 /// No answer to read: no response at all, or a refusal.
@@ -64,8 +64,20 @@ pub(super) enum Unanswered {
 impl Route {
     /// Posts a message, and returns a response that is a success and not encoded.
     pub(super) async fn post(&self, body: Bytes, sent: &Sent) -> Result<Response, Unanswered> {
+        self.post_with(HeaderMap::new(), body, sent).await
+    }
+
+    /// As [`post`](Self::post), with headers of this message alone.
+    pub(super) async fn post_with(
+        &self,
+        headers: HeaderMap,
+        body: Bytes,
+        sent: &Sent,
+    ) -> Result<Response, Unanswered> {
         let request = self
             .request(Method::POST, "application/json, text/event-stream")?
+            // Replaces what the operator may have set under the same names.
+            .headers(headers)
             .body(reqwest::Body::wrap(Outgoing::new(body, sent.clone())));
         let response = request.send().await.map_err(|error| unsent(error, sent))?;
         judge(response).await
@@ -184,7 +196,10 @@ async fn refusal(response: Response) -> Refusal {
         let body = read_all(response, ERROR_BODY, ERROR_BODY_IDLE)
             .await
             .unwrap_or_default();
-        mentions_session = memchr::memmem::find(&body.to_ascii_lowercase(), b"session").is_some();
+        let lower = body.to_ascii_lowercase();
+        mentions_session = [&b"session"[..], b"not initialized"]
+            .iter()
+            .any(|words| memchr::memmem::find(&lower, words).is_some());
         if let Some((answered, rpc)) = wire::error_in(&body) {
             // Whoever names the request has looked at it, and may have executed it: what it says
             // of sessions may be the tool's words.

@@ -16,14 +16,13 @@ use super::body::{Events, read_all};
 use super::cancel::CancelOnDrop;
 use super::error::{Error, ErrorKind};
 use super::failure::{Failure, Remedy};
-use super::handshake::{INITIALIZE, chosen};
+use super::handshake::{INITIALIZE, PROTOCOL_VERSION, chosen};
 use super::inbox::Inbox;
 use super::route::{Media, Refusal, Route, Unanswered, media, unexpected_type};
 use super::sent::Sent;
 use super::wire::{self, Ids};
 
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
-const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 
 /// Reconnects for one answer. A server that lets clients poll ends the stream now and then.
 const MAX_RESUMES: usize = 16;
@@ -108,7 +107,9 @@ impl Session {
         // session that a restarted server wants and we do not have.
         let lost = refusal.session_is_lost()
             && (self.has_id() || refusal.status == StatusCode::BAD_REQUEST);
-        let remedy = if lost {
+        let remedy = if refusal.error.code() == Some(wire::UNSUPPORTED_VERSION) {
+            Remedy::Rediscover
+        } else if lost {
             Remedy::NewSession
         } else {
             Remedy::None

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::error::{Error, ErrorKind};
 use super::limits::Limits;
+use super::mirror::{Plan, Plans};
 use super::raw;
 
 /// Longer names are left out; the specification advises 128 characters at most.
@@ -59,6 +60,7 @@ pub struct LeftOut {
 pub(super) struct Listing<'a> {
     limits: &'a Limits,
     list: ToolList,
+    plans: Plans,
     cursors: Vec<String>,
     bytes: usize,
 }
@@ -71,6 +73,9 @@ struct Page<'a> {
     /// Absent at the end. An empty string is a cursor like any other.
     next_cursor: Option<String>,
     ttl_ms: Option<f64>,
+    // `cacheScope` is not read: lists are never shared between credentials, be they public or not.
+    #[serde(borrow)]
+    result_type: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
@@ -101,20 +106,31 @@ impl<'a> Listing<'a> {
         Self {
             limits,
             list: ToolList::default(),
+            plans: Plans::new(),
             cursors: Vec::new(),
             bytes: 0,
         }
     }
 
-    /// Adds a page and returns the next one's cursor.
-    pub(super) fn add(&mut self, result: &RawValue) -> Result<Option<String>, Error> {
+    /// Adds a page and returns the next one's cursor. `mirrored` says whether calls will repeat
+    /// arguments in headers, as 2026-07-28 has it; older revisions know no such annotations.
+    pub(super) fn add(
+        &mut self,
+        result: &RawValue,
+        mirrored: bool,
+    ) -> Result<Option<String>, Error> {
         self.bytes += result.get().len();
         if self.bytes > self.limits.stream_bytes {
             return Err(too_large("bytes", self.limits.stream_bytes));
         }
         let page: Page<'_> = serde_json::from_str(result.get())
             .map_err(|_| Error::protocol("the server's tool list is malformed"))?;
-        raw::each(page.tools, |tool| self.add_tool(tool))?;
+        if !matches!(page.result_type.as_deref(), None | Some("complete")) {
+            return Err(Error::protocol(
+                "the server's tool list is of a type that we did not ask for",
+            ));
+        }
+        raw::each(page.tools, |tool| self.add_tool(tool, mirrored))?;
         if let Some(ttl) = page.ttl_ms {
             let ttl = Duration::from_millis(ttl.max(0.0) as u64);
             self.list.ttl = Some(self.list.ttl.map_or(ttl, |known| known.min(ttl)));
@@ -122,8 +138,9 @@ impl<'a> Listing<'a> {
         self.next(page.next_cursor)
     }
 
-    pub(super) fn finish(self) -> ToolList {
-        self.list
+    /// The list, and which arguments its tools want in headers.
+    pub(super) fn finish(self) -> (ToolList, Plans) {
+        (self.list, self.plans)
     }
 
     fn next(&mut self, cursor: Option<String>) -> Result<Option<String>, Error> {
@@ -142,12 +159,24 @@ impl<'a> Listing<'a> {
         Ok(Some(cursor))
     }
 
-    fn add_tool(&mut self, tool: &RawValue) -> Result<(), Error> {
+    fn add_tool(&mut self, tool: &RawValue, mirrored: bool) -> Result<(), Error> {
         if self.list.tools.len() + self.list.left_out.len() >= self.limits.tools {
             return Err(too_large("tools", self.limits.tools));
         }
-        match read_tool(tool, self.limits) {
-            Ok(tool) => self.list.tools.push(tool),
+        let read = read_tool(tool, self.limits).and_then(|tool| {
+            let plan = match mirrored {
+                true => Plan::of(&tool.input_schema)?,
+                false => Plan::default(),
+            };
+            Ok((tool, plan))
+        });
+        match read {
+            Ok((tool, plan)) => {
+                if !plan.is_empty() {
+                    self.plans.entry(tool.name.clone()).or_insert(plan);
+                }
+                self.list.tools.push(tool);
+            }
             Err(reason) => self.list.left_out.push(LeftOut {
                 name: name_of(tool),
                 reason,
@@ -225,9 +254,9 @@ mod tests {
     fn list(pages: &[Value], limits: &Limits) -> Result<ToolList, Error> {
         let mut listing = Listing::new(limits);
         for page in pages {
-            listing.add(&raw(page))?;
+            listing.add(&raw(page), false)?;
         }
-        Ok(listing.finish())
+        Ok(listing.finish().0)
     }
 
     fn one(tool: Value) -> ToolList {
@@ -241,8 +270,8 @@ mod tests {
         let limits = Limits::default();
         let mut listing = Listing::new(&limits);
         let page = RawValue::from_string(page).expect("JSON");
-        assert_eq!(listing.add(&page).expect("a page"), None);
-        assert_eq!(listing.finish().tools[0].input_schema.get(), schema);
+        assert_eq!(listing.add(&page, false).expect("a page"), None);
+        assert_eq!(listing.finish().0.tools[0].input_schema.get(), schema);
     }
 
     #[test]
@@ -310,10 +339,10 @@ mod tests {
         let limits = Limits::default();
         let mut listing = Listing::new(&limits);
         assert_eq!(
-            listing.add(&raw(&page)).expect("a page").as_deref(),
+            listing.add(&raw(&page), false).expect("a page").as_deref(),
             Some("")
         );
-        let circle = listing.add(&raw(&page)).expect_err("a circle");
+        let circle = listing.add(&raw(&page), false).expect_err("a circle");
         assert_eq!(circle.kind(), ErrorKind::Protocol);
     }
 

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::error::{Error, ErrorKind};
+use super::error::{Error, ErrorKind, Rpc};
 use super::raw::each;
 
 /// Messages in one batch array (2025-03-26 only). We send one request at a time, so a batch is
@@ -21,6 +21,16 @@ const MAX_BATCH: usize = 1024;
 
 /// How much of a server's error message is shown.
 const MAX_MESSAGE: usize = 1024;
+
+/// Headers and body differ (this and the next two: 2026-07-28, basic, "Error codes").
+pub(super) const HEADER_MISMATCH: i32 = -32020;
+/// The server needs a capability that we do not declare.
+pub(super) const MISSING_CAPABILITY: i32 = -32021;
+/// The server does not speak the request's revision.
+pub(super) const UNSUPPORTED_VERSION: i32 = -32022;
+
+/// More bytes about supported versions are not read: each takes twelve.
+const MAX_SUPPORTED: usize = 4096;
 
 /// Hands out request ids.
 pub(super) struct Ids(AtomicU64);
@@ -141,16 +151,36 @@ struct RpcError<'a> {
     code: f64,
     #[serde(borrow, default)]
     message: Cow<'a, str>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
 }
 
 impl RpcError<'_> {
     fn into_error(self) -> Error {
+        let rpc = Rpc {
+            // Saturates; a fraction is no code that means anything to us.
+            code: self.code as i32,
+            supported: self.supported(),
+        };
         let text = format!(
             "the server answers with error {}: {}",
             self.code,
             shown(&self.message)
         );
-        Error::new(ErrorKind::Rpc, text)
+        Error::rpc(rpc, text)
+    }
+
+    /// `data.supported` of an unsupported version (2026-07-28, basic/versioning).
+    fn supported(&self) -> Vec<String> {
+        #[derive(Deserialize)]
+        struct Data {
+            supported: Vec<String>,
+        }
+        let data = self.data.filter(|data| {
+            self.code == f64::from(UNSUPPORTED_VERSION) && data.get().len() <= MAX_SUPPORTED
+        });
+        data.and_then(|data| serde_json::from_str(data.get()).ok())
+            .map_or_else(Vec::new, |Data { supported }| supported)
     }
 }
 

@@ -19,5 +19,6 @@ mod mcp_faults;
 mod mcp_http_sse;
 mod mcp_sdk;
 mod mcp_sessions;
+mod mcp_stateless;
 mod mcp_streams;
 mod mcp_tls;

@@ -192,12 +192,13 @@ async fn a_server_that_knows_no_streamable_http_is_spoken_to_in_the_old_way() {
         call(&client, "a", r#"{"n":1}"#).await.unwrap().text,
         r#"{"n":1}"#
     );
-    assert_eq!(server.count("POST /sse"), 1);
+    // The probe and the handshake.
+    assert_eq!(server.count("POST /sse"), 2);
     server.cut();
     until("the stream is gone", || server.stream.receiver_count() == 0).await;
     tokio::time::sleep(Duration::from_millis(20)).await;
     assert!(call(&client, "a", "{}").await.is_ok());
-    assert_eq!(server.count("POST /sse"), 1, "what it speaks is remembered");
+    assert_eq!(server.count("POST /sse"), 2, "what it speaks is remembered");
     assert_eq!(server.count("GET"), 2);
 }
 

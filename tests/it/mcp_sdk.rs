@@ -9,7 +9,7 @@ use crate::support::{call, client, until};
 
 #[tokio::test]
 async fn tools_are_listed_and_called_with_and_without_sessions() {
-    for mode in [Mode::Sessions, Mode::Stateless] {
+    for mode in [Mode::Sessions, Mode::Stateless, Mode::Newest] {
         let server = McpServer::start(mode).await;
         let client = client(&server.url(), Limits::default());
 
@@ -22,6 +22,8 @@ async fn tools_are_listed_and_called_with_and_without_sessions() {
         let result = call(&client, "add", r#"{"a": 1, "b": 2}"#).await.unwrap();
         assert_eq!((&*result.text, result.is_error), ("3", false));
         assert_eq!(server.lists(), 1);
+        let probe_alone = mode != Mode::Newest;
+        assert_eq!(server.stateless(), if probe_alone { 1 } else { 3 });
         client.close().await;
     }
 }
@@ -69,12 +71,14 @@ async fn callers_share_one_session_and_do_not_wait_for_each_other() {
 
 #[tokio::test]
 async fn a_dropped_call_is_cancelled_at_the_server() {
-    let server = McpServer::start(Mode::Sessions).await;
-    let client = client(&server.url(), Limits::default());
-    let running = tokio::spawn(async move { call(&client, "slow", r#"{"ms": 20000}"#).await });
-    until("the call runs", || server.calls() == 1).await;
-    running.abort();
-    until("the call is cancelled", || server.cancelled() == 1).await;
+    for mode in [Mode::Sessions, Mode::Newest] {
+        let server = McpServer::start(mode).await;
+        let client = client(&server.url(), Limits::default());
+        let running = tokio::spawn(async move { call(&client, "slow", r#"{"ms": 20000}"#).await });
+        until("the call runs", || server.calls() == 1).await;
+        running.abort();
+        until("the call is cancelled", || server.cancelled() == 1).await;
+    }
 }
 
 #[tokio::test]

@@ -90,14 +90,42 @@ pub struct Evil {
 }
 
 impl Evil {
-    /// Serves every request by the script.
+    /// Serves every request by the script, but for `server/discover`: that is refused as the
+    /// servers of the handshake refuse it, and not remembered.
     pub async fn serve(script: impl Fn(&Received) -> Vec<Step> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         Self::serve_on(listener, script)
     }
 
+    /// Serves every request by the script, `server/discover` too.
+    pub async fn serve_all(
+        script: impl Fn(&Received) -> Vec<Step> + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::run(listener, false, script)
+    }
+
+    /// A server of revision 2026-07-28 that does all but `tools/…` properly.
+    pub async fn stateless(
+        script: impl Fn(&Received) -> Vec<Step> + Send + Sync + 'static,
+    ) -> Self {
+        Self::serve_all(move |request| match &*request.method() {
+            "server/discover" => vec![Step::Send(discovered(request, &["2026-07-28"]))],
+            _ => script(request),
+        })
+        .await
+    }
+
     pub fn serve_on(
         listener: TcpListener,
+        script: impl Fn(&Received) -> Vec<Step> + Send + Sync + 'static,
+    ) -> Self {
+        Self::run(listener, true, script)
+    }
+
+    fn run(
+        listener: TcpListener,
+        old: bool,
         script: impl Fn(&Received) -> Vec<Step> + Send + Sync + 'static,
     ) -> Self {
         let address = listener.local_addr().unwrap();
@@ -115,7 +143,7 @@ impl Evil {
                     let (script, received) = (Arc::clone(&script), Arc::clone(&received));
                     let closed = Arc::clone(&closed);
                     running.spawn(async move {
-                        converse(stream, number, &*script, &received).await;
+                        converse(stream, number, old, &*script, &received).await;
                         closed.fetch_add(1, Ordering::SeqCst);
                     });
                 }
@@ -204,6 +232,20 @@ pub fn event(data: &str) -> Vec<u8> {
     format!("data: {data}\n\n").into_bytes()
 }
 
+/// The answer to `server/discover`.
+pub fn discovered(request: &Received, versions: &[&str]) -> Vec<u8> {
+    let result = json!({"resultType": "complete", "supportedVersions": versions,
+        "capabilities": {"tools": {}}, "ttlMs": 0, "cacheScope": "private"});
+    json_reply(&request.result(&result))
+}
+
+/// What the official servers of the handshake say to any request before it.
+pub fn not_initialized() -> Vec<u8> {
+    let error = json!({"code": -32000, "message": "Bad Request: Server not initialized"});
+    let body = json!({"jsonrpc": "2.0", "error": error, "id": null}).to_string();
+    reply(400, "content-type: application/json\r\n", &body)
+}
+
 /// The answer to `initialize`.
 pub fn initialized(request: &Received, session: &str) -> Vec<u8> {
     let result = request.result(&json!({
@@ -218,11 +260,16 @@ pub fn initialized(request: &Received, session: &str) -> Vec<u8> {
 async fn converse(
     mut stream: TcpStream,
     connection: usize,
+    old: bool,
     script: &Script,
     received: &Mutex<Vec<Received>>,
 ) {
     let mut buffer = Vec::new();
     while let Some(request) = next_request(&mut stream, &mut buffer, connection).await {
+        if old && request.method() == "server/discover" {
+            let _ = stream.write_all(&not_initialized()).await;
+            continue;
+        }
         received.lock().unwrap().push(request.clone());
         for step in script(&request) {
             if perform(&mut stream, step).await.is_err() {

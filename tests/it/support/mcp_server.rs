@@ -11,6 +11,7 @@
 //! | `image` | gives an image |
 //! | `structured` | gives structured content, and the same as text |
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, ListToolsResult,
-    PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
+    PaginatedRequestParams, ProtocolVersion, ServerCapabilities, ServerConfig, Tool,
 };
 use rmcp::service::RequestContext;
 use rmcp::transport::streamable_http_server::session::local::LocalSessionManager;
@@ -29,10 +30,12 @@ use serde_json::{Value, json};
 /// How the server answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {
-    /// With sessions and event streams, the SDK's default.
+    /// Up to 2025-11-25, with sessions and event streams.
     Sessions,
-    /// Without sessions, with JSON bodies.
+    /// Up to 2025-11-25, without sessions, with JSON bodies.
     Stateless,
+    /// Every revision that the SDK knows, 2026-07-28 included: its default.
+    Newest,
 }
 
 /// The running server; it ends when dropped.
@@ -49,6 +52,7 @@ struct Counts {
     cancelled: AtomicUsize,
     running: AtomicUsize,
     most_at_once: AtomicUsize,
+    stateless: AtomicUsize,
 }
 
 impl McpServer {
@@ -57,9 +61,9 @@ impl McpServer {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let counts = Arc::<Counts>::default();
-        let handler = Handler(Arc::clone(&counts));
+        let handler = Handler(mode, Arc::clone(&counts));
         let config = match mode {
-            Mode::Sessions => StreamableHttpServerConfig::default(),
+            Mode::Sessions | Mode::Newest => StreamableHttpServerConfig::default(),
             Mode::Stateless => StreamableHttpServerConfig::default()
                 .with_legacy_session_mode(false)
                 .with_json_response(true),
@@ -67,6 +71,15 @@ impl McpServer {
         let service: StreamableHttpService<_, LocalSessionManager> =
             StreamableHttpService::new(move || Ok(handler.clone()), Arc::default(), config);
         let app = axum::Router::new().nest_service("/mcp", service);
+        let seen = Arc::clone(&counts);
+        let app = app.layer(axum::middleware::map_request(
+            move |request: axum::extract::Request| {
+                let version = request.headers().get("mcp-protocol-version");
+                let new = version.is_some_and(|version| version == "2026-07-28");
+                seen.stateless.fetch_add(usize::from(new), Ordering::SeqCst);
+                std::future::ready(request)
+            },
+        ));
         let task = tokio::spawn(async move {
             let _ = axum::serve(listener, app).await;
         });
@@ -84,6 +97,11 @@ impl McpServer {
     /// How many `tools/list` it has answered.
     pub fn lists(&self) -> usize {
         self.counts.lists.load(Ordering::SeqCst)
+    }
+
+    /// How many requests were of revision 2026-07-28, the probe included.
+    pub fn stateless(&self) -> usize {
+        self.counts.stateless.load(Ordering::SeqCst)
     }
 
     /// How many `tools/call` have begun.
@@ -109,11 +127,20 @@ impl Drop for McpServer {
 }
 
 #[derive(Clone)]
-struct Handler(Arc<Counts>);
+struct Handler(Mode, Arc<Counts>);
 
 impl ServerHandler for Handler {
     fn get_info(&self) -> ServerConfig {
         ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
+    }
+
+    fn supported_protocol_versions(&self) -> Cow<'static, [ProtocolVersion]> {
+        Cow::Borrowed(match self.0 {
+            Mode::Newest => ProtocolVersion::KNOWN_VERSIONS,
+            Mode::Sessions | Mode::Stateless => {
+                ProtocolVersion::known_up_to(&ProtocolVersion::V_2025_11_25)
+            }
+        })
     }
 
     async fn list_tools(
@@ -121,7 +148,7 @@ impl ServerHandler for Handler {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        self.0.lists.fetch_add(1, Ordering::SeqCst);
+        self.1.lists.fetch_add(1, Ordering::SeqCst);
         let number = || json!({"type": "number"});
         let tools = [
             ("echo", json!({"text": {"type": "string"}})),
@@ -151,6 +178,7 @@ impl ServerHandler for Handler {
         self.0.calls.fetch_add(1, Ordering::SeqCst);
         let running = self.0.running.fetch_add(1, Ordering::SeqCst) + 1;
         self.0.most_at_once.fetch_max(running, Ordering::SeqCst);
+        self.1.calls.fetch_add(1, Ordering::SeqCst);
         let arguments = Value::Object(request.arguments.unwrap_or_default());
         let number = |name: &str| arguments[name].as_f64().unwrap_or_default();
         let text = |text: String| CallToolResult::success(vec![ContentBlock::text(text)]);
@@ -164,7 +192,7 @@ impl ServerHandler for Handler {
                 tokio::select! {
                     () = tokio::time::sleep(pause) => text("done".to_owned()),
                     () = context.ct.cancelled() => {
-                        self.0.cancelled.fetch_add(1, Ordering::SeqCst);
+                        self.1.cancelled.fetch_add(1, Ordering::SeqCst);
                         text("cancelled".to_owned())
                     }
                 }

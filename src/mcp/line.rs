@@ -1,0 +1,141 @@
+//! The line to one server: connects when needed, once for all callers, and starts over when the
+//! server has forgotten us or speaks something else.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::connection::{Connection, Dialect, Dialer, Request};
+use super::error::Error;
+use super::failure::{Failure, Remedy};
+
+/// The pause before a request that was never sent is sent again: a restarting server needs a
+/// moment.
+const SEND_AGAIN_PAUSE: Duration = Duration::from_millis(100);
+
+pub(super) struct Line {
+    dialer: Arc<Dialer>,
+    /// Held only to look at and to swap the future, never while it is awaited.
+    state: Mutex<State>,
+}
+
+/// The present connection or the attempt at one.
+#[derive(Default)]
+struct State {
+    attempt: Option<Attempt>,
+    /// What the last connection spoke.
+    known: Option<Dialect>,
+}
+
+type Attempt = Shared<BoxFuture<'static, Result<Arc<Connection>, Error>>>;
+
+/// A result, and what the server spoke when it gave it.
+pub(super) struct Answer {
+    pub(super) result: Box<RawValue>,
+    pub(super) dialect: Dialect,
+}
+
+impl Line {
+    pub(super) fn new(dialer: Dialer) -> Self {
+        Self {
+            dialer: Arc::new(dialer),
+            state: Mutex::default(),
+        }
+    }
+
+    pub(super) fn dialer(&self) -> &Dialer {
+        &self.dialer
+    }
+
+    /// Sends a request, and once more where that is safe.
+    pub(super) async fn request(
+        &self,
+        request: Request<'_, impl Serialize + Copy>,
+    ) -> Result<Answer, Error> {
+        let connection = self.connection(None).await?;
+        let failure = match self.send(&connection, request).await {
+            Ok(answer) => return Ok(answer),
+            Err(failure) => failure,
+        };
+        let connection = match failure.remedy {
+            Remedy::NewSession => self.connection(Some(&connection)).await?,
+            Remedy::Rediscover => {
+                self.state().known = None;
+                self.connection(Some(&connection)).await?
+            }
+            Remedy::SendAgain => {
+                tokio::time::sleep(SEND_AGAIN_PAUSE).await;
+                connection
+            }
+            Remedy::None | Remedy::OlderTransport => return Err(failure.error),
+        };
+        let answer = self.send(&connection, request).await;
+        answer.map_err(|Failure { error, .. }| error)
+    }
+
+    async fn send(
+        &self,
+        connection: &Connection,
+        request: Request<'_, impl Serialize + Copy>,
+    ) -> Result<Answer, Failure> {
+        let result = connection.request(self.dialer.ids.next(), request).await?;
+        let dialect = connection.dialect();
+        Ok(Answer { result, dialect })
+    }
+
+    /// Ends the session, if there is one. A later request opens another.
+    pub(super) async fn close(&self) {
+        let attempt = self.state().attempt.take();
+        if let Some(attempt) = attempt
+            && let Ok(connection) = attempt.await
+        {
+            connection.close().await;
+        }
+    }
+
+    /// The connection: the present one, or a new one if there is none, if the last attempt
+    /// failed, or if the present one is the `stale` one.
+    async fn connection(&self, stale: Option<&Arc<Connection>>) -> Result<Arc<Connection>, Error> {
+        let attempt = self.attempt(stale);
+        let connection = attempt.await?;
+        self.state().known = Some(connection.dialect());
+        Ok(connection)
+    }
+
+    fn attempt(&self, stale: Option<&Arc<Connection>>) -> Attempt {
+        let mut state = self.state();
+        // Polled, not peeked at: an attempt that nobody waited for to the end may have failed
+        // long ago.
+        let present = state
+            .attempt
+            .take()
+            .filter(|attempt| match attempt.clone().now_or_never() {
+                None => true,
+                Some(Ok(connection)) => !stale.is_some_and(|stale| Arc::ptr_eq(stale, &connection)),
+                Some(Err(_)) => false,
+            });
+        let known = state.known;
+        let attempt = present.unwrap_or_else(|| self.begin(known));
+        state.attempt = Some(attempt.clone());
+        attempt
+    }
+
+    /// Connects in a task of its own: others may wait for it when the first caller has gone, and
+    /// the specification does not let `initialize` be cancelled.
+    fn begin(&self, known: Option<Dialect>) -> Attempt {
+        let dialer = Arc::clone(&self.dialer);
+        let task = tokio::spawn(async move { dialer.dial(known).await.map(Arc::new) });
+        task.map(|joined| joined.unwrap_or_else(|_| Err(Error::interrupted())))
+            .boxed()
+            .shared()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every operation leaves the state whole, so a panic elsewhere does not spoil it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

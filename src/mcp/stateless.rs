@@ -1,0 +1,159 @@
+//! Streamable HTTP without sessions: revision 2026-07-28.
+//!
+//! Every request stands alone: it says who we are and what we speak, in `_meta` and again in
+//! headers. The answer is a JSON body, or an event stream with notifications before it. There is
+//! no handshake, nothing to resume and nothing to end; whoever drops the response has cancelled
+//! the request.
+
+use std::sync::Arc;
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use reqwest::Response;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::body::{Events, read_all};
+use super::error::Error;
+use super::failure::{Failure, Remedy};
+use super::handshake::{CLIENT_INFO, Info, PROTOCOL_VERSION};
+use super::inbox::Inbox;
+use super::mirror::Mirrored;
+use super::route::{Media, Refusal, Route, Unanswered, media, unexpected_type};
+use super::sent::Sent;
+use super::wire;
+
+/// The revision that is spoken here.
+pub(super) const REVISION: &str = "2026-07-28";
+
+const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+
+/// The way to a server that needs no session.
+pub(super) struct Stateless(Arc<Route>);
+
+/// A request's parameters, and what each request says about us (2026-07-28, basic, "_meta").
+#[derive(Serialize)]
+struct Params<P> {
+    #[serde(flatten)]
+    params: P,
+    #[serde(rename = "_meta")]
+    meta: Meta,
+}
+
+#[derive(Serialize)]
+struct Meta {
+    #[serde(rename = "io.modelcontextprotocol/protocolVersion")]
+    protocol_version: &'static str,
+    #[serde(rename = "io.modelcontextprotocol/clientCapabilities")]
+    client_capabilities: Nothing,
+    #[serde(rename = "io.modelcontextprotocol/clientInfo")]
+    client_info: Info,
+}
+
+/// We answer no sampling, no elicitation and no roots.
+#[derive(Serialize)]
+struct Nothing {}
+
+const META: Meta = Meta {
+    protocol_version: REVISION,
+    client_capabilities: Nothing {},
+    client_info: CLIENT_INFO,
+};
+
+/// About how large [`META`] is.
+const META_SIZE: usize = 192;
+
+impl Stateless {
+    /// Sends nothing: that the server speaks this revision is the caller's knowledge.
+    pub(super) fn new(mut route: Route) -> Self {
+        let version = HeaderValue::from_static(REVISION);
+        route.headers.insert(PROTOCOL_VERSION, version);
+        Self(Arc::new(route))
+    }
+
+    /// Sends a request and returns the raw result. `mirrored` is the call that headers repeat.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future drops the response, which is how this revision cancels (2026-07-28,
+    /// basic/patterns/cancellation).
+    pub(super) async fn request(
+        &self,
+        id: u64,
+        method: &'static str,
+        params: impl Serialize,
+        size: usize,
+        mirrored: Option<Mirrored<'_>>,
+    ) -> Result<Box<RawValue>, Failure> {
+        let headers = mirrored.map_or_else(HeaderMap::new, |call| call.headers());
+        let sent = self.send(id, method, params, size, headers).await;
+        sent.map_err(|unanswered| match unanswered {
+            Unanswered::Refused(refusal) => refused(refusal),
+            Unanswered::Failed(failure) => judged(failure),
+        })
+    }
+
+    /// As [`request`](Self::request), with what failed left to the caller to judge.
+    pub(super) async fn send(
+        &self,
+        id: u64,
+        method: &'static str,
+        params: impl Serialize,
+        size: usize,
+        mut headers: HeaderMap,
+    ) -> Result<Box<RawValue>, Unanswered> {
+        headers.insert(METHOD, HeaderValue::from_static(method));
+        let params = Params { params, meta: META };
+        let body = wire::request(id, method, params, size + META_SIZE);
+        let response = self.0.post_with(headers, body, &Sent::default()).await?;
+        let answer = self.answer(response, id).await;
+        answer.map_err(|error| Failure::from(error).into())
+    }
+
+    async fn answer(&self, response: Response, id: u64) -> Result<Box<RawValue>, Error> {
+        let limits = &self.0.limits;
+        let mut inbox = Inbox::aloof(id);
+        match media(&response) {
+            Some(Media::Json) => {
+                let body = read_all(response, limits.result_bytes, limits.idle).await?;
+                let answer = inbox.take(&body)?;
+                answer.ok_or_else(|| Error::protocol("the server's answer answers another request"))
+            }
+            Some(Media::EventStream) => {
+                let mut events = Events::new(response, limits, limits.stream_bytes);
+                // A stream that breaks cannot be taken up again in this revision.
+                let answer = inbox.wait(&mut events).await?;
+                let answer = answer.ok_or_else(Error::interrupted)?;
+                events.release();
+                Ok(answer)
+            }
+            None => Err(unexpected_type()),
+        }
+    }
+}
+
+/// What a refusal means where the server was thought to speak this revision.
+fn refused(refusal: Refusal) -> Failure {
+    // Either an old server answers there now, which has no such endpoint or wants a handshake;
+    // or the URL is wrong, which finding out once more will show. A server of this revision says
+    // 404 too, but with an error that names the method.
+    let astray = match refusal.status.as_u16() {
+        400 => refusal.mentions_session,
+        404 | 405 => refusal.mentions_session || refusal.error.code().is_none(),
+        _ => false,
+    };
+    match astray {
+        true => Failure::new(refusal.error, Remedy::Rediscover),
+        false => judged(refusal.error.into()),
+    }
+}
+
+fn judged(failure: Failure) -> Failure {
+    match failure.error.code() {
+        Some(wire::UNSUPPORTED_VERSION) => Failure::new(failure.error, Remedy::Rediscover),
+        Some(wire::MISSING_CAPABILITY) => {
+            let text = "the server needs input that is not available here".to_owned();
+            failure.error.with_text(text).into()
+        }
+        _ => failure,
+    }
+}
