@@ -175,10 +175,9 @@ impl ServerHandler for Handler {
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        self.0.calls.fetch_add(1, Ordering::SeqCst);
-        let running = self.0.running.fetch_add(1, Ordering::SeqCst) + 1;
-        self.0.most_at_once.fetch_max(running, Ordering::SeqCst);
         self.1.calls.fetch_add(1, Ordering::SeqCst);
+        let running = self.1.running.fetch_add(1, Ordering::SeqCst) + 1;
+        self.1.most_at_once.fetch_max(running, Ordering::SeqCst);
         let arguments = Value::Object(request.arguments.unwrap_or_default());
         let number = |name: &str| arguments[name].as_f64().unwrap_or_default();
         let text = |text: String| CallToolResult::success(vec![ContentBlock::text(text)]);
@@ -202,7 +201,7 @@ impl ServerHandler for Handler {
             "structured" => CallToolResult::structured(json!({"sum": 3})),
             _ => return Err(ErrorData::invalid_params("unknown tool", None)),
         };
-        self.0.running.fetch_sub(1, Ordering::SeqCst);
+        self.1.running.fetch_sub(1, Ordering::SeqCst);
         Ok(result.into())
     }
 }
