@@ -9,8 +9,9 @@ use super::object::{Object, array, quoted};
 pub(crate) struct Chunk {
     /// `id`, `created` and `model`, each as JSON text.
     identity: [Option<String>; 3],
-    /// A choice of it has `tool_calls`.
-    pub(crate) calls_tools: bool,
+    /// The tool calls that begin or go on in it: each with the function's name, which only the
+    /// first piece of a call has.
+    pub(crate) calls: Vec<Option<String>>,
     pub(crate) usage: Option<Map<String, Value>>,
 }
 
@@ -21,16 +22,9 @@ impl Chunk {
             .present("choices")
             .and_then(array)
             .unwrap_or_default();
-        let calls_tools = |choice: &&str| {
-            let choice = Object::parse(choice).ok();
-            let delta = choice.and_then(|choice| Object::parse(choice.present("delta")?).ok());
-            let calls = delta.and_then(|delta| array(delta.present("tool_calls")?));
-            // Some upstreams send an empty list with every delta.
-            calls.is_some_and(|calls| !calls.is_empty())
-        };
         Some(Self {
             identity: ["id", "created", "model"].map(|name| object.present(name).map(Into::into)),
-            calls_tools: choices.iter().any(calls_tools),
+            calls: choices.into_iter().flat_map(calls).map(called).collect(),
             usage: object
                 .present("usage")
                 .and_then(|usage| serde_json::from_str(usage).ok()),
@@ -48,4 +42,19 @@ impl Chunk {
             r#"{{"id":{id},"object":"chat.completion.chunk","created":{created},"model":{model},"choices":[],{name}:{value}}}"#
         )
     }
+}
+
+/// The pieces of tool calls in a choice.
+fn calls(choice: &str) -> Vec<&str> {
+    let choice = Object::parse(choice).ok();
+    let delta = choice.and_then(|choice| Object::parse(choice.present("delta")?).ok());
+    let calls = delta.and_then(|delta| array(delta.present("tool_calls")?));
+    calls.unwrap_or_default()
+}
+
+/// The function's name in a piece of a tool call.
+fn called(call: &str) -> Option<String> {
+    let call = Object::parse(call).ok()?;
+    let function = Object::parse(call.present("function")?).ok()?;
+    function.string("name").map(Into::into)
 }

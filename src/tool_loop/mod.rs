@@ -42,6 +42,7 @@ use self::{
     options::Options,
     receipt::Receipt,
     record::Record,
+    relay::Reasons,
     resume::Resumed,
     upstream::chain,
 };
@@ -56,7 +57,7 @@ use crate::{
     connect::Connections,
     project::Project,
     refusal::{Kind, Refusal},
-    registry::Find,
+    registry::{Find, ToolPolicy},
     settings::Settings,
 };
 
@@ -241,7 +242,11 @@ impl<'a> Exchange<'a> {
         }
         if success && self.request.stream && reply::is_stream(&response) {
             let receipt = self.over("streamed", self.receipt.clone());
-            return Ok(Turn::Over(reply::relayed(response, receipt)));
+            return Ok(Turn::Over(reply::relayed(
+                response,
+                receipt,
+                self.reasons(),
+            )));
         }
         let (parts, body) = response.into_parts();
         let read = body::read(body, self.gateway.settings.limits.body_bytes).await;
@@ -274,6 +279,16 @@ impl<'a> Exchange<'a> {
             return Verdict::Stop(StoppedBy::Final);
         }
         self.budget.verdict(self.receipt.rounds(), owners)
+    }
+
+    /// The tools that a streamed turn goes back for, whatever the rounds.
+    fn reasons(&self) -> Reasons {
+        let own = self.request.tools.iter();
+        let own = own.map(|tool| (tool.name.clone(), StoppedBy::CallerTools));
+        let entries = self.catalog.entries().iter();
+        let ask = entries.filter(|entry| entry.policy == ToolPolicy::AskFirst);
+        own.chain(ask.map(|entry| (entry.offer().name.clone(), StoppedBy::AskFirst)))
+            .collect()
     }
 
     /// Runs the calls of an answer: one more round.

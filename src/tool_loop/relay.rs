@@ -4,7 +4,7 @@
 //! held back, and that has at most a dozen bytes.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -31,20 +31,26 @@ pub(crate) struct Relay<B> {
     /// The line is longer than [`LINE_BYTES`]: it is forwarded unread.
     oversized: bool,
     seen: Seen,
+    /// Tools that make a turn go back by themselves.
+    reasons: Reasons,
     receipt: Option<Receipt>,
 }
+
+/// Why a turn that calls a tool of this name goes back to the caller; every other name is one
+/// that there are no more rounds for.
+pub(crate) type Reasons = HashMap<String, StoppedBy>;
 
 /// What the chunks so far have told.
 #[derive(Default)]
 struct Seen {
     /// `id`, `created` and `model` of the first chunk, for ours.
     first: Option<Chunk>,
-    calls_tools: bool,
+    stopped_by: Option<StoppedBy>,
     usage: Option<serde_json::Map<String, Value>>,
 }
 
 impl<B> Relay<B> {
-    pub(crate) fn new(body: B, receipt: Receipt) -> Self {
+    pub(crate) fn new(body: B, receipt: Receipt, reasons: Reasons) -> Self {
         Self {
             body: Some(Box::pin(body)),
             ready: VecDeque::new(),
@@ -52,6 +58,7 @@ impl<B> Relay<B> {
             forwarded: 0,
             oversized: false,
             seen: Seen::default(),
+            reasons,
             receipt: Some(receipt),
         }
     }
@@ -96,7 +103,7 @@ impl<B> Relay<B> {
             if data == Some("[DONE]") {
                 self.add_receipt("");
             } else if let Some(chunk) = data.and_then(Chunk::parse) {
-                self.seen.note(chunk);
+                self.seen.note(chunk, &self.reasons);
             }
         }
         self.forward();
@@ -111,11 +118,7 @@ impl<B> Relay<B> {
             return;
         };
         receipt.add_usage(self.seen.usage.take());
-        let stopped_by = if self.seen.calls_tools {
-            StoppedBy::MaxRounds
-        } else {
-            StoppedBy::Final
-        };
+        let stopped_by = self.seen.stopped_by.unwrap_or(StoppedBy::Final);
         if let Some(member) = receipt.member(Some(stopped_by)) {
             let chunk = self
                 .seen
@@ -130,8 +133,23 @@ impl<B> Relay<B> {
 }
 
 impl Seen {
-    fn note(&mut self, chunk: Chunk) {
-        self.calls_tools |= chunk.calls_tools;
+    fn note(&mut self, chunk: Chunk, reasons: &Reasons) {
+        for name in &chunk.calls {
+            let reason = name.as_ref().and_then(|name| reasons.get(name));
+            let reason = *reason.unwrap_or(&StoppedBy::MaxRounds);
+            let weight = |reason| match reason {
+                StoppedBy::CallerTools => 2,
+                StoppedBy::AskFirst => 1,
+                _ => 0,
+            };
+            // The same precedence as where the whole turn is read.
+            if self
+                .stopped_by
+                .is_none_or(|known| weight(known) < weight(reason))
+            {
+                self.stopped_by = Some(reason);
+            }
+        }
         if chunk.usage.is_some() {
             self.usage.clone_from(&chunk.usage);
         }
@@ -198,7 +216,11 @@ mod tests {
             .map(|part| Ok::<_, Infallible>(Frame::data(Bytes::copy_from_slice(part))))
             .collect();
         let body = StreamBody::new(futures_util::stream::iter(frames));
-        let relay = Relay::new(body, Receipt::new(true, 1));
+        let relay = Relay::new(
+            body,
+            Receipt::new(true, 1),
+            Reasons::from([("own".into(), StoppedBy::CallerTools)]),
+        );
         let whole = futures_util::FutureExt::now_or_never(relay.collect())
             .unwrap()
             .unwrap()
@@ -235,6 +257,17 @@ mod tests {
     fn a_stream_without_an_end_gets_its_receipt_at_the_end() {
         let (stream, _) = STREAM.split_once("data: [DONE]").unwrap();
         assert!(relay(&[stream.as_bytes()]).trim_end().ends_with('}'));
+    }
+
+    #[test]
+    fn a_turn_that_calls_a_tool_of_the_callers_says_so() {
+        let call = |name: &str| {
+            format!(
+                "data: {{\"choices\":[{{\"delta\":{{\"tool_calls\":[{{\"function\":{{\"name\":\"{name}\"}}}}]}}}}]}}\n\n"
+            )
+        };
+        let stream = [call("s__a"), call("own"), call("s__b")].concat();
+        assert!(relay(&[stream.as_bytes()]).contains("\"stopped_by\":\"caller_tools\""));
     }
 
     #[test]

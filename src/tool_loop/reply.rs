@@ -8,7 +8,7 @@ use http_body::Body;
 use super::{
     limits::StoppedBy,
     receipt::Receipt,
-    relay::Relay,
+    relay::{Reasons, Relay},
     upstream::{is_plain, remove_stale},
 };
 use crate::{
@@ -42,13 +42,17 @@ pub(crate) fn is_stream<B>(response: &Response<B>) -> bool {
 }
 
 /// The upstream's stream after tools have run, with the receipt in a chunk of its own.
-pub(crate) fn relayed<B>(response: Response<B>, receipt: Receipt) -> Response<McpBody<B>>
+pub(crate) fn relayed<B>(
+    response: Response<B>,
+    receipt: Receipt,
+    reasons: Reasons,
+) -> Response<McpBody<B>>
 where
     B: Body<Data = Bytes> + Send + 'static,
 {
     let (mut parts, body) = response.into_parts();
     remove_stale(&mut parts.headers);
-    Response::from_parts(parts, McpBody::relayed(Relay::new(body, receipt)))
+    Response::from_parts(parts, McpBody::relayed(Relay::new(body, receipt, reasons)))
 }
 
 /// The upstream's answer as it came.
