@@ -147,12 +147,12 @@ where
     };
 
     let mut conversation = match options.resume {
-        false => Conversation::new(request, &catalog.definitions(), usize::MAX),
+        false => Conversation::new(request, &catalog.definitions()),
         true => {
             let resumed = Resumed::of(request, &catalog)
                 .map_err(|refusal| record.end(&receipt, "refused", refusal))?;
             let mut conversation =
-                Conversation::new(request, &catalog.definitions(), resumed.kept());
+                Conversation::resumed(request, &catalog.definitions(), resumed.kept());
             let open: Vec<_> = resumed.open().collect();
             let outcomes = batch(&mut budget, open.len(), true).run(&open).await;
             if !open.is_empty() {
