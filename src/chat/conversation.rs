@@ -178,6 +178,21 @@ mod tests {
     }
 
     #[test]
+    fn what_follows_the_messages_that_are_kept_makes_room() {
+        let body = r#"{"messages":[ {"a":1} , {"b":"]"} , 3 ],"mcp":{}}"#;
+        let request = ChatRequest::parse(body.into()).unwrap();
+        for (kept, expected) in [
+            (1, r#"{"messages":[ {"a":1},{}]}"#),
+            (2, r#"{"messages":[ {"a":1} , {"b":"]"},{}]}"#),
+            (3, r#"{"messages":[ {"a":1} , {"b":"]"} , 3,{} ]}"#),
+        ] {
+            let mut conversation = Conversation::resumed(&request, &[], kept);
+            conversation.push("{}".into());
+            assert_eq!(text(&conversation.turn(true)), expected);
+        }
+    }
+
+    #[test]
     fn tools_are_put_where_there_were_none() {
         for tools in [json!({}), json!({"tools": null}), json!({"tools": []})] {
             let mut body = json!({"mcp": {}, "messages": []});

@@ -160,7 +160,8 @@ pub(super) fn string(text: &str) -> Option<Cow<'_, str>> {
 
 /// `text` as a JSON string.
 pub(crate) fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+    // Straight into the string: results of tools are large. Writing a string does not fail.
+    serde_json::to_string(text).unwrap_or_default()
 }
 
 /// Whether `json` nests deeper than `limit`.
@@ -214,7 +215,8 @@ impl<'de> Deserialize<'de> for Members<'de> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 #[derive(Deserialize)]
                 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
-                let mut members = Vec::new();
+                // About as many as a message and a completion have.
+                let mut members = Vec::with_capacity(8);
                 while let Some((Key(key), value)) = map.next_entry()? {
                     members.push((key, value));
                 }
