@@ -13,7 +13,9 @@
 //! criterion gives the wall time of both. The table at the end is made in the same run and is
 //! what to quote: floor and layer in turns, so that whatever else the machine does hits both, in
 //! processor time of the measuring thread. Everything that is measured runs on that thread, in
-//! tokio's `current_thread` runtime; MCP servers run on another and are not counted.
+//! tokio's `current_thread` runtime; MCP servers run on another and are not counted. What waking
+//! that other thread costs depends on the core that it sleeps on: `taskset -c 1 cargo bench`,
+//! with both on one core, gives steadier figures for rounds.
 //!
 //! Each file makes sure, before and after, that both sides do the same work.
 #![forbid(unsafe_code)]

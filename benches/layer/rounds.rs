@@ -131,7 +131,7 @@ fn request_body(messages: usize) -> String {
 struct StraightLine {
     model: Model,
     http: reqwest::Client,
-    url: String,
+    url: reqwest::Url,
     call: Bytes,
     calls: usize,
     /// What stands before the messages that rounds append, what each round appends, and the rest.
@@ -165,7 +165,7 @@ impl StraightLine {
                 .tls_certs_only([])
                 .build()
                 .unwrap(),
-            url: server.url(),
+            url: server.url().parse().unwrap(),
             call: call.to_string().into(),
             calls,
             rounds: rounds.collect(),
@@ -190,7 +190,7 @@ impl StraightLine {
     }
 
     async fn call(&self) {
-        let request = self.http.post(&self.url).body(self.call.clone());
+        let request = self.http.post(self.url.clone()).body(self.call.clone());
         let response = request
             .header("accept", "application/json, text/event-stream")
             .header("content-type", "application/json")

@@ -144,10 +144,11 @@ where
     response.into_body().collect().await.unwrap().to_bytes()
 }
 
-/// Some sentences, `bytes` long, with an escape now and then.
+/// Some sentences, `bytes` long, with a quotation or a new line now and then.
 pub fn prose(bytes: usize) -> String {
-    let mut text = "A layer looks at every request. It says \"yes\" or \"no\",\nand goes on. "
-        .repeat(bytes / 60 + 1);
+    let text = "A layer looks at every request on its way in, and at every answer on its way out. \
+                What it calls \"inner\" is the service behind it, and that may be a layer too.\n";
+    let mut text = text.repeat(bytes / text.len() + 1);
     text.truncate(bytes);
     text
 }

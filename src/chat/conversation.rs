@@ -1,11 +1,10 @@
 //! The body of each turn that is made of a request.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
-use super::{
-    ChatRequest, Edit,
-    object::{Object, array, string},
-};
+use super::{ChatRequest, Edit, request::ToolsPlace};
 
 /// The bodies of a request's turns: fixed text around a list of messages that grows.
 ///
@@ -35,23 +34,44 @@ impl Template {
 
 impl Conversation {
     /// The turns of `request`, with `tools` behind the caller's own.
-    ///
-    /// `kept` messages stay where they are; what follows them is left out, so that it can be
-    /// put in again in another order.
-    pub(crate) fn new(request: &ChatRequest, tools: &[Bytes], kept: usize) -> Self {
-        let Ok(object) = Object::parse(request.text()) else {
-            return Self::fixed(request.without_mcp());
+    pub(crate) fn new(request: &ChatRequest, tools: &[Bytes]) -> Self {
+        let (hole, comma) = match request.messages.clone() {
+            Some(list) => {
+                let elements = request.body[list.start + 1..list.end - 1].trim_ascii_end();
+                (list.start + 1 + elements.len(), !elements.is_empty())
+            }
+            // A conversation that cannot grow.
+            None => (request.body.len(), false),
         };
-        let mut edits = request.removal();
-        edits.extend(injection(&object, tools));
-        let Some((hole, comma)) = hole(request, &object, kept, &mut edits) else {
-            return Self::fixed(Edit::apply(&request.body, edits));
-        };
-        let first = Template::new(&request.body, edits.clone(), hole);
-        let later = match relaxed_choice(&object) {
+        Self::around(request, tools, hole..hole, comma)
+    }
+
+    /// The same with only the first `kept` messages: what follows them is left out, so that it
+    /// can be put in again in another order.
+    pub(crate) fn resumed(request: &ChatRequest, tools: &[Bytes], kept: usize) -> Self {
+        let places = request.message_places().unwrap_or_default();
+        let last = kept.checked_sub(1).and_then(|last| places.get(last));
+        match (request.messages.clone(), last) {
+            (Some(list), Some(last)) if kept < places.len() => {
+                Self::around(request, tools, last.end..list.end - 1, true)
+            }
+            _ => Self::new(request, tools),
+        }
+    }
+
+    /// The turns whose messages are appended at the beginning of `hole`, which is left out.
+    fn around(request: &ChatRequest, tools: &[Bytes], hole: Range<usize>, comma: bool) -> Self {
+        let mut edits = vec![request.removal.clone()];
+        edits.extend(injection(request, tools));
+        let place = hole.start;
+        if !hole.is_empty() {
+            edits.push(Edit::remove(hole));
+        }
+        let first = Template::new(&request.body, edits.clone(), place);
+        let later = match request.relaxed_choice.clone() {
             Some(choice) => {
                 edits.push(choice);
-                Template::new(&request.body, edits, hole)
+                Template::new(&request.body, edits, place)
             }
             None => first.clone(),
         };
@@ -59,20 +79,6 @@ impl Conversation {
             first,
             later,
             comma,
-            appended: Vec::new(),
-        }
-    }
-
-    /// A conversation that cannot grow, because its messages are no list.
-    fn fixed(before: Vec<Bytes>) -> Self {
-        let first = Template {
-            before,
-            behind: Vec::new(),
-        };
-        Self {
-            later: first.clone(),
-            first,
-            comma: false,
             appended: Vec::new(),
         }
     }
@@ -98,69 +104,27 @@ impl Conversation {
     }
 }
 
-/// Where messages are appended, and whether a comma comes before the first.
-fn hole(
-    request: &ChatRequest,
-    object: &Object<'_>,
-    kept: usize,
-    edits: &mut Vec<Edit>,
-) -> Option<(usize, bool)> {
-    let places = request.messages.as_ref()?;
-    let list = object.span(object.get("messages")?);
-    let kept = kept.min(places.len());
-    let hole = match kept {
-        0 => list.start + 1,
-        _ => places[kept - 1].end,
-    };
-    if kept < places.len() {
-        edits.push(Edit::remove(hole..list.end - 1));
-    }
-    Some((hole, kept > 0))
-}
-
 /// The edit that puts `tools` behind the caller's own.
-fn injection(object: &Object<'_>, tools: &[Bytes]) -> Option<Edit> {
+fn injection(request: &ChatRequest, tools: &[Bytes]) -> Option<Edit> {
     if tools.is_empty() {
         return None;
     }
-    let ours = tools.join(&b","[..]);
-    match object
-        .present("tools")
-        .map(|list| (object.span(list), array(list)))
-    {
-        Some((place, Some(theirs))) => {
-            let comma: &[u8] = if theirs.is_empty() { b"" } else { b"," };
-            Some(Edit::insert(place.end - 1, [comma, &ours].concat()))
+    let ToolsPlace {
+        place,
+        before,
+        behind,
+    } = &request.tools_place;
+    let length: usize = tools.iter().map(|tool| tool.len() + 1).sum();
+    let mut text = Vec::with_capacity(before.len() + length + behind.len());
+    text.extend_from_slice(before.as_bytes());
+    for (index, tool) in tools.iter().enumerate() {
+        if index > 0 {
+            text.push(b',');
         }
-        // Absent, null, or not a list, which the upstream would have refused.
-        _ => {
-            let list = ["[".as_bytes(), &ours, b"]"].concat();
-            let list = String::from_utf8(list).ok()?;
-            object.set(&[("tools", &list)]).pop()
-        }
+        text.extend_from_slice(tool);
     }
-}
-
-/// What becomes of `tool_choice` once tools have run: a model that must call a tool never ends.
-fn relaxed_choice(object: &Object<'_>) -> Option<Edit> {
-    let choice = object.present("tool_choice")?;
-    let place = object.span(choice);
-    let Ok(named) = Object::parse(choice) else {
-        return is_required(choice).then(|| Edit::replace(place, r#""auto""#));
-    };
-    // `allowed_tools` keeps its list and is only no longer required.
-    let Some(allowed) = named.present("allowed_tools") else {
-        return Some(Edit::replace(place, r#""auto""#));
-    };
-    let mode = Object::parse(allowed)
-        .ok()?
-        .present("mode")
-        .filter(|mode| is_required(mode))?;
-    Some(Edit::replace(object.span(mode), r#""auto""#))
-}
-
-fn is_required(choice: &str) -> bool {
-    string(choice).is_some_and(|choice| choice == "required")
+    text.extend_from_slice(behind.as_bytes());
+    Some(Edit::replace(place.clone(), text))
 }
 
 #[cfg(test)]
@@ -189,7 +153,7 @@ mod tests {
         let body =
             r#"{ "messages" : [ {"role":"user"} ], "mcp":{}, "x" : 1.50 , "tools":[{"a":1}] }"#;
         let request = ChatRequest::parse(body.into()).unwrap();
-        let mut conversation = Conversation::new(&request, &[tool("s__a"), tool("s__b")], 1);
+        let mut conversation = Conversation::new(&request, &[tool("s__a"), tool("s__b")]);
         let tools = r#"[{"a":1},{"type":"function","function":{"name":"s__a"}},{"type":"function","function":{"name":"s__b"}}]"#;
         let tools = tools.replace(
             r#"{"type":"function","function":{"name":"s__a"}}"#,
@@ -214,13 +178,28 @@ mod tests {
     }
 
     #[test]
+    fn what_follows_the_messages_that_are_kept_makes_room() {
+        let body = r#"{"messages":[ {"a":1} , {"b":"]"} , 3 ],"mcp":{}}"#;
+        let request = ChatRequest::parse(body.into()).unwrap();
+        for (kept, expected) in [
+            (1, r#"{"messages":[ {"a":1},{}]}"#),
+            (2, r#"{"messages":[ {"a":1} , {"b":"]"},{}]}"#),
+            (3, r#"{"messages":[ {"a":1} , {"b":"]"} , 3,{} ]}"#),
+        ] {
+            let mut conversation = Conversation::resumed(&request, &[], kept);
+            conversation.push("{}".into());
+            assert_eq!(text(&conversation.turn(true)), expected);
+        }
+    }
+
+    #[test]
     fn tools_are_put_where_there_were_none() {
         for tools in [json!({}), json!({"tools": null}), json!({"tools": []})] {
             let mut body = json!({"mcp": {}, "messages": []});
             body.as_object_mut()
                 .unwrap()
                 .extend(tools.as_object().unwrap().clone());
-            let mut conversation = Conversation::new(&request(body), &[tool("s__a")], 0);
+            let mut conversation = Conversation::new(&request(body), &[tool("s__a")]);
             conversation.push("1".into());
             let turn: Value = serde_json::from_str(&text(&conversation.turn(false))).unwrap();
             assert_eq!(turn["tools"][0]["function"]["name"], "s__a");
@@ -247,7 +226,6 @@ mod tests {
             let conversation = Conversation::new(
                 &request(json!({"mcp": {}, "messages": [], "tool_choice": sent})),
                 &[],
-                0,
             );
             let choice = |ran| {
                 serde_json::from_str::<Value>(&text(&conversation.turn(ran))).unwrap()["tool_choice"].clone()
@@ -261,7 +239,7 @@ mod tests {
     fn a_choice_is_relaxed_however_it_is_spelt() {
         let body = r#"{"mcp":{},"messages":[],"tool_choice":"requir\u0065d"}"#;
         let request = ChatRequest::parse(body.into()).unwrap();
-        let turn = text(&Conversation::new(&request, &[], 0).turn(true));
+        let turn = text(&Conversation::new(&request, &[]).turn(true));
         assert!(turn.contains(r#""tool_choice":"auto""#), "{turn}");
     }
 }

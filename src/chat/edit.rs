@@ -12,10 +12,10 @@ pub(crate) struct Edit {
 }
 
 impl Edit {
-    pub(crate) fn replace(range: Range<usize>, with: impl AsRef<str>) -> Self {
+    pub(crate) fn replace(range: Range<usize>, with: impl Into<Bytes>) -> Self {
         Self {
             range,
-            with: Bytes::copy_from_slice(with.as_ref().as_bytes()),
+            with: with.into(),
         }
     }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{
     Edit,
-    object::{Malformed, Object, array},
+    object::{Malformed, Object, array, string},
 };
 
 /// A request as far as the layer reads it: where things stand in its bytes.
@@ -26,8 +26,21 @@ pub(crate) struct ChatRequest {
     pub(crate) tools_forbidden: bool,
     /// The caller's own tools, in their order.
     pub(crate) tools: Vec<CallerTool>,
-    /// Each message's place; `None` where `messages` is no array.
-    pub(super) messages: Option<Vec<Range<usize>>>,
+    /// The place of the list `messages`; `None` where it is no list.
+    pub(super) messages: Option<Range<usize>>,
+    /// The edit that removes `mcp`.
+    pub(super) removal: Edit,
+    pub(super) tools_place: ToolsPlace,
+    /// What becomes of `tool_choice` once tools have run.
+    pub(super) relaxed_choice: Option<Edit>,
+}
+
+/// Where more tools are put, and what has to stand around them there.
+#[derive(Debug)]
+pub(super) struct ToolsPlace {
+    pub(super) place: Range<usize>,
+    pub(super) before: &'static str,
+    pub(super) behind: &'static str,
 }
 
 /// A tool that the caller sent.
@@ -63,6 +76,8 @@ pub(crate) enum Unread {
 
 impl ChatRequest {
     /// Reads `body`, in which something spelt like `mcp` was seen.
+    ///
+    /// This is the only time that the whole of it is read: a conversation can be long.
     pub(crate) fn parse(body: Bytes) -> Result<Self, Unread> {
         let text = std::str::from_utf8(&body).map_err(|_| Unread::NotJson)?;
         let object = Object::parse(text).map_err(|malformed| match malformed {
@@ -73,7 +88,8 @@ impl ChatRequest {
         if let Some(name) = READ.into_iter().find(|name| object.count(name) > 1) {
             return Err(Unread::Doubled(name.into()));
         }
-        let messages = object.present("messages").and_then(array);
+        let list = object.present("tools");
+        let tools = list.and_then(array);
         Ok(Self {
             mcp,
             model: object.string("model").map(Into::into),
@@ -83,23 +99,21 @@ impl ChatRequest {
             tools_forbidden: object
                 .string("tool_choice")
                 .is_some_and(|choice| choice == "none"),
-            tools: object
-                .present("tools")
-                .map(caller_tools)
-                .unwrap_or_default(),
-            messages: messages.map(|all| {
-                all.into_iter()
-                    .map(|message| object.span(message))
-                    .collect()
-            }),
+            tools: caller_tools(tools.as_deref().unwrap_or_default()),
+            messages: object
+                .get("messages")
+                .filter(|messages| messages.starts_with('['))
+                .map(|messages| object.span(messages)),
+            removal: object.remove("mcp").ok_or(Unread::NotOurs)?,
+            tools_place: ToolsPlace::of(&object, tools.as_deref()),
+            relaxed_choice: relaxed_choice(&object),
             body,
         })
     }
 
     /// The whole request, as it came.
-    pub(crate) fn text(&self) -> &str {
-        // `parse` has made sure of it.
-        std::str::from_utf8(&self.body).unwrap_or_default()
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.body
     }
 
     /// Whether `messages` is an array.
@@ -109,33 +123,56 @@ impl ChatRequest {
 
     /// The messages in their order; `None` where there is no list of them.
     pub(crate) fn messages(&self) -> Option<Vec<Bytes>> {
-        let places = self.messages.as_ref()?;
-        Some(
-            places
-                .iter()
-                .map(|place| self.body.slice(place.clone()))
-                .collect(),
-        )
+        let places = self.message_places()?;
+        Some(places.into_iter().map(|p| self.body.slice(p)).collect())
+    }
+
+    /// Each message's place; `None` where there is no list of them.
+    pub(super) fn message_places(&self) -> Option<Vec<Range<usize>>> {
+        let list = self.messages.clone()?;
+        let text = std::str::from_utf8(&self.body[list.clone()]).ok()?;
+        let place = |message: &str| {
+            let start = list.start + (message.as_ptr() as usize - text.as_ptr() as usize);
+            start..start + message.len()
+        };
+        Some(array(text)?.into_iter().map(place).collect())
     }
 
     /// The body without `mcp` and otherwise untouched.
     pub(crate) fn without_mcp(&self) -> Vec<Bytes> {
-        Edit::apply(&self.body, self.removal())
+        Edit::apply(&self.body, vec![self.removal.clone()])
     }
+}
 
-    /// The edit that removes `mcp`.
-    pub(super) fn removal(&self) -> Vec<Edit> {
-        let object = Object::parse(self.text()).ok();
-        object
-            .and_then(|object| object.remove("mcp"))
-            .into_iter()
-            .collect()
+impl ToolsPlace {
+    /// Behind the `tools` that `object` has; these are their elements.
+    fn of(object: &Object<'_>, tools: Option<&[&str]>) -> Self {
+        match (object.get("tools"), tools) {
+            (Some(list), Some(theirs)) => {
+                let end = object.span(list).end - 1;
+                Self {
+                    place: end..end,
+                    before: if theirs.is_empty() { "" } else { "," },
+                    behind: "",
+                }
+            }
+            // Null, or not a list, which the upstream would have refused.
+            (Some(other), None) => Self {
+                place: object.span(other),
+                before: "[",
+                behind: "]",
+            },
+            (None, _) => Self {
+                place: object.close()..object.close(),
+                before: r#","tools":["#,
+                behind: "]",
+            },
+        }
     }
 }
 
 /// The caller's own tools, as far as they have names.
-fn caller_tools(tools: &str) -> Vec<CallerTool> {
-    let tools = array(tools).unwrap_or_default();
+fn caller_tools(tools: &[&str]) -> Vec<CallerTool> {
     let name = |(index, tool): (usize, &&str)| {
         let tool = Object::parse(tool).ok()?;
         // A tool is named in the member of its own type: `function`, `custom`.
@@ -149,6 +186,28 @@ fn caller_tools(tools: &str) -> Vec<CallerTool> {
         })
     };
     tools.iter().enumerate().filter_map(name).collect()
+}
+
+/// What becomes of `tool_choice` once tools have run: a model that must call a tool never ends.
+fn relaxed_choice(object: &Object<'_>) -> Option<Edit> {
+    let choice = object.present("tool_choice")?;
+    let place = object.span(choice);
+    let Ok(named) = Object::parse(choice) else {
+        return is_required(choice).then(|| Edit::replace(place, r#""auto""#));
+    };
+    // `allowed_tools` keeps its list and is only no longer required.
+    let Some(allowed) = named.present("allowed_tools") else {
+        return Some(Edit::replace(place, r#""auto""#));
+    };
+    let mode = Object::parse(allowed)
+        .ok()?
+        .present("mode")
+        .filter(|mode| is_required(mode))?;
+    Some(Edit::replace(object.span(mode), r#""auto""#))
+}
+
+fn is_required(choice: &str) -> bool {
+    string(choice).is_some_and(|choice| choice == "required")
 }
 
 #[cfg(test)]

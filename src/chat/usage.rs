@@ -17,7 +17,8 @@ impl Usage {
     }
 
     pub(crate) fn to_json(&self) -> String {
-        Value::Object(self.0.clone()).to_string()
+        // Writing JSON values with string keys does not fail.
+        serde_json::to_string(&self.0).unwrap_or_default()
     }
 }
 

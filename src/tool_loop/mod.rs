@@ -187,7 +187,7 @@ impl<'a> Exchange<'a> {
             request,
             project,
             catalog,
-            conversation: Conversation::new(request, &catalog.definitions(), usize::MAX),
+            conversation: Conversation::new(request, &catalog.definitions()),
             budget: Budget::new(&gateway.settings.limits, max_rounds),
             receipt: Receipt::new(options.receipt, max_rounds),
             record: Record::begin(project),
@@ -205,7 +205,7 @@ impl<'a> Exchange<'a> {
             self.receipt.add_round(None, &outcomes);
         }
         let tools = self.catalog.definitions();
-        self.conversation = Conversation::new(self.request, &tools, resumed.kept());
+        self.conversation = Conversation::resumed(self.request, &tools, resumed.kept());
         self.conversation.extend(resumed.answers(&outcomes));
         Ok(())
     }

@@ -25,7 +25,7 @@ pub(crate) struct Options {
 impl Options {
     /// Reads the options of `request`.
     pub(crate) fn parse(request: &ChatRequest, settings: &Settings) -> Result<Self, Refusal> {
-        if depth_exceeds(request.text(), settings.limits.json_depth) {
+        if depth_exceeds(request.bytes(), settings.limits.json_depth) {
             let limit = settings.limits.json_depth;
             return Err(Refusal::new(
                 Kind::InvalidJson,
