@@ -735,7 +735,11 @@ async fn only_an_exchange_that_its_caller_left_is_recorded_as_cancelled() {
         }
     }
     let log = Log::default();
-    let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).finish();
+    let subscriber = tracing_subscriber::fmt()
+        // The server of the test logs as well, and speaks of cancelled tasks.
+        .with_env_filter("mcp_layer=info")
+        .with_writer(log.clone())
+        .finish();
     // With a second one alive, tracing asks all of them and not only that of the thread which
     // comes to an event first, and which may be another test's.
     let _other = tracing::Dispatch::new(tracing_subscriber::registry());
