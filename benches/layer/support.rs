@@ -233,18 +233,25 @@ impl McpServer {
             method: &'a str,
         }
         let body = request.into_body().collect().await?.to_bytes();
+        let refused = |status| {
+            let mut response = Response::new(Full::default());
+            *response.status_mut() = status;
+            Ok(response)
+        };
         let Ok(Message {
             id: Some(id),
             method,
         }) = serde_json::from_slice(&body)
         else {
             // A notification, or a GET for a stream that this server does not have.
-            let status = if body.is_empty() { 405 } else { 202 };
-            let mut response = Response::new(Full::default());
-            *response.status_mut() = http::StatusCode::from_u16(status).unwrap();
-            return Ok(response);
+            return refused(match body.is_empty() {
+                true => http::StatusCode::METHOD_NOT_ALLOWED,
+                false => http::StatusCode::ACCEPTED,
+            });
         };
         let result = match method {
+            // It has sessions, as most servers do.
+            "server/discover" => return refused(http::StatusCode::BAD_REQUEST),
             "initialize" => {
                 r#"{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"bench","version":"0"}}"#
             }
