@@ -28,32 +28,20 @@ impl OpenTurn {
     pub(crate) fn of(request: &ChatRequest) -> Result<Self, NotResumable> {
         let fault = |param: String, reason| NotResumable { param, reason };
         let messages = request.messages().unwrap_or_default();
-        let objects: Vec<_> = messages
-            .iter()
-            .map(|m| {
-                std::str::from_utf8(m)
-                    .ok()
-                    .and_then(|t| Object::parse(t).ok())
-            })
-            .collect();
-        let role = |index: usize| {
-            objects[index]
-                .as_ref()
-                .and_then(|m: &Object<'_>| m.string("role"))
-                .unwrap_or_default()
-        };
-
-        let mut last = messages.len();
-        let turn = loop {
-            let Some(index) = last.checked_sub(1) else {
+        // From the end: a conversation can be long, and only its tail is read.
+        let mut answers = VecDeque::new();
+        let (turn, assistant) = loop {
+            let Some(index) = messages.len().checked_sub(answers.len() + 1) else {
                 return Err(fault(
                     "messages".into(),
                     "there is no assistant message with tool calls to resume",
                 ));
             };
-            match &*role(index) {
-                "assistant" => break index,
-                "tool" => last = index,
+            let message = read(&messages[index]);
+            let role = message.as_ref().and_then(|message| message.string("role"));
+            match &*role.unwrap_or_default() {
+                "assistant" => break (index, message),
+                "tool" => answers.push_front(message),
                 _ => {
                     return Err(fault(
                         format!("messages[{index}]"),
@@ -62,7 +50,7 @@ impl OpenTurn {
                 }
             }
         };
-        let calls = objects[turn]
+        let calls = assistant
             .as_ref()
             .map(ToolCall::of_message)
             .unwrap_or_default();
@@ -78,10 +66,10 @@ impl OpenTurn {
         for (index, call) in calls.iter().enumerate() {
             open.entry(&call.id).or_default().push_back(index);
         }
-        for index in turn + 1..messages.len() {
-            let id = objects[index]
+        for (index, answer) in (turn + 1..).zip(&answers) {
+            let id = answer
                 .as_ref()
-                .and_then(|m| m.string("tool_call_id"))
+                .and_then(|answer| answer.string("tool_call_id"))
                 .unwrap_or_default();
             let Some(call) = open.get_mut(&*id).and_then(VecDeque::pop_front) else {
                 return Err(fault(
@@ -97,6 +85,10 @@ impl OpenTurn {
             answered,
         })
     }
+}
+
+fn read(message: &Bytes) -> Option<Object<'_>> {
+    Object::parse(std::str::from_utf8(message).ok()?).ok()
 }
 
 #[cfg(test)]
