@@ -12,7 +12,7 @@ use crate::{
 /// The tools that a request is offered, in the order of their names.
 ///
 /// A model's call is routed by this map and nothing else; no name is ever taken apart.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Catalog {
     entries: Vec<Entry>,
 }
@@ -33,20 +33,23 @@ impl Entry {
 }
 
 impl Catalog {
-    /// Adds the tools of `server` that its selection has.
-    pub(crate) fn add(&mut self, server: &Arc<Server>, offers: &Arc<Offers>) {
-        for (index, offer) in offers.tools.iter().enumerate() {
-            if let Some(policy) = server.tools.policy(&offer.tool) {
-                self.entries.push(Entry {
-                    server: server.clone(),
-                    policy,
-                    offers: offers.clone(),
-                    index,
-                });
+    /// The tools of these servers that their selections have.
+    pub(crate) fn new(servers: &[(Arc<Server>, Arc<Offers>)]) -> Self {
+        let mut entries = Vec::new();
+        for (server, offers) in servers {
+            for (index, offer) in offers.tools.iter().enumerate() {
+                if let Some(policy) = server.tools.policy(&offer.tool) {
+                    entries.push(Entry {
+                        server: server.clone(),
+                        policy,
+                        offers: offers.clone(),
+                        index,
+                    });
+                }
             }
         }
-        self.entries
-            .sort_by(|a, b| a.offer().name.cmp(&b.offer().name));
+        entries.sort_by(|a, b| a.offer().name.cmp(&b.offer().name));
+        Self { entries }
     }
 
     /// Keeps only the tools with these offered names.

@@ -52,15 +52,16 @@ pub(crate) async fn catalog(
         });
         (server, offers)
     };
-    let mut catalog = Catalog::default();
+    let mut active = Vec::with_capacity(servers.len());
     let asked: Vec<_> = servers.into_iter().map(ask).collect();
     for ((index, _), (server, offers)) in options.servers.iter().zip(join_all(asked).await) {
         let offers = offers.map_err(|inactive| {
             let message = format!("the server {} is inactive: {inactive}", server.name);
             Refusal::new(Kind::ServerInactive, message).at(format!("mcp.servers[{index}]"))
         })?;
-        catalog.add(&server, &offers);
+        active.push((server, offers));
     }
+    let mut catalog = Catalog::new(&active);
     select(&mut catalog, options)?;
     Ok(catalog)
 }
