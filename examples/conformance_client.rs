@@ -68,7 +68,7 @@ async fn main() -> Result<()> {
 
 async fn call(client: &Client, tool: &str, arguments: &RawValue) {
     match client
-        .call_tool(tool, arguments, Duration::from_secs(20))
+        .call_tool(tool, arguments, Duration::from_secs(20), None)
         .await
     {
         Ok(result) => println!("{tool}: error {}: {}", result.is_error, result.text),

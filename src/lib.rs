@@ -72,8 +72,10 @@ mod service;
 mod sniff;
 mod tool_loop;
 
+mod caller;
 mod catalog;
 mod connect;
+mod inactive;
 mod offer;
 mod schema;
 mod schema_cost;
@@ -91,17 +93,26 @@ pub mod outbound;
 
 mod name;
 mod project;
+mod scopes;
+mod scrub;
+mod token_auth;
+mod trace_parent;
 
 pub use self::{
     body::{McpBody, RequestBody},
-    connect::{Connections, Inactive, OfferedTool, ServerTools},
+    caller::CallerTokens,
+    connect::{Connections, OfferedTool, ServerTools},
+    inactive::Inactive,
     layer::McpLayer,
     name::{InvalidServerName, ServerName},
     offer::LeftOut,
     price::Price,
     project::Project,
+    scopes::{InvalidScopes, Scopes},
     service::{McpService, ResponseFuture},
     settings::{Limits, Streaming},
+    token_auth::TokenAuth,
+    trace_parent::TraceParent,
 };
 
 /// Compiles the README's Rust.

@@ -33,7 +33,9 @@ mod error;
 #[cfg(feature = "file")]
 mod file;
 mod memory;
+mod oauth2;
 mod server;
+mod static_header;
 
 use std::{future::Future, sync::Arc};
 
@@ -42,10 +44,12 @@ use futures_util::future::BoxFuture;
 #[cfg(feature = "file")]
 pub use self::file::{FileError, FileRegistry};
 pub use self::{
-    auth::{Auth, StaticHeader},
+    auth::Auth,
     error::Error,
     memory::MemoryRegistry,
+    oauth2::OAuth2,
     server::{Projects, SelectedTool, Server, ServerId, ToolPolicy, ToolSelection},
+    static_header::StaticHeader,
 };
 use crate::{name::ServerName, project::Project};
 

@@ -47,7 +47,9 @@ pub fn client_over(url: &str, transport: Transport, limits: Limits) -> Client {
 /// Calls a tool with JSON arguments and as much time as the limits allow.
 pub async fn call(client: &Client, tool: &str, arguments: &str) -> Result<CallResult, Error> {
     let arguments = RawValue::from_string(arguments.to_owned()).unwrap();
-    client.call_tool(tool, &arguments, Duration::MAX).await
+    client
+        .call_tool(tool, &arguments, Duration::MAX, None)
+        .await
 }
 
 /// Everything that an error can show: what must be free of secrets, addresses and bodies.

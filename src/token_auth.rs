@@ -1,0 +1,16 @@
+//! How an OAuth client proves at the token endpoint who it is.
+
+use serde::{Deserialize, Serialize};
+
+/// The client's authentication at the token endpoint (RFC 7591, section 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum TokenAuth {
+    /// Id and secret in the `Authorization` header.
+    ClientSecretBasic,
+    /// Id and secret in the body.
+    ClientSecretPost,
+    /// No secret: a public client, which PKCE protects.
+    None,
+}
