@@ -25,10 +25,13 @@
 //! # Ok::<(), Error>(())
 //! ```
 //!
+//! Credentials that change by themselves, OAuth tokens, are in a [`CredentialStore`].
+//!
 //! A registry knows nothing of sessions, tool lists or whether a server is up: see
 //! [`Connections`](crate::Connections).
 
 mod auth;
+mod credential_store;
 mod error;
 #[cfg(feature = "file")]
 mod file;
@@ -39,10 +42,18 @@ use std::{future::Future, sync::Arc};
 
 use futures_util::future::BoxFuture;
 
+#[allow(
+    unused_imports,
+    reason = "for what refreshes tokens, which is yet to come"
+)]
+pub(crate) use self::credential_store::Credentials;
 #[cfg(feature = "file")]
 pub use self::file::{FileError, FileRegistry};
 pub use self::{
     auth::{Auth, StaticHeader},
+    credential_store::{
+        CREDENTIAL_LEN, CredentialKey, CredentialStore, Lease, StateHash, StoredCredential,
+    },
     error::Error,
     memory::MemoryRegistry,
     server::{Projects, SelectedTool, Server, ServerId, ToolPolicy, ToolSelection},
