@@ -12,11 +12,15 @@ use futures_util::future::BoxFuture;
 use sha2::{Digest, Sha256};
 
 use super::{Error, Server, ServerId};
-use crate::secret::{ExposeSecret, SecretString, fill_random};
+use crate::secret::{ExposeSecret, Place, SecretString, fill_random};
 
 /// The longest secret that a [`CredentialStore`] takes, in bytes: an authorization server's answer
 /// is read up to 64 KiB, and what is kept is its tokens and who they belong to.
 pub const CREDENTIAL_LEN: usize = 128 * 1024;
+
+/// How many authorizations of one server may be under way: a few operators, each with a few tabs.
+/// Those that nobody finishes do not pile up.
+pub const STATES_PER_SERVER: usize = 10;
 
 /// What a credential belongs to.
 ///
@@ -41,6 +45,17 @@ impl CredentialKey {
             origin: server.url.origin().ascii_serialization(),
         }
     }
+
+    /// Where a record of this key is sealed.
+    pub(crate) fn place<'a>(&'a self, field: &'a str, version: u64) -> Place<'a> {
+        Place {
+            organisation: &self.organisation,
+            server: self.server.as_str(),
+            field,
+            origin: &self.origin,
+            version,
+        }
+    }
 }
 
 /// A credential as it is stored.
@@ -61,6 +76,17 @@ impl StateHash {
     pub fn of(state: &SecretString) -> Self {
         Self(Sha256::digest(state.expose_secret()).into())
     }
+}
+
+/// Refuses a secret that is longer than a store takes.
+pub(crate) fn check_len(secret: &SecretString) -> Result<(), Error> {
+    if secret.expose_secret().len() > CREDENTIAL_LEN {
+        return Err(Error::invalid(
+            "credential",
+            format!("longer than {CREDENTIAL_LEN} bytes"),
+        ));
+    }
+    Ok(())
 }
 
 /// The right to refresh a credential, held until it is released or runs out.
@@ -166,8 +192,8 @@ pub trait CredentialStore: Send + Sync + 'static {
 
     /// Keeps what an authorization needs until its callback, or until `expires_at`.
     ///
-    /// At most 10 for each server, whatever its origins: the oldest gives way, so that
-    /// authorizations that nobody finishes do not pile up. Expired ones go.
+    /// At most [`STATES_PER_SERVER`] for each server, whatever its origins: the oldest gives way.
+    /// Expired ones go.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a `pending` that is too long. [`Error::Unavailable`].

@@ -31,6 +31,9 @@
 //! [`Connections`](crate::Connections).
 
 mod auth;
+#[cfg(test)]
+mod credential_clauses;
+mod credential_memory;
 mod credential_store;
 mod error;
 #[cfg(feature = "file")]
@@ -51,8 +54,10 @@ pub(crate) use self::credential_store::Credentials;
 pub use self::file::{FileError, FileRegistry};
 pub use self::{
     auth::{Auth, StaticHeader},
+    credential_memory::MemoryCredentialStore,
     credential_store::{
-        CREDENTIAL_LEN, CredentialKey, CredentialStore, Lease, StateHash, StoredCredential,
+        CREDENTIAL_LEN, CredentialKey, CredentialStore, Lease, STATES_PER_SERVER, StateHash,
+        StoredCredential,
     },
     error::Error,
     memory::MemoryRegistry,
