@@ -48,6 +48,7 @@
 //! - [`Connections`]: sessions and tool lists, shared by layers and whatever shows servers.
 //! - [`mcp`]: the client of MCP servers, usable by itself.
 //! - [`outbound`]: the guarded way out; which addresses a server may have.
+//! - [`secret`]: credentials at rest, and the keys that seal them.
 //!
 //! What callers send and get, with every error, is in the `README`; how it works inside is in
 //! `ARCHITECTURE.md`.
@@ -90,6 +91,7 @@ pub mod registry;
 mod chat;
 pub mod mcp;
 pub mod outbound;
+pub mod secret;
 
 mod name;
 mod project;
