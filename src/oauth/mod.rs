@@ -55,24 +55,27 @@
 //! - PKCE with S256 always; discovered servers must promise it.
 //! - No error, no `Debug` and no log has a secret, or text of a provider's choice, in it.
 
-mod authorize;
-mod callback;
 mod discover;
 mod register;
 mod token;
 
-mod challenge;
-mod client;
+mod answer;
+mod authorize;
+mod callback;
+mod endpoint;
 mod metadata;
 
+mod client;
 mod server;
 
+mod challenge;
 mod http;
 mod scopes;
 
 mod error;
 
 pub use self::{
+    answer::Tokens,
     authorize::{Begun, Request, begin},
     callback::{Callback, CallbackOutcome},
     challenge::Challenge,
@@ -83,5 +86,5 @@ pub use self::{
     register::{client_metadata, register},
     scopes::Scopes,
     server::{AuthorizationServer, TokenAuth},
-    token::{Tokens, exchange, refresh, revoke},
+    token::{exchange, refresh, revoke},
 };
