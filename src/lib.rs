@@ -88,6 +88,9 @@ mod settings;
 mod price;
 pub mod registry;
 
+#[cfg(feature = "oauth")]
+pub mod oauth;
+
 mod chat;
 pub mod mcp;
 pub mod outbound;
