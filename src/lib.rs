@@ -73,6 +73,9 @@ mod service;
 mod sniff;
 mod tool_loop;
 
+#[cfg(feature = "oauth")]
+pub mod authorization;
+
 mod caller;
 mod catalog;
 mod connect;
@@ -106,7 +109,7 @@ mod trace_parent;
 pub use self::{
     body::{McpBody, RequestBody},
     caller::CallerTokens,
-    connect::{Connections, OfferedTool, ServerTools},
+    connect::{Call, CallError, Connections, OfferedTool, ServerTools},
     inactive::Inactive,
     layer::McpLayer,
     name::{InvalidServerName, ServerName},

@@ -32,6 +32,7 @@ use crate::{
     outbound::Outbound,
     registry::{Auth, Server},
     scopes::Scopes,
+    settings::Limits,
     trace_parent::TraceParent,
 };
 
@@ -104,6 +105,8 @@ pub struct OfferedTool {
     pub name: String,
     /// What it is for.
     pub description: Option<String>,
+    /// JSON Schema of its arguments, byte for byte as the server wrote it.
+    pub input_schema: Box<RawValue>,
 }
 
 impl Connections {
@@ -155,6 +158,7 @@ impl Connections {
                 offered_name: offer.name.clone(),
                 name: offer.tool.clone(),
                 description: offer.description.clone(),
+                input_schema: offer.input_schema.clone(),
             });
         Ok(ServerTools {
             offered: offered.collect(),
@@ -199,11 +203,17 @@ impl Connections {
         }
     }
 
-    /// Calls a tool of `server`, once more with a renewed token if the first one was refused.
+    /// Calls a tool of `server`; once more with a renewed token if the first one was refused.
+    ///
+    /// Nothing is checked: neither whose server it is, nor which of its tools are selected, nor
+    /// the arguments. The layer does all of that before.
+    ///
+    /// # Errors
+    /// A tool that fails is an answer. No answer: [`CallError`].
     ///
     /// # Cancellation
     /// The call is cancelled at the server.
-    pub(crate) async fn call(
+    pub async fn call(
         &self,
         server: &Server,
         tokens: &CallerTokens,
@@ -239,20 +249,40 @@ impl Connections {
 }
 
 /// A tool call.
-#[derive(Clone, Copy)]
-pub(crate) struct Call<'a> {
-    pub(crate) tool: &'a str,
-    pub(crate) arguments: &'a RawValue,
-    pub(crate) timeout: Duration,
-    pub(crate) trace: Option<&'a TraceParent>,
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Call<'a> {
+    /// The tool's own name at the server.
+    pub tool: &'a str,
+    /// A JSON object, sent byte for byte.
+    pub arguments: &'a RawValue,
+    /// How long all of it may take; default 60 s.
+    pub timeout: Duration,
+    /// The trace that the call is a part of; default none.
+    pub trace: Option<&'a TraceParent>,
+}
+
+impl<'a> Call<'a> {
+    /// A call with the defaults.
+    pub fn new(tool: &'a str, arguments: &'a RawValue) -> Self {
+        Self {
+            tool,
+            arguments,
+            timeout: Limits::default().call,
+            trace: None,
+        }
+    }
 }
 
 /// Why a tool call has no result; `Display` says so to a model.
-#[derive(Debug)]
-pub(crate) enum CallError {
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum CallError {
+    /// The server cannot be used; nothing was sent.
     Inactive(Inactive),
-    /// The server's authorization does not cover these.
+    /// The server's authorization does not cover these; the next one asks for them too.
     MissingScopes(Scopes),
+    /// The call failed.
     Failed(mcp::Error),
 }
 
@@ -266,6 +296,16 @@ impl fmt::Display for CallError {
                  and an operator has to connect the server again"
             ),
             Self::Failed(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for CallError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            // Their own words are in ours.
+            Self::Inactive(_) | Self::MissingScopes(_) => None,
+            Self::Failed(error) => error.source(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, error::Error as StdError, fmt};
 
-use crate::outbound;
+use crate::{outbound, scopes::InvalidScopes};
 
 /// Why an authorization came to nothing.
 ///
@@ -129,13 +129,19 @@ fn known(code: &str) -> Option<(&'static str, ErrorKind)> {
         ("server_error", Unreachable),
         ("temporarily_unavailable", Unreachable),
         ("unapproved_software_statement", Refused),
-        ("unauthorized_client", InvalidClient),
+        ("unauthorized_client", Refused),
         ("unsupported_grant_type", Refused),
         ("unsupported_response_type", Refused),
         ("unsupported_token_type", Refused),
         ("unverified_user_email", Refused),
     ];
     KNOWN.into_iter().find(|(known, _)| *known == code)
+}
+
+impl From<InvalidScopes> for Error {
+    fn from(error: InvalidScopes) -> Self {
+        Self::because(ErrorKind::Scopes, error.to_string(), error)
+    }
 }
 
 impl fmt::Display for Error {

@@ -8,22 +8,10 @@ use super::{
     http::Http,
     scopes::Scopes,
 };
+pub use crate::token_auth::TokenAuth;
 
 /// Longer than any issuer in use.
 const MAX_ISSUER: usize = 2 * 1024;
-
-/// How a client proves at the token endpoint who it is (RFC 6749 section 2.3.1, RFC 8414
-/// section 2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TokenAuth {
-    /// Id and secret in the `Authorization` header.
-    ClientSecretBasic,
-    /// Id and secret in the body.
-    ClientSecretPost,
-    /// The id only: a public client, which PKCE protects.
-    None,
-}
 
 /// An authorization server: what [`discover`](super::discover) found, or what an operator typed.
 ///

@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::join_all;
 
 use super::{
-    CREDENTIAL_LEN, CredentialKey, CredentialStore, Error, STATES_PER_SERVER, Server, StateHash,
+    CREDENTIAL_LEN, CredentialKey, CredentialStore, Error, Expected, STATES_PER_SERVER, Server,
+    StateHash,
 };
 use crate::secret::{ExposeSecret, SecretString};
 
@@ -32,6 +33,7 @@ async fn swap(
     new: Option<&str>,
 ) -> bool {
     let new = new.map(SecretString::from);
+    let expected = expected.map_or(Expected::Nothing, Expected::Version);
     store.swap(key, expected, new).await.unwrap()
 }
 
@@ -153,7 +155,7 @@ pub(super) async fn versions_never_repeat(store: impl CredentialStore) {
 pub(super) async fn a_secret_that_is_too_long_is_refused(store: impl CredentialStore) {
     let key = key();
     let long = || SecretString::from("s3cret".repeat(CREDENTIAL_LEN / 6 + 1));
-    let swapped = store.swap(&key, None, Some(long())).await;
+    let swapped = store.swap(&key, Expected::Nothing, Some(long())).await;
     assert!(matches!(swapped, Err(Error::Invalid { .. })));
     let put = store.put_state(&key, hash(1), in_a_minute(), long()).await;
     assert!(matches!(put, Err(Error::Invalid { .. })));

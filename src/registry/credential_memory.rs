@@ -10,8 +10,8 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    CredentialKey, CredentialStore, Error, Lease, STATES_PER_SERVER, StateHash, StoredCredential,
-    credential_store::check_len,
+    CredentialKey, CredentialStore, Error, Expected, Lease, STATES_PER_SERVER, StateHash,
+    StoredCredential, credential_store::check_len,
 };
 use crate::secret::{KeyId, KeyRing, OpenError, SecretString};
 
@@ -22,18 +22,18 @@ use crate::secret::{KeyId, KeyRing, OpenError, SecretString};
 /// `Default` seals with a random key.
 ///
 /// ```
-/// use mcp_layer::registry::{CredentialKey, CredentialStore, MemoryCredentialStore, Server};
+/// use mcp_layer::registry::{CredentialKey, CredentialStore, Expected, MemoryCredentialStore, Server};
 ///
 /// # tokio::runtime::Runtime::new()?.block_on(async {
 /// let server = Server::new("tracker", "https://mcp.example.com/mcp")?;
 /// let key = CredentialKey::of(&server);
 /// let store = MemoryCredentialStore::default();
-/// assert!(store.swap(&key, None, Some("token 1".into())).await?);
+/// assert!(store.swap(&key, Expected::Nothing, Some("token 1".into())).await?);
 ///
 /// let stored = store.load(&key).await?.ok_or("nothing")?;
-/// assert!(store.swap(&key, Some(stored.version), Some("token 2".into())).await?);
+/// assert!(store.swap(&key, Expected::Version(stored.version), Some("token 2".into())).await?);
 /// // Somebody else was faster: read again.
-/// assert!(!store.swap(&key, Some(stored.version), Some("token 3".into())).await?);
+/// assert!(!store.swap(&key, Expected::Version(stored.version), Some("token 3".into())).await?);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -154,13 +154,13 @@ impl CredentialStore for MemoryCredentialStore {
     async fn swap(
         &self,
         key: &CredentialKey,
-        expected: Option<u64>,
+        expected: Expected,
         new: Option<SecretString>,
     ) -> Result<bool, Error> {
         new.as_ref().map_or(Ok(()), check_len)?;
         let mut inner = self.lock();
         let stored = inner.credentials.get(key).map(|record| record.version);
-        if stored != expected {
+        if !expected.is(stored) {
             return Ok(false);
         }
         match new {
@@ -375,7 +375,12 @@ mod tests {
     /// A store with a credential and a state.
     async fn filled(ring: KeyRing, key: &CredentialKey) -> MemoryCredentialStore {
         let store = MemoryCredentialStore::new(ring);
-        assert!(store.swap(key, None, Some("s3cret".into())).await.unwrap());
+        assert!(
+            store
+                .swap(key, Expected::Nothing, Some("s3cret".into()))
+                .await
+                .unwrap()
+        );
         let state = StateHash([1; 32]);
         store
             .put_state(key, state, far(), "pending s3cret".into())
@@ -450,7 +455,7 @@ mod tests {
         assert_eq!(error.to_string(), "the stored credential cannot be opened");
         assert!(
             store
-                .swap(&key, Some(1), Some("anew".into()))
+                .swap(&key, Expected::Version(1), Some("anew".into()))
                 .await
                 .unwrap()
         );
@@ -471,7 +476,7 @@ mod tests {
         let store = filled(ring(), &one).await;
         assert!(
             store
-                .swap(&other, None, Some("other".into()))
+                .swap(&other, Expected::Nothing, Some("other".into()))
                 .await
                 .unwrap()
         );
@@ -499,7 +504,7 @@ mod tests {
         assert!(
             store
                 .clone()
-                .swap(&key, None, Some("x".into()))
+                .swap(&key, Expected::Nothing, Some("x".into()))
                 .await
                 .unwrap()
         );

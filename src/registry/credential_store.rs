@@ -67,6 +67,28 @@ pub struct StoredCredential {
     pub secret: SecretString,
 }
 
+/// What a swap expects to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Nothing.
+    Nothing,
+    /// The credential of this version.
+    Version(u64),
+    /// Whatever is there, also one that does not open: for what an operator decides.
+    Anything,
+}
+
+impl Expected {
+    /// Whether a record of this version, or none, is what was expected.
+    pub fn is(self, stored: Option<u64>) -> bool {
+        match self {
+            Self::Nothing => stored.is_none(),
+            Self::Version(version) => stored == Some(version),
+            Self::Anything => true,
+        }
+    }
+}
+
 /// The SHA-256 of an OAuth state: what is stored does not let anybody finish an authorization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StateHash(pub [u8; 32]);
@@ -151,12 +173,12 @@ pub trait CredentialStore: Send + Sync + 'static {
         key: &CredentialKey,
     ) -> impl Future<Output = Result<Option<StoredCredential>, Error>> + Send;
 
-    /// Replaces (`Some`) or removes (`None`) the credential of `key`, if the stored version still
-    /// is `expected`; `None` expects that nothing is stored.
+    /// Replaces (`Some`) or removes (`None`) the credential of `key`, if what is stored still is
+    /// what was `expected`.
     ///
     /// `false`: it was not, and nothing changed. Of swaps that expect the same version, exactly
     /// one gets `true`.
-    /// Versions of a key never repeat, also not after a removal.
+    /// Versions of a key only grow, also after a removal.
     /// The change is durable when this returns, so that a refresh token, of which the provider
     /// accepts only the newest, outlives a crash.
     /// A stored record need not open to be replaced or removed.
@@ -166,7 +188,7 @@ pub trait CredentialStore: Send + Sync + 'static {
     fn swap(
         &self,
         key: &CredentialKey,
-        expected: Option<u64>,
+        expected: Expected,
         new: Option<SecretString>,
     ) -> impl Future<Output = Result<bool, Error>> + Send;
 
@@ -228,7 +250,7 @@ impl<S: CredentialStore> CredentialStore for Arc<S> {
     fn swap(
         &self,
         key: &CredentialKey,
-        expected: Option<u64>,
+        expected: Expected,
         new: Option<SecretString>,
     ) -> impl Future<Output = Result<bool, Error>> + Send {
         (**self).swap(key, expected, new)
@@ -265,7 +287,6 @@ impl<S: CredentialStore> CredentialStore for Arc<S> {
 }
 
 /// [`CredentialStore`] behind a pointer.
-#[allow(dead_code, reason = "for what refreshes tokens, which is yet to come")]
 pub(crate) trait Credentials: Send + Sync {
     fn load<'a>(
         &'a self,
@@ -275,7 +296,7 @@ pub(crate) trait Credentials: Send + Sync {
     fn swap<'a>(
         &'a self,
         key: &'a CredentialKey,
-        expected: Option<u64>,
+        expected: Expected,
         new: Option<SecretString>,
     ) -> BoxFuture<'a, Result<bool, Error>>;
 
@@ -312,7 +333,7 @@ impl<S: CredentialStore> Credentials for S {
     fn swap<'a>(
         &'a self,
         key: &'a CredentialKey,
-        expected: Option<u64>,
+        expected: Expected,
         new: Option<SecretString>,
     ) -> BoxFuture<'a, Result<bool, Error>> {
         Box::pin(CredentialStore::swap(self, key, expected, new))

@@ -47,10 +47,6 @@ use std::{future::Future, sync::Arc};
 
 use futures_util::future::BoxFuture;
 
-#[allow(
-    unused_imports,
-    reason = "for what refreshes tokens, which is yet to come"
-)]
 pub(crate) use self::credential_store::Credentials;
 #[cfg(feature = "file")]
 pub use self::file::{FileError, FileRegistry};
@@ -58,8 +54,8 @@ pub use self::{
     auth::Auth,
     credential_memory::MemoryCredentialStore,
     credential_store::{
-        CREDENTIAL_LEN, CredentialKey, CredentialStore, Lease, STATES_PER_SERVER, StateHash,
-        StoredCredential,
+        CREDENTIAL_LEN, CredentialKey, CredentialStore, Expected, Lease, STATES_PER_SERVER,
+        StateHash, StoredCredential,
     },
     error::Error,
     memory::MemoryRegistry,

@@ -165,12 +165,9 @@ impl Batch<'_> {
         let server = timeout(left()?, self.still_offered(entry)).await;
         let server = server.unwrap_or_else(|_| Err(out_of_time()))?;
         let trace = self.caller.trace.as_ref().map(TraceParent::child);
-        let call = Call {
-            tool: &entry.offer().tool,
-            arguments: &arguments,
-            timeout: left()?,
-            trace: trace.as_ref(),
-        };
+        let mut call = Call::new(&entry.offer().tool, &arguments);
+        call.timeout = left()?;
+        call.trace = trace.as_ref();
         let connections = &self.gateway.connections;
         match connections.call(&server, &self.caller.tokens, call).await {
             Ok(result) => Ok((result.is_error, result.text)),

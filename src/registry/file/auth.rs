@@ -96,7 +96,7 @@ fn oauth2(value: &Value<'_>, keys: &Table<'_>, env: Env<'_>) -> Result<Auth, Fau
 /// A list of scopes, or a text with blanks or commas between them.
 fn scopes(value: &Value<'_>) -> Result<Scopes, Fault> {
     let scopes = match value.as_text() {
-        Some(text) => text.parse(),
+        Some(text) => Scopes::parse(text),
         None => {
             let items = value.items("must be a list of scopes, or one text")?;
             let items = items
@@ -245,7 +245,7 @@ mod tests {
             ),
             (
                 "scopes = \"\\\"\"",
-                "auth.scopes: scopes are words of visible ASCII without quotes and backslashes, at most 100 and 4 KiB together (line 6)".to_owned(),
+                "auth.scopes: a scope is empty or has characters that no scope may have (line 6)".to_owned(),
             ),
             (
                 "token_auth = \"private_key_jwt\"",
