@@ -50,7 +50,7 @@ impl Key {
     fn new(bytes: Box<Zeroizing<[u8; KEY_LEN]>>) -> Self {
         let hash = Sha256::new()
             .chain_update("mcp-layer sealing key v1")
-            .chain_update(&**bytes)
+            .chain_update(bytes.as_slice())
             .finalize();
         let id = KeyId([hash[0], hash[1], hash[2], hash[3]]);
         Self { id, bytes }
@@ -66,7 +66,7 @@ impl Key {
 
     /// The key in base64.
     pub(super) fn to_text(&self) -> Zeroizing<String> {
-        Zeroizing::new(STANDARD.encode(&**self.bytes))
+        Zeroizing::new(STANDARD.encode(self.bytes.as_slice()))
     }
 }
 

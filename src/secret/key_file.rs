@@ -1,15 +1,19 @@
 //! A file of keys: read with care, changed without ever losing a key.
 
 use std::{
-    ffi::OsString,
-    fs::{self, File, Metadata, OpenOptions},
-    io::{self, Read, Write},
+    fs::{self, File, Metadata},
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
 use zeroize::Zeroizing;
 
-use super::{KeyError, KeyFault, KeyId, KeyRing, KeySource, key_ring::id_in, source::TEXT_LEN};
+use super::{
+    KeyError, KeyFault, KeyId, KeyRing, KeySource,
+    key_ring::id_in,
+    replacement::{Replacement, create, sync_directory, write},
+    source::TEXT_LEN,
+};
 
 const HEADER: &str = "\
 # Sealing keys, one in a line, the newest last.
@@ -171,95 +175,6 @@ fn check(metadata: &Metadata) -> Result<(), KeyFault> {
         }
     }
     Ok(())
-}
-
-/// A file that is not there yet, for the owner alone from the first moment.
-fn create(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-
-        options.mode(0o600);
-    }
-    options.open(path)
-}
-
-fn write(file: &mut File, parts: &[&str]) -> io::Result<()> {
-    for part in parts {
-        file.write_all(part.as_bytes())?;
-    }
-    file.sync_all()
-}
-
-/// Makes the entry of `path` in its directory durable; elsewhere than on Unix there is no way to.
-fn sync_directory(path: &Path) -> io::Result<()> {
-    #[cfg(unix)]
-    {
-        let parent = path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty());
-        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
-    }
-    #[cfg(not(unix))]
-    let _ = path;
-    Ok(())
-}
-
-/// The file beside a key file that is to take its place. While it is there nobody else changes
-/// the key file; it goes when it is dropped unfinished.
-struct Replacement<'a> {
-    path: &'a Path,
-    beside: PathBuf,
-    file: File,
-    finished: bool,
-}
-
-impl<'a> Replacement<'a> {
-    fn begin(path: &'a Path) -> Result<Self, KeyFault> {
-        let mut beside = OsString::from(path);
-        beside.push(".new");
-        let beside = PathBuf::from(beside);
-        let file = create(&beside).map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => KeyFault::Busy {
-                file: beside.display().to_string(),
-            },
-            _ => KeyFault::Write { source: error },
-        })?;
-        Ok(Self {
-            path,
-            beside,
-            file,
-            finished: false,
-        })
-    }
-
-    /// Takes the place of the key file, with its owner and mode.
-    fn finish(mut self, text: &str, metadata: &Metadata) -> io::Result<()> {
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::{MetadataExt, fchown};
-
-            let ours = self.file.metadata()?;
-            if (ours.uid(), ours.gid()) != (metadata.uid(), metadata.gid()) {
-                fchown(&self.file, Some(metadata.uid()), Some(metadata.gid()))?;
-            }
-        }
-        self.file.set_permissions(metadata.permissions())?;
-        write(&mut self.file, &[text])?;
-        fs::rename(&self.beside, self.path)?;
-        self.finished = true;
-        sync_directory(self.path)
-    }
-}
-
-impl Drop for Replacement<'_> {
-    fn drop(&mut self) {
-        if !self.finished {
-            let _ = fs::remove_file(&self.beside);
-        }
-    }
 }
 
 #[cfg(all(test, unix))]

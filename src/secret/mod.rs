@@ -49,6 +49,7 @@ mod key_file;
 mod key_id;
 mod key_ring;
 mod random;
+mod replacement;
 mod seal;
 mod source;
 

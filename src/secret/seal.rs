@@ -127,11 +127,14 @@ mod tests {
         version: 7,
     };
 
+    /// A record, and the place that it is to be opened at.
+    type Forgery = (Place<'static>, Vec<u8>);
+
     fn sealed(key: &Key) -> Vec<u8> {
         seal(key, &PLACE, &"s3cret".into())
     }
 
-    /// Prints `cargo test --lib secret::seal -- --nocapture`'s table of forgeries.
+    /// `cargo test --lib no_forgery_opens -- --nocapture` shows the table.
     #[test]
     fn no_forgery_opens() {
         let key = Key::random();
@@ -149,17 +152,17 @@ mod tests {
         };
         let of_other_key = sealed(&Key::random());
         let twin = sealed(&key);
-        let here = |records: Vec<Vec<u8>>| -> Vec<_> {
+        let here = |records: Vec<Vec<u8>>| -> Vec<Forgery> {
             records.into_iter().map(|record| (PLACE, record)).collect()
         };
-        let there = |places: Vec<Place<'static>>| -> Vec<_> {
+        let there = |places: Vec<Place<'static>>| -> Vec<Forgery> {
             places
                 .into_iter()
                 .map(|place| (place, record.clone()))
                 .collect()
         };
 
-        let forgeries: Vec<(&str, Vec<(Place<'_>, Vec<u8>)>)> = vec![
+        let forgeries: [(&str, Vec<Forgery>); 11] = [
             (
                 "one bit flipped",
                 here((0..record.len() * 8).map(flip).collect()),
