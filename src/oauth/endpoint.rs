@@ -9,7 +9,7 @@ use url::{Url, form_urlencoded};
 
 use super::{
     error::Error,
-    http::{Http, bad},
+    http::{Http, bad, object},
 };
 
 /// Carries the crate's messages to one endpoint, and to no other.
@@ -32,12 +32,17 @@ impl<'a> Endpoint<'a> {
                 .ok_or_else(|| bad(self.what, "answers with a form that has a member twice"))?;
             answer.headers_mut().insert(CONTENT_TYPE, json);
         }
+        let refusal = object::<Refusal>(answer.body());
         if answer.status().is_success() {
             // The crate takes 200 only, and some servers refuse with it.
-            *answer.status_mut() = match serde_json::from_slice(answer.body()) {
-                Ok(Refusal { error: Some(_) }) => StatusCode::BAD_REQUEST,
+            *answer.status_mut() = match refusal {
+                Some(Refusal { error: Some(_) }) => StatusCode::BAD_REQUEST,
                 _ => StatusCode::OK,
             };
+        }
+        if refusal.is_none() {
+            // The crate would take a list for an object.
+            answer.body_mut().clear();
         }
         Ok(answer)
     }

@@ -52,10 +52,10 @@ impl Http {
         if answer.status().is_client_error() {
             return Ok(None);
         }
-        // The parser's own words may quote the document.
-        serde_json::from_slice(answer.body())
-            .map(Some)
-            .map_err(|_| bad(what, "is not the JSON that it should be"))
+        match object(answer.body()) {
+            Some(document) => Ok(Some(document)),
+            None => Err(bad(what, "is not the JSON that it should be")),
+        }
     }
 
     /// Sends `request` to `url`, whatever URI it has itself.
@@ -119,6 +119,15 @@ async fn read(
         answer.body_mut().extend_from_slice(&chunk);
     }
     Ok(answer)
+}
+
+/// Reads a JSON object. Why it cannot be read is not told: the parser may quote what it read.
+pub(super) fn object<T: DeserializeOwned>(text: &[u8]) -> Option<T> {
+    // A derived `Deserialize` takes a list for an object, member by member.
+    if text.trim_ascii_start().first() != Some(&b'{') {
+        return None;
+    }
+    serde_json::from_slice(text).ok()
 }
 
 pub(super) fn bad(what: &str, how: &str) -> Error {

@@ -12,7 +12,7 @@ use url::{Host, Url};
 use super::{
     client::{Client, preferred},
     error::{Error, ErrorKind},
-    http::{Http, bad},
+    http::{Http, bad, object},
     scopes::Scopes,
     server::{AuthorizationServer, REGISTRATION_ENDPOINT, TokenAuth},
 };
@@ -54,9 +54,9 @@ pub async fn register(
     request.headers_mut().insert(ACCEPT, json);
     let answer = http.send(REGISTRATION_ENDPOINT, endpoint, request).await?;
     if answer.status().is_client_error() {
-        return Err(match serde_json::from_slice(answer.body()) {
-            Ok(Refusal { error }) => Error::coded(REGISTRATION_ENDPOINT, &error),
-            Err(_) => Error::new(
+        return Err(match object(answer.body()) {
+            Some(Refusal { error }) => Error::coded(REGISTRATION_ENDPOINT, &error),
+            None => Error::new(
                 ErrorKind::Registration,
                 format!(
                     "{REGISTRATION_ENDPOINT} refuses (status {})",
@@ -66,8 +66,8 @@ pub async fn register(
         }
         .with_kind(ErrorKind::Registration));
     }
-    let registered: Registered = serde_json::from_slice(answer.body())
-        .map_err(|_| bad(REGISTRATION_ENDPOINT, "does not answer with a client"))?;
+    let registered: Registered = object(answer.body())
+        .ok_or_else(|| bad(REGISTRATION_ENDPOINT, "does not answer with a client"))?;
     let auth = match registered.token_endpoint_auth_method {
         // The server's word counts over what was asked for (RFC 7591 section 3.2.1).
         Some(method) => Some(TokenAuth::deserialize(method).map_err(|_| {

@@ -3,7 +3,7 @@
 
 use axum::response::Response;
 use mcp_layer::oauth::{
-    self, AuthorizationServer, Callback, Client, Error, ErrorKind, Request, Scopes, Tokens,
+    self, AuthorizationServer, Callback, Client, Error, ErrorKind, Http, Request, Scopes, Tokens,
 };
 use serde_json::{Value, json};
 use url::{Url, form_urlencoded};
@@ -34,9 +34,10 @@ enum Attack {
 
 #[tokio::test]
 async fn every_attack_is_refused_before_a_token_endpoint_is_reached() {
+    let http = http();
     for (row, (name, kind, attack)) in table().into_iter().enumerate() {
         let (server, evil) = (AuthServer::start().await, AuthServer::start().await);
-        let outcome = run(&server, &evil, &attack).await;
+        let outcome = run(&http, &server, &evil, &attack).await;
         let error = match outcome {
             Ok(_) => panic!("{name}: went through"),
             Err(error) => error,
@@ -51,16 +52,22 @@ async fn every_attack_is_refused_before_a_token_endpoint_is_reached() {
 
 #[tokio::test]
 async fn the_same_without_an_attack_goes_through() {
+    let http = http();
     let (server, evil) = (AuthServer::start().await, AuthServer::start().await);
     let honest = Attack::Callback("code=code-1&state={state}&iss={as}");
-    run(&server, &evil, &honest).await.unwrap();
+    run(&http, &server, &evil, &honest).await.unwrap();
     let honest = Attack::Unpromised("code=code-1&state={state}");
-    run(&server, &evil, &honest).await.unwrap();
+    run(&http, &server, &evil, &honest).await.unwrap();
     assert_eq!(server.count("/token"), 2);
 }
 
 /// A whole authorization, as an operator's would go.
-async fn run(server: &AuthServer, evil: &AuthServer, attack: &Attack) -> Result<Tokens, Error> {
+async fn run(
+    http: &Http,
+    server: &AuthServer,
+    evil: &AuthServer,
+    attack: &Attack,
+) -> Result<Tokens, Error> {
     let mut metadata = server.metadata();
     let mut set = None;
     let mut query = "code=code-1&state={state}&iss={as}";
@@ -87,15 +94,14 @@ async fn run(server: &AuthServer, evil: &AuthServer, attack: &Attack) -> Result<
         server.json(METADATA, metadata);
     }
 
-    let http = http();
     let (found, resource) = if let Attack::Typed(authorization, token, issuer) = attack {
         let url = |text: &str| Url::parse(&text.replace("{as}", &server.url)).unwrap();
         let issuer = issuer.map(str::to_owned);
         let typed = AuthorizationServer::typed(url(authorization), url(token), issuer)?;
-        typed.check(&http)?;
+        typed.check(http)?;
         (typed, None)
     } else {
-        let found = oauth::discover(&http, &server.mcp(), None, set).await?;
+        let found = oauth::discover(http, &server.mcp(), None, set).await?;
         (found.server, found.resource)
     };
     let client = Client::new("client-1", Some("s3cret".into()), None, &found)?;
@@ -112,7 +118,7 @@ async fn run(server: &AuthServer, evil: &AuthServer, attack: &Attack) -> Result<
     let query = query.replace("{AS}", &encoded(&server.url.to_uppercase()));
     let callback = Callback::parse(&query.replace("{state}", &state))?;
     let code = callback.code(&found)?;
-    oauth::exchange(&http, &request, code, &begun.verifier).await
+    oauth::exchange(http, &request, code, &begun.verifier).await
 }
 
 /// Replaces members; `null` removes one.

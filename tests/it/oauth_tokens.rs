@@ -6,8 +6,8 @@ use axum::response::Response;
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use mcp_layer::oauth::{
-    self, AuthorizationServer, Callback, Client, Error, ErrorKind, Request, Scopes, TokenAuth,
-    Tokens,
+    self, AuthorizationServer, Callback, Client, Error, ErrorKind, Http, Request, Scopes,
+    TokenAuth, Tokens,
 };
 use secrecy::ExposeSecret;
 use serde_json::json;
@@ -31,7 +31,7 @@ fn client(auth: TokenAuth, server: &AuthorizationServer) -> Client {
     Client::new("client 1", Some("s3cret:/1".into()), Some(auth), server).unwrap()
 }
 
-async fn exchange(server: &AuthServer) -> Result<Tokens, Error> {
+async fn exchange(http: &Http, server: &AuthServer) -> Result<Tokens, Error> {
     let typed = typed(server);
     let request = Request {
         server: &typed,
@@ -40,20 +40,13 @@ async fn exchange(server: &AuthServer) -> Result<Tokens, Error> {
         scopes: &Scopes::default(),
         resource: Some(RESOURCE),
     };
-    oauth::exchange(&http(), &request, &"code-1".into(), &"verifier-1".into()).await
+    oauth::exchange(http, &request, &"code-1".into(), &"verifier-1".into()).await
 }
 
-async fn refresh(server: &AuthServer) -> Result<Tokens, Error> {
+async fn refresh(http: &Http, server: &AuthServer) -> Result<Tokens, Error> {
     let typed = typed(server);
     let client = client(TokenAuth::ClientSecretBasic, &typed);
-    oauth::refresh(
-        &http(),
-        &typed,
-        &client,
-        Some(RESOURCE),
-        &"refresh-0".into(),
-    )
-    .await
+    oauth::refresh(http, &typed, &client, Some(RESOURCE), &"refresh-0".into()).await
 }
 
 #[tokio::test]
@@ -147,19 +140,19 @@ async fn the_client_proves_itself_in_the_way_that_was_agreed() {
 
 #[tokio::test]
 async fn an_answer_without_optional_members_will_do() {
-    let server = AuthServer::start().await;
+    let (server, http) = (AuthServer::start().await, http());
     server.json(
         "/token",
         json!({"access_token": "a", "token_type": "bearer", "x": [1]}),
     );
-    let tokens = refresh(&server).await.unwrap();
+    let tokens = refresh(&http, &server).await.unwrap();
     assert!(tokens.refresh_token.is_none());
     assert_eq!((tokens.expires_in, tokens.scopes), (None, None));
 }
 
 #[tokio::test]
 async fn a_form_is_understood() {
-    let server = AuthServer::start().await;
+    let (server, http) = (AuthServer::start().await, http());
     server.answer("/token", || {
         let form = "access_token=gho_1&scope=repo%2Cgist&token_type=bearer&expires_in=60";
         reply(
@@ -168,7 +161,7 @@ async fn a_form_is_understood() {
             form,
         )
     });
-    let tokens = exchange(&server).await.unwrap();
+    let tokens = exchange(&http, &server).await.unwrap();
     assert_eq!(tokens.access_token.expose_secret(), "gho_1");
     assert_eq!(tokens.expires_in, Some(Duration::from_secs(60)));
     assert_eq!(tokens.scopes.unwrap().to_string(), "gist repo");
@@ -180,7 +173,7 @@ async fn a_form_is_understood() {
             "error=bad_verification_code",
         )
     });
-    let error = exchange(&server).await.unwrap_err();
+    let error = exchange(&http, &server).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidGrant);
 }
 
@@ -189,13 +182,18 @@ async fn a_form_is_understood() {
 async fn odd_answers_of_the_token_endpoint_are_refused_by_kind() {
     use ErrorKind::{BadResponse, InvalidClient, InvalidGrant, InvalidScope, Refused, Unreachable};
     type Odd = (&'static str, ErrorKind, fn() -> Response);
-    let odd: [Odd; 27] = [
+    let odd: [Odd; 28] = [
         ("HTML", BadResponse, html),
         ("a body without end", BadResponse, flood),
         ("nothing", BadResponse, || {
             reply(200, "application/json", "")
         }),
-        ("no object", BadResponse, || json_reply(200, &json!(["a"]))),
+        ("a list", BadResponse, || {
+            json_reply(200, &json!(["a", "bearer", 1, null, null]))
+        }),
+        ("a list of an error", BadResponse, || {
+            json_reply(400, &json!(["invalid_grant", null, null]))
+        }),
         ("JSON as HTML", BadResponse, || {
             reply(
                 200,
@@ -278,10 +276,14 @@ async fn odd_answers_of_the_token_endpoint_are_refused_by_kind() {
             reply
         }),
     ];
+    let http = http();
     for (what, kind, answer) in odd {
         let server = AuthServer::start().await;
         server.answer("/token", answer);
-        for error in [exchange(&server).await, refresh(&server).await] {
+        for error in [
+            exchange(&http, &server).await,
+            refresh(&http, &server).await,
+        ] {
             let error = error.expect_err(what);
             assert_eq!(error.kind(), kind, "{what}: {error}");
             let shown = everything(&error);
@@ -296,10 +298,10 @@ async fn odd_answers_of_the_token_endpoint_are_refused_by_kind() {
 
 #[tokio::test]
 async fn a_redirect_takes_no_code_and_no_secret_elsewhere() {
-    let (server, other) = (AuthServer::start().await, AuthServer::start().await);
+    let (server, other, http) = (AuthServer::start().await, AuthServer::start().await, http());
     let to = other.at("/token").to_string();
     server.answer("/token", move || redirect(&to));
-    let error = exchange(&server).await.unwrap_err();
+    let error = exchange(&http, &server).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::BadResponse);
     assert!(other.seen().is_empty());
 }
