@@ -12,6 +12,7 @@ import shlex
 import signal
 import socket
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -25,6 +26,7 @@ PROXY = os.environ["INTEROP_PROXY"]
 NODE = PARTS / "node"
 MODULES = NODE / "node_modules"
 LOGS = PARTS / "logs"
+MCP_SERVER = Path(__file__).with_name("mcp_server.py")
 
 
 class Part:
@@ -199,7 +201,12 @@ def memory_http(memory_files):
 
 
 @pytest.fixture(scope="session")
-def servers(everything_http, everything_sse, memory_sse, memory_http):
+def python_sdk():
+    yield from published("python-sdk", lambda port: [sys.executable, MCP_SERVER, port], "/mcp", "python-sdk")
+
+
+@pytest.fixture(scope="session")
+def servers(everything_http, everything_sse, memory_sse, memory_http, python_sdk):
     """All servers as the proxy's configuration names them."""
     return {
         "everything": (everything_http, None),
@@ -207,6 +214,7 @@ def servers(everything_http, everything_sse, memory_sse, memory_http):
         "everything-fallback": (everything_sse, "streamable_http"),
         "memory-sse": (memory_sse, "sse"),
         "memory-http": (memory_http, "streamable_http"),
+        "python-sdk": (python_sdk, None),
     }
 
 
