@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use url::{Url, form_urlencoded};
 
-use super::outbound;
+use super::{evidence, outbound};
 
 pub const RESOURCE: &str = "/.well-known/oauth-protected-resource/mcp";
 pub const RESOURCE_AT_ROOT: &str = "/.well-known/oauth-protected-resource";
@@ -42,6 +42,16 @@ impl Seen {
             assert!(form.insert(name.clone(), value).is_none(), "{name} twice");
         }
         form
+    }
+
+    /// For the leak scan: what is sent here must be seen nowhere else.
+    fn note_secrets(&self) {
+        for (name, value) in form_urlencoded::parse(self.body.as_bytes()) {
+            evidence::secret(secret_kind(&name), &*value);
+        }
+        if let Some(basic) = self.header("authorization") {
+            evidence::secret("client secret", basic.trim_start_matches("Basic "));
+        }
     }
 
     pub fn json(&self) -> Value {
@@ -90,6 +100,7 @@ impl AuthServer {
             let (seen, replies) = (Arc::clone(&seen), Arc::clone(&replies));
             move |request: Request| async move {
                 let request = remember(request).await;
+                request.note_secrets();
                 let path = request.path.clone();
                 seen.lock().unwrap().push(request);
                 let reply = replies.lock().unwrap().get(&path).cloned();
@@ -175,6 +186,7 @@ impl AuthServer {
 
     /// The query that an operator's browser brings back after saying yes.
     pub fn approve(&self, begun: &Begun) -> String {
+        evidence::secret("state", parameter(&begun.url, "state"));
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.append_pair("code", "code-1");
         query.append_pair("state", &parameter(&begun.url, "state"));
@@ -208,6 +220,13 @@ pub fn reply(status: u16, content_type: &str, body: &str) -> Response {
 }
 
 pub fn json_reply(status: u16, value: &Value) -> Response {
+    for (name, value) in value.as_object().into_iter().flatten() {
+        let kind = match &**name {
+            "client_secret" => "registered client's secret",
+            name => secret_kind(name),
+        };
+        evidence::secret(kind, value.as_str().unwrap_or_default());
+    }
     reply(status, "application/json", &value.to_string())
 }
 
@@ -250,6 +269,18 @@ pub fn silence() -> Response {
 
 fn reply_404() -> Response {
     reply(404, "text/html", PROVIDERS_TEXT)
+}
+
+/// What the members of OAuth's messages are to the leak scan.
+fn secret_kind(name: &str) -> &'static str {
+    match name {
+        "client_secret" => "client secret",
+        "access_token" => "access token",
+        "refresh_token" | "token" => "refresh token",
+        "code" => "authorization code",
+        "code_verifier" => "PKCE verifier",
+        _ => "",
+    }
 }
 
 async fn remember(request: Request) -> Seen {
