@@ -26,6 +26,7 @@ PROXY = os.environ["INTEROP_PROXY"]
 NODE = PARTS / "node"
 MODULES = NODE / "node_modules"
 LOGS = PARTS / "logs"
+pytest_plugins = ["oauth_parts"]
 MCP_SERVER = Path(__file__).with_name("mcp_server.py")
 
 
