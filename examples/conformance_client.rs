@@ -1,31 +1,45 @@
-//! A client for the official conformance suite: lists a server's tools and calls each.
+//! A client for the official conformance suite: lists a server's tools, calls each, and gets
+//! itself authorized where the server wants that.
 //!
 //! The suite starts it once for each scenario, with the server's URL as the last argument and the
-//! scenario's name in `MCP_CONFORMANCE_SCENARIO`:
+//! scenario's name in `MCP_CONFORMANCE_SCENARIO`; `tests/conformance/run` runs the suite.
 //!
-//! ```text
-//! conformance client --command target/debug/examples/conformance_client --scenario tools_call
-//! ```
-//!
-//! Scenarios with OAuth are not served here.
+//! There is nobody to give consent: the suite's authorization servers send every browser straight
+//! back, so the browser is played here.
 
 use std::env;
 use std::error::Error;
-use std::time::Duration;
 
-use mcp_layer::mcp::{Client, Endpoint, Limits, Tool, Transport};
+use http::{Method, header::LOCATION};
+use mcp_layer::authorization::Authorizations;
+use mcp_layer::oauth::{self, Http};
 use mcp_layer::outbound::{EgressRules, Outbound};
+use mcp_layer::registry::{Auth, MemoryCredentialStore, OAuth2, Server};
+use mcp_layer::{Call, CallError, CallerTokens, Connections, Inactive, OfferedTool};
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
+use url::Url;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// What some scenarios say about the calls that they want.
+/// How often a consent is asked for: the specification says no more than a few times.
+const CONSENTS: usize = 3;
+
+/// Where browsers are sent back to; nobody listens, since the answer is read from the redirect.
+const CALLBACK: &str = "http://localhost:3000/callback";
+
+/// The id that the suite expects of clients with a metadata document.
+const CLIENT_METADATA: &str = "https://conformance-test.local/client-metadata.json";
+
+/// What some scenarios say.
 #[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(default)]
 struct Wanted {
+    #[serde(rename = "toolCalls")]
     tool_calls: Vec<WantedCall>,
+    client_id: Option<String>,
+    client_secret: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -34,50 +48,136 @@ struct WantedCall {
     arguments: Box<RawValue>,
 }
 
+struct Client {
+    outbound: Outbound,
+    authorizations: Authorizations,
+    connections: Connections,
+    server: Server,
+    wanted: Wanted,
+    consents: usize,
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    let url = env::args().next_back().ok_or("no URL")?.parse()?;
+    let url = env::args().next_back().ok_or("no URL")?;
     // The suite's servers listen on this machine.
     let rules = EgressRules::parse(["127.0.0.0/8", "::1/128"])?;
     let outbound = Outbound::new(rules, [])?;
-    let endpoint = Endpoint::new(url, Transport::StreamableHttp, http::HeaderMap::new());
-    let client = Client::new(outbound, endpoint, Limits::default());
-
-    let list = client.list_tools().await?;
-    for tool in &list.left_out {
-        println!("left out: {}: {}", tool.name, tool.reason);
-    }
-    let wanted = match env::var("MCP_CONFORMANCE_CONTEXT") {
-        Ok(context) => serde_json::from_str::<Wanted>(&context)?.tool_calls,
-        Err(_) => Vec::new(),
+    let authorizations = Authorizations::new(outbound.clone(), MemoryCredentialStore::default())
+        .with_client_metadata_url(CLIENT_METADATA.parse()?);
+    let mut client = Client {
+        connections: Connections::new(outbound.clone()).with_authorizations(&authorizations),
+        outbound,
+        authorizations,
+        server: Server::new("conformance", &url)?,
+        wanted: match env::var("MCP_CONFORMANCE_CONTEXT") {
+            Ok(context) => serde_json::from_str(&context)?,
+            Err(_) => Wanted::default(),
+        },
+        consents: CONSENTS,
     };
-    if wanted.is_empty() {
-        for tool in &list.tools {
-            call(&client, &tool.name, &arguments(tool, &list.tools)?).await;
-        }
-    }
-    for WantedCall { name, arguments } in wanted {
-        // A tool with bad annotations is not to be called.
-        if list.tools.iter().any(|tool| tool.name == name) {
-            call(&client, &name, &arguments).await;
-        }
-    }
-    client.close().await;
-    Ok(())
+    let done = client.run().await;
+    client.connections.close().await;
+    done
 }
 
-async fn call(client: &Client, tool: &str, arguments: &RawValue) {
-    match client
-        .call_tool(tool, arguments, Duration::from_secs(20))
-        .await
-    {
-        Ok(result) => println!("{tool}: error {}: {}", result.is_error, result.text),
-        Err(error) => println!("{tool}: {error}"),
+impl Client {
+    async fn run(&mut self) -> Result<()> {
+        let tools = self.tools().await?;
+        let wanted = std::mem::take(&mut self.wanted.tool_calls);
+        if wanted.is_empty() {
+            for tool in &tools {
+                self.call(&tool.name, &arguments(tool, &tools)?).await?;
+            }
+        }
+        for WantedCall { name, arguments } in wanted {
+            // A tool with bad annotations is not to be called.
+            if tools.iter().any(|tool| tool.name == name) {
+                self.call(&name, &arguments).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn tools(&mut self) -> Result<Vec<OfferedTool>> {
+        loop {
+            let tokens = CallerTokens::default();
+            match self.connections.tools(&self.server, &tokens).await {
+                Ok(tools) => {
+                    for tool in &tools.left_out {
+                        println!("left out: {}: {}", tool.tool(), tool.reason());
+                    }
+                    return Ok(tools.offered);
+                }
+                Err(Inactive::NeedsAuthorization) => self.authorize().await?,
+                Err(Inactive::NoTools) => return Ok(Vec::new()),
+                Err(inactive) => return Err(inactive.into()),
+            }
+        }
+    }
+
+    async fn call(&mut self, tool: &str, arguments: &RawValue) -> Result<()> {
+        loop {
+            let tokens = CallerTokens::default();
+            let call = Call::new(tool, arguments);
+            match self.connections.call(&self.server, &tokens, call).await {
+                Err(
+                    CallError::Inactive(Inactive::NeedsAuthorization) | CallError::MissingScopes(_),
+                ) => self.authorize().await?,
+                Err(CallError::Failed(error)) if error.status() == Some(401) => {
+                    self.authorize().await?;
+                }
+                Ok(result) => {
+                    println!("{tool}: error {}: {}", result.is_error, result.text);
+                    return Ok(());
+                }
+                Err(error) => {
+                    println!("{tool}: {error}");
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Asks for consent, and gives it.
+    async fn authorize(&mut self) -> Result<()> {
+        self.consents = self.consents.checked_sub(1).ok_or("asked too often")?;
+        if matches!(self.server.auth, Auth::None) {
+            self.server.auth = self.auth().await?;
+        }
+        let callback: Url = CALLBACK.parse()?;
+        let begun = self.authorizations.begin(&self.server, &callback).await?;
+        // A redirect is never followed, so the way back can be read.
+        let consent = self
+            .outbound
+            .request(Method::GET, &begun.authorization_url)?
+            .send()
+            .await?;
+        let back = consent.headers().get(LOCATION).ok_or("no way back")?;
+        let back = callback.join(back.to_str()?)?;
+        let query = back.query().unwrap_or_default();
+        let connected = self.authorizations.finish(query, &begun.browser).await?;
+        println!("connected with the scopes {}", connected.scopes);
+        Ok(())
+    }
+
+    /// What an operator would enter. A secret is for one authorization server, and which one is
+    /// not for an MCP server to say; here, the suite is the operator and the server in one.
+    async fn auth(&self) -> Result<Auth> {
+        let mut entered = OAuth2::default();
+        entered.client_id = self.wanted.client_id.clone();
+        entered.client_secret = self.wanted.client_secret.clone().map(Into::into);
+        if entered.client_secret.is_some() {
+            let http = Http::new(self.outbound.clone());
+            let found = oauth::discover(&http, &self.server.url, None, None).await?;
+            entered.issuer = found.server.issuer;
+        }
+        Ok(Auth::oauth2(entered)?)
     }
 }
 
 /// Arguments that a tool's schema may accept.
-fn arguments(tool: &Tool, all: &[Tool]) -> Result<Box<RawValue>> {
+fn arguments(tool: &OfferedTool, all: &[OfferedTool]) -> Result<Box<RawValue>> {
     const ECHO: &str = "json_schema_echo";
     const ECHOED: &str = "json_schema_2020_12_tool";
     if tool.name == ECHO

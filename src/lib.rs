@@ -48,6 +48,7 @@
 //! - [`Connections`]: sessions and tool lists, shared by layers and whatever shows servers.
 //! - [`mcp`]: the client of MCP servers, usable by itself.
 //! - [`outbound`]: the guarded way out; which addresses a server may have.
+//! - [`secret`]: credentials at rest, and the keys that seal them.
 //!
 //! What callers send and get, with every error, is in the `README`; how it works inside is in
 //! `ARCHITECTURE.md`.
@@ -72,8 +73,13 @@ mod service;
 mod sniff;
 mod tool_loop;
 
+#[cfg(feature = "oauth")]
+pub mod authorization;
+
+mod caller;
 mod catalog;
 mod connect;
+mod inactive;
 mod offer;
 mod schema;
 mod schema_cost;
@@ -85,23 +91,36 @@ mod settings;
 mod price;
 pub mod registry;
 
+#[cfg(feature = "oauth")]
+pub mod oauth;
+
 mod chat;
 pub mod mcp;
 pub mod outbound;
+pub mod secret;
 
 mod name;
 mod project;
+mod scopes;
+mod scrub;
+mod token_auth;
+mod trace_parent;
 
 pub use self::{
     body::{McpBody, RequestBody},
-    connect::{Connections, Inactive, OfferedTool, ServerTools},
+    caller::CallerTokens,
+    connect::{Call, CallError, Connections, OfferedTool, ServerTools},
+    inactive::Inactive,
     layer::McpLayer,
     name::{InvalidServerName, ServerName},
     offer::LeftOut,
     price::Price,
     project::Project,
+    scopes::{InvalidScopes, Scopes},
     service::{McpService, ResponseFuture},
     settings::{Limits, Streaming},
+    token_auth::TokenAuth,
+    trace_parent::TraceParent,
 };
 
 /// Compiles the README's Rust.

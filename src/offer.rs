@@ -34,7 +34,7 @@ pub(crate) struct Offer {
     pub(crate) description: Option<String>,
     /// The element of a request's `tools`.
     pub(crate) definition: Bytes,
-    input_schema: Box<RawValue>,
+    pub(crate) input_schema: Box<RawValue>,
     /// Compiled at the first call: most tools are listed far more often than called.
     schema: OnceLock<Schema>,
 }

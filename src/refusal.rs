@@ -26,6 +26,7 @@ pub(crate) enum Kind {
     ToolNameConflict,
     TooManyTools,
     RequiresNonStream,
+    CredentialRequired,
     ProjectMissing,
     Registry,
     Upstream,
@@ -40,6 +41,7 @@ impl Kind {
             | Self::ToolNameConflict
             | Self::TooManyTools
             | Self::RequiresNonStream => StatusCode::BAD_REQUEST,
+            Self::CredentialRequired => StatusCode::UNAUTHORIZED,
             Self::ServerNotFound => StatusCode::NOT_FOUND,
             Self::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::ProjectMissing | Self::Registry => StatusCode::INTERNAL_SERVER_ERROR,
@@ -57,6 +59,7 @@ impl Kind {
             Self::ToolNameConflict => "mcp_tool_name_conflict",
             Self::TooManyTools => "mcp_too_many_tools",
             Self::RequiresNonStream => "mcp_auto_execute_requires_non_stream",
+            Self::CredentialRequired => "mcp_credential_required",
             Self::ProjectMissing => "mcp_project_missing",
             Self::Registry => "mcp_registry_error",
             Self::Upstream => "upstream_error",

@@ -10,23 +10,19 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderName, Method, Request, Response, request};
+use http::{Method, Request, Response, request};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower::{Service, ServiceExt, util::Oneshot};
 
 use crate::{
     body::{self, McpBody, Read, RequestBody},
+    caller::{Caller, CallerTokens},
     chat::ChatRequest,
-    project::Project,
     refusal::{Kind, Refusal},
     sniff::may_have_mcp,
     tool_loop::{self, Gateway, Upstream, is_plain},
 };
-
-/// The header in which a caller gives a token for one server, `x-mcp-auth-{server}`; the model's
-/// provider never sees it.
-const SERVER_TOKEN: &str = "x-mcp-auth-";
 
 /// The service that [`McpLayer`](crate::McpLayer) makes of an inner one.
 ///
@@ -68,7 +64,8 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        remove_server_tokens(&mut request);
+        // Off every request: they are for MCP servers, and never for the model's provider.
+        let tokens = CallerTokens::take(request.headers_mut());
         let inner = self.inner.clone();
         // An encoded body passes through: decompression belongs outside of this layer.
         let ours = request.method() == Method::POST
@@ -80,7 +77,7 @@ where
         }
         let gateway = self.gateway.clone();
         let (parts, body) = request.into_parts();
-        let future = Box::pin(async move { answer(&gateway, inner, parts, body).await });
+        let future = Box::pin(async move { answer(&gateway, inner, parts, body, tokens).await });
         ResponseFuture::Answer { future }
     }
 }
@@ -91,6 +88,7 @@ async fn answer<S, B, RB>(
     inner: S,
     parts: request::Parts,
     body: B,
+    tokens: CallerTokens,
 ) -> Result<Response<McpBody<RB>>, S::Error>
 where
     S: Service<Request<RequestBody<B>>, Response = Response<RB>> + Clone,
@@ -109,8 +107,8 @@ where
     }
     match ours(&read) {
         Ok(Some(request)) => {
-            let project = parts.extensions.get::<Project>().cloned();
-            tool_loop::run(gateway, request, Upstream::new(inner, parts), project).await
+            let caller = Caller::of(&parts, tokens);
+            tool_loop::run(gateway, request, Upstream::new(inner, parts), caller).await
         }
         Ok(None) => {
             let request = Request::from_parts(parts, RequestBody::replayed(read));
@@ -132,22 +130,6 @@ fn ours<B: Body<Data = Bytes>>(read: &Read<B>) -> Result<Option<ChatRequest>, Re
     match ChatRequest::parse(read.bytes()) {
         Ok(request) => Ok(Some(request)),
         Err(unread) => Option::from(unread).map_or(Ok(None), Err),
-    }
-}
-
-fn remove_server_tokens<B>(request: &mut Request<B>) {
-    let is_token = |name: &HeaderName| name.as_str().starts_with(SERVER_TOKEN);
-    if !request.headers().keys().any(is_token) {
-        return;
-    }
-    let names: Vec<_> = request
-        .headers()
-        .keys()
-        .filter(|name| is_token(name))
-        .cloned()
-        .collect();
-    for name in names {
-        request.headers_mut().remove(name);
     }
 }
 

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use mcp_layer::{
-    Connections, Inactive,
+    CallerTokens, Connections, Inactive,
     registry::{FileRegistry, Server},
 };
 use tokio::time::timeout;
@@ -27,7 +27,11 @@ pub async fn check(
     patience: Duration,
 ) -> Report {
     let asked = registry.servers().into_iter().map(|server| async move {
-        let listed = timeout(patience, connections.tools(&server)).await;
+        let listed = timeout(
+            patience,
+            connections.tools(&server, &CallerTokens::default()),
+        )
+        .await;
         (server, listed)
     });
     let mut rows = vec![["SERVER", "OFFERED NAME", "TOOL", "DESCRIPTION"].map(String::from)];
@@ -47,9 +51,14 @@ pub async fn check(
                 }
             }
             Ok(Err(inactive)) => {
-                // Switched off on purpose is nothing to complain about.
-                unusable += usize::from(inactive != Inactive::Disabled);
-                let reason = format!("inactive: {inactive}");
+                // Switched off on purpose, or for callers with a token of their own: nothing to
+                // complain about.
+                let meant = matches!(inactive, Inactive::Disabled | Inactive::TokenMissing);
+                unusable += usize::from(!meant);
+                let reason = match inactive {
+                    Inactive::TokenMissing => inactive.to_string(),
+                    inactive => format!("inactive: {inactive}"),
+                };
                 rows.push(row(&server, "-".into(), "-".into(), reason));
             }
             Err(_) => {

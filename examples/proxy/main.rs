@@ -88,7 +88,7 @@ async fn run(flags: Flags) -> Result<ExitCode, Invalid> {
     }
 
     let draining = Draining::default();
-    let app = app(&config, registry, connections, draining.clone()).await?;
+    let app = app(&config, registry, connections.clone(), draining.clone()).await?;
     let listener = TcpListener::bind(config.listen)
         .await
         .map_err(|error| Invalid::new(format!("listen: {}: {error}", config.listen)))?;
@@ -99,6 +99,7 @@ async fn run(flags: Flags) -> Result<ExitCode, Invalid> {
     }
     let server = Server::new(listener, app, &config.limits);
     server.run(draining).await.map_err(Invalid::new)?;
+    connections.close().await;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,9 +7,9 @@ use axum::{
     response::{IntoResponse, Json},
 };
 use futures_util::future::join_all;
-use http::{Method, StatusCode, Uri};
+use http::{HeaderMap, Method, StatusCode, Uri};
 use mcp_layer::{
-    Connections, Project,
+    CallerTokens, Connections, Project,
     registry::{FileRegistry, Server},
 };
 use serde_json::{Value, json};
@@ -46,17 +46,19 @@ pub struct Servers {
 pub async fn servers(
     State(servers): State<Servers>,
     Extension(project): Extension<Project>,
+    mut headers: HeaderMap,
 ) -> Json<Value> {
+    let tokens = CallerTokens::take(&mut headers);
     let usable = servers.registry.servers().into_iter();
     let described = usable
         .filter(|server| server.is_usable_by(&project))
-        .map(|server| servers.describe(server));
+        .map(|server| servers.describe(server, &tokens));
     Json(json!({"servers": join_all(described).await}))
 }
 
 impl Servers {
-    async fn describe(&self, server: Arc<Server>) -> Value {
-        let listed = timeout(self.patience, self.connections.tools(&server)).await;
+    async fn describe(&self, server: Arc<Server>, tokens: &CallerTokens) -> Value {
+        let listed = timeout(self.patience, self.connections.tools(&server, tokens)).await;
         let tools: Option<Vec<_>> = listed.ok().and_then(Result::ok).map(|tools| {
             let names = tools.offered.into_iter().map(|tool| tool.offered_name);
             names.collect()

@@ -4,12 +4,14 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use http::HeaderMap;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
 use super::connection::{Dialect, Dialer, Request};
 use super::content::{self, CallResult};
+use super::credential::Credential;
 use super::endpoint::Endpoint;
 use super::error::{Error, ErrorKind};
 use super::input::{self, Reply};
@@ -18,7 +20,7 @@ use super::line::{Answer, Line};
 use super::mirror::{Mirrored, Plan, Plans};
 use super::tools::{Listing, ToolList};
 use super::wire::{self, Ids};
-use crate::outbound::Outbound;
+use crate::{outbound::Outbound, trace_parent::TraceParent};
 
 /// The pauses before a page of a listing is asked for again after a 5xx.
 const LIST_PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
@@ -35,7 +37,7 @@ const STATE_PAUSE: Duration = Duration::from_millis(100);
 /// failure if it fails; the next call after a failure tries again. Make one client per server
 /// *and credential*: a session belongs to whoever opened it.
 ///
-/// Dropping the last clone closes connections, but only [`close`](Self::close) tells the server
+/// Answers never repeat the credential: see [`CallResult`]. Dropping the last clone closes connections, but only [`close`](Self::close) tells the server
 /// that the session has ended.
 ///
 /// # What is repeated, and what is not
@@ -58,6 +60,7 @@ struct Inner {
 struct Call<'a> {
     name: &'a str,
     arguments: &'a RawValue,
+    trace: Option<&'a TraceParent>,
 }
 
 impl Client {
@@ -72,8 +75,9 @@ impl Client {
         } = endpoint;
         let dialer = Dialer {
             outbound,
-            // Once more through `new`: the fields are public, and sensitivity is not optional.
-            endpoint: Endpoint::new(url, transport, headers),
+            url,
+            transport,
+            credential: Credential::new(headers),
             limits: Arc::new(limits),
             ids: Ids::new(),
         };
@@ -81,6 +85,12 @@ impl Client {
             line: Line::new(dialer),
             plans: Mutex::default(),
         }))
+    }
+
+    /// Sends these headers from now on, in the place of those of the [`Endpoint`]: the same
+    /// credential, renewed. Another credential needs a client of its own.
+    pub fn set_headers(&self, headers: HeaderMap) {
+        self.0.line.dialer().credential.replace(headers);
     }
 
     /// Lists all tools, page by page (2026-07-28, server/tools and server/utilities/pagination).
@@ -105,7 +115,7 @@ impl Client {
     ///
     /// `arguments` is a JSON object, and sent byte for byte. All of it, connecting included,
     /// takes at most the smaller of `limit` and `limits.call`. A tool that fails is an answer:
-    /// see [`CallResult::is_error`].
+    /// see [`CallResult::is_error`]. The server is told of `trace` in headers and in `_meta`.
     ///
     /// # Errors
     ///
@@ -122,9 +132,15 @@ impl Client {
         name: &str,
         arguments: &RawValue,
         limit: Duration,
+        trace: Option<&TraceParent>,
     ) -> Result<CallResult, Error> {
         let limit = limit.min(self.0.line.dialer().limits.call);
-        within(limit, self.call(Call { name, arguments })).await
+        let call = Call {
+            name,
+            arguments,
+            trace,
+        };
+        within(limit, self.call(call)).await
     }
 
     /// Ends the session at the server, if there is one (2025-11-25, basic/transports).
@@ -160,12 +176,7 @@ impl Client {
     }
 
     async fn page(&self, params: impl Serialize + Copy) -> Result<Answer, Error> {
-        let request = Request {
-            method: "tools/list",
-            params,
-            size: 0,
-            mirrored: None,
-        };
+        let request = Request::new("tools/list", params, 0);
         for pause in LIST_PAUSES {
             match self.0.line.request(request).await {
                 Err(error) if error.status().is_some_and(|status| status >= 500) => {
@@ -187,7 +198,7 @@ impl Client {
                 Dialect::StreamableHttp | Dialect::HttpSse => None,
             };
             match &reply {
-                None => return content::read(answer.result),
+                None => return self.read(answer.result),
                 Some(reply) if reply.is_only_state() => tokio::time::sleep(STATE_PAUSE).await,
                 Some(_) => {}
             }
@@ -231,7 +242,11 @@ impl Client {
             #[serde(flatten)]
             reply: Option<&'a Reply>,
         }
-        let Call { name, arguments } = call;
+        let Call {
+            name,
+            arguments,
+            trace,
+        } = call;
         let request = Request {
             method: "tools/call",
             params: Params {
@@ -245,8 +260,17 @@ impl Client {
                 arguments,
                 plan,
             }),
+            trace,
         };
         self.0.line.request(request).await
+    }
+
+    /// The result; a credential may have hidden behind the escapes of a string in a string.
+    fn read(&self, result: Box<RawValue>) -> Result<CallResult, Error> {
+        let mut result = content::read(result)?;
+        let live = self.0.line.dialer().credential.now();
+        result.text = live.scrubber.text(result.text);
+        Ok(result)
     }
 
     fn plans(&self) -> Arc<Plans> {
@@ -261,8 +285,10 @@ impl Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let dialer = self.0.line.dialer();
         f.debug_struct("Client")
-            .field("endpoint", &self.0.line.dialer().endpoint)
+            .field("origin", &dialer.url.origin().ascii_serialization())
+            .field("transport", &dialer.transport)
             .finish_non_exhaustive()
     }
 }

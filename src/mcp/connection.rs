@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use http::HeaderMap;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use url::Url;
 
+use super::credential::Credential;
 use super::discover::discover;
-use super::endpoint::{Endpoint, Transport};
+use super::endpoint::Transport;
 use super::error::{Error, ErrorKind};
 use super::failure::{Failure, Remedy};
 use super::limits::Limits;
@@ -15,7 +18,7 @@ use super::route::Route;
 use super::stateless::Stateless;
 use super::wire::Ids;
 use super::{http_sse, streamable_http};
-use crate::outbound::Outbound;
+use crate::{outbound::Outbound, trace_parent::TraceParent};
 
 /// A server that is ready for requests.
 pub(super) enum Connection {
@@ -44,12 +47,38 @@ pub(super) struct Request<'a, P> {
     pub(super) size: usize,
     /// The call that 2026-07-28 repeats in headers.
     pub(super) mirrored: Option<Mirrored<'a>>,
+    /// The trace that the request is a part of.
+    pub(super) trace: Option<&'a TraceParent>,
+}
+
+impl<P> Request<'_, P> {
+    /// A request of our own: no tool call, and no part of a trace.
+    pub(super) fn new(method: &'static str, params: P, size: usize) -> Self {
+        Self {
+            method,
+            params,
+            size,
+            mirrored: None,
+            trace: None,
+        }
+    }
+
+    /// The headers that say which trace this is a part of.
+    pub(super) fn trace_headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        if let Some(trace) = self.trace {
+            trace.insert_into(&mut headers);
+        }
+        headers
+    }
 }
 
 /// What it takes to connect.
 pub(super) struct Dialer {
     pub(super) outbound: Outbound,
-    pub(super) endpoint: Endpoint,
+    pub(super) url: Url,
+    pub(super) transport: Transport,
+    pub(super) credential: Credential,
     pub(super) limits: Arc<Limits>,
     pub(super) ids: Ids,
 }
@@ -78,7 +107,7 @@ impl Dialer {
                 connection => return connection.map_err(|failure| failure.error),
             }
         }
-        match self.endpoint.transport {
+        match self.transport {
             Transport::StreamableHttp => self.detect().await,
             Transport::Sse => {
                 let connection = self.dial_one(Dialect::HttpSse).await;
@@ -126,8 +155,9 @@ impl Dialer {
     fn route(&self) -> Route {
         Route {
             outbound: self.outbound.clone(),
-            url: self.endpoint.url.clone(),
-            headers: self.endpoint.headers.clone(),
+            url: self.url.clone(),
+            credential: self.credential.clone(),
+            headers: HeaderMap::new(),
             limits: Arc::clone(&self.limits),
         }
     }
@@ -156,16 +186,10 @@ impl Connection {
         id: u64,
         request: Request<'_, impl Serialize>,
     ) -> Result<Box<RawValue>, Failure> {
-        let Request {
-            method,
-            params,
-            size,
-            mirrored,
-        } = request;
         match self {
-            Self::Stateless(server) => server.request(id, method, params, size, mirrored).await,
-            Self::StreamableHttp(session) => session.request(id, method, params, size).await,
-            Self::HttpSse(session) => session.request(id, method, params, size).await,
+            Self::Stateless(server) => server.request(id, request).await,
+            Self::StreamableHttp(session) => session.request(id, request).await,
+            Self::HttpSse(session) => session.request(id, request).await,
         }
     }
 

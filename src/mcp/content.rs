@@ -16,6 +16,9 @@ use super::raw;
 const MAX_COMPARED: usize = 256 * 1024;
 
 /// What a tool answered.
+///
+/// Where the server repeats the credential that it was sent, or the session's id, this has
+/// `[redacted:credential]`: also for base64, hex, percent-encoded and JSON-escaped forms.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CallResult {

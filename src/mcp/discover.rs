@@ -4,10 +4,10 @@
 //! The probe is `server/discover`, which servers of that revision must have. `tools/list` would
 //! not do: some older servers answer it without a handshake.
 
-use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::connection::Request;
 use super::error::Error;
 use super::failure::{Failure, Remedy};
 use super::handshake::Revision;
@@ -25,8 +25,7 @@ pub(super) async fn discover(route: Route, ids: &Ids) -> Result<Stateless, Failu
     #[derive(Serialize)]
     struct Params {}
     let server = Stateless::new(route);
-    let headers = HeaderMap::new();
-    let answer = server.send(ids.next(), "server/discover", Params {}, 0, headers);
+    let answer = server.send(ids.next(), Request::new("server/discover", Params {}, 0));
     match answer.await {
         Ok(result) => chosen(&supported(&result)?)?,
         Err(unanswered) => judge(unanswered.into_failure())?,

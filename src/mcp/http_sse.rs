@@ -26,12 +26,14 @@ use url::Url;
 
 use super::body::Events;
 use super::cancel::CancelOnDrop;
+use super::connection::Request;
 use super::error::{Error, ErrorKind};
 use super::failure::{Failure, Remedy};
 use super::handshake::{INITIALIZE, chosen};
 use super::inbox::Courtesy;
 use super::route::{Route, Unanswered};
 use super::sent::Sent;
+use super::traced::Traced;
 use super::wire::{self, Ids, Incoming};
 
 /// Calls that may wait on one stream: more than a gateway has at once to one server, and little
@@ -82,7 +84,7 @@ impl Session {
             reader: tokio::spawn(reader.run()),
         };
         let result = session
-            .request(ids.next(), "initialize", INITIALIZE, 128)
+            .request(ids.next(), Request::new("initialize", INITIALIZE, 128))
             .await?;
         let revision = chosen(&result)?;
         session
@@ -97,15 +99,15 @@ impl Session {
     pub(super) async fn request(
         &self,
         id: u64,
-        method: &str,
-        params: impl Serialize,
-        size: usize,
+        request: Request<'_, impl Serialize>,
     ) -> Result<Box<RawValue>, Failure> {
         let mut slot = Slot::reserve(&self.pending, id)?;
-        let body = wire::request(id, method, params, size);
+        let Request { method, size, .. } = request;
+        let headers = request.trace_headers();
+        let body = wire::request(id, method, Traced::new(request), size);
         let sent = Sent::default();
         let mut cancel = CancelOnDrop::new(&self.route, id, method, &sent);
-        let posted = pin!(self.route.post(body, &sent));
+        let posted = pin!(self.route.post_with(headers, body, &sent));
         // Some servers answer the POST only after the tool has run, so both are awaited.
         let answer = match select(pin!(slot.answer()), posted).await {
             Either::Left((answer, _)) => answer.map_err(Failure::from),
@@ -181,7 +183,9 @@ impl Reader {
 
     fn deliver(&mut self, message: &[u8]) -> Result<(), Error> {
         let mut failed = None;
-        wire::read(message, |incoming| match incoming {
+        let live = self.courtesy.route().credential.now();
+        let message = live.scrubber.bytes(message);
+        wire::read(&message, |incoming| match incoming {
             Incoming::Answer(Some(id), answer) => {
                 let waiting = wire::id_number(id).and_then(|id| self.pending.take(id));
                 if let Some(waiting) = waiting {

@@ -28,6 +28,10 @@ impl Courtesy {
         }
     }
 
+    pub(super) fn route(&self) -> &Route {
+        &self.route
+    }
+
     pub(super) fn renew(&mut self) {
         self.left = MAX_REQUESTS;
     }
@@ -45,23 +49,29 @@ impl Courtesy {
 }
 
 /// Waits for the answer to one request on a stream of its own.
-pub(super) struct Inbox {
+pub(super) struct Inbox<'a> {
+    route: &'a Route,
     id: u64,
     /// None where a server may not ask (2026-07-28): what it asks all the same is ignored.
     courtesy: Option<Courtesy>,
 }
 
-impl Inbox {
-    pub(super) fn new(route: &Arc<Route>, id: u64) -> Self {
+impl<'a> Inbox<'a> {
+    pub(super) fn new(route: &'a Arc<Route>, id: u64) -> Self {
         Self {
+            route,
             id,
             courtesy: Some(Courtesy::new(route)),
         }
     }
 
     /// An inbox that answers no requests.
-    pub(super) fn aloof(id: u64) -> Self {
-        Self { id, courtesy: None }
+    pub(super) fn aloof(route: &'a Route, id: u64) -> Self {
+        Self {
+            route,
+            id,
+            courtesy: None,
+        }
     }
 
     /// Reads events until the answer, or the end of the stream.
@@ -85,7 +95,9 @@ impl Inbox {
     pub(super) fn take(&mut self, message: &[u8]) -> Result<Option<Box<RawValue>>, Error> {
         let mut found = None;
         let mut failed = None;
-        wire::read(message, |incoming| match incoming {
+        let live = self.route.credential.now();
+        let message = live.scrubber.bytes(message);
+        wire::read(&message, |incoming| match incoming {
             // An error without an id is about the only request on this stream.
             Incoming::Answer(id, answer)
                 if id.is_none_or(|id| wire::id_number(id) == Some(self.id)) =>

@@ -41,7 +41,7 @@
 //! }
 //! let arguments = RawValue::from_string(r#"{"repoName": "tower-rs/tower"}"#.to_owned())?;
 //! let result = client
-//!     .call_tool("read_wiki_structure", &arguments, Duration::from_secs(30))
+//!     .call_tool("read_wiki_structure", &arguments, Duration::from_secs(30), None)
 //!     .await?;
 //! println!("{}", result.text);
 //! client.close().await;
@@ -64,6 +64,7 @@ mod streamable_http;
 
 mod body;
 mod cancel;
+mod credential;
 mod endpoint;
 mod failure;
 mod handshake;
@@ -71,6 +72,7 @@ mod inbox;
 mod mirror;
 mod route;
 mod sent;
+mod traced;
 
 mod error;
 mod header_value;

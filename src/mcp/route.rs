@@ -14,6 +14,7 @@ use reqwest::{RequestBuilder, Response};
 use url::Url;
 
 use super::body::read_all;
+use super::credential::Credential;
 use super::error::{Error, ErrorKind, may_heal};
 use super::failure::{Failure, Remedy};
 use super::limits::Limits;
@@ -35,7 +36,8 @@ const ERROR_BODY_IDLE: Duration = Duration::from_secs(2);
 pub(super) struct Route {
     pub(super) outbound: Outbound,
     pub(super) url: Url,
-    /// The credential, and once known the session and the protocol version.
+    pub(super) credential: Credential,
+    /// Once known, the session and the protocol version.
     pub(super) headers: HeaderMap,
     pub(super) limits: Arc<Limits>,
 }
@@ -80,7 +82,7 @@ impl Route {
             .headers(headers)
             .body(reqwest::Body::wrap(Outgoing::new(body, sent.clone())));
         let response = request.send().await.map_err(|error| unsent(error, sent))?;
-        judge(response).await
+        self.judge(response).await
     }
 
     /// Opens an event stream, after the event `last_id` if that is given.
@@ -93,7 +95,7 @@ impl Route {
         let sent = request.send().await;
         // Nothing is executed by a GET, so an interruption here is just a failed connection.
         let response = sent.map_err(|error| Failure::from(Error::unsendable(error, false)))?;
-        let response = judge(response).await?;
+        let response = self.judge(response).await?;
         match media(&response) {
             Some(Media::EventStream) => Ok(response),
             _ => Err(Failure::from(unexpected_type()).into()),
@@ -130,12 +132,56 @@ impl Route {
 
     fn request(&self, method: Method, accept: &'static str) -> Result<RequestBuilder, Failure> {
         let request = self.outbound.request(method, &self.url);
-        let mut headers = self.headers.clone();
+        let mut headers = self.credential.now().headers.clone();
+        headers.extend(self.headers.clone());
         // Replaced, not appended: what the transport says is not the operator's to change.
         headers.insert(ACCEPT, HeaderValue::from_static(accept));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         Ok(request.map_err(Error::from)?.headers(headers))
+    }
+
+    async fn judge(&self, response: Response) -> Result<Response, Unanswered> {
+        if !response.status().is_success() {
+            return Err(Unanswered::Refused(self.refusal(response).await));
+        }
+        let codings = response.headers().get_all(CONTENT_ENCODING);
+        if codings
+            .iter()
+            .any(|c| !c.as_bytes().eq_ignore_ascii_case(b"identity"))
+        {
+            let text = "the server's answer has a content encoding, which is not accepted";
+            return Err(Failure::from(Error::new(ErrorKind::Encoding, text)).into());
+        }
+        Ok(response)
+    }
+
+    async fn refusal(&self, response: Response) -> Refusal {
+        let status = response.status();
+        let mut error = Error::status_of(status.as_u16(), challenge(response.headers()));
+        let mut mentions_session = false;
+        // Only these have a body that changes what we do, and it is read for that alone.
+        if error.kind() == ErrorKind::Status && status.is_client_error() {
+            let body = read_all(response, ERROR_BODY, ERROR_BODY_IDLE)
+                .await
+                .unwrap_or_default();
+            let lower = body.to_ascii_lowercase();
+            mentions_session = [&b"session"[..], b"not initialized"]
+                .iter()
+                .any(|words| memchr::memmem::find(&lower, words).is_some());
+            let body = self.credential.now().scrubber.bytes(&body).into_owned();
+            if let Some((answered, rpc)) = wire::error_in(&body) {
+                // Whoever names the request has looked at it, and may have executed it: what it
+                // says of sessions may be the tool's words.
+                mentions_session &= answered.is_none();
+                error = rpc;
+            }
+        }
+        Refusal {
+            status,
+            error,
+            mentions_session,
+        }
     }
 }
 
@@ -154,21 +200,6 @@ fn unsent(error: reqwest::Error, sent: &Sent) -> Failure {
     Failure::new(Error::unsendable(error, was_sent), remedy)
 }
 
-async fn judge(response: Response) -> Result<Response, Unanswered> {
-    if !response.status().is_success() {
-        return Err(Unanswered::Refused(refusal(response).await));
-    }
-    let codings = response.headers().get_all(CONTENT_ENCODING);
-    if codings
-        .iter()
-        .any(|c| !c.as_bytes().eq_ignore_ascii_case(b"identity"))
-    {
-        let text = "the server's answer has a content encoding, which is not accepted";
-        return Err(Failure::from(Error::new(ErrorKind::Encoding, text)).into());
-    }
-    Ok(response)
-}
-
 /// The kind of content, if it is one that MCP has.
 pub(super) fn media(response: &Response) -> Option<Media> {
     let value = response.headers().get(CONTENT_TYPE)?.to_str().ok()?;
@@ -185,33 +216,6 @@ pub(super) fn media(response: &Response) -> Option<Media> {
 pub(super) fn unexpected_type() -> Error {
     let text = "the server's answer has an unexpected content type";
     Error::new(ErrorKind::ContentType, text)
-}
-
-async fn refusal(response: Response) -> Refusal {
-    let status = response.status();
-    let mut error = Error::status_of(status.as_u16(), challenge(response.headers()));
-    let mut mentions_session = false;
-    // Only these have a body that changes what we do, and it is read for that alone.
-    if error.kind() == ErrorKind::Status && status.is_client_error() {
-        let body = read_all(response, ERROR_BODY, ERROR_BODY_IDLE)
-            .await
-            .unwrap_or_default();
-        let lower = body.to_ascii_lowercase();
-        mentions_session = [&b"session"[..], b"not initialized"]
-            .iter()
-            .any(|words| memchr::memmem::find(&lower, words).is_some());
-        if let Some((answered, rpc)) = wire::error_in(&body) {
-            // Whoever names the request has looked at it, and may have executed it: what it says
-            // of sessions may be the tool's words.
-            mentions_session &= answered.is_none();
-            error = rpc;
-        }
-    }
-    Refusal {
-        status,
-        error,
-        mentions_session,
-    }
 }
 
 fn challenge(headers: &HeaderMap) -> Option<String> {

@@ -7,20 +7,21 @@
 
 use std::sync::Arc;
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderName, HeaderValue};
 use reqwest::Response;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::body::{Events, read_all};
+use super::connection::Request;
 use super::error::Error;
 use super::failure::{Failure, Remedy};
 use super::handshake::{CLIENT_INFO, Info, PROTOCOL_VERSION};
 use super::inbox::Inbox;
-use super::mirror::Mirrored;
 use super::route::{Media, Refusal, Route, Unanswered, media, unexpected_type};
 use super::sent::Sent;
 use super::wire;
+use crate::trace_parent::TraceParent;
 
 /// The revision that is spoken here.
 pub(super) const REVISION: &str = "2026-07-28";
@@ -32,34 +33,30 @@ pub(super) struct Stateless(Arc<Route>);
 
 /// A request's parameters, and what each request says about us (2026-07-28, basic, "_meta").
 #[derive(Serialize)]
-struct Params<P> {
+struct Params<'a, P> {
     #[serde(flatten)]
     params: P,
     #[serde(rename = "_meta")]
-    meta: Meta,
+    meta: Meta<'a>,
 }
 
 #[derive(Serialize)]
-struct Meta {
+struct Meta<'a> {
     #[serde(rename = "io.modelcontextprotocol/protocolVersion")]
     protocol_version: &'static str,
     #[serde(rename = "io.modelcontextprotocol/clientCapabilities")]
     client_capabilities: Nothing,
     #[serde(rename = "io.modelcontextprotocol/clientInfo")]
     client_info: Info,
+    #[serde(flatten)]
+    trace: Option<&'a TraceParent>,
 }
 
 /// We answer no sampling, no elicitation and no roots.
 #[derive(Serialize)]
 struct Nothing {}
 
-const META: Meta = Meta {
-    protocol_version: REVISION,
-    client_capabilities: Nothing {},
-    client_info: CLIENT_INFO,
-};
-
-/// About how large [`META`] is.
+/// About how large `_meta` is.
 const META_SIZE: usize = 192;
 
 impl Stateless {
@@ -70,7 +67,7 @@ impl Stateless {
         Self(Arc::new(route))
     }
 
-    /// Sends a request and returns the raw result. `mirrored` is the call that headers repeat.
+    /// Sends a request and returns the raw result.
     ///
     /// # Cancellation
     ///
@@ -79,13 +76,9 @@ impl Stateless {
     pub(super) async fn request(
         &self,
         id: u64,
-        method: &'static str,
-        params: impl Serialize,
-        size: usize,
-        mirrored: Option<Mirrored<'_>>,
+        request: Request<'_, impl Serialize>,
     ) -> Result<Box<RawValue>, Failure> {
-        let headers = mirrored.map_or_else(HeaderMap::new, |call| call.headers());
-        let sent = self.send(id, method, params, size, headers).await;
+        let sent = self.send(id, request).await;
         sent.map_err(|unanswered| match unanswered {
             Unanswered::Refused(refusal) => refused(refusal),
             Unanswered::Failed(failure) => judged(failure),
@@ -96,13 +89,23 @@ impl Stateless {
     pub(super) async fn send(
         &self,
         id: u64,
-        method: &'static str,
-        params: impl Serialize,
-        size: usize,
-        mut headers: HeaderMap,
+        request: Request<'_, impl Serialize>,
     ) -> Result<Box<RawValue>, Unanswered> {
+        let Request { method, size, .. } = request;
+        let mut headers = request.trace_headers();
         headers.insert(METHOD, HeaderValue::from_static(method));
-        let params = Params { params, meta: META };
+        if let Some(call) = request.mirrored {
+            headers.extend(call.headers());
+        }
+        let params = Params {
+            params: request.params,
+            meta: Meta {
+                protocol_version: REVISION,
+                client_capabilities: Nothing {},
+                client_info: CLIENT_INFO,
+                trace: request.trace,
+            },
+        };
         let body = wire::request(id, method, params, size + META_SIZE);
         let response = self.0.post_with(headers, body, &Sent::default()).await?;
         let answer = self.answer(response, id).await;
@@ -111,7 +114,7 @@ impl Stateless {
 
     async fn answer(&self, response: Response, id: u64) -> Result<Box<RawValue>, Error> {
         let limits = &self.0.limits;
-        let mut inbox = Inbox::aloof(id);
+        let mut inbox = Inbox::aloof(&self.0, id);
         match media(&response) {
             Some(Media::Json) => {
                 let body = read_all(response, limits.result_bytes, limits.idle).await?;

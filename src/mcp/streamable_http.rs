@@ -14,12 +14,14 @@ use serde_json::value::RawValue;
 
 use super::body::{Events, read_all};
 use super::cancel::CancelOnDrop;
+use super::connection::Request;
 use super::error::{Error, ErrorKind};
 use super::failure::{Failure, Remedy};
 use super::handshake::{INITIALIZE, PROTOCOL_VERSION, chosen};
 use super::inbox::Inbox;
 use super::route::{Media, Refusal, Route, Unanswered, media, unexpected_type};
 use super::sent::Sent;
+use super::traced::Traced;
 use super::wire::{self, Ids};
 
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -50,6 +52,8 @@ impl Session {
                 Unanswered::Failed(failure) => failure,
             })?;
         if let Some(session) = session_id(&response)? {
+            // Whoever has it can speak in our name.
+            route.credential.hide(session.clone());
             route.headers.insert(SESSION_ID, session);
         }
         let mut route = Arc::new(route);
@@ -75,14 +79,14 @@ impl Session {
     pub(super) async fn request(
         &self,
         id: u64,
-        method: &str,
-        params: impl Serialize,
-        size: usize,
+        request: Request<'_, impl Serialize>,
     ) -> Result<Box<RawValue>, Failure> {
-        let body = wire::request(id, method, params, size);
+        let Request { method, size, .. } = request;
+        let headers = request.trace_headers();
+        let body = wire::request(id, method, Traced::new(request), size);
         let sent = Sent::default();
         let mut cancel = CancelOnDrop::new(&self.0, id, method, &sent);
-        let answer = match self.0.post(body, &sent).await {
+        let answer = match self.0.post_with(headers, body, &sent).await {
             Ok(response) => self.answer(response, id).await.map_err(Failure::from),
             Err(Unanswered::Refused(refusal)) => Err(self.refused(refusal)),
             Err(Unanswered::Failed(failure)) => Err(failure),

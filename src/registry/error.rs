@@ -34,6 +34,12 @@ pub enum Error {
         /// The rule, in words; it never repeats a secret.
         reason: Cow<'static, str>,
     },
+    /// A stored credential cannot be opened: its key is gone, or the record was tampered with.
+    /// It has to be entered anew; trying again does not help.
+    Sealed {
+        /// Why not.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The storage did not answer as it should.
     Unavailable {
         /// What it said.
@@ -46,6 +52,13 @@ impl Error {
         Self::Invalid {
             field,
             reason: reason.into(),
+        }
+    }
+
+    /// A stored credential that cannot be opened.
+    pub fn sealed(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Sealed {
+            source: source.into(),
         }
     }
 
@@ -69,6 +82,7 @@ impl fmt::Display for Error {
             }
             Self::NotFound { name } => write!(f, "there is no server named {name}"),
             Self::Invalid { field, reason } => write!(f, "{field}: {reason}"),
+            Self::Sealed { .. } => f.write_str("the stored credential cannot be opened"),
             Self::Unavailable { .. } => f.write_str("the registry's storage is not available"),
         }
     }
@@ -77,7 +91,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Unavailable { source } => Some(&**source),
+            Self::Sealed { source } | Self::Unavailable { source } => Some(&**source),
             _ => None,
         }
     }

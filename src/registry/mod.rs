@@ -25,27 +25,43 @@
 //! # Ok::<(), Error>(())
 //! ```
 //!
+//! Credentials that change by themselves, OAuth tokens, are in a [`CredentialStore`].
+//!
 //! A registry knows nothing of sessions, tool lists or whether a server is up: see
 //! [`Connections`](crate::Connections).
 
 mod auth;
+#[cfg(test)]
+mod credential_clauses;
+mod credential_memory;
+mod credential_store;
 mod error;
 #[cfg(feature = "file")]
 mod file;
 mod memory;
+mod oauth2;
 mod server;
+mod static_header;
 
 use std::{future::Future, sync::Arc};
 
 use futures_util::future::BoxFuture;
 
+pub(crate) use self::credential_store::Credentials;
 #[cfg(feature = "file")]
 pub use self::file::{FileError, FileRegistry};
 pub use self::{
-    auth::{Auth, StaticHeader},
+    auth::Auth,
+    credential_memory::MemoryCredentialStore,
+    credential_store::{
+        CREDENTIAL_LEN, CredentialKey, CredentialStore, Expected, Lease, STATES_PER_SERVER,
+        StateHash, StoredCredential,
+    },
     error::Error,
     memory::MemoryRegistry,
+    oauth2::OAuth2,
     server::{Projects, SelectedTool, Server, ServerId, ToolPolicy, ToolSelection},
+    static_header::StaticHeader,
 };
 use crate::{name::ServerName, project::Project};
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt, sync::Arc};
 use url::Url;
 
 use super::{Auth, Error};
-use crate::{mcp::Transport, name::ServerName, project::Project};
+use crate::{mcp::Transport, name::ServerName, project::Project, secret::fill_random};
 
 /// A registered server: where it is, who may use it, and which of its tools are offered.
 ///
@@ -184,7 +184,7 @@ impl ServerId {
     /// When the system gives no random numbers; nothing here is safe without them.
     pub fn random() -> Self {
         let mut bits = [0; 16];
-        getrandom::fill(&mut bits).unwrap_or_else(|error| panic!("no random numbers: {error}"));
+        fill_random(&mut bits);
         Self(format!("{:032x}", u128::from_be_bytes(bits)).into())
     }
 

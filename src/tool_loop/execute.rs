@@ -9,10 +9,13 @@ use tokio::time::{Instant, timeout};
 
 use super::{Gateway, claim::Owner, limits::Budget, options::short};
 use crate::{
+    caller::Caller,
     catalog::Entry,
     chat::{Arguments, Object, ToolCall, tool_message},
+    connect::Call,
     project::Project,
     registry::{Server, ToolPolicy},
+    trace_parent::TraceParent,
 };
 
 const ARGUMENTS_ARE_NO_OBJECT: &str =
@@ -23,6 +26,7 @@ const ARGUMENTS_ARE_NO_OBJECT: &str =
 pub(crate) struct Batch<'a> {
     pub(crate) gateway: &'a Gateway,
     pub(crate) project: &'a Project,
+    pub(crate) caller: &'a Caller,
     pub(crate) ends: Instant,
     /// How many calls may still be run; the model is told about the rest.
     pub(crate) allowed: usize,
@@ -160,14 +164,12 @@ impl Batch<'_> {
         let left = || Budget::call_time(self.ends, limits.call).ok_or_else(out_of_time);
         let server = timeout(left()?, self.still_offered(entry)).await;
         let server = server.unwrap_or_else(|_| Err(out_of_time()))?;
-        let timeout = left()?;
-        let tool = &entry.offer().tool;
-        match self
-            .gateway
-            .connections
-            .call(&server, tool, &arguments, timeout)
-            .await
-        {
+        let trace = self.caller.trace.as_ref().map(TraceParent::child);
+        let mut call = Call::new(&entry.offer().tool, &arguments);
+        call.timeout = left()?;
+        call.trace = trace.as_ref();
+        let connections = &self.gateway.connections;
+        match connections.call(&server, &self.caller.tokens, call).await {
             Ok(result) => Ok((result.is_error, result.text)),
             Err(error) => Err(error.to_string()),
         }

@@ -52,6 +52,7 @@ pub(crate) use self::{
 };
 use crate::{
     body::{self, McpBody, RequestBody},
+    caller::Caller,
     catalog::Catalog,
     chat::{Answer, ChatRequest, Conversation, ToolCall},
     connect::Connections,
@@ -93,7 +94,7 @@ pub(crate) async fn run<S, B, RB>(
     gateway: &Gateway,
     request: ChatRequest,
     upstream: Upstream<S, B>,
-    project: Option<Project>,
+    caller: Caller,
 ) -> Result<Response<McpBody<RB>>, S::Error>
 where
     S: Service<Request<RequestBody<B>>, Response = Response<RB>> + Clone,
@@ -101,7 +102,7 @@ where
     B: Body<Data = Bytes>,
     RB: Body<Data = Bytes> + Send + 'static,
 {
-    match exchange(gateway, &request, upstream, project).await {
+    match exchange(gateway, &request, upstream, &caller).await {
         Ok(response) => Ok(response),
         Err(Stop::Refused(refusal)) => Ok(refused(&refusal)),
         Err(Stop::Inner(error)) => Err(error),
@@ -112,7 +113,7 @@ async fn exchange<S, B, RB>(
     gateway: &Gateway,
     request: &ChatRequest,
     mut upstream: Upstream<S, B>,
-    project: Option<Project>,
+    caller: &Caller,
 ) -> Result<Response<McpBody<RB>>, Stop<S::Error>>
 where
     S: Service<Request<RequestBody<B>>, Response = Response<RB>> + Clone,
@@ -125,11 +126,11 @@ where
         let answer = upstream.ask(request.without_mcp()).await;
         return answer.map(|r| r.map(McpBody::through)).map_err(Stop::Inner);
     }
-    let project = project_or_default(project, &gateway.settings)?;
-    let catalog = resolve::catalog(gateway, &project, &options).await?;
+    let project = project_or_default(caller.project.clone(), &gateway.settings)?;
+    let catalog = resolve::catalog(gateway, &project, &caller.tokens, &options).await?;
     inject::check(gateway, request, &catalog)?;
 
-    let mut exchange = Exchange::begin(gateway, request, &options, &project, &catalog);
+    let mut exchange = Exchange::begin(gateway, request, &options, (&project, caller), &catalog);
     if options.resume {
         exchange.resume().await?;
     }
@@ -154,6 +155,7 @@ struct Exchange<'a> {
     gateway: &'a Gateway,
     request: &'a ChatRequest,
     project: &'a Project,
+    caller: &'a Caller,
     catalog: &'a Catalog,
     conversation: Conversation,
     budget: Budget,
@@ -176,7 +178,7 @@ impl<'a> Exchange<'a> {
         gateway: &'a Gateway,
         request: &'a ChatRequest,
         options: &Options,
-        project: &'a Project,
+        (project, caller): (&'a Project, &'a Caller),
         catalog: &'a Catalog,
     ) -> Self {
         // A stream is not looped; a turn that is resumed alone is one round, and the model's word.
@@ -186,6 +188,7 @@ impl<'a> Exchange<'a> {
             gateway,
             request,
             project,
+            caller,
             catalog,
             conversation: Conversation::new(request, &catalog.definitions()),
             budget: Budget::new(&gateway.settings.limits, max_rounds),
@@ -309,6 +312,7 @@ impl<'a> Exchange<'a> {
         let batch = Batch {
             gateway: self.gateway,
             project: self.project,
+            caller: self.caller,
             ends: self.budget.batch_ends(),
             allowed: self.budget.take_calls(calls.len()),
             parallel: self.request.parallel,

@@ -10,8 +10,9 @@ use super::{
     options::{Options, invalid, short},
 };
 use crate::{
+    caller::CallerTokens,
     catalog::Catalog,
-    connect::Inactive,
+    inactive::Inactive,
     name::ServerName,
     project::Project,
     refusal::{Kind, Refusal},
@@ -25,6 +26,7 @@ use crate::{
 pub(crate) async fn catalog(
     gateway: &Gateway,
     project: &Project,
+    tokens: &CallerTokens,
     options: &Options,
 ) -> Result<Catalog, Refusal> {
     let limits = &gateway.settings.limits;
@@ -43,7 +45,7 @@ pub(crate) async fn catalog(
     let servers = servers(gateway, project, options).await?;
     let left = limits.resolve.saturating_sub(began.elapsed());
     let ask = |server: Arc<Server>| async move {
-        let offers = timeout(left, gateway.connections.offers(&server)).await;
+        let offers = timeout(left, gateway.connections.offers(&server, tokens)).await;
         let offers = offers.unwrap_or_else(|_| {
             let seconds = limits.resolve.as_secs();
             Err(Inactive::unreachable(format!(
@@ -55,15 +57,26 @@ pub(crate) async fn catalog(
     let mut active = Vec::with_capacity(servers.len());
     let asked: Vec<_> = servers.into_iter().map(ask).collect();
     for ((index, _), (server, offers)) in options.servers.iter().zip(join_all(asked).await) {
-        let offers = offers.map_err(|inactive| {
-            let message = format!("the server {} is inactive: {inactive}", server.name);
-            Refusal::new(Kind::ServerInactive, message).at(format!("mcp.servers[{index}]"))
-        })?;
+        let offers = offers
+            .map_err(|inactive| unusable(&server, &inactive).at(format!("mcp.servers[{index}]")))?;
         active.push((server, offers));
     }
     let mut catalog = Catalog::new(&active);
     select(&mut catalog, options)?;
     Ok(catalog)
+}
+
+fn unusable(server: &Server, inactive: &Inactive) -> Refusal {
+    let name = &server.name;
+    if inactive.is_callers() {
+        let header = CallerTokens::header(name);
+        let message = format!(
+            "the server {name} cannot be used: {inactive}; send one for it in the header {header}"
+        );
+        return Refusal::new(Kind::CredentialRequired, message);
+    }
+    let message = format!("the server {name} is inactive: {inactive}");
+    Refusal::new(Kind::ServerInactive, message)
 }
 
 /// The servers in the caller's order.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use mcp_layer::registry::{MemoryRegistry, Server};
-use mcp_layer::{McpLayer, Streaming};
+use mcp_layer::{CallerTokens, McpLayer, Streaming};
 use serde_json::{Value, json};
 
 use crate::support::evil::{Evil, Step, json_reply};
@@ -379,7 +379,8 @@ async fn a_listing_that_its_caller_gave_up_on_is_kept_for_the_next_one() {
     let connections = connections(mcp_layer::mcp::Limits::default());
     let server = Server::new("s", &evil.url()).unwrap();
     for _ in 0..3 {
-        let mut waiting = std::pin::pin!(connections.tools(&server));
+        let tokens = CallerTokens::default();
+        let mut waiting = std::pin::pin!(connections.tools(&server, &tokens));
         assert!(futures_util::poll!(&mut waiting).is_pending());
         until("the tools are listed", || {
             let _ = futures_util::FutureExt::now_or_never(&mut waiting);
@@ -388,6 +389,14 @@ async fn a_listing_that_its_caller_gave_up_on_is_kept_for_the_next_one() {
         .await;
     }
     open.send(true).unwrap();
-    assert_eq!(connections.tools(&server).await.unwrap().offered.len(), 1);
+    assert_eq!(
+        connections
+            .tools(&server, &CallerTokens::default())
+            .await
+            .unwrap()
+            .offered
+            .len(),
+        1
+    );
     assert_eq!(evil.count("tools/list"), 1);
 }

@@ -22,3 +22,7 @@ mod mcp_sessions;
 mod mcp_stateless;
 mod mcp_streams;
 mod mcp_tls;
+
+mod oauth_attacks;
+mod oauth_discovery;
+mod oauth_tokens;

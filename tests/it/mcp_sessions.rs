@@ -374,7 +374,7 @@ async fn debug_shows_no_credential_and_no_path() {
     let shown = format!("{client:?}");
     assert_eq!(
         shown,
-        r#"Client { endpoint: Endpoint { origin: "https://mcp.example.com", transport: StreamableHttp, .. }, .. }"#
+        r#"Client { origin: "https://mcp.example.com", transport: StreamableHttp, .. }"#
     );
 }
 

@@ -1,7 +1,13 @@
 //! The `auth` of an entry: secrets are named in the file, and looked up.
 
-use super::value::{Fault, Value};
-use crate::registry::Auth;
+use secrecy::SecretString;
+
+use super::value::{Fault, Table, Value, optional};
+use crate::{
+    registry::{Auth, Error, OAuth2},
+    scopes::Scopes,
+    token_auth::TokenAuth,
+};
 
 /// Gives the value of an environment variable.
 pub(super) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -19,11 +25,18 @@ pub(super) fn auth(value: &Value<'_>, env: Env<'_>) -> Result<Auth, Fault> {
             keys.allow(&["type", "headers"])?;
             static_headers(&keys.require("headers")?, env)
         }
-        Some("oauth2") => Err(kind.fault("oauth2 is not supported by this version")),
+        Some("oauth2") => oauth2(value, &keys, env),
         Some("token_passthrough") => {
-            Err(kind.fault("token_passthrough is not supported by this version"))
+            keys.allow(&["type", "header"])?;
+            let header = keys.get("header");
+            let name = header.as_ref().map(Value::text).transpose()?;
+            let at = header.as_ref().unwrap_or(value);
+            Auth::token_passthrough(name).map_err(|error| at.refused(error))
         }
-        _ => Err(kind.fault("must be \"none\" or \"static_headers\"")),
+        _ => {
+            Err(kind
+                .fault("must be \"none\", \"static_headers\", \"oauth2\" or \"token_passthrough\""))
+        }
     }
 }
 
@@ -34,6 +47,77 @@ fn static_headers(value: &Value<'_>, env: Env<'_>) -> Result<Auth, Fault> {
         .map(|item| header(item, env))
         .collect::<Result<Vec<_>, _>>()?;
     Auth::static_headers(headers).map_err(|error| value.refused(error))
+}
+
+fn oauth2(value: &Value<'_>, keys: &Table<'_>, env: Env<'_>) -> Result<Auth, Fault> {
+    if let Some(secret) = keys.get("client_secret") {
+        return Err(secret.fault(
+            "a secret is not written in the file; use client_secret_env, the name of the environment variable that holds it",
+        ));
+    }
+    keys.allow(&[
+        "type",
+        "client_id",
+        "client_secret_env",
+        "authorization_url",
+        "token_url",
+        "scopes",
+        "issuer",
+        "resource",
+        "token_auth",
+    ])?;
+    let text = |key: &str| optional(keys, key, |value| value.text().map(str::to_owned));
+    let url = |key: &str| {
+        optional(keys, key, |value| {
+            let url = value.text()?.parse();
+            url.map_err(|_| value.fault("not an absolute URL"))
+        })
+    };
+    let mut oauth = OAuth2::default();
+    oauth.client_id = text("client_id")?;
+    oauth.client_secret =
+        optional(keys, "client_secret_env", |value| secret(value, env))?.map(SecretString::from);
+    oauth.authorization_url = url("authorization_url")?;
+    oauth.token_url = url("token_url")?;
+    oauth.scopes = optional(keys, "scopes", scopes)?.unwrap_or_default();
+    oauth.issuer = text("issuer")?;
+    oauth.resource = text("resource")?;
+    oauth.token_auth = optional(keys, "token_auth", token_auth)?;
+    Auth::oauth2(oauth).map_err(|error| {
+        let field = match &error {
+            Error::Invalid { field, .. } => field.strip_prefix("auth.").unwrap_or_default(),
+            _ => "",
+        };
+        // Where the key is there, the fault stands at it.
+        keys.get(field).as_ref().unwrap_or(value).refused(error)
+    })
+}
+
+/// A list of scopes, or a text with blanks or commas between them.
+fn scopes(value: &Value<'_>) -> Result<Scopes, Fault> {
+    let scopes = match value.as_text() {
+        Some(text) => Scopes::parse(text),
+        None => {
+            let items = value.items("must be a list of scopes, or one text")?;
+            let items = items
+                .iter()
+                .map(Value::text)
+                .collect::<Result<Vec<_>, _>>()?;
+            Scopes::new(items)
+        }
+    };
+    scopes.map_err(|error| value.fault(error.to_string()))
+}
+
+fn token_auth(value: &Value<'_>) -> Result<TokenAuth, Fault> {
+    match value.as_text() {
+        Some("client_secret_basic") => Ok(TokenAuth::ClientSecretBasic),
+        Some("client_secret_post") => Ok(TokenAuth::ClientSecretPost),
+        Some("none") => Ok(TokenAuth::None),
+        _ => {
+            Err(value.fault("must be \"client_secret_basic\", \"client_secret_post\" or \"none\""))
+        }
+    }
 }
 
 /// The name and the value of a header.
@@ -75,6 +159,7 @@ fn shown(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::FileRegistry;
+    use super::*;
 
     fn env(name: &str) -> Option<String> {
         match name {
@@ -100,21 +185,92 @@ mod tests {
             .to_owned()
     }
 
+    fn read(auth: &str) -> Auth {
+        let text = format!("[[servers]]\nname = \"a\"\nurl = \"https://a.example\"\n{auth}");
+        let registry = FileRegistry::parse(&text, env).unwrap();
+        registry.servers()[0].auth.clone()
+    }
+
     #[test]
-    fn authentication_that_is_not_built_yet_is_refused_plainly() {
-        for kind in ["oauth2", "token_passthrough"] {
-            assert_eq!(
-                fault(&format!("[servers.auth]\ntype = \"{kind}\"\nscopes = []")),
-                format!("auth.type: {kind} is not supported by this version (line 5)")
-            );
+    fn oauth_is_read_whole_and_its_secret_from_the_environment() {
+        let auth = read(
+            "[servers.auth]\ntype = \"oauth2\"\nclient_id = \"id\"\nclient_secret_env = \"KEY\"\n\
+             authorization_url = \"https://as.example/a\"\ntoken_url = \"https://as.example/t\"\n\
+             scopes = \"read, write\"\nresource = \"https://a.example\"\ntoken_auth = \"client_secret_post\"",
+        );
+        let Auth::OAuth2(oauth) = auth else {
+            panic!("{auth:?}")
+        };
+        assert_eq!(oauth.scopes.to_string(), "read write");
+        assert_eq!(oauth.token_auth, Some(TokenAuth::ClientSecretPost));
+        assert!(oauth.client_secret.is_some() && oauth.token_url.is_some());
+        assert!(matches!(
+            read("auth = { type = \"oauth2\", scopes = [\"a\"] }"),
+            Auth::OAuth2(_)
+        ));
+    }
+
+    #[test]
+    fn passthrough_has_a_header() {
+        for (auth, expected) in [
+            ("auth.type = \"token_passthrough\"", "authorization"),
+            (
+                "auth = { type = \"token_passthrough\", header = \"X-Key\" }",
+                "x-key",
+            ),
+        ] {
+            assert!(matches!(read(auth), Auth::TokenPassthrough(name) if name == expected));
         }
+        assert_eq!(
+            fault("auth = { type = \"token_passthrough\", header = \"Host\" }"),
+            "auth.header: host is set by the connection or the protocol (line 4)"
+        );
+    }
+
+    #[test]
+    fn faults_of_oauth_stand_where_they_are() {
+        let secret = "the client_secret is: give issuer, or authorization_url and token_url";
+        for (members, expected) in [
+            (
+                "client_secret = \"s3cret\"",
+                "auth.client_secret: a secret is not written in the file; use client_secret_env, the name of the environment variable that holds it (line 6)".to_owned(),
+            ),
+            (
+                "client_id = \"id\"\nclient_secret_env = \"KEY\"",
+                format!("auth: say for which authorization server {secret} (line 4)"),
+            ),
+            (
+                "token_url = \"https://as.example/t\"",
+                "auth.token_url: authorization_url and token_url are given together, or discovered (line 6)".to_owned(),
+            ),
+            (
+                "scopes = \"\\\"\"",
+                "auth.scopes: a scope is empty or has characters that no scope may have (line 6)".to_owned(),
+            ),
+            (
+                "token_auth = \"private_key_jwt\"",
+                "auth.token_auth: must be \"client_secret_basic\", \"client_secret_post\" or \"none\" (line 6)".to_owned(),
+            ),
+            (
+                "issuer = \"as.example\"",
+                "auth.issuer: not an absolute https URL without user and fragment (line 6)".to_owned(),
+            ),
+            ("headers = []", "auth.headers: unknown key (line 6)".to_owned()),
+        ] {
+            let lines = format!("[servers.auth]\ntype = \"oauth2\"\n{members}");
+            assert_eq!(fault(&lines), expected);
+        }
+    }
+
+    #[test]
+    fn an_unknown_authentication_is_refused_plainly() {
         assert_eq!(
             fault("auth = { type = \"none\", headers = [] }"),
             "auth.headers: unknown key (line 4)"
         );
         assert_eq!(
             fault("auth.type = \"basic\""),
-            "auth.type: must be \"none\" or \"static_headers\" (line 4)"
+            "auth.type: must be \"none\", \"static_headers\", \"oauth2\" or \"token_passthrough\" (line 4)"
         );
     }
 

@@ -7,7 +7,7 @@ use toml::de::{DeTable, DeValue};
 use super::{
     FileError,
     auth::{Env, auth},
-    value::{Fault, Table, Value},
+    value::{Fault, Value, optional},
 };
 use crate::{
     mcp::Transport,
@@ -76,14 +76,6 @@ fn server(entry: &Value<'_>, env: Env<'_>) -> Result<Server, Fault> {
     server.enabled = optional(&keys, "enabled", |flag| flag.flag())?.unwrap_or(true);
     server.auth = optional(&keys, "auth", |value| auth(value, env))?.unwrap_or_default();
     Ok(server)
-}
-
-fn optional<'a, T>(
-    keys: &Table<'a>,
-    key: &str,
-    read: impl FnOnce(&Value<'a>) -> Result<T, Fault>,
-) -> Result<Option<T>, Fault> {
-    keys.get(key).map(|value| read(&value)).transpose()
 }
 
 fn owned_text(value: &Value<'_>) -> Result<String, Fault> {

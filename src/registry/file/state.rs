@@ -65,7 +65,11 @@ fn is_same_auth(old: &Auth, new: &Auth) -> bool {
     match (old, new) {
         (Auth::None, Auth::None) => true,
         (Auth::StaticHeaders(_), Auth::StaticHeaders(_)) => old.headers() == new.headers(),
-        (Auth::None | Auth::StaticHeaders(_), _) => false,
+        (Auth::OAuth2(old), Auth::OAuth2(new)) => old.is_same(new),
+        (Auth::TokenPassthrough(old), Auth::TokenPassthrough(new)) => old == new,
+        (Auth::None | Auth::StaticHeaders(_) | Auth::OAuth2(_) | Auth::TokenPassthrough(_), _) => {
+            false
+        }
     }
 }
 

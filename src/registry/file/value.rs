@@ -154,6 +154,15 @@ impl<'a> Table<'a> {
     }
 }
 
+/// What stands under `key`, if it is there.
+pub(super) fn optional<'a, T>(
+    keys: &Table<'a>,
+    key: &str,
+    read: impl FnOnce(&Value<'a>) -> Result<T, Fault>,
+) -> Result<Option<T>, Fault> {
+    keys.get(key).map(|value| read(&value)).transpose()
+}
+
 /// The line, and the column in characters, of a place in a text; both from 1.
 pub(super) fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
     // The parser may point behind the end, or into a character.

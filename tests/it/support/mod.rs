@@ -1,6 +1,7 @@
 //! Doubles and shortcuts that the tests share.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod auth_server;
 pub mod evil;
 pub mod gateway;
 pub mod mcp_server;
@@ -47,13 +48,15 @@ pub fn client_over(url: &str, transport: Transport, limits: Limits) -> Client {
 /// Calls a tool with JSON arguments and as much time as the limits allow.
 pub async fn call(client: &Client, tool: &str, arguments: &str) -> Result<CallResult, Error> {
     let arguments = RawValue::from_string(arguments.to_owned()).unwrap();
-    client.call_tool(tool, &arguments, Duration::MAX).await
+    client
+        .call_tool(tool, &arguments, Duration::MAX, None)
+        .await
 }
 
 /// Everything that an error can show: what must be free of secrets, addresses and bodies.
-pub fn everything(error: &Error) -> String {
+pub fn everything(error: &dyn std::error::Error) -> String {
     let mut text = format!("{error} {error:?}");
-    let mut cause = std::error::Error::source(error);
+    let mut cause = error.source();
     while let Some(error) = cause {
         text += &format!(" | {error} {error:?}");
         cause = error.source();

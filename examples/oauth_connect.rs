@@ -1,0 +1,185 @@
+//! Connects one MCP server by OAuth 2.0 from the command line, lists its tools, and calls them.
+//!
+//! ```text
+//! cargo run --example oauth_connect -- https://mcp.example.com/mcp
+//! ```
+//!
+//! It prints an address for your browser, waits for the answer on this machine, and lists the
+//! tools. Then it reads calls from its input, a line each: a tool's name and its arguments as
+//! JSON. At the end of the input it gives the authorization up again. Nothing is written to disk.
+
+use std::error::Error;
+use std::io::Write;
+use std::process::ExitCode;
+
+use axum::Router;
+use axum::extract::{RawQuery, State};
+use axum::response::Html;
+use axum::routing::get;
+use clap::Parser;
+use mcp_layer::authorization::Authorizations;
+use mcp_layer::outbound::{EgressRules, Outbound};
+use mcp_layer::registry::{Auth, MemoryCredentialStore, OAuth2, Server};
+use mcp_layer::{Call, CallerTokens, Connections, Scopes, TokenAuth};
+use serde_json::value::{RawValue, to_raw_value};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use url::Url;
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// Connects one MCP server by OAuth 2.0, lists its tools, and calls them.
+#[derive(Parser)]
+struct Arguments {
+    /// The MCP server's URL.
+    url: String,
+    /// A host or an address range that may be reached although it is private or plain http.
+    #[arg(long, value_name = "RULE")]
+    allow_egress: Vec<String>,
+    /// The client's id, where none is to be registered.
+    #[arg(long, value_name = "ID")]
+    client_id: Option<String>,
+    /// The environment variable that holds the client's secret.
+    #[arg(long, value_name = "VARIABLE")]
+    client_secret_env: Option<String>,
+    /// Where the browser is sent, where that is not to be discovered.
+    #[arg(long, value_name = "URL")]
+    authorization_url: Option<Url>,
+    /// Where tokens are fetched.
+    #[arg(long, value_name = "URL")]
+    token_url: Option<Url>,
+    /// The scopes to ask for, separated by blanks or commas.
+    #[arg(long, default_value = "")]
+    scopes: String,
+    /// The only authorization server that is accepted.
+    #[arg(long, value_name = "URL")]
+    issuer: Option<String>,
+    /// The resource to ask for.
+    #[arg(long, value_name = "URI")]
+    resource: Option<String>,
+    /// How the client proves who it is: client_secret_basic, client_secret_post or none.
+    #[arg(long, value_name = "METHOD", value_parser = token_auth)]
+    token_auth: Option<TokenAuth>,
+    /// The port of this machine that the browser comes back to; 0 takes a free one.
+    #[arg(long, default_value_t = 0)]
+    port: u16,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> Result<()> {
+    let outbound = Outbound::new(EgressRules::parse(&arguments.allow_egress)?, [])?;
+    // Sealed with a key that nobody has, and gone at the end.
+    let store = MemoryCredentialStore::default();
+    let authorizations = Authorizations::new(outbound.clone(), store);
+    let connections = Connections::new(outbound).with_authorizations(&authorizations);
+    let server = server(&arguments)?;
+
+    connect(&authorizations, &server, arguments.port).await?;
+    say("Connected.");
+    let tools = connections.tools(&server, &CallerTokens::default()).await?;
+    for tool in tools.offered {
+        let description = tool.description.unwrap_or_default();
+        say(&format!("- {}: {}", tool.name, first_line(&description)));
+    }
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    while let Some(line) = lines.next_line().await? {
+        if !line.trim().is_empty() {
+            say(&call(&connections, &server, &line).await?);
+        }
+    }
+    connections.close().await;
+    authorizations.disconnect(&server).await?;
+    say("Disconnected.");
+    Ok(())
+}
+
+fn server(arguments: &Arguments) -> Result<Server> {
+    let mut oauth = OAuth2::default();
+    oauth.client_id = arguments.client_id.clone();
+    if let Some(variable) = &arguments.client_secret_env {
+        let secret = std::env::var(variable).map_err(|_| format!("{variable} is not set"))?;
+        oauth.client_secret = Some(secret.into());
+    }
+    oauth.authorization_url = arguments.authorization_url.clone();
+    oauth.token_url = arguments.token_url.clone();
+    oauth.scopes = Scopes::parse(&arguments.scopes)?;
+    oauth.issuer = arguments.issuer.clone();
+    oauth.resource = arguments.resource.clone();
+    oauth.token_auth = arguments.token_auth;
+    Ok(Server::new("server", &arguments.url)?.with_auth(Auth::oauth2(oauth)?))
+}
+
+/// Sends the browser away, and waits until it comes back.
+async fn connect(authorizations: &Authorizations, server: &Server, port: u16) -> Result<()> {
+    let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+    let redirect_uri = format!("http://{}/callback", listener.local_addr()?).parse()?;
+    let begun = authorizations.begin(server, &redirect_uri).await?;
+    say("Open this address in a browser:");
+    say(&format!("  {}", begun.authorization_url));
+
+    let (callbacks, mut called) = mpsc::channel(1);
+    let app = Router::new().route("/callback", get(callback).with_state(callbacks));
+    let served = tokio::spawn(async move { axum::serve(listener, app).await });
+    let query = called.recv().await.ok_or("the callback did not come")?;
+    // This process is the browser's: it keeps what a cookie would.
+    let connected = authorizations.finish(&query, &begun.browser).await;
+    served.abort();
+    connected?;
+    Ok(())
+}
+
+async fn callback(
+    State(callbacks): State<mpsc::Sender<String>>,
+    RawQuery(query): RawQuery,
+) -> Html<&'static str> {
+    // A second one finds nobody who waits.
+    let _ = callbacks.try_send(query.unwrap_or_default());
+    Html(
+        "<!doctype html><title>Back to the terminal</title><p>You can close this page and go back to the terminal.",
+    )
+}
+
+/// Runs a line such as `echo {"text": "hello"}`.
+async fn call(connections: &Connections, server: &Server, line: &str) -> Result<String> {
+    let (tool, arguments) = line.trim().split_once(' ').unwrap_or((line.trim(), "{}"));
+    let Ok(arguments) = serde_json::from_str::<Box<RawValue>>(arguments) else {
+        return Ok(r#"error: "the arguments are not JSON""#.to_owned());
+    };
+    let call = Call::new(tool, &arguments);
+    let (outcome, text) = match connections
+        .call(server, &CallerTokens::default(), call)
+        .await
+    {
+        Ok(result) if result.is_error => ("error", result.text),
+        Ok(result) => ("result", result.text),
+        Err(error) => ("error", error.to_string()),
+    };
+    Ok(format!("{outcome}: {}", to_raw_value(&text)?))
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+fn token_auth(method: &str) -> std::result::Result<TokenAuth, String> {
+    serde_json::from_value(method.into())
+        .map_err(|_| "client_secret_basic, client_secret_post or none".to_owned())
+}
+
+/// A line that whoever reads our output gets at once.
+fn say(line: &str) {
+    println!("{line}");
+    // Nobody to say it to is no reason to stop.
+    let _ = std::io::stdout().flush();
+}

@@ -1,0 +1,211 @@
+//! The first half: from a server to the address that a browser is sent to.
+
+use std::{
+    fmt,
+    time::{Duration, SystemTime},
+};
+
+use http::HeaderMap;
+use url::{Host, Url};
+
+use super::{
+    Authorizations, Inner,
+    credential::{ClientOrigin, Credential, StoredClient, record},
+    error::Error,
+    pending::Pending,
+    text::seconds,
+};
+use crate::{
+    mcp::{self, Endpoint},
+    oauth::{self, AuthorizationServer, Challenge, Client, Request, Scopes, TokenAuth},
+    registry::{CredentialKey, OAuth2, Server, StateHash},
+    secret::{SecretString, fill_random},
+};
+
+/// How long an operator may take for the consent (RFC 9700 advises a short time).
+const PATIENCE: Duration = Duration::from_secs(10 * 60);
+
+/// An authorization that has begun.
+#[non_exhaustive]
+pub struct Begun {
+    /// Where to send the browser. Not for a log: the state is in it.
+    pub authorization_url: Url,
+    /// What only this browser gets, in a cookie of its own (`HttpOnly`, `SameSite=Lax`), and
+    /// brings along to the callback: 256 random bits.
+    pub browser: SecretString,
+    /// When it is too late for the callback: ten minutes from now.
+    pub expires_at: SystemTime,
+}
+
+impl Authorizations {
+    /// Begins to connect `server`; the authorization server sends the browser back to
+    /// `redirect_uri`.
+    ///
+    /// Where the operator entered no endpoints, the server is asked once without a credential,
+    /// and says who gives tokens for it. Where no client was entered, one is registered, or our
+    /// metadata document is named. The scopes are those that were entered, else those that the
+    /// server names; and those that it has missed since it was connected last.
+    ///
+    /// # Errors
+    /// [`Error::NotOAuth`], [`Error::NoClient`], [`Error::RedirectUri`], [`Error::OAuth`] with
+    /// what discovery or registration failed at, [`Error::Store`].
+    ///
+    /// # Cancellation
+    /// Nothing is begun; a client may have been registered.
+    pub async fn begin(&self, server: &Server, redirect_uri: &Url) -> Result<Begun, Error> {
+        let inner = &self.inner;
+        let record = record(server)?;
+        if !is_redirect_uri(redirect_uri) {
+            return Err(Error::RedirectUri);
+        }
+        let key = CredentialKey::of(server);
+        // What does not open is about to be replaced.
+        let stored = inner.store.load(&key).await.unwrap_or_default();
+        let stored = stored.and_then(|stored| Credential::read(&stored.secret));
+        let asked = inner.asked(server, record).await?;
+        let scopes = match &stored {
+            Some(stored) => asked.scopes.union(&stored.missing),
+            None => asked.scopes,
+        };
+        let client = inner
+            .client(record, &asked.server, redirect_uri, &scopes, stored)
+            .await?;
+        let request = Request {
+            server: &asked.server,
+            client: &client.to_client(),
+            redirect_uri,
+            scopes: &scopes,
+            resource: asked.resource.as_deref(),
+        };
+        let begun = oauth::begin(&request);
+        let browser = random();
+        let expires_at = (inner.now)() + PATIENCE;
+        let pending = Pending::new(
+            &request,
+            client.clone(),
+            begun.verifier,
+            &browser,
+            seconds(expires_at),
+        );
+        let state = StateHash::of(&begun.state);
+        inner
+            .store
+            .put_state(&key, state, expires_at, pending.write())
+            .await?;
+        Ok(Begun {
+            authorization_url: begun.url,
+            browser,
+            expires_at,
+        })
+    }
+}
+
+/// Who is to be asked for what.
+struct Asked {
+    server: AuthorizationServer,
+    resource: Option<String>,
+    scopes: Scopes,
+}
+
+impl Inner {
+    async fn asked(&self, server: &Server, record: &OAuth2) -> Result<Asked, Error> {
+        if let (Some(authorization), Some(token)) = (&record.authorization_url, &record.token_url) {
+            let issuer = record.issuer.clone();
+            let typed = AuthorizationServer::typed(authorization.clone(), token.clone(), issuer)?;
+            typed.check(&self.http)?;
+            return Ok(Asked {
+                server: typed,
+                resource: record.resource.clone(),
+                scopes: record.scopes.clone(),
+            });
+        }
+        let challenge = self.challenge(server).await;
+        let issuer = record.issuer.as_deref();
+        let found = oauth::discover(&self.http, &server.url, challenge.as_ref(), issuer).await?;
+        let scopes = match record.scopes.is_empty() {
+            true => found.scopes.unwrap_or_default(),
+            false => record.scopes.clone(),
+        };
+        Ok(Asked {
+            server: found.server,
+            resource: record.resource.clone().or(found.resource),
+            scopes,
+        })
+    }
+
+    /// What the server says to somebody without a credential.
+    async fn challenge(&self, server: &Server) -> Option<Challenge> {
+        let endpoint = Endpoint::new(server.url.clone(), server.transport, HeaderMap::new());
+        let limits = mcp::Limits::default();
+        let client = mcp::Client::new(self.outbound.clone(), endpoint, limits);
+        let refused = client.list_tools().await.err();
+        client.close().await;
+        Challenge::parse(refused?.challenge()?)
+    }
+
+    /// Who we are there: the client that was entered, the one that we registered before, the one
+    /// that our metadata describe, or a new one.
+    async fn client(
+        &self,
+        record: &OAuth2,
+        server: &AuthorizationServer,
+        redirect_uri: &Url,
+        scopes: &Scopes,
+        stored: Option<Credential>,
+    ) -> Result<StoredClient, Error> {
+        if let Some(id) = &record.client_id {
+            let secret = record.client_secret.clone();
+            let client = Client::new(id.clone(), secret, record.token_auth, server)?;
+            return Ok(StoredClient::new(client, ClientOrigin::Entered));
+        }
+        let registered = ClientOrigin::Registered(redirect_uri.clone());
+        // A client belongs to the authorization server that registered it.
+        let known = stored.filter(|stored| {
+            stored.client.origin == registered
+                && stored.server.issuer == server.issuer
+                && stored.server.token_endpoint == server.token_endpoint
+        });
+        if let Some(known) = known {
+            return Ok(known.client);
+        }
+        if let Some(url) = &self.client_metadata_url
+            && server.takes_client_metadata_url
+        {
+            let client = Client::new(url.as_str(), None, Some(TokenAuth::None), server)?;
+            return Ok(StoredClient::new(client, ClientOrigin::Document));
+        }
+        if server.registration_endpoint.is_none() {
+            return Err(Error::NoClient);
+        }
+        let client =
+            oauth::register(&self.http, server, redirect_uri, scopes, &self.client_name).await?;
+        Ok(StoredClient::new(client, registered))
+    }
+}
+
+/// RFC 8252 section 7.3 for this machine, RFC 9700 section 2.6 else.
+fn is_redirect_uri(uri: &Url) -> bool {
+    let is_here = match uri.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    };
+    uri.fragment().is_none() && (uri.scheme() == "https" || uri.scheme() == "http" && is_here)
+}
+
+/// 256 random bits.
+fn random() -> SecretString {
+    let mut bits = [0; 32];
+    fill_random(&mut bits);
+    let text: String = bits.iter().map(|byte| format!("{byte:02x}")).collect();
+    text.into()
+}
+
+impl fmt::Debug for Begun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Begun")
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
+    }
+}

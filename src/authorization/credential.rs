@@ -1,0 +1,249 @@
+//! What is kept of an authorization.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use super::{
+    error::Error,
+    is_same,
+    text::{self, optional_secret, secret},
+};
+use crate::{
+    oauth::{self, AuthorizationServer, Client, Scopes, TokenAuth, Tokens},
+    registry::{Auth, OAuth2, Server},
+    secret::{SecretString, fill_random},
+};
+
+/// Tokens are refreshed so long before they expire; of those with a short life, a quarter of it.
+const EARLY: Duration = Duration::from_secs(60);
+
+/// An authorization of one server.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Credential {
+    /// A random name: sessions and tool lists belong to it, and outlive its tokens.
+    pub(super) grant: String,
+    /// Where the tokens came from, and where they are refreshed.
+    pub(super) server: AuthorizationServer,
+    pub(super) client: StoredClient,
+    pub(super) resource: Option<String>,
+    /// What was granted; what was asked for, where the authorization server did not say.
+    pub(super) scopes: Scopes,
+    /// `None` after the authorization server has withdrawn them.
+    pub(super) tokens: Option<StoredTokens>,
+    /// What the server has missed since, to be asked for next time.
+    #[serde(default)]
+    pub(super) missing: Scopes,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct StoredTokens {
+    #[serde(with = "secret")]
+    pub(super) access: SecretString,
+    #[serde(with = "optional_secret")]
+    pub(super) refresh: Option<SecretString>,
+    /// In seconds since 1970.
+    obtained_at: u64,
+    expires_at: Option<u64>,
+}
+
+/// A client, and how we came by it.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct StoredClient {
+    id: String,
+    #[serde(with = "optional_secret")]
+    secret: Option<SecretString>,
+    auth: TokenAuth,
+    pub(super) origin: ClientOrigin,
+}
+
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ClientOrigin {
+    /// An operator entered it.
+    Entered,
+    /// Its id is the URL of our metadata.
+    Document,
+    /// We registered it, for this redirect URI.
+    Registered(Url),
+}
+
+/// Whether an access token can be used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Freshness {
+    Fresh,
+    /// It still can, and it is time for another one.
+    Due,
+    Expired,
+}
+
+impl Credential {
+    pub(super) fn new(
+        server: AuthorizationServer,
+        client: StoredClient,
+        resource: Option<String>,
+        asked: Scopes,
+        tokens: Tokens,
+        now: u64,
+    ) -> Self {
+        let mut grant = [0; 16];
+        fill_random(&mut grant);
+        Self {
+            grant: format!("{:032x}", u128::from_be_bytes(grant)),
+            server,
+            client,
+            resource,
+            scopes: tokens.scopes.clone().unwrap_or(asked),
+            tokens: Some(StoredTokens::new(tokens, None, now)),
+            missing: Scopes::default(),
+        }
+    }
+
+    pub(super) fn read(text: &SecretString) -> Option<Self> {
+        text::read(text)
+    }
+
+    pub(super) fn write(&self) -> SecretString {
+        text::write(self)
+    }
+
+    /// The same authorization with what a refresh gave. The old refresh token stays where the
+    /// answer had none (RFC 6749, section 6).
+    pub(super) fn refreshed(&self, tokens: Tokens, now: u64) -> Self {
+        let old = self.tokens.as_ref().and_then(|old| old.refresh.clone());
+        Self {
+            scopes: tokens.scopes.clone().unwrap_or(self.scopes.clone()),
+            tokens: Some(StoredTokens::new(tokens, old, now)),
+            ..self.clone()
+        }
+    }
+
+    /// Whether the refresh token is still the other's.
+    pub(super) fn is_as_old_as(&self, other: &Self) -> bool {
+        let refresh = |credential: &Self| {
+            let tokens = credential.tokens.as_ref();
+            tokens.and_then(|tokens| tokens.refresh.clone())
+        };
+        match (refresh(self), refresh(other)) {
+            (Some(a), Some(b)) => self.grant == other.grant && is_same(&a, &b),
+            _ => false,
+        }
+    }
+
+    /// Whether this is still what the operator's record says: another client or another
+    /// authorization server needs another consent.
+    pub(super) fn fits(&self, record: &OAuth2) -> bool {
+        let entered = self.client.origin == ClientOrigin::Entered;
+        let client = match &record.client_id {
+            Some(id) => entered && *id == self.client.id,
+            None => !entered,
+        };
+        let is = |wanted: Option<&str>, have: Option<&str>| wanted.is_none() || wanted == have;
+        client
+            && record
+                .token_url
+                .as_ref()
+                .is_none_or(|url| *url == self.server.token_endpoint)
+            && is(record.issuer.as_deref(), self.server.issuer.as_deref())
+            && is(record.resource.as_deref(), self.resource.as_deref())
+    }
+
+    /// The client as it is now: an operator may have entered another secret.
+    pub(super) fn client(&self, server: &Server) -> Result<Client, oauth::Error> {
+        match (&self.client.origin, &server.auth) {
+            (ClientOrigin::Entered, Auth::OAuth2(record)) => Client::new(
+                self.client.id.clone(),
+                record.client_secret.clone(),
+                record.token_auth.map(Into::into),
+                &self.server,
+            ),
+            _ => Ok(self.client.to_client()),
+        }
+    }
+}
+
+impl StoredTokens {
+    fn new(tokens: Tokens, old_refresh: Option<SecretString>, now: u64) -> Self {
+        Self {
+            access: tokens.access_token,
+            refresh: tokens.refresh_token.or(old_refresh),
+            obtained_at: now,
+            expires_at: tokens
+                .expires_in
+                .map(|life| now.saturating_add(life.as_secs())),
+        }
+    }
+
+    pub(super) fn freshness(&self, now: u64) -> Freshness {
+        let Some(expires_at) = self.expires_at else {
+            return Freshness::Fresh;
+        };
+        let life = expires_at.saturating_sub(self.obtained_at);
+        let early = EARLY.as_secs().min(life / 4);
+        match now {
+            _ if now >= expires_at => Freshness::Expired,
+            _ if now.saturating_add(early) >= expires_at => Freshness::Due,
+            _ => Freshness::Fresh,
+        }
+    }
+}
+
+impl StoredClient {
+    pub(super) fn new(client: Client, origin: ClientOrigin) -> Self {
+        Self {
+            id: client.id,
+            secret: client.secret,
+            auth: client.auth,
+            origin,
+        }
+    }
+
+    pub(super) fn to_client(&self) -> Client {
+        Client {
+            id: self.id.clone(),
+            secret: self.secret.clone(),
+            auth: self.auth,
+        }
+    }
+}
+
+/// The record of a server with OAuth 2.0.
+pub(super) fn record(server: &Server) -> Result<&OAuth2, Error> {
+    match &server.auth {
+        Auth::OAuth2(record) => Ok(record),
+        _ => Err(Error::NotOAuth),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokens(obtained_at: u64, expires_at: u64) -> StoredTokens {
+        StoredTokens {
+            access: "a".into(),
+            refresh: None,
+            obtained_at,
+            expires_at: Some(expires_at),
+        }
+    }
+
+    #[test]
+    fn tokens_are_due_a_minute_early_and_short_ones_in_their_last_quarter() {
+        let hour = tokens(1000, 4600);
+        assert_eq!(hour.freshness(4539), Freshness::Fresh);
+        assert_eq!(hour.freshness(4540), Freshness::Due);
+        assert_eq!(hour.freshness(4599), Freshness::Due);
+        assert_eq!(hour.freshness(4600), Freshness::Expired);
+        let short = tokens(1000, 1005);
+        assert_eq!(short.freshness(1003), Freshness::Fresh);
+        assert_eq!(short.freshness(1004), Freshness::Due);
+        assert_eq!(short.freshness(1005), Freshness::Expired);
+        let endless = StoredTokens {
+            expires_at: None,
+            ..tokens(0, 0)
+        };
+        assert_eq!(endless.freshness(u64::MAX), Freshness::Fresh);
+    }
+}

@@ -1,0 +1,68 @@
+//! Why a server could not be connected.
+
+use std::fmt;
+
+use crate::{oauth, registry};
+
+/// Why an authorization did not come about; `Display` tells an operator what to do.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The server's authentication is not OAuth 2.0.
+    NotOAuth,
+    /// There is no client: none was entered, and the authorization server registers none.
+    NoClient,
+    /// The redirect URI is neither `https` nor of this machine.
+    RedirectUri,
+    /// No authorization of this browser waits for this callback: it is unknown, used or too old,
+    /// or it began in another browser.
+    State,
+    /// What the authorization server made of it.
+    OAuth(oauth::Error),
+    /// What is kept could not be read or written.
+    Store(registry::Error),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotOAuth => f.write_str("the server's authentication is not OAuth 2.0"),
+            Self::NoClient => f.write_str(
+                "the authorization server registers no clients by itself; register one there, \
+                 and enter its client id",
+            ),
+            Self::RedirectUri => {
+                f.write_str("the redirect URI must be https, or http on this machine")
+            }
+            Self::State => f.write_str(
+                "this callback belongs to no authorization that was begun in this browser within \
+                 the last ten minutes; begin again",
+            ),
+            Self::OAuth(error) => write!(f, "authorization failed: {error}"),
+            Self::Store(_) => f.write_str("the authorization could not be read or stored"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            // Its own words are in ours.
+            Self::OAuth(error) => error.source(),
+            Self::Store(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<oauth::Error> for Error {
+    fn from(error: oauth::Error) -> Self {
+        Self::OAuth(error)
+    }
+}
+
+impl From<registry::Error> for Error {
+    fn from(error: registry::Error) -> Self {
+        Self::Store(error)
+    }
+}

@@ -1,0 +1,105 @@
+//! The second half: from the callback to tokens.
+
+use std::sync::Arc;
+
+use super::{
+    Authorizations, Inner, credential::Credential, error::Error, pending::Pending, text::seconds,
+};
+use crate::{
+    oauth::{self, Callback, Scopes},
+    registry::{self, CredentialKey, Expected, ServerId, StateHash},
+    secret::SecretString,
+};
+
+/// A server that was connected.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Connected {
+    /// The organisation of the server.
+    pub organisation: Arc<str>,
+    /// The server.
+    pub server: ServerId,
+    /// What was granted; what was asked for, where the authorization server did not say.
+    pub scopes: Scopes,
+}
+
+impl Authorizations {
+    /// Finishes what [`begin`](Self::begin) began: `query` is that of the callback's URL, and
+    /// `browser` what its browser was given then.
+    ///
+    /// A callback counts once. Before anything is sent anywhere, its state, its browser and its
+    /// issuer (RFC 9207) are looked at.
+    /// Tokens that a server had before are forgotten, and not revoked: some providers would
+    /// revoke the new ones with them.
+    ///
+    /// # Errors
+    /// [`Error::State`], [`Error::OAuth`] also where the consent was refused, [`Error::Store`].
+    ///
+    /// # Cancellation
+    /// It goes on: a code can be used only once.
+    pub async fn finish(&self, query: &str, browser: &SecretString) -> Result<Connected, Error> {
+        let callback = Callback::parse(query)?;
+        let inner = self.inner.clone();
+        let browser = browser.clone();
+        let finished = tokio::spawn(async move { inner.finish(&callback, &browser).await });
+        finished
+            .await
+            .unwrap_or_else(|ended| Err(registry::Error::unavailable(ended).into()))
+    }
+}
+
+impl Inner {
+    async fn finish(
+        &self,
+        callback: &Callback,
+        browser: &SecretString,
+    ) -> Result<Connected, Error> {
+        let (key, pending) = self.pending(callback, browser).await?;
+        let code = callback.code(&pending.server)?;
+        let client = pending.client.to_client();
+        let request = pending.request(&client);
+        let tokens = oauth::exchange(&self.http, &request, code, &pending.verifier).await?;
+        let credential = Credential::new(
+            pending.server,
+            pending.client,
+            pending.resource,
+            pending.scopes,
+            tokens,
+            seconds((self.now)()),
+        );
+        self.store
+            .swap(&key, Expected::Anything, Some(credential.write()))
+            .await?;
+        // Whatever was amiss with the one before.
+        self.flights.forget(&key);
+        let CredentialKey {
+            organisation,
+            server,
+            ..
+        } = key;
+        Ok(Connected {
+            organisation,
+            server,
+            scopes: credential.scopes,
+        })
+    }
+
+    /// What this callback finishes, if it is not too late and in the right browser.
+    async fn pending(
+        &self,
+        callback: &Callback,
+        browser: &SecretString,
+    ) -> Result<(CredentialKey, Pending), Error> {
+        let taken = self.store.take_state(&StateHash::of(&callback.state)).await;
+        let taken = match taken {
+            Err(registry::Error::Sealed { .. }) => return Err(Error::State),
+            taken => taken?,
+        };
+        let (key, pending) = taken.ok_or(Error::State)?;
+        let pending = Pending::read(&pending).ok_or(Error::State)?;
+        if pending.expires_at <= seconds((self.now)()) || !pending.is_of(browser) {
+            return Err(Error::State);
+        }
+        Ok((key, pending))
+    }
+}

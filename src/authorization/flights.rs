@@ -1,0 +1,130 @@
+//! Refreshes that are under way, and when to try again after one that failed.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
+use tokio::time::Instant;
+
+use crate::{connect::Token, inactive::Inactive, registry::CredentialKey};
+
+/// The pause after a refresh that failed, which doubles up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// A server that refuses a token that was just made would have us make tokens without end: after
+/// a 401 there is another one only so often.
+const FORCED: Duration = Duration::from_secs(60);
+
+/// What all who wait for a refresh get.
+pub(super) type Flight = Shared<BoxFuture<'static, Result<Token, Inactive>>>;
+
+/// The refreshes of one process. The lock is held for map operations, never across an await.
+#[derive(Default)]
+pub(super) struct Flights(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    running: HashMap<CredentialKey, Flight>,
+    troubles: HashMap<CredentialKey, Trouble>,
+    forced: HashMap<CredentialKey, Instant>,
+}
+
+struct Trouble {
+    inactive: Inactive,
+    pause: Duration,
+    since: Instant,
+}
+
+impl Trouble {
+    fn is_over(&self) -> bool {
+        self.since.elapsed() >= self.pause
+    }
+}
+
+impl Flights {
+    /// The refresh that is under way, or the one that `begin` begins.
+    pub(super) fn join(&self, key: &CredentialKey, begin: impl FnOnce() -> Flight) -> Flight {
+        let mut state = self.lock();
+        if let Some(flight) = state.running.get(key)
+            && flight.clone().now_or_never().is_none()
+        {
+            return flight.clone();
+        }
+        let flight = begin();
+        // Those that have landed are of no more use.
+        state
+            .running
+            .retain(|_, flight| flight.clone().now_or_never().is_none());
+        state.running.insert(key.clone(), flight.clone());
+        flight
+    }
+
+    /// The refresh after a 401, unless the last one was a moment ago: then nobody begins one, and
+    /// there is only what is under way.
+    pub(super) fn force(
+        &self,
+        key: &CredentialKey,
+        begin: impl FnOnce() -> Flight,
+    ) -> Option<Flight> {
+        {
+            let mut state = self.lock();
+            let running = state.running.get(key);
+            let running = running.filter(|flight| (*flight).clone().now_or_never().is_none());
+            if let Some(flight) = running {
+                return Some(flight.clone());
+            }
+            state.forced.retain(|_, at| at.elapsed() < FORCED);
+            if state.forced.contains_key(key) {
+                return None;
+            }
+            state.forced.insert(key.clone(), Instant::now());
+        }
+        Some(self.join(key, begin))
+    }
+
+    /// The last failure, while it is too early to try again.
+    pub(super) fn may_try(&self, key: &CredentialKey) -> Result<(), Inactive> {
+        match self.lock().troubles.get(key) {
+            Some(trouble) if !trouble.is_over() => Err(trouble.inactive.clone()),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn failed(&self, key: &CredentialKey, inactive: Inactive) {
+        let mut state = self.lock();
+        let last = state.troubles.get(key).map_or(Duration::ZERO, |t| t.pause);
+        // Kept a while longer than they count, so that the pauses grow.
+        state
+            .troubles
+            .retain(|_, trouble| trouble.since.elapsed() < trouble.pause + LONGEST_PAUSE);
+        let trouble = Trouble {
+            inactive,
+            pause: (last * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE),
+            since: Instant::now(),
+        };
+        state.troubles.insert(key.clone(), trouble);
+    }
+
+    /// All is well again.
+    pub(super) fn forget(&self, key: &CredentialKey) {
+        let mut state = self.lock();
+        state.troubles.remove(key);
+        state.forced.remove(key);
+    }
+
+    /// It answers again; a 401 is another matter.
+    pub(super) fn succeeded(&self, key: &CredentialKey) {
+        self.lock().troubles.remove(key);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,114 @@
+//! What connections ask for: a token now, another one after a 401, and what a 403 lacks.
+
+use futures_util::future::BoxFuture;
+
+use super::{Authorizations, credential::Freshness, is_same, text::seconds};
+use crate::{
+    connect::{Grants, Token},
+    inactive::Inactive,
+    oauth::{Challenge, Scopes},
+    registry::{CredentialKey, Expected, Server},
+};
+
+/// How often a note of missing scopes is tried to be stored.
+const NOTES: usize = 3;
+
+impl Grants for Authorizations {
+    fn token<'a>(&'a self, server: &'a Server) -> BoxFuture<'a, Result<Token, Inactive>> {
+        Box::pin(self.current(server))
+    }
+
+    fn renewed<'a>(
+        &'a self,
+        server: &'a Server,
+        refused: &'a Token,
+    ) -> BoxFuture<'a, Result<Token, Inactive>> {
+        Box::pin(self.another(server, refused))
+    }
+
+    fn missing<'a>(
+        &'a self,
+        server: &'a Server,
+        challenge: &'a str,
+    ) -> BoxFuture<'a, Option<Scopes>> {
+        Box::pin(self.note_missing(server, challenge))
+    }
+}
+
+impl Authorizations {
+    /// A token that has not expired. One that soon will is refreshed in the background; only
+    /// where there is no other is the refresh waited for.
+    async fn current(&self, server: &Server) -> Result<Token, Inactive> {
+        let inner = &self.inner;
+        let key = CredentialKey::of(server);
+        let loaded = inner.load(server, &key).await?;
+        let tokens = loaded.credential.tokens.as_ref();
+        let tokens = tokens.ok_or(Inactive::NeedsAuthorization)?;
+        let begin = || inner.begin_refresh(server, &key, None);
+        match tokens.freshness(seconds((inner.now)())) {
+            Freshness::Fresh => {}
+            Freshness::Due => {
+                if tokens.refresh.is_some() && inner.flights.may_try(&key).is_ok() {
+                    // It flies by itself.
+                    drop(inner.flights.join(&key, begin));
+                }
+            }
+            Freshness::Expired => {
+                inner.flights.may_try(&key)?;
+                return inner.flights.join(&key, begin).await;
+            }
+        }
+        Ok(loaded.token(&tokens.access))
+    }
+
+    /// Another token than the one that the server has refused.
+    async fn another(&self, server: &Server, refused: &Token) -> Result<Token, Inactive> {
+        let inner = &self.inner;
+        let key = CredentialKey::of(server);
+        let newer = async || {
+            let loaded = inner.load(server, &key).await?;
+            Ok(loaded.usable(Some(&refused.value), seconds((inner.now)())))
+        };
+        if let Some(token) = newer().await? {
+            return Ok(token);
+        }
+        inner.flights.may_try(&key)?;
+        let begin = || inner.begin_refresh(server, &key, Some(refused.value.clone()));
+        match inner.flights.force(&key, begin) {
+            Some(flight) => {
+                let token = flight.await?;
+                // One that had begun before may have brought the token that was refused.
+                let again = is_same(&token.value, &refused.value);
+                if again {
+                    Err(Inactive::NeedsAuthorization)
+                } else {
+                    Ok(token)
+                }
+            }
+            // It may have landed since we looked.
+            None => newer().await?.ok_or(Inactive::NeedsAuthorization),
+        }
+    }
+
+    /// Notes the scopes of a 403 for the next authorization.
+    async fn note_missing(&self, server: &Server, challenge: &str) -> Option<Scopes> {
+        let scopes = Challenge::parse(challenge)?.scope?;
+        let key = CredentialKey::of(server);
+        for _ in 0..NOTES {
+            let mut loaded = self.inner.load(server, &key).await.ok()?;
+            let missing = loaded.credential.missing.union(&scopes);
+            if missing == loaded.credential.missing {
+                break;
+            }
+            loaded.credential.missing = missing;
+            let expected = Expected::Version(loaded.version);
+            let noted = loaded.credential.write();
+            let swapped = self.inner.store.swap(&key, expected, Some(noted)).await;
+            if !matches!(swapped, Ok(false)) {
+                break;
+            }
+        }
+        tracing::warn!(server = %server.name, %scopes, "the server's authorization lacks scopes");
+        Some(scopes)
+    }
+}

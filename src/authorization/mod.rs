@@ -1,0 +1,200 @@
+//! The authorizations of servers with OAuth 2.0: begun by an operator, finished by a callback,
+//! kept fresh, and given up.
+//!
+//! ```text
+//!  operator      begin(server) ──▶ Begun: the address for the browser, and the browser's own secret
+//!     │                                          │ consent
+//!     └──────────────────────────────────────────▼
+//!  callback      finish(query, browser's secret) ──▶ Connected
+//!
+//!  a request     Connections ──▶ token: fresh, or refreshed once for everybody who waits
+//!                            ──▶ renewed: after a 401        ──▶ missing: after a 403
+//! ```
+//!
+//! The protocol's messages are [`oauth`](crate::oauth)'s; what is kept lies in a
+//! [`CredentialStore`], sealed there. This part knows which server a token is for, and sees to it
+//! that it never reaches another one:
+//!
+//! - What is stored is bound to the origin of the server's URL. A URL that moves to another origin
+//!   has no authorization.
+//! - A client secret that an operator entered goes to the authorization server that it was entered
+//!   for: the server itself cannot name another one.
+//! - A refresh token goes to the token endpoint that it came from, whatever is discovered later.
+
+mod begin;
+mod credential;
+mod error;
+mod finish;
+mod flights;
+mod grants;
+mod pending;
+mod refresh;
+mod text;
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use subtle::ConstantTimeEq;
+use url::Url;
+
+pub use self::{begin::Begun, error::Error, finish::Connected};
+use self::{credential::Credential, flights::Flights};
+use crate::{
+    connect::Connections,
+    oauth::{self, Http},
+    outbound::Outbound,
+    registry::{self, CredentialKey, CredentialStore, Credentials, Expected, Server},
+    secret::{ExposeSecret, SecretString},
+};
+
+/// How long the revocation at the end may take: it is a courtesy to the provider.
+const REVOCATION: Duration = Duration::from_secs(5);
+
+/// The name that authorization servers show to people, unless another one is given.
+const CLIENT_NAME: &str = "mcp-layer";
+
+/// The authorizations of all servers with OAuth 2.0. Clones share them.
+///
+/// ```
+/// use mcp_layer::{Connections, McpLayer, authorization::Authorizations};
+/// use mcp_layer::outbound::{EgressRules, Outbound};
+/// use mcp_layer::registry::{Auth, MemoryCredentialStore, MemoryRegistry, OAuth2, Server};
+///
+/// let outbound = Outbound::new(EgressRules::default(), [])?;
+/// let authorizations = Authorizations::new(outbound.clone(), MemoryCredentialStore::default());
+/// let connections = Connections::new(outbound).with_authorizations(&authorizations);
+///
+/// // Everything is discovered. The server is inactive until somebody connects it.
+/// let server = Server::new("tracker", "https://mcp.example.com/mcp")?
+///     .with_auth(Auth::oauth2(OAuth2::default())?);
+/// let layer = McpLayer::new(MemoryRegistry::new([server])?).with_connections(connections);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Authorizations {
+    inner: Arc<Inner>,
+}
+
+#[derive(Clone)]
+struct Inner {
+    http: Http,
+    outbound: Outbound,
+    store: Arc<dyn Credentials>,
+    client_name: String,
+    client_metadata_url: Option<Url>,
+    now: fn() -> SystemTime,
+    flights: Arc<Flights>,
+}
+
+impl Authorizations {
+    /// Authorizations that are kept in `store`; authorization servers are reached over `outbound`.
+    pub fn new(outbound: Outbound, store: impl CredentialStore) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                http: Http::new(outbound.clone()),
+                outbound,
+                store: Arc::new(store),
+                client_name: CLIENT_NAME.to_owned(),
+                client_metadata_url: None,
+                now: SystemTime::now,
+                flights: Arc::default(),
+            }),
+        }
+    }
+
+    /// Replaces the name under which clients are registered, and which people see when they are
+    /// asked for consent; default `mcp-layer`.
+    #[must_use]
+    pub fn with_client_name(mut self, name: impl Into<String>) -> Self {
+        Arc::make_mut(&mut self.inner).client_name = name.into();
+        self
+    }
+
+    /// Where this gateway's client id metadata document is, an `https` URL with a path; there,
+    /// [`oauth::client_metadata`] is to be served. Authorization servers that take such ids need
+    /// no registration. Default: none.
+    #[must_use]
+    pub fn with_client_metadata_url(mut self, url: Url) -> Self {
+        Arc::make_mut(&mut self.inner).client_metadata_url = Some(url);
+        self
+    }
+
+    /// Replaces the clock, by which tokens and pending authorizations expire; default
+    /// [`SystemTime::now`].
+    #[must_use]
+    pub fn with_clock(mut self, now: fn() -> SystemTime) -> Self {
+        Arc::make_mut(&mut self.inner).now = now;
+        self
+    }
+
+    /// Gives up the authorization of `server`: forgets its tokens, and revokes them where the
+    /// authorization server lets us (RFC 7009), for which it has 5 s.
+    ///
+    /// # Errors
+    /// [`Error::Store`]; then nothing has changed.
+    pub async fn disconnect(&self, server: &Server) -> Result<(), Error> {
+        let inner = &self.inner;
+        let key = CredentialKey::of(server);
+        let stored = match inner.store.load(&key).await {
+            Ok(stored) => stored,
+            // It cannot be used, and not be revoked: it is to go all the same.
+            Err(registry::Error::Sealed { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        inner.store.swap(&key, Expected::Anything, None).await?;
+        let credential = stored.and_then(|stored| Credential::read(&stored.secret));
+        if let Some(credential) = credential {
+            inner.revoke(server, &credential).await;
+        }
+        Ok(())
+    }
+}
+
+impl Inner {
+    async fn revoke(&self, server: &Server, credential: &Credential) {
+        let Some(tokens) = &credential.tokens else {
+            return;
+        };
+        let Ok(client) = credential.client(server) else {
+            return;
+        };
+        // Whoever revokes a refresh token revokes the access tokens that came of it.
+        let token = tokens.refresh.as_ref().unwrap_or(&tokens.access);
+        let revoked = oauth::revoke(&self.http, &credential.server, &client, token);
+        match tokio::time::timeout(REVOCATION, revoked).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(server = %server.name, %error, "the tokens were not revoked");
+            }
+            Err(_) => tracing::warn!(server = %server.name, "the tokens were not revoked in time"),
+        }
+    }
+}
+
+impl Connections {
+    /// The same for servers with OAuth 2.0 too. What was connected so far stays behind.
+    #[must_use]
+    pub fn with_authorizations(&self, authorizations: &Authorizations) -> Self {
+        self.with_grants(Arc::new(authorizations.clone()))
+    }
+}
+
+impl fmt::Debug for Authorizations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authorizations")
+            .field("client_name", &self.inner.client_name)
+            .field("client_metadata_url", &self.inner.client_metadata_url)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether two secrets are the same, in a time that does not tell where they differ.
+fn is_same(a: &SecretString, b: &SecretString) -> bool {
+    a.expose_secret()
+        .as_bytes()
+        .ct_eq(b.expose_secret().as_bytes())
+        .into()
+}

@@ -1,0 +1,266 @@
+//! A fresh access token in the place of an old one, once for all who wait for it.
+//!
+//! Authorization servers that rotate refresh tokens take the reuse of an old one for a theft, and
+//! withdraw everything. So a refresh runs alone: one task in this process, one lease between
+//! processes, and a look at what is stored once more before anything is sent. The new tokens are
+//! stored before anybody gets them.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::FutureExt;
+use tokio::time::sleep;
+
+use super::{
+    Inner,
+    credential::{Credential, Freshness},
+    flights::Flight,
+    is_same,
+    text::seconds,
+};
+use crate::{
+    connect::Token,
+    inactive::Inactive,
+    oauth::{self, ErrorKind, Tokens},
+    registry::{self, Auth, CredentialKey, Expected, Lease, Server},
+    secret::SecretString,
+};
+
+/// How long a lease lasts: longer than a request to an authorization server may take.
+const LEASE: Duration = Duration::from_secs(30);
+/// How often one looks whether another process is done, and for how long.
+const LOOK: Duration = Duration::from_millis(100);
+const LOOKS: usize = 200;
+/// New tokens that are not stored are lost, and with them the authorization: worth some patience.
+const SAVES: u32 = 6;
+const SAVE_PAUSE: Duration = Duration::from_millis(100);
+
+/// A credential as it is stored now.
+pub(super) struct Loaded {
+    pub(super) version: u64,
+    pub(super) credential: Credential,
+}
+
+impl Loaded {
+    /// The access token, if it has not expired and is not the refused one.
+    pub(super) fn usable(&self, refused: Option<&SecretString>, now: u64) -> Option<Token> {
+        let tokens = self.credential.tokens.as_ref()?;
+        let usable = tokens.freshness(now) == Freshness::Fresh
+            || refused.is_some() && tokens.freshness(now) == Freshness::Due;
+        let refused = refused.is_some_and(|refused| is_same(refused, &tokens.access));
+        (usable && !refused).then(|| self.token(&tokens.access))
+    }
+
+    pub(super) fn token(&self, access: &SecretString) -> Token {
+        Token {
+            value: access.clone(),
+            grant: self.credential.grant.as_str().into(),
+            version: self.version,
+        }
+    }
+}
+
+impl Inner {
+    /// What is stored for `server`, if it can still be what its record asks for.
+    pub(super) async fn load(
+        &self,
+        server: &Server,
+        key: &CredentialKey,
+    ) -> Result<Loaded, Inactive> {
+        let Auth::OAuth2(record) = &server.auth else {
+            return Err(Inactive::NeedsAuthorization);
+        };
+        let stored = match self.store.load(key).await {
+            Ok(stored) => stored.ok_or(Inactive::NeedsAuthorization)?,
+            Err(registry::Error::Sealed { source }) => {
+                tracing::error!(server = %server.name, %source, "a stored credential does not open");
+                return Err(Inactive::CredentialInvalid);
+            }
+            Err(error) => {
+                tracing::error!(server = %server.name, %error, "the credential store failed");
+                return Err(Inactive::unreachable("its credential cannot be read now"));
+            }
+        };
+        let credential = Credential::read(&stored.secret).ok_or(Inactive::CredentialInvalid)?;
+        if !credential.fits(record) || credential.tokens.is_none() {
+            return Err(Inactive::NeedsAuthorization);
+        }
+        Ok(Loaded {
+            version: stored.version,
+            credential,
+        })
+    }
+
+    /// A refresh in a task of its own: whoever waits may go, and it goes on.
+    pub(super) fn begin_refresh(
+        self: &Arc<Self>,
+        server: &Server,
+        key: &CredentialKey,
+        refused: Option<SecretString>,
+    ) -> Flight {
+        let (inner, server, key) = (self.clone(), server.clone(), key.clone());
+        let task = tokio::spawn(async move { inner.refresh(&server, &key, refused).await });
+        task.map(|joined| {
+            joined.unwrap_or_else(|_| Err(Inactive::unreachable("its token was not refreshed")))
+        })
+        .boxed()
+        .shared()
+    }
+
+    async fn refresh(
+        &self,
+        server: &Server,
+        key: &CredentialKey,
+        refused: Option<SecretString>,
+    ) -> Result<Token, Inactive> {
+        let refused = refused.as_ref();
+        let lease = match self.lease(server, key, refused).await? {
+            Turn::Ours(lease) => lease,
+            Turn::Done(token) => return Ok(token),
+        };
+        let outcome = self.refresh_alone(server, key, refused).await;
+        if let Err(error) = self.store.release(lease).await {
+            tracing::warn!(server = %server.name, %error, "a lease runs out by itself");
+        }
+        match &outcome {
+            Err(inactive @ Inactive::Unreachable { .. }) => {
+                self.flights.failed(key, inactive.clone());
+            }
+            _ => self.flights.succeeded(key),
+        }
+        outcome
+    }
+
+    /// Waits for our turn among all processes, or for another's token.
+    async fn lease(
+        &self,
+        server: &Server,
+        key: &CredentialKey,
+        refused: Option<&SecretString>,
+    ) -> Result<Turn, Inactive> {
+        for _ in 0..LOOKS {
+            match self.store.lease(key, LEASE).await {
+                Ok(Some(lease)) => return Ok(Turn::Ours(lease)),
+                Ok(None) => sleep(LOOK).await,
+                Err(error) => {
+                    tracing::error!(server = %server.name, %error, "the credential store failed");
+                    return Err(Inactive::unreachable("its credential cannot be read now"));
+                }
+            }
+            let loaded = self.load(server, key).await?;
+            if let Some(token) = loaded.usable(refused, seconds((self.now)())) {
+                return Ok(Turn::Done(token));
+            }
+        }
+        Err(Inactive::unreachable(
+            "its token is being refreshed elsewhere",
+        ))
+    }
+
+    async fn refresh_alone(
+        &self,
+        server: &Server,
+        key: &CredentialKey,
+        refused: Option<&SecretString>,
+    ) -> Result<Token, Inactive> {
+        // It may have happened while we waited.
+        let loaded = self.load(server, key).await?;
+        if let Some(token) = loaded.usable(refused, seconds((self.now)())) {
+            return Ok(token);
+        }
+        let credential = &loaded.credential;
+        let refresh = credential.tokens.as_ref().and_then(|t| t.refresh.clone());
+        let refresh = refresh.ok_or(Inactive::NeedsAuthorization)?;
+        let client = credential.client(server).map_err(|error| {
+            tracing::warn!(server = %server.name, %error, "the client cannot be used");
+            Inactive::NeedsAuthorization
+        })?;
+        let resource = credential.resource.as_deref();
+        let refreshed =
+            oauth::refresh(&self.http, &credential.server, &client, resource, &refresh).await;
+        match refreshed {
+            Ok(tokens) => self.keep(server, key, loaded, tokens).await,
+            Err(error) => self.refused(server, key, loaded, &error).await,
+        }
+    }
+
+    /// Stores new tokens, and only then gives them out.
+    async fn keep(
+        &self,
+        server: &Server,
+        key: &CredentialKey,
+        mut loaded: Loaded,
+        tokens: Tokens,
+    ) -> Result<Token, Inactive> {
+        let used = loaded.credential.clone();
+        let now = seconds((self.now)());
+        for attempt in 0..SAVES {
+            let new = loaded.credential.refreshed(tokens.clone(), now);
+            let expected = Expected::Version(loaded.version);
+            match self.store.swap(key, expected, Some(new.write())).await {
+                Ok(true) => {
+                    let loaded = self.load(server, key).await?;
+                    let access = &tokens.access_token;
+                    return Ok(loaded.token(access));
+                }
+                Ok(false) => {
+                    loaded = self.load(server, key).await?;
+                    if !loaded.credential.is_as_old_as(&used) {
+                        // Somebody has connected the server anew, or was faster in spite of all.
+                        let refused = used.tokens.as_ref().map(|tokens| &tokens.access);
+                        let usable = loaded.usable(refused, now);
+                        return usable.ok_or(Inactive::NeedsAuthorization);
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(server = %server.name, %error, "renewed tokens are not stored yet");
+                    sleep(SAVE_PAUSE * 2_u32.pow(attempt)).await;
+                }
+            }
+        }
+        Err(Inactive::unreachable(
+            "its renewed token could not be stored",
+        ))
+    }
+
+    /// What a refusal means: few of them take an authorization away.
+    async fn refused(
+        &self,
+        server: &Server,
+        key: &CredentialKey,
+        loaded: Loaded,
+        error: &oauth::Error,
+    ) -> Result<Token, Inactive> {
+        if !matches!(
+            error.kind(),
+            ErrorKind::InvalidGrant | ErrorKind::InvalidClient
+        ) {
+            tracing::warn!(server = %server.name, %error, "the server's token was not refreshed");
+            return Err(Inactive::unreachable(format!(
+                "its token could not be refreshed: {error}"
+            )));
+        }
+        let withdrawn = Credential {
+            tokens: None,
+            ..loaded.credential.clone()
+        };
+        let expected = Expected::Version(loaded.version);
+        let stored = self
+            .store
+            .swap(key, expected, Some(withdrawn.write()))
+            .await;
+        if matches!(stored, Ok(false)) {
+            // It was about tokens that nobody has any more.
+            let loaded = self.load(server, key).await?;
+            let usable = loaded.usable(None, seconds((self.now)()));
+            return usable.ok_or(Inactive::NeedsAuthorization);
+        }
+        tracing::warn!(server = %server.name, %error, "the server needs authorization");
+        Err(Inactive::NeedsAuthorization)
+    }
+}
+
+/// Who refreshes.
+enum Turn {
+    Ours(Lease),
+    Done(Token),
+}

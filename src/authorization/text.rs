@@ -1,0 +1,60 @@
+//! Secrets within a text that is sealed as a whole.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
+
+use crate::secret::{ExposeSecret, SecretString};
+
+/// JSON, itself a secret.
+pub(super) fn write(value: &impl Serialize) -> SecretString {
+    // Plain structs with string keys do not fail to be written.
+    serde_json::to_string(value).unwrap_or_default().into()
+}
+
+pub(super) fn read<T: DeserializeOwned>(text: &SecretString) -> Option<T> {
+    serde_json::from_str(text.expose_secret()).ok()
+}
+
+/// For `#[serde(with)]`.
+pub(super) mod secret {
+    use super::{Deserialize, Deserializer, ExposeSecret, SecretString, Serialize, Serializer};
+
+    pub(in super::super) fn serialize<S: Serializer>(
+        secret: &SecretString,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        secret.expose_secret().serialize(serializer)
+    }
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<SecretString, D::Error> {
+        String::deserialize(deserializer).map(SecretString::from)
+    }
+}
+
+/// For `#[serde(with)]`.
+pub(super) mod optional_secret {
+    use super::{Deserialize, Deserializer, ExposeSecret, SecretString, Serialize, Serializer};
+
+    pub(in super::super) fn serialize<S: Serializer>(
+        secret: &Option<SecretString>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let text = secret.as_ref().map(ExposeSecret::expose_secret);
+        text.serialize(serializer)
+    }
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<SecretString>, D::Error> {
+        Option::<String>::deserialize(deserializer).map(|text| text.map(SecretString::from))
+    }
+}
+
+/// Seconds since 1970.
+pub(super) fn seconds(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,103 @@
+//! What a server is sent as a credential at this moment.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::{
+    caller::CallerTokens,
+    inactive::Inactive,
+    registry::{Auth, Server},
+    scopes::Scopes,
+};
+
+/// Gives the access tokens of servers with OAuth 2.0.
+pub(crate) trait Grants: Send + Sync {
+    /// The token to use now.
+    fn token<'a>(&'a self, server: &'a Server) -> BoxFuture<'a, Result<Token, Inactive>>;
+
+    /// Another one, after the server has refused `refused` with a 401.
+    fn renewed<'a>(
+        &'a self,
+        server: &'a Server,
+        refused: &'a Token,
+    ) -> BoxFuture<'a, Result<Token, Inactive>>;
+
+    /// Remembers, for the next authorization, what a 403 says is missing, and tells it.
+    fn missing<'a>(
+        &'a self,
+        server: &'a Server,
+        challenge: &'a str,
+    ) -> BoxFuture<'a, Option<Scopes>>;
+}
+
+/// An access token.
+#[derive(Clone, Debug)]
+pub(crate) struct Token {
+    pub(crate) value: SecretString,
+    /// Names the authorization that it comes from, which outlives the token.
+    pub(crate) grant: Arc<str>,
+    /// Grows with each token of a grant.
+    pub(crate) version: u64,
+}
+
+/// The credential of one request to a server.
+pub(super) struct Access {
+    pub(super) headers: HeaderMap,
+    /// With OAuth, what the headers were made of.
+    pub(super) token: Option<Token>,
+}
+
+impl Access {
+    /// The credential that `server` is to get: never another one in the place of one that lacks.
+    pub(super) async fn to(
+        server: &Server,
+        tokens: &CallerTokens,
+        grants: Option<&dyn Grants>,
+    ) -> Result<Self, Inactive> {
+        match &server.auth {
+            Auth::None | Auth::StaticHeaders(_) => Ok(Self {
+                headers: server.auth.headers(),
+                token: None,
+            }),
+            Auth::TokenPassthrough(header) => {
+                let token = tokens.of(&server.name).ok_or(Inactive::TokenMissing)?;
+                Ok(Self {
+                    headers: HeaderMap::from_iter([(header.clone(), token.clone())]),
+                    token: None,
+                })
+            }
+            Auth::OAuth2(_) => {
+                let grants = grants.ok_or(Inactive::NeedsAuthorization)?;
+                Self::with(grants.token(server).await?)
+            }
+        }
+    }
+
+    /// The credential after `server` has refused this one; `None` if there is no other.
+    pub(super) async fn renewed(
+        &self,
+        server: &Server,
+        grants: Option<&dyn Grants>,
+    ) -> Result<Option<Self>, Inactive> {
+        match (&self.token, grants) {
+            (Some(token), Some(grants)) => {
+                let token = grants.renewed(server, token).await?;
+                Self::with(token).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn with(token: Token) -> Result<Self, Inactive> {
+        let bearer = format!("Bearer {}", token.value.expose_secret());
+        let mut value = HeaderValue::from_str(&bearer).map_err(|_| Inactive::CredentialInvalid)?;
+        value.set_sensitive(true);
+        Ok(Self {
+            headers: HeaderMap::from_iter([(AUTHORIZATION, value)]),
+            token: Some(token),
+        })
+    }
+}

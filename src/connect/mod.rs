@@ -1,0 +1,502 @@
+//! Servers that are in use: a client for each server and credential, and its tools.
+
+mod access;
+mod health;
+mod peer;
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use moka::{future::Cache as Lists, sync::Cache as Peers};
+use serde_json::value::RawValue;
+use tokio::time::{Instant, timeout};
+
+pub(crate) use self::access::{Grants, Token};
+use self::{
+    access::Access,
+    health::Health,
+    peer::{Key, Peer},
+};
+use crate::{
+    caller::CallerTokens,
+    inactive::Inactive,
+    mcp::{self, CallResult, ErrorKind},
+    offer::{LeftOut, Offers},
+    outbound::Outbound,
+    registry::{Auth, Server},
+    scopes::Scopes,
+    settings::Limits,
+    trace_parent::TraceParent,
+};
+
+/// Servers in use at once; the least used give way, and are connected anew when needed.
+const PEERS: u64 = 10_000;
+/// A client that nobody uses for so long is closed.
+const IDLE: Duration = Duration::from_secs(60 * 60);
+/// How long the sessions that are closed together may take.
+const CLOSE: Duration = Duration::from_secs(5);
+/// A list that could not be refreshed for so long is no longer used.
+const STALE: Duration = Duration::from_secs(60 * 60);
+
+/// Connections to servers: sessions, tool lists and what is known of their health.
+///
+/// All clones share them; so do layers that are given the same `Connections`.
+/// Nothing is shared between two servers, two organisations or two credentials.
+///
+/// A tool list is fetched once, however many requests wait for it, and kept for five minutes
+/// (or as long as the server says). After that requests still get it while it is fetched anew,
+/// so that a slow server slows nobody.
+///
+/// ```
+/// use mcp_layer::{Connections, McpLayer, outbound::{EgressRules, Outbound}, registry::MemoryRegistry};
+///
+/// // Servers in the local network, which are refused otherwise.
+/// let egress = EgressRules::default().allow("10.1.2.0/24")?;
+/// let connections = Connections::new(Outbound::new(egress, [])?);
+/// let layer = McpLayer::new(MemoryRegistry::default()).with_connections(connections);
+/// # Ok::<(), mcp_layer::outbound::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Connections {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    outbound: Outbound,
+    limits: mcp::Limits,
+    fresh: Duration,
+    grants: Option<Arc<dyn Grants>>,
+    /// Makes a credential's hash worthless outside of this process.
+    salt: [u8; 32],
+    peers: Peers<Key, Arc<Peer>>,
+    lists: Lists<Key, Arc<CachedList>>,
+}
+
+struct CachedList {
+    offers: Arc<Offers>,
+    fresh_until: Instant,
+    refreshing: AtomicBool,
+}
+
+/// What one server offers now.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ServerTools {
+    /// The selected tools, by offered name.
+    pub offered: Vec<OfferedTool>,
+    /// Selected tools that cannot be offered.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A tool as models see it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct OfferedTool {
+    /// `{server}__{tool}`.
+    pub offered_name: String,
+    /// The tool's own name at the server.
+    pub name: String,
+    /// What it is for.
+    pub description: Option<String>,
+    /// JSON Schema of its arguments, byte for byte as the server wrote it.
+    pub input_schema: Box<RawValue>,
+}
+
+impl Connections {
+    /// No connections yet; those to come go out through `outbound`.
+    pub fn new(outbound: Outbound) -> Self {
+        Self::with_limits(outbound, mcp::Limits::default())
+    }
+
+    /// The same with other limits for calls to servers.
+    pub fn with_limits(outbound: Outbound, limits: mcp::Limits) -> Self {
+        Self {
+            shared: Arc::new(Shared::new(outbound, limits, None)),
+        }
+    }
+
+    /// The same, without what was connected so far, for servers with OAuth 2.0 too.
+    pub(crate) fn with_grants(&self, grants: Arc<dyn Grants>) -> Self {
+        let Shared {
+            outbound, limits, ..
+        } = &*self.shared;
+        Self {
+            shared: Arc::new(Shared::new(outbound.clone(), limits.clone(), Some(grants))),
+        }
+    }
+
+    /// The tools of `server` that are offered now, from the cache where it has them.
+    ///
+    /// `tokens` are the caller's; a server with token passthrough lists its tools for whom the
+    /// token belongs to.
+    ///
+    /// # Errors
+    /// Why the server is [`Inactive`]. After a failure the server is left alone for 5 s, then
+    /// 10 s, up to 60 s; meanwhile the same answer is given at once.
+    ///
+    /// # Cancellation
+    /// The listing goes on, for whoever asks next.
+    pub async fn tools(
+        &self,
+        server: &Server,
+        tokens: &CallerTokens,
+    ) -> Result<ServerTools, Inactive> {
+        let offers = self.offers(server, tokens).await?;
+        let selected = |tool: &str| server.tools.policy(tool).is_some();
+        let offered = offers
+            .tools
+            .iter()
+            .filter(|offer| selected(&offer.tool))
+            .map(|offer| OfferedTool {
+                offered_name: offer.name.clone(),
+                name: offer.tool.clone(),
+                description: offer.description.clone(),
+                input_schema: offer.input_schema.clone(),
+            });
+        Ok(ServerTools {
+            offered: offered.collect(),
+            left_out: offers
+                .left_out
+                .iter()
+                .filter(|tool| selected(tool.tool()))
+                .cloned()
+                .collect(),
+        })
+    }
+
+    /// Ends all sessions at their servers, all at once and within 5 s; for the end of a process.
+    /// What is called afterwards connects anew.
+    pub async fn close(&self) {
+        let peers: Vec<Arc<Peer>> = self.shared.peers.iter().map(|(_, peer)| peer).collect();
+        let all = join_all(peers.iter().map(|peer| peer.close()));
+        // What a server does not answer in time is over for us all the same.
+        let _ = timeout(CLOSE, all).await;
+    }
+
+    /// All tools of `server`; at least one of them is selected.
+    pub(crate) async fn offers(
+        &self,
+        server: &Server,
+        tokens: &CallerTokens,
+    ) -> Result<Arc<Offers>, Inactive> {
+        if !server.enabled {
+            return Err(Inactive::Disabled);
+        }
+        let access = self.shared.access(server, tokens).await?;
+        let list = self.shared.clone().list(server, access).await?;
+        let selected = list
+            .offers
+            .tools
+            .iter()
+            .any(|offer| server.tools.policy(&offer.tool).is_some());
+        if selected {
+            Ok(list.offers.clone())
+        } else {
+            Err(Inactive::NoTools)
+        }
+    }
+
+    /// Calls a tool of `server`; once more with a renewed token if the first one was refused.
+    ///
+    /// Nothing is checked: neither whose server it is, nor which of its tools are selected, nor
+    /// the arguments. The layer does all of that before.
+    ///
+    /// # Errors
+    /// A tool that fails is an answer. No answer: [`CallError`].
+    ///
+    /// # Cancellation
+    /// The call is cancelled at the server.
+    pub async fn call(
+        &self,
+        server: &Server,
+        tokens: &CallerTokens,
+        call: Call<'_>,
+    ) -> Result<CallResult, CallError> {
+        let ends = Instant::now() + call.timeout;
+        let slow = || CallError::Inactive(Inactive::unreachable("its authorization took too long"));
+        let access = timeout(call.timeout, self.shared.access(server, tokens));
+        let access = access.await.map_err(|_| slow())??;
+        let peer = self
+            .shared
+            .peer(&self.shared.key(server, &access), server, &access);
+        let send = async |access: &Access| {
+            let left = ends.saturating_duration_since(Instant::now());
+            let client = peer.client(access);
+            client
+                .call_tool(call.tool, call.arguments, left, call.trace)
+                .await
+        };
+        let error = match send(&access).await {
+            Err(error) => error,
+            Ok(result) => return Ok(result),
+        };
+        let again = timeout(
+            ends.saturating_duration_since(Instant::now()),
+            self.shared.access_after(server, &access, &error),
+        );
+        match again.await.map_err(|_| slow())?? {
+            Some(access) => Ok(send(&access).await?),
+            None => Err(error.into()),
+        }
+    }
+}
+
+/// A tool call.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Call<'a> {
+    /// The tool's own name at the server.
+    pub tool: &'a str,
+    /// A JSON object, sent byte for byte.
+    pub arguments: &'a RawValue,
+    /// How long all of it may take; default 60 s.
+    pub timeout: Duration,
+    /// The trace that the call is a part of; default none.
+    pub trace: Option<&'a TraceParent>,
+}
+
+impl<'a> Call<'a> {
+    /// A call with the defaults.
+    pub fn new(tool: &'a str, arguments: &'a RawValue) -> Self {
+        Self {
+            tool,
+            arguments,
+            timeout: Limits::default().call,
+            trace: None,
+        }
+    }
+}
+
+/// Why a tool call has no result; `Display` says so to a model.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum CallError {
+    /// The server cannot be used; nothing was sent.
+    Inactive(Inactive),
+    /// The server's authorization does not cover these; the next one asks for them too.
+    MissingScopes(Scopes),
+    /// The call failed.
+    Failed(mcp::Error),
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inactive(inactive) => write!(f, "the server cannot be used now: {inactive}"),
+            Self::MissingScopes(scopes) => write!(
+                f,
+                "the server's authorization does not cover this; it lacks the scope {scopes}, \
+                 and an operator has to connect the server again"
+            ),
+            Self::Failed(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for CallError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            // Their own words are in ours.
+            Self::Inactive(_) | Self::MissingScopes(_) => None,
+            Self::Failed(error) => error.source(),
+        }
+    }
+}
+
+impl From<Inactive> for CallError {
+    fn from(inactive: Inactive) -> Self {
+        Self::Inactive(inactive)
+    }
+}
+
+impl From<mcp::Error> for CallError {
+    fn from(error: mcp::Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl Shared {
+    fn new(outbound: Outbound, limits: mcp::Limits, grants: Option<Arc<dyn Grants>>) -> Self {
+        let mut salt = [0; 32];
+        getrandom::fill(&mut salt).unwrap_or_else(|error| panic!("no random numbers: {error}"));
+        Self {
+            outbound,
+            fresh: limits.list_fresh,
+            limits,
+            grants,
+            salt,
+            peers: Peers::builder()
+                .max_capacity(PEERS)
+                .time_to_idle(IDLE)
+                .eviction_listener(|_, peer: Arc<Peer>, _| {
+                    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+                        runtime.spawn(async move { peer.close().await });
+                    }
+                })
+                .build(),
+            lists: Lists::builder()
+                .max_capacity(PEERS)
+                .time_to_idle(IDLE)
+                .time_to_live(STALE)
+                .build(),
+        }
+    }
+
+    async fn access(&self, server: &Server, tokens: &CallerTokens) -> Result<Access, Inactive> {
+        Access::to(server, tokens, self.grants.as_deref()).await
+    }
+
+    /// The credential to try once more with, after a server has refused a request: what is
+    /// refused was not executed.
+    async fn access_after(
+        &self,
+        server: &Server,
+        access: &Access,
+        error: &mcp::Error,
+    ) -> Result<Option<Access>, CallError> {
+        let grants = self.grants.as_deref();
+        match (error.kind(), error.challenge(), grants) {
+            (ErrorKind::Unauthorized, ..) => Ok(access.renewed(server, grants).await?),
+            (ErrorKind::Forbidden, Some(challenge), Some(grants)) if access.token.is_some() => {
+                match grants.missing(server, challenge).await {
+                    Some(scopes) => Err(CallError::MissingScopes(scopes)),
+                    None => Ok(None),
+                }
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn key(&self, server: &Server, access: &Access) -> Key {
+        Key::new(&self.salt, server, access)
+    }
+
+    fn peer(&self, key: &Key, server: &Server, access: &Access) -> Arc<Peer> {
+        self.peers.get_with_by_ref(key, || {
+            Arc::new(Peer::new(&self.outbound, &self.limits, server, access))
+        })
+    }
+
+    /// The server's list: fresh, or stale while it is being refreshed, or fetched.
+    async fn list(
+        self: Arc<Self>,
+        server: &Server,
+        access: Access,
+    ) -> Result<Arc<CachedList>, Inactive> {
+        let key = self.key(server, &access);
+        if let Some(list) = self.lists.get(&key).await {
+            if list.fresh_until <= Instant::now() && !list.refreshing.swap(true, Ordering::Relaxed)
+            {
+                tokio::spawn(self.refresh(key, server.clone(), access, list.clone()));
+            }
+            return Ok(list);
+        }
+        // In a task of its own: what comes of it is kept even if every caller has given up, and
+        // the next one waits for the same listing.
+        let server = server.clone();
+        let task = tokio::spawn(async move {
+            let fetch = self.fetch(&key, &server, access);
+            self.lists.try_get_with_by_ref(&key, fetch).await
+        });
+        match task.await {
+            Ok(fetched) => fetched.map_err(|inactive| (*inactive).clone()),
+            Err(_) => Err(Inactive::unreachable("listing its tools failed")),
+        }
+    }
+
+    /// Replaces a stale list; where that fails, the old one stays until it is too old.
+    async fn refresh(
+        self: Arc<Self>,
+        key: Key,
+        server: Server,
+        access: Access,
+        old: Arc<CachedList>,
+    ) {
+        if let Ok(list) = self.fetch(&key, &server, access).await {
+            self.lists.insert(key, list).await;
+        }
+        old.refreshing.store(false, Ordering::Relaxed);
+    }
+
+    async fn fetch(
+        &self,
+        key: &Key,
+        server: &Server,
+        access: Access,
+    ) -> Result<Arc<CachedList>, Inactive> {
+        let peer = self.peer(key, server, &access);
+        peer.health().may_try()?;
+        let mut listed = peer.client(&access).list_tools().await;
+        if let Err(error) = &listed
+            && let Some(access) = self.access_for_list(server, &access, error).await?
+        {
+            listed = peer.client(&access).list_tools().await;
+        }
+        match listed {
+            Ok(list) => {
+                *peer.health() = Health::default();
+                let left_out = list
+                    .left_out
+                    .iter()
+                    .map(|tool| LeftOut::new(&tool.name, tool.reason))
+                    .collect();
+                let offers = Offers::new(&server.name, list.tools, left_out);
+                for tool in &offers.left_out {
+                    tracing::warn!(server = %server.name, tool = tool.tool(), reason = tool.reason(), "tool left out");
+                }
+                Ok(Arc::new(CachedList {
+                    offers: Arc::new(offers),
+                    fresh_until: Instant::now() + list.ttl.unwrap_or(self.fresh).min(STALE),
+                    refreshing: AtomicBool::new(false),
+                }))
+            }
+            Err(error) => {
+                let inactive = inactive(server, &error);
+                tracing::warn!(server = %server.name, %error, "listing the server's tools failed");
+                peer.health().failed(inactive.clone());
+                Err(inactive)
+            }
+        }
+    }
+
+    /// As [`access_after`](Self::access_after): a list has no other errors than a server has.
+    async fn access_for_list(
+        &self,
+        server: &Server,
+        access: &Access,
+        error: &mcp::Error,
+    ) -> Result<Option<Access>, Inactive> {
+        match self.access_after(server, access, error).await {
+            Ok(access) => Ok(access),
+            Err(CallError::Inactive(inactive)) => Err(inactive),
+            Err(CallError::MissingScopes(_) | CallError::Failed(_)) => {
+                Err(Inactive::NeedsAuthorization)
+            }
+        }
+    }
+}
+
+fn inactive(server: &Server, error: &mcp::Error) -> Inactive {
+    match (error.kind(), &server.auth) {
+        (ErrorKind::Unauthorized | ErrorKind::Forbidden, Auth::TokenPassthrough(_)) => {
+            Inactive::TokenRefused
+        }
+        (ErrorKind::Unauthorized | ErrorKind::Forbidden, _) => Inactive::NeedsAuthorization,
+        _ => Inactive::unreachable(error.to_string()),
+    }
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connections")
+            .field("in_use", &self.shared.peers.entry_count())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,101 @@
+//! A server with one credential: whatever changes how it is reached makes it another one.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use sha2::{Digest, Sha256};
+
+use super::{access::Access, health::Health};
+use crate::{
+    mcp::{self, Client, Endpoint},
+    outbound::Outbound,
+    registry::{Server, ServerId},
+};
+
+/// Names a peer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    organisation: Arc<str>,
+    id: ServerId,
+    reached: [u8; 32],
+}
+
+impl Key {
+    /// `salt` makes a credential's hash worthless outside of this process.
+    pub(super) fn new(salt: &[u8; 32], server: &Server, access: &Access) -> Self {
+        let mut hash = Sha256::new();
+        let mut add = |part: &[u8]| {
+            // With its length, so that two lists of parts never hash alike.
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        };
+        add(salt);
+        add(server.name.as_str().as_bytes());
+        add(server.url.as_str().as_bytes());
+        add(&[server.transport as u8]);
+        match &access.token {
+            // The grant, not the token: sessions and lists outlive a refresh.
+            Some(token) => add(token.grant.as_bytes()),
+            None => {
+                for (name, value) in &access.headers {
+                    add(name.as_str().as_bytes());
+                    add(value.as_bytes());
+                }
+            }
+        }
+        Self {
+            organisation: server.organisation.clone(),
+            id: server.id.clone(),
+            reached: hash.finalize().into(),
+        }
+    }
+}
+
+pub(super) struct Peer {
+    client: Client,
+    health: Mutex<Health>,
+    /// The version of the token that the client sends. Held while the client is given another.
+    version: Mutex<u64>,
+}
+
+impl Peer {
+    pub(super) fn new(
+        outbound: &Outbound,
+        limits: &mcp::Limits,
+        server: &Server,
+        access: &Access,
+    ) -> Self {
+        let headers = access.headers.clone();
+        let endpoint = Endpoint::new(server.url.clone(), server.transport, headers);
+        Self {
+            client: Client::new(outbound.clone(), endpoint, limits.clone()),
+            health: Mutex::default(),
+            version: Mutex::new(access.token.as_ref().map_or(0, |token| token.version)),
+        }
+    }
+
+    /// The client, which sends the credential of `access` or a newer one.
+    pub(super) fn client(&self, access: &Access) -> &Client {
+        if let Some(token) = &access.token {
+            let mut version = lock(&self.version);
+            if token.version > *version {
+                *version = token.version;
+                self.client.set_headers(access.headers.clone());
+            }
+        }
+        &self.client
+    }
+
+    /// Held for a few assignments, never across an await.
+    pub(super) fn health(&self) -> MutexGuard<'_, Health> {
+        lock(&self.health)
+    }
+
+    /// Ends the session at the server.
+    pub(super) async fn close(&self) {
+        self.client.close().await;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,56 @@
+//! Why a server cannot be used.
+
+use std::fmt;
+
+/// Why a server cannot be used now; `Display` says so to callers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Inactive {
+    /// The operator has switched it off.
+    Disabled,
+    /// It does not answer, or not as a server should.
+    Unreachable {
+        /// What went wrong, without addresses and secrets.
+        message: String,
+    },
+    /// An operator has to connect it, or to connect it again: there is no authorization, the
+    /// authorization server has withdrawn it, or the server refuses the credential.
+    NeedsAuthorization,
+    /// Its stored credential cannot be opened: it was changed, or belongs to something else.
+    CredentialInvalid,
+    /// It wants a token of the caller's own, and the caller gave none.
+    TokenMissing,
+    /// It refuses the caller's token.
+    TokenRefused,
+    /// It has no tools, or none of those selected.
+    NoTools,
+}
+
+impl Inactive {
+    pub(crate) fn unreachable(message: impl Into<String>) -> Self {
+        Self::Unreachable {
+            message: message.into(),
+        }
+    }
+
+    /// Whether the caller can do something about it.
+    pub(crate) fn is_callers(&self) -> bool {
+        matches!(self, Self::TokenMissing | Self::TokenRefused)
+    }
+}
+
+impl fmt::Display for Inactive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disabled => f.write_str("it is disabled"),
+            Self::Unreachable { message } => write!(f, "it is unreachable: {message}"),
+            Self::NeedsAuthorization => f.write_str("it needs authorization"),
+            Self::CredentialInvalid => f.write_str("its stored credential is invalid"),
+            Self::TokenMissing => f.write_str("it wants a token of the caller's own"),
+            Self::TokenRefused => f.write_str("it refuses the caller's token"),
+            Self::NoTools => f.write_str("it offers no tools"),
+        }
+    }
+}
+
+impl std::error::Error for Inactive {}

@@ -1,0 +1,155 @@
+//! The first step: the URL that the browser is sent to.
+
+use std::{borrow::Cow, fmt};
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use oauth2::{
+    AuthUrl, ClientId, CsrfToken, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope,
+    basic::BasicClient,
+};
+use secrecy::SecretString;
+use url::Url;
+use zeroize::Zeroizing;
+
+use super::{client::Client, scopes::Scopes, server::AuthorizationServer};
+
+/// What an authorization is about; the same for [`begin`] and [`exchange`](super::exchange).
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// Who is asked.
+    pub server: &'a AuthorizationServer,
+    /// Who asks.
+    pub client: &'a Client,
+    /// Where the browser is sent back to, exactly as registered.
+    pub redirect_uri: &'a Url,
+    /// What is asked for; empty: what the server gives by default.
+    pub scopes: &'a Scopes,
+    /// What the token shall be for (RFC 8707): [`Discovered::resource`](super::Discovered).
+    pub resource: Option<&'a str>,
+}
+
+/// An authorization that has begun. `Debug` shows none of it.
+#[derive(Clone)]
+pub struct Begun {
+    /// Where to send the browser. The state is in it, so it is not for a log.
+    pub url: Url,
+    /// What the callback must bring back: 256 random bits. Keep its hash, for ten minutes at
+    /// most and for one use, bound to the browser that began.
+    pub state: SecretString,
+    /// For [`exchange`](super::exchange): 256 random bits, of which the URL has the hash only.
+    pub verifier: SecretString,
+}
+
+/// Makes the URL of an authorization request: a code (RFC 6749 section 4.1.1), with PKCE by S256
+/// (RFC 7636) whatever the server knows of it.
+///
+/// Nothing is sent. [`AuthorizationServer::check`] says whether a browser may go there.
+pub fn begin(request: &Request<'_>) -> Begun {
+    let [state, verifier] = [random(), random()];
+    let client = BasicClient::new(ClientId::new(request.client.id.clone()))
+        .set_auth_uri(AuthUrl::from_url(
+            request.server.authorization_endpoint.clone(),
+        ))
+        .set_redirect_uri(RedirectUrl::from_url(request.redirect_uri.clone()));
+    let challenge =
+        PkceCodeChallenge::from_code_verifier_sha256(&PkceCodeVerifier::new(verifier.to_string()));
+    let scopes = request.scopes.iter().map(|scope| Scope::new(scope.into()));
+    let mut url = client
+        .authorize_url(|| CsrfToken::new(state.to_string()))
+        .add_scopes(scopes)
+        .set_pkce_challenge(challenge);
+    if let Some(resource) = request.resource {
+        url = url.add_extra_param("resource", Cow::Borrowed(resource));
+    }
+    Begun {
+        url: url.url().0,
+        state: state.as_str().into(),
+        verifier: verifier.as_str().into(),
+    }
+}
+
+/// 256 random bits in the characters of a verifier (RFC 7636 section 4.1).
+fn random() -> Zeroizing<String> {
+    let mut bytes = Zeroizing::new([0; 32]);
+    getrandom::fill(&mut *bytes).unwrap_or_else(|error| panic!("no random numbers: {error}"));
+    Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(&*bytes))
+}
+
+impl fmt::Debug for Begun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Begun").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use secrecy::ExposeSecret;
+    use sha2::{Digest, Sha256};
+
+    use super::*;
+
+    fn begun(scopes: &str, resource: Option<&str>) -> Begun {
+        let server = AuthorizationServer::typed(
+            "https://as.example/authorize?tenant=1".parse().unwrap(),
+            "https://as.example/token".parse().unwrap(),
+            None,
+        )
+        .unwrap();
+        begin(&Request {
+            server: &server,
+            client: &Client::new("the id", Some("s3cret".into()), None, &server).unwrap(),
+            redirect_uri: &"https://gateway.example/oauth/callback".parse().unwrap(),
+            scopes: &Scopes::parse(scopes).unwrap(),
+            resource,
+        })
+    }
+
+    #[test]
+    fn the_url_says_all_that_must_be_said_and_no_secret() {
+        let begun = begun("b a", Some("https://mcp.example/mcp"));
+        let query: HashMap<_, _> = begun.url.query_pairs().into_owned().collect();
+        assert_eq!(query.len(), 9);
+        let challenge = Sha256::digest(begun.verifier.expose_secret());
+        for (name, value) in [
+            ("tenant", "1"),
+            ("response_type", "code"),
+            ("client_id", "the id"),
+            ("redirect_uri", "https://gateway.example/oauth/callback"),
+            ("scope", "a b"),
+            ("resource", "https://mcp.example/mcp"),
+            ("state", begun.state.expose_secret()),
+            ("code_challenge_method", "S256"),
+            ("code_challenge", &BASE64_URL_SAFE_NO_PAD.encode(challenge)),
+        ] {
+            assert_eq!(query[name], value, "{name}");
+        }
+        assert!(!begun.url.as_str().contains("s3cret"));
+        assert!(!begun.url.as_str().contains(begun.verifier.expose_secret()));
+        assert!(!format!("{begun:?}").contains(begun.state.expose_secret()));
+    }
+
+    #[test]
+    fn what_was_not_given_is_not_asked_for() {
+        let url = begun("", None).url;
+        assert!(
+            !url.query_pairs()
+                .any(|(name, _)| name == "scope" || name == "resource")
+        );
+    }
+
+    #[test]
+    fn state_and_verifier_are_256_bits_and_never_the_same() {
+        let (one, other) = (begun("", None), begun("", None));
+        let all = [&one.state, &one.verifier, &other.state, &other.verifier];
+        for (index, secret) in all.iter().enumerate() {
+            assert_eq!(secret.expose_secret().len(), 43);
+            let rest = &all[index + 1..];
+            assert!(
+                rest.iter()
+                    .all(|other| other.expose_secret() != secret.expose_secret())
+            );
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Who we are at an authorization server.
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{
+    error::{Error, ErrorKind},
+    server::{AuthorizationServer, TokenAuth},
+};
+
+/// Longer than any id or secret in use; a client metadata URL fits as well.
+const MAX_LEN: usize = 4 * 1024;
+
+/// A client that an authorization server knows: its id and, unless it is public, its secret.
+///
+/// `Debug` does not show the secret.
+///
+/// # Security
+/// Good for the issuer that it was made for only; the caller keeps the two together.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// The client's id.
+    pub id: String,
+    /// Its secret, if it has one.
+    pub secret: Option<SecretString>,
+    /// How it proves who it is.
+    pub auth: TokenAuth,
+}
+
+impl Client {
+    /// A client that was registered beforehand.
+    ///
+    /// Without `auth` the way is chosen by what `server` takes: Basic before post, and none
+    /// without a secret.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Registration`] if the id or the secret is empty, over 4 KiB, or has other
+    /// characters than those of RFC 6749 appendix A; if `auth` needs a secret and there is none;
+    /// or if the server takes a secret in no way that we know.
+    pub fn new(
+        id: impl Into<String>,
+        secret: Option<SecretString>,
+        auth: Option<TokenAuth>,
+        server: &AuthorizationServer,
+    ) -> Result<Self, Error> {
+        let id = id.into();
+        if !is_visible(&id) {
+            return Err(registration(
+                "the client id is empty, too long, or has characters that it may not have",
+            ));
+        }
+        if secret
+            .as_ref()
+            .is_some_and(|secret| !is_visible(secret.expose_secret()))
+        {
+            return Err(registration(
+                "the client secret is empty, too long, or has characters that it may not have",
+            ));
+        }
+        let auth = match auth {
+            Some(auth) => auth,
+            None if secret.is_none() => TokenAuth::None,
+            None => preferred(server)?,
+        };
+        if auth != TokenAuth::None && secret.is_none() {
+            return Err(registration("the client has no secret, but needs one"));
+        }
+        Ok(Self { id, secret, auth })
+    }
+}
+
+/// The best way to prove who we are: Basic, which servers must know (RFC 6749 section 2.3.1),
+/// before post, and none at last.
+pub(super) fn preferred(server: &AuthorizationServer) -> Result<TokenAuth, Error> {
+    [
+        TokenAuth::ClientSecretBasic,
+        TokenAuth::ClientSecretPost,
+        TokenAuth::None,
+    ]
+    .into_iter()
+    .find(|auth| server.token_auth_methods.contains(auth))
+    .ok_or_else(|| registration("the authorization server takes no client in a way that we know"))
+}
+
+/// `VSCHAR` of RFC 6749 appendix A.
+fn is_visible(text: &str) -> bool {
+    !text.is_empty() && text.len() <= MAX_LEN && text.bytes().all(|b| (0x20..=0x7e).contains(&b))
+}
+
+fn registration(text: &'static str) -> Error {
+    Error::new(ErrorKind::Registration, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server(methods: &[TokenAuth]) -> AuthorizationServer {
+        let mut server = AuthorizationServer::typed(
+            "https://as.example/authorize".parse().unwrap(),
+            "https://as.example/token".parse().unwrap(),
+            None,
+        )
+        .unwrap();
+        server.token_auth_methods = methods.to_vec();
+        server
+    }
+
+    #[test]
+    fn the_way_is_chosen_by_what_the_server_takes() {
+        use TokenAuth::{ClientSecretBasic, ClientSecretPost, None as Public};
+        let secret = || Some(SecretString::from("s3cret"));
+        for (takes, secret, expected) in [
+            (
+                &[Public, ClientSecretPost, ClientSecretBasic][..],
+                secret(),
+                ClientSecretBasic,
+            ),
+            (&[Public, ClientSecretPost], secret(), ClientSecretPost),
+            (&[Public], secret(), Public),
+            (&[ClientSecretBasic], None, Public),
+        ] {
+            let client = Client::new("id", secret, None, &server(takes)).unwrap();
+            assert_eq!(client.auth, expected, "{takes:?}");
+        }
+        assert!(Client::new("id", secret(), None, &server(&[])).is_err());
+        let told = Client::new("id", secret(), Some(ClientSecretPost), &server(&[])).unwrap();
+        assert_eq!(told.auth, ClientSecretPost);
+    }
+
+    #[test]
+    fn ids_and_secrets_that_could_smuggle_are_refused_and_never_echoed() {
+        let server = server(&[TokenAuth::ClientSecretBasic]);
+        for (id, secret) in [
+            ("", None),
+            ("a\r\nb", None),
+            ("é", None),
+            ("id", Some("s3cret\n")),
+            ("id", Some("")),
+        ] {
+            let refused =
+                Client::new(id, secret.map(SecretString::from), None, &server).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Registration);
+            assert!(!format!("{refused:?}").contains("s3cret"));
+        }
+        let needs = Client::new("id", None, Some(TokenAuth::ClientSecretBasic), &server);
+        assert_eq!(needs.unwrap_err().kind(), ErrorKind::Registration);
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let server = server(&[TokenAuth::ClientSecretBasic]);
+        let client = Client::new("id", Some("s3cret".into()), None, &server).unwrap();
+        assert!(!format!("{client:?}").contains("s3cret"));
+    }
+}

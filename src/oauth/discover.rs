@@ -1,0 +1,270 @@
+//! Who gives tokens for a server?
+
+use serde::Deserialize;
+use url::Url;
+
+use super::{
+    challenge::Challenge,
+    error::{Error, ErrorKind},
+    http::Http,
+    metadata,
+    scopes::Scopes,
+    server::AuthorizationServer,
+};
+
+const RESOURCE_METADATA: &str = "the server's metadata of authorization";
+/// Asks for a refresh token, at servers that know it (OpenID Connect Core section 11).
+const OFFLINE_ACCESS: &str = "offline_access";
+
+/// What [`discover`] found.
+#[derive(Clone, Debug)]
+pub struct Discovered {
+    /// Who gives tokens.
+    pub server: AuthorizationServer,
+    /// What to name as `resource` in all requests (RFC 8707), as the server itself spells it.
+    pub resource: Option<String>,
+    /// What to ask for: the challenge's scopes, else those that the server's metadata name, else
+    /// nothing. `offline_access` is among them if, and only if, the authorization server lists
+    /// it; alone it is not asked for, since that would narrow what the server gives by default.
+    pub scopes: Option<Scopes>,
+}
+
+/// Finds out who gives tokens for an MCP server.
+///
+/// 1. The server's metadata (RFC 9728): where the challenge says, if that is of the server's own
+///    origin; else at the well-known place with the server's path; else without it. They must be
+///    of this server: its URL, or a parent of it.
+/// 2. The authorization server: `issuer`, if given, which must be among those that the metadata
+///    name; else the first of them. Its own metadata (RFC 8414, or OpenID Connect) must name
+///    exactly this issuer, and promise PKCE with S256.
+/// 3. A server without metadata speaks MCP 2025-03-26, or tells nothing: then the issuer is
+///    `issuer`, or else the server's own origin; the latter may have no metadata either, and its
+///    endpoints are `/authorize`, `/token` and `/register`.
+///
+/// Every URL is checked against the egress rules. At most six documents are asked for, without any
+/// credential.
+///
+/// # Errors
+/// [`ErrorKind::Discovery`] if nobody is found, [`ErrorKind::Issuer`] if metadata are of somebody
+/// else, [`ErrorKind::Pkce`], [`ErrorKind::Egress`], [`ErrorKind::BadResponse`] and
+/// [`ErrorKind::Unreachable`] as they say. An outage never counts as "has no metadata".
+pub async fn discover(
+    http: &Http,
+    server: &Url,
+    challenge: Option<&Challenge>,
+    issuer: Option<&str>,
+) -> Result<Discovered, Error> {
+    http.check("the server", server)?;
+    let metadata = resource_metadata(http, server, challenge).await?;
+    let (found, resource, scopes) = match metadata {
+        Some(metadata) => {
+            let issuer = metadata.choose(issuer)?;
+            (
+                known(http, issuer).await?,
+                metadata.resource,
+                metadata.scopes_supported,
+            )
+        }
+        None => {
+            let found = match issuer {
+                Some(issuer) => known(http, issuer).await?,
+                None => at_origin(http, server).await?,
+            };
+            (found, canonical(server), None)
+        }
+    };
+    let challenged = challenge.and_then(|challenge| challenge.scope.clone());
+    let named = scopes.and_then(|scopes| Scopes::new(scopes).ok());
+    Ok(Discovered {
+        scopes: wanted(challenged.or(named), &found),
+        server: found,
+        resource: Some(resource),
+    })
+}
+
+/// The metadata of a protected resource (RFC 9728 section 2), as far as we read them.
+#[derive(Deserialize)]
+struct ResourceMetadata {
+    resource: String,
+    authorization_servers: Option<Vec<String>>,
+    scopes_supported: Option<Vec<String>>,
+}
+
+impl ResourceMetadata {
+    fn choose<'a>(&'a self, issuer: Option<&'a str>) -> Result<&'a str, Error> {
+        let named = self.authorization_servers.as_deref().unwrap_or_default();
+        match issuer {
+            Some(issuer) if named.iter().any(|named| named == issuer) => Ok(issuer),
+            Some(_) => Err(Error::new(
+                ErrorKind::Issuer,
+                "the server names other authorization servers than the one that is set for it",
+            )),
+            None => named.first().map(String::as_str).ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Discovery,
+                    "the server's metadata name no authorization server",
+                )
+            }),
+        }
+    }
+}
+
+async fn resource_metadata(
+    http: &Http,
+    server: &Url,
+    challenge: Option<&Challenge>,
+) -> Result<Option<ResourceMetadata>, Error> {
+    const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
+    // A server may send us to its own pages, not to any page that we can reach.
+    let mut places: Vec<Url> = challenge
+        .and_then(|challenge| challenge.resource_metadata.clone())
+        .filter(|url| url.origin() == server.origin())
+        .into_iter()
+        .collect();
+    for path in [server.path().trim_end_matches('/'), ""] {
+        let mut place = server.clone();
+        place.set_query(None);
+        place.set_path(&format!("{WELL_KNOWN}{path}"));
+        if !places.contains(&place) {
+            places.push(place);
+        }
+    }
+    for place in places {
+        let found: Option<ResourceMetadata> = http.document(RESOURCE_METADATA, &place).await?;
+        match found {
+            Some(metadata) if is_of(&metadata.resource, server) => return Ok(Some(metadata)),
+            Some(_) => {
+                return Err(Error::new(
+                    ErrorKind::Issuer,
+                    "the server's metadata of authorization are of another server",
+                ));
+            }
+            None => {}
+        }
+    }
+    Ok(None)
+}
+
+/// Whether `resource` is the server's URL or a parent of it: the path is compared by segments, and
+/// a query must be the server's own.
+fn is_of(resource: &str, server: &Url) -> bool {
+    let Ok(resource) = Url::parse(resource) else {
+        return false;
+    };
+    let parent = resource.path().trim_end_matches('/');
+    let below = server.path().strip_prefix(parent);
+    resource.origin() == server.origin()
+        && resource.username().is_empty()
+        && resource.password().is_none()
+        && resource.fragment().is_none()
+        && (resource.query().is_none() || resource.query() == server.query())
+        && below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
+}
+
+/// A server's URL as a resource, where it does not say itself how it is called: without a bare
+/// trailing slash, and without its query, which may have a secret in it.
+fn canonical(server: &Url) -> String {
+    let mut url = server.clone();
+    url.set_query(None);
+    url.set_fragment(None);
+    match url.path() {
+        "/" => url.as_str().trim_end_matches('/').to_owned(),
+        _ => url.into(),
+    }
+}
+
+/// The authorization server of an issuer that somebody has named.
+async fn known(http: &Http, issuer: &str) -> Result<AuthorizationServer, Error> {
+    metadata::of_issuer(http, &[issuer]).await?.ok_or_else(|| {
+        Error::new(
+            ErrorKind::Discovery,
+            "the authorization server has no metadata: type its endpoints",
+        )
+    })
+}
+
+/// A server that is its own authorization server (MCP 2025-03-26, basic/authorization 2.3).
+async fn at_origin(http: &Http, server: &Url) -> Result<AuthorizationServer, Error> {
+    let origin = server.origin().ascii_serialization();
+    // Nobody has spelt this issuer yet, and both spellings lead to the same document.
+    let slashed = format!("{origin}/");
+    if let Some(found) = metadata::of_issuer(http, &[&origin, &slashed]).await? {
+        return Ok(found);
+    }
+    let endpoint = |path: &str| {
+        let mut url = server.clone();
+        url.set_query(None);
+        url.set_path(path);
+        url
+    };
+    let mut found = AuthorizationServer::at(endpoint("/authorize"), endpoint("/token"), None);
+    found.registration_endpoint = Some(endpoint("/register"));
+    found.check(http)?;
+    Ok(found)
+}
+
+fn wanted(scopes: Option<Scopes>, server: &AuthorizationServer) -> Option<Scopes> {
+    let scopes = scopes?.without(OFFLINE_ACCESS);
+    if scopes.is_empty() {
+        return None;
+    }
+    let listed = server.scopes_supported.as_ref();
+    if !listed.is_some_and(|listed| listed.contains(OFFLINE_ACCESS)) {
+        return Some(scopes);
+    }
+    let offline = Scopes::new([OFFLINE_ACCESS]).unwrap_or_default();
+    Some(scopes.union(&offline))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resource_is_the_server_or_a_parent_of_it() {
+        let is_of = |resource: &str, server: &str| is_of(resource, &server.parse().unwrap());
+        let server = "https://mcp.example/a/mcp";
+        for resource in [
+            "https://mcp.example/a/mcp",
+            "https://MCP.example:443/a/mcp/",
+            "https://mcp.example/a",
+            "https://mcp.example/",
+            "https://mcp.example",
+        ] {
+            assert!(is_of(resource, server), "{resource}");
+        }
+        for resource in [
+            "https://evil.example/a/mcp",
+            "https://mcp.example.evil.example/a/mcp",
+            "http://mcp.example/a/mcp",
+            "https://mcp.example:8443/a/mcp",
+            "https://mcp.example/a/mc",
+            "https://mcp.example/a/mcp/more",
+            "https://mcp.example/b/../A/mcp",
+            "https://mcp.example/a/mcp?tenant=2",
+            "https://mcp.example/a/mcp#x",
+            "https://user@mcp.example/a/mcp",
+            "/a/mcp",
+            "",
+        ] {
+            assert!(!is_of(resource, server), "{resource}");
+        }
+        assert!(is_of("https://mcp.example/a?b", "https://mcp.example/a?b"));
+        assert!(is_of("https://mcp.example/a", "https://mcp.example/a?b"));
+    }
+
+    #[test]
+    fn a_canonical_url_has_no_bare_slash_and_no_query() {
+        for (url, expected) in [
+            ("https://MCP.example:443/", "https://mcp.example"),
+            ("https://mcp.example/?key=s3cret", "https://mcp.example"),
+            (
+                "https://mcp.example/mcp/?key=s3cret#x",
+                "https://mcp.example/mcp/",
+            ),
+            ("http://127.0.0.1:3000/mcp", "http://127.0.0.1:3000/mcp"),
+        ] {
+            assert_eq!(canonical(&url.parse().unwrap()), expected);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! An OAuth 2.0 client for MCP servers: from a server's URL to tokens, and on to fresh ones.
+//!
+//! It stores nothing and knows no registry. Each step takes what the one before has given; what
+//! lies between them is the caller's to keep:
+//!
+//! ```text
+//!  operator's browser          caller                       MCP server   authorization server
+//!        │                       │ 401 WWW-Authenticate          │               │
+//!        │                       │◀──────────────────────────────┤               │
+//!        │                       │ Challenge::parse              │               │
+//!        │                       │ discover ────────────────────▶│ metadata      │
+//!        │                       │          ────────────────────────────────────▶│ metadata
+//!        │                       │ register, or Client::new ────────────────────▶│ (register only)
+//!        │  Begun::url           │ begin                         │               │
+//!        │◀──────────────────────┤ keeps state, verifier,        │               │
+//!        │                       │ server, client, redirect_uri, │               │
+//!        │                       │ resource                      │               │
+//!        ├──────────────────────────────────────────────────────────────────────▶│ consent
+//!        │◀──────────────────────────────────────────────────────────────────────┤
+//!        │  ?code&state&iss      │                               │               │
+//!        ├──────────────────────▶│ Callback::parse               │               │
+//!        │                       │ takes what the state names    │               │
+//!        │                       │ Callback::code (is it them?)  │               │
+//!        │                       │ exchange ────────────────────────────────────▶│ Tokens
+//!        │                       │ refresh, revoke ─────────────────────────────▶│ Tokens
+//! ```
+//!
+//! ```
+//! use mcp_layer::oauth::{self, AuthorizationServer, Callback, Client, ErrorKind, Request, Scopes};
+//!
+//! let server = AuthorizationServer::typed(
+//!     "https://github.com/login/oauth/authorize".parse()?,
+//!     "https://github.com/login/oauth/access_token".parse()?,
+//!     None,
+//! )?;
+//! let client = Client::new("Iv1.0123456789abcdef", Some("secret".into()), None, &server)?;
+//! let begun = oauth::begin(&Request {
+//!     server: &server,
+//!     client: &client,
+//!     redirect_uri: &"https://gateway.example/oauth/callback".parse()?,
+//!     scopes: &Scopes::parse("read:user repo")?,
+//!     resource: None,
+//! });
+//! assert!(begun.url.as_str().contains("code_challenge_method=S256"));
+//!
+//! let callback = Callback::parse("error=access_denied&state=0123456789")?;
+//! assert_eq!(callback.code(&server).unwrap_err().kind(), ErrorKind::Denied);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Security
+//! - All requests go through the guarded [`Outbound`](crate::outbound::Outbound): https and public
+//!   addresses unless the operator allows others, no redirects, 15 s, 64 KiB.
+//! - An issuer is compared character for character: in metadata and in callbacks.
+//! - PKCE with S256 always; discovered servers must promise it.
+//! - No error, no `Debug` and no log has a secret, or text of a provider's choice, in it.
+
+mod discover;
+mod register;
+mod token;
+
+mod answer;
+mod authorize;
+mod callback;
+mod endpoint;
+mod metadata;
+
+mod client;
+mod server;
+
+mod challenge;
+mod http;
+mod scopes;
+
+mod error;
+
+pub use self::{
+    answer::Tokens,
+    authorize::{Begun, Request, begin},
+    callback::{Callback, CallbackOutcome},
+    challenge::Challenge,
+    client::Client,
+    discover::{Discovered, discover},
+    error::{Error, ErrorKind},
+    http::Http,
+    register::{client_metadata, register},
+    scopes::Scopes,
+    server::{AuthorizationServer, TokenAuth},
+    token::{exchange, refresh, revoke},
+};

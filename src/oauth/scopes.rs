@@ -1,0 +1,3 @@
+//! What a token is good for.
+
+pub use crate::scopes::Scopes;

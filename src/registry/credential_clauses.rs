@@ -1,0 +1,257 @@
+//! What [`CredentialStore`] promises, a function for each clause; each wants an empty store.
+
+use std::time::{Duration, SystemTime};
+
+use futures_util::future::join_all;
+
+use super::{
+    CREDENTIAL_LEN, CredentialKey, CredentialStore, Error, Expected, STATES_PER_SERVER, Server,
+    StateHash,
+};
+use crate::secret::{ExposeSecret, SecretString};
+
+/// Long enough that it does not run out by accident, short enough to wait for.
+const SHORT: Duration = Duration::from_millis(200);
+const LONG: Duration = Duration::from_secs(60);
+
+fn key() -> CredentialKey {
+    CredentialKey::of(&Server::new("a", "https://mcp.example.com/mcp").unwrap())
+}
+
+fn in_a_minute() -> SystemTime {
+    SystemTime::now() + LONG
+}
+
+fn hash(number: u8) -> StateHash {
+    StateHash::of(&format!("state {number}").into())
+}
+
+async fn swap(
+    store: &impl CredentialStore,
+    key: &CredentialKey,
+    expected: Option<u64>,
+    new: Option<&str>,
+) -> bool {
+    let new = new.map(SecretString::from);
+    let expected = expected.map_or(Expected::Nothing, Expected::Version);
+    store.swap(key, expected, new).await.unwrap()
+}
+
+/// Version and text of what is stored.
+async fn load(store: &impl CredentialStore, key: &CredentialKey) -> Option<(u64, String)> {
+    let stored = store.load(key).await.unwrap()?;
+    Some((stored.version, stored.secret.expose_secret().to_owned()))
+}
+
+async fn put(store: &impl CredentialStore, key: &CredentialKey, number: u8) {
+    let pending = format!("pending {number}").into();
+    let put = store.put_state(key, hash(number), in_a_minute(), pending);
+    put.await.unwrap();
+}
+
+async fn take(store: &impl CredentialStore, number: u8) -> Option<(CredentialKey, String)> {
+    let (key, pending) = store.take_state(&hash(number)).await.unwrap()?;
+    Some((key, pending.expose_secret().to_owned()))
+}
+
+pub(super) async fn a_credential_is_loaded_as_it_was_stored(store: impl CredentialStore) {
+    let key = key();
+    assert_eq!(load(&store, &key).await, None);
+    let longest = "x".repeat(CREDENTIAL_LEN);
+    let mut expected = None;
+    for text in ["", "s3cret", "ключ \u{1f511} \"\\\n", longest.as_str()] {
+        assert!(swap(&store, &key, expected, Some(text)).await);
+        let (version, stored) = load(&store, &key).await.unwrap();
+        assert_eq!(stored, text);
+        assert_ne!(expected, Some(version));
+        expected = Some(version);
+    }
+}
+
+pub(super) async fn a_credential_is_found_for_its_own_key_only(store: impl CredentialStore) {
+    let mine = key();
+    assert!(swap(&store, &mine, None, Some("mine")).await);
+    let organisation = "other".into();
+    let origin = "https://mcp.example.com:8443".to_owned();
+    for other in [
+        key(),
+        CredentialKey {
+            organisation,
+            ..mine.clone()
+        },
+        CredentialKey {
+            origin,
+            ..mine.clone()
+        },
+    ] {
+        assert_eq!(load(&store, &other).await, None, "{other:?}");
+        assert!(swap(&store, &other, None, Some("other")).await);
+        assert_eq!(load(&store, &mine).await.unwrap().1, "mine");
+    }
+}
+
+pub(super) async fn a_swap_that_expects_another_version_changes_nothing(
+    store: impl CredentialStore,
+) {
+    let key = key();
+    assert!(!swap(&store, &key, Some(1), Some("a")).await);
+    assert!(!swap(&store, &key, Some(0), None).await);
+    assert_eq!(load(&store, &key).await, None);
+    assert!(swap(&store, &key, None, Some("a")).await);
+    let stored = load(&store, &key).await;
+    let version = stored.as_ref().unwrap().0;
+    for expected in [None, Some(version - 1), Some(version + 1)] {
+        assert!(!swap(&store, &key, expected, Some("b")).await);
+        assert!(!swap(&store, &key, expected, None).await);
+        assert_eq!(load(&store, &key).await, stored);
+    }
+}
+
+pub(super) async fn of_swaps_that_expect_the_same_one_wins(store: impl CredentialStore) {
+    let key = key();
+    let texts = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let mut expected = None;
+    for _ in 0..4 {
+        let swaps = texts.map(|text| swap(&store, &key, expected, Some(text)));
+        let won = join_all(swaps).await;
+        assert_eq!(won.iter().filter(|won| **won).count(), 1);
+        let (version, text) = load(&store, &key).await.unwrap();
+        let winner = won.iter().position(|won| *won).unwrap();
+        assert_eq!(text, texts[winner]);
+        expected = Some(version);
+    }
+}
+
+pub(super) async fn a_removed_credential_is_gone(store: impl CredentialStore) {
+    let key = key();
+    assert!(
+        swap(&store, &key, None, None).await,
+        "nothing stays nothing"
+    );
+    assert!(swap(&store, &key, None, Some("a")).await);
+    let (version, _) = load(&store, &key).await.unwrap();
+    assert!(swap(&store, &key, Some(version), None).await);
+    assert_eq!(load(&store, &key).await, None);
+    assert!(!swap(&store, &key, Some(version), Some("b")).await);
+}
+
+pub(super) async fn versions_never_repeat(store: impl CredentialStore) {
+    let key = key();
+    let mut versions = Vec::new();
+    for _ in 0..5 {
+        assert!(swap(&store, &key, None, Some("same")).await);
+        let (version, _) = load(&store, &key).await.unwrap();
+        versions.push(version);
+        assert!(swap(&store, &key, Some(version), Some("same")).await);
+        let (version, _) = load(&store, &key).await.unwrap();
+        versions.push(version);
+        assert!(swap(&store, &key, Some(version), None).await);
+    }
+    versions.sort_unstable();
+    versions.dedup();
+    assert_eq!(versions.len(), 10);
+}
+
+pub(super) async fn a_secret_that_is_too_long_is_refused(store: impl CredentialStore) {
+    let key = key();
+    let long = || SecretString::from("s3cret".repeat(CREDENTIAL_LEN / 6 + 1));
+    let swapped = store.swap(&key, Expected::Nothing, Some(long())).await;
+    assert!(matches!(swapped, Err(Error::Invalid { .. })));
+    let put = store.put_state(&key, hash(1), in_a_minute(), long()).await;
+    assert!(matches!(put, Err(Error::Invalid { .. })));
+    assert!(!format!("{swapped:?} {put:?}").contains("s3cret"));
+    assert_eq!(load(&store, &key).await, None);
+    assert_eq!(take(&store, 1).await, None);
+}
+
+pub(super) async fn a_lease_keeps_others_out_until_it_is_released(store: impl CredentialStore) {
+    let key = key();
+    let lease = store.lease(&key, LONG).await.unwrap().unwrap();
+    assert_eq!(lease.key(), &key);
+    assert!(store.lease(&key, LONG).await.unwrap().is_none());
+    store.release(lease).await.unwrap();
+    let lease = store.lease(&key, LONG).await.unwrap();
+    assert!(lease.is_some());
+}
+
+pub(super) async fn a_lease_runs_out(store: impl CredentialStore) {
+    let key = key();
+    let lease = store.lease(&key, SHORT).await.unwrap();
+    assert!(lease.is_some());
+    tokio::time::sleep(SHORT * 2).await;
+    let next = store.lease(&key, Duration::MAX).await.unwrap();
+    assert!(next.is_some());
+}
+
+pub(super) async fn a_lease_that_ran_out_does_not_release_its_successor(
+    store: impl CredentialStore,
+) {
+    let key = key();
+    let lease = store.lease(&key, SHORT).await.unwrap().unwrap();
+    tokio::time::sleep(SHORT * 2).await;
+    let successor = store.lease(&key, LONG).await.unwrap().unwrap();
+    store.release(lease).await.unwrap();
+    assert!(store.lease(&key, LONG).await.unwrap().is_none());
+    store.release(successor).await.unwrap();
+}
+
+pub(super) async fn a_lease_is_for_one_key_and_locks_no_credential(store: impl CredentialStore) {
+    let mine = key();
+    let lease = store.lease(&mine, LONG).await.unwrap();
+    assert!(lease.is_some());
+    let other = store.lease(&key(), LONG).await.unwrap();
+    assert!(other.is_some());
+    assert!(swap(&store, &mine, None, Some("a")).await);
+    assert_eq!(load(&store, &mine).await.unwrap().1, "a");
+}
+
+pub(super) async fn of_many_one_gets_the_lease(store: impl CredentialStore) {
+    let key = key();
+    let leases = join_all((0..8).map(|_| store.lease(&key, LONG))).await;
+    let got = leases
+        .into_iter()
+        .filter(|lease| lease.as_ref().unwrap().is_some());
+    assert_eq!(got.count(), 1);
+}
+
+pub(super) async fn a_state_is_taken_once(store: impl CredentialStore) {
+    let key = key();
+    assert_eq!(take(&store, 1).await, None);
+    put(&store, &key, 1).await;
+    put(&store, &key, 2).await;
+    let takes = join_all((0..8).map(|_| take(&store, 1))).await;
+    let found: Vec<_> = takes.into_iter().flatten().collect();
+    assert_eq!(found, [(key.clone(), "pending 1".to_owned())]);
+    assert_eq!(take(&store, 1).await, None);
+    assert_eq!(take(&store, 2).await, Some((key, "pending 2".to_owned())));
+}
+
+pub(super) async fn an_expired_state_is_not_there(store: impl CredentialStore) {
+    let key = key();
+    for past in [SystemTime::UNIX_EPOCH, SystemTime::now()] {
+        let put = store.put_state(&key, hash(1), past, "pending".into());
+        put.await.unwrap();
+        assert_eq!(take(&store, 1).await, None);
+    }
+}
+
+pub(super) async fn the_oldest_state_of_a_server_gives_way(store: impl CredentialStore) {
+    let (mine, other) = (key(), key());
+    put(&store, &other, 255).await;
+    let limit = u8::try_from(STATES_PER_SERVER).unwrap();
+    let moved = CredentialKey {
+        origin: "https://moved.example".to_owned(),
+        ..mine.clone()
+    };
+    for number in 0..limit + 2 {
+        let key = if number % 2 == 0 { &mine } else { &moved };
+        put(&store, key, number).await;
+    }
+    for number in 0..2 {
+        assert_eq!(take(&store, number).await, None, "{number}");
+    }
+    for number in 2..limit + 2 {
+        assert!(take(&store, number).await.is_some(), "{number}");
+    }
+    assert!(take(&store, 255).await.is_some(), "another server's");
+}

@@ -1,0 +1,249 @@
+//! What an operator enters for a server with OAuth 2.0.
+
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
+
+use super::Error;
+use crate::{scopes::Scopes, token_auth::TokenAuth};
+
+/// The OAuth 2.0 client of a server. What is absent is discovered (RFC 9728, RFC 8414) or
+/// registered (RFC 7591) when an operator connects the server.
+///
+/// The fields are checked together by [`Auth::oauth2`](super::Auth::oauth2).
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct OAuth2 {
+    /// The client's id at the authorization server.
+    pub client_id: Option<String>,
+    /// The client's secret. It needs `issuer` or `token_url`: it is for one authorization
+    /// server, and which one is not for the MCP server to say.
+    pub client_secret: Option<SecretString>,
+    /// Where browsers are sent; goes together with `token_url` and `client_id`.
+    pub authorization_url: Option<Url>,
+    /// Where tokens are fetched.
+    pub token_url: Option<Url>,
+    /// The scopes to ask for; none: those that the server names.
+    pub scopes: Scopes,
+    /// The authorization server's identifier: the only one that is accepted.
+    pub issuer: Option<String>,
+    /// The `resource` to ask for (RFC 8707); sent in any case where endpoints are discovered,
+    /// with those typed by hand only if it is given here: some providers refuse it.
+    pub resource: Option<String>,
+    /// The client's authentication at the token endpoint; chosen by what the server supports.
+    pub token_auth: Option<TokenAuth>,
+}
+
+impl OAuth2 {
+    /// Whether two say the same, the secret included.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let secret = |oauth: &Self| {
+            let secret = oauth.client_secret.as_ref();
+            secret.map(|secret| secret.expose_secret().to_owned())
+        };
+        // Taken apart in full: a field that is added later does not compile until it is here.
+        let Self {
+            client_id,
+            client_secret: _,
+            authorization_url,
+            token_url,
+            scopes,
+            issuer,
+            resource,
+            token_auth,
+        } = other;
+        self.client_id == *client_id
+            && secret(self) == secret(other)
+            && self.authorization_url == *authorization_url
+            && self.token_url == *token_url
+            && self.scopes == *scopes
+            && self.issuer == *issuer
+            && self.resource == *resource
+            && self.token_auth == *token_auth
+    }
+
+    /// The rules between the fields.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let id = self.client_id.as_deref();
+        if id.is_some_and(|id| id.is_empty() || id.chars().any(char::is_control)) {
+            return Err(Error::invalid(
+                "auth.client_id",
+                "is empty or has control characters",
+            ));
+        }
+        if self.authorization_url.is_some() != self.token_url.is_some() {
+            return Err(Error::invalid(
+                "auth.token_url",
+                "authorization_url and token_url are given together, or discovered",
+            ));
+        }
+        if self.token_url.is_some() && id.is_none() {
+            return Err(Error::invalid(
+                "auth.client_id",
+                "is needed where the URLs are given: there is nothing to register with",
+            ));
+        }
+        for (field, url) in [
+            ("auth.authorization_url", &self.authorization_url),
+            ("auth.token_url", &self.token_url),
+        ] {
+            if let Some(url) = url {
+                check_url(field, url)?;
+            }
+        }
+        if let Some(issuer) = &self.issuer {
+            let url = issuer
+                .parse()
+                .map_err(|_| Error::invalid("auth.issuer", NO_URL))?;
+            check_url("auth.issuer", &url)?;
+        }
+        if let Some(resource) = &self.resource {
+            let url: Result<Url, _> = resource.parse();
+            if url.map_or(true, |url| url.fragment().is_some()) {
+                return Err(Error::invalid(
+                    "auth.resource",
+                    "not an absolute URI without a fragment",
+                ));
+            }
+        }
+        self.check_secret()
+    }
+
+    fn check_secret(&self) -> Result<(), Error> {
+        use TokenAuth::{ClientSecretBasic, ClientSecretPost};
+        if self.client_secret.is_none() {
+            return match self.token_auth {
+                Some(ClientSecretBasic | ClientSecretPost) if self.client_id.is_some() => Err(
+                    Error::invalid("auth.client_secret", "is needed for this token_auth"),
+                ),
+                _ => Ok(()),
+            };
+        }
+        if self.client_id.is_none() {
+            return Err(Error::invalid(
+                "auth.client_id",
+                "is needed where a client_secret is given",
+            ));
+        }
+        if self.token_auth == Some(TokenAuth::None) {
+            return Err(Error::invalid(
+                "auth.token_auth",
+                "is none although a client_secret is given",
+            ));
+        }
+        if self.token_url.is_none() && self.issuer.is_none() {
+            return Err(Error::invalid(
+                "auth.issuer",
+                "say for which authorization server the client_secret is: give issuer, or \
+                 authorization_url and token_url",
+            ));
+        }
+        Ok(())
+    }
+}
+
+const NO_URL: &str = "not an absolute https URL without user and fragment";
+
+/// Plain http passes here; whether it may be used is decided by the egress rules.
+fn check_url(field: &'static str, url: &Url) -> Result<(), Error> {
+    let clean = matches!(url.scheme(), "https" | "http")
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.fragment().is_none();
+    clean
+        .then_some(())
+        .ok_or_else(|| Error::invalid(field, NO_URL))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(change: impl FnOnce(&mut OAuth2)) -> &'static str {
+        let mut oauth = OAuth2 {
+            client_id: Some("id".into()),
+            client_secret: Some("s3cret".into()),
+            authorization_url: Some("https://as.example/authorize".parse().unwrap()),
+            token_url: Some("https://as.example/token".parse().unwrap()),
+            ..OAuth2::default()
+        };
+        change(&mut oauth);
+        match oauth.check() {
+            Ok(()) => "",
+            Err(Error::Invalid { field, .. }) => field,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn fields_that_do_not_go_together_are_refused() {
+        assert_eq!(fault(|_| {}), "");
+        assert_eq!(fault(|o| *o = OAuth2::default()), "");
+        assert_eq!(fault(|o| o.token_url = None), "auth.token_url");
+        assert_eq!(fault(|o| o.client_id = None), "auth.client_id");
+        assert_eq!(
+            fault(|o| o.client_id = Some("a\nb".into())),
+            "auth.client_id"
+        );
+        assert_eq!(
+            fault(|o| o.token_auth = Some(TokenAuth::None)),
+            "auth.token_auth"
+        );
+        assert_eq!(
+            fault(|o| {
+                o.client_secret = None;
+                o.token_auth = Some(TokenAuth::ClientSecretPost);
+            }),
+            "auth.client_secret"
+        );
+        assert_eq!(
+            fault(|o| o.resource = Some("not a uri".into())),
+            "auth.resource"
+        );
+        assert_eq!(
+            fault(|o| o.issuer = Some("as.example".into())),
+            "auth.issuer"
+        );
+    }
+
+    #[test]
+    fn a_secret_is_for_one_authorization_server() {
+        let discovered = |o: &mut OAuth2| {
+            o.authorization_url = None;
+            o.token_url = None;
+        };
+        assert_eq!(fault(discovered), "auth.issuer");
+        assert_eq!(
+            fault(|o| {
+                discovered(o);
+                o.issuer = Some("https://as.example".into());
+            }),
+            ""
+        );
+    }
+
+    #[test]
+    fn only_web_addresses_are_endpoints() {
+        for url in [
+            "javascript:alert(1)",
+            "data:text/html,x",
+            "https://u@as.example/",
+            "ftp://a/",
+        ] {
+            let url: Url = url.parse().unwrap();
+            assert_eq!(
+                fault(|o| o.authorization_url = Some(url.clone())),
+                "auth.authorization_url"
+            );
+            assert_eq!(fault(|o| o.token_url = Some(url)), "auth.token_url");
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let oauth = OAuth2 {
+            client_secret: Some("s3cret".into()),
+            ..OAuth2::default()
+        };
+        assert!(!format!("{oauth:?}").contains("s3cret"));
+    }
+}

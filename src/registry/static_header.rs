@@ -1,0 +1,148 @@
+//! A header with a secret value that is always sent.
+
+use http::{HeaderName, HeaderValue, header};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::Error;
+
+/// The longest value of a static header; real keys and tokens are far shorter.
+const VALUE_LEN: usize = 8 * 1024;
+
+/// A header that is added to every request to a server.
+///
+/// `Debug` shows the name only.
+#[derive(Clone, Debug)]
+pub struct StaticHeader {
+    name: HeaderName,
+    value: SecretString,
+}
+
+impl StaticHeader {
+    /// A header with the whole value, such as `Bearer …` for `Authorization`.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for a name that is no header name, for one that frames the message,
+    /// belongs to one hop or to MCP itself (`Host`, `Content-Length`, `Connection`,
+    /// `Mcp-Session-Id`, …), and for a value that is empty, longer than 8 KiB or has characters
+    /// that no header can carry, such as a line break.
+    /// The error never has the value in it.
+    pub fn new(name: &str, value: impl Into<SecretString>) -> Result<Self, Error> {
+        let name: HeaderName = name.parse().map_err(|_| {
+            Error::invalid(
+                "auth.headers",
+                "a header's name has characters that are not allowed",
+            )
+        })?;
+        if is_reserved(&name) {
+            return Err(Error::invalid(
+                "auth.headers",
+                format!(
+                    "{name} is set by the connection or the protocol and cannot be a static header"
+                ),
+            ));
+        }
+        let value = value.into();
+        let text = value.expose_secret();
+        if text.is_empty() || text.len() > VALUE_LEN || HeaderValue::from_str(text).is_err() {
+            return Err(Error::invalid(
+                "auth.headers",
+                format!(
+                    "the value of {name} is empty, over {VALUE_LEN} bytes, or has characters that a header cannot carry"
+                ),
+            ));
+        }
+        Ok(Self { name, value })
+    }
+
+    /// The header's name.
+    pub fn name(&self) -> &HeaderName {
+        &self.name
+    }
+
+    pub(super) fn to_header(&self) -> (HeaderName, HeaderValue) {
+        // `new` has made sure that the value is one; an empty header would fail closed.
+        let mut value = HeaderValue::from_str(self.value.expose_secret())
+            .unwrap_or_else(|_| HeaderValue::from_static(""));
+        value.set_sensitive(true);
+        (self.name.clone(), value)
+    }
+}
+
+/// Whether the connection (RFC 9110 section 7.6.1, RFC 9112 section 6) or MCP sets this header.
+pub(super) fn is_reserved(name: &HeaderName) -> bool {
+    const RESERVED: [HeaderName; 16] = [
+        header::ACCEPT,
+        header::ACCEPT_ENCODING,
+        header::CONNECTION,
+        header::CONTENT_ENCODING,
+        header::CONTENT_LENGTH,
+        header::CONTENT_TYPE,
+        header::EXPECT,
+        header::HOST,
+        HeaderName::from_static("keep-alive"),
+        HeaderName::from_static("last-event-id"),
+        header::PROXY_AUTHORIZATION,
+        HeaderName::from_static("proxy-connection"),
+        header::TE,
+        header::TRAILER,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+    ];
+    RESERVED.contains(name) || name.as_str().starts_with("mcp-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::Auth;
+
+    #[test]
+    fn framing_hop_by_hop_and_protocol_headers_are_refused() {
+        for name in [
+            "Host",
+            "Content-Length",
+            "Transfer-Encoding",
+            "Connection",
+            "TE",
+            "Upgrade",
+            "Mcp-Session-Id",
+            "MCP-Protocol-Version",
+            "Mcp-Param-X",
+            "Last-Event-ID",
+            "Accept",
+            "bad name",
+            "",
+            "x\r\ny",
+        ] {
+            assert!(StaticHeader::new(name, "v").is_err(), "{name:?}");
+        }
+        assert!(StaticHeader::new("Authorization", "Bearer x").is_ok());
+        assert!(StaticHeader::new("x-api-key", "x").is_ok());
+    }
+
+    #[test]
+    fn a_value_that_could_smuggle_is_refused_and_never_echoed() {
+        for value in [
+            "s3cret\r\nHost: evil",
+            "s3cret\n",
+            "s3cret\0",
+            "",
+            &"s3cret".repeat(2000),
+        ] {
+            let error = StaticHeader::new("x-api-key", value).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("s3cret"));
+        }
+    }
+
+    #[test]
+    fn a_header_given_twice_is_refused() {
+        assert!(Auth::static_headers([("X-Key", "a"), ("x-key", "b")]).is_err());
+    }
+
+    #[test]
+    fn debug_shows_no_value() {
+        let auth = Auth::static_headers([("x-api-key", "s3cret")]).unwrap();
+        assert!(!format!("{auth:?} {:?}", auth.headers()).contains("s3cret"));
+        assert_eq!(auth.headers()["x-api-key"], "s3cret");
+    }
+}

@@ -1,0 +1,239 @@
+//! Why there are no keys, and why a record does not open.
+
+use std::{error::Error as StdError, fmt, io};
+
+use super::KeyId;
+
+/// Why keys were not loaded, or a change of them was refused.
+///
+/// `Display` is one line for an operator, such as
+/// `key file /etc/proxy.keys: line 2: a key has 32 bytes, this has 16`.
+/// Neither it nor `Debug` shows any text of a key.
+#[derive(Debug)]
+pub struct KeyError {
+    whence: Option<String>,
+    at: Option<(&'static str, usize)>,
+    fault: KeyFault,
+}
+
+impl KeyError {
+    /// A source, such as `key service kms.internal`, that gave no keys; for one's own
+    /// [`KeySource`](super::KeySource).
+    pub fn unavailable(
+        whence: impl Into<String>,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        let source = source.into();
+        Self::from(KeyFault::Unavailable { source }).with_whence(whence)
+    }
+
+    /// Replaces the name of where the keys were to come from.
+    pub fn with_whence(mut self, whence: impl Into<String>) -> Self {
+        self.whence = Some(whence.into());
+        self
+    }
+
+    /// Says which entry is at fault: `line` 3 or `key` 3, from 1.
+    pub(super) fn at(mut self, unit: &'static str, number: usize) -> Self {
+        self.at = Some((unit, number));
+        self
+    }
+
+    /// What is wrong.
+    pub fn fault(&self) -> &KeyFault {
+        &self.fault
+    }
+}
+
+impl From<KeyFault> for KeyError {
+    fn from(fault: KeyFault) -> Self {
+        Self {
+            whence: None,
+            at: None,
+            fault,
+        }
+    }
+}
+
+impl fmt::Display for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(whence) = &self.whence {
+            write!(f, "{whence}: ")?;
+        }
+        if let Some((unit, number)) = &self.at {
+            write!(f, "{unit} {number}: ")?;
+        }
+        self.fault.fmt(f)
+    }
+}
+
+impl StdError for KeyError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match &self.fault {
+            KeyFault::Read { source } | KeyFault::Write { source } => Some(source),
+            KeyFault::Unavailable { source } => Some(&**source),
+            _ => None,
+        }
+    }
+}
+
+/// What is wrong with a key, a key ring or where it comes from.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum KeyFault {
+    /// There is no key.
+    Empty,
+    /// There would be more keys than a ring holds.
+    #[non_exhaustive]
+    TooMany {
+        /// The most that a ring holds.
+        limit: usize,
+    },
+    /// The text is not base64 in the standard alphabet, padded.
+    Encoding,
+    /// The key is too short or too long.
+    #[non_exhaustive]
+    Length {
+        /// How many bytes it has; a key has 32.
+        bytes: usize,
+    },
+    /// The key is not random: all zeros, a few bytes again and again.
+    Weak,
+    /// The key, or one of the same id, is there already.
+    #[non_exhaustive]
+    Twice {
+        /// The id of both.
+        id: KeyId,
+    },
+    /// There is no key of this id.
+    #[non_exhaustive]
+    Unknown {
+        /// The id that was asked for.
+        id: KeyId,
+    },
+    /// The newest key cannot be removed: it seals what is stored from now on.
+    #[non_exhaustive]
+    Newest {
+        /// Its id.
+        id: KeyId,
+    },
+    /// A key cannot be removed while records need it to be opened.
+    #[non_exhaustive]
+    StillSeals {
+        /// Its id.
+        id: KeyId,
+        /// How many records it seals.
+        records: u64,
+    },
+    /// The environment has no such variable.
+    NotSet,
+    /// What was read is not UTF-8.
+    NotText,
+    /// What was read is too long for keys.
+    #[non_exhaustive]
+    TooLarge {
+        /// The most that is read, in bytes.
+        limit: usize,
+    },
+    /// The path names a directory, a pipe or a device.
+    NotAFile,
+    /// Others than the owner may read or write the file.
+    #[non_exhaustive]
+    Permissions {
+        /// The file's permission bits.
+        mode: u32,
+    },
+    /// There is a file already, and keys are never overwritten.
+    Exists,
+    /// Another change of the same file is under way, or was broken off.
+    #[non_exhaustive]
+    Busy {
+        /// The file that says so, beside the key file.
+        file: String,
+    },
+    /// The file cannot be read.
+    #[non_exhaustive]
+    Read {
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The file cannot be written.
+    #[non_exhaustive]
+    Write {
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The source does not answer as it should.
+    #[non_exhaustive]
+    Unavailable {
+        /// What it said.
+        source: Box<dyn StdError + Send + Sync>,
+    },
+}
+
+impl fmt::Display for KeyFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("there is no key in it"),
+            Self::TooMany { limit } => write!(f, "at most {limit} keys are allowed"),
+            Self::Encoding => f.write_str("not base64 (standard alphabet, padded)"),
+            Self::Length { bytes } => write!(f, "a key has 32 bytes, this has {bytes}"),
+            Self::Weak => f.write_str("not a random key; generate one"),
+            Self::Twice { id } => write!(f, "the key {id} is there already"),
+            Self::Unknown { id } => write!(f, "there is no key {id}"),
+            Self::Newest { id } => write!(
+                f,
+                "the key {id} is the newest and seals new records; add another one first"
+            ),
+            Self::StillSeals { id, records } => {
+                write!(f, "the key {id} still seals {records} records")
+            }
+            Self::NotSet => f.write_str("not set"),
+            Self::NotText => f.write_str("not UTF-8"),
+            Self::TooLarge { limit } => write!(f, "larger than {limit} bytes"),
+            Self::NotAFile => f.write_str("not a regular file"),
+            Self::Permissions { mode } => write!(
+                f,
+                "its mode {mode:04o} lets others at the keys; run chmod 600 on it"
+            ),
+            Self::Exists => f.write_str("exists already, and keys are never overwritten"),
+            Self::Busy { file } => write!(
+                f,
+                "another change is under way, or was broken off: remove {file} if none is"
+            ),
+            Self::Read { source } => write!(f, "cannot be read: {source}"),
+            Self::Write { source } => write!(f, "cannot be written: {source}"),
+            Self::Unavailable { .. } => f.write_str("gives no keys"),
+        }
+    }
+}
+
+/// Why a sealed record does not open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Too short for a sealed record, or of a version that we do not know.
+    Format,
+    /// The key that the record names is not in the ring.
+    UnknownKey {
+        /// The id of the key.
+        id: KeyId,
+    },
+    /// The record is not what was sealed for this place: it was changed, or it is from another
+    /// place, or an older version.
+    Refused,
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Format => f.write_str("not a sealed record"),
+            Self::UnknownKey { id } => {
+                write!(f, "sealed with the key {id}, which is not in the key ring")
+            }
+            Self::Refused => f.write_str("the sealed record was changed or belongs elsewhere"),
+        }
+    }
+}
+
+impl StdError for OpenError {}

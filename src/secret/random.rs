@@ -1,0 +1,9 @@
+//! Random numbers of the system: keys, nonces, holders of leases.
+
+/// Fills `bytes` with random ones.
+///
+/// # Panics
+/// When the system gives no random numbers; nothing here is safe without them.
+pub(crate) fn fill_random(bytes: &mut [u8]) {
+    getrandom::fill(bytes).unwrap_or_else(|error| panic!("no random numbers: {error}"));
+}

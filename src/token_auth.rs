@@ -1,0 +1,15 @@
+//! How an OAuth client proves at the token endpoint who it is.
+
+use serde::{Deserialize, Serialize};
+
+/// The client's authentication at the token endpoint (RFC 6749 section 2.3.1, RFC 7591 section 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenAuth {
+    /// Id and secret in the `Authorization` header.
+    ClientSecretBasic,
+    /// Id and secret in the body.
+    ClientSecretPost,
+    /// No secret: a public client, which PKCE protects.
+    None,
+}

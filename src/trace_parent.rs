@@ -1,0 +1,129 @@
+//! W3C Trace Context: whose trace a request belongs to.
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde::Serialize;
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+
+/// Longer states are dropped, as Trace Context allows beyond 512 characters.
+const STATE_LEN: usize = 512;
+
+/// A `traceparent` with its `tracestate` (W3C Trace Context, section 3).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TraceParent {
+    traceparent: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tracestate: Option<String>,
+}
+
+impl TraceParent {
+    /// The trace that a request belongs to, if it says so in a way that is valid.
+    pub fn of(headers: &HeaderMap) -> Option<Self> {
+        let mut values = headers.get_all(TRACEPARENT).iter();
+        let traceparent = values.next()?.to_str().ok()?;
+        if values.next().is_some() || !is_valid(traceparent) {
+            return None;
+        }
+        let states = headers.get_all(TRACESTATE).iter();
+        let states: Result<Vec<_>, _> = states.map(HeaderValue::to_str).collect();
+        let tracestate = states.ok().map(|states| states.join(","));
+        Some(Self {
+            // Of a later version only the part that is known is passed on.
+            traceparent: format!("00{}", &traceparent[2..55]),
+            tracestate: tracestate.filter(|state| !state.is_empty() && state.len() <= STATE_LEN),
+        })
+    }
+
+    /// The same trace with a span of our own as the parent.
+    pub(crate) fn child(&self) -> Self {
+        let mut span = [0; 8];
+        // Without random numbers the caller's span stays the parent, which is not wrong.
+        let random = getrandom::fill(&mut span).is_ok() && span != [0; 8];
+        let mut child = self.clone();
+        if random {
+            let id = format!("{:016x}", u64::from_be_bytes(span));
+            child.traceparent.replace_range(36..52, &id);
+        }
+        child
+    }
+
+    /// Sets the two headers.
+    pub(crate) fn insert_into(&self, headers: &mut HeaderMap) {
+        if let Ok(value) = HeaderValue::from_str(&self.traceparent) {
+            headers.insert(TRACEPARENT, value);
+        }
+        let state = self.tracestate.as_deref().map(HeaderValue::from_str);
+        if let Some(Ok(value)) = state {
+            headers.insert(TRACESTATE, value);
+        }
+    }
+}
+
+/// `00-{32 hex}-{16 hex}-{2 hex}`, neither id all zeros; later versions may have more at the end.
+fn is_valid(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let hex = |range: std::ops::Range<usize>| {
+        let digits = &bytes[range];
+        digits
+            .iter()
+            .all(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f'))
+            .then_some(digits)
+    };
+    let is_id = |range| hex(range).is_some_and(|id| id.iter().any(|b| *b != b'0'));
+    bytes.len() >= 55
+        && bytes.is_ascii()
+        && [2, 35, 52].iter().all(|dash| bytes[*dash] == b'-')
+        && hex(0..2).is_some_and(|version| version != b"ff")
+        && (&bytes[..2] != b"00" || bytes.len() == 55)
+        && bytes.get(55).is_none_or(|b| *b == b'-')
+        && is_id(3..35)
+        && is_id(36..52)
+        && hex(53..55).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    fn of(traceparent: &str, tracestate: &str) -> Option<TraceParent> {
+        let mut headers = HeaderMap::new();
+        headers.insert(TRACEPARENT, traceparent.parse().unwrap());
+        headers.insert(TRACESTATE, tracestate.parse().unwrap());
+        TraceParent::of(&headers)
+    }
+
+    #[test]
+    fn a_trace_is_continued_with_a_span_of_our_own() {
+        let child = of(PARENT, "a=1,b=2").unwrap().child();
+        let mut headers = HeaderMap::new();
+        child.insert_into(&mut headers);
+        let parent = headers["traceparent"].to_str().unwrap();
+        assert!(is_valid(parent) && parent[..36] == PARENT[..36] && parent[52..] == PARENT[52..]);
+        assert_ne!(parent[36..52], PARENT[36..52]);
+        assert_eq!(headers["tracestate"], "a=1,b=2");
+    }
+
+    #[test]
+    fn what_is_no_trace_is_not_passed_on() {
+        for text in [
+            "",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
+            "00-00000000000000000000000000000000-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01",
+            "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",
+            "00_0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        ] {
+            assert_eq!(of(text, "a=1"), None, "{text}");
+        }
+        let later = of(&format!("cc{}-more", &PARENT[2..]), "").unwrap();
+        assert_eq!(
+            (later.traceparent.as_str(), later.tracestate),
+            (PARENT, None)
+        );
+    }
+}

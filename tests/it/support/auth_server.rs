@@ -1,0 +1,264 @@
+//! An MCP server's metadata and an authorization server on one port: proper by default, and each
+//! answer can be replaced. It remembers what it was sent.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::Request;
+use axum::response::Response;
+use futures_util::stream;
+use http::{HeaderMap, Method};
+use mcp_layer::oauth::{Begun, Http};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use url::{Url, form_urlencoded};
+
+use super::outbound;
+
+pub const RESOURCE: &str = "/.well-known/oauth-protected-resource/mcp";
+pub const RESOURCE_AT_ROOT: &str = "/.well-known/oauth-protected-resource";
+pub const METADATA: &str = "/.well-known/oauth-authorization-server";
+pub const OPENID: &str = "/.well-known/openid-configuration";
+
+/// A text that a provider chose, and that nobody may be shown.
+pub const PROVIDERS_TEXT: &str = "<script>provider</script>";
+
+/// A request as it arrived.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub method: Method,
+    pub path: String,
+    pub headers: HeaderMap,
+    pub body: String,
+}
+
+impl Seen {
+    /// The members of a form; one given twice fails the test.
+    pub fn form(&self) -> HashMap<String, String> {
+        let mut form = HashMap::new();
+        for (name, value) in form_urlencoded::parse(self.body.as_bytes()).into_owned() {
+            assert!(form.insert(name.clone(), value).is_none(), "{name} twice");
+        }
+        form
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap()
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        Some(self.headers.get(name)?.to_str().unwrap())
+    }
+}
+
+type Reply = Arc<dyn Fn() -> Response + Send + Sync>;
+
+/// The server; it ends when dropped.
+pub struct AuthServer {
+    /// Its origin, and its issuer.
+    pub url: String,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    replies: Arc<Mutex<HashMap<String, Reply>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl AuthServer {
+    /// A proper server: metadata of the resource `/mcp` and of itself, `/register`, `/token` and
+    /// `/revoke`.
+    pub async fn start() -> Self {
+        let server = Self::start_empty().await;
+        server.json(RESOURCE, server.resource());
+        server.json(METADATA, server.metadata());
+        let client = json!({"client_id": "client-1", "client_secret": "s3cret/1"});
+        server.answer("/register", move || json_reply(201, &client));
+        let tokens = json!({"access_token": "access-1", "token_type": "Bearer",
+            "expires_in": 3600, "refresh_token": "refresh-1", "scope": "files:read"});
+        server.json("/token", tokens);
+        server.answer("/revoke", || reply(200, "text/plain", ""));
+        server
+    }
+
+    /// A server that has nothing: 404 for all.
+    pub async fn start_empty() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let seen = Arc::<Mutex<Vec<Seen>>>::default();
+        let replies = Arc::<Mutex<HashMap<String, Reply>>>::default();
+        let app = Router::new().fallback({
+            let (seen, replies) = (Arc::clone(&seen), Arc::clone(&replies));
+            move |request: Request| async move {
+                let request = remember(request).await;
+                let path = request.path.clone();
+                seen.lock().unwrap().push(request);
+                let reply = replies.lock().unwrap().get(&path).cloned();
+                reply.map_or_else(|| reply_404(), |reply| reply())
+            }
+        });
+        let task = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+        Self {
+            url,
+            seen,
+            replies,
+            task,
+        }
+    }
+
+    /// The MCP server's URL.
+    pub fn mcp(&self) -> Url {
+        self.at("/mcp")
+    }
+
+    pub fn at(&self, path: &str) -> Url {
+        format!("{}{path}", self.url).parse().unwrap()
+    }
+
+    /// What it says of the MCP server, unless told otherwise.
+    pub fn resource(&self) -> Value {
+        json!({"resource": self.mcp(), "authorization_servers": [self.url]})
+    }
+
+    /// What it says of itself, unless told otherwise.
+    pub fn metadata(&self) -> Value {
+        json!({
+            "issuer": self.url,
+            "authorization_endpoint": self.at("/authorize"),
+            "token_endpoint": self.at("/token"),
+            "registration_endpoint": self.at("/register"),
+            "revocation_endpoint": self.at("/revoke"),
+            "response_types_supported": ["code"],
+            "code_challenge_methods_supported": ["plain", "S256"],
+            "token_endpoint_auth_methods_supported":
+                ["private_key_jwt", "none", "client_secret_post", "client_secret_basic"],
+            "authorization_response_iss_parameter_supported": true,
+        })
+    }
+
+    /// Answers a path so from now on.
+    pub fn answer(&self, path: &str, reply: impl Fn() -> Response + Send + Sync + 'static) {
+        let mut replies = self.replies.lock().unwrap();
+        replies.insert(path.to_owned(), Arc::new(reply));
+    }
+
+    /// Answers a path with 200 and JSON from now on.
+    pub fn json(&self, path: &str, value: Value) {
+        self.answer(path, move || json_reply(200, &value));
+    }
+
+    /// Has nothing at a path from now on.
+    pub fn remove(&self, path: &str) {
+        self.replies.lock().unwrap().remove(path);
+    }
+
+    pub fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    /// The paths that were asked for, in order.
+    pub fn paths(&self) -> Vec<String> {
+        self.seen().into_iter().map(|seen| seen.path).collect()
+    }
+
+    /// How often a path was asked for.
+    pub fn count(&self, path: &str) -> usize {
+        self.paths().iter().filter(|seen| *seen == path).count()
+    }
+
+    /// The only request to a path.
+    pub fn only(&self, path: &str) -> Seen {
+        let mut seen = self.seen();
+        seen.retain(|seen| seen.path == path);
+        assert_eq!(seen.len(), 1, "{path}");
+        seen.remove(0)
+    }
+
+    /// The query that an operator's browser brings back after saying yes.
+    pub fn approve(&self, begun: &Begun) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.append_pair("code", "code-1");
+        query.append_pair("state", &parameter(&begun.url, "state"));
+        query.append_pair("iss", &self.url).finish()
+    }
+}
+
+impl Drop for AuthServer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The way there, for a client that may reach this machine.
+pub fn http() -> Http {
+    Http::new(outbound())
+}
+
+/// A parameter of a URL, which must be there.
+pub fn parameter(url: &Url, name: &str) -> String {
+    let found = url.query_pairs().find(|(found, _)| found == name);
+    found.expect(name).1.into_owned()
+}
+
+pub fn reply(status: u16, content_type: &str, body: &str) -> Response {
+    Response::builder()
+        .status(status)
+        .header("content-type", content_type)
+        .body(Body::from(body.to_owned()))
+        .unwrap()
+}
+
+pub fn json_reply(status: u16, value: &Value) -> Response {
+    reply(status, "application/json", &value.to_string())
+}
+
+/// An OAuth error with a description that nobody may be shown.
+pub fn refusal(status: u16, code: &str) -> Response {
+    let error = json!({"error": code, "error_description": PROVIDERS_TEXT,
+        "error_uri": "https://evil.example/"});
+    json_reply(status, &error)
+}
+
+/// A page.
+pub fn html() -> Response {
+    reply(200, "text/html", PROVIDERS_TEXT)
+}
+
+/// A redirect that keeps method and body.
+pub fn redirect(to: &str) -> Response {
+    Response::builder()
+        .status(307)
+        .header("location", to)
+        .body(Body::empty())
+        .unwrap()
+}
+
+/// A body without end.
+pub fn flood() -> Response {
+    let blank = Bytes::from_static(&[b' '; 16 * 1024]);
+    let blanks = stream::repeat_with(move || Ok::<_, std::io::Error>(blank.clone()));
+    Response::builder()
+        .header("content-type", "application/json")
+        .body(Body::from_stream(blanks))
+        .unwrap()
+}
+
+/// Silence.
+pub fn silence() -> Response {
+    let nothing = stream::pending::<Result<Bytes, std::io::Error>>();
+    Response::new(Body::from_stream(nothing))
+}
+
+fn reply_404() -> Response {
+    reply(404, "text/html", PROVIDERS_TEXT)
+}
+
+async fn remember(request: Request) -> Seen {
+    let (head, body) = request.into_parts();
+    let body = to_bytes(body, 1 << 20).await.unwrap();
+    Seen {
+        method: head.method,
+        path: head.uri.path().to_owned(),
+        headers: head.headers,
+        body: String::from_utf8(body.into()).unwrap(),
+    }
+}
