@@ -27,15 +27,15 @@ class OAuthDirect:
         self.scope = " ".join(protected["scopes_supported"])
         self.client = self.register().json()
 
-    def register(self, **metadata):
-        asked = {
+    def register(self):
+        metadata = {
             "redirect_uris": [CALLBACK],
             "grant_types": ["authorization_code", "refresh_token"],
             "response_types": ["code"],
             "token_endpoint_auth_method": "none",
             "application_type": "native",
         }
-        return send(self.server["registration_endpoint"], {**asked, **metadata})
+        return send(self.server["registration_endpoint"], metadata)
 
     def connect(self):
         """The token endpoint's answer after a person's consent."""

@@ -31,10 +31,10 @@ class Oidc(Part):
         metadata = f"{self.issuer}/.well-known/oauth-authorization-server"
         return super().ready(lambda: send(metadata).json()["issuer"] == self.issuer)
 
-    def log(self, route, **params):
+    def seen(self, route, **params):
         """What one of its endpoints got and answered, with these parameters."""
         log = send(f"{self.issuer}/control/log").json()
-        return [e for e in log if e["route"] == route and params.items() <= (e["params"] or {}).items()]
+        return [e for e in log if e["route"] == route and params.items() <= e.get("params", {}).items()]
 
 
 Protected = namedtuple("Protected", "url provider")
