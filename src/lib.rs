@@ -57,6 +57,7 @@
 //! | feature | default | brings |
 //! |---|---|---|
 //! | `file` | yes | `registry::FileRegistry`: servers in a TOML file that is followed |
+//! | `oauth` | | `oauth`: an OAuth 2.0 client for servers that want authorization |
 //! | `full` | | all of them |
 //!
 //! [tower]: https://docs.rs/tower
