@@ -8,9 +8,9 @@ use super::{
     error::{Error, ErrorKind},
     http::Http,
     metadata,
-    scopes::Scopes,
     server::AuthorizationServer,
 };
+use crate::scopes::Scopes;
 
 const RESOURCE_METADATA: &str = "the server's metadata of authorization";
 /// Asks for a refresh token, at servers that know it (OpenID Connect Core section 11).
