@@ -112,10 +112,10 @@ fn scheme_and_token(value: &[u8]) -> Option<(&[u8], &[u8])> {
     const SCHEMES: [&str; 5] = ["bearer", "basic", "token", "apikey", "negotiate"];
     let blank = value.iter().position(|byte| *byte == b' ')?;
     let (scheme, token) = (&value[..blank], value[blank..].trim_ascii());
-    let is_known = |known: &&str| scheme.eq_ignore_ascii_case(known.as_bytes());
+    let is_known = |known: &str| scheme.eq_ignore_ascii_case(known.as_bytes());
     SCHEMES
         .iter()
-        .any(|known| is_known(&known))
+        .any(|known| is_known(known))
         .then_some((scheme, token))
 }
 

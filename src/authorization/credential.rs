@@ -155,7 +155,7 @@ impl Credential {
             (ClientOrigin::Entered, Auth::OAuth2(record)) => Client::new(
                 self.client.id.clone(),
                 record.client_secret.clone(),
-                record.token_auth.map(Into::into),
+                record.token_auth,
                 &self.server,
             ),
             _ => Ok(self.client.to_client()),

@@ -29,6 +29,7 @@ mod flights;
 mod grants;
 mod pending;
 mod refresh;
+mod store;
 mod text;
 
 use std::{
@@ -41,12 +42,12 @@ use subtle::ConstantTimeEq;
 use url::Url;
 
 pub use self::{begin::Begun, error::Error, finish::Connected};
-use self::{credential::Credential, flights::Flights};
+use self::{credential::Credential, flights::Flights, store::Credentials};
 use crate::{
     connect::Connections,
     oauth::{self, Http},
     outbound::Outbound,
-    registry::{self, CredentialKey, CredentialStore, Credentials, Expected, Server},
+    registry::{self, CredentialKey, CredentialStore, Expected, Server},
     secret::{ExposeSecret, SecretString},
 };
 

@@ -11,7 +11,8 @@ use secrecy::SecretString;
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::{client::Client, scopes::Scopes, server::AuthorizationServer};
+use super::{client::Client, server::AuthorizationServer};
+use crate::scopes::Scopes;
 
 /// What an authorization is about; the same for [`begin`] and [`exchange`](super::exchange).
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +73,7 @@ pub fn begin(request: &Request<'_>) -> Begun {
 fn random() -> Zeroizing<String> {
     let mut bytes = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *bytes).unwrap_or_else(|error| panic!("no random numbers: {error}"));
-    Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(&*bytes))
+    Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(bytes.as_slice()))
 }
 
 impl fmt::Debug for Begun {

@@ -104,7 +104,7 @@ impl AuthServer {
                 let path = request.path.clone();
                 seen.lock().unwrap().push(request);
                 let reply = replies.lock().unwrap().get(&path).cloned();
-                reply.map_or_else(|| reply_404(), |reply| reply())
+                reply.map_or_else(reply_404, |reply| reply())
             }
         });
         let task = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
