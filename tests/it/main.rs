@@ -7,6 +7,8 @@
 
 mod support;
 
+mod authorization_refresh;
+
 mod bad_requests;
 mod hand_back;
 mod http_rules;
