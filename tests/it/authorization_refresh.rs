@@ -90,7 +90,7 @@ async fn a_thousand_listings_with_an_expired_token_share_one_refresh() {
     assert_eq!(rig.provider.refreshes(), 1);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_callers_whose_token_is_refused_share_one_refresh_and_run_once_each() {
     let rig = Rig::start().await;
     rig.provider.refuse_tokens();
@@ -108,6 +108,52 @@ async fn a_thousand_callers_in_a_session_whose_token_is_refused_share_one_refres
     let results = thousand(&rig).await;
     assert!(results.iter().all(Result::is_ok));
     assert!(rig.provider.executed().values().all(|times| *times == 1));
+    assert_eq!(rig.provider.refreshes(), 1);
+}
+
+/// Whoever had renewed the token joined a handshake that another caller had just begun with the
+/// old one, and failed with it.
+#[tokio::test]
+async fn a_handshake_that_began_with_the_refused_token_fails_nobody_who_has_the_new_one() {
+    let rig = Rig::start().await;
+    rig.provider.refuse_tokens();
+    let [(refresh, may_refresh), (greet, may_greet)] =
+        [watch::channel(false), watch::channel(false)];
+    let open = |mut gate: watch::Receiver<bool>| async move {
+        gate.wait_for(|open| *open).await.map(|_| None).unwrap()
+    };
+    rig.provider.before(move |_| open(may_refresh.clone()));
+    let (first, second) = tokio::join!(rig.call("first"), async {
+        until("the first has been refused", || {
+            rig.provider.refreshes() == 1
+        })
+        .await;
+        rig.provider.before_mcp(move |token| {
+            let gate = may_greet.clone();
+            async move {
+                match &*token {
+                    "Bearer access-0.1" => open(gate).await,
+                    _ => None,
+                }
+            }
+        });
+        let (second, ()) = tokio::join!(rig.call("second"), async {
+            until("the second has begun", || {
+                rig.provider.server.count("/mcp") >= 3
+            })
+            .await;
+            refresh.send(true).unwrap();
+            until("the token is renewed", || {
+                rig.log().contains(&"stored".to_owned())
+            })
+            .await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            greet.send(true).unwrap();
+        });
+        second
+    });
+    assert_eq!(first.unwrap(), "first");
+    assert_eq!(second.unwrap(), "second");
     assert_eq!(rig.provider.refreshes(), 1);
 }
 

@@ -13,6 +13,7 @@ use axum::response::Response;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use mcp_layer::authorization::{Authorizations, Connected, Error};
+use mcp_layer::outbound::Outbound;
 use mcp_layer::registry::{Auth, CredentialStore, OAuth2, Server};
 use mcp_layer::{Call, CallError, CallerTokens, Connections};
 use serde_json::value::RawValue;
@@ -40,7 +41,7 @@ impl Clock {
     }
 }
 
-/// Comes before the answer to a refresh: takes its time, and may be the answer.
+/// Comes before an answer: takes its time, and may be the answer.
 pub type Before = Arc<dyn Fn(String) -> BoxFuture<'static, Option<Response>> + Send + Sync>;
 
 /// The provider; it ends when dropped.
@@ -48,6 +49,8 @@ pub struct Provider {
     pub server: AuthServer,
     pub clock: Clock,
     pub log: Log,
+    /// One for all who reach it: making one takes a while.
+    pub outbound: Outbound,
     books: Arc<Mutex<Books>>,
 }
 
@@ -59,6 +62,7 @@ struct Books {
     /// By argument.
     executed: HashMap<String, usize>,
     before: Option<Before>,
+    before_mcp: Option<Before>,
     keeps_refresh_tokens: bool,
     scope: String,
 }
@@ -78,6 +82,7 @@ impl Provider {
             server: AuthServer::start().await,
             clock: Clock::default(),
             log: Log::default(),
+            outbound: outbound(),
             books: Arc::default(),
         };
         provider.books().scope = "files:read".to_owned();
@@ -90,7 +95,17 @@ impl Provider {
             .server
             .at("/.well-known/oauth-protected-resource/mcp");
         provider.server.respond("/mcp", move |seen| {
-            std::future::ready(mcp(&seen, &books, &clock, &log, &metadata))
+            let (books, clock, log) = (books.clone(), clock.clone(), log.clone());
+            let metadata = metadata.clone();
+            async move {
+                let before = books.lock().unwrap().before_mcp.clone();
+                let token = seen.header("authorization").unwrap_or_default().to_owned();
+                let answer = match before {
+                    Some(before) => before(token).await,
+                    None => None,
+                };
+                answer.unwrap_or_else(|| mcp(&seen, &books, &clock, &log, &metadata))
+            }
         });
         let log = provider.log.clone();
         provider.server.respond("/revoke", move |seen| {
@@ -127,7 +142,15 @@ impl Provider {
     /// Authorizations by this provider's clock.
     pub fn authorizations(&self, store: impl CredentialStore) -> Authorizations {
         let clock = self.clock.clone();
-        Authorizations::new(outbound(), store).with_clock(move || clock.now())
+        Authorizations::new(self.outbound.clone(), store).with_clock(move || clock.now())
+    }
+
+    /// What a process has of its own.
+    pub fn process(&self, store: impl CredentialStore) -> (Authorizations, Connections) {
+        let authorizations = self.authorizations(store);
+        let connections = Connections::new(self.outbound.clone());
+        let connections = connections.with_authorizations(&authorizations);
+        (authorizations, connections)
     }
 
     /// How many refreshes were asked for.
@@ -189,6 +212,14 @@ impl Provider {
         self.books().before = Some(Arc::new(move |token| before(token).boxed()));
     }
 
+    /// Has something come before the answer of the MCP server; it is given the `Authorization`.
+    pub fn before_mcp<F>(&self, before: impl Fn(String) -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = Option<Response>> + Send + 'static,
+    {
+        self.books().before_mcp = Some(Arc::new(move |token| before(token).boxed()));
+    }
+
     /// Answers each refresh so.
     pub fn fail(&self, answer: impl Fn() -> Response + Send + Sync + 'static) {
         self.before(move |_| std::future::ready(Some(answer())));
@@ -227,9 +258,9 @@ impl Rig {
     pub async fn unconnected() -> Self {
         let provider = Provider::start().await;
         let store = Rows::new(provider.log.clone());
-        let authorizations = provider.authorizations(store.clone());
+        let (authorizations, connections) = provider.process(store.clone());
         Self {
-            connections: Connections::new(outbound()).with_authorizations(&authorizations),
+            connections,
             server: provider.discovered(),
             authorizations,
             store,
@@ -239,9 +270,7 @@ impl Rig {
 
     /// The same server in another process.
     pub fn replica(&self) -> (Authorizations, Connections) {
-        let authorizations = self.provider.authorizations(self.store.clone());
-        let connections = Connections::new(outbound()).with_authorizations(&authorizations);
-        (authorizations, connections)
+        self.provider.process(self.store.clone())
     }
 
     /// As an operator would, who says yes.
