@@ -8,6 +8,7 @@
 mod support;
 
 mod authorization_refresh;
+mod authorization_rotation;
 
 mod bad_requests;
 mod hand_back;
