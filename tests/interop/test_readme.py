@@ -11,7 +11,6 @@ import pytest
 
 from connected import Connected
 from conftest import LOGS, NODE, PROXY, Part, Proxy, config, free_port
-from oauth_parts import protected  # noqa: F401 (a fixture)
 from upstream import call, completion
 
 README = (Path(__file__).parents[2] / "README.md").read_text()

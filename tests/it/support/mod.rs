@@ -6,6 +6,8 @@ pub mod evil;
 pub mod gateway;
 pub mod mcp_server;
 pub mod model;
+pub mod provider;
+pub mod rows;
 
 use std::time::Duration;
 
