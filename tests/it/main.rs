@@ -15,6 +15,7 @@ mod hand_back;
 mod http_rules;
 mod pass_through;
 mod passthrough;
+mod secrets;
 mod tool_loop;
 mod upstream_faults;
 
