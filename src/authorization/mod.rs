@@ -79,6 +79,9 @@ pub struct Authorizations {
     inner: Arc<Inner>,
 }
 
+/// What time it is.
+type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+
 #[derive(Clone)]
 struct Inner {
     http: Http,
@@ -86,7 +89,7 @@ struct Inner {
     store: Arc<dyn Credentials>,
     client_name: String,
     client_metadata_url: Option<Url>,
-    now: fn() -> SystemTime,
+    now: Clock,
     flights: Arc<Flights>,
 }
 
@@ -100,7 +103,7 @@ impl Authorizations {
                 store: Arc::new(store),
                 client_name: CLIENT_NAME.to_owned(),
                 client_metadata_url: None,
-                now: SystemTime::now,
+                now: Arc::new(SystemTime::now),
                 flights: Arc::default(),
             }),
         }
@@ -124,10 +127,10 @@ impl Authorizations {
     }
 
     /// Replaces the clock, by which tokens and pending authorizations expire; default
-    /// [`SystemTime::now`].
+    /// [`SystemTime::now`]. Pauses and limits are measured by the runtime's own.
     #[must_use]
-    pub fn with_clock(mut self, now: fn() -> SystemTime) -> Self {
-        Arc::make_mut(&mut self.inner).now = now;
+    pub fn with_clock(mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        Arc::make_mut(&mut self.inner).now = Arc::new(now);
         self
     }
 

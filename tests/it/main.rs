@@ -7,6 +7,9 @@
 
 mod support;
 
+mod authorization_refresh;
+mod authorization_rotation;
+
 mod bad_requests;
 mod hand_back;
 mod http_rules;

@@ -8,9 +8,10 @@ use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
 use axum::response::Response;
-use futures_util::stream;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, stream};
 use http::{HeaderMap, Method};
-use mcp_layer::oauth::{Begun, Http};
+use mcp_layer::oauth::Http;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use url::{Url, form_urlencoded};
@@ -63,7 +64,7 @@ impl Seen {
     }
 }
 
-type Reply = Arc<dyn Fn() -> Response + Send + Sync>;
+type Reply = Arc<dyn Fn(Seen) -> BoxFuture<'static, Response> + Send + Sync>;
 
 /// The server; it ends when dropped.
 pub struct AuthServer {
@@ -101,10 +102,12 @@ impl AuthServer {
             move |request: Request| async move {
                 let request = remember(request).await;
                 request.note_secrets();
-                let path = request.path.clone();
-                seen.lock().unwrap().push(request);
-                let reply = replies.lock().unwrap().get(&path).cloned();
-                reply.map_or_else(reply_404, |reply| reply())
+                seen.lock().unwrap().push(request.clone());
+                let reply = replies.lock().unwrap().get(&request.path).cloned();
+                match reply {
+                    Some(reply) => reply(request).await,
+                    None => reply_404(),
+                }
             }
         });
         let task = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
@@ -148,8 +151,16 @@ impl AuthServer {
 
     /// Answers a path so from now on.
     pub fn answer(&self, path: &str, reply: impl Fn() -> Response + Send + Sync + 'static) {
-        let mut replies = self.replies.lock().unwrap();
-        replies.insert(path.to_owned(), Arc::new(reply));
+        self.respond(path, move |_| std::future::ready(reply()));
+    }
+
+    /// Answers a path from now on, by what it was asked and in its own time.
+    pub fn respond<F>(&self, path: &str, reply: impl Fn(Seen) -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = Response> + Send + 'static,
+    {
+        let reply: Reply = Arc::new(move |seen| reply(seen).boxed());
+        self.replies.lock().unwrap().insert(path.to_owned(), reply);
     }
 
     /// Answers a path with 200 and JSON from now on.
@@ -184,12 +195,12 @@ impl AuthServer {
         seen.remove(0)
     }
 
-    /// The query that an operator's browser brings back after saying yes.
-    pub fn approve(&self, begun: &Begun) -> String {
-        evidence::secret("state", parameter(&begun.url, "state"));
+    /// The query that an operator's browser brings back after saying yes at `url`.
+    pub fn approve(&self, url: &Url) -> String {
+        evidence::secret("state", parameter(url, "state"));
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.append_pair("code", "code-1");
-        query.append_pair("state", &parameter(&begun.url, "state"));
+        query.append_pair("state", &parameter(url, "state"));
         query.append_pair("iss", &self.url).finish()
     }
 }

@@ -11,6 +11,8 @@ pub mod gateway;
 pub mod mcp_server;
 pub mod model;
 pub mod parrot;
+pub mod provider;
+pub mod rows;
 
 use std::time::Duration;
 
