@@ -29,6 +29,7 @@ mod flights;
 mod grants;
 mod pending;
 mod refresh;
+mod store;
 mod text;
 
 use std::{
@@ -41,12 +42,12 @@ use subtle::ConstantTimeEq;
 use url::Url;
 
 pub use self::{begin::Begun, error::Error, finish::Connected};
-use self::{credential::Credential, flights::Flights};
+use self::{credential::Credential, flights::Flights, store::Store};
 use crate::{
     connect::Connections,
     oauth::{self, Http},
     outbound::Outbound,
-    registry::{self, CredentialKey, CredentialStore, Credentials, Expected, Server},
+    registry::{self, CredentialKey, CredentialStore, Expected, Server},
     secret::{ExposeSecret, SecretString},
 };
 
@@ -85,7 +86,7 @@ type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 struct Inner {
     http: Http,
     outbound: Outbound,
-    store: Arc<dyn Credentials>,
+    store: Store,
     client_name: String,
     client_metadata_url: Option<Url>,
     now: Clock,
@@ -94,12 +95,13 @@ struct Inner {
 
 impl Authorizations {
     /// Authorizations that are kept in `store`; authorization servers are reached over `outbound`.
+    /// An answer of the store that takes longer than 3 s counts as none.
     pub fn new(outbound: Outbound, store: impl CredentialStore) -> Self {
         Self {
             inner: Arc::new(Inner {
                 http: Http::new(outbound.clone()),
                 outbound,
-                store: Arc::new(store),
+                store: Store::new(store),
                 client_name: CLIENT_NAME.to_owned(),
                 client_metadata_url: None,
                 now: Arc::new(SystemTime::now),
