@@ -72,7 +72,7 @@ pub fn begin(request: &Request<'_>) -> Begun {
 fn random() -> Zeroizing<String> {
     let mut bytes = Zeroizing::new([0; 32]);
     getrandom::fill(&mut *bytes).unwrap_or_else(|error| panic!("no random numbers: {error}"));
-    Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(&*bytes))
+    Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(bytes.as_slice()))
 }
 
 impl fmt::Debug for Begun {
