@@ -187,6 +187,14 @@ impl Provider {
         }
     }
 
+    /// Somebody else has used the refresh tokens that were given so far.
+    pub fn spend_refresh_tokens(&self) {
+        let now = self.clock.now();
+        for consent in &mut self.books().consents {
+            consent.given.push(now);
+        }
+    }
+
     /// The user takes the consents back.
     pub fn revoke(&self) {
         for consent in &mut self.books().consents {

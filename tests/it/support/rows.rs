@@ -24,6 +24,8 @@ pub enum Fault {
     Unreadable,
     /// Whoever reads waits for ever.
     Stuck,
+    /// The same, after some more have been answered.
+    StuckSoon,
 }
 
 /// What happened, in order; the doubles that share it write lines into it.
@@ -79,6 +81,11 @@ impl Rows {
         (table.fault, table.faulty) = (fault, Some(times));
     }
 
+    /// Answers some more, and then nobody who reads.
+    pub fn stick_after(&self, answers: usize) {
+        self.fail_times(Fault::StuckSoon, answers);
+    }
+
     /// The rows as whoever has the database sees and changes them.
     pub fn edit<T>(&self, edit: impl FnOnce(&mut BTreeMap<CredentialKey, Row>) -> T) -> T {
         edit(&mut self.lock().rows)
@@ -118,6 +125,13 @@ impl Table {
         }
     }
 
+    fn is_stuck(&mut self) -> bool {
+        match self.fault {
+            Fault::StuckSoon => !self.strikes(Fault::StuckSoon),
+            _ => self.strikes(Fault::Stuck),
+        }
+    }
+
     fn note(&self, line: &str) {
         self.log.lock().unwrap().push(line.to_owned());
     }
@@ -150,7 +164,7 @@ impl Table {
 
 impl CredentialStore for Rows {
     async fn load(&self, key: &CredentialKey) -> Result<Option<StoredCredential>, Error> {
-        if self.lock().strikes(Fault::Stuck) {
+        if self.lock().is_stuck() {
             std::future::pending::<()>().await;
         }
         let mut table = self.lock();
