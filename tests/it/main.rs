@@ -7,6 +7,7 @@
 
 mod support;
 
+mod authorization_attacks;
 mod authorization_faults;
 mod authorization_refresh;
 mod authorization_rotation;

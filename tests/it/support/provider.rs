@@ -62,6 +62,7 @@ struct Books {
     /// By argument.
     executed: HashMap<String, usize>,
     before: Option<Before>,
+    before_code: Option<Before>,
     before_mcp: Option<Before>,
     keeps_refresh_tokens: bool,
     scope: String,
@@ -220,6 +221,14 @@ impl Provider {
         self.books().before = Some(Arc::new(move |token| before(token).boxed()));
     }
 
+    /// Has something come before the answer to each code.
+    pub fn before_code<F>(&self, before: impl Fn(String) -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = Option<Response>> + Send + 'static,
+    {
+        self.books().before_code = Some(Arc::new(move |code| before(code).boxed()));
+    }
+
     /// Has something come before the answer of the MCP server; it is given the `Authorization`.
     pub fn before_mcp<F>(&self, before: impl Fn(String) -> F + Send + Sync + 'static)
     where
@@ -233,9 +242,10 @@ impl Provider {
         self.before(move |_| std::future::ready(Some(answer())));
     }
 
-    /// Answers refreshes properly again.
+    /// Answers everything properly again.
     pub fn recover(&self) {
-        self.books().before = None;
+        let mut books = self.books();
+        (books.before, books.before_code, books.before_mcp) = (None, None, None);
     }
 
     fn books(&self) -> std::sync::MutexGuard<'_, Books> {
@@ -335,6 +345,12 @@ async fn token(seen: Seen, books: Arc<Mutex<Books>>, clock: Clock, log: Log) -> 
     let form = seen.form();
     if form["grant_type"] == "authorization_code" {
         note(&log, "token for a code");
+        let before = books.lock().unwrap().before_code.clone();
+        if let Some(before) = before
+            && let Some(answer) = before(form["code"].clone()).await
+        {
+            return answer;
+        }
         let mut books = books.lock().unwrap();
         books.consents.push(Consent::default());
         let consent = books.consents.len() - 1;

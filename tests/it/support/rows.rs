@@ -91,6 +91,16 @@ impl Rows {
         edit(&mut self.lock().rows)
     }
 
+    /// Gives each pending authorization the record of another one.
+    pub fn exchange_states(&self) {
+        let states = &mut self.lock().states;
+        let mut records: Vec<_> = states.values().cloned().collect();
+        records.rotate_left(1);
+        for (state, record) in states.values_mut().zip(records) {
+            *state = record;
+        }
+    }
+
     /// Everything that lies in the database, pending authorizations too.
     pub fn bytes(&self) -> Vec<u8> {
         let table = self.lock();
@@ -228,7 +238,7 @@ impl CredentialStore for Rows {
         pending: SecretString,
     ) -> Result<(), Error> {
         let mut table = self.lock();
-        let sealed = table.ring.seal(&place(key, "state", 0), &pending);
+        let sealed = table.ring.seal(&place(key, &field(&state), 0), &pending);
         table
             .states
             .insert(state, (key.clone(), expires_at, sealed));
@@ -244,7 +254,7 @@ impl CredentialStore for Rows {
         let Some((key, _, sealed)) = table.states.remove(state) else {
             return Ok(None);
         };
-        let opened = table.ring.open(&place(&key, "state", 0), &sealed);
+        let opened = table.ring.open(&place(&key, &field(state), 0), &sealed);
         let pending = opened.map_err(Error::sealed)?;
         Ok(Some((key, pending)))
     }
@@ -258,6 +268,10 @@ fn place<'a>(key: &'a CredentialKey, field: &'a str, version: u64) -> Place<'a> 
         origin: &key.origin,
         version,
     }
+}
+
+fn field(state: &StateHash) -> String {
+    format!("state:{:?}", state.0)
 }
 
 fn outage() -> Error {
