@@ -341,9 +341,7 @@ fn table() -> Vec<(&'static str, &'static str, Attack)> {
                     let mut oauth = OAuth2::default();
                     oauth.client_id = Some("client-0".into());
                     oauth.client_secret = Some("s3cret".into());
-                    Auth::oauth2(oauth)
-                        .map(drop)
-                        .map_err(|error| told(&error))
+                    Auth::oauth2(oauth).map(drop).map_err(|error| told(&error))
                 }
                 .boxed()
             },
