@@ -139,7 +139,10 @@ impl Authorizations {
     /// authorization server lets us (RFC 7009), for which it has 5 s.
     ///
     /// # Errors
-    /// [`Error::Store`]; then nothing has changed.
+    /// [`Error::Store`]; then nothing is revoked, and the tokens are most likely still there.
+    ///
+    /// # Cancellation
+    /// They are forgotten or not, and may not be revoked.
     pub async fn disconnect(&self, server: &Server) -> Result<(), Error> {
         let inner = &self.inner;
         let key = CredentialKey::of(server);

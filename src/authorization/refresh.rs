@@ -227,7 +227,13 @@ impl Inner {
                     // Something else about it was changed: a note of missing scopes.
                     Ok(stored) => loaded = stored,
                     Err(Inactive::Unreachable { .. }) if !swapped => {}
-                    Err(inactive) => return Err(inactive),
+                    Err(inactive) => {
+                        if !swapped {
+                            // Disconnected in the meantime: nobody is to have these.
+                            self.revoke(server, &new).await;
+                        }
+                        return Err(inactive);
+                    }
                 },
                 Err(error) => {
                     tracing::error!(server = %server.name, %error, "renewed tokens are not stored yet");

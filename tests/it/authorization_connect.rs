@@ -389,6 +389,10 @@ async fn a_disconnection_during_a_refresh_is_final() {
         CallError::Inactive(Inactive::NeedsAuthorization)
     ));
     assert!(rig.store.bytes().is_empty());
+    let log = rig.log();
+    let revoked = log.iter().filter(|line| line.starts_with("revoke"));
+    let both = ["revoke refresh-0.1", "revoke refresh-0.2"];
+    assert!(revoked.eq(both), "the one that came later, too: {log:?}");
 }
 
 #[tokio::test]
