@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use mcp_layer::authorization::Begun;
+use mcp_layer::outbound::Outbound;
 use mcp_layer::registry::{Auth, CredentialKey, OAuth2, Server};
 use secrecy::SecretString;
 use serde_json::json;
@@ -15,8 +16,8 @@ use url::Url;
 
 use crate::oauth_attacks;
 use crate::support::auth_server::{AuthServer, METADATA, RESOURCE, parameter};
-use crate::support::everything;
 use crate::support::provider::{LIFE, Rig, call, redirect_uri};
+use crate::support::{everything, outbound};
 
 /// A gateway, and the attacker's server.
 struct Stage {
@@ -32,8 +33,12 @@ type Attack = for<'a> fn(&'a Stage) -> BoxFuture<'a, Outcome>;
 
 impl Stage {
     async fn set() -> Self {
+        Self::over(outbound()).await
+    }
+
+    async fn over(outbound: Outbound) -> Self {
         Self {
-            rig: Rig::unconnected().await,
+            rig: Rig::over(outbound).await,
             evil: AuthServer::start().await,
             asked: AtomicUsize::new(0),
         }
@@ -76,10 +81,11 @@ impl Stage {
         let connected =
             crate::support::provider::connect(provider, &self.rig.authorizations, server);
         connected.await.unwrap();
-        self.from_here();
+        self.mark();
     }
 
-    fn from_here(&self) {
+    /// What was asked for so far was no attack.
+    fn mark(&self) {
         let asked = self.rig.provider.server.count("/token");
         self.asked.store(asked, Ordering::SeqCst);
     }
@@ -110,9 +116,9 @@ impl Stage {
 
 #[tokio::test]
 async fn every_attack_on_the_whole_is_refused_without_a_token_request() {
-    let table = table();
+    let (table, outbound) = (table(), outbound());
     for (row, (name, said, attack)) in table.iter().enumerate() {
-        let stage = Stage::set().await;
+        let stage = Stage::over(outbound.clone()).await;
         let Err(error) = attack(&stage).await else {
             panic!("{name}: went through");
         };
@@ -181,7 +187,7 @@ fn table() -> Vec<(&'static str, &'static str, Attack)> {
             async {
                 let begun = s.begin().await;
                 s.finish(&s.approve(&begun), &begun.browser).await.unwrap();
-                s.from_here();
+                s.mark();
                 s.finish(&s.approve(&begun), &begun.browser).await
             }
             .boxed()
@@ -402,7 +408,7 @@ fn table() -> Vec<(&'static str, &'static str, Attack)> {
             async {
                 let begun = s.begin().await;
                 s.finish(&s.approve(&begun), &begun.browser).await.unwrap();
-                s.from_here();
+                s.mark();
                 let mut moved = s.rig.server.clone();
                 moved.url = s.evil.mcp();
                 s.call(&moved).await

@@ -38,9 +38,8 @@ async fn every_attack_is_refused_before_a_token_endpoint_is_reached() {
     for (row, (name, kind, attack)) in table().into_iter().enumerate() {
         let (server, evil) = (AuthServer::start().await, AuthServer::start().await);
         let outcome = run(&http, &server, &evil, &attack).await;
-        let error = match outcome {
-            Ok(_) => panic!("{name}: went through"),
-            Err(error) => error,
+        let Err(error) = outcome else {
+            panic!("{name}: went through");
         };
         println!("{:>2} {name:<52} {:?}: {error}", row + 1, error.kind());
         assert_eq!(error.kind(), kind, "{name}: {error}");

@@ -79,11 +79,15 @@ struct Consent {
 
 impl Provider {
     pub async fn start() -> Self {
+        Self::over(outbound()).await
+    }
+
+    pub async fn over(outbound: Outbound) -> Self {
         let provider = Self {
             server: AuthServer::start().await,
             clock: Clock::default(),
             log: Log::default(),
-            outbound: outbound(),
+            outbound,
             books: Arc::default(),
         };
         provider.books().scope = "files:read".to_owned();
@@ -274,7 +278,12 @@ impl Rig {
     }
 
     pub async fn unconnected() -> Self {
-        let provider = Provider::start().await;
+        Self::over(outbound()).await
+    }
+
+    /// Not connected, and over a client for calls out that others use, too.
+    pub async fn over(outbound: Outbound) -> Self {
+        let provider = Provider::over(outbound).await;
         let store = Rows::new(provider.log.clone());
         let (authorizations, connections) = provider.process(store.clone());
         Self {
