@@ -71,7 +71,13 @@ async fn main() -> ExitCode {
     match run(Arguments::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            let mut line = format!("error: {error}");
+            let mut cause = error.source();
+            while let Some(error) = cause {
+                line += &format!(": {error}");
+                cause = error.source();
+            }
+            eprintln!("{line}");
             ExitCode::FAILURE
         }
     }

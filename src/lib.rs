@@ -46,6 +46,9 @@
 //! - [`McpLayer`]: what an operator configures; [`Limits`] has every limit with its reason.
 //! - [`registry`]: the record of a server, the registries that there are, and how to write one.
 //! - [`Connections`]: sessions and tool lists, shared by layers and whatever shows servers.
+//! - `authorization` (feature `oauth`): servers with OAuth 2.0, from an operator's click to tokens
+//!   that stay fresh; `oauth` has the protocol alone.
+//! - [`secret`]: key rings, and what is sealed with them.
 //! - [`mcp`]: the client of MCP servers, usable by itself.
 //! - [`outbound`]: the guarded way out; which addresses a server may have.
 //! - [`secret`]: credentials at rest, and the keys that seal them.
@@ -58,6 +61,7 @@
 //! | feature | default | brings |
 //! |---|---|---|
 //! | `file` | yes | `registry::FileRegistry`: servers in a TOML file that is followed |
+//! | `oauth` | | `authorization::Authorizations`: servers with OAuth 2.0 |
 //! | `full` | | all of them |
 //!
 //! [tower]: https://docs.rs/tower

@@ -86,12 +86,6 @@ impl Scopes {
         self.0.iter().map(String::as_str)
     }
 
-    /// The same without one.
-    pub(crate) fn without(mut self, scope: &str) -> Self {
-        self.0.remove(scope);
-        self
-    }
-
     /// `false` if the limits leave no room for it.
     fn add(&mut self, scope: String) -> bool {
         if self.0.contains(&scope) {

@@ -16,7 +16,10 @@ use super::{
     text::seconds,
 };
 use crate::{
-    mcp::{self, Endpoint},
+    mcp::{
+        self, Endpoint,
+        ErrorKind::{EgressDenied, Unreachable},
+    },
     oauth::{self, AuthorizationServer, Challenge, Client, Request, Scopes, TokenAuth},
     registry::{CredentialKey, OAuth2, Server, StateHash},
     secret::{SecretString, fill_random},
@@ -47,7 +50,8 @@ impl Authorizations {
     /// server names; and those that it has missed since it was connected last.
     ///
     /// # Errors
-    /// [`Error::NotOAuth`], [`Error::NoClient`], [`Error::RedirectUri`], [`Error::OAuth`] with
+    /// [`Error::NotOAuth`], [`Error::NoClient`], [`Error::RedirectUri`], [`Error::Server`] where
+    /// the server is to be asked and cannot be reached, [`Error::OAuth`] with
     /// what discovery or registration failed at, [`Error::Store`].
     ///
     /// A client that we registered is used again. If the authorization server has forgotten it
@@ -129,7 +133,7 @@ impl Inner {
                 scopes: record.scopes.clone(),
             });
         }
-        let challenge = self.challenge(server).await;
+        let challenge = self.challenge(server).await?;
         let issuer = record.issuer.as_deref();
         let found = oauth::discover(&self.http, &server.url, challenge.as_ref(), issuer).await?;
         let scopes = match record.scopes.is_empty() {
@@ -143,14 +147,21 @@ impl Inner {
         })
     }
 
-    /// What the server says to somebody without a credential.
-    async fn challenge(&self, server: &Server) -> Option<Challenge> {
+    /// What the server says to somebody without a credential. One that is not there, or may not
+    /// be reached, has no metadata either, and the operator wants to hear just that.
+    async fn challenge(&self, server: &Server) -> Result<Option<Challenge>, Error> {
         let endpoint = Endpoint::new(server.url.clone(), server.transport, HeaderMap::new());
         let limits = mcp::Limits::default();
         let client = mcp::Client::new(self.outbound.clone(), endpoint, limits);
-        let refused = client.list_tools().await.err();
+        let listed = client.list_tools().await;
         client.close().await;
-        Challenge::parse(refused?.challenge()?)
+        match listed {
+            Err(error) if matches!(error.kind(), Unreachable | EgressDenied) => {
+                Err(Error::Server(error))
+            }
+            Err(error) => Ok(error.challenge().and_then(Challenge::parse)),
+            Ok(_) => Ok(None),
+        }
     }
 
     /// Who we are there: the client that was entered, the one that we registered there before

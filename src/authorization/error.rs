@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::{oauth, registry};
+use crate::{mcp, oauth, registry};
 
 /// Why an authorization did not come about; `Display` tells an operator what to do.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub enum Error {
     /// No authorization of this browser waits for this callback: it is unknown, used or too old,
     /// or it began in another browser.
     State,
+    /// The MCP server, which knows who gives tokens for it, cannot be reached.
+    Server(mcp::Error),
     /// What the authorization server made of it.
     OAuth(oauth::Error),
     /// What is kept could not be read or written.
@@ -38,6 +40,7 @@ impl fmt::Display for Error {
                 "this callback belongs to no authorization that was begun in this browser within \
                  the last ten minutes; begin again",
             ),
+            Self::Server(error) => write!(f, "the server cannot be asked who authorizes: {error}"),
             Self::OAuth(error) => write!(f, "authorization failed: {error}"),
             Self::Store(_) => f.write_str("the authorization could not be read or stored"),
         }
@@ -48,6 +51,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             // Its own words are in ours.
+            Self::Server(error) => error.source(),
             Self::OAuth(error) => error.source(),
             Self::Store(error) => Some(error),
             _ => None,

@@ -12,7 +12,7 @@ use futures_util::{
 };
 use tokio::time::Instant;
 
-use crate::{connect::Token, inactive::Inactive, registry::CredentialKey};
+use crate::{connect::access::Token, inactive::Inactive, registry::CredentialKey};
 
 /// The pause after a refresh that failed, which doubles up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);

@@ -4,7 +4,7 @@ use futures_util::future::BoxFuture;
 
 use super::{Authorizations, credential::Freshness, is_same, text::seconds};
 use crate::{
-    connect::{Grants, Token},
+    connect::access::{Grants, Token},
     inactive::Inactive,
     oauth::{Challenge, Scopes},
     registry::{CredentialKey, Expected, Server},

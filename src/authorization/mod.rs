@@ -11,7 +11,7 @@
 //!                            ──▶ renewed: after a 401        ──▶ missing: after a 403
 //! ```
 //!
-//! The protocol's messages are [`oauth`](crate::oauth)'s; what is kept lies in a
+//! The protocol's messages are [`oauth`]'s; what is kept lies in a
 //! [`CredentialStore`], sealed there. This part knows which server a token is for, and sees to it
 //! that it never reaches another one:
 //!
@@ -42,7 +42,7 @@ use subtle::ConstantTimeEq;
 use url::Url;
 
 pub use self::{begin::Begun, error::Error, finish::Connected};
-use self::{credential::Credential, flights::Flights, store::Store};
+use self::{credential::Credential, flights::Flights, store::Credentials};
 use crate::{
     connect::Connections,
     oauth::{self, Http},
@@ -86,7 +86,7 @@ type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 struct Inner {
     http: Http,
     outbound: Outbound,
-    store: Store,
+    store: Arc<dyn Credentials>,
     client_name: String,
     client_metadata_url: Option<Url>,
     now: Clock,
@@ -101,7 +101,7 @@ impl Authorizations {
             inner: Arc::new(Inner {
                 http: Http::new(outbound.clone()),
                 outbound,
-                store: Store::new(store),
+                store: Arc::new(store),
                 client_name: CLIENT_NAME.to_owned(),
                 client_metadata_url: None,
                 now: Arc::new(SystemTime::now),

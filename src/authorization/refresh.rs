@@ -18,7 +18,7 @@ use super::{
     text::seconds,
 };
 use crate::{
-    connect::Token,
+    connect::access::Token,
     inactive::Inactive,
     oauth::{self, ErrorKind, Tokens},
     registry::{self, Auth, CredentialKey, Expected, Lease, Server},

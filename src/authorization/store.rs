@@ -1,77 +1,105 @@
-//! The credential store, with a limit on its patience: a refresh that hangs would have everybody
-//! wait who needs the token, and would outlast its lease.
+//! [`CredentialStore`] behind a pointer: a boxed future costs nothing beside what a store does.
+//! And with a limit on our patience: a refresh that waits for a store has everybody wait who needs
+//! the token, and must not outlast its lease.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
+use futures_util::future::BoxFuture;
 use tokio::time::timeout;
 
 use crate::{
     registry::{
-        CredentialKey, CredentialStore, Credentials, Error, Expected, Lease, StateHash,
-        StoredCredential,
+        CredentialKey, CredentialStore, Error, Expected, Lease, StateHash, StoredCredential,
     },
     secret::SecretString,
 };
 
 /// How long the store may take for one answer. A database that needs longer is in trouble.
-pub(super) const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(3);
 
-/// A [`CredentialStore`] of which every answer comes in time, be it an
+/// The same promises as [`CredentialStore`], and that every answer comes within 3 s, be it an
 /// [`Error::Unavailable`]. Then what was to be done may have been done.
-#[derive(Clone)]
-pub(super) struct Store(Arc<dyn Credentials>);
+pub(super) trait Credentials: Send + Sync {
+    fn load<'a>(
+        &'a self,
+        key: &'a CredentialKey,
+    ) -> BoxFuture<'a, Result<Option<StoredCredential>, Error>>;
 
-impl Store {
-    pub(super) fn new(store: impl CredentialStore) -> Self {
-        Self(Arc::new(store))
-    }
-
-    pub(super) async fn load(
-        &self,
-        key: &CredentialKey,
-    ) -> Result<Option<StoredCredential>, Error> {
-        in_time(self.0.load(key)).await
-    }
-
-    pub(super) async fn swap(
-        &self,
-        key: &CredentialKey,
+    fn swap<'a>(
+        &'a self,
+        key: &'a CredentialKey,
         expected: Expected,
         new: Option<SecretString>,
-    ) -> Result<bool, Error> {
-        in_time(self.0.swap(key, expected, new)).await
-    }
+    ) -> BoxFuture<'a, Result<bool, Error>>;
 
-    pub(super) async fn lease(
-        &self,
-        key: &CredentialKey,
+    fn lease<'a>(
+        &'a self,
+        key: &'a CredentialKey,
         duration: Duration,
-    ) -> Result<Option<Lease>, Error> {
-        in_time(self.0.lease(key, duration)).await
-    }
+    ) -> BoxFuture<'a, Result<Option<Lease>, Error>>;
 
-    pub(super) async fn release(&self, lease: Lease) -> Result<(), Error> {
-        in_time(self.0.release(lease)).await
-    }
+    fn release(&self, lease: Lease) -> BoxFuture<'_, Result<(), Error>>;
 
-    pub(super) async fn put_state(
-        &self,
-        key: &CredentialKey,
+    fn put_state<'a>(
+        &'a self,
+        key: &'a CredentialKey,
         state: StateHash,
         expires_at: SystemTime,
         pending: SecretString,
-    ) -> Result<(), Error> {
-        in_time(self.0.put_state(key, state, expires_at, pending)).await
+    ) -> BoxFuture<'a, Result<(), Error>>;
+
+    fn take_state<'a>(
+        &'a self,
+        state: &'a StateHash,
+    ) -> BoxFuture<'a, Result<Option<(CredentialKey, SecretString)>, Error>>;
+}
+
+impl<S: CredentialStore> Credentials for S {
+    fn load<'a>(
+        &'a self,
+        key: &'a CredentialKey,
+    ) -> BoxFuture<'a, Result<Option<StoredCredential>, Error>> {
+        Box::pin(in_time(CredentialStore::load(self, key)))
     }
 
-    pub(super) async fn take_state(
-        &self,
-        state: &StateHash,
-    ) -> Result<Option<(CredentialKey, SecretString)>, Error> {
-        in_time(self.0.take_state(state)).await
+    fn swap<'a>(
+        &'a self,
+        key: &'a CredentialKey,
+        expected: Expected,
+        new: Option<SecretString>,
+    ) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(in_time(CredentialStore::swap(self, key, expected, new)))
+    }
+
+    fn lease<'a>(
+        &'a self,
+        key: &'a CredentialKey,
+        duration: Duration,
+    ) -> BoxFuture<'a, Result<Option<Lease>, Error>> {
+        Box::pin(in_time(CredentialStore::lease(self, key, duration)))
+    }
+
+    fn release(&self, lease: Lease) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(in_time(CredentialStore::release(self, lease)))
+    }
+
+    fn put_state<'a>(
+        &'a self,
+        key: &'a CredentialKey,
+        state: StateHash,
+        expires_at: SystemTime,
+        pending: SecretString,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(in_time(CredentialStore::put_state(
+            self, key, state, expires_at, pending,
+        )))
+    }
+
+    fn take_state<'a>(
+        &'a self,
+        state: &'a StateHash,
+    ) -> BoxFuture<'a, Result<Option<(CredentialKey, SecretString)>, Error>> {
+        Box::pin(in_time(CredentialStore::take_state(self, state)))
     }
 }
 

@@ -1,6 +1,8 @@
 //! Servers that are in use: a client for each server and credential, and its tools.
 
-mod access;
+pub(crate) mod access;
+#[cfg(feature = "oauth")]
+mod grants;
 mod health;
 mod peer;
 
@@ -18,9 +20,8 @@ use moka::{future::Cache as Lists, sync::Cache as Peers};
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout};
 
-pub(crate) use self::access::{Grants, Token};
 use self::{
-    access::Access,
+    access::{Access, Grants},
     health::Health,
     peer::{Key, Peer},
 };
@@ -119,16 +120,6 @@ impl Connections {
     pub fn with_limits(outbound: Outbound, limits: mcp::Limits) -> Self {
         Self {
             shared: Arc::new(Shared::new(outbound, limits, None)),
-        }
-    }
-
-    /// The same, without what was connected so far, for servers with OAuth 2.0 too.
-    pub(crate) fn with_grants(&self, grants: Arc<dyn Grants>) -> Self {
-        let Shared {
-            outbound, limits, ..
-        } = &*self.shared;
-        Self {
-            shared: Arc::new(Shared::new(outbound.clone(), limits.clone(), Some(grants))),
         }
     }
 

@@ -6,7 +6,8 @@ use oauth2::{AccessToken, RefreshToken, Scope, TokenResponse, basic::BasicTokenT
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{error::Error, http::bad, scopes::Scopes, server::TOKEN_ENDPOINT};
+use super::{error::Error, http::bad, server::TOKEN_ENDPOINT};
+use crate::scopes::Scopes;
 
 /// Longer than any token that servers take in a header.
 const MAX_TOKEN: usize = 16 * 1024;

@@ -11,7 +11,8 @@ use secrecy::SecretString;
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::{client::Client, scopes::Scopes, server::AuthorizationServer};
+use super::{client::Client, server::AuthorizationServer};
+use crate::scopes::Scopes;
 
 /// What an authorization is about; the same for [`begin`] and [`exchange`](super::exchange).
 #[derive(Clone, Copy, Debug)]

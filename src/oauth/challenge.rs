@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use super::scopes::Scopes;
+use crate::scopes::Scopes;
 
 /// Longer than any challenge needs to be; what is longer is not read.
 const MAX_HEADER: usize = 8 * 1024;

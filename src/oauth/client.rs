@@ -4,8 +4,9 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{
     error::{Error, ErrorKind},
-    server::{AuthorizationServer, TokenAuth},
+    server::AuthorizationServer,
 };
+use crate::token_auth::TokenAuth;
 
 /// Longer than any id or secret in use; a client metadata URL fits as well.
 const MAX_LEN: usize = 4 * 1024;

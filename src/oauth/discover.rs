@@ -8,9 +8,9 @@ use super::{
     error::{Error, ErrorKind},
     http::Http,
     metadata,
-    scopes::Scopes,
     server::AuthorizationServer,
 };
+use crate::scopes::Scopes;
 
 const RESOURCE_METADATA: &str = "the server's metadata of authorization";
 /// Asks for a refresh token, at servers that know it (OpenID Connect Core section 11).
@@ -204,7 +204,9 @@ async fn at_origin(http: &Http, server: &Url) -> Result<AuthorizationServer, Err
 }
 
 fn wanted(scopes: Option<Scopes>, server: &AuthorizationServer) -> Option<Scopes> {
-    let scopes = scopes?.without(OFFLINE_ACCESS);
+    let scopes = scopes?;
+    let others = scopes.iter().filter(|scope| *scope != OFFLINE_ACCESS);
+    let scopes = Scopes::new(others).ok()?;
     if scopes.is_empty() {
         return None;
     }

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, error::Error as StdError, fmt};
 
-use crate::{outbound, scopes::InvalidScopes};
+use crate::outbound;
 
 /// Why an authorization came to nothing.
 ///
@@ -28,8 +28,6 @@ pub enum ErrorKind {
     Pkce,
     /// The client cannot be registered, or its id, secret and method do not fit.
     Registration,
-    /// Scopes are malformed or too many.
-    Scopes,
     /// The query of a callback is malformed.
     Callback,
     /// The user or the authorization server said no at the authorization endpoint.
@@ -136,12 +134,6 @@ fn known(code: &str) -> Option<(&'static str, ErrorKind)> {
         ("unverified_user_email", Refused),
     ];
     KNOWN.into_iter().find(|(known, _)| *known == code)
-}
-
-impl From<InvalidScopes> for Error {
-    fn from(error: InvalidScopes) -> Self {
-        Self::because(ErrorKind::Scopes, error.to_string(), error)
-    }
 }
 
 impl fmt::Display for Error {

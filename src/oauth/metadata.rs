@@ -6,9 +6,9 @@ use url::Url;
 use super::{
     error::{Error, ErrorKind},
     http::Http,
-    scopes::Scopes,
-    server::{AuthorizationServer, TokenAuth, issuer_url},
+    server::{AuthorizationServer, issuer_url},
 };
+use crate::{scopes::Scopes, token_auth::TokenAuth};
 
 const METADATA: &str = "the authorization server's metadata";
 

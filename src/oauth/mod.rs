@@ -70,9 +70,10 @@ mod server;
 
 mod challenge;
 mod http;
-mod scopes;
 
 mod error;
+
+pub use crate::{scopes::Scopes, token_auth::TokenAuth};
 
 pub use self::{
     answer::Tokens,
@@ -84,7 +85,6 @@ pub use self::{
     error::{Error, ErrorKind},
     http::Http,
     register::{client_metadata, register},
-    scopes::Scopes,
-    server::{AuthorizationServer, TokenAuth},
+    server::AuthorizationServer,
     token::{exchange, refresh, revoke},
 };

@@ -13,9 +13,9 @@ use super::{
     client::{Client, preferred},
     error::{Error, ErrorKind},
     http::{Http, bad, object},
-    scopes::Scopes,
-    server::{AuthorizationServer, REGISTRATION_ENDPOINT, TokenAuth},
+    server::{AuthorizationServer, REGISTRATION_ENDPOINT},
 };
+use crate::{scopes::Scopes, token_auth::TokenAuth};
 
 /// Registers a client (RFC 7591), for codes and refresh tokens.
 ///

@@ -6,9 +6,9 @@ use url::Url;
 use super::{
     error::{Error, ErrorKind},
     http::Http,
-    scopes::Scopes,
 };
-pub use crate::token_auth::TokenAuth;
+use crate::scopes::Scopes;
+use crate::token_auth::TokenAuth;
 
 /// Longer than any issuer in use.
 const MAX_ISSUER: usize = 2 * 1024;

@@ -18,8 +18,9 @@ use super::{
     endpoint::Endpoint,
     error::{Error, ErrorKind},
     http::{Http, bad},
-    server::{AuthorizationServer, REVOCATION_ENDPOINT, TOKEN_ENDPOINT, TokenAuth},
+    server::{AuthorizationServer, REVOCATION_ENDPOINT, TOKEN_ENDPOINT},
 };
+use crate::token_auth::TokenAuth;
 
 /// Exchanges a code for tokens (RFC 6749 section 4.1.3), with the PKCE verifier.
 ///

@@ -47,7 +47,6 @@ use std::{future::Future, sync::Arc};
 
 use futures_util::future::BoxFuture;
 
-pub(crate) use self::credential_store::Credentials;
 #[cfg(feature = "file")]
 pub use self::file::{FileError, FileRegistry};
 pub use self::{

@@ -1,6 +1,6 @@
 //! What an operator enters for a server with OAuth 2.0.
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use url::Url;
 
 use super::Error;
@@ -34,33 +34,6 @@ pub struct OAuth2 {
 }
 
 impl OAuth2 {
-    /// Whether two say the same, the secret included.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        let secret = |oauth: &Self| {
-            let secret = oauth.client_secret.as_ref();
-            secret.map(|secret| secret.expose_secret().to_owned())
-        };
-        // Taken apart in full: a field that is added later does not compile until it is here.
-        let Self {
-            client_id,
-            client_secret: _,
-            authorization_url,
-            token_url,
-            scopes,
-            issuer,
-            resource,
-            token_auth,
-        } = other;
-        self.client_id == *client_id
-            && secret(self) == secret(other)
-            && self.authorization_url == *authorization_url
-            && self.token_url == *token_url
-            && self.scopes == *scopes
-            && self.issuer == *issuer
-            && self.resource == *resource
-            && self.token_auth == *token_auth
-    }
-
     /// The rules between the fields.
     pub(super) fn check(&self) -> Result<(), Error> {
         let id = self.client_id.as_deref();

@@ -17,6 +17,8 @@ mod bad_requests;
 mod hand_back;
 mod http_rules;
 mod pass_through;
+mod passthrough;
+mod secrets;
 mod tool_loop;
 mod upstream_faults;
 

@@ -37,8 +37,7 @@ async fn every_attack_is_refused_before_a_token_endpoint_is_reached() {
     let http = http();
     for (row, (name, kind, attack)) in table().into_iter().enumerate() {
         let (server, evil) = (AuthServer::start().await, AuthServer::start().await);
-        let outcome = run(&http, &server, &evil, &attack).await;
-        let Err(error) = outcome else {
+        let Err(error) = run(&http, &server, &evil, &attack).await else {
             panic!("{name}: went through");
         };
         println!("{:>2} {name:<52} {:?}: {error}", row + 1, error.kind());

@@ -73,16 +73,17 @@ fn oauth2(value: &Value<'_>, keys: &Table<'_>, env: Env<'_>) -> Result<Auth, Fau
             url.map_err(|_| value.fault("not an absolute URL"))
         })
     };
-    let mut oauth = OAuth2::default();
-    oauth.client_id = text("client_id")?;
-    oauth.client_secret =
-        optional(keys, "client_secret_env", |value| secret(value, env))?.map(SecretString::from);
-    oauth.authorization_url = url("authorization_url")?;
-    oauth.token_url = url("token_url")?;
-    oauth.scopes = optional(keys, "scopes", scopes)?.unwrap_or_default();
-    oauth.issuer = text("issuer")?;
-    oauth.resource = text("resource")?;
-    oauth.token_auth = optional(keys, "token_auth", token_auth)?;
+    let oauth = OAuth2 {
+        client_id: text("client_id")?,
+        client_secret: optional(keys, "client_secret_env", |value| secret(value, env))?
+            .map(SecretString::from),
+        authorization_url: url("authorization_url")?,
+        token_url: url("token_url")?,
+        scopes: optional(keys, "scopes", scopes)?.unwrap_or_default(),
+        issuer: text("issuer")?,
+        resource: text("resource")?,
+        token_auth: optional(keys, "token_auth", token_auth)?,
+    };
     Auth::oauth2(oauth).map_err(|error| {
         let field = match &error {
             Error::Invalid { field, .. } => field.strip_prefix("auth.").unwrap_or_default(),

@@ -2,9 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use secrecy::ExposeSecret;
+
 use crate::{
     name::ServerName,
-    registry::{Auth, Server},
+    registry::{Auth, OAuth2, Server},
 };
 
 /// The servers by name; a file has one organisation.
@@ -65,12 +67,38 @@ fn is_same_auth(old: &Auth, new: &Auth) -> bool {
     match (old, new) {
         (Auth::None, Auth::None) => true,
         (Auth::StaticHeaders(_), Auth::StaticHeaders(_)) => old.headers() == new.headers(),
-        (Auth::OAuth2(old), Auth::OAuth2(new)) => old.is_same(new),
+        (Auth::OAuth2(old), Auth::OAuth2(new)) => is_same_oauth(old, new),
         (Auth::TokenPassthrough(old), Auth::TokenPassthrough(new)) => old == new,
         (Auth::None | Auth::StaticHeaders(_) | Auth::OAuth2(_) | Auth::TokenPassthrough(_), _) => {
             false
         }
     }
+}
+
+fn is_same_oauth(old: &OAuth2, new: &OAuth2) -> bool {
+    let secret = |oauth: &OAuth2| {
+        let secret = oauth.client_secret.as_ref();
+        secret.map(|secret| secret.expose_secret().to_owned())
+    };
+    // Taken apart in full, as above.
+    let OAuth2 {
+        client_id,
+        client_secret: _,
+        authorization_url,
+        token_url,
+        scopes,
+        issuer,
+        resource,
+        token_auth,
+    } = new;
+    old.client_id == *client_id
+        && secret(old) == secret(new)
+        && old.authorization_url == *authorization_url
+        && old.token_url == *token_url
+        && old.scopes == *scopes
+        && old.issuer == *issuer
+        && old.resource == *resource
+        && old.token_auth == *token_auth
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use url::{Url, form_urlencoded};
 
-use super::outbound;
+use super::{evidence, outbound};
 
 pub const RESOURCE: &str = "/.well-known/oauth-protected-resource/mcp";
 pub const RESOURCE_AT_ROOT: &str = "/.well-known/oauth-protected-resource";
@@ -43,6 +43,16 @@ impl Seen {
             assert!(form.insert(name.clone(), value).is_none(), "{name} twice");
         }
         form
+    }
+
+    /// For the leak scan: what is sent here must be seen nowhere else.
+    fn note_secrets(&self) {
+        for (name, value) in form_urlencoded::parse(self.body.as_bytes()) {
+            evidence::secret(secret_kind(&name), &*value);
+        }
+        if let Some(basic) = self.header("authorization") {
+            evidence::secret("client secret", basic.trim_start_matches("Basic "));
+        }
     }
 
     pub fn json(&self) -> Value {
@@ -91,6 +101,7 @@ impl AuthServer {
             let (seen, replies) = (Arc::clone(&seen), Arc::clone(&replies));
             move |request: Request| async move {
                 let request = remember(request).await;
+                request.note_secrets();
                 seen.lock().unwrap().push(request.clone());
                 let reply = replies.lock().unwrap().get(&request.path).cloned();
                 match reply {
@@ -186,6 +197,7 @@ impl AuthServer {
 
     /// The query that an operator's browser brings back after saying yes at `url`.
     pub fn approve(&self, url: &Url) -> String {
+        evidence::secret("state", parameter(url, "state"));
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.append_pair("code", "code-1");
         query.append_pair("state", &parameter(url, "state"));
@@ -219,6 +231,13 @@ pub fn reply(status: u16, content_type: &str, body: &str) -> Response {
 }
 
 pub fn json_reply(status: u16, value: &Value) -> Response {
+    for (name, value) in value.as_object().into_iter().flatten() {
+        let kind = match &**name {
+            "client_secret" => "registered client's secret",
+            name => secret_kind(name),
+        };
+        evidence::secret(kind, value.as_str().unwrap_or_default());
+    }
     reply(status, "application/json", &value.to_string())
 }
 
@@ -261,6 +280,18 @@ pub fn silence() -> Response {
 
 fn reply_404() -> Response {
     reply(404, "text/html", PROVIDERS_TEXT)
+}
+
+/// What the members of OAuth's messages are to the leak scan.
+fn secret_kind(name: &str) -> &'static str {
+    match name {
+        "client_secret" => "client secret",
+        "access_token" => "access token",
+        "refresh_token" | "token" => "refresh token",
+        "code" => "authorization code",
+        "code_verifier" => "PKCE verifier",
+        _ => "",
+    }
 }
 
 async fn remember(request: Request) -> Seen {

@@ -1,3 +1,0 @@
-//! What a token is good for.
-
-pub use crate::scopes::Scopes;
