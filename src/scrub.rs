@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
@@ -19,6 +19,12 @@ const REDACTED: &[u8] = b"[redacted:credential]";
 /// Shorter values are not looked for: `1` or `v2` are in every text, and no credentials.
 const SHORTEST: usize = 8;
 
+/// The same for a part of a value, which need not be the secret one: `accepted` in a cookie.
+const SHORTEST_PART: usize = 12;
+
+/// Parts of one value that are looked for; cookies can have hundreds.
+const PARTS: usize = 8;
+
 /// How much of the end of a secret is searched for; what stands before it is compared then. The
 /// end, because all tokens of an issuer often begin alike; no more, so that long tokens cost no
 /// more than short ones.
@@ -27,68 +33,65 @@ const SEARCHED: usize = 32;
 /// Finds the credentials of one server.
 #[derive(Default)]
 pub(crate) struct Scrubber {
-    /// One pattern for each form: its end.
-    ends: Option<AhoCorasick>,
-    forms: Vec<Zeroizing<Vec<u8>>>,
+    whole: Forms,
+    /// Sought in what is left: one that was found first would tear a whole value apart.
+    parts: Forms,
 }
 
+/// Texts that are looked for.
+#[derive(Default)]
+struct Forms {
+    /// One pattern for each form: its end.
+    ends: Option<AhoCorasick>,
+    forms: Vec<Form>,
+}
+
+type Form = Zeroizing<Vec<u8>>;
+
 impl Scrubber {
-    /// A scrubber for these header values: whole, without their scheme (`Bearer …`), and the
-    /// password of a `Basic` one.
+    /// A scrubber for these header values: whole, without their scheme (`Bearer …`), the password
+    /// of a `Basic` one, and the values of parameters in them (`token="…"`, cookies).
     pub(crate) fn new<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Self {
-        let mut forms = Vec::new();
+        let (mut whole, mut parts) = (Vec::new(), Vec::new());
         for value in values {
-            let Some((scheme, token)) = scheme_and_token(value) else {
-                add_forms(value, &mut forms);
-                continue;
-            };
-            add_forms(token, &mut forms);
+            let (scheme, token) = scheme_and_token(value);
+            if is_known(scheme) {
+                add_forms(token, &mut whole);
+            } else {
+                add_forms(value, &mut whole);
+                add_part(token, &mut parts);
+            }
+            parameters(token)
+                .take(PARTS)
+                .for_each(|part| add_part(part, &mut parts));
             if !scheme.eq_ignore_ascii_case(b"basic") {
                 continue;
             }
             let Ok(pair) = STANDARD.decode(token).map(Zeroizing::new) else {
                 continue;
             };
-            add_forms(&pair, &mut forms);
+            add_forms(&pair, &mut whole);
             if let Some(colon) = pair.iter().position(|byte| *byte == b':') {
-                add_forms(&pair[colon + 1..], &mut forms);
+                add_forms(&pair[colon + 1..], &mut whole);
             }
         }
-        let ends = forms
-            .iter()
-            .map(|form: &Zeroizing<Vec<u8>>| &form[form.len().saturating_sub(SEARCHED)..]);
-        // Only far too many patterns fail, and these are a few dozen.
-        let ends = AhoCorasick::builder()
-            .match_kind(MatchKind::LeftmostLongest)
-            .build(ends)
-            .ok()
-            .filter(|_| !forms.is_empty());
-        Self { ends, forms }
+        parts.retain(|part| !whole.contains(part));
+        Self {
+            whole: Forms::new(whole),
+            parts: Forms::new(parts),
+        }
     }
 
     /// `bytes` without the credentials.
     pub(crate) fn bytes<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
-        let Some(ends) = &self.ends else {
-            return Cow::Borrowed(bytes);
+        let clean = match self.whole.redacted(bytes) {
+            Cow::Borrowed(bytes) => self.parts.redacted(bytes),
+            Cow::Owned(bytes) => Cow::Owned(self.parts.redacted(&bytes).into_owned()),
         };
-        let mut clean = Vec::new();
-        let mut kept = 0;
-        for end in ends.find_iter(bytes) {
-            let form = &self.forms[end.pattern().as_usize()];
-            let before = &form[..form.len() - end.len()];
-            let same = bytes[kept..end.start()].iter().rev();
-            let same = same.zip(before.iter().rev());
-            let same = same.take_while(|(text, form)| text == form).count();
-            clean.extend_from_slice(&bytes[kept..end.start() - same]);
-            clean.extend_from_slice(REDACTED);
-            kept = end.end();
+        if matches!(clean, Cow::Owned(_)) {
+            tracing::warn!("a server repeated a credential; it was redacted");
         }
-        if kept == 0 {
-            return Cow::Borrowed(bytes);
-        }
-        clean.extend_from_slice(&bytes[kept..]);
-        tracing::warn!("a server repeated a credential; it was redacted");
-        Cow::Owned(clean)
+        clean
     }
 
     /// `text` without the credentials.
@@ -107,20 +110,95 @@ impl fmt::Debug for Scrubber {
     }
 }
 
-/// The parts of a value such as `Bearer …`; the scheme is no secret.
-fn scheme_and_token(value: &[u8]) -> Option<(&[u8], &[u8])> {
+impl Forms {
+    fn new(forms: Vec<Form>) -> Self {
+        let ends = forms.iter().map(|form| end_of(form));
+        // Every connection has one, and there may be ten thousand: a table that is a little faster
+        // takes 40 kB and more for a token, this one a sixth of it.
+        // Only far too many patterns fail, and these are some hundreds at most.
+        let ends = AhoCorasick::builder()
+            .match_kind(MatchKind::LeftmostLongest)
+            .kind(Some(AhoCorasickKind::ContiguousNFA))
+            .build(ends)
+            .ok()
+            .filter(|_| !forms.is_empty());
+        Self { ends, forms }
+    }
+
+    fn redacted<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
+        let Some(ends) = &self.ends else {
+            return Cow::Borrowed(bytes);
+        };
+        let mut clean = Vec::new();
+        let mut kept = 0;
+        for end in ends.find_iter(bytes) {
+            let same = self.same_before(&bytes[kept..end.start()], &bytes[end.range()]);
+            clean.extend_from_slice(&bytes[kept..end.start() - same]);
+            clean.extend_from_slice(REDACTED);
+            kept = end.end();
+        }
+        if kept == 0 {
+            return Cow::Borrowed(bytes);
+        }
+        clean.extend_from_slice(&bytes[kept..]);
+        Cow::Owned(clean)
+    }
+
+    /// How much of the end of `before` belongs to a form that ends in `end`. The forms of one
+    /// secret may end alike, and differ in an escape further ahead.
+    fn same_before(&self, before: &[u8], end: &[u8]) -> usize {
+        let forms = self.forms.iter().filter(|form| end_of(form) == end);
+        let same = forms.map(|form| {
+            let form = &form[..form.len() - end.len()];
+            let pairs = before.iter().rev().zip(form.iter().rev());
+            pairs.take_while(|(text, form)| text == form).count()
+        });
+        same.max().unwrap_or(0)
+    }
+}
+
+/// What of a form is searched for.
+fn end_of(form: &[u8]) -> &[u8] {
+    &form[form.len().saturating_sub(SEARCHED)..]
+}
+
+/// The parts of a value such as `Bearer …`; no scheme where it is in one piece.
+fn scheme_and_token(value: &[u8]) -> (&[u8], &[u8]) {
+    let ends_word = |byte: &u8| matches!(byte, b' ' | b'=' | b';' | b',');
+    let end = value.iter().position(ends_word);
+    let blank = end.filter(|end| value[*end] == b' ').unwrap_or(0);
+    (&value[..blank], value[blank..].trim_ascii())
+}
+
+/// Whether it is a scheme for sure, and so no secret and no part of one.
+fn is_known(scheme: &[u8]) -> bool {
     const SCHEMES: [&str; 5] = ["bearer", "basic", "token", "apikey", "negotiate"];
-    let blank = value.iter().position(|byte| *byte == b' ')?;
-    let (scheme, token) = (&value[..blank], value[blank..].trim_ascii());
-    let is_known = |known: &str| scheme.eq_ignore_ascii_case(known.as_bytes());
-    SCHEMES
-        .iter()
-        .any(|known| is_known(known))
-        .then_some((scheme, token))
+    let is = |known: &str| scheme.eq_ignore_ascii_case(known.as_bytes());
+    SCHEMES.iter().any(|known| is(known))
+}
+
+/// The values of `name=value; name="value"`, also with commas between them.
+fn parameters(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let parameters = text.split(|byte| matches!(byte, b';' | b','));
+    parameters.filter_map(|parameter| {
+        let equals = parameter.iter().position(|byte| *byte == b'=')?;
+        let value = parameter[equals + 1..].trim_ascii();
+        let unquoted = value
+            .strip_prefix(b"\"")
+            .and_then(|v| v.strip_suffix(b"\""));
+        Some(unquoted.unwrap_or(value))
+    })
+}
+
+/// Adds the forms of what may be a secret, or only a word.
+fn add_part(part: &[u8], forms: &mut Vec<Form>) {
+    if part.len() >= SHORTEST_PART {
+        add_forms(part, forms);
+    }
 }
 
 /// Adds the forms in which `secret` may show up.
-fn add_forms(secret: &[u8], forms: &mut Vec<Zeroizing<Vec<u8>>>) {
+fn add_forms(secret: &[u8], forms: &mut Vec<Form>) {
     let mut add = |form: Vec<u8>| {
         let form = Zeroizing::new(form);
         if form.len() >= SHORTEST && !forms.contains(&form) {
@@ -270,6 +348,66 @@ mod tests {
             clean,
             "Basic [redacted:credential] [redacted:credential] user"
         );
+    }
+
+    #[test]
+    fn escapes_far_from_the_end_of_a_secret_hide_none_of_it() {
+        let tail = "0123456789abcdefghijklmnopqrstuvwxyz";
+        let token = format!("front/of+it/{tail}");
+        let scrubber = Scrubber::new([token.as_bytes()]);
+        for form in [
+            token.replace('/', "\\/"),
+            token.replace('+', "\\u002B"),
+            token.replace('/', "%2F").replace('+', "%2B"),
+            token.replace('/', "%2f").replace('+', "%2b"),
+        ] {
+            assert_eq!(scrubber.text(form), "[redacted:credential]");
+        }
+    }
+
+    #[test]
+    fn the_secret_within_a_value_is_found_by_itself() {
+        for (value, secret) in [
+            ("Bot bot-s3cret-1", "bot-s3cret-1"),
+            ("GoogleLogin auth=log-s3cret-1", "log-s3cret-1"),
+            ("Token token=\"tok-s3cret-1\", id=\"me\"", "tok-s3cret-1"),
+            ("key=key-s3cret-1", "key-s3cret-1"),
+            ("theme=dark; session=ses-s3cret-1", "ses-s3cret-1"),
+            ("Bearer bea-s3cret==", "bea-s3cret=="),
+        ] {
+            let scrubber = Scrubber::new([value.as_bytes()]);
+            let text = format!("got <{secret}>, and {value}!");
+            let clean = scrubber.text(text);
+            assert!(!clean.contains("s3cret"), "{clean}");
+            assert!(clean.starts_with("got <[redacted:credential]>"), "{clean}");
+        }
+    }
+
+    #[test]
+    fn parts_that_may_be_words_are_redacted_with_the_whole_only() {
+        let value = "consent=accepted; pin=12345678; session=0123456789abcdef";
+        let scrubber = Scrubber::new([value.as_bytes()]);
+        assert_eq!(
+            scrubber.text(format!("{value} accepted")),
+            "[redacted:credential] accepted"
+        );
+    }
+
+    #[test]
+    fn a_value_of_many_parts_costs_no_more_than_a_few() {
+        let value: String = (0..1000).map(|n| format!("n{n}=value-{n:08};")).collect();
+        let scrubber = Scrubber::new([value.as_bytes()]);
+        let forms = scrubber.parts.forms.len();
+        assert!(forms < 200, "{forms}");
+        assert_eq!(scrubber.text(value), "[redacted:credential]");
+    }
+
+    #[test]
+    fn ten_thousand_connections_have_room_for_what_they_look_for() {
+        let token = "tok/en+0123456789abcdef=".repeat(80);
+        let scrubber = Scrubber::new([format!("Bearer {token}").as_bytes()]);
+        let bytes = scrubber.whole.ends.unwrap().memory_usage();
+        assert!(bytes < 20_000, "{bytes}");
     }
 
     #[test]

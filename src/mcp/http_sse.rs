@@ -17,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
+use http::header::HeaderValue;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
@@ -70,6 +71,9 @@ impl Session {
         let response = route.open(None).await.map_err(Unanswered::into_failure)?;
         let mut events = Events::new(response, &route.limits, route.limits.stream_bytes);
         let url = endpoint(&route.url, &mut events).await?;
+        if let Some(id) = session_id(&route.url, &url) {
+            route.credential.hide(id);
+        }
         let route = Arc::new(Route { url, ..route });
         let pending = Arc::<Pending>::default();
         let reader = Reader {
@@ -150,6 +154,18 @@ async fn endpoint(base: &Url, events: &mut Events) -> Result<Url, Error> {
     // Anything else would carry the credential to whomever the server names.
     url.filter(|url| url.origin() == base.origin())
         .ok_or_else(|| Error::protocol("the server's endpoint is not on the server's own origin"))
+}
+
+/// The session's id, with which anybody could speak in our name: the longest parameter of the
+/// endpoint that is not the operator's own, if it is long enough to be no word.
+fn session_id(base: &Url, endpoint: &Url) -> Option<HeaderValue> {
+    const SHORTEST: usize = 16;
+    let ours: Vec<_> = base.query_pairs().collect();
+    let theirs = endpoint.query_pairs().filter(|pair| !ours.contains(pair));
+    let values = theirs.map(|(_, value)| value);
+    let longest = values.max_by_key(|value| value.len())?;
+    let id = HeaderValue::from_str(&longest).ok()?;
+    (id.len() >= SHORTEST).then_some(id)
 }
 
 /// Reads the stream for as long as it lasts.

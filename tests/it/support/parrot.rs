@@ -144,7 +144,8 @@ impl Words {
         }
         let (sender, receiver) = mpsc::unbounded_channel();
         *self.stream.lock().unwrap() = Some(sender);
-        let endpoint = Event::default().event("endpoint").data("/mcp/messages");
+        let endpoint = format!("/mcp/messages?lang=en&sessionId={SESSION}");
+        let endpoint = Event::default().event("endpoint").data(endpoint);
         let messages = stream::unfold(receiver, |mut receiver| async {
             let message = receiver.recv().await?;
             Some((Event::default().data(message), receiver))
