@@ -109,9 +109,12 @@ fn associated_data(id: KeyId, place: &Place<'_>) -> Vec<u8> {
         origin,
         version,
     } = place;
-    let mut data = vec![VERSION];
+    let texts = [organisation, server, field, origin];
+    let len: usize = texts.iter().map(|text| 8 + text.len()).sum();
+    let mut data = Vec::with_capacity(1 + id.0.len() + len + 8);
+    data.push(VERSION);
     data.extend_from_slice(&id.0);
-    for text in [organisation, server, field, origin] {
+    for text in texts {
         data.extend_from_slice(&(text.len() as u64).to_be_bytes());
         data.extend_from_slice(text.as_bytes());
     }
