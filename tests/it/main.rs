@@ -7,6 +7,7 @@
 
 mod support;
 
+mod authorization_records;
 mod authorization_refresh;
 mod authorization_rotation;
 
