@@ -35,7 +35,7 @@ pub struct OAuth2 {
 
 impl OAuth2 {
     /// The rules between the fields.
-    pub(super) fn check(&self) -> Result<(), Error> {
+    pub(crate) fn check(&self) -> Result<(), Error> {
         let id = self.client_id.as_deref();
         if id.is_some_and(|id| id.is_empty() || id.chars().any(char::is_control)) {
             return Err(Error::invalid(
