@@ -22,8 +22,8 @@ use crate::{
     support::{McpServer, SERVER},
 };
 
-/// As long as the tokens of large providers are.
-const TOKEN_LEN: usize = 1200;
+/// As long as the tokens are that are only a reference, and those that say everything.
+const TOKEN_LENS: [usize; 2] = [64, 1200];
 
 pub fn group(runtime: &Rc<Runtime>) -> Group {
     let rules = EgressRules::parse(["127.0.0.0/8"]).unwrap();
@@ -32,11 +32,15 @@ pub fn group(runtime: &Rc<Runtime>) -> Group {
     let connections = Connections::new(outbound).with_authorizations(&authorizations);
     let mcp = McpServer::start(1);
     let server = || Server::new(SERVER, &mcp.url()).unwrap();
-    let token_url = token_endpoint(runtime);
     let headers = Auth::static_headers([("authorization", "Bearer sk-0123456789abcdef")]);
-    let oauth = server().with_auth(oauth(&token_url));
-    runtime.block_on(connect(&authorizations, &oauth));
+    let oauth = TOKEN_LENS.map(|len| {
+        let token_url = token_endpoint(runtime, len);
+        let server = server().with_auth(oauth(&token_url));
+        runtime.block_on(connect(&authorizations, &server));
+        server
+    });
 
+    let [short, long] = oauth;
     let none = server();
     let pair = |name, with: Server| {
         let mut headers = HeaderMap::new();
@@ -71,7 +75,8 @@ pub fn group(runtime: &Rc<Runtime>) -> Group {
             "credential: token passthrough",
             server().with_auth(Auth::token_passthrough(None).unwrap()),
         ),
-        pair("credential: OAuth 2.0", oauth),
+        pair("credential: OAuth 2.0, short tokens", short),
+        pair("credential: OAuth 2.0, long tokens", long),
     ];
     Group {
         name: "credential",
@@ -89,9 +94,9 @@ fn oauth(token_url: &str) -> Auth {
 }
 
 /// An endpoint that gives everybody the same tokens.
-fn token_endpoint(runtime: &Runtime) -> String {
-    let tokens = json!({"access_token": "a".repeat(TOKEN_LEN), "token_type": "Bearer",
-        "refresh_token": "r".repeat(TOKEN_LEN), "scope": "files:read files:write"});
+fn token_endpoint(runtime: &Runtime, len: usize) -> String {
+    let tokens = json!({"access_token": "a".repeat(len), "token_type": "Bearer",
+        "refresh_token": "r".repeat(len), "scope": "files:read files:write"});
     let app = Router::new().route("/token", post(async move || Json(tokens)));
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
     let address = listener.local_addr().unwrap();

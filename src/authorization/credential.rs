@@ -151,19 +151,14 @@ impl Credential {
     /// Whether this is still what the operator's record says: another client or another
     /// authorization server needs another consent.
     pub(super) fn fits(&self, record: &OAuth2) -> bool {
-        let entered = self.client.origin == ClientOrigin::Entered;
-        let client = match &record.client_id {
-            Some(id) => entered && *id == self.client.id,
-            None => !entered,
+        let origin = Origin {
+            entered: self.client.origin == ClientOrigin::Entered,
+            client_id: &self.client.id,
+            token_endpoint: self.server.token_endpoint.as_str(),
+            issuer: self.server.issuer.as_deref(),
+            resource: self.resource.as_deref(),
         };
-        let is = |wanted: Option<&str>, have: Option<&str>| wanted.is_none() || wanted == have;
-        client
-            && record
-                .token_url
-                .as_ref()
-                .is_none_or(|url| *url == self.server.token_endpoint)
-            && is(record.issuer.as_deref(), self.server.issuer.as_deref())
-            && is(record.resource.as_deref(), self.resource.as_deref())
+        origin.fits(record)
     }
 
     /// The client as it is now: an operator may have entered another secret. Where the record is
@@ -181,6 +176,34 @@ impl Credential {
     }
 }
 
+/// Where an authorization comes from.
+pub(super) struct Origin<'a> {
+    /// An operator entered the client.
+    pub(super) entered: bool,
+    pub(super) client_id: &'a str,
+    pub(super) token_endpoint: &'a str,
+    pub(super) issuer: Option<&'a str>,
+    pub(super) resource: Option<&'a str>,
+}
+
+impl Origin<'_> {
+    /// As [`Credential::fits`].
+    pub(super) fn fits(&self, record: &OAuth2) -> bool {
+        let client = match &record.client_id {
+            Some(id) => self.entered && id == self.client_id,
+            None => !self.entered,
+        };
+        let is = |wanted: Option<&str>, have: Option<&str>| wanted.is_none() || wanted == have;
+        client
+            && is(
+                record.token_url.as_ref().map(Url::as_str),
+                Some(self.token_endpoint),
+            )
+            && is(record.issuer.as_deref(), self.issuer)
+            && is(record.resource.as_deref(), self.resource)
+    }
+}
+
 impl StoredTokens {
     fn new(tokens: Tokens, old_refresh: Option<SecretString>, now: u64) -> Self {
         Self {
@@ -194,16 +217,21 @@ impl StoredTokens {
     }
 
     pub(super) fn freshness(&self, now: u64) -> Freshness {
-        let Some(expires_at) = self.expires_at else {
-            return Freshness::Fresh;
-        };
-        let life = expires_at.saturating_sub(self.obtained_at);
-        let early = EARLY.as_secs().min(life / 4);
-        match now {
-            _ if now >= expires_at => Freshness::Expired,
-            _ if now.saturating_add(early) >= expires_at => Freshness::Due,
-            _ => Freshness::Fresh,
-        }
+        freshness(self.obtained_at, self.expires_at, now)
+    }
+}
+
+/// Whether a token of these seconds since 1970 can be used.
+pub(super) fn freshness(obtained_at: u64, expires_at: Option<u64>, now: u64) -> Freshness {
+    let Some(expires_at) = expires_at else {
+        return Freshness::Fresh;
+    };
+    let life = expires_at.saturating_sub(obtained_at);
+    let early = EARLY.as_secs().min(life / 4);
+    match now {
+        _ if now >= expires_at => Freshness::Expired,
+        _ if now.saturating_add(early) >= expires_at => Freshness::Due,
+        _ => Freshness::Fresh,
     }
 }
 

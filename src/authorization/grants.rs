@@ -2,12 +2,15 @@
 
 use futures_util::future::BoxFuture;
 
-use super::{Authorizations, credential::Freshness, is_same, text::seconds};
+use super::{
+    Authorizations, credential::Freshness, glance::fresh_token, is_same, refresh::Loaded,
+    text::seconds,
+};
 use crate::{
     connect::access::{Grants, Token},
     inactive::Inactive,
     oauth::{Challenge, Scopes},
-    registry::{CredentialKey, Expected, Server},
+    registry::{Auth, CredentialKey, Expected, Server},
 };
 
 /// How often a note of missing scopes is tried to be stored.
@@ -40,12 +43,20 @@ impl Authorizations {
     /// where there is no other is the refresh waited for.
     async fn current(&self, server: &Server) -> Result<Token, Inactive> {
         let inner = &self.inner;
+        let Auth::OAuth2(record) = &server.auth else {
+            return Err(Inactive::NeedsAuthorization);
+        };
         let key = CredentialKey::of(server);
-        let loaded = inner.load(server, &key).await?;
+        let stored = inner.stored(server, &key).await?;
+        let now = seconds((inner.now)());
+        if let Some(token) = fresh_token(&stored, record, now) {
+            return Ok(token);
+        }
+        let loaded = Loaded::read(&stored, record)?;
         let tokens = loaded.credential.tokens.as_ref();
         let tokens = tokens.ok_or(Inactive::NeedsAuthorization)?;
         let begin = || inner.begin_refresh(server, &key, None);
-        match tokens.freshness(seconds((inner.now)())) {
+        match tokens.freshness(now) {
             Freshness::Fresh => {}
             Freshness::Due => {
                 if tokens.refresh.is_some() && inner.flights.may_try(&key).is_ok() {

@@ -26,6 +26,7 @@ mod credential;
 mod error;
 mod finish;
 mod flights;
+mod glance;
 mod grants;
 mod pending;
 mod refresh;

@@ -21,7 +21,7 @@ use crate::{
     connect::access::Token,
     inactive::Inactive,
     oauth::{self, ErrorKind, Tokens},
-    registry::{self, Auth, CredentialKey, Expected, Lease, Server},
+    registry::{self, Auth, CredentialKey, Expected, Lease, OAuth2, Server, StoredCredential},
     secret::SecretString,
 };
 
@@ -44,6 +44,18 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
+    /// What is stored, if it can still be what `record` asks for.
+    pub(super) fn read(stored: &StoredCredential, record: &OAuth2) -> Result<Self, Inactive> {
+        let credential = Credential::read(&stored.secret).ok_or(Inactive::CredentialInvalid)?;
+        if !credential.fits(record) || credential.tokens.is_none() {
+            return Err(Inactive::NeedsAuthorization);
+        }
+        Ok(Self {
+            version: stored.version,
+            credential,
+        })
+    }
+
     /// The access token, if it has not expired and is not the refused one.
     pub(super) fn usable(&self, refused: Option<&SecretString>, now: u64) -> Option<Token> {
         let tokens = self.credential.tokens.as_ref()?;
@@ -69,6 +81,25 @@ impl Loaded {
 }
 
 impl Inner {
+    /// What is stored for `server`, whatever it is.
+    pub(super) async fn stored(
+        &self,
+        server: &Server,
+        key: &CredentialKey,
+    ) -> Result<StoredCredential, Inactive> {
+        match self.store.load(key).await {
+            Ok(stored) => stored.ok_or(Inactive::NeedsAuthorization),
+            Err(registry::Error::Sealed { source }) => {
+                tracing::error!(server = %server.name, %source, "a stored credential does not open");
+                Err(Inactive::CredentialInvalid)
+            }
+            Err(error) => {
+                tracing::error!(server = %server.name, %error, "the credential store failed");
+                Err(Inactive::unreachable("its credential cannot be read now"))
+            }
+        }
+    }
+
     /// What is stored for `server`, if it can still be what its record asks for.
     pub(super) async fn load(
         &self,
@@ -78,25 +109,7 @@ impl Inner {
         let Auth::OAuth2(record) = &server.auth else {
             return Err(Inactive::NeedsAuthorization);
         };
-        let stored = match self.store.load(key).await {
-            Ok(stored) => stored.ok_or(Inactive::NeedsAuthorization)?,
-            Err(registry::Error::Sealed { source }) => {
-                tracing::error!(server = %server.name, %source, "a stored credential does not open");
-                return Err(Inactive::CredentialInvalid);
-            }
-            Err(error) => {
-                tracing::error!(server = %server.name, %error, "the credential store failed");
-                return Err(Inactive::unreachable("its credential cannot be read now"));
-            }
-        };
-        let credential = Credential::read(&stored.secret).ok_or(Inactive::CredentialInvalid)?;
-        if !credential.fits(record) || credential.tokens.is_none() {
-            return Err(Inactive::NeedsAuthorization);
-        }
-        Ok(Loaded {
-            version: stored.version,
-            credential,
-        })
+        Loaded::read(&self.stored(server, key).await?, record)
     }
 
     /// A refresh in a task of its own: whoever waits may go, and it goes on.

@@ -105,6 +105,11 @@ impl Line {
     /// The connection: the present one, or a new one if there is none, if the last attempt
     /// failed, or if the present one is the `stale` one.
     async fn connection(&self, stale: Option<&Arc<Connection>>) -> Result<Arc<Connection>, Error> {
+        if stale.is_none()
+            && let Some(present) = self.present()
+        {
+            return Ok(present);
+        }
         let attempt = self.attempt(stale);
         let connection = match attempt.dialled.await {
             // It was refused with a credential that has been renewed since: that says nothing of
@@ -119,6 +124,21 @@ impl Line {
         };
         self.state().known = Some(connection.dialect());
         Ok(connection)
+    }
+
+    /// The connection that somebody has waited for.
+    fn present(&self) -> Option<Arc<Connection>> {
+        let mut state = self.state();
+        let connection = state
+            .attempt
+            .as_ref()?
+            .dialled
+            .peek()?
+            .as_ref()
+            .ok()?
+            .clone();
+        state.known = Some(connection.dialect());
+        Some(connection)
     }
 
     fn attempt(&self, stale: Option<&Arc<Connection>>) -> Attempt {

@@ -40,11 +40,10 @@ pub(super) struct Mirrored<'a> {
 
 impl Mirrored<'_> {
     /// `Mcp-Name`, and `Mcp-Param-…` for annotated arguments that are there and not null.
-    pub(super) fn headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::new();
+    pub(super) fn insert_into(&self, headers: &mut HeaderMap) {
         headers.insert(NAME, encoded(self.name));
         let Some(plan) = self.plan else {
-            return headers;
+            return;
         };
         // What does not parse is not mirrored: the server is the judge of arguments.
         let arguments: Value = serde_json::from_str(self.arguments.get()).unwrap_or_default();
@@ -56,7 +55,6 @@ impl Mirrored<'_> {
                 headers.insert(header, encoded(&text));
             }
         }
-        headers
     }
 }
 
@@ -213,8 +211,9 @@ mod tests {
                 arguments: &arguments,
                 plan: Some(&plan),
             };
-            let mut all: Vec<_> = call
-                .headers()
+            let mut headers = HeaderMap::new();
+            call.insert_into(&mut headers);
+            let mut all: Vec<_> = headers
                 .iter()
                 .map(|(name, value)| format!("{name}: {}", value.to_str().expect("ASCII")))
                 .collect();

@@ -76,11 +76,9 @@ impl Route {
         body: Bytes,
         sent: &Sent,
     ) -> Result<Response, Unanswered> {
-        let request = self
-            .request(Method::POST, "application/json, text/event-stream")?
-            // Replaces what the operator may have set under the same names.
-            .headers(headers)
-            .body(reqwest::Body::wrap(Outgoing::new(body, sent.clone())));
+        let body = reqwest::Body::wrap(Outgoing::new(body, sent.clone()));
+        let accept = "application/json, text/event-stream";
+        let request = self.request(Method::POST, accept, headers)?.body(body);
         let response = request.send().await.map_err(|error| unsent(error, sent))?;
         self.judge(response).await
     }
@@ -88,10 +86,8 @@ impl Route {
     /// Opens an event stream, after the event `last_id` if that is given.
     pub(super) async fn open(&self, last_id: Option<HeaderValue>) -> Result<Response, Unanswered> {
         const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-        let mut request = self.request(Method::GET, "text/event-stream")?;
-        if let Some(id) = last_id {
-            request = request.header(LAST_EVENT_ID, id);
-        }
+        let id = last_id.map(|id| (LAST_EVENT_ID, id));
+        let request = self.request(Method::GET, "text/event-stream", id.into_iter().collect())?;
         let sent = request.send().await;
         // Nothing is executed by a GET, so an interruption here is just a failed connection.
         let response = sent.map_err(|error| Failure::from(Error::unsendable(error, false)))?;
@@ -123,22 +119,40 @@ impl Route {
 
     /// Ends the session, within a few seconds. A server may refuse that.
     pub(super) async fn delete(&self) {
-        let Ok(request) = self.request(Method::DELETE, "*/*") else {
+        let Ok(request) = self.request(Method::DELETE, "*/*", HeaderMap::new()) else {
             return;
         };
         // Whatever comes of it, the session is over for us.
         let _ = tokio::time::timeout(ASIDE, request.send()).await;
     }
 
-    fn request(&self, method: Method, accept: &'static str) -> Result<RequestBuilder, Failure> {
+    /// A request with the credential, and with these headers of its own.
+    fn request(
+        &self,
+        method: Method,
+        accept: &'static str,
+        own: HeaderMap,
+    ) -> Result<RequestBuilder, Failure> {
         let request = self.outbound.request(method, &self.url);
-        let mut headers = self.credential.now().headers.clone();
-        headers.extend(self.headers.clone());
+        let (client, request) = request.map_err(Error::from)?.build_split();
+        let mut request = request.map_err(|error| Error::unsendable(error, false))?;
+        let live = self.credential.now();
+        // All in one map of the right size: adding maps to a builder copies each of them.
+        let len = live.headers.len() + self.headers.len() + own.len() + 3;
+        let mut headers = HeaderMap::with_capacity(len);
+        for (name, value) in &live.headers {
+            headers.append(name, value.clone());
+        }
         // Replaced, not appended: what the transport says is not the operator's to change.
+        for (name, value) in &self.headers {
+            headers.insert(name, value.clone());
+        }
         headers.insert(ACCEPT, HeaderValue::from_static(accept));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        Ok(request.map_err(Error::from)?.headers(headers))
+        headers.extend(own);
+        *request.headers_mut() = headers;
+        Ok(RequestBuilder::from_parts(client, request))
     }
 
     async fn judge(&self, response: Response) -> Result<Response, Unanswered> {

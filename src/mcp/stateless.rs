@@ -95,7 +95,7 @@ impl Stateless {
         let mut headers = request.trace_headers();
         headers.insert(METHOD, HeaderValue::from_static(method));
         if let Some(call) = request.mirrored {
-            headers.extend(call.headers());
+            call.insert_into(&mut headers);
         }
         let params = Params {
             params: request.params,

@@ -202,6 +202,15 @@ pub(super) fn read<'a>(
     scrubber: &Scrubber,
     mut take: impl FnMut(Incoming<'a>),
 ) -> Result<(), Error> {
+    // Nearly every message stands alone and is read at once. One that cannot be is read again, to
+    // find out what it is, or what is wrong with it.
+    if bytes.trim_ascii_start().first() == Some(&b'{')
+        && let Ok(text) = str::from_utf8(bytes)
+        && let Ok(envelope) = serde_json::from_str(text)
+    {
+        take(incoming(envelope, scrubber)?);
+        return Ok(());
+    }
     let text: &RawValue = serde_json::from_slice(bytes).map_err(not_json)?;
     if !text.get().starts_with('[') {
         take(message(text, scrubber)?);
@@ -233,10 +242,14 @@ fn not_json(error: serde_json::Error) -> Error {
     )
 }
 
+const NOT_RPC: &str = "the server's answer is not a JSON-RPC 2.0 message";
+
 fn message<'a>(text: &'a RawValue, scrubber: &Scrubber) -> Result<Incoming<'a>, Error> {
-    const NOT_RPC: &str = "the server's answer is not a JSON-RPC 2.0 message";
-    let envelope: Envelope<'_> =
-        serde_json::from_str(text.get()).map_err(|_| Error::protocol(NOT_RPC))?;
+    let envelope = serde_json::from_str(text.get()).map_err(|_| Error::protocol(NOT_RPC))?;
+    incoming(envelope, scrubber)
+}
+
+fn incoming<'a>(envelope: Envelope<'a>, scrubber: &Scrubber) -> Result<Incoming<'a>, Error> {
     if envelope.jsonrpc.as_deref() != Some("2.0") {
         return Err(Error::protocol(NOT_RPC));
     }

@@ -6,6 +6,8 @@
 //!  1 byte   │ 4      │ 24       │ as long as secret  │ 16
 //! ```
 
+use std::mem;
+
 use chacha20poly1305::{AeadInOut, KeyInit, Tag, XChaCha20Poly1305, XNonce};
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
@@ -83,9 +85,13 @@ pub(super) fn open(key: &Key, place: &Place<'_>, record: &[u8]) -> Result<Secret
         )
         .map_err(|_| OpenError::Refused)?;
     // Text was sealed, so text it is.
-    str::from_utf8(&secret)
-        .map(SecretString::from)
-        .map_err(|_| OpenError::Format)
+    match String::from_utf8(mem::take(&mut *secret)) {
+        Ok(text) => Ok(text.into()),
+        Err(error) => {
+            *secret = error.into_bytes();
+            Err(OpenError::Format)
+        }
+    }
 }
 
 /// Wiped when it is dropped.
