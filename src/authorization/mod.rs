@@ -11,7 +11,7 @@
 //!                            ──▶ renewed: after a 401        ──▶ missing: after a 403
 //! ```
 //!
-//! The protocol's messages are [`oauth`](crate::oauth)'s; what is kept lies in a
+//! The protocol's messages are [`oauth`]'s; what is kept lies in a
 //! [`CredentialStore`], sealed there. This part knows which server a token is for, and sees to it
 //! that it never reaches another one:
 //!
@@ -95,6 +95,7 @@ struct Inner {
 
 impl Authorizations {
     /// Authorizations that are kept in `store`; authorization servers are reached over `outbound`.
+    /// An answer of the store that takes longer than 3 s counts as none.
     pub fn new(outbound: Outbound, store: impl CredentialStore) -> Self {
         Self {
             inner: Arc::new(Inner {
@@ -138,7 +139,10 @@ impl Authorizations {
     /// authorization server lets us (RFC 7009), for which it has 5 s.
     ///
     /// # Errors
-    /// [`Error::Store`]; then nothing has changed.
+    /// [`Error::Store`]; then nothing is revoked, and the tokens are most likely still there.
+    ///
+    /// # Cancellation
+    /// They are forgotten or not, and may not be revoked.
     pub async fn disconnect(&self, server: &Server) -> Result<(), Error> {
         let inner = &self.inner;
         let key = CredentialKey::of(server);

@@ -101,7 +101,7 @@ async fn run(provider: &Provider, tally: &Mutex<Tally>, mut dice: Dice) {
     connect(provider, &authorizations, &server).await.unwrap();
 
     let mut callers = JoinSet::new();
-    for _ in 0..2 + dice.roll(4) {
+    for _ in 0..2 + dice.roll(3) {
         match dice.roll(3) {
             0 => clock.pass(LIFE),
             1 => clock.pass(LIFE - 30),

@@ -7,6 +7,9 @@
 
 mod support;
 
+mod authorization_attacks;
+mod authorization_connect;
+mod authorization_faults;
 mod authorization_records;
 mod authorization_refresh;
 mod authorization_rotation;

@@ -62,6 +62,7 @@ struct Books {
     /// By argument.
     executed: HashMap<String, usize>,
     before: Option<Before>,
+    before_code: Option<Before>,
     before_mcp: Option<Before>,
     keeps_refresh_tokens: bool,
     scope: String,
@@ -78,11 +79,15 @@ struct Consent {
 
 impl Provider {
     pub async fn start() -> Self {
+        Self::over(outbound()).await
+    }
+
+    pub async fn over(outbound: Outbound) -> Self {
         let provider = Self {
             server: AuthServer::start().await,
             clock: Clock::default(),
             log: Log::default(),
-            outbound: outbound(),
+            outbound,
             books: Arc::default(),
         };
         provider.books().scope = "files:read".to_owned();
@@ -187,6 +192,14 @@ impl Provider {
         }
     }
 
+    /// Somebody else has used the refresh tokens that were given so far.
+    pub fn spend_refresh_tokens(&self) {
+        let now = self.clock.now();
+        for consent in &mut self.books().consents {
+            consent.given.push(now);
+        }
+    }
+
     /// The user takes the consents back.
     pub fn revoke(&self) {
         for consent in &mut self.books().consents {
@@ -212,6 +225,14 @@ impl Provider {
         self.books().before = Some(Arc::new(move |token| before(token).boxed()));
     }
 
+    /// Has something come before the answer to each code.
+    pub fn before_code<F>(&self, before: impl Fn(String) -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = Option<Response>> + Send + 'static,
+    {
+        self.books().before_code = Some(Arc::new(move |code| before(code).boxed()));
+    }
+
     /// Has something come before the answer of the MCP server; it is given the `Authorization`.
     pub fn before_mcp<F>(&self, before: impl Fn(String) -> F + Send + Sync + 'static)
     where
@@ -225,9 +246,10 @@ impl Provider {
         self.before(move |_| std::future::ready(Some(answer())));
     }
 
-    /// Answers refreshes properly again.
+    /// Answers everything properly again.
     pub fn recover(&self) {
-        self.books().before = None;
+        let mut books = self.books();
+        (books.before, books.before_code, books.before_mcp) = (None, None, None);
     }
 
     fn books(&self) -> std::sync::MutexGuard<'_, Books> {
@@ -256,7 +278,12 @@ impl Rig {
     }
 
     pub async fn unconnected() -> Self {
-        let provider = Provider::start().await;
+        Self::over(outbound()).await
+    }
+
+    /// Not connected, and over a client for calls out that others use, too.
+    pub async fn over(outbound: Outbound) -> Self {
+        let provider = Provider::over(outbound).await;
         let store = Rows::new(provider.log.clone());
         let (authorizations, connections) = provider.process(store.clone());
         Self {
@@ -327,6 +354,12 @@ async fn token(seen: Seen, books: Arc<Mutex<Books>>, clock: Clock, log: Log) -> 
     let form = seen.form();
     if form["grant_type"] == "authorization_code" {
         note(&log, "token for a code");
+        let before = books.lock().unwrap().before_code.clone();
+        if let Some(before) = before
+            && let Some(answer) = before(form["code"].clone()).await
+        {
+            return answer;
+        }
         let mut books = books.lock().unwrap();
         books.consents.push(Consent::default());
         let consent = books.consents.len() - 1;

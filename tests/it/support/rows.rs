@@ -24,6 +24,8 @@ pub enum Fault {
     Unreadable,
     /// Whoever reads waits for ever.
     Stuck,
+    /// The same, after some more have been answered.
+    StuckSoon,
 }
 
 /// What happened, in order; the doubles that share it write lines into it.
@@ -79,9 +81,24 @@ impl Rows {
         (table.fault, table.faulty) = (fault, Some(times));
     }
 
+    /// Answers some more, and then nobody who reads.
+    pub fn stick_after(&self, answers: usize) {
+        self.fail_times(Fault::StuckSoon, answers);
+    }
+
     /// The rows as whoever has the database sees and changes them.
     pub fn edit<T>(&self, edit: impl FnOnce(&mut BTreeMap<CredentialKey, Row>) -> T) -> T {
         edit(&mut self.lock().rows)
+    }
+
+    /// Gives each pending authorization the record of another one.
+    pub fn exchange_states(&self) {
+        let states = &mut self.lock().states;
+        let mut records: Vec<_> = states.values().cloned().collect();
+        records.rotate_left(1);
+        for (state, record) in states.values_mut().zip(records) {
+            *state = record;
+        }
     }
 
     /// Everything that lies in the database, pending authorizations too.
@@ -118,6 +135,13 @@ impl Table {
         }
     }
 
+    fn is_stuck(&mut self) -> bool {
+        match self.fault {
+            Fault::StuckSoon => !self.strikes(Fault::StuckSoon),
+            _ => self.strikes(Fault::Stuck),
+        }
+    }
+
     fn note(&self, line: &str) {
         self.log.lock().unwrap().push(line.to_owned());
     }
@@ -150,7 +174,7 @@ impl Table {
 
 impl CredentialStore for Rows {
     async fn load(&self, key: &CredentialKey) -> Result<Option<StoredCredential>, Error> {
-        if self.lock().strikes(Fault::Stuck) {
+        if self.lock().is_stuck() {
             std::future::pending::<()>().await;
         }
         let mut table = self.lock();
@@ -214,7 +238,7 @@ impl CredentialStore for Rows {
         pending: SecretString,
     ) -> Result<(), Error> {
         let mut table = self.lock();
-        let sealed = table.ring.seal(&place(key, "state", 0), &pending);
+        let sealed = table.ring.seal(&place(key, &field(&state), 0), &pending);
         table
             .states
             .insert(state, (key.clone(), expires_at, sealed));
@@ -230,7 +254,7 @@ impl CredentialStore for Rows {
         let Some((key, _, sealed)) = table.states.remove(state) else {
             return Ok(None);
         };
-        let opened = table.ring.open(&place(&key, "state", 0), &sealed);
+        let opened = table.ring.open(&place(&key, &field(state), 0), &sealed);
         let pending = opened.map_err(Error::sealed)?;
         Ok(Some((key, pending)))
     }
@@ -244,6 +268,10 @@ fn place<'a>(key: &'a CredentialKey, field: &'a str, version: u64) -> Place<'a> 
         origin: &key.origin,
         version,
     }
+}
+
+fn field(state: &StateHash) -> String {
+    format!("state:{:?}", state.0)
 }
 
 fn outage() -> Error {
