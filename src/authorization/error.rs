@@ -43,7 +43,10 @@ impl fmt::Display for Error {
                 "this callback belongs to no authorization that was begun in this browser within \
                  the last ten minutes; begin again",
             ),
-            Self::Server(error) => write!(f, "the server cannot be asked who authorizes: {error}"),
+            Self::Server(error) => write!(
+                f,
+                "the server cannot be asked who gives tokens for it: {error}"
+            ),
             Self::OAuth(error) => write!(f, "authorization failed: {error}"),
             Self::Store(_) => f.write_str("the authorization could not be read or stored"),
         }
