@@ -61,7 +61,8 @@ struct Arguments {
     /// How the client proves who it is: client_secret_basic, client_secret_post or none.
     #[arg(long, value_name = "METHOD", value_parser = token_auth)]
     token_auth: Option<TokenAuth>,
-    /// The port of this machine that the browser comes back to; 0 takes a free one.
+    /// The port of the redirect URI, http://127.0.0.1:PORT/callback; 0 takes a free one. A client
+    /// that you have registered needs the one that you have entered there.
     #[arg(long, default_value_t = 0)]
     port: u16,
 }
@@ -93,7 +94,17 @@ async fn run(arguments: Arguments) -> Result<()> {
 
     connect(&authorizations, &server, arguments.port).await?;
     say("Connected.");
-    let tools = connections.tools(&server, &CallerTokens::default()).await?;
+    let used = use_tools(&connections, &server).await;
+    connections.close().await;
+    // Also if something failed: nobody else can give the authorization up.
+    authorizations.disconnect(&server).await?;
+    say("Disconnected.");
+    used
+}
+
+/// Lists the tools, and runs the calls of our input.
+async fn use_tools(connections: &Connections, server: &Server) -> Result<()> {
+    let tools = connections.tools(server, &CallerTokens::default()).await?;
     for tool in tools.offered {
         let description = tool.description.unwrap_or_default();
         say(&format!("- {}: {}", tool.name, first_line(&description)));
@@ -101,12 +112,9 @@ async fn run(arguments: Arguments) -> Result<()> {
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Some(line) = lines.next_line().await? {
         if !line.trim().is_empty() {
-            say(&call(&connections, &server, &line).await?);
+            say(&call(connections, server, &line).await?);
         }
     }
-    connections.close().await;
-    authorizations.disconnect(&server).await?;
-    say("Disconnected.");
     Ok(())
 }
 
@@ -114,7 +122,8 @@ fn server(arguments: &Arguments) -> Result<Server> {
     let mut oauth = OAuth2::default();
     oauth.client_id = arguments.client_id.clone();
     if let Some(variable) = &arguments.client_secret_env {
-        let secret = std::env::var(variable).map_err(|_| format!("{variable} is not set"))?;
+        let secret = std::env::var(variable)
+            .map_err(|_| format!("environment variable {variable} is not set"))?;
         oauth.client_secret = Some(secret.into());
     }
     oauth.authorization_url = arguments.authorization_url.clone();
@@ -174,8 +183,10 @@ async fn call(connections: &Connections, server: &Server, line: &str) -> Result<
     Ok(format!("{outcome}: {}", to_raw_value(&text)?))
 }
 
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
+/// Without what would control the terminal: the text is the server's.
+fn first_line(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    line.chars().filter(|c| !c.is_control()).collect()
 }
 
 fn token_auth(method: &str) -> std::result::Result<TokenAuth, String> {

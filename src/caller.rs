@@ -87,6 +87,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_name_that_begins_like_another_has_its_own_token() {
+        let mut headers = HeaderMap::new();
+        for (name, token) in [("X-MCP-Auth-A-B", "for a-b"), ("x-mcp-auth-a-", "nobody's")] {
+            headers.insert(name.parse::<HeaderName>().unwrap(), token.parse().unwrap());
+        }
+        let tokens = CallerTokens::take(&mut headers);
+        let of = |server: &str| tokens.of(&server.parse().unwrap());
+        assert_eq!(of("a-b").unwrap(), "for a-b");
+        assert_eq!([of("a"), of("b"), of("a-b-c")], [None; 3]);
+        assert!(headers.is_empty());
+    }
+
+    #[test]
     fn a_token_that_is_not_given_exactly_once_is_not_given() {
         let mut headers = HeaderMap::new();
         headers.append("x-mcp-auth-twice", HeaderValue::from_static("a"));

@@ -48,7 +48,6 @@
 //! - [`Connections`]: sessions and tool lists, shared by layers and whatever shows servers.
 //! - `authorization` (feature `oauth`): servers with OAuth 2.0, from an operator's click to tokens
 //!   that stay fresh; `oauth` has the protocol alone.
-//! - [`secret`]: key rings, and what is sealed with them.
 //! - [`mcp`]: the client of MCP servers, usable by itself.
 //! - [`outbound`]: the guarded way out; which addresses a server may have.
 //! - [`secret`]: credentials at rest, and the keys that seal them.

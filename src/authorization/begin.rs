@@ -50,9 +50,9 @@ impl Authorizations {
     /// server names; and those that it has missed since it was connected last.
     ///
     /// # Errors
-    /// [`Error::NotOAuth`], [`Error::NoClient`], [`Error::RedirectUri`], [`Error::Server`] where
-    /// the server is to be asked and cannot be reached, [`Error::OAuth`] with
-    /// what discovery or registration failed at, [`Error::Store`].
+    /// [`Error::NotOAuth`], [`Error::Record`], [`Error::NoClient`], [`Error::RedirectUri`],
+    /// [`Error::Server`] where the server is to be asked and cannot be reached, [`Error::OAuth`]
+    /// with what discovery or registration failed at, [`Error::Store`].
     ///
     /// A client that we registered is used again. If the authorization server has forgotten it
     /// and shows the browser an error page instead of coming back, [`disconnect`] first.
@@ -64,6 +64,8 @@ impl Authorizations {
     pub async fn begin(&self, server: &Server, redirect_uri: &Url) -> Result<Begun, Error> {
         let inner = &self.inner;
         let record = record(server)?;
+        // Whoever builds records without `Auth::oauth2` is not to lose a client secret by it.
+        record.check().map_err(Error::Record)?;
         if !is_redirect_uri(redirect_uri) {
             return Err(Error::RedirectUri);
         }

@@ -10,6 +10,8 @@ use crate::{mcp, oauth, registry};
 pub enum Error {
     /// The server's authentication is not OAuth 2.0.
     NotOAuth,
+    /// The fields of the server's [`OAuth2`](registry::OAuth2) do not go together.
+    Record(registry::Error),
     /// There is no client: none was entered, and the authorization server registers none.
     NoClient,
     /// The redirect URI is neither `https` nor of this machine.
@@ -29,6 +31,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotOAuth => f.write_str("the server's authentication is not OAuth 2.0"),
+            Self::Record(error) => error.fmt(f),
             Self::NoClient => f.write_str(
                 "the authorization server registers no clients by itself; register one there, \
                  and enter its client id",
@@ -40,7 +43,10 @@ impl fmt::Display for Error {
                 "this callback belongs to no authorization that was begun in this browser within \
                  the last ten minutes; begin again",
             ),
-            Self::Server(error) => write!(f, "the server cannot be asked who authorizes: {error}"),
+            Self::Server(error) => write!(
+                f,
+                "the server cannot be asked who gives tokens for it: {error}"
+            ),
             Self::OAuth(error) => write!(f, "authorization failed: {error}"),
             Self::Store(_) => f.write_str("the authorization could not be read or stored"),
         }
@@ -52,6 +58,7 @@ impl std::error::Error for Error {
         match self {
             // Its own words are in ours.
             Self::Server(error) => error.source(),
+            Self::Record(error) => error.source(),
             Self::OAuth(error) => error.source(),
             Self::Store(error) => Some(error),
             _ => None,

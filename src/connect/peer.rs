@@ -1,8 +1,12 @@
 //! A server with one credential: whatever changes how it is reached makes it another one.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    ops::Deref,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use sha2::{Digest, Sha256};
+use tokio::sync::watch;
 
 use super::{access::Access, health::Health};
 use crate::{
@@ -55,7 +59,12 @@ pub(super) struct Peer {
     health: Mutex<Health>,
     /// The version of the token that the client sends. Held while the client is given another.
     version: Mutex<u64>,
+    /// How many use the client now.
+    users: watch::Sender<usize>,
 }
+
+/// A client in use: its session is not ended meanwhile, but for the end of the process.
+pub(super) struct InUse<'a>(&'a Peer);
 
 impl Peer {
     pub(super) fn new(
@@ -70,11 +79,12 @@ impl Peer {
             client: Client::new(outbound.clone(), endpoint, limits.clone()),
             health: Mutex::default(),
             version: Mutex::new(access.token.as_ref().map_or(0, |token| token.version)),
+            users: watch::Sender::new(0),
         }
     }
 
     /// The client, which sends the credential of `access` or a newer one.
-    pub(super) fn client(&self, access: &Access) -> &Client {
+    pub(super) fn client(&self, access: &Access) -> InUse<'_> {
         if let Some(token) = &access.token {
             let mut version = lock(&self.version);
             if token.version > *version {
@@ -82,7 +92,8 @@ impl Peer {
                 self.client.set_headers(access.headers.clone());
             }
         }
-        &self.client
+        self.users.send_modify(|users| *users += 1);
+        InUse(self)
     }
 
     /// Held for a few assignments, never across an await.
@@ -94,8 +105,57 @@ impl Peer {
     pub(super) async fn close(&self) {
         self.client.close().await;
     }
+
+    /// Ends the session when nobody uses it any more: others have taken this peer's place, but
+    /// its calls go on.
+    pub(super) async fn give_way(&self) {
+        let mut users = self.users.subscribe();
+        // Fails only where there is no sender, and we have it.
+        let _ = users.wait_for(|users| *users == 0).await;
+        self.close().await;
+    }
+}
+
+impl Deref for InUse<'_> {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.0.client
+    }
+}
+
+impl Drop for InUse<'_> {
+    fn drop(&mut self) {
+        self.0.users.send_modify(|users| *users -= 1);
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use http::HeaderMap;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_session_that_gives_way_lasts_as_long_as_its_calls() {
+        let server = Server::new("a", "https://a.example/mcp").unwrap();
+        let access = Access {
+            headers: HeaderMap::new(),
+            token: None,
+        };
+        let outbound = Outbound::new(Default::default(), []).unwrap();
+        let peer = Peer::new(&outbound, &mcp::Limits::default(), &server, &access);
+        let (first, second) = (peer.client(&access), peer.client(&access));
+        let mut gone = Box::pin(peer.give_way());
+        assert!(gone.as_mut().now_or_never().is_none());
+        drop(first);
+        assert!(gone.as_mut().now_or_never().is_none());
+        drop(second);
+        gone.await;
+    }
 }

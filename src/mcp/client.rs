@@ -33,12 +33,13 @@ const STATE_PAUSE: Duration = Duration::from_millis(100);
 
 /// A client of one MCP server with one credential. Clones are cheap and share one session.
 ///
-/// Works within a tokio runtime with time and I/O enabled. Nothing is sent before the first call. Callers that come at once share one handshake, and its
-/// failure if it fails; the next call after a failure tries again. Make one client per server
-/// *and credential*: a session belongs to whoever opened it.
+/// Works within a tokio runtime with time and I/O enabled. Nothing is sent before the first call.
+/// Callers that come at once share one handshake, and its failure if it fails; the next call after
+/// a failure tries again. Make one client per server *and credential*: a session belongs to
+/// whoever opened it.
 ///
-/// Answers never repeat the credential: see [`CallResult`]. Dropping the last clone closes connections, but only [`close`](Self::close) tells the server
-/// that the session has ended.
+/// Answers never repeat the credential: see [`CallResult`]. Dropping the last clone closes
+/// connections, but only [`close`](Self::close) tells the server that the session has ended.
 ///
 /// # What is repeated, and what is not
 ///
@@ -75,9 +76,9 @@ impl Client {
         } = endpoint;
         let dialer = Dialer {
             outbound,
+            credential: Credential::new(headers, &url),
             url,
             transport,
-            credential: Credential::new(headers),
             limits: Arc::new(limits),
             ids: Ids::new(),
         };

@@ -1,8 +1,10 @@
-//! The headers that authenticate us, which may be renewed while a client is connected.
+//! What authenticates us: headers, which may be renewed while a client is connected, and keys in
+//! the server's address.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::{HeaderMap, HeaderValue};
+use url::Url;
 
 use crate::scrub::Scrubber;
 
@@ -12,6 +14,12 @@ const FORMER: usize = 2;
 
 /// Session ids that are looked for: the present one, and those that just ended.
 const SESSIONS: usize = 2;
+
+/// Parameters of an address are looked for from this length on: shorter ones are words.
+const SHORTEST_KEY: usize = 16;
+
+/// Keys in one address.
+const KEYS: usize = 4;
 
 /// The credential of one server as it is now. Clones share it.
 #[derive(Clone)]
@@ -26,15 +34,25 @@ pub(super) struct Live {
     pub(super) scrubber: Scrubber,
     /// How often the headers were replaced.
     pub(super) renewals: u64,
-    /// The newest first.
+    besides: Besides,
+}
+
+/// What is kept out of answers beside the headers; of what changes, the newest first.
+#[derive(Clone, Default)]
+struct Besides {
+    keys: Vec<HeaderValue>,
     former: Vec<HeaderValue>,
-    /// The newest first. Apart from the values: a session lives through many tokens.
+    /// Apart from the values: a session lives through many tokens.
     sessions: Vec<HeaderValue>,
 }
 
 impl Credential {
-    pub(super) fn new(headers: HeaderMap) -> Self {
-        let live = Live::new(headers, 0, Vec::new(), Vec::new());
+    pub(super) fn new(headers: HeaderMap, address: &Url) -> Self {
+        let besides = Besides {
+            keys: keys(address).take(KEYS).collect(),
+            ..Besides::default()
+        };
+        let live = Live::new(headers, 0, besides);
         Self(Arc::new(Mutex::new(Arc::new(live))))
     }
 
@@ -49,18 +67,22 @@ impl Credential {
             let replaced = live.headers.values().cloned();
             // All values of one renewal, however many headers they are.
             let keep = FORMER.max(live.headers.len());
-            let former = newest(replaced, &live.former, keep);
-            let sessions = live.sessions.clone();
-            *live = Arc::new(Live::new(headers, live.renewals + 1, former, sessions));
+            let besides = Besides {
+                former: newest(replaced, &live.besides.former, keep),
+                ..live.besides.clone()
+            };
+            *live = Arc::new(Live::new(headers, live.renewals + 1, besides));
         }
     }
 
     /// Keeps one more value out of answers: a session id.
     pub(super) fn hide(&self, id: HeaderValue) {
         let mut live = self.lock();
-        let sessions = newest([id], &live.sessions, SESSIONS);
-        let (headers, former) = (live.headers.clone(), live.former.clone());
-        *live = Arc::new(Live::new(headers, live.renewals, former, sessions));
+        let besides = Besides {
+            sessions: newest([id], &live.besides.sessions, SESSIONS),
+            ..live.besides.clone()
+        };
+        *live = Arc::new(Live::new(live.headers.clone(), live.renewals, besides));
     }
 
     fn lock(&self) -> MutexGuard<'_, Arc<Live>> {
@@ -69,24 +91,30 @@ impl Credential {
 }
 
 impl Live {
-    fn new(
-        mut headers: HeaderMap,
-        renewals: u64,
-        former: Vec<HeaderValue>,
-        sessions: Vec<HeaderValue>,
-    ) -> Self {
+    fn new(mut headers: HeaderMap, renewals: u64, besides: Besides) -> Self {
         for value in headers.values_mut() {
             value.set_sensitive(true);
         }
-        let values = headers.values().chain(&former).chain(&sessions);
+        let values = headers
+            .values()
+            .chain(&besides.keys)
+            .chain(&besides.former)
+            .chain(&besides.sessions);
         Self {
             scrubber: Scrubber::new(values.map(HeaderValue::as_bytes)),
             headers,
             renewals,
-            former,
-            sessions,
+            besides,
         }
     }
+}
+
+/// The parameters of an address that may be keys: `?api_key=…`.
+pub(super) fn keys(address: &Url) -> impl Iterator<Item = HeaderValue> {
+    let values = address.query_pairs().map(|(_, value)| value);
+    values
+        .filter(|value| value.len() >= SHORTEST_KEY)
+        .filter_map(|value| HeaderValue::from_str(&value).ok())
 }
 
 /// The first `keep` of the new and the old values.
@@ -110,9 +138,25 @@ mod tests {
         HeaderMap::from_iter([(http::header::AUTHORIZATION, value)])
     }
 
+    fn address() -> Url {
+        let address = "https://a.example/mcp?lang=en&api_key=key-%2f-0123456789";
+        address.parse().unwrap()
+    }
+
+    #[test]
+    fn a_key_in_the_servers_address_stays_a_secret() {
+        let credential = Credential::new(HeaderMap::new(), &address());
+        credential.replace(token(1));
+        let said = "POST /mcp?lang=en&api_key=key-%2F-0123456789: no such key as key-/-0123456789";
+        assert_eq!(
+            credential.now().scrubber.text(said.to_owned()),
+            "POST /mcp?lang=en&api_key=[redacted:credential]: no such key as [redacted:credential]"
+        );
+    }
+
     #[test]
     fn a_session_outlives_many_tokens_and_its_id_stays_a_secret() {
-        let credential = Credential::new(token(0));
+        let credential = Credential::new(token(0), &address());
         credential.hide("session-0".parse().unwrap());
         (1..=9).for_each(|number| credential.replace(token(number)));
         let said = "session-0 token-00000008 token-00000009".to_owned();
@@ -125,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_token_that_was_just_replaced_stays_a_secret_however_many_sessions_begin() {
-        let credential = Credential::new(token(0));
+        let credential = Credential::new(token(0), &address());
         credential.replace(token(1));
         for session in 0..9 {
             credential.hide(format!("session-{session}").parse().unwrap());

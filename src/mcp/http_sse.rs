@@ -28,6 +28,7 @@ use url::Url;
 use super::body::Events;
 use super::cancel::CancelOnDrop;
 use super::connection::Request;
+use super::credential::keys;
 use super::error::{Error, ErrorKind};
 use super::failure::{Failure, Remedy};
 use super::handshake::{INITIALIZE, chosen};
@@ -157,15 +158,11 @@ async fn endpoint(base: &Url, events: &mut Events) -> Result<Url, Error> {
 }
 
 /// The session's id, with which anybody could speak in our name: the longest parameter of the
-/// endpoint that is not the operator's own, if it is long enough to be no word.
+/// endpoint that is not the operator's own.
 fn session_id(base: &Url, endpoint: &Url) -> Option<HeaderValue> {
-    const SHORTEST: usize = 16;
-    let ours: Vec<_> = base.query_pairs().collect();
-    let theirs = endpoint.query_pairs().filter(|pair| !ours.contains(pair));
-    let values = theirs.map(|(_, value)| value);
-    let longest = values.max_by_key(|value| value.len())?;
-    let id = HeaderValue::from_str(&longest).ok()?;
-    (id.len() >= SHORTEST).then_some(id)
+    let ours: Vec<_> = keys(base).collect();
+    let theirs = keys(endpoint).filter(|key| !ours.contains(key));
+    theirs.max_by_key(HeaderValue::len)
 }
 
 /// Reads the stream for as long as it lasts.

@@ -2,9 +2,10 @@
 //!
 //! Speaks the revisions 2024-11-05 (HTTP+SSE), 2025-03-26, 2025-06-18, 2025-11-25 (Streamable HTTP
 //! with sessions) and 2026-07-28 (Streamable HTTP without), and finds out by itself which of them
-//! a server speaks: one request more, at the first connection of a [`Client`]. It offers servers no sampling, no elicitation and no roots, and fetches nothing that
-//! they link to. It does not know chat completions, registries or OAuth: it is given an
-//! [`Endpoint`] with ready headers, and gives back tools and text.
+//! a server speaks: one request more, at the first connection of a [`Client`]. It offers servers
+//! no sampling, no elicitation and no roots, and fetches nothing that they link to. It does not
+//! know chat completions, registries or OAuth: it is given an [`Endpoint`] with ready headers, and
+//! gives back tools and text.
 //!
 //! ```text
 //! Client            one server, one credential; lists tools and calls them

@@ -1,6 +1,6 @@
 //! What an operator enters for a server with OAuth 2.0.
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::Error;
@@ -35,13 +35,14 @@ pub struct OAuth2 {
 
 impl OAuth2 {
     /// The rules between the fields.
-    pub(super) fn check(&self) -> Result<(), Error> {
+    pub(crate) fn check(&self) -> Result<(), Error> {
         let id = self.client_id.as_deref();
-        if id.is_some_and(|id| id.is_empty() || id.chars().any(char::is_control)) {
-            return Err(Error::invalid(
-                "auth.client_id",
-                "is empty or has control characters",
-            ));
+        let secret = self.client_secret.as_ref().map(ExposeSecret::expose_secret);
+        for (field, text) in [("auth.client_id", id), ("auth.client_secret", secret)] {
+            // Such as the line break at the end of a file.
+            if text.is_some_and(|text| text.is_empty() || text.chars().any(char::is_control)) {
+                return Err(Error::invalid(field, "is empty or has control characters"));
+            }
         }
         if self.authorization_url.is_some() != self.token_url.is_some() {
             return Err(Error::invalid(
@@ -157,6 +158,12 @@ mod tests {
             fault(|o| o.client_id = Some("a\nb".into())),
             "auth.client_id"
         );
+        for secret in ["", "s3cret\n"] {
+            assert_eq!(
+                fault(|o| o.client_secret = Some(secret.into())),
+                "auth.client_secret"
+            );
+        }
         assert_eq!(
             fault(|o| o.token_auth = Some(TokenAuth::None)),
             "auth.token_auth"

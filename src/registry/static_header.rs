@@ -22,7 +22,7 @@ impl StaticHeader {
     ///
     /// # Errors
     /// [`Error::Invalid`] for a name that is no header name, for one that frames the message,
-    /// belongs to one hop or to MCP itself (`Host`, `Content-Length`, `Connection`,
+    /// belongs to one hop, to MCP itself or to the trace (`Host`, `Content-Length`, `Connection`,
     /// `Mcp-Session-Id`, …), and for a value that is empty, longer than 8 KiB or has characters
     /// that no header can carry, such as a line break.
     /// The error never has the value in it.
@@ -68,9 +68,10 @@ impl StaticHeader {
     }
 }
 
-/// Whether the connection (RFC 9110 section 7.6.1, RFC 9112 section 6) or MCP sets this header.
+/// Whether the connection (RFC 9110 section 7.6.1, RFC 9112 section 6), MCP or the trace sets this
+/// header.
 pub(super) fn is_reserved(name: &HeaderName) -> bool {
-    const RESERVED: [HeaderName; 16] = [
+    const RESERVED: [HeaderName; 18] = [
         header::ACCEPT,
         header::ACCEPT_ENCODING,
         header::CONNECTION,
@@ -84,6 +85,8 @@ pub(super) fn is_reserved(name: &HeaderName) -> bool {
         header::PROXY_AUTHORIZATION,
         HeaderName::from_static("proxy-connection"),
         header::TE,
+        HeaderName::from_static("traceparent"),
+        HeaderName::from_static("tracestate"),
         header::TRAILER,
         header::TRANSFER_ENCODING,
         header::UPGRADE,
@@ -110,6 +113,8 @@ mod tests {
             "Mcp-Param-X",
             "Last-Event-ID",
             "Accept",
+            "Traceparent",
+            "tracestate",
             "bad name",
             "",
             "x\r\ny",

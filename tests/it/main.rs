@@ -10,6 +10,7 @@ mod support;
 mod authorization_attacks;
 mod authorization_connect;
 mod authorization_faults;
+mod authorization_records;
 mod authorization_refresh;
 mod authorization_rotation;
 

@@ -1,9 +1,11 @@
 //! Token passthrough and traces: what a request brings along for servers.
 
+use std::time::Duration;
+
 use http::Request;
 use http_body_util::Full;
 use mcp_layer::registry::{Auth, MemoryRegistry, Server};
-use mcp_layer::{CallerTokens, Connections, Inactive, McpLayer};
+use mcp_layer::{Call, CallError, CallerTokens, Connections, Inactive, McpLayer};
 use serde_json::{Value, json};
 use tower::{Layer, ServiceExt};
 
@@ -232,4 +234,18 @@ async fn sessions_are_ended_when_the_gateway_is() {
     connections.close().await;
     let ended = old.received().into_iter().find(|r| r.verb() == "DELETE");
     assert_eq!(ended.unwrap().header("mcp-session-id"), Some("session-1"));
+}
+
+#[tokio::test]
+async fn a_call_may_be_given_all_the_time_that_there_is() {
+    let server = guarded().await;
+    let record = Server::new("a", &server.url()).unwrap();
+    let arguments = serde_json::value::to_raw_value(&json!({})).unwrap();
+    let mut call = Call::new("t", &arguments);
+    call.timeout = Duration::MAX;
+    let connections = Connections::new(outbound());
+    let refused = connections
+        .call(&record, &CallerTokens::default(), call)
+        .await;
+    assert!(matches!(refused, Err(CallError::Failed(_))));
 }

@@ -84,13 +84,15 @@ fn oauth2(value: &Value<'_>, keys: &Table<'_>, env: Env<'_>) -> Result<Auth, Fau
         resource: text("resource")?,
         token_auth: optional(keys, "token_auth", token_auth)?,
     };
-    Auth::oauth2(oauth).map_err(|error| {
-        let field = match &error {
-            Error::Invalid { field, .. } => field.strip_prefix("auth.").unwrap_or_default(),
-            _ => "",
-        };
-        // Where the key is there, the fault stands at it.
-        keys.get(field).as_ref().unwrap_or(value).refused(error)
+    Auth::oauth2(oauth).map_err(|error| match &error {
+        Error::Invalid { field, .. } => {
+            let key = match field.strip_prefix("auth.").unwrap_or(field) {
+                "client_secret" => "client_secret_env",
+                key => key,
+            };
+            keys.refused(key, error)
+        }
+        _ => value.refused(error),
     })
 }
 
@@ -238,7 +240,15 @@ mod tests {
             ),
             (
                 "client_id = \"id\"\nclient_secret_env = \"KEY\"",
-                format!("auth: say for which authorization server {secret} (line 4)"),
+                format!("auth.issuer: say for which authorization server {secret} (line 4)"),
+            ),
+            (
+                "client_secret_env = \"KEY\"",
+                "auth.client_id: is needed where a client_secret is given (line 4)".to_owned(),
+            ),
+            (
+                "client_id = \"id\"\nclient_secret_env = \"BROKEN\"\nissuer = \"https://as.example\"",
+                "auth.client_secret_env: is empty or has control characters (line 7)".to_owned(),
             ),
             (
                 "token_url = \"https://as.example/t\"",

@@ -124,6 +124,17 @@ impl<'a> Table<'a> {
         })
     }
 
+    /// The fault that the record's own check found in what stands under `key`, or should.
+    pub(super) fn refused(&self, key: &str, error: Error) -> Fault {
+        match self.get(key) {
+            Some(value) => value.refused(error),
+            None => Fault {
+                key: self.path(key),
+                ..self.at.refused(error)
+            },
+        }
+    }
+
     /// Refuses every key that is not one of these.
     ///
     /// To be asked before anything is required: of a mistyped key the operator wants to hear that
