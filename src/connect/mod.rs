@@ -1,6 +1,7 @@
 //! Servers that are in use: a client for each server and credential, and its tools.
 
 pub(crate) mod access;
+mod call;
 #[cfg(feature = "oauth")]
 mod grants;
 mod health;
@@ -20,6 +21,7 @@ use moka::{future::Cache as Lists, sync::Cache as Peers};
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout};
 
+pub use self::call::{Call, CallError};
 use self::{
     access::{Access, Grants},
     health::Health,
@@ -32,9 +34,7 @@ use crate::{
     offer::{LeftOut, Offers},
     outbound::Outbound,
     registry::{Auth, Server},
-    scopes::Scopes,
-    settings::Limits,
-    trace_parent::TraceParent,
+    secret::fill_random,
 };
 
 /// Servers in use at once; the least used give way, and are connected anew when needed.
@@ -242,84 +242,10 @@ impl Connections {
     }
 }
 
-/// A tool call.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct Call<'a> {
-    /// The tool's own name at the server.
-    pub tool: &'a str,
-    /// A JSON object, sent byte for byte.
-    pub arguments: &'a RawValue,
-    /// How long all of it may take; default 60 s.
-    pub timeout: Duration,
-    /// The trace that the call is a part of; default none.
-    pub trace: Option<&'a TraceParent>,
-}
-
-impl<'a> Call<'a> {
-    /// A call with the defaults.
-    pub fn new(tool: &'a str, arguments: &'a RawValue) -> Self {
-        Self {
-            tool,
-            arguments,
-            timeout: Limits::default().call,
-            trace: None,
-        }
-    }
-}
-
-/// Why a tool call has no result; `Display` says so to a model.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum CallError {
-    /// The server cannot be used; nothing was sent.
-    Inactive(Inactive),
-    /// The server's authorization does not cover these; the next one asks for them too.
-    MissingScopes(Scopes),
-    /// The call failed.
-    Failed(mcp::Error),
-}
-
-impl fmt::Display for CallError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Inactive(inactive) => write!(f, "the server cannot be used now: {inactive}"),
-            Self::MissingScopes(scopes) => write!(
-                f,
-                "the server's authorization does not cover this; it lacks the scope {scopes}, \
-                 and an operator has to connect the server again"
-            ),
-            Self::Failed(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for CallError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            // Their own words are in ours.
-            Self::Inactive(_) | Self::MissingScopes(_) => None,
-            Self::Failed(error) => error.source(),
-        }
-    }
-}
-
-impl From<Inactive> for CallError {
-    fn from(inactive: Inactive) -> Self {
-        Self::Inactive(inactive)
-    }
-}
-
-impl From<mcp::Error> for CallError {
-    fn from(error: mcp::Error) -> Self {
-        Self::Failed(error)
-    }
-}
-
 impl Shared {
     fn new(outbound: Outbound, limits: mcp::Limits, grants: Option<Arc<dyn Grants>>) -> Self {
         let mut salt = [0; 32];
-        getrandom::fill(&mut salt).unwrap_or_else(|error| panic!("no random numbers: {error}"));
+        fill_random(&mut salt);
         Self {
             outbound,
             fresh: limits.list_fresh,

@@ -12,7 +12,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::{client::Client, server::AuthorizationServer};
-use crate::scopes::Scopes;
+use crate::{scopes::Scopes, secret::fill_random};
 
 /// What an authorization is about; the same for [`begin`] and [`exchange`](super::exchange).
 #[derive(Clone, Copy, Debug)]
@@ -72,7 +72,7 @@ pub fn begin(request: &Request<'_>) -> Begun {
 /// 256 random bits in the characters of a verifier (RFC 7636 section 4.1).
 fn random() -> Zeroizing<String> {
     let mut bytes = Zeroizing::new([0; 32]);
-    getrandom::fill(&mut *bytes).unwrap_or_else(|error| panic!("no random numbers: {error}"));
+    fill_random(&mut *bytes);
     Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(bytes.as_slice()))
 }
 

@@ -1,0 +1,81 @@
+//! A tool call, and why it may have no result.
+
+use std::{fmt, time::Duration};
+
+use serde_json::value::RawValue;
+
+use crate::{inactive::Inactive, mcp, scopes::Scopes, settings::Limits, trace_parent::TraceParent};
+
+/// A tool call.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Call<'a> {
+    /// The tool's own name at the server.
+    pub tool: &'a str,
+    /// A JSON object, sent byte for byte.
+    pub arguments: &'a RawValue,
+    /// How long all of it may take; default 60 s.
+    pub timeout: Duration,
+    /// The trace that the call is a part of; default none.
+    pub trace: Option<&'a TraceParent>,
+}
+
+impl<'a> Call<'a> {
+    /// A call with the defaults.
+    pub fn new(tool: &'a str, arguments: &'a RawValue) -> Self {
+        Self {
+            tool,
+            arguments,
+            timeout: Limits::default().call,
+            trace: None,
+        }
+    }
+}
+
+/// Why a tool call has no result; `Display` says so to a model.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum CallError {
+    /// The server cannot be used; nothing was sent.
+    Inactive(Inactive),
+    /// The server's authorization does not cover these; the next one asks for them too.
+    MissingScopes(Scopes),
+    /// The call failed.
+    Failed(mcp::Error),
+}
+
+impl fmt::Display for CallError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inactive(inactive) => write!(f, "the server cannot be used now: {inactive}"),
+            Self::MissingScopes(scopes) => write!(
+                f,
+                "the server's authorization does not cover this; it lacks the scope {scopes}, \
+                 and an operator has to connect the server again"
+            ),
+            Self::Failed(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for CallError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            // Their own words are in ours.
+            Self::Inactive(_) | Self::MissingScopes(_) => None,
+            Self::Failed(error) => error.source(),
+        }
+    }
+}
+
+impl From<Inactive> for CallError {
+    fn from(inactive: Inactive) -> Self {
+        Self::Inactive(inactive)
+    }
+}
+
+impl From<mcp::Error> for CallError {
+    fn from(error: mcp::Error) -> Self {
+        Self::Failed(error)
+    }
+}
