@@ -59,6 +59,19 @@ impl StaticHeader {
         &self.name
     }
 
+    /// A header whose value does not open. It can be shown, and is never sent.
+    #[cfg(feature = "_sql")]
+    pub(super) fn without_value(name: HeaderName) -> Self {
+        let value = SecretString::default();
+        Self { name, value }
+    }
+
+    /// The whole value.
+    #[cfg(feature = "_sql")]
+    pub(super) fn value(&self) -> &SecretString {
+        &self.value
+    }
+
     pub(super) fn to_header(&self) -> (HeaderName, HeaderValue) {
         // `new` has made sure that the value is one; an empty header would fail closed.
         let mut value = HeaderValue::from_str(self.value.expose_secret())
