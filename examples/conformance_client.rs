@@ -9,6 +9,7 @@
 
 use std::env;
 use std::error::Error;
+use std::time::Duration;
 
 use http::{Method, header::LOCATION};
 use mcp_layer::authorization::Authorizations;
@@ -25,6 +26,10 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// How often a consent is asked for: the specification says no more than a few times.
 const CONSENTS: usize = 3;
+
+/// How long a tool may take: those of the suite answer at once, or wait for an answer to a
+/// question that nobody here answers.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where browsers are sent back to; nobody listens, since the answer is read from the redirect.
 const CALLBACK: &str = "http://localhost:3000/callback";
@@ -119,7 +124,8 @@ impl Client {
     async fn call(&mut self, tool: &str, arguments: &RawValue) -> Result<()> {
         loop {
             let tokens = CallerTokens::default();
-            let call = Call::new(tool, arguments);
+            let mut call = Call::new(tool, arguments);
+            call.timeout = PATIENCE;
             match self.connections.call(&self.server, &tokens, call).await {
                 Err(
                     CallError::Inactive(Inactive::NeedsAuthorization) | CallError::MissingScopes(_),

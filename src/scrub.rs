@@ -181,17 +181,31 @@ fn hex(secret: &[u8], digits: &[u8; 16]) -> Vec<u8> {
         .collect()
 }
 
-/// As in a JSON string, with and without the slash escaped.
-fn json_escaped(secret: &[u8]) -> [Vec<u8>; 2] {
-    let quoted = str::from_utf8(secret).map(|text| serde_json::Value::from(text).to_string());
-    let quoted = quoted.unwrap_or_default();
-    let inner = quoted
-        .strip_prefix('"')
-        .and_then(|text| text.strip_suffix('"'));
-    let inner = inner.unwrap_or_default();
+/// As in a JSON string. All encoders escape quotes and backslashes; PHP's the slash as well, and
+/// those that think of HTML more: Go's and Ruby's, Gson, .NET's. Base64 has some of that in it.
+fn json_escaped(secret: &[u8]) -> [Vec<u8>; 5] {
+    let slash = |_| "\\/".to_owned();
+    let lower = |byte| format!("\\u{byte:04x}");
+    let upper = |byte| format!("\\u{byte:04X}");
+    let escaped = |special: &[u8], escape: &dyn Fn(u8) -> String| {
+        let mut form = Vec::with_capacity(secret.len() + 8);
+        for byte in secret {
+            match byte {
+                _ if special.contains(byte) => form.extend_from_slice(escape(*byte).as_bytes()),
+                b'"' | b'\\' => form.extend_from_slice(&[b'\\', *byte]),
+                // The only control character that a header has.
+                b'\t' => form.extend_from_slice(b"\\t"),
+                _ => form.push(*byte),
+            }
+        }
+        form
+    };
     [
-        inner.as_bytes().to_vec(),
-        inner.replace('/', "\\/").into_bytes(),
+        escaped(b"", &slash),
+        escaped(b"/", &slash),
+        escaped(b"<>&", &lower),
+        escaped(b"<>&='", &lower),
+        escaped(b"<>&'\"+`", &upper),
     ]
 }
 
@@ -214,6 +228,11 @@ mod tests {
             TOKEN.to_owned(),
             json[1..json.len() - 1].to_owned(),
             json[1..json.len() - 1].replace('/', "\\/"),
+            json[1..json.len() - 1].replace('&', "\\u0026"),
+            TOKEN
+                .replace('"', "\\u0022")
+                .replace('+', "\\u002B")
+                .replace('&', "\\u0026"),
             String::from_utf8(percent.clone()).unwrap(),
             String::from_utf8(percent).unwrap().to_ascii_lowercase(),
             STANDARD.encode(TOKEN),

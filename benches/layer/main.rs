@@ -9,6 +9,8 @@
 //! | `pass_through.rs` | requests that are not the layer's | the inner service alone |
 //! | `injection.rs` | adding 20 and 128 tools to a request | the inner service alone |
 //! | `rounds.rs` | the whole tool loop | a straight line of the same calls |
+//! | `mcp_call.rs` | one call of a tool with the MCP client | a POST of the same JSON with reqwest |
+//! | `credential.rs` | what a request's credential costs | a server that needs none |
 //!
 //! criterion gives the wall time of both. The table at the end is made in the same run and is
 //! what to quote: floor and layer in turns, so that whatever else the machine does hits both, in
@@ -26,7 +28,9 @@
     reason = "a bench that cannot go on fails, and a binary has no public interface"
 )]
 
+mod credential;
 mod injection;
+mod mcp_call;
 mod pair;
 mod pass_through;
 mod rounds;
@@ -51,6 +55,8 @@ fn main() {
         pass_through::group(&runtime),
         injection::group(&runtime),
         rounds::group(&runtime),
+        mcp_call::group(&runtime),
+        credential::group(&runtime),
     ];
     for group in &groups {
         group.bench(&mut criterion);

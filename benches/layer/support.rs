@@ -161,15 +161,33 @@ pub struct McpServer {
     lists: Arc<AtomicU64>,
     calls: Arc<AtomicU64>,
     tools: Arc<str>,
+    revision: Revision,
+    /// The body of the last call.
+    called: Arc<Mutex<Bytes>>,
+}
+
+/// What a server speaks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Revision {
+    /// 2025-11-25, with sessions.
+    Sessions,
+    /// 2026-07-28, without.
+    Stateless,
 }
 
 /// The name that its server is registered with.
 pub const SERVER: &str = "docs";
+/// The id of every session.
+pub const SESSION: &str = "7f5c0f3e-9d4b-4a52-8c7e-2f1d5a9b3e60";
 /// The tool that models call.
 pub const TOOL: &str = "tool_000";
 
 impl McpServer {
     pub fn start(tools: usize) -> Self {
+        Self::speaking(Revision::Sessions, tools)
+    }
+
+    pub fn speaking(revision: Revision, tools: usize) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let tools: Vec<_> = (0..tools).map(tool).collect();
@@ -177,7 +195,11 @@ impl McpServer {
             address: listener.local_addr().unwrap(),
             lists: Arc::default(),
             calls: Arc::default(),
-            tools: json!({ "tools": tools }).to_string().into(),
+            tools: json!({"resultType": "complete", "tools": tools})
+                .to_string()
+                .into(),
+            revision,
+            called: Arc::default(),
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -197,6 +219,11 @@ impl McpServer {
     /// How many calls it has answered.
     pub fn calls(&self) -> u64 {
         self.calls.load(Ordering::Relaxed)
+    }
+
+    /// The body of the last call.
+    pub fn called(&self) -> Bytes {
+        self.called.lock().unwrap().clone()
     }
 
     /// A warm request lists no tools: fails unless they were listed just once.
@@ -250,7 +277,9 @@ impl McpServer {
             });
         };
         let result = match method {
-            // It has sessions, as most servers do.
+            "server/discover" if self.revision == Revision::Stateless => {
+                r#"{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{}},"ttlMs":0,"cacheScope":"private"}"#
+            }
             "server/discover" => return refused(http::StatusCode::BAD_REQUEST),
             "initialize" => {
                 r#"{"protocolVersion":"2025-11-25","capabilities":{"tools":{}},"serverInfo":{"name":"bench","version":"0"}}"#
@@ -261,11 +290,16 @@ impl McpServer {
             }
             _ => {
                 self.calls.fetch_add(1, Ordering::Relaxed);
+                *self.called.lock().unwrap() = body.clone();
                 r#"{"content":[{"type":"text","text":"A layer wraps a service and gives a service back. It can look at the request, change it, answer by itself, or pass it on to the inner service."}]}"#
             }
         };
-        let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#);
-        let mut response = Response::new(Full::from(body));
+        let answer = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#);
+        let mut response = Response::new(Full::from(answer));
+        if method == "initialize" {
+            let id = http::HeaderValue::from_static(SESSION);
+            response.headers_mut().insert("mcp-session-id", id);
+        }
         response.headers_mut().insert(
             "content-type",
             http::HeaderValue::from_static("application/json"),

@@ -54,8 +54,13 @@ impl Authorizations {
     /// the server is to be asked and cannot be reached, [`Error::OAuth`] with
     /// what discovery or registration failed at, [`Error::Store`].
     ///
+    /// A client that we registered is used again. If the authorization server has forgotten it
+    /// and shows the browser an error page instead of coming back, [`disconnect`] first.
+    ///
     /// # Cancellation
     /// Nothing is begun; a client may have been registered.
+    ///
+    /// [`disconnect`]: Self::disconnect
     pub async fn begin(&self, server: &Server, redirect_uri: &Url) -> Result<Begun, Error> {
         let inner = &self.inner;
         let record = record(server)?;
@@ -67,9 +72,14 @@ impl Authorizations {
         let stored = inner.store.load(&key).await.unwrap_or_default();
         let stored = stored.and_then(|stored| Credential::read(&stored.secret));
         let asked = inner.asked(server, record).await?;
+        let stored = stored.filter(|stored| stored.is_of(&asked.server));
         let scopes = match &stored {
-            Some(stored) => asked.scopes.union(&stored.missing),
-            None => asked.scopes,
+            // With what was granted: asking for what is missing alone would narrow it to that.
+            Some(stored) if !stored.missing.is_empty() => {
+                let wanted = asked.scopes.union(&stored.scopes);
+                wanted.union(&stored.missing)
+            }
+            _ => asked.scopes,
         };
         let client = inner
             .client(record, &asked.server, redirect_uri, &scopes, stored)
@@ -154,8 +164,8 @@ impl Inner {
         }
     }
 
-    /// Who we are there: the client that was entered, the one that we registered before, the one
-    /// that our metadata describe, or a new one.
+    /// Who we are there: the client that was entered, the one that we registered there before
+    /// (which `stored` has), the one that our metadata describe, or a new one.
     async fn client(
         &self,
         record: &OAuth2,
@@ -170,13 +180,7 @@ impl Inner {
             return Ok(StoredClient::new(client, ClientOrigin::Entered));
         }
         let registered = ClientOrigin::Registered(redirect_uri.clone());
-        // A client belongs to the authorization server that registered it.
-        let known = stored.filter(|stored| {
-            stored.client.origin == registered
-                && stored.server.issuer == server.issuer
-                && stored.server.token_endpoint == server.token_endpoint
-        });
-        if let Some(known) = known {
+        if let Some(known) = stored.filter(|stored| stored.client.origin == registered) {
             return Ok(known.client);
         }
         if let Some(url) = &self.client_metadata_url

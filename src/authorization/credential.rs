@@ -119,6 +119,23 @@ impl Credential {
         }
     }
 
+    /// What stays after the authorization server has refused the refresh token: not the tokens,
+    /// and not a client that we had registered and that is no longer known there. The next
+    /// authorization registers another one.
+    pub(super) fn withdrawn(&self, why: oauth::ErrorKind) -> Option<Self> {
+        let is_registered = matches!(self.client.origin, ClientOrigin::Registered(_));
+        let is_unknown = why == oauth::ErrorKind::InvalidClient;
+        (!(is_registered && is_unknown)).then(|| Self {
+            tokens: None,
+            ..self.clone()
+        })
+    }
+
+    /// Whether the tokens are of this authorization server: clients and scopes are its own.
+    pub(super) fn is_of(&self, server: &AuthorizationServer) -> bool {
+        self.server.issuer == server.issuer && self.server.token_endpoint == server.token_endpoint
+    }
+
     /// Whether the refresh token is still the other's.
     pub(super) fn is_as_old_as(&self, other: &Self) -> bool {
         let refresh = |credential: &Self| {
@@ -149,10 +166,11 @@ impl Credential {
             && is(record.resource.as_deref(), self.resource.as_deref())
     }
 
-    /// The client as it is now: an operator may have entered another secret.
+    /// The client as it is now: an operator may have entered another secret. Where the record is
+    /// of another client or another authorization server by now, its secret is not for this one.
     pub(super) fn client(&self, server: &Server) -> Result<Client, oauth::Error> {
         match (&self.client.origin, &server.auth) {
-            (ClientOrigin::Entered, Auth::OAuth2(record)) => Client::new(
+            (ClientOrigin::Entered, Auth::OAuth2(record)) if self.fits(record) => Client::new(
                 self.client.id.clone(),
                 record.client_secret.clone(),
                 record.token_auth,
@@ -197,6 +215,10 @@ impl StoredClient {
             auth: client.auth,
             origin,
         }
+    }
+
+    pub(super) fn is_same_as(&self, other: &Self) -> bool {
+        self.id == other.id && self.origin == other.origin
     }
 
     pub(super) fn to_client(&self) -> Client {

@@ -6,7 +6,7 @@ use super::{
     Authorizations, Inner, credential::Credential, error::Error, pending::Pending, text::seconds,
 };
 use crate::{
-    oauth::{self, Callback, Scopes},
+    oauth::{self, Callback, ErrorKind, Scopes},
     registry::{self, CredentialKey, Expected, ServerId, StateHash},
     secret::SecretString,
 };
@@ -58,7 +58,13 @@ impl Inner {
         let code = callback.code(&pending.server)?;
         let client = pending.client.to_client();
         let request = pending.request(&client);
-        let tokens = oauth::exchange(&self.http, &request, code, &pending.verifier).await?;
+        let exchanged = oauth::exchange(&self.http, &request, code, &pending.verifier).await;
+        if let Err(error) = &exchanged
+            && error.kind() == ErrorKind::InvalidClient
+        {
+            self.forget_client(&key, &pending).await;
+        }
+        let tokens = exchanged?;
         let credential = Credential::new(
             pending.server,
             pending.client,
@@ -82,6 +88,26 @@ impl Inner {
             server,
             scopes: credential.scopes,
         })
+    }
+
+    /// Forgets a client that we had registered and that is no longer known there, so that the
+    /// next authorization registers another one; unless there are tokens with it, which may be
+    /// good for a while.
+    async fn forget_client(&self, key: &CredentialKey, pending: &Pending) {
+        let Ok(Some(stored)) = self.store.load(key).await else {
+            return;
+        };
+        let version = Expected::Version(stored.version);
+        let stored = Credential::read(&stored.secret);
+        let is_useless = stored.is_some_and(|stored| {
+            stored.tokens.is_none()
+                && stored.client.is_same_as(&pending.client)
+                && stored.withdrawn(ErrorKind::InvalidClient).is_none()
+        });
+        if is_useless {
+            // Where that fails, the next authorization fails once more.
+            let _ = self.store.swap(key, version, None).await;
+        }
     }
 
     /// What this callback finishes, if it is not too late and in the right browser.

@@ -110,6 +110,8 @@ impl Flights {
             since: Instant::now(),
         };
         state.troubles.insert(key.clone(), trouble);
+        // It made no token: this pause counts, and not the one between tokens.
+        state.forced.remove(key);
     }
 
     /// All is well again.

@@ -74,20 +74,18 @@ impl Authorizations {
         }
         inner.flights.may_try(&key)?;
         let begin = || inner.begin_refresh(server, &key, Some(refused.value.clone()));
-        match inner.flights.force(&key, begin) {
-            Some(flight) => {
-                let token = flight.await?;
-                // One that had begun before may have brought the token that was refused.
-                let again = is_same(&token.value, &refused.value);
-                if again {
-                    Err(Inactive::NeedsAuthorization)
-                } else {
-                    Ok(token)
-                }
+        // One that had begun before may bring the very token that was refused; then once more.
+        for _ in 0..2 {
+            let Some(flight) = inner.flights.force(&key, begin) else {
+                break;
+            };
+            let token = flight.await?;
+            if !is_same(&token.value, &refused.value) {
+                return Ok(token);
             }
-            // It may have landed since we looked.
-            None => newer().await?.ok_or(Inactive::NeedsAuthorization),
         }
+        // There was one a moment ago; it may have landed since we looked.
+        newer().await?.ok_or(Inactive::NeedsAuthorization)
     }
 
     /// Notes the scopes of a 403 for the next authorization.

@@ -11,7 +11,7 @@
 //!                            ──▶ renewed: after a 401        ──▶ missing: after a 403
 //! ```
 //!
-//! The protocol's messages are [`oauth`](crate::oauth)'s; what is kept lies in a
+//! The protocol's messages are [`oauth`]'s; what is kept lies in a
 //! [`CredentialStore`], sealed there. This part knows which server a token is for, and sees to it
 //! that it never reaches another one:
 //!
@@ -79,6 +79,9 @@ pub struct Authorizations {
     inner: Arc<Inner>,
 }
 
+/// What time it is.
+type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+
 #[derive(Clone)]
 struct Inner {
     http: Http,
@@ -86,12 +89,13 @@ struct Inner {
     store: Arc<dyn Credentials>,
     client_name: String,
     client_metadata_url: Option<Url>,
-    now: fn() -> SystemTime,
+    now: Clock,
     flights: Arc<Flights>,
 }
 
 impl Authorizations {
     /// Authorizations that are kept in `store`; authorization servers are reached over `outbound`.
+    /// An answer of the store that takes longer than 3 s counts as none.
     pub fn new(outbound: Outbound, store: impl CredentialStore) -> Self {
         Self {
             inner: Arc::new(Inner {
@@ -100,7 +104,7 @@ impl Authorizations {
                 store: Arc::new(store),
                 client_name: CLIENT_NAME.to_owned(),
                 client_metadata_url: None,
-                now: SystemTime::now,
+                now: Arc::new(SystemTime::now),
                 flights: Arc::default(),
             }),
         }
@@ -124,10 +128,10 @@ impl Authorizations {
     }
 
     /// Replaces the clock, by which tokens and pending authorizations expire; default
-    /// [`SystemTime::now`].
+    /// [`SystemTime::now`]. Pauses and limits are measured by the runtime's own.
     #[must_use]
-    pub fn with_clock(mut self, now: fn() -> SystemTime) -> Self {
-        Arc::make_mut(&mut self.inner).now = now;
+    pub fn with_clock(mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        Arc::make_mut(&mut self.inner).now = Arc::new(now);
         self
     }
 
@@ -135,7 +139,10 @@ impl Authorizations {
     /// authorization server lets us (RFC 7009), for which it has 5 s.
     ///
     /// # Errors
-    /// [`Error::Store`]; then nothing has changed.
+    /// [`Error::Store`]; then nothing is revoked, and the tokens are most likely still there.
+    ///
+    /// # Cancellation
+    /// They are forgotten or not, and may not be revoked.
     pub async fn disconnect(&self, server: &Server) -> Result<(), Error> {
         let inner = &self.inner;
         let key = CredentialKey::of(server);

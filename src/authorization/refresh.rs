@@ -8,7 +8,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::FutureExt;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::{
     Inner,
@@ -25,13 +25,16 @@ use crate::{
     secret::SecretString,
 };
 
-/// How long a lease lasts: longer than a request to an authorization server may take.
-const LEASE: Duration = Duration::from_secs(30);
+/// How long a lease lasts: longer than all that is done under it. The store may take 3 s to give
+/// it and 3 s for a look, a request to an authorization server takes at most 15 s, and saving what
+/// it gave 8 s and the 3 s of the last try.
+const LEASE: Duration = Duration::from_secs(35);
 /// How often one looks whether another process is done, and for how long.
 const LOOK: Duration = Duration::from_millis(100);
 const LOOKS: usize = 200;
 /// New tokens that are not stored are lost, and with them the authorization: worth some patience.
-const SAVES: u32 = 6;
+const SAVING: Duration = Duration::from_secs(8);
+/// The pause before the next try, which doubles.
 const SAVE_PAUSE: Duration = Duration::from_millis(100);
 
 /// A credential as it is stored now.
@@ -48,6 +51,12 @@ impl Loaded {
             || refused.is_some() && tokens.freshness(now) == Freshness::Due;
         let refused = refused.is_some_and(|refused| is_same(refused, &tokens.access));
         (usable && !refused).then(|| self.token(&tokens.access))
+    }
+
+    /// The access token, whatever it is good for.
+    fn stored(&self) -> Option<Token> {
+        let tokens = self.credential.tokens.as_ref()?;
+        Some(self.token(&tokens.access))
     }
 
     pub(super) fn token(&self, access: &SecretString) -> Token {
@@ -112,7 +121,22 @@ impl Inner {
         key: &CredentialKey,
         refused: Option<SecretString>,
     ) -> Result<Token, Inactive> {
-        let refused = refused.as_ref();
+        let outcome = self.refresh_in_turn(server, key, refused.as_ref()).await;
+        match &outcome {
+            Ok(_) => self.flights.succeeded(key),
+            // Also where the authorization is gone: a store that cannot be told so would have us
+            // find it out again with each call.
+            Err(inactive) => self.flights.failed(key, inactive.clone()),
+        }
+        outcome
+    }
+
+    async fn refresh_in_turn(
+        &self,
+        server: &Server,
+        key: &CredentialKey,
+        refused: Option<&SecretString>,
+    ) -> Result<Token, Inactive> {
         let lease = match self.lease(server, key, refused).await? {
             Turn::Ours(lease) => lease,
             Turn::Done(token) => return Ok(token),
@@ -120,12 +144,6 @@ impl Inner {
         let outcome = self.refresh_alone(server, key, refused).await;
         if let Err(error) = self.store.release(lease).await {
             tracing::warn!(server = %server.name, %error, "a lease runs out by itself");
-        }
-        match &outcome {
-            Err(inactive @ Inactive::Unreachable { .. }) => {
-                self.flights.failed(key, inactive.clone());
-            }
-            _ => self.flights.succeeded(key),
         }
         outcome
     }
@@ -193,29 +211,39 @@ impl Inner {
     ) -> Result<Token, Inactive> {
         let used = loaded.credential.clone();
         let now = seconds((self.now)());
-        for attempt in 0..SAVES {
+        let until = Instant::now() + SAVING;
+        let mut pause = SAVE_PAUSE;
+        loop {
             let new = loaded.credential.refreshed(tokens.clone(), now);
             let expected = Expected::Version(loaded.version);
-            match self.store.swap(key, expected, Some(new.write())).await {
-                Ok(true) => {
-                    let loaded = self.load(server, key).await?;
-                    let access = &tokens.access_token;
-                    return Ok(loaded.token(access));
-                }
-                Ok(false) => {
-                    loaded = self.load(server, key).await?;
-                    if !loaded.credential.is_as_old_as(&used) {
-                        // Somebody has connected the server anew, or was faster in spite of all.
-                        let refused = used.tokens.as_ref().map(|tokens| &tokens.access);
-                        let usable = loaded.usable(refused, now);
-                        return usable.ok_or(Inactive::NeedsAuthorization);
+            let swapped = self.store.swap(key, expected, Some(new.write())).await;
+            match swapped {
+                Ok(swapped) => match self.load(server, key).await {
+                    // Ours, or of somebody who has connected the server anew in the meantime: in
+                    // any case, what belongs together.
+                    Ok(stored) if swapped || !stored.credential.is_as_old_as(&used) => {
+                        return stored.stored().ok_or(Inactive::NeedsAuthorization);
                     }
-                }
+                    // Something else about it was changed: a note of missing scopes.
+                    Ok(stored) => loaded = stored,
+                    Err(Inactive::Unreachable { .. }) if !swapped => {}
+                    Err(inactive) => {
+                        if !swapped {
+                            // Disconnected in the meantime: nobody is to have these.
+                            self.revoke(server, &new).await;
+                        }
+                        return Err(inactive);
+                    }
+                },
                 Err(error) => {
                     tracing::error!(server = %server.name, %error, "renewed tokens are not stored yet");
-                    sleep(SAVE_PAUSE * 2_u32.pow(attempt)).await;
                 }
             }
+            if Instant::now() + pause >= until {
+                break;
+            }
+            sleep(pause).await;
+            pause *= 2;
         }
         Err(Inactive::unreachable(
             "its renewed token could not be stored",
@@ -239,20 +267,20 @@ impl Inner {
                 "its token could not be refreshed: {error}"
             )));
         }
-        let withdrawn = Credential {
-            tokens: None,
-            ..loaded.credential.clone()
-        };
         let expected = Expected::Version(loaded.version);
-        let stored = self
-            .store
-            .swap(key, expected, Some(withdrawn.write()))
-            .await;
-        if matches!(stored, Ok(false)) {
-            // It was about tokens that nobody has any more.
-            let loaded = self.load(server, key).await?;
-            let usable = loaded.usable(None, seconds((self.now)()));
-            return usable.ok_or(Inactive::NeedsAuthorization);
+        let withdrawn = loaded.credential.withdrawn(error.kind());
+        let withdrawn = withdrawn.map(|withdrawn| withdrawn.write());
+        match self.store.swap(key, expected, withdrawn).await {
+            Ok(true) => {}
+            Ok(false) => {
+                // It was about tokens that nobody has any more.
+                let loaded = self.load(server, key).await?;
+                let usable = loaded.usable(None, seconds((self.now)()));
+                return usable.ok_or(Inactive::NeedsAuthorization);
+            }
+            Err(error) => {
+                tracing::error!(server = %server.name, %error, "withdrawn tokens are still stored");
+            }
         }
         tracing::warn!(server = %server.name, %error, "the server needs authorization");
         Err(Inactive::NeedsAuthorization)

@@ -28,7 +28,7 @@ use self::{
 use crate::{
     caller::CallerTokens,
     inactive::Inactive,
-    mcp::{self, CallResult, ErrorKind},
+    mcp::{self, CallResult, ErrorKind, ToolList},
     offer::{LeftOut, Offers},
     outbound::Outbound,
     registry::{Auth, Server},
@@ -214,13 +214,14 @@ impl Connections {
         let slow = || CallError::Inactive(Inactive::unreachable("its authorization took too long"));
         let access = timeout(call.timeout, self.shared.access(server, tokens));
         let access = access.await.map_err(|_| slow())??;
-        let peer = self
-            .shared
-            .peer(&self.shared.key(server, &access), server, &access);
         let send = async |access: &Access| {
             let left = ends.saturating_duration_since(Instant::now());
-            let client = peer.client(access);
-            client
+            // By the credential, each time: the renewed one may be of another authorization, and
+            // a session is of one.
+            let peer = self
+                .shared
+                .peer(&self.shared.key(server, access), server, access);
+            peer.client(access)
                 .call_tool(call.tool, call.arguments, left, call.trace)
                 .await
         };
@@ -424,13 +425,7 @@ impl Shared {
     ) -> Result<Arc<CachedList>, Inactive> {
         let peer = self.peer(key, server, &access);
         peer.health().may_try()?;
-        let mut listed = peer.client(&access).list_tools().await;
-        if let Err(error) = &listed
-            && let Some(access) = self.access_for_list(server, &access, error).await?
-        {
-            listed = peer.client(&access).list_tools().await;
-        }
-        match listed {
+        match self.listing(server, &access).await {
             Ok(list) => {
                 *peer.health() = Health::default();
                 let left_out = list
@@ -448,24 +443,30 @@ impl Shared {
                     refreshing: AtomicBool::new(false),
                 }))
             }
-            Err(error) => {
-                let inactive = inactive(server, &error);
-                tracing::warn!(server = %server.name, %error, "listing the server's tools failed");
+            Err(inactive) => {
+                tracing::warn!(server = %server.name, reason = %inactive, "listing the server's tools failed");
                 peer.health().failed(inactive.clone());
                 Err(inactive)
             }
         }
     }
 
-    /// As [`access_after`](Self::access_after): a list has no other errors than a server has.
-    async fn access_for_list(
-        &self,
-        server: &Server,
-        access: &Access,
-        error: &mcp::Error,
-    ) -> Result<Option<Access>, Inactive> {
-        match self.access_after(server, access, error).await {
-            Ok(access) => Ok(access),
+    /// Lists a server's tools; once more with a renewed token if the first one was refused.
+    async fn listing(&self, server: &Server, access: &Access) -> Result<ToolList, Inactive> {
+        let list = async |access: &Access| {
+            let peer = self.peer(&self.key(server, access), server, access);
+            peer.client(access).list_tools().await
+        };
+        let error = match list(access).await {
+            Ok(list) => return Ok(list),
+            Err(error) => error,
+        };
+        match self.access_after(server, access, &error).await {
+            Ok(Some(access)) => {
+                let again = list(&access).await;
+                again.map_err(|error| inactive(server, &error))
+            }
+            Ok(None) => Err(inactive(server, &error)),
             Err(CallError::Inactive(inactive)) => Err(inactive),
             Err(CallError::MissingScopes(_) | CallError::Failed(_)) => {
                 Err(Inactive::NeedsAuthorization)

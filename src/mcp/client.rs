@@ -168,7 +168,8 @@ impl Client {
                 .await?;
             cursor = listing.add(&page.result, page.dialect == Dialect::Stateless)?;
             if cursor.is_none() {
-                let (list, plans) = listing.finish();
+                let (mut list, plans) = listing.finish();
+                list.scrub(&self.0.line.dialer().credential.now().scrubber);
                 *self.plans_lock() = Arc::new(plans);
                 return Ok(list);
             }

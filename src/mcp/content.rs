@@ -29,7 +29,7 @@ pub struct CallResult {
     /// | block | becomes |
     /// |---|---|
     /// | text | the text |
-    /// | structured content | its JSON, at the end, unless a text block is the same JSON |
+    /// | structured content | its JSON, at the end, unless a text block says the same |
     /// | image, audio, binary resource | a note such as `[image/png, 48 kB, not shown]` |
     /// | embedded text resource | a line with its URI, and the text |
     /// | resource link | its name and URI, which is never fetched |
@@ -144,13 +144,37 @@ fn is_text_of(
     if text == json {
         return true;
     }
-    // Looks at the first byte before any parsing.
-    if text.len().max(json.len()) > MAX_COMPARED
-        || text.as_bytes().first() != json.as_bytes().first()
+    if text.len().max(json.len()) > MAX_COMPARED {
+        return false;
+    }
+    if is_wrapped(json)
+        && let Some(wrapped) = (**value).as_ref().and_then(only_wrapped)
     {
+        return match wrapped {
+            Value::String(string) => *string == *block.text,
+            wrapped => serde_json::from_str(text).is_ok_and(|text: Value| text == *wrapped),
+        };
+    }
+    // Looks at the first byte before any parsing.
+    if text.as_bytes().first() != json.as_bytes().first() {
         return false;
     }
     serde_json::from_str(text).is_ok_and(|text: Value| (**value).as_ref() == Some(&text))
+}
+
+/// The member in which the Python SDK puts a result that is no object, which structured content
+/// had to be until 2025-11-25.
+const WRAPPER: &str = "result";
+
+fn only_wrapped(value: &Value) -> Option<&Value> {
+    let object = value.as_object().filter(|object| object.len() == 1)?;
+    object.get(WRAPPER)
+}
+
+fn is_wrapped(json: &str) -> bool {
+    let inside = json.strip_prefix('{').map(str::trim_start);
+    let inside = inside.and_then(|json| json.strip_prefix('"'));
+    inside.is_some_and(|json| json.starts_with(WRAPPER))
 }
 
 /// Lines; none yet is not the same as an empty one.
@@ -248,6 +272,14 @@ mod tests {
             json!({"content": [{"type": "text", "text": "one"}], "structuredContent": {"a": 1}});
         assert_eq!(text(&other), "one\n{\"a\":1}");
         assert_eq!(text(&json!({"structuredContent": [1]})), "[1]");
+        for (wrapped, told) in [(json!("a b"), "a b"), (json!(5), "5"), (json!([1]), "[1]")] {
+            let both = json!({"content": [{"type": "text", "text": told}], "structuredContent": {"result": wrapped}});
+            assert_eq!(text(&both), told);
+        }
+        let other = json!({"content": [{"type": "text", "text": "a"}], "structuredContent": {"result": "b"}});
+        assert_eq!(text(&other), "a\n{\"result\":\"b\"}");
+        let more = json!({"content": [{"type": "text", "text": "a"}], "structuredContent": {"result": "a", "sum": 1}});
+        assert_eq!(text(&more), "a\n{\"result\":\"a\",\"sum\":1}");
     }
 
     #[test]

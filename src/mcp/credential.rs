@@ -21,6 +21,8 @@ pub(super) struct Credential(
 pub(super) struct Live {
     pub(super) headers: HeaderMap,
     pub(super) scrubber: Scrubber,
+    /// How often the headers were replaced.
+    pub(super) renewals: u64,
     former: Vec<HeaderValue>,
 }
 
@@ -28,6 +30,7 @@ impl Credential {
     pub(super) fn new(headers: HeaderMap) -> Self {
         Self(Arc::new(Mutex::new(Arc::new(Live::new(
             headers,
+            0,
             Vec::new(),
         )))))
     }
@@ -41,7 +44,8 @@ impl Credential {
         let mut live = self.lock();
         if live.headers != headers {
             let replaced = live.headers.values().cloned().collect();
-            *live = Arc::new(Live::new(headers, live.and_former(replaced)));
+            let former = live.and_former(replaced);
+            *live = Arc::new(Live::new(headers, live.renewals + 1, former));
         }
     }
 
@@ -49,7 +53,7 @@ impl Credential {
     pub(super) fn hide(&self, value: HeaderValue) {
         let mut live = self.lock();
         let former = live.and_former(vec![value]);
-        *live = Arc::new(Live::new(live.headers.clone(), former));
+        *live = Arc::new(Live::new(live.headers.clone(), live.renewals, former));
     }
 
     fn lock(&self) -> MutexGuard<'_, Arc<Live>> {
@@ -58,7 +62,7 @@ impl Credential {
 }
 
 impl Live {
-    fn new(mut headers: HeaderMap, former: Vec<HeaderValue>) -> Self {
+    fn new(mut headers: HeaderMap, renewals: u64, former: Vec<HeaderValue>) -> Self {
         for value in headers.values_mut() {
             value.set_sensitive(true);
         }
@@ -66,6 +70,7 @@ impl Live {
         Self {
             scrubber: Scrubber::new(values),
             headers,
+            renewals,
             former,
         }
     }

@@ -185,7 +185,7 @@ impl Reader {
         let mut failed = None;
         let live = self.courtesy.route().credential.now();
         let message = live.scrubber.bytes(message);
-        wire::read(&message, |incoming| match incoming {
+        wire::read(&message, &live.scrubber, |incoming| match incoming {
             Incoming::Answer(Some(id), answer) => {
                 let waiting = wire::id_number(id).and_then(|id| self.pending.take(id));
                 if let Some(waiting) = waiting {

@@ -97,7 +97,7 @@ impl<'a> Inbox<'a> {
         let mut failed = None;
         let live = self.route.credential.now();
         let message = live.scrubber.bytes(message);
-        wire::read(&message, |incoming| match incoming {
+        wire::read(&message, &live.scrubber, |incoming| match incoming {
             // An error without an id is about the only request on this stream.
             Incoming::Answer(id, answer)
                 if id.is_none_or(|id| wire::id_number(id) == Some(self.id)) =>

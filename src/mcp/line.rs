@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::connection::{Connection, Dialect, Dialer, Request};
-use super::error::Error;
+use super::error::{Error, ErrorKind};
 use super::failure::{Failure, Remedy};
 
 /// The pause before a request that was never sent is sent again: a restarting server needs a
@@ -31,7 +31,12 @@ struct State {
     known: Option<Dialect>,
 }
 
-type Attempt = Shared<BoxFuture<'static, Result<Arc<Connection>, Error>>>;
+#[derive(Clone)]
+struct Attempt {
+    dialled: Shared<BoxFuture<'static, Result<Arc<Connection>, Error>>>,
+    /// How often the credential had been renewed when the attempt began.
+    renewals: u64,
+}
 
 /// A result, and what the server spoke when it gave it.
 pub(super) struct Answer {
@@ -91,7 +96,7 @@ impl Line {
     pub(super) async fn close(&self) {
         let attempt = self.state().attempt.take();
         if let Some(attempt) = attempt
-            && let Ok(connection) = attempt.await
+            && let Ok(connection) = attempt.dialled.await
         {
             connection.close().await;
         }
@@ -101,7 +106,17 @@ impl Line {
     /// failed, or if the present one is the `stale` one.
     async fn connection(&self, stale: Option<&Arc<Connection>>) -> Result<Arc<Connection>, Error> {
         let attempt = self.attempt(stale);
-        let connection = attempt.await?;
+        let connection = match attempt.dialled.await {
+            // It was refused with a credential that has been renewed since: that says nothing of
+            // the new one.
+            Err(error)
+                if error.kind() == ErrorKind::Unauthorized
+                    && attempt.renewals != self.renewals() =>
+            {
+                self.attempt(stale).dialled.await?
+            }
+            dialled => dialled?,
+        };
         self.state().known = Some(connection.dialect());
         Ok(connection)
     }
@@ -110,14 +125,17 @@ impl Line {
         let mut state = self.state();
         // Polled, not peeked at: an attempt that nobody waited for to the end may have failed
         // long ago.
-        let present = state
-            .attempt
-            .take()
-            .filter(|attempt| match attempt.clone().now_or_never() {
-                None => true,
-                Some(Ok(connection)) => !stale.is_some_and(|stale| Arc::ptr_eq(stale, &connection)),
-                Some(Err(_)) => false,
-            });
+        let present =
+            state
+                .attempt
+                .take()
+                .filter(|attempt| match attempt.dialled.clone().now_or_never() {
+                    None => true,
+                    Some(Ok(connection)) => {
+                        !stale.is_some_and(|stale| Arc::ptr_eq(stale, &connection))
+                    }
+                    Some(Err(_)) => false,
+                });
         let known = state.known;
         let attempt = present.unwrap_or_else(|| self.begin(known));
         state.attempt = Some(attempt.clone());
@@ -128,10 +146,17 @@ impl Line {
     /// the specification does not let `initialize` be cancelled.
     fn begin(&self, known: Option<Dialect>) -> Attempt {
         let dialer = Arc::clone(&self.dialer);
+        let renewals = self.renewals();
         let task = tokio::spawn(async move { dialer.dial(known).await.map(Arc::new) });
-        task.map(|joined| joined.unwrap_or_else(|_| Err(Error::interrupted())))
-            .boxed()
-            .shared()
+        let dialled = task.map(|joined| joined.unwrap_or_else(|_| Err(Error::interrupted())));
+        Attempt {
+            dialled: dialled.boxed().shared(),
+            renewals,
+        }
+    }
+
+    fn renewals(&self) -> u64 {
+        self.dialer.credential.now().renewals
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

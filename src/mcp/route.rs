@@ -158,7 +158,9 @@ impl Route {
 
     async fn refusal(&self, response: Response) -> Refusal {
         let status = response.status();
-        let mut error = Error::status_of(status.as_u16(), challenge(response.headers()));
+        let live = self.credential.now();
+        let challenge = challenge(response.headers()).map(|text| live.scrubber.text(text));
+        let mut error = Error::status_of(status.as_u16(), challenge);
         let mut mentions_session = false;
         // Only these have a body that changes what we do, and it is read for that alone.
         if error.kind() == ErrorKind::Status && status.is_client_error() {
@@ -169,8 +171,8 @@ impl Route {
             mentions_session = [&b"session"[..], b"not initialized"]
                 .iter()
                 .any(|words| memchr::memmem::find(&lower, words).is_some());
-            let body = self.credential.now().scrubber.bytes(&body).into_owned();
-            if let Some((answered, rpc)) = wire::error_in(&body) {
+            let body = live.scrubber.bytes(&body);
+            if let Some((answered, rpc)) = wire::error_in(&body, &live.scrubber) {
                 // Whoever names the request has looked at it, and may have executed it: what it
                 // says of sessions may be the tool's words.
                 mentions_session &= answered.is_none();

@@ -14,6 +14,7 @@ use serde_json::value::RawValue;
 
 use super::error::{Error, ErrorKind, Rpc};
 use super::raw::each;
+use crate::scrub::Scrubber;
 
 /// Messages in one batch array (2025-03-26 only). We send one request at a time, so a batch is
 /// its answer and a few notifications.
@@ -156,7 +157,7 @@ struct RpcError<'a> {
 }
 
 impl RpcError<'_> {
-    fn into_error(self) -> Error {
+    fn into_error(self, scrubber: &Scrubber) -> Error {
         let rpc = Rpc {
             // Saturates; a fraction is no code that means anything to us.
             code: self.code as i32,
@@ -165,7 +166,7 @@ impl RpcError<'_> {
         let text = format!(
             "the server answers with error {}: {}",
             self.code,
-            shown(&self.message)
+            shown(&scrubber.text(self.message.into_owned()))
         );
         Error::rpc(rpc, text)
     }
@@ -190,15 +191,20 @@ fn shown(text: &str) -> String {
     text[..end].chars().filter(|c| !c.is_control()).collect()
 }
 
-/// Reads the message or the batch of messages in `bytes`, and hands each to `take`.
+/// Reads the message or the batch of messages in `bytes`, and hands each to `take`; errors say
+/// nothing that `scrubber` finds.
 ///
 /// # Errors
 ///
 /// [`ErrorKind::Protocol`] if this is not JSON-RPC 2.0.
-pub(super) fn read<'a>(bytes: &'a [u8], mut take: impl FnMut(Incoming<'a>)) -> Result<(), Error> {
+pub(super) fn read<'a>(
+    bytes: &'a [u8],
+    scrubber: &Scrubber,
+    mut take: impl FnMut(Incoming<'a>),
+) -> Result<(), Error> {
     let text: &RawValue = serde_json::from_slice(bytes).map_err(not_json)?;
     if !text.get().starts_with('[') {
-        take(message(text)?);
+        take(message(text, scrubber)?);
         return Ok(());
     }
     let mut seen = 0;
@@ -207,7 +213,7 @@ pub(super) fn read<'a>(bytes: &'a [u8], mut take: impl FnMut(Incoming<'a>)) -> R
         if seen > MAX_BATCH {
             return Err(Error::protocol("the server's batch has too many messages"));
         }
-        take(message(one)?);
+        take(message(one, scrubber)?);
         Ok(())
     })
 }
@@ -227,7 +233,7 @@ fn not_json(error: serde_json::Error) -> Error {
     )
 }
 
-fn message(text: &RawValue) -> Result<Incoming<'_>, Error> {
+fn message<'a>(text: &'a RawValue, scrubber: &Scrubber) -> Result<Incoming<'a>, Error> {
     const NOT_RPC: &str = "the server's answer is not a JSON-RPC 2.0 message";
     let envelope: Envelope<'_> =
         serde_json::from_str(text.get()).map_err(|_| Error::protocol(NOT_RPC))?;
@@ -254,16 +260,16 @@ fn message(text: &RawValue) -> Result<Incoming<'_>, Error> {
             result: None,
             error: Some(error),
             ..
-        } => Ok(Incoming::Answer(id, Err(error.into_error()))),
+        } => Ok(Incoming::Answer(id, Err(error.into_error(scrubber)))),
         _ => Err(Error::protocol(NOT_RPC)),
     }
 }
 
 /// The JSON-RPC error in the body of an error answer, if that is what it is, and the request of
 /// ours that it answers, if it names one.
-pub(super) fn error_in(bytes: &[u8]) -> Option<(Option<u64>, Error)> {
+pub(super) fn error_in(bytes: &[u8], scrubber: &Scrubber) -> Option<(Option<u64>, Error)> {
     let mut found = None;
-    let read = read(bytes, |message| {
+    let read = read(bytes, scrubber, |message| {
         if let Incoming::Answer(id, Err(error)) = message {
             found = Some((id.and_then(id_number), error));
         }
@@ -297,7 +303,7 @@ mod tests {
 
     fn kinds(text: &str) -> Result<Vec<String>, Error> {
         let mut kinds = Vec::new();
-        read(text.as_bytes(), |message| {
+        read(text.as_bytes(), &Scrubber::default(), |message| {
             kinds.push(match message {
                 Incoming::Answer(_, Ok(result)) => format!("result {result}"),
                 Incoming::Answer(_, Err(error)) => error.to_string(),

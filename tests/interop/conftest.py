@@ -2,7 +2,7 @@
 
 Each process gets a free port, is waited for with a request whose answer identifies it, and ends with its fixture.
 What it prints is in target/interop/logs, and the proxies' last lines are shown with a failure.
-`run` says where the installed parts and the built proxy are.
+`run` says where the installed parts and the built examples are.
 """
 
 import http.client
@@ -22,10 +22,12 @@ from mcp_direct import Direct
 from upstream import Upstream
 
 PARTS = Path(os.environ["INTEROP_PARTS"])
-PROXY = os.environ["INTEROP_PROXY"]
+EXAMPLES = Path(os.environ["INTEROP_EXAMPLES"])
+PROXY = EXAMPLES / "proxy"
 NODE = PARTS / "node"
 MODULES = NODE / "node_modules"
 LOGS = PARTS / "logs"
+pytest_plugins = ["oauth_parts"]
 MCP_SERVER = Path(__file__).with_name("mcp_server.py")
 
 

@@ -19,8 +19,9 @@ HELLO = {
 class Direct:
     """One session with the server at `url`, over the transport that its path names (`/mcp` or `/sse`)."""
 
-    def __init__(self, url, seconds=10):
+    def __init__(self, url, seconds=10, token=None):
         self._url, self._seconds = urlsplit(url), seconds
+        self._headers = {**HEADERS, **({"authorization": f"Bearer {token}"} if token else {})}
         self._ids = (f"direct-{n}" for n in itertools.count(1))
         self._session, self._events = {}, None
         self._post_to = self._url.path
@@ -61,7 +62,7 @@ class Direct:
 
     def _post(self, message):
         connection = self._connect()
-        connection.request("POST", self._post_to, json.dumps(message), {**HEADERS, **self._session})
+        connection.request("POST", self._post_to, json.dumps(message), {**self._headers, **self._session})
         return connection.getresponse()
 
     def _open_stream(self):

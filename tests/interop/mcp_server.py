@@ -13,6 +13,7 @@ import uvicorn
 from mcp.server import MCPServer
 from mcp.server.auth.provider import AccessToken
 from mcp.server.auth.settings import AuthSettings
+from mcp.server.mcpserver.exceptions import ToolError
 
 
 class SignedTokens:
@@ -57,7 +58,7 @@ def build(port, issuer=None):
     @server.tool()
     def refuse(reason: str) -> str:
         """Fails, with the reason that it is given."""
-        raise ValueError(reason)
+        raise ToolError(reason)
 
     return server.streamable_http_app()
 

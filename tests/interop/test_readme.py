@@ -9,6 +9,7 @@ from pathlib import Path
 import openai
 import pytest
 
+from connected import Connected
 from conftest import LOGS, NODE, PROXY, Part, Proxy, config, free_port
 from upstream import call, completion
 
@@ -69,6 +70,18 @@ def own_proxy(model_server, everything_http):
     proxy = Proxy("readme", config(model_server.url, {"demo": (everything_http, None)}))
     yield proxy
     proxy.stop()
+
+
+def test_the_command_that_connects_a_server_works(protected):
+    *command, url = block("sh", "oauth_connect").split()
+    assert command == "cargo run --example oauth_connect --".split() and url.startswith("https://")
+    connected = Connected(protected.url)
+    try:
+        connected.connect()
+        assert connected.call("add", {"a": 2, "b": 3})[0] == "result"
+        assert connected.end() == ("Disconnected.", 0)
+    finally:
+        connected.close()
 
 
 def test_the_ten_lines_run_own_tools_and_go_on(own_proxy, model):

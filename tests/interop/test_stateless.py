@@ -1,7 +1,5 @@
 """Proves the revision without sessions, 2026-07-28, with the server of the official Python SDK."""
 
-import json
-
 from conftest import LOGS
 from upstream import call, completion
 

@@ -7,11 +7,18 @@
 
 mod support;
 
+mod authorization_attacks;
+mod authorization_connect;
+mod authorization_faults;
+mod authorization_refresh;
+mod authorization_rotation;
+
 mod bad_requests;
 mod hand_back;
 mod http_rules;
 mod pass_through;
 mod passthrough;
+mod secrets;
 mod tool_loop;
 mod upstream_faults;
 

@@ -132,6 +132,11 @@ fn encoded(text: &str) -> String {
     form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
+/// How many there are.
+pub fn rows() -> usize {
+    table().len()
+}
+
 fn table() -> Vec<(&'static str, ErrorKind, Attack)> {
     use Attack::{Answer, Callback as Back, Metadata, Resource, Set, Typed, Unpromised};
     use ErrorKind::{BadResponse, Callback, Denied, Discovery, Egress, Issuer, Pkce, Unreachable};

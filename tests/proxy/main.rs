@@ -5,6 +5,9 @@
     reason = "a test that cannot go on fails, and a binary has no public interface"
 )]
 
+#[path = "../leaks/evidence.rs"]
+#[allow(dead_code, reason = "these tests need a part of it")]
+mod evidence;
 mod support;
 
 use std::{
@@ -16,7 +19,7 @@ use std::{
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use self::support::{Proxy, Upstream, refused, run};
+use self::support::{API_KEY, CALLERS_TOKEN, Proxy, UPSTREAM_KEY, Upstream, refused, run};
 
 #[tokio::test]
 async fn the_demos_curl_is_answered_with_the_tools_results_and_a_receipt() {
@@ -174,19 +177,20 @@ async fn a_callers_key_says_whose_request_it_is_and_goes_no_further() {
         "upstream = \"{}/v1\"\nupstream_key_env = \"PROVIDER\"\n{KEYS}{SERVERS}",
         upstream.url
     );
-    let proxy = Proxy::with(&config, &[("PROVIDER", "provider-key"), ("WEB", "web-key")]);
+    let proxy = Proxy::with(&config, &[("PROVIDER", UPSTREAM_KEY), ("WEB", API_KEY)]);
     let body = json!({"model": "echo", "messages": []});
 
     let answer = proxy
         .post(&body)
-        .bearer_auth("web-key")
+        .bearer_auth(API_KEY)
+        .header("x-mcp-auth-both", format!("Bearer {CALLERS_TOKEN}"))
         .send()
         .await
         .unwrap();
     let seen: Value = support::json(answer).await;
-    assert_eq!(seen["authorization"], "Bearer provider-key");
+    assert_eq!(seen["authorization"], "Bearer UPSTREAM_KEY");
 
-    for wrong in ["", "web-key2", "provider-key"] {
+    for wrong in ["", &*format!("{API_KEY}2"), UPSTREAM_KEY] {
         let answer = proxy.post(&body).bearer_auth(wrong).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
         let answer: Value = support::json(answer).await;
@@ -201,7 +205,7 @@ async fn a_callers_key_says_whose_request_it_is_and_goes_no_further() {
     assert_eq!(proxy.get("/healthz").await.0, StatusCode::OK);
 
     for (key, names) in [
-        ("web-key", json!(["both", "web-only"])),
+        (API_KEY, json!(["both", "web-only"])),
         ("batch-key", json!(["both"])),
     ] {
         let request = proxy.client.get(format!("{}/v1/mcp/servers", proxy.url));
@@ -211,6 +215,15 @@ async fn a_callers_key_says_whose_request_it_is_and_goes_no_further() {
         let listed: Vec<_> = servers.iter().map(|server| &server["name"]).collect();
         assert_eq!(json!(listed), names);
     }
+}
+
+#[tokio::test]
+async fn the_leak_scan_sees_what_a_proxy_logs() {
+    let proxy = Proxy::start(&[]);
+    // The path of a request is in the log, and so is what is planted there.
+    let path = evidence::planted("proxy");
+    let request = proxy.client.get(format!("{}/v1/{path}", proxy.url));
+    assert!(request.send().await.is_ok());
 }
 
 #[tokio::test]
@@ -496,7 +509,7 @@ async fn a_stop_ends_after_the_grace_period_whatever_still_runs() {
 
 const LOCAL: &str = "allow_egress = [\"127.0.0.0/8\"]\n";
 
-/// `batch-key` by its digest, `web-key` in the environment.
+/// `batch-key` by its digest, [`API_KEY`] in the environment.
 const KEYS: &str = r#"
 [[api_keys]]
 key_env = "WEB"

@@ -27,6 +27,15 @@ use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
+use crate::evidence;
+
+/// The upstream's key, which nobody but the upstream may see.
+pub const UPSTREAM_KEY: &str = "canary/upstream+key=31";
+/// A caller's key, which nobody but the proxy may see.
+pub const API_KEY: &str = "canary/callers+key=32";
+/// A caller's token for an MCP server.
+pub const CALLERS_TOKEN: &str = "canary/callers+token=33";
+
 /// A proxy of the test's own; it ends with the test.
 pub struct Proxy {
     child: Child,
@@ -55,11 +64,13 @@ impl Proxy {
     }
 
     fn spawn(command: &mut Command) -> Self {
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        command.stdout(Stdio::piped()).stderr(Stdio::null());
+        if let Some(log) = evidence::file("left/proxy") {
+            // The demo's server is one of the SDK, and logs what it is sent.
+            command.env("RUST_LOG", "trace,rmcp=off").stderr(log);
+            command.args(["--log-format", "json"]);
+        }
+        let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut printed = lines.next().expect("it prints where it listens").unwrap();
         let (_, rest) = printed.split_once("http://").unwrap();
@@ -76,6 +87,7 @@ impl Proxy {
                 }
             }
         }
+        evidence::left("proxy", &printed);
         Self {
             child,
             url,
@@ -114,6 +126,7 @@ impl Proxy {
         stream.write_all(bytes.as_bytes()).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
+        evidence::left("caller", &answer);
         answer
     }
 
@@ -162,6 +175,7 @@ pub fn run(flags: &[&str]) -> (i32, String, String) {
 
 fn output(command: &mut Command) -> (i32, String, String) {
     let output = command.output().unwrap();
+    evidence::left("proxy", [&*output.stdout, &output.stderr].concat());
     let text = |bytes| String::from_utf8(bytes).unwrap();
     let code = output.status.code().unwrap();
     (code, text(output.stdout), text(output.stderr))
@@ -175,6 +189,9 @@ fn command() -> Command {
     program.push("examples/proxy");
     program.set_extension(env::consts::EXE_EXTENSION);
     assert!(program.exists(), "run `cargo build --example proxy` first");
+    evidence::secret("upstream key", UPSTREAM_KEY);
+    evidence::secret("proxy's API key", API_KEY);
+    evidence::secret("passthrough token", CALLERS_TOKEN);
     let mut command = Command::new(program);
     command.env_remove("RUST_LOG");
     command
@@ -200,11 +217,15 @@ pub fn refused() -> SocketAddr {
 
 /// The JSON of an answer.
 pub async fn json(answer: reqwest::Response) -> Value {
-    serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()
+    let head = evidence::headers(answer.headers());
+    let body = answer.bytes().await.unwrap();
+    evidence::left("caller", [head.as_bytes(), &body].concat());
+    serde_json::from_slice(&body).unwrap()
 }
 
 /// A provider: `wait` answers when it is told to go on, `stream` sends a piece before that and one
-/// after it, any other request gets what it looked like as an answer.
+/// after it, any other request gets what it looked like as an answer, but for
+/// the [`UPSTREAM_KEY`].
 pub struct Upstream {
     pub url: String,
     steps: Steps,
@@ -261,7 +282,8 @@ async fn answer(State(steps): State<Steps>, request: Request) -> Response {
         "body": String::from_utf8_lossy(&body[..body.len().min(1000)]),
     });
     for (name, value) in &parts.headers {
-        seen[name.as_str()] = value.to_str().unwrap().into();
+        let value = value.to_str().unwrap();
+        seen[name.as_str()] = value.replace(UPSTREAM_KEY, "UPSTREAM_KEY").into();
     }
     Json(seen).into_response()
 }

@@ -8,14 +8,15 @@ use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::Request;
 use axum::response::Response;
-use futures_util::stream;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, stream};
 use http::{HeaderMap, Method};
-use mcp_layer::oauth::{Begun, Http};
+use mcp_layer::oauth::Http;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use url::{Url, form_urlencoded};
 
-use super::outbound;
+use super::{evidence, outbound};
 
 pub const RESOURCE: &str = "/.well-known/oauth-protected-resource/mcp";
 pub const RESOURCE_AT_ROOT: &str = "/.well-known/oauth-protected-resource";
@@ -44,6 +45,16 @@ impl Seen {
         form
     }
 
+    /// For the leak scan: what is sent here must be seen nowhere else.
+    fn note_secrets(&self) {
+        for (name, value) in form_urlencoded::parse(self.body.as_bytes()) {
+            evidence::secret(secret_kind(&name), &*value);
+        }
+        if let Some(basic) = self.header("authorization") {
+            evidence::secret("client secret", basic.trim_start_matches("Basic "));
+        }
+    }
+
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap()
     }
@@ -53,7 +64,7 @@ impl Seen {
     }
 }
 
-type Reply = Arc<dyn Fn() -> Response + Send + Sync>;
+type Reply = Arc<dyn Fn(Seen) -> BoxFuture<'static, Response> + Send + Sync>;
 
 /// The server; it ends when dropped.
 pub struct AuthServer {
@@ -90,10 +101,13 @@ impl AuthServer {
             let (seen, replies) = (Arc::clone(&seen), Arc::clone(&replies));
             move |request: Request| async move {
                 let request = remember(request).await;
-                let path = request.path.clone();
-                seen.lock().unwrap().push(request);
-                let reply = replies.lock().unwrap().get(&path).cloned();
-                reply.map_or_else(reply_404, |reply| reply())
+                request.note_secrets();
+                seen.lock().unwrap().push(request.clone());
+                let reply = replies.lock().unwrap().get(&request.path).cloned();
+                match reply {
+                    Some(reply) => reply(request).await,
+                    None => reply_404(),
+                }
             }
         });
         let task = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
@@ -137,8 +151,16 @@ impl AuthServer {
 
     /// Answers a path so from now on.
     pub fn answer(&self, path: &str, reply: impl Fn() -> Response + Send + Sync + 'static) {
-        let mut replies = self.replies.lock().unwrap();
-        replies.insert(path.to_owned(), Arc::new(reply));
+        self.respond(path, move |_| std::future::ready(reply()));
+    }
+
+    /// Answers a path from now on, by what it was asked and in its own time.
+    pub fn respond<F>(&self, path: &str, reply: impl Fn(Seen) -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = Response> + Send + 'static,
+    {
+        let reply: Reply = Arc::new(move |seen| reply(seen).boxed());
+        self.replies.lock().unwrap().insert(path.to_owned(), reply);
     }
 
     /// Answers a path with 200 and JSON from now on.
@@ -173,11 +195,12 @@ impl AuthServer {
         seen.remove(0)
     }
 
-    /// The query that an operator's browser brings back after saying yes.
-    pub fn approve(&self, begun: &Begun) -> String {
+    /// The query that an operator's browser brings back after saying yes at `url`.
+    pub fn approve(&self, url: &Url) -> String {
+        evidence::secret("state", parameter(url, "state"));
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.append_pair("code", "code-1");
-        query.append_pair("state", &parameter(&begun.url, "state"));
+        query.append_pair("state", &parameter(url, "state"));
         query.append_pair("iss", &self.url).finish()
     }
 }
@@ -208,6 +231,13 @@ pub fn reply(status: u16, content_type: &str, body: &str) -> Response {
 }
 
 pub fn json_reply(status: u16, value: &Value) -> Response {
+    for (name, value) in value.as_object().into_iter().flatten() {
+        let kind = match &**name {
+            "client_secret" => "registered client's secret",
+            name => secret_kind(name),
+        };
+        evidence::secret(kind, value.as_str().unwrap_or_default());
+    }
     reply(status, "application/json", &value.to_string())
 }
 
@@ -250,6 +280,18 @@ pub fn silence() -> Response {
 
 fn reply_404() -> Response {
     reply(404, "text/html", PROVIDERS_TEXT)
+}
+
+/// What the members of OAuth's messages are to the leak scan.
+fn secret_kind(name: &str) -> &'static str {
+    match name {
+        "client_secret" => "client secret",
+        "access_token" => "access token",
+        "refresh_token" | "token" => "refresh token",
+        "code" => "authorization code",
+        "code_verifier" => "PKCE verifier",
+        _ => "",
+    }
 }
 
 async fn remember(request: Request) -> Seen {

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::evidence;
+
 /// What to do after a request has arrived.
 #[derive(Clone, Debug)]
 pub enum Step {
@@ -270,6 +272,10 @@ async fn converse(
             let _ = stream.write_all(&not_initialized()).await;
             continue;
         }
+        evidence::secret(
+            "session id",
+            request.header("mcp-session-id").unwrap_or_default(),
+        );
         received.lock().unwrap().push(request.clone());
         for step in script(&request) {
             if perform(&mut stream, step).await.is_err() {

@@ -11,7 +11,7 @@ use tower::{Layer, ServiceExt};
 
 use super::mcp_server::{McpServer, Mode};
 use super::model::{Answer, AnswerBody, BrokenOff, Model};
-use super::{outbound, short_limits};
+use super::{evidence, outbound, short_limits};
 
 /// A layer, a model behind it, and a server `s` that is registered with it.
 pub struct Gateway {
@@ -94,6 +94,8 @@ impl Gateway {
         let response = self.respond(request).await.expect("an answer");
         let (parts, body) = response.into_parts();
         let body = body.collect().await.expect("a whole body").to_bytes();
+        let head = evidence::headers(&parts.headers);
+        evidence::left("caller", [head.as_bytes(), b" ", &body].concat());
         Reply {
             status: parts.status,
             headers: parts.headers,

@@ -27,6 +27,8 @@ use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, Stream
 use rmcp::{ErrorData, RoleServer, ServerHandler};
 use serde_json::{Value, json};
 
+use super::evidence;
+
 /// How the server answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Mode {
@@ -74,6 +76,8 @@ impl McpServer {
         let seen = Arc::clone(&counts);
         let app = app.layer(axum::middleware::map_request(
             move |request: axum::extract::Request| {
+                let session = request.headers().get("mcp-session-id");
+                evidence::secret("session id", session.map_or(&b""[..], |id| id.as_bytes()));
                 let version = request.headers().get("mcp-protocol-version");
                 let new = version.is_some_and(|version| version == "2026-07-28");
                 seen.stateless.fetch_add(usize::from(new), Ordering::SeqCst);

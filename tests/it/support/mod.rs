@@ -2,10 +2,17 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub mod auth_server;
+#[path = "../../leaks/evidence.rs"]
+pub mod evidence;
 pub mod evil;
+#[path = "../../leaks/forms.rs"]
+pub mod forms;
 pub mod gateway;
 pub mod mcp_server;
 pub mod model;
+pub mod parrot;
+pub mod provider;
+pub mod rows;
 
 use std::time::Duration;
 
@@ -15,10 +22,12 @@ use mcp_layer::outbound::{EgressRules, Outbound};
 use serde_json::value::RawValue;
 
 /// A credential that must never show up anywhere but in requests to its own server.
-pub const CANARY: &str = "Bearer canary-7f3a9c";
+pub const CANARY: &str = "Bearer canary-7f3a9c/+\"of a & b==\"";
 
 /// A client for calls out that may reach this machine.
 pub fn outbound() -> Outbound {
+    evidence::watch();
+    evidence::secret("static header", CANARY.trim_start_matches("Bearer "));
     Outbound::new(EgressRules::parse(["127.0.0.0/8"]).unwrap(), []).unwrap()
 }
 
@@ -48,9 +57,11 @@ pub fn client_over(url: &str, transport: Transport, limits: Limits) -> Client {
 /// Calls a tool with JSON arguments and as much time as the limits allow.
 pub async fn call(client: &Client, tool: &str, arguments: &str) -> Result<CallResult, Error> {
     let arguments = RawValue::from_string(arguments.to_owned()).unwrap();
-    client
+    let result = client
         .call_tool(tool, &arguments, Duration::MAX, None)
-        .await
+        .await;
+    evidence::left("caller", format!("{result:?}"));
+    result
 }
 
 /// Everything that an error can show: what must be free of secrets, addresses and bodies.
@@ -61,6 +72,7 @@ pub fn everything(error: &dyn std::error::Error) -> String {
         text += &format!(" | {error} {error:?}");
         cause = error.source();
     }
+    evidence::left("log", &text);
     text
 }
 

@@ -14,6 +14,8 @@ use http_body_util::{BodyExt, StreamBody};
 use serde_json::{Value, json};
 use tower::Service;
 
+use super::evidence;
+
 /// The frames of an answer; an error breaks it off.
 pub type AnswerBody =
     StreamBody<futures_util::stream::Iter<std::vec::IntoIter<Result<Frame<Bytes>, BrokenOff>>>>;
@@ -71,6 +73,7 @@ pub struct Model {
 
 impl Model {
     pub fn new(answers: impl IntoIterator<Item = Answer>) -> Self {
+        evidence::watch();
         Self {
             script: Arc::new(Mutex::new(answers.into_iter().collect())),
             asked: Arc::default(),
@@ -116,6 +119,8 @@ where
             while let Some(frame) = body.frame().await {
                 frames.extend(frame.unwrap().into_data().ok());
             }
+            let head = format!("{} {}", parts.uri, evidence::headers(&parts.headers));
+            evidence::left("model", [head.as_bytes(), b" ", &frames.concat()].concat());
             model.asked.lock().unwrap().push(Asked {
                 uri: parts.uri,
                 headers: parts.headers,

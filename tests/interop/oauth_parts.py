@@ -1,0 +1,80 @@
+"""What the OAuth tests stand on: authorization servers, and MCP servers that want their tokens."""
+
+import sys
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from conftest import MCP_SERVER, MODULES, Part, free_port, node_module
+from github import GitHub
+from oauth_direct import send
+
+# Short enough to wait for, long enough for a call.
+TOKEN_SECONDS = 3
+
+HERE = Path(__file__).parent
+
+
+class Oidc(Part):
+    """npm `oidc-provider`, for one MCP server."""
+
+    def __init__(self, resource):
+        port = free_port()
+        self.issuer = f"http://127.0.0.1:{port}"
+        # Where it lies, Node.js looks for the packages that it imports.
+        script = MODULES.parent / "oidc.mjs"
+        script.write_text((HERE / "oidc.mjs").read_text())
+        super().__init__("oidc", ["node", script, port, resource, TOKEN_SECONDS])
+
+    def ready(self):
+        metadata = f"{self.issuer}/.well-known/oauth-authorization-server"
+        return super().ready(lambda: send(metadata).json()["issuer"] == self.issuer)
+
+    def seen(self, route, **params):
+        """What one of its endpoints got and answered, with these parameters."""
+        log = send(f"{self.issuer}/control/log").json()
+        return [e for e in log if e["route"] == route and params.items() <= e.get("params", {}).items()]
+
+
+Protected = namedtuple("Protected", "url provider")
+
+
+@pytest.fixture(scope="session")
+def protected():
+    """The Python SDK's server as a resource server, with oidc-provider as its authorization server."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/mcp"
+    provider = Oidc(url)
+    server = Part("protected", [sys.executable, MCP_SERVER, port, provider.issuer])
+    try:
+        provider.ready()
+        server.ready(lambda: send(url, {}).status == 401)
+        yield Protected(url, provider)
+    finally:
+        server.stop()
+        provider.stop()
+
+
+@pytest.fixture(scope="session")
+def typescript_sdk():
+    """The TypeScript SDK's example server, strict about the resource of a token."""
+    port, auth_port = free_port(), free_port()
+    script = node_module("@modelcontextprotocol/sdk/dist/esm/examples/server/simpleStreamableHttp.js")
+    env = {"MCP_PORT": str(port), "MCP_AUTH_PORT": str(auth_port)}
+    # By this name only: it is in the server's metadata.
+    url = f"http://localhost:{port}/mcp"
+    server = Part("typescript-sdk", ["node", script, "--oauth", "--oauth-strict"], env)
+    try:
+        metadata = f"http://localhost:{auth_port}/.well-known/oauth-authorization-server"
+        server.ready(lambda: send(metadata).status == 200 and send(url, {}).status == 401)
+        yield url
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def github():
+    github = GitHub()
+    yield github
+    github.close()

@@ -1,0 +1,122 @@
+//! Looks for secrets in everything that the tests let out: see `tests/leaks/run`.
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a test that cannot go on fails, and a binary has no public interface"
+)]
+#![allow(dead_code, reason = "the other half of `evidence` is the tests'")]
+
+mod evidence;
+mod forms;
+mod scan;
+
+use std::collections::BTreeMap;
+
+use self::{
+    evidence::{CHANNELS, PLANTED},
+    forms::{ENCODINGS, forms},
+    scan::{Scanner, Secret, plant, read_secrets},
+};
+
+/// What must have been in use while the tests ran: a scan that looks for nothing finds nothing.
+const KINDS: [&str; 15] = [
+    "static header",
+    "Basic password",
+    "passthrough token",
+    "client secret",
+    "registered client's secret",
+    "access token",
+    "refresh token",
+    "authorization code",
+    "PKCE verifier",
+    "state",
+    "browser secret",
+    "session id",
+    "sealing key",
+    "proxy's API key",
+    "upstream key",
+];
+
+#[test]
+#[ignore = "reads what tests/leaks/run has gathered"]
+fn nothing_that_left_has_a_secret_in_it() {
+    let folder = evidence::folder().expect("MCP_LAYER_LEAKS names the folder of the evidence");
+    let (planted, secrets): (Vec<_>, Vec<_>) = read_secrets(folder)
+        .into_iter()
+        .partition(|secret| secret.kind.starts_with(PLANTED));
+    let mut count = BTreeMap::<&str, usize>::new();
+    for secret in &secrets {
+        *count.entry(&secret.kind).or_default() += 1;
+    }
+    println!("\n| secret | how many |\n|---|--:|");
+    for (kind, count) in &count {
+        println!("| {kind} | {count} |");
+    }
+    for kind in KINDS {
+        assert!(count.contains_key(kind), "no test has used a {kind}");
+    }
+
+    let (scanner, planted) = (Scanner::new(&secrets), Scanner::new(&planted));
+    let mut hits = Vec::new();
+    println!("\n| left by | files | bytes | hits |\n|---|--:|--:|--:|");
+    for channel in CHANNELS {
+        let found = scanner.folder(&folder.join("left").join(channel));
+        println!(
+            "| {channel} | {} | {} | {} |",
+            found.files,
+            found.bytes,
+            found.hits.len()
+        );
+        hits.extend(found.hits);
+        let kind = format!("{PLANTED}{channel}");
+        let seen = planted.folder(&folder.join("left").join(channel));
+        assert!(
+            seen.hits.iter().any(|hit| hit.kind == kind),
+            "what a test has planted in `{channel}` is not found"
+        );
+    }
+
+    let (copy, expected) = plant(folder, &secrets);
+    let found = scanner.text(&copy);
+    let missed: Vec<_> = expected
+        .iter()
+        .filter(|(kind, encoding)| {
+            let is_it = |hit: &&scan::Hit| hit.kind == *kind && hit.encoding == *encoding;
+            found.iter().find(is_it).is_none()
+        })
+        .collect();
+    println!(
+        "\n{} secrets in {} encodings: {} hits; of {} planted in a copy {} found",
+        secrets.len(),
+        ENCODINGS.len(),
+        hits.len(),
+        expected.len(),
+        expected.len() - missed.len()
+    );
+    assert!(missed.is_empty(), "planted and not found: {missed:?}");
+    // Where, and never what.
+    for hit in hits.iter().take(40) {
+        println!("a {} in {}: {}", hit.kind, hit.encoding, hit.place);
+    }
+    assert!(hits.is_empty(), "{} secrets have leaked", hits.len());
+}
+
+#[test]
+fn every_encoding_of_a_secret_is_found_amid_other_text() {
+    let value = b"canary/\"+token?of & more~1".to_vec();
+    let secret = Secret {
+        kind: "token".to_owned(),
+        value: value.clone(),
+    };
+    let scanner = Scanner::new(&[secret]);
+    for (encoding, form) in forms(&value) {
+        let text = [b"you sent ", &*form, b", and this"].concat();
+        let found = scanner.text(&text);
+        assert!(
+            found.iter().any(|hit| hit.encoding == encoding),
+            "{encoding}: {}",
+            String::from_utf8_lossy(&form)
+        );
+    }
+    assert!(scanner.text(b"you sent nothing").is_empty());
+}
