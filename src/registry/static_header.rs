@@ -59,16 +59,15 @@ impl StaticHeader {
         &self.name
     }
 
-    /// A header whose value does not open. It can be shown, and is never sent.
-    #[cfg(feature = "_sql")]
-    pub(super) fn without_value(name: HeaderName) -> Self {
+    /// A header whose stored value does not open, for [`Auth::Unreadable`](super::Auth): it can be
+    /// shown, and is never sent.
+    pub fn without_value(name: HeaderName) -> Self {
         let value = SecretString::default();
         Self { name, value }
     }
 
     /// The whole value.
-    #[cfg(feature = "_sql")]
-    pub(super) fn value(&self) -> &SecretString {
+    pub fn value(&self) -> &SecretString {
         &self.value
     }
 

@@ -25,6 +25,11 @@ const PAGE_LEN: usize = 200;
 /// The most projects that a server names: each is a row.
 const PROJECTS: usize = 1000;
 
+/// Which servers a page is of: every one, those that a project can use, those for all projects.
+const EVERY: i64 = 0;
+const OF_PROJECT: i64 = 1;
+const OF_ALL: i64 = 2;
+
 /// Where versions are to come to an end before the database's numbers do.
 const LAST_VERSION: u64 = i64::MAX as u64;
 
@@ -117,25 +122,31 @@ impl SqlRegistry {
             },
         };
         let project = filter.project.as_deref();
-        if !text::fits(organisation) || !project.is_none_or(text::fits) {
+        if !text::fits(organisation) {
             return Ok(nothing);
         }
+        let (of, project) = match project {
+            None => (EVERY, ""),
+            Some(project) if text::fits(project) => (OF_PROJECT, project),
+            // Nobody can have named it.
+            Some(_) => (OF_ALL, ""),
+        };
         let limit = page.limit.clamp(1, PAGE_LEN);
         // One more than asked for: whether there is a next page.
         let rows = sql(
             "SELECT id, organisation, name, version, record, sealed FROM mcp_servers
              WHERE organisation = $1 AND name > $2
                AND ($3 = '' OR search LIKE $3 ESCAPE '!')
-               AND ($4 = 0 OR all_projects = 1 OR EXISTS (
+               AND ($4 = 0 OR all_projects = 1 OR ($4 = 1 AND EXISTS (
                    SELECT 1 FROM mcp_server_projects
-                   WHERE server = mcp_servers.id AND project = $5))
+                   WHERE server = mcp_servers.id AND project = $5)))
              ORDER BY name LIMIT $6",
         )
         .bind(organisation)
         .bind(page.after.as_ref().map_or("", ServerName::as_str))
         .bind(pattern)
-        .bind(i64::from(project.is_some()))
-        .bind(project.unwrap_or_default())
+        .bind(of)
+        .bind(project)
         .bind(i64::try_from(limit + 1).unwrap_or(i64::MAX))
         .fetch_all(&self.shared.database.read)
         .await?;

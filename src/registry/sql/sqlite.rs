@@ -3,7 +3,7 @@
 use std::{fs, io, path::Path, time::Duration};
 
 use sqlx::{
-    AnyPool, Connection, Executor, Row,
+    AnyConnection, Connection, Executor, Row,
     any::{AnyConnectOptions, AnyPoolOptions},
 };
 use url::Url;
@@ -24,7 +24,13 @@ const DIALECT: Dialect = Dialect {
     begin: "BEGIN IMMEDIATE",
     has_schema: "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'mcp_schema'",
     lock_schema: None,
-    words: &[("BYTEA", "BLOB"), (" COLLATE \"C\"", "")],
+    // A strict table takes no value of another type, by which a row could not be read any more.
+    words: &[
+        ("BYTEA", "BLOB"),
+        (" COLLATE \"C\"", ""),
+        ("BIGINT", "INTEGER"),
+        ("\n);", "\n) STRICT;"),
+    ],
     clock: None,
     notify: None,
 };
@@ -38,6 +44,10 @@ pub(super) async fn open(path: &str) -> Result<Database, SqlError> {
 }
 
 async fn connect(url: AnyConnectOptions) -> Result<Database, sqlx::Error> {
+    // Not from a pool, which tries again until its time is over, and then says no more than that.
+    let mut probe = AnyConnection::connect_with(&url).await?;
+    prepare_writer(&mut probe).await?;
+    probe.close().await?;
     // Local connections do not go stale.
     let pool = || {
         AnyPoolOptions::new()
@@ -48,18 +58,7 @@ async fn connect(url: AnyConnectOptions) -> Result<Database, sqlx::Error> {
     };
     let write = pool()
         .max_connections(1)
-        .after_connect(|connection, _| {
-            Box::pin(async move {
-                // Readers do not wait for the writer, and what is committed is on the disk.
-                let mode = connection.fetch_one("PRAGMA journal_mode = WAL").await?;
-                if mode.try_get::<&str, _>(0)? != "wal" {
-                    let reason = "the file system does not support write-ahead logging";
-                    return Err(sqlx::Error::Configuration(reason.into()));
-                }
-                connection.execute("PRAGMA synchronous = FULL").await?;
-                Ok(())
-            })
-        })
+        .after_connect(|connection, _| Box::pin(prepare_writer(connection)))
         .after_release(|connection, _| {
             Box::pin(async move {
                 // A full disk ends a transaction by itself, and sqlx then goes on counting it.
@@ -76,12 +75,22 @@ async fn connect(url: AnyConnectOptions) -> Result<Database, sqlx::Error> {
                 Ok(())
             })
         });
-    let write: AnyPool = write.connect_with(url.clone()).await?;
     Ok(Database {
-        read: read.connect_lazy_with(url),
-        write,
+        read: read.connect_lazy_with(url.clone()),
+        write: write.connect_lazy_with(url),
         dialect: &DIALECT,
     })
+}
+
+/// Readers do not wait for the writer, and what is committed is on the disk.
+async fn prepare_writer(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+    let mode = connection.fetch_one("PRAGMA journal_mode = WAL").await?;
+    if mode.try_get::<&str, _>(0)? != "wal" {
+        let reason = "the file system does not support write-ahead logging";
+        return Err(sqlx::Error::Configuration(reason.into()));
+    }
+    connection.execute("PRAGMA synchronous = FULL").await?;
+    Ok(())
 }
 
 /// Checks the path, and makes an empty file that only its owner may read: SQLite itself makes
