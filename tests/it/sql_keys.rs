@@ -1,37 +1,14 @@
 //! Sealing keys are rotated while a database is in use.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime};
 
-use mcp_layer::registry::{
-    CredentialKey, CredentialStore, Expected, ServerStore, SqlFault, SqlRegistry, StateHash,
-};
+use mcp_layer::registry::{CredentialKey, CredentialStore, ServerStore, SqlFault, StateHash};
 use mcp_layer::secret::{KeyFault, KeyFile, KeyRing, KeySource};
 use secrecy::ExposeSecret;
 
 use crate::support::directory::Directory;
+use crate::support::resealing::{fill, under_load};
 use crate::support::sql::{find, intruder, name, open, run, server};
-
-/// `servers` servers, each with a credential; and a pending authorization.
-async fn fill(registry: &SqlRegistry, servers: usize) {
-    for number in 0..servers {
-        let server = registry
-            .insert(server(&format!("s{number}")))
-            .await
-            .unwrap();
-        let key = CredentialKey::of(&server);
-        let token = format!("s3cret-{number}");
-        let swapped = registry.swap(&key, Expected::Nothing, Some(token.into()));
-        assert!(swapped.await.unwrap());
-    }
-    let key = CredentialKey::of(&server("other"));
-    let expires_at = SystemTime::now() + Duration::from_secs(600);
-    let pending = "s3cret pending".into();
-    let put = registry.put_state(&key, StateHash([1; 32]), expires_at, pending);
-    put.await.unwrap();
-}
 
 #[tokio::test]
 async fn a_key_is_replaced_by_another_from_the_file_to_the_last_record() {
@@ -151,44 +128,4 @@ async fn nobody_notices_that_everything_is_sealed_anew() {
         done.resealed
     );
     assert_eq!(done.left, 0);
-}
-
-/// Seals everything anew while others read and write.
-async fn under_load(
-    registry: &SqlRegistry,
-    servers: usize,
-) -> (mcp_layer::registry::Resealed, usize) {
-    let over = Arc::new(AtomicBool::new(false));
-    let reads = Arc::new(AtomicUsize::new(0));
-    let load = (0..2).map(|offset| {
-        let (registry, over, reads) = (registry.clone(), over.clone(), reads.clone());
-        tokio::spawn(async move {
-            let mut number = offset;
-            while !over.load(Ordering::Relaxed) {
-                number = (number + 7) % servers;
-                let server = registry.get("default", &name(&format!("s{number}"))).await;
-                let server = server.unwrap();
-                let auth = format!("{:?}", server.auth);
-                assert!(auth.starts_with("StaticHeaders"), "{auth}");
-                let key = CredentialKey::of(&server);
-                let stored = registry.load(&key).await.unwrap().unwrap();
-                reads.fetch_add(2, Ordering::Relaxed);
-                if number % 10 == 0 {
-                    registry.replace((*server).clone()).await.ok();
-                    let expected = Expected::Version(stored.version);
-                    registry
-                        .swap(&key, expected, Some(stored.secret))
-                        .await
-                        .unwrap();
-                }
-            }
-        })
-    });
-    let load: Vec<_> = load.collect();
-    let done = registry.reseal(|_| {}).await.unwrap();
-    over.store(true, Ordering::Relaxed);
-    for load in load {
-        load.await.unwrap();
-    }
-    (done, reads.load(Ordering::Relaxed))
 }

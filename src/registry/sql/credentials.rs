@@ -9,7 +9,7 @@ use sqlx::{Any, Row, Transaction};
 
 use super::{
     SqlRegistry,
-    database::{in_time, sql},
+    database::sql,
     servers::{milliseconds, number},
     text,
 };
@@ -32,7 +32,7 @@ impl CredentialStore for SqlRegistry {
         if !fits(key) {
             return Ok(None);
         }
-        let row = in_time(async {
+        let row = self.shared.database.in_time(async {
             let row = sql("SELECT version, sealed FROM mcp_credentials
                  WHERE organisation = $1 AND server = $2 AND origin = $3")
             .bind(&*key.organisation)
@@ -58,13 +58,15 @@ impl CredentialStore for SqlRegistry {
         expected: Expected,
         new: Option<SecretString>,
     ) -> Result<bool, Error> {
-        in_time(async {
-            match new {
-                Some(new) => self.put(key, expected, &new).await,
-                None => self.take_away(key, expected).await,
-            }
-        })
-        .await
+        self.shared
+            .database
+            .in_time(async {
+                match new {
+                    Some(new) => self.put(key, expected, &new).await,
+                    None => self.take_away(key, expected).await,
+                }
+            })
+            .await
     }
 
     async fn lease(&self, key: &CredentialKey, duration: Duration) -> Result<Option<Lease>, Error> {
@@ -72,45 +74,49 @@ impl CredentialStore for SqlRegistry {
         let lease = Lease::new(key.clone());
         let longest = i64::try_from(LONGEST_LEASE.as_millis()).unwrap_or(i64::MAX);
         let duration = i64::try_from(duration.as_millis()).map_or(longest, |d| d.min(longest));
-        in_time(async {
-            let mut tx = self.shared.database.begin().await?;
-            let now = self.clock(&mut tx).await?;
-            sql("DELETE FROM mcp_leases WHERE ends_at <= $1 OR ends_at > $2")
-                .bind(now)
-                .bind(now + longest)
+        self.shared
+            .database
+            .in_time(async {
+                let mut tx = self.shared.database.begin().await?;
+                let now = self.clock(&mut tx).await?;
+                sql("DELETE FROM mcp_leases WHERE ends_at <= $1 OR ends_at > $2")
+                    .bind(now)
+                    .bind(now + longest)
+                    .execute(&mut *tx)
+                    .await?;
+                let leased = sql(
+                    "INSERT INTO mcp_leases (organisation, server, origin, holder, ends_at)
+                 VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+                )
+                .bind(&*key.organisation)
+                .bind(key.server.as_str())
+                .bind(key.origin.as_str())
+                .bind(&lease.holder()[..])
+                .bind(now + duration)
                 .execute(&mut *tx)
                 .await?;
-            let leased = sql(
-                "INSERT INTO mcp_leases (organisation, server, origin, holder, ends_at)
-                 VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
-            )
-            .bind(&*key.organisation)
-            .bind(key.server.as_str())
-            .bind(key.origin.as_str())
-            .bind(&lease.holder()[..])
-            .bind(now + duration)
-            .execute(&mut *tx)
-            .await?;
-            tx.commit().await?;
-            Ok((leased.rows_affected() == 1).then_some(lease))
-        })
-        .await
+                tx.commit().await?;
+                Ok((leased.rows_affected() == 1).then_some(lease))
+            })
+            .await
     }
 
     async fn release(&self, lease: Lease) -> Result<(), Error> {
-        in_time(async {
-            let key = lease.key();
-            sql("DELETE FROM mcp_leases
+        self.shared
+            .database
+            .in_time(async {
+                let key = lease.key();
+                sql("DELETE FROM mcp_leases
                  WHERE organisation = $1 AND server = $2 AND origin = $3 AND holder = $4")
-            .bind(&*key.organisation)
-            .bind(key.server.as_str())
-            .bind(key.origin.as_str())
-            .bind(&lease.holder()[..])
-            .execute(&self.shared.database.write)
-            .await?;
-            Ok(())
-        })
-        .await
+                .bind(&*key.organisation)
+                .bind(key.server.as_str())
+                .bind(key.origin.as_str())
+                .bind(&lease.holder()[..])
+                .execute(&self.shared.database.write)
+                .await?;
+                Ok(())
+            })
+            .await
     }
 
     async fn put_state(
@@ -122,14 +128,17 @@ impl CredentialStore for SqlRegistry {
     ) -> Result<(), Error> {
         check(key)?;
         check_len(&pending)?;
-        in_time(self.put_pending(key, &state, expires_at, &pending)).await
+        self.shared
+            .database
+            .in_time(self.put_pending(key, &state, expires_at, &pending))
+            .await
     }
 
     async fn take_state(
         &self,
         state: &StateHash,
     ) -> Result<Option<(CredentialKey, SecretString)>, Error> {
-        let rows = in_time(async {
+        let rows = self.shared.database.in_time(async {
             let mut tx = self.shared.database.begin().await?;
             let rows = sql("DELETE FROM mcp_states WHERE state = $1
                  RETURNING organisation, server, origin, expires_at, version, sealed")

@@ -11,12 +11,14 @@ use tokio::{sync::Notify, time::timeout};
 
 use super::{
     cache::{Cache, Key},
-    database::{Database, in_time, sql},
+    database::{Database, sql},
 };
 use crate::registry::Error;
 
 /// How often one looks: a change is to be in force everywhere within a second.
 const LOOK: Duration = Duration::from_millis(500);
+/// How long an answer may take before the database counts as away.
+const ANSWER: Duration = Duration::from_secs(5);
 /// How many changes are kept; whoever misses more forgets everything.
 const CHANGES: i64 = 1000;
 
@@ -67,7 +69,8 @@ pub(super) async fn follow(
     loop {
         // Woken, or it is time.
         let _ = timeout(LOOK, wake.notified()).await;
-        let caught_up = in_time(catch_up(&database, &cache, &mut seen)).await;
+        let looked = timeout(ANSWER, catch_up(&database, &cache, &mut seen)).await;
+        let caught_up = looked.unwrap_or_else(|elapsed| Err(Error::unavailable(elapsed)));
         match &caught_up {
             Ok(()) => {
                 cache.heard();
@@ -83,6 +86,7 @@ pub(super) async fn follow(
             Err(_) => {}
         }
         is_away = caught_up.is_err();
+        database.set_away(is_away);
     }
 }
 

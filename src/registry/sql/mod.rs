@@ -201,17 +201,19 @@ impl ServerRegistry for SqlRegistry {
             }
         }
         if !absent.is_empty() {
-            database::in_time(async {
-                let read_at = cache.epoch();
-                let mut connection = self.shared.database.read.acquire().await?;
-                for key in absent {
-                    let server = self.load(&mut connection, &key.0, &key.1).await?;
-                    found.extend(server.clone());
-                    cache.keep(read_at, key, server);
-                }
-                Ok(())
-            })
-            .await?;
+            self.shared
+                .database
+                .in_time(async {
+                    let read_at = cache.epoch();
+                    let mut connection = self.shared.database.read.acquire().await?;
+                    for key in absent {
+                        let server = self.load(&mut connection, &key.0, &key.1).await?;
+                        found.extend(server.clone());
+                        cache.keep(read_at, key, server);
+                    }
+                    Ok(())
+                })
+                .await?;
         }
         // Kept for all projects: what is not there and what is not theirs look alike.
         found.retain(|server| server.is_usable_by(project));

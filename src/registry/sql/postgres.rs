@@ -54,12 +54,17 @@ pub(super) async fn open(url: &Url) -> Result<Database, SqlError> {
     let pool = AnyPoolOptions::new()
         .max_connections(CONNECTIONS)
         .acquire_timeout(CONNECT)
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                // Else a host that is gone without a word would keep each connection for as long
+                // as the system goes on sending.
+                let ping = timeout(CONNECT, connection.ping()).await;
+                ping.unwrap_or(Err(sqlx::Error::WorkerCrashed))?;
+                Ok(true)
+            })
+        })
         .connect_lazy_with(options);
-    Ok(Database {
-        read: pool.clone(),
-        write: pool,
-        dialect: &DIALECT,
-    })
+    Ok(Database::new(pool.clone(), pool, &DIALECT))
 }
 
 /// Which database it is, without user and password.

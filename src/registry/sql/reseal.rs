@@ -6,7 +6,7 @@ use sqlx::{Row, any::AnyRow};
 
 use super::{
     SqlRegistry, credentials,
-    database::{in_time, sql},
+    database::sql,
     error::{SqlError, SqlFault},
     keys, record,
 };
@@ -42,7 +42,7 @@ impl SqlRegistry {
             let mut connection = self.shared.database.read.acquire().await?;
             Ok(keys::check(&mut connection, &ring).await)
         };
-        let checked = in_time(checked).await;
+        let checked = self.shared.database.in_time(checked).await;
         let checked = checked.unwrap_or_else(|error| Err(SqlFault::storage(error)));
         checked.map_err(|fault| SqlError::new(&*self.shared.whence, fault))?;
         self.shared.ring.store(ring.into());
@@ -60,15 +60,17 @@ impl SqlRegistry {
     /// # Errors
     /// [`Error::Unavailable`].
     pub async fn sealed_by_key(&self) -> Result<BTreeMap<KeyId, u64>, Error> {
-        in_time(async {
-            let mut connection = self.shared.database.read.acquire().await?;
-            let mut counts = keys::counts(&mut connection).await?;
-            for id in self.shared.ring.load().ids() {
-                counts.entry(id).or_default();
-            }
-            Ok(counts)
-        })
-        .await
+        self.shared
+            .database
+            .in_time(async {
+                let mut connection = self.shared.database.read.acquire().await?;
+                let mut counts = keys::counts(&mut connection).await?;
+                for id in self.shared.ring.load().ids() {
+                    counts.entry(id).or_default();
+                }
+                Ok(counts)
+            })
+            .await
     }
 
     /// Seals with the newest key what older ones seal, a few records at a time, while everything
@@ -90,8 +92,12 @@ impl SqlRegistry {
         for table in &TABLES {
             let mut cursor = table.start.to_owned();
             loop {
-                let step = in_time(self.step(table, &ring, &cursor, &mut done)).await?;
-                done.left = in_time(self.left(&ring)).await?;
+                let step = self
+                    .shared
+                    .database
+                    .in_time(self.step(table, &ring, &cursor, &mut done))
+                    .await?;
+                done.left = self.shared.database.in_time(self.left(&ring)).await?;
                 progress(done);
                 match step {
                     Some(next) => cursor = next,
@@ -99,14 +105,16 @@ impl SqlRegistry {
                 }
             }
         }
-        in_time(async {
-            let mut tx = self.shared.database.begin().await?;
-            keys::reseal_check(&mut tx, &ring).await?;
-            tx.commit().await?;
-            Ok(())
-        })
-        .await?;
-        done.left = in_time(self.left(&ring)).await?;
+        self.shared
+            .database
+            .in_time(async {
+                let mut tx = self.shared.database.begin().await?;
+                keys::reseal_check(&mut tx, &ring).await?;
+                tx.commit().await?;
+                Ok(())
+            })
+            .await?;
+        done.left = self.shared.database.in_time(self.left(&ring)).await?;
         progress(done);
         Ok(done)
     }
@@ -199,7 +207,7 @@ const TABLES: [Table; 3] = [
     Table {
         name: "mcp_servers",
         start: "",
-        select: "SELECT id, version, sealed, organisation, id, record FROM mcp_servers
+        select: "SELECT id, version, sealed, organisation, id AS server, record FROM mcp_servers
                  WHERE sealed_by <> $1 AND id > $2 ORDER BY id LIMIT $3",
         update: "UPDATE mcp_servers SET sealed = $1, sealed_by = $2 WHERE id = $3 AND version = $4",
         batch: 100,
@@ -212,7 +220,7 @@ const TABLES: [Table; 3] = [
         name: "mcp_credentials",
         start: "0",
         // A version is one record's only.
-        select: "SELECT CAST(version AS TEXT), version, sealed, organisation, server, origin
+        select: "SELECT CAST(version AS TEXT) AS id, version, sealed, organisation, server, origin
                  FROM mcp_credentials WHERE sealed_by <> $1 AND version > CAST($2 AS BIGINT)
                  ORDER BY version LIMIT $3",
         update: "UPDATE mcp_credentials SET sealed = $1, sealed_by = $2

@@ -10,7 +10,7 @@ use sqlx::{Any, AnyConnection, Row, Transaction, any::AnyRow};
 use super::{
     SqlRegistry,
     cache::{Forgets, Key},
-    database::{in_time, sql},
+    database::sql,
     follow,
     record::{self, Written},
     text,
@@ -40,11 +40,14 @@ impl ServerStore for SqlRegistry {
         filter: &Filter,
         page: &Page,
     ) -> Result<Listing, Error> {
-        in_time(self.list_page(organisation, filter, page)).await
+        self.shared
+            .database
+            .in_time(self.list_page(organisation, filter, page))
+            .await
     }
 
     async fn get(&self, organisation: &str, name: &ServerName) -> Result<Arc<Server>, Error> {
-        let found = in_time(async {
+        let found = self.shared.database.in_time(async {
             let mut connection = self.shared.database.read.acquire().await?;
             self.load(&mut connection, organisation, name).await
         });
@@ -59,13 +62,20 @@ impl ServerStore for SqlRegistry {
             ..server
         };
         let _forgets = self.forgets(&server);
-        in_time(self.insert_row(&server)).await?;
+        self.shared
+            .database
+            .in_time(self.insert_row(&server))
+            .await?;
         Ok(Arc::new(server))
     }
 
     async fn replace(&self, server: Server) -> Result<Arc<Server>, Error> {
         let _forgets = self.forgets(&server);
-        in_time(self.replace_row(server)).await.map(Arc::new)
+        self.shared
+            .database
+            .in_time(self.replace_row(server))
+            .await
+            .map(Arc::new)
     }
 
     async fn remove(&self, organisation: &str, name: &ServerName) -> Result<(), Error> {
@@ -74,7 +84,7 @@ impl ServerStore for SqlRegistry {
             cache: &self.shared.cache,
             key: key.clone(),
         };
-        in_time(self.remove_rows(&key)).await
+        self.shared.database.in_time(self.remove_rows(&key)).await
     }
 }
 

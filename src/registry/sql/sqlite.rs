@@ -75,11 +75,11 @@ async fn connect(url: AnyConnectOptions) -> Result<Database, sqlx::Error> {
                 Ok(())
             })
         });
-    Ok(Database {
-        read: read.connect_lazy_with(url.clone()),
-        write: write.connect_lazy_with(url),
-        dialect: &DIALECT,
-    })
+    Ok(Database::new(
+        read.connect_lazy_with(url.clone()),
+        write.connect_lazy_with(url),
+        &DIALECT,
+    ))
 }
 
 /// Readers do not wait for the writer, and what is committed is on the disk.
