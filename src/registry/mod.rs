@@ -44,7 +44,7 @@ mod file;
 mod memory;
 mod oauth2;
 mod server;
-#[cfg(feature = "_sql")]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod sql;
 mod static_header;
 
@@ -54,7 +54,7 @@ use futures_util::future::BoxFuture;
 
 #[cfg(feature = "file")]
 pub use self::file::{FileError, FileRegistry};
-#[cfg(feature = "_sql")]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use self::sql::{Resealed, SqlError, SqlFault, SqlRegistry};
 pub use self::{
     auth::Auth,

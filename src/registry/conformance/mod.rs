@@ -1,9 +1,9 @@
 //! What every registry has to hold (feature `conformance`): a function for each clause of the
 //! traits' documentation, for the tests of registries of one's own.
 //!
-//! - [`reading`]: [`ServerRegistry`](super::ServerRegistry)
-//! - [`stores`]: [`ServerStore`](super::ServerStore)
-//! - [`credentials`]: [`CredentialStore`](super::CredentialStore)
+//! - [`reading`] for [`ServerRegistry`](super::ServerRegistry)
+//! - [`stores`] for [`ServerStore`](super::ServerStore)
+//! - [`credentials`] for [`CredentialStore`](super::CredentialStore)
 //!
 //! Each has a function `all`, which runs every clause with a new registry; clauses that are added
 //! later come by themselves. A clause that does not hold panics, and its name has been printed

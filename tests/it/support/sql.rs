@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::evidence;
 use mcp_layer::registry::{Auth, Server, ServerRegistry, SqlRegistry};
 use mcp_layer::secret::KeyRing;
 use mcp_layer::{Project, ServerName};
@@ -9,12 +10,18 @@ use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor};
 
 /// A registry over the database of this URL.
 pub async fn open(url: &str, ring: &KeyRing) -> SqlRegistry {
+    evidence::watch();
     SqlRegistry::open(url, ring.clone()).await.unwrap()
 }
 
 /// A server with a secret of its own.
 pub fn server(name: &str) -> Server {
-    let auth = Auth::static_headers([("x-key", format!("s3cret-of-{name}"))]).unwrap();
+    let secret = format!("s3cret-of-{name}");
+    // One of the thousands that some tests make is enough to look for.
+    if name == "a" {
+        evidence::secret("stored header", &secret);
+    }
+    let auth = Auth::static_headers([("x-key", secret)]).unwrap();
     Server::new(name, "https://mcp.example.com/mcp")
         .unwrap()
         .with_auth(auth)
