@@ -61,7 +61,10 @@
 //! |---|---|---|
 //! | `file` | yes | `registry::FileRegistry`: servers in a TOML file that is followed |
 //! | `oauth` | | `authorization::Authorizations`: servers with OAuth 2.0 |
-//! | `full` | | all of them |
+//! | `sqlite` | | `registry::SqlRegistry` over SQLite, which is built in |
+//! | `postgres` | | `registry::SqlRegistry` over PostgreSQL, for several replicas |
+//! | `full` | | all of the above |
+//! | `conformance` | | `registry::conformance`: tests for registries of your own |
 //!
 //! [tower]: https://docs.rs/tower
 //! [MCP]: https://modelcontextprotocol.io

@@ -73,6 +73,7 @@ impl Access {
                 let grants = grants.ok_or(Inactive::NeedsAuthorization)?;
                 Self::with(grants.token(server).await?)
             }
+            Auth::Unreadable(_) => Err(Inactive::CredentialInvalid),
         }
     }
 

@@ -18,6 +18,13 @@ pub enum Auth {
     /// A token of the caller's own, given in the request's header `x-mcp-auth-{server}` and sent
     /// to this server as it is, under this name. Never stored, never another server's.
     TokenPassthrough(HeaderName),
+    /// A stored credential that does not open: it was changed, or belongs to something else.
+    ///
+    /// What is left is the authentication without its secrets, for operators to see; the values
+    /// of its headers are empty. Nothing is sent: the server is inactive, with
+    /// [`Inactive::CredentialInvalid`](crate::Inactive::CredentialInvalid), until the credential
+    /// is entered anew. Only stores make it.
+    Unreadable(Box<Self>),
 }
 
 impl Auth {
@@ -85,7 +92,9 @@ impl Auth {
     pub(crate) fn headers(&self) -> HeaderMap {
         match self {
             Self::StaticHeaders(headers) => headers.iter().map(StaticHeader::to_header).collect(),
-            Self::None | Self::OAuth2(_) | Self::TokenPassthrough(_) => HeaderMap::new(),
+            Self::None | Self::OAuth2(_) | Self::TokenPassthrough(_) | Self::Unreadable(_) => {
+                HeaderMap::new()
+            }
         }
     }
 }

@@ -328,36 +328,14 @@ impl fmt::Debug for MemoryCredentialStore {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Server, credential_clauses as clauses};
+    use super::super::{Server, conformance};
     use super::*;
     use crate::secret::ExposeSecret;
 
-    macro_rules! hold {
-        ($($clause:ident)*) => {$(
-            #[tokio::test(start_paused = true)]
-            async fn $clause() {
-                clauses::$clause(MemoryCredentialStore::default()).await;
-                clauses::$clause(Arc::new(MemoryCredentialStore::default())).await;
-            }
-        )*};
-    }
-
-    hold! {
-        a_credential_is_loaded_as_it_was_stored
-        a_credential_is_found_for_its_own_key_only
-        a_swap_that_expects_another_version_changes_nothing
-        of_swaps_that_expect_the_same_one_wins
-        a_removed_credential_is_gone
-        versions_never_repeat
-        a_secret_that_is_too_long_is_refused
-        a_lease_keeps_others_out_until_it_is_released
-        a_lease_runs_out
-        a_lease_that_ran_out_does_not_release_its_successor
-        a_lease_is_for_one_key_and_locks_no_credential
-        of_many_one_gets_the_lease
-        a_state_is_taken_once
-        an_expired_state_is_not_there
-        the_oldest_state_of_a_server_gives_way
+    #[tokio::test(start_paused = true)]
+    async fn every_clause_of_a_credential_store_holds() {
+        conformance::credentials::all(async || MemoryCredentialStore::default()).await;
+        conformance::credentials::all(async || Arc::new(MemoryCredentialStore::default())).await;
     }
 
     fn key() -> CredentialKey {

@@ -159,3 +159,15 @@ impl ServerStore for MemoryRegistry {
             .ok_or_else(|| Error::NotFound { name: name.clone() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::conformance;
+
+    #[tokio::test]
+    async fn every_clause_of_a_registry_and_of_a_store_holds() {
+        conformance::reading::all(async |servers| MemoryRegistry::new(servers).unwrap()).await;
+        conformance::stores::all(async || MemoryRegistry::default()).await;
+    }
+}

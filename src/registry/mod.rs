@@ -4,7 +4,8 @@
 //! project. An operator's side needs [`ServerStore`] on top: list, get, insert, replace, remove.
 //!
 //! [`MemoryRegistry`] keeps servers in the process; `FileRegistry` (feature `file`) reads them
-//! from TOML and follows the file's changes. A registry of one's own is a `find`:
+//! from TOML and follows the file's changes; `SqlRegistry` (features `sqlite`, `postgres`) keeps
+//! them in a database. A registry of one's own is a `find`:
 //!
 //! ```
 //! use std::sync::Arc;
@@ -25,14 +26,16 @@
 //! # Ok::<(), Error>(())
 //! ```
 //!
+//! `conformance` (feature of that name) has a test for every promise of the traits.
+//!
 //! Credentials that change by themselves, OAuth tokens, are in a [`CredentialStore`].
 //!
 //! A registry knows nothing of sessions, tool lists or whether a server is up: see
 //! [`Connections`](crate::Connections).
 
 mod auth;
-#[cfg(test)]
-mod credential_clauses;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod credential_memory;
 mod credential_store;
 mod error;
@@ -41,6 +44,8 @@ mod file;
 mod memory;
 mod oauth2;
 mod server;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod sql;
 mod static_header;
 
 use std::{future::Future, sync::Arc};
@@ -49,6 +54,8 @@ use futures_util::future::BoxFuture;
 
 #[cfg(feature = "file")]
 pub use self::file::{FileError, FileRegistry};
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub use self::sql::{Resealed, SqlError, SqlFault, SqlRegistry};
 pub use self::{
     auth::Auth,
     credential_memory::MemoryCredentialStore,
@@ -59,7 +66,9 @@ pub use self::{
     error::Error,
     memory::MemoryRegistry,
     oauth2::OAuth2,
-    server::{Projects, SelectedTool, Server, ServerId, ToolPolicy, ToolSelection},
+    server::{
+        InvalidServerId, Projects, SelectedTool, Server, ServerId, ToolPolicy, ToolSelection,
+    },
     static_header::StaticHeader,
 };
 use crate::{name::ServerName, project::Project};

@@ -1,6 +1,6 @@
 //! The record of a server.
 
-use std::{collections::BTreeSet, fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt, str::FromStr, sync::Arc};
 
 use url::Url;
 
@@ -194,6 +194,31 @@ impl ServerId {
     }
 }
 
+impl FromStr for ServerId {
+    type Err = InvalidServerId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidServerId> {
+        let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+        if text.len() != 32 || !text.bytes().all(digit) {
+            return Err(InvalidServerId);
+        }
+        Ok(Self(text.into()))
+    }
+}
+
+/// A text that is no [`ServerId`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InvalidServerId;
+
+impl fmt::Display for InvalidServerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a server's identity is 32 hex digits in lower case")
+    }
+}
+
+impl std::error::Error for InvalidServerId {}
+
 impl fmt::Debug for ServerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -300,6 +325,11 @@ impl SelectedTool {
     pub fn name(&self) -> &str {
         &self.name
     }
+
+    /// What happens when a model calls it.
+    pub fn policy(&self) -> ToolPolicy {
+        self.policy
+    }
 }
 
 impl<T: Into<String>> From<T> for SelectedTool {
@@ -328,5 +358,15 @@ mod tests {
         let server = Server::new("s", "https://mcp.example.com/s3cret/mcp?key=s3cret").unwrap();
         let debug = format!("{server:?}");
         assert!(debug.contains("https://mcp.example.com") && !debug.contains("s3cret"));
+    }
+
+    #[test]
+    fn an_identity_is_read_back_from_its_text() {
+        let id = ServerId::random();
+        assert_eq!(id.as_str().parse(), Ok(id.clone()));
+        let upper = "A".repeat(32);
+        for text in ["", "0", &id.as_str()[1..], &format!("{id:?}0"), &upper] {
+            assert_eq!(text.parse::<ServerId>(), Err(InvalidServerId), "{text:?}");
+        }
     }
 }

@@ -59,6 +59,18 @@ impl StaticHeader {
         &self.name
     }
 
+    /// A header whose stored value does not open, for [`Auth::Unreadable`](super::Auth): it can be
+    /// shown, and is never sent.
+    pub fn without_value(name: HeaderName) -> Self {
+        let value = SecretString::default();
+        Self { name, value }
+    }
+
+    /// The whole value.
+    pub fn value(&self) -> &SecretString {
+        &self.value
+    }
+
     pub(super) fn to_header(&self) -> (HeaderName, HeaderValue) {
         // `new` has made sure that the value is one; an empty header would fail closed.
         let mut value = HeaderValue::from_str(self.value.expose_secret())

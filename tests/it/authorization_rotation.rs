@@ -15,25 +15,12 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::support::auth_server::reply;
+use crate::support::dice::Dice;
 use crate::support::provider::{Clock, LIFE, Provider, call, connect, redirect_uri};
 
 const SCHEDULES: u64 = 1000;
 /// Schedules that run at the same time.
 const AT_ONCE: usize = 32;
-
-/// SplitMix64: the same schedule for the same seed.
-#[derive(Clone)]
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % sides
-    }
-}
 
 /// What came of all schedules.
 #[derive(Default, Debug)]

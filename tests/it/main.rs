@@ -35,3 +35,8 @@ mod mcp_tls;
 mod oauth_attacks;
 mod oauth_discovery;
 mod oauth_tokens;
+
+mod sql_keys;
+mod sql_open;
+mod sql_registry;
+mod sql_tampering;

@@ -69,9 +69,14 @@ fn is_same_auth(old: &Auth, new: &Auth) -> bool {
         (Auth::StaticHeaders(_), Auth::StaticHeaders(_)) => old.headers() == new.headers(),
         (Auth::OAuth2(old), Auth::OAuth2(new)) => is_same_oauth(old, new),
         (Auth::TokenPassthrough(old), Auth::TokenPassthrough(new)) => old == new,
-        (Auth::None | Auth::StaticHeaders(_) | Auth::OAuth2(_) | Auth::TokenPassthrough(_), _) => {
-            false
-        }
+        (
+            Auth::None
+            | Auth::StaticHeaders(_)
+            | Auth::OAuth2(_)
+            | Auth::TokenPassthrough(_)
+            | Auth::Unreadable(_),
+            _,
+        ) => false,
     }
 }
 

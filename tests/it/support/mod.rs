@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 pub mod auth_server;
+pub mod dice;
+pub mod directory;
 #[path = "../../leaks/evidence.rs"]
 pub mod evidence;
 pub mod evil;
@@ -11,8 +13,13 @@ pub mod gateway;
 pub mod mcp_server;
 pub mod model;
 pub mod parrot;
+pub mod postgres;
 pub mod provider;
+pub mod replicas;
+pub mod resealing;
 pub mod rows;
+pub mod sql;
+pub mod tenants;
 
 use std::time::Duration;
 

@@ -1,14 +1,40 @@
 //! What [`CredentialStore`] promises, a function for each clause; each wants an empty store.
+//!
+//! The clauses about leases wait for them to run out, less than a second each.
 
 use std::time::{Duration, SystemTime};
 
 use futures_util::future::join_all;
 
-use super::{
-    CREDENTIAL_LEN, CredentialKey, CredentialStore, Error, Expected, STATES_PER_SERVER, Server,
-    StateHash,
+use crate::{
+    registry::{
+        CREDENTIAL_LEN, CredentialKey, CredentialStore, Error, Expected, STATES_PER_SERVER, Server,
+        StateHash,
+    },
+    secret::{ExposeSecret, SecretString},
 };
-use crate::secret::{ExposeSecret, SecretString};
+
+super::clauses! {
+    /// Every clause, each with a new and empty store from `make`.
+    all(CredentialStore) {
+        a_credential_is_loaded_as_it_was_stored
+        a_credential_is_found_for_its_own_key_only
+        a_swap_that_expects_another_version_changes_nothing
+        of_swaps_that_expect_the_same_one_wins
+        a_swap_that_expects_anything_always_gets_through
+        a_removed_credential_is_gone
+        versions_never_repeat
+        a_secret_that_is_too_long_is_refused
+        a_lease_keeps_others_out_until_it_is_released
+        a_lease_runs_out
+        a_lease_that_ran_out_does_not_release_its_successor
+        a_lease_is_for_one_key_and_locks_no_credential
+        of_many_one_gets_the_lease
+        a_state_is_taken_once
+        an_expired_state_is_not_there
+        the_oldest_state_of_a_server_gives_way
+    }
+}
 
 /// Long enough that it does not run out by accident, short enough to wait for.
 const SHORT: Duration = Duration::from_millis(200);
@@ -54,7 +80,8 @@ async fn take(store: &impl CredentialStore, number: u8) -> Option<(CredentialKey
     Some((key, pending.expose_secret().to_owned()))
 }
 
-pub(super) async fn a_credential_is_loaded_as_it_was_stored(store: impl CredentialStore) {
+/// What is stored is loaded byte for byte, up to the longest.
+pub async fn a_credential_is_loaded_as_it_was_stored(store: impl CredentialStore) {
     let key = key();
     assert_eq!(load(&store, &key).await, None);
     let longest = "x".repeat(CREDENTIAL_LEN);
@@ -68,7 +95,8 @@ pub(super) async fn a_credential_is_loaded_as_it_was_stored(store: impl Credenti
     }
 }
 
-pub(super) async fn a_credential_is_found_for_its_own_key_only(store: impl CredentialStore) {
+/// Organisation, server and origin all belong to the key.
+pub async fn a_credential_is_found_for_its_own_key_only(store: impl CredentialStore) {
     let mine = key();
     assert!(swap(&store, &mine, None, Some("mine")).await);
     let organisation = "other".into();
@@ -90,9 +118,8 @@ pub(super) async fn a_credential_is_found_for_its_own_key_only(store: impl Crede
     }
 }
 
-pub(super) async fn a_swap_that_expects_another_version_changes_nothing(
-    store: impl CredentialStore,
-) {
+/// A swap whose expectation is not met says so and leaves everything as it was.
+pub async fn a_swap_that_expects_another_version_changes_nothing(store: impl CredentialStore) {
     let key = key();
     assert!(!swap(&store, &key, Some(1), Some("a")).await);
     assert!(!swap(&store, &key, Some(0), None).await);
@@ -107,7 +134,8 @@ pub(super) async fn a_swap_that_expects_another_version_changes_nothing(
     }
 }
 
-pub(super) async fn of_swaps_that_expect_the_same_one_wins(store: impl CredentialStore) {
+/// Of concurrent swaps exactly one gets through.
+pub async fn of_swaps_that_expect_the_same_one_wins(store: impl CredentialStore) {
     let key = key();
     let texts = ["a", "b", "c", "d", "e", "f", "g", "h"];
     let mut expected = None;
@@ -122,7 +150,26 @@ pub(super) async fn of_swaps_that_expect_the_same_one_wins(store: impl Credentia
     }
 }
 
-pub(super) async fn a_removed_credential_is_gone(store: impl CredentialStore) {
+/// `Expected::Anything` replaces and removes whatever is there, and nothing too.
+pub async fn a_swap_that_expects_anything_always_gets_through(store: impl CredentialStore) {
+    let key = key();
+    let swap = async |new: Option<&str>| {
+        let new = new.map(SecretString::from);
+        store.swap(&key, Expected::Anything, new).await.unwrap()
+    };
+    assert!(swap(None).await);
+    assert!(swap(Some("a")).await);
+    let (version, _) = load(&store, &key).await.unwrap();
+    assert!(swap(Some("b")).await);
+    let (newer, text) = load(&store, &key).await.unwrap();
+    assert_eq!(text, "b");
+    assert!(newer > version, "versions only grow");
+    assert!(swap(None).await);
+    assert_eq!(load(&store, &key).await, None);
+}
+
+/// After a removal there is nothing, also for those who knew the version.
+pub async fn a_removed_credential_is_gone(store: impl CredentialStore) {
     let key = key();
     assert!(
         swap(&store, &key, None, None).await,
@@ -135,7 +182,8 @@ pub(super) async fn a_removed_credential_is_gone(store: impl CredentialStore) {
     assert!(!swap(&store, &key, Some(version), Some("b")).await);
 }
 
-pub(super) async fn versions_never_repeat(store: impl CredentialStore) {
+/// Versions of a key differ, also after a removal.
+pub async fn versions_never_repeat(store: impl CredentialStore) {
     let key = key();
     let mut versions = Vec::new();
     for _ in 0..5 {
@@ -152,7 +200,8 @@ pub(super) async fn versions_never_repeat(store: impl CredentialStore) {
     assert_eq!(versions.len(), 10);
 }
 
-pub(super) async fn a_secret_that_is_too_long_is_refused(store: impl CredentialStore) {
+/// Longer secrets than the trait allows are refused and not shown.
+pub async fn a_secret_that_is_too_long_is_refused(store: impl CredentialStore) {
     let key = key();
     let long = || SecretString::from("s3cret".repeat(CREDENTIAL_LEN / 6 + 1));
     let swapped = store.swap(&key, Expected::Nothing, Some(long())).await;
@@ -164,7 +213,8 @@ pub(super) async fn a_secret_that_is_too_long_is_refused(store: impl CredentialS
     assert_eq!(take(&store, 1).await, None);
 }
 
-pub(super) async fn a_lease_keeps_others_out_until_it_is_released(store: impl CredentialStore) {
+/// One lease at a time.
+pub async fn a_lease_keeps_others_out_until_it_is_released(store: impl CredentialStore) {
     let key = key();
     let lease = store.lease(&key, LONG).await.unwrap().unwrap();
     assert_eq!(lease.key(), &key);
@@ -174,7 +224,8 @@ pub(super) async fn a_lease_keeps_others_out_until_it_is_released(store: impl Cr
     assert!(lease.is_some());
 }
 
-pub(super) async fn a_lease_runs_out(store: impl CredentialStore) {
+/// A lease that nobody releases ends by itself.
+pub async fn a_lease_runs_out(store: impl CredentialStore) {
     let key = key();
     let lease = store.lease(&key, SHORT).await.unwrap();
     assert!(lease.is_some());
@@ -183,9 +234,8 @@ pub(super) async fn a_lease_runs_out(store: impl CredentialStore) {
     assert!(next.is_some());
 }
 
-pub(super) async fn a_lease_that_ran_out_does_not_release_its_successor(
-    store: impl CredentialStore,
-) {
+/// A late release is without effect.
+pub async fn a_lease_that_ran_out_does_not_release_its_successor(store: impl CredentialStore) {
     let key = key();
     let lease = store.lease(&key, SHORT).await.unwrap().unwrap();
     tokio::time::sleep(SHORT * 2).await;
@@ -195,7 +245,8 @@ pub(super) async fn a_lease_that_ran_out_does_not_release_its_successor(
     store.release(successor).await.unwrap();
 }
 
-pub(super) async fn a_lease_is_for_one_key_and_locks_no_credential(store: impl CredentialStore) {
+/// Leases of other keys, and swaps, go on.
+pub async fn a_lease_is_for_one_key_and_locks_no_credential(store: impl CredentialStore) {
     let mine = key();
     let lease = store.lease(&mine, LONG).await.unwrap();
     assert!(lease.is_some());
@@ -205,7 +256,8 @@ pub(super) async fn a_lease_is_for_one_key_and_locks_no_credential(store: impl C
     assert_eq!(load(&store, &mine).await.unwrap().1, "a");
 }
 
-pub(super) async fn of_many_one_gets_the_lease(store: impl CredentialStore) {
+/// Of concurrent callers exactly one gets the lease.
+pub async fn of_many_one_gets_the_lease(store: impl CredentialStore) {
     let key = key();
     let leases = join_all((0..8).map(|_| store.lease(&key, LONG))).await;
     let got = leases
@@ -214,7 +266,8 @@ pub(super) async fn of_many_one_gets_the_lease(store: impl CredentialStore) {
     assert_eq!(got.count(), 1);
 }
 
-pub(super) async fn a_state_is_taken_once(store: impl CredentialStore) {
+/// Of concurrent takes exactly one finds the state.
+pub async fn a_state_is_taken_once(store: impl CredentialStore) {
     let key = key();
     assert_eq!(take(&store, 1).await, None);
     put(&store, &key, 1).await;
@@ -226,7 +279,8 @@ pub(super) async fn a_state_is_taken_once(store: impl CredentialStore) {
     assert_eq!(take(&store, 2).await, Some((key, "pending 2".to_owned())));
 }
 
-pub(super) async fn an_expired_state_is_not_there(store: impl CredentialStore) {
+/// What has expired is not found.
+pub async fn an_expired_state_is_not_there(store: impl CredentialStore) {
     let key = key();
     for past in [SystemTime::UNIX_EPOCH, SystemTime::now()] {
         let put = store.put_state(&key, hash(1), past, "pending".into());
@@ -235,7 +289,8 @@ pub(super) async fn an_expired_state_is_not_there(store: impl CredentialStore) {
     }
 }
 
-pub(super) async fn the_oldest_state_of_a_server_gives_way(store: impl CredentialStore) {
+/// The states of one server are limited, whatever its origins.
+pub async fn the_oldest_state_of_a_server_gives_way(store: impl CredentialStore) {
     let (mine, other) = (key(), key());
     put(&store, &other, 255).await;
     let limit = u8::try_from(STATES_PER_SERVER).unwrap();

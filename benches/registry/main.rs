@@ -1,0 +1,132 @@
+//! What a registry of 10,000 servers costs a request, and an operator's page.
+//!
+//! ```text
+//! cargo bench --bench registry
+//! ```
+//!
+//! `find warm`: the servers of a request are in memory. `find cold`: it is the first to ask for
+//! them, and they come from SQLite, whose file the system has in memory. `list`: a page of 50,
+//! filtered by project and by a text that is in one of a hundred descriptions. Everything goes
+//! through the public interface, secrets opened.
+#![allow(clippy::unwrap_used, reason = "a bench that cannot go on fails")]
+
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, Throughput};
+use mcp_layer::registry::{Auth, Filter, Page, Server, ServerRegistry, ServerStore, SqlRegistry};
+use mcp_layer::secret::KeyRing;
+use mcp_layer::{Project, ServerName};
+use tokio::runtime::Runtime;
+
+/// Servers that a request names.
+const NAMED: usize = 3;
+
+fn name(number: usize) -> ServerName {
+    format!("server-{number:05}").parse().unwrap()
+}
+
+fn names(request: usize, servers: usize) -> Vec<ServerName> {
+    let first = request * NAMED;
+    (first..first + NAMED).map(|n| name(n % servers)).collect()
+}
+
+fn server(number: usize) -> Server {
+    let auth = Auth::static_headers([("authorization", format!("Bearer s3cret-{number}"))]);
+    let mut server = Server::new(name(number).as_str(), "https://mcp.example.com/mcp")
+        .unwrap()
+        .with_auth(auth.unwrap());
+    server.display_name = Some(format!("Server {number}"));
+    server.description = Some(format!("Topic {} for people", number % 100));
+    match number % 3 {
+        0 => server,
+        other => server.with_projects([["web", "batch"][other - 1]]).unwrap(),
+    }
+}
+
+/// A registry that has nothing in memory yet.
+async fn open(url: &str, ring: &KeyRing) -> SqlRegistry {
+    SqlRegistry::open(url, ring.clone()).await.unwrap()
+}
+
+async fn fill(url: &str, ring: &KeyRing, servers: usize) {
+    let registry = open(url, ring).await;
+    for number in 0..servers {
+        registry.insert(server(number)).await.unwrap();
+    }
+}
+
+fn main() {
+    // Under `cargo bench -- --test`, which only sees whether everything runs, a hundredth does.
+    let is_measured = !std::env::args().any(|argument| argument == "--test");
+    let servers = if is_measured { 10_000 } else { 100 };
+    let path = std::env::temp_dir().join(format!("mcp-layer-bench-{}", std::process::id()));
+    std::fs::create_dir(&path).unwrap();
+    let url = format!("sqlite://{}", path.join("a.db").display());
+    let ring = KeyRing::generate();
+    let runtime = Runtime::new().unwrap();
+    runtime.block_on(fill(&url, &ring, servers));
+
+    let mut criterion = Criterion::default()
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(3))
+        .configure_from_args();
+    let mut group = criterion.benchmark_group(format!("{servers} servers"));
+    group.throughput(Throughput::Elements(1));
+    let project = Project::new("web");
+
+    let registry = runtime.block_on(open(&url, &ring));
+    let some = names(7, servers);
+    group.bench_function(format!("find {NAMED} warm"), |bencher| {
+        bencher
+            .to_async(&runtime)
+            .iter(async || registry.find(&project, &some).await.unwrap());
+    });
+
+    group.bench_function(format!("find {NAMED} cold"), |bencher| {
+        bencher.iter_custom(|iterations| {
+            let mut total = Duration::ZERO;
+            let mut registry = None;
+            for iteration in 0..usize::try_from(iterations).unwrap() {
+                let request = iteration % (servers / NAMED);
+                if request == 0 {
+                    // Asked for all of them: only a new one knows none.
+                    registry = Some(runtime.block_on(open(&url, &ring)));
+                    let registry = registry.as_ref().unwrap();
+                    // A connection to begin with.
+                    let last = [name(servers - 1)];
+                    runtime.block_on(registry.find(&project, &last)).unwrap();
+                }
+                let registry = registry.as_ref().unwrap();
+                let names = names(request, servers);
+                let began = Instant::now();
+                runtime.block_on(registry.find(&project, &names)).unwrap();
+                total += began.elapsed();
+            }
+            total
+        });
+    });
+
+    let mut filter = Filter::default();
+    filter.project = Some("web".to_owned());
+    let page = Page::default();
+    group.bench_function("list 50 by project", |bencher| {
+        bencher
+            .to_async(&runtime)
+            .iter(async || registry.list("default", &filter, &page).await.unwrap());
+    });
+    filter.text = Some("TOPIC 42".to_owned());
+    group.bench_function("list 50 by project and text", |bencher| {
+        bencher
+            .to_async(&runtime)
+            .iter(async || registry.list("default", &filter, &page).await.unwrap());
+    });
+    filter.text = Some("nowhere".to_owned());
+    group.bench_function("list nothing of all", |bencher| {
+        bencher
+            .to_async(&runtime)
+            .iter(async || registry.list("default", &filter, &page).await.unwrap());
+    });
+    group.finish();
+    criterion.final_summary();
+    std::fs::remove_dir_all(path).unwrap();
+}

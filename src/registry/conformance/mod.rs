@@ -1,0 +1,87 @@
+//! What every registry has to hold (feature `conformance`): a function for each clause of the
+//! traits' documentation, for the tests of registries of one's own.
+//!
+//! - [`reading`] for [`ServerRegistry`](super::ServerRegistry)
+//! - [`stores`] for [`ServerStore`](super::ServerStore)
+//! - [`credentials`] for [`CredentialStore`](super::CredentialStore)
+//!
+//! Each has a function `all`, which runs every clause with a new registry; clauses that are added
+//! later come by themselves. A clause that does not hold panics, and its name has been printed
+//! before. They need a tokio runtime with time, paused or not.
+//!
+//! ```
+//! use mcp_layer::registry::{MemoryRegistry, MemoryCredentialStore, conformance};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?.block_on(async {
+//! conformance::reading::all(async |servers| MemoryRegistry::new(servers).unwrap()).await;
+//! conformance::stores::all(async || MemoryRegistry::default()).await;
+//! conformance::credentials::all(async || MemoryCredentialStore::default()).await;
+//! # });
+//! # Ok::<(), std::io::Error>(())
+//! ```
+#![allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "a clause that does not hold panics, and that is what it is for"
+)]
+
+pub mod credentials;
+pub mod reading;
+pub mod stores;
+
+use super::{Auth, Server};
+use crate::secret::ExposeSecret;
+
+/// Makes the function that runs all clauses.
+macro_rules! clauses {
+    ($(#[$doc:meta])* all($store:ident) { $($clause:ident)* }) => {
+        $(#[$doc])*
+        pub async fn all<S: $store>(make: impl AsyncFn() -> S) {
+            $(
+                println!("{}::{}", module_path!(), stringify!($clause));
+                $clause(make().await).await;
+            )*
+        }
+    };
+}
+use clauses;
+
+/// Two records that say the same, identity and version apart.
+fn assert_same(found: &Server, meant: &Server) {
+    let name = &meant.name;
+    let public = |server: &Server| {
+        let projects = format!("{:?} {:?}", server.projects, server.tools);
+        (
+            server.organisation.clone(),
+            server.name.clone(),
+            server.display_name.clone(),
+            server.description.clone(),
+            server.url.clone(),
+            server.transport,
+            projects,
+            server.enabled,
+        )
+    };
+    assert_eq!(public(found), public(meant), "{name}");
+    assert_eq!(secrets(&found.auth), secrets(&meant.auth), "{name}");
+}
+
+/// Everything of an authentication, to be compared.
+fn secrets(auth: &Auth) -> String {
+    match auth {
+        Auth::StaticHeaders(_) => {
+            let headers = auth.headers();
+            let headers = headers.iter().map(|(name, value)| {
+                let value = value.to_str().unwrap();
+                format!("{name}: {value}")
+            });
+            headers.collect::<Vec<_>>().join("\n")
+        }
+        Auth::OAuth2(oauth) => {
+            let secret = oauth.client_secret.as_ref();
+            let secret = secret.map(|secret| secret.expose_secret().to_owned());
+            format!("{oauth:?} {secret:?}")
+        }
+        other => format!("{other:?}"),
+    }
+}

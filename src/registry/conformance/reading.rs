@@ -1,0 +1,159 @@
+//! What [`ServerRegistry`] promises, a function for each clause; each wants a registry with the
+//! [`servers`] of this module and no others.
+
+use std::sync::Arc;
+
+use super::assert_same;
+use crate::{
+    mcp::Transport,
+    name::ServerName,
+    project::Project,
+    registry::{Auth, OAuth2, SelectedTool, Server, ServerRegistry, ToolPolicy},
+    scopes::Scopes,
+};
+
+/// Runs every clause, each with a registry from `make`, which gets the [`servers`] to put into it.
+pub async fn all<R: ServerRegistry>(make: impl AsyncFn(Vec<Server>) -> R) {
+    macro_rules! run {
+        ($($clause:ident)*) => {$(
+            println!("{}::{}", module_path!(), stringify!($clause));
+            $clause(make(servers()).await).await;
+        )*};
+    }
+    run! {
+        a_project_finds_its_own_servers_and_those_of_all
+        what_is_not_there_and_what_is_somebody_elses_are_both_absent
+        disabled_servers_are_found
+        every_server_is_whole
+        an_identity_stays_the_same
+    }
+}
+
+/// The servers that a registry is tried with, all of the organisation `default`: one of each kind
+/// of authentication, for all projects, for some, and one that is disabled.
+pub fn servers() -> Vec<Server> {
+    let new = |name| Server::new(name, "https://mcp.example.com/mcp?team=a").unwrap();
+    let headers = [
+        ("Authorization", "Bearer s3cret"),
+        ("X-Api-Key", "s3cret \"2\""),
+    ];
+    let everyone = Server {
+        display_name: Some("Everyone's \"Ключ\" \u{1f511}".to_owned()),
+        description: Some("Line 1\nline 2, 100 % of it_".to_owned()),
+        transport: Transport::Sse,
+        ..new("everyone")
+    };
+    let tools = [
+        SelectedTool::from("ask_question"),
+        SelectedTool::new("delete/page \"x\"", ToolPolicy::AskFirst),
+    ];
+    let oauth = OAuth2 {
+        client_id: Some("client".to_owned()),
+        client_secret: Some("s3cret: 3".into()),
+        issuer: Some("https://as.example.com".to_owned()),
+        scopes: Scopes::parse("files:read files:write").unwrap(),
+        ..OAuth2::default()
+    };
+    vec![
+        everyone,
+        new("web-only")
+            .with_projects(["web"])
+            .unwrap()
+            .with_auth(Auth::static_headers(headers).unwrap()),
+        new("web-and-batch")
+            .with_projects(["web", "batch"])
+            .unwrap()
+            .with_tools(tools)
+            .unwrap(),
+        new("connected").with_auth(Auth::oauth2(oauth).unwrap()),
+        new("passed-through").with_auth(Auth::token_passthrough(Some("x-token")).unwrap()),
+        new("switched-off").with_enabled(false),
+    ]
+}
+
+async fn find(
+    registry: &impl ServerRegistry,
+    project: &Project,
+    names: &[&str],
+) -> Vec<Arc<Server>> {
+    let names: Vec<ServerName> = names.iter().map(|name| name.parse().unwrap()).collect();
+    let mut found = registry.find(project, &names).await.unwrap();
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found
+}
+
+async fn names(registry: &impl ServerRegistry, project: &Project, names: &[&str]) -> Vec<String> {
+    let found = find(registry, project, names).await;
+    found.iter().map(|server| server.name.to_string()).collect()
+}
+
+/// A server is found by the projects that it names; one that names none, by all.
+pub async fn a_project_finds_its_own_servers_and_those_of_all(registry: impl ServerRegistry) {
+    let asked = ["web-only", "everyone", "web-and-batch"];
+    // Twice: the second answer may come from memory.
+    for _ in 0..2 {
+        let web = Project::new("web");
+        assert_eq!(
+            names(&registry, &web, &asked).await,
+            ["everyone", "web-and-batch", "web-only"]
+        );
+        let batch = Project::new("batch");
+        assert_eq!(
+            names(&registry, &batch, &asked).await,
+            ["everyone", "web-and-batch"]
+        );
+        let other = Project::default();
+        assert_eq!(names(&registry, &other, &asked).await, ["everyone"]);
+        assert_eq!(names(&registry, &web, &["web-only"]).await, ["web-only"]);
+        assert!(names(&registry, &web, &[]).await.is_empty());
+    }
+}
+
+/// Nobody finds out by asking what others have.
+pub async fn what_is_not_there_and_what_is_somebody_elses_are_both_absent(
+    registry: impl ServerRegistry,
+) {
+    let asked = ["web-only", "nobody-s", "everyone"];
+    for _ in 0..2 {
+        let batch = Project::new("batch");
+        assert_eq!(names(&registry, &batch, &asked).await, ["everyone"]);
+        for organisation in ["other", "", "Default", "default\0", "défaut"] {
+            let other = Project::new("web").with_organisation(organisation);
+            assert!(names(&registry, &other, &asked).await.is_empty());
+        }
+        for project in ["Web", "we", "web ", "web\0", ""] {
+            let other = Project::new(project);
+            assert_eq!(names(&registry, &other, &asked).await, ["everyone"]);
+        }
+    }
+}
+
+/// The layer says why it does not use them.
+pub async fn disabled_servers_are_found(registry: impl ServerRegistry) {
+    let found = find(&registry, &Project::default(), &["switched-off"]).await;
+    assert!(!found[0].enabled);
+}
+
+/// What is found is all of the record, with its credentials opened.
+pub async fn every_server_is_whole(registry: impl ServerRegistry) {
+    for meant in servers() {
+        let project = Project::new("web");
+        for _ in 0..2 {
+            let found = find(&registry, &project, &[meant.name.as_str()]).await;
+            assert_eq!(found.len(), 1, "{}", meant.name);
+            assert_same(&found[0], &meant);
+        }
+    }
+}
+
+/// Caches and credentials go by it.
+pub async fn an_identity_stays_the_same(registry: impl ServerRegistry) {
+    let asked = ["everyone", "web-only", "connected"];
+    let project = Project::new("web");
+    let first = find(&registry, &project, &asked).await;
+    let again = find(&registry, &project, &asked).await;
+    for (index, server) in first.iter().enumerate() {
+        assert_eq!(server.id, again[index].id);
+        assert!(first[..index].iter().all(|other| other.id != server.id));
+    }
+}

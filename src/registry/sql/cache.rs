@@ -1,0 +1,143 @@
+//! Servers in memory, so that a request need not wait for the database.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::{name::ServerName, registry::Server};
+
+/// Servers that are kept, with names that turned out to be nobody's; the least used go first.
+const SERVERS: u64 = 20_000;
+
+/// How long what is kept counts when nothing is heard of the database any more: it may go away
+/// for a while, and a server that somebody removed must not live on for ever.
+const UNHEARD: Duration = Duration::from_secs(60);
+
+/// A server's organisation and name.
+pub(super) type Key = (Arc<str>, ServerName);
+
+pub(super) struct Cache {
+    /// `None`: there is no such server. Kept too, so that what does not exist and what is
+    /// somebody else's take the same time.
+    servers: moka::sync::Cache<Key, Option<Arc<Server>>>,
+    // Held while something is kept or forgotten, never across an await.
+    state: Mutex<State>,
+}
+
+struct State {
+    /// Counts what was forgotten.
+    epoch: u64,
+    heard: Instant,
+}
+
+/// When something was read: what was changed since is not kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Epoch(u64);
+
+impl Cache {
+    pub(super) fn new() -> Self {
+        Self {
+            servers: moka::sync::Cache::new(SERVERS),
+            state: Mutex::new(State {
+                epoch: 0,
+                heard: Instant::now(),
+            }),
+        }
+    }
+
+    /// What is kept for `key`, if anything is.
+    pub(super) fn find(&self, key: &Key) -> Option<Option<Arc<Server>>> {
+        self.servers.get(key)
+    }
+
+    /// Whether what is kept still counts.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.state().heard.elapsed() < UNHEARD
+    }
+
+    /// To be asked before reading.
+    pub(super) fn epoch(&self) -> Epoch {
+        Epoch(self.state().epoch)
+    }
+
+    /// Keeps what was read, unless something was forgotten since: it may have been this.
+    pub(super) fn keep(&self, read_at: Epoch, key: Key, server: Option<Arc<Server>>) {
+        let state = self.state();
+        if Epoch(state.epoch) == read_at {
+            self.servers.insert(key, server);
+        }
+    }
+
+    pub(super) fn forget(&self, key: &Key) {
+        let mut state = self.state();
+        state.epoch += 1;
+        self.servers.invalidate(key);
+    }
+
+    pub(super) fn forget_all(&self) {
+        let mut state = self.state();
+        state.epoch += 1;
+        self.servers.invalidate_all();
+    }
+
+    /// Whatever has been changed until now is forgotten.
+    pub(super) fn heard(&self) {
+        self.state().heard = Instant::now();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Forgets a server when it is dropped: also when the one who changes it goes away half-way.
+pub(super) struct Forgets<'a> {
+    pub(super) cache: &'a Cache,
+    pub(super) key: Key,
+}
+
+impl Drop for Forgets<'_> {
+    fn drop(&mut self) {
+        self.cache.forget(&self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> Key {
+        ("default".into(), "a".parse().unwrap())
+    }
+
+    fn server() -> Option<Arc<Server>> {
+        Some(Arc::new(Server::new("a", "https://a.example/mcp").unwrap()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_read_before_a_change_is_not_kept() {
+        let cache = Cache::new();
+        let before = cache.epoch();
+        cache.forget(&key());
+        cache.keep(before, key(), server());
+        assert!(cache.find(&key()).is_none());
+        cache.keep(cache.epoch(), key(), server());
+        assert!(cache.find(&key()).is_some());
+        cache.forget_all();
+        assert!(cache.find(&key()).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_kept_counts_for_a_minute_after_the_last_word() {
+        let cache = Cache::new();
+        tokio::time::advance(Duration::from_secs(59)).await;
+        assert!(cache.is_fresh());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(!cache.is_fresh());
+        cache.heard();
+        assert!(cache.is_fresh());
+    }
+}

@@ -1,0 +1,336 @@
+//! Credentials, leases and states of authorizations.
+
+use std::{
+    fmt::Write,
+    time::{Duration, SystemTime},
+};
+
+use sqlx::{Any, Row, Transaction};
+
+use super::{
+    SqlRegistry,
+    database::sql,
+    servers::{milliseconds, number},
+    text,
+};
+use crate::{
+    registry::{
+        CredentialKey, CredentialStore, Error, Expected, Lease, STATES_PER_SERVER, StateHash,
+        StoredCredential, credential_store::check_len,
+    },
+    secret::SecretString,
+};
+
+/// What a credential's sealed record is called.
+pub(super) const FIELD: &str = "credential";
+
+/// Nobody refreshes for an hour. A lease that ends later was made by a clock that was wrong.
+const LONGEST_LEASE: Duration = Duration::from_secs(60 * 60);
+
+impl CredentialStore for SqlRegistry {
+    async fn load(&self, key: &CredentialKey) -> Result<Option<StoredCredential>, Error> {
+        if !fits(key) {
+            return Ok(None);
+        }
+        let row = self.shared.database.in_time(async {
+            let row = sql("SELECT version, sealed FROM mcp_credentials
+                 WHERE organisation = $1 AND server = $2 AND origin = $3")
+            .bind(&*key.organisation)
+            .bind(key.server.as_str())
+            .bind(key.origin.as_str())
+            .fetch_optional(&self.shared.database.read)
+            .await?;
+            Ok(row)
+        });
+        let Some(row) = row.await? else {
+            return Ok(None);
+        };
+        let version = row.try_get::<i64, _>(0)?.unsigned_abs();
+        let place = key.place(FIELD, version);
+        let opened = self.shared.ring.load().open(&place, row.try_get(1)?);
+        let secret = opened.map_err(Error::sealed)?;
+        Ok(Some(StoredCredential { version, secret }))
+    }
+
+    async fn swap(
+        &self,
+        key: &CredentialKey,
+        expected: Expected,
+        new: Option<SecretString>,
+    ) -> Result<bool, Error> {
+        self.shared
+            .database
+            .in_time(async {
+                match new {
+                    Some(new) => self.put(key, expected, &new).await,
+                    None => self.take_away(key, expected).await,
+                }
+            })
+            .await
+    }
+
+    async fn lease(&self, key: &CredentialKey, duration: Duration) -> Result<Option<Lease>, Error> {
+        check(key)?;
+        let lease = Lease::new(key.clone());
+        let longest = i64::try_from(LONGEST_LEASE.as_millis()).unwrap_or(i64::MAX);
+        let duration = i64::try_from(duration.as_millis()).map_or(longest, |d| d.min(longest));
+        self.shared
+            .database
+            .in_time(async {
+                let mut tx = self.shared.database.begin().await?;
+                let now = self.clock(&mut tx).await?;
+                sql("DELETE FROM mcp_leases WHERE ends_at <= $1 OR ends_at > $2")
+                    .bind(now)
+                    .bind(now + longest)
+                    .execute(&mut *tx)
+                    .await?;
+                let leased = sql(
+                    "INSERT INTO mcp_leases (organisation, server, origin, holder, ends_at)
+                 VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+                )
+                .bind(&*key.organisation)
+                .bind(key.server.as_str())
+                .bind(key.origin.as_str())
+                .bind(&lease.holder()[..])
+                .bind(now + duration)
+                .execute(&mut *tx)
+                .await?;
+                tx.commit().await?;
+                Ok((leased.rows_affected() == 1).then_some(lease))
+            })
+            .await
+    }
+
+    async fn release(&self, lease: Lease) -> Result<(), Error> {
+        self.shared
+            .database
+            .in_time(async {
+                let key = lease.key();
+                sql("DELETE FROM mcp_leases
+                 WHERE organisation = $1 AND server = $2 AND origin = $3 AND holder = $4")
+                .bind(&*key.organisation)
+                .bind(key.server.as_str())
+                .bind(key.origin.as_str())
+                .bind(&lease.holder()[..])
+                .execute(&self.shared.database.write)
+                .await?;
+                Ok(())
+            })
+            .await
+    }
+
+    async fn put_state(
+        &self,
+        key: &CredentialKey,
+        state: StateHash,
+        expires_at: SystemTime,
+        pending: SecretString,
+    ) -> Result<(), Error> {
+        check(key)?;
+        check_len(&pending)?;
+        self.shared
+            .database
+            .in_time(self.put_pending(key, &state, expires_at, &pending))
+            .await
+    }
+
+    async fn take_state(
+        &self,
+        state: &StateHash,
+    ) -> Result<Option<(CredentialKey, SecretString)>, Error> {
+        let rows = self.shared.database.in_time(async {
+            let mut tx = self.shared.database.begin().await?;
+            let rows = sql("DELETE FROM mcp_states WHERE state = $1
+                 RETURNING organisation, server, origin, expires_at, version, sealed")
+            .bind(hex(state))
+            .fetch_all(&mut *tx)
+            .await?;
+            // Gone before anybody gets it.
+            tx.commit().await?;
+            Ok(rows)
+        });
+        let rows = rows.await?;
+        let Some(row) = rows.first() else {
+            return Ok(None);
+        };
+        if row.try_get::<i64, _>(3)? <= milliseconds(SystemTime::now()) {
+            return Ok(None);
+        }
+        let organisation: &str = row.try_get(0)?;
+        let server: &str = row.try_get(1)?;
+        let key = CredentialKey {
+            organisation: organisation.into(),
+            server: server.parse().map_err(Error::unavailable)?,
+            origin: row.try_get(2)?,
+        };
+        let version = row.try_get::<i64, _>(4)?.unsigned_abs();
+        let field = field(&hex(state));
+        let place = key.place(&field, version);
+        let opened = self.shared.ring.load().open(&place, row.try_get(5)?);
+        Ok(Some((key, opened.map_err(Error::sealed)?)))
+    }
+}
+
+impl SqlRegistry {
+    async fn put(
+        &self,
+        key: &CredentialKey,
+        expected: Expected,
+        new: &SecretString,
+    ) -> Result<bool, Error> {
+        check(key)?;
+        check_len(new)?;
+        let mut tx = self.shared.database.begin().await?;
+        let version = next_version(&mut tx).await?;
+        let ring = self.shared.ring.load();
+        let sealed = ring.seal(&key.place(FIELD, version.unsigned_abs()), new);
+        let put = match expected {
+            Expected::Nothing => sql("INSERT INTO mcp_credentials
+                     (organisation, server, origin, version, sealed, sealed_by)
+                 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING"),
+            Expected::Anything => sql("INSERT INTO mcp_credentials
+                     (organisation, server, origin, version, sealed, sealed_by)
+                 VALUES ($1, $2, $3, $4, $5, $6)
+                 ON CONFLICT (organisation, server, origin) DO UPDATE
+                 SET version = excluded.version, sealed = excluded.sealed,
+                     sealed_by = excluded.sealed_by"),
+            Expected::Version(_) => sql("UPDATE mcp_credentials
+                 SET version = $4, sealed = $5, sealed_by = $6
+                 WHERE organisation = $1 AND server = $2 AND origin = $3 AND version = $7"),
+        };
+        let mut put = put
+            .bind(&*key.organisation)
+            .bind(key.server.as_str())
+            .bind(key.origin.as_str())
+            .bind(version)
+            .bind(sealed)
+            .bind(ring.newest().to_string());
+        if let Expected::Version(version) = expected {
+            put = put.bind(number(version));
+        }
+        if put.execute(&mut *tx).await?.rows_affected() == 0 {
+            return Ok(false);
+        }
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    async fn take_away(&self, key: &CredentialKey, expected: Expected) -> Result<bool, Error> {
+        if !fits(key) {
+            return Ok(!matches!(expected, Expected::Version(_)));
+        }
+        let mut tx = self.shared.database.begin().await?;
+        let row = sql("SELECT version FROM mcp_credentials
+             WHERE organisation = $1 AND server = $2 AND origin = $3")
+        .bind(&*key.organisation)
+        .bind(key.server.as_str())
+        .bind(key.origin.as_str())
+        .fetch_optional(&mut *tx)
+        .await?;
+        let stored: Option<i64> = row.map(|row| row.try_get(0)).transpose()?;
+        if !expected.is(stored.map(i64::unsigned_abs)) {
+            return Ok(false);
+        }
+        let Some(stored) = stored else {
+            return Ok(true);
+        };
+        let any = i64::from(expected == Expected::Anything);
+        let removed = sql("DELETE FROM mcp_credentials
+             WHERE organisation = $1 AND server = $2 AND origin = $3
+               AND (version = $4 OR $5 = 1)")
+        .bind(&*key.organisation)
+        .bind(key.server.as_str())
+        .bind(key.origin.as_str())
+        .bind(stored)
+        .bind(any)
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        // PostgreSQL: somebody else may have committed since we looked.
+        Ok(removed.rows_affected() == 1 || any == 1)
+    }
+
+    async fn put_pending(
+        &self,
+        key: &CredentialKey,
+        state: &StateHash,
+        expires_at: SystemTime,
+        pending: &SecretString,
+    ) -> Result<(), Error> {
+        let state = hex(state);
+        let mut tx = self.shared.database.begin().await?;
+        let version = next_version(&mut tx).await?;
+        let ring = self.shared.ring.load();
+        let field = field(&state);
+        let sealed = ring.seal(&key.place(&field, version.unsigned_abs()), pending);
+        sql("DELETE FROM mcp_states WHERE expires_at <= $1 OR state = $2")
+            .bind(milliseconds(SystemTime::now()))
+            .bind(state.as_str())
+            .execute(&mut *tx)
+            .await?;
+        sql(
+            "INSERT INTO mcp_states (state, organisation, server, origin, expires_at, version,
+                 sealed, sealed_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        )
+        .bind(state)
+        .bind(&*key.organisation)
+        .bind(key.server.as_str())
+        .bind(key.origin.as_str())
+        .bind(milliseconds(expires_at))
+        .bind(version)
+        .bind(sealed)
+        .bind(ring.newest().to_string())
+        .execute(&mut *tx)
+        .await?;
+        sql(
+            "DELETE FROM mcp_states WHERE organisation = $1 AND server = $2 AND version NOT IN (
+                 SELECT version FROM mcp_states WHERE organisation = $1 AND server = $2
+                 ORDER BY version DESC LIMIT $3)",
+        )
+        .bind(&*key.organisation)
+        .bind(key.server.as_str())
+        .bind(i64::try_from(STATES_PER_SERVER).unwrap_or(i64::MAX))
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// The time by which leases end, the same for all who share them.
+    async fn clock(&self, tx: &mut Transaction<'static, Any>) -> Result<i64, sqlx::Error> {
+        match self.shared.database.dialect.clock {
+            Some(clock) => sql(clock).fetch_one(&mut **tx).await?.try_get(0),
+            None => Ok(milliseconds(SystemTime::now())),
+        }
+    }
+}
+
+/// Counted over all keys, so that nothing has to be kept of what was removed. Whoever counts up
+/// holds the row until the commit.
+async fn next_version(tx: &mut Transaction<'static, Any>) -> Result<i64, sqlx::Error> {
+    sql("UPDATE mcp_counters SET value = value + 1 WHERE name = 'credential' RETURNING value")
+        .fetch_one(&mut **tx)
+        .await?
+        .try_get(0)
+}
+
+fn fits(key: &CredentialKey) -> bool {
+    text::fits(&key.organisation) && text::fits(&key.origin)
+}
+
+fn check(key: &CredentialKey) -> Result<(), Error> {
+    text::check("organisation", &key.organisation)?;
+    text::check("url", &key.origin)
+}
+
+fn hex(state: &StateHash) -> String {
+    state.0.iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+/// What the sealed record of the state `hex` is called.
+pub(super) fn field(hex: &str) -> String {
+    format!("state:{hex}")
+}

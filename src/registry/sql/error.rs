@@ -1,0 +1,141 @@
+//! Why a database is not opened.
+
+use std::{borrow::Cow, error::Error as StdError, fmt};
+
+use crate::secret::{KeyId, OpenError};
+
+/// Why a database is not opened.
+///
+/// `Display` is one line for an operator, such as
+/// `database /var/lib/proxy.db: is a directory`.
+/// Neither it nor `Debug` shows a user, a password or a key.
+#[derive(Debug)]
+pub struct SqlError {
+    whence: String,
+    fault: SqlFault,
+}
+
+impl SqlError {
+    pub(super) fn new(whence: impl Into<String>, fault: SqlFault) -> Self {
+        Self {
+            whence: whence.into(),
+            fault,
+        }
+    }
+
+    /// What is wrong.
+    pub fn fault(&self) -> &SqlFault {
+        &self.fault
+    }
+}
+
+impl fmt::Display for SqlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "database {}: {}", self.whence, self.fault)
+    }
+}
+
+impl StdError for SqlError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match &self.fault {
+            SqlFault::Storage { source } => Some(&**source),
+            SqlFault::KeyRefused { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// What is wrong with a database, or with the keys for it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SqlFault {
+    /// The URL is none that we can open, or of an engine that is not built in.
+    #[non_exhaustive]
+    Url {
+        /// The rule, in words; nothing of the URL.
+        reason: Cow<'static, str>,
+    },
+    /// The path names a directory.
+    Directory,
+    /// The path names something else than a file: a pipe, a device.
+    NotAFile,
+    /// The file is no SQLite database.
+    NotADatabase,
+    /// It can be read and not be written.
+    ReadOnly,
+    /// Another process keeps it locked.
+    Locked,
+    /// A newer version of this program has changed its tables.
+    #[non_exhaustive]
+    Newer {
+        /// The version of its tables.
+        found: i64,
+        /// The newest version that this program knows.
+        known: i64,
+    },
+    /// Records are sealed with a key that the ring does not have.
+    #[non_exhaustive]
+    KeyMissing {
+        /// The id of the key.
+        id: KeyId,
+        /// How many records it seals.
+        records: u64,
+    },
+    /// The database's check record does not open with the ring.
+    #[non_exhaustive]
+    KeyRefused {
+        /// Why not.
+        source: OpenError,
+    },
+    /// It does not answer, or not as it should.
+    #[non_exhaustive]
+    Storage {
+        /// What it said.
+        source: Box<dyn StdError + Send + Sync>,
+    },
+}
+
+impl SqlFault {
+    pub(super) fn url(reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::Url {
+            reason: reason.into(),
+        }
+    }
+
+    pub(super) fn storage(source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self::Storage {
+            source: source.into(),
+        }
+    }
+}
+
+impl From<sqlx::Error> for SqlFault {
+    fn from(error: sqlx::Error) -> Self {
+        Self::storage(error)
+    }
+}
+
+impl fmt::Display for SqlFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url { reason } => f.write_str(reason),
+            Self::Directory => f.write_str("is a directory"),
+            Self::NotAFile => f.write_str("is not a regular file"),
+            Self::NotADatabase => f.write_str("is not a SQLite database"),
+            Self::ReadOnly => f.write_str("cannot be written"),
+            Self::Locked => f.write_str("is locked by another process"),
+            Self::Newer { found, known } => write!(
+                f,
+                "was changed by a newer version: its tables have version {found}, and this program knows {known}"
+            ),
+            Self::KeyMissing { id, records } => write!(
+                f,
+                "the key {id}, which seals {records} of its records, is not in the key ring"
+            ),
+            Self::KeyRefused { source } => {
+                write!(f, "these are not its keys: {source}")
+            }
+            Self::Storage { source } => write!(f, "cannot be used: {source}"),
+        }
+    }
+}

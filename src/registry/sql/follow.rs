@@ -1,0 +1,119 @@
+//! Changes that others make: of other replicas, and of other processes on one file.
+//!
+//! Every change counts up a revision and leaves the server's name beside it. Whoever keeps servers
+//! in memory looks at the revision twice a second, and at once when PostgreSQL says so, and
+//! forgets what was changed.
+
+use std::{sync::Arc, time::Duration};
+
+use sqlx::{Any, Row, Transaction};
+use tokio::{sync::Notify, time::timeout};
+
+use super::{
+    cache::{Cache, Key},
+    database::{Database, sql},
+};
+use crate::registry::Error;
+
+/// How often one looks: a change is to be in force everywhere within a second.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long an answer may take before the database counts as away.
+const ANSWER: Duration = Duration::from_secs(5);
+/// How many changes are kept; whoever misses more forgets everything.
+const CHANGES: i64 = 1000;
+
+/// Notes a change of the server `key` within the transaction that makes it.
+pub(super) async fn note(
+    tx: &mut Transaction<'static, Any>,
+    database: &Database,
+    key: &Key,
+) -> Result<(), sqlx::Error> {
+    // Whoever counts up holds the row until the commit, so revisions are committed in their order.
+    let revision: i64 =
+        sql("UPDATE mcp_counters SET value = value + 1 WHERE name = 'revision' RETURNING value")
+            .fetch_one(&mut **tx)
+            .await?
+            .try_get(0)?;
+    sql("INSERT INTO mcp_changes (revision, organisation, name) VALUES ($1, $2, $3)")
+        .bind(revision)
+        .bind(&*key.0)
+        .bind(key.1.as_str())
+        .execute(&mut **tx)
+        .await?;
+    sql("DELETE FROM mcp_changes WHERE revision <= $1")
+        .bind(revision - CHANGES)
+        .execute(&mut **tx)
+        .await?;
+    if let Some(notify) = database.dialect.notify {
+        sql(notify).execute(&mut **tx).await?;
+    }
+    Ok(())
+}
+
+/// The revision now.
+pub(super) async fn revision(database: &Database) -> Result<i64, sqlx::Error> {
+    sql("SELECT value FROM mcp_counters WHERE name = 'revision'")
+        .fetch_one(&database.read)
+        .await?
+        .try_get(0)
+}
+
+/// Follows the changes after the revision `seen`, for as long as it is polled.
+pub(super) async fn follow(
+    database: Database,
+    cache: Arc<Cache>,
+    wake: Arc<Notify>,
+    mut seen: i64,
+) {
+    let mut is_away = false;
+    loop {
+        // Woken, or it is time.
+        let _ = timeout(LOOK, wake.notified()).await;
+        let looked = timeout(ANSWER, catch_up(&database, &cache, &mut seen)).await;
+        let caught_up = looked.unwrap_or_else(|elapsed| Err(Error::unavailable(elapsed)));
+        match &caught_up {
+            Ok(()) => {
+                cache.heard();
+                if is_away {
+                    tracing::info!("the registry's database is there again");
+                }
+            }
+            // Once for each outage.
+            Err(error) if !is_away => {
+                let source = std::error::Error::source(error).map(ToString::to_string);
+                tracing::error!(source, "the registry's database does not answer");
+            }
+            Err(_) => {}
+        }
+        is_away = caught_up.is_err();
+        database.set_away(is_away);
+    }
+}
+
+async fn catch_up(database: &Database, cache: &Cache, seen: &mut i64) -> Result<(), Error> {
+    let now = revision(database).await?;
+    if now == *seen {
+        return Ok(());
+    }
+    let rows = sql("SELECT revision, organisation, name FROM mcp_changes
+                    WHERE revision > $1 ORDER BY revision")
+    .bind(*seen)
+    .fetch_all(&database.read)
+    .await?;
+    let first: Option<i64> = rows.first().map(|row| row.try_get(0)).transpose()?;
+    if first != Some(*seen + 1) {
+        // Changes were missed, or the database was put back to an older state.
+        cache.forget_all();
+        *seen = now;
+        return Ok(());
+    }
+    for row in &rows {
+        let (organisation, name): (&str, &str) = (row.try_get(1)?, row.try_get(2)?);
+        match name.parse() {
+            Ok(name) => cache.forget(&(organisation.into(), name)),
+            Err(_) => cache.forget_all(),
+        }
+        *seen = row.try_get(0)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,372 @@
+//! A server as it is stored: JSON for what anybody may see, and one sealed record for its secrets.
+
+use std::{collections::BTreeSet, fmt};
+
+use http::HeaderName;
+use serde::{Deserialize, Serialize};
+use sqlx::{Row, any::AnyRow};
+use url::Url;
+
+use super::text;
+use crate::{
+    mcp::Transport,
+    registry::{
+        Auth, Error, OAuth2, Projects, SelectedTool, Server, StaticHeader, ToolPolicy,
+        ToolSelection,
+    },
+    scopes::Scopes,
+    secret::{ExposeSecret, KeyRing, OpenError, Place, SecretString},
+    token_auth::TokenAuth,
+};
+
+/// The longest record, in bytes: a description, a thousand projects and 512 tools fit.
+const RECORD_LEN: usize = 256 * 1024;
+
+/// A server on its way to the database.
+pub(super) struct Written {
+    pub(super) record: String,
+    pub(super) search: String,
+    pub(super) sealed: Option<Vec<u8>>,
+    pub(super) sealed_by: Option<String>,
+}
+
+impl Written {
+    /// Seals the secrets of `server` with the newest key.
+    pub(super) fn new(server: &Server, ring: &KeyRing) -> Result<Self, Error> {
+        text::check("organisation", &server.organisation)?;
+        for (field, text) in [
+            ("display_name", &server.display_name),
+            ("description", &server.description),
+        ] {
+            text.as_deref()
+                .map_or(Ok(()), |t| text::check_long(field, t))?;
+        }
+        if let Projects::Only(projects) = &server.projects {
+            projects
+                .iter()
+                .try_for_each(|p| text::check("projects", p))?;
+        }
+        let record = Record::of(server)?;
+        // Plain structs with string keys do not fail to be written.
+        let text = serde_json::to_string(&record).map_err(Error::unavailable)?;
+        if text.len() > RECORD_LEN {
+            let reason = format!("the record is longer than {RECORD_LEN} bytes");
+            return Err(Error::invalid("server", reason));
+        }
+        let sealed = secrets(&server.auth).map(|secrets| {
+            let origin = record.origin();
+            let place = place(server, &origin, server.version);
+            ring.seal(&place, &secrets)
+        });
+        Ok(Self {
+            record: text,
+            search: text::search(server),
+            sealed_by: sealed.as_ref().map(|_| ring.newest().to_string()),
+            sealed,
+        })
+    }
+}
+
+/// A server from a row of `id, organisation, name, version, record, sealed`.
+///
+/// Secrets that do not open are no reason to fail: the server is then [`Auth::Unreadable`].
+pub(super) fn read(row: &AnyRow, ring: &KeyRing) -> Result<Server, Broken> {
+    let organisation: &str = row.try_get(1)?;
+    let version: i64 = row.try_get(3)?;
+    let record = Record::parse(row.try_get(4)?)?;
+    let origin = record.origin();
+    let mut server = Server {
+        id: parse(row.try_get(0)?)?,
+        organisation: organisation.into(),
+        name: parse(row.try_get(2)?)?,
+        display_name: record.display_name,
+        description: record.description,
+        url: record.url,
+        transport: record.transport,
+        projects: match record.projects {
+            None => Projects::All,
+            Some(projects) => Projects::only(projects)?,
+        },
+        auth: Auth::None,
+        tools: match record.tools {
+            None => ToolSelection::All,
+            Some(tools) => ToolSelection::only(tools.into_iter().map(SelectedTool::from))?,
+        },
+        enabled: record.enabled,
+        version: version.unsigned_abs(),
+    };
+    let sealed: Option<&[u8]> = row.try_get(5)?;
+    let opened = sealed.map(|sealed| ring.open(&place(&server, &origin, server.version), sealed));
+    server.auth = record.auth.auth(opened).unwrap_or_else(|(shape, error)| {
+        tracing::error!(server = %server.name, %error, "the server's stored credential does not open");
+        Auth::Unreadable(Box::new(shape))
+    });
+    Ok(server)
+}
+
+/// The origin that a stored record's secrets are for.
+pub(super) fn origin(record: &str) -> Result<String, Broken> {
+    Ok(Record::parse(record)?.origin())
+}
+
+/// What the sealed record of a server is called.
+pub(super) const FIELD: &str = "auth";
+
+fn place<'a>(server: &'a Server, origin: &'a str, version: u64) -> Place<'a> {
+    Place {
+        organisation: &server.organisation,
+        server: server.id.as_str(),
+        field: FIELD,
+        origin,
+        version,
+    }
+}
+
+/// A row that is none of ours: not even the server without its secrets can be read.
+#[derive(Debug)]
+pub(super) struct Broken;
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a stored record cannot be read")
+    }
+}
+
+impl std::error::Error for Broken {}
+
+macro_rules! broken_by {
+    ($($error:ty)*) => {$(
+        impl From<$error> for Broken {
+            fn from(_: $error) -> Self {
+                Self
+            }
+        }
+    )*};
+}
+
+broken_by!(sqlx::Error serde_json::Error Error);
+
+impl From<Broken> for Error {
+    fn from(broken: Broken) -> Self {
+        Self::unavailable(broken)
+    }
+}
+
+fn parse<T: std::str::FromStr>(text: &str) -> Result<T, Broken> {
+    text.parse().map_err(|_| Broken)
+}
+
+/// What anybody may see. Unknown members are of a newer program, and may matter.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Record {
+    display_name: Option<String>,
+    description: Option<String>,
+    url: Url,
+    transport: Transport,
+    /// Absent for all.
+    projects: Option<BTreeSet<String>>,
+    auth: AuthRecord,
+    /// Absent for all.
+    tools: Option<Vec<ToolRecord>>,
+    enabled: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ToolRecord {
+    name: String,
+    ask_first: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+enum AuthRecord {
+    None,
+    StaticHeaders {
+        names: Vec<String>,
+    },
+    #[serde(rename = "oauth2")]
+    OAuth2(Box<OAuth2Record>),
+    TokenPassthrough {
+        header: String,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OAuth2Record {
+    client_id: Option<String>,
+    /// Whether a secret is sealed beside.
+    client_secret: bool,
+    authorization_url: Option<Url>,
+    token_url: Option<Url>,
+    scopes: Scopes,
+    issuer: Option<String>,
+    resource: Option<String>,
+    token_auth: Option<TokenAuth>,
+}
+
+impl Record {
+    fn of(server: &Server) -> Result<Self, Error> {
+        Ok(Self {
+            display_name: server.display_name.clone(),
+            description: server.description.clone(),
+            url: server.url.clone(),
+            transport: server.transport,
+            projects: match &server.projects {
+                Projects::All => None,
+                Projects::Only(projects) => Some(projects.clone()),
+            },
+            auth: AuthRecord::of(&server.auth)?,
+            tools: match &server.tools {
+                ToolSelection::All => None,
+                ToolSelection::Only(tools) => Some(tools.iter().map(ToolRecord::from).collect()),
+            },
+            enabled: server.enabled,
+        })
+    }
+
+    fn parse(text: &str) -> Result<Self, Broken> {
+        Ok(serde_json::from_str(text)?)
+    }
+
+    /// Whom the secrets are for: a client secret's authorization server, else the server.
+    fn origin(&self) -> String {
+        if let AuthRecord::OAuth2(oauth) = &self.auth {
+            if let Some(issuer) = &oauth.issuer {
+                return issuer.clone();
+            }
+            if let Some(url) = &oauth.token_url {
+                return url.origin().ascii_serialization();
+            }
+        }
+        self.url.origin().ascii_serialization()
+    }
+}
+
+impl AuthRecord {
+    fn of(auth: &Auth) -> Result<Self, Error> {
+        Ok(match auth {
+            Auth::None => Self::None,
+            Auth::StaticHeaders(headers) => Self::StaticHeaders {
+                names: headers.iter().map(|h| h.name().to_string()).collect(),
+            },
+            Auth::OAuth2(oauth) => Self::OAuth2(Box::new(OAuth2Record {
+                client_id: oauth.client_id.clone(),
+                client_secret: oauth.client_secret.is_some(),
+                authorization_url: oauth.authorization_url.clone(),
+                token_url: oauth.token_url.clone(),
+                scopes: oauth.scopes.clone(),
+                issuer: oauth.issuer.clone(),
+                resource: oauth.resource.clone(),
+                token_auth: oauth.token_auth,
+            })),
+            Auth::TokenPassthrough(header) => Self::TokenPassthrough {
+                header: header.to_string(),
+            },
+            Auth::Unreadable(_) => {
+                let reason = "the stored credential does not open; enter it anew";
+                return Err(Error::invalid("auth", reason));
+            }
+        })
+    }
+
+    /// The authentication with its secrets; without them where they do not open.
+    fn auth(
+        self,
+        opened: Option<Result<SecretString, OpenError>>,
+    ) -> Result<Auth, (Auth, OpenError)> {
+        // Where a secret belongs and there is none, somebody took it away.
+        let opened = || opened.unwrap_or(Err(OpenError::Format));
+        match self {
+            Self::None => Ok(Auth::None),
+            Self::TokenPassthrough { header } => header
+                .parse()
+                .map(Auth::TokenPassthrough)
+                .map_err(|_| (Auth::None, OpenError::Format)),
+            Self::StaticHeaders { names } => opened()
+                .and_then(|secrets| headers(&names, &secrets))
+                .map_err(|error| (shape(&names), error)),
+            Self::OAuth2(record) => {
+                let wanted = record.client_secret;
+                let mut oauth = OAuth2 {
+                    client_id: record.client_id,
+                    client_secret: None,
+                    authorization_url: record.authorization_url,
+                    token_url: record.token_url,
+                    scopes: record.scopes,
+                    issuer: record.issuer,
+                    resource: record.resource,
+                    token_auth: record.token_auth,
+                };
+                if wanted {
+                    match opened() {
+                        Ok(secret) => oauth.client_secret = Some(secret),
+                        Err(error) => return Err((Auth::OAuth2(Box::new(oauth)), error)),
+                    }
+                }
+                let shape = Auth::OAuth2(Box::new(OAuth2 {
+                    client_secret: None,
+                    ..oauth.clone()
+                }));
+                Auth::oauth2(oauth).map_err(|_| (shape, OpenError::Format))
+            }
+        }
+    }
+}
+
+/// The text to seal: a JSON list of the headers with their values, or the client's secret.
+fn secrets(auth: &Auth) -> Option<SecretString> {
+    match auth {
+        Auth::StaticHeaders(headers) => {
+            let headers = headers.iter();
+            let headers: Vec<_> = headers
+                .map(|header| (header.name().as_str(), header.value().expose_secret()))
+                .collect();
+            // Text in lists does not fail to be written.
+            Some(serde_json::to_string(&headers).unwrap_or_default().into())
+        }
+        Auth::OAuth2(oauth) => oauth.client_secret.clone(),
+        Auth::None | Auth::TokenPassthrough(_) | Auth::Unreadable(_) => None,
+    }
+}
+
+/// The headers from the text that was sealed, which has their names too: whoever can write to the
+/// database cannot have a value sent under another name.
+fn headers(names: &[String], secrets: &SecretString) -> Result<Auth, OpenError> {
+    let headers: Vec<(String, String)> =
+        serde_json::from_str(secrets.expose_secret()).map_err(|_| OpenError::Format)?;
+    if !headers.iter().map(|(name, _)| name).eq(names) {
+        return Err(OpenError::Refused);
+    }
+    Auth::static_headers(headers).map_err(|_| OpenError::Format)
+}
+
+fn shape(names: &[String]) -> Auth {
+    let names = names.iter().filter_map(|name| name.parse().ok());
+    Auth::StaticHeaders(
+        names
+            .map(|name: HeaderName| StaticHeader::without_value(name))
+            .collect(),
+    )
+}
+
+impl From<&SelectedTool> for ToolRecord {
+    fn from(tool: &SelectedTool) -> Self {
+        Self {
+            name: tool.name().to_owned(),
+            ask_first: tool.policy() == ToolPolicy::AskFirst,
+        }
+    }
+}
+
+impl From<ToolRecord> for SelectedTool {
+    fn from(record: ToolRecord) -> Self {
+        let policy = match record.ask_first {
+            true => ToolPolicy::AskFirst,
+            false => ToolPolicy::Auto,
+        };
+        Self::new(record.name, policy)
+    }
+}

@@ -1,0 +1,241 @@
+//! Sealing everything anew with the newest key, while everything runs.
+
+use std::collections::BTreeMap;
+
+use sqlx::{Row, any::AnyRow};
+
+use super::{
+    SqlRegistry, credentials,
+    database::sql,
+    error::{SqlError, SqlFault},
+    keys, record,
+};
+use crate::{
+    registry::Error,
+    secret::{KeyId, KeyRing, OpenError, Place},
+};
+
+/// How far a resealing is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Resealed {
+    /// Records that were sealed anew.
+    pub resealed: u64,
+    /// Records that another key than the newest still seals.
+    pub left: u64,
+    /// Records that do not open; they stay as they are, and are among those `left`.
+    pub unreadable: u64,
+}
+
+impl SqlRegistry {
+    /// Replaces the key ring; from now on its newest key seals.
+    ///
+    /// Where several replicas share the database, give a new key to all of them before it is the
+    /// newest of any: above the older ones in the file first, at its end later. A replica that
+    /// lacks a key takes what it seals for invalid.
+    ///
+    /// # Errors
+    /// [`SqlFault::KeyMissing`], [`SqlFault::KeyRefused`], [`SqlFault::Storage`]; the ring is then
+    /// what it was.
+    pub async fn replace_ring(&self, ring: KeyRing) -> Result<(), SqlError> {
+        let checked = async {
+            let mut connection = self.shared.database.read.acquire().await?;
+            Ok(keys::check(&mut connection, &ring).await)
+        };
+        let checked = self.shared.database.in_time(checked).await;
+        let checked = checked.unwrap_or_else(|error| Err(SqlFault::storage(error)));
+        checked.map_err(|fault| SqlError::new(&*self.shared.whence, fault))?;
+        self.shared.ring.store(ring.into());
+        // A server may have been invalid for want of a key.
+        self.shared.cache.forget_all();
+        Ok(())
+    }
+
+    /// How many records each key seals: those of servers, credentials and pending authorizations,
+    /// and one by which the keys themselves are checked. Keys of the ring that seal none are there
+    /// with 0.
+    ///
+    /// A key with 0 can be [removed](KeyRing::remove), if no replica still seals with it.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn sealed_by_key(&self) -> Result<BTreeMap<KeyId, u64>, Error> {
+        self.shared
+            .database
+            .in_time(async {
+                let mut connection = self.shared.database.read.acquire().await?;
+                let mut counts = keys::counts(&mut connection).await?;
+                for id in self.shared.ring.load().ids() {
+                    counts.entry(id).or_default();
+                }
+                Ok(counts)
+            })
+            .await
+    }
+
+    /// Seals with the newest key what older ones seal, a few records at a time, while everything
+    /// goes on; versions stay. `progress` is told after each step.
+    ///
+    /// A record that somebody changes meanwhile is sealed by that change.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`]; what is done stays done, and another call goes on from there.
+    ///
+    /// # Cancellation
+    /// As after an error. It runs as long as it is polled: give it a task of its own.
+    pub async fn reseal(
+        &self,
+        mut progress: impl FnMut(Resealed) + Send,
+    ) -> Result<Resealed, Error> {
+        let ring = self.shared.ring.load_full();
+        let mut done = Resealed::default();
+        for table in &TABLES {
+            let mut cursor = table.start.to_owned();
+            loop {
+                let step = self
+                    .shared
+                    .database
+                    .in_time(self.step(table, &ring, &cursor, &mut done))
+                    .await?;
+                done.left = self.shared.database.in_time(self.left(&ring)).await?;
+                progress(done);
+                match step {
+                    Some(next) => cursor = next,
+                    None => break,
+                }
+            }
+        }
+        self.shared
+            .database
+            .in_time(async {
+                let mut tx = self.shared.database.begin().await?;
+                keys::reseal_check(&mut tx, &ring).await?;
+                tx.commit().await?;
+                Ok(())
+            })
+            .await?;
+        done.left = self.shared.database.in_time(self.left(&ring)).await?;
+        progress(done);
+        Ok(done)
+    }
+
+    /// The next few records of a table; where to go on, if there may be more.
+    async fn step(
+        &self,
+        table: &Table,
+        ring: &KeyRing,
+        cursor: &str,
+        done: &mut Resealed,
+    ) -> Result<Option<String>, Error> {
+        let newest = ring.newest().to_string();
+        let rows = sql(table.select)
+            .bind(newest.as_str())
+            .bind(cursor)
+            .bind(table.batch)
+            .fetch_all(&self.shared.database.read)
+            .await?;
+        let Some(last) = rows.last() else {
+            return Ok(None);
+        };
+        let next: String = last.try_get(0)?;
+        let mut resealed = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let (id, version): (&str, i64) = (row.try_get(0)?, row.try_get(1)?);
+            match self::resealed(table, row, ring) {
+                Ok(sealed) => resealed.push((id, version, sealed)),
+                Err(error) => {
+                    tracing::error!(table = table.name, id, %error, "a record does not open");
+                    done.unreadable += 1;
+                }
+            }
+        }
+        let mut tx = self.shared.database.begin().await?;
+        let mut updated = 0;
+        for (id, version, sealed) in resealed {
+            // Of another version by now: then it is sealed with a newer key already.
+            let update = sql(table.update)
+                .bind(sealed)
+                .bind(newest.as_str())
+                .bind(id)
+                .bind(version);
+            updated += update.execute(&mut *tx).await?.rows_affected();
+        }
+        tx.commit().await?;
+        done.resealed += updated;
+        Ok(Some(next))
+    }
+
+    async fn left(&self, ring: &KeyRing) -> Result<u64, Error> {
+        let mut connection = self.shared.database.read.acquire().await?;
+        let counts = keys::counts(&mut connection).await?;
+        let older = counts.iter().filter(|(id, _)| **id != ring.newest());
+        Ok(older.map(|(_, count)| count).sum())
+    }
+}
+
+/// The record of a row, sealed with the newest key.
+fn resealed(table: &Table, row: &AnyRow, ring: &KeyRing) -> Result<Vec<u8>, OpenError> {
+    let text = |index: usize| row.try_get::<&str, _>(index).map_err(|_| OpenError::Format);
+    let version: i64 = row.try_get(1).map_err(|_| OpenError::Format)?;
+    let (field, origin) = (table.place)(text(0)?, text(5)?).ok_or(OpenError::Format)?;
+    let place = Place {
+        organisation: text(3)?,
+        server: text(4)?,
+        field: &field,
+        origin: &origin,
+        version: version.unsigned_abs(),
+    };
+    let sealed: &[u8] = row.try_get(2).map_err(|_| OpenError::Format)?;
+    Ok(ring.seal(&place, &ring.open(&place, sealed)?))
+}
+
+/// Where sealed records are.
+struct Table {
+    name: &'static str,
+    /// Before all that are there.
+    start: &'static str,
+    /// Rows of `id, version, sealed, organisation, server, …`, and in the end what `place` needs.
+    select: &'static str,
+    update: &'static str,
+    /// Small, so that nobody waits long for a row.
+    batch: i64,
+    /// Field and origin, from the id and the last column.
+    place: fn(&str, &str) -> Option<(String, String)>,
+}
+
+const TABLES: [Table; 3] = [
+    Table {
+        name: "mcp_servers",
+        start: "",
+        select: "SELECT id, version, sealed, organisation, id AS server, record FROM mcp_servers
+                 WHERE sealed_by <> $1 AND id > $2 ORDER BY id LIMIT $3",
+        update: "UPDATE mcp_servers SET sealed = $1, sealed_by = $2 WHERE id = $3 AND version = $4",
+        batch: 100,
+        place: |_, record| {
+            let origin = record::origin(record).ok()?;
+            Some((record::FIELD.to_owned(), origin))
+        },
+    },
+    Table {
+        name: "mcp_credentials",
+        start: "0",
+        // A version is one record's only.
+        select: "SELECT CAST(version AS TEXT) AS id, version, sealed, organisation, server, origin
+                 FROM mcp_credentials WHERE sealed_by <> $1 AND version > CAST($2 AS BIGINT)
+                 ORDER BY version LIMIT $3",
+        update: "UPDATE mcp_credentials SET sealed = $1, sealed_by = $2
+                 WHERE version = CAST($3 AS BIGINT) AND version = $4",
+        batch: 100,
+        place: |_, origin| Some((credentials::FIELD.to_owned(), origin.to_owned())),
+    },
+    Table {
+        name: "mcp_states",
+        start: "",
+        select: "SELECT state, version, sealed, organisation, server, origin FROM mcp_states
+                 WHERE sealed_by <> $1 AND state > $2 ORDER BY state LIMIT $3",
+        update: "UPDATE mcp_states SET sealed = $1, sealed_by = $2 WHERE state = $3 AND version = $4",
+        // One by one: whoever takes or replaces states holds several rows, in any order.
+        batch: 1,
+        place: |state, origin| Some((credentials::field(state), origin.to_owned())),
+    },
+];

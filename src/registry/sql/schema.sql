@@ -1,0 +1,87 @@
+-- Version 1, in PostgreSQL's words; schema.rs has those of SQLite.
+-- Order and comparison of text are by bytes in both.
+
+-- One row: what the rest is.
+CREATE TABLE mcp_schema (
+    one BIGINT NOT NULL PRIMARY KEY CHECK (one = 1),
+    version BIGINT NOT NULL,
+    -- A record that opens with the right keys only.
+    sealed BYTEA NOT NULL,
+    sealed_by TEXT NOT NULL
+);
+
+-- `revision` counts changes of servers, `credential` the versions of credentials and states.
+CREATE TABLE mcp_counters (
+    name TEXT NOT NULL PRIMARY KEY,
+    value BIGINT NOT NULL
+);
+INSERT INTO mcp_counters (name, value) VALUES ('revision', 0), ('credential', 0);
+
+-- The latest changes of servers, for those who have them in memory.
+CREATE TABLE mcp_changes (
+    revision BIGINT NOT NULL PRIMARY KEY,
+    organisation TEXT NOT NULL,
+    name TEXT NOT NULL
+);
+
+CREATE TABLE mcp_servers (
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    organisation TEXT COLLATE "C" NOT NULL,
+    name TEXT COLLATE "C" NOT NULL,
+    version BIGINT NOT NULL,
+    -- In milliseconds since 1970.
+    created_at BIGINT NOT NULL,
+    updated_at BIGINT NOT NULL,
+    all_projects BIGINT NOT NULL,
+    -- Name, display name and description in lower case.
+    search TEXT NOT NULL,
+    -- JSON; everything but the secrets.
+    record TEXT NOT NULL,
+    -- The secrets; none, no record.
+    sealed BYTEA,
+    sealed_by TEXT,
+    UNIQUE (organisation, name)
+);
+CREATE INDEX mcp_servers_sealed_by ON mcp_servers (sealed_by);
+
+-- Who may use the servers that are not for all projects.
+CREATE TABLE mcp_server_projects (
+    server TEXT COLLATE "C" NOT NULL REFERENCES mcp_servers (id) ON DELETE CASCADE,
+    project TEXT COLLATE "C" NOT NULL,
+    PRIMARY KEY (server, project)
+);
+
+-- A server here need not be in mcp_servers: other registries may keep their credentials here.
+CREATE TABLE mcp_credentials (
+    organisation TEXT COLLATE "C" NOT NULL,
+    server TEXT COLLATE "C" NOT NULL,
+    origin TEXT COLLATE "C" NOT NULL,
+    version BIGINT NOT NULL UNIQUE,
+    sealed BYTEA NOT NULL,
+    sealed_by TEXT NOT NULL,
+    PRIMARY KEY (organisation, server, origin)
+);
+CREATE INDEX mcp_credentials_sealed_by ON mcp_credentials (sealed_by);
+
+CREATE TABLE mcp_leases (
+    organisation TEXT COLLATE "C" NOT NULL,
+    server TEXT COLLATE "C" NOT NULL,
+    origin TEXT COLLATE "C" NOT NULL,
+    holder BYTEA NOT NULL,
+    ends_at BIGINT NOT NULL,
+    PRIMARY KEY (organisation, server, origin)
+);
+
+-- Authorizations that are under way, by the SHA-256 of their state in hex.
+CREATE TABLE mcp_states (
+    state TEXT NOT NULL PRIMARY KEY,
+    organisation TEXT COLLATE "C" NOT NULL,
+    server TEXT COLLATE "C" NOT NULL,
+    origin TEXT NOT NULL,
+    expires_at BIGINT NOT NULL,
+    version BIGINT NOT NULL UNIQUE,
+    sealed BYTEA NOT NULL,
+    sealed_by TEXT NOT NULL
+);
+CREATE INDEX mcp_states_server ON mcp_states (organisation, server, version);
+CREATE INDEX mcp_states_expires_at ON mcp_states (expires_at);

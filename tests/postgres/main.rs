@@ -1,0 +1,74 @@
+//! `SqlRegistry` over a PostgreSQL that really runs, with several replicas; and what takes longer
+//! than people want to wait for `cargo test`.
+//!
+//! ```sh
+//! cargo test --all-features --test postgres
+//! ```
+//!
+//! Needs PostgreSQL 15 or newer (Debian: `postgresql`); each test starts its own.
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a test that cannot go on fails, and a binary has no public interface"
+)]
+
+#[path = "../it/support/mod.rs"]
+mod support;
+
+mod outage;
+mod replicas;
+mod volume;
+
+use std::cell::Cell;
+
+use mcp_layer::registry::{ServerStore, SqlRegistry, conformance};
+use mcp_layer::secret::KeyRing;
+
+use support::postgres::Postgres;
+use support::sql::open;
+
+/// New databases of one PostgreSQL.
+struct Databases {
+    postgres: Postgres,
+    count: Cell<usize>,
+}
+
+impl Databases {
+    fn start() -> Self {
+        Self {
+            postgres: Postgres::start(),
+            count: Cell::default(),
+        }
+    }
+
+    async fn fresh(&self) -> SqlRegistry {
+        let number = self.count.replace(self.count.get() + 1);
+        let url = self.postgres.database(&format!("d{number}"));
+        open(&url, &KeyRing::generate()).await
+    }
+}
+
+#[tokio::test]
+async fn every_clause_of_a_registry_holds() {
+    let databases = Databases::start();
+    conformance::reading::all(async |servers| {
+        let registry = databases.fresh().await;
+        for server in servers {
+            registry.insert(server).await.unwrap();
+        }
+        registry
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn every_clause_of_a_store_holds() {
+    let databases = Databases::start();
+    conformance::stores::all(async || databases.fresh().await).await;
+}
+
+#[tokio::test]
+async fn every_clause_of_a_credential_store_holds() {
+    let databases = Databases::start();
+    conformance::credentials::all(async || databases.fresh().await).await;
+}

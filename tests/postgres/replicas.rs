@@ -1,0 +1,114 @@
+//! Several replicas on one PostgreSQL.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use futures_util::future::join_all;
+use mcp_layer::registry::{CredentialKey, CredentialStore, ServerStore, SqlRegistry, StateHash};
+use mcp_layer::secret::KeyRing;
+
+use crate::support::postgres::Postgres;
+use crate::support::sql::{find, name, open, server};
+use crate::support::{replicas, tenants};
+
+/// Changes `a` through `one` until `other` knows, a few times; the longest that it took.
+async fn longest(one: &SqlRegistry, other: &SqlRegistry, changes: usize) -> Duration {
+    let mut longest = Duration::ZERO;
+    for _ in 0..changes {
+        let stored = one.get("default", &name("a")).await.unwrap();
+        assert_eq!(find(other, "a").await.unwrap().version, stored.version);
+        one.replace((*stored).clone()).await.unwrap();
+        let changed = Instant::now();
+        while find(other, "a").await.unwrap().version == stored.version {
+            assert!(changed.elapsed() < Duration::from_secs(1), "not in force");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        longest = longest.max(changed.elapsed());
+    }
+    longest
+}
+
+#[tokio::test]
+async fn a_change_is_in_force_in_all_replicas_within_a_second() {
+    let postgres = Postgres::start();
+    let (url, ring) = (postgres.database("a"), KeyRing::generate());
+    let (one, other) = (open(&url, &ring).await, open(&url, &ring).await);
+    one.insert(server("a")).await.unwrap();
+    // Until everybody listens.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let heard = longest(&one, &other, 20).await;
+
+    // Nobody hears anything any more: the notifications go elsewhere.
+    postgres.run(
+        "a",
+        "CREATE SCHEMA deaf; SET search_path = deaf, pg_catalog;
+         CREATE FUNCTION deaf.pg_notify(text, text) RETURNS void LANGUAGE sql AS '';
+         ALTER DATABASE a SET search_path = deaf, pg_catalog, public;",
+    );
+    let (one, other) = (open(&url, &ring).await, open(&url, &ring).await);
+    let looked_for = longest(&one, &other, 10).await;
+    println!(
+        "20 changes in force elsewhere within {heard:?}; without notifications within {looked_for:?}"
+    );
+    assert!(heard < looked_for);
+}
+
+#[tokio::test]
+async fn a_connection_that_listened_and_broke_is_made_again() {
+    let postgres = Postgres::start();
+    let (url, ring) = (postgres.database("a"), KeyRing::generate());
+    let (one, other) = (open(&url, &ring).await, open(&url, &ring).await);
+    one.insert(server("a")).await.unwrap();
+    longest(&one, &other, 3).await;
+    postgres.run(
+        "postgres",
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'a'",
+    );
+    // In force all the same, whatever each connection still has to find out.
+    let mut stored = one.get("default", &name("a")).await;
+    while stored.is_err() {
+        stored = one.get("default", &name("a")).await;
+    }
+    longest(&one, &other, 10).await;
+}
+
+#[tokio::test]
+async fn replicas_that_start_at_once_make_the_tables_once() {
+    let postgres = Postgres::start();
+    let (url, ring) = (postgres.database("a"), KeyRing::generate());
+    let all = join_all((0..8).map(|_| open(&url, &ring))).await;
+    all[0].insert(server("a")).await.unwrap();
+    for registry in &all {
+        assert!(find(registry, "a").await.is_some());
+    }
+}
+
+#[tokio::test]
+async fn an_authorization_begun_on_one_replica_is_finished_on_another() {
+    let postgres = Postgres::start();
+    let (url, ring) = (postgres.database("a"), KeyRing::generate());
+    let (one, other) = (open(&url, &ring).await, open(&url, &ring).await);
+    let key = CredentialKey::of(&server("a"));
+    let state = StateHash([1; 32]);
+    let expires_at = SystemTime::now() + Duration::from_secs(600);
+    let put = one.put_state(&key, state, expires_at, "pending".into());
+    put.await.unwrap();
+    let takes = [&one, &other].map(|replica| replica.take_state(&state));
+    let found = join_all(takes).await.into_iter().flat_map(Result::unwrap);
+    assert_eq!(found.map(|(key, _)| key).collect::<Vec<_>>(), [key]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_callers_of_two_replicas_with_an_expired_token_make_one_token_request() {
+    let postgres = Postgres::start();
+    let (url, ring) = (postgres.database("a"), KeyRing::generate());
+    let replicas = [open(&url, &ring).await, open(&url, &ring).await];
+    assert_eq!(replicas::token_requests(replicas).await, 1);
+}
+
+#[tokio::test]
+async fn tenants_see_what_is_theirs() {
+    let postgres = Postgres::start();
+    let registry = open(&postgres.database("a"), &KeyRing::generate()).await;
+    let tally = tenants::run(&registry, 10_000, 2).await;
+    println!("PostgreSQL, 10000 operations: {tally:?}, 0 differences");
+}
