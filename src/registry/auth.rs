@@ -1,6 +1,7 @@
 //! How the gateway authenticates with a server.
 
 use http::{HeaderMap, HeaderName, header::AUTHORIZATION};
+use serde::{Deserialize, Serialize};
 
 use super::{Error, OAuth2, StaticHeader, static_header::is_reserved};
 
@@ -27,7 +28,34 @@ pub enum Auth {
     Unreadable(Box<Self>),
 }
 
+/// The kinds of [`Auth`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum AuthKind {
+    /// [`Auth::None`].
+    None,
+    /// [`Auth::StaticHeaders`].
+    StaticHeaders,
+    /// [`Auth::OAuth2`].
+    #[serde(rename = "oauth2")]
+    OAuth2,
+    /// [`Auth::TokenPassthrough`].
+    TokenPassthrough,
+}
+
 impl Auth {
+    /// Its kind; of one that does not open, what it was.
+    pub fn kind(&self) -> AuthKind {
+        match self {
+            Self::None => AuthKind::None,
+            Self::StaticHeaders(_) => AuthKind::StaticHeaders,
+            Self::OAuth2(_) => AuthKind::OAuth2,
+            Self::TokenPassthrough(_) => AuthKind::TokenPassthrough,
+            Self::Unreadable(auth) => auth.kind(),
+        }
+    }
+
     /// Static headers from names and values.
     ///
     /// # Errors

@@ -27,6 +27,11 @@ pub enum Error {
         /// The name that was asked for.
         name: ServerName,
     },
+    /// The server is declared in a file, and can be changed there only.
+    Declared {
+        /// The server's name.
+        name: ServerName,
+    },
     /// A member of a record breaks its rule.
     Invalid {
         /// The member, such as `auth.headers`.
@@ -80,6 +85,10 @@ impl fmt::Display for Error {
                     "the server {name} was changed in the meantime; it is now at version {version}"
                 )
             }
+            Self::Declared { name } => write!(
+                f,
+                "the server {name} is declared in the configuration file; change it there"
+            ),
             Self::NotFound { name } => write!(f, "there is no server named {name}"),
             Self::Invalid { field, reason } => write!(f, "{field}: {reason}"),
             Self::Sealed { .. } => f.write_str("the stored credential cannot be opened"),

@@ -1,12 +1,18 @@
 //! A registry in the memory of the process.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     ops::Bound,
-    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    time::{Duration, SystemTime},
 };
 
-use super::{Error, Filter, Listing, Page, Server, ServerRegistry, ServerStore};
+use tokio::time::Instant;
+
+use super::{
+    DRAFT_LIFE, Error, Filter, Gate, Listing, Observation, ObservationStore, Page, Server,
+    ServerId, ServerRegistry, ServerStore, Source,
+};
 use crate::{name::ServerName, project::Project};
 
 /// The longest page that [`ServerStore::list`] gives.
@@ -30,8 +36,16 @@ type Servers = BTreeMap<Arc<str>, BTreeMap<ServerName, Arc<Server>>>;
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct MemoryRegistry {
-    // Held for map operations only, never across an await.
+    // Held for map operations only, never across an await. Of both locks this one is first.
     servers: Arc<RwLock<Servers>>,
+    seen: Arc<Mutex<HashMap<(Arc<str>, ServerId), Seen>>>,
+}
+
+/// What is known of a server, and until when somebody has taken its probe.
+#[derive(Debug, Default)]
+struct Seen {
+    observation: Observation,
+    probed_until: Option<Instant>,
 }
 
 impl MemoryRegistry {
@@ -50,10 +64,16 @@ impl MemoryRegistry {
     fn add(&self, mut server: Server) -> Result<Arc<Server>, Error> {
         let mut servers = self.write();
         let organisation = servers.entry(server.organisation.clone()).or_default();
-        if organisation.contains_key(&server.name) {
-            return Err(Error::Conflict { name: server.name });
+        if let Some(stored) = organisation.get(&server.name) {
+            if !is_forgotten(stored) {
+                return Err(Error::Conflict { name: server.name });
+            }
+            self.seen().remove(&key(stored));
         }
         server.version = 1;
+        server.pins = None;
+        server.created_at = Some(SystemTime::now());
+        decide(&mut server);
         let server = Arc::new(server);
         organisation.insert(server.name.clone(), server.clone());
         Ok(server)
@@ -67,6 +87,28 @@ impl MemoryRegistry {
     fn write(&self) -> RwLockWriteGuard<'_, Servers> {
         self.servers.write().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn seen(&self) -> MutexGuard<'_, HashMap<(Arc<str>, ServerId), Seen>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn key(server: &Server) -> (Arc<str>, ServerId) {
+    (server.organisation.clone(), server.id.clone())
+}
+
+/// What the operator leaves open: nothing lasts here, so nobody could accept anything for long.
+fn decide(server: &mut Server) {
+    server.on_change.get_or_insert(Gate::Allow);
+    server.new_tools.get_or_insert(Gate::Allow);
+    server.source = Source::Store;
+    server.updated_at = Some(SystemTime::now());
+}
+
+/// Whether a draft has lasted long enough.
+fn is_forgotten(server: &Server) -> bool {
+    let age = server.updated_at.and_then(|at| at.elapsed().ok());
+    server.draft && age.is_some_and(|age| age > DRAFT_LIFE)
 }
 
 impl ServerRegistry for MemoryRegistry {
@@ -82,7 +124,7 @@ impl ServerRegistry for MemoryRegistry {
         Ok(names
             .iter()
             .filter_map(|name| organisation.get(name))
-            .filter(|server| server.is_usable_by(project))
+            .filter(|server| server.is_usable_by(project) && !server.draft)
             .cloned()
             .collect())
     }
@@ -107,7 +149,7 @@ impl ServerStore for MemoryRegistry {
         let mut found = organisation
             .range((after, Bound::Unbounded))
             .map(|(_, server)| server)
-            .filter(|server| filter.matches(server));
+            .filter(|server| filter.matches(server) && !is_forgotten(server));
         let servers: Vec<_> = found.by_ref().take(limit).cloned().collect();
         let next = found
             .next()
@@ -121,6 +163,7 @@ impl ServerStore for MemoryRegistry {
             .read()
             .get(organisation)
             .and_then(|servers| servers.get(name))
+            .filter(|server| !is_forgotten(server))
             .cloned();
         server.ok_or_else(|| Error::NotFound { name: name.clone() })
     }
@@ -133,7 +176,8 @@ impl ServerStore for MemoryRegistry {
         let mut servers = self.write();
         let stored = servers
             .get_mut(&server.organisation)
-            .and_then(|servers| servers.get_mut(&server.name));
+            .and_then(|servers| servers.get_mut(&server.name))
+            .filter(|stored| !is_forgotten(stored));
         let Some(stored) = stored else {
             return Err(Error::NotFound { name: server.name });
         };
@@ -145,18 +189,99 @@ impl ServerStore for MemoryRegistry {
         }
         server.id = stored.id.clone();
         server.version += 1;
+        server.pins = stored.pins.clone();
+        server.created_at = stored.created_at;
+        decide(&mut server);
         *stored = Arc::new(server);
         Ok(stored.clone())
     }
 
     async fn remove(&self, organisation: &str, name: &ServerName) -> Result<(), Error> {
-        let removed = self
-            .write()
+        let mut servers = self.write();
+        let removed = servers
             .get_mut(organisation)
             .and_then(|servers| servers.remove(name));
-        removed
-            .map(|_| ())
-            .ok_or_else(|| Error::NotFound { name: name.clone() })
+        let removed = removed.ok_or_else(|| Error::NotFound { name: name.clone() })?;
+        self.seen().remove(&key(&removed));
+        Ok(())
+    }
+}
+
+impl ObservationStore for MemoryRegistry {
+    async fn observation(
+        &self,
+        organisation: &str,
+        server: &ServerId,
+    ) -> Result<Option<Observation>, Error> {
+        let seen = self.seen();
+        let seen = seen.get(&(organisation.into(), server.clone()));
+        Ok(seen
+            .map(|seen| seen.observation.clone())
+            .filter(|observation| observation.version > 0))
+    }
+
+    async fn observations(
+        &self,
+        organisation: &str,
+        servers: &[ServerId],
+    ) -> Result<Vec<Option<Observation>>, Error> {
+        let mut observations = Vec::with_capacity(servers.len());
+        for server in servers {
+            let observation = self.observation(organisation, server).await?;
+            observations.push(observation.map(|observation| Observation {
+                definitions: BTreeMap::new(),
+                ..observation
+            }));
+        }
+        Ok(observations)
+    }
+
+    async fn observe(
+        &self,
+        organisation: &str,
+        server: &ServerId,
+        observation: &Observation,
+    ) -> Result<bool, Error> {
+        let mut servers = self.write();
+        let mut seen = self.seen();
+        let seen = seen
+            .entry((organisation.into(), server.clone()))
+            .or_default();
+        if seen.observation.version != observation.version {
+            return Ok(false);
+        }
+        seen.observation = observation.clone();
+        seen.observation.version += 1;
+        let record = servers
+            .get_mut(organisation)
+            .and_then(|servers| servers.values_mut().find(|record| record.id == *server));
+        if let Some(record) = record
+            && record.pins != observation.pins
+        {
+            Arc::make_mut(record).pins.clone_from(&observation.pins);
+        }
+        Ok(true)
+    }
+
+    async fn claim_probes(
+        &self,
+        organisation: &str,
+        servers: &[ServerId],
+        every: Duration,
+    ) -> Result<Vec<bool>, Error> {
+        let now = Instant::now();
+        let mut all = self.seen();
+        let claims = servers.iter().map(|server| {
+            let seen = all
+                .entry((organisation.into(), server.clone()))
+                .or_default();
+            let is_free = seen.probed_until.is_none_or(|until| until <= now);
+            if is_free {
+                seen.probed_until = Some(now + every);
+            }
+            is_free
+        });
+        Ok(claims.collect())
     }
 }
 

@@ -33,16 +33,20 @@
 //! A registry knows nothing of sessions, tool lists or whether a server is up: see
 //! [`Connections`](crate::Connections).
 
+mod any;
 mod auth;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod credential_memory;
 mod credential_store;
+mod definition;
 mod error;
 #[cfg(feature = "file")]
 mod file;
 mod memory;
 mod oauth2;
+mod observation;
+mod pins;
 mod server;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod sql;
@@ -57,17 +61,22 @@ pub use self::file::{FileError, FileRegistry};
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use self::sql::{Resealed, SqlError, SqlFault, SqlRegistry};
 pub use self::{
-    auth::Auth,
+    any::AnyStore,
+    auth::{Auth, AuthKind},
     credential_memory::MemoryCredentialStore,
     credential_store::{
         CREDENTIAL_LEN, CredentialKey, CredentialStore, Expected, Lease, STATES_PER_SERVER,
         StateHash, StoredCredential,
     },
+    definition::{Definition, Fingerprint, InvalidFingerprint},
     error::Error,
     memory::MemoryRegistry,
     oauth2::OAuth2,
+    observation::{Failure, NotAccepted, Observation, ObservationStore, Stage},
+    pins::{Gate, Pins, ToolState},
     server::{
-        InvalidServerId, Projects, SelectedTool, Server, ServerId, ToolPolicy, ToolSelection,
+        DRAFT_LIFE, InvalidServerId, Projects, SelectedTool, Server, ServerId, Source, ToolPolicy,
+        ToolSelection,
     },
     static_header::StaticHeader,
 };
@@ -111,7 +120,7 @@ impl<R: ServerRegistry> ServerRegistry for Arc<R> {
 
 /// What an operator does with servers.
 pub trait ServerStore: ServerRegistry {
-    /// One page of an organisation's servers, by name.
+    /// One page of an organisation's servers, by name; drafts only where the filter asks for them.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
@@ -122,7 +131,7 @@ pub trait ServerStore: ServerRegistry {
         page: &Page,
     ) -> impl Future<Output = Result<Listing, Error>> + Send;
 
-    /// The server of this name.
+    /// The server of this name, a draft too.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Unavailable`].
@@ -132,24 +141,25 @@ pub trait ServerStore: ServerRegistry {
         name: &ServerName,
     ) -> impl Future<Output = Result<Arc<Server>, Error>> + Send;
 
-    /// Adds a server; it gets version 1.
+    /// Adds a server; it gets version 1, and a draft that is older than [`DRAFT_LIFE`] gives way
+    /// to it. Where it does not say what becomes of unaccepted tools, the store does.
     ///
     /// # Errors
     /// [`Error::Conflict`] where the name exists in the organisation; never an overwrite.
-    /// [`Error::Unavailable`].
+    /// [`Error::Declared`], [`Error::Unavailable`].
     fn insert(&self, server: Server) -> impl Future<Output = Result<Arc<Server>, Error>> + Send;
 
     /// Replaces the server of the same organisation and name, if it still has the version of
     /// `server`; the version then counts up. The identity stays that of the stored record.
     ///
     /// # Errors
-    /// [`Error::Stale`], [`Error::NotFound`], [`Error::Unavailable`].
+    /// [`Error::Stale`], [`Error::NotFound`], [`Error::Declared`], [`Error::Unavailable`].
     fn replace(&self, server: Server) -> impl Future<Output = Result<Arc<Server>, Error>> + Send;
 
-    /// Removes the server of this name.
+    /// Removes the server of this name, with what was learned about it.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Unavailable`].
+    /// [`Error::NotFound`], [`Error::Declared`], [`Error::Unavailable`].
     fn remove(
         &self,
         organisation: &str,
@@ -165,6 +175,10 @@ pub struct Filter {
     pub project: Option<String>,
     /// Only servers with this text in name, display name or description, without regard to case.
     pub text: Option<String>,
+    /// Only servers with this kind of authentication.
+    pub auth: Option<AuthKind>,
+    /// Drafts, and nothing else; without this there are none.
+    pub drafts: bool,
 }
 
 impl Filter {
@@ -185,7 +199,8 @@ impl Filter {
             .flatten()
             .any(|field| field.to_lowercase().contains(&text))
         });
-        project && text
+        let auth = self.auth.is_none_or(|kind| server.auth.kind() == kind);
+        project && text && auth && server.draft == self.drafts
     }
 }
 

@@ -1,5 +1,7 @@
 //! What an operator enters for a server with OAuth 2.0.
 
+use std::time::SystemTime;
+
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
@@ -18,6 +20,8 @@ pub struct OAuth2 {
     /// The client's secret. It needs `issuer` or `token_url`: it is for one authorization
     /// server, and which one is not for the MCP server to say.
     pub client_secret: Option<SecretString>,
+    /// When the secret was entered, where that is known.
+    pub client_secret_set_at: Option<SystemTime>,
     /// Where browsers are sent; goes together with `token_url` and `client_id`.
     pub authorization_url: Option<Url>,
     /// Where tokens are fetched.

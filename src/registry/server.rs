@@ -1,10 +1,16 @@
 //! The record of a server.
 
-use std::{collections::BTreeSet, fmt, str::FromStr, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    str::FromStr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use url::Url;
 
-use super::{Auth, Error};
+use super::{Auth, Error, Gate, Pins};
 use crate::{mcp::Transport, name::ServerName, project::Project, secret::fill_random};
 
 /// A registered server: where it is, who may use it, and which of its tools are offered.
@@ -43,8 +49,26 @@ pub struct Server {
     pub auth: Auth,
     /// The tools that are offered to models; default all.
     pub tools: ToolSelection,
+    /// What becomes of a tool that is no longer what was accepted. Default `None`, for the store
+    /// to decide: one that lasts takes [`Gate::Block`], others [`Gate::Allow`].
+    pub on_change: Option<Gate>,
+    /// What becomes of a tool that appears later, where all tools are selected; default as above.
+    pub new_tools: Option<Gate>,
+    /// What was accepted of its tools; `None` before the first listing, and where nothing is
+    /// pinned. Registries give it; on the way into a [`ServerStore`](super::ServerStore) it means
+    /// nothing.
+    pub pins: Option<Arc<Pins>>,
     /// The operator's switch; default on.
     pub enabled: bool,
+    /// A server that is not finished: no caller finds it, and after [`DRAFT_LIFE`] it is gone.
+    /// Default off.
+    pub draft: bool,
+    /// Where it is from; default [`Source::Store`].
+    pub source: Source,
+    /// When it was inserted; a [`ServerStore`](super::ServerStore) keeps it.
+    pub created_at: Option<SystemTime>,
+    /// When it was replaced last, or inserted; likewise.
+    pub updated_at: Option<SystemTime>,
     /// Counts the operator's edits, from 1; a [`ServerStore`](super::ServerStore) keeps it.
     pub version: u64,
 }
@@ -69,7 +93,14 @@ impl Server {
             projects: Projects::All,
             auth: Auth::None,
             tools: ToolSelection::All,
+            on_change: None,
+            new_tools: None,
+            pins: None,
             enabled: true,
+            draft: false,
+            source: Source::Store,
+            created_at: None,
+            updated_at: None,
             version: 1,
         })
     }
@@ -146,6 +177,7 @@ impl fmt::Debug for Server {
             .field("auth", &self.auth)
             .field("tools", &self.tools)
             .field("enabled", &self.enabled)
+            .field("draft", &self.draft)
             .field("version", &self.version)
             .finish_non_exhaustive()
     }
@@ -171,6 +203,20 @@ fn parse_url(text: &str) -> Result<Url, Error> {
         return Err(Error::invalid("url", "has a fragment"));
     }
     Ok(url)
+}
+
+/// How long a draft lasts after its last change: a day.
+pub const DRAFT_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Where a server is from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Source {
+    /// A store, where an operator can change it.
+    #[default]
+    Store,
+    /// A file, which says all there is to say about it.
+    File,
 }
 
 /// A server's identity: 128 random bits in hex, never reused.

@@ -1,5 +1,7 @@
 //! A header with a secret value that is always sent.
 
+use std::time::SystemTime;
+
 use http::{HeaderName, HeaderValue, header};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -15,6 +17,7 @@ const VALUE_LEN: usize = 8 * 1024;
 pub struct StaticHeader {
     name: HeaderName,
     value: SecretString,
+    set_at: Option<SystemTime>,
 }
 
 impl StaticHeader {
@@ -51,7 +54,11 @@ impl StaticHeader {
                 ),
             ));
         }
-        Ok(Self { name, value })
+        Ok(Self {
+            name,
+            value,
+            set_at: None,
+        })
     }
 
     /// The header's name.
@@ -62,8 +69,22 @@ impl StaticHeader {
     /// A header whose stored value does not open, for [`Auth::Unreadable`](super::Auth): it can be
     /// shown, and is never sent.
     pub fn without_value(name: HeaderName) -> Self {
-        let value = SecretString::default();
-        Self { name, value }
+        Self {
+            name,
+            value: SecretString::default(),
+            set_at: None,
+        }
+    }
+
+    /// Sets when the value was entered.
+    pub fn with_set_at(mut self, at: Option<SystemTime>) -> Self {
+        self.set_at = at;
+        self
+    }
+
+    /// When the value was entered, where that is known.
+    pub fn set_at(&self) -> Option<SystemTime> {
+        self.set_at
     }
 
     /// The whole value.

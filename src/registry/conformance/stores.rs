@@ -309,7 +309,7 @@ pub async fn a_list_is_filtered_by_project(store: impl ServerStore) {
     }
     let of = |project: &str| Filter {
         project: Some(project.to_owned()),
-        text: None,
+        ..Filter::default()
     };
     for limit in [1, 2, 50] {
         let list = async |project| listed(&store, &of(project), limit).await;
@@ -354,14 +354,14 @@ pub async fn a_list_is_filtered_by_text_without_regard_to_case(store: impl Serve
         ("a\0", vec![]),
     ] {
         let filter = Filter {
-            project: None,
             text: Some(text.to_owned()),
+            ..Filter::default()
         };
         assert_eq!(listed(&store, &filter, 2).await, found, "{text:?}");
     }
     let long = Filter {
-        project: None,
         text: Some("x".repeat(1 << 20)),
+        ..Filter::default()
     };
     assert!(listed(&store, &long, 2).await.is_empty());
 }

@@ -74,6 +74,7 @@ fn oauth2(value: &Value<'_>, keys: &Table<'_>, env: Env<'_>) -> Result<Auth, Fau
         })
     };
     let oauth = OAuth2 {
+        client_secret_set_at: None,
         client_id: text("client_id")?,
         client_secret: optional(keys, "client_secret_env", |value| secret(value, env))?
             .map(SecretString::from),

@@ -1,6 +1,6 @@
 //! One `[[servers]]` entry: from TOML to a [`Server`].
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use toml::de::{DeTable, DeValue};
 
@@ -11,7 +11,10 @@ use super::{
 };
 use crate::{
     mcp::Transport,
-    registry::{Error, Projects, SelectedTool, Server, ToolPolicy, ToolSelection},
+    registry::{
+        Error, Fingerprint, Gate, Pins, Projects, SelectedTool, Server, Source, ToolPolicy,
+        ToolSelection,
+    },
 };
 
 /// The servers of a TOML text, in its order; their names differ.
@@ -72,7 +75,18 @@ fn server(entry: &Value<'_>, env: Env<'_>) -> Result<Server, Fault> {
     server.description = optional(&keys, "description", owned_text)?;
     server.transport = optional(&keys, "transport", transport)?.unwrap_or_default();
     server.projects = optional(&keys, "projects", projects)?.unwrap_or_default();
-    server.tools = optional(&keys, "tools", tools)?.unwrap_or_default();
+    let (selection, pins) = optional(&keys, "tools", tools)?.unwrap_or_default();
+    server.tools = selection;
+    // What the file says is accepted, and nobody can accept anything else.
+    let on_change = if pins.is_some() {
+        Gate::Block
+    } else {
+        Gate::Allow
+    };
+    server.on_change = Some(on_change);
+    server.new_tools = Some(Gate::Allow);
+    server.pins = pins.map(Arc::new);
+    server.source = Source::File;
     server.enabled = optional(&keys, "enabled", |flag| flag.flag())?.unwrap_or(true);
     server.auth = optional(&keys, "auth", |value| auth(value, env))?.unwrap_or_default();
     Ok(server)
@@ -102,28 +116,42 @@ fn projects(value: &Value<'_>) -> Result<Projects, Fault> {
     Projects::only(names).map_err(|error| value.refused(error))
 }
 
-fn tools(value: &Value<'_>) -> Result<ToolSelection, Fault> {
+/// The selection, and what is accepted of it.
+fn tools(value: &Value<'_>) -> Result<(ToolSelection, Option<Pins>), Fault> {
     if value.as_text() == Some("all") {
-        return Ok(ToolSelection::All);
+        return Ok((ToolSelection::All, None));
     }
     let tools = value
         .items("must be \"all\" or a list of tools")?
         .iter()
         .map(tool)
         .collect::<Result<Vec<_>, _>>()?;
-    ToolSelection::only(tools).map_err(|error| value.refused(error))
+    let pins: Pins = tools
+        .iter()
+        .filter_map(|(tool, pin)| Some((tool.name(), (*pin)?)))
+        .collect();
+    let pins = (!pins.is_empty()).then_some(pins);
+    let selection = ToolSelection::only(tools.into_iter().map(|(tool, _)| tool));
+    let selection = selection.map_err(|error| value.refused(error))?;
+    Ok((selection, pins))
 }
 
-/// A name, or `{ name, policy }`.
-fn tool(value: &Value<'_>) -> Result<SelectedTool, Fault> {
+/// A name, or `{ name, policy, fingerprint }`.
+fn tool(value: &Value<'_>) -> Result<(SelectedTool, Option<Fingerprint>), Fault> {
     if value.as_text().is_some() {
-        return value.text().map(SelectedTool::from);
+        return Ok((SelectedTool::from(value.text()?), None));
     }
-    let keys = value.table("must be a tool's name, or { name, policy }")?;
-    keys.allow(&["name", "policy"])?;
+    let keys = value.table("must be a tool's name, or { name, policy, fingerprint }")?;
+    keys.allow(&["name", "policy", "fingerprint"])?;
     let name = keys.require("name")?.text()?;
     let policy = optional(&keys, "policy", policy)?.unwrap_or_default();
-    Ok(SelectedTool::new(name, policy))
+    let pin = optional(&keys, "fingerprint", fingerprint)?;
+    Ok((SelectedTool::new(name, policy), pin))
+}
+
+fn fingerprint(value: &Value<'_>) -> Result<Fingerprint, Fault> {
+    let parsed = value.text()?.parse();
+    parsed.map_err(|_| value.fault("must be a fingerprint: 64 hex digits in lower case"))
 }
 
 fn policy(value: &Value<'_>) -> Result<ToolPolicy, Fault> {
@@ -267,7 +295,7 @@ mod tests {
             ),
             (
                 "tools = [3]",
-                "tools[0]: must be a tool's name, or { name, policy } (line 4)",
+                "tools[0]: must be a tool's name, or { name, policy, fingerprint } (line 4)",
             ),
             (
                 "tools = []",
@@ -287,7 +315,7 @@ mod tests {
             ),
             (
                 "tools = [{ name = \"t\", fingerprint = \"x\" }]",
-                "tools[0].fingerprint: unknown key (line 4)",
+                "tools[0].fingerprint: must be a fingerprint: 64 hex digits in lower case (line 4)",
             ),
             (
                 "enabled = \"yes\"",

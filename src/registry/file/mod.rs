@@ -35,7 +35,7 @@ use crate::{name::ServerName, project::Project};
 /// url = "https://mcp.deepwiki.com/mcp"
 /// transport = "streamable_http"          # the default; or "sse"
 /// projects = "all"                       # the default; or ["web", "batch"]
-/// tools = "all"                          # the default; or names, or { name, policy } each
+/// tools = "all"                          # the default; or names, or { name, policy, fingerprint } each
 /// enabled = true                         # the default
 ///
 /// [servers.auth]                         # default: type = "none"
@@ -46,7 +46,8 @@ use crate::{name::ServerName, project::Project};
 /// `value_env` names the environment variable that holds the whole value of the header, such as
 /// `Bearer …`; it has to be set and not empty, for a server that is not enabled too.
 /// Nothing else is interpolated.
-/// A tool's `policy` is `"auto"` (default) or `"ask_first"`.
+/// A tool's `policy` is `"auto"` (default) or `"ask_first"`; with a `fingerprint`, as the log and
+/// the dashboard show it, the tool is withheld once it is something else.
 /// An unknown key in an entry is an error; keys beside `servers` are left alone, and a file
 /// without `servers` is a registry without servers.
 ///

@@ -39,6 +39,11 @@ fn is_same(old: &Server, new: &Server) -> bool {
     let Server {
         id: _,
         version: _,
+        // Of stores only.
+        draft: _,
+        source: _,
+        created_at: _,
+        updated_at: _,
         organisation,
         name,
         display_name,
@@ -48,6 +53,9 @@ fn is_same(old: &Server, new: &Server) -> bool {
         projects,
         auth,
         tools,
+        on_change,
+        new_tools,
+        pins,
         enabled,
     } = new;
     old.organisation == *organisation
@@ -59,6 +67,9 @@ fn is_same(old: &Server, new: &Server) -> bool {
         && old.projects == *projects
         && is_same_auth(&old.auth, auth)
         && old.tools == *tools
+        && old.on_change == *on_change
+        && old.new_tools == *new_tools
+        && old.pins == *pins
         && old.enabled == *enabled
 }
 
@@ -89,6 +100,7 @@ fn is_same_oauth(old: &OAuth2, new: &OAuth2) -> bool {
     let OAuth2 {
         client_id,
         client_secret: _,
+        client_secret_set_at: _,
         authorization_url,
         token_url,
         scopes,

@@ -2,17 +2,19 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use http::HeaderName;
 use serde::{Deserialize, Serialize};
 use sqlx::{Row, any::AnyRow};
 use url::Url;
 
-use super::text;
+use super::{
+    servers::{milliseconds, time},
+    text,
+};
 use crate::{
     mcp::Transport,
     registry::{
-        Auth, Error, OAuth2, Projects, SelectedTool, Server, StaticHeader, ToolPolicy,
-        ToolSelection,
+        Auth, Error, Gate, OAuth2, Projects, SelectedTool, Server, Source, StaticHeader,
+        ToolPolicy, ToolSelection,
     },
     scopes::Scopes,
     secret::{ExposeSecret, KeyRing, OpenError, Place, SecretString},
@@ -92,7 +94,14 @@ pub(super) fn read(row: &AnyRow, ring: &KeyRing) -> Result<Server, Broken> {
             None => ToolSelection::All,
             Some(tools) => ToolSelection::only(tools.into_iter().map(SelectedTool::from))?,
         },
+        on_change: Some(record.on_change),
+        new_tools: Some(record.new_tools),
+        pins: None,
         enabled: record.enabled,
+        draft: record.draft,
+        source: Source::Store,
+        created_at: None,
+        updated_at: None,
         version: version.unsigned_abs(),
     };
     let sealed: Option<&[u8]> = row.try_get(5)?;
@@ -169,7 +178,10 @@ struct Record {
     auth: AuthRecord,
     /// Absent for all.
     tools: Option<Vec<ToolRecord>>,
+    on_change: Gate,
+    new_tools: Gate,
     enabled: bool,
+    draft: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -184,7 +196,7 @@ struct ToolRecord {
 enum AuthRecord {
     None,
     StaticHeaders {
-        names: Vec<String>,
+        headers: Vec<HeaderRecord>,
     },
     #[serde(rename = "oauth2")]
     OAuth2(Box<OAuth2Record>),
@@ -195,10 +207,18 @@ enum AuthRecord {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct HeaderRecord {
+    name: String,
+    set_at: Option<i64>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct OAuth2Record {
     client_id: Option<String>,
     /// Whether a secret is sealed beside.
     client_secret: bool,
+    client_secret_set_at: Option<i64>,
     authorization_url: Option<Url>,
     token_url: Option<Url>,
     scopes: Scopes,
@@ -223,7 +243,10 @@ impl Record {
                 ToolSelection::All => None,
                 ToolSelection::Only(tools) => Some(tools.iter().map(ToolRecord::from).collect()),
             },
+            on_change: server.on_change.unwrap_or(Gate::Block),
+            new_tools: server.new_tools.unwrap_or(Gate::Block),
             enabled: server.enabled,
+            draft: server.draft,
         })
     }
 
@@ -250,11 +273,12 @@ impl AuthRecord {
         Ok(match auth {
             Auth::None => Self::None,
             Auth::StaticHeaders(headers) => Self::StaticHeaders {
-                names: headers.iter().map(|h| h.name().to_string()).collect(),
+                headers: headers.iter().map(HeaderRecord::from).collect(),
             },
             Auth::OAuth2(oauth) => Self::OAuth2(Box::new(OAuth2Record {
                 client_id: oauth.client_id.clone(),
                 client_secret: oauth.client_secret.is_some(),
+                client_secret_set_at: oauth.client_secret_set_at.map(milliseconds),
                 authorization_url: oauth.authorization_url.clone(),
                 token_url: oauth.token_url.clone(),
                 scopes: oauth.scopes.clone(),
@@ -285,14 +309,15 @@ impl AuthRecord {
                 .parse()
                 .map(Auth::TokenPassthrough)
                 .map_err(|_| (Auth::None, OpenError::Format)),
-            Self::StaticHeaders { names } => opened()
-                .and_then(|secrets| headers(&names, &secrets))
-                .map_err(|error| (shape(&names), error)),
+            Self::StaticHeaders { headers } => opened()
+                .and_then(|secrets| with_values(&headers, &secrets))
+                .map_err(|error| (shape(&headers), error)),
             Self::OAuth2(record) => {
                 let wanted = record.client_secret;
                 let mut oauth = OAuth2 {
                     client_id: record.client_id,
                     client_secret: None,
+                    client_secret_set_at: record.client_secret_set_at.map(time),
                     authorization_url: record.authorization_url,
                     token_url: record.token_url,
                     scopes: record.scopes,
@@ -334,22 +359,38 @@ fn secrets(auth: &Auth) -> Option<SecretString> {
 
 /// The headers from the text that was sealed, which has their names too: whoever can write to the
 /// database cannot have a value sent under another name.
-fn headers(names: &[String], secrets: &SecretString) -> Result<Auth, OpenError> {
+fn with_values(records: &[HeaderRecord], secrets: &SecretString) -> Result<Auth, OpenError> {
     let headers: Vec<(String, String)> =
         serde_json::from_str(secrets.expose_secret()).map_err(|_| OpenError::Format)?;
+    let names = records.iter().map(|record| &record.name);
     if !headers.iter().map(|(name, _)| name).eq(names) {
         return Err(OpenError::Refused);
     }
-    Auth::static_headers(headers).map_err(|_| OpenError::Format)
+    match Auth::static_headers(headers) {
+        Ok(Auth::StaticHeaders(headers)) => {
+            let dated = headers.into_iter().zip(records);
+            let dated = dated.map(|(header, record)| header.with_set_at(record.set_at.map(time)));
+            Ok(Auth::StaticHeaders(dated.collect()))
+        }
+        _ => Err(OpenError::Format),
+    }
 }
 
-fn shape(names: &[String]) -> Auth {
-    let names = names.iter().filter_map(|name| name.parse().ok());
-    Auth::StaticHeaders(
-        names
-            .map(|name: HeaderName| StaticHeader::without_value(name))
-            .collect(),
-    )
+fn shape(records: &[HeaderRecord]) -> Auth {
+    let headers = records.iter().filter_map(|record| {
+        let header = StaticHeader::without_value(record.name.parse().ok()?);
+        Some(header.with_set_at(record.set_at.map(time)))
+    });
+    Auth::StaticHeaders(headers.collect())
+}
+
+impl From<&StaticHeader> for HeaderRecord {
+    fn from(header: &StaticHeader) -> Self {
+        Self {
+            name: header.name().to_string(),
+            set_at: header.set_at().map(milliseconds),
+        }
+    }
 }
 
 impl From<&SelectedTool> for ToolRecord {

@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use sqlx::{Any, AnyConnection, Row, Transaction, any::AnyRow};
@@ -369,6 +369,11 @@ pub(super) fn number(version: u64) -> i64 {
 pub(super) fn milliseconds(time: SystemTime) -> i64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The time of so many milliseconds since 1970.
+pub(super) fn time(milliseconds: i64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(milliseconds.max(0).unsigned_abs())
 }
 
 fn now() -> i64 {

@@ -1,0 +1,282 @@
+//! A tool's definition in one spelling, and its fingerprint.
+
+use std::{fmt, str::FromStr, sync::Arc};
+
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{self, MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+
+use crate::{chat::quoted, mcp::Tool};
+
+/// A tool as its server defines it: name, title, description, schemas and annotations, as JSON
+/// with its members in the order of their names and without blanks.
+///
+/// Texts are spelt in one way, numbers as the server wrote them; a member given twice is there
+/// twice. So whatever a model could take for another tool has another fingerprint, and an order
+/// of members has none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Definition {
+    fingerprint: Fingerprint,
+    json: Arc<str>,
+}
+
+impl Definition {
+    /// The definition of a listed tool.
+    pub fn of(tool: &Tool) -> Self {
+        let mut json = String::with_capacity(tool.input_schema.get().len() + 256);
+        let texts = [
+            ("description", tool.description.as_deref().map(quoted)),
+            ("name", Some(quoted(&tool.name))),
+            ("title", tool.title.as_deref().map(quoted)),
+        ];
+        let values = [
+            ("annotations", tool.annotations.as_deref()),
+            ("inputSchema", Some(&*tool.input_schema)),
+            ("outputSchema", tool.output_schema.as_deref()),
+        ];
+        let values = values.map(|(name, value)| (name, value.map(canonical)));
+        let mut members: Vec<_> = texts.into_iter().chain(values).collect();
+        members.sort_by_key(|(name, _)| *name);
+        json.push('{');
+        for (name, value) in members {
+            let Some(value) = value else { continue };
+            if json.len() > 1 {
+                json.push(',');
+            }
+            json.push_str(&format!("\"{name}\":{value}"));
+        }
+        json.push('}');
+        Self {
+            fingerprint: Fingerprint(Sha256::digest(&json).into()),
+            json: json.into(),
+        }
+    }
+
+    /// SHA-256 of the definition.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// The definition, as JSON.
+    pub fn json(&self) -> &Arc<str> {
+        &self.json
+    }
+}
+
+/// SHA-256 of a [`Definition`]; as text 64 hex digits in lower case.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint([u8; 32]);
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Fingerprint {
+    type Err = InvalidFingerprint;
+
+    fn from_str(text: &str) -> Result<Self, InvalidFingerprint> {
+        let digit = |byte: u8| match byte {
+            b'0'..=b'9' => Ok(byte - b'0'),
+            b'a'..=b'f' => Ok(byte - b'a' + 10),
+            _ => Err(InvalidFingerprint),
+        };
+        let (pairs, []) = text.as_bytes().as_chunks::<2>() else {
+            return Err(InvalidFingerprint);
+        };
+        let bytes = pairs
+            .iter()
+            .map(|&[high, low]| Ok(digit(high)? << 4 | digit(low)?))
+            .collect::<Result<Vec<_>, _>>()?;
+        bytes.try_into().map(Self).map_err(|_| InvalidFingerprint)
+    }
+}
+
+impl Serialize for Fingerprint {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Fingerprint {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
+/// A text that is no [`Fingerprint`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InvalidFingerprint;
+
+impl fmt::Display for InvalidFingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a fingerprint is 64 hex digits in lower case")
+    }
+}
+
+impl std::error::Error for InvalidFingerprint {}
+
+/// JSON in one spelling.
+fn canonical(value: &RawValue) -> String {
+    let mut text = String::with_capacity(value.get().len());
+    write(value, &mut text);
+    text
+}
+
+// As deep as the value, whose depth the client has limited.
+fn write(value: &RawValue, out: &mut String) {
+    let text = value.get();
+    match text.as_bytes().first() {
+        Some(b'{') => match serde_json::from_str(text) {
+            Ok(Members(mut members)) => {
+                // Stable: of members given twice the order counts.
+                members.sort_by(|(a, _), (b, _)| a.cmp(b));
+                write_all(out, ['{', '}'], members, |(name, value), out| {
+                    out.push_str(&quoted(&name));
+                    out.push(':');
+                    write(value, out);
+                });
+            }
+            Err(_) => out.push_str(text),
+        },
+        Some(b'[') => match serde_json::from_str::<Vec<&RawValue>>(text) {
+            Ok(items) => write_all(out, ['[', ']'], items, write),
+            Err(_) => out.push_str(text),
+        },
+        Some(b'"') => match serde_json::from_str::<String>(text) {
+            Ok(string) => out.push_str(&quoted(&string)),
+            // Half of a surrogate pair; as it is.
+            Err(_) => out.push_str(text),
+        },
+        _ => out.push_str(text),
+    }
+}
+
+fn write_all<T>(
+    out: &mut String,
+    [open, close]: [char; 2],
+    items: Vec<T>,
+    write: impl Fn(T, &mut String),
+) {
+    out.push(open);
+    for (index, item) in items.into_iter().enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        write(item, out);
+    }
+    out.push(close);
+}
+
+/// The members of an object, all of them.
+struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct All;
+
+        impl<'de> Visitor<'de> for All {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(All)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tool(schema: &str) -> Tool {
+        Tool {
+            name: "search".into(),
+            title: None,
+            description: Some("Finds\n\"things\"".into()),
+            input_schema: RawValue::from_string(schema.into()).unwrap(),
+            output_schema: None,
+            annotations: Some(RawValue::from_string(r#"{"readOnlyHint": true}"#.into()).unwrap()),
+        }
+    }
+
+    #[test]
+    fn a_definition_has_one_spelling() {
+        let schema =
+            r#"{ "type":"object", "properties": {"é": {"type" : "string"}, "a":[1.0, 1e2]}}"#;
+        let definition = Definition::of(&tool(schema));
+        assert_eq!(
+            &**definition.json(),
+            r#"{"annotations":{"readOnlyHint":true},"description":"Finds\n\"things\"","inputSchema":{"properties":{"a":[1.0,1e2],"é":{"type":"string"}},"type":"object"},"name":"search"}"#
+        );
+        let text = definition.fingerprint().to_string();
+        assert_eq!(text.parse(), Ok(definition.fingerprint()));
+        let reordered =
+            r#"{"properties":{"a":[1.0,1e2],"\u00e9":{"type":"str\u0069ng"}},"type":"object"}"#;
+        let reordered = Definition::of(&tool(reordered));
+        assert_eq!(reordered.fingerprint(), definition.fingerprint());
+    }
+
+    #[test]
+    fn what_one_reader_takes_for_another_tool_is_another_one() {
+        let fingerprint = |schema| Definition::of(&tool(schema)).fingerprint();
+        let base = fingerprint(r#"{"a":1,"b":[1,2]}"#);
+        for other in [
+            r#"{"a":1.0,"b":[1,2]}"#,
+            r#"{"a":1,"b":[2,1]}"#,
+            r#"{"a":1,"a":1,"b":[1,2]}"#,
+            r#"{"a":1,"b":[1,2],"c":null}"#,
+            r#"{"a":"1","b":[1,2]}"#,
+            r#"{"A":1,"b":[1,2]}"#,
+            r#"{"a":1,"b":[[1,2]]}"#,
+            r#"{}"#,
+        ] {
+            assert_ne!(fingerprint(other), base, "{other}");
+        }
+        assert_ne!(
+            fingerprint(r#"{"a":1,"a":2}"#),
+            fingerprint(r#"{"a":2,"a":1}"#)
+        );
+        assert_ne!(fingerprint(r#""\ud800""#), fingerprint(r#""\ud801""#));
+    }
+
+    #[test]
+    fn only_64_hex_digits_are_a_fingerprint() {
+        for text in [
+            "",
+            "0",
+            &"0".repeat(63),
+            &"0".repeat(65),
+            &"A".repeat(64),
+            &"é".repeat(32),
+        ] {
+            assert_eq!(
+                text.parse::<Fingerprint>(),
+                Err(InvalidFingerprint),
+                "{text:?}"
+            );
+        }
+    }
+}
