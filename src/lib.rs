@@ -111,6 +111,7 @@ mod name;
 mod project;
 mod scopes;
 mod scrub;
+mod sse;
 mod token_auth;
 mod trace_parent;
 

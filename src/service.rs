@@ -77,24 +77,27 @@ where
         }
         let gateway = self.gateway.clone();
         let (parts, body) = request.into_parts();
-        let future = Box::pin(async move { answer(&gateway, inner, parts, body, tokens).await });
+        let future = Box::pin(async move { answer(gateway, inner, parts, body, tokens).await });
         ResponseFuture::Answer { future }
     }
 }
 
 /// Answers a request that may have a member `mcp`.
 async fn answer<S, B, RB>(
-    gateway: &Gateway,
+    gateway: Arc<Gateway>,
     inner: S,
     parts: request::Parts,
     body: B,
     tokens: CallerTokens,
 ) -> Result<Response<McpBody<RB>>, S::Error>
 where
-    S: Service<Request<RequestBody<B>>, Response = Response<RB>> + Clone,
-    S::Error: Into<Box<dyn StdError + Send + Sync>>,
-    B: Body<Data = Bytes>,
+    S: Service<Request<RequestBody<B>>, Response = Response<RB>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Into<Box<dyn StdError + Send + Sync>> + Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Send,
     RB: Body<Data = Bytes> + Send + 'static,
+    RB::Error: Send,
 {
     let limit = gateway.settings.limits.body_bytes;
     let read = body::read(body, limit).await;

@@ -44,6 +44,10 @@ pub struct Limits {
     /// The whole request; default 300 s. A model's turn is never cut: the last 30 s are kept
     /// for one, so with 30 s or less no tool ever runs.
     pub deadline: Duration,
+    /// How long a stream of [`Streaming::Execute`] is silent, while tools run or the model thinks,
+    /// before a comment tells clients and proxies that it lives; default 10 s. They cut what is
+    /// silent for 30 s to 60 s.
+    pub keep_alive: Duration,
 }
 
 impl Default for Limits {
@@ -60,6 +64,7 @@ impl Default for Limits {
             resolve: Duration::from_secs(10),
             call: Duration::from_secs(60),
             deadline: Duration::from_secs(300),
+            keep_alive: Duration::from_secs(10),
         }
     }
 }
@@ -73,6 +78,8 @@ pub enum Streaming {
     ReturnToolCalls,
     /// `400 mcp_auto_execute_requires_non_stream`.
     Reject,
+    /// One stream for the whole loop: text as the model produces it, tools run in between.
+    Execute,
 }
 
 /// Everything that the loop is told by the operator.

@@ -64,6 +64,40 @@ impl Answer {
         Edit::apply(&self.body, edits)
     }
 
+    /// The same as the chunks of a stream, which say it in three steps: what there is but calls, the
+    /// calls, and the end with the usage.
+    pub(crate) fn chunks(&self) -> Vec<String> {
+        let text = std::str::from_utf8(&self.body).ok();
+        let Some(object) = text.and_then(|text| Object::parse(text).ok()) else {
+            return Vec::new();
+        };
+        let choice = first_choice(&object);
+        let message = choice.as_ref().and_then(|choice| choice.present("message"));
+        let message = message.and_then(|message| serde_json::from_str(message).ok());
+        let mut message: Map<String, Value> = message.unwrap_or_default();
+        let calls = message.remove("tool_calls");
+        let chunk = |delta: Value, finish: &str, usage: &str| {
+            let choices = format!(r#"[{{"index":0,"delta":{delta},"finish_reason":{finish}}}]"#);
+            let kind = r#""chat.completion.chunk""#;
+            object.edited(object.set(&[("object", kind), ("choices", &choices), ("usage", usage)]))
+        };
+        let mut chunks = vec![chunk(message.into(), "null", "null")];
+        if let Some(Value::Array(mut calls)) = calls.filter(|_| !self.calls.is_empty()) {
+            for (index, call) in calls.iter_mut().enumerate() {
+                if let Value::Object(call) = call {
+                    call.insert("index".to_owned(), index.into());
+                }
+            }
+            let delta = serde_json::json!({"tool_calls": calls});
+            chunks.push(chunk(delta, "null", "null"));
+        }
+        let finish = choice.and_then(|choice| choice.present("finish_reason"));
+        let empty = Value::Object(Map::new());
+        let usage = object.present("usage").unwrap_or("null");
+        chunks.push(chunk(empty, finish.unwrap_or(r#""stop""#), usage));
+        chunks
+    }
+
     /// Some upstreams say `stop` beside tool calls; callers go by `finish_reason`.
     fn standard_finish(&self, object: &Object<'_>) -> Option<Vec<Edit>> {
         if self.calls.is_empty() {
@@ -93,7 +127,7 @@ fn with_call_ids(object: &Object<'_>, body: &Bytes, message: &str) -> Option<Byt
             continue;
         };
         if call.string("id").is_none_or(|id| id.is_empty()) {
-            let id = quoted(&format!("call_{:016x}_{index}", random()));
+            let id = quoted(&new_call_id(index));
             edits.extend(object.within(text, call.set(&[("id", &id)])));
         }
     }
@@ -101,10 +135,11 @@ fn with_call_ids(object: &Object<'_>, body: &Bytes, message: &str) -> Option<Byt
     (!edits.is_empty()).then(|| super::concat(&Edit::apply(body, edits)))
 }
 
-/// Ids must differ between turns of a conversation, no more.
-fn random() -> u64 {
+/// An id for the call at this place of a message. Ids must differ between turns of a conversation,
+/// no more.
+pub(super) fn new_call_id(index: usize) -> String {
     use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(())
+    format!("call_{:016x}_{index}", RandomState::new().hash_one(()))
 }
 
 #[cfg(test)]

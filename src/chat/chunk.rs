@@ -2,7 +2,13 @@
 
 use serde_json::{Map, Value};
 
-use super::object::{Object, array, quoted};
+use super::{
+    Edit,
+    object::{Object, array, quoted},
+};
+
+/// What all chunks of one stream say alike.
+const IDENTITY: [&str; 4] = ["id", "created", "model", "system_fingerprint"];
 
 /// What the layer reads of a chunk.
 #[derive(Clone, Debug, Default)]
@@ -57,4 +63,159 @@ fn called(call: &str) -> Option<String> {
     let call = Object::parse(call).ok()?;
     let function = Object::parse(call.present("function")?).ok()?;
     function.string("name").map(Into::into)
+}
+
+/// A chunk of a stream that is read to be looped: every part of it in its place.
+#[derive(Debug)]
+pub(crate) struct Piece<'a> {
+    object: Object<'a>,
+    choice: Option<Object<'a>>,
+    delta: Option<Object<'a>>,
+}
+
+/// What all chunks of the caller's stream say alike, each as JSON text: that of the first chunk
+/// with a choice.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Identity([Option<String>; 4]);
+
+/// How a piece is to be changed on its way to the caller.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Change<'a> {
+    pub(crate) identity: Option<&'a Identity>,
+    /// Somebody has said the role already.
+    pub(crate) without_role: bool,
+    /// The end of the turn is to be called so, as JSON text.
+    pub(crate) finish_reason: Option<&'a str>,
+    /// These members are set; those without a value are removed.
+    pub(crate) members: &'a [(&'a str, Option<&'a str>)],
+}
+
+impl<'a> Piece<'a> {
+    /// Reads a chunk; `None` where it is no JSON object.
+    pub(crate) fn parse(text: &'a str) -> Option<Self> {
+        let object = Object::parse(text).ok()?;
+        let choice = object.present("choices").and_then(array);
+        let choice = choice.and_then(|choices| Object::parse(choices.first()?).ok());
+        let delta = choice
+            .as_ref()
+            .and_then(|choice| Object::parse(choice.present("delta")?).ok());
+        Some(Self {
+            object,
+            choice,
+            delta,
+        })
+    }
+
+    /// Whether it says that the upstream failed.
+    pub(crate) fn is_error(&self) -> bool {
+        self.object.present("error").is_some()
+    }
+
+    pub(crate) fn delta(&self) -> Option<&Object<'a>> {
+        self.delta.as_ref()
+    }
+
+    /// Whether it begins or goes on with tool calls.
+    pub(crate) fn has_calls(&self) -> bool {
+        let calls = self
+            .delta
+            .as_ref()
+            .and_then(|delta| delta.present("tool_calls"));
+        calls.and_then(array).is_some_and(|calls| !calls.is_empty())
+    }
+
+    /// Whether it ends the turn.
+    pub(crate) fn is_finish(&self) -> bool {
+        let choice = self.choice.as_ref();
+        choice.is_some_and(|choice| choice.present("finish_reason").is_some())
+    }
+
+    /// Whether it is about no choice, as chunks with usage are.
+    pub(crate) fn has_choice(&self) -> bool {
+        self.choice.is_some()
+    }
+
+    /// Whether its delta says the role.
+    pub(crate) fn says_role(&self) -> bool {
+        let delta = self.delta.as_ref();
+        delta.is_some_and(|delta| delta.present("role").is_some())
+    }
+
+    /// Whether there is something in its delta besides the role, and empty texts.
+    pub(crate) fn says_more(&self) -> bool {
+        let is_empty = |value: &str| matches!(value, "null" | "\"\"" | "[]");
+        self.delta.as_ref().is_none_or(|delta| {
+            delta
+                .iter()
+                .any(|(name, value)| name != "role" && !is_empty(value))
+        })
+    }
+
+    pub(crate) fn usage(&self) -> Option<Map<String, Value>> {
+        let usage = self.object.present("usage")?;
+        serde_json::from_str(usage).ok()
+    }
+
+    pub(crate) fn model(&self) -> Option<String> {
+        self.object.string("model").map(Into::into)
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        Identity(IDENTITY.map(|name| self.object.present(name).map(Into::into)))
+    }
+
+    /// The chunk after `change`.
+    pub(crate) fn changed(&self, change: Change<'_>) -> String {
+        let mut edits = Vec::new();
+        if let Some(Identity(values)) = change.identity {
+            for (name, meant) in IDENTITY.into_iter().zip(values) {
+                let meant = meant.as_deref().unwrap_or("null");
+                if self.object.get(name).is_some_and(|said| said != meant) {
+                    edits.extend(self.object.set(&[(name, meant)]));
+                }
+            }
+        }
+        for (name, value) in change.members {
+            match value {
+                Some(value) => edits.extend(self.object.set(&[(name, value)])),
+                None => edits.extend(self.object.remove(name)),
+            }
+        }
+        if let Some(choice) = &self.choice {
+            let mut inner = Vec::new();
+            if let Some(reason) = change.finish_reason {
+                inner.extend(choice.set(&[("finish_reason", reason)]));
+            }
+            if let Some(delta) = self.delta.as_ref().filter(|_| change.without_role) {
+                let edits: Vec<Edit> = delta.remove("role").into_iter().collect();
+                inner.extend(choice.within(delta.text(), edits));
+            }
+            edits.extend(self.object.within(choice.text(), inner));
+        }
+        match edits.is_empty() {
+            true => self.object.text().to_owned(),
+            false => self.object.edited(edits),
+        }
+    }
+}
+
+impl Identity {
+    /// A chunk with this identity and these members, about no choice or with this one.
+    pub(crate) fn chunk(&self, choice: Option<&str>, members: &[(&str, &str)]) -> String {
+        let mut text = String::from(r#"{"object":"chat.completion.chunk""#);
+        for (name, value) in IDENTITY.into_iter().zip(&self.0) {
+            match (name, value) {
+                (name, Some(value)) => text.push_str(&format!(",{}:{value}", quoted(name))),
+                // Clients insist on it.
+                ("id", None) => text.push_str(r#","id":"""#),
+                _ => {}
+            }
+        }
+        text.push_str(&format!(r#","choices":[{}]"#, choice.unwrap_or_default()));
+        for (name, value) in members {
+            text.push_str(&format!(",{}:{value}", quoted(name)));
+        }
+        text.push('}');
+        text
+    }
 }

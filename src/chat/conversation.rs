@@ -63,6 +63,7 @@ impl Conversation {
     fn around(request: &ChatRequest, tools: &[Bytes], hole: Range<usize>, comma: bool) -> Self {
         let mut edits = vec![request.removal.clone()];
         edits.extend(injection(request, tools));
+        edits.extend(request.usage.clone());
         let place = hole.start;
         if !hole.is_empty() {
             edits.push(Edit::remove(hole));

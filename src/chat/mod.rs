@@ -9,6 +9,7 @@
 use self::edit::Edit;
 
 mod answer;
+mod assembly;
 mod chunk;
 mod conversation;
 mod edit;
@@ -20,7 +21,8 @@ mod usage;
 
 pub(crate) use self::{
     answer::Answer,
-    chunk::Chunk,
+    assembly::Assembly,
+    chunk::{Change, Chunk, Identity, Piece},
     conversation::Conversation,
     edit::concat,
     object::{Object, depth_exceeds, quoted},

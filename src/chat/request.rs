@@ -18,6 +18,10 @@ pub(crate) struct ChatRequest {
     pub(crate) model: Option<String>,
     /// The caller wants server-sent events.
     pub(crate) stream: bool,
+    /// The caller wants a chunk with the usage at the end of the stream.
+    pub(crate) include_usage: bool,
+    /// The edit that asks the upstream for it; [`ChatRequest::ask_for_usage`] has it made.
+    pub(super) usage: Option<Edit>,
     /// The caller asks for one choice; so does the default.
     pub(crate) one_choice: bool,
     /// The caller allows several calls at once; so does the default.
@@ -52,13 +56,14 @@ pub(crate) struct CallerTool {
 }
 
 /// The members that the layer reads; given twice, one of them would be a guess.
-const READ: [&str; 8] = [
+const READ: [&str; 9] = [
     "mcp",
     "messages",
     "model",
     "n",
     "parallel_tool_calls",
     "stream",
+    "stream_options",
     "tool_choice",
     "tools",
 ];
@@ -94,6 +99,9 @@ impl ChatRequest {
             mcp,
             model: object.string("model").map(Into::into),
             stream: object.get("stream") == Some("true"),
+            include_usage: stream_options(&object)
+                .is_some_and(|options| options.get("include_usage") == Some("true")),
+            usage: None,
             one_choice: object.present("n").is_none_or(|n| n.parse() == Ok(1.0)),
             parallel: object.get("parallel_tool_calls") != Some("false"),
             tools_forbidden: object
@@ -109,6 +117,23 @@ impl ChatRequest {
             relaxed_choice: relaxed_choice(&object),
             body,
         })
+    }
+
+    /// Has the turns of this request end with a chunk that says the usage.
+    pub(crate) fn ask_for_usage(&mut self) {
+        let text = std::str::from_utf8(&self.body).ok();
+        // `parse` has read the same bytes, so this does not fail.
+        let Some(object) = text.and_then(|text| Object::parse(text).ok()) else {
+            return;
+        };
+        let edits = match stream_options(&object) {
+            Some(options) => {
+                let edits = options.set(&[("include_usage", "true")]);
+                object.within(options.text(), edits)
+            }
+            None => object.set(&[("stream_options", r#"{"include_usage":true}"#)]),
+        };
+        self.usage = edits.into_iter().next();
     }
 
     /// The whole request, as it came.
@@ -172,6 +197,10 @@ impl ToolsPlace {
 }
 
 /// The caller's own tools, as far as they have names.
+fn stream_options<'a>(object: &Object<'a>) -> Option<Object<'a>> {
+    Object::parse(object.present("stream_options")?).ok()
+}
+
 fn caller_tools(tools: &[&str]) -> Vec<CallerTool> {
     let name = |(index, tool): (usize, &&str)| {
         let tool = Object::parse(tool).ok()?;

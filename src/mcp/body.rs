@@ -8,7 +8,7 @@ use reqwest::Response;
 
 use super::error::{Error, ErrorKind};
 use super::limits::Limits;
-use super::sse::{Event, Parser, TooLarge};
+use crate::sse::{Event, Parser, TooLarge};
 
 /// Reads a whole body of at most `max` bytes, with no silence longer than `idle` once it has begun.
 pub(super) async fn read_all(

@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 use super::body::Events;
 use super::error::Error;
 use super::route::Route;
-use super::sse::Event;
 use super::wire::{self, Incoming};
+use crate::sse::Event;
 
 /// Requests of a server that are answered while one of ours waits. Every answer is a POST of its
 /// own, so a server that asks without end would have us flood it.

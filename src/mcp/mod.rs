@@ -79,7 +79,6 @@ mod error;
 mod header_value;
 mod limits;
 mod raw;
-mod sse;
 mod wire;
 
 pub use client::Client;

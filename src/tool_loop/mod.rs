@@ -26,6 +26,8 @@ mod relay;
 mod reply;
 mod resolve;
 mod resume;
+mod sink;
+mod stream;
 mod upstream;
 
 use std::{error::Error as StdError, sync::Arc};
@@ -44,6 +46,7 @@ use self::{
     record::Record,
     relay::Reasons,
     resume::Resumed,
+    sink::Sink,
     upstream::chain,
 };
 pub(crate) use self::{
@@ -91,29 +94,55 @@ impl<E> From<Refusal> for Stop<E> {
 /// # Cancellation
 /// Dropped when the caller hangs up: nothing new starts, and what runs is cancelled.
 pub(crate) async fn run<S, B, RB>(
-    gateway: &Gateway,
-    request: ChatRequest,
+    gateway: Arc<Gateway>,
+    mut request: ChatRequest,
     upstream: Upstream<S, B>,
     caller: Caller,
 ) -> Result<Response<McpBody<RB>>, S::Error>
 where
-    S: Service<Request<RequestBody<B>>, Response = Response<RB>> + Clone,
-    S::Error: Into<Box<dyn StdError + Send + Sync>>,
-    B: Body<Data = Bytes>,
+    S: Service<Request<RequestBody<B>>, Response = Response<RB>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Into<Box<dyn StdError + Send + Sync>> + Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Send,
     RB: Body<Data = Bytes> + Send + 'static,
+    RB::Error: Send,
 {
-    match exchange(gateway, &request, upstream, &caller).await {
+    let options = match Options::parse(&request, &gateway.settings) {
+        Ok(options) => options,
+        Err(refusal) => return Ok(refused(&refusal)),
+    };
+    if !options.streams(&request, &gateway.settings) {
+        let answer = exchange(&gateway, &request, &options, upstream, &caller, None).await;
+        return answered(answer);
+    }
+    request.ask_for_usage();
+    let keep_alive = gateway.settings.limits.keep_alive;
+    sink::driven(keep_alive, |sink| async move {
+        let sink = Some(&sink);
+        answered(exchange(&gateway, &request, &options, upstream, &caller, sink).await)
+    })
+    .await
+}
+
+fn answered<RB: Body<Data = Bytes>, E>(
+    answer: Result<Response<McpBody<RB>>, Stop<E>>,
+) -> Result<Response<McpBody<RB>>, E> {
+    match answer {
         Ok(response) => Ok(response),
         Err(Stop::Refused(refusal)) => Ok(refused(&refusal)),
         Err(Stop::Inner(error)) => Err(error),
     }
 }
 
+/// Answers a request with these options; into `sink` where all of the loop is to be one stream.
 async fn exchange<S, B, RB>(
     gateway: &Gateway,
     request: &ChatRequest,
+    options: &Options,
     mut upstream: Upstream<S, B>,
     caller: &Caller,
+    sink: Option<&Sink>,
 ) -> Result<Response<McpBody<RB>>, Stop<S::Error>>
 where
     S: Service<Request<RequestBody<B>>, Response = Response<RB>> + Clone,
@@ -121,21 +150,23 @@ where
     B: Body<Data = Bytes>,
     RB: Body<Data = Bytes> + Send + 'static,
 {
-    let options = Options::parse(request, &gateway.settings)?;
     if !options.enabled {
         let answer = upstream.ask(request.without_mcp()).await;
         return answer.map(|r| r.map(McpBody::through)).map_err(Stop::Inner);
     }
     let project = project_or_default(caller.project.clone(), &gateway.settings)?;
-    let catalog = resolve::catalog(gateway, &project, &caller.tokens, &options).await?;
+    let catalog = resolve::catalog(gateway, &project, &caller.tokens, options).await?;
     inject::check(gateway, request, &catalog)?;
 
-    let mut exchange = Exchange::begin(gateway, request, &options, (&project, caller), &catalog);
+    let mut exchange = Exchange::begin(gateway, request, options, (&project, caller), &catalog);
     if options.resume {
         exchange.resume().await?;
     }
     if exchange.reads {
         upstream.read_answers();
+    }
+    if let Some(sink) = sink {
+        return exchange.stream(&mut upstream, sink).await;
     }
     loop {
         let (parts, answer) = match exchange.turn(&mut upstream).await? {
@@ -145,7 +176,7 @@ where
         let owners = claim::owners(&answer.calls, &catalog, &request.tools);
         match exchange.verdict(&owners) {
             Verdict::Stop(reason) => return Ok(exchange.finish(parts, &answer, reason)),
-            Verdict::Run => exchange.run(answer, owners).await,
+            Verdict::Run => exchange.run(answer.message, &answer.calls, owners).await,
         }
     }
 }
@@ -181,8 +212,10 @@ impl<'a> Exchange<'a> {
         (project, caller): (&'a Project, &'a Caller),
         catalog: &'a Catalog,
     ) -> Self {
-        // A stream is not looped; a turn that is resumed alone is one round, and the model's word.
-        let loops = options.auto_execute && !request.stream;
+        // A turn that is resumed alone is one round, and the model's word; so is a stream that is
+        // not looped.
+        let loops = options.auto_execute
+            && (!request.stream || options.streams(request, &gateway.settings));
         let max_rounds = if loops { options.max_tool_rounds } else { 1 };
         Self {
             gateway,
@@ -259,8 +292,9 @@ impl<'a> Exchange<'a> {
             // Some upstreams report an error with status 200.
             Some(answer) if success && (answer.message.is_some() || !tools_ran) => {
                 let settings = &self.gateway.settings;
-                let model = self.request.model.as_deref();
-                self.receipt.add_turn(&answer, model, settings);
+                let models = [self.request.model.as_deref(), answer.model.as_deref()];
+                self.receipt
+                    .add_turn(answer.usage.clone(), models, settings);
                 Ok(Turn::Answered(parts, answer))
             }
             None if success && tools_ran => Ok(self.failed()),
@@ -295,11 +329,11 @@ impl<'a> Exchange<'a> {
     }
 
     /// Runs the calls of an answer: one more round.
-    async fn run(&mut self, answer: Answer, owners: Vec<Owner<'_>>) {
-        let calls: Vec<_> = answer.calls.iter().zip(owners).collect();
+    async fn run(&mut self, message: Option<Bytes>, calls: &[ToolCall], owners: Vec<Owner<'_>>) {
+        let calls: Vec<_> = calls.iter().zip(owners).collect();
         let outcomes = self.batch(&calls, Approval::Needed).await;
-        self.receipt.add_round(answer.message.as_ref(), &outcomes);
-        self.conversation.extend(answer.message);
+        self.receipt.add_round(message.as_ref(), &outcomes);
+        self.conversation.extend(message);
         let messages = outcomes.into_iter().map(|outcome| outcome.message);
         self.conversation.extend(messages);
     }

@@ -39,6 +39,12 @@ impl Options {
         Ok(options)
     }
 
+    /// Whether all of the loop is to be one stream.
+    pub(crate) fn streams(&self, request: &ChatRequest, settings: &Settings) -> bool {
+        let is_wanted = self.enabled && self.auto_execute && request.stream;
+        is_wanted && settings.streaming == Streaming::Execute
+    }
+
     fn read(mcp: &str, settings: &Settings) -> Result<Self, Refusal> {
         let object = Object::parse(mcp).map_err(|_| invalid("mcp", "must be an object"))?;
         if let Some(name) = object.doubled() {

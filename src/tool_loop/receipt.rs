@@ -5,11 +5,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, value::RawValue};
 
 use super::{execute::Outcome, limits::StoppedBy};
-use crate::{
-    catalog::Catalog,
-    chat::{Answer, Usage},
-    settings::Settings,
-};
+use crate::{catalog::Catalog, chat::Usage, settings::Settings};
 
 /// Rounds, calls and usage, counted as they happen.
 #[derive(Clone, Debug)]
@@ -102,11 +98,15 @@ impl Receipt {
     }
 
     /// Counts a turn of the model.
-    pub(crate) fn add_turn(&mut self, answer: &Answer, model: Option<&str>, settings: &Settings) {
-        let mut usage = answer.usage.clone();
+    pub(crate) fn add_turn(
+        &mut self,
+        mut usage: Option<Map<String, Value>>,
+        models: [Option<&str>; 2],
+        settings: &Settings,
+    ) {
         if let Some(usage) = &mut usage
             && usage.get("cost").is_none_or(Value::is_null)
-            && let Some(price) = settings.price([model, answer.model.as_deref()])
+            && let Some(price) = settings.price(models)
             && let Some(cost) = price.cost(usage)
         {
             usage.insert("cost".into(), cost.into());
@@ -142,10 +142,15 @@ impl Receipt {
         }
     }
 
+    /// The usage over all turns; `None` where nobody said any.
+    pub(crate) fn total(&self) -> Option<String> {
+        (!self.total.is_empty()).then(|| self.total.to_json())
+    }
+
     /// The usage over all turns, unless the last answer says it already.
     pub(crate) fn usage(&self) -> Option<String> {
         let summed = self.turns() > 1 || self.priced;
-        (summed && !self.total.is_empty()).then(|| self.total.to_json())
+        self.total().filter(|_| summed)
     }
 
     /// The member `mcp` of an answer that ended so; `None` where the caller wants none.

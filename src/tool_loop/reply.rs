@@ -52,7 +52,16 @@ where
 {
     let (mut parts, body) = response.into_parts();
     remove_stale(&mut parts.headers);
+    unbuffered(&mut parts);
     Response::from_parts(parts, McpBody::relayed(Relay::new(body, receipt, reasons)))
+}
+
+/// Asks proxies in between to pass each chunk on as it comes; nginx does.
+pub(crate) fn unbuffered(parts: &mut response::Parts) {
+    parts.headers.insert(
+        HeaderName::from_static("x-accel-buffering"),
+        HeaderValue::from_static("no"),
+    );
 }
 
 /// The upstream's answer as it came.

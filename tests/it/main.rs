@@ -22,6 +22,8 @@ mod pass_through;
 mod passthrough;
 mod pins;
 mod secrets;
+mod streamed_faults;
+mod streamed_loop;
 mod tool_loop;
 mod upstream_faults;
 

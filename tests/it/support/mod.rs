@@ -4,6 +4,7 @@
 pub mod auth_server;
 pub mod dice;
 pub mod directory;
+pub mod events;
 #[path = "../../leaks/evidence.rs"]
 pub mod evidence;
 pub mod evil;

@@ -12,22 +12,22 @@ use memchr::{memchr, memchr2};
 
 /// One event with data.
 #[derive(PartialEq, Eq, Debug, Default)]
-pub(super) struct Event {
+pub(crate) struct Event {
     /// The `event` field; empty means `message`.
-    pub(super) name: Vec<u8>,
+    pub(crate) name: Vec<u8>,
     /// The `data` lines, joined by line feeds.
-    pub(super) data: Vec<u8>,
+    pub(crate) data: Vec<u8>,
 }
 
 /// An event is larger than allowed.
 #[derive(PartialEq, Eq, Debug)]
-pub(super) struct TooLarge;
+pub(crate) struct TooLarge;
 
 /// Longer ids are ignored: they come back to the server in a header.
 const MAX_ID: usize = 1024;
 
 #[derive(Debug)]
-pub(super) struct Parser {
+pub(crate) struct Parser {
     max: usize,
     /// A line whose end has not arrived.
     line: Vec<u8>,
@@ -44,7 +44,7 @@ pub(super) struct Parser {
 
 impl Parser {
     /// A parser that refuses events of more than `max` bytes.
-    pub(super) fn new(max: usize) -> Self {
+    pub(crate) fn new(max: usize) -> Self {
         Self {
             max,
             line: Vec::new(),
@@ -59,7 +59,7 @@ impl Parser {
     }
 
     /// Consumes bytes up to the end of the next event that has data, or all of them.
-    pub(super) fn next(&mut self, bytes: &mut Bytes) -> Result<Option<Event>, TooLarge> {
+    pub(crate) fn next(&mut self, bytes: &mut Bytes) -> Result<Option<Event>, TooLarge> {
         while !bytes.is_empty() {
             if std::mem::take(&mut self.after_cr) && bytes[0] == b'\n' {
                 bytes.advance(1);
@@ -83,17 +83,17 @@ impl Parser {
     }
 
     /// Whether an event has begun and not ended.
-    pub(super) fn is_inside_event(&self) -> bool {
+    pub(crate) fn is_inside_event(&self) -> bool {
         self.begun || !self.line.is_empty()
     }
 
     /// The id to resume after, once an event with one has ended.
-    pub(super) fn last_id(&self) -> Option<&[u8]> {
+    pub(crate) fn last_id(&self) -> Option<&[u8]> {
         self.last_id.as_deref()
     }
 
     /// How long the server asks to wait before a reconnect.
-    pub(super) fn retry(&self) -> Option<Duration> {
+    pub(crate) fn retry(&self) -> Option<Duration> {
         self.retry
     }
 

@@ -1,0 +1,343 @@
+//! An assistant message, put together from the deltas of a stream.
+
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+use super::{
+    ToolCall,
+    object::{Object, quoted, string},
+};
+
+/// The message as far as it has come.
+#[derive(Debug, Default)]
+pub(crate) struct Assembly {
+    content: Option<String>,
+    /// What we know nothing of, such as `reasoning_content`: texts grow, lists grow or merge by
+    /// their `index`, of anything else the newest counts.
+    rest: Map<String, Value>,
+    calls: Vec<Call>,
+    /// Some call came without an index or an id, or shares one: a client could not put the deltas
+    /// together.
+    irregular: bool,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Call {
+    index: Option<u64>,
+    members: Map<String, Value>,
+}
+
+impl Assembly {
+    /// Adds a delta.
+    pub(crate) fn add(&mut self, delta: &Object<'_>) {
+        self.bytes += delta.text().len();
+        for (name, value) in delta.iter() {
+            match name {
+                "role" => {}
+                "content" if value.starts_with('"') => {
+                    let text = string(value).unwrap_or_default();
+                    self.content.get_or_insert_default().push_str(&text);
+                }
+                "tool_calls" => {
+                    if let Ok(Value::Array(calls)) = serde_json::from_str(value) {
+                        calls.into_iter().for_each(|call| self.add_call(call));
+                    }
+                }
+                name => {
+                    if let Ok(value) = serde_json::from_str(value) {
+                        add_member(&mut self.rest, name, value);
+                    }
+                }
+            }
+        }
+    }
+
+    /// How many bytes of deltas it is made of.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether any tool call has begun.
+    pub(crate) fn has_calls(&self) -> bool {
+        !self.calls.is_empty()
+    }
+
+    /// Whether a client could put the tool calls together from the deltas as they came.
+    pub(crate) fn is_regular(&self) -> bool {
+        !self.irregular && self.calls.iter().all(|call| !call.id().is_empty())
+    }
+
+    /// The message and its calls, each of which has an id.
+    pub(crate) fn finish(&mut self) -> (Bytes, Vec<ToolCall>) {
+        let content = self.content.as_deref().map_or("null".to_owned(), quoted);
+        let mut message = format!(r#"{{"role":"assistant","content":{content}"#);
+        for (name, value) in &self.rest {
+            // The content of another kind than text takes the place of the text's.
+            if name != "content" {
+                message.push_str(&format!(",{}:{value}", quoted(name)));
+            }
+        }
+        if self.has_calls() {
+            self.give_ids();
+            message.push_str(&format!(r#","tool_calls":{}"#, self.calls(false)));
+        }
+        message.push('}');
+        let calls = Object::parse(&message).map(|message| ToolCall::of_message(&message));
+        (message.into(), calls.unwrap_or_default())
+    }
+
+    /// The tool calls, in one delta each: what takes the place of deltas that no client could put
+    /// together.
+    pub(crate) fn calls_delta(&self) -> String {
+        format!(r#"{{"tool_calls":{}}}"#, self.calls(true))
+    }
+
+    fn calls(&self, with_index: bool) -> Value {
+        let calls = self.calls.iter().enumerate().map(|(index, call)| {
+            let mut members = call.members.clone();
+            if with_index {
+                members.insert("index".to_owned(), index.into());
+            }
+            Value::Object(members)
+        });
+        calls.collect()
+    }
+
+    fn add_call(&mut self, call: Value) {
+        let Value::Object(mut members) = call else {
+            return;
+        };
+        let index = members.remove("index").and_then(|index| index.as_u64());
+        let id = members
+            .get("id")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        let begins = |known: &Call| !id.is_empty() && !known.id().is_empty() && known.id() != id;
+        let known = match index {
+            // Some upstreams number all calls 0: another id is another call.
+            Some(_) => self.calls.iter().rposition(|known| known.index == index),
+            None => self.calls.len().checked_sub(1),
+        };
+        self.irregular |= index.is_none();
+        match known {
+            Some(place) if !begins(&self.calls[place]) => {
+                merge(&mut self.calls[place].members, members);
+            }
+            known => {
+                self.irregular |= known.is_some() && index.is_some();
+                let mut call = Call {
+                    index,
+                    members: Map::new(),
+                };
+                merge(&mut call.members, members);
+                self.calls.push(call);
+            }
+        }
+    }
+
+    /// A `tool` message needs an id to answer to.
+    fn give_ids(&mut self) {
+        for (index, call) in self.calls.iter_mut().enumerate() {
+            if call.id().is_empty() {
+                self.irregular = true;
+                let id = super::answer::new_call_id(index);
+                call.members.insert("id".to_owned(), id.into());
+            }
+        }
+    }
+}
+
+impl Call {
+    fn id(&self) -> &str {
+        self.members
+            .get("id")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    }
+}
+
+fn merge(known: &mut Map<String, Value>, more: Map<String, Value>) {
+    for (name, value) in more {
+        add_member(known, &name, value);
+    }
+}
+
+fn add_member(known: &mut Map<String, Value>, name: &str, more: Value) {
+    match (known.get_mut(name), more) {
+        // A delta that says nothing takes nothing away.
+        (Some(_), Value::Null) => {}
+        (Some(Value::String(known)), Value::String(more)) => add_text(known, name, &more),
+        (Some(Value::Object(known)), Value::Object(more)) => merge(known, more),
+        (Some(Value::Array(known)), Value::Array(more)) => {
+            more.into_iter().for_each(|item| add_item(known, item));
+        }
+        (_, Value::Array(items)) => {
+            let mut known_items = Vec::new();
+            items
+                .into_iter()
+                .for_each(|item| add_item(&mut known_items, item));
+            known.insert(name.to_owned(), known_items.into());
+        }
+        (_, Value::Object(members)) => {
+            let mut known_members = Map::new();
+            merge(&mut known_members, members);
+            known.insert(name.to_owned(), known_members.into());
+        }
+        (_, more) => {
+            known.insert(name.to_owned(), more);
+        }
+    }
+}
+
+fn add_text(known: &mut String, name: &str, more: &str) {
+    match name {
+        // Said once, and by some upstreams in every delta.
+        "id" | "type" | "role" | "format" | "object" if !known.is_empty() => {}
+        "name" if known == more => {}
+        _ => known.push_str(more),
+    }
+}
+
+fn add_item(items: &mut Vec<Value>, item: Value) {
+    let index = |item: &Value| item.get("index").and_then(Value::as_u64);
+    let known = index(&item).and_then(|number| {
+        let is_same = |known: &&mut Value| index(known) == Some(number);
+        items.iter_mut().find(is_same)
+    });
+    match (known, item) {
+        (Some(Value::Object(known)), Value::Object(more)) => {
+            // A list's items have an index, not a sum of it.
+            merge(known, more);
+        }
+        (_, item) => items.push(item),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// The message of these deltas, and whether a client could have put it together.
+    fn message(deltas: &[Value]) -> (Value, bool) {
+        let mut assembly = Assembly::default();
+        for delta in deltas {
+            let text = delta.to_string();
+            assembly.add(&Object::parse(&text).unwrap());
+        }
+        let is_regular = assembly.is_regular();
+        let (message, _) = assembly.finish();
+        (serde_json::from_slice(&message).unwrap(), is_regular)
+    }
+
+    fn call(call: Value) -> Value {
+        json!({"tool_calls": [call]})
+    }
+
+    fn called(id: &str, name: &str, arguments: &str) -> Value {
+        json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}})
+    }
+
+    #[test]
+    fn texts_grow_and_what_is_not_known_is_kept() {
+        let (message, _) = message(&[
+            json!({"role": "assistant", "content": ""}),
+            json!({"content": "Hel", "reasoning_content": "I "}),
+            json!({"content": "lo \u{1f44b}", "reasoning_content": "think", "refusal": null}),
+            json!({"reasoning_details": [{"type": "reasoning.text", "index": 0, "text": "a"}]}),
+            json!({"reasoning_details": [{"type": "reasoning.text", "index": 0, "text": "b", "signature": null}]}),
+            json!({"reasoning_details": [{"type": "reasoning.text", "index": 0, "signature": "xyz"}, {"index": 1, "data": "q"}]}),
+            json!({"role": "assistant", "audio": {"id": "x", "data": "AA"}}),
+            json!({"audio": {"id": "x", "data": "BB"}, "list": ["a"]}),
+            json!({"list": ["b"]}),
+        ]);
+        assert_eq!(
+            message,
+            json!({"role": "assistant", "content": "Hello \u{1f44b}", "reasoning_content": "I think", "refusal": null,
+                "reasoning_details": [{"type": "reasoning.text", "index": 0, "text": "ab", "signature": "xyz"}, {"index": 1, "data": "q"}],
+                "audio": {"id": "x", "data": "AABB"}, "list": ["a", "b"]})
+        );
+    }
+
+    #[test]
+    fn calls_come_in_pieces_by_their_index() {
+        let (message, is_regular) = message(&[
+            json!({"role": "assistant", "content": null}),
+            call(
+                json!({"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": ""}}),
+            ),
+            call(json!({"index": 0, "function": {"arguments": "{\"x\""}})),
+            call(
+                json!({"index": 1, "id": "b", "type": "function", "function": {"name": "g", "arguments": "{}"}, "extra": {"sig": "s"}}),
+            ),
+            call(json!({"index": 0, "function": {"arguments": ":1}"}})),
+        ]);
+        let mut second = called("b", "g", "{}");
+        second["extra"] = json!({"sig": "s"});
+        assert_eq!(
+            message,
+            json!({"role": "assistant", "content": null, "tool_calls": [called("a", "f", "{\"x\":1}"), second]})
+        );
+        assert!(is_regular);
+    }
+
+    #[test]
+    fn a_name_and_an_id_are_said_once_however_often_they_come() {
+        for (name, id) in [("", ""), ("f", "a"), ("f", "")] {
+            let (message, _) = message(&[
+                call(
+                    json!({"index": 0, "id": "a", "type": "function", "function": {"name": "f", "arguments": "{"}}),
+                ),
+                call(
+                    json!({"index": 0, "id": id, "type": "function", "function": {"name": name, "arguments": "}"}}),
+                ),
+            ]);
+            assert_eq!(
+                message["tool_calls"],
+                json!([called("a", "f", "{}")]),
+                "{name:?} {id:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn calls_without_an_index_or_with_one_for_all_are_told_apart_by_their_ids() {
+        let expected = json!([called("a", "f", "{}"), called("b", "g", "{\"y\":2}")]);
+        let piece = |index: Option<u64>, id: &str, name: &str, arguments: &str| {
+            let mut piece = called(id, name, arguments);
+            if let Some(index) = index {
+                piece["index"] = index.into();
+            }
+            call(piece)
+        };
+        for index in [None, Some(0)] {
+            let (message, is_regular) = message(&[
+                piece(index, "a", "f", "{}"),
+                piece(index, "b", "g", "{\"y\""),
+                piece(index, "", "", ":2}"),
+            ]);
+            assert_eq!(message["tool_calls"], expected, "{index:?}");
+            assert!(!is_regular);
+        }
+    }
+
+    #[test]
+    fn a_call_without_an_id_gets_one() {
+        let (message, is_regular) =
+            message(&[call(json!({"index": 0, "function": {"name": "f"}}))]);
+        assert!(!message["tool_calls"][0]["id"].as_str().unwrap().is_empty());
+        assert!(!is_regular);
+    }
+
+    #[test]
+    fn what_is_no_call_makes_none() {
+        for calls in [json!(null), json!([]), json!({}), json!([1, null])] {
+            let mut assembly = Assembly::default();
+            let text = json!({"tool_calls": calls}).to_string();
+            assembly.add(&Object::parse(&text).unwrap());
+            assert!(!assembly.has_calls(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! An answer that is made while it is read: whoever reads it drives the loop.
+//!
+//! So a slow reader slows the upstream, and a reader that goes away ends everything: there is no
+//! task that would have to be told.
+
+use std::{
+    future::{Future, poll_fn},
+    marker::PhantomData,
+    pin::{Pin, pin},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Response, response};
+use http_body::{Body, Frame};
+use tokio::time::timeout;
+
+use crate::body::McpBody;
+
+/// A comment: clients skip it, and what stands in between sees that the connection lives.
+const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
+
+/// Where the loop puts its answer.
+#[derive(Clone)]
+pub(crate) struct Sink {
+    state: Arc<Mutex<State>>,
+    keep_alive: Duration,
+}
+
+#[derive(Default)]
+struct State {
+    head: Option<response::Parts>,
+    begun: bool,
+    /// The piece that waits to be read. There is never more than one.
+    piece: Option<Bytes>,
+}
+
+impl Sink {
+    /// The answer begins with this head; what is sent goes behind it.
+    pub(crate) fn begin(&self, head: response::Parts) {
+        let mut state = self.state();
+        state.begun = true;
+        state.head = Some(head);
+    }
+
+    /// Whether the answer has begun: from then on there is no other one.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.state().begun
+    }
+
+    /// Sends `piece`; done when it is taken.
+    pub(crate) async fn send(&self, piece: Bytes) {
+        self.taken().await;
+        self.state().piece = Some(piece);
+        self.taken().await;
+    }
+
+    /// Waits for `future`, and keeps the connection alive meanwhile.
+    pub(crate) async fn alive<T>(&self, future: impl Future<Output = T>) -> T {
+        if !self.has_begun() {
+            return future.await;
+        }
+        let mut future = pin!(future);
+        loop {
+            match timeout(self.keep_alive, &mut future).await {
+                Ok(output) => return output,
+                // One that was not taken is enough.
+                Err(_) => drop(self.state().piece.get_or_insert(KEEP_ALIVE)),
+            }
+        }
+    }
+
+    /// Until nothing waits. Whoever takes a piece polls the loop afterwards, so nobody need be
+    /// woken.
+    async fn taken(&self) {
+        poll_fn(|_| match self.state().piece {
+            Some(_) => Poll::Pending,
+            None => Poll::Ready(()),
+        })
+        .await;
+    }
+
+    fn take(&self) -> Option<Bytes> {
+        self.state().piece.take()
+    }
+
+    /// Held for an assignment, never across an await.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The answer of a loop: what it returns where it never begins a stream, else the stream.
+pub(crate) async fn driven<F, B, E>(
+    keep_alive: Duration,
+    run: impl FnOnce(Sink) -> F,
+) -> Result<Response<McpBody<B>>, E>
+where
+    F: Future<Output = Result<Response<McpBody<B>>, E>> + Send + 'static,
+    B: Body<Data = Bytes> + 'static,
+{
+    let sink = Sink {
+        state: Arc::default(),
+        keep_alive,
+    };
+    let mut running = Box::pin(run(sink.clone()));
+    let mut early = None;
+    let head = poll_fn(|cx| {
+        if early.is_none()
+            && let Poll::Ready(answer) = running.as_mut().poll(cx)
+        {
+            early = Some(answer);
+        }
+        let head = sink.state().head.take();
+        match (&early, head) {
+            (None, None) => Poll::Pending,
+            (_, head) => Poll::Ready(head),
+        }
+    })
+    .await;
+    match (head, early) {
+        (None, Some(answer)) => answer,
+        // A loop that has begun to stream has not ended before its first piece was taken.
+        (head, ended) => {
+            let (parts, ()) = Response::new(()).into_parts();
+            let body = Streamed {
+                running: ended.is_none().then_some(running),
+                sink,
+                error: PhantomData::<fn() -> B::Error>,
+            };
+            let head = head.unwrap_or(parts);
+            Ok(Response::from_parts(head, McpBody::relayed(body)))
+        }
+    }
+}
+
+struct Streamed<F, E> {
+    /// `None` once the loop has ended.
+    running: Option<Pin<Box<F>>>,
+    sink: Sink,
+    error: PhantomData<fn() -> E>,
+}
+
+impl<F: Future, E> Body for Streamed<F, E> {
+    type Data = Bytes;
+    type Error = E;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, E>>> {
+        if let Some(piece) = self.sink.take() {
+            return Poll::Ready(Some(Ok(Frame::data(piece))));
+        }
+        let Some(running) = &mut self.running else {
+            return Poll::Ready(None);
+        };
+        if running.as_mut().poll(cx).is_ready() {
+            self.running = None;
+        }
+        match (self.sink.take(), &self.running) {
+            (Some(piece), _) => Poll::Ready(Some(Ok(Frame::data(piece)))),
+            (None, Some(_)) => Poll::Pending,
+            (None, None) => Poll::Ready(None),
+        }
+    }
+}

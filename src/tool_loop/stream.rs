@@ -1,0 +1,455 @@
+//! The loop as one stream: text goes on as it comes, tool calls are held until it is clear whose
+//! they are.
+//!
+//! ```text
+//!   a turn's events ──▶ text, reasoning ─────────────────────────▶ the caller, at once
+//!                  └──▶ from the first tool call on: held ──┬─ all ours ──▶ run, next turn
+//!                  └──▶ finish_reason, usage: held          └─ hand-back ─▶ the caller
+//! ```
+
+use std::{error::Error as StdError, pin::Pin, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, header, response};
+use http_body::Body;
+use http_body_util::BodyExt;
+use serde_json::{Map, Value};
+use tokio::time::timeout;
+use tower::Service;
+
+use super::{
+    Exchange, Stop, claim,
+    limits::Verdict,
+    reply,
+    sink::Sink,
+    upstream::{Upstream, chain, is_plain, remove_stale},
+};
+use crate::{
+    body::{self, McpBody, RequestBody},
+    chat::{Answer, Assembly, Change, Identity, Object, Piece, ToolCall},
+    refusal::{Kind, Refusal},
+    sse,
+};
+
+/// What the caller has been told so far.
+struct Told<'a> {
+    sink: &'a Sink,
+    /// The caller wants a chunk with the usage.
+    include_usage: bool,
+    identity: Option<Identity>,
+    role: bool,
+}
+
+/// One turn of the model as far as it has come.
+#[derive(Default)]
+struct Turn {
+    message: Assembly,
+    /// Chunks that wait for the verdict: from the first tool call or the end on.
+    held: Vec<String>,
+    held_bytes: usize,
+    /// The chunk that says the usage and nothing else.
+    last: Option<String>,
+    usage: Option<Map<String, Value>>,
+    model: Option<String>,
+    is_over: bool,
+    finished: bool,
+}
+
+/// Why a turn has come to nothing.
+enum Broken {
+    /// What the upstream says itself, an event's data.
+    Said(String),
+    /// What we say.
+    Failed(&'static str),
+}
+
+impl Exchange<'_> {
+    /// Runs the loop, and sends it to `sink`; returns what the caller gets where no stream begins.
+    pub(super) async fn stream<S, B, RB>(
+        &mut self,
+        upstream: &mut Upstream<S, B>,
+        sink: &Sink,
+    ) -> Result<Response<McpBody<RB>>, Stop<S::Error>>
+    where
+        S: Service<Request<RequestBody<B>>, Response = Response<RB>> + Clone,
+        S::Error: Into<Box<dyn StdError + Send + Sync>>,
+        B: Body<Data = Bytes>,
+        RB: Body<Data = Bytes> + Send + 'static,
+    {
+        let mut told = Told {
+            sink,
+            include_usage: self.request.include_usage,
+            identity: None,
+            role: false,
+        };
+        loop {
+            let asked = upstream.ask(self.conversation.turn(self.receipt.tools_ran()));
+            let response = match sink.alive(asked).await {
+                Ok(response) => response,
+                Err(error) if !self.receipt.tools_ran() => {
+                    return Err(self.over("upstream_failed", Stop::Inner(error)));
+                }
+                Err(error) => {
+                    let error = chain(&*error.into());
+                    tracing::warn!(error, "the model's service failed after tools had run");
+                    return Ok(self.broken(&told, Broken::Failed(FAILED)).await);
+                }
+            };
+            let mut turn = match self.read_turn(response, &mut told).await {
+                Ok(turn) => turn,
+                Err(Fault::Whole(response)) => return Ok(response),
+                Err(Fault::Broken(broken)) => return Ok(self.broken(&told, broken).await),
+            };
+            let settings = &self.gateway.settings;
+            let models = [self.request.model.as_deref(), turn.model.as_deref()];
+            self.receipt.add_turn(turn.usage.take(), models, settings);
+            let (message, calls) = turn.message.finish();
+            let owners = claim::owners(&calls, self.catalog, &self.request.tools);
+            match self.verdict(&owners) {
+                Verdict::Stop(reason) => {
+                    told.release(&turn, &calls).await;
+                    let usage = told.include_usage.then(|| self.receipt.total());
+                    told.end(&turn, usage.flatten(), self.receipt.member(Some(reason)))
+                        .await;
+                    return Ok(self.over(reason.as_str(), streamed()));
+                }
+                Verdict::Run => {
+                    let ran = self.run(Some(message), &calls, owners);
+                    sink.alive(ran).await;
+                }
+            }
+        }
+    }
+
+    /// Reads one turn, and forwards of it what needs no verdict.
+    async fn read_turn<RB>(
+        &mut self,
+        response: Response<RB>,
+        told: &mut Told<'_>,
+    ) -> Result<Turn, Fault<RB>>
+    where
+        RB: Body<Data = Bytes> + Send + 'static,
+    {
+        let limit = self.gateway.settings.limits.body_bytes;
+        let success = response.status().is_success();
+        let is_stream = reply::is_stream(&response);
+        let (parts, body) = response.into_parts();
+        if success && is_stream {
+            told.begin(parts);
+            return read_events(body, told, limit).await.map_err(Fault::Broken);
+        }
+        let read = told.sink.alive(body::read(body, limit)).await;
+        let readable = read.is_complete() && is_plain(&parts.headers);
+        let answer = readable.then(|| Answer::parse(&read.bytes())).flatten();
+        match answer {
+            // Asked for a stream, and answered whole: its parts are told as a stream's.
+            Some(answer) if success && answer.message.is_some() => {
+                told.begin(parts);
+                let mut turn = Turn::default();
+                for chunk in answer.chunks() {
+                    told.note(&mut turn, chunk).await.map_err(Fault::Broken)?;
+                }
+                Ok(turn)
+            }
+            Some(_) if told.sink.has_begun() => {
+                let said = String::from_utf8_lossy(&read.bytes()).into_owned();
+                Err(Fault::Broken(Broken::Said(said)))
+            }
+            _ if told.sink.has_begun() => Err(Fault::Broken(Broken::Failed(FAILED))),
+            _ if !self.receipt.tools_ran() => {
+                let response = reply::untouched(parts, read);
+                Err(Fault::Whole(self.over("passed_on", response)))
+            }
+            None if success => Err(Fault::Broken(Broken::Failed(FAILED))),
+            _ => {
+                let response = reply::upstream_error(parts, read, &self.receipt);
+                Err(Fault::Whole(self.over("upstream_error", response)))
+            }
+        }
+    }
+
+    /// Ends the stream with an error, or answers with one where no stream has begun.
+    async fn broken<RB: Body<Data = Bytes>>(
+        &mut self,
+        told: &Told<'_>,
+        broken: Broken,
+    ) -> Response<McpBody<RB>> {
+        if !told.sink.has_begun() {
+            let response = reply::upstream_failed(&self.receipt);
+            return self.over("upstream_failed", response);
+        }
+        let said = match broken {
+            Broken::Said(said) => said,
+            Broken::Failed(why) => Refusal::new(Kind::Upstream, why).body(),
+        };
+        // Where it is an object, it can say what was done as well.
+        let event = match (Object::parse(&said).ok(), self.receipt.member(None)) {
+            (Some(object), Some(receipt)) => object.edited(object.set(&[("mcp", &receipt)])),
+            _ => said,
+        };
+        told.event(&event).await;
+        self.over("upstream_failed", streamed())
+    }
+}
+
+/// How long the end of an answer may take behind its last event.
+const END: Duration = Duration::from_secs(1);
+
+const FAILED: &str =
+    "the model's service failed after tools had run; the members of mcp say what was done";
+const BROKE_OFF: &str = "the model's service broke off its answer";
+const TOO_LARGE: &str = "the model's service sent more than the gateway reads";
+
+/// Why there is no turn.
+enum Fault<RB: Body> {
+    /// The caller gets this.
+    Whole(Response<McpBody<RB>>),
+    Broken(Broken),
+}
+
+/// Reads a turn's events until it is over.
+async fn read_events<RB>(body: RB, told: &mut Told<'_>, limit: usize) -> Result<Turn, Broken>
+where
+    RB: Body<Data = Bytes> + Send + 'static,
+{
+    let mut body = Box::pin(body);
+    let mut parser = sse::Parser::new(limit);
+    let mut turn = Turn::default();
+    loop {
+        let frame = told.sink.alive(body.frame()).await;
+        let (mut data, is_end) = match frame {
+            Some(Ok(frame)) => (frame.into_data().unwrap_or_default(), false),
+            Some(Err(_)) => return Err(Broken::Failed(BROKE_OFF)),
+            // The last event may lack its blank line.
+            None => (Bytes::from_static(b"\n\n"), true),
+        };
+        while let Some(event) = parser
+            .next(&mut data)
+            .map_err(|_| Broken::Failed(TOO_LARGE))?
+        {
+            told.take(&mut turn, event.data).await?;
+            if turn.message.bytes() + turn.held_bytes > limit {
+                return Err(Broken::Failed(TOO_LARGE));
+            }
+        }
+        match (is_end, turn.is_over, turn.finished) {
+            (false, true, _) => let_end(body),
+            (false, false, _) => continue,
+            (true, true, _) => {}
+            // Some upstreams just end; but not before they have said why the model did.
+            (true, false, true) => turn.is_over = true,
+            (true, false, false) => return Err(Broken::Failed(BROKE_OFF)),
+        }
+        break;
+    }
+    Ok(turn)
+}
+
+/// Reads what comes behind the last event, which is nothing but the end: a connection whose
+/// answer is read to its end can be used for the next turn.
+fn let_end<RB>(mut body: Pin<Box<RB>>)
+where
+    RB: Body<Data = Bytes> + Send + 'static,
+{
+    if body.is_end_stream() {
+        return;
+    }
+    tokio::spawn(async move { timeout(END, body.frame()).await.is_ok() });
+}
+
+impl Told<'_> {
+    /// The caller's stream begins with the head of the first turn.
+    fn begin(&self, mut parts: response::Parts) {
+        if self.sink.has_begun() {
+            return;
+        }
+        remove_stale(&mut parts.headers);
+        reply::unbuffered(&mut parts);
+        parts.headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/event-stream"),
+        );
+        self.sink.begin(parts);
+    }
+
+    /// Takes the data of an event.
+    async fn take(&mut self, turn: &mut Turn, data: Vec<u8>) -> Result<(), Broken> {
+        let data = String::from_utf8(data)
+            .unwrap_or_else(|data| String::from_utf8_lossy(data.as_bytes()).into_owned());
+        if Piece::parse(&data).is_some() || !data.contains('\n') {
+            return self.note(turn, data).await;
+        }
+        // Events without blank lines between them look like one of several lines.
+        for line in data.lines() {
+            self.note(turn, line.to_owned()).await?;
+        }
+        Ok(())
+    }
+
+    /// Notes what a chunk says, and forwards or holds it.
+    async fn note(&mut self, turn: &mut Turn, data: String) -> Result<(), Broken> {
+        if turn.is_over || data.trim().is_empty() {
+            return Ok(());
+        }
+        if data.trim() == "[DONE]" {
+            turn.is_over = true;
+            return Ok(());
+        }
+        let Some(piece) = Piece::parse(&data) else {
+            // No chunk; whatever it is to say, it is not about the turn.
+            self.event(&data).await;
+            return Ok(());
+        };
+        if piece.is_error() {
+            return Err(Broken::Said(data));
+        }
+        if let Some(usage) = piece.usage() {
+            turn.usage = Some(usage);
+            if !piece.has_choice() {
+                turn.last = Some(data);
+                return Ok(());
+            }
+        }
+        if piece.has_choice() {
+            turn.model = turn.model.take().or_else(|| piece.model());
+            self.identity.get_or_insert_with(|| piece.identity());
+        }
+        if let Some(delta) = piece.delta() {
+            turn.message.add(delta);
+        }
+        turn.finished |= piece.is_finish();
+        if turn.is_held() || piece.has_calls() || piece.is_finish() {
+            turn.held_bytes += data.len();
+            turn.held.push(data);
+            return Ok(());
+        }
+        self.forward(&piece, None).await;
+        Ok(())
+    }
+
+    /// Sends a chunk to the caller as one of the caller's stream.
+    async fn forward(&mut self, piece: &Piece<'_>, finish_reason: Option<&str>) {
+        let without_role = self.role && piece.says_role();
+        if without_role && !piece.is_finish() && !piece.says_more() {
+            return;
+        }
+        self.role |= piece.says_role();
+        let usage: &[_] = match piece.usage() {
+            // Said once, at the end.
+            Some(_) => &[("usage", Some("null"))],
+            None => &[],
+        };
+        let chunk = piece.changed(Change {
+            identity: self.identity.as_ref(),
+            without_role,
+            finish_reason: finish_reason.filter(|_| piece.is_finish()),
+            members: usage,
+        });
+        self.event(&chunk).await;
+    }
+
+    /// Sends what was held of a turn that goes to the caller.
+    async fn release(&mut self, turn: &Turn, calls: &[ToolCall]) {
+        let is_called = !calls.is_empty();
+        let finish_reason = is_called.then_some(r#""tool_calls""#);
+        let is_regular = turn.message.is_regular();
+        let mut calls_told = false;
+        for held in &turn.held {
+            let Some(piece) = Piece::parse(held) else {
+                continue;
+            };
+            if is_called && !is_regular && piece.has_calls() {
+                if !std::mem::replace(&mut calls_told, true) {
+                    let delta = turn.message.calls_delta();
+                    let choice = format!(r#"{{"index":0,"delta":{delta},"finish_reason":null}}"#);
+                    let chunk = self
+                        .identity
+                        .clone()
+                        .unwrap_or_default()
+                        .chunk(Some(&choice), &[]);
+                    self.event(&chunk).await;
+                }
+                continue;
+            }
+            self.forward(&piece, finish_reason).await;
+        }
+        let is_finished = turn.finished && (is_regular || !calls_told || turn.ends_alone());
+        if is_called && !is_finished {
+            let choice = r#"{"index":0,"delta":{},"finish_reason":"tool_calls"}"#;
+            let chunk = self
+                .identity
+                .clone()
+                .unwrap_or_default()
+                .chunk(Some(choice), &[]);
+            self.event(&chunk).await;
+        }
+    }
+
+    /// Ends the stream with usage and receipt in one chunk.
+    async fn end(&self, turn: &Turn, usage: Option<String>, receipt: Option<String>) {
+        let said = turn.last.as_deref().and_then(Piece::parse);
+        let chunk = match (&said, usage.is_some() || receipt.is_some()) {
+            // With what else the upstream's own last chunk says.
+            (Some(piece), _) if usage.is_some() || receipt.is_some() => {
+                let mut members = vec![("usage", Some(usage.as_deref().unwrap_or("null")))];
+                members.extend(receipt.as_deref().map(|receipt| ("mcp", Some(receipt))));
+                Some(piece.changed(Change {
+                    identity: self.identity.as_ref(),
+                    members: &members,
+                    ..Change::default()
+                }))
+            }
+            (None, true) => {
+                let members = [("usage", usage.as_deref()), ("mcp", receipt.as_deref())];
+                let members: Vec<_> = members
+                    .into_iter()
+                    .filter_map(|(name, value)| Some((name, value?)))
+                    .collect();
+                Some(
+                    self.identity
+                        .clone()
+                        .unwrap_or_default()
+                        .chunk(None, &members),
+                )
+            }
+            _ => None,
+        };
+        if let Some(chunk) = chunk {
+            self.event(&chunk).await;
+        }
+        self.event("[DONE]").await;
+    }
+
+    async fn event(&self, data: &str) {
+        let mut event = String::with_capacity(data.len() + 8);
+        event.push_str("data: ");
+        // A line break in JSON is a blank.
+        for (index, line) in data.lines().enumerate() {
+            if index > 0 {
+                event.push(' ');
+            }
+            event.push_str(line);
+        }
+        event.push_str("\n\n");
+        self.sink.send(event.into()).await;
+    }
+}
+
+impl Turn {
+    fn is_held(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Whether the end is said by a chunk that has no tool calls in it.
+    fn ends_alone(&self) -> bool {
+        self.held
+            .iter()
+            .filter_map(|held| Piece::parse(held))
+            .any(|piece| piece.is_finish() && !piece.has_calls())
+    }
+}
+
+/// What stands for an answer that was streamed already.
+fn streamed<RB: Body<Data = Bytes>>() -> Response<McpBody<RB>> {
+    Response::new(McpBody::written(Vec::new()))
+}
