@@ -67,6 +67,8 @@ pub enum StreamingMode {
     ReturnToolCalls,
     /// Refuse the request with status 400
     Reject,
+    /// Run the whole loop, and stream it as one answer
+    Execute,
 }
 
 #[derive(Clone, Copy, Default, Deserialize, ValueEnum)]
@@ -169,6 +171,7 @@ impl Config {
             streaming: match flags.streaming.or(file.streaming).unwrap_or_default() {
                 StreamingMode::ReturnToolCalls => Streaming::ReturnToolCalls,
                 StreamingMode::Reject => Streaming::Reject,
+                StreamingMode::Execute => Streaming::Execute,
             },
             egress: replaced(flags.allow_egress, file.allow_egress),
             roots: file.ca_file.as_deref().map(read_roots).transpose()?,

@@ -25,6 +25,8 @@ pub struct Limits {
     resolve: Option<Seconds>,
     call: Option<Seconds>,
     deadline: Option<Seconds>,
+    /// How long a streamed answer may be silent before a comment is sent.
+    keep_alive: Option<Seconds>,
 
     // A server.
     connect: Option<Seconds>,
@@ -87,6 +89,7 @@ impl Limits {
         set(&mut limits.resolve, self.resolve);
         set(&mut limits.call, self.call);
         set(&mut limits.deadline, self.deadline);
+        set(&mut limits.keep_alive, self.keep_alive);
         limits
     }
 
