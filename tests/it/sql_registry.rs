@@ -58,6 +58,12 @@ async fn every_clause_of_a_store_holds() {
 }
 
 #[tokio::test]
+async fn every_clause_of_an_observation_store_holds() {
+    let databases = Databases::new();
+    conformance::observations::all(async || databases.fresh().await).await;
+}
+
+#[tokio::test]
 async fn every_clause_of_a_credential_store_holds() {
     let databases = Databases::new();
     conformance::credentials::all(async || databases.fresh().await).await;
