@@ -20,6 +20,8 @@ use crate::{
     browser::Origins,
     file::{File, ModelPrice},
     limits::Limits,
+    sealing,
+    storage::Database,
 };
 
 /// A proxy for chat completions that gives every model the tools of MCP servers.
@@ -51,6 +53,19 @@ pub struct Flags {
     /// plain http, such as 127.0.0.0/8; repeatable
     #[arg(long, value_name = "RULE")]
     allow_egress: Vec<String>,
+    /// Where servers and credentials are kept: sqlite://PATH or postgres://USER@HOST/DATABASE
+    /// [default: in memory]
+    #[arg(long, value_name = "URL")]
+    database: Option<String>,
+    /// File with the keys that seal what is secret in the database
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// Make a file with a key, for --key-file, and exit
+    #[arg(long, value_name = "FILE", exclusive = true)]
+    generate_key: Option<PathBuf>,
+    /// Add a key to such a file, with which everything is sealed from the next start on, and exit
+    #[arg(long, value_name = "FILE", exclusive = true)]
+    add_key: Option<PathBuf>,
     /// How to write the log on stderr; RUST_LOG sets how much [default: text]
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
@@ -92,6 +107,8 @@ pub struct Config {
     pub origins: Origins,
     pub streaming: Streaming,
     pub egress: Vec<String>,
+    /// Absent: servers and credentials are kept in memory.
+    pub database: Option<Database>,
     /// Root certificates to trust besides the system's.
     pub roots: Option<Vec<u8>>,
     pub log_format: LogFormat,
@@ -135,6 +152,18 @@ impl fmt::Display for Invalid {
     }
 }
 
+impl Flags {
+    /// Does what `--generate-key` or `--add-key` ask for, and says what to do next; `None` where
+    /// the proxy is to run.
+    pub fn change_keys(&self) -> Result<Option<String>, Invalid> {
+        match (&self.generate_key, &self.add_key) {
+            (Some(path), _) => sealing::generate(path).map(Some),
+            (None, Some(path)) => sealing::add(path).map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
 impl Config {
     pub fn read(flags: Flags) -> Result<Self, Invalid> {
         let file = match &flags.config {
@@ -171,6 +200,10 @@ impl Config {
                 StreamingMode::Reject => Streaming::Reject,
             },
             egress: replaced(flags.allow_egress, file.allow_egress),
+            database: database(
+                flags.database.or(file.database),
+                flags.key_file.or(file.key_file),
+            )?,
             roots: file.ca_file.as_deref().map(read_roots).transpose()?,
             log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
             limits: file.limits,
@@ -181,6 +214,19 @@ impl Config {
                 .collect::<Result<_, _>>()?,
             check: flags.check,
         })
+    }
+}
+
+fn database(url: Option<String>, key_file: Option<PathBuf>) -> Result<Option<Database>, Invalid> {
+    match (url, key_file) {
+        (Some(url), Some(key_file)) => Ok(Some(Database { url, key_file })),
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(Invalid::new(
+            "key_file is needed beside database: what is secret in it is sealed; make the file with --generate-key FILE",
+        )),
+        (None, Some(_)) => Err(Invalid::new(
+            "key_file is there without database: nothing would be kept; give database, such as sqlite://proxy.db",
+        )),
     }
 }
 

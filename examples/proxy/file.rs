@@ -27,6 +27,8 @@ pub struct File {
     pub allow_origins: Vec<String>,
     pub streaming: Option<StreamingMode>,
     pub allow_egress: Vec<String>,
+    pub database: Option<String>,
+    pub key_file: Option<PathBuf>,
     pub ca_file: Option<PathBuf>,
     pub log_format: Option<LogFormat>,
     pub limits: Limits,

@@ -23,11 +23,14 @@ mod file;
 mod limits;
 mod refusal;
 mod routes;
+mod sealing;
 mod server;
+mod storage;
 mod upstream;
 
 use std::{
     io::{self, IsTerminal},
+    path::PathBuf,
     process::ExitCode,
 };
 
@@ -38,9 +41,9 @@ use axum::{
 };
 use clap::Parser;
 use mcp_layer::{
-    Connections, McpLayer,
+    Connections, McpLayer, Monitor,
     outbound::{EgressRules, Outbound},
-    registry::FileRegistry,
+    registry::{AnyStore, Overlay},
 };
 use tokio::net::TcpListener;
 use tower::{ServiceBuilder, util::option_layer};
@@ -57,6 +60,7 @@ use crate::{
     config::{Config, Flags, Invalid, LogFormat},
     routes::Servers,
     server::{Draining, Server},
+    storage::Storage,
     upstream::Upstream,
 };
 
@@ -72,21 +76,35 @@ async fn main() -> ExitCode {
 }
 
 async fn run(flags: Flags) -> Result<ExitCode, Invalid> {
+    if let Some(next) = flags.change_keys()? {
+        println!("{next}");
+        return Ok(ExitCode::SUCCESS);
+    }
     let config = Config::read(flags)?;
     start_log(&config);
-    let (registry, egress) = servers(&config).await?;
+    let (declared, egress) = declared(&config).await?;
     let outbound =
         Outbound::with_connect_timeout(egress, config.roots.clone(), config.limits.connect())
             .map_err(|error| Invalid::because(&error))?;
-    let connections = Connections::with_limits(outbound, config.limits.of_servers());
+    let storage = Storage::open(config.database.as_ref(), outbound.clone()).await?;
+    let registry = declared.over(storage.servers).await?;
+    let connections = Connections::with_limits(outbound, config.limits.of_servers())
+        .with_authorizations(&storage.authorizations)
+        .with_observations(registry.clone());
 
     if config.check {
         let patience = config.limits.of_requests().resolve;
         let report = check::check(&registry, &connections, patience).await;
+        let report = report.map_err(|error| Invalid::because(&error))?;
         println!("{}", report.text);
         return Ok(ExitCode::from(if report.all_well { 0 } else { 2 }));
     }
 
+    if let Some((database, newest)) = storage.database {
+        tokio::spawn(sealing::reseal(database, newest));
+    }
+    let monitor = Monitor::new(registry.clone(), connections.clone());
+    tokio::spawn(monitor.run());
     let draining = Draining::default();
     let app = app(&config, registry, connections.clone(), draining.clone()).await?;
     let listener = TcpListener::bind(config.listen)
@@ -97,27 +115,44 @@ async fn run(flags: Flags) -> Result<ExitCode, Invalid> {
         Some(_) => println!("The proxy listens on http://{address}"),
         None => print!("{}", demo::introduction(address, config.upstream.as_ref())),
     }
-    let server = Server::new(listener, app, &config.limits);
-    server.run(draining).await.map_err(Invalid::new)?;
+    let servers = [Server::new(listener, app, &config.limits)];
+    let served = server::run(&servers, &draining, config.limits.grace()).await;
+    served.map_err(Invalid::new)?;
     connections.close().await;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The servers that are declared, and where calls to them may go; without a file, the demo's.
-async fn servers(config: &Config) -> Result<(FileRegistry, EgressRules), Invalid> {
+/// The servers that are declared: in the configuration file, or by the demo.
+enum Declared {
+    File(PathBuf),
+    Demo(String),
+}
+
+impl Declared {
+    /// One registry: these servers, over those of a store.
+    async fn over(self, store: AnyStore) -> Result<AnyStore, Invalid> {
+        let overlay = match self {
+            Self::File(path) => Overlay::open(&path, store)
+                .await
+                .map_err(|error| Invalid::new(format!("{}: {error}", path.display())))?,
+            Self::Demo(text) => Overlay::parse(&text, |_| None, store)
+                .await
+                .map_err(|error| Invalid::new(format!("the demo's servers: {error}")))?,
+        };
+        Ok(AnyStore::new(overlay))
+    }
+}
+
+/// The servers that are declared, and where calls may go; without a file, the demo's server runs.
+async fn declared(config: &Config) -> Result<(Declared, EgressRules), Invalid> {
     let egress = EgressRules::parse(&config.egress)
         .map_err(|error| Invalid::new(format!("allow_egress: {error}")))?;
     match &config.file {
-        Some(path) => {
-            let registry = FileRegistry::open(path)
-                .map_err(|error| Invalid::new(format!("{}: {error}", path.display())))?;
-            Ok((registry, egress))
-        }
+        Some(path) => Ok((Declared::File(path.clone()), egress)),
         None => {
             let address = demo::server().await.map_err(Invalid::new)?;
-            let registry = demo::registry(address).map_err(Invalid::new)?;
             let egress = egress.allow(&address.to_string()).map_err(Invalid::new)?;
-            Ok((registry, egress))
+            Ok((Declared::Demo(demo::servers(address)), egress))
         }
     }
 }
@@ -125,7 +160,7 @@ async fn servers(config: &Config) -> Result<(FileRegistry, EgressRules), Invalid
 /// What happens to a request, from the outside to the inside.
 async fn app(
     config: &Config,
-    registry: FileRegistry,
+    registry: AnyStore,
     connections: Connections,
     draining: Draining,
 ) -> Result<Router, Invalid> {

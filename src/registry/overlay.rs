@@ -380,6 +380,7 @@ mod tests {
         })
         .await;
         conformance::stores::all(async || overlay(&[], &[]).await).await;
+        conformance::observations::all(async || overlay(&[], &[]).await).await;
     }
 
     #[tokio::test]

@@ -9,7 +9,6 @@ mod server;
 use std::{io, net::SocketAddr};
 
 use axum::{Router, serve::ListenerExt};
-use mcp_layer::registry::{FileError, FileRegistry};
 use tokio::net::TcpListener;
 use url::Url;
 
@@ -26,9 +25,9 @@ pub async fn server() -> io::Result<SocketAddr> {
     serve(server::router()).await
 }
 
-/// The servers of the demo: the one at `address`, as `demo`.
-pub fn registry(address: SocketAddr) -> Result<FileRegistry, FileError> {
-    let text = format!(
+/// The servers of the demo, as a configuration file has them: the one at `address`, as `demo`.
+pub fn servers(address: SocketAddr) -> String {
+    format!(
         r#"
         [[servers]]
         name = "demo"
@@ -36,8 +35,7 @@ pub fn registry(address: SocketAddr) -> Result<FileRegistry, FileError> {
         description = "Dice, the time, sums and word counts"
         url = "http://{address}/mcp"
         "#
-    );
-    FileRegistry::parse(&text, |_| None)
+    )
 }
 
 /// What is printed at the start: what there is, what to paste, and how to stop.
