@@ -58,6 +58,11 @@ impl Proxy {
         Self::spawn(command.args(["--listen", "127.0.0.1:0"]).envs(env.to_vec()))
     }
 
+    /// What `kill -9` does.
+    pub fn kill(self) {
+        drop(self);
+    }
+
     /// Runs it to its end on a configuration file: exit code, output, errors.
     pub fn run(config: &str, flags: &[&str]) -> (i32, String, String) {
         output(command().arg("--config").arg(file(config)).args(flags))
@@ -160,6 +165,26 @@ impl Proxy {
     }
 }
 
+/// A question for the demo model, with the tools of one server.
+pub fn question(server: &str, question: &str) -> Value {
+    json!({
+        "model": "demo",
+        "messages": [{"role": "user", "content": question}],
+        "mcp": {"enabled": true, "servers": [server], "auto_execute_tools": true},
+    })
+}
+
+/// Waits until something is so, for twenty seconds at most: machines can be busy.
+pub async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
+    for _ in 0..400 {
+        if so().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("still not: {what}");
+}
+
 impl Drop for Proxy {
     fn drop(&mut self) {
         // It may have ended already.
@@ -198,7 +223,7 @@ fn command() -> Command {
 }
 
 /// A configuration file of the test's own.
-fn file(config: &str) -> PathBuf {
+pub fn file(config: &str) -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
