@@ -6,6 +6,8 @@ mod call;
 mod grants;
 mod health;
 mod peer;
+#[cfg(feature = "admin")]
+mod reach;
 
 use std::{
     fmt,
