@@ -7,6 +7,10 @@
 
 mod support;
 
+mod admin_bodies;
+mod admin_gate;
+mod admin_servers;
+
 mod authorization_attacks;
 mod authorization_connect;
 mod authorization_faults;
