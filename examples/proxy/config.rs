@@ -16,6 +16,7 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::{
+    admin,
     auth::Keys,
     browser::Origins,
     file::{File, ModelPrice},
@@ -66,6 +67,15 @@ pub struct Flags {
     /// Add a key to such a file, with which everything is sealed from the next start on, and exit
     #[arg(long, value_name = "FILE", exclusive = true)]
     add_key: Option<PathBuf>,
+    /// Address and port of the operator's side, or off [default: 127.0.0.1:8788]
+    #[arg(long, value_name = "IP:PORT")]
+    admin_listen: Option<admin::Listen>,
+    /// Environment variable with the token of the operator's side [the demo makes one]
+    #[arg(long, value_name = "NAME")]
+    admin_token_env: Option<String>,
+    /// Address by which the operator's side is reached from outside [default: that of --admin-listen]
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
     /// How to write the log on stderr; RUST_LOG sets how much [default: text]
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
@@ -109,6 +119,8 @@ pub struct Config {
     pub egress: Vec<String>,
     /// Absent: servers and credentials are kept in memory.
     pub database: Option<Database>,
+    /// Absent: there is no operator's side.
+    pub admin: Option<admin::Side>,
     /// Root certificates to trust besides the system's.
     pub roots: Option<Vec<u8>>,
     pub log_format: LogFormat,
@@ -188,6 +200,12 @@ impl Config {
             ));
         }
         file.limits.check()?;
+        let wishes = admin::Wishes {
+            listen: flags.admin_listen.or(file.admin_listen),
+            token_env: flags.admin_token_env.or(file.admin_token_env),
+            public_url: flags.public_url.or(file.public_url),
+        };
+        let admin = admin::Side::new(wishes, flags.config.is_none())?;
         Ok(Self {
             file: flags.config,
             listen,
@@ -204,6 +222,7 @@ impl Config {
                 flags.database.or(file.database),
                 flags.key_file.or(file.key_file),
             )?,
+            admin,
             roots: file.ca_file.as_deref().map(read_roots).transpose()?,
             log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
             limits: file.limits,

@@ -14,6 +14,7 @@
     reason = "a program has no outside: `pub` is for its other files"
 )]
 
+mod admin;
 mod auth;
 mod browser;
 mod check;
@@ -21,6 +22,7 @@ mod config;
 mod demo;
 mod file;
 mod limits;
+mod log;
 mod refusal;
 mod routes;
 mod sealing;
@@ -28,11 +30,7 @@ mod server;
 mod storage;
 mod upstream;
 
-use std::{
-    io::{self, IsTerminal},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{io, net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use axum::{
     Router,
@@ -47,17 +45,11 @@ use mcp_layer::{
 };
 use tokio::net::TcpListener;
 use tower::{ServiceBuilder, util::option_layer};
-use tower_http::{
-    classify::ServerErrorsFailureClass,
-    timeout::RequestBodyTimeoutLayer,
-    trace::{DefaultOnResponse, TraceLayer},
-};
-use tracing::{Level, Span};
-use tracing_subscriber::EnvFilter;
+use tower_http::timeout::RequestBodyTimeoutLayer;
 
 use crate::{
     browser::Rules,
-    config::{Config, Flags, Invalid, LogFormat},
+    config::{Config, Flags, Invalid},
     routes::Servers,
     server::{Draining, Server},
     storage::Storage,
@@ -81,7 +73,7 @@ async fn run(flags: Flags) -> Result<ExitCode, Invalid> {
         return Ok(ExitCode::SUCCESS);
     }
     let config = Config::read(flags)?;
-    start_log(&config);
+    log::start(&config);
     let (declared, egress) = declared(&config).await?;
     let outbound =
         Outbound::with_connect_timeout(egress, config.roots.clone(), config.limits.connect())
@@ -92,6 +84,19 @@ async fn run(flags: Flags) -> Result<ExitCode, Invalid> {
         .with_authorizations(&storage.authorizations)
         .with_observations(registry.clone());
 
+    let side = config.admin.as_ref();
+    let admin = side
+        .map(|side| {
+            let (registry, connections) = (registry.clone(), connections.clone());
+            side.admin(
+                registry,
+                connections,
+                &config.keys,
+                storage.database.clone(),
+            )
+        })
+        .transpose()?;
+
     if config.check {
         let patience = config.limits.of_requests().resolve;
         let report = check::check(&registry, &connections, patience).await;
@@ -100,26 +105,50 @@ async fn run(flags: Flags) -> Result<ExitCode, Invalid> {
         return Ok(ExitCode::from(if report.all_well { 0 } else { 2 }));
     }
 
+    let monitor = Monitor::new(registry.clone(), connections.clone());
+    let draining = Draining::default();
+    let app = app(&config, registry, connections.clone(), draining.clone()).await?;
+    let (listener, address) = bind(config.listen)
+        .await
+        .map_err(|error| Invalid::new(format!("listen: {}: {error}", config.listen)))?;
+    let mut servers = vec![Server::new(listener, app, &config.limits)];
+    let mut operators = None;
+    if let (Some(side), Some(admin)) = (side, admin) {
+        let (listener, address) = bind(side.listen).await.map_err(|error| {
+            Invalid::new(format!(
+                "admin_listen: {}: {error}; give another with --admin-listen IP:PORT, or --admin-listen off",
+                side.listen
+            ))
+        })?;
+        let app = admin::app(admin, draining.clone());
+        servers.push(Server::new(listener, app, &config.limits));
+        operators = Some((address, &side.token));
+    }
+    match (&config.file, operators) {
+        (None, _) => {
+            let upstream = config.upstream.as_ref();
+            print!("{}", demo::introduction(address, upstream, operators));
+        }
+        (Some(_), None) => println!("The proxy listens on http://{address}"),
+        (Some(_), Some((operators, _))) => println!(
+            "The proxy listens on http://{address}\nThe operator's side listens on http://{operators}"
+        ),
+    }
+
+    tokio::spawn(monitor.run());
     if let Some((database, newest)) = storage.database {
         tokio::spawn(sealing::reseal(database, newest));
     }
-    let monitor = Monitor::new(registry.clone(), connections.clone());
-    tokio::spawn(monitor.run());
-    let draining = Draining::default();
-    let app = app(&config, registry, connections.clone(), draining.clone()).await?;
-    let listener = TcpListener::bind(config.listen)
-        .await
-        .map_err(|error| Invalid::new(format!("listen: {}: {error}", config.listen)))?;
-    let address = listener.local_addr().map_err(Invalid::new)?;
-    match config.file {
-        Some(_) => println!("The proxy listens on http://{address}"),
-        None => print!("{}", demo::introduction(address, config.upstream.as_ref())),
-    }
-    let servers = [Server::new(listener, app, &config.limits)];
     let served = server::run(&servers, &draining, config.limits.grace()).await;
     served.map_err(Invalid::new)?;
     connections.close().await;
     Ok(ExitCode::SUCCESS)
+}
+
+async fn bind(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(address).await?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
 }
 
 /// The servers that are declared: in the configuration file, or by the demo.
@@ -204,31 +233,15 @@ async fn app(
         origins: config.origins.clone(),
         loopback_only: config.listen.ip().is_loopback() && config.keys.is_empty(),
     };
-    let requests = TraceLayer::new_for_http()
-        .make_span_with(|request: &http::Request<_>| {
-            // Without the query, which may have a secret in it.
-            let (method, path) = (request.method(), request.uri().path());
-            tracing::info_span!("request", %method, path)
-        })
-        .on_response(DefaultOnResponse::new().level(Level::INFO))
-        .on_failure(|class: ServerErrorsFailureClass, _, _: &Span| match class {
-            // Its line has been written already.
-            ServerErrorsFailureClass::StatusCode(_) => {}
-            ServerErrorsFailureClass::Error(error) => {
-                tracing::warn!(error, "the answer broke off");
-            }
-        });
-
-    Ok(Router::new()
+    let routes = Router::new()
         .route("/v1/mcp/servers", get(routes::servers).with_state(servers))
         .route("/v1/{*rest}", any_service(model))
         .method_not_allowed_fallback(routes::method_not_allowed)
         // Whose request it is. Around the model and the list of servers, which need to know.
         .route_layer(from_fn_with_state(config.keys.clone(), auth::authenticate))
         // No new requests once the proxy is stopping.
-        .route_layer(from_fn_with_state(draining.clone(), server::turn_away))
-        // One line in the log for each request.
-        .route_layer(requests)
+        .route_layer(from_fn_with_state(draining.clone(), server::turn_away));
+    Ok(log::requests(routes)
         .route("/healthz", get(routes::healthz))
         .route("/readyz", get(routes::readyz).with_state(draining))
         .fallback(routes::not_found)
@@ -236,22 +249,4 @@ async fn app(
         .layer(option_layer(config.origins.cors()))
         // Nothing at all for other pages: outermost, so that they cannot even ask.
         .layer(from_fn_with_state(rules, browser::guard)))
-}
-
-/// The log goes to stderr; `RUST_LOG` decides how much of it.
-fn start_log(config: &Config) {
-    let level = match config.check {
-        // The report says what the log would.
-        true => "off",
-        false => "info,rmcp=warn",
-    };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr);
-    match config.log_format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
-    }
 }

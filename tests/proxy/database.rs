@@ -16,17 +16,17 @@ use crate::mcp_server::{McpServer, Mode};
 use crate::support::{Proxy, file, question, run, until};
 
 /// What a server is sent as a static header, and nobody else may see.
-const STORED: &str = "canary/stored+header=34";
+pub const STORED: &str = "canary/stored+header=34";
 
 /// A database and its keys, of the test's own.
-struct Storage {
+pub struct Storage {
     directory: Directory,
     url: String,
     key_file: String,
 }
 
 impl Storage {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let directory = Directory::new();
         let url = directory.url("proxy.db");
         let key_file = directory.0.join("keys").display().to_string();
@@ -41,7 +41,7 @@ impl Storage {
     }
 
     /// The configuration of a proxy over it.
-    fn config(&self, rest: &str) -> String {
+    pub fn config(&self, rest: &str) -> String {
         let Self { url, key_file, .. } = self;
         format!("database = {url:?}\nkey_file = {key_file:?}\n{LOCAL}{rest}")
     }
@@ -60,13 +60,13 @@ fn server(name: &str, url: &str) -> Server {
 }
 
 /// Whether `name` answers in a chat completion.
-async fn answers(proxy: &Proxy, name: &str) -> bool {
+pub async fn answers(proxy: &Proxy, name: &str) -> bool {
     let (status, answer) = proxy.chat(&question(name, "Echo \"it is there\"")).await;
     let content = answer["choices"][0]["message"]["content"].as_str();
     status == StatusCode::OK && content.is_some_and(|content| content.contains("it is there"))
 }
 
-fn entry(name: &str, url: &str) -> String {
+pub fn entry(name: &str, url: &str) -> String {
     format!("[[servers]]\nname = \"{name}\"\nurl = \"{url}\"\n")
 }
 
@@ -229,7 +229,7 @@ async fn a_name_in_both_file_and_database_is_refused() {
 
     // While it runs the last good state stays, until the name is free.
     let path = file(&declared("declared"));
-    let proxy = Proxy::start(&["--config", path.to_str().unwrap()]);
+    let proxy = Proxy::over(&path, &["--admin-listen", "off"], &[]);
     assert!(answers(&proxy, "declared").await);
     fs::write(&path, declared("stored")).unwrap();
     tokio::time::sleep(Duration::from_secs(3)).await;

@@ -5,6 +5,7 @@
     reason = "a test that cannot go on fails, and a binary has no public interface"
 )]
 
+mod admin;
 mod database;
 #[path = "../it/support/directory.rs"]
 #[allow(dead_code, reason = "these tests need a part of it")]

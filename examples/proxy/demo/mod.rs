@@ -12,6 +12,8 @@ use axum::{Router, serve::ListenerExt};
 use tokio::net::TcpListener;
 use url::Url;
 
+use crate::admin::Token;
+
 /// A rule-driven model; its base URL.
 pub async fn model() -> io::Result<Url> {
     let address = serve(model::router()).await?;
@@ -39,7 +41,11 @@ pub fn servers(address: SocketAddr) -> String {
 }
 
 /// What is printed at the start: what there is, what to paste, and how to stop.
-pub fn introduction(listen: SocketAddr, upstream: Option<&Url>) -> String {
+pub fn introduction(
+    listen: SocketAddr,
+    upstream: Option<&Url>,
+    operators: Option<(SocketAddr, &Token)>,
+) -> String {
     let model = match upstream {
         Some(upstream) => format!("requests go to {upstream}"),
         None => "a small demo model answers".into(),
@@ -49,6 +55,8 @@ pub fn introduction(listen: SocketAddr, upstream: Option<&Url>) -> String {
         Some(_) => "MODEL",
         None => "demo",
     };
+    let operators =
+        operators.map_or_else(String::new, |(listen, token)| operators_side(listen, token));
     format!(
         r#"The proxy listens on http://{listen}: {model}, with the tools of the MCP server "demo".
 Try it in another terminal, with this question or one of your own:
@@ -62,7 +70,27 @@ curl -s http://{listen}/v1/chat/completions \
   }}'
 
 The tools: http://{listen}/v1/mcp/servers
-Ctrl-C stops it.
+{operators}Ctrl-C stops it.
+"#
+    )
+}
+
+/// Where the operator's side is, what opens it, and what to paste.
+fn operators_side(listen: SocketAddr, token: &Token) -> String {
+    let (said, token) = match token {
+        Token::Made(token) => (
+            format!(", with the token {token}, made for this run"),
+            &**token,
+        ),
+        Token::Given(_) => (String::new(), "TOKEN"),
+    };
+    format!(
+        r#"
+The operator's side listens on http://{listen}{said}.
+Its servers, and with POST one more:
+
+curl -s http://{listen}/api/v1/servers -H 'authorization: Bearer {token}'
+
 "#
     )
 }
