@@ -80,6 +80,7 @@
 pub mod admin;
 
 mod layer;
+mod monitor;
 mod service;
 mod sniff;
 mod tool_loop;
@@ -90,7 +91,6 @@ pub mod authorization;
 mod caller;
 mod catalog;
 mod connect;
-mod inactive;
 mod offer;
 mod schema;
 mod schema_cost;
@@ -101,6 +101,8 @@ mod settings;
 
 mod price;
 pub mod registry;
+
+mod inactive;
 
 #[cfg(feature = "oauth")]
 pub mod oauth;
@@ -123,6 +125,7 @@ pub use self::{
     connect::{Call, CallError, Connections, OfferedTool, ServerTools},
     inactive::Inactive,
     layer::McpLayer,
+    monitor::Monitor,
     name::{InvalidServerName, ServerName},
     offer::LeftOut,
     price::Price,
