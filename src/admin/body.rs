@@ -112,6 +112,11 @@ impl<'a> Members<'a> {
         })
     }
 
+    /// Whether the member `name` is there, if only as `null`.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.object.get(name).is_some()
+    }
+
     pub(super) fn require(&self, name: &str) -> Result<Value<'a>, Fault> {
         self.get(name).ok_or_else(|| self.fault(name, "is missing"))
     }

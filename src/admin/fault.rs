@@ -27,6 +27,8 @@ pub(super) enum Code {
     Conflict,
     StaleVersion,
     DeclaredInFile,
+    ToolChanged,
+    ServerInactive,
     Registry,
 }
 
@@ -40,10 +42,13 @@ impl Code {
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::InvalidJson | Self::InvalidRequest | Self::InvalidServer => {
-                StatusCode::BAD_REQUEST
+            Self::InvalidJson
+            | Self::InvalidRequest
+            | Self::InvalidServer
+            | Self::ServerInactive => StatusCode::BAD_REQUEST,
+            Self::Conflict | Self::StaleVersion | Self::DeclaredInFile | Self::ToolChanged => {
+                StatusCode::CONFLICT
             }
-            Self::Conflict | Self::StaleVersion | Self::DeclaredInFile => StatusCode::CONFLICT,
             Self::Registry => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -65,6 +70,8 @@ impl Code {
             Self::Conflict => "conflict",
             Self::StaleVersion => "stale_version",
             Self::DeclaredInFile => "declared_in_file",
+            Self::ToolChanged => "tool_changed",
+            Self::ServerInactive => "mcp_server_inactive",
             Self::Registry => "mcp_registry_error",
         }
     }

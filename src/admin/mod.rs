@@ -1,12 +1,16 @@
 //! The operator's REST interface (feature `admin`): servers, their tools and their status.
 //!
 //! ```
-//! use mcp_layer::{Connections, admin::{self, Admin}, registry::MemoryRegistry};
+//! use mcp_layer::{Connections, McpLayer, admin::{self, Admin}, registry::MemoryRegistry};
 //! use mcp_layer::outbound::{EgressRules, Outbound};
 //!
-//! let connections = Connections::new(Outbound::new(EgressRules::default(), [])?);
+//! let store = MemoryRegistry::default();
+//! let connections = Connections::new(Outbound::new(EgressRules::default(), [])?)
+//!     .with_observations(store.clone());
+//! // Both see the same servers, over the same connections.
+//! let layer = McpLayer::new(store.clone()).with_connections(connections.clone());
 //! let token = "a-token-of-many-random-characters".into();
-//! let admin = Admin::new(MemoryRegistry::default(), connections, token)?;
+//! let admin = Admin::new(store, connections, token)?;
 //! // Listens apart from the callers, and only on this machine unless there is TLS before it.
 //! let app: axum::Router = axum::Router::new().nest("/admin", admin::router(admin));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -30,6 +34,12 @@
 //!   has to be entered anew for others. `{"set": false}`: what is stored cannot be opened.
 //! - `null` is as good as absent.
 //!
+//! # Tools
+//!
+//! A tool is `approved`, `changed`, `new` or `removed` by what was accepted of it. Of one that has
+//! changed both definitions are shown. Accepting names the fingerprint that was looked at: what has
+//! changed again since is not accepted.
+//!
 //! This part knows neither the layer nor who calls it.
 
 mod answer;
@@ -43,10 +53,13 @@ mod projects;
 mod query;
 mod router;
 mod secrets;
+mod seen;
 mod servers;
 mod standing;
 mod time;
 mod token;
+mod tool_view;
+mod tools;
 mod view;
 
 use std::{collections::BTreeSet, fmt, future::Future, sync::Arc, time::SystemTime};
@@ -81,8 +94,10 @@ pub struct Admin {
 impl Admin {
     /// The operator's side of `store`, for whoever has `token`.
     ///
-    /// `connections` are those of the layer, so that what is seen here is what callers get; their
-    /// egress rules decide which URLs can be saved.
+    /// `connections` are those of the layer, and
+    /// [tell the same store](Connections::with_observations) what they see: that is where the
+    /// status of servers and their tools come from. Their egress rules decide which URLs can be
+    /// saved.
     ///
     /// # Errors
     /// [`InvalidToken`] for one that could be guessed, and for one that no client can send.

@@ -13,7 +13,7 @@ use super::{
     Admin,
     fault::{Code, Fault},
     gate::gate,
-    keys, projects, servers,
+    keys, projects, servers, tools,
 };
 
 /// The operator's REST interface, to be served or nested anywhere; its paths begin with `/api/v1`.
@@ -49,12 +49,18 @@ type Handler = MethodRouter<Arc<Admin>>;
 fn table() -> Vec<(Method, &'static str, Handler)> {
     const SERVERS: &str = "/api/v1/servers";
     const SERVER: &str = "/api/v1/servers/{name}";
+    const TOOLS: &str = "/api/v1/servers/{name}/tools";
+    const ACCEPT: &str = "/api/v1/servers/{name}/tools/accept";
+    const REFRESH: &str = "/api/v1/servers/{name}/refresh";
     vec![
         (Method::GET, SERVERS, get(servers::list)),
         (Method::POST, SERVERS, post(servers::create)),
         (Method::GET, SERVER, get(servers::read)),
         (Method::PUT, SERVER, put(servers::replace)),
         (Method::DELETE, SERVER, delete(servers::remove)),
+        (Method::GET, TOOLS, get(tools::list)),
+        (Method::POST, ACCEPT, post(tools::accept)),
+        (Method::POST, REFRESH, post(tools::refresh)),
         (Method::GET, "/api/v1/projects", get(projects::list)),
         (Method::GET, "/api/v1/keys", get(keys::list)),
     ]

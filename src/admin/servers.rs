@@ -5,7 +5,7 @@ use std::{sync::Arc, time::SystemTime};
 use axum::{
     body::Bytes,
     extract::{OriginalUri, RawQuery, State},
-    response::{IntoResponse, Response},
+    response::IntoResponse,
 };
 use http::{HeaderValue, StatusCode, header::LOCATION};
 use serde::Serialize;
@@ -16,12 +16,13 @@ use super::{
     edit::Reader,
     fault::Fault,
     query::{LONGEST, Query},
+    seen::Seen,
     standing::{reason, status},
     view::View,
 };
 use crate::{
     name::ServerName,
-    registry::{Error, Observation, ObservationStore, Page, Server, ServerStore, Source},
+    registry::{Error, Observation, Page, Server, ServerStore, Source},
 };
 
 /// How many servers a list looks at in search of those with a status; the page then ends early,
@@ -41,7 +42,7 @@ pub(super) async fn list(State(admin): State<Arc<Admin>>, RawQuery(query): RawQu
     let (found, next) = admin.find(&query, now).await?;
     let servers = found
         .iter()
-        .map(|(server, seen)| View::of(server, seen.as_ref(), now));
+        .map(|(server, seen)| View::of(server, seen, now));
     let list = List {
         servers: servers.collect(),
         next: next.as_ref().map(ServerName::as_str),
@@ -58,7 +59,9 @@ pub(super) async fn create(
     let server = admin.reader().create(&body)?;
     let server = admin.store.insert(server).await?;
     log("insert", &server);
-    let mut response = json(StatusCode::CREATED, &View::of(&server, None, admin.now()))?;
+    let seen = admin.seen_of(&server, None).await;
+    let view = View::of(&server, &seen, admin.now());
+    let mut response = json(StatusCode::CREATED, &view)?;
     let place = format!("{}/{}", uri.path().trim_end_matches('/'), server.name);
     if let Ok(place) = HeaderValue::from_str(&place) {
         response.headers_mut().insert(LOCATION, place);
@@ -69,8 +72,8 @@ pub(super) async fn create(
 /// `GET /servers/{name}`
 pub(super) async fn read(State(admin): State<Arc<Admin>>, Named(name): Named) -> Answer {
     let server = admin.store.get(&admin.organisation, &name).await?;
-    let seen = admin.seen_of(&server).await?;
-    admin.shown(&server, seen.as_ref())
+    let observation = admin.observed(&server).await?;
+    admin.shown(&server, observation).await
 }
 
 /// `PUT /servers/{name}`
@@ -85,10 +88,10 @@ pub(super) async fn replace(
     }
     let server = admin.reader().replace(&body, &stored)?;
     // Before anything is changed: afterwards a fault would look as if nothing was.
-    let seen = admin.seen_of(&stored).await?;
+    let observation = admin.observed(&stored).await?;
     let server = admin.store.replace(server).await?;
     log("replace", &server);
-    admin.shown(&server, seen.as_ref())
+    admin.shown(&server, observation).await
 }
 
 /// `DELETE /servers/{name}`
@@ -98,7 +101,7 @@ pub(super) async fn remove(State(admin): State<Arc<Admin>>, Named(name): Named) 
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-type Found = Vec<(Arc<Server>, Option<Observation>)>;
+type Found = Vec<(Arc<Server>, Seen)>;
 
 impl Admin {
     /// The servers of a page, and where the next one begins.
@@ -120,7 +123,7 @@ impl Admin {
             let seen = self.seen(&listing.servers).await?;
             looked_at += listing.servers.len();
             for (server, seen) in listing.servers.into_iter().zip(seen) {
-                let is = status(reason(&server, seen.as_ref(), now));
+                let is = status(reason(&server, &seen, now));
                 if query.status.is_some_and(|wanted| wanted != is) {
                     continue;
                 }
@@ -148,22 +151,9 @@ impl Admin {
         }
     }
 
-    /// What is known of each server, without the text of definitions.
-    async fn seen(&self, servers: &[Arc<Server>]) -> Result<Vec<Option<Observation>>, Fault> {
-        let ids: Vec<_> = servers.iter().map(|server| server.id.clone()).collect();
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
-        Ok(self.store.observations(&self.organisation, &ids).await?)
-    }
-
-    async fn seen_of(&self, server: &Arc<Server>) -> Result<Option<Observation>, Fault> {
-        let mut seen = self.seen(std::slice::from_ref(server)).await?;
-        Ok(seen.pop().flatten())
-    }
-
-    fn shown(&self, server: &Server, seen: Option<&Observation>) -> Result<Response, Fault> {
-        json(StatusCode::OK, &View::of(server, seen, self.now()))
+    async fn shown(&self, server: &Server, observation: Option<Observation>) -> Answer {
+        let seen = self.seen_of(server, observation).await;
+        json(StatusCode::OK, &View::of(server, &seen, self.now()))
     }
 }
 

@@ -4,9 +4,10 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
+use super::seen::Seen;
 use crate::{
     inactive::Inactive,
-    registry::{Auth, Observation, Server},
+    registry::{Auth, Server},
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -30,18 +31,17 @@ pub(super) enum Reason {
 /// Why `server` cannot be used; `None`: it can, as far as anybody knows.
 ///
 /// What is known without looking at the server comes first.
-pub(super) fn reason(
-    server: &Server,
-    observation: Option<&Observation>,
-    now: SystemTime,
-) -> Option<Reason> {
+pub(super) fn reason(server: &Server, seen: &Seen, now: SystemTime) -> Option<Reason> {
     if !server.enabled {
         return Some(Reason::Disabled);
     }
     if matches!(server.auth, Auth::Unreadable(_)) {
         return Some(Reason::CredentialInvalid);
     }
-    match observation?.standing(server, now).err()? {
+    if !seen.is_authorized {
+        return Some(Reason::NeedsAuthorization);
+    }
+    match seen.observation.as_ref()?.standing(server, now).err()? {
         Inactive::Disabled => Some(Reason::Disabled),
         Inactive::Unreachable { .. } => Some(Reason::Unreachable),
         Inactive::NeedsAuthorization => Some(Reason::NeedsAuthorization),

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use serde::{Serialize, Serializer};
 
 use super::{
+    seen::Seen,
     standing::{Reason, Status, reason, status},
     time::rfc3339,
 };
@@ -12,8 +13,8 @@ use crate::{
     ServerName, TokenAuth,
     mcp::Transport,
     registry::{
-        Auth, Failure, Gate, OAuth2, Observation, Projects, Server, Source, Stage, StaticHeader,
-        ToolPolicy, ToolSelection,
+        Auth, Failure, Gate, OAuth2, Projects, Server, Source, Stage, StaticHeader, ToolPolicy,
+        ToolSelection,
     },
 };
 
@@ -58,12 +59,9 @@ pub(super) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    pub(super) fn of(
-        server: &'a Server,
-        observation: Option<&Observation>,
-        now: SystemTime,
-    ) -> Self {
-        let status_reason = reason(server, observation, now);
+    pub(super) fn of(server: &'a Server, seen: &Seen, now: SystemTime) -> Self {
+        let status_reason = reason(server, seen, now);
+        let observation = seen.observation.as_ref();
         let last_failure = observation.and_then(|seen| seen.last_failure.as_ref());
         Self {
             id: server.id.as_str(),
