@@ -5,7 +5,8 @@ use std::{collections::HashSet, sync::Arc};
 use bytes::Bytes;
 
 use crate::{
-    offer::{Offer, Offers},
+    name::{ServerName, offered_name},
+    offer::{LeftOut, Offer, Offers},
     registry::{Server, ToolPolicy},
 };
 
@@ -15,6 +16,16 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Catalog {
     entries: Vec<Entry>,
+    withheld: Vec<Withheld>,
+}
+
+/// A selected tool that waits for somebody to accept it.
+#[derive(Clone, Debug)]
+pub(crate) struct Withheld {
+    pub(crate) server: ServerName,
+    /// The name that it would be offered under.
+    pub(crate) name: String,
+    pub(crate) tool: LeftOut,
 }
 
 /// One offered tool.
@@ -30,26 +41,43 @@ impl Entry {
     pub(crate) fn offer(&self) -> &Offer {
         &self.offers.tools[self.index]
     }
+
+    /// How the tool may be called by what `server`, the record of this moment, says; `None` if it
+    /// is not offered any more.
+    pub(crate) fn policy_now(&self, server: &Server) -> Option<ToolPolicy> {
+        let withheld = self.offer().withheld(server, self.offers.pins.as_deref());
+        server
+            .tools
+            .policy(&self.offer().tool)
+            .filter(|_| withheld.is_none())
+    }
 }
 
 impl Catalog {
     /// The tools of these servers that their selections have.
     pub(crate) fn new(servers: &[(Arc<Server>, Arc<Offers>)]) -> Self {
         let mut entries = Vec::new();
+        let mut withheld = Vec::new();
         for (server, offers) in servers {
-            for (index, offer) in offers.tools.iter().enumerate() {
-                if let Some(policy) = server.tools.policy(&offer.tool) {
-                    entries.push(Entry {
-                        server: server.clone(),
-                        policy,
-                        offers: offers.clone(),
-                        index,
-                    });
-                }
-            }
+            entries.extend(offers.offered(server).map(|(index, _, policy)| Entry {
+                server: server.clone(),
+                policy,
+                offers: offers.clone(),
+                index,
+            }));
+            withheld.extend(offers.withheld(server).map(|tool| Withheld {
+                server: server.name.clone(),
+                name: offered_name(&server.name, tool.tool()),
+                tool,
+            }));
         }
         entries.sort_by(|a, b| a.offer().name.cmp(&b.offer().name));
-        Self { entries }
+        Self { entries, withheld }
+    }
+
+    /// What the servers would offer too, if somebody accepted it.
+    pub(crate) fn withheld(&self) -> &[Withheld] {
+        &self.withheld
     }
 
     /// Keeps only the tools with these offered names.

@@ -75,6 +75,7 @@
 )]
 
 mod layer;
+mod monitor;
 mod service;
 mod sniff;
 mod tool_loop;
@@ -85,7 +86,6 @@ pub mod authorization;
 mod caller;
 mod catalog;
 mod connect;
-mod inactive;
 mod offer;
 mod schema;
 mod schema_cost;
@@ -96,6 +96,8 @@ mod settings;
 
 mod price;
 pub mod registry;
+
+mod inactive;
 
 #[cfg(feature = "oauth")]
 pub mod oauth;
@@ -118,6 +120,7 @@ pub use self::{
     connect::{Call, CallError, Connections, OfferedTool, ServerTools},
     inactive::Inactive,
     layer::McpLayer,
+    monitor::Monitor,
     name::{InvalidServerName, ServerName},
     offer::LeftOut,
     price::Price,

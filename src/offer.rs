@@ -1,6 +1,9 @@
 //! A server's tools as models get them.
 
-use std::{collections::HashMap, sync::OnceLock};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -9,6 +12,7 @@ use crate::{
     chat::{Object, quoted},
     mcp::Tool,
     name::{ServerName, offered_name},
+    registry::{Definition, Pins, Server, ToolPolicy, ToolState},
     schema::{self, Schema},
 };
 
@@ -22,6 +26,8 @@ const DESCRIPTION_BYTES: usize = 8 << 10;
 pub(crate) struct Offers {
     pub(crate) tools: Vec<Offer>,
     pub(crate) left_out: Vec<LeftOut>,
+    /// What was accepted of them when they were listed, for servers that do not say it themselves.
+    pub(crate) pins: Option<Arc<Pins>>,
 }
 
 /// One tool, ready to be put into requests.
@@ -35,6 +41,8 @@ pub(crate) struct Offer {
     /// The element of a request's `tools`.
     pub(crate) definition: Bytes,
     pub(crate) input_schema: Box<RawValue>,
+    /// What the server says that the tool is.
+    pub(crate) listed: Definition,
     /// Compiled at the first call: most tools are listed far more often than called.
     schema: OnceLock<Schema>,
 }
@@ -88,12 +96,43 @@ impl Offers {
             }
         }
         tools.sort_by(|a, b| a.name.cmp(&b.name));
-        Self { tools, left_out }
+        Self {
+            tools,
+            left_out,
+            pins: None,
+        }
+    }
+
+    /// The tools that `server` offers, with their places among [`Offers::tools`].
+    pub(crate) fn offered(
+        &self,
+        server: &Server,
+    ) -> impl Iterator<Item = (usize, &Offer, ToolPolicy)> {
+        let tools = self.tools.iter().enumerate();
+        tools.filter_map(move |(index, offer)| {
+            let policy = server.tools.policy(&offer.tool)?;
+            let is_offered = offer.withheld(server, self.pins.as_deref()).is_none();
+            is_offered.then_some((index, offer, policy))
+        })
+    }
+
+    /// The tools that `server` would offer, if somebody accepted them.
+    pub(crate) fn withheld(&self, server: &Server) -> impl Iterator<Item = LeftOut> {
+        self.tools.iter().filter_map(move |offer| {
+            server.tools.policy(&offer.tool)?;
+            let state = offer.withheld(server, self.pins.as_deref())?;
+            let reason = match state {
+                ToolState::Changed => "it has changed since it was accepted",
+                _ => "it is new and not accepted yet",
+            };
+            Some(LeftOut::new(&offer.tool, reason))
+        })
     }
 }
 
 impl Offer {
     fn new(name: String, tool: Tool) -> Self {
+        let listed = Definition::of(&tool);
         let description = tool
             .description
             .or(tool.title)
@@ -104,8 +143,14 @@ impl Offer {
             name,
             tool: tool.name,
             input_schema: tool.input_schema,
+            listed,
             schema: OnceLock::new(),
         }
+    }
+
+    /// Why `server` withholds the tool; `pins` are what was accepted when it was listed.
+    pub(crate) fn withheld(&self, server: &Server, pins: Option<&Pins>) -> Option<ToolState> {
+        server.withheld(&self.tool, self.listed.fingerprint(), pins)
     }
 
     /// The tool's input schema, compiled once.

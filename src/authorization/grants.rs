@@ -21,6 +21,18 @@ impl Grants for Authorizations {
         Box::pin(self.current(server))
     }
 
+    fn is_connected<'a>(&'a self, server: &'a Server) -> BoxFuture<'a, bool> {
+        Box::pin(async move {
+            let Auth::OAuth2(record) = &server.auth else {
+                return false;
+            };
+            let key = CredentialKey::of(server);
+            let stored = self.inner.stored(server, &key).await;
+            let loaded = stored.and_then(|stored| Loaded::read(&stored, record));
+            loaded.is_ok_and(|loaded| loaded.credential.tokens.is_some())
+        })
+    }
+
     fn renewed<'a>(
         &'a self,
         server: &'a Server,

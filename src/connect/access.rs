@@ -18,6 +18,9 @@ pub(crate) trait Grants: Send + Sync {
     /// The token to use now.
     fn token<'a>(&'a self, server: &'a Server) -> BoxFuture<'a, Result<Token, Inactive>>;
 
+    /// Whether there is one, fresh or not, for what the server is now.
+    fn is_connected<'a>(&'a self, server: &'a Server) -> BoxFuture<'a, bool>;
+
     /// Another one, after the server has refused `refused` with a 401.
     fn renewed<'a>(
         &'a self,

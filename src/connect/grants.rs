@@ -8,10 +8,14 @@ impl Connections {
     /// The same, without what was connected so far, for servers with OAuth 2.0 too.
     pub(crate) fn with_grants(&self, grants: Arc<dyn Grants>) -> Self {
         let Shared {
-            outbound, limits, ..
+            outbound,
+            limits,
+            watch,
+            ..
         } = &*self.shared;
+        let (outbound, limits) = (outbound.clone(), limits.clone());
         Self {
-            shared: Arc::new(Shared::new(outbound.clone(), limits.clone(), Some(grants))),
+            shared: Arc::new(Shared::new(outbound, limits, Some(grants), watch.clone())),
         }
     }
 }

@@ -6,6 +6,8 @@ mod call;
 mod grants;
 mod health;
 mod peer;
+mod probe;
+mod watch;
 
 use std::{
     fmt,
@@ -13,7 +15,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use futures_util::future::join_all;
@@ -24,8 +26,8 @@ use tokio::time::{Instant, timeout};
 pub use self::call::{Call, CallError};
 use self::{
     access::{Access, Grants},
-    health::Health,
     peer::{Key, Peer},
+    watch::Watch,
 };
 use crate::{
     caller::CallerTokens,
@@ -33,7 +35,7 @@ use crate::{
     mcp::{self, CallResult, ErrorKind, ToolList},
     offer::{LeftOut, Offers},
     outbound::Outbound,
-    registry::{Auth, Server},
+    registry::{Auth, Failure, ObservationStore, Server, Stage},
     secret::fill_random,
 };
 
@@ -76,6 +78,7 @@ struct Shared {
     limits: mcp::Limits,
     fresh: Duration,
     grants: Option<Arc<dyn Grants>>,
+    watch: Option<Watch>,
     /// Makes a credential's hash worthless outside of this process.
     salt: [u8; 32],
     peers: Peers<Key, Arc<Peer>>,
@@ -94,7 +97,7 @@ struct CachedList {
 pub struct ServerTools {
     /// The selected tools, by offered name.
     pub offered: Vec<OfferedTool>,
-    /// Selected tools that cannot be offered.
+    /// Selected tools that cannot be offered, or are withheld until somebody accepts them.
     pub left_out: Vec<LeftOut>,
 }
 
@@ -121,7 +124,24 @@ impl Connections {
     /// The same with other limits for calls to servers.
     pub fn with_limits(outbound: Outbound, limits: mcp::Limits) -> Self {
         Self {
-            shared: Arc::new(Shared::new(outbound, limits, None)),
+            shared: Arc::new(Shared::new(outbound, limits, None, None)),
+        }
+    }
+
+    /// The same, telling `store` what is seen of servers: that is how tools are pinned, and how
+    /// an operator sees whether a server is up. What was connected so far stays behind.
+    #[must_use]
+    pub fn with_observations(&self, store: impl ObservationStore) -> Self {
+        let Shared {
+            outbound,
+            limits,
+            grants,
+            ..
+        } = &*self.shared;
+        let (outbound, limits) = (outbound.clone(), limits.clone());
+        let watch = Some(Watch::new(store));
+        Self {
+            shared: Arc::new(Shared::new(outbound, limits, grants.clone(), watch)),
         }
     }
 
@@ -143,24 +163,16 @@ impl Connections {
     ) -> Result<ServerTools, Inactive> {
         let offers = self.offers(server, tokens).await?;
         let selected = |tool: &str| server.tools.policy(tool).is_some();
-        let offered = offers
-            .tools
-            .iter()
-            .filter(|offer| selected(&offer.tool))
-            .map(|offer| OfferedTool {
-                offered_name: offer.name.clone(),
-                name: offer.tool.clone(),
-                description: offer.description.clone(),
-                input_schema: offer.input_schema.clone(),
-            });
+        let offered = offers.offered(server).map(|(_, offer, _)| OfferedTool {
+            offered_name: offer.name.clone(),
+            name: offer.tool.clone(),
+            description: offer.description.clone(),
+            input_schema: offer.input_schema.clone(),
+        });
+        let left_out = offers.left_out.iter().filter(|tool| selected(tool.tool()));
         Ok(ServerTools {
             offered: offered.collect(),
-            left_out: offers
-                .left_out
-                .iter()
-                .filter(|tool| selected(tool.tool()))
-                .cloned()
-                .collect(),
+            left_out: left_out.cloned().chain(offers.withheld(server)).collect(),
         })
     }
 
@@ -173,7 +185,7 @@ impl Connections {
         let _ = timeout(CLOSE, all).await;
     }
 
-    /// All tools of `server`; at least one of them is selected.
+    /// All tools of `server`; at least one of them is offered.
     pub(crate) async fn offers(
         &self,
         server: &Server,
@@ -184,15 +196,9 @@ impl Connections {
         }
         let access = self.shared.access(server, tokens).await?;
         let list = self.shared.clone().list(server, access).await?;
-        let selected = list
-            .offers
-            .tools
-            .iter()
-            .any(|offer| server.tools.policy(&offer.tool).is_some());
-        if selected {
-            Ok(list.offers.clone())
-        } else {
-            Err(Inactive::NoTools)
+        match list.offers.offered(server).next() {
+            Some(_) => Ok(list.offers.clone()),
+            None => Err(Inactive::NoTools),
         }
     }
 
@@ -220,30 +226,37 @@ impl Connections {
             let left = ends.saturating_duration_since(Instant::now());
             // By the credential, each time: the renewed one may be of another authorization, and
             // a session is of one.
-            let peer = self
-                .shared
-                .peer(&self.shared.key(server, access), server, access);
-            peer.client(access)
-                .call_tool(call.tool, call.arguments, left, call.trace)
-                .await
+            let key = self.shared.key(server, access);
+            let peer = self.shared.peer(&key, server, access);
+            peer.health().may_call()?;
+            let client = peer.client(access);
+            let called = client.call_tool(call.tool, call.arguments, left, call.trace);
+            let called = called.await;
+            self.shared.note_call(server, &key, &peer, &called).await;
+            called.map_err(CallError::Failed)
         };
         let error = match send(&access).await {
-            Err(error) => error,
-            Ok(result) => return Ok(result),
+            Err(CallError::Failed(error)) => error,
+            called => return called,
         };
         let again = timeout(
             ends.saturating_duration_since(Instant::now()),
             self.shared.access_after(server, &access, &error),
         );
         match again.await.map_err(|_| slow())?? {
-            Some(access) => Ok(send(&access).await?),
+            Some(access) => send(&access).await,
             None => Err(error.into()),
         }
     }
 }
 
 impl Shared {
-    fn new(outbound: Outbound, limits: mcp::Limits, grants: Option<Arc<dyn Grants>>) -> Self {
+    fn new(
+        outbound: Outbound,
+        limits: mcp::Limits,
+        grants: Option<Arc<dyn Grants>>,
+        watch: Option<Watch>,
+    ) -> Self {
         let mut salt = [0; 32];
         fill_random(&mut salt);
         Self {
@@ -251,6 +264,7 @@ impl Shared {
             fresh: limits.list_fresh,
             limits,
             grants,
+            watch,
             salt,
             peers: Peers::builder()
                 .max_capacity(PEERS)
@@ -353,34 +367,91 @@ impl Shared {
     ) -> Result<Arc<CachedList>, Inactive> {
         let peer = self.peer(key, server, &access);
         peer.health().may_try()?;
-        match self.listing(server, &access).await {
-            Ok(list) => {
-                *peer.health() = Health::default();
-                let left_out = list
-                    .left_out
-                    .iter()
-                    .map(|tool| LeftOut::new(&tool.name, tool.reason))
-                    .collect();
-                let offers = Offers::new(&server.name, list.tools, left_out);
-                for tool in &offers.left_out {
-                    tracing::warn!(server = %server.name, tool = tool.tool(), reason = tool.reason(), "tool left out");
+        self.look(key, server, access).await
+    }
+
+    /// Lists the tools of `server` now, and notes what came of it.
+    async fn look(
+        &self,
+        key: &Key,
+        server: &Server,
+        access: Access,
+    ) -> Result<Arc<CachedList>, Inactive> {
+        let peer = self.peer(key, server, &access);
+        let list = match self.listing(server, &access).await {
+            Ok(list) => list,
+            Err((stage, reason)) => {
+                tracing::warn!(server = %server.name, %reason, "listing the server's tools failed");
+                peer.health().failed(reason.clone());
+                if peer.health().is_down() {
+                    self.lists.invalidate(key).await;
                 }
-                Ok(Arc::new(CachedList {
-                    offers: Arc::new(offers),
-                    fresh_until: Instant::now() + list.ttl.unwrap_or(self.fresh).min(STALE),
-                    refreshing: AtomicBool::new(false),
-                }))
+                self.note_failure(server, stage, &reason).await;
+                return Err(reason);
             }
-            Err(inactive) => {
-                tracing::warn!(server = %server.name, reason = %inactive, "listing the server's tools failed");
-                peer.health().failed(inactive.clone());
-                Err(inactive)
-            }
+        };
+        peer.health().succeeded();
+        let left_out = list
+            .left_out
+            .iter()
+            .map(|tool| LeftOut::new(&tool.name, tool.reason))
+            .collect();
+        let mut offers = Offers::new(&server.name, list.tools, left_out);
+        for tool in &offers.left_out {
+            tracing::warn!(server = %server.name, tool = tool.tool(), reason = tool.reason(), "tool left out");
+        }
+        if let Some(watch) = &self.watch {
+            let pins = watch.listed(server, &offers.tools).await;
+            offers.pins = pins.map_err(|_| {
+                Inactive::unreachable("its tools cannot be compared with those accepted")
+            })?;
+        }
+        for tool in offers.withheld(server) {
+            tracing::warn!(server = %server.name, tool = tool.tool(), reason = tool.reason(), "tool withheld");
+        }
+        Ok(Arc::new(CachedList {
+            offers: Arc::new(offers),
+            fresh_until: Instant::now() + list.ttl.unwrap_or(self.fresh).min(STALE),
+            refreshing: AtomicBool::new(false),
+        }))
+    }
+
+    /// Notes whether a call found a connection: after too many without, the server is left alone.
+    async fn note_call(
+        &self,
+        server: &Server,
+        key: &Key,
+        peer: &Peer,
+        called: &Result<CallResult, mcp::Error>,
+    ) {
+        let error = match called {
+            // What breaks off or takes long may be the doing of one tool, or of one caller.
+            Err(error) if error.kind() == ErrorKind::Unreachable => error,
+            Ok(_) | Err(_) => return peer.health().called(),
+        };
+        let reason = inactive(server, error);
+        if peer.health().call_failed(&reason) {
+            tracing::warn!(server = %server.name, %reason, "the server is left alone after failed calls");
+            self.lists.invalidate(key).await;
+            self.note_failure(server, Stage::Call, &reason).await;
+        }
+    }
+
+    async fn note_failure(&self, server: &Server, stage: Stage, reason: &Inactive) {
+        // What a caller's token is worth says nothing about the server.
+        if let (Some(watch), false) = (&self.watch, reason.is_callers()) {
+            let failure = Failure::new(stage, reason.clone(), SystemTime::now());
+            watch.failed(server, failure).await;
         }
     }
 
     /// Lists a server's tools; once more with a renewed token if the first one was refused.
-    async fn listing(&self, server: &Server, access: &Access) -> Result<ToolList, Inactive> {
+    async fn listing(
+        &self,
+        server: &Server,
+        access: &Access,
+    ) -> Result<ToolList, (Stage, Inactive)> {
+        let failed = |error: &mcp::Error| (stage(error), inactive(server, error));
         let list = async |access: &Access| {
             let peer = self.peer(&self.key(server, access), server, access);
             peer.client(access).list_tools().await
@@ -392,12 +463,12 @@ impl Shared {
         match self.access_after(server, access, &error).await {
             Ok(Some(access)) => {
                 let again = list(&access).await;
-                again.map_err(|error| inactive(server, &error))
+                again.map_err(|error| failed(&error))
             }
-            Ok(None) => Err(inactive(server, &error)),
-            Err(CallError::Inactive(inactive)) => Err(inactive),
+            Ok(None) => Err(failed(&error)),
+            Err(CallError::Inactive(inactive)) => Err((Stage::Authorize, inactive)),
             Err(CallError::MissingScopes(_) | CallError::Failed(_)) => {
-                Err(Inactive::NeedsAuthorization)
+                Err((Stage::Authorize, Inactive::NeedsAuthorization))
             }
         }
     }
@@ -410,6 +481,15 @@ fn inactive(server: &Server, error: &mcp::Error) -> Inactive {
         }
         (ErrorKind::Unauthorized | ErrorKind::Forbidden, _) => Inactive::NeedsAuthorization,
         _ => Inactive::unreachable(error.to_string()),
+    }
+}
+
+/// How far a listing came that failed so.
+fn stage(error: &mcp::Error) -> Stage {
+    match error.kind() {
+        ErrorKind::Unreachable | ErrorKind::EgressDenied => Stage::Connect,
+        ErrorKind::Unauthorized | ErrorKind::Forbidden => Stage::Authorize,
+        _ => Stage::List,
     }
 }
 

@@ -52,6 +52,11 @@ impl Key {
             reached: hash.finalize().into(),
         }
     }
+
+    /// The organisation and the identity of the server.
+    pub(super) fn server(&self) -> (Arc<str>, ServerId) {
+        (self.organisation.clone(), self.id.clone())
+    }
 }
 
 pub(super) struct Peer {

@@ -209,6 +209,8 @@ impl<'de> Deserialize<'de> for Members<'de> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Map, Value, json};
+
     use super::*;
 
     fn tool(schema: &str) -> Tool {
@@ -277,6 +279,154 @@ mod tests {
                 Err(InvalidFingerprint),
                 "{text:?}"
             );
+        }
+    }
+
+    /// Chance that can be had again.
+    struct Chance(u64);
+
+    impl Chance {
+        fn below(&mut self, limit: usize) -> usize {
+            self.0 = self
+                .0
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 33) as usize % limit
+        }
+
+        fn text(&mut self) -> String {
+            const LETTERS: [char; 8] = ['a', 'B', '"', '\\', 'é', '\n', '\u{202e}', '1'];
+            (0..self.below(4))
+                .map(|_| LETTERS[self.below(LETTERS.len())])
+                .collect()
+        }
+
+        fn value(&mut self, depth: usize) -> Value {
+            match self.below(if depth == 0 { 5 } else { 7 }) {
+                0 => Value::Null,
+                1 => (self.below(2) == 0).into(),
+                2 => self.below(100).into(),
+                3 => (self.below(100) as f64 / 8.0).into(),
+                4 => self.text().into(),
+                5 => (0..self.below(4)).map(|_| self.value(depth - 1)).collect(),
+                _ => (0..self.below(4))
+                    .map(|_| (self.text(), self.value(depth - 1)))
+                    .collect::<Map<_, _>>()
+                    .into(),
+            }
+        }
+
+        /// Changes one thing somewhere in `value`.
+        fn change(&mut self, value: &mut Value) {
+            match value {
+                Value::Array(items) if !items.is_empty() && self.below(3) > 0 => {
+                    let index = self.below(items.len());
+                    self.change(&mut items[index]);
+                }
+                Value::Object(members) if !members.is_empty() && self.below(3) > 0 => {
+                    let index = self.below(members.len());
+                    if let Some(member) = members.values_mut().nth(index) {
+                        self.change(member);
+                    }
+                }
+                Value::Array(items) if self.below(2) == 0 => items.push(Value::Null),
+                Value::Object(members) if self.below(2) == 0 => {
+                    members.insert(format!("{} new", self.text()), Value::Null);
+                }
+                value => {
+                    let before = value.clone();
+                    while *value == before {
+                        *value = self.value(2);
+                    }
+                }
+            }
+        }
+
+        /// The JSON of `value`, with members in any order, blanks and escapes.
+        fn spelling(&mut self, value: &Value) -> String {
+            let blank = [" ", "", "\n\t", ""][self.below(4)];
+            match value {
+                Value::String(text) if self.below(2) == 0 => {
+                    let units = text.encode_utf16().map(|unit| format!("\\u{unit:04X}"));
+                    format!("\"{}\"", units.collect::<String>())
+                }
+                Value::Array(items) => {
+                    let items: Vec<_> = items.iter().map(|item| self.spelling(item)).collect();
+                    format!("[{blank}{}]", items.join(&format!("{blank},")))
+                }
+                Value::Object(members) => {
+                    let mut members: Vec<_> = members.iter().collect();
+                    for index in (1..members.len()).rev() {
+                        members.swap(index, self.below(index + 1));
+                    }
+                    let members = members.into_iter().map(|(name, value)| {
+                        let name = self.spelling(&Value::String(name.clone()));
+                        format!("{name}{blank}:{}", self.spelling(value))
+                    });
+                    let members: Vec<_> = members.collect();
+                    format!("{{{}{blank}}}", members.join(","))
+                }
+                value => value.to_string(),
+            }
+        }
+
+        /// The definition of `tool`, however it is spelt.
+        fn definition(&mut self, tool: &Value) -> Fingerprint {
+            let mut raw = |name: &str| {
+                let value = tool.get(name)?;
+                RawValue::from_string(self.spelling(value)).ok()
+            };
+            let text = |name: &str| tool.get(name)?.as_str().map(str::to_owned);
+            let tool = Tool {
+                name: text("name").unwrap(),
+                title: text("title"),
+                description: text("description"),
+                input_schema: raw("inputSchema").unwrap(),
+                output_schema: raw("outputSchema"),
+                annotations: raw("annotations"),
+            };
+            Definition::of(&tool).fingerprint()
+        }
+    }
+
+    #[test]
+    fn of_ten_thousand_changes_all_are_noticed_and_no_other_spelling_is_taken_for_one() {
+        let mut chance = Chance(1);
+        for _ in 0..10_000 {
+            let mut tool =
+                json!({"name": format!("t{}", chance.text()), "inputSchema": chance.value(3)});
+            for (name, wanted) in [("outputSchema", 3), ("annotations", 2)] {
+                if chance.below(2) == 0 {
+                    tool[name] = chance.value(wanted);
+                }
+            }
+            for name in ["title", "description"] {
+                if chance.below(2) == 0 {
+                    tool[name] = chance.text().into();
+                }
+            }
+            let before = chance.definition(&tool);
+            assert_eq!(chance.definition(&tool), before, "{tool}");
+            let mut changed = tool.clone();
+            let names = [
+                "name",
+                "title",
+                "description",
+                "inputSchema",
+                "outputSchema",
+                "annotations",
+            ];
+            match names[chance.below(names.len())] {
+                name @ ("name" | "title" | "description") => {
+                    let text = tool.get(name).and_then(Value::as_str).unwrap_or_default();
+                    changed[name] = format!("{text}!{}", chance.text()).into();
+                }
+                name => match changed.get_mut(name) {
+                    Some(value) => chance.change(value),
+                    None => changed[name] = chance.value(2),
+                },
+            }
+            assert_ne!(chance.definition(&changed), before, "{tool} {changed}");
         }
     }
 }

@@ -38,8 +38,11 @@ type Servers = BTreeMap<Arc<str>, BTreeMap<ServerName, Arc<Server>>>;
 pub struct MemoryRegistry {
     // Held for map operations only, never across an await. Of both locks this one is first.
     servers: Arc<RwLock<Servers>>,
-    seen: Arc<Mutex<HashMap<(Arc<str>, ServerId), Seen>>>,
+    seen: Arc<Mutex<Known>>,
 }
+
+/// By organisation and identity.
+type Known = HashMap<(Arc<str>, ServerId), Seen>;
 
 /// What is known of a server, and until when somebody has taken its probe.
 #[derive(Debug, Default)]
@@ -88,7 +91,7 @@ impl MemoryRegistry {
         self.servers.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn seen(&self) -> MutexGuard<'_, HashMap<(Arc<str>, ServerId), Seen>> {
+    fn seen(&self) -> MutexGuard<'_, Known> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

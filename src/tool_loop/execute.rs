@@ -191,9 +191,7 @@ impl Batch<'_> {
         let server = found.into_iter().find(|server| {
             server.id == entry.server.id && server.enabled && server.is_usable_by(self.project)
         });
-        let policy = server
-            .as_ref()
-            .and_then(|server| server.tools.policy(&entry.offer().tool));
+        let policy = server.as_ref().and_then(|server| entry.policy_now(server));
         match (server, policy) {
             (Some(server), Some(ToolPolicy::Auto)) => Ok(server),
             (Some(server), Some(ToolPolicy::AskFirst)) if self.approval == Approval::Given => {

@@ -192,7 +192,7 @@ impl<'a> Exchange<'a> {
             catalog,
             conversation: Conversation::new(request, &catalog.definitions()),
             budget: Budget::new(&gateway.settings.limits, max_rounds),
-            receipt: Receipt::new(options.receipt, max_rounds),
+            receipt: Receipt::new(options.receipt, max_rounds, catalog),
             record: Record::begin(project),
             reads: options.resume || loops,
         }

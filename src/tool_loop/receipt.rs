@@ -6,6 +6,7 @@ use serde_json::{Map, Value, value::RawValue};
 
 use super::{execute::Outcome, limits::StoppedBy};
 use crate::{
+    catalog::Catalog,
     chat::{Answer, Usage},
     settings::Settings,
 };
@@ -22,6 +23,15 @@ pub(crate) struct Receipt {
     priced: bool,
     /// The executed turns, for the caller to replay.
     messages: Vec<Bytes>,
+    withheld: Vec<Withheld>,
+}
+
+/// A tool that the caller would have had, if an operator had accepted it.
+#[derive(Clone, Debug, Serialize)]
+struct Withheld {
+    server: String,
+    tool: String,
+    reason: String,
 }
 
 /// The member as it is written.
@@ -35,6 +45,8 @@ struct Member<'a> {
     usage_by_round: &'a [Option<Map<String, Value>>],
     #[serde(skip_serializing_if = "Option::is_none")]
     messages: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "<[Withheld]>::is_empty")]
+    withheld: &'a [Withheld],
 }
 
 /// All that is written for a caller who wants no receipt but must be able to go on.
@@ -56,7 +68,12 @@ struct Call {
 }
 
 impl Receipt {
-    pub(crate) fn new(wanted: bool, max_tool_rounds: u64) -> Self {
+    pub(crate) fn new(wanted: bool, max_tool_rounds: u64, catalog: &Catalog) -> Self {
+        let withheld = catalog.withheld().iter().map(|withheld| Withheld {
+            server: withheld.server.to_string(),
+            tool: withheld.tool.tool().to_owned(),
+            reason: withheld.tool.reason().to_owned(),
+        });
         Self {
             wanted,
             rounds: 0,
@@ -66,6 +83,7 @@ impl Receipt {
             total: Usage::default(),
             priced: false,
             messages: Vec::new(),
+            withheld: withheld.collect(),
         }
     }
 
@@ -145,6 +163,7 @@ impl Receipt {
                 calls: &self.calls,
                 usage_by_round: &self.usage_by_round,
                 messages,
+                withheld: &self.withheld,
             })
         } else {
             serde_json::to_string(&Replay {

@@ -207,6 +207,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::catalog::Catalog;
 
     const STREAM: &str = "data: {\"id\":\"x\",\"created\":7,\"model\":\"m\",\"choices\":[{\"delta\":{\"content\":\"é\"}}]}\r\n\r\n: ping\n\ndata: {\"choices\":[],\"usage\":{\"total_tokens\":3}}\n\ndata: [DONE]\n\n";
 
@@ -218,7 +219,7 @@ mod tests {
         let body = StreamBody::new(futures_util::stream::iter(frames));
         let relay = Relay::new(
             body,
-            Receipt::new(true, 1),
+            Receipt::new(true, 1, &Catalog::new(&[])),
             Reasons::from([("own".into(), StoppedBy::CallerTools)]),
         );
         let whole = futures_util::FutureExt::now_or_never(relay.collect())

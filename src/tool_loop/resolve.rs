@@ -127,10 +127,15 @@ fn select(catalog: &mut Catalog, options: &Options) -> Result<(), Refusal> {
         return Ok(());
     };
     if let Some(index) = tools.iter().position(|name| catalog.entry(name).is_none()) {
-        let fault = format!(
-            "names {:?}, which none of the servers offers",
-            short(&tools[index])
-        );
+        let name = &tools[index];
+        let withheld = catalog.withheld().iter().find(|tool| tool.name == *name);
+        let fault = match withheld {
+            Some(withheld) => {
+                let reason = withheld.tool.reason();
+                format!("names {:?}, which is withheld: {reason}", short(name))
+            }
+            None => format!("names {:?}, which none of the servers offers", short(name)),
+        };
         return Err(invalid(&format!("mcp.tools[{index}]"), &fault));
     }
     catalog.retain(tools);

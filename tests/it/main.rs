@@ -16,9 +16,11 @@ mod authorization_rotation;
 
 mod bad_requests;
 mod hand_back;
+mod health;
 mod http_rules;
 mod pass_through;
 mod passthrough;
+mod pins;
 mod secrets;
 mod tool_loop;
 mod upstream_faults;

@@ -18,6 +18,7 @@ pub mod provider;
 pub mod replicas;
 pub mod resealing;
 pub mod rows;
+pub mod shelf;
 pub mod sql;
 pub mod tenants;
 

@@ -1,0 +1,214 @@
+//! Servers that are down: noticed, left alone, and back by themselves.
+
+use std::time::{Duration, SystemTime};
+
+use mcp_layer::{
+    Call, CallError, CallerTokens, Connections, Inactive, McpLayer, Monitor,
+    mcp::Limits,
+    registry::{MemoryRegistry, Observation, ObservationStore, Server, ServerStore, Stage},
+};
+use serde_json::{json, value::RawValue};
+use tokio::task::JoinHandle;
+
+use crate::support::{
+    gateway::{Gateway, auto, connections},
+    mcp_server::{McpServer, Mode},
+    model::{Model, says},
+    shelf::{Shelf, tool},
+};
+
+fn arguments() -> Box<RawValue> {
+    RawValue::from_string("{}".to_owned()).unwrap()
+}
+
+async fn call(connections: &Connections, server: &Server) -> Result<(), CallError> {
+    let arguments = arguments();
+    let called = connections
+        .call(server, &CallerTokens::default(), Call::new("a", &arguments))
+        .await;
+    called.map(|_| ())
+}
+
+async fn lists(connections: &Connections, server: &Server) -> Result<(), Inactive> {
+    let listed = connections.tools(server, &CallerTokens::default()).await;
+    listed.map(|_| ())
+}
+
+async fn seen(registry: &MemoryRegistry, server: &Server) -> Observation {
+    let seen = registry.observation("default", &server.id).await.unwrap();
+    seen.unwrap_or_default()
+}
+
+/// A registry with this server, and its record.
+async fn registered(shelf: &Shelf) -> (MemoryRegistry, Server) {
+    let registry = MemoryRegistry::default();
+    let server = Server::new("s", &shelf.url()).unwrap();
+    let server = registry.insert(server).await.unwrap();
+    (registry, (*server).clone())
+}
+
+#[tokio::test]
+async fn one_failed_call_makes_no_server_inactive_and_three_do() {
+    let mut shelf = Shelf::start(&[tool("a", "A")]).await;
+    let (registry, server) = registered(&shelf).await;
+    let connections = connections(Limits::default()).with_observations(registry.clone());
+    lists(&connections, &server).await.unwrap();
+    shelf.goes_down().await;
+    for _ in 0..2 {
+        let error = call(&connections, &server).await.unwrap_err();
+        assert!(matches!(error, CallError::Failed(_)), "{error}");
+        assert_eq!(lists(&connections, &server).await, Ok(()));
+        assert_eq!(seen(&registry, &server).await.failures, 0);
+    }
+    assert!(call(&connections, &server).await.is_err());
+    let error = call(&connections, &server).await.unwrap_err();
+    assert!(
+        matches!(error, CallError::Inactive(Inactive::Unreachable { .. })),
+        "{error}"
+    );
+    assert!(lists(&connections, &server).await.is_err());
+    let failure = seen(&registry, &server).await.last_failure.unwrap();
+    assert_eq!(failure.stage, Stage::Call);
+}
+
+#[tokio::test]
+async fn a_call_that_gets_through_ends_a_row_of_failures() {
+    let mut shelf = Shelf::start(&[tool("a", "A")]).await;
+    let (registry, server) = registered(&shelf).await;
+    let connections = connections(Limits::default()).with_observations(registry);
+    for _ in 0..3 {
+        shelf.goes_down().await;
+        for _ in 0..2 {
+            assert!(call(&connections, &server).await.is_err());
+        }
+        shelf.comes_back().await;
+        call(&connections, &server).await.unwrap();
+    }
+    lists(&connections, &server).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_dead_server_costs_other_servers_nothing() {
+    let mut dead = Shelf::start(&[tool("a", "A")]).await;
+    let other = Shelf::start(&[tool("a", "A")]).await;
+    let connections = connections(Limits::default());
+    let record = |shelf: &Shelf| Server::new("s", &shelf.url()).unwrap();
+    let (dead_record, other_record) = (record(&dead), record(&other));
+    dead.goes_down().await;
+    for _ in 0..10 {
+        assert!(call(&connections, &dead_record).await.is_err());
+        call(&connections, &other_record).await.unwrap();
+    }
+    assert_eq!(other.calls(), 10);
+}
+
+#[tokio::test]
+async fn what_went_wrong_with_a_server_before_it_was_edited_says_nothing_about_it() {
+    let mut shelf = Shelf::start(&[tool("a", "A")]).await;
+    let (registry, server) = registered(&shelf).await;
+    let connections = connections(Limits::default()).with_observations(registry.clone());
+    shelf.goes_down().await;
+    assert!(connections.probe(&server).await.is_err());
+    let known = seen(&registry, &server).await;
+    let now = SystemTime::now();
+    assert!(matches!(
+        known.standing(&server, now),
+        Err(Inactive::Unreachable { .. })
+    ));
+    let edited = registry.replace(server).await.unwrap();
+    assert_eq!(known.standing(&edited, now), Ok(()));
+}
+
+/// A replica: a layer with connections and a monitor of its own over one registry.
+struct Replica {
+    gateway: Gateway,
+    monitor: JoinHandle<()>,
+}
+
+impl Replica {
+    async fn new(registry: &MemoryRegistry) -> Self {
+        let connections = connections(Limits::default()).with_observations(registry.clone());
+        let monitor = Monitor::new(registry.clone(), connections.clone());
+        let monitor = monitor.with_interval(Duration::from_secs(1));
+        Self {
+            gateway: Gateway {
+                layer: McpLayer::new(registry.clone()).with_connections(connections),
+                model: Model::new((0..1000).map(|_| says("hi"))),
+                server: McpServer::start(Mode::Stateless).await,
+                registry: registry.clone(),
+            },
+            monitor: tokio::spawn(monitor.run()),
+        }
+    }
+
+    /// Waits until a request gets this status.
+    async fn answers(&self, status: u16) {
+        for _ in 0..600 {
+            let reply = self.gateway.send(&auto(json!({}))).await;
+            if reply.status == status {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("never {status}");
+    }
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        self.monitor.abort();
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_goes_and_comes_back_is_inactive_and_active_without_anyones_help() {
+    let mut shelf = Shelf::start(&[tool("a", "A")]).await;
+    let (registry, server) = registered(&shelf).await;
+    let replicas = [Replica::new(&registry).await, Replica::new(&registry).await];
+    for replica in &replicas {
+        replica.answers(200).await;
+    }
+    shelf.goes_down().await;
+    // One of the two probes, so one at least finds out; the store then says it to operators.
+    let is_down = async || {
+        let known = seen(&registry, &server).await;
+        known.standing(&server, SystemTime::now()).is_err()
+    };
+    for _ in 0..600 {
+        if is_down().await {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(is_down().await);
+    shelf.comes_back().await;
+    for replica in &replicas {
+        replica.answers(200).await;
+    }
+    for _ in 0..600 {
+        if !is_down().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("still down");
+}
+
+#[tokio::test]
+async fn of_several_monitors_one_probes() {
+    let shelf = Shelf::start(&[tool("a", "A")]).await;
+    let (registry, _) = registered(&shelf).await;
+    let began = std::time::Instant::now();
+    let _replicas = [
+        Replica::new(&registry).await,
+        Replica::new(&registry).await,
+        Replica::new(&registry).await,
+        Replica::new(&registry).await,
+    ];
+    while shelf.lists() < 5 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // A claim lasts seven tenths of the interval, whoever has it.
+    let most = began.elapsed().as_secs_f64() / 0.7 + 1.0;
+    assert!(shelf.lists() as f64 <= most, "{} listings", shelf.lists());
+}
