@@ -42,7 +42,9 @@ mod oauth_attacks;
 mod oauth_discovery;
 mod oauth_tokens;
 
+mod sql_drafts;
 mod sql_keys;
+mod sql_observations;
 mod sql_open;
 mod sql_registry;
 mod sql_tampering;

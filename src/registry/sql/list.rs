@@ -89,8 +89,8 @@ fn readable(row: &AnyRow, ring: &KeyRing) -> Option<Arc<Server>> {
     match record::read(row, ring) {
         Ok(server) => Some(Arc::new(server)),
         Err(error) => {
-            let id = row.try_get::<&str, _>(0).unwrap_or_default();
-            tracing::error!(id, %error, "a server is left out of a list");
+            let name = row.try_get::<&str, _>(2).unwrap_or_default();
+            tracing::error!(name, %error, "a server is left out of a list");
             None
         }
     }
