@@ -27,7 +27,7 @@ def block(language, containing):
 def demo():
     """The address of `cargo run --example proxy`."""
     address = f"127.0.0.1:{free_port()}"
-    part = Part("demo", [PROXY, "--listen", address])
+    part = Part("demo", [PROXY, "--listen", address, "--admin-listen", f"127.0.0.1:{free_port()}"])
     part.ready(lambda: "curl" in part.log.read_text())
     yield address
     part.stop()

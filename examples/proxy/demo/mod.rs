@@ -87,7 +87,7 @@ fn operators_side(listen: SocketAddr, token: &Token) -> String {
     format!(
         r#"
 The operator's side listens on http://{listen}{said}.
-Its servers, and with POST one more:
+Its servers; a POST of the same kind adds one:
 
 curl -s http://{listen}/api/v1/servers -H 'authorization: Bearer {token}'
 
