@@ -156,10 +156,12 @@ async fn a_column_that_cannot_be_read_fails_no_server_and_is_written_anew() {
             if column != "pins" {
                 assert_eq!(read.pins, whole.pins, "{what}");
             }
-            assert!(observe(&registry, &id, &seen(1, 'b')).await, "{what}");
-            let mut expected = seen(1, 'b');
-            expected.version = 2;
-            assert_eq!(observation(&registry, &id).await, Some(expected), "{what}");
+            for (version, digit) in [(1, 'a'), (2, 'b')] {
+                let mut seen = seen(version, digit);
+                assert!(observe(&registry, &id, &seen).await, "{what}");
+                seen.version += 1;
+                assert_eq!(observation(&registry, &id).await, Some(seen), "{what}");
+            }
         }
     }
 }

@@ -49,7 +49,12 @@ impl ObservationStore for SqlRegistry {
             return Ok(None);
         };
         let mut observation = observed::read(&row)?;
-        observation.definitions = observed::definitions(row.try_get(4)?);
+        if let Some(text) = row.try_get(4)? {
+            match observed::definitions(text) {
+                Some(definitions) => observation.definitions = definitions,
+                None => self.forget_definitions(organisation, server).await?,
+            }
+        }
         Ok(Some(observation))
     }
 
@@ -133,6 +138,19 @@ impl ObservationStore for SqlRegistry {
 }
 
 impl SqlRegistry {
+    /// Of definitions that cannot be read: the next observation writes them anew.
+    async fn forget_definitions(&self, organisation: &str, server: &ServerId) -> Result<(), Error> {
+        let forget = async {
+            sql("DELETE FROM mcp_definitions WHERE organisation = $1 AND server = $2")
+                .bind(organisation)
+                .bind(server.as_str())
+                .execute(&self.shared.database.write)
+                .await?;
+            Ok(())
+        };
+        self.shared.database.in_time(forget).await
+    }
+
     /// Those of `servers` that are the caller's to probe.
     async fn claim(
         &self,

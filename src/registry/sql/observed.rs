@@ -80,11 +80,11 @@ pub(super) fn pins(text: Option<&str>) -> Option<Arc<Pins>> {
     text.map(|text| Arc::new(parse("pins", text).unwrap_or_default()))
 }
 
-pub(super) fn definitions(text: Option<&str>) -> BTreeMap<Fingerprint, Arc<str>> {
-    let definitions: Option<BTreeMap<Fingerprint, String>> =
-        text.and_then(|text| parse("definitions", text));
-    let definitions = definitions.into_iter().flatten();
-    definitions.map(|(pin, text)| (pin, text.into())).collect()
+/// `None`: they cannot be read.
+pub(super) fn definitions(text: &str) -> Option<BTreeMap<Fingerprint, Arc<str>>> {
+    let definitions: BTreeMap<Fingerprint, String> = parse("definitions", text)?;
+    let definitions = definitions.into_iter();
+    Some(definitions.map(|(pin, text)| (pin, text.into())).collect())
 }
 
 fn parse<T: DeserializeOwned>(column: &str, text: &str) -> Option<T> {
