@@ -1,10 +1,11 @@
 //! The tools of a server: what there is, and what is accepted.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{body::Bytes, extract::State};
 use http::StatusCode;
 use serde::Serialize;
+use tokio::time::timeout;
 
 use super::{
     Admin,
@@ -22,6 +23,8 @@ use crate::{
 
 /// How often accepting is tried again after somebody else was faster.
 const TRIES: usize = 5;
+/// An operator who has waited so long wants an answer, whatever the connections' limits are.
+const PROBE: Duration = Duration::from_secs(30);
 
 #[derive(Serialize)]
 struct List<'a> {
@@ -73,7 +76,9 @@ impl Admin {
     async fn probe(&self, server: &Server) -> Result<(), Fault> {
         let probed = match is_listed_for_callers(server) {
             true => Err(Inactive::TokenMissing),
-            false => self.connections.probe(server).await,
+            false => timeout(PROBE, self.connections.probe(server))
+                .await
+                .unwrap_or_else(|_| Err(Inactive::unreachable("it took too long"))),
         };
         match probed {
             Ok(()) | Err(Inactive::NoTools) => Ok(()),

@@ -9,7 +9,9 @@ mod support;
 
 mod admin_bodies;
 mod admin_gate;
+mod admin_secrets;
 mod admin_servers;
+mod admin_tools;
 
 mod authorization_attacks;
 mod authorization_connect;
