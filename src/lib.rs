@@ -48,6 +48,7 @@
 //! - [`Connections`]: sessions and tool lists, shared by layers and whatever shows servers.
 //! - `authorization` (feature `oauth`): servers with OAuth 2.0, from an operator's click to tokens
 //!   that stay fresh; `oauth` has the protocol alone.
+//! - `admin` (feature `admin`): servers, their tools and their status over REST, for an operator.
 //! - [`mcp`]: the client of MCP servers, usable by itself.
 //! - [`outbound`]: the guarded way out; which addresses a server may have.
 //! - [`secret`]: credentials at rest, and the keys that seal them.
@@ -63,6 +64,7 @@
 //! | `oauth` | | `authorization::Authorizations`: servers with OAuth 2.0 |
 //! | `sqlite` | | `registry::SqlRegistry` over SQLite, which is built in |
 //! | `postgres` | | `registry::SqlRegistry` over PostgreSQL, for several replicas |
+//! | `admin` | | `admin`: the operator's REST interface, as an `axum::Router` |
 //! | `full` | | all of the above |
 //! | `conformance` | | `registry::conformance`: tests for registries of your own |
 //!
@@ -73,6 +75,9 @@
     test,
     allow(clippy::unwrap_used, reason = "a test that cannot go on fails")
 )]
+
+#[cfg(feature = "admin")]
+pub mod admin;
 
 mod layer;
 mod monitor;

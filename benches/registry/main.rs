@@ -6,20 +6,30 @@
 //!
 //! `find warm`: the servers of a request are in memory. `find cold`: it is the first to ask for
 //! them, and they come from SQLite, whose file the system has in memory. `list`: a page of 50,
-//! filtered by project and by a text that is in one of a hundred descriptions. Everything goes
-//! through the public interface, secrets opened.
+//! filtered by project and by a text that is in one of a hundred descriptions. `observe` and
+//! `claim`: a round of probes, as a monitor writes it down, with a sync at each commit. Everything
+//! goes through the public interface, secrets opened and 20 tools of each server accepted.
 #![allow(clippy::unwrap_used, reason = "a bench that cannot go on fails")]
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
 use criterion::{Criterion, Throughput};
-use mcp_layer::registry::{Auth, Filter, Page, Server, ServerRegistry, ServerStore, SqlRegistry};
+use futures_util::future::join_all;
+use mcp_layer::registry::{
+    Auth, Filter, Fingerprint, Observation, ObservationStore, Page, Pins, Server, ServerId,
+    ServerRegistry, ServerStore, SqlRegistry,
+};
 use mcp_layer::secret::KeyRing;
 use mcp_layer::{Project, ServerName};
 use tokio::runtime::Runtime;
 
 /// Servers that a request names.
 const NAMED: usize = 3;
+/// Tools of each server.
+const TOOLS: usize = 20;
+/// Servers that are looked at at the same time.
+const LOOKS: usize = 100;
 
 fn name(number: usize) -> ServerName {
     format!("server-{number:05}").parse().unwrap()
@@ -48,11 +58,41 @@ async fn open(url: &str, ring: &KeyRing) -> SqlRegistry {
     SqlRegistry::open(url, ring.clone()).await.unwrap()
 }
 
-async fn fill(url: &str, ring: &KeyRing, servers: usize) {
-    let registry = open(url, ring).await;
-    for number in 0..servers {
-        registry.insert(server(number)).await.unwrap();
+/// What is known of a server after a listing.
+fn observation() -> Observation {
+    let tools = || (0..TOOLS).map(|tool| (format!("get_something_{tool}"), fingerprint(tool)));
+    let mut observation = Observation::default();
+    observation.listed_at = Some(SystemTime::now());
+    observation.listed = tools().collect();
+    observation.pins = Some(Arc::new(tools().collect::<Pins>()));
+    let text = "x".repeat(1000);
+    observation.definitions = tools()
+        .map(|(_, pin)| (pin, text.as_str().into()))
+        .collect();
+    observation
+}
+
+fn fingerprint(tool: usize) -> Fingerprint {
+    format!("{tool:064x}").parse().unwrap()
+}
+
+/// One look at each of these servers, [`LOOKS`] at a time.
+async fn observe(registry: &SqlRegistry, servers: &[ServerId], seen: &Observation) {
+    for some in servers.chunks(LOOKS) {
+        let looks = some.iter().map(|id| registry.observe("default", id, seen));
+        assert!(join_all(looks).await.into_iter().all(Result::unwrap));
     }
+}
+
+async fn fill(url: &str, ring: &KeyRing, servers: usize) -> Vec<ServerId> {
+    let registry = open(url, ring).await;
+    let mut filled = Vec::with_capacity(servers);
+    for number in 0..servers {
+        let server = registry.insert(server(number)).await.unwrap();
+        filled.push(server.id.clone());
+    }
+    observe(&registry, &filled, &observation()).await;
+    filled
 }
 
 fn main() {
@@ -64,7 +104,7 @@ fn main() {
     let url = format!("sqlite://{}", path.join("a.db").display());
     let ring = KeyRing::generate();
     let runtime = Runtime::new().unwrap();
-    runtime.block_on(fill(&url, &ring, servers));
+    let ids = runtime.block_on(fill(&url, &ring, servers));
 
     let mut criterion = Criterion::default()
         .warm_up_time(Duration::from_millis(500))
@@ -125,6 +165,25 @@ fn main() {
         bencher
             .to_async(&runtime)
             .iter(async || registry.list("default", &filter, &page).await.unwrap());
+    });
+    let mut seen = observation();
+    group.bench_function(format!("observe {LOOKS}"), |bencher| {
+        bencher.iter_custom(|iterations| {
+            let mut total = Duration::ZERO;
+            for _ in 0..iterations {
+                seen.version += 1;
+                let began = Instant::now();
+                runtime.block_on(observe(&registry, &ids[..LOOKS], &seen));
+                total += began.elapsed();
+            }
+            total
+        });
+    });
+    group.bench_function(format!("claim {servers}"), |bencher| {
+        bencher.to_async(&runtime).iter(async || {
+            let claimed = registry.claim_probes("default", &ids, Duration::ZERO);
+            claimed.await.unwrap()
+        });
     });
     group.finish();
     criterion.final_summary();

@@ -55,6 +55,15 @@ impl Keys {
         self.0.is_empty()
     }
 
+    /// The projects that callers can have.
+    pub fn projects(&self) -> impl Iterator<Item = &str> {
+        let everybody = self.is_empty().then_some("default");
+        self.0
+            .iter()
+            .map(|(_, project)| project.name())
+            .chain(everybody)
+    }
+
     /// The project of a request with these headers.
     fn project(&self, headers: &HeaderMap) -> Option<Project> {
         if self.is_empty() {

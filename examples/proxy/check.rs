@@ -2,15 +2,19 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
 use mcp_layer::{
     CallerTokens, Connections, Inactive,
-    registry::{FileRegistry, Server},
+    registry::{AnyStore, Error, Filter, Server},
 };
 use tokio::time::timeout;
 
+use crate::storage;
+
 /// The part of a description that is shown.
 const DESCRIPTION_LEN: usize = 60;
+/// Servers that are asked at the same time.
+const AT_ONCE: usize = 32;
 
 /// What the check found.
 pub struct Report {
@@ -20,13 +24,15 @@ pub struct Report {
     pub all_well: bool,
 }
 
-/// Lists the tools of each server.
+/// Lists the tools of each server, of the file and of the database.
 pub async fn check(
-    registry: &FileRegistry,
+    registry: &AnyStore,
     connections: &Connections,
     patience: Duration,
-) -> Report {
-    let asked = registry.servers().into_iter().map(|server| async move {
+) -> Result<Report, Error> {
+    // All of them: it is the operator's own list.
+    let servers = storage::list(registry, &Filter::default(), usize::MAX).await?;
+    let asked = stream::iter(servers).map(|server| async move {
         let listed = timeout(
             patience,
             connections.tools(&server, &CallerTokens::default()),
@@ -36,7 +42,8 @@ pub async fn check(
     });
     let mut rows = vec![["SERVER", "OFFERED NAME", "TOOL", "DESCRIPTION"].map(String::from)];
     let (mut servers, mut tools, mut unusable) = (0, 0, 0);
-    for (server, listed) in join_all(asked).await {
+    let asked: Vec<_> = asked.buffered(AT_ONCE).collect().await;
+    for (server, listed) in asked {
         servers += 1;
         match listed {
             Ok(Ok(listed)) => {
@@ -76,10 +83,10 @@ pub async fn check(
     if unusable > 0 {
         text += &format!("; {} cannot be used", count(unusable, "server"));
     }
-    Report {
+    Ok(Report {
         text,
         all_well: unusable == 0,
-    }
+    })
 }
 
 fn row(server: &Arc<Server>, offered_name: String, tool: String, text: String) -> [String; 4] {

@@ -16,10 +16,13 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::{
+    admin,
     auth::Keys,
     browser::Origins,
     file::{File, ModelPrice},
     limits::Limits,
+    sealing,
+    storage::Database,
 };
 
 /// A proxy for chat completions that gives every model the tools of MCP servers.
@@ -51,6 +54,28 @@ pub struct Flags {
     /// plain http, such as 127.0.0.0/8; repeatable
     #[arg(long, value_name = "RULE")]
     allow_egress: Vec<String>,
+    /// Where servers and credentials are kept: sqlite://PATH or postgres://USER@HOST/DATABASE
+    /// [default: in memory]
+    #[arg(long, value_name = "URL")]
+    database: Option<String>,
+    /// File with the keys that seal what is secret in the database
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// Make a file with a key, for --key-file, and exit
+    #[arg(long, value_name = "FILE", exclusive = true)]
+    generate_key: Option<PathBuf>,
+    /// Add a key to such a file, with which everything is sealed from the next start on, and exit
+    #[arg(long, value_name = "FILE", exclusive = true)]
+    add_key: Option<PathBuf>,
+    /// Address and port of the operator's side, or off [default: 127.0.0.1:8788]
+    #[arg(long, value_name = "IP:PORT")]
+    admin_listen: Option<admin::Listen>,
+    /// Environment variable with the token of the operator's side [the demo makes one]
+    #[arg(long, value_name = "NAME")]
+    admin_token_env: Option<String>,
+    /// Address by which the operator's side is reached from outside [default: that of --admin-listen]
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
     /// How to write the log on stderr; RUST_LOG sets how much [default: text]
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
@@ -94,6 +119,10 @@ pub struct Config {
     pub origins: Origins,
     pub streaming: Streaming,
     pub egress: Vec<String>,
+    /// Absent: servers and credentials are kept in memory.
+    pub database: Option<Database>,
+    /// Absent: there is no operator's side.
+    pub admin: Option<admin::Side>,
     /// Root certificates to trust besides the system's.
     pub roots: Option<Vec<u8>>,
     pub log_format: LogFormat,
@@ -137,6 +166,18 @@ impl fmt::Display for Invalid {
     }
 }
 
+impl Flags {
+    /// Does what `--generate-key` or `--add-key` ask for, and says what to do next; `None` where
+    /// the proxy is to run.
+    pub fn change_keys(&self) -> Result<Option<String>, Invalid> {
+        match (&self.generate_key, &self.add_key) {
+            (Some(path), _) => sealing::generate(path).map(Some),
+            (None, Some(path)) => sealing::add(path).map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+}
+
 impl Config {
     pub fn read(flags: Flags) -> Result<Self, Invalid> {
         let file = match &flags.config {
@@ -161,6 +202,12 @@ impl Config {
             ));
         }
         file.limits.check()?;
+        let wishes = admin::Wishes {
+            listen: flags.admin_listen.or(file.admin_listen),
+            token_env: flags.admin_token_env.or(file.admin_token_env),
+            public_url: flags.public_url.or(file.public_url),
+        };
+        let admin = admin::Side::new(wishes, flags.config.is_none())?;
         Ok(Self {
             file: flags.config,
             listen,
@@ -174,6 +221,11 @@ impl Config {
                 StreamingMode::Execute => Streaming::Execute,
             },
             egress: replaced(flags.allow_egress, file.allow_egress),
+            database: database(
+                flags.database.or(file.database),
+                flags.key_file.or(file.key_file),
+            )?,
+            admin,
             roots: file.ca_file.as_deref().map(read_roots).transpose()?,
             log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
             limits: file.limits,
@@ -184,6 +236,19 @@ impl Config {
                 .collect::<Result<_, _>>()?,
             check: flags.check,
         })
+    }
+}
+
+fn database(url: Option<String>, key_file: Option<PathBuf>) -> Result<Option<Database>, Invalid> {
+    match (url, key_file) {
+        (Some(url), Some(key_file)) => Ok(Some(Database { url, key_file })),
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(Invalid::new(
+            "key_file is needed beside database: what is secret in it is sealed; make the file with --generate-key FILE",
+        )),
+        (None, Some(_)) => Err(Invalid::new(
+            "key_file is there without database: nothing would be kept; give database, such as sqlite://proxy.db",
+        )),
     }
 }
 

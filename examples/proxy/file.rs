@@ -10,6 +10,7 @@ use mcp_layer::Price;
 use serde::{Deserialize, de::IgnoredAny};
 
 use crate::{
+    admin,
     auth::ApiKey,
     config::{Invalid, LogFormat, StreamingMode},
     limits::Limits,
@@ -27,6 +28,11 @@ pub struct File {
     pub allow_origins: Vec<String>,
     pub streaming: Option<StreamingMode>,
     pub allow_egress: Vec<String>,
+    pub database: Option<String>,
+    pub key_file: Option<PathBuf>,
+    pub admin_listen: Option<admin::Listen>,
+    pub admin_token_env: Option<String>,
+    pub public_url: Option<String>,
     pub ca_file: Option<PathBuf>,
     pub log_format: Option<LogFormat>,
     pub limits: Limits,

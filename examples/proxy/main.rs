@@ -14,6 +14,7 @@
     reason = "a program has no outside: `pub` is for its other files"
 )]
 
+mod admin;
 mod auth;
 mod browser;
 mod check;
@@ -21,15 +22,15 @@ mod config;
 mod demo;
 mod file;
 mod limits;
+mod log;
 mod refusal;
 mod routes;
+mod sealing;
 mod server;
+mod storage;
 mod upstream;
 
-use std::{
-    io::{self, IsTerminal},
-    process::ExitCode,
-};
+use std::{io, net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use axum::{
     Router,
@@ -38,25 +39,20 @@ use axum::{
 };
 use clap::Parser;
 use mcp_layer::{
-    Connections, McpLayer,
+    Connections, McpLayer, Monitor,
     outbound::{EgressRules, Outbound},
-    registry::FileRegistry,
+    registry::{AnyStore, Overlay},
 };
 use tokio::net::TcpListener;
 use tower::{ServiceBuilder, util::option_layer};
-use tower_http::{
-    classify::ServerErrorsFailureClass,
-    timeout::RequestBodyTimeoutLayer,
-    trace::{DefaultOnResponse, TraceLayer},
-};
-use tracing::{Level, Span};
-use tracing_subscriber::EnvFilter;
+use tower_http::timeout::RequestBodyTimeoutLayer;
 
 use crate::{
     browser::Rules,
-    config::{Config, Flags, Invalid, LogFormat},
+    config::{Config, Flags, Invalid},
     routes::Servers,
     server::{Draining, Server},
+    storage::Storage,
     upstream::Upstream,
 };
 
@@ -72,52 +68,120 @@ async fn main() -> ExitCode {
 }
 
 async fn run(flags: Flags) -> Result<ExitCode, Invalid> {
+    if let Some(next) = flags.change_keys()? {
+        println!("{next}");
+        return Ok(ExitCode::SUCCESS);
+    }
     let config = Config::read(flags)?;
-    start_log(&config);
-    let (registry, egress) = servers(&config).await?;
+    log::start(&config);
+    let (declared, egress) = declared(&config).await?;
     let outbound =
         Outbound::with_connect_timeout(egress, config.roots.clone(), config.limits.connect())
             .map_err(|error| Invalid::because(&error))?;
-    let connections = Connections::with_limits(outbound, config.limits.of_servers());
+    let storage = Storage::open(config.database.as_ref(), outbound.clone()).await?;
+    let registry = declared.over(storage.servers).await?;
+    let connections = Connections::with_limits(outbound, config.limits.of_servers())
+        .with_authorizations(&storage.authorizations)
+        .with_observations(registry.clone());
+
+    let side = config.admin.as_ref();
+    let admin = side
+        .map(|side| {
+            let (registry, connections) = (registry.clone(), connections.clone());
+            side.admin(
+                registry,
+                connections,
+                &config.keys,
+                storage.database.clone(),
+            )
+        })
+        .transpose()?;
 
     if config.check {
         let patience = config.limits.of_requests().resolve;
         let report = check::check(&registry, &connections, patience).await;
+        let report = report.map_err(|error| Invalid::because(&error))?;
         println!("{}", report.text);
         return Ok(ExitCode::from(if report.all_well { 0 } else { 2 }));
     }
 
+    let monitor = Monitor::new(registry.clone(), connections.clone());
     let draining = Draining::default();
     let app = app(&config, registry, connections.clone(), draining.clone()).await?;
-    let listener = TcpListener::bind(config.listen)
+    let (listener, address) = bind(config.listen)
         .await
         .map_err(|error| Invalid::new(format!("listen: {}: {error}", config.listen)))?;
-    let address = listener.local_addr().map_err(Invalid::new)?;
-    match config.file {
-        Some(_) => println!("The proxy listens on http://{address}"),
-        None => print!("{}", demo::introduction(address, config.upstream.as_ref())),
+    let mut servers = vec![Server::new(listener, app, &config.limits)];
+    let mut operators = None;
+    if let (Some(side), Some(admin)) = (side, admin) {
+        let (listener, address) = bind(side.listen).await.map_err(|error| {
+            Invalid::new(format!(
+                "admin_listen: {}: {error}; give another with --admin-listen IP:PORT, or --admin-listen off",
+                side.listen
+            ))
+        })?;
+        let app = admin::app(admin, draining.clone());
+        servers.push(Server::new(listener, app, &config.limits));
+        operators = Some((address, &side.token));
     }
-    let server = Server::new(listener, app, &config.limits);
-    server.run(draining).await.map_err(Invalid::new)?;
+    match (&config.file, operators) {
+        (None, _) => {
+            let upstream = config.upstream.as_ref();
+            print!("{}", demo::introduction(address, upstream, operators));
+        }
+        (Some(_), None) => println!("The proxy listens on http://{address}"),
+        (Some(_), Some((operators, _))) => println!(
+            "The proxy listens on http://{address}\nThe operator's side listens on http://{operators}"
+        ),
+    }
+
+    tokio::spawn(monitor.run());
+    if let Some((database, newest)) = storage.database {
+        tokio::spawn(sealing::reseal(database, newest));
+    }
+    let served = server::run(&servers, &draining, config.limits.grace()).await;
+    served.map_err(Invalid::new)?;
     connections.close().await;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The servers that are declared, and where calls to them may go; without a file, the demo's.
-async fn servers(config: &Config) -> Result<(FileRegistry, EgressRules), Invalid> {
+async fn bind(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(address).await?;
+    let address = listener.local_addr()?;
+    Ok((listener, address))
+}
+
+/// The servers that are declared: in the configuration file, or by the demo.
+enum Declared {
+    File(PathBuf),
+    Demo(String),
+}
+
+impl Declared {
+    /// One registry: these servers, over those of a store.
+    async fn over(self, store: AnyStore) -> Result<AnyStore, Invalid> {
+        let overlay = match self {
+            Self::File(path) => Overlay::open(&path, store)
+                .await
+                .map_err(|error| Invalid::new(format!("{}: {error}", path.display())))?,
+            Self::Demo(text) => Overlay::parse(&text, |_| None, store)
+                .await
+                .map_err(|error| Invalid::new(format!("the demo's servers: {error}")))?,
+        };
+        Ok(AnyStore::new(overlay))
+    }
+}
+
+/// The servers that are declared, and where calls may go; without a file, the demo's server runs.
+async fn declared(config: &Config) -> Result<(Declared, EgressRules), Invalid> {
     let egress = EgressRules::parse(&config.egress)
         .map_err(|error| Invalid::new(format!("allow_egress: {error}")))?;
     match &config.file {
-        Some(path) => {
-            let registry = FileRegistry::open(path)
-                .map_err(|error| Invalid::new(format!("{}: {error}", path.display())))?;
-            Ok((registry, egress))
-        }
+        Some(path) => Ok((Declared::File(path.clone()), egress)),
         None => {
             let address = demo::server().await.map_err(Invalid::new)?;
-            let registry = demo::registry(address).map_err(Invalid::new)?;
             let egress = egress.allow(&address.to_string()).map_err(Invalid::new)?;
-            Ok((registry, egress))
+            Ok((Declared::Demo(demo::servers(address)), egress))
         }
     }
 }
@@ -125,7 +189,7 @@ async fn servers(config: &Config) -> Result<(FileRegistry, EgressRules), Invalid
 /// What happens to a request, from the outside to the inside.
 async fn app(
     config: &Config,
-    registry: FileRegistry,
+    registry: AnyStore,
     connections: Connections,
     draining: Draining,
 ) -> Result<Router, Invalid> {
@@ -169,31 +233,15 @@ async fn app(
         origins: config.origins.clone(),
         loopback_only: config.listen.ip().is_loopback() && config.keys.is_empty(),
     };
-    let requests = TraceLayer::new_for_http()
-        .make_span_with(|request: &http::Request<_>| {
-            // Without the query, which may have a secret in it.
-            let (method, path) = (request.method(), request.uri().path());
-            tracing::info_span!("request", %method, path)
-        })
-        .on_response(DefaultOnResponse::new().level(Level::INFO))
-        .on_failure(|class: ServerErrorsFailureClass, _, _: &Span| match class {
-            // Its line has been written already.
-            ServerErrorsFailureClass::StatusCode(_) => {}
-            ServerErrorsFailureClass::Error(error) => {
-                tracing::warn!(error, "the answer broke off");
-            }
-        });
-
-    Ok(Router::new()
+    let routes = Router::new()
         .route("/v1/mcp/servers", get(routes::servers).with_state(servers))
         .route("/v1/{*rest}", any_service(model))
         .method_not_allowed_fallback(routes::method_not_allowed)
         // Whose request it is. Around the model and the list of servers, which need to know.
         .route_layer(from_fn_with_state(config.keys.clone(), auth::authenticate))
         // No new requests once the proxy is stopping.
-        .route_layer(from_fn_with_state(draining.clone(), server::turn_away))
-        // One line in the log for each request.
-        .route_layer(requests)
+        .route_layer(from_fn_with_state(draining.clone(), server::turn_away));
+    Ok(log::requests(routes)
         .route("/healthz", get(routes::healthz))
         .route("/readyz", get(routes::readyz).with_state(draining))
         .fallback(routes::not_found)
@@ -201,22 +249,4 @@ async fn app(
         .layer(option_layer(config.origins.cors()))
         // Nothing at all for other pages: outermost, so that they cannot even ask.
         .layer(from_fn_with_state(rules, browser::guard)))
-}
-
-/// The log goes to stderr; `RUST_LOG` decides how much of it.
-fn start_log(config: &Config) {
-    let level = match config.check {
-        // The report says what the log would.
-        true => "off",
-        false => "info,rmcp=warn",
-    };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr);
-    match config.log_format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
-    }
 }

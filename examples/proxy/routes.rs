@@ -6,16 +6,22 @@ use axum::{
     extract::{Extension, State},
     response::{IntoResponse, Json},
 };
-use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
 use http::{HeaderMap, Method, StatusCode, Uri};
 use mcp_layer::{
     CallerTokens, Connections, Project,
-    registry::{FileRegistry, Server},
+    registry::{AnyStore, Filter, Server},
 };
 use serde_json::{Value, json};
-use tokio::time::{Duration, timeout};
+use tokio::time::{Duration, Instant, timeout_at};
 
-use crate::{refusal::Refusal, server::Draining};
+use crate::{config::chain, refusal::Refusal, server::Draining, storage};
+
+/// The most servers that are listed, the first by name: more than a caller can make sense of, and
+/// no more than the proxy can ask for their tools in one answer.
+const LISTED: usize = 1000;
+/// Servers whose tools are listed at the same time.
+const AT_ONCE: usize = 32;
 
 /// `GET /healthz`: the process is there.
 pub async fn healthz() -> impl IntoResponse {
@@ -36,9 +42,9 @@ pub async fn readyz(State(draining): State<Draining>) -> impl IntoResponse {
 /// What `GET /v1/mcp/servers` is made of.
 #[derive(Clone)]
 pub struct Servers {
-    pub registry: FileRegistry,
+    pub registry: AnyStore,
     pub connections: Connections,
-    /// How long a server may take to list its tools.
+    /// How long the servers may take, all together, to list their tools.
     pub patience: Duration,
 }
 
@@ -47,18 +53,35 @@ pub async fn servers(
     State(servers): State<Servers>,
     Extension(project): Extension<Project>,
     mut headers: HeaderMap,
-) -> Json<Value> {
-    let tokens = CallerTokens::take(&mut headers);
-    let usable = servers.registry.servers().into_iter();
-    let described = usable
-        .filter(|server| server.is_usable_by(&project))
-        .map(|server| servers.describe(server, &tokens));
-    Json(json!({"servers": join_all(described).await}))
+) -> Result<Json<Value>, Refusal> {
+    let tokens = &CallerTokens::take(&mut headers);
+    let mut filter = Filter::default();
+    filter.project = Some(project.name().to_owned());
+    let usable = storage::list(&servers.registry, &filter, LISTED);
+    let usable = usable.await.map_err(|error| {
+        tracing::error!(error = chain(&error), "the servers cannot be listed");
+        let message = "the registry of servers is not available";
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        Refusal::new(status, "mcp_registry_error", message)
+    })?;
+    let servers = &servers;
+    let deadline = Instant::now() + servers.patience;
+    let described: Vec<_> = stream::iter(usable)
+        .map(|server| servers.describe(server, tokens, deadline))
+        .buffered(AT_ONCE)
+        .collect()
+        .await;
+    Ok(Json(json!({"servers": described})))
 }
 
 impl Servers {
-    async fn describe(&self, server: Arc<Server>, tokens: &CallerTokens) -> Value {
-        let listed = timeout(self.patience, self.connections.tools(&server, tokens)).await;
+    async fn describe(
+        &self,
+        server: Arc<Server>,
+        tokens: &CallerTokens,
+        deadline: Instant,
+    ) -> Value {
+        let listed = timeout_at(deadline, self.connections.tools(&server, tokens)).await;
         let tools: Option<Vec<_>> = listed.ok().and_then(Result::ok).map(|tools| {
             let names = tools.offered.into_iter().map(|tool| tool.offered_name);
             names.collect()

@@ -16,6 +16,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use futures_util::future::join_all;
 use http::StatusCode;
 use hyper::server::conn::http1;
 use hyper_util::{
@@ -39,6 +40,10 @@ impl Draining {
     pub fn has_begun(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
+
+    fn begin(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Takes no new requests while the proxy is stopping.
@@ -51,13 +56,37 @@ pub async fn turn_away(State(draining): State<Draining>, request: Request, next:
     next.run(request).await
 }
 
+/// Serves all of `servers` until a signal comes. Then `draining` begins, running requests may end
+/// within `grace`, and meanwhile new connections still learn that the proxy is stopping.
+/// A second signal ends the wait.
+pub async fn run(servers: &[Server], draining: &Draining, grace: Duration) -> io::Result<()> {
+    let mut signals = Signals::new()?;
+    let running = GracefulShutdown::new();
+    tokio::select! {
+        biased;
+        () = signals.next() => {}
+        _ = join_all(servers.iter().map(|server| server.serve(&running))) => {}
+    }
+
+    draining.begin();
+    tracing::info!(connections = running.count(), ?grace, "stopping");
+    tokio::select! {
+        ended = timeout(grace, running.shutdown()) => match ended {
+            Ok(()) => tracing::info!("stopped"),
+            Err(_) => tracing::warn!("stopped before all requests had ended"),
+        },
+        () = signals.next() => tracing::warn!("stopped at once"),
+        _ = join_all(servers.iter().map(Server::answer_late_comers)) => {}
+    }
+    Ok(())
+}
+
 /// Serves HTTP/1.1 on one listener.
 pub struct Server {
     listener: TcpListener,
     app: Router,
     http: http1::Builder,
     places: Arc<Semaphore>,
-    grace: Duration,
 }
 
 impl Server {
@@ -71,22 +100,13 @@ impl Server {
             app,
             http,
             places: Arc::new(Semaphore::new(limits.connections())),
-            grace: limits.grace(),
         }
     }
 
-    /// Serves until a signal comes. Then `draining` begins, running requests may end within the
-    /// grace period, and meanwhile new connections still learn that the proxy is stopping.
-    /// A second signal ends the wait.
-    pub async fn run(self, draining: Draining) -> io::Result<()> {
-        let mut signals = Signals::new()?;
-        let running = GracefulShutdown::new();
+    /// Takes connections for as long as it is polled.
+    async fn serve(&self, running: &GracefulShutdown) {
         loop {
-            let (stream, place) = tokio::select! {
-                biased;
-                () = signals.next() => break,
-                accepted = self.accept() => accepted,
-            };
+            let (stream, place) = self.accept().await;
             let connection = self
                 .http
                 .serve_connection(TokioIo::new(stream), self.service());
@@ -96,18 +116,6 @@ impl Server {
                 drop(place);
             });
         }
-
-        draining.0.store(true, Ordering::Relaxed);
-        tracing::info!(connections = running.count(), grace = ?self.grace, "stopping");
-        tokio::select! {
-            ended = timeout(self.grace, running.shutdown()) => match ended {
-                Ok(()) => tracing::info!("stopped"),
-                Err(_) => tracing::warn!("stopped before all requests had ended"),
-            },
-            () = signals.next() => tracing::warn!("stopped at once"),
-            () = self.answer_late_comers() => {}
-        }
-        Ok(())
     }
 
     async fn answer_late_comers(&self) {

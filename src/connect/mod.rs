@@ -7,6 +7,8 @@ mod grants;
 mod health;
 mod peer;
 mod probe;
+#[cfg(feature = "admin")]
+mod reach;
 mod watch;
 
 use std::{

@@ -297,5 +297,6 @@ mod tests {
     async fn every_clause_of_a_registry_and_of_a_store_holds() {
         conformance::reading::all(async |servers| MemoryRegistry::new(servers).unwrap()).await;
         conformance::stores::all(async || MemoryRegistry::default()).await;
+        conformance::observations::all(async || MemoryRegistry::default()).await;
     }
 }

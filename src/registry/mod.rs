@@ -5,7 +5,7 @@
 //!
 //! [`MemoryRegistry`] keeps servers in the process; `FileRegistry` (feature `file`) reads them
 //! from TOML and follows the file's changes; `SqlRegistry` (features `sqlite`, `postgres`) keeps
-//! them in a database. A registry of one's own is a `find`:
+//! them in a database; `Overlay` (feature `file`) lays a file over one of the others. A registry of one's own is a `find`:
 //!
 //! ```
 //! use std::sync::Arc;
@@ -46,6 +46,8 @@ mod file;
 mod memory;
 mod oauth2;
 mod observation;
+#[cfg(feature = "file")]
+mod overlay;
 mod pins;
 mod server;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
@@ -56,8 +58,6 @@ use std::{future::Future, sync::Arc};
 
 use futures_util::future::BoxFuture;
 
-#[cfg(feature = "file")]
-pub use self::file::{FileError, FileRegistry};
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use self::sql::{Resealed, SqlError, SqlFault, SqlRegistry};
 pub use self::{
@@ -79,6 +79,11 @@ pub use self::{
         ToolSelection,
     },
     static_header::StaticHeader,
+};
+#[cfg(feature = "file")]
+pub use self::{
+    file::{FileError, FileRegistry},
+    overlay::Overlay,
 };
 use crate::{name::ServerName, project::Project};
 

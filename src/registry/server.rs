@@ -29,7 +29,8 @@ use crate::{mcp::Transport, name::ServerName, project::Project, secret::fill_ran
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Server {
-    /// Random and immutable: a server that is removed and made again is another one.
+    /// Immutable. Random: a server that is removed and made again is another one. Of a server
+    /// that is declared in a file it is made from the name: there it is the same one again.
     pub id: ServerId,
     /// The organisation that the server belongs to; default `default`.
     pub organisation: Arc<str>,
@@ -219,7 +220,7 @@ pub enum Source {
     File,
 }
 
-/// A server's identity: 128 random bits in hex, never reused.
+/// A server's identity: 128 bits in hex, random or a digest, never another server's.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerId(Arc<str>);
 
@@ -232,6 +233,25 @@ impl ServerId {
         let mut bits = [0; 16];
         fill_random(&mut bits);
         Self(format!("{:032x}", u128::from_be_bytes(bits)).into())
+    }
+
+    /// The identity of the server that a file declares by this name: the same one in every process
+    /// and after every restart, so that what is stored about it is found again.
+    #[cfg(feature = "file")]
+    pub(super) fn of_declared(name: &ServerName) -> Self {
+        use sha2::{Digest, Sha256};
+
+        let digest = Sha256::new()
+            .chain_update("mcp-layer declared server\0")
+            .chain_update(name.as_str())
+            .finalize();
+        Self(
+            digest[..16]
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect::<String>()
+                .into(),
+        )
     }
 
     /// The identity as text.

@@ -127,7 +127,7 @@ class Proxy(Part):
 
 def config(upstream_url, servers):
     """The proxy's TOML, after `listen`, for servers given as name: (url, transport or none)."""
-    lines = [f'upstream = "{upstream_url}"', 'allow_egress = ["127.0.0.0/8"]']
+    lines = [f'upstream = "{upstream_url}"', 'allow_egress = ["127.0.0.0/8"]', 'admin_listen = "off"']
     for name, (url, transport) in servers.items():
         lines += ["", "[[servers]]", f'name = "{name}"', f'url = "{url}"']
         lines += [f'transport = "{transport}"'] if transport else []

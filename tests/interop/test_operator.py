@@ -42,7 +42,7 @@ def test_the_check_lists_every_servers_tools_and_calls_no_model(tmp_path, upstre
 )
 @pytest.mark.parametrize("flags", [["--check"], []], ids=["check", "start"])
 def test_a_broken_configuration_is_one_line_and_exit_code_2(flags, broken, tmp_path):
-    done = start(tmp_path, broken and 'listen = "127.0.0.1:0"\n' + broken, *flags)
+    done = start(tmp_path, broken and 'listen = "127.0.0.1:0"\nadmin_listen = "off"\n' + broken, *flags)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
     assert "panicked" not in done.stderr
 

@@ -1,6 +1,7 @@
 """Proves that what the README tells people to paste works: its commands, its configuration, its programs."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 
 from connected import Connected
 from conftest import LOGS, NODE, PROXY, Part, Proxy, config, free_port
+from postgres import Postgres
 from upstream import call, completion
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
@@ -27,7 +29,7 @@ def block(language, containing):
 def demo():
     """The address of `cargo run --example proxy`."""
     address = f"127.0.0.1:{free_port()}"
-    part = Part("demo", [PROXY, "--listen", address])
+    part = Part("demo", [PROXY, "--listen", address, "--admin-listen", f"127.0.0.1:{free_port()}"])
     part.ready(lambda: "curl" in part.log.read_text())
     yield address
     part.stop()
@@ -63,6 +65,15 @@ def test_the_typescript_program_works(demo, tmp_path):
     file = NODE / "readme.mjs"
     file.write_text(re.sub(r": any| as any", "", program))
     assert run(["node", file]).strip().endswith(" 1")
+
+
+def test_the_operators_commands_work_with_the_demo(demo):
+    side, token = re.search(r"side listens on (http://\S+), with the token (\w+)", (LOGS / "demo.log").read_text()).groups()
+    commands = block("bash", "admin()").replace("http://127.0.0.1:8788 ADMIN_TOKEN=…", f"{side} ADMIN_TOKEN={token}")
+    printed = run(["bash", "-e"], commands)
+    assert '"offered_name":"demo__roll_dice"' in printed
+    assert printed.count('"name":"tracker"') == 2 and '"version":2' in printed
+    assert '"enabled":false' in printed and "s3cret" not in printed
 
 
 @pytest.fixture(scope="module")
@@ -105,10 +116,52 @@ def test_the_ten_lines_run_own_tools_and_go_on(own_proxy, model):
 def test_the_configuration_starts(tmp_path):
     port = free_port()
     file = tmp_path / "proxy.toml"
-    file.write_text(block("toml", "upstream_key_env").replace(":8787", f":{port}"))
+    text = block("toml", "upstream_key_env").replace(":8787", f":{port}")
+    for name in ("proxy.db", "proxy.keys"):
+        assert name in text
+        text = text.replace(name, str(tmp_path / name))
+    file.write_text(text)
+    assert "proxy --generate-key proxy.keys" in block("sh", "cargo install")
+    run([PROXY, "--generate-key", tmp_path / "proxy.keys"])
     env = {name: "secret" for name in ("OPENAI_API_KEY", "WEB_KEY", "DEEPWIKI_AUTH")}
-    part = Part("readme-config", [PROXY, "--config", file], env)
+    env["ADMIN_TOKEN"] = "a-secret-of-length"
+    part = Part("readme-config", [PROXY, "--config", file, "--admin-listen", f"127.0.0.1:{free_port()}"], env)
     try:
         part.ready(lambda: run(["curl", "-sSf", f"http://127.0.0.1:{port}/healthz"]) or True)
     finally:
         part.stop()
+
+
+@pytest.fixture
+def postgres():
+    part = Postgres()
+    yield part
+    part.stop()
+
+
+def test_the_two_proxies_on_one_postgresql_work(postgres, everything_http, tmp_path):
+    commands = block("bash", "two.toml")
+    ports = {port: str(free_port()) for port in ("8001", "8002", "8801", "8802")}
+    replaced = {
+        "postgres://proxy:…@db.example/proxy": postgres.url,
+        "https://mcp.deepwiki.com/mcp": everything_http,
+        **{f"127.0.0.1:{port}": f"127.0.0.1:{free}" for port, free in ports.items()},
+    }
+    for written, meant in replaced.items():
+        assert written in commands
+        commands = commands.replace(written, meant)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "proxy").symlink_to(PROXY)
+    env = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
+    # Whatever fails, no proxy stays behind; and only what `curl` says comes to us.
+    script = tmp_path / "commands"
+    script.write_text("set -e\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n" + commands)
+    log = LOGS / "readme-two.log"
+    with log.open("wb") as out:
+        done = subprocess.run(["bash", script], stdout=out, stderr=subprocess.STDOUT, timeout=60, env=env, cwd=tmp_path)
+    printed = log.read_text()
+    assert done.returncode == 0, printed
+    # Created, listed by the other one, and read from it after the first was killed.
+    assert printed.count('"name":"deepwiki-mcp"') == 3, printed
+    assert "deepwiki-mcp__echo" in printed, printed

@@ -7,6 +7,13 @@
 
 mod support;
 
+mod admin_bodies;
+mod admin_gate;
+mod admin_secrets;
+mod admin_servers;
+mod admin_sqlite;
+mod admin_tools;
+
 mod authorization_attacks;
 mod authorization_connect;
 mod authorization_faults;
@@ -40,7 +47,9 @@ mod oauth_attacks;
 mod oauth_discovery;
 mod oauth_tokens;
 
+mod sql_drafts;
 mod sql_keys;
+mod sql_observations;
 mod sql_open;
 mod sql_registry;
 mod sql_tampering;

@@ -150,15 +150,25 @@ async fn a_client_secret_is_for_one_authorization_server() {
 
 #[tokio::test]
 async fn a_record_that_is_none_fails_its_own_server_only() {
-    for record in ["", "{}", "not JSON"] {
+    let records = [
+        "''",
+        "'{}'",
+        "'not JSON'",
+        // Of a newer version, where it may matter.
+        "json_set(record, '$.colour', 'red')",
+        "json_set(record, '$.auth.colour', 'red')",
+        "json_set(record, '$.auth.type', 'mutual_tls')",
+        "json_set(record, '$.on_change', 'ask')",
+    ];
+    for record in records {
         let (directory, ring) = (Directory::new(), KeyRing::generate());
         let url = directory.url("a.db");
         let registry = open(&url, &ring).await;
         registry.insert(server("a")).await.unwrap();
         registry.insert(server("b")).await.unwrap();
         let mut connection = intruder(&url).await;
-        let statement = format!("UPDATE mcp_servers SET record = '{record}' WHERE name = 'a'");
-        run(&mut connection, &statement).await;
+        let statement = format!("UPDATE mcp_servers SET record = {record} WHERE name = 'a'");
+        assert_eq!(run(&mut connection, &statement).await, 1);
         let error = registry.get("default", &name("a")).await.unwrap_err();
         assert!(matches!(error, Error::Unavailable { .. }));
         assert!(find(&registry, "b").await.is_some());

@@ -8,6 +8,7 @@
 //!   left/caller/   the answers that callers get
 //!   left/model/    the requests that models get
 //!   left/proxy/    what a proxy of tests/proxy logs and prints
+//!   left/database/ the files of SQLite databases
 //!   secrets/       kind, and the secret in hex: a line for each
 //! ```
 //!
@@ -26,7 +27,7 @@ use std::{
 
 /// The ways by which something leaves. In each of them a secret is planted by a test, so that a
 /// way that is no longer looked at fails the scan.
-pub const CHANNELS: [&str; 5] = ["output", "log", "caller", "model", "proxy"];
+pub const CHANNELS: [&str; 6] = ["output", "log", "caller", "model", "proxy", "database"];
 
 /// What the kind of a planted secret begins with; the channel follows.
 pub const PLANTED: &str = "planted in ";

@@ -15,7 +15,12 @@
 #[path = "../it/support/mod.rs"]
 mod support;
 
+#[path = "../proxy/support.rs"]
+#[allow(dead_code, reason = "these tests need a part of it")]
+mod proxy;
+
 mod outage;
+mod proxies;
 mod replicas;
 mod volume;
 
@@ -24,6 +29,7 @@ use std::cell::Cell;
 use mcp_layer::registry::{ServerStore, SqlRegistry, conformance};
 use mcp_layer::secret::KeyRing;
 
+use support::evidence;
 use support::postgres::Postgres;
 use support::sql::open;
 
@@ -65,6 +71,12 @@ async fn every_clause_of_a_registry_holds() {
 async fn every_clause_of_a_store_holds() {
     let databases = Databases::start();
     conformance::stores::all(async || databases.fresh().await).await;
+}
+
+#[tokio::test]
+async fn every_clause_of_an_observation_store_holds() {
+    let databases = Databases::start();
+    conformance::observations::all(async || databases.fresh().await).await;
 }
 
 #[tokio::test]

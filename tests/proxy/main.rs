@@ -5,9 +5,17 @@
     reason = "a test that cannot go on fails, and a binary has no public interface"
 )]
 
+mod admin;
+mod database;
+#[path = "../it/support/directory.rs"]
+#[allow(dead_code, reason = "these tests need a part of it")]
+mod directory;
 #[path = "../leaks/evidence.rs"]
 #[allow(dead_code, reason = "these tests need a part of it")]
 mod evidence;
+#[path = "../it/support/mcp_server.rs"]
+#[allow(dead_code, reason = "these tests need a part of it")]
+mod mcp_server;
 mod support;
 
 use std::{
@@ -532,9 +540,5 @@ projects = ["web"]
 "#;
 
 fn with_demo(question: &str) -> Value {
-    json!({
-        "model": "demo",
-        "messages": [{"role": "user", "content": question}],
-        "mcp": {"enabled": true, "servers": ["demo"], "auto_execute_tools": true},
-    })
+    support::question("demo", question)
 }

@@ -4,7 +4,7 @@ use std::{
     env, fs,
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
         Arc,
@@ -35,11 +35,15 @@ pub const UPSTREAM_KEY: &str = "canary/upstream+key=31";
 pub const API_KEY: &str = "canary/callers+key=32";
 /// A caller's token for an MCP server.
 pub const CALLERS_TOKEN: &str = "canary/callers+token=33";
+/// The operator's token.
+pub const ADMIN_TOKEN: &str = "canary/admin+token=35";
 
 /// A proxy of the test's own; it ends with the test.
 pub struct Proxy {
     child: Child,
     pub url: String,
+    /// The operator's side, where it has one.
+    pub operators: String,
     /// What it printed when it had started.
     pub printed: String,
     pub client: Client,
@@ -48,19 +52,65 @@ pub struct Proxy {
 impl Proxy {
     /// The demo, with these flags.
     pub fn start(flags: &[&str]) -> Self {
-        Self::spawn(command().args(["--listen", "127.0.0.1:0"]).args(flags))
+        let mut command = command();
+        command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+        Self::spawn(command.args(flags))
     }
 
-    /// A proxy with this configuration file and environment.
+    /// A proxy with this configuration file and environment, without an operator's side.
     pub fn with(config: &str, env: &[(&str, &str)]) -> Self {
+        Self::over(&file(config), &["--admin-listen", "off"], env)
+    }
+
+    /// The same with an operator's side, which [`ADMIN_TOKEN`] opens.
+    pub fn operated(config: &str, env: &[(&str, &str)]) -> Self {
+        let flags = [
+            "--admin-listen",
+            "127.0.0.1:0",
+            "--admin-token-env",
+            "ADMIN",
+        ];
+        let env: Vec<_> = env
+            .iter()
+            .copied()
+            .chain([("ADMIN", ADMIN_TOKEN)])
+            .collect();
+        Self::over(&file(config), &flags, &env)
+    }
+
+    /// A proxy with a configuration file that the test goes on writing to.
+    pub fn over(config: &Path, flags: &[&str], env: &[(&str, &str)]) -> Self {
         let mut command = command();
-        let command = command.arg("--config").arg(file(config));
-        Self::spawn(command.args(["--listen", "127.0.0.1:0"]).envs(env.to_vec()))
+        command.args(["--listen", "127.0.0.1:0"]).args(flags);
+        Self::spawn(command.arg("--config").arg(config).envs(env.to_vec()))
+    }
+
+    /// Asks the operator's side, with the token; without a body where it is null.
+    pub async fn operate(&self, method: &str, path: &str, body: Value) -> (StatusCode, Value) {
+        let url = format!("{}{path}", self.operators);
+        let request = self.client.request(method.parse().unwrap(), url);
+        let mut request = request.bearer_auth(ADMIN_TOKEN);
+        if !body.is_null() {
+            request = request.header("content-type", "application/json");
+            request = request.body(body.to_string());
+        }
+        let answer = request.send().await.unwrap();
+        match answer.status() {
+            StatusCode::NO_CONTENT => (StatusCode::NO_CONTENT, Value::Null),
+            status => (status, json(answer).await),
+        }
+    }
+
+    /// What `kill -9` does.
+    pub fn kill(self) {
+        drop(self);
     }
 
     /// Runs it to its end on a configuration file: exit code, output, errors.
     pub fn run(config: &str, flags: &[&str]) -> (i32, String, String) {
-        output(command().arg("--config").arg(file(config)).args(flags))
+        let mut command = command();
+        command.args(["--admin-listen", "off"]).args(flags);
+        output(command.arg("--config").arg(file(config)))
     }
 
     fn spawn(command: &mut Command) -> Self {
@@ -73,24 +123,24 @@ impl Proxy {
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut printed = lines.next().expect("it prints where it listens").unwrap();
-        let (_, rest) = printed.split_once("http://").unwrap();
-        let address = rest
-            .split(|c: char| !c.is_ascii_digit() && c != '.' && c != ':')
-            .next();
-        let url = format!("http://{}", address.unwrap().trim_end_matches(':'));
-        if printed.contains("demo") {
-            for line in lines.by_ref().map(Result::unwrap) {
-                printed += "\n";
-                printed += &line;
-                if line.starts_with("Ctrl-C") {
-                    break;
-                }
-            }
+        let url = url_in(&printed);
+        let is_off = command.get_args().any(|flag| flag == "off");
+        let last = match (printed.contains("demo"), is_off) {
+            (true, _) => "Ctrl-C",
+            (false, false) => "The operator's side",
+            (false, true) => "The proxy",
+        };
+        while !printed.contains(last) {
+            printed += "\n";
+            printed += &lines.next().unwrap().unwrap();
         }
+        let operators = printed.split_once("The operator's side listens on ");
+        let operators = operators.map_or_else(String::new, |(_, rest)| url_in(rest));
         evidence::left("proxy", &printed);
         Self {
             child,
             url,
+            operators,
             printed,
             client: Client::builder().no_proxy().build().unwrap(),
         }
@@ -160,6 +210,26 @@ impl Proxy {
     }
 }
 
+/// A question for the demo model, with the tools of one server.
+pub fn question(server: &str, question: &str) -> Value {
+    json!({
+        "model": "demo",
+        "messages": [{"role": "user", "content": question}],
+        "mcp": {"enabled": true, "servers": [server], "auto_execute_tools": true},
+    })
+}
+
+/// Waits until something is so, for twenty seconds at most: machines can be busy.
+pub async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
+    for _ in 0..400 {
+        if so().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("still not: {what}");
+}
+
 impl Drop for Proxy {
     fn drop(&mut self) {
         // It may have ended already.
@@ -168,9 +238,25 @@ impl Drop for Proxy {
     }
 }
 
+/// The first address in a text.
+fn url_in(text: &str) -> String {
+    let (_, rest) = text.split_once("http://").unwrap();
+    let address = rest
+        .split(|c: char| !c.is_ascii_digit() && c != '.' && c != ':')
+        .next();
+    format!("http://{}", address.unwrap().trim_end_matches([':', '.']))
+}
+
 /// Runs the proxy to its end: exit code, output, errors.
 pub fn run(flags: &[&str]) -> (i32, String, String) {
     output(command().args(flags))
+}
+
+/// The same with a configuration file and an environment.
+pub fn run_with(config: &str, flags: &[&str], env: &[(&str, &str)]) -> (i32, String, String) {
+    let mut command = command();
+    command.arg("--config").arg(file(config));
+    output(command.args(flags).envs(env.to_vec()))
 }
 
 fn output(command: &mut Command) -> (i32, String, String) {
@@ -192,13 +278,14 @@ fn command() -> Command {
     evidence::secret("upstream key", UPSTREAM_KEY);
     evidence::secret("proxy's API key", API_KEY);
     evidence::secret("passthrough token", CALLERS_TOKEN);
+    evidence::secret("admin token", ADMIN_TOKEN);
     let mut command = Command::new(program);
     command.env_remove("RUST_LOG");
     command
 }
 
 /// A configuration file of the test's own.
-fn file(config: &str) -> PathBuf {
+pub fn file(config: &str) -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));

@@ -9,9 +9,10 @@ mod server;
 use std::{io, net::SocketAddr};
 
 use axum::{Router, serve::ListenerExt};
-use mcp_layer::registry::{FileError, FileRegistry};
 use tokio::net::TcpListener;
 use url::Url;
+
+use crate::admin::Token;
 
 /// A rule-driven model; its base URL.
 pub async fn model() -> io::Result<Url> {
@@ -26,9 +27,9 @@ pub async fn server() -> io::Result<SocketAddr> {
     serve(server::router()).await
 }
 
-/// The servers of the demo: the one at `address`, as `demo`.
-pub fn registry(address: SocketAddr) -> Result<FileRegistry, FileError> {
-    let text = format!(
+/// The servers of the demo, as a configuration file has them: the one at `address`, as `demo`.
+pub fn servers(address: SocketAddr) -> String {
+    format!(
         r#"
         [[servers]]
         name = "demo"
@@ -36,12 +37,15 @@ pub fn registry(address: SocketAddr) -> Result<FileRegistry, FileError> {
         description = "Dice, the time, sums and word counts"
         url = "http://{address}/mcp"
         "#
-    );
-    FileRegistry::parse(&text, |_| None)
+    )
 }
 
 /// What is printed at the start: what there is, what to paste, and how to stop.
-pub fn introduction(listen: SocketAddr, upstream: Option<&Url>) -> String {
+pub fn introduction(
+    listen: SocketAddr,
+    upstream: Option<&Url>,
+    operators: Option<(SocketAddr, &Token)>,
+) -> String {
     let model = match upstream {
         Some(upstream) => format!("requests go to {upstream}"),
         None => "a small demo model answers".into(),
@@ -51,6 +55,8 @@ pub fn introduction(listen: SocketAddr, upstream: Option<&Url>) -> String {
         Some(_) => "MODEL",
         None => "demo",
     };
+    let operators =
+        operators.map_or_else(String::new, |(listen, token)| operators_side(listen, token));
     format!(
         r#"The proxy listens on http://{listen}: {model}, with the tools of the MCP server "demo".
 Try it in another terminal, with this question or one of your own:
@@ -64,7 +70,27 @@ curl -s http://{listen}/v1/chat/completions \
   }}'
 
 The tools: http://{listen}/v1/mcp/servers
-Ctrl-C stops it.
+{operators}Ctrl-C stops it.
+"#
+    )
+}
+
+/// Where the operator's side is, what opens it, and what to paste.
+fn operators_side(listen: SocketAddr, token: &Token) -> String {
+    let (said, token) = match token {
+        Token::Made(token) => (
+            format!(", with the token {token}, made for this run"),
+            &**token,
+        ),
+        Token::Given(_) => (String::new(), "TOKEN"),
+    };
+    format!(
+        r#"
+The operator's side listens on http://{listen}{said}.
+Its servers; a POST of the same kind adds one:
+
+curl -s http://{listen}/api/v1/servers -H 'authorization: Bearer {token}'
+
 "#
     )
 }

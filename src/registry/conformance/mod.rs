@@ -3,6 +3,7 @@
 //!
 //! - [`reading`] for [`ServerRegistry`](super::ServerRegistry)
 //! - [`stores`] for [`ServerStore`](super::ServerStore)
+//! - [`observations`] for [`ObservationStore`](super::ObservationStore)
 //! - [`credentials`] for [`CredentialStore`](super::CredentialStore)
 //!
 //! Each has a function `all`, which runs every clause with a new registry; clauses that are added
@@ -15,6 +16,7 @@
 //! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?.block_on(async {
 //! conformance::reading::all(async |servers| MemoryRegistry::new(servers).unwrap()).await;
 //! conformance::stores::all(async || MemoryRegistry::default()).await;
+//! conformance::observations::all(async || MemoryRegistry::default()).await;
 //! conformance::credentials::all(async || MemoryCredentialStore::default()).await;
 //! # });
 //! # Ok::<(), std::io::Error>(())
@@ -26,6 +28,7 @@
 )]
 
 pub mod credentials;
+pub mod observations;
 pub mod reading;
 pub mod stores;
 
@@ -34,9 +37,9 @@ use crate::secret::ExposeSecret;
 
 /// Makes the function that runs all clauses.
 macro_rules! clauses {
-    ($(#[$doc:meta])* all($store:ident) { $($clause:ident)* }) => {
+    ($(#[$doc:meta])* all($($store:ident)+) { $($clause:ident)* }) => {
         $(#[$doc])*
-        pub async fn all<S: $store>(make: impl AsyncFn() -> S) {
+        pub async fn all<S: $($store +)+>(make: impl AsyncFn() -> S) {
             $(
                 println!("{}::{}", module_path!(), stringify!($clause));
                 $clause(make().await).await;

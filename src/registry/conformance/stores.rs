@@ -8,7 +8,7 @@ use super::{assert_same, reading};
 use crate::{
     name::ServerName,
     project::Project,
-    registry::{Auth, Error, Filter, Page, Server, ServerId, ServerStore},
+    registry::{Auth, AuthKind, Error, Filter, Gate, Page, Server, ServerId, ServerStore, Source},
 };
 
 super::clauses! {
@@ -28,6 +28,10 @@ super::clauses! {
         a_page_has_limits
         a_list_is_filtered_by_project
         a_list_is_filtered_by_text_without_regard_to_case
+        a_list_is_filtered_by_kind_of_authentication
+        drafts_are_not_found_and_are_listed_where_they_are_asked_for
+        a_server_says_when_it_was_made_and_changed
+        what_becomes_of_unaccepted_tools_is_always_said
     }
 }
 
@@ -364,4 +368,129 @@ pub async fn a_list_is_filtered_by_text_without_regard_to_case(store: impl Serve
         ..Filter::default()
     };
     assert!(listed(&store, &long, 2).await.is_empty());
+}
+
+/// What it is, not what it was.
+pub async fn a_list_is_filtered_by_kind_of_authentication(store: impl ServerStore) {
+    for server in reading::servers() {
+        store.insert(server).await.unwrap();
+    }
+    let list = async |auth, project: Option<&str>| {
+        let filter = Filter {
+            auth: Some(auth),
+            project: project.map(ToOwned::to_owned),
+            ..Filter::default()
+        };
+        listed(&store, &filter, 1).await
+    };
+    let none = ["everyone", "switched-off", "web-and-batch"];
+    assert_eq!(list(AuthKind::None, None).await, none);
+    assert_eq!(list(AuthKind::None, Some("other")).await, none[..2]);
+    assert_eq!(list(AuthKind::StaticHeaders, None).await, ["web-only"]);
+    assert!(
+        list(AuthKind::StaticHeaders, Some("batch"))
+            .await
+            .is_empty()
+    );
+    assert_eq!(list(AuthKind::OAuth2, None).await, ["connected"]);
+    assert_eq!(
+        list(AuthKind::TokenPassthrough, None).await,
+        ["passed-through"]
+    );
+
+    let connected = store.get("default", &name("connected")).await.unwrap();
+    let replaced = (*connected).clone().with_auth(Auth::None);
+    store.replace(replaced).await.unwrap();
+    assert!(list(AuthKind::OAuth2, None).await.is_empty());
+    assert_eq!(list(AuthKind::None, None).await.len(), 4);
+}
+
+/// Until they are finished; their names are taken.
+pub async fn drafts_are_not_found_and_are_listed_where_they_are_asked_for(store: impl ServerStore) {
+    let project = Project::default();
+    let drafts = Filter {
+        drafts: true,
+        ..Filter::default()
+    };
+    let mut draft = server("a");
+    draft.draft = true;
+    let inserted = store.insert(draft.clone()).await.unwrap();
+    store.insert(server("b")).await.unwrap();
+    assert!(inserted.draft);
+    assert!(store.get("default", &name("a")).await.unwrap().draft);
+    for _ in 0..2 {
+        assert!(find(&store, &project, "a").await.is_none());
+        assert_eq!(listed(&store, &Filter::default(), 1).await, ["b"]);
+        assert_eq!(listed(&store, &drafts, 1).await, ["a"]);
+    }
+    let other = Filter {
+        text: Some("b".to_owned()),
+        ..drafts.clone()
+    };
+    assert!(listed(&store, &other, 1).await.is_empty());
+    let taken = store.insert(server("a")).await.unwrap_err();
+    assert!(matches!(taken, Error::Conflict { .. }));
+
+    draft.version = 1;
+    let changed = store.replace(draft.clone()).await.unwrap();
+    assert!(changed.draft && find(&store, &project, "a").await.is_none());
+    draft.version = 2;
+    draft.draft = false;
+    store.replace(draft).await.unwrap();
+    assert_eq!(find(&store, &project, "a").await.unwrap().id, inserted.id);
+    assert_eq!(listed(&store, &Filter::default(), 1).await, ["a", "b"]);
+    assert!(listed(&store, &drafts, 1).await.is_empty());
+
+    let back = Server {
+        draft: true,
+        ..(*store.get("default", &name("a")).await.unwrap()).clone()
+    };
+    store.replace(back).await.unwrap();
+    assert!(find(&store, &project, "a").await.is_none());
+    store.remove("default", &name("a")).await.unwrap();
+    assert!(listed(&store, &drafts, 1).await.is_empty());
+}
+
+/// By the store, whatever a record on its way in says; and that it is the store's.
+pub async fn a_server_says_when_it_was_made_and_changed(store: impl ServerStore) {
+    let mut forged = server("a");
+    forged.created_at = Some(std::time::UNIX_EPOCH);
+    forged.updated_at = Some(std::time::UNIX_EPOCH);
+    forged.source = Source::File;
+    let inserted = store.insert(forged.clone()).await.unwrap();
+    forged.version = 1;
+    let replaced = store.replace(forged).await.unwrap();
+    let got = store.get("default", &name("a")).await.unwrap();
+    let found = find(&store, &Project::default(), "a").await.unwrap();
+    for read in [&replaced, &got, &found] {
+        assert_eq!(read.source, Source::Store);
+        assert_eq!(read.created_at, inserted.created_at);
+        assert_eq!(read.updated_at, replaced.updated_at);
+    }
+    assert_eq!(inserted.source, Source::Store);
+    assert!(inserted.created_at.unwrap() > std::time::UNIX_EPOCH);
+    assert!(inserted.created_at <= inserted.updated_at);
+    assert!(inserted.updated_at <= replaced.updated_at);
+}
+
+/// By the record, and where it says nothing, by the store.
+pub async fn what_becomes_of_unaccepted_tools_is_always_said(store: impl ServerStore) {
+    let gates = |server: &Server| (server.on_change, server.new_tools);
+    let inserted = store.insert(server("a")).await.unwrap();
+    let by_store = gates(&inserted);
+    assert!(by_store.0.is_some() && by_store.1.is_some());
+    let (allow, block) = (Some(Gate::Allow), Some(Gate::Block));
+    let said = [(allow, block), (block, allow), (None, None), (allow, allow)];
+    for (version, (on_change, new_tools)) in (1..).zip(said) {
+        let mut next = server("a");
+        (next.on_change, next.new_tools) = (on_change, new_tools);
+        next.version = version;
+        let replaced = store.replace(next).await.unwrap();
+        let expected = (on_change.or(by_store.0), new_tools.or(by_store.1));
+        let got = store.get("default", &name("a")).await.unwrap();
+        let found = find(&store, &Project::default(), "a").await.unwrap();
+        for read in [&replaced, &got, &found] {
+            assert_eq!(gates(read), expected);
+        }
+    }
 }

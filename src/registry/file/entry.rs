@@ -12,8 +12,8 @@ use super::{
 use crate::{
     mcp::Transport,
     registry::{
-        Error, Fingerprint, Gate, Pins, Projects, SelectedTool, Server, Source, ToolPolicy,
-        ToolSelection,
+        Error, Fingerprint, Gate, Pins, Projects, SelectedTool, Server, ServerId, Source,
+        ToolPolicy, ToolSelection,
     },
 };
 
@@ -71,6 +71,7 @@ fn server(entry: &Value<'_>, env: Env<'_>) -> Result<Server, Fault> {
         Error::Invalid { field: "url", .. } => url.refused(error),
         _ => name.refused(error),
     })?;
+    server.id = ServerId::of_declared(&server.name);
     server.display_name = optional(&keys, "display_name", owned_text)?;
     server.description = optional(&keys, "description", owned_text)?;
     server.transport = optional(&keys, "transport", transport)?.unwrap_or_default();

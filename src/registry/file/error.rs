@@ -3,7 +3,7 @@
 use std::{borrow::Cow, error::Error as StdError, fmt, io};
 
 use super::value::{Fault, line_and_column};
-use crate::registry::Error;
+use crate::{name::ServerName, registry::Error};
 
 /// Why a file gives no servers.
 ///
@@ -49,6 +49,18 @@ pub enum FileError {
         reason: Cow<'static, str>,
         /// The error of the record's member, where it was the record that refused it.
         source: Option<Error>,
+    },
+    /// A server that the file declares is in the store under it, too.
+    #[non_exhaustive]
+    Taken {
+        /// The name that both have.
+        name: ServerName,
+    },
+    /// The store does not say whether it has a server that the file declares.
+    #[non_exhaustive]
+    Store {
+        /// What it said instead.
+        source: Error,
     },
     /// Following a file needs a tokio runtime, and there is none.
     #[non_exhaustive]
@@ -104,6 +116,16 @@ impl fmt::Display for FileError {
                 let colon = if key.is_empty() { "" } else { ": " };
                 write!(f, "{entry}: {key}{colon}{reason} (line {line})")
             }
+            Self::Taken { name } => write!(
+                f,
+                "servers \"{name}\": the store has a server of this name; remove one of the two"
+            ),
+            Self::Store { source } => {
+                write!(
+                    f,
+                    "the store does not say whether it has its servers: {source}"
+                )
+            }
             Self::NoRuntime { .. } => f.write_str("following a file needs a tokio runtime"),
         }
     }
@@ -115,7 +137,8 @@ impl StdError for FileError {
             Self::Read { source } => Some(source),
             Self::Toml { source, .. } | Self::NoRuntime { source } => Some(&**source),
             Self::Entry { source, .. } => source.as_ref().map(|source| source as _),
-            Self::TooLarge { .. } => None,
+            Self::Store { source } => Some(source),
+            Self::TooLarge { .. } | Self::Taken { .. } => None,
         }
     }
 }

@@ -14,14 +14,17 @@ mod error;
 mod state;
 mod value;
 mod watch;
+#[cfg(test)]
+pub(super) mod written;
 
-use std::{env, fmt, path::Path, sync::Arc};
+use std::{env, fmt, future::ready, path::Path, sync::Arc};
 
 use arc_swap::ArcSwap;
 use tokio::runtime::Handle;
 
 pub use self::error::FileError;
-use self::{state::Servers, watch::Follower};
+use self::watch::Follower;
+pub(super) use self::{state::Servers, watch::Guard};
 use super::{Error, Server, ServerRegistry};
 use crate::{name::ServerName, project::Project};
 
@@ -50,6 +53,10 @@ use crate::{name::ServerName, project::Project};
 /// the dashboard show it, the tool is withheld once it is something else.
 /// An unknown key in an entry is an error; keys beside `servers` are left alone, and a file
 /// without `servers` is a registry without servers.
+///
+/// A server's `id` is made from its name: it is the same in every process, after a restart, and for
+/// a server that was removed and comes back. What is stored about a server elsewhere, such as its
+/// OAuth authorization, is found by it.
 ///
 /// `Clone` is cheap and gives the same registry. `Debug` shows names only.
 ///
@@ -99,7 +106,7 @@ impl FileRegistry {
     /// second, and a file that is being written is not read half.
     /// While the changed file is at fault, the last good state stays, and the fault is logged
     /// once for each change.
-    /// A server of the same name keeps its `id`; its `version` counts up when its entry changed.
+    /// A server's `version` counts up when its entry changed.
     ///
     /// # Errors
     /// Those of [`parse`](Self::parse); [`FileError::Read`] and [`FileError::TooLarge`] (over
@@ -108,11 +115,19 @@ impl FileRegistry {
     /// # Cancellation
     /// The task ends within half a second after the last clone is dropped, and with its runtime.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, FileError> {
-        let runtime = Handle::try_current().map_err(|source| FileError::NoRuntime {
-            source: source.into(),
-        })?;
+        let runtime = runtime()?;
         let (state, follower) = Follower::open(path.as_ref(), process_env)?;
-        runtime.spawn(follower.run());
+        runtime.spawn(follower.run(Box::new(|_| Box::pin(ready(Ok(()))))));
+        Ok(Self { state })
+    }
+
+    /// The same, where `guard` has to agree to the names of the file, now and after each change.
+    pub(super) async fn open_guarded(path: &Path, guard: Guard) -> Result<Self, FileError> {
+        let runtime = runtime()?;
+        let (state, follower) = Follower::open(path, process_env)?;
+        let names = state.load().keys().cloned().collect();
+        guard(names).await?;
+        runtime.spawn(follower.run(guard));
         Ok(Self { state })
     }
 
@@ -123,8 +138,7 @@ impl FileRegistry {
     /// # Errors
     /// [`FileError::Toml`] where the text is no TOML, and [`FileError::Entry`] where an entry
     /// breaks a rule: an unknown key, a value of the wrong kind, two servers of one name, a
-    /// variable that is not set, a secret in the file, or an `auth` that this version does not
-    /// support (`oauth2`, `token_passthrough`).
+    /// variable that is not set, or a secret in the file.
     pub fn parse(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<Self, FileError> {
         let servers = state::after(&Servers::new(), entry::servers(text, &env)?);
         Ok(Self {
@@ -135,6 +149,11 @@ impl FileRegistry {
     /// All servers as they are now, by name; those that are not enabled too.
     pub fn servers(&self) -> Vec<Arc<Server>> {
         self.state.load().values().cloned().collect()
+    }
+
+    /// The servers by name, as they are now.
+    pub(super) fn state(&self) -> Arc<Servers> {
+        self.state.load_full()
     }
 }
 
@@ -163,6 +182,12 @@ impl fmt::Debug for FileRegistry {
     }
 }
 
+fn runtime() -> Result<Handle, FileError> {
+    Handle::try_current().map_err(|source| FileError::NoRuntime {
+        source: source.into(),
+    })
+}
+
 /// A variable of the process.
 ///
 /// What is not UTF-8 is replaced rather than taken for absent: no header can carry it, and the
@@ -173,8 +198,9 @@ fn process_env(name: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::written::{env, written};
     use super::*;
-    use crate::registry::{Auth, Projects, ToolPolicy, ToolSelection, conformance};
+    use crate::registry::conformance;
 
     const TWO: &str = r#"
         [[servers]]
@@ -200,85 +226,9 @@ mod tests {
         servers.iter().map(|s| s.name.to_string()).collect()
     }
 
-    /// The same servers in TOML.
-    fn written(servers: &[Server]) -> String {
-        let mut text = String::new();
-        for server in servers {
-            let list = |all: &[String]| format!("{all:?}");
-            let projects = match &server.projects {
-                Projects::All => "\"all\"".to_owned(),
-                Projects::Only(some) => list(&some.iter().cloned().collect::<Vec<_>>()),
-            };
-            let tools = match &server.tools {
-                ToolSelection::All => "\"all\"".to_owned(),
-                ToolSelection::Only(tools) => {
-                    let tools = tools.iter().map(|tool| {
-                        let policy = match tool.policy() {
-                            ToolPolicy::Auto => "auto",
-                            ToolPolicy::AskFirst => "ask_first",
-                        };
-                        format!("{{ name = {:?}, policy = {policy:?} }}", tool.name())
-                    });
-                    format!("[{}]", tools.collect::<Vec<_>>().join(", "))
-                }
-            };
-            let auth = match &server.auth {
-                Auth::None => "type = \"none\"".to_owned(),
-                Auth::StaticHeaders(headers) => {
-                    let headers = headers.iter().map(|header| {
-                        let name = header.name().as_str();
-                        format!("{{ name = {name:?}, value_env = {name:?} }}")
-                    });
-                    let headers = headers.collect::<Vec<_>>().join(", ");
-                    format!("type = \"static_headers\"\nheaders = [{headers}]")
-                }
-                Auth::OAuth2(oauth) => format!(
-                    "type = \"oauth2\"\nclient_id = {:?}\nclient_secret_env = \"SECRET\"\n\
-                     issuer = {:?}\nscopes = {:?}",
-                    oauth.client_id.as_ref().unwrap(),
-                    oauth.issuer.as_ref().unwrap(),
-                    oauth.scopes.iter().collect::<Vec<_>>(),
-                ),
-                Auth::TokenPassthrough(header) => {
-                    format!(
-                        "type = \"token_passthrough\"\nheader = {:?}",
-                        header.as_str()
-                    )
-                }
-                Auth::Unreadable(_) => unreachable!("only stores make it"),
-            };
-            let transport = serde_json::to_string(&server.transport).unwrap();
-            text += &format!(
-                "[[servers]]\nname = {:?}\nurl = {:?}\ntransport = {transport}\n\
-                 projects = {projects}\ntools = {tools}\nenabled = {}\n",
-                server.name,
-                server.url.as_str(),
-                server.enabled,
-            );
-            for (key, value) in [
-                ("display_name", &server.display_name),
-                ("description", &server.description),
-            ] {
-                if let Some(value) = value {
-                    text += &format!("{key} = {}\n", serde_json::to_string(value).unwrap());
-                }
-            }
-            text += &format!("[servers.auth]\n{auth}\n");
-        }
-        text
-    }
-
     #[tokio::test]
     async fn every_clause_of_a_registry_holds() {
         conformance::reading::all(async |servers| {
-            let env = |name: &str| {
-                let value = match name {
-                    "SECRET" => "s3cret: 3",
-                    "x-api-key" => "s3cret \"2\"",
-                    _ => "Bearer s3cret",
-                };
-                Some(value.to_owned())
-            };
             FileRegistry::parse(&written(&servers), env).unwrap()
         })
         .await;
@@ -309,6 +259,26 @@ mod tests {
             .map(|s| s.name.to_string())
             .collect();
         assert_eq!(names, ["all", "web-only"]);
+    }
+
+    // What databases have is found by it: it must never change.
+    #[test]
+    fn an_identity_is_made_from_the_name_and_is_the_same_everywhere() {
+        let ids = |registry: FileRegistry| {
+            let servers = registry.servers();
+            servers
+                .iter()
+                .map(|s| s.id.as_str().to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            ids(registry()),
+            [
+                "b4c136a191e3542fcdf80273b2a13a67",
+                "13d5f2a06e402f680407102ac5f04a1e"
+            ]
+        );
+        assert_eq!(ids(registry()), ids(registry()));
     }
 
     #[test]

@@ -9,12 +9,14 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use futures_util::future::BoxFuture;
 use tokio::{task::spawn_blocking, time::sleep};
 
 use super::{
     FileError, entry,
     state::{self, Servers},
 };
+use crate::name::ServerName;
 
 /// Between two looks. A change needs two of them, so it counts after about a second; a look is
 /// one `stat`, which costs nothing and works on every file system, network mounts too.
@@ -23,6 +25,14 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// The largest file that is read: thousands of servers, where a few dozen are usual. More is a
 /// wrong path, and would be read into memory again at each of its changes.
 const LIMIT: u64 = 1024 * 1024;
+
+/// After so many looks, 10 s, a guard that has refused is asked again: what it knows may change
+/// without the file.
+const REFUSED: u32 = 20;
+
+/// Asked with the names of a changed file before they become the state.
+pub(in crate::registry) type Guard =
+    Box<dyn Fn(Vec<ServerName>) -> BoxFuture<'static, Result<(), FileError>> + Send + Sync>;
 
 /// Keeps a registry's state what its file says.
 pub(super) struct Follower<E> {
@@ -34,6 +44,10 @@ pub(super) struct Follower<E> {
     read: Stamp,
     /// The file as it was at the last look.
     seen: Stamp,
+    /// The guard has refused it, and is asked again after so many looks.
+    refused: Option<u32>,
+    /// Its fault has been logged.
+    told: bool,
 }
 
 impl<E> Follower<E>
@@ -52,12 +66,14 @@ where
             state: Arc::downgrade(&state),
             read: stamp,
             seen: stamp,
+            refused: None,
+            told: false,
         };
         Ok((state, follower))
     }
 
     /// Looks again and again, until the last clone of the registry is gone.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(mut self, guard: Guard) {
         loop {
             sleep(PAUSE).await;
             // A `stat` on a network mount can take its time, so it blocks no worker.
@@ -67,6 +83,10 @@ where
             });
             self = match look.await {
                 Ok((_, Look::Gone)) => return,
+                Ok((mut follower, Look::Read(servers))) => {
+                    follower.settle(servers, &guard).await;
+                    follower
+                }
                 Ok((follower, _)) => follower,
                 Err(error) => {
                     // Otherwise the runtime is ending.
@@ -90,33 +110,51 @@ where
         // A file that still changes is being written; half of it may well be valid TOML.
         let rests = now == self.seen;
         self.seen = now;
-        if !rests || now == self.read {
+        self.refused = self.refused.map(|looks| looks.saturating_sub(1));
+        let is_new = now != self.read;
+        if !rests || !(is_new || self.refused == Some(0)) {
             return Look::Unchanged;
         }
         self.read = now;
-        let path = self.path.display();
+        self.refused = None;
+        self.told &= !is_new;
         match text(&self.path).and_then(|text| entry::servers(&text, &self.env)) {
-            Ok(read) => {
-                let servers = state::after(&state.load(), read);
-                tracing::info!(%path, servers = servers.len(), "the file of servers was read again");
-                state.store(Arc::new(servers));
-                Look::Reloaded
-            }
+            Ok(read) => Look::Read(state::after(&state.load(), read)),
             Err(error) => {
-                tracing::error!(%path, %error, "the file of servers is at fault; its last good state stays");
+                self.tell(&error);
                 Look::Faulty
             }
         }
     }
+
+    /// Makes what was read the state, unless the guard refuses it.
+    async fn settle(&mut self, servers: Servers, guard: &Guard) {
+        if let Err(error) = guard(servers.keys().cloned().collect()).await {
+            self.refused = Some(REFUSED);
+            self.tell(&error);
+        } else if let Some(state) = self.state.upgrade() {
+            let path = self.path.display();
+            tracing::info!(%path, servers = servers.len(), "the file of servers was read again");
+            state.store(Arc::new(servers));
+        }
+    }
+
+    /// Logs a fault, once for each change of the file.
+    fn tell(&mut self, error: &FileError) {
+        let path = self.path.display();
+        if !self.told {
+            tracing::error!(%path, %error, "the file of servers is at fault; its last good state stays");
+        }
+        self.told = true;
+    }
 }
 
 /// What a look came to.
-#[derive(Debug, PartialEq, Eq)]
 enum Look {
     /// Nothing new, or nothing at rest yet.
     Unchanged,
-    /// The state is that of the changed file.
-    Reloaded,
+    /// The changed file says this.
+    Read(Servers),
     /// The changed file is at fault; this is said once.
     Faulty,
     /// Nobody has the registry any more.
@@ -159,6 +197,7 @@ mod tests {
         },
     };
 
+    use futures_util::FutureExt;
     use tokio::time::timeout;
 
     use super::*;
@@ -204,22 +243,53 @@ mod tests {
         state.load()[name].clone()
     }
 
+    /// One look, and what comes of it.
+    fn look<E>(follower: &mut Follower<E>) -> &'static str
+    where
+        E: Fn(&str) -> Option<String> + Send + 'static,
+    {
+        look_guarded(follower, |_| Ok(()))
+    }
+
+    fn look_guarded<E>(
+        follower: &mut Follower<E>,
+        guard: impl Fn(Vec<ServerName>) -> Result<(), FileError> + Send + Sync + 'static,
+    ) -> &'static str
+    where
+        E: Fn(&str) -> Option<String> + Send + 'static,
+    {
+        match follower.look() {
+            Look::Unchanged => "unchanged",
+            Look::Faulty => "faulty",
+            Look::Gone => "gone",
+            Look::Read(servers) => {
+                let guard: Guard =
+                    Box::new(move |names| Box::pin(std::future::ready(guard(names))));
+                follower.settle(servers, &guard).now_or_never().unwrap();
+                match follower.refused {
+                    Some(_) => "refused",
+                    None => "reloaded",
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_change_counts_once_the_file_has_come_to_rest() {
         let file = Temporary::new(&entry("a", ""));
         let (state, mut follower) = Follower::open(&file.0, no_env).unwrap();
-        assert_eq!(follower.look(), Look::Unchanged);
+        assert_eq!(look(&mut follower), "unchanged");
 
         // Half of a file, which is a whole one of fewer servers.
         file.write(entry("b", ""));
-        assert_eq!(follower.look(), Look::Unchanged);
+        assert_eq!(look(&mut follower), "unchanged");
         file.write(entry("b", "") + &entry("c", ""));
-        assert_eq!(follower.look(), Look::Unchanged);
+        assert_eq!(look(&mut follower), "unchanged");
         assert_eq!(names(&state), ["a"]);
 
-        assert_eq!(follower.look(), Look::Reloaded);
+        assert_eq!(look(&mut follower), "reloaded");
         assert_eq!(names(&state), ["b", "c"]);
-        assert_eq!(follower.look(), Look::Unchanged);
+        assert_eq!(look(&mut follower), "unchanged");
     }
 
     #[test]
@@ -229,8 +299,8 @@ mod tests {
         let (a, b) = (server(&state, "a"), server(&state, "b"));
 
         file.write(entry("b", "") + &entry("a", "enabled = false"));
-        follower.look();
-        assert_eq!(follower.look(), Look::Reloaded);
+        look(&mut follower);
+        assert_eq!(look(&mut follower), "reloaded");
 
         let changed = server(&state, "a");
         assert_eq!(
@@ -248,20 +318,53 @@ mod tests {
 
         for text in ["[[servers", "[[servers]]\nname = \"b\""] {
             file.write(text);
-            follower.look();
-            assert_eq!(follower.look(), Look::Faulty);
-            assert_eq!(follower.look(), Look::Unchanged);
+            look(&mut follower);
+            assert_eq!(look(&mut follower), "faulty");
+            assert_eq!(look(&mut follower), "unchanged");
         }
         fs::remove_file(&file.0).unwrap();
-        follower.look();
-        assert_eq!(follower.look(), Look::Faulty);
-        assert_eq!(follower.look(), Look::Unchanged);
+        look(&mut follower);
+        assert_eq!(look(&mut follower), "faulty");
+        assert_eq!(look(&mut follower), "unchanged");
         assert!(Arc::ptr_eq(&server(&state, "a"), &a));
 
         file.write(entry("a", "") + "# mended");
-        follower.look();
-        assert_eq!(follower.look(), Look::Reloaded);
+        look(&mut follower);
+        assert_eq!(look(&mut follower), "reloaded");
         assert!(Arc::ptr_eq(&server(&state, "a"), &a));
+    }
+
+    #[test]
+    fn what_the_guard_refuses_is_not_in_force_until_it_agrees() {
+        let file = Temporary::new(&entry("a", ""));
+        let (state, mut follower) = Follower::open(&file.0, no_env).unwrap();
+        let refuse = |names: Vec<ServerName>| {
+            assert_eq!(names.len(), 2);
+            let name = "b".parse().unwrap();
+            Err(FileError::Taken { name })
+        };
+        file.write(entry("a", "enabled = false") + &entry("b", ""));
+        look(&mut follower);
+        assert_eq!(look_guarded(&mut follower, refuse), "refused");
+        assert!(follower.told);
+        // Asked again from time to time, and otherwise left alone.
+        for _ in 0..2 {
+            for _ in 1..REFUSED {
+                assert_eq!(look_guarded(&mut follower, refuse), "unchanged");
+            }
+            assert_eq!(look_guarded(&mut follower, refuse), "refused");
+        }
+        assert_eq!(names(&state), ["a"]);
+        assert!(server(&state, "a").enabled);
+
+        for _ in 1..REFUSED {
+            look(&mut follower);
+        }
+        assert_eq!(look(&mut follower), "reloaded");
+        assert_eq!(names(&state), ["a", "b"]);
+        for _ in 0..2 * REFUSED {
+            assert_eq!(look(&mut follower), "unchanged");
+        }
     }
 
     #[test]
@@ -280,8 +383,8 @@ mod tests {
 
         *key.lock().unwrap() = Some("two".into());
         file.write(keyed.clone() + "#");
-        follower.look();
-        assert_eq!(follower.look(), Look::Reloaded);
+        look(&mut follower);
+        assert_eq!(look(&mut follower), "reloaded");
         let a = server(&state, "a");
         assert_eq!(
             (&a.auth.headers()["x-key"], a.version),
@@ -290,8 +393,8 @@ mod tests {
 
         *key.lock().unwrap() = None;
         file.write(keyed + "##");
-        follower.look();
-        assert_eq!(follower.look(), Look::Faulty);
+        look(&mut follower);
+        assert_eq!(look(&mut follower), "faulty");
     }
 
     #[test]

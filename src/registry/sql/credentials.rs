@@ -10,8 +10,9 @@ use sqlx::{Any, Row, Transaction};
 use super::{
     SqlRegistry,
     database::sql,
-    servers::{milliseconds, number},
+    servers::number,
     text,
+    time::{LONGEST_HOLD, milliseconds, now, shared_now, span},
 };
 use crate::{
     registry::{
@@ -23,9 +24,6 @@ use crate::{
 
 /// What a credential's sealed record is called.
 pub(super) const FIELD: &str = "credential";
-
-/// Nobody refreshes for an hour. A lease that ends later was made by a clock that was wrong.
-const LONGEST_LEASE: Duration = Duration::from_secs(60 * 60);
 
 impl CredentialStore for SqlRegistry {
     async fn load(&self, key: &CredentialKey) -> Result<Option<StoredCredential>, Error> {
@@ -72,13 +70,13 @@ impl CredentialStore for SqlRegistry {
     async fn lease(&self, key: &CredentialKey, duration: Duration) -> Result<Option<Lease>, Error> {
         check(key)?;
         let lease = Lease::new(key.clone());
-        let longest = i64::try_from(LONGEST_LEASE.as_millis()).unwrap_or(i64::MAX);
-        let duration = i64::try_from(duration.as_millis()).map_or(longest, |d| d.min(longest));
+        let longest = span(LONGEST_HOLD);
+        let duration = span(duration).min(longest);
         self.shared
             .database
             .in_time(async {
                 let mut tx = self.shared.database.begin().await?;
-                let now = self.clock(&mut tx).await?;
+                let now = shared_now(&mut tx, &self.shared.database).await?;
                 sql("DELETE FROM mcp_leases WHERE ends_at <= $1 OR ends_at > $2")
                     .bind(now)
                     .bind(now + longest)
@@ -153,7 +151,7 @@ impl CredentialStore for SqlRegistry {
         let Some(row) = rows.first() else {
             return Ok(None);
         };
-        if row.try_get::<i64, _>(3)? <= milliseconds(SystemTime::now()) {
+        if row.try_get::<i64, _>(3)? <= now() {
             return Ok(None);
         }
         let organisation: &str = row.try_get(0)?;
@@ -264,7 +262,7 @@ impl SqlRegistry {
         let field = field(&state);
         let sealed = ring.seal(&key.place(&field, version.unsigned_abs()), pending);
         sql("DELETE FROM mcp_states WHERE expires_at <= $1 OR state = $2")
-            .bind(milliseconds(SystemTime::now()))
+            .bind(now())
             .bind(state.as_str())
             .execute(&mut *tx)
             .await?;
@@ -294,14 +292,6 @@ impl SqlRegistry {
         .await?;
         tx.commit().await?;
         Ok(())
-    }
-
-    /// The time by which leases end, the same for all who share them.
-    async fn clock(&self, tx: &mut Transaction<'static, Any>) -> Result<i64, sqlx::Error> {
-        match self.shared.database.dialect.clock {
-            Some(clock) => sql(clock).fetch_one(&mut **tx).await?.try_get(0),
-            None => Ok(milliseconds(SystemTime::now())),
-        }
     }
 }
 

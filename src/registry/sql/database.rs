@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use sqlx::{Any, AnyPool, Transaction, any::AnyArguments, query::Query};
+use sqlx::{Any, AnyPool, AssertSqlSafe, Transaction, any::AnyArguments, query::Query};
 use tokio::time::timeout;
 
 use crate::registry::Error;
@@ -42,6 +42,8 @@ pub(super) struct Dialect {
     pub(super) words: &'static [(&'static str, &'static str)],
     /// The clock that all replicas share, in milliseconds since 1970; `None`: the machine's.
     pub(super) clock: Option<&'static str>,
+    /// The texts of the JSON list `$2`, as a table with the column `value`.
+    pub(super) texts: &'static str,
     /// Tells other replicas of a change, once the transaction is committed.
     pub(super) notify: Option<&'static str>,
 }
@@ -83,6 +85,12 @@ impl Database {
 /// A statement with `$n` for its values.
 pub(super) fn sql(text: &'static str) -> Query<'static, Any, AnyArguments> {
     sqlx::query(text)
+}
+
+/// The same, with the dialect's words in it.
+pub(super) fn sql_with(text: String) -> Query<'static, Any, AnyArguments> {
+    // Ours, all of it.
+    sqlx::query(AssertSqlSafe(text))
 }
 
 impl From<sqlx::Error> for Error {

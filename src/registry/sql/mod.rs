@@ -3,19 +3,25 @@
 //! ```text
 //!  find ──▶ cache ──(not there)──▶ database ◀── servers: list, get, insert, replace, remove
 //!             ▲                      │  ▲  ▲
-//!             └── follow: what ◀─────┘  │  └──── credentials: load, swap, lease, states
-//!                 others changed        └─────── reseal: with the newest key, in small steps
+//!             └── follow: what ◀─────┘  │  ├──── credentials: load, swap, lease, states
+//!                 others changed        │  └──── observations: what was seen, who probes
+//!                                       └─────── reseal: with the newest key, in small steps
 //! ```
 //!
 //! One code path serves both engines; `sqlite.rs` and `postgres.rs` have what differs.
 //! Secrets are in the database as sealed records only, each bound to its place.
 
+mod belongings;
 mod cache;
 mod credentials;
 mod database;
 mod error;
 mod follow;
 mod keys;
+mod list;
+mod observations;
+mod observe;
+mod observed;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod record;
@@ -25,14 +31,18 @@ mod servers;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod text;
+mod time;
 
 use std::{fmt, sync::Arc};
 
 use arc_swap::ArcSwap;
-use tokio::{sync::Notify, task::AbortHandle};
+use tokio::{
+    sync::{Notify, mpsc},
+    task::AbortHandle,
+};
 use url::Url;
 
-use self::{cache::Cache, database::Database};
+use self::{cache::Cache, database::Database, observe::Observing};
 pub use self::{
     error::{SqlError, SqlFault},
     reseal::Resealed,
@@ -42,9 +52,11 @@ use crate::{name::ServerName, project::Project, secret::KeyRing};
 
 /// Servers and credentials in SQLite (feature `sqlite`) or PostgreSQL (feature `postgres`).
 ///
-/// It is a [`ServerStore`](super::ServerStore) and a
-/// [`CredentialStore`](super::CredentialStore). Removing a server removes its credentials, and
-/// what is under way to get some, in the same transaction.
+/// It is a [`ServerStore`](super::ServerStore), a [`CredentialStore`](super::CredentialStore) and
+/// an [`ObservationStore`](super::ObservationStore). Removing a server removes its credentials,
+/// what is under way to get some, and what was observed, in the same transaction.
+/// What becomes of tools that nobody has accepted is [`Gate::Block`](super::Gate::Block), where a
+/// record does not say.
 ///
 /// Servers are answered from memory once they were asked for. A change is in force in every
 /// replica, and in every process that has the same file open, within a second. While the database
@@ -53,6 +65,12 @@ use crate::{name::ServerName, project::Project, secret::KeyRing};
 ///
 /// A server whose secrets do not open is there all the same, as
 /// [`Auth::Unreadable`](super::Auth::Unreadable): inactive, until somebody enters them anew.
+///
+/// What was observed of servers that are not in this registry, such as those of a file, is
+/// forgotten when nobody has added to it for 30 days.
+///
+/// Secrets are all that is sealed. Whoever can write to the database can point a server at another
+/// address, where its secrets then do not open; they can also switch servers on and accept tools.
 ///
 /// `Clone` is cheap and gives the same registry.
 ///
@@ -88,6 +106,7 @@ struct Shared {
     whence: String,
     ring: ArcSwap<KeyRing>,
     cache: Arc<Cache>,
+    observing: mpsc::Sender<Observing>,
     tasks: Vec<AbortHandle>,
 }
 
@@ -122,13 +141,19 @@ impl SqlRegistry {
         let seen = seen.map_err(|error| fault(error.into()))?;
         let cache = Arc::new(Cache::new());
         let follower = follow::follow(database.clone(), cache.clone(), wake, seen);
-        let mut tasks = vec![tokio::spawn(follower).abort_handle()];
+        let (observing, queue) = mpsc::channel(observe::BATCH);
+        let writer = observe::write(database.clone(), cache.clone(), queue);
+        let mut tasks = vec![
+            tokio::spawn(follower).abort_handle(),
+            tokio::spawn(writer).abort_handle(),
+        ];
         tasks.extend(listener.map(|listener| tokio::spawn(listener).abort_handle()));
         Ok(Self {
             shared: Arc::new(Shared {
                 database,
                 ring: ArcSwap::from_pointee(ring),
                 cache,
+                observing,
                 tasks,
                 whence,
             }),
@@ -208,6 +233,7 @@ impl ServerRegistry for SqlRegistry {
                     let mut connection = self.shared.database.read.acquire().await?;
                     for key in absent {
                         let server = self.load(&mut connection, &key.0, &key.1).await?;
+                        let server = server.filter(|server| !server.draft);
                         found.extend(server.clone());
                         cache.keep(read_at, key, server);
                     }

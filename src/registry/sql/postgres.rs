@@ -35,6 +35,7 @@ const DIALECT: Dialect = Dialect {
     lock_schema: Some("SELECT pg_advisory_xact_lock(7882267383622624626)"),
     words: &[],
     clock: Some("SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::BIGINT"),
+    texts: "json_array_elements_text(CAST($2 AS JSON))",
     notify: Some("SELECT pg_notify('mcp_layer', '')"),
 };
 

@@ -7,13 +7,13 @@ use sqlx::{Row, any::AnyRow};
 use url::Url;
 
 use super::{
-    servers::{milliseconds, time},
-    text,
+    observed, text,
+    time::{milliseconds, time},
 };
 use crate::{
     mcp::Transport,
     registry::{
-        Auth, Error, Gate, OAuth2, Projects, SelectedTool, Server, Source, StaticHeader,
+        Auth, AuthKind, Error, Gate, OAuth2, Projects, SelectedTool, Server, Source, StaticHeader,
         ToolPolicy, ToolSelection,
     },
     scopes::Scopes,
@@ -28,6 +28,7 @@ const RECORD_LEN: usize = 256 * 1024;
 pub(super) struct Written {
     pub(super) record: String,
     pub(super) search: String,
+    pub(super) auth: &'static str,
     pub(super) sealed: Option<Vec<u8>>,
     pub(super) sealed_by: Option<String>,
 }
@@ -63,13 +64,28 @@ impl Written {
         Ok(Self {
             record: text,
             search: text::search(server),
+            auth: kind(server.auth.kind()),
             sealed_by: sealed.as_ref().map(|_| ring.newest().to_string()),
             sealed,
         })
     }
 }
 
-/// A server from a row of `id, organisation, name, version, record, sealed`.
+/// The statement for rows that [`read`] reads; the servers are `s`.
+macro_rules! select_servers {
+    ($rest:literal) => {
+        concat!(
+            "SELECT s.id, s.organisation, s.name, s.version, s.record, s.sealed, s.draft,
+                 s.created_at, s.updated_at, o.pins
+             FROM mcp_servers AS s LEFT JOIN mcp_observations AS o
+                 ON o.organisation = s.organisation AND o.server = s.id ",
+            $rest
+        )
+    };
+}
+pub(super) use select_servers;
+
+/// A server from a row of [`select_servers`].
 ///
 /// Secrets that do not open are no reason to fail: the server is then [`Auth::Unreadable`].
 pub(super) fn read(row: &AnyRow, ring: &KeyRing) -> Result<Server, Broken> {
@@ -96,12 +112,12 @@ pub(super) fn read(row: &AnyRow, ring: &KeyRing) -> Result<Server, Broken> {
         },
         on_change: Some(record.on_change),
         new_tools: Some(record.new_tools),
-        pins: None,
+        pins: observed::pins(row.try_get(9)?),
         enabled: record.enabled,
-        draft: record.draft,
+        draft: row.try_get::<i64, _>(6)? != 0,
         source: Source::Store,
-        created_at: None,
-        updated_at: None,
+        created_at: Some(time(row.try_get(7)?)),
+        updated_at: Some(time(row.try_get(8)?)),
         version: version.unsigned_abs(),
     };
     let sealed: Option<&[u8]> = row.try_get(5)?;
@@ -120,6 +136,16 @@ pub(super) fn origin(record: &str) -> Result<String, Broken> {
 
 /// What the sealed record of a server is called.
 pub(super) const FIELD: &str = "auth";
+
+/// A kind of authentication, as it is called in the column and in the record.
+pub(super) fn kind(kind: AuthKind) -> &'static str {
+    match kind {
+        AuthKind::None => "none",
+        AuthKind::StaticHeaders => "static_headers",
+        AuthKind::OAuth2 => "oauth2",
+        AuthKind::TokenPassthrough => "token_passthrough",
+    }
+}
 
 fn place<'a>(server: &'a Server, origin: &'a str, version: u64) -> Place<'a> {
     Place {
@@ -181,7 +207,6 @@ struct Record {
     on_change: Gate,
     new_tools: Gate,
     enabled: bool,
-    draft: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -246,7 +271,6 @@ impl Record {
             on_change: server.on_change.unwrap_or(Gate::Block),
             new_tools: server.new_tools.unwrap_or(Gate::Block),
             enabled: server.enabled,
-            draft: server.draft,
         })
     }
 

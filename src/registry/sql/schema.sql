@@ -10,12 +10,13 @@ CREATE TABLE mcp_schema (
     sealed_by TEXT NOT NULL
 );
 
--- `revision` counts changes of servers, `credential` the versions of credentials and states.
+-- `revision` counts changes of servers, `credential` the versions of credentials and states;
+-- `swept` is when somebody last looked for observations that are nobody's any more.
 CREATE TABLE mcp_counters (
     name TEXT NOT NULL PRIMARY KEY,
     value BIGINT NOT NULL
 );
-INSERT INTO mcp_counters (name, value) VALUES ('revision', 0), ('credential', 0);
+INSERT INTO mcp_counters (name, value) VALUES ('revision', 0), ('credential', 0), ('swept', 0);
 
 -- The latest changes of servers, for those who have them in memory.
 CREATE TABLE mcp_changes (
@@ -33,6 +34,9 @@ CREATE TABLE mcp_servers (
     created_at BIGINT NOT NULL,
     updated_at BIGINT NOT NULL,
     all_projects BIGINT NOT NULL,
+    -- The kind of authentication, as in the record.
+    auth TEXT NOT NULL,
+    draft BIGINT NOT NULL,
     -- Name, display name and description in lower case.
     search TEXT NOT NULL,
     -- JSON; everything but the secrets.
@@ -43,6 +47,7 @@ CREATE TABLE mcp_servers (
     UNIQUE (organisation, name)
 );
 CREATE INDEX mcp_servers_sealed_by ON mcp_servers (sealed_by);
+CREATE INDEX mcp_servers_drafts ON mcp_servers (updated_at) WHERE draft = 1;
 
 -- Who may use the servers that are not for all projects.
 CREATE TABLE mcp_server_projects (
@@ -85,3 +90,35 @@ CREATE TABLE mcp_states (
 );
 CREATE INDEX mcp_states_server ON mcp_states (organisation, server, version);
 CREATE INDEX mcp_states_expires_at ON mcp_states (expires_at);
+
+-- What is known from looking at servers. A server here need not be in mcp_servers, either.
+CREATE TABLE mcp_observations (
+    organisation TEXT COLLATE "C" NOT NULL,
+    server TEXT COLLATE "C" NOT NULL,
+    version BIGINT NOT NULL,
+    changed_at BIGINT NOT NULL,
+    -- JSON, all three.
+    health TEXT NOT NULL,
+    pins TEXT,
+    listed TEXT NOT NULL,
+    PRIMARY KEY (organisation, server)
+);
+
+-- Apart, since they are long and change seldom.
+CREATE TABLE mcp_definitions (
+    organisation TEXT COLLATE "C" NOT NULL,
+    server TEXT COLLATE "C" NOT NULL,
+    -- Which fingerprints there are: SHA-256 of all of them, in hex.
+    digest TEXT NOT NULL,
+    -- JSON: fingerprints and texts.
+    definitions TEXT NOT NULL,
+    PRIMARY KEY (organisation, server)
+);
+
+-- Until when somebody has taken the probe of a server.
+CREATE TABLE mcp_probes (
+    organisation TEXT COLLATE "C" NOT NULL,
+    server TEXT COLLATE "C" NOT NULL,
+    ends_at BIGINT NOT NULL,
+    PRIMARY KEY (organisation, server)
+);

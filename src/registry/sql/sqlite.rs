@@ -32,6 +32,7 @@ const DIALECT: Dialect = Dialect {
         ("\n);", "\n) STRICT;"),
     ],
     clock: None,
+    texts: "json_each($2)",
     notify: None,
 };
 

@@ -1,6 +1,7 @@
 //! Doubles and shortcuts that the tests share.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod admin;
 pub mod auth_server;
 pub mod dice;
 pub mod directory;

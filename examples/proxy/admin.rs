@@ -1,0 +1,186 @@
+//! The operator's side: REST on a listener of its own, behind a token.
+
+use std::{net::SocketAddr, str::FromStr};
+
+use axum::{Router, middleware::from_fn_with_state};
+use mcp_layer::registry::SqlRegistry;
+use mcp_layer::{
+    Connections,
+    admin::{self, Admin, SealingKey},
+    registry::AnyStore,
+    secret::{KeyId, SecretString},
+};
+use serde::Deserialize;
+use url::{Host, Url};
+
+use crate::{
+    auth::Keys,
+    config::{Invalid, secret},
+    log,
+    server::{self, Draining},
+};
+
+/// Where the operator's side listens: an address, or `off`.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Listen {
+    Off,
+    At(SocketAddr),
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self::At(([127, 0, 0, 1], 8788).into())
+    }
+}
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            _ => text
+                .parse()
+                .map(Self::At)
+                .map_err(|_| "must be IP:PORT, or off".to_owned()),
+        }
+    }
+}
+
+impl TryFrom<String> for Listen {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+/// What is said about the operator's side, in the file and by flags.
+#[derive(Default)]
+pub struct Wishes {
+    pub listen: Option<Listen>,
+    pub token_env: Option<String>,
+    pub public_url: Option<String>,
+}
+
+/// The operator's side, as it is to be.
+pub struct Side {
+    pub listen: SocketAddr,
+    pub token: Token,
+    /// Absent: every name of this machine.
+    public_url: Option<Url>,
+}
+
+/// What opens the operator's side.
+pub enum Token {
+    /// From the environment; it is shown nowhere.
+    Given(SecretString),
+    /// Made for this run of the demo, and printed once.
+    Made(String),
+}
+
+impl Side {
+    /// What comes of the wishes; `None` where there is to be no such side.
+    pub fn new(wishes: Wishes, is_demo: bool) -> Result<Option<Self>, Invalid> {
+        let Listen::At(listen) = wishes.listen.unwrap_or_default() else {
+            return Ok(None);
+        };
+        let public_url = wishes.public_url.as_deref().map(public_url).transpose()?;
+        if public_url.is_none() && !listen.ip().is_loopback() {
+            return Err(Invalid::new(format!(
+                "public_url is needed where admin_listen is {listen}: the address, beginning with https://, by which the operator reaches it"
+            )));
+        }
+        let token = match wishes.token_env.as_deref() {
+            Some(env) => Token::Given(secret("admin_token_env", env)?.into()),
+            None if is_demo => Token::Made(random()?),
+            None => {
+                return Err(Invalid::new(format!(
+                    "admin_token_env is needed: the environment variable with the token of the operator's side, which listens on {listen}; or set admin_listen = \"off\""
+                )));
+            }
+        };
+        Ok(Some(Self {
+            listen,
+            token,
+            public_url,
+        }))
+    }
+
+    /// The interface over `store`; `connections` are the layer's.
+    pub fn admin(
+        &self,
+        store: AnyStore,
+        connections: Connections,
+        callers: &Keys,
+        database: Option<(SqlRegistry, KeyId)>,
+    ) -> Result<Admin, Invalid> {
+        let token = match &self.token {
+            Token::Given(token) => token.clone(),
+            Token::Made(token) => token.as_str().into(),
+        };
+        let mut admin = Admin::new(store, connections, token)
+            .map_err(|error| Invalid::new(format!("admin_token_env: {error}")))?
+            .with_projects(callers.projects());
+        if let Some(url) = &self.public_url {
+            admin = admin.with_public_url(url.clone());
+        }
+        if let Some((database, newest)) = database {
+            admin = admin.with_keys(move || sealing_keys(database.clone(), newest));
+        }
+        Ok(admin)
+    }
+}
+
+/// What happens to an operator's request, from the outside to the inside.
+pub fn app(admin: Admin, draining: Draining) -> Router {
+    let app = admin::router(admin).layer(from_fn_with_state(draining, server::turn_away));
+    log::requests(app)
+}
+
+async fn sealing_keys(
+    database: SqlRegistry,
+    newest: KeyId,
+) -> Result<Vec<SealingKey>, mcp_layer::registry::Error> {
+    let counts = database.sealed_by_key().await?.into_iter();
+    let keys = counts.map(|(id, records)| SealingKey {
+        id,
+        records,
+        newest: id == newest,
+    });
+    Ok(keys.collect())
+}
+
+/// The outside address: what is sent over it is the token, so in the clear on this machine only.
+fn public_url(text: &str) -> Result<Url, Invalid> {
+    let invalid = |reason| Invalid::new(format!("public_url: {reason}"));
+    let url: Url = text
+        .parse()
+        .map_err(|_| invalid("not a URL; it looks like https://gateway.example.com"))?;
+    let is_local = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    };
+    if url.scheme() != "https" && !(url.scheme() == "http" && is_local) {
+        return Err(invalid(
+            "must begin with https://, or with http:// for this machine",
+        ));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(invalid("the URL has a user or a password"));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(invalid("the URL has a query or a fragment"));
+    }
+    Ok(url)
+}
+
+/// A token of 128 random bits.
+fn random() -> Result<String, Invalid> {
+    let mut bits = [0; 16];
+    getrandom::fill(&mut bits).map_err(Invalid::new)?;
+    Ok(format!("{:032x}", u128::from_be_bytes(bits)))
+}

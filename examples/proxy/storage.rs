@@ -1,0 +1,75 @@
+//! Where servers and credentials are kept: in a database, or in the memory of the process.
+
+use std::{path::PathBuf, sync::Arc};
+
+use mcp_layer::{
+    authorization::Authorizations,
+    outbound::Outbound,
+    registry::{
+        AnyStore, Error, Filter, MemoryCredentialStore, MemoryRegistry, Page, Server, ServerStore,
+        SqlRegistry,
+    },
+    secret::KeyId,
+};
+
+use crate::{config::Invalid, sealing};
+
+/// The organisation of everything here: keys of callers name a project and no more.
+pub const ORGANISATION: &str = "default";
+
+/// What `database` and `key_file` say.
+pub struct Database {
+    /// It may have a password in it: nothing shows it.
+    pub url: String,
+    pub key_file: PathBuf,
+}
+
+pub struct Storage {
+    pub servers: AnyStore,
+    /// Of servers with OAuth 2.0.
+    pub authorizations: Authorizations,
+    /// The database, and its newest key; none, everything is in memory.
+    pub database: Option<(SqlRegistry, KeyId)>,
+}
+
+impl Storage {
+    /// Opens the database; authorization servers are reached over `outbound`.
+    pub async fn open(database: Option<&Database>, outbound: Outbound) -> Result<Self, Invalid> {
+        let Some(database) = database else {
+            return Ok(Self {
+                servers: AnyStore::new(MemoryRegistry::default()),
+                authorizations: Authorizations::new(outbound, MemoryCredentialStore::default()),
+                database: None,
+            });
+        };
+        let ring = sealing::ring(&database.key_file).await?;
+        let newest = ring.newest();
+        let registry = SqlRegistry::open(&database.url, ring)
+            .await
+            .map_err(Invalid::new)?;
+        Ok(Self {
+            servers: AnyStore::new(registry.clone()),
+            authorizations: Authorizations::new(outbound, registry.clone()),
+            database: Some((registry, newest)),
+        })
+    }
+}
+
+/// The first servers by name that `filter` lets through, at most so many.
+pub async fn list(
+    store: &AnyStore,
+    filter: &Filter,
+    at_most: usize,
+) -> Result<Vec<Arc<Server>>, Error> {
+    let mut page = Page::default();
+    let mut servers = Vec::new();
+    loop {
+        page.limit = at_most - servers.len();
+        let listing = store.list(ORGANISATION, filter, &page).await?;
+        servers.extend(listing.servers);
+        if listing.next.is_none() || servers.len() >= at_most {
+            return Ok(servers);
+        }
+        page.after = listing.next;
+    }
+}

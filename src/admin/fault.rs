@@ -1,0 +1,158 @@
+//! What an operator gets instead of an answer, in the shape that callers of the layer get.
+
+use axum::response::{IntoResponse, Response};
+use http::{
+    HeaderValue, StatusCode,
+    header::{CONTENT_TYPE, WWW_AUTHENTICATE},
+};
+use serde_json::json;
+
+use crate::registry;
+
+/// The codes that clients may rely on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Code {
+    InvalidToken,
+    HostNotAllowed,
+    OriginNotAllowed,
+    NotFound,
+    MethodNotAllowed,
+    UnsupportedMediaType,
+    RequestTooLarge,
+    RequestTimeout,
+    InvalidJson,
+    InvalidRequest,
+    InvalidServer,
+    ServerNotFound,
+    Conflict,
+    StaleVersion,
+    DeclaredInFile,
+    ToolChanged,
+    ServerInactive,
+    Registry,
+}
+
+impl Code {
+    fn status(self) -> StatusCode {
+        match self {
+            Self::InvalidToken => StatusCode::UNAUTHORIZED,
+            Self::HostNotAllowed | Self::OriginNotAllowed => StatusCode::FORBIDDEN,
+            Self::NotFound | Self::ServerNotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::InvalidJson
+            | Self::InvalidRequest
+            | Self::InvalidServer
+            | Self::ServerInactive => StatusCode::BAD_REQUEST,
+            Self::Conflict | Self::StaleVersion | Self::DeclaredInFile | Self::ToolChanged => {
+                StatusCode::CONFLICT
+            }
+            Self::Registry => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::InvalidToken => "invalid_admin_token",
+            Self::HostNotAllowed => "host_not_allowed",
+            Self::OriginNotAllowed => "origin_not_allowed",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::RequestTooLarge => "request_too_large",
+            Self::RequestTimeout => "request_timeout",
+            Self::InvalidJson => "invalid_json",
+            Self::InvalidRequest => "invalid_request",
+            Self::InvalidServer => "invalid_server",
+            Self::ServerNotFound => "mcp_server_not_found",
+            Self::Conflict => "conflict",
+            Self::StaleVersion => "stale_version",
+            Self::DeclaredInFile => "declared_in_file",
+            Self::ToolChanged => "tool_changed",
+            Self::ServerInactive => "mcp_server_inactive",
+            Self::Registry => "mcp_registry_error",
+        }
+    }
+}
+
+/// An error answer.
+///
+/// Its message says what to do, and repeats no value: one in the wrong place may be a secret.
+#[derive(Debug)]
+pub(super) struct Fault {
+    code: Code,
+    message: String,
+    param: Option<String>,
+}
+
+impl Fault {
+    pub(super) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            param: None,
+        }
+    }
+
+    /// A fault of one member, with which its message begins; the whole body has no name.
+    pub(super) fn of(code: Code, param: &str, reason: &str) -> Self {
+        match param {
+            "" => Self::new(code, format!("the body {reason}")),
+            _ => Self::new(code, format!("{param} {reason}")).at(param),
+        }
+    }
+
+    /// Names the member or parameter that is at fault, such as `auth.headers[0].value`.
+    pub(super) fn at(mut self, param: impl Into<String>) -> Self {
+        self.param = Some(param.into());
+        self
+    }
+
+    #[cfg(test)]
+    pub(super) fn param(&self) -> Option<&str> {
+        self.param.as_deref()
+    }
+}
+
+impl From<registry::Error> for Fault {
+    fn from(error: registry::Error) -> Self {
+        use registry::Error;
+        let message = error.to_string();
+        match error {
+            Error::Conflict { .. } => Self::new(Code::Conflict, message).at("name"),
+            Error::Stale { .. } => Self::new(Code::StaleVersion, message).at("version"),
+            Error::NotFound { .. } => Self::new(Code::ServerNotFound, message),
+            Error::Declared { .. } => Self::new(Code::DeclaredInFile, message),
+            Error::Invalid { field, .. } => Self::new(Code::InvalidServer, message).at(field),
+            Error::Sealed { source } | Error::Unavailable { source } => {
+                tracing::error!(%source, "the registry does not answer as it should");
+                Self::new(Code::Registry, message)
+            }
+        }
+    }
+}
+
+impl IntoResponse for Fault {
+    fn into_response(self) -> Response {
+        let status = self.code.status();
+        let kind = match status.is_client_error() {
+            true => "invalid_request_error",
+            false => "server_error",
+        };
+        let body = json!({"error": {
+            "message": self.message,
+            "type": kind,
+            "param": self.param,
+            "code": self.code.as_str(),
+        }});
+        let content_type = [(CONTENT_TYPE, "application/json")];
+        let mut response = (status, content_type, body.to_string()).into_response();
+        if self.code == Code::InvalidToken {
+            let scheme = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
+        }
+        response
+    }
+}

@@ -1,0 +1,177 @@
+//! The operator's REST interface (feature `admin`): servers, their tools and their status.
+//!
+//! ```
+//! use mcp_layer::{Connections, McpLayer, admin::{self, Admin}, registry::MemoryRegistry};
+//! use mcp_layer::outbound::{EgressRules, Outbound};
+//!
+//! let store = MemoryRegistry::default();
+//! let connections = Connections::new(Outbound::new(EgressRules::default(), [])?)
+//!     .with_observations(store.clone());
+//! // Both see the same servers, over the same connections.
+//! let layer = McpLayer::new(store.clone()).with_connections(connections.clone());
+//! let token = "a-token-of-many-random-characters".into();
+//! let admin = Admin::new(store, connections, token)?;
+//! // Listens apart from the callers, and only on this machine unless there is TLS before it.
+//! let app: axum::Router = axum::Router::new().nest("/admin", admin::router(admin));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Every request needs `Authorization: Bearer <token>` and a `Host` that is ours; a page of another
+//! origin is refused, and a body is JSON. The holder of the token can do everything there is for
+//! one organisation, except read secrets: those are write-only.
+//!
+//! # Servers
+//!
+//! A server has the members of [`Server`](crate::registry::Server). What is absent has its default,
+//! also in a `PUT`, which replaces the whole record. A member that is not known is refused by its
+//! path: a server without what its operator meant is worse than none.
+//!
+//! - `id`, `source`, `status`, `status_reason`, `last_failure`, `tool_count`, `created_at` and
+//!   `updated_at` are in answers; they are ignored in what is sent, so that a client can send back
+//!   what it has read. In a `POST` so is `version`.
+//! - A secret is sent as text and answered as `{"set": true, "updated_at": …}`; that sent back
+//!   keeps it. It is kept for the origin and the authorization server that it was entered for, and
+//!   has to be entered anew for others. `{"set": false}`: what is stored cannot be opened.
+//! - `null` is as good as absent.
+//!
+//! # Tools
+//!
+//! A tool is `approved`, `changed`, `new` or `removed` by what was accepted of it. Of one that has
+//! changed both definitions are shown. Accepting names the fingerprint that was looked at: what has
+//! changed again since is not accepted.
+//!
+//! This part knows neither the layer nor who calls it.
+
+mod answer;
+mod body;
+mod edit;
+mod fault;
+mod gate;
+mod hosts;
+mod keys;
+mod projects;
+mod query;
+mod router;
+mod secrets;
+mod seen;
+mod servers;
+mod standing;
+mod time;
+mod token;
+mod tool_view;
+mod tools;
+mod view;
+
+use std::{collections::BTreeSet, fmt, future::Future, sync::Arc, time::SystemTime};
+
+use secrecy::SecretString;
+use url::Url;
+
+use self::{hosts::Hosts, keys::Keys, token::Token};
+pub use self::{
+    keys::SealingKey,
+    router::{router, routes},
+    token::InvalidToken,
+};
+use crate::{
+    connect::Connections,
+    registry::{AnyStore, Error, ObservationStore, ServerStore},
+};
+
+/// What [`router`] needs to know.
+#[derive(Clone)]
+pub struct Admin {
+    store: AnyStore,
+    connections: Connections,
+    token: Token,
+    organisation: Arc<str>,
+    projects: BTreeSet<String>,
+    hosts: Hosts,
+    keys: Option<Keys>,
+    now: Arc<dyn Fn() -> SystemTime + Send + Sync>,
+}
+
+impl Admin {
+    /// The operator's side of `store`, for whoever has `token`.
+    ///
+    /// `connections` are those of the layer, and
+    /// [tell the same store](Connections::with_observations) what they see: that is where the
+    /// status of servers and their tools come from. Their egress rules decide which URLs can be
+    /// saved.
+    ///
+    /// # Errors
+    /// [`InvalidToken`] for one that could be guessed, and for one that no client can send.
+    pub fn new(
+        store: impl ServerStore + ObservationStore,
+        connections: Connections,
+        token: SecretString,
+    ) -> Result<Self, InvalidToken> {
+        Ok(Self {
+            store: AnyStore::new(store),
+            connections,
+            token: Token::new(&token)?,
+            organisation: "default".into(),
+            projects: BTreeSet::new(),
+            hosts: Hosts::Loopback,
+            keys: None,
+            now: Arc::new(SystemTime::now),
+        })
+    }
+
+    /// Replaces the organisation whose servers these are; default `default`.
+    #[must_use]
+    pub fn with_organisation(mut self, organisation: impl Into<Arc<str>>) -> Self {
+        self.organisation = organisation.into();
+        self
+    }
+
+    /// Replaces the projects that are known without any server that names them, such as those of
+    /// API keys; default none.
+    #[must_use]
+    pub fn with_projects<P: Into<String>>(mut self, projects: impl IntoIterator<Item = P>) -> Self {
+        self.projects = projects.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Replaces the address under which this side is reached: the only `Host`, and the only
+    /// `Origin`, that is answered. Default: any name of this machine (`localhost`, `127.0.0.1`,
+    /// `[::1]`) with any port.
+    #[must_use]
+    pub fn with_public_url(mut self, url: Url) -> Self {
+        self.hosts = Hosts::Public(url);
+        self
+    }
+
+    /// Says where the sealing keys are known; default: there are none.
+    #[must_use]
+    pub fn with_keys<F, T>(mut self, keys: F) -> Self
+    where
+        F: Fn() -> T + Send + Sync + 'static,
+        T: Future<Output = Result<Vec<SealingKey>, Error>> + Send + 'static,
+    {
+        self.keys = Some(Keys::new(keys));
+        self
+    }
+
+    /// Replaces the clock, by which a server's status is judged and secrets are dated; default
+    /// [`SystemTime::now`].
+    #[must_use]
+    pub fn with_clock(mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        self.now = Arc::new(now);
+        self
+    }
+
+    fn now(&self) -> SystemTime {
+        (self.now)()
+    }
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admin")
+            .field("organisation", &self.organisation)
+            .field("projects", &self.projects)
+            .field("hosts", &self.hosts)
+            .finish_non_exhaustive()
+    }
+}

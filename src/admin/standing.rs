@@ -1,0 +1,60 @@
+//! Whether a server can be used, as an operator is told.
+
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use super::seen::Seen;
+use crate::{
+    inactive::Inactive,
+    registry::{Auth, Server},
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Status {
+    Active,
+    Inactive,
+}
+
+/// Why a server is inactive; what went wrong in detail is in its last failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Reason {
+    Disabled,
+    Unreachable,
+    NeedsAuthorization,
+    CredentialInvalid,
+    NoTools,
+}
+
+/// Why `server` cannot be used; `None`: it can, as far as anybody knows.
+///
+/// What is known without looking at the server comes first.
+pub(super) fn reason(server: &Server, seen: &Seen, now: SystemTime) -> Option<Reason> {
+    if !server.enabled {
+        return Some(Reason::Disabled);
+    }
+    if matches!(server.auth, Auth::Unreadable(_)) {
+        return Some(Reason::CredentialInvalid);
+    }
+    if !seen.is_authorized {
+        return Some(Reason::NeedsAuthorization);
+    }
+    match seen.observation.as_ref()?.standing(server, now).err()? {
+        Inactive::Disabled => Some(Reason::Disabled),
+        Inactive::Unreachable { .. } => Some(Reason::Unreachable),
+        Inactive::NeedsAuthorization => Some(Reason::NeedsAuthorization),
+        Inactive::CredentialInvalid => Some(Reason::CredentialInvalid),
+        Inactive::NoTools => Some(Reason::NoTools),
+        // One caller's token says nothing about the server.
+        Inactive::TokenMissing | Inactive::TokenRefused => None,
+    }
+}
+
+pub(super) fn status(reason: Option<Reason>) -> Status {
+    match reason {
+        None => Status::Active,
+        Some(_) => Status::Inactive,
+    }
+}

@@ -1,0 +1,79 @@
+//! The operator's token.
+
+use std::fmt;
+
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+/// The shortest token; of random characters, nobody guesses it over a network.
+const SHORTEST: usize = 16;
+
+/// The hash of the token: all that is compared, and all that is kept.
+#[derive(Clone)]
+pub(super) struct Token([u8; 32]);
+
+impl Token {
+    pub(super) fn new(token: &SecretString) -> Result<Self, InvalidToken> {
+        let token = token.expose_secret();
+        if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(InvalidToken::Characters);
+        }
+        if token.len() < SHORTEST {
+            return Err(InvalidToken::Short);
+        }
+        Ok(Self(Sha256::digest(token).into()))
+    }
+
+    /// Whether this is it, in a time that does not tell how much of it is.
+    pub(super) fn is(&self, given: &[u8]) -> bool {
+        let given: [u8; 32] = Sha256::digest(given).into();
+        self.0.ct_eq(&given).into()
+    }
+}
+
+/// Why a token is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InvalidToken {
+    /// It has fewer than 16 characters.
+    Short,
+    /// It has blanks, control characters or such as are not ASCII: the line break at the end of a
+    /// file, for instance.
+    Characters,
+}
+
+impl fmt::Display for InvalidToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Short => write!(f, "the admin token has fewer than {SHORTEST} characters"),
+            Self::Characters => {
+                f.write_str("the admin token has blanks, line breaks or non-ASCII characters")
+            }
+        }
+    }
+}
+
+impl std::error::Error for InvalidToken {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_that_can_be_guessed_or_not_be_sent_is_refused() {
+        let fault = |token: &str| Token::new(&token.into()).err();
+        assert_eq!(fault(""), Some(InvalidToken::Short));
+        assert_eq!(fault("admin"), Some(InvalidToken::Short));
+        assert_eq!(fault("fifteen-letters"), Some(InvalidToken::Short));
+        for token in [
+            "sixteen-letters-\n",
+            "sixteen letters--",
+            "ä-sixteen-letters",
+        ] {
+            assert_eq!(fault(token), Some(InvalidToken::Characters), "{token:?}");
+        }
+        let token = Token::new(&"sixteen-letters-".into()).unwrap();
+        assert!(token.is(b"sixteen-letters-") && !token.is(b"sixteen-letters") && !token.is(b""));
+    }
+}

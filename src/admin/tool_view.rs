@@ -1,0 +1,76 @@
+//! Tools as an operator is shown them.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::view::policy_name;
+use crate::{
+    name::offered_name,
+    registry::{Fingerprint, Observation, Server, ToolState},
+};
+
+/// A tool in JSON.
+#[derive(Serialize)]
+pub(super) struct ToolView<'a> {
+    name: &'a str,
+    offered_name: String,
+    description: Option<String>,
+    input_schema: Option<&'a RawValue>,
+    selected: bool,
+    policy: Option<&'static str>,
+    state: ToolState,
+    /// Of what it is now; `null` where the server has it no more.
+    fingerprint: Option<Fingerprint>,
+    approved_fingerprint: Option<Fingerprint>,
+    /// Of a tool that has changed: what it is, and what was accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    definition: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approved_definition: Option<&'a RawValue>,
+}
+
+impl<'a> ToolView<'a> {
+    /// All tools that are known of `server`, by name.
+    pub(super) fn all(server: &'a Server, seen: &'a Observation) -> Vec<Self> {
+        let tools = seen.tools(server);
+        tools
+            .map(|(tool, state)| Self::of(tool, state, server, seen))
+            .collect()
+    }
+
+    fn of(tool: &'a str, state: ToolState, server: &'a Server, seen: &'a Observation) -> Self {
+        let pins = server.pins.as_deref().or(seen.pins.as_deref());
+        let approved = pins.and_then(|pins| pins.of(tool));
+        let now = seen.listed.get(tool).copied();
+        // Of definitions that are very long only the fingerprint is kept.
+        let text = |fingerprint: Option<Fingerprint>| -> Option<&'a RawValue> {
+            serde_json::from_str(seen.definitions.get(&fingerprint?)?).ok()
+        };
+        let shown = text(now.or(approved));
+        let shown = shown.and_then(|text| serde_json::from_str(text.get()).ok());
+        let shown: Shown<'a> = shown.unwrap_or_default();
+        let is_changed = state == ToolState::Changed;
+        let policy = server.tools.policy(tool);
+        Self {
+            name: tool,
+            offered_name: offered_name(&server.name, tool),
+            description: shown.description,
+            input_schema: shown.input_schema,
+            selected: policy.is_some(),
+            policy: policy.map(policy_name),
+            state,
+            fingerprint: now,
+            approved_fingerprint: approved,
+            definition: text(now).filter(|_| is_changed),
+            approved_definition: text(approved).filter(|_| is_changed),
+        }
+    }
+}
+
+/// What is shown of a definition by itself.
+#[derive(Default, Deserialize)]
+struct Shown<'a> {
+    description: Option<String>,
+    #[serde(borrow, rename = "inputSchema")]
+    input_schema: Option<&'a RawValue>,
+}

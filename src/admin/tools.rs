@@ -1,0 +1,154 @@
+//! The tools of a server: what there is, and what is accepted.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{body::Bytes, extract::State};
+use http::StatusCode;
+use serde::Serialize;
+use tokio::time::timeout;
+
+use super::{
+    Admin,
+    answer::{Answer, Named, json},
+    body::Value,
+    fault::{Code, Fault},
+    tool_view::ToolView,
+};
+use crate::{
+    inactive::Inactive,
+    registry::{
+        Auth, Error, Fingerprint, Observation, ObservationStore, Server, ServerStore, Source,
+    },
+};
+
+/// How often accepting is tried again after somebody else was faster.
+const TRIES: usize = 5;
+/// An operator who has waited so long wants an answer, whatever the connections' limits are.
+const PROBE: Duration = Duration::from_secs(30);
+
+#[derive(Serialize)]
+struct List<'a> {
+    tools: Vec<ToolView<'a>>,
+}
+
+/// `GET /servers/{name}/tools`
+///
+/// A server that was not looked at since it was entered or changed is looked at now.
+pub(super) async fn list(State(admin): State<Arc<Admin>>, Named(name): Named) -> Answer {
+    let server = admin.store.get(&admin.organisation, &name).await?;
+    let seen = admin.observation(&server).await?;
+    if !is_listed_for_callers(&server)
+        && (seen.listed_at.is_none() || seen.record_version != server.version)
+    {
+        let probed = admin.probe(&server).await;
+        // What was listed before is better than nothing.
+        if seen.listed_at.is_none() {
+            probed?;
+        }
+    }
+    admin.tools(&server).await
+}
+
+/// `POST /servers/{name}/refresh`
+pub(super) async fn refresh(State(admin): State<Arc<Admin>>, Named(name): Named) -> Answer {
+    let server = admin.store.get(&admin.organisation, &name).await?;
+    admin.probe(&server).await?;
+    admin.tools(&server).await
+}
+
+/// `POST /servers/{name}/tools/accept`
+pub(super) async fn accept(
+    State(admin): State<Arc<Admin>>,
+    Named(name): Named,
+    body: Bytes,
+) -> Answer {
+    let server = admin.store.get(&admin.organisation, &name).await?;
+    if server.source == Source::File && server.pins.is_some() {
+        return Err(Error::Declared { name }.into());
+    }
+    let tools = accepted(&body)?;
+    admin.accept(&server, &tools).await?;
+    tracing::info!(action = "accept", server = %name, tools = tools.len(), "tools were accepted over REST");
+    admin.tools(&server).await
+}
+
+impl Admin {
+    async fn probe(&self, server: &Server) -> Result<(), Fault> {
+        let probed = match is_listed_for_callers(server) {
+            true => Err(Inactive::TokenMissing),
+            false => timeout(PROBE, self.connections.probe(server))
+                .await
+                .unwrap_or_else(|_| Err(Inactive::unreachable("it took too long"))),
+        };
+        match probed {
+            Ok(()) | Err(Inactive::NoTools) => Ok(()),
+            Err(reason) => {
+                let message = format!("the server {} is inactive: {reason}", server.name);
+                Err(Fault::new(Code::ServerInactive, message))
+            }
+        }
+    }
+
+    async fn observation(&self, server: &Server) -> Result<Observation, Fault> {
+        let seen = self.store.observation(&self.organisation, &server.id);
+        Ok(seen.await?.unwrap_or_default())
+    }
+
+    /// The list, with what was accepted by now.
+    async fn tools(&self, server: &Server) -> Answer {
+        let server = self.store.get(&self.organisation, &server.name).await?;
+        let seen = self.observation(&server).await?;
+        let tools = ToolView::all(&server, &seen);
+        json(StatusCode::OK, &List { tools })
+    }
+
+    async fn accept(
+        &self,
+        server: &Server,
+        tools: &[(String, Option<Fingerprint>)],
+    ) -> Result<(), Fault> {
+        for _ in 0..TRIES {
+            let mut seen = self.observation(server).await?;
+            seen.accept(tools)
+                .map_err(|error| Fault::new(Code::ToolChanged, error.to_string()).at("tools"))?;
+            let is_kept = self.store.observe(&self.organisation, &server.id, &seen);
+            if is_kept.await? {
+                return Ok(());
+            }
+        }
+        let message = "what is known of the server changed meanwhile; try again";
+        Err(Fault::new(Code::Conflict, message))
+    }
+}
+
+/// Whether the tools are listed for whom a caller's token belongs to, and for nobody else.
+fn is_listed_for_callers(server: &Server) -> bool {
+    matches!(server.auth, Auth::TokenPassthrough(_))
+}
+
+/// The tools that a body accepts; without a fingerprint that they are gone.
+fn accepted(body: &[u8]) -> Result<Vec<(String, Option<Fingerprint>)>, Fault> {
+    let body = Value::parse(body, Code::InvalidRequest)?;
+    let tools = body.members(&["tools"])?.require("tools")?;
+    let items = tools.items("must be a list of {\"name\", \"fingerprint\"}")?;
+    if items.is_empty() {
+        return Err(tools.fault("must name at least one tool"));
+    }
+    items.iter().map(one).collect()
+}
+
+fn one(value: &Value<'_>) -> Result<(String, Option<Fingerprint>), Fault> {
+    let members = value.members(&["name", "fingerprint"])?;
+    let name = members.require("name")?.text()?;
+    if !members.has("fingerprint") {
+        return Err(members.fault(
+            "fingerprint",
+            "is missing; null accepts that the tool is gone",
+        ));
+    }
+    let fingerprint = members.read("fingerprint", |value| {
+        let fingerprint = value.text()?.parse();
+        fingerprint.map_err(|_| value.fault("must be 64 hex digits in lower case, or null"))
+    })?;
+    Ok((name, fingerprint))
+}

@@ -1,0 +1,96 @@
+//! What goes with a server: what was stored for it, and learned about it. And drafts that go.
+
+use sqlx::{Any, Row, Transaction};
+
+use super::{
+    cache::Key,
+    database::sql,
+    time::{now, span},
+};
+use crate::registry::DRAFT_LIFE;
+
+/// Old drafts that go with one insertion: nobody is to wait for more.
+const DRAFTS: i64 = 10;
+
+/// Removes all that belongs to the server `id`, which is not there any more.
+pub(super) async fn remove(
+    tx: &mut Transaction<'static, Any>,
+    organisation: &str,
+    id: &str,
+) -> Result<(), sqlx::Error> {
+    for delete in [
+        "DELETE FROM mcp_credentials WHERE organisation = $1 AND server = $2",
+        "DELETE FROM mcp_states WHERE organisation = $1 AND server = $2",
+        "DELETE FROM mcp_leases WHERE organisation = $1 AND server = $2",
+    ] {
+        sql(delete)
+            .bind(organisation)
+            .bind(id)
+            .execute(&mut **tx)
+            .await?;
+    }
+    remove_observed(tx, organisation, id).await
+}
+
+/// Removes what was learned about a server by looking at it.
+pub(super) async fn remove_observed(
+    tx: &mut Transaction<'static, Any>,
+    organisation: &str,
+    id: &str,
+) -> Result<(), sqlx::Error> {
+    for delete in [
+        "DELETE FROM mcp_observations WHERE organisation = $1 AND server = $2",
+        "DELETE FROM mcp_definitions WHERE organisation = $1 AND server = $2",
+        "DELETE FROM mcp_probes WHERE organisation = $1 AND server = $2",
+    ] {
+        sql(delete)
+            .bind(organisation)
+            .bind(id)
+            .execute(&mut **tx)
+            .await?;
+    }
+    Ok(())
+}
+
+/// Drafts whose last change was before this are gone, whether or not their rows are.
+pub(super) fn drafts_since() -> i64 {
+    now() - span(DRAFT_LIFE)
+}
+
+/// Removes the draft that is in the way of `key`, if it is too old, and a few others.
+///
+/// Nobody needs to be told: drafts are in nobody's memory.
+pub(super) async fn remove_old_drafts(
+    tx: &mut Transaction<'static, Any>,
+    key: &Key,
+) -> Result<(), sqlx::Error> {
+    let since = drafts_since();
+    let rows = sql("SELECT organisation, id FROM mcp_servers
+         WHERE draft = 1 AND updated_at < $1
+         ORDER BY CASE WHEN organisation = $2 AND name = $3 THEN 0 ELSE 1 END LIMIT $4")
+    .bind(since)
+    .bind(&*key.0)
+    .bind(key.1.as_str())
+    .bind(DRAFTS)
+    .fetch_all(&mut **tx)
+    .await?;
+    let drafts = rows
+        .iter()
+        .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
+    let mut drafts: Vec<(&str, &str)> = drafts.collect::<Result<_, sqlx::Error>>()?;
+    // Always in the same order, so that two who do this do not wait for each other.
+    drafts.sort_unstable();
+    for (organisation, id) in drafts {
+        let removed =
+            sql("DELETE FROM mcp_servers WHERE id = $1 AND draft = 1 AND updated_at < $2")
+                .bind(id)
+                .bind(since)
+                .execute(&mut **tx)
+                .await?;
+        // Else somebody was faster.
+        if removed.rows_affected() == 1 {
+            remove(tx, organisation, id).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,233 @@
+//! What is known of servers from looking at them, shared by all who share the database.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use sqlx::Row;
+use tokio::sync::oneshot;
+
+use super::{
+    SqlRegistry, belongings,
+    database::{sql, sql_with},
+    observe::Observing,
+    observed::{self, Observed},
+    text,
+    time::{LONGEST_HOLD, now, shared_now, span},
+};
+use crate::registry::{Error, Observation, ObservationStore, ServerId};
+
+/// How long is kept what nobody adds to, of servers that are not of this registry.
+const NOBODYS: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// How often one looks for that.
+const SWEEP: Duration = Duration::from_secs(24 * 60 * 60);
+/// The most servers that one look finds: the next one is soon enough for more.
+const SWEPT: i64 = 100;
+
+impl ObservationStore for SqlRegistry {
+    async fn observation(
+        &self,
+        organisation: &str,
+        server: &ServerId,
+    ) -> Result<Option<Observation>, Error> {
+        if !text::fits(organisation) {
+            return Ok(None);
+        }
+        let row = self.shared.database.in_time(async {
+            let row = sql("SELECT o.version, o.health, o.pins, o.listed, d.definitions
+                 FROM mcp_observations AS o LEFT JOIN mcp_definitions AS d
+                     ON d.organisation = o.organisation AND d.server = o.server
+                 WHERE o.organisation = $1 AND o.server = $2")
+            .bind(organisation)
+            .bind(server.as_str())
+            .fetch_optional(&self.shared.database.read)
+            .await?;
+            Ok(row)
+        });
+        let Some(row) = row.await? else {
+            return Ok(None);
+        };
+        let mut observation = observed::read(&row)?;
+        if let Some(text) = row.try_get(4)? {
+            match observed::definitions(text) {
+                Some(definitions) => observation.definitions = definitions,
+                None => self.forget_definitions(organisation, server).await,
+            }
+        }
+        Ok(Some(observation))
+    }
+
+    async fn observations(
+        &self,
+        organisation: &str,
+        servers: &[ServerId],
+    ) -> Result<Vec<Option<Observation>>, Error> {
+        if !text::fits(organisation) || servers.is_empty() {
+            return Ok(vec![None; servers.len()]);
+        }
+        let rows = self.shared.database.in_time(async {
+            let texts = self.shared.database.dialect.texts;
+            let rows = sql_with(format!(
+                "SELECT version, health, pins, listed, server FROM mcp_observations
+                 WHERE organisation = $1 AND server IN (SELECT value FROM {texts})"
+            ))
+            .bind(organisation)
+            .bind(list(servers)?)
+            .fetch_all(&self.shared.database.read)
+            .await?;
+            Ok(rows)
+        });
+        let rows = rows.await?;
+        let mut found = HashMap::with_capacity(rows.len());
+        for row in &rows {
+            found.insert(row.try_get::<&str, _>(4)?, observed::read(row)?);
+        }
+        let servers = servers.iter();
+        Ok(servers
+            .map(|server| found.get(server.as_str()).cloned())
+            .collect())
+    }
+
+    async fn observe(
+        &self,
+        organisation: &str,
+        server: &ServerId,
+        observation: &Observation,
+    ) -> Result<bool, Error> {
+        text::check("organisation", organisation)?;
+        let (written, answer) = oneshot::channel();
+        let observing = Observing {
+            organisation: organisation.into(),
+            server: server.as_str().into(),
+            version: observation.version,
+            observed: Observed::new(observation)?,
+            written,
+        };
+        let answer = async {
+            let sent = self.shared.observing.send(observing).await;
+            sent.map_err(|_| Error::unavailable("nobody writes observations any more"))?;
+            answer
+                .await
+                .unwrap_or_else(|gone| Err(Error::unavailable(gone)))
+        };
+        self.shared.database.in_time(answer).await
+    }
+
+    async fn claim_probes(
+        &self,
+        organisation: &str,
+        servers: &[ServerId],
+        every: Duration,
+    ) -> Result<Vec<bool>, Error> {
+        text::check("organisation", organisation)?;
+        if servers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let claim = self.claim(organisation, servers, every);
+        let mut claimed = self.shared.database.in_time(claim).await?;
+        if let Err(error) = self.shared.database.in_time(self.sweep()).await {
+            tracing::debug!(%error, "old observations were not looked for");
+        }
+        // One that is named twice is claimed once.
+        let servers = servers.iter();
+        Ok(servers
+            .map(|server| claimed.remove(server.as_str()))
+            .collect())
+    }
+}
+
+impl SqlRegistry {
+    /// Of definitions that cannot be read: the next observation writes them anew. Where that is
+    /// not possible now, whoever reads them next tries again.
+    async fn forget_definitions(&self, organisation: &str, server: &ServerId) {
+        let forget = async {
+            sql("DELETE FROM mcp_definitions WHERE organisation = $1 AND server = $2")
+                .bind(organisation)
+                .bind(server.as_str())
+                .execute(&self.shared.database.write)
+                .await?;
+            Ok(())
+        };
+        if let Err(error) = self.shared.database.in_time(forget).await {
+            tracing::debug!(%error, "definitions that cannot be read stay");
+        }
+    }
+
+    /// Those of `servers` that are the caller's to probe.
+    async fn claim(
+        &self,
+        organisation: &str,
+        servers: &[ServerId],
+        every: Duration,
+    ) -> Result<HashSet<String>, Error> {
+        let texts = self.shared.database.dialect.texts;
+        let longest = span(LONGEST_HOLD);
+        let mut tx = self.shared.database.begin().await?;
+        let now = shared_now(&mut tx, &self.shared.database).await?;
+        // In one order, so that replicas do not wait for each other. `WHERE` tells SQLite that
+        // what follows is no join.
+        let rows = sql_with(format!(
+            "INSERT INTO mcp_probes (organisation, server, ends_at)
+             SELECT DISTINCT $1, value, $3 FROM {texts} WHERE 1 = 1 ORDER BY value
+             ON CONFLICT (organisation, server) DO UPDATE SET ends_at = excluded.ends_at
+                 WHERE mcp_probes.ends_at <= $4 OR mcp_probes.ends_at > $5
+             RETURNING server"
+        ))
+        .bind(organisation)
+        .bind(list(servers)?)
+        .bind(now + span(every).min(longest))
+        .bind(now)
+        .bind(now + longest)
+        .fetch_all(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        let claimed = rows.iter().map(|row| Ok(row.try_get(0)?));
+        claimed.collect()
+    }
+
+    /// Removes what was observed of servers that are in no registry any more, as far as one can
+    /// tell: nobody has looked at them for a month. Ours go with all that belongs to them.
+    async fn sweep(&self) -> Result<(), Error> {
+        let mut tx = self.shared.database.begin().await?;
+        let last: i64 = sql("SELECT value FROM mcp_counters WHERE name = 'swept'")
+            .fetch_one(&mut *tx)
+            .await?
+            .try_get(0)?;
+        let now = now();
+        if now - last < span(SWEEP) {
+            return Ok(());
+        }
+        let update = sql("UPDATE mcp_counters SET value = $1 WHERE name = 'swept' AND value = $2");
+        let updated = update.bind(now).bind(last).execute(&mut *tx).await?;
+        // Somebody was faster; or nobody was there, so who could have looked at servers?
+        let is_due = updated.rows_affected() == 1 && now - last < 2 * span(SWEEP);
+        if is_due {
+            let rows = sql("SELECT organisation, server FROM mcp_observations AS o
+                 WHERE changed_at < $1 AND NOT EXISTS (
+                     SELECT 1 FROM mcp_servers AS s
+                     WHERE s.id = o.server AND s.organisation = o.organisation)
+                 ORDER BY organisation, server LIMIT $2")
+            .bind(now - span(NOBODYS))
+            .bind(SWEPT)
+            .fetch_all(&mut *tx)
+            .await?;
+            for row in &rows {
+                belongings::remove_observed(&mut tx, row.try_get(0)?, row.try_get(1)?).await?;
+            }
+        }
+        // Of those that have ended nothing depends.
+        sql("DELETE FROM mcp_probes WHERE ends_at < $1")
+            .bind(now - span(SWEEP))
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+/// Identities as a JSON list, for `Dialect::texts`.
+fn list(servers: &[ServerId]) -> Result<String, Error> {
+    let servers: Vec<_> = servers.iter().map(ServerId::as_str).collect();
+    serde_json::to_string(&servers).map_err(Error::unavailable)
+}

@@ -1,0 +1,167 @@
+//! Writes down what was observed, of many servers at once.
+//!
+//! With SQLite a commit waits for the disk. So what is observed while one is under way waits, and
+//! is committed together: ten thousand servers that are probed every half minute cost a hundred
+//! commits a minute and not twenty thousand.
+
+use std::sync::Arc;
+
+use sqlx::{Any, Row, Transaction};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    cache::{Cache, Key},
+    database::{Database, sql},
+    follow,
+    observed::Observed,
+    servers::number,
+    time::now,
+};
+use crate::{name::ServerName, registry::Error};
+
+/// The most observations of one commit: other writers wait for it, and not for long.
+pub(super) const BATCH: usize = 100;
+
+/// An observation that is to be written.
+pub(super) struct Observing {
+    pub(super) organisation: Box<str>,
+    pub(super) server: Box<str>,
+    /// The version that is to be stored; 0 for none.
+    pub(super) version: u64,
+    pub(super) observed: Observed,
+    /// Whether it was.
+    pub(super) written: oneshot::Sender<Result<bool, Error>>,
+}
+
+/// Writes what comes, for as long as it is polled.
+pub(super) async fn write(
+    database: Database,
+    cache: Arc<Cache>,
+    mut queue: mpsc::Receiver<Observing>,
+) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while queue.recv_many(&mut batch, BATCH).await > 0 {
+        // Always in the same order, so that replicas do not wait for each other.
+        batch.sort_by(|a, b| (&a.organisation, &a.server).cmp(&(&b.organisation, &b.server)));
+        let mut pinned = Vec::new();
+        let written = commit(&database, &batch, &mut pinned);
+        let written = database.in_time(written).await.map_err(Arc::new);
+        // Also where the answer to a commit was lost.
+        pinned.iter().for_each(|key| cache.forget(key));
+        for (index, observing) in batch.drain(..).enumerate() {
+            let written = match &written {
+                Ok(written) => Ok(written.get(index).copied().unwrap_or(false)),
+                Err(error) => Err(Error::unavailable(error.clone())),
+            };
+            // Whoever has gone does not care.
+            let _ = observing.written.send(written);
+        }
+    }
+}
+
+/// Writes all that nobody else has observed meanwhile; those whose pins differ are in `pinned`.
+async fn commit(
+    database: &Database,
+    batch: &[Observing],
+    pinned: &mut Vec<Key>,
+) -> Result<Vec<bool>, Error> {
+    let mut tx = database.begin().await?;
+    let mut written = Vec::with_capacity(batch.len());
+    for observing in batch {
+        written.push(put(&mut tx, observing, pinned).await?);
+    }
+    // At the end: the revision is everybody's, and is held from here on.
+    for key in &*pinned {
+        follow::note(&mut tx, database, key).await?;
+    }
+    tx.commit().await?;
+    Ok(written)
+}
+
+async fn put(
+    tx: &mut Transaction<'static, Any>,
+    observing: &Observing,
+    pinned: &mut Vec<Key>,
+) -> Result<bool, Error> {
+    let observed = &observing.observed;
+    let stored = sql(
+        "SELECT o.version, o.pins, d.digest FROM mcp_observations AS o
+         LEFT JOIN mcp_definitions AS d ON d.organisation = o.organisation AND d.server = o.server
+         WHERE o.organisation = $1 AND o.server = $2",
+    )
+    .bind(&*observing.organisation)
+    .bind(&*observing.server)
+    .fetch_optional(&mut **tx)
+    .await?;
+    let (mut version, mut pins, mut digest) = (0, None, None);
+    if let Some(row) = &stored {
+        version = row.try_get(0)?;
+        pins = row.try_get::<Option<&str>, _>(1)?;
+        digest = row.try_get::<Option<&str>, _>(2)?;
+    }
+    if version != number(observing.version) {
+        return Ok(false);
+    }
+    let put = match &stored {
+        None => sql("INSERT INTO mcp_observations
+                 (organisation, server, version, changed_at, health, pins, listed)
+             VALUES ($1, $2, $3 + 1, $4, $5, $6, $7) ON CONFLICT DO NOTHING"),
+        Some(_) => sql("UPDATE mcp_observations
+             SET version = $3 + 1, changed_at = $4, health = $5, pins = $6, listed = $7
+             WHERE organisation = $1 AND server = $2 AND version = $3"),
+    };
+    let put = put
+        .bind(&*observing.organisation)
+        .bind(&*observing.server)
+        .bind(version)
+        .bind(now())
+        .bind(observed.health.as_str())
+        .bind(observed.pins.as_deref())
+        .bind(observed.listed.as_str());
+    if put.execute(&mut **tx).await?.rows_affected() == 0 {
+        // PostgreSQL: somebody else committed since we looked.
+        return Ok(false);
+    }
+    if digest != Some(&observed.digest) {
+        put_definitions(tx, observing).await?;
+    }
+    if pins != observed.pins.as_deref() {
+        pinned.extend(key(tx, observing).await?);
+    }
+    Ok(true)
+}
+
+async fn put_definitions(
+    tx: &mut Transaction<'static, Any>,
+    observing: &Observing,
+) -> Result<(), Error> {
+    sql(
+        "INSERT INTO mcp_definitions (organisation, server, digest, definitions)
+         VALUES ($1, $2, $3, $4) ON CONFLICT (organisation, server) DO UPDATE
+         SET digest = excluded.digest, definitions = excluded.definitions",
+    )
+    .bind(&*observing.organisation)
+    .bind(&*observing.server)
+    .bind(observing.observed.digest.as_str())
+    .bind(observing.observed.definitions()?)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// What the server is found by; `None` for one of another registry.
+async fn key(
+    tx: &mut Transaction<'static, Any>,
+    observing: &Observing,
+) -> Result<Option<Key>, Error> {
+    let row = sql("SELECT name FROM mcp_servers WHERE id = $1 AND organisation = $2")
+        .bind(&*observing.server)
+        .bind(&*observing.organisation)
+        .fetch_optional(&mut **tx)
+        .await?;
+    let Some(row) = row else {
+        return Ok(None);
+    };
+    let name: Option<ServerName> = row.try_get::<&str, _>(0)?.parse().ok();
+    Ok(name.map(|name| ((&*observing.organisation).into(), name)))
+}

@@ -1,0 +1,176 @@
+//! An observation as it is stored: JSON in columns.
+//!
+//! Nothing here is sealed: whoever can write to the database can accept a tool, as they can
+//! point a server somewhere else. What cannot be read is an observation's loss and no server's
+//! failure.
+
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Display},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use sha2::{Digest, Sha256};
+use sqlx::{Row, any::AnyRow};
+
+use super::time::{milliseconds, time};
+use crate::{
+    inactive::Inactive,
+    registry::{Error, Failure, Fingerprint, Observation, Pins, Stage},
+};
+
+/// An observation on its way to the database.
+pub(super) struct Observed {
+    pub(super) health: String,
+    pub(super) pins: Option<String>,
+    pub(super) listed: String,
+    /// Tells whether the definitions are those that are stored.
+    pub(super) digest: String,
+    // Megabytes, for some servers: text is made of it where it is needed.
+    definitions: BTreeMap<Fingerprint, Arc<str>>,
+}
+
+impl Observed {
+    pub(super) fn new(observation: &Observation) -> Result<Self, Error> {
+        let mut digest = Sha256::new();
+        for fingerprint in observation.definitions.keys() {
+            digest.update(fingerprint.to_string());
+        }
+        Ok(Self {
+            health: json(&Health::of(observation))?,
+            pins: observation.pins.as_deref().map(json).transpose()?,
+            listed: json(&observation.listed)?,
+            digest: Hex(&digest.finalize()).to_string(),
+            definitions: observation.definitions.clone(),
+        })
+    }
+
+    pub(super) fn definitions(&self) -> Result<String, Error> {
+        let definitions = self.definitions.iter();
+        let definitions: BTreeMap<_, &str> =
+            definitions.map(|(pin, text)| (pin, &**text)).collect();
+        json(&definitions)
+    }
+}
+
+// Maps with keys of text do not fail to be written.
+fn json(value: &impl Serialize) -> Result<String, Error> {
+    serde_json::to_string(value).map_err(Error::unavailable)
+}
+
+/// An observation from a row of `version, health, pins, listed, …`, without its definitions.
+pub(super) fn read(row: &AnyRow) -> Result<Observation, sqlx::Error> {
+    let version: i64 = row.try_get(0)?;
+    let health: Health = parse("health", row.try_get(1)?).unwrap_or_default();
+    Ok(Observation {
+        version: version.unsigned_abs(),
+        record_version: health.record_version,
+        failures: health.failures,
+        last_failure: health.last_failure.map(Failure::from),
+        listed_at: health.listed_at.map(time),
+        listed: parse("listed", row.try_get(3)?).unwrap_or_default(),
+        pins: pins(row.try_get(2)?),
+        definitions: BTreeMap::new(),
+    })
+}
+
+/// What was accepted. If that cannot be read, nothing was: an operator accepts it again.
+pub(super) fn pins(text: Option<&str>) -> Option<Arc<Pins>> {
+    text.map(|text| Arc::new(parse("pins", text).unwrap_or_default()))
+}
+
+/// `None`: they cannot be read.
+pub(super) fn definitions(text: &str) -> Option<BTreeMap<Fingerprint, Arc<str>>> {
+    let definitions: BTreeMap<Fingerprint, String> = parse("definitions", text)?;
+    let definitions = definitions.into_iter();
+    Some(definitions.map(|(pin, text)| (pin, text.into())).collect())
+}
+
+fn parse<T: DeserializeOwned>(column: &str, text: &str) -> Option<T> {
+    serde_json::from_str(text)
+        .inspect_err(|_| {
+            tracing::error!(column, "what was observed of a server cannot be read");
+        })
+        .ok()
+}
+
+/// How a server is.
+#[derive(Default, Serialize, Deserialize)]
+struct Health {
+    record_version: u64,
+    failures: u32,
+    last_failure: Option<FailureRecord>,
+    listed_at: Option<i64>,
+}
+
+impl Health {
+    fn of(observation: &Observation) -> Self {
+        Self {
+            record_version: observation.record_version,
+            failures: observation.failures,
+            last_failure: observation.last_failure.as_ref().map(FailureRecord::from),
+            listed_at: observation.listed_at.map(milliseconds),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct FailureRecord {
+    stage: Stage,
+    reason: Reason,
+    at: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Reason {
+    Disabled,
+    Unreachable(String),
+    NeedsAuthorization,
+    CredentialInvalid,
+    TokenMissing,
+    TokenRefused,
+    NoTools,
+}
+
+impl From<&Failure> for FailureRecord {
+    fn from(failure: &Failure) -> Self {
+        Self {
+            stage: failure.stage,
+            reason: match &failure.reason {
+                Inactive::Disabled => Reason::Disabled,
+                Inactive::Unreachable { message } => Reason::Unreachable(message.clone()),
+                Inactive::NeedsAuthorization => Reason::NeedsAuthorization,
+                Inactive::CredentialInvalid => Reason::CredentialInvalid,
+                Inactive::TokenMissing => Reason::TokenMissing,
+                Inactive::TokenRefused => Reason::TokenRefused,
+                Inactive::NoTools => Reason::NoTools,
+            },
+            at: milliseconds(failure.at),
+        }
+    }
+}
+
+impl From<FailureRecord> for Failure {
+    fn from(record: FailureRecord) -> Self {
+        let reason = match record.reason {
+            Reason::Disabled => Inactive::Disabled,
+            Reason::Unreachable(message) => Inactive::Unreachable { message },
+            Reason::NeedsAuthorization => Inactive::NeedsAuthorization,
+            Reason::CredentialInvalid => Inactive::CredentialInvalid,
+            Reason::TokenMissing => Inactive::TokenMissing,
+            Reason::TokenRefused => Inactive::TokenRefused,
+            Reason::NoTools => Inactive::NoTools,
+        };
+        Self::new(record.stage, reason, time(record.at))
+    }
+}
+
+struct Hex<'a>(&'a [u8]);
+
+impl Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}

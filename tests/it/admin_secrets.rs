@@ -1,0 +1,234 @@
+//! Secrets go in and do not come out, and a store that fails says no more than that.
+
+use std::{sync::Arc, time::Duration};
+
+use mcp_layer::registry::{
+    Error, Filter, Listing, MemoryRegistry, Observation, ObservationStore, Page, Server, ServerId,
+    ServerRegistry, ServerStore,
+};
+use mcp_layer::{Project, ServerName};
+use serde_json::json;
+
+use super::support::admin::Operator;
+use super::support::evidence;
+
+const SERVERS: &str = "/api/v1/servers";
+
+#[tokio::test]
+async fn no_answer_has_a_secret_in_it() {
+    const HEADER: &str = "canary-header-4c1d";
+    const CLIENT: &str = "canary-client-9e2b";
+    evidence::secret("entered header", HEADER);
+    evidence::secret("entered client secret", CLIENT);
+    let operator = Operator::memory();
+    let mut seen = String::new();
+    let servers = [
+        json!({"name": "a", "url": "https://mcp.example.com/mcp", "auth": {
+            "type": "static_headers", "headers": [{"name": "x-key", "value": HEADER}]}}),
+        json!({"name": "b", "url": "https://mcp.example.com/mcp", "auth": {
+            "type": "oauth2", "client_id": "id", "client_secret": CLIENT, "issuer": "https://as.example"}}),
+        // In places where they do not belong, and in faults beside them.
+        json!({"name": "c", "url": "https://mcp.example.com/mcp", "auth": {
+            "type": "static_headers", "headers": [{"name": "x-key", "value": format!("{HEADER}\n")}]}}),
+        json!({"name": "c", "url": "https://mcp.example.com/mcp", "auth": {
+            "type": "static_headers", "headers": [{"name": "host", "value": HEADER}]}}),
+        json!({"name": "c", "url": "https://mcp.example.com/mcp", "auth": {
+            "type": "static_headers", "headers": [HEADER]}}),
+        json!({"name": "c", "url": "https://mcp.example.com/mcp", "auth": {
+            "type": "static_headers", "headers": [{"name": format!("x {HEADER}"), "value": HEADER}]}}),
+        json!({"name": HEADER.to_uppercase(), "url": CLIENT, "auth": CLIENT}),
+        json!({"name": "c", "url": CLIENT}),
+        json!({"name": "c", "url": format!("https://u:{CLIENT}@mcp.example.com/")}),
+        json!({"name": "c", "url": "https://mcp.example.com/mcp", "transport": CLIENT}),
+        json!({"name": "c", "url": "https://mcp.example.com/mcp", "auth": {
+            "type": "oauth2", "client_secret": CLIENT}}),
+        json!({"name": "c", "url": "https://mcp.example.com/mcp", "auth": {"type": CLIENT}}),
+    ];
+    for server in servers {
+        seen += &operator.post(SERVERS, &server).await.text;
+    }
+    for path in [
+        "/api/v1/servers",
+        "/api/v1/servers/a",
+        "/api/v1/servers/b",
+        "/api/v1/servers/a/tools",
+        "/api/v1/projects",
+        "/api/v1/keys",
+    ] {
+        seen += &operator.ask("GET", path, None).await.text;
+    }
+    for name in ["a", "b"] {
+        let path = format!("{SERVERS}/{name}");
+        let mut read = operator.get(&path).await;
+        read["display_name"] = json!("changed");
+        seen += &operator.put(&path, &read).await.text;
+        seen += &operator.put(&path, &read).await.text;
+        seen += &operator.ask("DELETE", &path, None).await.text;
+    }
+    let seen = seen.to_lowercase();
+    assert!(seen.contains("\"set\":true"));
+    assert!(!seen.contains(HEADER) && !seen.contains(CLIENT), "{seen}");
+}
+
+/// A store whose disk is full: it reads, and does not write.
+#[derive(Clone)]
+struct Full(MemoryRegistry);
+
+/// A store that is not there at all.
+struct Gone;
+
+fn fault<T>() -> Result<T, Error> {
+    Err(Error::unavailable("postgres://user:s3cret@db/ is full"))
+}
+
+impl ServerRegistry for Full {
+    async fn find(
+        &self,
+        project: &Project,
+        names: &[ServerName],
+    ) -> Result<Vec<Arc<Server>>, Error> {
+        self.0.find(project, names).await
+    }
+}
+
+impl ServerStore for Full {
+    async fn list(
+        &self,
+        organisation: &str,
+        filter: &Filter,
+        page: &Page,
+    ) -> Result<Listing, Error> {
+        self.0.list(organisation, filter, page).await
+    }
+
+    async fn get(&self, organisation: &str, name: &ServerName) -> Result<Arc<Server>, Error> {
+        self.0.get(organisation, name).await
+    }
+
+    async fn insert(&self, _: Server) -> Result<Arc<Server>, Error> {
+        fault()
+    }
+
+    async fn replace(&self, _: Server) -> Result<Arc<Server>, Error> {
+        fault()
+    }
+
+    async fn remove(&self, _: &str, _: &ServerName) -> Result<(), Error> {
+        fault()
+    }
+}
+
+impl ObservationStore for Full {
+    async fn observation(
+        &self,
+        organisation: &str,
+        server: &ServerId,
+    ) -> Result<Option<Observation>, Error> {
+        self.0.observation(organisation, server).await
+    }
+
+    async fn observations(
+        &self,
+        organisation: &str,
+        servers: &[ServerId],
+    ) -> Result<Vec<Option<Observation>>, Error> {
+        self.0.observations(organisation, servers).await
+    }
+
+    async fn observe(&self, _: &str, _: &ServerId, _: &Observation) -> Result<bool, Error> {
+        fault()
+    }
+
+    async fn claim_probes(&self, _: &str, _: &[ServerId], _: Duration) -> Result<Vec<bool>, Error> {
+        fault()
+    }
+}
+
+impl ServerRegistry for Gone {
+    async fn find(&self, _: &Project, _: &[ServerName]) -> Result<Vec<Arc<Server>>, Error> {
+        fault()
+    }
+}
+
+impl ServerStore for Gone {
+    async fn list(&self, _: &str, _: &Filter, _: &Page) -> Result<Listing, Error> {
+        fault()
+    }
+
+    async fn get(&self, _: &str, _: &ServerName) -> Result<Arc<Server>, Error> {
+        fault()
+    }
+
+    async fn insert(&self, _: Server) -> Result<Arc<Server>, Error> {
+        fault()
+    }
+
+    async fn replace(&self, _: Server) -> Result<Arc<Server>, Error> {
+        fault()
+    }
+
+    async fn remove(&self, _: &str, _: &ServerName) -> Result<(), Error> {
+        fault()
+    }
+}
+
+impl ObservationStore for Gone {
+    async fn observation(&self, _: &str, _: &ServerId) -> Result<Option<Observation>, Error> {
+        fault()
+    }
+
+    async fn observations(
+        &self,
+        _: &str,
+        _: &[ServerId],
+    ) -> Result<Vec<Option<Observation>>, Error> {
+        fault()
+    }
+
+    async fn observe(&self, _: &str, _: &ServerId, _: &Observation) -> Result<bool, Error> {
+        fault()
+    }
+
+    async fn claim_probes(&self, _: &str, _: &[ServerId], _: Duration) -> Result<Vec<bool>, Error> {
+        fault()
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_stops_writing_and_nothing_else() {
+    let server = Server::new("a", "https://mcp.example.com/mcp").unwrap();
+    let operator = Operator::new(Full(MemoryRegistry::new([server]).unwrap()));
+    let read = operator.get("/api/v1/servers/a").await;
+    let body = read.to_string();
+    for (method, path, body) in [
+        ("POST", SERVERS, Some(body.replace("\"a\"", "\"b\""))),
+        ("PUT", "/api/v1/servers/a", Some(body.clone())),
+        ("DELETE", "/api/v1/servers/a", None),
+    ] {
+        let answer = operator.ask(method, path, body.as_deref()).await;
+        assert_eq!(answer.error(500).0, "mcp_registry_error", "{method}");
+        assert!(!answer.text.contains("s3cret"), "{}", answer.text);
+    }
+    assert_eq!(operator.get("/api/v1/servers/a").await, read);
+}
+
+#[tokio::test]
+async fn a_store_that_is_not_there_is_the_registrys_fault_on_every_route() {
+    let operator = Operator::new(Gone);
+    let body = json!({
+        "name": "a", "url": "https://mcp.example.com/mcp",
+        "version": 1,
+    });
+    let body = body.to_string();
+    for (method, path) in mcp_layer::admin::routes() {
+        if path == "/api/v1/keys" {
+            continue;
+        }
+        let has_body = method == "POST" && path == SERVERS || method == "PUT";
+        let path = path.replace("{name}", "a");
+        let body = has_body.then_some(&*body);
+        let answer = operator.ask(method.as_str(), &path, body).await;
+        assert_eq!(answer.error(500).0, "mcp_registry_error", "{method} {path}");
+        assert!(!answer.text.contains("s3cret"), "{}", answer.text);
+    }
+}
