@@ -11,6 +11,7 @@ mod admin_bodies;
 mod admin_gate;
 mod admin_secrets;
 mod admin_servers;
+mod admin_sqlite;
 mod admin_tools;
 
 mod authorization_attacks;
