@@ -67,6 +67,15 @@ def test_the_typescript_program_works(demo, tmp_path):
     assert run(["node", file]).strip().endswith(" 1")
 
 
+def test_the_operators_commands_work_with_the_demo(demo):
+    side, token = re.search(r"side listens on (http://\S+), with the token (\w+)", (LOGS / "demo.log").read_text()).groups()
+    commands = block("bash", "admin()").replace("http://127.0.0.1:8788 ADMIN_TOKEN=…", f"{side} ADMIN_TOKEN={token}")
+    printed = run(["bash", "-e"], commands)
+    assert '"offered_name":"demo__roll_dice"' in printed
+    assert printed.count('"name":"tracker"') == 2 and '"version":2' in printed
+    assert '"enabled":false' in printed and "s3cret" not in printed
+
+
 @pytest.fixture(scope="module")
 def own_proxy(model_server, everything_http):
     proxy = Proxy("readme", config(model_server.url, {"demo": (everything_http, None)}))

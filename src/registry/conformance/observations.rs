@@ -294,16 +294,14 @@ pub async fn pins_are_in_what_is_found(store: impl ServerStore + ObservationStor
         got.pins.clone()
     };
     assert_eq!(found().await, None);
-    let mut version = 0;
     let more = pins(&[("search", 'b'), ("read", 'c')]);
-    for pins in [pins(&[("search", 'a')]), more, pins(&[]), None] {
+    for (version, pins) in (0..).zip([pins(&[("search", 'a')]), more, pins(&[]), None]) {
         let seen = Observation {
             version,
             pins: pins.clone(),
             ..Observation::default()
         };
         assert!(observe(&store, &server, &seen).await);
-        version += 1;
         assert_eq!(found().await, pins);
         let stored = observation(&store, &server).await.unwrap();
         assert_eq!(stored.pins, pins);
@@ -422,14 +420,17 @@ pub async fn of_many_who_claim_a_probe_one_gets_it(store: impl ServerStore + Obs
 pub async fn a_claim_lasts_as_long_as_it_was_made_for(store: impl ServerStore + ObservationStore) {
     let (short, long) = (ServerId::random(), ServerId::random());
     let short_one = [short.clone()];
-    assert_eq!(claim(&store, &[long.clone()], LONG).await, [true]);
+    assert_eq!(
+        claim(&store, std::slice::from_ref(&long), LONG).await,
+        [true]
+    );
     assert_eq!(
         claim(&store, &short_one, Duration::from_millis(200)).await,
         [true]
     );
     assert!(observe(&store, &short, &Observation::default()).await);
     assert_eq!(
-        claim(&store, &[long.clone()], Duration::ZERO).await,
+        claim(&store, std::slice::from_ref(&long), Duration::ZERO).await,
         [false]
     );
     tokio::time::sleep(Duration::from_millis(250)).await;

@@ -52,7 +52,7 @@ impl ObservationStore for SqlRegistry {
         if let Some(text) = row.try_get(4)? {
             match observed::definitions(text) {
                 Some(definitions) => observation.definitions = definitions,
-                None => self.forget_definitions(organisation, server).await?,
+                None => self.forget_definitions(organisation, server).await,
             }
         }
         Ok(Some(observation))
@@ -138,8 +138,9 @@ impl ObservationStore for SqlRegistry {
 }
 
 impl SqlRegistry {
-    /// Of definitions that cannot be read: the next observation writes them anew.
-    async fn forget_definitions(&self, organisation: &str, server: &ServerId) -> Result<(), Error> {
+    /// Of definitions that cannot be read: the next observation writes them anew. Where that is
+    /// not possible now, whoever reads them next tries again.
+    async fn forget_definitions(&self, organisation: &str, server: &ServerId) {
         let forget = async {
             sql("DELETE FROM mcp_definitions WHERE organisation = $1 AND server = $2")
                 .bind(organisation)
@@ -148,7 +149,9 @@ impl SqlRegistry {
                 .await?;
             Ok(())
         };
-        self.shared.database.in_time(forget).await
+        if let Err(error) = self.shared.database.in_time(forget).await {
+            tracing::debug!(%error, "definitions that cannot be read stay");
+        }
     }
 
     /// Those of `servers` that are the caller's to probe.
