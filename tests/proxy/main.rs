@@ -91,6 +91,25 @@ async fn the_demo_streams_its_tool_calls() {
     assert!(streamed.ends_with("data: [DONE]\n\n"), "{streamed}");
 }
 
+#[tokio::test]
+async fn the_demo_streams_the_whole_loop_where_the_operator_wants_it() {
+    let proxy = Proxy::start(&["--streaming", "execute"]);
+    let mut body = with_demo("Add 1 and 2");
+    body["stream"] = true.into();
+    let streamed = proxy.post(&body).send().await.unwrap();
+    assert_eq!(streamed.headers()["x-accel-buffering"], "no");
+    let streamed = streamed.text().await.unwrap();
+    assert!(!streamed.contains("tool_calls\":[{"), "{streamed}");
+    assert!(streamed.contains("\"rounds\":1"), "{streamed}");
+    let texts: String = streamed
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok())
+        .filter_map(|chunk| Some(chunk["choices"][0]["delta"]["content"].as_str()?.to_owned()))
+        .collect();
+    assert_eq!(texts, "1 + 2 = 3.");
+    assert!(streamed.ends_with("data: [DONE]\n\n"), "{streamed}");
+}
+
 #[test]
 fn the_check_lists_the_tools_of_each_server() {
     let (code, out, _) = run(&["--check"]);
@@ -161,7 +180,7 @@ fn a_broken_configuration_is_one_clear_line_and_exit_code_2() {
             "[[servers]]\nname = \"no__slug\"\nurl = \"https://x/mcp\"",
             "no__slug",
         ),
-        ("streaming = \"execute\"", "return-tool-calls"),
+        ("streaming = \"always\"", "return-tool-calls"),
     ] {
         for flags in [&["--check"][..], &[]] {
             if expected == "in use" && !flags.is_empty() {
