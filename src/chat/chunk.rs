@@ -86,8 +86,8 @@ pub(crate) struct Change<'a> {
     pub(crate) without_role: bool,
     /// The end of the turn is to be called so, as JSON text.
     pub(crate) finish_reason: Option<&'a str>,
-    /// These members are set; those without a value are removed.
-    pub(crate) members: &'a [(&'a str, Option<&'a str>)],
+    /// These members are set.
+    pub(crate) members: &'a [(&'a str, &'a str)],
 }
 
 impl<'a> Piece<'a> {
@@ -175,12 +175,7 @@ impl<'a> Piece<'a> {
                 }
             }
         }
-        for (name, value) in change.members {
-            match value {
-                Some(value) => edits.extend(self.object.set(&[(name, value)])),
-                None => edits.extend(self.object.remove(name)),
-            }
-        }
+        edits.extend(self.object.set(change.members));
         if let Some(choice) = &self.choice {
             let mut inner = Vec::new();
             if let Some(reason) = change.finish_reason {

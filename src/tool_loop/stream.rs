@@ -336,7 +336,7 @@ impl Told<'_> {
         self.role |= piece.says_role();
         let usage: &[_] = match piece.usage() {
             // Said once, at the end.
-            Some(_) => &[("usage", Some("null"))],
+            Some(_) => &[("usage", "null")],
             None => &[],
         };
         let chunk = piece.changed(Change {
@@ -362,12 +362,7 @@ impl Told<'_> {
                 if !std::mem::replace(&mut calls_told, true) {
                     let delta = turn.message.calls_delta();
                     let choice = format!(r#"{{"index":0,"delta":{delta},"finish_reason":null}}"#);
-                    let chunk = self
-                        .identity
-                        .clone()
-                        .unwrap_or_default()
-                        .chunk(Some(&choice), &[]);
-                    self.event(&chunk).await;
+                    self.event(&self.chunk(Some(&choice), &[])).await;
                 }
                 continue;
             }
@@ -376,48 +371,41 @@ impl Told<'_> {
         let is_finished = turn.finished && (is_regular || !calls_told || turn.ends_alone());
         if is_called && !is_finished {
             let choice = r#"{"index":0,"delta":{},"finish_reason":"tool_calls"}"#;
-            let chunk = self
-                .identity
-                .clone()
-                .unwrap_or_default()
-                .chunk(Some(choice), &[]);
-            self.event(&chunk).await;
+            self.event(&self.chunk(Some(choice), &[])).await;
         }
     }
 
     /// Ends the stream with usage and receipt in one chunk.
     async fn end(&self, turn: &Turn, usage: Option<String>, receipt: Option<String>) {
-        let said = turn.last.as_deref().and_then(Piece::parse);
-        let chunk = match (&said, usage.is_some() || receipt.is_some()) {
-            // With what else the upstream's own last chunk says.
-            (Some(piece), _) if usage.is_some() || receipt.is_some() => {
-                let mut members = vec![("usage", Some(usage.as_deref().unwrap_or("null")))];
-                members.extend(receipt.as_deref().map(|receipt| ("mcp", Some(receipt))));
-                Some(piece.changed(Change {
-                    identity: self.identity.as_ref(),
-                    members: &members,
-                    ..Change::default()
-                }))
-            }
-            (None, true) => {
-                let members = [("usage", usage.as_deref()), ("mcp", receipt.as_deref())];
-                let members: Vec<_> = members
-                    .into_iter()
-                    .filter_map(|(name, value)| Some((name, value?)))
-                    .collect();
-                Some(
-                    self.identity
-                        .clone()
-                        .unwrap_or_default()
-                        .chunk(None, &members),
-                )
-            }
-            _ => None,
-        };
-        if let Some(chunk) = chunk {
+        let members = [("usage", usage.as_deref()), ("mcp", receipt.as_deref())];
+        let mut members: Vec<_> = members
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)))
+            .collect();
+        if !members.is_empty() {
+            let chunk = match turn.last.as_deref().and_then(Piece::parse) {
+                // With what else the upstream's own last chunk says.
+                Some(piece) => {
+                    if usage.is_none() {
+                        members.push(("usage", "null"));
+                    }
+                    piece.changed(Change {
+                        identity: self.identity.as_ref(),
+                        members: &members,
+                        ..Change::default()
+                    })
+                }
+                None => self.chunk(None, &members),
+            };
             self.event(&chunk).await;
         }
         self.event("[DONE]").await;
+    }
+
+    /// A chunk of ours, as one of the caller's stream.
+    fn chunk(&self, choice: Option<&str>, members: &[(&str, &str)]) -> String {
+        let identity = self.identity.clone().unwrap_or_default();
+        identity.chunk(choice, members)
     }
 
     async fn event(&self, data: &str) {
