@@ -15,6 +15,7 @@ use crate::{
     service::McpService,
     settings::{Limits, Paths, Settings, Streaming},
     tool_loop::Gateway,
+    trace::{Payloads, TraceSink},
 };
 
 /// Gives a chat-completions service the tools of the servers in a registry.
@@ -117,6 +118,21 @@ impl McpLayer {
     /// the model that the answer names.
     pub fn with_prices(mut self, prices: impl IntoIterator<Item = Price>) -> Self {
         self.settings.prices = prices.into_iter().collect();
+        self
+    }
+
+    /// Adds somebody who hears of every exchange when it has ended; default nobody, and then no
+    /// records are made.
+    #[must_use]
+    pub fn add_trace_sink(mut self, sink: impl TraceSink) -> Self {
+        self.settings.tracing.sinks.push(Arc::new(sink));
+        self
+    }
+
+    /// Replaces what of arguments and results is in records; default [`Payloads::Redacted`].
+    #[must_use]
+    pub fn with_trace_payloads(mut self, payloads: Payloads) -> Self {
+        self.settings.tracing.payloads = payloads;
         self
     }
 

@@ -107,6 +107,8 @@ mod inactive;
 #[cfg(feature = "oauth")]
 pub mod oauth;
 
+pub mod trace;
+
 mod chat;
 pub mod mcp;
 pub mod outbound;

@@ -1,8 +1,11 @@
 //! What an operator configures, with the defaults and their reasons.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-use crate::price::Price;
+use crate::{
+    price::Price,
+    trace::{Payloads, TraceSink},
+};
 
 /// The page's hard cap on rounds.
 pub(crate) const ROUNDS: u64 = 5;
@@ -93,6 +96,23 @@ pub(crate) struct Settings {
     pub(crate) receipt: bool,
     pub(crate) project_required: bool,
     pub(crate) prices: Vec<Price>,
+    pub(crate) tracing: Tracing,
+}
+
+/// Who hears of exchanges, and what.
+#[derive(Clone, Default)]
+pub(crate) struct Tracing {
+    pub(crate) sinks: Vec<Arc<dyn TraceSink>>,
+    pub(crate) payloads: Payloads,
+}
+
+impl fmt::Debug for Tracing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tracing")
+            .field("sinks", &self.sinks.len())
+            .field("payloads", &self.payloads)
+            .finish()
+    }
 }
 
 impl Default for Settings {
@@ -105,6 +125,7 @@ impl Default for Settings {
             receipt: true,
             project_required: false,
             prices: Vec::new(),
+            tracing: Tracing::default(),
         }
     }
 }

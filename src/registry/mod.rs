@@ -53,6 +53,7 @@ mod server;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod sql;
 mod static_header;
+mod trace_store;
 
 use std::{future::Future, sync::Arc};
 
@@ -79,6 +80,7 @@ pub use self::{
         ToolSelection,
     },
     static_header::StaticHeader,
+    trace_store::{MemoryTraces, TraceFilter, TraceListing, TracePage, TraceStore},
 };
 #[cfg(feature = "file")]
 pub use self::{

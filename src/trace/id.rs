@@ -1,0 +1,102 @@
+//! The id of an exchange.
+
+use std::{
+    fmt,
+    str::FromStr,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::secret::fill_random;
+
+/// 32 hex digits: the time in milliseconds, then 80 random bits. In order they are in the order
+/// of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct TraceId(u128);
+
+impl TraceId {
+    /// An id for an exchange that begins `at`.
+    ///
+    /// # Panics
+    /// When the system gives no random numbers.
+    pub fn new(at: SystemTime) -> Self {
+        let mut random = [0; 16];
+        fill_random(&mut random);
+        let millis = at
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_millis();
+        Self(millis << 80 | u128::from_be_bytes(random) >> 48)
+    }
+}
+
+impl fmt::Display for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl FromStr for TraceId {
+    type Err = InvalidTraceId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTraceId> {
+        let is_id =
+            text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let id = is_id.then(|| u128::from_str_radix(text, 16).ok()).flatten();
+        id.map(Self).ok_or(InvalidTraceId)
+    }
+}
+
+impl TryFrom<String> for TraceId {
+    type Error = InvalidTraceId;
+
+    fn try_from(text: String) -> Result<Self, InvalidTraceId> {
+        text.parse()
+    }
+}
+
+impl From<TraceId> for String {
+    fn from(id: TraceId) -> Self {
+        id.to_string()
+    }
+}
+
+/// Not 32 hex digits in lower case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InvalidTraceId;
+
+impl fmt::Display for InvalidTraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not the id of an exchange: it has 32 hex digits in lower case")
+    }
+}
+
+impl std::error::Error for InvalidTraceId {}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn ids_are_in_the_order_of_time_and_read_back() {
+        let at = |millis| TraceId::new(UNIX_EPOCH + Duration::from_millis(millis));
+        let (first, second) = (at(1_795_644_808_041), at(1_795_644_808_042));
+        assert!(first < second && first.to_string() < second.to_string());
+        assert_eq!(first.to_string().parse(), Ok(first));
+        assert_ne!(at(1), at(1));
+        for text in [
+            "",
+            "0",
+            &"g".repeat(32),
+            &"A".repeat(32),
+            &format!("+{}", "0".repeat(31)),
+        ] {
+            assert_eq!(text.parse::<TraceId>(), Err(InvalidTraceId), "{text}");
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! The record of an exchange: what a request with `mcp` came to, turn by turn and call by call.
+//!
+//! The layer makes one for each exchange and gives it to whoever
+//! [wants to know](crate::McpLayer::add_trace_sink). This part knows neither the loop nor where
+//! records are kept.
+
+mod id;
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+pub use self::id::{InvalidTraceId, TraceId};
+
+/// One exchange: a request with `mcp`, all its turns and all its tool calls.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Trace {
+    /// Its own; ids of later exchanges are greater.
+    pub id: TraceId,
+    /// The organisation that it can be read in.
+    pub organisation: Arc<str>,
+    /// The caller's project.
+    pub project: String,
+    /// The model that was asked for.
+    pub model: Option<String>,
+    /// The servers that were named.
+    pub servers: Vec<String>,
+    /// When the request came.
+    pub started_at: SystemTime,
+    /// Until its answer ended.
+    pub duration: Duration,
+    /// Batches of executed calls.
+    pub rounds: u64,
+    /// As in the receipt: `final`, `max_rounds`, `caller_tools`, `ask_first`, `deadline`.
+    pub stopped_by: Option<String>,
+    /// How it ended; one word.
+    pub outcome: String,
+    /// Summed over all turns, with `cost` where it is known.
+    pub usage: Option<Map<String, Value>>,
+    /// Turns of the model and tool calls, by their start.
+    pub spans: Vec<Span>,
+}
+
+/// One turn of the model, or one tool call.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct Span {
+    /// `chat {model}`, or `execute_tool {server}__{tool}`.
+    pub name: String,
+    /// Since the exchange began.
+    #[serde(rename = "start_ms", with = "millis")]
+    pub start: Duration,
+    /// How long it took.
+    #[serde(rename = "duration_ms", with = "millis")]
+    pub duration: Duration,
+    /// By the names of OpenTelemetry, such as `gen_ai.tool.call.id`.
+    pub attributes: Map<String, Value>,
+}
+
+/// Hears of every exchange when it has ended.
+pub trait TraceSink: Send + Sync + 'static {
+    /// Takes a record. It is called on the way of a request, so it must not block; a sink that
+    /// cannot keep up drops records and counts them.
+    fn record(&self, trace: &Arc<Trace>);
+}
+
+/// What of arguments and results is in a record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Payloads {
+    /// Their sizes.
+    Off,
+    /// The text, up to 8 KiB each, without the values of members whose names sound like secrets.
+    #[default]
+    Redacted,
+    /// The text, up to 8 KiB each.
+    Full,
+}
+
+mod millis {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(span: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u64(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        u64::deserialize(from).map(Duration::from_millis)
+    }
+}
