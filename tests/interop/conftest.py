@@ -27,7 +27,7 @@ PROXY = EXAMPLES / "proxy"
 NODE = PARTS / "node"
 MODULES = NODE / "node_modules"
 LOGS = PARTS / "logs"
-pytest_plugins = ["oauth_parts"]
+pytest_plugins = ["oauth_parts", "dashboard_parts"]
 MCP_SERVER = Path(__file__).with_name("mcp_server.py")
 
 
@@ -94,13 +94,13 @@ def node_module(path):
 class Proxy(Part):
     """`examples/proxy --config`, ready when it lists our servers."""
 
-    def __init__(self, name, config):
+    def __init__(self, name, config, env=None):
         self.port = free_port()
         file = LOGS / f"{name}.toml"
         LOGS.mkdir(exist_ok=True)
         file.write_text(f'listen = "127.0.0.1:{self.port}"\n' + config)
         self.url = f"http://127.0.0.1:{self.port}/v1"
-        super().__init__(name, [PROXY, "--config", file])
+        super().__init__(name, [PROXY, "--config", file], env)
         expected = config.count("[[servers]]")
         self.ready(lambda: len(self.get("/v1/mcp/servers")[1]["servers"]) == expected)
 
@@ -125,9 +125,12 @@ class Proxy(Part):
         return response.status, json.loads(response.read())
 
 
-def config(upstream_url, servers):
-    """The proxy's TOML, after `listen`, for servers given as name: (url, transport or none)."""
-    lines = [f'upstream = "{upstream_url}"', 'allow_egress = ["127.0.0.0/8"]', 'admin_listen = "off"']
+def config(upstream_url, servers, egress=("127.0.0.0/8",), operated=('admin_listen = "off"',)):
+    """The proxy's TOML, after `listen`, for servers given as name: (url, transport or none).
+
+    `operated` has the lines about the operator's side.
+    """
+    lines = [f'upstream = "{upstream_url}"', f"allow_egress = {json.dumps(egress)}", *operated]
     for name, (url, transport) in servers.items():
         lines += ["", "[[servers]]", f'name = "{name}"', f'url = "{url}"']
         lines += [f'transport = "{transport}"'] if transport else []
@@ -279,7 +282,7 @@ def model(request, upstream):
 def pytest_runtest_makereport(item, call):
     report = yield
     if report.failed:
-        for name in ("shared_proxy", "own_proxy"):
+        for name in ("shared_proxy", "own_proxy", "shared_dashboard"):
             if isinstance(part := item.funcargs.get(name), Part):
                 report.sections.append((f"end of {part.log.name}", part.tail()))
     return report

@@ -1,0 +1,86 @@
+// Pages with texts from servers, providers and models that mean harm.
+
+import { signs } from "./signs.mjs";
+
+// The most that two cores are good for.
+const atOnce = 3;
+
+// Opens every path, and answers for each what is out of place; `bypassCSP` switches the policy off.
+// A page that shows none of the `texts` that it is there for is no proof, so those that are missing are answered too.
+export async function visits({ visit, token, paths, texts, others, bypassCSP }) {
+  const visitor = await visit({ bypassCSP, others });
+  await visitor.signIn(token);
+  const found = [];
+  const left = [...paths.entries()];
+  async function go() {
+    const page = await visitor.context.newPage();
+    for (let next; (next = left.shift()); ) {
+      const [number, path] = next;
+      await page.goto(path, { waitUntil: "load" });
+      for (const sign of await page.evaluate(signs)) found.push(`${path}: ${sign}`);
+      const missing = await page.evaluate(missed, texts[number] ?? []);
+      for (const text of missing) found.push(`${path} does not show ${text}`);
+    }
+  }
+  await Promise.all(Array.from({ length: atOnce }, go));
+  return { found, complaints: complaintsOf(visitor), pages: paths.length };
+}
+
+// Runs in the page: which of `texts` are not to be read there. What is unseen has a badge in its place.
+function missed(texts) {
+  const shown = document.documentElement.cloneNode(true);
+  for (const badge of shown.querySelectorAll(".unseen")) {
+    badge.textContent = String.fromCodePoint(parseInt(badge.textContent.slice(2), 16));
+  }
+  const fields = [...shown.querySelectorAll("input, textarea")].map((field) => field.getAttribute("value") ?? field.value);
+  const all = [shown.textContent, ...fields].join("\n");
+  return texts.filter((text) => !all.includes(text));
+}
+
+// Pages that put the payloads where careless ones do: each must be noticed, else the search is blind.
+export async function planted({ visit, payloads, bypassCSP }) {
+  const visitor = await visit({ bypassCSP });
+  let content;
+  await visitor.context.route("**/planted", (route) => route.fulfill({ contentType: "text/html", body: content }));
+  const found = { unnoticed: [], ran: 0, seen: 0, asked: 0 };
+  for (const payload of payloads) {
+    let noticed = false;
+    for (const place of places) {
+      visitor.complaints.length = 0;
+      content = `<!doctype html><meta charset=utf-8>${place(payload)}`;
+      await visitor.page.goto("/planted", { waitUntil: "domcontentloaded" }).catch(() => {});
+      const seen = await visitor.page.evaluate(signs).catch(() => ["it went elsewhere"]);
+      // What was asked of the page's own origin, which has nothing of that kind, has failed by now.
+      await visitor.page.waitForLoadState("load", { timeout: 1_000 }).catch(() => {});
+      const kinds = new Set(visitor.complaints.map(({ kind }) => kind));
+      noticed ||= seen.length > 0 || kinds.size > 0;
+      found.ran += kinds.has("script");
+      found.asked += kinds.has("request");
+      found.seen += seen.length > 0;
+      if (noticed) break;
+    }
+    if (!noticed) found.unnoticed.push(payload);
+  }
+  visitor.complaints.length = 0;
+  return found;
+}
+
+const attribute = (text) => text.replaceAll("&", "&amp;").replaceAll('"', "&quot;");
+const places = [
+  (text) => `<p>${text}</p>`,
+  (text) => `<p title="${text}">x</p>`,
+  (text) => `<p title='${text}'>x</p>`,
+  (text) => `<p title=${text}>x</p>`,
+  (text) => `<a href="${attribute(text)}">x</a>`,
+  (text) => `<script>"use strict"; const said = '${text}';</script>`,
+  (text) => `<script>"use strict"; const said = "${text}";</script>`,
+  (text) => `<script>"use strict"; const said = '${text.replaceAll("'", "\\'")}';</script>`,
+  (text) => `<script>"use strict"; const said = \`${text}\`;</script>`,
+];
+
+// What was noticed; what a browser says of a page that was refused or is gone is not of interest here.
+function complaintsOf(visitor) {
+  const complaints = visitor.complaints.filter(({ text }) => !text.startsWith("Failed to load resource"));
+  visitor.complaints.length = 0;
+  return complaints.map(({ kind, text, url }) => `${kind}: ${text} (${url})`);
+}

@@ -1,0 +1,117 @@
+"""What the tests of the dashboard stand on: a proxy with an operator's side over SQLite, and Chromium in front of it."""
+
+import json
+import secrets
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from conftest import LOGS, NODE, PARTS, PROXY, Part, Proxy, config, free_port
+from oauth_direct import send
+from scripted_mcp import ScriptedServers
+
+SCREENSHOTS = PARTS / "screenshots"
+SCENARIOS = Path(__file__).with_name("chromium")
+
+
+class Dashboard(Proxy):
+    """A proxy whose operator's side is open, with an empty database; `servers` are those of its file."""
+
+    def __init__(self, name, upstream_url, folder, servers=None, more=""):
+        port = free_port()
+        self.origin = f"http://127.0.0.1:{port}"
+        self.token = secrets.token_hex(16)
+        key_file = folder / "keys"
+        subprocess.run([PROXY, "--generate-key", key_file], check=True, capture_output=True)
+        operated = [
+            f'admin_listen = "127.0.0.1:{port}"',
+            'admin_token_env = "INTEROP_ADMIN_TOKEN"',
+            f'database = "sqlite://{folder / "proxy.db"}"',
+            f'key_file = "{key_file}"',
+        ]
+        text = config(upstream_url, servers or {}, ["127.0.0.0/8", "localhost"], operated) + more
+        super().__init__(name, text, {"INTEROP_ADMIN_TOKEN": self.token})
+
+    def rest(self, path, body=None, method=None):
+        """Status and JSON of a request to the REST interface."""
+        answer = send(f"{self.origin}/api/v1{path}", body, {"authorization": f"Bearer {self.token}"}, method)
+        return answer.status, answer.json() if answer.body else None
+
+    def create(self, name, url, **more):
+        """A server, created and probed."""
+        status, created = self.rest("/servers", {"name": name, "url": url, **more})
+        assert status == 201, created
+        self.rest(f"/servers/{name}/refresh", {})
+        return created
+
+    def remove_all(self):
+        """Leaves nothing but the file's servers."""
+        for status in ("", "?status=draft"):
+            for server in self.rest(f"/servers{status}")[1]["servers"]:
+                if server["source"] == "store":
+                    assert self.rest(f"/servers/{server['name']}", method="DELETE")[0] == 204
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """Where Chromium is listening; each scenario has contexts of its own in it."""
+    shutil.copytree(SCENARIOS, NODE / "chromium", dirs_exist_ok=True)
+    SCREENSHOTS.mkdir(exist_ok=True)
+    browser = Part("chromium", ["node", NODE / "chromium" / "serve.mjs"])
+    try:
+        browser.ready(lambda: "ws://" in browser.tail())
+        yield browser.tail().strip()
+    finally:
+        browser.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_dashboard(model_server, everything_http, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dashboard")
+    dashboard = Dashboard("dashboard", model_server.url, folder, {"declared": (everything_http, None)})
+    yield dashboard
+    dashboard.stop()
+
+
+@pytest.fixture
+def dashboard(shared_dashboard, upstream):
+    """An operator's side with one server, which is in the file."""
+    shared_dashboard.remove_all()
+    return shared_dashboard
+
+
+@pytest.fixture
+def scripted():
+    servers = ScriptedServers()
+    yield servers
+    servers.close()
+
+
+@pytest.fixture
+def visit(chromium):
+    """Runs a scenario of `chromium/`, such as `wizard.by_keyboard`, at a dashboard; returns what it prints."""
+
+    def run(scenario, dashboard, seconds=50, **given):
+        common = {
+            "chromium": chromium,
+            "dashboard": dashboard.origin,
+            "token": dashboard.token,
+            "screenshots": str(SCREENSHOTS),
+        }
+        began = time.monotonic()
+        done = subprocess.run(
+            ["node", NODE / "chromium" / "run.mjs", *scenario.split(".")],
+            input=json.dumps({**common, **given}),
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+        )
+        assert done.returncode == 0, done.stderr
+        with (LOGS / "scenarios.log").open("a") as log:
+            print(f"{time.monotonic() - began:6.1f} s  {scenario}", file=log)
+        return json.loads(done.stdout)
+
+    return run
