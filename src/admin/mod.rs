@@ -42,8 +42,10 @@
 //!
 //! This part knows neither the layer nor who calls it.
 
+mod access;
 mod answer;
 mod body;
+mod dashboard;
 mod edit;
 mod fault;
 mod gate;
@@ -55,7 +57,9 @@ mod router;
 mod secrets;
 mod seen;
 mod servers;
+mod session;
 mod standing;
+mod throttle;
 mod time;
 mod token;
 mod tool_view;
@@ -67,7 +71,7 @@ use std::{collections::BTreeSet, fmt, future::Future, sync::Arc, time::SystemTim
 use secrecy::SecretString;
 use url::Url;
 
-use self::{hosts::Hosts, keys::Keys, token::Token};
+use self::{hosts::Hosts, keys::Keys, throttle::Throttle, token::Token};
 pub use self::{
     keys::SealingKey,
     router::{router, routes},
@@ -76,6 +80,7 @@ pub use self::{
 use crate::{
     connect::Connections,
     registry::{AnyStore, Error, ObservationStore, ServerStore},
+    secret::KeyRing,
 };
 
 /// What [`router`] needs to know.
@@ -88,6 +93,8 @@ pub struct Admin {
     projects: BTreeSet<String>,
     hosts: Hosts,
     keys: Option<Keys>,
+    session_keys: Arc<KeyRing>,
+    throttle: Throttle,
     now: Arc<dyn Fn() -> SystemTime + Send + Sync>,
 }
 
@@ -114,6 +121,8 @@ impl Admin {
             projects: BTreeSet::new(),
             hosts: Hosts::Loopback,
             keys: None,
+            session_keys: Arc::new(KeyRing::generate()),
+            throttle: Throttle::default(),
             now: Arc::new(SystemTime::now),
         })
     }
@@ -150,6 +159,16 @@ impl Admin {
         T: Future<Output = Result<Vec<SealingKey>, Error>> + Send + 'static,
     {
         self.keys = Some(Keys::new(keys));
+        self
+    }
+
+    /// Replaces the keys that seal who is signed in to the dashboard; default a random one, so
+    /// that a restart, and another replica, want the token again.
+    ///
+    /// A session is good for 12 hours, for this organisation, token and public URL.
+    #[must_use]
+    pub fn with_session_keys(mut self, keys: KeyRing) -> Self {
+        self.session_keys = Arc::new(keys);
         self
     }
 

@@ -10,17 +10,19 @@ use http::Method;
 use tower::Layer;
 
 use super::{
-    Admin,
+    Admin, dashboard,
     fault::{Code, Fault},
     gate::gate,
     keys, projects, servers, tools,
 };
 
-/// The operator's REST interface, to be served or nested anywhere; its paths begin with `/api/v1`.
+/// The operator's REST interface under `/api/v1` and the dashboard beside it, to be served or
+/// nested anywhere. Links of pages begin with the path of the
+/// [public URL](Admin::with_public_url), so behind another path that has to say so.
 ///
-/// Everything that reaches it is behind the token, also what has no path here. So a router that it
-/// is merged into cannot have a fallback of its own, and a path that it is nested under has no
-/// parameters.
+/// Everything that reaches it is behind the token or a session, also what has no path here. So a
+/// router that it is merged into cannot have a fallback of its own, and a path that it is nested
+/// under has no parameters.
 pub fn router(admin: Admin) -> Router {
     let admin = Arc::new(admin);
     let paths = table().into_iter();
@@ -44,9 +46,20 @@ pub fn routes() -> impl Iterator<Item = (Method, &'static str)> {
     table().into_iter().map(|(method, path, _)| (method, path))
 }
 
-type Handler = MethodRouter<Arc<Admin>>;
+pub(super) type Handler = MethodRouter<Arc<Admin>>;
 
-fn table() -> Vec<(Method, &'static str, Handler)> {
+/// A method, a path, and what answers it.
+pub(super) type Route = (Method, &'static str, Handler);
+
+/// Which of them wants the token, a session or nothing is decided by its
+/// [path](super::access::Access).
+fn table() -> Vec<Route> {
+    let mut table = rest();
+    table.extend(dashboard::routes());
+    table
+}
+
+fn rest() -> Vec<Route> {
     const SERVERS: &str = "/api/v1/servers";
     const SERVER: &str = "/api/v1/servers/{name}";
     const TOOLS: &str = "/api/v1/servers/{name}/tools";

@@ -13,6 +13,7 @@ mod admin_secrets;
 mod admin_servers;
 mod admin_sqlite;
 mod admin_tools;
+mod dashboard_gate;
 
 mod authorization_attacks;
 mod authorization_connect;
