@@ -39,29 +39,35 @@ function missed(texts) {
 
 // Pages that put the payloads where careless ones do: each must be noticed, else the search is blind.
 export async function planted({ visit, payloads, bypassCSP }) {
-  const visitor = await visit({ bypassCSP });
-  let content;
-  await visitor.context.route("**/planted", (route) => route.fulfill({ contentType: "text/html", body: content }));
   const found = { unnoticed: [], ran: 0, seen: 0, asked: 0 };
-  for (const payload of payloads) {
-    let noticed = false;
-    for (const place of places) {
-      visitor.complaints.length = 0;
-      content = `<!doctype html><meta charset=utf-8>${place(payload)}`;
-      await visitor.page.goto("/planted", { waitUntil: "domcontentloaded" }).catch(() => {});
-      const seen = await visitor.page.evaluate(signs).catch(() => ["it went elsewhere"]);
-      // What was asked of the page's own origin, which has nothing of that kind, has failed by now.
-      await visitor.page.waitForLoadState("load", { timeout: 1_000 }).catch(() => {});
-      const kinds = new Set(visitor.complaints.map(({ kind }) => kind));
-      noticed ||= seen.length > 0 || kinds.size > 0;
-      found.ran += kinds.has("script");
-      found.asked += kinds.has("request");
-      found.seen += seen.length > 0;
-      if (noticed) break;
+  const left = [...payloads];
+  async function go() {
+    const visitor = await visit({ bypassCSP });
+    let content;
+    await visitor.context.route("**", (route) =>
+      route.request().url().endsWith("/planted") ? route.fulfill({ contentType: "text/html", body: content }) : route.abort(),
+    );
+    for (let payload; (payload = left.shift()); ) {
+      let noticed = false;
+      for (const place of places) {
+        content = `<!doctype html><meta charset=utf-8>${place(payload)}`;
+        await visitor.page.goto("/planted", { waitUntil: "domcontentloaded" }).catch(() => {});
+        const seen = await visitor.page.evaluate(signs).catch(() => ["it went elsewhere"]);
+        await visitor.page.waitForLoadState("load", { timeout: 300 }).catch(() => {});
+        const kinds = new Set(visitor.complaints.splice(0).map(({ kind }) => kind));
+        noticed = seen.length > 0 || kinds.size > 0;
+        found.ran += kinds.has("script");
+        found.asked += kinds.has("request");
+        found.seen += seen.length > 0;
+        if (noticed) break;
+      }
+      if (!noticed) found.unnoticed.push(payload);
     }
-    if (!noticed) found.unnoticed.push(payload);
+    // Whatever comes late was meant to come.
+    await visitor.context.close();
+    visitor.complaints.length = 0;
   }
-  visitor.complaints.length = 0;
+  await Promise.all(Array.from({ length: atOnce }, go));
   return found;
 }
 

@@ -1,4 +1,4 @@
-// Debian's Chromium, for all scenarios of a run: prints where `run.mjs` finds it, and ends with its input.
+// Debian's Chromium, for all scenarios of a run: prints where `run.mjs` finds it.
 //
 //     node serve.mjs
 
@@ -11,4 +11,4 @@ const args = [...quiet, "--disable-quic", "--disable-gpu", ...(process.getuid() 
 
 const server = await chromium.launchServer({ executablePath: "/usr/bin/chromium", args, host: "127.0.0.1" });
 console.log(server.wsEndpoint());
-process.stdin.resume().on("end", () => server.close());
+server.on("close", () => process.exit());
