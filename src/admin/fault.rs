@@ -29,6 +29,7 @@ pub(super) enum Code {
     DeclaredInFile,
     ToolChanged,
     ServerInactive,
+    AuthorizationFailed,
     Registry,
 }
 
@@ -45,7 +46,8 @@ impl Code {
             Self::InvalidJson
             | Self::InvalidRequest
             | Self::InvalidServer
-            | Self::ServerInactive => StatusCode::BAD_REQUEST,
+            | Self::ServerInactive
+            | Self::AuthorizationFailed => StatusCode::BAD_REQUEST,
             Self::Conflict | Self::StaleVersion | Self::DeclaredInFile | Self::ToolChanged => {
                 StatusCode::CONFLICT
             }
@@ -72,6 +74,7 @@ impl Code {
             Self::DeclaredInFile => "declared_in_file",
             Self::ToolChanged => "tool_changed",
             Self::ServerInactive => "mcp_server_inactive",
+            Self::AuthorizationFailed => "authorization_failed",
             Self::Registry => "mcp_registry_error",
         }
     }

@@ -47,6 +47,11 @@ pub(super) async fn gate(
 
 async fn admit(admin: &Admin, request: Request) -> Result<Request, Fault> {
     let headers = request.headers();
+    if is_open(request.uri().path()) {
+        // A browser comes here from a provider, without a token and from another site.
+        admin.hosts.check(request.uri(), headers)?;
+        return Ok(request.map(|_| Body::empty()));
+    }
     if !bearer(headers).is_some_and(|token| admin.token.is(token)) {
         return Err(Fault::new(
             Code::InvalidToken,
@@ -61,6 +66,11 @@ async fn admit(admin: &Admin, request: Request) -> Result<Request, Fault> {
         return Err(not_json());
     }
     Ok(Request::from_parts(head, body.into()))
+}
+
+/// Whether a path is opened by browsers that have no token.
+fn is_open(path: &str) -> bool {
+    path == "/oauth/callback" || path.starts_with("/oauth/start/")
 }
 
 /// The token of a request that has one `Authorization` (RFC 6750 section 2.1).

@@ -49,6 +49,8 @@ mod fault;
 mod gate;
 mod hosts;
 mod keys;
+mod oauth;
+mod outside;
 mod projects;
 mod query;
 mod router;
@@ -74,6 +76,7 @@ pub use self::{
     token::InvalidToken,
 };
 use crate::{
+    authorization::Authorizations,
     connect::Connections,
     registry::{AnyStore, Error, ObservationStore, ServerStore},
 };
@@ -88,6 +91,7 @@ pub struct Admin {
     projects: BTreeSet<String>,
     hosts: Hosts,
     keys: Option<Keys>,
+    authorizations: Option<Authorizations>,
     now: Arc<dyn Fn() -> SystemTime + Send + Sync>,
 }
 
@@ -114,6 +118,7 @@ impl Admin {
             projects: BTreeSet::new(),
             hosts: Hosts::Loopback,
             keys: None,
+            authorizations: None,
             now: Arc::new(SystemTime::now),
         })
     }
@@ -139,6 +144,15 @@ impl Admin {
     #[must_use]
     pub fn with_public_url(mut self, url: Url) -> Self {
         self.hosts = Hosts::Public(url);
+        self
+    }
+
+    /// Replaces the authorizations of servers with OAuth 2.0, which are connected here; they are
+    /// those of the [connections](Connections::with_authorizations). Default none: then no server
+    /// is connected here.
+    #[must_use]
+    pub fn with_authorizations(mut self, authorizations: Authorizations) -> Self {
+        self.authorizations = Some(authorizations);
         self
     }
 

@@ -13,7 +13,7 @@ use super::{
     Admin,
     fault::{Code, Fault},
     gate::gate,
-    keys, projects, servers, tools,
+    keys, oauth, projects, servers, tools,
 };
 
 /// The operator's REST interface, to be served or nested anywhere; its paths begin with `/api/v1`.
@@ -52,6 +52,12 @@ fn table() -> Vec<(Method, &'static str, Handler)> {
     const TOOLS: &str = "/api/v1/servers/{name}/tools";
     const ACCEPT: &str = "/api/v1/servers/{name}/tools/accept";
     const REFRESH: &str = "/api/v1/servers/{name}/refresh";
+    const CONNECT: &str = "/api/v1/servers/{name}/oauth/connect";
+    const OAUTH: &str = "/api/v1/servers/{name}/oauth";
+    const START: &str = "/oauth/start/{one_time}";
+    const CALLBACK: &str = "/oauth/callback";
+    // Both are good once, so nobody uses them up by asking whether they are there.
+    let visit = |handler: Handler| handler.head(oauth::not_asked);
     vec![
         (Method::GET, SERVERS, get(servers::list)),
         (Method::POST, SERVERS, post(servers::create)),
@@ -61,6 +67,10 @@ fn table() -> Vec<(Method, &'static str, Handler)> {
         (Method::GET, TOOLS, get(tools::list)),
         (Method::POST, ACCEPT, post(tools::accept)),
         (Method::POST, REFRESH, post(tools::refresh)),
+        (Method::POST, CONNECT, post(oauth::connect)),
+        (Method::DELETE, OAUTH, delete(oauth::disconnect)),
+        (Method::GET, START, visit(get(oauth::start))),
+        (Method::GET, CALLBACK, visit(get(oauth::callback))),
         (Method::GET, "/api/v1/projects", get(projects::list)),
         (Method::GET, "/api/v1/keys", get(keys::list)),
     ]

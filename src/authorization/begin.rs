@@ -34,6 +34,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10 * 60);
 pub struct Begun {
     /// Where to send the browser. Not for a log: the state is in it.
     pub authorization_url: Url,
+    /// What comes back with the callback, and is in the address too: it names this authorization.
+    pub state: SecretString,
     /// What only this browser gets, in a cookie of its own (`HttpOnly`, `SameSite=Lax`), and
     /// brings along to the callback: 256 random bits.
     pub browser: SecretString,
@@ -130,6 +132,7 @@ impl Inner {
             .await?;
         Ok(Begun {
             authorization_url: begun.url,
+            state: begun.state,
             browser,
             expires_at,
         })
