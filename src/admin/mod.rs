@@ -45,6 +45,7 @@
 mod answer;
 mod body;
 mod edit;
+mod explain;
 mod fault;
 mod gate;
 mod hosts;
@@ -62,6 +63,7 @@ mod time;
 mod token;
 mod tool_view;
 mod tools;
+mod traces;
 mod view;
 
 use std::{collections::BTreeSet, fmt, future::Future, sync::Arc, time::SystemTime};
@@ -78,7 +80,10 @@ pub use self::{
 use crate::{
     authorization::Authorizations,
     connect::Connections,
-    registry::{AnyStore, Error, ObservationStore, ServerStore},
+    explain::Explainer,
+    registry::{
+        AnyStore, AnyTraces, Error, MemoryTraces, ObservationStore, ServerStore, TraceStore,
+    },
 };
 
 /// What [`router`] needs to know.
@@ -91,7 +96,9 @@ pub struct Admin {
     projects: BTreeSet<String>,
     hosts: Hosts,
     keys: Option<Keys>,
+    traces: AnyTraces,
     authorizations: Option<Authorizations>,
+    explainer: Option<Explainer>,
     now: Arc<dyn Fn() -> SystemTime + Send + Sync>,
 }
 
@@ -118,7 +125,9 @@ impl Admin {
             projects: BTreeSet::new(),
             hosts: Hosts::Loopback,
             keys: None,
+            traces: AnyTraces::new(MemoryTraces::default()),
             authorizations: None,
+            explainer: None,
             now: Arc::new(SystemTime::now),
         })
     }
@@ -153,6 +162,21 @@ impl Admin {
     #[must_use]
     pub fn with_authorizations(mut self, authorizations: Authorizations) -> Self {
         self.authorizations = Some(authorizations);
+        self
+    }
+
+    /// Says which layer's requests are explained; default none.
+    #[must_use]
+    pub fn with_explainer(mut self, explainer: Explainer) -> Self {
+        self.explainer = Some(explainer);
+        self
+    }
+
+    /// Says where the records of exchanges are kept, which the layer is told as
+    /// [a sink](crate::McpLayer::add_trace_sink); default: there are none.
+    #[must_use]
+    pub fn with_traces(mut self, traces: impl TraceStore) -> Self {
+        self.traces = AnyTraces::new(traces);
         self
     }
 

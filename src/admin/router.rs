@@ -10,10 +10,10 @@ use http::Method;
 use tower::Layer;
 
 use super::{
-    Admin,
+    Admin, explain,
     fault::{Code, Fault},
     gate::gate,
-    keys, oauth, projects, servers, tools,
+    keys, oauth, projects, servers, tools, traces,
 };
 
 /// The operator's REST interface, to be served or nested anywhere; its paths begin with `/api/v1`.
@@ -73,5 +73,8 @@ fn table() -> Vec<(Method, &'static str, Handler)> {
         (Method::GET, CALLBACK, visit(get(oauth::callback))),
         (Method::GET, "/api/v1/projects", get(projects::list)),
         (Method::GET, "/api/v1/keys", get(keys::list)),
+        (Method::POST, "/api/v1/explain", post(explain::explain)),
+        (Method::GET, "/api/v1/traces", get(traces::list)),
+        (Method::GET, "/api/v1/traces/{id}", get(traces::read)),
     ]
 }
