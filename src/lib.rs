@@ -83,6 +83,10 @@ mod layer;
 mod monitor;
 mod service;
 mod sniff;
+
+#[cfg(feature = "admin")]
+mod explain;
+
 mod tool_loop;
 
 #[cfg(feature = "oauth")]
@@ -122,10 +126,12 @@ mod sse;
 mod token_auth;
 mod trace_parent;
 
+#[cfg(feature = "admin")]
+pub use self::explain::Explainer;
 pub use self::{
     body::{McpBody, RequestBody},
     caller::CallerTokens,
-    connect::{Call, CallError, Connections, OfferedTool, ServerTools},
+    connect::{Call, CallError, Connections, Counts, OfferedTool, ServerTools},
     inactive::Inactive,
     layer::McpLayer,
     monitor::Monitor,

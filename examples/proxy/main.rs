@@ -92,6 +92,7 @@ async fn run(flags: Flags) -> Result<ExitCode, Invalid> {
                 registry,
                 connections,
                 &config.keys,
+                storage.authorizations.clone(),
                 storage.database.clone(),
             )
         })

@@ -30,6 +30,7 @@ pub(super) enum Code {
     DeclaredInFile,
     ToolChanged,
     ServerInactive,
+    AuthorizationFailed,
     Registry,
 }
 
@@ -48,7 +49,8 @@ impl Code {
             Self::InvalidJson
             | Self::InvalidRequest
             | Self::InvalidServer
-            | Self::ServerInactive => StatusCode::BAD_REQUEST,
+            | Self::ServerInactive
+            | Self::AuthorizationFailed => StatusCode::BAD_REQUEST,
             Self::Conflict | Self::StaleVersion | Self::DeclaredInFile | Self::ToolChanged => {
                 StatusCode::CONFLICT
             }
@@ -76,6 +78,7 @@ impl Code {
             Self::DeclaredInFile => "declared_in_file",
             Self::ToolChanged => "tool_changed",
             Self::ServerInactive => "mcp_server_inactive",
+            Self::AuthorizationFailed => "authorization_failed",
             Self::Registry => "mcp_registry_error",
         }
     }

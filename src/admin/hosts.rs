@@ -87,6 +87,14 @@ impl Hosts {
         }
     }
 
+    /// The address by which the browser that sent this request reaches us.
+    pub(super) fn outside(&self, uri: &Uri, headers: &HeaderMap) -> Option<Url> {
+        match self {
+            Self::Public(url) => Some(url.clone()),
+            Self::Loopback => format!("http://{}", host(uri, headers)?).parse().ok(),
+        }
+    }
+
     fn allow(&self, host: &Authority) -> bool {
         match self {
             Self::Loopback => is_loopback(host.host()),

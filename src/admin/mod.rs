@@ -47,10 +47,13 @@ mod answer;
 mod body;
 mod dashboard;
 mod edit;
+mod explain;
 mod fault;
 mod gate;
 mod hosts;
 mod keys;
+mod oauth;
+mod outside;
 mod projects;
 mod query;
 mod router;
@@ -64,6 +67,7 @@ mod time;
 mod token;
 mod tool_view;
 mod tools;
+mod traces;
 mod view;
 
 use std::{collections::BTreeSet, fmt, future::Future, sync::Arc, time::SystemTime};
@@ -78,8 +82,12 @@ pub use self::{
     token::InvalidToken,
 };
 use crate::{
+    authorization::Authorizations,
     connect::Connections,
-    registry::{AnyStore, Error, ObservationStore, ServerStore},
+    explain::Explainer,
+    registry::{
+        AnyStore, AnyTraces, Error, MemoryTraces, ObservationStore, ServerStore, TraceStore,
+    },
     secret::KeyRing,
 };
 
@@ -95,6 +103,9 @@ pub struct Admin {
     keys: Option<Keys>,
     session_keys: Arc<KeyRing>,
     throttle: Throttle,
+    traces: AnyTraces,
+    authorizations: Option<Authorizations>,
+    explainer: Option<Explainer>,
     now: Arc<dyn Fn() -> SystemTime + Send + Sync>,
 }
 
@@ -123,6 +134,9 @@ impl Admin {
             keys: None,
             session_keys: Arc::new(KeyRing::generate()),
             throttle: Throttle::default(),
+            traces: AnyTraces::new(MemoryTraces::default()),
+            authorizations: None,
+            explainer: None,
             now: Arc::new(SystemTime::now),
         })
     }
@@ -148,6 +162,30 @@ impl Admin {
     #[must_use]
     pub fn with_public_url(mut self, url: Url) -> Self {
         self.hosts = Hosts::Public(url);
+        self
+    }
+
+    /// Replaces the authorizations of servers with OAuth 2.0, which are connected here; they are
+    /// those of the [connections](Connections::with_authorizations). Default none: then no server
+    /// is connected here.
+    #[must_use]
+    pub fn with_authorizations(mut self, authorizations: Authorizations) -> Self {
+        self.authorizations = Some(authorizations);
+        self
+    }
+
+    /// Says which layer's requests are explained; default none.
+    #[must_use]
+    pub fn with_explainer(mut self, explainer: Explainer) -> Self {
+        self.explainer = Some(explainer);
+        self
+    }
+
+    /// Says where the records of exchanges are kept, which the layer is told as
+    /// [a sink](crate::McpLayer::add_trace_sink); default: there are none.
+    #[must_use]
+    pub fn with_traces(mut self, traces: impl TraceStore) -> Self {
+        self.traces = AnyTraces::new(traces);
         self
     }
 

@@ -10,10 +10,10 @@ use http::Method;
 use tower::Layer;
 
 use super::{
-    Admin, dashboard,
+    Admin, dashboard, explain,
     fault::{Code, Fault},
     gate::gate,
-    keys, projects, servers, tools,
+    keys, oauth, projects, servers, tools, traces,
 };
 
 /// The operator's REST interface under `/api/v1` and the dashboard beside it, to be served or
@@ -65,6 +65,12 @@ fn rest() -> Vec<Route> {
     const TOOLS: &str = "/api/v1/servers/{name}/tools";
     const ACCEPT: &str = "/api/v1/servers/{name}/tools/accept";
     const REFRESH: &str = "/api/v1/servers/{name}/refresh";
+    const CONNECT: &str = "/api/v1/servers/{name}/oauth/connect";
+    const OAUTH: &str = "/api/v1/servers/{name}/oauth";
+    const START: &str = "/oauth/start/{one_time}";
+    const CALLBACK: &str = "/oauth/callback";
+    // Both are good once, so nobody uses them up by asking whether they are there.
+    let visit = |handler: Handler| handler.head(oauth::not_asked);
     vec![
         (Method::GET, SERVERS, get(servers::list)),
         (Method::POST, SERVERS, post(servers::create)),
@@ -74,7 +80,14 @@ fn rest() -> Vec<Route> {
         (Method::GET, TOOLS, get(tools::list)),
         (Method::POST, ACCEPT, post(tools::accept)),
         (Method::POST, REFRESH, post(tools::refresh)),
+        (Method::POST, CONNECT, post(oauth::connect)),
+        (Method::DELETE, OAUTH, delete(oauth::disconnect)),
+        (Method::GET, START, visit(get(oauth::start))),
+        (Method::GET, CALLBACK, visit(get(oauth::callback))),
         (Method::GET, "/api/v1/projects", get(projects::list)),
         (Method::GET, "/api/v1/keys", get(keys::list)),
+        (Method::POST, "/api/v1/explain", post(explain::explain)),
+        (Method::GET, "/api/v1/traces", get(traces::list)),
+        (Method::GET, "/api/v1/traces/{id}", get(traces::read)),
     ]
 }

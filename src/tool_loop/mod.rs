@@ -17,6 +17,8 @@
 
 mod claim;
 mod execute;
+#[cfg(feature = "admin")]
+mod explain;
 mod inject;
 mod limits;
 mod options;
@@ -37,6 +39,8 @@ use http::{Request, Response, response};
 use http_body::Body;
 use tower::Service;
 
+#[cfg(feature = "admin")]
+pub(crate) use self::explain::{Explanation, explain};
 use self::{
     claim::Owner,
     execute::{Approval, Batch, Outcome},

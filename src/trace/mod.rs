@@ -5,6 +5,8 @@
 //! records are kept.
 
 mod id;
+mod payload;
+mod redact;
 
 use std::{
     sync::Arc,
