@@ -17,15 +17,14 @@ HERE = Path(__file__).parent
 
 
 class Oidc(Part):
-    """npm `oidc-provider`, for one MCP server."""
+    """npm `oidc-provider`, for one MCP server; `options` as in `oidc.mjs`."""
 
-    def __init__(self, resource):
-        port = free_port()
-        self.issuer = f"http://127.0.0.1:{port}"
+    def __init__(self, resource, name="oidc", host="127.0.0.1", options=()):
+        self.issuer = f"http://{host}:{free_port()}"
         # Where it lies, Node.js looks for the packages that it imports.
         script = MODULES.parent / "oidc.mjs"
         script.write_text((HERE / "oidc.mjs").read_text())
-        super().__init__("oidc", ["node", script, port, resource, TOKEN_SECONDS])
+        super().__init__(name, ["node", script, self.issuer, resource, TOKEN_SECONDS, *options])
 
     def ready(self):
         metadata = f"{self.issuer}/.well-known/oauth-authorization-server"
@@ -40,13 +39,12 @@ class Oidc(Part):
 Protected = namedtuple("Protected", "url provider")
 
 
-@pytest.fixture(scope="session")
-def protected():
+def resource_server(name, **provider):
     """The Python SDK's server as a resource server, with oidc-provider as its authorization server."""
     port = free_port()
     url = f"http://127.0.0.1:{port}/mcp"
-    provider = Oidc(url)
-    server = Part("protected", [sys.executable, MCP_SERVER, port, provider.issuer])
+    provider = Oidc(url, f"{name}-oidc", **provider)
+    server = Part(name, [sys.executable, MCP_SERVER, port, provider.issuer])
     try:
         provider.ready()
         server.ready(lambda: send(url, {}).status == 401)
@@ -54,6 +52,17 @@ def protected():
     finally:
         server.stop()
         provider.stop()
+
+
+@pytest.fixture(scope="session")
+def protected():
+    yield from resource_server("protected")
+
+
+@pytest.fixture(scope="session")
+def asking():
+    """Likewise, on another site than 127.0.0.1, with somebody who has to click."""
+    yield from resource_server("asking", host="localhost", options=["ask"])
 
 
 @pytest.fixture(scope="session")
