@@ -21,7 +21,11 @@ impl Errors {
     pub(super) fn of(fault: Fault) -> Result<Self, Fault> {
         let is_forms = matches!(
             fault.code(),
-            Code::InvalidServer | Code::InvalidRequest | Code::Conflict
+            Code::InvalidServer
+                | Code::InvalidRequest
+                | Code::Conflict
+                | Code::AuthorizationFailed
+                | Code::ServerInactive
         );
         if !is_forms {
             return Err(fault);

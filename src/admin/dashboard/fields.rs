@@ -289,7 +289,10 @@ mod tests {
         );
         let fields = Fields::of(&body, &BTreeSet::new());
         assert!(fields.headers[0].value.is_set && !fields.headers[0].value.was_typed);
-        assert_eq!(fields.headers[0].value.set_on.as_deref(), Some("2026-11-28"));
+        assert_eq!(
+            fields.headers[0].value.set_on.as_deref(),
+            Some("2026-11-28")
+        );
         assert!(!fields.headers[1].value.is_set && fields.headers[1].value.was_typed);
     }
 
@@ -310,7 +313,8 @@ mod tests {
     #[test]
     fn secrets_stay_with_the_origin_that_they_are_for() {
         let before = Url::parse("https://a.example/mcp").unwrap();
-        let mut body = json!({"url": "https://a.example/other", "auth": {"type": "static_headers"}});
+        let mut body =
+            json!({"url": "https://a.example/other", "auth": {"type": "static_headers"}});
         assert!(!drop_moved_secrets(&mut body, &before));
         body["url"] = "https://b.example/mcp".into();
         assert!(drop_moved_secrets(&mut body, &before));
