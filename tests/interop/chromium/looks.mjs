@@ -1,0 +1,86 @@
+// Every page in all its states, to everybody.
+
+import { audit } from "./audit.mjs";
+import { button, fillServer, radio, serverStep } from "./steps.mjs";
+
+// The pages at these addresses, by the names of their pictures.
+export async function pages({ visit, token, screenshots, paths, signedOut }) {
+  const visitor = await visit();
+  const page = signedOut ? visitor.page : await visitor.signIn(token);
+  const found = [];
+  for (const [name, path] of Object.entries(paths)) {
+    await page.goto(path);
+    found.push(...(await audit(page, name, screenshots)));
+  }
+  return found;
+}
+
+// What comes up on the way through the wizard.
+export async function wizard({ visit, token, screenshots, server }) {
+  const page = await (await visit()).signIn(token);
+  const found = [];
+  const look = async (name) => found.push(...(await audit(page, `wizard-${name}`, screenshots)));
+
+  await page.goto("/servers/new");
+  await look("1-server");
+  await fillServer(page, { ...server, name: "Not A Slug", projects: "web" });
+  await button(page, "Continue").click();
+  await page.getByRole("alert").waitFor();
+  await look("1-server-wrong");
+
+  await serverStep(page, server);
+  await look("2-auth-none");
+  for (const [name, method] of Object.entries({ headers: "Static Headers", oauth: "OAuth 2.0", passthrough: "Token Passthrough" })) {
+    await radio(page, method).check();
+    if (method === "OAuth 2.0") await page.getByText("Advanced", { exact: true }).click();
+    await look(`2-auth-${name}`);
+  }
+  await radio(page, "Static Headers").check();
+  await page.getByLabel("Header", { exact: true }).first().fill("Host");
+  await page.getByLabel("Value", { exact: true }).first().fill("a-secret-of-tests");
+  await button(page, "Continue").click();
+  await page.getByRole("alert").waitFor();
+  await look("2-auth-wrong");
+  await radio(page, "No Authentication").check();
+  await button(page, "Continue").click();
+  await page.getByRole("heading", { name: "Tools", level: 2 }).waitFor();
+  await look("3-tools");
+  await page.locator("details.tool-more summary").first().click();
+  await button(page, "Clear All").click();
+  await page.getByRole("checkbox").nth(1).check();
+  await page.getByRole("searchbox").fill("e");
+  await look("3-tools-chosen");
+  await button(page, "Continue").click();
+  await page.getByRole("heading", { name: "Connection" }).waitFor();
+  await look("4-review");
+  await button(page, "Create Server").click();
+  await page.getByRole("status").waitFor();
+  await look("created");
+  return found;
+}
+
+// What somebody sees who is on the way to a provider, and comes back without having agreed.
+export async function oauth({ visit, token, screenshots, server }) {
+  const visitor = await visit({ others: [server.provider] });
+  const page = await visitor.signIn(token);
+  const found = [];
+  const look = async (name) => found.push(...(await audit(page, `oauth-${name}`, screenshots)));
+  // Held on our own page, which goes on by itself.
+  await page.route("**/oauth/start/**", (route) => route.abort());
+  await serverStep(page, server);
+  await radio(page, "OAuth 2.0").check();
+  await button(page, "Connect now").click();
+  await page.getByRole("link", { name: "Go on now" }).waitFor();
+  await look("going");
+  const start = await page.getByRole("link", { name: "Go on now" }).getAttribute("href");
+  await page.unroute("**/oauth/start/**");
+  await page.goto(start);
+  await page.getByRole("link", { name: "Refuse" }).click();
+  await page.waitForURL("**/oauth/callback?**");
+  await look("refused");
+  await page.goto("/oauth/callback?state=of-nobody&code=c");
+  await look("unknown");
+  await page.goto(start);
+  await look("used");
+  return found;
+}
