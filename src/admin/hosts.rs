@@ -54,6 +54,14 @@ impl Hosts {
         }
     }
 
+    /// What the paths of links begin with.
+    pub(super) fn base(&self) -> &str {
+        match self {
+            Self::Loopback => "",
+            Self::Public(url) => url.path().trim_end_matches('/'),
+        }
+    }
+
     fn allow(&self, host: &Authority) -> bool {
         match self {
             Self::Loopback => is_loopback(host.host()),

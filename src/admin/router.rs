@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use axum::{
     Router, middleware,
-    routing::{MethodRouter, delete, get, post, put},
+    routing::{MethodRouter, get},
 };
 use http::Method;
 use tower::Layer;
 
 use super::{
-    Admin, explain,
+    Admin,
     fault::{Code, Fault},
     gate::gate,
-    keys, oauth, projects, servers, tools, traces,
+    oauth,
+    rest::calls,
 };
 
 /// The operator's REST interface, to be served or nested anywhere; its paths begin with `/api/v1`.
@@ -44,37 +45,27 @@ pub fn routes() -> impl Iterator<Item = (Method, &'static str)> {
     table().into_iter().map(|(method, path, _)| (method, path))
 }
 
-type Handler = MethodRouter<Arc<Admin>>;
+pub(super) type Handler = MethodRouter<Arc<Admin>>;
 
-fn table() -> Vec<(Method, &'static str, Handler)> {
-    const SERVERS: &str = "/api/v1/servers";
-    const SERVER: &str = "/api/v1/servers/{name}";
-    const TOOLS: &str = "/api/v1/servers/{name}/tools";
-    const ACCEPT: &str = "/api/v1/servers/{name}/tools/accept";
-    const REFRESH: &str = "/api/v1/servers/{name}/refresh";
-    const CONNECT: &str = "/api/v1/servers/{name}/oauth/connect";
-    const OAUTH: &str = "/api/v1/servers/{name}/oauth";
-    const START: &str = "/oauth/start/{one_time}";
-    const CALLBACK: &str = "/oauth/callback";
+/// A method, a path, and what answers it.
+type Route = (Method, &'static str, Handler);
+
+fn table() -> Vec<Route> {
+    let rest = calls().into_iter();
+    let rest = rest.map(|call| (call.method, call.path, call.handler));
+    rest.chain(visits()).collect()
+}
+
+/// What browsers open on their way to an authorization server and back.
+fn visits() -> [Route; 2] {
     // Both are good once, so nobody uses them up by asking whether they are there.
     let visit = |handler: Handler| handler.head(oauth::not_asked);
-    vec![
-        (Method::GET, SERVERS, get(servers::list)),
-        (Method::POST, SERVERS, post(servers::create)),
-        (Method::GET, SERVER, get(servers::read)),
-        (Method::PUT, SERVER, put(servers::replace)),
-        (Method::DELETE, SERVER, delete(servers::remove)),
-        (Method::GET, TOOLS, get(tools::list)),
-        (Method::POST, ACCEPT, post(tools::accept)),
-        (Method::POST, REFRESH, post(tools::refresh)),
-        (Method::POST, CONNECT, post(oauth::connect)),
-        (Method::DELETE, OAUTH, delete(oauth::disconnect)),
-        (Method::GET, START, visit(get(oauth::start))),
-        (Method::GET, CALLBACK, visit(get(oauth::callback))),
-        (Method::GET, "/api/v1/projects", get(projects::list)),
-        (Method::GET, "/api/v1/keys", get(keys::list)),
-        (Method::POST, "/api/v1/explain", post(explain::explain)),
-        (Method::GET, "/api/v1/traces", get(traces::list)),
-        (Method::GET, "/api/v1/traces/{id}", get(traces::read)),
+    [
+        (
+            Method::GET,
+            "/oauth/start/{one_time}",
+            visit(get(oauth::start)),
+        ),
+        (Method::GET, "/oauth/callback", visit(get(oauth::callback))),
     ]
 }

@@ -1,6 +1,6 @@
 //! What a request would get, without asking a model: for an operator who wonders.
 
-use std::{collections::HashSet, sync::Arc};
+use std::collections::HashSet;
 
 use super::{Gateway, inject, options::Options, resolve};
 use crate::{

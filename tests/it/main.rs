@@ -8,8 +8,10 @@
 mod support;
 
 mod admin_bodies;
+mod admin_explain;
 mod admin_gate;
 mod admin_oauth;
+mod admin_openapi;
 mod admin_secrets;
 mod admin_servers;
 mod admin_sqlite;
