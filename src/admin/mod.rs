@@ -42,8 +42,10 @@
 //!
 //! This part knows neither the layer nor who calls it.
 
+mod access;
 mod answer;
 mod body;
+mod dashboard;
 mod edit;
 mod explain;
 mod fault;
@@ -60,7 +62,9 @@ mod router;
 mod secrets;
 mod seen;
 mod servers;
+mod session;
 mod standing;
+mod throttle;
 mod time;
 mod token;
 mod tool_view;
@@ -73,7 +77,7 @@ use std::{collections::BTreeSet, fmt, future::Future, sync::Arc, time::SystemTim
 use secrecy::SecretString;
 use url::Url;
 
-use self::{hosts::Hosts, keys::Keys, token::Token};
+use self::{hosts::Hosts, keys::Keys, throttle::Throttle, token::Token};
 pub use self::{
     keys::SealingKey,
     router::{router, routes},
@@ -86,6 +90,7 @@ use crate::{
     registry::{
         AnyStore, AnyTraces, Error, MemoryTraces, ObservationStore, ServerStore, TraceStore,
     },
+    secret::KeyRing,
 };
 
 /// What [`router`] needs to know.
@@ -101,6 +106,8 @@ pub struct Admin {
     traces: AnyTraces,
     authorizations: Option<Authorizations>,
     explainer: Option<Explainer>,
+    session_keys: Arc<KeyRing>,
+    throttle: Throttle,
     now: Arc<dyn Fn() -> SystemTime + Send + Sync>,
 }
 
@@ -130,6 +137,8 @@ impl Admin {
             traces: AnyTraces::new(MemoryTraces::default()),
             authorizations: None,
             explainer: None,
+            session_keys: Arc::new(KeyRing::generate()),
+            throttle: Throttle::default(),
             now: Arc::new(SystemTime::now),
         })
     }
@@ -190,6 +199,16 @@ impl Admin {
         T: Future<Output = Result<Vec<SealingKey>, Error>> + Send + 'static,
     {
         self.keys = Some(Keys::new(keys));
+        self
+    }
+
+    /// Replaces the keys that seal who is signed in to the dashboard; default a random one, so
+    /// that a restart, and another replica, want the token again.
+    ///
+    /// A session is good for 12 hours, for this organisation, token and public URL.
+    #[must_use]
+    pub fn with_session_keys(mut self, keys: KeyRing) -> Self {
+        self.session_keys = Arc::new(keys);
         self
     }
 

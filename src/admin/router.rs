@@ -10,18 +10,20 @@ use http::Method;
 use tower::Layer;
 
 use super::{
-    Admin,
+    Admin, dashboard,
     fault::{Code, Fault},
     gate::gate,
     oauth,
     rest::calls,
 };
 
-/// The operator's REST interface, to be served or nested anywhere; its paths begin with `/api/v1`.
+/// The operator's REST interface under `/api/v1` and the dashboard beside it, to be served or
+/// nested anywhere. Links of pages begin with the path of the
+/// [public URL](Admin::with_public_url), so behind another path that has to say so.
 ///
-/// Everything that reaches it is behind the token, also what has no path here. So a router that it
-/// is merged into cannot have a fallback of its own, and a path that it is nested under has no
-/// parameters.
+/// Everything that reaches it is behind the token or a session, also what has no path here. So a
+/// router that it is merged into cannot have a fallback of its own, and a path that it is nested
+/// under has no parameters.
 pub fn router(admin: Admin) -> Router {
     let admin = Arc::new(admin);
     let paths = table().into_iter();
@@ -48,12 +50,14 @@ pub fn routes() -> impl Iterator<Item = (Method, &'static str)> {
 pub(super) type Handler = MethodRouter<Arc<Admin>>;
 
 /// A method, a path, and what answers it.
-type Route = (Method, &'static str, Handler);
+pub(super) type Route = (Method, &'static str, Handler);
 
+/// Which of them wants the token, a session or nothing is decided by its
+/// [path](super::access::Access).
 fn table() -> Vec<Route> {
     let rest = calls().into_iter();
     let rest = rest.map(|call| (call.method, call.path, call.handler));
-    rest.chain(visits()).collect()
+    rest.chain(visits()).chain(dashboard::routes()).collect()
 }
 
 /// What browsers open on their way to an authorization server and back.

@@ -29,7 +29,8 @@ pub(crate) async fn catalog(
     options: &Options,
     record: &Record,
 ) -> Result<Catalog, Refusal> {
-    selected(&active(gateway, project, tokens, options).await?, options)
+    let active = active(gateway, project, tokens, options, Some(record)).await?;
+    selected(&active, options)
 }
 
 /// The servers that `project` names, each with all of its tools.
@@ -41,6 +42,7 @@ pub(crate) async fn active(
     project: &Project,
     tokens: &CallerTokens,
     options: &Options,
+    record: Option<&Record>,
 ) -> Result<Vec<(Arc<Server>, Arc<Offers>)>, Refusal> {
     let limits = &gateway.settings.limits;
     if options.servers.len() > limits.tools {
@@ -67,7 +69,9 @@ pub(crate) async fn active(
             )))
         });
         let failed = offers.as_ref().err().map(ToString::to_string);
-        record.listed(server.name.as_str(), started, failed.as_deref());
+        if let Some(record) = record {
+            record.listed(server.name.as_str(), started, failed.as_deref());
+        }
         (server, offers)
     };
     let mut active = Vec::with_capacity(servers.len());

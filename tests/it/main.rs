@@ -16,6 +16,8 @@ mod admin_secrets;
 mod admin_servers;
 mod admin_sqlite;
 mod admin_tools;
+mod admin_traces;
+mod dashboard_gate;
 
 mod authorization_attacks;
 mod authorization_connect;
