@@ -22,6 +22,7 @@ mod fields;
 mod filters;
 mod form;
 mod list;
+mod notice;
 mod page;
 mod record;
 mod selection;
@@ -34,7 +35,7 @@ mod wizard;
 use axum::routing::{get, post};
 use http::Method;
 
-pub(super) use self::{page::dress, sign_in::signed_out};
+pub(super) use self::{notice::Notice, page::dress, sign_in::signed_out};
 use super::router::Route;
 
 /// The pages, and what they are made of.
