@@ -53,9 +53,11 @@ mod gate;
 mod hosts;
 mod keys;
 mod oauth;
+mod openapi;
 mod outside;
 mod projects;
 mod query;
+mod rest;
 mod router;
 mod secrets;
 mod seen;
@@ -101,11 +103,11 @@ pub struct Admin {
     projects: BTreeSet<String>,
     hosts: Hosts,
     keys: Option<Keys>,
-    session_keys: Arc<KeyRing>,
-    throttle: Throttle,
     traces: AnyTraces,
     authorizations: Option<Authorizations>,
     explainer: Option<Explainer>,
+    session_keys: Arc<KeyRing>,
+    throttle: Throttle,
     now: Arc<dyn Fn() -> SystemTime + Send + Sync>,
 }
 
@@ -132,11 +134,11 @@ impl Admin {
             projects: BTreeSet::new(),
             hosts: Hosts::Loopback,
             keys: None,
-            session_keys: Arc::new(KeyRing::generate()),
-            throttle: Throttle::default(),
             traces: AnyTraces::new(MemoryTraces::default()),
             authorizations: None,
             explainer: None,
+            session_keys: Arc::new(KeyRing::generate()),
+            throttle: Throttle::default(),
             now: Arc::new(SystemTime::now),
         })
     }

@@ -19,13 +19,10 @@ impl Outside {
     /// The address of one of our paths, which begins with `/`.
     pub(super) fn at(&self, path: &str) -> Url {
         let mut url = self.0.clone();
-        url.set_path(&format!("{}{path}", self.base()));
+        let base = url.path().trim_end_matches('/');
+        let path = format!("{base}{path}");
+        url.set_path(&path);
         url
-    }
-
-    /// What our paths begin with: nothing, or the path of the public URL without its last slash.
-    pub(super) fn base(&self) -> &str {
-        self.0.path().trim_end_matches('/')
     }
 
     /// Where authorization servers send browsers back to.

@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use axum::{
     Router, middleware,
-    routing::{MethodRouter, delete, get, post, put},
+    routing::{MethodRouter, get},
 };
 use http::Method;
 use tower::Layer;
 
 use super::{
-    Admin, dashboard, explain,
+    Admin, dashboard,
     fault::{Code, Fault},
     gate::gate,
-    keys, oauth, projects, servers, tools, traces,
+    oauth,
+    rest::calls,
 };
 
 /// The operator's REST interface under `/api/v1` and the dashboard beside it, to be served or
@@ -54,40 +55,21 @@ pub(super) type Route = (Method, &'static str, Handler);
 /// Which of them wants the token, a session or nothing is decided by its
 /// [path](super::access::Access).
 fn table() -> Vec<Route> {
-    let mut table = rest();
-    table.extend(dashboard::routes());
-    table
+    let rest = calls().into_iter();
+    let rest = rest.map(|call| (call.method, call.path, call.handler));
+    rest.chain(visits()).chain(dashboard::routes()).collect()
 }
 
-fn rest() -> Vec<Route> {
-    const SERVERS: &str = "/api/v1/servers";
-    const SERVER: &str = "/api/v1/servers/{name}";
-    const TOOLS: &str = "/api/v1/servers/{name}/tools";
-    const ACCEPT: &str = "/api/v1/servers/{name}/tools/accept";
-    const REFRESH: &str = "/api/v1/servers/{name}/refresh";
-    const CONNECT: &str = "/api/v1/servers/{name}/oauth/connect";
-    const OAUTH: &str = "/api/v1/servers/{name}/oauth";
-    const START: &str = "/oauth/start/{one_time}";
-    const CALLBACK: &str = "/oauth/callback";
+/// What browsers open on their way to an authorization server and back.
+fn visits() -> [Route; 2] {
     // Both are good once, so nobody uses them up by asking whether they are there.
     let visit = |handler: Handler| handler.head(oauth::not_asked);
-    vec![
-        (Method::GET, SERVERS, get(servers::list)),
-        (Method::POST, SERVERS, post(servers::create)),
-        (Method::GET, SERVER, get(servers::read)),
-        (Method::PUT, SERVER, put(servers::replace)),
-        (Method::DELETE, SERVER, delete(servers::remove)),
-        (Method::GET, TOOLS, get(tools::list)),
-        (Method::POST, ACCEPT, post(tools::accept)),
-        (Method::POST, REFRESH, post(tools::refresh)),
-        (Method::POST, CONNECT, post(oauth::connect)),
-        (Method::DELETE, OAUTH, delete(oauth::disconnect)),
-        (Method::GET, START, visit(get(oauth::start))),
-        (Method::GET, CALLBACK, visit(get(oauth::callback))),
-        (Method::GET, "/api/v1/projects", get(projects::list)),
-        (Method::GET, "/api/v1/keys", get(keys::list)),
-        (Method::POST, "/api/v1/explain", post(explain::explain)),
-        (Method::GET, "/api/v1/traces", get(traces::list)),
-        (Method::GET, "/api/v1/traces/{id}", get(traces::read)),
+    [
+        (
+            Method::GET,
+            "/oauth/start/{one_time}",
+            visit(get(oauth::start)),
+        ),
+        (Method::GET, "/oauth/callback", visit(get(oauth::callback))),
     ]
 }

@@ -1,6 +1,6 @@
 //! What a request would get, without asking a model: for an operator who wonders.
 
-use std::{collections::HashSet, sync::Arc};
+use std::collections::HashSet;
 
 use super::{Gateway, inject, options::Options, resolve};
 use crate::{
@@ -45,7 +45,7 @@ pub(crate) async fn explain(
     if !options.enabled {
         return Ok(Explanation::default());
     }
-    let active = resolve::active(gateway, project, tokens, &options).await?;
+    let active = resolve::active(gateway, project, tokens, &options, None).await?;
     let catalog = resolve::selected(&active, &options)?;
     inject::check(gateway, request, &catalog)?;
     let tools = catalog.entries().iter().map(|entry| Offered {

@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout};
 use super::{
     Gateway,
     options::{Options, invalid, short},
+    record::Record,
 };
 use crate::{
     caller::CallerTokens,
@@ -26,8 +27,10 @@ pub(crate) async fn catalog(
     project: &Project,
     tokens: &CallerTokens,
     options: &Options,
+    record: &Record,
 ) -> Result<Catalog, Refusal> {
-    selected(&active(gateway, project, tokens, options).await?, options)
+    let active = active(gateway, project, tokens, options, Some(record)).await?;
+    selected(&active, options)
 }
 
 /// The servers that `project` names, each with all of its tools.
@@ -39,6 +42,7 @@ pub(crate) async fn active(
     project: &Project,
     tokens: &CallerTokens,
     options: &Options,
+    record: Option<&Record>,
 ) -> Result<Vec<(Arc<Server>, Arc<Offers>)>, Refusal> {
     let limits = &gateway.settings.limits;
     if options.servers.len() > limits.tools {
@@ -56,6 +60,7 @@ pub(crate) async fn active(
     let servers = servers(gateway, project, options).await?;
     let left = limits.resolve.saturating_sub(began.elapsed());
     let ask = |server: Arc<Server>| async move {
+        let started = Instant::now();
         let offers = timeout(left, gateway.connections.offers(&server, tokens)).await;
         let offers = offers.unwrap_or_else(|_| {
             let seconds = limits.resolve.as_secs();
@@ -63,6 +68,10 @@ pub(crate) async fn active(
                 "it did not list its tools within {seconds} s"
             )))
         });
+        let failed = offers.as_ref().err().map(ToString::to_string);
+        if let Some(record) = record {
+            record.listed(server.name.as_str(), started, failed.as_deref());
+        }
         (server, offers)
     };
     let mut active = Vec::with_capacity(servers.len());

@@ -18,6 +18,10 @@ use serde_json::{Map, Value};
 
 pub use self::id::{InvalidTraceId, TraceId};
 
+/// The target of the `tracing` spans of exchanges, turns and tool calls, so that a log can leave
+/// out what an exporter is to have.
+pub const TARGET: &str = "mcp_layer::trace";
+
 /// One exchange: a request with `mcp`, all its turns and all its tool calls.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -40,7 +44,9 @@ pub struct Trace {
     pub rounds: u64,
     /// As in the receipt: `final`, `max_rounds`, `caller_tools`, `ask_first`, `deadline`.
     pub stopped_by: Option<String>,
-    /// How it ended; one word.
+    /// How it ended: `ok`; `upstream_error`, where the model's service answered with a status
+    /// that is no success; `upstream_failed`, where it gave no answer or broke off; `refused`;
+    /// `cancelled`, where the caller hung up.
     pub outcome: String,
     /// Summed over all turns, with `cost` where it is known.
     pub usage: Option<Map<String, Value>>,
@@ -48,11 +54,12 @@ pub struct Trace {
     pub spans: Vec<Span>,
 }
 
-/// One turn of the model, or one tool call.
+/// One turn of the model, one tool call, a listing of a server's tools that was waited for, or
+/// why the request was refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Span {
-    /// `chat {model}`, or `execute_tool {server}__{tool}`.
+    /// `chat {model}`, `execute_tool {server}__{tool}`, `list_tools {server}` or `refuse`.
     pub name: String,
     /// Since the exchange began.
     #[serde(rename = "start_ms", with = "millis")]

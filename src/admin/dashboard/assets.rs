@@ -64,15 +64,10 @@ impl Asset {
         format!("{}.{}.{}", self.stem, self.hash, self.extension)
     }
 
-    /// The hash in a name of this file, be it of this version or of another one; empty in one
-    /// that has none.
+    /// The hash in a name of this file, be it of this version or of another one.
     fn hash_in<'a>(&self, name: &'a str) -> Option<&'a str> {
-        let name = name.strip_prefix(self.stem)?;
-        let hash = name.strip_suffix(self.extension)?.strip_suffix('.')?;
-        match hash {
-            "" => Some(""),
-            hash => hash.strip_prefix('.'),
-        }
+        let name = name.strip_prefix(self.stem)?.strip_prefix('.')?;
+        name.strip_suffix(self.extension)?.strip_suffix('.')
     }
 }
 

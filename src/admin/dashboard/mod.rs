@@ -17,30 +17,36 @@
 
 mod assets;
 mod connecting;
+mod deleting;
+mod diff;
+mod editing;
 mod errors;
 mod fields;
 mod filters;
 mod form;
 mod list;
+mod notice;
 mod page;
 mod record;
 mod selection;
 mod sign_in;
 mod status;
 mod text;
+mod tools;
 mod when;
 mod wizard;
 
 use axum::routing::{get, post};
 use http::Method;
 
-pub(super) use self::{page::dress, sign_in::signed_out};
+pub(super) use self::{notice::Notice, page::dress, sign_in::signed_out};
 use super::router::Route;
 
 /// The pages, and what they are made of.
 pub(super) fn routes() -> Vec<Route> {
     const CONNECT: &str = "/servers/{name}/connect";
     const DISCONNECT: &str = "/servers/{name}/disconnect";
+    const ACCEPT: &str = "/servers/{name}/tools/accept";
     const SERVER: &str = "/servers/{name}/setup/server";
     const AUTH: &str = "/servers/{name}/setup/auth";
     const TOOLS: &str = "/servers/{name}/setup/tools";
@@ -66,6 +72,17 @@ pub(super) fn routes() -> Vec<Route> {
             Method::POST,
             "/servers/{name}/discard",
             post(wizard::discard),
+        ),
+        (Method::GET, "/servers/{name}", get(editing::edit)),
+        (Method::POST, "/servers/{name}", post(editing::save)),
+        (Method::GET, "/servers/{name}/tools", get(tools::show)),
+        (Method::POST, "/servers/{name}/tools", post(tools::save)),
+        (Method::POST, ACCEPT, post(tools::accept)),
+        (Method::GET, "/servers/{name}/delete", get(deleting::ask)),
+        (
+            Method::POST,
+            "/servers/{name}/delete",
+            post(deleting::delete),
         ),
         (Method::POST, CONNECT, post(connecting::connect)),
         (Method::POST, DISCONNECT, post(connecting::disconnect)),

@@ -16,7 +16,7 @@ use super::{
     back::Back,
     cookie::Cookie,
     fault::{finish_page, start_page},
-    page::{Page, guard},
+    page::Page,
 };
 use crate::{
     admin::{Admin, outside::Outside},
@@ -39,7 +39,7 @@ pub(in super::super) async fn start(
     let one_time = path.map(|Path(one_time)| one_time).unwrap_or_default();
     match begin(&admin, &outside, &one_time.into()).await {
         Ok(response) => response,
-        Err(error) => start_page(&error).answer(&outside),
+        Err(error) => start_page(&error).answer(&admin),
     }
 }
 
@@ -63,7 +63,6 @@ async fn begin(
     let mut response = StatusCode::SEE_OTHER.into_response();
     response.headers_mut().insert(SET_COOKIE, cookie);
     response.headers_mut().insert(LOCATION, place);
-    guard(&mut response);
     Ok(response)
 }
 
@@ -79,13 +78,13 @@ pub(in super::super) async fn callback(
     let query = query.unwrap_or_default();
     let state = match Callback::parse(&query) {
         Ok(callback) => callback.state,
-        Err(error) => return finish_page(&error.into(), None).answer(&outside),
+        Err(error) => return finish_page(&error.into(), None).answer(&admin),
     };
     let Some(cookie) = Cookie::of(&outside, &state, &headers) else {
-        return finish_page(&Error::State, None).answer(&outside);
+        return finish_page(&Error::State, None).answer(&admin);
     };
     let page = admin.finish(&query, cookie).await;
-    let mut response = page.answer(&outside);
+    let mut response = page.answer(&admin);
     if let Some(cleared) = Cookie::clear(&outside, &state) {
         response.headers_mut().insert(SET_COOKIE, cleared);
     }
