@@ -7,7 +7,7 @@ const atOnce = 3;
 
 // Opens every path, and answers for each what is out of place; `bypassCSP` switches the policy off.
 // A page that shows none of the `texts` that it is there for is no proof, so those that are missing are answered too.
-export async function visits({ visit, token, paths, texts, others, bypassCSP }) {
+export async function visits({ visit, token, paths, texts, others, endsAt, bypassCSP }) {
   const visitor = await visit({ bypassCSP, others });
   await visitor.signIn(token);
   const found = [];
@@ -17,6 +17,8 @@ export async function visits({ visit, token, paths, texts, others, bypassCSP }) 
     for (let next; (next = left.shift()); ) {
       const [number, path] = next;
       await page.goto(path, { waitUntil: "load" });
+      const ended = new URL(page.url()).pathname;
+      if (!ended.startsWith(endsAt ?? path.split("?")[0])) found.push(`${path} led to ${ended}: ${await page.innerText("main")}`);
       for (const sign of await page.evaluate(signs)) found.push(`${path}: ${sign}`);
       const missing = await page.evaluate(missed, texts[number] ?? []);
       for (const text of missing) found.push(`${path} does not show ${text}`);
