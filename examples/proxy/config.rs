@@ -76,6 +76,10 @@ pub struct Flags {
     /// Address by which the operator's side is reached from outside [default: that of --admin-listen]
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
+    /// Address of a collector that takes traces over OTLP/HTTP, such as http://127.0.0.1:4318
+    /// [default: none are exported]
+    #[arg(long, value_name = "URL")]
+    otlp: Option<String>,
     /// How to write the log on stderr; RUST_LOG sets how much [default: text]
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
@@ -125,6 +129,8 @@ pub struct Config {
     pub admin: Option<admin::Side>,
     /// Root certificates to trust besides the system's.
     pub roots: Option<Vec<u8>>,
+    /// The collector; absent: no traces are exported.
+    pub otlp: Option<Url>,
     pub log_format: LogFormat,
     pub limits: Limits,
     pub prices: Vec<Price>,
@@ -211,7 +217,10 @@ impl Config {
         Ok(Self {
             file: flags.config,
             listen,
-            upstream: upstream.as_deref().map(upstream_url).transpose()?,
+            upstream: upstream
+                .as_deref()
+                .map(|text| base_url(text, &UPSTREAM))
+                .transpose()?,
             upstream_authorization: key_env.as_deref().map(authorization).transpose()?,
             keys,
             origins: Origins::new(replaced(flags.allow_origin, file.allow_origins))?,
@@ -227,6 +236,12 @@ impl Config {
             )?,
             admin,
             roots: file.ca_file.as_deref().map(read_roots).transpose()?,
+            otlp: flags
+                .otlp
+                .or(file.otlp)
+                .as_deref()
+                .map(|text| base_url(text, &OTLP))
+                .transpose()?,
             log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
             limits: file.limits,
             prices: file
@@ -283,19 +298,39 @@ fn authorization(env: &str) -> Result<HeaderValue, Invalid> {
     Ok(value)
 }
 
+/// A base URL among the keys.
+struct Base {
+    key: &'static str,
+    example: &'static str,
+    /// Where to put what opens it.
+    credentials: &'static str,
+}
+
+const UPSTREAM: Base = Base {
+    key: "upstream",
+    example: "https://api.openai.com/v1",
+    credentials: "upstream_key_env",
+};
+const OTLP: Base = Base {
+    key: "otlp",
+    example: "http://127.0.0.1:4318",
+    credentials: "the environment variable OTEL_EXPORTER_OTLP_HEADERS",
+};
+
 /// The base URL, its path without a slash at the end.
-fn upstream_url(text: &str) -> Result<Url, Invalid> {
-    let invalid = |reason| Invalid::new(format!("upstream: {reason}"));
+fn base_url(text: &str, base: &Base) -> Result<Url, Invalid> {
+    let invalid = |reason: &str| Invalid::new(format!("{}: {reason}", base.key));
     let mut url: Url = text
         .parse()
-        .map_err(|_| invalid("not a URL; it looks like https://api.openai.com/v1"))?;
+        .map_err(|_| invalid(&format!("not a URL; it looks like {}", base.example)))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(invalid("the URL begins with neither https:// nor http://"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(invalid(
-            "the URL has a user or a password; use upstream_key_env instead",
-        ));
+        let instead = base.credentials;
+        return Err(invalid(&format!(
+            "the URL has a user or a password; use {instead} instead"
+        )));
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err(invalid("the URL has a query or a fragment"));

@@ -34,6 +34,7 @@ pub struct File {
     pub admin_token_env: Option<String>,
     pub public_url: Option<String>,
     pub ca_file: Option<PathBuf>,
+    pub otlp: Option<String>,
     pub log_format: Option<LogFormat>,
     pub limits: Limits,
     pub prices: Vec<ModelPrice>,

@@ -23,6 +23,7 @@ mod demo;
 mod file;
 mod limits;
 mod log;
+mod otlp;
 mod refusal;
 mod routes;
 mod sealing;
@@ -73,7 +74,13 @@ async fn run(flags: Flags) -> Result<ExitCode, Invalid> {
         return Ok(ExitCode::SUCCESS);
     }
     let config = Config::read(flags)?;
-    log::start(&config);
+    let exporter = match &config.otlp {
+        Some(collector) if !config.check => {
+            Some(otlp::Exporter::new(collector, config.roots.as_deref())?)
+        }
+        _ => None,
+    };
+    log::start(&config, exporter.as_ref());
     let (declared, egress) = declared(&config).await?;
     let outbound =
         Outbound::with_connect_timeout(egress, config.roots.clone(), config.limits.connect())
@@ -140,8 +147,11 @@ async fn run(flags: Flags) -> Result<ExitCode, Invalid> {
         tokio::spawn(sealing::reseal(database, newest));
     }
     let served = server::run(&servers, &draining, config.limits.grace()).await;
-    served.map_err(Invalid::new)?;
+    let ends = served.map_err(Invalid::new)?;
     connections.close().await;
+    if let Some(exporter) = exporter {
+        exporter.flush_until(ends).await;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -241,7 +251,7 @@ async fn app(
         .route_layer(from_fn_with_state(config.keys.clone(), auth::authenticate))
         // No new requests once the proxy is stopping.
         .route_layer(from_fn_with_state(draining.clone(), server::turn_away));
-    Ok(log::requests(routes)
+    Ok(log::requests(otlp::requests(routes))
         .route("/healthz", get(routes::healthz))
         .route("/readyz", get(routes::readyz).with_state(draining))
         .fallback(routes::not_found)

@@ -27,7 +27,7 @@ use hyper_util::{
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::{limits::Limits, refusal::Refusal};
@@ -58,8 +58,8 @@ pub async fn turn_away(State(draining): State<Draining>, request: Request, next:
 
 /// Serves all of `servers` until a signal comes. Then `draining` begins, running requests may end
 /// within `grace`, and meanwhile new connections still learn that the proxy is stopping.
-/// A second signal ends the wait.
-pub async fn run(servers: &[Server], draining: &Draining, grace: Duration) -> io::Result<()> {
+/// A second signal ends the wait. Returns when `grace` is over, for what is left to do.
+pub async fn run(servers: &[Server], draining: &Draining, grace: Duration) -> io::Result<Instant> {
     let mut signals = Signals::new()?;
     let running = GracefulShutdown::new();
     tokio::select! {
@@ -69,6 +69,7 @@ pub async fn run(servers: &[Server], draining: &Draining, grace: Duration) -> io
     }
 
     draining.begin();
+    let ends = Instant::now() + grace;
     tracing::info!(connections = running.count(), ?grace, "stopping");
     tokio::select! {
         ended = timeout(grace, running.shutdown()) => match ended {
@@ -78,7 +79,7 @@ pub async fn run(servers: &[Server], draining: &Draining, grace: Duration) -> io
         () = signals.next() => tracing::warn!("stopped at once"),
         _ = join_all(servers.iter().map(Server::answer_late_comers)) => {}
     }
-    Ok(())
+    Ok(ends)
 }
 
 /// Serves HTTP/1.1 on one listener.

@@ -18,10 +18,12 @@ use http_body_util::BodyDataStream;
 use reqwest::{Certificate, Client, ClientBuilder};
 use tower::{BoxError, Service};
 use tower_http::timeout::TimeoutError;
+use tracing::Span;
 use url::{Host, Url};
 
 use crate::{
     config::{Invalid, chain},
+    otlp,
     refusal::Refusal,
     routes,
 };
@@ -51,22 +53,8 @@ impl Upstream {
         roots: Option<&[u8]>,
         silence: Duration,
     ) -> Result<Self, Invalid> {
-        let mut builder = Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .tcp_nodelay(true)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(silence);
-        if is_loopback(&base) {
-            // A proxy of the environment cannot lead back to this machine.
-            builder = builder.no_proxy();
-        }
-        let client = trust(builder, roots)
-            .and_then(ClientBuilder::build)
-            .map_err(|error| Invalid::because(&error))?;
         Ok(Self {
-            client,
+            client: client(Client::builder().read_timeout(silence), &base, roots)?,
             base,
             authorization,
         })
@@ -83,6 +71,11 @@ impl Upstream {
         remove_hop_by_hop(sent.headers_mut());
         for name in NOT_FOR_THE_UPSTREAM {
             sent.headers_mut().remove(name);
+        }
+        if sent.headers().contains_key("traceparent") {
+            // The turn is the parent of what the upstream does, where it is known to anybody.
+            sent.headers_mut()
+                .extend(otlp::headers_of(&Span::current()));
         }
         if let Some(authorization) = &self.authorization {
             sent.headers_mut()
@@ -214,6 +207,23 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     for name in HOP_BY_HOP.into_iter().chain(named) {
         headers.remove(name);
     }
+}
+
+/// A client for `base`, which the operator has chosen.
+pub fn client(builder: ClientBuilder, base: &Url, roots: Option<&[u8]>) -> Result<Client, Invalid> {
+    let mut builder = builder
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .tcp_nodelay(true)
+        .connect_timeout(CONNECT_TIMEOUT);
+    if is_loopback(base) {
+        // A proxy of the environment cannot lead back to this machine.
+        builder = builder.no_proxy();
+    }
+    trust(builder, roots)
+        .and_then(ClientBuilder::build)
+        .map_err(|error| Invalid::because(&error))
 }
 
 /// Trusts the system's roots, or Mozilla's where it has none, and the operator's own.
