@@ -40,8 +40,14 @@
 //! changed both definitions are shown. Accepting names the fingerprint that was looked at: what has
 //! changed again since is not accepted.
 //!
+//! # Metrics
+//!
+//! `GET /metrics` is for Prometheus, which sends the token as its `authorization` says. Where
+//! [`Metrics`] are no sink of the layer, exchanges are not in it.
+//!
 //! This part knows neither the layer nor who calls it.
 
+mod all;
 mod answer;
 mod body;
 mod edit;
@@ -49,9 +55,11 @@ mod fault;
 mod gate;
 mod hosts;
 mod keys;
+mod metrics;
 mod projects;
 mod query;
 mod router;
+mod scrape;
 mod secrets;
 mod seen;
 mod servers;
@@ -70,6 +78,7 @@ use url::Url;
 use self::{hosts::Hosts, keys::Keys, token::Token};
 pub use self::{
     keys::SealingKey,
+    metrics::Metrics,
     router::{router, routes},
     token::InvalidToken,
 };
@@ -88,6 +97,7 @@ pub struct Admin {
     projects: BTreeSet<String>,
     hosts: Hosts,
     keys: Option<Keys>,
+    metrics: Option<Metrics>,
     now: Arc<dyn Fn() -> SystemTime + Send + Sync>,
 }
 
@@ -114,6 +124,7 @@ impl Admin {
             projects: BTreeSet::new(),
             hosts: Hosts::Loopback,
             keys: None,
+            metrics: None,
             now: Arc::new(SystemTime::now),
         })
     }
@@ -150,6 +161,14 @@ impl Admin {
         T: Future<Output = Result<Vec<SealingKey>, Error>> + Send + 'static,
     {
         self.keys = Some(Keys::new(keys));
+        self
+    }
+
+    /// Answers `GET /metrics`, for whoever has the token, with what `metrics` have counted and how
+    /// the servers stand; default: there is no such path.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: Metrics) -> Self {
+        self.metrics = Some(metrics);
         self
     }
 

@@ -10,31 +10,14 @@ use super::{
     Admin,
     answer::{Answer, json},
 };
-use crate::registry::{Filter, Page, Projects, ServerStore};
-
-/// How many servers are asked for their projects: fifty pages, more than anybody has.
-const SERVERS: usize = 10_000;
+use crate::registry::Projects;
 
 /// `GET /projects`
 pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Answer {
     let mut projects: BTreeSet<String> = admin.projects.iter().cloned().collect();
-    let mut page = Page {
-        limit: 200,
-        ..Page::default()
-    };
-    let (all, mut looked_at) = (Filter::default(), 0);
-    loop {
-        let listing = admin.store.list(&admin.organisation, &all, &page);
-        let listing = listing.await?;
-        looked_at += listing.servers.len();
-        for server in listing.servers {
-            if let Projects::Only(named) = &server.projects {
-                projects.extend(named.iter().cloned());
-            }
-        }
-        match listing.next {
-            Some(next) if looked_at < SERVERS => page.after = Some(next),
-            _ => break,
+    for server in admin.all_servers().await? {
+        if let Projects::Only(named) = &server.projects {
+            projects.extend(named.iter().cloned());
         }
     }
     json(StatusCode::OK, &json!({"projects": projects}))

@@ -13,10 +13,11 @@ use super::{
     Admin,
     fault::{Code, Fault},
     gate::gate,
-    keys, projects, servers, tools,
+    keys, projects, scrape, servers, tools,
 };
 
-/// The operator's REST interface, to be served or nested anywhere; its paths begin with `/api/v1`.
+/// The operator's REST interface, to be served or nested anywhere; its paths begin with `/api/v1`,
+/// but for `/metrics`.
 ///
 /// Everything that reaches it is behind the token, also what has no path here. So a router that it
 /// is merged into cannot have a fallback of its own, and a path that it is nested under has no
@@ -63,5 +64,6 @@ fn table() -> Vec<(Method, &'static str, Handler)> {
         (Method::POST, REFRESH, post(tools::refresh)),
         (Method::GET, "/api/v1/projects", get(projects::list)),
         (Method::GET, "/api/v1/keys", get(keys::list)),
+        (Method::GET, "/metrics", get(scrape::metrics)),
     ]
 }

@@ -9,6 +9,7 @@ mod support;
 
 mod admin_bodies;
 mod admin_gate;
+mod admin_metrics;
 mod admin_secrets;
 mod admin_servers;
 mod admin_sqlite;
