@@ -34,6 +34,7 @@
 //! [`Connections`](crate::Connections).
 
 mod any;
+mod any_traces;
 mod auth;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -63,6 +64,7 @@ use futures_util::future::BoxFuture;
 pub use self::sql::{Resealed, SqlError, SqlFault, SqlRegistry};
 pub use self::{
     any::AnyStore,
+    any_traces::AnyTraces,
     auth::{Auth, AuthKind},
     credential_memory::MemoryCredentialStore,
     credential_store::{
