@@ -10,7 +10,7 @@ use std::{
 
 use clap::{Parser, ValueEnum};
 use http::HeaderValue;
-use mcp_layer::{Price, Streaming};
+use mcp_layer::{Price, Streaming, trace::Payloads};
 use reqwest::Certificate;
 use serde::Deserialize;
 use url::Url;
@@ -80,6 +80,9 @@ pub struct Flags {
     /// [default: none are exported]
     #[arg(long, value_name = "URL")]
     otlp: Option<String>,
+    /// What of arguments and results is kept in the records of exchanges [default: redacted]
+    #[arg(long, value_name = "HOW")]
+    trace_payloads: Option<PayloadMode>,
     /// How to write the log on stderr; RUST_LOG sets how much [default: text]
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
@@ -98,6 +101,18 @@ pub enum StreamingMode {
     Reject,
     /// Run the whole loop, and stream it as one answer
     Execute,
+}
+
+#[derive(Clone, Copy, Default, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum PayloadMode {
+    /// Their sizes
+    Off,
+    /// The text, without what looks like a secret
+    #[default]
+    Redacted,
+    /// The text
+    Full,
 }
 
 #[derive(Clone, Copy, Default, Deserialize, ValueEnum)]
@@ -131,6 +146,7 @@ pub struct Config {
     pub roots: Option<Vec<u8>>,
     /// The collector; absent: no traces are exported.
     pub otlp: Option<Url>,
+    pub trace_payloads: Payloads,
     pub log_format: LogFormat,
     pub limits: Limits,
     pub prices: Vec<Price>,
@@ -242,6 +258,15 @@ impl Config {
                 .as_deref()
                 .map(|text| base_url(text, &OTLP))
                 .transpose()?,
+            trace_payloads: match flags
+                .trace_payloads
+                .or(file.trace_payloads)
+                .unwrap_or_default()
+            {
+                PayloadMode::Off => Payloads::Off,
+                PayloadMode::Redacted => Payloads::Redacted,
+                PayloadMode::Full => Payloads::Full,
+            },
             log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
             limits: file.limits,
             prices: file

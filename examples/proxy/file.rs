@@ -12,7 +12,7 @@ use serde::{Deserialize, de::IgnoredAny};
 use crate::{
     admin,
     auth::ApiKey,
-    config::{Invalid, LogFormat, StreamingMode},
+    config::{Invalid, LogFormat, PayloadMode, StreamingMode},
     limits::Limits,
 };
 
@@ -35,6 +35,7 @@ pub struct File {
     pub public_url: Option<String>,
     pub ca_file: Option<PathBuf>,
     pub otlp: Option<String>,
+    pub trace_payloads: Option<PayloadMode>,
     pub log_format: Option<LogFormat>,
     pub limits: Limits,
     pub prices: Vec<ModelPrice>,

@@ -41,6 +41,7 @@ use axum::{
 use clap::Parser;
 use mcp_layer::{
     Connections, McpLayer, Monitor,
+    admin::Metrics,
     outbound::{EgressRules, Outbound},
     registry::{AnyStore, Overlay},
 };
@@ -91,13 +92,14 @@ async fn run(flags: Flags) -> Result<ExitCode, Invalid> {
         .with_authorizations(&storage.authorizations)
         .with_observations(registry.clone());
 
+    let metrics = Metrics::default();
     let side = config.admin.as_ref();
     let admin = side
         .map(|side| {
-            let (registry, connections) = (registry.clone(), connections.clone());
             side.admin(
-                registry,
-                connections,
+                registry.clone(),
+                connections.clone(),
+                metrics.clone(),
                 &config.keys,
                 storage.database.clone(),
             )
@@ -114,7 +116,15 @@ async fn run(flags: Flags) -> Result<ExitCode, Invalid> {
 
     let monitor = Monitor::new(registry.clone(), connections.clone());
     let draining = Draining::default();
-    let app = app(&config, registry, connections.clone(), draining.clone()).await?;
+    let mcp = layer(&config, registry.clone(), connections.clone())
+        .add_trace_sink(storage.traces)
+        .add_trace_sink(metrics);
+    let servers = Servers {
+        registry,
+        connections: connections.clone(),
+        patience: config.limits.of_requests().resolve,
+    };
+    let app = app(&config, mcp, servers, draining.clone()).await?;
     let (listener, address) = bind(config.listen)
         .await
         .map_err(|error| Invalid::new(format!("listen: {}: {error}", config.listen)))?;
@@ -196,11 +206,27 @@ async fn declared(config: &Config) -> Result<(Declared, EgressRules), Invalid> {
     }
 }
 
+/// The layer, as the configuration wants it.
+fn layer(config: &Config, registry: AnyStore, connections: Connections) -> McpLayer {
+    let layer = McpLayer::new(registry)
+        .with_connections(connections)
+        .with_limits(config.limits.of_requests())
+        .with_streaming(config.streaming)
+        .with_prices(config.prices.clone())
+        .with_trace_payloads(config.trace_payloads)
+        // Authentication always says whose a request is; should it ever not, nothing opens.
+        .with_required_project();
+    match config.limits.max_tool_rounds_cap() {
+        Some(rounds) => layer.with_max_tool_rounds_cap(rounds),
+        None => layer,
+    }
+}
+
 /// What happens to a request, from the outside to the inside.
 async fn app(
     config: &Config,
-    registry: AnyStore,
-    connections: Connections,
+    mcp: McpLayer,
+    servers: Servers,
     draining: Draining,
 ) -> Result<Router, Invalid> {
     let base = match &config.upstream {
@@ -213,23 +239,6 @@ async fn app(
         config.roots.as_deref(),
         config.limits.upstream_timeout(),
     )?;
-
-    let limits = config.limits.of_requests();
-    let servers = Servers {
-        registry: registry.clone(),
-        connections: connections.clone(),
-        patience: limits.resolve,
-    };
-    let mut mcp = McpLayer::new(registry)
-        .with_connections(connections)
-        .with_limits(limits)
-        .with_streaming(config.streaming)
-        .with_prices(config.prices.clone())
-        // Authentication below always says whose a request is; should it ever not, nothing opens.
-        .with_required_project();
-    if let Some(rounds) = config.limits.max_tool_rounds_cap() {
-        mcp = mcp.with_max_tool_rounds_cap(rounds);
-    }
 
     let model = ServiceBuilder::new()
         // A caller that falls silent in the middle of a body holds no connection for it.

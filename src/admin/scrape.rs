@@ -9,7 +9,7 @@ use axum::{
 use http::header::CONTENT_TYPE;
 use prometheus_client::{
     encoding::prometheus_text::{CONTENT_TYPE as PROMETHEUS, encode},
-    metrics::{family::Family, gauge::Gauge},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 
@@ -20,6 +20,7 @@ use super::{
     metrics::Metrics,
     standing::{Reason, reason},
 };
+use crate::connect::Counts;
 
 /// `GET /metrics`
 ///
@@ -30,6 +31,7 @@ pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> Result<Response,
         return Err(Fault::new(Code::NotFound, "nothing is counted here"));
     };
     let mut now = Registry::with_prefix("mcp_layer");
+    name_counts(admin.connections.counts(), &mut now);
     let standing = admin.standing().await;
     let up = Gauge::<i64>::default();
     up.set(standing.is_ok().into());
@@ -49,6 +51,36 @@ fn written(metrics: &Metrics, now: &Registry) -> Result<String, fmt::Error> {
     encode(&mut text, metrics.registry())?;
     encode(&mut text, now)?;
     Ok(text)
+}
+
+/// What the connections have counted.
+fn name_counts(counts: Counts, to: &mut Registry) {
+    let by = |label, values: [(&'static str, u64); 2]| {
+        let family = Family::<[(&str, &str); 1], Counter>::default();
+        for (value, count) in values {
+            family.get_or_create(&[(label, value)]).inc_by(count);
+        }
+        family
+    };
+    to.register(
+        "tool_lists",
+        "Lists of tools that requests needed: from the cache, or waited for",
+        by(
+            "cache",
+            [("hit", counts.list_hits), ("miss", counts.list_misses)],
+        ),
+    );
+    to.register(
+        "token_refreshes",
+        "OAuth tokens that were to be renewed",
+        by(
+            "outcome",
+            [
+                ("ok", counts.token_refreshes),
+                ("error", counts.failed_token_refreshes),
+            ],
+        ),
+    );
 }
 
 /// How the servers stand.

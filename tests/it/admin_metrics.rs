@@ -30,6 +30,8 @@ async fn a_scrape_says_how_the_servers_stand() {
         r#"mcp_layer_servers{status="inactive",reason="disabled"} 1"#,
         "mcp_layer_withheld_tools 0",
         "mcp_layer_rounds_total 0",
+        r#"mcp_layer_tool_lists_total{cache="hit"} 0"#,
+        r#"mcp_layer_token_refreshes_total{outcome="ok"} 0"#,
     ] {
         assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
     }
