@@ -156,7 +156,7 @@ async fn run(flags: Flags) -> Result<ExitCode, Invalid> {
     if let Some((database, newest)) = storage.database {
         tokio::spawn(sealing::reseal(database, newest));
     }
-    let served = server::run(&servers, &draining, config.limits.grace()).await;
+    let served = server::run(servers, &draining, config.limits.grace()).await;
     let ends = served.map_err(Invalid::new)?;
     connections.close().await;
     if let Some(exporter) = exporter {

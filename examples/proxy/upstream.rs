@@ -25,7 +25,7 @@ use crate::{
     config::{Invalid, chain},
     otlp,
     refusal::Refusal,
-    routes,
+    routes, server,
 };
 
 /// How long connecting may take, TLS included.
@@ -177,7 +177,8 @@ fn is_silent_caller(error: &reqwest::Error) -> bool {
 
 /// Headers of the caller that are not for the upstream: it has its own `Host`, and cookies and
 /// the like that a browser keeps for this proxy's address are none of its business.
-const NOT_FOR_THE_UPSTREAM: [HeaderName; 5] = [
+const NOT_FOR_THE_UPSTREAM: [HeaderName; 6] = [
+    server::DRAIN_STATUS,
     header::HOST,
     header::EXPECT,
     header::COOKIE,
