@@ -141,7 +141,8 @@ pub fn requests(routes: Router) -> Router {
         .on_request(())
         .on_response(|response: &Response<_>, _, span: &Span| {
             let status = response.status();
-            span.record("http.response.status_code", status.as_u16());
+            // Of whole numbers an exporter knows signed ones only.
+            span.record("http.response.status_code", i64::from(status.as_u16()));
             if status.is_server_error() {
                 span.record("otel.status_code", "ERROR");
             }
