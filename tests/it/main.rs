@@ -33,6 +33,8 @@ mod secrets;
 mod streamed_faults;
 mod streamed_loop;
 mod tool_loop;
+mod trace_payloads;
+mod traces;
 mod upstream_faults;
 
 mod mcp_egress;
