@@ -7,7 +7,6 @@ use mcp_layer::registry::SqlRegistry;
 use mcp_layer::{
     Connections,
     admin::{self, Admin, SealingKey},
-    authorization::Authorizations,
     registry::AnyStore,
     secret::{KeyId, SecretString},
 };
@@ -115,7 +114,6 @@ impl Side {
         store: AnyStore,
         connections: Connections,
         callers: &Keys,
-        authorizations: Authorizations,
         database: Option<(SqlRegistry, KeyId)>,
     ) -> Result<Admin, Invalid> {
         let token = match &self.token {
@@ -124,8 +122,7 @@ impl Side {
         };
         let mut admin = Admin::new(store, connections, token)
             .map_err(|error| Invalid::new(format!("admin_token_env: {error}")))?
-            .with_projects(callers.projects())
-            .with_authorizations(authorizations);
+            .with_projects(callers.projects());
         if let Some(url) = &self.public_url {
             admin = admin.with_public_url(url.clone());
         }

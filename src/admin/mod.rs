@@ -40,9 +40,15 @@
 //! changed both definitions are shown. Accepting names the fingerprint that was looked at: what has
 //! changed again since is not accepted.
 //!
+//! # Metrics
+//!
+//! `GET /metrics` is for Prometheus, which sends the token as its `authorization` says. Where
+//! [`Metrics`] are no sink of the layer, exchanges are not in it.
+//!
 //! This part knows neither the layer nor who calls it.
 
 mod access;
+mod all;
 mod answer;
 mod body;
 mod dashboard;
@@ -52,6 +58,7 @@ mod fault;
 mod gate;
 mod hosts;
 mod keys;
+mod metrics;
 mod oauth;
 mod openapi;
 mod outside;
@@ -59,6 +66,7 @@ mod projects;
 mod query;
 mod rest;
 mod router;
+mod scrape;
 mod secrets;
 mod seen;
 mod servers;
@@ -80,6 +88,7 @@ use url::Url;
 use self::{hosts::Hosts, keys::Keys, throttle::Throttle, token::Token};
 pub use self::{
     keys::SealingKey,
+    metrics::Metrics,
     router::{router, routes},
     token::InvalidToken,
 };
@@ -108,6 +117,7 @@ pub struct Admin {
     explainer: Option<Explainer>,
     session_keys: Arc<KeyRing>,
     throttle: Throttle,
+    metrics: Option<Metrics>,
     now: Arc<dyn Fn() -> SystemTime + Send + Sync>,
 }
 
@@ -139,6 +149,7 @@ impl Admin {
             explainer: None,
             session_keys: Arc::new(KeyRing::generate()),
             throttle: Throttle::default(),
+            metrics: None,
             now: Arc::new(SystemTime::now),
         })
     }
@@ -209,6 +220,14 @@ impl Admin {
     #[must_use]
     pub fn with_session_keys(mut self, keys: KeyRing) -> Self {
         self.session_keys = Arc::new(keys);
+        self
+    }
+
+    /// Answers `GET /metrics`, for whoever has the token, with what `metrics` have counted and how
+    /// the servers stand; default: there is no such path.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: Metrics) -> Self {
+        self.metrics = Some(metrics);
         self
     }
 

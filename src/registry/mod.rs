@@ -54,6 +54,7 @@ mod server;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod sql;
 mod static_header;
+mod trace_memory;
 mod trace_store;
 
 use std::{future::Future, sync::Arc};
@@ -82,7 +83,8 @@ pub use self::{
         ToolSelection,
     },
     static_header::StaticHeader,
-    trace_store::{MemoryTraces, TraceFilter, TraceListing, TracePage, TraceStore},
+    trace_memory::MemoryTraces,
+    trace_store::{TraceFilter, TraceListing, TracePage, TraceStore},
 };
 #[cfg(feature = "file")]
 pub use self::{

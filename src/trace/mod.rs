@@ -42,6 +42,8 @@ pub struct Trace {
     pub duration: Duration,
     /// Batches of executed calls.
     pub rounds: u64,
+    /// The executed calls of all batches.
+    pub calls: u64,
     /// As in the receipt: `final`, `max_rounds`, `caller_tools`, `ask_first`, `deadline`.
     pub stopped_by: Option<String>,
     /// How it ended: `ok`; `upstream_error`, where the model's service answered with a status
@@ -52,6 +54,51 @@ pub struct Trace {
     pub usage: Option<Map<String, Value>>,
     /// Turns of the model and tool calls, by their start.
     pub spans: Vec<Span>,
+}
+
+impl Trace {
+    /// About how many bytes it takes.
+    pub(crate) fn size(&self) -> usize {
+        let spans = self.spans.iter().map(Span::size);
+        let servers = self.servers.iter().map(|server| server.len() + 24);
+        let usage = self.usage.as_ref().map_or(0, members);
+        size_of::<Self>() + usage + servers.sum::<usize>() + spans.sum::<usize>()
+    }
+
+    /// The same without its spans, as lists have it.
+    pub(crate) fn without_spans(&self) -> Self {
+        Self {
+            id: self.id,
+            organisation: self.organisation.clone(),
+            project: self.project.clone(),
+            model: self.model.clone(),
+            servers: self.servers.clone(),
+            started_at: self.started_at,
+            duration: self.duration,
+            rounds: self.rounds,
+            calls: self.calls,
+            stopped_by: self.stopped_by.clone(),
+            outcome: self.outcome.clone(),
+            usage: self.usage.clone(),
+            spans: Vec::new(),
+        }
+    }
+}
+
+/// About how many bytes the members of an object take.
+fn members(object: &Map<String, Value>) -> usize {
+    /// A name, a value, and what a map needs for them.
+    const MEMBER: usize = 80;
+    let member = |(name, value): (&String, &Value)| {
+        let value = match value {
+            Value::String(text) => text.len(),
+            Value::Array(items) => items.len() * MEMBER,
+            Value::Object(object) => members(object),
+            _ => 0,
+        };
+        MEMBER + name.len() + value
+    };
+    object.iter().map(member).sum()
 }
 
 /// One turn of the model, one tool call, a listing of a server's tools that was waited for, or
@@ -69,6 +116,12 @@ pub struct Span {
     pub duration: Duration,
     /// By the names of OpenTelemetry, such as `gen_ai.tool.call.id`.
     pub attributes: Map<String, Value>,
+}
+
+impl Span {
+    fn size(&self) -> usize {
+        size_of::<Self>() + self.name.len() + members(&self.attributes)
+    }
 }
 
 /// Hears of every exchange when it has ended.

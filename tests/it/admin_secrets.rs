@@ -8,7 +8,7 @@ use mcp_layer::registry::{
     ServerRegistry, ServerStore, TraceFilter, TraceListing, TracePage, TraceStore,
 };
 use mcp_layer::trace::{Trace, TraceId, TraceSink};
-use mcp_layer::{McpLayer, Project, ServerName};
+use mcp_layer::{McpLayer, Project, ServerName, admin::Metrics};
 use serde_json::json;
 
 use super::support::admin::Operator;
@@ -257,4 +257,26 @@ async fn a_store_that_is_not_there_is_the_registrys_fault_on_every_route() {
         assert_eq!(answer.error(500).0, "mcp_registry_error", "{method} {path}");
         assert!(!answer.text.contains("s3cret"), "{}", answer.text);
     }
+}
+
+#[tokio::test]
+async fn a_store_that_is_not_there_takes_nothing_from_what_was_counted() {
+    let operator = Operator::with(Gone, |admin| admin.with_metrics(Metrics::default()));
+    let answer = operator.ask("GET", "/metrics", None).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    assert!(
+        answer.text.contains("mcp_layer_registry_up 0"),
+        "{}",
+        answer.text
+    );
+    assert!(
+        answer.text.contains("mcp_layer_rounds_total 0"),
+        "{}",
+        answer.text
+    );
+    assert!(
+        !answer.text.contains("mcp_layer_servers"),
+        "{}",
+        answer.text
+    );
 }

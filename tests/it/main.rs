@@ -10,6 +10,7 @@ mod support;
 mod admin_bodies;
 mod admin_explain;
 mod admin_gate;
+mod admin_metrics;
 mod admin_oauth;
 mod admin_openapi;
 mod admin_secrets;
@@ -37,6 +38,8 @@ mod secrets;
 mod streamed_faults;
 mod streamed_loop;
 mod tool_loop;
+mod trace_payloads;
+mod traces;
 mod upstream_faults;
 
 mod mcp_egress;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::HeaderValue;
 use tokio::time::Instant;
 use tracing::{Span, field::Empty};
 
@@ -9,6 +10,8 @@ use super::{Attributes, PAYLOADS, Record, name};
 use crate::{
     catalog::Entry,
     chat::{Arguments, ToolCall},
+    registry::Server,
+    scrub,
     tool_loop::options::short,
     trace,
 };
@@ -46,6 +49,7 @@ impl Record {
         call: &'a ToolCall,
         entry: Option<&'a Entry>,
     ) -> Running<'a> {
+        self.0.state().calls += 1;
         let offered = call.function.as_deref().unwrap_or_default();
         let span = tracing::info_span!(
             target: trace::TARGET,
@@ -88,6 +92,8 @@ impl Record {
             attributes.set("mcp_layer.tool", &*entry.offer().tool);
         }
         if let Arguments::Text(text) = &call.arguments {
+            let clean = entry.and_then(|entry| without_credentials(&entry.server, text));
+            let text = clean.as_deref().unwrap_or(text);
             self.set_payload(&mut attributes, "gen_ai.tool.call.arguments", text);
         }
         let name = name("execute_tool", Some(&offered));
@@ -107,6 +113,13 @@ impl Record {
             attributes.set(name, kept);
         }
     }
+}
+
+/// Arguments without the fixed credentials of the server that they are for. What servers say is
+/// without any of them already.
+fn without_credentials(server: &Server, text: &str) -> Option<String> {
+    let headers = server.auth.headers();
+    scrub::without(headers.values().map(HeaderValue::as_bytes), text)
 }
 
 impl Running<'_> {
@@ -159,7 +172,7 @@ impl Running<'_> {
                 let name = "gen_ai.tool.call.result";
                 self.record.set_payload(&mut attributes, name, came.text);
             }
-            self.record.add(name, self.started, attributes);
+            self.record.add(name, self.started, duration, attributes);
         }
         duration
     }

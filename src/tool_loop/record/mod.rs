@@ -16,7 +16,7 @@ mod watch;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use serde_json::{Map, Value};
@@ -76,6 +76,7 @@ struct Log {
 struct State {
     turns: u64,
     rounds: u64,
+    calls: u64,
     turn: Option<Turn>,
     usage: Usage,
     spans: Vec<trace::Span>,
@@ -167,7 +168,8 @@ impl Record {
             attributes.set("error.type", "server_inactive");
             attributes.set("error.message", self.masked(failed));
         }
-        self.add(format!("list_tools {server}"), started, attributes);
+        let name = format!("list_tools {server}");
+        self.add(name, started, started.elapsed(), attributes);
     }
 
     /// A turn begins; what is done for it belongs into the span that comes back.
@@ -213,7 +215,7 @@ impl Record {
             let entry = catalog.and_then(|catalog| catalog.entry(call.function.as_deref()?));
             let (name, mut attributes) = self.of_call(call, entry);
             attributes.set("mcp_layer.outcome", "not_executed");
-            self.add(name, now, attributes);
+            self.add(name, now, Duration::ZERO, attributes);
         }
     }
 
@@ -224,7 +226,8 @@ impl Record {
             attributes.set("error.type", refusal.code());
             attributes.set("error.message", self.masked(&refusal.to_string()));
             attributes.set("http.response.status_code", refusal.status().as_u16());
-            self.add("refuse".to_owned(), Instant::now(), attributes);
+            let name = "refuse".to_owned();
+            self.add(name, Instant::now(), Duration::ZERO, attributes);
         }
         self.0.span.record("error.type", refusal.code());
         self.end(Ended::Refused);
@@ -242,12 +245,11 @@ impl Record {
         payloads.unwrap_or_default().masked(text)
     }
 
-    /// Adds a span that ends now.
-    fn add(&self, name: String, started: Instant, attributes: Attributes) {
+    fn add(&self, name: String, started: Instant, duration: Duration, attributes: Attributes) {
         let span = trace::Span {
             name,
             start: started.saturating_duration_since(self.0.began),
-            duration: started.elapsed(),
+            duration,
             attributes: attributes.into(),
         };
         self.0.state().add(span);
@@ -353,6 +355,7 @@ impl Inner {
             started_at: log.started_at,
             duration,
             rounds: state.rounds,
+            calls: state.calls,
             stopped_by: ended.stopped_by().map(|reason| reason.as_str().to_owned()),
             outcome: ended.outcome().to_owned(),
             usage: (!usage.is_empty()).then(|| usage.members()),

@@ -25,6 +25,7 @@ pub mod rows;
 pub mod shelf;
 pub mod sql;
 pub mod tenants;
+pub mod traces;
 
 use std::time::Duration;
 
