@@ -40,6 +40,17 @@
 //! changed both definitions are shown. Accepting names the fingerprint that was looked at: what has
 //! changed again since is not accepted.
 //!
+//! # OAuth 2.0
+//!
+//! A server with OAuth 2.0 is connected in a browser: `POST …/oauth/connect` answers an address of
+//! ours that works once, `/oauth/start/…`, and `/oauth/callback` is the redirect URI. Both are open
+//! to browsers without the token, and need [`Admin::with_authorizations`].
+//!
+//! # What a request would get
+//!
+//! `POST …/explain` takes a chat completion and tells its tools, by the very code of the
+//! [layer](Admin::with_explainer).
+//!
 //! # Metrics
 //!
 //! `GET /metrics` is for Prometheus, which sends the token as its `authorization` says. Where

@@ -94,13 +94,13 @@ def node_module(path):
 class Proxy(Part):
     """`examples/proxy --config`, ready when it lists our servers."""
 
-    def __init__(self, name, config, env=None):
+    def __init__(self, name, config):
         self.port = free_port()
         file = LOGS / f"{name}.toml"
         LOGS.mkdir(exist_ok=True)
         file.write_text(f'listen = "127.0.0.1:{self.port}"\n' + config)
         self.url = f"http://127.0.0.1:{self.port}/v1"
-        super().__init__(name, [PROXY, "--config", file], env)
+        super().__init__(name, [PROXY, "--config", file])
         expected = config.count("[[servers]]")
         self.ready(lambda: len(self.get("/v1/mcp/servers")[1]["servers"]) == expected)
 
@@ -125,12 +125,9 @@ class Proxy(Part):
         return response.status, json.loads(response.read())
 
 
-def config(upstream_url, servers, egress=("127.0.0.0/8",), operated=('admin_listen = "off"',)):
-    """The proxy's TOML, after `listen`, for servers given as name: (url, transport or none).
-
-    `operated` has the lines about the operator's side.
-    """
-    lines = [f'upstream = "{upstream_url}"', f"allow_egress = {json.dumps(egress)}", *operated]
+def config(upstream_url, servers):
+    """The proxy's TOML, after `listen`, for servers given as name: (url, transport or none)."""
+    lines = [f'upstream = "{upstream_url}"', 'allow_egress = ["127.0.0.0/8"]', 'admin_listen = "off"']
     for name, (url, transport) in servers.items():
         lines += ["", "[[servers]]", f'name = "{name}"', f'url = "{url}"']
         lines += [f'transport = "{transport}"'] if transport else []

@@ -1,7 +1,6 @@
-"""What the tests of the dashboard stand on: a proxy with an operator's side over SQLite, and Chromium in front of it."""
+"""What the tests of the dashboard stand on: a proxy over SQLite, and Chromium in front of its operator's side."""
 
 import json
-import secrets
 import shutil
 import subprocess
 import time
@@ -9,36 +8,26 @@ from pathlib import Path
 
 import pytest
 
-from conftest import LOGS, NODE, PARTS, PROXY, Part, Proxy, config, free_port
-from oauth_direct import send
+from conftest import LOGS, NODE, PARTS, PROXY, Part
+from operated import TOKEN, Operated
 from scripted_mcp import ScriptedServers
 
 SCREENSHOTS = PARTS / "screenshots"
 SCENARIOS = Path(__file__).with_name("chromium")
 
 
-class Dashboard(Proxy):
-    """A proxy whose operator's side is open, with an empty database; `servers` are those of its file."""
+class Dashboard(Operated):
+    """A proxy with an empty database; `more` ends its configuration, such as with servers."""
 
-    def __init__(self, name, upstream_url, folder, servers=None, more=""):
-        port = free_port()
-        self.origin = f"http://127.0.0.1:{port}"
-        self.token = secrets.token_hex(16)
-        key_file = folder / "keys"
-        subprocess.run([PROXY, "--generate-key", key_file], check=True, capture_output=True)
-        operated = [
-            f'admin_listen = "127.0.0.1:{port}"',
-            'admin_token_env = "INTEROP_ADMIN_TOKEN"',
-            f'database = "sqlite://{folder / "proxy.db"}"',
-            f'key_file = "{key_file}"',
-        ]
-        text = config(upstream_url, servers or {}, ["127.0.0.0/8", "localhost"], operated) + more
-        super().__init__(name, text, {"INTEROP_ADMIN_TOKEN": self.token})
+    def __init__(self, name, upstream_url, folder, more=""):
+        keys = folder / "keys"
+        subprocess.run([PROXY, "--generate-key", keys], check=True, capture_output=True)
+        database = f'database = "sqlite://{folder / "proxy.db"}"\nkey_file = "{keys}"\n'
+        super().__init__(name, upstream_url, database + more)
 
     def rest(self, path, body=None, method=None):
-        """Status and JSON of a request to the REST interface."""
-        answer = send(f"{self.origin}/api/v1{path}", body, {"authorization": f"Bearer {self.token}"}, method)
-        return answer.status, answer.json() if answer.body else None
+        """Status and JSON of a request to the REST interface: GET, or POST with a body, unless told otherwise."""
+        return self.operate(method or ("GET" if body is None else "POST"), f"/api/v1{path}", body)
 
     def create(self, name, url, **more):
         """A server, created and probed."""
@@ -71,7 +60,8 @@ def chromium():
 @pytest.fixture(scope="session")
 def shared_dashboard(model_server, everything_http, tmp_path_factory):
     folder = tmp_path_factory.mktemp("dashboard")
-    dashboard = Dashboard("dashboard", model_server.url, folder, {"declared": (everything_http, None)})
+    declared = f'[[servers]]\nname = "declared"\nurl = "{everything_http}"\n'
+    dashboard = Dashboard("dashboard", model_server.url, folder, declared)
     yield dashboard
     dashboard.stop()
 
@@ -97,8 +87,8 @@ def visit(chromium):
     def run(scenario, dashboard, seconds=50, **given):
         common = {
             "chromium": chromium,
-            "dashboard": dashboard.origin,
-            "token": dashboard.token,
+            "dashboard": dashboard.public,
+            "token": TOKEN,
             "screenshots": str(SCREENSHOTS),
         }
         began = time.monotonic()

@@ -79,13 +79,13 @@ class Answer:
         return json.loads(self.body)
 
 
-def send(url, body=None, headers=(), method=None):
-    """GET, with a body POST, or another method; a string is a form, anything else JSON."""
+def send(url, body=None, headers=()):
+    """GET; with a body POST: a string is a form, anything else JSON."""
     form = isinstance(body, str)
     data = None if body is None else (body if form else json.dumps(body)).encode()
     kind = "application/x-www-form-urlencoded" if form else "application/json"
     accept = "application/json, text/event-stream"
-    request = urllib.request.Request(url, data, {"content-type": kind, "accept": accept, **dict(headers)}, method=method)
+    request = urllib.request.Request(url, data, {"content-type": kind, "accept": accept, **dict(headers)})
     try:
         return Answer(urllib.request.urlopen(request, timeout=10))
     except urllib.error.HTTPError as error:

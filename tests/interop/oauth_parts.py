@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 class Oidc(Part):
     """npm `oidc-provider`, for one MCP server; `options` as in `oidc.mjs`."""
 
-    def __init__(self, resource, name="oidc", host="127.0.0.1", options=()):
+    def __init__(self, resource, name, host="127.0.0.1", options=()):
         self.issuer = f"http://{host}:{free_port()}"
         # Where it lies, Node.js looks for the packages that it imports.
         script = MODULES.parent / "oidc.mjs"
@@ -39,8 +39,25 @@ class Oidc(Part):
 Protected = namedtuple("Protected", "url provider")
 
 
-def resource_server(name, **provider):
+@pytest.fixture(scope="session")
+def protected():
     """The Python SDK's server as a resource server, with oidc-provider as its authorization server."""
+    yield from protected_from("protected")
+
+
+@pytest.fixture(scope="session")
+def protected_elsewhere():
+    """The same with a provider on another site than everything else, as in production: `localhost`."""
+    yield from protected_from("protected-elsewhere", host="localhost")
+
+
+@pytest.fixture(scope="session")
+def asking():
+    """Likewise, with somebody who has to click."""
+    yield from protected_from("asking", host="localhost", options=["ask"])
+
+
+def protected_from(name, **provider):
     port = free_port()
     url = f"http://127.0.0.1:{port}/mcp"
     provider = Oidc(url, f"{name}-oidc", **provider)
@@ -52,17 +69,6 @@ def resource_server(name, **provider):
     finally:
         server.stop()
         provider.stop()
-
-
-@pytest.fixture(scope="session")
-def protected():
-    yield from resource_server("protected")
-
-
-@pytest.fixture(scope="session")
-def asking():
-    """Likewise, on another site than 127.0.0.1, with somebody who has to click."""
-    yield from resource_server("asking", host="localhost", options=["ask"])
 
 
 @pytest.fixture(scope="session")

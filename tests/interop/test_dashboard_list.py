@@ -8,6 +8,7 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 
 from dashboard_parts import Dashboard
+from operated import TOKEN
 
 AUTH = [
     {"type": "none"},
@@ -74,10 +75,10 @@ class Session:
     """A signed-in browser, as far as a clock needs one."""
 
     def __init__(self, dashboard):
-        url = urlsplit(dashboard.origin)
+        url = urlsplit(dashboard.public)
         self._connection = http.client.HTTPConnection(url.hostname, url.port, timeout=10)
-        form = urlencode({"token": dashboard.token, "next": "/servers"})
-        headers = {"content-type": "application/x-www-form-urlencoded", "origin": dashboard.origin}
+        form = urlencode({"token": TOKEN, "next": "/servers"})
+        headers = {"content-type": "application/x-www-form-urlencoded", "origin": dashboard.public}
         self._connection.request("POST", "/sign-in", form, headers)
         response = self._connection.getresponse()
         response.read()

@@ -24,7 +24,7 @@ use super::{
     list::auth,
     page::{Frame, Section, page, to},
     status::StatusView,
-    text::Shown,
+    text::{Shown, words},
     when::When,
     wizard::status,
 };
@@ -246,15 +246,4 @@ fn differences(theirs: &Value, mine: &Value) -> Vec<Difference> {
         mine: Shown::short(&mine, 200),
     });
     shown.collect()
-}
-
-fn words(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        Value::Bool(true) => "yes".to_owned(),
-        Value::Bool(false) => "no".to_owned(),
-        Value::Array(items) => items.iter().map(words).collect::<Vec<_>>().join(", "),
-        other => other.to_string(),
-    }
 }

@@ -3,12 +3,16 @@
 //! So what was typed and what is stored are shown by the same code; of secrets it knows only
 //! whether there are any.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::{form::Form, text::Shown};
+use super::{
+    super::fault::{Code, Fault},
+    form::Form,
+    text::Shown,
+};
 
 /// Projects beyond these are typed: nobody looks through more boxes.
 const PROJECTS: usize = 200;
@@ -226,16 +230,25 @@ pub(super) fn read_switches(form: &Form<'_>, body: &mut Value) {
 }
 
 /// Puts into `body` which tools are offered.
-pub(super) fn read_tools(form: &Form<'_>, body: &mut Value) {
+///
+/// # Errors
+/// All tools are to be offered, and some to be asked for first: that is a selection.
+pub(super) fn read_tools(form: &Form<'_>, body: &mut Value) -> Result<(), Fault> {
     let policies = form.all("tool_name").zip(form.all("policy"));
-    let policies: std::collections::BTreeMap<&str, &str> = policies.collect();
+    let policies: BTreeMap<&str, &str> = policies.collect();
     let asks = |tool: &str| policies.get(tool) == Some(&"ask_first");
     let typed = form.text("more_tools").lines().map(str::trim);
     let typed = typed.filter(|tool| !tool.is_empty());
     let tools: BTreeSet<&str> = form.all("tool").chain(typed).collect();
-    body["tools"] = match form.text("tools") {
-        "all" => json!("all"),
-        _ => {
+    let is_all = form.text("tools") == "all";
+    if is_all && policies.values().any(|policy| *policy == "ask_first") {
+        let reason = "that are asked for first have to be selected: choose Selected tools, \
+                      or auto for each of them";
+        return Err(Fault::of(Code::InvalidServer, "tools", reason));
+    }
+    body["tools"] = match is_all {
+        true => json!("all"),
+        false => {
             let tools = tools.into_iter().map(|tool| match asks(tool) {
                 true => json!({"name": tool, "policy": "ask_first"}),
                 false => tool.into(),
@@ -243,6 +256,7 @@ pub(super) fn read_tools(form: &Form<'_>, body: &mut Value) {
             tools.collect()
         }
     };
+    Ok(())
 }
 
 /// Takes from `body` the secrets that were entered for another origin; whether there were any.
@@ -301,13 +315,15 @@ mod tests {
         let mut body = json!({});
         let fields = "tools=only&tool_name=a&policy=auto&tool=a&tool_name=b&policy=ask_first&tool=b\
                       &tool_name=c&policy=ask_first&more_tools=d%0D%0A%0D%0A e";
-        read_tools(&form(fields), &mut body);
+        read_tools(&form(fields), &mut body).unwrap();
         assert_eq!(
             body["tools"],
             json!(["a", {"name": "b", "policy": "ask_first"}, "d", "e"])
         );
-        read_tools(&form("tools=all&tool=a"), &mut body);
+        read_tools(&form("tools=all&tool=a"), &mut body).unwrap();
         assert_eq!(body["tools"], "all");
+        let asks = form("tools=all&tool_name=a&policy=ask_first&tool=a");
+        assert!(read_tools(&asks, &mut body).is_err());
     }
 
     #[test]

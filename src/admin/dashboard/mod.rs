@@ -32,7 +32,9 @@ mod selection;
 mod sign_in;
 mod status;
 mod text;
+mod timeline;
 mod tools;
+mod traces;
 mod when;
 mod wizard;
 
@@ -86,5 +88,7 @@ pub(super) fn routes() -> Vec<Route> {
         ),
         (Method::POST, CONNECT, post(connecting::connect)),
         (Method::POST, DISCONNECT, post(connecting::disconnect)),
+        (Method::GET, "/traces", get(traces::list)),
+        (Method::GET, "/traces/{id}", get(timeline::show)),
     ]
 }

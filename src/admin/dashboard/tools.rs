@@ -105,8 +105,11 @@ pub(super) async fn save(
         let content = content(&admin, &server, &chosen, Errors::default()).await?;
         return page(StatusCode::OK, &content);
     }
-    read_tools(&form, &mut body);
-    match admin.change(&body, &server).await {
+    let saved = match read_tools(&form, &mut body) {
+        Ok(()) => admin.change(&body, &server).await,
+        Err(fault) => Err(fault),
+    };
+    match saved {
         Ok(_) => Ok(to(&admin, &format!("/servers/{name}/tools?done=saved"))),
         Err(fault) => {
             let errors = match fault.code() {

@@ -345,9 +345,13 @@ pub(super) async fn save_tools(
             return tools_step(&admin, &draft, &json!(names), Errors::default()).await;
         }
         "clear" => return tools_step(&admin, &draft, &json!([]), Errors::default()).await,
-        _ => read_tools(&form, &mut body),
+        _ => {}
     }
-    match admin.change(&body, &draft).await {
+    let saved = match read_tools(&form, &mut body) {
+        Ok(()) => admin.change(&body, &draft).await,
+        Err(fault) => Err(fault),
+    };
+    match saved {
         Ok(server) => Ok(step(&admin, &server.name, "review")),
         Err(fault) => tools_step(&admin, &draft, &body["tools"], Errors::of(fault)?).await,
     }

@@ -44,7 +44,7 @@ export async function isRefused({ visit, token, server }) {
 // On the page of a server that is connected.
 export async function disconnects({ visit, token, name }) {
   const page = await (await visit()).signIn(token, `/servers/${name}`);
-  await button(page, "Disconnect").click();
+  await page.getByRole("button", { name: /^Disconnect/ }).click();
   await page.getByText("Not connected").waitFor();
 }
 
