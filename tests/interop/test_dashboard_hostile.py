@@ -109,15 +109,8 @@ class World:
             status, answer = self._dashboard.chat({"model": said, "messages": [], "mcp": mcp})
             assert (status, len(answer["mcp"]["calls"])) == (200, 4), answer
         traces = self._dashboard.rest("/traces?limit=100")[1]["traces"]
-        assert len(traces) == len(TEXTS), len(traces)
         shown = [(f"/traces/{trace['id']}", list(filter(is_plain, trace["model"].split("\n")))) for trace in traces]
         return [("/traces", [PAYLOADS[-1]]), *shown]
-
-    def starts(self, name, count):
-        """Addresses that send a browser to the provider."""
-        answers = [self._dashboard.rest(f"/servers/{name}/oauth/connect", {}) for _ in range(count)]
-        assert all(status == 200 for status, _ in answers), answers[0]
-        return [answer["authorization_url"] for _, answer in answers]
 
 
 @pytest.fixture(scope="module")
@@ -152,27 +145,16 @@ def test_each_payload_is_noticed_on_a_page_that_does_not_escape_it(visit, hostil
 @pytest.mark.parametrize("part", ["tools", "servers", "traces"])
 @policies
 def test_what_servers_and_models_say_stays_text(visit, hostile, world, part, bypassCSP, capsys):
-    pages = getattr(world, part)
-    paths, texts = [path for path, _ in pages], [texts for _, texts in pages]
-    found = visit("hostile.visits", hostile, seconds=110, paths=paths, texts=texts, bypassCSP=bypassCSP)
+    found = visit("hostile.visits", hostile, seconds=110, pages=getattr(world, part), bypassCSP=bypassCSP)
     with capsys.disabled():
         print(f"\n{part}: {found['pages']} pages, policy {'off' if bypassCSP else 'on'}: {len(found['complaints'])} noticed")
     assert (found["found"], found["complaints"]) == ([], [])
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("kind", ["refuses", "fails"])
+@pytest.mark.parametrize("server", ["refuses", "fails"])
 @policies
-def test_what_a_provider_says_at_the_callback_stays_text(visit, hostile, world, kind, bypassCSP):
-    paths = world.starts(kind, len(TEXTS))
-    found = visit(
-        "hostile.visits",
-        hostile,
-        seconds=110,
-        paths=paths,
-        texts=[],
-        others=[world.provider.origin],
-        bypassCSP=bypassCSP,
-        endsAt="/oauth/callback",
-    )
+def test_what_a_provider_says_at_the_callback_stays_text(visit, hostile, world, server, bypassCSP):
+    given = {"server": server, "count": len(TEXTS), "others": [world.provider.origin], "bypassCSP": bypassCSP}
+    found = visit("hostile.callbacks", hostile, seconds=110, **given)
     assert (found["found"], found["complaints"]) == ([], [])

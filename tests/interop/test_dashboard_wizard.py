@@ -57,7 +57,7 @@ def test_errors_stand_beside_their_fields(visit, dashboard, everything_http):
     wrong = [
         ({"name": "Has Spaces"}, "Server name", "a-z"),
         ({"name": "taken"}, "Server name", "exists"),
-        ({"name": "declared"}, "Server name", "exists|file"),
+        ({"name": "declared"}, "Server name", "declared in the configuration file"),
         ({"url": "https://user@mcp.example.com/"}, "Server URL", "user"),
         ({"url": "http://10.1.2.3/mcp"}, "Server URL", "egress|allow|private|https"),
         ({"url": "ftp://mcp.example.com/"}, "Server URL", "https"),

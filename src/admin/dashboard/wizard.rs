@@ -1,7 +1,7 @@
 //! Creating a server in four steps, on a draft that the store keeps: nothing is lost by going
 //! back, by a reload, or by the trip to a provider.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use askama::Template;
 use axum::{
@@ -11,6 +11,7 @@ use axum::{
 };
 use http::StatusCode;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use super::{
     super::{
@@ -33,6 +34,10 @@ use crate::{
     name::ServerName,
     registry::{Error, Observation, Server, ServerStore, Source},
 };
+
+/// How long the list waits to be able to say how a server is that was just created. What takes
+/// longer goes on without it.
+const LOOK: Duration = Duration::from_secs(3);
 
 /// A step, as it is shown above the others.
 struct Step {
@@ -387,10 +392,12 @@ pub(super) async fn finish(State(admin): State<Arc<Admin>>, Named(name): Named) 
     let mut body = admin.record(&draft)?;
     body["draft"] = false.into();
     match admin.change(&body, &draft).await {
-        Ok(server) => Ok(to(
-            &admin,
-            &format!("/servers?done=created&server={}", server.name),
-        )),
+        Ok(server) => {
+            // What is wrong is in its row.
+            let _ = timeout(LOOK, admin.probe(&server)).await;
+            let place = format!("/servers?done=created&server={}", server.name);
+            Ok(to(&admin, &place))
+        }
         Err(fault) => review_step(&admin, &draft, Errors::of(fault)?).await,
     }
 }

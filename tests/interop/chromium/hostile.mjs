@@ -5,27 +5,47 @@ import { signs } from "./signs.mjs";
 // The most that two cores are good for.
 const atOnce = 3;
 
-// Opens every path, and answers for each what is out of place; `bypassCSP` switches the policy off.
-// A page that shows none of the `texts` that it is there for is no proof, so those that are missing are answered too.
-export async function visits({ visit, token, paths, texts, others, endsAt, bypassCSP }) {
+// Opens every page, a path and the texts that it is there for, which must be seen; `bypassCSP` switches the policy off.
+export async function visits({ visit, token, pages, bypassCSP }) {
+  const visitor = await visit({ bypassCSP });
+  await visitor.signIn(token);
+  const found = await all(pages, visitor, async (page, [path, texts]) => {
+    await page.goto(path, { waitUntil: "load" });
+    const missing = await page.evaluate(missed, texts);
+    return missing.map((text) => `${path} does not show ${text}`);
+  });
+  return { found, complaints: complaintsOf(visitor), pages: pages.length };
+}
+
+// Connects `server` so many times in vain: each time the provider says something else.
+export async function callbacks({ visit, token, server, count, others, bypassCSP }) {
   const visitor = await visit({ bypassCSP, others });
   await visitor.signIn(token);
+  const found = await all(Array(count).fill(server), visitor, async (page) => {
+    const answer = await page.request.post(`/api/v1/servers/${server}/oauth/connect`, {
+      headers: { authorization: `Bearer ${token}` },
+    });
+    await page.goto((await answer.json()).authorization_url, { waitUntil: "load" });
+    const heading = await page.getByRole("heading").innerText();
+    const isThere = new URL(page.url()).pathname === "/oauth/callback" && heading === "Not connected";
+    return isThere ? [] : [`${page.url()} says ${heading}`];
+  });
+  return { found, complaints: complaintsOf(visitor), pages: count };
+}
+
+// Opens something for each of `items`; what `open` has to complain of, and what is out of place on the page.
+async function all(items, visitor, open) {
   const found = [];
-  const left = [...paths.entries()];
+  const left = [...items];
   async function go() {
     const page = await visitor.context.newPage();
-    for (let next; (next = left.shift()); ) {
-      const [number, path] = next;
-      await page.goto(path, { waitUntil: "load" });
-      const ended = new URL(page.url()).pathname;
-      if (!ended.startsWith(endsAt ?? path.split("?")[0])) found.push(`${path} led to ${ended}: ${await page.innerText("main")}`);
-      for (const sign of await page.evaluate(signs)) found.push(`${path}: ${sign}`);
-      const missing = await page.evaluate(missed, texts[number] ?? []);
-      for (const text of missing) found.push(`${path} does not show ${text}`);
+    while (left.length > 0) {
+      found.push(...(await open(page, left.shift())));
+      for (const sign of await page.evaluate(signs)) found.push(`${page.url()}: ${sign}`);
     }
   }
   await Promise.all(Array.from({ length: atOnce }, go));
-  return { found, complaints: complaintsOf(visitor), pages: paths.length };
+  return found;
 }
 
 // Runs in the page: which of `texts` are not to be read there. What is unseen has a badge in its place.

@@ -65,15 +65,18 @@ export async function oauth({ visit, token, screenshots, server }) {
   const page = await visitor.signIn(token);
   const found = [];
   const look = async (name) => found.push(...(await audit(page, `oauth-${name}`, screenshots)));
-  // Held on our own page, which goes on by itself.
-  await page.route("**/oauth/start/**", (route) => route.abort());
+  // Our own page goes on by itself, at once; here it stays, to be looked at.
+  const refresh = /<meta http-equiv="refresh" content="0; [^>]*>/;
+  await page.route("**/setup/auth", async (route) => {
+    const response = await route.fetch();
+    await route.fulfill({ response, body: (await response.text()).replace(refresh, "") });
+  });
   await serverStep(page, server);
   await radio(page, "OAuth 2.0").check();
   await button(page, "Connect now").click();
   await page.getByRole("link", { name: "Go on now" }).waitFor();
   await look("going");
   const start = await page.getByRole("link", { name: "Go on now" }).getAttribute("href");
-  await page.unroute("**/oauth/start/**");
   await page.goto(start);
   await page.getByRole("link", { name: "Refuse" }).click();
   await page.waitForURL("**/oauth/callback?**");
