@@ -23,7 +23,7 @@ def is_plain(payload):
 
 
 def tool(payload):
-    """A tool that says it wherever a tool can say something."""
+    """One that says it wherever a tool can say something."""
     schema = {
         "type": "object",
         "title": payload,
@@ -31,7 +31,8 @@ def tool(payload):
         "properties": {payload: {"description": payload, "enum": [payload], "default": payload, "examples": [payload]}},
     }
     return {
-        "name": payload,
+        # A tool whose name has what cannot be seen is left out altogether.
+        "name": payload if payload.isprintable() else f"tool-{PAYLOADS.index(payload)}",
         "title": payload,
         "description": payload,
         "inputSchema": schema,
@@ -69,9 +70,10 @@ class World:
             self._dashboard.rest("/servers", {"name": kind, "url": scripted.url, "auth": provider.auth(kind)})
 
     def _tools(self):
-        url = self._scripted.add("tools", Script([tool(payload) for payload in PAYLOADS]))
+        tools = [tool(payload) for payload in PAYLOADS]
+        url = self._scripted.add("tools", Script(tools))
         self._dashboard.create("tools", url)
-        self._dashboard.rest("/servers", {"name": "draft", "url": url, "draft": True, "tools": PAYLOADS})
+        self._dashboard.rest("/servers", {"name": "draft", "url": url, "draft": True, "tools": [tool["name"] for tool in tools]})
         # Changed since they were accepted: old and new stand side by side.
         changing = Script([tool(payload) for payload in PAYLOADS])
         self._dashboard.create("changing", self._scripted.add("changing", changing))
@@ -79,9 +81,9 @@ class World:
             changed["description"] += " "
             changed["inputSchema"]["title"] += " changed"
         self._dashboard.rest("/servers/changing/refresh", {})
-        return [(path, PAYLOADS) for path in ("/servers/tools", "/servers/changing", "/servers/draft/setup/tools")] + [
-            ("/servers/draft/setup/review", PAYLOADS)
-        ]
+        pages = ["/servers/tools/tools", "/servers/changing/tools", "/servers/draft/setup/tools"]
+        names = [payload for payload in PAYLOADS if payload.isprintable()]
+        return [*((path, PAYLOADS) for path in pages), ("/servers/draft/setup/review", names)]
 
     def _servers(self):
         pages = [("/servers", [])]
@@ -128,6 +130,11 @@ def world(hostile, model_server):
     provider.close()
 
 
+def stayed_text(found):
+    noticed = [*found["found"], *found["complaints"]]
+    assert not noticed, f"{len(noticed)} noticed:\n" + "\n".join(map(repr, noticed[:20]))
+
+
 policies = pytest.mark.parametrize("bypassCSP", [False, True], ids=["with_the_policy", "without_the_policy"])
 
 
@@ -148,7 +155,7 @@ def test_what_servers_and_models_say_stays_text(visit, hostile, world, part, byp
     found = visit("hostile.visits", hostile, seconds=110, pages=getattr(world, part), bypassCSP=bypassCSP)
     with capsys.disabled():
         print(f"\n{part}: {found['pages']} pages, policy {'off' if bypassCSP else 'on'}: {len(found['complaints'])} noticed")
-    assert (found["found"], found["complaints"]) == ([], [])
+    stayed_text(found)
 
 
 @pytest.mark.timeout(120)
@@ -157,4 +164,4 @@ def test_what_servers_and_models_say_stays_text(visit, hostile, world, part, byp
 def test_what_a_provider_says_at_the_callback_stays_text(visit, hostile, world, server, bypassCSP):
     given = {"server": server, "count": len(TEXTS), "others": [world.provider.origin], "bypassCSP": bypassCSP}
     found = visit("hostile.callbacks", hostile, seconds=110, **given)
-    assert (found["found"], found["complaints"]) == ([], [])
+    stayed_text(found)

@@ -60,7 +60,7 @@ export async function wizard({ visit, token, screenshots, server }) {
 }
 
 // What somebody sees who is on the way to a provider, and comes back without having agreed.
-export async function oauth({ visit, token, screenshots, server }) {
+export async function oauth({ visit, token, screenshots, server, dashboard }) {
   const visitor = await visit({ others: [server.provider] });
   const page = await visitor.signIn(token);
   const found = [];
@@ -68,7 +68,8 @@ export async function oauth({ visit, token, screenshots, server }) {
   // Our own page goes on by itself, at once; here it stays, to be looked at.
   const refresh = /<meta http-equiv="refresh" content="0; [^>]*>/;
   await page.route("**/setup/auth", async (route) => {
-    const response = await route.fetch();
+    // What is sent again is not sent by a page, so it has to say where it comes from.
+    const response = await route.fetch({ headers: { ...(await route.request().allHeaders()), origin: dashboard } });
     await route.fulfill({ response, body: (await response.text()).replace(refresh, "") });
   });
   await serverStep(page, server);
