@@ -76,8 +76,8 @@ fn pair(
 /// The page is full, and the latest record has all calls with their results.
 async fn assert_recorded(traces: &MemoryTraces, calls: usize) {
     use mcp_layer::registry::{TraceFilter, TracePage, TraceStore};
-    let listed = traces.list("default", &TraceFilter::default(), &TracePage::default());
-    let listed = listed.await.unwrap();
+    let (all, page) = (TraceFilter::default(), TracePage::default());
+    let listed = traces.list("default", &all, &page).await.unwrap();
     assert!(listed.next.is_some());
     let latest = traces.get("default", listed.traces[0].id).await.unwrap();
     let spans = latest.unwrap().spans.clone();
