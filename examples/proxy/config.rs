@@ -10,7 +10,7 @@ use std::{
 
 use clap::{Parser, ValueEnum};
 use http::HeaderValue;
-use mcp_layer::{Price, Streaming};
+use mcp_layer::{Price, Streaming, trace::Payloads};
 use reqwest::Certificate;
 use serde::Deserialize;
 use url::Url;
@@ -76,6 +76,13 @@ pub struct Flags {
     /// Address by which the operator's side is reached from outside [default: that of --admin-listen]
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
+    /// Address of a collector that takes traces over OTLP/HTTP, such as http://127.0.0.1:4318
+    /// [default: none are exported]
+    #[arg(long, value_name = "URL")]
+    otlp: Option<String>,
+    /// What of arguments and results is kept in the records of exchanges [default: redacted]
+    #[arg(long, value_name = "HOW")]
+    trace_payloads: Option<PayloadMode>,
     /// How to write the log on stderr; RUST_LOG sets how much [default: text]
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
@@ -94,6 +101,18 @@ pub enum StreamingMode {
     Reject,
     /// Run the whole loop, and stream it as one answer
     Execute,
+}
+
+#[derive(Clone, Copy, Default, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum PayloadMode {
+    /// Their sizes
+    Off,
+    /// The text, without what looks like a secret
+    #[default]
+    Redacted,
+    /// The text
+    Full,
 }
 
 #[derive(Clone, Copy, Default, Deserialize, ValueEnum)]
@@ -125,6 +144,9 @@ pub struct Config {
     pub admin: Option<admin::Side>,
     /// Root certificates to trust besides the system's.
     pub roots: Option<Vec<u8>>,
+    /// The collector; absent: no traces are exported.
+    pub otlp: Option<Url>,
+    pub trace_payloads: Payloads,
     pub log_format: LogFormat,
     pub limits: Limits,
     pub prices: Vec<Price>,
@@ -211,7 +233,10 @@ impl Config {
         Ok(Self {
             file: flags.config,
             listen,
-            upstream: upstream.as_deref().map(upstream_url).transpose()?,
+            upstream: upstream
+                .as_deref()
+                .map(|text| base_url(text, &UPSTREAM))
+                .transpose()?,
             upstream_authorization: key_env.as_deref().map(authorization).transpose()?,
             keys,
             origins: Origins::new(replaced(flags.allow_origin, file.allow_origins))?,
@@ -227,6 +252,21 @@ impl Config {
             )?,
             admin,
             roots: file.ca_file.as_deref().map(read_roots).transpose()?,
+            otlp: flags
+                .otlp
+                .or(file.otlp)
+                .as_deref()
+                .map(|text| base_url(text, &OTLP))
+                .transpose()?,
+            trace_payloads: match flags
+                .trace_payloads
+                .or(file.trace_payloads)
+                .unwrap_or_default()
+            {
+                PayloadMode::Off => Payloads::Off,
+                PayloadMode::Redacted => Payloads::Redacted,
+                PayloadMode::Full => Payloads::Full,
+            },
             log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
             limits: file.limits,
             prices: file
@@ -283,19 +323,39 @@ fn authorization(env: &str) -> Result<HeaderValue, Invalid> {
     Ok(value)
 }
 
+/// A base URL among the keys.
+struct Base {
+    key: &'static str,
+    example: &'static str,
+    /// Where to put what opens it.
+    credentials: &'static str,
+}
+
+const UPSTREAM: Base = Base {
+    key: "upstream",
+    example: "https://api.openai.com/v1",
+    credentials: "upstream_key_env",
+};
+const OTLP: Base = Base {
+    key: "otlp",
+    example: "http://127.0.0.1:4318",
+    credentials: "the environment variable OTEL_EXPORTER_OTLP_HEADERS",
+};
+
 /// The base URL, its path without a slash at the end.
-fn upstream_url(text: &str) -> Result<Url, Invalid> {
-    let invalid = |reason| Invalid::new(format!("upstream: {reason}"));
+fn base_url(text: &str, base: &Base) -> Result<Url, Invalid> {
+    let invalid = |reason: &str| Invalid::new(format!("{}: {reason}", base.key));
     let mut url: Url = text
         .parse()
-        .map_err(|_| invalid("not a URL; it looks like https://api.openai.com/v1"))?;
+        .map_err(|_| invalid(&format!("not a URL; it looks like {}", base.example)))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(invalid("the URL begins with neither https:// nor http://"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(invalid(
-            "the URL has a user or a password; use upstream_key_env instead",
-        ));
+        let instead = base.credentials;
+        return Err(invalid(&format!(
+            "the URL has a user or a password; use {instead} instead"
+        )));
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err(invalid("the URL has a query or a fragment"));

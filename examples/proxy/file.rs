@@ -12,7 +12,7 @@ use serde::{Deserialize, de::IgnoredAny};
 use crate::{
     admin,
     auth::ApiKey,
-    config::{Invalid, LogFormat, StreamingMode},
+    config::{Invalid, LogFormat, PayloadMode, StreamingMode},
     limits::Limits,
 };
 
@@ -34,6 +34,8 @@ pub struct File {
     pub admin_token_env: Option<String>,
     pub public_url: Option<String>,
     pub ca_file: Option<PathBuf>,
+    pub otlp: Option<String>,
+    pub trace_payloads: Option<PayloadMode>,
     pub log_format: Option<LogFormat>,
     pub limits: Limits,
     pub prices: Vec<ModelPrice>,

@@ -139,8 +139,8 @@ impl Limits {
     }
 
     /// Callers' connections at once: default 1024; more wait to be accepted.
-    pub fn connections(&self) -> usize {
-        self.connections.map_or(1024, usize::from)
+    pub fn connections(&self) -> u32 {
+        self.connections.map_or(1024, |count| count.0)
     }
 
     /// How long running requests may take to end when the proxy is stopped: default 30 s, as

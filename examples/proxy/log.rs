@@ -7,27 +7,50 @@ use tower_http::{
     classify::ServerErrorsFailureClass,
     trace::{DefaultOnResponse, TraceLayer},
 };
-use tracing::{Level, Span};
-use tracing_subscriber::EnvFilter;
+use tracing::{Level, Metadata, Span};
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry,
+    filter::{FilterExt, filter_fn},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
-use crate::config::{Config, LogFormat};
+use crate::{
+    config::{Config, LogFormat},
+    otlp::Exporter,
+};
 
-/// Begins the log; `RUST_LOG` decides how much of it there is.
-pub fn start(config: &Config) {
+/// The span whose fields stand in each line of a request.
+pub const REQUEST: &str = "request";
+
+/// Begins the log, of which `RUST_LOG` decides how much there is, and the export of traces.
+pub fn start(config: &Config, exporter: Option<&Exporter>) {
     let level = match config.check {
         // The report says what the log would.
         true => "off",
         false => "info,rmcp=warn",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let filter = filter.and(filter_fn(is_logged));
+    let lines = tracing_subscriber::fmt::layer()
         .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr);
-    match config.log_format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
-    }
+    let lines: Box<dyn Layer<Registry> + Send + Sync> = match config.log_format {
+        LogFormat::Text => lines.with_filter(filter).boxed(),
+        LogFormat::Json => {
+            let lines = lines.json().flatten_event(true).with_current_span(false);
+            lines.with_filter(filter).boxed()
+        }
+    };
+    tracing_subscriber::registry()
+        .with(lines)
+        .with(exporter.map(Exporter::layer))
+        .init();
+}
+
+/// All but the spans that are made for a collector: each line says by itself what it is about.
+fn is_logged(metadata: &Metadata<'_>) -> bool {
+    metadata.is_event() || metadata.name() == REQUEST
 }
 
 /// One line for each request to these routes.
@@ -36,7 +59,7 @@ pub fn requests(routes: Router) -> Router {
         .make_span_with(|request: &http::Request<_>| {
             // Without the query, which may have a secret in it.
             let (method, path) = (request.method(), request.uri().path());
-            tracing::info_span!("request", %method, path)
+            tracing::info_span!(REQUEST, %method, path)
         })
         .on_response(DefaultOnResponse::new().level(Level::INFO))
         .on_failure(|class: ServerErrorsFailureClass, _, _: &Span| match class {

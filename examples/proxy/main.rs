@@ -23,6 +23,7 @@ mod demo;
 mod file;
 mod limits;
 mod log;
+mod otlp;
 mod refusal;
 mod routes;
 mod sealing;
@@ -40,6 +41,7 @@ use axum::{
 use clap::Parser;
 use mcp_layer::{
     Connections, McpLayer, Monitor,
+    admin::Metrics,
     outbound::{EgressRules, Outbound},
     registry::{AnyStore, Overlay},
 };
@@ -73,7 +75,13 @@ async fn run(flags: Flags) -> Result<ExitCode, Invalid> {
         return Ok(ExitCode::SUCCESS);
     }
     let config = Config::read(flags)?;
-    log::start(&config);
+    let exporter = match &config.otlp {
+        Some(collector) if !config.check => {
+            Some(otlp::Exporter::new(collector, config.roots.as_deref())?)
+        }
+        _ => None,
+    };
+    log::start(&config, exporter.as_ref());
     let (declared, egress) = declared(&config).await?;
     let outbound =
         Outbound::with_connect_timeout(egress, config.roots.clone(), config.limits.connect())
@@ -84,16 +92,21 @@ async fn run(flags: Flags) -> Result<ExitCode, Invalid> {
         .with_authorizations(&storage.authorizations)
         .with_observations(registry.clone());
 
+    let metrics = Metrics::default();
+    let mcp = layer(&config, registry.clone(), connections.clone())
+        .add_trace_sink(storage.traces.clone())
+        .add_trace_sink(metrics.clone());
     let side = config.admin.as_ref();
     let admin = side
         .map(|side| {
             let (registry, connections) = (registry.clone(), connections.clone());
-            side.admin(
-                registry,
-                connections,
-                &config.keys,
-                storage.database.clone(),
-            )
+            let database = storage.database.clone();
+            let admin = side.admin(registry, connections, &config.keys, database)?;
+            Ok(admin
+                .with_authorizations(storage.authorizations)
+                .with_explainer(mcp.explainer())
+                .with_traces(storage.traces)
+                .with_metrics(metrics))
         })
         .transpose()?;
 
@@ -107,7 +120,12 @@ async fn run(flags: Flags) -> Result<ExitCode, Invalid> {
 
     let monitor = Monitor::new(registry.clone(), connections.clone());
     let draining = Draining::default();
-    let app = app(&config, registry, connections.clone(), draining.clone()).await?;
+    let servers = Servers {
+        registry,
+        connections: connections.clone(),
+        patience: config.limits.of_requests().resolve,
+    };
+    let app = app(&config, mcp, servers, draining.clone()).await?;
     let (listener, address) = bind(config.listen)
         .await
         .map_err(|error| Invalid::new(format!("listen: {}: {error}", config.listen)))?;
@@ -139,9 +157,12 @@ async fn run(flags: Flags) -> Result<ExitCode, Invalid> {
     if let Some((database, newest)) = storage.database {
         tokio::spawn(sealing::reseal(database, newest));
     }
-    let served = server::run(&servers, &draining, config.limits.grace()).await;
-    served.map_err(Invalid::new)?;
+    let served = server::run(servers, &draining, config.limits.grace()).await;
+    let ends = served.map_err(Invalid::new)?;
     connections.close().await;
+    if let Some(exporter) = exporter {
+        exporter.flush_until(ends).await;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -186,11 +207,27 @@ async fn declared(config: &Config) -> Result<(Declared, EgressRules), Invalid> {
     }
 }
 
+/// The layer, as the configuration wants it.
+fn layer(config: &Config, registry: AnyStore, connections: Connections) -> McpLayer {
+    let layer = McpLayer::new(registry)
+        .with_connections(connections)
+        .with_limits(config.limits.of_requests())
+        .with_streaming(config.streaming)
+        .with_prices(config.prices.clone())
+        .with_trace_payloads(config.trace_payloads)
+        // Authentication always says whose a request is; should it ever not, nothing opens.
+        .with_required_project();
+    match config.limits.max_tool_rounds_cap() {
+        Some(rounds) => layer.with_max_tool_rounds_cap(rounds),
+        None => layer,
+    }
+}
+
 /// What happens to a request, from the outside to the inside.
 async fn app(
     config: &Config,
-    registry: AnyStore,
-    connections: Connections,
+    mcp: McpLayer,
+    servers: Servers,
     draining: Draining,
 ) -> Result<Router, Invalid> {
     let base = match &config.upstream {
@@ -203,23 +240,6 @@ async fn app(
         config.roots.as_deref(),
         config.limits.upstream_timeout(),
     )?;
-
-    let limits = config.limits.of_requests();
-    let servers = Servers {
-        registry: registry.clone(),
-        connections: connections.clone(),
-        patience: limits.resolve,
-    };
-    let mut mcp = McpLayer::new(registry)
-        .with_connections(connections)
-        .with_limits(limits)
-        .with_streaming(config.streaming)
-        .with_prices(config.prices.clone())
-        // Authentication below always says whose a request is; should it ever not, nothing opens.
-        .with_required_project();
-    if let Some(rounds) = config.limits.max_tool_rounds_cap() {
-        mcp = mcp.with_max_tool_rounds_cap(rounds);
-    }
 
     let model = ServiceBuilder::new()
         // A caller that falls silent in the middle of a body holds no connection for it.
@@ -241,7 +261,7 @@ async fn app(
         .route_layer(from_fn_with_state(config.keys.clone(), auth::authenticate))
         // No new requests once the proxy is stopping.
         .route_layer(from_fn_with_state(draining.clone(), server::turn_away));
-    Ok(log::requests(routes)
+    Ok(log::requests(otlp::requests(routes))
         .route("/healthz", get(routes::healthz))
         .route("/readyz", get(routes::readyz).with_state(draining))
         .fallback(routes::not_found)

@@ -1,7 +1,8 @@
 //! The listener: connections that a slow caller cannot hold, and a stop that loses no request.
 
 use std::{
-    io,
+    future::ready,
+    io, iter,
     pin::pin,
     sync::{
         Arc,
@@ -16,8 +17,8 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use futures_util::future::join_all;
-use http::StatusCode;
+use futures_util::{StreamExt, future::join_all};
+use http::{HeaderName, StatusCode};
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -27,10 +28,18 @@ use hyper_util::{
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::{limits::Limits, refusal::Refusal};
+
+/// Which status a request wants that is turned away.
+pub const DRAIN_STATUS: HeaderName = HeaderName::from_static("x-drain-status");
+/// A connection that was just accepted has its request under way, and must not be closed as an
+/// idle one.
+const UNDER_WAY: Duration = Duration::from_millis(200);
+/// How long those that came last may take to read that the proxy is stopping.
+const LAST: Duration = Duration::from_secs(2);
 
 /// Whether the proxy is stopping. Clones share it.
 #[derive(Clone, Default)]
@@ -47,19 +56,34 @@ impl Draining {
 }
 
 /// Takes no new requests while the proxy is stopping.
+///
+/// A load balancer has to know that nothing was begun: only then may it ask another replica, and
+/// a 503 may be the upstream's, after tools have run. One that says `x-drain-status: 421` gets a
+/// status that nobody else gives (RFC 9110 section 15.5.20: ask over another connection).
 pub async fn turn_away(State(draining): State<Draining>, request: Request, next: Next) -> Response {
     if draining.has_begun() {
         let message = "the proxy is stopping; try again";
-        let status = StatusCode::SERVICE_UNAVAILABLE;
+        let status = match request.headers().get(DRAIN_STATUS) {
+            Some(status) if status == "421" => StatusCode::MISDIRECTED_REQUEST,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        // A connection that is closed on unread bytes is reset, and the answer may be lost.
+        let rest = request.into_body().into_data_stream();
+        let _ = timeout(LAST, rest.for_each(|_| ready(()))).await;
         return Refusal::new(status, "shutting_down", message).into_response();
     }
     next.run(request).await
 }
 
 /// Serves all of `servers` until a signal comes. Then `draining` begins, running requests may end
-/// within `grace`, and meanwhile new connections still learn that the proxy is stopping.
-/// A second signal ends the wait.
-pub async fn run(servers: &[Server], draining: &Draining, grace: Duration) -> io::Result<()> {
+/// within `grace`, and meanwhile new connections still learn that the proxy is stopping. Only when
+/// there is nobody left are connections refused: none of those before is left without an answer.
+/// A second signal ends the wait. Returns when `grace` is over, for what is left to do.
+pub async fn run(
+    servers: Vec<Server>,
+    draining: &Draining,
+    grace: Duration,
+) -> io::Result<Instant> {
     let mut signals = Signals::new()?;
     let running = GracefulShutdown::new();
     tokio::select! {
@@ -69,16 +93,25 @@ pub async fn run(servers: &[Server], draining: &Draining, grace: Duration) -> io
     }
 
     draining.begin();
+    let ends = Instant::now() + grace;
     tracing::info!(connections = running.count(), ?grace, "stopping");
-    tokio::select! {
-        ended = timeout(grace, running.shutdown()) => match ended {
-            Ok(()) => tracing::info!("stopped"),
-            Err(_) => tracing::warn!("stopped before all requests had ended"),
-        },
-        () = signals.next() => tracing::warn!("stopped at once"),
-        _ = join_all(servers.iter().map(Server::answer_late_comers)) => {}
+    let ended = async {
+        sleep(UNDER_WAY).await;
+        running.shutdown().await;
+    };
+    let has_ended = tokio::select! {
+        ended = timeout(grace, ended) => ended.is_ok(),
+        () = signals.next() => false,
+        _ = join_all(servers.iter().map(Server::answer_late_comers)) => false,
+    };
+    match has_ended {
+        true => {
+            join_all(servers.into_iter().map(Server::close)).await;
+            tracing::info!("stopped");
+        }
+        false => tracing::warn!("stopped before all requests had ended"),
     }
-    Ok(())
+    Ok(ends)
 }
 
 /// Serves HTTP/1.1 on one listener.
@@ -86,6 +119,8 @@ pub struct Server {
     listener: TcpListener,
     app: Router,
     http: http1::Builder,
+    /// How many connections there may be, and the places that are free.
+    connections: u32,
     places: Arc<Semaphore>,
 }
 
@@ -95,11 +130,13 @@ impl Server {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(limits.header_read());
+        let connections = limits.connections();
         Self {
             listener,
             app,
             http,
-            places: Arc::new(Semaphore::new(limits.connections())),
+            connections,
+            places: Arc::new(Semaphore::new(connections as usize)),
         }
     }
 
@@ -109,7 +146,7 @@ impl Server {
             let (stream, place) = self.accept().await;
             let connection = self
                 .http
-                .serve_connection(TokioIo::new(stream), self.service());
+                .serve_connection(TokioIo::new(stream), service(self.app.clone()));
             let connection = running.watch(connection);
             tokio::spawn(async move {
                 end(connection.await);
@@ -119,16 +156,29 @@ impl Server {
     }
 
     async fn answer_late_comers(&self) {
-        let mut http = self.http.clone();
-        http.keep_alive(false);
         loop {
             let (stream, place) = self.accept().await;
-            let connection = http.serve_connection(TokioIo::new(stream), self.service());
-            tokio::spawn(async move {
-                end(connection.await);
-                drop(place);
-            });
+            answer_once(&self.http, self.app.clone(), stream, place);
         }
+    }
+
+    /// Answers those who are waiting to be accepted; from then on connections are refused.
+    async fn close(self) {
+        // The system is asked itself, since tokio may not have heard of all yet; and in one go,
+        // so that next to nobody comes in between.
+        if let Ok(listener) = self.listener.into_std() {
+            let waiting: Vec<_> = iter::from_fn(|| listener.accept().ok()).collect();
+            drop(listener);
+            for (stream, _) in waiting {
+                let stream = stream.set_nonblocking(true).map(|()| stream);
+                if let Ok(stream) = stream.and_then(TcpStream::from_std) {
+                    let place = self.places.clone().try_acquire_owned().ok();
+                    answer_once(&self.http, self.app.clone(), stream, place);
+                }
+            }
+        }
+        // All places are free when everybody has gone.
+        let _ = timeout(LAST, self.places.acquire_many(self.connections)).await;
     }
 
     /// The next connection, as soon as there is a place for it.
@@ -152,10 +202,26 @@ impl Server {
             }
         }
     }
+}
 
-    fn service(&self) -> TowerToHyperService<Router> {
-        TowerToHyperService::new(self.app.clone())
-    }
+fn service(app: Router) -> TowerToHyperService<Router> {
+    TowerToHyperService::new(app)
+}
+
+/// Serves one request of a connection.
+fn answer_once(
+    http: &http1::Builder,
+    app: Router,
+    stream: TcpStream,
+    place: Option<OwnedSemaphorePermit>,
+) {
+    let mut http = http.clone();
+    http.keep_alive(false);
+    let connection = http.serve_connection(TokioIo::new(stream), service(app));
+    tokio::spawn(async move {
+        end(connection.await);
+        drop(place);
+    });
 }
 
 /// A connection's end is its caller's business, and no news.

@@ -6,8 +6,8 @@ use mcp_layer::{
     authorization::Authorizations,
     outbound::Outbound,
     registry::{
-        AnyStore, Error, Filter, MemoryCredentialStore, MemoryRegistry, Page, Server, ServerStore,
-        SqlRegistry,
+        AnyStore, AnyTraces, Error, Filter, MemoryCredentialStore, MemoryRegistry, MemoryTraces,
+        Page, Server, ServerStore, SqlRegistry,
     },
     secret::KeyId,
 };
@@ -28,6 +28,8 @@ pub struct Storage {
     pub servers: AnyStore,
     /// Of servers with OAuth 2.0.
     pub authorizations: Authorizations,
+    /// The records of exchanges.
+    pub traces: AnyTraces,
     /// The database, and its newest key; none, everything is in memory.
     pub database: Option<(SqlRegistry, KeyId)>,
 }
@@ -39,6 +41,7 @@ impl Storage {
             return Ok(Self {
                 servers: AnyStore::new(MemoryRegistry::default()),
                 authorizations: Authorizations::new(outbound, MemoryCredentialStore::default()),
+                traces: AnyTraces::new(MemoryTraces::default()),
                 database: None,
             });
         };
@@ -50,6 +53,7 @@ impl Storage {
         Ok(Self {
             servers: AnyStore::new(registry.clone()),
             authorizations: Authorizations::new(outbound, registry.clone()),
+            traces: AnyTraces::new(MemoryTraces::default()),
             database: Some((registry, newest)),
         })
     }

@@ -18,12 +18,14 @@ use http_body_util::BodyDataStream;
 use reqwest::{Certificate, Client, ClientBuilder};
 use tower::{BoxError, Service};
 use tower_http::timeout::TimeoutError;
+use tracing::Span;
 use url::{Host, Url};
 
 use crate::{
     config::{Invalid, chain},
+    otlp,
     refusal::Refusal,
-    routes,
+    routes, server,
 };
 
 /// How long connecting may take, TLS included.
@@ -51,22 +53,8 @@ impl Upstream {
         roots: Option<&[u8]>,
         silence: Duration,
     ) -> Result<Self, Invalid> {
-        let mut builder = Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .tcp_nodelay(true)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(silence);
-        if is_loopback(&base) {
-            // A proxy of the environment cannot lead back to this machine.
-            builder = builder.no_proxy();
-        }
-        let client = trust(builder, roots)
-            .and_then(ClientBuilder::build)
-            .map_err(|error| Invalid::because(&error))?;
         Ok(Self {
-            client,
+            client: client(Client::builder().read_timeout(silence), &base, roots)?,
             base,
             authorization,
         })
@@ -83,6 +71,11 @@ impl Upstream {
         remove_hop_by_hop(sent.headers_mut());
         for name in NOT_FOR_THE_UPSTREAM {
             sent.headers_mut().remove(name);
+        }
+        if sent.headers().contains_key("traceparent") {
+            // The turn is the parent of what the upstream does, where it is known to anybody.
+            sent.headers_mut()
+                .extend(otlp::headers_of(&Span::current()));
         }
         if let Some(authorization) = &self.authorization {
             sent.headers_mut()
@@ -184,7 +177,8 @@ fn is_silent_caller(error: &reqwest::Error) -> bool {
 
 /// Headers of the caller that are not for the upstream: it has its own `Host`, and cookies and
 /// the like that a browser keeps for this proxy's address are none of its business.
-const NOT_FOR_THE_UPSTREAM: [HeaderName; 5] = [
+const NOT_FOR_THE_UPSTREAM: [HeaderName; 6] = [
+    server::DRAIN_STATUS,
     header::HOST,
     header::EXPECT,
     header::COOKIE,
@@ -214,6 +208,23 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     for name in HOP_BY_HOP.into_iter().chain(named) {
         headers.remove(name);
     }
+}
+
+/// A client for `base`, which the operator has chosen.
+pub fn client(builder: ClientBuilder, base: &Url, roots: Option<&[u8]>) -> Result<Client, Invalid> {
+    let mut builder = builder
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .tcp_nodelay(true)
+        .connect_timeout(CONNECT_TIMEOUT);
+    if is_loopback(base) {
+        // A proxy of the environment cannot lead back to this machine.
+        builder = builder.no_proxy();
+    }
+    trust(builder, roots)
+        .and_then(ClientBuilder::build)
+        .map_err(|error| Invalid::because(&error))
 }
 
 /// Trusts the system's roots, or Mozilla's where it has none, and the operator's own.

@@ -247,6 +247,15 @@ impl Observation {
         self.listed.iter().filter(is_offered).count()
     }
 
+    /// How many tools are selected, and withheld until an operator accepts them.
+    pub fn withheld(&self, server: &Server) -> usize {
+        let pins = self.pins.as_deref();
+        let is_withheld = |(tool, now): &(&String, &Fingerprint)| {
+            server.tools.policy(tool).is_some() && server.withheld(tool, **now, pins).is_some()
+        };
+        self.listed.iter().filter(is_withheld).count()
+    }
+
     /// Whether `server` can be used, as far as looking at it has shown. One that was never looked
     /// at can be.
     ///

@@ -16,6 +16,7 @@ mod evidence;
 #[path = "../it/support/mcp_server.rs"]
 #[allow(dead_code, reason = "these tests need a part of it")]
 mod mcp_server;
+mod observability;
 mod support;
 
 use std::{

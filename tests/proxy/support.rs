@@ -1,7 +1,8 @@
 //! The running proxy, and an upstream that does as the request's `model` says.
 
 use std::{
-    env, fs,
+    env,
+    fs::{self, File},
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
@@ -41,6 +42,7 @@ pub const ADMIN_TOKEN: &str = "canary/admin+token=35";
 /// A proxy of the test's own; it ends with the test.
 pub struct Proxy {
     child: Child,
+    log: PathBuf,
     pub url: String,
     /// The operator's side, where it has one.
     pub operators: String,
@@ -114,10 +116,12 @@ impl Proxy {
     }
 
     fn spawn(command: &mut Command) -> Self {
-        command.stdout(Stdio::piped()).stderr(Stdio::null());
-        if let Some(log) = evidence::file("left/proxy") {
+        let log = own_file("log");
+        let stderr = File::create(&log).unwrap();
+        command.stdout(Stdio::piped()).stderr(stderr);
+        if evidence::folder().is_some() {
             // The demo's server is one of the SDK, and logs what it is sent.
-            command.env("RUST_LOG", "trace,rmcp=off").stderr(log);
+            command.env("RUST_LOG", "trace,rmcp=off");
             command.args(["--log-format", "json"]);
         }
         let mut child = command.spawn().unwrap();
@@ -139,11 +143,17 @@ impl Proxy {
         evidence::left("proxy", &printed);
         Self {
             child,
+            log,
             url,
             operators,
             printed,
             client: Client::builder().no_proxy().build().unwrap(),
         }
+    }
+
+    /// What it has logged so far.
+    pub fn logged(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -235,6 +245,7 @@ impl Drop for Proxy {
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        evidence::left("proxy", self.logged());
     }
 }
 
@@ -286,12 +297,16 @@ fn command() -> Command {
 
 /// A configuration file of the test's own.
 pub fn file(config: &str) -> PathBuf {
+    let path = own_file("toml");
+    fs::write(&path, config).unwrap();
+    path
+}
+
+fn own_file(kind: &str) -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let number = COUNT.fetch_add(1, Ordering::Relaxed);
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
-    let path = folder.join(format!("proxy-{}-{number}.toml", std::process::id()));
-    fs::write(&path, config).unwrap();
-    path
+    folder.join(format!("proxy-{}-{number}.{kind}", std::process::id()))
 }
 
 /// An address where nobody listens.

@@ -1,0 +1,261 @@
+//! Traces for a collector: the spans of the proxy and of the library, over OTLP/HTTP.
+//!
+//! Nothing here is on the way of a request. Spans wait in a queue of 2048 and leave every five
+//! seconds; what a slow or missing collector does not take is lost.
+
+use std::{
+    env, fmt,
+    future::Future,
+    pin::Pin,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use axum::{Router, extract::MatchedPath};
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use mcp_layer::TraceParent;
+use opentelemetry::{KeyValue, propagation::TextMapPropagator, trace::TracerProvider};
+use opentelemetry_http::{HeaderExtractor, HeaderInjector, HttpClient, HttpError};
+use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
+use opentelemetry_sdk::{
+    Resource,
+    propagation::TraceContextPropagator,
+    trace::{Sampler, SdkTracerProvider},
+};
+use reqwest::Client;
+use tokio::{runtime::Handle, task::spawn_blocking};
+use tower_http::{classify::ServerErrorsFailureClass, trace::TraceLayer};
+use tracing::{Level, Metadata, Span, Subscriber, field::Empty};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
+use tracing_subscriber::{Layer, filter::filter_fn, registry::LookupSpan};
+use url::Url;
+
+use crate::{
+    config::{Invalid, chain},
+    log, upstream,
+};
+
+/// How long one batch may take: a collector that hangs does not hold the next ones for longer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The last traces are worth so long, also after requests took all of the grace period.
+const MOMENT: Duration = Duration::from_secs(1);
+/// A collector that is down is worth a line, and not one for every batch.
+const BETWEEN_LINES: Duration = Duration::from_secs(60);
+/// More of a collector's answer is of no use.
+const ANSWER: usize = 64 << 10;
+/// Where a collector takes traces, below its address.
+const PATH: &str = "v1/traces";
+const SERVICE: &str = "mcp-layer-proxy";
+
+/// Exports spans until it is flushed.
+pub struct Exporter(SdkTracerProvider);
+
+impl Exporter {
+    /// To the collector at `base`, such as `http://127.0.0.1:4318`.
+    ///
+    /// It is the operator's own choice, as the upstream is: the rules for calls to MCP servers do
+    /// not apply.
+    pub fn new(base: &Url, roots: Option<&[u8]>) -> Result<Self, Invalid> {
+        let client = upstream::client(Client::builder().timeout(PATIENCE), base, roots)?;
+        let exporter = SpanExporter::builder()
+            .with_http()
+            .with_http_client(Collector::new(client))
+            .with_protocol(Protocol::HttpBinary)
+            .with_endpoint(endpoint(base))
+            .with_timeout(PATIENCE)
+            .build()
+            .map_err(|error| Invalid::new(format!("otlp: {error}")))?;
+        let provider = SdkTracerProvider::builder()
+            .with_batch_exporter(exporter)
+            // Who begins a trace decides whether it is recorded; what begins here is.
+            .with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)))
+            .with_resource(resource())
+            .build();
+        Ok(Self(provider))
+    }
+
+    /// What a subscriber needs to have its spans exported.
+    pub fn layer<S>(&self) -> impl Layer<S> + use<S>
+    where
+        S: Subscriber + for<'a> LookupSpan<'a>,
+    {
+        tracing_opentelemetry::layer()
+            .with_tracer(self.0.tracer(SERVICE))
+            .with_location(false)
+            .with_threads(false)
+            .with_target(false)
+            .with_tracked_inactivity(false)
+            .with_filter(filter_fn(is_exported))
+    }
+
+    /// Sends what is left: until `ends`, or for a moment if that is over.
+    pub async fn flush_until(self, ends: tokio::time::Instant) {
+        let within = ends.saturating_duration_since(tokio::time::Instant::now());
+        let within = within.clamp(MOMENT, PATIENCE);
+        let flushed = spawn_blocking(move || self.0.shutdown_with_timeout(within)).await;
+        if let Ok(Err(error)) = flushed {
+            tracing::debug!(%error, "the last traces were not sent");
+        }
+    }
+}
+
+/// Ours and the library's spans, and of events only what went wrong.
+fn is_exported(metadata: &Metadata<'_>) -> bool {
+    let most = if metadata.is_span() {
+        Level::INFO
+    } else {
+        Level::WARN
+    };
+    let root = metadata.target().split("::").next();
+    metadata.name() != log::REQUEST
+        && matches!(root, Some("proxy" | "mcp_layer"))
+        && *metadata.level() <= most
+}
+
+/// Who says this: `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`, or we.
+fn resource() -> Resource {
+    let attributes = env::var("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
+    let is_named =
+        env::var_os("OTEL_SERVICE_NAME").is_some() || attributes.contains("service.name=");
+    let resource = Resource::builder()
+        .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
+    match is_named {
+        true => resource.build(),
+        false => resource.with_service_name(SERVICE).build(),
+    }
+}
+
+fn endpoint(base: &Url) -> String {
+    let base = base.as_str().trim_end_matches('/');
+    match base.ends_with(PATH) {
+        true => base.to_owned(),
+        false => format!("{base}/{PATH}"),
+    }
+}
+
+/// A span for each request to these routes, in the caller's trace if there is one.
+pub fn requests(routes: Router) -> Router {
+    let requests = TraceLayer::new_for_http()
+        .make_span_with(span)
+        .on_request(())
+        .on_response(|response: &Response<_>, _, span: &Span| {
+            let status = response.status();
+            // Of whole numbers an exporter knows signed ones only.
+            span.record("http.response.status_code", i64::from(status.as_u16()));
+            if status.is_server_error() {
+                span.record("otel.status_code", "ERROR");
+            }
+        })
+        .on_failure(|_: ServerErrorsFailureClass, _, span: &Span| {
+            span.record("otel.status_code", "ERROR");
+        });
+    routes.layer(requests)
+}
+
+fn span<B>(request: &Request<B>) -> Span {
+    let method = request.method();
+    let route = request.extensions().get::<MatchedPath>();
+    let route = route.map(MatchedPath::as_str);
+    let span = tracing::info_span!(
+        "http_request",
+        otel.name = format!("{method} {}", route.unwrap_or_default()).trim_end(),
+        otel.kind = "server",
+        otel.status_code = Empty,
+        http.request.method = %method,
+        http.route = route,
+        // Without the query, which may have a secret in it.
+        url.path = request.uri().path(),
+        http.response.status_code = Empty,
+    );
+    if TraceParent::of(request.headers()).is_some() {
+        let headers = HeaderExtractor(request.headers());
+        // It fails where nothing is exported, and then there is nothing to continue.
+        let _ = span.set_parent(TraceContextPropagator::new().extract(&headers));
+    }
+    span
+}
+
+/// The headers that say that a request is made within `span`; none where nothing is exported.
+pub fn headers_of(span: &Span) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let context = span.context();
+    TraceContextPropagator::new().inject_context(&context, &mut HeaderInjector(&mut headers));
+    headers
+}
+
+/// The way to the collector. The exporter has a thread without tokio, so requests are made here.
+struct Collector {
+    client: Client,
+    runtime: Handle,
+    complained: Mutex<Option<Instant>>,
+}
+
+impl Collector {
+    fn new(client: Client) -> Self {
+        Self {
+            client,
+            runtime: Handle::current(),
+            complained: Mutex::default(),
+        }
+    }
+
+    async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let request: reqwest::Request = request.try_into()?;
+        let client = self.client.clone();
+        self.runtime.spawn(exchange(client, request)).await?
+    }
+
+    /// Writes down that traces are lost, once a minute.
+    fn complain(&self, why: &dyn fmt::Display) {
+        let mut last = self
+            .complained
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| last.elapsed() >= BETWEEN_LINES) {
+            *last = Some(Instant::now());
+            tracing::warn!(reason = %why, "the collector takes no traces; requests go on without them");
+        }
+    }
+}
+
+async fn exchange(client: Client, request: reqwest::Request) -> Result<Response<Bytes>, HttpError> {
+    let mut answer = client.execute(request).await?;
+    let mut body = Vec::new();
+    while let Some(piece) = answer.chunk().await? {
+        if body.len() + piece.len() > ANSWER {
+            return Err("the answer is too long".into());
+        }
+        body.extend_from_slice(&piece);
+    }
+    let mut response = Response::new(body.into());
+    *response.status_mut() = answer.status();
+    *response.headers_mut() = answer.headers().clone();
+    Ok(response)
+}
+
+type Sent<'a> = Pin<Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 'a>>;
+
+impl HttpClient for Collector {
+    fn send_bytes<'a, 'b>(&'a self, request: Request<Bytes>) -> Sent<'b>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        Box::pin(async move {
+            let sent = self.send(request).await;
+            match &sent {
+                Ok(answer) if answer.status().is_success() => {}
+                Ok(answer) => self.complain(&format_args!("it answers {}", answer.status())),
+                Err(error) => self.complain(&chain(&**error)),
+            }
+            sent
+        })
+    }
+}
+
+impl fmt::Debug for Collector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Collector")
+    }
+}

@@ -1,0 +1,326 @@
+//! What happened, in numbers for Prometheus.
+
+use std::{
+    collections::HashSet,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use prometheus_client::{
+    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+use serde_json::Value;
+
+use crate::trace::{Span, Trace, TraceSink};
+
+/// So many tools have numbers of their own, as many as a scrape should carry; further ones share
+/// a row.
+const TOOLS: usize = 1000;
+/// The name of that row, which no server can have.
+const OTHER: &str = "_other";
+/// From a cached answer to the deadline of a loop, in seconds.
+const BUCKETS: [f64; 14] = [
+    0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
+];
+
+/// Counts exchanges, model turns, tool calls and tokens. Clones count together.
+///
+/// ```
+/// use mcp_layer::{McpLayer, admin::Metrics, registry::MemoryRegistry};
+///
+/// let metrics = Metrics::default();
+/// let layer = McpLayer::new(MemoryRegistry::default()).add_trace_sink(metrics.clone());
+/// // Admin::with_metrics(metrics) answers `GET /metrics` with what was counted.
+/// ```
+///
+/// All of it is of this process: a monitoring system sums over replicas. Labels are names of
+/// servers and tools, of which 1,000 tools are told apart, and words of our own: nothing that a
+/// caller can choose.
+#[derive(Clone)]
+pub struct Metrics(Arc<Counts>);
+
+type Labels<const N: usize> = [(&'static str, String); N];
+type Durations<const N: usize> = Family<Labels<N>, Histogram, fn() -> Histogram>;
+
+struct Counts {
+    /// All of the following, with names.
+    registry: Registry,
+    exchanges: Family<Labels<1>, Counter>,
+    exchange_duration: Durations<0>,
+    rounds: Counter,
+    turns: Family<Labels<1>, Counter>,
+    turn_duration: Durations<0>,
+    calls: Family<Labels<3>, Counter>,
+    call_duration: Durations<1>,
+    tokens: Family<Labels<1>, Counter>,
+    /// Servers and tools that have rows.
+    known: Mutex<HashSet<(String, String)>>,
+}
+
+impl Metrics {
+    /// All of it, with names.
+    pub(super) fn registry(&self) -> &Registry {
+        &self.0.registry
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut counts = Counts {
+            registry: Registry::with_prefix("mcp_layer"),
+            exchanges: Family::default(),
+            exchange_duration: durations(),
+            rounds: Counter::default(),
+            turns: Family::default(),
+            turn_duration: durations(),
+            calls: Family::default(),
+            call_duration: durations(),
+            tokens: Family::default(),
+            known: Mutex::default(),
+        };
+        counts.name();
+        Self(Arc::new(counts))
+    }
+}
+
+fn durations<const N: usize>() -> Durations<N> {
+    Family::new_with_constructor(|| Histogram::new(BUCKETS))
+}
+
+impl Counts {
+    fn name(&mut self) {
+        let to = &mut self.registry;
+        to.register(
+            "exchanges",
+            "Requests with mcp, by how they ended",
+            self.exchanges.clone(),
+        );
+        to.register_with_unit(
+            "exchange_duration",
+            "From a request with mcp to the end of its answer",
+            Unit::Seconds,
+            self.exchange_duration.clone(),
+        );
+        to.register(
+            "rounds",
+            "Batches of tool calls that were run",
+            self.rounds.clone(),
+        );
+        to.register("model_turns", "Calls of the model", self.turns.clone());
+        to.register_with_unit(
+            "model_turn_duration",
+            "From a call of the model to the end of its answer",
+            Unit::Seconds,
+            self.turn_duration.clone(),
+        );
+        to.register(
+            "tool_calls",
+            "Tool calls, by what became of them",
+            self.calls.clone(),
+        );
+        to.register_with_unit(
+            "tool_call_duration",
+            "Of tool calls that were run",
+            Unit::Seconds,
+            self.call_duration.clone(),
+        );
+        to.register(
+            "tokens",
+            "Tokens that models have counted",
+            self.tokens.clone(),
+        );
+    }
+
+    fn turn(&self, span: &Span) {
+        let outcome = match span.attributes.contains_key("error.type") {
+            true => "error",
+            false => "ok",
+        };
+        self.turns.get_or_create(&[label("outcome", outcome)]).inc();
+        observe(&self.turn_duration, &[], span.duration);
+    }
+
+    fn call(&self, span: &Span) {
+        let outcome = text(span, "mcp_layer.outcome");
+        let (server, tool) = self.row(text(span, "mcp_layer.server"), text(span, "mcp_layer.tool"));
+        let server = label("server", server);
+        if outcome != "not_executed" {
+            let labels = std::array::from_ref(&server);
+            observe(&self.call_duration, labels, span.duration);
+        }
+        let labels = [server, label("tool", tool), label("outcome", outcome)];
+        self.calls.get_or_create(&labels).inc();
+    }
+
+    /// Where a tool is counted. What a model has made up is no server's, and has no name here.
+    fn row<'a>(&self, server: &'a str, tool: &'a str) -> (&'a str, &'a str) {
+        if server.is_empty() {
+            return ("", "");
+        }
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let row = (server.to_owned(), tool.to_owned());
+        if known.contains(&row) {
+            return (server, tool);
+        }
+        if known.len() == TOOLS {
+            return (OTHER, OTHER);
+        }
+        known.insert(row);
+        (server, tool)
+    }
+}
+
+impl TraceSink for Metrics {
+    fn record(&self, trace: &Arc<Trace>) {
+        let counts = &*self.0;
+        let outcome = label("outcome", &trace.outcome);
+        counts.exchanges.get_or_create(&[outcome]).inc();
+        observe(&counts.exchange_duration, &[], trace.duration);
+        counts.rounds.inc_by(trace.rounds);
+        for span in &trace.spans {
+            match text(span, "gen_ai.operation.name") {
+                "chat" => counts.turn(span),
+                "execute_tool" => counts.call(span),
+                _ => {}
+            }
+        }
+        for (kind, member) in [
+            ("prompt", "prompt_tokens"),
+            ("completion", "completion_tokens"),
+        ] {
+            let usage = trace.usage.as_ref().and_then(|usage| usage.get(member));
+            if let Some(tokens) = usage.and_then(Value::as_u64) {
+                let tokens_of = counts.tokens.get_or_create_owned(&[label("type", kind)]);
+                tokens_of.inc_by(tokens);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+fn text<'a>(span: &'a Span, attribute: &str) -> &'a str {
+    let value = span.attributes.get(attribute);
+    value.and_then(Value::as_str).unwrap_or_default()
+}
+
+fn label(name: &'static str, value: &str) -> (&'static str, String) {
+    (name, value.to_owned())
+}
+
+fn observe<const N: usize>(durations: &Durations<N>, labels: &Labels<N>, took: Duration) {
+    durations.get_or_create(labels).observe(took.as_secs_f64());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use prometheus_client::encoding::prometheus_text::encode;
+    use serde_json::json;
+
+    use super::*;
+    use crate::trace::TraceId;
+
+    fn span(attributes: Value) -> Span {
+        Span {
+            name: String::new(),
+            start: Duration::ZERO,
+            duration: Duration::from_millis(300),
+            attributes: attributes.as_object().unwrap().clone(),
+        }
+    }
+
+    fn call(server: &str, tool: &str, outcome: &str) -> Span {
+        span(json!({
+            "gen_ai.operation.name": "execute_tool", "mcp_layer.outcome": outcome,
+            "mcp_layer.server": server, "mcp_layer.tool": tool,
+        }))
+    }
+
+    fn trace(spans: Vec<Span>) -> Arc<Trace> {
+        let usage = json!({"prompt_tokens": 30, "completion_tokens": 4, "cost": 0.5});
+        Arc::new(Trace {
+            id: TraceId::new(SystemTime::now()),
+            organisation: "default".into(),
+            project: "web".into(),
+            model: Some("m".into()),
+            servers: vec!["a".into()],
+            started_at: SystemTime::now(),
+            duration: Duration::from_secs(2),
+            rounds: 2,
+            calls: 2,
+            stopped_by: None,
+            outcome: "final".into(),
+            usage: usage.as_object().cloned(),
+            spans,
+        })
+    }
+
+    fn text(metrics: &Metrics) -> String {
+        let mut text = String::new();
+        encode(&mut text, metrics.registry()).unwrap();
+        text
+    }
+
+    #[test]
+    fn exchanges_are_counted_with_their_turns_and_calls() {
+        let metrics = Metrics::default();
+        let chat = json!({"gen_ai.operation.name": "chat"});
+        let failed = json!({"gen_ai.operation.name": "chat", "error.type": "500"});
+        let spans = vec![
+            span(chat),
+            call("a", "find", "ok"),
+            call("a", "find", "ok"),
+            call("a", "drop", "not_executed"),
+            call("", "", "error"),
+            span(failed),
+            span(json!({})),
+        ];
+        metrics.record(&trace(spans));
+        let text = text(&metrics);
+        for line in [
+            r#"mcp_layer_exchanges_total{outcome="final"} 1"#,
+            "mcp_layer_exchange_duration_seconds_sum 2.0",
+            r#"mcp_layer_exchange_duration_seconds_bucket{le="1"} 0"#,
+            r#"mcp_layer_exchange_duration_seconds_bucket{le="2.5"} 1"#,
+            "mcp_layer_rounds_total 2",
+            r#"mcp_layer_model_turns_total{outcome="ok"} 1"#,
+            r#"mcp_layer_model_turns_total{outcome="error"} 1"#,
+            "mcp_layer_model_turn_duration_seconds_count 2",
+            r#"mcp_layer_tool_calls_total{server="a",tool="find",outcome="ok"} 2"#,
+            r#"mcp_layer_tool_calls_total{server="a",tool="drop",outcome="not_executed"} 1"#,
+            r#"mcp_layer_tool_calls_total{server="",tool="",outcome="error"} 1"#,
+            r#"mcp_layer_tool_call_duration_seconds_count{server="a"} 2"#,
+            r#"mcp_layer_tokens_total{type="prompt"} 30"#,
+            r#"mcp_layer_tokens_total{type="completion"} 4"#,
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_thousand_tools_have_rows_and_the_rest_one() {
+        let metrics = Metrics::default();
+        let tools = |n: usize| (0..n).map(|n| call("a", &format!("tool-{n}"), "ok"));
+        metrics.record(&trace(tools(TOOLS + 30).collect()));
+        metrics.record(&trace(tools(1).collect()));
+        let text = text(&metrics);
+        let rows = text
+            .lines()
+            .filter(|l| l.starts_with("mcp_layer_tool_calls_total{"));
+        assert_eq!(rows.count(), TOOLS + 1);
+        for line in [
+            r#"mcp_layer_tool_calls_total{server="_other",tool="_other",outcome="ok"} 30"#,
+            r#"mcp_layer_tool_calls_total{server="a",tool="tool-0",outcome="ok"} 2"#,
+        ] {
+            assert!(text.contains(line), "{line}");
+        }
+    }
+}
