@@ -216,6 +216,10 @@ fn layer(config: &Config, registry: AnyStore, connections: Connections) -> McpLa
         .with_trace_payloads(config.trace_payloads)
         // Authentication always says whose a request is; should it ever not, nothing opens.
         .with_required_project();
+    let layer = match config.otlp {
+        Some(_) => layer.with_trace_context(otlp::context),
+        None => layer,
+    };
     match config.limits.max_tool_rounds_cap() {
         Some(rounds) => layer.with_max_tool_rounds_cap(rounds),
         None => layer,

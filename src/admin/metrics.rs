@@ -255,6 +255,7 @@ mod tests {
             started_at: SystemTime::now(),
             duration: Duration::from_secs(2),
             rounds: 2,
+            calls: 4,
             stopped_by: None,
             outcome: "final".into(),
             usage: usage.as_object().cloned(),
