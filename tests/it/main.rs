@@ -56,3 +56,4 @@ mod sql_observations;
 mod sql_open;
 mod sql_registry;
 mod sql_tampering;
+mod sql_traces;
