@@ -7,6 +7,8 @@ use std::{
 
 use tower::Layer;
 
+#[cfg(feature = "admin")]
+use crate::explain::Explainer;
 use crate::{
     connect::Connections,
     outbound::{EgressRules, Outbound},
@@ -159,23 +161,34 @@ impl McpLayer {
         self.settings.project_required = true;
         self
     }
+
+    /// What tells an [operator](crate::admin::Admin::with_explainer) which tools a request would
+    /// get from this layer, as it is set up now.
+    #[cfg(feature = "admin")]
+    #[must_use]
+    pub fn explainer(&self) -> Explainer {
+        Explainer::new(self.gateway())
+    }
+
+    fn gateway(&self) -> Gateway {
+        let connections = self.connections.get_or_init(|| {
+            let outbound = Outbound::new(EgressRules::default(), [])
+                .unwrap_or_else(|error| panic!("no client for calls to MCP servers: {error}"));
+            Connections::new(outbound)
+        });
+        Gateway {
+            settings: self.settings.clone(),
+            registry: Arc::clone(&self.registry),
+            connections: connections.clone(),
+        }
+    }
 }
 
 impl<S> Layer<S> for McpLayer {
     type Service = McpService<S>;
 
     fn layer(&self, inner: S) -> McpService<S> {
-        let connections = self.connections.get_or_init(|| {
-            let outbound = Outbound::new(EgressRules::default(), [])
-                .unwrap_or_else(|error| panic!("no client for calls to MCP servers: {error}"));
-            Connections::new(outbound)
-        });
-        let gateway = Gateway {
-            settings: self.settings.clone(),
-            registry: Arc::clone(&self.registry),
-            connections: connections.clone(),
-        };
-        McpService::new(inner, Arc::new(gateway))
+        McpService::new(inner, Arc::new(self.gateway()))
     }
 }
 

@@ -83,6 +83,10 @@ mod layer;
 mod monitor;
 mod service;
 mod sniff;
+
+#[cfg(feature = "admin")]
+mod explain;
+
 mod tool_loop;
 
 #[cfg(feature = "oauth")]
@@ -122,6 +126,8 @@ mod sse;
 mod token_auth;
 mod trace_parent;
 
+#[cfg(feature = "admin")]
+pub use self::explain::Explainer;
 pub use self::{
     body::{McpBody, RequestBody},
     caller::CallerTokens,

@@ -6,7 +6,7 @@ use axum::{Router, middleware::from_fn_with_state};
 use mcp_layer::registry::SqlRegistry;
 use mcp_layer::{
     Connections,
-    admin::{self, Admin, Metrics, SealingKey},
+    admin::{self, Admin, SealingKey},
     registry::AnyStore,
     secret::{KeyId, SecretString},
 };
@@ -108,12 +108,11 @@ impl Side {
         }))
     }
 
-    /// The interface over `store`; `connections` and `metrics` are the layer's.
+    /// The interface over `store`; `connections` are the layer's.
     pub fn admin(
         &self,
         store: AnyStore,
         connections: Connections,
-        metrics: Metrics,
         callers: &Keys,
         database: Option<(SqlRegistry, KeyId)>,
     ) -> Result<Admin, Invalid> {
@@ -123,8 +122,7 @@ impl Side {
         };
         let mut admin = Admin::new(store, connections, token)
             .map_err(|error| Invalid::new(format!("admin_token_env: {error}")))?
-            .with_projects(callers.projects())
-            .with_metrics(metrics);
+            .with_projects(callers.projects());
         if let Some(url) = &self.public_url {
             admin = admin.with_public_url(url.clone());
         }

@@ -92,17 +92,12 @@ async fn run(flags: Flags) -> Result<ExitCode, Invalid> {
         .with_authorizations(&storage.authorizations)
         .with_observations(registry.clone());
 
-    let metrics = Metrics::default();
     let side = config.admin.as_ref();
     let admin = side
         .map(|side| {
-            side.admin(
-                registry.clone(),
-                connections.clone(),
-                metrics.clone(),
-                &config.keys,
-                storage.database.clone(),
-            )
+            let (registry, connections) = (registry.clone(), connections.clone());
+            let database = storage.database.clone();
+            side.admin(registry, connections, &config.keys, database)
         })
         .transpose()?;
 
@@ -116,9 +111,22 @@ async fn run(flags: Flags) -> Result<ExitCode, Invalid> {
 
     let monitor = Monitor::new(registry.clone(), connections.clone());
     let draining = Draining::default();
+    let metrics = Metrics::default();
     let mcp = layer(&config, registry.clone(), connections.clone())
-        .add_trace_sink(storage.traces)
-        .add_trace_sink(metrics);
+        .add_trace_sink(storage.traces.clone())
+        .add_trace_sink(metrics.clone());
+    let admin = admin.map(|admin| {
+        let admin = admin
+            .with_authorizations(storage.authorizations)
+            .with_explainer(mcp.explainer())
+            .with_traces(storage.traces)
+            .with_metrics(metrics);
+        match storage.keys {
+            // Who is signed in to one replica is signed in to all.
+            Some(keys) => admin.with_session_keys(keys),
+            None => admin,
+        }
+    });
     let servers = Servers {
         registry,
         connections: connections.clone(),
@@ -153,12 +161,15 @@ async fn run(flags: Flags) -> Result<ExitCode, Invalid> {
     }
 
     tokio::spawn(monitor.run());
-    if let Some((database, newest)) = storage.database {
+    if let Some((database, newest)) = storage.database.clone() {
         tokio::spawn(sealing::reseal(database, newest));
     }
     let served = server::run(servers, &draining, config.limits.grace()).await;
     let ends = served.map_err(Invalid::new)?;
     connections.close().await;
+    if let Some((database, _)) = storage.database {
+        database.flush_traces().await;
+    }
     if let Some(exporter) = exporter {
         exporter.flush_until(ends).await;
     }

@@ -13,6 +13,7 @@ use crate::registry;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Code {
     InvalidToken,
+    SignedOut,
     HostNotAllowed,
     OriginNotAllowed,
     NotFound,
@@ -29,6 +30,7 @@ pub(super) enum Code {
     DeclaredInFile,
     ToolChanged,
     ServerInactive,
+    AuthorizationFailed,
     Registry,
 }
 
@@ -36,7 +38,9 @@ impl Code {
     fn status(self) -> StatusCode {
         match self {
             Self::InvalidToken => StatusCode::UNAUTHORIZED,
-            Self::HostNotAllowed | Self::OriginNotAllowed => StatusCode::FORBIDDEN,
+            Self::SignedOut | Self::HostNotAllowed | Self::OriginNotAllowed => {
+                StatusCode::FORBIDDEN
+            }
             Self::NotFound | Self::ServerNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -45,7 +49,8 @@ impl Code {
             Self::InvalidJson
             | Self::InvalidRequest
             | Self::InvalidServer
-            | Self::ServerInactive => StatusCode::BAD_REQUEST,
+            | Self::ServerInactive
+            | Self::AuthorizationFailed => StatusCode::BAD_REQUEST,
             Self::Conflict | Self::StaleVersion | Self::DeclaredInFile | Self::ToolChanged => {
                 StatusCode::CONFLICT
             }
@@ -56,6 +61,7 @@ impl Code {
     fn as_str(self) -> &'static str {
         match self {
             Self::InvalidToken => "invalid_admin_token",
+            Self::SignedOut => "signed_out",
             Self::HostNotAllowed => "host_not_allowed",
             Self::OriginNotAllowed => "origin_not_allowed",
             Self::NotFound => "not_found",
@@ -72,6 +78,7 @@ impl Code {
             Self::DeclaredInFile => "declared_in_file",
             Self::ToolChanged => "tool_changed",
             Self::ServerInactive => "mcp_server_inactive",
+            Self::AuthorizationFailed => "authorization_failed",
             Self::Registry => "mcp_registry_error",
         }
     }
@@ -80,7 +87,7 @@ impl Code {
 /// An error answer.
 ///
 /// Its message says what to do, and repeats no value: one in the wrong place may be a secret.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Fault {
     code: Code,
     message: String,
@@ -110,7 +117,18 @@ impl Fault {
         self
     }
 
-    #[cfg(test)]
+    pub(super) fn code(&self) -> Code {
+        self.code
+    }
+
+    pub(super) fn message(&self) -> &str {
+        &self.message
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        self.code.status()
+    }
+
     pub(super) fn param(&self) -> Option<&str> {
         self.param.as_deref()
     }
@@ -153,6 +171,8 @@ impl IntoResponse for Fault {
             let scheme = HeaderValue::from_static("Bearer");
             response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
         }
+        // For whoever shows it to people instead.
+        response.extensions_mut().insert(self);
         response
     }
 }

@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{
-    HeaderMap, HeaderValue,
+    HeaderMap, HeaderValue, Method,
     header::{
         AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS,
     },
@@ -19,46 +19,93 @@ use tokio::time::timeout;
 
 use super::{
     Admin,
+    access::Access,
+    dashboard,
     fault::{Code, Fault},
 };
 
+/// What programs send.
+const JSON: &str = "application/json";
+/// What pages send.
+const FORM: &str = "application/x-www-form-urlencoded";
 /// The longest body. A server with a thousand tools by name is a tenth of it.
 const BODY: usize = 1 << 20;
 /// How long a body may take: nobody types while it is sent.
 const BODY_TIME: Duration = Duration::from_secs(30);
 
-/// Lets a request through that has the token, is meant for us, and has JSON for a body if any.
+/// Lets a request through that has what its path asks for.
 ///
-/// Without the token nothing else is said, not even which paths there are.
+/// Without that nothing else is said, not even which paths there are.
 pub(super) async fn gate(
     State(admin): State<Arc<Admin>>,
     request: Request,
     next: Next,
 ) -> Response {
-    let mut response = match admit(&admin, request).await {
-        Ok(request) => next.run(request).await,
-        Err(fault) => fault.into_response(),
+    let access = Access::of(request.uri().path());
+    let admitted = match access {
+        Access::Token => with_token(&admin, request).await,
+        Access::Session => with_session(&admin, request).await,
+        Access::Open => to_us(&admin, request).await,
     };
+    let is_inside = access == Access::Session && admitted.is_ok();
+    let response = match admitted {
+        Ok(request) => next.run(request).await,
+        Err(refused) => refused,
+    };
+    match access {
+        Access::Token => unseen(response),
+        Access::Session | Access::Open => dashboard::dress(&admin, response, is_inside),
+    }
+}
+
+/// Answers that are for programs: nothing keeps them or takes them for something else.
+fn unseen(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }
 
-async fn admit(admin: &Admin, request: Request) -> Result<Request, Fault> {
+async fn with_token(admin: &Admin, request: Request) -> Result<Request, Response> {
     let headers = request.headers();
     if !bearer(headers).is_some_and(|token| admin.token.is(token)) {
-        return Err(Fault::new(
-            Code::InvalidToken,
-            "send the admin token as Authorization: Bearer …",
-        ));
+        let message = "send the admin token as Authorization: Bearer …";
+        return Err(Fault::new(Code::InvalidToken, message).into_response());
     }
-    admin.hosts.check(request.uri(), headers)?;
+    let checked = admin.hosts.check(request.uri(), headers);
+    checked.map_err(Fault::into_response)?;
+    whole(request, JSON).await.map_err(Fault::into_response)
+}
+
+async fn with_session(admin: &Admin, request: Request) -> Result<Request, Response> {
+    checked(admin, &request).map_err(Fault::into_response)?;
+    if !admin.has_session(request.headers()) {
+        return Err(dashboard::signed_out(admin, &request));
+    }
+    whole(request, FORM).await.map_err(Fault::into_response)
+}
+
+async fn to_us(admin: &Admin, request: Request) -> Result<Request, Response> {
+    checked(admin, &request).map_err(Fault::into_response)?;
+    whole(request, FORM).await.map_err(Fault::into_response)
+}
+
+/// Checks whom a browser's request is for, and who sent it where it may change something.
+fn checked(admin: &Admin, request: &Request) -> Result<(), Fault> {
+    let (uri, headers) = (request.uri(), request.headers());
+    match *request.method() {
+        Method::GET | Method::HEAD => admin.hosts.check(uri, headers),
+        _ => admin.hosts.check_form(uri, headers),
+    }
+}
+
+/// The request with all of its body, which is of this type if there is one.
+async fn whole(request: Request, kind: &str) -> Result<Request, Fault> {
     let (head, body) = request.into_parts();
-    let named_json = names_json(&head.headers)?;
+    let is_named = names(&head.headers, kind)?;
     let body = read(body).await?;
-    if !body.is_empty() && !named_json {
-        return Err(not_json());
+    if !body.is_empty() && !is_named {
+        return Err(not(kind));
     }
     Ok(Request::from_parts(head, body.into()))
 }
@@ -73,30 +120,30 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
 }
 
-/// Whether the body is said to be JSON; `false`: nothing is said.
+/// Whether the body is said to be of this type; `false`: nothing is said.
 ///
-/// A form or a text, which any page can have a browser send, is refused even if it is empty.
-fn names_json(headers: &HeaderMap) -> Result<bool, Fault> {
+/// Another type is refused even if the body is empty: any page can have a browser send a text.
+fn names(headers: &HeaderMap, wanted: &str) -> Result<bool, Fault> {
     if headers.contains_key(CONTENT_ENCODING) {
-        return Err(not_json());
+        return Err(not(wanted));
     }
     let mut types = headers.get_all(CONTENT_TYPE).iter();
     match (types.next(), types.next()) {
         (None, _) => Ok(false),
-        (Some(kind), None) if is_json(kind) => Ok(true),
-        _ => Err(not_json()),
+        (Some(kind), None) if is(kind, wanted) => Ok(true),
+        _ => Err(not(wanted)),
     }
 }
 
-fn is_json(kind: &HeaderValue) -> bool {
+fn is(kind: &HeaderValue, wanted: &str) -> bool {
     let Ok(kind) = kind.to_str() else {
         return false;
     };
     let mut parts = kind.split(';').map(str::trim);
-    let is_json = parts
+    let is_wanted = parts
         .next()
-        .is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
-    is_json
+        .is_some_and(|kind| kind.eq_ignore_ascii_case(wanted));
+    is_wanted
         && parts.all(|parameter| {
             ["charset=utf-8", "charset=\"utf-8\""]
                 .iter()
@@ -104,11 +151,9 @@ fn is_json(kind: &HeaderValue) -> bool {
         })
 }
 
-fn not_json() -> Fault {
-    Fault::new(
-        Code::UnsupportedMediaType,
-        "a body is sent as content-type: application/json, without a coding",
-    )
+fn not(wanted: &str) -> Fault {
+    let message = format!("a body is sent as content-type: {wanted}, without a coding");
+    Fault::new(Code::UnsupportedMediaType, message)
 }
 
 async fn read(body: Body) -> Result<Bytes, Fault> {
@@ -161,7 +206,7 @@ mod tests {
 
     #[test]
     fn only_json_in_utf_8_is_a_body() {
-        let said = |values: &[&str]| names_json(&headers(CONTENT_TYPE, values)).ok();
+        let said = |values: &[&str]| names(&headers(CONTENT_TYPE, values), JSON).ok();
         assert_eq!(said(&[]), Some(false));
         for kind in [
             "application/json",

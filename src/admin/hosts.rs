@@ -24,25 +24,74 @@ pub(super) enum Hosts {
 impl Hosts {
     /// Checks whom a request is for, and which page sent it, if one did.
     pub(super) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Fault> {
+        match self.sender(uri, headers)? {
+            Sender::Nobody | Sender::Own => Ok(()),
+            Sender::Nameless | Sender::Foreign => Err(self.foreign()),
+        }
+    }
+
+    /// Checks whom a form is for, and that a page of ours sent it.
+    ///
+    /// Without referrers a browser calls itself `null` in `Origin`; that it is one of our pages is
+    /// then in `Sec-Fetch-Site`, which no page can set.
+    pub(super) fn check_form(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Fault> {
+        let mut sites = headers.get_all("sec-fetch-site").iter();
+        let is_same = match (sites.next(), sites.next()) {
+            (Some(site), None) => Some(site == "same-origin"),
+            (None, _) => None,
+            (Some(_), Some(_)) => Some(false),
+        };
+        match (self.sender(uri, headers)?, is_same) {
+            (Sender::Own, None | Some(true)) => Ok(()),
+            (Sender::Nobody | Sender::Nameless, Some(true)) => Ok(()),
+            _ => Err(self.foreign()),
+        }
+    }
+
+    fn sender(&self, uri: &Uri, headers: &HeaderMap) -> Result<Sender, Fault> {
         let host = host(uri, headers).filter(|host| self.allow(host));
         let Some(host) = host else {
             let message = format!("the request's Host is not that of {}", self.whose());
             return Err(Fault::new(Code::HostNotAllowed, message));
         };
         let mut origins = headers.get_all(ORIGIN).iter();
-        let is_own = match (origins.next(), origins.next()) {
-            (None, _) => true,
-            (Some(origin), None) => origin
-                .to_str()
-                .is_ok_and(|origin| self.is_own(origin, &host)),
-            (Some(_), Some(_)) => false,
-        };
-        match is_own {
-            true => Ok(()),
-            false => {
-                let message = format!("the request's Origin is not that of {}", self.whose());
-                Err(Fault::new(Code::OriginNotAllowed, message))
+        Ok(match (origins.next(), origins.next()) {
+            (None, _) => Sender::Nobody,
+            (Some(origin), None) if origin == "null" => Sender::Nameless,
+            (Some(origin), None) => {
+                let origin = origin.to_str();
+                match origin.is_ok_and(|origin| self.is_own(origin, &host)) {
+                    true => Sender::Own,
+                    false => Sender::Foreign,
+                }
             }
+            (Some(_), Some(_)) => Sender::Foreign,
+        })
+    }
+
+    fn foreign(&self) -> Fault {
+        let message = format!("the request's Origin is not that of {}", self.whose());
+        Fault::new(Code::OriginNotAllowed, message)
+    }
+
+    /// Whether browsers reach us over https.
+    pub(super) fn is_secure(&self) -> bool {
+        matches!(self, Self::Public(url) if url.scheme() == "https")
+    }
+
+    /// What the paths of links begin with.
+    pub(super) fn base(&self) -> &str {
+        match self {
+            Self::Loopback => "",
+            Self::Public(url) => url.path().trim_end_matches('/'),
+        }
+    }
+
+    /// The address by which the browser that sent this request reaches us.
+    pub(super) fn outside(&self, uri: &Uri, headers: &HeaderMap) -> Option<Url> {
+        match self {
+            Self::Public(url) => Some(url.clone()),
+            Self::Loopback => format!("http://{}", host(uri, headers)?).parse().ok(),
         }
     }
 
@@ -83,6 +132,16 @@ impl Hosts {
             Self::Public(_) => "the public URL",
         }
     }
+}
+
+/// What a request says of the page that sent it.
+enum Sender {
+    /// Nothing: it is a program, or a link.
+    Nobody,
+    /// Only that there is one.
+    Nameless,
+    Own,
+    Foreign,
 }
 
 /// The one host that a request is for, without a user.
@@ -194,6 +253,37 @@ mod tests {
         assert!(passes(&local, host, &["http://127.0.0.1:8788"]));
         for origin in ["null", "http://127.0.0.1:3000", "http://localhost:8788"] {
             assert!(!passes(&local, host, &[origin]), "{origin}");
+        }
+    }
+
+    #[test]
+    fn a_form_is_sent_by_a_page_of_ours() {
+        let sent = |origin: &[&str], site: &[&str]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(HOST, "127.0.0.1:8788".parse().unwrap());
+            for value in origin {
+                headers.append(ORIGIN, value.parse().unwrap());
+            }
+            for value in site {
+                headers.append("sec-fetch-site", value.parse().unwrap());
+            }
+            let uri = Uri::from_static("/");
+            Hosts::Loopback.check_form(&uri, &headers).is_ok()
+        };
+        let own = "http://127.0.0.1:8788";
+        assert!(sent(&[own], &[]) && sent(&[own], &["same-origin"]));
+        assert!(sent(&["null"], &["same-origin"]) && sent(&[], &["same-origin"]));
+        for (origin, site) in [
+            (&[][..], &[][..]),
+            (&["null"], &[]),
+            (&["null"], &["cross-site"]),
+            (&[own], &["same-site"]),
+            (&[own], &["none"]),
+            (&[own, own], &["same-origin"]),
+            (&["https://evil.example"], &["same-origin"]),
+            (&["null"], &["same-origin", "same-origin"]),
+        ] {
+            assert!(!sent(origin, site), "{origin:?} {site:?}");
         }
     }
 

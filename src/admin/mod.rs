@@ -47,27 +47,37 @@
 //!
 //! This part knows neither the layer nor who calls it.
 
+mod access;
 mod all;
 mod answer;
 mod body;
+mod dashboard;
 mod edit;
+mod explain;
 mod fault;
 mod gate;
 mod hosts;
 mod keys;
 mod metrics;
+mod oauth;
+mod openapi;
+mod outside;
 mod projects;
 mod query;
+mod rest;
 mod router;
 mod scrape;
 mod secrets;
 mod seen;
 mod servers;
+mod session;
 mod standing;
+mod throttle;
 mod time;
 mod token;
 mod tool_view;
 mod tools;
+mod traces;
 mod view;
 
 use std::{collections::BTreeSet, fmt, future::Future, sync::Arc, time::SystemTime};
@@ -75,7 +85,7 @@ use std::{collections::BTreeSet, fmt, future::Future, sync::Arc, time::SystemTim
 use secrecy::SecretString;
 use url::Url;
 
-use self::{hosts::Hosts, keys::Keys, token::Token};
+use self::{hosts::Hosts, keys::Keys, throttle::Throttle, token::Token};
 pub use self::{
     keys::SealingKey,
     metrics::Metrics,
@@ -83,8 +93,13 @@ pub use self::{
     token::InvalidToken,
 };
 use crate::{
+    authorization::Authorizations,
     connect::Connections,
-    registry::{AnyStore, Error, ObservationStore, ServerStore},
+    explain::Explainer,
+    registry::{
+        AnyStore, AnyTraces, Error, MemoryTraces, ObservationStore, ServerStore, TraceStore,
+    },
+    secret::KeyRing,
 };
 
 /// What [`router`] needs to know.
@@ -98,6 +113,11 @@ pub struct Admin {
     hosts: Hosts,
     keys: Option<Keys>,
     metrics: Option<Metrics>,
+    traces: AnyTraces,
+    authorizations: Option<Authorizations>,
+    explainer: Option<Explainer>,
+    session_keys: Arc<KeyRing>,
+    throttle: Throttle,
     now: Arc<dyn Fn() -> SystemTime + Send + Sync>,
 }
 
@@ -125,6 +145,11 @@ impl Admin {
             hosts: Hosts::Loopback,
             keys: None,
             metrics: None,
+            traces: AnyTraces::new(MemoryTraces::default()),
+            authorizations: None,
+            explainer: None,
+            session_keys: Arc::new(KeyRing::generate()),
+            throttle: Throttle::default(),
             now: Arc::new(SystemTime::now),
         })
     }
@@ -153,6 +178,30 @@ impl Admin {
         self
     }
 
+    /// Replaces the authorizations of servers with OAuth 2.0, which are connected here; they are
+    /// those of the [connections](Connections::with_authorizations). Default none: then no server
+    /// is connected here.
+    #[must_use]
+    pub fn with_authorizations(mut self, authorizations: Authorizations) -> Self {
+        self.authorizations = Some(authorizations);
+        self
+    }
+
+    /// Says which layer's requests are explained; default none.
+    #[must_use]
+    pub fn with_explainer(mut self, explainer: Explainer) -> Self {
+        self.explainer = Some(explainer);
+        self
+    }
+
+    /// Says where the records of exchanges are kept, which the layer is told as
+    /// [a sink](crate::McpLayer::add_trace_sink); default: there are none.
+    #[must_use]
+    pub fn with_traces(mut self, traces: impl TraceStore) -> Self {
+        self.traces = AnyTraces::new(traces);
+        self
+    }
+
     /// Says where the sealing keys are known; default: there are none.
     #[must_use]
     pub fn with_keys<F, T>(mut self, keys: F) -> Self
@@ -169,6 +218,16 @@ impl Admin {
     #[must_use]
     pub fn with_metrics(mut self, metrics: Metrics) -> Self {
         self.metrics = Some(metrics);
+        self
+    }
+
+    /// Replaces the keys that seal who is signed in to the dashboard; default a random one, so
+    /// that a restart, and another replica, want the token again.
+    ///
+    /// A session is good for 12 hours, for this organisation, token and public URL.
+    #[must_use]
+    pub fn with_session_keys(mut self, keys: KeyRing) -> Self {
+        self.session_keys = Arc::new(keys);
         self
     }
 

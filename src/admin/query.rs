@@ -31,20 +31,11 @@ impl Query {
             limit: 50,
             after: None,
         };
-        let mut seen = Vec::new();
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-            if seen.contains(&name) {
-                return Err(fault(&name, "is given twice"));
-            }
-            read.parameter(&name, &value)?;
-            // Only known names get here: no more than there are of them.
-            seen.push(name);
-        }
+        parameters(query, |name, value| read.parameter(name, value))?;
         Ok(read)
     }
 
-    fn parameter(&mut self, name: &str, value: &str) -> Result<(), Fault> {
-        let given = (!value.is_empty()).then_some(value);
+    fn parameter(&mut self, name: &str, given: Option<&str>) -> Result<(), Fault> {
         match name {
             "project" => self.filter.project = given.map(str::to_owned),
             "q" => self.filter.text = given.map(str::to_owned),
@@ -69,6 +60,23 @@ impl Query {
     }
 }
 
+/// Reads each parameter of a query, which is there once; one without a value is as good as absent.
+pub(super) fn parameters(
+    query: &str,
+    mut read: impl FnMut(&str, Option<&str>) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let mut seen = Vec::new();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        if seen.contains(&name) {
+            return Err(fault(&name, "is given twice"));
+        }
+        read(&name, Some(&*value).filter(|value| !value.is_empty()))?;
+        // Only known names get here: no more than there are of them.
+        seen.push(name);
+    }
+    Ok(())
+}
+
 fn kind(value: &str) -> Result<AuthKind, Fault> {
     match value {
         "none" => Ok(AuthKind::None),
@@ -82,7 +90,7 @@ fn kind(value: &str) -> Result<AuthKind, Fault> {
     }
 }
 
-fn limit(value: &str) -> Result<usize, Fault> {
+pub(super) fn limit(value: &str) -> Result<usize, Fault> {
     let limit = value.parse().ok();
     let limit = limit.filter(|limit| (1..=LONGEST).contains(limit));
     limit.ok_or_else(|| fault("limit", &format!("must be a number from 1 to {LONGEST}")))
@@ -93,7 +101,7 @@ fn cursor(value: &str) -> Result<ServerName, Fault> {
     cursor.map_err(|_| fault("cursor", "must be the next of the page before"))
 }
 
-fn fault(name: &str, reason: &str) -> Fault {
+pub(super) fn fault(name: &str, reason: &str) -> Fault {
     let name: String = name.chars().take(80).collect();
     Fault::of(
         Code::InvalidRequest,

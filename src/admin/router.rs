@@ -4,24 +4,27 @@ use std::sync::Arc;
 
 use axum::{
     Router, middleware,
-    routing::{MethodRouter, delete, get, post, put},
+    routing::{MethodRouter, get},
 };
 use http::Method;
 use tower::Layer;
 
 use super::{
-    Admin,
+    Admin, dashboard,
     fault::{Code, Fault},
     gate::gate,
-    keys, projects, scrape, servers, tools,
+    oauth,
+    rest::calls,
+    scrape,
 };
 
-/// The operator's REST interface, to be served or nested anywhere; its paths begin with `/api/v1`,
-/// but for `/metrics`.
+/// The operator's REST interface under `/api/v1`, with `/metrics` and the dashboard beside it, to
+/// be served or nested anywhere. Links of pages begin with the path of the
+/// [public URL](Admin::with_public_url), so behind another path that has to say so.
 ///
-/// Everything that reaches it is behind the token, also what has no path here. So a router that it
-/// is merged into cannot have a fallback of its own, and a path that it is nested under has no
-/// parameters.
+/// Everything that reaches it is behind the token or a session, also what has no path here. So a
+/// router that it is merged into cannot have a fallback of its own, and a path that it is nested
+/// under has no parameters.
 pub fn router(admin: Admin) -> Router {
     let admin = Arc::new(admin);
     let paths = table().into_iter();
@@ -45,25 +48,33 @@ pub fn routes() -> impl Iterator<Item = (Method, &'static str)> {
     table().into_iter().map(|(method, path, _)| (method, path))
 }
 
-type Handler = MethodRouter<Arc<Admin>>;
+pub(super) type Handler = MethodRouter<Arc<Admin>>;
 
-fn table() -> Vec<(Method, &'static str, Handler)> {
-    const SERVERS: &str = "/api/v1/servers";
-    const SERVER: &str = "/api/v1/servers/{name}";
-    const TOOLS: &str = "/api/v1/servers/{name}/tools";
-    const ACCEPT: &str = "/api/v1/servers/{name}/tools/accept";
-    const REFRESH: &str = "/api/v1/servers/{name}/refresh";
-    vec![
-        (Method::GET, SERVERS, get(servers::list)),
-        (Method::POST, SERVERS, post(servers::create)),
-        (Method::GET, SERVER, get(servers::read)),
-        (Method::PUT, SERVER, put(servers::replace)),
-        (Method::DELETE, SERVER, delete(servers::remove)),
-        (Method::GET, TOOLS, get(tools::list)),
-        (Method::POST, ACCEPT, post(tools::accept)),
-        (Method::POST, REFRESH, post(tools::refresh)),
-        (Method::GET, "/api/v1/projects", get(projects::list)),
-        (Method::GET, "/api/v1/keys", get(keys::list)),
-        (Method::GET, "/metrics", get(scrape::metrics)),
+/// A method, a path, and what answers it.
+pub(super) type Route = (Method, &'static str, Handler);
+
+/// Which of them wants the token, a session or nothing is decided by its
+/// [path](super::access::Access).
+fn table() -> Vec<Route> {
+    let rest = calls().into_iter();
+    let rest = rest.map(|call| (call.method, call.path, call.handler));
+    let metrics = (Method::GET, "/metrics", get(scrape::metrics));
+    rest.chain([metrics])
+        .chain(visits())
+        .chain(dashboard::routes())
+        .collect()
+}
+
+/// What browsers open on their way to an authorization server and back.
+fn visits() -> [Route; 2] {
+    // Both are good once, so nobody uses them up by asking whether they are there.
+    let visit = |handler: Handler| handler.head(oauth::not_asked);
+    [
+        (
+            Method::GET,
+            "/oauth/start/{one_time}",
+            visit(get(oauth::start)),
+        ),
+        (Method::GET, "/oauth/callback", visit(get(oauth::callback))),
     ]
 }

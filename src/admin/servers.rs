@@ -97,7 +97,7 @@ pub(super) async fn replace(
 /// `DELETE /servers/{name}`
 pub(super) async fn remove(State(admin): State<Arc<Admin>>, Named(name): Named) -> Answer {
     admin.store.remove(&admin.organisation, &name).await?;
-    tracing::info!(action = "remove", server = %name, "a server was changed over REST");
+    tracing::info!(action = "remove", server = %name, "a server was changed");
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -105,7 +105,7 @@ type Found = Vec<(Arc<Server>, Seen)>;
 
 impl Admin {
     /// The servers of a page, and where the next one begins.
-    async fn find(
+    pub(super) async fn find(
         &self,
         query: &Query,
         now: SystemTime,
@@ -143,7 +143,7 @@ impl Admin {
         }
     }
 
-    fn reader(&self) -> Reader<'_> {
+    pub(super) fn reader(&self) -> Reader<'_> {
         Reader {
             organisation: self.organisation.clone(),
             connections: &self.connections,
@@ -158,7 +158,7 @@ impl Admin {
 }
 
 /// One line for each change; who made it nobody knows but the holder of the token.
-fn log(action: &str, server: &Server) {
+pub(super) fn log(action: &str, server: &Server) {
     let (name, version) = (&server.name, server.version);
-    tracing::info!(action, server = %name, version, "a server was changed over REST");
+    tracing::info!(action, server = %name, version, "a server was changed");
 }

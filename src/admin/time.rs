@@ -2,6 +2,17 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde::{Serialize, Serializer};
+
+/// A point in time, written as [`rfc3339`] has it.
+pub(super) struct Time(pub(super) SystemTime);
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&rfc3339(self.0))
+    }
+}
+
 /// The end of the year 9999, after which RFC 3339 has no dates.
 const LAST: Duration = Duration::from_secs(253_402_300_799);
 const DAY: u64 = 24 * 60 * 60;

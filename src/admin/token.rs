@@ -30,6 +30,12 @@ impl Token {
         let given: [u8; 32] = Sha256::digest(given).into();
         self.0.ct_eq(&given).into()
     }
+
+    /// What tells this token from others, and nobody what it is.
+    pub(super) fn mark(&self) -> String {
+        let mark = Sha256::digest(self.0);
+        mark.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
 }
 
 /// Why a token is not taken.

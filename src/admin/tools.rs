@@ -73,7 +73,7 @@ pub(super) async fn accept(
 }
 
 impl Admin {
-    async fn probe(&self, server: &Server) -> Result<(), Fault> {
+    pub(super) async fn probe(&self, server: &Server) -> Result<(), Fault> {
         let probed = match is_listed_for_callers(server) {
             true => Err(Inactive::TokenMissing),
             false => timeout(PROBE, self.connections.probe(server))
@@ -89,7 +89,7 @@ impl Admin {
         }
     }
 
-    async fn observation(&self, server: &Server) -> Result<Observation, Fault> {
+    pub(super) async fn observation(&self, server: &Server) -> Result<Observation, Fault> {
         let seen = self.store.observation(&self.organisation, &server.id);
         Ok(seen.await?.unwrap_or_default())
     }
@@ -102,7 +102,7 @@ impl Admin {
         json(StatusCode::OK, &List { tools })
     }
 
-    async fn accept(
+    pub(super) async fn accept(
         &self,
         server: &Server,
         tools: &[(String, Option<Fingerprint>)],
@@ -122,7 +122,7 @@ impl Admin {
 }
 
 /// Whether the tools are listed for whom a caller's token belongs to, and for nobody else.
-fn is_listed_for_callers(server: &Server) -> bool {
+pub(super) fn is_listed_for_callers(server: &Server) -> bool {
     matches!(server.auth, Auth::TokenPassthrough(_))
 }
 

@@ -2,12 +2,12 @@
 
 use std::time::SystemTime;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::{
     seen::Seen,
     standing::{Reason, Status, reason, status},
-    time::rfc3339,
+    time::Time,
 };
 use crate::{
     ServerName, TokenAuth,
@@ -250,13 +250,5 @@ impl<'a> AuthView<'a> {
             resource: oauth.resource.as_deref(),
             token_auth: oauth.token_auth,
         }
-    }
-}
-
-struct Time(SystemTime);
-
-impl Serialize for Time {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&rfc3339(self.0))
     }
 }

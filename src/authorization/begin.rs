@@ -6,6 +6,7 @@ use std::{
 };
 
 use http::HeaderMap;
+use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
 use super::{
@@ -26,13 +27,15 @@ use crate::{
 };
 
 /// How long an operator may take for the consent (RFC 9700 advises a short time).
-const PATIENCE: Duration = Duration::from_secs(10 * 60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10 * 60);
 
 /// An authorization that has begun.
 #[non_exhaustive]
 pub struct Begun {
     /// Where to send the browser. Not for a log: the state is in it.
     pub authorization_url: Url,
+    /// What comes back with the callback, and is in the address too: it names this authorization.
+    pub state: SecretString,
     /// What only this browser gets, in a cookie of its own (`HttpOnly`, `SameSite=Lax`), and
     /// brings along to the callback: 256 random bits.
     pub browser: SecretString,
@@ -62,7 +65,28 @@ impl Authorizations {
     ///
     /// [`disconnect`]: Self::disconnect
     pub async fn begin(&self, server: &Server, redirect_uri: &Url) -> Result<Begun, Error> {
-        let inner = &self.inner;
+        let asked = self.inner.ask_for(server, redirect_uri).await?;
+        self.inner.open(&CredentialKey::of(server), asked).await
+    }
+}
+
+/// What is asked of which authorization server: all but what is drawn for one browser.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Asking {
+    pub(super) server: AuthorizationServer,
+    pub(super) client: StoredClient,
+    pub(super) redirect_uri: Url,
+    pub(super) scopes: Scopes,
+    pub(super) resource: Option<String>,
+}
+
+impl Inner {
+    /// What is to be asked so that `server` is connected.
+    pub(super) async fn ask_for(
+        &self,
+        server: &Server,
+        redirect_uri: &Url,
+    ) -> Result<Asking, Error> {
         let record = record(server)?;
         // Whoever builds records without `Auth::oauth2` is not to lose a client secret by it.
         record.check().map_err(Error::Record)?;
@@ -71,9 +95,9 @@ impl Authorizations {
         }
         let key = CredentialKey::of(server);
         // What does not open is about to be replaced.
-        let stored = inner.store.load(&key).await.unwrap_or_default();
+        let stored = self.store.load(&key).await.unwrap_or_default();
         let stored = stored.and_then(|stored| Credential::read(&stored.secret));
-        let asked = inner.asked(server, record).await?;
+        let asked = self.asked(server, record).await?;
         let stored = stored.filter(|stored| stored.is_of(&asked.server));
         let scopes = match &stored {
             // With what was granted: asking for what is missing alone would narrow it to that.
@@ -83,36 +107,47 @@ impl Authorizations {
             }
             _ => asked.scopes,
         };
-        let client = inner
+        let client = self
             .client(record, &asked.server, redirect_uri, &scopes, stored)
             .await?;
-        let request = Request {
-            server: &asked.server,
-            client: &client.to_client(),
-            redirect_uri,
-            scopes: &scopes,
-            resource: asked.resource.as_deref(),
-        };
-        let begun = oauth::begin(&request);
+        Ok(Asking {
+            server: asked.server,
+            client,
+            redirect_uri: redirect_uri.clone(),
+            scopes,
+            resource: asked.resource,
+        })
+    }
+
+    /// Opens the authorization for one browser.
+    pub(super) async fn open(&self, key: &CredentialKey, asking: Asking) -> Result<Begun, Error> {
+        let client = asking.client.to_client();
+        let begun = oauth::begin(&asking.request(&client));
         let browser = random();
-        let expires_at = (inner.now)() + PATIENCE;
-        let pending = Pending::new(
-            &request,
-            client.clone(),
-            begun.verifier,
-            &browser,
-            seconds(expires_at),
-        );
+        let expires_at = (self.now)() + PATIENCE;
+        let pending = Pending::new(asking, begun.verifier, &browser, seconds(expires_at));
         let state = StateHash::of(&begun.state);
-        inner
-            .store
-            .put_state(&key, state, expires_at, pending.write())
+        self.store
+            .put_state(key, state, expires_at, pending.write())
             .await?;
         Ok(Begun {
             authorization_url: begun.url,
+            state: begun.state,
             browser,
             expires_at,
         })
+    }
+}
+
+impl Asking {
+    pub(super) fn request<'a>(&'a self, client: &'a Client) -> Request<'a> {
+        Request {
+            server: &self.server,
+            client,
+            redirect_uri: &self.redirect_uri,
+            scopes: &self.scopes,
+            resource: self.resource.as_deref(),
+        }
     }
 }
 
@@ -212,7 +247,7 @@ fn is_redirect_uri(uri: &Url) -> bool {
 }
 
 /// 256 random bits.
-fn random() -> SecretString {
+pub(super) fn random() -> SecretString {
     let mut bits = [0; 32];
     fill_random(&mut bits);
     let text: String = bits.iter().map(|byte| format!("{byte:02x}")).collect();

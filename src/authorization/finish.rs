@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Authorizations, Inner, credential::Credential, error::Error, pending::Pending, text::seconds,
+    Authorizations, Inner, begin::Asking, credential::Credential, error::Error, pending::Pending,
+    text::seconds,
 };
 use crate::{
     oauth::{self, Callback, ErrorKind, Scopes},
@@ -55,21 +56,23 @@ impl Inner {
         browser: &SecretString,
     ) -> Result<Connected, Error> {
         let (key, pending) = self.pending(callback, browser).await?;
-        let code = callback.code(&pending.server)?;
-        let client = pending.client.to_client();
-        let request = pending.request(&client);
+        let asking = &pending.asking;
+        let code = callback.code(&asking.server)?;
+        let client = asking.client.to_client();
+        let request = asking.request(&client);
         let exchanged = oauth::exchange(&self.http, &request, code, &pending.verifier).await;
         if let Err(error) = &exchanged
             && error.kind() == ErrorKind::InvalidClient
         {
-            self.forget_client(&key, &pending).await;
+            self.forget_client(&key, asking).await;
         }
         let tokens = exchanged?;
+        let asking = pending.asking;
         let credential = Credential::new(
-            pending.server,
-            pending.client,
-            pending.resource,
-            pending.scopes,
+            asking.server,
+            asking.client,
+            asking.resource,
+            asking.scopes,
             tokens,
             seconds((self.now)()),
         );
@@ -93,7 +96,7 @@ impl Inner {
     /// Forgets a client that we had registered and that is no longer known there, so that the
     /// next authorization registers another one; unless there are tokens with it, which may be
     /// good for a while.
-    async fn forget_client(&self, key: &CredentialKey, pending: &Pending) {
+    async fn forget_client(&self, key: &CredentialKey, asking: &Asking) {
         let Ok(Some(stored)) = self.store.load(key).await else {
             return;
         };
@@ -101,7 +104,7 @@ impl Inner {
         let stored = Credential::read(&stored.secret);
         let is_useless = stored.is_some_and(|stored| {
             stored.tokens.is_none()
-                && stored.client.is_same_as(&pending.client)
+                && stored.client.is_same_as(&asking.client)
                 && stored.withdrawn(ErrorKind::InvalidClient).is_none()
         });
         if is_useless {

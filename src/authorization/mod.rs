@@ -4,6 +4,8 @@
 //! ```text
 //!  operator      begin(server) ──▶ Begun: the address for the browser, and the browser's own secret
 //!     │                                          │ consent
+//!     │                                          │
+//!     │   or without a browser at hand: prepare(server) ──▶ one-time address ──▶ start
 //!     └──────────────────────────────────────────▼
 //!  callback      finish(query, browser's secret) ──▶ Connected
 //!
@@ -28,6 +30,7 @@ mod finish;
 mod flights;
 mod glance;
 mod grants;
+mod hand_over;
 mod pending;
 mod refresh;
 mod store;
@@ -42,7 +45,7 @@ use std::{
 use subtle::ConstantTimeEq;
 use url::Url;
 
-pub use self::{begin::Begun, error::Error, finish::Connected};
+pub use self::{begin::Begun, error::Error, finish::Connected, hand_over::Started};
 use self::{credential::Credential, flights::Flights, store::Credentials};
 use crate::{
     connect::{Connections, Tally},

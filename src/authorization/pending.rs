@@ -3,16 +3,12 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
-use url::Url;
 
 use super::{
-    credential::StoredClient,
+    begin::Asking,
     text::{self, secret},
 };
-use crate::{
-    oauth::{AuthorizationServer, Client, Request, Scopes},
-    secret::{ExposeSecret, SecretString},
-};
+use crate::secret::{ExposeSecret, SecretString};
 
 /// An authorization that has begun.
 #[derive(Serialize, Deserialize)]
@@ -23,17 +19,13 @@ pub(super) struct Pending {
     browser: String,
     #[serde(with = "secret")]
     pub(super) verifier: SecretString,
-    pub(super) redirect_uri: Url,
-    pub(super) server: AuthorizationServer,
-    pub(super) client: StoredClient,
-    pub(super) scopes: Scopes,
-    pub(super) resource: Option<String>,
+    #[serde(flatten)]
+    pub(super) asking: Asking,
 }
 
 impl Pending {
     pub(super) fn new(
-        request: &Request<'_>,
-        client: StoredClient,
+        asking: Asking,
         verifier: SecretString,
         browser: &SecretString,
         expires_at: u64,
@@ -42,11 +34,7 @@ impl Pending {
             expires_at,
             browser: hash(browser),
             verifier,
-            redirect_uri: request.redirect_uri.clone(),
-            server: request.server.clone(),
-            client,
-            scopes: request.scopes.clone(),
-            resource: request.resource.map(str::to_owned),
+            asking,
         }
     }
 
@@ -64,16 +52,6 @@ impl Pending {
             .as_bytes()
             .ct_eq(hash(browser).as_bytes())
             .into()
-    }
-
-    pub(super) fn request<'a>(&'a self, client: &'a Client) -> Request<'a> {
-        Request {
-            server: &self.server,
-            client,
-            redirect_uri: &self.redirect_uri,
-            scopes: &self.scopes,
-            resource: self.resource.as_deref(),
-        }
     }
 }
 

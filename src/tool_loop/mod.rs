@@ -17,6 +17,8 @@
 
 mod claim;
 mod execute;
+#[cfg(feature = "admin")]
+mod explain;
 mod inject;
 mod limits;
 mod options;
@@ -38,6 +40,8 @@ use http_body::Body;
 use tower::Service;
 use tracing::Instrument;
 
+#[cfg(feature = "admin")]
+pub(crate) use self::explain::{Explanation, explain};
 use self::{
     claim::Owner,
     execute::{Approval, Batch, Outcome},

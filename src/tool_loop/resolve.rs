@@ -15,15 +15,13 @@ use crate::{
     catalog::Catalog,
     inactive::Inactive,
     name::ServerName,
+    offer::Offers,
     project::Project,
     refusal::{Kind, Refusal},
     registry::{self, Server},
 };
 
 /// The tools that `project` is offered by the servers that it names.
-///
-/// All servers are asked at once, under one limit. The first fault in the caller's order is the
-/// answer, so that the same request always gets the same one.
 pub(crate) async fn catalog(
     gateway: &Gateway,
     project: &Project,
@@ -31,6 +29,21 @@ pub(crate) async fn catalog(
     options: &Options,
     record: &Record,
 ) -> Result<Catalog, Refusal> {
+    let active = active(gateway, project, tokens, options, Some(record)).await?;
+    selected(&active, options)
+}
+
+/// The servers that `project` names, each with all of its tools.
+///
+/// All servers are asked at once, under one limit. The first fault in the caller's order is the
+/// answer, so that the same request always gets the same one.
+pub(crate) async fn active(
+    gateway: &Gateway,
+    project: &Project,
+    tokens: &CallerTokens,
+    options: &Options,
+    record: Option<&Record>,
+) -> Result<Vec<(Arc<Server>, Arc<Offers>)>, Refusal> {
     let limits = &gateway.settings.limits;
     if options.servers.len() > limits.tools {
         // Every active server has at least one tool.
@@ -56,7 +69,9 @@ pub(crate) async fn catalog(
             )))
         });
         let failed = offers.as_ref().err().map(ToString::to_string);
-        record.listed(server.name.as_str(), started, failed.as_deref());
+        if let Some(record) = record {
+            record.listed(server.name.as_str(), started, failed.as_deref());
+        }
         (server, offers)
     };
     let mut active = Vec::with_capacity(servers.len());
@@ -66,7 +81,15 @@ pub(crate) async fn catalog(
             .map_err(|inactive| unusable(&server, &inactive).at(format!("mcp.servers[{index}]")))?;
         active.push((server, offers));
     }
-    let mut catalog = Catalog::new(&active);
+    Ok(active)
+}
+
+/// The tools of these servers that the request wants.
+pub(crate) fn selected(
+    active: &[(Arc<Server>, Arc<Offers>)],
+    options: &Options,
+) -> Result<Catalog, Refusal> {
+    let mut catalog = Catalog::new(active);
     select(&mut catalog, options)?;
     Ok(catalog)
 }

@@ -1,4 +1,4 @@
-//! Who gets past the operator's gate: one table over all routes that the router has.
+//! Who gets past the operator's gate to REST: one table over all routes that the router has.
 
 use axum::{Router, body::Body};
 use http::{HeaderValue, Request};
@@ -6,14 +6,15 @@ use mcp_layer::{admin, registry::MemoryRegistry};
 
 use super::support::admin::{Operator, TOKEN, request};
 
-/// Every method and path of the router, and some that it does not have.
+/// Every method and path of REST that the router has, and some that it does not have.
 fn all() -> Vec<(String, String)> {
     let mut all: Vec<_> = admin::routes()
+        .filter(|(_, path)| path.starts_with("/api/") || *path == "/metrics")
         .map(|(method, path)| (method.to_string(), path.replace("{name}", "a")))
         .collect();
-    assert!(all.len() >= 7);
+    assert!(all.len() >= 10);
     for (method, path) in [
-        ("GET", "/"),
+        ("GET", "/api"),
         ("GET", "/api/v1"),
         ("GET", "/api/v1/"),
         ("GET", "/api/v1/unknown"),
@@ -126,6 +127,30 @@ async fn every_route_is_closed_to_whoever_is_not_the_operator() {
 }
 
 #[tokio::test]
+async fn what_a_browser_opens_is_asked_for_under_our_name_and_by_no_other_page() {
+    let operator = Operator::memory();
+    let open = admin::routes().filter(|(_, path)| path.starts_with("/oauth/"));
+    let open: Vec<_> = open.collect();
+    assert_eq!(open.len(), 2);
+    for (method, path) in open {
+        let path = path.replace("{one_time}", "x");
+        let ask = || request(method.as_str(), &path, None);
+        let told = operator.send(ask()).await;
+        assert_eq!(told.headers["content-type"], "text/html; charset=utf-8");
+        for (what, spoil, status) in SPOILT {
+            let mut request = ask();
+            spoil(&mut request);
+            let answer = operator.send(request).await;
+            match (what, status) {
+                ("text", _) => assert_eq!(answer.status, 415, "{path} with {what}"),
+                (_, 403) => assert_eq!(answer.status, 403, "{path} with {what}"),
+                _ => assert_eq!(answer.text, told.text, "{path} with {what}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn without_the_token_all_paths_look_alike() {
     let operator = Operator::memory();
     let mut seen = std::collections::HashSet::new();
@@ -145,7 +170,12 @@ async fn without_the_token_all_paths_look_alike() {
 #[tokio::test]
 async fn whoever_is_the_operator_hears_what_there_is_not() {
     let operator = Operator::memory();
-    for path in ["/", "/api/v1", "/api/v1/servers/a/b/c", "/api/v1/servers/"] {
+    for path in [
+        "/api",
+        "/api/v1",
+        "/api/v1/servers/a/b/c",
+        "/api/v1/servers/",
+    ] {
         let (code, _) = operator.ask("GET", path, None).await.error(404);
         assert_eq!(code, "not_found", "{path}");
     }
@@ -207,7 +237,7 @@ async fn the_router_can_be_nested_and_served_under_a_public_url() {
     assert_eq!(place, "/t/ops/api/v1/servers/a");
     assert_eq!(operator.send(ask("GET", place, None)).await.status, 200);
     assert_eq!(operator.send(request("GET", place, None)).await.status, 403);
-    let mut closed = request("GET", "/t/ops/unknown", None);
+    let mut closed = request("GET", "/t/ops/api/unknown", None);
     closed.headers_mut().remove("authorization");
     assert_eq!(operator.send(closed).await.status, 401);
     assert_eq!(

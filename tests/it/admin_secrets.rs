@@ -2,15 +2,18 @@
 
 use std::{sync::Arc, time::Duration};
 
+use mcp_layer::mcp::Limits;
 use mcp_layer::registry::{
     Error, Filter, Listing, MemoryRegistry, Observation, ObservationStore, Page, Server, ServerId,
-    ServerRegistry, ServerStore,
+    ServerRegistry, ServerStore, TraceFilter, TraceListing, TracePage, TraceStore,
 };
-use mcp_layer::{Project, ServerName, admin::Metrics};
+use mcp_layer::trace::{Trace, TraceId, TraceSink};
+use mcp_layer::{McpLayer, Project, ServerName, admin::Metrics};
 use serde_json::json;
 
 use super::support::admin::Operator;
 use super::support::evidence;
+use super::support::gateway::{connections, with_mcp};
 
 const SERVERS: &str = "/api/v1/servers";
 
@@ -172,6 +175,20 @@ impl ServerStore for Gone {
     }
 }
 
+impl TraceSink for Gone {
+    fn record(&self, _: &Arc<Trace>) {}
+}
+
+impl TraceStore for Gone {
+    async fn list(&self, _: &str, _: &TraceFilter, _: &TracePage) -> Result<TraceListing, Error> {
+        fault()
+    }
+
+    async fn get(&self, _: &str, _: TraceId) -> Result<Option<Arc<Trace>>, Error> {
+        fault()
+    }
+}
+
 impl ObservationStore for Gone {
     async fn observation(&self, _: &str, _: &ServerId) -> Result<Option<Observation>, Error> {
         fault()
@@ -214,19 +231,28 @@ async fn a_disk_that_is_full_stops_writing_and_nothing_else() {
 
 #[tokio::test]
 async fn a_store_that_is_not_there_is_the_registrys_fault_on_every_route() {
-    let operator = Operator::new(Gone);
-    let body = json!({
+    let operator = Operator::with(Gone, |admin| {
+        let layer = McpLayer::new(Gone).with_connections(connections(Limits::default()));
+        admin.with_traces(Gone).with_explainer(layer.explainer())
+    });
+    let server = json!({
         "name": "a", "url": "https://mcp.example.com/mcp",
         "version": 1,
     });
-    let body = body.to_string();
+    let server = server.to_string();
+    let chat = with_mcp(json!({"enabled": true, "servers": ["a"]}), json!({})).to_string();
     for (method, path) in mcp_layer::admin::routes() {
-        if matches!(path, "/api/v1/keys" | "/metrics") {
+        // Neither keys and words of our own nor a browser's first steps need the store.
+        let is_ours = ["/api/v1/keys", "/api/v1/openapi.json"].contains(&path);
+        if is_ours || !path.starts_with("/api/") {
             continue;
         }
-        let has_body = method == "POST" && path == SERVERS || method == "PUT";
-        let path = path.replace("{name}", "a");
-        let body = has_body.then_some(&*body);
+        let body = match (method.as_str(), path) {
+            ("POST", SERVERS) | ("PUT", _) => Some(&*server),
+            ("POST", "/api/v1/explain") => Some(&*chat),
+            _ => None,
+        };
+        let path = path.replace("{name}", "a").replace("{id}", &"0".repeat(32));
         let answer = operator.ask(method.as_str(), &path, body).await;
         assert_eq!(answer.error(500).0, "mcp_registry_error", "{method} {path}");
         assert!(!answer.text.contains("s3cret"), "{}", answer.text);

@@ -8,12 +8,17 @@
 mod support;
 
 mod admin_bodies;
+mod admin_explain;
 mod admin_gate;
 mod admin_metrics;
+mod admin_oauth;
+mod admin_openapi;
 mod admin_secrets;
 mod admin_servers;
 mod admin_sqlite;
 mod admin_tools;
+mod admin_traces;
+mod dashboard_gate;
 
 mod authorization_attacks;
 mod authorization_connect;

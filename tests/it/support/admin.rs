@@ -9,9 +9,10 @@ use mcp_layer::{
     registry::{MemoryRegistry, ObservationStore, ServerStore},
 };
 use serde_json::Value;
+use tokio::sync::OnceCell;
 use tower::ServiceExt;
 
-use super::{evidence, outbound};
+use super::{described::Described, evidence, outbound};
 
 pub const TOKEN: &str = "admin-token-of-the-tests";
 
@@ -57,16 +58,36 @@ impl Operator {
         self.send(request(method, path, body)).await
     }
 
+    /// Sends a request; what it is answered has to be as it is described.
     pub async fn send(&self, request: Request<Body>) -> Answer {
+        let (head, body) = request.into_parts();
+        let (method, uri) = (head.method.clone(), head.uri.clone());
+        let sent = body.collect().await.unwrap().to_bytes();
+        let request = Request::from_parts(head, Body::from(sent.clone()));
+        let answer = self.pass(request).await;
+        evidence::left("caller", &answer.text);
+        if uri.path().starts_with("/api/v1/") && method != Method::HEAD {
+            let (described, path) = (described().await, uri.path());
+            let status = answer.status.as_u16();
+            let is_so = described.check_answer(&method, path, status, &answer.text);
+            is_so.unwrap_or_else(|differs| panic!("{method} {path}: {status}: {differs}"));
+            if answer.status.is_success() {
+                let sent = String::from_utf8_lossy(&sent);
+                let is_so = described.check_body(&method, path, &sent);
+                is_so.unwrap_or_else(|differs| panic!("body of {method} {path}: {differs}"));
+            }
+        }
+        answer
+    }
+
+    async fn pass(&self, request: Request<Body>) -> Answer {
         let response = self.0.clone().oneshot(request).await.unwrap();
         let (head, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
-        let text = String::from_utf8(body.to_vec()).unwrap();
-        evidence::left("caller", &text);
         Answer {
             status: head.status,
             headers: head.headers,
-            text,
+            text: String::from_utf8(body.to_vec()).unwrap(),
         }
     }
 
@@ -86,6 +107,16 @@ impl Operator {
     pub async fn create(&self, body: &Value) -> Value {
         self.post("/api/v1/servers", body).await.expect(201)
     }
+}
+
+/// What the interface says of itself.
+pub async fn described() -> &'static Described {
+    static DESCRIBED: OnceCell<Described> = OnceCell::const_new();
+    let read = || async {
+        let request = request("GET", "/api/v1/openapi.json", None);
+        Described::new(Operator::memory().pass(request).await.expect(200))
+    };
+    DESCRIBED.get_or_init(read).await
 }
 
 /// A request that has everything that it needs.

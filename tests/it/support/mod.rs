@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod auth_server;
+pub mod described;
 pub mod dice;
 pub mod directory;
 pub mod events;
@@ -14,6 +15,7 @@ pub mod forms;
 pub mod gateway;
 pub mod mcp_server;
 pub mod model;
+pub mod pages;
 pub mod parrot;
 pub mod postgres;
 pub mod provider;

@@ -1,0 +1,71 @@
+//! What a path asks of whoever asks for it.
+
+/// How a path is guarded. It is decided by the path alone, before any route is looked for: so a
+/// refusal tells nothing of which paths there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// The token, in each request; no cookie counts, so no page can have a browser send it.
+    Token,
+    /// A session, and for a change a page of our own that sends it.
+    Session,
+    /// Nothing but the right `Host`: what leads to a session, and what a provider sends a browser
+    /// back to.
+    Open,
+}
+
+impl Access {
+    pub(super) fn of(path: &str) -> Self {
+        let is_under = |parent: &str| {
+            path.strip_prefix(parent)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        if is_under("/api") || is_under("/metrics") {
+            return Self::Token;
+        }
+        let is_open = path == "/sign-in"
+            || path == "/oauth/callback"
+            || is_under("/oauth/start")
+            || is_under("/assets");
+        match is_open {
+            true => Self::Open,
+            false => Self::Session,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_named_wants_a_session() {
+        for path in ["/api", "/api/", "/api/v1/servers", "/api/v2", "/metrics"] {
+            assert_eq!(Access::of(path), Access::Token, "{path}");
+        }
+        for path in [
+            "/sign-in",
+            "/assets/style.css",
+            "/oauth/callback",
+            "/oauth/start/x",
+        ] {
+            assert_eq!(Access::of(path), Access::Open, "{path}");
+        }
+        for path in [
+            "/",
+            "",
+            "*",
+            "/servers",
+            "/sign-in/",
+            "/sign-inside",
+            "/assetsx",
+            "/oauth",
+            "/oauth/callback/x",
+            "/apiary",
+            "//api/v1/servers",
+            "/%61pi/v1/servers",
+            "/servers/../api/v1",
+        ] {
+            assert_eq!(Access::of(path), Access::Session, "{path}");
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! A page with one thing to say, for a browser that may not be signed in.
+
+use askama::Template;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+
+use super::{
+    super::Admin,
+    page::{Frame, Section, page},
+};
+
+/// What it says, and where it leads.
+pub(in super::super) struct Notice<'a> {
+    pub(in super::super) status: StatusCode,
+    pub(in super::super) title: &'a str,
+    pub(in super::super) text: &'a str,
+    /// One of our own paths.
+    pub(in super::super) path: &'a str,
+    pub(in super::super) link: &'a str,
+    /// It goes there by itself.
+    pub(in super::super) goes_on: bool,
+}
+
+#[derive(Template)]
+#[template(path = "notice.html")]
+struct Content<'a> {
+    frame: Frame,
+    title: &'a str,
+    text: &'a str,
+    href: String,
+    link: &'a str,
+    goes_on: bool,
+}
+
+impl Notice<'_> {
+    pub(in super::super) fn answer(&self, admin: &Admin) -> Response {
+        let frame = Frame::of(admin, Section::Outside);
+        let content = Content {
+            title: self.title,
+            text: self.text,
+            href: format!("{}{}", frame.base, self.path),
+            link: self.link,
+            goes_on: self.goes_on,
+            frame,
+        };
+        page(self.status, &content).into_response()
+    }
+}

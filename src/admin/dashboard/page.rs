@@ -1,0 +1,205 @@
+//! What all pages have: the frame around their content, and the headers of their answers.
+
+use askama::Template;
+use axum::response::{IntoResponse, Response};
+use http::{
+    HeaderValue, StatusCode,
+    header::{
+        CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, LOCATION,
+        REFERRER_POLICY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    },
+};
+
+use super::{
+    super::{
+        Admin,
+        answer::Answer,
+        fault::{Code, Fault},
+    },
+    assets,
+};
+
+/// Nothing but our own files; no script may make markup of a text.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+    connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'self'; \
+    frame-ancestors 'none'; require-trusted-types-for 'script'";
+
+/// What is around the content of a page.
+pub(super) struct Frame {
+    /// What the paths of links begin with.
+    pub(super) base: String,
+    pub(super) section: Section,
+}
+
+/// Where a page is in the navigation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Section {
+    Servers,
+    Traces,
+    /// Before anybody is signed in.
+    Outside,
+}
+
+impl Frame {
+    pub(super) fn of(admin: &Admin, section: Section) -> Self {
+        Self {
+            base: admin.hosts.base().to_owned(),
+            section,
+        }
+    }
+
+    fn is(&self, section: Section) -> bool {
+        self.section == section
+    }
+
+    fn asset(&self, asset: &assets::Asset) -> String {
+        format!("{}/assets/{}", self.base, asset.name())
+    }
+
+    pub(super) fn style(&self) -> String {
+        self.asset(assets::style())
+    }
+
+    pub(super) fn script(&self) -> String {
+        self.asset(assets::script())
+    }
+
+    pub(super) fn icon(&self) -> String {
+        self.asset(assets::icon())
+    }
+
+    pub(super) fn is_inside(&self) -> bool {
+        !self.is(Section::Outside)
+    }
+
+    pub(super) fn is_servers(&self) -> bool {
+        self.is(Section::Servers)
+    }
+
+    pub(super) fn is_traces(&self) -> bool {
+        self.is(Section::Traces)
+    }
+}
+
+/// A page.
+pub(super) fn page(status: StatusCode, content: &impl Template) -> Answer {
+    let html = content.render().map_err(|error| {
+        tracing::error!(%error, "a page cannot be written");
+        Fault::new(Code::Registry, "the page cannot be written")
+    })?;
+    let kind = [(CONTENT_TYPE, "text/html; charset=utf-8")];
+    Ok((status, kind, html).into_response())
+}
+
+/// On to another page of ours, whatever the method was.
+pub(super) fn to(admin: &Admin, path: &str) -> Response {
+    let place = format!("{}{path}", admin.hosts.base());
+    let place = HeaderValue::try_from(place).unwrap_or_else(|_| HeaderValue::from_static("/"));
+    (StatusCode::SEE_OTHER, [(LOCATION, place)]).into_response()
+}
+
+#[derive(Template)]
+#[template(path = "failure.html")]
+struct Failure<'a> {
+    frame: Frame,
+    title: &'a str,
+    message: &'a str,
+    next_step: &'a str,
+}
+
+/// Makes an answer one for a browser: with the headers of all pages, and a fault as a page.
+///
+/// `is_inside`: whether it is for somebody who is signed in.
+pub(in super::super) fn dress(admin: &Admin, response: Response, is_inside: bool) -> Response {
+    let fault = response.extensions().get::<Fault>().cloned();
+    let mut response = match fault {
+        Some(fault) => failure(admin, &fault, is_inside).unwrap_or(response),
+        None => response,
+    };
+    let headers = response.headers_mut();
+    headers
+        .entry(CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    for (name, value) in [
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
+        (
+            HeaderName::from_static("cross-origin-opener-policy"),
+            "same-origin",
+        ),
+        (
+            HeaderName::from_static("cross-origin-resource-policy"),
+            "same-origin",
+        ),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+fn failure(admin: &Admin, fault: &Fault, is_inside: bool) -> Option<Response> {
+    let (title, next_step) = said(fault.code());
+    let section = match is_inside {
+        true => Section::Servers,
+        false => Section::Outside,
+    };
+    let content = Failure {
+        frame: Frame::of(admin, section),
+        title,
+        message: fault.message(),
+        next_step,
+    };
+    let mut response = page(fault.status(), &content).ok()?;
+    response.headers_mut().remove(WWW_AUTHENTICATE);
+    Some(response)
+}
+
+/// What a fault is called, and what to do about it.
+fn said(code: Code) -> (&'static str, &'static str) {
+    match code {
+        Code::NotFound | Code::MethodNotAllowed => (
+            "There is nothing here",
+            "The address may be mistyped, or the page is gone.",
+        ),
+        Code::SignedOut => (
+            "You are signed out",
+            "A session lasts 12 hours, and ends when the admin token changes. Sign in in another tab, then send this form again.",
+        ),
+        Code::ServerNotFound => (
+            "There is no such server",
+            "It may have been deleted or renamed. A draft is gone a day after its last change.",
+        ),
+        Code::HostNotAllowed => (
+            "This address is not answered",
+            "Open the dashboard under its public URL, or set public_url to the address that you use.",
+        ),
+        Code::OriginNotAllowed => (
+            "This form was not sent from the dashboard",
+            "Nothing was changed. Open the page again under the public URL, and send it from there.",
+        ),
+        Code::Conflict | Code::StaleVersion | Code::ToolChanged => (
+            "Somebody else was faster",
+            "Nothing was changed. Go back, reload the page, and try again.",
+        ),
+        Code::DeclaredInFile => (
+            "This server is declared in a file",
+            "Change it in the configuration file; the gateway follows the file.",
+        ),
+        Code::Registry => (
+            "The storage does not answer",
+            "Nothing was changed as far as is known. The log of the gateway says what is wrong; try again when it is mended.",
+        ),
+        Code::RequestTooLarge
+        | Code::RequestTimeout
+        | Code::UnsupportedMediaType
+        | Code::InvalidJson => (
+            "The form could not be read",
+            "Nothing was changed. Go back and send it again.",
+        ),
+        _ => (
+            "This cannot be done",
+            "Nothing was changed. Go back and correct what is said above.",
+        ),
+    }
+}

@@ -1,0 +1,169 @@
+//! In and out.
+
+use std::{sync::Arc, time::Duration};
+
+use askama::Template;
+use axum::{
+    body::Bytes,
+    extract::{RawQuery, Request, State},
+    response::{IntoResponse, Response},
+};
+use http::{HeaderMap, Method, StatusCode, header::SET_COOKIE};
+use url::{Url, form_urlencoded};
+
+use super::{
+    super::{
+        Admin,
+        answer::Answer,
+        fault::{Code, Fault},
+    },
+    form::Form,
+    page::{Frame, Section, page, to},
+};
+
+/// The longest path that somebody is brought back to.
+const LONGEST: usize = 2000;
+
+#[derive(Template)]
+#[template(path = "sign_in.html")]
+struct SignIn<'a> {
+    frame: Frame,
+    next: &'a str,
+    error: Option<String>,
+    is_out: bool,
+}
+
+/// `GET /sign-in`
+pub(super) async fn ask(
+    State(admin): State<Arc<Admin>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Answer {
+    let query = query.unwrap_or_default();
+    let query = Form::parse(query.as_bytes())?;
+    let next = inside(query.text("next"));
+    // From a link on another site, the cookie comes with the second request only.
+    if admin.has_session(&headers) {
+        return Ok(to(&admin, next));
+    }
+    let is_out = query.has("out");
+    asked(&admin, StatusCode::OK, next, None, is_out)
+}
+
+/// `POST /sign-in`
+pub(super) async fn enter(State(admin): State<Arc<Admin>>, body: Bytes) -> Answer {
+    let form = Form::parse(&body)?;
+    let next = inside(form.text("next"));
+    let token = form.trimmed("token").as_bytes();
+    match admin.throttle.judge(admin.now(), || admin.token.is(token)) {
+        Ok(true) => {
+            tracing::info!(action = "sign in", "somebody signed in to the dashboard");
+            let mut response = to(&admin, next);
+            response.headers_mut().insert(SET_COOKIE, admin.session());
+            Ok(response)
+        }
+        Ok(false) => {
+            tracing::warn!(action = "sign in", "a wrong admin token was given");
+            let error = "This is not the admin token. It is in the environment variable that \
+                         admin_token_env names; the demo prints it when it starts.";
+            let error = Some(error.to_owned());
+            asked(&admin, StatusCode::FORBIDDEN, next, error, false)
+        }
+        Err(wait) => {
+            let wait = wait.max(Duration::from_secs(1)).as_secs();
+            let error = format!(
+                "There were too many wrong tokens. Try again in {wait} s; this try was not looked at."
+            );
+            asked(
+                &admin,
+                StatusCode::TOO_MANY_REQUESTS,
+                next,
+                Some(error),
+                false,
+            )
+        }
+    }
+}
+
+/// `POST /sign-out`
+pub(super) async fn leave(State(admin): State<Arc<Admin>>) -> Response {
+    let mut response = to(&admin, "/sign-in?out");
+    response
+        .headers_mut()
+        .insert(SET_COOKIE, admin.no_session());
+    response
+}
+
+fn asked(
+    admin: &Admin,
+    status: StatusCode,
+    next: &str,
+    error: Option<String>,
+    is_out: bool,
+) -> Answer {
+    let content = SignIn {
+        frame: Frame::of(admin, Section::Outside),
+        next,
+        error,
+        is_out,
+    };
+    page(status, &content)
+}
+
+/// For a request without a session: to the sign-in, and back from there, unless something was to
+/// be changed.
+pub(in super::super) fn signed_out(admin: &Admin, request: &Request) -> Response {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let message = "you are signed out; sign in, go back, and send the form again";
+        return Fault::new(Code::SignedOut, message).into_response();
+    }
+    let asked = request.uri().path_and_query();
+    let next = inside(asked.map_or("/", |asked| asked.as_str()));
+    let next: String = form_urlencoded::byte_serialize(next.as_bytes()).collect();
+    to(admin, &format!("/sign-in?next={next}"))
+}
+
+/// `next`, if it is a path of a page of ours; else the first one.
+fn inside(next: &str) -> &str {
+    const HOME: &str = "/servers";
+    const OURS: &str = "http://ours.invalid";
+    let is_plain = next.starts_with('/')
+        && next.len() <= LONGEST
+        && next
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    let base = Url::parse(OURS).ok();
+    let place = base.and_then(|base| base.join(next).ok());
+    // As a browser reads it.
+    let stays = place.is_some_and(|place| place.as_str() == format!("{OURS}{next}"));
+    match is_plain && stays {
+        true => next,
+        false => HOME,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_led_outside_after_signing_in() {
+        for next in ["/servers/a?x=1", "/traces?project=a%20b", "/"] {
+            assert_eq!(inside(next), next);
+        }
+        for next in [
+            "",
+            "servers",
+            "//evil.example",
+            "/\\evil.example",
+            "/\t/evil.example",
+            "https://evil.example",
+            "javascript:alert(1)",
+            "/servers/../../x",
+            "/a\r\nset-cookie: x",
+            "/é",
+        ] {
+            assert_eq!(inside(next), "/servers", "{next:?}");
+        }
+    }
+}

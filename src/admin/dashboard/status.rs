@@ -1,0 +1,69 @@
+//! Whether a server can be used, in words.
+
+use std::time::SystemTime;
+
+use super::{
+    super::{
+        seen::Seen,
+        standing::{Reason, reason},
+    },
+    text::Shown,
+    when::When,
+};
+use crate::{inactive::Inactive, registry::Server};
+
+/// A badge, and the reason beside it.
+pub(super) struct StatusView {
+    pub(super) tone: &'static str,
+    pub(super) word: &'static str,
+    pub(super) why: Shown,
+    /// Since when, or when it was last looked at.
+    pub(super) when: Option<When>,
+}
+
+impl StatusView {
+    pub(super) fn of(server: &Server, seen: &Seen, now: SystemTime) -> Self {
+        let observation = seen.observation.as_ref();
+        let failure = observation.and_then(|seen| seen.last_failure.as_ref());
+        let failed_at = failure.map(|failure| failure.at);
+        let listed_at = observation.and_then(|seen| seen.listed_at);
+        let reason = reason(server, seen, now);
+        let (tone, why, at) = match reason {
+            None if listed_at.is_none() => ("good", "Not looked at yet".to_owned(), None),
+            None => ("good", "Tools listed".to_owned(), listed_at),
+            Some(Reason::Disabled) => ("", "Switched off".to_owned(), server.updated_at),
+            Some(Reason::Unreachable) => {
+                let why = match failure.map(|failure| &failure.reason) {
+                    Some(Inactive::Unreachable { message }) => format!("Unreachable: {message}"),
+                    Some(other) => format!("Unreachable: {other}"),
+                    None => "Unreachable".to_owned(),
+                };
+                ("bad", why, failed_at)
+            }
+            Some(Reason::NeedsAuthorization) => (
+                "warn",
+                "Has to be connected by an operator".to_owned(),
+                None,
+            ),
+            Some(Reason::CredentialInvalid) => (
+                "bad",
+                "Its stored credential cannot be used; enter it anew".to_owned(),
+                None,
+            ),
+            Some(Reason::NoTools) => (
+                "warn",
+                "Offers no tools: none is selected and accepted".to_owned(),
+                listed_at,
+            ),
+        };
+        Self {
+            tone,
+            word: match reason {
+                None => "Active",
+                Some(_) => "Inactive",
+            },
+            why: Shown::short(&why, 300),
+            when: at.map(|at| When::of(at, now)),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Texts of others, for people to read.
+
+use std::fmt::{self, Write};
+
+use askama::filters::HtmlSafe;
+
+/// A text that is not ours, as HTML: escaped, apart from the direction of what is around it, and
+/// with a badge in the place of each character that would not be seen.
+#[derive(Clone, Debug)]
+pub(super) struct Shown(String);
+
+impl Shown {
+    pub(super) fn of(text: &str) -> Self {
+        let mut html = String::with_capacity(text.len() + 16);
+        html.push_str("<bdi>");
+        for letter in text.chars() {
+            push(&mut html, letter);
+        }
+        html.push_str("</bdi>");
+        Self(html)
+    }
+
+    /// At most so many characters of it; that there are more is said.
+    pub(super) fn short(text: &str, longest: usize) -> Self {
+        match text.char_indices().nth(longest) {
+            Some((end, _)) => Self::of(&format!("{}…", &text[..end])),
+            None => Self::of(text),
+        }
+    }
+}
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl HtmlSafe for Shown {}
+
+fn push(html: &mut String, letter: char) {
+    match letter {
+        '&' => html.push_str("&amp;"),
+        '<' => html.push_str("&lt;"),
+        '>' => html.push_str("&gt;"),
+        '"' => html.push_str("&quot;"),
+        '\'' => html.push_str("&#39;"),
+        letter if is_unseen(letter) => {
+            let code = u32::from(letter);
+            // Writing to a String cannot fail.
+            let _ = write!(html, "<span class=\"unseen\">U+{code:04X}</span>");
+        }
+        letter => html.push(letter),
+    }
+}
+
+/// Whether a reader would not see that this character is there, or would see others elsewhere.
+pub(super) fn is_unseen(letter: char) -> bool {
+    match letter {
+        '\n' | '\t' => false,
+        // Soft hyphen, fillers, and what is only there to be combined.
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' => {
+            true
+        }
+        '\u{180b}'..='\u{180f}' | '\u{3164}' | '\u{ffa0}' | '\u{2800}' => true,
+        // Of no width, directions, separators, invisible operators.
+        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' => true,
+        '\u{feff}' | '\u{fff0}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}' => true,
+        // Variation selectors but those of emoji, and tags.
+        '\u{fe00}'..='\u{fe0d}' | '\u{e0000}'..='\u{e0fff}' => true,
+        letter => letter.is_control(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn markup_is_text() {
+        let shown = Shown::of("<img src=x onerror='a(\"&\")'>").to_string();
+        assert_eq!(
+            shown,
+            "<bdi>&lt;img src=x onerror=&#39;a(&quot;&amp;&quot;)&#39;&gt;</bdi>"
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_seen_is_made_visible() {
+        for (text, code) in [
+            ("a\u{202e}b", "U+202E"),
+            ("a\u{200b}b", "U+200B"),
+            ("a\u{e0041}b", "U+E0041"),
+            ("a\0b", "U+0000"),
+            ("a\u{1b}b", "U+001B"),
+            ("a\u{85}b", "U+0085"),
+            ("a\u{feff}b", "U+FEFF"),
+            ("a\u{3164}b", "U+3164"),
+        ] {
+            let shown = Shown::of(text).to_string();
+            let expected = format!("<bdi>a<span class=\"unseen\">{code}</span>b</bdi>");
+            assert_eq!(shown, expected);
+        }
+        let plain = "Zürich, 東京\n\tשלום 👍";
+        assert_eq!(Shown::of(plain).to_string(), format!("<bdi>{plain}</bdi>"));
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_characters() {
+        assert_eq!(Shown::short("äöü", 2).to_string(), "<bdi>äö…</bdi>");
+        assert_eq!(Shown::short("äö", 2).to_string(), "<bdi>äö</bdi>");
+    }
+}

@@ -1,0 +1,74 @@
+//! Points in time and lengths of time, as people say them.
+
+use std::time::{Duration, SystemTime};
+
+use super::super::time::rfc3339;
+
+/// A point in time: how long ago, and exactly.
+#[derive(Clone, Debug)]
+pub(super) struct When {
+    pub(super) ago: String,
+    pub(super) exact: String,
+}
+
+impl When {
+    pub(super) fn of(at: SystemTime, now: SystemTime) -> Self {
+        Self {
+            ago: ago(now.duration_since(at).unwrap_or_default()),
+            exact: rfc3339(at),
+        }
+    }
+}
+
+fn ago(passed: Duration) -> String {
+    const MINUTE: u64 = 60;
+    const HOUR: u64 = 60 * MINUTE;
+    const DAY: u64 = 24 * HOUR;
+    let seconds = passed.as_secs();
+    match seconds {
+        0..MINUTE => "just now".to_owned(),
+        MINUTE..HOUR => format!("{} min ago", seconds / MINUTE),
+        HOUR..DAY => format!("{} h ago", seconds / HOUR),
+        DAY..172_800 => "yesterday".to_owned(),
+        _ => format!("{} days ago", seconds / DAY),
+    }
+}
+
+/// How long something took.
+pub(super) fn span(took: Duration) -> String {
+    let millis = took.as_millis();
+    match millis {
+        0 => "< 1 ms".to_owned(),
+        1..1000 => format!("{millis} ms"),
+        1000..60_000 => format!("{:.1} s", took.as_secs_f64()),
+        _ => format!("{} min {} s", millis / 60_000, millis / 1000 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_said_in_the_largest_unit_that_fits() {
+        for (seconds, said) in [
+            (0, "just now"),
+            (59, "just now"),
+            (60, "1 min ago"),
+            (3599, "59 min ago"),
+            (3600, "1 h ago"),
+            (86_400, "yesterday"),
+            (172_800, "2 days ago"),
+        ] {
+            assert_eq!(ago(Duration::from_secs(seconds)), said);
+        }
+        for (millis, said) in [
+            (0, "< 1 ms"),
+            (999, "999 ms"),
+            (1500, "1.5 s"),
+            (61_500, "1 min 1 s"),
+        ] {
+            assert_eq!(span(Duration::from_millis(millis)), said);
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! What a caller's request would get.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Bytes,
+    extract::{RawQuery, State},
+    response::IntoResponse,
+};
+use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
+use serde_json::json;
+
+use super::{
+    Admin,
+    answer::{Answer, json},
+    fault::{Code, Fault},
+    query::{fault, parameters},
+};
+use crate::{caller::CallerTokens, project::Project};
+
+/// `POST /explain`
+///
+/// A refusal is the layer's own, so that an operator sees what the caller sees.
+pub(super) async fn explain(
+    State(admin): State<Arc<Admin>>,
+    RawQuery(query): RawQuery,
+    mut headers: HeaderMap,
+    body: Bytes,
+) -> Answer {
+    let mut project = Project::default();
+    parameters(query.as_deref().unwrap_or_default(), |name, value| {
+        match (name, value) {
+            ("project", Some(value)) => project = Project::new(value),
+            ("project", None) => {}
+            _ => return Err(fault(name, "is not a parameter of this call")),
+        }
+        Ok(())
+    })?;
+    let project = project.with_organisation(admin.organisation.clone());
+    let explainer = admin.explainer.as_ref().ok_or_else(|| {
+        let message = "this gateway does not explain requests: nobody told it about its layer";
+        Fault::new(Code::NotFound, message)
+    })?;
+    let tokens = CallerTokens::take(&mut headers);
+    let explanation = match explainer.explain(body, &project, &tokens).await {
+        Ok(explanation) => explanation,
+        Err(refusal) => {
+            let kind = [(CONTENT_TYPE, "application/json")];
+            return Ok((refusal.status(), kind, refusal.body()).into_response());
+        }
+    };
+    let tools = explanation.tools.iter().map(
+        |tool| json!({"offered_name": tool.offered_name, "server": tool.server, "tool": tool.tool}),
+    );
+    let left_out = explanation
+        .left_out
+        .iter()
+        .map(|tool| json!({"server": tool.server, "tool": tool.tool, "reason": tool.reason}));
+    let (tools, left_out): (Vec<_>, Vec<_>) = (tools.collect(), left_out.collect());
+    json(
+        StatusCode::OK,
+        &json!({"tools": tools, "left_out": left_out}),
+    )
+}

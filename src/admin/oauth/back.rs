@@ -1,0 +1,86 @@
+//! Where a browser ends up: on one of our own pages.
+
+use std::{fmt, str::FromStr};
+
+use crate::{name::ServerName, registry::Server};
+
+/// The page that an authorization was begun on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Back {
+    /// The server's own.
+    Server(ServerName),
+    /// The step of a draft at which it is connected.
+    Draft(ServerName),
+}
+
+impl Back {
+    pub(super) fn to(server: &Server) -> Self {
+        match server.draft {
+            true => Self::Draft(server.name.clone()),
+            false => Self::Server(server.name.clone()),
+        }
+    }
+
+    pub(super) fn server(&self) -> &ServerName {
+        match self {
+            Self::Server(name) | Self::Draft(name) => name,
+        }
+    }
+
+    pub(super) fn path(&self) -> String {
+        match self {
+            Self::Server(name) => format!("/servers/{name}"),
+            Self::Draft(name) => format!("/servers/{name}/setup/auth"),
+        }
+    }
+}
+
+/// As it is noted, in a cookie too.
+impl fmt::Display for Back {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Server(name) => write!(f, "server.{name}"),
+            Self::Draft(name) => write!(f, "draft.{name}"),
+        }
+    }
+}
+
+impl FromStr for Back {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (kind, name) = text.split_once('.').ok_or(())?;
+        let name = name.parse().map_err(drop)?;
+        match kind {
+            "server" => Ok(Self::Server(name)),
+            "draft" => Ok(Self::Draft(name)),
+            _ => Err(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_pages_of_servers_are_a_way_back() {
+        for text in ["server.tracker", "draft.a-b-1"] {
+            let back: Back = text.parse().unwrap();
+            assert_eq!(back.to_string(), text);
+            assert!(back.path().starts_with("/servers/"), "{text}");
+        }
+        for text in [
+            "",
+            "tracker",
+            "server.",
+            "server.//evil.example",
+            "server.a/../b",
+            "server.A",
+            "https://evil.example",
+            "other.tracker",
+        ] {
+            assert_eq!(text.parse::<Back>(), Err(()), "{text}");
+        }
+    }
+}

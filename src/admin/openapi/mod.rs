@@ -1,0 +1,123 @@
+//! The description of the REST interface (OpenAPI 3.1), made of the table that serves it.
+
+mod schemas;
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+
+use super::{
+    Admin,
+    answer::{Answer, json},
+    rest::{Call, Parameter, calls},
+};
+
+/// `GET /openapi.json`
+pub(super) async fn read(State(admin): State<Arc<Admin>>) -> Answer {
+    json(StatusCode::OK, &document(admin.hosts.base()))
+}
+
+/// The document of an interface whose paths begin with `base`.
+fn document(base: &str) -> Value {
+    let mut paths = Map::new();
+    for call in calls() {
+        let path = paths.entry(call.path).or_insert_with(|| json!({}));
+        path[call.method.as_str().to_ascii_lowercase()] = operation(&call);
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "mcp-layer: the operator's interface",
+            "version": env!("CARGO_PKG_VERSION"),
+            "license": {"name": "MIT", "identifier": "MIT"},
+            "description": "Servers, their tools, their authorizations, and what was done with \
+                them. Every call needs the admin token. What is wrong with a request is told by \
+                the name of its member.",
+        },
+        "servers": [{"url": if base.is_empty() { "/" } else { base }}],
+        "security": [{"token": []}],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "schemas": schemas::all(),
+        },
+    })
+}
+
+fn operation(call: &Call) -> Value {
+    let parameters = call.parameters.iter().map(in_query);
+    let parameters: Vec<Value> = in_path(call.path).chain(parameters).collect();
+    let mut operation = json!({
+        "operationId": operation_id(call),
+        "summary": call.summary,
+        "parameters": parameters,
+        "responses": responses(call),
+    });
+    if let Some(schema) = call.body {
+        operation["requestBody"] = json!({"required": true, "content": content(schema)});
+    }
+    operation
+}
+
+/// Such as `get_servers_name_tools`.
+fn operation_id(call: &Call) -> String {
+    let path = call.path.trim_start_matches("/api/v1/");
+    let words = path.split(|c: char| !c.is_ascii_alphanumeric());
+    let words = words.filter(|word| !word.is_empty());
+    let method = call.method.as_str().to_ascii_lowercase();
+    [&*method]
+        .into_iter()
+        .chain(words)
+        .collect::<Vec<_>>()
+        .join("_")
+}
+
+/// The parameters that stand in a path, in braces.
+fn in_path(path: &str) -> impl Iterator<Item = Value> {
+    let names = path
+        .split('/')
+        .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    names.map(|name| {
+        let schema = match name {
+            "id" => "TraceId",
+            _ => "ServerName",
+        };
+        json!({"name": name, "in": "path", "required": true, "schema": reference(schema)})
+    })
+}
+
+fn in_query(parameter: &Parameter) -> Value {
+    json!({
+        "name": parameter.name,
+        "in": "query",
+        "description": parameter.description,
+        "schema": reference(parameter.schema),
+    })
+}
+
+fn responses(call: &Call) -> Value {
+    let error =
+        |description: &str| json!({"description": description, "content": content("Error")});
+    let mut responses = json!({
+        "default": error("What went wrong, by a code that programs can rely on."),
+    });
+    for (status, description) in call.faults {
+        responses[status.to_string()] = error(description);
+    }
+    let (status, schema) = call.answer;
+    responses[status.to_string()] = match schema {
+        Some(schema) => json!({"description": "It is done.", "content": content(schema)}),
+        None => json!({"description": "It is done; there is nothing to say."}),
+    };
+    responses
+}
+
+fn content(schema: &str) -> Value {
+    json!({"application/json": {"schema": reference(schema)}})
+}
+
+fn reference(schema: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{schema}")})
+}

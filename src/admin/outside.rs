@@ -1,0 +1,53 @@
+//! Where browsers find us.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use http::{HeaderMap, Uri, request::Parts};
+use url::Url;
+
+use super::{
+    Admin,
+    fault::{Code, Fault},
+};
+
+/// Our own address as the operator's browser has it.
+#[derive(Clone, Debug)]
+pub(super) struct Outside(Url);
+
+impl Outside {
+    /// The address of one of our paths, which begins with `/`.
+    pub(super) fn at(&self, path: &str) -> Url {
+        let mut url = self.0.clone();
+        let base = url.path().trim_end_matches('/');
+        let path = format!("{base}{path}");
+        url.set_path(&path);
+        url
+    }
+
+    /// Where authorization servers send browsers back to.
+    pub(super) fn callback(&self) -> Url {
+        self.at("/oauth/callback")
+    }
+
+    /// Whether browsers reach us over TLS only.
+    pub(super) fn is_secure(&self) -> bool {
+        self.0.scheme() == "https"
+    }
+}
+
+impl Admin {
+    /// Where the browser that sent this request finds us.
+    pub(super) fn outside(&self, uri: &Uri, headers: &HeaderMap) -> Result<Outside, Fault> {
+        let outside = self.hosts.outside(uri, headers).map(Outside);
+        outside.ok_or_else(|| Fault::new(Code::HostNotAllowed, "the request has no usable Host"))
+    }
+}
+
+impl FromRequestParts<Arc<Admin>> for Outside {
+    type Rejection = Fault;
+
+    async fn from_request_parts(parts: &mut Parts, admin: &Arc<Admin>) -> Result<Self, Fault> {
+        admin.outside(&parts.uri, &parts.headers)
+    }
+}

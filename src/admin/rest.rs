@@ -1,0 +1,282 @@
+//! The REST interface as a table: every call, what answers it, and what a description of it says.
+//!
+//! The router and the [document](super::openapi) are made of the same rows, so neither has a call
+//! that the other lacks.
+
+use axum::routing::{delete, get, post, put};
+use http::Method;
+
+use super::{explain, keys, oauth, openapi, projects, router::Handler, servers, tools, traces};
+
+/// One call.
+pub(super) struct Call {
+    pub(super) method: Method,
+    pub(super) path: &'static str,
+    pub(super) handler: Handler,
+    pub(super) summary: &'static str,
+    pub(super) parameters: &'static [Parameter],
+    /// The name of its body's schema.
+    pub(super) body: Option<&'static str>,
+    /// The status that says that it went well, and the name of the schema of what is in it.
+    pub(super) answer: (u16, Option<&'static str>),
+    /// What else is to be expected of this call in particular.
+    pub(super) faults: &'static [(u16, &'static str)],
+}
+
+/// A parameter of a query; none has to be there.
+pub(super) struct Parameter {
+    pub(super) name: &'static str,
+    /// The name of its schema.
+    pub(super) schema: &'static str,
+    pub(super) description: &'static str,
+}
+
+const fn parameter(
+    name: &'static str,
+    schema: &'static str,
+    description: &'static str,
+) -> Parameter {
+    Parameter {
+        name,
+        schema,
+        description,
+    }
+}
+
+const OF_SERVERS: [Parameter; 6] = [
+    parameter("project", "Text", "Only servers that this project can use."),
+    parameter(
+        "status",
+        "WantedStatus",
+        "Only servers of this status. Drafts are in no other list.",
+    ),
+    parameter("auth", "AuthType", "Only servers with this authentication."),
+    parameter(
+        "q",
+        "Text",
+        "Only servers with this text in a name, the description or the URL.",
+    ),
+    parameter("limit", "Limit", "At most so many."),
+    parameter(
+        "cursor",
+        "ServerName",
+        "Where the page begins: the next of the page before.",
+    ),
+];
+
+const OF_TRACES: [Parameter; 6] = [
+    parameter("project", "Text", "Only exchanges of this project."),
+    parameter("server", "Text", "Only exchanges that named this server."),
+    parameter("model", "Text", "Only exchanges that asked for this model."),
+    parameter("outcome", "Text", "Only exchanges that ended so."),
+    parameter("limit", "Limit", "At most so many."),
+    parameter(
+        "cursor",
+        "TraceId",
+        "Where the page begins: the next of the page before.",
+    ),
+];
+
+const PROJECT: [Parameter; 1] = [parameter(
+    "project",
+    "Text",
+    "Whose request it would be; default `default`.",
+)];
+
+const ABSENT: (u16, &str) = (404, "There is no server of this name.");
+const DECLARED: (u16, &str) = (409, "The server is declared in a file, and changed there.");
+const INACTIVE: (u16, &str) = (400, "The server cannot be used; the message says why.");
+
+/// All calls, in the order in which they are described.
+pub(super) fn calls() -> Vec<Call> {
+    const SERVERS: &str = "/api/v1/servers";
+    const SERVER: &str = "/api/v1/servers/{name}";
+    const TOOLS: &str = "/api/v1/servers/{name}/tools";
+    const ACCEPT: &str = "/api/v1/servers/{name}/tools/accept";
+    const REFRESH: &str = "/api/v1/servers/{name}/refresh";
+    const CONNECT: &str = "/api/v1/servers/{name}/oauth/connect";
+    const OAUTH: &str = "/api/v1/servers/{name}/oauth";
+    let call = Call::new;
+    vec![
+        call(Method::GET, SERVERS, get(servers::list), "Lists servers")
+            .with(&OF_SERVERS)
+            .gives(200, "Servers"),
+        call(
+            Method::POST,
+            SERVERS,
+            post(servers::create),
+            "Creates a server",
+        )
+        .takes("NewServer")
+        .gives(201, "Server")
+        .fails(&[(409, "There is a server of this name already.")]),
+        call(Method::GET, SERVER, get(servers::read), "Reads a server")
+            .gives(200, "Server")
+            .fails(&[ABSENT]),
+        call(
+            Method::PUT,
+            SERVER,
+            put(servers::replace),
+            "Replaces a server, in the version that was read",
+        )
+        .takes("ChangedServer")
+        .gives(200, "Server")
+        .fails(&[
+            ABSENT,
+            (
+                409,
+                "The version is not the newest, or the server is declared in a file.",
+            ),
+        ]),
+        call(
+            Method::DELETE,
+            SERVER,
+            delete(servers::remove),
+            "Removes a server",
+        )
+        .fails(&[ABSENT, DECLARED]),
+        call(
+            Method::GET,
+            TOOLS,
+            get(tools::list),
+            "Lists the tools of a server, with their selection and state",
+        )
+        .gives(200, "Tools")
+        .fails(&[INACTIVE, ABSENT]),
+        call(
+            Method::POST,
+            ACCEPT,
+            post(tools::accept),
+            "Accepts tools as they are now",
+        )
+        .takes("Accept")
+        .gives(200, "Tools")
+        .fails(&[
+            ABSENT,
+            (
+                409,
+                "A tool has changed again, or its server is declared with fingerprints.",
+            ),
+        ]),
+        call(
+            Method::POST,
+            REFRESH,
+            post(tools::refresh),
+            "Asks a server for its tools now",
+        )
+        .gives(200, "Tools")
+        .fails(&[INACTIVE, ABSENT]),
+        call(
+            Method::POST,
+            CONNECT,
+            post(oauth::connect),
+            "Begins to connect a server with OAuth 2.0",
+        )
+        .gives(200, "Connect")
+        .fails(&[
+            (400, "It cannot begin; the message says what to do."),
+            ABSENT,
+        ]),
+        call(
+            Method::DELETE,
+            OAUTH,
+            delete(oauth::disconnect),
+            "Gives up the authorization of a server",
+        )
+        .fails(&[ABSENT]),
+        call(
+            Method::GET,
+            "/api/v1/projects",
+            get(projects::list),
+            "Lists the projects that are known from keys and servers",
+        )
+        .gives(200, "KnownProjects"),
+        call(
+            Method::GET,
+            "/api/v1/keys",
+            get(keys::list),
+            "Lists the sealing keys, with how many records each seals",
+        )
+        .gives(200, "Keys"),
+        call(
+            Method::GET,
+            "/api/v1/traces",
+            get(traces::list),
+            "Lists exchanges, the latest first",
+        )
+        .with(&OF_TRACES)
+        .gives(200, "Traces"),
+        call(
+            Method::GET,
+            "/api/v1/traces/{id}",
+            get(traces::read),
+            "Reads an exchange with its spans",
+        )
+        .gives(200, "TraceWithSpans")
+        .fails(&[(
+            404,
+            "There is no exchange of this id, or it is not kept any more.",
+        )]),
+        call(
+            Method::POST,
+            "/api/v1/explain",
+            post(explain::explain),
+            "Tells which tools a chat completion would get; calls no model",
+        )
+        .with(&PROJECT)
+        .takes("ChatCompletion")
+        .gives(200, "Explanation")
+        .fails(&[
+            (400, "The request would be refused."),
+            (
+                401,
+                "It would be refused, since a token of the caller's own is missing.",
+            ),
+            (404, "It would be refused, since a server is not there."),
+        ]),
+        call(
+            Method::GET,
+            "/api/v1/openapi.json",
+            get(openapi::read),
+            "Describes all of this",
+        )
+        .gives(200, "Document"),
+    ]
+}
+
+impl Call {
+    fn new(method: Method, path: &'static str, handler: Handler, summary: &'static str) -> Self {
+        Self {
+            method,
+            path,
+            handler,
+            summary,
+            parameters: &[],
+            body: None,
+            answer: (204, None),
+            faults: &[],
+        }
+    }
+
+    fn with(self, parameters: &'static [Parameter]) -> Self {
+        Self { parameters, ..self }
+    }
+
+    fn takes(self, schema: &'static str) -> Self {
+        Self {
+            body: Some(schema),
+            ..self
+        }
+    }
+
+    fn gives(self, status: u16, schema: &'static str) -> Self {
+        Self {
+            answer: (status, Some(schema)),
+            ..self
+        }
+    }
+
+    fn fails(self, faults: &'static [(u16, &'static str)]) -> Self {
+        Self { faults, ..self }
+    }
+}

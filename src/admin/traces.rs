@@ -1,0 +1,160 @@
+//! Exchanges: a list of the latest, and one with everything that it came to.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, RawQuery, State, rejection::PathRejection};
+use http::StatusCode;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::{
+    Admin,
+    answer::{Answer, json},
+    fault::{Code, Fault},
+    query::{fault, limit, parameters},
+    time::Time,
+};
+use crate::{
+    registry::{TraceFilter, TraceListing, TracePage, TraceStore},
+    trace::{Span, Trace, TraceId},
+};
+
+#[derive(Serialize)]
+struct List<'a> {
+    traces: Vec<View<'a>>,
+    next: Option<TraceId>,
+}
+
+/// An exchange in JSON, without its spans in a list.
+#[derive(Serialize)]
+struct View<'a> {
+    id: TraceId,
+    started_at: Time,
+    project: &'a str,
+    model: Option<&'a str>,
+    servers: &'a [String],
+    rounds: u64,
+    stopped_by: Option<&'a str>,
+    outcome: &'a str,
+    duration_ms: u64,
+    usage: Option<&'a Map<String, Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spans: Option<&'a [Span]>,
+}
+
+impl<'a> View<'a> {
+    fn of(trace: &'a Trace) -> Self {
+        Self {
+            id: trace.id,
+            started_at: Time(trace.started_at),
+            project: &trace.project,
+            model: trace.model.as_deref(),
+            servers: &trace.servers,
+            rounds: trace.rounds,
+            stopped_by: trace.stopped_by.as_deref(),
+            outcome: &trace.outcome,
+            duration_ms: u64::try_from(trace.duration.as_millis()).unwrap_or(u64::MAX),
+            usage: trace.usage.as_ref(),
+            spans: None,
+        }
+    }
+}
+
+/// `GET /traces`
+pub(super) async fn list(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> Answer {
+    let (filter, page) = wanted(query.as_deref().unwrap_or_default())?;
+    let listing = admin.traces(&filter, &page).await?;
+    let traces = listing.traces.iter().map(|trace| View::of(trace)).collect();
+    let next = listing.next;
+    json(StatusCode::OK, &List { traces, next })
+}
+
+/// `GET /traces/{id}`
+pub(super) async fn read(
+    State(admin): State<Arc<Admin>>,
+    path: Result<Path<String>, PathRejection>,
+) -> Answer {
+    let id = path.ok().and_then(|Path(id)| id.parse().ok());
+    let trace = match id {
+        Some(id) => admin.trace(id).await?,
+        None => None,
+    };
+    let trace = trace.ok_or_else(|| {
+        let message = "there is no exchange of this id; the oldest are not kept for long";
+        Fault::new(Code::NotFound, message)
+    })?;
+    let spans = Some(trace.spans.as_slice());
+    json(
+        StatusCode::OK,
+        &View {
+            spans,
+            ..View::of(&trace)
+        },
+    )
+}
+
+impl Admin {
+    /// A page of this organisation's exchanges, the latest first.
+    pub(super) async fn traces(
+        &self,
+        filter: &TraceFilter,
+        page: &TracePage,
+    ) -> Result<TraceListing, Fault> {
+        Ok(self.traces.list(&self.organisation, filter, page).await?)
+    }
+
+    /// An exchange of this organisation, with its spans.
+    pub(super) async fn trace(&self, id: TraceId) -> Result<Option<Arc<Trace>>, Fault> {
+        Ok(self.traces.get(&self.organisation, id).await?)
+    }
+}
+
+/// What a query asks for; a parameter without a value is as good as absent.
+pub(super) fn wanted(query: &str) -> Result<(TraceFilter, TracePage), Fault> {
+    let (mut filter, mut page) = (TraceFilter::default(), TracePage::default());
+    parameters(query, |name, value| {
+        let text = value.map(str::to_owned);
+        match name {
+            "project" => filter.project = text,
+            "server" => filter.server = text,
+            "model" => filter.model = text,
+            "outcome" => filter.outcome = text,
+            "limit" => page.limit = value.map_or(Ok(page.limit), limit)?,
+            "cursor" => page.before = value.map(cursor).transpose()?,
+            _ => return Err(fault(name, "is not a parameter of this list")),
+        }
+        Ok(())
+    })?;
+    Ok((filter, page))
+}
+
+fn cursor(value: &str) -> Result<TraceId, Fault> {
+    let cursor = value.parse();
+    cursor.map_err(|_| fault("cursor", "must be the next of the page before"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_parameter_is_read_and_what_is_wrong_is_named() {
+        let id = "0123456789abcdef0123456789abcdef";
+        let query = format!("project=web&server=a&model=m&outcome=&limit=7&cursor={id}");
+        let (filter, page) = wanted(&query).unwrap();
+        assert_eq!(filter.project.as_deref(), Some("web"));
+        assert_eq!(filter.server.as_deref(), Some("a"));
+        assert_eq!(filter.model.as_deref(), Some("m"));
+        assert_eq!(filter.outcome, None);
+        assert_eq!((page.limit, page.before), (7, id.parse().ok()));
+        for (query, name) in [
+            ("cursor=x", "cursor"),
+            ("limit=201", "limit"),
+            ("status=up", "status"),
+            ("model=a&model=b", "model"),
+        ] {
+            let fault = wanted(query).unwrap_err();
+            assert_eq!(fault.param(), Some(name), "{query}");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! What a request would get, without asking a model: for an operator who wonders.
+
+use std::collections::HashSet;
+
+use super::{Gateway, inject, options::Options, resolve};
+use crate::{
+    caller::CallerTokens, catalog::Catalog, chat::ChatRequest, name::ServerName, offer::Offers,
+    project::Project, refusal::Refusal, registry::Server,
+};
+
+/// The tools that a request would be offered, and those that it would not.
+#[derive(Debug, Default)]
+pub(crate) struct Explanation {
+    pub(crate) tools: Vec<Offered>,
+    pub(crate) left_out: Vec<Missing>,
+}
+
+/// A tool as it would be offered.
+#[derive(Debug)]
+pub(crate) struct Offered {
+    pub(crate) offered_name: String,
+    pub(crate) server: ServerName,
+    pub(crate) tool: String,
+}
+
+/// A tool that would not be.
+#[derive(Debug)]
+pub(crate) struct Missing {
+    pub(crate) server: ServerName,
+    pub(crate) tool: String,
+    pub(crate) reason: String,
+}
+
+/// What `request` would get, up to the point where the model is asked.
+///
+/// # Errors
+/// As the request itself would be refused.
+pub(crate) async fn explain(
+    gateway: &Gateway,
+    request: &ChatRequest,
+    project: &Project,
+    tokens: &CallerTokens,
+) -> Result<Explanation, Refusal> {
+    let options = Options::parse(request, &gateway.settings)?;
+    if !options.enabled {
+        return Ok(Explanation::default());
+    }
+    let active = resolve::active(gateway, project, tokens, &options, None).await?;
+    let catalog = resolve::selected(&active, &options)?;
+    inject::check(gateway, request, &catalog)?;
+    let tools = catalog.entries().iter().map(|entry| Offered {
+        offered_name: entry.offer().name.clone(),
+        server: entry.server.name.clone(),
+        tool: entry.offer().tool.clone(),
+    });
+    Ok(Explanation {
+        tools: tools.collect(),
+        left_out: active
+            .iter()
+            .flat_map(|(server, offers)| left_out(server, offers, &catalog))
+            .collect(),
+    })
+}
+
+/// The tools of `server` that `catalog` does not have, with the reason that is nearest to the
+/// server: what cannot be offered at all, what is not selected, what waits to be accepted, and
+/// what the request itself does without.
+fn left_out(server: &Server, offers: &Offers, catalog: &Catalog) -> Vec<Missing> {
+    let missing = |tool: &str, reason: &str| Missing {
+        server: server.name.clone(),
+        tool: tool.to_owned(),
+        reason: reason.to_owned(),
+    };
+    let never = offers.left_out.iter();
+    let mut all: Vec<_> = never
+        .map(|tool| missing(tool.tool(), tool.reason()))
+        .collect();
+    let withheld: Vec<_> = offers.withheld(server).collect();
+    let offered: HashSet<&str> = catalog
+        .entries()
+        .iter()
+        .map(|entry| &*entry.offer().name)
+        .collect();
+    for offer in &offers.tools {
+        let reason = match withheld.iter().find(|tool| tool.tool() == offer.tool) {
+            _ if offered.contains(&*offer.name) => continue,
+            _ if server.tools.policy(&offer.tool).is_none() => "it is not selected",
+            Some(withheld) => withheld.reason(),
+            None => "mcp.tools does not name it",
+        };
+        all.push(missing(&offer.tool, reason));
+    }
+    all
+}

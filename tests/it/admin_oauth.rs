@@ -1,0 +1,680 @@
+//! Servers with OAuth 2.0, connected in a browser: from the call that begins it to the page that
+//! leads back, and everything that must not get through in between.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::body::Body;
+use http::Request;
+use http::header::SET_COOKIE;
+use mcp_layer::registry::{MemoryCredentialStore, MemoryRegistry};
+use serde_json::{Value, json};
+use url::Url;
+
+use super::support::admin::{Answer, Operator, request};
+use super::support::auth_server::{METADATA, json_reply, parameter, refusal, reply};
+use super::support::provider::{LIFE, Provider};
+
+const LOCAL: &str = "http://127.0.0.1:8788";
+const TRACKER: &str = "/api/v1/servers/tracker";
+const CALLBACK: &str = "/oauth/callback";
+
+/// The operator's side under an address, over a provider and a server of it.
+struct Stage {
+    provider: Provider,
+    store: MemoryRegistry,
+    credentials: MemoryCredentialStore,
+    home: Url,
+    operator: Operator,
+}
+
+impl Stage {
+    async fn set() -> Self {
+        let stage = Self::at(LOCAL).await;
+        stage.create("tracker", json!({}), false).await;
+        stage
+    }
+
+    /// Without a server.
+    async fn at(home: &str) -> Self {
+        let provider = Provider::start().await;
+        let (store, credentials) = <(MemoryRegistry, MemoryCredentialStore)>::default();
+        let home: Url = home.parse().unwrap();
+        let operator = operator(&provider, &store, &credentials, &home);
+        Self {
+            provider,
+            store,
+            credentials,
+            home,
+            operator,
+        }
+    }
+
+    async fn create(&self, name: &str, mut auth: Value, draft: bool) {
+        auth["type"] = "oauth2".into();
+        let url = self.provider.server.mcp();
+        let server = json!({"name": name, "url": url, "auth": auth, "draft": draft}).to_string();
+        let created = self.ask("POST", "/api/v1/servers", Some(&server)).await;
+        created.expect(201);
+    }
+
+    /// As the operator, with the token.
+    async fn ask(&self, method: &str, path: &str, body: Option<&str>) -> Answer {
+        let request = self.addressed(request(method, path, body));
+        self.operator.send(request).await
+    }
+
+    fn addressed(&self, mut request: Request<Body>) -> Request<Body> {
+        let host = &self.home[url::Position::BeforeHost..url::Position::AfterPort];
+        request.headers_mut().insert("host", host.parse().unwrap());
+        request
+    }
+
+    async fn connects(&self, name: &str) -> Answer {
+        let path = format!("/api/v1/servers/{name}/oauth/connect");
+        self.ask("POST", &path, None).await
+    }
+
+    async fn connect(&self, name: &str) -> Url {
+        let connected = self.connects(name).await.expect(200);
+        let url = connected["authorization_url"].as_str().unwrap();
+        url.parse().unwrap()
+    }
+
+    /// What is said of `tracker`: its status, and why.
+    async fn status(&self) -> (Value, Value) {
+        let server = self.ask("GET", TRACKER, None).await.expect(200);
+        (server["status"].clone(), server["status_reason"].clone())
+    }
+
+    /// Connects `tracker` as far as the consent: what the provider sends the browser back with.
+    async fn approved(&self, browser: &mut Browser) -> String {
+        let asked = self.sent_on(browser).await;
+        self.provider.server.approve(&asked)
+    }
+
+    /// Connects `tracker` as far as the address at the provider.
+    async fn sent_on(&self, browser: &mut Browser) -> Url {
+        let start = self.connect("tracker").await;
+        let started = browser.open(self, start.path()).await;
+        assert_eq!(started.status, 303, "{}", started.text);
+        let place = started.headers["location"].to_str().unwrap();
+        place.parse().unwrap()
+    }
+
+    /// How often a token was asked for.
+    fn exchanges(&self) -> usize {
+        self.provider.server.count("/token")
+    }
+}
+
+fn operator(
+    provider: &Provider,
+    store: &MemoryRegistry,
+    credentials: &MemoryCredentialStore,
+    home: &Url,
+) -> Operator {
+    let (authorizations, connections) = provider.process(credentials.clone());
+    let connections = connections.with_observations(store.clone());
+    Operator::over(connections, store.clone(), |admin| {
+        let admin = admin.with_authorizations(authorizations);
+        match home.as_str().starts_with(LOCAL) {
+            true => admin,
+            false => admin.with_public_url(home.clone()),
+        }
+    })
+}
+
+/// A browser: it has cookies and no token, and comes from another site.
+#[derive(Clone, Default)]
+struct Browser(BTreeMap<String, String>);
+
+impl Browser {
+    async fn open(&mut self, stage: &Stage, path: &str) -> Answer {
+        let answer = self.send(stage, "GET", path).await;
+        for set in answer.headers.get_all(SET_COOKIE) {
+            let (pair, rest) = set.to_str().unwrap().split_once(';').unwrap();
+            let (name, value) = pair.split_once('=').unwrap();
+            match rest.contains("Max-Age=0;") {
+                true => self.0.remove(name),
+                false => self.0.insert(name.to_owned(), value.to_owned()),
+            };
+        }
+        answer
+    }
+
+    async fn send(&self, stage: &Stage, method: &str, path: &str) -> Answer {
+        let mut request = stage.addressed(request(method, path, None));
+        request.headers_mut().remove("authorization");
+        let cookies = self.0.iter();
+        let cookies: Vec<_> = cookies
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        if !cookies.is_empty() {
+            let cookies = cookies.join("; ").parse().unwrap();
+            request.headers_mut().insert("cookie", cookies);
+        }
+        stage.operator.send(request).await
+    }
+
+    async fn comes_back(&mut self, stage: &Stage, query: &str) -> Answer {
+        self.open(stage, &format!("{CALLBACK}?{query}")).await
+    }
+}
+
+/// What a page says that leads nowhere by itself, with its status.
+fn refused(answer: &Answer, status: u16) -> &str {
+    assert_eq!(answer.status, status, "{}", answer.text);
+    page(answer);
+    assert!(!answer.text.contains("http-equiv"), "{}", answer.text);
+    assert!(answer.text.contains(" href=\"/servers"), "{}", answer.text);
+    &answer.text
+}
+
+/// Every page is one that runs nothing, and tells no other page what its address was.
+fn page(answer: &Answer) {
+    assert_eq!(answer.headers["content-type"], "text/html; charset=utf-8");
+    for (name, value) in [
+        ("referrer-policy", "no-referrer"),
+        ("cache-control", "no-store"),
+        ("x-content-type-options", "nosniff"),
+    ] {
+        assert_eq!(answer.headers[name], value);
+    }
+    let policy = answer.headers["content-security-policy"].to_str().unwrap();
+    assert!(policy.starts_with("default-src 'none'; ") && !policy.contains("unsafe"));
+    assert!(policy.contains("frame-ancestors 'none'"));
+    assert!(!answer.text.contains("<script>") && !answer.text.contains("style="));
+}
+
+#[tokio::test]
+async fn a_server_is_connected_by_one_consent_and_its_tools_are_there() {
+    let stage = Stage::set().await;
+    let needs = (json!("inactive"), json!("needs_authorization"));
+    assert_eq!(stage.status().await, needs);
+    let mut browser = Browser::default();
+    let query = stage.approved(&mut browser).await;
+    assert_eq!(stage.exchanges(), 0);
+
+    let connected = browser.comes_back(&stage, &query).await;
+    assert_eq!(connected.status, 200, "{}", connected.text);
+    page(&connected);
+    let refresh = "content=\"0; url=/servers/tracker\"";
+    assert!(connected.text.contains(refresh), "{}", connected.text);
+    assert!(
+        connected
+            .text
+            .contains("\" href=\"/servers/tracker\">Back to tracker")
+    );
+    assert!(browser.0.is_empty(), "its cookie is gone");
+    // They were listed before the page was there.
+    assert_eq!(stage.status().await, (json!("active"), Value::Null));
+    let tracker = stage.ask("GET", TRACKER, None).await.expect(200);
+    assert_eq!(tracker["tool_count"], 3);
+}
+
+#[tokio::test]
+async fn what_a_browser_is_given_is_for_our_callback_alone() {
+    let stage = Stage::set().await;
+    let start = stage.connect("tracker").await;
+    assert_eq!(start.origin().ascii_serialization(), LOCAL);
+    let started = Browser::default().open(&stage, start.path()).await;
+    assert_eq!(started.headers["referrer-policy"], "no-referrer");
+    assert_eq!(started.headers["cache-control"], "no-store");
+    let cookie = started.headers[SET_COOKIE].to_str().unwrap();
+    let (name, rest) = cookie.split_once('=').unwrap();
+    assert!(name.starts_with("mcp-oauth-") && name.len() == 18, "{name}");
+    let (value, flags) = rest.split_once("; ").unwrap();
+    assert_eq!(value.split('.').next().unwrap().len(), 64);
+    assert_eq!(
+        flags,
+        "Max-Age=600; HttpOnly; SameSite=Lax; Path=/oauth/callback"
+    );
+    let place: Url = started.headers["location"]
+        .to_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!(!place.as_str().contains(value.split('.').next().unwrap()));
+    assert_eq!(
+        parameter(&place, "redirect_uri"),
+        format!("{LOCAL}{CALLBACK}")
+    );
+}
+
+#[tokio::test]
+async fn over_https_only_our_own_host_can_have_set_the_cookie() {
+    let stage = Stage::at("https://gateway.example/ops/").await;
+    stage.create("tracker", json!({}), false).await;
+    let start = stage.connect("tracker").await;
+    assert!(
+        start
+            .as_str()
+            .starts_with("https://gateway.example/ops/oauth/start/")
+    );
+    // What is in front of us takes the path off.
+    let path = start.path().strip_prefix("/ops").unwrap();
+    let mut browser = Browser::default();
+    let started = browser.open(&stage, path).await;
+    let cookie = started.headers[SET_COOKIE].to_str().unwrap();
+    assert!(cookie.starts_with("__Host-mcp-oauth-"), "{cookie}");
+    assert!(cookie.ends_with("; Max-Age=600; HttpOnly; SameSite=Lax; Path=/; Secure"));
+    let place: Url = started.headers["location"]
+        .to_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let callback = parameter(&place, "redirect_uri");
+    assert_eq!(callback, "https://gateway.example/ops/oauth/callback");
+    let query = stage.provider.server.approve(&place);
+    let connected = browser.comes_back(&stage, &query).await;
+    assert_eq!(connected.status, 200, "{}", connected.text);
+    let refresh = "content=\"0; url=/ops/servers/tracker\"";
+    assert!(connected.text.contains(refresh), "{}", connected.text);
+    assert!(connected.text.contains("href=\"/ops/assets/style."));
+}
+
+#[tokio::test]
+async fn a_draft_is_connected_and_one_ends_up_at_its_step() {
+    let stage = Stage::set().await;
+    stage.create("sketch", json!({}), true).await;
+    let mut browser = Browser::default();
+    let start = stage.connect("sketch").await;
+    let started = browser.open(&stage, start.path()).await;
+    let place: Url = started.headers["location"]
+        .to_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let query = stage.provider.server.approve(&place);
+    let connected = browser.comes_back(&stage, &query).await;
+    assert_eq!(connected.status, 200);
+    let refresh = "content=\"0; url=/servers/sketch/setup/auth\"";
+    assert!(connected.text.contains(refresh), "{}", connected.text);
+}
+
+#[tokio::test]
+async fn a_start_works_once_and_for_ten_minutes() {
+    let stage = Stage::set().await;
+    let start = stage.connect("tracker").await;
+    let mut browser = Browser::default();
+    for method in ["HEAD", "POST", "OPTIONS"] {
+        let asked = browser.send(&stage, method, start.path()).await;
+        assert!(asked.status.is_client_error(), "{method} uses nothing up");
+    }
+    assert_eq!(browser.open(&stage, start.path()).await.status, 303);
+    let again = Browser::default().open(&stage, start.path()).await;
+    assert!(refused(&again, 404).contains("expired"));
+    assert!(again.headers.get(SET_COOKIE).is_none());
+
+    let late = stage.connect("tracker").await;
+    stage.provider.clock.pass(600);
+    refused(&Browser::default().open(&stage, late.path()).await, 404);
+    for unknown in ["x", "%ff", &"0".repeat(64), "a/b"] {
+        let path = format!("/oauth/start/{unknown}");
+        let answer = Browser::default().open(&stage, &path).await;
+        assert_eq!(answer.status, 404, "{unknown}");
+    }
+}
+
+#[tokio::test]
+async fn another_replica_starts_and_finishes_what_one_has_begun() {
+    let mut stage = Stage::set().await;
+    let start = stage.connect("tracker").await;
+    let replica = |stage: &Stage| {
+        operator(
+            &stage.provider,
+            &stage.store,
+            &stage.credentials,
+            &stage.home,
+        )
+    };
+    stage.operator = replica(&stage);
+    let mut browser = Browser::default();
+    let started = browser.open(&stage, start.path()).await;
+    let place: Url = started.headers["location"]
+        .to_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    stage.operator = replica(&stage);
+    let query = stage.provider.server.approve(&place);
+    assert_eq!(browser.comes_back(&stage, &query).await.status, 200);
+    assert_eq!(stage.status().await.0, "active");
+}
+
+#[tokio::test]
+async fn two_tabs_do_not_disturb_each_other() {
+    let stage = Stage::set().await;
+    stage.create("other", json!({}), false).await;
+    let mut browser = Browser::default();
+    let first = stage.approved(&mut browser).await;
+    let start = stage.connect("other").await;
+    let started = browser.open(&stage, start.path()).await;
+    let place: Url = started.headers["location"]
+        .to_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let second = stage.provider.server.approve(&place);
+    assert_eq!(browser.0.len(), 2);
+    let other = browser.comes_back(&stage, &second).await;
+    assert!(
+        other.text.contains("url=/servers/other\""),
+        "{}",
+        other.text
+    );
+    let tracker = browser.comes_back(&stage, &first).await;
+    assert!(
+        tracker.text.contains("url=/servers/tracker\""),
+        "{}",
+        tracker.text
+    );
+    assert!(browser.0.is_empty());
+}
+
+/// Row 49 of the attacks: whoever else comes back.
+#[tokio::test]
+async fn a_callback_that_is_not_of_this_browser_changes_nothing() {
+    let stage = Stage::set().await;
+    let mut browser = Browser::default();
+    let query = stage.approved(&mut browser).await;
+    let state = |value: &str| {
+        format!(
+            "code=code-1&state={value}&iss={}",
+            stage.provider.server.url
+        )
+    };
+
+    // Another browser, one with a cookie of its own making, and one with the cookie twice.
+    let (name, value) = browser.0.first_key_value().unwrap();
+    let forged = Browser([(name.clone(), format!("{}.server.tracker", "0".repeat(64)))].into());
+    let elsewhere = value.replace(".server.tracker", ".https://evil.example");
+    let elsewhere = Browser([(name.clone(), elsewhere)].into());
+    for mut other in [Browser::default(), elsewhere] {
+        let answer = other.comes_back(&stage, &query).await;
+        assert!(refused(&answer, 400).contains("in one browser"));
+        assert!(answer.headers.get(SET_COOKIE).is_none());
+    }
+    let mut twice = stage.addressed(request("GET", &format!("{CALLBACK}?{query}"), None));
+    twice.headers_mut().remove("authorization");
+    let cookies = format!("{name}={value}; {name}={value}");
+    twice
+        .headers_mut()
+        .insert("cookie", cookies.parse().unwrap());
+    refused(&stage.operator.send(twice).await, 400);
+
+    // Queries without a state, with a foreign one, and such as cannot be read.
+    for query in [
+        "",
+        "code=code-1",
+        &state(""),
+        &state("guessed"),
+        &format!("{query}&{query}"),
+        &query.replace("code=", "c="),
+        &format!("{query}&error=access_denied"),
+        &"x".repeat(20_000),
+    ] {
+        refused(&browser.comes_back(&stage, query).await, 400);
+    }
+    for method in ["HEAD", "POST"] {
+        let path = format!("{CALLBACK}?{query}");
+        let asked = browser.send(&stage, method, &path).await;
+        assert!(asked.status.is_client_error(), "{method} uses nothing up");
+    }
+    assert_eq!(stage.exchanges(), 0);
+
+    // All of that was in vain, and the right browser still goes on; but only once.
+    let mut copy = browser.clone();
+    assert_eq!(browser.comes_back(&stage, &query).await.status, 200);
+    let again = copy.comes_back(&stage, &query).await;
+    assert!(refused(&again, 400).contains("used already"));
+    assert_eq!(stage.exchanges(), 1);
+    assert_eq!(stage.status().await.0, "active");
+
+    // A cookie of another's making ends the authorization that it is for.
+    let mut other = Browser::default();
+    let query = stage.approved(&mut other).await;
+    let (name, _) = other.0.first_key_value().unwrap();
+    let forged = forged.0.values().next().unwrap().clone();
+    let mut forged = Browser([(name.clone(), forged)].into());
+    refused(&forged.comes_back(&stage, &query).await, 400);
+    refused(&other.comes_back(&stage, &query).await, 400);
+    assert_eq!(stage.exchanges(), 1);
+}
+
+#[tokio::test]
+async fn a_callback_that_is_too_late_connects_nothing() {
+    let stage = Stage::set().await;
+    let mut browser = Browser::default();
+    let query = stage.approved(&mut browser).await;
+    stage.provider.clock.pass(600);
+    let late = browser.comes_back(&stage, &query).await;
+    assert!(refused(&late, 400).contains("ten minutes"));
+    assert_eq!(stage.exchanges(), 0);
+}
+
+/// Row 50 of the attacks: who answers, and what it says.
+#[tokio::test]
+async fn an_answer_of_somebody_else_and_a_refusal_send_no_code_anywhere() {
+    let stage = Stage::set().await;
+    let own = &stage.provider.server.url;
+    for (answer, expected) in [
+        ("code=c&iss=https://evil.example", "does not come from"),
+        (
+            "error=access_denied&iss=https://evil.example",
+            "does not come from",
+        ),
+        (
+            &*format!("error=access_denied&iss={own}"),
+            "agree when the provider asks",
+        ),
+        (&format!("error=invalid_scope&iss={own}"), "scopes"),
+        (
+            &format!("error=words+of+a+stranger&iss={own}"),
+            "Not connected",
+        ),
+        (&format!("error=unheard_of&iss={own}"), "not known"),
+    ] {
+        let mut browser = Browser::default();
+        let asked = stage.sent_on(&mut browser).await;
+        let state = parameter(&asked, "state");
+        let evil = "%3Cscript%3Ealert(1)%3C%2Fscript%3E";
+        let query = format!("{answer}&state={state}&error_description={evil}&error_uri={evil}");
+        let refusal = browser.comes_back(&stage, &query).await;
+        let text = refused(&refusal, 400);
+        assert!(text.contains(expected), "{answer}: {text}");
+        for unseen in ["alert", "stranger", "unheard_of", "evil.example", &*state] {
+            assert!(!text.contains(unseen), "{answer}: {text}");
+        }
+        // It is known where the browser came from.
+        let is_readable = !answer.contains("stranger");
+        assert_eq!(
+            text.contains("href=\"/servers/tracker\""),
+            is_readable,
+            "{text}"
+        );
+        assert_eq!(browser.0.is_empty(), is_readable);
+    }
+    assert_eq!(stage.exchanges(), 0);
+}
+
+/// Row 51 of the attacks: a token endpoint that answers with something else.
+#[tokio::test]
+async fn a_token_endpoint_that_gives_no_token_is_a_page_that_says_so() {
+    let stage = Stage::set().await;
+    for (answer, expected) in [
+        (
+            refusal as fn(u16, &str) -> axum::response::Response,
+            "invalid_grant",
+        ),
+        (
+            |_, _| reply(200, "text/html", "<script>alert(1)</script>"),
+            "no usable token",
+        ),
+        (
+            |_, _| json_reply(200, &json!({"access_token": "x y", "token_type": "Bearer"})),
+            "no usable token",
+        ),
+        (
+            |_, _| reply(503, "text/html", "<script>alert(1)</script>"),
+            "in a moment",
+        ),
+    ] {
+        let answer = move || answer(400, "invalid_grant");
+        stage
+            .provider
+            .before_code(move |_| std::future::ready(Some(answer())));
+        let mut browser = Browser::default();
+        let query = stage.approved(&mut browser).await;
+        let refusal = browser.comes_back(&stage, &query).await;
+        let text = refused(&refusal, 400);
+        assert!(text.contains(expected), "{text}");
+        assert!(
+            !text.contains("alert") && !text.contains("code-1"),
+            "{text}"
+        );
+        assert_eq!(stage.status().await.1, "needs_authorization");
+    }
+    stage.provider.recover();
+    let mut browser = Browser::default();
+    let query = stage.approved(&mut browser).await;
+    assert_eq!(browser.comes_back(&stage, &query).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_server_is_disconnected_and_its_token_is_used_no_more() {
+    let stage = Stage::set().await;
+    let path = format!("{TRACKER}/oauth");
+    assert_eq!(
+        stage.ask("DELETE", &path, None).await.status,
+        204,
+        "nothing to give up"
+    );
+    let mut browser = Browser::default();
+    let query = stage.approved(&mut browser).await;
+    browser.comes_back(&stage, &query).await;
+    let disconnected = stage.ask("DELETE", &path, None).await;
+    assert_eq!(
+        (disconnected.status.as_u16(), &*disconnected.text),
+        (204, "")
+    );
+    assert_eq!(stage.status().await.1, "needs_authorization");
+    assert_eq!(stage.provider.server.count("/revoke"), 1);
+}
+
+/// It was connected, and its tools cannot be listed: that is the page's of the server to say.
+#[tokio::test]
+async fn a_server_that_hangs_after_the_consent_keeps_the_browser_for_seconds_only() {
+    let stage = Stage::set().await;
+    let mut browser = Browser::default();
+    let query = stage.approved(&mut browser).await;
+    let began = tokio::time::Instant::now();
+    stage.provider.before_mcp(|_| async {
+        // From here on only the patience of those who wait is measured.
+        tokio::time::pause();
+        std::future::pending().await
+    });
+    let connected = browser.comes_back(&stage, &query).await;
+    assert_eq!(connected.status, 200);
+    assert!(began.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn what_stands_in_the_way_is_told_with_the_member_that_mends_it() {
+    let stage = Stage::at(LOCAL).await;
+    let auth = json!({"client_id": "c", "authorization_url": "http://10.0.0.1/a",
+        "token_url": "http://10.0.0.1/t"});
+    stage.create("free", json!({}), false).await;
+    let metadata = stage.provider.server.metadata();
+    for (change, code, param, says) in [
+        (
+            json!({"registration_endpoint": null}),
+            "authorization_failed",
+            "auth.client_id",
+            "http://127.0.0.1:8788/oauth/callback",
+        ),
+        (
+            json!({"code_challenge_methods_supported": ["plain"]}),
+            "authorization_failed",
+            "auth.authorization_url",
+            "PKCE",
+        ),
+        (
+            json!({"issuer": "https://evil.example"}),
+            "authorization_failed",
+            "auth.issuer",
+            "issuer",
+        ),
+    ] {
+        let mut changed = metadata.clone();
+        for (name, value) in change.as_object().unwrap() {
+            changed[name] = value.clone();
+        }
+        stage.provider.server.json(METADATA, changed);
+        let answer = stage.connects("free").await;
+        let error = answer.error(400);
+        assert_eq!(
+            error,
+            (code.to_owned(), Some(param.to_owned())),
+            "{}",
+            answer.text
+        );
+        assert!(answer.text.contains(says), "{}", answer.text);
+    }
+    stage.provider.server.json(METADATA, metadata);
+    stage
+        .provider
+        .server
+        .answer("/register", || refusal(400, "invalid_redirect_uri"));
+    let answer = stage.connects("free").await;
+    assert_eq!(answer.error(400).1.as_deref(), Some("auth.client_id"));
+    assert!(answer.text.contains("invalid_redirect_uri") && answer.text.contains(CALLBACK));
+
+    // Where the egress rules do not reach, nothing is saved; and no other kind is connected.
+    let private = json!({"name": "x", "url": stage.provider.server.mcp(), "auth": auth});
+    let private = stage
+        .ask("POST", "/api/v1/servers", Some(&private.to_string()))
+        .await;
+    assert_eq!(private.status, 400);
+    let plain = json!({"name": "plain", "url": stage.provider.server.mcp()}).to_string();
+    stage
+        .ask("POST", "/api/v1/servers", Some(&plain))
+        .await
+        .expect(201);
+    let answer = stage.connects("plain").await;
+    assert_eq!(
+        answer.error(400),
+        ("invalid_server".to_owned(), Some("auth".to_owned()))
+    );
+    assert_eq!(
+        stage.connects("unknown").await.error(404).0,
+        "mcp_server_not_found"
+    );
+}
+
+#[tokio::test]
+async fn without_authorizations_nothing_is_connected() {
+    let operator = Operator::memory();
+    let server = json!({"name": "tracker", "url": "https://mcp.example.com/mcp",
+        "auth": {"type": "oauth2"}});
+    operator.create(&server).await;
+    let path = format!("{TRACKER}/oauth/connect");
+    let answer = operator.ask("POST", &path, None).await;
+    assert_eq!(answer.error(400).0, "authorization_failed");
+    let visit = operator.ask("GET", "/oauth/start/x", None).await;
+    assert_eq!(visit.status, 404);
+    assert_eq!(operator.ask("GET", CALLBACK, None).await.status, 400);
+}
+
+#[tokio::test]
+async fn a_token_is_refreshed_for_a_server_that_was_connected_here() {
+    let stage = Stage::set().await;
+    let mut browser = Browser::default();
+    let query = stage.approved(&mut browser).await;
+    browser.comes_back(&stage, &query).await;
+    stage.provider.clock.pass(LIFE);
+    let refreshed = stage.ask("POST", &format!("{TRACKER}/refresh"), None).await;
+    refreshed.expect(200);
+    assert_eq!(stage.provider.refreshes(), 1);
+}
