@@ -133,9 +133,12 @@ async fn run(flags: Flags) -> Result<ExitCode, Invalid> {
         patience: config.limits.of_requests().resolve,
     };
     let app = app(&config, mcp, servers, draining.clone()).await?;
-    let (listener, address) = bind(config.listen)
-        .await
-        .map_err(|error| Invalid::new(format!("listen: {}: {error}", config.listen)))?;
+    let (listener, address) = bind(config.listen).await.map_err(|error| {
+        Invalid::new(format!(
+            "listen: {}: {error}; give another with --listen IP:PORT",
+            config.listen
+        ))
+    })?;
     let mut servers = vec![Server::new(listener, app, &config.limits)];
     let mut operators = None;
     if let (Some(side), Some(admin)) = (side, admin) {
