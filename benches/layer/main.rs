@@ -11,6 +11,7 @@
 //! | `rounds.rs` | the whole tool loop | a straight line of the same calls |
 //! | `mcp_call.rs` | one call of a tool with the MCP client | a POST of the same JSON with reqwest |
 //! | `credential.rs` | what a request's credential costs | a server that needs none |
+//! | `traces.rs` | the tool loop with a record of each exchange | the same without |
 //!
 //! criterion gives the wall time of both. The table at the end is made in the same run and is
 //! what to quote: floor and layer in turns, so that whatever else the machine does hits both, in
@@ -35,6 +36,7 @@ mod pair;
 mod pass_through;
 mod rounds;
 mod support;
+mod traces;
 
 use std::{rc::Rc, time::Duration};
 
@@ -57,6 +59,7 @@ fn main() {
         rounds::group(&runtime),
         mcp_call::group(&runtime),
         credential::group(&runtime),
+        traces::group(&runtime),
     ];
     for group in &groups {
         group.bench(&mut criterion);

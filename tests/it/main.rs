@@ -39,6 +39,7 @@ mod streamed_faults;
 mod streamed_loop;
 mod tool_loop;
 mod trace_payloads;
+mod trace_spans;
 mod traces;
 mod upstream_faults;
 
