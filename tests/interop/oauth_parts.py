@@ -19,13 +19,13 @@ HERE = Path(__file__).parent
 class Oidc(Part):
     """npm `oidc-provider`, for one MCP server."""
 
-    def __init__(self, resource):
+    def __init__(self, resource, host="127.0.0.1"):
         port = free_port()
-        self.issuer = f"http://127.0.0.1:{port}"
+        self.issuer = f"http://{host}:{port}"
         # Where it lies, Node.js looks for the packages that it imports.
         script = MODULES.parent / "oidc.mjs"
         script.write_text((HERE / "oidc.mjs").read_text())
-        super().__init__("oidc", ["node", script, port, resource, TOKEN_SECONDS])
+        super().__init__(f"oidc-{host}", ["node", script, port, resource, TOKEN_SECONDS, host])
 
     def ready(self):
         metadata = f"{self.issuer}/.well-known/oauth-authorization-server"
@@ -43,10 +43,20 @@ Protected = namedtuple("Protected", "url provider")
 @pytest.fixture(scope="session")
 def protected():
     """The Python SDK's server as a resource server, with oidc-provider as its authorization server."""
+    yield from protected_from("127.0.0.1")
+
+
+@pytest.fixture(scope="session")
+def protected_elsewhere():
+    """The same with a provider on another site than everything else, as in production: `localhost`."""
+    yield from protected_from("localhost")
+
+
+def protected_from(host):
     port = free_port()
     url = f"http://127.0.0.1:{port}/mcp"
-    provider = Oidc(url)
-    server = Part("protected", [sys.executable, MCP_SERVER, port, provider.issuer])
+    provider = Oidc(url, host)
+    server = Part(f"protected-{host}", [sys.executable, MCP_SERVER, port, provider.issuer])
     try:
         provider.ready()
         server.ready(lambda: send(url, {}).status == 401)

@@ -1,6 +1,6 @@
 // An authorization server: npm oidc-provider, and a person who logs in and agrees to everything at once.
 //
-//     node oidc.mjs PORT RESOURCE SECONDS
+//     node oidc.mjs PORT RESOURCE SECONDS [HOST]
 //
 // Anyone may register. PKCE is required, refresh tokens are rotated, and access tokens are JWTs for RESOURCE
 // that live for SECONDS.
@@ -10,8 +10,8 @@
 import { generateKeyPairSync } from "node:crypto";
 import Provider, { errors } from "oidc-provider";
 
-const [port, resource, seconds] = process.argv.slice(2);
-const issuer = `http://127.0.0.1:${port}`;
+const [port, resource, seconds, host = "127.0.0.1"] = process.argv.slice(2);
+const issuer = `http://${host}:${port}`;
 const scope = "tools";
 const key = generateKeyPairSync("rsa", { modulusLength: 2048 }).privateKey.export({ format: "jwk" });
 

@@ -207,9 +207,19 @@ async fn projects_are_known_from_keys_and_a_callers_key_opens_nothing() {
     assert_eq!(keys["keys"][0]["newest"], true);
     assert_eq!(keys["keys"].as_array().unwrap().len(), 1);
 
-    let request = proxy.client.get(format!("{}{SERVERS}", proxy.operators));
-    let refused = request.bearer_auth(API_KEY).send().await.unwrap();
-    assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+    let rest = mcp_layer::admin::routes();
+    let rest = rest.filter(|(_, path)| path.starts_with("/api/") || *path == "/metrics");
+    for (method, path) in rest {
+        let path = path.replace("{name}", "a").replace("{id}", "0");
+        let url = format!("{}{path}", proxy.operators);
+        let request = proxy.client.request(method.clone(), url);
+        let refused = request.bearer_auth(API_KEY).send().await.unwrap();
+        assert_eq!(
+            refused.status(),
+            StatusCode::UNAUTHORIZED,
+            "{method} {path}"
+        );
+    }
     // And the operator's token is none of a caller's.
     let request = proxy.client.get(format!("{}/v1/mcp/servers", proxy.url));
     let refused = request.bearer_auth(ADMIN_TOKEN).send().await.unwrap();

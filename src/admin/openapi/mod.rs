@@ -93,6 +93,7 @@ fn in_query(parameter: &Parameter) -> Value {
         "name": parameter.name,
         "in": "query",
         "description": parameter.description,
+        "allowEmptyValue": true,
         "schema": reference(parameter.schema),
     })
 }

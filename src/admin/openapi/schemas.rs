@@ -16,6 +16,11 @@ fn text() -> Value {
     json!({"type": "string"})
 }
 
+/// A text with at least one character, or `null`.
+fn some_text() -> Value {
+    json!({"type": ["string", "null"], "minLength": 1})
+}
+
 /// A schema that has a `type`, or `null`.
 fn or_null(mut schema: Value) -> Value {
     schema["type"] = json!([schema["type"], "null"]);
@@ -195,17 +200,18 @@ fn authentication() -> Value {
     };
     let oauth = |secret: &str, scopes: Value| {
         json!({
-            "client_id": or_null(text()),
+            "client_id": some_text(),
             "client_secret": maybe(secret),
-            "authorization_url": or_null(text()),
-            "token_url": or_null(text()),
+            "authorization_url": some_text(),
+            "token_url": some_text(),
             "scopes": scopes,
-            "issuer": or_null(text()),
-            "resource": or_null(text()),
+            "issuer": some_text(),
+            "resource": some_text(),
             "token_auth": maybe("TokenAuth"),
         })
     };
-    let scopes = json!({"type": "array", "items": text()});
+    let scope = json!({"type": "string", "pattern": "^[\\x21\\x23-\\x5b\\x5d-\\x7e]+$"});
+    let scopes = json!({"type": "array", "items": scope});
     let mut answered = oauth("SecretState", scopes.clone());
     answered["type"] = json!({"const": "oauth2"});
     let headers = |secret: &str| {
@@ -213,22 +219,23 @@ fn authentication() -> Value {
         json!({"headers": {"type": "array", "minItems": 1, "items": header}})
     };
     let none = of("none", json!({}), &[]);
-    let passthrough =
-        |required: &[&str]| of("token_passthrough", json!({"header": text()}), required);
+    let passthrough = |header: Value, required: &[&str]| {
+        of("token_passthrough", json!({"header": header}), required)
+    };
     json!({
         "SecretState": object(json!({"set": {"type": "boolean"}, "updated_at": or_null(time())})),
         "Secret": {
             "description": "The secret itself, or what was answered, which keeps the one that is stored.",
             "anyOf": [
                 {"type": "string", "minLength": 1, "writeOnly": true},
-                entered(&["set"], json!({"set": {"const": true}, "updated_at": or_null(time())})),
+                entered(&["set"], json!({"set": {"const": true}, "updated_at": {}})),
             ],
         },
         "Auth": {"oneOf": [
             none,
             of("static_headers", headers("SecretState"), &["headers"]),
             object(answered),
-            passthrough(&["header"]),
+            passthrough(text(), &["header"]),
         ]},
         "NewAuth": {"anyOf": [
             {"type": "null"},
@@ -238,7 +245,7 @@ fn authentication() -> Value {
                 scopes,
                 {"type": ["string", "null"], "description": "With blanks or commas between them."},
             ]})), &[]),
-            passthrough(&[]),
+            passthrough(some_text(), &[]),
         ]},
     })
 }
@@ -320,8 +327,18 @@ fn rest() -> Value {
             "type": "object",
             "description": "As a caller sends it, with `mcp`. Tokens of the caller's own are in \
                 headers, x-mcp-auth-{server}.",
-            "required": ["messages"],
-            "properties": {"messages": {"type": "array"}, "mcp": {"type": "object"}},
+            "properties": {
+                "messages": {"description": "A list, where `mcp` is enabled."},
+                "mcp": entered(&[], json!({
+                    "enabled": {"type": "boolean", "default": false},
+                    "servers": {"type": "array", "items": text()},
+                    "auto_execute_tools": {"type": "boolean", "default": false},
+                    "max_tool_rounds": {"type": "integer", "minimum": 1},
+                    "tools": {"type": "array", "items": text()},
+                    "resume_tool_calls": {"type": "boolean", "default": false},
+                    "receipt": {"type": "boolean"},
+                })),
+            },
         },
         "Explanation": object(json!({
             "tools": tool(json!({
