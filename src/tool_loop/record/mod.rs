@@ -225,7 +225,7 @@ impl Inner {
         self.end_turn(Answered::default(), ended.error());
         let mut state = self.state();
         let duration = self.began.elapsed();
-        self.span.record("mcp_layer.rounds", state.rounds);
+        self.span.record("mcp_layer.rounds", whole(state.rounds));
         self.span.record("mcp_layer.outcome", ended.as_str());
         if ended.error().is_some() {
             self.span.record("otel.status_code", "ERROR");
@@ -285,6 +285,11 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.end(Ended::Cancelled);
     }
+}
+
+/// A number in a span: exporters know signed ones only, and make text of others.
+fn whole(number: impl TryInto<i64>) -> i64 {
+    number.try_into().unwrap_or(i64::MAX)
 }
 
 /// `{operation} {what}`, as OpenTelemetry names spans.

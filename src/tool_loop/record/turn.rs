@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 use tracing::{Span, field::Empty};
 
-use super::{Attributes, Inner, Record, name};
+use super::{Attributes, Inner, Record, name, whole};
 use crate::{tool_loop::options::short, trace};
 
 /// The turn that is under way.
@@ -68,7 +68,7 @@ impl Inner {
             gen_ai.usage.output_tokens = Empty,
             http.response.status_code = Empty,
             "error.type" = Empty,
-            mcp_layer.turn = turn,
+            mcp_layer.turn = whole(turn),
         )
     }
 
@@ -124,9 +124,9 @@ impl Turn {
         let span = &self.span;
         span.record("gen_ai.response.model", answered.model.map(short));
         span.record("gen_ai.response.finish_reasons", finish);
-        span.record("gen_ai.usage.input_tokens", input);
-        span.record("gen_ai.usage.output_tokens", output);
-        span.record("http.response.status_code", self.status);
+        span.record("gen_ai.usage.input_tokens", input.map(whole));
+        span.record("gen_ai.usage.output_tokens", output.map(whole));
+        span.record("http.response.status_code", self.status.map(whole));
         span.record("error.type", error);
         span.record("otel.status_code", error.map(|_| "ERROR"));
     }
