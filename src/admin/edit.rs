@@ -70,6 +70,14 @@ impl Reader<'_> {
         Ok(Server { version, ..server })
     }
 
+    /// What `stored`, a draft, is under the name that a body gives it: another server, with the
+    /// secrets of this one.
+    pub(super) fn rename(&self, body: &[u8], stored: &Server) -> Result<Server, Fault> {
+        let members = members(body)?;
+        let name = members.require("name")?.text()?;
+        self.server(&members, &name, Some(stored))
+    }
+
     fn server(
         &self,
         members: &Members<'_>,

@@ -82,12 +82,21 @@ async fn with_session(admin: &Admin, request: Request) -> Result<Request, Respon
     if !admin.has_session(request.headers()) {
         return Err(dashboard::signed_out(admin, &request));
     }
-    whole(request, FORM).await.map_err(Fault::into_response)
+    form(request).await
 }
 
 async fn to_us(admin: &Admin, request: Request) -> Result<Request, Response> {
     checked(admin, &request).map_err(Fault::into_response)?;
-    whole(request, FORM).await.map_err(Fault::into_response)
+    form(request).await
+}
+
+/// The request with the form that it sends, if it sends one; where a page is asked for nobody
+/// reads a body.
+async fn form(request: Request) -> Result<Request, Response> {
+    match *request.method() {
+        Method::GET | Method::HEAD => Ok(request.map(|_| Body::empty())),
+        _ => whole(request, FORM).await.map_err(Fault::into_response),
+    }
 }
 
 /// Checks whom a browser's request is for, and who sent it where it may change something.

@@ -12,21 +12,21 @@ use crate::{
 /// A tool in JSON.
 #[derive(Serialize)]
 pub(super) struct ToolView<'a> {
-    name: &'a str,
-    offered_name: String,
-    description: Option<String>,
-    input_schema: Option<&'a RawValue>,
+    pub(super) name: &'a str,
+    pub(super) offered_name: String,
+    pub(super) description: Option<String>,
+    pub(super) input_schema: Option<&'a RawValue>,
     selected: bool,
     policy: Option<&'static str>,
-    state: ToolState,
+    pub(super) state: ToolState,
     /// Of what it is now; `null` where the server has it no more.
-    fingerprint: Option<Fingerprint>,
-    approved_fingerprint: Option<Fingerprint>,
+    pub(super) fingerprint: Option<Fingerprint>,
+    pub(super) approved_fingerprint: Option<Fingerprint>,
     /// Of a tool that has changed: what it is, and what was accepted.
     #[serde(skip_serializing_if = "Option::is_none")]
-    definition: Option<&'a RawValue>,
+    pub(super) definition: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    approved_definition: Option<&'a RawValue>,
+    pub(super) approved_definition: Option<&'a RawValue>,
 }
 
 impl<'a> ToolView<'a> {

@@ -19,6 +19,8 @@ mod admin_sqlite;
 mod admin_tools;
 mod admin_traces;
 mod dashboard_gate;
+mod dashboard_servers;
+mod dashboard_setup;
 
 mod authorization_attacks;
 mod authorization_connect;

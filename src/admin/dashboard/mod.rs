@@ -16,15 +16,27 @@
 //! of REST.
 
 mod assets;
+mod connecting;
+mod deleting;
+mod diff;
+mod editing;
+mod errors;
+mod fields;
 mod filters;
 mod form;
 mod list;
 mod notice;
 mod page;
+mod record;
+mod selection;
 mod sign_in;
 mod status;
 mod text;
+mod timeline;
+mod tools;
+mod traces;
 mod when;
+mod wizard;
 
 use axum::routing::{get, post};
 use http::Method;
@@ -34,6 +46,13 @@ use super::router::Route;
 
 /// The pages, and what they are made of.
 pub(super) fn routes() -> Vec<Route> {
+    const CONNECT: &str = "/servers/{name}/connect";
+    const DISCONNECT: &str = "/servers/{name}/disconnect";
+    const ACCEPT: &str = "/servers/{name}/tools/accept";
+    const SERVER: &str = "/servers/{name}/setup/server";
+    const AUTH: &str = "/servers/{name}/setup/auth";
+    const TOOLS: &str = "/servers/{name}/setup/tools";
+    const REVIEW: &str = "/servers/{name}/setup/review";
     vec![
         (Method::GET, "/sign-in", get(sign_in::ask)),
         (Method::POST, "/sign-in", post(sign_in::enter)),
@@ -41,5 +60,35 @@ pub(super) fn routes() -> Vec<Route> {
         (Method::GET, "/assets/{file}", get(assets::file)),
         (Method::GET, "/", get(list::home)),
         (Method::GET, "/servers", get(list::servers)),
+        (Method::GET, "/servers/new", get(wizard::begin)),
+        (Method::POST, "/servers/new", post(wizard::create)),
+        (Method::GET, SERVER, get(wizard::server)),
+        (Method::POST, SERVER, post(wizard::save_server)),
+        (Method::GET, AUTH, get(wizard::auth_step)),
+        (Method::POST, AUTH, post(wizard::save_auth)),
+        (Method::GET, TOOLS, get(wizard::tools)),
+        (Method::POST, TOOLS, post(wizard::save_tools)),
+        (Method::GET, REVIEW, get(wizard::review)),
+        (Method::POST, REVIEW, post(wizard::finish)),
+        (
+            Method::POST,
+            "/servers/{name}/discard",
+            post(wizard::discard),
+        ),
+        (Method::GET, "/servers/{name}", get(editing::edit)),
+        (Method::POST, "/servers/{name}", post(editing::save)),
+        (Method::GET, "/servers/{name}/tools", get(tools::show)),
+        (Method::POST, "/servers/{name}/tools", post(tools::save)),
+        (Method::POST, ACCEPT, post(tools::accept)),
+        (Method::GET, "/servers/{name}/delete", get(deleting::ask)),
+        (
+            Method::POST,
+            "/servers/{name}/delete",
+            post(deleting::delete),
+        ),
+        (Method::POST, CONNECT, post(connecting::connect)),
+        (Method::POST, DISCONNECT, post(connecting::disconnect)),
+        (Method::GET, "/traces", get(traces::list)),
+        (Method::GET, "/traces/{id}", get(timeline::show)),
     ]
 }

@@ -3,6 +3,7 @@
 use std::fmt::{self, Write};
 
 use askama::filters::HtmlSafe;
+use serde_json::Value;
 
 /// A text that is not ours, as HTML: escaped, apart from the direction of what is around it, and
 /// with a badge in the place of each character that would not be seen.
@@ -68,6 +69,18 @@ pub(super) fn is_unseen(letter: char) -> bool {
         // Variation selectors but those of emoji, and tags.
         '\u{fe00}'..='\u{fe0d}' | '\u{e0000}'..='\u{e0fff}' => true,
         letter => letter.is_control(),
+    }
+}
+
+/// A value of JSON as people say it.
+pub(super) fn words(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        Value::Array(items) => items.iter().map(words).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
     }
 }
 

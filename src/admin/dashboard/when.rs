@@ -18,6 +18,15 @@ impl When {
             exact: rfc3339(at),
         }
     }
+
+    /// The day and the time of it, in UTC.
+    pub(super) fn clock(&self) -> String {
+        self.exact
+            .chars()
+            .take(19)
+            .collect::<String>()
+            .replace('T', " ")
+    }
 }
 
 fn ago(passed: Duration) -> String {

@@ -1,0 +1,151 @@
+//! What is wrong with a form, beside the field that it is about.
+
+use super::super::fault::{Code, Fault};
+
+/// What was refused, by the member that a field stands for.
+#[derive(Default)]
+pub(super) struct Errors(Vec<Wrong>);
+
+pub(super) struct Wrong {
+    param: String,
+    /// The id of its field.
+    pub(super) field: String,
+    pub(super) message: String,
+}
+
+impl Errors {
+    /// A fault as that of a field.
+    ///
+    /// # Errors
+    /// The fault, where no field can mend it.
+    pub(super) fn of(fault: Fault) -> Result<Self, Fault> {
+        let is_forms = matches!(
+            fault.code(),
+            Code::InvalidServer
+                | Code::InvalidRequest
+                | Code::Conflict
+                | Code::AuthorizationFailed
+                | Code::ServerInactive
+        );
+        if !is_forms {
+            return Err(fault);
+        }
+        let param = fault.param().unwrap_or_default();
+        Ok(Self(vec![Wrong {
+            param: param.to_owned(),
+            field: field(param),
+            message: said(param, fault.message()),
+        }]))
+    }
+
+    /// What is wrong with the member `param`.
+    pub(super) fn at(&self, param: &str) -> Option<&str> {
+        let wrong = self.0.iter().find(|wrong| wrong.param == param);
+        wrong.map(|wrong| wrong.message.as_str())
+    }
+
+    /// What is wrong with one member of an item of a list, such as `auth.headers[0].name`.
+    pub(super) fn at_item(&self, list: &str, index: &usize, member: &str) -> Option<&str> {
+        self.at(&format!("{list}[{index}].{member}"))
+            .or_else(|| match member {
+                // Such as a name that is there twice.
+                "name" => self.at(&format!("{list}[{index}]")),
+                _ => None,
+            })
+    }
+
+    pub(super) fn all(&self) -> &[Wrong] {
+        &self.0
+    }
+}
+
+/// The id of the field of a member.
+fn field(param: &str) -> String {
+    let param = match param.strip_suffix(']') {
+        // An item that is no object has one field, or its first one.
+        Some(_) if param.starts_with("auth.headers[") => format!("{param}.name"),
+        Some(_) => param.split('[').next().unwrap_or_default().to_owned(),
+        None => param.to_owned(),
+    };
+    let letter = |letter: char| match letter.is_ascii_alphanumeric() {
+        true => letter,
+        false => '-',
+    };
+    format!("f-{}", param.chars().map(letter).collect::<String>())
+}
+
+/// A fault's message with the words of the form.
+fn said(param: &str, message: &str) -> String {
+    let rest = match param {
+        "" => None,
+        param => message.strip_prefix(param),
+    };
+    match rest {
+        Some(rest) => format!("{}{rest}.", label(param)),
+        None => {
+            let mut letters = message.chars();
+            let first = letters.next().map(|first| first.to_uppercase().to_string());
+            format!("{}{}.", first.unwrap_or_default(), letters.as_str())
+        }
+    }
+}
+
+fn label(param: &str) -> &'static str {
+    match param {
+        "name" => "Server name",
+        "display_name" => "Display name",
+        "description" => "Description",
+        "url" => "Server URL",
+        "transport" => "Server type",
+        "auth" => "Authentication",
+        "auth.header" => "Header name",
+        "auth.headers" => "Headers",
+        "auth.client_id" => "Client ID",
+        "auth.client_secret" => "Client secret",
+        "auth.authorization_url" => "Authorization URL",
+        "auth.token_url" => "Token URL",
+        "auth.scopes" => "Scopes",
+        "auth.issuer" => "Issuer",
+        "auth.resource" => "Resource",
+        "auth.token_auth" => "Client authentication",
+        param if param.starts_with("projects") => "Project scope",
+        param if param.starts_with("tools") => "Tools",
+        param if param.ends_with(".value") => "Header value",
+        param if param.starts_with("auth.headers") => "Header name",
+        _ => "This",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_has_the_words_and_the_field_of_the_form() {
+        for (param, reason, field, message) in [
+            ("url", "is empty", "f-url", "Server URL is empty."),
+            (
+                "auth.headers[1].value",
+                "is empty",
+                "f-auth-headers-1--value",
+                "Header value is empty.",
+            ),
+            (
+                "auth.headers[1]",
+                "has the name of another header of the list",
+                "f-auth-headers-1--name",
+                "Header name has the name of another header of the list.",
+            ),
+            ("tools[3]", "is empty", "f-tools", "Tools is empty."),
+        ] {
+            let fault = Fault::of(Code::InvalidServer, param, reason);
+            let errors = Errors::of(fault).unwrap();
+            assert_eq!(errors.all()[0].field, field);
+            assert_eq!(errors.at(param), Some(message));
+        }
+        let fault = Fault::new(Code::Conflict, "a server named a exists already").at("name");
+        let errors = Errors::of(fault).unwrap();
+        assert_eq!(errors.at("name"), Some("A server named a exists already."));
+        assert!(Errors::of(Fault::new(Code::Registry, "down")).is_err());
+    }
+}

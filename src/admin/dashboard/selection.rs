@@ -1,0 +1,107 @@
+//! The tools of a server, to choose from.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::{super::tool_view::ToolView, text::Shown};
+use crate::registry::{Observation, Server, ToolState};
+
+/// The longest schema that is shown; what is longer is cut.
+const SCHEMA: usize = 8000;
+
+/// What a form about tools shows.
+#[derive(Default)]
+pub(super) struct Selection {
+    /// All there are, also those that appear later.
+    pub(super) is_all: bool,
+    pub(super) rows: Vec<ToolRow>,
+    /// Selected tools that the server does not list, one in each line.
+    pub(super) typed: String,
+    pub(super) count: usize,
+}
+
+/// A tool that the server lists, or has listed.
+pub(super) struct ToolRow {
+    pub(super) name: String,
+    pub(super) label: Shown,
+    pub(super) offered: String,
+    pub(super) about: Option<Shown>,
+    pub(super) schema: Option<Shown>,
+    pub(super) is_on: bool,
+    pub(super) asks: bool,
+    pub(super) badge: Option<(&'static str, &'static str)>,
+}
+
+impl Selection {
+    /// What `chosen`, the member `tools` of a body, selects of what is known of `server`.
+    pub(super) fn of(chosen: &Value, server: &Server, seen: &Observation) -> Self {
+        let is_all = !chosen.is_array();
+        let policies: BTreeMap<&str, &str> = chosen.as_array().map_or_else(BTreeMap::new, |list| {
+            list.iter().filter_map(selected).collect()
+        });
+        let views = ToolView::all(server, seen);
+        let twice = twice(&views);
+        let known: BTreeSet<&str> = views.iter().map(|view| view.name).collect();
+        let typed = policies.keys().filter(|tool| !known.contains(**tool));
+        let typed: Vec<&str> = typed.copied().collect();
+        let row = |view: &ToolView<'_>| {
+            let policy = policies.get(view.name);
+            let schema = view.input_schema.map(|schema| pretty(schema.get()));
+            ToolRow {
+                name: view.name.to_owned(),
+                label: Shown::of(view.name),
+                offered: view.offered_name.clone(),
+                about: view.description.as_deref().map(Shown::of),
+                schema: schema.map(|schema| Shown::short(&schema, SCHEMA)),
+                is_on: policy.is_some() || is_all,
+                asks: policy == Some(&"ask_first"),
+                badge: match view.state {
+                    _ if twice.contains(&view.offered_name) => {
+                        Some(("bad", "left out: two tools have this offered name"))
+                    }
+                    state => badge(state),
+                },
+            }
+        };
+        let rows: Vec<_> = views.iter().map(row).collect();
+        Self {
+            count: rows.iter().filter(|row| row.is_on).count() + typed.len(),
+            typed: typed.join("\n"),
+            is_all,
+            rows,
+        }
+    }
+}
+
+/// A tool in a list of a body, with its policy.
+fn selected(tool: &Value) -> Option<(&str, &str)> {
+    match tool {
+        Value::String(name) => Some((name, "auto")),
+        tool => Some((tool["name"].as_str()?, tool["policy"].as_str()?)),
+    }
+}
+
+/// Offered names that two tools end at.
+fn twice(views: &[ToolView<'_>]) -> BTreeSet<String> {
+    let mut seen = BTreeSet::new();
+    let names = views.iter().map(|view| &view.offered_name);
+    let twice = names.filter(|name| !seen.insert(*name));
+    twice.cloned().collect()
+}
+
+pub(super) fn badge(state: ToolState) -> Option<(&'static str, &'static str)> {
+    match state {
+        ToolState::Approved => None,
+        ToolState::Changed => Some(("warn", "changed")),
+        ToolState::New => Some(("warn", "new")),
+        ToolState::Removed => Some(("bad", "gone from the server")),
+    }
+}
+
+/// JSON over several lines; what is none as it is.
+pub(super) fn pretty(json: &str) -> String {
+    let value: Option<Value> = serde_json::from_str(json).ok();
+    let pretty = value.and_then(|value| serde_json::to_string_pretty(&value).ok());
+    pretty.unwrap_or_else(|| json.to_owned())
+}

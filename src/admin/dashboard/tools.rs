@@ -1,0 +1,219 @@
+//! The tools of a server that is there: which are offered, and what has changed.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::{
+    body::Bytes,
+    extract::{RawQuery, State},
+};
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::{
+    super::{
+        Admin,
+        answer::{Answer, Named},
+        fault::{Code, Fault},
+        tool_view::ToolView,
+        tools::is_listed_for_callers,
+    },
+    diff::{self, Line},
+    editing::Top,
+    errors::Errors,
+    fields::read_tools,
+    form::Form,
+    page::{Frame, Section, page, to},
+    selection::{Selection, badge, pretty},
+    text::Shown,
+    wizard::{Problem, status},
+};
+use crate::registry::{Error, Fingerprint, Observation, Server, ServerStore, Source, ToolState};
+
+/// So many lines of a difference are shown.
+const LINES: usize = 1500;
+
+#[derive(Template)]
+#[template(path = "tools.html")]
+struct Tools {
+    frame: Frame,
+    top: Top,
+    name: String,
+    errors: Errors,
+    version: u64,
+    selection: Selection,
+    changes: Vec<Change>,
+    problem: Option<Problem>,
+    is_passthrough: bool,
+    can_accept: bool,
+    done: Option<&'static str>,
+}
+
+/// A tool that is not as it was accepted.
+struct Change {
+    name: String,
+    label: Shown,
+    badge: (&'static str, &'static str),
+    says: &'static str,
+    /// What is accepted; empty: that it is gone.
+    fingerprint: String,
+    lines: Vec<(&'static str, &'static str, Shown)>,
+}
+
+/// `GET /servers/{name}/tools`
+pub(super) async fn show(
+    State(admin): State<Arc<Admin>>,
+    Named(name): Named,
+    RawQuery(query): RawQuery,
+) -> Answer {
+    let server = admin.store.get(&admin.organisation, &name).await?;
+    if server.draft {
+        return Ok(to(&admin, &format!("/servers/{name}/setup/tools")));
+    }
+    let chosen = admin.record(&server)?["tools"].take();
+    let mut content = content(&admin, &server, &chosen, Errors::default()).await?;
+    let query = query.unwrap_or_default();
+    content.done = match Form::parse(query.as_bytes())?.text("done") {
+        "saved" => Some("Saved. Requests that come now get these tools."),
+        "accepted" => Some("Accepted. Models get the tools as they are now."),
+        _ => None,
+    };
+    page(StatusCode::OK, &content)
+}
+
+/// `POST /servers/{name}/tools`
+pub(super) async fn save(
+    State(admin): State<Arc<Admin>>,
+    Named(name): Named,
+    form: Bytes,
+) -> Answer {
+    let server = admin.store.get(&admin.organisation, &name).await?;
+    let form = Form::parse(&form)?;
+    let mut body = admin.record(&server)?;
+    body["version"] = form.text("version").parse::<u64>().ok().into();
+    let unsaved = match form.text("go") {
+        "again" => {
+            // What is wrong is on the page that follows.
+            let _ = admin.probe(&server).await;
+            return Ok(to(&admin, &format!("/servers/{name}/tools")));
+        }
+        "all" => Some(json!(form.all("tool_name").collect::<Vec<_>>())),
+        "clear" => Some(json!([])),
+        _ => None,
+    };
+    if let Some(chosen) = unsaved {
+        let content = content(&admin, &server, &chosen, Errors::default()).await?;
+        return page(StatusCode::OK, &content);
+    }
+    let saved = match read_tools(&form, &mut body) {
+        Ok(()) => admin.change(&body, &server).await,
+        Err(fault) => Err(fault),
+    };
+    match saved {
+        Ok(_) => Ok(to(&admin, &format!("/servers/{name}/tools?done=saved"))),
+        Err(fault) => {
+            let errors = match fault.code() {
+                Code::StaleVersion => {
+                    let message = "Somebody else saved this server meanwhile. Look at your \
+                                   selection once more, and save it over theirs";
+                    Errors::of(Fault::new(Code::Conflict, message).at("tools"))?
+                }
+                _ => Errors::of(fault)?,
+            };
+            let content = content(&admin, &server, &body["tools"], errors).await?;
+            page(status(&content.errors), &content)
+        }
+    }
+}
+
+/// `POST /servers/{name}/tools/accept`
+pub(super) async fn accept(
+    State(admin): State<Arc<Admin>>,
+    Named(name): Named,
+    form: Bytes,
+) -> Answer {
+    let server = admin.store.get(&admin.organisation, &name).await?;
+    if server.source == Source::File && server.pins.is_some() {
+        return Err(Error::Declared { name }.into());
+    }
+    let form = Form::parse(&form)?;
+    let named = form.all("tool").zip(form.all("fingerprint"));
+    let tools: Result<Vec<_>, Fault> = named.map(meant).collect();
+    let tools = tools?;
+    admin.accept(&server, &tools).await?;
+    tracing::info!(action = "accept", server = %name, tools = tools.len(), "tools were accepted");
+    Ok(to(&admin, &format!("/servers/{name}/tools?done=accepted")))
+}
+
+/// A tool, with what it is to be accepted as.
+fn meant((tool, fingerprint): (&str, &str)) -> Result<(String, Option<Fingerprint>), Fault> {
+    let fingerprint = match fingerprint {
+        "" => None,
+        text => Some(text.parse().map_err(|_| {
+            Fault::of(Code::InvalidRequest, "fingerprint", "must be 64 hex digits")
+        })?),
+    };
+    Ok((tool.to_owned(), fingerprint))
+}
+
+async fn content(
+    admin: &Admin,
+    server: &Server,
+    chosen: &Value,
+    errors: Errors,
+) -> Result<Tools, Fault> {
+    let (seen, problem) = admin.known_tools(server).await?;
+    // What was just found out may be in the record by now.
+    let server = admin.store.get(&admin.organisation, &server.name).await?;
+    let is_declared = server.source == Source::File;
+    Ok(Tools {
+        frame: Frame::of(admin, Section::Servers),
+        top: Top::of(admin, &server).await?,
+        name: server.name.to_string(),
+        version: server.version,
+        selection: Selection::of(chosen, &server, &seen),
+        changes: changes(&server, &seen),
+        problem,
+        is_passthrough: is_listed_for_callers(&server),
+        can_accept: !is_declared || server.pins.is_none(),
+        done: None,
+        errors,
+    })
+}
+
+fn changes(server: &Server, seen: &Observation) -> Vec<Change> {
+    let views = ToolView::all(server, seen);
+    views.iter().filter_map(Change::of).collect()
+}
+
+impl Change {
+    fn of(view: &ToolView<'_>) -> Option<Self> {
+        let badge = badge(view.state)?;
+        let says = match view.state {
+            ToolState::Changed => "What the server says about this tool is not what was accepted.",
+            ToolState::New => "This tool appeared after the others were accepted.",
+            _ => "The server does not list this tool any more.",
+        };
+        let text = |json: Option<&serde_json::value::RawValue>| {
+            json.map(|json| pretty(json.get())).unwrap_or_default()
+        };
+        let (old, new) = (text(view.approved_definition), text(view.definition));
+        let lines = diff::lines(&old, &new);
+        let lines = lines.into_iter().take(LINES).map(|line| match line {
+            Line::Same(text) => ("", " ", Shown::of(text)),
+            Line::Gone(text) => ("del", "−", Shown::of(text)),
+            Line::Come(text) => ("ins", "+", Shown::of(text)),
+        });
+        Some(Self {
+            name: view.name.to_owned(),
+            label: Shown::of(view.name),
+            badge,
+            says,
+            fingerprint: view
+                .fingerprint
+                .map(|now| now.to_string())
+                .unwrap_or_default(),
+            lines: lines.collect(),
+        })
+    }
+}

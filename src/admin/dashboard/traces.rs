@@ -1,0 +1,176 @@
+//! The exchanges of late.
+
+use std::{sync::Arc, time::SystemTime};
+
+use askama::Template;
+use axum::extract::{RawQuery, State};
+use http::StatusCode;
+use serde_json::Value;
+
+use super::{
+    super::{Admin, answer::Answer, fault::Fault, traces::wanted},
+    filters::{Chip, Filters},
+    form::Form,
+    page::{Frame, Section, page},
+    text::Shown,
+    when::{When, span},
+};
+use crate::{
+    registry::{Filter, Page, ServerStore},
+    trace::Trace,
+};
+
+/// What a list can be narrowed to.
+const NAMES: [&str; 4] = ["project", "server", "model", "outcome"];
+/// A menu of more is no help; others are typed.
+const CHOICES: usize = 40;
+
+#[derive(Template)]
+#[template(path = "traces.html")]
+struct Traces {
+    frame: Frame,
+    filters: Filters,
+    chips: Vec<Chip>,
+    rows: Vec<Row>,
+    next: Option<String>,
+    is_first: bool,
+    /// A server to try, where there is nothing yet.
+    example: Option<String>,
+}
+
+struct Row {
+    id: String,
+    figures: Figures,
+}
+
+/// An exchange in one line.
+pub(super) struct Figures {
+    pub(super) when: When,
+    pub(super) project: Shown,
+    pub(super) model: Option<Shown>,
+    pub(super) servers: Vec<Shown>,
+    pub(super) rounds: u64,
+    pub(super) calls: u64,
+    pub(super) tokens: Option<u64>,
+    pub(super) cost: Option<String>,
+    pub(super) took: String,
+    pub(super) tone: &'static str,
+    pub(super) outcome: String,
+    /// Why the loop ended, where it did not end with a final answer.
+    pub(super) stopped: Option<String>,
+}
+
+/// `GET /traces`
+pub(super) async fn list(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> Answer {
+    let query = query.unwrap_or_default();
+    let form = Form::parse(query.as_bytes())?;
+    let filters = Filters::of(&NAMES, |name| form.text(name));
+    let cursor = form.trimmed("cursor");
+    let asked = match cursor {
+        "" => filters.query(),
+        cursor => filters.link("cursor", cursor)[1..].to_owned(),
+    };
+    let (filter, part) = wanted(&asked)?;
+    let listing = admin.traces(&filter, &part).await?;
+    let now = admin.now();
+    let rows = listing.traces.iter().map(|trace| Row {
+        id: trace.id.to_string(),
+        figures: Figures::of(trace, now),
+    });
+    let rows: Vec<_> = rows.collect();
+    let content = Traces {
+        frame: Frame::of(&admin, Section::Traces),
+        chips: chips(&admin, &filters).await?,
+        next: listing
+            .next
+            .map(|next| filters.link("cursor", &next.to_string())),
+        is_first: cursor.is_empty(),
+        example: match rows.is_empty() && filters.is_empty() {
+            true => example(&admin).await?,
+            false => None,
+        },
+        rows,
+        filters,
+    };
+    page(StatusCode::OK, &content)
+}
+
+async fn chips(admin: &Admin, filters: &Filters) -> Result<Vec<Chip>, Fault> {
+    let projects = admin.projects().await?;
+    let projects = projects.iter().take(CHOICES);
+    let projects = projects.map(|project| (project.as_str(), project.as_str()));
+    let outcomes = OUTCOMES.map(|(outcome, words, _)| (outcome, words));
+    Ok(vec![
+        filters.open_chip("project", "Project", projects),
+        filters.open_chip("server", "Server", []),
+        filters.open_chip("model", "Model", []),
+        filters.chip("outcome", "Outcome", outcomes),
+    ])
+}
+
+/// The name of some server.
+async fn example(admin: &Admin) -> Result<Option<String>, Fault> {
+    let (all, page) = (
+        Filter::default(),
+        Page {
+            limit: 1,
+            ..Page::default()
+        },
+    );
+    let listing = admin.store.list(&admin.organisation, &all, &page);
+    let first = listing.await?.servers.into_iter().next();
+    Ok(first.map(|server| server.name.to_string()))
+}
+
+/// How an exchange ends, in words, and their tone.
+const OUTCOMES: [(&str, &str, &str); 5] = [
+    ("ok", "Answered", "good"),
+    ("upstream_error", "Model's error", "bad"),
+    ("upstream_failed", "Model failed", "bad"),
+    ("refused", "Refused", "warn"),
+    ("cancelled", "Caller hung up", "warn"),
+];
+
+impl Figures {
+    pub(super) fn of(trace: &Trace, now: SystemTime) -> Self {
+        let usage = |name| trace.usage.as_ref().and_then(|usage| usage.get(name));
+        let known = OUTCOMES.iter().find(|(other, ..)| *other == trace.outcome);
+        Self {
+            when: When::of(trace.started_at, now),
+            project: Shown::short(&trace.project, 40),
+            model: trace.model.as_deref().map(|model| Shown::short(model, 60)),
+            servers: trace
+                .servers
+                .iter()
+                .map(|server| Shown::short(server, 40))
+                .collect(),
+            rounds: trace.rounds,
+            calls: trace.calls,
+            tokens: usage("total_tokens").and_then(Value::as_u64),
+            cost: usage("cost").and_then(Value::as_f64).map(cost),
+            took: span(trace.duration),
+            tone: known.map_or("", |(_, _, tone)| tone),
+            outcome: known.map_or(trace.outcome.clone(), |(_, words, _)| (*words).to_owned()),
+            stopped: trace.stopped_by.as_deref().and_then(stopped),
+        }
+    }
+}
+
+/// Why a loop was left before there was a final answer.
+fn stopped(reason: &str) -> Option<String> {
+    let words = match reason {
+        "final" => return None,
+        "max_rounds" => "after the last round that was allowed",
+        "caller_tools" => "for the caller's own tools",
+        "ask_first" => "for approval",
+        "deadline" => "since time was up",
+        other => other,
+    };
+    Some(format!("handed back {words}"))
+}
+
+/// As many digits as say something.
+fn cost(cost: f64) -> String {
+    let text = format!("{cost:.6}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}

@@ -1,0 +1,342 @@
+//! Servers that are there: the list, changing and deleting them, and what has become of tools.
+
+use std::time::Instant;
+
+use mcp_layer::{
+    mcp::Limits,
+    registry::{MemoryRegistry, Server},
+};
+use serde_json::{Value, json};
+
+use super::support::{
+    admin::Operator,
+    gateway::connections,
+    pages::Pages,
+    shelf::{Shelf, tool},
+};
+
+async fn pages() -> Pages {
+    let store = MemoryRegistry::default();
+    let connections = connections(Limits::default()).with_observations(store.clone());
+    Pages::signed_in(Operator::over(connections, store, |admin| admin)).await
+}
+
+async fn with(servers: &[Value]) -> Pages {
+    let pages = pages().await;
+    for server in servers {
+        pages.operator.create(server).await;
+    }
+    pages
+}
+
+async fn read(pages: &Pages, name: &str) -> Value {
+    pages.operator.get(&format!("/api/v1/servers/{name}")).await
+}
+
+fn some() -> [Value; 3] {
+    let url = "https://mcp.example.com/mcp";
+    [
+        json!({"name": "a", "url": url, "display_name": "Alpha", "description": "First", "projects": ["web"]}),
+        json!({"name": "b", "url": url, "enabled": false, "auth": {"type": "static_headers",
+            "headers": [{"name": "x-key", "value": "s3cret-of-b"}]}}),
+        json!({"name": "c", "url": url, "auth": {"type": "token_passthrough"}}),
+    ]
+}
+
+/// The slugs that a list shows.
+fn listed(html: &str) -> Vec<&str> {
+    let rows = html.split("<div class=\"slug\">").skip(1);
+    rows.map(|row| row.split('<').next().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_list_shows_what_there_is_to_know() {
+    let pages = with(&some()).await;
+    let page = pages.get("/servers").await;
+    let html = page.html(200);
+    assert_eq!(listed(html), ["a", "b", "c"]);
+    for part in [
+        "Alpha",
+        "First",
+        "Active",
+        "Inactive",
+        "Switched off",
+        "No Auth",
+        "Static Headers",
+        "Token Passthrough",
+        "All Projects",
+        "href=\"/servers/a/delete\"",
+        "Create Server",
+    ] {
+        assert!(html.contains(part), "{part}");
+    }
+    assert!(!html.contains("s3cret"));
+    assert_eq!(pages.get("/").await.place(), "/servers");
+}
+
+#[tokio::test]
+async fn filters_are_in_the_address() {
+    let pages = with(&some()).await;
+    for (query, found) in [
+        ("?project=batch", &["b", "c"][..]),
+        ("?status=inactive", &["b"]),
+        ("?status=active&auth=token_passthrough", &["c"]),
+        ("?q=FIRST", &["a"]),
+        ("?project=&status=&auth=&q=", &["a", "b", "c"]),
+        ("?q=nothing", &[]),
+    ] {
+        let page = pages.get(&format!("/servers{query}")).await;
+        assert_eq!(listed(page.html(200)), found, "{query}");
+    }
+    let page = pages.get("/servers?project=web&status=active").await;
+    let html = page.html(200);
+    assert!(
+        html.contains("Status: <bdi>Active</bdi><a href=\"?project=web\">"),
+        "{html}"
+    );
+    assert!(
+        html.contains("href=\"?project=web&#38;status=active&#38;auth=oauth2\""),
+        "{html}"
+    );
+    pages.get("/servers?status=up").await.html(400);
+}
+
+#[tokio::test]
+async fn nothing_that_a_server_says_is_more_than_text() {
+    let hostile = "<img src=x onerror=alert(1)>\"'\u{202e}\u{200b}";
+    let shelf = Shelf::start(&[tool("t", hostile)]).await;
+    let server = json!({"name": "a", "url": shelf.url(), "display_name": hostile,
+        "description": hostile, "projects": [hostile]});
+    let pages = with(&[server]).await;
+    for path in [
+        "/servers",
+        "/servers/a",
+        "/servers/a/tools",
+        "/servers/a/delete",
+        "/servers?project=%3Cimg%20src%3Dx%3E",
+    ] {
+        let page = pages.get(path).await;
+        let html = page.html(200);
+        assert!(!html.contains("<img src=x"), "{path}");
+        assert!(
+            path.contains('?') || html.contains(">U+202E</span>"),
+            "{path}: {html}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_servers_are_listed_fast_and_in_pages() {
+    let servers = (0..1000).map(|n| {
+        let mut server =
+            Server::new(&format!("server-{n:04}"), "https://mcp.example.com/mcp").unwrap();
+        server.description = Some("What a server of this kind is good for. ".repeat(4));
+        server
+            .with_projects([format!("project-{}", n % 70)])
+            .unwrap()
+    });
+    let operator = Operator::new(MemoryRegistry::new(servers).unwrap());
+    let pages = Pages::signed_in(operator).await;
+    let mut longest = std::time::Duration::ZERO;
+    for path in [
+        "/servers",
+        "/servers?project=project-7",
+        "/servers?status=inactive",
+        "/servers?q=server-09",
+    ] {
+        let began = Instant::now();
+        let page = pages.get(path).await;
+        longest = longest.max(began.elapsed());
+        assert!(
+            page.html(200).len() < 300_000,
+            "{path}: {} bytes",
+            page.text.len()
+        );
+        println!("{path}: {} bytes, {:?}", page.text.len(), began.elapsed());
+    }
+    // Fifty times what it takes when nothing is optimised is still no wait.
+    assert!(longest.as_secs() < 5, "{longest:?}");
+    let first = pages.get("/servers").await;
+    assert_eq!(listed(first.html(200)).len(), 50);
+    assert!(first.text.contains("href=\"?cursor=server-0049\""));
+    let next = pages.get("/servers?cursor=server-0049").await;
+    assert_eq!(listed(next.html(200))[0], "server-0050");
+}
+
+/// The edit form of `server`, as it is shown.
+fn filled<'a>(version: &'a str, display: &'a str) -> Vec<(&'a str, &'a str)> {
+    vec![
+        ("version", version),
+        ("display_name", display),
+        ("transport", "streamable_http"),
+        ("url", "https://mcp.example.com/mcp"),
+        ("scope", "all"),
+        ("auth", "static_headers"),
+        ("header_name", "x-key"),
+        ("header_value", ""),
+        ("enabled", "1"),
+        ("on_change", "block"),
+        ("new_tools", "allow"),
+    ]
+}
+
+#[tokio::test]
+async fn a_server_is_changed_and_keeps_its_secret() {
+    let pages = with(&some()).await;
+    let page = pages.get("/servers/b").await;
+    let html = page.html(200);
+    assert!(
+        html.contains("Set on 2") && !html.contains("s3cret"),
+        "{html}"
+    );
+    assert!(html.contains("name=\"version\" value=\"1\""));
+    let saved = pages.post("/servers/b", &filled("1", "Beta")).await;
+    assert_eq!(saved.place(), "/servers/b?done=saved");
+    assert!(pages.get(saved.place()).await.html(200).contains("Saved."));
+    let server = read(&pages, "b").await;
+    assert_eq!(
+        (
+            &server["display_name"],
+            &server["enabled"],
+            &server["on_change"],
+            &server["version"]
+        ),
+        (&json!("Beta"), &json!(true), &json!("block"), &json!(2))
+    );
+    assert_eq!(server["auth"]["headers"][0]["value"]["set"], true);
+    let mut moved = filled("2", "Beta");
+    moved[3].1 = "https://elsewhere.example.com/mcp";
+    let page = pages.post("/servers/b", &moved).await;
+    assert!(page.html(400).contains("entered for another origin"));
+}
+
+#[tokio::test]
+async fn the_second_of_two_who_edit_keeps_what_was_typed() {
+    let pages = with(&some()).await;
+    pages
+        .post("/servers/b", &filled("1", "Theirs"))
+        .await
+        .place();
+    let page = pages.post("/servers/b", &filled("1", "Mine")).await;
+    let html = page.html(409);
+    assert!(html.contains("Somebody else saved this server"));
+    assert!(html.contains("value=\"Mine\"") && html.contains("<bdi>Theirs</bdi>"));
+    assert!(html.contains("name=\"version\" value=\"2\"") && html.contains("Save over theirs"));
+    assert_eq!(read(&pages, "b").await["display_name"], "Theirs");
+    pages.post("/servers/b", &filled("2", "Mine")).await.place();
+    assert_eq!(read(&pages, "b").await["display_name"], "Mine");
+    let fields = [("version", "1"), ("tools", "only"), ("more_tools", "x")];
+    let page = pages.post("/servers/b/tools", &fields).await;
+    assert!(page.html(400).contains("Somebody else saved"));
+}
+
+#[tokio::test]
+async fn deleting_wants_the_name() {
+    let pages = with(&some()).await;
+    assert!(
+        pages
+            .get("/servers/a/delete")
+            .await
+            .html(200)
+            .contains("data-confirm=\"a\"")
+    );
+    for typed in ["", "b", "A"] {
+        let page = pages.post("/servers/a/delete", &[("confirm", typed)]).await;
+        assert!(page.html(400).contains("not the name of the server"));
+    }
+    read(&pages, "a").await;
+    let gone = pages.post("/servers/a/delete", &[("confirm", "a")]).await;
+    assert_eq!(gone.place(), "/servers?done=deleted&server=a");
+    assert!(
+        pages
+            .get("/servers/a")
+            .await
+            .html(404)
+            .contains("no such server")
+    );
+}
+
+#[tokio::test]
+async fn a_changed_tool_is_shown_old_against_new_and_accepted_as_it_was_looked_at() {
+    let shelf = Shelf::start(&[tool("a", "Old words"), tool("b", "B")]).await;
+    let server =
+        json!({"name": "s", "url": shelf.url(), "on_change": "block", "new_tools": "block"});
+    let pages = with(&[server]).await;
+    pages.get("/servers/s/tools").await.html(200);
+    shelf.put(&[tool("a", "New words"), tool("c", "C")]);
+    let again = pages.post("/servers/s/tools", &[("go", "again")]).await;
+    let page = pages.get(again.place()).await;
+    let html = page.html(200);
+    let line = |class: &str, text: &str| {
+        let lines = html
+            .split("<div class=\"")
+            .filter(|line| line.starts_with(class));
+        lines.filter(|line| line.contains(text)).count()
+    };
+    assert_eq!(
+        (line("del", "Old words"), line("ins", "New words")),
+        (1, 1),
+        "{html}"
+    );
+    for part in [
+        "changed",
+        ">new<",
+        "gone from the server",
+        "Accept all 3",
+        "Accept that it is gone",
+    ] {
+        assert!(html.contains(part), "{part}: {html}");
+    }
+    let fingerprint = |name: &str| {
+        let form = html
+            .split(&format!("name=\"tool\" value=\"{name}\"><input"))
+            .last()
+            .unwrap();
+        form.split("name=\"fingerprint\" value=\"")
+            .nth(1)
+            .unwrap()
+            .split('"')
+            .next()
+            .unwrap()
+            .to_owned()
+    };
+    let path = "/servers/s/tools/accept";
+    let stale = pages
+        .post(path, &[("tool", "a"), ("fingerprint", &"0".repeat(64))])
+        .await;
+    assert!(stale.html(409).contains("faster"));
+    let (a, c) = (fingerprint("a"), fingerprint("c"));
+    let fields = [
+        ("tool", "a"),
+        ("fingerprint", &*a),
+        ("tool", "b"),
+        ("fingerprint", ""),
+        ("tool", "c"),
+        ("fingerprint", &*c),
+    ];
+    let accepted = pages.post(path, &fields).await;
+    let page = pages.get(accepted.place()).await;
+    assert!(page.html(200).contains("Accepted.") && !page.text.contains("To look at"));
+}
+
+#[tokio::test]
+async fn a_server_of_a_file_is_shown_and_not_changed() {
+    let mut server = Server::new("filed", "https://mcp.example.com/mcp").unwrap();
+    server.source = mcp_layer::registry::Source::File;
+    let pages = Pages::signed_in(Operator::new(MemoryRegistry::new([server]).unwrap())).await;
+    assert!(
+        pages
+            .get("/servers")
+            .await
+            .html(200)
+            .contains("declared in file")
+    );
+    let page = pages.get("/servers/filed").await;
+    assert!(
+        page.html(200)
+            .contains("declared in the configuration file")
+    );
+    assert!(!page.text.contains("name=\"url\""));
+    pages.get("/servers/filed/delete").await.html(409);
+    pages.get("/servers/filed/setup/server").await.html(409);
+}

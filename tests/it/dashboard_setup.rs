@@ -1,0 +1,447 @@
+//! Creating a server in four steps: every form, what is wrong with it, and the draft behind it.
+
+use mcp_layer::{mcp::Limits, registry::MemoryRegistry};
+use serde_json::{Value, json};
+
+use super::support::{
+    admin::{Answer, Operator},
+    gateway::connections,
+    pages::Pages,
+    shelf::{Shelf, tool},
+};
+
+async fn pages() -> Pages {
+    let store = MemoryRegistry::default();
+    let connections = connections(Limits::default()).with_observations(store.clone());
+    Pages::signed_in(Operator::over(connections, store, |admin| admin)).await
+}
+
+/// The first step, as it is filled in.
+async fn begin(pages: &Pages, name: &str, url: &str) -> Answer {
+    let fields = [
+        ("name", name),
+        ("transport", "streamable_http"),
+        ("url", url),
+        ("display_name", "Wiki"),
+        ("description", "Knows \"everything\" <b>"),
+        ("scope", "only"),
+        ("project", "web"),
+        ("new_projects", "batch, ops"),
+    ];
+    pages.post("/servers/new", &fields).await
+}
+
+async fn read(pages: &Pages, name: &str) -> Value {
+    pages.operator.get(&format!("/api/v1/servers/{name}")).await
+}
+
+/// The field with this id in a page says this, and is tied to it.
+fn wrong(html: &str, id: &str, message: &str) {
+    let place = html
+        .find(&format!("id=\"{id}\""))
+        .unwrap_or_else(|| panic!("{id} {html}"));
+    let tag = html[place..].split('>').next().unwrap();
+    assert!(tag.contains("aria-invalid=\"true\""), "{tag}");
+    assert!(tag.contains(&format!("{id}-wrong\"")), "{tag}");
+    let said = html.find(&format!("id=\"{id}-wrong\"")).unwrap();
+    assert!(
+        html[said..].split("</p>").next().unwrap().contains(message),
+        "{html}"
+    );
+    assert!(
+        html.contains(&format!("<a href=\"#{id}\">")),
+        "in the summary: {html}"
+    );
+}
+
+#[tokio::test]
+async fn a_server_is_created_in_four_steps() {
+    let shelf = Shelf::start(&[
+        tool("ask", "Asks"),
+        tool("drop", "Drops"),
+        tool("read", "Reads"),
+    ])
+    .await;
+    let pages = pages().await;
+    pages.get("/servers/new").await.html(200);
+    let begun = begin(&pages, "wiki", &shelf.url()).await;
+    assert_eq!(begun.place(), "/servers/wiki/setup/auth");
+    let draft = read(&pages, "wiki").await;
+    assert_eq!(
+        (&draft["draft"], &draft["projects"], &draft["display_name"]),
+        (
+            &json!(true),
+            &json!(["batch", "ops", "web"]),
+            &json!("Wiki")
+        )
+    );
+    assert!(
+        pages
+            .get("/servers")
+            .await
+            .html(200)
+            .contains("Continue setup")
+    );
+
+    let auth = pages.get(begun.place()).await;
+    assert!(
+        auth.html(200)
+            .contains("http://127.0.0.1:8788/oauth/callback")
+    );
+    let fields = [
+        ("auth", "static_headers"),
+        ("header_name", "x-api-key"),
+        ("header_value", "s3cret-of-the-setup"),
+        ("go", "next"),
+    ];
+    let answer = pages.post("/servers/wiki/setup/auth", &fields).await;
+    assert_eq!(answer.place(), "/servers/wiki/setup/tools");
+    let auth = pages.get("/servers/wiki/setup/auth").await;
+    assert!(auth.html(200).contains("Leave empty to keep it") && !auth.text.contains("s3cret-of"));
+
+    let tools = pages.get("/servers/wiki/setup/tools").await;
+    let html = tools.html(200);
+    for part in ["wiki__ask", "Asks", "value=\"drop\" checked", "ask first"] {
+        assert!(html.contains(part), "{part}");
+    }
+    let fields = [
+        ("tools", "only"),
+        ("tool_name", "ask"),
+        ("policy", "ask_first"),
+        ("tool", "ask"),
+        ("tool_name", "drop"),
+        ("policy", "auto"),
+        ("tool_name", "read"),
+        ("policy", "auto"),
+        ("tool", "read"),
+        ("go", "next"),
+    ];
+    let answer = pages.post("/servers/wiki/setup/tools", &fields).await;
+    assert_eq!(answer.place(), "/servers/wiki/setup/review");
+    // Back, and nothing is lost.
+    let again = pages.get("/servers/wiki/setup/tools").await;
+    let html = again.html(200);
+    assert!(html.contains("value=\"ask\" checked") && !html.contains("value=\"drop\" checked"));
+
+    let review = pages.get("/servers/wiki/setup/review").await;
+    let html = review.html(200);
+    for part in [
+        "Static Headers",
+        "x-api-key",
+        "Knows &quot;everything&quot; &lt;b&gt;",
+        "ops",
+    ] {
+        assert!(html.contains(part), "{part}: {html}");
+    }
+    assert!(!html.contains("drop") && !html.contains("s3cret"));
+    let done = pages.post("/servers/wiki/setup/review", &[]).await;
+    assert_eq!(done.place(), "/servers?done=created&server=wiki");
+    assert!(
+        pages
+            .get(done.place())
+            .await
+            .html(200)
+            .contains("wiki is created")
+    );
+    let server = read(&pages, "wiki").await;
+    assert_eq!(
+        (&server["draft"], &server["tools"]),
+        (
+            &json!(false),
+            &json!([{"name": "ask", "policy": "ask_first"}, "read"])
+        )
+    );
+    assert_eq!(server["auth"]["headers"][0]["value"]["set"], true);
+    // The steps are over.
+    let over = pages.get("/servers/wiki/setup/tools").await;
+    assert_eq!(over.place(), "/servers/wiki");
+}
+
+#[tokio::test]
+async fn what_is_wrong_stands_beside_its_field_and_what_was_typed_stays() {
+    let pages = pages().await;
+    let answer = begin(&pages, "A wiki", "https://mcp.example.com/mcp").await;
+    let html = answer.html(400);
+    wrong(html, "f-name", "Server name");
+    assert!(html.contains("value=\"A wiki\"") && html.contains("value=\"Wiki\""));
+    assert!(html.contains("value=\"ops\" checked"));
+    assert_eq!(
+        pages.operator.get("/api/v1/servers?status=draft").await["servers"],
+        json!([])
+    );
+    for (url, message) in [
+        ("", "is empty"),
+        ("mcp.example.com", "not an absolute URL"),
+        ("http://10.0.0.1/mcp", "cannot be used"),
+        ("https://user:pw@mcp.example.com/mcp", "carries a user"),
+    ] {
+        wrong(begin(&pages, "wiki", url).await.html(400), "f-url", message);
+    }
+    begin(&pages, "wiki", "https://mcp.example.com/mcp")
+        .await
+        .place();
+    let twice = begin(&pages, "wiki", "https://mcp.example.com/mcp").await;
+    wrong(twice.html(400), "f-name", "exists already");
+    let nobody = [
+        ("name", "b"),
+        ("url", "https://mcp.example.com/mcp"),
+        ("scope", "only"),
+    ];
+    let nobody = pages
+        .post(
+            "/servers/new",
+            &[("transport", "sse")]
+                .iter()
+                .chain(&nobody)
+                .copied()
+                .collect::<Vec<_>>(),
+        )
+        .await;
+    assert!(nobody.html(400).contains("name at least one project"));
+}
+
+#[tokio::test]
+async fn a_wrong_authentication_is_said_beside_its_field_and_no_secret_comes_back() {
+    let pages = pages().await;
+    begin(&pages, "wiki", "https://mcp.example.com/mcp")
+        .await
+        .place();
+    let path = "/servers/wiki/setup/auth";
+    for (fields, id, message) in [
+        (
+            vec![
+                ("auth", "static_headers"),
+                ("header_name", "host"),
+                ("header_value", "s3cret-typed"),
+            ],
+            "f-auth-headers-0--name",
+            "Header name cannot be used",
+        ),
+        (
+            vec![
+                ("auth", "static_headers"),
+                ("header_name", "x-key"),
+                ("header_value", ""),
+            ],
+            "f-auth-headers-0--value",
+            "Header value is empty",
+        ),
+        (
+            vec![
+                ("auth", "oauth2"),
+                ("authorization_url", "https://as.example/authorize"),
+                ("client_id", "x"),
+            ],
+            "f-auth-token-url",
+            "given together",
+        ),
+        (
+            vec![
+                ("auth", "oauth2"),
+                ("client_id", "x"),
+                ("client_secret", "s3cret-typed"),
+            ],
+            "f-auth-issuer",
+            "for which authorization server",
+        ),
+        (
+            vec![("auth", "oauth2"), ("issuer", "as.example")],
+            "f-auth-issuer",
+            "not an absolute URL",
+        ),
+        (
+            vec![("auth", "oauth2"), ("scopes", "a\u{7f}b")],
+            "f-auth-scopes",
+            "cannot be used",
+        ),
+        (
+            vec![("auth", "token_passthrough"), ("header", "content-length")],
+            "f-auth-header",
+            "set by the connection",
+        ),
+    ] {
+        let answer = pages.post(path, &fields).await;
+        let html = answer.html(400);
+        wrong(html, id, message);
+        assert!(!html.contains("s3cret-typed"), "{html}");
+        if fields.iter().any(|(_, value)| *value == "s3cret-typed") {
+            assert!(html.contains("Enter it again"), "{html}");
+        }
+    }
+    assert_eq!(read(&pages, "wiki").await["auth"], json!({"type": "none"}));
+}
+
+#[tokio::test]
+async fn another_row_of_headers_needs_no_script() {
+    let pages = pages().await;
+    begin(&pages, "wiki", "https://mcp.example.com/mcp")
+        .await
+        .place();
+    let path = "/servers/wiki/setup/auth";
+    let fields = [
+        ("auth", "static_headers"),
+        ("header_name", "x-a"),
+        ("header_value", "1"),
+        ("go", "more"),
+    ];
+    let more = pages.post(path, &fields).await;
+    let page = pages.get(more.place()).await;
+    assert_eq!(page.html(200).matches("name=\"header_name\"").count(), 2);
+    let fields = [
+        ("auth", "static_headers"),
+        ("header_name", "x-a"),
+        ("header_value", ""),
+        ("header_name", "x-b"),
+        ("header_value", "2"),
+        ("remove_header", "0"),
+    ];
+    pages.post(path, &fields).await.place();
+    let headers = read(&pages, "wiki").await["auth"]["headers"].take();
+    assert_eq!(
+        (headers.as_array().unwrap().len(), &headers[0]["name"]),
+        (1, &json!("x-b"))
+    );
+}
+
+#[tokio::test]
+async fn a_draft_can_have_another_name_and_another_address() {
+    let pages = pages().await;
+    begin(&pages, "wiki", "https://mcp.example.com/mcp")
+        .await
+        .place();
+    let fields = [
+        ("auth", "static_headers"),
+        ("header_name", "x-a"),
+        ("header_value", "1"),
+    ];
+    pages
+        .post("/servers/wiki/setup/auth", &fields)
+        .await
+        .place();
+    let fields = |name, url| {
+        [
+            ("name", name),
+            ("url", url),
+            ("transport", "sse"),
+            ("scope", "all"),
+        ]
+    };
+    let path = "/servers/wiki/setup/server";
+    let renamed = pages
+        .post(path, &fields("docs", "https://mcp.example.com/sse"))
+        .await;
+    assert_eq!(renamed.place(), "/servers/docs/setup/auth");
+    let gone = pages
+        .operator
+        .ask("GET", "/api/v1/servers/wiki", None)
+        .await;
+    assert_eq!(gone.status, 404);
+    let docs = read(&pages, "docs").await;
+    assert_eq!(docs["auth"]["headers"][0]["value"]["set"], true);
+    assert_eq!(
+        (&docs["transport"], &docs["draft"]),
+        (&json!("sse"), &json!(true))
+    );
+    // What was entered for one origin is not kept for another.
+    let path = "/servers/docs/setup/server";
+    let moved = pages
+        .post(path, &fields("docs", "https://other.example.com/sse"))
+        .await;
+    assert_eq!(moved.place(), "/servers/docs/setup/auth?moved");
+    assert!(
+        pages
+            .get(moved.place())
+            .await
+            .html(200)
+            .contains("enter them anew")
+    );
+    assert_eq!(read(&pages, "docs").await["auth"], json!({"type": "none"}));
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_be_listed_is_no_dead_end() {
+    let mut shelf = Shelf::start(&[tool("ask", "Asks")]).await;
+    let pages = pages().await;
+    begin(&pages, "wiki", &shelf.url()).await.place();
+    shelf.goes_down().await;
+    let path = "/servers/wiki/setup/tools";
+    let page = pages.get(path).await;
+    let html = page.html(200);
+    assert!(html.contains("could not be asked for its tools") && html.contains("Try again"));
+    let again = pages.post(path, &[("go", "again")]).await;
+    assert_eq!(again.place(), path);
+    let none = pages.post(path, &[("tools", "only"), ("go", "next")]).await;
+    assert!(none.html(400).contains("name at least one tool"));
+    let fields = [
+        ("tools", "only"),
+        ("more_tools", "ask\r\nread"),
+        ("go", "next"),
+    ];
+    let on = pages.post(path, &fields).await;
+    assert_eq!(on.place(), "/servers/wiki/setup/review");
+    assert_eq!(read(&pages, "wiki").await["tools"], json!(["ask", "read"]));
+    assert!(
+        pages
+            .get(path)
+            .await
+            .html(200)
+            .contains("ask\nread</textarea>")
+    );
+}
+
+#[tokio::test]
+async fn select_all_and_clear_all_need_no_script() {
+    let shelf = Shelf::start(&[tool("a", "A"), tool("b", "B")]).await;
+    let pages = pages().await;
+    begin(&pages, "wiki", &shelf.url()).await.place();
+    let path = "/servers/wiki/setup/tools";
+    let rows = [("tool_name", "a"), ("tool_name", "b")];
+    let fields = |go| [("go", go)].into_iter().chain(rows).collect::<Vec<_>>();
+    let all = pages.post(path, &fields("all")).await;
+    assert_eq!(
+        all.html(200)
+            .matches(" checked><span class=\"tool-name\">")
+            .count(),
+        2
+    );
+    let none = pages.post(path, &fields("clear")).await;
+    assert_eq!(
+        none.html(200)
+            .matches(" checked><span class=\"tool-name\">")
+            .count(),
+        0
+    );
+    assert_eq!(
+        read(&pages, "wiki").await["tools"],
+        "all",
+        "nothing is saved by that"
+    );
+    let fields = [
+        ("tools", "all"),
+        ("tool_name", "a"),
+        ("policy", "ask_first"),
+        ("tool", "a"),
+    ];
+    let asks = pages.post(path, &fields).await;
+    assert!(asks.html(400).contains("have to be selected"));
+}
+
+#[tokio::test]
+async fn a_draft_is_discarded_and_a_server_is_not() {
+    let pages = pages().await;
+    begin(&pages, "wiki", "https://mcp.example.com/mcp")
+        .await
+        .place();
+    let gone = pages.post("/servers/wiki/discard", &[]).await;
+    assert_eq!(gone.place(), "/servers?done=discarded&server=wiki");
+    pages.get("/servers/wiki/setup/auth").await.html(404);
+    pages
+        .operator
+        .create(&json!({"name": "b", "url": "https://mcp.example.com/mcp"}))
+        .await;
+    assert_eq!(
+        pages.post("/servers/b/discard", &[]).await.place(),
+        "/servers/b"
+    );
+    read(&pages, "b").await;
+}
