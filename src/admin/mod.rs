@@ -123,12 +123,12 @@ pub struct Admin {
     projects: BTreeSet<String>,
     hosts: Hosts,
     keys: Option<Keys>,
+    metrics: Option<Metrics>,
     traces: AnyTraces,
     authorizations: Option<Authorizations>,
     explainer: Option<Explainer>,
     session_keys: Arc<KeyRing>,
     throttle: Throttle,
-    metrics: Option<Metrics>,
     now: Arc<dyn Fn() -> SystemTime + Send + Sync>,
 }
 
@@ -155,12 +155,12 @@ impl Admin {
             projects: BTreeSet::new(),
             hosts: Hosts::Loopback,
             keys: None,
+            metrics: None,
             traces: AnyTraces::new(MemoryTraces::default()),
             authorizations: None,
             explainer: None,
             session_keys: Arc::new(KeyRing::generate()),
             throttle: Throttle::default(),
-            metrics: None,
             now: Arc::new(SystemTime::now),
         })
     }
@@ -224,6 +224,14 @@ impl Admin {
         self
     }
 
+    /// Answers `GET /metrics`, for whoever has the token, with what `metrics` have counted and how
+    /// the servers stand; default: there is no such path.
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: Metrics) -> Self {
+        self.metrics = Some(metrics);
+        self
+    }
+
     /// Replaces the keys that seal who is signed in to the dashboard; default a random one, so
     /// that a restart, and another replica, want the token again.
     ///
@@ -231,14 +239,6 @@ impl Admin {
     #[must_use]
     pub fn with_session_keys(mut self, keys: KeyRing) -> Self {
         self.session_keys = Arc::new(keys);
-        self
-    }
-
-    /// Answers `GET /metrics`, for whoever has the token, with what `metrics` have counted and how
-    /// the servers stand; default: there is no such path.
-    #[must_use]
-    pub fn with_metrics(mut self, metrics: Metrics) -> Self {
-        self.metrics = Some(metrics);
         self
     }
 

@@ -18,8 +18,8 @@ use super::{
     scrape,
 };
 
-/// The operator's REST interface under `/api/v1`, `/metrics`, and the dashboard beside them, to be
-/// served or nested anywhere. Links of pages begin with the path of the
+/// The operator's REST interface under `/api/v1`, with `/metrics` and the dashboard beside it, to
+/// be served or nested anywhere. Links of pages begin with the path of the
 /// [public URL](Admin::with_public_url), so behind another path that has to say so.
 ///
 /// Everything that reaches it is behind the token or a session, also what has no path here. So a
@@ -58,7 +58,8 @@ pub(super) type Route = (Method, &'static str, Handler);
 fn table() -> Vec<Route> {
     let rest = calls().into_iter();
     let rest = rest.map(|call| (call.method, call.path, call.handler));
-    rest.chain([(Method::GET, "/metrics", get(scrape::metrics))])
+    let metrics = (Method::GET, "/metrics", get(scrape::metrics));
+    rest.chain([metrics])
         .chain(visits())
         .chain(dashboard::routes())
         .collect()

@@ -63,3 +63,4 @@ mod sql_observations;
 mod sql_open;
 mod sql_registry;
 mod sql_tampering;
+mod sql_traces;

@@ -274,7 +274,7 @@ impl Inner {
             gen_ai.usage.output_tokens = Empty,
             http.response.status_code = Empty,
             "error.type" = Empty,
-            mcp_layer.turn = turn,
+            mcp_layer.turn = whole(turn),
         )
     }
 
@@ -325,7 +325,7 @@ impl Inner {
         self.end_turn(Answered::default(), ended.error());
         let mut state = self.state();
         let duration = self.began.elapsed();
-        self.span.record("mcp_layer.rounds", state.rounds);
+        self.span.record("mcp_layer.rounds", whole(state.rounds));
         self.span.record("mcp_layer.outcome", ended.as_str());
         if ended.error().is_some() {
             self.span.record("otel.status_code", "ERROR");
@@ -392,9 +392,9 @@ impl Turn {
         let span = &self.span;
         span.record("gen_ai.response.model", answered.model.map(short));
         span.record("gen_ai.response.finish_reasons", finish);
-        span.record("gen_ai.usage.input_tokens", input);
-        span.record("gen_ai.usage.output_tokens", output);
-        span.record("http.response.status_code", self.status);
+        span.record("gen_ai.usage.input_tokens", input.map(whole));
+        span.record("gen_ai.usage.output_tokens", output.map(whole));
+        span.record("http.response.status_code", self.status.map(whole));
         span.record("error.type", error);
         span.record("otel.status_code", error.map(|_| "ERROR"));
     }
@@ -404,6 +404,11 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.end(Ended::Cancelled);
     }
+}
+
+/// A number in a span: exporters know signed ones only, and make text of others.
+fn whole(number: impl TryInto<i64>) -> i64 {
+    number.try_into().unwrap_or(i64::MAX)
 }
 
 /// `{operation} {what}`, as OpenTelemetry names spans.
