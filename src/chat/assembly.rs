@@ -1,7 +1,7 @@
 //! An assistant message, put together from the deltas of a stream.
 
 use bytes::Bytes;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{
     ToolCall,
@@ -70,10 +70,9 @@ impl Assembly {
 
     /// The message and its calls, each of which has an id.
     pub(crate) fn finish(&mut self) -> (Bytes, Vec<ToolCall>) {
-        let content = self.content.as_deref().map_or("null".to_owned(), quoted);
+        let content = self.content();
         let mut message = format!(r#"{{"role":"assistant","content":{content}"#);
         for (name, value) in &self.rest {
-            // The content of another kind than text takes the place of the text's.
             if name != "content" {
                 message.push_str(&format!(",{}:{value}", quoted(name)));
             }
@@ -85,6 +84,19 @@ impl Assembly {
         message.push('}');
         let calls = Object::parse(&message).map(|message| ToolCall::of_message(&message));
         (message.into(), calls.unwrap_or_default())
+    }
+
+    /// The content as JSON: a text, or what came in parts, with the text as the last of them.
+    fn content(&self) -> String {
+        match (self.rest.get("content"), &self.content) {
+            (Some(Value::Array(parts)), text) => {
+                let text = text.as_deref().filter(|text| !text.is_empty());
+                let text = text.map(|text| json!({"type": "text", "text": text}));
+                Value::from_iter(parts.iter().cloned().chain(text)).to_string()
+            }
+            (_, Some(text)) => quoted(text),
+            (other, None) => other.unwrap_or(&Value::Null).to_string(),
+        }
     }
 
     /// The tool calls, in one delta each: what takes the place of deltas that no client could put
@@ -113,7 +125,14 @@ impl Assembly {
             .get("id")
             .and_then(Value::as_str)
             .unwrap_or_default();
-        let begins = |known: &Call| !id.is_empty() && !known.id().is_empty() && known.id() != id;
+        let begins = |known: &Call| match (id, known.id()) {
+            // Without ids, a name behind whole arguments is that of the next call.
+            ("", known_id) => {
+                (index.is_none() || known_id.is_empty()) && known.is_followed_by(&members)
+            }
+            (_, "") => false,
+            (id, known_id) => known_id != id,
+        };
         let known = match index {
             // Some upstreams number all calls 0: another id is another call.
             Some(_) => self.calls.iter().rposition(|known| known.index == index),
@@ -155,6 +174,20 @@ impl Call {
             .and_then(Value::as_str)
             .unwrap_or_default()
     }
+
+    /// Whether a piece with these members, which has no id, can only be another call's.
+    fn is_followed_by(&self, members: &Map<String, Value>) -> bool {
+        let [name, arguments] = ["name", "arguments"].map(|member| function(members, member));
+        let known = ["name", "arguments"].map(|member| function(&self.members, member));
+        let is_whole = || serde_json::from_str::<Map<String, Value>>(known[1]).is_ok();
+        !name.is_empty() && (name != known[0] || !arguments.is_empty()) && is_whole()
+    }
+}
+
+/// A text of the function in a call with these members.
+fn function<'a>(members: &'a Map<String, Value>, name: &str) -> &'a str {
+    let text = members.get("function").and_then(|f| f.get(name)?.as_str());
+    text.unwrap_or_default()
 }
 
 fn merge(known: &mut Map<String, Value>, more: Map<String, Value>) {
@@ -201,10 +234,14 @@ fn add_text(known: &mut String, name: &str, more: &str) {
 
 fn add_item(items: &mut Vec<Value>, item: Value) {
     let index = |item: &Value| item.get("index").and_then(Value::as_u64);
-    let known = index(&item).and_then(|number| {
-        let is_same = |known: &&mut Value| index(known) == Some(number);
-        items.iter_mut().find(is_same)
-    });
+    let kind = |item: &Value| item.get("type").and_then(Value::as_str).map(str::to_owned);
+    let (number, more) = (index(&item), kind(&item));
+    let is_same = |known: &&mut Value| {
+        // Some upstreams number the texts and the ciphers of a thought alike.
+        let is_kind = more.is_none() || kind(known).is_none_or(|known| Some(known) == more);
+        index(known) == number && is_kind
+    };
+    let known = number.and_then(|_| items.iter_mut().rev().find(is_same));
     match (known, item) {
         (Some(Value::Object(known)), Value::Object(more)) => {
             // A list's items have an index, not a sum of it.
@@ -216,8 +253,6 @@ fn add_item(items: &mut Vec<Value>, item: Value) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     /// The message of these deltas, and whether a client could have put it together.
