@@ -29,8 +29,11 @@ mod pass_through;
 mod passthrough;
 mod pins;
 mod secrets;
+mod streamed_attacks;
 mod streamed_faults;
+mod streamed_hang_up;
 mod streamed_loop;
+mod streamed_properties;
 mod tool_loop;
 mod upstream_faults;
 
