@@ -9,7 +9,7 @@ use crate::{
     streamed_loop::{gateway, send, streamed},
     support::{
         events::{call, chunk, events, finish, raw_stream, stream_of, streams, usage},
-        model::{Answer, json_answer},
+        model::{Answer, Model, json_answer},
     },
 };
 
@@ -166,8 +166,9 @@ async fn the_half_of_an_event_is_not_passed_on() {
         finish("stop"),
     ]);
     let end = whole.find("[DONE]").unwrap() + "[DONE]".len();
+    let mut gateway = gateway([]).await;
     for cut in 1..end {
-        let gateway = gateway([raw_stream(whole[..cut].to_owned())]).await;
+        gateway.model = Model::new([raw_stream(whole[..cut].to_owned())]);
         // `assembled` takes nothing but JSON and the end.
         let told = send(&gateway, &streamed(json!({}))).await;
         let finished = told.finish_reasons == ["stop"];

@@ -80,6 +80,7 @@ async fn a_caller_who_hangs_up_ends_the_model_s_turn_at_once_whenever_it_is() {
     let log = Log::default();
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter("mcp_layer=info")
+        .with_ansi(false)
         .with_writer(log.clone())
         .finish();
     // With a second one alive, tracing asks that of the thread at every event.
