@@ -16,6 +16,7 @@ use crate::{
     settings::{Limits, Paths, Settings, Streaming},
     tool_loop::Gateway,
     trace::{Payloads, TraceSink},
+    trace_parent::TraceParent,
 };
 
 /// Gives a chat-completions service the tools of the servers in a registry.
@@ -133,6 +134,22 @@ impl McpLayer {
     #[must_use]
     pub fn with_trace_payloads(mut self, payloads: Payloads) -> Self {
         self.settings.tracing.payloads = payloads;
+        self
+    }
+
+    /// Says which trace a span of ours is in, so that an MCP server's spans come below that of
+    /// the call; default nobody, and then the caller's trace goes on with a span that is no
+    /// exporter's.
+    ///
+    /// With `tracing-opentelemetry`, `of` asks for the span's context and writes it as a
+    /// `traceparent`, which [`TraceParent::parse`] reads. That the exchange itself is in the
+    /// caller's trace is for the span around the layer to say.
+    #[must_use]
+    pub fn with_trace_context(
+        mut self,
+        of: impl Fn(&tracing::Span) -> Option<TraceParent> + Send + Sync + 'static,
+    ) -> Self {
+        self.settings.tracing.context = Some(Arc::new(of));
         self
     }
 

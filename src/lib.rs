@@ -125,7 +125,7 @@ mod trace_parent;
 pub use self::{
     body::{McpBody, RequestBody},
     caller::CallerTokens,
-    connect::{Call, CallError, Connections, OfferedTool, ServerTools},
+    connect::{Call, CallError, Connections, Counts, OfferedTool, ServerTools},
     inactive::Inactive,
     layer::McpLayer,
     monitor::Monitor,

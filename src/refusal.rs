@@ -91,13 +91,17 @@ impl Refusal {
         self.kind.status()
     }
 
+    pub(crate) fn code(&self) -> &'static str {
+        self.kind.code()
+    }
+
     /// The body, in OpenAI's shape.
     pub(crate) fn body(&self) -> String {
         let kind = match self.status().is_client_error() {
             true => "invalid_request_error",
             false => "server_error",
         };
-        json!({"error": {"message": self.message, "type": kind, "param": self.param, "code": self.kind.code()}})
+        json!({"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code()}})
             .to_string()
     }
 }

@@ -14,7 +14,8 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_S
 use zeroize::Zeroizing;
 
 /// What a credential is replaced by.
-const REDACTED: &[u8] = b"[redacted:credential]";
+const REDACTED_TEXT: &str = "[redacted:credential]";
+const REDACTED: &[u8] = REDACTED_TEXT.as_bytes();
 
 /// Shorter values are not looked for: `1` or `v2` are in every text, and no credentials.
 const SHORTEST: usize = 8;
@@ -102,6 +103,30 @@ impl Scrubber {
             Cow::Owned(clean) => String::from_utf8_lossy(&clean).into_owned(),
         }
     }
+}
+
+/// `text` without these header values, where it has them as they are or as JSON writes them: for
+/// a text that is looked at once, and not worth a [`Scrubber`].
+pub(crate) fn without<'a>(
+    values: impl IntoIterator<Item = &'a [u8]>,
+    text: &str,
+) -> Option<String> {
+    let mut clean = None;
+    for value in values {
+        let (scheme, token) = scheme_and_token(value);
+        let secret = if is_known(scheme) { token } else { value };
+        let Ok(secret) = std::str::from_utf8(secret) else {
+            continue;
+        };
+        let escaped = serde_json::to_string(secret).unwrap_or_default();
+        for form in [secret, escaped.trim_matches('"')] {
+            let text = clean.as_deref().unwrap_or(text);
+            if form.len() >= SHORTEST && text.contains(form) {
+                clean = Some(text.replace(form, REDACTED_TEXT));
+            }
+        }
+    }
+    clean
 }
 
 impl fmt::Debug for Scrubber {

@@ -2,9 +2,12 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use serde_json::{Map, Value};
+
 use crate::{
     price::Price,
     trace::{Payloads, TraceSink},
+    trace_parent::TraceParent,
 };
 
 /// The page's hard cap on rounds.
@@ -104,7 +107,12 @@ pub(crate) struct Settings {
 pub(crate) struct Tracing {
     pub(crate) sinks: Vec<Arc<dyn TraceSink>>,
     pub(crate) payloads: Payloads,
+    /// Tells which trace a span is in.
+    pub(crate) context: Option<TraceContext>,
 }
+
+/// The trace that an exporter has put a span into.
+pub(crate) type TraceContext = Arc<dyn Fn(&tracing::Span) -> Option<TraceParent> + Send + Sync>;
 
 impl fmt::Debug for Tracing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -138,12 +146,23 @@ impl Settings {
             .max(1)
     }
 
-    /// The price of the first of `models` that has one.
-    pub(crate) fn price(&self, models: [Option<&str>; 2]) -> Option<&Price> {
-        models
-            .into_iter()
-            .flatten()
-            .find_map(|model| self.prices.iter().find(|price| price.is_for(model)))
+    /// Adds the cost of a turn to its `usage`, where the upstream says none, by the price of the
+    /// first of `models` that has one; whether it did.
+    pub(crate) fn add_cost(
+        &self,
+        usage: &mut Map<String, Value>,
+        models: [Option<&str>; 2],
+    ) -> bool {
+        if usage.get("cost").is_some_and(|cost| !cost.is_null()) {
+            return false;
+        }
+        let mut models = models.into_iter().flatten();
+        let price = models.find_map(|model| self.prices.iter().find(|price| price.is_for(model)));
+        let cost = price.and_then(|price| price.cost(usage));
+        if let Some(cost) = cost {
+            usage.insert("cost".into(), cost.into());
+        }
+        cost.is_some()
     }
 }
 

@@ -22,16 +22,31 @@ impl TraceParent {
     pub fn of(headers: &HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(TRACEPARENT).iter();
         let traceparent = values.next()?.to_str().ok()?;
-        if values.next().is_some() || !is_valid(traceparent) {
+        if values.next().is_some() {
             return None;
         }
         let states = headers.get_all(TRACESTATE).iter();
         let states: Result<Vec<_>, _> = states.map(HeaderValue::to_str).collect();
-        let tracestate = states.ok().map(|states| states.join(","));
-        Some(Self {
+        Self::parse(traceparent, &states.unwrap_or_default().join(","))
+    }
+
+    /// The trace of these two values, if they are valid; a state that is empty, too long or no
+    /// value of a header is none.
+    ///
+    /// ```
+    /// use mcp_layer::TraceParent;
+    ///
+    /// let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    /// assert!(TraceParent::parse(parent, "vendor=1").is_some());
+    /// assert_eq!(TraceParent::parse("a trace", ""), None);
+    /// ```
+    pub fn parse(traceparent: &str, tracestate: &str) -> Option<Self> {
+        let is_state = (1..=STATE_LEN).contains(&tracestate.len())
+            && HeaderValue::from_str(tracestate).is_ok();
+        is_valid(traceparent).then(|| Self {
             // Of a later version only the part that is known is passed on.
             traceparent: format!("00{}", &traceparent[2..55]),
-            tracestate: tracestate.filter(|state| !state.is_empty() && state.len() <= STATE_LEN),
+            tracestate: is_state.then(|| tracestate.to_owned()),
         })
     }
 

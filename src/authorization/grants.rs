@@ -48,6 +48,10 @@ impl Grants for Authorizations {
     ) -> BoxFuture<'a, Option<Scopes>> {
         Box::pin(self.note_missing(server, challenge))
     }
+
+    fn refreshes(&self) -> (u64, u64) {
+        self.inner.refreshes.read()
+    }
 }
 
 impl Authorizations {

@@ -45,7 +45,7 @@ use url::Url;
 pub use self::{begin::Begun, error::Error, finish::Connected};
 use self::{credential::Credential, flights::Flights, store::Credentials};
 use crate::{
-    connect::Connections,
+    connect::{Connections, Tally},
     oauth::{self, Http},
     outbound::Outbound,
     registry::{self, CredentialKey, CredentialStore, Expected, Server},
@@ -92,6 +92,8 @@ struct Inner {
     client_metadata_url: Option<Url>,
     now: Clock,
     flights: Arc<Flights>,
+    /// Whether authorization servers gave new tokens.
+    refreshes: Arc<Tally>,
 }
 
 impl Authorizations {
@@ -107,6 +109,7 @@ impl Authorizations {
                 client_metadata_url: None,
                 now: Arc::new(SystemTime::now),
                 flights: Arc::default(),
+                refreshes: Arc::default(),
             }),
         }
     }

@@ -208,6 +208,7 @@ impl Inner {
         let resource = credential.resource.as_deref();
         let refreshed =
             oauth::refresh(&self.http, &credential.server, &client, resource, &refresh).await;
+        self.refreshes.count(refreshed.is_ok());
         match refreshed {
             Ok(tokens) => self.keep(server, key, loaded, tokens).await,
             Err(error) => self.refused(server, key, loaded, &error).await,

@@ -18,6 +18,7 @@ pub(crate) struct Answer {
     pub(crate) calls: Vec<ToolCall>,
     pub(crate) usage: Option<Map<String, Value>>,
     pub(crate) model: Option<String>,
+    pub(crate) finish_reason: Option<String>,
 }
 
 impl Answer {
@@ -35,12 +36,16 @@ impl Answer {
                 .present("usage")
                 .and_then(|usage| serde_json::from_str(usage).ok()),
             model: object.string("model").map(Into::into),
+            finish_reason: None,
         };
         let choice = first_choice(&object);
         let Some(message) = choice.as_ref().and_then(|choice| choice.present("message")) else {
             return Some(answer);
         };
         answer.message = Some(body.slice(object.span(message)));
+        answer.finish_reason = choice
+            .as_ref()
+            .and_then(|choice| choice.string("finish_reason").map(Into::into));
         answer.calls = Object::parse(message)
             .map(|m| ToolCall::of_message(&m))
             .unwrap_or_default();

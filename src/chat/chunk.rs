@@ -138,6 +138,12 @@ impl<'a> Piece<'a> {
         reason.is_some_and(|reason| reason != NO_REASON)
     }
 
+    /// Why the turn ended, where it says so.
+    pub(crate) fn finish_reason(&self) -> Option<String> {
+        let choice = self.choice.as_ref()?;
+        choice.string("finish_reason").map(Into::into)
+    }
+
     /// Whether it is about no choice, as chunks with usage are.
     pub(crate) fn has_choice(&self) -> bool {
         self.choice.is_some()

@@ -16,6 +16,11 @@ impl Usage {
         self.0.is_empty()
     }
 
+    /// The members of the sum.
+    pub(crate) fn members(self) -> Map<String, Value> {
+        self.0
+    }
+
     pub(crate) fn to_json(&self) -> String {
         // Writing JSON values with string keys does not fail.
         serde_json::to_string(&self.0).unwrap_or_default()

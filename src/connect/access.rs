@@ -34,6 +34,9 @@ pub(crate) trait Grants: Send + Sync {
         server: &'a Server,
         challenge: &'a str,
     ) -> BoxFuture<'a, Option<Scopes>>;
+
+    /// How many tokens were refreshed, and how many were not.
+    fn refreshes(&self) -> (u64, u64);
 }
 
 /// An access token.

@@ -44,6 +44,17 @@ pub enum CallError {
     Failed(mcp::Error),
 }
 
+impl CallError {
+    /// In one word.
+    pub(crate) fn as_str(&self) -> &'static str {
+        match self {
+            Self::Inactive(_) => "server_inactive",
+            Self::MissingScopes(_) => "missing_scopes",
+            Self::Failed(error) => error.kind().as_str(),
+        }
+    }
+}
+
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -2,6 +2,7 @@
 
 pub(crate) mod access;
 mod call;
+mod counts;
 #[cfg(feature = "oauth")]
 mod grants;
 mod health;
@@ -25,11 +26,15 @@ use moka::{future::Cache as Lists, sync::Cache as Peers};
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout};
 
-pub use self::call::{Call, CallError};
+pub(crate) use self::counts::Tally;
 use self::{
     access::{Access, Grants},
     peer::{Key, Peer},
     watch::Watch,
+};
+pub use self::{
+    call::{Call, CallError},
+    counts::Counts,
 };
 use crate::{
     caller::CallerTokens,
@@ -85,6 +90,8 @@ struct Shared {
     salt: [u8; 32],
     peers: Peers<Key, Arc<Peer>>,
     lists: Lists<Key, Arc<CachedList>>,
+    /// Whether `lists` had what was asked for.
+    hits: Tally,
 }
 
 struct CachedList {
@@ -282,6 +289,7 @@ impl Shared {
                 .time_to_idle(IDLE)
                 .time_to_live(STALE)
                 .build(),
+            hits: Tally::default(),
         }
     }
 
@@ -327,7 +335,9 @@ impl Shared {
         access: Access,
     ) -> Result<Arc<CachedList>, Inactive> {
         let key = self.key(server, &access);
-        if let Some(list) = self.lists.get(&key).await {
+        let known = self.lists.get(&key).await;
+        self.hits.count(known.is_some());
+        if let Some(list) = known {
             if list.fresh_until <= Instant::now() && !list.refreshing.swap(true, Ordering::Relaxed)
             {
                 tokio::spawn(self.refresh(key, server.clone(), access, list.clone()));

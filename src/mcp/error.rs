@@ -74,6 +74,29 @@ pub enum ErrorKind {
     Busy,
 }
 
+impl ErrorKind {
+    /// In one word.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "timeout",
+            Self::Interrupted => "interrupted",
+            Self::TooLarge => "too_large",
+            Self::Protocol => "protocol",
+            Self::ContentType => "content_type",
+            Self::Encoding => "encoding",
+            Self::Redirect => "redirect",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::RateLimited => "rate_limited",
+            Self::Status => "status",
+            Self::Rpc => "rpc",
+            Self::EgressDenied => "egress_denied",
+            Self::Busy => "busy",
+        }
+    }
+}
+
 impl Error {
     pub(super) fn new(kind: ErrorKind, text: impl Into<Cow<'static, str>>) -> Self {
         Self(Arc::new(Inner {

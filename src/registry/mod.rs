@@ -34,6 +34,7 @@
 //! [`Connections`](crate::Connections).
 
 mod any;
+mod any_traces;
 mod auth;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -53,6 +54,7 @@ mod server;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod sql;
 mod static_header;
+mod trace_memory;
 mod trace_store;
 
 use std::{future::Future, sync::Arc};
@@ -63,6 +65,7 @@ use futures_util::future::BoxFuture;
 pub use self::sql::{Resealed, SqlError, SqlFault, SqlRegistry};
 pub use self::{
     any::AnyStore,
+    any_traces::AnyTraces,
     auth::{Auth, AuthKind},
     credential_memory::MemoryCredentialStore,
     credential_store::{
@@ -80,7 +83,8 @@ pub use self::{
         ToolSelection,
     },
     static_header::StaticHeader,
-    trace_store::{MemoryTraces, TraceFilter, TraceListing, TracePage, TraceStore},
+    trace_memory::MemoryTraces,
+    trace_store::{TraceFilter, TraceListing, TracePage, TraceStore},
 };
 #[cfg(feature = "file")]
 pub use self::{

@@ -1,11 +1,6 @@
 //! Where the records of exchanges are kept for a while.
 
-use std::{
-    collections::VecDeque,
-    fmt,
-    future::Future,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{future::Future, sync::Arc};
 
 use super::Error;
 use crate::trace::{Trace, TraceId, TraceSink};
@@ -13,7 +8,8 @@ use crate::trace::{Trace, TraceId, TraceSink};
 /// Keeps the latest exchanges, and shows them to operators.
 ///
 /// A store bounds what it keeps, by age, by count or by size: what is oldest goes first.
-/// Recording is best effort: a record may be lost, and no request waits for it.
+/// Recording is best effort: a record may be lost, or be seen a moment later, and no request waits
+/// for it.
 pub trait TraceStore: TraceSink {
     /// One page of an organisation's exchanges, the latest first, without their spans.
     ///
@@ -84,6 +80,13 @@ impl Default for TracePage {
     }
 }
 
+impl TracePage {
+    /// As many as a page has.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit.clamp(1, 200)
+    }
+}
+
 /// A page of exchanges.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -92,57 +95,4 @@ pub struct TraceListing {
     pub traces: Vec<Arc<Trace>>,
     /// Where the next page begins; `None` on the last.
     pub next: Option<TraceId>,
-}
-
-/// So many exchanges are kept: an afternoon of debugging.
-const KEPT: usize = 1000;
-
-/// The latest 1,000 exchanges, in memory. Clones share them.
-#[derive(Clone, Default)]
-pub struct MemoryTraces(Arc<Mutex<VecDeque<Arc<Trace>>>>);
-
-impl TraceSink for MemoryTraces {
-    fn record(&self, trace: &Arc<Trace>) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() == KEPT {
-            kept.pop_back();
-        }
-        // Exchanges end in another order than they begin.
-        let place = kept.partition_point(|other| other.id > trace.id);
-        kept.insert(place, trace.clone());
-    }
-}
-
-impl TraceStore for MemoryTraces {
-    async fn list(
-        &self,
-        organisation: &str,
-        filter: &TraceFilter,
-        page: &TracePage,
-    ) -> Result<TraceListing, Error> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let limit = page.limit.clamp(1, 200);
-        let mut found = kept.iter().filter(|trace| {
-            *trace.organisation == *organisation
-                && page.before.is_none_or(|before| trace.id < before)
-                && filter.matches(trace)
-        });
-        let traces: Vec<_> = found.by_ref().take(limit).cloned().collect();
-        let next = found.next().and(traces.last()).map(|last| last.id);
-        Ok(TraceListing { traces, next })
-    }
-
-    async fn get(&self, organisation: &str, id: TraceId) -> Result<Option<Arc<Trace>>, Error> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = kept.iter().find(|trace| trace.id == id);
-        Ok(found
-            .filter(|trace| *trace.organisation == *organisation)
-            .cloned())
-    }
-}
-
-impl fmt::Debug for MemoryTraces {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("MemoryTraces")
-    }
 }

@@ -16,6 +16,16 @@ pub(crate) enum Owner<'a> {
     Unknown,
 }
 
+impl<'a> Owner<'a> {
+    /// The tool that is called, if it is ours.
+    pub(crate) fn entry(self) -> Option<&'a Entry> {
+        match self {
+            Self::Ours(entry) => Some(entry),
+            Self::Caller | Self::Unknown => None,
+        }
+    }
+}
+
 /// The owner of each call, by the request's own map and nothing else.
 pub(crate) fn owners<'a>(
     calls: &[ToolCall],

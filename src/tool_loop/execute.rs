@@ -7,7 +7,15 @@ use futures_util::{FutureExt, StreamExt, stream};
 use serde_json::{Value, value::RawValue};
 use tokio::time::{Instant, timeout};
 
-use super::{Gateway, claim::Owner, limits::Budget, options::short};
+use tracing::Instrument;
+
+use super::{
+    Gateway,
+    claim::Owner,
+    limits::Budget,
+    options::short,
+    record::{Came, Record, Running},
+};
 use crate::{
     caller::Caller,
     catalog::Entry,
@@ -33,6 +41,17 @@ pub(crate) struct Batch<'a> {
     /// Several calls at once.
     pub(crate) parallel: bool,
     pub(crate) approval: Approval,
+    pub(crate) record: &'a Record,
+    /// Which round it is.
+    pub(crate) round: u64,
+}
+
+/// Why a tool was not run, or gave no result.
+struct Fault {
+    /// In one word.
+    kind: &'static str,
+    /// For the model.
+    text: String,
 }
 
 /// Whether the caller has approved of tools that are marked *ask first*.
@@ -86,32 +105,37 @@ impl Batch<'_> {
         let outcomes = outcomes.into_iter().map(|(_, outcome)| outcome);
         let limit = self.gateway.settings.limits.calls;
         let beyond = beyond.iter().map(|&(call, owner)| {
-            let fault = format!(
+            let text = format!(
                 "not run: a request may make {limit} tool calls, and this one is beyond them"
             );
-            self.outcome(Instant::now(), call, owner, Err(fault))
+            let running = self.record.call(self.round, call, owner.entry());
+            self.outcome(running, call, owner, Err(Fault::new("call_limit", text)))
         });
         outcomes.chain(beyond).collect()
     }
 
     async fn run_one(self, call: &ToolCall, owner: Owner<'_>) -> Outcome {
-        let started = Instant::now();
+        let running = self.record.call(self.round, call, owner.entry());
         let result = match owner {
-            Owner::Ours(entry) => self.call(entry, &call.arguments).await,
-            Owner::Caller | Owner::Unknown => Err(format!(
-                "there is no tool named {:?}; use one of the tools offered",
-                short(call.function.as_deref().unwrap_or_default())
-            )),
+            Owner::Ours(entry) => {
+                let called = self.call(entry, &call.arguments);
+                called.instrument(running.span()).await
+            }
+            Owner::Caller | Owner::Unknown => {
+                let name = short(call.function.as_deref().unwrap_or_default());
+                let text = format!("there is no tool named {name:?}; use one of the tools offered");
+                Err(Fault::new("unknown_tool", text))
+            }
         };
-        self.outcome(started, call, owner, result)
+        self.outcome(running, call, owner, result)
     }
 
     fn outcome(
         self,
-        started: Instant,
+        running: Running<'_>,
         call: &ToolCall,
         owner: Owner<'_>,
-        result: Result<(bool, String), String>,
+        result: Result<(bool, String), Fault>,
     ) -> Outcome {
         let (server, tool) = match owner {
             Owner::Ours(entry) => (
@@ -122,10 +146,11 @@ impl Batch<'_> {
                 (None, short(call.function.as_deref().unwrap_or_default()))
             }
         };
-        let (is_error, text) = match result {
-            Ok(result) => result,
-            Err(fault) => (true, fault),
+        let (error, text) = match result {
+            Ok((is_error, text)) => (is_error.then_some("tool_error"), text),
+            Err(fault) => (Some(fault.kind), fault.text),
         };
+        let is_error = error.is_some();
         let result_bytes = text.len();
         let text = if is_error {
             format!("Error: {text}")
@@ -133,51 +158,55 @@ impl Batch<'_> {
             text
         };
         let (text, truncated) = cut(text, self.gateway.settings.limits.result_bytes);
-        let outcome = Outcome {
+        let duration = running.end(Came {
+            error,
+            text: &text,
+            result_bytes,
+            truncated,
+        });
+        Outcome {
             message: tool_message(&call.id, &text),
             id: call.id.clone(),
             server,
             tool,
-            duration: started.elapsed(),
+            duration,
             is_error,
             result_bytes,
             truncated,
-        };
-        tracing::info!(
-            server = outcome.server,
-            tool = outcome.tool,
-            call_id = short(&outcome.id),
-            duration_ms = outcome.duration.as_millis() as u64,
-            is_error,
-            result_bytes,
-            truncated,
-            "tool call"
-        );
-        outcome
+        }
     }
 
     /// Whether the result is an error, and its text; or why the tool was not run.
-    async fn call(self, entry: &Entry, arguments: &Arguments) -> Result<(bool, String), String> {
+    async fn call(self, entry: &Entry, arguments: &Arguments) -> Result<(bool, String), Fault> {
         let limits = &self.gateway.settings.limits;
-        let arguments = checked(entry, arguments, limits.argument_bytes)?;
-        let out_of_time = || "not run: the request's time is up".to_owned();
+        let arguments = checked(entry, arguments, limits.argument_bytes)
+            .map_err(|text| Fault::new("invalid_arguments", text))?;
+        let out_of_time = || Fault::new("deadline", "not run: the request's time is up");
         let left = || Budget::call_time(self.ends, limits.call).ok_or_else(out_of_time);
         let server = timeout(left()?, self.still_offered(entry)).await;
         let server = server.unwrap_or_else(|_| Err(out_of_time()))?;
-        let trace = self.caller.trace.as_ref().map(TraceParent::child);
+        let trace = self.trace();
         let mut call = Call::new(&entry.offer().tool, &arguments);
         call.timeout = left()?;
         call.trace = trace.as_ref();
         let connections = &self.gateway.connections;
         match connections.call(&server, &self.caller.tokens, call).await {
             Ok(result) => Ok((result.is_error, result.text)),
-            Err(error) => Err(error.to_string()),
+            Err(error) => Err(Fault::new(error.as_str(), error.to_string())),
         }
+    }
+
+    /// The trace that the server's part of this call belongs to: below the call's own span where
+    /// somebody exports that.
+    fn trace(self) -> Option<TraceParent> {
+        let context = self.gateway.settings.tracing.context.as_ref();
+        let exported = context.and_then(|of| of(&tracing::Span::current()));
+        exported.or_else(|| self.caller.trace.as_ref().map(TraceParent::child))
     }
 
     /// The server's record as it is now: what was taken away since the request began is not
     /// called any more.
-    async fn still_offered(self, entry: &Entry) -> Result<Arc<Server>, String> {
+    async fn still_offered(self, entry: &Entry) -> Result<Arc<Server>, Fault> {
         let name = &entry.server.name;
         let found = self
             .gateway
@@ -186,7 +215,8 @@ impl Batch<'_> {
             .await;
         let found = found.map_err(|error| {
             tracing::error!(%error, "the registry failed");
-            "not run: the gateway cannot check whether this tool may be used".to_owned()
+            let text = "not run: the gateway cannot check whether this tool may be used";
+            Fault::new("registry", text)
         })?;
         let server = found.into_iter().find(|server| {
             server.id == entry.server.id && server.enabled && server.is_usable_by(self.project)
@@ -197,8 +227,18 @@ impl Batch<'_> {
             (Some(server), Some(ToolPolicy::AskFirst)) if self.approval == Approval::Given => {
                 Ok(server)
             }
-            _ => Err("not run: this tool is no longer available".into()),
+            _ => {
+                let text = "not run: this tool is no longer available";
+                Err(Fault::new("tool_unavailable", text))
+            }
         }
+    }
+}
+
+impl Fault {
+    fn new(kind: &'static str, text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self { kind, text }
     }
 }
 

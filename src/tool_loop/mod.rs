@@ -36,6 +36,7 @@ use bytes::Bytes;
 use http::{Request, Response, response};
 use http_body::Body;
 use tower::Service;
+use tracing::Instrument;
 
 use self::{
     claim::Owner,
@@ -43,7 +44,7 @@ use self::{
     limits::{Budget, StoppedBy, Verdict},
     options::Options,
     receipt::Receipt,
-    record::Record,
+    record::{Answered, Ended, Record, Watched},
     relay::Reasons,
     resume::Resumed,
     sink::Sink,
@@ -96,7 +97,7 @@ impl<E> From<Refusal> for Stop<E> {
 pub(crate) async fn run<S, B, RB>(
     gateway: Arc<Gateway>,
     mut request: ChatRequest,
-    upstream: Upstream<S, B>,
+    mut upstream: Upstream<S, B>,
     caller: Caller,
 ) -> Result<Response<McpBody<RB>>, S::Error>
 where
@@ -108,29 +109,48 @@ where
     RB: Body<Data = Bytes> + Send + 'static,
     RB::Error: Send,
 {
+    let project = caller.project.clone().unwrap_or_default();
     let options = match Options::parse(&request, &gateway.settings) {
         Ok(options) => options,
-        Err(refusal) => return Ok(refused(&refusal)),
+        Err(refusal) => {
+            Record::begin(&gateway, &project, &request, []).refuse(&refusal);
+            return Ok(refused(&refusal));
+        }
     };
+    if !options.enabled {
+        let answer = upstream.ask(request.without_mcp()).await;
+        return answer.map(|response| response.map(McpBody::through));
+    }
+    let servers = options.servers.iter().map(|(_, name)| &**name);
+    let record = Record::begin(&gateway, &project, &request, servers);
     if !options.streams(&request, &gateway.settings) {
-        let answer = exchange(&gateway, &request, &options, upstream, &caller, None).await;
-        return answered(answer);
+        let answer = exchange(
+            &gateway, &request, &options, upstream, &caller, &record, None,
+        );
+        return answered(answer.instrument(record.span()).await, &record);
     }
     request.ask_for_usage();
     let keep_alive = gateway.settings.limits.keep_alive;
     sink::driven(keep_alive, |sink| async move {
         let sink = Some(&sink);
-        answered(exchange(&gateway, &request, &options, upstream, &caller, sink).await)
+        let answer = exchange(
+            &gateway, &request, &options, upstream, &caller, &record, sink,
+        );
+        answered(answer.instrument(record.span()).await, &record)
     })
     .await
 }
 
 fn answered<RB: Body<Data = Bytes>, E>(
     answer: Result<Response<McpBody<RB>>, Stop<E>>,
+    record: &Record,
 ) -> Result<Response<McpBody<RB>>, E> {
     match answer {
         Ok(response) => Ok(response),
-        Err(Stop::Refused(refusal)) => Ok(refused(&refusal)),
+        Err(Stop::Refused(refusal)) => {
+            record.refuse(&refusal);
+            Ok(refused(&refusal))
+        }
         Err(Stop::Inner(error)) => Err(error),
     }
 }
@@ -142,6 +162,7 @@ async fn exchange<S, B, RB>(
     options: &Options,
     mut upstream: Upstream<S, B>,
     caller: &Caller,
+    record: &Record,
     sink: Option<&Sink>,
 ) -> Result<Response<McpBody<RB>>, Stop<S::Error>>
 where
@@ -150,15 +171,14 @@ where
     B: Body<Data = Bytes>,
     RB: Body<Data = Bytes> + Send + 'static,
 {
-    if !options.enabled {
-        let answer = upstream.ask(request.without_mcp()).await;
-        return answer.map(|r| r.map(McpBody::through)).map_err(Stop::Inner);
-    }
     let project = project_or_default(caller.project.clone(), &gateway.settings)?;
-    let catalog = resolve::catalog(gateway, &project, &caller.tokens, options).await?;
+    let catalog = resolve::catalog(gateway, &project, &caller.tokens, options, record).await?;
     inject::check(gateway, request, &catalog)?;
+    let catalog = Arc::new(catalog);
+    record.offers(&catalog);
 
-    let mut exchange = Exchange::begin(gateway, request, options, (&project, caller), &catalog);
+    let whose = (&project, caller);
+    let mut exchange = Exchange::begin(gateway, request, options, whose, &catalog, record);
     if options.resume {
         exchange.resume().await?;
     }
@@ -191,7 +211,7 @@ struct Exchange<'a> {
     conversation: Conversation,
     budget: Budget,
     receipt: Receipt,
-    record: Record,
+    record: &'a Record,
     /// Answers are read here; else the first one goes to the caller as it comes.
     reads: bool,
 }
@@ -211,6 +231,7 @@ impl<'a> Exchange<'a> {
         options: &Options,
         (project, caller): (&'a Project, &'a Caller),
         catalog: &'a Catalog,
+        record: &'a Record,
     ) -> Self {
         // A turn that is resumed alone is one round, and the model's word; so is a stream that is
         // not looped.
@@ -226,15 +247,14 @@ impl<'a> Exchange<'a> {
             conversation: Conversation::new(request, &catalog.definitions()),
             budget: Budget::new(&gateway.settings.limits, max_rounds),
             receipt: Receipt::new(options.receipt, max_rounds, catalog),
-            record: Record::begin(project),
+            record,
             reads: options.resume || loops,
         }
     }
 
     /// Runs the open calls of the turn that the caller sends back: the first round.
     async fn resume(&mut self) -> Result<(), Refusal> {
-        let resumed = Resumed::of(self.request, self.catalog)
-            .map_err(|refusal| self.record.end(&self.receipt, "refused", refusal))?;
+        let resumed = Resumed::of(self.request, self.catalog)?;
         let open: Vec<_> = resumed.open().collect();
         let outcomes = self.batch(&open, Approval::Given).await;
         if !open.is_empty() {
@@ -258,10 +278,11 @@ impl<'a> Exchange<'a> {
         RB: Body<Data = Bytes> + Send + 'static,
     {
         let tools_ran = self.receipt.tools_ran();
-        let response = match upstream.ask(self.conversation.turn(tools_ran)).await {
+        let asked = upstream.ask(self.conversation.turn(tools_ran));
+        let response = match asked.instrument(self.record.turn()).await {
             Ok(response) => response,
             Err(error) if !tools_ran => {
-                return Err(self.over("upstream_failed", Stop::Inner(error)));
+                return Err(self.over(Ended::UpstreamFailed, Stop::Inner(error)));
             }
             Err(error) => {
                 let error = chain(&*error.into());
@@ -269,20 +290,14 @@ impl<'a> Exchange<'a> {
                 return Ok(self.failed());
             }
         };
+        self.record.answering(response.status());
         let success = response.status().is_success();
         let matters = tools_ran || success && self.reads;
         if !matters {
-            // Nothing of ours is in it, and nothing to go on with.
-            let response = response.map(McpBody::through);
-            return Ok(Turn::Over(self.over("passed_on", response)));
+            return Ok(Turn::Over(self.passed_on(response)));
         }
-        if success && self.request.stream && reply::is_stream(&response) {
-            let receipt = self.over("streamed", self.receipt.clone());
-            return Ok(Turn::Over(reply::relayed(
-                response,
-                receipt,
-                self.reasons(),
-            )));
+        if success && self.request.stream && reply::is_stream(response.headers()) {
+            return Ok(Turn::Over(self.relayed(response)));
         }
         let (parts, body) = response.into_parts();
         let read = body::read(body, self.gateway.settings.limits.body_bytes).await;
@@ -295,18 +310,61 @@ impl<'a> Exchange<'a> {
                 let models = [self.request.model.as_deref(), answer.model.as_deref()];
                 self.receipt
                     .add_turn(answer.usage.clone(), models, settings);
+                self.record.turn_ended(Answered {
+                    model: answer.model.as_deref(),
+                    usage: self.receipt.last_usage(),
+                    finish_reason: answer.finish_reason.as_deref(),
+                });
                 Ok(Turn::Answered(parts, answer))
             }
             None if success && tools_ran => Ok(self.failed()),
             None if success => {
                 let response = reply::untouched(parts, read);
-                Ok(Turn::Over(self.over("unreadable", response)))
+                Ok(Turn::Over(self.over(Ended::Unreadable, response)))
             }
             _ => {
                 let response = reply::upstream_error(parts, read, &self.receipt);
-                Ok(Turn::Over(self.over("upstream_error", response)))
+                Ok(Turn::Over(self.over(Ended::UpstreamError, response)))
             }
         }
+    }
+
+    /// An answer that has nothing of ours in it, and is nothing to go on with.
+    fn passed_on<RB>(&self, response: Response<RB>) -> Response<McpBody<RB>>
+    where
+        RB: Body<Data = Bytes> + Send + 'static,
+    {
+        if !self.record.is_heard() {
+            let success = response.status().is_success();
+            self.record.end(match success {
+                true => Ended::PassedOn,
+                false => Ended::UpstreamError,
+            });
+            return response.map(McpBody::through);
+        }
+        self.watched(response, None).map(McpBody::relayed)
+    }
+
+    /// The stream of the last turn after tools have run.
+    fn relayed<RB>(&self, response: Response<RB>) -> Response<McpBody<RB>>
+    where
+        RB: Body<Data = Bytes> + Send + 'static,
+    {
+        let (receipt, reasons) = (self.receipt.clone(), self.reasons());
+        let response = self.watched(response, Some(reasons.clone()));
+        reply::relayed(response, receipt, reasons)
+    }
+
+    /// An answer whose end is that of the exchange, whoever reads it.
+    fn watched<RB: Body<Data = Bytes>>(
+        &self,
+        response: Response<RB>,
+        reasons: Option<Reasons>,
+    ) -> Response<Watched<RB>> {
+        let limit = self.gateway.settings.limits.body_bytes;
+        let (parts, body) = response.into_parts();
+        let body = Watched::new(&parts, body, self.record.clone(), reasons, limit);
+        Response::from_parts(parts, body)
     }
 
     /// What becomes of an answer whose calls have these owners.
@@ -344,6 +402,8 @@ impl<'a> Exchange<'a> {
         approval: Approval,
     ) -> Vec<Outcome> {
         let batch = Batch {
+            record: self.record,
+            round: self.record.round(),
             gateway: self.gateway,
             project: self.project,
             caller: self.caller,
@@ -363,18 +423,20 @@ impl<'a> Exchange<'a> {
         reason: StoppedBy,
     ) -> Response<McpBody<RB>> {
         let response = reply::last(parts, answer, &self.receipt, reason);
-        self.over(reason.as_str(), response)
+        self.record.not_executed(&answer.calls);
+        self.over(Ended::Stopped(reason), response)
     }
 
     /// The model's service gave nothing to go on with after tools have run.
     fn failed<RB: Body<Data = Bytes>>(&mut self) -> Turn<RB> {
         let response = reply::upstream_failed(&self.receipt);
-        Turn::Over(self.over("upstream_failed", response))
+        Turn::Over(self.over(Ended::UpstreamFailed, response))
     }
 
     /// Records how the exchange ended, and passes its result on.
-    fn over<T>(&mut self, outcome: &'static str, result: T) -> T {
-        self.record.end(&self.receipt, outcome, result)
+    fn over<T>(&self, ended: Ended, result: T) -> T {
+        self.record.end(ended);
+        result
     }
 }
 

@@ -93,6 +93,11 @@ impl Receipt {
         self.usage_by_round.len()
     }
 
+    /// What the last turn used, with its cost.
+    pub(crate) fn last_usage(&self) -> Option<&Map<String, Value>> {
+        self.usage_by_round.last()?.as_ref()
+    }
+
     pub(crate) fn rounds(&self) -> u64 {
         self.rounds
     }
@@ -104,13 +109,8 @@ impl Receipt {
         models: [Option<&str>; 2],
         settings: &Settings,
     ) {
-        if let Some(usage) = &mut usage
-            && usage.get("cost").is_none_or(Value::is_null)
-            && let Some(price) = settings.price(models)
-            && let Some(cost) = price.cost(usage)
-        {
-            usage.insert("cost".into(), cost.into());
-            self.priced = true;
+        if let Some(usage) = &mut usage {
+            self.priced |= settings.add_cost(usage, models);
         }
         self.add_usage(usage);
     }

@@ -40,6 +40,26 @@ pub(crate) struct Relay<B> {
 /// that there are no more rounds for.
 pub(crate) type Reasons = HashMap<String, StoppedBy>;
 
+/// Why a turn that calls tools of these names goes back; `None` where it calls none.
+pub(crate) fn stopped_by<'a>(
+    reasons: &Reasons,
+    names: impl Iterator<Item = Option<&'a str>>,
+) -> Option<StoppedBy> {
+    let reason = |name: Option<&str>| name.and_then(|name| reasons.get(name)).copied();
+    names
+        .map(|name| reason(name).unwrap_or(StoppedBy::MaxRounds))
+        .max_by_key(weight)
+}
+
+/// The same precedence as where the whole turn is read.
+fn weight(reason: &StoppedBy) -> u8 {
+    match reason {
+        StoppedBy::CallerTools => 2,
+        StoppedBy::AskFirst => 1,
+        _ => 0,
+    }
+}
+
 /// What the chunks so far have told.
 #[derive(Default)]
 struct Seen {
@@ -134,22 +154,9 @@ impl<B> Relay<B> {
 
 impl Seen {
     fn note(&mut self, chunk: Chunk, reasons: &Reasons) {
-        for name in &chunk.calls {
-            let reason = name.as_ref().and_then(|name| reasons.get(name));
-            let reason = *reason.unwrap_or(&StoppedBy::MaxRounds);
-            let weight = |reason| match reason {
-                StoppedBy::CallerTools => 2,
-                StoppedBy::AskFirst => 1,
-                _ => 0,
-            };
-            // The same precedence as where the whole turn is read.
-            if self
-                .stopped_by
-                .is_none_or(|known| weight(known) < weight(reason))
-            {
-                self.stopped_by = Some(reason);
-            }
-        }
+        let names = chunk.calls.iter().map(Option::as_deref);
+        let known = self.stopped_by.into_iter();
+        self.stopped_by = known.chain(stopped_by(reasons, names)).max_by_key(weight);
         if chunk.usage.is_some() {
             self.usage.clone_from(&chunk.usage);
         }

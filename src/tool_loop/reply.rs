@@ -2,7 +2,7 @@
 //! error of ours.
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Response, StatusCode, header, response};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, response};
 use http_body::Body;
 
 use super::{
@@ -34,21 +34,21 @@ pub(crate) fn last<B: Body<Data = Bytes>>(
     rewritten(parts, answer.with(&members))
 }
 
-/// Whether the upstream answers with events that can be read.
-pub(crate) fn is_stream<B>(response: &Response<B>) -> bool {
-    let kind = response.headers().get(header::CONTENT_TYPE);
-    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
-        && is_plain(response.headers())
+/// Whether an answer with these headers is one of events that can be read.
+pub(crate) fn is_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream")) && is_plain(headers)
 }
 
 /// The upstream's stream after tools have run, with the receipt in a chunk of its own.
-pub(crate) fn relayed<B>(
+pub(crate) fn relayed<B, RB>(
     response: Response<B>,
     receipt: Receipt,
     reasons: Reasons,
-) -> Response<McpBody<B>>
+) -> Response<McpBody<RB>>
 where
-    B: Body<Data = Bytes> + Send + 'static,
+    B: Body<Data = Bytes, Error = RB::Error> + Send + 'static,
+    RB: Body<Data = Bytes>,
 {
     let (mut parts, body) = response.into_parts();
     remove_stale(&mut parts.headers);

@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout};
 use super::{
     Gateway,
     options::{Options, invalid, short},
+    record::Record,
 };
 use crate::{
     caller::CallerTokens,
@@ -28,6 +29,7 @@ pub(crate) async fn catalog(
     project: &Project,
     tokens: &CallerTokens,
     options: &Options,
+    record: &Record,
 ) -> Result<Catalog, Refusal> {
     let limits = &gateway.settings.limits;
     if options.servers.len() > limits.tools {
@@ -45,6 +47,7 @@ pub(crate) async fn catalog(
     let servers = servers(gateway, project, options).await?;
     let left = limits.resolve.saturating_sub(began.elapsed());
     let ask = |server: Arc<Server>| async move {
+        let started = Instant::now();
         let offers = timeout(left, gateway.connections.offers(&server, tokens)).await;
         let offers = offers.unwrap_or_else(|_| {
             let seconds = limits.resolve.as_secs();
@@ -52,6 +55,8 @@ pub(crate) async fn catalog(
                 "it did not list its tools within {seconds} s"
             )))
         });
+        let failed = offers.as_ref().err().map(ToString::to_string);
+        record.listed(server.name.as_str(), started, failed.as_deref());
         (server, offers)
     };
     let mut active = Vec::with_capacity(servers.len());

@@ -140,7 +140,7 @@ where
     .await;
     match (head, early) {
         (None, Some(answer)) => answer,
-        // The loop has begun to stream, and may have ended with all of it waiting.
+        // A loop that has begun to stream has not ended before its last piece was taken.
         (head, ended) => {
             let (parts, ()) = Response::new(()).into_parts();
             let body = Streamed {

@@ -16,10 +16,12 @@ use http_body_util::BodyExt;
 use serde_json::{Map, Value};
 use tokio::time::timeout;
 use tower::Service;
+use tracing::Instrument;
 
 use super::{
     Exchange, Stop, claim,
     limits::Verdict,
+    record::{Answered, Ended},
     reply,
     sink::Sink,
     upstream::{Upstream, chain, is_plain, remove_stale},
@@ -51,6 +53,7 @@ struct Turn {
     last: Option<String>,
     usage: Option<Map<String, Value>>,
     model: Option<String>,
+    finish_reason: Option<String>,
     /// A chunk was about a choice.
     is_begun: bool,
     is_over: bool,
@@ -89,10 +92,11 @@ impl Exchange<'_> {
         };
         loop {
             let asked = upstream.ask(self.conversation.turn(self.receipt.tools_ran()));
+            let asked = asked.instrument(self.record.turn());
             let response = match sink.alive(asked).await {
                 Ok(response) => response,
                 Err(error) if !self.receipt.tools_ran() => {
-                    return Err(self.over("upstream_failed", Stop::Inner(error)));
+                    return Err(self.over(Ended::UpstreamFailed, Stop::Inner(error)));
                 }
                 Err(error) => {
                     let error = chain(&*error.into());
@@ -100,6 +104,7 @@ impl Exchange<'_> {
                     return Ok(self.broken(&told, Broken::Failed(FAILED)).await);
                 }
             };
+            self.record.answering(response.status());
             let mut turn = match self.read_turn(response, &mut told).await {
                 Ok(turn) => turn,
                 Err(Fault::Whole(response)) => return Ok(response),
@@ -108,6 +113,11 @@ impl Exchange<'_> {
             let settings = &self.gateway.settings;
             let models = [self.request.model.as_deref(), turn.model.as_deref()];
             self.receipt.add_turn(turn.usage.take(), models, settings);
+            self.record.turn_ended(Answered {
+                model: turn.model.as_deref(),
+                usage: self.receipt.last_usage(),
+                finish_reason: turn.finish_reason.as_deref(),
+            });
             let (message, calls) = turn.message.finish();
             let owners = claim::owners(&calls, self.catalog, &self.request.tools);
             match self.verdict(&owners) {
@@ -116,7 +126,8 @@ impl Exchange<'_> {
                     let usage = told.include_usage.then(|| self.receipt.total());
                     told.end(&turn, usage.flatten(), self.receipt.member(Some(reason)))
                         .await;
-                    return Ok(self.over(reason.as_str(), streamed()));
+                    self.record.not_executed(&calls);
+                    return Ok(self.over(Ended::Stopped(reason), streamed()));
                 }
                 Verdict::Run => {
                     told.let_go(&mut turn).await;
@@ -138,7 +149,7 @@ impl Exchange<'_> {
     {
         let limit = self.gateway.settings.limits.body_bytes;
         let success = response.status().is_success();
-        let is_stream = reply::is_stream(&response);
+        let is_stream = reply::is_stream(response.headers());
         let (parts, body) = response.into_parts();
         if success && is_stream {
             told.begin(parts);
@@ -164,12 +175,18 @@ impl Exchange<'_> {
             _ if told.sink.has_begun() => Err(Fault::Broken(Broken::Failed(FAILED))),
             _ if !self.receipt.tools_ran() => {
                 let response = reply::untouched(parts, read);
-                Err(Fault::Whole(self.over("passed_on", response)))
+                Err(Fault::Whole(self.over(
+                    match success {
+                        true => Ended::Unreadable,
+                        false => Ended::UpstreamError,
+                    },
+                    response,
+                )))
             }
             None if success => Err(Fault::Broken(Broken::Failed(FAILED))),
             _ => {
                 let response = reply::upstream_error(parts, read, &self.receipt);
-                Err(Fault::Whole(self.over("upstream_error", response)))
+                Err(Fault::Whole(self.over(Ended::UpstreamError, response)))
             }
         }
     }
@@ -182,7 +199,7 @@ impl Exchange<'_> {
     ) -> Response<McpBody<RB>> {
         if !told.sink.has_begun() {
             let response = reply::upstream_failed(&self.receipt);
-            return self.over("upstream_failed", response);
+            return self.over(Ended::UpstreamFailed, response);
         }
         let ours = |why| Refusal::new(Kind::Upstream, why).body();
         let said = match broken {
@@ -197,7 +214,9 @@ impl Exchange<'_> {
             _ => said,
         };
         told.event(&event).await;
-        self.over("upstream_failed", streamed())
+        // Whoever hangs up before the end has not had it.
+        told.sink.taken().await;
+        self.over(Ended::UpstreamFailed, streamed())
     }
 }
 
@@ -348,6 +367,7 @@ impl Told<'_> {
         if turn.is_held() || piece.has_calls() || piece.is_finish() {
             if piece.is_finish() {
                 turn.finish = Some(turn.held.len());
+                turn.finish_reason = piece.finish_reason();
             }
             turn.held_bytes += data.len();
             turn.held.push(data);
@@ -459,6 +479,8 @@ impl Told<'_> {
             self.event(&chunk).await;
         }
         self.event("[DONE]").await;
+        // Whoever hangs up before the end has not had it.
+        self.sink.taken().await;
     }
 
     /// A chunk of ours, as one of the caller's stream.

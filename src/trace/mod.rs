@@ -5,6 +5,8 @@
 //! records are kept.
 
 mod id;
+mod payload;
+mod redact;
 
 use std::{
     sync::Arc,
@@ -15,6 +17,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use self::id::{InvalidTraceId, TraceId};
+
+/// The target of the `tracing` spans of exchanges, turns and tool calls, so that a log can leave
+/// out what an exporter is to have.
+pub const TARGET: &str = "mcp_layer::trace";
 
 /// One exchange: a request with `mcp`, all its turns and all its tool calls.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,9 +42,13 @@ pub struct Trace {
     pub duration: Duration,
     /// Batches of executed calls.
     pub rounds: u64,
+    /// The executed calls of all batches.
+    pub calls: u64,
     /// As in the receipt: `final`, `max_rounds`, `caller_tools`, `ask_first`, `deadline`.
     pub stopped_by: Option<String>,
-    /// How it ended; one word.
+    /// How it ended: `ok`; `upstream_error`, where the model's service answered with a status
+    /// that is no success; `upstream_failed`, where it gave no answer or broke off; `refused`;
+    /// `cancelled`, where the caller hung up.
     pub outcome: String,
     /// Summed over all turns, with `cost` where it is known.
     pub usage: Option<Map<String, Value>>,
@@ -46,11 +56,57 @@ pub struct Trace {
     pub spans: Vec<Span>,
 }
 
-/// One turn of the model, or one tool call.
+impl Trace {
+    /// About how many bytes it takes.
+    pub(crate) fn size(&self) -> usize {
+        let spans = self.spans.iter().map(Span::size);
+        let servers = self.servers.iter().map(|server| server.len() + 24);
+        let usage = self.usage.as_ref().map_or(0, members);
+        size_of::<Self>() + usage + servers.sum::<usize>() + spans.sum::<usize>()
+    }
+
+    /// The same without its spans, as lists have it.
+    pub(crate) fn without_spans(&self) -> Self {
+        Self {
+            id: self.id,
+            organisation: self.organisation.clone(),
+            project: self.project.clone(),
+            model: self.model.clone(),
+            servers: self.servers.clone(),
+            started_at: self.started_at,
+            duration: self.duration,
+            rounds: self.rounds,
+            calls: self.calls,
+            stopped_by: self.stopped_by.clone(),
+            outcome: self.outcome.clone(),
+            usage: self.usage.clone(),
+            spans: Vec::new(),
+        }
+    }
+}
+
+/// About how many bytes the members of an object take.
+fn members(object: &Map<String, Value>) -> usize {
+    /// A name, a value, and what a map needs for them.
+    const MEMBER: usize = 80;
+    let member = |(name, value): (&String, &Value)| {
+        let value = match value {
+            Value::String(text) => text.len(),
+            Value::Array(items) => items.len() * MEMBER,
+            Value::Object(object) => members(object),
+            _ => 0,
+        };
+        MEMBER + name.len() + value
+    };
+    object.iter().map(member).sum()
+}
+
+/// One turn of the model, one tool call, a listing of a server's tools that was waited for, or
+/// why the request was refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Span {
-    /// `chat {model}`, or `execute_tool {server}__{tool}`.
+    /// `chat {model}`, `execute_tool {server}__{tool}`, `list_tools {server}` or `refuse`.
     pub name: String,
     /// Since the exchange began.
     #[serde(rename = "start_ms", with = "millis")]
@@ -60,6 +116,12 @@ pub struct Span {
     pub duration: Duration,
     /// By the names of OpenTelemetry, such as `gen_ai.tool.call.id`.
     pub attributes: Map<String, Value>,
+}
+
+impl Span {
+    fn size(&self) -> usize {
+        size_of::<Self>() + self.name.len() + members(&self.attributes)
+    }
 }
 
 /// Hears of every exchange when it has ended.

@@ -35,6 +35,8 @@ mod streamed_hang_up;
 mod streamed_loop;
 mod streamed_properties;
 mod tool_loop;
+mod trace_payloads;
+mod traces;
 mod upstream_faults;
 
 mod mcp_egress;

@@ -1,7 +1,6 @@
 //! A caller of a streamed loop who hangs up, one who reads slowly, and one who waits long.
 
 use std::{
-    io,
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -12,7 +11,6 @@ use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use mcp_layer::{McpBody, McpLayer, RequestBody, Streaming};
 use serde_json::{Value, json};
 use tower::{Layer, ServiceExt, service_fn};
-use tracing_subscriber::fmt::MakeWriter;
 
 use crate::{
     streamed_loop::streamed,
@@ -21,6 +19,7 @@ use crate::{
         gateway::{Gateway, chat},
         model::{BrokenOff, says},
         silent::{SilentModel, Turn},
+        traces::Traces,
         until,
     },
 };
@@ -55,38 +54,10 @@ fn echoes() -> Turn {
     Turn::Slow(Duration::ZERO, vec![text(), echo, finish("tool_calls")])
 }
 
-/// What the layer logs from here on, on this thread.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Log {
-    type Writer = Self;
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
-
 #[tokio::test]
 async fn a_caller_who_hangs_up_ends_the_model_s_turn_at_once_whenever_it_is() {
-    let log = Log::default();
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter("mcp_layer=info")
-        .with_ansi(false)
-        .with_writer(log.clone())
-        .finish();
-    // With a second one alive, tracing asks that of the thread at every event.
-    let _other = tracing::Dispatch::new(tracing_subscriber::registry());
-    let _guard = tracing::subscriber::set_default(subscriber);
-    let gateway = warm().await;
+    let (gateway, traces) = Traces::of(warm().await);
+    let mut recorded = 0;
     for (what, turns, asked) in [
         ("before the head", vec![Turn::NoHead], 1),
         ("in silence", vec![Turn::Silent(vec![])], 1),
@@ -109,7 +80,7 @@ async fn a_caller_who_hangs_up_ends_the_model_s_turn_at_once_whenever_it_is() {
             2,
         ),
     ] {
-        log.0.lock().unwrap().clear();
+        recorded += 1;
         let model = SilentModel::new(turns);
         let reads = async {
             let mut body = std::pin::pin!(ask(&gateway, &model).await);
@@ -120,9 +91,10 @@ async fn a_caller_who_hangs_up_ends_the_model_s_turn_at_once_whenever_it_is() {
         assert_eq!(model.open(), 0, "{what}");
         assert!(hung_up.is_err(), "{what}");
         assert_eq!(model.asked(), asked, "{what}");
-        let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-        assert!(logged.contains("outcome=\"cancelled\""), "{what}: {logged}");
-        assert_eq!(logged.matches("outcome").count(), 1, "{what}: {logged}");
+        assert_eq!(traces.all().len(), recorded, "{what}");
+        let trace = traces.all().pop().unwrap();
+        assert_eq!(trace.outcome, "cancelled", "{what}");
+        assert_eq!(trace.rounds, asked as u64 - 1, "{what}");
         tokio::task::yield_now().await;
         assert_eq!(model.asked(), asked, "{what}: something new began");
     }

@@ -5,19 +5,21 @@
 //! - [`stores`] for [`ServerStore`](super::ServerStore)
 //! - [`observations`] for [`ObservationStore`](super::ObservationStore)
 //! - [`credentials`] for [`CredentialStore`](super::CredentialStore)
+//! - [`traces`] for [`TraceStore`](super::TraceStore)
 //!
 //! Each has a function `all`, which runs every clause with a new registry; clauses that are added
 //! later come by themselves. A clause that does not hold panics, and its name has been printed
 //! before. They need a tokio runtime with time, paused or not.
 //!
 //! ```
-//! use mcp_layer::registry::{MemoryRegistry, MemoryCredentialStore, conformance};
+//! use mcp_layer::registry::{MemoryCredentialStore, MemoryRegistry, MemoryTraces, conformance};
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?.block_on(async {
 //! conformance::reading::all(async |servers| MemoryRegistry::new(servers).unwrap()).await;
 //! conformance::stores::all(async || MemoryRegistry::default()).await;
 //! conformance::observations::all(async || MemoryRegistry::default()).await;
 //! conformance::credentials::all(async || MemoryCredentialStore::default()).await;
+//! conformance::traces::all(async || MemoryTraces::default()).await;
 //! # });
 //! # Ok::<(), std::io::Error>(())
 //! ```
@@ -31,6 +33,7 @@ pub mod credentials;
 pub mod observations;
 pub mod reading;
 pub mod stores;
+pub mod traces;
 
 use super::{Auth, Server};
 use crate::secret::ExposeSecret;

@@ -24,6 +24,7 @@ pub mod shelf;
 pub mod silent;
 pub mod sql;
 pub mod tenants;
+pub mod traces;
 
 use std::time::Duration;
 

@@ -1,0 +1,247 @@
+//! What [`TraceStore`] promises, a function for each clause; each wants an empty store.
+//!
+//! What is recorded is waited for, since a store may write it down a moment later.
+
+use std::{
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use serde_json::{Value, json};
+
+use super::clauses;
+use crate::{
+    registry::{TraceFilter, TraceListing, TracePage, TraceStore},
+    trace::{Span, Trace, TraceId},
+};
+
+clauses! {
+    /// Runs every clause, each with an empty store from `make`.
+    all(TraceStore) {
+        the_latest_are_listed_first_whenever_they_ended
+        lists_have_no_spans_and_all_else
+        pages_have_every_exchange_once
+        a_page_has_a_limit
+        filters_find_what_they_say
+        an_organisation_sees_its_own_only
+        one_exchange_is_found_with_its_spans
+        what_is_not_there_is_none
+        odd_texts_do_no_harm
+    }
+}
+
+/// An exchange of the organisation `default`, so many milliseconds after now.
+///
+/// Times are in whole milliseconds: a store need not keep more of them.
+pub fn trace(number: u64) -> Trace {
+    let now = UNIX_EPOCH.elapsed().unwrap().as_millis();
+    let today = u64::try_from(now).unwrap() / 86_400_000 * 86_400_000;
+    let started_at = UNIX_EPOCH + Duration::from_millis(today + number);
+    let object = |value: Value| value.as_object().unwrap().clone();
+    Trace {
+        id: TraceId::new(started_at),
+        organisation: "default".into(),
+        project: "web".to_owned(),
+        model: Some("m".to_owned()),
+        servers: vec!["docs".to_owned(), "files".to_owned()],
+        started_at,
+        duration: Duration::from_millis(1234),
+        rounds: 1,
+        calls: 2,
+        stopped_by: Some("final".to_owned()),
+        outcome: "ok".to_owned(),
+        usage: Some(object(json!({"total_tokens": 7, "cost": 0.25}))),
+        spans: vec![Span {
+            name: "execute_tool docs__search".to_owned(),
+            start: Duration::from_millis(12),
+            duration: Duration::from_millis(345),
+            attributes: object(json!({"mcp_layer.round": 1, "gen_ai.tool.call.result": "\"é\"\n"})),
+        }],
+    }
+}
+
+/// Records these, and waits until they are there.
+async fn record(store: &impl TraceStore, traces: &[Trace]) {
+    for trace in traces {
+        store.record(&Arc::new(trace.clone()));
+    }
+    for trace in traces {
+        let mut looks = 0;
+        while get(store, trace).await.is_none() {
+            looks += 1;
+            assert!(looks < 1000, "an exchange is not there after 10 s");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+async fn get(store: &impl TraceStore, trace: &Trace) -> Option<Arc<Trace>> {
+    store.get(&trace.organisation, trace.id).await.unwrap()
+}
+
+async fn list(store: &impl TraceStore, filter: &TraceFilter, page: &TracePage) -> TraceListing {
+    store.list("default", filter, page).await.unwrap()
+}
+
+async fn all_ids(store: &impl TraceStore, filter: &TraceFilter) -> Vec<TraceId> {
+    let listing = list(store, filter, &TracePage::default()).await;
+    assert!(listing.next.is_none());
+    listing.traces.iter().map(|trace| trace.id).collect()
+}
+
+/// Lists are by the time when exchanges began.
+pub async fn the_latest_are_listed_first_whenever_they_ended(store: impl TraceStore) {
+    let traces = [trace(2), trace(1), trace(3)];
+    record(&store, &traces).await;
+    let expected = [traces[2].id, traces[0].id, traces[1].id];
+    assert_eq!(all_ids(&store, &TraceFilter::default()).await, expected);
+}
+
+/// A list is short; what is in a record but its spans is in it.
+pub async fn lists_have_no_spans_and_all_else(store: impl TraceStore) {
+    let mut bare = trace(1);
+    (bare.model, bare.stopped_by, bare.usage) = (None, None, None);
+    bare.servers = Vec::new();
+    let traces = [trace(2), bare];
+    record(&store, &traces).await;
+    let listing = list(&store, &TraceFilter::default(), &TracePage::default()).await;
+    for (listed, meant) in listing.traces.iter().zip(&traces) {
+        assert_eq!(**listed, meant.without_spans());
+    }
+}
+
+/// Following `next` from the first page leads to every exchange once.
+pub async fn pages_have_every_exchange_once(store: impl TraceStore) {
+    let traces: Vec<_> = (0..25).map(trace).collect();
+    record(&store, &traces).await;
+    let mut page = TracePage {
+        limit: 10,
+        ..TracePage::default()
+    };
+    let mut found = Vec::new();
+    loop {
+        let listing = list(&store, &TraceFilter::default(), &page).await;
+        found.extend(listing.traces.iter().map(|trace| trace.id));
+        if listing.next.is_none() {
+            break;
+        }
+        assert_eq!(listing.traces.len(), 10);
+        page.before = listing.next;
+    }
+    let latest_first: Vec<_> = traces.iter().rev().map(|trace| trace.id).collect();
+    assert_eq!(found, latest_first);
+}
+
+/// A page has one exchange at least, and 200 at most.
+pub async fn a_page_has_a_limit(store: impl TraceStore) {
+    let traces: Vec<_> = (0..201).map(trace).collect();
+    record(&store, &traces).await;
+    for (limit, expected) in [(0, 1), (200, 200), (usize::MAX, 200)] {
+        let page = TracePage {
+            limit,
+            ..TracePage::default()
+        };
+        let listing = list(&store, &TraceFilter::default(), &page).await;
+        assert_eq!(listing.traces.len(), expected);
+        assert!(listing.next.is_some());
+    }
+}
+
+/// Project, server, model and outcome, each alone and all together; names are not parts of names.
+pub async fn filters_find_what_they_say(store: impl TraceStore) {
+    let mut other = trace(1);
+    other.project = "batch".to_owned();
+    other.model = Some("n".to_owned());
+    other.servers = vec!["docs-old".to_owned()];
+    other.outcome = "refused".to_owned();
+    let traces = [trace(2), other];
+    record(&store, &traces).await;
+    let is = |text: &str| Some(text.to_owned());
+    let none = TraceFilter::default;
+    let filters = |project, server, model, outcome| {
+        [
+            TraceFilter {
+                project: is(project),
+                ..none()
+            },
+            TraceFilter {
+                server: is(server),
+                ..none()
+            },
+            TraceFilter {
+                model: is(model),
+                ..none()
+            },
+            TraceFilter {
+                outcome: is(outcome),
+                ..none()
+            },
+            TraceFilter {
+                project: is(project),
+                server: is(server),
+                model: is(model),
+                outcome: is(outcome),
+            },
+        ]
+    };
+    for filter in filters("web", "docs", "m", "ok") {
+        assert_eq!(all_ids(&store, &filter).await, [traces[0].id], "{filter:?}");
+    }
+    for filter in filters("batch", "docs-old", "n", "refused") {
+        assert_eq!(all_ids(&store, &filter).await, [traces[1].id], "{filter:?}");
+    }
+    for filter in filters("we", "doc", "M", "") {
+        assert_eq!(all_ids(&store, &filter).await, [], "{filter:?}");
+    }
+    let mixed = TraceFilter {
+        project: is("web"),
+        outcome: is("refused"),
+        ..none()
+    };
+    assert_eq!(all_ids(&store, &mixed).await, []);
+}
+
+/// Neither lists nor ids lead from one organisation to another.
+pub async fn an_organisation_sees_its_own_only(store: impl TraceStore) {
+    let mut other = trace(2);
+    other.organisation = "other".into();
+    let traces = [trace(1), other];
+    record(&store, &traces).await;
+    assert_eq!(
+        all_ids(&store, &TraceFilter::default()).await,
+        [traces[0].id]
+    );
+    assert!(store.get("default", traces[1].id).await.unwrap().is_none());
+    assert!(store.get("other", traces[0].id).await.unwrap().is_none());
+}
+
+/// A record comes back as it went in.
+pub async fn one_exchange_is_found_with_its_spans(store: impl TraceStore) {
+    let trace = trace(1);
+    record(&store, std::slice::from_ref(&trace)).await;
+    assert_eq!(*get(&store, &trace).await.unwrap(), trace);
+}
+
+/// An id that nobody has, or not any more, is no fault.
+pub async fn what_is_not_there_is_none(store: impl TraceStore) {
+    assert!(get(&store, &trace(1)).await.is_none());
+    assert_eq!(all_ids(&store, &TraceFilter::default()).await, []);
+}
+
+/// Callers choose names of models and of servers that do not exist.
+pub async fn odd_texts_do_no_harm(store: impl TraceStore) {
+    let odd = ["a%b_c\\", "\u{1f}", "\0", "'; --", "", "\u{202e}é\u{1f511}"];
+    let mut found = Vec::new();
+    for (number, text) in (0..).zip(odd) {
+        let mut odd = trace(number);
+        (odd.model, odd.servers) = (Some(text.to_owned()), vec![text.to_owned()]);
+        record(&store, std::slice::from_ref(&odd)).await;
+        let filter = TraceFilter {
+            server: Some("docs".to_owned()),
+            ..TraceFilter::default()
+        };
+        assert_eq!(all_ids(&store, &filter).await, []);
+        found.insert(0, odd.id);
+    }
+    assert_eq!(all_ids(&store, &TraceFilter::default()).await, found);
+}

@@ -1,0 +1,122 @@
+//! The latest exchanges, in memory.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::{Error, TraceFilter, TraceListing, TracePage, TraceStore};
+use crate::trace::{Trace, TraceId, TraceSink};
+
+/// So many exchanges are kept: an afternoon of debugging.
+const KEPT: usize = 1000;
+
+/// What they may take, all together: few of them are near the largest.
+const BYTES: usize = 64 << 20;
+
+/// The latest 1,000 exchanges, or 64 MiB of them, in memory. Clones share them.
+#[derive(Clone, Default)]
+pub struct MemoryTraces(Arc<Mutex<Kept>>);
+
+#[derive(Default)]
+struct Kept {
+    /// The latest first, each with its size.
+    traces: VecDeque<(Arc<Trace>, usize)>,
+    bytes: usize,
+}
+
+impl MemoryTraces {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl TraceSink for MemoryTraces {
+    fn record(&self, trace: &Arc<Trace>) {
+        let size = trace.size();
+        let mut kept = self.kept();
+        // Exchanges end in another order than they begin.
+        let place = kept
+            .traces
+            .partition_point(|(other, _)| other.id > trace.id);
+        kept.traces.insert(place, (trace.clone(), size));
+        kept.bytes += size;
+        while kept.traces.len() > KEPT || kept.bytes > BYTES {
+            let oldest = kept.traces.pop_back();
+            kept.bytes -= oldest.map_or(kept.bytes, |(_, size)| size);
+        }
+    }
+}
+
+impl TraceStore for MemoryTraces {
+    async fn list(
+        &self,
+        organisation: &str,
+        filter: &TraceFilter,
+        page: &TracePage,
+    ) -> Result<TraceListing, Error> {
+        let kept = self.kept();
+        let traces = kept.traces.iter().map(|(trace, _)| trace);
+        let mut found = traces.filter(|trace| {
+            *trace.organisation == *organisation
+                && page.before.is_none_or(|before| trace.id < before)
+                && filter.matches(trace)
+        });
+        let listed = found.by_ref().take(page.limit());
+        let traces: Vec<_> = listed
+            .map(|trace| Arc::new(trace.without_spans()))
+            .collect();
+        let next = found.next().and(traces.last()).map(|last| last.id);
+        Ok(TraceListing { traces, next })
+    }
+
+    async fn get(&self, organisation: &str, id: TraceId) -> Result<Option<Arc<Trace>>, Error> {
+        let kept = self.kept();
+        let found = kept.traces.iter().find(|(trace, _)| trace.id == id);
+        let found = found.map(|(trace, _)| trace);
+        Ok(found
+            .filter(|trace| *trace.organisation == *organisation)
+            .cloned())
+    }
+}
+
+impl fmt::Debug for MemoryTraces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryTraces").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::registry::{AnyTraces, conformance};
+
+    #[tokio::test(start_paused = true)]
+    async fn it_is_a_store_of_traces() {
+        conformance::traces::all(async || MemoryTraces::default()).await;
+        conformance::traces::all(async || AnyTraces::new(MemoryTraces::default())).await;
+    }
+
+    #[test]
+    fn the_oldest_go_when_there_are_too_many_or_too_large_ones() {
+        let (many, large) = (MemoryTraces::default(), MemoryTraces::default());
+        for number in 0..KEPT as u64 + 5 {
+            let mut trace = conformance::traces::trace(number);
+            many.record(&Arc::new(trace.clone()));
+            let text = json!({"text": "x".repeat(1 << 20)});
+            trace.spans[0].attributes = text.as_object().unwrap().clone();
+            if number < 100 {
+                large.record(&Arc::new(trace));
+            }
+        }
+        let oldest = |store: &MemoryTraces| store.kept().traces.back().unwrap().0.started_at;
+        let at = |number| conformance::traces::trace(number).started_at;
+        assert_eq!((many.kept().traces.len(), oldest(&many)), (KEPT, at(5)));
+        let kept = large.kept().traces.len();
+        assert_eq!((kept, oldest(&large)), (63, at(37)));
+        assert!(large.kept().bytes <= BYTES);
+    }
+}

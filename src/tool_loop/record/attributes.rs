@@ -1,0 +1,31 @@
+//! The attributes of a span, by the names of OpenTelemetry.
+
+use serde_json::{Map, Value};
+
+/// Attributes as they come together.
+pub(super) struct Attributes(Map<String, Value>);
+
+impl Attributes {
+    /// Those of a span of this operation.
+    pub(super) fn new(operation: &'static str) -> Self {
+        let mut attributes = Self(Map::new());
+        attributes.set("gen_ai.operation.name", operation);
+        attributes
+    }
+
+    pub(super) fn set(&mut self, name: &'static str, value: impl Into<Value>) {
+        self.0.insert(name.to_owned(), value.into());
+    }
+
+    pub(super) fn set_some(&mut self, name: &'static str, value: Option<impl Into<Value>>) {
+        if let Some(value) = value {
+            self.set(name, value);
+        }
+    }
+}
+
+impl From<Attributes> for Map<String, Value> {
+    fn from(attributes: Attributes) -> Self {
+        attributes.0
+    }
+}

@@ -1,0 +1,187 @@
+//! A tool call in the record of its exchange.
+
+use std::time::Duration;
+
+use http::HeaderValue;
+use tokio::time::Instant;
+use tracing::{Span, field::Empty};
+
+use super::{Attributes, PAYLOADS, Record, name};
+use crate::{
+    catalog::Entry,
+    chat::{Arguments, ToolCall},
+    registry::Server,
+    scrub,
+    tool_loop::options::short,
+    trace,
+};
+
+/// A tool call that runs; dropped before it has ended, it was cancelled.
+pub(crate) struct Running<'a> {
+    record: &'a Record,
+    call: &'a ToolCall,
+    /// `None` for a tool that nobody has.
+    entry: Option<&'a Entry>,
+    round: u64,
+    started: Instant,
+    span: Span,
+    ended: bool,
+}
+
+/// What a call came to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Came<'a> {
+    /// One word; `None` if it succeeded.
+    pub(crate) error: Option<&'static str>,
+    /// The result, or why there is none, as the model gets it.
+    pub(crate) text: &'a str,
+    /// The size of the result before it was cut.
+    pub(crate) result_bytes: usize,
+    /// The model gets a part of it.
+    pub(crate) truncated: bool,
+}
+
+impl Record {
+    /// A call of this round begins.
+    pub(crate) fn call<'a>(
+        &'a self,
+        round: u64,
+        call: &'a ToolCall,
+        entry: Option<&'a Entry>,
+    ) -> Running<'a> {
+        self.0.state().calls += 1;
+        let offered = call.function.as_deref().unwrap_or_default();
+        let span = tracing::info_span!(
+            target: trace::TARGET,
+            parent: &self.0.span,
+            "execute_tool",
+            otel.name = name("execute_tool", Some(&short(offered))),
+            otel.kind = "client",
+            otel.status_code = Empty,
+            gen_ai.operation.name = "execute_tool",
+            gen_ai.tool.name = short(offered),
+            gen_ai.tool.call.id = short(&call.id),
+            mcp.method.name = "tools/call",
+            mcp_layer.server = entry.map(|entry| entry.server.name.as_str()),
+            mcp_layer.tool = entry.map(|entry| &*entry.offer().tool),
+            mcp_layer.round = round,
+            mcp_layer.outcome = Empty,
+            mcp_layer.result_bytes = Empty,
+            mcp_layer.truncated = Empty,
+            "error.type" = Empty,
+        );
+        Running {
+            record: self,
+            call,
+            entry,
+            round,
+            started: Instant::now(),
+            span,
+            ended: false,
+        }
+    }
+
+    /// The name of a call's span, and what is known of the call before it runs.
+    pub(super) fn of_call(&self, call: &ToolCall, entry: Option<&Entry>) -> (String, Attributes) {
+        let offered = short(call.function.as_deref().unwrap_or_default());
+        let mut attributes = Attributes::new("execute_tool");
+        attributes.set("mcp.method.name", "tools/call");
+        attributes.set("gen_ai.tool.call.id", short(&call.id));
+        if let Some(entry) = entry {
+            attributes.set("mcp_layer.server", entry.server.name.as_str());
+            attributes.set("mcp_layer.tool", &*entry.offer().tool);
+        }
+        if let Arguments::Text(text) = &call.arguments {
+            let clean = entry.and_then(|entry| without_credentials(&entry.server, text));
+            let text = clean.as_deref().unwrap_or(text);
+            self.set_payload(&mut attributes, "gen_ai.tool.call.arguments", text);
+        }
+        let name = name("execute_tool", Some(&offered));
+        attributes.set("gen_ai.tool.name", offered);
+        (name, attributes)
+    }
+
+    /// Sets what the record may have of a text, as long as there is room.
+    fn set_payload(&self, attributes: &mut Attributes, name: &'static str, text: &str) {
+        let Some(log) = &self.0.log else {
+            return;
+        };
+        let has_room = self.0.state().payloads < PAYLOADS;
+        let kept = has_room.then(|| log.gateway.settings.tracing.payloads.keep(text));
+        if let Some(kept) = kept.flatten() {
+            self.0.state().payloads += kept.len();
+            attributes.set(name, kept);
+        }
+    }
+}
+
+/// Arguments without the fixed credentials of the server that they are for. What servers say is
+/// without any of them already.
+fn without_credentials(server: &Server, text: &str) -> Option<String> {
+    let headers = server.auth.headers();
+    scrub::without(headers.values().map(HeaderValue::as_bytes), text)
+}
+
+impl Running<'_> {
+    /// What is done for the call belongs into it.
+    pub(crate) fn span(&self) -> Span {
+        self.span.clone()
+    }
+
+    /// The call has ended; how long it took.
+    pub(crate) fn end(mut self, came: Came<'_>) -> Duration {
+        let outcome = if came.error.is_some() { "error" } else { "ok" };
+        self.record(outcome, Some(came))
+    }
+
+    fn record(&mut self, outcome: &'static str, came: Option<Came<'_>>) -> Duration {
+        self.ended = true;
+        let duration = self.started.elapsed();
+        let error = came.map_or(Some("cancelled"), |came| came.error);
+        let result_bytes = came.map(|came| came.result_bytes);
+        let truncated = came.map(|came| came.truncated);
+        self.span.record("mcp_layer.outcome", outcome);
+        self.span.record("mcp_layer.result_bytes", result_bytes);
+        self.span.record("mcp_layer.truncated", truncated);
+        self.span.record("error.type", error);
+        self.span.record("otel.status_code", error.map(|_| "ERROR"));
+        let server = self.entry.map(|entry| entry.server.name.as_str());
+        let called = short(self.call.function.as_deref().unwrap_or_default());
+        let tool = self.entry.map_or(&*called, |entry| &*entry.offer().tool);
+        self.span.in_scope(|| {
+            tracing::info!(
+                server,
+                tool,
+                call_id = short(&self.call.id),
+                duration_ms = duration.as_millis() as u64,
+                outcome,
+                is_error = error.is_some(),
+                result_bytes,
+                truncated,
+                "tool call"
+            );
+        });
+        if self.record.is_heard() {
+            let (name, mut attributes) = self.record.of_call(self.call, self.entry);
+            attributes.set("mcp_layer.round", self.round);
+            attributes.set("mcp_layer.outcome", outcome);
+            attributes.set_some("mcp_layer.result_bytes", result_bytes);
+            attributes.set_some("mcp_layer.truncated", truncated);
+            attributes.set_some("error.type", error);
+            if let Some(came) = came {
+                let name = "gen_ai.tool.call.result";
+                self.record.set_payload(&mut attributes, name, came.text);
+            }
+            self.record.add(name, self.started, duration, attributes);
+        }
+        duration
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.record("cancelled", None);
+        }
+    }
+}

@@ -1,0 +1,415 @@
+//! The record of an exchange while it happens: what each turn and each call came to, and how all
+//! of it ended, also if the caller hung up.
+//!
+//! ```text
+//!   begin ──▶ turn ──▶ turn_ended ──▶ round ──▶ call … ended ──▶ turn … ──▶ end
+//! ```
+//!
+//! The loop says what happens. From that the record makes `tracing` spans with OpenTelemetry's
+//! names, one event when the exchange ends, and, where somebody listens, a [`Trace`]. Clones are
+//! one record, for the body of an answer that is still under way.
+
+mod attributes;
+mod call;
+mod ended;
+mod watch;
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use serde_json::{Map, Value};
+use tokio::time::Instant;
+use tracing::{Span, field::Empty};
+
+use self::attributes::Attributes;
+pub(crate) use self::{
+    call::{Came, Running},
+    ended::Ended,
+    watch::Watched,
+};
+use super::{Gateway, options::short};
+use crate::{
+    catalog::Catalog,
+    chat::{ChatRequest, ToolCall, Usage},
+    project::Project,
+    refusal::Refusal,
+    trace::{self, Trace, TraceId},
+};
+
+/// Spans of one record; a model may ask for any number of calls.
+const SPANS: usize = 1000;
+
+/// What a record has of arguments and results, all together; those that come later are left out.
+const PAYLOADS: usize = 1 << 20;
+
+/// Servers that a record names; no request can use more.
+const SERVERS: usize = 128;
+
+/// One exchange; when the last clone goes before it has ended, it was cancelled.
+#[derive(Clone)]
+pub(crate) struct Record(Arc<Inner>);
+
+struct Inner {
+    project: Project,
+    began: Instant,
+    span: Span,
+    model: Option<String>,
+    /// `None` where nobody listens.
+    log: Option<Log>,
+    state: Mutex<State>,
+}
+
+/// What a [`Trace`] is made of, besides its spans.
+struct Log {
+    gateway: Arc<Gateway>,
+    id: TraceId,
+    started_at: SystemTime,
+    servers: Vec<String>,
+    /// Once it is known.
+    catalog: OnceLock<Arc<Catalog>>,
+}
+
+/// What has happened so far.
+#[derive(Default)]
+struct State {
+    turns: u64,
+    rounds: u64,
+    calls: u64,
+    turn: Option<Turn>,
+    usage: Usage,
+    spans: Vec<trace::Span>,
+    payloads: usize,
+    ended: bool,
+}
+
+/// The turn that is under way.
+struct Turn {
+    span: Span,
+    started: Instant,
+    status: Option<u16>,
+}
+
+/// What a turn of the model came to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Answered<'a> {
+    pub(crate) model: Option<&'a str>,
+    /// With the cost, where it is known.
+    pub(crate) usage: Option<&'a Map<String, Value>>,
+    pub(crate) finish_reason: Option<&'a str>,
+}
+
+impl Record {
+    /// A record of `request`, for whoever listens.
+    pub(crate) fn begin<'a>(
+        gateway: &Arc<Gateway>,
+        project: &Project,
+        request: &ChatRequest,
+        servers: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        let model = request.model.as_deref().map(short);
+        let span = tracing::info_span!(
+            target: trace::TARGET,
+            "exchange",
+            otel.status_code = Empty,
+            gen_ai.request.model = model,
+            mcp_layer.project = project.name(),
+            mcp_layer.rounds = Empty,
+            mcp_layer.outcome = Empty,
+            "error.type" = Empty,
+        );
+        let log = (!gateway.settings.tracing.sinks.is_empty()).then(|| {
+            let now = SystemTime::now();
+            Log {
+                gateway: gateway.clone(),
+                id: TraceId::new(now),
+                started_at: now,
+                servers: servers.into_iter().take(SERVERS).map(short).collect(),
+                catalog: OnceLock::new(),
+            }
+        });
+        Self(Arc::new(Inner {
+            project: project.clone(),
+            began: Instant::now(),
+            span,
+            model,
+            log,
+            state: Mutex::default(),
+        }))
+    }
+
+    /// The exchange's own span.
+    pub(crate) fn span(&self) -> Span {
+        self.0.span.clone()
+    }
+
+    /// Whether somebody wants a [`Trace`].
+    pub(crate) fn is_heard(&self) -> bool {
+        self.0.log.is_some()
+    }
+
+    /// Which tools the model is offered.
+    pub(crate) fn offers(&self, catalog: &Arc<Catalog>) {
+        if let Some(log) = &self.0.log {
+            let _ = log.catalog.set(catalog.clone());
+        }
+    }
+
+    /// A server was waited for to list its tools; `failed` is why it is not used.
+    pub(crate) fn listed(&self, server: &str, started: Instant, failed: Option<&str>) {
+        if self.0.log.is_none() || failed.is_none() && started.elapsed().as_millis() == 0 {
+            return;
+        }
+        let mut attributes = Attributes::new("list_tools");
+        attributes.set("mcp.method.name", "tools/list");
+        attributes.set("mcp_layer.server", server);
+        if let Some(failed) = failed {
+            attributes.set("error.type", "server_inactive");
+            attributes.set("error.message", self.masked(failed));
+        }
+        let name = format!("list_tools {server}");
+        self.add(name, started, started.elapsed(), attributes);
+    }
+
+    /// A turn begins; what is done for it belongs into the span that comes back.
+    pub(crate) fn turn(&self) -> Span {
+        let mut state = self.0.state();
+        state.turns += 1;
+        let span = self.0.chat_span(state.turns);
+        state.turn = Some(Turn {
+            span: span.clone(),
+            started: Instant::now(),
+            status: None,
+        });
+        span
+    }
+
+    /// The turn's answer begins with this status.
+    pub(crate) fn answering(&self, status: http::StatusCode) {
+        if let Some(turn) = &mut self.0.state().turn {
+            turn.status = Some(status.as_u16());
+        }
+    }
+
+    /// The turn has ended with an answer.
+    pub(crate) fn turn_ended(&self, answered: Answered<'_>) {
+        self.0.end_turn(answered, None);
+    }
+
+    /// A batch of calls begins; which one it is.
+    pub(crate) fn round(&self) -> u64 {
+        let mut state = self.0.state();
+        state.rounds += 1;
+        state.rounds
+    }
+
+    /// The model has asked for these calls, and they go back to the caller.
+    pub(crate) fn not_executed(&self, calls: &[ToolCall]) {
+        let Some(log) = &self.0.log else {
+            return;
+        };
+        let now = Instant::now();
+        for call in calls.iter().take(SPANS) {
+            let catalog = log.catalog.get();
+            let entry = catalog.and_then(|catalog| catalog.entry(call.function.as_deref()?));
+            let (name, mut attributes) = self.of_call(call, entry);
+            attributes.set("mcp_layer.outcome", "not_executed");
+            self.add(name, now, Duration::ZERO, attributes);
+        }
+    }
+
+    /// Passes the answer to a refused request on, and records why it was refused.
+    pub(crate) fn refuse(&self, refusal: &Refusal) {
+        if self.is_heard() {
+            let mut attributes = Attributes::new("refuse");
+            attributes.set("error.type", refusal.code());
+            attributes.set("error.message", self.masked(&refusal.to_string()));
+            attributes.set("http.response.status_code", refusal.status().as_u16());
+            let name = "refuse".to_owned();
+            self.add(name, Instant::now(), Duration::ZERO, attributes);
+        }
+        self.0.span.record("error.type", refusal.code());
+        self.end(Ended::Refused);
+    }
+
+    /// The exchange has ended so. Only the first end counts.
+    pub(crate) fn end(&self, ended: Ended) {
+        self.0.end(ended);
+    }
+
+    /// A text without secrets, as far as records are to be without.
+    fn masked(&self, text: &str) -> String {
+        let log = self.0.log.as_ref();
+        let payloads = log.map(|log| log.gateway.settings.tracing.payloads);
+        payloads.unwrap_or_default().masked(text)
+    }
+
+    fn add(&self, name: String, started: Instant, duration: Duration, attributes: Attributes) {
+        let span = trace::Span {
+            name,
+            start: started.saturating_duration_since(self.0.began),
+            duration,
+            attributes: attributes.into(),
+        };
+        self.0.state().add(span);
+    }
+}
+
+impl Inner {
+    fn chat_span(&self, turn: u64) -> Span {
+        let model = self.model.as_deref();
+        tracing::info_span!(
+            target: trace::TARGET,
+            parent: &self.span,
+            "chat",
+            otel.name = name("chat", model),
+            otel.kind = "client",
+            otel.status_code = Empty,
+            gen_ai.operation.name = "chat",
+            gen_ai.request.model = model,
+            gen_ai.response.model = Empty,
+            gen_ai.response.finish_reasons = Empty,
+            gen_ai.usage.input_tokens = Empty,
+            gen_ai.usage.output_tokens = Empty,
+            http.response.status_code = Empty,
+            "error.type" = Empty,
+            mcp_layer.turn = turn,
+        )
+    }
+
+    fn end_turn(&self, answered: Answered<'_>, error: Option<&str>) {
+        let mut state = self.state();
+        let Some(turn) = state.turn.take() else {
+            return;
+        };
+        let number = state.turns;
+        let tokens = |name| answered.usage.and_then(|usage| usage.get(name)?.as_u64());
+        let (input, output) = (tokens("prompt_tokens"), tokens("completion_tokens"));
+        let status = turn.status.filter(|status| !(200..300).contains(status));
+        let status = status.map(|status| status.to_string());
+        let error = status.as_deref().or(error);
+        let finish = answered.finish_reason.map(short);
+        if !turn.span.is_disabled() {
+            turn.record(answered, [input, output], finish.as_deref(), error);
+        }
+        if self.log.is_none() {
+            return;
+        }
+        if let Some(usage) = answered.usage {
+            state.usage.add(usage);
+        }
+        let mut attributes = Attributes::new("chat");
+        attributes.set_some("gen_ai.request.model", self.model.as_deref());
+        attributes.set_some("gen_ai.response.model", answered.model.map(short));
+        attributes.set_some("gen_ai.usage.input_tokens", input);
+        attributes.set_some("gen_ai.usage.output_tokens", output);
+        let finish = finish.map(|reason| vec![reason]);
+        attributes.set_some("gen_ai.response.finish_reasons", finish);
+        attributes.set_some("http.response.status_code", turn.status);
+        attributes.set_some("error.type", error);
+        attributes.set("mcp_layer.turn", number);
+        state.add(trace::Span {
+            name: name("chat", self.model.as_deref()),
+            start: turn.started.saturating_duration_since(self.began),
+            duration: turn.started.elapsed(),
+            attributes: attributes.into(),
+        });
+    }
+
+    fn end(&self, ended: Ended) {
+        if std::mem::replace(&mut self.state().ended, true) {
+            return;
+        }
+        // A turn that is still under way is what it ended with.
+        self.end_turn(Answered::default(), ended.error());
+        let mut state = self.state();
+        let duration = self.began.elapsed();
+        self.span.record("mcp_layer.rounds", state.rounds);
+        self.span.record("mcp_layer.outcome", ended.as_str());
+        if ended.error().is_some() {
+            self.span.record("otel.status_code", "ERROR");
+        }
+        self.span.in_scope(|| {
+            tracing::info!(
+                project = self.project.name(),
+                rounds = state.rounds,
+                turns = state.turns,
+                outcome = ended.as_str(),
+                duration_ms = duration.as_millis() as u64,
+                "exchange"
+            );
+        });
+        let Some(log) = &self.log else {
+            return;
+        };
+        let mut spans = std::mem::take(&mut state.spans);
+        spans.sort_by_key(|span| span.start);
+        let usage = std::mem::take(&mut state.usage);
+        let trace = Arc::new(Trace {
+            id: log.id,
+            organisation: self.project.organisation().into(),
+            project: self.project.name().to_owned(),
+            model: self.model.clone(),
+            servers: log.servers.clone(),
+            started_at: log.started_at,
+            duration,
+            rounds: state.rounds,
+            calls: state.calls,
+            stopped_by: ended.stopped_by().map(|reason| reason.as_str().to_owned()),
+            outcome: ended.outcome().to_owned(),
+            usage: (!usage.is_empty()).then(|| usage.members()),
+            spans,
+        });
+        drop(state);
+        for sink in &log.gateway.settings.tracing.sinks {
+            sink.record(&trace);
+        }
+    }
+
+    /// Held for an assignment or two, never across an await.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn add(&mut self, span: trace::Span) {
+        if self.spans.len() < SPANS {
+            self.spans.push(span);
+        }
+    }
+}
+
+impl Turn {
+    fn record(
+        &self,
+        answered: Answered<'_>,
+        [input, output]: [Option<u64>; 2],
+        finish: Option<&str>,
+        error: Option<&str>,
+    ) {
+        let span = &self.span;
+        span.record("gen_ai.response.model", answered.model.map(short));
+        span.record("gen_ai.response.finish_reasons", finish);
+        span.record("gen_ai.usage.input_tokens", input);
+        span.record("gen_ai.usage.output_tokens", output);
+        span.record("http.response.status_code", self.status);
+        span.record("error.type", error);
+        span.record("otel.status_code", error.map(|_| "ERROR"));
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.end(Ended::Cancelled);
+    }
+}
+
+/// `{operation} {what}`, as OpenTelemetry names spans.
+fn name(operation: &str, what: Option<&str>) -> String {
+    match what {
+        Some(what) => format!("{operation} {what}"),
+        None => operation.to_owned(),
+    }
+}

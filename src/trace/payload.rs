@@ -1,0 +1,71 @@
+//! What of arguments and results is kept.
+
+use super::{Payloads, redact::redacted};
+
+/// What is kept of one text: enough to see what it was about.
+const KEPT: usize = 8 * 1024;
+
+/// So much more is looked at, so that a secret at the end of what is kept is seen whole.
+const MARGIN: usize = 1024;
+
+impl Payloads {
+    /// What a record may have of `text`.
+    pub(crate) fn keep(self, text: &str) -> Option<String> {
+        let start = &text[..text.floor_char_boundary(KEPT + MARGIN)];
+        let mut kept = match self {
+            Self::Off => return None,
+            Self::Redacted => redacted(start),
+            Self::Full => start.to_owned(),
+        };
+        if text.len() > KEPT {
+            kept.truncate(kept.floor_char_boundary(KEPT));
+            kept.push_str(&format!("\n[cut: the whole has {} bytes]", text.len()));
+        }
+        Some(kept)
+    }
+
+    /// A text that is kept in any case, such as why a request was refused.
+    pub(crate) fn masked(self, text: &str) -> String {
+        match self {
+            Self::Full => text.to_owned(),
+            Self::Off | Self::Redacted => redacted(text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_says_so_and_splits_no_character() {
+        let text = "ä".repeat(KEPT);
+        for payloads in [Payloads::Full, Payloads::Redacted] {
+            let kept = payloads.keep(&text).unwrap();
+            assert!(
+                kept.ends_with("ä\n[cut: the whole has 16384 bytes]"),
+                "{kept}"
+            );
+            assert!(kept.len() < KEPT + 40);
+        }
+        assert_eq!(Payloads::Off.keep(&text), None);
+        assert_eq!(Payloads::Full.keep("short").as_deref(), Some("short"));
+    }
+
+    #[test]
+    fn a_secret_across_the_cut_is_not_kept_in_part() {
+        for secret in [
+            "ghp_0123456789abcdef0123456789abcdef",
+            "password=hunter2hunter2",
+        ] {
+            for before in KEPT - secret.len()..KEPT {
+                let text = format!("{} {secret} {}", "x".repeat(before - 1), "y".repeat(KEPT));
+                let kept = Payloads::Redacted.keep(&text).unwrap();
+                assert!(
+                    !kept.contains("ghp_0") && !kept.contains("hunter"),
+                    "{before}"
+                );
+            }
+        }
+    }
+}
