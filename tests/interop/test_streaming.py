@@ -48,6 +48,15 @@ def said(message):
     return {name: value for name, value in message.items() if value not in (None, [])}
 
 
+def read(events):
+    """What the helper puts together, the receipt, which is on the last chunk alone, and the text as it came."""
+    text = receipt = ""
+    for event in events:
+        text += event.delta if event.type == "content.delta" else ""
+        receipt = getattr(event.chunk, "mcp", receipt) if event.type == "chunk" else receipt
+    return events.get_final_completion(), receipt, text
+
+
 def timeless(receipt):
     return {**receipt, "calls": [{**call, "duration_ms": 0} for call in receipt["calls"]]}
 
@@ -59,13 +68,12 @@ def test_the_python_helper_puts_together_what_comes_without_a_stream(client, mod
     turns = [received.json["messages"] for received in model.received]
     model.answers(*STREAMED)
     with client.chat.completions.stream(**asked, stream_options={"include_usage": True}) as events:
-        text = "".join(event.delta for event in events if event.type == "content.delta")
-        answer = events.get_final_completion()
+        answer, receipt, text = read(events)
     assert said(answer.choices[0].message.to_dict()) == said(whole.choices[0].message.to_dict())
     assert text == whole.choices[0].message.content
     assert answer.choices[0].finish_reason == whole.choices[0].finish_reason == "stop"
     assert answer.usage.to_dict() == whole.usage.to_dict()
-    assert timeless(answer.mcp) == timeless(whole.mcp)
+    assert timeless(receipt) == timeless(whole.mcp)
     assert [received.json["messages"] for received in model.received] == turns
 
 
@@ -102,9 +110,9 @@ def test_a_turn_of_the_callers_own_tool_is_released_and_resumed_in_a_stream(clie
     messages.append({"role": "tool", "tool_call_id": "call_4", "content": "noon"})
     mcp = MCP | {"resume_tool_calls": True}
     with client.chat.completions.stream(messages=messages, extra_body={"mcp": mcp}, **asked) as events:
-        answer = events.get_final_completion()
+        answer, receipt, _ = read(events)
     assert answer.choices[0].message.content == "It is noon."
-    assert [c["id"] for c in answer.mcp["calls"]] == ["call_1"]
+    assert [c["id"] for c in receipt["calls"]] == ["call_1"]
     assert [m["content"] for m in model.received[1].json["messages"][-2:]] == ["noon", "Echo: hello"]
 
 
@@ -140,7 +148,8 @@ def test_curl_sees_text_as_it_comes_and_the_end_once(own_proxy, upstream, model)
     assert [line for _, line in came].count(b"[DONE]") == 1 and came[-1][1] == b"[DONE]"
     chunks = [json.loads(line) for _, line in came[:-1]]
     assert len({chunk["id"] for chunk in chunks}) == 1
-    texts = [at for (at, _), chunk in zip(came, chunks) if chunk["choices"] and chunk["choices"][0]["delta"].get("content")]
+    deltas = [chunk["choices"][0]["delta"] if chunk["choices"] else {} for chunk in chunks]
+    texts = [at for (at, _), delta in zip(came, deltas) if delta.get("content")]
     assert min(later - earlier for earlier, later in pairwise(texts)) > 0.05
     assert chunks[-1]["mcp"]["stopped_by"] == "final" and chunks[-1]["usage"]["total_tokens"] == 30
 

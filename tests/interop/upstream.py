@@ -216,7 +216,7 @@ def streamed(answer, pause=0.0):
     message = dict(choice["message"])
     calls = message.pop("tool_calls", [])
     texts = {name: value for name, value in message.items() if name != "role" and isinstance(value, str)}
-    deltas = [{"role": "assistant", "content": ""}]
+    deltas = [{"role": "assistant", "content": message["content"] and ""}]
     deltas += [{name: piece} for name, text in texts.items() for piece in pieces(text)]
     for index, whole in enumerate(calls):
         function = whole["function"]
