@@ -139,7 +139,7 @@ pub fn print_latency(runtime: &Runtime, ways: &Ways) {
     println!("| loopback, µs | first byte: median | 99 % | a chunk: median | 99 % |");
     println!("|---|--:|--:|--:|--:|");
     for ((name, _), times) in named.iter().zip(&mut all) {
-        let [first, others] = [&mut times.first, &mut times.others].map(percentiles);
+        let [first, others] = [&mut times.first, &mut times.others].map(|times| percentiles(times));
         println!(
             "| {name} | {:.0} | {:.0} | {:.0} | {:.0} |",
             first.0, first.1, others.0, others.1
@@ -148,7 +148,7 @@ pub fn print_latency(runtime: &Runtime, ways: &Ways) {
 }
 
 /// The median and the 99th percentile, in microseconds.
-fn percentiles(times: &mut Vec<Duration>) -> (f64, f64) {
+fn percentiles(times: &mut [Duration]) -> (f64, f64) {
     times.sort();
     let at = |percent: usize| times[times.len() * percent / 100].as_secs_f64() * 1e6;
     (at(50), at(99))

@@ -1,16 +1,18 @@
 //! An assistant message, put together from the deltas of a stream.
 
 use bytes::Bytes;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{
     ToolCall,
-    object::{Object, quoted, string},
+    object::{Object, quoted},
 };
 
 /// The message as far as it has come.
 #[derive(Debug, Default)]
 pub(crate) struct Assembly {
+    /// The text as it stands between the quotes of JSON: halves of a character that were escaped
+    /// in two deltas are a whole one again.
     content: Option<String>,
     /// What we know nothing of, such as `reasoning_content`: texts grow, lists grow or merge by
     /// their `index`, of anything else the newest counts.
@@ -36,8 +38,8 @@ impl Assembly {
             match name {
                 "role" => {}
                 "content" if value.starts_with('"') => {
-                    let text = string(value).unwrap_or_default();
-                    self.content.get_or_insert_default().push_str(&text);
+                    let text = &value[1..value.len() - 1];
+                    self.content.get_or_insert_default().push_str(text);
                 }
                 "tool_calls" => {
                     if let Ok(Value::Array(calls)) = serde_json::from_str(value) {
@@ -91,10 +93,11 @@ impl Assembly {
         match (self.rest.get("content"), &self.content) {
             (Some(Value::Array(parts)), text) => {
                 let text = text.as_deref().filter(|text| !text.is_empty());
-                let text = text.map(|text| json!({"type": "text", "text": text}));
-                Value::from_iter(parts.iter().cloned().chain(text)).to_string()
+                let text = text.map(|text| format!(r#"{{"type":"text","text":"{text}"}}"#));
+                let parts = parts.iter().map(Value::to_string).chain(text);
+                format!("[{}]", parts.collect::<Vec<_>>().join(","))
             }
-            (_, Some(text)) => quoted(text),
+            (_, Some(text)) => format!(r#""{text}""#),
             (other, None) => other.unwrap_or(&Value::Null).to_string(),
         }
     }
@@ -253,6 +256,8 @@ fn add_item(items: &mut Vec<Value>, item: Value) {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     /// The message of these deltas, and whether a client could have put it together.
@@ -294,6 +299,16 @@ mod tests {
                 "reasoning_details": [{"type": "reasoning.text", "index": 0, "text": "ab", "signature": "xyz"}, {"index": 1, "data": "q"}],
                 "audio": {"id": "x", "data": "AABB"}, "list": ["a", "b"]})
         );
+    }
+
+    #[test]
+    fn halves_of_a_character_in_two_deltas_are_a_whole_one() {
+        let mut assembly = Assembly::default();
+        for delta in [r#"{"content":"a\ud83d"}"#, r#"{"content":"\udc4b\"b"}"#] {
+            assembly.add(&Object::parse(delta).unwrap());
+        }
+        let message: Value = serde_json::from_slice(&assembly.finish().0).unwrap();
+        assert_eq!(message["content"], "a\u{1f44b}\"b");
     }
 
     #[test]

@@ -121,7 +121,8 @@ where
 {
     let sink = Sink {
         state: Arc::default(),
-        keep_alive,
+        // With none in between, comments would be all that there is time for.
+        keep_alive: keep_alive.max(Duration::from_millis(10)),
     };
     let mut running = Box::pin(run(sink.clone()));
     let mut early = None;
