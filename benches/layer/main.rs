@@ -12,6 +12,7 @@
 //! | `mcp_call.rs` | one call of a tool with the MCP client | a POST of the same JSON with reqwest |
 //! | `credential.rs` | what a request's credential costs | a server that needs none |
 //! | `streams.rs` | streamed answers, passed on and executed | a proxy that copies bytes |
+//! | `traces.rs` | the tool loop with a record of each exchange | the same without |
 //!
 //! criterion gives the wall time of both. The table at the end is made in the same run and is
 //! what to quote: floor and layer in turns, so that whatever else the machine does hits both, in
@@ -37,6 +38,7 @@ mod pass_through;
 mod rounds;
 mod streams;
 mod support;
+mod traces;
 mod wire;
 
 use std::{rc::Rc, time::Duration};
@@ -62,6 +64,7 @@ fn main() {
         mcp_call::group(&runtime),
         credential::group(&runtime),
         streams::group(&runtime, &ways),
+        traces::group(&runtime),
     ];
     for group in &groups {
         group.bench(&mut criterion);

@@ -36,6 +36,7 @@ mod streamed_loop;
 mod streamed_properties;
 mod tool_loop;
 mod trace_payloads;
+mod trace_spans;
 mod traces;
 mod upstream_faults;
 
@@ -58,3 +59,4 @@ mod sql_observations;
 mod sql_open;
 mod sql_registry;
 mod sql_tampering;
+mod sql_traces;
