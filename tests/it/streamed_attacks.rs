@@ -6,23 +6,13 @@ use http_body::Frame;
 use serde_json::{Value, json};
 
 use crate::{
+    streamed_faults::{done, echo},
     streamed_loop::{gateway, send, streamed},
     support::{
         events::{call, chunk, events, finish, raw_stream, stream_of, streams, usage},
-        model::{Answer, Model, json_answer},
+        model::{Model, json_answer},
     },
 };
-
-fn echo() -> Value {
-    call(0, "a", "s__echo", &json!({"text": "hi"}))
-}
-
-fn done() -> Answer {
-    streams(&[
-        chunk(json!({"role": "assistant", "content": "done"})),
-        finish("stop"),
-    ])
-}
 
 fn own_tools() -> Value {
     json!([{"type": "function", "function": {"name": "lookup"}}, {"type": "function", "function": {"name": "find"}}])

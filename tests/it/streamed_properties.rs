@@ -64,8 +64,11 @@ fn recorded() -> Vec<String> {
 
 /// The bytes in pieces, cut anywhere.
 fn split(bytes: &Bytes, dice: &mut Dice) -> Answer {
-    // From one piece to crumbs.
-    let magnitude = dice.roll(12);
+    // Pieces of all sizes; crumbs are dear, and not so often.
+    let magnitude = match dice.roll(16) {
+        0 => dice.roll(5),
+        _ => 5 + dice.roll(7),
+    };
     let largest = 1 + dice.roll(1 << magnitude);
     let mut rest = bytes.clone();
     let mut frames = Vec::new();
