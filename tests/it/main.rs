@@ -21,6 +21,7 @@ mod admin_traces;
 mod dashboard_gate;
 mod dashboard_servers;
 mod dashboard_setup;
+mod dashboard_traces;
 
 mod authorization_attacks;
 mod authorization_connect;
@@ -37,10 +38,14 @@ mod pass_through;
 mod passthrough;
 mod pins;
 mod secrets;
+mod streamed_attacks;
 mod streamed_faults;
+mod streamed_hang_up;
 mod streamed_loop;
+mod streamed_properties;
 mod tool_loop;
 mod trace_payloads;
+mod trace_spans;
 mod traces;
 mod upstream_faults;
 
@@ -63,3 +68,4 @@ mod sql_observations;
 mod sql_open;
 mod sql_registry;
 mod sql_tampering;
+mod sql_traces;
