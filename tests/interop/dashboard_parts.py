@@ -36,6 +36,17 @@ class Dashboard(Operated):
         self.rest(f"/servers/{name}/refresh", {})
         return created
 
+    def traces(self, *models, seconds=10):
+        """The latest exchange of each model, by its id; they are written down a little later than they end."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            listed = self.rest("/traces?limit=200")[1]["traces"]
+            found = {trace["model"]: trace["id"] for trace in reversed(listed)}
+            if found.keys() >= set(models):
+                return {model: found[model] for model in models}
+            time.sleep(0.05)
+        raise AssertionError(f"of {models} only {[*found]} are there")
+
     def remove_all(self):
         """Leaves nothing but the file's servers."""
         for status in ("", "?status=draft"):

@@ -110,8 +110,8 @@ class World:
             mcp = {"enabled": True, "servers": ["says"], "auto_execute_tools": True}
             status, answer = self._dashboard.chat({"model": said, "messages": [], "mcp": mcp})
             assert (status, len(answer["mcp"]["calls"])) == (200, 4), answer
-        traces = self._dashboard.rest("/traces?limit=100")[1]["traces"]
-        shown = [(f"/traces/{trace['id']}", list(filter(is_plain, trace["model"].split("\n")))) for trace in traces]
+        traces = self._dashboard.traces(*TEXTS)
+        shown = [(f"/traces/{id}", list(filter(is_plain, said.split("\n")))) for said, id in traces.items()]
         return [("/traces", [PAYLOADS[-1]]), *shown]
 
 

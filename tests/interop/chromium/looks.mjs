@@ -3,16 +3,35 @@
 import { audit } from "./audit.mjs";
 import { button, fillServer, radio, serverStep } from "./steps.mjs";
 
-// The pages at these addresses, by the names of their pictures.
-export async function pages({ visit, token, screenshots, paths, signedOut }) {
+// The pages at these addresses, by the names of their pictures; with `opens` also with all that can be opened on them.
+export async function pages({ visit, token, screenshots, paths, signedOut, opens }) {
   const visitor = await visit();
   const page = signedOut ? visitor.page : await visitor.signIn(token);
   const found = [];
   for (const [name, path] of Object.entries(paths)) {
     await page.goto(path);
     found.push(...(await audit(page, name, screenshots)));
+    const closed = page.locator("details:not([open]) > summary");
+    if (!opens || (await closed.count()) === 0) continue;
+    await closed.evaluateAll((summaries) => summaries.forEach((summary) => (summary.parentElement.open = true)));
+    found.push(...(await audit(page, `${name}-open`, screenshots)));
   }
   return found;
+}
+
+// What the second of two people sees who change one server.
+export async function conflict({ visit, token, screenshots, name }) {
+  const visitor = await visit();
+  const second = await visitor.signIn(token, `/servers/${name}`);
+  const first = await visitor.context.newPage();
+  await first.goto(`/servers/${name}`);
+  await first.getByLabel("Description").fill("What the first one wrote.");
+  await button(first, "Save").click();
+  await first.getByRole("status").waitFor();
+  await second.getByLabel("Display name").fill("What the second one wrote");
+  await button(second, "Save").click();
+  await second.getByRole("alert").waitFor();
+  return [...(await audit(second, "edit-conflict", screenshots)), ...(await audit(first, "edit-saved", screenshots))];
 }
 
 // What comes up on the way through the wizard.
