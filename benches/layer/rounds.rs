@@ -21,7 +21,7 @@ use crate::{
     support::{McpServer, Model, SERVER, TOOL, calls_tool, post, prose, says, send},
 };
 
-const PATH: &str = "/v1/chat/completions";
+pub const PATH: &str = "/v1/chat/completions";
 
 /// How often the model calls tools, how many at once, and how much was said before.
 struct Shape {
@@ -111,7 +111,7 @@ fn pair(runtime: &Rc<Runtime>, shape: &Shape, server: &McpServer) -> Pair {
 
 /// A request with auto-execution after so many messages of 500 bytes; `messages` comes last, so
 /// that the text of a turn is easily taken apart.
-fn request_body(messages: usize) -> String {
+pub fn request_body(messages: usize) -> String {
     let message = |index: usize| {
         let role = if index.is_multiple_of(2) {
             "user"

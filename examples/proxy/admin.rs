@@ -121,7 +121,11 @@ impl Side {
             Token::Made(token) => token.as_str().into(),
         };
         let mut admin = Admin::new(store, connections, token)
-            .map_err(|error| Invalid::new(format!("admin_token_env: {error}")))?
+            .map_err(|error| {
+                Invalid::new(format!(
+                    "admin_token_env: {error}; `openssl rand -hex 16` makes one"
+                ))
+            })?
             .with_projects(callers.projects());
         if let Some(url) = &self.public_url {
             admin = admin.with_public_url(url.clone());

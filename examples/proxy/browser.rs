@@ -75,7 +75,7 @@ impl Rules {
     fn fault(&self, request: &Request) -> Option<Refusal> {
         let headers = request.headers();
         if self.loopback_only && !headers.get_all(header::HOST).iter().all(is_loopback) {
-            let message = "this proxy answers requests to localhost only";
+            let message = "this proxy answers requests to localhost only; with [[api_keys]] its operator can open it to others";
             return Some(Refusal::new(
                 StatusCode::FORBIDDEN,
                 "host_not_allowed",

@@ -306,7 +306,7 @@ pub fn secret(key: &str, name: &str) -> Result<String, Invalid> {
     let value = env::var(name).unwrap_or_default();
     match value.trim() {
         "" => Err(Invalid::new(format!(
-            "{key}: the environment variable {name} is not set"
+            "{key}: the environment variable {name} is not set; export it where the proxy starts"
         ))),
         secret => Ok(secret.to_owned()),
     }

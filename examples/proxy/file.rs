@@ -81,6 +81,12 @@ fn without_value(message: &str) -> String {
         .replacen("unknown field", "unknown key", 1)
         .replace("expected u64", "expected a whole number")
         .replace("expected u32", "expected a whole number");
+    // What the parser made of a text that it did not take for one.
+    let is_bare = message.starts_with("invalid ") && !message.contains("type:");
+    let message = match is_bare {
+        true => format!("{message}; a text stands in quotes"),
+        false => message,
+    };
     match (message.find(" string \""), message.rfind("\", expected")) {
         (Some(start), Some(end)) => format!("{} text{}", &message[..start], &message[end + 1..]),
         _ => message,

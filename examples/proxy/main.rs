@@ -92,21 +92,12 @@ async fn run(flags: Flags) -> Result<ExitCode, Invalid> {
         .with_authorizations(&storage.authorizations)
         .with_observations(registry.clone());
 
-    let metrics = Metrics::default();
-    let mcp = layer(&config, registry.clone(), connections.clone())
-        .add_trace_sink(storage.traces.clone())
-        .add_trace_sink(metrics.clone());
     let side = config.admin.as_ref();
     let admin = side
         .map(|side| {
             let (registry, connections) = (registry.clone(), connections.clone());
             let database = storage.database.clone();
-            let admin = side.admin(registry, connections, &config.keys, database)?;
-            Ok(admin
-                .with_authorizations(storage.authorizations)
-                .with_explainer(mcp.explainer())
-                .with_traces(storage.traces)
-                .with_metrics(metrics))
+            side.admin(registry, connections, &config.keys, database)
         })
         .transpose()?;
 
@@ -120,15 +111,34 @@ async fn run(flags: Flags) -> Result<ExitCode, Invalid> {
 
     let monitor = Monitor::new(registry.clone(), connections.clone());
     let draining = Draining::default();
+    let metrics = Metrics::default();
+    let mcp = layer(&config, registry.clone(), connections.clone())
+        .add_trace_sink(storage.traces.clone())
+        .add_trace_sink(metrics.clone());
+    let admin = admin.map(|admin| {
+        let admin = admin
+            .with_authorizations(storage.authorizations)
+            .with_explainer(mcp.explainer())
+            .with_traces(storage.traces)
+            .with_metrics(metrics);
+        match storage.keys {
+            // Who is signed in to one replica is signed in to all.
+            Some(keys) => admin.with_session_keys(keys),
+            None => admin,
+        }
+    });
     let servers = Servers {
         registry,
         connections: connections.clone(),
         patience: config.limits.of_requests().resolve,
     };
     let app = app(&config, mcp, servers, draining.clone()).await?;
-    let (listener, address) = bind(config.listen)
-        .await
-        .map_err(|error| Invalid::new(format!("listen: {}: {error}", config.listen)))?;
+    let (listener, address) = bind(config.listen).await.map_err(|error| {
+        Invalid::new(format!(
+            "listen: {}: {error}; give another with --listen IP:PORT",
+            config.listen
+        ))
+    })?;
     let mut servers = vec![Server::new(listener, app, &config.limits)];
     let mut operators = None;
     if let (Some(side), Some(admin)) = (side, admin) {
@@ -154,12 +164,15 @@ async fn run(flags: Flags) -> Result<ExitCode, Invalid> {
     }
 
     tokio::spawn(monitor.run());
-    if let Some((database, newest)) = storage.database {
+    if let Some((database, newest)) = storage.database.clone() {
         tokio::spawn(sealing::reseal(database, newest));
     }
     let served = server::run(servers, &draining, config.limits.grace()).await;
     let ends = served.map_err(Invalid::new)?;
     connections.close().await;
+    if let Some((database, _)) = storage.database {
+        database.flush_traces().await;
+    }
     if let Some(exporter) = exporter {
         exporter.flush_until(ends).await;
     }
@@ -217,6 +230,10 @@ fn layer(config: &Config, registry: AnyStore, connections: Connections) -> McpLa
         .with_trace_payloads(config.trace_payloads)
         // Authentication always says whose a request is; should it ever not, nothing opens.
         .with_required_project();
+    let layer = match config.otlp {
+        Some(_) => layer.with_trace_context(otlp::context),
+        None => layer,
+    };
     match config.limits.max_tool_rounds_cap() {
         Some(rounds) => layer.with_max_tool_rounds_cap(rounds),
         None => layer,

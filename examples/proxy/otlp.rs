@@ -176,6 +176,11 @@ fn span<B>(request: &Request<B>) -> Span {
     span
 }
 
+/// Where a span stands in its trace, for those who are called within it.
+pub fn context(span: &Span) -> Option<TraceParent> {
+    TraceParent::of(&headers_of(span))
+}
+
 /// The headers that say that a request is made within `span`; none where nothing is exported.
 pub fn headers_of(span: &Span) -> HeaderMap {
     let mut headers = HeaderMap::new();

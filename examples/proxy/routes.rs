@@ -104,7 +104,10 @@ pub async fn not_found() -> Refusal {
 
 /// Any other method of a path of ours.
 pub async fn method_not_allowed(method: Method, uri: Uri) -> Refusal {
-    let message = format!("{} does not answer {method}", uri.path());
+    let message = format!(
+        "{} does not answer {method}; the header Allow says what it does",
+        uri.path()
+    );
     Refusal::new(
         StatusCode::METHOD_NOT_ALLOWED,
         "method_not_allowed",

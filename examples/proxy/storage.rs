@@ -9,7 +9,7 @@ use mcp_layer::{
         AnyStore, AnyTraces, Error, Filter, MemoryCredentialStore, MemoryRegistry, MemoryTraces,
         Page, Server, ServerStore, SqlRegistry,
     },
-    secret::KeyId,
+    secret::{KeyId, KeyRing},
 };
 
 use crate::{config::Invalid, sealing};
@@ -30,6 +30,8 @@ pub struct Storage {
     pub authorizations: Authorizations,
     /// The records of exchanges.
     pub traces: AnyTraces,
+    /// What seals the database's secrets.
+    pub keys: Option<KeyRing>,
     /// The database, and its newest key; none, everything is in memory.
     pub database: Option<(SqlRegistry, KeyId)>,
 }
@@ -42,18 +44,20 @@ impl Storage {
                 servers: AnyStore::new(MemoryRegistry::default()),
                 authorizations: Authorizations::new(outbound, MemoryCredentialStore::default()),
                 traces: AnyTraces::new(MemoryTraces::default()),
+                keys: None,
                 database: None,
             });
         };
         let ring = sealing::ring(&database.key_file).await?;
         let newest = ring.newest();
-        let registry = SqlRegistry::open(&database.url, ring)
+        let registry = SqlRegistry::open(&database.url, ring.clone())
             .await
             .map_err(Invalid::new)?;
         Ok(Self {
             servers: AnyStore::new(registry.clone()),
             authorizations: Authorizations::new(outbound, registry.clone()),
-            traces: AnyTraces::new(MemoryTraces::default()),
+            traces: AnyTraces::new(registry.clone()),
+            keys: Some(ring),
             database: Some((registry, newest)),
         })
     }

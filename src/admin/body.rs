@@ -93,7 +93,8 @@ impl<'a> Value<'a> {
             .iter()
             .find(|(name, _)| !known.contains(name));
         if let Some((name, _)) = unknown {
-            return Err(members.fault(name, "is not known here"));
+            let reason = format!("is not known here; known are {}", known.join(", "));
+            return Err(members.fault(name, &reason));
         }
         if let Some(name) = members.object.doubled() {
             return Err(members.fault(name, "is given twice"));

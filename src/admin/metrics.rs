@@ -47,7 +47,7 @@ type Durations<const N: usize> = Family<Labels<N>, Histogram, fn() -> Histogram>
 struct Counts {
     /// All of the following, with names.
     registry: Registry,
-    exchanges: Family<Labels<1>, Counter>,
+    exchanges: Family<Labels<2>, Counter>,
     exchange_duration: Durations<0>,
     rounds: Counter,
     turns: Family<Labels<1>, Counter>,
@@ -94,7 +94,7 @@ impl Counts {
         let to = &mut self.registry;
         to.register(
             "exchanges",
-            "Requests with mcp, by how they ended",
+            "Requests with mcp, by how they ended and what stopped the loop",
             self.exchanges.clone(),
         );
         to.register_with_unit(
@@ -175,8 +175,12 @@ impl Counts {
 impl TraceSink for Metrics {
     fn record(&self, trace: &Arc<Trace>) {
         let counts = &*self.0;
-        let outcome = label("outcome", &trace.outcome);
-        counts.exchanges.get_or_create(&[outcome]).inc();
+        let stopped_by = trace.stopped_by.as_deref().unwrap_or_default();
+        let labels = [
+            label("outcome", &trace.outcome),
+            label("stopped_by", stopped_by),
+        ];
+        counts.exchanges.get_or_create(&labels).inc();
         observe(&counts.exchange_duration, &[], trace.duration);
         counts.rounds.inc_by(trace.rounds);
         for span in &trace.spans {
@@ -255,9 +259,9 @@ mod tests {
             started_at: SystemTime::now(),
             duration: Duration::from_secs(2),
             rounds: 2,
-            calls: 2,
-            stopped_by: None,
-            outcome: "final".into(),
+            calls: 4,
+            stopped_by: Some("final".into()),
+            outcome: "ok".into(),
             usage: usage.as_object().cloned(),
             spans,
         })
@@ -286,7 +290,7 @@ mod tests {
         metrics.record(&trace(spans));
         let text = text(&metrics);
         for line in [
-            r#"mcp_layer_exchanges_total{outcome="final"} 1"#,
+            r#"mcp_layer_exchanges_total{outcome="ok",stopped_by="final"} 1"#,
             "mcp_layer_exchange_duration_seconds_sum 2.0",
             r#"mcp_layer_exchange_duration_seconds_bucket{le="1"} 0"#,
             r#"mcp_layer_exchange_duration_seconds_bucket{le="2.5"} 1"#,

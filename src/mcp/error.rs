@@ -184,7 +184,7 @@ impl Error {
         let (kind, text) = if outbound::is_denied(&error) {
             (
                 EgressDenied,
-                "the egress rules do not allow the server's address",
+                "the egress rules do not allow the server's address; its operator can add its host to them",
             )
         } else if error.is_connect() {
             (Unreachable, connect_text(&error))
@@ -307,7 +307,7 @@ impl From<outbound::Error> for Error {
     fn from(error: outbound::Error) -> Self {
         Self::because(
             ErrorKind::EgressDenied,
-            "the egress rules do not allow the server's URL",
+            "the egress rules do not allow the server's URL; its operator can add its host to them",
             error,
         )
     }

@@ -57,7 +57,7 @@ impl fmt::Display for Error {
             Self::Fragment => f.write_str("the URL must not have a fragment"),
             Self::Port => f.write_str("the URL must not have port 0"),
             Self::Host => f.write_str("the URL must have a host"),
-            Self::Denied => f.write_str("the egress rules do not allow this host's address"),
+            Self::Denied => f.write_str("the egress rules do not allow this host's address; add it to them if it is meant to be reached"),
             Self::Certificate { .. } => f.write_str("a root certificate cannot be read"),
             Self::NoCertificate => f.write_str("there is no root certificate in what was given"),
             Self::Client { .. } => f.write_str("the HTTP client could not be set up"),

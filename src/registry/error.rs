@@ -78,11 +78,14 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Conflict { name } => write!(f, "a server named {name} exists already"),
+            Self::Conflict { name } => write!(
+                f,
+                "a server named {name} exists already; take another name, or change that one"
+            ),
             Self::Stale { name, version } => {
                 write!(
                     f,
-                    "the server {name} was changed in the meantime; it is now at version {version}"
+                    "the server {name} was changed in the meantime; it is now at version {version}: read it again, and change that"
                 )
             }
             Self::Declared { name } => write!(

@@ -21,7 +21,7 @@ pub(crate) fn check(
         .find(|tool| catalog.entry(&tool.name).is_some());
     if let Some(tool) = conflict {
         let message = format!(
-            "the tool {} of the request has the name of a tool that mcp adds",
+            "the tool {} of the request has the name of a tool that mcp adds; rename it, or leave that one out with mcp.tools",
             tool.name
         );
         return Err(Refusal::new(Kind::ToolNameConflict, message).at(&tool.param));

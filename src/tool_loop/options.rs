@@ -70,7 +70,12 @@ impl Options {
                 "tools" => options.tools = Some(strings(&param, value)?),
                 "resume_tool_calls" => options.resume = boolean(&param, value)?,
                 "receipt" => options.receipt = boolean(&param, value)?,
-                _ => return Err(invalid(&param, "is not a member of mcp")),
+                _ => {
+                    return Err(invalid(
+                        &param,
+                        "is not a member of mcp; those are enabled, servers, auto_execute_tools, max_tool_rounds, tools, resume_tool_calls and receipt",
+                    ));
+                }
             }
         }
         Ok(options)
@@ -104,7 +109,7 @@ impl From<Unread> for Option<Refusal> {
             Unread::NotOurs => None,
             Unread::NotJson => Some(Refusal::new(
                 Kind::InvalidJson,
-                "the request is not valid JSON",
+                "the request is not valid JSON; look at its quotes, commas and brackets",
             )),
             Unread::Doubled(name) => Some(invalid(&name, "is given twice")),
         }

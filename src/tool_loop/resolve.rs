@@ -103,7 +103,14 @@ fn unusable(server: &Server, inactive: &Inactive) -> Refusal {
         );
         return Refusal::new(Kind::CredentialRequired, message);
     }
-    let message = format!("the server {name} is inactive: {inactive}");
+    let next = match inactive {
+        Inactive::Disabled => "its operator can enable it",
+        Inactive::NeedsAuthorization => "its operator has to connect it, or to correct its secret",
+        Inactive::CredentialInvalid => "its operator has to enter its secret anew",
+        Inactive::NoTools => "its operator can select others",
+        _ => "try again later, or tell its operator",
+    };
+    let message = format!("the server {name} is inactive: {inactive}; {next}");
     Refusal::new(Kind::ServerInactive, message)
 }
 
@@ -136,7 +143,7 @@ async fn servers(
         // One answer for what does not exist and what is somebody else's.
         server.cloned().ok_or_else(|| {
             let message = format!(
-                "there is no MCP server named {:?} in this project",
+                "there is no MCP server named {:?} in this project: check the name, and whose project the API key is",
                 short(name)
             );
             Refusal::new(Kind::ServerNotFound, message).at(format!("mcp.servers[{index}]"))
@@ -162,7 +169,10 @@ fn select(catalog: &mut Catalog, options: &Options) -> Result<(), Refusal> {
                 let reason = withheld.tool.reason();
                 format!("names {:?}, which is withheld: {reason}", short(name))
             }
-            None => format!("names {:?}, which none of the servers offers", short(name)),
+            None => format!(
+                "names {:?}, which none of the servers offers; an offered name is {{server}}__{{tool}}, of a tool that is selected",
+                short(name)
+            ),
         };
         return Err(invalid(&format!("mcp.tools[{index}]"), &fault));
     }

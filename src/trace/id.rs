@@ -24,11 +24,13 @@ impl TraceId {
     pub fn new(at: SystemTime) -> Self {
         let mut random = [0; 16];
         fill_random(&mut random);
-        let millis = at
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_millis();
-        Self(millis << 80 | u128::from_be_bytes(random) >> 48)
+        Self(Self::first_of(at).0 | u128::from_be_bytes(random) >> 48)
+    }
+
+    /// The first id that an exchange may have which begins `at`.
+    pub(crate) fn first_of(at: SystemTime) -> Self {
+        let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(since.as_millis() << 80)
     }
 }
 

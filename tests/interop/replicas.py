@@ -87,7 +87,7 @@ class Replicas:
             database = "{self.postgres.url}"
             key_file = "{keys}"
             streaming = "execute"
-            allow_egress = ["127.0.0.0/8"]
+            allow_egress = ["127.0.0.0/8", "localhost"]
             admin_token_env = "ADMIN_TOKEN"
             public_url = "http://127.0.0.1:{self.operators}"
             [limits]

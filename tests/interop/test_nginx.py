@@ -4,9 +4,11 @@ import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
+from browser import Browser
 from conftest import free_port
 from nginx import Nginx
 from replicas import TOKEN, Replicas, ask
@@ -39,6 +41,26 @@ def test_what_an_operator_does_through_nginx_is_in_force_in_both(replicas):
         status, listed = ask(replica.ports[0], "GET", "/v1/mcp/servers")
         assert {server["name"] for server in json.loads(listed)["servers"]} == {"counted", "made"}
     assert ask(replicas.operators, "DELETE", "/api/v1/servers/made", headers=token)[0] == 204
+
+
+def test_a_server_is_connected_through_nginx_and_usable_in_both(replicas, protected_elsewhere):
+    operate = partial(ask, replicas.operators, headers={"authorization": f"Bearer {TOKEN}"})
+    server = {"name": "tracker", "url": protected_elsewhere.url, "auth": {"type": "oauth2"}}
+    status, created = operate("POST", "/api/v1/servers", server)
+    assert status == 201, created
+    status, answer = operate("POST", "/api/v1/servers/tracker/oauth/connect")
+    assert status == 200, answer
+    public, browser = f"http://127.0.0.1:{replicas.operators}", Browser()
+    # Each step comes to whichever replica nginx has in turn.
+    back = browser.consent(json.loads(answer)["authorization_url"], f"{public}/oauth/callback")
+    status, _, page = browser.open(back)
+    assert status == 200, page
+    time.sleep(1)
+    for replica in replicas.replicas:
+        _, listed = ask(replica.ports[0], "GET", "/v1/mcp/servers")
+        [tracker] = [server for server in json.loads(listed)["servers"] if server["name"] == "tracker"]
+        assert (tracker["status"], "tracker__add" in tracker["tools"]) == ("active", True), tracker
+    assert operate("DELETE", "/api/v1/servers/tracker")[0] == 204
 
 
 # The loop of 90 s holds up the stop of the replica that runs it.

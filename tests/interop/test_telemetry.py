@@ -87,7 +87,7 @@ def test_prometheus_reads_the_metrics(observed):
     value = lambda family, **labels: [
         sample.value for sample in families[family].samples if labels.items() <= sample.labels.items()
     ]
-    assert value("mcp_layer_exchanges", outcome="final") == [1]
+    assert value("mcp_layer_exchanges", outcome="ok", stopped_by="final") == [1]
     assert value("mcp_layer_tool_calls", server="demo", tool="roll_dice", outcome="ok") == [1]
     assert value("mcp_layer_model_turns", outcome="ok") == [2]
     assert value("mcp_layer_rounds") == [1]

@@ -50,6 +50,9 @@ async fn a_thousand_callers_with_an_expired_token_share_one_refresh() {
     let requests = rig.provider.refreshes();
     println!("expired: {CALLERS} callers, {CALLERS} successes, {requests} token request");
     assert_eq!(requests, 1);
+    let counts = rig.connections.counts();
+    let refreshes = (counts.token_refreshes, counts.failed_token_refreshes);
+    assert_eq!(refreshes, (1, 0));
 }
 
 #[tokio::test]
@@ -92,6 +95,10 @@ async fn a_thousand_listings_with_an_expired_token_share_one_refresh() {
         assert_eq!(list.unwrap().offered.len(), 3);
     }
     assert_eq!(rig.provider.refreshes(), 1);
+    let again = rig.connections.tools(&rig.server, &tokens).await;
+    assert_eq!(again.unwrap().offered.len(), 3);
+    let counts = rig.connections.counts();
+    assert_eq!((counts.list_hits, counts.list_misses), (1, 1000));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -292,6 +299,9 @@ async fn invalid_grant_and_invalid_client_make_a_server_need_authorization() {
             assert!(needs, "{code}: {error}");
         }
         assert_eq!(rig.provider.refreshes(), 1, "{code}");
+        let counts = rig.connections.counts();
+        let refreshes = (counts.token_refreshes, counts.failed_token_refreshes);
+        assert_eq!(refreshes, (0, 1), "{code}");
         rig.provider.recover();
         rig.connect().await.unwrap();
         rig.call("x").await.unwrap();

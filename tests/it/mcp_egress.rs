@@ -62,7 +62,7 @@ async fn a_name_that_leads_to_a_private_address_is_denied() {
     assert_eq!(denied.kind(), ErrorKind::EgressDenied);
     assert_eq!(
         denied.to_string(),
-        "the egress rules do not allow the server's address"
+        "the egress rules do not allow the server's address; its operator can add its host to them"
     );
     let url = format!("http://localhost:{}/mcp", server.address.port());
     let denied = call_with(&["10.0.0.0/8"], &url).await.unwrap_err();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Request;
 use http_body_util::Full;
 use mcp_layer::registry::{Auth, MemoryRegistry, Server};
-use mcp_layer::{Call, CallError, CallerTokens, Connections, Inactive, McpLayer};
+use mcp_layer::{Call, CallError, CallerTokens, Connections, Inactive, McpLayer, TraceParent};
 use serde_json::{Value, json};
 use tower::{Layer, ServiceExt};
 
@@ -13,6 +13,7 @@ use crate::support::evil::{Evil, Received, Step, json_reply, status};
 use crate::support::gateway::{Reply, chat, with_mcp};
 use crate::support::model::{Model, calls, says};
 use crate::support::outbound;
+use crate::support::traces::Witness;
 
 /// A server of revision 2026-07-28 with one tool, for whoever has a token that begins with `good`.
 async fn guarded() -> Evil {
@@ -50,7 +51,9 @@ impl Gateway {
     fn new(servers: impl IntoIterator<Item = Server>) -> Self {
         let registry = MemoryRegistry::new(servers).unwrap();
         Self {
-            layer: McpLayer::new(registry).with_connections(Connections::new(outbound())),
+            layer: McpLayer::new(registry)
+                .with_connections(Connections::new(outbound()))
+                .add_trace_sink(Witness),
             model: Model::new([]),
         }
     }
@@ -206,6 +209,21 @@ async fn the_callers_trace_goes_on_at_the_servers() {
     // Each call is a span of its own.
     assert_ne!(spans[0], spans[1]);
     assert!(!spans.contains(&TRACE[36..52].to_owned()));
+}
+
+#[tokio::test]
+async fn a_servers_trace_is_below_the_span_of_its_call_where_one_is_exported() {
+    let other = format!("{}-00f067aa0ba902b7-01", &TRACE[..35]);
+    let new = Evil::stateless(|r| vec![Step::Send(json_reply(&tool(r)))]).await;
+    let mut gateway = Gateway::new([Server::new("new", &new.url()).unwrap()]).answers(&["new__t"]);
+    let exported = other.clone();
+    gateway.layer = gateway
+        .layer
+        .with_trace_context(move |_| TraceParent::parse(&exported, ""));
+    gateway.send(&["new"], &[("traceparent", TRACE)]).await;
+    let received = new.received();
+    let call = received.iter().find(|r| r.method() == "tools/call");
+    assert_eq!(call.unwrap().header("traceparent"), Some(&*other));
 }
 
 #[tokio::test]

@@ -27,6 +27,7 @@ use crate::support::gateway::{auto, chat, connections};
 use crate::support::model::{Model, calls, says};
 use crate::support::outbound;
 use crate::support::parrot::{Over, Parrot, Place, SESSION};
+use crate::support::traces::Witness;
 
 const REDACTED: &str = "[redacted:credential]";
 
@@ -279,6 +280,8 @@ async fn the_leak_scan_sees_every_way_out() {
     println!("{}", evidence::planted("output"));
     let mut body = auto(json!({"mcp": {"enabled": false}}));
     body["user"] = evidence::planted("model").into();
+    let mut refused = auto(json!({}));
+    refused["model"] = evidence::planted("trace").into();
     let model = Model::new([says(&evidence::planted("caller"))]);
     tracing::trace!(planted = evidence::planted("log"), "something");
     let answer = send(
@@ -289,6 +292,8 @@ async fn the_leak_scan_sees_every_way_out() {
     )
     .await;
     assert!(answer.contains("planted-caller"));
+    let layer = McpLayer::new(MemoryRegistry::default()).add_trace_sink(Witness);
+    send(&layer, &model, &refused, HeaderMap::new()).await;
 }
 
 /// An exchange with a server that repeats `secret` in this place, in every encoding: all that
@@ -310,6 +315,7 @@ async fn exchange(
 async fn converse(connections: &Connections, server: Server, headers: HeaderMap) -> String {
     let registry = MemoryRegistry::new([server]).unwrap();
     let layer = McpLayer::new(registry).with_connections(connections.clone());
+    let layer = layer.add_trace_sink(Witness);
     let model = Model::new([calls(&[("s__echo", json!({}))]), says("done")]);
     let mut seen = send(&layer, &model, &auto(json!({})), headers).await;
     let asked = model.asked();

@@ -64,6 +64,12 @@ async fn every_clause_of_an_observation_store_holds() {
 }
 
 #[tokio::test]
+async fn every_clause_of_a_trace_store_holds() {
+    let databases = Databases::new();
+    conformance::traces::all(async || databases.fresh().await).await;
+}
+
+#[tokio::test]
 async fn every_clause_of_a_credential_store_holds() {
     let databases = Databases::new();
     conformance::credentials::all(async || databases.fresh().await).await;

@@ -9,6 +9,7 @@
 //!   left/model/    the requests that models get
 //!   left/proxy/    what a proxy of tests/proxy logs and prints
 //!   left/database/ the files of SQLite databases
+//!   left/trace/    the records of exchanges
 //!   secrets/       kind, and the secret in hex: a line for each
 //! ```
 //!
@@ -27,7 +28,9 @@ use std::{
 
 /// The ways by which something leaves. In each of them a secret is planted by a test, so that a
 /// way that is no longer looked at fails the scan.
-pub const CHANNELS: [&str; 6] = ["output", "log", "caller", "model", "proxy", "database"];
+pub const CHANNELS: [&str; 7] = [
+    "output", "log", "caller", "model", "proxy", "database", "trace",
+];
 
 /// What the kind of a planted secret begins with; the channel follows.
 pub const PLANTED: &str = "planted in ";

@@ -16,7 +16,11 @@ mod evidence;
 #[path = "../it/support/mcp_server.rs"]
 #[allow(dead_code, reason = "these tests need a part of it")]
 mod mcp_server;
+mod mistakes;
 mod observability;
+#[path = "../it/support/shelf.rs"]
+#[allow(dead_code, reason = "these tests need a part of it")]
+mod shelf;
 mod support;
 
 use std::{

@@ -30,7 +30,7 @@ clauses! {
     }
 }
 
-/// An exchange of the organisation `default`, so many milliseconds after now.
+/// An exchange of the organisation `default`, so many milliseconds after midnight.
 ///
 /// Times are in whole milliseconds: a store need not keep more of them.
 pub fn trace(number: u64) -> Trace {

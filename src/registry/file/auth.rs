@@ -267,7 +267,7 @@ mod tests {
                 "issuer = \"as.example\"",
                 "auth.issuer: not an absolute https URL without user and fragment (line 6)".to_owned(),
             ),
-            ("headers = []", "auth.headers: unknown key (line 6)".to_owned()),
+            ("headers = []", "auth.headers: unknown key; known are type, client_id, client_secret_env, authorization_url, token_url, scopes, issuer, resource, token_auth (line 6)".to_owned()),
         ] {
             let lines = format!("[servers.auth]\ntype = \"oauth2\"\n{members}");
             assert_eq!(fault(&lines), expected);
@@ -278,7 +278,7 @@ mod tests {
     fn an_unknown_authentication_is_refused_plainly() {
         assert_eq!(
             fault("auth = { type = \"none\", headers = [] }"),
-            "auth.headers: unknown key (line 4)"
+            "auth.headers: unknown key; known are type (line 4)"
         );
         assert_eq!(
             fault("auth.type = \"basic\""),
@@ -333,7 +333,7 @@ mod tests {
             ),
             (
                 "[{ name = \"x-key\", value_env = \"KEY\", prefix = \"s3cret\" }]",
-                "auth.headers[0].prefix: unknown key (line 6)",
+                "auth.headers[0].prefix: unknown key; known are name, value_env (line 6)",
             ),
         ] {
             let lines = format!("[servers.auth]\ntype = \"static_headers\"\nheaders = {headers}");

@@ -267,12 +267,30 @@ mod tests {
     #[test]
     fn every_fault_names_its_key_its_rule_and_its_line() {
         for (lines, expected) in [
-            ("colour = 1", "colour: unknown key (line 4)"),
-            ("\n\"x\\ny\" = 1", "x\\ny: unknown key (line 5)"),
-            ("fingerprint = \"\"", "fingerprint: unknown key (line 4)"),
-            ("on_change = \"block\"", "on_change: unknown key (line 4)"),
-            ("new_tools = \"block\"", "new_tools: unknown key (line 4)"),
-            ("draft = true", "draft: unknown key (line 4)"),
+            (
+                "colour = 1",
+                "colour: unknown key; known are name, display_name, description, url, transport, projects, tools, enabled, auth (line 4)",
+            ),
+            (
+                "\n\"x\\ny\" = 1",
+                "x\\ny: unknown key; known are name, display_name, description, url, transport, projects, tools, enabled, auth (line 5)",
+            ),
+            (
+                "fingerprint = \"\"",
+                "fingerprint: unknown key; known are name, display_name, description, url, transport, projects, tools, enabled, auth (line 4)",
+            ),
+            (
+                "on_change = \"block\"",
+                "on_change: unknown key; known are name, display_name, description, url, transport, projects, tools, enabled, auth (line 4)",
+            ),
+            (
+                "new_tools = \"block\"",
+                "new_tools: unknown key; known are name, display_name, description, url, transport, projects, tools, enabled, auth (line 4)",
+            ),
+            (
+                "draft = true",
+                "draft: unknown key; known are name, display_name, description, url, transport, projects, tools, enabled, auth (line 4)",
+            ),
             (
                 "display_name = 3",
                 "display_name: must be a string (line 4)",

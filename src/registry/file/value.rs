@@ -149,7 +149,7 @@ impl<'a> Table<'a> {
             Err(Fault {
                 key: self.path(key.get_ref()),
                 offset: key.span().start,
-                reason: "unknown key".into(),
+                reason: format!("unknown key; known are {}", known.join(", ")).into(),
                 source: None,
             })
         })

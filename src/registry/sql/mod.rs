@@ -5,7 +5,8 @@
 //!             ▲                      │  ▲  ▲
 //!             └── follow: what ◀─────┘  │  ├──── credentials: load, swap, lease, states
 //!                 others changed        │  └──── observations: what was seen, who probes
-//!                                       └─────── reseal: with the newest key, in small steps
+//!                                       ├─────── reseal: with the newest key, in small steps
+//!                                       └─────── traces: what exchanges came to, for a week
 //! ```
 //!
 //! One code path serves both engines; `sqlite.rs` and `postgres.rs` have what differs.
@@ -32,6 +33,9 @@ mod servers;
 mod sqlite;
 mod text;
 mod time;
+mod trace_queue;
+mod trace_record;
+mod traces;
 
 use std::{fmt, sync::Arc};
 
@@ -42,7 +46,7 @@ use tokio::{
 };
 use url::Url;
 
-use self::{cache::Cache, database::Database, observe::Observing};
+use self::{cache::Cache, database::Database, observe::Observing, trace_queue::Queue};
 pub use self::{
     error::{SqlError, SqlFault},
     reseal::Resealed,
@@ -52,8 +56,8 @@ use crate::{name::ServerName, project::Project, secret::KeyRing};
 
 /// Servers and credentials in SQLite (feature `sqlite`) or PostgreSQL (feature `postgres`).
 ///
-/// It is a [`ServerStore`](super::ServerStore), a [`CredentialStore`](super::CredentialStore) and
-/// an [`ObservationStore`](super::ObservationStore). Removing a server removes its credentials,
+/// It is a [`ServerStore`](super::ServerStore), a [`CredentialStore`](super::CredentialStore), an
+/// [`ObservationStore`](super::ObservationStore) and a [`TraceStore`](super::TraceStore). Removing a server removes its credentials,
 /// what is under way to get some, and what was observed, in the same transaction.
 /// What becomes of tools that nobody has accepted is [`Gate::Block`](super::Gate::Block), where a
 /// record does not say.
@@ -68,6 +72,11 @@ use crate::{name::ServerName, project::Project, secret::KeyRing};
 ///
 /// What was observed of servers that are not in this registry, such as those of a file, is
 /// forgotten when nobody has added to it for 30 days.
+///
+/// Exchanges are written in groups, within a second, and kept for 7 days, 10,000 of each
+/// organisation at most; spans of more than 256 KiB lose their arguments and results. When the
+/// registry is dropped, what waits is written by a task of its own; a process that ends calls
+/// [`SqlRegistry::flush_traces`] before.
 ///
 /// Secrets are all that is sealed. Whoever can write to the database can point a server at another
 /// address, where its secrets then do not open; they can also switch servers on and accept tools.
@@ -107,6 +116,7 @@ struct Shared {
     ring: ArcSwap<KeyRing>,
     cache: Arc<Cache>,
     observing: mpsc::Sender<Observing>,
+    traces: Queue,
     tasks: Vec<AbortHandle>,
 }
 
@@ -143,6 +153,9 @@ impl SqlRegistry {
         let follower = follow::follow(database.clone(), cache.clone(), wake, seen);
         let (observing, queue) = mpsc::channel(observe::BATCH);
         let writer = observe::write(database.clone(), cache.clone(), queue);
+        let (traces, recorder) = Queue::new(database.clone());
+        // Not among those that end with the registry: it first writes what waits.
+        tokio::spawn(recorder);
         let mut tasks = vec![
             tokio::spawn(follower).abort_handle(),
             tokio::spawn(writer).abort_handle(),
@@ -154,6 +167,7 @@ impl SqlRegistry {
                 ring: ArcSwap::from_pointee(ring),
                 cache,
                 observing,
+                traces,
                 tasks,
                 whence,
             }),

@@ -10,7 +10,10 @@ use super::{
 use crate::secret::KeyRing;
 
 /// What leads from each version to the next. Those that are released never change.
-const STEPS: [&str; 1] = [include_str!("schema.sql")];
+const STEPS: [&str; 2] = [
+    include_str!("schema.sql"),
+    include_str!("schema_traces.sql"),
+];
 
 /// The version that this program knows.
 const KNOWN: i64 = STEPS.len() as i64;

@@ -6,7 +6,7 @@ use http::HeaderValue;
 use tokio::time::Instant;
 use tracing::{Span, field::Empty};
 
-use super::{Attributes, PAYLOADS, Record, name};
+use super::{Attributes, PAYLOADS, Record, name, whole};
 use crate::{
     catalog::Entry,
     chat::{Arguments, ToolCall},
@@ -64,7 +64,7 @@ impl Record {
             mcp.method.name = "tools/call",
             mcp_layer.server = entry.map(|entry| entry.server.name.as_str()),
             mcp_layer.tool = entry.map(|entry| &*entry.offer().tool),
-            mcp_layer.round = round,
+            mcp_layer.round = whole(round),
             mcp_layer.outcome = Empty,
             mcp_layer.result_bytes = Empty,
             mcp_layer.truncated = Empty,
@@ -141,7 +141,8 @@ impl Running<'_> {
         let result_bytes = came.map(|came| came.result_bytes);
         let truncated = came.map(|came| came.truncated);
         self.span.record("mcp_layer.outcome", outcome);
-        self.span.record("mcp_layer.result_bytes", result_bytes);
+        self.span
+            .record("mcp_layer.result_bytes", result_bytes.map(whole));
         self.span.record("mcp_layer.truncated", truncated);
         self.span.record("error.type", error);
         self.span.record("otel.status_code", error.map(|_| "ERROR"));
@@ -152,6 +153,7 @@ impl Running<'_> {
             tracing::info!(
                 server,
                 tool,
+                round = self.round,
                 call_id = short(&self.call.id),
                 duration_ms = duration.as_millis() as u64,
                 outcome,

@@ -1,0 +1,243 @@
+//! Writes down exchanges, many at once, and forgets the oldest.
+//!
+//! No request waits for it: what comes faster than it can be written is dropped, and counted.
+//! With SQLite a commit waits for the disk and holds off whoever else writes, so there is one
+//! every half second at most.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep, timeout},
+};
+
+use super::{
+    database::{Database, sql},
+    text,
+    time::now,
+    trace_record::{self, Row},
+};
+use crate::{
+    registry::Error,
+    trace::{Trace, TraceId},
+};
+
+/// Records that wait; as many as come in half a second at the most.
+const QUEUE: usize = 1024;
+/// What they may take, all together.
+const QUEUED_BYTES: usize = 32 << 20;
+/// The most records of one commit: other writers wait for it, and not for long.
+const GROUP: usize = 100;
+/// Between two commits.
+const PAUSE: Duration = Duration::from_millis(500);
+/// How long a flush waits.
+const FLUSH: Duration = Duration::from_secs(10);
+
+/// How long exchanges are kept, and how many of an organisation.
+const AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+const COUNT: i64 = 10_000;
+/// How often the oldest are looked for: by time, and by what was written since.
+const SWEEP: Duration = Duration::from_secs(60);
+const SWEEP_AFTER: usize = 500;
+/// The most that one look removes; the next one is soon enough for more.
+const SWEPT: i64 = 1000;
+
+/// Where records wait.
+pub(super) struct Queue {
+    sender: mpsc::Sender<Item>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    /// Bytes that wait.
+    queued: AtomicUsize,
+    /// Records that were dropped, and have not been told of yet.
+    dropped: AtomicU64,
+}
+
+enum Item {
+    Record(Arc<Trace>, usize),
+    /// Everything before it is to be written.
+    Flush(oneshot::Sender<()>),
+}
+
+impl Queue {
+    /// A queue, and who writes down what is in it. It ends when the queue is dropped, and all is
+    /// written.
+    pub(super) fn new(database: Database) -> (Self, impl Future<Output = ()> + Send + 'static) {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        let counts = Arc::<Counts>::default();
+        let writer = Writer {
+            database,
+            counts: counts.clone(),
+            organisations: Vec::new(),
+            written: 0,
+            swept_at: Instant::now(),
+        };
+        (Self { sender, counts }, writer.run(receiver))
+    }
+
+    /// Has `trace` written, if there is room for it.
+    pub(super) fn put(&self, trace: &Arc<Trace>) {
+        let size = trace.size();
+        let queued = self.counts.queued.fetch_add(size, Ordering::Relaxed);
+        let has_room = queued + size <= QUEUED_BYTES
+            && self
+                .sender
+                .try_send(Item::Record(trace.clone(), size))
+                .is_ok();
+        if !has_room {
+            self.counts.queued.fetch_sub(size, Ordering::Relaxed);
+            self.counts.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits until all is written that was put before.
+    pub(super) async fn flush(&self) {
+        let (done, written) = oneshot::channel();
+        let flushed = async {
+            if self.sender.send(Item::Flush(done)).await.is_ok() {
+                let _ = written.await;
+            }
+        };
+        if timeout(FLUSH, flushed).await.is_err() {
+            tracing::warn!("the latest exchanges may not be recorded");
+        }
+    }
+}
+
+struct Writer {
+    database: Database,
+    counts: Arc<Counts>,
+    /// Whose records were written since the last look for old ones.
+    organisations: Vec<String>,
+    written: usize,
+    swept_at: Instant,
+}
+
+impl Writer {
+    async fn run(mut self, mut queue: mpsc::Receiver<Item>) {
+        let mut items = Vec::with_capacity(GROUP);
+        while queue.recv_many(&mut items, GROUP).await > 0 {
+            let is_full = items.len() == GROUP;
+            let mut flushed = Vec::new();
+            let mut rows = Vec::with_capacity(items.len());
+            for item in items.drain(..) {
+                match item {
+                    Item::Record(trace, size) => {
+                        self.counts.queued.fetch_sub(size, Ordering::Relaxed);
+                        rows.extend(self.row(&trace));
+                    }
+                    Item::Flush(done) => flushed.push(done),
+                }
+            }
+            self.write(&rows).await;
+            let is_flush = !flushed.is_empty();
+            for done in flushed {
+                // Whoever has gone does not care.
+                let _ = done.send(());
+            }
+            self.tell_dropped();
+            if !is_full && !is_flush && !queue.is_closed() {
+                sleep(PAUSE).await;
+            }
+        }
+    }
+
+    /// The record as a row; `None` where no table takes it.
+    fn row(&self, trace: &Trace) -> Option<Row> {
+        let row = text::fits(&trace.organisation).then(|| trace_record::write(trace).ok());
+        let row = row.flatten();
+        if row.is_none() {
+            self.counts.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+        row
+    }
+
+    async fn write(&mut self, rows: &[Row]) {
+        if rows.is_empty() {
+            return;
+        }
+        let written = self.database.in_time(insert(&self.database, rows)).await;
+        if let Err(error) = written {
+            tracing::warn!(%error, "exchanges cannot be recorded");
+            let count = rows.len() as u64;
+            self.counts.dropped.fetch_add(count, Ordering::Relaxed);
+            return;
+        }
+        self.written += rows.len();
+        for row in rows {
+            if !self.organisations.contains(&row.organisation) {
+                self.organisations.push(row.organisation.clone());
+            }
+        }
+        if self.written >= SWEEP_AFTER || self.swept_at.elapsed() >= SWEEP {
+            (self.written, self.swept_at) = (0, Instant::now());
+            let organisations = std::mem::take(&mut self.organisations);
+            let swept = self
+                .database
+                .in_time(sweep(&self.database, &organisations))
+                .await;
+            if let Err(error) = swept {
+                tracing::debug!(%error, "old exchanges stay for now");
+            }
+        }
+    }
+
+    fn tell_dropped(&self) {
+        let dropped = self.counts.dropped.swap(0, Ordering::Relaxed);
+        if dropped > 0 {
+            tracing::warn!(dropped, "exchanges were not recorded");
+        }
+    }
+}
+
+async fn insert(database: &Database, rows: &[Row]) -> Result<(), Error> {
+    let mut tx = database.begin().await?;
+    for row in rows {
+        sql("INSERT INTO mcp_traces
+                 (id, organisation, project, model, servers, outcome, record, spans)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING")
+        .bind(&*row.id)
+        .bind(&*row.organisation)
+        .bind(&*row.project)
+        .bind(&*row.model)
+        .bind(&*row.servers)
+        .bind(&*row.outcome)
+        .bind(&*row.record)
+        .bind(&*row.spans)
+        .execute(&mut *tx)
+        .await?;
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Removes what is too old, and what is too much of these organisations.
+async fn sweep(database: &Database, organisations: &[String]) -> Result<(), Error> {
+    let oldest = TraceId::first_of(super::time::time(now() - super::time::span(AGE)));
+    sql("DELETE FROM mcp_traces WHERE id IN (
+             SELECT id FROM mcp_traces WHERE id < $1 ORDER BY id LIMIT $2)")
+    .bind(oldest.to_string())
+    .bind(SWEPT)
+    .execute(&database.write)
+    .await?;
+    for organisation in organisations {
+        sql("DELETE FROM mcp_traces WHERE id IN (
+                 SELECT id FROM mcp_traces WHERE organisation = $1
+                 ORDER BY id DESC LIMIT $2 OFFSET $3)")
+        .bind(&**organisation)
+        .bind(SWEPT)
+        .bind(COUNT)
+        .execute(&database.write)
+        .await?;
+    }
+    Ok(())
+}

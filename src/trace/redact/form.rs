@@ -1,0 +1,291 @@
+//! Secrets in plain text: by the form that their issuers give them, or by what they are given to.
+
+use std::sync::LazyLock;
+
+use aho_corasick::{AhoCorasick, Input, MatchKind};
+use memchr::memchr;
+
+use super::REDACTED;
+
+/// How the secrets of well-known issuers begin, as they are written.
+const PREFIXES: [&str; 33] = [
+    "sk-",
+    "sk_live_",
+    "sk_test_",
+    "rk_live_",
+    "rk_test_",
+    "whsec_",
+    "ghp_",
+    "gho_",
+    "ghu_",
+    "ghs_",
+    "ghr_",
+    "github_pat_",
+    "glpat-",
+    "xoxb-",
+    "xoxp-",
+    "xoxa-",
+    "xoxr-",
+    "xoxs-",
+    "xapp-",
+    "AKIA",
+    "ASIA",
+    "AIza",
+    "ya29.",
+    "GOCSPX-",
+    "npm_",
+    "pypi-",
+    "hf_",
+    "gsk_",
+    "dop_v1_",
+    "shpat_",
+    "SG.",
+    "lin_api_",
+    "eyJ",
+];
+
+/// The schemes of credentials that stand in front of them.
+const SCHEMES: [&str; 2] = ["bearer ", "basic "];
+
+/// Names in front of `=` or `:`, as people write them.
+const WRITTEN: [&str; 15] = [
+    "access_key",
+    "access-key",
+    "api_key",
+    "api-key",
+    "apikey",
+    "authorization",
+    "cookie",
+    "credential",
+    "passphrase",
+    "passwd",
+    "password",
+    "private_key",
+    "pwd",
+    "secret",
+    "token",
+];
+
+/// Shorter words are none of the secrets that have a form.
+const SHORTEST: usize = 8;
+/// The same behind a prefix that is short: `sk-` begins words, too.
+const SHORTEST_WITH_PREFIX: usize = 16;
+
+/// All that is searched for in plain text, by its first places in this order.
+static FORMS: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| {
+    let forms = ["://"].into_iter().chain(SCHEMES).chain(WRITTEN);
+    AhoCorasick::builder()
+        .ascii_case_insensitive(true)
+        .match_kind(MatchKind::LeftmostFirst)
+        .build(forms.chain(PREFIXES))
+        .ok()
+});
+
+/// Copies text that has no strings of JSON in it. Whether it ends with a name and `=`, so that
+/// what comes next is its value.
+pub(super) fn plain(text: &str, out: &mut String) -> bool {
+    let Some(forms) = &*FORMS else {
+        return false;
+    };
+    let (mut copied, mut at) = (0, 0);
+    let mut is_assigned = false;
+    // Most of what stands between the strings of JSON is a comma.
+    while text.len() - at > 2
+        && let Some(form) = forms.find(Input::new(text).span(at..text.len()))
+    {
+        at = form.end();
+        match secret(text, form.start(), form.end()) {
+            Found::At(start, end) => {
+                out.push_str(&text[copied..start]);
+                out.push_str(REDACTED);
+                (copied, at) = (end, end);
+            }
+            Found::Behind => is_assigned = true,
+            Found::Nothing => {}
+        }
+    }
+    out.push_str(&text[copied..]);
+    is_assigned
+}
+
+/// Where a secret is.
+enum Found {
+    At(usize, usize),
+    /// What comes behind the text.
+    Behind,
+    Nothing,
+}
+
+/// The secret that the form at this place of `text` gives away.
+fn secret(text: &str, start: usize, end: usize) -> Found {
+    let form = &text[start..end];
+    if form == "://" {
+        return password(text, end);
+    }
+    if WRITTEN.iter().any(|name| form.eq_ignore_ascii_case(name)) {
+        return assigned(text, end);
+    }
+    let before = text[..start].bytes().next_back();
+    let begins = before.is_none_or(|byte| !byte.is_ascii_alphanumeric());
+    let word = word_end(text, end);
+    let is_scheme = form.ends_with(' ');
+    if begins && is_scheme && word - end >= SHORTEST {
+        return Found::At(end, word);
+    }
+    if begins && word - start >= SHORTEST_WITH_PREFIX && PREFIXES.contains(&form) {
+        return Found::At(start, word);
+    }
+    Found::Nothing
+}
+
+/// Where the word ends that goes on at `from`.
+fn word_end(text: &str, from: usize) -> usize {
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.~+/=".contains(byte);
+    let bytes = text.as_bytes()[from..].iter();
+    from + bytes.take_while(|byte| is_part(byte)).count()
+}
+
+/// The password in the user part of an address, which begins at `from`.
+fn password(text: &str, from: usize) -> Found {
+    let rest = &text[from..];
+    let end = rest.find(|c: char| c == '/' || c.is_whitespace() || "\"'<>?#".contains(c));
+    let authority = &rest[..end.unwrap_or(rest.len())];
+    let user = authority.rfind('@').map(|at| &authority[..at]);
+    let password = user.and_then(|user| Some((user.find(':')? + 1, user.len())));
+    password.map_or(Found::Nothing, |(start, end)| {
+        Found::At(from + start, from + end)
+    })
+}
+
+/// What is given to the name that goes on at `from`.
+fn assigned(text: &str, from: usize) -> Found {
+    let bytes = text.as_bytes();
+    let skip = |from: usize, skipped: &dyn Fn(&u8) -> bool| {
+        let bytes = bytes[from..].iter();
+        from + bytes.take_while(|byte| skipped(byte)).count()
+    };
+    let name = skip(from, &|byte| {
+        byte.is_ascii_alphanumeric() || b"_-".contains(byte)
+    });
+    let sign = skip(name, &|byte| b"' ".contains(byte));
+    if !matches!(bytes.get(sign), Some(b'=' | b':')) {
+        return Found::Nothing;
+    }
+    let start = skip(sign + 1, &|byte| b" >".contains(byte));
+    let (start, end) = match bytes.get(start) {
+        None => return Found::Behind,
+        Some(b'\'') => {
+            let rest = &bytes[start + 1..];
+            let end = memchr(b'\'', rest).unwrap_or(rest.len());
+            (start + 1, start + 1 + end)
+        }
+        Some(_) => (start, line_or_word(text, name, start)),
+    };
+    match start == end {
+        true => Found::Nothing,
+        false => Found::At(start, end),
+    }
+}
+
+/// Where the value ends that begins at `start`: a header's with its line, any other with its
+/// word.
+fn line_or_word(text: &str, name: usize, start: usize) -> usize {
+    let name = &text.as_bytes()[..name];
+    let is_header = [&b"authorization"[..], b"cookie"].iter().any(|header| {
+        let tail = name.len().checked_sub(header.len());
+        tail.is_some_and(|tail| name[tail..].eq_ignore_ascii_case(header))
+    });
+    let until = |from: usize, ends: &str| {
+        let end = text[from..].find(|c: char| ends.contains(c));
+        end.map_or(text.len(), |end| from + end)
+    };
+    if is_header {
+        return until(start, "\r\n\"\\");
+    }
+    let end = until(start, " \t\r\n&,;\"'<>)}]\\");
+    let scheme = text[start..end].to_ascii_lowercase();
+    match SCHEMES.iter().any(|known| known.trim_end() == scheme) {
+        true => until((end + 1).min(text.len()), " \t\r\n&,;\"'<>)}]\\"),
+        false => end,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::redacted;
+
+    #[test]
+    fn secrets_are_known_by_their_form() {
+        let jwt = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl";
+        for secret in [
+            "sk-proj-0123456789abcdef",
+            "sk_live_0123456789abcdef",
+            "ghp_0123456789abcdef0123456789abcdef0123",
+            "github_pat_11ABCDEFG0123456789_abcdef",
+            "glpat-0123456789abcdefghij",
+            "xoxb-1234567890-abcdefghij",
+            "AKIAIOSFODNN7EXAMPLE",
+            "AIzaSyA-0123456789abcdefghijklmnopqrstu",
+            "hf_0123456789abcdefghij",
+            jwt,
+        ] {
+            for (before, behind) in [
+                ("", ""),
+                ("it is ", "."),
+                ("https://h/?k=", "&x=1"),
+                ("(", ")"),
+            ] {
+                let text = redacted(&format!("{before}{secret}{behind}"));
+                assert!(
+                    text.contains("[redacted]") && !text.contains(&secret[4..]),
+                    "{text}"
+                );
+                let json = serde_json::json!({"note": format!("{before}{secret}{behind}")});
+                let text = redacted(&json.to_string());
+                assert!(!text.contains(&secret[4..]), "{text}");
+                serde_json::from_str::<serde_json::Value>(&text).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_given_to_the_name_of_a_secret_is_masked_in_text_too() {
+        for (text, expected) in [
+            ("password=hunter2 user=ann", "password=[redacted] user=ann"),
+            (
+                "DB_PASSWORD: hunter2\nPORT: 1",
+                "DB_PASSWORD: [redacted]\nPORT: 1",
+            ),
+            ("?access_token=abc&x=1", "?access_token=[redacted]&x=1"),
+            (
+                "{'password': 'a b', 'n': 1}",
+                "{'password': '[redacted]', 'n': 1}",
+            ),
+            ("api_key = \"abc def\";", "api_key = \"[redacted]\";"),
+            (
+                "Authorization: Basic dTpw\r\nAccept: a",
+                "Authorization: [redacted]\r\nAccept: a",
+            ),
+            (
+                "Set-Cookie: a=b; Path=/\nX: y",
+                "Set-Cookie: [redacted]\nX: y",
+            ),
+            ("token: Bearer abcdefghij x", "token: [redacted] x"),
+            (
+                "curl -H 'x: Bearer abcdefghij'",
+                "curl -H 'x: Bearer [redacted]'",
+            ),
+            (
+                "postgres://u:p%40ss@h:5432/d",
+                "postgres://u:[redacted]@h:5432/d",
+            ),
+            (
+                "a\n-----BEGIN RSA PRIVATE KEY-----\nMII\n-----END RSA PRIVATE KEY-----\nb",
+                "a\n[redacted]\nb",
+            ),
+            ("-----BEGIN PRIVATE KEY-----\nMII", "[redacted]"),
+        ] {
+            assert_eq!(redacted(text), expected, "{text}");
+        }
+    }
+}

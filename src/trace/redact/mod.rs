@@ -1,0 +1,271 @@
+//! Masks what looks like a secret in a text that is to be kept.
+//!
+//! Two things give a secret away: the name in front of it (`"password": …`, `api_key=…`,
+//! `Authorization: …`), and its own form (`Bearer …`, `ghp_…`, a JWT, a private key). The text is
+//! read as it stands and never as a tree: JSON that was cut, JSON in a string of JSON, and JSON
+//! amid prose are masked like whole documents.
+//!
+//! It errs on the side of masking, and it is a net with holes: a secret that looks like any other
+//! word, under a name that says nothing, stays.
+
+mod form;
+mod name;
+
+use memchr::{memchr, memmem};
+
+use self::{form::plain, name::Name};
+
+/// What a secret becomes.
+const REDACTED: &str = "[redacted]";
+
+/// How deep JSON in strings of JSON is looked into.
+const NESTED: usize = 3;
+
+/// `text` without what looks like a secret.
+pub(super) fn redacted(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    match memmem::find(text.as_bytes(), KEY_BEGINS) {
+        Some(_) => scan(&without_private_keys(text), 0, &mut out),
+        None => scan(text, 0, &mut out),
+    }
+    out
+}
+
+const KEY_BEGINS: &[u8] = b"-----BEGIN ";
+
+/// The text without private keys in PEM; one that was cut goes to the end.
+fn without_private_keys(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(begin) = memmem::find(rest.as_bytes(), KEY_BEGINS) {
+        let label = &rest[begin + KEY_BEGINS.len()..];
+        let label = label.split_once("-----").map_or(label, |(label, _)| label);
+        let body = begin + KEY_BEGINS.len() + label.len();
+        if !label.contains("PRIVATE KEY") && !"PRIVATE KEY".starts_with(label) {
+            out.push_str(&rest[..body]);
+            rest = &rest[body..];
+            continue;
+        }
+        out.push_str(&rest[..begin]);
+        out.push_str(REDACTED);
+        let end = format!("-----END {label}-----");
+        rest = rest[body..]
+            .split_once(&*end)
+            .map_or("", |(_, behind)| behind);
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Copies `text`, string by string.
+fn scan(text: &str, depth: usize, out: &mut String) {
+    let mut rest = text;
+    // A member `name` has named a secret: the member `value` beside it is one.
+    let mut named = false;
+    while let Some(quote) = memchr(b'"', rest.as_bytes()) {
+        let (before, from) = rest.split_at(quote);
+        let is_assigned = plain(before, out);
+        let Some(literal) = literal(from) else {
+            match is_assigned {
+                // Cut: the rest is what was assigned.
+                true => out.push_str(REDACTED),
+                false => out.push('"'),
+            }
+            rest = if is_assigned { "" } else { &from[1..] };
+            continue;
+        };
+        let behind = &from[literal.len()..];
+        let Some(gap) = gap(behind) else {
+            match is_assigned {
+                true => quoted(REDACTED, out),
+                false => string(literal, depth, out),
+            }
+            rest = behind;
+            continue;
+        };
+        out.push_str(literal);
+        out.push_str(&behind[..gap]);
+        rest = &behind[gap..];
+        let name = Name::of(&literal[1..literal.len() - 1]);
+        let value = value(rest);
+        if (name.is_secret() || named && name.is("value")) && name.hides(value) {
+            quoted(REDACTED, out);
+            rest = &rest[value.len()..];
+            named = false;
+        } else if name.is("name") || name.is("key") || name.is("header") {
+            named = value.len() > 2 && Name::of(value.trim_matches('"')).is_secret();
+        }
+    }
+    plain(rest, out);
+}
+
+/// The string that `text` begins with, with its quotes; none of JSON has a line break in it.
+fn literal(text: &str) -> Option<&str> {
+    let bytes = text.as_bytes();
+    let mut at = 1;
+    loop {
+        match bytes.get(at)? {
+            b'\\' => at += 2,
+            b'"' => return Some(&text[..=at]),
+            b'\n' => return None,
+            _ => at += 1,
+        }
+    }
+}
+
+/// How far it is from the name of a member to its value; `None` where no value follows.
+fn gap(behind: &str) -> Option<usize> {
+    let colon = behind.len() - behind.trim_ascii_start().len();
+    let after = behind[colon..].strip_prefix(':')?;
+    Some(behind.len() - after.trim_ascii_start().len())
+}
+
+/// The value that `text` begins with; all of it where its end was cut.
+fn value(text: &str) -> &str {
+    let bytes = text.as_bytes();
+    let mut depth = 0_usize;
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => match literal(&text[at..]) {
+                Some(literal) => at += literal.len(),
+                None => return text,
+            },
+            b'{' | b'[' => {
+                depth += 1;
+                at += 1;
+            }
+            b'}' | b']' | b',' | b'\n' | b' ' if depth == 0 => return &text[..at],
+            b'}' | b']' => {
+                depth -= 1;
+                at += 1;
+            }
+            _ => at += 1,
+        }
+        if depth == 0 && matches!(byte, b'"' | b'}' | b']') {
+            return &text[..at];
+        }
+    }
+    text
+}
+
+fn quoted(text: &str, out: &mut String) {
+    out.push('"');
+    out.push_str(text);
+    out.push('"');
+}
+
+/// Copies a string of JSON, which may have JSON in it.
+fn string(literal: &str, depth: usize, out: &mut String) {
+    let content = &literal[1..literal.len() - 1];
+    if depth < NESTED
+        && content.contains("\\\"")
+        && let Ok(inner) = serde_json::from_str::<String>(literal)
+    {
+        let mut masked = String::with_capacity(inner.len());
+        scan(&inner, depth + 1, &mut masked);
+        if masked != inner {
+            // Writing a string does not fail.
+            out.push_str(&serde_json::to_string(&masked).unwrap_or_default());
+            return;
+        }
+    }
+    out.push('"');
+    plain(content, out);
+    out.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_whose_names_sound_like_secrets_lose_their_values() {
+        for (text, expected) in [
+            (r#"{"password":"hunter2"}"#, r#"{"password":"[redacted]"}"#),
+            (
+                r#"{"user":"ann","Pass-Word" : "a\"b","n":1}"#,
+                r#"{"user":"ann","Pass-Word" : "[redacted]","n":1}"#,
+            ),
+            (
+                r#"{"a":{"b":[{"API_KEY":12345}]}}"#,
+                r#"{"a":{"b":[{"API_KEY":"[redacted]"}]}}"#,
+            ),
+            (
+                r#"{"x-api-key":["a","b"],"c":"d"}"#,
+                r#"{"x-api-key":"[redacted]","c":"d"}"#,
+            ),
+            (
+                r#"{"credentials":{"user":"u","pw":"}"},"c":"d"}"#,
+                r#"{"credentials":"[redacted]","c":"d"}"#,
+            ),
+            (
+                r#"{"p\u0061ssword":"x","z":null}"#,
+                r#"{"p\u0061ssword":"[redacted]","z":null}"#,
+            ),
+            (
+                r#"{"headers":[{"name":"Authorization","value":"x"},{"name":"Accept","value":"y"}]}"#,
+                r#"{"headers":[{"name":"Authorization","value":"[redacted]"},{"name":"Accept","value":"y"}]}"#,
+            ),
+            // JSON in a string of JSON.
+            (
+                r#"{"body":"{\"secret\":\"s\",\"n\":1}"}"#,
+                r#"{"body":"{\"secret\":\"[redacted]\",\"n\":1}"}"#,
+            ),
+            // Cut off.
+            (r#"{"clientSecret":"abc"#, r#"{"clientSecret":"[redacted]""#),
+            (r#"{"auth":{"user":"u","#, r#"{"auth":"[redacted]""#),
+            // Amid prose.
+            (
+                r#"Saved {"refresh_token": "r"} for you"#,
+                r#"Saved {"refresh_token": "[redacted]"} for you"#,
+            ),
+        ] {
+            assert_eq!(redacted(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_only_sounds_like_a_secret_stays() {
+        for text in [
+            r#"{"max_tokens":100,"prompt_tokens_details":{"cached_tokens":3}}"#,
+            r#"{"has_password":true,"token":null,"secret":""}"#,
+            r#"{"author":"ann","monkey":"b","keys":["a"],"passenger":"p"}"#,
+            "The password was changed. She asked for a token of thanks.",
+            "sk-short, ASIAn food, asiatic-elephants-are-smaller, a bearer of news",
+            "https://example.com/a:b@c and http://user@example.com/",
+            r#"an unclosed " quote and "a whole one""#,
+            "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----",
+            "",
+            "\"",
+            "{\"a\":\"\\",
+        ] {
+            assert_eq!(redacted(text), text);
+        }
+    }
+
+    mod properties {
+        use proptest::prelude::*;
+
+        use super::super::*;
+
+        proptest! {
+            #[test]
+            fn json_stays_json_and_the_secret_is_gone(
+                name in "[a-z]{0,3}[ _-]?(password|api_?key|Secret|TOKEN|Private-Key)",
+                before in "[a-z\"\\\\: =,{}\\[\\]é]{0,12}",
+                behind in "[a-z\"\\\\: =,{}\\[\\]é]{0,12}",
+            ) {
+                let json = serde_json::json!({"a": before, "b": [{name: format!("{before}hunter2{behind}")}], "c": behind});
+                let text = redacted(&json.to_string());
+                prop_assert!(!text.contains("hunter2"), "{text}");
+                prop_assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{text}");
+            }
+
+            #[test]
+            fn no_text_is_too_odd(text in "(\"|\\\\|:|=|'|password|token|eyJ|://|@|\\{|\\}|\\[|é|-----BEGIN |PRIVATE KEY-----| |\n|x){0,24}") {
+                redacted(&text);
+            }
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Records of exchanges in SQLite: written in groups, bounded, and there after an update.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use mcp_layer::registry::{
+    AnyTraces, ServerStore, SqlRegistry, TraceFilter, TracePage, TraceStore,
+    conformance::traces::trace,
+};
+use mcp_layer::secret::KeyRing;
+use mcp_layer::trace::{Trace, TraceId, TraceSink};
+use serde_json::json;
+use sqlx::Row;
+
+use crate::support::directory::Directory;
+use crate::support::evidence;
+use crate::support::gateway::{Gateway, auto};
+use crate::support::model::{calls, says};
+use crate::support::sql::{find, intruder, open, run, server};
+use crate::support::traces::tools;
+
+async fn count(url: &str) -> i64 {
+    let mut connection = intruder(url).await;
+    let row = sqlx::query("SELECT COUNT(*) FROM mcp_traces")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    row.try_get(0).unwrap()
+}
+
+/// The first page.
+async fn listed(store: &impl TraceStore) -> Vec<Arc<Trace>> {
+    let (filter, page) = (TraceFilter::default(), TracePage::default());
+    store.list("default", &filter, &page).await.unwrap().traces
+}
+
+#[tokio::test]
+async fn an_exchange_of_the_layer_is_there_after_a_restart() {
+    let (directory, ring) = (Directory::new(), KeyRing::generate());
+    let url = directory.url("gateway.db");
+    let registry = open(&url, &ring).await;
+    let answers = [calls(&[("s__echo", json!({"text": "hi"}))]), says("done")];
+    let gateway = Gateway::new(answers).await;
+    let sink = AnyTraces::new(registry.clone());
+    let gateway = gateway.layered(|layer| layer.add_trace_sink(sink));
+    gateway.send(&auto(json!({}))).await;
+    drop(gateway);
+    registry.flush_traces().await;
+    drop(registry);
+
+    let registry = open(&url, &ring).await;
+    let id = listed(&registry).await[0].id;
+    let trace = TraceStore::get(&registry, "default", id)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(tools(&trace)[0].attributes["gen_ai.tool.call.result"], "hi");
+    assert_eq!((trace.calls, trace.rounds, &*trace.outcome), (1, 1, "ok"));
+    for entry in std::fs::read_dir(&directory.0).unwrap() {
+        evidence::left("database", std::fs::read(entry.unwrap().path()).unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_registry_that_is_dropped_writes_what_waits() {
+    let (directory, ring) = (Directory::new(), KeyRing::generate());
+    let url = directory.url("gateway.db");
+    let registry = open(&url, &ring).await;
+    for number in 0..250 {
+        registry.record(&Arc::new(trace(number)));
+    }
+    drop(registry);
+    for _ in 0..500 {
+        if count(&url).await == 250 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{} of 250", count(&url).await);
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_fast_enough_is_dropped_and_nobody_waits() {
+    let (directory, ring) = (Directory::new(), KeyRing::generate());
+    let url = directory.url("gateway.db");
+    let registry = open(&url, &ring).await;
+    // Without a pause in between: nobody writes meanwhile.
+    for number in 0..5000 {
+        registry.record(&Arc::new(trace(number)));
+    }
+    registry.flush_traces().await;
+    assert_eq!(count(&url).await, 1024);
+    let mut large = trace(6000);
+    let text = "x".repeat(1 << 20);
+    large.spans[0]
+        .attributes
+        .insert("gen_ai.tool.call.result".to_owned(), text.into());
+    let large = Arc::new(large);
+    for number in 6001..6101 {
+        let mut trace = Trace::clone(&large);
+        trace.id = TraceId::new(SystemTime::now() + Duration::from_millis(number));
+        registry.record(&Arc::new(trace));
+    }
+    registry.flush_traces().await;
+    let kept = count(&url).await - 1024;
+    assert!((20..32).contains(&kept), "{kept} of 1 MiB each");
+}
+
+#[tokio::test]
+async fn the_oldest_go_by_age_and_by_number() {
+    let (directory, ring) = (Directory::new(), KeyRing::generate());
+    let url = directory.url("gateway.db");
+    let registry = open(&url, &ring).await;
+    let mut old = trace(0);
+    old.started_at = SystemTime::now() - Duration::from_secs(8 * 24 * 60 * 60);
+    old.id = TraceId::new(old.started_at);
+    registry.record(&Arc::new(old.clone()));
+    let mut other = trace(1);
+    other.organisation = "other".into();
+    registry.record(&Arc::new(other.clone()));
+    for group in 0..22 {
+        for number in 0..500 {
+            registry.record(&Arc::new(trace(10 + group * 500 + number)));
+        }
+        registry.flush_traces().await;
+    }
+    assert!(
+        TraceStore::get(&registry, "default", old.id)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert!(
+        TraceStore::get(&registry, "other", other.id)
+            .await
+            .unwrap()
+            .is_some()
+    );
+    let kept = count(&url).await;
+    assert!((10_000..=10_501).contains(&kept), "{kept}");
+    let latest = listed(&registry).await;
+    assert_eq!(latest[0].started_at, trace(10 + 22 * 500 - 1).started_at);
+}
+
+#[tokio::test]
+async fn a_database_of_version_1_is_brought_up_to_date_with_what_is_in_it() {
+    let (directory, ring) = (Directory::new(), KeyRing::generate());
+    let url = directory.url("gateway.db");
+    let registry = open(&url, &ring).await;
+    registry.insert(server("a")).await.unwrap();
+    drop(registry);
+    // As version 1 left it.
+    let mut connection = intruder(&url).await;
+    run(
+        &mut connection,
+        "DROP TABLE mcp_traces; UPDATE mcp_schema SET version = 1",
+    )
+    .await;
+    drop(connection);
+
+    let registry = open(&url, &ring).await;
+    assert!(find(&registry, "a").await.is_some(), "with its secret");
+    registry.record(&Arc::new(trace(1)));
+    registry.flush_traces().await;
+    assert_eq!(listed(&registry).await.len(), 1);
+    let wrong = SqlRegistry::open(&url, KeyRing::generate()).await;
+    assert!(wrong.is_err(), "the right keys are still asked for");
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_is_left_out_of_lists() {
+    let (directory, ring) = (Directory::new(), KeyRing::generate());
+    let url = directory.url("gateway.db");
+    let registry = open(&url, &ring).await;
+    let traces: Vec<_> = (0..3).map(trace).collect();
+    for trace in &traces {
+        registry.record(&Arc::new(trace.clone()));
+    }
+    registry.flush_traces().await;
+    let mut connection = intruder(&url).await;
+    let broken = format!(
+        "UPDATE mcp_traces SET record = '{{' WHERE id = '{}'",
+        traces[1].id
+    );
+    run(&mut connection, &broken).await;
+    assert_eq!(listed(&registry).await.len(), 2);
+    assert!(
+        TraceStore::get(&registry, "default", traces[1].id)
+            .await
+            .is_err()
+    );
+}
