@@ -21,6 +21,7 @@ mod admin_traces;
 mod dashboard_gate;
 mod dashboard_servers;
 mod dashboard_setup;
+mod dashboard_traces;
 
 mod authorization_attacks;
 mod authorization_connect;
