@@ -72,6 +72,7 @@ def test_a_server_that_is_there(visit, dashboard, scripted, everything_http):
     schema = {"type": "object", "properties": {"where": {"type": "string", "description": "Where to look."}}}
     script.tools = [tool("look", "Looks, and tells others what it sees.", inputSchema=schema), script.tools[1], tool("new")]
     dashboard.rest("/servers/changing/refresh", {})
+    dashboard.create("many", scripted.add("many", Script([tool(f"tool-number-{number}") for number in range(90)])))
     paths = {
         "edit": "/servers/tracker",
         "edit-oauth": "/servers/behind-oauth",
@@ -80,6 +81,7 @@ def test_a_server_that_is_there(visit, dashboard, scripted, everything_http):
         "edit-tools-unknown": "/servers/behind-oauth/tools",
         "edit-tools-declared": "/servers/declared/tools",
         "edit-tools-changed": "/servers/changing/tools",
+        "edit-tools-many": "/servers/many/tools",
         "delete": "/servers/tracker/delete",
     }
     quiet(visit("looks.pages", dashboard, paths=paths))
