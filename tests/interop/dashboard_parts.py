@@ -36,16 +36,21 @@ class Dashboard(Operated):
         self.rest(f"/servers/{name}/refresh", {})
         return created
 
-    def traces(self, *models, seconds=10):
-        """The latest exchange of each model, by its id; they are written down a little later than they end."""
+    def traces(self, *models):
+        """The latest exchange of each model, by its id."""
+        found = self.exchanges(lambda traces: {trace["model"] for trace in traces} >= set(models))
+        latest = {trace["model"]: trace["id"] for trace in reversed(found)}
+        return {model: latest[model] for model in models}
+
+    def exchanges(self, are_there, seconds=10):
+        """All exchanges, once they `are_there`: they are written down a little later than they end."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            listed = self.rest("/traces?limit=200")[1]["traces"]
-            found = {trace["model"]: trace["id"] for trace in reversed(listed)}
-            if found.keys() >= set(models):
-                return {model: found[model] for model in models}
+            traces = self.rest("/traces?limit=200")[1]["traces"]
+            if are_there(traces):
+                return traces
             time.sleep(0.05)
-        raise AssertionError(f"of {models} only {[*found]} are there")
+        raise AssertionError(f"only these exchanges are there: {traces}")
 
     def remove_all(self):
         """Leaves nothing but the file's servers."""

@@ -110,8 +110,9 @@ class World:
             mcp = {"enabled": True, "servers": ["says"], "auto_execute_tools": True}
             status, answer = self._dashboard.chat({"model": said, "messages": [], "mcp": mcp})
             assert (status, len(answer["mcp"]["calls"])) == (200, 4), answer
-        traces = self._dashboard.traces(*TEXTS)
-        shown = [(f"/traces/{id}", list(filter(is_plain, said.split("\n")))) for said, id in traces.items()]
+        # What ends a record's text when it is long is cut, and no record has a NUL.
+        traces = self._dashboard.exchanges(lambda traces: len(traces) == len(TEXTS))
+        shown = [(f"/traces/{trace['id']}", list(filter(is_plain, trace["model"].split("\n")[:3]))) for trace in traces]
         return [("/traces", [PAYLOADS[-1]]), *shown]
 
 
