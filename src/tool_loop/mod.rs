@@ -30,6 +30,7 @@ mod resolve;
 mod resume;
 mod sink;
 mod stream;
+mod told;
 mod upstream;
 
 use std::{error::Error as StdError, sync::Arc};
