@@ -51,8 +51,8 @@ pub struct Limits {
     /// for one, so with 30 s or less no tool ever runs.
     pub deadline: Duration,
     /// How long a stream of [`Streaming::Execute`] is silent, while tools run or the model thinks,
-    /// before a comment tells clients and proxies that it lives; default 10 s. They cut what is
-    /// silent for 30 s to 60 s.
+    /// before a comment tells clients and proxies that it lives; default 10 s, at least 10 ms. They
+    /// cut what is silent for 30 s to 60 s.
     pub keep_alive: Duration,
 }
 

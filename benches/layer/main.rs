@@ -11,6 +11,7 @@
 //! | `rounds.rs` | the whole tool loop | a straight line of the same calls |
 //! | `mcp_call.rs` | one call of a tool with the MCP client | a POST of the same JSON with reqwest |
 //! | `credential.rs` | what a request's credential costs | a server that needs none |
+//! | `streams.rs` | streamed answers, passed on and executed | a proxy that copies bytes |
 //! | `traces.rs` | the tool loop with a record of each exchange | the same without |
 //!
 //! criterion gives the wall time of both. The table at the end is made in the same run and is
@@ -35,8 +36,10 @@ mod mcp_call;
 mod pair;
 mod pass_through;
 mod rounds;
+mod streams;
 mod support;
 mod traces;
+mod wire;
 
 use std::{rc::Rc, time::Duration};
 
@@ -53,12 +56,14 @@ fn main() {
         .measurement_time(Duration::from_millis(1500))
         .configure_from_args();
 
+    let ways = streams::Ways::open(&runtime);
     let groups = [
         pass_through::group(&runtime),
         injection::group(&runtime),
         rounds::group(&runtime),
         mcp_call::group(&runtime),
         credential::group(&runtime),
+        streams::group(&runtime, &ways),
         traces::group(&runtime),
     ];
     for group in &groups {
@@ -68,6 +73,7 @@ fn main() {
     // Absent under `cargo test`, which only sees whether everything runs.
     if std::env::args().any(|argument| argument == "--bench") {
         pair::print_table(&groups);
+        streams::print_latency(&runtime, &ways);
     }
     for group in &groups {
         group.check();

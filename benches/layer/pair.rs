@@ -3,7 +3,7 @@
 use std::{rc::Rc, time::Duration};
 
 use cpu_time::ThreadTime;
-use criterion::Criterion;
+use criterion::{Criterion, Throughput};
 use tokio::runtime::Runtime;
 
 /// Does something so many times.
@@ -14,6 +14,7 @@ pub struct Pair {
     name: &'static str,
     floor: Repeat,
     ours: Repeat,
+    elements: Option<u64>,
 }
 
 /// Pairs that belong together, and what must be true when they have run.
@@ -38,7 +39,14 @@ impl Pair {
             name,
             floor: repeat(runtime.clone(), floor),
             ours: repeat(runtime.clone(), ours),
+            elements: None,
         }
+    }
+
+    /// Each time is about so many things, of which criterion gives the number per second.
+    pub fn of(mut self, elements: u64) -> Self {
+        self.elements = Some(elements);
+        self
     }
 }
 
@@ -58,6 +66,9 @@ impl Group {
         let mut group = criterion.benchmark_group(self.name);
         group.sample_size(20);
         for pair in &self.pairs {
+            if let Some(elements) = pair.elements {
+                group.throughput(Throughput::Elements(elements));
+            }
             for (side, repeat) in [("floor", &pair.floor), ("layer", &pair.ours)] {
                 group.bench_function(format!("{}/{side}", pair.name), |bencher| {
                     bencher.iter_custom(|times| {

@@ -41,6 +41,10 @@ pub(super) async fn explain(
         let message = "this gateway does not explain requests: nobody told it about its layer";
         Fault::new(Code::NotFound, message)
     })?;
+    if !body.trim_ascii_start().starts_with(b"{") {
+        let message = "the body must be an object: a chat completion";
+        return Err(Fault::new(Code::InvalidJson, message));
+    }
     let tokens = CallerTokens::take(&mut headers);
     let explanation = match explainer.explain(body, &project, &tokens).await {
         Ok(explanation) => explanation,

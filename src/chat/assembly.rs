@@ -5,12 +5,14 @@ use serde_json::{Map, Value};
 
 use super::{
     ToolCall,
-    object::{Object, quoted, string},
+    object::{Object, quoted},
 };
 
 /// The message as far as it has come.
 #[derive(Debug, Default)]
 pub(crate) struct Assembly {
+    /// The text as it stands between the quotes of JSON: halves of a character that were escaped
+    /// in two deltas are a whole one again.
     content: Option<String>,
     /// What we know nothing of, such as `reasoning_content`: texts grow, lists grow or merge by
     /// their `index`, of anything else the newest counts.
@@ -36,8 +38,8 @@ impl Assembly {
             match name {
                 "role" => {}
                 "content" if value.starts_with('"') => {
-                    let text = string(value).unwrap_or_default();
-                    self.content.get_or_insert_default().push_str(&text);
+                    let text = &value[1..value.len() - 1];
+                    self.content.get_or_insert_default().push_str(text);
                 }
                 "tool_calls" => {
                     if let Ok(Value::Array(calls)) = serde_json::from_str(value) {
@@ -70,10 +72,9 @@ impl Assembly {
 
     /// The message and its calls, each of which has an id.
     pub(crate) fn finish(&mut self) -> (Bytes, Vec<ToolCall>) {
-        let content = self.content.as_deref().map_or("null".to_owned(), quoted);
+        let content = self.content();
         let mut message = format!(r#"{{"role":"assistant","content":{content}"#);
         for (name, value) in &self.rest {
-            // The content of another kind than text takes the place of the text's.
             if name != "content" {
                 message.push_str(&format!(",{}:{value}", quoted(name)));
             }
@@ -85,6 +86,20 @@ impl Assembly {
         message.push('}');
         let calls = Object::parse(&message).map(|message| ToolCall::of_message(&message));
         (message.into(), calls.unwrap_or_default())
+    }
+
+    /// The content as JSON: a text, or what came in parts, with the text as the last of them.
+    fn content(&self) -> String {
+        match (self.rest.get("content"), &self.content) {
+            (Some(Value::Array(parts)), text) => {
+                let text = text.as_deref().filter(|text| !text.is_empty());
+                let text = text.map(|text| format!(r#"{{"type":"text","text":"{text}"}}"#));
+                let parts = parts.iter().map(Value::to_string).chain(text);
+                format!("[{}]", parts.collect::<Vec<_>>().join(","))
+            }
+            (_, Some(text)) => format!(r#""{text}""#),
+            (other, None) => other.unwrap_or(&Value::Null).to_string(),
+        }
     }
 
     /// The tool calls, in one delta each: what takes the place of deltas that no client could put
@@ -113,7 +128,14 @@ impl Assembly {
             .get("id")
             .and_then(Value::as_str)
             .unwrap_or_default();
-        let begins = |known: &Call| !id.is_empty() && !known.id().is_empty() && known.id() != id;
+        let begins = |known: &Call| match (id, known.id()) {
+            // Without ids, a name behind whole arguments is that of the next call.
+            ("", known_id) => {
+                (index.is_none() || known_id.is_empty()) && known.is_followed_by(&members)
+            }
+            (_, "") => false,
+            (id, known_id) => known_id != id,
+        };
         let known = match index {
             // Some upstreams number all calls 0: another id is another call.
             Some(_) => self.calls.iter().rposition(|known| known.index == index),
@@ -155,6 +177,20 @@ impl Call {
             .and_then(Value::as_str)
             .unwrap_or_default()
     }
+
+    /// Whether a piece with these members, which has no id, can only be another call's.
+    fn is_followed_by(&self, members: &Map<String, Value>) -> bool {
+        let [name, arguments] = ["name", "arguments"].map(|member| function(members, member));
+        let known = ["name", "arguments"].map(|member| function(&self.members, member));
+        let is_whole = || serde_json::from_str::<Map<String, Value>>(known[1]).is_ok();
+        !name.is_empty() && (name != known[0] || !arguments.is_empty()) && is_whole()
+    }
+}
+
+/// A text of the function in a call with these members.
+fn function<'a>(members: &'a Map<String, Value>, name: &str) -> &'a str {
+    let text = members.get("function").and_then(|f| f.get(name)?.as_str());
+    text.unwrap_or_default()
 }
 
 fn merge(known: &mut Map<String, Value>, more: Map<String, Value>) {
@@ -201,10 +237,14 @@ fn add_text(known: &mut String, name: &str, more: &str) {
 
 fn add_item(items: &mut Vec<Value>, item: Value) {
     let index = |item: &Value| item.get("index").and_then(Value::as_u64);
-    let known = index(&item).and_then(|number| {
-        let is_same = |known: &&mut Value| index(known) == Some(number);
-        items.iter_mut().find(is_same)
-    });
+    let kind = |item: &Value| item.get("type").and_then(Value::as_str).map(str::to_owned);
+    let (number, more) = (index(&item), kind(&item));
+    let is_same = |known: &&mut Value| {
+        // Some upstreams number the texts and the ciphers of a thought alike.
+        let is_kind = more.is_none() || kind(known).is_none_or(|known| Some(known) == more);
+        index(known) == number && is_kind
+    };
+    let known = number.and_then(|_| items.iter_mut().rev().find(is_same));
     match (known, item) {
         (Some(Value::Object(known)), Value::Object(more)) => {
             // A list's items have an index, not a sum of it.
@@ -259,6 +299,16 @@ mod tests {
                 "reasoning_details": [{"type": "reasoning.text", "index": 0, "text": "ab", "signature": "xyz"}, {"index": 1, "data": "q"}],
                 "audio": {"id": "x", "data": "AABB"}, "list": ["a", "b"]})
         );
+    }
+
+    #[test]
+    fn halves_of_a_character_in_two_deltas_are_a_whole_one() {
+        let mut assembly = Assembly::default();
+        for delta in [r#"{"content":"a\ud83d"}"#, r#"{"content":"\udc4b\"b"}"#] {
+            assembly.add(&Object::parse(delta).unwrap());
+        }
+        let message: Value = serde_json::from_slice(&assembly.finish().0).unwrap();
+        assert_eq!(message["content"], "a\u{1f44b}\"b");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! A chunk of a streamed completion.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use super::{
@@ -9,6 +11,9 @@ use super::{
 
 /// What all chunks of one stream say alike.
 const IDENTITY: [&str; 4] = ["id", "created", "model", "system_fingerprint"];
+
+/// Some upstreams say in every chunk but the last that there is no reason yet.
+const NO_REASON: &str = r#""""#;
 
 /// What the layer reads of a chunk.
 #[derive(Clone, Debug, Default)]
@@ -84,7 +89,9 @@ pub(crate) struct Change<'a> {
     pub(crate) identity: Option<&'a Identity>,
     /// Somebody has said the role already.
     pub(crate) without_role: bool,
-    /// The end of the turn is to be called so, as JSON text.
+    /// Its tool calls are told otherwise, or not at all.
+    pub(crate) without_calls: bool,
+    /// If it ends the turn, this is why, as JSON text.
     pub(crate) finish_reason: Option<&'a str>,
     /// These members are set.
     pub(crate) members: &'a [(&'a str, &'a str)],
@@ -127,7 +134,8 @@ impl<'a> Piece<'a> {
     /// Whether it ends the turn.
     pub(crate) fn is_finish(&self) -> bool {
         let choice = self.choice.as_ref();
-        choice.is_some_and(|choice| choice.present("finish_reason").is_some())
+        let reason = choice.and_then(|choice| choice.present("finish_reason"));
+        reason.is_some_and(|reason| reason != NO_REASON)
     }
 
     /// Why the turn ended, where it says so.
@@ -147,14 +155,14 @@ impl<'a> Piece<'a> {
         delta.is_some_and(|delta| delta.present("role").is_some())
     }
 
-    /// Whether there is something in its delta besides the role, and empty texts.
+    /// Whether there is something in its delta besides the role, tool calls and empty texts.
     pub(crate) fn says_more(&self) -> bool {
-        let is_empty = |value: &str| matches!(value, "null" | "\"\"" | "[]");
-        self.delta.as_ref().is_none_or(|delta| {
-            delta
-                .iter()
-                .any(|(name, value)| name != "role" && !is_empty(value))
-        })
+        let says = |(name, value): (&str, &str)| {
+            !matches!(name, "role" | "tool_calls") && !matches!(value, "null" | "\"\"" | "[]")
+        };
+        self.delta
+            .as_ref()
+            .is_some_and(|delta| delta.iter().any(says))
     }
 
     pub(crate) fn usage(&self) -> Option<Map<String, Value>> {
@@ -171,7 +179,7 @@ impl<'a> Piece<'a> {
     }
 
     /// The chunk after `change`.
-    pub(crate) fn changed(&self, change: Change<'_>) -> String {
+    pub(crate) fn changed(&self, change: Change<'_>) -> Cow<'a, str> {
         let mut edits = Vec::new();
         if let Some(Identity(values)) = change.identity {
             for (name, meant) in IDENTITY.into_iter().zip(values) {
@@ -183,20 +191,41 @@ impl<'a> Piece<'a> {
         }
         edits.extend(self.object.set(change.members));
         if let Some(choice) = &self.choice {
-            let mut inner = Vec::new();
-            if let Some(reason) = change.finish_reason {
-                inner.extend(choice.set(&[("finish_reason", reason)]));
-            }
-            if let Some(delta) = self.delta.as_ref().filter(|_| change.without_role) {
-                let edits: Vec<Edit> = delta.remove("role").into_iter().collect();
-                inner.extend(choice.within(delta.text(), edits));
-            }
+            let inner = self.changed_choice(choice, change);
             edits.extend(self.object.within(choice.text(), inner));
         }
         match edits.is_empty() {
-            true => self.object.text().to_owned(),
-            false => self.object.edited(edits),
+            true => self.object.text().into(),
+            false => self.object.edited(edits).into(),
         }
+    }
+
+    fn changed_choice(&self, choice: &Object<'a>, change: Change<'_>) -> Vec<Edit> {
+        let mut edits = Vec::new();
+        let reason = match self.is_finish() {
+            true => change.finish_reason,
+            false => (choice.get("finish_reason") == Some(NO_REASON)).then_some("null"),
+        };
+        if let Some(reason) = reason {
+            edits.extend(choice.set(&[("finish_reason", reason)]));
+        }
+        let goes = |name: &str| match name {
+            "role" => change.without_role,
+            "tool_calls" => change.without_calls,
+            _ => false,
+        };
+        if let Some(delta) = &self.delta
+            && delta.iter().any(|(name, _)| goes(name))
+        {
+            let stays = delta.iter().filter(|(name, _)| !goes(name));
+            let stays = stays.map(|(name, value)| format!("{}:{value}", quoted(name)));
+            let stays = stays.collect::<Vec<_>>().join(",");
+            edits.push(Edit::replace(
+                choice.span(delta.text()),
+                format!("{{{stays}}}"),
+            ));
+        }
+        edits
     }
 }
 

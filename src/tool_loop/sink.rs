@@ -20,7 +20,11 @@ use tokio::time::timeout;
 use crate::body::McpBody;
 
 /// A comment: clients skip it, and what stands in between sees that the connection lives.
-const KEEP_ALIVE: Bytes = Bytes::from_static(b": keep-alive\n\n");
+const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
+
+/// What may wait to be read before the loop waits, too: the events of one read of the upstream go
+/// out together, and what is held is not there twice.
+const ROOM: usize = 16 << 10;
 
 /// Where the loop puts its answer.
 #[derive(Clone)]
@@ -33,8 +37,8 @@ pub(crate) struct Sink {
 struct State {
     head: Option<response::Parts>,
     begun: bool,
-    /// The piece that waits to be read. There is never more than one.
-    piece: Option<Bytes>,
+    /// What waits to be read: [`ROOM`], and one event more.
+    waiting: Vec<u8>,
 }
 
 impl Sink {
@@ -50,11 +54,18 @@ impl Sink {
         self.state().begun
     }
 
-    /// Sends `piece`; done when it is taken.
-    pub(crate) async fn send(&self, piece: Bytes) {
-        self.taken().await;
-        self.state().piece = Some(piece);
-        self.taken().await;
+    /// Sends an event with this data, which is one line; done when there is room for more.
+    pub(crate) async fn send(&self, data: &str) {
+        let waiting = {
+            let waiting = &mut self.state().waiting;
+            for part in ["data: ", data, "\n\n"] {
+                waiting.extend_from_slice(part.as_bytes());
+            }
+            waiting.len()
+        };
+        if waiting > ROOM {
+            self.taken().await;
+        }
     }
 
     /// Waits for `future`, and keeps the connection alive meanwhile.
@@ -66,24 +77,31 @@ impl Sink {
         loop {
             match timeout(self.keep_alive, &mut future).await {
                 Ok(output) => return output,
-                // One that was not taken is enough.
-                Err(_) => drop(self.state().piece.get_or_insert(KEEP_ALIVE)),
+                Err(_) => self.comment(),
             }
         }
     }
 
-    /// Until nothing waits. Whoever takes a piece polls the loop afterwards, so nobody need be
-    /// woken.
-    async fn taken(&self) {
-        poll_fn(|_| match self.state().piece {
-            Some(_) => Poll::Pending,
-            None => Poll::Ready(()),
+    /// Until nothing waits. Whoever takes it polls the loop afterwards, so nobody need be woken.
+    pub(crate) async fn taken(&self) {
+        poll_fn(|_| match self.state().waiting.is_empty() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
         })
         .await;
     }
 
+    fn comment(&self) {
+        let waiting = &mut self.state().waiting;
+        // Anything that was not taken is enough.
+        if waiting.is_empty() {
+            waiting.extend_from_slice(KEEP_ALIVE);
+        }
+    }
+
     fn take(&self) -> Option<Bytes> {
-        self.state().piece.take()
+        let waiting = std::mem::take(&mut self.state().waiting);
+        (!waiting.is_empty()).then(|| waiting.into())
     }
 
     /// Held for an assignment, never across an await.
@@ -103,7 +121,8 @@ where
 {
     let sink = Sink {
         state: Arc::default(),
-        keep_alive,
+        // With none in between, comments would be all that there is time for.
+        keep_alive: keep_alive.max(Duration::from_millis(10)),
     };
     let mut running = Box::pin(run(sink.clone()));
     let mut early = None;
@@ -122,7 +141,7 @@ where
     .await;
     match (head, early) {
         (None, Some(answer)) => answer,
-        // A loop that has begun to stream has not ended before its first piece was taken.
+        // A loop that has begun to stream has not ended before its last piece was taken.
         (head, ended) => {
             let (parts, ()) = Response::new(()).into_parts();
             let body = Streamed {

@@ -7,7 +7,7 @@
 //!                  └──▶ finish_reason, usage: held          └─ hand-back ─▶ the caller
 //! ```
 
-use std::{error::Error as StdError, pin::Pin, time::Duration};
+use std::{borrow::Cow, error::Error as StdError, pin::Pin, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header, response};
@@ -54,8 +54,13 @@ struct Turn {
     usage: Option<Map<String, Value>>,
     model: Option<String>,
     finish_reason: Option<String>,
+    /// A chunk was about a choice.
+    is_begun: bool,
     is_over: bool,
-    finished: bool,
+    /// The upstream's bytes have ended.
+    is_cut: bool,
+    /// Which of the held chunks ends it.
+    finish: Option<usize>,
 }
 
 /// Why a turn has come to nothing.
@@ -125,6 +130,7 @@ impl Exchange<'_> {
                     return Ok(self.over(Ended::Stopped(reason), streamed()));
                 }
                 Verdict::Run => {
+                    told.let_go(&mut turn).await;
                     let ran = self.run(Some(message), &calls, owners);
                     sink.alive(ran).await;
                 }
@@ -195,9 +201,12 @@ impl Exchange<'_> {
             let response = reply::upstream_failed(&self.receipt);
             return self.over(Ended::UpstreamFailed, response);
         }
+        let ours = |why| Refusal::new(Kind::Upstream, why).body();
         let said = match broken {
-            Broken::Said(said) => said,
-            Broken::Failed(why) => Refusal::new(Kind::Upstream, why).body(),
+            // Without the member, clients would take it for a chunk, and the answer for whole.
+            Broken::Said(said) if Piece::parse(&said).is_some_and(|said| said.is_error()) => said,
+            Broken::Said(_) => ours(REPORTED),
+            Broken::Failed(why) => ours(why),
         };
         // Where it is an object, it can say what was done as well.
         let event = match (Object::parse(&said).ok(), self.receipt.member(None)) {
@@ -205,6 +214,8 @@ impl Exchange<'_> {
             _ => said,
         };
         told.event(&event).await;
+        // Whoever hangs up before the end has not had it.
+        told.sink.taken().await;
         self.over(Ended::UpstreamFailed, streamed())
     }
 }
@@ -215,6 +226,7 @@ const END: Duration = Duration::from_secs(1);
 const FAILED: &str =
     "the model's service failed after tools had run; the members of mcp say what was done";
 const BROKE_OFF: &str = "the model's service broke off its answer";
+const REPORTED: &str = "the model's service reported an error";
 const TOO_LARGE: &str = "the model's service sent more than the gateway reads";
 
 /// Why there is no turn.
@@ -233,33 +245,40 @@ where
     let mut parser = sse::Parser::new(limit);
     let mut turn = Turn::default();
     loop {
+        // A slow reader slows the upstream.
+        told.sink.taken().await;
         let frame = told.sink.alive(body.frame()).await;
-        let (mut data, is_end) = match frame {
-            Some(Ok(frame)) => (frame.into_data().unwrap_or_default(), false),
+        let mut data = match frame {
+            Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
             Some(Err(_)) => return Err(Broken::Failed(BROKE_OFF)),
-            // The last event may lack its blank line.
-            None => (Bytes::from_static(b"\n\n"), true),
+            None => {
+                turn.is_cut = true;
+                // The last event may lack its blank line.
+                Bytes::from_static(b"\n\n")
+            }
         };
         while let Some(event) = parser
             .next(&mut data)
             .map_err(|_| Broken::Failed(TOO_LARGE))?
         {
-            told.take(&mut turn, event.data).await?;
+            told.take(&mut turn, event).await?;
             if turn.message.bytes() + turn.held_bytes > limit {
                 return Err(Broken::Failed(TOO_LARGE));
             }
         }
-        match (is_end, turn.is_over, turn.finished) {
-            (false, true, _) => let_end(body),
-            (false, false, _) => continue,
-            (true, true, _) => {}
+        match (turn.is_cut, turn.is_over) {
+            (false, false) => continue,
+            (false, true) => let_end(body),
             // Some upstreams just end; but not before they have said why the model did.
-            (true, false, true) => turn.is_over = true,
-            (true, false, false) => return Err(Broken::Failed(BROKE_OFF)),
+            (true, false) if turn.finish.is_none() => return Err(Broken::Failed(BROKE_OFF)),
+            (true, _) => {}
         }
         break;
     }
-    Ok(turn)
+    match turn.is_begun {
+        true => Ok(turn),
+        false => Err(Broken::Failed(BROKE_OFF)),
+    }
 }
 
 /// Reads what comes behind the last event, which is nothing but the end: a connection whose
@@ -289,11 +308,14 @@ impl Told<'_> {
         self.sink.begin(parts);
     }
 
-    /// Takes the data of an event.
-    async fn take(&mut self, turn: &mut Turn, data: Vec<u8>) -> Result<(), Broken> {
-        let data = String::from_utf8(data)
+    /// Takes an event.
+    async fn take(&mut self, turn: &mut Turn, event: sse::Event) -> Result<(), Broken> {
+        let data = String::from_utf8(event.data)
             .unwrap_or_else(|data| String::from_utf8_lossy(data.as_bytes()).into_owned());
-        if Piece::parse(&data).is_some() || !data.contains('\n') {
+        if event.name == b"error" && !turn.is_over {
+            return Err(Broken::Said(data));
+        }
+        if !data.contains('\n') || Piece::parse(&data).is_some() {
             return self.note(turn, data).await;
         }
         // Events without blank lines between them look like one of several lines.
@@ -313,8 +335,11 @@ impl Told<'_> {
             return Ok(());
         }
         let Some(piece) = Piece::parse(&data) else {
-            // No chunk; whatever it is to say, it is not about the turn.
-            self.event(&data).await;
+            // No chunk; whatever it is to say, it is not about the turn. At the end of all it is
+            // the half of one.
+            if !turn.is_cut {
+                self.event(&data).await;
+            }
             return Ok(());
         };
         if piece.is_error() {
@@ -328,29 +353,33 @@ impl Told<'_> {
             }
         }
         if piece.has_choice() {
+            turn.is_begun = true;
             turn.model = turn.model.take().or_else(|| piece.model());
             self.identity.get_or_insert_with(|| piece.identity());
         }
         if let Some(delta) = piece.delta() {
             turn.message.add(delta);
         }
-        turn.finished |= piece.is_finish();
-        turn.finish_reason = piece.finish_reason().or(turn.finish_reason.take());
+        if turn.finish.is_some() && piece.says_more() && !turn.message.has_calls() {
+            // That was not the end, then: some upstreams say it in every chunk.
+            self.let_go(turn).await;
+        }
         if turn.is_held() || piece.has_calls() || piece.is_finish() {
+            if piece.is_finish() {
+                turn.finish = Some(turn.held.len());
+                turn.finish_reason = piece.finish_reason();
+            }
             turn.held_bytes += data.len();
             turn.held.push(data);
             return Ok(());
         }
-        self.forward(&piece, None).await;
+        self.forward(&piece, Change::default()).await;
         Ok(())
     }
 
     /// Sends a chunk to the caller as one of the caller's stream.
-    async fn forward(&mut self, piece: &Piece<'_>, finish_reason: Option<&str>) {
+    async fn forward(&mut self, piece: &Piece<'_>, change: Change<'_>) {
         let without_role = self.role && piece.says_role();
-        if without_role && !piece.is_finish() && !piece.says_more() {
-            return;
-        }
         self.role |= piece.says_role();
         let usage: &[_] = match piece.usage() {
             // Said once, at the end.
@@ -360,23 +389,46 @@ impl Told<'_> {
         let chunk = piece.changed(Change {
             identity: self.identity.as_ref(),
             without_role,
-            finish_reason: finish_reason.filter(|_| piece.is_finish()),
             members: usage,
+            ..change
         });
         self.event(&chunk).await;
+    }
+
+    /// Sends what held chunks say besides tool calls and the end: the loop goes on.
+    async fn let_go(&mut self, turn: &mut Turn) {
+        for held in std::mem::take(&mut turn.held) {
+            if let Some(piece) = Piece::parse(&held) {
+                self.forward_rest(&piece).await;
+            }
+        }
+        turn.held_bytes = 0;
+        turn.finish = None;
+    }
+
+    async fn forward_rest(&mut self, piece: &Piece<'_>) {
+        if piece.says_more() || piece.says_role() && !self.role {
+            let change = Change {
+                without_calls: true,
+                finish_reason: Some("null"),
+                ..Change::default()
+            };
+            self.forward(piece, change).await;
+        }
     }
 
     /// Sends what was held of a turn that goes to the caller.
     async fn release(&mut self, turn: &Turn, calls: &[ToolCall]) {
         let is_called = !calls.is_empty();
-        let finish_reason = is_called.then_some(r#""tool_calls""#);
         let is_regular = turn.message.is_regular();
         let mut calls_told = false;
-        for held in &turn.held {
+        let mut is_finished = false;
+        for (index, held) in turn.held.iter().enumerate() {
             let Some(piece) = Piece::parse(held) else {
                 continue;
             };
             if is_called && !is_regular && piece.has_calls() {
+                self.forward_rest(&piece).await;
                 if !std::mem::replace(&mut calls_told, true) {
                     let delta = turn.message.calls_delta();
                     let choice = format!(r#"{{"index":0,"delta":{delta},"finish_reason":null}}"#);
@@ -384,9 +436,18 @@ impl Told<'_> {
                 }
                 continue;
             }
-            self.forward(&piece, finish_reason).await;
+            let finish_reason = match turn.finish == Some(index) {
+                true => is_called.then_some(r#""tool_calls""#),
+                // Said once, at the end.
+                false => Some("null"),
+            };
+            is_finished |= turn.finish == Some(index);
+            let change = Change {
+                finish_reason,
+                ..Change::default()
+            };
+            self.forward(&piece, change).await;
         }
-        let is_finished = turn.finished && (is_regular || !calls_told || turn.ends_alone());
         if is_called && !is_finished {
             let choice = r#"{"index":0,"delta":{},"finish_reason":"tool_calls"}"#;
             self.event(&self.chunk(Some(choice), &[])).await;
@@ -413,11 +474,13 @@ impl Told<'_> {
                         ..Change::default()
                     })
                 }
-                None => self.chunk(None, &members),
+                None => self.chunk(None, &members).into(),
             };
             self.event(&chunk).await;
         }
         self.event("[DONE]").await;
+        // Whoever hangs up before the end has not had it.
+        self.sink.taken().await;
     }
 
     /// A chunk of ours, as one of the caller's stream.
@@ -427,31 +490,18 @@ impl Told<'_> {
     }
 
     async fn event(&self, data: &str) {
-        let mut event = String::with_capacity(data.len() + 8);
-        event.push_str("data: ");
         // A line break in JSON is a blank.
-        for (index, line) in data.lines().enumerate() {
-            if index > 0 {
-                event.push(' ');
-            }
-            event.push_str(line);
-        }
-        event.push_str("\n\n");
-        self.sink.send(event.into()).await;
+        let data = match data.contains(['\r', '\n']) {
+            true => Cow::Owned(data.replace(['\r', '\n'], " ")),
+            false => Cow::Borrowed(data),
+        };
+        self.sink.send(&data).await;
     }
 }
 
 impl Turn {
     fn is_held(&self) -> bool {
         !self.held.is_empty()
-    }
-
-    /// Whether the end is said by a chunk that has no tool calls in it.
-    fn ends_alone(&self) -> bool {
-        self.held
-            .iter()
-            .filter_map(|held| Piece::parse(held))
-            .any(|piece| piece.is_finish() && !piece.has_calls())
     }
 }
 

@@ -33,6 +33,18 @@ const scenarios = {
     return answer.choices[0].message.tool_calls;
   },
 
+  // The stream of a whole loop is put together to what the answer without a stream would be.
+  async loop() {
+    const asked = { model, messages, mcp };
+    const told = client.chat.completions.stream({ ...asked, stream_options: { include_usage: true } });
+    let text = "";
+    told.on("content", (delta) => (text += delta));
+    const answer = await told.finalChatCompletion();
+    const [choice] = answer.choices;
+    assert.equal(text, choice.message.content);
+    return { message: choice.message, finish_reason: choice.finish_reason, usage: answer.usage };
+  },
+
   // The documented way to mix own tools with those of the servers.
   async resume() {
     const options = { ...mcp };

@@ -48,6 +48,7 @@ class Upstream:
 
     def __init__(self):
         self.faults = []
+        self.hung_up = []
         self._scripts = {}
         self._received = {}
         self._changed = threading.Condition()
@@ -99,6 +100,8 @@ class Upstream:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    # As many as a test opens at once.
+    request_queue_size = 256
 
     def handle_error(self, request, client_address):
         # A proxy that stops drops its idle connections: no fault, and nothing to print.
@@ -141,10 +144,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("content-type", "text/event-stream")
             self.send_header("transfer-encoding", "chunked")
             self.end_headers()
-            for chunk in answer.chunks:
-                self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
-                time.sleep(answer.pause)
-            self.wfile.write(b"0\r\n\r\n")
+            try:
+                for chunk in answer.chunks:
+                    self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+                    time.sleep(answer.pause)
+                self.wfile.write(b"0\r\n\r\n")
+            except ConnectionError:
+                self.upstream.hung_up.append(time.monotonic())
+                raise
         else:
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(answer.body)))
@@ -192,10 +199,32 @@ def completion(content=None, calls=(), used=None, **message):
     }
 
 
-def stream(*deltas, finish_reason, pause=0.0):
-    """A streamed answer, one event a chunk; the last carries the finish reason, then comes `[DONE]`."""
+def stream(*deltas, finish_reason, pause=0.0, used=None):
+    """A streamed answer, one event a chunk: the deltas, the finish reason, the usage if any, and `[DONE]`."""
     choices = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
     choices.append({"index": 0, "delta": {}, "finish_reason": finish_reason})
     head = {"id": "chatcmpl-scripted", "object": "chat.completion.chunk", "created": 1700000000, "model": "scripted"}
-    events = [json.dumps({**head, "choices": [choice]}) for choice in choices] + ["[DONE]"]
+    chunks = [{**head, "choices": [choice]} for choice in choices]
+    chunks += [{**head, "choices": [], "usage": used}] if used else []
+    events = [json.dumps(chunk) for chunk in chunks] + ["[DONE]"]
     return Answer(chunks=[f"data: {event}\n\n".encode() for event in events], pause=pause)
+
+
+def streamed(answer, pause=0.0):
+    """What `completion` gives, as the stream that says the same in pieces of a few characters."""
+    [choice] = answer["choices"]
+    message = dict(choice["message"])
+    calls = message.pop("tool_calls", [])
+    texts = {name: value for name, value in message.items() if name != "role" and isinstance(value, str)}
+    deltas = [{"role": "assistant", "content": message["content"] and ""}]
+    deltas += [{name: piece} for name, text in texts.items() for piece in pieces(text)]
+    for index, whole in enumerate(calls):
+        function = whole["function"]
+        deltas.append({"tool_calls": [{**whole, "index": index, "function": {**function, "arguments": ""}}]})
+        for piece in pieces(function["arguments"]):
+            deltas.append({"tool_calls": [{"index": index, "function": {"arguments": piece}}]})
+    return stream(*deltas, finish_reason=choice["finish_reason"], pause=pause, used=answer["usage"])
+
+
+def pieces(text, size=3):
+    return [text[start : start + size] for start in range(0, len(text), size)]

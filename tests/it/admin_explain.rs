@@ -229,8 +229,10 @@ async fn a_request_that_the_layer_refuses_is_refused_alike() {
     let doubled = r#"{"messages": [], "mcp": {}, "mcp": {}}"#;
     let told = wondering.operator.ask("POST", EXPLAIN, Some(doubled)).await;
     assert_eq!(told.error(400).0, "invalid_mcp_options");
-    let told = wondering.operator.ask("POST", EXPLAIN, Some("{")).await;
-    assert_eq!(told.error(400).0, "invalid_json");
+    for broken in ["{", "[]", "1", "null", "", "{} {}"] {
+        let told = wondering.operator.ask("POST", EXPLAIN, Some(broken)).await;
+        assert_eq!(told.error(400).0, "invalid_json", "{broken}");
+    }
     let told = wondering.operator.ask("POST", EXPLAIN, None).await;
     assert_eq!(told.error(400).0, "invalid_json");
 

@@ -13,6 +13,7 @@ use url::Url;
 
 use super::support::admin::{Answer, Operator, request};
 use super::support::auth_server::{METADATA, json_reply, parameter, refusal, reply};
+use super::support::pages::Pages;
 use super::support::provider::{LIFE, Provider};
 
 const LOCAL: &str = "http://127.0.0.1:8788";
@@ -291,6 +292,48 @@ async fn a_draft_is_connected_and_one_ends_up_at_its_step() {
     assert_eq!(connected.status, 200);
     let refresh = "content=\"0; url=/servers/sketch/setup/auth\"";
     assert!(connected.text.contains(refresh), "{}", connected.text);
+}
+
+#[tokio::test]
+async fn a_form_leads_to_the_provider_by_a_page_that_goes_on() {
+    let stage = Stage::at(LOCAL).await;
+    stage.create("sketch", json!({}), true).await;
+    let pages = Pages::signed_in(stage.operator.clone()).await;
+    let step = "/servers/sketch/setup/auth";
+    assert!(pages.get(step).await.html(200).contains("Not connected"));
+    let fields = [("auth", "oauth2"), ("scopes", "read"), ("go", "connect")];
+    let going = pages.post(step, &fields).await;
+    let refresh = "http-equiv=\"refresh\" content=\"1; url=http://127.0.0.1:8788";
+    let start = going.html(200).split(refresh).nth(1).unwrap();
+    let start = start.split('"').next().unwrap();
+    let mut browser = Browser::default();
+    let started = browser.open(&stage, start).await;
+    let place: Url = started.place().parse().unwrap();
+    assert!(place.query().unwrap().contains("scope=read"));
+    let query = stage.provider.server.approve(&place);
+    assert_eq!(browser.comes_back(&stage, &query).await.status, 200);
+    assert!(pages.get(step).await.html(200).contains("Connected</span>"));
+    let gone = pages.post("/servers/sketch/disconnect", &[]).await;
+    assert_eq!(gone.place(), step);
+    assert!(pages.get(step).await.html(200).contains("Not connected"));
+}
+
+#[tokio::test]
+async fn a_form_that_cannot_connect_says_why_and_keeps_what_was_typed() {
+    let stage = Stage::at(LOCAL).await;
+    stage.create("sketch", json!({}), true).await;
+    let pages = Pages::signed_in(stage.operator.clone()).await;
+    stage
+        .provider
+        .server
+        .answer(METADATA, || reply(500, "text/plain", ""));
+    let fields = [("auth", "oauth2"), ("scopes", "read"), ("go", "connect")];
+    let page = pages.post("/servers/sketch/setup/auth", &fields).await;
+    let html = page.html(400);
+    assert!(
+        html.contains("role=\"alert\"") && html.contains("value=\"read\""),
+        "{html}"
+    );
 }
 
 #[tokio::test]

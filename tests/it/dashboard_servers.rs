@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use mcp_layer::{
     mcp::Limits,
-    registry::{MemoryRegistry, Server},
+    registry::{MemoryRegistry, Overlay, Server},
 };
 use serde_json::{Value, json};
 
@@ -321,9 +321,10 @@ async fn a_changed_tool_is_shown_old_against_new_and_accepted_as_it_was_looked_a
 
 #[tokio::test]
 async fn a_server_of_a_file_is_shown_and_not_changed() {
-    let mut server = Server::new("filed", "https://mcp.example.com/mcp").unwrap();
-    server.source = mcp_layer::registry::Source::File;
-    let pages = Pages::signed_in(Operator::new(MemoryRegistry::new([server]).unwrap())).await;
+    let text = "[[servers]]\nname = \"filed\"\nurl = \"https://mcp.example.com/mcp\"";
+    let store = MemoryRegistry::default();
+    let overlay = Overlay::parse(text, |_| None, store).await.unwrap();
+    let pages = Pages::signed_in(Operator::new(overlay)).await;
     assert!(
         pages
             .get("/servers")

@@ -26,11 +26,13 @@ use crate::{
     },
 };
 
-fn echo() -> Value {
+/// A delta with a whole call in it.
+pub fn echo() -> Value {
     call(0, "a", "s__echo", &json!({"text": "hi"}))
 }
 
-fn done() -> Answer {
+/// A turn that ends a loop.
+pub fn done() -> Answer {
     streams(&[
         chunk(json!({"role": "assistant", "content": "done"})),
         finish("stop"),

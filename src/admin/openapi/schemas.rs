@@ -31,6 +31,11 @@ fn list_of(schema: &str) -> Value {
     json!({"type": "array", "items": reference(schema)})
 }
 
+/// What only answers have.
+fn ignored() -> Value {
+    json!({"readOnly": true, "description": "Ignored in what is sent."})
+}
+
 /// One of these words.
 fn word(words: &[&str]) -> Value {
     json!({"type": "string", "enum": words})
@@ -165,7 +170,7 @@ fn servers() -> Value {
     let answered = object(server.clone());
     if let Some(members) = server.as_object_mut() {
         for name in READ_ONLY {
-            members[name] = json!({"readOnly": true, "description": "Ignored in what is sent."});
+            members[name] = ignored();
         }
         for (name, schema) in [
             ("auth", reference("NewAuth")),
@@ -184,9 +189,12 @@ fn servers() -> Value {
             members[name] = schema;
         }
     }
+    let mut new = server.clone();
+    // So that a server is copied by sending what was read under another name.
+    new["version"] = ignored();
     json!({
         "Server": answered,
-        "NewServer": entered(&["name", "url"], server.clone()),
+        "NewServer": entered(&["name", "url"], new),
         "ChangedServer": entered(&["url", "version"], server),
         "Servers": object(json!({"servers": list_of("Server"), "next": maybe("ServerName")})),
     })

@@ -23,6 +23,7 @@ pub mod replicas;
 pub mod resealing;
 pub mod rows;
 pub mod shelf;
+pub mod silent;
 pub mod sql;
 pub mod tenants;
 pub mod traces;

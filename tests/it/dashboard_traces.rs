@@ -1,0 +1,103 @@
+//! Exchanges in the dashboard: a list, and one as a timeline.
+
+use std::time::SystemTime;
+
+use mcp_layer::registry::MemoryTraces;
+use mcp_layer::trace::TraceId;
+use serde_json::json;
+
+use super::support::admin::Operator;
+use super::support::gateway::{Gateway, auto, with_mcp};
+use super::support::model::{calls, says};
+use super::support::pages::Pages;
+
+/// A gateway whose exchanges are recorded, and somebody who looks at them.
+async fn watched() -> (Gateway, Pages) {
+    let traces = MemoryTraces::default();
+    let gateway = Gateway::new([
+        calls(&[("s__echo", json!({"text": "<b>hello</b>\u{202e}"}))]),
+        says("done"),
+        calls(&[("s__echo", json!({"text": "by hand"}))]),
+    ])
+    .await;
+    let gateway = gateway.layered(|layer| layer.add_trace_sink(traces.clone()));
+    let operator = Operator::with(gateway.registry.clone(), |admin| admin.with_traces(traces));
+    (gateway, Pages::signed_in(operator).await)
+}
+
+/// Where the first exchange of a list is shown.
+fn first(html: &str) -> String {
+    let link = html.split("href=\"/traces/").nth(1).unwrap();
+    format!("/traces/{}", link.split('"').next().unwrap())
+}
+
+#[tokio::test]
+async fn without_an_exchange_there_is_one_to_try() {
+    let (_gateway, pages) = watched().await;
+    let page = pages.get("/traces").await;
+    assert!(page.html(200).contains("No exchange yet"));
+    assert!(page.text.contains("\"servers\": [\"s\"]"), "{}", page.text);
+}
+
+#[tokio::test]
+async fn an_exchange_is_listed_and_shown_as_a_timeline() {
+    let (gateway, pages) = watched().await;
+    gateway.send_as("web", &auto(json!({}))).await;
+    let list = pages.get("/traces").await;
+    let html = list.html(200);
+    for part in ["Answered", "<bdi>web</bdi>", "<bdi>m</bdi>", ">24<"] {
+        assert!(html.contains(part), "{part}: {html}");
+    }
+    let page = pages.get(&first(html)).await;
+    let html = page.html(200);
+    for part in [
+        "Arguments",
+        "&lt;b&gt;hello&lt;/b&gt;",
+        ">U+202E</span>",
+        "Result, in bytes",
+        "s__echo",
+        "<rect class=\"turn\"",
+        "<rect class=\"call\"",
+    ] {
+        assert!(html.contains(part), "{part}: {html}");
+    }
+    assert!(!html.contains("not executed here"));
+    for (query, found) in [
+        ("?project=web&server=s&model=m&outcome=ok", true),
+        ("?project=batch", false),
+        ("?outcome=refused", false),
+    ] {
+        let page = pages.get(&format!("/traces{query}")).await;
+        assert_eq!(
+            page.html(200).contains("No exchange matches"),
+            !found,
+            "{query}"
+        );
+    }
+    pages.get("/traces?cursor=x").await.html(400);
+}
+
+#[tokio::test]
+async fn a_call_that_was_not_run_here_is_marked() {
+    let (gateway, pages) = watched().await;
+    gateway.send_as("web", &auto(json!({}))).await;
+    let manual = with_mcp(json!({"enabled": true, "servers": ["s"]}), json!({}));
+    gateway.send_as("web", &manual).await;
+    let list = pages.get("/traces").await;
+    let page = pages.get(&first(list.html(200))).await;
+    let html = page.html(200);
+    assert!(html.contains("not executed here") && html.contains("<rect class=\"unrun\""));
+}
+
+#[tokio::test]
+async fn an_exchange_that_is_not_there_is_a_page_that_says_so() {
+    let (_gateway, pages) = watched().await;
+    for id in [
+        TraceId::new(SystemTime::now()).to_string(),
+        "x".to_owned(),
+        "%ff".to_owned(),
+    ] {
+        let page = pages.get(&format!("/traces/{id}")).await;
+        assert!(page.html(404).contains("nothing here"), "{}", page.text);
+    }
+}

@@ -1,0 +1,127 @@
+"""A real model through examples/proxy: the tool loop, streamed and not, must come to the same.
+
+The model is made to call a tool in its first turn (`tool_choice: "required"`), which is all that one of this size
+can be asked for; the proxy makes `auto` of it afterwards, and the model says something. Sampling is greedy.
+"""
+
+import http.client
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+TEXT = "the quick brown fox jumps over the lazy dog"
+REQUEST = {
+    "model": "smollm2",
+    "messages": [{"role": "user", "content": f"How many words has this text? {TEXT}"}],
+    "tool_choice": "required",
+    "temperature": 0,
+    "seed": 1,
+    "max_tokens": 160,
+    # What was computed before is computed again, or rounding makes other tokens of the same prompt.
+    "cache_prompt": False,
+    "mcp": {"enabled": True, "servers": ["demo"], "auto_execute_tools": True, "tools": ["demo__word_count"]},
+}
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def post(port, body):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
+    connection.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json"})
+    return connection.getresponse()
+
+
+def ready(port, path, process):
+    for _ in range(600):
+        assert process.poll() is None, "it ended"
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            connection.request("GET", path)
+            if connection.getresponse().status == 200:
+                return
+        except OSError:
+            pass
+        time.sleep(0.1)
+    raise SystemExit(f"nothing answers on port {port}")
+
+
+def whole(port):
+    response = post(port, REQUEST)
+    answer = json.loads(response.read())
+    assert response.status == 200, answer
+    message = answer["choices"][0]["message"]
+    return message["content"], answer["choices"][0]["finish_reason"], answer["usage"], answer["mcp"]
+
+
+def streamed(port):
+    began, first = time.monotonic(), None
+    response = post(port, REQUEST | {"stream": True, "stream_options": {"include_usage": True}})
+    assert response.status == 200, response.read()
+    text, reasons, chunks, ends = "", [], [], 0
+    for line in response:
+        if not line.startswith(b"data: "):
+            continue
+        if line == b"data: [DONE]\n":
+            ends += 1
+            continue
+        chunk = json.loads(line[6:])
+        assert "error" not in chunk, chunk
+        chunks.append(chunk)
+        for choice in chunk["choices"]:
+            assert not choice["delta"].get("tool_calls"), "held, and run"
+            text += choice["delta"].get("content") or ""
+            reasons += [choice["finish_reason"]] if choice["finish_reason"] else []
+        if text and first is None:
+            first = time.monotonic() - began
+    took = time.monotonic() - began
+    assert ends == 1 and len(reasons) == 1 and len({chunk["id"] for chunk in chunks}) == 1
+    print(f"streamed: {len(chunks)} chunks in {took:.1f} s, the first text after {first:.1f} s")
+    return text, reasons[0], chunks[-1]["usage"], chunks[-1]["mcp"]
+
+
+def compare(port):
+    text, reason, usage, receipt = whole(port)
+    print(f"answer: {text!r}")
+    print(f"receipt: {json.dumps(receipt)}")
+    print(f"usage: {json.dumps(usage)}")
+    assert (receipt["rounds"], receipt["stopped_by"]) == (1, "final")
+    assert [(call["tool"], call["is_error"]) for call in receipt["calls"]] == [("word_count", False)]
+    turns = receipt["usage_by_round"]
+    assert len(turns) == 2 and all(turn["completion_tokens"] > 0 for turn in turns)
+    assert usage["total_tokens"] == sum(turn["total_tokens"] for turn in turns)
+    told = streamed(port)
+    assert told[:2] == (text, reason), told
+    for name in ("prompt_tokens", "completion_tokens", "total_tokens"):
+        assert told[2][name] == usage[name], (name, told[2], usage)
+    assert [call["result_bytes"] for call in told[3]["calls"]] == [call["result_bytes"] for call in receipt["calls"]]
+    print("streamed and not: the same text, end, calls and usage")
+
+
+def main():
+    model, port = free_port(), free_port()
+    logs = Path(os.environ["MODEL_PARTS"])
+    serve = [sys.executable, Path(__file__).with_name("serve.py"), str(model)]
+    proxy = [os.environ["MODEL_PROXY"], "--upstream", f"http://127.0.0.1:{model}/v1", "--streaming", "execute"]
+    proxy += ["--listen", f"127.0.0.1:{port}", "--admin-listen", "off"]
+    running = []
+    try:
+        for name, command, at, path in [("model", serve, model, "/health"), ("proxy", proxy, port, "/v1/mcp/servers")]:
+            with (logs / f"{name}.log").open("wb") as log:
+                running.append(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log))
+            ready(at, path, running[-1])
+        compare(port)
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+
+
+main()
