@@ -74,15 +74,7 @@ pub(super) async fn read(
     State(admin): State<Arc<Admin>>,
     path: Result<Path<String>, PathRejection>,
 ) -> Answer {
-    let id = path.ok().and_then(|Path(id)| id.parse().ok());
-    let trace = match id {
-        Some(id) => admin.trace(id).await?,
-        None => None,
-    };
-    let trace = trace.ok_or_else(|| {
-        let message = "there is no exchange of this id; the oldest are not kept for long";
-        Fault::new(Code::NotFound, message)
-    })?;
+    let trace = admin.trace(path).await?;
     let spans = Some(trace.spans.as_slice());
     json(
         StatusCode::OK,
@@ -103,9 +95,20 @@ impl Admin {
         Ok(self.traces.list(&self.organisation, filter, page).await?)
     }
 
-    /// An exchange of this organisation, with its spans.
-    pub(super) async fn trace(&self, id: TraceId) -> Result<Option<Arc<Trace>>, Fault> {
-        Ok(self.traces.get(&self.organisation, id).await?)
+    /// The exchange that a path names, with its spans; one of another organisation is not there.
+    pub(super) async fn trace(
+        &self,
+        path: Result<Path<String>, PathRejection>,
+    ) -> Result<Arc<Trace>, Fault> {
+        let id = path.ok().and_then(|Path(id)| id.parse().ok());
+        let trace = match id {
+            Some(id) => self.traces.get(&self.organisation, id).await?,
+            None => None,
+        };
+        trace.ok_or_else(|| {
+            let message = "there is no exchange of this id; the oldest are not kept for long";
+            Fault::new(Code::NotFound, message)
+        })
     }
 }
 

@@ -90,17 +90,16 @@ impl Stage {
 
     /// Connects `tracker` as far as the consent: what the provider sends the browser back with.
     async fn approved(&self, browser: &mut Browser) -> String {
-        let asked = self.sent_on(browser).await;
+        let asked = self.sent_on(browser, "tracker").await;
         self.provider.server.approve(&asked)
     }
 
-    /// Connects `tracker` as far as the address at the provider.
-    async fn sent_on(&self, browser: &mut Browser) -> Url {
-        let start = self.connect("tracker").await;
+    /// Connects a server as far as the address at the provider.
+    async fn sent_on(&self, browser: &mut Browser, name: &str) -> Url {
+        let start = self.connect(name).await;
         let started = browser.open(self, start.path()).await;
         assert_eq!(started.status, 303, "{}", started.text);
-        let place = started.headers["location"].to_str().unwrap();
-        place.parse().unwrap()
+        place(&started)
     }
 
     /// How often a token was asked for.
@@ -161,6 +160,12 @@ impl Browser {
     async fn comes_back(&mut self, stage: &Stage, query: &str) -> Answer {
         self.open(stage, &format!("{CALLBACK}?{query}")).await
     }
+}
+
+/// Where a browser is sent.
+fn place(answer: &Answer) -> Url {
+    let place = answer.headers["location"].to_str().unwrap();
+    place.parse().unwrap()
 }
 
 /// What a page says that leads nowhere by itself, with its status.
@@ -231,11 +236,7 @@ async fn what_a_browser_is_given_is_for_our_callback_alone() {
         flags,
         "Max-Age=600; HttpOnly; SameSite=Lax; Path=/oauth/callback"
     );
-    let place: Url = started.headers["location"]
-        .to_str()
-        .unwrap()
-        .parse()
-        .unwrap();
+    let place = place(&started);
     assert!(!place.as_str().contains(value.split('.').next().unwrap()));
     assert_eq!(
         parameter(&place, "redirect_uri"),
@@ -260,11 +261,7 @@ async fn over_https_only_our_own_host_can_have_set_the_cookie() {
     let cookie = started.headers[SET_COOKIE].to_str().unwrap();
     assert!(cookie.starts_with("__Host-mcp-oauth-"), "{cookie}");
     assert!(cookie.ends_with("; Max-Age=600; HttpOnly; SameSite=Lax; Path=/; Secure"));
-    let place: Url = started.headers["location"]
-        .to_str()
-        .unwrap()
-        .parse()
-        .unwrap();
+    let place = place(&started);
     let callback = parameter(&place, "redirect_uri");
     assert_eq!(callback, "https://gateway.example/ops/oauth/callback");
     let query = stage.provider.server.approve(&place);
@@ -280,14 +277,8 @@ async fn a_draft_is_connected_and_one_ends_up_at_its_step() {
     let stage = Stage::set().await;
     stage.create("sketch", json!({}), true).await;
     let mut browser = Browser::default();
-    let start = stage.connect("sketch").await;
-    let started = browser.open(&stage, start.path()).await;
-    let place: Url = started.headers["location"]
-        .to_str()
-        .unwrap()
-        .parse()
-        .unwrap();
-    let query = stage.provider.server.approve(&place);
+    let asked = stage.sent_on(&mut browser, "sketch").await;
+    let query = stage.provider.server.approve(&asked);
     let connected = browser.comes_back(&stage, &query).await;
     assert_eq!(connected.status, 200);
     let refresh = "content=\"0; url=/servers/sketch/setup/auth\"";
@@ -375,11 +366,7 @@ async fn another_replica_starts_and_finishes_what_one_has_begun() {
     stage.operator = replica(&stage);
     let mut browser = Browser::default();
     let started = browser.open(&stage, start.path()).await;
-    let place: Url = started.headers["location"]
-        .to_str()
-        .unwrap()
-        .parse()
-        .unwrap();
+    let place = place(&started);
     stage.operator = replica(&stage);
     let query = stage.provider.server.approve(&place);
     assert_eq!(browser.comes_back(&stage, &query).await.status, 200);
@@ -392,14 +379,8 @@ async fn two_tabs_do_not_disturb_each_other() {
     stage.create("other", json!({}), false).await;
     let mut browser = Browser::default();
     let first = stage.approved(&mut browser).await;
-    let start = stage.connect("other").await;
-    let started = browser.open(&stage, start.path()).await;
-    let place: Url = started.headers["location"]
-        .to_str()
-        .unwrap()
-        .parse()
-        .unwrap();
-    let second = stage.provider.server.approve(&place);
+    let asked = stage.sent_on(&mut browser, "other").await;
+    let second = stage.provider.server.approve(&asked);
     assert_eq!(browser.0.len(), 2);
     let other = browser.comes_back(&stage, &second).await;
     assert!(
@@ -520,7 +501,7 @@ async fn an_answer_of_somebody_else_and_a_refusal_send_no_code_anywhere() {
         (&format!("error=unheard_of&iss={own}"), "not known"),
     ] {
         let mut browser = Browser::default();
-        let asked = stage.sent_on(&mut browser).await;
+        let asked = stage.sent_on(&mut browser, "tracker").await;
         let state = parameter(&asked, "state");
         let evil = "%3Cscript%3Ealert(1)%3C%2Fscript%3E";
         let query = format!("{answer}&state={state}&error_description={evil}&error_uri={evil}");

@@ -8,11 +8,7 @@ use http::StatusCode;
 use serde_json::Value;
 
 use super::{
-    super::{
-        Admin,
-        answer::Answer,
-        fault::{Code, Fault},
-    },
+    super::{Admin, answer::Answer},
     page::{Frame, Section, page},
     selection::pretty,
     text::{Shown, words},
@@ -55,15 +51,7 @@ pub(super) async fn show(
     State(admin): State<Arc<Admin>>,
     path: Result<Path<String>, PathRejection>,
 ) -> Answer {
-    let id = path.ok().and_then(|Path(id)| id.parse().ok());
-    let trace = match id {
-        Some(id) => admin.trace(id).await?,
-        None => None,
-    };
-    let trace = trace.ok_or_else(|| {
-        let message = "there is no exchange of this id; the oldest are not kept for long";
-        Fault::new(Code::NotFound, message)
-    })?;
+    let trace = admin.trace(path).await?;
     let whole = whole(&trace);
     let content = Timeline {
         frame: Frame::of(&admin, Section::Traces),
