@@ -1,4 +1,5 @@
-//! The operator's REST interface (feature `admin`): servers, their tools and their status.
+//! The operator's REST interface and dashboard (feature `admin`): servers, their tools, their
+//! status and what they were used for.
 //!
 //! ```
 //! use mcp_layer::{Connections, McpLayer, admin::{self, Admin}, registry::MemoryRegistry};
@@ -16,9 +17,17 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Every request needs `Authorization: Bearer <token>` and a `Host` that is ours; a page of another
-//! origin is refused, and a body is JSON. The holder of the token can do everything there is for
-//! one organisation, except read secrets: those are write-only.
+//! Every request to `/api/v1` needs `Authorization: Bearer <token>` and a `Host` that is ours; a
+//! page of another origin is refused, and a body is JSON. The holder of the token can do everything
+//! there is for one organisation, except read secrets: those are write-only.
+//!
+//! # Dashboard
+//!
+//! Everything else is pages for people, from `/` on; they can do nothing that REST cannot. Whoever
+//! gives the token at `/sign-in` gets a cookie that is good for 12 hours, in every replica with the
+//! same [keys](Admin::with_session_keys), and ends when the token changes. After ten wrong tokens
+//! within a minute the next is looked at when that is over. A form is taken from our own pages only.
+//! Pages run nothing but one file of ours, fetch nothing from elsewhere, and work without scripts.
 //!
 //! # Servers
 //!
@@ -96,7 +105,7 @@ use std::{collections::BTreeSet, fmt, future::Future, sync::Arc, time::SystemTim
 use secrecy::SecretString;
 use url::Url;
 
-use self::{hosts::Hosts, keys::Keys, throttle::Throttle, token::Token};
+use self::{dashboard::Menu, hosts::Hosts, keys::Keys, throttle::Throttle, token::Token};
 pub use self::{
     keys::SealingKey,
     metrics::Metrics,
@@ -128,6 +137,7 @@ pub struct Admin {
     explainer: Option<Explainer>,
     session_keys: Arc<KeyRing>,
     throttle: Throttle,
+    menu: Menu,
     metrics: Option<Metrics>,
     now: Arc<dyn Fn() -> SystemTime + Send + Sync>,
 }
@@ -160,6 +170,7 @@ impl Admin {
             explainer: None,
             session_keys: Arc::new(KeyRing::generate()),
             throttle: Throttle::default(),
+            menu: Menu::default(),
             metrics: None,
             now: Arc::new(SystemTime::now),
         })

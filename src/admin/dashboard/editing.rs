@@ -175,7 +175,7 @@ async fn content(
         frame: Frame::of(admin, Section::Servers),
         top: Top::of(admin, server).await?,
         name: server.name.to_string(),
-        fields: Fields::of(body, &admin.projects().await?),
+        fields: Fields::of(body, &*admin.choices().await?),
         connection: Connection::of(admin, server, outside).await,
         done: None,
         conflict: None,

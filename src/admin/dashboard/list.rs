@@ -109,7 +109,7 @@ fn done(form: &Form<'_>) -> Option<String> {
 }
 
 async fn chips(admin: &Admin, filters: &Filters) -> Result<Vec<Chip>, Fault> {
-    let projects = admin.projects().await?;
+    let projects = admin.choices().await?;
     let projects = projects.iter().take(CHOICES);
     let projects = projects.map(|project| (project.as_str(), project.as_str()));
     Ok(vec![

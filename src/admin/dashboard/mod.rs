@@ -25,6 +25,7 @@ mod fields;
 mod filters;
 mod form;
 mod list;
+mod menu;
 mod notice;
 mod page;
 mod record;
@@ -41,7 +42,7 @@ mod wizard;
 use axum::routing::{get, post};
 use http::Method;
 
-pub(super) use self::{notice::Notice, page::dress, sign_in::signed_out};
+pub(super) use self::{menu::Menu, notice::Notice, page::dress, sign_in::signed_out};
 use super::router::Route;
 
 /// The pages, and what they are made of.

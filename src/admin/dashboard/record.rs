@@ -30,6 +30,7 @@ impl Admin {
         let server = self.reader().create(&bytes(body)?)?;
         let server = self.store.insert(server).await?;
         log("insert", &server);
+        self.note_projects(&server);
         Ok(server)
     }
 
@@ -38,6 +39,7 @@ impl Admin {
         let server = self.reader().replace(&bytes(body)?, stored)?;
         let server = self.store.replace(server).await?;
         log("replace", &server);
+        self.note_projects(&server);
         Ok(server)
     }
 
@@ -46,6 +48,7 @@ impl Admin {
         let server = self.reader().rename(&bytes(body)?, stored)?;
         let server = self.store.insert(server).await?;
         log("insert", &server);
+        self.note_projects(&server);
         self.store.remove(&self.organisation, &stored.name).await?;
         log("remove", stored);
         Ok(server)

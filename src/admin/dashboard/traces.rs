@@ -96,7 +96,7 @@ pub(super) async fn list(State(admin): State<Arc<Admin>>, RawQuery(query): RawQu
 }
 
 async fn chips(admin: &Admin, filters: &Filters) -> Result<Vec<Chip>, Fault> {
-    let projects = admin.projects().await?;
+    let projects = admin.choices().await?;
     let projects = projects.iter().take(CHOICES);
     let projects = projects.map(|project| (project.as_str(), project.as_str()));
     let outcomes = OUTCOMES.map(|(outcome, words, _)| (outcome, words));

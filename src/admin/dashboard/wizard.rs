@@ -185,7 +185,7 @@ async fn server_step(
         frame: Frame::of(admin, Section::Servers),
         steps: steps(admin, draft, 0),
         name: draft.map(ToString::to_string).unwrap_or_default(),
-        fields: Fields::of(body, &admin.projects().await?),
+        fields: Fields::of(body, &*admin.choices().await?),
         errors,
     };
     page(status(&content.errors), &content)
