@@ -41,11 +41,32 @@ export async function isRefused({ visit, token, server }) {
   return said;
 }
 
+// A server that has no OAuth: why it cannot be connected, and what was typed is kept.
+export async function cannotBegin({ visit, token, server }) {
+  const page = await (await visit()).signIn(token);
+  await serverStep(page, server);
+  await radio(page, "OAuth 2.0").check();
+  await page.getByLabel("OAuth scopes").fill("repo, read:org");
+  await button(page, "Connect now").click();
+  const alert = page.getByRole("alert");
+  await alert.waitFor();
+  assert.deepEqual((await page.getByLabel("OAuth scopes").inputValue()).split(", ").sort(), ["read:org", "repo"]);
+  return alert.innerText();
+}
+
 // On the page of a server that is connected.
-export async function disconnects({ visit, token, name }) {
-  const page = await (await visit()).signIn(token, `/servers/${name}`);
+export async function disconnects({ visit, token, server }) {
+  const page = await (await visit({ others: [server.provider] })).signIn(token, `/servers/${server.name}`);
   await page.getByRole("button", { name: /^Disconnect/ }).click();
   await page.getByText("Not connected").waitFor();
+}
+
+export async function connectsAgain({ visit, token, server }) {
+  const page = await (await visit({ others: [server.provider] })).signIn(token, `/servers/${server.name}`);
+  await button(page, "Connect now").click();
+  await page.getByRole("link", { name: "Allow" }).click();
+  await page.waitForURL(`**/servers/${server.name}`);
+  await page.getByText("Connected", { exact: true }).waitFor();
 }
 
 // A start works once, and in the browser that made it.
