@@ -49,6 +49,7 @@
 //! - `authorization` (feature `oauth`): servers with OAuth 2.0, from an operator's click to tokens
 //!   that stay fresh; `oauth` has the protocol alone.
 //! - `admin` (feature `admin`): servers, their tools and their status over REST, for an operator.
+//! - [`trace`]: the record of each exchange, and who hears of it.
 //! - [`mcp`]: the client of MCP servers, usable by itself.
 //! - [`outbound`]: the guarded way out; which addresses a server may have.
 //! - [`secret`]: credentials at rest, and the keys that seal them.

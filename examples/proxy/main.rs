@@ -50,6 +50,7 @@ use tower::{ServiceBuilder, util::option_layer};
 use tower_http::timeout::RequestBodyTimeoutLayer;
 
 use crate::{
+    admin::Token,
     browser::Rules,
     config::{Config, Flags, Invalid},
     routes::Servers,
@@ -133,35 +134,17 @@ async fn run(flags: Flags) -> Result<ExitCode, Invalid> {
         patience: config.limits.of_requests().resolve,
     };
     let app = app(&config, mcp, servers, draining.clone()).await?;
-    let (listener, address) = bind(config.listen).await.map_err(|error| {
-        Invalid::new(format!(
-            "listen: {}: {error}; give another with --listen IP:PORT",
-            config.listen
-        ))
-    })?;
+    let (listener, address) = bind("listen", config.listen, "--listen IP:PORT").await?;
     let mut servers = vec![Server::new(listener, app, &config.limits)];
     let mut operators = None;
     if let (Some(side), Some(admin)) = (side, admin) {
-        let (listener, address) = bind(side.listen).await.map_err(|error| {
-            Invalid::new(format!(
-                "admin_listen: {}: {error}; give another with --admin-listen IP:PORT, or --admin-listen off",
-                side.listen
-            ))
-        })?;
+        let other = "--admin-listen IP:PORT, or --admin-listen off";
+        let (listener, address) = bind("admin_listen", side.listen, other).await?;
         let app = admin::app(admin, draining.clone());
         servers.push(Server::new(listener, app, &config.limits));
         operators = Some((address, &side.token));
     }
-    match (&config.file, operators) {
-        (None, _) => {
-            let upstream = config.upstream.as_ref();
-            print!("{}", demo::introduction(address, upstream, operators));
-        }
-        (Some(_), None) => println!("The proxy listens on http://{address}"),
-        (Some(_), Some((operators, _))) => println!(
-            "The proxy listens on http://{address}\nThe operator's side listens on http://{operators}"
-        ),
-    }
+    introduce(&config, address, operators);
 
     tokio::spawn(monitor.run());
     if let Some((database, newest)) = storage.database.clone() {
@@ -179,10 +162,35 @@ async fn run(flags: Flags) -> Result<ExitCode, Invalid> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn bind(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
-    let listener = TcpListener::bind(address).await?;
-    let address = listener.local_addr()?;
-    Ok((listener, address))
+/// Says where the proxy is to be found.
+fn introduce(config: &Config, address: SocketAddr, operators: Option<(SocketAddr, &Token)>) {
+    if config.file.is_none() {
+        let upstream = config.upstream.as_ref();
+        print!("{}", demo::introduction(address, upstream, operators));
+        return;
+    }
+    println!("The proxy listens on http://{address}");
+    if let Some((operators, _)) = operators {
+        println!("The operator's side listens on http://{operators}");
+    }
+}
+
+/// Listens on the address of a key; `other` gives another one.
+async fn bind(
+    key: &str,
+    address: SocketAddr,
+    other: &str,
+) -> Result<(TcpListener, SocketAddr), Invalid> {
+    let bound = async {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        io::Result::Ok((listener, address))
+    };
+    bound.await.map_err(|error| {
+        Invalid::new(format!(
+            "{key}: {address}: {error}; give another with {other}"
+        ))
+    })
 }
 
 /// The servers that are declared: in the configuration file, or by the demo.

@@ -112,11 +112,16 @@ mod tests {
                 large.record(&Arc::new(trace));
             }
         }
-        let oldest = |store: &MemoryTraces| store.kept().traces.back().unwrap().0.started_at;
+        let kept = |store: &MemoryTraces| {
+            let kept = store.kept();
+            assert!(kept.bytes <= BYTES);
+            (
+                kept.traces.len(),
+                kept.traces[kept.traces.len() - 1].0.started_at,
+            )
+        };
         let at = |number| conformance::traces::trace(number).started_at;
-        assert_eq!((many.kept().traces.len(), oldest(&many)), (KEPT, at(5)));
-        let kept = large.kept().traces.len();
-        assert_eq!((kept, oldest(&large)), (63, at(37)));
-        assert!(large.kept().bytes <= BYTES);
+        assert_eq!(kept(&many), (KEPT, at(5)));
+        assert_eq!(kept(&large), (63, at(37)));
     }
 }

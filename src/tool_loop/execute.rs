@@ -6,7 +6,6 @@ use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, stream};
 use serde_json::{Value, value::RawValue};
 use tokio::time::{Instant, timeout};
-
 use tracing::Instrument;
 
 use super::{

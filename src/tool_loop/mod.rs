@@ -30,6 +30,7 @@ mod resolve;
 mod resume;
 mod sink;
 mod stream;
+mod told;
 mod upstream;
 
 use std::{error::Error as StdError, sync::Arc};
@@ -405,9 +406,10 @@ impl<'a> Exchange<'a> {
         calls: &[(&ToolCall, Owner<'_>)],
         approval: Approval,
     ) -> Vec<Outcome> {
+        if calls.is_empty() {
+            return Vec::new();
+        }
         let batch = Batch {
-            record: self.record,
-            round: self.record.round(),
             gateway: self.gateway,
             project: self.project,
             caller: self.caller,
@@ -415,6 +417,8 @@ impl<'a> Exchange<'a> {
             allowed: self.budget.take_calls(calls.len()),
             parallel: self.request.parallel,
             approval,
+            record: self.record,
+            round: self.record.round(),
         };
         batch.run(calls).await
     }

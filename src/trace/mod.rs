@@ -3,6 +3,19 @@
 //! The layer makes one for each exchange and gives it to whoever
 //! [wants to know](crate::McpLayer::add_trace_sink). This part knows neither the loop nor where
 //! records are kept.
+//!
+//! Each span has the attributes that OpenTelemetry has for it, and some of ours:
+//!
+//! | span | attributes |
+//! |---|---|
+//! | `chat {model}` | `gen_ai.operation.name`, `gen_ai.request.model`, `gen_ai.response.model`, `gen_ai.response.finish_reasons`, `gen_ai.usage.input_tokens`, `gen_ai.usage.output_tokens`, `http.response.status_code`, `error.type`, `mcp_layer.turn` |
+//! | `execute_tool {server}__{tool}` | `gen_ai.operation.name`, `gen_ai.tool.name`, `gen_ai.tool.call.id`, `gen_ai.tool.call.arguments`, `gen_ai.tool.call.result`, `mcp.method.name`, `error.type`, `mcp_layer.server`, `mcp_layer.tool`, `mcp_layer.round`, `mcp_layer.outcome`, `mcp_layer.result_bytes`, `mcp_layer.truncated` |
+//! | `list_tools {server}` | `mcp.method.name`, `mcp_layer.server`, `error.type`, `error.message`; only where it took time or failed |
+//! | `refuse` | `error.type`, which is the code that the caller got, `error.message`, `http.response.status_code` |
+//!
+//! `mcp_layer.outcome` of a call is `ok`, `error`, `cancelled`, or `not_executed` where the model
+//! asked for a call that was not run here. The same attributes but arguments and results are in
+//! `tracing` spans of the target [`TARGET`].
 
 mod id;
 mod payload;
@@ -125,6 +138,22 @@ impl Span {
 }
 
 /// Hears of every exchange when it has ended.
+///
+/// ```
+/// use std::sync::Arc;
+/// use mcp_layer::{McpLayer, registry::MemoryRegistry, trace::{Trace, TraceSink}};
+///
+/// /// Says in a line what an exchange came to.
+/// struct Printer;
+///
+/// impl TraceSink for Printer {
+///     fn record(&self, trace: &Arc<Trace>) {
+///         println!("{}: {} calls, {}", trace.project, trace.calls, trace.outcome);
+///     }
+/// }
+///
+/// let layer = McpLayer::new(MemoryRegistry::default()).add_trace_sink(Printer);
+/// ```
 pub trait TraceSink: Send + Sync + 'static {
     /// Takes a record. It is called on the way of a request, so it must not block; a sink that
     /// cannot keep up drops records and counts them.

@@ -2,7 +2,7 @@
 //! as `MCP_LAYER_CASES` says, and a twentieth of that in scripts.
 //!
 //! ```text
-//! MCP_LAYER_CASES=100000 cargo test --release --all-features --test it streamed_properties
+//! MCP_LAYER_CASES=100000 cargo test --all-features --test it streamed_properties  # some minutes
 //! ```
 
 use bytes::Bytes;

@@ -182,6 +182,15 @@ async fn calls_that_go_back_to_the_caller_were_not_executed() {
         (trace.rounds, trace.stopped_by.as_deref()),
         (1, Some("final"))
     );
+
+    // Where the caller has answered all of them, there is nothing to run.
+    let (gateway, traces) = traced([says("done")]).await;
+    let turn = called(&[("s__echo", json!({}))])["choices"][0]["message"].clone();
+    let mut next = auto(json!({"mcp": {"resume_tool_calls": true}}));
+    let answered = json!({"role": "tool", "tool_call_id": "call_0", "content": "found"});
+    next["messages"] = json!([turn, answered]);
+    assert_eq!(gateway.send(&next).await.receipt()["rounds"], 0);
+    assert_eq!((traces.one().rounds, traces.one().calls), (0, 0));
 }
 
 #[tokio::test]

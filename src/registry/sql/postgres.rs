@@ -30,7 +30,10 @@ const CHANNEL: &str = "mcp_layer";
 
 const DIALECT: Dialect = Dialect {
     begin: "BEGIN",
-    has_schema: "SELECT COUNT(to_regclass('mcp_schema'))",
+    // From a table, as of now: `to_regclass` still says what it said before the wait for a replica
+    // that makes the tables at the same time.
+    has_schema: "SELECT COUNT(*) FROM pg_catalog.pg_tables \
+                 WHERE tablename = 'mcp_schema' AND schemaname = ANY (current_schemas(false))",
     // Any number that nobody else takes: `mcplayer` in ASCII.
     lock_schema: Some("SELECT pg_advisory_xact_lock(7882267383622624626)"),
     words: &[],

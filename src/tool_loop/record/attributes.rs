@@ -3,12 +3,13 @@
 use serde_json::{Map, Value};
 
 /// Attributes as they come together.
+#[derive(Default)]
 pub(super) struct Attributes(Map<String, Value>);
 
 impl Attributes {
-    /// Those of a span of this operation.
-    pub(super) fn new(operation: &'static str) -> Self {
-        let mut attributes = Self(Map::new());
+    /// Those of a span of this operation of generative AI.
+    pub(super) fn of(operation: &'static str) -> Self {
+        let mut attributes = Self::default();
         attributes.set("gen_ai.operation.name", operation);
         attributes
     }

@@ -84,7 +84,7 @@ impl Record {
     /// The name of a call's span, and what is known of the call before it runs.
     pub(super) fn of_call(&self, call: &ToolCall, entry: Option<&Entry>) -> (String, Attributes) {
         let offered = short(call.function.as_deref().unwrap_or_default());
-        let mut attributes = Attributes::new("execute_tool");
+        let mut attributes = Attributes::of("execute_tool");
         attributes.set("mcp.method.name", "tools/call");
         attributes.set("gen_ai.tool.call.id", short(&call.id));
         if let Some(entry) = entry {

@@ -146,7 +146,7 @@ impl Record {
         if self.0.log.is_none() || failed.is_none() && started.elapsed().as_millis() == 0 {
             return;
         }
-        let mut attributes = Attributes::new("list_tools");
+        let mut attributes = Attributes::default();
         attributes.set("mcp.method.name", "tools/list");
         attributes.set("mcp_layer.server", server);
         if let Some(failed) = failed {
@@ -179,10 +179,10 @@ impl Record {
         }
     }
 
-    /// Passes the answer to a refused request on, and records why it was refused.
+    /// The request is refused, and so nothing has run.
     pub(crate) fn refuse(&self, refusal: &Refusal) {
         if self.is_heard() {
-            let mut attributes = Attributes::new("refuse");
+            let mut attributes = Attributes::default();
             attributes.set("error.type", refusal.code());
             attributes.set("error.message", self.masked(&refusal.to_string()));
             attributes.set("http.response.status_code", refusal.status().as_u16());
@@ -205,6 +205,7 @@ impl Record {
         payloads.unwrap_or_default().masked(text)
     }
 
+    /// Adds a span that has ended.
     fn add(&self, name: String, started: Instant, duration: Duration, attributes: Attributes) {
         let span = trace::Span {
             name,

@@ -94,7 +94,7 @@ impl Inner {
         if let Some(usage) = answered.usage {
             state.usage.add(usage);
         }
-        let mut attributes = Attributes::new("chat");
+        let mut attributes = Attributes::of("chat");
         attributes.set_some("gen_ai.request.model", self.model.as_deref());
         attributes.set_some("gen_ai.response.model", answered.model.map(short));
         attributes.set_some("gen_ai.usage.input_tokens", input);

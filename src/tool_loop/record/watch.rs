@@ -88,7 +88,8 @@ impl<B: Body<Data = Bytes>> Watched<B> {
     ) -> Self {
         let length = parts.headers.get(header::CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
-        let reading = if !parts.status.is_success() || !is_plain(&parts.headers) {
+        let is_read = record.is_heard() && parts.status.is_success() && is_plain(&parts.headers);
+        let reading = if !is_read {
             Reading::Nothing
         } else if reply::is_stream(&parts.headers) {
             Reading::Events(Box::new(Events::new(limit)))
