@@ -27,7 +27,7 @@ PROXY = EXAMPLES / "proxy"
 NODE = PARTS / "node"
 MODULES = NODE / "node_modules"
 LOGS = PARTS / "logs"
-pytest_plugins = ["oauth_parts"]
+pytest_plugins = ["oauth_parts", "dashboard_parts"]
 MCP_SERVER = Path(__file__).with_name("mcp_server.py")
 
 
@@ -279,7 +279,7 @@ def model(request, upstream):
 def pytest_runtest_makereport(item, call):
     report = yield
     if report.failed:
-        for name in ("shared_proxy", "own_proxy"):
+        for name in ("shared_proxy", "own_proxy", "shared_dashboard"):
             if isinstance(part := item.funcargs.get(name), Part):
                 report.sections.append((f"end of {part.log.name}", part.tail()))
     return report

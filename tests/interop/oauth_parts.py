@@ -17,15 +17,14 @@ HERE = Path(__file__).parent
 
 
 class Oidc(Part):
-    """npm `oidc-provider`, for one MCP server."""
+    """npm `oidc-provider`, for one MCP server; `options` as in `oidc.mjs`."""
 
-    def __init__(self, resource, host="127.0.0.1"):
-        port = free_port()
-        self.issuer = f"http://{host}:{port}"
+    def __init__(self, resource, name, host="127.0.0.1", options=()):
+        self.issuer = f"http://{host}:{free_port()}"
         # Where it lies, Node.js looks for the packages that it imports.
         script = MODULES.parent / "oidc.mjs"
         script.write_text((HERE / "oidc.mjs").read_text())
-        super().__init__(f"oidc-{host}", ["node", script, port, resource, TOKEN_SECONDS, host])
+        super().__init__(name, ["node", script, self.issuer, resource, TOKEN_SECONDS, *options])
 
     def ready(self):
         metadata = f"{self.issuer}/.well-known/oauth-authorization-server"
@@ -43,20 +42,26 @@ Protected = namedtuple("Protected", "url provider")
 @pytest.fixture(scope="session")
 def protected():
     """The Python SDK's server as a resource server, with oidc-provider as its authorization server."""
-    yield from protected_from("127.0.0.1")
+    yield from protected_from("protected")
 
 
 @pytest.fixture(scope="session")
 def protected_elsewhere():
     """The same with a provider on another site than everything else, as in production: `localhost`."""
-    yield from protected_from("localhost")
+    yield from protected_from("protected-elsewhere", host="localhost")
 
 
-def protected_from(host):
+@pytest.fixture(scope="session")
+def asking():
+    """Likewise, with somebody who has to click."""
+    yield from protected_from("asking", host="localhost", options=["ask"])
+
+
+def protected_from(name, **provider):
     port = free_port()
     url = f"http://127.0.0.1:{port}/mcp"
-    provider = Oidc(url, host)
-    server = Part(f"protected-{host}", [sys.executable, MCP_SERVER, port, provider.issuer])
+    provider = Oidc(url, f"{name}-oidc", **provider)
+    server = Part(name, [sys.executable, MCP_SERVER, port, provider.issuer])
     try:
         provider.ready()
         server.ready(lambda: send(url, {}).status == 401)

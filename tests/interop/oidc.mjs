@@ -1,17 +1,16 @@
 // An authorization server: npm oidc-provider, and a person who logs in and agrees to everything at once.
 //
-//     node oidc.mjs PORT RESOURCE SECONDS [HOST]
+//     node oidc.mjs ISSUER RESOURCE SECONDS [ask]
 //
 // Anyone may register. PKCE is required, refresh tokens are rotated, and access tokens are JWTs for RESOURCE
-// that live for SECONDS.
+// that live for SECONDS. With `ask` it shows a page, and the person in front of it says yes or no.
 //
 // `GET /control/log`, which is for tests only, has what came to its endpoints, with parameters and tokens.
 
 import { generateKeyPairSync } from "node:crypto";
 import Provider, { errors } from "oidc-provider";
 
-const [port, resource, seconds, host = "127.0.0.1"] = process.argv.slice(2);
-const issuer = `http://${host}:${port}`;
+const [issuer, resource, seconds, ask] = process.argv.slice(2);
 const scope = "tools";
 const key = generateKeyPairSync("rsa", { modulusLength: 2048 }).privateKey.export({ format: "jwk" });
 
@@ -63,6 +62,13 @@ async function agree(ctx) {
   const { prompt, params, session, grantId } = await provider.interactionDetails(ctx.req, ctx.res);
   if (prompt.name === "login") return finish(ctx, { login: { accountId: "somebody" } });
 
+  if (ask && !ctx.query.answer) {
+    ctx.type = "html";
+    ctx.body = `<title>Consent</title><h1>${params.client_id} wants ${params.scope}</h1><a href="?answer=yes">Allow</a> <a href="?answer=no">Refuse</a>`;
+    return;
+  }
+  if (ctx.query.answer === "no") return finish(ctx, { error: "access_denied", error_description: "The person said no." });
+
   const grant = (grantId && (await provider.Grant.find(grantId))) || new provider.Grant({ accountId: session.accountId, clientId: params.client_id });
   if (prompt.details.missingOIDCScope) grant.addOIDCScope(prompt.details.missingOIDCScope.join(" "));
   for (const [indicator, scopes] of Object.entries(prompt.details.missingResourceScopes ?? {})) {
@@ -91,4 +97,4 @@ function note(ctx) {
 }
 
 provider.on("server_error", (_, error) => console.error(error));
-provider.listen(port, "127.0.0.1", () => console.log(`${issuer} signs for ${resource}`));
+provider.listen(new URL(issuer).port, "127.0.0.1", () => console.log(`${issuer} signs for ${resource}`));

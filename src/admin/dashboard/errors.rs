@@ -1,6 +1,9 @@
 //! What is wrong with a form, beside the field that it is about.
 
-use super::super::fault::{Code, Fault};
+use super::{
+    super::fault::{Code, Fault},
+    text::sentence,
+};
 
 /// What was refused, by the member that a field stands for.
 #[derive(Default)]
@@ -82,11 +85,7 @@ fn said(param: &str, message: &str) -> String {
     };
     match rest {
         Some(rest) => format!("{}{rest}.", label(param)),
-        None => {
-            let mut letters = message.chars();
-            let first = letters.next().map(|first| first.to_uppercase().to_string());
-            format!("{}{}.", first.unwrap_or_default(), letters.as_str())
-        }
+        None => sentence(message),
     }
 }
 

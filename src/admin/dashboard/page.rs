@@ -17,6 +17,7 @@ use super::{
         fault::{Code, Fault},
     },
     assets,
+    text::{Shown, sentence},
 };
 
 /// Nothing but our own files; no script may make markup of a text.
@@ -103,7 +104,7 @@ pub(super) fn to(admin: &Admin, path: &str) -> Response {
 struct Failure<'a> {
     frame: Frame,
     title: &'a str,
-    message: &'a str,
+    message: Shown,
     next_step: &'a str,
 }
 
@@ -151,7 +152,7 @@ fn failure(admin: &Admin, fault: &Fault, is_inside: bool) -> Option<Response> {
     let content = Failure {
         frame: Frame::of(admin, section),
         title,
-        message: fault.message(),
+        message: Shown::of(&sentence(fault.message())),
         next_step,
     };
     let mut response = page(fault.status(), &content).ok()?;

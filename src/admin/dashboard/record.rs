@@ -11,7 +11,7 @@ use super::super::{
     servers::log,
     view::View,
 };
-use crate::registry::{Server, ServerStore};
+use crate::registry::{Error, Server, ServerStore};
 
 impl Admin {
     /// `server` as an answer of REST has it; sent back, it changes nothing.
@@ -28,7 +28,7 @@ impl Admin {
     /// Adds the server that `body` says.
     pub(super) async fn add(&self, body: &Value) -> Result<Arc<Server>, Fault> {
         let server = self.reader().create(&bytes(body)?)?;
-        let server = self.store.insert(server).await?;
+        let server = self.store.insert(server).await.map_err(taken)?;
         log("insert", &server);
         self.note_projects(&server);
         Ok(server)
@@ -46,12 +46,23 @@ impl Admin {
     /// Puts a draft under another name, with what `body` says.
     pub(super) async fn rename(&self, body: &Value, stored: &Server) -> Result<Arc<Server>, Fault> {
         let server = self.reader().rename(&bytes(body)?, stored)?;
-        let server = self.store.insert(server).await?;
+        let server = self.store.insert(server).await.map_err(taken)?;
         log("insert", &server);
         self.note_projects(&server);
         self.store.remove(&self.organisation, &stored.name).await?;
         log("remove", stored);
         Ok(server)
+    }
+}
+
+/// A name that the file has is taken like any other: it is the field of the name that can mend it.
+fn taken(error: Error) -> Fault {
+    match error {
+        Error::Declared { name } => {
+            let message = format!("a server named {name} is declared in the configuration file");
+            Fault::new(Code::Conflict, message).at("name")
+        }
+        error => error.into(),
     }
 }
 

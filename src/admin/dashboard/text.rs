@@ -38,6 +38,17 @@ impl fmt::Display for Shown {
 
 impl HtmlSafe for Shown {}
 
+/// A message of ours as a sentence: errors begin in lower case and end without a full stop.
+pub(super) fn sentence(message: &str) -> String {
+    let mut letters = message.chars();
+    let first = letters.next().map(|first| first.to_uppercase().to_string());
+    let end = match message.ends_with(['.', '!', '?']) {
+        true => "",
+        false => ".",
+    };
+    format!("{}{}{end}", first.unwrap_or_default(), letters.as_str())
+}
+
 fn push(html: &mut String, letter: char) {
     match letter {
         '&' => html.push_str("&amp;"),

@@ -1,10 +1,11 @@
 //! The last step: everything once more, and the server is there.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use askama::Template;
 use axum::extract::State;
 use serde_json::Value;
+use tokio::time::timeout;
 
 use super::{
     super::{
@@ -23,6 +24,10 @@ use crate::{
     },
     registry::Server,
 };
+
+/// How long the list waits to be able to say how a server is that was just created. What takes
+/// longer goes on without it.
+const LOOK: Duration = Duration::from_secs(3);
 
 #[derive(Template)]
 #[template(path = "setup_review.html")]
@@ -62,10 +67,12 @@ pub(in super::super) async fn finish(
     let mut body = admin.record(&draft)?;
     body["draft"] = false.into();
     match admin.change(&body, &draft).await {
-        Ok(server) => Ok(to(
-            &admin,
-            &format!("/servers?done=created&server={}", server.name),
-        )),
+        Ok(server) => {
+            // What is wrong is in its row.
+            let _ = timeout(LOOK, admin.probe(&server)).await;
+            let place = format!("/servers?done=created&server={}", server.name);
+            Ok(to(&admin, &place))
+        }
         Err(fault) => review_step(&admin, &draft, Errors::of(fault)?).await,
     }
 }

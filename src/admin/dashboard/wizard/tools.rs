@@ -13,7 +13,7 @@ use super::{
         form::Form,
         page::{Frame, Section, page},
         selection::Selection,
-        text::Shown,
+        text::{Shown, sentence},
     },
     Step, done, status, step, steps,
 };
@@ -119,14 +119,12 @@ impl Admin {
         let problem = match self.probe(server).await {
             Ok(()) => None,
             Err(fault) if fault.code() == Code::ServerInactive => Some(Problem {
-                message: Shown::short(fault.message(), 400),
+                message: Shown::short(&sentence(fault.message()), 400),
                 advice: match self.connections.is_authorized(server).await {
                     true => {
-                        "Check the URL, the server type and the credentials in the steps before. An address within a private network has to be allowed by the gateway's egress rules."
+                        "Check the URL, the server type and the credentials. An address within a private network has to be allowed by the gateway's egress rules."
                     }
-                    false => {
-                        "Connect the server in the step before: go back to Authentication and choose Connect now."
-                    }
+                    false => "Connect the server first: choose Connect now under Authentication.",
                 },
             }),
             Err(fault) => return Err(fault),
