@@ -65,7 +65,7 @@ pub(super) fn routes() -> Vec<Route> {
         (Method::POST, "/servers/new", post(wizard::create)),
         (Method::GET, SERVER, get(wizard::server)),
         (Method::POST, SERVER, post(wizard::save_server)),
-        (Method::GET, AUTH, get(wizard::auth_step)),
+        (Method::GET, AUTH, get(wizard::auth)),
         (Method::POST, AUTH, post(wizard::save_auth)),
         (Method::GET, TOOLS, get(wizard::tools)),
         (Method::POST, TOOLS, post(wizard::save_tools)),

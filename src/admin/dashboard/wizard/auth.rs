@@ -1,0 +1,127 @@
+//! The second step: how the gateway shows the server who it is.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::{
+    body::Bytes,
+    extract::{RawQuery, State},
+};
+use http::StatusCode;
+use serde_json::Value;
+
+use super::{
+    super::{
+        connecting::{self, Connection},
+        errors::Errors,
+        fields::{Fields, read_auth},
+        form::Form,
+        page::{Frame, Section, page},
+    },
+    Step, done, step, steps,
+};
+use crate::{
+    admin::{
+        Admin,
+        answer::{Answer, Named},
+        fault::Fault,
+        outside::Outside,
+    },
+    registry::Server,
+};
+
+#[derive(Template)]
+#[template(path = "setup_auth.html")]
+struct AuthStep {
+    frame: Frame,
+    steps: Vec<Step>,
+    errors: Errors,
+    name: String,
+    fields: Fields,
+    connection: Connection,
+    has_moved: bool,
+    more_rows: bool,
+}
+
+/// `GET /servers/{name}/setup/auth`
+pub(in super::super) async fn auth(
+    State(admin): State<Arc<Admin>>,
+    Named(name): Named,
+    outside: Outside,
+    RawQuery(query): RawQuery,
+) -> Answer {
+    let Some(draft) = admin.draft(&name).await? else {
+        return Ok(done(&admin, &name));
+    };
+    let query = query.unwrap_or_default();
+    let body = admin.record(&draft)?;
+    let mut content = admin
+        .auth_content(&draft, &body, &outside, Errors::default())
+        .await;
+    content.has_moved = query == "moved";
+    content.more_rows = query == "more";
+    page(StatusCode::OK, &content)
+}
+
+/// `POST /servers/{name}/setup/auth`
+pub(in super::super) async fn save_auth(
+    State(admin): State<Arc<Admin>>,
+    Named(name): Named,
+    outside: Outside,
+    form: Bytes,
+) -> Answer {
+    let Some(draft) = admin.draft(&name).await? else {
+        return Ok(done(&admin, &name));
+    };
+    let form = Form::parse(&form)?;
+    let mut body = admin.record(&draft)?;
+    read_auth(&form, &mut body);
+    let server = match admin.change(&body, &draft).await {
+        Ok(server) => server,
+        Err(fault) => return wrong_auth(&admin, &draft, &body, &outside, fault).await,
+    };
+    match form.text("go") {
+        "connect" => match connecting::going(&admin, &server, &outside).await {
+            Ok(response) => Ok(response),
+            Err(fault) => {
+                let body = admin.record(&server)?;
+                wrong_auth(&admin, &server, &body, &outside, fault).await
+            }
+        },
+        "more" => Ok(step(&admin, &server.name, "auth?more")),
+        _ => Ok(step(&admin, &server.name, "tools")),
+    }
+}
+
+async fn wrong_auth(
+    admin: &Admin,
+    draft: &Server,
+    body: &Value,
+    outside: &Outside,
+    fault: Fault,
+) -> Answer {
+    let errors = Errors::of(fault)?;
+    let content = admin.auth_content(draft, body, outside, errors).await;
+    page(StatusCode::BAD_REQUEST, &content)
+}
+
+impl Admin {
+    async fn auth_content(
+        &self,
+        draft: &Server,
+        body: &Value,
+        outside: &Outside,
+        errors: Errors,
+    ) -> AuthStep {
+        AuthStep {
+            frame: Frame::of(self, Section::Servers),
+            steps: steps(self, Some(&draft.name), 1),
+            name: draft.name.to_string(),
+            fields: Fields::of(body, &Default::default()),
+            connection: Connection::of(self, draft, outside).await,
+            has_moved: false,
+            more_rows: false,
+            errors,
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The last step: everything once more, and the server is there.
+
+use std::{sync::Arc, time::Duration};
+
+use askama::Template;
+use axum::extract::State;
+use serde_json::Value;
+use tokio::time::timeout;
+
+use super::{
+    super::{
+        errors::Errors,
+        fields::Fields,
+        list,
+        page::{Frame, Section, page, to},
+        text::Shown,
+    },
+    Step, done, status, steps,
+};
+use crate::{
+    admin::{
+        Admin,
+        answer::{Answer, Named},
+    },
+    registry::Server,
+};
+
+/// How long the list waits to be able to say how a server is that was just created. What takes
+/// longer goes on without it.
+const LOOK: Duration = Duration::from_secs(3);
+
+#[derive(Template)]
+#[template(path = "setup_review.html")]
+struct ReviewStep {
+    frame: Frame,
+    steps: Vec<Step>,
+    errors: Errors,
+    name: String,
+    fields: Fields,
+    display: Shown,
+    auth: &'static str,
+    is_unconnected: bool,
+    tools: Option<Vec<(Shown, bool)>>,
+    projects: Option<Vec<Shown>>,
+    about: Option<Shown>,
+}
+
+/// `GET /servers/{name}/setup/review`
+pub(in super::super) async fn review(
+    State(admin): State<Arc<Admin>>,
+    Named(name): Named,
+) -> Answer {
+    let Some(draft) = admin.draft(&name).await? else {
+        return Ok(done(&admin, &name));
+    };
+    review_step(&admin, &draft, Errors::default()).await
+}
+
+/// `POST /servers/{name}/setup/review`
+pub(in super::super) async fn finish(
+    State(admin): State<Arc<Admin>>,
+    Named(name): Named,
+) -> Answer {
+    let Some(draft) = admin.draft(&name).await? else {
+        return Ok(done(&admin, &name));
+    };
+    let mut body = admin.record(&draft)?;
+    body["draft"] = false.into();
+    match admin.change(&body, &draft).await {
+        Ok(server) => {
+            // What is wrong is in its row.
+            let _ = timeout(LOOK, admin.probe(&server)).await;
+            let place = format!("/servers?done=created&server={}", server.name);
+            Ok(to(&admin, &place))
+        }
+        Err(fault) => review_step(&admin, &draft, Errors::of(fault)?).await,
+    }
+}
+
+async fn review_step(admin: &Admin, draft: &Server, errors: Errors) -> Answer {
+    let body = admin.record(draft)?;
+    let tools = body["tools"].as_array().map(|tools| {
+        let tools = tools.iter().map(|tool| match tool.as_str() {
+            Some(name) => (Shown::of(name), false),
+            None => (Shown::of(tool["name"].as_str().unwrap_or_default()), true),
+        });
+        tools.collect()
+    });
+    let projects = body["projects"].as_array().map(|projects| {
+        let projects = projects.iter().filter_map(Value::as_str);
+        projects.map(Shown::of).collect()
+    });
+    let content = ReviewStep {
+        frame: Frame::of(admin, Section::Servers),
+        steps: steps(admin, Some(&draft.name), 3),
+        name: draft.name.to_string(),
+        fields: Fields::of(&body, &Default::default()),
+        display: Shown::of(draft.display_name()),
+        auth: list::auth(draft.auth.kind()),
+        is_unconnected: !admin.connections.is_authorized(draft).await,
+        about: draft.description.as_deref().map(Shown::of),
+        tools,
+        projects,
+        errors,
+    };
+    page(status(&content.errors), &content)
+}
