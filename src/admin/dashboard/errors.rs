@@ -7,11 +7,15 @@ use super::{
 
 /// What was refused, by the member that a field stands for.
 #[derive(Default)]
-pub(super) struct Errors(Vec<Wrong>);
+pub(super) struct Errors {
+    all: Vec<Wrong>,
+    /// The form was saved before this went wrong.
+    pub(super) is_saved: bool,
+}
 
 pub(super) struct Wrong {
     param: String,
-    /// The id of its field.
+    /// The id of its field; empty where there is none.
     pub(super) field: String,
     pub(super) message: String,
 }
@@ -22,28 +26,27 @@ impl Errors {
     /// # Errors
     /// The fault, where no field can mend it.
     pub(super) fn of(fault: Fault) -> Result<Self, Fault> {
-        let is_forms = matches!(
-            fault.code(),
-            Code::InvalidServer
-                | Code::InvalidRequest
-                | Code::Conflict
-                | Code::AuthorizationFailed
-                | Code::ServerInactive
-        );
-        if !is_forms {
-            return Err(fault);
-        }
+        let is_saved = match fault.code() {
+            Code::InvalidServer | Code::InvalidRequest | Code::Conflict => false,
+            // Connecting comes after saving.
+            Code::AuthorizationFailed | Code::ServerInactive => true,
+            _ => return Err(fault),
+        };
         let param = fault.param().unwrap_or_default();
-        Ok(Self(vec![Wrong {
+        let wrong = Wrong {
             param: param.to_owned(),
             field: field(param),
             message: said(param, fault.message()),
-        }]))
+        };
+        Ok(Self {
+            all: vec![wrong],
+            is_saved,
+        })
     }
 
     /// What is wrong with the member `param`.
     pub(super) fn at(&self, param: &str) -> Option<&str> {
-        let wrong = self.0.iter().find(|wrong| wrong.param == param);
+        let wrong = self.all.iter().find(|wrong| wrong.param == param);
         wrong.map(|wrong| wrong.message.as_str())
     }
 
@@ -58,12 +61,15 @@ impl Errors {
     }
 
     pub(super) fn all(&self) -> &[Wrong] {
-        &self.0
+        &self.all
     }
 }
 
 /// The id of the field of a member.
 fn field(param: &str) -> String {
+    if param.is_empty() {
+        return String::new();
+    }
     let param = match param.strip_suffix(']') {
         // An item that is no object has one field, or its first one.
         Some(_) if param.starts_with("auth.headers[") => format!("{param}.name"),
