@@ -88,6 +88,8 @@ pub struct Observation {
     pub record_version: u64,
     /// How many looks failed in a row, up to now.
     pub failures: u32,
+    /// When the first of these failures was.
+    pub failing_since: Option<SystemTime>,
     /// The last failure, also when it is over.
     pub last_failure: Option<Failure>,
     /// When the tools were last listed.
@@ -151,6 +153,7 @@ impl Observation {
     pub fn listed(&mut self, server: &Server, tools: &[(String, Definition)], now: SystemTime) {
         self.record_version = server.version;
         self.failures = 0;
+        self.failing_since = None;
         self.listed_at = Some(now);
         // A token's own list says nothing about what others get.
         if !matches!(server.auth, Auth::TokenPassthrough(_)) || self.listed.len() > TOOLS {
@@ -184,6 +187,9 @@ impl Observation {
         if self.record_version != server.version {
             self.record_version = server.version;
             self.failures = 0;
+        }
+        if self.failures == 0 {
+            self.failing_since = Some(failure.at);
         }
         self.failures = self.failures.saturating_add(1);
         self.last_failure = Some(failure);

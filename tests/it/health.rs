@@ -5,7 +5,9 @@ use std::time::{Duration, SystemTime};
 use mcp_layer::{
     Call, CallError, CallerTokens, Connections, Inactive, McpLayer, Monitor,
     mcp::Limits,
-    registry::{MemoryRegistry, Observation, ObservationStore, Server, ServerStore, Stage},
+    registry::{
+        Failure, MemoryRegistry, Observation, ObservationStore, Server, ServerStore, Stage,
+    },
 };
 use serde_json::{json, value::RawValue};
 use tokio::task::JoinHandle;
@@ -69,6 +71,28 @@ async fn one_failed_call_makes_no_server_inactive_and_three_do() {
     assert!(lists(&connections, &server).await.is_err());
     let failure = seen(&registry, &server).await.last_failure.unwrap();
     assert_eq!(failure.stage, Stage::Call);
+}
+
+#[test]
+fn a_server_fails_since_the_first_failure_after_a_success() {
+    let server = Server::new("s", "https://mcp.example/mcp").unwrap();
+    let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    let failure = |seconds| {
+        let message = "the connection was refused".to_owned();
+        Failure::new(
+            Stage::Connect,
+            Inactive::Unreachable { message },
+            at(seconds),
+        )
+    };
+    let mut seen = Observation::default();
+    seen.failed(&server, failure(1));
+    seen.failed(&server, failure(2));
+    assert_eq!((seen.failures, seen.failing_since), (2, Some(at(1))));
+    seen.listed(&server, &[], at(3));
+    assert_eq!(seen.failing_since, None);
+    seen.failed(&server, failure(4));
+    assert_eq!(seen.failing_since, Some(at(4)));
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ impl StatusView {
     pub(super) fn of(server: &Server, seen: &Seen, now: SystemTime) -> Self {
         let observation = seen.observation.as_ref();
         let failure = observation.and_then(|seen| seen.last_failure.as_ref());
-        let failed_at = failure.map(|failure| failure.at);
+        let failing_since = observation.and_then(|seen| seen.failing_since);
         let listed_at = observation.and_then(|seen| seen.listed_at);
         let reason = reason(server, seen, now);
         let (tone, why, at) = match reason {
@@ -38,7 +38,11 @@ impl StatusView {
                     Some(other) => format!("Unreachable: {other}"),
                     None => "Unreachable".to_owned(),
                 };
-                ("bad", why, failed_at)
+                let why = match failing_since {
+                    Some(_) => format!("{why}; first failed"),
+                    None => why,
+                };
+                ("bad", why, failing_since)
             }
             Some(Reason::NeedsAuthorization) => (
                 "warn",

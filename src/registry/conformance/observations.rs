@@ -85,6 +85,7 @@ fn full() -> Observation {
         version: 0,
         record_version: 7,
         failures: 2,
+        failing_since: Some(time()),
         last_failure: Some(Failure::new(Stage::List, reason, time())),
         listed_at: Some(time()),
         listed: names

@@ -67,6 +67,7 @@ pub(super) fn read(row: &AnyRow) -> Result<Observation, sqlx::Error> {
         version: version.unsigned_abs(),
         record_version: health.record_version,
         failures: health.failures,
+        failing_since: health.failing_since.map(time),
         last_failure: health.last_failure.map(Failure::from),
         listed_at: health.listed_at.map(time),
         listed: parse("listed", row.try_get(3)?).unwrap_or_default(),
@@ -100,6 +101,7 @@ fn parse<T: DeserializeOwned>(column: &str, text: &str) -> Option<T> {
 struct Health {
     record_version: u64,
     failures: u32,
+    failing_since: Option<i64>,
     last_failure: Option<FailureRecord>,
     listed_at: Option<i64>,
 }
@@ -109,6 +111,7 @@ impl Health {
         Self {
             record_version: observation.record_version,
             failures: observation.failures,
+            failing_since: observation.failing_since.map(milliseconds),
             last_failure: observation.last_failure.as_ref().map(FailureRecord::from),
             listed_at: observation.listed_at.map(milliseconds),
         }
