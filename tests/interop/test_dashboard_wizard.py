@@ -44,9 +44,10 @@ def test_a_server_is_created_by_keyboard(visit, dashboard, everything_http):
     assert (tool["name"], tool["policy"]) == ("get-sum", "ask_first")
 
 
-def test_nothing_is_lost_by_going_back_reloading_leaving_or_renaming(visit, dashboard, everything_http):
+@pytest.mark.parametrize("script", ["with_script", "without_script"])
+def test_nothing_is_lost_by_going_back_reloading_leaving_or_renaming(visit, dashboard, everything_http, script):
     server = {**described("first", everything_http), "projects": "batch, web"}
-    visit("wizard.nothingIsLost", dashboard, server=server, tools=TOOLS)
+    visit("wizard.nothingIsLost", dashboard, server=server, tools=TOOLS, noScript=script != "with_script")
     [created] = [s for s in dashboard.rest("/servers")[1]["servers"] if s["source"] == "store"]
     assert (created["name"], created["projects"]) == ("first-renamed", ["batch", "web"])
     assert dashboard.rest("/servers?status=draft")[1]["servers"] == []

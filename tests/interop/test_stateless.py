@@ -36,5 +36,6 @@ def test_the_python_sdks_server_is_listed_and_called_without_a_session(proxy, mo
 
 def requests():
     """What the server's log has of each request: HTTP method, revision, MCP method, and the tool."""
-    lines = (LOGS / "python-sdk.log").read_text().splitlines()
-    return [(method, *said) for method, path, *said in map(str.split, lines) if path == "/mcp"]
+    lines = map(str.split, (LOGS / "python-sdk.log").read_text().splitlines())
+    # Between them is what the SDK has to say.
+    return [(words[0], *words[2:]) for words in lines if words[1:2] == ["/mcp"]]

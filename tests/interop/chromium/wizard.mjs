@@ -80,8 +80,8 @@ export async function byKeyboard({ visit, token, server, tool }) {
 }
 
 // Going back, reloading, leaving and another name lose nothing.
-export async function nothingIsLost({ visit, token, server, tools }) {
-  const page = await (await visit()).signIn(token);
+export async function nothingIsLost({ visit, token, server, tools, noScript }) {
+  const page = await (await visit({ javaScriptEnabled: !noScript })).signIn(token);
   await serverStep(page, server);
   await page.reload();
   await radio(page, "Static Headers").check();
