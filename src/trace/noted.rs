@@ -33,8 +33,8 @@ pub(crate) struct Noted {
 /// Where a text is among the others.
 #[derive(Clone, Copy)]
 pub(super) struct Text {
-    start: usize,
-    end: usize,
+    start: u32,
+    end: u32,
 }
 
 /// One fact, with texts of type `T`.
@@ -143,7 +143,10 @@ impl Noted {
 
     /// The facts with their texts.
     pub(super) fn read(&self) -> impl Iterator<Item = Fact<&str>> {
-        let text = |text: Text| &self.texts[text.start..text.end];
+        let text = |text: Text| {
+            let range = text.start as usize..text.end as usize;
+            self.texts.get(range).unwrap_or_default()
+        };
         self.facts.iter().map(move |fact| match fact {
             Fact::Turn(turn) => Fact::Turn(turn.map(text)),
             Fact::Call(call) => Fact::Call(call.map(text)),
@@ -162,9 +165,11 @@ impl Noted {
     }
 
     fn text(&mut self, text: &str) -> Text {
-        let start = self.texts.len();
+        // All of them together are a few MiB at the most.
+        let length = |texts: &String| u32::try_from(texts.len()).unwrap_or(u32::MAX);
+        let start = length(&self.texts);
         self.texts.push_str(text);
-        let end = self.texts.len();
+        let end = length(&self.texts);
         Text { start, end }
     }
 

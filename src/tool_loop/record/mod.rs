@@ -64,7 +64,6 @@ struct Log {
     gateway: Arc<Gateway>,
     id: TraceId,
     started_at: SystemTime,
-    servers: Vec<String>,
     /// Once it is known.
     catalog: OnceLock<Arc<Catalog>>,
 }
@@ -77,6 +76,8 @@ struct State {
     calls: u64,
     turn: Option<Turn>,
     usage: Usage,
+    /// Those that were named.
+    servers: Vec<String>,
     noted: Noted,
     ended: bool,
 }
@@ -106,12 +107,12 @@ impl Record {
                 gateway: gateway.clone(),
                 id: TraceId::new(now),
                 started_at: now,
-                servers: servers.into_iter().take(SERVERS).map(short).collect(),
                 catalog: OnceLock::new(),
             }
         });
         let mut state = State::default();
         if log.is_some() {
+            state.servers = servers.into_iter().take(SERVERS).map(short).collect();
             state.noted = Noted::new(gateway.settings.tracing.payloads, model.clone());
         }
         Self(Arc::new(Inner {
@@ -157,6 +158,11 @@ impl Record {
         let time = self.0.time(started, started.elapsed());
         self.0
             .note(|noted| noted.span(trace::Span::new(name, time, attributes)));
+    }
+
+    /// What the turns until now have used, all together.
+    pub(crate) fn used(&self, usage: Usage) {
+        self.0.state().usage = usage;
     }
 
     /// A batch of calls begins; which one it is.
@@ -248,7 +254,7 @@ impl Inner {
             organisation: self.project.shared_organisation(),
             project: self.project.shared_name(),
             model: self.model.clone(),
-            servers: log.servers.clone(),
+            servers: std::mem::take(&mut state.servers),
             started_at: log.started_at,
             duration,
             rounds: state.rounds,

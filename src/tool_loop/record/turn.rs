@@ -78,6 +78,9 @@ impl Inner {
         let Some(turn) = state.turn.take() else {
             return;
         };
+        if self.log.is_none() && turn.span.is_disabled() {
+            return;
+        }
         let tokens = |name| answered.usage.and_then(|usage| usage.get(name)?.as_u64());
         let (input, output) = (tokens("prompt_tokens"), tokens("completion_tokens"));
         let model = answered.model.map(shortened);
@@ -94,13 +97,9 @@ impl Inner {
         if !turn.span.is_disabled() {
             turn.record(noted);
         }
-        if self.log.is_none() {
-            return;
+        if self.log.is_some() {
+            state.noted.turn(noted);
         }
-        if let Some(usage) = answered.usage {
-            state.usage.add(usage);
-        }
-        state.noted.turn(noted);
     }
 }
 
