@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     inactive::Inactive,
+    offer::LeftOut,
     registry::{
         Auth, Error, Fingerprint, Observation, ObservationStore, Server, ServerStore, Source,
     },
@@ -25,10 +26,20 @@ use crate::{
 const TRIES: usize = 5;
 /// An operator who has waited so long wants an answer, whatever the connections' limits are.
 const PROBE: Duration = Duration::from_secs(30);
+/// What is left out is told beside the rest, and is not worth a longer wait.
+const LEFT_OUT: Duration = Duration::from_secs(3);
 
 #[derive(Serialize)]
 struct List<'a> {
     tools: Vec<ToolView<'a>>,
+    left_out: Vec<LeftOutView<'a>>,
+}
+
+/// A tool that nobody can be offered.
+#[derive(Serialize)]
+struct LeftOutView<'a> {
+    name: &'a str,
+    reason: &'a str,
 }
 
 /// `GET /servers/{name}/tools`
@@ -99,7 +110,21 @@ impl Admin {
         let server = self.store.get(&self.organisation, &server.name).await?;
         let seen = self.observation(&server).await?;
         let tools = ToolView::all(&server, &seen);
-        json(StatusCode::OK, &List { tools })
+        let left_out = self.left_out(&server).await;
+        let left_out = left_out.iter().map(|tool| LeftOutView {
+            name: tool.tool(),
+            reason: tool.reason(),
+        });
+        let left_out = left_out.collect();
+        json(StatusCode::OK, &List { tools, left_out })
+    }
+
+    /// The tools that the server lists and that nobody can be offered, and why.
+    pub(super) async fn left_out(&self, server: &Server) -> Vec<LeftOut> {
+        match is_listed_for_callers(server) {
+            true => Vec::new(),
+            false => self.connections.unoffered(server, LEFT_OUT).await,
+        }
     }
 
     pub(super) async fn accept(

@@ -10,6 +10,8 @@ mod peer;
 mod probe;
 #[cfg(feature = "admin")]
 mod reach;
+#[cfg(feature = "admin")]
+mod unoffered;
 mod watch;
 
 use std::{

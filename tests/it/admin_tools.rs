@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::support::{
     admin::{Answer, Operator},
     gateway::connections,
+    pages::Pages,
     shelf::{Shelf, tool},
 };
 
@@ -136,6 +137,31 @@ async fn a_schema_is_shown_to_the_digit() {
     assert!(kept.unwrap());
     let answer = operated.operator.ask("GET", TOOLS, None).await;
     assert!(answer.text.contains(EXACT), "{}", answer.text);
+}
+
+#[tokio::test]
+async fn a_tool_that_nobody_can_be_offered_is_shown_with_the_reason() {
+    let hidden = "wipe\u{202e}all";
+    let operated = Operated::new(&[tool("a", "A"), tool(hidden, "B")], json!({})).await;
+    let answer = operated.operator.get(TOOLS).await;
+    assert_eq!(states(&answer["tools"]), [("a", "approved")]);
+    let left_out = &answer["left_out"][0];
+    let name = left_out["name"].as_str().unwrap();
+    assert!(
+        name.starts_with("wipe") && !name.contains('\u{202e}'),
+        "{name}"
+    );
+    assert!(
+        left_out["reason"].as_str().unwrap().contains("character"),
+        "{left_out}"
+    );
+    let pages = Pages::signed_in(operated.operator).await;
+    let page = pages.get("/servers/s/tools").await;
+    let html = page.html(200);
+    assert!(
+        html.contains("Left out <span") && !html.contains('\u{202e}'),
+        "{html}"
+    );
 }
 
 #[tokio::test]

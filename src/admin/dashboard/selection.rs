@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::{super::tool_view::ToolView, text::Shown};
-use crate::registry::{Observation, Server, ToolState};
+use crate::{
+    offer::LeftOut,
+    registry::{Observation, Server, ToolState},
+};
 
 /// The longest schema that is shown; what is longer is cut.
 const SCHEMA: usize = 8000;
@@ -19,6 +22,8 @@ pub(super) struct Selection {
     /// Selected tools that the server does not list, one in each line.
     pub(super) typed: String,
     pub(super) count: usize,
+    /// Tools that nobody can be offered, and why.
+    pub(super) left_out: Vec<(Shown, Shown)>,
 }
 
 /// A tool that the server lists, or has listed.
@@ -35,7 +40,12 @@ pub(super) struct ToolRow {
 
 impl Selection {
     /// What `chosen`, the member `tools` of a body, selects of what is known of `server`.
-    pub(super) fn of(chosen: &Value, server: &Server, seen: &Observation) -> Self {
+    pub(super) fn of(
+        chosen: &Value,
+        server: &Server,
+        seen: &Observation,
+        left_out: &[LeftOut],
+    ) -> Self {
         let is_all = !chosen.is_array();
         let policies: BTreeMap<&str, &str> = chosen.as_array().map_or_else(BTreeMap::new, |list| {
             list.iter().filter_map(selected).collect()
@@ -68,6 +78,10 @@ impl Selection {
         Self {
             count: rows.iter().filter(|row| row.is_on).count() + typed.len(),
             typed: typed.join("\n"),
+            left_out: left_out
+                .iter()
+                .map(|tool| (Shown::of(tool.tool()), Shown::of(tool.reason())))
+                .collect(),
             is_all,
             rows,
         }

@@ -171,7 +171,7 @@ async fn content(
         top: Top::of(admin, &server).await?,
         name: server.name.to_string(),
         version: server.version,
-        selection: Selection::of(chosen, &server, &seen),
+        selection: Selection::of(chosen, &server, &seen, &admin.left_out(&server).await),
         changes: changes(&server, &seen),
         problem,
         is_passthrough: is_listed_for_callers(&server),

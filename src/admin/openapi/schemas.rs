@@ -275,7 +275,14 @@ fn tools() -> Value {
     tool["properties"]["approved_definition"] = json!({"type": "object"});
     json!({
         "Tool": tool,
-        "Tools": object(json!({"tools": list_of("Tool")})),
+        "Tools": object(json!({
+            "tools": list_of("Tool"),
+            "left_out": {
+                "type": "array",
+                "items": object(json!({"name": text(), "reason": text()})),
+                "description": "Tools that nobody can be offered, by the list that is in memory.",
+            },
+        })),
         "Accept": object(json!({"tools": {"type": "array", "minItems": 1, "items": object(json!({
             "name": {"type": "string", "minLength": 1},
             "fingerprint": {

@@ -96,7 +96,7 @@ async fn tools_step(admin: &Admin, draft: &Server, chosen: &Value, errors: Error
         frame: Frame::of(admin, Section::Servers),
         steps: steps(admin, Some(&draft.name), 2),
         name: draft.name.to_string(),
-        selection: Selection::of(chosen, draft, &seen),
+        selection: Selection::of(chosen, draft, &seen, &admin.left_out(draft).await),
         problem,
         is_passthrough: is_listed_for_callers(draft),
         errors,
