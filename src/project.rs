@@ -41,6 +41,14 @@ impl Project {
         &self.organisation
     }
 
+    pub(crate) fn shared_organisation(&self) -> Arc<str> {
+        self.organisation.clone()
+    }
+
+    pub(crate) fn shared_name(&self) -> Arc<str> {
+        self.name.clone()
+    }
+
     /// The project's name within its organisation.
     pub fn name(&self) -> &str {
         &self.name

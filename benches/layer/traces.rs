@@ -80,7 +80,8 @@ async fn assert_recorded(traces: &MemoryTraces, calls: usize) {
     let listed = traces.list("default", &all, &page).await.unwrap();
     assert!(listed.next.is_some());
     let latest = traces.get("default", listed.traces[0].id).await.unwrap();
-    let spans = latest.unwrap().spans.clone();
+    let latest = latest.unwrap();
+    let spans = latest.spans();
     let results = spans
         .iter()
         .filter(|span| span.attributes.contains_key("gen_ai.tool.call.result"));

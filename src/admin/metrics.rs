@@ -13,7 +13,7 @@ use prometheus_client::{
 };
 use serde_json::Value;
 
-use crate::trace::{Span, Trace, TraceSink};
+use crate::trace::{Step, Trace, TraceSink};
 
 /// So many tools have numbers of their own, as many as a scrape should carry; further ones share
 /// a row.
@@ -133,22 +133,30 @@ impl Counts {
         );
     }
 
-    fn turn(&self, span: &Span) {
-        let outcome = match span.attributes.contains_key("error.type") {
-            true => "error",
-            false => "ok",
-        };
-        self.turns.get_or_create(&[label("outcome", outcome)]).inc();
-        observe(&self.turn_duration, &[], span.duration);
+    fn step(&self, step: Step<'_>) {
+        match step {
+            Step::Turn {
+                is_failed,
+                duration,
+            } => {
+                let outcome = if is_failed { "error" } else { "ok" };
+                self.turns.get_or_create(&[label("outcome", outcome)]).inc();
+                observe(&self.turn_duration, &[], duration);
+            }
+            Step::Call {
+                server,
+                tool,
+                outcome,
+                duration,
+            } => self.call(self.row(server, tool), outcome, duration),
+        }
     }
 
-    fn call(&self, span: &Span) {
-        let outcome = text(span, "mcp_layer.outcome");
-        let (server, tool) = self.row(text(span, "mcp_layer.server"), text(span, "mcp_layer.tool"));
+    fn call(&self, (server, tool): (&str, &str), outcome: &str, duration: Duration) {
         let server = label("server", server);
         if outcome != "not_executed" {
             let labels = std::array::from_ref(&server);
-            observe(&self.call_duration, labels, span.duration);
+            observe(&self.call_duration, labels, duration);
         }
         let labels = [server, label("tool", tool), label("outcome", outcome)];
         self.calls.get_or_create(&labels).inc();
@@ -183,13 +191,7 @@ impl TraceSink for Metrics {
         counts.exchanges.get_or_create(&labels).inc();
         observe(&counts.exchange_duration, &[], trace.duration);
         counts.rounds.inc_by(trace.rounds);
-        for span in &trace.spans {
-            match text(span, "gen_ai.operation.name") {
-                "chat" => counts.turn(span),
-                "execute_tool" => counts.call(span),
-                _ => {}
-            }
-        }
+        trace.each_step(|step| counts.step(step));
         for (kind, member) in [
             ("prompt", "prompt_tokens"),
             ("completion", "completion_tokens"),
@@ -209,11 +211,6 @@ impl fmt::Debug for Metrics {
     }
 }
 
-fn text<'a>(span: &'a Span, attribute: &str) -> &'a str {
-    let value = span.attributes.get(attribute);
-    value.and_then(Value::as_str).unwrap_or_default()
-}
-
 fn label(name: &'static str, value: &str) -> (&'static str, String) {
     (name, value.to_owned())
 }
@@ -230,7 +227,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::trace::TraceId;
+    use crate::trace::{Span, TraceId};
 
     fn span(attributes: Value) -> Span {
         Span {
@@ -263,7 +260,7 @@ mod tests {
             stopped_by: Some("final".into()),
             outcome: "ok".into(),
             usage: usage.as_object().cloned(),
-            spans,
+            spans: spans.into(),
         })
     }
 

@@ -75,7 +75,8 @@ pub(super) async fn read(
     path: Result<Path<String>, PathRejection>,
 ) -> Answer {
     let trace = admin.trace(path).await?;
-    let spans = Some(trace.spans.as_slice());
+    let built = trace.spans();
+    let spans = Some(&*built);
     json(
         StatusCode::OK,
         &View {

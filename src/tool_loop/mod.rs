@@ -442,9 +442,17 @@ impl<'a> Exchange<'a> {
     }
 
     /// Records how the exchange ended, and passes its result on.
-    fn over<T>(&self, ended: Ended, result: T) -> T {
+    fn over<T>(&mut self, ended: Ended, result: T) -> T {
+        self.record.used(self.receipt.take_total());
         self.record.end(ended);
         result
+    }
+}
+
+impl Drop for Exchange<'_> {
+    /// Whoever goes on with the record, or has it end, finds there what was used until now.
+    fn drop(&mut self) {
+        self.record.used(self.receipt.take_total());
     }
 }
 

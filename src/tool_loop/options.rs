@@ -1,5 +1,7 @@
 //! What this caller asked for: the member `mcp`.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use crate::{
@@ -169,10 +171,16 @@ fn rounds(param: &str, value: &str, cap: u64) -> Result<u64, Refusal> {
 
 /// Names from outside are repeated in messages, but not whole if they are huge.
 pub(crate) fn short(name: &str) -> String {
+    shortened(name).into_owned()
+}
+
+/// The same, borrowed where it is short already.
+pub(crate) fn shortened(name: &str) -> Cow<'_, str> {
     const CHARACTERS: usize = 80;
     match name.char_indices().nth(CHARACTERS) {
-        None => name.to_owned(),
-        Some((end, _)) => format!("{}…", &name[..end]),
+        _ if name.len() <= CHARACTERS => name.into(),
+        None => name.into(),
+        Some((end, _)) => format!("{}…", &name[..end]).into(),
     }
 }
 

@@ -102,6 +102,11 @@ impl Receipt {
         self.rounds
     }
 
+    /// What all turns used; nothing is left of it here.
+    pub(crate) fn take_total(&mut self) -> Usage {
+        std::mem::take(&mut self.total)
+    }
+
     /// Counts a turn of the model.
     pub(crate) fn add_turn(
         &mut self,

@@ -17,11 +17,17 @@
 //! asked for a call that was not run here. The same attributes but arguments and results are in
 //! `tracing` spans of the target [`TARGET`].
 
+mod attributes;
 mod id;
+mod noted;
 mod payload;
 mod redact;
+mod spans;
+#[cfg(feature = "admin")]
+mod step;
 
 use std::{
+    borrow::Cow,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -30,6 +36,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use self::id::{InvalidTraceId, TraceId};
+#[cfg(feature = "admin")]
+pub(crate) use self::step::Step;
+pub(crate) use self::{
+    attributes::Attributes,
+    noted::{Call, Noted, Time, Turn},
+    spans::Spans,
+};
 
 /// The target of the `tracing` spans of exchanges, turns and tool calls, so that a log can leave
 /// out what an exporter is to have.
@@ -44,9 +57,9 @@ pub struct Trace {
     /// The organisation that it can be read in.
     pub organisation: Arc<str>,
     /// The caller's project.
-    pub project: String,
+    pub project: Arc<str>,
     /// The model that was asked for.
-    pub model: Option<String>,
+    pub model: Option<Arc<str>>,
     /// The servers that were named.
     pub servers: Vec<String>,
     /// When the request came.
@@ -58,24 +71,36 @@ pub struct Trace {
     /// The executed calls of all batches.
     pub calls: u64,
     /// As in the receipt: `final`, `max_rounds`, `caller_tools`, `ask_first`, `deadline`.
-    pub stopped_by: Option<String>,
+    pub stopped_by: Option<Cow<'static, str>>,
     /// How it ended: `ok`; `upstream_error`, where the model's service answered with a status
     /// that is no success; `upstream_failed`, where it gave no answer or broke off; `refused`;
     /// `cancelled`, where the caller hung up.
-    pub outcome: String,
+    pub outcome: Cow<'static, str>,
     /// Summed over all turns, with `cost` where it is known.
     pub usage: Option<Map<String, Value>>,
-    /// Turns of the model and tool calls, by their start.
-    pub spans: Vec<Span>,
+    pub(crate) spans: Spans,
 }
 
 impl Trace {
+    /// Turns of the model and tool calls, by their start.
+    ///
+    /// They are made here of what was noted, with what looks like a secret masked, so it takes a
+    /// while: a [`TraceSink`] leaves it to whoever reads the record.
+    pub fn spans(&self) -> Cow<'_, [Span]> {
+        self.spans.get()
+    }
+
+    /// Replaces the spans.
+    pub fn with_spans(mut self, spans: Vec<Span>) -> Self {
+        self.spans = spans.into();
+        self
+    }
+
     /// About how many bytes it takes.
     pub(crate) fn size(&self) -> usize {
-        let spans = self.spans.iter().map(Span::size);
         let servers = self.servers.iter().map(|server| server.len() + 24);
         let usage = self.usage.as_ref().map_or(0, members);
-        size_of::<Self>() + usage + servers.sum::<usize>() + spans.sum::<usize>()
+        size_of::<Self>() + usage + servers.sum::<usize>() + self.spans.size()
     }
 
     /// The same without its spans, as lists have it.
@@ -93,7 +118,7 @@ impl Trace {
             stopped_by: self.stopped_by.clone(),
             outcome: self.outcome.clone(),
             usage: self.usage.clone(),
-            spans: Vec::new(),
+            spans: Vec::new().into(),
         }
     }
 }

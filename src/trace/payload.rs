@@ -9,19 +9,22 @@ const KEPT: usize = 8 * 1024;
 const MARGIN: usize = 1024;
 
 impl Payloads {
-    /// What a record may have of `text`.
-    pub(crate) fn keep(self, text: &str) -> Option<String> {
-        let start = &text[..text.floor_char_boundary(KEPT + MARGIN)];
-        let mut kept = match self {
-            Self::Off => return None,
-            Self::Redacted => redacted(start),
-            Self::Full => start.to_owned(),
-        };
-        if text.len() > KEPT {
-            kept.truncate(kept.floor_char_boundary(KEPT));
-            kept.push_str(&format!("\n[cut: the whole has {} bytes]", text.len()));
+    /// What is noted of `text`: enough to find out later what a record may have of it.
+    pub(super) fn noted(self, text: &str) -> Option<&str> {
+        match self {
+            Self::Off => None,
+            Self::Redacted | Self::Full => Some(&text[..text.floor_char_boundary(KEPT + MARGIN)]),
         }
-        Some(kept)
+    }
+
+    /// What a record may have of a text of `whole` bytes of which `noted` was noted.
+    pub(super) fn kept(self, noted: &str, whole: usize) -> String {
+        let mut kept = self.masked(noted);
+        if whole > KEPT {
+            kept.truncate(kept.floor_char_boundary(KEPT));
+            kept.push_str(&format!("\n[cut: the whole has {whole} bytes]"));
+        }
+        kept
     }
 
     /// A text that is kept in any case, such as why a request was refused.
@@ -37,19 +40,24 @@ impl Payloads {
 mod tests {
     use super::*;
 
+    fn keep(payloads: Payloads, text: &str) -> Option<String> {
+        let noted = payloads.noted(text);
+        noted.map(|noted| payloads.kept(noted, text.len()))
+    }
+
     #[test]
     fn a_cut_says_so_and_splits_no_character() {
         let text = "ä".repeat(KEPT);
         for payloads in [Payloads::Full, Payloads::Redacted] {
-            let kept = payloads.keep(&text).unwrap();
+            let kept = keep(payloads, &text).unwrap();
             assert!(
                 kept.ends_with("ä\n[cut: the whole has 16384 bytes]"),
                 "{kept}"
             );
             assert!(kept.len() < KEPT + 40);
         }
-        assert_eq!(Payloads::Off.keep(&text), None);
-        assert_eq!(Payloads::Full.keep("short").as_deref(), Some("short"));
+        assert_eq!(keep(Payloads::Off, &text), None);
+        assert_eq!(keep(Payloads::Full, "short").as_deref(), Some("short"));
     }
 
     #[test]
@@ -60,7 +68,7 @@ mod tests {
         ] {
             for before in KEPT - secret.len()..KEPT {
                 let text = format!("{} {secret} {}", "x".repeat(before - 1), "y".repeat(KEPT));
-                let kept = Payloads::Redacted.keep(&text).unwrap();
+                let kept = keep(Payloads::Redacted, &text).unwrap();
                 assert!(
                     !kept.contains("ghp_0") && !kept.contains("hunter"),
                     "{before}"

@@ -294,7 +294,7 @@ async fn a_form_leads_to_the_provider_by_a_page_that_goes_on() {
     assert!(pages.get(step).await.html(200).contains("Not connected"));
     let fields = [("auth", "oauth2"), ("scopes", "read"), ("go", "connect")];
     let going = pages.post(step, &fields).await;
-    let refresh = "http-equiv=\"refresh\" content=\"1; url=http://127.0.0.1:8788";
+    let refresh = "http-equiv=\"refresh\" content=\"0; url=http://127.0.0.1:8788";
     let start = going.html(200).split(refresh).nth(1).unwrap();
     let start = start.split('"').next().unwrap();
     let mut browser = Browser::default();

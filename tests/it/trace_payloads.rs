@@ -21,7 +21,7 @@ async fn kept(payloads: Option<Payloads>, text: &str) -> (serde_json::Value, Str
     });
     gateway.send(&auto(json!({}))).await;
     let trace = traces.one();
-    let span = tools(&trace)[0];
+    let span = &tools(&trace)[0];
     (attributes(span, &[ARGUMENTS, RESULT]), format!("{trace:?}"))
 }
 
@@ -55,12 +55,10 @@ async fn a_long_text_is_cut_and_says_so() {
     let (gateway, traces) = Traces::of(Gateway::new([call, says("done")]).await);
     gateway.send(&auto(json!({}))).await;
     let trace = traces.one();
-    let result = tools(&trace)[0].attributes[RESULT].as_str().unwrap();
+    let calls = tools(&trace);
+    let result = calls[0].attributes[RESULT].as_str().unwrap();
     assert!(result.len() < 9000 && result.ends_with("\n[cut: the whole has 100000 bytes]"));
-    assert_eq!(
-        tools(&trace)[0].attributes["mcp_layer.result_bytes"],
-        100_000
-    );
+    assert_eq!(calls[0].attributes["mcp_layer.result_bytes"], 100_000);
 }
 
 #[tokio::test]
@@ -77,10 +75,10 @@ async fn a_record_has_a_bound_however_many_calls_are_asked_for() {
     let (gateway, more) = Traces::of(Gateway::new([calls(&asked)]).await);
     gateway.send(&body).await;
     for trace in [traces.one(), more.one()] {
-        let size = serde_json::to_string(&trace.spans).unwrap().len();
-        assert!(trace.spans.len() <= 1000 && size < 2 << 20, "{size}");
+        let size = serde_json::to_string(&trace.spans()).unwrap().len();
+        assert!(trace.spans().len() <= 1000 && size < 2 << 20, "{size}");
     }
-    assert_eq!(more.one().spans.len(), 1000);
+    assert_eq!(more.one().spans().len(), 1000);
 }
 
 #[tokio::test]
@@ -98,7 +96,7 @@ async fn a_live_credential_that_a_model_repeats_is_masked() {
             Traces::with(gateway, |layer| layer.with_trace_payloads(Payloads::Full));
         gateway.send(&auto(json!({}))).await;
         let trace = traces.one();
-        let kept = attributes(tools(&trace)[0], &[ARGUMENTS, RESULT]);
+        let kept = attributes(&tools(&trace)[0], &[ARGUMENTS, RESULT]);
         assert!(
             kept[ARGUMENTS].as_str().unwrap().contains("[redacted"),
             "{kept}"

@@ -52,23 +52,20 @@ pub(super) async fn show(
     path: Result<Path<String>, PathRejection>,
 ) -> Answer {
     let trace = admin.trace(path).await?;
-    let whole = whole(&trace);
+    let spans = trace.spans();
+    let whole = whole(&trace, &spans);
     let content = Timeline {
         frame: Frame::of(&admin, Section::Traces),
         id: trace.id.to_string(),
         figures: Figures::of(&trace, admin.now()),
-        bars: trace
-            .spans
-            .iter()
-            .map(|span| Bar::of(span, whole))
-            .collect(),
+        bars: spans.iter().map(|span| Bar::of(span, whole)).collect(),
     };
     page(StatusCode::OK, &content)
 }
 
 /// All of the time that is drawn.
-fn whole(trace: &Trace) -> Duration {
-    let ends = trace.spans.iter().map(|span| span.start + span.duration);
+fn whole(trace: &Trace, spans: &[Span]) -> Duration {
+    let ends = spans.iter().map(|span| span.start + span.duration);
     ends.fold(trace.duration, Duration::max)
 }
 

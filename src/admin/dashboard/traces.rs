@@ -150,7 +150,9 @@ impl Figures {
             cost: usage("cost").and_then(Value::as_f64).map(cost),
             took: span(trace.duration),
             tone: known.map_or("", |(_, _, tone)| tone),
-            outcome: known.map_or(trace.outcome.clone(), |(_, words, _)| (*words).to_owned()),
+            outcome: known
+                .map_or(&*trace.outcome, |(_, words, _)| words)
+                .to_owned(),
             stopped: trace.stopped_by.as_deref().and_then(stopped),
         }
     }

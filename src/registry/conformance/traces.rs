@@ -41,22 +41,23 @@ pub fn trace(number: u64) -> Trace {
     Trace {
         id: TraceId::new(started_at),
         organisation: "default".into(),
-        project: "web".to_owned(),
-        model: Some("m".to_owned()),
+        project: "web".into(),
+        model: Some("m".into()),
         servers: vec!["docs".to_owned(), "files".to_owned()],
         started_at,
         duration: Duration::from_millis(1234),
         rounds: 1,
         calls: 2,
-        stopped_by: Some("final".to_owned()),
-        outcome: "ok".to_owned(),
+        stopped_by: Some("final".into()),
+        outcome: "ok".into(),
         usage: Some(object(json!({"total_tokens": 7, "cost": 0.25}))),
-        spans: vec![Span {
+        spans: Vec::from([Span {
             name: "execute_tool docs__search".to_owned(),
             start: Duration::from_millis(12),
             duration: Duration::from_millis(345),
             attributes: object(json!({"mcp_layer.round": 1, "gen_ai.tool.call.result": "\"é\"\n"})),
-        }],
+        }])
+        .into(),
     }
 }
 
@@ -150,10 +151,10 @@ pub async fn a_page_has_a_limit(store: impl TraceStore) {
 /// Project, server, model and outcome, each alone and all together; names are not parts of names.
 pub async fn filters_find_what_they_say(store: impl TraceStore) {
     let mut other = trace(1);
-    other.project = "batch".to_owned();
-    other.model = Some("n".to_owned());
+    other.project = "batch".into();
+    other.model = Some("n".into());
     other.servers = vec!["docs-old".to_owned()];
-    other.outcome = "refused".to_owned();
+    other.outcome = "refused".into();
     let traces = [trace(2), other];
     record(&store, &traces).await;
     let is = |text: &str| Some(text.to_owned());
@@ -234,7 +235,7 @@ pub async fn odd_texts_do_no_harm(store: impl TraceStore) {
     let mut found = Vec::new();
     for (number, text) in (0..).zip(odd) {
         let mut odd = trace(number);
-        (odd.model, odd.servers) = (Some(text.to_owned()), vec![text.to_owned()]);
+        (odd.model, odd.servers) = (Some(text.into()), vec![text.to_owned()]);
         record(&store, std::slice::from_ref(&odd)).await;
         let filter = TraceFilter {
             server: Some("docs".to_owned()),

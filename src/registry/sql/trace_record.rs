@@ -50,15 +50,15 @@ pub(super) struct Row {
 /// The record as it is stored.
 pub(super) fn write(trace: &Trace) -> Result<Row, Error> {
     let stored = Stored {
-        project: trace.project.clone(),
-        model: trace.model.clone(),
+        project: trace.project.to_string(),
+        model: trace.model.as_deref().map(str::to_owned),
         servers: trace.servers.clone(),
         started_at: milliseconds(trace.started_at),
         duration: span(trace.duration),
         rounds: trace.rounds,
         calls: trace.calls,
-        stopped_by: trace.stopped_by.clone(),
-        outcome: trace.outcome.clone(),
+        stopped_by: trace.stopped_by.as_deref().map(str::to_owned),
+        outcome: trace.outcome.to_string(),
         usage: trace.usage.clone(),
     };
     Ok(Row {
@@ -69,7 +69,7 @@ pub(super) fn write(trace: &Trace) -> Result<Row, Error> {
         servers: trace.servers.iter().map(|name| server(name)).collect(),
         outcome: column(&trace.outcome).into_owned(),
         record: serde_json::to_string(&stored).map_err(Error::unavailable)?,
-        spans: spans(&trace.spans)?,
+        spans: spans(&trace.spans())?,
     })
 }
 
@@ -85,17 +85,17 @@ pub(super) fn read(
     Ok(Trace {
         id: id.parse().map_err(Error::unavailable)?,
         organisation: organisation.into(),
-        project: stored.project,
-        model: stored.model,
+        project: stored.project.into(),
+        model: stored.model.map(Into::into),
         servers: stored.servers,
         started_at: time(stored.started_at),
         duration: std::time::Duration::from_millis(stored.duration.max(0).unsigned_abs()),
         rounds: stored.rounds,
         calls: stored.calls,
-        stopped_by: stored.stopped_by,
-        outcome: stored.outcome,
+        stopped_by: stored.stopped_by.map(Into::into),
+        outcome: stored.outcome.into(),
         usage: stored.usage,
-        spans: spans.map_err(Error::unavailable)?,
+        spans: spans.map_err(Error::unavailable)?.into(),
     })
 }
 
@@ -148,16 +148,17 @@ mod tests {
 
     #[test]
     fn spans_that_are_too_long_lose_their_payloads_first() {
-        let mut trace = trace(1);
-        let attributes = &mut trace.spans[0].attributes;
-        attributes.insert(PAYLOADS[0].to_owned(), "x".repeat(8 << 10).into());
+        let mut span = trace(1).spans()[0].clone();
+        span.attributes
+            .insert(PAYLOADS[0].to_owned(), "x".repeat(8 << 10).into());
         for (count, kept, dropped) in [(20, 20, false), (100, 100, true), (5000, 1000, true)] {
-            trace.spans = vec![trace.spans[0].clone(); count];
+            let trace = trace(1).with_spans(vec![span.clone(); count]);
             let row = write(&trace).unwrap();
             assert!(row.spans.len() <= SPANS);
             let read = read(&row.id, "default", &row.record, Some(&row.spans)).unwrap();
-            assert!(read.spans.len() >= kept, "{count}");
-            let attributes = &read.spans[0].attributes;
+            let spans = read.spans();
+            assert!(spans.len() >= kept, "{count}");
+            let attributes = &spans[0].attributes;
             assert_eq!(
                 attributes.contains_key("mcp_layer.payloads_dropped"),
                 dropped

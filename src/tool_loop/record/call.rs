@@ -6,13 +6,13 @@ use http::HeaderValue;
 use tokio::time::Instant;
 use tracing::{Span, field::Empty};
 
-use super::{Attributes, PAYLOADS, Record, name, whole};
+use super::{Record, name, whole};
 use crate::{
     catalog::Entry,
     chat::{Arguments, ToolCall},
     registry::Server,
     scrub,
-    tool_loop::options::short,
+    tool_loop::options::{short, shortened},
     trace,
 };
 
@@ -39,6 +39,16 @@ pub(crate) struct Came<'a> {
     pub(crate) result_bytes: usize,
     /// The model gets a part of it.
     pub(crate) truncated: bool,
+}
+
+/// What has become of a call.
+pub(super) struct Became<'a> {
+    pub(super) time: trace::Time,
+    /// `None` if it was not run here.
+    pub(super) round: Option<u64>,
+    pub(super) outcome: &'static str,
+    pub(super) error: Option<&'static str>,
+    pub(super) came: Option<Came<'a>>,
 }
 
 impl Record {
@@ -81,37 +91,30 @@ impl Record {
         }
     }
 
-    /// The name of a call's span, and what is known of the call before it runs.
-    pub(super) fn of_call(&self, call: &ToolCall, entry: Option<&Entry>) -> (String, Attributes) {
-        let offered = short(call.function.as_deref().unwrap_or_default());
-        let mut attributes = Attributes::of("execute_tool");
-        attributes.set("mcp.method.name", "tools/call");
-        attributes.set("gen_ai.tool.call.id", short(&call.id));
-        if let Some(entry) = entry {
-            attributes.set("mcp_layer.server", entry.server.name.as_str());
-            attributes.set("mcp_layer.tool", &*entry.offer().tool);
-        }
-        if let Arguments::Text(text) = &call.arguments {
-            let clean = entry.and_then(|entry| without_credentials(&entry.server, text));
-            let text = clean.as_deref().unwrap_or(text);
-            self.set_payload(&mut attributes, "gen_ai.tool.call.arguments", text);
-        }
-        let name = name("execute_tool", Some(&offered));
-        attributes.set("gen_ai.tool.name", offered);
-        (name, attributes)
-    }
-
-    /// Sets what the record may have of a text, as long as there is room.
-    fn set_payload(&self, attributes: &mut Attributes, name: &'static str, text: &str) {
-        let Some(log) = &self.0.log else {
-            return;
+    /// Notes a call, and what has become of it.
+    pub(super) fn note_call(&self, call: &ToolCall, entry: Option<&Entry>, became: Became<'_>) {
+        let name = shortened(call.function.as_deref().unwrap_or_default());
+        let id = shortened(&call.id);
+        let text = match &call.arguments {
+            Arguments::Text(text) => Some(&**text),
+            Arguments::Unreadable => None,
         };
-        let has_room = self.0.state().payloads < PAYLOADS;
-        let kept = has_room.then(|| log.gateway.settings.tracing.payloads.keep(text));
-        if let Some(kept) = kept.flatten() {
-            self.0.state().payloads += kept.len();
-            attributes.set(name, kept);
-        }
+        let clean = text.and_then(|text| without_credentials(&entry?.server, text));
+        let came = became.came;
+        self.0.note(|noted| {
+            noted.call(trace::Call {
+                time: became.time,
+                id: &id,
+                name: &name,
+                tool: entry.map(|entry| [entry.server.name.as_str(), &*entry.offer().tool]),
+                arguments: clean.as_deref().or(text).map(Into::into),
+                round: became.round,
+                outcome: became.outcome,
+                error: became.error,
+                result: came.map(|came| came.text.into()),
+                size: came.map(|came| (came.result_bytes, came.truncated)),
+            });
+        });
     }
 }
 
@@ -147,7 +150,7 @@ impl Running<'_> {
         self.span.record("error.type", error);
         self.span.record("otel.status_code", error.map(|_| "ERROR"));
         let server = self.entry.map(|entry| entry.server.name.as_str());
-        let called = short(self.call.function.as_deref().unwrap_or_default());
+        let called = shortened(self.call.function.as_deref().unwrap_or_default());
         let tool = self.entry.map_or(&*called, |entry| &*entry.offer().tool);
         self.span.in_scope(|| {
             tracing::info!(
@@ -164,17 +167,14 @@ impl Running<'_> {
             );
         });
         if self.record.is_heard() {
-            let (name, mut attributes) = self.record.of_call(self.call, self.entry);
-            attributes.set("mcp_layer.round", self.round);
-            attributes.set("mcp_layer.outcome", outcome);
-            attributes.set_some("mcp_layer.result_bytes", result_bytes);
-            attributes.set_some("mcp_layer.truncated", truncated);
-            attributes.set_some("error.type", error);
-            if let Some(came) = came {
-                let name = "gen_ai.tool.call.result";
-                self.record.set_payload(&mut attributes, name, came.text);
-            }
-            self.record.add(name, self.started, duration, attributes);
+            let became = Became {
+                time: self.record.0.time(self.started, duration),
+                round: Some(self.round),
+                outcome,
+                error,
+                came,
+            };
+            self.record.note_call(self.call, self.entry, became);
         }
         duration
     }

@@ -6,10 +6,10 @@
 //! ```
 //!
 //! The loop says what happens. From that the record makes `tracing` spans with OpenTelemetry's
-//! names, one event when the exchange ends, and, where somebody listens, a [`Trace`]. Clones are
-//! one record, for the body of an answer that is still under way.
+//! names, one event when the exchange ends, and, where somebody listens, a [`Trace`], for which it
+//! notes facts and no more. Clones are one record, for the body of an answer that is still under
+//! way.
 
-mod attributes;
 mod call;
 mod ended;
 mod turn;
@@ -23,27 +23,24 @@ use std::{
 use tokio::time::Instant;
 use tracing::{Span, field::Empty};
 
-use self::{attributes::Attributes, turn::Turn};
+use self::{call::Became, turn::Turn};
 pub(crate) use self::{
     call::{Came, Running},
     ended::Ended,
     turn::Answered,
     watch::Watched,
 };
-use super::{Gateway, options::short};
+use super::{
+    Gateway,
+    options::{short, shortened},
+};
 use crate::{
     catalog::Catalog,
     chat::{ChatRequest, ToolCall, Usage},
     project::Project,
     refusal::Refusal,
-    trace::{self, Trace, TraceId},
+    trace::{self, Attributes, Noted, Time, Trace, TraceId},
 };
-
-/// Spans of one record; a model may ask for any number of calls.
-const SPANS: usize = 1000;
-
-/// What a record has of arguments and results, all together; those that come later are left out.
-const PAYLOADS: usize = 1 << 20;
 
 /// Servers that a record names; no request can use more.
 const SERVERS: usize = 128;
@@ -56,7 +53,7 @@ struct Inner {
     project: Project,
     began: Instant,
     span: Span,
-    model: Option<String>,
+    model: Option<Arc<str>>,
     /// `None` where nobody listens.
     log: Option<Log>,
     state: Mutex<State>,
@@ -67,7 +64,6 @@ struct Log {
     gateway: Arc<Gateway>,
     id: TraceId,
     started_at: SystemTime,
-    servers: Vec<String>,
     /// Once it is known.
     catalog: OnceLock<Arc<Catalog>>,
 }
@@ -80,8 +76,9 @@ struct State {
     calls: u64,
     turn: Option<Turn>,
     usage: Usage,
-    spans: Vec<trace::Span>,
-    payloads: usize,
+    /// Those that were named.
+    servers: Vec<String>,
+    noted: Noted,
     ended: bool,
 }
 
@@ -93,12 +90,12 @@ impl Record {
         request: &ChatRequest,
         servers: impl IntoIterator<Item = &'a str>,
     ) -> Self {
-        let model = request.model.as_deref().map(short);
+        let model: Option<Arc<str>> = request.model.as_deref().map(|m| shortened(m).into());
         let span = tracing::info_span!(
             target: trace::TARGET,
             "exchange",
             otel.status_code = Empty,
-            gen_ai.request.model = model,
+            gen_ai.request.model = model.as_deref(),
             mcp_layer.project = project.name(),
             mcp_layer.rounds = Empty,
             mcp_layer.outcome = Empty,
@@ -110,17 +107,21 @@ impl Record {
                 gateway: gateway.clone(),
                 id: TraceId::new(now),
                 started_at: now,
-                servers: servers.into_iter().take(SERVERS).map(short).collect(),
                 catalog: OnceLock::new(),
             }
         });
+        let mut state = State::default();
+        if log.is_some() {
+            state.servers = servers.into_iter().take(SERVERS).map(short).collect();
+            state.noted = Noted::new(gateway.settings.tracing.payloads, model.clone());
+        }
         Self(Arc::new(Inner {
             project: project.clone(),
             began: Instant::now(),
             span,
             model,
             log,
-            state: Mutex::default(),
+            state: Mutex::new(state),
         }))
     }
 
@@ -154,7 +155,14 @@ impl Record {
             attributes.set("error.message", self.masked(failed));
         }
         let name = format!("list_tools {server}");
-        self.add(name, started, started.elapsed(), attributes);
+        let time = self.0.time(started, started.elapsed());
+        self.0
+            .note(|noted| noted.span(trace::Span::new(name, time, attributes)));
+    }
+
+    /// What the turns until now have used, all together.
+    pub(crate) fn used(&self, usage: Usage) {
+        self.0.state().usage = usage;
     }
 
     /// A batch of calls begins; which one it is.
@@ -169,13 +177,18 @@ impl Record {
         let Some(log) = &self.0.log else {
             return;
         };
-        let now = Instant::now();
-        for call in calls.iter().take(SPANS) {
+        let time = self.0.time(Instant::now(), Duration::ZERO);
+        for call in calls {
             let catalog = log.catalog.get();
             let entry = catalog.and_then(|catalog| catalog.entry(call.function.as_deref()?));
-            let (name, mut attributes) = self.of_call(call, entry);
-            attributes.set("mcp_layer.outcome", "not_executed");
-            self.add(name, now, Duration::ZERO, attributes);
+            let became = Became {
+                time,
+                round: None,
+                outcome: "not_executed",
+                error: None,
+                came: None,
+            };
+            self.note_call(call, entry, became);
         }
     }
 
@@ -186,8 +199,9 @@ impl Record {
             attributes.set("error.type", refusal.code());
             attributes.set("error.message", self.masked(&refusal.to_string()));
             attributes.set("http.response.status_code", refusal.status().as_u16());
-            let name = "refuse".to_owned();
-            self.add(name, Instant::now(), Duration::ZERO, attributes);
+            let time = self.0.time(Instant::now(), Duration::ZERO);
+            let span = trace::Span::new("refuse".to_owned(), time, attributes);
+            self.0.note(|noted| noted.span(span));
         }
         self.0.span.record("error.type", refusal.code());
         self.end(Ended::Refused);
@@ -203,17 +217,6 @@ impl Record {
         let log = self.0.log.as_ref();
         let payloads = log.map(|log| log.gateway.settings.tracing.payloads);
         payloads.unwrap_or_default().masked(text)
-    }
-
-    /// Adds a span that has ended.
-    fn add(&self, name: String, started: Instant, duration: Duration, attributes: Attributes) {
-        let span = trace::Span {
-            name,
-            start: started.saturating_duration_since(self.0.began),
-            duration,
-            attributes: attributes.into(),
-        };
-        self.0.state().add(span);
     }
 }
 
@@ -244,21 +247,20 @@ impl Inner {
         let Some(log) = &self.log else {
             return;
         };
-        let mut spans = std::mem::take(&mut state.spans);
-        spans.sort_by_key(|span| span.start);
+        let spans = trace::Spans::Noted(std::mem::take(&mut state.noted));
         let usage = std::mem::take(&mut state.usage);
         let trace = Arc::new(Trace {
             id: log.id,
-            organisation: self.project.organisation().into(),
-            project: self.project.name().to_owned(),
+            organisation: self.project.shared_organisation(),
+            project: self.project.shared_name(),
             model: self.model.clone(),
-            servers: log.servers.clone(),
+            servers: std::mem::take(&mut state.servers),
             started_at: log.started_at,
             duration,
             rounds: state.rounds,
             calls: state.calls,
-            stopped_by: ended.stopped_by().map(|reason| reason.as_str().to_owned()),
-            outcome: ended.outcome().to_owned(),
+            stopped_by: ended.stopped_by().map(|reason| reason.as_str().into()),
+            outcome: ended.outcome().into(),
             usage: (!usage.is_empty()).then(|| usage.members()),
             spans,
         });
@@ -268,17 +270,19 @@ impl Inner {
         }
     }
 
+    /// When something began, and how long it took.
+    fn time(&self, started: Instant, duration: Duration) -> Time {
+        let start = started.saturating_duration_since(self.began);
+        Time { start, duration }
+    }
+
+    fn note(&self, note: impl FnOnce(&mut Noted)) {
+        note(&mut self.state().noted);
+    }
+
     /// Held for an assignment or two, never across an await.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn add(&mut self, span: trace::Span) {
-        if self.spans.len() < SPANS {
-            self.spans.push(span);
-        }
     }
 }
 

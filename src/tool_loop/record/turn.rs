@@ -4,8 +4,8 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 use tracing::{Span, field::Empty};
 
-use super::{Attributes, Inner, Record, name, whole};
-use crate::{tool_loop::options::short, trace};
+use super::{Inner, Record, name, whole};
+use crate::{tool_loop::options::shortened, trace};
 
 /// The turn that is under way.
 pub(super) struct Turn {
@@ -73,60 +73,47 @@ impl Inner {
     }
 
     /// The turn that is under way has ended; nothing where there is none.
-    pub(super) fn end_turn(&self, answered: Answered<'_>, error: Option<&str>) {
+    pub(super) fn end_turn(&self, answered: Answered<'_>, error: Option<&'static str>) {
         let mut state = self.state();
         let Some(turn) = state.turn.take() else {
             return;
         };
-        let number = state.turns;
-        let tokens = |name| answered.usage.and_then(|usage| usage.get(name)?.as_u64());
-        let (input, output) = (tokens("prompt_tokens"), tokens("completion_tokens"));
-        let status = turn.status.filter(|status| !(200..300).contains(status));
-        let status = status.map(|status| status.to_string());
-        let error = status.as_deref().or(error);
-        let finish = answered.finish_reason.map(short);
-        if !turn.span.is_disabled() {
-            turn.record(answered, [input, output], finish.as_deref(), error);
-        }
-        if self.log.is_none() {
+        if self.log.is_none() && turn.span.is_disabled() {
             return;
         }
-        if let Some(usage) = answered.usage {
-            state.usage.add(usage);
+        let tokens = |name| answered.usage.and_then(|usage| usage.get(name)?.as_u64());
+        let (input, output) = (tokens("prompt_tokens"), tokens("completion_tokens"));
+        let model = answered.model.map(shortened);
+        let finish_reason = answered.finish_reason.map(shortened);
+        let noted = trace::Turn {
+            time: self.time(turn.started, turn.started.elapsed()),
+            number: state.turns,
+            model: model.as_deref(),
+            finish_reason: finish_reason.as_deref(),
+            tokens: [input, output],
+            status: turn.status,
+            error,
+        };
+        if !turn.span.is_disabled() {
+            turn.record(noted);
         }
-        let mut attributes = Attributes::of("chat");
-        attributes.set_some("gen_ai.request.model", self.model.as_deref());
-        attributes.set_some("gen_ai.response.model", answered.model.map(short));
-        attributes.set_some("gen_ai.usage.input_tokens", input);
-        attributes.set_some("gen_ai.usage.output_tokens", output);
-        let finish = finish.map(|reason| vec![reason]);
-        attributes.set_some("gen_ai.response.finish_reasons", finish);
-        attributes.set_some("http.response.status_code", turn.status);
-        attributes.set_some("error.type", error);
-        attributes.set("mcp_layer.turn", number);
-        state.add(trace::Span {
-            name: name("chat", self.model.as_deref()),
-            start: turn.started.saturating_duration_since(self.began),
-            duration: turn.started.elapsed(),
-            attributes: attributes.into(),
-        });
+        if self.log.is_some() {
+            state.noted.turn(noted);
+        }
     }
 }
 
 impl Turn {
-    fn record(
-        &self,
-        answered: Answered<'_>,
-        [input, output]: [Option<u64>; 2],
-        finish: Option<&str>,
-        error: Option<&str>,
-    ) {
+    fn record(&self, noted: trace::Turn<&str>) {
         let span = &self.span;
-        span.record("gen_ai.response.model", answered.model.map(short));
-        span.record("gen_ai.response.finish_reasons", finish);
+        let [input, output] = noted.tokens;
+        span.record("gen_ai.response.model", noted.model);
+        span.record("gen_ai.response.finish_reasons", noted.finish_reason);
         span.record("gen_ai.usage.input_tokens", input.map(whole));
         span.record("gen_ai.usage.output_tokens", output.map(whole));
         span.record("http.response.status_code", self.status.map(whole));
+        let status = noted.failed_with().map(|status| status.to_string());
+        let error = status.as_deref().or(noted.error);
         span.record("error.type", error);
         span.record("otel.status_code", error.map(|_| "ERROR"));
     }

@@ -176,6 +176,7 @@ impl Watch {
         if let (Some(usage), Some(log)) = (&mut usage, &self.record.0.log) {
             let models = [self.record.0.model.as_deref(), answered.model];
             log.gateway.settings.add_cost(usage, models);
+            self.record.0.state().usage.add(usage);
         }
         self.record.turn_ended(Answered {
             usage: usage.as_ref(),

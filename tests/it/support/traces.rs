@@ -24,7 +24,7 @@ pub struct Witness;
 
 impl TraceSink for Witness {
     fn record(&self, trace: &Arc<Trace>) {
-        let spans = serde_json::to_string(&trace.spans).unwrap();
+        let spans = serde_json::to_string(&trace.spans()).unwrap();
         evidence::left("trace", format!("{trace:?} {spans}"));
     }
 }
@@ -60,14 +60,16 @@ impl Traces {
 }
 
 /// The names of a record's spans.
-pub fn names(trace: &Trace) -> Vec<&str> {
-    trace.spans.iter().map(|span| &*span.name).collect()
+pub fn names(trace: &Trace) -> Vec<String> {
+    let spans = trace.spans();
+    spans.iter().map(|span| span.name.clone()).collect()
 }
 
 /// The spans of tool calls.
-pub fn tools(trace: &Trace) -> Vec<&Span> {
-    let is_call = |span: &&Span| span.name.starts_with("execute_tool");
-    trace.spans.iter().filter(is_call).collect()
+pub fn tools(trace: &Trace) -> Vec<Span> {
+    let mut spans = trace.spans().into_owned();
+    spans.retain(|span| span.name.starts_with("execute_tool"));
+    spans
 }
 
 /// These attributes of a span, and null for those that it lacks.
@@ -81,7 +83,7 @@ pub fn attributes(span: &Span, names: &[&str]) -> Value {
 
 /// What every span of a call is to say: outcome, round and error.
 pub fn outcomes(trace: &Trace) -> Value {
-    let outcome = |span: &&Span| {
+    let outcome = |span: &Span| {
         json!([
             span.attributes["gen_ai.tool.name"],
             span.attributes["mcp_layer.outcome"],

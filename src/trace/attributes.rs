@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 /// Attributes as they come together.
 #[derive(Default)]
-pub(super) struct Attributes(Map<String, Value>);
+pub(crate) struct Attributes(Map<String, Value>);
 
 impl Attributes {
     /// Those of a span of this operation of generative AI.
@@ -14,11 +14,11 @@ impl Attributes {
         attributes
     }
 
-    pub(super) fn set(&mut self, name: &'static str, value: impl Into<Value>) {
+    pub(crate) fn set(&mut self, name: &'static str, value: impl Into<Value>) {
         self.0.insert(name.to_owned(), value.into());
     }
 
-    pub(super) fn set_some(&mut self, name: &'static str, value: Option<impl Into<Value>>) {
+    pub(crate) fn set_some(&mut self, name: &'static str, value: Option<impl Into<Value>>) {
         if let Some(value) = value {
             self.set(name, value);
         }
