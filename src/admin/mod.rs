@@ -85,6 +85,7 @@ mod outside;
 mod projects;
 mod query;
 mod rest;
+mod route;
 mod router;
 mod scrape;
 mod secrets;
