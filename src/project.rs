@@ -1,6 +1,6 @@
 //! Who asks: the project that a request belongs to.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// The caller's project, put into the request's extensions by the proxy's own authentication.
 ///
@@ -58,6 +58,8 @@ impl Project {
 /// The project `default` of the organisation `default`.
 impl Default for Project {
     fn default() -> Self {
-        Self::new("default")
+        // One for all: each request without a project has it.
+        static DEFAULT: LazyLock<Project> = LazyLock::new(|| Project::new("default"));
+        DEFAULT.clone()
     }
 }

@@ -36,10 +36,18 @@ impl TraceSink for MemoryTraces {
     fn record(&self, trace: &Arc<Trace>) {
         let size = trace.size();
         let mut kept = self.kept();
-        // Exchanges end in another order than they begin.
-        let place = kept
+        // Exchanges end in another order than they begin, but mostly the latest is the latest: to
+        // search for its place would be to look at many that have left the cache.
+        let is_latest = kept
             .traces
-            .partition_point(|(other, _)| other.id > trace.id);
+            .front()
+            .is_none_or(|(last, _)| last.id < trace.id);
+        let place = match is_latest {
+            true => 0,
+            false => kept
+                .traces
+                .partition_point(|(other, _)| other.id > trace.id),
+        };
         kept.traces.insert(place, (trace.clone(), size));
         kept.bytes += size;
         while kept.traces.len() > KEPT || kept.bytes > BYTES {

@@ -177,8 +177,10 @@ pub(crate) fn short(name: &str) -> String {
 /// The same, borrowed where it is short already.
 pub(crate) fn shortened(name: &str) -> Cow<'_, str> {
     const CHARACTERS: usize = 80;
+    if name.len() <= CHARACTERS {
+        return name.into();
+    }
     match name.char_indices().nth(CHARACTERS) {
-        _ if name.len() <= CHARACTERS => name.into(),
         None => name.into(),
         Some((end, _)) => format!("{}…", &name[..end]).into(),
     }

@@ -11,7 +11,7 @@ use super::{
 };
 
 /// A turn or a tool call.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Step<'a> {
     Turn {
         is_failed: bool,
@@ -79,5 +79,77 @@ impl<'a> Step<'a> {
             }),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::{
+        Payloads,
+        noted::{Call, Time, Turn},
+    };
+
+    fn noted() -> Noted {
+        let time = Time {
+            start: Duration::ZERO,
+            duration: Duration::from_millis(7),
+        };
+        let mut noted = Noted::new(Payloads::Redacted, Some("m".into()));
+        for (status, error) in [
+            (Some(200), None),
+            (Some(429), None),
+            (None, Some("cancelled")),
+        ] {
+            noted.turn(Turn {
+                time,
+                number: 1,
+                model: Some("m-1"),
+                finish_reason: None,
+                tokens: [Some(3), None],
+                status,
+                error,
+            });
+        }
+        for (tool, outcome) in [
+            (Some(["docs", "find"]), "ok"),
+            (Some(["docs", "drop"]), "not_executed"),
+            (None, "error"),
+        ] {
+            noted.call(Call {
+                time,
+                id: "call_0",
+                name: "docs__find",
+                tool,
+                arguments: Some("{}".into()),
+                round: Some(1),
+                outcome,
+                error: None,
+                result: None,
+                size: None,
+            });
+        }
+        noted
+    }
+
+    #[test]
+    fn what_was_noted_counts_as_its_spans_do() {
+        let noted = noted();
+        let mut counted = Vec::new();
+        noted.each_step(&mut |step| counted.push(step));
+        let spans = Spans::Noted(noted.clone()).get().into_owned();
+        let built: Vec<_> = spans.iter().filter_map(Step::of).collect();
+        assert_eq!(counted, built);
+        assert_eq!(counted.len(), 6);
+        let failed = |step: &&Step<'_>| {
+            matches!(
+                step,
+                Step::Turn {
+                    is_failed: true,
+                    ..
+                }
+            )
+        };
+        assert_eq!(counted.iter().filter(failed).count(), 2);
     }
 }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import LOGS, NODE, PARTS, PROXY, Part
+from conftest import NODE, PARTS, PROXY, Part
 from operated import TOKEN, Operated
 from scripted_mcp import ScriptedServers
 
@@ -98,7 +98,7 @@ def scripted():
 
 @pytest.fixture
 def visit(chromium):
-    """Runs a scenario of `chromium/`, such as `wizard.by_keyboard`, at a dashboard; returns what it prints."""
+    """Runs a scenario of `chromium/`, such as `wizard.byKeyboard`, at a dashboard; returns what it prints."""
 
     def run(scenario, dashboard, seconds=50, **given):
         common = {
@@ -107,7 +107,6 @@ def visit(chromium):
             "token": TOKEN,
             "screenshots": str(SCREENSHOTS),
         }
-        began = time.monotonic()
         done = subprocess.run(
             ["node", NODE / "chromium" / "run.mjs", *scenario.split(".")],
             input=json.dumps({**common, **given}),
@@ -116,8 +115,6 @@ def visit(chromium):
             timeout=seconds,
         )
         assert done.returncode == 0, done.stderr
-        with (LOGS / "scenarios.log").open("a") as log:
-            print(f"{time.monotonic() - began:6.1f} s  {scenario}", file=log)
         return json.loads(done.stdout)
 
     return run

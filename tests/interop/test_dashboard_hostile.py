@@ -11,7 +11,6 @@ from payloads import PAYLOADS
 from scripted_mcp import Refused, Script, ScriptedServers, text
 from upstream import call, completion
 
-
 # Several in one text: where one of them became markup and swallowed the next, it is noticed itself.
 GROUPS = [PAYLOADS[at : at + 4] for at in range(0, len(PAYLOADS), 4)]
 TEXTS = ["\n".join(group) for group in GROUPS]
@@ -73,7 +72,8 @@ class World:
         tools = [tool(payload) for payload in PAYLOADS]
         url = self._scripted.add("tools", Script(tools))
         self._dashboard.create("tools", url)
-        self._dashboard.rest("/servers", {"name": "draft", "url": url, "draft": True, "tools": [tool["name"] for tool in tools]})
+        named = [tool["name"] for tool in tools]
+        self._dashboard.rest("/servers", {"name": "draft", "url": url, "draft": True, "tools": named})
         # Changed since they were accepted: old and new stand side by side.
         changing = Script([tool(payload) for payload in PAYLOADS])
         self._dashboard.create("changing", self._scripted.add("changing", changing))
@@ -90,17 +90,19 @@ class World:
         for number, said in enumerate(TEXTS):
             url = self._scripted.add(f"fails/{number}", failing(said))
             # No name has control characters; a description may have lines.
-            shown = {"display_name": "".join(c for c in said if c.isprintable())[:200], "description": said.replace("\0", "")}
+            display = "".join(letter for letter in said if letter.isprintable())[:200]
+            shown = {"display_name": display, "description": said.replace("\0", "")}
             name = f"fails-{number:02}"
             self._dashboard.create(name, url, **shown)
             self._dashboard.rest("/servers", {"name": f"draft-{number:02}", "url": url, "draft": True})
-            pages += [(f"/servers/{name}", []), (f"/servers/draft-{number:02}/setup/tools", [])]
+            plain = list(filter(is_plain, GROUPS[number]))
+            pages += [(f"/servers/{name}", plain), (f"/servers/draft-{number:02}/setup/tools", [])]
         return pages + [("/servers?q=fails-0", [PAYLOADS[0]]), ("/servers?cursor=fails-10", [PAYLOADS[48]])]
 
     def _traces(self):
         says = Script([{"name": name, "inputSchema": {"type": "object"}} for name in ("say", "fail", "refuse")], saying)
         self._dashboard.create("says", self._scripted.add("says", says))
-        for number, said in enumerate(TEXTS):
+        for said in TEXTS:
             calls = [call(f"{said} {name}", f"says__{name}", {"what": said}) for name in ("say", "fail", "refuse")]
             calls.append(call("no such tool", said, {said: said}))
             last = completion("Done.")
@@ -140,9 +142,10 @@ policies = pytest.mark.parametrize("bypassCSP", [False, True], ids=["with_the_po
 
 
 @pytest.mark.timeout(90)
-def test_each_payload_is_noticed_on_a_page_that_does_not_escape_it(visit, hostile):
+def test_each_payload_is_noticed_on_a_page_that_does_not_escape_it(visit, hostile, capsys):
     found = visit("hostile.planted", hostile, seconds=80, payloads=PAYLOADS, bypassCSP=True)
-    print(found)
+    with capsys.disabled():
+        print(f"\n{len(PAYLOADS)} payloads on pages that do not escape them: {found}")
     assert len(PAYLOADS) >= 150
     assert found["unnoticed"] == []
     # By each of the ways to notice one.

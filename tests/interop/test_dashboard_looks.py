@@ -7,6 +7,10 @@ from scripted_mcp import Script, text, tool
 from upstream import Answer, call, completion
 
 
+# Dozens of audits and pictures each, which take their time where others build beside them.
+pytestmark = pytest.mark.timeout(120)
+
+
 def quiet(found):
     assert not found, "\n".join(found)
 
@@ -20,10 +24,10 @@ def empty(upstream, tmp_path):
 
 def test_pages_without_anything_on_them(visit, empty):
     outside = {"sign-in": "/sign-in?next=/traces", "signed-out": "/sign-in?out"}
-    quiet(visit("looks.pages", empty, paths=outside, signedOut=True))
+    quiet(visit("looks.pages", empty, seconds=100, paths=outside, signedOut=True))
     inside = {"servers-empty": "/servers", "nothing-here": "/no/such/page", "no-such-server": "/servers/nobody"}
     inside["traces-empty"] = "/traces"
-    quiet(visit("looks.pages", empty, paths=inside))
+    quiet(visit("looks.pages", empty, seconds=100, paths=inside))
 
 
 def test_the_list_in_all_its_states(visit, dashboard, scripted, everything_http):
@@ -49,17 +53,17 @@ def test_the_list_in_all_its_states(visit, dashboard, scripted, everything_http)
         "servers-filtered": "/servers?project=web&status=inactive&q=t",
         "servers-no-match": "/servers?q=nothing+is+called+like+this",
     }
-    quiet(visit("looks.pages", dashboard, paths=paths))
+    quiet(visit("looks.pages", dashboard, seconds=100, paths=paths))
 
 
 def test_the_wizard(visit, dashboard, everything_http):
     server = {"name": "everything", "url": everything_http, "display": "Everything", "about": "A bit of everything."}
-    quiet(visit("looks.wizard", dashboard, server=server))
+    quiet(visit("looks.wizard", dashboard, seconds=100, server=server))
 
 
 def test_the_trip_to_a_provider(visit, dashboard, asking):
     server = {"name": "protected", "url": asking.url, "provider": asking.provider.issuer}
-    quiet(visit("looks.oauth", dashboard, server=server))
+    quiet(visit("looks.oauth", dashboard, seconds=100, server=server))
 
 
 def test_a_server_that_is_there(visit, dashboard, scripted, everything_http):
@@ -84,8 +88,8 @@ def test_a_server_that_is_there(visit, dashboard, scripted, everything_http):
         "edit-tools-many": "/servers/many/tools",
         "delete": "/servers/tracker/delete",
     }
-    quiet(visit("looks.pages", dashboard, paths=paths))
-    quiet(visit("looks.conflict", dashboard, name="tracker"))
+    quiet(visit("looks.pages", dashboard, seconds=100, paths=paths))
+    quiet(visit("looks.conflict", dashboard, seconds=100, name="tracker"))
 
 
 def test_exchanges(visit, dashboard, scripted, upstream):
@@ -109,4 +113,4 @@ def test_exchanges(visit, dashboard, scripted, upstream):
     dashboard.chat({"model": "refused", "messages": [], "mcp": {"enabled": True, "servers": ["nobody"]}})
     paths = {f"trace-{model}": f"/traces/{id}" for model, id in dashboard.traces(*scripts, "refused").items()}
     paths |= {"traces": "/traces", "traces-filtered": "/traces?server=tracker&outcome=ok", "traces-none": "/traces?server=x"}
-    quiet(visit("looks.pages", dashboard, paths=paths, opens=True))
+    quiet(visit("looks.pages", dashboard, seconds=100, paths=paths, opens=True))

@@ -14,6 +14,7 @@ use std::{
 
 use tokio::{
     sync::{mpsc, oneshot},
+    task::yield_now,
     time::{Instant, sleep, timeout},
 };
 
@@ -134,6 +135,8 @@ impl Writer {
                     Item::Record(trace, size) => {
                         self.counts.queued.fetch_sub(size, Ordering::Relaxed);
                         rows.extend(self.row(&trace));
+                        // Making and masking its spans takes a while; others may run in between.
+                        yield_now().await;
                     }
                     Item::Flush(done) => flushed.push(done),
                 }
