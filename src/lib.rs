@@ -48,7 +48,8 @@
 //! - [`Connections`]: sessions and tool lists, shared by layers and whatever shows servers.
 //! - `authorization` (feature `oauth`): servers with OAuth 2.0, from an operator's click to tokens
 //!   that stay fresh; `oauth` has the protocol alone.
-//! - `admin` (feature `admin`): servers, their tools and their status over REST, for an operator.
+//! - `admin` (feature `admin`): the dashboard and REST for operators: servers, tools and traces; it
+//!   counts for Prometheus, too.
 //! - [`trace`]: the record of each exchange, and who hears of it.
 //! - [`mcp`]: the client of MCP servers, usable by itself.
 //! - [`outbound`]: the guarded way out; which addresses a server may have.
@@ -65,7 +66,7 @@
 //! | `oauth` | | `authorization::Authorizations`: servers with OAuth 2.0 |
 //! | `sqlite` | | `registry::SqlRegistry` over SQLite, which is built in |
 //! | `postgres` | | `registry::SqlRegistry` over PostgreSQL, for several replicas |
-//! | `admin` | | `admin`: the operator's REST interface, as an `axum::Router` |
+//! | `admin` | | `admin`: the operator's dashboard and REST interface, as an `axum::Router`; `oauth` with it |
 //! | `full` | | all of the above |
 //! | `conformance` | | `registry::conformance`: tests for registries of your own |
 //!
@@ -93,9 +94,10 @@ mod tool_loop;
 #[cfg(feature = "oauth")]
 pub mod authorization;
 
-mod caller;
 mod catalog;
 mod connect;
+
+mod caller;
 mod offer;
 mod schema;
 mod schema_cost;

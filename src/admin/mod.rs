@@ -2,17 +2,26 @@
 //! status and what they were used for.
 //!
 //! ```
-//! use mcp_layer::{Connections, McpLayer, admin::{self, Admin}, registry::MemoryRegistry};
+//! use mcp_layer::{Connections, McpLayer, admin::{self, Admin, Metrics}};
 //! use mcp_layer::outbound::{EgressRules, Outbound};
+//! use mcp_layer::registry::{MemoryRegistry, MemoryTraces};
 //!
 //! let store = MemoryRegistry::default();
 //! let connections = Connections::new(Outbound::new(EgressRules::default(), [])?)
 //!     .with_observations(store.clone());
+//! let (traces, metrics) = (MemoryTraces::default(), Metrics::default());
 //! // Both see the same servers, over the same connections.
-//! let layer = McpLayer::new(store.clone()).with_connections(connections.clone());
+//! let layer = McpLayer::new(store.clone())
+//!     .with_connections(connections.clone())
+//!     .add_trace_sink(traces.clone())
+//!     .add_trace_sink(metrics.clone());
 //! let token = "a-token-of-many-random-characters".into();
-//! let admin = Admin::new(store, connections, token)?;
-//! // Listens apart from the callers, and only on this machine unless there is TLS before it.
+//! let admin = Admin::new(store, connections, token)?
+//!     .with_traces(traces)
+//!     .with_metrics(metrics)
+//!     .with_explainer(layer.explainer())
+//!     .with_public_url("https://gateway.example/admin".parse()?);
+//! // Listens apart from the callers, behind what speaks TLS at the public URL.
 //! let app: axum::Router = axum::Router::new().nest("/admin", admin::router(admin));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -85,6 +94,7 @@ mod outside;
 mod projects;
 mod query;
 mod rest;
+mod route;
 mod router;
 mod scrape;
 mod secrets;
@@ -192,8 +202,8 @@ impl Admin {
     }
 
     /// Replaces the address under which this side is reached: the only `Host`, and the only
-    /// `Origin`, that is answered. Default: any name of this machine (`localhost`, `127.0.0.1`,
-    /// `[::1]`) with any port.
+    /// `Origin`, that is answered; links of pages begin with its path. Default: any name of this
+    /// machine (`localhost`, `127.0.0.1`, `[::1]`) with any port, and no path.
     #[must_use]
     pub fn with_public_url(mut self, url: Url) -> Self {
         self.hosts = Hosts::Public(url);
@@ -209,7 +219,9 @@ impl Admin {
         self
     }
 
-    /// Says which layer's requests are explained; default none.
+    /// Says which layer's requests are explained, with what its
+    /// [`explainer`](crate::McpLayer::explainer) gives; default none, and `POST …/explain` is an
+    /// error.
     #[must_use]
     pub fn with_explainer(mut self, explainer: Explainer) -> Self {
         self.explainer = Some(explainer);

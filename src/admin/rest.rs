@@ -6,7 +6,7 @@
 use axum::routing::{delete, get, post, put};
 use http::Method;
 
-use super::{explain, keys, oauth, openapi, projects, router::Handler, servers, tools, traces};
+use super::{explain, keys, oauth, openapi, projects, route::Handler, servers, tools, traces};
 
 /// One call.
 pub(super) struct Call {

@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::{
-    Router, middleware,
-    routing::{MethodRouter, get},
-};
+use axum::{Router, middleware, routing::get};
 use http::Method;
 use tower::Layer;
 
@@ -15,6 +12,7 @@ use super::{
     gate::gate,
     oauth,
     rest::calls,
+    route::{Handler, Route},
     scrape,
 };
 
@@ -47,11 +45,6 @@ pub fn router(admin: Admin) -> Router {
 pub fn routes() -> impl Iterator<Item = (Method, &'static str)> {
     table().into_iter().map(|(method, path, _)| (method, path))
 }
-
-pub(super) type Handler = MethodRouter<Arc<Admin>>;
-
-/// A method, a path, and what answers it.
-pub(super) type Route = (Method, &'static str, Handler);
 
 /// Which of them wants the token, a session or nothing is decided by its
 /// [path](super::access::Access).

@@ -68,7 +68,7 @@ def test_the_typescript_program_works(demo, tmp_path):
 
 
 def test_the_operators_commands_work_with_the_demo(demo):
-    side, token = re.search(r"side listens on (http://\S+), with the token (\w+)", (LOGS / "demo.log").read_text()).groups()
+    side, token = re.search(r"Open (http://\S+) and sign in with the token (\w+)", (LOGS / "demo.log").read_text()).groups()
     commands = block("bash", "admin()").replace("http://127.0.0.1:8788 ADMIN_TOKEN=…", f"{side} ADMIN_TOKEN={token}")
     printed = run(["bash", "-e"], commands)
     assert '"offered_name":"demo__roll_dice"' in printed

@@ -35,7 +35,7 @@ fn first(html: &str) -> String {
 async fn without_an_exchange_there_is_one_to_try() {
     let (_gateway, pages) = watched().await;
     let page = pages.get("/traces").await;
-    assert!(page.html(200).contains("No exchange yet"));
+    assert!(page.html(200).contains("No traces yet"));
     assert!(page.text.contains("\"servers\": [\"s\"]"), "{}", page.text);
 }
 
@@ -69,7 +69,7 @@ async fn an_exchange_is_listed_and_shown_as_a_timeline() {
     ] {
         let page = pages.get(&format!("/traces{query}")).await;
         assert_eq!(
-            page.html(200).contains("No exchange matches"),
+            page.html(200).contains("No trace matches"),
             !found,
             "{query}"
         );

@@ -84,8 +84,10 @@ fn what_is_wrong_about_the_operators_side_is_one_clear_line_and_exit_code_2() {
 }
 
 #[tokio::test]
-async fn the_demo_prints_where_its_operators_side_is_and_a_token_that_opens_it() {
+async fn the_demo_prints_where_its_dashboard_is_and_a_token_that_opens_it() {
     let proxy = Proxy::start(&[]);
+    let open = format!("Open {} and sign in with the token ", proxy.operators);
+    assert!(proxy.printed.contains(&open), "{}", proxy.printed);
     let curl = format!("curl -s {}{SERVERS}", proxy.operators);
     assert!(proxy.printed.contains(&curl), "{}", proxy.printed);
     let (_, rest) = proxy.printed.split_once("authorization: Bearer ").unwrap();

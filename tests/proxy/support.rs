@@ -138,7 +138,10 @@ impl Proxy {
             printed += "\n";
             printed += &lines.next().unwrap().unwrap();
         }
-        let operators = printed.split_once("The operator's side listens on ");
+        // The demo asks to open it, since it has a dashboard.
+        let operators = ["The operator's side listens on ", "Open "]
+            .iter()
+            .find_map(|before| printed.split_once(before));
         let operators = operators.map_or_else(String::new, |(_, rest)| url_in(rest));
         evidence::left("proxy", &printed);
         Self {

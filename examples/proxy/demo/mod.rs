@@ -75,19 +75,17 @@ The tools: http://{listen}/v1/mcp/servers
     )
 }
 
-/// Where the operator's side is, what opens it, and what to paste.
+/// Where the dashboard is, what opens it, and the same for a terminal.
 fn operators_side(listen: SocketAddr, token: &Token) -> String {
     let (said, token) = match token {
-        Token::Made(token) => (
-            format!(", with the token {token}, made for this run"),
-            &**token,
-        ),
-        Token::Given(_) => (String::new(), "TOKEN"),
+        Token::Made(token) => (format!("the token {token}, made for this run"), &**token),
+        Token::Given(_) => ("your admin token".to_owned(), "TOKEN"),
     };
     format!(
         r#"
-The operator's side listens on http://{listen}{said}.
-Its servers; a POST of the same kind adds one:
+The dashboard has servers, their tools, and traces of what you ask.
+Open http://{listen} and sign in with {said}.
+Or use REST; this lists the servers:
 
 curl -s http://{listen}/api/v1/servers -H 'authorization: Bearer {token}'
 

@@ -43,7 +43,7 @@ use axum::routing::{get, post};
 use http::Method;
 
 pub(super) use self::{menu::Menu, notice::Notice, page::dress, sign_in::signed_out};
-use super::router::Route;
+use super::route::Route;
 
 /// The pages, and what they are made of.
 pub(super) fn routes() -> Vec<Route> {

@@ -57,7 +57,7 @@ impl StatusView {
             Some(Reason::NoTools) => (
                 "warn",
                 "Offers no tools: none is selected and accepted".to_owned(),
-                listed_at,
+                None,
             ),
         };
         Self {

@@ -36,7 +36,7 @@ export async function filters({ visit, token, servers }) {
     for (const row of await rows.all()) assert((await row.innerText()).includes(server));
   }
   await page.goto("/traces?server=never-asked-for");
-  await page.getByRole("heading", { name: "No exchange matches" }).waitFor();
+  await page.getByRole("heading", { name: "No trace matches" }).waitFor();
   await page.getByRole("link", { name: "Clear all filters" }).click();
   assert.equal(new URL(page.url()).search, "");
 }

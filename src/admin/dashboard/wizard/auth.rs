@@ -1,4 +1,4 @@
-//! The second step: how the gateway shows the server who it is.
+//! The second step: how the gateway authenticates with the server.
 
 use std::sync::Arc;
 

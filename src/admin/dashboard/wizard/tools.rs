@@ -122,7 +122,7 @@ impl Admin {
                 message: Shown::short(&sentence(fault.message()), 400),
                 advice: match self.connections.is_authorized(server).await {
                     true => {
-                        "Check the URL, the server type and the credentials. An address within a private network has to be allowed by the gateway's egress rules."
+                        "Check the URL, the server type and the credentials. An address within a private network has to be allowed in the gateway's configuration."
                     }
                     false => "Connect the server first: choose Connect now under Authentication.",
                 },
