@@ -183,11 +183,6 @@ impl Noted {
 }
 
 impl<T: Copy> Turn<T> {
-    /// Whether it came to nothing.
-    pub(super) fn is_failed(&self) -> bool {
-        self.failed_with().is_some() || self.error.is_some()
-    }
-
     /// A status that is no success.
     pub(crate) fn failed_with(&self) -> Option<u16> {
         self.status.filter(|status| !(200..300).contains(status))

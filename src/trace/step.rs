@@ -41,7 +41,7 @@ impl Noted {
         for fact in self.read() {
             match fact {
                 Fact::Turn(turn) => count(Step::Turn {
-                    is_failed: turn.is_failed(),
+                    is_failed: turn.failed_with().is_some() || turn.error.is_some(),
                     duration: turn.time.duration,
                 }),
                 Fact::Call(call) => {
