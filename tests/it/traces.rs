@@ -578,6 +578,9 @@ async fn whoever_hangs_up_while_a_tool_runs_leaves_a_cancelled_call() {
             outcomes(&trace),
             json!([["s__slow", "cancelled", 1, "cancelled"]])
         );
+        if !is_streamed {
+            assert_eq!(trace.usage.as_ref().unwrap()["prompt_tokens"], 10);
+        }
     }
 }
 
