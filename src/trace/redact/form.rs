@@ -48,7 +48,11 @@ const PREFIXES: [&str; 33] = [
 const SCHEMES: [&str; 2] = ["bearer ", "basic "];
 
 /// Names in front of `=` or `:`, as people write them.
-const WRITTEN: [&str; 15] = [
+const WRITTEN: [&str; 18] = [
+    // What signs an address opens it.
+    "-signature",
+    "?sig",
+    "&sig",
     "access_key",
     "access-key",
     "api_key",
@@ -167,11 +171,11 @@ fn assigned(text: &str, from: usize) -> Found {
     let name = skip(from, &|byte| {
         byte.is_ascii_alphanumeric() || b"_-".contains(byte)
     });
-    let sign = skip(name, &|byte| b"' ".contains(byte));
+    let sign = skip(name, &|byte| b"' \t".contains(byte));
     if !matches!(bytes.get(sign), Some(b'=' | b':')) {
         return Found::Nothing;
     }
-    let start = skip(sign + 1, &|byte| b" >".contains(byte));
+    let start = skip(sign + 1, &|byte| b" \t>=".contains(byte));
     let (start, end) = match bytes.get(start) {
         None => return Found::Behind,
         Some(b'\'') => {
@@ -271,6 +275,17 @@ mod tests {
                 "Set-Cookie: [redacted]\nX: y",
             ),
             ("token: Bearer abcdefghij x", "token: [redacted] x"),
+            ("password:\thunter2", "password:\t[redacted]"),
+            ("password\t= hunter2", "password\t= [redacted]"),
+            ("password := hunter2", "password := [redacted]"),
+            (
+                "https://h/b?sv=1&sig=a%2Bb&se=2",
+                "https://h/b?sv=1&sig=[redacted]&se=2",
+            ),
+            (
+                "https://h/b?X-Amz-Signature=abc&x=1",
+                "https://h/b?X-Amz-Signature=[redacted]&x=1",
+            ),
             (
                 "curl -H 'x: Bearer abcdefghij'",
                 "curl -H 'x: Bearer [redacted]'",

@@ -155,11 +155,14 @@ fn quoted(text: &str, out: &mut String) {
     out.push('"');
 }
 
-/// Copies a string of JSON, which may have JSON in it.
+/// Copies a string of JSON, which may have JSON in it, or the signs around a secret spelt as
+/// escapes, as PHP writes `/` and Gson `=`.
 fn string(literal: &str, depth: usize, out: &mut String) {
     let content = &literal[1..literal.len() - 1];
     if depth < NESTED
-        && content.contains("\\\"")
+        && ["\\\"", "\\/", "\\u", "\\t"]
+            .iter()
+            .any(|escape| content.contains(escape))
         && let Ok(inner) = serde_json::from_str::<String>(literal)
     {
         let mut masked = String::with_capacity(inner.len());
@@ -211,6 +214,16 @@ mod tests {
             (
                 r#"{"body":"{\"secret\":\"s\",\"n\":1}"}"#,
                 r#"{"body":"{\"secret\":\"[redacted]\",\"n\":1}"}"#,
+            ),
+            // Signs that are spelt as escapes.
+            (
+                r#"{"u":"https:\/\/ann:hunter2@h\/"}"#,
+                r#"{"u":"https://ann:[redacted]@h/"}"#,
+            ),
+            (r#"{"q":"token\u003dabc"}"#, r#"{"q":"token=[redacted]"}"#),
+            (
+                r#"{"q":"password:\thunter2"}"#,
+                r#"{"q":"password:\t[redacted]"}"#,
             ),
             // Cut off.
             (r#"{"clientSecret":"abc"#, r#"{"clientSecret":"[redacted]""#),
