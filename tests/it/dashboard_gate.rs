@@ -270,7 +270,7 @@ async fn over_https_the_cookie_is_for_this_host_alone() {
         .headers_mut()
         .insert("cookie", cookie(&answer.headers).parse().unwrap());
     let answer = pages.operator.send(request).await;
-    assert!(answer.html(200).contains("href=\"/ops/servers/new\""));
+    assert!(answer.html(200).contains("href=\"/ops/create\""));
 }
 
 #[tokio::test]

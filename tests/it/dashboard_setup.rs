@@ -28,7 +28,7 @@ async fn begin(pages: &Pages, name: &str, url: &str) -> Answer {
         ("project", "web"),
         ("new_projects", "batch, ops"),
     ];
-    pages.post("/servers/new", &fields).await
+    pages.post("/create", &fields).await
 }
 
 async fn read(pages: &Pages, name: &str) -> Value {
@@ -63,7 +63,7 @@ async fn a_server_is_created_in_four_steps() {
     ])
     .await;
     let pages = pages().await;
-    pages.get("/servers/new").await.html(200);
+    pages.get("/create").await.html(200);
     let begun = begin(&pages, "wiki", &shelf.url()).await;
     assert_eq!(begun.place(), "/servers/wiki/setup/auth");
     let draft = read(&pages, "wiki").await;
@@ -189,7 +189,7 @@ async fn what_is_wrong_stands_beside_its_field_and_what_was_typed_stays() {
     ];
     let nobody = pages
         .post(
-            "/servers/new",
+            "/create",
             &[("transport", "sse")]
                 .iter()
                 .chain(&nobody)

@@ -40,7 +40,7 @@ export async function wizard({ visit, token, screenshots, server }) {
   const found = [];
   const look = async (name) => found.push(...(await audit(page, `wizard-${name}`, screenshots)));
 
-  await page.goto("/servers/new");
+  await page.goto("/create");
   await look("1-server");
   await fillServer(page, { ...server, name: "Not A Slug", projects: "web" });
   await button(page, "Continue").click();

@@ -22,7 +22,7 @@ export async function inAndOut({ visit, token }) {
   assert.equal(await page.evaluate(() => document.cookie), "");
 
   const other = await visitor.context.newPage();
-  await other.goto("/servers/new");
+  await other.goto("/create");
   await button(page, "Sign out").click();
   await page.getByText("You are signed out.").waitFor();
   assert.deepEqual(await visitor.context.cookies(), []);

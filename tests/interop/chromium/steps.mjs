@@ -21,7 +21,7 @@ export async function fillServer(page, { name, url, transport = "Streamable HTTP
 }
 
 export async function serverStep(page, server) {
-  await page.goto("/servers/new");
+  await page.goto("/create");
   await fillServer(page, server);
   await next(page);
   await step(page, "Authentication");

@@ -126,7 +126,7 @@ export async function errorsStandBesideTheirFields({ visit, token, url, taken, w
   const page = await (await visit()).signIn(token);
   const found = [];
   for (const { server, label, says } of wrong) {
-    await page.goto("/servers/new");
+    await page.goto("/create");
     await fillServer(page, { name: "some-server", url, about: "typed with care", ...server });
     await button(page, "Continue").click();
     const field = page.getByLabel(label);

@@ -34,13 +34,13 @@ struct ServerStep {
     fields: Fields,
 }
 
-/// `GET /servers/new`
+/// `GET /create`
 pub(in super::super) async fn begin(State(admin): State<Arc<Admin>>) -> Answer {
     let body = json!({"transport": "streamable_http", "projects": "all"});
     server_step(&admin, None, &body, Errors::default()).await
 }
 
-/// `POST /servers/new`
+/// `POST /create`
 pub(in super::super) async fn create(State(admin): State<Arc<Admin>>, form: Bytes) -> Answer {
     let form = Form::parse(&form)?;
     let mut body = json!({"name": form.trimmed("name"), "draft": true});
