@@ -181,7 +181,8 @@ impl Span {
 /// ```
 pub trait TraceSink: Send + Sync + 'static {
     /// Takes a record. It is called on the way of a request, so it must not block; a sink that
-    /// cannot keep up drops records and counts them.
+    /// cannot keep up drops records and counts them. A panic is told in the log, and neither the
+    /// caller nor another sink notices.
     fn record(&self, trace: &Arc<Trace>);
 }
 

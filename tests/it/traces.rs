@@ -1,12 +1,13 @@
 //! The record of an exchange: JSON in, record out.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http_body::Body;
 use http_body_util::BodyExt;
 use mcp_layer::registry::{
     MemoryTraces, SelectedTool, ToolPolicy, TraceFilter, TracePage, TraceStore,
 };
+use mcp_layer::trace::{Trace, TraceSink};
 use mcp_layer::{Limits, McpLayer, Price, Streaming};
 use serde_json::{Value, json};
 
@@ -27,6 +28,21 @@ fn echo(text: &str) -> Answer {
 
 fn manual(members: Value) -> Value {
     with_mcp(json!({"enabled": true, "servers": ["s"]}), members)
+}
+
+#[tokio::test]
+async fn a_sink_that_panics_spoils_neither_the_answer_nor_the_next_sink() {
+    struct Faulty;
+    impl TraceSink for Faulty {
+        fn record(&self, _: &Arc<Trace>) {
+            panic!("a fault in a sink");
+        }
+    }
+    let gateway = Gateway::new([says("done")]).await;
+    let (gateway, traces) = Traces::with(gateway, |layer| layer.add_trace_sink(Faulty));
+    let reply = gateway.send_as("web", &auto(json!({}))).await;
+    assert_eq!(reply.status, 200);
+    assert_eq!(&*traces.one().outcome, "ok");
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ mod turn;
 mod watch;
 
 use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -266,7 +267,12 @@ impl Inner {
         });
         drop(state);
         for sink in &log.gateway.settings.tracing.sinks {
-            sink.record(&trace);
+            // A panic there is not the caller's, nor the next sink's; and in a drop, while another
+            // one unwinds, it would end the process.
+            let heard = catch_unwind(AssertUnwindSafe(|| sink.record(&trace)));
+            if heard.is_err() {
+                tracing::error!("a sink of traces panicked");
+            }
         }
     }
 
