@@ -210,6 +210,46 @@ async fn a_server_is_changed_and_keeps_its_secret() {
     assert!(page.html(400).contains("entered for another origin"));
 }
 
+/// Creating was at `/servers/new` once, so a server of that name had no settings.
+#[tokio::test]
+async fn a_server_may_have_the_name_of_any_page() {
+    let names = ["new", "create", "servers", "setup", "tools"];
+    let url = "https://mcp.example.com/mcp";
+    let servers = names.map(|name| json!({"name": name, "url": url}));
+    let pages = with(&servers).await;
+    for name in names {
+        let path = format!("/servers/{name}");
+        let page = pages.get(&path).await;
+        assert!(page.html(200).contains(&format!("action=\"{path}\"")));
+        let fields = [
+            ("version", "1"),
+            ("transport", "streamable_http"),
+            ("url", url),
+            ("scope", "all"),
+            ("auth", "none"),
+            ("on_change", "block"),
+            ("new_tools", "allow"),
+            ("description", "Changed"),
+        ];
+        let saved = pages.post(&path, &fields).await;
+        assert_eq!(saved.place(), format!("{path}?done=saved"));
+        assert_eq!(read(&pages, name).await["description"], "Changed");
+    }
+}
+
+/// There were 200 boxes, and who saved took the other projects away.
+#[tokio::test]
+async fn every_project_of_a_server_has_its_box() {
+    let projects: Vec<_> = (0..250).map(|n| format!("project-{n:03}")).collect();
+    let url = "https://mcp.example.com/mcp";
+    let pages = with(&[json!({"name": "wide", "url": url, "projects": projects})]).await;
+    let page = pages.get("/servers/wide").await;
+    let html = page.html(200);
+    for project in projects {
+        assert!(html.contains(&format!("value=\"{project}\"")), "{project}");
+    }
+}
+
 #[tokio::test]
 async fn the_second_of_two_who_edit_keeps_what_was_typed() {
     let pages = with(&some()).await;

@@ -11,10 +11,12 @@ use url::Url;
 use super::{
     super::fault::{Code, Fault},
     form::Form,
+    selection::selected,
     text::Shown,
 };
 
-/// Projects beyond these are typed: nobody looks through more boxes.
+/// Projects beyond these, and beyond those that are chosen, are typed: nobody looks through more
+/// boxes.
 const PROJECTS: usize = 200;
 
 /// What a form shows of a server.
@@ -75,11 +77,14 @@ impl Fields {
         let others = known.iter().filter(|project| !chosen.contains(*project));
         let boxes = chosen.iter().map(|project| (project, true));
         let boxes = boxes.chain(others.map(|project| (project, false)));
-        let boxes = boxes.take(PROJECTS).map(|(project, is_on)| ProjectBox {
-            value: project.clone(),
-            label: Shown::of(project),
-            is_on,
-        });
+        // A chosen one without a box would be lost when the form is sent.
+        let boxes = boxes
+            .take(PROJECTS.max(chosen.len()))
+            .map(|(project, is_on)| ProjectBox {
+                value: project.clone(),
+                label: Shown::of(project),
+                is_on,
+            });
         let headers = auth["headers"].as_array().into_iter().flatten();
         let headers = headers.map(|header| HeaderRow {
             name: text(&header["name"]),
@@ -234,29 +239,42 @@ pub(super) fn read_switches(form: &Form<'_>, body: &mut Value) {
 /// # Errors
 /// All tools are to be offered, and some to be asked for first: that is a selection.
 pub(super) fn read_tools(form: &Form<'_>, body: &mut Value) -> Result<(), Fault> {
-    let policies = form.all("tool_name").zip(form.all("policy"));
-    let policies: BTreeMap<&str, &str> = policies.collect();
-    let asks = |tool: &str| policies.get(tool) == Some(&"ask_first");
-    let typed = form.text("more_tools").lines().map(str::trim);
-    let typed = typed.filter(|tool| !tool.is_empty());
-    let tools: BTreeSet<&str> = form.all("tool").chain(typed).collect();
     let is_all = form.text("tools") == "all";
-    if is_all && policies.values().any(|policy| *policy == "ask_first") {
+    if is_all && form.all("policy").any(|policy| policy == "ask_first") {
         let reason = "that are asked for first have to be selected: choose Selected tools, \
                       or auto for each of them";
         return Err(Fault::of(Code::InvalidServer, "tools", reason));
     }
     body["tools"] = match is_all {
         true => json!("all"),
-        false => {
-            let tools = tools.into_iter().map(|tool| match asks(tool) {
-                true => json!({"name": tool, "policy": "ask_first"}),
-                false => tool.into(),
-            });
-            tools.collect()
-        }
+        false => selection(form, form.all("tool"), &body["tools"]),
     };
     Ok(())
+}
+
+/// All tools of a form, with their policies; for a page, before anything is saved.
+pub(super) fn every_tool(form: &Form<'_>, stored: &Value) -> Value {
+    selection(form, form.all("tool_name"), stored)
+}
+
+/// These tools and those that are typed, with their policies. One that is not listed now has no
+/// row in the form, and keeps the policy that is stored.
+fn selection<'a>(
+    form: &'a Form<'_>,
+    tools: impl Iterator<Item = &'a str>,
+    stored: &Value,
+) -> Value {
+    let kept = stored.as_array().into_iter().flatten().filter_map(selected);
+    let given = form.all("tool_name").zip(form.all("policy"));
+    let policies: BTreeMap<&str, &str> = kept.chain(given).collect();
+    let typed = form.text("more_tools").lines().map(str::trim);
+    let typed = typed.filter(|tool| !tool.is_empty());
+    let tools: BTreeSet<&str> = tools.chain(typed).collect();
+    let tools = tools.into_iter().map(|tool| match policies.get(tool) {
+        Some(&"ask_first") => json!({"name": tool, "policy": "ask_first"}),
+        _ => tool.into(),
+    });
+    tools.collect()
 }
 
 /// Takes from `body` the secrets that were entered for another origin; whether there were any.
@@ -322,6 +340,21 @@ mod tests {
         );
         read_tools(&form("tools=all&tool=a"), &mut body).unwrap();
         assert_eq!(body["tools"], "all");
+        let all = form("tool_name=a&policy=ask_first&tool_name=b&policy=auto&more_tools=c");
+        let stored = json!(["a", {"name": "b", "policy": "ask_first"}, {"name": "c", "policy": "ask_first"}]);
+        let asked = |name| json!({"name": name, "policy": "ask_first"});
+        assert_eq!(
+            every_tool(&all, &stored),
+            json!([asked("a"), "b", asked("c")])
+        );
+        // A tool that is not listed today still waits for a person when it is back.
+        body["tools"] = stored;
+        read_tools(
+            &form("tools=only&tool_name=a&policy=auto&tool=a&more_tools=c"),
+            &mut body,
+        )
+        .unwrap();
+        assert_eq!(body["tools"], json!(["a", asked("c")]));
         let asks = form("tools=all&tool_name=a&policy=ask_first&tool=a");
         assert!(read_tools(&asks, &mut body).is_err());
     }

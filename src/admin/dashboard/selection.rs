@@ -89,7 +89,7 @@ impl Selection {
 }
 
 /// A tool in a list of a body, with its policy.
-fn selected(tool: &Value) -> Option<(&str, &str)> {
+pub(super) fn selected(tool: &Value) -> Option<(&str, &str)> {
     match tool {
         Value::String(name) => Some((name, "auto")),
         tool => Some((tool["name"].as_str()?, tool["policy"].as_str()?)),

@@ -21,7 +21,7 @@ use super::{
     diff::{self, Line},
     editing::Top,
     errors::Errors,
-    fields::read_tools,
+    fields::{every_tool, read_tools},
     form::Form,
     page::{Frame, Section, page, to},
     selection::{Selection, badge, pretty},
@@ -97,7 +97,7 @@ pub(super) async fn save(
             let _ = admin.probe(&server).await;
             return Ok(to(&admin, &format!("/servers/{name}/tools")));
         }
-        "all" => Some(json!(form.all("tool_name").collect::<Vec<_>>())),
+        "all" => Some(every_tool(&form, &body["tools"])),
         "clear" => Some(json!([])),
         _ => None,
     };

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{
     super::{
         errors::Errors,
-        fields::read_tools,
+        fields::{every_tool, read_tools},
         form::Form,
         page::{Frame, Section, page},
         selection::Selection,
@@ -74,8 +74,8 @@ pub(in super::super) async fn save_tools(
             return Ok(step(&admin, &name, "tools"));
         }
         "all" => {
-            let names: Vec<&str> = form.all("tool_name").collect();
-            return tools_step(&admin, &draft, &json!(names), Errors::default()).await;
+            let tools = every_tool(&form, &body["tools"]);
+            return tools_step(&admin, &draft, &tools, Errors::default()).await;
         }
         "clear" => return tools_step(&admin, &draft, &json!([]), Errors::default()).await,
         _ => {}
