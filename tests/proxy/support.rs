@@ -122,7 +122,9 @@ impl Proxy {
         if evidence::folder().is_some() {
             // The demo's server is one of the SDK, and logs what it is sent.
             command.env("RUST_LOG", "trace,rmcp=off");
-            command.args(["--log-format", "json"]);
+            if !command.get_args().any(|flag| flag == "--log-format") {
+                command.args(["--log-format", "json"]);
+            }
         }
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
