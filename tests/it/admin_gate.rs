@@ -4,7 +4,7 @@ use axum::{Router, body::Body};
 use http::{HeaderValue, Request};
 use mcp_layer::{admin, registry::MemoryRegistry};
 
-use super::support::admin::{Operator, TOKEN, request};
+use super::support::admin::{Operator, Spoil, TOKEN, request, set};
 
 /// Every method and path of REST that the router has, and some that it does not have.
 fn all() -> Vec<(String, String)> {
@@ -31,15 +31,6 @@ fn all() -> Vec<(String, String)> {
         all.push((method.to_owned(), path.to_owned()));
     }
     all
-}
-
-/// A change that makes a request one that is not let through.
-type Spoil = fn(&mut Request<Body>);
-
-fn set(request: &mut Request<Body>, name: &'static str, value: &'static str) {
-    request
-        .headers_mut()
-        .insert(name, HeaderValue::from_static(value));
 }
 
 fn append(request: &mut Request<Body>, name: &'static str, value: &'static str) {

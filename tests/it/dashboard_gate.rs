@@ -5,12 +5,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use axum::body::Body;
-use http::{HeaderValue, Request};
 use mcp_layer::{admin, registry::MemoryRegistry, secret::KeyRing};
 
 use super::support::{
-    admin::{Operator, TOKEN},
+    admin::{Operator, Spoil, TOKEN, set},
     pages::{ORIGIN, Pages, cookie},
 };
 
@@ -30,15 +28,6 @@ fn all() -> Vec<(String, String)> {
         .collect();
     assert!(all.len() > 3);
     all
-}
-
-/// A change that makes a request one that is not let through.
-type Spoil = fn(&mut Request<Body>);
-
-fn set(request: &mut Request<Body>, name: &'static str, value: &'static str) {
-    request
-        .headers_mut()
-        .insert(name, HeaderValue::from_static(value));
 }
 
 #[tokio::test]

@@ -2,27 +2,17 @@
 
 use std::time::Instant;
 
-use mcp_layer::{
-    mcp::Limits,
-    registry::{MemoryRegistry, Overlay, Server},
-};
+use mcp_layer::registry::{MemoryRegistry, Overlay, Server};
 use serde_json::{Value, json};
 
 use super::support::{
     admin::Operator,
-    gateway::connections,
     pages::Pages,
     shelf::{Shelf, tool},
 };
 
-async fn pages() -> Pages {
-    let store = MemoryRegistry::default();
-    let connections = connections(Limits::default()).with_observations(store.clone());
-    Pages::signed_in(Operator::over(connections, store, |admin| admin)).await
-}
-
 async fn with(servers: &[Value]) -> Pages {
-    let pages = pages().await;
+    let pages = Pages::in_memory().await;
     for server in servers {
         pages.operator.create(server).await;
     }

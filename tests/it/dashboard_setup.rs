@@ -1,20 +1,12 @@
 //! Creating a server in four steps: every form, what is wrong with it, and the draft behind it.
 
-use mcp_layer::{mcp::Limits, registry::MemoryRegistry};
 use serde_json::{Value, json};
 
 use super::support::{
-    admin::{Answer, Operator},
-    gateway::connections,
+    admin::Answer,
     pages::Pages,
     shelf::{Shelf, tool},
 };
-
-async fn pages() -> Pages {
-    let store = MemoryRegistry::default();
-    let connections = connections(Limits::default()).with_observations(store.clone());
-    Pages::signed_in(Operator::over(connections, store, |admin| admin)).await
-}
 
 /// The first step, as it is filled in.
 async fn begin(pages: &Pages, name: &str, url: &str) -> Answer {
@@ -62,7 +54,7 @@ async fn a_server_is_created_in_four_steps() {
         tool("read", "Reads"),
     ])
     .await;
-    let pages = pages().await;
+    let pages = Pages::in_memory().await;
     pages.get("/create").await.html(200);
     let begun = begin(&pages, "wiki", &shelf.url()).await;
     assert_eq!(begun.place(), "/servers/wiki/setup/auth");
@@ -159,7 +151,7 @@ async fn a_server_is_created_in_four_steps() {
 
 #[tokio::test]
 async fn what_is_wrong_stands_beside_its_field_and_what_was_typed_stays() {
-    let pages = pages().await;
+    let pages = Pages::in_memory().await;
     let answer = begin(&pages, "A wiki", "https://mcp.example.com/mcp").await;
     let html = answer.html(400);
     wrong(html, "f-name", "Server name");
@@ -202,7 +194,7 @@ async fn what_is_wrong_stands_beside_its_field_and_what_was_typed_stays() {
 
 #[tokio::test]
 async fn a_wrong_authentication_is_said_beside_its_field_and_no_secret_comes_back() {
-    let pages = pages().await;
+    let pages = Pages::in_memory().await;
     begin(&pages, "wiki", "https://mcp.example.com/mcp")
         .await
         .place();
@@ -273,7 +265,7 @@ async fn a_wrong_authentication_is_said_beside_its_field_and_no_secret_comes_bac
 
 #[tokio::test]
 async fn another_row_of_headers_needs_no_script() {
-    let pages = pages().await;
+    let pages = Pages::in_memory().await;
     begin(&pages, "wiki", "https://mcp.example.com/mcp")
         .await
         .place();
@@ -305,7 +297,7 @@ async fn another_row_of_headers_needs_no_script() {
 
 #[tokio::test]
 async fn a_draft_can_have_another_name_and_another_address() {
-    let pages = pages().await;
+    let pages = Pages::in_memory().await;
     begin(&pages, "wiki", "https://mcp.example.com/mcp")
         .await
         .place();
@@ -361,7 +353,7 @@ async fn a_draft_can_have_another_name_and_another_address() {
 #[tokio::test]
 async fn a_server_that_cannot_be_listed_is_no_dead_end() {
     let mut shelf = Shelf::start(&[tool("ask", "Asks")]).await;
-    let pages = pages().await;
+    let pages = Pages::in_memory().await;
     begin(&pages, "wiki", &shelf.url()).await.place();
     shelf.goes_down().await;
     let path = "/servers/wiki/setup/tools";
@@ -392,7 +384,7 @@ async fn a_server_that_cannot_be_listed_is_no_dead_end() {
 #[tokio::test]
 async fn select_all_and_clear_all_need_no_script() {
     let shelf = Shelf::start(&[tool("a", "A"), tool("b", "B")]).await;
-    let pages = pages().await;
+    let pages = Pages::in_memory().await;
     begin(&pages, "wiki", &shelf.url()).await.place();
     let path = "/servers/wiki/setup/tools";
     let rows = [("tool_name", "a"), ("tool_name", "b")];
@@ -428,7 +420,7 @@ async fn select_all_and_clear_all_need_no_script() {
 
 #[tokio::test]
 async fn a_draft_is_discarded_and_a_server_is_not() {
-    let pages = pages().await;
+    let pages = Pages::in_memory().await;
     begin(&pages, "wiki", "https://mcp.example.com/mcp")
         .await
         .place();

@@ -1,7 +1,7 @@
 //! The operator's side, asked as an operator asks it.
 
 use axum::{Router, body::Body};
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use mcp_layer::{
     Connections,
@@ -160,4 +160,13 @@ impl Answer {
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap()
     }
+}
+
+/// A change that makes a request one that is not let through.
+pub type Spoil = fn(&mut Request<Body>);
+
+pub fn set(request: &mut Request<Body>, name: &'static str, value: &'static str) {
+    request
+        .headers_mut()
+        .insert(name, HeaderValue::from_static(value));
 }

@@ -2,9 +2,13 @@
 
 use axum::body::Body;
 use http::{HeaderMap, Request};
+use mcp_layer::{mcp::Limits, registry::MemoryRegistry};
 use url::form_urlencoded;
 
-use super::admin::{Answer, Operator, TOKEN};
+use super::{
+    admin::{Answer, Operator, TOKEN},
+    gateway::connections,
+};
 
 /// Where the dashboard is, for a browser.
 pub const ORIGIN: &str = "http://127.0.0.1:8788";
@@ -32,6 +36,13 @@ impl Pages {
         assert_eq!(answer.status, 303, "{}", answer.text);
         pages.cookie = Some(cookie(&answer.headers));
         pages
+    }
+
+    /// Signed in, over servers in memory that are looked at.
+    pub async fn in_memory() -> Self {
+        let store = MemoryRegistry::default();
+        let connections = connections(Limits::default()).with_observations(store.clone());
+        Self::signed_in(Operator::over(connections, store, |admin| admin)).await
     }
 
     pub async fn get(&self, path: &str) -> Answer {
