@@ -28,7 +28,10 @@ use super::{
     when::When,
     wizard::status,
 };
-use crate::registry::{Server, ServerStore, Source};
+use crate::{
+    name::ServerName,
+    registry::{Server, ServerStore, Source, ToolState},
+};
 
 /// What all pages of one server begin with.
 pub(super) struct Top {
@@ -110,8 +113,7 @@ pub(super) async fn save(
 ) -> Answer {
     let server = admin.store.get(&admin.organisation, &name).await?;
     let form = Form::parse(&form)?;
-    let stored = admin.record(&server)?;
-    let mut body = stored.clone();
+    let mut body = admin.record(&server)?;
     body["version"] = form.text("version").parse::<u64>().ok().into();
     read_scope(&form, &mut body);
     read_auth(&form, &mut body);
@@ -119,7 +121,7 @@ pub(super) async fn save(
     let saved = match admin.change(&body, &server).await {
         Ok(saved) => saved,
         Err(fault) if fault.code() == Code::StaleVersion => {
-            return conflict(&admin, &name, &stored, body, &outside).await;
+            return conflict(&admin, &name, body, &outside).await;
         }
         Err(fault) => return wrong(&admin, &server, &body, &outside, fault).await,
     };
@@ -148,17 +150,11 @@ async fn wrong(
 }
 
 /// Somebody else has saved meanwhile: what was typed stays, for the version that is there now.
-async fn conflict(
-    admin: &Admin,
-    name: &crate::ServerName,
-    stored: &Value,
-    mut body: Value,
-    outside: &Outside,
-) -> Answer {
+async fn conflict(admin: &Admin, name: &ServerName, mut body: Value, outside: &Outside) -> Answer {
     // Once more: it is this version that the next try replaces.
     let server = admin.store.get(&admin.organisation, name).await?;
     body["version"] = server.version.into();
-    let differences = differences(stored, &body);
+    let differences = differences(&admin.record(&server)?, &body);
     let mut content = content(admin, &server, &body, outside, Errors::default()).await?;
     content.conflict = Some(differences);
     page(StatusCode::CONFLICT, &content)
@@ -204,7 +200,7 @@ impl Top {
         let observation = admin.observed(server).await?;
         let waiting = observation.as_ref().map_or(0, |seen| {
             let tools = seen.tools(server);
-            let waits = tools.filter(|(_, state)| *state != crate::registry::ToolState::Approved);
+            let waits = tools.filter(|(_, state)| *state != ToolState::Approved);
             waits.count()
         });
         let seen = admin.seen_of(server, observation).await;
