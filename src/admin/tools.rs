@@ -121,7 +121,8 @@ impl Admin {
 
     /// The tools that the server lists and that nobody can be offered, and why.
     pub(super) async fn left_out(&self, server: &Server) -> Vec<LeftOut> {
-        match is_listed_for_callers(server) {
+        // Looking at a server that is switched off is no reason to ask it.
+        match is_listed_for_callers(server) || !server.enabled {
             true => Vec::new(),
             false => self.connections.unoffered(server, LEFT_OUT).await,
         }

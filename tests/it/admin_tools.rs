@@ -165,6 +165,19 @@ async fn a_tool_that_nobody_can_be_offered_is_shown_with_the_reason() {
 }
 
 #[tokio::test]
+async fn whoever_looks_at_a_server_that_is_switched_off_does_not_have_it_asked() {
+    let operated = Operated::new(&[tool("a", "A")], json!({"enabled": false})).await;
+    operated.tools().await;
+    let lists = operated.shelf.lists();
+    // Another process, in whose memory there is no list.
+    let connections = connections(Limits::default()).with_observations(operated.store.clone());
+    let other = Operator::over(connections, operated.store.clone(), |admin| admin);
+    let answer = other.get(TOOLS).await;
+    assert_eq!(states(&answer["tools"]), [("a", "approved")]);
+    assert_eq!(operated.shelf.lists(), lists);
+}
+
+#[tokio::test]
 async fn a_tool_that_changed_is_shown_with_both_its_definitions_and_accepted_by_fingerprint() {
     let operated = Operated::new(&[tool("a", "A"), tool("b", "B")], json!({})).await;
     let before = operated.tools().await;
