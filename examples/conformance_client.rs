@@ -11,7 +11,7 @@ use std::env;
 use std::error::Error;
 use std::time::Duration;
 
-use http::{Method, header::LOCATION};
+use http::header::LOCATION;
 use mcp_layer::authorization::Authorizations;
 use mcp_layer::oauth::{self, Http};
 use mcp_layer::outbound::{EgressRules, Outbound};
@@ -154,11 +154,8 @@ impl Client {
         let callback: Url = CALLBACK.parse()?;
         let begun = self.authorizations.begin(&self.server, &callback).await?;
         // A redirect is never followed, so the way back can be read.
-        let consent = self
-            .outbound
-            .request(Method::GET, &begun.authorization_url)?
-            .send()
-            .await?;
+        let browser = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
+        let consent = browser.build()?.get(begun.authorization_url).send().await?;
         let back = consent.headers().get(LOCATION).ok_or("no way back")?;
         let back = callback.join(back.to_str()?)?;
         let query = back.query().unwrap_or_default();

@@ -31,7 +31,7 @@ mod server;
 mod storage;
 mod upstream;
 
-use std::{io, net::SocketAddr, path::PathBuf, process::ExitCode};
+use std::{io, net::SocketAddr, path::PathBuf, process::ExitCode, thread::available_parallelism};
 
 use axum::{
     Router,
@@ -45,7 +45,10 @@ use mcp_layer::{
     outbound::{EgressRules, Outbound},
     registry::{AnyStore, Overlay},
 };
-use tokio::net::TcpListener;
+use tokio::{
+    net::TcpListener,
+    runtime::{Builder, Handle, Runtime},
+};
 use tower::{ServiceBuilder, util::option_layer};
 use tower_http::timeout::RequestBodyTimeoutLayer;
 
@@ -59,9 +62,17 @@ use crate::{
     upstream::Upstream,
 };
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match run(Flags::parse()).await {
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    let ran = runtimes()
+        .map_err(Invalid::new)
+        .and_then(|(callers, servers)| {
+            let ran = callers.block_on(run(flags, servers.handle()));
+            // What a server still holds up is over for us.
+            servers.shutdown_background();
+            ran
+        });
+    match ran {
         Ok(code) => code,
         Err(invalid) => {
             eprintln!("error: {invalid}");
@@ -70,7 +81,20 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(flags: Flags) -> Result<ExitCode, Invalid> {
+/// One runtime that serves callers, and one for what MCP servers and authorization servers cost:
+/// with half of the processors, none of them can keep the proxy from answering others.
+fn runtimes() -> io::Result<(Runtime, Runtime)> {
+    let processors = available_parallelism().map_or(1, usize::from);
+    let callers = Builder::new_multi_thread().enable_all().build()?;
+    let servers = Builder::new_multi_thread()
+        .worker_threads(processors.div_ceil(2))
+        .thread_name("mcp-servers")
+        .enable_all()
+        .build()?;
+    Ok((callers, servers))
+}
+
+async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     if let Some(next) = flags.change_keys()? {
         println!("{next}");
         return Ok(ExitCode::SUCCESS);
@@ -86,7 +110,8 @@ async fn run(flags: Flags) -> Result<ExitCode, Invalid> {
     let (declared, egress) = declared(&config).await?;
     let outbound =
         Outbound::with_connect_timeout(egress, config.roots.clone(), config.limits.connect())
-            .map_err(|error| Invalid::because(&error))?;
+            .map_err(|error| Invalid::because(&error))?
+            .with_runtime(runtime);
     let storage = Storage::open(config.database.as_ref(), outbound.clone()).await?;
     let registry = declared.over(storage.servers).await?;
     let connections = Connections::with_limits(outbound, config.limits.of_servers())
@@ -146,7 +171,7 @@ async fn run(flags: Flags) -> Result<ExitCode, Invalid> {
     }
     introduce(&config, address, operators);
 
-    tokio::spawn(monitor.run());
+    runtime.spawn(monitor.run());
     if let Some((database, newest)) = storage.database.clone() {
         tokio::spawn(sealing::reseal(database, newest));
     }

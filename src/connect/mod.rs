@@ -342,14 +342,15 @@ impl Shared {
         if let Some(list) = known {
             if list.fresh_until <= Instant::now() && !list.refreshing.swap(true, Ordering::Relaxed)
             {
-                tokio::spawn(self.refresh(key, server.clone(), access, list.clone()));
+                let workers = self.outbound.workers().clone();
+                workers.spawn(self.refresh(key, server.clone(), access, list.clone()));
             }
             return Ok(list);
         }
         // In a task of its own: what comes of it is kept even if every caller has given up, and
         // the next one waits for the same listing.
-        let server = server.clone();
-        let task = tokio::spawn(async move {
+        let (server, workers) = (server.clone(), self.outbound.workers().clone());
+        let task = workers.spawn(async move {
             let fetch = self.fetch(&key, &server, access);
             self.lists.try_get_with_by_ref(&key, fetch).await
         });

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use reqwest::Response;
 
 use super::error::{Error, ErrorKind};
 use super::limits::Limits;
+use crate::outbound::Response;
 use crate::sse::{Event, Parser, TooLarge};
 
 /// Reads a whole body of at most `max` bytes, with no silence longer than `idle` once it has begun.

@@ -135,13 +135,30 @@ impl Client {
         limit: Duration,
         trace: Option<&TraceParent>,
     ) -> Result<CallResult, Error> {
-        let limit = limit.min(self.0.line.dialer().limits.call);
+        let dialer = self.0.line.dialer();
+        let limit = limit.min(dialer.limits.call);
         let call = Call {
             name,
             arguments,
             trace,
         };
-        within(limit, self.call(call)).await
+        let Some(elsewhere) = dialer.outbound.workers().elsewhere() else {
+            return within(limit, self.call(call)).await;
+        };
+        // It goes along, since work elsewhere may outlive whoever asks by a moment.
+        let (client, name, arguments) = (self.clone(), name.to_owned(), arguments.to_owned());
+        let trace = trace.cloned();
+        let work = async move {
+            let call = Call {
+                name: &name,
+                arguments: &arguments,
+                trace: trace.as_ref(),
+            };
+            within(limit, client.call(call)).await
+        };
+        let stopped = "the runtime of calls to servers was shut down";
+        let done = elsewhere.run(work).await;
+        done.unwrap_or_else(|| Err(Error::new(ErrorKind::Interrupted, stopped)))
     }
 
     /// Ends the session at the server, if there is one (2025-11-25, basic/transports).

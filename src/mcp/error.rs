@@ -6,7 +6,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use crate::outbound;
+use crate::outbound::{self, SendError};
 
 /// Why an MCP server gave no answer that can be used.
 ///
@@ -179,15 +179,21 @@ impl Error {
 
     /// A request that got no response head. `sent` says whether any of its body had been handed
     /// to a connection.
-    pub(super) fn unsendable(error: reqwest::Error, sent: bool) -> Self {
-        use ErrorKind::{EgressDenied, Interrupted, Unreachable};
-        let (kind, text) = if outbound::is_denied(&error) {
+    pub(super) fn unsendable(error: SendError, sent: bool) -> Self {
+        use ErrorKind::{EgressDenied, Interrupted, TooLarge, Unreachable};
+        let error = match error.into_refusal() {
+            Ok(refusal) => return refusal.into(),
+            Err(error) => error,
+        };
+        let (kind, text) = if error.is_denied() {
             (
                 EgressDenied,
                 "the egress rules do not allow the server's address; its operator can add its host to them",
             )
         } else if error.is_connect() {
             (Unreachable, connect_text(&error))
+        } else if error.is_read_in_vain() {
+            (TooLarge, READ_IN_VAIN)
         } else if sent {
             (Interrupted, INTERRUPTED)
         } else {
@@ -196,7 +202,7 @@ impl Error {
                 "the connection broke before the request was sent",
             )
         };
-        Self::because(kind, text, error.without_url())
+        Self::because(kind, text, error)
     }
 
     /// Whether this may be how a server says that it does not speak what it was spoken to in.
@@ -225,8 +231,11 @@ impl Error {
         Self::new(ErrorKind::Interrupted, INTERRUPTED)
     }
 
-    pub(super) fn interrupted_by(error: reqwest::Error) -> Self {
-        Self::because(ErrorKind::Interrupted, INTERRUPTED, error.without_url())
+    pub(super) fn interrupted_by(error: SendError) -> Self {
+        match error.is_read_in_vain() {
+            true => Self::because(ErrorKind::TooLarge, READ_IN_VAIN, error),
+            false => Self::because(ErrorKind::Interrupted, INTERRUPTED, error),
+        }
     }
 
     /// What kind of error this is.
@@ -265,14 +274,15 @@ impl Error {
 const INTERRUPTED: &str = "the connection broke before the answer was complete; \
                            the outcome is unknown, and the request was not repeated";
 
-fn connect_text(error: &reqwest::Error) -> &'static str {
-    if error.is_dns() {
+const READ_IN_VAIN: &str = "the server keeps sending without answering; \
+                            the outcome is unknown, and the request was not repeated";
+
+fn connect_text(error: &SendError) -> &'static str {
+    if error.is_unresolved() {
         return "the server's name cannot be resolved";
     }
-    if error.is_timeout() {
-        return "no connection to the server within 5 s";
-    }
-    match io_kind(error) {
+    match error.io_kind() {
+        Some(io::ErrorKind::TimedOut) => "no connection to the server in time",
         Some(io::ErrorKind::ConnectionRefused) => "the server refuses the connection",
         // What rustls objects to arrives as invalid data.
         Some(io::ErrorKind::InvalidData) => "the TLS handshake with the server failed",
@@ -283,24 +293,8 @@ fn connect_text(error: &reqwest::Error) -> &'static str {
 /// Whether a request that was not sent may soon have better luck: a restarting server refuses
 /// connections, and an idle connection may have been closed just now. A name, a certificate or a
 /// route that swallows packets does not heal in a moment.
-pub(super) fn may_heal(error: &reqwest::Error) -> bool {
-    !error.is_connect() || io_kind(error) == Some(io::ErrorKind::ConnectionRefused)
-}
-
-/// The most telling kind of I/O error in the chain of causes.
-fn io_kind(error: &reqwest::Error) -> Option<io::ErrorKind> {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        cause = match error.downcast_ref::<io::Error>() {
-            // A wrapper: its own `source` would skip what it wraps.
-            Some(io) if io.kind() == io::ErrorKind::Other => {
-                io.get_ref().map(|inner| inner as &(dyn StdError + 'static))
-            }
-            Some(io) => return Some(io.kind()),
-            None => error.source(),
-        };
-    }
-    None
+pub(super) fn may_heal(error: &SendError) -> bool {
+    !error.is_connect() || error.io_kind() == Some(io::ErrorKind::ConnectionRefused)
 }
 
 impl From<outbound::Error> for Error {

@@ -9,8 +9,8 @@ use http::header::{
     ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
     WWW_AUTHENTICATE,
 };
-use http::{Method, StatusCode};
-use reqwest::{RequestBuilder, Response};
+use http::{Method, Request, StatusCode};
+use http_body_util::Empty;
 use url::Url;
 
 use super::body::read_all;
@@ -20,7 +20,7 @@ use super::failure::{Failure, Remedy};
 use super::limits::Limits;
 use super::sent::{Outgoing, Sent};
 use super::wire;
-use crate::outbound::Outbound;
+use crate::outbound::{Outbound, Response, SendError};
 
 /// How long a message that nobody waits for may take, such as a cancellation.
 const ASIDE: Duration = Duration::from_secs(5);
@@ -76,10 +76,11 @@ impl Route {
         body: Bytes,
         sent: &Sent,
     ) -> Result<Response, Unanswered> {
-        let body = reqwest::Body::wrap(Outgoing::new(body, sent.clone()));
+        let body = Outgoing::new(body, sent.clone());
         let accept = "application/json, text/event-stream";
-        let request = self.request(Method::POST, accept, headers)?.body(body);
-        let response = request.send().await.map_err(|error| unsent(error, sent))?;
+        let request = self.request(Method::POST, accept, headers, body);
+        let response = self.outbound.send(&self.url, request).await;
+        let response = response.map_err(|error| unsent(error, sent))?;
         self.judge(response).await
     }
 
@@ -87,8 +88,9 @@ impl Route {
     pub(super) async fn open(&self, last_id: Option<HeaderValue>) -> Result<Response, Unanswered> {
         const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
         let id = last_id.map(|id| (LAST_EVENT_ID, id));
-        let request = self.request(Method::GET, "text/event-stream", id.into_iter().collect())?;
-        let sent = request.send().await;
+        let headers = id.into_iter().collect();
+        let request = self.request(Method::GET, "text/event-stream", headers, Empty::new());
+        let sent = self.outbound.send(&self.url, request).await;
         // Nothing is executed by a GET, so an interruption here is just a failed connection.
         let response = sent.map_err(|error| Failure::from(Error::unsendable(error, false)))?;
         let response = self.judge(response).await?;
@@ -119,25 +121,20 @@ impl Route {
 
     /// Ends the session, within a few seconds. A server may refuse that.
     pub(super) async fn delete(&self) {
-        let Ok(request) = self.request(Method::DELETE, "*/*", HeaderMap::new()) else {
-            return;
-        };
+        let request = self.request(Method::DELETE, "*/*", HeaderMap::new(), Empty::new());
         // Whatever comes of it, the session is over for us.
-        let _ = tokio::time::timeout(ASIDE, request.send()).await;
+        let _ = tokio::time::timeout(ASIDE, self.outbound.send(&self.url, request)).await;
     }
 
     /// A request with the credential, and with these headers of its own.
-    fn request(
+    fn request<B>(
         &self,
         method: Method,
         accept: &'static str,
         own: HeaderMap,
-    ) -> Result<RequestBuilder, Failure> {
-        let request = self.outbound.request(method, &self.url);
-        let (client, request) = request.map_err(Error::from)?.build_split();
-        let mut request = request.map_err(|error| Error::unsendable(error, false))?;
+        body: B,
+    ) -> Request<B> {
         let live = self.credential.now();
-        // All in one map of the right size: adding maps to a builder copies each of them.
         let len = live.headers.len() + self.headers.len() + own.len() + 3;
         let mut headers = HeaderMap::with_capacity(len);
         for (name, value) in &live.headers {
@@ -151,8 +148,10 @@ impl Route {
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.extend(own);
+        let mut request = Request::new(body);
+        *request.method_mut() = method;
         *request.headers_mut() = headers;
-        Ok(RequestBuilder::from_parts(client, request))
+        request
     }
 
     async fn judge(&self, response: Response) -> Result<Response, Unanswered> {
@@ -207,7 +206,7 @@ impl fmt::Debug for Route {
     }
 }
 
-fn unsent(error: reqwest::Error, sent: &Sent) -> Failure {
+fn unsent(error: SendError, sent: &Sent) -> Failure {
     let was_sent = sent.yes();
     let remedy = match !was_sent && may_heal(&error) {
         true => Remedy::SendAgain,

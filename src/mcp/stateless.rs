@@ -8,7 +8,6 @@
 use std::sync::Arc;
 
 use http::header::{HeaderName, HeaderValue};
-use reqwest::Response;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -21,6 +20,7 @@ use super::inbox::Inbox;
 use super::route::{Media, Refusal, Route, Unanswered, media, unexpected_type};
 use super::sent::Sent;
 use super::wire;
+use crate::outbound::Response;
 use crate::trace_parent::TraceParent;
 
 /// The revision that is spoken here.

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
-use reqwest::Response;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -23,6 +22,7 @@ use super::route::{Media, Refusal, Route, Unanswered, media, unexpected_type};
 use super::sent::Sent;
 use super::traced::Traced;
 use super::wire::{self, Ids};
+use crate::outbound::Response;
 
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 

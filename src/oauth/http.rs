@@ -6,11 +6,13 @@ use http::{
     HeaderValue, Request, Response,
     header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE},
 };
+use http_body_util::Full;
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 use url::Url;
 
 use super::error::{Error, ErrorKind};
-use crate::outbound::{self, Outbound};
+use crate::outbound::{self, Outbound, SendError};
 
 /// How long one request may take, its answer included. An operator waits in front of a browser,
 /// or a model's turn waits for a refresh: longer than this, trying again is better.
@@ -73,23 +75,29 @@ impl Http {
         }
         let identity = HeaderValue::from_static("identity");
         head.headers.insert(ACCEPT_ENCODING, identity);
-        let response = self
-            .0
-            .request(head.method, url)
-            .map_err(|error| Error::egress(what, error))?
-            .headers(head.headers)
-            .body(body)
-            .timeout(REQUEST)
-            .send()
-            .await
-            .map_err(|error| unanswered(what, error))?;
-        match response.status().as_u16() {
-            200..=299 | 400..=407 | 409..=428 | 430..=499 => read(what, response).await,
-            300..=399 => Err(bad(what, "redirects, which is refused")),
-            status => {
-                let text = format!("{what} cannot answer now (status {status})");
-                Err(Error::new(ErrorKind::Unreachable, text))
-            }
+        let request = Request::from_parts(head, Full::from(body));
+        let exchange = async {
+            let response = self.0.send(url, request).await;
+            judge(what, response.map_err(|error| unanswered(what, error))?).await
+        };
+        timeout(REQUEST, exchange).await.unwrap_or_else(|_| {
+            let text = format!("{what} did not answer within {} s", REQUEST.as_secs());
+            Err(Error::new(ErrorKind::Unreachable, text))
+        })
+    }
+}
+
+/// The answer, if it is a success or a verdict.
+async fn judge(
+    what: &'static str,
+    response: outbound::Response,
+) -> Result<Response<Vec<u8>>, Error> {
+    match response.status().as_u16() {
+        200..=299 | 400..=407 | 409..=428 | 430..=499 => read(what, response).await,
+        300..=399 => Err(bad(what, "redirects, which is refused")),
+        status => {
+            let text = format!("{what} cannot answer now (status {status})");
+            Err(Error::new(ErrorKind::Unreachable, text))
         }
     }
 }
@@ -97,7 +105,7 @@ impl Http {
 /// Reads the whole answer, which is 64 KiB at most and not compressed.
 async fn read(
     what: &'static str,
-    mut response: reqwest::Response,
+    mut response: outbound::Response,
 ) -> Result<Response<Vec<u8>>, Error> {
     let coding = response.headers().get(CONTENT_ENCODING);
     if coding.is_some_and(|coding| coding != "identity") {
@@ -134,13 +142,17 @@ pub(super) fn bad(what: &str, how: &str) -> Error {
     Error::new(ErrorKind::BadResponse, format!("{what} {how}"))
 }
 
-fn unanswered(what: &'static str, error: reqwest::Error) -> Error {
-    let (kind, how) = if outbound::is_denied(&error) {
+fn unanswered(what: &'static str, error: SendError) -> Error {
+    let error = match error.into_refusal() {
+        Ok(refusal) => return Error::egress(what, refusal),
+        Err(error) => error,
+    };
+    let (kind, how) = if error.is_denied() {
         (ErrorKind::Egress, "has an address that is not allowed")
-    } else if error.is_timeout() {
-        (ErrorKind::Unreachable, "did not answer within 15 s")
+    } else if error.is_read_in_vain() {
+        (ErrorKind::BadResponse, "keeps sending without answering")
     } else {
         (ErrorKind::Unreachable, "cannot be reached")
     };
-    Error::because(kind, format!("{what} {how}"), error.without_url())
+    Error::because(kind, format!("{what} {how}"), error)
 }

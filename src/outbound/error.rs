@@ -29,17 +29,11 @@ pub enum Error {
     /// The host is, or resolves to, an address that is not public and not allowed.
     Denied,
     /// A root certificate cannot be read.
-    Certificate {
-        /// What the parser said.
-        source: reqwest::Error,
-    },
+    Certificate,
     /// What was given as a root certificate has none in it.
     NoCertificate,
-    /// The HTTP client could not be set up.
-    Client {
-        /// What the HTTP client said.
-        source: reqwest::Error,
-    },
+    /// TLS could not be set up.
+    Tls,
 }
 
 impl fmt::Display for Error {
@@ -58,18 +52,11 @@ impl fmt::Display for Error {
             Self::Port => f.write_str("the URL must not have port 0"),
             Self::Host => f.write_str("the URL must have a host"),
             Self::Denied => f.write_str("the egress rules do not allow this host's address; add it to them if it is meant to be reached"),
-            Self::Certificate { .. } => f.write_str("a root certificate cannot be read"),
+            Self::Certificate => f.write_str("a root certificate cannot be read"),
             Self::NoCertificate => f.write_str("there is no root certificate in what was given"),
-            Self::Client { .. } => f.write_str("the HTTP client could not be set up"),
+            Self::Tls => f.write_str("TLS could not be set up"),
         }
     }
 }
 
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Certificate { source } | Self::Client { source } => Some(source),
-            _ => None,
-        }
-    }
-}
+impl std::error::Error for Error {}

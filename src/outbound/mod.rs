@@ -8,6 +8,8 @@
 //!   address is used. Addresses written in the URL never reach a resolver and are judged before.
 //! - No redirects, no proxy from the environment, no content codings, no request repeated by the
 //!   library.
+//! - A connection that is read and read while nothing comes of it is given up: interim answers
+//!   without end, pings, heads that never end.
 //!
 //! There are three clients with a connection pool each, so that a connection opened under one
 //! judgement is never used under another: *named* (a rule names the URL's host), *public* (https
@@ -24,24 +26,38 @@
 //! ```
 
 mod address;
+mod connector;
 mod error;
+mod meter;
 mod resolver;
+mod response;
 mod roots;
 mod rules;
+mod workers;
 
+use std::convert::Infallible;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Method;
-use reqwest::{Client, RequestBuilder};
+use bytes::Bytes;
+use http::{Request, Uri};
+use http_body::Body;
+use http_body_util::{BodyExt, combinators::BoxBody};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioTimer;
+use rustls::ClientConfig;
+use tokio::runtime::Handle;
 use url::{Host, Url};
 
 pub use error::Error;
+pub(crate) use response::{Response, SendError};
 pub use rules::EgressRules;
+pub(crate) use workers::Workers;
 
 use address::{Place, place};
+use connector::Connector;
 use resolver::{Judgement, Resolver};
 
 /// How long looking up a name, connecting and the TLS handshake may take together, by default.
@@ -53,15 +69,23 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Idle connections kept per host: more than a busy gateway has calls at once to one server.
 const IDLE_CONNECTIONS: usize = 64;
 
+/// How long an idle connection is kept: as long as most servers keep it.
+const IDLE: Duration = Duration::from_secs(90);
+
+type Door = Client<Connector, BoxBody<Bytes, Infallible>>;
+
 /// The guarded HTTP client. Clones are cheap and share the connections.
 #[derive(Clone)]
 pub struct Outbound(Arc<Doors>);
 
 struct Doors {
     rules: Arc<EgressRules>,
-    named: Client,
-    public: Client,
-    covered: Client,
+    tls: ClientConfig,
+    connect_timeout: Duration,
+    workers: Workers,
+    named: Door,
+    public: Door,
+    covered: Door,
 }
 
 impl Outbound {
@@ -73,7 +97,7 @@ impl Outbound {
     ///
     /// # Errors
     ///
-    /// [`Error::Certificate`] if an extra root cannot be read, [`Error::Client`] if TLS cannot be
+    /// [`Error::Certificate`] if an extra root cannot be read, [`Error::Tls`] if TLS cannot be
     /// set up.
     pub fn new(
         rules: EgressRules,
@@ -92,49 +116,101 @@ impl Outbound {
         extra_roots: impl IntoIterator<Item = Vec<u8>>,
         connect_timeout: Duration,
     ) -> Result<Self, Error> {
-        let rules = Arc::new(rules);
-        let roots = roots::Roots::load(extra_roots)?;
-        let client = |judgement| {
-            let builder = Client::builder()
-                .redirect(reqwest::redirect::Policy::none())
-                .retry(reqwest::retry::never())
-                .no_proxy()
-                .referer(false)
-                .tcp_nodelay(true)
-                .connect_timeout(connect_timeout)
-                .pool_max_idle_per_host(IDLE_CONNECTIONS)
-                .dns_resolver(Resolver::new(Arc::clone(&rules), judgement));
-            let builder = match judgement {
-                // Never speaks TLS: loading roots would be for nothing.
-                Judgement::Covered => builder.tls_certs_only([]),
-                Judgement::Named | Judgement::Public => roots.trust(builder),
-            };
-            builder.build().map_err(|source| Error::Client { source })
-        };
-        Ok(Self(Arc::new(Doors {
-            named: client(Judgement::Named)?,
-            public: client(Judgement::Public)?,
-            covered: client(Judgement::Covered)?,
-            rules,
-        })))
+        let tls = roots::trusting(extra_roots)?;
+        let workers = Workers::default();
+        Ok(Self::build(rules.into(), tls, connect_timeout, workers))
     }
 
-    /// Begins a request, if the URL itself is acceptable; the addresses behind a name are judged
-    /// when the connection is made.
+    /// Moves the work that servers make to `runtime`: connections with their TLS, tool lists, the
+    /// answers to tool calls. By default all of that is done on the runtime of whoever asks.
     ///
-    /// The request has no timeout but that of connecting: the caller bounds it.
+    /// With a runtime of its own a server that floods its connection, or answers what is dear to
+    /// read, takes no time from the threads that serve callers. It needs I/O and time enabled, and
+    /// is to outlive all clones; requests fail after its end. Connections made before stay behind.
+    ///
+    /// ```
+    /// use mcp_layer::outbound::{EgressRules, Outbound};
+    ///
+    /// let servers = tokio::runtime::Builder::new_multi_thread()
+    ///     .worker_threads(1)
+    ///     .enable_all()
+    ///     .build()?;
+    /// let outbound = Outbound::new(EgressRules::default(), [])?.with_runtime(servers.handle());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn with_runtime(self, runtime: &Handle) -> Self {
+        let Doors {
+            rules,
+            tls,
+            connect_timeout,
+            ..
+        } = &*self.0;
+        let workers = Workers::on(runtime.clone());
+        Self::build(rules.clone(), tls.clone(), *connect_timeout, workers)
+    }
+
+    fn build(
+        rules: Arc<EgressRules>,
+        tls: ClientConfig,
+        connect_timeout: Duration,
+        workers: Workers,
+    ) -> Self {
+        let door = |judgement| {
+            let resolver = Resolver::new(Arc::clone(&rules), judgement);
+            let connector = Connector::new(resolver, &tls, connect_timeout, workers.clone());
+            Client::builder(workers.clone())
+                .timer(TokioTimer::new())
+                .pool_timer(TokioTimer::new())
+                .pool_idle_timeout(IDLE)
+                .pool_max_idle_per_host(IDLE_CONNECTIONS)
+                .http1_max_buf_size(meter::READ_AHEAD)
+                .http2_initial_stream_window_size(meter::WINDOW)
+                .http2_initial_connection_window_size(meter::WINDOW)
+                .build(connector)
+        };
+        Self(Arc::new(Doors {
+            named: door(Judgement::Named),
+            public: door(Judgement::Public),
+            covered: door(Judgement::Covered),
+            rules,
+            tls,
+            connect_timeout,
+            workers,
+        }))
+    }
+
+    /// Where the work that servers make is done.
+    pub(crate) fn workers(&self) -> &Workers {
+        &self.0.workers
+    }
+
+    /// Sends `request` to `url`, whatever URI it has itself, if the URL itself is acceptable; the
+    /// addresses behind a name are judged when the connection is made.
+    ///
+    /// There is no timeout but that of connecting: the caller bounds it.
     ///
     /// # Errors
     ///
-    /// As [`check`](Self::check). A name that turns out to lead to a refused address fails the
-    /// request itself; [`is_denied`] recognises that.
-    pub fn request(&self, method: Method, url: &Url) -> Result<RequestBuilder, Error> {
-        let client = match self.judge(url)? {
+    /// [`SendError::into_refusal`] gives those of [`check`](Self::check). A name that turns out to
+    /// lead to a refused address is [`SendError::is_denied`].
+    pub(crate) async fn send<B>(
+        &self,
+        url: &Url,
+        request: Request<B>,
+    ) -> Result<Response, SendError>
+    where
+        B: Body<Data = Bytes, Error = Infallible> + Send + Sync + 'static,
+    {
+        let door = match self.judge(url).map_err(SendError::refused)? {
             Judgement::Named => &self.0.named,
             Judgement::Public => &self.0.public,
             Judgement::Covered => &self.0.covered,
         };
-        Ok(client.request(method, url.clone()))
+        let mut request = request.map(|body| body.boxed());
+        *request.uri_mut() = Uri::try_from(url.as_str()).map_err(SendError::uri)?;
+        let response = door.request(request).await.map_err(SendError::client)?;
+        Ok(Response::new(response))
     }
 
     /// Checks a URL as far as that is possible without looking up its name, for instance before
@@ -194,19 +270,6 @@ impl fmt::Debug for Outbound {
             .field("rules", &self.0.rules)
             .finish_non_exhaustive()
     }
-}
-
-/// Whether a request failed because its name leads to an address that is not allowed.
-#[must_use]
-pub fn is_denied(error: &reqwest::Error) -> bool {
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        if matches!(error.downcast_ref(), Some(Error::Denied)) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }
 
 #[cfg(test)]

@@ -1,9 +1,16 @@
 //! Looks names up, and judges the addresses that a connection is about to be made to.
 
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::vec;
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use futures_util::future::BoxFuture;
+use hyper_util::client::legacy::connect::dns::Name;
+use tower::Service;
 
 use super::address::{Place, place};
 use super::{EgressRules, Error};
@@ -19,6 +26,7 @@ pub(super) enum Judgement {
     Covered,
 }
 
+#[derive(Clone)]
 pub(super) struct Resolver {
     rules: Arc<EgressRules>,
     judgement: Judgement,
@@ -30,15 +38,40 @@ impl Resolver {
     }
 }
 
-impl Resolve for Resolver {
-    fn resolve(&self, name: Name) -> Resolving {
+impl Service<Name> for Resolver {
+    type Response = vec::IntoIter<SocketAddr>;
+    type Error = Box<dyn StdError + Send + Sync>;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
         let (rules, judgement) = (Arc::clone(&self.rules), self.judgement);
         Box::pin(async move {
             // Port 0 is replaced by the URL's.
-            let found: Vec<_> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await;
+            let found: Vec<_> = found.map_err(Unresolved)?.collect();
             admit(&rules, judgement, name.as_str(), &found)?;
-            Ok(Box::new(found.into_iter()) as Addrs)
+            Ok(found.into_iter())
         })
+    }
+}
+
+/// A name cannot be looked up.
+#[derive(Debug)]
+pub(super) struct Unresolved(io::Error);
+
+impl fmt::Display for Unresolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name cannot be resolved")
+    }
+}
+
+impl StdError for Unresolved {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&self.0)
     }
 }
 

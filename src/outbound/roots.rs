@@ -1,60 +1,45 @@
 //! Which root certificates are trusted.
 
-use reqwest::{Certificate, ClientBuilder};
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject},
+};
 
 use super::Error;
 
-pub(super) struct Roots {
-    extra: Vec<Certificate>,
-    /// Only where the system has no roots at all.
-    bundled: Option<Vec<Certificate>>,
-}
-
-impl Roots {
-    pub(super) fn load(extra: impl IntoIterator<Item = Vec<u8>>) -> Result<Self, Error> {
-        let mut roots = Vec::new();
-        for bytes in extra {
-            let read = read(&bytes).map_err(|source| Error::Certificate { source })?;
-            // A file without any certificate would be trusted to no effect.
-            if read.is_empty() {
-                return Err(Error::NoCertificate);
-            }
-            roots.extend(read);
-        }
-        Ok(Self {
-            extra: roots,
-            bundled: system_has_none().then(bundled).transpose()?,
-        })
-    }
-
-    pub(super) fn trust(&self, builder: ClientBuilder) -> ClientBuilder {
-        let extra = self.extra.iter().cloned();
-        match &self.bundled {
-            Some(bundled) => builder.tls_certs_only(bundled.iter().cloned().chain(extra)),
-            None => builder.tls_certs_merge(extra),
-        }
-    }
-}
-
-fn read(bytes: &[u8]) -> Result<Vec<Certificate>, reqwest::Error> {
-    const PEM: &[u8] = b"-----BEGIN";
-    if memchr::memmem::find(bytes, PEM).is_some() {
-        Certificate::from_pem_bundle(bytes)
-    } else {
-        Ok(vec![Certificate::from_der(bytes)?])
-    }
-}
-
-fn system_has_none() -> bool {
+/// TLS that trusts the system's roots, or Mozilla's where the system has none, and `extra`.
+pub(super) fn trusting(extra: impl IntoIterator<Item = Vec<u8>>) -> Result<ClientConfig, Error> {
+    let mut roots = RootCertStore::empty();
     // Unreadable files beside readable ones are the system's business: what counts is whether
     // any root is left.
-    rustls_native_certs::load_native_certs().certs.is_empty()
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        let bundled = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned();
+        roots.add_parsable_certificates(bundled);
+    }
+    for bytes in extra {
+        let read = read(bytes)?;
+        // A file without any certificate would be trusted to no effect.
+        if read.is_empty() {
+            return Err(Error::NoCertificate);
+        }
+        for certificate in read {
+            roots.add(certificate).map_err(|_| Error::Certificate)?;
+        }
+    }
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let config = ClientConfig::builder_with_provider(provider.into())
+        .with_safe_default_protocol_versions()
+        .map_err(|_| Error::Tls)?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
-fn bundled() -> Result<Vec<Certificate>, Error> {
-    webpki_root_certs::TLS_SERVER_ROOT_CERTS
-        .iter()
-        .map(|der| Certificate::from_der(der))
+fn read(bytes: Vec<u8>) -> Result<Vec<CertificateDer<'static>>, Error> {
+    const PEM: &[u8] = b"-----BEGIN";
+    if memchr::memmem::find(&bytes, PEM).is_none() {
+        return Ok(vec![bytes.into()]);
+    }
+    CertificateDer::pem_slice_iter(&bytes)
         .collect::<Result<_, _>>()
-        .map_err(|source| Error::Certificate { source })
+        .map_err(|_| Error::Certificate)
 }

@@ -52,6 +52,7 @@ mod upstream_faults;
 mod mcp_egress;
 mod mcp_faults;
 mod mcp_http_sse;
+mod mcp_runtime;
 mod mcp_sdk;
 mod mcp_sessions;
 mod mcp_stateless;

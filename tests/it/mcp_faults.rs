@@ -400,3 +400,30 @@ async fn an_rpc_error_is_shown_without_control_characters_and_cut() {
         assert!(text.len() < 1100);
     }
 }
+
+#[tokio::test]
+async fn a_server_that_sends_and_sends_without_answering_is_given_up() {
+    const OK: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
+    let chunked = format!("{OK}transfer-encoding: chunked\r\n\r\n");
+    for (before, flood) in [
+        (
+            "",
+            "HTTP/1.1 103 Early Hints\r\nlink: </a>; rel=preload\r\n\r\n",
+        ),
+        ("", "HTTP/1.1 100 Continue\r\n\r\n"),
+        ("", "HTTP/1.1 102 Processing\r\n\r\n"),
+        (OK, "x-more: and more\r\n"),
+        (&*chunked, "1;and=more\r\n \r\n"),
+        (&*chunked, "0\r\nx-trailer: and more\r\n"),
+    ] {
+        let answer = [before, flood].map(|part| part.as_bytes().to_vec());
+        let started = Instant::now();
+        let failed = call_answered(move |_| {
+            let [before, flood] = answer.clone();
+            vec![Step::Send(before), Step::Flood(flood.repeat(1000))]
+        })
+        .await;
+        println!("{:?} {failed} after {:?}", flood, started.elapsed());
+        assert_ne!(failed.kind(), ErrorKind::Timeout, "{flood:?}");
+    }
+}

@@ -1,0 +1,75 @@
+//! Makes connections: looks up, connects and shakes hands, all within one limit.
+
+use std::{
+    error::Error as StdError,
+    io,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_util::future::BoxFuture;
+use http::Uri;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
+use rustls::ClientConfig;
+use tokio::{net::TcpStream, time::timeout};
+use tower::Service;
+
+use super::{meter::Metered, resolver::Resolver, workers::Workers};
+
+type Boxed = Box<dyn StdError + Send + Sync>;
+
+#[derive(Clone)]
+pub(super) struct Connector {
+    https: HttpsConnector<HttpConnector<Resolver>>,
+    limit: Duration,
+    workers: Workers,
+}
+
+impl Connector {
+    /// `limit` is for all that it takes to make one connection.
+    pub(super) fn new(
+        resolver: Resolver,
+        tls: &ClientConfig,
+        limit: Duration,
+        workers: Workers,
+    ) -> Self {
+        let mut http = HttpConnector::new_with_resolver(resolver);
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        let https = HttpsConnectorBuilder::new()
+            .with_tls_config(tls.clone())
+            .https_or_http()
+            .enable_all_versions()
+            .wrap_connector(http);
+        Self {
+            https,
+            limit,
+            workers,
+        }
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<Metered<MaybeHttpsStream<TokioIo<TcpStream>>>>;
+    type Error = Boxed;
+    type Future = BoxFuture<'static, Result<Self::Response, Boxed>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Boxed>> {
+        self.https.poll_ready(cx)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let (connecting, limit) = (self.https.call(uri), self.limit);
+        let connecting = async move { timeout(limit, connecting).await };
+        let workers = self.workers.clone();
+        Box::pin(async move {
+            let connected = match workers.elsewhere() {
+                Some(elsewhere) => elsewhere.run(connecting).await.ok_or("no runtime")?,
+                None => connecting.await,
+            };
+            let connection = connected.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+            Ok(TokioIo::new(Metered::new(connection)))
+        })
+    }
+}

@@ -1,0 +1,179 @@
+//! An answer, and why there is none.
+
+use std::{error::Error as StdError, fmt, io};
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header::CONTENT_LENGTH};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper_util::client::legacy;
+
+use super::{
+    Error,
+    meter::{Meter, ReadInVain},
+    resolver::Unresolved,
+};
+
+/// An answer whose body is read piece by piece.
+#[derive(Debug)]
+pub(crate) struct Response {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Incoming,
+    meter: Meter,
+}
+
+impl Response {
+    pub(super) fn new(response: http::Response<Incoming>) -> Self {
+        let (mut head, body) = response.into_parts();
+        let meter: Meter = head.extensions.remove().unwrap_or_default();
+        meter.reset();
+        Self {
+            status: head.status,
+            headers: head.headers,
+            body,
+            meter,
+        }
+    }
+
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// The length of the body, if it was announced.
+    pub(crate) fn content_length(&self) -> Option<u64> {
+        self.headers
+            .get(CONTENT_LENGTH)?
+            .to_str()
+            .ok()?
+            .parse()
+            .ok()
+    }
+
+    /// The next piece of the body; `None` at its end.
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, SendError> {
+        loop {
+            let Some(frame) = self.body.frame().await else {
+                return Ok(None);
+            };
+            let frame = frame.map_err(|error| SendError(Cause::Body(error)))?;
+            self.meter.reset();
+            // Trailers say nothing that we know of.
+            if let Ok(data) = frame.into_data() {
+                return Ok(Some(data));
+            }
+        }
+    }
+}
+
+/// Why a request got no answer, or only a part of one.
+///
+/// `Display` names neither the URL nor an address.
+#[derive(Debug)]
+pub(crate) struct SendError(Cause);
+
+#[derive(Debug)]
+enum Cause {
+    Refused(Error),
+    Uri(http::uri::InvalidUri),
+    Client(legacy::Error),
+    Body(hyper::Error),
+}
+
+impl SendError {
+    pub(super) fn refused(error: Error) -> Self {
+        Self(Cause::Refused(error))
+    }
+
+    pub(super) fn uri(error: http::uri::InvalidUri) -> Self {
+        Self(Cause::Uri(error))
+    }
+
+    pub(super) fn client(error: legacy::Error) -> Self {
+        Self(Cause::Client(error))
+    }
+
+    /// The rule that the URL itself breaks.
+    pub(crate) fn into_refusal(self) -> Result<Error, Self> {
+        match self.0 {
+            Cause::Refused(error) => Ok(error),
+            cause => Err(Self(cause)),
+        }
+    }
+
+    /// Whether there was no connection.
+    pub(crate) fn is_connect(&self) -> bool {
+        matches!(&self.0, Cause::Client(error) if error.is_connect())
+    }
+
+    /// Whether the name leads to an address that is not allowed.
+    pub(crate) fn is_denied(&self) -> bool {
+        self.any(|cause| matches!(cause.downcast_ref(), Some(Error::Denied)))
+    }
+
+    /// Whether the name cannot be looked up.
+    pub(crate) fn is_unresolved(&self) -> bool {
+        self.any(|cause| cause.is::<Unresolved>())
+    }
+
+    /// Whether the server kept sending without answering.
+    pub(crate) fn is_read_in_vain(&self) -> bool {
+        self.any(|cause| cause.is::<ReadInVain>())
+    }
+
+    /// The most telling kind of I/O error among the causes.
+    pub(crate) fn io_kind(&self) -> Option<io::ErrorKind> {
+        let mut kind = None;
+        self.any(|cause| {
+            let io = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+            // Of that kind are wrappers.
+            kind = io.filter(|kind| *kind != io::ErrorKind::Other);
+            kind.is_some()
+        });
+        kind
+    }
+
+    fn any(&self, mut is_it: impl FnMut(&(dyn StdError + 'static)) -> bool) -> bool {
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            if is_it(error) {
+                return true;
+            }
+            cause = match error
+                .downcast_ref::<io::Error>()
+                .and_then(io::Error::get_ref)
+            {
+                // A wrapper's own `source` skips what it wraps.
+                Some(wrapped) => Some(wrapped),
+                None => error.source(),
+            };
+        }
+        false
+    }
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match &self.0 {
+            Cause::Refused(_) => "the egress rules do not allow the request",
+            Cause::Uri(_) => "the URL is not one that a request can have",
+            Cause::Client(_) => "the request got no answer",
+            Cause::Body(_) => "the answer broke off",
+        })
+    }
+}
+
+impl StdError for SendError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(match &self.0 {
+            Cause::Refused(error) => error,
+            Cause::Uri(error) => error,
+            Cause::Client(error) => error,
+            Cause::Body(error) => error,
+        })
+    }
+}
