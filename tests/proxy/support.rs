@@ -219,6 +219,11 @@ impl Proxy {
         }
     }
 
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The exit code.
     pub fn wait(&mut self) -> i32 {
         self.child.wait().unwrap().code().unwrap()

@@ -420,7 +420,9 @@ fn mcp(seen: &Seen, books: &Mutex<Books>, clock: &Clock, log: &Log, metadata: &U
             json!({"resultType": "complete", "tools": [tool("echo"), tool("write"), tool("leak")]})
         }
         "tools/call" => {
-            let argument = request["params"]["arguments"]["text"].as_str().unwrap();
+            let argument = request["params"]["arguments"]["text"]
+                .as_str()
+                .unwrap_or_default();
             let text = match request["params"]["name"].as_str().unwrap() {
                 "write" => {
                     let challenge = r#"Bearer error="insufficient_scope", scope="files:write""#;
