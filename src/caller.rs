@@ -2,9 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use http::{HeaderMap, HeaderName, HeaderValue, request};
+use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION, request};
 
-use crate::{name::ServerName, project::Project, trace_parent::TraceParent};
+use crate::{
+    chat::ChatRequest,
+    keyed::Keyed,
+    name::ServerName,
+    project::Project,
+    trace_parent::TraceParent,
+    whose::{CallerId, Whose},
+};
+
+/// What headers of ours begin with.
+const OURS: &str = "x-mcp-";
 
 /// The header in which a caller gives a token for one server, `x-mcp-auth-{server}`.
 const SERVER_TOKEN: &str = "x-mcp-auth-";
@@ -22,19 +32,61 @@ pub(crate) struct Caller {
 
 impl Caller {
     /// The caller of a request whose [`CallerTokens`] were taken before.
-    pub(crate) fn of(parts: &request::Parts, tokens: CallerTokens) -> Self {
+    pub(crate) fn of(
+        parts: &request::Parts,
+        mut tokens: CallerTokens,
+        request: &ChatRequest,
+    ) -> Self {
+        let project: Option<Project> = parts.extensions.get().cloned();
+        let id = parts.extensions.get::<CallerId>();
+        let whose = Whose::new(&project.clone().unwrap_or_default(), id, |person| {
+            if id.is_none() {
+                add_all(person, parts.headers.get_all(AUTHORIZATION));
+            }
+            person.add(tokens.tokens.len().to_be_bytes());
+            for (server, token) in &tokens.tokens {
+                person.add(server);
+                person.add(token);
+            }
+            add_ours(person, &parts.headers);
+            for user in &request.users {
+                person.add_optional(user.as_deref());
+            }
+        });
+        tokens.whose = Some(whose);
         Self {
-            project: parts.extensions.get().cloned(),
+            project,
             tokens,
             trace: TraceParent::of(&parts.headers),
         }
     }
 }
 
-/// Tokens of the caller's own for servers with token passthrough.
+/// Adds the headers `x-mcp-…`, in the order of their names.
+fn add_ours(person: &mut Keyed, headers: &HeaderMap) {
+    let mut names: Vec<&HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().starts_with(OURS))
+        .collect();
+    names.sort_by_key(|name| name.as_str());
+    for name in names {
+        person.add(name.as_str());
+        add_all(person, headers.get_all(name));
+    }
+}
+
+fn add_all<'a>(person: &mut Keyed, values: impl IntoIterator<Item = &'a HeaderValue>) {
+    for value in values {
+        person.add_optional(Some(value));
+    }
+    person.add_optional(None::<&[u8]>);
+}
+
+/// What a caller brings along for servers: tokens of their own, for servers with token passthrough,
+/// and whose they are.
 ///
-/// A caller gives them in headers `x-mcp-auth-{server}`. Each reaches its own server and nobody
-/// else: no model, no other server, no log.
+/// A caller gives the tokens in headers `x-mcp-auth-{server}`. Each reaches its own server and
+/// nobody else: no model, no other server, no log.
 ///
 /// ```
 /// use mcp_layer::CallerTokens;
@@ -47,7 +99,11 @@ impl Caller {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct CallerTokens(BTreeMap<String, HeaderValue>);
+pub struct CallerTokens {
+    tokens: BTreeMap<String, HeaderValue>,
+    /// `None` for nobody in particular, of the project `default`.
+    whose: Option<Whose>,
+}
 
 impl CallerTokens {
     /// Takes every `x-mcp-auth-…` out of a request's headers.
@@ -68,12 +124,28 @@ impl CallerTokens {
                 tokens.insert(name.as_str()[SERVER_TOKEN.len()..].to_owned(), token);
             }
         }
-        Self(tokens)
+        Self {
+            tokens,
+            whose: None,
+        }
+    }
+
+    /// The same, of this project and this caller; default nobody in particular, of the project
+    /// `default`. The layer says it of requests by itself.
+    #[must_use]
+    pub fn of_caller(mut self, project: &Project, id: Option<&CallerId>) -> Self {
+        self.whose = Some(Whose::new(project, id, |_| {}));
+        self
+    }
+
+    /// Whose they are.
+    pub(crate) fn whose(&self) -> Whose {
+        self.whose.unwrap_or_default()
     }
 
     /// The token for a server.
     pub(crate) fn of(&self, server: &ServerName) -> Option<&HeaderValue> {
-        self.0.get(server.as_str())
+        self.tokens.get(server.as_str())
     }
 
     /// The header in which a caller gives the token for `server`.

@@ -22,6 +22,8 @@ pub enum Inactive {
     TokenMissing,
     /// It refuses the caller's token.
     TokenRefused,
+    /// The caller brought too many tokens that were never seen before.
+    TooManyCredentials,
     /// It has no tools, or none of those selected.
     NoTools,
 }
@@ -35,7 +37,10 @@ impl Inactive {
 
     /// Whether the caller can do something about it.
     pub(crate) fn is_callers(&self) -> bool {
-        matches!(self, Self::TokenMissing | Self::TokenRefused)
+        matches!(
+            self,
+            Self::TokenMissing | Self::TokenRefused | Self::TooManyCredentials
+        )
     }
 }
 
@@ -48,6 +53,9 @@ impl fmt::Display for Inactive {
             Self::CredentialInvalid => f.write_str("its stored credential is invalid"),
             Self::TokenMissing => f.write_str("it wants a token of the caller's own"),
             Self::TokenRefused => f.write_str("it refuses the caller's token"),
+            Self::TooManyCredentials => {
+                f.write_str("too many new tokens came for it in a short time")
+            }
             Self::NoTools => f.write_str("it offers no tools"),
         }
     }

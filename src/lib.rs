@@ -98,6 +98,9 @@ mod catalog;
 mod connect;
 
 mod caller;
+mod whose;
+
+mod keyed;
 mod offer;
 mod schema;
 mod schema_cost;
@@ -147,6 +150,7 @@ pub use self::{
     settings::{Limits, Streaming},
     token_auth::TokenAuth,
     trace_parent::TraceParent,
+    whose::CallerId,
 };
 
 /// Compiles the README's Rust.

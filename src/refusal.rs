@@ -27,6 +27,7 @@ pub(crate) enum Kind {
     TooManyTools,
     RequiresNonStream,
     CredentialRequired,
+    TooManyCredentials,
     ProjectMissing,
     Registry,
     Upstream,
@@ -42,6 +43,7 @@ impl Kind {
             | Self::TooManyTools
             | Self::RequiresNonStream => StatusCode::BAD_REQUEST,
             Self::CredentialRequired => StatusCode::UNAUTHORIZED,
+            Self::TooManyCredentials => StatusCode::TOO_MANY_REQUESTS,
             Self::ServerNotFound => StatusCode::NOT_FOUND,
             Self::RequestTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::ProjectMissing | Self::Registry => StatusCode::INTERNAL_SERVER_ERROR,
@@ -60,6 +62,7 @@ impl Kind {
             Self::TooManyTools => "mcp_too_many_tools",
             Self::RequiresNonStream => "mcp_auto_execute_requires_non_stream",
             Self::CredentialRequired => "mcp_credential_required",
+            Self::TooManyCredentials => "mcp_too_many_credentials",
             Self::ProjectMissing => "mcp_project_missing",
             Self::Registry => "mcp_registry_error",
             Self::Upstream => "upstream_error",

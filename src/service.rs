@@ -110,7 +110,7 @@ where
     }
     match ours(&read) {
         Ok(Some(request)) => {
-            let caller = Caller::of(&parts, tokens);
+            let caller = Caller::of(&parts, tokens, &request);
             tool_loop::run(gateway, request, Upstream::new(inner, parts), caller).await
         }
         Ok(None) => {

@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use mcp_layer::Project;
+use mcp_layer::{CallerId, Project};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -30,23 +30,27 @@ type Sha = [u8; 32];
 
 /// The callers' keys, by their digests; without any, everybody is the project `default`.
 #[derive(Clone)]
-pub struct Keys(Arc<[(Sha, Project)]>);
+pub struct Keys(Arc<[Key]>);
+
+/// A key's digest, whose it is, and how the layer tells it from others.
+struct Key(Sha, Project, CallerId);
 
 impl Keys {
     pub fn new(keys: Vec<ApiKey>) -> Result<Self, Invalid> {
-        let mut known: Vec<(Sha, Project)> = Vec::with_capacity(keys.len());
+        let mut known: Vec<Key> = Vec::with_capacity(keys.len());
         for key in keys {
             if key.project.trim().is_empty() {
                 return Err(Invalid::new("api_keys: a project has no name"));
             }
             let digest = key.digest()?;
-            if known.iter().any(|(other, _)| *other == digest) {
+            if known.iter().any(|Key(other, ..)| *other == digest) {
                 return Err(Invalid::new(format!(
                     "api_keys: the key of project {:?} is there twice",
                     key.project
                 )));
             }
-            known.push((digest, Project::new(key.project)));
+            let id = CallerId::new(digest.map(|byte| format!("{byte:02x}")).concat());
+            known.push(Key(digest, Project::new(key.project), id));
         }
         Ok(Self(known.into()))
     }
@@ -60,24 +64,26 @@ impl Keys {
         let everybody = self.is_empty().then_some("default");
         self.0
             .iter()
-            .map(|(_, project)| project.name())
+            .map(|Key(_, project, _)| project.name())
             .chain(everybody)
     }
 
-    /// The project of a request with these headers.
-    fn project(&self, headers: &HeaderMap) -> Option<Project> {
+    /// The project of a request with these headers, and which of its keys was sent. Without keys
+    /// the layer looks at `Authorization`, which goes through to the upstream.
+    fn caller(&self, headers: &HeaderMap) -> Option<(Project, Option<CallerId>)> {
         if self.is_empty() {
-            return Some(Project::default());
+            return Some((Project::default(), None));
         }
         let digest: Sha = Sha256::digest(bearer(headers)?).into();
         // All keys are looked at, whichever it is: the time taken tells nothing.
         let mut found = None;
-        for (known, project) in &*self.0 {
+        for Key(known, project, id) in &*self.0 {
             if same(known, &digest) {
-                found = Some(project);
+                found = Some((project, id));
             }
         }
-        found.cloned()
+        let (project, id) = found?;
+        Some((project.clone(), Some(id.clone())))
     }
 }
 
@@ -100,7 +106,7 @@ impl ApiKey {
 
 /// Finds out the caller's project, and takes the key off the request: it is for this proxy only.
 pub async fn authenticate(State(keys): State<Keys>, mut request: Request, next: Next) -> Response {
-    let Some(project) = keys.project(request.headers()) else {
+    let Some((project, id)) = keys.caller(request.headers()) else {
         let message = "the API key is missing or unknown; send it as: Authorization: Bearer KEY";
         let refusal = Refusal::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message);
         let challenge = HeaderValue::from_static("Bearer");
@@ -110,6 +116,9 @@ pub async fn authenticate(State(keys): State<Keys>, mut request: Request, next: 
         request.headers_mut().remove(header::AUTHORIZATION);
     }
     request.extensions_mut().insert(project);
+    if let Some(id) = id {
+        request.extensions_mut().insert(id);
+    }
     next.run(request).await
 }
 

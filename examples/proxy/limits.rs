@@ -43,6 +43,9 @@ pub struct Limits {
     result_read_bytes: Option<Count>,
     event_bytes: Option<Count>,
     stream_bytes: Option<Count>,
+    peers: Option<Count>,
+    peer_bytes: Option<Count>,
+    new_tokens: Option<Count>,
 
     // The proxy.
     upstream_timeout: Option<Seconds>,
@@ -113,6 +116,9 @@ impl Limits {
         set(&mut limits.result_bytes, self.result_read_bytes);
         set(&mut limits.event_bytes, self.event_bytes);
         set(&mut limits.stream_bytes, self.stream_bytes);
+        set(&mut limits.peers, self.peers);
+        set(&mut limits.peer_bytes, self.peer_bytes);
+        set(&mut limits.new_tokens, self.new_tokens);
         limits
     }
 

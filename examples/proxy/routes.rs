@@ -9,7 +9,7 @@ use axum::{
 use futures_util::{StreamExt, stream};
 use http::{HeaderMap, Method, StatusCode, Uri};
 use mcp_layer::{
-    CallerTokens, Connections, Project,
+    CallerId, CallerTokens, Connections, Project,
     registry::{AnyStore, Filter, Server},
 };
 use serde_json::{Value, json};
@@ -52,9 +52,12 @@ pub struct Servers {
 pub async fn servers(
     State(servers): State<Servers>,
     Extension(project): Extension<Project>,
+    id: Option<Extension<CallerId>>,
     mut headers: HeaderMap,
 ) -> Result<Json<Value>, Refusal> {
-    let tokens = &CallerTokens::take(&mut headers);
+    let id = id.map(|Extension(id)| id);
+    let tokens = CallerTokens::take(&mut headers);
+    let tokens = &tokens.of_caller(&project, id.as_ref());
     let mut filter = Filter::default();
     filter.project = Some(project.name().to_owned());
     let usable = storage::list(&servers.registry, &filter, LISTED);

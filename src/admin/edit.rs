@@ -13,11 +13,13 @@ use super::{
 use crate::{
     connect::Connections,
     mcp::Transport,
-    registry::{Error, Gate, Projects, SelectedTool, Server, ToolPolicy, ToolSelection},
+    registry::{
+        Error, Gate, Projects, SelectedTool, Server, ShareSession, ToolPolicy, ToolSelection,
+    },
 };
 
 /// The members that are entered.
-const ENTERED: [&str; 13] = [
+const ENTERED: [&str; 15] = [
     "name",
     "display_name",
     "description",
@@ -26,6 +28,8 @@ const ENTERED: [&str; 13] = [
     "projects",
     "auth",
     "tools",
+    "share_session",
+    "trace_context",
     "on_change",
     "new_tools",
     "enabled",
@@ -97,6 +101,10 @@ impl Reader<'_> {
             .read("auth", |value| auth(value, &former))?
             .unwrap_or_default();
         server.tools = members.read("tools", tools)?.unwrap_or_default();
+        server.share_session = members
+            .read("share_session", share_session)?
+            .unwrap_or_default();
+        server.trace_context = members.read("trace_context", Value::flag)?;
         server.on_change = members.read("on_change", gate)?;
         server.new_tools = members.read("new_tools", gate)?;
         server.enabled = members.read("enabled", Value::flag)?.unwrap_or(true);
@@ -171,6 +179,11 @@ fn policy(value: &Value<'_>) -> Result<ToolPolicy, Fault> {
         Some("ask_first") => Ok(ToolPolicy::AskFirst),
         _ => Err(value.fault("must be \"auto\" or \"ask_first\"")),
     }
+}
+
+fn share_session(value: &Value<'_>) -> Result<ShareSession, Fault> {
+    let sharing = value.as_text().as_deref().and_then(ShareSession::of);
+    sharing.ok_or_else(|| value.fault(ShareSession::EXPECTED))
 }
 
 fn gate(value: &Value<'_>) -> Result<Gate, Fault> {

@@ -48,7 +48,7 @@ pub(super) fn reason(server: &Server, seen: &Seen, now: SystemTime) -> Option<Re
         Inactive::CredentialInvalid => Some(Reason::CredentialInvalid),
         Inactive::NoTools => Some(Reason::NoTools),
         // One caller's token says nothing about the server.
-        Inactive::TokenMissing | Inactive::TokenRefused => None,
+        Inactive::TokenMissing | Inactive::TokenRefused | Inactive::TooManyCredentials => None,
     }
 }
 

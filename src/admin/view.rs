@@ -13,8 +13,8 @@ use crate::{
     ServerName, TokenAuth,
     mcp::Transport,
     registry::{
-        Auth, Failure, Gate, OAuth2, Projects, Server, Source, Stage, StaticHeader, ToolPolicy,
-        ToolSelection,
+        Auth, Failure, Gate, OAuth2, Projects, Server, ShareSession, Source, Stage, StaticHeader,
+        ToolPolicy, ToolSelection,
     },
 };
 
@@ -43,6 +43,8 @@ pub(super) struct View<'a> {
     projects: ProjectsView<'a>,
     auth: AuthView<'a>,
     tools: ToolsView<'a>,
+    share_session: ShareSession,
+    trace_context: Option<bool>,
     on_change: Option<Gate>,
     new_tools: Option<Gate>,
     enabled: bool,
@@ -73,6 +75,8 @@ impl<'a> View<'a> {
             projects: ProjectsView::of(&server.projects),
             auth: AuthView::of(&server.auth),
             tools: ToolsView::of(&server.tools),
+            share_session: server.share_session,
+            trace_context: server.trace_context,
             on_change: server.on_change,
             new_tools: server.new_tools,
             enabled: server.enabled,

@@ -28,6 +28,8 @@ pub(crate) struct ChatRequest {
     pub(crate) parallel: bool,
     /// `tool_choice` is `"none"`.
     pub(crate) tools_forbidden: bool,
+    /// The person that the caller asks for: `user` and `safety_identifier`, where they are sent.
+    pub(crate) users: [Option<String>; 2],
     /// The caller's own tools, in their order.
     pub(crate) tools: Vec<CallerTool>,
     /// The place of the list `messages`; `None` where it is no list.
@@ -56,16 +58,18 @@ pub(crate) struct CallerTool {
 }
 
 /// The members that the layer reads; given twice, one of them would be a guess.
-const READ: [&str; 9] = [
+const READ: [&str; 11] = [
     "mcp",
     "messages",
     "model",
     "n",
     "parallel_tool_calls",
+    "safety_identifier",
     "stream",
     "stream_options",
     "tool_choice",
     "tools",
+    "user",
 ];
 
 /// Why a body is not a request for the layer.
@@ -107,6 +111,10 @@ impl ChatRequest {
             tools_forbidden: object
                 .string("tool_choice")
                 .is_some_and(|choice| choice == "none"),
+            users: ["user", "safety_identifier"].map(|name| {
+                let text = object.string(name).map(Into::into);
+                text.or_else(|| object.present(name).map(str::to_owned))
+            }),
             tools: caller_tools(tools.as_deref().unwrap_or_default()),
             messages: object
                 .get("messages")

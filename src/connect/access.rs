@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::{
     caller::CallerTokens,
     inactive::Inactive,
+    keyed::Digest,
     registry::{Auth, Server},
     scopes::Scopes,
 };
@@ -54,6 +55,8 @@ pub(super) struct Access {
     pub(super) headers: HeaderMap,
     /// With OAuth, what the headers were made of.
     pub(super) token: Option<Token>,
+    /// Who brought it, where it is a caller's own.
+    pub(super) payer: Option<Digest>,
 }
 
 impl Access {
@@ -67,12 +70,14 @@ impl Access {
             Auth::None | Auth::StaticHeaders(_) => Ok(Self {
                 headers: server.auth.headers(),
                 token: None,
+                payer: None,
             }),
             Auth::TokenPassthrough(header) => {
                 let token = tokens.of(&server.name).ok_or(Inactive::TokenMissing)?;
                 Ok(Self {
                     headers: HeaderMap::from_iter([(header.clone(), token.clone())]),
                     token: None,
+                    payer: Some(tokens.whose().payer),
                 })
             }
             Auth::OAuth2(_) => {
@@ -105,6 +110,7 @@ impl Access {
         Ok(Self {
             headers: HeaderMap::from_iter([(AUTHORIZATION, value)]),
             token: Some(token),
+            payer: None,
         })
     }
 }

@@ -4,6 +4,7 @@ use std::{fmt, time::Duration};
 
 use serde_json::value::RawValue;
 
+use super::session::ExchangeSessions;
 use crate::{inactive::Inactive, mcp, scopes::Scopes, settings::Limits, trace_parent::TraceParent};
 
 /// A tool call.
@@ -16,8 +17,12 @@ pub struct Call<'a> {
     pub arguments: &'a RawValue,
     /// How long all of it may take; default 60 s.
     pub timeout: Duration,
-    /// The trace that the call is a part of; default none.
+    /// The trace that the call is a part of; default none. A server is told of it where its record
+    /// says so, see [`Server::trace_context`](crate::registry::Server::trace_context).
     pub trace: Option<&'a TraceParent>,
+    /// The sessions of the exchange that the call is a part of. Without them a session that ends
+    /// with its exchange ends with the call.
+    pub(crate) exchange: Option<&'a ExchangeSessions>,
 }
 
 impl<'a> Call<'a> {
@@ -28,6 +33,7 @@ impl<'a> Call<'a> {
             arguments,
             timeout: Limits::default().call,
             trace: None,
+            exchange: None,
         }
     }
 }

@@ -6,63 +6,67 @@ mod counts;
 #[cfg(feature = "oauth")]
 mod grants;
 mod health;
+mod key;
 mod peer;
+mod peers;
 mod probe;
+mod rate;
 #[cfg(feature = "admin")]
 mod reach;
+mod session;
 #[cfg(feature = "admin")]
 mod unoffered;
 mod watch;
+mod weight;
 
 use std::{
     fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use futures_util::future::join_all;
-use moka::{future::Cache as Lists, sync::Cache as Peers};
+use moka::sync::Cache;
 use serde_json::value::RawValue;
 use tokio::time::{Instant, timeout};
 
-pub(crate) use self::counts::Tally;
 use self::{
     access::{Access, Grants},
-    peer::{Key, Peer},
+    key::{Holder, Reached},
+    peer::{CachedList, Peer},
+    peers::{IDLE, Peers},
+    rate::Rates,
+    session::{CLOSE, Closing},
     watch::Watch,
 };
 pub use self::{
     call::{Call, CallError},
     counts::Counts,
 };
+pub(crate) use self::{counts::Tally, session::ExchangeSessions};
 use crate::{
     caller::CallerTokens,
     inactive::Inactive,
     mcp::{self, CallResult, ErrorKind, ToolList},
     offer::{LeftOut, Offers},
     outbound::Outbound,
-    registry::{Auth, Failure, ObservationStore, Server, Stage},
-    secret::fill_random,
+    registry::{Auth, Failure, ObservationStore, Server, ServerId, Stage},
 };
 
 /// Servers in use at once; the least used give way, and are connected anew when needed.
-const PEERS: u64 = 10_000;
-/// A client that nobody uses for so long is closed.
-const IDLE: Duration = Duration::from_secs(60 * 60);
-/// How long the sessions that are closed together may take.
-const CLOSE: Duration = Duration::from_secs(5);
+const SERVERS: u64 = 10_000;
 /// No call takes longer; it keeps the sum with the present time within bounds.
 const LONGEST_CALL: Duration = Duration::from_secs(24 * 60 * 60);
-/// A list that could not be refreshed for so long is no longer used.
-const STALE: Duration = Duration::from_secs(60 * 60);
 
 /// Connections to servers: sessions, tool lists and what is known of their health.
 ///
 /// All clones share them; so do layers that are given the same `Connections`.
-/// Nothing is shared between two servers, two organisations or two credentials.
+/// Nothing is shared between two servers, two organisations or two credentials. Whether two
+/// projects or two callers share a session is for the server's record to say
+/// ([`ShareSession`](crate::registry::ShareSession)); by default a project shares one, and no two do.
+///
+/// Callers' own tokens are kept within limits ([`peers`](mcp::Limits::peers) and those beside it):
+/// whoever brings too many pushes out their own.
 ///
 /// A tool list is fetched once, however many requests wait for it, and kept for five minutes
 /// (or as long as the server says). After that requests still get it while it is fetched anew,
@@ -88,18 +92,11 @@ struct Shared {
     fresh: Duration,
     grants: Option<Arc<dyn Grants>>,
     watch: Option<Watch>,
-    /// Makes a credential's hash worthless outside of this process.
-    salt: [u8; 32],
-    peers: Peers<Key, Arc<Peer>>,
-    lists: Lists<Key, Arc<CachedList>>,
-    /// Whether `lists` had what was asked for.
+    servers: Cache<(Arc<str>, ServerId), Arc<Peers>>,
+    rates: Rates,
+    closing: Closing,
+    /// Whether the list that was asked for was there.
     hits: Tally,
-}
-
-struct CachedList {
-    offers: Arc<Offers>,
-    fresh_until: Instant,
-    refreshing: AtomicBool,
 }
 
 /// What one server offers now.
@@ -190,10 +187,20 @@ impl Connections {
     /// Ends all sessions at their servers, all at once and within 5 s; for the end of a process.
     /// What is called afterwards connects anew.
     pub async fn close(&self) {
-        let peers: Vec<Arc<Peer>> = self.shared.peers.iter().map(|(_, peer)| peer).collect();
-        let all = join_all(peers.iter().map(|peer| peer.close()));
+        let servers = self.shared.servers.iter();
+        let sessions: Vec<_> = servers.flat_map(|(_, peers)| peers.sessions()).collect();
+        let all = join_all(sessions.iter().map(|session| session.close()));
+        let all = async {
+            all.await;
+            self.shared.closing.settled().await;
+        };
         // What a server does not answer in time is over for us all the same.
         let _ = timeout(CLOSE, all).await;
+    }
+
+    /// The sessions of an exchange that begins.
+    pub(crate) fn exchange(&self) -> ExchangeSessions {
+        ExchangeSessions::new(self.shared.closing.clone())
     }
 
     /// All tools of `server`; at least one of them is offered.
@@ -233,17 +240,28 @@ impl Connections {
         let slow = || CallError::Inactive(Inactive::unreachable("its authorization took too long"));
         let access = timeout(call.timeout, self.shared.access(server, tokens));
         let access = access.await.map_err(|_| slow())??;
+        let trace = call.trace.filter(|_| self.shared.is_told_traces(server));
+        let own = self.exchange();
+        let exchange = call.exchange.unwrap_or(&own);
         let send = async |access: &Access| {
             let left = ends.saturating_duration_since(Instant::now());
             // By the credential, each time: the renewed one may be of another authorization, and
             // a session is of one.
-            let key = self.shared.key(server, access);
-            let peer = self.shared.peer(&key, server, access);
+            let peer = self.shared.peer(server, access)?;
             peer.health().may_call()?;
-            let client = peer.client(access);
-            let called = client.call_tool(call.tool, call.arguments, left, call.trace);
+            let session = match Holder::of(server, &tokens.whose()) {
+                Holder::Everybody => peer.common.clone(),
+                Holder::Some(holder) => {
+                    let peers = self.shared.peers(server);
+                    let payer = tokens.whose().payer;
+                    peers.session(&peer, holder, payer, || peer.common.beside(access))
+                }
+                Holder::Exchange => exchange.session(peer.reached, || peer.common.beside(access)),
+            };
+            let client = session.client(access);
+            let called = client.call_tool(call.tool, call.arguments, left, trace);
             let called = called.await;
-            self.shared.note_call(server, &key, &peer, &called).await;
+            self.shared.note_call(server, access, &peer, &called).await;
             called.map_err(CallError::Failed)
         };
         let error = match send(&access).await {
@@ -268,29 +286,20 @@ impl Shared {
         grants: Option<Arc<dyn Grants>>,
         watch: Option<Watch>,
     ) -> Self {
-        let mut salt = [0; 32];
-        fill_random(&mut salt);
+        let closing = Closing::new(outbound.workers().clone());
         Self {
             outbound,
             fresh: limits.list_fresh,
+            rates: Rates::new(&limits),
             limits,
             grants,
             watch,
-            salt,
-            peers: Peers::builder()
-                .max_capacity(PEERS)
+            servers: Cache::builder()
+                .max_capacity(SERVERS)
                 .time_to_idle(IDLE)
-                .eviction_listener(|_, peer: Arc<Peer>, _| {
-                    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-                        runtime.spawn(async move { peer.give_way().await });
-                    }
-                })
+                .eviction_listener(|_, peers: Arc<Peers>, _| peers.give_way())
                 .build(),
-            lists: Lists::builder()
-                .max_capacity(PEERS)
-                .time_to_idle(IDLE)
-                .time_to_live(STALE)
-                .build(),
+            closing,
             hits: Tally::default(),
         }
     }
@@ -320,14 +329,37 @@ impl Shared {
         }
     }
 
-    fn key(&self, server: &Server, access: &Access) -> Key {
-        Key::new(&self.salt, server, access)
+    /// Whether calls of `server` say which trace they are a part of.
+    fn is_told_traces(&self, server: &Server) -> bool {
+        let default = || self.outbound.is_own(&server.url);
+        server.trace_context.unwrap_or_else(default)
     }
 
-    fn peer(&self, key: &Key, server: &Server, access: &Access) -> Arc<Peer> {
-        self.peers.get_with_by_ref(key, || {
-            Arc::new(Peer::new(&self.outbound, &self.limits, server, access))
-        })
+    fn peers(&self, server: &Server) -> Arc<Peers> {
+        let key = (server.organisation.clone(), server.id.clone());
+        let new = || Arc::new(Peers::new(&self.limits, self.closing.clone()));
+        self.servers.get_with(key, new)
+    }
+
+    /// The peer of a credential. That of a caller's token which was never seen is not kept until
+    /// it turns out to be good.
+    fn peer(&self, server: &Server, access: &Access) -> Result<Arc<Peer>, Inactive> {
+        let peers = self.peers(server);
+        let reached = Reached::new(server, access);
+        if let Some(known) = peers.known(reached) {
+            return Ok(known);
+        }
+        let new = || Peer::new(&self.outbound, &self.limits, server, access);
+        let Some(payer) = access.payer else {
+            return Ok(peers.keep(Arc::new(new()), None));
+        };
+        if let Some(failure) = peers.failure(reached) {
+            return Err(failure);
+        }
+        if !self.rates.take(payer) {
+            return Err(Inactive::TooManyCredentials);
+        }
+        Ok(peers.try_out(new()))
     }
 
     /// The server's list: fresh, or stale while it is being refreshed, or fetched.
@@ -336,14 +368,13 @@ impl Shared {
         server: &Server,
         access: Access,
     ) -> Result<Arc<CachedList>, Inactive> {
-        let key = self.key(server, &access);
-        let known = self.lists.get(&key).await;
+        let peer = self.peer(server, &access)?;
+        let known = peer.list();
         self.hits.count(known.is_some());
         if let Some(list) = known {
-            if list.fresh_until <= Instant::now() && !list.refreshing.swap(true, Ordering::Relaxed)
-            {
+            if list.is_to_be_refreshed() {
                 let workers = self.outbound.workers().clone();
-                workers.spawn(self.refresh(key, server.clone(), access, list.clone()));
+                workers.spawn(self.refresh(server.clone(), access, peer, list.clone()));
             }
             return Ok(list);
         }
@@ -351,55 +382,55 @@ impl Shared {
         // the next one waits for the same listing.
         let (server, workers) = (server.clone(), self.outbound.workers().clone());
         let task = workers.spawn(async move {
-            let fetch = self.fetch(&key, &server, access);
-            self.lists.try_get_with_by_ref(&key, fetch).await
+            let _alone = peer.listing.lock().await;
+            match peer.list() {
+                Some(list) => Ok(list),
+                None => self.fetch(&server, &peer, access).await,
+            }
         });
-        match task.await {
-            Ok(fetched) => fetched.map_err(|inactive| (*inactive).clone()),
-            Err(_) => Err(Inactive::unreachable("listing its tools failed")),
-        }
+        task.await
+            .unwrap_or_else(|_| Err(Inactive::unreachable("listing its tools failed")))
     }
 
     /// Replaces a stale list; where that fails, the old one stays until it is too old.
     async fn refresh(
         self: Arc<Self>,
-        key: Key,
         server: Server,
         access: Access,
+        peer: Arc<Peer>,
         old: Arc<CachedList>,
     ) {
-        if let Ok(list) = self.fetch(&key, &server, access).await {
-            self.lists.insert(key, list).await;
-        }
-        old.refreshing.store(false, Ordering::Relaxed);
+        let _ = self.fetch(&server, &peer, access).await;
+        old.was_not_refreshed();
     }
 
     async fn fetch(
         &self,
-        key: &Key,
         server: &Server,
+        peer: &Arc<Peer>,
         access: Access,
     ) -> Result<Arc<CachedList>, Inactive> {
-        let peer = self.peer(key, server, &access);
         peer.health().may_try()?;
-        self.look(key, server, access).await
+        self.look(server, peer, access).await
     }
 
     /// Lists the tools of `server` now, and notes what came of it.
     async fn look(
         &self,
-        key: &Key,
         server: &Server,
+        peer: &Arc<Peer>,
         access: Access,
     ) -> Result<Arc<CachedList>, Inactive> {
-        let peer = self.peer(key, server, &access);
         let list = match self.listing(server, &access).await {
             Ok(list) => list,
             Err((stage, reason)) => {
                 tracing::warn!(server = %server.name, %reason, "listing the server's tools failed");
                 peer.health().failed(reason.clone());
                 if peer.health().is_down() {
-                    self.lists.invalidate(key).await;
+                    peer.set_list(None);
+                }
+                if access.payer.is_some() {
+                    self.peers(server).note_failure(peer.reached, &reason);
                 }
                 self.note_failure(server, stage, &reason).await;
                 return Err(reason);
@@ -424,30 +455,37 @@ impl Shared {
         for tool in offers.withheld(server) {
             tracing::warn!(server = %server.name, tool = tool.tool(), reason = tool.reason(), "tool withheld");
         }
-        Ok(Arc::new(CachedList {
-            offers: Arc::new(offers),
-            fresh_until: Instant::now() + list.ttl.unwrap_or(self.fresh).min(STALE),
-            refreshing: AtomicBool::new(false),
-        }))
+        let list = CachedList::new(offers, list.ttl.unwrap_or(self.fresh));
+        let peers = self.peers(server);
+        let list = peers.listed(peer, list);
+        if access.payer.is_some() {
+            peers.keep(peer.clone(), access.payer);
+        }
+        Ok(list)
     }
 
     /// Notes whether a call found a connection: after too many without, the server is left alone.
     async fn note_call(
         &self,
         server: &Server,
-        key: &Key,
-        peer: &Peer,
+        access: &Access,
+        peer: &Arc<Peer>,
         called: &Result<CallResult, mcp::Error>,
     ) {
         let error = match called {
             // What breaks off or takes long may be the doing of one tool, or of one caller.
             Err(error) if error.kind() == ErrorKind::Unreachable => error,
-            Ok(_) | Err(_) => return peer.health().called(),
+            Ok(_) | Err(_) => {
+                if called.is_ok() && access.payer.is_some() {
+                    self.peers(server).keep(peer.clone(), access.payer);
+                }
+                return peer.health().called();
+            }
         };
         let reason = inactive(server, error);
         if peer.health().call_failed(&reason) {
             tracing::warn!(server = %server.name, %reason, "the server is left alone after failed calls");
-            self.lists.invalidate(key).await;
+            peer.set_list(None);
             self.note_failure(server, Stage::Call, &reason).await;
         }
     }
@@ -467,17 +505,18 @@ impl Shared {
         access: &Access,
     ) -> Result<ToolList, (Stage, Inactive)> {
         let failed = |error: &mcp::Error| (stage(error), inactive(server, error));
+        let refused = |inactive| (Stage::Authorize, inactive);
         let list = async |access: &Access| {
-            let peer = self.peer(&self.key(server, access), server, access);
-            peer.client(access).list_tools().await
+            let peer = self.peer(server, access).map_err(refused)?;
+            Ok(peer.common.client(access).list_tools().await)
         };
-        let error = match list(access).await {
+        let error = match list(access).await? {
             Ok(list) => return Ok(list),
             Err(error) => error,
         };
         match self.access_after(server, access, &error).await {
             Ok(Some(access)) => {
-                let again = list(&access).await;
+                let again = list(&access).await?;
                 again.map_err(|error| failed(&error))
             }
             Ok(None) => Err(failed(&error)),
@@ -511,7 +550,7 @@ fn stage(error: &mcp::Error) -> Stage {
 impl fmt::Debug for Connections {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connections")
-            .field("in_use", &self.shared.peers.entry_count())
+            .field("in_use", &self.shared.servers.entry_count())
             .finish_non_exhaustive()
     }
 }

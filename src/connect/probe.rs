@@ -40,9 +40,8 @@ impl Connections {
                     return Err(reason);
                 }
             };
-            let key = shared.key(&server, &access);
-            let list = shared.look(&key, &server, access).await?;
-            shared.lists.insert(key, list.clone()).await;
+            let peer = shared.peer(&server, &access)?;
+            let list = shared.look(&server, &peer, access).await?;
             match list.offers.offered(&server).next() {
                 Some(_) => Ok(()),
                 None => Err(Inactive::NoTools),
@@ -65,24 +64,28 @@ impl Connections {
 
     /// The servers that are left alone.
     pub(crate) fn failing(&self) -> Vec<Failing> {
-        let peers = self.shared.peers.iter();
-        let failing = peers.filter_map(|(key, peer)| {
-            let (organisation, id) = key.server();
-            Some(Failing {
-                at: peer.health().failed_at()?,
-                organisation,
-                id,
-            })
+        let servers = self.shared.servers.iter();
+        let failing = servers.flat_map(|(server, peers)| {
+            let (organisation, id) = &*server;
+            let failing = peers.all().into_iter().filter_map(|peer| {
+                Some(Failing {
+                    at: peer.health().failed_at()?,
+                    organisation: organisation.clone(),
+                    id: id.clone(),
+                })
+            });
+            failing.collect::<Vec<_>>()
         });
         failing.collect()
     }
 
     /// Leaves a server alone no longer, which another replica has listed since.
     pub(crate) fn forgive(&self, failing: &Failing) {
-        for (key, peer) in &self.shared.peers {
-            let is_meant = key.server() == (failing.organisation.clone(), failing.id.clone());
+        let server = (failing.organisation.clone(), failing.id.clone());
+        let peers = self.shared.servers.get(&server);
+        for peer in peers.iter().flat_map(|peers| peers.all()) {
             let mut health = peer.health();
-            if is_meant && health.failed_at() == Some(failing.at) {
+            if health.failed_at() == Some(failing.at) {
                 health.succeeded();
             }
         }

@@ -53,8 +53,9 @@ pub struct Client(Arc<Inner>);
 
 struct Inner {
     line: Line,
-    /// Which arguments the tools of the last listing want in headers.
-    plans: Mutex<Arc<Plans>>,
+    /// Which arguments the tools of the last listing want in headers. What one client of a server
+    /// lists is for all beside it.
+    plans: Arc<Mutex<Arc<Plans>>>,
 }
 
 #[derive(Clone, Copy)]
@@ -84,7 +85,25 @@ impl Client {
         };
         Self(Arc::new(Inner {
             line: Line::new(dialer),
-            plans: Mutex::default(),
+            plans: Arc::default(),
+        }))
+    }
+
+    /// Another client of the same server, with a session of its own and these headers; it begins
+    /// with what this one found out about the server.
+    pub(crate) fn beside(&self, headers: HeaderMap) -> Self {
+        let dialer = self.0.line.dialer();
+        let dialer = Dialer {
+            outbound: dialer.outbound.clone(),
+            credential: Credential::new(headers, &dialer.url),
+            url: dialer.url.clone(),
+            transport: dialer.transport,
+            limits: Arc::clone(&dialer.limits),
+            ids: Ids::new(),
+        };
+        Self(Arc::new(Inner {
+            line: self.0.line.beside(dialer),
+            plans: Arc::clone(&self.0.plans),
         }))
     }
 

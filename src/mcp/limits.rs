@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// The limits of a [`Client`](super::Client).
+/// The limits of a [`Client`](super::Client), and of the [`Connections`](crate::Connections) that
+/// have many.
 ///
 /// ```
 /// use mcp_layer::mcp::Limits;
@@ -46,6 +47,17 @@ pub struct Limits {
     /// between one answer and the next; and all pages of one listing. Default 16 MiB: leaves room
     /// for progress notifications, and ends a stream that never does.
     pub stream_bytes: usize,
+    /// What is kept of one server for callers: a list for each token of theirs, and a session for
+    /// each project, caller or token that has one to itself. Default 1000; of one caller an
+    /// eighth. Beyond, the caller's least used gives way: it is listed, or opened, anew.
+    pub peers: usize,
+    /// The same in bytes, lists that are alike counted once. Default 64 MiB; of one caller an
+    /// eighth.
+    pub peer_bytes: usize,
+    /// Tokens that one caller may bring for the first time, in a minute. Default 120, and at the
+    /// beginning an eighth of `peers` at once: each costs a listing, and the server has to bear
+    /// those of all callers. One caller is one [`CallerId`](crate::CallerId), or one project.
+    pub new_tokens: usize,
 }
 
 impl Default for Limits {
@@ -64,6 +76,9 @@ impl Default for Limits {
             result_bytes: 4 * KIB * KIB,
             event_bytes: KIB * KIB,
             stream_bytes: 16 * KIB * KIB,
+            peers: 1000,
+            peer_bytes: 64 * KIB * KIB,
+            new_tokens: 120,
         }
     }
 }

@@ -52,6 +52,18 @@ impl Line {
         }
     }
 
+    /// A line of its own, which begins with what this one found out about the server.
+    pub(super) fn beside(&self, dialer: Dialer) -> Self {
+        let state = State {
+            attempt: None,
+            known: self.state().known,
+        };
+        Self {
+            dialer: Arc::new(dialer),
+            state: Mutex::new(state),
+        }
+    }
+
     pub(super) fn dialer(&self) -> &Dialer {
         &self.dialer
     }

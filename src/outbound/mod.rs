@@ -223,6 +223,19 @@ impl Outbound {
         self.judge(url).map(drop)
     }
 
+    /// Whether `url` is at a host of the operator's own: the rules name it, or cover its address.
+    /// A name that is looked up, under https, is only the operator's if a rule names it.
+    #[must_use]
+    pub fn is_own(&self, url: &Url) -> bool {
+        let covered = |ip: IpAddr| self.0.rules.cover(ip);
+        match (self.judge(url), url.host()) {
+            (Ok(Judgement::Named | Judgement::Covered), _) => true,
+            (Ok(Judgement::Public), Some(Host::Ipv4(ip))) => covered(ip.into()),
+            (Ok(Judgement::Public), Some(Host::Ipv6(ip))) => covered(ip.into()),
+            _ => false,
+        }
+    }
+
     fn judge(&self, url: &Url) -> Result<Judgement, Error> {
         let https = match url.scheme() {
             "https" => true,
@@ -334,6 +347,28 @@ mod tests {
             check(&[], "https://example.com:0/"),
             Err(Error::Port)
         ));
+    }
+
+    #[test]
+    fn a_host_is_the_operators_own_where_a_rule_says_so() {
+        let rules = ["10.1.0.0/16", "mcp.internal", "8.8.8.8"];
+        let rules = EgressRules::parse(rules).expect("rules");
+        let outbound = Outbound::new(rules, []).expect("a client");
+        for (url, own) in [
+            ("https://mcp.internal/mcp", true),
+            ("https://mcp.internal./mcp", true),
+            ("https://10.1.2.3/mcp", true),
+            ("http://10.1.2.3/mcp", true),
+            ("http://somewhere.example/mcp", true),
+            ("https://8.8.8.8/mcp", true),
+            ("https://somewhere.example/mcp", false),
+            ("https://mcp.internal.example/mcp", false),
+            ("https://9.9.9.9/mcp", false),
+            ("https://10.2.2.3/mcp", false),
+        ] {
+            let judged = outbound.is_own(&url.parse().expect("a URL"));
+            assert_eq!(judged, own, "{url}");
+        }
     }
 
     #[test]

@@ -51,6 +51,7 @@ mod observation;
 mod overlay;
 mod pins;
 mod server;
+mod share_session;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod sql;
 mod static_header;
@@ -82,6 +83,7 @@ pub use self::{
         DRAFT_LIFE, InvalidServerId, Projects, SelectedTool, Server, ServerId, Source, ToolPolicy,
         ToolSelection,
     },
+    share_session::ShareSession,
     static_header::StaticHeader,
     trace_memory::MemoryTraces,
     trace_store::{TraceFilter, TraceListing, TracePage, TraceStore},

@@ -10,7 +10,7 @@ use std::{
 
 use url::Url;
 
-use super::{Auth, Error, Gate, Pins};
+use super::{Auth, Error, Gate, Pins, ShareSession};
 use crate::{mcp::Transport, name::ServerName, project::Project, secret::fill_random};
 
 /// A registered server: where it is, who may use it, and which of its tools are offered.
@@ -50,6 +50,12 @@ pub struct Server {
     pub auth: Auth,
     /// The tools that are offered to models; default all.
     pub tools: ToolSelection,
+    /// Who shares one session of the server; default [`ShareSession::Project`].
+    pub share_session: ShareSession,
+    /// Whether the server is told which trace a call is a part of (`traceparent` and `tracestate`,
+    /// as headers and in `_meta`). Default `None`: where its host is the operator's own, which is
+    /// what the egress rules [say](crate::outbound::Outbound::is_own).
+    pub trace_context: Option<bool>,
     /// What becomes of a tool that is no longer what was accepted. Default `None`, for the store
     /// to decide: one that lasts takes [`Gate::Block`], others [`Gate::Allow`].
     pub on_change: Option<Gate>,
@@ -94,6 +100,8 @@ impl Server {
             projects: Projects::All,
             auth: Auth::None,
             tools: ToolSelection::All,
+            share_session: ShareSession::default(),
+            trace_context: None,
             on_change: None,
             new_tools: None,
             pins: None,
@@ -155,6 +163,18 @@ impl Server {
     /// Replaces the authentication.
     pub fn with_auth(mut self, auth: Auth) -> Self {
         self.auth = auth;
+        self
+    }
+
+    /// Says who shares one session of the server.
+    pub fn with_share_session(mut self, share_session: ShareSession) -> Self {
+        self.share_session = share_session;
+        self
+    }
+
+    /// Says whether the server is told of traces.
+    pub fn with_trace_context(mut self, trace_context: Option<bool>) -> Self {
+        self.trace_context = trace_context;
         self
     }
 

@@ -19,7 +19,7 @@ use crate::{
     caller::Caller,
     catalog::Entry,
     chat::{Arguments, Object, ToolCall, tool_message},
-    connect::Call,
+    connect::{Call, ExchangeSessions},
     project::Project,
     registry::{Server, ToolPolicy},
     trace_parent::TraceParent,
@@ -34,6 +34,8 @@ pub(crate) struct Batch<'a> {
     pub(crate) gateway: &'a Gateway,
     pub(crate) project: &'a Project,
     pub(crate) caller: &'a Caller,
+    /// Those that end with the exchange.
+    pub(crate) sessions: &'a ExchangeSessions,
     pub(crate) ends: Instant,
     /// How many calls may still be run; the model is told about the rest.
     pub(crate) allowed: usize,
@@ -188,6 +190,7 @@ impl Batch<'_> {
         let mut call = Call::new(&entry.offer().tool, &arguments);
         call.timeout = left()?;
         call.trace = trace.as_ref();
+        call.exchange = Some(self.sessions);
         let connections = &self.gateway.connections;
         match connections.call(&server, &self.caller.tokens, call).await {
             Ok(result) => Ok((result.is_error, result.text)),

@@ -121,6 +121,11 @@ pub(crate) fn refused<B: Body<Data = Bytes>>(refusal: &Refusal) -> Response<McpB
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/json"),
     );
+    if parts.status == StatusCode::TOO_MANY_REQUESTS {
+        // One more may come within a second.
+        let soon = HeaderValue::from_static("1");
+        parts.headers.insert(header::RETRY_AFTER, soon);
+    }
     rewritten(parts, vec![refusal.body().into()])
 }
 

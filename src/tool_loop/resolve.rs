@@ -96,6 +96,13 @@ pub(crate) fn selected(
 
 fn unusable(server: &Server, inactive: &Inactive) -> Refusal {
     let name = &server.name;
+    if *inactive == Inactive::TooManyCredentials {
+        let header = CallerTokens::header(name);
+        let message = format!(
+            "the server {name} is not asked: {inactive}; send the same token in the header {header} for the same person, and try again in a few seconds"
+        );
+        return Refusal::new(Kind::TooManyCredentials, message);
+    }
     if inactive.is_callers() {
         let header = CallerTokens::header(name);
         let message = format!(

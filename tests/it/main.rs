@@ -50,6 +50,7 @@ mod trace_spans;
 mod traces;
 mod upstream_faults;
 
+mod made_up_tokens;
 mod mcp_egress;
 mod mcp_faults;
 mod mcp_http_sse;
@@ -64,6 +65,7 @@ mod oauth_attacks;
 mod oauth_discovery;
 mod oauth_tokens;
 
+mod sharing;
 mod sql_drafts;
 mod sql_keys;
 mod sql_observations;

@@ -212,6 +212,36 @@ async fn the_callers_trace_goes_on_at_the_servers() {
 }
 
 #[tokio::test]
+async fn a_server_is_told_of_traces_where_its_record_says_so() {
+    let new = Evil::stateless(|r| vec![Step::Send(json_reply(&tool(r)))]).await;
+    let old = Evil::mcp(|r| vec![Step::Send(json_reply(&tool(r)))]).await;
+    let quiet = Evil::mcp(|r| vec![Step::Send(json_reply(&tool(r)))]).await;
+    let record = |name: &str, evil: &Evil, told| {
+        let server = Server::new(name, &evil.url()).unwrap();
+        server.with_trace_context(Some(told))
+    };
+    let gateway = Gateway::new([
+        record("new", &new, false),
+        record("old", &old, false),
+        record("told", &quiet, true),
+    ]);
+    let gateway = gateway.answers(&["new__t", "old__t", "told__t"]);
+    let headers = [("traceparent", TRACE), ("tracestate", "vendor=1")];
+    gateway.send(&["new", "old", "told"], &headers).await;
+    for (server, is_told) in [(&new, false), (&old, false), (&quiet, true)] {
+        assert_eq!(server.count("tools/call"), 1);
+        for request in server.received() {
+            let is_call = request.method() == "tools/call";
+            let all = format!("{} {}", request.head, request.body).to_lowercase();
+            let trace = ["traceparent", "tracestate", &TRACE[3..35]];
+            let told = trace.iter().all(|word| all.contains(word));
+            let silent = trace.iter().all(|word| !all.contains(word));
+            assert!(if is_told && is_call { told } else { silent }, "{all}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_servers_trace_is_below_the_span_of_its_call_where_one_is_exported() {
     let other = format!("{}-00f067aa0ba902b7-01", &TRACE[..35]);
     let new = Evil::stateless(|r| vec![Step::Send(json_reply(&tool(r)))]).await;

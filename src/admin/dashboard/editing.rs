@@ -217,7 +217,7 @@ impl Top {
 
 /// The members, but secrets, in which two records differ.
 fn differences(theirs: &Value, mine: &Value) -> Vec<Difference> {
-    const MEMBERS: [(&str, &str); 14] = [
+    const MEMBERS: [(&str, &str); 16] = [
         ("/display_name", "Display name"),
         ("/description", "Description"),
         ("/url", "Server URL"),
@@ -232,6 +232,8 @@ fn differences(theirs: &Value, mine: &Value) -> Vec<Difference> {
         ("/enabled", "Enabled"),
         ("/on_change", "Changed tools"),
         ("/new_tools", "New tools"),
+        ("/share_session", "Sessions"),
+        ("/trace_context", "Traces"),
     ];
     let of = |record: &Value, member| record.pointer(member).map(words).unwrap_or_default();
     let both = MEMBERS.map(|(member, label)| (label, of(theirs, member), of(mine, member)));

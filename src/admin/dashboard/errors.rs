@@ -102,6 +102,8 @@ fn label(param: &str) -> &'static str {
         "description" => "Description",
         "url" => "Server URL",
         "transport" => "Server type",
+        "share_session" => "Sessions",
+        "trace_context" => "Traces",
         "auth" => "Authentication",
         "auth.header" => "Header name",
         "auth.headers" => "Headers",

@@ -29,6 +29,9 @@ pub(super) struct Fields {
     pub(super) is_sse: bool,
     pub(super) is_for_all: bool,
     pub(super) projects: Vec<ProjectBox>,
+    /// `exchange`, `caller`, `project` or `all`.
+    pub(super) share_session: String,
+    pub(super) trace_context: Option<bool>,
     /// `none`, `static_headers`, `oauth2` or `token_passthrough`.
     pub(super) auth: String,
     pub(super) headers: Vec<HeaderRow>,
@@ -98,6 +101,11 @@ impl Fields {
             is_sse: body["transport"] == "sse",
             is_for_all: !body["projects"].is_array(),
             projects: boxes.collect(),
+            share_session: body["share_session"]
+                .as_str()
+                .unwrap_or("project")
+                .to_owned(),
+            trace_context: body["trace_context"].as_bool(),
             auth: auth["type"].as_str().unwrap_or("none").to_owned(),
             headers: headers.collect(),
             client_id: text(&auth["client_id"]),
@@ -116,6 +124,16 @@ impl Fields {
             on_change: text(&body["on_change"]),
             new_tools: text(&body["new_tools"]),
             version: body["version"].as_u64().unwrap_or_default(),
+        }
+    }
+
+    /// Who shares a session, for a list of facts.
+    pub(super) fn sharing(&self) -> &'static str {
+        match &*self.share_session {
+            "exchange" => "one for each request",
+            "caller" => "one for each caller",
+            "all" => "one for everybody",
+            _ => "one for each project",
         }
     }
 
@@ -159,6 +177,17 @@ pub(super) fn read_scope(form: &Form<'_>, body: &mut Value) {
         }
         _ => json!("all"),
     };
+    // A form without them changes nothing.
+    if form.has("share_session") {
+        body["share_session"] = form.text("share_session").into();
+    }
+    if form.has("trace_context") {
+        body["trace_context"] = match form.text("trace_context") {
+            "always" => true.into(),
+            "never" => false.into(),
+            _ => Value::Null,
+        };
+    }
 }
 
 /// Puts into `body` how to authenticate; a secret that is not typed is kept, where there is one.
@@ -326,6 +355,27 @@ mod tests {
             Some("2026-11-28")
         );
         assert!(!fields.headers[1].value.is_set && fields.headers[1].value.was_typed);
+    }
+
+    #[test]
+    fn what_a_form_says_of_sessions_and_traces_is_shown_again() {
+        let mut body = json!({"share_session": "caller", "trace_context": false});
+        read_scope(&form("url=x"), &mut body);
+        assert_eq!(
+            (&body["share_session"], &body["trace_context"]),
+            (&json!("caller"), &json!(false))
+        );
+        for (sent, means) in [
+            ("own", None),
+            ("always", Some(true)),
+            ("never", Some(false)),
+        ] {
+            let sent = format!("url=x&share_session=exchange&trace_context={sent}");
+            read_scope(&form(&sent), &mut body);
+            let fields = Fields::of(&body, &BTreeSet::new());
+            assert_eq!(fields.share_session, "exchange");
+            assert_eq!(fields.trace_context, means);
+        }
     }
 
     #[test]

@@ -5,7 +5,10 @@
 use serde_json::{Map, Value, json};
 
 use super::reference;
-use crate::admin::{query::LONGEST, view::READ_ONLY};
+use crate::{
+    admin::{query::LONGEST, view::READ_ONLY},
+    registry::ShareSession,
+};
 
 /// RFC 3339, in UTC.
 fn time() -> Value {
@@ -103,6 +106,11 @@ fn words() -> Value {
         "Transport": word(&["streamable_http", "sse"]),
         "Policy": word(&["auto", "ask_first"]),
         "Gate": word(&["block", "allow"]),
+        "ShareSession": {
+            "type": "string",
+            "enum": ShareSession::ALL.map(|(word, _)| word),
+            "description": "Who shares one session of the server, and so sees what it remembers; default project.",
+        },
         "TokenAuth": word(&["client_secret_basic", "client_secret_post", "none"]),
         "Projects": {
             "description": "All projects, or those that are named.",
@@ -144,6 +152,11 @@ fn servers() -> Value {
         "projects": reference("Projects"),
         "auth": reference("Auth"),
         "tools": reference("Selection"),
+        "share_session": reference("ShareSession"),
+        "trace_context": {
+            "type": ["boolean", "null"],
+            "description": "Whether the server is told which trace a call is a part of; null: where its host is the operator's own.",
+        },
         "on_change": maybe("Gate"),
         "new_tools": maybe("Gate"),
         "enabled": {"type": "boolean"},
@@ -177,6 +190,7 @@ fn servers() -> Value {
             ("transport", maybe("Transport")),
             ("projects", maybe("Projects")),
             ("tools", maybe("Selection")),
+            ("share_session", maybe("ShareSession")),
             (
                 "enabled",
                 json!({"type": ["boolean", "null"], "default": true}),

@@ -12,8 +12,8 @@ use super::{
 use crate::{
     mcp::Transport,
     registry::{
-        Error, Fingerprint, Gate, Pins, Projects, SelectedTool, Server, ServerId, Source,
-        ToolPolicy, ToolSelection,
+        Error, Fingerprint, Gate, Pins, Projects, SelectedTool, Server, ServerId, ShareSession,
+        Source, ToolPolicy, ToolSelection,
     },
 };
 
@@ -63,6 +63,8 @@ fn server(entry: &Value<'_>, env: Env<'_>) -> Result<Server, Fault> {
         "transport",
         "projects",
         "tools",
+        "share_session",
+        "trace_context",
         "enabled",
         "auth",
     ])?;
@@ -78,6 +80,8 @@ fn server(entry: &Value<'_>, env: Env<'_>) -> Result<Server, Fault> {
     server.projects = optional(&keys, "projects", projects)?.unwrap_or_default();
     let (selection, pins) = optional(&keys, "tools", tools)?.unwrap_or_default();
     server.tools = selection;
+    server.share_session = optional(&keys, "share_session", share_session)?.unwrap_or_default();
+    server.trace_context = optional(&keys, "trace_context", |flag| flag.flag())?;
     // What the file says is accepted, and nobody can accept anything else.
     let on_change = if pins.is_some() {
         Gate::Block
@@ -103,6 +107,11 @@ fn transport(value: &Value<'_>) -> Result<Transport, Fault> {
         Some("sse") => Ok(Transport::Sse),
         _ => Err(value.fault("must be \"streamable_http\" or \"sse\"")),
     }
+}
+
+fn share_session(value: &Value<'_>) -> Result<ShareSession, Fault> {
+    let sharing = value.as_text().and_then(ShareSession::of);
+    sharing.ok_or_else(|| value.fault(ShareSession::EXPECTED))
 }
 
 fn projects(value: &Value<'_>) -> Result<Projects, Fault> {
@@ -208,6 +217,8 @@ mod tests {
             transport = "sse"
             projects = ["web", "batch"]
             tools = ["ask_question", { name = "delete_page", policy = "ask_first" }, { name = "list" }]
+            share_session = "caller"
+            trace_context = false
             enabled = false
 
             [servers.auth]
@@ -235,6 +246,8 @@ mod tests {
         );
         assert_eq!(server.tools.policy("list"), Some(ToolPolicy::Auto));
         assert_eq!(server.tools.policy("other"), None);
+        assert_eq!(server.share_session, ShareSession::Caller);
+        assert_eq!(server.trace_context, Some(false));
         assert!(!server.enabled);
         assert_eq!(server.auth.headers()["authorization"], "Bearer s3cret");
     }
@@ -246,6 +259,8 @@ mod tests {
         assert_eq!(server.transport, Transport::StreamableHttp);
         assert_eq!(server.projects, Projects::All);
         assert_eq!(server.tools, ToolSelection::All);
+        assert_eq!(server.share_session, ShareSession::Project);
+        assert_eq!(server.trace_context, None);
         assert!(server.enabled && server.auth.headers().is_empty());
     }
 
@@ -269,27 +284,27 @@ mod tests {
         for (lines, expected) in [
             (
                 "colour = 1",
-                "colour: unknown key; known are name, display_name, description, url, transport, projects, tools, enabled, auth (line 4)",
+                "colour: unknown key; known are name, display_name, description, url, transport, projects, tools, share_session, trace_context, enabled, auth (line 4)",
             ),
             (
                 "\n\"x\\ny\" = 1",
-                "x\\ny: unknown key; known are name, display_name, description, url, transport, projects, tools, enabled, auth (line 5)",
+                "x\\ny: unknown key; known are name, display_name, description, url, transport, projects, tools, share_session, trace_context, enabled, auth (line 5)",
             ),
             (
                 "fingerprint = \"\"",
-                "fingerprint: unknown key; known are name, display_name, description, url, transport, projects, tools, enabled, auth (line 4)",
+                "fingerprint: unknown key; known are name, display_name, description, url, transport, projects, tools, share_session, trace_context, enabled, auth (line 4)",
             ),
             (
                 "on_change = \"block\"",
-                "on_change: unknown key; known are name, display_name, description, url, transport, projects, tools, enabled, auth (line 4)",
+                "on_change: unknown key; known are name, display_name, description, url, transport, projects, tools, share_session, trace_context, enabled, auth (line 4)",
             ),
             (
                 "new_tools = \"block\"",
-                "new_tools: unknown key; known are name, display_name, description, url, transport, projects, tools, enabled, auth (line 4)",
+                "new_tools: unknown key; known are name, display_name, description, url, transport, projects, tools, share_session, trace_context, enabled, auth (line 4)",
             ),
             (
                 "draft = true",
-                "draft: unknown key; known are name, display_name, description, url, transport, projects, tools, enabled, auth (line 4)",
+                "draft: unknown key; known are name, display_name, description, url, transport, projects, tools, share_session, trace_context, enabled, auth (line 4)",
             ),
             (
                 "display_name = 3",
@@ -335,6 +350,14 @@ mod tests {
             (
                 "tools = [{ name = \"t\", fingerprint = \"x\" }]",
                 "tools[0].fingerprint: must be a fingerprint: 64 hex digits in lower case (line 4)",
+            ),
+            (
+                "share_session = \"nobody\"",
+                "share_session: must be \"exchange\", \"caller\", \"project\" or \"all\" (line 4)",
+            ),
+            (
+                "trace_context = \"own\"",
+                "trace_context: must be true or false (line 4)",
             ),
             (
                 "enabled = \"yes\"",

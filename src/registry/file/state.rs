@@ -54,6 +54,8 @@ fn is_same(old: &Server, new: &Server) -> bool {
         projects,
         auth,
         tools,
+        share_session,
+        trace_context,
         on_change,
         new_tools,
         pins,
@@ -68,6 +70,8 @@ fn is_same(old: &Server, new: &Server) -> bool {
         && old.projects == *projects
         && is_same_auth(&old.auth, auth)
         && old.tools == *tools
+        && old.share_session == *share_session
+        && old.trace_context == *trace_context
         && old.on_change == *on_change
         && old.new_tools == *new_tools
         && old.pins == *pins

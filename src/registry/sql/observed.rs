@@ -134,6 +134,7 @@ enum Reason {
     CredentialInvalid,
     TokenMissing,
     TokenRefused,
+    TooManyCredentials,
     NoTools,
 }
 
@@ -148,6 +149,7 @@ impl From<&Failure> for FailureRecord {
                 Inactive::CredentialInvalid => Reason::CredentialInvalid,
                 Inactive::TokenMissing => Reason::TokenMissing,
                 Inactive::TokenRefused => Reason::TokenRefused,
+                Inactive::TooManyCredentials => Reason::TooManyCredentials,
                 Inactive::NoTools => Reason::NoTools,
             },
             at: milliseconds(failure.at),
@@ -164,6 +166,7 @@ impl From<FailureRecord> for Failure {
             Reason::CredentialInvalid => Inactive::CredentialInvalid,
             Reason::TokenMissing => Inactive::TokenMissing,
             Reason::TokenRefused => Inactive::TokenRefused,
+            Reason::TooManyCredentials => Inactive::TooManyCredentials,
             Reason::NoTools => Inactive::NoTools,
         };
         Self::new(record.stage, reason, time(record.at))

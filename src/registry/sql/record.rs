@@ -13,8 +13,8 @@ use super::{
 use crate::{
     mcp::Transport,
     registry::{
-        Auth, AuthKind, Error, Gate, OAuth2, Projects, SelectedTool, Server, Source, StaticHeader,
-        ToolPolicy, ToolSelection,
+        Auth, AuthKind, Error, Gate, OAuth2, Projects, SelectedTool, Server, ShareSession, Source,
+        StaticHeader, ToolPolicy, ToolSelection,
     },
     scopes::Scopes,
     secret::{ExposeSecret, KeyRing, OpenError, Place, SecretString},
@@ -110,6 +110,8 @@ pub(super) fn read(row: &AnyRow, ring: &KeyRing) -> Result<Server, Broken> {
             None => ToolSelection::All,
             Some(tools) => ToolSelection::only(tools.into_iter().map(SelectedTool::from))?,
         },
+        share_session: record.share_session,
+        trace_context: record.trace_context,
         on_change: Some(record.on_change),
         new_tools: Some(record.new_tools),
         pins: observed::pins(row.try_get(9)?),
@@ -204,6 +206,10 @@ struct Record {
     auth: AuthRecord,
     /// Absent for all.
     tools: Option<Vec<ToolRecord>>,
+    #[serde(default)]
+    share_session: ShareSession,
+    #[serde(default)]
+    trace_context: Option<bool>,
     on_change: Gate,
     new_tools: Gate,
     enabled: bool,
@@ -268,6 +274,8 @@ impl Record {
                 ToolSelection::All => None,
                 ToolSelection::Only(tools) => Some(tools.iter().map(ToolRecord::from).collect()),
             },
+            share_session: server.share_session,
+            trace_context: server.trace_context,
             on_change: server.on_change.unwrap_or(Gate::Block),
             new_tools: server.new_tools.unwrap_or(Gate::Block),
             enabled: server.enabled,

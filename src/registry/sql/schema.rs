@@ -10,9 +10,10 @@ use super::{
 use crate::secret::KeyRing;
 
 /// What leads from each version to the next. Those that are released never change.
-const STEPS: [&str; 2] = [
+const STEPS: [&str; 3] = [
     include_str!("schema.sql"),
     include_str!("schema_traces.sql"),
+    include_str!("schema_sessions.sql"),
 ];
 
 /// The version that this program knows.

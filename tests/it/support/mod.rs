@@ -15,6 +15,7 @@ pub mod forms;
 pub mod gateway;
 pub mod mcp_server;
 pub mod model;
+pub mod notebook;
 pub mod pages;
 pub mod parrot;
 pub mod postgres;

@@ -1,0 +1,326 @@
+//! What is kept of one server: a peer for each credential, and the sessions that somebody has to
+//! themselves.
+//!
+//! Credentials of the server's own are few, and kept while they are used. Callers bring tokens, and
+//! what makes them other callers, as they like: so what is kept for callers is counted and weighed,
+//! no caller has more than an eighth, and each pushes out what is their own.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::{
+    key::Reached,
+    peer::{CachedList, Peer},
+    session::{Closing, Session},
+};
+use crate::{inactive::Inactive, keyed::Digest, mcp::Limits, offer::Offers};
+
+/// What nobody uses for so long is closed.
+pub(super) const IDLE: Duration = Duration::from_secs(60 * 60);
+/// How often one looks for that.
+const SWEEP: Duration = Duration::from_secs(60);
+/// What a client takes with its session, about.
+const CLIENT: usize = 8 * 1024;
+/// A caller's part of what is kept for callers.
+const SHARE: usize = 8;
+/// How long the tools are not listed again for a token that was refused, and for one with which
+/// they could not be listed: these may come right soon.
+const REFUSED: Duration = Duration::from_secs(30);
+const FAILED: Duration = Duration::from_secs(5);
+
+/// What is kept of one server.
+pub(super) struct Peers {
+    state: Mutex<State>,
+    most: usize,
+    most_bytes: usize,
+    closing: Closing,
+}
+
+struct State {
+    kept: HashMap<Place, Kept>,
+    /// Callers' tokens that are being tried for the first time. Nothing is kept for them yet, so
+    /// tokens that are made up push out nothing.
+    tried: HashMap<Reached, Weak<Peer>>,
+    /// Callers' tokens with which nothing could be listed.
+    failed: HashMap<Reached, (Inactive, Instant)>,
+    swept: Instant,
+}
+
+/// A credential's peer, or the session of one holder with it.
+type Place = (Reached, Option<Digest>);
+
+struct Kept {
+    what: What,
+    /// Whose share it is in; `None` for a credential of the server's own.
+    payer: Option<Digest>,
+    used: Instant,
+}
+
+enum What {
+    Peer(Arc<Peer>),
+    Session(Arc<Session>),
+}
+
+impl Peers {
+    pub(super) fn new(limits: &Limits, closing: Closing) -> Self {
+        Self {
+            state: Mutex::new(State {
+                kept: HashMap::new(),
+                tried: HashMap::new(),
+                failed: HashMap::new(),
+                swept: Instant::now(),
+            }),
+            most: limits.peers,
+            most_bytes: limits.peer_bytes,
+            closing,
+        }
+    }
+
+    /// The peer of a credential, if it is known.
+    pub(super) fn known(&self, reached: Reached) -> Option<Arc<Peer>> {
+        let mut state = self.state();
+        if let Some(kept) = state.kept.get_mut(&(reached, None)) {
+            kept.used = Instant::now();
+            if let What::Peer(peer) = &kept.what {
+                return Some(peer.clone());
+            }
+        }
+        state.tried.get(&reached)?.upgrade()
+    }
+
+    /// Why a token is not tried again yet.
+    pub(super) fn failure(&self, reached: Reached) -> Option<Inactive> {
+        let state = self.state();
+        let (reason, until) = state.failed.get(&reached)?;
+        (Instant::now() < *until).then(|| reason.clone())
+    }
+
+    /// The peer of a caller's token that is not known: it has to be [kept](Self::keep) once it
+    /// turns out to be good. Of two who try it at once one makes it.
+    pub(super) fn try_out(&self, peer: Peer) -> Arc<Peer> {
+        let mut state = self.state();
+        let tried = state.tried.get(&peer.reached).and_then(Weak::upgrade);
+        tried.unwrap_or_else(|| {
+            state.tried.retain(|_, peer| peer.strong_count() > 0);
+            let peer = Arc::new(peer);
+            state.tried.insert(peer.reached, Arc::downgrade(&peer));
+            peer
+        })
+    }
+
+    /// Keeps a peer; of two that are kept at once, the first.
+    pub(super) fn keep(&self, peer: Arc<Peer>, payer: Option<Digest>) -> Arc<Peer> {
+        let mut state = self.state();
+        if let Some(kept) = state.kept.get_mut(&(peer.reached, None)) {
+            kept.used = Instant::now();
+            return match &kept.what {
+                What::Peer(kept) => kept.clone(),
+                What::Session(_) => peer,
+            };
+        }
+        state.tried.remove(&peer.reached);
+        state.failed.remove(&peer.reached);
+        let kept = Kept::new(What::Peer(peer.clone()), payer);
+        state.kept.insert((peer.reached, None), kept);
+        self.make_room(state, payer);
+        peer
+    }
+
+    /// Remembers that nothing could be listed with a token.
+    pub(super) fn note_failure(&self, reached: Reached, reason: &Inactive) {
+        let now = Instant::now();
+        let lasts = match reason {
+            Inactive::TokenRefused => REFUSED,
+            _ => FAILED,
+        };
+        let mut state = self.state();
+        if state.failed.len() >= self.most {
+            state.failed.retain(|_, (_, until)| now < *until);
+        }
+        if state.failed.len() < self.most {
+            state.failed.insert(reached, (reason.clone(), now + lasts));
+        }
+    }
+
+    /// Puts a list in the place of the last one. Lists that are alike are kept once.
+    pub(super) fn listed(&self, peer: &Peer, list: CachedList) -> Arc<CachedList> {
+        let mut state = self.state();
+        let list = Arc::new(match state.alike(&list) {
+            Some(offers) => list.with_offers(offers),
+            None => list,
+        });
+        peer.set_list(Some(list.clone()));
+        if let Some(kept) = state.kept.get_mut(&(peer.reached, None)) {
+            let payer = kept.payer;
+            self.make_room(state, payer);
+        }
+        list
+    }
+
+    /// The session of `holder` with a credential.
+    pub(super) fn session(
+        &self,
+        peer: &Peer,
+        holder: Digest,
+        payer: Digest,
+        open: impl FnOnce() -> Session,
+    ) -> Arc<Session> {
+        let mut state = self.state();
+        let place = (peer.reached, Some(holder));
+        if let Some(kept) = state.kept.get_mut(&place) {
+            kept.used = Instant::now();
+            if let What::Session(session) = &kept.what {
+                return session.clone();
+            }
+        }
+        let session = Arc::new(open());
+        let kept = Kept::new(What::Session(session.clone()), Some(payer));
+        state.kept.insert(place, kept);
+        self.make_room(state, Some(payer));
+        session
+    }
+
+    /// All peers that are kept.
+    pub(super) fn all(&self) -> Vec<Arc<Peer>> {
+        let state = self.state();
+        let peers = state.kept.values().filter_map(|kept| match &kept.what {
+            What::Peer(peer) => Some(peer.clone()),
+            What::Session(_) => None,
+        });
+        peers.collect()
+    }
+
+    /// All sessions, those of the peers too.
+    pub(super) fn sessions(&self) -> Vec<Arc<Session>> {
+        self.state().kept.values().map(Kept::session).collect()
+    }
+
+    /// Ends everything: the server is not used any more.
+    pub(super) fn give_way(&self) {
+        for session in self.sessions() {
+            self.closing.end(session);
+        }
+    }
+
+    /// Takes away what is beyond the limits, now that `payer` has something more, and what was
+    /// not used for long.
+    fn make_room(&self, mut state: MutexGuard<'_, State>, payer: Option<Digest>) {
+        let mut gone = state.sweep();
+        if let Some(payer) = payer {
+            let most = (self.most / SHARE).max(1);
+            let of_payer = |kept: &Kept| kept.payer == Some(payer);
+            while let Some(least) = state.beyond(most, self.most_bytes / SHARE, of_payer) {
+                gone.extend(state.kept.remove(&least));
+            }
+            let of_callers = |kept: &Kept| kept.payer.is_some();
+            while state
+                .beyond(self.most, self.most_bytes, of_callers)
+                .is_some()
+            {
+                // Of whoever has the most.
+                let Some(least) = state.least_of_the_largest() else {
+                    break;
+                };
+                gone.extend(state.kept.remove(&least));
+            }
+        }
+        drop(state);
+        for kept in gone {
+            self.closing.end(kept.session());
+        }
+    }
+
+    /// Held for operations on maps, never across an await.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn alike(&self, list: &CachedList) -> Option<Arc<Offers>> {
+        self.kept.values().find_map(|kept| {
+            let other = kept.list()?;
+            let same = other.digest == list.digest && other.offers.pins == list.offers.pins;
+            same.then(|| other.offers.clone())
+        })
+    }
+
+    /// The least used of these, where they are more, or heavier, than that. The last one stays,
+    /// unless it is too heavy by itself.
+    fn beyond(&self, most: usize, bytes: usize, which: impl Fn(&Kept) -> bool) -> Option<Place> {
+        let (mut count, mut weight, mut seen) = (0, 0, HashSet::new());
+        let mut least: Option<(&Place, Instant)> = None;
+        for (place, kept) in self.kept.iter().filter(|(_, kept)| which(kept)) {
+            count += 1;
+            weight += CLIENT;
+            if let Some(list) = kept.list()
+                && seen.insert(Arc::as_ptr(&list.offers))
+            {
+                weight += list.bytes;
+            }
+            if least.is_none_or(|(_, used)| kept.used < used) {
+                least = Some((place, kept.used));
+            }
+        }
+        let is_beyond = count > most || weight > bytes;
+        is_beyond
+            .then_some(least)
+            .flatten()
+            .map(|(place, _)| *place)
+    }
+
+    fn least_of_the_largest(&self) -> Option<Place> {
+        let mut counts: HashMap<Digest, usize> = HashMap::new();
+        for payer in self.kept.values().filter_map(|kept| kept.payer) {
+            *counts.entry(payer).or_default() += 1;
+        }
+        let largest = counts.values().copied().max()?;
+        let kept = self.kept.iter();
+        let kept = kept.filter(|(_, kept)| kept.payer.is_some_and(|p| counts[&p] == largest));
+        let least = kept.min_by_key(|(_, kept)| kept.used);
+        least.map(|(place, _)| *place)
+    }
+
+    fn sweep(&mut self) -> Vec<Kept> {
+        let now = Instant::now();
+        if now.duration_since(self.swept) < SWEEP {
+            return Vec::new();
+        }
+        self.swept = now;
+        self.failed.retain(|_, (_, until)| now < *until);
+        let idle = |kept: &Kept| now.duration_since(kept.used) >= IDLE;
+        self.kept
+            .extract_if(|_, kept| idle(kept))
+            .map(|(_, kept)| kept)
+            .collect()
+    }
+}
+
+impl Kept {
+    fn new(what: What, payer: Option<Digest>) -> Self {
+        Self {
+            what,
+            payer,
+            used: Instant::now(),
+        }
+    }
+
+    fn list(&self) -> Option<Arc<CachedList>> {
+        match &self.what {
+            What::Peer(peer) => peer.list(),
+            What::Session(_) => None,
+        }
+    }
+
+    fn session(&self) -> Arc<Session> {
+        match &self.what {
+            What::Peer(peer) => peer.common.clone(),
+            What::Session(session) => session.clone(),
+        }
+    }
+}

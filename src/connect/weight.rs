@@ -1,0 +1,46 @@
+//! How much memory is kept for a list of tools, about.
+
+use crate::{
+    keyed::{Digest, Keyed},
+    offer::Offers,
+};
+
+/// What a tool takes beside its texts.
+const TOOL: usize = 512;
+/// How much larger a schema is compiled than as text, which it is from its first call on.
+const COMPILED: usize = 8;
+
+/// The bytes that these offers take, compiled schemas included.
+pub(super) fn bytes(offers: &Offers) -> usize {
+    let tools = offers.tools.iter().map(|tool| {
+        let schema = tool.input_schema.get().len();
+        let texts = [
+            tool.name.len(),
+            tool.tool.len(),
+            tool.description.as_ref().map_or(0, String::len),
+            tool.definition.len(),
+            tool.listed.json().len(),
+            schema * (1 + COMPILED),
+        ];
+        TOOL + texts.iter().sum::<usize>()
+    });
+    let left_out = offers.left_out.iter();
+    let left_out = left_out.map(|tool| TOOL + tool.tool().len() + tool.reason().len());
+    tools.chain(left_out).sum()
+}
+
+/// What these offers are: equal for lists that are alike to the byte.
+pub(super) fn digest(offers: &Offers) -> Digest {
+    let mut hash = Keyed::new("offers");
+    for tool in &offers.tools {
+        hash.add(&tool.definition);
+        hash.add(tool.input_schema.get());
+        hash.add(&**tool.listed.json());
+    }
+    hash.add([]);
+    for tool in &offers.left_out {
+        hash.add(tool.tool());
+        hash.add(tool.reason());
+    }
+    hash.finish()
+}

@@ -1,0 +1,54 @@
+//! Hashes of what must not be kept: equal for equal parts, and worth nothing outside of this
+//! process.
+
+use std::sync::LazyLock;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::secret::fill_random;
+
+/// What [`Keyed`] makes of its parts.
+pub(crate) type Digest = [u8; 32];
+
+/// A hash with a key that this process alone has.
+pub(crate) struct Keyed(Sha256);
+
+impl Keyed {
+    /// Begins a hash; two hashes of different purposes are never equal.
+    pub(crate) fn new(purpose: &str) -> Self {
+        static KEY: LazyLock<[u8; 32]> = LazyLock::new(|| {
+            let mut key = [0; 32];
+            fill_random(&mut key);
+            key
+        });
+        Self(Sha256::new()).with(*KEY).with(purpose)
+    }
+
+    /// Adds a part, with its length: two lists of parts never hash alike.
+    pub(crate) fn add(&mut self, part: impl AsRef<[u8]>) {
+        let part = part.as_ref();
+        self.0.update((part.len() as u64).to_be_bytes());
+        self.0.update(part);
+    }
+
+    /// Adds a part.
+    pub(crate) fn with(mut self, part: impl AsRef<[u8]>) -> Self {
+        self.add(part);
+        self
+    }
+
+    /// Adds a part that may be absent, which is not the same as empty.
+    pub(crate) fn add_optional(&mut self, part: Option<impl AsRef<[u8]>>) {
+        match part {
+            Some(part) => {
+                self.add([1]);
+                self.add(part);
+            }
+            None => self.add([0]),
+        }
+    }
+
+    pub(crate) fn finish(self) -> Digest {
+        self.0.finalize().into()
+    }
+}
