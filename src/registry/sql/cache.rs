@@ -9,8 +9,11 @@ use tokio::time::Instant;
 
 use crate::{name::ServerName, registry::Server};
 
-/// Servers that are kept, with names that turned out to be nobody's; the least used go first.
+/// Servers that are kept; the least used go first.
 const SERVERS: u64 = 20_000;
+/// Names that are kept although they turned out to be nobody's. Apart from the servers: callers
+/// can make up as many as they like, and push out no more than each other.
+const NOBODYS: u64 = 5_000;
 
 /// How long what is kept counts when nothing is heard of the database any more: it may go away
 /// for a while, and a server that somebody removed must not live on for ever.
@@ -20,9 +23,10 @@ const UNHEARD: Duration = Duration::from_secs(60);
 pub(super) type Key = (Arc<str>, ServerName);
 
 pub(super) struct Cache {
-    /// `None`: there is no such server. Kept too, so that what does not exist and what is
-    /// somebody else's take the same time.
-    servers: moka::sync::Cache<Key, Option<Arc<Server>>>,
+    servers: moka::sync::Cache<Key, Arc<Server>>,
+    /// There is no such server. Kept too, so that what does not exist and what is somebody else's
+    /// take the same time.
+    nobodys: moka::sync::Cache<Key, ()>,
     // Held while something is kept or forgotten, never across an await.
     state: Mutex<State>,
 }
@@ -41,6 +45,7 @@ impl Cache {
     pub(super) fn new() -> Self {
         Self {
             servers: moka::sync::Cache::new(SERVERS),
+            nobodys: moka::sync::Cache::new(NOBODYS),
             state: Mutex::new(State {
                 epoch: 0,
                 heard: Instant::now(),
@@ -50,7 +55,10 @@ impl Cache {
 
     /// What is kept for `key`, if anything is.
     pub(super) fn find(&self, key: &Key) -> Option<Option<Arc<Server>>> {
-        self.servers.get(key)
+        match self.servers.get(key) {
+            Some(server) => Some(Some(server)),
+            None => self.nobodys.get(key).map(|()| None),
+        }
     }
 
     /// Whether what is kept still counts.
@@ -67,7 +75,10 @@ impl Cache {
     pub(super) fn keep(&self, read_at: Epoch, key: Key, server: Option<Arc<Server>>) {
         let state = self.state();
         if Epoch(state.epoch) == read_at {
-            self.servers.insert(key, server);
+            match server {
+                Some(server) => self.servers.insert(key, server),
+                None => self.nobodys.insert(key, ()),
+            }
         }
     }
 
@@ -75,12 +86,14 @@ impl Cache {
         let mut state = self.state();
         state.epoch += 1;
         self.servers.invalidate(key);
+        self.nobodys.invalidate(key);
     }
 
     pub(super) fn forget_all(&self) {
         let mut state = self.state();
         state.epoch += 1;
         self.servers.invalidate_all();
+        self.nobodys.invalidate_all();
     }
 
     /// Whatever has been changed until now is forgotten.
@@ -127,6 +140,28 @@ mod tests {
         cache.keep(cache.epoch(), key(), server());
         assert!(cache.find(&key()).is_some());
         cache.forget_all();
+        assert!(cache.find(&key()).is_none());
+    }
+
+    #[test]
+    fn names_that_are_made_up_push_out_no_server() {
+        let cache = Cache::new();
+        cache.keep(cache.epoch(), key(), server());
+        for number in 0..2 * SERVERS {
+            let made_up = ("default".into(), format!("n{number}").parse().unwrap());
+            // Asked for again and again: that is what counts to a cache.
+            (0..3).for_each(|_| drop(cache.find(&made_up)));
+            cache.keep(cache.epoch(), made_up, None);
+        }
+        cache.servers.run_pending_tasks();
+        cache.nobodys.run_pending_tasks();
+        assert!(cache.find(&key()).is_some_and(|server| server.is_some()));
+        assert!(cache.nobodys.entry_count() <= NOBODYS);
+        cache.forget(&key());
+        assert!(cache.find(&key()).is_none());
+        cache.keep(cache.epoch(), key(), None);
+        assert_eq!(cache.find(&key()).map(|server| server.is_some()), Some(false));
+        cache.forget(&key());
         assert!(cache.find(&key()).is_none());
     }
 
