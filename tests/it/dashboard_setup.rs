@@ -47,6 +47,45 @@ fn wrong(html: &str, id: &str, message: &str) {
 }
 
 #[tokio::test]
+async fn who_shares_a_session_is_chosen_where_each_choice_is_told() {
+    let pages = Pages::in_memory().await;
+    let form = pages.get("/create").await;
+    let form = form.html(200);
+    assert!(form.contains("keeps state in its session"), "{form}");
+    assert!(form.contains(r#"value="project" checked"#), "{form}");
+    for choice in ["exchange", "caller", "all"] {
+        let radio = format!(r#"name="share_session" value="{choice}"><span><strong>"#);
+        assert!(form.contains(&radio), "{choice} {form}");
+    }
+    let url = "https://browser.example/mcp";
+    let fields = [
+        ("name", "browser"),
+        ("transport", "streamable_http"),
+        ("url", url),
+        ("scope", "all"),
+        ("share_session", "caller"),
+        ("trace_context", "never"),
+    ];
+    pages.post("/create", &fields).await;
+    let said = |server: &Value| json!([server["share_session"], server["trace_context"]]);
+    let draft = read(&pages, "browser").await;
+    assert_eq!(said(&draft), json!(["caller", false]));
+    let form = pages.get("/servers/browser/setup/server").await;
+    assert!(form.html(200).contains(r#"value="caller" checked"#));
+    let review = pages.get("/servers/browser/setup/review").await;
+    assert!(review.html(200).contains("one for each caller"));
+    // A form that does not say it takes nothing back.
+    let again = pages
+        .post("/servers/browser/setup/server", &fields[..4])
+        .await;
+    assert_eq!(again.place(), "/servers/browser/setup/auth");
+    assert_eq!(
+        said(&read(&pages, "browser").await),
+        json!(["caller", false])
+    );
+}
+
+#[tokio::test]
 async fn a_server_is_created_in_four_steps() {
     let shelf = Shelf::start(&[
         tool("ask", "Asks"),

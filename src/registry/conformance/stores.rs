@@ -8,7 +8,10 @@ use super::{assert_same, reading};
 use crate::{
     name::ServerName,
     project::Project,
-    registry::{Auth, AuthKind, Error, Filter, Gate, Page, Server, ServerId, ServerStore, Source},
+    registry::{
+        Auth, AuthKind, Error, Filter, Gate, Page, Server, ServerId, ServerStore, ShareSession,
+        Source,
+    },
 };
 
 super::clauses! {
@@ -32,6 +35,7 @@ super::clauses! {
         drafts_are_not_found_and_are_listed_where_they_are_asked_for
         a_server_says_when_it_was_made_and_changed
         what_becomes_of_unaccepted_tools_is_always_said
+        who_shares_a_session_and_who_is_told_of_traces_is_kept
     }
 }
 
@@ -471,6 +475,25 @@ pub async fn a_server_says_when_it_was_made_and_changed(store: impl ServerStore)
     assert!(inserted.created_at.unwrap() > std::time::UNIX_EPOCH);
     assert!(inserted.created_at <= inserted.updated_at);
     assert!(inserted.updated_at <= replaced.updated_at);
+}
+
+/// As it was said, and not as the last time.
+pub async fn who_shares_a_session_and_who_is_told_of_traces_is_kept(store: impl ServerStore) {
+    let inserted = store.insert(server("a")).await.unwrap();
+    assert_eq!(inserted.share_session, ShareSession::Project);
+    assert_eq!(inserted.trace_context, None);
+    let told = [Some(true), Some(false), None, Some(true)];
+    for (version, ((_, sharing), told)) in (1..).zip(ShareSession::ALL.into_iter().zip(told)) {
+        let mut next = server("a");
+        (next.share_session, next.trace_context) = (sharing, told);
+        next.version = version;
+        let replaced = store.replace(next).await.unwrap();
+        let got = store.get("default", &name("a")).await.unwrap();
+        let found = find(&store, &Project::default(), "a").await.unwrap();
+        for read in [&replaced, &got, &found] {
+            assert_eq!((read.share_session, read.trace_context), (sharing, told));
+        }
+    }
 }
 
 /// By the record, and where it says nothing, by the store.

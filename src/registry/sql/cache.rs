@@ -160,7 +160,10 @@ mod tests {
         cache.forget(&key());
         assert!(cache.find(&key()).is_none());
         cache.keep(cache.epoch(), key(), None);
-        assert_eq!(cache.find(&key()).map(|server| server.is_some()), Some(false));
+        assert_eq!(
+            cache.find(&key()).map(|server| server.is_some()),
+            Some(false)
+        );
         cache.forget(&key());
         assert!(cache.find(&key()).is_none());
     }
