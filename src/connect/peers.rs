@@ -84,13 +84,12 @@ impl Peers {
     /// The peer of a credential, if it is known.
     pub(super) fn known(&self, reached: Reached) -> Option<Arc<Peer>> {
         let mut state = self.state();
-        if let Some(kept) = state.kept.get_mut(&(reached, None)) {
-            kept.used = Instant::now();
-            if let What::Peer(peer) = &kept.what {
-                return Some(peer.clone());
-            }
-        }
-        state.tried.get(&reached)?.upgrade()
+        let kept = state.kept.get_mut(&(reached, None)).and_then(Kept::peer);
+        let known = kept.or_else(|| state.tried.get(&reached)?.upgrade());
+        let gone = state.sweep();
+        drop(state);
+        self.end(gone);
+        known
     }
 
     /// Why a token is not tried again yet.
@@ -116,12 +115,9 @@ impl Peers {
     /// Keeps a peer; of two that are kept at once, the first.
     pub(super) fn keep(&self, peer: Arc<Peer>, payer: Option<Digest>) -> Arc<Peer> {
         let mut state = self.state();
-        if let Some(kept) = state.kept.get_mut(&(peer.reached, None)) {
-            kept.used = Instant::now();
-            return match &kept.what {
-                What::Peer(kept) => kept.clone(),
-                What::Session(_) => peer,
-            };
+        let kept = state.kept.get_mut(&(peer.reached, None));
+        if let Some(kept) = kept.and_then(Kept::peer) {
+            return kept;
         }
         state.tried.remove(&peer.reached);
         state.failed.remove(&peer.reached);
@@ -230,6 +226,10 @@ impl Peers {
             }
         }
         drop(state);
+        self.end(gone);
+    }
+
+    fn end(&self, gone: Vec<Kept>) {
         for kept in gone {
             self.closing.end(kept.session());
         }
@@ -251,7 +251,7 @@ impl State {
     }
 
     /// The least used of these, where they are more, or heavier, than that. The last one stays,
-    /// unless it is too heavy by itself.
+    /// however heavy it is: who uses one token has a list.
     fn beyond(&self, most: usize, bytes: usize, which: impl Fn(&Kept) -> bool) -> Option<Place> {
         let (mut count, mut weight, mut seen) = (0, 0, HashSet::new());
         let mut least: Option<(&Place, Instant)> = None;
@@ -267,7 +267,7 @@ impl State {
                 least = Some((place, kept.used));
             }
         }
-        let is_beyond = count > most || weight > bytes;
+        let is_beyond = count > most || (weight > bytes && count > 1);
         is_beyond
             .then_some(least)
             .flatten()
@@ -310,6 +310,15 @@ impl Kept {
         }
     }
 
+    /// The peer, which is used now.
+    fn peer(&mut self) -> Option<Arc<Peer>> {
+        self.used = Instant::now();
+        match &self.what {
+            What::Peer(peer) => Some(peer.clone()),
+            What::Session(_) => None,
+        }
+    }
+
     fn list(&self) -> Option<Arc<CachedList>> {
         match &self.what {
             What::Peer(peer) => peer.list(),
@@ -322,5 +331,125 @@ impl Kept {
             What::Peer(peer) => peer.common.clone(),
             What::Session(session) => session.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+
+    use super::*;
+    use crate::{
+        connect::access::Access,
+        outbound::{Outbound, Workers},
+        registry::Server,
+    };
+
+    struct Rig {
+        peers: Peers,
+        outbound: Outbound,
+        server: Server,
+        limits: Limits,
+    }
+
+    impl Rig {
+        fn new(most: usize) -> Self {
+            let limits = Limits {
+                peers: most,
+                ..Limits::default()
+            };
+            Self {
+                peers: Peers::new(&limits, Closing::new(Workers::default())),
+                outbound: Outbound::new(Default::default(), []).unwrap(),
+                server: Server::new("a", "https://a.example/mcp").unwrap(),
+                limits,
+            }
+        }
+
+        fn access(token: &str) -> Access {
+            Access {
+                headers: HeaderMap::from_iter([(
+                    "x-token".parse().unwrap(),
+                    token.parse().unwrap(),
+                )]),
+                token: None,
+                payer: None,
+            }
+        }
+
+        fn peer(&self, token: &str) -> Peer {
+            let access = Self::access(token);
+            Peer::new(&self.outbound, &self.limits, &self.server, &access)
+        }
+
+        fn keep(&self, token: &str, payer: Option<u8>) -> Arc<Peer> {
+            let payer = payer.map(|payer| [payer; 32]);
+            self.peers.keep(Arc::new(self.peer(token)), payer)
+        }
+
+        fn knows(&self, token: &str) -> bool {
+            self.peers.known(self.peer(token).reached).is_some()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_has_the_most_gives_way_and_never_the_operator() {
+        let rig = Rig::new(16);
+        rig.keep("operator", None);
+        // Ten callers with one token each, and one with as many as a caller may have.
+        for caller in 0..10 {
+            rig.keep(&format!("of {caller}"), Some(caller));
+        }
+        for number in 0..50 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+            rig.keep(&format!("made up {number}"), Some(99));
+        }
+        assert!(rig.knows("operator") && (0..10).all(|caller| rig.knows(&format!("of {caller}"))));
+        assert!(rig.knows("made up 49") && rig.knows("made up 48") && !rig.knows("made up 47"));
+        // More callers than there is room for: that one loses the first.
+        for caller in 10..15 {
+            rig.keep(&format!("of {caller}"), Some(caller));
+        }
+        assert!((0..15).all(|caller| rig.knows(&format!("of {caller}"))));
+        assert_eq!(rig.peers.all().len(), 17);
+        assert!(rig.knows("made up 49") && !rig.knows("made up 48"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_uses_is_closed_although_its_server_is_in_use() {
+        let rig = Rig::new(1000);
+        let peer = rig.keep("operator", None);
+        let access = Rig::access("operator");
+        let session = |holder| {
+            let open = || peer.common.beside(&access);
+            rig.peers.session(&peer, [holder; 32], [holder; 32], open);
+        };
+        session(1);
+        session(2);
+        for _ in 0..7 {
+            tokio::time::advance(Duration::from_secs(10 * 60)).await;
+            session(2);
+            assert!(rig.knows("operator"));
+        }
+        // Its own, and the one that is used.
+        assert_eq!(rig.peers.sessions().len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_is_tried_once_and_kept_when_it_turns_out_to_be_good() {
+        let rig = Rig::new(1000);
+        let tried = rig.peers.try_out(rig.peer("new"));
+        assert!(Arc::ptr_eq(&tried, &rig.peers.try_out(rig.peer("new"))));
+        assert!(rig.knows("new") && rig.peers.all().is_empty());
+        rig.peers
+            .note_failure(tried.reached, &Inactive::TokenRefused);
+        let reached = tried.reached;
+        drop(tried);
+        assert!(!rig.knows("new"));
+        assert_eq!(rig.peers.failure(reached), Some(Inactive::TokenRefused));
+        tokio::time::advance(REFUSED).await;
+        assert_eq!(rig.peers.failure(reached), None);
+        rig.keep("new", Some(1));
+        assert!(rig.knows("new"));
     }
 }

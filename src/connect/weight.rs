@@ -8,7 +8,7 @@ use crate::{
 /// What a tool takes beside its texts.
 const TOOL: usize = 512;
 /// How much larger a schema is compiled than as text, which it is from its first call on.
-const COMPILED: usize = 8;
+const COMPILED: usize = 4;
 
 /// The bytes that these offers take, compiled schemas included.
 pub(super) fn bytes(offers: &Offers) -> usize {

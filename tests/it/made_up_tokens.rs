@@ -59,14 +59,6 @@ async fn lists(
     listed.map(|_| ())
 }
 
-/// The most memory that this process had so far, in bytes.
-#[cfg(target_os = "linux")]
-fn resident() -> usize {
-    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
-    let pages: usize = text.split(' ').nth(1).unwrap().parse().unwrap();
-    pages * 4096
-}
-
 #[tokio::test]
 async fn a_caller_brings_only_so_many_new_tokens_and_others_bring_theirs() {
     let evil = careless(1).await;
@@ -140,31 +132,49 @@ async fn made_up_tokens_push_out_the_makers_own_and_are_not_kept_by_the_hundred(
     assert_eq!(evil.count("tools/list"), asked + 1);
 }
 
-#[tokio::test]
-async fn lists_of_made_up_tokens_are_weighed() {
-    // Each of these lists takes about 5 MB as it is kept: 500 descriptions, in two texts.
-    let evil = careless(500).await;
-    let (server, connections) = (server(&evil), connections(Limits::default()));
-    lists(&connections, &server, "mallory", "own first")
-        .await
-        .unwrap();
-    let before = resident();
-    for number in 0..40 {
+/// Brings 20 tokens of which each has another list, of about 130 KB; how many of the last ten are
+/// still there.
+async fn kept_of_heavy_lists(limits: Limits) -> usize {
+    let evil = careless(10).await;
+    let (server, connections) = (server(&evil), connections(limits));
+    for number in 0..20 {
         lists(&connections, &server, "mallory", &format!("own {number}"))
             .await
             .unwrap();
     }
-    let more = resident().saturating_sub(before);
-    // All of them: 200 MB. What is kept: an eighth of 64 MiB, beside what the allocator keeps.
-    assert!(more < 80 << 20, "{more} bytes");
+    let asked = evil.count("tools/list");
+    // From the last on: what is listed anew pushes out what is older.
+    for number in (10..20).rev() {
+        lists(&connections, &server, "mallory", &format!("own {number}"))
+            .await
+            .unwrap();
+    }
+    10 - (evil.count("tools/list") - asked)
+}
+
+#[tokio::test]
+async fn lists_of_made_up_tokens_are_weighed() {
+    let mut limits = Limits::default();
+    limits.peer_bytes = 4 << 20;
+    // An eighth has room for three.
+    assert_eq!(kept_of_heavy_lists(limits).await, 3);
+}
+
+#[tokio::test]
+async fn an_operator_can_keep_more() {
+    let mut limits = Limits::default();
+    limits.peer_bytes = 4 << 30;
+    assert_eq!(kept_of_heavy_lists(limits).await, 10);
 }
 
 #[tokio::test]
 async fn lists_that_are_alike_are_kept_once() {
-    let evil = careless(500).await;
-    let (server, connections) = (server(&evil), connections(Limits::default()));
+    let evil = careless(10).await;
+    let mut limits = Limits::default();
+    limits.peer_bytes = 4 << 20;
+    let (server, connections) = (server(&evil), connections(limits));
     for round in 0..2 {
-        for number in 0..40 {
+        for number in 0..20 {
             lists(
                 &connections,
                 &server,
@@ -175,7 +185,7 @@ async fn lists_that_are_alike_are_kept_once() {
             .unwrap();
         }
         // In the second round all of them are there.
-        assert_eq!(evil.count("tools/list"), 40, "{round}");
+        assert_eq!(evil.count("tools/list"), 20, "{round}");
     }
 }
 

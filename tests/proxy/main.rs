@@ -7,6 +7,9 @@
 
 mod admin;
 mod database;
+#[path = "../it/support/dice.rs"]
+#[allow(dead_code, reason = "these tests need a part of it")]
+mod dice;
 #[path = "../it/support/directory.rs"]
 #[allow(dead_code, reason = "these tests need a part of it")]
 mod directory;
@@ -17,6 +20,9 @@ mod evidence;
 #[allow(dead_code, reason = "these tests need a part of it")]
 mod mcp_server;
 mod mistakes;
+#[path = "../it/support/notebook.rs"]
+#[allow(dead_code, reason = "these tests need a part of it")]
+mod notebook;
 mod observability;
 #[path = "../it/support/shelf.rs"]
 #[allow(dead_code, reason = "these tests need a part of it")]
@@ -537,6 +543,33 @@ async fn a_stop_ends_after_the_grace_period_whatever_still_runs() {
     assert_eq!(proxy.wait(), 0);
     assert!(running.await.unwrap().is_err());
     assert!(idle.read(&mut [0]).unwrap_or(0) == 0);
+}
+
+#[tokio::test]
+async fn two_keys_of_one_project_are_two_callers() {
+    let notebook = notebook::Notebook::start(1).await;
+    let config = format!(
+        "{LOCAL}{KEYS}\n[[servers]]\nname = \"n\"\nurl = \"{}\"\nshare_session = \"caller\"\n",
+        notebook.url(),
+    );
+    // Both of one project.
+    let config = config.replace("\"batch\"", "\"web\"");
+    let proxy = Proxy::with(&config, &[("WEB", API_KEY)]);
+    let ask = async |key: &str, question: &str| -> String {
+        let body = support::question("n", question);
+        let answer = proxy.post(&body).bearer_auth(key).send().await.unwrap();
+        let answer: Value = support::json(answer).await;
+        answer["choices"][0]["message"]["content"].to_string()
+    };
+    ask(API_KEY, "Remember \"the first note\".").await;
+    ask("batch-key", "Remember \"the second note\".").await;
+    for (key, own, other) in [
+        (API_KEY, "first", "second"),
+        ("batch-key", "second", "first"),
+    ] {
+        let told = ask(key, "Recall it.").await;
+        assert!(told.contains(own) && !told.contains(other), "{key}: {told}");
+    }
 }
 
 const LOCAL: &str = "allow_egress = [\"127.0.0.0/8\"]\n";

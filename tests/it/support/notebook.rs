@@ -171,8 +171,12 @@ impl Desk {
                     "capabilities": {"tools": {}}, "serverInfo": {"name": "notes", "version": "0"}}),
                 "tools/list" => {
                     self.lists.fetch_add(1, Relaxed);
-                    let tool = |name| json!({"name": name, "inputSchema": {"type": "object"}});
-                    json!({"tools": [tool("remember"), tool("recall")]})
+                    let tool = |name, members| {
+                        let schema = json!({"type": "object", "properties": members});
+                        json!({"name": name, "inputSchema": schema})
+                    };
+                    let text = json!({"text": {"type": "string"}});
+                    json!({"tools": [tool("remember", text), tool("recall", json!({}))]})
                 }
                 "tools/call" => {
                     let params = &request["params"];
