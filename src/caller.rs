@@ -1,8 +1,8 @@
 //! Who asks, and what a request brings along for us alone.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, hash::Hash, sync::Arc};
 
-use http::{HeaderMap, HeaderName, HeaderValue, request};
+use http::{HeaderMap, HeaderName, HeaderValue, header, request};
 
 use crate::{name::ServerName, project::Project, trace_parent::TraceParent};
 
@@ -28,6 +28,32 @@ impl Caller {
             tokens,
             trace: TraceParent::of(&parts.headers),
         }
+    }
+}
+
+/// Whose bodies are counted together: a project's caller, by its id or else its `Authorization`.
+pub(crate) fn whose(parts: &request::Parts) -> impl Hash {
+    let id: Option<&CallerId> = parts.extensions.get();
+    let authorization = match id {
+        Some(_) => None,
+        None => parts.headers.get(header::AUTHORIZATION),
+    };
+    (parts.extensions.get::<Project>(), id, authorization)
+}
+
+/// Tells the callers of one [`Project`] apart, put into the request's extensions by the proxy's
+/// own authentication; without it, they are told apart by their `Authorization`.
+///
+/// A proxy that takes its callers' keys off their requests puts it there, so that each has its own
+/// share of [`Limits::caller_body_bytes`](crate::Limits::caller_body_bytes). It is no secret: the
+/// number of a key, or its digest.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CallerId(Arc<str>);
+
+impl CallerId {
+    /// The caller that the proxy knows by this id.
+    pub fn new(id: impl Into<Arc<str>>) -> Self {
+        Self(id.into())
     }
 }
 

@@ -103,6 +103,7 @@ mod schema;
 mod schema_cost;
 
 mod body;
+mod held;
 mod refusal;
 mod settings;
 
@@ -133,7 +134,7 @@ mod trace_parent;
 pub use self::explain::Explainer;
 pub use self::{
     body::{McpBody, RequestBody},
-    caller::CallerTokens,
+    caller::{CallerId, CallerTokens},
     connect::{Call, CallError, Connections, Counts, OfferedTool, ServerTools},
     inactive::Inactive,
     layer::McpLayer,

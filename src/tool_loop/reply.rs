@@ -121,6 +121,12 @@ pub(crate) fn refused<B: Body<Data = Bytes>>(refusal: &Refusal) -> Response<McpB
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/json"),
     );
+    if refusal.status() == StatusCode::SERVICE_UNAVAILABLE {
+        // There is room again as soon as another request has ended.
+        parts
+            .headers
+            .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
     rewritten(parts, vec![refusal.body().into()])
 }
 
