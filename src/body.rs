@@ -197,11 +197,7 @@ const CRUMB: usize = 4 << 10;
 ///
 /// # Cancellation
 /// What was read is lost with the future, as the body is.
-pub(crate) async fn read<B: Body<Data = Bytes>>(
-    body: B,
-    limit: usize,
-    mut held: Held,
-) -> Read<B> {
+pub(crate) async fn read<B: Body<Data = Bytes>>(body: B, limit: usize, mut held: Held) -> Read<B> {
     let mut body = Box::pin(body);
     let mut frames = VecDeque::new();
     let mut crumbs = BytesMut::new();

@@ -105,9 +105,8 @@ where
     let limits = &gateway.settings.limits;
     let held = gateway.room.of(&caller::whose(&parts), limits);
     let reading = body::read(body, limits.body_bytes, held);
-    let read = match timeout(limits.body_read, reading).await {
-        Ok(read) => read,
-        Err(_) => return Ok(tool_loop::refused(&too_slow(limits))),
+    let Ok(read) = timeout(limits.body_read, reading).await else {
+        return Ok(tool_loop::refused(&too_slow(limits)));
     };
     if let Some(excess) = read.excess() {
         return Ok(tool_loop::refused(&too_much(excess, limits)));

@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use mcp_layer::Project;
+use mcp_layer::{CallerId, Project};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -30,11 +30,18 @@ type Sha = [u8; 32];
 
 /// The callers' keys, by their digests; without any, everybody is the project `default`.
 #[derive(Clone)]
-pub struct Keys(Arc<[(Sha, Project)]>);
+pub struct Keys(Arc<[(Sha, Caller)]>);
+
+/// Whom a key stands for.
+#[derive(Clone)]
+struct Caller {
+    project: Project,
+    id: CallerId,
+}
 
 impl Keys {
     pub fn new(keys: Vec<ApiKey>) -> Result<Self, Invalid> {
-        let mut known: Vec<(Sha, Project)> = Vec::with_capacity(keys.len());
+        let mut known: Vec<(Sha, Caller)> = Vec::with_capacity(keys.len());
         for key in keys {
             if key.project.trim().is_empty() {
                 return Err(Invalid::new("api_keys: a project has no name"));
@@ -46,7 +53,11 @@ impl Keys {
                     key.project
                 )));
             }
-            known.push((digest, Project::new(key.project)));
+            let caller = Caller {
+                project: Project::new(key.project),
+                id: CallerId::new(format!("key {}", known.len())),
+            };
+            known.push((digest, caller));
         }
         Ok(Self(known.into()))
     }
@@ -60,21 +71,18 @@ impl Keys {
         let everybody = self.is_empty().then_some("default");
         self.0
             .iter()
-            .map(|(_, project)| project.name())
+            .map(|(_, caller)| caller.project.name())
             .chain(everybody)
     }
 
-    /// The project of a request with these headers.
-    fn project(&self, headers: &HeaderMap) -> Option<Project> {
-        if self.is_empty() {
-            return Some(Project::default());
-        }
+    /// Whose key is in these headers.
+    fn caller(&self, headers: &HeaderMap) -> Option<Caller> {
         let digest: Sha = Sha256::digest(bearer(headers)?).into();
         // All keys are looked at, whichever it is: the time taken tells nothing.
         let mut found = None;
-        for (known, project) in &*self.0 {
+        for (known, caller) in &*self.0 {
             if same(known, &digest) {
-                found = Some(project);
+                found = Some(caller);
             }
         }
         found.cloned()
@@ -100,16 +108,20 @@ impl ApiKey {
 
 /// Finds out the caller's project, and takes the key off the request: it is for this proxy only.
 pub async fn authenticate(State(keys): State<Keys>, mut request: Request, next: Next) -> Response {
-    let Some(project) = keys.project(request.headers()) else {
+    if keys.is_empty() {
+        request.extensions_mut().insert(Project::default());
+        return next.run(request).await;
+    }
+    let Some(caller) = keys.caller(request.headers()) else {
         let message = "the API key is missing or unknown; send it as: Authorization: Bearer KEY";
         let refusal = Refusal::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message);
         let challenge = HeaderValue::from_static("Bearer");
         return ([(header::WWW_AUTHENTICATE, challenge)], refusal).into_response();
     };
-    if !keys.is_empty() {
-        request.headers_mut().remove(header::AUTHORIZATION);
-    }
-    request.extensions_mut().insert(project);
+    request.headers_mut().remove(header::AUTHORIZATION);
+    request.extensions_mut().insert(caller.project);
+    // The key is gone, but its callers are still to be told apart.
+    request.extensions_mut().insert(caller.id);
     next.run(request).await
 }
 

@@ -6,6 +6,7 @@
 )]
 
 mod admin;
+mod connections;
 mod database;
 #[path = "../it/support/directory.rs"]
 #[allow(dead_code, reason = "these tests need a part of it")]
