@@ -21,7 +21,7 @@ use crate::{
 
 /// What a connection buffers of either direction, the headers of a request included: many
 /// connections cannot hold much, however they read and write.
-const BUFFER: usize = 64 << 10;
+pub const BUFFER: u32 = 64 << 10;
 
 /// How slow connections may be, and how many there may be.
 pub struct Terms {
@@ -50,7 +50,7 @@ impl Incoming {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(terms.header_read)
-            .max_buf_size(BUFFER);
+            .max_buf_size(BUFFER as usize);
         Self {
             listener,
             health: app.clone().layer(from_fn(shed::all_but_health)),

@@ -50,6 +50,8 @@ use mcp_layer::{
     outbound::{EgressRules, Outbound},
     registry::{AnyStore, Overlay},
 };
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpSocket},
     runtime::{Builder, Handle, Runtime},
@@ -235,6 +237,10 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
+    // Connections inherit it. The system takes megabytes for a caller that reads nothing, and each
+    // of thousands of answers to a pipeline costs as much as to one that does.
+    #[cfg(target_os = "linux")]
+    SockRef::from(&socket).set_tcp_notsent_lowat(incoming::BUFFER)?;
     // Those who come at the same moment wait here; where it is full, they try again a second later.
     socket.listen(4096)
 }

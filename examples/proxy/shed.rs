@@ -3,7 +3,7 @@
 use std::{
     io::{Read, Write},
     net::Shutdown,
-    sync::{Mutex, PoisonError},
+    sync::{LazyLock, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -48,19 +48,19 @@ pub fn at_once(stream: TcpStream) {
     let Ok(mut stream) = stream.into_std() else {
         return;
     };
-    let _ = stream.write(answer().as_bytes());
+    let _ = stream.write(ANSWER.as_bytes());
     let _ = stream.shutdown(Shutdown::Write);
     // With the request unread the connection would be reset, and the answer lost on some systems.
     let _ = stream.read(&mut [0; 16 << 10]);
 }
 
-fn answer() -> String {
+static ANSWER: LazyLock<String> = LazyLock::new(|| {
     let body = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", MESSAGE).body();
     format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: {WAIT}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     )
-}
+});
 
 /// What the log says of them: one line in a while, however many there are.
 #[derive(Default)]
