@@ -168,9 +168,7 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     };
     let app = app(&config, mcp, servers, draining.clone()).await?;
     let (listener, address) = bind("listen", config.listen, "--listen IP:PORT")?;
-    let files = files::allow(config.limits.files());
-    let terms = config.limits.of_callers(files, &config.trusted);
-    let mut servers = vec![Server::new(listener, Incoming::new("listen", app, terms))];
+    let mut servers = Vec::new();
     let mut operators = None;
     if let (Some(side), Some(admin)) = (side, admin) {
         let other = "--admin-listen IP:PORT, or --admin-listen off";
@@ -183,6 +181,9 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         ));
         operators = Some((address, &side.token));
     }
+    let files = files::allow(config.limits.files());
+    let terms = config.limits.of_callers(files, &config.trusted);
+    servers.push(Server::new(listener, Incoming::new("listen", app, terms)));
     introduce(&config, address, operators);
 
     runtime.spawn(monitor.run());
