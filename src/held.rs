@@ -120,10 +120,11 @@ mod tests {
     use super::*;
 
     fn limits(all: usize, share: usize) -> Limits {
-        let mut limits = Limits::default();
-        limits.all_body_bytes = all;
-        limits.caller_body_bytes = share;
-        limits
+        Limits {
+            all_body_bytes: all,
+            caller_body_bytes: share,
+            ..Limits::default()
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt};
 use http::{Request, Response, header};
@@ -15,6 +16,7 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tower::{Layer, ServiceExt};
 
+use crate::support::admin::{Operator, request};
 use crate::support::gateway::{Gateway, auto, chat};
 use crate::support::model::{Answer, AnswerBody, BrokenOff, calls, raw_answer, says};
 use crate::support::until;
@@ -180,21 +182,35 @@ impl Drop for Pinned {
     }
 }
 
+/// A thousand of them, and how many buffers there were at once.
+fn single_bytes() -> (impl Stream<Item = Bytes> + Send + 'static, Arc<AtomicUsize>) {
+    let (buffers, most) = <(Arc<AtomicUsize>, Arc<AtomicUsize>)>::default();
+    let seen = most.clone();
+    let bytes = stream::repeat_with(move || {
+        let now = 1 + buffers.fetch_add(1, Ordering::Relaxed);
+        seen.fetch_max(now, Ordering::Relaxed);
+        Bytes::from_owner(Pinned(buffers.clone()))
+    });
+    (bytes.take(1000), most)
+}
+
 #[tokio::test]
 async fn a_body_in_single_bytes_keeps_no_buffer_for_each() {
     let gateway = gateway([says("hi")], limits(|_| {})).await;
-    let (buffers, most) = <(Arc<AtomicUsize>, Arc<AtomicUsize>)>::default();
-    let (counted, seen) = (buffers.clone(), most.clone());
-    let bytes = stream::repeat_with(move || {
-        seen.fetch_max(
-            1 + counted.fetch_add(1, Ordering::Relaxed),
-            Ordering::Relaxed,
-        );
-        Bytes::from_owner(Pinned(counted.clone()))
-    });
-    let answered = sent(&gateway, "crumbs", bytes.take(1000));
+    let (bytes, most) = single_bytes();
+    let answered = sent(&gateway, "crumbs", bytes);
     assert_eq!(answered.await.unwrap().unwrap().status(), 200);
     assert_eq!(gateway.model.asked()[0].frames.len(), 1000);
+    assert!(most.load(Ordering::Relaxed) <= 2, "{most:?}");
+}
+
+#[tokio::test]
+async fn neither_does_one_of_the_operators_side() {
+    let (bytes, most) = single_bytes();
+    let body = Body::from_stream(bytes.map(Ok::<_, BrokenOff>));
+    let request = request("POST", "/api/v1/servers", Some("")).map(|_| body);
+    let answer = Operator::memory().pass(request).await;
+    assert_eq!(answer.error(400).0, "invalid_json");
     assert!(most.load(Ordering::Relaxed) <= 2, "{most:?}");
 }
 

@@ -264,6 +264,36 @@ async fn a_callers_bodies_in_flight_have_a_share_by_its_key() {
     assert_eq!(other.await.unwrap().status(), StatusCode::OK);
 }
 
+/// The attack as it was: 1.2 GB were held for as long as the callers liked.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn sixty_large_bodies_that_never_end_are_not_all_held() {
+    let proxy = Proxy::with("", &[]);
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        20 << 20
+    );
+    let begun = (0..60).map(|_| async {
+        let mut stream = connect(proxy.address(), 2).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // All but the end, unless the proxy has had enough.
+        let _ = stream.write_all(&[b' '; 1 << 20].repeat(19)).await;
+        stream
+    });
+    let held = timeout(3 * PATIENCE, join_all(begun)).await.unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", proxy.id())).unwrap();
+    let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let most: usize = most
+        .unwrap()
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .unwrap();
+    assert!(most < 300 << 10, "{most} KiB");
+    assert_eq!(proxy.get("/healthz").await.0, StatusCode::OK);
+    drop(held);
+}
+
 /// Ten times what there is room for, at once: each is answered or told when to come back, and
 /// whoever comes from elsewhere notices nothing.
 #[tokio::test]
