@@ -3,7 +3,7 @@
 
 use std::{
     collections::VecDeque,
-    fmt,
+    fmt, mem,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -13,7 +13,10 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use pin_project_lite::pin_project;
 
-use crate::chat::concat;
+use crate::{
+    chat::concat,
+    held::{Full, Held},
+};
 
 pin_project! {
     /// The body of a request to the inner service.
@@ -160,26 +163,41 @@ body!(McpBody);
 pub(crate) struct Read<B: Body> {
     frames: VecDeque<Frame<Bytes>>,
     rest: Rest<B>,
+    /// The room that the frames take.
+    held: Held,
 }
 
 /// Boxed, so that it need not be `Unpin`; one box beside a buffered body costs nothing.
 enum Rest<B: Body> {
-    /// There was more than the limit.
-    Unread(Pin<Box<B>>),
+    /// There was more than the limit, or than there is room for.
+    Unread(Pin<Box<B>>, Excess),
     /// The body broke off with this error.
     Failed(Option<B::Error>),
     Ended,
+}
+
+/// Why a body was not read to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Excess {
+    /// It is larger than one may be.
+    TooLarge,
+    NoRoom(Full),
 }
 
 /// Frames that are kept apart. A body in more of them comes in crumbs, each of which would take
 /// more room than its data: those behind are put together.
 const FRAMES: usize = 16 << 10;
 
-/// Reads `body` until its end, or until it has more than `limit` bytes.
+/// A smaller frame is copied, unless it is the first. It is a piece of the buffer that its
+/// connection reads into, of 8 KiB or more: kept as it is, one byte keeps all of that.
+const CRUMB: usize = 4 << 10;
+
+/// Reads `body` until its end, or until it has more than `limit` bytes, or more than `held` finds
+/// room for.
 ///
 /// # Cancellation
 /// What was read is lost with the future, as the body is.
-pub(crate) async fn read<B: Body<Data = Bytes>>(body: B, limit: usize) -> Read<B> {
+pub(crate) async fn read<B: Body<Data = Bytes>>(body: B, limit: usize, mut held: Held) -> Read<B> {
     let mut body = Box::pin(body);
     let mut frames = VecDeque::new();
     let mut crumbs = BytesMut::new();
@@ -189,23 +207,45 @@ pub(crate) async fn read<B: Body<Data = Bytes>>(body: B, limit: usize) -> Read<B
             None => break Rest::Ended,
             Some(Err(error)) => break Rest::Failed(Some(error)),
             Some(Ok(frame)) => {
-                bytes += frame.data_ref().map_or(0, Bytes::len);
-                match frame.into_data() {
-                    Ok(data) if frames.len() >= FRAMES => crumbs.extend_from_slice(&data),
-                    Ok(data) => frames.push_back(Frame::data(data)),
-                    Err(trailers) => {
-                        frames.extend(take_frame(&mut crumbs));
-                        frames.push_back(trailers);
-                    }
+                let length = frame.data_ref().map_or(0, Bytes::len);
+                bytes += length;
+                let room = held.add(length + mem::size_of::<Frame<Bytes>>());
+                keep(&mut frames, &mut crumbs, frame);
+                if bytes > limit {
+                    break Rest::Unread(body, Excess::TooLarge);
+                }
+                if let Err(full) = room {
+                    break Rest::Unread(body, Excess::NoRoom(full));
                 }
             }
         }
-        if bytes > limit {
-            break Rest::Unread(body);
-        }
     };
     frames.extend(take_frame(&mut crumbs));
-    Read { frames, rest }
+    Read { frames, rest, held }
+}
+
+/// Adds a frame, which takes no more room than its data.
+fn keep(frames: &mut VecDeque<Frame<Bytes>>, crumbs: &mut BytesMut, frame: Frame<Bytes>) {
+    match frame.into_data() {
+        Ok(data) if frames.len() >= FRAMES => {
+            crumbs.extend_from_slice(&data);
+            if crumbs.len() >= FRAMES {
+                frames.extend(take_frame(crumbs));
+            }
+        }
+        Ok(data) if !frames.is_empty() && !data.is_empty() && data.len() < CRUMB => {
+            if crumbs.capacity() < data.len() {
+                crumbs.reserve(CRUMB);
+            }
+            crumbs.extend_from_slice(&data);
+            frames.extend(take_frame(crumbs));
+        }
+        Ok(data) => frames.push_back(Frame::data(data)),
+        Err(trailers) => {
+            frames.extend(take_frame(crumbs));
+            frames.push_back(trailers);
+        }
+    }
 }
 
 fn take_frame(crumbs: &mut BytesMut) -> Option<Frame<Bytes>> {
@@ -223,9 +263,17 @@ impl<B: Body<Data = Bytes>> Read<B> {
         matches!(self.rest, Rest::Failed(_))
     }
 
-    /// Whether there was more than the limit.
-    pub(crate) fn is_too_large(&self) -> bool {
-        matches!(self.rest, Rest::Unread(_))
+    /// Why there is more than was read.
+    pub(crate) fn excess(&self) -> Option<Excess> {
+        match &self.rest {
+            Rest::Unread(_, excess) => Some(*excess),
+            _ => None,
+        }
+    }
+
+    /// The room that the frames took, for what was made of them.
+    pub(crate) fn into_held(self) -> Held {
+        self.held
     }
 
     /// The data, frame by frame.
@@ -240,10 +288,14 @@ impl<B: Body<Data = Bytes>> Read<B> {
 
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         if let Some(frame) = self.frames.pop_front() {
+            if self.frames.is_empty() {
+                // Handed on; less always fits.
+                let _ = self.held.hold(0);
+            }
             return Poll::Ready(Some(Ok(frame)));
         }
         match &mut self.rest {
-            Rest::Unread(body) => body.as_mut().poll_frame(cx),
+            Rest::Unread(body, _) => body.as_mut().poll_frame(cx),
             Rest::Failed(error) => Poll::Ready(error.take().map(Err)),
             Rest::Ended => Poll::Ready(None),
         }
@@ -252,7 +304,7 @@ impl<B: Body<Data = Bytes>> Read<B> {
     fn is_end_stream(&self) -> bool {
         self.frames.is_empty()
             && match &self.rest {
-                Rest::Unread(body) => body.is_end_stream(),
+                Rest::Unread(body, _) => body.is_end_stream(),
                 Rest::Failed(error) => error.is_none(),
                 Rest::Ended => true,
             }
@@ -261,7 +313,7 @@ impl<B: Body<Data = Bytes>> Read<B> {
     fn size_hint(&self) -> SizeHint {
         let read: u64 = self.data().map(|data| data.len() as u64).sum();
         let mut hint = match &self.rest {
-            Rest::Unread(body) => body.size_hint(),
+            Rest::Unread(body, _) => body.size_hint(),
             Rest::Failed(_) => SizeHint::new(),
             Rest::Ended => SizeHint::with_exact(0),
         };

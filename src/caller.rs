@@ -1,6 +1,6 @@
 //! Who asks, and what a request brings along for us alone.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, hash::Hash};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION, request};
 
@@ -60,6 +60,16 @@ impl Caller {
             trace: TraceParent::of(&parts.headers),
         }
     }
+}
+
+/// Whose bodies are counted together: a project's caller, by its id or else its `Authorization`.
+pub(crate) fn whose(parts: &request::Parts) -> impl Hash {
+    let id: Option<&CallerId> = parts.extensions.get();
+    let authorization = match id {
+        Some(_) => None,
+        None => parts.headers.get(AUTHORIZATION),
+    };
+    (parts.extensions.get::<Project>(), id, authorization)
 }
 
 /// Adds the headers `x-mcp-…`, in the order of their names.

@@ -11,6 +11,7 @@ use tower::Layer;
 use crate::explain::Explainer;
 use crate::{
     connect::Connections,
+    held::Room,
     outbound::{EgressRules, Outbound},
     price::Price,
     registry::{Find, ServerRegistry},
@@ -59,6 +60,8 @@ pub struct McpLayer {
     registry: Arc<dyn Find>,
     /// Made when first needed, unless they are given; shared by all services of the layer.
     connections: Arc<OnceLock<Connections>>,
+    /// Shared likewise: a router applies the layer to each of its routes.
+    room: Arc<Room>,
 }
 
 impl McpLayer {
@@ -68,6 +71,7 @@ impl McpLayer {
             settings: Settings::default(),
             registry: Arc::new(registry),
             connections: Arc::default(),
+            room: Arc::default(),
         }
     }
 
@@ -180,6 +184,7 @@ impl McpLayer {
             settings: self.settings.clone(),
             registry: Arc::clone(&self.registry),
             connections: connections.clone(),
+            room: Arc::clone(&self.room),
         }
     }
 }

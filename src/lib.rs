@@ -106,6 +106,7 @@ mod schema;
 mod schema_cost;
 
 mod body;
+mod held;
 mod refusal;
 mod settings;
 

@@ -13,13 +13,16 @@ use bytes::Bytes;
 use http::{Method, Request, Response, request};
 use http_body::Body;
 use pin_project_lite::pin_project;
+use tokio::time::timeout;
 use tower::{Service, ServiceExt, util::Oneshot};
 
 use crate::{
-    body::{self, McpBody, Read, RequestBody},
-    caller::{Caller, CallerTokens},
+    body::{self, Excess, McpBody, Read, RequestBody},
+    caller::{self, Caller, CallerTokens},
     chat::ChatRequest,
+    held::Full,
     refusal::{Kind, Refusal},
+    settings::Limits,
     sniff::may_have_mcp,
     tool_loop::{self, Gateway, Upstream, is_plain},
 };
@@ -99,19 +102,21 @@ where
     RB: Body<Data = Bytes> + Send + 'static,
     RB::Error: Send,
 {
-    let limit = gateway.settings.limits.body_bytes;
-    let read = body::read(body, limit).await;
-    if read.is_too_large() {
-        let message = format!("the request has more than the {limit} bytes that are read");
-        return Ok(tool_loop::refused(&Refusal::new(
-            Kind::RequestTooLarge,
-            message,
-        )));
+    let limits = &gateway.settings.limits;
+    let held = gateway.room.of(&caller::whose(&parts), limits);
+    let reading = body::read(body, limits.body_bytes, held);
+    let Ok(read) = timeout(limits.body_read, reading).await else {
+        return Ok(tool_loop::refused(&too_slow(limits)));
+    };
+    if let Some(excess) = read.excess() {
+        return Ok(tool_loop::refused(&too_much(excess, limits)));
     }
     match ours(&read) {
         Ok(Some(request)) => {
             let caller = Caller::of(&parts, tokens, &request);
-            tool_loop::run(gateway, request, Upstream::new(inner, parts), caller).await
+            // The frames are gone; what the request was made of stays until the exchange ends.
+            let upstream = Upstream::new(inner, parts, read.into_held());
+            tool_loop::run(gateway, request, upstream, caller).await
         }
         Ok(None) => {
             let request = Request::from_parts(parts, RequestBody::replayed(read));
@@ -122,6 +127,38 @@ where
         }
         Err(refusal) => Ok(tool_loop::refused(&refusal)),
     }
+}
+
+fn too_slow(limits: &Limits) -> Refusal {
+    let message = format!(
+        "the request's body took longer than the {} s that one may take",
+        limits.body_read.as_secs()
+    );
+    Refusal::new(Kind::RequestTimeout, message)
+}
+
+fn too_much(excess: Excess, limits: &Limits) -> Refusal {
+    let (kind, message) = match excess {
+        Excess::TooLarge => (
+            Kind::RequestTooLarge,
+            format!(
+                "the request has more than the {} bytes that are read",
+                limits.body_bytes
+            ),
+        ),
+        Excess::NoRoom(Full::Share) => (
+            Kind::Overloaded,
+            format!(
+                "your requests in flight have more than {} bytes together; send this one again when another has ended",
+                limits.caller_body_bytes
+            ),
+        ),
+        Excess::NoRoom(Full::All) => (
+            Kind::Overloaded,
+            "there is no room for more requests of this size at the moment; try again".to_owned(),
+        ),
+    };
+    Refusal::new(kind, message)
 }
 
 /// The request, if it is whole and has a top-level `mcp`.

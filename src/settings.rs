@@ -26,6 +26,18 @@ pub struct Limits {
     /// The largest request body, and the largest answer of a model that is read; default 20 MiB,
     /// room for a handful of images. A larger request is answered with 413.
     pub body_bytes: usize,
+    /// What all requests hold of bodies in memory: theirs while they are read and for as long as
+    /// they may be sent once more, and answers that are read whole; default 512 MiB. What finds no
+    /// room is answered with 503 before any model is asked. Bodies over 64 KiB leave the last
+    /// eighth free.
+    pub all_body_bytes: usize,
+    /// The part of that for one caller, who is told by [`Project`](crate::Project) and
+    /// [`CallerId`](crate::CallerId); default 64 MiB, three of the largest requests. With less
+    /// than [`body_bytes`](Self::body_bytes), the largest are never answered.
+    pub caller_body_bytes: usize,
+    /// How long a request's whole body may take; default 60 s, in which 20 MiB come over 3 Mbit/s.
+    /// A slower one is answered with 408.
+    pub body_read: Duration,
     /// The deepest nesting of a request with `mcp`; default 64. Deeper ones only occur to break
     /// the parsers behind us.
     pub json_depth: usize,
@@ -60,6 +72,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body_bytes: 20 << 20,
+            all_body_bytes: 512 << 20,
+            caller_body_bytes: 64 << 20,
+            body_read: Duration::from_secs(60),
             json_depth: 64,
             tools: 128,
             max_tool_rounds: ROUNDS,

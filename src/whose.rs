@@ -17,10 +17,11 @@ use crate::{
 /// a hash of the key, a user's name. It is hashed with a key of the process at once, and never kept
 /// or shown. Without it the request's `Authorization` stands for the key.
 ///
-/// Two things depend on it: whether two requests are of one caller, for servers with
-/// [`ShareSession::Caller`](crate::registry::ShareSession::Caller); and whose share of memory, and
-/// whose rate of new tokens, the callers' own tokens count towards. Those are of a whole project
-/// where no request has a `CallerId`.
+/// Three things depend on it: whether two requests are of one caller, for servers with
+/// [`ShareSession::Caller`](crate::registry::ShareSession::Caller); whose share of
+/// [`Limits::caller_body_bytes`](crate::Limits::caller_body_bytes) a body counts towards; and whose
+/// share of memory, and whose rate of new tokens, the callers' own tokens count towards. The last
+/// are of a whole project where no request has a `CallerId`.
 ///
 /// ```
 /// use mcp_layer::{CallerId, Project};

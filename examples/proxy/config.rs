@@ -21,6 +21,7 @@ use crate::{
     browser::Origins,
     file::{File, ModelPrice},
     limits::Limits,
+    places::Trusted,
     sealing,
     storage::Database,
 };
@@ -47,6 +48,10 @@ pub struct Flags {
     /// Origin whose web pages may call the proxy, such as https://app.example.com; repeatable
     #[arg(long, value_name = "ORIGIN")]
     allow_origin: Vec<String>,
+    /// Address or CIDR block of a load balancer in front of the proxy, which may have all
+    /// connections; repeatable
+    #[arg(long, value_name = "ADDRESS")]
+    trusted_proxy: Vec<String>,
     /// What a request gets that asks for both streaming and running tools [default: return-tool-calls]
     #[arg(long, value_name = "MODE")]
     streaming: Option<StreamingMode>,
@@ -136,6 +141,7 @@ pub struct Config {
     pub upstream_authorization: Option<HeaderValue>,
     pub keys: Keys,
     pub origins: Origins,
+    pub trusted: Trusted,
     pub streaming: Streaming,
     pub egress: Vec<String>,
     /// Absent: servers and credentials are kept in memory.
@@ -240,6 +246,7 @@ impl Config {
             upstream_authorization: key_env.as_deref().map(authorization).transpose()?,
             keys,
             origins: Origins::new(replaced(flags.allow_origin, file.allow_origins))?,
+            trusted: Trusted::new(&replaced(flags.trusted_proxy, file.trusted_proxies))?,
             streaming: match flags.streaming.or(file.streaming).unwrap_or_default() {
                 StreamingMode::ReturnToolCalls => Streaming::ReturnToolCalls,
                 StreamingMode::Reject => Streaming::Reject,

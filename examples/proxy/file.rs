@@ -26,6 +26,7 @@ pub struct File {
     pub api_keys: Vec<ApiKey>,
     pub allow_anonymous: bool,
     pub allow_origins: Vec<String>,
+    pub trusted_proxies: Vec<String>,
     pub streaming: Option<StreamingMode>,
     pub allow_egress: Vec<String>,
     pub database: Option<String>,

@@ -5,7 +5,11 @@ use std::time::Duration;
 use mcp_layer::{mcp, outbound::CONNECT_TIMEOUT};
 use serde::{Deserialize, Deserializer, de::Error};
 
-use crate::config::Invalid;
+use crate::{
+    config::Invalid,
+    incoming::Terms,
+    places::{Places, Trusted},
+};
 
 /// The table `[limits]`. Durations are whole seconds; every key may be left out.
 #[derive(Default, Deserialize)]
@@ -13,6 +17,9 @@ use crate::config::Invalid;
 pub struct Limits {
     // A request.
     body_bytes: Option<Count>,
+    all_body_bytes: Option<Count>,
+    caller_body_bytes: Option<Count>,
+    body_read: Option<Seconds>,
     json_depth: Option<Count>,
     tools: Option<Count>,
     max_tool_rounds: Option<Count>,
@@ -50,7 +57,13 @@ pub struct Limits {
     // The proxy.
     upstream_timeout: Option<Seconds>,
     header_read: Option<Seconds>,
+    idle_write: Option<Seconds>,
     connections: Option<Count>,
+    /// Those of one address.
+    address_connections: Option<Count>,
+    /// Those for which there is no place, health checks among them.
+    health_connections: Option<Count>,
+    operator_connections: Option<Count>,
     grace: Option<Seconds>,
 }
 
@@ -75,6 +88,17 @@ impl Limits {
                 "limits: give max_tool_rounds (up to 5) or max_tool_rounds_cap, not both",
             ));
         }
+        let bodies = self.of_requests();
+        if bodies.caller_body_bytes < bodies.body_bytes {
+            return Err(Invalid::new(
+                "limits.caller_body_bytes: must be at least limits.body_bytes, else the largest requests are never answered",
+            ));
+        }
+        if bodies.all_body_bytes / 8 * 7 < bodies.body_bytes {
+            return Err(Invalid::new(
+                "limits.all_body_bytes: seven eighths of it must be at least limits.body_bytes, else the largest requests are never answered",
+            ));
+        }
         Ok(())
     }
 
@@ -82,6 +106,9 @@ impl Limits {
     pub fn of_requests(&self) -> mcp_layer::Limits {
         let mut limits = mcp_layer::Limits::default();
         set(&mut limits.body_bytes, self.body_bytes);
+        set(&mut limits.all_body_bytes, self.all_body_bytes);
+        set(&mut limits.caller_body_bytes, self.caller_body_bytes);
+        set(&mut limits.body_read, self.body_read);
         set(&mut limits.json_depth, self.json_depth);
         set(&mut limits.tools, self.tools);
         set(&mut limits.max_tool_rounds, self.max_tool_rounds);
@@ -144,9 +171,64 @@ impl Limits {
         seconds(self.header_read, 10)
     }
 
-    /// Callers' connections at once: default 1024; more wait to be accepted.
-    pub fn connections(&self) -> u32 {
-        self.connections.map_or(1024, |count| count.0)
+    /// How long a caller may take nothing of what is sent to it: default 30 s. A stream that is
+    /// read slowly goes on.
+    pub fn idle_write(&self) -> Duration {
+        seconds(self.idle_write, 30)
+    }
+
+    /// How connections of callers are served. There may be 10,000 of them at once, or half as many
+    /// as the process may open `files`: the other half is for what their requests need. One
+    /// address has a quarter, so that no one caller keeps the others out.
+    pub fn of_callers(&self, files: Option<u64>, trusted: &Trusted) -> Terms {
+        let files = files.map_or(usize::MAX, |files| {
+            usize::try_from(files).unwrap_or(usize::MAX)
+        });
+        let wanted = self.connections();
+        let all = wanted.min(files / 2).max(1);
+        let of_one = self.address_connections.map_or(all / 4, usize::from);
+        if all < wanted {
+            tracing::warn!(
+                connections = all,
+                files,
+                "fewer connections than limits.connections: the process may open no more files (ulimit -n, LimitNOFILE)"
+            );
+        } else {
+            tracing::info!(
+                connections = all,
+                of_one_address = of_one,
+                "there are places for"
+            );
+        }
+        self.terms(all, of_one, trusted)
+    }
+
+    /// How connections of operators are served: default 256, apart from those of callers.
+    pub fn of_operators(&self, trusted: &Trusted) -> Terms {
+        let all = self.operator_connections.map_or(256, usize::from);
+        self.terms(all, all / 4, trusted)
+    }
+
+    fn terms(&self, all: usize, of_one: usize, trusted: &Trusted) -> Terms {
+        let places = |all: usize, of_one: usize| Places::new(all, of_one.max(1), trusted.clone());
+        // Each lasts a moment, so that a few are enough; an address that floods has next to none.
+        let spare = self.health_connections.map_or(256, usize::from);
+        Terms {
+            header_read: self.header_read(),
+            idle_write: self.idle_write(),
+            places: places(all, of_one),
+            spare: places(spare, spare / 16),
+        }
+    }
+
+    /// How many files the process should be allowed to open.
+    pub fn files(&self) -> u64 {
+        let others = 1024; // Operators, servers, the database.
+        2 * self.connections() as u64 + others
+    }
+
+    fn connections(&self) -> usize {
+        self.connections.map_or(10_000, usize::from)
     }
 
     /// How long running requests may take to end when the proxy is stopped: default 30 s, as

@@ -21,13 +21,18 @@ mod check;
 mod config;
 mod demo;
 mod file;
+mod files;
+mod incoming;
 mod limits;
 mod log;
 mod otlp;
+mod places;
+mod progress;
 mod refusal;
 mod routes;
 mod sealing;
 mod server;
+mod shed;
 mod storage;
 mod upstream;
 
@@ -45,8 +50,10 @@ use mcp_layer::{
     outbound::{EgressRules, Outbound},
     registry::{AnyStore, Overlay},
 };
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use tokio::{
-    net::TcpListener,
+    net::{TcpListener, TcpSocket},
     runtime::{Builder, Handle, Runtime},
 };
 use tower::{ServiceBuilder, util::option_layer};
@@ -56,6 +63,7 @@ use crate::{
     admin::Token,
     browser::Rules,
     config::{Config, Flags, Invalid},
+    incoming::Incoming,
     routes::Servers,
     server::{Draining, Server},
     storage::Storage,
@@ -159,16 +167,23 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         patience: config.limits.of_requests().resolve,
     };
     let app = app(&config, mcp, servers, draining.clone()).await?;
-    let (listener, address) = bind("listen", config.listen, "--listen IP:PORT").await?;
-    let mut servers = vec![Server::new(listener, app, &config.limits)];
+    let (listener, address) = bind("listen", config.listen, "--listen IP:PORT")?;
+    let mut servers = Vec::new();
     let mut operators = None;
     if let (Some(side), Some(admin)) = (side, admin) {
         let other = "--admin-listen IP:PORT, or --admin-listen off";
-        let (listener, address) = bind("admin_listen", side.listen, other).await?;
+        let (listener, address) = bind("admin_listen", side.listen, other)?;
         let app = admin::app(admin, draining.clone());
-        servers.push(Server::new(listener, app, &config.limits));
+        let terms = config.limits.of_operators(&config.trusted);
+        servers.push(Server::new(
+            listener,
+            Incoming::new("admin_listen", app, terms),
+        ));
         operators = Some((address, &side.token));
     }
+    let files = files::allow(config.limits.files());
+    let terms = config.limits.of_callers(files, &config.trusted);
+    servers.push(Server::new(listener, Incoming::new("listen", app, terms)));
     introduce(&config, address, operators);
 
     runtime.spawn(monitor.run());
@@ -201,21 +216,34 @@ fn introduce(config: &Config, address: SocketAddr, operators: Option<(SocketAddr
 }
 
 /// Listens on the address of a key; `other` gives another one.
-async fn bind(
-    key: &str,
-    address: SocketAddr,
-    other: &str,
-) -> Result<(TcpListener, SocketAddr), Invalid> {
-    let bound = async {
-        let listener = TcpListener::bind(address).await?;
+fn bind(key: &str, address: SocketAddr, other: &str) -> Result<(TcpListener, SocketAddr), Invalid> {
+    let bound = listen(address).and_then(|listener| {
         let address = listener.local_addr()?;
-        io::Result::Ok((listener, address))
-    };
-    bound.await.map_err(|error| {
+        Ok((listener, address))
+    });
+    bound.map_err(|error| {
         Invalid::new(format!(
             "{key}: {address}: {error}; give another with {other}"
         ))
     })
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A restart takes the address over from connections that are ending; on Windows that is so
+    // anyway, and this would share it with another program.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    // Connections inherit it. The system takes megabytes for a caller that reads nothing, and each
+    // of thousands of answers to a pipeline costs as much as to one that does.
+    #[cfg(target_os = "linux")]
+    SockRef::from(&socket).set_tcp_notsent_lowat(incoming::BUFFER)?;
+    // Those who come at the same moment wait here; where it is full, they try again a second later.
+    socket.listen(4096)
 }
 
 /// The servers that are declared: in the configuration file, or by the demo.

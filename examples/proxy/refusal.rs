@@ -2,7 +2,7 @@
 
 use axum::response::{IntoResponse, Json, Response};
 use http::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
 pub struct Refusal {
     status: StatusCode,
@@ -18,16 +18,25 @@ impl Refusal {
             message: message.into(),
         }
     }
-}
 
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
+    /// The body of the answer.
+    pub fn body(&self) -> String {
+        self.json().to_string()
+    }
+
+    fn json(&self) -> Value {
         let kind = match self.status.is_client_error() {
             true => "invalid_request_error",
             false => "server_error",
         };
         let error =
             json!({"message": self.message, "type": kind, "param": null, "code": self.code});
-        (self.status, Json(json!({"error": error}))).into_response()
+        json!({"error": error})
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.status, Json(self.json())).into_response()
     }
 }

@@ -1,8 +1,9 @@
-//! The listener: connections that a slow caller cannot hold, and a stop that loses no request.
+//! The listeners, and a stop that loses no request.
 
 use std::{
     future::ready,
     io, iter,
+    net::IpAddr,
     pin::pin,
     sync::{
         Arc,
@@ -12,26 +13,20 @@ use std::{
 };
 
 use axum::{
-    Router,
     extract::{Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use futures_util::{StreamExt, future::join_all};
 use http::{HeaderName, StatusCode};
-use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
-    service::TowerToHyperService,
-};
+use hyper_util::server::graceful::GracefulShutdown;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    task::yield_now,
     time::{Instant, sleep, timeout},
 };
 
-use crate::{limits::Limits, refusal::Refusal};
+use crate::{incoming::Incoming, refusal::Refusal};
 
 /// Which status a request wants that is turned away.
 pub const DRAIN_STATUS: HeaderName = HeaderName::from_static("x-drain-status");
@@ -40,6 +35,8 @@ pub const DRAIN_STATUS: HeaderName = HeaderName::from_static("x-drain-status");
 const UNDER_WAY: Duration = Duration::from_millis(200);
 /// How long those that came last may take to read that the proxy is stopping.
 const LAST: Duration = Duration::from_secs(2);
+/// Connections that are accepted one after the other, before the other listener has its turn.
+const IN_A_ROW: usize = 32;
 
 /// Whether the proxy is stopping. Clones share it.
 #[derive(Clone, Default)]
@@ -117,48 +114,26 @@ pub async fn run(
 /// Serves HTTP/1.1 on one listener.
 pub struct Server {
     listener: TcpListener,
-    app: Router,
-    http: http1::Builder,
-    /// How many connections there may be, and the places that are free.
-    connections: u32,
-    places: Arc<Semaphore>,
+    incoming: Incoming,
 }
 
 impl Server {
-    pub fn new(listener: TcpListener, app: Router, limits: &Limits) -> Self {
-        // `axum::serve` sets no timer, and without one a caller may take forever for its headers.
-        let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new())
-            .header_read_timeout(limits.header_read());
-        let connections = limits.connections();
-        Self {
-            listener,
-            app,
-            http,
-            connections,
-            places: Arc::new(Semaphore::new(connections as usize)),
-        }
+    pub fn new(listener: TcpListener, incoming: Incoming) -> Self {
+        Self { listener, incoming }
     }
 
     /// Takes connections for as long as it is polled.
     async fn serve(&self, running: &GracefulShutdown) {
-        loop {
-            let (stream, place) = self.accept().await;
-            let connection = self
-                .http
-                .serve_connection(TokioIo::new(stream), service(self.app.clone()));
-            let connection = running.watch(connection);
-            tokio::spawn(async move {
-                end(connection.await);
-                drop(place);
-            });
+        for accepted in 1.. {
+            let (stream, peer) = self.accept(accepted).await;
+            self.incoming.serve(stream, peer, running);
         }
     }
 
     async fn answer_late_comers(&self) {
-        loop {
-            let (stream, place) = self.accept().await;
-            answer_once(&self.http, self.app.clone(), stream, place);
+        for accepted in 1.. {
+            let (stream, peer) = self.accept(accepted).await;
+            self.incoming.answer_late_comer(stream, peer);
         }
     }
 
@@ -166,33 +141,32 @@ impl Server {
     async fn close(self) {
         // The system is asked itself, since tokio may not have heard of all yet; and in one go,
         // so that next to nobody comes in between.
-        if let Ok(listener) = self.listener.into_std() {
-            let waiting: Vec<_> = iter::from_fn(|| listener.accept().ok()).collect();
-            drop(listener);
-            for (stream, _) in waiting {
-                let stream = stream.set_nonblocking(true).map(|()| stream);
-                if let Ok(stream) = stream.and_then(TcpStream::from_std) {
-                    let place = self.places.clone().try_acquire_owned().ok();
-                    answer_once(&self.http, self.app.clone(), stream, place);
-                }
+        let waiting: Vec<_> = match self.listener.into_std() {
+            Ok(listener) => iter::from_fn(|| listener.accept().ok()).collect(),
+            Err(_) => Vec::new(),
+        };
+        for (stream, peer) in waiting {
+            let stream = stream.set_nonblocking(true).map(|()| stream);
+            if let Ok(stream) = stream.and_then(TcpStream::from_std) {
+                self.incoming.answer_last(stream, peer.ip());
             }
         }
-        // All places are free when everybody has gone.
-        let _ = timeout(LAST, self.places.acquire_many(self.connections)).await;
+        let _ = timeout(LAST, self.incoming.all_ended()).await;
     }
 
-    /// The next connection, as soon as there is a place for it.
-    async fn accept(&self) -> (TcpStream, Option<OwnedSemaphorePermit>) {
-        // The semaphore is never closed, so there is always a place at last.
-        let place = self.places.clone().acquire_owned().await.ok();
+    /// The next connection. A flood of them at one listener leaves the other its turn.
+    async fn accept(&self, accepted: usize) -> (TcpStream, IpAddr) {
+        if accepted.is_multiple_of(IN_A_ROW) {
+            yield_now().await;
+        }
         loop {
             match self.listener.accept().await {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     // A piece of a stream must not wait for the acknowledgement of the last.
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%error, "TCP_NODELAY");
                     }
-                    return (stream, place);
+                    return (stream, peer.ip());
                 }
                 Err(error) => {
                     // Such as no file descriptors left: some will be, when connections end.
@@ -201,33 +175,6 @@ impl Server {
                 }
             }
         }
-    }
-}
-
-fn service(app: Router) -> TowerToHyperService<Router> {
-    TowerToHyperService::new(app)
-}
-
-/// Serves one request of a connection.
-fn answer_once(
-    http: &http1::Builder,
-    app: Router,
-    stream: TcpStream,
-    place: Option<OwnedSemaphorePermit>,
-) {
-    let mut http = http.clone();
-    http.keep_alive(false);
-    let connection = http.serve_connection(TokioIo::new(stream), service(app));
-    tokio::spawn(async move {
-        end(connection.await);
-        drop(place);
-    });
-}
-
-/// A connection's end is its caller's business, and no news.
-fn end(result: hyper::Result<()>) {
-    if let Err(error) = result {
-        tracing::debug!(%error, "a connection ended early");
     }
 }
 

@@ -3,11 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
+    BoxError,
     body::{Body, Bytes},
     extract::{Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use bytes::BytesMut;
 use http::{
     HeaderMap, HeaderValue, Method,
     header::{
@@ -166,9 +168,17 @@ fn not(wanted: &str) -> Fault {
 }
 
 async fn read(body: Body) -> Result<Bytes, Fault> {
-    let read = timeout(BODY_TIME, Limited::new(body, BODY).collect()).await;
-    match read {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
+    let mut body = Limited::new(body, BODY);
+    let reading = async {
+        // Copied as it comes: each frame is a piece of a buffer that one byte of it would keep.
+        let mut read = BytesMut::new();
+        while let Some(frame) = body.frame().await.transpose()? {
+            read.extend_from_slice(&frame.into_data().unwrap_or_default());
+        }
+        Ok::<_, BoxError>(read.freeze())
+    };
+    match timeout(BODY_TIME, reading).await {
+        Ok(Ok(body)) => Ok(body),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Fault::new(
             Code::RequestTooLarge,
             format!("the body is over {BODY} bytes"),

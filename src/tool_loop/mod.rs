@@ -65,6 +65,7 @@ use crate::{
     catalog::Catalog,
     chat::{Answer, ChatRequest, Conversation, ToolCall},
     connect::{Connections, ExchangeSessions},
+    held::{Held, Room},
     project::Project,
     refusal::{Kind, Refusal},
     registry::{Find, ToolPolicy},
@@ -76,6 +77,7 @@ pub(crate) struct Gateway {
     pub(crate) settings: Settings,
     pub(crate) registry: Arc<dyn Find>,
     pub(crate) connections: Connections,
+    pub(crate) room: Arc<Room>,
 }
 
 /// Why there is no answer of the loop.
@@ -302,13 +304,14 @@ impl<'a> Exchange<'a> {
         let success = response.status().is_success();
         let matters = tools_ran || success && self.reads;
         if !matters {
-            return Ok(Turn::Over(self.passed_on(response)));
+            return Ok(Turn::Over(self.passed_on(response, upstream.room())));
         }
         if success && self.request.stream && reply::is_stream(response.headers()) {
-            return Ok(Turn::Over(self.relayed(response)));
+            return Ok(Turn::Over(self.relayed(response, upstream.room())));
         }
         let (parts, body) = response.into_parts();
-        let read = body::read(body, self.gateway.settings.limits.body_bytes).await;
+        let limit = self.gateway.settings.limits.body_bytes;
+        let read = body::read(body, limit, upstream.room()).await;
         let readable = read.is_complete() && is_plain(&parts.headers);
         let answer = readable.then(|| Answer::parse(&read.bytes())).flatten();
         match answer {
@@ -338,7 +341,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// An answer that has nothing of ours in it, and is nothing to go on with.
-    fn passed_on<RB>(&self, response: Response<RB>) -> Response<McpBody<RB>>
+    fn passed_on<RB>(&self, response: Response<RB>, room: Held) -> Response<McpBody<RB>>
     where
         RB: Body<Data = Bytes> + Send + 'static,
     {
@@ -350,16 +353,16 @@ impl<'a> Exchange<'a> {
             });
             return response.map(McpBody::through);
         }
-        self.watched(response, None).map(McpBody::relayed)
+        self.watched(response, None, room).map(McpBody::relayed)
     }
 
     /// The stream of the last turn after tools have run.
-    fn relayed<RB>(&self, response: Response<RB>) -> Response<McpBody<RB>>
+    fn relayed<RB>(&self, response: Response<RB>, room: Held) -> Response<McpBody<RB>>
     where
         RB: Body<Data = Bytes> + Send + 'static,
     {
         let (receipt, reasons) = (self.receipt.clone(), self.reasons());
-        let response = self.watched(response, Some(reasons.clone()));
+        let response = self.watched(response, Some(reasons.clone()), room);
         reply::relayed(response, receipt, reasons)
     }
 
@@ -368,10 +371,11 @@ impl<'a> Exchange<'a> {
         &self,
         response: Response<RB>,
         reasons: Option<Reasons>,
+        room: Held,
     ) -> Response<Watched<RB>> {
         let limit = self.gateway.settings.limits.body_bytes;
         let (parts, body) = response.into_parts();
-        let body = Watched::new(&parts, body, self.record.clone(), reasons, limit);
+        let body = Watched::new(&parts, body, self.record.clone(), reasons, (limit, room));
         Response::from_parts(parts, body)
     }
 

@@ -121,8 +121,11 @@ pub(crate) fn refused<B: Body<Data = Bytes>>(refusal: &Refusal) -> Response<McpB
         header::CONTENT_TYPE,
         HeaderValue::from_static("application/json"),
     );
-    if parts.status == StatusCode::TOO_MANY_REQUESTS {
-        // One more may come within a second.
+    if matches!(
+        parts.status,
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+    ) {
+        // There is room for one more within a second, or as soon as another request has ended.
         let soon = HeaderValue::from_static("1");
         parts.headers.insert(header::RETRY_AFTER, soon);
     }

@@ -29,6 +29,7 @@ use super::{
 use crate::{
     body::{self, McpBody, RequestBody},
     chat::{Answer, Object, Piece},
+    held::Held,
     refusal::{Kind, Refusal},
     sse,
 };
@@ -62,7 +63,7 @@ impl Exchange<'_> {
                 }
             };
             self.record.answering(response.status());
-            let mut turn = match self.read_turn(response, &mut told).await {
+            let mut turn = match self.read_turn(response, &mut told, upstream.room()).await {
                 Ok(turn) => turn,
                 Err(Fault::Whole(response)) => return Ok(response),
                 Err(Fault::Broken(broken)) => return Ok(self.broken(&told, broken).await),
@@ -100,6 +101,7 @@ impl Exchange<'_> {
         &mut self,
         response: Response<RB>,
         told: &mut Told<'_>,
+        room: Held,
     ) -> Result<Turn, Fault<RB>>
     where
         RB: Body<Data = Bytes> + Send + 'static,
@@ -110,9 +112,10 @@ impl Exchange<'_> {
         let (parts, body) = response.into_parts();
         if success && is_stream {
             told.begin(parts);
-            return read_events(body, told, limit).await.map_err(Fault::Broken);
+            let turn = read_events(body, told, limit, room).await;
+            return turn.map_err(Fault::Broken);
         }
-        let read = told.sink.alive(body::read(body, limit)).await;
+        let read = told.sink.alive(body::read(body, limit, room)).await;
         let readable = read.is_complete() && is_plain(&parts.headers);
         let answer = readable.then(|| Answer::parse(&read.bytes())).flatten();
         match answer {
@@ -194,7 +197,12 @@ enum Fault<RB: Body> {
 }
 
 /// Reads a turn's events until it is over.
-async fn read_events<RB>(body: RB, told: &mut Told<'_>, limit: usize) -> Result<Turn, Broken>
+async fn read_events<RB>(
+    body: RB,
+    told: &mut Told<'_>,
+    limit: usize,
+    mut held: Held,
+) -> Result<Turn, Broken>
 where
     RB: Body<Data = Bytes> + Send + 'static,
 {
@@ -219,7 +227,8 @@ where
             .map_err(|_| Broken::Failed(TOO_LARGE))?
         {
             told.take(&mut turn, event).await?;
-            if turn.bytes() > limit {
+            let bytes = turn.bytes();
+            if bytes > limit || held.hold(bytes).is_err() {
                 return Err(Broken::Failed(TOO_LARGE));
             }
         }

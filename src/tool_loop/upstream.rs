@@ -7,18 +7,20 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header, reques
 use http_body::Body;
 use tower::{Service, ServiceExt};
 
-use crate::body::RequestBody;
+use crate::{body::RequestBody, held::Held};
 
 /// The inner service, and what every turn of a request has in common.
 pub(crate) struct Upstream<S, B> {
     service: S,
     parts: request::Parts,
     turns: usize,
+    /// The request's body, which every turn is made of.
+    held: Held,
     body: PhantomData<fn(B)>,
 }
 
 impl<S, B> Upstream<S, B> {
-    pub(crate) fn new(service: S, mut parts: request::Parts) -> Self {
+    pub(crate) fn new(service: S, mut parts: request::Parts, held: Held) -> Self {
         for name in NOT_FOR_A_REWRITTEN_REQUEST {
             parts.headers.remove(name);
         }
@@ -27,8 +29,14 @@ impl<S, B> Upstream<S, B> {
             service,
             parts,
             turns: 0,
+            held,
             body: PhantomData,
         }
+    }
+
+    /// Room for an answer.
+    pub(crate) fn room(&self) -> Held {
+        self.held.another()
     }
 
     /// Asks for an answer that can be read here.

@@ -392,7 +392,11 @@ const FAULTS: &[(u8, &str, &[&str])] = &[
     (
         60,
         "more load than there is room for",
-        &["more_callers_than_places_are_turned_away"],
+        &[
+            "more_callers_than_places_are_turned_away",
+            "overload_is_answered_at_once_and_others_do_not_notice",
+            "slow_callers_without_end_keep_nobody_else_waiting",
+        ],
     ),
 ];
 

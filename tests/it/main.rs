@@ -31,6 +31,7 @@ mod authorization_refresh;
 mod authorization_rotation;
 
 mod bad_requests;
+mod bodies;
 mod fault_matrix;
 mod hand_back;
 mod health;

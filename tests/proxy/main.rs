@@ -6,6 +6,7 @@
 )]
 
 mod admin;
+mod connections;
 mod database;
 #[path = "../it/support/dice.rs"]
 #[allow(dead_code, reason = "these tests need a part of it")]
@@ -173,6 +174,18 @@ fn a_broken_configuration_is_one_clear_line_and_exit_code_2() {
         ),
         ("allow_origins = [\"*\"]", "no origin"),
         ("allow_egress = [\"10.0.0.0/33\"]", "allow_egress: "),
+        (
+            "trusted_proxies = [\"10.0.0.0/33\"]",
+            "trusted_proxies[0]: ",
+        ),
+        (
+            "[limits]\ncaller_body_bytes = 1000000",
+            "limits.caller_body_bytes: ",
+        ),
+        (
+            "[limits]\nbody_bytes = 60000000\nall_body_bytes = 60000000",
+            "limits.all_body_bytes: ",
+        ),
         ("ca_file = \"/nowhere.pem\"", "ca_file: "),
         ("ca_file = \"/dev/null\"", "ca_file: "),
         ("[limits]\ndeadline = 30", "over 30 seconds"),

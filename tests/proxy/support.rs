@@ -9,7 +9,7 @@ use std::{
     process::{Child, Command, Stdio},
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -335,7 +335,8 @@ pub async fn json(answer: reqwest::Response) -> Value {
     serde_json::from_slice(&body).unwrap()
 }
 
-/// A provider: `wait` answers when it is told to go on, `stream` sends a piece before that and one
+/// A provider: `wait` answers when it is told to go on, `hang` never, `endless` sends without end,
+/// `stream` sends a piece before that and one
 /// after it, any other request gets what it looked like as an answer, but for
 /// the [`UPSTREAM_KEY`].
 pub struct Upstream {
@@ -347,6 +348,16 @@ pub struct Upstream {
 struct Steps {
     asked: Arc<Notify>,
     go_on: Arc<Notify>,
+    left: Arc<AtomicUsize>,
+}
+
+/// Counts a stream that is not read any more.
+struct Leaves(Arc<AtomicUsize>);
+
+impl Drop for Leaves {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl Upstream {
@@ -364,6 +375,11 @@ impl Upstream {
         self.steps.asked.notified().await;
     }
 
+    /// How many streams without an end were left by who read them.
+    pub fn left(&self) -> usize {
+        self.steps.left.load(Ordering::Relaxed)
+    }
+
     pub fn go_on(&self) {
         self.steps.go_on.notify_one();
     }
@@ -377,6 +393,15 @@ async fn answer(State(steps): State<Steps>, request: Request) -> Response {
         Some("wait") => {
             steps.asked.notify_one();
             steps.go_on.notified().await;
+        }
+        Some("hang") => std::future::pending().await,
+        Some("endless") => {
+            let leaves = Leaves(steps.left.clone());
+            let pieces = stream::repeat_with(move || {
+                let _ = &leaves;
+                Ok::<_, std::io::Error>(Bytes::from_static(&[b' '; 16 << 10]))
+            });
+            return Body::from_stream(pieces).into_response();
         }
         Some("stream") => {
             let first = stream::iter([Ok::<_, std::io::Error>(Bytes::from("data: one\n\n"))]);

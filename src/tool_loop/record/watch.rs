@@ -17,6 +17,7 @@ use serde_json::{Map, Value};
 use super::{Answered, Ended, Record};
 use crate::{
     chat::{Answer, Assembly, Piece, ToolCall},
+    held::Held,
     sse,
     tool_loop::{
         limits::StoppedBy,
@@ -55,8 +56,9 @@ struct Watch {
     /// How many bytes there will be, where the head says so.
     length: Option<u64>,
     passed: u64,
-    /// At most so many bytes are kept.
+    /// At most so many bytes are kept, and there must be room for them.
     limit: usize,
+    held: Held,
 }
 
 /// What is made of the bytes.
@@ -84,7 +86,7 @@ impl<B: Body<Data = Bytes>> Watched<B> {
         body: B,
         record: Record,
         reasons: Option<Reasons>,
-        limit: usize,
+        (limit, held): (usize, Held),
     ) -> Self {
         let length = parts.headers.get(header::CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
@@ -104,6 +106,7 @@ impl<B: Body<Data = Bytes>> Watched<B> {
             length: length.or_else(|| body.size_hint().exact()),
             passed: 0,
             limit,
+            held,
         };
         Self { body, watch }
     }
@@ -112,18 +115,21 @@ impl<B: Body<Data = Bytes>> Watched<B> {
 impl Watch {
     fn take(&mut self, data: &Bytes) {
         self.passed += data.len() as u64;
-        let fits = match &mut self.reading {
+        let kept = match &mut self.reading {
             Reading::Whole(body) => {
                 body.extend_from_slice(data);
-                body.len() <= self.limit
+                Some(body.len())
             }
             Reading::Events(events) => {
-                events.take(data.clone()).is_ok() && events.calls.bytes() <= self.limit
+                let taken = events.take(data.clone());
+                taken.is_ok().then(|| events.calls.bytes())
             }
-            Reading::Nothing => true,
+            Reading::Nothing => return,
         };
+        let fits = kept.is_some_and(|kept| kept <= self.limit && self.held.hold(kept).is_ok());
         if !fits {
             self.reading = Reading::Nothing;
+            let _ = self.held.hold(0);
         }
     }
 

@@ -80,7 +80,8 @@ impl Operator {
         answer
     }
 
-    async fn pass(&self, request: Request<Body>) -> Answer {
+    /// Sends a request as it is.
+    pub async fn pass(&self, request: Request<Body>) -> Answer {
         let response = self.0.clone().oneshot(request).await.unwrap();
         let (head, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();

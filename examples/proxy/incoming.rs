@@ -1,0 +1,136 @@
+//! Connections that were accepted: a place for each, or an answer that there is none, and an end
+//! for those that a slow caller would hold.
+
+use std::{net::IpAddr, time::Duration};
+
+use axum::{Router, middleware::from_fn};
+use futures_util::future::join;
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+    service::TowerToHyperService,
+};
+use tokio::{net::TcpStream, time::timeout};
+
+use crate::{
+    places::{Place, Places},
+    progress::Progress,
+    shed,
+};
+
+/// What a connection buffers of either direction, the headers of a request included: many
+/// connections cannot hold much, however they read and write.
+pub const BUFFER: u32 = 64 << 10;
+
+/// How slow connections may be, and how many there may be.
+pub struct Terms {
+    pub header_read: Duration,
+    pub idle_write: Duration,
+    pub places: Places,
+    /// For health checks, and for telling others that there is no place.
+    pub spare: Places,
+}
+
+/// The connections of one listener.
+pub struct Incoming {
+    /// What the log calls the listener.
+    listener: &'static str,
+    app: Router,
+    /// The same, for connections without a place.
+    health: Router,
+    http: http1::Builder,
+    terms: Terms,
+    without_place: shed::Report,
+}
+
+impl Incoming {
+    pub fn new(listener: &'static str, app: Router, terms: Terms) -> Self {
+        // `axum::serve` sets no timer, and without one a caller may take forever for its headers.
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(terms.header_read)
+            .max_buf_size(BUFFER as usize);
+        Self {
+            listener,
+            health: app.clone().layer(from_fn(shed::all_but_health)),
+            app,
+            http,
+            terms,
+            without_place: shed::Report::default(),
+        }
+    }
+
+    /// Serves a connection until it ends, or is shut down with those that are `running`.
+    pub fn serve(&self, stream: TcpStream, peer: IpAddr, running: &GracefulShutdown) {
+        let Ok(place) = self.terms.places.take(peer) else {
+            return self.turn_away(stream, peer, &self.health);
+        };
+        let connection = self.connection(&self.http, stream, &self.app);
+        let connection = running.watch(connection);
+        tokio::spawn(async move {
+            end(connection.await);
+            drop(place);
+        });
+    }
+
+    /// Answers one request of a connection that comes while the proxy is stopping.
+    pub fn answer_late_comer(&self, stream: TcpStream, peer: IpAddr) {
+        match self.terms.places.take(peer) {
+            Ok(place) => self.answer_once(stream, Some(place)),
+            Err(_) => self.turn_away(stream, peer, &self.app),
+        }
+    }
+
+    /// The same for one of the last, which is answered in any case.
+    pub fn answer_last(&self, stream: TcpStream, peer: IpAddr) {
+        self.answer_once(stream, self.terms.places.take(peer).ok());
+    }
+
+    /// Returns when nobody has a place any more.
+    pub async fn all_ended(&self) {
+        join(self.terms.places.all_free(), self.terms.spare.all_free()).await;
+    }
+
+    fn answer_once(&self, stream: TcpStream, place: Option<Place>) {
+        let mut http = self.http.clone();
+        http.keep_alive(false);
+        let connection = self.connection(&http, stream, &self.app);
+        tokio::spawn(async move {
+            end(connection.await);
+            drop(place);
+        });
+    }
+
+    /// Answers once with `app`, in little time; where too many are answered so already, without
+    /// having read the request.
+    fn turn_away(&self, stream: TcpStream, peer: IpAddr, app: &Router) {
+        self.without_place.count(self.listener);
+        let Ok(place) = self.terms.spare.take(peer) else {
+            return shed::at_once(stream);
+        };
+        let mut http = self.http.clone();
+        http.keep_alive(false).header_read_timeout(shed::HEAD);
+        let connection = self.connection(&http, stream, app);
+        tokio::spawn(async move {
+            if let Ok(result) = timeout(shed::PATIENCE, connection).await {
+                end(result);
+            }
+            drop(place);
+        });
+    }
+
+    fn connection(&self, http: &http1::Builder, stream: TcpStream, app: &Router) -> Connection {
+        let io = TokioIo::new(Progress::new(stream, self.terms.idle_write));
+        http.serve_connection(io, TowerToHyperService::new(app.clone()))
+    }
+}
+
+type Connection = http1::Connection<TokioIo<Progress>, TowerToHyperService<Router>>;
+
+/// A connection's end is its caller's business, and no news.
+fn end(result: hyper::Result<()>) {
+    if let Err(error) = result {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}

@@ -1,0 +1,139 @@
+//! A caller's connection, which ends when nothing of what is written is taken.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::{Sleep, sleep},
+};
+
+/// How long what a caller still sends is read and thrown away after the last answer, and how much
+/// of it: the largest request, and some. A connection that is closed on unread bytes is reset, and
+/// the answer may be lost.
+const LINGER: Duration = Duration::from_secs(2);
+const LEFT: usize = 32 << 20;
+
+/// Without this a caller that never reads has its connection for ever: HTTP has no timer for it.
+pub struct Progress {
+    stream: TcpStream,
+    /// How long a write may wait without anything being taken.
+    idle: Duration,
+    waits: Option<Pin<Box<Sleep>>>,
+    closing: Option<Closing>,
+}
+
+/// What is left to be read once nothing more is written.
+struct Closing {
+    ends: Pin<Box<Sleep>>,
+    left: usize,
+}
+
+impl Progress {
+    pub fn new(stream: TcpStream, idle: Duration) -> Self {
+        Self {
+            stream,
+            idle,
+            waits: None,
+            closing: None,
+        }
+    }
+
+    fn stream(&mut self) -> Pin<&mut TcpStream> {
+        Pin::new(&mut self.stream)
+    }
+
+    /// What a write came to, unless it has waited for too long.
+    fn in_time<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.waits = None;
+            return written;
+        }
+        let idle = self.idle;
+        let waits = self.waits.get_or_insert_with(|| Box::pin(sleep(idle)));
+        ready!(waits.as_mut().poll(cx));
+        let reason = "the caller takes nothing of what is sent";
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, reason)))
+    }
+
+    /// Reads what has come; ready when there will be no more, or no more is wanted.
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut bytes = [0; 8 << 10];
+        loop {
+            let mut read = ReadBuf::new(&mut bytes);
+            let polled = self.stream().poll_read(cx, &mut read);
+            match (polled, &mut self.closing) {
+                // All that was sent has been read. Nothing is waited for: most of those that
+                // still have a connection open are just idle.
+                (Poll::Pending, None) => return Poll::Ready(()),
+                (Poll::Pending, Some(closing)) => return closing.ends.as_mut().poll(cx),
+                (Poll::Ready(Err(_)), _) => return Poll::Ready(()),
+                (Poll::Ready(Ok(())), _) if read.filled().is_empty() => return Poll::Ready(()),
+                (Poll::Ready(Ok(())), closing) => {
+                    let closing = closing.get_or_insert_with(|| Closing {
+                        ends: Box::pin(sleep(LINGER)),
+                        left: LEFT,
+                    });
+                    closing.left = closing.left.saturating_sub(read.filled().len());
+                    if closing.left == 0 || closing.ends.as_mut().poll(cx).is_ready() {
+                        return Poll::Ready(());
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl AsyncRead for Progress {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.stream().poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Progress {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = self.stream().poll_write(cx, bytes);
+        self.in_time(cx, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = self.stream().poll_write_vectored(cx, parts);
+        self.in_time(cx, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream().poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.closing.is_none() {
+            ready!(self.stream().poll_shutdown(cx))?;
+        }
+        self.poll_rest(cx).map(Ok)
+    }
+}
