@@ -3,6 +3,7 @@
 use std::{
     future::ready,
     io, iter,
+    net::SocketAddr,
     pin::pin,
     sync::{
         Arc,
@@ -31,7 +32,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::{limits::Limits, refusal::Refusal};
+use crate::{addressed::Addressed, limits::Limits, refusal::Refusal};
 
 /// Which status a request wants that is turned away.
 pub const DRAIN_STATUS: HeaderName = HeaderName::from_static("x-drain-status");
@@ -143,10 +144,10 @@ impl Server {
     /// Takes connections for as long as it is polled.
     async fn serve(&self, running: &GracefulShutdown) {
         loop {
-            let (stream, place) = self.accept().await;
+            let (stream, peer, place) = self.accept().await;
             let connection = self
                 .http
-                .serve_connection(TokioIo::new(stream), service(self.app.clone()));
+                .serve_connection(TokioIo::new(stream), service(self.app.clone(), peer));
             let connection = running.watch(connection);
             tokio::spawn(async move {
                 end(connection.await);
@@ -157,8 +158,8 @@ impl Server {
 
     async fn answer_late_comers(&self) {
         loop {
-            let (stream, place) = self.accept().await;
-            answer_once(&self.http, self.app.clone(), stream, place);
+            let (stream, peer, place) = self.accept().await;
+            answer_once(&self.http, service(self.app.clone(), peer), stream, place);
         }
     }
 
@@ -169,11 +170,12 @@ impl Server {
         if let Ok(listener) = self.listener.into_std() {
             let waiting: Vec<_> = iter::from_fn(|| listener.accept().ok()).collect();
             drop(listener);
-            for (stream, _) in waiting {
+            for (stream, peer) in waiting {
                 let stream = stream.set_nonblocking(true).map(|()| stream);
                 if let Ok(stream) = stream.and_then(TcpStream::from_std) {
                     let place = self.places.clone().try_acquire_owned().ok();
-                    answer_once(&self.http, self.app.clone(), stream, place);
+                    let service = service(self.app.clone(), peer);
+                    answer_once(&self.http, service, stream, place);
                 }
             }
         }
@@ -182,17 +184,17 @@ impl Server {
     }
 
     /// The next connection, as soon as there is a place for it.
-    async fn accept(&self) -> (TcpStream, Option<OwnedSemaphorePermit>) {
+    async fn accept(&self) -> (TcpStream, SocketAddr, Option<OwnedSemaphorePermit>) {
         // The semaphore is never closed, so there is always a place at last.
         let place = self.places.clone().acquire_owned().await.ok();
         loop {
             match self.listener.accept().await {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     // A piece of a stream must not wait for the acknowledgement of the last.
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%error, "TCP_NODELAY");
                     }
-                    return (stream, place);
+                    return (stream, peer, place);
                 }
                 Err(error) => {
                     // Such as no file descriptors left: some will be, when connections end.
@@ -204,20 +206,20 @@ impl Server {
     }
 }
 
-fn service(app: Router) -> TowerToHyperService<Router> {
-    TowerToHyperService::new(app)
+fn service(app: Router, peer: SocketAddr) -> TowerToHyperService<Addressed> {
+    TowerToHyperService::new(Addressed::new(app, peer.ip()))
 }
 
 /// Serves one request of a connection.
 fn answer_once(
     http: &http1::Builder,
-    app: Router,
+    service: TowerToHyperService<Addressed>,
     stream: TcpStream,
     place: Option<OwnedSemaphorePermit>,
 ) {
     let mut http = http.clone();
     http.keep_alive(false);
-    let connection = http.serve_connection(TokioIo::new(stream), service(app));
+    let connection = http.serve_connection(TokioIo::new(stream), service);
     tokio::spawn(async move {
         end(connection.await);
         drop(place);
