@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    env,
     error::Error,
     fmt, fs,
     net::SocketAddr,
@@ -246,13 +247,21 @@ fn mistyped(error: &clap::Error) -> Invalid {
     let argument = context(ContextKind::InvalidArg);
     let reason = match error.kind() {
         ErrorKind::UnknownArgument => {
+            let place =
+                env::args_os().position(|given| given.to_string_lossy().starts_with(&argument));
+            let place = place.map_or(String::new(), |place| format!(" {place}"));
             let argument = Doubtful(&argument);
             let known = context(ContextKind::SuggestedArg);
             match &*known {
-                "" => format!("unexpected argument {argument}; --help lists all there are"),
-                _ => format!("unexpected argument {argument}; there is {known}"),
+                "" => format!("unexpected argument{place}: {argument}; --help lists all there are"),
+                _ => format!("unexpected argument{place}: {argument}; there is {known}"),
             }
         }
+        ErrorKind::ArgumentConflict => match &*context(ContextKind::PriorArg) {
+            "" => format!("{argument} stands alone, without any other"),
+            other if other == argument => format!("{argument} is given twice"),
+            other => format!("{argument} cannot be used with {other}"),
+        },
         ErrorKind::InvalidValue if context(ContextKind::InvalidValue).is_empty() => {
             format!("{argument} needs a value")
         }
