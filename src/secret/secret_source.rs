@@ -30,7 +30,7 @@ const TEXT_LEN: usize = 16 << 10;
 /// let pasted = SecretSource::Variable("sk-4fQ0b1".into());
 /// assert_eq!(
 ///     pasted.read(|_| None).unwrap_err().to_string(),
-///     "the environment variable that it names (10 characters) is not set; give the name of an \
+///     "the environment variable that it names (9 characters) is not set; give the name of an \
 ///      environment variable, not the secret itself",
 /// );
 /// # Ok::<(), mcp_layer::secret::SecretFault>(())
