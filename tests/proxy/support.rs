@@ -227,6 +227,10 @@ impl Proxy {
     }
 
     /// The process.
+    #[allow(
+        dead_code,
+        reason = "only the load that runs by hand looks at the process"
+    )]
     pub fn id(&self) -> u32 {
         self.child.id()
     }
