@@ -551,6 +551,17 @@ async fn an_upstream_that_repeats_its_own_key_is_not_passed_on_with_it() {
     assert_eq!(text, format!("{{\"error\": \"{}", &UPSTREAM_KEY[..9]));
 }
 
+#[tokio::test]
+async fn no_piece_of_a_stream_waits_because_it_is_looked_through() {
+    let upstream = Upstream::start().await;
+    let proxy = with_key(&upstream.url, "");
+    let body = json!({"model": "stream", "stream": true, "messages": []});
+    let mut answer = proxy.post(&body).bearer_auth(API_KEY).send().await.unwrap();
+    assert_eq!(answer.chunk().await.unwrap().unwrap(), "data: one\n\n");
+    upstream.go_on();
+    assert_eq!(answer.chunk().await.unwrap().unwrap(), "data: [DONE]\n\n");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_words_behind_a_status_are_not_those_of_an_upstream_with_our_key() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
