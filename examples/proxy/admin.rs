@@ -2,7 +2,12 @@
 
 use std::{net::SocketAddr, str::FromStr};
 
-use axum::{Router, middleware::from_fn_with_state};
+use axum::{
+    Router,
+    middleware::{from_fn_with_state, map_response},
+    response::Response,
+};
+use http::StatusCode;
 use mcp_layer::registry::SqlRegistry;
 use mcp_layer::{
     Connections,
@@ -15,8 +20,9 @@ use url::{Host, Url};
 
 use crate::{
     auth::Keys,
-    config::{Invalid, secret},
-    log,
+    config::Invalid,
+    log::{self, Unlogged},
+    secrets::Named,
     server::{self, Draining},
 };
 
@@ -60,7 +66,7 @@ impl TryFrom<String> for Listen {
 #[derive(Default)]
 pub struct Wishes {
     pub listen: Option<Listen>,
-    pub token_env: Option<String>,
+    pub token: Named,
     pub public_url: Option<String>,
 }
 
@@ -68,6 +74,8 @@ pub struct Wishes {
 pub struct Side {
     pub listen: SocketAddr,
     pub token: Token,
+    /// The key that names the token.
+    token_key: String,
     /// Absent: every name of this machine.
     public_url: Option<Url>,
 }
@@ -92,18 +100,19 @@ impl Side {
                 "public_url is needed where admin_listen is {listen}: the address, beginning with https://, by which the operator reaches it"
             )));
         }
-        let token = match wishes.token_env.as_deref() {
-            Some(env) => Token::Given(secret("admin_token_env", env)?.into()),
+        let token = match wishes.token.read("admin_token")? {
+            Some(token) => Token::Given(token),
             None if is_demo => Token::Made(random()?),
             None => {
                 return Err(Invalid::new(format!(
-                    "admin_token_env is needed: the environment variable with the token of the operator's side, which listens on {listen}; or set admin_listen = \"off\""
+                    "admin_token_env is needed, or admin_token_file: the environment variable, or the file, with the token of the operator's side, which listens on {listen}; or set admin_listen = \"off\""
                 )));
             }
         };
         Ok(Some(Self {
             listen,
             token,
+            token_key: wishes.token.key("admin_token"),
             public_url,
         }))
     }
@@ -122,9 +131,8 @@ impl Side {
         };
         let mut admin = Admin::new(store, connections, token)
             .map_err(|error| {
-                Invalid::new(format!(
-                    "admin_token_env: {error}; `openssl rand -hex 16` makes one"
-                ))
+                let key = &self.token_key;
+                Invalid::new(format!("{key}: {error}; `openssl rand -hex 16` makes one"))
             })?
             .with_projects(callers.projects());
         if let Some(url) = &self.public_url {
@@ -139,8 +147,18 @@ impl Side {
 
 /// What happens to an operator's request, from the outside to the inside.
 pub fn app(admin: Admin, draining: Draining) -> Router {
-    let app = admin::router(admin).layer(from_fn_with_state(draining, server::turn_away));
+    let app = admin::router(admin)
+        .layer(map_response(quieted))
+        .layer(from_fn_with_state(draining, server::turn_away));
     log::requests(app)
+}
+
+/// Whoever goes on guessing has had a line for the beginning.
+async fn quieted(mut response: Response) -> Response {
+    if response.status() == StatusCode::TOO_MANY_REQUESTS {
+        response.extensions_mut().insert(Unlogged);
+    }
+    response
 }
 
 async fn sealing_keys(

@@ -1,6 +1,6 @@
 //! Callers' API keys: whose project a request belongs to.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
 use axum::{
     extract::{Request, State},
@@ -8,25 +8,30 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header};
-use mcp_layer::{CallerId, Project};
+use mcp_layer::{
+    CallerId, Project,
+    admin::{ClientAddress, Throttle},
+    secret::ExposeSecret,
+};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::{
-    config::{Invalid, secret},
-    refusal::Refusal,
-};
+use crate::{config::Invalid, log::Unlogged, refusal::Refusal, secrets::Named};
 
-/// One of the `[[api_keys]]`: the key in an environment variable, or its SHA-256.
+/// One of the `[[api_keys]]`: the key in an environment variable or a file, or its SHA-256.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table [[api_keys]]")]
 pub struct ApiKey {
     key_env: Option<String>,
+    key_file: Option<PathBuf>,
     key_sha256: Option<String>,
     project: String,
 }
 
 type Sha = [u8; 32];
+
+/// The longest key, in bytes: more is not worth a digest.
+const LONGEST: usize = 4096;
 
 /// The callers' keys, by their digests; without any, everybody is the project `default`.
 #[derive(Clone)]
@@ -38,16 +43,15 @@ struct Key(Sha, Project, CallerId);
 impl Keys {
     pub fn new(keys: Vec<ApiKey>) -> Result<Self, Invalid> {
         let mut known: Vec<Key> = Vec::with_capacity(keys.len());
-        for key in keys {
+        for (index, key) in keys.into_iter().enumerate() {
+            let place = format!("api_keys[{index}]");
+            let invalid = |reason: &str| Invalid::new(format!("{place}: {reason}"));
             if key.project.trim().is_empty() {
-                return Err(Invalid::new("api_keys: a project has no name"));
+                return Err(invalid("the project has no name"));
             }
-            let digest = key.digest()?;
+            let digest = key.digest(&place)?;
             if known.iter().any(|Key(other, ..)| *other == digest) {
-                return Err(Invalid::new(format!(
-                    "api_keys: the key of project {:?} is there twice",
-                    key.project
-                )));
+                return Err(invalid("this key is there already"));
             }
             let id = CallerId::new(digest.map(|byte| format!("{byte:02x}")).concat());
             known.push(Key(digest, Project::new(key.project), id));
@@ -74,7 +78,8 @@ impl Keys {
         if self.is_empty() {
             return Some((Project::default(), None));
         }
-        let digest: Sha = Sha256::digest(bearer(headers)?).into();
+        let key = bearer(headers).filter(|key| key.len() <= LONGEST)?;
+        let digest: Sha = Sha256::digest(key).into();
         // All keys are looked at, whichever it is: the time taken tells nothing.
         let mut found = None;
         for Key(known, project, id) in &*self.0 {
@@ -88,31 +93,41 @@ impl Keys {
 }
 
 impl ApiKey {
-    fn digest(&self) -> Result<Sha, Invalid> {
-        match (&self.key_env, &self.key_sha256) {
-            (Some(env), None) => Ok(Sha256::digest(secret("api_keys.key_env", env)?).into()),
+    fn digest(&self, place: &str) -> Result<Sha, Invalid> {
+        let invalid = |reason: &str| Invalid::new(format!("{place}{reason}"));
+        let named = Named {
+            variable: self.key_env.clone(),
+            file: self.key_file.clone(),
+        };
+        match (named.read(&format!("{place}.key"))?, &self.key_sha256) {
+            (Some(key), None) if key.expose_secret().len() > LONGEST => {
+                Err(invalid(&format!(": a key has at most {LONGEST} bytes")))
+            }
+            (Some(key), None) => Ok(Sha256::digest(key.expose_secret()).into()),
             (None, Some(hex)) => from_hex(hex).ok_or_else(|| {
-                Invalid::new(
-                    "api_keys.key_sha256: must be 64 hexadecimal digits, as sha256sum prints them",
-                )
+                invalid(".key_sha256: must be 64 hexadecimal digits, as sha256sum prints them")
             }),
-            _ => Err(Invalid::new(format!(
-                "api_keys: the key of project {:?} needs either key_env or key_sha256",
-                self.project
-            ))),
+            _ => Err(invalid(" needs one of key_file, key_env or key_sha256")),
         }
     }
 }
 
+/// Whom wrong keys are counted by, so that they fill no log.
+#[derive(Clone)]
+pub struct Door {
+    pub keys: Keys,
+    pub throttle: Throttle,
+}
+
+/// Wrong keys of one address that have their lines in the log, within a minute.
+const LOGGED: u32 = 10;
+
 /// Finds out the caller's project, and takes the key off the request: it is for this proxy only.
-pub async fn authenticate(State(keys): State<Keys>, mut request: Request, next: Next) -> Response {
-    let Some((project, id)) = keys.caller(request.headers()) else {
-        let message = "the API key is missing or unknown; send it as: Authorization: Bearer KEY";
-        let refusal = Refusal::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message);
-        let challenge = HeaderValue::from_static("Bearer");
-        return ([(header::WWW_AUTHENTICATE, challenge)], refusal).into_response();
+pub async fn authenticate(State(door): State<Door>, mut request: Request, next: Next) -> Response {
+    let Some((project, id)) = door.keys.caller(request.headers()) else {
+        return door.refuse(&request);
     };
-    if !keys.is_empty() {
+    if !door.keys.is_empty() {
         request.headers_mut().remove(header::AUTHORIZATION);
     }
     request.extensions_mut().insert(project);
@@ -120,6 +135,29 @@ pub async fn authenticate(State(keys): State<Keys>, mut request: Request, next: 
         request.extensions_mut().insert(id);
     }
     next.run(request).await
+}
+
+impl Door {
+    /// A 401, and no 429 however often: clients repeat that one.
+    fn refuse(&self, request: &Request) -> Response {
+        let from = request.extensions().get::<ClientAddress>().copied();
+        let wrong = self.throttle.wrong(from, SystemTime::now());
+        if wrong.times == 1 {
+            let address = from.map_or("unknown".into(), |from| from.0.to_string());
+            tracing::warn!(
+                address,
+                "an unknown API key, or none; of more from this address within a minute only the first have lines"
+            );
+        }
+        let message = "the API key is missing or unknown; send it as: Authorization: Bearer KEY";
+        let refusal = Refusal::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message);
+        let challenge = HeaderValue::from_static("Bearer");
+        let mut refused = ([(header::WWW_AUTHENTICATE, challenge)], refusal).into_response();
+        if wrong.times > LOGGED {
+            refused.extensions_mut().insert(Unlogged);
+        }
+        refused
+    }
 }
 
 /// The token of the one `Authorization: Bearer …`.

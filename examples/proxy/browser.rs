@@ -12,9 +12,12 @@ use axum::{
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header, uri::Authority};
 use tower_http::cors::{AllowHeaders, CorsLayer};
-use url::Url;
+use url::{Host, Url};
 
-use crate::{config::Invalid, refusal::Refusal};
+use crate::{
+    config::{Invalid, described},
+    refusal::Refusal,
+};
 
 /// The origins whose pages may use the proxy.
 #[derive(Clone)]
@@ -22,9 +25,8 @@ pub struct Origins(Arc<[HeaderValue]>);
 
 impl Origins {
     pub fn new(origins: Vec<String>) -> Result<Self, Invalid> {
-        origins
-            .iter()
-            .map(|text| origin(text))
+        (origins.iter().enumerate())
+            .map(|(index, text)| origin(index, text))
             .collect::<Result<_, _>>()
             .map(Self)
     }
@@ -40,24 +42,87 @@ impl Origins {
 }
 
 /// As a browser sends it: scheme, host and port, nothing more.
-fn origin(text: &str) -> Result<HeaderValue, Invalid> {
+fn origin(index: usize, text: &str) -> Result<HeaderValue, Invalid> {
     let url = text.parse::<Url>().ok();
     url.filter(|url| url.origin().is_tuple() && url.origin().ascii_serialization() == text)
         .and_then(|_| HeaderValue::from_str(text).ok())
         .ok_or_else(|| {
+            let what = described(text);
             Invalid::new(format!(
-                "allow_origins: {text:?} is no origin; it looks like https://app.example.com, in lower case and without a path"
+                "allow_origins[{index}] ({what}) is no origin; it looks like https://app.example.com, in lower case and without a path"
             ))
         })
+}
+
+/// The names that a proxy without keys is asked under.
+///
+/// A page can make its own name lead to any address (DNS rebinding), and then what it reads from
+/// there carries no `Origin`. With keys that is nothing to it: it has none.
+#[derive(Clone)]
+pub enum Hosts {
+    /// Whatever it is called.
+    Any,
+    /// Loopback names, and these.
+    Loopback(Arc<[String]>),
+    /// Addresses, which are nobody's name, loopback names, and these.
+    Addresses(Arc<[String]>),
+}
+
+impl Hosts {
+    /// For a proxy that listens on `listen`, to callers with keys or without.
+    pub fn new(names: Vec<String>, listen: IpAddr, is_keyless: bool) -> Result<Self, Invalid> {
+        for (index, name) in names.iter().enumerate() {
+            let is_name = Host::parse(name).is_ok() && !name.contains(['*', '%']);
+            if !is_name {
+                let what = described(name);
+                return Err(Invalid::new(format!(
+                    "allow_hosts[{index}] ({what}): must be a name such as gateway.internal, without scheme, port and path"
+                )));
+            }
+        }
+        Ok(match (is_keyless, listen.is_loopback()) {
+            (false, _) => Self::Any,
+            (true, true) => Self::Loopback(names.into()),
+            (true, false) => Self::Addresses(names.into()),
+        })
+    }
+
+    fn allow(&self, host: &HeaderValue) -> bool {
+        let (names, are_addresses_fine) = match self {
+            Self::Any => return true,
+            Self::Loopback(names) => (names, false),
+            Self::Addresses(names) => (names, true),
+        };
+        let host = host.to_str().ok().filter(|host| !host.contains('@'));
+        let Some(host) = host.and_then(|host| host.parse::<Authority>().ok()) else {
+            return false;
+        };
+        let host = host.host();
+        let address = host.trim_start_matches('[').trim_end_matches(']');
+        let address = address.parse::<IpAddr>().ok();
+        host.eq_ignore_ascii_case("localhost")
+            || address.is_some_and(|ip| are_addresses_fine || ip.is_loopback())
+            || names.iter().any(|name| name.eq_ignore_ascii_case(host))
+    }
+
+    fn refusal(&self) -> Refusal {
+        let message = match self {
+            Self::Loopback(_) => {
+                "this proxy answers requests to localhost only; with [[api_keys]] its operator can open it to others, or name this host in allow_hosts"
+            }
+            _ => {
+                "this proxy wants no keys, and so answers to its addresses only; its operator can name this host in allow_hosts, or declare [[api_keys]]"
+            }
+        };
+        Refusal::new(StatusCode::FORBIDDEN, "host_not_allowed", message)
+    }
 }
 
 /// What requests must look like.
 #[derive(Clone)]
 pub struct Rules {
     pub origins: Origins,
-    /// Only requests to a loopback name are answered. A page can make its own name lead to the
-    /// loopback address (DNS rebinding), and then its requests carry no `Origin`.
-    pub loopback_only: bool,
+    pub hosts: Hosts,
 }
 
 /// Refuses what a web page sends that is not allowed to.
@@ -74,13 +139,9 @@ pub async fn guard(State(rules): State<Rules>, request: Request, next: Next) -> 
 impl Rules {
     fn fault(&self, request: &Request) -> Option<Refusal> {
         let headers = request.headers();
-        if self.loopback_only && !headers.get_all(header::HOST).iter().all(is_loopback) {
-            let message = "this proxy answers requests to localhost only; with [[api_keys]] its operator can open it to others";
-            return Some(Refusal::new(
-                StatusCode::FORBIDDEN,
-                "host_not_allowed",
-                message,
-            ));
+        let mut hosts = headers.get_all(header::HOST).iter();
+        if !hosts.all(|host| self.hosts.allow(host)) {
+            return Some(self.hosts.refusal());
         }
         if !self.comes_from_allowed(headers) {
             let message = "web pages of this origin may not use the proxy; its operator can allow them with allow_origins";
@@ -124,17 +185,4 @@ fn is_json(headers: &HeaderMap) -> bool {
             .trim_ascii()
             .eq_ignore_ascii_case(b"application/json")
     })
-}
-
-/// Whether a `Host` is a name of the machine itself.
-fn is_loopback(host: &HeaderValue) -> bool {
-    let Some(authority) = host.to_str().ok().and_then(|h| h.parse::<Authority>().ok()) else {
-        return false;
-    };
-    let name = authority
-        .host()
-        .trim_start_matches('[')
-        .trim_end_matches(']');
-    name.eq_ignore_ascii_case("localhost")
-        || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }

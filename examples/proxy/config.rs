@@ -1,6 +1,7 @@
 //! What the proxy is told: flags and a TOML file; a flag takes the place of the file's key.
 
 use std::{
+    collections::HashMap,
     env,
     error::Error,
     fmt, fs,
@@ -8,9 +9,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{Parser, ValueEnum};
+use clap::{
+    Parser, ValueEnum,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 use http::HeaderValue;
-use mcp_layer::{Price, Streaming, trace::Payloads};
+use mcp_layer::{
+    Price, Streaming,
+    secret::{Doubtful, ExposeSecret, SecretString},
+    trace::Payloads,
+};
 use reqwest::Certificate;
 use serde::Deserialize;
 use url::Url;
@@ -18,11 +26,14 @@ use url::Url;
 use crate::{
     admin,
     auth::Keys,
-    browser::Origins,
-    file::{File, ModelPrice},
+    browser::{Hosts, Origins},
+    file::File,
     limits::Limits,
+    otlp,
+    paths::Paths,
     places::Trusted,
     sealing,
+    secrets::Named,
     storage::Database,
 };
 
@@ -45,6 +56,9 @@ pub struct Flags {
     /// Environment variable with the key for the upstream [default: the caller's Authorization is sent on]
     #[arg(long, value_name = "NAME")]
     upstream_key_env: Option<String>,
+    /// File with the key for the upstream, which nobody but its owner may read
+    #[arg(long, value_name = "FILE")]
+    upstream_key_file: Option<PathBuf>,
     /// Origin whose web pages may call the proxy, such as https://app.example.com; repeatable
     #[arg(long, value_name = "ORIGIN")]
     allow_origin: Vec<String>,
@@ -63,6 +77,9 @@ pub struct Flags {
     /// [default: in memory]
     #[arg(long, value_name = "URL")]
     database: Option<String>,
+    /// File with such a URL, where it has a password: what stands in a command, everybody can see
+    #[arg(long, value_name = "FILE", conflicts_with = "database")]
+    database_file: Option<PathBuf>,
     /// File with the keys that seal what is secret in the database
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
@@ -78,6 +95,9 @@ pub struct Flags {
     /// Environment variable with the token of the operator's side [the demo makes one]
     #[arg(long, value_name = "NAME")]
     admin_token_env: Option<String>,
+    /// File with the token of the operator's side, which nobody but its owner may read
+    #[arg(long, value_name = "FILE")]
+    admin_token_file: Option<PathBuf>,
     /// Address by which the operator's side is reached from outside [default: that of --admin-listen]
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
@@ -85,6 +105,9 @@ pub struct Flags {
     /// [default: none are exported]
     #[arg(long, value_name = "URL")]
     otlp: Option<String>,
+    /// File with headers for the collector, such as api-key=…, one in a line
+    #[arg(long, value_name = "FILE")]
+    otlp_headers_file: Option<PathBuf>,
     /// What of arguments and results is kept in the records of exchanges [default: redacted]
     #[arg(long, value_name = "HOW")]
     trace_payloads: Option<PayloadMode>,
@@ -140,6 +163,10 @@ pub struct Config {
     /// The `Authorization` for the upstream; absent, the caller's is sent on.
     pub upstream_authorization: Option<HeaderValue>,
     pub keys: Keys,
+    /// What of the upstream callers reach.
+    pub paths: Paths,
+    /// The names that the proxy answers to.
+    pub hosts: Hosts,
     pub origins: Origins,
     pub trusted: Trusted,
     pub streaming: Streaming,
@@ -152,6 +179,8 @@ pub struct Config {
     pub roots: Option<Vec<u8>>,
     /// The collector; absent: no traces are exported.
     pub otlp: Option<Url>,
+    /// What the collector gets besides, such as its key.
+    pub otlp_headers: HashMap<String, String>,
     pub trace_payloads: Payloads,
     pub log_format: LogFormat,
     pub limits: Limits,
@@ -195,6 +224,14 @@ impl fmt::Display for Invalid {
 }
 
 impl Flags {
+    /// What the command line says; what is asked for help is answered, and ends the process.
+    pub fn read() -> Result<Self, Invalid> {
+        Self::try_parse().map_err(|error| match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => error.exit(),
+            _ => mistyped(&error),
+        })
+    }
+
     /// Does what `--generate-key` or `--add-key` ask for, and says what to do next; `None` where
     /// the proxy is to run.
     pub fn change_keys(&self) -> Result<Option<String>, Invalid> {
@@ -204,6 +241,48 @@ impl Flags {
             (None, None) => Ok(None),
         }
     }
+}
+
+/// What is wrong with the command line, without what may be a secret in the wrong place.
+fn mistyped(error: &clap::Error) -> Invalid {
+    let context = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => text.clone(),
+        Some(ContextValue::Strings(texts)) => texts.join(", "),
+        _ => String::new(),
+    };
+    let argument = context(ContextKind::InvalidArg);
+    let reason = match error.kind() {
+        ErrorKind::UnknownArgument => {
+            let place =
+                env::args_os().position(|given| given.to_string_lossy().starts_with(&argument));
+            let place = place.map_or(String::new(), |place| format!(" {place}"));
+            let argument = Doubtful(&argument);
+            let known = context(ContextKind::SuggestedArg);
+            match &*known {
+                "" => format!("unexpected argument{place}: {argument}; --help lists all there are"),
+                _ => format!("unexpected argument{place}: {argument}; there is {known}"),
+            }
+        }
+        ErrorKind::ArgumentConflict => match &*context(ContextKind::PriorArg) {
+            "" => format!("{argument} stands alone, without any other"),
+            other if other == argument => format!("{argument} is given twice"),
+            other => format!("{argument} cannot be used with {other}"),
+        },
+        ErrorKind::InvalidValue if context(ContextKind::InvalidValue).is_empty() => {
+            format!("{argument} needs a value")
+        }
+        ErrorKind::InvalidValue => {
+            let known = context(ContextKind::ValidValue);
+            format!("{argument} does not take this value; it takes {known}")
+        }
+        ErrorKind::ValueValidation => {
+            let reason = error.source().map(ToString::to_string);
+            let reason = reason.unwrap_or_else(|| "not a value that it takes".into());
+            format!("{argument}: {reason}")
+        }
+        kind => format!("{argument}: {kind}"),
+    };
+    Invalid::new(reason)
 }
 
 impl Config {
@@ -217,23 +296,45 @@ impl Config {
             .or(file.listen)
             .unwrap_or_else(|| ([127, 0, 0, 1], 8787).into());
         let upstream = flags.upstream.or(file.upstream);
-        let key_env = flags.upstream_key_env.or(file.upstream_key_env);
+        let key = Named {
+            variable: flags.upstream_key_env,
+            file: flags.upstream_key_file,
+        };
+        let key = key.or(Named {
+            variable: file.upstream_key_env,
+            file: file.upstream_key_file,
+        });
         let keys = Keys::new(file.api_keys)?;
         if keys.is_empty() && !listen.ip().is_loopback() && !file.allow_anonymous {
             return Err(Invalid::new(format!(
                 "anybody who reaches {listen} could use this proxy: declare [[api_keys]], or set allow_anonymous = true"
             )));
         }
-        if !keys.is_empty() && upstream.is_some() && key_env.is_none() {
+        if !keys.is_empty() && upstream.is_some() && key.is_absent() {
             return Err(Invalid::new(
-                "upstream_key_env is needed beside [[api_keys]]: a caller's key is for this proxy and is never sent on",
+                "upstream_key_env or upstream_key_file is needed beside [[api_keys]]: a caller's key is for this proxy and is never sent on",
             ));
         }
         file.limits.check()?;
         let wishes = admin::Wishes {
             listen: flags.admin_listen.or(file.admin_listen),
-            token_env: flags.admin_token_env.or(file.admin_token_env),
+            token: Named {
+                variable: flags.admin_token_env,
+                file: flags.admin_token_file,
+            }
+            .or(Named {
+                variable: file.admin_token_env,
+                file: file.admin_token_file,
+            }),
             public_url: flags.public_url.or(file.public_url),
+        };
+        let url = match (flags.database, flags.database_file) {
+            (None, None) => database_url(file.database, file.database_file)?,
+            (url, url_file) => database_url(url, url_file)?,
+        };
+        let headers = Named {
+            variable: None,
+            file: flags.otlp_headers_file.or(file.otlp_headers_file),
         };
         let admin = admin::Side::new(wishes, flags.config.is_none())?;
         Ok(Self {
@@ -243,7 +344,9 @@ impl Config {
                 .as_deref()
                 .map(|text| base_url(text, &UPSTREAM))
                 .transpose()?,
-            upstream_authorization: key_env.as_deref().map(authorization).transpose()?,
+            upstream_authorization: authorization(&key)?,
+            paths: Paths::new(file.upstream_paths, !key.is_absent())?,
+            hosts: Hosts::new(file.allow_hosts, listen.ip(), keys.is_empty())?,
             keys,
             origins: Origins::new(replaced(flags.allow_origin, file.allow_origins))?,
             trusted: Trusted::new(&replaced(flags.trusted_proxy, file.trusted_proxies))?,
@@ -253,10 +356,7 @@ impl Config {
                 StreamingMode::Execute => Streaming::Execute,
             },
             egress: replaced(flags.allow_egress, file.allow_egress),
-            database: database(
-                flags.database.or(file.database),
-                flags.key_file.or(file.key_file),
-            )?,
+            database: database(url, flags.key_file.or(file.key_file))?,
             admin,
             roots: file.ca_file.as_deref().map(read_roots).transpose()?,
             otlp: flags
@@ -265,6 +365,7 @@ impl Config {
                 .as_deref()
                 .map(|text| base_url(text, &OTLP))
                 .transpose()?,
+            otlp_headers: otlp::headers(headers.read("otlp_headers")?)?,
             trace_payloads: match flags
                 .trace_payloads
                 .or(file.trace_payloads)
@@ -276,17 +377,32 @@ impl Config {
             },
             log_format: flags.log_format.or(file.log_format).unwrap_or_default(),
             limits: file.limits,
-            prices: file
-                .prices
-                .into_iter()
-                .map(ModelPrice::price)
+            prices: (file.prices.into_iter().enumerate())
+                .map(|(index, price)| price.price(index))
                 .collect::<Result<_, _>>()?,
             check: flags.check,
         })
     }
 }
 
-fn database(url: Option<String>, key_file: Option<PathBuf>) -> Result<Option<Database>, Invalid> {
+fn database_url(
+    url: Option<String>,
+    file: Option<PathBuf>,
+) -> Result<Option<SecretString>, Invalid> {
+    if url.is_some() && file.is_some() {
+        return Err(Invalid::new(
+            "database and database_file: give one of the two",
+        ));
+    }
+    let variable = None;
+    let read = Named { variable, file }.read("database")?;
+    Ok(url.map(SecretString::from).or(read))
+}
+
+fn database(
+    url: Option<SecretString>,
+    key_file: Option<PathBuf>,
+) -> Result<Option<Database>, Invalid> {
     match (url, key_file) {
         (Some(url), Some(key_file)) => Ok(Some(Database { url, key_file })),
         (None, None) => Ok(None),
@@ -299,35 +415,24 @@ fn database(url: Option<String>, key_file: Option<PathBuf>) -> Result<Option<Dat
     }
 }
 
-/// The secret in an environment variable.
-///
-/// Only what looks like a variable's name is repeated in an error: somebody may have written the
-/// secret itself in its place.
-pub fn secret(key: &str, name: &str) -> Result<String, Invalid> {
-    let is_name = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    if !is_name || name.is_empty() {
-        return Err(Invalid::new(format!(
-            "{key}: give the name of an environment variable, not the secret itself"
-        )));
-    }
-    let value = env::var(name).unwrap_or_default();
-    match value.trim() {
-        "" => Err(Invalid::new(format!(
-            "{key}: the environment variable {name} is not set; export it where the proxy starts"
-        ))),
-        secret => Ok(secret.to_owned()),
-    }
-}
-
-fn authorization(env: &str) -> Result<HeaderValue, Invalid> {
-    let key = secret("upstream_key_env", env)?;
-    let mut value = HeaderValue::try_from(format!("Bearer {key}")).map_err(|_| {
+fn authorization(named: &Named) -> Result<Option<HeaderValue>, Invalid> {
+    let Some(key) = named.read("upstream_key")? else {
+        return Ok(None);
+    };
+    let bearer = format!("Bearer {}", key.expose_secret());
+    let mut value = HeaderValue::try_from(bearer).map_err(|_| {
+        let key = named.key("upstream_key");
         Invalid::new(format!(
-            "upstream_key_env: the value of {env} has characters that a header cannot carry"
+            "{key}: what it names has characters that a header cannot carry"
         ))
     })?;
     value.set_sensitive(true);
-    Ok(value)
+    Ok(Some(value))
+}
+
+/// A text that stands in a list, as a message may name it: by its length.
+pub fn described(text: &str) -> String {
+    format!("{} characters", text.chars().count())
 }
 
 /// A base URL among the keys.
@@ -373,8 +478,10 @@ fn base_url(text: &str, base: &Base) -> Result<Url, Invalid> {
 }
 
 fn read_roots(path: &Path) -> Result<Vec<u8>, Invalid> {
-    let invalid =
-        |reason: &dyn fmt::Display| Invalid::new(format!("ca_file: {}: {reason}", path.display()));
+    let invalid = |reason: &dyn fmt::Display| {
+        let path = path.to_string_lossy();
+        Invalid::new(format!("ca_file: {}: {reason}", Doubtful(&path)))
+    };
     let pem = fs::read(path).map_err(|error| invalid(&error))?;
     match Certificate::from_pem_bundle(&pem) {
         Ok(roots) if !roots.is_empty() => Ok(pem),

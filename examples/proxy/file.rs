@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use mcp_layer::Price;
+use mcp_layer::{Price, secret::Doubtful};
 use serde::{Deserialize, de::IgnoredAny};
 
 use crate::{
@@ -23,19 +23,25 @@ pub struct File {
     pub listen: Option<SocketAddr>,
     pub upstream: Option<String>,
     pub upstream_key_env: Option<String>,
+    pub upstream_key_file: Option<PathBuf>,
+    pub upstream_paths: Option<Vec<String>>,
     pub api_keys: Vec<ApiKey>,
     pub allow_anonymous: bool,
+    pub allow_hosts: Vec<String>,
     pub allow_origins: Vec<String>,
     pub trusted_proxies: Vec<String>,
     pub streaming: Option<StreamingMode>,
     pub allow_egress: Vec<String>,
     pub database: Option<String>,
+    pub database_file: Option<PathBuf>,
     pub key_file: Option<PathBuf>,
     pub admin_listen: Option<admin::Listen>,
     pub admin_token_env: Option<String>,
+    pub admin_token_file: Option<PathBuf>,
     pub public_url: Option<String>,
     pub ca_file: Option<PathBuf>,
     pub otlp: Option<String>,
+    pub otlp_headers_file: Option<PathBuf>,
     pub trace_payloads: Option<PayloadMode>,
     pub log_format: Option<LogFormat>,
     pub limits: Limits,
@@ -79,31 +85,47 @@ impl File {
 /// written in the wrong place.
 fn without_value(message: &str) -> String {
     let message = message
-        .replacen("unknown field", "unknown key", 1)
         .replace("expected u64", "expected a whole number")
         .replace("expected u32", "expected a whole number");
-    // What the parser made of a text that it did not take for one.
-    let is_bare = message.starts_with("invalid ") && !message.contains("type:");
-    let message = match is_bare {
-        true => format!("{message}; a text stands in quotes"),
-        false => message,
-    };
-    match (message.find(" string \""), message.rfind("\", expected")) {
-        (Some(start), Some(end)) => format!("{} text{}", &message[..start], &message[end + 1..]),
+    for (unknown, called) in [
+        ("unknown field `", "unknown key"),
+        ("unknown variant `", "unknown variant"),
+    ] {
+        let rest = message.strip_prefix(unknown);
+        if let Some((given, rest)) = rest.and_then(|rest| rest.rsplit_once("`, expected")) {
+            let given = Doubtful(given);
+            let quote = if given.is_shown() { "`" } else { "" };
+            return format!("{called} {quote}{given}{quote}, expected{rest}");
+        }
+    }
+    let typed = ["invalid type: ", "invalid value: "]
+        .iter()
+        .find(|kind| message.starts_with(**kind));
+    match (typed, message.rfind(", expected")) {
+        (Some(kind), Some(end)) => {
+            // The kind of value, in words, comes before the value in quotes.
+            let given = &message[kind.len()..end];
+            let given = given.split(['"', '`']).next().unwrap_or_default().trim();
+            let given = given.replace("string", "text");
+            format!("{kind}{given}{}", &message[end..])
+        }
+        // What the parser made of a text that it did not take for one.
+        _ if message.starts_with("invalid ") => format!("{message}; a text stands in quotes"),
         _ => message,
     }
 }
 
 impl ModelPrice {
-    pub fn price(self) -> Result<Price, Invalid> {
+    /// The price; so many are before it in the file.
+    pub fn price(self, index: usize) -> Result<Price, Invalid> {
         let numbers = [self.input, self.output, self.cached_input.unwrap_or(0.0)];
         if !numbers
             .iter()
             .all(|price| price.is_finite() && *price >= 0.0)
         {
             return Err(Invalid::new(format!(
-                "prices: a price of {:?} is negative or no number",
-                self.model
+                "prices: number {} has a price that is negative or no number",
+                index + 1
             )));
         }
         let price = Price::new(self.model, self.input, self.output);

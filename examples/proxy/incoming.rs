@@ -14,6 +14,7 @@ use hyper_util::{
 use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
+    addressed::Addressed,
     places::{Place, Places},
     progress::Progress,
     shed,
@@ -66,7 +67,7 @@ impl Incoming {
         let Ok(place) = self.terms.places.take(peer) else {
             return self.turn_away(stream, peer, &self.health);
         };
-        let connection = self.connection(&self.http, stream, &self.app);
+        let connection = self.connection(&self.http, stream, peer, &self.app);
         let connection = running.watch(connection);
         tokio::spawn(async move {
             end(connection.await);
@@ -77,14 +78,14 @@ impl Incoming {
     /// Answers one request of a connection that comes while the proxy is stopping.
     pub fn answer_late_comer(&self, stream: TcpStream, peer: IpAddr) {
         match self.terms.places.take(peer) {
-            Ok(place) => self.answer_once(stream, Some(place)),
+            Ok(place) => self.answer_once(stream, peer, Some(place)),
             Err(_) => self.turn_away(stream, peer, &self.app),
         }
     }
 
     /// The same for one of the last, which is answered in any case.
     pub fn answer_last(&self, stream: TcpStream, peer: IpAddr) {
-        self.answer_once(stream, self.terms.places.take(peer).ok());
+        self.answer_once(stream, peer, self.terms.places.take(peer).ok());
     }
 
     /// Returns when nobody has a place any more.
@@ -92,10 +93,10 @@ impl Incoming {
         join(self.terms.places.all_free(), self.terms.spare.all_free()).await;
     }
 
-    fn answer_once(&self, stream: TcpStream, place: Option<Place>) {
+    fn answer_once(&self, stream: TcpStream, peer: IpAddr, place: Option<Place>) {
         let mut http = self.http.clone();
         http.keep_alive(false);
-        let connection = self.connection(&http, stream, &self.app);
+        let connection = self.connection(&http, stream, peer, &self.app);
         tokio::spawn(async move {
             end(connection.await);
             drop(place);
@@ -111,7 +112,7 @@ impl Incoming {
         };
         let mut http = self.http.clone();
         http.keep_alive(false).header_read_timeout(shed::HEAD);
-        let connection = self.connection(&http, stream, app);
+        let connection = self.connection(&http, stream, peer, app);
         tokio::spawn(async move {
             if let Ok(result) = timeout(shed::PATIENCE, connection).await {
                 end(result);
@@ -120,13 +121,20 @@ impl Incoming {
         });
     }
 
-    fn connection(&self, http: &http1::Builder, stream: TcpStream, app: &Router) -> Connection {
+    fn connection(
+        &self,
+        http: &http1::Builder,
+        stream: TcpStream,
+        peer: IpAddr,
+        app: &Router,
+    ) -> Connection {
         let io = TokioIo::new(Progress::new(stream, self.terms.idle_write));
-        http.serve_connection(io, TowerToHyperService::new(app.clone()))
+        let service = Addressed::new(app.clone(), peer);
+        http.serve_connection(io, TowerToHyperService::new(service))
     }
 }
 
-type Connection = http1::Connection<TokioIo<Progress>, TowerToHyperService<Router>>;
+type Connection = http1::Connection<TokioIo<Progress>, TowerToHyperService<Addressed>>;
 
 /// A connection's end is its caller's business, and no news.
 fn end(result: hyper::Result<()>) {

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal};
 use axum::Router;
 use tower_http::{
     classify::ServerErrorsFailureClass,
-    trace::{DefaultOnResponse, TraceLayer},
+    trace::{DefaultOnResponse, OnResponse, TraceLayer},
 };
 use tracing::{Level, Metadata, Span};
 use tracing_subscriber::{
@@ -53,6 +53,10 @@ fn is_logged(metadata: &Metadata<'_>) -> bool {
     metadata.is_event() || metadata.name() == REQUEST
 }
 
+/// An extension of answers that are not worth a line each, such as the thousandth wrong key.
+#[derive(Clone, Copy)]
+pub struct Unlogged;
+
 /// One line for each request to these routes.
 pub fn requests(routes: Router) -> Router {
     let requests = TraceLayer::new_for_http()
@@ -61,7 +65,12 @@ pub fn requests(routes: Router) -> Router {
             let (method, path) = (request.method(), request.uri().path());
             tracing::info_span!(REQUEST, %method, path)
         })
-        .on_response(DefaultOnResponse::new().level(Level::INFO))
+        .on_response(|response: &http::Response<_>, latency, span: &Span| {
+            if response.extensions().get::<Unlogged>().is_none() {
+                let line = DefaultOnResponse::new().level(Level::INFO);
+                line.on_response(response, latency, span);
+            }
+        })
         .on_failure(|class: ServerErrorsFailureClass, _, _: &Span| match class {
             // Its line has been written already.
             ServerErrorsFailureClass::StatusCode(_) => {}

@@ -14,6 +14,7 @@
     reason = "a program has no outside: `pub` is for its other files"
 )]
 
+mod addressed;
 mod admin;
 mod auth;
 mod browser;
@@ -22,15 +23,18 @@ mod config;
 mod demo;
 mod file;
 mod files;
+mod hidden;
 mod incoming;
 mod limits;
 mod log;
 mod otlp;
+mod paths;
 mod places;
 mod progress;
 mod refusal;
 mod routes;
 mod sealing;
+mod secrets;
 mod server;
 mod shed;
 mod storage;
@@ -43,10 +47,9 @@ use axum::{
     middleware::from_fn_with_state,
     routing::{any_service, get},
 };
-use clap::Parser;
 use mcp_layer::{
     Connections, McpLayer, Monitor,
-    admin::Metrics,
+    admin::{Metrics, Throttle},
     outbound::{EgressRules, Outbound},
     registry::{AnyStore, Overlay},
 };
@@ -61,6 +64,7 @@ use tower_http::timeout::RequestBodyTimeoutLayer;
 
 use crate::{
     admin::Token,
+    auth::Door,
     browser::Rules,
     config::{Config, Flags, Invalid},
     incoming::Incoming,
@@ -71,15 +75,14 @@ use crate::{
 };
 
 fn main() -> ExitCode {
-    let flags = Flags::parse();
-    let ran = runtimes()
-        .map_err(Invalid::new)
-        .and_then(|(callers, servers)| {
-            let ran = callers.block_on(run(flags, servers.handle()));
-            // What a server still holds up is over for us.
-            servers.shutdown_background();
-            ran
-        });
+    hidden::hide();
+    let ran = Flags::read().and_then(|flags| {
+        let (callers, servers) = runtimes().map_err(Invalid::new)?;
+        let ran = callers.block_on(run(flags, servers.handle()));
+        // What a server still holds up is over for us.
+        servers.shutdown_background();
+        ran
+    });
     match ran {
         Ok(code) => code,
         Err(invalid) => {
@@ -110,7 +113,9 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     let config = Config::read(flags)?;
     let exporter = match &config.otlp {
         Some(collector) if !config.check => {
-            Some(otlp::Exporter::new(collector, config.roots.as_deref())?)
+            let headers = config.otlp_headers.clone();
+            let roots = config.roots.as_deref();
+            Some(otlp::Exporter::new(collector, headers, roots)?)
         }
         _ => None,
     };
@@ -329,14 +334,21 @@ async fn app(
 
     let rules = Rules {
         origins: config.origins.clone(),
-        loopback_only: config.listen.ip().is_loopback() && config.keys.is_empty(),
+        hosts: config.hosts.clone(),
+    };
+    let door = Door {
+        keys: config.keys.clone(),
+        throttle: Throttle::default(),
     };
     let routes = Router::new()
         .route("/v1/mcp/servers", get(routes::servers).with_state(servers))
-        .route("/v1/{*rest}", any_service(model))
+        .route(
+            "/v1/{*rest}",
+            any_service(model).layer(from_fn_with_state(config.paths.clone(), paths::guard)),
+        )
         .method_not_allowed_fallback(routes::method_not_allowed)
         // Whose request it is. Around the model and the list of servers, which need to know.
-        .route_layer(from_fn_with_state(config.keys.clone(), auth::authenticate))
+        .route_layer(from_fn_with_state(door, auth::authenticate))
         // No new requests once the proxy is stopping.
         .route_layer(from_fn_with_state(draining.clone(), server::turn_away));
     Ok(log::requests(otlp::requests(routes))

@@ -4,6 +4,7 @@
 //! seconds; what a slow or missing collector does not take is lost.
 
 use std::{
+    collections::HashMap,
     env, fmt,
     future::Future,
     pin::Pin,
@@ -13,8 +14,11 @@ use std::{
 
 use axum::{Router, extract::MatchedPath};
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
-use mcp_layer::TraceParent;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use mcp_layer::{
+    TraceParent,
+    secret::{ExposeSecret, SecretString},
+};
 use opentelemetry::{KeyValue, propagation::TextMapPropagator, trace::TracerProvider};
 use opentelemetry_http::{HeaderExtractor, HeaderInjector, HttpClient, HttpError};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
@@ -56,13 +60,18 @@ impl Exporter {
     ///
     /// It is the operator's own choice, as the upstream is: the rules for calls to MCP servers do
     /// not apply.
-    pub fn new(base: &Url, roots: Option<&[u8]>) -> Result<Self, Invalid> {
+    pub fn new(
+        base: &Url,
+        headers: HashMap<String, String>,
+        roots: Option<&[u8]>,
+    ) -> Result<Self, Invalid> {
         let client = upstream::client(Client::builder().timeout(PATIENCE), base, roots)?;
         let exporter = SpanExporter::builder()
             .with_http()
             .with_http_client(Collector::new(client))
             .with_protocol(Protocol::HttpBinary)
             .with_endpoint(endpoint(base))
+            .with_headers(headers)
             .with_timeout(PATIENCE)
             .build()
             .map_err(|error| Invalid::new(format!("otlp: {error}")))?;
@@ -98,6 +107,32 @@ impl Exporter {
             tracing::debug!(%error, "the last traces were not sent");
         }
     }
+}
+
+/// The headers of `otlp_headers_file`: one in a line, or with commas between them, as
+/// `OTEL_EXPORTER_OTLP_HEADERS` has them.
+pub fn headers(text: Option<SecretString>) -> Result<HashMap<String, String>, Invalid> {
+    let Some(text) = text else {
+        return Ok(HashMap::new());
+    };
+    let lines = text.expose_secret().split(['\n', ',']);
+    let lines = lines.map(str::trim).filter(|line| !line.is_empty());
+    lines
+        .enumerate()
+        .map(|(index, line)| {
+            let pair = line.split_once('=').filter(|(name, value)| {
+                let name = HeaderName::try_from(name.trim());
+                name.is_ok() && HeaderValue::try_from(value.trim()).is_ok()
+            });
+            let (name, value) = pair.ok_or_else(|| {
+                let place = index + 1;
+                Invalid::new(format!(
+                    "otlp_headers_file: header {place} in it is none; it looks like api-key=VALUE"
+                ))
+            })?;
+            Ok((name.trim().to_owned(), value.trim().to_owned()))
+        })
+        .collect()
 }
 
 /// Ours and the library's spans, and of events only what went wrong.

@@ -5,7 +5,7 @@ use std::{io, path::Path, time::Duration};
 
 use mcp_layer::{
     registry::{Error, SqlRegistry},
-    secret::{KeyFault, KeyFile, KeyId, KeyRing, KeySource},
+    secret::{Doubtful, KeyFault, KeyFile, KeyId, KeyRing, KeySource},
 };
 use tokio::time::Instant;
 
@@ -39,12 +39,13 @@ pub async fn ring(path: &Path) -> Result<KeyRing, Invalid> {
             error.fault(),
             KeyFault::Read { source, .. } if source.kind() == io::ErrorKind::NotFound
         );
-        match is_absent {
-            true => Invalid::new(format!(
-                "{error}; make it with --generate-key {}",
-                path.display()
-            )),
-            false => Invalid::new(error),
+        let path = path.to_string_lossy();
+        let path = Doubtful(&path);
+        match (is_absent, path.is_shown()) {
+            (true, true) => Invalid::new(format!("{error}; make it with --generate-key {path}")),
+            (false, true) => Invalid::new(error),
+            // It may be a key itself.
+            (_, false) => Invalid::new(format!("key_file {path}: {}", error.fault())),
         }
     })
 }

@@ -9,7 +9,7 @@ use mcp_layer::{
         AnyStore, AnyTraces, Error, Filter, MemoryCredentialStore, MemoryRegistry, MemoryTraces,
         Page, Server, ServerStore, SqlRegistry,
     },
-    secret::{KeyId, KeyRing},
+    secret::{ExposeSecret, KeyId, KeyRing, SecretString},
 };
 
 use crate::{config::Invalid, sealing};
@@ -20,7 +20,7 @@ pub const ORGANISATION: &str = "default";
 /// What `database` and `key_file` say.
 pub struct Database {
     /// It may have a password in it: nothing shows it.
-    pub url: String,
+    pub url: SecretString,
     pub key_file: PathBuf,
 }
 
@@ -50,7 +50,7 @@ impl Storage {
         };
         let ring = sealing::ring(&database.key_file).await?;
         let newest = ring.newest();
-        let registry = SqlRegistry::open(&database.url, ring.clone())
+        let registry = SqlRegistry::open(database.url.expose_secret(), ring.clone())
             .await
             .map_err(Invalid::new)?;
         Ok(Self {

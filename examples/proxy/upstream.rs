@@ -1,8 +1,10 @@
 //! The provider behind the proxy: sends each request on, and streams both ways.
 
 use std::{
+    borrow::Cow,
     convert::Infallible,
     error::Error,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -14,7 +16,10 @@ use axum::{
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Version, header};
-use http_body_util::BodyDataStream;
+use http_body::Frame;
+use http_body_util::{BodyDataStream, BodyExt};
+use hyper::ext::ReasonPhrase;
+use mcp_layer::{ScrubbedChunks, Scrubber};
 use reqwest::{Certificate, Client, ClientBuilder};
 use tower::{BoxError, Service};
 use tower_http::timeout::TimeoutError;
@@ -42,7 +47,14 @@ const PREFIX: &str = "/v1";
 pub struct Upstream {
     client: Client,
     base: Url,
-    authorization: Option<HeaderValue>,
+    key: Option<Key>,
+}
+
+/// The proxy's own key, and what keeps it out of answers.
+#[derive(Clone)]
+struct Key {
+    authorization: HeaderValue,
+    scrubber: Arc<Scrubber>,
 }
 
 impl Upstream {
@@ -56,7 +68,10 @@ impl Upstream {
         Ok(Self {
             client: client(Client::builder().read_timeout(silence), &base, roots)?,
             base,
-            authorization,
+            key: authorization.map(|authorization| Key {
+                scrubber: Arc::new(Scrubber::new([authorization.as_bytes()])),
+                authorization,
+            }),
         })
     }
 
@@ -77,9 +92,11 @@ impl Upstream {
             sent.headers_mut()
                 .extend(otlp::headers_of(&Span::current()));
         }
-        if let Some(authorization) = &self.authorization {
-            sent.headers_mut()
-                .insert(header::AUTHORIZATION, authorization.clone());
+        if let Some(key) = &self.key {
+            let headers = sent.headers_mut();
+            headers.insert(header::AUTHORIZATION, key.authorization.clone());
+            // What comes compressed could not be looked through for the key.
+            headers.remove(header::ACCEPT_ENCODING);
         }
         if !body.is_end_stream() {
             *sent.body_mut() = Some(reqwest::Body::wrap_stream(BodyDataStream::new(body)));
@@ -115,14 +132,22 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let client = self.client.clone();
+        let scrubber = self.key.as_ref().map(|key| key.scrubber.clone());
         let request = self.request(request);
         Box::pin(async move {
             let Some(request) = request else {
                 return Ok(routes::not_found().await.into_response());
             };
             Ok(match client.execute(request).await {
-                Ok(response) => passed_on(response),
-                Err(error) => failed(&error).into_response(),
+                Ok(response) => {
+                    let response = passed_on(response);
+                    match scrubber {
+                        Some(scrubber) => without_key(response, scrubber),
+                        None => response,
+                    }
+                }
+                // Its URL has the caller's query, which may have a secret in it.
+                Err(error) => failed(&error.without_url()).into_response(),
             })
         })
     }
@@ -142,6 +167,36 @@ fn passed_on(response: reqwest::Response) -> Response {
         parts.headers.remove(name);
     }
     Response::from_parts(parts, Body::new(body))
+}
+
+/// The answer without the proxy's key, which some upstreams repeat in errors.
+fn without_key(response: Response, scrubber: Arc<Scrubber>) -> Response {
+    let (mut parts, body) = response.into_parts();
+    // The words behind the status: no client needs them, and nobody would look for a key there.
+    parts.extensions.remove::<ReasonPhrase>();
+    scrub(&mut parts.headers, &scrubber);
+    if body.is_end_stream() {
+        return Response::from_parts(parts, body);
+    }
+    let mut chunks = ScrubbedChunks::new(scrubber.clone());
+    let body = body.map_frame(move |frame| match frame.into_data() {
+        Ok(data) => Frame::data(chunks.next(data)),
+        Err(mut frame) => {
+            if let Some(trailers) = frame.trailers_mut() {
+                scrub(trailers, &scrubber);
+            }
+            frame
+        }
+    });
+    Response::from_parts(parts, Body::new(body))
+}
+
+fn scrub(headers: &mut HeaderMap, scrubber: &Scrubber) {
+    for value in headers.values_mut() {
+        if let Cow::Owned(clean) = scrubber.bytes(value.as_bytes()) {
+            *value = HeaderValue::from_bytes(&clean).unwrap_or(HeaderValue::from_static(""));
+        }
+    }
 }
 
 /// What a caller gets where the upstream gives no answer; addresses are for the log only.
@@ -177,7 +232,13 @@ fn is_silent_caller(error: &reqwest::Error) -> bool {
 
 /// Headers of the caller that are not for the upstream: it has its own `Host`, and cookies and
 /// the like that a browser keeps for this proxy's address are none of its business.
-const NOT_FOR_THE_UPSTREAM: [HeaderName; 6] = [
+/// Nor are those by which some servers take a request for one with another method or path.
+const NOT_FOR_THE_UPSTREAM: [HeaderName; 11] = [
+    HeaderName::from_static("x-http-method"),
+    HeaderName::from_static("x-http-method-override"),
+    HeaderName::from_static("x-method-override"),
+    HeaderName::from_static("x-original-url"),
+    HeaderName::from_static("x-rewrite-url"),
     server::DRAIN_STATUS,
     header::HOST,
     header::EXPECT,

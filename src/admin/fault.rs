@@ -13,6 +13,7 @@ use crate::registry;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Code {
     InvalidToken,
+    TooManyWrongTokens,
     SignedOut,
     HostNotAllowed,
     OriginNotAllowed,
@@ -38,6 +39,7 @@ impl Code {
     fn status(self) -> StatusCode {
         match self {
             Self::InvalidToken => StatusCode::UNAUTHORIZED,
+            Self::TooManyWrongTokens => StatusCode::TOO_MANY_REQUESTS,
             Self::SignedOut | Self::HostNotAllowed | Self::OriginNotAllowed => {
                 StatusCode::FORBIDDEN
             }
@@ -61,6 +63,7 @@ impl Code {
     fn as_str(self) -> &'static str {
         match self {
             Self::InvalidToken => "invalid_admin_token",
+            Self::TooManyWrongTokens => "too_many_wrong_tokens",
             Self::SignedOut => "signed_out",
             Self::HostNotAllowed => "host_not_allowed",
             Self::OriginNotAllowed => "origin_not_allowed",

@@ -11,9 +11,10 @@ use axum::{
 };
 use bytes::BytesMut;
 use http::{
-    HeaderMap, HeaderValue, Method,
+    Extensions, HeaderMap, HeaderValue, Method,
     header::{
-        AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS,
+        AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
+        REFERRER_POLICY, RETRY_AFTER, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
     },
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -24,6 +25,7 @@ use super::{
     access::Access,
     dashboard,
     fault::{Code, Fault},
+    throttle::{ClientAddress, Wrong},
 };
 
 /// What programs send.
@@ -34,6 +36,10 @@ const FORM: &str = "application/x-www-form-urlencoded";
 const BODY: usize = 1 << 20;
 /// How long a body may take: nobody types while it is sent.
 const BODY_TIME: Duration = Duration::from_secs(30);
+
+/// Calls of REST with a wrong token that are answered as such, within a minute and from one address:
+/// a program with an old token asks a few times, and one that guesses thousands.
+const CALLS: u32 = 30;
 
 /// Lets a request through that has what its path asks for.
 ///
@@ -54,29 +60,91 @@ pub(super) async fn gate(
         Ok(request) => next.run(request).await,
         Err(refused) => refused,
     };
-    match access {
+    let response = match access {
         Access::Token => unseen(response),
         Access::Session | Access::Open => dashboard::dress(&admin, response, is_inside),
+    };
+    over_https(&admin, response)
+}
+
+/// Where browsers reach us over https, they are told never to try without.
+fn over_https(admin: &Admin, mut response: Response) -> Response {
+    if admin.hosts.is_secure() {
+        // A year, and only this name: others under it may have nothing to do with us.
+        let year = HeaderValue::from_static("max-age=31536000");
+        response
+            .headers_mut()
+            .insert(STRICT_TRANSPORT_SECURITY, year);
     }
+    response
 }
 
 /// Answers that are for programs: nothing keeps them or takes them for something else.
 fn unseen(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    for (name, value) in [
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        // An address that is opened in a browser is shown in nobody's frame, runs nothing, and is
+        // told to nobody.
+        (
+            CONTENT_SECURITY_POLICY,
+            "default-src 'none'; frame-ancestors 'none'",
+        ),
+        (REFERRER_POLICY, "no-referrer"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
     response
 }
 
 async fn with_token(admin: &Admin, request: Request) -> Result<Request, Response> {
     let headers = request.headers();
     if !bearer(headers).is_some_and(|token| admin.token.is(token)) {
-        let message = "send the admin token as Authorization: Bearer …";
-        return Err(Fault::new(Code::InvalidToken, message).into_response());
+        return Err(without_token(admin, &request));
     }
     let checked = admin.hosts.check(request.uri(), headers);
     checked.map_err(Fault::into_response)?;
     whole(request, JSON).await.map_err(Fault::into_response)
+}
+
+/// For a request whose token is wrong, or absent.
+fn without_token(admin: &Admin, request: &Request) -> Response {
+    let wrong = admin.wrong_token(request.extensions());
+    // Where nobody tells addresses, one who guesses must not change the answers of all others.
+    let is_known = request.extensions().get::<ClientAddress>().is_some();
+    if is_known && wrong.times > CALLS {
+        let message =
+            "there were too many wrong tokens from this address; the right one is always taken";
+        let refused = Fault::new(Code::TooManyWrongTokens, message);
+        return later(refused.into_response(), wrong.wait);
+    }
+    let message = "send the admin token as Authorization: Bearer …";
+    Fault::new(Code::InvalidToken, message).into_response()
+}
+
+impl Admin {
+    /// Counts a wrong token, and tells the log of the first.
+    pub(super) fn wrong_token(&self, request: &Extensions) -> Wrong {
+        let from = request.get::<ClientAddress>().copied();
+        let wrong = self.throttle.wrong(from, self.now());
+        if wrong.times == 1 {
+            let address = from.map_or("unknown".into(), |from| from.0.to_string());
+            tracing::warn!(
+                address,
+                "a wrong admin token, or none; more from this address within a minute are not logged"
+            );
+        }
+        wrong
+    }
+}
+
+/// The answer, which says when to ask again.
+pub(super) fn later(mut response: Response, wait: Duration) -> Response {
+    response
+        .headers_mut()
+        .insert(RETRY_AFTER, wait.as_secs().max(1).into());
+    response
 }
 
 async fn with_session(admin: &Admin, request: Request) -> Result<Request, Response> {

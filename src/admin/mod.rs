@@ -30,12 +30,16 @@
 //! page of another origin is refused, and a body is JSON. The holder of the token can do everything
 //! there is for one organisation, except read secrets: those are write-only.
 //!
+//! Who gives wrong tokens is counted by [address](ClientAddress), over REST and on pages together:
+//! after ten within a minute the sign-in answers 429, after thirty REST does, and the log has one
+//! line of them all. The right token always enters.
+//!
 //! # Dashboard
 //!
 //! Everything else is pages for people, from `/` on; they can do nothing that REST cannot. Whoever
 //! gives the token at `/sign-in` gets a cookie that is good for 12 hours, in every replica with the
-//! same [keys](Admin::with_session_keys), and ends when the token changes. After ten wrong tokens
-//! within a minute the next is looked at when that is over. A form is taken from our own pages only.
+//! same [keys](Admin::with_session_keys), and ends when the token changes. A form is taken from our
+//! own pages only.
 //! Pages run nothing but one file of ours, fetch nothing from elsewhere, and work without scripts.
 //!
 //! # Servers
@@ -115,11 +119,12 @@ use std::{collections::BTreeSet, fmt, future::Future, sync::Arc, time::SystemTim
 use secrecy::SecretString;
 use url::Url;
 
-use self::{dashboard::Menu, hosts::Hosts, keys::Keys, throttle::Throttle, token::Token};
+use self::{dashboard::Menu, hosts::Hosts, keys::Keys, token::Token};
 pub use self::{
     keys::SealingKey,
     metrics::Metrics,
     router::{router, routes},
+    throttle::{ClientAddress, Throttle, Wrong},
     token::InvalidToken,
 };
 use crate::{

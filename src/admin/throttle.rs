@@ -1,18 +1,67 @@
-//! How often somebody may try to sign in.
+//! How often somebody may be wrong.
 
 use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
-/// Wrong tokens within [`WITHIN`], from wherever they come: behind a reverse proxy all come from
-/// one place. A token cannot be guessed in any case; this keeps logs short, and people from trying.
-const WRONG: u32 = 10;
+/// A person may mistype a token, and a program may have an old one; neither goes on for long.
 const WITHIN: Duration = Duration::from_secs(60);
+/// Networks that are counted at the same time, some hundred bytes each; more than these count as
+/// one.
+const NETWORKS: usize = 4096;
 
-/// Counts wrong tokens; clones count together.
+/// The address that a request comes from: an extension of the request, put there by whoever
+/// accepts its connection. Behind a reverse proxy, the client's and not the proxy's.
+///
+/// [`router`](super::router) counts wrong tokens by it; requests without one count together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ClientAddress(pub IpAddr);
+
+/// Counts who gives wrong tokens or keys, by address, over IPv6 by `/64`, which is what one
+/// customer has. Clones count together.
+///
+/// Only who is wrong is counted: whoever has the right token enters at once, also from the address
+/// of somebody who guesses. Secrets of 16 random characters and more are not found by guessing in
+/// any case; this keeps logs short, and people from trying.
+///
+/// ```
+/// use mcp_layer::admin::{ClientAddress, Throttle, Wrong};
+/// use std::time::{Duration, SystemTime};
+///
+/// let (throttle, now) = (Throttle::default(), SystemTime::now());
+/// let guesser = Some(ClientAddress([192, 0, 2, 1].into()));
+/// let wait = Duration::from_secs(60);
+/// assert_eq!(throttle.wrong(guesser, now), Wrong { times: 1, wait });
+/// assert_eq!(throttle.wrong(guesser, now), Wrong { times: 2, wait });
+/// ```
 #[derive(Clone, Debug, Default)]
-pub(super) struct Throttle(Arc<Mutex<Option<Minute>>>);
+pub struct Throttle(Arc<Mutex<Table>>);
+
+/// How often somebody was wrong within a minute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wrong {
+    /// This time counted in: the first is worth a line in a log, the thousandth is not.
+    pub times: u32,
+    /// Until the minute is over, and the next time is the first again.
+    pub wait: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    minutes: HashMap<Network, Minute>,
+    swept: Option<SystemTime>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Network {
+    V4(Ipv4Addr),
+    V6([u16; 4]),
+    /// No address is known, or too many are.
+    Others,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Minute {
@@ -21,30 +70,65 @@ struct Minute {
 }
 
 impl Throttle {
-    /// Whether a try is right; `Err`: it was not looked at, and may be made again after this.
-    pub(super) fn judge(
-        &self,
-        now: SystemTime,
-        is_right: impl FnOnce() -> bool,
-    ) -> Result<bool, Duration> {
-        let mut minute = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // A clock that was set back begins anew, too.
-        let passed = minute.and_then(|minute| now.duration_since(minute.began).ok());
-        let left = passed.and_then(|passed| WITHIN.checked_sub(passed));
-        let wrong = match (*minute, left) {
-            (Some(minute), Some(left)) if minute.wrong >= WRONG => return Err(left),
-            (Some(minute), Some(_)) => minute.wrong,
-            _ => 0,
-        };
-        if is_right() {
-            return Ok(true);
-        }
-        let began = minute.filter(|_| wrong > 0).map_or(now, |m| m.began);
-        *minute = Some(Minute {
-            began,
-            wrong: wrong + 1,
+    /// Counts one who is wrong.
+    pub fn wrong(&self, from: Option<ClientAddress>, now: SystemTime) -> Wrong {
+        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let network = table.place(from.map_or(Network::Others, Network::of), now);
+        let minute = table.minutes.entry(network).or_insert(Minute {
+            began: now,
+            wrong: 0,
         });
-        Ok(false)
+        let wait = minute.left(now).unwrap_or_else(|| {
+            *minute = Minute {
+                began: now,
+                wrong: 0,
+            };
+            WITHIN
+        });
+        minute.wrong = minute.wrong.saturating_add(1);
+        Wrong {
+            times: minute.wrong,
+            wait,
+        }
+    }
+}
+
+impl Table {
+    /// Where this network is counted.
+    fn place(&mut self, network: Network, now: SystemTime) -> Network {
+        if self.minutes.contains_key(&network) || self.minutes.len() < NETWORKS {
+            return network;
+        }
+        // At most once a second: it looks at all of them.
+        let swept = self.swept.and_then(|swept| now.duration_since(swept).ok());
+        if swept.is_none_or(|passed| passed >= Duration::from_secs(1)) {
+            self.minutes.retain(|_, minute| minute.left(now).is_some());
+            self.swept = Some(now);
+        }
+        match self.minutes.len() < NETWORKS {
+            true => network,
+            false => Network::Others,
+        }
+    }
+}
+
+impl Minute {
+    /// What is left of it; a clock that was set back ends it, too.
+    fn left(&self, now: SystemTime) -> Option<Duration> {
+        let passed = now.duration_since(self.began).ok()?;
+        WITHIN.checked_sub(passed).filter(|left| !left.is_zero())
+    }
+}
+
+impl Network {
+    fn of(ClientAddress(address): ClientAddress) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self::V4(address),
+            IpAddr::V6(address) => {
+                let [a, b, c, d, ..] = address.segments();
+                Self::V6([a, b, c, d])
+            }
+        }
     }
 }
 
@@ -52,19 +136,54 @@ impl Throttle {
 mod tests {
     use super::*;
 
+    fn at(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000 + seconds)
+    }
+
+    fn from(address: &str) -> Option<ClientAddress> {
+        Some(ClientAddress(address.parse().unwrap()))
+    }
+
     #[test]
-    fn after_ten_wrong_tokens_the_right_one_has_to_wait_too() {
+    fn a_minute_ends_and_the_next_one_begins_anew() {
         let throttle = Throttle::default();
-        let at = |seconds: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000 + seconds);
-        for second in 0..10 {
-            assert_eq!(throttle.judge(at(second), || false), Ok(false));
+        let wrong = |seconds| {
+            let wrong = throttle.wrong(from("192.0.2.1"), at(seconds));
+            (wrong.times, wrong.wait.as_secs())
+        };
+        assert_eq!(wrong(0), (1, 60));
+        assert_eq!(wrong(20), (2, 40));
+        assert_eq!(wrong(60), (1, 60));
+        assert_eq!(wrong(61), (2, 59));
+        // The clock was set back.
+        assert_eq!(wrong(0), (1, 60));
+    }
+
+    #[test]
+    fn addresses_are_counted_apart_and_ipv6_by_64_bits() {
+        let throttle = Throttle::default();
+        let times = |address: &str| throttle.wrong(from(address), at(0)).times;
+        assert_eq!(times("192.0.2.1"), 1);
+        assert_eq!(times("::ffff:192.0.2.1"), 2);
+        assert_eq!(times("192.0.2.2"), 1);
+        assert_eq!(times("2001:db8:0:1::1"), 1);
+        assert_eq!(times("2001:db8:0:1:ffff::2"), 2);
+        assert_eq!(times("2001:db8:0:2::1"), 1);
+        assert_eq!(throttle.wrong(None, at(0)).times, 1);
+    }
+
+    #[test]
+    fn many_addresses_take_no_more_room_than_some_thousand_and_count_as_one() {
+        let throttle = Throttle::default();
+        let mut firsts = 0;
+        for number in 0..100_000_u32 {
+            let address = ClientAddress(Ipv4Addr::from(number).into());
+            firsts += u32::from(throttle.wrong(Some(address), at(0)).times == 1);
         }
-        assert_eq!(
-            throttle.judge(at(20), || true),
-            Err(Duration::from_secs(40))
-        );
-        assert_eq!(throttle.judge(at(61), || true), Ok(true));
-        assert_eq!(throttle.judge(at(61), || false), Ok(false));
-        assert_eq!(throttle.judge(at(0), || true), Ok(true));
+        let known = || throttle.0.lock().unwrap().minutes.len();
+        assert_eq!((known(), firsts as usize), (NETWORKS + 1, NETWORKS + 1));
+        // When their minute is over, there is room again.
+        assert_eq!(throttle.wrong(from("192.0.2.1"), at(60)).times, 1);
+        assert_eq!(known(), 1);
     }
 }

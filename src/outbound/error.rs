@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::secret::Doubtful;
+
 /// Why a call out was refused before it was made, or why the client could not be built.
 ///
 /// The texts name no address, so that a caller learns nothing of the network inside; the refused
@@ -41,7 +43,9 @@ impl fmt::Display for Error {
         match self {
             Self::Rule { rule } => write!(
                 f,
-                "egress rule {rule:?} is not an address, a CIDR block or a host[:port]"
+                "egress rule {} is not an address, a CIDR block or a host[:port]",
+                // Somebody may give a URL with a password.
+                Doubtful(rule)
             ),
             Self::Scheme => f.write_str("the URL must be an https URL"),
             Self::PlainHttp => {

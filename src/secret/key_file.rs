@@ -1,8 +1,8 @@
 //! A file of keys: read with care, changed without ever losing a key.
 
 use std::{
-    fs::{self, File, Metadata},
-    io::{self, Read},
+    fs::{self, Metadata},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use super::{
     KeyError, KeyFault, KeyId, KeyRing, KeySource,
     key_ring::id_in,
+    private_file::{self, FileFault},
     replacement::{Replacement, create, sync_directory, write},
     source::TEXT_LEN,
 };
@@ -142,39 +143,19 @@ impl KeySource for KeyFile {
 }
 
 fn read(path: &Path) -> Result<(Zeroizing<String>, Metadata), KeyFault> {
-    let failed = |source| KeyFault::Read { source };
-    // Asked before opening, which would wait at a pipe, and again of what was opened.
-    check(&fs::metadata(path).map_err(failed)?)?;
-    let file = File::open(path).map_err(failed)?;
-    let metadata = file.metadata().map_err(failed)?;
-    check(&metadata)?;
-
-    // With room for all of it: a buffer that grows leaves copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(TEXT_LEN + 2));
-    file.take(TEXT_LEN as u64 + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
-    if bytes.len() > TEXT_LEN {
-        return Err(KeyFault::TooLarge { limit: TEXT_LEN });
-    }
-    let text = str::from_utf8(&bytes).map_err(|_| KeyFault::NotText)?;
-    Ok((Zeroizing::new(text.to_owned()), metadata))
+    Ok(private_file::read(path, TEXT_LEN)?)
 }
 
-fn check(metadata: &Metadata) -> Result<(), KeyFault> {
-    if !metadata.is_file() {
-        return Err(KeyFault::NotAFile);
-    }
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-
-        let mode = metadata.permissions().mode() & 0o7777;
-        if mode & 0o077 != 0 {
-            return Err(KeyFault::Permissions { mode });
+impl From<FileFault> for KeyFault {
+    fn from(fault: FileFault) -> Self {
+        match fault {
+            FileFault::Read { source } => Self::Read { source },
+            FileFault::NotAFile => Self::NotAFile,
+            FileFault::Permissions { mode } => Self::Permissions { mode },
+            FileFault::TooLarge { limit } => Self::TooLarge { limit },
+            FileFault::NotText => Self::NotText,
         }
     }
-    Ok(())
 }
 
 #[cfg(all(test, unix))]

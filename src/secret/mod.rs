@@ -41,26 +41,34 @@
 //! or hide secrets from somebody who reads the memory of the process. Buffers are wiped after
 //! use where they are ours.
 //!
+//! What is not sealed has a place as well: a [`SecretSource`] is the variable or the file that a
+//! configuration names.
+//!
 //! This part knows no server and no registry.
 
+mod doubtful;
 mod error;
 mod key;
 mod key_file;
 mod key_id;
 mod key_ring;
+mod private_file;
 mod random;
 mod replacement;
 mod seal;
+mod secret_source;
 mod source;
 
 pub use secrecy::{ExposeSecret, SecretString};
 
 pub(crate) use self::random::fill_random;
 pub use self::{
+    doubtful::Doubtful,
     error::{KeyError, KeyFault, OpenError},
     key_file::KeyFile,
     key_id::{InvalidKeyId, KeyId},
     key_ring::KeyRing,
     seal::Place,
+    secret_source::{SecretFault, SecretSource},
     source::{KeySource, KeyVariable},
 };

@@ -1,5 +1,6 @@
 """Proves that the streamed loop (`--streaming execute`) is one completion for the clients that people use."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -183,7 +184,9 @@ def test_two_hundred_streams_at_once_are_all_complete(own_proxy, upstream, model
     for name in names:
         upstream.script(name, *turns)
     before = rss(own_proxy, "VmRSS")
-    Path(f"/proc/{own_proxy._process.pid}/clear_refs").write_text("5")  # the peak begins anew
+    # The peak begins anew; of another than the superuser a proxy hides this, and it is the whole one.
+    with contextlib.suppress(PermissionError):
+        Path(f"/proc/{own_proxy._process.pid}/clear_refs").write_text("5")
     answers = {}
 
     def read(name):

@@ -118,6 +118,70 @@ async fn every_route_is_closed_to_whoever_is_not_the_operator() {
 }
 
 #[tokio::test]
+async fn whoever_guesses_has_to_wait_and_nobody_else_has() {
+    let operator = Operator::memory();
+    let ask = async |address: [u8; 4], token: &'static str| {
+        let mut request = request("GET", "/api/v1/servers", None);
+        set(&mut request, "authorization", token);
+        let from = admin::ClientAddress(address.into());
+        request.extensions_mut().insert(from);
+        operator.send(request).await
+    };
+    let (wrong, right) = (
+        "Bearer admin-token-of-the-testz",
+        "Bearer admin-token-of-the-tests",
+    );
+    let (guesser, other) = ([192, 0, 2, 1], [192, 0, 2, 2]);
+    for _ in 0..30 {
+        assert_eq!(ask(guesser, wrong).await.status, 401);
+    }
+    let refused = ask(guesser, wrong).await;
+    assert_eq!(refused.status, 429);
+    assert!(refused.headers.contains_key("retry-after"));
+    assert!(
+        refused.text.contains("too_many_wrong_tokens"),
+        "{refused:?}"
+    );
+    assert_eq!(ask(guesser, right).await.status, 200);
+    assert_eq!(ask(other, wrong).await.status, 401);
+    assert_eq!(ask(guesser, wrong).await.status, 429);
+}
+
+#[tokio::test]
+async fn who_is_reached_over_https_tells_browsers_to_stay_there() {
+    for (url, expected) in [
+        ("https://gateway.example", Some("max-age=31536000")),
+        ("http://localhost:8788", None),
+    ] {
+        let operator = Operator::with(MemoryRegistry::default(), |admin| {
+            admin.with_public_url(url.parse().unwrap())
+        });
+        for path in [
+            "/api/v1/servers",
+            "/sign-in",
+            "/servers",
+            "/nothing",
+            "/oauth/callback",
+        ] {
+            for host in [&url[url.find("//").unwrap() + 2..], "evil.example"] {
+                let mut request = request("GET", path, None);
+                request.headers_mut().insert("host", host.parse().unwrap());
+                let answer = operator.send(request).await;
+                let said = answer.headers.get("strict-transport-security");
+                let said = said.map(|value| value.to_str().unwrap());
+                assert_eq!(said, expected, "{path} of {host}");
+                let policy = answer.headers["content-security-policy"].to_str().unwrap();
+                assert!(
+                    policy.contains("frame-ancestors 'none'"),
+                    "{path}: {policy}"
+                );
+                assert_eq!(answer.headers["referrer-policy"], "no-referrer", "{path}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_a_browser_opens_is_asked_for_under_our_name_and_by_no_other_page() {
     let operator = Operator::memory();
     let open = admin::routes().filter(|(_, path)| path.starts_with("/oauth/"));

@@ -14,6 +14,7 @@ mod dice;
 #[path = "../it/support/directory.rs"]
 #[allow(dead_code, reason = "these tests need a part of it")]
 mod directory;
+mod doors;
 #[path = "../leaks/evidence.rs"]
 #[allow(dead_code, reason = "these tests need a part of it")]
 mod evidence;

@@ -92,6 +92,48 @@ async fn a_configuration_that_is_wrong_says_what_to_change() {
             "name of an environment variable",
         ),
         (
+            "a secret in the place of its file",
+            "upstream_key_file = \"sk-abc0123\"".into(),
+            vec![],
+            "upstream_key_file: the file that it names (10 characters) is not there",
+            "give the path of a file, not the secret itself",
+        ),
+        (
+            "a secret in a file that everybody reads",
+            "upstream_key_file = \"/etc/passwd\"".into(),
+            vec![],
+            "file /etc/passwd has the mode 0644",
+            "chmod 600",
+        ),
+        (
+            "a secret in two places",
+            "upstream_key_env = \"ADMIN\"\nupstream_key_file = \"key\"".into(),
+            vec![],
+            "upstream_key_env and upstream_key_file",
+            "one of the two",
+        ),
+        (
+            "a path of the provider's that is none",
+            "upstream_paths = [\"GET /v1/models\", \"get /v1/files\"]".into(),
+            vec![],
+            "upstream_paths[1] (13 characters): before the path stands one method",
+            "such as GET",
+        ),
+        (
+            "a provider's path without /v1",
+            "upstream_paths = [\"POST /files\"]".into(),
+            vec![],
+            "upstream_paths[0] (11 characters): the path begins with /v1/",
+            "\"GET /v1/files*\"",
+        ),
+        (
+            "a host with a port",
+            "allow_hosts = [\"gateway.internal:8787\"]".into(),
+            vec![],
+            "allow_hosts[0] (21 characters)",
+            "without scheme, port and path",
+        ),
+        (
             "a variable that is not set",
             "upstream_key_env = \"NOT_SET_HERE\"".into(),
             vec![],
@@ -265,7 +307,7 @@ async fn a_configuration_that_is_wrong_says_what_to_change() {
         assert!(!message.contains("s3cret"), "{mistake}: {message}");
         table.row(mistake, &message, cause, next);
     }
-    table.check(28);
+    table.check(34);
 }
 
 /// A server that lets nobody in.

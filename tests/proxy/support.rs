@@ -64,6 +64,13 @@ impl Proxy {
         Self::over(&file(config), &["--admin-listen", "off"], env)
     }
 
+    /// The same on all addresses of the machine.
+    pub fn anywhere(config: &str, env: &[(&str, &str)]) -> Self {
+        let mut command = command();
+        command.args(["--listen", "0.0.0.0:0", "--admin-listen", "off"]);
+        Self::spawn(command.arg("--config").arg(file(config)).envs(env.to_vec()))
+    }
+
     /// The same with an operator's side, which [`ADMIN_TOKEN`] opens.
     pub fn operated(config: &str, env: &[(&str, &str)]) -> Self {
         let flags = [
@@ -220,6 +227,10 @@ impl Proxy {
     }
 
     /// The process.
+    #[allow(
+        dead_code,
+        reason = "only the load that runs by hand looks at the process"
+    )]
     pub fn id(&self) -> u32 {
         self.child.id()
     }
@@ -265,7 +276,9 @@ fn url_in(text: &str) -> String {
     let address = rest
         .split(|c: char| !c.is_ascii_digit() && c != '.' && c != ':')
         .next();
-    format!("http://{}", address.unwrap().trim_end_matches([':', '.']))
+    let address = address.unwrap().trim_end_matches([':', '.']);
+    // What listens everywhere listens here too.
+    format!("http://{}", address.replace("0.0.0.0", "127.0.0.1"))
 }
 
 /// Runs the proxy to its end: exit code, output, errors.
@@ -288,7 +301,8 @@ fn output(command: &mut Command) -> (i32, String, String) {
     (code, text(output.stdout), text(output.stderr))
 }
 
-fn command() -> Command {
+/// The built proxy.
+pub fn program() -> PathBuf {
     // Tests lie in `deps` beside `examples`, which `cargo test` builds too.
     let mut program: PathBuf = env::current_exe().unwrap();
     program.pop();
@@ -296,6 +310,11 @@ fn command() -> Command {
     program.push("examples/proxy");
     program.set_extension(env::consts::EXE_EXTENSION);
     assert!(program.exists(), "run `cargo build --example proxy` first");
+    program
+}
+
+fn command() -> Command {
+    let program = program();
     evidence::secret("upstream key", UPSTREAM_KEY);
     evidence::secret("proxy's API key", API_KEY);
     evidence::secret("passthrough token", CALLERS_TOKEN);

@@ -1,6 +1,6 @@
 //! In and out.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use askama::Template;
 use axum::{
@@ -8,7 +8,7 @@ use axum::{
     extract::{RawQuery, Request, State},
     response::{IntoResponse, Response},
 };
-use http::{HeaderMap, Method, StatusCode, header::SET_COOKIE};
+use http::{Extensions, HeaderMap, Method, StatusCode, header::SET_COOKIE};
 use url::{Url, form_urlencoded};
 
 use super::{
@@ -16,6 +16,7 @@ use super::{
         Admin,
         answer::Answer,
         fault::{Code, Fault},
+        gate::later,
     },
     form::Form,
     page::{Frame, Section, page, to},
@@ -23,6 +24,9 @@ use super::{
 
 /// The longest path that somebody is brought back to.
 const LONGEST: usize = 2000;
+
+/// Wrong tokens of a person who mistypes, within a minute and from one address.
+const TRIES: u32 = 10;
 
 #[derive(Template)]
 #[template(path = "sign_in.html")]
@@ -51,38 +55,31 @@ pub(super) async fn ask(
 }
 
 /// `POST /sign-in`
-pub(super) async fn enter(State(admin): State<Arc<Admin>>, body: Bytes) -> Answer {
+pub(super) async fn enter(
+    State(admin): State<Arc<Admin>>,
+    extensions: Extensions,
+    body: Bytes,
+) -> Answer {
     let form = Form::parse(&body)?;
     let next = inside(form.text("next"));
-    let token = form.trimmed("token").as_bytes();
-    match admin.throttle.judge(admin.now(), || admin.token.is(token)) {
-        Ok(true) => {
-            tracing::info!(action = "sign in", "somebody signed in to the dashboard");
-            let mut response = to(&admin, next);
-            response.headers_mut().insert(SET_COOKIE, admin.session());
-            Ok(response)
-        }
-        Ok(false) => {
-            tracing::warn!(action = "sign in", "a wrong admin token was given");
-            let error = "This is not the admin token. It is in the environment variable that \
-                         admin_token_env names; the demo prints it when it starts.";
-            let error = Some(error.to_owned());
-            asked(&admin, StatusCode::FORBIDDEN, next, error, false)
-        }
-        Err(wait) => {
-            let wait = wait.max(Duration::from_secs(1)).as_secs();
-            let error = format!(
-                "There were too many wrong tokens. Try again in {wait} s; this try was not looked at."
-            );
-            asked(
-                &admin,
-                StatusCode::TOO_MANY_REQUESTS,
-                next,
-                Some(error),
-                false,
-            )
-        }
+    if admin.token.is(form.trimmed("token").as_bytes()) {
+        tracing::info!(action = "sign in", "somebody signed in to the dashboard");
+        let mut response = to(&admin, next);
+        response.headers_mut().insert(SET_COOKIE, admin.session());
+        return Ok(response);
     }
+    let wrong = "This is not the admin token. It is in the environment variable that \
+                 admin_token_env names, or the file of admin_token_file; the demo prints it when \
+                 it starts.";
+    let count = admin.wrong_token(&extensions);
+    if count.times <= TRIES {
+        let status = StatusCode::FORBIDDEN;
+        return asked(&admin, status, next, Some(wrong.into()), false);
+    }
+    let error = format!("{wrong} There were too many wrong ones from your address.");
+    let status = StatusCode::TOO_MANY_REQUESTS;
+    let page = asked(&admin, status, next, Some(error), false)?;
+    Ok(later(page, count.wait))
 }
 
 /// `POST /sign-out`

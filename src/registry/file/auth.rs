@@ -1,11 +1,12 @@
 //! The `auth` of an entry: secrets are named in the file, and looked up.
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::value::{Fault, Table, Value, optional};
 use crate::{
     registry::{Auth, Error, OAuth2},
     scopes::Scopes,
+    secret::SecretSource,
     token_auth::TokenAuth,
 };
 
@@ -42,23 +43,28 @@ pub(super) fn auth(value: &Value<'_>, env: Env<'_>) -> Result<Auth, Fault> {
 
 fn static_headers(value: &Value<'_>, env: Env<'_>) -> Result<Auth, Fault> {
     let headers = value
-        .items("must be a list of { name, value_env }")?
+        .items("must be a list of { name, value_env } or { name, value_file }")?
         .iter()
         .map(|item| header(item, env))
         .collect::<Result<Vec<_>, _>>()?;
+    let headers = headers
+        .iter()
+        .map(|(name, secret)| (*name, secret.expose_secret()));
     Auth::static_headers(headers).map_err(|error| value.refused(error))
 }
 
 fn oauth2(value: &Value<'_>, keys: &Table<'_>, env: Env<'_>) -> Result<Auth, Fault> {
-    if let Some(secret) = keys.get("client_secret") {
-        return Err(secret.fault(
-            "a secret is not written in the file; use client_secret_env, the name of the environment variable that holds it",
-        ));
-    }
+    const CLIENT_SECRET: Named = Named {
+        written: "client_secret",
+        variable: "client_secret_env",
+        file: "client_secret_file",
+    };
+    CLIENT_SECRET.check(keys)?;
     keys.allow(&[
         "type",
         "client_id",
         "client_secret_env",
+        "client_secret_file",
         "authorization_url",
         "token_url",
         "scopes",
@@ -76,8 +82,7 @@ fn oauth2(value: &Value<'_>, keys: &Table<'_>, env: Env<'_>) -> Result<Auth, Fau
     let oauth = OAuth2 {
         client_secret_set_at: None,
         client_id: text("client_id")?,
-        client_secret: optional(keys, "client_secret_env", |value| secret(value, env))?
-            .map(SecretString::from),
+        client_secret: CLIENT_SECRET.read(keys, env)?,
         authorization_url: url("authorization_url")?,
         token_url: url("token_url")?,
         scopes: optional(keys, "scopes", scopes)?.unwrap_or_default(),
@@ -88,7 +93,7 @@ fn oauth2(value: &Value<'_>, keys: &Table<'_>, env: Env<'_>) -> Result<Auth, Fau
     Auth::oauth2(oauth).map_err(|error| match &error {
         Error::Invalid { field, .. } => {
             let key = match field.strip_prefix("auth.").unwrap_or(field) {
-                "client_secret" => "client_secret_env",
+                "client_secret" => CLIENT_SECRET.given(keys),
                 key => key,
             };
             keys.refused(key, error)
@@ -125,38 +130,62 @@ fn token_auth(value: &Value<'_>) -> Result<TokenAuth, Fault> {
 }
 
 /// The name and the value of a header.
-fn header<'a>(value: &Value<'a>, env: Env<'_>) -> Result<(&'a str, String), Fault> {
-    let keys = value.table("must be { name, value_env }")?;
-    if let Some(secret) = keys.get("value") {
-        return Err(secret.fault(
-            "a secret is not written in the file; use value_env, the name of the environment variable that holds it",
-        ));
-    }
-    keys.allow(&["name", "value_env"])?;
-    Ok((
-        keys.require("name")?.text()?,
-        secret(&keys.require("value_env")?, env)?,
-    ))
+fn header<'a>(value: &Value<'a>, env: Env<'_>) -> Result<(&'a str, SecretString), Fault> {
+    const VALUE: Named = Named {
+        written: "value",
+        variable: "value_env",
+        file: "value_file",
+    };
+    let keys = value.table("must be { name, value_env } or { name, value_file }")?;
+    VALUE.check(&keys)?;
+    keys.allow(&["name", "value_env", "value_file"])?;
+    let name = keys.require("name")?.text()?;
+    let secret = VALUE.read(&keys, env)?;
+    let secret = secret.ok_or_else(|| value.fault("needs either value_env or value_file"))?;
+    Ok((name, secret))
 }
 
-/// The value of the environment variable that is named here.
-fn secret(value: &Value<'_>, env: Env<'_>) -> Result<String, Fault> {
-    let name = value.text()?;
-    match env(name) {
-        Some(secret) if secret.is_empty() => Err(format!("{} is empty", shown(name))),
-        Some(secret) => Ok(secret),
-        None => Err(format!("{} is not set", shown(name))),
-    }
-    .map_err(|reason| value.fault(reason))
+/// The keys that name where a secret is, and the one that nobody should write it under.
+struct Named {
+    written: &'static str,
+    variable: &'static str,
+    file: &'static str,
 }
 
-/// The variable, by name where it looks like one: a secret pasted in its place is not repeated.
-fn shown(name: &str) -> String {
-    let is_usual = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
-    if name.len() <= 64 && name.bytes().all(is_usual) {
-        format!("environment variable {name}")
-    } else {
-        "the environment variable that it names".to_owned()
+impl Named {
+    /// Refuses a secret that is written in the file.
+    fn check(&self, keys: &Table<'_>) -> Result<(), Fault> {
+        let Self { variable, file, .. } = self;
+        keys.get(self.written).map_or(Ok(()), |secret| {
+            Err(secret.fault(format!(
+                "a secret is not written in the file; use {variable}, the name of the environment variable that holds it, or {file}, the path of a file that does"
+            )))
+        })
+    }
+
+    /// The secret, if one is named.
+    fn read(&self, keys: &Table<'_>, env: Env<'_>) -> Result<Option<SecretString>, Fault> {
+        let Self { variable, file, .. } = self;
+        let (value, source) = match (keys.get(variable), keys.get(file)) {
+            (None, None) => return Ok(None),
+            (Some(value), None) => (value.clone(), SecretSource::Variable(value.text()?.into())),
+            (None, Some(value)) => (value.clone(), SecretSource::File(value.text()?.into())),
+            (Some(_), Some(value)) => {
+                return Err(value.fault(format!("give either {variable} or {file}")));
+            }
+        };
+        let secret = source.read(env);
+        secret
+            .map(Some)
+            .map_err(|fault| value.fault(fault.to_string()))
+    }
+
+    /// The key that is there of the two.
+    fn given(&self, keys: &Table<'_>) -> &'static str {
+        match keys.get(self.file) {
+            Some(_) => self.file,
+            None => self.variable,
+        }
     }
 }
 
@@ -237,7 +266,7 @@ mod tests {
         for (members, expected) in [
             (
                 "client_secret = \"s3cret\"",
-                "auth.client_secret: a secret is not written in the file; use client_secret_env, the name of the environment variable that holds it (line 6)".to_owned(),
+                "auth.client_secret: a secret is not written in the file; use client_secret_env, the name of the environment variable that holds it, or client_secret_file, the path of a file that does (line 6)".to_owned(),
             ),
             (
                 "client_id = \"id\"\nclient_secret_env = \"KEY\"",
@@ -267,7 +296,7 @@ mod tests {
                 "issuer = \"as.example\"",
                 "auth.issuer: not an absolute https URL without user and fragment (line 6)".to_owned(),
             ),
-            ("headers = []", "auth.headers: unknown key; known are type, client_id, client_secret_env, authorization_url, token_url, scopes, issuer, resource, token_auth (line 6)".to_owned()),
+            ("headers = []", "auth.headers: unknown key; known are type, client_id, client_secret_env, client_secret_file, authorization_url, token_url, scopes, issuer, resource, token_auth (line 6)".to_owned()),
         ] {
             let lines = format!("[servers.auth]\ntype = \"oauth2\"\n{members}");
             assert_eq!(fault(&lines), expected);
@@ -291,7 +320,7 @@ mod tests {
         for (headers, expected) in [
             (
                 "[{ name = \"x-key\", value = \"s3cret\" }]",
-                "auth.headers[0].value: a secret is not written in the file; use value_env, the name of the environment variable that holds it (line 6)",
+                "auth.headers[0].value: a secret is not written in the file; use value_env, the name of the environment variable that holds it, or value_file, the path of a file that does (line 6)",
             ),
             (
                 "[{ name = \"x-key\", value_env = \"ABSENT\" }]",
@@ -304,7 +333,7 @@ mod tests {
             (
                 // The secret itself, where its variable should be named.
                 "[{ name = \"x-key\", value_env = \"s3cret\" }]",
-                "auth.headers[0].value_env: the environment variable that it names is not set (line 6)",
+                "auth.headers[0].value_env: the environment variable that it names (6 characters) is not set; give the name of an environment variable, not the secret itself (line 6)",
             ),
             (
                 "[{ name = \"x-key\", value_env = \"BROKEN\" }]",
@@ -312,15 +341,15 @@ mod tests {
             ),
             (
                 "\"s3cret\"",
-                "auth.headers: must be a list of { name, value_env } (line 6)",
+                "auth.headers: must be a list of { name, value_env } or { name, value_file } (line 6)",
             ),
             (
                 "[\"s3cret\"]",
-                "auth.headers[0]: must be { name, value_env } (line 6)",
+                "auth.headers[0]: must be { name, value_env } or { name, value_file } (line 6)",
             ),
             (
                 "[{ name = \"x-key\", value_env = \"${KEY}\" }]",
-                "auth.headers[0].value_env: the environment variable that it names is not set (line 6)",
+                "auth.headers[0].value_env: the environment variable that it names (6 characters) is not set; give the name of an environment variable, not the secret itself (line 6)",
             ),
             (
                 "[{ name = \"x-key\", value_env = \"KEY\" }, { name = \"X-Key\", value_env = \"KEY\" }]",
@@ -333,11 +362,53 @@ mod tests {
             ),
             (
                 "[{ name = \"x-key\", value_env = \"KEY\", prefix = \"s3cret\" }]",
-                "auth.headers[0].prefix: unknown key; known are name, value_env (line 6)",
+                "auth.headers[0].prefix: unknown key; known are name, value_env, value_file (line 6)",
             ),
         ] {
             let lines = format!("[servers.auth]\ntype = \"static_headers\"\nheaders = {headers}");
             assert_eq!(fault(&lines), expected);
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_secret_may_be_in_a_file_that_only_its_owner_reads() {
+        use std::{
+            fs::{self, Permissions},
+            os::unix::fs::PermissionsExt,
+        };
+
+        let path = std::env::temp_dir().join(format!("mcp-layer-value-{}", std::process::id()));
+        fs::write(&path, "Bearer s3cret\n").unwrap();
+        let mode = |mode| fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        let header = |rest: &str| {
+            let path = path.display();
+            format!(
+                "auth = {{ type = \"static_headers\", headers = [{{ name = \"x-key\", value_file = \"{path}\"{rest} }}] }}"
+            )
+        };
+        mode(0o600);
+        assert_eq!(read(&header("")).headers()["x-key"], "Bearer s3cret");
+        let oauth = read(&format!(
+            "auth = {{ type = \"oauth2\", client_id = \"c\", issuer = \"https://as.example\", client_secret_file = \"{}\" }}",
+            path.display()
+        ));
+        assert!(matches!(oauth, Auth::OAuth2(oauth) if oauth.client_secret.is_some()));
+        assert_eq!(
+            fault(&header(", value_env = \"KEY\"")),
+            "auth.headers[0].value_file: give either value_env or value_file (line 4)"
+        );
+        mode(0o640);
+        let shown = fault(&header(""));
+        assert!(
+            shown.contains("has the mode 0640") && shown.contains("chmod 600"),
+            "{shown}"
+        );
+        fs::remove_file(&path).unwrap();
+        let shown = fault(&header(""));
+        assert!(
+            shown.contains("auth.headers[0].value_file: ") && shown.contains("cannot be read"),
+            "{shown}"
+        );
     }
 }

@@ -15,6 +15,7 @@ use crate::{
         Error, Fingerprint, Gate, Pins, Projects, SelectedTool, Server, ServerId, ShareSession,
         Source, ToolPolicy, ToolSelection,
     },
+    secret::Doubtful,
 };
 
 /// The servers of a TOML text, in its order; their names differ.
@@ -39,11 +40,9 @@ pub(super) fn servers(text: &str, env: Env<'_>) -> Result<Vec<Server>, FileError
             }
         });
         servers.push(server.map_err(|fault| {
-            let label = match item
-                .get_ref()
-                .get("name")
-                .and_then(|name| name.as_ref().as_str())
-            {
+            let name = item.get_ref().get("name");
+            let name = name.and_then(|name| name.as_ref().as_str());
+            let label = match name.filter(|name| Doubtful(name).is_shown()) {
                 Some(name) => format!("servers {name:?}"),
                 None => format!("servers[{index}]"),
             };

@@ -48,6 +48,9 @@ use crate::{name::ServerName, project::Project};
 ///
 /// `value_env` names the environment variable that holds the whole value of the header, such as
 /// `Bearer …`; it has to be set and not empty, for a server that is not enabled too.
+/// `value_file` in its place names a file that does, which on Unix nobody but its owner may read
+/// ([`SecretSource`](crate::secret::SecretSource)); of OAuth 2.0 these are `client_secret_env` and
+/// `client_secret_file`. Both are read anew whenever the file of servers is.
 /// Nothing else is interpolated.
 /// A tool's `policy` is `"auto"` (default) or `"ask_first"`; with a `fingerprint`, as the log and
 /// the dashboard show it, the tool is withheld once it is something else.
@@ -99,7 +102,8 @@ impl FileRegistry {
     /// Reads the file, and follows its changes from then on.
     ///
     /// This call blocks for as long as reading the file takes; it is meant for the start.
-    /// Secrets come from the environment of the process, which is looked at anew at each reload.
+    /// Secrets come from the environment of the process, and from files; both are looked at anew at
+    /// each reload.
     ///
     /// A task looks at the file's time and length twice a second, and reads it again when they
     /// have changed and then stayed the same for one look; so a change counts after about a
@@ -138,7 +142,7 @@ impl FileRegistry {
     /// # Errors
     /// [`FileError::Toml`] where the text is no TOML, and [`FileError::Entry`] where an entry
     /// breaks a rule: an unknown key, a value of the wrong kind, two servers of one name, a
-    /// variable that is not set, or a secret in the file.
+    /// variable that is not set, a file of a secret that others may read, or a secret in the text.
     pub fn parse(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<Self, FileError> {
         let servers = state::after(&Servers::new(), entry::servers(text, &env)?);
         Ok(Self {

@@ -7,7 +7,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use crate::registry::Error;
+use crate::{registry::Error, secret::Doubtful};
 
 /// What is wrong with a value.
 ///
@@ -156,8 +156,8 @@ impl<'a> Table<'a> {
     }
 
     fn path(&self, key: &str) -> String {
-        // A quoted key can hold anything, line breaks too.
-        let key = key.escape_debug();
+        // A quoted key can hold anything: line breaks, and somebody's secret.
+        let key = Doubtful(key);
         match self.at.key.as_str() {
             "" => key.to_string(),
             table => format!("{table}.{key}"),

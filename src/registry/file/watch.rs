@@ -397,6 +397,41 @@ mod tests {
         assert_eq!(look(&mut follower), "faulty");
     }
 
+    #[cfg(unix)]
+    #[test]
+    fn files_of_secrets_are_read_again_at_each_reload() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let secret = Temporary::new("one");
+        let mode = |mode| fs::set_permissions(&secret.0, PermissionsExt::from_mode(mode)).unwrap();
+        mode(0o600);
+        let path = secret.0.display();
+        let keyed = entry(
+            "a",
+            &format!(
+                "auth = {{ type = \"static_headers\", headers = [{{ name = \"x-key\", value_file = \"{path}\" }}] }}"
+            ),
+        );
+        let file = Temporary::new(&keyed);
+        let (state, mut follower) = Follower::open(&file.0, no_env).unwrap();
+
+        secret.write("two\n");
+        file.write(keyed.clone() + "#");
+        look(&mut follower);
+        assert_eq!(look(&mut follower), "reloaded");
+        let a = server(&state, "a");
+        assert_eq!(
+            (&a.auth.headers()["x-key"], a.version),
+            (&"two".parse().unwrap(), 2)
+        );
+
+        mode(0o644);
+        file.write(keyed + "##");
+        look(&mut follower);
+        assert_eq!(look(&mut follower), "faulty");
+        assert_eq!(server(&state, "a").auth.headers()["x-key"], "two");
+    }
+
     #[test]
     fn a_file_that_is_absent_too_large_or_not_text_is_an_error() {
         let absent = text(Path::new("absent.toml")).unwrap_err();

@@ -1,0 +1,198 @@
+//! What of the provider's API callers reach.
+//!
+//! With the proxy's key every caller is one and the same account for the provider: its files,
+//! batches and stored answers are those of all. So only what belongs to nobody is open, unless
+//! the operator names more.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::{Request, State},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use http::{Method, StatusCode};
+
+use crate::{
+    config::{Invalid, described},
+    refusal::Refusal,
+};
+
+/// What is open with the proxy's key where the operator says nothing.
+const DEFAULT: [&str; 8] = [
+    "POST /v1/chat/completions",
+    "POST /v1/completions",
+    "POST /v1/embeddings",
+    "POST /v1/responses",
+    "POST /v1/moderations",
+    "POST /v1/audio/*",
+    "POST /v1/images/*",
+    "GET /v1/models*",
+];
+
+/// The paths of `upstream_paths`; clones share them.
+#[derive(Clone)]
+pub struct Paths(Option<Arc<[Pattern]>>);
+
+/// `METHOD PATH`, or `PATH` for any method; a `*` at the end stands for whatever follows.
+struct Pattern {
+    method: Option<Method>,
+    path: String,
+    goes_on: bool,
+}
+
+impl Paths {
+    /// What the operator names. Where that is nothing, a caller with the proxy's key reaches the
+    /// [`DEFAULT`], and one with a key of their own everything: at the provider it opens what is
+    /// theirs.
+    pub fn new(named: Option<Vec<String>>, has_key: bool) -> Result<Self, Invalid> {
+        let named = match (named, has_key) {
+            (Some(named), _) => named,
+            (None, true) => DEFAULT.map(String::from).to_vec(),
+            (None, false) => return Ok(Self(None)),
+        };
+        let patterns = named.iter().enumerate().map(|(index, text)| {
+            Pattern::parse(text).map_err(|reason| {
+                let what = described(text);
+                Invalid::new(format!("upstream_paths[{index}] ({what}): {reason}"))
+            })
+        });
+        let patterns = patterns.collect::<Result<Arc<[_]>, _>>()?;
+        Ok(Self(Some(patterns)))
+    }
+
+    fn allow(&self, method: &Method, path: &str) -> bool {
+        match &self.0 {
+            Some(patterns) => patterns.iter().any(|pattern| pattern.fits(method, path)),
+            None => true,
+        }
+    }
+}
+
+impl Pattern {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        let (method, path) = match text.split_once(' ') {
+            Some((method, path)) => (Some(method), path),
+            None => (None, text),
+        };
+        let method = method.map(|method| {
+            let is_usual = method.bytes().all(|byte| byte.is_ascii_uppercase());
+            let method = Method::from_bytes(method.as_bytes()).ok();
+            method.filter(|_| is_usual)
+        });
+        if method == Some(None) {
+            return Err("before the path stands one method in capitals, such as GET, or nothing");
+        }
+        let (path, goes_on) = match path.strip_suffix('*') {
+            Some(path) => (path, true),
+            None => (path, false),
+        };
+        if !path.starts_with("/v1/") {
+            return Err(
+                "the path begins with /v1/, as callers write it: \"GET /v1/files*\" is one",
+            );
+        }
+        if path.contains(['*', '?', '#', ' ']) {
+            return Err("the path has no blank and no query, and a * at its end only");
+        }
+        let path = path.to_owned();
+        match is_plain(&path) {
+            true => Ok(Self {
+                method: method.flatten(),
+                path,
+                goes_on,
+            }),
+            false => Err(
+                "no request with such a path is passed on: it has dots or separators that can be read in two ways",
+            ),
+        }
+    }
+
+    fn fits(&self, method: &Method, path: &str) -> bool {
+        // Whoever may read something may also ask whether it is there.
+        let is_method = match &self.method {
+            Some(Method::GET) => matches!(*method, Method::GET | Method::HEAD),
+            Some(own) => own == method,
+            None => true,
+        };
+        is_method
+            && match self.goes_on {
+                true => path.starts_with(&self.path),
+                false => path == self.path,
+            }
+    }
+}
+
+/// Lets requests through to the upstream whose path is open.
+///
+/// Around the layer: nothing is done, no tool runs, for what is refused in the end.
+pub async fn guard(State(paths): State<Paths>, request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    if !is_plain(path) {
+        let message = "this path has dots, separators or escapes that can be read in two ways; write it plainly";
+        return refused("not_found", message);
+    }
+    if !paths.allow(request.method(), path) {
+        let message = "this method and path of the provider's API are not open to callers of this proxy; its operator can name them in upstream_paths";
+        return refused("path_not_allowed", message);
+    }
+    next.run(request).await
+}
+
+fn refused(code: &'static str, message: &str) -> Response {
+    Refusal::new(StatusCode::NOT_FOUND, code, message).into_response()
+}
+
+/// Whether everybody reads this path in the same way.
+///
+/// Servers differ in when they decode escapes, and how often, in what a `\` is, what a `;`
+/// begins, and what `//` and `..` come to: so a path that was open here could be another one there.
+fn is_plain(path: &str) -> bool {
+    let path = path.as_bytes();
+    let is_told_apart = |byte: u8| matches!(byte, b'\\' | b';') || byte.is_ascii_control();
+    let mut segments = path.split(|byte| *byte == b'/').skip(1).peekable();
+    let mut are_whole = true;
+    while let Some(segment) = segments.next() {
+        // A slash at the end is one, and the only way to have nothing after a slash.
+        are_whole &= !segment.is_empty() || segments.peek().is_none();
+        are_whole &= !matches!(segment, b"." | b"..");
+    }
+    are_whole && !path.iter().any(|byte| is_told_apart(*byte)) && escapes_are_plain(path)
+}
+
+/// Whether no escape stands for something that parts a path, also one that is decoded twice.
+fn escapes_are_plain(path: &[u8]) -> bool {
+    let digit = |at: usize| char::from(*path.get(at)?).to_digit(16);
+    let mut at = 0;
+    while let Some(next) = path[at..].iter().position(|byte| *byte == b'%') {
+        at += next;
+        let (Some(high), Some(low)) = (digit(at + 1), digit(at + 2)) else {
+            return false;
+        };
+        match high << 4 | low {
+            // An escaped `%` begins an escape for whoever decodes once more.
+            0x25 | 0x2e | 0x2f | 0x3b | 0x5c | 0x7f => return false,
+            byte if byte < 0x20 => return false,
+            _ => at += 3,
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usual_paths_are_plain() {
+        for path in [
+            "/v1/models",
+            "/v1/models/",
+            "/v1/models/ft:gpt-5.1:acme::7p4lURel",
+            "/v1/any/path%20with%C3%A4/..ok/.well-known/x.",
+            "/v1/threads/thread_1/runs/run_2/steps",
+        ] {
+            assert!(is_plain(path), "{path}");
+        }
+    }
+}

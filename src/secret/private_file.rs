@@ -1,0 +1,56 @@
+//! Files that nobody but their owner may read.
+
+use std::{
+    fs::{self, File, Metadata},
+    io::{self, Read},
+    path::Path,
+};
+
+use zeroize::Zeroizing;
+
+/// Why such a file is not read.
+#[derive(Debug)]
+pub(super) enum FileFault {
+    Read { source: io::Error },
+    NotAFile,
+    Permissions { mode: u32 },
+    TooLarge { limit: usize },
+    NotText,
+}
+
+/// The text of a file of at most `limit` bytes.
+pub(super) fn read(path: &Path, limit: usize) -> Result<(Zeroizing<String>, Metadata), FileFault> {
+    let failed = |source| FileFault::Read { source };
+    // Asked before opening, which would wait at a pipe, and again of what was opened.
+    check(&fs::metadata(path).map_err(failed)?)?;
+    let file = File::open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    check(&metadata)?;
+
+    // With room for all of it: a buffer that grows leaves copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(limit + 2));
+    file.take(limit as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    if bytes.len() > limit {
+        return Err(FileFault::TooLarge { limit });
+    }
+    let text = str::from_utf8(&bytes).map_err(|_| FileFault::NotText)?;
+    Ok((Zeroizing::new(text.to_owned()), metadata))
+}
+
+fn check(metadata: &Metadata) -> Result<(), FileFault> {
+    if !metadata.is_file() {
+        return Err(FileFault::NotAFile);
+    }
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+
+        let mode = metadata.permissions().mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(FileFault::Permissions { mode });
+        }
+    }
+    Ok(())
+}
