@@ -31,6 +31,7 @@ pub const PROVIDERS_TEXT: &str = "<script>provider</script>";
 pub struct Seen {
     pub method: Method,
     pub path: String,
+    pub query: String,
     pub headers: HeaderMap,
     pub body: String,
 }
@@ -79,7 +80,12 @@ impl AuthServer {
     /// A proper server: metadata of the resource `/mcp` and of itself, `/register`, `/token` and
     /// `/revoke`.
     pub async fn start() -> Self {
-        let server = Self::start_empty().await;
+        Self::start_on("127.0.0.1").await
+    }
+
+    /// The same on another address of this machine.
+    pub async fn start_on(address: &str) -> Self {
+        let server = Self::empty_on(address).await;
         server.json(RESOURCE, server.resource());
         server.json(METADATA, server.metadata());
         let client = json!({"client_id": "client-1", "client_secret": "s3cret/1"});
@@ -93,7 +99,12 @@ impl AuthServer {
 
     /// A server that has nothing: 404 for all.
     pub async fn start_empty() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::empty_on("127.0.0.1").await
+    }
+
+    /// The same on another address of this machine.
+    pub async fn empty_on(address: &str) -> Self {
+        let listener = TcpListener::bind((address, 0)).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let seen = Arc::<Mutex<Vec<Seen>>>::default();
         let replies = Arc::<Mutex<HashMap<String, Reply>>>::default();
@@ -300,6 +311,7 @@ async fn remember(request: Request) -> Seen {
     Seen {
         method: head.method,
         path: head.uri.path().to_owned(),
+        query: head.uri.query().unwrap_or_default().to_owned(),
         headers: head.headers,
         body: String::from_utf8(body.into()).unwrap(),
     }
