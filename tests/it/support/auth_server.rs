@@ -10,7 +10,7 @@ use axum::extract::Request;
 use axum::response::Response;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, stream};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, Uri};
 use mcp_layer::oauth::Http;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -206,13 +206,13 @@ impl AuthServer {
         seen.remove(0)
     }
 
-    /// The query that an operator's browser brings back after saying yes at `url`.
-    pub fn approve(&self, url: &Url) -> String {
+    /// Where an operator's browser comes back to after saying yes at `url`.
+    pub fn approve(&self, url: &Url) -> Uri {
         evidence::secret("state", parameter(url, "state"));
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.append_pair("code", "code-1");
         query.append_pair("state", &parameter(url, "state"));
-        query.append_pair("iss", &self.url).finish()
+        callback(url, &query.append_pair("iss", &self.url).finish())
     }
 }
 
@@ -222,9 +222,17 @@ impl Drop for AuthServer {
     }
 }
 
-/// The way there, for a client that may reach this machine.
+/// The way there, for a client that may reach this machine, of a server on it.
 pub fn http() -> Http {
-    Http::new(outbound())
+    Http::new(outbound()).with_entered(&["http://127.0.0.1/mcp".parse().unwrap()])
+}
+
+/// Path and query with which a browser that was sent to `url` comes back.
+pub fn callback(url: &Url, query: &str) -> Uri {
+    let redirect: Url = parameter(url, "redirect_uri").parse().unwrap();
+    // As a browser would.
+    let query = query.replace('<', "%3C").replace('>', "%3E");
+    format!("{}?{query}", redirect.path()).parse().unwrap()
 }
 
 /// A parameter of a URL, which must be there.

@@ -70,7 +70,10 @@ impl Strict {
 
     /// A client that somebody registers by hand.
     pub fn register(&self, redirect_uri: &str) -> String {
-        self.books.lock().unwrap().client(vec![redirect_uri.to_owned()])
+        self.books
+            .lock()
+            .unwrap()
+            .client(vec![redirect_uri.to_owned()])
     }
 
     /// Where a browser is sent after its user has said yes at `url`; the client that asks and
@@ -78,7 +81,10 @@ impl Strict {
     pub fn consent(&self, url: &Url) -> Result<Url, String> {
         let asked: HashMap<String, String> = url.query_pairs().into_owned().collect();
         let mut books = self.books.lock().unwrap();
-        let known = books.clients.get(&asked["client_id"]).ok_or("no such client")?;
+        let known = books
+            .clients
+            .get(&asked["client_id"])
+            .ok_or("no such client")?;
         let redirect = &asked["redirect_uri"];
         let is_known = known.iter().any(|known| match self.redirects {
             Redirects::Exact => known == redirect,
@@ -116,7 +122,10 @@ impl Books {
     fn register(&mut self, seen: &Seen) -> Response {
         let uris = seen.json()["redirect_uris"].clone();
         let id = self.client(serde_json::from_value(uris).unwrap());
-        json_reply(201, &json!({"client_id": id, "token_endpoint_auth_method": "none"}))
+        json_reply(
+            201,
+            &json!({"client_id": id, "token_endpoint_auth_method": "none"}),
+        )
     }
 
     fn token(&mut self, seen: &Seen) -> Response {
@@ -127,7 +136,7 @@ impl Books {
         let challenge = Sha256::digest(&form["code_verifier"]);
         let is_bound = form["client_id"] == asked["client_id"]
             && form["redirect_uri"] == asked["redirect_uri"]
-            && BASE64_URL_SAFE_NO_PAD.encode(challenge) == asked["code_challenge"];
+            && asked.get("code_challenge") == Some(&BASE64_URL_SAFE_NO_PAD.encode(challenge));
         if !is_bound {
             return refusal(400, "invalid_grant");
         }
