@@ -65,9 +65,12 @@ struct Arguments {
     token_auth: Option<TokenAuth>,
     /// The port of the redirect URI, http://127.0.0.1:PORT/callback/ID; 0 takes a free one. A
     /// client that you have registered needs the one that you have entered there. ID is made from
-    /// the server's URL; both are printed.
+    /// the server's URL.
     #[arg(long, default_value_t = 0)]
     port: u16,
+    /// Print the redirect URI, to be entered where you register a client, and do no more.
+    #[arg(long)]
+    print_redirect_uri: bool,
 }
 
 #[tokio::main]
@@ -94,6 +97,11 @@ async fn run(arguments: Arguments) -> Result<()> {
     let authorizations = Authorizations::new(outbound.clone(), store);
     let connections = Connections::new(outbound).with_authorizations(&authorizations);
     let server = server(&arguments)?;
+    if arguments.print_redirect_uri {
+        let callbacks = format!("http://127.0.0.1:{}/callback", arguments.port).parse()?;
+        say(redirect_uri(&callbacks, &server.id).as_str());
+        return Ok(());
+    }
 
     connect(&authorizations, &server, arguments.port).await?;
     say("Connected.");
@@ -150,7 +158,6 @@ fn server(arguments: &Arguments) -> Result<Server> {
 async fn connect(authorizations: &Authorizations, server: &Server, port: u16) -> Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
     let callbacks = format!("http://{}/callback", listener.local_addr()?).parse()?;
-    eprintln!("Redirect URI: {}", redirect_uri(&callbacks, &server.id));
     let begun = authorizations.begin(server, &callbacks).await?;
     say("Open this address in a browser:");
     say(&format!("  {}", begun.authorization_url));
