@@ -11,10 +11,10 @@ use url::{Host, Url};
 
 use super::{
     Authorizations, Inner,
-    credential::{ClientOrigin, Credential, StoredClient, record},
+    client::Whose,
+    credential::{Credential, StoredClient, record},
     error::Error,
     pending::Pending,
-    place,
     text::seconds,
 };
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
         self, Endpoint,
         ErrorKind::{EgressDenied, Unreachable},
     },
-    oauth::{self, AuthorizationServer, Challenge, Client, Http, Request, Scopes, TokenAuth},
+    oauth::{self, AuthorizationServer, Challenge, Client, Http, Request, Scopes},
     registry::{Auth, CredentialKey, OAuth2, Server, StateHash},
     secret::{SecretString, fill_random},
 };
@@ -132,29 +132,15 @@ impl Inner {
             }
             _ => asked.scopes,
         };
-        let own = place::redirect_uri(callbacks, &server.id);
-        // From when all servers shared one callback: good where the answer says whose it is.
-        let shared = asked.server.sends_issuer.then_some(callbacks);
+        let whose = Whose {
+            server,
+            record,
+            asked: &asked.server,
+            callbacks,
+        };
         let stored = stored.map(|stored| stored.client);
-        let registered = stored.filter(|client| match &client.origin {
-            ClientOrigin::Registered(uri) => *uri == own || Some(uri) == shared,
-            _ => false,
-        });
-        let client = match registered.filter(|_| record.client_id.is_none()) {
-            Some(client) => Some(client),
-            None => self.client(server, record, &asked.server)?,
-        };
-        let client = match client {
-            Some(client) => client,
-            None => {
-                let uri = own.clone();
-                self.register(&http, &asked.server, uri, &scopes).await?
-            }
-        };
-        let redirect_uri = match &client.origin {
-            ClientOrigin::Registered(uri) => uri.clone(),
-            ClientOrigin::Entered | ClientOrigin::Document => own,
-        };
+        let client = self.client(&http, &whose, &scopes, stored).await?;
+        let redirect_uri = whose.redirect_uri(&client);
         Ok(Asking {
             server: asked.server,
             client,
@@ -247,46 +233,6 @@ impl Inner {
             Err(error) => Ok(error.challenge().and_then(Challenge::parse)),
             Ok(_) => Ok(None),
         }
-    }
-
-    /// Who we are there without having to register: the client that was entered, or the one that
-    /// our metadata describe.
-    fn client(
-        &self,
-        server: &Server,
-        record: &OAuth2,
-        asked: &AuthorizationServer,
-    ) -> Result<Option<StoredClient>, Error> {
-        if let Some(id) = &record.client_id {
-            let secret = record.client_secret.clone();
-            let client = Client::new(id.clone(), secret, record.token_auth, asked)?;
-            return Ok(Some(StoredClient::new(client, ClientOrigin::Entered)));
-        }
-        let document = self.client_metadata_url.as_ref().map(|url| url(&server.id));
-        let Some(url) = document.filter(|_| asked.takes_client_metadata_url) else {
-            return Ok(None);
-        };
-        let client = Client::new(url.as_str(), None, Some(TokenAuth::None), asked)?;
-        Ok(Some(StoredClient::new(client, ClientOrigin::Document)))
-    }
-
-    /// A new client there, for one redirect URI.
-    async fn register(
-        &self,
-        http: &Http,
-        asked: &AuthorizationServer,
-        redirect_uri: Url,
-        scopes: &Scopes,
-    ) -> Result<StoredClient, Error> {
-        if asked.registration_endpoint.is_none() {
-            return Err(Error::NoClient);
-        }
-        let name = &self.client_name;
-        let client = oauth::register(http, asked, &redirect_uri, scopes, name).await?;
-        Ok(StoredClient::new(
-            client,
-            ClientOrigin::Registered(redirect_uri),
-        ))
     }
 }
 

@@ -27,6 +27,7 @@
 //! - A refresh token goes to the token endpoint that it came from, whatever is discovered later.
 
 mod begin;
+mod client;
 mod credential;
 mod error;
 mod finish;
