@@ -31,8 +31,8 @@ const CONSENTS: usize = 3;
 /// question that nobody here answers.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Where browsers are sent back to; nobody listens, since the answer is read from the redirect.
-const CALLBACK: &str = "http://localhost:3000/callback";
+/// Below this browsers are sent back; nobody listens, since the answer is read from the redirect.
+const CALLBACKS: &str = "http://localhost:3000/callback";
 
 /// The id that the suite expects of clients with a metadata document.
 const CLIENT_METADATA: &str = "https://conformance-test.local/client-metadata.json";
@@ -69,7 +69,10 @@ async fn main() -> Result<()> {
     let rules = EgressRules::parse(["127.0.0.0/8", "::1/128"])?;
     let outbound = Outbound::new(rules, [])?;
     let authorizations = Authorizations::new(outbound.clone(), MemoryCredentialStore::default())
-        .with_client_metadata_url(CLIENT_METADATA.parse()?);
+        .with_client_metadata_url({
+            let url: Url = CLIENT_METADATA.parse()?;
+            move |_| url.clone()
+        });
     let mut client = Client {
         connections: Connections::new(outbound.clone()).with_authorizations(&authorizations),
         outbound,
@@ -151,15 +154,15 @@ impl Client {
         if matches!(self.server.auth, Auth::None) {
             self.server.auth = self.auth().await?;
         }
-        let callback: Url = CALLBACK.parse()?;
-        let begun = self.authorizations.begin(&self.server, &callback).await?;
+        let callbacks = CALLBACKS.parse()?;
+        let begun = self.authorizations.begin(&self.server, &callbacks).await?;
         // A redirect is never followed, so the way back can be read.
         let browser = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
         let consent = browser.build()?.get(begun.authorization_url).send().await?;
         let back = consent.headers().get(LOCATION).ok_or("no way back")?;
-        let back = callback.join(back.to_str()?)?;
-        let query = back.query().unwrap_or_default();
-        let connected = self.authorizations.finish(query, &begun.browser).await?;
+        let back = begun.redirect_uri.join(back.to_str()?)?;
+        let back = back[url::Position::BeforePath..].parse()?;
+        let connected = self.authorizations.finish(&back, &begun.browser).await?;
         println!("connected with the scopes {}", connected.scopes);
         Ok(())
     }
@@ -172,6 +175,7 @@ impl Client {
         entered.client_secret = self.wanted.client_secret.clone().map(Into::into);
         if entered.client_secret.is_some() {
             let http = Http::new(self.outbound.clone());
+            let http = http.with_entered([&self.server.url]);
             let found = oauth::discover(&http, &self.server.url, None, None).await?;
             entered.issuer = found.server.issuer;
         }

@@ -13,15 +13,17 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use axum::Router;
-use axum::extract::{RawQuery, State};
+use axum::extract::State;
+use axum::http::Uri;
 use axum::response::Html;
 use axum::routing::get;
 use clap::Parser;
-use mcp_layer::authorization::Authorizations;
+use mcp_layer::authorization::{Authorizations, redirect_uri};
 use mcp_layer::outbound::{EgressRules, Outbound};
 use mcp_layer::registry::{Auth, MemoryCredentialStore, OAuth2, Server};
 use mcp_layer::{Call, CallerTokens, Connections, Scopes, TokenAuth};
 use serde_json::value::{RawValue, to_raw_value};
+use sha2::{Digest, Sha256};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -61,10 +63,14 @@ struct Arguments {
     /// How the client proves who it is: client_secret_basic, client_secret_post or none.
     #[arg(long, value_name = "METHOD", value_parser = token_auth)]
     token_auth: Option<TokenAuth>,
-    /// The port of the redirect URI, http://127.0.0.1:PORT/callback; 0 takes a free one. A client
-    /// that you have registered needs the one that you have entered there.
+    /// The port of the redirect URI, http://127.0.0.1:PORT/callback/ID; 0 takes a free one. A
+    /// client that you have registered needs the one that you have entered there. ID is made from
+    /// the server's URL.
     #[arg(long, default_value_t = 0)]
     port: u16,
+    /// Print the redirect URI, to be entered where you register a client, and do no more.
+    #[arg(long)]
+    print_redirect_uri: bool,
 }
 
 #[tokio::main]
@@ -91,6 +97,11 @@ async fn run(arguments: Arguments) -> Result<()> {
     let authorizations = Authorizations::new(outbound.clone(), store);
     let connections = Connections::new(outbound).with_authorizations(&authorizations);
     let server = server(&arguments)?;
+    if arguments.print_redirect_uri {
+        let callbacks = format!("http://127.0.0.1:{}/callback", arguments.port).parse()?;
+        say(redirect_uri(&callbacks, &server.id).as_str());
+        return Ok(());
+    }
 
     connect(&authorizations, &server, arguments.port).await?;
     say("Connected.");
@@ -132,34 +143,41 @@ fn server(arguments: &Arguments) -> Result<Server> {
     oauth.issuer = arguments.issuer.clone();
     oauth.resource = arguments.resource.clone();
     oauth.token_auth = arguments.token_auth;
-    Ok(Server::new("server", &arguments.url)?.with_auth(Auth::oauth2(oauth)?))
+    let mut server = Server::new("server", &arguments.url)?.with_auth(Auth::oauth2(oauth)?);
+    // The same each time, since it is in the redirect URI.
+    let digest = Sha256::digest(server.url.as_str());
+    let id: String = digest[..16]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    server.id = id.parse()?;
+    Ok(server)
 }
 
 /// Sends the browser away, and waits until it comes back.
 async fn connect(authorizations: &Authorizations, server: &Server, port: u16) -> Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
-    let redirect_uri = format!("http://{}/callback", listener.local_addr()?).parse()?;
-    let begun = authorizations.begin(server, &redirect_uri).await?;
+    let callbacks = format!("http://{}/callback", listener.local_addr()?).parse()?;
+    let begun = authorizations.begin(server, &callbacks).await?;
     say("Open this address in a browser:");
     say(&format!("  {}", begun.authorization_url));
 
     let (callbacks, mut called) = mpsc::channel(1);
-    let app = Router::new().route("/callback", get(callback).with_state(callbacks));
+    let app = Router::new()
+        .route("/callback/{id}", get(callback))
+        .with_state(callbacks);
     let served = tokio::spawn(async move { axum::serve(listener, app).await });
-    let query = called.recv().await.ok_or("the callback did not come")?;
+    let callback = called.recv().await.ok_or("the callback did not come")?;
     // This process is the browser's: it keeps what a cookie would.
-    let connected = authorizations.finish(&query, &begun.browser).await;
+    let connected = authorizations.finish(&callback, &begun.browser).await;
     served.abort();
     connected?;
     Ok(())
 }
 
-async fn callback(
-    State(callbacks): State<mpsc::Sender<String>>,
-    RawQuery(query): RawQuery,
-) -> Html<&'static str> {
+async fn callback(State(callbacks): State<mpsc::Sender<Uri>>, uri: Uri) -> Html<&'static str> {
     // A second one finds nobody who waits.
-    let _ = callbacks.try_send(query.unwrap_or_default());
+    let _ = callbacks.try_send(uri);
     Html(
         "<!doctype html><title>Back to the terminal</title><p>You can close this page and go back to the terminal.",
     )

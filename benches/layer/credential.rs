@@ -109,6 +109,10 @@ async fn connect(authorizations: &Authorizations, server: &Server) {
     let begun = authorizations.begin(server, &back).await.unwrap();
     let mut parameters = begun.authorization_url.query_pairs();
     let (_, state) = parameters.find(|(name, _)| name == "state").unwrap();
-    let query = format!("code=code&state={state}");
-    authorizations.finish(&query, &begun.browser).await.unwrap();
+    let path = begun.redirect_uri.path();
+    let callback = format!("{path}?code=code&state={state}").parse().unwrap();
+    authorizations
+        .finish(&callback, &begun.browser)
+        .await
+        .unwrap();
 }

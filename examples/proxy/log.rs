@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal};
 
 use axum::Router;
+use mcp_layer::admin::path_for_log;
 use tower_http::{
     classify::ServerErrorsFailureClass,
     trace::{DefaultOnResponse, OnResponse, TraceLayer},
@@ -61,9 +62,9 @@ pub struct Unlogged;
 pub fn requests(routes: Router) -> Router {
     let requests = TraceLayer::new_for_http()
         .make_span_with(|request: &http::Request<_>| {
-            // Without the query, which may have a secret in it.
-            let (method, path) = (request.method(), request.uri().path());
-            tracing::info_span!(REQUEST, %method, path)
+            // Without the query, and what else may have a secret in it.
+            let (method, path) = (request.method(), path_for_log(request.uri().path()));
+            tracing::info_span!(REQUEST, %method, path = &*path)
         })
         .on_response(|response: &http::Response<_>, latency, span: &Span| {
             if response.extensions().get::<Unlogged>().is_none() {

@@ -23,7 +23,7 @@ impl Access {
             return Self::Token;
         }
         let is_open = path == "/sign-in"
-            || path == "/oauth/callback"
+            || is_under("/oauth/callback")
             || is_under("/oauth/start")
             || is_under("/assets");
         match is_open {
@@ -46,6 +46,7 @@ mod tests {
             "/sign-in",
             "/assets/style.css",
             "/oauth/callback",
+            "/oauth/callback/x",
             "/oauth/start/x",
         ] {
             assert_eq!(Access::of(path), Access::Open, "{path}");
@@ -59,7 +60,7 @@ mod tests {
             "/sign-inside",
             "/assetsx",
             "/oauth",
-            "/oauth/callback/x",
+            "/oauth/callbacks",
             "/apiary",
             "//api/v1/servers",
             "/%61pi/v1/servers",

@@ -10,6 +10,7 @@ use super::{
     Admin,
     fault::{Code, Fault},
 };
+use crate::{authorization::redirect_uri, registry::ServerId};
 
 /// Our own address as the operator's browser has it.
 #[derive(Clone, Debug)]
@@ -25,9 +26,14 @@ impl Outside {
         url
     }
 
-    /// Where authorization servers send browsers back to.
-    pub(super) fn callback(&self) -> Url {
+    /// Below this, each server has the path that authorization servers send browsers back to.
+    pub(super) fn callbacks(&self) -> Url {
         self.at("/oauth/callback")
+    }
+
+    /// Where the authorization server of a server sends browsers back to.
+    pub(super) fn callback(&self, server: &ServerId) -> Url {
+        redirect_uri(&self.callbacks(), server)
     }
 
     /// Whether browsers reach us over TLS only.

@@ -58,8 +58,8 @@ fn table() -> Vec<Route> {
 }
 
 /// What browsers open on their way to an authorization server and back.
-fn visits() -> [Route; 2] {
-    // Both are good once, so nobody uses them up by asking whether they are there.
+fn visits() -> [Route; 3] {
+    // All are good once, so nobody uses them up by asking whether they are there.
     let visit = |handler: Handler| handler.head(oauth::not_asked);
     [
         (
@@ -67,6 +67,16 @@ fn visits() -> [Route; 2] {
             "/oauth/start/{one_time}",
             visit(get(oauth::start)),
         ),
-        (Method::GET, "/oauth/callback", visit(get(oauth::callback))),
+        (
+            Method::GET,
+            "/oauth/callback/{id}",
+            visit(get(oauth::callback)),
+        ),
+        // Of clients that were registered when all servers shared one.
+        (
+            Method::GET,
+            "/oauth/callback",
+            visit(get(oauth::shared_callback)),
+        ),
     ]
 }

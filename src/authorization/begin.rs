@@ -11,7 +11,8 @@ use url::{Host, Url};
 
 use super::{
     Authorizations, Inner,
-    credential::{ClientOrigin, Credential, StoredClient, record},
+    client::Whose,
+    credential::{Credential, StoredClient, record},
     error::Error,
     pending::Pending,
     text::seconds,
@@ -21,8 +22,8 @@ use crate::{
         self, Endpoint,
         ErrorKind::{EgressDenied, Unreachable},
     },
-    oauth::{self, AuthorizationServer, Challenge, Client, Request, Scopes, TokenAuth},
-    registry::{CredentialKey, OAuth2, Server, StateHash},
+    oauth::{self, AuthorizationServer, Challenge, Client, Http, Request, Scopes},
+    registry::{Auth, CredentialKey, OAuth2, Server, StateHash},
     secret::{SecretString, fill_random},
 };
 
@@ -34,6 +35,8 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10 * 60);
 pub struct Begun {
     /// Where to send the browser. Not for a log: the state is in it.
     pub authorization_url: Url,
+    /// Where the browser is sent back to: the server's own path below the callbacks.
+    pub redirect_uri: Url,
     /// What comes back with the callback, and is in the address too: it names this authorization.
     pub state: SecretString,
     /// What only this browser gets, in a cookie of its own (`HttpOnly`, `SameSite=Lax`), and
@@ -44,8 +47,14 @@ pub struct Begun {
 }
 
 impl Authorizations {
-    /// Begins to connect `server`; the authorization server sends the browser back to
-    /// `redirect_uri`.
+    /// Begins to connect `server`; the authorization server sends the browser back to the
+    /// server's own path [below](super::redirect_uri) `callbacks`.
+    ///
+    /// So no other authorization server can have it send its code there, and what comes to another
+    /// path is refused by [`finish`](Self::finish). Whoever serves `callbacks` serves every path
+    /// below it, and, for clients that were registered when all servers shared one callback,
+    /// `callbacks` itself: such a client is used again where its authorization server says in
+    /// callbacks who it is (RFC 9207); else another one is registered.
     ///
     /// Where the operator entered no endpoints, the server is asked once without a credential,
     /// and says who gives tokens for it. Where no client was entered, one is registered, or our
@@ -64,8 +73,8 @@ impl Authorizations {
     /// Nothing is begun; a client may have been registered.
     ///
     /// [`disconnect`]: Self::disconnect
-    pub async fn begin(&self, server: &Server, redirect_uri: &Url) -> Result<Begun, Error> {
-        let asked = self.inner.ask_for(server, redirect_uri).await?;
+    pub async fn begin(&self, server: &Server, callbacks: &Url) -> Result<Begun, Error> {
+        let asked = self.inner.ask_for(server, callbacks).await?;
         self.inner.open(&CredentialKey::of(server), asked).await
     }
 }
@@ -78,26 +87,42 @@ pub(super) struct Asking {
     pub(super) redirect_uri: Url,
     pub(super) scopes: Scopes,
     pub(super) resource: Option<String>,
+    /// The origins that the operator entered, for the way to the token endpoint.
+    #[serde(default)]
+    pub(super) entered: Vec<Url>,
 }
 
 impl Inner {
+    /// The way to the authorization server of `server`: besides public addresses, only what its
+    /// operator entered may be reached.
+    pub(super) fn way(&self, server: &Server) -> Http {
+        let mut entered = vec![server.url.clone()];
+        if let Auth::OAuth2(record) = &server.auth {
+            let issuer = record
+                .issuer
+                .as_deref()
+                .and_then(|issuer| issuer.parse().ok());
+            entered.extend(issuer);
+            entered.extend(record.authorization_url.clone());
+            entered.extend(record.token_url.clone());
+        }
+        self.http.with_entered(&entered)
+    }
+
     /// What is to be asked so that `server` is connected.
-    pub(super) async fn ask_for(
-        &self,
-        server: &Server,
-        redirect_uri: &Url,
-    ) -> Result<Asking, Error> {
+    pub(super) async fn ask_for(&self, server: &Server, callbacks: &Url) -> Result<Asking, Error> {
         let record = record(server)?;
         // Whoever builds records without `Auth::oauth2` is not to lose a client secret by it.
         record.check().map_err(Error::Record)?;
-        if !is_redirect_uri(redirect_uri) {
+        if !is_redirect_uri(callbacks) {
             return Err(Error::RedirectUri);
         }
         let key = CredentialKey::of(server);
         // What does not open is about to be replaced.
         let stored = self.store.load(&key).await.unwrap_or_default();
         let stored = stored.and_then(|stored| Credential::read(&stored.secret));
-        let asked = self.asked(server, record).await?;
+        let http = self.way(server);
+        let asked = self.asked(server, record, &http).await?;
         let stored = stored.filter(|stored| stored.is_of(&asked.server));
         let scopes = match &stored {
             // With what was granted: asking for what is missing alone would narrow it to that.
@@ -107,15 +132,22 @@ impl Inner {
             }
             _ => asked.scopes,
         };
-        let client = self
-            .client(record, &asked.server, redirect_uri, &scopes, stored)
-            .await?;
+        let whose = Whose {
+            server,
+            record,
+            asked: &asked.server,
+            callbacks,
+        };
+        let stored = stored.map(|stored| stored.client);
+        let client = self.client(&http, &whose, &scopes, stored).await?;
+        let redirect_uri = whose.redirect_uri(&client);
         Ok(Asking {
             server: asked.server,
             client,
-            redirect_uri: redirect_uri.clone(),
+            redirect_uri,
             scopes,
             resource: asked.resource,
+            entered: http.entered().to_vec(),
         })
     }
 
@@ -123,6 +155,7 @@ impl Inner {
     pub(super) async fn open(&self, key: &CredentialKey, asking: Asking) -> Result<Begun, Error> {
         let client = asking.client.to_client();
         let begun = oauth::begin(&asking.request(&client));
+        let redirect_uri = asking.redirect_uri.clone();
         let browser = random();
         let expires_at = (self.now)() + PATIENCE;
         let pending = Pending::new(asking, begun.verifier, &browser, seconds(expires_at));
@@ -132,6 +165,7 @@ impl Inner {
             .await?;
         Ok(Begun {
             authorization_url: begun.url,
+            redirect_uri,
             state: begun.state,
             browser,
             expires_at,
@@ -159,11 +193,11 @@ struct Asked {
 }
 
 impl Inner {
-    async fn asked(&self, server: &Server, record: &OAuth2) -> Result<Asked, Error> {
+    async fn asked(&self, server: &Server, record: &OAuth2, http: &Http) -> Result<Asked, Error> {
         if let (Some(authorization), Some(token)) = (&record.authorization_url, &record.token_url) {
             let issuer = record.issuer.clone();
             let typed = AuthorizationServer::typed(authorization.clone(), token.clone(), issuer)?;
-            typed.check(&self.http)?;
+            typed.check(http)?;
             return Ok(Asked {
                 server: typed,
                 resource: record.resource.clone(),
@@ -172,7 +206,7 @@ impl Inner {
         }
         let challenge = self.challenge(server).await?;
         let issuer = record.issuer.as_deref();
-        let found = oauth::discover(&self.http, &server.url, challenge.as_ref(), issuer).await?;
+        let found = oauth::discover(http, &server.url, challenge.as_ref(), issuer).await?;
         let scopes = match record.scopes.is_empty() {
             true => found.scopes.unwrap_or_default(),
             false => record.scopes.clone(),
@@ -199,39 +233,6 @@ impl Inner {
             Err(error) => Ok(error.challenge().and_then(Challenge::parse)),
             Ok(_) => Ok(None),
         }
-    }
-
-    /// Who we are there: the client that was entered, the one that we registered there before
-    /// (which `stored` has), the one that our metadata describe, or a new one.
-    async fn client(
-        &self,
-        record: &OAuth2,
-        server: &AuthorizationServer,
-        redirect_uri: &Url,
-        scopes: &Scopes,
-        stored: Option<Credential>,
-    ) -> Result<StoredClient, Error> {
-        if let Some(id) = &record.client_id {
-            let secret = record.client_secret.clone();
-            let client = Client::new(id.clone(), secret, record.token_auth, server)?;
-            return Ok(StoredClient::new(client, ClientOrigin::Entered));
-        }
-        let registered = ClientOrigin::Registered(redirect_uri.clone());
-        if let Some(known) = stored.filter(|stored| stored.client.origin == registered) {
-            return Ok(known.client);
-        }
-        if let Some(url) = &self.client_metadata_url
-            && server.takes_client_metadata_url
-        {
-            let client = Client::new(url.as_str(), None, Some(TokenAuth::None), server)?;
-            return Ok(StoredClient::new(client, ClientOrigin::Document));
-        }
-        if server.registration_endpoint.is_none() {
-            return Err(Error::NoClient);
-        }
-        let client =
-            oauth::register(&self.http, server, redirect_uri, scopes, &self.client_name).await?;
-        Ok(StoredClient::new(client, registered))
     }
 }
 

@@ -19,6 +19,8 @@ pub enum Error {
     /// No authorization of this browser waits for this callback: it is unknown, used or too old,
     /// or it began in another browser.
     State,
+    /// The browser came back to another server's callback: its answer was asked of somebody else.
+    Place,
     /// The MCP server, which knows who gives tokens for it, cannot be reached.
     Server(mcp::Error),
     /// What the authorization server made of it.
@@ -42,6 +44,10 @@ impl fmt::Display for Error {
             Self::State => f.write_str(
                 "this callback belongs to no authorization that was begun in this browser within \
                  the last ten minutes; begin again",
+            ),
+            Self::Place => f.write_str(
+                "this callback is not at the path of the server that was to be connected; begin \
+                 again",
             ),
             Self::Server(error) => write!(
                 f,

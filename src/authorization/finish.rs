@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use http::Uri;
+
 use super::{
     Authorizations, Inner, begin::Asking, credential::Credential, error::Error, pending::Pending,
-    text::seconds,
+    place, text::seconds,
 };
 use crate::{
     oauth::{self, Callback, ErrorKind, Scopes},
@@ -25,24 +27,26 @@ pub struct Connected {
 }
 
 impl Authorizations {
-    /// Finishes what [`begin`](Self::begin) began: `query` is that of the callback's URL, and
-    /// `browser` what its browser was given then.
+    /// Finishes what [`begin`](Self::begin) began: `callback` is path and query as the browser
+    /// asked for them, and `browser` what it was given then.
     ///
-    /// A callback counts once. Before anything is sent anywhere, its state, its browser and its
-    /// issuer (RFC 9207) are looked at.
+    /// A callback counts once. Before anything is sent anywhere, its path, which is that of the
+    /// server whose state it has, its browser and its issuer (RFC 9207) are looked at.
     /// Tokens that a server had before are forgotten, and not revoked: some providers would
     /// revoke the new ones with them.
     ///
     /// # Errors
-    /// [`Error::State`], [`Error::OAuth`] also where the consent was refused, [`Error::Store`].
+    /// [`Error::State`], [`Error::Place`], [`Error::OAuth`] also where the consent was refused,
+    /// [`Error::Store`].
     ///
     /// # Cancellation
     /// It goes on: a code can be used only once.
-    pub async fn finish(&self, query: &str, browser: &SecretString) -> Result<Connected, Error> {
-        let callback = Callback::parse(query)?;
+    pub async fn finish(&self, callback: &Uri, browser: &SecretString) -> Result<Connected, Error> {
+        let path = callback.path().to_owned();
+        let callback = Callback::parse(callback.query().unwrap_or_default())?;
         let inner = self.inner.clone();
         let browser = browser.clone();
-        let finished = tokio::spawn(async move { inner.finish(&callback, &browser).await });
+        let finished = tokio::spawn(async move { inner.finish(&path, &callback, &browser).await });
         finished
             .await
             .unwrap_or_else(|ended| Err(registry::Error::unavailable(ended).into()))
@@ -52,15 +56,17 @@ impl Authorizations {
 impl Inner {
     async fn finish(
         &self,
+        path: &str,
         callback: &Callback,
         browser: &SecretString,
     ) -> Result<Connected, Error> {
-        let (key, pending) = self.pending(callback, browser).await?;
+        let (key, pending) = self.pending(path, callback, browser).await?;
         let asking = &pending.asking;
         let code = callback.code(&asking.server)?;
         let client = asking.client.to_client();
         let request = asking.request(&client);
-        let exchanged = oauth::exchange(&self.http, &request, code, &pending.verifier).await;
+        let http = self.http.with_entered(&asking.entered);
+        let exchanged = oauth::exchange(&http, &request, code, &pending.verifier).await;
         if let Err(error) = &exchanged
             && error.kind() == ErrorKind::InvalidClient
         {
@@ -113,9 +119,11 @@ impl Inner {
         }
     }
 
-    /// What this callback finishes, if it is not too late and in the right browser.
+    /// What this callback finishes, if it is at the right place, not too late, and in the right
+    /// browser.
     async fn pending(
         &self,
+        path: &str,
         callback: &Callback,
         browser: &SecretString,
     ) -> Result<(CredentialKey, Pending), Error> {
@@ -126,6 +134,7 @@ impl Inner {
         };
         let (key, pending) = taken.ok_or(Error::State)?;
         let pending = Pending::read(&pending).ok_or(Error::State)?;
+        place::check(path, &key.server, &pending.asking.redirect_uri, callback)?;
         if pending.expires_at <= seconds((self.now)()) || !pending.is_of(browser) {
             return Err(Error::State);
         }

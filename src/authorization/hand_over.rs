@@ -51,11 +51,11 @@ impl Authorizations {
     pub async fn prepare(
         &self,
         server: &Server,
-        redirect_uri: &Url,
+        callbacks: &Url,
         note: &str,
     ) -> Result<SecretString, Error> {
         let inner = &self.inner;
-        let asking = inner.ask_for(server, redirect_uri).await?;
+        let asking = inner.ask_for(server, callbacks).await?;
         let expires_at = (inner.now)() + PATIENCE;
         let waiting = Waiting {
             expires_at: seconds(expires_at),

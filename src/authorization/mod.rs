@@ -7,7 +7,7 @@
 //!     │                                          │
 //!     │   or without a browser at hand: prepare(server) ──▶ one-time address ──▶ start
 //!     └──────────────────────────────────────────▼
-//!  callback      finish(query, browser's secret) ──▶ Connected
+//!  callback      finish(path and query, browser's secret) ──▶ Connected
 //!
 //!  a request     Connections ──▶ token: fresh, or refreshed once for everybody who waits
 //!                            ──▶ renewed: after a 401        ──▶ missing: after a 403
@@ -21,9 +21,13 @@
 //!   has no authorization.
 //! - A client secret that an operator entered goes to the authorization server that it was entered
 //!   for: the server itself cannot name another one.
+//! - Each server has a callback of its own, and what comes back elsewhere is refused: an attacker's
+//!   server cannot have an honest one's code sent to itself.
+//! - What a server names in its metadata is public, or on a host that the operator entered.
 //! - A refresh token goes to the token endpoint that it came from, whatever is discovered later.
 
 mod begin;
+mod client;
 mod credential;
 mod error;
 mod finish;
@@ -32,6 +36,7 @@ mod glance;
 mod grants;
 mod hand_over;
 mod pending;
+mod place;
 mod refresh;
 mod store;
 mod text;
@@ -45,13 +50,15 @@ use std::{
 use subtle::ConstantTimeEq;
 use url::Url;
 
-pub use self::{begin::Begun, error::Error, finish::Connected, hand_over::Started};
+pub use self::{
+    begin::Begun, error::Error, finish::Connected, hand_over::Started, place::redirect_uri,
+};
 use self::{credential::Credential, flights::Flights, store::Credentials};
 use crate::{
     connect::{Connections, Tally},
     oauth::{self, Http},
     outbound::Outbound,
-    registry::{self, CredentialKey, CredentialStore, Expected, Server},
+    registry::{self, CredentialKey, CredentialStore, Expected, Server, ServerId},
     secret::{ExposeSecret, SecretString},
 };
 
@@ -83,6 +90,9 @@ pub struct Authorizations {
     inner: Arc<Inner>,
 }
 
+/// Where the metadata of a server's client are.
+type Documents = Arc<dyn Fn(&ServerId) -> Url + Send + Sync>;
+
 /// What time it is.
 type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
@@ -92,7 +102,7 @@ struct Inner {
     outbound: Outbound,
     store: Arc<dyn Credentials>,
     client_name: String,
-    client_metadata_url: Option<Url>,
+    client_metadata_url: Option<Documents>,
     now: Clock,
     flights: Arc<Flights>,
     /// Whether authorization servers gave new tokens.
@@ -125,12 +135,19 @@ impl Authorizations {
         self
     }
 
-    /// Where this gateway's client id metadata document is, an `https` URL with a path; there,
-    /// [`oauth::client_metadata`] is to be served. Authorization servers that take such ids need
-    /// no registration. Default: none.
+    /// Where the client id metadata document of a server is, an `https` URL with a path; there,
+    /// [`oauth::client_metadata`] with the server's [`redirect_uri`] is to be served.
+    /// Authorization servers that take such ids need no registration. Default: none.
+    ///
+    /// # Security
+    /// Give each server a URL of its own. One document for all would name the callbacks of all,
+    /// so that an authorization server would send its code to an attacker's one.
     #[must_use]
-    pub fn with_client_metadata_url(mut self, url: Url) -> Self {
-        Arc::make_mut(&mut self.inner).client_metadata_url = Some(url);
+    pub fn with_client_metadata_url(
+        mut self,
+        url: impl Fn(&ServerId) -> Url + Send + Sync + 'static,
+    ) -> Self {
+        Arc::make_mut(&mut self.inner).client_metadata_url = Some(Arc::new(url));
         self
     }
 
@@ -178,7 +195,8 @@ impl Inner {
         };
         // Whoever revokes a refresh token revokes the access tokens that came of it.
         let token = tokens.refresh.as_ref().unwrap_or(&tokens.access);
-        let revoked = oauth::revoke(&self.http, &credential.server, &client, token);
+        let http = self.way(server);
+        let revoked = oauth::revoke(&http, &credential.server, &client, token);
         match tokio::time::timeout(REVOCATION, revoked).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
@@ -201,7 +219,6 @@ impl fmt::Debug for Authorizations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Authorizations")
             .field("client_name", &self.inner.client_name)
-            .field("client_metadata_url", &self.inner.client_metadata_url)
             .finish_non_exhaustive()
     }
 }

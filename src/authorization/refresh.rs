@@ -206,8 +206,9 @@ impl Inner {
             Inactive::NeedsAuthorization
         })?;
         let resource = credential.resource.as_deref();
+        let http = self.way(server);
         let refreshed =
-            oauth::refresh(&self.http, &credential.server, &client, resource, &refresh).await;
+            oauth::refresh(&http, &credential.server, &client, resource, &refresh).await;
         self.refreshes.count(refreshed.is_ok());
         match refreshed {
             Ok(tokens) => self.keep(server, key, loaded, tokens).await,

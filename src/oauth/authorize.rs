@@ -21,7 +21,7 @@ pub struct Request<'a> {
     pub server: &'a AuthorizationServer,
     /// Who asks.
     pub client: &'a Client,
-    /// Where the browser is sent back to, exactly as registered.
+    /// Where the browser is sent back to, exactly as registered: an address of this server alone.
     pub redirect_uri: &'a Url,
     /// What is asked for; empty: what the server gives by default.
     pub scopes: &'a Scopes,

@@ -41,8 +41,9 @@ pub struct Discovered {
 ///    `issuer`, or else the server's own origin; the latter may have no metadata either, and its
 ///    endpoints are `/authorize`, `/token` and `/register`.
 ///
-/// Every URL is checked against the egress rules. At most six documents are asked for, without any
-/// credential.
+/// Every URL that is named on the way has to be public, or on a host that `http` has as
+/// [entered](Http::with_entered), as that of `server` is meant to be. At most six documents are
+/// asked for, without any credential.
 ///
 /// # Errors
 /// [`ErrorKind::Discovery`] if nobody is found, [`ErrorKind::Issuer`] if metadata are of somebody

@@ -44,7 +44,8 @@ pub enum ErrorKind {
     BadResponse,
     /// No answer, or one that says to come back: network, time limit, 408, 429, 5xx.
     Unreachable,
-    /// A URL that the egress rules do not allow. Nothing was sent there.
+    /// A URL that the egress rules do not allow, or that a server named and that is not public.
+    /// Nothing was sent there.
     Egress,
 }
 
@@ -71,7 +72,12 @@ impl Error {
 
     /// A URL that must not be used; `what` says whose it is.
     pub(super) fn egress(what: &str, source: outbound::Error) -> Self {
-        let text = format!("{what} has a URL that is not allowed");
+        let text = match source {
+            outbound::Error::NotPublic => format!(
+                "{what} is neither public over https, nor on a host that was entered for the server"
+            ),
+            _ => format!("{what} has a URL that is not allowed"),
+        };
         Self::because(ErrorKind::Egress, text, source)
     }
 

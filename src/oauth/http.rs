@@ -1,7 +1,12 @@
 //! The way to authorization servers.
 
-use std::time::Duration;
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+    time::Duration,
+};
 
+use bytes::Bytes;
 use http::{
     HeaderValue, Request, Response,
     header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE},
@@ -9,7 +14,7 @@ use http::{
 use http_body_util::Full;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
-use url::Url;
+use url::{Host, Url};
 
 use super::error::{Error, ErrorKind};
 use crate::outbound::{self, Outbound, SendError};
@@ -21,24 +26,83 @@ const REQUEST: Duration = Duration::from_secs(15);
 /// Bytes of one answer. The largest metadata in use are a tenth of this.
 const ANSWER: usize = 64 * 1024;
 
-/// The guarded way to authorization servers: https but for what the egress rules allow, no
-/// redirects, 15 s a request, 64 KiB an answer, no content codings.
+/// The guarded way to authorization servers: https and public addresses but for the hosts that an
+/// operator [entered](Self::with_entered), no redirects, 15 s a request, 64 KiB an answer, no
+/// content codings.
 ///
 /// Clones are cheap and share connections.
 #[derive(Clone, Debug)]
-pub struct Http(Outbound);
+pub struct Http {
+    outbound: Outbound,
+    /// Origins to which the egress rules apply.
+    entered: Arc<[Url]>,
+}
 
 impl Http {
-    /// All requests go out through `outbound`, by its rules.
+    /// All requests go out through `outbound`, to public addresses over https: most URLs are named
+    /// by servers, in their metadata, and none of them is to lead to what the operator has opened
+    /// for another one.
     pub fn new(outbound: Outbound) -> Self {
-        Self(outbound)
+        Self {
+            outbound,
+            entered: Arc::default(),
+        }
+    }
+
+    /// The same, with the egress rules for the hosts of `urls`: what an operator entered for a
+    /// server, its URL first of all, then its issuer and its endpoints.
+    ///
+    /// Other ports of such a host are open by the rules too, where the host is an address, this
+    /// machine (`localhost`, `127.0.0.1` and `::1` are one) or a name that a rule has: an
+    /// authorization server on another port than its MCP server is what SDKs and local set-ups
+    /// have. Of any other name only the origin itself is, since whoever answers for it may say that
+    /// it is somewhere inside.
+    #[must_use]
+    pub fn with_entered<'a>(&self, urls: impl IntoIterator<Item = &'a Url>) -> Self {
+        let origins = urls.into_iter().map(|url| {
+            let mut origin = url.clone();
+            origin.set_path("");
+            origin.set_query(None);
+            origin.set_fragment(None);
+            origin
+        });
+        Self {
+            outbound: self.outbound.clone(),
+            entered: self.entered.iter().cloned().chain(origins).collect(),
+        }
+    }
+
+    /// The origins of what was entered.
+    pub(crate) fn entered(&self) -> &[Url] {
+        &self.entered
     }
 
     /// Whether a URL may be used at all; `what` says whose it is, for the error.
     pub(super) fn check(&self, what: &str, url: &Url) -> Result<(), Error> {
-        self.0
-            .check(url)
-            .map_err(|error| Error::egress(what, error))
+        match self.is_entered(url) {
+            true => self.outbound.check(url),
+            false => self.outbound.check_foreign(url),
+        }
+        .map_err(|error| Error::egress(what, error))
+    }
+
+    fn is_entered(&self, url: &Url) -> bool {
+        let is_settled = self.outbound.is_settled(url);
+        self.entered.iter().any(|entered| {
+            entered.origin() == url.origin()
+                || is_settled && (entered.host() == url.host() || is_here(entered) && is_here(url))
+        })
+    }
+
+    async fn exchange(
+        &self,
+        url: &Url,
+        request: Request<Full<Bytes>>,
+    ) -> Result<outbound::Response, SendError> {
+        match self.is_entered(url) {
+            true => self.outbound.send(url, request).await,
+            false => self.outbound.send_foreign(url, request).await,
+        }
     }
 
     /// Asks for a JSON document; `None` if there is none (any 4xx).
@@ -77,7 +141,7 @@ impl Http {
         head.headers.insert(ACCEPT_ENCODING, identity);
         let request = Request::from_parts(head, Full::from(body));
         let exchange = async {
-            let response = self.0.send(url, request).await;
+            let response = self.exchange(url, request).await;
             judge(what, response.map_err(|error| unanswered(what, error))?).await
         };
         timeout(REQUEST, exchange).await.unwrap_or_else(|_| {
@@ -99,6 +163,16 @@ async fn judge(
             let text = format!("{what} cannot answer now (status {status})");
             Err(Error::new(ErrorKind::Unreachable, text))
         }
+    }
+}
+
+/// Whether a URL is on this machine.
+fn is_here(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => ip == Ipv4Addr::LOCALHOST,
+        Some(Host::Ipv6(ip)) => ip == Ipv6Addr::LOCALHOST,
+        None => false,
     }
 }
 

@@ -50,8 +50,11 @@
 //!
 //! # Security
 //! - All requests go through the guarded [`Outbound`](crate::outbound::Outbound): https and public
-//!   addresses unless the operator allows others, no redirects, 15 s, 64 KiB.
+//!   addresses, no redirects, 15 s, 64 KiB. What the operator allows besides is for the hosts that
+//!   were [entered](Http::with_entered) alone: metadata lead nowhere else.
 //! - An issuer is compared character for character: in metadata and in callbacks.
+//! - Where a server does not say in callbacks who it is, only the redirect URI can: give each one
+//!   its own, as [`Authorizations`](crate::authorization::Authorizations) does, and compare it.
 //! - PKCE with S256 always; discovered servers must promise it.
 //! - No error, no `Debug` and no log has a secret, or text of a provider's choice, in it.
 

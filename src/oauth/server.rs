@@ -103,7 +103,8 @@ impl AuthorizationServer {
     ///
     /// [`discover`](super::discover) has made sure of it. For one that was typed or stored, call
     /// this before a browser is sent to its authorization endpoint: the other endpoints are
-    /// checked again with each request.
+    /// checked again with each request. The hosts of one that was typed are among those that
+    /// `http` has as [entered](Http::with_entered), or have to be public.
     ///
     /// # Errors
     /// [`ErrorKind::Egress`] for the first endpoint that is not allowed, [`ErrorKind::Discovery`]

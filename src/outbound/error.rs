@@ -30,6 +30,8 @@ pub enum Error {
     Host,
     /// The host is, or resolves to, an address that is not public and not allowed.
     Denied,
+    /// Somebody else than the operator named the URL, and it is not https to a public address.
+    NotPublic,
     /// A root certificate cannot be read.
     Certificate,
     /// What was given as a root certificate has none in it.
@@ -56,6 +58,9 @@ impl fmt::Display for Error {
             Self::Port => f.write_str("the URL must not have port 0"),
             Self::Host => f.write_str("the URL must have a host"),
             Self::Denied => f.write_str("the egress rules do not allow this host's address; add it to them if it is meant to be reached"),
+            Self::NotPublic => f.write_str(
+                "a URL that was not entered by hand must be https and have a public address",
+            ),
             Self::Certificate => f.write_str("a root certificate cannot be read"),
             Self::NoCertificate => f.write_str("there is no root certificate in what was given"),
             Self::Tls => f.write_str("TLS could not be set up"),

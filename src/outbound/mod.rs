@@ -11,9 +11,10 @@
 //! - A connection that is read and read while nothing comes of it is given up: interim answers
 //!   without end, pings, heads that never end.
 //!
-//! There are three clients with a connection pool each, so that a connection opened under one
+//! There are four clients with a connection pool each, so that a connection opened under one
 //! judgement is never used under another: *named* (a rule names the URL's host), *public* (https
-//! to public or covered addresses) and *covered* (plain http, to covered addresses only).
+//! to public or covered addresses), *covered* (plain http, to covered addresses only) and
+//! *foreign* (https to public addresses, whatever the rules: for URLs that a server names).
 //!
 //! ```
 //! use mcp_layer::outbound::{EgressRules, Outbound};
@@ -86,6 +87,7 @@ struct Doors {
     named: Door,
     public: Door,
     covered: Door,
+    foreign: Door,
 }
 
 impl Outbound {
@@ -173,6 +175,7 @@ impl Outbound {
             named: door(Judgement::Named),
             public: door(Judgement::Public),
             covered: door(Judgement::Covered),
+            foreign: door(Judgement::Foreign),
             rules,
             tls,
             connect_timeout,
@@ -202,15 +205,68 @@ impl Outbound {
     where
         B: Body<Data = Bytes, Error = Infallible> + Send + Sync + 'static,
     {
-        let door = match self.judge(url).map_err(SendError::refused)? {
+        let judgement = self.judge(url).map_err(SendError::refused)?;
+        self.through(judgement, url, request).await
+    }
+
+    /// As [`send`](Self::send), to a URL that somebody else than the operator names: the egress
+    /// rules open nothing to it.
+    ///
+    /// # Errors
+    ///
+    /// Likewise, of [`check_foreign`](Self::check_foreign).
+    #[cfg(feature = "oauth")]
+    pub(crate) async fn send_foreign<B>(
+        &self,
+        url: &Url,
+        request: Request<B>,
+    ) -> Result<Response, SendError>
+    where
+        B: Body<Data = Bytes, Error = Infallible> + Send + Sync + 'static,
+    {
+        self.check_foreign(url).map_err(SendError::refused)?;
+        self.through(Judgement::Foreign, url, request).await
+    }
+
+    async fn through<B>(
+        &self,
+        judgement: Judgement,
+        url: &Url,
+        request: Request<B>,
+    ) -> Result<Response, SendError>
+    where
+        B: Body<Data = Bytes, Error = Infallible> + Send + Sync + 'static,
+    {
+        let door = match judgement {
             Judgement::Named => &self.0.named,
             Judgement::Public => &self.0.public,
             Judgement::Covered => &self.0.covered,
+            Judgement::Foreign => &self.0.foreign,
         };
         let mut request = request.map(|body| body.boxed());
         *request.uri_mut() = Uri::try_from(url.as_str()).map_err(SendError::uri)?;
         let response = door.request(request).await.map_err(SendError::client)?;
         Ok(Response::new(response))
+    }
+
+    /// As [`check`](Self::check), for a URL that somebody else than the operator names, such as a
+    /// server in its metadata: https and public addresses, whatever the rules allow. So a server
+    /// cannot have us call what the operator has opened for another one.
+    ///
+    /// # Errors
+    ///
+    /// The first thing about the URL that is not acceptable.
+    pub fn check_foreign(&self, url: &Url) -> Result<(), Error> {
+        let (host, _) = parts(url)?;
+        let is_public = match host {
+            Host::Ipv4(ip) => place(ip.into()) == Place::Public,
+            Host::Ipv6(ip) => place(ip.into()) == Place::Public,
+            Host::Domain(_) => true,
+        };
+        match is_public && url.scheme() == "https" {
+            true => Ok(()),
+            false => Err(Error::NotPublic),
+        }
     }
 
     /// Checks a URL as far as that is possible without looking up its name, for instance before
@@ -236,23 +292,20 @@ impl Outbound {
         }
     }
 
-    fn judge(&self, url: &Url) -> Result<Judgement, Error> {
-        let https = match url.scheme() {
-            "https" => true,
-            "http" => false,
-            _ => return Err(Error::Scheme),
-        };
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(Error::UserInfo);
-        }
-        if url.fragment().is_some() {
-            return Err(Error::Fragment);
-        }
+    /// Whether nobody but the operator says where the host of `url` is: an address, this machine,
+    /// or a name that a rule has.
+    #[cfg(feature = "oauth")]
+    pub(crate) fn is_settled(&self, url: &Url) -> bool {
         let port = url.port_or_known_default().unwrap_or(0);
-        if port == 0 {
-            return Err(Error::Port);
-        }
-        let host = url.host().ok_or(Error::Host)?;
+        url.host().is_some_and(|host| {
+            !matches!(host, Host::Domain(name) if name != "localhost")
+                || self.0.rules.name(&host, port)
+        })
+    }
+
+    fn judge(&self, url: &Url) -> Result<Judgement, Error> {
+        let (host, port) = parts(url)?;
+        let https = url.scheme() == "https";
         if self.0.rules.name(&host, port) {
             return Ok(Judgement::Named);
         }
@@ -275,6 +328,24 @@ impl Outbound {
             (false, _) => Err(Error::Denied),
         }
     }
+}
+
+/// Host and port of a URL that we may call as far as can be seen without rules.
+fn parts(url: &Url) -> Result<(Host<&str>, u16), Error> {
+    if !matches!(url.scheme(), "https" | "http") {
+        return Err(Error::Scheme);
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(Error::UserInfo);
+    }
+    if url.fragment().is_some() {
+        return Err(Error::Fragment);
+    }
+    let port = url.port_or_known_default().unwrap_or(0);
+    if port == 0 {
+        return Err(Error::Port);
+    }
+    Ok((url.host().ok_or(Error::Host)?, port))
 }
 
 impl fmt::Debug for Outbound {
@@ -369,6 +440,45 @@ mod tests {
             let judged = outbound.is_own(&url.parse().expect("a URL"));
             assert_eq!(judged, own, "{url}");
         }
+    }
+
+    #[cfg(feature = "oauth")]
+    #[test]
+    fn rules_open_nothing_to_a_url_that_somebody_else_names() {
+        let rules = EgressRules::parse(["127.0.0.0/8", "10.0.0.1", "mcp.internal"]);
+        let outbound = Outbound::new(rules.expect("rules"), []).expect("a client");
+        let check = |url: &str| outbound.check_foreign(&url.parse().expect("a URL"));
+        assert!(check("https://as.example.com/token").is_ok());
+        assert!(check("https://8.8.8.8/token").is_ok());
+        for url in [
+            "http://127.0.0.1:9/token",
+            "https://127.0.0.1/token",
+            "https://10.0.0.1/token",
+            "http://mcp.internal/token",
+            "http://as.example.com/token",
+            "https://[::ffff:10.0.0.1]/token",
+            "https://169.254.169.254/token",
+        ] {
+            assert!(matches!(check(url), Err(Error::NotPublic)), "{url}");
+        }
+        assert!(matches!(check("file:///etc/passwd"), Err(Error::Scheme)));
+        assert!(matches!(
+            check("https://u@as.example.com/"),
+            Err(Error::UserInfo)
+        ));
+    }
+
+    #[cfg(feature = "oauth")]
+    #[tokio::test]
+    async fn a_name_that_leads_inside_is_refused_where_the_connection_is_made() {
+        let rules = EgressRules::parse(["127.0.0.0/8"]).expect("rules");
+        let outbound = Outbound::new(rules, []).expect("a client");
+        let url = "https://localhost:1/token".parse().expect("a URL");
+        let request = || http::Request::new(http_body_util::Empty::new());
+        let foreign = outbound.send_foreign(&url, request()).await;
+        assert!(foreign.expect_err("refused").is_denied());
+        let entered = outbound.send(&url, request()).await;
+        assert!(!entered.expect_err("nobody listens").is_denied());
     }
 
     #[test]

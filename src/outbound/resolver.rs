@@ -24,6 +24,8 @@ pub(super) enum Judgement {
     Public,
     /// Only addresses that a rule covers.
     Covered,
+    /// Only public addresses, whatever the rules say.
+    Foreign,
 }
 
 #[derive(Clone)]
@@ -82,20 +84,21 @@ fn admit(
     name: &str,
     found: &[SocketAddr],
 ) -> Result<(), Error> {
-    let admitted = |place| match judgement {
-        Judgement::Named => place != Place::Metadata,
-        Judgement::Public => place == Place::Public,
-        Judgement::Covered => false,
+    let admitted = |ip| match judgement {
+        Judgement::Named => rules.cover(ip) || place(ip) != Place::Metadata,
+        Judgement::Public => rules.cover(ip) || place(ip) == Place::Public,
+        Judgement::Covered => rules.cover(ip),
+        Judgement::Foreign => place(ip) == Place::Public,
     };
-    let refused = found
-        .iter()
-        .map(SocketAddr::ip)
-        .find(|&ip| !rules.cover(ip) && !admitted(place(ip)));
+    let refused = found.iter().map(SocketAddr::ip).find(|&ip| !admitted(ip));
     match refused {
         None => Ok(()),
         Some(address) => {
             tracing::debug!(name, %address, "the egress rules do not allow this address");
-            Err(Error::Denied)
+            Err(match judgement {
+                Judgement::Foreign => Error::NotPublic,
+                _ => Error::Denied,
+            })
         }
     }
 }
@@ -130,6 +133,15 @@ mod tests {
             &["127.0.0.1", "8.8.8.8"]
         ));
         assert!(!admitted(&rules, Judgement::Covered, &["8.8.8.8"]));
+    }
+
+    #[test]
+    fn a_name_of_somebody_elses_leads_to_public_addresses_whatever_the_rules_say() {
+        let rules = ["127.0.0.0/8", "10.0.0.0/8", "host"];
+        assert!(admitted(&rules, Judgement::Foreign, &["8.8.8.8"]));
+        for found in [&["10.0.0.1"][..], &["127.0.0.1"], &["8.8.8.8", "10.0.0.1"]] {
+            assert!(!admitted(&rules, Judgement::Foreign, found), "{found:?}");
+        }
     }
 
     #[test]

@@ -112,7 +112,7 @@ impl SendError {
 
     /// Whether the name leads to an address that is not allowed.
     pub(crate) fn is_denied(&self) -> bool {
-        self.any(|cause| matches!(cause.downcast_ref(), Some(Error::Denied)))
+        self.any(|cause| matches!(cause.downcast_ref(), Some(Error::Denied | Error::NotPublic)))
     }
 
     /// Whether the name cannot be looked up.

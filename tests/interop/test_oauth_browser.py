@@ -79,7 +79,7 @@ def test_a_consent_that_is_refused_is_a_page_that_says_what_to_do(operated, prot
     asked = query(headers["location"])
     issuer = protected_elsewhere.provider.issuer
     refused = f"error=access_denied&state={asked['state']}&iss={issuer}&error_description=%3Cscript%3E"
-    status, _, page = browser.open(f"{operated.public}/oauth/callback?{refused}")
+    status, _, page = browser.open(f"{asked['redirect_uri']}?{refused}")
     assert (status, "access_denied" in page, "agree when the provider asks" in page) == (400, True, True), page
     assert "%3C" not in page and "<script>" not in page
     seen = protected_elsewhere.provider.seen("token")

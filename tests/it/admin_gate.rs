@@ -186,9 +186,10 @@ async fn what_a_browser_opens_is_asked_for_under_our_name_and_by_no_other_page()
     let operator = Operator::memory();
     let open = admin::routes().filter(|(_, path)| path.starts_with("/oauth/"));
     let open: Vec<_> = open.collect();
-    assert_eq!(open.len(), 2);
+    assert_eq!(open.len(), 3);
     for (method, path) in open {
         let path = path.replace("{one_time}", "x");
+        let path = path.replace("{id}", &"0".repeat(32));
         let ask = || request(method.as_str(), &path, None);
         let told = operator.send(ask()).await;
         assert_eq!(told.headers["content-type"], "text/html; charset=utf-8");

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::support::admin::{Answer, Operator, request};
-use super::support::auth_server::{METADATA, json_reply, parameter, refusal, reply};
+use super::support::auth_server::{METADATA, callback, json_reply, parameter, refusal, reply};
 use super::support::pages::Pages;
 use super::support::provider::{LIFE, Provider};
 
@@ -82,6 +82,14 @@ impl Stage {
         url.parse().unwrap()
     }
 
+    /// The identity of a server.
+    async fn id(&self, name: &str) -> String {
+        let server = self
+            .ask("GET", &format!("/api/v1/servers/{name}"), None)
+            .await;
+        server.expect(200)["id"].as_str().unwrap().to_owned()
+    }
+
     /// What is said of `tracker`: its status, and why.
     async fn status(&self) -> (Value, Value) {
         let server = self.ask("GET", TRACKER, None).await.expect(200);
@@ -91,7 +99,7 @@ impl Stage {
     /// Connects `tracker` as far as the consent: what the provider sends the browser back with.
     async fn approved(&self, browser: &mut Browser) -> String {
         let asked = self.sent_on(browser, "tracker").await;
-        self.provider.server.approve(&asked)
+        self.provider.server.approve(&asked).to_string()
     }
 
     /// Connects a server as far as the address at the provider.
@@ -157,8 +165,9 @@ impl Browser {
         stage.operator.send(request).await
     }
 
-    async fn comes_back(&mut self, stage: &Stage, query: &str) -> Answer {
-        self.open(stage, &format!("{CALLBACK}?{query}")).await
+    /// Comes back to a callback: path and query.
+    async fn comes_back(&mut self, stage: &Stage, callback: &str) -> Answer {
+        self.open(stage, callback).await
     }
 }
 
@@ -232,15 +241,16 @@ async fn what_a_browser_is_given_is_for_our_callback_alone() {
     assert!(name.starts_with("mcp-oauth-") && name.len() == 18, "{name}");
     let (value, flags) = rest.split_once("; ").unwrap();
     assert_eq!(value.split('.').next().unwrap().len(), 64);
+    let callback = format!("{CALLBACK}/{}", stage.id("tracker").await);
     assert_eq!(
         flags,
-        "Max-Age=600; HttpOnly; SameSite=Lax; Path=/oauth/callback"
+        format!("Max-Age=600; HttpOnly; SameSite=Lax; Path={callback}")
     );
     let place = place(&started);
     assert!(!place.as_str().contains(value.split('.').next().unwrap()));
     assert_eq!(
         parameter(&place, "redirect_uri"),
-        format!("{LOCAL}{CALLBACK}")
+        format!("{LOCAL}{callback}")
     );
 }
 
@@ -263,9 +273,14 @@ async fn over_https_only_our_own_host_can_have_set_the_cookie() {
     assert!(cookie.ends_with("; Max-Age=600; HttpOnly; SameSite=Lax; Path=/; Secure"));
     let place = place(&started);
     let callback = parameter(&place, "redirect_uri");
-    assert_eq!(callback, "https://gateway.example/ops/oauth/callback");
-    let query = stage.provider.server.approve(&place);
-    let connected = browser.comes_back(&stage, &query).await;
+    let id = stage.id("tracker").await;
+    assert_eq!(
+        callback,
+        format!("https://gateway.example/ops/oauth/callback/{id}")
+    );
+    let callback = stage.provider.server.approve(&place).to_string();
+    let callback = callback.strip_prefix("/ops").unwrap();
+    let connected = browser.comes_back(&stage, callback).await;
     assert_eq!(connected.status, 200, "{}", connected.text);
     let refresh = "content=\"0; url=/ops/servers/tracker\"";
     assert!(connected.text.contains(refresh), "{}", connected.text);
@@ -278,7 +293,7 @@ async fn a_draft_is_connected_and_one_ends_up_at_its_step() {
     stage.create("sketch", json!({}), true).await;
     let mut browser = Browser::default();
     let asked = stage.sent_on(&mut browser, "sketch").await;
-    let query = stage.provider.server.approve(&asked);
+    let query = stage.provider.server.approve(&asked).to_string();
     let connected = browser.comes_back(&stage, &query).await;
     assert_eq!(connected.status, 200);
     let refresh = "content=\"0; url=/servers/sketch/setup/auth\"";
@@ -301,7 +316,7 @@ async fn a_form_leads_to_the_provider_by_a_page_that_goes_on() {
     let started = browser.open(&stage, start).await;
     let place: Url = started.place().parse().unwrap();
     assert!(place.query().unwrap().contains("scope=read"));
-    let query = stage.provider.server.approve(&place);
+    let query = stage.provider.server.approve(&place).to_string();
     assert_eq!(browser.comes_back(&stage, &query).await.status, 200);
     assert!(pages.get(step).await.html(200).contains("Connected</span>"));
     let gone = pages.post("/servers/sketch/disconnect", &[]).await;
@@ -368,7 +383,7 @@ async fn another_replica_starts_and_finishes_what_one_has_begun() {
     let started = browser.open(&stage, start.path()).await;
     let place = place(&started);
     stage.operator = replica(&stage);
-    let query = stage.provider.server.approve(&place);
+    let query = stage.provider.server.approve(&place).to_string();
     assert_eq!(browser.comes_back(&stage, &query).await.status, 200);
     assert_eq!(stage.status().await.0, "active");
 }
@@ -380,7 +395,7 @@ async fn two_tabs_do_not_disturb_each_other() {
     let mut browser = Browser::default();
     let first = stage.approved(&mut browser).await;
     let asked = stage.sent_on(&mut browser, "other").await;
-    let second = stage.provider.server.approve(&asked);
+    let second = stage.provider.server.approve(&asked).to_string();
     assert_eq!(browser.0.len(), 2);
     let other = browser.comes_back(&stage, &second).await;
     assert!(
@@ -402,7 +417,8 @@ async fn two_tabs_do_not_disturb_each_other() {
 async fn a_callback_that_is_not_of_this_browser_changes_nothing() {
     let stage = Stage::set().await;
     let mut browser = Browser::default();
-    let query = stage.approved(&mut browser).await;
+    let callback = stage.approved(&mut browser).await;
+    let (place, query) = callback.split_once('?').unwrap();
     let state = |value: &str| {
         format!(
             "code=code-1&state={value}&iss={}",
@@ -416,11 +432,11 @@ async fn a_callback_that_is_not_of_this_browser_changes_nothing() {
     let elsewhere = value.replace(".server.tracker", ".https://evil.example");
     let elsewhere = Browser([(name.clone(), elsewhere)].into());
     for mut other in [Browser::default(), elsewhere] {
-        let answer = other.comes_back(&stage, &query).await;
+        let answer = other.comes_back(&stage, &callback).await;
         assert!(refused(&answer, 400).contains("in one browser"));
         assert!(answer.headers.get(SET_COOKIE).is_none());
     }
-    let mut twice = stage.addressed(request("GET", &format!("{CALLBACK}?{query}"), None));
+    let mut twice = stage.addressed(request("GET", &callback, None));
     twice.headers_mut().remove("authorization");
     let cookies = format!("{name}={value}; {name}={value}");
     twice
@@ -429,7 +445,7 @@ async fn a_callback_that_is_not_of_this_browser_changes_nothing() {
     refused(&stage.operator.send(twice).await, 400);
 
     // Queries without a state, with a foreign one, and such as cannot be read.
-    for query in [
+    for changed in [
         "",
         "code=code-1",
         &state(""),
@@ -439,19 +455,19 @@ async fn a_callback_that_is_not_of_this_browser_changes_nothing() {
         &format!("{query}&error=access_denied"),
         &"x".repeat(20_000),
     ] {
-        refused(&browser.comes_back(&stage, query).await, 400);
+        let callback = format!("{place}?{changed}");
+        refused(&browser.comes_back(&stage, &callback).await, 400);
     }
     for method in ["HEAD", "POST"] {
-        let path = format!("{CALLBACK}?{query}");
-        let asked = browser.send(&stage, method, &path).await;
+        let asked = browser.send(&stage, method, &callback).await;
         assert!(asked.status.is_client_error(), "{method} uses nothing up");
     }
     assert_eq!(stage.exchanges(), 0);
 
     // All of that was in vain, and the right browser still goes on; but only once.
     let mut copy = browser.clone();
-    assert_eq!(browser.comes_back(&stage, &query).await.status, 200);
-    let again = copy.comes_back(&stage, &query).await;
+    assert_eq!(browser.comes_back(&stage, &callback).await.status, 200);
+    let again = copy.comes_back(&stage, &callback).await;
     assert!(refused(&again, 400).contains("used already"));
     assert_eq!(stage.exchanges(), 1);
     assert_eq!(stage.status().await.0, "active");
@@ -505,7 +521,8 @@ async fn an_answer_of_somebody_else_and_a_refusal_send_no_code_anywhere() {
         let state = parameter(&asked, "state");
         let evil = "%3Cscript%3Ealert(1)%3C%2Fscript%3E";
         let query = format!("{answer}&state={state}&error_description={evil}&error_uri={evil}");
-        let refusal = browser.comes_back(&stage, &query).await;
+        let callback = callback(&asked, &query).to_string();
+        let refusal = browser.comes_back(&stage, &callback).await;
         let text = refused(&refusal, 400);
         assert!(text.contains(expected), "{answer}: {text}");
         for unseen in ["alert", "stranger", "unheard_of", "evil.example", &*state] {
@@ -616,7 +633,7 @@ async fn what_stands_in_the_way_is_told_with_the_member_that_mends_it() {
             json!({"registration_endpoint": null}),
             "authorization_failed",
             "auth.client_id",
-            "http://127.0.0.1:8788/oauth/callback",
+            "http://127.0.0.1:8788/oauth/callback/",
         ),
         (
             json!({"code_challenge_methods_supported": ["plain"]}),
@@ -688,7 +705,12 @@ async fn without_authorizations_nothing_is_connected() {
     assert_eq!(answer.error(400).0, "authorization_failed");
     let visit = operator.ask("GET", "/oauth/start/x", None).await;
     assert_eq!(visit.status, 404);
-    assert_eq!(operator.ask("GET", CALLBACK, None).await.status, 400);
+    for callback in [
+        CALLBACK.to_owned(),
+        format!("{CALLBACK}/{}", "0".repeat(32)),
+    ] {
+        assert_eq!(operator.ask("GET", &callback, None).await.status, 400);
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use mcp_layer::authorization::Begun;
+use http::Uri;
+use mcp_layer::authorization::{Begun, redirect_uri};
 use mcp_layer::outbound::Outbound;
 use mcp_layer::registry::{Auth, CredentialKey, OAuth2, Server};
 use secrecy::SecretString;
@@ -15,8 +16,8 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use crate::oauth_attacks;
-use crate::support::auth_server::{AuthServer, METADATA, RESOURCE, parameter};
-use crate::support::provider::{LIFE, Rig, call, redirect_uri};
+use crate::support::auth_server::{AuthServer, METADATA, RESOURCE, callback, parameter};
+use crate::support::provider::{LIFE, Rig, call, callbacks};
 use crate::support::{everything, outbound};
 
 /// A gateway, and the attacker's server.
@@ -45,12 +46,12 @@ impl Stage {
     }
 
     async fn begin(&self) -> Begun {
-        let uri = redirect_uri();
+        let uri = callbacks();
         let begun = self.rig.authorizations.begin(&self.rig.server, &uri);
         begun.await.unwrap()
     }
 
-    fn approve(&self, begun: &Begun) -> String {
+    fn approve(&self, begun: &Begun) -> Uri {
         self.rig.provider.server.approve(&begun.authorization_url)
     }
 
@@ -60,18 +61,26 @@ impl Stage {
         let state = parameter(&begun.authorization_url, "state");
         let query = query.replace("{state}", &state);
         let query = query.replace("{as}", &self.rig.provider.server.url);
-        self.finish(&query, &begun.browser).await
+        let callback = callback(&begun.authorization_url, &query);
+        self.finish(&callback, &begun.browser).await
     }
 
-    async fn finish(&self, query: &str, browser: &SecretString) -> Outcome {
-        let finished = self.rig.authorizations.finish(query, browser).await;
+    /// The callback of `begun`, at another address.
+    async fn back_at(&self, begun: &Begun, at: &Url) -> Outcome {
+        let approved = self.approve(begun);
+        let back = format!("{}?{}", at.path(), approved.query().unwrap());
+        self.finish(&back.parse().unwrap(), &begun.browser).await
+    }
+
+    async fn finish(&self, callback: &Uri, browser: &SecretString) -> Outcome {
+        let finished = self.rig.authorizations.finish(callback, browser).await;
         finished.map(drop).map_err(|error| told(&error))
     }
 
-    /// What `begin` says to a record, and to a redirect URI.
-    async fn try_begin(&self, server: &Server, redirect_uri: &str) -> Outcome {
-        let uri: Url = redirect_uri.parse().unwrap();
-        let begun = self.rig.authorizations.begin(server, &uri).await;
+    /// What `begin` says to a record, and to an address of callbacks.
+    async fn try_begin(&self, server: &Server, callbacks: &str) -> Outcome {
+        let callbacks: Url = callbacks.parse().unwrap();
+        let begun = self.rig.authorizations.begin(server, &callbacks).await;
         begun.map(drop).map_err(|error| told(&error))
     }
 
@@ -158,6 +167,7 @@ fn told(error: &dyn std::error::Error) -> String {
 
 const STATE: &str = "belongs to no authorization";
 const ISSUER: &str = "does not come from the authorization server";
+const PLACE: &str = "not at the path of the server";
 const NEEDS: &str = "it needs authorization";
 
 fn table() -> Vec<(&'static str, &'static str, Attack)> {
@@ -246,10 +256,56 @@ fn table() -> Vec<(&'static str, &'static str, Attack)> {
                 let others = s
                     .rig
                     .authorizations
-                    .begin(&other, &redirect_uri())
+                    .begin(&other, &callbacks())
                     .await
                     .unwrap();
                 s.finish(&s.approve(&others), &mine.browser).await
+            }
+            .boxed()
+        }),
+        // Where does it come back? (RFC 9700 section 4.4.2.2)
+        ("a callback at another server's path", PLACE, |s| {
+            async {
+                let begun = s.begin().await;
+                let other = s.rig.provider.typed();
+                s.back_at(&begun, &redirect_uri(&callbacks(), &other.id))
+                    .await
+            }
+            .boxed()
+        }),
+        ("a callback at the path that all shared once", PLACE, |s| {
+            async { s.back_at(&s.begin().await, &callbacks()).await }.boxed()
+        }),
+        ("a callback without a path", PLACE, |s| {
+            async {
+                let begun = s.begin().await;
+                s.back_at(&begun, &"http://127.0.0.1:8788".parse().unwrap())
+                    .await
+            }
+            .boxed()
+        }),
+        ("a callback below the server's path", PLACE, |s| {
+            async {
+                let begun = s.begin().await;
+                let below = format!("{}/x", begun.redirect_uri);
+                s.back_at(&begun, &below.parse().unwrap()).await
+            }
+            .boxed()
+        }),
+        ("the right path, after a wrong one", STATE, |s| {
+            async {
+                let begun = s.begin().await;
+                s.back_at(&begun, &callbacks()).await.unwrap_err();
+                s.finish(&s.approve(&begun), &begun.browser).await
+            }
+            .boxed()
+        }),
+        ("a callback of a server that was made again", PLACE, |s| {
+            async {
+                let begun = s.begin().await;
+                let again = s.rig.provider.discovered();
+                s.back_at(&begun, &redirect_uri(&callbacks(), &again.id))
+                    .await
             }
             .boxed()
         }),
@@ -316,7 +372,7 @@ fn table() -> Vec<(&'static str, &'static str, Attack)> {
                     let evil = json!({"resource": s.rig.provider.server.mcp(),
                     "authorization_servers": [s.evil.url]});
                     s.rig.provider.server.json(RESOURCE, evil);
-                    s.try_begin(&server, redirect_uri().as_str()).await
+                    s.try_begin(&server, callbacks().as_str()).await
                 }
                 .boxed()
             },
@@ -334,7 +390,7 @@ fn table() -> Vec<(&'static str, &'static str, Attack)> {
                     let mut evil = s.rig.provider.server.metadata();
                     evil["issuer"] = s.evil.url.as_str().into();
                     s.rig.provider.server.json(METADATA, evil);
-                    s.try_begin(&server, redirect_uri().as_str()).await
+                    s.try_begin(&server, callbacks().as_str()).await
                 }
                 .boxed()
             },
@@ -512,6 +568,48 @@ async fn a_refresh_token_goes_where_it_came_from_whatever_the_metadata_say_now()
     assert_eq!(stage.rig.provider.refreshes(), 1);
     assert_eq!(stage.rig.provider.server.count("/revoke"), 1);
     assert_eq!(stage.evil.seen().len(), 0);
+}
+
+/// A server's metadata made us register at an internal service that another server's egress rule
+/// had opened.
+#[tokio::test]
+async fn an_authorization_server_inside_is_asked_where_its_operator_has_entered_it() {
+    let rig = Rig::unconnected().await;
+    let inside = AuthServer::start_on("127.0.0.2").await;
+    let resource = json!({"resource": rig.server.url, "authorization_servers": [inside.url]});
+    rig.provider.server.json(RESOURCE, resource);
+    let refused = rig
+        .authorizations
+        .begin(&rig.server, &callbacks())
+        .await
+        .unwrap_err();
+    assert!(
+        told(&refused).contains("nor on a host that was entered"),
+        "{refused}"
+    );
+    assert!(inside.seen().is_empty());
+
+    let entered = rig
+        .provider
+        .with(|oauth| oauth.issuer = Some(inside.url.clone()));
+    let begun = rig
+        .authorizations
+        .begin(&entered, &callbacks())
+        .await
+        .unwrap();
+    let approved = inside.approve(&begun.authorization_url);
+    rig.authorizations
+        .finish(&approved, &begun.browser)
+        .await
+        .unwrap();
+    rig.provider.clock.pass(LIFE);
+    // The MCP server knows nothing of the tokens that are given there.
+    call(&rig.connections, &entered, "echo", "x")
+        .await
+        .unwrap_err();
+    assert!(inside.count("/token") >= 2, "a code, and a refresh");
+    rig.authorizations.disconnect(&entered).await.unwrap();
+    assert_eq!(inside.count("/revoke"), 1);
 }
 
 #[tokio::test]

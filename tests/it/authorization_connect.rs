@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use axum::response::Response;
 use futures_util::FutureExt;
-use mcp_layer::authorization::Error;
-use mcp_layer::registry::{CredentialKey, MemoryCredentialStore};
+use mcp_layer::authorization::{Error, redirect_uri};
+use mcp_layer::registry::{CredentialKey, CredentialStore, Expected, MemoryCredentialStore};
 use mcp_layer::secret::KeyRing;
 use mcp_layer::{CallError, Inactive, oauth};
 use secrecy::ExposeSecret;
@@ -16,7 +16,7 @@ use url::Url;
 use crate::support::auth_server::{
     AuthServer, METADATA, RESOURCE, json_reply, parameter, refusal, reply, silence,
 };
-use crate::support::provider::{LIFE, Rig, call, connect, redirect_uri};
+use crate::support::provider::{LIFE, Rig, call, callbacks, connect};
 use crate::support::rows::Fault;
 use crate::support::until;
 
@@ -33,10 +33,10 @@ fn gate() -> (
     (open, wait)
 }
 
-async fn client_id(rig: &Rig, redirect_uri: &Url) -> String {
+async fn client_id(rig: &Rig, callbacks: &Url) -> String {
     let begun = rig
         .authorizations
-        .begin(&rig.server, redirect_uri)
+        .begin(&rig.server, callbacks)
         .await
         .unwrap();
     parameter(&begun.authorization_url, "client_id")
@@ -66,7 +66,8 @@ async fn a_server_is_connected_from_its_url_alone() {
     assert_eq!(rig.call("x").await.unwrap(), "x");
     let sent = rig.provider.server.only("/token").form();
     assert_eq!(sent["resource"], rig.server.url.as_str());
-    assert_eq!(sent["redirect_uri"], redirect_uri().as_str());
+    let own = redirect_uri(&callbacks(), &rig.server.id);
+    assert_eq!(sent["redirect_uri"], own.as_str());
 }
 
 #[tokio::test]
@@ -76,7 +77,7 @@ async fn a_connection_is_finished_when_whoever_waits_for_it_has_gone() {
     rig.provider.before_code(move |_| wait());
     let begun = rig
         .authorizations
-        .begin(&rig.server, &redirect_uri())
+        .begin(&rig.server, &callbacks())
         .await
         .unwrap();
     let query = rig.provider.server.approve(&begun.authorization_url);
@@ -98,7 +99,7 @@ async fn what_is_kept_is_sealed_before_and_after_the_callback() {
     let rig = Rig::unconnected().await;
     let begun = rig
         .authorizations
-        .begin(&rig.server, &redirect_uri())
+        .begin(&rig.server, &callbacks())
         .await
         .unwrap();
     let state = parameter(&begun.authorization_url, "state");
@@ -145,11 +146,11 @@ async fn a_registered_client_is_used_again_at_its_issuer_with_its_redirect_uri()
     count_clients(&rig.provider.server);
     rig.connect().await.unwrap();
     rig.connect().await.unwrap();
-    assert_eq!(client_id(&rig, &redirect_uri()).await, "client-1");
+    assert_eq!(client_id(&rig, &callbacks()).await, "client-1");
     let other = "https://gateway.example/oauth/callback".parse().unwrap();
     assert_eq!(client_id(&rig, &other).await, "client-2");
     // What was begun is not yet connected.
-    assert_eq!(client_id(&rig, &redirect_uri()).await, "client-1");
+    assert_eq!(client_id(&rig, &callbacks()).await, "client-1");
 
     // The server moves to another authorization server, which knows none of them.
     let new = AuthServer::start().await;
@@ -158,7 +159,74 @@ async fn a_registered_client_is_used_again_at_its_issuer_with_its_redirect_uri()
     });
     let resource = json!({"resource": rig.server.url, "authorization_servers": [new.url]});
     rig.provider.server.json(RESOURCE, resource);
-    assert_eq!(client_id(&rig, &redirect_uri()).await, "client-new");
+    assert_eq!(client_id(&rig, &callbacks()).await, "client-new");
+}
+
+/// From before each server had a callback of its own.
+#[tokio::test]
+async fn a_client_of_the_shared_callback_goes_on_where_answers_say_whose_they_are() {
+    let rig = Rig::start().await;
+    let own = redirect_uri(&callbacks(), &rig.server.id);
+    let age = async || {
+        let key = CredentialKey::of(&rig.server);
+        let stored = rig.store.load(&key).await.unwrap().unwrap();
+        let stored = stored.secret.expose_secret();
+        assert!(stored.contains(own.as_str()));
+        let old = stored.replace(own.as_str(), callbacks().as_str());
+        let swapped = rig.store.swap(&key, Expected::Anything, Some(old.into()));
+        assert!(swapped.await.unwrap());
+    };
+    let begin = async || {
+        let callbacks = callbacks();
+        let begun = rig.authorizations.begin(&rig.server, &callbacks);
+        begun.await.unwrap()
+    };
+    age().await;
+    let begun = begin().await;
+    assert_eq!(begun.redirect_uri, callbacks());
+    assert_eq!(rig.provider.server.count("/register"), 1);
+    let back = rig
+        .provider
+        .server
+        .approve(&begun.authorization_url)
+        .to_string();
+    rig.authorizations
+        .finish(&back.parse().unwrap(), &begun.browser)
+        .await
+        .unwrap();
+
+    // Not at another path, and not without its name.
+    let begun = begin().await;
+    let back = rig
+        .provider
+        .server
+        .approve(&begun.authorization_url)
+        .to_string();
+    let elsewhere = back
+        .replace(callbacks().path(), own.path())
+        .parse()
+        .unwrap();
+    let refused = rig.authorizations.finish(&elsewhere, &begun.browser).await;
+    assert!(matches!(refused, Err(Error::Place)), "{refused:?}");
+    let begun = begin().await;
+    let back = rig
+        .provider
+        .server
+        .approve(&begun.authorization_url)
+        .to_string();
+    let (unsaid, _) = back.split_once("&iss=").unwrap();
+    let refused = rig
+        .authorizations
+        .finish(&unsaid.parse().unwrap(), &begun.browser)
+        .await;
+    assert!(matches!(refused, Err(Error::Place)), "{refused:?}");
+
+    // Where it does not promise to say so, there is another client, with a path of its own.
+    let mut metadata = rig.provider.server.metadata();
+    metadata["authorization_response_iss_parameter_supported"] = serde_json::Value::Null;
+    rig.provider.server.json(METADATA, metadata);
+    assert_eq!(begin().await.redirect_uri, own);
+    assert_eq!(rig.provider.server.count("/register"), 2);
 }
 
 /// It was used again for ever, and refused for ever.
@@ -172,7 +240,7 @@ async fn a_registered_client_that_was_forgotten_there_is_registered_anew() {
     rig.provider.fail(|| refusal(401, "invalid_client"));
     rig.call("x").await.unwrap_err();
     rig.provider.recover();
-    assert_eq!(client_id(&rig, &redirect_uri()).await, "client-2");
+    assert_eq!(client_id(&rig, &callbacks()).await, "client-2");
 
     // Found out by a callback.
     let rig = Rig::unconnected().await;
@@ -182,7 +250,7 @@ async fn a_registered_client_that_was_forgotten_there_is_registered_anew() {
     rig.provider.clock.pass(LIFE);
     rig.call("x").await.unwrap_err();
     assert_eq!(
-        client_id(&rig, &redirect_uri()).await,
+        client_id(&rig, &callbacks()).await,
         "client-1",
         "an invalid_grant keeps it"
     );
@@ -192,7 +260,7 @@ async fn a_registered_client_that_was_forgotten_there_is_registered_anew() {
     assert!(error.to_string().contains("invalid_client"), "{error}");
     rig.provider.recover();
     rig.connect().await.unwrap();
-    assert_eq!(client_id(&rig, &redirect_uri()).await, "client-2");
+    assert_eq!(client_id(&rig, &callbacks()).await, "client-2");
     rig.call("x").await.unwrap();
 }
 
@@ -202,11 +270,16 @@ async fn where_clients_may_be_documents_ours_is_named_and_nothing_is_registered(
     let mut metadata = rig.provider.server.metadata();
     metadata["client_id_metadata_document_supported"] = true.into();
     rig.provider.server.json(METADATA, metadata);
-    let document: Url = "https://gateway.example/oauth/client.json".parse().unwrap();
+    let document = |id: &str| -> Url {
+        format!("https://gateway.example/oauth/clients/{id}")
+            .parse()
+            .unwrap()
+    };
+    let own = document(rig.server.id.as_str());
     let authorizations = rig
         .authorizations
         .clone()
-        .with_client_metadata_url(document.clone());
+        .with_client_metadata_url(move |id| document(id.as_str()));
     connect(&rig.provider, &authorizations, &rig.server)
         .await
         .unwrap();
@@ -217,11 +290,12 @@ async fn where_clients_may_be_documents_ours_is_named_and_nothing_is_registered(
     sent.retain(|seen| seen.path == "/token");
     assert_eq!(sent.len(), 2);
     for request in sent {
-        assert_eq!(request.form()["client_id"], document.as_str());
+        assert_eq!(request.form()["client_id"], own.as_str());
         assert_eq!(request.header("authorization"), None);
     }
-    let served = oauth::client_metadata(&document, "mcp-layer", &[redirect_uri()]);
-    assert_eq!(served["client_id"], document.as_str());
+    let uri = redirect_uri(&callbacks(), &rig.server.id);
+    let served = oauth::client_metadata(&own, "mcp-layer", &[uri]);
+    assert_eq!(served["client_id"], own.as_str());
 }
 
 #[tokio::test]
@@ -322,7 +396,7 @@ async fn all_processes_know_of_what_one_of_them_did() {
     call_there().await.unwrap_err();
     let begun = rig
         .authorizations
-        .begin(&rig.server, &redirect_uri())
+        .begin(&rig.server, &callbacks())
         .await
         .unwrap();
     let query = rig.provider.server.approve(&begun.authorization_url);

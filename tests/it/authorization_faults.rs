@@ -9,7 +9,7 @@ use mcp_layer::{CallError, CallerTokens, Inactive, mcp};
 use secrecy::ExposeSecret;
 
 use crate::support::auth_server::{flood, html, parameter, refusal, reply};
-use crate::support::provider::{LIFE, Rig, call, connect, redirect_uri};
+use crate::support::provider::{LIFE, Rig, call, callbacks, connect};
 use crate::support::rows::Fault;
 use crate::support::{everything, until};
 
@@ -135,7 +135,7 @@ async fn a_403_names_the_missing_scope_and_the_next_authorization_asks_for_it_to
 
     let begun = rig
         .authorizations
-        .begin(&rig.server, &redirect_uri())
+        .begin(&rig.server, &callbacks())
         .await
         .unwrap();
     let scope = parameter(&begun.authorization_url, "scope");
@@ -151,7 +151,7 @@ async fn a_403_names_the_missing_scope_and_the_next_authorization_asks_for_it_to
     // What was missing is no longer, and not asked for on its own account.
     let begun = rig
         .authorizations
-        .begin(&rig.server, &redirect_uri())
+        .begin(&rig.server, &callbacks())
         .await
         .unwrap();
     assert!(!begun.authorization_url.as_str().contains("files%3Awrite"));
@@ -167,7 +167,7 @@ async fn missing_scopes_outlive_a_refresh() {
     rig.call("x").await.unwrap();
     let begun = rig
         .authorizations
-        .begin(&rig.server, &redirect_uri())
+        .begin(&rig.server, &callbacks())
         .await
         .unwrap();
     let scope = parameter(&begun.authorization_url, "scope");

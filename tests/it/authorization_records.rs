@@ -19,8 +19,8 @@ async fn a_client_secret_without_an_issuer_is_not_for_the_server_to_direct() {
 
     let store = MemoryCredentialStore::default();
     let authorizations = Authorizations::new(outbound(), store);
-    let redirect_uri = "https://gateway.example/callback".parse().unwrap();
-    let refused = authorizations.begin(&server, &redirect_uri).await;
+    let callbacks = "https://gateway.example/callback".parse().unwrap();
+    let refused = authorizations.begin(&server, &callbacks).await;
     assert!(matches!(refused, Err(Error::Record(_))), "{refused:?}");
     assert!(provider.seen().is_empty());
 }

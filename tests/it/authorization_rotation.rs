@@ -16,7 +16,7 @@ use tokio::time::sleep;
 
 use crate::support::auth_server::reply;
 use crate::support::dice::Dice;
-use crate::support::provider::{Clock, LIFE, Provider, call, connect, redirect_uri};
+use crate::support::provider::{Clock, LIFE, Provider, call, callbacks, connect};
 
 const SCHEDULES: u64 = 1000;
 /// Schedules that run at the same time.
@@ -127,6 +127,7 @@ async fn caller(
 async fn the_provider_would_notice() {
     let provider = Provider::start().await;
     let http = oauth::Http::new(provider.outbound.clone());
+    let http = http.with_entered(&[provider.server.mcp()]);
     let found = oauth::discover(&http, &provider.server.mcp(), None, None)
         .await
         .unwrap();
@@ -134,7 +135,7 @@ async fn the_provider_would_notice() {
     let request = oauth::Request {
         server: &found.server,
         client: &client,
-        redirect_uri: &redirect_uri(),
+        redirect_uri: &callbacks(),
         scopes: &oauth::Scopes::default(),
         resource: None,
     };

@@ -349,6 +349,20 @@ async fn a_changed_tool_is_shown_old_against_new_and_accepted_as_it_was_looked_a
     assert!(page.html(200).contains("Accepted.") && !page.text.contains("To look at"));
 }
 
+/// Whoever registers its client by hand needs it, and it is nowhere else.
+#[tokio::test]
+async fn a_server_of_a_file_with_oauth_shows_its_callback() {
+    let text = "[[servers]]\nname = \"filed\"\nurl = \"https://mcp.example.com/mcp\"\n\
+                auth = { type = \"oauth2\", client_id = \"gateway\" }";
+    let store = MemoryRegistry::default();
+    let overlay = Overlay::parse(text, |_| None, store).await.unwrap();
+    let pages = Pages::signed_in(Operator::new(overlay)).await;
+    let id = read(&pages, "filed").await["id"].clone();
+    let callback = format!("/oauth/callback/{}</dd>", id.as_str().unwrap());
+    let page = pages.get("/servers/filed").await;
+    assert!(page.html(200).contains(&callback));
+}
+
 #[tokio::test]
 async fn a_server_of_a_file_is_shown_and_not_changed() {
     let text = "[[servers]]\nname = \"filed\"\nurl = \"https://mcp.example.com/mcp\"";

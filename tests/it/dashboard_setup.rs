@@ -115,10 +115,9 @@ async fn a_server_is_created_in_four_steps() {
     );
 
     let auth = pages.get(begun.place()).await;
-    assert!(
-        auth.html(200)
-            .contains("http://127.0.0.1:8788/oauth/callback")
-    );
+    let id = draft["id"].as_str().unwrap();
+    let callback = format!("value=\"http://127.0.0.1:8788/oauth/callback/{id}\"");
+    assert!(auth.html(200).contains(&callback));
     let fields = [
         ("auth", "static_headers"),
         ("header_name", "x-api-key"),

@@ -64,6 +64,7 @@ mod mcp_tls;
 
 mod oauth_attacks;
 mod oauth_discovery;
+mod oauth_mixup;
 mod oauth_tokens;
 
 mod sharing;

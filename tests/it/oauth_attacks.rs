@@ -15,7 +15,8 @@ use crate::support::everything;
 
 /// What the attacker has changed.
 enum Attack {
-    /// Members of the authorization server's metadata; `{as}` is its issuer.
+    /// Members of the authorization server's metadata; `{as}` is its issuer, `{evil}` the
+    /// attacker's own server, at another address that the operator has allowed.
     Metadata(Value),
     /// Members of the MCP server's metadata.
     Resource(Value),
@@ -36,7 +37,7 @@ enum Attack {
 async fn every_attack_is_refused_before_a_token_endpoint_is_reached() {
     let http = http();
     for (row, (name, kind, attack)) in table().into_iter().enumerate() {
-        let (server, evil) = (AuthServer::start().await, AuthServer::start().await);
+        let (server, evil) = (AuthServer::start().await, elsewhere().await);
         let Err(error) = run(&http, &server, &evil, &attack).await else {
             panic!("{name}: went through");
         };
@@ -51,12 +52,17 @@ async fn every_attack_is_refused_before_a_token_endpoint_is_reached() {
 #[tokio::test]
 async fn the_same_without_an_attack_goes_through() {
     let http = http();
-    let (server, evil) = (AuthServer::start().await, AuthServer::start().await);
+    let (server, evil) = (AuthServer::start().await, elsewhere().await);
     let honest = Attack::Callback("code=code-1&state={state}&iss={as}");
     run(&http, &server, &evil, &honest).await.unwrap();
     let honest = Attack::Unpromised("code=code-1&state={state}");
     run(&http, &server, &evil, &honest).await.unwrap();
     assert_eq!(server.count("/token"), 2);
+}
+
+/// A server of which nothing was entered, at an address that the egress rules allow.
+async fn elsewhere() -> AuthServer {
+    AuthServer::start_on("127.0.0.2").await
 }
 
 /// A whole authorization, as an operator's would go.
@@ -70,10 +76,10 @@ async fn run(
     let mut set = None;
     let mut query = "code=code-1&state={state}&iss={as}";
     match attack {
-        Attack::Metadata(changes) => merge(&mut metadata, changes, &server.url),
+        Attack::Metadata(changes) => merge(&mut metadata, changes, server, evil),
         Attack::Resource(changes) => {
             let mut resource = server.resource();
-            merge(&mut resource, changes, &server.url);
+            merge(&mut resource, changes, server, evil);
             server.json(RESOURCE, resource);
         }
         Attack::Answer(path, answer) => {
@@ -119,9 +125,51 @@ async fn run(
     oauth::exchange(http, &request, code, &begun.verifier).await
 }
 
+/// A record that was stored, or made, before anybody looked where its endpoints are.
+#[tokio::test]
+async fn an_endpoint_that_nobody_entered_is_not_asked() {
+    let (http, evil) = (http(), elsewhere().await);
+    let mut server = AuthorizationServer::typed(evil.at("/a"), evil.at("/token"), None).unwrap();
+    server.registration_endpoint = Some(evil.at("/register"));
+    server.revocation_endpoint = Some(evil.at("/revoke"));
+    let client = Client::new("client-1", Some("s3cret".into()), None, &server).unwrap();
+    let scopes = Scopes::default();
+    let redirect_uri = "https://gateway.example/oauth/callback".parse().unwrap();
+    let request = Request {
+        server: &server,
+        client: &client,
+        redirect_uri: &redirect_uri,
+        scopes: &scopes,
+        resource: None,
+    };
+    let secret = "s3cret".into();
+    let register = oauth::register(&http, &server, &redirect_uri, &scopes, "Gateway");
+    for error in [
+        register.await.map(drop).unwrap_err(),
+        oauth::exchange(&http, &request, &secret, &secret)
+            .await
+            .unwrap_err(),
+        oauth::refresh(&http, &server, &client, None, &secret)
+            .await
+            .unwrap_err(),
+        oauth::revoke(&http, &server, &client, &secret)
+            .await
+            .unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Egress, "{error}");
+    }
+    assert!(evil.seen().is_empty());
+    let entered = http.with_entered(&[evil.mcp()]);
+    oauth::refresh(&entered, &server, &client, None, &secret)
+        .await
+        .unwrap();
+    assert_eq!(evil.count("/token"), 1);
+}
+
 /// Replaces members; `null` removes one.
-fn merge(document: &mut Value, changes: &Value, issuer: &str) {
-    let changes = changes.to_string().replace("{as}", issuer);
+fn merge(document: &mut Value, changes: &Value, server: &AuthServer, evil: &AuthServer) {
+    let changes = changes.to_string().replace("{as}", &server.url);
+    let changes = changes.replace("{evil}", &evil.url);
     let changes: serde_json::Map<_, _> = serde_json::from_str(&changes).unwrap();
     for (name, value) in changes {
         document[name] = value;
@@ -305,6 +353,42 @@ fn table() -> Vec<(&'static str, ErrorKind, Attack)> {
             "file: revocation endpoint",
             Egress,
             Metadata(json!({"revocation_endpoint": "file:///etc/passwd"})),
+        ),
+        // What the operator has allowed for somebody else.
+        (
+            "issuer at another host that is allowed",
+            Egress,
+            Resource(json!({"authorization_servers": ["{evil}"]})),
+        ),
+        (
+            "authorization endpoint at another host that is allowed",
+            Egress,
+            Metadata(json!({"authorization_endpoint": "{evil}/authorize"})),
+        ),
+        (
+            "token endpoint at another host that is allowed",
+            Egress,
+            Metadata(json!({"token_endpoint": "{evil}/token"})),
+        ),
+        (
+            "registration endpoint at another host that is allowed",
+            Egress,
+            Metadata(json!({"registration_endpoint": "{evil}/admin/shut-down"})),
+        ),
+        (
+            "revocation endpoint at another host that is allowed",
+            Egress,
+            Metadata(json!({"revocation_endpoint": "{evil}/revoke"})),
+        ),
+        (
+            "token endpoint at another host over TLS",
+            Egress,
+            Metadata(json!({"token_endpoint": "https://127.0.0.2/token"})),
+        ),
+        (
+            "endpoints at another host that somebody else typed",
+            Egress,
+            Typed("{as}/authorize", "http://127.0.0.2:1/token", None),
         ),
         (
             "no token endpoint",

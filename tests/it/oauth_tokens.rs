@@ -66,7 +66,7 @@ async fn a_server_is_authorized_from_its_url_to_fresh_tokens() {
         resource: found.resource.as_deref(),
     };
     let begun = oauth::begin(&request);
-    let callback = Callback::parse(&server.approve(&begun.url)).unwrap();
+    let callback = Callback::parse(server.approve(&begun.url).query().unwrap()).unwrap();
     assert_eq!(callback.state.expose_secret(), begun.state.expose_secret());
     let code = callback.code(&found.server).unwrap();
     let tokens = oauth::exchange(&http, &request, code, &begun.verifier)

@@ -20,7 +20,7 @@ use mcp_layer::{CallerTokens, Connections, McpLayer, oauth};
 use serde_json::{Value, json};
 use tower::{Layer, ServiceExt};
 
-use crate::support::auth_server::{AuthServer, parameter};
+use crate::support::auth_server::{AuthServer, callback, parameter};
 use crate::support::evidence;
 use crate::support::forms::{ENCODINGS, forms};
 use crate::support::gateway::{auto, chat, connections};
@@ -130,8 +130,8 @@ async fn nothing_of_an_authorization_is_seen_from_its_beginning_to_its_end() {
             let parrot = Parrot::start(over, place, &plain, &in_json).await;
             let server = server(&parrot, over, oauth(&provider));
 
-            let redirect_uri = "http://127.0.0.1:1/callback".parse().unwrap();
-            let begun = authorizations.begin(&server, &redirect_uri).await.unwrap();
+            let callbacks = "http://127.0.0.1:1/callback".parse().unwrap();
+            let begun = authorizations.begin(&server, &callbacks).await.unwrap();
             let state = parameter(&begun.authorization_url, "state");
             evidence::secret("state", &state);
             evidence::secret("browser secret", begun.browser.expose_secret());
@@ -142,7 +142,11 @@ async fn nothing_of_an_authorization_is_seen_from_its_beginning_to_its_end() {
                 .append_pair("state", &state)
                 .append_pair("iss", &provider.url)
                 .finish();
-            let finished = authorizations.finish(&query, &begun.browser).await.unwrap();
+            let callback = callback(&begun.authorization_url, &query);
+            let finished = authorizations
+                .finish(&callback, &begun.browser)
+                .await
+                .unwrap();
             evidence::left("caller", format!("{finished:?}"));
 
             provider.json("/token", tokens(RENEWED));
@@ -152,7 +156,7 @@ async fn nothing_of_an_authorization_is_seen_from_its_beginning_to_its_end() {
 
             // A callback that comes a second time, and the end.
             let again = authorizations
-                .finish(&query, &begun.browser)
+                .finish(&callback, &begun.browser)
                 .await
                 .unwrap_err();
             evidence::left("caller", format!("{again} {again:?}"));

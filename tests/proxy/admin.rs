@@ -260,3 +260,49 @@ async fn a_stop_ends_both_sides() {
     assert_eq!(running.await.unwrap().unwrap().status(), StatusCode::OK);
     assert_eq!(proxy.wait(), 0);
 }
+
+/// Whoever read the log could begin the authorization that waited for the operator's browser.
+#[tokio::test]
+async fn the_log_has_nothing_with_which_an_authorization_is_begun_or_finished() {
+    let config = format!(
+        r#"{LOCAL}
+[[servers]]
+name = "tracker"
+url = "http://127.0.0.1:9/mcp"
+auth = {{ type = "oauth2", client_id = "gateway", authorization_url = "http://127.0.0.1:9/authorize", token_url = "http://127.0.0.1:9/token" }}
+"#
+    );
+    for level in ["info", "trace"] {
+        let proxy = Proxy::operated(&config, &[("RUST_LOG", level)]);
+        let path = "/api/v1/servers/tracker/oauth/connect";
+        let (status, answer) = proxy.operate("POST", path, Value::Null).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        let start = answer["authorization_url"].as_str().unwrap();
+        let browser = reqwest::Client::builder().no_proxy();
+        let browser = browser.redirect(reqwest::redirect::Policy::none());
+        let browser = browser.build().unwrap();
+        let looked = browser.head(start).send().await.unwrap();
+        assert_eq!(looked.status(), StatusCode::METHOD_NOT_ALLOWED);
+        let started = browser.get(start).send().await.unwrap();
+        assert_eq!(started.status(), StatusCode::SEE_OTHER);
+        let text = |name| started.headers()[name].to_str().unwrap();
+        let cookie = text("set-cookie").split(';').next().unwrap();
+        let provider: url::Url = text("location").parse().unwrap();
+        let asked: std::collections::HashMap<_, _> = provider.query_pairs().collect();
+        let (state, callback) = (&asked["state"], &asked["redirect_uri"]);
+        let back = format!("{callback}?code=code-of-the-callback&state={state}");
+        let back = browser.get(back).header("cookie", cookie).send().await;
+        assert_eq!(back.unwrap().status(), StatusCode::BAD_REQUEST);
+
+        let log = proxy.logged();
+        assert!(
+            log.contains("/oauth/start/…") && log.contains("/oauth/callback/"),
+            "{log}"
+        );
+        let one_time = start.rsplit('/').next().unwrap();
+        let browsers = cookie.split(['=', '.']).nth(1).unwrap();
+        for secret in [one_time, state, browsers, "code-of-the-callback"] {
+            assert!(!log.contains(secret), "{level}: {secret} in {log}");
+        }
+    }
+}

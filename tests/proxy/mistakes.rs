@@ -791,9 +791,12 @@ async fn a_consent_that_fails_says_how_to_go_on() {
         assert_eq!(sent.status(), StatusCode::SEE_OTHER);
         let text = |name| sent.headers()[name].to_str().unwrap().to_owned();
         let provider: url::Url = text("location").parse().unwrap();
-        let state = provider.query_pairs().find(|(name, _)| name == "state");
+        let parameter = |wanted: &str| {
+            let found = provider.query_pairs().find(|(name, _)| name == wanted);
+            found.unwrap().1.into_owned()
+        };
         let cookie = text("set-cookie").split(';').next().unwrap().to_owned();
-        (start, state.unwrap().1.into_owned(), cookie)
+        (start, parameter("redirect_uri"), parameter("state"), cookie)
     };
     let page = async |url: String, cookie: &str| {
         let asked = browser
@@ -804,7 +807,6 @@ async fn a_consent_that_fails_says_how_to_go_on() {
             .unwrap();
         asked.text().await.unwrap()
     };
-    let back = |query: String| format!("{}/oauth/callback?{query}", proxy.operators);
     let mut table = Table::default();
     for (mistake, error, cause, next) in [
         (
@@ -826,16 +828,16 @@ async fn a_consent_that_fails_says_how_to_go_on() {
             "client",
         ),
     ] {
-        let (_, state, cookie) = begin().await;
-        let shown = page(back(format!("error={error}&state={state}")), &cookie).await;
+        let (_, back, state, cookie) = begin().await;
+        let shown = page(format!("{back}?error={error}&state={state}"), &cookie).await;
         table.row(mistake, &shown, cause, next);
     }
-    let (start, state, cookie) = begin().await;
+    let (start, back, state, cookie) = begin().await;
     let used = page(start, "").await;
     table.row("a link that was used", &used, "once", "again");
-    let other = page(back(format!("code=c&state={state}")), "").await;
+    let other = page(format!("{back}?code=c&state={state}"), "").await;
     table.row("another browser", &other, "browser", "again");
-    let late = page(back("code=c&state=long-gone".into()), &cookie).await;
+    let late = page(format!("{back}?code=c&state=long-gone"), &cookie).await;
     table.row("a consent that came late", &late, "ten minutes", "again");
     table.check(6);
 }

@@ -30,7 +30,7 @@ impl Connection {
     pub(super) async fn of(admin: &Admin, server: &Server, outside: &Outside) -> Self {
         let is_oauth = matches!(server.auth, Auth::OAuth2(_));
         Self {
-            callback: outside.callback().to_string(),
+            callback: outside.callback(&server.id).to_string(),
             is_connected: is_oauth && admin.connections.is_authorized(server).await,
         }
     }

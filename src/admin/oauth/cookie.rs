@@ -4,6 +4,7 @@
 //! other. It lives as long as the authorization may take, and has the way back in it.
 
 use http::{HeaderMap, HeaderValue, header::COOKIE};
+use url::Url;
 
 use super::back::Back;
 use crate::{
@@ -24,15 +25,24 @@ pub(super) struct Cookie {
 }
 
 impl Cookie {
-    /// What sets the cookie; `None` where it could not be sent.
-    pub(super) fn set(&self, outside: &Outside, state: &SecretString) -> Option<HeaderValue> {
+    /// What sets the cookie, for the way back to `callback`; `None` where it could not be sent.
+    pub(super) fn set(
+        &self,
+        outside: &Outside,
+        callback: &Url,
+        state: &SecretString,
+    ) -> Option<HeaderValue> {
         let value = format!("{}.{}", self.browser.expose_secret(), self.back);
-        written(outside, state, &value, SECONDS)
+        written(outside, callback, state, &value, SECONDS)
     }
 
     /// What takes it away again.
-    pub(super) fn clear(outside: &Outside, state: &SecretString) -> Option<HeaderValue> {
-        written(outside, state, "", 0)
+    pub(super) fn clear(
+        outside: &Outside,
+        callback: &Url,
+        state: &SecretString,
+    ) -> Option<HeaderValue> {
+        written(outside, callback, state, "", 0)
     }
 
     /// The cookie of this state. One that is there twice is none: which is ours is not for us to
@@ -59,6 +69,7 @@ impl Cookie {
 
 fn written(
     outside: &Outside,
+    callback: &Url,
     state: &SecretString,
     value: &str,
     seconds: u64,
@@ -66,7 +77,7 @@ fn written(
     // The prefix, with which no other host can have set the cookie, wants it for all paths.
     let scope = match outside.is_secure() {
         true => "Path=/; Secure".to_owned(),
-        false => format!("Path={}", outside.callback().path()),
+        false => format!("Path={}", callback.path()),
     };
     let name = name(outside, state);
     let cookie = format!("{name}={value}; Max-Age={seconds}; HttpOnly; SameSite=Lax; {scope}");

@@ -46,7 +46,7 @@ pub(super) fn begin_fault(error: Error, callback: &Url) -> Fault {
                 None => fault,
             }
         }
-        Error::State | Error::Store(_) => stored(error),
+        Error::State | Error::Place | Error::Store(_) => stored(error),
     }
 }
 
@@ -95,8 +95,9 @@ fn advice(kind: ErrorKind, callback: &Url) -> (Option<&'static str>, String) {
         ),
         ErrorKind::InvalidGrant => (None, "connect again"),
         ErrorKind::Egress => (
-            None,
-            "if it is meant, allow its address in the gateway's egress rules",
+            Some("auth.issuer"),
+            "if it is meant, enter its issuer, or its authorization URL and its token URL, and \
+             allow its address in the gateway's egress rules",
         ),
         ErrorKind::Unreachable => (None, "try again in a moment"),
         _ => (None, "check what was entered, and connect again"),
@@ -125,6 +126,13 @@ pub(super) fn finish_page(error: &Error, back: Option<Back>) -> Page {
             "The answer of the provider belongs to nothing that was begun in this browser within \
              the last ten minutes, or was used already. Go back and connect the server again, in \
              one browser from the beginning to the end."
+                .to_owned()
+        }
+        Error::Place => {
+            "The answer of the provider came to the callback of another server than the one that \
+             was to be connected. It was not used, and nothing was sent anywhere. Connect again; \
+             should it happen once more, one of your servers may be trying to get at the account \
+             of another one."
                 .to_owned()
         }
         Error::OAuth(error) => explained(error),

@@ -3,13 +3,15 @@
 //! ```text
 //!  connect            ──▶ an address of our own, for one browser and once
 //!  /oauth/start/…     ──▶ a cookie for this authorization alone, and on to the provider
-//!  /oauth/callback    ◀── from the provider, with the cookie: tokens, and back to where one was
+//!  /oauth/callback/id ◀── from the provider, with the cookie: tokens, and back to where one was
 //! ```
 //!
 //! The way back comes from another site, where the cookie of a session, which is `SameSite=Strict`,
 //! is not sent. So the callback asks for no session: its state was random and is good once, and
 //! the cookie, which is `Lax`, shows that it is in the browser that was sent away. Where one ends
 //! up is one of our own pages, never an address that somebody brought along.
+//!
+//! Each server has a callback of its own, so that no other's code comes back to it.
 
 mod back;
 mod cookie;
@@ -17,7 +19,7 @@ mod fault;
 mod page;
 mod visits;
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use axum::{
     extract::State,
@@ -28,7 +30,7 @@ use serde_json::json;
 use tokio::time::timeout;
 use url::Url;
 
-pub(super) use self::visits::{callback, start};
+pub(super) use self::visits::{callback, shared_callback, start};
 use self::{back::Back, fault::begin_fault};
 use super::{
     Admin,
@@ -44,6 +46,25 @@ use crate::{
 
 /// How long finding out whom to ask may take: a server, its metadata, and a registration.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What begins an authorization, followed by what is good once.
+const START: &str = "/oauth/start/";
+
+/// The path of a request as a log may have it: without the part that begins an
+/// authorization, which works for whoever reads it before it was used.
+///
+/// ```
+/// use mcp_layer::admin::path_for_log;
+///
+/// assert_eq!(path_for_log("/ops/oauth/start/6f1c"), "/ops/oauth/start/…");
+/// assert_eq!(path_for_log("/api/v1/servers"), "/api/v1/servers");
+/// ```
+pub fn path_for_log(path: &str) -> Cow<'_, str> {
+    match path.find(START) {
+        Some(at) => format!("{}…", &path[..at + START.len()]).into(),
+        None => path.into(),
+    }
+}
 
 /// `POST /servers/{name}/oauth/connect`
 pub(super) async fn connect(
@@ -68,9 +89,9 @@ impl Admin {
     /// which works once and for ten minutes. It ends up on the server's page, or at the step of a
     /// draft that it came from.
     pub(super) async fn connect(&self, server: &Server, outside: &Outside) -> Result<Url, Fault> {
-        let callback = outside.callback();
+        let (callbacks, callback) = (outside.callbacks(), outside.callback(&server.id));
         let note = Back::to(server).to_string();
-        let prepared = self.authorizations()?.prepare(server, &callback, &note);
+        let prepared = self.authorizations()?.prepare(server, &callbacks, &note);
         let prepared = timeout(PATIENCE, prepared).await.map_err(|_| {
             let seconds = PATIENCE.as_secs();
             let message = format!("the server and its authorization server took over {seconds} s");
@@ -78,7 +99,7 @@ impl Admin {
         })?;
         let one_time = prepared.map_err(|error| begin_fault(error, &callback))?;
         tracing::info!(action = "connect", server = %server.name, "an authorization waits for its browser");
-        Ok(outside.at(&format!("/oauth/start/{}", one_time.expose_secret())))
+        Ok(outside.at(&format!("{START}{}", one_time.expose_secret())))
     }
 
     /// Gives up the authorization of `server`, if it has one.

@@ -3,11 +3,11 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    extract::{Path, RawQuery, State, rejection::PathRejection},
+    extract::{Path, State, rejection::PathRejection},
     response::{IntoResponse, Response},
 };
 use http::{
-    HeaderMap, HeaderValue, StatusCode,
+    HeaderMap, HeaderValue, StatusCode, Uri,
     header::{LOCATION, SET_COOKIE},
 };
 use tokio::time::timeout;
@@ -22,7 +22,7 @@ use crate::{
     admin::{Admin, outside::Outside},
     authorization::{Connected, Error},
     oauth::Callback,
-    registry::ServerStore,
+    registry::{self, ServerId, ServerStore},
     secret::SecretString,
 };
 
@@ -56,7 +56,8 @@ async fn begin(
         browser: started.begun.browser.clone(),
         back: started.note.parse().map_err(|()| Error::State)?,
     };
-    let cookie = cookie.set(outside, state).ok_or(Error::State)?;
+    let callback = &started.begun.redirect_uri;
+    let cookie = cookie.set(outside, callback, state).ok_or(Error::State)?;
     let place = HeaderValue::try_from(started.begun.authorization_url.as_str());
     let mut place = place.map_err(|_| Error::State)?;
     place.set_sensitive(true);
@@ -66,37 +67,70 @@ async fn begin(
     Ok(response)
 }
 
-/// `GET /oauth/callback`
-///
-/// Without the cookie of its state nothing is touched: the right browser may still come.
+/// `GET /oauth/callback/{id}`
 pub(in super::super) async fn callback(
     State(admin): State<Arc<Admin>>,
     outside: Outside,
-    RawQuery(query): RawQuery,
+    path: Result<Path<String>, PathRejection>,
+    uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    let query = query.unwrap_or_default();
-    let state = match Callback::parse(&query) {
-        Ok(callback) => callback.state,
-        Err(error) => return finish_page(&error.into(), None).answer(&admin),
+    let id = path.ok().and_then(|Path(id)| id.parse().ok());
+    let Some(id) = id else {
+        return finish_page(&Error::Place, None).answer(&admin);
     };
-    let Some(cookie) = Cookie::of(&outside, &state, &headers) else {
-        return finish_page(&Error::State, None).answer(&admin);
-    };
-    let page = admin.finish(&query, cookie).await;
-    let mut response = page.answer(&admin);
-    if let Some(cleared) = Cookie::clear(&outside, &state) {
-        response.headers_mut().insert(SET_COOKIE, cleared);
-    }
-    response
+    admin.call_back(&outside, Some(&id), &uri, &headers).await
+}
+
+/// `GET /oauth/callback`
+pub(in super::super) async fn shared_callback(
+    State(admin): State<Arc<Admin>>,
+    outside: Outside,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    admin.call_back(&outside, None, &uri, &headers).await
 }
 
 impl Admin {
-    async fn finish(&self, query: &str, cookie: Cookie) -> Page {
+    /// The browser came back to the callback of the server `id`, or to that of all.
+    ///
+    /// Without the cookie of its state, or at another server's path, nothing is touched: the right
+    /// browser may still come to the right one.
+    async fn call_back(
+        &self,
+        outside: &Outside,
+        id: Option<&ServerId>,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Response {
+        let state = match Callback::parse(uri.query().unwrap_or_default()) {
+            Ok(callback) => callback.state,
+            Err(error) => return finish_page(&error.into(), None).answer(self),
+        };
+        let Some(cookie) = Cookie::of(outside, &state, headers) else {
+            return finish_page(&Error::State, None).answer(self);
+        };
+        if let Some(id) = id
+            && let Err(error) = self.is_there(id, &cookie.back).await
+        {
+            tracing::warn!(server = %cookie.back.server(), %error, "a callback was refused");
+            return finish_page(&error, Some(cookie.back)).answer(self);
+        }
+        let page = self.finish(uri, cookie).await;
+        let mut response = page.answer(self);
+        let callback = id.map_or_else(|| outside.callbacks(), |id| outside.callback(id));
+        if let Some(cleared) = Cookie::clear(outside, &callback, &state) {
+            response.headers_mut().insert(SET_COOKIE, cleared);
+        }
+        response
+    }
+
+    async fn finish(&self, uri: &Uri, cookie: Cookie) -> Page {
         let Some(authorizations) = &self.authorizations else {
             return finish_page(&Error::State, Some(cookie.back));
         };
-        match authorizations.finish(query, &cookie.browser).await {
+        match authorizations.finish(uri, &cookie.browser).await {
             Ok(connected) => {
                 self.look(&connected, &cookie.back).await;
                 let text = format!("{} is connected.", cookie.back.server());
@@ -106,6 +140,16 @@ impl Admin {
                 tracing::warn!(server = %cookie.back.server(), %error, "a server was not connected");
                 finish_page(&error, Some(cookie.back))
             }
+        }
+    }
+
+    /// Whether the server that was to be connected is the one with this identity: it may have been
+    /// removed meanwhile, and another one of its name been made.
+    async fn is_there(&self, id: &ServerId, back: &Back) -> Result<(), Error> {
+        match self.store.get(&self.organisation, back.server()).await {
+            Ok(server) if server.id == *id => Ok(()),
+            Ok(_) | Err(registry::Error::NotFound { .. }) => Err(Error::Place),
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -27,7 +27,7 @@ export async function callbacks({ visit, token, server, count, others, bypassCSP
     });
     await page.goto((await answer.json()).authorization_url, { waitUntil: "load" });
     const heading = await page.getByRole("heading").innerText();
-    const isThere = new URL(page.url()).pathname === "/oauth/callback" && heading === "Not connected";
+    const isThere = new URL(page.url()).pathname.startsWith("/oauth/callback/") && heading === "Not connected";
     return isThere ? [] : [`${page.url()} says ${heading}`];
   });
   return { found, complaints: complaintsOf(visitor), pages: count };

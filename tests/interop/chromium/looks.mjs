@@ -99,7 +99,7 @@ export async function oauth({ visit, token, screenshots, server, dashboard }) {
   const start = await page.getByRole("link", { name: "Go on now" }).getAttribute("href");
   await page.goto(start);
   await page.getByRole("link", { name: "Refuse" }).click();
-  await page.waitForURL("**/oauth/callback?**");
+  await page.waitForURL("**/oauth/callback/*?**");
   await look("refused");
   await page.goto("/oauth/callback?state=of-nobody&code=c");
   await look("unknown");

@@ -7,7 +7,9 @@ import { button, created, radio, reviewStep, serverStep, toolsStep } from "./ste
 async function toTheProvider(page, server) {
   await serverStep(page, server);
   await radio(page, "OAuth 2.0").check();
-  assert.equal(await page.getByLabel("Callback URL").inputValue(), `${new URL(page.url()).origin}/oauth/callback`);
+  const callback = new URL(await page.getByLabel("Callback URL").inputValue());
+  assert.equal(callback.origin, new URL(page.url()).origin);
+  assert.match(callback.pathname, /^\/oauth\/callback\/[0-9a-f]{32}$/);
   await page.getByText("Not connected").waitFor();
   await button(page, "Connect now").click();
   await page.getByRole("heading", { name: /wants/ }).waitFor();
@@ -33,7 +35,7 @@ export async function isRefused({ visit, token, server }) {
   const page = await (await visit({ others: [server.provider] })).signIn(token);
   await toTheProvider(page, server);
   await page.getByRole("link", { name: "Refuse" }).click();
-  await page.waitForURL("**/oauth/callback?**");
+  await page.waitForURL("**/oauth/callback/*?**");
   const said = await page.getByRole("main").innerText();
   await page.getByRole("main").getByRole("link").first().click();
   await page.waitForURL(`**/servers/${server.name}/setup/auth`);
@@ -74,7 +76,7 @@ export async function aCallbackElsewhereIsRefused({ visit, token, server }) {
   const page = await (await visit({ others: [server.provider] })).signIn(token);
   await toTheProvider(page, server);
   let callback = await page.getByRole("link", { name: "Allow" }).evaluate((link) => link.href);
-  while (!callback.includes("/oauth/callback?")) {
+  while (!new URL(callback).pathname.startsWith("/oauth/callback/")) {
     const answer = await page.request.get(callback, { maxRedirects: 0 });
     callback = new URL(answer.headers().location, callback).href;
   }

@@ -10,7 +10,7 @@ use axum::extract::Request;
 use axum::response::Response;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, stream};
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, Uri};
 use mcp_layer::oauth::Http;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -31,6 +31,7 @@ pub const PROVIDERS_TEXT: &str = "<script>provider</script>";
 pub struct Seen {
     pub method: Method,
     pub path: String,
+    pub query: String,
     pub headers: HeaderMap,
     pub body: String,
 }
@@ -79,7 +80,12 @@ impl AuthServer {
     /// A proper server: metadata of the resource `/mcp` and of itself, `/register`, `/token` and
     /// `/revoke`.
     pub async fn start() -> Self {
-        let server = Self::start_empty().await;
+        Self::start_on("127.0.0.1").await
+    }
+
+    /// The same on another address of this machine.
+    pub async fn start_on(address: &str) -> Self {
+        let server = Self::empty_on(address).await;
         server.json(RESOURCE, server.resource());
         server.json(METADATA, server.metadata());
         let client = json!({"client_id": "client-1", "client_secret": "s3cret/1"});
@@ -93,7 +99,12 @@ impl AuthServer {
 
     /// A server that has nothing: 404 for all.
     pub async fn start_empty() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::empty_on("127.0.0.1").await
+    }
+
+    /// The same on another address of this machine.
+    pub async fn empty_on(address: &str) -> Self {
+        let listener = TcpListener::bind((address, 0)).await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let seen = Arc::<Mutex<Vec<Seen>>>::default();
         let replies = Arc::<Mutex<HashMap<String, Reply>>>::default();
@@ -195,13 +206,13 @@ impl AuthServer {
         seen.remove(0)
     }
 
-    /// The query that an operator's browser brings back after saying yes at `url`.
-    pub fn approve(&self, url: &Url) -> String {
+    /// Where an operator's browser comes back to after saying yes at `url`.
+    pub fn approve(&self, url: &Url) -> Uri {
         evidence::secret("state", parameter(url, "state"));
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.append_pair("code", "code-1");
         query.append_pair("state", &parameter(url, "state"));
-        query.append_pair("iss", &self.url).finish()
+        callback(url, &query.append_pair("iss", &self.url).finish())
     }
 }
 
@@ -211,9 +222,17 @@ impl Drop for AuthServer {
     }
 }
 
-/// The way there, for a client that may reach this machine.
+/// The way there, for a client that may reach this machine, of a server on it.
 pub fn http() -> Http {
-    Http::new(outbound())
+    Http::new(outbound()).with_entered(&["http://127.0.0.1/mcp".parse().unwrap()])
+}
+
+/// Path and query with which a browser that was sent to `url` comes back.
+pub fn callback(url: &Url, query: &str) -> Uri {
+    let redirect: Url = parameter(url, "redirect_uri").parse().unwrap();
+    // As a browser would.
+    let query = query.replace('<', "%3C").replace('>', "%3E");
+    format!("{}?{query}", redirect.path()).parse().unwrap()
 }
 
 /// A parameter of a URL, which must be there.
@@ -300,6 +319,7 @@ async fn remember(request: Request) -> Seen {
     Seen {
         method: head.method,
         path: head.uri.path().to_owned(),
+        query: head.uri.query().unwrap_or_default().to_owned(),
         headers: head.headers,
         body: String::from_utf8(body.into()).unwrap(),
     }

@@ -26,6 +26,7 @@ pub mod rows;
 pub mod shelf;
 pub mod silent;
 pub mod sql;
+pub mod strict;
 pub mod tenants;
 pub mod traces;
 

@@ -325,7 +325,7 @@ pub async fn connect(
     authorizations: &Authorizations,
     server: &Server,
 ) -> Result<Connected, Error> {
-    let begun = authorizations.begin(server, &redirect_uri()).await?;
+    let begun = authorizations.begin(server, &callbacks()).await?;
     let query = provider.server.approve(&begun.authorization_url);
     authorizations.finish(&query, &begun.browser).await
 }
@@ -345,7 +345,8 @@ pub async fn call(
     Ok(result.text)
 }
 
-pub fn redirect_uri() -> Url {
+/// Below this, each server has its redirect URI.
+pub fn callbacks() -> Url {
     "http://127.0.0.1:8788/oauth/callback".parse().unwrap()
 }
 

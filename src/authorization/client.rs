@@ -1,0 +1,81 @@
+//! Who we are at an authorization server, and where its browsers come back to.
+
+use url::Url;
+
+use super::{
+    Inner,
+    credential::{ClientOrigin, StoredClient},
+    error::Error,
+    place,
+};
+use crate::{
+    oauth::{self, AuthorizationServer, Client, Http, Scopes, TokenAuth},
+    registry::{OAuth2, Server},
+};
+
+/// Whose client it is to be.
+pub(super) struct Whose<'a> {
+    pub(super) server: &'a Server,
+    pub(super) record: &'a OAuth2,
+    pub(super) asked: &'a AuthorizationServer,
+    /// Below this, each server has its callback.
+    pub(super) callbacks: &'a Url,
+}
+
+impl Whose<'_> {
+    fn own(&self) -> Url {
+        place::redirect_uri(self.callbacks, &self.server.id)
+    }
+
+    /// The server's own path, or that of all where the client was registered for it.
+    pub(super) fn redirect_uri(&self, client: &StoredClient) -> Url {
+        match &client.origin {
+            ClientOrigin::Registered(uri) => uri.clone(),
+            ClientOrigin::Entered | ClientOrigin::Document => self.own(),
+        }
+    }
+
+    /// Whether a client that we registered can come back to where it was registered for. From when
+    /// all servers shared one callback: where the answer says whose it is.
+    fn is_usable(&self, client: &StoredClient) -> bool {
+        let ClientOrigin::Registered(uri) = &client.origin else {
+            return false;
+        };
+        *uri == self.own() || uri == self.callbacks && self.asked.sends_issuer
+    }
+}
+
+impl Inner {
+    /// The client that was entered, the one that we registered there before (which is `stored`),
+    /// the one that our metadata describe, or a new one.
+    pub(super) async fn client(
+        &self,
+        http: &Http,
+        whose: &Whose<'_>,
+        scopes: &Scopes,
+        stored: Option<StoredClient>,
+    ) -> Result<StoredClient, Error> {
+        let (record, asked) = (whose.record, whose.asked);
+        if let Some(id) = &record.client_id {
+            let secret = record.client_secret.clone();
+            let client = Client::new(id.clone(), secret, record.token_auth, asked)?;
+            return Ok(StoredClient::new(client, ClientOrigin::Entered));
+        }
+        if let Some(known) = stored.filter(|stored| whose.is_usable(stored)) {
+            return Ok(known);
+        }
+        if let Some(url) = &self.client_metadata_url
+            && asked.takes_client_metadata_url
+        {
+            let url = url(&whose.server.id);
+            let client = Client::new(url.as_str(), None, Some(TokenAuth::None), asked)?;
+            return Ok(StoredClient::new(client, ClientOrigin::Document));
+        }
+        if asked.registration_endpoint.is_none() {
+            return Err(Error::NoClient);
+        }
+        let own = whose.own();
+        let client = oauth::register(http, asked, &own, scopes, &self.client_name).await?;
+        Ok(StoredClient::new(client, ClientOrigin::Registered(own)))
+    }
+}
