@@ -144,7 +144,7 @@ async fn a_file_that_may_not_be_written_is_said_in_one_line() {
         assert!(chmod.arg(mode).arg(what).status().unwrap().success());
     };
     allow("755", &directory.0);
-    allow("444", &directory.0.join("a.db"));
+    allow("400", &directory.0.join("a.db"));
     let mut child = play(NOT_OURS);
     child.env("DATABASE", &url).current_dir("/");
     let id = Command::new("id").arg("-u").output().unwrap();

@@ -20,7 +20,9 @@ mod support;
 mod proxy;
 
 mod outage;
+mod pooler;
 mod proxies;
+mod read_only;
 mod replicas;
 mod volume;
 

@@ -225,12 +225,13 @@ async fn insert(database: &Database, rows: &[Row]) -> Result<(), Error> {
 
 /// Removes what is too old, and what is too much of these organisations.
 async fn sweep(database: &Database, organisations: &[String]) -> Result<(), Error> {
+    let mut tx = database.begin().await?;
     let oldest = TraceId::first_of(super::time::time(now() - super::time::span(AGE)));
     sql("DELETE FROM mcp_traces WHERE id IN (
              SELECT id FROM mcp_traces WHERE id < $1 ORDER BY id LIMIT $2)")
     .bind(oldest.to_string())
     .bind(SWEPT)
-    .execute(&database.write)
+    .execute(&mut *tx)
     .await?;
     for organisation in organisations {
         sql("DELETE FROM mcp_traces WHERE id IN (
@@ -239,8 +240,9 @@ async fn sweep(database: &Database, organisations: &[String]) -> Result<(), Erro
         .bind(&**organisation)
         .bind(SWEPT)
         .bind(COUNT)
-        .execute(&database.write)
+        .execute(&mut *tx)
         .await?;
     }
+    tx.commit().await?;
     Ok(())
 }
