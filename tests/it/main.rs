@@ -71,3 +71,4 @@ mod sql_open;
 mod sql_registry;
 mod sql_tampering;
 mod sql_traces;
+mod url_keys;

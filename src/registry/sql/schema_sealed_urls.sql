@@ -1,0 +1,2 @@
+-- Version 3: keys in URLs are sealed. No table changes; sealed_urls.rs does what a key ring is needed
+-- for, and an older program does not know the member of the record that says so.
