@@ -3,20 +3,20 @@
 use std::{
     error::Error as StdError,
     fmt,
-    future::Future,
+    future::{Future, ready},
     ops::{Deref, DerefMut},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use sqlx::{
     Any, AnyConnection, AnyPool, AssertSqlSafe, Row, Transaction, any::AnyArguments,
     pool::PoolConnection, query::Query,
 };
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::sessions::Sessions;
 use crate::registry::Error;
@@ -26,6 +26,10 @@ use crate::registry::Error;
 const OPERATION: Duration = Duration::from_secs(10);
 /// The same while the database is known to be away: no reason to let everybody wait.
 const WHILE_AWAY: Duration = Duration::from_millis(500);
+
+/// How long one waits for a connection, and how often one looks where none can be made.
+const PATIENCE: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(20);
 
 /// A database that is open.
 #[derive(Clone)]
@@ -147,8 +151,11 @@ impl Database {
     pub(super) async fn reading(&self) -> Result<Reading, sqlx::Error> {
         self.check()?;
         Ok(match self.dialect.is_pooled {
-            false => Reading::Session(self.read.acquire().await?),
-            true => Reading::Transaction(self.read.begin_with(self.dialect.begin).await?),
+            false => {
+                let idle = || ready(Ok(self.read.try_acquire()));
+                Reading::Session(patiently(self.read.acquire(), idle).await?)
+            }
+            true => Reading::Transaction(self.begun(&self.read).await?),
         })
     }
 
@@ -178,9 +185,14 @@ impl Database {
         }
     }
 
+    async fn begun(&self, pool: &AnyPool) -> Result<Transaction<'static, Any>, sqlx::Error> {
+        let begin = self.dialect.begin;
+        patiently(pool.begin_with(begin), || pool.try_begin_with(begin)).await
+    }
+
     /// `None` where the session refuses writes.
     async fn try_begin(&self) -> Result<Option<Transaction<'static, Any>>, sqlx::Error> {
-        let mut tx = self.write.begin_with(self.dialect.begin).await?;
+        let mut tx = self.begun(&self.write).await?;
         if let Some(is_read_only) = self.dialect.is_read_only {
             let row = sql(is_read_only).fetch_one(&mut *tx).await?;
             if row.try_get::<i64, _>(0)? != 0 {
@@ -190,6 +202,30 @@ impl Database {
         }
         Ok(Some(tx))
     }
+}
+
+/// What `take` takes, which waits; then what `take_idle` finds. Whoever waits because no connection
+/// can be made any more does not see that others give theirs back.
+async fn patiently<T, Take, Idle>(
+    take: Take,
+    take_idle: impl Fn() -> Idle,
+) -> Result<T, sqlx::Error>
+where
+    Take: Future<Output = Result<T, sqlx::Error>>,
+    Idle: Future<Output = Result<Option<T>, sqlx::Error>>,
+{
+    let since = Instant::now();
+    match take.await {
+        Err(sqlx::Error::PoolTimedOut) => {}
+        done => return done,
+    }
+    while since.elapsed() < PATIENCE {
+        if let Some(taken) = take_idle().await? {
+            return Ok(taken);
+        }
+        sleep(LOOK).await;
+    }
+    Err(sqlx::Error::PoolTimedOut)
 }
 
 impl Deref for Reading {

@@ -24,8 +24,10 @@ use crate::registry::Error;
 
 /// Connections of one replica; PostgreSQL takes 100 by default, of all together.
 const CONNECTIONS: u32 = 10;
-/// How long a connection may take to come about, and a request waits for one.
+/// How long a connection may take to come about at the start, and to say that it is well.
 const CONNECT: Duration = Duration::from_secs(5);
+/// How long a request waits for a new one; then it takes what others give back.
+const ACQUIRE: Duration = Duration::from_millis(2500);
 /// How long a start waits for a server that starts itself, or has no connection left.
 const START: Duration = Duration::from_secs(10);
 /// Between two attempts of a start; doubled each time, up to the second.
@@ -80,7 +82,7 @@ pub(super) async fn open(url: &Url) -> Result<Database, SqlError> {
     let (used, kept) = (sessions.clone(), sessions.clone());
     let pool = AnyPoolOptions::new()
         .max_connections(CONNECTIONS)
-        .acquire_timeout(CONNECT)
+        .acquire_timeout(ACQUIRE)
         .before_acquire(move |_, session| Box::pin(ready(Ok(used.trusts(session.age)))))
         .after_release(move |connection, session| {
             let is_trusted = kept.trusts(session.age);

@@ -183,7 +183,8 @@ impl Reached for File {
     }
 
     fn why(&self) -> BoxFuture<'_, Error> {
-        let reason = "others have been using it for too long; one writes at a time";
+        let reason = "it has been locked for too long, by another process such as a backup or by \
+                      other changes: one writes at a time";
         Box::pin(ready(Error::unavailable(reason)))
     }
 }
