@@ -5,7 +5,8 @@
 //! cargo test --all-features --test postgres
 //! ```
 //!
-//! Needs PostgreSQL 15 or newer (Debian: `postgresql`); each test starts its own.
+//! Needs PostgreSQL 15 or newer and PgBouncer (Debian: `postgresql`, `pgbouncer`); each test starts
+//! its own.
 #![allow(
     clippy::unwrap_used,
     unreachable_pub,

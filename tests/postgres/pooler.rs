@@ -35,7 +35,13 @@ impl Pooler {
         .replace("* = host=127.0.0.1", "* = user=postgres host=127.0.0.1");
         let path = directory.0.join("pgbouncer.ini");
         std::fs::write(&path, config).unwrap();
-        let mut pgbouncer = Command::new("pgbouncer");
+        // Where Debian has it, which is not in everybody's path.
+        let debian = std::path::Path::new("/usr/sbin/pgbouncer");
+        let mut pgbouncer = Command::new(if debian.exists() {
+            debian
+        } else {
+            "pgbouncer".as_ref()
+        });
         pgbouncer
             .arg(&path)
             .stdout(Stdio::null())
