@@ -132,6 +132,7 @@ mod scrub;
 mod sse;
 mod token_auth;
 mod trace_parent;
+mod url_keys;
 
 #[cfg(feature = "admin")]
 pub use self::explain::Explainer;

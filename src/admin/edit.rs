@@ -14,8 +14,9 @@ use crate::{
     connect::Connections,
     mcp::Transport,
     registry::{
-        Error, Gate, Projects, SelectedTool, Server, ShareSession, ToolPolicy, ToolSelection,
+        Auth, Error, Gate, Projects, SelectedTool, Server, ShareSession, ToolPolicy, ToolSelection,
     },
+    url_keys,
 };
 
 /// The members that are entered.
@@ -90,6 +91,7 @@ impl Reader<'_> {
     ) -> Result<Server, Fault> {
         let url = members.require("url")?;
         let mut server = Server::new(name, &url.text()?)?;
+        server.url = with_keys(&url, server.url, stored)?;
         self.check(&url, &server.url)?;
         let former = Former::of(stored, &server.url, self.now, self.connections);
         server.organisation = self.organisation.clone();
@@ -118,6 +120,29 @@ impl Reader<'_> {
             .map_err(|error| value.fault(&format!("cannot be used: {error}")))
     }
 }
+
+/// `entered` with the keys that are stored, where it has what answers show in their place.
+fn with_keys(value: &Value<'_>, entered: Url, stored: Option<&Server>) -> Result<Url, Fault> {
+    if !url_keys::is_covered(&entered) {
+        return Ok(entered);
+    }
+    let reason = match stored {
+        Some(stored) if matches!(stored.auth, Auth::Unreadable(_)) => {
+            "has a key that is stored and cannot be opened; enter it anew in the place of …"
+        }
+        Some(stored) if stored.url.origin() != entered.origin() => {
+            "has another origin than the key in it was entered for; enter it in the place of …"
+        }
+        Some(stored) => {
+            let kept = url_keys::uncovered(&entered, &stored.url);
+            return kept.ok_or_else(|| value.fault(NOT_STORED));
+        }
+        None => NOT_STORED,
+    };
+    Err(value.fault(reason))
+}
+
+const NOT_STORED: &str = "has … where no key is stored that could be kept; enter it";
 
 fn members(body: &[u8]) -> Result<Members<'_>, Fault> {
     let known: Vec<&str> = ENTERED.into_iter().chain(READ_ONLY).collect();

@@ -16,6 +16,7 @@ use crate::{
         Auth, Failure, Gate, OAuth2, Projects, Server, ShareSession, Source, Stage, StaticHeader,
         ToolPolicy, ToolSelection,
     },
+    url_keys,
 };
 
 /// The members that an answer has besides those that are entered. Whoever sends an answer back has
@@ -38,7 +39,8 @@ pub(super) struct View<'a> {
     name: &'a ServerName,
     display_name: Option<&'a str>,
     description: Option<&'a str>,
-    url: &'a str,
+    /// Without its keys.
+    url: String,
     transport: Transport,
     projects: ProjectsView<'a>,
     auth: AuthView<'a>,
@@ -70,7 +72,7 @@ impl<'a> View<'a> {
             name: &server.name,
             display_name: server.display_name.as_deref(),
             description: server.description.as_deref(),
-            url: server.url.as_str(),
+            url: url_keys::shown(&server.url),
             transport: server.transport,
             projects: ProjectsView::of(&server.projects),
             auth: AuthView::of(&server.auth),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use http::{HeaderMap, HeaderValue};
 use url::Url;
 
-use crate::scrub::Scrubber;
+use crate::{scrub::Scrubber, url_keys};
 
 /// Values that were replaced and are still looked for in answers: an access token that was
 /// renewed a moment ago.
@@ -109,10 +109,11 @@ impl Live {
     }
 }
 
-/// The parameters of an address that may be keys: `?api_key=…`.
+/// The parts of an address that may be keys: `?api_key=…`, and what looks random in the path.
 pub(super) fn keys(address: &Url) -> impl Iterator<Item = HeaderValue> {
-    let values = address.query_pairs().map(|(_, value)| value);
+    let values = address.query_pairs().map(|(_, value)| value.into_owned());
     values
+        .chain(url_keys::in_path(address))
         .filter(|value| value.len() >= SHORTEST_KEY)
         .filter_map(|value| HeaderValue::from_str(&value).ok())
 }
@@ -152,6 +153,15 @@ mod tests {
             credential.now().scrubber.text(said.to_owned()),
             "POST /mcp?lang=en&api_key=[redacted:credential]: no such key as [redacted:credential]"
         );
+    }
+
+    #[test]
+    fn a_key_in_the_path_stays_a_secret() {
+        let address = "https://a.example/s/NzA5ZjQwYzItMTc4Yi00/mcp".parse();
+        let credential = Credential::new(HeaderMap::new(), &address.unwrap());
+        let said = "no route /s/NzA5ZjQwYzItMTc4Yi00/mcp".to_owned();
+        let clean = credential.now().scrubber.text(said);
+        assert_eq!(clean, "no route /s/[redacted:credential]/mcp");
     }
 
     #[test]

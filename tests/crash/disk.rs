@@ -2,14 +2,20 @@
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use mcp_layer::registry::{Error, Server, ServerStore, SqlRegistry};
+use mcp_layer::registry::conformance::traces::trace;
+use mcp_layer::registry::{
+    Error, Filter, Page, Server, ServerStore, SqlRegistry, TraceFilter, TracePage, TraceStore,
+};
 use mcp_layer::secret::KeyRing;
+use mcp_layer::trace::TraceSink;
 use sqlx::Row;
 
 use crate::child::{play, play_after, plays, told};
 use crate::support::directory::Directory;
-use crate::support::sql::{find, intruder, name, open, server, shown};
+use crate::support::sql::{find, intruder, name, open, run, server, shown};
 
 const SMALL_DISK: &str = "disk::on_a_small_disk";
 const SMALL_FILE: &str = "disk::in_a_small_file";
@@ -39,10 +45,31 @@ async fn fill(registry: &SqlRegistry, from: usize) -> (usize, String) {
 async fn reads(registry: &SqlRegistry, servers: usize) {
     for number in 0..servers {
         let slug = format!("s{number}");
-        let got = registry.get("default", &name(&slug)).await.unwrap();
+        let got = ServerStore::get(registry, "default", &name(&slug))
+            .await
+            .unwrap();
         assert_eq!(got.description, large(number).description);
         assert_eq!(find(registry, &slug).await.unwrap().id, got.id);
     }
+    // A list looks through them all, page by page, and needs no room either.
+    let mut filter = Filter::default();
+    filter.text = Some(" ".into());
+    let (mut page, mut listed) = (Page::default(), 0);
+    loop {
+        let listing = ServerStore::list(registry, "default", &filter, &page)
+            .await
+            .unwrap();
+        listed += listing.servers.len();
+        match listing.next {
+            Some(next) => page.after = Some(next),
+            None => break,
+        }
+    }
+    assert_eq!(listed, servers);
+    let (filter, page) = (TraceFilter::default(), TracePage::default());
+    TraceStore::list(registry, "default", &filter, &page)
+        .await
+        .unwrap();
 }
 
 async fn is_whole(url: &str) {
@@ -144,7 +171,7 @@ async fn a_file_that_may_not_be_written_is_said_in_one_line() {
         assert!(chmod.arg(mode).arg(what).status().unwrap().success());
     };
     allow("755", &directory.0);
-    allow("444", &directory.0.join("a.db"));
+    allow("400", &directory.0.join("a.db"));
     let mut child = play(NOT_OURS);
     child.env("DATABASE", &url).current_dir("/");
     let id = Command::new("id").arg("-u").output().unwrap();
@@ -165,4 +192,56 @@ async fn on_a_file_of_somebody_else() {
     let line = opened.unwrap_err().to_string();
     assert!(line.ends_with(": cannot be written"), "{line}");
     println!("figure: {line}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_a_backup_keeps_locked_is_waited_for_and_loses_nothing() {
+    let (directory, ring) = (Directory::new(), KeyRing::generate());
+    let url = directory.url("a.db");
+    let registry = open(&url, &ring).await;
+    registry.insert(server("a")).await.unwrap();
+    let mut backup = intruder(&url).await;
+    let locked = Instant::now();
+    run(
+        &mut backup,
+        "BEGIN EXCLUSIVE; UPDATE mcp_counters SET value = value",
+    )
+    .await;
+
+    // Exchanges wait; they were had, and nobody can have them once more.
+    registry.record(&Arc::new(trace(1)));
+    let writes = tokio::spawn({
+        let registry = registry.clone();
+        async move {
+            let asked = Instant::now();
+            let error = registry.insert(server("b")).await.unwrap_err();
+            (asked.elapsed(), shown(&error))
+        }
+    });
+    let (filter, page, mut reads) = (Filter::default(), Page::default(), 0);
+    while locked.elapsed() < Duration::from_secs(15) {
+        let asked = Instant::now();
+        ServerStore::get(&registry, "default", &name("a"))
+            .await
+            .unwrap();
+        let listing = ServerStore::list(&registry, "default", &filter, &page);
+        assert_eq!(listing.await.unwrap().servers.len(), 1);
+        assert!(asked.elapsed() < Duration::from_secs(1), "reads wait");
+        reads += 1;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let (waited, said) = writes.await.unwrap();
+    assert!(waited < Duration::from_secs(12), "{waited:?}");
+    assert!(
+        said.contains("locked") || said.contains("did not answer"),
+        "{said}"
+    );
+
+    run(&mut backup, "COMMIT").await;
+    registry.insert(server("b")).await.unwrap();
+    registry.flush_traces().await;
+    let (filter, page) = (TraceFilter::default(), TracePage::default());
+    let listing = TraceStore::list(&registry, "default", &filter, &page).await;
+    assert_eq!(listing.unwrap().traces.len(), 1, "an exchange is lost");
+    println!("locked for 15 s: a write gives up after {waited:?}, {reads} reads went on, 0 lost");
 }

@@ -75,3 +75,4 @@ mod sql_open;
 mod sql_registry;
 mod sql_tampering;
 mod sql_traces;
+mod url_keys;

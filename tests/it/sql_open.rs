@@ -6,7 +6,7 @@ use mcp_layer::registry::{ServerStore, SqlFault, SqlRegistry};
 use mcp_layer::secret::KeyRing;
 
 use crate::support::directory::Directory;
-use crate::support::sql::{find, intruder, open, run, server, shown};
+use crate::support::sql::{find, intruder, name, open, run, server, shown};
 
 /// The line, which is one and shows no password.
 async fn refused(url: &str, ring: &KeyRing) -> String {
@@ -56,6 +56,7 @@ async fn what_is_no_database_is_said_in_one_line() {
         "not a database at all".repeat(100),
     )
     .unwrap();
+    allow(&directory.0.join("text"), 0o600);
     let line = refused(&directory.url("text"), &ring).await;
     assert!(line.ends_with(": is not a SQLite database"), "{line}");
 
@@ -64,6 +65,56 @@ async fn what_is_no_database_is_said_in_one_line() {
 
     let line = refused("sqlite:///dev/null", &ring).await;
     assert!(line.ends_with(": is not a regular file"), "{line}");
+}
+
+fn allow(path: &std::path::Path, mode: u32) {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[tokio::test]
+async fn a_file_that_others_may_read_is_refused_with_the_way_out() {
+    let (directory, ring) = (Directory::new(), KeyRing::generate());
+    let url = directory.url("a.db");
+    // Kept open, so that its log is there.
+    let registry = open(&url, &ring).await;
+    registry.insert(server("a")).await.unwrap();
+    for mode in [0o666, 0o644, 0o640, 0o604, 0o620] {
+        for file in ["a.db", "a.db-wal", "a.db-shm"] {
+            let path = directory.0.join(file);
+            allow(&path, mode);
+            let line = refused(&url, &ring).await;
+            assert!(line.contains(&format!("mode {mode:04o}")), "{line}");
+            assert!(line.ends_with("run chmod 600 on it"), "{line}");
+            allow(&path, 0o600);
+        }
+    }
+    assert!(find(&open(&url, &ring).await, "a").await.is_some());
+}
+
+#[tokio::test]
+async fn a_file_that_is_removed_or_replaced_takes_no_writes_that_would_be_lost() {
+    let (directory, ring) = (Directory::new(), KeyRing::generate());
+    let (url, path) = (directory.url("a.db"), directory.0.join("a.db"));
+    let aside = directory.0.join("aside");
+    let registry = open(&url, &ring).await;
+    registry.insert(server("a")).await.unwrap();
+    find(&registry, "a").await.unwrap();
+    std::fs::rename(&path, &aside).unwrap();
+    for other in [None, Some("another file")] {
+        if let Some(text) = other {
+            std::fs::write(&path, text).unwrap();
+        }
+        let error = registry.insert(server("b")).await.unwrap_err();
+        let said = shown(&error);
+        assert!(said.contains("was removed or replaced"), "{said}");
+        // Nor is anything read that may be of another one; what is in memory goes on.
+        assert!(registry.get("default", &name("a")).await.is_err());
+        assert!(find(&registry, "a").await.is_some());
+    }
+    std::fs::rename(&aside, &path).unwrap();
+    registry.insert(server("b")).await.unwrap();
+    drop(registry);
+    assert!(find(&open(&url, &ring).await, "b").await.is_some());
 }
 
 #[tokio::test]
@@ -143,7 +194,7 @@ async fn tables_of_a_newer_version_are_left_alone() {
     assert!(matches!(error.fault(), SqlFault::Newer { found: 99, .. }));
     let line = refused(&url, &ring).await;
     let expected =
-        "was changed by a newer version: its tables have version 99, and this program knows 2";
+        "was changed by a newer version: its tables have version 99, and this program knows 3";
     assert!(line.ends_with(expected), "{line}");
 }
 

@@ -5,7 +5,8 @@
 //! cargo test --all-features --test postgres
 //! ```
 //!
-//! Needs PostgreSQL 15 or newer (Debian: `postgresql`); each test starts its own.
+//! Needs PostgreSQL 15 or newer and PgBouncer (Debian: `postgresql`, `pgbouncer`); each test starts
+//! its own.
 #![allow(
     clippy::unwrap_used,
     unreachable_pub,
@@ -20,7 +21,9 @@ mod support;
 mod proxy;
 
 mod outage;
+mod pooler;
 mod proxies;
+mod read_only;
 mod replicas;
 mod volume;
 

@@ -2,8 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use mcp_layer::Project;
-use mcp_layer::registry::{CredentialKey, CredentialStore, Error, ServerRegistry, ServerStore};
+use mcp_layer::registry::{
+    CredentialKey, CredentialStore, Error, ServerRegistry, ServerStore, SqlRegistry,
+};
 use mcp_layer::secret::KeyRing;
 
 use crate::support::postgres::Postgres;
@@ -89,4 +92,55 @@ async fn a_database_that_hangs_hangs_nobody() {
     }
     assert!(find(&registry, "b").await.is_some());
     println!("hung: not available after {waited:?}");
+}
+
+/// Takes connections until there are none left for others.
+async fn take_all(url: &str) -> Vec<sqlx::AnyConnection> {
+    let mut taken = Vec::new();
+    while let Ok(connection) = <sqlx::AnyConnection as sqlx::Connection>::connect(url).await {
+        taken.push(connection);
+    }
+    taken
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_waits_for_a_connection_and_says_if_there_is_none() {
+    let postgres = Postgres::start();
+    let (url, ring) = (postgres.database("a"), KeyRing::generate());
+    drop(open(&url, &ring).await);
+    let taken = take_all(&url).await;
+    let asked = Instant::now();
+    let refused = SqlRegistry::open(&url, ring.clone()).await.unwrap_err();
+    let (line, waited) = (refused.to_string(), asked.elapsed());
+    assert!(line.contains("too many clients"), "{line}");
+    assert!(waited < Duration::from_secs(15), "{waited:?}");
+    println!("none for {waited:?}: {line}");
+
+    let opened = tokio::spawn(async move { SqlRegistry::open(&url, ring).await });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    drop(taken);
+    opened.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_gets_no_connection_is_told_why_and_the_rest_goes_on() {
+    let postgres = Postgres::start();
+    let (url, ring) = (postgres.database("a"), KeyRing::generate());
+    let registry = open(&url, &ring).await;
+    registry.insert(server("a")).await.unwrap();
+    let taken = take_all(&url).await;
+    // One connection it has: what comes one by one goes on.
+    registry.insert(server("b")).await.unwrap();
+    let (wanted, asked) = (name("a"), Instant::now());
+    let reads = (0..50).map(|_| registry.get("default", &wanted));
+    let reads = join_all(reads).await;
+    drop(taken);
+    let failed = reads.iter().filter_map(|read| read.as_ref().err());
+    let failed: Vec<_> = failed.map(|error| shown(error)).collect();
+    println!(
+        "50 reads at once without another connection: {} failed, {:?}",
+        failed.len(),
+        asked.elapsed()
+    );
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
 }

@@ -147,7 +147,8 @@ fn servers() -> Value {
         "name": reference("ServerName"),
         "display_name": or_null(text()),
         "description": or_null(text()),
-        "url": {"type": "string", "format": "uri"},
+        "url": {"type": "string", "format": "iri", "description":
+            "Keys in it are shown as … in answers; sent back, that keeps them."},
         "transport": reference("Transport"),
         "projects": reference("Projects"),
         "auth": reference("Auth"),

@@ -36,7 +36,7 @@ impl CredentialStore for SqlRegistry {
             .bind(&*key.organisation)
             .bind(key.server.as_str())
             .bind(key.origin.as_str())
-            .fetch_optional(&self.shared.database.read)
+            .fetch_optional(&mut *self.shared.database.reading().await?)
             .await?;
             Ok(row)
         });
@@ -104,14 +104,16 @@ impl CredentialStore for SqlRegistry {
             .database
             .in_time(async {
                 let key = lease.key();
+                let mut tx = self.shared.database.begin().await?;
                 sql("DELETE FROM mcp_leases
                  WHERE organisation = $1 AND server = $2 AND origin = $3 AND holder = $4")
                 .bind(&*key.organisation)
                 .bind(key.server.as_str())
                 .bind(key.origin.as_str())
                 .bind(&lease.holder()[..])
-                .execute(&self.shared.database.write)
+                .execute(&mut *tx)
                 .await?;
+                tx.commit().await?;
                 Ok(())
             })
             .await

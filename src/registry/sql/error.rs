@@ -2,7 +2,11 @@
 
 use std::{borrow::Cow, error::Error as StdError, fmt};
 
-use crate::secret::{KeyId, OpenError};
+use super::database::told;
+use crate::{
+    registry::Error,
+    secret::{KeyId, OpenError},
+};
 
 /// Why a database is not opened.
 ///
@@ -59,6 +63,14 @@ pub enum SqlFault {
     Directory,
     /// The path names something else than a file: a pipe, a device.
     NotAFile,
+    /// Others than the owner may read or write the file, or what SQLite keeps beside it.
+    #[non_exhaustive]
+    Permissions {
+        /// The file's permission bits.
+        mode: u32,
+        /// What its name has behind the database's: nothing, `-wal`, `-shm` or `-journal`.
+        suffix: &'static str,
+    },
     /// The file is no SQLite database.
     NotADatabase,
     /// It can be read and not be written.
@@ -111,7 +123,17 @@ impl SqlFault {
 
 impl From<sqlx::Error> for SqlFault {
     fn from(error: sqlx::Error) -> Self {
-        Self::storage(error)
+        let source = told(error);
+        Self::Storage { source }
+    }
+}
+
+impl From<Error> for SqlFault {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Unavailable { source } => Self::Storage { source },
+            error => Self::storage(error),
+        }
     }
 }
 
@@ -121,6 +143,15 @@ impl fmt::Display for SqlFault {
             Self::Url { reason } => f.write_str(reason),
             Self::Directory => f.write_str("is a directory"),
             Self::NotAFile => f.write_str("is not a regular file"),
+            Self::Permissions { mode, suffix: "" } => write!(
+                f,
+                "its mode {mode:04o} lets others at what is stored; run chmod 600 on it"
+            ),
+            Self::Permissions { mode, suffix } => write!(
+                f,
+                "the mode {mode:04o} of the file {suffix} beside it lets others at what is stored; \
+                 run chmod 600 on it"
+            ),
             Self::NotADatabase => f.write_str("is not a SQLite database"),
             Self::ReadOnly => f.write_str("cannot be written"),
             Self::Locked => f.write_str("is locked by another process"),

@@ -17,8 +17,9 @@ use crate::registry::Error;
 
 /// How often one looks: a change is to be in force everywhere within a second.
 const LOOK: Duration = Duration::from_millis(500);
-/// How long an answer may take before the database counts as away.
-const ANSWER: Duration = Duration::from_secs(5);
+/// How long an answer may take before the database counts as away; longer than one waits for a
+/// connection, so that the reason for that is told.
+const ANSWER: Duration = Duration::from_secs(6);
 /// How many changes are kept; whoever misses more forgets everything.
 const CHANGES: i64 = 1000;
 
@@ -53,7 +54,7 @@ pub(super) async fn note(
 /// The revision now.
 pub(super) async fn revision(database: &Database) -> Result<i64, sqlx::Error> {
     sql("SELECT value FROM mcp_counters WHERE name = 'revision'")
-        .fetch_one(&database.read)
+        .fetch_one(&mut *database.reading().await?)
         .await?
         .try_get(0)
 }
@@ -70,23 +71,24 @@ pub(super) async fn follow(
         // Woken, or it is time.
         let _ = timeout(LOOK, wake.notified()).await;
         let looked = timeout(ANSWER, catch_up(&database, &cache, &mut seen)).await;
-        let caught_up = looked.unwrap_or_else(|elapsed| Err(Error::unavailable(elapsed)));
-        match &caught_up {
+        let caught_up = looked.unwrap_or_else(|_| Err(database.no_answer(ANSWER)));
+        let was_away = std::mem::replace(&mut is_away, caught_up.is_err());
+        database.set_away(is_away);
+        match caught_up {
             Ok(()) => {
                 cache.heard();
-                if is_away {
+                if was_away {
                     tracing::info!("the registry's database is there again");
                 }
             }
             // Once for each outage.
-            Err(error) if !is_away => {
-                let source = std::error::Error::source(error).map(ToString::to_string);
+            Err(error) if !was_away => {
+                let error = database.explain(error).await;
+                let source = std::error::Error::source(&error).map(ToString::to_string);
                 tracing::error!(source, "the registry's database does not answer");
             }
             Err(_) => {}
         }
-        is_away = caught_up.is_err();
-        database.set_away(is_away);
     }
 }
 
@@ -98,7 +100,7 @@ async fn catch_up(database: &Database, cache: &Cache, seen: &mut i64) -> Result<
     let rows = sql("SELECT revision, organisation, name FROM mcp_changes
                     WHERE revision > $1 ORDER BY revision")
     .bind(*seen)
-    .fetch_all(&database.read)
+    .fetch_all(&mut *database.reading().await?)
     .await?;
     let first: Option<i64> = rows.first().map(|row| row.try_get(0)).transpose()?;
     if first != Some(*seen + 1) {

@@ -72,7 +72,7 @@ impl SqlRegistry {
         .bind(i64::from(filter.drafts))
         .bind(belongings::drafts_since())
         .bind(i64::try_from(limit + 1).unwrap_or(i64::MAX))
-        .fetch_all(&self.shared.database.read)
+        .fetch_all(&mut *self.shared.database.reading().await?)
         .await?;
         let ring = self.shared.ring.load();
         let listed = rows.iter().take(limit);

@@ -28,7 +28,9 @@ mod postgres;
 mod record;
 mod reseal;
 mod schema;
+mod sealed_urls;
 mod servers;
+mod sessions;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod text;
@@ -78,7 +80,8 @@ use crate::{name::ServerName, project::Project, secret::KeyRing};
 /// registry is dropped, what waits is written by a task of its own; a process that ends calls
 /// [`SqlRegistry::flush_traces`] before.
 ///
-/// Secrets are all that is sealed. Whoever can write to the database can point a server at another
+/// Secrets are all that is sealed, keys in URLs among them: each value of a query, and what looks
+/// random in a path. Whoever can write to the database can point a server at another
 /// address, where its secrets then do not open; they can also switch servers on and accept tools.
 ///
 /// `Clone` is cheap and gives the same registry.
@@ -146,6 +149,10 @@ impl SqlRegistry {
         let (database, whence, listener) = connect(url, &wake).await?;
         let fault = |fault| SqlError::new(&*whence, fault);
         schema::prepare(&database, &ring).await.map_err(fault)?;
+        if database.dialect.is_read_only.is_some() {
+            // It is told if it takes no writes; that may pass.
+            let _ = database.in_time(database.begin()).await;
+        }
         // Before anything is kept in memory.
         let seen = follow::revision(&database).await;
         let seen = seen.map_err(|error| fault(error.into()))?;
@@ -197,10 +204,17 @@ async fn connect(
         && matches!(url.scheme(), "postgres" | "postgresql")
     {
         let database = postgres::open(url).await?;
-        let listener = Box::pin(postgres::listen(url, wake.clone()));
-        return Ok((database, postgres::whence(url), Some(listener)));
+        // A pooler tells nobody anything; changes are looked for.
+        let listener: Option<Listener> = match postgres::is_pooled(url) {
+            true => None,
+            false => Some(Box::pin(postgres::listen(url, wake.clone()))),
+        };
+        return Ok((database, postgres::whence(url), listener));
     }
     let reason = match parsed.as_ref().map(Url::scheme) {
+        // With their ports they are no host that can be read.
+        #[cfg(feature = "postgres")]
+        None if url.starts_with("postgres") && url.contains(',') => postgres::MANY_HOSTS.to_owned(),
         Some(scheme @ ("sqlite" | "postgres" | "postgresql")) => {
             format!(
                 "{scheme} URLs are sqlite://PATH or postgres://USER@HOST/DATABASE, and need the feature of their name"
@@ -244,7 +258,7 @@ impl ServerRegistry for SqlRegistry {
                 .database
                 .in_time(async {
                     let read_at = cache.epoch();
-                    let mut connection = self.shared.database.read.acquire().await?;
+                    let mut connection = self.shared.database.reading().await?;
                     for key in absent {
                         let server = self.load(&mut connection, &key.0, &key.1).await?;
                         let server = server.filter(|server| !server.draft);

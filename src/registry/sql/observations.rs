@@ -41,7 +41,7 @@ impl ObservationStore for SqlRegistry {
                  WHERE o.organisation = $1 AND o.server = $2")
             .bind(organisation)
             .bind(server.as_str())
-            .fetch_optional(&self.shared.database.read)
+            .fetch_optional(&mut *self.shared.database.reading().await?)
             .await?;
             Ok(row)
         });
@@ -74,7 +74,7 @@ impl ObservationStore for SqlRegistry {
             ))
             .bind(organisation)
             .bind(list(servers)?)
-            .fetch_all(&self.shared.database.read)
+            .fetch_all(&mut *self.shared.database.reading().await?)
             .await?;
             Ok(rows)
         });
@@ -142,11 +142,13 @@ impl SqlRegistry {
     /// not possible now, whoever reads them next tries again.
     async fn forget_definitions(&self, organisation: &str, server: &ServerId) {
         let forget = async {
+            let mut tx = self.shared.database.begin().await?;
             sql("DELETE FROM mcp_definitions WHERE organisation = $1 AND server = $2")
                 .bind(organisation)
                 .bind(server.as_str())
-                .execute(&self.shared.database.write)
+                .execute(&mut *tx)
                 .await?;
+            tx.commit().await?;
             Ok(())
         };
         if let Err(error) = self.shared.database.in_time(forget).await {

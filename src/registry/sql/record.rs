@@ -1,4 +1,7 @@
 //! A server as it is stored: JSON for what anybody may see, and one sealed record for its secrets.
+//!
+//! A URL with keys in it is among the secrets, whole: the JSON has it with covers, so that it can
+//! be looked at, and whoever changes one of both has a server whose secrets do not open.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -7,6 +10,7 @@ use sqlx::{Row, any::AnyRow};
 use url::Url;
 
 use super::{
+    error::SqlFault,
     observed, text,
     time::{milliseconds, time},
 };
@@ -19,6 +23,7 @@ use crate::{
     scopes::Scopes,
     secret::{ExposeSecret, KeyRing, OpenError, Place, SecretString},
     token_auth::TokenAuth,
+    url_keys,
 };
 
 /// The longest record, in bytes: a description, a thousand projects and 512 tools fit.
@@ -56,9 +61,10 @@ impl Written {
             let reason = format!("the record is longer than {RECORD_LEN} bytes");
             return Err(Error::invalid("server", reason));
         }
-        let sealed = secrets(&server.auth).map(|secrets| {
+        let secrets = record.sealed(&server.url, secrets(&server.auth))?;
+        let sealed = secrets.map(|secrets| {
             let origin = record.origin();
-            let place = place(server, &origin, server.version);
+            let place = place(server, record.field(), &origin, server.version);
             ring.seal(&place, &secrets)
         });
         Ok(Self {
@@ -92,7 +98,7 @@ pub(super) fn read(row: &AnyRow, ring: &KeyRing) -> Result<Server, Broken> {
     let organisation: &str = row.try_get(1)?;
     let version: i64 = row.try_get(3)?;
     let record = Record::parse(row.try_get(4)?)?;
-    let origin = record.origin();
+    let (origin, field, sealed_url) = (record.origin(), record.field(), record.sealed_url);
     let mut server = Server {
         id: parse(row.try_get(0)?)?,
         organisation: organisation.into(),
@@ -123,21 +129,84 @@ pub(super) fn read(row: &AnyRow, ring: &KeyRing) -> Result<Server, Broken> {
         version: version.unsigned_abs(),
     };
     let sealed: Option<&[u8]> = row.try_get(5)?;
-    let opened = sealed.map(|sealed| ring.open(&place(&server, &origin, server.version), sealed));
-    server.auth = record.auth.auth(opened).unwrap_or_else(|(shape, error)| {
+    let opened = sealed.map(|sealed| {
+        let place = place(&server, field, &origin, server.version);
+        ring.open(&place, sealed)
+    });
+    let auth = match sealed_url {
+        false => record.auth.auth(opened),
+        true => match opened_url(opened, &server.url) {
+            Ok((url, secrets)) => {
+                server.url = url;
+                record.auth.auth(secrets.map(Ok))
+            }
+            // A secret there may be or not: it goes with the URL.
+            Err(error) => match record.auth.auth(None) {
+                Ok(shape) | Err((shape, _)) => Err((shape, error)),
+            },
+        },
+    };
+    server.auth = auth.unwrap_or_else(|(shape, error)| {
         tracing::error!(server = %server.name, %error, "the server's stored credential does not open");
         Auth::Unreadable(Box::new(shape))
     });
     Ok(server)
 }
 
-/// The origin that a stored record's secrets are for.
-pub(super) fn origin(record: &str) -> Result<String, Broken> {
-    Ok(Record::parse(record)?.origin())
+/// The URL with its keys, which is `shown` without them, and what else was sealed.
+fn opened_url(
+    opened: Option<Result<SecretString, OpenError>>,
+    shown: &Url,
+) -> Result<(Url, Option<SecretString>), OpenError> {
+    let opened = opened.unwrap_or(Err(OpenError::Format))?;
+    let secrets: UrlSecrets =
+        serde_json::from_str(opened.expose_secret()).map_err(|_| OpenError::Format)?;
+    match url_keys::covered(&secrets.url) == *shown {
+        true => Ok((secrets.url, secrets.auth.map(SecretString::from))),
+        false => Err(OpenError::Refused),
+    }
 }
 
-/// What the sealed record of a server is called.
-pub(super) const FIELD: &str = "auth";
+/// What seals the secrets of a row that has a URL with keys in clear, as rows of before may, and
+/// the row's record without them: record, secrets. `None` where there is nothing to be done.
+pub(super) fn seal_url(
+    row: &AnyRow,
+    ring: &KeyRing,
+) -> Result<Option<(String, Vec<u8>)>, SqlFault> {
+    let broken = |_| SqlFault::storage(Broken);
+    let mut record = Record::parse(row.try_get(3)?).map_err(SqlFault::storage)?;
+    let url = record.url.clone();
+    if record.sealed_url || url_keys::covered(&url) == url {
+        return Ok(None);
+    }
+    let origin = record.origin();
+    let version: i64 = row.try_get(1)?;
+    let mut place = Place {
+        organisation: row.try_get(2)?,
+        server: row.try_get(0)?,
+        field: record.field(),
+        origin: &origin,
+        version: version.unsigned_abs(),
+    };
+    let sealed: Option<&[u8]> = row.try_get(4)?;
+    // One that does not open is lost already; the key in the URL is to be sealed all the same.
+    let auth = sealed.and_then(|sealed| ring.open(&place, sealed).ok());
+    record.cover();
+    let secrets = record.sealed(&url, auth).map_err(SqlFault::from)?;
+    place.field = record.field();
+    let text = serde_json::to_string(&record).map_err(broken)?;
+    Ok(secrets.map(|secrets| (text, ring.seal(&place, &secrets))))
+}
+
+/// The field and the origin that a stored record's secrets are sealed for.
+pub(super) fn sealed_for(record: &str) -> Result<(&'static str, String), Broken> {
+    let record = Record::parse(record)?;
+    Ok((record.field(), record.origin()))
+}
+
+/// What the sealed record of a server is called; with a URL in it, it is another text.
+const AUTH: &str = "auth";
+const URL_AND_AUTH: &str = "url and auth";
 
 /// A kind of authentication, as it is called in the column and in the record.
 pub(super) fn kind(kind: AuthKind) -> &'static str {
@@ -149,11 +218,11 @@ pub(super) fn kind(kind: AuthKind) -> &'static str {
     }
 }
 
-fn place<'a>(server: &'a Server, origin: &'a str, version: u64) -> Place<'a> {
+fn place<'a>(server: &'a Server, field: &'a str, origin: &'a str, version: u64) -> Place<'a> {
     Place {
         organisation: &server.organisation,
         server: server.id.as_str(),
-        field: FIELD,
+        field,
         origin,
         version,
     }
@@ -199,7 +268,11 @@ fn parse<T: std::str::FromStr>(text: &str) -> Result<T, Broken> {
 struct Record {
     display_name: Option<String>,
     description: Option<String>,
+    /// Without its keys.
     url: Url,
+    /// Whether it has some, and is sealed with them.
+    #[serde(default)]
+    sealed_url: bool,
     transport: Transport,
     /// Absent for all.
     projects: Option<BTreeSet<String>>,
@@ -213,6 +286,14 @@ struct Record {
     on_change: Gate,
     new_tools: Gate,
     enabled: bool,
+}
+
+/// What is sealed where the URL has keys in it.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UrlSecrets {
+    url: Url,
+    auth: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -260,10 +341,11 @@ struct OAuth2Record {
 
 impl Record {
     fn of(server: &Server) -> Result<Self, Error> {
-        Ok(Self {
+        let mut record = Self {
             display_name: server.display_name.clone(),
             description: server.description.clone(),
             url: server.url.clone(),
+            sealed_url: false,
             transport: server.transport,
             projects: match &server.projects {
                 Projects::All => None,
@@ -279,7 +361,37 @@ impl Record {
             on_change: server.on_change.unwrap_or(Gate::Block),
             new_tools: server.new_tools.unwrap_or(Gate::Block),
             enabled: server.enabled,
-        })
+        };
+        record.cover();
+        Ok(record)
+    }
+
+    /// Takes the keys out of the URL.
+    fn cover(&mut self) {
+        let covered = url_keys::covered(&self.url);
+        self.sealed_url = covered != self.url;
+        self.url = covered;
+    }
+
+    /// The text to seal, of the URL with its keys and what else is secret; `None` without any.
+    fn sealed(&self, url: &Url, auth: Option<SecretString>) -> Result<Option<SecretString>, Error> {
+        if !self.sealed_url {
+            return Ok(auth);
+        }
+        let secrets = UrlSecrets {
+            url: url.clone(),
+            auth: auth.map(|auth| auth.expose_secret().to_owned()),
+        };
+        // Plain structs do not fail to be written.
+        let text = serde_json::to_string(&secrets).map_err(Error::unavailable)?;
+        Ok(Some(text.into()))
+    }
+
+    fn field(&self) -> &'static str {
+        match self.sealed_url {
+            false => AUTH,
+            true => URL_AND_AUTH,
+        }
     }
 
     fn parse(text: &str) -> Result<Self, Broken> {

@@ -39,7 +39,7 @@ impl SqlRegistry {
     /// what it was.
     pub async fn replace_ring(&self, ring: KeyRing) -> Result<(), SqlError> {
         let checked = async {
-            let mut connection = self.shared.database.read.acquire().await?;
+            let mut connection = self.shared.database.reading().await?;
             Ok(keys::check(&mut connection, &ring).await)
         };
         let checked = self.shared.database.in_time(checked).await;
@@ -63,7 +63,7 @@ impl SqlRegistry {
         self.shared
             .database
             .in_time(async {
-                let mut connection = self.shared.database.read.acquire().await?;
+                let mut connection = self.shared.database.reading().await?;
                 let mut counts = keys::counts(&mut connection).await?;
                 for id in self.shared.ring.load().ids() {
                     counts.entry(id).or_default();
@@ -132,7 +132,7 @@ impl SqlRegistry {
             .bind(newest.as_str())
             .bind(cursor)
             .bind(table.batch)
-            .fetch_all(&self.shared.database.read)
+            .fetch_all(&mut *self.shared.database.reading().await?)
             .await?;
         let Some(last) = rows.last() else {
             return Ok(None);
@@ -166,7 +166,7 @@ impl SqlRegistry {
     }
 
     async fn left(&self, ring: &KeyRing) -> Result<u64, Error> {
-        let mut connection = self.shared.database.read.acquire().await?;
+        let mut connection = self.shared.database.reading().await?;
         let counts = keys::counts(&mut connection).await?;
         let older = counts.iter().filter(|(id, _)| **id != ring.newest());
         Ok(older.map(|(_, count)| count).sum())
@@ -212,8 +212,8 @@ const TABLES: [Table; 3] = [
         update: "UPDATE mcp_servers SET sealed = $1, sealed_by = $2 WHERE id = $3 AND version = $4",
         batch: 100,
         place: |_, record| {
-            let origin = record::origin(record).ok()?;
-            Some((record::FIELD.to_owned(), origin))
+            let (field, origin) = record::sealed_for(record).ok()?;
+            Some((field.to_owned(), origin))
         },
     },
     Table {

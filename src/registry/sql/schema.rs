@@ -5,7 +5,7 @@ use sqlx::{AnyConnection, AssertSqlSafe, Row};
 use super::{
     database::{Database, sql},
     error::SqlFault,
-    keys,
+    keys, sealed_urls,
 };
 use crate::secret::KeyRing;
 
@@ -13,7 +13,7 @@ use crate::secret::KeyRing;
 const STEPS: [&str; 3] = [
     include_str!("schema.sql"),
     include_str!("schema_traces.sql"),
-    include_str!("schema_sessions.sql"),
+    include_str!("schema_members.sql"),
 ];
 
 /// The version that this program knows.
@@ -24,7 +24,7 @@ const KNOWN: i64 = STEPS.len() as i64;
 /// Nothing is written before the keys and the version are found to be right. Replicas that start
 /// at once wait for each other.
 pub(super) async fn prepare(database: &Database, ring: &KeyRing) -> Result<(), SqlFault> {
-    let mut reader = database.read.acquire().await?;
+    let mut reader = database.reading().await?;
     // Most starts change nothing, and so need not wait for somebody who writes.
     if check(&mut reader, database, ring).await? == KNOWN {
         return Ok(());
@@ -44,6 +44,10 @@ pub(super) async fn prepare(database: &Database, ring: &KeyRing) -> Result<(), S
         // Ours, and nothing of anybody else's.
         sqlx::raw_sql(AssertSqlSafe(step)).execute(&mut *tx).await?;
     }
+    let mut sealed = 0;
+    if (1..sealed_urls::SINCE).contains(&found) {
+        sealed = sealed_urls::seal(&mut tx, ring).await?;
+    }
     if found == 0 {
         keys::write_check(&mut tx, ring, KNOWN).await?;
     } else {
@@ -51,6 +55,13 @@ pub(super) async fn prepare(database: &Database, ring: &KeyRing) -> Result<(), S
         sql(update).bind(KNOWN).execute(&mut *tx).await?;
     }
     tx.commit().await?;
+    if sealed > 0 {
+        tracing::warn!(
+            servers = sealed,
+            "keys in URLs were stored in clear, and are sealed now; backups still have them"
+        );
+        database.forget_log().await;
+    }
     Ok(())
 }
 

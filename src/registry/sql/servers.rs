@@ -41,7 +41,7 @@ impl ServerStore for SqlRegistry {
 
     async fn get(&self, organisation: &str, name: &ServerName) -> Result<Arc<Server>, Error> {
         let found = self.shared.database.in_time(async {
-            let mut connection = self.shared.database.read.acquire().await?;
+            let mut connection = self.shared.database.reading().await?;
             self.load(&mut connection, organisation, name).await
         });
         found

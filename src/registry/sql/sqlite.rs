@@ -1,7 +1,13 @@
 //! SQLite: a file of this machine.
 
-use std::{fs, io, path::Path, time::Duration};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
+use futures_util::future::{BoxFuture, ready};
 use sqlx::{
     AnyConnection, Connection, Executor, Row,
     any::{AnyConnectOptions, AnyPoolOptions},
@@ -9,9 +15,10 @@ use sqlx::{
 use url::Url;
 
 use super::{
-    database::{Database, Dialect},
+    database::{Database, Dialect, Reached},
     error::{SqlError, SqlFault},
 };
+use crate::registry::Error;
 
 /// Connections that read: more than cores are of no use.
 const READERS: u32 = 4;
@@ -22,6 +29,8 @@ const DIALECT: Dialect = Dialect {
     // At once the one who writes: a transaction that reads first, and finds somebody else writing
     // when it wants to, could only fail.
     begin: "BEGIN IMMEDIATE",
+    is_read_only: None,
+    is_pooled: false,
     has_schema: "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'mcp_schema'",
     lock_schema: None,
     // A strict table takes no value of another type, by which a row could not be read any more.
@@ -32,6 +41,7 @@ const DIALECT: Dialect = Dialect {
         ("\n);", "\n) STRICT;"),
     ],
     clock: None,
+    empty_log: Some("PRAGMA wal_checkpoint(TRUNCATE)"),
     texts: "json_each($2)",
     notify: None,
 };
@@ -39,12 +49,12 @@ const DIALECT: Dialect = Dialect {
 /// Opens the database of the URL `sqlite://PATH`, and makes it if there is none.
 pub(super) async fn open(path: &str) -> Result<Database, SqlError> {
     let fault = |fault| SqlError::new(path, fault);
-    let url = prepare(path).map_err(fault)?;
-    let database = connect(url).await;
+    let (url, file) = prepare(path).map_err(fault)?;
+    let database = connect(url, file).await;
     database.map_err(|error| fault(judge(error)))
 }
 
-async fn connect(url: AnyConnectOptions) -> Result<Database, sqlx::Error> {
+async fn connect(url: AnyConnectOptions, file: File) -> Result<Database, sqlx::Error> {
     // Not from a pool, which tries again until its time is over, and then says no more than that.
     let mut probe = AnyConnection::connect_with(&url).await?;
     prepare_writer(&mut probe).await?;
@@ -82,6 +92,8 @@ async fn connect(url: AnyConnectOptions) -> Result<Database, sqlx::Error> {
         read.connect_lazy_with(url.clone()),
         write.connect_lazy_with(url),
         &DIALECT,
+        Arc::default(),
+        Arc::new(file),
     ))
 }
 
@@ -93,12 +105,14 @@ async fn prepare_writer(connection: &mut AnyConnection) -> Result<(), sqlx::Erro
         return Err(sqlx::Error::Configuration(reason.into()));
     }
     connection.execute("PRAGMA synchronous = FULL").await?;
+    // What is replaced is overwritten, where that costs no page more.
+    connection.execute("PRAGMA secure_delete = FAST").await?;
     Ok(())
 }
 
 /// Checks the path, and makes an empty file that only its owner may read: SQLite itself makes
 /// files that others can.
-fn prepare(path: &str) -> Result<AnyConnectOptions, SqlFault> {
+fn prepare(path: &str) -> Result<(AnyConnectOptions, File), SqlFault> {
     if path.is_empty() || path == ":memory:" || path.contains(['?', '\0']) {
         return Err(SqlFault::url(
             "sqlite:// takes the path of a file and no parameters",
@@ -108,7 +122,7 @@ fn prepare(path: &str) -> Result<AnyConnectOptions, SqlFault> {
     match fs::metadata(&path) {
         Ok(found) if found.is_dir() => return Err(SqlFault::Directory),
         Ok(found) if !found.is_file() => return Err(SqlFault::NotAFile),
-        Ok(_) => {}
+        Ok(_) => check(&path)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(SqlFault::storage(error)),
     }
@@ -119,7 +133,74 @@ fn prepare(path: &str) -> Result<AnyConnectOptions, SqlFault> {
     let url = Url::from_file_path(&path)
         .map_err(|()| SqlFault::url("sqlite:// takes the path of a file"))?;
     let url = format!("sqlite:{}", &url.as_str()["file:".len()..]);
-    url.parse().map_err(SqlFault::from)
+    let url = url.parse().map_err(SqlFault::from)?;
+    let identity = identity(&path).map_err(SqlFault::storage)?;
+    Ok((url, File { path, identity }))
+}
+
+/// Refuses a file that others than its owner may read or write, as one of keys is refused: it has
+/// what was said to tools and what they answered, in clear. What SQLite keeps beside it is judged
+/// alike; the directory is not.
+#[cfg(unix)]
+fn check(path: &Path) -> Result<(), SqlFault> {
+    use std::os::unix::fs::PermissionsExt;
+
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        let mut file = path.as_os_str().to_owned();
+        file.push(suffix);
+        let Ok(metadata) = fs::metadata(file) else {
+            // Not there; or the attempt to open it says why not.
+            continue;
+        };
+        let mode = metadata.permissions().mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(SqlFault::Permissions { mode, suffix });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(not(unix))]
+fn check(_: &Path) -> Result<(), SqlFault> {
+    Ok(())
+}
+
+/// The file that was opened. What is at its path later may be another one.
+struct File {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl Reached for File {
+    fn is_lost(&self) -> Option<&'static str> {
+        // What is written into a file without a name is gone with the last one who has it open; and
+        // connections that are opened later would have another file than those of before.
+        let is_there = identity(&self.path).is_ok_and(|identity| identity == self.identity);
+        (!is_there).then_some(
+            "its file was removed or replaced while it was in use; \
+             put it back, or start again with the one that is there",
+        )
+    }
+
+    fn why(&self) -> BoxFuture<'_, Error> {
+        let reason = "it has been locked for too long, by another process such as a backup or by \
+                      other changes: one writes at a time";
+        Box::pin(ready(Error::unavailable(reason)))
+    }
+}
+
+/// The device and the number of the file.
+#[cfg(unix)]
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt;
+
+    fs::metadata(path).map(|found| (found.dev(), found.ino()))
+}
+
+/// There are none: whether there is a file.
+#[cfg(not(unix))]
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::metadata(path).map(|_| (0, 0))
 }
 
 /// Opens for writing what is there, or makes it.

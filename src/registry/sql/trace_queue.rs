@@ -37,6 +37,9 @@ const QUEUED_BYTES: usize = 32 << 20;
 const GROUP: usize = 100;
 /// Between two commits.
 const PAUSE: Duration = Duration::from_millis(500);
+/// How long a group is tried again that the database does not take: a backup that locks it, or a
+/// failover, is over by then. What comes meanwhile waits, as far as there is room.
+const TRIED: Duration = Duration::from_secs(60);
 /// How long a flush waits.
 const FLUSH: Duration = Duration::from_secs(10);
 
@@ -168,8 +171,7 @@ impl Writer {
         if rows.is_empty() {
             return;
         }
-        let written = self.database.in_time(insert(&self.database, rows)).await;
-        if let Err(error) = written {
+        if let Err(error) = self.insert(rows).await {
             tracing::warn!(%error, "exchanges cannot be recorded");
             let count = rows.len() as u64;
             self.counts.dropped.fetch_add(count, Ordering::Relaxed);
@@ -190,6 +192,21 @@ impl Writer {
                 .await;
             if let Err(error) = swept {
                 tracing::debug!(%error, "old exchanges stay for now");
+            }
+        }
+    }
+
+    /// Again for a while, if it fails: a row that is there already stays as it is.
+    async fn insert(&self, rows: &[Row]) -> Result<(), Error> {
+        let since = Instant::now();
+        loop {
+            let insert = insert(&self.database, rows);
+            match self.database.in_time(insert).await {
+                Err(error) if since.elapsed() < TRIED => {
+                    tracing::debug!(%error, "exchanges wait to be recorded");
+                    sleep(PAUSE).await;
+                }
+                done => return done,
             }
         }
     }
@@ -225,12 +242,13 @@ async fn insert(database: &Database, rows: &[Row]) -> Result<(), Error> {
 
 /// Removes what is too old, and what is too much of these organisations.
 async fn sweep(database: &Database, organisations: &[String]) -> Result<(), Error> {
+    let mut tx = database.begin().await?;
     let oldest = TraceId::first_of(super::time::time(now() - super::time::span(AGE)));
     sql("DELETE FROM mcp_traces WHERE id IN (
              SELECT id FROM mcp_traces WHERE id < $1 ORDER BY id LIMIT $2)")
     .bind(oldest.to_string())
     .bind(SWEPT)
-    .execute(&database.write)
+    .execute(&mut *tx)
     .await?;
     for organisation in organisations {
         sql("DELETE FROM mcp_traces WHERE id IN (
@@ -239,8 +257,9 @@ async fn sweep(database: &Database, organisations: &[String]) -> Result<(), Erro
         .bind(&**organisation)
         .bind(SWEPT)
         .bind(COUNT)
-        .execute(&database.write)
+        .execute(&mut *tx)
         .await?;
     }
+    tx.commit().await?;
     Ok(())
 }

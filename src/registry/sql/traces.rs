@@ -51,7 +51,7 @@ impl TraceStore for SqlRegistry {
             .bind(wanted(&filter.outcome))
             .bind(filter.server.as_deref().map(server).unwrap_or_default())
             .bind(i64::try_from(limit + 1).unwrap_or(i64::MAX))
-            .fetch_all(&self.shared.database.read)
+            .fetch_all(&mut *self.shared.database.reading().await?)
             .await?;
             Ok(rows)
         });
@@ -81,7 +81,7 @@ impl TraceStore for SqlRegistry {
                 sql("SELECT record, spans FROM mcp_traces WHERE id = $1 AND organisation = $2")
                     .bind(&*id)
                     .bind(organisation)
-                    .fetch_optional(&self.shared.database.read)
+                    .fetch_optional(&mut *self.shared.database.reading().await?)
                     .await?;
             Ok(row)
         });

@@ -23,17 +23,8 @@ pub struct Postgres {
 
 impl Postgres {
     pub fn start() -> Self {
-        let mut postgres = Self {
-            directory: Directory::new(),
-            programs: programs(),
-            port: free_port(),
-            running: None,
-        };
+        let mut postgres = Self::unborn();
         let directory = &postgres.directory.0;
-        if is_root() {
-            let mut chown = Command::new("chown");
-            done(chown.arg("postgres").arg(directory));
-        }
         // An order of text that is not by bytes, as databases of others may have it.
         let mut initdb = postgres.program("initdb");
         initdb
@@ -47,11 +38,52 @@ impl Postgres {
         postgres
     }
 
+    /// A directory for it, and a port.
+    fn unborn() -> Self {
+        let postgres = Self {
+            directory: Directory::new(),
+            programs: programs(),
+            port: free_port(),
+            running: None,
+        };
+        if is_root() {
+            let mut chown = Command::new("chown");
+            done(chown.arg("postgres").arg(&postgres.directory.0));
+        }
+        postgres
+    }
+
+    /// A standby of it, which follows until it is promoted.
+    pub fn standby(&self) -> Self {
+        let standby = Self::unborn();
+        let mut copy = self.program("pg_basebackup");
+        self.to_server(&mut copy);
+        copy.arg("-D").arg(standby.directory.0.join("data"));
+        done(copy.args(["-R", "-c", "fast"]));
+        let mut standby = standby;
+        standby.restart();
+        standby
+    }
+
+    /// Makes a primary of a standby, and waits until it is one.
+    pub fn promote(&self) {
+        self.run("postgres", "SELECT pg_promote()");
+    }
+
+    /// The URL of a database that is there.
+    pub fn url(&self, name: &str) -> String {
+        format!("postgres://postgres:s3cret@127.0.0.1:{}/{name}", self.port)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The URL of a new database.
     pub fn database(&self, name: &str) -> String {
         let mut createdb = self.program("createdb");
         done(self.to_server(&mut createdb).arg(name));
-        format!("postgres://postgres:s3cret@127.0.0.1:{}/{name}", self.port)
+        self.url(name)
     }
 
     /// Runs statements in a database.
@@ -181,12 +213,12 @@ fn programs() -> PathBuf {
         .expect("no initdb: install PostgreSQL 15 or newer (Debian: postgresql)")
 }
 
-fn is_root() -> bool {
+pub fn is_root() -> bool {
     id("-u", "") == 0
 }
 
 /// The number of a user, or of ours.
-fn id(of: &str, user: &str) -> u32 {
+pub fn id(of: &str, user: &str) -> u32 {
     let mut id = Command::new("id");
     id.arg(of).args((!user.is_empty()).then_some(user));
     let output = id.output().unwrap();
@@ -198,7 +230,7 @@ fn id(of: &str, user: &str) -> u32 {
         .unwrap()
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }
