@@ -102,6 +102,8 @@ mod offer;
 mod schema;
 mod schema_cost;
 
+mod pattern_cost;
+
 mod body;
 mod refusal;
 mod settings;
@@ -121,6 +123,7 @@ pub mod mcp;
 pub mod outbound;
 pub mod secret;
 
+mod apart;
 mod name;
 mod project;
 mod scopes;
@@ -128,6 +131,7 @@ mod scrub;
 mod sse;
 mod token_auth;
 mod trace_parent;
+mod unseen;
 
 #[cfg(feature = "admin")]
 pub use self::explain::Explainer;

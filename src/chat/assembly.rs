@@ -5,7 +5,8 @@ use serde_json::{Map, Value};
 
 use super::{
     ToolCall,
-    object::{Object, quoted},
+    object::{Object, array, quoted},
+    tool_call::CALLS_READ,
 };
 
 /// The message as far as it has come.
@@ -42,8 +43,10 @@ impl Assembly {
                     self.content.get_or_insert_default().push_str(text);
                 }
                 "tool_calls" => {
-                    if let Ok(Value::Array(calls)) = serde_json::from_str(value) {
-                        calls.into_iter().for_each(|call| self.add_call(call));
+                    for call in array(value, CALLS_READ).unwrap_or_default() {
+                        if let Ok(call) = serde_json::from_str(call) {
+                            self.add_call(call);
+                        }
                     }
                 }
                 name => {
@@ -84,7 +87,7 @@ impl Assembly {
             message.push_str(&format!(r#","tool_calls":{}"#, self.calls(false)));
         }
         message.push('}');
-        let calls = Object::parse(&message).map(|message| ToolCall::of_message(&message));
+        let calls = Object::parse(&message).map(|message| ToolCall::of_message(&message, CALLS_READ));
         (message.into(), calls.unwrap_or_default())
     }
 
@@ -146,6 +149,7 @@ impl Assembly {
             Some(place) if !begins(&self.calls[place]) => {
                 merge(&mut self.calls[place].members, members);
             }
+            _ if self.calls.len() >= CALLS_READ => {}
             known => {
                 self.irregular |= known.is_some() && index.is_some();
                 let mut call = Call {

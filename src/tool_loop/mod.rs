@@ -115,7 +115,13 @@ where
     RB::Error: Send,
 {
     let project = caller.project.clone().unwrap_or_default();
-    let options = match Options::parse(&request, &gateway.settings) {
+    let options = Options::parse(&request, &gateway.settings).and_then(|options| {
+        if options.enabled {
+            inject::read_own(&gateway, &mut request)?;
+        }
+        Ok(options)
+    });
+    let options = match options {
         Ok(options) => options,
         Err(refusal) => {
             Record::begin(&gateway, &project, &request, []).refuse(&refusal);
@@ -259,7 +265,7 @@ impl<'a> Exchange<'a> {
 
     /// Runs the open calls of the turn that the caller sends back: the first round.
     async fn resume(&mut self) -> Result<(), Refusal> {
-        let resumed = Resumed::of(self.request, self.catalog)?;
+        let resumed = Resumed::of(self.request, self.catalog, &self.gateway.settings.limits)?;
         let open: Vec<_> = resumed.open().collect();
         let outcomes = self.batch(&open, Approval::Given).await;
         if !open.is_empty() {
@@ -409,12 +415,13 @@ impl<'a> Exchange<'a> {
         if calls.is_empty() {
             return Vec::new();
         }
+        let limits = &self.gateway.settings.limits;
         let batch = Batch {
             gateway: self.gateway,
             project: self.project,
             caller: self.caller,
             ends: self.budget.batch_ends(),
-            allowed: self.budget.take_calls(calls.len()),
+            allowed: self.budget.take_calls(calls.len().min(limits.turn_calls)),
             parallel: self.request.parallel,
             approval,
             record: self.record,

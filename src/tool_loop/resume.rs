@@ -11,6 +11,7 @@ use crate::{
     catalog::Catalog,
     chat::{ChatRequest, OpenTurn, ToolCall},
     refusal::Refusal,
+    settings::Limits,
 };
 
 /// The open turn at the end of a request: answered by the caller in part, by us for the rest.
@@ -22,8 +23,13 @@ pub(crate) struct Resumed<'a> {
 
 impl<'a> Resumed<'a> {
     /// Reads the turn, and makes sure that it is whole once our calls are answered.
-    pub(crate) fn of(request: &ChatRequest, catalog: &'a Catalog) -> Result<Self, Refusal> {
-        let turn = OpenTurn::of(request).map_err(|fault| invalid(&fault.param, fault.reason))?;
+    pub(crate) fn of(
+        request: &ChatRequest,
+        catalog: &'a Catalog,
+        limits: &Limits,
+    ) -> Result<Self, Refusal> {
+        let turn = OpenTurn::of(request, limits.turn_calls)
+            .map_err(|fault| invalid(&fault.param, &fault.reason))?;
         let owners = owners(&turn.calls, catalog, &request.tools);
         let resumed = Self { turn, owners };
         if let Some((call, _)) = resumed

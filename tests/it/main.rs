@@ -31,6 +31,8 @@ mod authorization_refresh;
 mod authorization_rotation;
 
 mod bad_requests;
+
+mod budgets;
 mod fault_matrix;
 mod hand_back;
 mod health;

@@ -7,12 +7,16 @@
 
 mod admin;
 mod database;
+mod dear;
 #[path = "../it/support/directory.rs"]
 #[allow(dead_code, reason = "these tests need a part of it")]
 mod directory;
 #[path = "../leaks/evidence.rs"]
 #[allow(dead_code, reason = "these tests need a part of it")]
 mod evidence;
+#[path = "../it/support/evil.rs"]
+#[allow(dead_code, reason = "these tests need a part of it")]
+mod evil;
 #[path = "../it/support/mcp_server.rs"]
 #[allow(dead_code, reason = "these tests need a part of it")]
 mod mcp_server;
