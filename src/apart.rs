@@ -25,9 +25,7 @@ static PLACES: LazyLock<Places> = LazyLock::new(|| {
 ///
 /// # Cancellation
 /// Nothing begins any more; what has begun ends, and keeps its place until then.
-pub(crate) async fn run<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Option<T> {
+pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     PLACES.run(work).await
 }
 
@@ -48,10 +46,7 @@ impl Places {
         Self(Arc::new(Semaphore::new(count.max(1))))
     }
 
-    async fn run<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Option<T> {
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         timeout(PATIENCE, self.finish(work)).await.ok()?
     }
 

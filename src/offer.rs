@@ -33,9 +33,9 @@ const DESCRIPTION_BYTES: usize = 8 << 10;
 const LISTED_HERE: usize = 256 << 10;
 /// Up to this size a schema is read where others are served.
 const READ_HERE: usize = 16 << 10;
-/// What compiled patterns of one server's tools may keep in memory; a hundred tools with five
-/// ordinary ones each keep half of it. Further schemas with patterns check nothing.
-const PATTERN_BYTES: u64 = 64 << 20;
+/// What the compiled schemas of one server's tools may keep in memory; a hundred ordinary tools with
+/// five patterns each keep about 40 MiB. Further schemas check nothing.
+const COMPILED_BYTES: u64 = 64 << 20;
 
 /// All tools of one server that can be offered, by offered name, and those that cannot.
 #[derive(Debug)]
@@ -44,8 +44,8 @@ pub(crate) struct Offers {
     pub(crate) left_out: Vec<LeftOut>,
     /// What was accepted of them when they were listed, for servers that do not say it themselves.
     pub(crate) pins: Option<Arc<Pins>>,
-    /// What compiled patterns keep in memory.
-    patterns: AtomicU64,
+    /// What compiled schemas keep in memory, in bytes.
+    compiled: AtomicU64,
 }
 
 /// One tool, ready to be put into requests.
@@ -122,7 +122,7 @@ impl Offers {
             tools,
             left_out,
             pins: None,
-            patterns: AtomicU64::new(0),
+            compiled: AtomicU64::new(0),
         }
     }
 
@@ -166,24 +166,33 @@ impl Offers {
             }
         }
         let offers = self.clone();
-        let checked = apart::run(move || offers.check_now(index, &arguments)).await;
-        checked.unwrap_or_else(|| {
-            tracing::debug!(tool = offer.name, "arguments were not checked, which takes long");
+        let checked = apart::run(
+            move || match offers.tools[index].schema().place(&arguments) {
+                Place::AtTheServer => Ok(()),
+                Place::Here | Place::Apart => offers.check_now(index, &arguments),
+            },
+        );
+        checked.await.unwrap_or_else(|| {
+            tracing::debug!(
+                tool = offer.name,
+                "arguments were not checked, which takes long"
+            );
             Ok(())
         })
     }
 
     fn check_now(&self, index: usize, arguments: &Value) -> Result<(), String> {
         let offer = &self.tools[index];
-        let schema = offer.schema();
+        let (schema, text) = (offer.schema(), &offer.input_schema);
         let has_room = || {
-            let weight = schema.weight();
-            self.patterns.fetch_add(weight, Ordering::Relaxed) + weight <= PATTERN_BYTES
+            let weight = schema.weight(text);
+            let kept = |kept: u64| Some(kept + weight).filter(|kept| *kept <= COMPILED_BYTES);
+            let kept = self
+                .compiled
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, kept);
+            kept.is_ok()
         };
-        match schema.place(arguments) {
-            Place::AtTheServer => Ok(()),
-            Place::Here | Place::Apart => schema.check(&offer.input_schema, arguments, has_room),
-        }
+        schema.check(text, arguments, has_room)
     }
 
     /// The tools that `server` offers, with their places among [`Offers::tools`].

@@ -22,10 +22,10 @@ pub(crate) struct Shape {
 struct Part {
     /// What it costs by itself.
     own: Work,
-    /// References that are followed at the same place of the instance.
-    here: Vec<usize>,
-    /// References that are followed one level further down, or more.
-    below: Vec<usize>,
+    /// References that are followed at the same place of the instance, and how often.
+    here: Vec<(usize, u64)>,
+    /// References that are followed one level further down, or more, and how often.
+    below: Vec<(usize, u64)>,
 }
 
 /// The patterns of a schema, each counted once.
@@ -48,17 +48,31 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    fn add(&mut self, other: Self) {
-        self.visits = self.visits.saturating_add(other.visits);
-        self.steps = self.steps.saturating_add(other.steps);
+    fn add(&mut self, other: Self, times: u64) {
+        let sum = |own: u64, other: u64| own.saturating_add(other.saturating_mul(times));
+        self.visits = sum(self.visits, other.visits);
+        self.steps = sum(self.steps, other.steps);
     }
 }
 
 /// About what a state of an automaton takes.
 const STATE: u64 = 64;
 
+/// What asks of every part of an instance whether some other keyword beside it has seen it. To know
+/// that, a validator visits all that is beside it again, and what is within that again for each
+/// of these: they multiply.
+const UNEVALUATED: [&str; 2] = ["unevaluatedItems", "unevaluatedProperties"];
+/// How often at the most, by trial.
+const AGAIN: u64 = 4;
+
 /// Keywords that look at the whole of a text.
-const READING: [&str; 5] = ["contentEncoding", "contentMediaType", "format", "maxLength", "minLength"];
+const READING: [&str; 5] = [
+    "contentEncoding",
+    "contentMediaType",
+    "format",
+    "maxLength",
+    "minLength",
+];
 /// Keywords whose subschemas apply to the same place of the instance.
 const IN_PLACE: [&str; 9] = [
     "allOf",
@@ -91,21 +105,21 @@ impl Shape {
         let mut patterns = HashSet::new();
         while let Some((_, part)) = wanted.get(parts.len()).copied() {
             let mut found = Found::default();
-            found.collect(part, parts.is_empty(), false)?;
+            found.collect(part, parts.is_empty(), false, 1)?;
             let mut shape = Part {
                 own: found.own,
                 ..Part::default()
             };
-            for (pointer, below) in found.references {
+            for (pointer, below, times) in found.references {
                 let next = known.len();
                 let index = *known.entry(pointer).or_insert(next);
                 if index == next {
                     wanted.push((pointer, schema.pointer(pointer)?));
                 }
                 if below {
-                    shape.below.push(index)
+                    shape.below.push((index, times))
                 } else {
-                    shape.here.push(index)
+                    shape.here.push((index, times))
                 }
             }
             patterns.extend(found.patterns);
@@ -143,11 +157,11 @@ impl Shape {
         }
         let part = &self.parts[index];
         let mut work = part.own;
-        for next in &part.here {
-            work.add(self.visit(*next, lower, level)?);
+        for (next, times) in &part.here {
+            work.add(self.visit(*next, lower, level)?, *times);
         }
-        for next in &part.below {
-            work.add(lower[*next]);
+        for (next, times) in &part.below {
+            work.add(lower[*next], *times);
         }
         level[index] = Visit::Done(work);
         Some(work)
@@ -177,67 +191,89 @@ impl Patterns {
 #[derive(Default)]
 struct Found<'a> {
     own: Work,
-    references: Vec<(&'a str, bool)>,
+    references: Vec<(&'a str, bool, u64)>,
     patterns: Vec<&'a str>,
 }
 
 impl<'a> Found<'a> {
-    /// Counts the subschemas of `schema` and collects its references and patterns.
-    fn collect(&mut self, schema: &'a Value, root: bool, below: bool) -> Option<()> {
-        self.own.visits += 1;
+    /// Counts the subschemas of `schema`, each visited so many `times`, and collects its references
+    /// and patterns.
+    fn collect(&mut self, schema: &'a Value, root: bool, below: bool, times: u64) -> Option<()> {
+        self.own.add(
+            Work {
+                visits: 1,
+                steps: 0,
+            },
+            times,
+        );
         match schema {
             Value::Array(elements) => elements
                 .iter()
-                .try_for_each(|element| self.collect(element, false, below)),
-            Value::Object(members) => members
-                .iter()
-                .try_for_each(|(name, value)| self.keyword(name, value, root, below)),
+                .try_for_each(|element| self.collect(element, false, below, times)),
+            Value::Object(members) => {
+                let again = UNEVALUATED.iter().any(|name| members.contains_key(*name));
+                let times = times.saturating_mul(if again { AGAIN } else { 1 });
+                members
+                    .iter()
+                    .try_for_each(|(name, value)| self.keyword(name, value, root, below, times))
+            }
             _ => Some(()),
         }
     }
 
-    fn keyword(&mut self, name: &'a str, value: &'a Value, root: bool, below: bool) -> Option<()> {
+    fn keyword(
+        &mut self,
+        name: &'a str,
+        value: &'a Value,
+        root: bool,
+        below: bool,
+        times: u64,
+    ) -> Option<()> {
         match (name, value) {
             ("$ref", Value::String(reference)) => {
                 let pointer = reference.strip_prefix('#')?;
                 let plain =
                     pointer.is_empty() || pointer.starts_with('/') && !pointer.contains('%');
-                plain.then(|| self.references.push((pointer, below)))
+                plain.then(|| self.references.push((pointer, below, times)))
             }
             ("$dynamicRef" | "$recursiveRef", Value::String(_)) => None,
             ("$id" | "id", Value::String(_)) => root.then_some(()),
             ("pattern", Value::String(pattern)) => {
-                self.pattern(pattern);
+                self.pattern(pattern, times);
                 Some(())
             }
             // By names that are the schema's own choice, such as "default".
             (name, Value::Object(named)) if NAMED.contains(&name) => {
                 if name == "patternProperties" {
                     // What is left for `additionalProperties` is found by them once more.
-                    named.keys().for_each(|pattern| self.pattern(pattern));
-                    named.keys().for_each(|pattern| self.pattern(pattern));
+                    let times = times.saturating_mul(2);
+                    named
+                        .keys()
+                        .for_each(|pattern| self.pattern(pattern, times));
                 }
                 let below = below || !IN_PLACE.contains(&name);
                 named
                     .values()
-                    .try_for_each(|schema| self.collect(schema, false, below))
+                    .try_for_each(|schema| self.collect(schema, false, below, times))
             }
             // Each value is compared with.
             ("enum" | "const", data) => {
-                self.own.visits += Measure::of(data).elements;
+                let visits = Measure::of(data).elements;
+                self.own.add(Work { visits, steps: 0 }, times);
                 Some(())
             }
             (name, _) if NOT_APPLIED.contains(&name) => Some(()),
             (name, value) => {
-                self.own.steps += u64::from(READING.contains(&name));
-                self.collect(value, false, below || !IN_PLACE.contains(&name))
+                let steps = u64::from(READING.contains(&name));
+                self.own.add(Work { visits: 0, steps }, times);
+                self.collect(value, false, below || !IN_PLACE.contains(&name), times)
             }
         }
     }
 
-    fn pattern(&mut self, pattern: &'a str) {
-        let states = pattern_cost::bytes(pattern) / STATE;
-        self.own.steps = self.own.steps.saturating_add(states.max(1));
+    fn pattern(&mut self, pattern: &'a str, times: u64) {
+        let steps = (pattern_cost::bytes(pattern) / STATE).max(1);
+        self.own.add(Work { visits: 0, steps }, times);
         self.patterns.push(pattern);
     }
 }
@@ -306,6 +342,18 @@ mod tests {
     }
 
     #[test]
+    fn what_asks_for_the_unevaluated_multiplies() {
+        let nested = |depth: usize| {
+            (0..depth).fold(
+                json!({"properties": {"a": true}}),
+                |inner, _| json!({"anyOf": [inner], "unevaluatedProperties": false}),
+            )
+        };
+        assert!(visits(nested(1), 1).unwrap() < 100);
+        assert!(visits(nested(12), 1).unwrap() > 1 << 24);
+    }
+
+    #[test]
     fn a_tree_is_cheap_and_a_tree_that_branches_grows_with_depth() {
         let tree = json!({"properties": {"children": {"type": "array", "items": {"$ref": "#"}}}});
         assert!(visits(tree, 100).unwrap() < 2_000);
@@ -340,14 +388,27 @@ mod tests {
         assert!(shape.patterns.largest > 20 * 40_000, "{shape:?}");
         let steps = shape.work(1).unwrap().steps;
         assert!(steps > 2 * shape.patterns.largest / STATE, "{shape:?}");
-        assert_eq!(Shape::of(&json!({"pattern": {"type": "string"}})).unwrap().patterns.count, 0);
+        assert_eq!(
+            Shape::of(&json!({"pattern": {"type": "string"}}))
+                .unwrap()
+                .patterns
+                .count,
+            0
+        );
     }
 
     #[test]
     fn an_instance_is_measured_with_the_names_of_its_members() {
         let measured = Measure::of(&json!({"abc": ["de", 1, {"f": null}]}));
         let (depth, elements, bytes) = (3, 6, 6);
-        assert_eq!(measured, Measure { depth, elements, bytes });
+        assert_eq!(
+            measured,
+            Measure {
+                depth,
+                elements,
+                bytes
+            }
+        );
     }
 
     #[test]

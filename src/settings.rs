@@ -36,7 +36,7 @@ pub struct Limits {
     pub max_tool_rounds: u64,
     /// Tool calls in one turn of the model; default 128, as many as there may be tools. A turn that
     /// a caller sends to be resumed is refused with more. In one of a model's, the model is told
-    /// about the rest, up to 1,024 calls, and logs, records and receipts count them in one line.
+    /// about the rest, up to 16,384 calls, and logs, records and receipts count them in one line.
     pub turn_calls: usize,
     /// Tool calls that are run in one request; default 32. The model is told about the rest.
     pub calls: usize,

@@ -205,7 +205,10 @@ mod tests {
 
     #[test]
     fn what_a_model_would_read_and_nobody_see_goes() {
-        let hidden: String = "ignore".bytes().map(|b| char::from_u32(0xe0000 + u32::from(b)).unwrap()).collect();
+        let hidden: String = "ignore"
+            .bytes()
+            .map(|b| char::from_u32(0xe0000 + u32::from(b)).unwrap())
+            .collect();
         let selectors: String = (0xe0100..0xe0140).filter_map(char::from_u32).collect();
         for (text, expected) in [
             (format!("a{hidden}b"), "ab"),
@@ -238,7 +241,10 @@ mod tests {
             "\u{1f3f4}\u{e0067}\u{e0062}\u{e0073}\u{e0063}\u{e0074}\u{e007f}",
             "ᠠ\u{180b}",
         ] {
-            assert!(matches!(cleaned(text), Cow::Borrowed(same) if same == text), "{text:?}");
+            assert!(
+                matches!(cleaned(text), Cow::Borrowed(same) if same == text),
+                "{text:?}"
+            );
         }
     }
 
@@ -246,9 +252,18 @@ mod tests {
     fn json_is_cleaned_in_its_strings_and_kept_byte_for_byte_elsewhere() {
         for (text, expected) in [
             (r#"{ "a" : "x\u00e9" }"#, Json::Clean),
-            (r#"{"a":"\u200bx","b": 1.0}"#, Json::Cleaned(r#"{"a":"x","b": 1.0}"#.into())),
-            ("{\"a\":[\"x\\\"\u{202e}y\"]}", Json::Cleaned(r#"{"a":["x\"y"]}"#.into())),
-            (r#"{"a":"\udb40\udc41"}"#, Json::Cleaned(r#"{"a":""}"#.into())),
+            (
+                r#"{"a":"\u200bx","b": 1.0}"#,
+                Json::Cleaned(r#"{"a":"x","b": 1.0}"#.into()),
+            ),
+            (
+                "{\"a\":[\"x\\\"\u{202e}y\"]}",
+                Json::Cleaned(r#"{"a":["x\"y"]}"#.into()),
+            ),
+            (
+                r#"{"a":"\udb40\udc41"}"#,
+                Json::Cleaned(r#"{"a":""}"#.into()),
+            ),
             (r#"{"pattern":"[\\u200b]"}"#, Json::Clean),
             (r#"{"a\u200b" : 1}"#, Json::InAName),
         ] {

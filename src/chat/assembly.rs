@@ -1,5 +1,7 @@
 //! An assistant message, put together from the deltas of a stream.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
@@ -19,6 +21,8 @@ pub(crate) struct Assembly {
     /// their `index`, of anything else the newest counts.
     rest: Map<String, Value>,
     calls: Vec<Call>,
+    /// The place of the last call of each index: a stream may have very many.
+    places: HashMap<u64, usize>,
     /// Some call came without an index or an id, or shares one: a client could not put the deltas
     /// together.
     irregular: bool,
@@ -27,7 +31,6 @@ pub(crate) struct Assembly {
 
 #[derive(Debug)]
 struct Call {
-    index: Option<u64>,
     members: Map<String, Value>,
 }
 
@@ -87,7 +90,8 @@ impl Assembly {
             message.push_str(&format!(r#","tool_calls":{}"#, self.calls(false)));
         }
         message.push('}');
-        let calls = Object::parse(&message).map(|message| ToolCall::of_message(&message, CALLS_READ));
+        let calls =
+            Object::parse(&message).map(|message| ToolCall::of_message(&message, CALLS_READ));
         (message.into(), calls.unwrap_or_default())
     }
 
@@ -141,7 +145,7 @@ impl Assembly {
         };
         let known = match index {
             // Some upstreams number all calls 0: another id is another call.
-            Some(_) => self.calls.iter().rposition(|known| known.index == index),
+            Some(index) => self.places.get(&index).copied(),
             None => self.calls.len().checked_sub(1),
         };
         self.irregular |= index.is_none();
@@ -152,8 +156,10 @@ impl Assembly {
             _ if self.calls.len() >= CALLS_READ => {}
             known => {
                 self.irregular |= known.is_some() && index.is_some();
+                if let Some(index) = index {
+                    self.places.insert(index, self.calls.len());
+                }
                 let mut call = Call {
-                    index,
                     members: Map::new(),
                 };
                 merge(&mut call.members, members);
@@ -239,6 +245,9 @@ fn add_text(known: &mut String, name: &str, more: &str) {
     }
 }
 
+/// As much of it.
+const END: usize = 1024;
+
 fn add_item(items: &mut Vec<Value>, item: Value) {
     let index = |item: &Value| item.get("index").and_then(Value::as_u64);
     let kind = |item: &Value| item.get("type").and_then(Value::as_str).map(str::to_owned);
@@ -248,7 +257,8 @@ fn add_item(items: &mut Vec<Value>, item: Value) {
         let is_kind = more.is_none() || kind(known).is_none_or(|known| Some(known) == more);
         index(known) == number && is_kind
     };
-    let known = number.and_then(|_| items.iter_mut().rev().find(is_same));
+    // Of a list that never ends only the end is looked through.
+    let known = number.and_then(|_| items.iter_mut().rev().take(END).find(is_same));
     match (known, item) {
         (Some(Value::Object(known)), Value::Object(more)) => {
             // A list's items have an index, not a sum of it.

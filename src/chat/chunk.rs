@@ -133,7 +133,9 @@ impl<'a> Piece<'a> {
             .delta
             .as_ref()
             .and_then(|delta| delta.present("tool_calls"));
-        calls.and_then(|calls| array(calls, 1)).is_some_and(|calls| !calls.is_empty())
+        calls
+            .and_then(|calls| array(calls, 1))
+            .is_some_and(|calls| !calls.is_empty())
     }
 
     /// Whether it ends the turn.

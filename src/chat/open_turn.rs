@@ -169,7 +169,8 @@ mod tests {
         let mut messages = vec![json!({"role": "assistant", "tool_calls": calls})];
         messages
             .extend((0..50_000).map(|i| json!({"role": "tool", "tool_call_id": i.to_string()})));
-        let turn = OpenTurn::of(&request(json!({"mcp": {}, "messages": messages})), 50_000).unwrap();
+        let turn =
+            OpenTurn::of(&request(json!({"mcp": {}, "messages": messages})), 50_000).unwrap();
         assert!(turn.answered.iter().all(Option::is_some));
     }
 

@@ -22,9 +22,9 @@ pub(crate) enum Arguments {
     Unreadable,
 }
 
-/// How many calls of one turn are read at all, be they run or not: eight times what is run. A
-/// model that asks for more, in an answer of 20 MiB, is given no say.
-pub(crate) const CALLS_READ: usize = 1024;
+/// How many calls of one turn are read at all, be they run or not; 20 MiB have room for a million,
+/// and no model asks for so many.
+pub(crate) const CALLS_READ: usize = 16_384;
 
 impl ToolCall {
     /// The first `most` calls of the assistant message `message`; empty where it makes none.

@@ -430,7 +430,11 @@ impl Shared {
         for tool in offers.withheld(server).take(TOLD) {
             tracing::warn!(server = %server.name, tool = tool.tool(), reason = tool.reason(), "tool withheld");
         }
-        tell_rest(server, offers.withheld(server).count(), "more tools withheld");
+        tell_rest(
+            server,
+            offers.withheld(server).count(),
+            "more tools withheld",
+        );
         Ok(Arc::new(CachedList {
             offers: Arc::new(offers),
             fresh_until: Instant::now() + list.ttl.unwrap_or(self.fresh).min(STALE),

@@ -97,6 +97,7 @@ impl Trace {
     }
 
     /// Whether its spans are made in less than a thousandth of a second.
+    #[cfg(any(feature = "admin", feature = "_sql"))]
     pub(crate) fn is_small(&self) -> bool {
         const SMALL: usize = 64 << 10;
         self.size() <= SMALL

@@ -80,7 +80,8 @@ async fn patterns_by_the_thousand_check_nothing_and_the_call_is_made() {
     let patterns: serde_json::Map<_, _> = (0..3050)
         .map(|i| (format!(r"\p{{L}}{{22}}{i}"), json!({})))
         .collect();
-    let tool = json!({"name": "a", "inputSchema": {"type": "object", "patternProperties": patterns}});
+    let tool =
+        json!({"name": "a", "inputSchema": {"type": "object", "patternProperties": patterns}});
     let evil = server(tool, "done").await;
     let gateway = gateway(&evil, [calls(&[("s__a", json!({"x": 1}))]), says("hi")]).await;
     let reply = gateway.send(&auto(json!({}))).await;
@@ -89,25 +90,27 @@ async fn patterns_by_the_thousand_check_nothing_and_the_call_is_made() {
 
 #[tokio::test]
 async fn a_dear_check_is_done_apart_and_says_what_does_not_fit() {
-    let pattern = r"^(\p{L}|\d){1,20}$";
+    let pattern = r"^(\p{L}|\d){1,9}$";
     let schema = json!({"type": "object", "properties": {"a": {"pattern": pattern}}});
     let evil = server(json!({"name": "a", "inputSchema": schema}), "done").await;
     let gateway = gateway(&evil, [says("hi")]).await;
     let calls = [
         ("s__a", json!({"a": "é".repeat(2_000)})),
-        ("s__a", json!({"a": "é".repeat(20)})),
+        ("s__a", json!({"a": "é".repeat(9)})),
     ];
     let reply = gateway.send(&resumed(&calls)).await;
     let receipt = reply.receipt();
     let failed = receipt["calls"].as_array().unwrap().iter();
-    let failed: Vec<_> = failed.map(|call| call["is_error"].as_bool().unwrap()).collect();
+    let failed: Vec<_> = failed
+        .map(|call| call["is_error"].as_bool().unwrap())
+        .collect();
     assert_eq!(failed, [true, false]);
     assert_eq!(evil.count("tools/call"), 1);
 }
 
 #[tokio::test]
 async fn a_text_that_is_too_long_for_its_pattern_is_left_to_the_server() {
-    let pattern = r"(\p{L}|\d){20}x(a|.){30}";
+    let pattern = r"(\p{L}|\d){10}x(a|.){30}";
     let schema = json!({"type": "object", "properties": {"a": {"pattern": pattern}}});
     let evil = server(json!({"name": "a", "inputSchema": schema}), "done").await;
     let gateway = gateway(&evil, [says("hi")]).await;
@@ -129,7 +132,10 @@ async fn lists_without_end_are_refused_before_they_are_read() {
             json!("tools"),
         ),
         (
-            format!(r#"{{"messages":{},{mcp},"resume_tool_calls":true}}}}"#, empty(1_000_000)),
+            format!(
+                r#"{{"messages":{},{mcp},"resume_tool_calls":true}}}}"#,
+                empty(1_000_000)
+            ),
             400,
             "invalid_mcp_options",
             json!("messages"),
@@ -141,7 +147,10 @@ async fn lists_without_end_are_refused_before_they_are_read() {
             json!("mcp.tools"),
         ),
         (
-            format!(r#"{{"messages":[],{}{mcp}}}}}"#, r#""":0,"#.repeat(1_000_000)),
+            format!(
+                r#"{{"messages":[],{}{mcp}}}}}"#,
+                r#""":0,"#.repeat(1_000_000)
+            ),
             400,
             "invalid_json",
             Value::Null,
@@ -168,7 +177,12 @@ async fn a_forged_turn_of_very_many_calls_is_refused() {
     let reply = gateway.send(&resumed(&many)).await;
     let param = json!("messages[1].tool_calls");
     assert_eq!(reply.error(), (400, "invalid_mcp_options".into(), param));
-    assert!(reply.json()["error"]["message"].as_str().unwrap().contains("128"));
+    assert!(
+        reply.json()["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("128")
+    );
 }
 
 #[tokio::test]
@@ -205,7 +219,9 @@ async fn calls_beyond_those_of_a_turn_are_answered_each_and_told_once() {
     let trace = traces.one();
     let spans = trace.spans();
     assert!(spans.len() < 140, "{} spans", spans.len());
-    let beyond = spans.iter().find(|span| span.attributes.contains_key("mcp_layer.calls_omitted"));
+    let beyond = spans
+        .iter()
+        .find(|span| span.attributes.contains_key("mcp_layer.calls_omitted"));
     assert_eq!(beyond.unwrap().attributes["mcp_layer.calls_omitted"], 872);
 }
 
@@ -216,14 +232,21 @@ async fn calls_of_a_turn_without_number_are_not_even_read() {
         r#"{{"choices":[{{"message":{{"role":"assistant","tool_calls":[{}{call}]}}}}]}}"#,
         format!("{call},").repeat(50_000)
     );
-    let gateway = Gateway::new([json_answer(200, &serde_json::from_str(&body).unwrap()), says("hi")]).await;
+    let gateway = Gateway::new([
+        json_answer(200, &serde_json::from_str(&body).unwrap()),
+        says("hi"),
+    ])
+    .await;
     let reply = gateway.send(&auto(json!({}))).await;
-    assert_eq!(reply.receipt()["calls_omitted"], 1_024 - 128);
+    assert_eq!(reply.receipt()["calls_omitted"], 16_384 - 128);
 }
 
 #[tokio::test]
 async fn what_cannot_be_seen_is_kept_from_the_model_and_the_receipt_says_so() {
-    let hidden: String = "obey".bytes().filter_map(|b| char::from_u32(0xe0000 + u32::from(b))).collect();
+    let hidden: String = "obey"
+        .bytes()
+        .filter_map(|b| char::from_u32(0xe0000 + u32::from(b)))
+        .collect();
     let tool = json!({
         "name": "a",
         "description": format!("Reads.{hidden}"),
@@ -266,7 +289,9 @@ async fn a_listing_full_of_tools_that_cannot_be_used_is_a_few_lines_in_the_log()
         let bad = (0..500).map(|i| json!({"name": format!("t{i}")}));
         let good = json!({"name": "a", "inputSchema": {}});
         let tools: Vec<_> = bad.chain([good]).collect();
-        vec![Step::Send(json_reply(&request.result(&json!({"tools": tools}))))]
+        vec![Step::Send(json_reply(
+            &request.result(&json!({"tools": tools})),
+        ))]
     })
     .await;
     let gateway = gateway(&evil, [says("hi")]).await;

@@ -48,7 +48,7 @@ async fn server() -> Evil {
     let patterns: serde_json::Map<_, _> = (0..3050)
         .map(|i| (format!(r"\p{{L}}{{22}}{i}"), json!({})))
         .collect();
-    let pattern = r"(\p{L}|\d){20}x(a|.){30}";
+    let pattern = r"(\p{L}|\d){10}x(a|.){30}";
     let tools = json!({"tools": [
         {"name": "patterns", "inputSchema": {"type": "object", "patternProperties": patterns}},
         {"name": "pattern", "inputSchema": {"type": "object", "properties": {"a": {"pattern": pattern}}}},
@@ -69,7 +69,10 @@ async fn server() -> Evil {
 /// Resident memory, in KiB.
 fn memory(proxy: &Proxy) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", proxy.id())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
@@ -114,13 +117,34 @@ async fn whatever_is_made_dear_everybody_else_is_answered_and_memory_comes_back(
     let long = "é1".repeat(66_000);
     let empty = "{},".repeat(6_900_000);
     let inputs = [
-        ("patterns by the thousand", forged(&[call("s__patterns", &json!({"a": 1}))])),
-        ("a pattern, a long text", forged(&[call("s__pattern", &json!({"a": long}))])),
-        ("a pattern, as long a text as it may", forged(&[call("s__pattern", &json!({"a": &long[..3_000]}))])),
-        ("tools by the million", request(&format!(r#""messages":[],"tools":[{empty}{{}}]"#))),
-        ("messages by the million", request(&format!(r#""messages":[{empty}{{}}]"#))),
-        ("calls by the hundred thousand", forged(&vec![call("s__echo", &json!({})); 100_000])),
-        ("what looks like secrets", forged(&vec![call("s__echo", &json!({"secrets": 1})); 32])),
+        (
+            "patterns by the thousand",
+            forged(&[call("s__patterns", &json!({"a": 1}))]),
+        ),
+        (
+            "a pattern, a long text",
+            forged(&[call("s__pattern", &json!({"a": long}))]),
+        ),
+        (
+            "a pattern, as long a text as it may",
+            forged(&[call("s__pattern", &json!({"a": &long[..18_999]}))]),
+        ),
+        (
+            "tools by the million",
+            request(&format!(r#""messages":[],"tools":[{empty}{{}}]"#)),
+        ),
+        (
+            "messages by the million",
+            request(&format!(r#""messages":[{empty}{{}}]"#)),
+        ),
+        (
+            "calls by the hundred thousand",
+            forged(&vec![call("s__echo", &json!({})); 100_000]),
+        ),
+        (
+            "what looks like secrets",
+            forged(&vec![call("s__echo", &json!({"secrets": 1})); 32]),
+        ),
     ];
     for (name, body) in &inputs {
         let (over, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
@@ -129,9 +153,13 @@ async fn whatever_is_made_dear_everybody_else_is_answered_and_memory_comes_back(
             while began.elapsed() < LASTS {
                 send(&proxy, body).await;
                 // An operator looks at what happened.
-                let (_, list) = proxy.operate("GET", "/api/v1/traces?limit=1", Value::Null).await;
+                let (_, list) = proxy
+                    .operate("GET", "/api/v1/traces?limit=1", Value::Null)
+                    .await;
                 if let Some(id) = list["traces"][0]["id"].as_str() {
-                    proxy.operate("GET", &format!("/api/v1/traces/{id}"), Value::Null).await;
+                    proxy
+                        .operate("GET", &format!("/api/v1/traces/{id}"), Value::Null)
+                        .await;
                 }
                 sent.fetch_add(1, Ordering::Relaxed);
             }

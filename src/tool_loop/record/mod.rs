@@ -179,7 +179,12 @@ impl Record {
             return;
         }
         self.0.span.in_scope(|| {
-            tracing::info!(round, calls, outcome = "error", "tool calls beyond those of a turn");
+            tracing::info!(
+                round,
+                calls,
+                outcome = "error",
+                "tool calls beyond those of a turn"
+            );
         });
         if self.is_heard() {
             let mut attributes = Attributes::default();
@@ -200,6 +205,9 @@ impl Record {
         };
         let time = self.0.time(Instant::now(), Duration::ZERO);
         for call in calls {
+            if !self.0.state().noted.has_room() {
+                break;
+            }
             let catalog = log.catalog.get();
             let entry = catalog.and_then(|catalog| catalog.entry(call.function.as_deref()?));
             let became = Became {

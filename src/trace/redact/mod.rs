@@ -105,7 +105,8 @@ fn scan(text: &str, depth: usize, out: &mut String) {
             named = false;
         } else if name.is("name") || name.is("key") || name.is("header") {
             named = rest.starts_with('"')
-                && self::literal(rest).is_ok_and(|text| Name::of(text.trim_matches('"')).is_secret());
+                && self::literal(rest)
+                    .is_ok_and(|text| Name::of(text.trim_matches('"')).is_secret());
         }
     }
     plain(rest, out);
@@ -267,7 +268,13 @@ mod tests {
             "-----BEGIN PRIVATE KEY-----",
             "-----END ",
         ] {
-            for (before, behind) in [("", ""), ("\"", ""), ("\"", "\""), ("{\"a\":\"", "\"}"), ("x", "\n")] {
+            for (before, behind) in [
+                ("", ""),
+                ("\"", ""),
+                ("\"", "\""),
+                ("{\"a\":\"", "\"}"),
+                ("x", "\n"),
+            ] {
                 let text = format!("{before}{}{behind}", piece.repeat(SIZE / piece.len()));
                 VISITED.with(|visited| visited.set(0));
                 redacted(&text);
