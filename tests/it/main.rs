@@ -31,7 +31,6 @@ mod authorization_refresh;
 mod authorization_rotation;
 
 mod bad_requests;
-
 mod budgets;
 mod fault_matrix;
 mod hand_back;

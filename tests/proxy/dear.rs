@@ -146,6 +146,7 @@ async fn whatever_is_made_dear_everybody_else_is_answered_and_memory_comes_back(
             forged(&vec![call("s__echo", &json!({"secrets": 1})); 32]),
         ),
     ];
+    let mut dear = Vec::new();
     for (name, body) in &inputs {
         let (over, sent) = (AtomicBool::new(false), AtomicUsize::new(0));
         let attack = async || {
@@ -180,7 +181,9 @@ async fn whatever_is_made_dear_everybody_else_is_answered_and_memory_comes_back(
             took[took.len() / 2],
             took[took.len() - 1],
         );
-        assert!(late < SOON, "{name}: {late:?}");
-        assert!(last < first + KEPT_KIB, "{name}: {kept:?}");
+        if late >= SOON || last >= first + KEPT_KIB {
+            dear.push(name);
+        }
     }
+    assert!(dear.is_empty(), "{dear:?}");
 }

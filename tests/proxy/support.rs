@@ -156,11 +156,6 @@ impl Proxy {
         }
     }
 
-    /// Of its process.
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// What it has logged so far.
     pub fn logged(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
