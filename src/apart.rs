@@ -16,10 +16,20 @@ use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Half of the processors, since the other half is to serve.
-static PLACES: LazyLock<Places> = LazyLock::new(|| {
-    let processors = thread::available_parallelism().map_or(1, NonZero::get);
-    Places::new(processors / 2)
-});
+static PLACES: LazyLock<Places> = LazyLock::new(Places::half);
+/// As many for requests that are large: a tenth of a second each, and none of them waits for what
+/// takes a second.
+static READING: LazyLock<Places> = LazyLock::new(Places::half);
+
+/// Reads a large request, few at a time; `None` where that panicked.
+///
+/// # Cancellation
+/// As with [`run`].
+pub(crate) async fn read<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    READING.finish(work).await
+}
 
 /// Runs `work`, few at a time; `None` where it has not ended within 2 s, or panicked.
 ///
@@ -42,6 +52,11 @@ pub(crate) async fn finish<T: Send + 'static>(
 struct Places(Arc<Semaphore>);
 
 impl Places {
+    fn half() -> Self {
+        let processors = thread::available_parallelism().map_or(1, NonZero::get);
+        Self::new(processors / 2)
+    }
+
     fn new(count: usize) -> Self {
         Self(Arc::new(Semaphore::new(count.max(1))))
     }

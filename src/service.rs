@@ -18,7 +18,6 @@ use tower::{Service, ServiceExt, util::Oneshot};
 use crate::{
     body::{self, McpBody, Read, RequestBody},
     caller::{Caller, CallerTokens},
-    chat::ChatRequest,
     refusal::{Kind, Refusal},
     sniff::may_have_mcp,
     tool_loop::{self, Gateway, Upstream, is_plain},
@@ -108,7 +107,11 @@ where
             message,
         )));
     }
-    match ours(&read) {
+    let ours = match may_be_ours(&read) {
+        Some(body) => tool_loop::read(body).await,
+        None => Ok(None),
+    };
+    match ours {
         Ok(Some(request)) => {
             let caller = Caller::of(&parts, tokens);
             tool_loop::run(gateway, request, Upstream::new(inner, parts), caller).await
@@ -124,16 +127,11 @@ where
     }
 }
 
-/// The request, if it is whole and has a top-level `mcp`.
-fn ours<B: Body<Data = Bytes>>(read: &Read<B>) -> Result<Option<ChatRequest>, Refusal> {
+/// The body, if it is whole and may have a top-level `mcp`.
+fn may_be_ours<B: Body<Data = Bytes>>(read: &Read<B>) -> Option<Bytes> {
     // A body that broke off goes on as it is: its error is the inner service's matter.
-    if !read.is_complete() || !may_have_mcp(read.data()) {
-        return Ok(None);
-    }
-    match ChatRequest::parse(read.bytes()) {
-        Ok(request) => Ok(Some(request)),
-        Err(unread) => Option::from(unread).map_or(Ok(None), Err),
-    }
+    let may_be = read.is_complete() && may_have_mcp(read.data());
+    may_be.then(|| read.bytes())
 }
 
 type Answering<RB, E> = Pin<Box<dyn Future<Output = Result<Response<McpBody<RB>>, E>> + Send>>;

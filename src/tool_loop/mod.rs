@@ -60,10 +60,11 @@ pub(crate) use self::{
     upstream::{Upstream, is_plain},
 };
 use crate::{
+    apart,
     body::{self, McpBody, RequestBody},
     caller::Caller,
     catalog::Catalog,
-    chat::{Answer, ChatRequest, Conversation, ToolCall},
+    chat::{Answer, ChatRequest, Conversation, ToolCall, Unread},
     connect::Connections,
     project::Project,
     refusal::{Kind, Refusal},
@@ -92,6 +93,35 @@ impl<E> From<Refusal> for Stop<E> {
     }
 }
 
+/// Up to this size a request is read where others are served: a few thousandths of a second.
+const READ_HERE: usize = 1 << 20;
+
+/// Reads `body`, a large one apart; `None` where it has no top-level `mcp`.
+///
+/// # Errors
+/// Why it cannot be read, though something spelt like `mcp` was seen in it.
+pub(crate) async fn read(body: Bytes) -> Result<Option<ChatRequest>, Refusal> {
+    let parsed = if body.len() <= READ_HERE {
+        ChatRequest::parse(body)
+    } else {
+        let parsed = apart::read(move || ChatRequest::parse(body)).await;
+        parsed.unwrap_or(Err(Unread::NotJson))
+    };
+    match parsed {
+        Ok(request) => Ok(Some(request)),
+        Err(unread) => Option::from(unread).map_or(Ok(None), Err),
+    }
+}
+
+/// What the caller asked for, with the caller's own tools read.
+fn options_of(gateway: &Gateway, request: &mut ChatRequest) -> Result<Options, Refusal> {
+    let options = Options::parse(request, &gateway.settings)?;
+    if options.enabled {
+        inject::read_own(gateway, request)?;
+    }
+    Ok(options)
+}
+
 /// Answers a request that has a member `mcp`.
 ///
 /// # Errors
@@ -115,12 +145,28 @@ where
     RB::Error: Send,
 {
     let project = caller.project.clone().unwrap_or_default();
-    let options = Options::parse(&request, &gateway.settings).and_then(|options| {
-        if options.enabled {
-            inject::read_own(&gateway, &mut request)?;
-        }
-        Ok(options)
-    });
+    let options = if request.bytes().len() <= READ_HERE {
+        options_of(&gateway, &mut request)
+    } else {
+        let shared = gateway.clone();
+        let read = apart::read(move || {
+            let options = options_of(&shared, &mut request);
+            // Of a forged turn no more is to be read than that it is one.
+            let options = options.and_then(|options| {
+                if options.enabled && options.resume {
+                    resume::open_turn(&request, &shared.settings.limits)?;
+                }
+                Ok(options)
+            });
+            (request, options)
+        });
+        let Some((read, options)) = read.await else {
+            let refusal = Refusal::new(Kind::InvalidJson, "the request could not be read");
+            return Ok(refused(&refusal));
+        };
+        request = read;
+        options
+    };
     let options = match options {
         Ok(options) => options,
         Err(refusal) => {

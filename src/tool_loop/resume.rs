@@ -21,6 +21,12 @@ pub(crate) struct Resumed<'a> {
     owners: Vec<Owner<'a>>,
 }
 
+/// The open turn at the end of `request`.
+pub(crate) fn open_turn(request: &ChatRequest, limits: &Limits) -> Result<OpenTurn, Refusal> {
+    let turn = OpenTurn::of(request, limits.turn_calls);
+    turn.map_err(|fault| invalid(&fault.param, &fault.reason))
+}
+
 impl<'a> Resumed<'a> {
     /// Reads the turn, and makes sure that it is whole once our calls are answered.
     pub(crate) fn of(
@@ -28,8 +34,7 @@ impl<'a> Resumed<'a> {
         catalog: &'a Catalog,
         limits: &Limits,
     ) -> Result<Self, Refusal> {
-        let turn = OpenTurn::of(request, limits.turn_calls)
-            .map_err(|fault| invalid(&fault.param, &fault.reason))?;
+        let turn = open_turn(request, limits)?;
         let owners = owners(&turn.calls, catalog, &request.tools);
         let resumed = Self { turn, owners };
         if let Some((call, _)) = resumed
