@@ -3,6 +3,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use bytes::Bytes;
+use serde_json::Value;
 
 use crate::{
     name::{ServerName, offered_name},
@@ -40,6 +41,14 @@ pub(crate) struct Entry {
 impl Entry {
     pub(crate) fn offer(&self) -> &Offer {
         &self.offers.tools[self.index]
+    }
+
+    /// Checks `arguments` against the tool's input schema.
+    ///
+    /// # Errors
+    /// What a model needs to repair its call.
+    pub(crate) async fn check(&self, arguments: Value) -> Result<(), String> {
+        self.offers.check(self.index, arguments).await
     }
 
     /// How the tool may be called by what `server`, the record of this moment, says; `None` if it

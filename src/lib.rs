@@ -105,6 +105,8 @@ mod offer;
 mod schema;
 mod schema_cost;
 
+mod pattern_cost;
+
 mod body;
 mod held;
 mod refusal;
@@ -125,6 +127,7 @@ pub mod mcp;
 pub mod outbound;
 pub mod secret;
 
+mod apart;
 mod name;
 mod project;
 mod scopes;
@@ -132,6 +135,7 @@ mod scrub;
 mod sse;
 mod token_auth;
 mod trace_parent;
+mod unseen;
 mod url_keys;
 
 #[cfg(feature = "admin")]

@@ -1,25 +1,41 @@
 //! A server's tools as models get them.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
-use serde_json::value::RawValue;
+use serde_json::{Value, value::RawValue};
 
 use crate::{
+    apart,
     chat::{Object, quoted},
     mcp::Tool,
     name::{ServerName, offered_name},
     registry::{Definition, Pins, Server, ToolPolicy, ToolState},
-    schema::{self, Schema},
+    schema::{self, Place, Schema},
+    unseen::{self, Json, cleaned, is_unseen},
 };
+
+const HIDDEN_NAME: &str = "a name in its input schema has invisible characters";
 
 /// The longest tool name that is mapped; MCP allows 128 characters.
 const NAME_BYTES: usize = 1024;
 /// The longest description that a model is given; a cut is announced.
 const DESCRIPTION_BYTES: usize = 8 << 10;
+
+/// Up to this size a list of tools is read where others are served: a few thousandths of a second.
+const LISTED_HERE: usize = 256 << 10;
+/// Up to this size a schema is read where others are served.
+const READ_HERE: usize = 16 << 10;
+/// What the compiled schemas of one server's tools may keep in memory; a hundred ordinary tools with
+/// five patterns each keep about 40 MiB. Further schemas check nothing.
+const COMPILED_BYTES: u64 = 64 << 20;
 
 /// All tools of one server that can be offered, by offered name, and those that cannot.
 #[derive(Debug)]
@@ -28,6 +44,8 @@ pub(crate) struct Offers {
     pub(crate) left_out: Vec<LeftOut>,
     /// What was accepted of them when they were listed, for servers that do not say it themselves.
     pub(crate) pins: Option<Arc<Pins>>,
+    /// What compiled schemas keep in memory, in bytes.
+    compiled: AtomicU64,
 }
 
 /// One tool, ready to be put into requests.
@@ -41,9 +59,11 @@ pub(crate) struct Offer {
     /// The element of a request's `tools`.
     pub(crate) definition: Bytes,
     pub(crate) input_schema: Box<RawValue>,
+    /// Characters that cannot be seen were taken out of what the model gets.
+    pub(crate) is_cleaned: bool,
     /// What the server says that the tool is.
     pub(crate) listed: Definition,
-    /// Compiled at the first call: most tools are listed far more often than called.
+    /// Read at the first call: most tools are listed far more often than called.
     schema: OnceLock<Schema>,
 }
 
@@ -57,7 +77,7 @@ pub struct LeftOut {
 impl LeftOut {
     pub(crate) fn new(tool: &str, reason: impl Into<String>) -> Self {
         Self {
-            tool: clean(tool, NAME_BYTES),
+            tool: cut(seen(tool), NAME_BYTES),
             reason: reason.into(),
         }
     }
@@ -84,7 +104,9 @@ impl Offers {
         for tool in listed {
             let name = offered_name(server, &tool.name);
             let fault = name_fault(&tool.name).or_else(|| schema::fault(&tool.input_schema));
-            match fault {
+            let schema = unseen::json(tool.input_schema.get());
+            let hides = matches!(schema, Json::InAName).then_some(HIDDEN_NAME);
+            match fault.or(hides) {
                 Some(reason) => left_out.push(LeftOut::new(&tool.name, reason)),
                 None if uses[&name] > 1 => {
                     left_out.push(LeftOut::new(
@@ -92,7 +114,7 @@ impl Offers {
                         format!("another tool of this server also becomes {name}"),
                     ));
                 }
-                None => tools.push(Offer::new(name, tool)),
+                None => tools.push(Offer::new(name, tool, schema)),
             }
         }
         tools.sort_by(|a, b| a.name.cmp(&b.name));
@@ -100,7 +122,77 @@ impl Offers {
             tools,
             left_out,
             pins: None,
+            compiled: AtomicU64::new(0),
         }
+    }
+
+    /// The same, apart where the list is long; `None` if that failed.
+    pub(crate) async fn listed(
+        server: &ServerName,
+        listed: Vec<Tool>,
+        left_out: Vec<LeftOut>,
+    ) -> Option<Self> {
+        let size = |tool: &Tool| {
+            let description = tool.description.as_ref().map_or(0, String::len);
+            tool.input_schema.get().len() + description
+        };
+        if listed.iter().map(size).sum::<usize>() <= LISTED_HERE {
+            return Some(Self::new(server, listed, left_out));
+        }
+        let server = server.clone();
+        apart::finish(move || Self::new(&server, listed, left_out)).await
+    }
+
+    /// Checks arguments of the tool at `index` against its input schema. Where that is dear it is
+    /// done apart, and where it is too dear, or nobody has the time, it is left to the server.
+    ///
+    /// # Errors
+    /// What a model needs to repair its call.
+    ///
+    /// # Cancellation
+    /// What has begun apart ends there.
+    pub(crate) async fn check(
+        self: &Arc<Self>,
+        index: usize,
+        arguments: Value,
+    ) -> Result<(), String> {
+        let offer = &self.tools[index];
+        let is_read = offer.schema.get().is_some();
+        if is_read || offer.input_schema.get().len() <= READ_HERE {
+            match offer.schema().place(&arguments) {
+                Place::AtTheServer => return Ok(()),
+                Place::Here => return self.check_now(index, &arguments),
+                Place::Apart => {}
+            }
+        }
+        let offers = self.clone();
+        let checked = apart::run(
+            move || match offers.tools[index].schema().place(&arguments) {
+                Place::AtTheServer => Ok(()),
+                Place::Here | Place::Apart => offers.check_now(index, &arguments),
+            },
+        );
+        checked.await.unwrap_or_else(|| {
+            tracing::debug!(
+                tool = offer.name,
+                "arguments were not checked, which takes long"
+            );
+            Ok(())
+        })
+    }
+
+    fn check_now(&self, index: usize, arguments: &Value) -> Result<(), String> {
+        let offer = &self.tools[index];
+        let (schema, text) = (offer.schema(), &offer.input_schema);
+        let has_room = || {
+            let weight = schema.weight(text);
+            let kept = |kept: u64| Some(kept + weight).filter(|kept| *kept <= COMPILED_BYTES);
+            let kept = self
+                .compiled
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, kept);
+            kept.is_ok()
+        };
+        schema.check(text, arguments, has_room)
     }
 
     /// The tools that `server` offers, with their places among [`Offers::tools`].
@@ -131,14 +223,20 @@ impl Offers {
 }
 
 impl Offer {
-    fn new(name: String, tool: Tool) -> Self {
+    fn new(name: String, tool: Tool, schema: Json) -> Self {
         let listed = Definition::of(&tool);
-        let description = tool
-            .description
-            .or(tool.title)
-            .map(|text| clean(&text, DESCRIPTION_BYTES));
+        let text = tool.description.or(tool.title);
+        let text = text.as_deref().map(cleaned);
+        let schema = match schema {
+            Json::Cleaned(schema) => Some(schema),
+            Json::Clean | Json::InAName => None,
+        };
+        let is_cleaned = schema.is_some() || matches!(text, Some(Cow::Owned(_)));
+        let description = text.map(|text| cut(text, DESCRIPTION_BYTES));
+        let offered = schema.as_deref().unwrap_or(tool.input_schema.get());
         Self {
-            definition: definition(&name, description.as_deref(), &tool.input_schema),
+            definition: definition(&name, description.as_deref(), offered),
+            is_cleaned,
             description,
             name,
             tool: tool.name,
@@ -153,21 +251,19 @@ impl Offer {
         server.withheld(&self.tool, self.listed.fingerprint(), pins)
     }
 
-    /// The tool's input schema, compiled once.
-    pub(crate) fn schema(&self) -> &Schema {
-        self.schema
-            .get_or_init(|| Schema::compile(&self.input_schema))
+    fn schema(&self) -> &Schema {
+        self.schema.get_or_init(|| Schema::of(&self.input_schema))
     }
 }
 
-/// A function tool. The schema stays as the server wrote it, but for an absent `properties`,
-/// which some providers insist on.
-fn definition(name: &str, description: Option<&str>, schema: &RawValue) -> Bytes {
+/// A function tool. The schema stays as it is, but for an absent `properties`, which some providers
+/// insist on.
+fn definition(name: &str, description: Option<&str>, schema: &str) -> Bytes {
     let description = match description {
         Some(text) => format!(r#","description":{}"#, quoted(text)),
         None => String::new(),
     };
-    let parameters = with_properties(schema.get());
+    let parameters = with_properties(schema);
     format!(r#"{{"type":"function","function":{{"name":"{name}"{description},"parameters":{parameters}}}}}"#).into()
 }
 
@@ -190,34 +286,26 @@ fn name_fault(name: &str) -> Option<&'static str> {
         return Some("its name is over 1 KiB");
     }
     name.chars()
-        .any(is_unseen)
+        .any(|letter| letter.is_control() || is_unseen(letter))
         .then_some("its name has control or invisible characters")
 }
 
-/// `text` without unseen characters, but for line breaks and tabs, and cut at `limit` bytes.
-fn clean(text: &str, limit: usize) -> String {
-    let mut kept = String::new();
-    for character in text
-        .chars()
-        .filter(|c| matches!(c, '\n' | '\t') || !is_unseen(*c))
-    {
-        if kept.len() + character.len_utf8() > limit {
-            kept.push_str(" [cut]");
-            break;
-        }
-        kept.push(character);
+/// `text` without unseen characters.
+fn seen(text: &str) -> Cow<'_, str> {
+    match text.chars().any(is_unseen) {
+        true => text.chars().filter(|c| !is_unseen(*c)).collect(),
+        false => text.into(),
     }
-    kept
 }
 
-/// Control characters, and those that hide text or turn its direction.
-fn is_unseen(character: char) -> bool {
-    character.is_control()
-        || matches!(
-            character,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
-        )
+/// `text`, cut at `limit` bytes.
+fn cut(text: Cow<'_, str>, limit: usize) -> String {
+    let mut text = text.into_owned();
+    if text.len() > limit {
+        text.truncate(text.floor_char_boundary(limit));
+        text.push_str(" [cut]");
+    }
+    text
 }
 
 #[cfg(test)]
@@ -300,5 +388,33 @@ mod tests {
         let description = offers.tools[0].description.as_deref().unwrap();
         assert!(description.starts_with("seen\nxxx") && description.ends_with("x [cut]"));
         assert!(description.len() < 9000);
+    }
+
+    #[test]
+    fn what_cannot_be_seen_reaches_no_model_and_fingerprints_are_made_of_all() {
+        let schema = r#"{"properties":{"a":{"title":"A\udb40\udc41","enum":["x\u200b"]}}}"#;
+        let schema = RawValue::from_string(schema.into()).unwrap();
+        let mut hiding = raw_tool("a", schema.clone());
+        hiding.description = Some("reads\u{e0041}\u{202e} files".into());
+        let original = Definition::of(&hiding);
+        let offers = offers(vec![hiding, tool("b", json!({"title": "plain é"}))]);
+        let [a, b] = &offers.tools[..] else {
+            panic!("two tools")
+        };
+        let offered: Value = serde_json::from_slice(&a.definition).unwrap();
+        assert_eq!(offered["function"]["description"], "reads files");
+        let property = &offered["function"]["parameters"]["properties"]["a"];
+        assert_eq!(*property, json!({"title": "A", "enum": ["x"]}));
+        assert_eq!(a.listed, original);
+        assert_eq!(a.input_schema.get(), schema.get());
+        assert!(a.is_cleaned && !b.is_cleaned);
+    }
+
+    #[test]
+    fn a_tool_whose_schema_hides_something_in_a_name_is_left_out() {
+        let schema = json!({"properties": {"a\u{200b}": {"type": "string"}}});
+        let offers = offers(vec![tool("a", schema)]);
+        assert!(offers.tools.is_empty());
+        assert!(offers.left_out[0].reason().contains("invisible"));
     }
 }

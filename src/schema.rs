@@ -1,21 +1,61 @@
 //! A tool's input schema: whether it is safe to use, and whether arguments fit it.
 
-use std::fmt::Write as _;
+use std::{
+    fmt::{self, Write as _},
+    sync::OnceLock,
+};
 
 use jsonschema::{PatternOptions, Retrieve, Uri, Validator};
 use serde_json::{Value, value::RawValue};
 
-use crate::schema_cost::{Shape, measure};
+use crate::schema_cost::{Measure, Patterns, Shape};
 
 /// The most that one pattern may compile to, so that a counted repetition is no bomb.
-const PATTERN_BYTES: usize = 1 << 20;
-/// How many subschemas may be visited to check one call: a fraction of a second.
-const WORK: u64 = 2_000_000;
-/// Up to how many of them faults are told one by one: each takes some hundred bytes.
+const PATTERN_BYTES: u64 = 1 << 20;
+/// The most that all patterns of a schema may compile to: some hundredths of a second.
+const PATTERNS_BYTES: u64 = 2 << 20;
+/// The most patterns of a schema; each may keep a few states of its automaton between two calls.
+const PATTERNS: u64 = 256;
+/// What it may keep of them.
+const KEPT_BYTES: u64 = 64 << 10;
+/// What a byte of a schema is compiled to, but for its patterns.
+const NODE_BYTES: u64 = 32;
+/// Up to so much is compiled where others are served: less than a thousandth of a second.
+const COMPILED_HERE: u64 = 64 << 10;
+
+/// What it may take to check one call: a second or two, of a thread that nobody waits for.
+const MOST: Budget = Budget {
+    visits: 2_000_000,
+    steps: 1 << 28,
+};
+/// Up to so much is done where others are served: a few thousandths of a second at the worst.
+const HERE: Budget = Budget {
+    visits: 100_000,
+    steps: 1 << 20,
+};
+/// Up to how many visits faults are told one by one: each takes some hundred bytes.
 const EXPLAINED: u64 = 100_000;
 /// How many faults a model is told at once, and how long each may be.
 const FAULTS: usize = 5;
 const FAULT_CHARS: usize = 300;
+
+/// Work that may be done.
+#[derive(Clone, Copy)]
+struct Budget {
+    visits: u64,
+    steps: u64,
+}
+
+/// Where arguments are checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// At the server, which does it anyway: it would take more work than arguments are worth.
+    AtTheServer,
+    /// At once.
+    Here,
+    /// On a thread that serves nobody.
+    Apart,
+}
 
 /// Says why a tool with this schema is not offered at all; `None` where it is.
 pub(crate) fn fault(schema: &RawValue) -> Option<&'static str> {
@@ -47,65 +87,162 @@ fn leads_out(schema: &Value) -> bool {
     }
 }
 
-/// A compiled schema.
+/// A schema, compiled when it is first needed.
 ///
 /// Patterns run on a linear-time engine. A schema checks nothing, and leaves that to the server,
 /// where it does not compile, has patterns that only a backtracking engine could run, or would
 /// take more work than arguments are worth.
 #[derive(Debug)]
-pub(crate) struct Schema(Option<(Validator, Shape)>);
+pub(crate) struct Schema {
+    /// `None` where it checks nothing.
+    shape: Option<Shape>,
+    validator: OnceLock<Option<Validator>>,
+}
 
 impl Schema {
-    pub(crate) fn compile(schema: &RawValue) -> Self {
-        let compile = || {
+    /// Reads a schema, and what it would cost.
+    pub(crate) fn of(schema: &RawValue) -> Self {
+        let shape = || {
             let schema: Value = serde_json::from_str(schema.get()).ok()?;
             let shape = Shape::of(&schema)?;
             // Some circles never end at any depth; the compiler need not see them.
-            shape.visits(0)?;
+            shape.work(0)?;
+            let Patterns {
+                count,
+                bytes,
+                largest,
+            } = shape.patterns;
+            let is_dear = count > PATTERNS || bytes > PATTERNS_BYTES || largest > PATTERN_BYTES;
+            (!is_dear).then_some(shape)
+        };
+        Self {
+            shape: shape(),
+            validator: OnceLock::new(),
+        }
+    }
+
+    /// About what it keeps in memory once it is compiled, in bytes; `schema` is the one that it was
+    /// made of.
+    pub(crate) fn weight(&self, schema: &RawValue) -> u64 {
+        let patterns = self.shape.as_ref().map(|shape| shape.patterns);
+        let patterns = patterns.unwrap_or_default();
+        schema.get().len() as u64 * NODE_BYTES + patterns.bytes + patterns.count * KEPT_BYTES
+    }
+
+    /// Where `arguments` are checked.
+    pub(crate) fn place(&self, arguments: &Value) -> Place {
+        let Some((shape, budget)) = self.shape.as_ref().and_then(|shape| {
+            let Measure {
+                depth,
+                elements,
+                bytes,
+            } = Measure::of(arguments);
+            let work = shape.work(depth)?;
+            let budget = Budget {
+                visits: work.visits.saturating_mul(elements),
+                steps: work.steps.saturating_mul(bytes),
+            };
+            Some((shape, budget))
+        }) else {
+            return Place::AtTheServer;
+        };
+        let is_compiled = self.validator.get().is_some();
+        if !budget.is_within(MOST) {
+            Place::AtTheServer
+        } else if budget.is_within(HERE) && (is_compiled || shape.patterns.bytes <= COMPILED_HERE) {
+            Place::Here
+        } else {
+            Place::Apart
+        }
+    }
+
+    /// Compiles it, unless that was done, if `has_room`; `schema` is the one that it was made of.
+    fn compiled(&self, schema: &RawValue, has_room: impl FnOnce() -> bool) -> Option<&Validator> {
+        let compile = || {
+            let patterns = self.shape.as_ref()?.patterns;
+            if !has_room() {
+                return None;
+            }
+            let schema: Value = serde_json::from_str(schema.get()).ok()?;
+            let kept = (PATTERNS_BYTES / patterns.count.max(1)).min(KEPT_BYTES);
+            let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+            // The engine is held to what was estimated.
             let patterns = PatternOptions::regex()
-                .size_limit(PATTERN_BYTES)
-                .dfa_size_limit(PATTERN_BYTES);
+                .size_limit(size(patterns.largest))
+                .dfa_size_limit(size(kept));
             let options = jsonschema::options()
                 .with_retriever(Nowhere)
                 .with_pattern_options(patterns);
-            Some((options.build(&schema).ok()?, shape))
+            options.build(&schema).ok()
         };
-        Self(compile())
+        self.validator.get_or_init(compile).as_ref()
     }
 
-    /// Checks `arguments`.
+    /// Checks `arguments`, for which there is a [`Place`]; `schema` is the one that it was made of.
+    /// It compiles nothing unless `has_room`.
     ///
     /// # Errors
     /// What a model needs to repair its call.
-    pub(crate) fn check(&self, arguments: &Value) -> Result<(), String> {
-        let Some((validator, shape)) = &self.0 else {
+    pub(crate) fn check(
+        &self,
+        schema: &RawValue,
+        arguments: &Value,
+        has_room: impl FnOnce() -> bool,
+    ) -> Result<(), String> {
+        let Some(validator) = self.compiled(schema, has_room) else {
             return Ok(());
         };
-        let (depth, elements) = measure(arguments);
-        let work = shape
-            .visits(depth)
-            .map(|visits| visits.saturating_mul(elements));
-        if work.is_none_or(|work| work > WORK) {
-            return Ok(());
-        }
         if validator.is_valid(arguments) {
             return Ok(());
         }
         let mut text = String::from("the arguments do not fit the tool's input schema");
+        let Measure {
+            depth, elements, ..
+        } = Measure::of(arguments);
+        let work = self.shape.as_ref().and_then(|shape| shape.work(depth));
         // All faults are collected before the first is told.
-        if work.is_none_or(|work| work > EXPLAINED) {
+        if work.is_none_or(|work| work.visits.saturating_mul(elements) > EXPLAINED) {
             return Err(text);
         }
         for fault in validator.iter_errors(arguments).take(FAULTS) {
-            let fault = match fault.instance_path().as_str() {
-                "" => fault.to_string(),
-                path => format!("{path}: {fault}"),
+            let mut brief = Brief::default();
+            // It fails where there is more to say.
+            let _ = match fault.instance_path().as_str() {
+                "" => write!(brief, "{fault}"),
+                path => write!(brief, "{path}: {fault}"),
             };
-            let fault: String = fault.chars().take(FAULT_CHARS).collect();
             // Writing to a string does not fail.
-            let _ = write!(text, "; {fault}");
+            let _ = write!(text, "; {}", brief.text);
         }
         Err(text)
+    }
+}
+
+impl Budget {
+    fn is_within(self, other: Self) -> bool {
+        self.visits <= other.visits && self.steps <= other.steps
+    }
+}
+
+/// The beginning of a fault, which repeats what was wrong, however long that is.
+#[derive(Default)]
+struct Brief {
+    text: String,
+    chars: usize,
+}
+
+impl fmt::Write for Brief {
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        let left = FAULT_CHARS - self.chars;
+        let end = more.char_indices().nth(left).map(|(end, _)| end);
+        let more = &more[..end.unwrap_or(more.len())];
+        self.chars += more.chars().count();
+        self.text.push_str(more);
+        if end.is_some() {
+            Err(fmt::Error)
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -129,7 +266,15 @@ mod tests {
     }
 
     fn check(schema: Value, arguments: Value) -> Result<(), String> {
-        Schema::compile(&raw(schema)).check(&arguments)
+        let (text, schema) = (raw(schema.clone()), Schema::of(&raw(schema)));
+        match schema.place(&arguments) {
+            Place::AtTheServer => Ok(()),
+            Place::Here | Place::Apart => schema.check(&text, &arguments, || true),
+        }
+    }
+
+    fn place(schema: Value, arguments: Value) -> Place {
+        Schema::of(&raw(schema)).place(&arguments)
     }
 
     #[test]
@@ -214,5 +359,89 @@ mod tests {
         assert!(check(schema("^(a+)+$"), json!({"a": evil})).is_err());
         // A backreference needs a backtracking engine: not followed.
         assert!(check(schema(r"^(a+)\1$"), json!({"a": evil})).is_ok());
+    }
+
+    #[test]
+    fn patterns_by_the_thousand_are_not_compiled() {
+        let patterns: serde_json::Map<_, _> = (0..3050)
+            .map(|i| (format!(r"\p{{L}}{{22}}{i}"), json!({})))
+            .collect();
+        let schema = json!({"patternProperties": patterns});
+        assert_eq!(place(schema, json!({"a": 1})), Place::AtTheServer);
+        let few: Vec<_> = (0..3)
+            .map(|i| json!({"pattern": format!(r"\p{{L}}{{20}}{i}")}))
+            .collect();
+        assert_eq!(place(json!({"allOf": few}), json!({})), Place::AtTheServer);
+    }
+
+    #[test]
+    fn a_pattern_and_a_long_text_are_dear_together_and_cheap_alone() {
+        let schema = json!({"properties": {"a": {"pattern": r"(\p{L}|\d){10}x(a|.){30}"}}});
+        let at = |text: usize| place(schema.clone(), json!({"a": "é1".repeat(text)}));
+        assert_eq!(at(66_000), Place::AtTheServer);
+        assert_eq!(at(2_000), Place::Apart);
+        let ordinary = json!({"properties": {
+            "id": {"type": "string", "pattern": "^[a-z0-9-]{1,64}$", "maxLength": 64},
+            "when": {"type": "string", "format": "date-time"},
+            "text": {"type": "string", "minLength": 1},
+        }});
+        let arguments = |text: usize| json!({"id": "a-b", "text": "x".repeat(text)});
+        assert_eq!(place(ordinary.clone(), arguments(1_000)), Place::Here);
+        assert_eq!(place(ordinary, arguments(250_000)), Place::Apart);
+    }
+
+    #[test]
+    fn lengths_by_the_thousand_are_dear_too() {
+        let schema = json!({"properties": {"a": {"allOf": vec![json!({"minLength": 1}); 4_000]}}});
+        assert_eq!(place(schema.clone(), json!({"a": "x"})), Place::Here);
+        assert_eq!(
+            place(schema, json!({"a": "é".repeat(120_000)})),
+            Place::AtTheServer
+        );
+    }
+
+    #[test]
+    fn dear_patterns_are_compiled_apart_and_then_at_hand() {
+        let schema = raw(json!({"properties": {"a": {"pattern": r"^\p{L}{1,5}$"}}}));
+        let dear = Schema::of(&schema);
+        let arguments = json!({"a": "ab1"});
+        assert_eq!(dear.place(&arguments), Place::Apart);
+        assert!(dear.check(&schema, &arguments, || true).is_err());
+        assert_eq!(dear.place(&arguments), Place::Here);
+    }
+
+    #[test]
+    fn a_schema_without_room_checks_nothing() {
+        let schema = raw(json!({"required": ["a"]}));
+        assert_eq!(
+            Schema::of(&schema).check(&schema, &json!({}), || false),
+            Ok(())
+        );
+        assert!(
+            Schema::of(&schema)
+                .check(&schema, &json!({}), || true)
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn groups_by_the_thousand_keep_no_place_for_each() {
+        let schema =
+            json!({"properties": {"a": {"pattern": format!("^{}a+$", "(b?)".repeat(2_000))}}});
+        assert_eq!(place(schema, json!({"a": "bb"})), Place::AtTheServer);
+    }
+
+    #[test]
+    fn unevaluated_members_do_not_double_at_each_step() {
+        let keyword = "unevaluatedProperties";
+        let next =
+            |i: usize| json!({"anyOf": [{"$ref": format!("#/$defs/{}", i + 1)}], keyword: false});
+        let mut defs: serde_json::Map<_, _> = (0..40).map(|i| (i.to_string(), next(i))).collect();
+        defs.insert("40".into(), json!({"properties": {"a": true, "b": true}}));
+        let schema = json!({"$ref": "#/$defs/0", "$defs": defs});
+        assert_eq!(
+            place(schema, json!({"a": "x", "b": ["x"]})),
+            Place::AtTheServer
+        );
     }
 }

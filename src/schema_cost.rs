@@ -1,29 +1,78 @@
 //! How much work a schema can make.
 //!
-//! A few hundred bytes of `$ref`s that double at each step keep a validator busy for years, and
-//! a schema comes from a server that nobody trusts. So the work is estimated before it is done.
+//! A few hundred bytes of `$ref`s that double at each step keep a validator busy for years, and so
+//! does one pattern that is run over a long text. A schema comes from a server that nobody trusts,
+//! so the work is estimated before it is done.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
+
+use crate::pattern_cost;
 
 /// A schema as a graph: parts that are referred to, and who refers to whom.
 #[derive(Debug)]
 pub(crate) struct Shape {
     /// The root comes first.
     parts: Vec<Part>,
+    pub(crate) patterns: Patterns,
 }
 
 #[derive(Debug, Default)]
 struct Part {
-    /// Its own subschemas.
-    size: u64,
-    /// References that are followed at the same place of the instance.
-    here: Vec<usize>,
-    /// References that are followed one level further down, or more.
-    below: Vec<usize>,
+    /// What it costs by itself.
+    own: Work,
+    /// References that are followed at the same place of the instance, and how often.
+    here: Vec<(usize, u64)>,
+    /// References that are followed one level further down, or more, and how often.
+    below: Vec<(usize, u64)>,
 }
 
+/// The patterns of a schema, each counted once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Patterns {
+    pub(crate) count: u64,
+    /// About what all of them compile to, in bytes.
+    pub(crate) bytes: u64,
+    /// The largest of them.
+    pub(crate) largest: u64,
+}
+
+/// Work for one element of an instance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Work {
+    /// Subschemas that are visited.
+    pub(crate) visits: u64,
+    /// Steps for each byte of text: one to count it, as many as it has states to match a pattern.
+    pub(crate) steps: u64,
+}
+
+impl Work {
+    fn add(&mut self, other: Self, times: u64) {
+        let sum = |own: u64, other: u64| own.saturating_add(other.saturating_mul(times));
+        self.visits = sum(self.visits, other.visits);
+        self.steps = sum(self.steps, other.steps);
+    }
+}
+
+/// About what a state of an automaton takes.
+const STATE: u64 = 64;
+
+/// What asks of every part of an instance whether some other keyword beside it has seen it. To know
+/// that, a validator visits all that is beside it again, and what is within that again for each
+/// of these: they multiply.
+const UNEVALUATED: [&str; 2] = ["unevaluatedItems", "unevaluatedProperties"];
+/// How often at the most, by trial.
+const AGAIN: u64 = 4;
+
+/// Keywords that look at the whole of a text.
+const READING: [&str; 5] = [
+    "contentEncoding",
+    "contentMediaType",
+    "format",
+    "maxLength",
+    "minLength",
+];
 /// Keywords whose subschemas apply to the same place of the instance.
 const IN_PLACE: [&str; 9] = [
     "allOf",
@@ -53,71 +102,69 @@ impl Shape {
         let mut known = HashMap::from([("", 0)]);
         let mut wanted = vec![("", schema)];
         let mut parts = Vec::new();
+        let mut patterns = HashSet::new();
         while let Some((_, part)) = wanted.get(parts.len()).copied() {
-            let mut shape = Part::default();
-            let mut references = Vec::new();
-            collect(
-                part,
-                parts.is_empty(),
-                false,
-                &mut shape.size,
-                &mut references,
-            )?;
-            for (pointer, below) in references {
+            let mut found = Found::default();
+            found.collect(part, parts.is_empty(), false, 1)?;
+            let mut shape = Part {
+                own: found.own,
+                ..Part::default()
+            };
+            for (pointer, below, times) in found.references {
                 let next = known.len();
                 let index = *known.entry(pointer).or_insert(next);
                 if index == next {
                     wanted.push((pointer, schema.pointer(pointer)?));
                 }
                 if below {
-                    shape.below.push(index)
+                    shape.below.push((index, times))
                 } else {
-                    shape.here.push(index)
+                    shape.here.push((index, times))
                 }
             }
+            patterns.extend(found.patterns);
             parts.push(shape);
         }
-        Some(Self { parts })
+        Some(Self {
+            parts,
+            patterns: Patterns::of(patterns),
+        })
     }
 
-    /// How many subschemas are visited for one element, `depth` levels deep, of an instance;
-    /// `None` if the visit never ends.
-    pub(crate) fn visits(&self, depth: usize) -> Option<u64> {
-        let mut lower = vec![0; self.parts.len()];
+    /// The work for one element, `depth` levels deep, of an instance; `None` if it never ends.
+    pub(crate) fn work(&self, depth: usize) -> Option<Work> {
+        let mut lower = vec![Work::default(); self.parts.len()];
         for _ in 0..=depth {
             let mut level = vec![Visit::Open; self.parts.len()];
             for part in 0..self.parts.len() {
                 self.visit(part, &lower, &mut level)?;
             }
-            let done = |visit: &Visit| {
-                if let Visit::Done(visits) = visit {
-                    *visits
-                } else {
-                    0
-                }
+            let done = |visit: &Visit| match visit {
+                Visit::Done(work) => *work,
+                Visit::Open | Visit::Running => Work::default(),
             };
             lower = level.iter().map(done).collect();
         }
         lower.first().copied()
     }
 
-    fn visit(&self, index: usize, lower: &[u64], level: &mut [Visit]) -> Option<u64> {
+    fn visit(&self, index: usize, lower: &[Work], level: &mut [Visit]) -> Option<Work> {
         match level[index] {
-            Visit::Done(visits) => return Some(visits),
+            Visit::Done(work) => return Some(work),
             // It leads back to itself without going down.
             Visit::Running => return None,
             Visit::Open => level[index] = Visit::Running,
         }
         let part = &self.parts[index];
-        let mut visits = part.size;
-        for next in &part.here {
-            visits = visits.saturating_add(self.visit(*next, lower, level)?);
+        let mut work = part.own;
+        for (next, times) in &part.here {
+            work.add(self.visit(*next, lower, level)?, *times);
         }
-        for next in &part.below {
-            visits = visits.saturating_add(lower[*next]);
+        for (next, times) in &part.below {
+            work.add(lower[*next], *times);
         }
-        level[index] = Visit::Done(visits);
-        Some(visits)
+        level[index] = Visit::Done(work);
+        Some(work)
     }
 }
 
@@ -125,72 +172,144 @@ impl Shape {
 enum Visit {
     Open,
     Running,
-    Done(u64),
+    Done(Work),
 }
 
-/// Counts the subschemas of `schema` and collects its references.
-fn collect<'a>(
-    schema: &'a Value,
-    root: bool,
-    below: bool,
-    size: &mut u64,
-    references: &mut Vec<(&'a str, bool)>,
-) -> Option<()> {
-    *size += 1;
-    match schema {
-        Value::Array(elements) => elements
-            .iter()
-            .try_for_each(|e| collect(e, false, below, size, references)),
-        Value::Object(members) => {
-            members
-                .iter()
-                .try_for_each(|(name, value)| match (&**name, value) {
-                    ("$ref", Value::String(reference)) => {
-                        let pointer = reference.strip_prefix('#')?;
-                        let plain = pointer.is_empty()
-                            || pointer.starts_with('/') && !pointer.contains('%');
-                        plain.then(|| references.push((pointer, below)))
-                    }
-                    ("$dynamicRef" | "$recursiveRef", Value::String(_)) => None,
-                    ("$id" | "id", Value::String(_)) => root.then_some(()),
-                    // By names that are the schema's own choice, such as "default".
-                    (name, Value::Object(named)) if NAMED.contains(&name) => {
-                        let below = below || !IN_PLACE.contains(&name);
-                        named
-                            .values()
-                            .try_for_each(|s| collect(s, false, below, size, references))
-                    }
-                    // Each value is compared with.
-                    ("enum" | "const", data) => {
-                        *size += measure(data).1;
-                        Some(())
-                    }
-                    (name, _) if NOT_APPLIED.contains(&name) => Some(()),
-                    (name, value) => collect(
-                        value,
-                        false,
-                        below || !IN_PLACE.contains(&name),
-                        size,
-                        references,
-                    ),
-                })
+impl Patterns {
+    fn of(patterns: HashSet<&str>) -> Self {
+        let mut sum = Self::default();
+        for bytes in patterns.into_iter().map(pattern_cost::bytes) {
+            sum.count += 1;
+            sum.bytes = sum.bytes.saturating_add(bytes);
+            sum.largest = sum.largest.max(bytes);
         }
-        _ => Some(()),
+        sum
     }
 }
 
-/// The depth and the number of elements of an instance.
-pub(crate) fn measure(instance: &Value) -> (usize, u64) {
-    let inner: Vec<_> = match instance {
-        Value::Array(elements) => elements.iter().map(measure).collect(),
-        Value::Object(members) => members.values().map(measure).collect(),
-        _ => Vec::new(),
-    };
-    let depth = inner.iter().map(|(depth, _)| depth + 1).max().unwrap_or(0);
-    (
-        depth,
-        1 + inner.iter().map(|(_, elements)| elements).sum::<u64>(),
-    )
+/// What a part of a schema is made of.
+#[derive(Default)]
+struct Found<'a> {
+    own: Work,
+    references: Vec<(&'a str, bool, u64)>,
+    patterns: Vec<&'a str>,
+}
+
+impl<'a> Found<'a> {
+    /// Counts the subschemas of `schema`, each visited so many `times`, and collects its references
+    /// and patterns.
+    fn collect(&mut self, schema: &'a Value, root: bool, below: bool, times: u64) -> Option<()> {
+        self.own.add(
+            Work {
+                visits: 1,
+                steps: 0,
+            },
+            times,
+        );
+        match schema {
+            Value::Array(elements) => elements
+                .iter()
+                .try_for_each(|element| self.collect(element, false, below, times)),
+            Value::Object(members) => {
+                let again = UNEVALUATED.iter().any(|name| members.contains_key(*name));
+                let times = times.saturating_mul(if again { AGAIN } else { 1 });
+                members
+                    .iter()
+                    .try_for_each(|(name, value)| self.keyword(name, value, root, below, times))
+            }
+            _ => Some(()),
+        }
+    }
+
+    fn keyword(
+        &mut self,
+        name: &'a str,
+        value: &'a Value,
+        root: bool,
+        below: bool,
+        times: u64,
+    ) -> Option<()> {
+        match (name, value) {
+            ("$ref", Value::String(reference)) => {
+                let pointer = reference.strip_prefix('#')?;
+                let plain =
+                    pointer.is_empty() || pointer.starts_with('/') && !pointer.contains('%');
+                plain.then(|| self.references.push((pointer, below, times)))
+            }
+            ("$dynamicRef" | "$recursiveRef", Value::String(_)) => None,
+            ("$id" | "id", Value::String(_)) => root.then_some(()),
+            ("pattern", Value::String(pattern)) => {
+                self.pattern(pattern, times);
+                Some(())
+            }
+            // By names that are the schema's own choice, such as "default".
+            (name, Value::Object(named)) if NAMED.contains(&name) => {
+                if name == "patternProperties" {
+                    // What is left for `additionalProperties` is found by them once more.
+                    let times = times.saturating_mul(2);
+                    named
+                        .keys()
+                        .for_each(|pattern| self.pattern(pattern, times));
+                }
+                let below = below || !IN_PLACE.contains(&name);
+                named
+                    .values()
+                    .try_for_each(|schema| self.collect(schema, false, below, times))
+            }
+            // Each value is compared with.
+            ("enum" | "const", data) => {
+                let visits = Measure::of(data).elements;
+                self.own.add(Work { visits, steps: 0 }, times);
+                Some(())
+            }
+            (name, _) if NOT_APPLIED.contains(&name) => Some(()),
+            (name, value) => {
+                let steps = u64::from(READING.contains(&name));
+                self.own.add(Work { visits: 0, steps }, times);
+                self.collect(value, false, below || !IN_PLACE.contains(&name), times)
+            }
+        }
+    }
+
+    fn pattern(&mut self, pattern: &'a str, times: u64) {
+        let steps = (pattern_cost::bytes(pattern) / STATE).max(1);
+        self.own.add(Work { visits: 0, steps }, times);
+        self.patterns.push(pattern);
+    }
+}
+
+/// The size of an instance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Measure {
+    pub(crate) depth: usize,
+    pub(crate) elements: u64,
+    /// Of all its texts, the names of members among them.
+    pub(crate) bytes: u64,
+}
+
+impl Measure {
+    pub(crate) fn of(instance: &Value) -> Self {
+        let mut whole = Self {
+            elements: 1,
+            ..Self::default()
+        };
+        match instance {
+            Value::Array(elements) => elements.iter().for_each(|value| whole.add(Self::of(value))),
+            Value::Object(members) => members.iter().for_each(|(name, value)| {
+                whole.bytes += name.len() as u64;
+                whole.add(Self::of(value));
+            }),
+            Value::String(text) => whole.bytes = text.len() as u64,
+            _ => {}
+        }
+        whole
+    }
+
+    fn add(&mut self, inner: Self) {
+        self.depth = self.depth.max(inner.depth + 1);
+        self.elements += inner.elements;
+        self.bytes += inner.bytes;
+    }
 }
 
 #[cfg(test)]
@@ -200,7 +319,7 @@ mod tests {
     use super::*;
 
     fn visits(schema: Value, depth: usize) -> Option<u64> {
-        Shape::of(&schema)?.visits(depth)
+        Some(Shape::of(&schema)?.work(depth)?.visits)
     }
 
     #[test]
@@ -220,6 +339,18 @@ mod tests {
         assert_eq!(visits(json!({"allOf": [{"$ref": "#"}]}), 3), None);
         let circle = json!({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}});
         assert_eq!(visits(circle, 3), None);
+    }
+
+    #[test]
+    fn what_asks_for_the_unevaluated_multiplies() {
+        let nested = |depth: usize| {
+            (0..depth).fold(
+                json!({"properties": {"a": true}}),
+                |inner, _| json!({"anyOf": [inner], "unevaluatedProperties": false}),
+            )
+        };
+        assert!(visits(nested(1), 1).unwrap() < 100);
+        assert!(visits(nested(12), 1).unwrap() > 1 << 24);
     }
 
     #[test]
@@ -243,6 +374,41 @@ mod tests {
     fn the_values_of_an_enumeration_count() {
         let values: Vec<_> = (0..10_000).collect();
         assert!(visits(json!({"items": {"enum": values}}), 1).unwrap() > 10_000);
+    }
+
+    #[test]
+    fn patterns_are_counted_once_and_their_steps_wherever_they_are_run() {
+        let shape = Shape::of(&json!({
+            "properties": {"a": {"pattern": "^a$"}, "b": {"items": {"pattern": "^a$"}}},
+            "patternProperties": {r"\p{L}{20}": {"minLength": 1}},
+            "default": {"pattern": "^b$"},
+        }))
+        .unwrap();
+        assert_eq!(shape.patterns.count, 2);
+        assert!(shape.patterns.largest > 20 * 40_000, "{shape:?}");
+        let steps = shape.work(1).unwrap().steps;
+        assert!(steps > 2 * shape.patterns.largest / STATE, "{shape:?}");
+        assert_eq!(
+            Shape::of(&json!({"pattern": {"type": "string"}}))
+                .unwrap()
+                .patterns
+                .count,
+            0
+        );
+    }
+
+    #[test]
+    fn an_instance_is_measured_with_the_names_of_its_members() {
+        let measured = Measure::of(&json!({"abc": ["de", 1, {"f": null}]}));
+        let (depth, elements, bytes) = (3, 6, 6);
+        assert_eq!(
+            measured,
+            Measure {
+                depth,
+                elements,
+                bytes
+            }
+        );
     }
 
     #[test]

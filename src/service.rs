@@ -19,7 +19,6 @@ use tower::{Service, ServiceExt, util::Oneshot};
 use crate::{
     body::{self, Excess, McpBody, Read, RequestBody},
     caller::{self, Caller, CallerTokens},
-    chat::ChatRequest,
     held::Full,
     refusal::{Kind, Refusal},
     settings::Limits,
@@ -111,7 +110,11 @@ where
     if let Some(excess) = read.excess() {
         return Ok(tool_loop::refused(&too_much(excess, limits)));
     }
-    match ours(&read) {
+    let ours = match may_be_ours(&read) {
+        Some(body) => tool_loop::read(body).await,
+        None => Ok(None),
+    };
+    match ours {
         Ok(Some(request)) => {
             let caller = Caller::of(&parts, tokens, &request);
             // The frames are gone; what the request was made of stays until the exchange ends.
@@ -161,16 +164,11 @@ fn too_much(excess: Excess, limits: &Limits) -> Refusal {
     Refusal::new(kind, message)
 }
 
-/// The request, if it is whole and has a top-level `mcp`.
-fn ours<B: Body<Data = Bytes>>(read: &Read<B>) -> Result<Option<ChatRequest>, Refusal> {
+/// The body, if it is whole and may have a top-level `mcp`.
+fn may_be_ours<B: Body<Data = Bytes>>(read: &Read<B>) -> Option<Bytes> {
     // A body that broke off goes on as it is: its error is the inner service's matter.
-    if !read.is_complete() || !may_have_mcp(read.data()) {
-        return Ok(None);
-    }
-    match ChatRequest::parse(read.bytes()) {
-        Ok(request) => Ok(Some(request)),
-        Err(unread) => Option::from(unread).map_or(Ok(None), Err),
-    }
+    let may_be = read.is_complete() && may_have_mcp(read.data());
+    may_be.then(|| read.bytes())
 }
 
 type Answering<RB, E> = Pin<Box<dyn Future<Output = Result<Response<McpBody<RB>>, E>> + Send>>;

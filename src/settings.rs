@@ -46,6 +46,10 @@ pub struct Limits {
     /// The most rounds a request may ask for; default 5. Larger values count as 5: more is
     /// spelt out with [`McpLayer::with_max_tool_rounds_cap`](crate::McpLayer::with_max_tool_rounds_cap).
     pub max_tool_rounds: u64,
+    /// Tool calls in one turn of the model; default 128, as many as there may be tools. A turn that
+    /// a caller sends to be resumed is refused with more. In one of a model's, the model is told
+    /// about the rest, up to 16,384 calls, and logs, records and receipts count them in one line.
+    pub turn_calls: usize,
     /// Tool calls that are run in one request; default 32. The model is told about the rest.
     pub calls: usize,
     /// Tool calls at once; default 8, so that one request cannot flood a server.
@@ -78,6 +82,7 @@ impl Default for Limits {
             json_depth: 64,
             tools: 128,
             max_tool_rounds: ROUNDS,
+            turn_calls: 128,
             calls: 32,
             concurrent_calls: 8,
             argument_bytes: 256 << 10,

@@ -24,6 +24,7 @@ pub struct Limits {
     tools: Option<Count>,
     max_tool_rounds: Option<Count>,
     max_tool_rounds_cap: Option<Count>,
+    turn_calls: Option<Count>,
     calls: Option<Count>,
     concurrent_calls: Option<Count>,
     argument_bytes: Option<Count>,
@@ -112,6 +113,7 @@ impl Limits {
         set(&mut limits.json_depth, self.json_depth);
         set(&mut limits.tools, self.tools);
         set(&mut limits.max_tool_rounds, self.max_tool_rounds);
+        set(&mut limits.turn_calls, self.turn_calls);
         set(&mut limits.calls, self.calls);
         set(&mut limits.concurrent_calls, self.concurrent_calls);
         set(&mut limits.argument_bytes, self.argument_bytes);

@@ -15,6 +15,7 @@ use super::{
     time::Time,
 };
 use crate::{
+    apart,
     registry::{TraceFilter, TraceListing, TracePage, TraceStore},
     trace::{Span, Trace, TraceId},
 };
@@ -75,7 +76,7 @@ pub(super) async fn read(
     path: Result<Path<String>, PathRejection>,
 ) -> Answer {
     let trace = admin.trace(path).await?;
-    let built = trace.spans();
+    let built = spans(&trace).await;
     let spans = Some(&*built);
     json(
         StatusCode::OK,
@@ -84,6 +85,16 @@ pub(super) async fn read(
             ..View::of(&trace)
         },
     )
+}
+
+/// The spans of `trace`. Those of a large one are masked apart: nobody else waits for that.
+pub(super) async fn spans(trace: &Arc<Trace>) -> Vec<Span> {
+    if trace.is_small() {
+        return trace.spans().into_owned();
+    }
+    let trace = trace.clone();
+    let spans = apart::finish(move || trace.spans().into_owned()).await;
+    spans.unwrap_or_default()
 }
 
 impl Admin {

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::{
     Edit, ToolCall,
     object::{Object, array, quoted},
+    tool_call::CALLS_READ,
 };
 
 /// A JSON object that the upstream answered with.
@@ -47,7 +48,7 @@ impl Answer {
             .as_ref()
             .and_then(|choice| choice.string("finish_reason").map(Into::into));
         answer.calls = Object::parse(message)
-            .map(|m| ToolCall::of_message(&m))
+            .map(|m| ToolCall::of_message(&m, CALLS_READ))
             .unwrap_or_default();
         if answer.calls.iter().any(|call| call.id.is_empty()) {
             return Self::parse(&with_call_ids(&object, body, message)?);
@@ -117,7 +118,7 @@ impl Answer {
 }
 
 fn first_choice<'a>(object: &Object<'a>) -> Option<Object<'a>> {
-    let choices = object.present("choices").and_then(array)?;
+    let choices = array(object.present("choices")?, 1)?;
     choices
         .first()
         .and_then(|choice| Object::parse(choice).ok())
@@ -125,7 +126,8 @@ fn first_choice<'a>(object: &Object<'a>) -> Option<Object<'a>> {
 
 /// The body with an id for each call of `message` that has none: a `tool` message needs one.
 fn with_call_ids(object: &Object<'_>, body: &Bytes, message: &str) -> Option<Bytes> {
-    let calls = array(Object::parse(message).ok()?.present("tool_calls")?)?;
+    let message = Object::parse(message).ok()?;
+    let calls = array(message.present("tool_calls")?, CALLS_READ)?;
     let mut edits = Vec::new();
     for (index, text) in calls.into_iter().enumerate() {
         let Ok(call) = Object::parse(text) else {

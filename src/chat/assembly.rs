@@ -1,11 +1,14 @@
 //! An assistant message, put together from the deltas of a stream.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use super::{
     ToolCall,
-    object::{Object, quoted},
+    object::{Object, array, quoted},
+    tool_call::CALLS_READ,
 };
 
 /// The message as far as it has come.
@@ -18,6 +21,8 @@ pub(crate) struct Assembly {
     /// their `index`, of anything else the newest counts.
     rest: Map<String, Value>,
     calls: Vec<Call>,
+    /// The place of the last call of each index: a stream may have very many.
+    places: HashMap<u64, usize>,
     /// Some call came without an index or an id, or shares one: a client could not put the deltas
     /// together.
     irregular: bool,
@@ -26,7 +31,6 @@ pub(crate) struct Assembly {
 
 #[derive(Debug)]
 struct Call {
-    index: Option<u64>,
     members: Map<String, Value>,
 }
 
@@ -42,8 +46,10 @@ impl Assembly {
                     self.content.get_or_insert_default().push_str(text);
                 }
                 "tool_calls" => {
-                    if let Ok(Value::Array(calls)) = serde_json::from_str(value) {
-                        calls.into_iter().for_each(|call| self.add_call(call));
+                    for call in array(value, CALLS_READ).unwrap_or_default() {
+                        if let Ok(call) = serde_json::from_str(call) {
+                            self.add_call(call);
+                        }
                     }
                 }
                 name => {
@@ -84,7 +90,8 @@ impl Assembly {
             message.push_str(&format!(r#","tool_calls":{}"#, self.calls(false)));
         }
         message.push('}');
-        let calls = Object::parse(&message).map(|message| ToolCall::of_message(&message));
+        let calls =
+            Object::parse(&message).map(|message| ToolCall::of_message(&message, CALLS_READ));
         (message.into(), calls.unwrap_or_default())
     }
 
@@ -138,7 +145,7 @@ impl Assembly {
         };
         let known = match index {
             // Some upstreams number all calls 0: another id is another call.
-            Some(_) => self.calls.iter().rposition(|known| known.index == index),
+            Some(index) => self.places.get(&index).copied(),
             None => self.calls.len().checked_sub(1),
         };
         self.irregular |= index.is_none();
@@ -146,10 +153,13 @@ impl Assembly {
             Some(place) if !begins(&self.calls[place]) => {
                 merge(&mut self.calls[place].members, members);
             }
+            _ if self.calls.len() >= CALLS_READ => {}
             known => {
                 self.irregular |= known.is_some() && index.is_some();
+                if let Some(index) = index {
+                    self.places.insert(index, self.calls.len());
+                }
                 let mut call = Call {
-                    index,
                     members: Map::new(),
                 };
                 merge(&mut call.members, members);
@@ -235,6 +245,9 @@ fn add_text(known: &mut String, name: &str, more: &str) {
     }
 }
 
+/// As much of it.
+const END: usize = 1024;
+
 fn add_item(items: &mut Vec<Value>, item: Value) {
     let index = |item: &Value| item.get("index").and_then(Value::as_u64);
     let kind = |item: &Value| item.get("type").and_then(Value::as_str).map(str::to_owned);
@@ -244,7 +257,8 @@ fn add_item(items: &mut Vec<Value>, item: Value) {
         let is_kind = more.is_none() || kind(known).is_none_or(|known| Some(known) == more);
         index(known) == number && is_kind
     };
-    let known = number.and_then(|_| items.iter_mut().rev().find(is_same));
+    // Of a list that never ends only the end is looked through.
+    let known = number.and_then(|_| items.iter_mut().rev().take(END).find(is_same));
     match (known, item) {
         (Some(Value::Object(known)), Value::Object(more)) => {
             // A list's items have an index, not a sum of it.

@@ -7,10 +7,14 @@ use serde_json::{Map, Value};
 use super::{
     Edit,
     object::{Object, array, quoted},
+    tool_call::CALLS_READ,
 };
 
 /// What all chunks of one stream say alike.
 const IDENTITY: [&str; 4] = ["id", "created", "model", "system_fingerprint"];
+
+/// How many choices of a chunk are read; nobody offers more.
+const CHOICES: usize = 128;
 
 /// Some upstreams say in every chunk but the last that there is no reason yet.
 const NO_REASON: &str = r#""""#;
@@ -31,7 +35,7 @@ impl Chunk {
         let object = Object::parse(text).ok()?;
         let choices = object
             .present("choices")
-            .and_then(array)
+            .and_then(|choices| array(choices, CHOICES))
             .unwrap_or_default();
         Some(Self {
             identity: ["id", "created", "model"].map(|name| object.present(name).map(Into::into)),
@@ -59,7 +63,7 @@ impl Chunk {
 fn calls(choice: &str) -> Vec<&str> {
     let choice = Object::parse(choice).ok();
     let delta = choice.and_then(|choice| Object::parse(choice.present("delta")?).ok());
-    let calls = delta.and_then(|delta| array(delta.present("tool_calls")?));
+    let calls = delta.and_then(|delta| array(delta.present("tool_calls")?, CALLS_READ));
     calls.unwrap_or_default()
 }
 
@@ -101,7 +105,8 @@ impl<'a> Piece<'a> {
     /// Reads a chunk; `None` where it is no JSON object.
     pub(crate) fn parse(text: &'a str) -> Option<Self> {
         let object = Object::parse(text).ok()?;
-        let choice = object.present("choices").and_then(array);
+        let choices = object.present("choices");
+        let choice = choices.and_then(|choices| array(choices, 1));
         let choice = choice.and_then(|choices| Object::parse(choices.first()?).ok());
         let delta = choice
             .as_ref()
@@ -128,7 +133,9 @@ impl<'a> Piece<'a> {
             .delta
             .as_ref()
             .and_then(|delta| delta.present("tool_calls"));
-        calls.and_then(array).is_some_and(|calls| !calls.is_empty())
+        calls
+            .and_then(|calls| array(calls, 1))
+            .is_some_and(|calls| !calls.is_empty())
     }
 
     /// Whether it ends the turn.

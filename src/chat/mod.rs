@@ -25,7 +25,7 @@ pub(crate) use self::{
     chunk::{Change, Chunk, Identity, Piece},
     conversation::Conversation,
     edit::concat,
-    object::{Object, depth_exceeds, quoted},
+    object::{Object, array, depth_exceeds, quoted},
     open_turn::OpenTurn,
     request::{CallerTool, ChatRequest, Unread},
     tool_call::{Arguments, ToolCall, tool_message},

@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::HashSet, fmt, ops::Range};
 use memchr::memchr2;
 use serde::{
     Deserialize, Deserializer,
-    de::{MapAccess, Visitor},
+    de::{Error as _, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
@@ -18,22 +18,28 @@ pub(crate) struct Object<'a> {
     members: Vec<(Cow<'a, str>, &'a RawValue)>,
 }
 
-/// The text is not JSON, or not an object.
+/// Why a text is not read as an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Malformed {
     NotJson,
     NotAnObject,
+    /// More members than are read.
+    TooLarge,
 }
+
+/// How many members of an object are read; what is written in a few bytes takes forty.
+const MEMBERS: usize = 1 << 18;
 
 impl<'a> Object<'a> {
     /// Reads the object that `text` is.
     pub(crate) fn parse(text: &'a str) -> Result<Self, Malformed> {
         match serde_json::from_str(text) {
             Ok(Members(members)) => Ok(Self { text, members }),
-            Err(_) if serde_json::from_str::<&RawValue>(text).is_ok() => {
-                Err(Malformed::NotAnObject)
-            }
-            Err(_) => Err(Malformed::NotJson),
+            Err(_) => match serde_json::from_str::<&RawValue>(text) {
+                Ok(whole) if whole.get().starts_with('{') => Err(Malformed::TooLarge),
+                Ok(_) => Err(Malformed::NotAnObject),
+                Err(_) => Err(Malformed::NotJson),
+            },
         }
     }
 
@@ -145,10 +151,16 @@ impl<'a> Object<'a> {
     }
 }
 
-/// The elements of the array that `text` is.
-pub(crate) fn array(text: &str) -> Option<Vec<&str>> {
-    let elements: Vec<&RawValue> = serde_json::from_str(text).ok()?;
-    Some(elements.into_iter().map(RawValue::get).collect())
+/// The first `most` elements of the array that `text` is, whose rest is not read: millions of
+/// elements fit into what callers may send.
+pub(crate) fn array(text: &str, most: usize) -> Option<Vec<&str>> {
+    let mut elements = Elements {
+        found: Vec::new(),
+        most,
+    };
+    let read = serde_json::Deserializer::from_str(text).deserialize_seq(&mut elements);
+    let is_array = read.is_ok() || text.starts_with('[') && elements.found.len() == most;
+    is_array.then_some(elements.found)
 }
 
 /// The text of the JSON string that `text` is.
@@ -199,6 +211,30 @@ fn behind_string(mut json: &[u8]) -> &[u8] {
     &[]
 }
 
+struct Elements<'a> {
+    found: Vec<&'a str>,
+    most: usize,
+}
+
+impl<'de> Visitor<'de> for &mut Elements<'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while self.found.len() < self.most {
+            match seq.next_element::<&'de RawValue>()? {
+                Some(element) => self.found.push(element.get()),
+                None => return Ok(()),
+            }
+        }
+        // Where there is more, this is an error, and the rest is left alone.
+        Ok(())
+    }
+}
+
 struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Members<'de> {
@@ -218,6 +254,9 @@ impl<'de> Deserialize<'de> for Members<'de> {
                 // About as many as a message and a completion have.
                 let mut members = Vec::with_capacity(8);
                 while let Some((Key(key), value)) = map.next_entry()? {
+                    if members.len() == MEMBERS {
+                        return Err(A::Error::custom("too many members"));
+                    }
                     members.push((key, value));
                 }
                 Ok(Members(members))
@@ -297,6 +336,27 @@ mod tests {
             Object::parse(r#"{"a":1} {}"#).unwrap_err(),
             Malformed::NotJson
         );
+    }
+
+    #[test]
+    fn an_object_with_members_without_number_is_not_read() {
+        let members = "\"\":0,".repeat(MEMBERS);
+        let text = format!("{{{members}\"mcp\":0}}");
+        assert_eq!(Object::parse(&text).unwrap_err(), Malformed::TooLarge);
+    }
+
+    #[test]
+    fn an_array_is_read_no_further_than_is_asked_for() {
+        let many = format!("[{}{{}}]", "{},".repeat(1_000_000));
+        for most in [0, 1, 129] {
+            assert_eq!(array(&many, most).unwrap().len(), most);
+        }
+        assert_eq!(array("[1, [2]]", 2), Some(vec!["1", "[2]"]));
+        assert_eq!(array("[1]", 9), Some(vec!["1"]));
+        assert_eq!(array("[]", 0), Some(vec![]));
+        for no_array in ["{}", "1", "\"[\"", "null"] {
+            assert_eq!(array(no_array, 0), None);
+        }
     }
 
     #[test]

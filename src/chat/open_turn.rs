@@ -1,6 +1,9 @@
 //! The assistant turn at the end of a request that its caller wants to go on with.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, VecDeque},
+};
 
 use bytes::Bytes;
 
@@ -20,14 +23,23 @@ pub(crate) struct OpenTurn {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NotResumable {
     pub(crate) param: String,
-    pub(crate) reason: &'static str,
+    pub(crate) reason: Cow<'static, str>,
 }
 
 impl OpenTurn {
-    /// The last assistant turn of `request`, if only `tool` messages follow it.
-    pub(crate) fn of(request: &ChatRequest) -> Result<Self, NotResumable> {
-        let fault = |param: String, reason| NotResumable { param, reason };
-        let messages = request.messages().unwrap_or_default();
+    /// The last assistant turn of `request`, if only `tool` messages follow it and it has at most
+    /// `most` calls.
+    pub(crate) fn of(request: &ChatRequest, most: usize) -> Result<Self, NotResumable> {
+        let fault = |param: String, reason: &'static str| NotResumable {
+            param,
+            reason: reason.into(),
+        };
+        let Some(messages) = request.messages() else {
+            return Err(fault(
+                "messages".into(),
+                "is no list of messages, or has more of them than can be resumed",
+            ));
+        };
         // From the end: a conversation can be long, and only its tail is read.
         let mut answers = VecDeque::new();
         let (turn, assistant) = loop {
@@ -52,8 +64,15 @@ impl OpenTurn {
         };
         let calls = assistant
             .as_ref()
-            .map(ToolCall::of_message)
+            .map(|message| ToolCall::of_message(message, most.saturating_add(1)))
             .unwrap_or_default();
+        if calls.len() > most {
+            let reason = format!("has more than the {most} tool calls that a turn may have");
+            return Err(NotResumable {
+                param: format!("messages[{turn}].tool_calls"),
+                reason: reason.into(),
+            });
+        }
         if calls.is_empty() {
             return Err(fault(
                 format!("messages[{turn}]"),
@@ -108,7 +127,7 @@ mod tests {
         let assistant = json!({"role": "assistant", "tool_calls": calls});
         let answer = |id: &str| json!({"role": "tool", "tool_call_id": id});
         let open =
-            |messages: Value| OpenTurn::of(&request(json!({"mcp": {}, "messages": messages})));
+            |messages: Value| OpenTurn::of(&request(json!({"mcp": {}, "messages": messages})), 2);
 
         let turn = open(json!([{"role": "user"}, assistant, answer("b")])).unwrap();
         assert_eq!(turn.kept, 2);
@@ -122,6 +141,10 @@ mod tests {
 
         for (messages, param) in [
             (json!([]), "messages"),
+            (
+                json!([{"role": "assistant", "tool_calls": [calls[0], calls[0], calls[0]]}]),
+                "messages[0].tool_calls",
+            ),
             (json!([{"role": "user"}]), "messages[0]"),
             (json!([assistant, {"role": "user"}]), "messages[1]"),
             (
@@ -146,7 +169,8 @@ mod tests {
         let mut messages = vec![json!({"role": "assistant", "tool_calls": calls})];
         messages
             .extend((0..50_000).map(|i| json!({"role": "tool", "tool_call_id": i.to_string()})));
-        let turn = OpenTurn::of(&request(json!({"mcp": {}, "messages": messages}))).unwrap();
+        let turn =
+            OpenTurn::of(&request(json!({"mcp": {}, "messages": messages})), 50_000).unwrap();
         assert!(turn.answered.iter().all(Option::is_some));
     }
 
@@ -155,7 +179,7 @@ mod tests {
         let call = json!({"id": "a", "function": {"name": "f"}});
         let answer = |text: &str| json!({"role": "tool", "tool_call_id": "a", "content": text});
         let messages = json!([{"role": "assistant", "tool_calls": [call, call]}, answer("1")]);
-        let turn = OpenTurn::of(&request(json!({"mcp": {}, "messages": messages}))).unwrap();
+        let turn = OpenTurn::of(&request(json!({"mcp": {}, "messages": messages})), 9).unwrap();
         assert!(turn.answered[0].is_some() && turn.answered[1].is_none());
     }
 }

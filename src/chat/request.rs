@@ -30,8 +30,10 @@ pub(crate) struct ChatRequest {
     pub(crate) tools_forbidden: bool,
     /// The person that the caller asks for: `user` and `safety_identifier`, where they are sent.
     pub(crate) users: [Option<String>; 2],
-    /// The caller's own tools, in their order.
+    /// The caller's own tools, in their order, once they were [read](ChatRequest::read_tools).
     pub(crate) tools: Vec<CallerTool>,
+    /// The place of the list `tools`.
+    tools_list: Option<Range<usize>>,
     /// The place of the list `messages`; `None` where it is no list.
     pub(super) messages: Option<Range<usize>>,
     /// The edit that removes `mcp`.
@@ -81,7 +83,13 @@ pub(crate) enum Unread {
     NotJson,
     /// A member that the layer reads is given twice.
     Doubled(String),
+    /// More top-level members than are read.
+    TooLarge,
 }
+
+/// How many messages a turn that is resumed may stand behind; a request of 20 MiB has room for
+/// millions that say nothing.
+const MESSAGES: usize = 100_000;
 
 impl ChatRequest {
     /// Reads `body`, in which something spelt like `mcp` was seen.
@@ -92,13 +100,12 @@ impl ChatRequest {
         let object = Object::parse(text).map_err(|malformed| match malformed {
             Malformed::NotJson => Unread::NotJson,
             Malformed::NotAnObject => Unread::NotOurs,
+            Malformed::TooLarge => Unread::TooLarge,
         })?;
         let mcp = object.get("mcp").ok_or(Unread::NotOurs)?.to_owned();
         if let Some(name) = READ.into_iter().find(|name| object.count(name) > 1) {
             return Err(Unread::Doubled(name.into()));
         }
-        let list = object.present("tools");
-        let tools = list.and_then(array);
         Ok(Self {
             mcp,
             model: object.string("model").map(Into::into),
@@ -115,13 +122,17 @@ impl ChatRequest {
                 let text = object.string(name).map(Into::into);
                 text.or_else(|| object.present(name).map(str::to_owned))
             }),
-            tools: caller_tools(tools.as_deref().unwrap_or_default()),
+            tools: Vec::new(),
+            tools_list: object
+                .get("tools")
+                .filter(|tools| tools.starts_with('['))
+                .map(|tools| object.span(tools)),
             messages: object
                 .get("messages")
                 .filter(|messages| messages.starts_with('['))
                 .map(|messages| object.span(messages)),
             removal: object.remove("mcp").ok_or(Unread::NotOurs)?,
-            tools_place: ToolsPlace::of(&object, tools.as_deref()),
+            tools_place: ToolsPlace::of(&object),
             relaxed_choice: relaxed_choice(&object),
             body,
         })
@@ -144,6 +155,20 @@ impl ChatRequest {
         self.usage = edits.into_iter().next();
     }
 
+    /// Reads the caller's own tools, if there are no more than `most`; whether that is so.
+    pub(crate) fn read_tools(&mut self, most: usize) -> bool {
+        let Some(list) = self.tools_list.clone() else {
+            return true;
+        };
+        let text = std::str::from_utf8(&self.body[list]).unwrap_or_default();
+        let tools = array(text, most.saturating_add(1)).unwrap_or_default();
+        if tools.len() > most {
+            return false;
+        }
+        self.tools = caller_tools(&tools);
+        true
+    }
+
     /// The whole request, as it came.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.body
@@ -154,13 +179,13 @@ impl ChatRequest {
         self.messages.is_some()
     }
 
-    /// The messages in their order; `None` where there is no list of them.
+    /// The messages in their order; `None` where there is no list of them, or too long a one.
     pub(crate) fn messages(&self) -> Option<Vec<Bytes>> {
         let places = self.message_places()?;
         Some(places.into_iter().map(|p| self.body.slice(p)).collect())
     }
 
-    /// Each message's place; `None` where there is no list of them.
+    /// Each message's place; `None` where there is no list of them, or too long a one.
     pub(super) fn message_places(&self) -> Option<Vec<Range<usize>>> {
         let list = self.messages.clone()?;
         let text = std::str::from_utf8(&self.body[list.clone()]).ok()?;
@@ -168,7 +193,9 @@ impl ChatRequest {
             let start = list.start + (message.as_ptr() as usize - text.as_ptr() as usize);
             start..start + message.len()
         };
-        Some(array(text)?.into_iter().map(place).collect())
+        let messages = array(text, MESSAGES + 1)?;
+        let is_read = messages.len() <= MESSAGES;
+        is_read.then(|| messages.into_iter().map(place).collect())
     }
 
     /// The body without `mcp` and otherwise untouched.
@@ -178,24 +205,25 @@ impl ChatRequest {
 }
 
 impl ToolsPlace {
-    /// Behind the `tools` that `object` has; these are their elements.
-    fn of(object: &Object<'_>, tools: Option<&[&str]>) -> Self {
-        match (object.get("tools"), tools) {
-            (Some(list), Some(theirs)) => {
+    /// Behind the `tools` that `object` has.
+    fn of(object: &Object<'_>) -> Self {
+        match object.get("tools") {
+            Some(list) if list.starts_with('[') => {
                 let end = object.span(list).end - 1;
+                let is_empty = list[1..list.len() - 1].trim_ascii().is_empty();
                 Self {
                     place: end..end,
-                    before: if theirs.is_empty() { "" } else { "," },
+                    before: if is_empty { "" } else { "," },
                     behind: "",
                 }
             }
             // Null, or not a list, which the upstream would have refused.
-            (Some(other), None) => Self {
+            Some(other) => Self {
                 place: object.span(other),
                 before: "[",
                 behind: "]",
             },
-            (None, _) => Self {
+            None => Self {
                 place: object.close()..object.close(),
                 before: r#","tools":["#,
                 behind: "]",
@@ -276,9 +304,10 @@ mod tests {
 
     #[test]
     fn the_callers_tools_are_known_by_the_member_of_their_type() {
-        let request = request(json!({"mcp": {}, "tools": [
+        let mut request = request(json!({"mcp": {}, "tools": [
             {"type": "function", "function": {"name": "a"}}, {"type": "custom", "custom": {"name": "b"}}, {"type": "web_search"}
         ]}));
+        assert!(!request.read_tools(2) && request.read_tools(3));
         let names: Vec<_> = request
             .tools
             .iter()

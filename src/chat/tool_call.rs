@@ -22,12 +22,16 @@ pub(crate) enum Arguments {
     Unreadable,
 }
 
+/// How many calls of one turn are read at all, be they run or not; 20 MiB have room for a million,
+/// and no model asks for so many.
+pub(crate) const CALLS_READ: usize = 16_384;
+
 impl ToolCall {
-    /// The calls of the assistant message `message`; empty where it makes none.
-    pub(crate) fn of_message(message: &Object<'_>) -> Vec<Self> {
+    /// The first `most` calls of the assistant message `message`; empty where it makes none.
+    pub(crate) fn of_message(message: &Object<'_>, most: usize) -> Vec<Self> {
         let calls = message
             .present("tool_calls")
-            .and_then(array)
+            .and_then(|calls| array(calls, most))
             .unwrap_or_default();
         calls.into_iter().filter_map(Self::parse).collect()
     }
@@ -76,7 +80,7 @@ mod tests {
     use super::*;
 
     fn calls(message: &str) -> Vec<ToolCall> {
-        ToolCall::of_message(&Object::parse(message).unwrap())
+        ToolCall::of_message(&Object::parse(message).unwrap(), CALLS_READ)
     }
 
     #[test]

@@ -442,9 +442,15 @@ impl Shared {
             .iter()
             .map(|tool| LeftOut::new(&tool.name, tool.reason))
             .collect();
-        let mut offers = Offers::new(&server.name, list.tools, left_out);
-        for tool in &offers.left_out {
+        let offers = Offers::listed(&server.name, list.tools, left_out).await;
+        let mut offers = offers.ok_or_else(|| Inactive::unreachable("its tools cannot be read"))?;
+        for tool in offers.left_out.iter().take(TOLD) {
             tracing::warn!(server = %server.name, tool = tool.tool(), reason = tool.reason(), "tool left out");
+        }
+        tell_rest(server, offers.left_out.len(), "more tools left out");
+        let cleaned = offers.tools.iter().filter(|tool| tool.is_cleaned).count();
+        if cleaned > 0 {
+            tracing::warn!(server = %server.name, tools = cleaned, "characters that nobody sees are kept from models");
         }
         if let Some(watch) = &self.watch {
             let pins = watch.listed(server, &offers.tools).await;
@@ -452,9 +458,14 @@ impl Shared {
                 Inactive::unreachable("its tools cannot be compared with those accepted")
             })?;
         }
-        for tool in offers.withheld(server) {
+        for tool in offers.withheld(server).take(TOLD) {
             tracing::warn!(server = %server.name, tool = tool.tool(), reason = tool.reason(), "tool withheld");
         }
+        tell_rest(
+            server,
+            offers.withheld(server).count(),
+            "more tools withheld",
+        );
         let list = CachedList::new(offers, list.ttl.unwrap_or(self.fresh));
         let peers = self.peers(server);
         let list = peers.listed(peer, list);
@@ -525,6 +536,16 @@ impl Shared {
                 Err((Stage::Authorize, Inactive::NeedsAuthorization))
             }
         }
+    }
+}
+
+/// How many tools of a listing are named in the log, each in a line.
+const TOLD: usize = 8;
+
+/// One line for the tools that are not named.
+fn tell_rest(server: &Server, all: usize, what: &'static str) {
+    if let Some(tools @ 1..) = all.checked_sub(TOLD) {
+        tracing::warn!(server = %server.name, tools, "{what}");
     }
 }
 

@@ -16,6 +16,9 @@ const NAME: HeaderName = HeaderName::from_static("mcp-name");
 /// Integers beyond this are not exact in every language, and are not sent.
 const MAX_INTEGER: u64 = (1 << 53) - 1;
 
+/// What a request has room for beside everything else.
+const MAX_HEADERS: usize = 256;
+
 /// The plans of a server's tools that have annotations, by the tools' names.
 pub(super) type Plans = HashMap<String, Plan>;
 
@@ -159,6 +162,9 @@ impl Plan {
         }
         let header = HeaderName::from_bytes(format!("mcp-param-{name}").as_bytes())
             .map_err(|_| "an x-mcp-header is not a token")?;
+        if self.0.len() == MAX_HEADERS {
+            return Err("it has more x-mcp-headers than a request has room for");
+        }
         // Header names compare without regard to case.
         if self.0.iter().any(|param| param.header == header) {
             return Err("an x-mcp-header is given twice");
@@ -277,6 +283,11 @@ mod tests {
         }
         let twice = json!({"properties": {"a": string(json!("A")), "b": string(json!("a"))}});
         assert_eq!(plan(&twice), Err("an x-mcp-header is given twice"));
+        let many: serde_json::Map<_, _> = (0..300)
+            .map(|i| (format!("a{i}"), string(json!(format!("A{i}")))))
+            .collect();
+        let refused = plan(&json!({"properties": many})).expect_err("too many");
+        assert!(refused.contains("room"), "{refused}");
         let inner = || json!({"properties": {"b": string(json!("B"))}});
         for astray in [
             string(json!("Root")),

@@ -1,6 +1,6 @@
 //! Runs our calls; every outcome becomes one `tool` message.
 
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, stream};
@@ -23,6 +23,7 @@ use crate::{
     project::Project,
     registry::{Server, ToolPolicy},
     trace_parent::TraceParent,
+    unseen::cleaned,
 };
 
 const ARGUMENTS_ARE_NO_OBJECT: &str =
@@ -75,8 +76,12 @@ pub(crate) struct Outcome {
     /// The size of the result before it was cut.
     pub(crate) result_bytes: usize,
     pub(crate) truncated: bool,
+    /// Characters that cannot be seen were taken out.
+    pub(crate) is_cleaned: bool,
     /// The `tool` message for the model.
     pub(crate) message: Bytes,
+    /// It is beyond the calls of a turn: one of many that are counted and not told one by one.
+    pub(crate) is_beyond: bool,
 }
 
 impl Batch<'_> {
@@ -104,15 +109,41 @@ impl Batch<'_> {
         let mut outcomes: Vec<_> = stream::iter(runs).buffer_unordered(width).collect().await;
         outcomes.sort_by_key(|(index, _)| *index);
         let outcomes = outcomes.into_iter().map(|(_, outcome)| outcome);
-        let limit = self.gateway.settings.limits.calls;
+        let limits = &self.gateway.settings.limits;
+        let in_turn = limits.turn_calls.saturating_sub(run.len());
+        let (beyond, uncounted) = beyond.split_at(in_turn.min(beyond.len()));
         let beyond = beyond.iter().map(|&(call, owner)| {
             let text = format!(
-                "not run: a request may make {limit} tool calls, and this one is beyond them"
+                "not run: a request may make {} tool calls, and this one is beyond them",
+                limits.calls
             );
             let running = self.record.call(self.round, call, owner.entry());
             self.outcome(running, call, owner, Err(Fault::new("call_limit", text)))
         });
-        outcomes.chain(beyond).collect()
+        let outcomes = outcomes.chain(beyond);
+        self.record.beyond(self.round, uncounted.len());
+        outcomes
+            .chain(uncounted.iter().map(|(call, _)| self.beyond(call)))
+            .collect()
+    }
+
+    /// What a call comes to that is beyond those of a turn: a message, since providers want one
+    /// for each call, and nothing else.
+    fn beyond(self, call: &ToolCall) -> Outcome {
+        let limit = self.gateway.settings.limits.turn_calls;
+        let text = format!("Error: not run: a turn may make {limit} tool calls");
+        Outcome {
+            message: tool_message(&call.id, &text),
+            id: String::new(),
+            server: None,
+            tool: String::new(),
+            duration: Duration::ZERO,
+            is_error: true,
+            result_bytes: 0,
+            truncated: false,
+            is_cleaned: false,
+            is_beyond: true,
+        }
     }
 
     async fn run_one(self, call: &ToolCall, owner: Owner<'_>) -> Outcome {
@@ -159,6 +190,8 @@ impl Batch<'_> {
             text
         };
         let (text, truncated) = cut(text, self.gateway.settings.limits.result_bytes);
+        let text = cleaned(&text);
+        let is_cleaned = matches!(text, Cow::Owned(_));
         let duration = running.end(Came {
             error,
             text: &text,
@@ -174,6 +207,8 @@ impl Batch<'_> {
             is_error,
             result_bytes,
             truncated,
+            is_cleaned,
+            is_beyond: false,
         }
     }
 
@@ -181,6 +216,7 @@ impl Batch<'_> {
     async fn call(self, entry: &Entry, arguments: &Arguments) -> Result<(bool, String), Fault> {
         let limits = &self.gateway.settings.limits;
         let arguments = checked(entry, arguments, limits.argument_bytes)
+            .await
             .map_err(|text| Fault::new("invalid_arguments", text))?;
         let out_of_time = || Fault::new("deadline", "not run: the request's time is up");
         let left = || Budget::call_time(self.ends, limits.call).ok_or_else(out_of_time);
@@ -245,7 +281,11 @@ impl Fault {
 }
 
 /// The arguments as they go to the server, byte for byte, if they are an object that fits.
-fn checked(entry: &Entry, arguments: &Arguments, limit: usize) -> Result<Box<RawValue>, String> {
+async fn checked(
+    entry: &Entry,
+    arguments: &Arguments,
+    limit: usize,
+) -> Result<Box<RawValue>, String> {
     let Arguments::Text(text) = arguments else {
         return Err(ARGUMENTS_ARE_NO_OBJECT.into());
     };
@@ -264,7 +304,7 @@ fn checked(entry: &Entry, arguments: &Arguments, limit: usize) -> Result<Box<Raw
     if let Some(name) = Object::parse(text).ok().as_ref().and_then(Object::doubled) {
         return Err(format!("the argument {:?} is given twice", short(name)));
     }
-    entry.offer().schema().check(&value)?;
+    entry.check(value).await?;
     RawValue::from_string(text.trim().to_owned()).map_err(|_| ARGUMENTS_ARE_NO_OBJECT.into())
 }
 

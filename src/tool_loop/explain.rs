@@ -37,17 +37,18 @@ pub(crate) struct Missing {
 /// As the request itself would be refused.
 pub(crate) async fn explain(
     gateway: &Gateway,
-    request: &ChatRequest,
+    mut request: ChatRequest,
     project: &Project,
     tokens: &CallerTokens,
 ) -> Result<Explanation, Refusal> {
-    let options = Options::parse(request, &gateway.settings)?;
+    let options = Options::parse(&request, &gateway.settings)?;
     if !options.enabled {
         return Ok(Explanation::default());
     }
+    inject::read_own(gateway, &mut request)?;
     let active = resolve::active(gateway, project, tokens, &options, None).await?;
     let catalog = resolve::selected(&active, &options)?;
-    inject::check(gateway, request, &catalog)?;
+    inject::check(gateway, &request, &catalog)?;
     let tools = catalog.entries().iter().map(|entry| Offered {
         offered_name: entry.offer().name.clone(),
         server: entry.server.name.clone(),

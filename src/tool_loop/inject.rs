@@ -9,6 +9,19 @@ use crate::{
     refusal::{Kind, Refusal},
 };
 
+/// Reads the caller's own tools.
+///
+/// # Errors
+/// There are more of them than a request may have: they are counted while they are read.
+pub(crate) fn read_own(gateway: &Gateway, request: &mut ChatRequest) -> Result<(), Refusal> {
+    let limit = gateway.settings.limits.tools;
+    if request.read_tools(limit) {
+        return Ok(());
+    }
+    let message = format!("the request's own tools are too many, at most {limit} fit");
+    Err(Refusal::new(Kind::TooManyTools, message).at("tools"))
+}
+
 /// Checks that the tools of the catalog can stand beside the caller's own.
 pub(crate) fn check(
     gateway: &Gateway,

@@ -60,10 +60,11 @@ pub(crate) use self::{
     upstream::{Upstream, is_plain},
 };
 use crate::{
+    apart,
     body::{self, McpBody, RequestBody},
     caller::Caller,
     catalog::Catalog,
-    chat::{Answer, ChatRequest, Conversation, ToolCall},
+    chat::{Answer, ChatRequest, Conversation, ToolCall, Unread},
     connect::{Connections, ExchangeSessions},
     held::{Held, Room},
     project::Project,
@@ -94,6 +95,35 @@ impl<E> From<Refusal> for Stop<E> {
     }
 }
 
+/// Up to this size a request is read where others are served: a few thousandths of a second.
+const READ_HERE: usize = 1 << 20;
+
+/// Reads `body`, a large one apart; `None` where it has no top-level `mcp`.
+///
+/// # Errors
+/// Why it cannot be read, though something spelt like `mcp` was seen in it.
+pub(crate) async fn read(body: Bytes) -> Result<Option<ChatRequest>, Refusal> {
+    let parsed = if body.len() <= READ_HERE {
+        ChatRequest::parse(body)
+    } else {
+        let parsed = apart::read(move || ChatRequest::parse(body)).await;
+        parsed.unwrap_or(Err(Unread::NotJson))
+    };
+    match parsed {
+        Ok(request) => Ok(Some(request)),
+        Err(unread) => Option::from(unread).map_or(Ok(None), Err),
+    }
+}
+
+/// What the caller asked for, with the caller's own tools read.
+fn options_of(gateway: &Gateway, request: &mut ChatRequest) -> Result<Options, Refusal> {
+    let options = Options::parse(request, &gateway.settings)?;
+    if options.enabled {
+        inject::read_own(gateway, request)?;
+    }
+    Ok(options)
+}
+
 /// Answers a request that has a member `mcp`.
 ///
 /// # Errors
@@ -117,7 +147,29 @@ where
     RB::Error: Send,
 {
     let project = caller.project.clone().unwrap_or_default();
-    let options = match Options::parse(&request, &gateway.settings) {
+    let options = if request.bytes().len() <= READ_HERE {
+        options_of(&gateway, &mut request)
+    } else {
+        let shared = gateway.clone();
+        let read = apart::read(move || {
+            let options = options_of(&shared, &mut request);
+            // Of a forged turn no more is to be read than that it is one.
+            let options = options.and_then(|options| {
+                if options.enabled && options.resume {
+                    resume::open_turn(&request, &shared.settings.limits)?;
+                }
+                Ok(options)
+            });
+            (request, options)
+        });
+        let Some((read, options)) = read.await else {
+            let refusal = Refusal::new(Kind::InvalidJson, "the request could not be read");
+            return Ok(refused(&refusal));
+        };
+        request = read;
+        options
+    };
+    let options = match options {
         Ok(options) => options,
         Err(refusal) => {
             Record::begin(&gateway, &project, &request, []).refuse(&refusal);
@@ -264,7 +316,7 @@ impl<'a> Exchange<'a> {
 
     /// Runs the open calls of the turn that the caller sends back: the first round.
     async fn resume(&mut self) -> Result<(), Refusal> {
-        let resumed = Resumed::of(self.request, self.catalog)?;
+        let resumed = Resumed::of(self.request, self.catalog, &self.gateway.settings.limits)?;
         let open: Vec<_> = resumed.open().collect();
         let outcomes = self.batch(&open, Approval::Given).await;
         if !open.is_empty() {
@@ -416,13 +468,14 @@ impl<'a> Exchange<'a> {
         if calls.is_empty() {
             return Vec::new();
         }
+        let limits = &self.gateway.settings.limits;
         let batch = Batch {
             gateway: self.gateway,
             project: self.project,
             caller: self.caller,
             sessions: &self.sessions,
             ends: self.budget.batch_ends(),
-            allowed: self.budget.take_calls(calls.len()),
+            allowed: self.budget.take_calls(calls.len().min(limits.turn_calls)),
             parallel: self.request.parallel,
             approval,
             record: self.record,

@@ -2,10 +2,8 @@
 
 use std::borrow::Cow;
 
-use serde_json::Value;
-
 use crate::{
-    chat::{ChatRequest, Object, Unread, depth_exceeds},
+    chat::{ChatRequest, Object, Unread, array, depth_exceeds},
     refusal::{Kind, Refusal},
     settings::{Settings, Streaming},
 };
@@ -53,6 +51,8 @@ impl Options {
             return Err(invalid(&format!("mcp.{}", short(name)), "is given twice"));
         }
         let cap = settings.rounds_cap();
+        // Each server that is of use has a tool, and names may be repeated.
+        let names = NAMES.max(settings.limits.tools);
         let mut options = Self {
             enabled: false,
             servers: Vec::new(),
@@ -66,10 +66,10 @@ impl Options {
             let param = format!("mcp.{}", short(name));
             match name {
                 "enabled" => options.enabled = boolean(&param, value)?,
-                "servers" => options.servers = once(strings(&param, value)?),
+                "servers" => options.servers = once(strings(&param, value, names)?),
                 "auto_execute_tools" => options.auto_execute = boolean(&param, value)?,
                 "max_tool_rounds" => options.max_tool_rounds = rounds(&param, value, cap)?,
-                "tools" => options.tools = Some(strings(&param, value)?),
+                "tools" => options.tools = Some(strings(&param, value, names)?),
                 "resume_tool_calls" => options.resume = boolean(&param, value)?,
                 "receipt" => options.receipt = boolean(&param, value)?,
                 _ => {
@@ -114,6 +114,10 @@ impl From<Unread> for Option<Refusal> {
                 "the request is not valid JSON; look at its quotes, commas and brackets",
             )),
             Unread::Doubled(name) => Some(invalid(&name, "is given twice")),
+            Unread::TooLarge => Some(Refusal::new(
+                Kind::InvalidJson,
+                "the request has more top-level members than the gateway reads",
+            )),
         }
     }
 }
@@ -131,13 +135,19 @@ fn boolean(param: &str, value: &str) -> Result<bool, Refusal> {
     }
 }
 
-fn strings(param: &str, value: &str) -> Result<Vec<String>, Refusal> {
-    let Ok(Value::Array(elements)) = serde_json::from_str(value) else {
+/// How many names of servers or tools are read.
+const NAMES: usize = 1024;
+
+fn strings(param: &str, value: &str, most: usize) -> Result<Vec<String>, Refusal> {
+    let Some(elements) = array(value, most + 1) else {
         return Err(invalid(param, "must be an array of strings"));
     };
-    let string = |(index, element)| match element {
-        Value::String(text) => Ok(text),
-        _ => Err(invalid(&format!("{param}[{index}]"), "must be a string")),
+    if elements.len() > most {
+        return Err(invalid(param, &format!("has more than {most} names")));
+    }
+    let string = |(index, element)| {
+        let text = serde_json::from_str::<String>(element);
+        text.map_err(|_| invalid(&format!("{param}[{index}]"), "must be a string"))
     };
     elements.into_iter().enumerate().map(string).collect()
 }
@@ -188,7 +198,7 @@ pub(crate) fn shortened(name: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -239,6 +249,16 @@ mod tests {
                 refusal.to_string().contains("at least 1"),
                 "{value}: {refusal}"
             );
+        }
+    }
+
+    #[test]
+    fn lists_without_end_are_named_and_not_read() {
+        let names = vec!["s"; 2_000];
+        for member in ["servers", "tools"] {
+            let refusal = parse(json!({member: names})).unwrap_err();
+            assert_eq!(refusal.param(), Some(&*format!("mcp.{member}")));
+            assert!(refusal.to_string().contains("1024"), "{refusal}");
         }
     }
 

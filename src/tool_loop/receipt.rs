@@ -14,12 +14,22 @@ pub(crate) struct Receipt {
     rounds: u64,
     max_tool_rounds: u64,
     calls: Vec<Call>,
+    /// Calls beyond those that turns may make; none of them ran.
+    calls_omitted: usize,
     usage_by_round: Vec<Option<Map<String, Value>>>,
     total: Usage,
     priced: bool,
     /// The executed turns, for the caller to replay.
     messages: Vec<Bytes>,
     withheld: Vec<Withheld>,
+    cleaned: Vec<Cleaned>,
+}
+
+/// A tool whose description or schema had characters in it that nobody sees.
+#[derive(Clone, Debug, Serialize)]
+struct Cleaned {
+    server: String,
+    tool: String,
 }
 
 /// A tool that the caller would have had, if an operator had accepted it.
@@ -38,11 +48,15 @@ struct Member<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     stopped_by: Option<StoppedBy>,
     calls: &'a [Call],
+    #[serde(skip_serializing_if = "is_zero")]
+    calls_omitted: usize,
     usage_by_round: &'a [Option<Map<String, Value>>],
     #[serde(skip_serializing_if = "Option::is_none")]
     messages: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "<[Withheld]>::is_empty")]
     withheld: &'a [Withheld],
+    #[serde(skip_serializing_if = "<[Cleaned]>::is_empty")]
+    cleaned: &'a [Cleaned],
 }
 
 /// All that is written for a caller who wants no receipt but must be able to go on.
@@ -61,6 +75,16 @@ struct Call {
     is_error: bool,
     result_bytes: usize,
     truncated: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    cleaned: bool,
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde asks with a reference"
+)]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 impl Receipt {
@@ -70,16 +94,24 @@ impl Receipt {
             tool: withheld.tool.tool().to_owned(),
             reason: withheld.tool.reason().to_owned(),
         });
+        let cleaned = catalog.entries().iter();
+        let cleaned = cleaned.filter(|entry| entry.offer().is_cleaned);
+        let cleaned = cleaned.map(|entry| Cleaned {
+            server: entry.server.name.to_string(),
+            tool: entry.offer().tool.clone(),
+        });
         Self {
             wanted,
             rounds: 0,
             max_tool_rounds,
             calls: Vec::new(),
+            calls_omitted: 0,
             usage_by_round: Vec::new(),
             total: Usage::default(),
             priced: false,
             messages: Vec::new(),
             withheld: withheld.collect(),
+            cleaned: cleaned.collect(),
         }
     }
 
@@ -134,6 +166,10 @@ impl Receipt {
         self.messages.extend(message.cloned());
         for outcome in outcomes {
             self.messages.push(outcome.message.clone());
+            if outcome.is_beyond {
+                self.calls_omitted += 1;
+                continue;
+            }
             self.calls.push(Call {
                 round: self.rounds,
                 id: outcome.id.clone(),
@@ -143,6 +179,7 @@ impl Receipt {
                 is_error: outcome.is_error,
                 result_bytes: outcome.result_bytes,
                 truncated: outcome.truncated,
+                cleaned: outcome.is_cleaned,
             });
         }
     }
@@ -171,9 +208,11 @@ impl Receipt {
                 max_tool_rounds: self.max_tool_rounds,
                 stopped_by,
                 calls: &self.calls,
+                calls_omitted: self.calls_omitted,
                 usage_by_round: &self.usage_by_round,
                 messages,
                 withheld: &self.withheld,
+                cleaned: &self.cleaned,
             })
         } else {
             serde_json::to_string(&Replay {

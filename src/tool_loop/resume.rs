@@ -11,6 +11,7 @@ use crate::{
     catalog::Catalog,
     chat::{ChatRequest, OpenTurn, ToolCall},
     refusal::Refusal,
+    settings::Limits,
 };
 
 /// The open turn at the end of a request: answered by the caller in part, by us for the rest.
@@ -20,10 +21,20 @@ pub(crate) struct Resumed<'a> {
     owners: Vec<Owner<'a>>,
 }
 
+/// The open turn at the end of `request`.
+pub(crate) fn open_turn(request: &ChatRequest, limits: &Limits) -> Result<OpenTurn, Refusal> {
+    let turn = OpenTurn::of(request, limits.turn_calls);
+    turn.map_err(|fault| invalid(&fault.param, &fault.reason))
+}
+
 impl<'a> Resumed<'a> {
     /// Reads the turn, and makes sure that it is whole once our calls are answered.
-    pub(crate) fn of(request: &ChatRequest, catalog: &'a Catalog) -> Result<Self, Refusal> {
-        let turn = OpenTurn::of(request).map_err(|fault| invalid(&fault.param, fault.reason))?;
+    pub(crate) fn of(
+        request: &ChatRequest,
+        catalog: &'a Catalog,
+        limits: &Limits,
+    ) -> Result<Self, Refusal> {
+        let turn = open_turn(request, limits)?;
         let owners = owners(&turn.calls, catalog, &request.tools);
         let resumed = Self { turn, owners };
         if let Some((call, _)) = resumed

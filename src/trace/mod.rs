@@ -96,6 +96,13 @@ impl Trace {
         self
     }
 
+    /// Whether its spans are made in less than a thousandth of a second.
+    #[cfg(any(feature = "admin", feature = "_sql"))]
+    pub(crate) fn is_small(&self) -> bool {
+        const SMALL: usize = 64 << 10;
+        self.size() <= SMALL
+    }
+
     /// About how many bytes it takes.
     pub(crate) fn size(&self) -> usize {
         let servers = self.servers.iter().map(|server| server.len() + 24);

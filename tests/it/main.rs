@@ -32,6 +32,7 @@ mod authorization_rotation;
 
 mod bad_requests;
 mod bodies;
+mod budgets;
 mod fault_matrix;
 mod hand_back;
 mod health;

@@ -8,6 +8,7 @@
 mod admin;
 mod connections;
 mod database;
+mod dear;
 #[path = "../it/support/dice.rs"]
 #[allow(dead_code, reason = "these tests need a part of it")]
 mod dice;
@@ -18,6 +19,9 @@ mod doors;
 #[path = "../leaks/evidence.rs"]
 #[allow(dead_code, reason = "these tests need a part of it")]
 mod evidence;
+#[path = "../it/support/evil.rs"]
+#[allow(dead_code, reason = "these tests need a part of it")]
+mod evil;
 #[path = "../it/support/mcp_server.rs"]
 #[allow(dead_code, reason = "these tests need a part of it")]
 mod mcp_server;

@@ -5,6 +5,8 @@ use std::fmt::{self, Write};
 use askama::filters::HtmlSafe;
 use serde_json::Value;
 
+use crate::unseen::is_unseen;
+
 /// A text that is not ours, as HTML: escaped, apart from the direction of what is around it, and
 /// with a badge in the place of each character that would not be seen.
 #[derive(Clone, Debug)]
@@ -62,24 +64,6 @@ fn push(html: &mut String, letter: char) {
             let _ = write!(html, "<span class=\"unseen\">U+{code:04X}</span>");
         }
         letter => html.push(letter),
-    }
-}
-
-/// Whether a reader would not see that this character is there, or would see others elsewhere.
-pub(super) fn is_unseen(letter: char) -> bool {
-    match letter {
-        '\n' | '\t' => false,
-        // Soft hyphen, fillers, and what is only there to be combined.
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' => {
-            true
-        }
-        '\u{180b}'..='\u{180f}' | '\u{3164}' | '\u{ffa0}' | '\u{2800}' => true,
-        // Of no width, directions, separators, invisible operators.
-        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' => true,
-        '\u{feff}' | '\u{fff0}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}' => true,
-        // Variation selectors but those of emoji, and tags.
-        '\u{fe00}'..='\u{fe0d}' | '\u{e0000}'..='\u{e0fff}' => true,
-        letter => letter.is_control(),
     }
 }
 

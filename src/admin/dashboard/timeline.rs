@@ -8,7 +8,7 @@ use http::StatusCode;
 use serde_json::Value;
 
 use super::{
-    super::{Admin, answer::Answer},
+    super::{Admin, answer::Answer, traces::spans},
     page::{Frame, Section, page},
     selection::pretty,
     text::{Shown, words},
@@ -52,7 +52,7 @@ pub(super) async fn show(
     path: Result<Path<String>, PathRejection>,
 ) -> Answer {
     let trace = admin.trace(path).await?;
-    let spans = trace.spans();
+    let spans = spans(&trace).await;
     let whole = whole(&trace, &spans);
     let content = Timeline {
         frame: Frame::of(&admin, Section::Traces),

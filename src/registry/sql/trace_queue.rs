@@ -25,6 +25,7 @@ use super::{
     trace_record::{self, Row},
 };
 use crate::{
+    apart,
     registry::Error,
     trace::{Trace, TraceId},
 };
@@ -137,7 +138,7 @@ impl Writer {
                 match item {
                     Item::Record(trace, size) => {
                         self.counts.queued.fetch_sub(size, Ordering::Relaxed);
-                        rows.extend(self.row(&trace));
+                        rows.extend(self.row(trace).await);
                         // Making and masking its spans takes a while; others may run in between.
                         yield_now().await;
                     }
@@ -157,10 +158,17 @@ impl Writer {
         }
     }
 
-    /// The record as a row; `None` where no table takes it.
-    fn row(&self, trace: &Trace) -> Option<Row> {
-        let row = text::fits(&trace.organisation).then(|| trace_record::write(trace).ok());
-        let row = row.flatten();
+    /// The record as a row; `None` where no table takes it. A large one is made of it apart.
+    async fn row(&self, trace: Arc<Trace>) -> Option<Row> {
+        let is_small = trace.is_small();
+        let row = move || {
+            let fits = text::fits(&trace.organisation);
+            fits.then(|| trace_record::write(&trace).ok()).flatten()
+        };
+        let row = match is_small {
+            true => row(),
+            false => apart::finish(row).await.flatten(),
+        };
         if row.is_none() {
             self.counts.dropped.fetch_add(1, Ordering::Relaxed);
         }

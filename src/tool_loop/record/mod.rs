@@ -173,6 +173,31 @@ impl Record {
         state.rounds
     }
 
+    /// A turn has made so many calls more than it may: one line for all of them.
+    pub(crate) fn beyond(&self, round: u64, calls: usize) {
+        if calls == 0 {
+            return;
+        }
+        self.0.span.in_scope(|| {
+            tracing::info!(
+                round,
+                calls,
+                outcome = "error",
+                "tool calls beyond those of a turn"
+            );
+        });
+        if self.is_heard() {
+            let mut attributes = Attributes::default();
+            attributes.set("error.type", "turn_call_limit");
+            attributes.set("mcp_layer.round", round);
+            attributes.set("mcp_layer.calls_omitted", calls);
+            let name = format!("{calls} calls beyond those of a turn");
+            let time = self.0.time(Instant::now(), Duration::ZERO);
+            self.0
+                .note(|noted| noted.span(trace::Span::new(name, time, attributes)));
+        }
+    }
+
     /// The model has asked for these calls, and they go back to the caller.
     pub(crate) fn not_executed(&self, calls: &[ToolCall]) {
         let Some(log) = &self.0.log else {
@@ -180,6 +205,9 @@ impl Record {
         };
         let time = self.0.time(Instant::now(), Duration::ZERO);
         for call in calls {
+            if !self.0.state().noted.has_room() {
+                break;
+            }
             let catalog = log.catalog.get();
             let entry = catalog.and_then(|catalog| catalog.entry(call.function.as_deref()?));
             let became = Became {

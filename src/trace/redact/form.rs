@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use aho_corasick::{AhoCorasick, Input, MatchKind};
 use memchr::memchr;
 
-use super::REDACTED;
+use super::{REDACTED, visited};
 
 /// How the secrets of well-known issuers begin, as they are written.
 const PREFIXES: [&str; 33] = [
@@ -93,12 +93,15 @@ pub(super) fn plain(text: &str, out: &mut String) -> bool {
     };
     let (mut copied, mut at) = (0, 0);
     let mut is_assigned = false;
+    // Up to here nothing is given to the name that all of it is part of.
+    let mut unassigned = 0;
     // Most of what stands between the strings of JSON is a comma.
     while text.len() - at > 2
         && let Some(form) = forms.find(Input::new(text).span(at..text.len()))
     {
+        visited(form.end() - at);
         at = form.end();
-        match secret(text, form.start(), form.end()) {
+        match secret(text, form.start(), form.end(), &mut unassigned) {
             Found::At(start, end) => {
                 out.push_str(&text[copied..start]);
                 out.push_str(REDACTED);
@@ -121,32 +124,38 @@ enum Found {
 }
 
 /// The secret that the form at this place of `text` gives away.
-fn secret(text: &str, start: usize, end: usize) -> Found {
+fn secret(text: &str, start: usize, end: usize, unassigned: &mut usize) -> Found {
     let form = &text[start..end];
     if form == "://" {
         return password(text, end);
     }
     if WRITTEN.iter().any(|name| form.eq_ignore_ascii_case(name)) {
-        return assigned(text, end);
+        return match end <= *unassigned {
+            true => Found::Nothing,
+            false => assigned(text, end, unassigned),
+        };
     }
     let before = text[..start].bytes().next_back();
     let begins = before.is_none_or(|byte| !byte.is_ascii_alphanumeric());
-    let word = word_end(text, end);
     let is_scheme = form.ends_with(' ');
-    if begins && is_scheme && word - end >= SHORTEST {
-        return Found::At(end, word);
+    if !begins || !is_scheme && !PREFIXES.contains(&form) {
+        return Found::Nothing;
     }
-    if begins && word - start >= SHORTEST_WITH_PREFIX && PREFIXES.contains(&form) {
-        return Found::At(start, word);
+    let word = word_end(text, end);
+    match is_scheme {
+        true if word - end >= SHORTEST => Found::At(end, word),
+        false if word - start >= SHORTEST_WITH_PREFIX => Found::At(start, word),
+        _ => Found::Nothing,
     }
-    Found::Nothing
 }
 
 /// Where the word ends that goes on at `from`.
 fn word_end(text: &str, from: usize) -> usize {
     let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.~+/=".contains(byte);
     let bytes = text.as_bytes()[from..].iter();
-    from + bytes.take_while(|byte| is_part(byte)).count()
+    let length = bytes.take_while(|byte| is_part(byte)).count();
+    visited(length);
+    from + length
 }
 
 /// The password in the user part of an address, which begins at `from`.
@@ -154,6 +163,7 @@ fn password(text: &str, from: usize) -> Found {
     let rest = &text[from..];
     let end = rest.find(|c: char| c == '/' || c.is_whitespace() || "\"'<>?#".contains(c));
     let authority = &rest[..end.unwrap_or(rest.len())];
+    visited(authority.len());
     let user = authority.rfind('@').map(|at| &authority[..at]);
     let password = user.and_then(|user| Some((user.find(':')? + 1, user.len())));
     password.map_or(Found::Nothing, |(start, end)| {
@@ -161,18 +171,22 @@ fn password(text: &str, from: usize) -> Found {
     })
 }
 
-/// What is given to the name that goes on at `from`.
-fn assigned(text: &str, from: usize) -> Found {
+/// What is given to the name that goes on at `from`; if that is nothing, `unassigned` is where the
+/// name ends.
+fn assigned(text: &str, from: usize, unassigned: &mut usize) -> Found {
     let bytes = text.as_bytes();
     let skip = |from: usize, skipped: &dyn Fn(&u8) -> bool| {
         let bytes = bytes[from..].iter();
-        from + bytes.take_while(|byte| skipped(byte)).count()
+        let length = bytes.take_while(|byte| skipped(byte)).count();
+        visited(length);
+        from + length
     };
     let name = skip(from, &|byte| {
         byte.is_ascii_alphanumeric() || b"_-".contains(byte)
     });
     let sign = skip(name, &|byte| b"' \t".contains(byte));
     if !matches!(bytes.get(sign), Some(b'=' | b':')) {
+        *unassigned = name;
         return Found::Nothing;
     }
     let start = skip(sign + 1, &|byte| b" \t>=".contains(byte));
@@ -181,6 +195,7 @@ fn assigned(text: &str, from: usize) -> Found {
         Some(b'\'') => {
             let rest = &bytes[start + 1..];
             let end = memchr(b'\'', rest).unwrap_or(rest.len());
+            visited(end);
             (start + 1, start + 1 + end)
         }
         Some(_) => (start, line_or_word(text, name, start)),
@@ -201,7 +216,9 @@ fn line_or_word(text: &str, name: usize, start: usize) -> usize {
     });
     let until = |from: usize, ends: &str| {
         let end = text[from..].find(|c: char| ends.contains(c));
-        end.map_or(text.len(), |end| from + end)
+        let end = end.map_or(text.len(), |end| from + end);
+        visited(end - from);
+        end
     };
     if is_header {
         return until(start, "\r\n\"\\");

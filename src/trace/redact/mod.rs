@@ -5,6 +5,9 @@
 //! read as it stands and never as a tree: JSON that was cut, JSON in a string of JSON, and JSON
 //! amid prose are masked like whole documents.
 //!
+//! However a text is made, each of its bytes is looked at a few times and no more: whoever writes it
+//! must not be able to make it dear.
+//!
 //! It errs on the side of masking, and it is a net with holes: a secret that looks like any other
 //! word, under a name that says nothing, stays.
 
@@ -62,10 +65,17 @@ fn scan(text: &str, depth: usize, out: &mut String) {
     let mut rest = text;
     // A member `name` has named a secret: the member `value` beside it is one.
     let mut named = false;
+    // How much of the text was left when a string turned out not to end within its line: no quote
+    // before that is the beginning of one that does.
+    let mut unended = usize::MAX;
     while let Some(quote) = memchr(b'"', rest.as_bytes()) {
         let (before, from) = rest.split_at(quote);
         let is_assigned = plain(before, out);
-        let Some(literal) = literal(from) else {
+        let literal = match from.len() > unended {
+            true => None,
+            false => literal(from).inspect_err(|left| unended = *left).ok(),
+        };
+        let Some(literal) = literal else {
             match is_assigned {
                 // Cut: the rest is what was assigned.
                 true => out.push_str(REDACTED),
@@ -87,30 +97,57 @@ fn scan(text: &str, depth: usize, out: &mut String) {
         out.push_str(&behind[..gap]);
         rest = &behind[gap..];
         let name = Name::of(&literal[1..literal.len() - 1]);
-        let value = value(rest);
-        if (name.is_secret() || named && name.is("value")) && name.hides(value) {
+        if (name.is_secret() || named && name.is("value"))
+            && let Some(hidden) = hidden(rest, name.counts())
+        {
             quoted(REDACTED, out);
-            rest = &rest[value.len()..];
+            rest = &rest[hidden..];
             named = false;
         } else if name.is("name") || name.is("key") || name.is("header") {
-            named = value.len() > 2 && Name::of(value.trim_matches('"')).is_secret();
+            named = rest.starts_with('"')
+                && self::literal(rest)
+                    .is_ok_and(|text| Name::of(text.trim_matches('"')).is_secret());
         }
     }
     plain(rest, out);
 }
 
-/// The string that `text` begins with, with its quotes; none of JSON has a line break in it.
-fn literal(text: &str) -> Option<&str> {
+/// How much of `text`, which begins with the value of a secret, is masked: nothing that says only
+/// whether there is one, and no count of tokens.
+fn hidden(text: &str, counts: bool) -> Option<usize> {
+    if counts && !text.starts_with(['"', '[']) {
+        return None;
+    }
+    let value = value(text);
+    let is_hidden = !matches!(value, "" | "null" | "true" | "false" | "\"\"");
+    is_hidden.then_some(value.len())
+}
+
+/// The string that `text` begins with, with its quotes. None of JSON has a line break in it; where
+/// it does not end, how much of the text is left there.
+fn literal(text: &str) -> Result<&str, usize> {
     let bytes = text.as_bytes();
     let mut at = 1;
     loop {
-        match bytes.get(at)? {
-            b'\\' => at += 2,
-            b'"' => return Some(&text[..=at]),
-            b'\n' => return None,
-            _ => at += 1,
+        match bytes.get(at) {
+            Some(b'\\') => at += 2,
+            Some(b'"') => {
+                visited(at);
+                return Ok(&text[..=at]);
+            }
+            Some(b'\n') | None => {
+                visited(at);
+                return Err(bytes.len().saturating_sub(at));
+            }
+            Some(_) => at += 1,
         }
     }
+}
+
+/// Counts bytes that were looked at one by one, so that a test can tell how many times that was.
+fn visited(_bytes: usize) {
+    #[cfg(test)]
+    tests::VISITED.with(|visited| visited.set(visited.get() + _bytes));
 }
 
 /// How far it is from the name of a member to its value; `None` where no value follows.
@@ -128,14 +165,17 @@ fn value(text: &str) -> &str {
     while let Some(byte) = bytes.get(at) {
         match byte {
             b'"' => match literal(&text[at..]) {
-                Some(literal) => at += literal.len(),
-                None => return text,
+                Ok(literal) => at += literal.len(),
+                Err(_) => return text,
             },
             b'{' | b'[' => {
                 depth += 1;
                 at += 1;
             }
-            b'}' | b']' | b',' | b'\n' | b' ' if depth == 0 => return &text[..at],
+            b'}' | b']' | b',' | b'\n' | b' ' if depth == 0 => {
+                visited(at);
+                return &text[..at];
+            }
             b'}' | b']' => {
                 depth -= 1;
                 at += 1;
@@ -143,9 +183,11 @@ fn value(text: &str) -> &str {
             _ => at += 1,
         }
         if depth == 0 && matches!(byte, b'"' | b'}' | b']') {
+            visited(at);
             return &text[..at];
         }
     }
+    visited(at);
     text
 }
 
@@ -180,7 +222,67 @@ fn string(literal: &str, depth: usize, out: &mut String) {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+
+    thread_local! {
+        pub(super) static VISITED: Cell<usize> = const { Cell::new(0) };
+    }
+
+    #[test]
+    fn no_text_is_looked_at_more_than_a_few_times() {
+        const SIZE: usize = 200_000;
+        for piece in [
+            "token",
+            "TOKEN-",
+            "sk-",
+            "SK-",
+            "xeyJ",
+            "eyJ",
+            "bearer ",
+            "token ",
+            "token'",
+            "token=",
+            "token='",
+            "password\t: ",
+            "cookie:",
+            "a://",
+            "://a:b@",
+            "://:",
+            "\"",
+            "\\\"",
+            "\"a\":",
+            "{\"a\":",
+            "{\"tokens\":",
+            "{\"token\":null,\"a\":",
+            "\"name\":",
+            "\"name\":\"",
+            "\"name\":\"\\",
+            "{\"key\":{",
+            "[",
+            "\"token\":\\\"",
+            "\\u0041\"",
+            "-----BEGIN ",
+            "-----BEGIN PRIVATE KEY",
+            "-----BEGIN PRIVATE KEY-----",
+            "-----END ",
+        ] {
+            for (before, behind) in [
+                ("", ""),
+                ("\"", ""),
+                ("\"", "\""),
+                ("{\"a\":\"", "\"}"),
+                ("x", "\n"),
+            ] {
+                let text = format!("{before}{}{behind}", piece.repeat(SIZE / piece.len()));
+                VISITED.with(|visited| visited.set(0));
+                redacted(&text);
+                let times = VISITED.with(Cell::get) / text.len();
+                assert!(times <= 16, "{piece:?} in {before:?}: {times} times");
+            }
+        }
+    }
 
     #[test]
     fn members_whose_names_sound_like_secrets_lose_their_values() {

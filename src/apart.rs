@@ -1,0 +1,118 @@
+//! Runs what others can make dear apart from the threads that serve.
+//!
+//! A schema of a stranger's, a long text, a record full of payloads: each is bounded, and a second
+//! of work all the same. On the threads that serve, everybody would wait for it.
+
+use std::{
+    num::NonZero,
+    sync::{Arc, LazyLock},
+    thread,
+    time::Duration,
+};
+
+use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
+
+/// How long anybody waits, for a place and for the work itself.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Half of the processors, since the other half is to serve.
+static PLACES: LazyLock<Places> = LazyLock::new(Places::half);
+/// As many for requests that are large: a tenth of a second each, and none of them waits for what
+/// takes a second.
+static READING: LazyLock<Places> = LazyLock::new(Places::half);
+
+/// Reads a large request, few at a time; `None` where that panicked.
+///
+/// # Cancellation
+/// As with [`run`].
+pub(crate) async fn read<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    READING.finish(work).await
+}
+
+/// Runs `work`, few at a time; `None` where it has not ended within 2 s, or panicked.
+///
+/// # Cancellation
+/// Nothing begins any more; what has begun ends, and keeps its place until then.
+pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    PLACES.run(work).await
+}
+
+/// Runs `work`, few at a time, however long that takes; `None` where it panicked.
+///
+/// # Cancellation
+/// As with [`run`].
+pub(crate) async fn finish<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    PLACES.finish(work).await
+}
+
+struct Places(Arc<Semaphore>);
+
+impl Places {
+    fn half() -> Self {
+        let processors = thread::available_parallelism().map_or(1, NonZero::get);
+        Self::new(processors / 2)
+    }
+
+    fn new(count: usize) -> Self {
+        Self(Arc::new(Semaphore::new(count.max(1))))
+    }
+
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+        timeout(PATIENCE, self.finish(work)).await.ok()?
+    }
+
+    async fn finish<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        // Nobody closes it.
+        let place = self.0.clone().acquire_owned().await.ok()?;
+        let work = spawn_blocking(move || {
+            let done = work();
+            drop(place);
+            done
+        });
+        work.await.ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_gives_its_place_back() {
+        let places = Places::new(1);
+        let panics = || -> u8 { panic!("as a validator might") };
+        assert_eq!(places.run(panics).await, None);
+        assert_eq!(places.run(|| 7).await, Some(7));
+    }
+
+    #[tokio::test]
+    async fn work_that_was_given_up_keeps_its_place_until_it_ends() {
+        let places = Places::new(1);
+        let (end, ends) = mpsc::channel::<()>();
+        let mut work = Box::pin(places.finish(move || ends.recv()));
+        assert!(timeout(Duration::ZERO, &mut work).await.is_err());
+        drop(work);
+        let mut next = Box::pin(places.finish(|| 7));
+        assert!(timeout(Duration::from_millis(10), &mut next).await.is_err());
+        drop(end);
+        assert_eq!(next.await, Some(7));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_a_place_for_long() {
+        let places = Places::new(1);
+        let taken = places.0.acquire().await.unwrap();
+        assert_eq!(places.run(|| 7).await, None);
+        drop(taken);
+        assert_eq!(places.run(|| 7).await, Some(7));
+    }
+}
