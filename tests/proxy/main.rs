@@ -168,7 +168,10 @@ fn a_broken_configuration_is_one_clear_line_and_exit_code_2() {
         ),
         ("allow_origins = [\"*\"]", "no origin"),
         ("allow_egress = [\"10.0.0.0/33\"]", "allow_egress: "),
-        ("trusted_proxies = [\"10.0.0.0/33\"]", "trusted_proxies[0]: "),
+        (
+            "trusted_proxies = [\"10.0.0.0/33\"]",
+            "trusted_proxies[0]: ",
+        ),
         (
             "[limits]\ncaller_body_bytes = 1000000",
             "limits.caller_body_bytes: ",
