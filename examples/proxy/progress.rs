@@ -10,6 +10,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
+    task::coop::{has_budget_remaining, poll_proceed},
     time::{Sleep, sleep},
 };
 
@@ -18,6 +19,10 @@ use tokio::{
 /// the answer may be lost.
 const LINGER: Duration = Duration::from_secs(2);
 const LEFT: usize = 32 << 20;
+
+/// What a write costs of the 128 steps after which a task gives way: after a few answers others have
+/// their turn, however many requests a caller sends in one go.
+const TURN: usize = 30;
 
 /// Without this a caller that never reads has its connection for ever: HTTP has no timer for it.
 pub struct Progress {
@@ -56,7 +61,15 @@ impl Progress {
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.waits = None;
+            for _ in 0..TURN {
+                if let Poll::Ready(turn) = poll_proceed(cx) {
+                    turn.made_progress();
+                }
+            }
             return written;
+        }
+        if !has_budget_remaining() {
+            return written; // It is the turn of others, and not the caller that is slow.
         }
         let idle = self.idle;
         let waits = self.waits.get_or_insert_with(|| Box::pin(sleep(idle)));
