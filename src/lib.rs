@@ -143,6 +143,7 @@ pub use self::{
     price::Price,
     project::Project,
     scopes::{InvalidScopes, Scopes},
+    scrub::{ScrubbedChunks, Scrubber},
     service::{McpService, ResponseFuture},
     settings::{Limits, Streaming},
     token_auth::TokenAuth,

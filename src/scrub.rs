@@ -7,10 +7,13 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, MatchKind};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
+use bytes::Bytes;
 use zeroize::Zeroizing;
 
 /// What a credential is replaced by.
@@ -31,9 +34,21 @@ const PARTS: usize = 8;
 /// more than short ones.
 const SEARCHED: usize = 32;
 
-/// Finds the credentials of one server.
+/// How much of what went before is looked at together with a chunk.
+const BEFORE: usize = 512;
+
+/// Finds the credentials that a server was sent in what it says.
+///
+/// Cheap to ask, dear to make: make one for each credential, and share it.
+///
+/// ```
+/// # use mcp_layer::Scrubber;
+/// let scrubber = Scrubber::new([b"Bearer sk-0123456789abcdef".as_slice()]);
+/// let said = scrubber.bytes(b"no such key: sk-0123456789abcdef");
+/// assert_eq!(&*said, b"no such key: [redacted:credential]");
+/// ```
 #[derive(Default)]
-pub(crate) struct Scrubber {
+pub struct Scrubber {
     whole: Forms,
     /// Sought in what is left: one that was found first would tear a whole value apart.
     parts: Forms,
@@ -52,7 +67,7 @@ type Form = Zeroizing<Vec<u8>>;
 impl Scrubber {
     /// A scrubber for these header values: whole, without their scheme (`Bearer …`), the password
     /// of a `Basic` one, and the values of parameters in them (`token="…"`, cookies).
-    pub(crate) fn new<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Self {
+    pub fn new<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let (mut whole, mut parts) = (Vec::new(), Vec::new());
         for value in values {
             let (scheme, token) = scheme_and_token(value);
@@ -84,19 +99,41 @@ impl Scrubber {
     }
 
     /// `bytes` without the credentials.
-    pub(crate) fn bytes<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
-        let clean = match self.whole.redacted(bytes) {
-            Cow::Borrowed(bytes) => self.parts.redacted(bytes),
-            Cow::Owned(bytes) => Cow::Owned(self.parts.redacted(&bytes).into_owned()),
-        };
-        if matches!(clean, Cow::Owned(_)) {
-            tracing::warn!("a server repeated a credential; it was redacted");
+    pub fn bytes<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
+        let found = self.find(bytes);
+        if found.is_empty() {
+            return Cow::Borrowed(bytes);
         }
-        clean
+        let mut clean = Vec::with_capacity(bytes.len());
+        let mut kept = 0;
+        for found in found {
+            clean.extend_from_slice(&bytes[kept..found.start]);
+            clean.extend_from_slice(REDACTED);
+            kept = found.end;
+        }
+        clean.extend_from_slice(&bytes[kept..]);
+        Cow::Owned(clean)
+    }
+
+    /// Where the credentials are, from the first to the last.
+    fn find(&self, bytes: &[u8]) -> Vec<Range<usize>> {
+        let mut found = self.whole.find(bytes);
+        let whole = found.len();
+        for part in self.parts.find(bytes) {
+            let apart = |whole: &Range<usize>| part.end <= whole.start || whole.end <= part.start;
+            if found[..whole].iter().all(apart) {
+                found.push(part);
+            }
+        }
+        if !found.is_empty() {
+            tracing::warn!("a credential was repeated to us; it was redacted");
+            found.sort_unstable_by_key(|found| found.start);
+        }
+        found
     }
 
     /// `text` without the credentials.
-    pub(crate) fn text(&self, text: String) -> String {
+    pub fn text(&self, text: String) -> String {
         match self.bytes(text.as_bytes()) {
             Cow::Borrowed(_) => text,
             // Every form is ASCII, or ends and begins at the borders of characters.
@@ -129,6 +166,60 @@ pub(crate) fn without<'a>(
     clean
 }
 
+/// Keeps the credentials out of a text that comes in chunks, such as a body that is passed on.
+///
+/// No byte waits for a later one, and each chunk stays as long as it was, so that streams flow and
+/// a `content-length` stays true. Of a credential that begins at the end of a chunk, at most so
+/// much gets by as is not looked for in a whole text either; the rest is found with it.
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use mcp_layer::{ScrubbedChunks, Scrubber};
+/// let scrubber = Scrubber::new([b"Bearer sk-0123456789abcdef".as_slice()]);
+/// let mut chunks = ScrubbedChunks::new(Arc::new(scrubber));
+/// let said = chunks.next("no such key: sk-0123456789abcdef".into());
+/// assert_eq!(&*said, b"no such key: [redacted]*********");
+/// ```
+#[derive(Debug)]
+pub struct ScrubbedChunks {
+    scrubber: Arc<Scrubber>,
+    /// The end of what went before, as it came.
+    before: Vec<u8>,
+}
+
+impl ScrubbedChunks {
+    /// The first chunk is still to come.
+    pub fn new(scrubber: Arc<Scrubber>) -> Self {
+        Self {
+            scrubber,
+            before: Vec::new(),
+        }
+    }
+
+    /// The next chunk, with each credential overwritten by a text of its length.
+    pub fn next(&mut self, chunk: Bytes) -> Bytes {
+        let before = self.before.len();
+        self.before.extend_from_slice(&chunk);
+        let found = self.scrubber.find(&self.before);
+        let mut clean = None::<Vec<u8>>;
+        for found in found.iter().filter(|found| found.end > before) {
+            let clean = clean.get_or_insert_with(|| chunk.to_vec());
+            overwrite(&mut clean[found.start.saturating_sub(before)..found.end - before]);
+        }
+        self.before
+            .drain(..self.before.len().saturating_sub(BEFORE));
+        clean.map_or(chunk, Bytes::from)
+    }
+}
+
+fn overwrite(secret: &mut [u8]) {
+    const MARK: &[u8] = b"[redacted]";
+    secret.fill(b'*');
+    if let Some(begin) = secret.get_mut(..MARK.len()) {
+        begin.copy_from_slice(MARK);
+    }
+}
+
 impl fmt::Debug for Scrubber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Scrubber").finish_non_exhaustive()
@@ -150,23 +241,18 @@ impl Forms {
         Self { ends, forms }
     }
 
-    fn redacted<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
+    fn find(&self, bytes: &[u8]) -> Vec<Range<usize>> {
         let Some(ends) = &self.ends else {
-            return Cow::Borrowed(bytes);
+            return Vec::new();
         };
-        let mut clean = Vec::new();
+        let mut found = Vec::new();
         let mut kept = 0;
         for end in ends.find_iter(bytes) {
             let same = self.same_before(&bytes[kept..end.start()], &bytes[end.range()]);
-            clean.extend_from_slice(&bytes[kept..end.start() - same]);
-            clean.extend_from_slice(REDACTED);
+            found.push(end.start() - same..end.end());
             kept = end.end();
         }
-        if kept == 0 {
-            return Cow::Borrowed(bytes);
-        }
-        clean.extend_from_slice(&bytes[kept..]);
-        Cow::Owned(clean)
+        found
     }
 
     /// How much of the end of `before` belongs to a form that ends in `end`. The forms of one
@@ -475,5 +561,24 @@ mod tests {
             scrubber().text(text),
             "[redacted:credential][redacted:credential]"
         );
+    }
+
+    #[test]
+    fn a_secret_in_two_chunks_is_found_and_no_byte_waits() {
+        let text = format!("you sent {TOKEN}, and this");
+        for cut in 0..text.len() {
+            let mut chunks = ScrubbedChunks::new(Arc::new(scrubber()));
+            let (one, two) = text.split_at(cut);
+            let clean =
+                [one, two].map(|chunk| chunks.next(Bytes::copy_from_slice(chunk.as_bytes())));
+            assert_eq!(
+                clean.clone().map(|clean| clean.len()),
+                [one.len(), two.len()]
+            );
+            let clean = String::from_utf8(clean.concat()).unwrap();
+            assert!(clean.starts_with("you sent "), "{clean}");
+            assert!(clean.ends_with(", and this"), "{clean}");
+            assert!(!clean.contains(&TOKEN[TOKEN.len() - SHORTEST..]), "{clean}");
+        }
     }
 }
