@@ -55,18 +55,52 @@ pub(super) fn digits_for(bytes: usize) -> usize {
     (bytes * 4).div_ceil(3)
 }
 
-/// The next run of what may be base64 or hex that ends behind `from`; at least so long.
+/// The next run of what may be base64 or hex that ends behind `from`; at least so long. Every such
+/// run has a whole block in it, and most blocks of a text have a blank or a quote.
 pub(super) fn next_run(bytes: &[u8], from: usize, least: usize) -> Option<Range<usize>> {
-    let is_in = |at: usize| {
-        let byte = bytes[at];
-        IN_RUN[usize::from(byte)]
-            || byte == b'\\' && matches!(bytes.get(at + 1), Some(b'n' | b'r' | b'\\'))
-    };
-    next_where(bytes.len(), from, least, is_in)
+    const BLOCK: usize = 8;
+    if least < 2 * BLOCK - 1 {
+        return next_where(bytes.len(), from, least, |at| is_in_run(bytes, at));
+    }
+    let is_in = |at: usize| is_in_run(bytes, at);
+    let mut from = from;
+    let mut at = from;
+    while let Some(block) = bytes.get(at..at + BLOCK) {
+        let next = at + BLOCK;
+        if has_mark(block) || !(at..next).all(is_in) {
+            at = next;
+            continue;
+        }
+        let before = (from..at).rev().take_while(|at| is_in(*at)).count();
+        let after = (next..bytes.len()).take_while(|at| is_in(*at)).count();
+        let run = at - before..next + after;
+        if run.len() >= least {
+            return Some(run);
+        }
+        from = run.end;
+        at = run.end;
+    }
+    None
 }
 
-/// The next places in a row, at least so many, where something is so. Each run of them has one
-/// that is probed.
+fn is_in_run(bytes: &[u8], at: usize) -> bool {
+    let byte = bytes[at];
+    IN_RUN[usize::from(byte)]
+        || byte == b'\\' && matches!(bytes.get(at + 1), Some(b'n' | b'r' | b'\\'))
+}
+
+/// Whether one of eight bytes is surely in no run: a blank, a quote, or another mark before `+`.
+/// Where there may be the end of a line this does not say.
+fn has_mark(block: &[u8]) -> bool {
+    const ONES: u64 = u64::MAX / 255;
+    let block = u64::from_le_bytes(block.try_into().unwrap_or_default());
+    let has_less =
+        |than: u8| block.wrapping_sub(ONES * u64::from(than)) & !block & (ONES << 7) != 0;
+    has_less(b'+') && !has_less(b'\r' + 1)
+}
+
+/// The next places in a row, at least so many, where something is so. Each such run has one that
+/// is probed.
 fn next_where(
     len: usize,
     from: usize,

@@ -422,4 +422,50 @@ mod tests {
             assert!(!clean.contains(&TOKEN[TOKEN.len() - 12..]), "{clean}");
         }
     }
+
+    #[test]
+    fn json_stays_json() {
+        for (secret, text) in [
+            (
+                "123456789012",
+                r#"{"a":123456789012,"b":[ 99123456789012.5 ],"c":"123456789012"}"#,
+            ),
+            (
+                "nAbCdEfGhIjKlM",
+                r#"["x\nAbCdEfGhIjKlM", "\\nAbCdEfGhIjKlM"]"#,
+            ),
+            ("2BAbCdEfGhIjKlM", r#"["x\u002BAbCdEfGhIjKlM"]"#),
+        ] {
+            let clean = Scrubber::new([secret.as_bytes()]).text(text.to_owned());
+            let read = serde_json::from_str::<serde_json::Value>(&clean);
+            assert!(read.is_ok(), "{clean}");
+            assert!(!clean.contains(&secret[2..]), "{clean}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_too_dear_to_look_through_is_not_passed_on() {
+        // A letter behind each sequence of five escapes of two kinds.
+        let pieces = (0..32).map(|kinds| {
+            (0..5).fold("A".to_owned(), |text, bit| {
+                let escape = if kinds >> bit & 1 == 0 { '%' } else { '=' };
+                format!("{escape}{:02X}{}", text.as_bytes()[0], &text[1..])
+            })
+        });
+        let text = pieces.collect::<Vec<_>>().join(" ").repeat(1000);
+        let clean = scrubber().text(text.clone());
+        assert_eq!(clean.as_bytes(), UNREADABLE);
+        let mut chunks = ScrubbedChunks::new(Arc::new(scrubber()));
+        let clean = chunks.next(text.clone().into());
+        assert_eq!(clean.len(), text.len());
+        assert!(clean.iter().skip(10).all(|byte| *byte == b'*'));
+    }
+
+    #[test]
+    fn what_nearly_is_a_secret_stays() {
+        for near in ["s3cret/\"+to,", "000000000000", "a=3D&amp;%25%32%35 "] {
+            let text = near.repeat(20_000);
+            assert_eq!(scrubber().text(text.clone()), text);
+        }
+    }
 }

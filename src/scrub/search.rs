@@ -33,8 +33,9 @@ const PIECE: usize = 8 * 1024;
 /// How much two pieces share.
 const SHARED: usize = 1024;
 
-/// Bytes that may be decoded and compared for each byte of a text.
-const WORK_A_BYTE: usize = 32;
+/// Bytes that may be decoded and compared for each byte of a text: pages full of escapes take one
+/// and a half.
+const WORK_A_BYTE: usize = 12;
 
 /// The same for a text of any length.
 const WORK: usize = 64 * 1024;
