@@ -229,7 +229,7 @@ impl Digits {
     }
 
     /// What these digits are the base64 of.
-    pub(super) fn from_sixty_four(&self, digits: Range<usize>, text: Text<'_>) -> View {
+    pub(super) fn sixty_four_bytes(&self, digits: Range<usize>, text: Text<'_>) -> View {
         let mut view = View::with_capacity(digits.len() * 3 / 4);
         let value = |at: usize| SIXTY_FOUR[usize::from(self.bytes[at])];
         let mut add = |at: usize, left: u32, right: u32| {
@@ -278,7 +278,7 @@ impl Digits {
     }
 
     /// What these digits are the hex of.
-    pub(super) fn from_sixteen(&self, digits: Range<usize>, text: Text<'_>) -> View {
+    pub(super) fn sixteen_bytes(&self, digits: Range<usize>, text: Text<'_>) -> View {
         let mut view = View::with_capacity(digits.len() / 2);
         for pair in digits.step_by(2) {
             let digit = |at: usize| SIXTEEN[usize::from(self.bytes[at])];

@@ -102,7 +102,7 @@ pub(super) fn is_wordy(value: &[u8]) -> bool {
         let begin = value.get(..word.len());
         begin.is_some_and(|begin| begin.eq_ignore_ascii_case(word.as_bytes()))
     };
-    WORDS.iter().any(|word| begins(&word))
+    WORDS.iter().any(begins)
 }
 
 /// The pieces of a wordy value that look like keys: long, and with a digit in them.

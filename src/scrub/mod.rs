@@ -18,6 +18,7 @@ mod properties;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::iter;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -123,38 +124,43 @@ fn redacted(bytes: &[u8], found: Vec<Range<usize>>) -> Vec<u8> {
     let mut clean = Vec::with_capacity(bytes.len());
     let mut kept = 0;
     for found in found {
-        let (found, instead) = instead(bytes, found);
-        clean.extend_from_slice(&bytes[kept..found.start.max(kept)]);
-        clean.extend_from_slice(instead);
-        kept = found.end;
+        let (found, instead) = number(bytes, &found).map_or_else(
+            || (with_escape(bytes, &found)..found.end, REDACTED),
+            |number| (number, &b"0"[..]),
+        );
+        if found.end > kept {
+            clean.extend_from_slice(&bytes[kept..found.start.max(kept)]);
+            clean.extend_from_slice(instead);
+            kept = found.end;
+        }
     }
     clean.extend_from_slice(&bytes[kept..]);
     clean
 }
 
-/// What is cut out, and what stands there instead, so that JSON stays JSON: no half of an escape
-/// is left, and a number becomes one.
-fn instead(bytes: &[u8], found: Range<usize>) -> (Range<usize>, &'static [u8]) {
-    let is_number =
-        |byte: &&u8| byte.is_ascii_digit() || matches!(**byte, b'-' | b'+' | b'.' | b'e' | b'E');
-    let blank = |byte: &&u8| !byte.is_ascii_whitespace();
-    if bytes[found.clone()].iter().all(|byte| is_number(&byte)) {
-        let before = bytes[..found.start]
-            .iter()
-            .rev()
-            .take_while(is_number)
-            .count();
-        let after = bytes[found.end..].iter().take_while(is_number).count();
-        let number = found.start - before..found.end + after;
-        let behind = bytes[..number.start].iter().rev().find(blank);
-        let ahead = bytes[number.end..].iter().find(blank);
-        if matches!(
-            (behind, ahead),
-            (Some(b':' | b',' | b'['), Some(b',' | b'}' | b']'))
-        ) {
-            return (number, b"0");
-        }
+/// The number of JSON that `found` is in, so that another one can stand there.
+fn number(bytes: &[u8], found: &Range<usize>) -> Option<Range<usize>> {
+    /// Longer ones are none.
+    const LONGEST: usize = 64;
+    let is_part = |byte: &&u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+    if !bytes[found.clone()].iter().all(|byte| is_part(&byte)) {
+        return None;
     }
+    let before = bytes[..found.start].iter().rev().take(LONGEST);
+    let start = found.start - before.take_while(is_part).count();
+    let after = bytes[found.end..].iter().take(LONGEST);
+    let end = found.end + after.take_while(is_part).count();
+    let is_mark = |byte: &&u8| !byte.is_ascii_whitespace();
+    let behind = bytes[..start].iter().rev().take(LONGEST).find(is_mark);
+    let ahead = bytes[end..].iter().take(LONGEST).find(is_mark);
+    let is_one =
+        matches!(behind, Some(b':' | b',' | b'[')) && matches!(ahead, Some(b',' | b'}' | b']'));
+    is_one.then_some(start..end)
+}
+
+/// Where the escape of JSON begins that `found` begins in, of which no half may be left; else
+/// where `found` does.
+fn with_escape(bytes: &[u8], found: &Range<usize>) -> usize {
     let escape = bytes[..found.start]
         .iter()
         .rev()
@@ -163,15 +169,14 @@ fn instead(bytes: &[u8], found: Range<usize>) -> (Range<usize>, &'static [u8]) {
     let start = match escape {
         Some(0) => found.start - 1,
         Some(back) if bytes[found.start - back] == b'u' => found.start - back - 1,
-        _ => return (found, REDACTED),
+        _ => return found.start,
     };
     let slashes = bytes[..=start]
         .iter()
         .rev()
         .take_while(|byte| **byte == b'\\')
         .count();
-    let start = if slashes % 2 == 1 { start } else { found.start };
-    (start..found.end, REDACTED)
+    if slashes % 2 == 1 { start } else { found.start }
 }
 
 /// Keeps the credentials out of a text that comes in chunks, such as a body that is passed on.
@@ -208,7 +213,7 @@ impl ScrubbedChunks {
     pub fn next(&mut self, chunk: Bytes) -> Bytes {
         let before = self.before.len();
         self.before.extend_from_slice(&chunk);
-        let everything = || vec![before..self.before.len()];
+        let everything = || iter::once(before..self.before.len()).collect();
         let found = self.scrubber.find(&self.before).unwrap_or_else(everything);
         let mut clean = None::<Vec<u8>>;
         for found in found.iter().filter(|found| found.end > before) {
@@ -459,6 +464,13 @@ mod tests {
         let clean = chunks.next(text.clone().into());
         assert_eq!(clean.len(), text.len());
         assert!(clean.iter().skip(10).all(|byte| *byte == b'*'));
+    }
+
+    #[test]
+    fn a_secret_without_end_costs_no_more_than_its_length() {
+        let scrubber = Scrubber::new([b"123456789012".as_slice()]);
+        let clean = scrubber.text(format!("[{}]", "123456789012".repeat(50_000)));
+        assert!(!clean.contains("123456789012"));
     }
 
     #[test]

@@ -153,7 +153,7 @@ proptest! {
         len in 12_usize..24,
         ways in prop::collection::vec((0..encodings::COUNT, 0_usize..20), 0..=3),
         upper in any::<bool>(),
-        around in prop::sample::select(vec![("", ""), ("you sent ", ", and this"), ("{\"a\":\"", "\"}"), ("[p]", "[/p]"), ("x=", ";y=1"), ("AbC", "\n:;")]),
+        around in prop::sample::select(vec![("", ""), ("you sent ", ", and this"), ("{\"a\":\"", "\"}"), ("[p]", "[/p]"), ("x: ", ";y=1"), ("AbC", "\n:;")]),
     ) {
         let scrubber = Scrubber::new([format!("Bearer {secret}").as_bytes()]);
         let piece = &secret[from..(from + len).min(secret.len())];

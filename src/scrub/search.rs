@@ -155,8 +155,10 @@ impl Search<'_> {
             b'\n' | b'\r' => {
                 let long = at.len() > 2;
                 let in_word = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
-                long && in_word(at.start.checked_sub(1).and_then(|before| text.get(before)))
-                    || self.joins(&text[..at.start], rest)
+                long && in_word(at.start.checked_sub(1).and_then(|before| text.get(before))) || {
+                    let before = &text[..at.start];
+                    self.joins(before.strip_suffix(b"\\r").unwrap_or(before), rest)
+                }
             }
             _ => byte.is_ascii_alphanumeric(),
         };
@@ -165,7 +167,9 @@ impl Search<'_> {
 
     /// Whether a secret may go on from one text to the other.
     fn joins(&self, before: &[u8], after: &[u8]) -> bool {
-        self.needles.may_end(before) || self.needles.may_begin(after)
+        let has = |byte: Option<&u8>| byte.is_some_and(|byte| self.needles.has_byte(*byte));
+        let touch = has(before.last()) && has(after.first());
+        touch && (self.needles.may_end(before) || self.needles.may_begin(after))
     }
 
     /// Looks around the escapes of quoted-printable, and where a line breaks a secret in two.
@@ -242,12 +246,12 @@ impl Search<'_> {
         }
         for found in digits.sixty_fours(needles.ascii, |bytes| needles.may_begin(bytes)) {
             self.spend(found.len())?;
-            let view = digits.from_sixty_four(found, text);
+            let view = digits.sixty_four_bytes(found, text);
             self.text(view.text(), depth + 1)?;
         }
         for found in digits.sixteens(needles.ascii, needles.least) {
             self.spend(found.len())?;
-            let view = digits.from_sixteen(found, text);
+            let view = digits.sixteen_bytes(found, text);
             self.text(view.text(), depth + 1)?;
         }
         Ok(())

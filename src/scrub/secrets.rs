@@ -1,5 +1,6 @@
 //! From the values of headers to what is looked for.
 
+use std::iter;
 use std::ops::Range;
 
 use base64::Engine;
@@ -54,7 +55,7 @@ fn add_pair(pair: &[u8], all: &mut Vec<Secret>) {
     let colon = pair.iter().position(|byte| *byte == b':');
     let password = colon.map_or(0, |colon| colon + 1)..pair.len();
     if password.len() < WINDOW {
-        add(&pair[password.clone()], vec![0..password.len()], all);
+        add(&pair[password.clone()], one(0..password.len()), all);
     }
     let user = 0..password.start.saturating_sub(1);
     let own = [password, user]
@@ -95,7 +96,7 @@ fn push(text: &[u8], own: Vec<Range<usize>>, all: &mut Vec<Secret>) {
     }
     all.push(Secret {
         least: if whole { text.len() } else { WINDOW },
-        own: if whole { vec![0..text.len()] } else { own },
+        own: if whole { one(0..text.len()) } else { own },
         text: Zeroizing::new(text.to_vec()),
     });
 }
@@ -115,9 +116,13 @@ fn own_parts(text: &[u8], from: usize) -> Vec<Range<usize>> {
         _ if !parts.is_empty() => parts,
         // Each of them may be a word.
         _ if parameters(text, from).nth(1).is_some() => Vec::new(),
-        true => vec![from..text.len()],
-        false => vec![0..text.len()],
+        true => one(from..text.len()),
+        false => one(0..text.len()),
     }
+}
+
+fn one(part: Range<usize>) -> Vec<Range<usize>> {
+    iter::once(part).collect()
 }
 
 /// The parts of a value such as `Bearer …`; no scheme where it is in one piece.
