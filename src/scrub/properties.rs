@@ -26,12 +26,22 @@ pub(super) mod encodings {
         })
     }
 
+    /// An encoder breaks no escape in two.
     fn printable(bytes: &[u8], width: usize) -> String {
-        let quoted = mapped(bytes, |byte| match byte {
-            b' '..=b'~' if byte != b'=' => char::from(byte).into(),
-            _ => format!("={byte:02X}"),
-        });
-        wrapped(&quoted, width, "=\r\n")
+        let mut left = width;
+        mapped_in_turn(bytes, |byte| {
+            let unit = match byte {
+                b' '..=b'~' if byte != b'=' => char::from(byte).to_string(),
+                _ => format!("={byte:02X}"),
+            };
+            let ends = left < unit.len();
+            left = if ends { width } else { left } - unit.len();
+            format!("{}{unit}", if ends { "=\r\n" } else { "" })
+        })
+    }
+
+    fn mapped_in_turn(bytes: &[u8], map: impl FnMut(u8) -> String) -> String {
+        bytes.iter().copied().map(map).collect()
     }
 
     fn wrapped(text: &str, width: usize, end: &str) -> String {

@@ -289,7 +289,9 @@ fn unescape(text: Text<'_>, region: Range<usize>) -> View {
         }
         match escape(&text.bytes[at..]) {
             Some((len, unit)) => {
-                if !unit.is_line_end() {
+                // What quoted-printable does with the end of a line is for the next view.
+                let goes_on = matches!(view.bytes.last(), Some(b'=' | b'\r'));
+                if !unit.is_line_end() || goes_on {
                     view.decode(unit, text, at..at + len);
                 }
                 at += len;
