@@ -11,6 +11,7 @@
 //! | `rounds.rs` | the whole tool loop | a straight line of the same calls |
 //! | `mcp_call.rs` | one call of a tool with the MCP client | a POST of the same JSON with reqwest |
 //! | `credential.rs` | what a request's credential costs | a server that needs none |
+//! | `scrub.rs` | looking for a credential in what a server says | reading the same JSON |
 //! | `streams.rs` | streamed answers, passed on and executed | a proxy that copies bytes |
 //! | `traces.rs` | the tool loop with a record of each exchange | the same without |
 //!
@@ -36,6 +37,7 @@ mod mcp_call;
 mod pair;
 mod pass_through;
 mod rounds;
+mod scrub;
 mod streams;
 mod support;
 mod traces;
@@ -63,6 +65,7 @@ fn main() {
         rounds::group(&runtime),
         mcp_call::group(&runtime),
         credential::group(&runtime),
+        scrub::group(&runtime),
         streams::group(&runtime, &ways),
         traces::group(&runtime),
     ];

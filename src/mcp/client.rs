@@ -205,8 +205,7 @@ impl Client {
                 .await?;
             cursor = listing.add(&page.result, page.dialect == Dialect::Stateless)?;
             if cursor.is_none() {
-                let (mut list, plans) = listing.finish();
-                list.scrub(&self.0.line.dialer().credential.now().scrubber);
+                let (list, plans) = listing.finish();
                 *self.plans_lock() = Arc::new(plans);
                 return Ok(list);
             }
@@ -236,7 +235,7 @@ impl Client {
                 Dialect::StreamableHttp | Dialect::HttpSse => None,
             };
             match &reply {
-                None => return self.read(answer.result),
+                None => return content::read(answer.result),
                 Some(reply) if reply.is_only_state() => tokio::time::sleep(STATE_PAUSE).await,
                 Some(_) => {}
             }
@@ -301,18 +300,6 @@ impl Client {
             trace,
         };
         self.0.line.request(request).await
-    }
-
-    /// The result; a credential may have hidden behind the escapes of a string.
-    fn read(&self, result: Box<RawValue>) -> Result<CallResult, Error> {
-        let mut result = content::read(result)?;
-        if memchr::memchr(b'\\', result.raw.get().as_bytes()).is_none() {
-            // The text stands in what was looked through already.
-            return Ok(result);
-        }
-        let live = self.0.line.dialer().credential.now();
-        result.text = live.scrubber.text(result.text);
-        Ok(result)
     }
 
     fn plans(&self) -> Arc<Plans> {

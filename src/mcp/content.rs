@@ -18,8 +18,8 @@ const MAX_COMPARED: usize = 256 * 1024;
 /// What a tool answered.
 ///
 /// Where the server repeats the credential that it was sent, the session's id, or a long parameter
-/// of its own address, this has `[redacted:credential]`: also for base64, hex, percent-encoded and
-/// JSON-escaped forms. Credentials of less than 8 bytes are not looked for.
+/// of its own address, this has `[redacted:credential]`, in whatever encoding it comes: see
+/// [`Scrubber`](crate::Scrubber). Credentials of less than 8 bytes are not looked for.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CallResult {

@@ -197,8 +197,8 @@ impl Reader {
     fn deliver(&mut self, message: &[u8]) -> Result<(), Error> {
         let mut failed = None;
         let live = self.courtesy.route().credential.now();
-        let message = live.scrubber.bytes(message);
-        wire::read(&message, &live.scrubber, |incoming| match incoming {
+        let message = wire::scrubbed(message, &live.scrubber)?;
+        wire::read(&message, |incoming| match incoming {
             Incoming::Answer(Some(id), answer) => {
                 let waiting = wire::id_number(id).and_then(|id| self.pending.take(id));
                 if let Some(waiting) = waiting {

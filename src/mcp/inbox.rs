@@ -96,8 +96,8 @@ impl<'a> Inbox<'a> {
         let mut found = None;
         let mut failed = None;
         let live = self.route.credential.now();
-        let message = live.scrubber.bytes(message);
-        wire::read(&message, &live.scrubber, |incoming| match incoming {
+        let message = wire::scrubbed(message, &live.scrubber)?;
+        wire::read(&message, |incoming| match incoming {
             // An error without an id is about the only request on this stream.
             Incoming::Answer(id, answer)
                 if id.is_none_or(|id| wire::id_number(id) == Some(self.id)) =>

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::time::Duration;
-use std::{iter, mem};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -11,7 +10,6 @@ use super::error::{Error, ErrorKind};
 use super::limits::Limits;
 use super::mirror::{Plan, Plans};
 use super::raw;
-use crate::scrub::Scrubber;
 
 /// Longer names are left out; the specification advises 128 characters at most.
 const MAX_NAME: usize = 1024;
@@ -101,21 +99,6 @@ struct Entry<'a> {
 struct Execution<'a> {
     #[serde(borrow)]
     task_support: Option<Cow<'a, str>>,
-}
-
-impl ToolList {
-    /// Keeps credentials out of the texts. They were sought in the list as it came, but may have
-    /// hidden behind the escapes of its strings; schemas stay as they came.
-    pub(super) fn scrub(&mut self, scrubber: &Scrubber) {
-        let tools = self.tools.iter_mut().flat_map(|tool| {
-            let optional = [&mut tool.title, &mut tool.description];
-            iter::once(&mut tool.name).chain(optional.into_iter().flatten())
-        });
-        let left_out = self.left_out.iter_mut().map(|tool| &mut tool.name);
-        for text in tools.chain(left_out) {
-            *text = scrubber.text(mem::take(text));
-        }
-    }
 }
 
 impl<'a> Listing<'a> {

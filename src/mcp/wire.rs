@@ -157,7 +157,7 @@ struct RpcError<'a> {
 }
 
 impl RpcError<'_> {
-    fn into_error(self, scrubber: &Scrubber) -> Error {
+    fn into_error(self) -> Error {
         let rpc = Rpc {
             // Saturates; a fraction is no code that means anything to us.
             code: self.code as i32,
@@ -166,7 +166,7 @@ impl RpcError<'_> {
         let text = format!(
             "the server answers with error {}: {}",
             self.code,
-            shown(&scrubber.text(self.message.into_owned()))
+            shown(&self.message)
         );
         Error::rpc(rpc, text)
     }
@@ -191,29 +191,36 @@ fn shown(text: &str) -> String {
     text[..end].chars().filter(|c| !c.is_control()).collect()
 }
 
-/// Reads the message or the batch of messages in `bytes`, and hands each to `take`; errors say
-/// nothing that `scrubber` finds.
+/// What a server sent, without the credentials that it was sent.
+///
+/// # Errors
+///
+/// [`ErrorKind::Protocol`] if they may be hidden in there.
+pub(super) fn scrubbed<'a>(bytes: &'a [u8], scrubber: &Scrubber) -> Result<Cow<'a, [u8]>, Error> {
+    const HIDDEN: &str = "the server's answer is refused: it has more encodings within one \
+        another than are looked through for credentials";
+    let clean = scrubber.readable(bytes);
+    clean.ok_or_else(|| Error::protocol(HIDDEN))
+}
+
+/// Reads the message or the batch of messages in `bytes`, and hands each to `take`.
 ///
 /// # Errors
 ///
 /// [`ErrorKind::Protocol`] if this is not JSON-RPC 2.0.
-pub(super) fn read<'a>(
-    bytes: &'a [u8],
-    scrubber: &Scrubber,
-    mut take: impl FnMut(Incoming<'a>),
-) -> Result<(), Error> {
+pub(super) fn read<'a>(bytes: &'a [u8], mut take: impl FnMut(Incoming<'a>)) -> Result<(), Error> {
     // Nearly every message stands alone and is read at once. One that cannot be is read again, to
     // find out what it is, or what is wrong with it.
     if bytes.trim_ascii_start().first() == Some(&b'{')
         && let Ok(text) = str::from_utf8(bytes)
         && let Ok(envelope) = serde_json::from_str(text)
     {
-        take(incoming(envelope, scrubber)?);
+        take(incoming(envelope)?);
         return Ok(());
     }
     let text: &RawValue = serde_json::from_slice(bytes).map_err(not_json)?;
     if !text.get().starts_with('[') {
-        take(message(text, scrubber)?);
+        take(message(text)?);
         return Ok(());
     }
     let mut seen = 0;
@@ -222,7 +229,7 @@ pub(super) fn read<'a>(
         if seen > MAX_BATCH {
             return Err(Error::protocol("the server's batch has too many messages"));
         }
-        take(message(one, scrubber)?);
+        take(message(one)?);
         Ok(())
     })
 }
@@ -244,12 +251,12 @@ fn not_json(error: serde_json::Error) -> Error {
 
 const NOT_RPC: &str = "the server's answer is not a JSON-RPC 2.0 message";
 
-fn message<'a>(text: &'a RawValue, scrubber: &Scrubber) -> Result<Incoming<'a>, Error> {
+fn message(text: &RawValue) -> Result<Incoming<'_>, Error> {
     let envelope = serde_json::from_str(text.get()).map_err(|_| Error::protocol(NOT_RPC))?;
-    incoming(envelope, scrubber)
+    incoming(envelope)
 }
 
-fn incoming<'a>(envelope: Envelope<'a>, scrubber: &Scrubber) -> Result<Incoming<'a>, Error> {
+fn incoming(envelope: Envelope<'_>) -> Result<Incoming<'_>, Error> {
     if envelope.jsonrpc.as_deref() != Some("2.0") {
         return Err(Error::protocol(NOT_RPC));
     }
@@ -273,16 +280,16 @@ fn incoming<'a>(envelope: Envelope<'a>, scrubber: &Scrubber) -> Result<Incoming<
             result: None,
             error: Some(error),
             ..
-        } => Ok(Incoming::Answer(id, Err(error.into_error(scrubber)))),
+        } => Ok(Incoming::Answer(id, Err(error.into_error()))),
         _ => Err(Error::protocol(NOT_RPC)),
     }
 }
 
 /// The JSON-RPC error in the body of an error answer, if that is what it is, and the request of
 /// ours that it answers, if it names one.
-pub(super) fn error_in(bytes: &[u8], scrubber: &Scrubber) -> Option<(Option<u64>, Error)> {
+pub(super) fn error_in(bytes: &[u8]) -> Option<(Option<u64>, Error)> {
     let mut found = None;
-    let read = read(bytes, scrubber, |message| {
+    let read = read(bytes, |message| {
         if let Incoming::Answer(id, Err(error)) = message {
             found = Some((id.and_then(id_number), error));
         }
@@ -316,7 +323,7 @@ mod tests {
 
     fn kinds(text: &str) -> Result<Vec<String>, Error> {
         let mut kinds = Vec::new();
-        read(text.as_bytes(), &Scrubber::default(), |message| {
+        read(text.as_bytes(), |message| {
             kinds.push(match message {
                 Incoming::Answer(_, Ok(result)) => format!("result {result}"),
                 Incoming::Answer(_, Err(error)) => error.to_string(),

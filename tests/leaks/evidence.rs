@@ -35,8 +35,8 @@ pub const CHANNELS: [&str; 7] = [
 /// What the kind of a planted secret begins with; the channel follows.
 pub const PLANTED: &str = "planted in ";
 
-/// Shorter ones are in every text. The scrubber does not look for them either.
-const SHORTEST: usize = 8;
+/// Shorter ones are in every text, as are pieces of that length of longer ones.
+const SHORTEST: usize = 12;
 
 pub fn folder() -> Option<&'static PathBuf> {
     static FOLDER: OnceLock<Option<PathBuf>> = OnceLock::new();

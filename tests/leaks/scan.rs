@@ -1,20 +1,43 @@
-//! Finds forms of secrets in files.
+//! Finds pieces of secrets in files, in whatever encoding.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeSet, HashMap},
     fs::{self, File},
-    io::{BufReader, Read},
+    io::Read,
     path::Path,
 };
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind};
-
-use crate::forms::forms;
+use crate::{
+    forms::{SHORTEST, forms},
+    views,
+};
 
 /// Hits that are told of one file: one leak can be in a log a thousand times.
 const MOST: usize = 1000;
-/// How much of a log a copy with planted secrets is made of.
-const COPIED: u64 = 1 << 20;
+/// How much of a log is around a planted secret.
+const AROUND: u64 = 2 << 10;
+/// How much of a file is looked at in one go, and how much of it once more with what follows.
+const PIECE: usize = 256 << 10;
+const SHARED: usize = 4 << 10;
+
+/// Of each piece of a secret some of these bytes stand where they are looked up: at every
+/// seventh place of a text.
+const GRAM: usize = 6;
+const STEP: usize = SHORTEST - GRAM + 1;
+
+/// A piece has so many different bytes: `000000000000` is in every text.
+const DISTINCT: usize = 5;
+
+/// What keys of a service begin with: it is no secret.
+const PREFIXES: [&str; 7] = [
+    "sk-proj-",
+    "sk_live_",
+    "ghp_",
+    "github_pat_",
+    "xoxb-",
+    "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.",
+    "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.",
+];
 
 pub struct Secret {
     pub kind: String,
@@ -23,7 +46,6 @@ pub struct Secret {
 
 pub struct Hit {
     pub kind: String,
-    pub encoding: &'static str,
     pub place: String,
 }
 
@@ -36,35 +58,67 @@ pub struct Found {
 }
 
 pub struct Scanner {
-    automaton: AhoCorasick,
-    /// For each pattern what it is a form of, and how. Two secrets may share a form.
-    names: Vec<Vec<(String, &'static str)>>,
+    /// In lower case, without their prefixes.
+    secrets: Vec<(String, Vec<u8>)>,
+    /// Which secrets have these bytes, and where.
+    grams: HashMap<[u8; GRAM], Vec<(usize, usize)>>,
+    /// Whether any gram has this hash: nearly none of a text's has one.
+    seen: Vec<bool>,
 }
 
 impl Scanner {
     pub fn new(secrets: &[Secret]) -> Self {
-        let mut names = BTreeMap::<Vec<u8>, Vec<(String, &'static str)>>::new();
-        for secret in secrets {
-            for (encoding, form) in forms(&secret.value) {
-                names
-                    .entry(form)
-                    .or_default()
-                    .push((secret.kind.clone(), encoding));
+        let known = |secret: &Secret| {
+            let value = secret.value.as_slice();
+            let prefix = PREFIXES
+                .iter()
+                .find(|prefix| value.starts_with(prefix.as_bytes()));
+            let own = &value[prefix.map_or(0, |prefix| prefix.len())..];
+            (secret.kind.clone(), own.to_ascii_lowercase())
+        };
+        let mut scanner = Self {
+            secrets: secrets.iter().map(known).collect(),
+            grams: HashMap::new(),
+            seen: vec![false; 1 << 22],
+        };
+        for (index, (_, value)) in scanner.secrets.iter().enumerate() {
+            for (at, gram) in value.windows(GRAM).enumerate() {
+                scanner.seen[hash(gram)] = true;
+                let gram = gram.try_into().unwrap();
+                scanner.grams.entry(gram).or_default().push((index, at));
             }
         }
-        let (patterns, names): (Vec<_>, Vec<_>) = names.into_iter().unzip();
-        let automaton = AhoCorasick::builder()
-            .kind(Some(AhoCorasickKind::ContiguousNFA))
-            .build(patterns)
-            .unwrap();
-        Self { automaton, names }
+        scanner
     }
 
-    pub fn text(&self, text: &[u8]) -> Vec<Hit> {
-        let found = self.automaton.find_overlapping_iter(text);
-        found
-            .flat_map(|found| self.hits(found.pattern().as_usize(), "a text"))
-            .collect()
+    /// The kinds of secrets in a text.
+    pub fn text(&self, text: &[u8]) -> BTreeSet<&str> {
+        let mut kinds = BTreeSet::new();
+        views::each(text, &mut |view| self.view(view, &mut kinds));
+        kinds
+    }
+
+    fn view<'a>(&'a self, view: &[u8], kinds: &mut BTreeSet<&'a str>) {
+        let view = view.to_ascii_lowercase();
+        for at in (0..view.len()).step_by(STEP) {
+            let gram = match view.get(at..at + GRAM) {
+                Some(gram) if self.seen[hash(gram)] => gram,
+                _ => continue,
+            };
+            for (index, place) in self.grams.get(gram).into_iter().flatten() {
+                let (kind, secret) = &self.secrets[*index];
+                let before = view[..at].iter().rev().zip(secret[..*place].iter().rev());
+                let before = before.take_while(|(a, b)| a == b).count();
+                let after = view[at..].iter().zip(&secret[*place..]);
+                let after = after.take_while(|(a, b)| a == b).count();
+                let piece = &secret[place - before..place + after];
+                if piece.len() >= SHORTEST
+                    && piece.iter().collect::<BTreeSet<_>>().len() >= DISTINCT
+                {
+                    kinds.insert(kind);
+                }
+            }
+        }
     }
 
     /// All files of a folder; none if there is no such folder.
@@ -72,27 +126,29 @@ impl Scanner {
         let mut all = Found::default();
         for entry in fs::read_dir(folder).into_iter().flatten() {
             let path = entry.unwrap().path();
+            let text = fs::read(&path).unwrap();
             all.files += 1;
-            all.bytes += fs::metadata(&path).unwrap().len();
-            let file = BufReader::new(File::open(&path).unwrap());
-            let found = self.automaton.stream_find_iter(file).take(MOST);
-            for found in found {
-                let found = found.unwrap();
-                let place = format!("{}, byte {}", path.display(), found.start());
-                all.hits
-                    .extend(self.hits(found.pattern().as_usize(), &place));
+            all.bytes += text.len() as u64;
+            let mut hits = Vec::new();
+            for from in (0..text.len()).step_by(PIECE) {
+                let piece = &text[from..text.len().min(from + PIECE + SHARED)];
+                let place = format!("{}, from byte {from} on", path.display());
+                hits.extend(self.text(piece).into_iter().map(|kind| Hit {
+                    kind: kind.to_owned(),
+                    place: place.clone(),
+                }));
             }
+            all.hits.extend(hits.into_iter().take(MOST));
         }
         all
     }
+}
 
-    fn hits<'a>(&'a self, pattern: usize, place: &'a str) -> impl Iterator<Item = Hit> + 'a {
-        self.names[pattern].iter().map(move |(kind, encoding)| Hit {
-            kind: kind.clone(),
-            encoding,
-            place: place.to_owned(),
-        })
-    }
+fn hash(gram: &[u8]) -> usize {
+    let hash = gram.iter().fold(0_u32, |hash, byte| {
+        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+    });
+    (hash >> 10) as usize
 }
 
 /// The secrets that the tests have noted, each once.
@@ -112,23 +168,22 @@ pub fn read_secrets(folder: &Path) -> Vec<Secret> {
         .collect()
 }
 
-/// A piece of a log in which one secret of each kind is planted in every form, and which those
-/// are.
-pub fn plant(folder: &Path, secrets: &[Secret]) -> (Vec<u8>, Vec<(String, &'static str)>) {
-    let mut copy = Vec::new();
+/// Pieces of a log, each with a secret of one kind planted in one form, and which those are.
+pub fn plant(folder: &Path, secrets: &[Secret]) -> Vec<(String, &'static str, Vec<u8>)> {
+    let mut log = Vec::new();
     for entry in fs::read_dir(folder.join("left/log")).unwrap() {
         let file = File::open(entry.unwrap().path()).unwrap();
-        file.take(COPIED).read_to_end(&mut copy).unwrap();
+        file.take(AROUND).read_to_end(&mut log).unwrap();
     }
-    let (mut block, mut planted) = (Vec::new(), Vec::new());
+    log.truncate(AROUND as usize * 2);
+    let (before, after) = log.split_at(log.len() / 2);
     let mut kinds = BTreeSet::new();
-    for secret in secrets.iter().filter(|secret| kinds.insert(&secret.kind)) {
-        for (encoding, form) in forms(&secret.value) {
-            block.extend([b"\nx", &*form, b"x "].concat());
-            planted.push((secret.kind.clone(), encoding));
-        }
-    }
-    let middle = copy.len() / 2;
-    copy.splice(middle..middle, block);
-    (copy, planted)
+    let one_of_each = secrets.iter().filter(|secret| kinds.insert(&secret.kind));
+    let planted = one_of_each.flat_map(|secret| {
+        forms(&secret.value).into_iter().map(|(encoding, form)| {
+            let text = [before, b"\n<", &*form, b"> ", after].concat();
+            (secret.kind.clone(), encoding, text)
+        })
+    });
+    planted.collect()
 }

@@ -11,7 +11,7 @@ use crate::{
     catalog::Entry,
     chat::{Arguments, ToolCall},
     registry::Server,
-    scrub,
+    scrub::Scrubber,
     tool_loop::options::{short, shortened},
     trace,
 };
@@ -122,7 +122,11 @@ impl Record {
 /// without any of them already.
 fn without_credentials(server: &Server, text: &str) -> Option<String> {
     let headers = server.auth.headers();
-    scrub::without(headers.values().map(HeaderValue::as_bytes), text)
+    if headers.is_empty() {
+        return None;
+    }
+    let scrubber = Scrubber::new(headers.values().map(HeaderValue::as_bytes));
+    scrubber.cleaned(text)
 }
 
 impl Running<'_> {

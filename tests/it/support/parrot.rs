@@ -235,12 +235,13 @@ impl Words {
                 (status, [("content-type", "text/html")], page).into_response()
             }
             Place::Redirect => {
-                let to = format!("https://elsewhere.example/?{}", plain.replace(' ', "+"));
+                let query = plain.replace(' ', "+").replace(['\r', '\n'], "");
+                let to = format!("https://elsewhere.example/?{query}");
                 (StatusCode::TEMPORARY_REDIRECT, [("location", to)]).into_response()
             }
             Place::Challenge => {
                 // Quotes and backslashes are in no scope.
-                let scopes = plain.replace(['"', '\\'], "");
+                let scopes = plain.replace(['"', '\\', '\r', '\n'], "");
                 let challenge = format!(
                     "Bearer error=\"insufficient_scope\", scope=\"{}\"",
                     scopes.replace('|', "")
@@ -267,10 +268,8 @@ impl Words {
     }
 
     fn filled(&self, message: &Value) -> String {
-        let message = message.to_string().replace(HOLE, &self.in_json.join(" | "));
-        // An escape of an escape is left to whoever takes it apart twice.
-        let once = self.in_json.iter().filter(|text| !text.contains(r"\\"));
-        let once: Vec<_> = once.cloned().collect();
-        message.replace(&HOLE.to_uppercase(), &once.join(" | "))
+        let words = self.in_json.join(" | ");
+        let message = message.to_string().replace(HOLE, &words);
+        message.replace(&HOLE.to_uppercase(), &words)
     }
 }

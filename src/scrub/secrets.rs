@@ -1,0 +1,155 @@
+//! From the values of headers to what is looked for.
+
+use std::iter;
+use std::ops::Range;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
+
+use super::escapes::unescaped;
+use super::known::{is_scheme, is_wordy, keys, prefix};
+
+/// Shorter values are not looked for: `1` or `v2` are in every text, and no credentials.
+const SHORTEST: usize = 8;
+
+/// So many bytes of a secret in a row are found; a shorter secret is found as a whole.
+pub(super) const WINDOW: usize = 12;
+
+/// Parts of one value that are evidence; cookies can have hundreds.
+const PARTS: usize = 8;
+
+/// Bytes of a match that nothing but the secret has.
+pub(super) const OWN: usize = 4;
+
+/// One text to look for.
+pub(super) struct Secret {
+    pub(super) text: Zeroizing<Vec<u8>>,
+    /// How much of it in a row is a match.
+    pub(super) least: usize,
+    /// What of it is in no other text; a match has some of that.
+    pub(super) own: Vec<Range<usize>>,
+}
+
+/// The secrets in the value of a header: without its scheme (`Bearer …`), the password of a
+/// `Basic` one, and the values of parameters (`token="…"`, cookies).
+pub(super) fn secrets(value: &[u8]) -> Vec<Secret> {
+    let mut all = Vec::new();
+    let (scheme, token) = scheme_and_token(value);
+    let at = value.len() - token.len();
+    if is_scheme(scheme) {
+        add(token, own_parts(token, 0), &mut all);
+    } else {
+        add(value, own_parts(value, at), &mut all);
+    }
+    if scheme.eq_ignore_ascii_case(b"basic")
+        && let Ok(pair) = STANDARD.decode(token).map(Zeroizing::new)
+    {
+        add_pair(&pair, &mut all);
+    }
+    all
+}
+
+/// Either may be the secret: services that take a key there leave the other one empty.
+fn add_pair(pair: &[u8], all: &mut Vec<Secret>) {
+    let colon = pair.iter().position(|byte| *byte == b':');
+    let password = colon.map_or(0, |colon| colon + 1)..pair.len();
+    if password.len() < WINDOW {
+        add(&pair[password.clone()], one(0..password.len()), all);
+    }
+    let user = 0..password.start.saturating_sub(1);
+    let own = [password, user]
+        .into_iter()
+        .find(|part| part.len() >= WINDOW);
+    add(pair, own.into_iter().collect(), all);
+}
+
+/// Adds a secret, and the ways in which forms and libraries read it.
+fn add(text: &[u8], own: Vec<Range<usize>>, all: &mut Vec<Secret>) {
+    if text.len() < SHORTEST {
+        return;
+    }
+    let plain = unescaped(text);
+    if plain.len() >= SHORTEST && **plain != *text {
+        let own = own_parts(&plain, 0);
+        add(&plain, own, all);
+    }
+    if text.contains(&b' ') {
+        let plus: Zeroizing<Vec<u8>> = Zeroizing::new(
+            text.iter()
+                .map(|byte| if *byte == b' ' { b'+' } else { *byte })
+                .collect(),
+        );
+        push(&plus, own.clone(), all);
+    }
+    push(text, own, all);
+}
+
+fn push(text: &[u8], own: Vec<Range<usize>>, all: &mut Vec<Secret>) {
+    let own = own
+        .into_iter()
+        .map(|part| part.start + prefix(&text[part.clone()])..part.end);
+    let own: Vec<_> = own.filter(|part| part.len() >= OWN).collect();
+    let whole = own.is_empty() || text.len() < WINDOW;
+    if all.iter().any(|known| *known.text == text) {
+        return;
+    }
+    all.push(Secret {
+        least: if whole { text.len() } else { WINDOW },
+        own: if whole { one(0..text.len()) } else { own },
+        text: Zeroizing::new(text.to_vec()),
+    });
+}
+
+/// What of `text` is a secret by itself, where it begins with a name of `from` bytes.
+fn own_parts(text: &[u8], from: usize) -> Vec<Range<usize>> {
+    if is_wordy(text) {
+        return keys(text).take(PARTS).collect();
+    }
+    // A longer word before a blank is no name of a scheme.
+    let from = if from > WINDOW { 0 } else { from };
+    let parts: Vec<_> = parameters(text, from)
+        .filter(|part| part.len() >= WINDOW)
+        .take(PARTS)
+        .collect();
+    match text.len() - from >= WINDOW {
+        _ if !parts.is_empty() => parts,
+        // Each of them may be a word.
+        _ if parameters(text, from).nth(1).is_some() => Vec::new(),
+        true => one(from..text.len()),
+        false => one(0..text.len()),
+    }
+}
+
+fn one(part: Range<usize>) -> Vec<Range<usize>> {
+    iter::once(part).collect()
+}
+
+/// The parts of a value such as `Bearer …`; no scheme where it is in one piece.
+fn scheme_and_token(value: &[u8]) -> (&[u8], &[u8]) {
+    let value = value.trim_ascii();
+    let ends_word = |byte: &u8| matches!(byte, b' ' | b'=' | b';' | b',');
+    let end = value.iter().position(ends_word);
+    let blank = end.filter(|end| value[*end] == b' ').unwrap_or(0);
+    (&value[..blank], value[blank..].trim_ascii())
+}
+
+/// Where the values of `name=value; name="value"` are, also with commas between them.
+fn parameters(text: &[u8], mut from: usize) -> impl Iterator<Item = Range<usize>> {
+    let parameters = text[from..].split(|byte| matches!(byte, b';' | b','));
+    parameters.filter_map(move |parameter| {
+        let start = from;
+        from += parameter.len() + 1;
+        let equals = parameter.iter().position(|byte| *byte == b'=')?;
+        let value = parameter[equals + 1..].trim_ascii_start();
+        let start = start + parameter.len() - value.len();
+        let value = value.trim_ascii_end();
+        let unquoted = value
+            .strip_prefix(b"\"")
+            .and_then(|v| v.strip_suffix(b"\""));
+        Some(match unquoted {
+            Some(value) => start + 1..start + 1 + value.len(),
+            None => start..start + value.len(),
+        })
+    })
+}
