@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::{
     ToolCall,
     object::{Object, quoted},
+    tree::tree,
 };
 
 /// The message as far as it has come.
@@ -42,12 +43,12 @@ impl Assembly {
                     self.content.get_or_insert_default().push_str(text);
                 }
                 "tool_calls" => {
-                    if let Ok(Value::Array(calls)) = serde_json::from_str(value) {
+                    if let Some(Value::Array(calls)) = tree(value) {
                         calls.into_iter().for_each(|call| self.add_call(call));
                     }
                 }
                 name => {
-                    if let Ok(value) = serde_json::from_str(value) {
+                    if let Some(value) = tree(value) {
                         add_member(&mut self.rest, name, value);
                     }
                 }
@@ -371,6 +372,23 @@ mod tests {
             assert_eq!(message["tool_calls"], expected, "{index:?}");
             assert!(!is_regular);
         }
+    }
+
+    #[test]
+    fn half_a_character_in_a_delta_takes_nothing_else_away() {
+        let mut assembly = Assembly::default();
+        for delta in [
+            r#"{"reasoning_content":"so \ud83d","tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"{\"x\":\"\ud83d"}}]}"#,
+            r#"{"reasoning_content":"\ude00 on","tool_calls":[{"index":0,"function":{"arguments":"\ude00\"}"}}]}"#,
+        ] {
+            assembly.add(&Object::parse(delta).unwrap());
+        }
+        let (message, calls) = assembly.finish();
+        let message: Value = serde_json::from_slice(&message).unwrap();
+        assert_eq!(message["reasoning_content"], "so \u{fffd}\u{fffd} on");
+        assert_eq!(calls[0].function.as_deref(), Some("f"));
+        let arguments = "{\"x\":\"\u{fffd}\u{fffd}\"}".to_owned();
+        assert_eq!(calls[0].arguments, crate::chat::Arguments::Text(arguments));
     }
 
     #[test]
