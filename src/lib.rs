@@ -81,6 +81,10 @@
 #[cfg(feature = "admin")]
 pub mod admin;
 
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzz;
+
 mod layer;
 mod monitor;
 mod service;
@@ -121,6 +125,8 @@ pub mod mcp;
 pub mod outbound;
 pub mod secret;
 
+#[cfg(feature = "fuzzing")]
+mod fuzz_input;
 mod name;
 mod project;
 mod scopes;
