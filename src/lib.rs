@@ -81,6 +81,10 @@
 #[cfg(feature = "admin")]
 pub mod admin;
 
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzz;
+
 mod layer;
 mod monitor;
 mod service;
@@ -128,6 +132,8 @@ pub mod outbound;
 pub mod secret;
 
 mod apart;
+#[cfg(feature = "fuzzing")]
+mod fuzz_input;
 mod name;
 mod project;
 mod scopes;

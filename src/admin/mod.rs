@@ -90,6 +90,8 @@ mod dashboard;
 mod edit;
 mod explain;
 mod fault;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzz;
 mod gate;
 mod hosts;
 mod keys;

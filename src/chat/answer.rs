@@ -79,28 +79,25 @@ impl Answer {
         };
         let choice = first_choice(&object);
         let message = choice.as_ref().and_then(|choice| choice.present("message"));
-        let message = message.and_then(|message| serde_json::from_str(message).ok());
-        let mut message: Map<String, Value> = message.unwrap_or_default();
-        let calls = message.remove("tool_calls");
-        let chunk = |delta: Value, finish: &str, usage: &str| {
+        let message = message.and_then(|message| Object::parse(message).ok());
+        let chunk = |delta: String, finish: &str, usage: &str| {
             let choices = format!(r#"[{{"index":0,"delta":{delta},"finish_reason":{finish}}}]"#);
             let kind = r#""chat.completion.chunk""#;
             object.edited(object.set(&[("object", kind), ("choices", &choices), ("usage", usage)]))
         };
-        let mut chunks = vec![chunk(message.into(), "null", "null")];
-        if let Some(Value::Array(mut calls)) = calls.filter(|_| !self.calls.is_empty()) {
-            for (index, call) in calls.iter_mut().enumerate() {
-                if let Value::Object(call) = call {
-                    call.insert("index".to_owned(), index.into());
-                }
-            }
-            let delta = serde_json::json!({"tool_calls": calls});
-            chunks.push(chunk(delta, "null", "null"));
+        let rest = message.as_ref().map_or_else(|| "{}".to_owned(), but_calls);
+        let mut chunks = vec![chunk(rest, "null", "null")];
+        if !self.calls.is_empty() {
+            let calls = message.as_ref().map(numbered_calls).unwrap_or_default();
+            chunks.push(chunk(
+                format!(r#"{{"tool_calls":[{calls}]}}"#),
+                "null",
+                "null",
+            ));
         }
         let finish = choice.and_then(|choice| choice.present("finish_reason"));
-        let empty = Value::Object(Map::new());
         let usage = object.present("usage").unwrap_or("null");
-        chunks.push(chunk(empty, finish.unwrap_or(r#""stop""#), usage));
+        chunks.push(chunk("{}".to_owned(), finish.unwrap_or(r#""stop""#), usage));
         chunks
     }
 
@@ -122,6 +119,26 @@ fn first_choice<'a>(object: &Object<'a>) -> Option<Object<'a>> {
     choices
         .first()
         .and_then(|choice| Object::parse(choice).ok())
+}
+
+/// What `message` says besides its tool calls. As text: a half of a character, where a model was cut
+/// off, is in no tree.
+fn but_calls(message: &Object<'_>) -> String {
+    let members = message.iter().filter(|(name, _)| *name != "tool_calls");
+    let members = members.map(|(name, value)| format!("{}:{value}", quoted(name)));
+    format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+}
+
+/// The tool calls of `message` with the places that they have in it.
+fn numbered_calls(message: &Object<'_>) -> String {
+    let calls = message.present("tool_calls").unwrap_or_default();
+    let calls = array(calls, CALLS_READ).unwrap_or_default();
+    let calls = calls.into_iter().enumerate();
+    let calls = calls.map(|(index, text)| match Object::parse(text) {
+        Ok(call) => call.edited(call.set(&[("index", &index.to_string())])),
+        Err(_) => text.to_owned(),
+    });
+    calls.collect::<Vec<_>>().join(",")
 }
 
 /// The body with an id for each call of `message` that has none: a `tool` message needs one.
@@ -184,6 +201,40 @@ mod tests {
         assert!(!a.id.is_empty() && !b.id.is_empty() && a.id != b.id);
         let message: Value = serde_json::from_slice(&answer.message.unwrap()).unwrap();
         assert_eq!(message["tool_calls"][0]["id"], a.id);
+    }
+
+    #[test]
+    fn what_no_tree_holds_is_told_in_chunks_as_well() {
+        let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        let message = format!(
+            r#"{{"content":"cut \ud83d","deep":{deep},"tool_calls":[{{"id":"a","function":{{"name":"f","arguments":"\ud83d"}}}}]}}"#
+        );
+        let body = format!(r#"{{"choices":[{{"message":{message}}}]}}"#);
+        let chunks = Answer::parse(&body.into()).unwrap().chunks();
+        assert!(
+            chunks[0].contains(r#""content":"cut \ud83d""#),
+            "{}",
+            chunks[0]
+        );
+        assert!(chunks[0].contains(&deep));
+        assert!(
+            chunks[1].contains(r#""arguments":"\ud83d""#),
+            "{}",
+            chunks[1]
+        );
+        assert!(chunks[1].contains(r#""index":0"#), "{}", chunks[1]);
+    }
+
+    #[test]
+    fn an_answer_without_a_message_is_told_in_chunks_that_are_json() {
+        for body in ["{}", r#"{"choices":[{"message":[]}]}"#] {
+            let chunks = Answer::parse(&body.into()).unwrap().chunks();
+            assert_eq!(chunks.len(), 2);
+            for chunk in chunks {
+                let chunk: Value = serde_json::from_str(&chunk).unwrap();
+                assert_eq!(chunk["choices"][0]["delta"], json!({}));
+            }
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::{
     ToolCall,
     object::{Object, array, quoted},
     tool_call::CALLS_READ,
+    tree::tree,
 };
 
 /// The message as far as it has come.
@@ -46,14 +47,13 @@ impl Assembly {
                     self.content.get_or_insert_default().push_str(text);
                 }
                 "tool_calls" => {
-                    for call in array(value, CALLS_READ).unwrap_or_default() {
-                        if let Ok(call) = serde_json::from_str(call) {
-                            self.add_call(call);
-                        }
+                    let calls = array(value, CALLS_READ).unwrap_or_default();
+                    for call in calls.into_iter().filter_map(tree) {
+                        self.add_call(call);
                     }
                 }
                 name => {
-                    if let Ok(value) = serde_json::from_str(value) {
+                    if let Some(value) = tree(value) {
                         add_member(&mut self.rest, name, value);
                     }
                 }
@@ -385,6 +385,23 @@ mod tests {
             assert_eq!(message["tool_calls"], expected, "{index:?}");
             assert!(!is_regular);
         }
+    }
+
+    #[test]
+    fn half_a_character_in_a_delta_takes_nothing_else_away() {
+        let mut assembly = Assembly::default();
+        for delta in [
+            r#"{"reasoning_content":"so \ud83d","tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"{\"x\":\"\ud83d"}}]}"#,
+            r#"{"reasoning_content":"\ude00 on","tool_calls":[{"index":0,"function":{"arguments":"\ude00\"}"}}]}"#,
+        ] {
+            assembly.add(&Object::parse(delta).unwrap());
+        }
+        let (message, calls) = assembly.finish();
+        let message: Value = serde_json::from_slice(&message).unwrap();
+        assert_eq!(message["reasoning_content"], "so \u{fffd}\u{fffd} on");
+        assert_eq!(calls[0].function.as_deref(), Some("f"));
+        let arguments = "{\"x\":\"\u{fffd}\u{fffd}\"}".to_owned();
+        assert_eq!(calls[0].arguments, crate::chat::Arguments::Text(arguments));
     }
 
     #[test]

@@ -13,10 +13,13 @@ mod assembly;
 mod chunk;
 mod conversation;
 mod edit;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzz;
 mod object;
 mod open_turn;
 mod request;
 mod tool_call;
+mod tree;
 mod usage;
 
 pub(crate) use self::{

@@ -37,6 +37,7 @@ use super::route::{Route, Unanswered};
 use super::sent::Sent;
 use super::traced::Traced;
 use super::wire::{self, Ids, Incoming};
+use crate::sse::Event;
 
 /// Calls that may wait on one stream: more than a gateway has at once to one server, and little
 /// enough that a server that never answers cannot fill our memory.
@@ -140,13 +141,19 @@ fn refused(unanswered: Unanswered) -> Failure {
     }
 }
 
+const NOT_OLD: &str = "the server's event stream does not begin with an endpoint";
+
 /// Waits for the `endpoint` event, which comes first.
 async fn endpoint(base: &Url, events: &mut Events) -> Result<Url, Error> {
-    const NOT_OLD: &str = "the server's event stream does not begin with an endpoint";
     let event = events
         .next()
         .await?
         .ok_or_else(|| Error::protocol(NOT_OLD))?;
+    endpoint_of(base, event)
+}
+
+/// The endpoint that an event says, on the server's own origin.
+pub(super) fn endpoint_of(base: &Url, event: Event) -> Result<Url, Error> {
     if event.name != b"endpoint" || event.data.len() > MAX_ENDPOINT {
         return Err(Error::protocol(NOT_OLD));
     }
@@ -159,7 +166,7 @@ async fn endpoint(base: &Url, events: &mut Events) -> Result<Url, Error> {
 
 /// The session's id, with which anybody could speak in our name: the longest parameter of the
 /// endpoint that is not the operator's own.
-fn session_id(base: &Url, endpoint: &Url) -> Option<HeaderValue> {
+pub(super) fn session_id(base: &Url, endpoint: &Url) -> Option<HeaderValue> {
     let ours: Vec<_> = keys(base).collect();
     let theirs = keys(endpoint).filter(|key| !ours.contains(key));
     theirs.max_by_key(HeaderValue::len)

@@ -50,6 +50,9 @@
 //! # }
 //! ```
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzz;
+
 mod client;
 mod content;
 mod input;

@@ -85,14 +85,14 @@ pub async fn discover(
 
 /// The metadata of a protected resource (RFC 9728 section 2), as far as we read them.
 #[derive(Deserialize)]
-struct ResourceMetadata {
-    resource: String,
+pub(super) struct ResourceMetadata {
+    pub(super) resource: String,
     authorization_servers: Option<Vec<String>>,
     scopes_supported: Option<Vec<String>>,
 }
 
 impl ResourceMetadata {
-    fn choose<'a>(&'a self, issuer: Option<&'a str>) -> Result<&'a str, Error> {
+    pub(super) fn choose<'a>(&'a self, issuer: Option<&'a str>) -> Result<&'a str, Error> {
         let named = self.authorization_servers.as_deref().unwrap_or_default();
         match issuer {
             Some(issuer) if named.iter().any(|named| named == issuer) => Ok(issuer),
@@ -148,7 +148,7 @@ async fn resource_metadata(
 
 /// Whether `resource` is the server's URL or a parent of it: the path is compared by segments, and
 /// a query must be the server's own.
-fn is_of(resource: &str, server: &Url) -> bool {
+pub(super) fn is_of(resource: &str, server: &Url) -> bool {
     let Ok(resource) = Url::parse(resource) else {
         return false;
     };

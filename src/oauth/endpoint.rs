@@ -25,27 +25,32 @@ impl<'a> Endpoint<'a> {
     }
 
     async fn post(&self, request: HttpRequest) -> Result<HttpResponse, Error> {
-        let mut answer = self.http.send(self.what, self.url, request).await?;
-        if is_form(&answer) {
-            let json = HeaderValue::from_static("application/json");
-            *answer.body_mut() = form_as_json(answer.body())
-                .ok_or_else(|| bad(self.what, "answers with a form that has a member twice"))?;
-            answer.headers_mut().insert(CONTENT_TYPE, json);
-        }
-        let refusal = object::<Refusal>(answer.body());
-        if answer.status().is_success() {
-            // The crate takes 200 only, and some servers refuse with it.
-            *answer.status_mut() = match refusal {
-                Some(Refusal { error: Some(_) }) => StatusCode::BAD_REQUEST,
-                _ => StatusCode::OK,
-            };
-        }
-        if refusal.is_none() {
-            // The crate would take a list for an object.
-            answer.body_mut().clear();
-        }
-        Ok(answer)
+        let answer = self.http.send(self.what, self.url, request).await?;
+        standard(self.what, answer)
     }
+}
+
+/// The answer in the shape of RFC 6749, which is the only one that the crate knows.
+pub(super) fn standard(what: &str, mut answer: HttpResponse) -> Result<HttpResponse, Error> {
+    if is_form(&answer) {
+        let json = HeaderValue::from_static("application/json");
+        *answer.body_mut() = form_as_json(answer.body())
+            .ok_or_else(|| bad(what, "answers with a form that has a member twice"))?;
+        answer.headers_mut().insert(CONTENT_TYPE, json);
+    }
+    let refusal = object::<Refusal>(answer.body());
+    if answer.status().is_success() {
+        // The crate takes 200 only, and some servers refuse with it.
+        *answer.status_mut() = match refusal {
+            Some(Refusal { error: Some(_) }) => StatusCode::BAD_REQUEST,
+            _ => StatusCode::OK,
+        };
+    }
+    if refusal.is_none() {
+        // The crate would take a list for an object.
+        answer.body_mut().clear();
+    }
+    Ok(answer)
 }
 
 impl<'c> AsyncHttpClient<'c> for Endpoint<'_> {

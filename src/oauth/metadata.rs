@@ -50,7 +50,7 @@ fn places(issuer: &Url) -> Vec<Url> {
 
 /// The document, as far as we read it. A member given twice fails it.
 #[derive(Deserialize)]
-struct Metadata {
+pub(super) struct Metadata {
     issuer: String,
     authorization_endpoint: Option<Url>,
     token_endpoint: Option<Url>,
@@ -64,7 +64,7 @@ struct Metadata {
 }
 
 impl Metadata {
-    fn accept(self, spellings: &[&str]) -> Result<AuthorizationServer, Error> {
+    pub(super) fn accept(self, spellings: &[&str]) -> Result<AuthorizationServer, Error> {
         if !spellings.contains(&&*self.issuer) {
             return Err(Error::new(
                 ErrorKind::Issuer,

@@ -58,6 +58,9 @@
 //! - PKCE with S256 always; discovered servers must promise it.
 //! - No error, no `Debug` and no log has a secret, or text of a provider's choice, in it.
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzz;
+
 mod discover;
 mod register;
 mod token;

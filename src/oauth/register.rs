@@ -1,7 +1,7 @@
 //! Becoming a client where nobody has registered one.
 
 use http::{
-    HeaderValue, Method, Request,
+    HeaderValue, Method, Request, Response,
     header::{ACCEPT, CONTENT_TYPE},
 };
 use secrecy::SecretString;
@@ -53,6 +53,14 @@ pub async fn register(
     request.headers_mut().insert(CONTENT_TYPE, json.clone());
     request.headers_mut().insert(ACCEPT, json);
     let answer = http.send(REGISTRATION_ENDPOINT, endpoint, request).await?;
+    registered(&answer, server)
+}
+
+/// The client that an answer says we are now.
+pub(super) fn registered(
+    answer: &Response<Vec<u8>>,
+    server: &AuthorizationServer,
+) -> Result<Client, Error> {
     if answer.status().is_client_error() {
         return Err(match object(answer.body()) {
             Some(Refusal { error }) => Error::coded(REGISTRATION_ENDPOINT, &error),

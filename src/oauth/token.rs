@@ -120,7 +120,7 @@ pub async fn revoke(
 }
 
 /// The crate's client, with our answers.
-type Messages = oauth2::Client<
+pub(super) type Messages = oauth2::Client<
     BasicErrorResponse,
     Answer,
     BasicTokenIntrospectionResponse,
@@ -133,7 +133,7 @@ type Messages = oauth2::Client<
     EndpointSet,
 >;
 
-fn messages(client: &Client, server: &AuthorizationServer) -> Messages {
+pub(super) fn messages(client: &Client, server: &AuthorizationServer) -> Messages {
     let messages = oauth2::Client::new(ClientId::new(client.id.clone()))
         .set_token_uri(TokenUrl::from_url(server.token_endpoint.clone()))
         .set_auth_type(match client.auth {
@@ -149,7 +149,10 @@ fn messages(client: &Client, server: &AuthorizationServer) -> Messages {
 }
 
 /// The crate's error as ours. Its own has bodies and descriptions in it, so it is no source.
-fn failed<T>(what: &'static str, error: RequestTokenError<Error, StandardErrorResponse<T>>) -> Error
+pub(super) fn failed<T>(
+    what: &'static str,
+    error: RequestTokenError<Error, StandardErrorResponse<T>>,
+) -> Error
 where
     T: ErrorResponseType + AsRef<str>,
     StandardErrorResponse<T>: ErrorResponse,

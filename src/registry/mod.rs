@@ -62,6 +62,8 @@ use std::{future::Future, sync::Arc};
 
 use futures_util::future::BoxFuture;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) use self::file::fuzz;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use self::sql::{Resealed, SqlError, SqlFault, SqlRegistry};
 pub use self::{

@@ -19,6 +19,8 @@ mod claim;
 mod execute;
 #[cfg(feature = "admin")]
 mod explain;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzz;
 mod inject;
 mod limits;
 mod options;

@@ -18,6 +18,8 @@
 //! `tracing` spans of the target [`TARGET`].
 
 mod attributes;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzz;
 mod id;
 mod noted;
 mod payload;

@@ -24,6 +24,8 @@ mod errors;
 mod fields;
 mod filters;
 mod form;
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzz;
 mod list;
 mod menu;
 mod notice;

@@ -16,6 +16,8 @@
 mod back;
 mod cookie;
 mod fault;
+#[cfg(feature = "fuzzing")]
+pub(super) mod fuzz;
 mod page;
 mod visits;
 

@@ -11,6 +11,8 @@
 mod auth;
 mod entry;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzz;
 mod state;
 mod value;
 mod watch;

@@ -1,0 +1,53 @@
+//! The target for what browsers send along.
+
+use std::sync::LazyLock;
+
+use http::{HeaderMap, HeaderValue, Uri, header::COOKIE};
+
+use super::{Admin, dashboard, oauth, outside::Outside};
+use crate::{
+    fuzz_input::{text, url},
+    registry::MemoryRegistry,
+};
+
+/// Somebody's side, with the cookie of who is signed in there.
+static ADMIN: LazyLock<(Admin, Outside, String)> = LazyLock::new(|| {
+    let token = "a-token-of-many-random-characters".into();
+    let admin = Admin::new(
+        MemoryRegistry::default(),
+        dashboard::fuzz::CONNECTIONS.clone(),
+        token,
+    )
+    .expect("a token");
+    let admin = admin.with_public_url(url("https://gateway.example/admin"));
+    let outside = admin.outside(&Uri::from_static("/"), &HeaderMap::new());
+    let set = admin.session();
+    let (cookie, _) = text(set.as_bytes()).split_once(';').expect("a cookie");
+    let cookie = cookie.to_owned();
+    (admin, outside.expect("an address"), cookie)
+});
+
+/// What is typed into forms, and asked for in queries.
+pub(crate) fn forms(data: &[u8]) {
+    dashboard::fuzz::forms(data);
+}
+
+/// Lines are headers, and in them a byte 1 the cookie of whoever is signed in: nobody else is.
+pub(crate) fn cookies(data: &[u8]) {
+    let (admin, outside, genuine) = &*ADMIN;
+    let mut headers = HeaderMap::new();
+    let lines = text(data).replace('\u{1}', genuine);
+    for line in lines.lines().take(16) {
+        if let Ok(line) = HeaderValue::from_str(line) {
+            headers.append(COOKIE, line);
+        }
+    }
+    if admin.has_session(&headers) {
+        let mut cookies = lines.lines().flat_map(|line| line.split(';'));
+        assert!(
+            cookies.any(|cookie| cookie.trim() == genuine),
+            "a forged session"
+        );
+    }
+    oauth::fuzz::cookies(outside, &headers);
+}

@@ -1,0 +1,171 @@
+//! Targets for what models answer.
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::{
+    Answer, Assembly, Change, Chunk, Object, Piece, ToolCall, concat, object::array,
+    tool_call::CALLS_READ,
+};
+use crate::{
+    fuzz_input::{halves, number, text},
+    sse::Parser,
+};
+
+/// A completion: what is edited into it changes nothing else, and the chunks that it is told in
+/// say the same.
+pub(crate) fn answer(data: &[u8]) {
+    let body = Bytes::copy_from_slice(data);
+    let Some(answer) = Answer::parse(&body) else {
+        return;
+    };
+    assert!(answer.calls.iter().all(|call| !call.id.is_empty()));
+    let told = concat(&answer.with(&[("usage", "{}"), ("mcp", "[1]")]));
+    let object = Object::parse(text(&told)).expect("what a caller gets is an object");
+    assert_eq!(
+        (object.get("usage"), object.get("mcp")),
+        (Some("{}"), Some("[1]"))
+    );
+    if answer.calls.is_empty()
+        && let (Ok(mut sent), Ok(mut told)) = (value(data), value(&told))
+    {
+        for member in ["usage", "mcp"] {
+            sent[member] = Value::Null;
+            told[member] = Value::Null;
+        }
+        // Of a name that is given twice a tree has the last, and we set the first.
+        if object.doubled().is_none() {
+            assert_eq!(sent, told);
+        }
+    }
+    let mut assembly = Assembly::default();
+    let chunks = answer.chunks();
+    assert!(chunks.len() == 2 + usize::from(!answer.calls.is_empty()));
+    for chunk in &chunks {
+        let piece = Piece::parse(chunk).expect("a chunk is an object");
+        assembly.add(piece.delta().expect("a chunk has a delta"));
+    }
+    let Some(message) = &answer.message else {
+        return;
+    };
+    let message = Object::parse(text(message));
+    // Of a name that is given twice one may be read here, and the other there.
+    let is_plain = |object: &Object<'_>| object.doubled().is_none();
+    if let Ok(message) = message
+        && is_plain(&message)
+    {
+        let calls = message
+            .present("tool_calls")
+            .and_then(|calls| array(calls, CALLS_READ));
+        let mut calls = calls.into_iter().flatten();
+        if !calls.all(|call| Object::parse(call).is_ok_and(|call| is_plain(&call))) {
+            return;
+        }
+        let (assembled, calls) = assembly.finish();
+        let assembled = Object::parse(text(&assembled)).expect("a message is an object");
+        let text = |message: &Object<'_>| {
+            let content = message.get("content").unwrap_or_default();
+            content.starts_with('"').then(|| content.to_owned())
+        };
+        assert_eq!(text(&assembled), text(&message));
+        let ids = |calls: &[ToolCall]| calls.iter().map(|call| call.id.clone()).collect::<Vec<_>>();
+        assert_eq!(ids(&calls), ids(&answer.calls));
+    }
+}
+
+/// A stream of chunks: put together the same wherever it is cut, and each changed as it is meant.
+pub(crate) fn chunks(data: &[u8]) {
+    let (at, data) = number(data);
+    let whole = assembled(&[Bytes::copy_from_slice(data)]);
+    let cut = assembled(&halves(data, at));
+    assert_eq!(
+        (whole.bytes(), whole.has_calls()),
+        (cut.bytes(), cut.has_calls())
+    );
+    let is_regular = whole.is_regular();
+    let (message, calls) = finished(whole);
+    let (again, same) = finished(cut);
+    if is_regular {
+        assert_eq!((message, calls), (again, same), "cut at {at}");
+    } else {
+        // Those that had no id got one, which is another each time.
+        assert_eq!(calls.len(), same.len());
+    }
+}
+
+fn finished(mut assembly: Assembly) -> (Bytes, Vec<ToolCall>) {
+    let delta = assembly.calls_delta();
+    assert!(Object::parse(&delta).is_ok(), "{delta}");
+    let (message, calls) = assembly.finish();
+    let object = Object::parse(text(&message)).expect("a message is an object");
+    assert_eq!(object.string("role").as_deref(), Some("assistant"));
+    assert_eq!(object.get("tool_calls").is_some(), assembly.has_calls());
+    assert!(calls.iter().all(|call| !call.id.is_empty()));
+    (message, calls)
+}
+
+fn assembled(frames: &[Bytes]) -> Assembly {
+    let mut parser = Parser::new(1 << 20);
+    let mut assembly = Assembly::default();
+    let mut identity = None;
+    for frame in frames {
+        let mut frame = frame.clone();
+        while let Ok(Some(event)) = parser.next(&mut frame) {
+            let data = text(&event.data);
+            let Some(piece) = Piece::parse(data) else {
+                continue;
+            };
+            let identity = identity.get_or_insert_with(|| piece.identity());
+            let chunk = Chunk::parse(data).expect("what is a piece is a chunk");
+            let with_member = chunk.with_member("mcp", "{}");
+            assert!(Object::parse(&with_member).is_ok(), "{with_member}");
+            if let Some(delta) = piece.delta() {
+                assembly.add(delta);
+            }
+            let change = Change {
+                identity: Some(identity),
+                without_role: true,
+                without_calls: true,
+                finish_reason: Some("null"),
+                members: &[("usage", "null"), ("mcp", "1")],
+            };
+            changed(data, &piece, change);
+            let own = identity.chunk(None, &[("usage", "{}")]);
+            assert!(Object::parse(&own).is_ok(), "{own}");
+        }
+    }
+    assembly
+}
+
+/// What a caller gets of a chunk is one, and has what nobody here knows as it came.
+fn changed(chunk: &str, piece: &Piece<'_>, change: Change<'_>) {
+    const OURS: [&str; 7] = [
+        "id",
+        "created",
+        "model",
+        "system_fingerprint",
+        "choices",
+        "usage",
+        "mcp",
+    ];
+    let text = piece.changed(change);
+    let told = Piece::parse(&text).expect("a changed chunk is one");
+    assert!(!told.has_calls() && !told.says_role() && !told.is_finish());
+    assert_eq!(
+        (told.is_error(), told.has_choice()),
+        (piece.is_error(), piece.has_choice())
+    );
+    assert_eq!(told.says_more(), piece.says_more());
+    let members = |text: &str| -> Vec<_> {
+        let object = Object::parse(text).expect("a chunk is an object");
+        let members = object.iter().filter(|(name, _)| !OURS.contains(name));
+        members
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
+    };
+    assert_eq!(members(chunk), members(&text));
+}
+
+fn value(bytes: &[u8]) -> serde_json::Result<Value> {
+    serde_json::from_slice(bytes)
+}

@@ -1,0 +1,205 @@
+//! Targets for what authorization servers, and servers about them, answer.
+
+use std::{pin::Pin, sync::LazyLock};
+
+use futures_util::FutureExt;
+use http::{HeaderValue, Response, header::CONTENT_TYPE};
+use oauth2::{AsyncHttpClient, HttpRequest, HttpResponse, RefreshToken};
+use secrecy::ExposeSecret;
+use url::Url;
+
+use super::{
+    AuthorizationServer, Callback, CallbackOutcome, Challenge, Client, Error, Http, TokenAuth,
+    discover::{ResourceMetadata, is_of},
+    endpoint::standard,
+    http::object,
+    metadata::Metadata,
+    register::registered,
+    server::TOKEN_ENDPOINT,
+    token::{failed, messages},
+};
+use crate::{
+    fuzz_input::{line, number, text, url},
+    outbound::{EgressRules, Outbound},
+};
+
+const ISSUER: &str = "https://login.example";
+/// What an answer may have in it, and no error may show.
+const SECRET: &str = "k3y-5f0c9d1e7a2b";
+
+static HTTP: LazyLock<Http> = LazyLock::new(|| {
+    let outbound = Outbound::new(EgressRules::default(), []);
+    Http::new(outbound.expect("a way out, which nothing takes"))
+});
+
+static SERVER: LazyLock<AuthorizationServer> = LazyLock::new(|| {
+    let (authorize, token) = (
+        url("https://login.example/a"),
+        url("https://login.example/t"),
+    );
+    AuthorizationServer::typed(authorize, token, Some(ISSUER.into())).expect("a server")
+});
+
+/// Answers whatever it was given.
+struct Canned(HttpResponse);
+
+impl<'c> AsyncHttpClient<'c> for Canned {
+    type Error = Error;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, Error>> + Send + 'c>>;
+
+    fn call(&'c self, _: HttpRequest) -> Self::Future {
+        Box::pin(async { standard(TOKEN_ENDPOINT, self.0.clone()) })
+    }
+}
+
+/// An answer with a body, as `Http` gives it: what comes first says its status and its type.
+fn answer(data: &[u8]) -> HttpResponse {
+    let (how, body) = number(data);
+    let mut answer = Response::new(body.to_vec());
+    *answer.status_mut() = [200, 201, 400, 401][how & 3].try_into().expect("a status");
+    let kind = ["application/json", "application/x-www-form-urlencoded; a=b"][how >> 2 & 1];
+    answer
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer
+}
+
+fn told(error: &Error) {
+    let text = format!("{error} {error:?}");
+    assert!(!text.contains(SECRET), "{text}");
+    assert!(
+        text.len() < 1000 && !text.chars().any(char::is_control),
+        "{text}"
+    );
+}
+
+/// Tokens that are accepted can be sent and kept; an error tells nothing of the answer.
+pub(crate) fn tokens(data: &[u8]) {
+    let client = Client::new("id", Some("secret".into()), None, &SERVER).expect("a client");
+    let token = RefreshToken::new("r".into());
+    let canned = Canned(answer(data));
+    let message = messages(&client, &SERVER);
+    let message = message
+        .exchange_refresh_token(&token)
+        .request_async(&canned);
+    let answer = message.now_or_never().expect("nothing to wait for");
+    match answer
+        .map_err(|error| failed(TOKEN_ENDPOINT, error))
+        .and_then(|answer| answer.accept())
+    {
+        Ok(tokens) => {
+            let access = tokens.access_token.expose_secret();
+            assert!((1..=16 << 10).contains(&access.len()));
+            assert!(HeaderValue::try_from(format!("Bearer {access}")).is_ok());
+            assert!(
+                tokens
+                    .expires_in
+                    .is_none_or(|life| (1..=366 * 86400).contains(&life.as_secs()))
+            );
+            assert!(tokens.scopes.is_none_or(|scopes| !scopes.is_empty()));
+        }
+        Err(error) => told(&error),
+    }
+}
+
+/// A client that is accepted can be used; an error tells nothing of the answer.
+pub(crate) fn registration(data: &[u8]) {
+    match registered(&answer(data), &SERVER) {
+        Ok(client) => {
+            let has_secret = client.secret.is_some();
+            assert_eq!(client.auth != TokenAuth::None, has_secret);
+            assert!(!client.id.is_empty());
+        }
+        Err(error) => told(&error),
+    }
+}
+
+/// What is read of a challenge can be used as it is.
+pub(crate) fn challenge(data: &[u8]) {
+    let Some(challenge) = Challenge::parse(text(data)) else {
+        return;
+    };
+    if let Some(url) = challenge.resource_metadata {
+        assert!(matches!(url.scheme(), "https" | "http") && url.has_host());
+    }
+    if let Some(scope) = challenge.scope {
+        assert_eq!(
+            super::Scopes::parse(&scope.to_string()).as_ref(),
+            Ok(&scope)
+        );
+        assert!(!scope.is_empty());
+    }
+    if let Some(code) = challenge.error {
+        assert!(code.len() <= 64 && code.is_ascii());
+    }
+}
+
+/// A first line is the server's URL, the rest a document about it, or about its issuer: only its
+/// own is believed, and only endpoints that may be asked.
+pub(crate) fn metadata(data: &[u8]) {
+    let (server, document) = line(text(data));
+    if let Some(metadata) = object::<Metadata>(document.as_bytes()) {
+        let spellings = [ISSUER, "https://login.example/"];
+        match metadata
+            .accept(&spellings)
+            .and_then(|server| server.check(&HTTP).map(|()| server))
+        {
+            Ok(server) => {
+                let issuer = server.issuer.as_deref();
+                assert!(issuer.is_some_and(|issuer| spellings.contains(&issuer)));
+                let endpoints = [server.registration_endpoint, server.revocation_endpoint];
+                let endpoints = endpoints.into_iter().flatten();
+                for url in endpoints.chain([server.authorization_endpoint, server.token_endpoint]) {
+                    assert!(
+                        url.scheme() == "https" && url.username().is_empty(),
+                        "{url}"
+                    );
+                    assert!(
+                        url.password().is_none() && url.fragment().is_none(),
+                        "{url}"
+                    );
+                }
+            }
+            Err(error) => told(&error),
+        }
+    }
+    let (Ok(server), Some(metadata)) = (
+        server.parse::<Url>(),
+        object::<ResourceMetadata>(document.as_bytes()),
+    ) else {
+        return;
+    };
+    if is_of(&metadata.resource, &server) {
+        let resource: Url = metadata.resource.parse().expect("it was parsed");
+        assert_eq!(resource.origin(), server.origin());
+        assert!(
+            server
+                .path()
+                .starts_with(resource.path().trim_end_matches('/'))
+        );
+    }
+    if let Err(error) = metadata.choose(Some(ISSUER)) {
+        told(&error);
+    }
+}
+
+/// A code is given to the server alone that was asked.
+pub(crate) fn callback(data: &[u8]) {
+    let callback = match Callback::parse(text(data)) {
+        Ok(callback) => callback,
+        Err(error) => return told(&error),
+    };
+    let mut promises = SERVER.clone();
+    promises.sends_issuer = true;
+    for server in [&*SERVER, &promises] {
+        match callback.code(server) {
+            Ok(code) => {
+                assert!(matches!(callback.outcome, CallbackOutcome::Code(_)));
+                assert!(!code.expose_secret().is_empty());
+                let iss = callback.iss.as_deref();
+                assert!(iss == Some(ISSUER) || iss.is_none() && !server.sends_issuer);
+            }
+            Err(error) => told(&error),
+        }
+    }
+}

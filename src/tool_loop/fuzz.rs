@@ -1,0 +1,99 @@
+//! The target for what callers send.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::options::Options;
+use crate::{
+    chat::{ChatRequest, Conversation, OpenTurn, concat},
+    fuzz_input::{halves, number},
+    settings::Settings,
+    sniff::may_have_mcp,
+};
+
+/// A body: it is found wherever its bytes are cut, and what goes on differs from it in nothing but
+/// what was meant.
+pub(crate) fn request(data: &[u8]) {
+    let (at, data) = number(data);
+    let body = Bytes::copy_from_slice(data);
+    let sniffed = may_have_mcp([&body].into_iter());
+    assert_eq!(
+        sniffed,
+        may_have_mcp(halves(data, at).iter()),
+        "cut at {at}"
+    );
+    let Ok(mut request) = ChatRequest::parse(body.clone()) else {
+        return;
+    };
+    assert!(sniffed, "a request for us is passed by");
+    let rest = concat(&request.without_mcp());
+    assert!(is_cut(&body, &rest), "more than one piece is gone");
+    if let Ok(options) = Options::parse(&request, &Settings::default()) {
+        assert!((1..=5).contains(&options.max_tool_rounds));
+        assert!(!options.enabled || !options.servers.is_empty() && request.has_messages());
+    }
+    // What is nested too deep for a tree is refused by then.
+    let Ok(Value::Object(mut expected)) = serde_json::from_slice(data) else {
+        return;
+    };
+    expected.remove("mcp");
+    let mut expected = Value::Object(expected);
+    assert_eq!(read(&[rest]), expected);
+    if !request.has_messages() {
+        return;
+    }
+    turns(&request, expected.clone());
+    request.ask_for_usage();
+    let asked = read(&Conversation::new(&request, &[]).turn(false));
+    assert_eq!(asked["stream_options"]["include_usage"], true);
+    expected["stream_options"] = asked["stream_options"].clone();
+    assert_eq!(asked, expected);
+}
+
+/// Whether `rest` is `body` without one piece of it.
+fn is_cut(body: &[u8], rest: &[u8]) -> bool {
+    let before = body.iter().zip(rest).take_while(|(a, b)| a == b).count();
+    let behind = body.iter().rev().zip(rest.iter().rev());
+    let behind = behind.take_while(|(a, b)| a == b).count();
+    rest.len() < body.len() && before + behind >= rest.len()
+}
+
+/// The turns have our tools behind the caller's, our messages behind the caller's, and else what
+/// the caller sent.
+fn turns(request: &ChatRequest, sent: Value) {
+    let tool = json!({"type": "function", "function": {"name": "s__a"}});
+    let message = json!({"role": "tool", "content": "\"]"});
+    let mut conversation = Conversation::new(request, &[tool.to_string().into()]);
+    conversation.push(message.to_string().into());
+    let mut expected = sent.clone();
+    match &mut expected["tools"] {
+        Value::Array(tools) => tools.push(tool),
+        tools => *tools = json!([tool]),
+    }
+    let messages = expected["messages"].as_array_mut();
+    messages.expect("there are messages").push(message.clone());
+    assert_eq!(read(&conversation.turn(false)), expected);
+    let relaxed = read(&conversation.turn(true));
+    assert_ne!(relaxed["tool_choice"], "required");
+    expected["tool_choice"] = relaxed["tool_choice"].clone();
+    if let Some(members) = expected.as_object_mut()
+        && relaxed.get("tool_choice").is_none()
+    {
+        members.remove("tool_choice");
+    }
+    assert_eq!(relaxed, expected);
+    if let Ok(open) = OpenTurn::of(request, 128) {
+        assert!(!open.calls.is_empty() && open.calls.len() == open.answered.len());
+        let mut conversation = Conversation::resumed(request, &[], open.kept);
+        conversation.push(message.to_string().into());
+        let resumed = read(&conversation.turn(false));
+        let kept = sent["messages"].as_array().map(|sent| &sent[..open.kept]);
+        let told = resumed["messages"].as_array().expect("messages");
+        assert_eq!(Some(&told[..open.kept]), kept);
+        assert_eq!(told[open.kept..], [message]);
+    }
+}
+
+fn read(segments: &[Bytes]) -> Value {
+    serde_json::from_slice(&concat(segments)).expect("what is sent on is JSON")
+}
