@@ -1,6 +1,8 @@
 //! A proxy with a database: its keys, what lies in it, and a configuration file over it.
 
 use std::fs;
+#[cfg(unix)]
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -109,6 +111,9 @@ fn a_database_that_cannot_be_opened_is_one_clear_line_and_exit_code_2() {
         "no database, and long enough to be taken for one",
     )
     .unwrap();
+    // Else that it may be read by others is said first.
+    #[cfg(unix)]
+    fs::set_permissions(path("text"), PermissionsExt::from_mode(0o600)).unwrap();
     fs::write(path("empty"), "").unwrap();
     let (folder, text) = (
         storage.directory.url("folder"),
