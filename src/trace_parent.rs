@@ -42,7 +42,7 @@ impl TraceParent {
     /// ```
     pub fn parse(traceparent: &str, tracestate: &str) -> Option<Self> {
         let is_state = (1..=STATE_LEN).contains(&tracestate.len())
-            && HeaderValue::from_str(tracestate).is_ok();
+            && HeaderValue::from_str(tracestate).is_ok_and(|state| state.to_str().is_ok());
         is_valid(traceparent).then(|| Self {
             // Of a later version only the part that is known is passed on.
             traceparent: format!("00{}", &traceparent[2..55]),
@@ -119,6 +119,14 @@ mod tests {
         assert!(is_valid(parent) && parent[..36] == PARENT[..36] && parent[52..] == PARENT[52..]);
         assert_ne!(parent[36..52], PARENT[36..52]);
         assert_eq!(headers["tracestate"], "a=1,b=2");
+    }
+
+    #[test]
+    fn a_state_that_no_header_has_is_none() {
+        for state in ["vendor=\u{e9}", "a=1\n", &"x".repeat(513)] {
+            let trace = TraceParent::parse(PARENT, state).unwrap();
+            assert_eq!(trace.tracestate, None, "{state:?}");
+        }
     }
 
     #[test]
