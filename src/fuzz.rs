@@ -4,6 +4,8 @@
 //! Each part of the crate has its targets in a `fuzz.rs` of its own, from where its private
 //! parsers are seen; those of parts that are one file are here.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::value::RawValue;
@@ -186,8 +188,13 @@ fn scrub(data: &[u8]) {
         }
     }
     let clean = scrubber.bytes(&dirty);
-    if secret.len() >= 12 {
-        for spelling in &spelt {
+    // A run of one character and the like is no evidence of a secret.
+    let varied = |window: &[u8]| {
+        let window = window.to_ascii_lowercase();
+        window.iter().collect::<BTreeSet<_>>().len() >= 4
+    };
+    if secret.len() >= 12 && secret.windows(12).all(varied) {
+        for spelling in spelt.iter().map(Vec::as_slice).chain(secret.windows(12)) {
             assert!(
                 memchr::memmem::find(&clean, spelling).is_none(),
                 "it is still there"
@@ -195,7 +202,7 @@ fn scrub(data: &[u8]) {
         }
     }
     if let Ok(dirty) = String::from_utf8(dirty.clone()) {
-        assert_eq!(scrubber.text(dirty).as_bytes(), &*clean);
+        assert_eq!(scrubber.text(dirty), String::from_utf8_lossy(&clean));
     }
 }
 
