@@ -161,8 +161,9 @@ fn tools(data: &[u8]) {
 fn scrub(data: &[u8]) {
     use base64::{Engine, engine::general_purpose::STANDARD};
 
-    /// What no replacement of ours has in it, so that none makes a secret up.
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+/=_-.~%&<>!#$*^|QWERTYUIOPA";
+    /// What no replacement of ours has in it, so that none makes a secret up; and no `=`, which
+    /// ends a name.
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+/(_-.~%&<>!#$*^|QWERTYUIOPA";
     let (length, data) = number(data);
     let length = (length % 64).min(data.len());
     let (secret, text) = data.split_at(length);

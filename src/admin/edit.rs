@@ -207,7 +207,10 @@ fn policy(value: &Value<'_>) -> Result<ToolPolicy, Fault> {
 }
 
 fn share_session(value: &Value<'_>) -> Result<ShareSession, Fault> {
-    let sharing = value.as_text().as_deref().and_then(ShareSession::of);
+    let sharing = value
+        .as_text()
+        .as_deref()
+        .and_then(|word| word.parse().ok());
     sharing.ok_or_else(|| value.fault(ShareSession::EXPECTED))
 }
 

@@ -1,6 +1,10 @@
 //! Who shares one session of a server.
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
+
+use super::Error;
 
 /// Who shares one MCP session of a server.
 ///
@@ -37,10 +41,15 @@ impl ShareSession {
     /// What a word that is none of them must be.
     pub(crate) const EXPECTED: &'static str =
         "must be \"exchange\", \"caller\", \"project\" or \"all\"";
+}
 
-    /// What an operator's word for it means.
-    pub(crate) fn of(word: &str) -> Option<Self> {
+impl FromStr for ShareSession {
+    type Err = Error;
+
+    /// Reads one of the words of [`ALL`](Self::ALL).
+    fn from_str(word: &str) -> Result<Self, Error> {
         let mut known = Self::ALL.into_iter();
-        known.find_map(|(known, means)| (known == word).then_some(means))
+        let means = known.find_map(|(known, means)| (known == word).then_some(means));
+        means.ok_or_else(|| Error::invalid("share_session", Self::EXPECTED))
     }
 }

@@ -109,7 +109,7 @@ fn transport(value: &Value<'_>) -> Result<Transport, Fault> {
 }
 
 fn share_session(value: &Value<'_>) -> Result<ShareSession, Fault> {
-    let sharing = value.as_text().and_then(ShareSession::of);
+    let sharing = value.as_text().and_then(|word| word.parse().ok());
     sharing.ok_or_else(|| value.fault(ShareSession::EXPECTED))
 }
 

@@ -153,7 +153,7 @@ impl Database {
         Ok(match self.dialect.is_pooled {
             false => {
                 let idle = || ready(Ok(self.read.try_acquire()));
-                Reading::Session(patiently(self.read.acquire(), idle).await?)
+                Reading::Session(patiently(&self.read, self.read.acquire(), idle).await?)
             }
             true => Reading::Transaction(self.begun(&self.read).await?),
         })
@@ -187,7 +187,8 @@ impl Database {
 
     async fn begun(&self, pool: &AnyPool) -> Result<Transaction<'static, Any>, sqlx::Error> {
         let begin = self.dialect.begin;
-        patiently(pool.begin_with(begin), || pool.try_begin_with(begin)).await
+        let idle = || pool.try_begin_with(begin);
+        patiently(pool, pool.begin_with(begin), idle).await
     }
 
     /// `None` where the session refuses writes.
@@ -205,8 +206,10 @@ impl Database {
 }
 
 /// What `take` takes, which waits; then what `take_idle` finds. Whoever waits because no connection
-/// can be made any more does not see that others give theirs back.
+/// can be made any more does not see that others give theirs back. Where there are none, it is for
+/// the next one to find out that some can be made again.
 async fn patiently<T, Take, Idle>(
+    pool: &AnyPool,
     take: Take,
     take_idle: impl Fn() -> Idle,
 ) -> Result<T, sqlx::Error>
@@ -219,7 +222,7 @@ where
         Err(sqlx::Error::PoolTimedOut) => {}
         done => return done,
     }
-    while since.elapsed() < PATIENCE {
+    while since.elapsed() < PATIENCE && pool.size() > 0 {
         if let Some(taken) = take_idle().await? {
             return Ok(taken);
         }

@@ -45,7 +45,8 @@ impl Sessions {
         self.distrust();
     }
 
-    /// Whether a session of this age is used.
+    /// Whether a session of this age is used. SQLite has no sessions that a failover leaves behind.
+    #[cfg(feature = "postgres")]
     pub(super) fn trusts(&self, age: Duration) -> bool {
         let renewed_at = self.state().renewed_at;
         renewed_at.is_none_or(|at| age <= at.elapsed())

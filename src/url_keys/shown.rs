@@ -1,36 +1,11 @@
-//! Keys in a server's URL: found, covered for those who look, and put back for those who send.
-//!
-//! Some servers take a key as a parameter (`?api_key=…`), others as a part of the path. Which
-//! parameter is a key nobody can tell, so every parameter's value is one. Of the path it is what
-//! looks random: it has ten characters or more in pieces that are neither words nor numbers.
-//! The origin, words of the path and names of parameters are for everybody to see.
+//! URLs without their keys, as operators see them and send them back.
 
-use percent_encoding::percent_decode_str;
 use url::Url;
+
+use super::cover::{COVERED, cover_parameter, cover_segment, covered};
 
 /// Stands where a key is.
 const COVER: &str = "…";
-/// The same as a URL has it.
-const COVERED: &str = "%E2%80%A6";
-
-/// Characters of a path's segment that are in no word and no number, from which on it is a key: a
-/// UUID has 20 and more of them, a random token almost all.
-const RANDOM: usize = 10;
-/// The longest word, and the longest number.
-const WORD: usize = 24;
-const NUMBER: usize = 8;
-
-/// The URL without its keys.
-pub(crate) fn covered(url: &Url) -> Url {
-    let mut covered = url.clone();
-    let segments = url.path().split('/').map(cover_segment);
-    covered.set_path(&segments.collect::<Vec<_>>().join("/"));
-    if let Some(query) = url.query() {
-        let parameters = query.split('&').map(cover_parameter);
-        covered.set_query(Some(&parameters.collect::<Vec<_>>().join("&")));
-    }
-    covered
-}
 
 /// The URL without its keys, for people: each is shown as `…`.
 pub(crate) fn shown(url: &Url) -> String {
@@ -60,13 +35,6 @@ pub(crate) fn uncovered(entered: &Url, stored: &Url) -> Option<Url> {
     (!is_covered(&url)).then_some(url)
 }
 
-/// The keys of the path, as they are written and as they are meant.
-pub(crate) fn in_path(url: &Url) -> impl Iterator<Item = String> {
-    let keys = url.path().split('/').filter(|segment| is_key(segment));
-    keys.flat_map(|segment| [Some(segment.to_owned()), decoded(segment)])
-        .flatten()
-}
-
 /// Each part of `entered` that is covered becomes the next one of `stored` that is covered alike.
 fn put_back(
     entered: &str,
@@ -84,49 +52,6 @@ fn put_back(
     });
     let parts: Option<Vec<_>> = parts.collect();
     parts.map(|parts| parts.join(&separator.to_string()))
-}
-
-fn cover_segment(segment: &str) -> String {
-    let is_key = is_key(segment);
-    (if is_key { COVERED } else { segment }).to_owned()
-}
-
-fn cover_parameter(parameter: &str) -> String {
-    match parameter.split_once('=') {
-        None if parameter.is_empty() => String::new(),
-        None => COVERED.to_owned(),
-        Some((name, "")) if !is_key(name) => parameter.to_owned(),
-        Some((name, _)) => format!("{}={COVERED}", cover_segment(name)),
-    }
-}
-
-fn is_key(segment: &str) -> bool {
-    let decoded = decoded(segment);
-    let text = decoded.as_deref().unwrap_or(segment);
-    let pieces = text.split(|c: char| !c.is_alphanumeric());
-    let random = pieces.filter(|piece| !is_plain(piece));
-    random.map(|piece| piece.chars().count()).sum::<usize>() >= RANDOM
-}
-
-/// A segment that is text once it is decoded.
-fn decoded(segment: &str) -> Option<String> {
-    let decoded = percent_decode_str(segment).decode_utf8().ok()?;
-    Some(decoded.into_owned())
-}
-
-/// A word with a short number behind it, such as `mcp`, `v1`, `server2024` and `getUser`, or a
-/// number.
-fn is_plain(piece: &str) -> bool {
-    let word = piece.trim_end_matches(|c: char| c.is_ascii_digit());
-    let (letters, digits) = (word.chars().count(), piece.len() - word.len());
-    if letters == 0 {
-        return digits <= NUMBER;
-    }
-    // Few capitals amid the word: each begins a new one.
-    let pairs = word.chars().zip(word.chars().skip(1));
-    let bumps = pairs.filter(|(a, b)| a.is_lowercase() && b.is_uppercase());
-    let is_word = word.chars().all(char::is_alphabetic) && letters <= WORD;
-    is_word && digits <= 4 && bumps.count() <= letters / 4
 }
 
 #[cfg(test)]
