@@ -87,8 +87,10 @@ impl Held {
         };
         let taken = more + self.room.taken.fetch_add(more, Ordering::Relaxed);
         let own = more + self.caller.fetch_add(more, Ordering::Relaxed);
-        let kept = if bytes <= SMALL { 0 } else { self.all / 8 };
-        if own > self.share {
+        let is_small = bytes <= SMALL;
+        let kept = if is_small { 0 } else { self.all / 8 };
+        // Whoever shares a key with somebody who fills its share may still ask a short question.
+        if own > self.share && !is_small {
             Err(Full::Share)
         } else if taken > self.all - kept {
             Err(Full::All)
@@ -129,18 +131,18 @@ mod tests {
 
     #[test]
     fn what_is_dropped_is_free_again_also_what_did_not_fit() {
-        let (room, limits) = (Arc::new(Room::default()), limits(1000, 300));
+        let (room, limits) = (Arc::new(Room::default()), limits(1000 * SMALL, 300 * SMALL));
         let mut held = room.of(&"a", &limits);
-        assert_eq!(held.add(200), Ok(()));
+        assert_eq!(held.add(200 * SMALL), Ok(()));
         let mut second = held.another();
-        assert_eq!(second.add(101), Err(Full::Share));
+        assert_eq!(second.add(101 * SMALL), Err(Full::Share));
         let mut other = room.of(&"b", &limits);
-        assert_eq!(other.add(300), Ok(()));
+        assert_eq!(other.add(300 * SMALL), Ok(()));
         drop(second);
-        assert_eq!(held.add(100), Ok(()));
+        assert_eq!(held.add(100 * SMALL), Ok(()));
         drop(held);
-        assert_eq!(room.taken.load(Ordering::Relaxed), 300);
-        assert_eq!(room.of(&"a", &limits).add(300), Ok(()));
+        assert_eq!(room.taken.load(Ordering::Relaxed), 300 * SMALL);
+        assert_eq!(room.of(&"a", &limits).add(300 * SMALL), Ok(()));
     }
 
     #[test]
@@ -164,13 +166,13 @@ mod tests {
 
     #[test]
     fn callers_who_hold_nothing_are_forgotten() {
-        let (room, limits) = (Arc::new(Room::default()), limits(1000, 300));
+        let (room, limits) = (Arc::new(Room::default()), limits(1000 * SMALL, 300 * SMALL));
         let mut held = room.of(&"a", &limits);
-        assert_eq!(held.add(300), Ok(()));
+        assert_eq!(held.add(300 * SMALL), Ok(()));
         for who in 0..100_000 {
             assert_eq!(room.of(&who, &limits).add(1), Ok(()));
         }
         assert!(room.callers.lock().unwrap().len() < 10 * CALLERS);
-        assert_eq!(room.of(&"a", &limits).add(1), Err(Full::Share));
+        assert_eq!(room.of(&"a", &limits).add(SMALL + 1), Err(Full::Share));
     }
 }

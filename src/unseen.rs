@@ -72,6 +72,57 @@ pub(crate) fn cleaned(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// A text of JSON without any unseen character, be it there as it is or as an escape: what somebody
+/// reads who sees none of them. `None` where there is none, as in nearly all texts.
+pub(crate) fn as_seen(json: &str) -> Option<String> {
+    let mut seen: Option<String> = None;
+    let mut at = 0;
+    while let Some(step) = json[at..].bytes().position(|byte| !is_plain(byte)) {
+        let from = at + step;
+        if let Some(seen) = &mut seen {
+            seen.push_str(&json[at..from]);
+        }
+        let (length, letter) = next(&json[from..]);
+        at = from + length;
+        if letter.is_some_and(|letter| is_unseen(letter) && letter != '\r') {
+            seen.get_or_insert_with(|| json[..from].to_owned());
+        } else if let Some(seen) = &mut seen {
+            seen.push_str(&json[from..at]);
+        }
+    }
+    if let Some(seen) = &mut seen {
+        seen.push_str(&json[at..]);
+    }
+    seen
+}
+
+fn is_plain(byte: u8) -> bool {
+    byte != b'\\' && byte.is_ascii() && !byte.is_ascii_control()
+}
+
+/// The first character of `json`, which may be an escape, and its length there.
+fn next(json: &str) -> (usize, Option<char>) {
+    let Some(behind) = json.strip_prefix('\\') else {
+        let letter = json.chars().next();
+        return (letter.map_or(1, char::len_utf8), letter);
+    };
+    let unit = |escape: &str| {
+        let digits = escape.strip_prefix('u')?.get(..4)?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let Some(first) = unit(behind) else {
+        // Such as a line break, which stays, or a backslash.
+        let escaped = behind.chars().next().map_or(0, char::len_utf8);
+        return (1 + escaped, None);
+    };
+    let second = behind[5..].strip_prefix('\\').and_then(unit);
+    let pair = [first, second.unwrap_or_default()];
+    match char::decode_utf16(pair).next() {
+        Some(Ok(letter)) => (6 * letter.len_utf16(), Some(letter)),
+        Some(Err(_)) | None => (6, None),
+    }
+}
+
 /// The place of the first character that may have to go. Nearly all texts have none.
 fn first(text: &str) -> Option<usize> {
     let is_plain = |byte: &u8| matches!(byte, b' '..=b'~' | b'\n' | b'\t' | b'\r' | 0x0c);
@@ -202,6 +253,31 @@ fn literal(json: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_is_read_without_what_nobody_sees() {
+        for text in [
+            "",
+            "plain",
+            r#"{"a":"x\ny\t\\u200b \u00e9 \ud83d"}"#,
+            "é\n😀",
+        ] {
+            assert_eq!(as_seen(text), None, "{text}");
+        }
+        for (text, expected) in [
+            ("a\u{200b}b", "ab"),
+            (r"a\u200bb\u00ADc", "abc"),
+            (r"a\u0001b", "ab"),
+            ("a\u{1}b\u{7f}", "ab"),
+            (r"a\udb40\udc41b", "ab"),
+            ("a\u{e0041}b é", "ab é"),
+            (r"\\\u200b\\u200b", r"\\\\u200b"),
+            (r"\u200b\u12", r"\u12"),
+            ("\u{200b}", ""),
+        ] {
+            assert_eq!(as_seen(text).as_deref(), Some(expected), "{text}");
+        }
+    }
 
     #[test]
     fn what_a_model_would_read_and_nobody_see_goes() {

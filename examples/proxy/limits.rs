@@ -90,14 +90,16 @@ impl Limits {
             ));
         }
         let bodies = self.of_requests();
-        if bodies.caller_body_bytes < bodies.body_bytes {
+        // What a body takes beside its data counts as well.
+        let largest = bodies.body_bytes.saturating_add(bodies.body_bytes / 16);
+        if bodies.caller_body_bytes < largest {
             return Err(Invalid::new(
-                "limits.caller_body_bytes: must be at least limits.body_bytes, else the largest requests are never answered",
+                "limits.caller_body_bytes: must be a sixteenth more than limits.body_bytes, else the largest requests are never answered",
             ));
         }
-        if bodies.all_body_bytes / 8 * 7 < bodies.body_bytes {
+        if bodies.all_body_bytes / 8 * 7 < largest {
             return Err(Invalid::new(
-                "limits.all_body_bytes: seven eighths of it must be at least limits.body_bytes, else the largest requests are never answered",
+                "limits.all_body_bytes: seven eighths of it must be a sixteenth more than limits.body_bytes, else the largest requests are never answered",
             ));
         }
         Ok(())

@@ -191,7 +191,7 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     servers.push(Server::new(listener, Incoming::new("listen", app, terms)));
     introduce(&config, address, operators);
 
-    runtime.spawn(monitor.run());
+    tokio::spawn(monitor.run());
     if let Some((database, newest)) = storage.database.clone() {
         tokio::spawn(sealing::reseal(database, newest));
     }

@@ -373,15 +373,14 @@ impl Shared {
         self.hits.count(known.is_some());
         if let Some(list) = known {
             if list.is_to_be_refreshed() {
-                let workers = self.outbound.workers().clone();
-                workers.spawn(self.refresh(server.clone(), access, peer, list.clone()));
+                tokio::spawn(self.refresh(server.clone(), access, peer, list.clone()));
             }
             return Ok(list);
         }
         // In a task of its own: what comes of it is kept even if every caller has given up, and
         // the next one waits for the same listing.
-        let (server, workers) = (server.clone(), self.outbound.workers().clone());
-        let task = workers.spawn(async move {
+        let server = server.clone();
+        let task = tokio::spawn(async move {
             let _alone = peer.listing.lock().await;
             match peer.list() {
                 Some(list) => Ok(list),

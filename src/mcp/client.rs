@@ -127,8 +127,13 @@ impl Client {
     ///
     /// Dropping the future drops the request. A handshake that others may wait for goes on.
     pub async fn list_tools(&self) -> Result<ToolList, Error> {
+        let client = self.clone();
         let limit = self.0.line.dialer().limits.list;
-        within(limit, self.list_pages()).await
+        let work = async move { within(limit, client.list_pages()).await };
+        match self.0.line.dialer().outbound.workers().elsewhere() {
+            Some(elsewhere) => elsewhere.run(work).await.unwrap_or_else(|| Err(stopped())),
+            None => work.await,
+        }
     }
 
     /// Calls a tool (2026-07-28, server/tools).
@@ -175,9 +180,7 @@ impl Client {
             };
             within(limit, client.call(call)).await
         };
-        let stopped = "the runtime of calls to servers was shut down";
-        let done = elsewhere.run(work).await;
-        done.unwrap_or_else(|| Err(Error::new(ErrorKind::Interrupted, stopped)))
+        elsewhere.run(work).await.unwrap_or_else(|| Err(stopped()))
     }
 
     /// Ends the session at the server, if there is one (2025-11-25, basic/transports).
@@ -320,6 +323,11 @@ impl fmt::Debug for Client {
             .field("transport", &dialer.transport)
             .finish_non_exhaustive()
     }
+}
+
+fn stopped() -> Error {
+    let text = "the runtime of calls to servers was shut down";
+    Error::new(ErrorKind::Interrupted, text)
 }
 
 async fn within<T>(

@@ -184,8 +184,9 @@ impl Route {
             mentions_session = [&b"session"[..], b"not initialized"]
                 .iter()
                 .any(|words| memchr::memmem::find(&lower, words).is_some());
-            let body = live.scrubber.bytes(&body);
-            if let Some((answered, rpc)) = wire::error_in(&body) {
+            if let Ok(body) = wire::scrubbed(&body, &live.scrubber)
+                && let Some((answered, rpc)) = wire::error_in(&body)
+            {
                 // Whoever names the request has looked at it, and may have executed it: what it
                 // says of sessions may be the tool's words.
                 mentions_session &= answered.is_none();

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 use super::error::{Error, ErrorKind, Rpc};
 use super::raw::each;
-use crate::scrub::Scrubber;
+use crate::{scrub::Scrubber, unseen};
 
 /// Messages in one batch array (2025-03-26 only). We send one request at a time, so a batch is
 /// its answer and a few notifications.
@@ -188,7 +188,10 @@ impl RpcError<'_> {
 /// A server's text, made fit to be shown.
 fn shown(text: &str) -> String {
     let end = text.floor_char_boundary(MAX_MESSAGE);
-    text[..end].chars().filter(|c| !c.is_control()).collect()
+    let shown = text[..end]
+        .chars()
+        .map(|c| if c.is_ascii_whitespace() { ' ' } else { c });
+    shown.filter(|c| !c.is_control()).collect()
 }
 
 /// What a server sent, without the credentials that it was sent.
@@ -199,8 +202,16 @@ fn shown(text: &str) -> String {
 pub(super) fn scrubbed<'a>(bytes: &'a [u8], scrubber: &Scrubber) -> Result<Cow<'a, [u8]>, Error> {
     const HIDDEN: &str = "the server's answer is refused: it has more encodings within one \
         another than are looked through for credentials";
+    const UNSEEN: &str = "the server's answer is refused: it has a credential in it, written with \
+        characters that nobody sees";
     let clean = scrubber.readable(bytes);
-    clean.ok_or_else(|| Error::protocol(HIDDEN))
+    let clean = clean.ok_or_else(|| Error::protocol(HIDDEN))?;
+    // Those characters are taken out later on, and the credential would be whole.
+    let seen = str::from_utf8(&clean).ok().and_then(unseen::as_seen);
+    match seen.is_some_and(|seen| scrubber.cleaned(&seen).is_some()) {
+        true => Err(Error::protocol(UNSEEN)),
+        false => Ok(clean),
+    }
 }
 
 /// Reads the message or the batch of messages in `bytes`, and hands each to `take`.

@@ -6,7 +6,7 @@ use mcp_layer::mcp::{Error, ErrorKind, Limits};
 use serde_json::json;
 
 use crate::support::evil::{Evil, Received, Step, event, json_reply, reply, status, stream_head};
-use crate::support::{call, client, everything, short_limits, until};
+use crate::support::{CANARY, call, client, everything, short_limits, until};
 
 /// Calls a tool of a server that answers with these steps; the call is sent exactly once.
 async fn call_answered(steps: impl Fn(&Received) -> Vec<Step> + Send + Sync + 'static) -> Error {
@@ -425,5 +425,29 @@ async fn a_server_that_sends_and_sends_without_answering_is_given_up() {
         .await;
         println!("{:?} {failed} after {:?}", flood, started.elapsed());
         assert_ne!(failed.kind(), ErrorKind::Timeout, "{flood:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_credential_among_characters_that_nobody_sees_is_refused() {
+    let token = CANARY.trim_start_matches("Bearer ");
+    for unseen in ["\u{200b}", r"\u200b", r"\u00aD", r"\u0001", r"\udb40\udc41"] {
+        let letters = token.chars().map(|letter| match letter {
+            '"' => r#"\""#.to_owned(),
+            letter => letter.to_string(),
+        });
+        let written = letters.collect::<Vec<_>>().join(unseen);
+        for answer in [
+            format!(r#""result":{{"content":[{{"type":"text","text":"{written}"}}]}}"#),
+            format!(r#""error":{{"code":-1,"message":"{written}"}}"#),
+        ] {
+            let failed = call_answered(move |request| {
+                let id = &request.json()["id"];
+                let body = format!(r#"{{"jsonrpc":"2.0","id":{id},{answer}}}"#);
+                vec![Step::Send(json_reply(&body))]
+            })
+            .await;
+            assert_eq!(failed.kind(), ErrorKind::Protocol, "{unseen:?}");
+        }
     }
 }

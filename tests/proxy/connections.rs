@@ -215,7 +215,7 @@ async fn a_connection_that_is_open_for_nothing_frees_its_place() {
 #[tokio::test]
 async fn a_refusal_in_the_middle_of_a_body_reaches_its_caller() {
     let proxy = Proxy::with(
-        "[limits]\nbody_bytes = 1000000\ncaller_body_bytes = 1000000\n",
+        "[limits]\nbody_bytes = 1000000\ncaller_body_bytes = 1100000\n",
         &[],
     );
     for _ in 0..5 {
