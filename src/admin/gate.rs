@@ -110,6 +110,12 @@ async fn with_token(admin: &Admin, request: Request) -> Result<Request, Response
 
 /// For a request whose token is wrong, or absent.
 fn without_token(admin: &Admin, request: &Request) -> Response {
+    let message = "send the admin token as Authorization: Bearer …";
+    let unsent = Fault::new(Code::InvalidToken, message).into_response();
+    // Whoever sends none guesses nothing.
+    if bearer(request.headers()).is_none() {
+        return unsent;
+    }
     let wrong = admin.wrong_token(request.extensions());
     // Where nobody tells addresses, one who guesses must not change the answers of all others.
     let is_known = request.extensions().get::<ClientAddress>().is_some();
@@ -119,8 +125,7 @@ fn without_token(admin: &Admin, request: &Request) -> Response {
         let refused = Fault::new(Code::TooManyWrongTokens, message);
         return later(refused.into_response(), wrong.wait);
     }
-    let message = "send the admin token as Authorization: Bearer …";
-    Fault::new(Code::InvalidToken, message).into_response()
+    unsent
 }
 
 impl Admin {
@@ -132,7 +137,7 @@ impl Admin {
             let address = from.map_or("unknown".into(), |from| from.0.to_string());
             tracing::warn!(
                 address,
-                "a wrong admin token, or none; more from this address within a minute are not logged"
+                "a wrong admin token; more from this address within a minute are not logged"
             );
         }
         wrong

@@ -23,11 +23,13 @@ def is_plain(payload):
 
 def tool(payload):
     """One that says it wherever a tool can say something."""
+    # A tool with a member whose name has what cannot be seen is left out, like one whose own name has it.
+    member = "".join(letter for letter in payload if letter.isprintable())
     schema = {
         "type": "object",
         "title": payload,
         "description": payload,
-        "properties": {payload: {"description": payload, "enum": [payload], "default": payload, "examples": [payload]}},
+        "properties": {member: {"description": payload, "enum": [payload], "default": payload, "examples": [payload]}},
     }
     return {
         # A tool whose name has what cannot be seen is left out altogether.

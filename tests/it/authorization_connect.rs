@@ -117,7 +117,7 @@ async fn what_is_kept_is_sealed_before_and_after_the_callback() {
         &*state,
         &browser,
         &verifier,
-        "s3cret/1",
+        "s3cret/1-of-a-client",
         "access-0.1",
         "refresh-0.1",
     ] {

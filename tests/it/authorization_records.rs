@@ -12,7 +12,7 @@ async fn a_client_secret_without_an_issuer_is_not_for_the_server_to_direct() {
     // As a registry of one's own may read it: past `Auth::oauth2`, which refuses it.
     let mut oauth = OAuth2::default();
     oauth.client_id = Some("client-0".into());
-    oauth.client_secret = Some("s3cret/0".into());
+    oauth.client_secret = Some("s3cret/0-of-a-client".into());
     assert!(Auth::oauth2(oauth.clone()).is_err());
     let server = Server::new("a", provider.mcp().as_str()).unwrap();
     let server = server.with_auth(Auth::OAuth2(Box::new(oauth)));

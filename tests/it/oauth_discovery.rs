@@ -227,7 +227,10 @@ async fn a_client_registers_itself() {
     let server = AuthServer::start().await;
     let client = register(&server).await.unwrap();
     assert_eq!(client.id, "client-1");
-    assert_eq!(client.secret.unwrap().expose_secret(), "s3cret/1");
+    assert_eq!(
+        client.secret.unwrap().expose_secret(),
+        "s3cret/1-of-a-client"
+    );
     assert_eq!(client.auth, TokenAuth::ClientSecretBasic);
     assert_eq!(
         server.only("/register").json(),

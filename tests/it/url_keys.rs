@@ -81,13 +81,14 @@ async fn a_database_of_before_is_sealed_when_it_is_opened() {
     }
     drop(registry);
     // As version 2 has it.
-    let clear = format!(
-        "UPDATE mcp_servers SET record = replace(record, '{plain}', '{}');
-         UPDATE mcp_schema SET version = 2",
-        url()
-    );
     let mut before = intruder(&database).await;
-    run(&mut before, &clear).await;
+    sqlx::query("UPDATE mcp_servers SET record = replace(record, $1, $2)")
+        .bind(plain)
+        .bind(url())
+        .execute(&mut before)
+        .await
+        .unwrap();
+    run(&mut before, "UPDATE mcp_schema SET version = 2").await;
     sqlx::Connection::close(before).await.unwrap();
     assert!(holds_keys(&directory.bytes()));
 

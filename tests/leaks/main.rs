@@ -68,6 +68,10 @@ fn nothing_that_left_has_a_secret_in_it() {
             found.bytes,
             found.hits.len()
         );
+        // Where, and never what.
+        for hit in found.hits.iter().take(40) {
+            println!("a {} in {}", hit.kind, hit.place);
+        }
         hits.extend(found.hits);
         let kind = format!("{PLANTED}{channel}");
         let seen = planted.folder(&folder.join("left").join(channel));
@@ -92,10 +96,6 @@ fn nothing_that_left_has_a_secret_in_it() {
         expected.len() - missed.len()
     );
     assert!(missed.is_empty(), "planted and not found: {missed:?}");
-    // Where, and never what.
-    for hit in hits.iter().take(40) {
-        println!("a {} in {}", hit.kind, hit.place);
-    }
     assert!(hits.is_empty(), "{} secrets have leaked", hits.len());
 }
 

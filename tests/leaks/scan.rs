@@ -1,7 +1,7 @@
 //! Finds pieces of secrets in files, in whatever encoding.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fs::{self, File},
     io::Read,
     path::Path,
@@ -177,9 +177,16 @@ pub fn plant(folder: &Path, secrets: &[Secret]) -> Vec<(String, &'static str, Ve
     }
     log.truncate(AROUND as usize * 2);
     let (before, after) = log.split_at(log.len() / 2);
-    let mut kinds = BTreeSet::new();
-    let one_of_each = secrets.iter().filter(|secret| kinds.insert(&secret.kind));
-    let planted = one_of_each.flat_map(|secret| {
+    // The longest of each kind: of one with twelve bytes no encoding leaves all whose ends depend on
+    // what is beside it.
+    let mut longest = BTreeMap::<&str, &Secret>::new();
+    for secret in secrets {
+        let known = longest.entry(&secret.kind).or_insert(secret);
+        if known.value.len() < secret.value.len() {
+            *known = secret;
+        }
+    }
+    let planted = longest.into_values().flat_map(|secret| {
         forms(&secret.value).into_iter().map(|(encoding, form)| {
             let text = [before, b"\n<", &*form, b"> ", after].concat();
             (secret.kind.clone(), encoding, text)

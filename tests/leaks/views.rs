@@ -150,7 +150,7 @@ fn from_bases(text: &[u8]) -> Vec<u8> {
             let digits = &digits[..digits.len() - usize::from(digits.len() % 4 == 1)];
             keep_texts(&LENIENT.decode(digits).unwrap_or_default(), &mut decoded);
         }
-        for start in 0..2 {
+        for start in 0..2.min(digits.len()) {
             let pairs = digits[start..].chunks_exact(2);
             let bytes = pairs.map(|pair| number(pair, 2).map_or(0, |byte| byte as u8));
             keep_texts(&bytes.collect::<Vec<_>>(), &mut decoded);

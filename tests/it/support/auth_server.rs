@@ -88,7 +88,7 @@ impl AuthServer {
         let server = Self::empty_on(address).await;
         server.json(RESOURCE, server.resource());
         server.json(METADATA, server.metadata());
-        let client = json!({"client_id": "client-1", "client_secret": "s3cret/1"});
+        let client = json!({"client_id": "client-1", "client_secret": "s3cret/1-of-a-client"});
         server.answer("/register", move || json_reply(201, &client));
         let tokens = json!({"access_token": "access-1", "token_type": "Bearer",
             "expires_in": 3600, "refresh_token": "refresh-1", "scope": "files:read"});

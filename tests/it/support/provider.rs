@@ -129,7 +129,7 @@ impl Provider {
     pub fn typed(&self) -> Server {
         self.with(|oauth| {
             oauth.client_id = Some("client-0".into());
-            oauth.client_secret = Some("s3cret/0".into());
+            oauth.client_secret = Some("s3cret/0-of-a-client".into());
             oauth.authorization_url = Some(self.server.at("/authorize"));
             oauth.token_url = Some(self.server.at("/token"));
         })
