@@ -99,7 +99,7 @@ impl Trace {
     }
 
     /// Whether its spans are made in less than a thousandth of a second.
-    #[cfg(any(feature = "admin", feature = "_sql"))]
+    #[cfg(any(feature = "admin", feature = "postgres", feature = "sqlite"))]
     pub(crate) fn is_small(&self) -> bool {
         const SMALL: usize = 64 << 10;
         self.size() <= SMALL

@@ -5,7 +5,7 @@
 //! looks random: it has ten characters or more in pieces that are neither words nor numbers.
 //! The origin, words of the path and names of parameters are for everybody to see.
 
-#[cfg(any(feature = "admin", feature = "_sql"))]
+#[cfg(any(feature = "admin", feature = "postgres", feature = "sqlite"))]
 mod cover;
 #[cfg(feature = "admin")]
 mod shown;
@@ -13,7 +13,7 @@ mod shown;
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-#[cfg(feature = "_sql")]
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) use self::cover::covered;
 #[cfg(feature = "admin")]
 pub(crate) use self::shown::{is_covered, shown, uncovered};

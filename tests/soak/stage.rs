@@ -83,13 +83,9 @@ impl Stage {
         let (cookie, _) = cookie.split_once(';').unwrap();
         let consent = started.headers()[header::LOCATION].to_str().unwrap();
         let consent: url::Url = consent.parse().unwrap();
-        let back = consent
-            .query_pairs()
-            .find(|(name, _)| name == "redirect_uri");
-        let back = back.unwrap().1.into_owned();
-        let query = self.provider.server.approve(&consent);
+        let back = self.provider.server.approve(&consent);
         let back = browser
-            .get(format!("{back}?{query}"))
+            .get(format!("{}{back}", self.proxy.operators))
             .header(header::COOKIE, cookie);
         assert_eq!(back.send().await.unwrap().status(), StatusCode::OK);
     }
