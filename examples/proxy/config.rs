@@ -163,7 +163,7 @@ pub struct Config {
     /// The `Authorization` for the upstream; absent, the caller's is sent on.
     pub upstream_authorization: Option<HeaderValue>,
     pub keys: Keys,
-    /// What of the upstream callers reach.
+    /// The upstream's paths that callers reach.
     pub paths: Paths,
     /// The names that the proxy answers to.
     pub hosts: Hosts,
@@ -179,7 +179,7 @@ pub struct Config {
     pub roots: Option<Vec<u8>>,
     /// The collector; absent: no traces are exported.
     pub otlp: Option<Url>,
-    /// What the collector gets besides, such as its key.
+    /// Extra headers for the collector, such as its key.
     pub otlp_headers: HashMap<String, String>,
     pub trace_payloads: Payloads,
     pub log_format: LogFormat,
@@ -224,7 +224,7 @@ impl fmt::Display for Invalid {
 }
 
 impl Flags {
-    /// What the command line says; what is asked for help is answered, and ends the process.
+    /// Reads the command line; `--help` and its like are answered, and end the process.
     pub fn read() -> Result<Self, Invalid> {
         Self::try_parse().map_err(|error| match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => error.exit(),
@@ -243,7 +243,7 @@ impl Flags {
     }
 }
 
-/// What is wrong with the command line, without what may be a secret in the wrong place.
+/// Describes a fault of the command line, without what may be a secret in the wrong place.
 fn mistyped(error: &clap::Error) -> Invalid {
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => text.clone(),

@@ -1,4 +1,4 @@
-//! How many files the process may open, connections among them.
+//! The limit of open files, connections among them.
 
 /// Lets the process open `wanted` files, or as many as it may; how many that are, where there is a
 /// limit.

@@ -20,11 +20,11 @@ use crate::{
     shed,
 };
 
-/// What a connection buffers of either direction, the headers of a request included: many
+/// Buffer of a connection in either direction, the headers of a request included: many
 /// connections cannot hold much, however they read and write.
 pub const BUFFER: u32 = 64 << 10;
 
-/// How slow connections may be, and how many there may be.
+/// Limits of connections: how slow they may be, and how many.
 pub struct Terms {
     pub header_read: Duration,
     pub idle_write: Duration,
@@ -35,7 +35,7 @@ pub struct Terms {
 
 /// The connections of one listener.
 pub struct Incoming {
-    /// What the log calls the listener.
+    /// The listener's name in the log.
     listener: &'static str,
     app: Router,
     /// The same, for connections without a place.
