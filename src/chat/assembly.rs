@@ -9,7 +9,7 @@ use super::{
     ToolCall,
     object::{Object, array, quoted},
     tool_call::CALLS_READ,
-    tree::tree,
+    tree::tree_or_text,
 };
 
 /// The message as far as it has come.
@@ -48,15 +48,11 @@ impl Assembly {
                 }
                 "tool_calls" => {
                     let calls = array(value, CALLS_READ).unwrap_or_default();
-                    for call in calls.into_iter().filter_map(tree) {
+                    for call in calls.into_iter().map(tree_or_text) {
                         self.add_call(call);
                     }
                 }
-                name => {
-                    if let Some(value) = tree(value) {
-                        add_member(&mut self.rest, name, value);
-                    }
-                }
+                name => add_member(&mut self.rest, name, tree_or_text(value)),
             }
         }
     }

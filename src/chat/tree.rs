@@ -1,12 +1,41 @@
-//! Trees of JSON in which there may be halves of characters.
+//! Trees of JSON that serde_json does not build: with halves of characters, numbers beyond an `f64`,
+//! or too many levels.
 
 use std::borrow::Cow;
 
 use serde_json::Value;
 
+use super::object::Object;
+
+/// The levels of a tool call above its arguments: the call and its `function`.
+const LEVELS: usize = 2;
+
+/// The tree of the JSON value `text`; the smallest part that no tree holds becomes a string of its JSON,
+/// which for `arguments` is the form that OpenAI gives them anyway.
+///
+/// Nothing is left out: a call that is missing from a message shifts those behind it.
+pub(super) fn tree_or_text(text: &str) -> Value {
+    below(text, LEVELS)
+}
+
+fn below(text: &str, levels: usize) -> Value {
+    if let Some(tree) = tree(text) {
+        return tree;
+    }
+    match Object::parse(text) {
+        Ok(object) if levels > 0 => {
+            let members = object.iter();
+            members
+                .map(|(name, value)| (name.to_owned(), below(value, levels - 1)))
+                .collect()
+        }
+        _ => text.into(),
+    }
+}
+
 /// The tree of `text`, in which a half of a character is U+FFFD: strings of a tree hold whole ones,
 /// and upstreams that count in UTF-16 cut a text anywhere.
-pub(super) fn tree(text: &str) -> Option<Value> {
+fn tree(text: &str) -> Option<Value> {
     let whole = || serde_json::from_str(&without_halves(text)).ok();
     serde_json::from_str(text).ok().or_else(whole)
 }
@@ -51,6 +80,17 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_no_tree_holds_stays_as_text_where_it_stands() {
+        let call = r#"{"id":"a","note":[1e999],"function":{"name":"f","arguments":{"x":1e999}}}"#;
+        assert_eq!(
+            tree_or_text(call),
+            json!({"id": "a", "note": "[1e999]", "function": {"name": "f", "arguments": "{\"x\":1e999}"}})
+        );
+        let deep = "[".repeat(200) + &"]".repeat(200);
+        assert_eq!(tree_or_text(&deep), json!(deep));
+    }
 
     #[test]
     fn halves_are_replaced_and_whole_characters_stay() {
