@@ -14,8 +14,8 @@ use http_body_util::BodyExt;
 use pin_project_lite::pin_project;
 
 use crate::{
-    chat::concat,
     held::{Full, Held},
+    json::concat,
 };
 
 pin_project! {

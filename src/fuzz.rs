@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use crate::{
     TraceParent, admin, chat,
     fuzz_input::{halves, line, number, text},
+    hex::hex,
     mcp,
     name::ServerName,
     oauth,
@@ -136,12 +137,12 @@ fn tools(data: &[u8]) {
         );
         before = Some(name);
         let definition = text(&offer.definition);
-        let function = chat::Object::parse(definition).expect("a definition is JSON");
+        let function = crate::json::Object::parse(definition).expect("a definition is JSON");
         let function = function.get("function").expect("a function");
-        let function = chat::Object::parse(function).expect("a function is an object");
+        let function = crate::json::Object::parse(function).expect("a function is an object");
         assert_eq!(function.string("name").as_deref(), Some(name));
         let parameters = function.get("parameters").expect("parameters");
-        let parameters = chat::Object::parse(parameters).expect("parameters are an object");
+        let parameters = crate::json::Object::parse(parameters).expect("parameters are an object");
         assert!(parameters.get("properties").is_some());
         let description = offer.description.as_deref().unwrap_or_default();
         assert!(description.len() <= (8 << 10) + " [cut]".len());
@@ -173,7 +174,7 @@ fn scrub(data: &[u8]) {
         .collect();
     let value = [b"Bearer ", &*secret].concat();
     let scrubber = Scrubber::new([&*value]);
-    let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex(&secret);
     let json = serde_json::to_string(&String::from_utf8_lossy(&secret)).unwrap_or_default();
     let spelt = [
         secret.clone(),
@@ -214,7 +215,7 @@ fn sealed(data: &[u8]) {
 
     const SECRET: &str = "a secret of some length";
     const HERE: Place<'_> = Place {
-        organisation: "default",
+        organization: "default",
         server: "a",
         field: "headers",
         origin: "https://a.example",

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::secret::fill_random;
+use crate::random::fill_random;
 
 /// What [`Keyed`] makes of its parts.
 pub(crate) type Digest = [u8; 32];

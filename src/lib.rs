@@ -134,8 +134,11 @@ pub mod secret;
 mod apart;
 #[cfg(feature = "fuzzing")]
 mod fuzz_input;
+mod hex;
+mod json;
 mod name;
 mod project;
+mod random;
 mod scopes;
 mod scrub;
 mod sse;

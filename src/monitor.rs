@@ -14,10 +14,10 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::{
     connect::Connections,
     inactive::Inactive,
+    random::fill_random,
     registry::{
         AnyStore, Auth, Error, Filter, ObservationStore, Page, Server, ServerId, ServerStore,
     },
-    secret::fill_random,
 };
 
 /// How often a server is probed, unless another interval is given.
@@ -62,7 +62,7 @@ pub struct Monitor {
     store: AnyStore,
     connections: Connections,
     every: Duration,
-    organisations: Vec<String>,
+    organizations: Vec<String>,
     /// When each server's turn is, and how often it failed in a row.
     turns: HashMap<ServerId, Turn>,
 }
@@ -74,7 +74,7 @@ struct Turn {
 }
 
 impl Monitor {
-    /// A monitor of the organisation `default`.
+    /// A monitor of the organization `default`.
     ///
     /// `connections` are those of the layer, and note what they see in the same store; see
     /// [`Connections::with_observations`].
@@ -83,7 +83,7 @@ impl Monitor {
             store: AnyStore::new(store),
             connections,
             every: EVERY,
-            organisations: vec!["default".to_owned()],
+            organizations: vec!["default".to_owned()],
             turns: HashMap::new(),
         }
     }
@@ -95,13 +95,13 @@ impl Monitor {
         self
     }
 
-    /// Replaces the organisations whose servers are probed; default `default`.
+    /// Replaces the organizations whose servers are probed; default `default`.
     #[must_use]
-    pub fn with_organisations<O: Into<String>>(
+    pub fn with_organizations<O: Into<String>>(
         mut self,
-        organisations: impl IntoIterator<Item = O>,
+        organizations: impl IntoIterator<Item = O>,
     ) -> Self {
-        self.organisations = organisations.into_iter().map(Into::into).collect();
+        self.organizations = organizations.into_iter().map(Into::into).collect();
         self
     }
 
@@ -129,18 +129,18 @@ impl Monitor {
     async fn look(&mut self) -> Result<(), Error> {
         let mut seen = HashSet::new();
         let filter = Filter::default();
-        for organisation in self.organisations.clone() {
-            self.forgive(&organisation).await?;
+        for organization in self.organizations.clone() {
+            self.forgive(&organization).await?;
             let mut page = Page {
                 after: None,
                 limit: PAGE,
             };
             loop {
-                let listing = self.store.list(&organisation, &filter, &page).await?;
+                let listing = self.store.list(&organization, &filter, &page).await?;
                 let servers = listing.servers.into_iter().filter(|s| is_probed(s));
                 let servers: Vec<_> = servers.collect();
                 seen.extend(servers.iter().map(|server| server.id.clone()));
-                self.probe_due(&organisation, servers).await?;
+                self.probe_due(&organization, servers).await?;
                 match listing.next {
                     Some(next) => page.after = Some(next),
                     None => break,
@@ -153,7 +153,7 @@ impl Monitor {
 
     async fn probe_due(
         &mut self,
-        organisation: &str,
+        organization: &str,
         mut servers: Vec<Arc<Server>>,
     ) -> Result<(), Error> {
         let now = Instant::now();
@@ -172,7 +172,7 @@ impl Monitor {
         // A little less than the interval: else a turn that is early is lost.
         let claimed = self
             .store
-            .claim_probes(organisation, &ids, self.every.mul_f64(0.7));
+            .claim_probes(organization, &ids, self.every.mul_f64(0.7));
         let claimed = claimed.await?;
         let (ours, others): (Vec<_>, Vec<_>) = servers
             .into_iter()
@@ -204,14 +204,14 @@ impl Monitor {
     }
 
     /// Has the connections leave alone no longer what another replica has listed since.
-    async fn forgive(&self, organisation: &str) -> Result<(), Error> {
+    async fn forgive(&self, organization: &str) -> Result<(), Error> {
         let failing = self.connections.failing().into_iter();
         let failing: Vec<_> = failing
-            .filter(|failing| *failing.organisation == *organisation)
+            .filter(|failing| *failing.organization == *organization)
             .collect();
         for failing in failing.chunks(PAGE) {
             let ids: Vec<_> = failing.iter().map(|failing| failing.id.clone()).collect();
-            let observations = self.store.observations(organisation, &ids).await?;
+            let observations = self.store.observations(organization, &ids).await?;
             for (failing, observation) in failing.iter().zip(observations) {
                 let is_back = observation.is_some_and(|observation| {
                     observation.failures == 0 && observation.listed_at > Some(failing.at)
@@ -233,7 +233,7 @@ fn is_probed(server: &Server) -> bool {
 async fn probe(store: AnyStore, connections: Connections, server: Arc<Server>) -> (ServerId, bool) {
     let id = server.id.clone();
     // It may have been changed, or removed, while it waited for its turn.
-    let Ok(now) = store.get(&server.organisation, &server.name).await else {
+    let Ok(now) = store.get(&server.organization, &server.name).await else {
         return (id, true);
     };
     if now.id != id || !is_probed(&now) {
@@ -256,7 +256,7 @@ impl fmt::Debug for Monitor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Monitor")
             .field("every", &self.every)
-            .field("organisations", &self.organisations)
+            .field("organizations", &self.organizations)
             .finish_non_exhaustive()
     }
 }

@@ -5,6 +5,8 @@ use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
+use crate::hex::hex;
+
 /// The longest name that chat-completions providers accept for a function.
 const OFFERED_LEN: usize = 64;
 /// The longest slug; it leaves a tool at least 22 of the 64 characters.
@@ -115,8 +117,7 @@ pub(crate) fn offered_name(server: &ServerName, tool: &str) -> String {
         .take(room - TAG_LEN)
         .collect();
     let digest = Sha256::digest(tool.as_bytes());
-    let [a, b, c, d] = [digest[0], digest[1], digest[2], digest[3]];
-    format!("{server}__{readable}_{a:02x}{b:02x}{c:02x}{d:02x}")
+    format!("{server}__{readable}_{}", hex(&digest[..4]))
 }
 
 #[cfg(test)]
@@ -165,10 +166,7 @@ mod tests {
     #[test]
     fn other_characters_are_mapped_and_tagged_with_the_hash_of_the_own_name() {
         // SHA-256("repos/list.all") begins with these four bytes.
-        let tag: String = Sha256::digest(b"repos/list.all")[..4]
-            .iter()
-            .map(|b| format!("{b:02x}"))
-            .collect();
+        let tag = hex(&Sha256::digest(b"repos/list.all")[..4]);
         assert_eq!(
             offered_name(&server("s"), "repos/list.all"),
             format!("s__repos_list_all_{tag}")

@@ -14,7 +14,7 @@ use serde_json::{Value, value::RawValue};
 
 use crate::{
     apart,
-    chat::{Object, quoted},
+    json::{Object, quoted},
     mcp::Tool,
     name::{ServerName, offered_name},
     registry::{Definition, Pins, Server, ToolPolicy, ToolState},

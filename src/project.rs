@@ -4,7 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 /// The caller's project, put into the request's extensions by the proxy's own authentication.
 ///
-/// A server is usable by the projects that it names, within one organisation.
+/// A server is usable by the projects that it names, within one organization.
 /// Without a `Project` in the extensions the request belongs to [`Project::default`], unless the
 /// layer [requires one](crate::McpLayer::with_required_project).
 ///
@@ -13,49 +13,49 @@ use std::sync::{Arc, LazyLock};
 ///
 /// let mut request = http::Request::new(());
 /// request.extensions_mut().insert(Project::new("web"));
-/// assert_eq!(Project::new("web").organisation(), "default");
+/// assert_eq!(Project::new("web").organization(), "default");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Project {
-    organisation: Arc<str>,
+    organization: Arc<str>,
     name: Arc<str>,
 }
 
 impl Project {
-    /// The project `name` of the organisation `default`.
+    /// The project `name` of the organization `default`.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
         Self {
-            organisation: "default".into(),
+            organization: "default".into(),
             name: name.into(),
         }
     }
 
-    /// Replaces the organisation.
-    pub fn with_organisation(mut self, organisation: impl Into<Arc<str>>) -> Self {
-        self.organisation = organisation.into();
+    /// Replaces the organization.
+    pub fn with_organization(mut self, organization: impl Into<Arc<str>>) -> Self {
+        self.organization = organization.into();
         self
     }
 
-    /// The organisation; server names are unique in it.
-    pub fn organisation(&self) -> &str {
-        &self.organisation
+    /// The organization; server names are unique in it.
+    pub fn organization(&self) -> &str {
+        &self.organization
     }
 
-    pub(crate) fn shared_organisation(&self) -> Arc<str> {
-        self.organisation.clone()
+    pub(crate) fn shared_organization(&self) -> Arc<str> {
+        self.organization.clone()
     }
 
     pub(crate) fn shared_name(&self) -> Arc<str> {
         self.name.clone()
     }
 
-    /// The project's name within its organisation.
+    /// The project's name within its organization.
     pub fn name(&self) -> &str {
         &self.name
     }
 }
 
-/// The project `default` of the organisation `default`.
+/// The project `default` of the organization `default`.
 impl Default for Project {
     fn default() -> Self {
         // One for all: each request without a project has it.

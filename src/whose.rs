@@ -49,7 +49,7 @@ impl fmt::Debug for CallerId {
 /// Who a request is from, in hashes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Whose {
-    /// Organisation and project.
+    /// Organization and project.
     pub(crate) project: Digest,
     /// Those, the API key, and all else that tells one person of a key from another.
     pub(crate) caller: Digest,
@@ -67,7 +67,7 @@ impl Whose {
     ) -> Self {
         let of = |purpose| {
             Keyed::new(purpose)
-                .with(project.organisation())
+                .with(project.organization())
                 .with(project.name())
         };
         let id = id.map(|CallerId(id)| &**id);

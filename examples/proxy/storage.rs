@@ -14,8 +14,8 @@ use mcp_layer::{
 
 use crate::{config::Invalid, sealing};
 
-/// The organisation of everything here: keys of callers name a project and no more.
-pub const ORGANISATION: &str = "default";
+/// The organization of everything here: keys of callers name a project and no more.
+pub const ORGANIZATION: &str = "default";
 
 /// What `database` and `key_file` say.
 pub struct Database {
@@ -73,7 +73,7 @@ pub async fn list(
     let mut servers = Vec::new();
     loop {
         page.limit = at_most - servers.len();
-        let listing = store.list(ORGANISATION, filter, &page).await?;
+        let listing = store.list(ORGANIZATION, filter, &page).await?;
         servers.extend(listing.servers);
         if listing.next.is_none() || servers.len() >= at_most {
             return Ok(servers);

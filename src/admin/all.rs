@@ -19,7 +19,7 @@ impl Admin {
         };
         let (all, mut servers) = (Filter::default(), Vec::new());
         loop {
-            let listing = self.store.list(&self.organisation, &all, &page);
+            let listing = self.store.list(&self.organization, &all, &page);
             let listing = listing.await?;
             servers.extend(listing.servers);
             match listing.next {

@@ -1,8 +1,7 @@
 //! JSON that knows where it stands, read strictly: an operator hears which member is wrong.
 
-use crate::chat::{Object, depth_exceeds};
-
 use super::fault::{Code, Fault};
+use crate::json::{Object, depth_exceeds};
 
 /// Deeper than anything that is asked for here.
 const DEPTH: usize = 16;

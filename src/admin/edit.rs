@@ -38,9 +38,9 @@ const ENTERED: [&str; 15] = [
     "version",
 ];
 
-/// Reads servers for one organisation.
+/// Reads servers for one organization.
 pub(super) struct Reader<'a> {
-    pub(super) organisation: Arc<str>,
+    pub(super) organization: Arc<str>,
     /// They know where servers may be.
     pub(super) connections: &'a Connections,
     pub(super) now: SystemTime,
@@ -94,7 +94,7 @@ impl Reader<'_> {
         server.url = with_keys(&url, server.url, stored)?;
         self.check(&url, &server.url)?;
         let former = Former::of(stored, &server.url, self.now, self.connections);
-        server.organisation = self.organisation.clone();
+        server.organization = self.organization.clone();
         server.display_name = members.read("display_name", words)?.flatten();
         server.description = members.read("description", words)?.flatten();
         server.transport = members.read("transport", transport)?.unwrap_or_default();

@@ -36,7 +36,7 @@ pub(super) async fn explain(
         }
         Ok(())
     })?;
-    let project = project.with_organisation(admin.organisation.clone());
+    let project = project.with_organization(admin.organization.clone());
     let explainer = admin.explainer.as_ref().ok_or_else(|| {
         let message = "this gateway does not explain requests: nobody told it about its layer";
         Fault::new(Code::NotFound, message)

@@ -249,7 +249,7 @@ mod tests {
         let usage = json!({"prompt_tokens": 30, "completion_tokens": 4, "cost": 0.5});
         Arc::new(Trace {
             id: TraceId::new(SystemTime::now()),
-            organisation: "default".into(),
+            organization: "default".into(),
             project: "web".into(),
             model: Some("m".into()),
             servers: vec!["a".into()],

@@ -28,7 +28,7 @@
 //!
 //! Every request to `/api/v1` needs `Authorization: Bearer <token>` and a `Host` that is ours; a
 //! page of another origin is refused, and a body is JSON. The holder of the token can do everything
-//! there is for one organisation, except read secrets: those are write-only.
+//! there is for one organization, except read secrets: those are write-only.
 //!
 //! Who gives wrong tokens is counted by [address](ClientAddress), over REST and on pages together:
 //! after ten within a minute the sign-in answers 429, after thirty REST does, and the log has one
@@ -148,7 +148,7 @@ pub struct Admin {
     store: AnyStore,
     connections: Connections,
     token: Token,
-    organisation: Arc<str>,
+    organization: Arc<str>,
     projects: BTreeSet<String>,
     hosts: Hosts,
     keys: Option<Keys>,
@@ -181,7 +181,7 @@ impl Admin {
             store: AnyStore::new(store),
             connections,
             token: Token::new(&token)?,
-            organisation: "default".into(),
+            organization: "default".into(),
             projects: BTreeSet::new(),
             hosts: Hosts::Loopback,
             keys: None,
@@ -196,10 +196,10 @@ impl Admin {
         })
     }
 
-    /// Replaces the organisation whose servers these are; default `default`.
+    /// Replaces the organization whose servers these are; default `default`.
     #[must_use]
-    pub fn with_organisation(mut self, organisation: impl Into<Arc<str>>) -> Self {
-        self.organisation = organisation.into();
+    pub fn with_organization(mut self, organization: impl Into<Arc<str>>) -> Self {
+        self.organization = organization.into();
         self
     }
 
@@ -260,7 +260,7 @@ impl Admin {
     /// Replaces the keys that seal who is signed in to the dashboard; default a random one, so
     /// that a restart, and another replica, want the token again.
     ///
-    /// A session is good for 12 hours, for this organisation, token and public URL.
+    /// A session is good for 12 hours, for this organization, token and public URL.
     #[must_use]
     pub fn with_session_keys(mut self, keys: KeyRing) -> Self {
         self.session_keys = Arc::new(keys);
@@ -291,7 +291,7 @@ impl Admin {
 impl fmt::Debug for Admin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Admin")
-            .field("organisation", &self.organisation)
+            .field("organization", &self.organization)
             .field("projects", &self.projects)
             .field("hosts", &self.hosts)
             .finish_non_exhaustive()

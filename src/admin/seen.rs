@@ -25,7 +25,7 @@ impl Admin {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let observations = self.store.observations(&self.organisation, &ids).await?;
+        let observations = self.store.observations(&self.organization, &ids).await?;
         let authorized = stream::iter(servers.iter().cloned())
             .map(async |server| self.connections.is_authorized(&server).await)
             .buffered(AT_ONCE);
@@ -49,7 +49,7 @@ impl Admin {
     /// What was observed of `server`, without the text of definitions.
     pub(super) async fn observed(&self, server: &Server) -> Result<Option<Observation>, Fault> {
         let ids = std::slice::from_ref(&server.id);
-        let observations = self.store.observations(&self.organisation, ids).await?;
+        let observations = self.store.observations(&self.organization, ids).await?;
         Ok(observations.into_iter().next().flatten())
     }
 }

@@ -71,7 +71,7 @@ pub(super) async fn create(
 
 /// `GET /servers/{name}`
 pub(super) async fn read(State(admin): State<Arc<Admin>>, Named(name): Named) -> Answer {
-    let server = admin.store.get(&admin.organisation, &name).await?;
+    let server = admin.store.get(&admin.organization, &name).await?;
     let observation = admin.observed(&server).await?;
     admin.shown(&server, observation).await
 }
@@ -82,7 +82,7 @@ pub(super) async fn replace(
     Named(name): Named,
     body: Bytes,
 ) -> Answer {
-    let stored = admin.store.get(&admin.organisation, &name).await?;
+    let stored = admin.store.get(&admin.organization, &name).await?;
     if stored.source == Source::File {
         return Err(Error::Declared { name }.into());
     }
@@ -96,7 +96,7 @@ pub(super) async fn replace(
 
 /// `DELETE /servers/{name}`
 pub(super) async fn remove(State(admin): State<Arc<Admin>>, Named(name): Named) -> Answer {
-    admin.store.remove(&admin.organisation, &name).await?;
+    admin.store.remove(&admin.organization, &name).await?;
     tracing::info!(action = "remove", server = %name, "a server was changed");
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -118,7 +118,7 @@ impl Admin {
             limit: query.status.map_or(query.limit, |_| LONGEST),
         };
         loop {
-            let listing = self.store.list(&self.organisation, &query.filter, &page);
+            let listing = self.store.list(&self.organization, &query.filter, &page);
             let listing = listing.await?;
             let seen = self.seen(&listing.servers).await?;
             looked_at += listing.servers.len();
@@ -145,7 +145,7 @@ impl Admin {
 
     pub(super) fn reader(&self) -> Reader<'_> {
         Reader {
-            organisation: self.organisation.clone(),
+            organization: self.organization.clone(),
             connections: &self.connections,
             now: self.now(),
         }

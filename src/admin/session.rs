@@ -72,7 +72,7 @@ impl Admin {
 
     fn binding(&self) -> Binding<'_> {
         Binding {
-            organisation: &self.organisation,
+            organization: &self.organization,
             token: self.token.mark(),
             origin: match &self.hosts {
                 Hosts::Loopback => "",
@@ -84,7 +84,7 @@ impl Admin {
 
 /// What a session is good for: with another token, or under another address, it is none.
 struct Binding<'a> {
-    organisation: &'a str,
+    organization: &'a str,
     token: String,
     origin: &'a str,
 }
@@ -92,7 +92,7 @@ struct Binding<'a> {
 impl Binding<'_> {
     fn place(&self) -> Place<'_> {
         Place {
-            organisation: self.organisation,
+            organization: self.organization,
             server: &self.token,
             field: "dashboard session",
             origin: self.origin,

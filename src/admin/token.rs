@@ -6,6 +6,8 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::hex::hex;
+
 /// The shortest token; of random characters, nobody guesses it over a network.
 const SHORTEST: usize = 16;
 
@@ -33,8 +35,7 @@ impl Token {
 
     /// What tells this token from others, and nobody what it is.
     pub(super) fn mark(&self) -> String {
-        let mark = Sha256::digest(self.0);
-        mark.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&Sha256::digest(self.0))
     }
 }
 

@@ -46,7 +46,7 @@ struct LeftOutView<'a> {
 ///
 /// A server that was not looked at since it was entered or changed is looked at now.
 pub(super) async fn list(State(admin): State<Arc<Admin>>, Named(name): Named) -> Answer {
-    let server = admin.store.get(&admin.organisation, &name).await?;
+    let server = admin.store.get(&admin.organization, &name).await?;
     let seen = admin.observation(&server).await?;
     if !is_listed_for_callers(&server)
         && (seen.listed_at.is_none() || seen.record_version != server.version)
@@ -62,7 +62,7 @@ pub(super) async fn list(State(admin): State<Arc<Admin>>, Named(name): Named) ->
 
 /// `POST /servers/{name}/refresh`
 pub(super) async fn refresh(State(admin): State<Arc<Admin>>, Named(name): Named) -> Answer {
-    let server = admin.store.get(&admin.organisation, &name).await?;
+    let server = admin.store.get(&admin.organization, &name).await?;
     admin.probe(&server).await?;
     admin.tools(&server).await
 }
@@ -73,7 +73,7 @@ pub(super) async fn accept(
     Named(name): Named,
     body: Bytes,
 ) -> Answer {
-    let server = admin.store.get(&admin.organisation, &name).await?;
+    let server = admin.store.get(&admin.organization, &name).await?;
     if server.source == Source::File && server.pins.is_some() {
         return Err(Error::Declared { name }.into());
     }
@@ -101,13 +101,13 @@ impl Admin {
     }
 
     pub(super) async fn observation(&self, server: &Server) -> Result<Observation, Fault> {
-        let seen = self.store.observation(&self.organisation, &server.id);
+        let seen = self.store.observation(&self.organization, &server.id);
         Ok(seen.await?.unwrap_or_default())
     }
 
     /// The list, with what was accepted by now.
     async fn tools(&self, server: &Server) -> Answer {
-        let server = self.store.get(&self.organisation, &server.name).await?;
+        let server = self.store.get(&self.organization, &server.name).await?;
         let seen = self.observation(&server).await?;
         let tools = ToolView::all(&server, &seen);
         let left_out = self.left_out(&server).await;
@@ -137,7 +137,7 @@ impl Admin {
             let mut seen = self.observation(server).await?;
             seen.accept(tools)
                 .map_err(|error| Fault::new(Code::ToolChanged, error.to_string()).at("tools"))?;
-            let is_kept = self.store.observe(&self.organisation, &server.id, &seen);
+            let is_kept = self.store.observe(&self.organization, &server.id, &seen);
             if is_kept.await? {
                 return Ok(());
             }

@@ -98,23 +98,23 @@ pub(super) async fn spans(trace: &Arc<Trace>) -> Vec<Span> {
 }
 
 impl Admin {
-    /// A page of this organisation's exchanges, the latest first.
+    /// A page of this organization's exchanges, the latest first.
     pub(super) async fn traces(
         &self,
         filter: &TraceFilter,
         page: &TracePage,
     ) -> Result<TraceListing, Fault> {
-        Ok(self.traces.list(&self.organisation, filter, page).await?)
+        Ok(self.traces.list(&self.organization, filter, page).await?)
     }
 
-    /// The exchange that a path names, with its spans; one of another organisation is not there.
+    /// The exchange that a path names, with its spans; one of another organization is not there.
     pub(super) async fn trace(
         &self,
         path: Result<Path<String>, PathRejection>,
     ) -> Result<Arc<Trace>, Fault> {
         let id = path.ok().and_then(|Path(id)| id.parse().ok());
         let trace = match id {
-            Some(id) => self.traces.get(&self.organisation, id).await?,
+            Some(id) => self.traces.get(&self.organization, id).await?,
             None => None,
         };
         trace.ok_or_else(|| {

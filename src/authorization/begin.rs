@@ -18,13 +18,15 @@ use super::{
     text::seconds,
 };
 use crate::{
+    hex::hex,
     mcp::{
         self, Endpoint,
         ErrorKind::{EgressDenied, Unreachable},
     },
     oauth::{self, AuthorizationServer, Challenge, Client, Http, Request, Scopes},
+    random::fill_random,
     registry::{Auth, CredentialKey, OAuth2, Server, StateHash},
-    secret::{SecretString, fill_random},
+    secret::SecretString,
 };
 
 /// How long an operator may take for the consent (RFC 9700 advises a short time).
@@ -251,8 +253,7 @@ fn is_redirect_uri(uri: &Url) -> bool {
 pub(super) fn random() -> SecretString {
     let mut bits = [0; 32];
     fill_random(&mut bits);
-    let text: String = bits.iter().map(|byte| format!("{byte:02x}")).collect();
-    text.into()
+    hex(&bits).into()
 }
 
 impl fmt::Debug for Begun {

@@ -12,8 +12,9 @@ use super::{
 };
 use crate::{
     oauth::{self, AuthorizationServer, Client, Scopes, TokenAuth, Tokens},
+    random::fill_random,
     registry::{Auth, OAuth2, Server},
-    secret::{SecretString, fill_random},
+    secret::SecretString,
 };
 
 /// Tokens are refreshed so long before they expire; of those with a short life, a quarter of it.

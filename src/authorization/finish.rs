@@ -18,8 +18,8 @@ use crate::{
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Connected {
-    /// The organisation of the server.
-    pub organisation: Arc<str>,
+    /// The organization of the server.
+    pub organization: Arc<str>,
     /// The server.
     pub server: ServerId,
     /// What was granted; what was asked for, where the authorization server did not say.
@@ -88,12 +88,12 @@ impl Inner {
         // Whatever was amiss with the one before.
         self.flights.forget(&key);
         let CredentialKey {
-            organisation,
+            organization,
             server,
             ..
         } = key;
         Ok(Connected {
-            organisation,
+            organization,
             server,
             scopes: credential.scopes,
         })

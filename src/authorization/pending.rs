@@ -8,7 +8,10 @@ use super::{
     begin::Asking,
     text::{self, secret},
 };
-use crate::secret::{ExposeSecret, SecretString};
+use crate::{
+    hex::hex,
+    secret::{ExposeSecret, SecretString},
+};
 
 /// An authorization that has begun.
 #[derive(Serialize, Deserialize)]
@@ -56,6 +59,5 @@ impl Pending {
 }
 
 fn hash(browser: &SecretString) -> String {
-    let digest = Sha256::digest(browser.expose_secret());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(browser.expose_secret()))
 }

@@ -3,11 +3,8 @@
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use super::{
-    Edit, ToolCall,
-    object::{Object, array, quoted},
-    tool_call::CALLS_READ,
-};
+use super::{ToolCall, tool_call::CALLS_READ};
+use crate::json::{Edit, Object, array, concat, quoted};
 
 /// A JSON object that the upstream answered with.
 #[derive(Debug)]
@@ -156,7 +153,7 @@ fn with_call_ids(object: &Object<'_>, body: &Bytes, message: &str) -> Option<Byt
         }
     }
     // Without an edit the caller would come here again and again.
-    (!edits.is_empty()).then(|| super::concat(&Edit::apply(body, edits)))
+    (!edits.is_empty()).then(|| concat(&Edit::apply(body, edits)))
 }
 
 /// An id for the call at this place of a message. Ids must differ between turns of a conversation,
@@ -171,7 +168,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::chat::concat;
+    use crate::json::concat;
 
     fn answer(value: &Value) -> Answer {
         Answer::parse(&value.to_string().into()).unwrap()

@@ -5,12 +5,8 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use super::{
-    ToolCall,
-    object::{Object, array, quoted},
-    tool_call::CALLS_READ,
-    tree::tree_or_text,
-};
+use super::{ToolCall, tool_call::CALLS_READ};
+use crate::json::{Object, array, quoted, tree_or_text};
 
 /// The message as far as it has come.
 #[derive(Debug, Default)]

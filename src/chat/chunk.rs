@@ -4,11 +4,8 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use super::{
-    Edit,
-    object::{Object, array, quoted},
-    tool_call::CALLS_READ,
-};
+use super::tool_call::CALLS_READ;
+use crate::json::{Edit, Object, array, quoted};
 
 /// What all chunks of one stream say alike.
 const IDENTITY: [&str; 4] = ["id", "created", "model", "system_fingerprint"];

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::{ChatRequest, Edit, request::ToolsPlace};
+use super::{ChatRequest, request::ToolsPlace};
+use crate::json::Edit;
 
 /// The bodies of a request's turns: fixed text around a list of messages that grows.
 ///
@@ -133,7 +134,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::chat::concat;
+    use crate::json::concat;
 
     fn request(value: Value) -> ChatRequest {
         ChatRequest::parse(value.to_string().into()).unwrap()

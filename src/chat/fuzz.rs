@@ -3,12 +3,10 @@
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{
-    Answer, Assembly, Change, Chunk, Object, Piece, ToolCall, concat, object::array,
-    tool_call::CALLS_READ,
-};
+use super::{Answer, Assembly, Change, Chunk, Piece, ToolCall, tool_call::CALLS_READ};
 use crate::{
     fuzz_input::{halves, number, text},
+    json::{Object, array, concat},
     sse::Parser,
 };
 

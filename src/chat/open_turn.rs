@@ -7,7 +7,8 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{ChatRequest, ToolCall, object::Object};
+use super::{ChatRequest, ToolCall};
+use crate::json::Object;
 
 /// An assistant turn at the end of a request, with what the caller has answered of it.
 #[derive(Debug)]

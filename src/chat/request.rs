@@ -4,10 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::{
-    Edit,
-    object::{Malformed, Object, array, string},
-};
+use crate::json::{Edit, Malformed, Object, array, string};
 
 /// A request as far as the layer reads it: where things stand in its bytes.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::object::{Object, array, quoted, string};
+use crate::json::{Object, array, quoted, string};
 
 /// One element of an assistant message's `tool_calls`.
 #[derive(Clone, Debug, PartialEq, Eq)]

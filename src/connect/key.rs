@@ -14,7 +14,7 @@ pub(super) struct Reached(Digest);
 impl Reached {
     pub(super) fn new(server: &Server, access: &Access) -> Self {
         let mut hash = Keyed::new("reached")
-            .with(&*server.organisation)
+            .with(&*server.organization)
             .with(server.id.as_str())
             .with(server.name.as_str())
             .with(server.url.as_str())

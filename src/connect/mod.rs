@@ -61,7 +61,7 @@ const LONGEST_CALL: Duration = Duration::from_secs(24 * 60 * 60);
 /// Connections to servers: sessions, tool lists and what is known of their health.
 ///
 /// All clones share them; so do layers that are given the same `Connections`.
-/// Nothing is shared between two servers, two organisations or two credentials. Whether two
+/// Nothing is shared between two servers, two organizations or two credentials. Whether two
 /// projects or two callers share a session is for the server's record to say
 /// ([`ShareSession`](crate::registry::ShareSession)); by default a project shares one, and no two do.
 ///
@@ -336,7 +336,7 @@ impl Shared {
     }
 
     fn peers(&self, server: &Server) -> Arc<Peers> {
-        let key = (server.organisation.clone(), server.id.clone());
+        let key = (server.organization.clone(), server.id.clone());
         let new = || Arc::new(Peers::new(&self.limits, self.closing.clone()));
         self.servers.get_with(key, new)
     }

@@ -12,7 +12,7 @@ use crate::{
 /// A server that is left alone after failures: the last of them, by the clock that all replicas
 /// have.
 pub(crate) struct Failing {
-    pub(crate) organisation: Arc<str>,
+    pub(crate) organization: Arc<str>,
     pub(crate) id: ServerId,
     pub(crate) at: SystemTime,
 }
@@ -66,11 +66,11 @@ impl Connections {
     pub(crate) fn failing(&self) -> Vec<Failing> {
         let servers = self.shared.servers.iter();
         let failing = servers.flat_map(|(server, peers)| {
-            let (organisation, id) = &*server;
+            let (organization, id) = &*server;
             let failing = peers.all().into_iter().filter_map(|peer| {
                 Some(Failing {
                     at: peer.health().failed_at()?,
-                    organisation: organisation.clone(),
+                    organization: organization.clone(),
                     id: id.clone(),
                 })
             });
@@ -81,7 +81,7 @@ impl Connections {
 
     /// Leaves a server alone no longer, which another replica has listed since.
     pub(crate) fn forgive(&self, failing: &Failing) {
-        let server = (failing.organisation.clone(), failing.id.clone());
+        let server = (failing.organization.clone(), failing.id.clone());
         let peers = self.shared.servers.get(&server);
         for peer in peers.iter().flat_map(|peers| peers.all()) {
             let mut health = peer.health();

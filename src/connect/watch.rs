@@ -28,13 +28,13 @@ const TOLD: Duration = Duration::from_secs(10 * 60);
 trait Observations: Send + Sync {
     fn load<'a>(
         &'a self,
-        organisation: &'a str,
+        organization: &'a str,
         server: &'a ServerId,
     ) -> BoxFuture<'a, Result<Option<Observation>, Error>>;
 
     fn save<'a>(
         &'a self,
-        organisation: &'a str,
+        organization: &'a str,
         server: &'a ServerId,
         observation: &'a Observation,
     ) -> BoxFuture<'a, Result<bool, Error>>;
@@ -43,19 +43,19 @@ trait Observations: Send + Sync {
 impl<S: ObservationStore> Observations for S {
     fn load<'a>(
         &'a self,
-        organisation: &'a str,
+        organization: &'a str,
         server: &'a ServerId,
     ) -> BoxFuture<'a, Result<Option<Observation>, Error>> {
-        Box::pin(self.observation(organisation, server))
+        Box::pin(self.observation(organization, server))
     }
 
     fn save<'a>(
         &'a self,
-        organisation: &'a str,
+        organization: &'a str,
         server: &'a ServerId,
         observation: &'a Observation,
     ) -> BoxFuture<'a, Result<bool, Error>> {
-        Box::pin(self.observe(organisation, server, observation))
+        Box::pin(self.observe(organization, server, observation))
     }
 }
 
@@ -110,13 +110,13 @@ impl Watch {
         server: &Server,
         change: impl Fn(&mut Observation, SystemTime),
     ) -> Result<Observation, Error> {
-        let (organisation, id) = (&server.organisation, &server.id);
+        let (organization, id) = (&server.organization, &server.id);
         for _ in 0..TRIES {
-            let known = in_time(self.0.load(organisation, id)).await?;
+            let known = in_time(self.0.load(organization, id)).await?;
             let known = known.unwrap_or_default();
             let mut now = known.clone();
             change(&mut now, SystemTime::now());
-            if says_the_same(&known, &now) || in_time(self.0.save(organisation, id, &now)).await? {
+            if says_the_same(&known, &now) || in_time(self.0.save(organization, id, &now)).await? {
                 return Ok(now);
             }
         }

@@ -7,12 +7,12 @@ use serde_json::value::RawValue;
 use super::{
     Limits, ToolList, content, http_sse,
     mirror::Mirrored,
-    raw,
     tools::Listing,
     wire::{self, Incoming},
 };
 use crate::{
     fuzz_input::{line, number, text, url},
+    json::depth,
     scrub::Scrubber,
     sse::Parser,
 };
@@ -176,7 +176,7 @@ pub(crate) fn list(data: &[u8]) -> ToolList {
         assert!(!tool.name.is_empty() && tool.name.len() <= 1024 + 32);
         assert!(!tool.name.chars().any(char::is_control));
         assert!(tool.input_schema.get().len() <= limits.schema_bytes);
-        assert!(raw::depth(&tool.input_schema) <= limits.schema_depth);
+        assert!(depth(tool.input_schema.get().as_bytes()) <= limits.schema_depth);
         // Any object will do for arguments.
         let mirrored = Mirrored {
             name: &tool.name,

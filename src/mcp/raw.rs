@@ -57,25 +57,6 @@ pub(super) fn each<'a>(
     }
 }
 
-/// How deep a JSON text nests. The text is known to be valid.
-pub(super) fn depth(json: &RawValue) -> usize {
-    let (mut depth, mut deepest, mut in_string, mut escaped) = (0usize, 0, false, false);
-    for byte in json.get().bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'{' | b'[' if !in_string => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b'}' | b']' if !in_string => depth -= 1,
-            _ => {}
-        }
-    }
-    deepest
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,11 +86,5 @@ mod tests {
             ("enough".to_owned(), 1)
         );
         assert!(each(&raw("{}"), |_| Ok(())).is_err());
-    }
-
-    #[test]
-    fn depth_counts_brackets_outside_strings() {
-        assert_eq!(depth(&raw("1")), 0);
-        assert_eq!(depth(&raw(r#"{"a":[{}],"b":"[[[\\\"[[["}"#)), 3);
     }
 }

@@ -10,6 +10,7 @@ use super::error::{Error, ErrorKind};
 use super::limits::Limits;
 use super::mirror::{Plan, Plans};
 use super::raw;
+use crate::json::depth;
 
 /// Longer names are left out; the specification advises 128 characters at most.
 const MAX_NAME: usize = 1024;
@@ -209,7 +210,7 @@ fn read_tool(tool: &RawValue, limits: &Limits) -> Result<Tool, &'static str> {
         if schema.get().len() > limits.schema_bytes {
             return Err("a schema is too large");
         }
-        if raw::depth(schema) > limits.schema_depth {
+        if depth(schema.get().as_bytes()) > limits.schema_depth {
             return Err("a schema nests too deep");
         }
     }

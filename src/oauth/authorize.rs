@@ -12,7 +12,7 @@ use url::Url;
 use zeroize::Zeroizing;
 
 use super::{client::Client, server::AuthorizationServer};
-use crate::{scopes::Scopes, secret::fill_random};
+use crate::{random::fill_random, scopes::Scopes};
 
 /// What an authorization is about; the same for [`begin`] and [`exchange`](super::exchange).
 #[derive(Clone, Copy, Debug)]

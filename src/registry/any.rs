@@ -45,15 +45,15 @@ macro_rules! erased {
 
 erased! {
     ServerRegistry::find(project: &'a Project, names: &'a [ServerName]) -> Vec<Arc<Server>>;
-    ServerStore::list(organisation: &'a str, filter: &'a Filter, page: &'a Page) -> Listing;
-    ServerStore::get(organisation: &'a str, name: &'a ServerName) -> Arc<Server>;
+    ServerStore::list(organization: &'a str, filter: &'a Filter, page: &'a Page) -> Listing;
+    ServerStore::get(organization: &'a str, name: &'a ServerName) -> Arc<Server>;
     ServerStore::insert(server: Server) -> Arc<Server>;
     ServerStore::replace(server: Server) -> Arc<Server>;
-    ServerStore::remove(organisation: &'a str, name: &'a ServerName) -> ();
-    ObservationStore::observation(organisation: &'a str, server: &'a ServerId) -> Option<Observation>;
-    ObservationStore::observations(organisation: &'a str, servers: &'a [ServerId]) -> Vec<Option<Observation>>;
-    ObservationStore::observe(organisation: &'a str, server: &'a ServerId, observation: &'a Observation) -> bool;
-    ObservationStore::claim_probes(organisation: &'a str, servers: &'a [ServerId], every: Duration) -> Vec<bool>;
+    ServerStore::remove(organization: &'a str, name: &'a ServerName) -> ();
+    ObservationStore::observation(organization: &'a str, server: &'a ServerId) -> Option<Observation>;
+    ObservationStore::observations(organization: &'a str, servers: &'a [ServerId]) -> Vec<Option<Observation>>;
+    ObservationStore::observe(organization: &'a str, server: &'a ServerId, observation: &'a Observation) -> bool;
+    ObservationStore::claim_probes(organization: &'a str, servers: &'a [ServerId], every: Duration) -> Vec<bool>;
 }
 
 impl ServerRegistry for AnyStore {
@@ -69,15 +69,15 @@ impl ServerRegistry for AnyStore {
 impl ServerStore for AnyStore {
     async fn list(
         &self,
-        organisation: &str,
+        organization: &str,
         filter: &Filter,
         page: &Page,
     ) -> Result<Listing, Error> {
-        self.0.list(organisation, filter, page).await
+        self.0.list(organization, filter, page).await
     }
 
-    async fn get(&self, organisation: &str, name: &ServerName) -> Result<Arc<Server>, Error> {
-        self.0.get(organisation, name).await
+    async fn get(&self, organization: &str, name: &ServerName) -> Result<Arc<Server>, Error> {
+        self.0.get(organization, name).await
     }
 
     async fn insert(&self, server: Server) -> Result<Arc<Server>, Error> {
@@ -88,43 +88,43 @@ impl ServerStore for AnyStore {
         self.0.replace(server).await
     }
 
-    async fn remove(&self, organisation: &str, name: &ServerName) -> Result<(), Error> {
-        self.0.remove(organisation, name).await
+    async fn remove(&self, organization: &str, name: &ServerName) -> Result<(), Error> {
+        self.0.remove(organization, name).await
     }
 }
 
 impl ObservationStore for AnyStore {
     async fn observation(
         &self,
-        organisation: &str,
+        organization: &str,
         server: &ServerId,
     ) -> Result<Option<Observation>, Error> {
-        self.0.observation(organisation, server).await
+        self.0.observation(organization, server).await
     }
 
     async fn observations(
         &self,
-        organisation: &str,
+        organization: &str,
         servers: &[ServerId],
     ) -> Result<Vec<Option<Observation>>, Error> {
-        self.0.observations(organisation, servers).await
+        self.0.observations(organization, servers).await
     }
 
     async fn observe(
         &self,
-        organisation: &str,
+        organization: &str,
         server: &ServerId,
         observation: &Observation,
     ) -> Result<bool, Error> {
-        self.0.observe(organisation, server, observation).await
+        self.0.observe(organization, server, observation).await
     }
 
     async fn claim_probes(
         &self,
-        organisation: &str,
+        organization: &str,
         servers: &[ServerId],
         every: Duration,
     ) -> Result<Vec<bool>, Error> {
-        self.0.claim_probes(organisation, servers, every).await
+        self.0.claim_probes(organization, servers, every).await
     }
 }

@@ -28,14 +28,14 @@ impl fmt::Debug for AnyTraces {
 trait Erased: TraceSink {
     fn list<'a>(
         &'a self,
-        organisation: &'a str,
+        organization: &'a str,
         filter: &'a TraceFilter,
         page: &'a TracePage,
     ) -> BoxFuture<'a, Result<TraceListing, Error>>;
 
     fn get<'a>(
         &'a self,
-        organisation: &'a str,
+        organization: &'a str,
         id: TraceId,
     ) -> BoxFuture<'a, Result<Option<Arc<Trace>>, Error>>;
 }
@@ -43,19 +43,19 @@ trait Erased: TraceSink {
 impl<S: TraceStore> Erased for S {
     fn list<'a>(
         &'a self,
-        organisation: &'a str,
+        organization: &'a str,
         filter: &'a TraceFilter,
         page: &'a TracePage,
     ) -> BoxFuture<'a, Result<TraceListing, Error>> {
-        Box::pin(TraceStore::list(self, organisation, filter, page))
+        Box::pin(TraceStore::list(self, organization, filter, page))
     }
 
     fn get<'a>(
         &'a self,
-        organisation: &'a str,
+        organization: &'a str,
         id: TraceId,
     ) -> BoxFuture<'a, Result<Option<Arc<Trace>>, Error>> {
-        Box::pin(TraceStore::get(self, organisation, id))
+        Box::pin(TraceStore::get(self, organization, id))
     }
 }
 
@@ -68,14 +68,14 @@ impl TraceSink for AnyTraces {
 impl TraceStore for AnyTraces {
     async fn list(
         &self,
-        organisation: &str,
+        organization: &str,
         filter: &TraceFilter,
         page: &TracePage,
     ) -> Result<TraceListing, Error> {
-        self.0.list(organisation, filter, page).await
+        self.0.list(organization, filter, page).await
     }
 
-    async fn get(&self, organisation: &str, id: TraceId) -> Result<Option<Arc<Trace>>, Error> {
-        self.0.get(organisation, id).await
+    async fn get(&self, organization: &str, id: TraceId) -> Result<Option<Arc<Trace>>, Error> {
+        self.0.get(organization, id).await
     }
 }

@@ -14,7 +14,7 @@ pub enum Auth {
     None,
     /// Fixed headers, such as an API key.
     StaticHeaders(Vec<StaticHeader>),
-    /// An access token of the organisation, which an operator has connected (feature `oauth`).
+    /// An access token of the organization, which an operator has connected (feature `oauth`).
     OAuth2(Box<OAuth2>),
     /// A token of the caller's own, given in the request's header `x-mcp-auth-{server}` and sent
     /// to this server as it is, under this name. Never stored, never another server's.

@@ -13,7 +13,10 @@ use super::{
     CredentialKey, CredentialStore, Error, Expected, Lease, STATES_PER_SERVER, StateHash,
     StoredCredential, credential_store::check_len,
 };
-use crate::secret::{KeyId, KeyRing, OpenError, SecretString};
+use crate::{
+    hex::hex,
+    secret::{KeyId, KeyRing, OpenError, SecretString},
+};
 
 /// Credentials in the memory of the process; gone when it ends, and then every server wants to be
 /// authorized again.
@@ -242,13 +245,7 @@ const CREDENTIAL: &str = "credential";
 const LONGEST_LEASE: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn field(state: &StateHash) -> String {
-    use std::fmt::Write;
-
-    let mut field = "state:".to_owned();
-    for byte in state.0 {
-        let _ = write!(field, "{byte:02x}");
-    }
-    field
+    format!("state:{}", hex(&state.0))
 }
 
 fn sealed(error: OpenError) -> Error {
@@ -276,7 +273,7 @@ impl Inner {
     /// Removes the oldest state of the server of `key` if there is no room for one more.
     fn make_room(&mut self, key: &CredentialKey) {
         let of_server = |state: &State| {
-            state.key.organisation == key.organisation && state.key.server == key.server
+            state.key.organization == key.organization && state.key.server == key.server
         };
         let mut states: Vec<_> = self
             .states

@@ -11,7 +11,10 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::{Error, Server, ServerId};
-use crate::secret::{ExposeSecret, Place, SecretString, fill_random};
+use crate::{
+    random::fill_random,
+    secret::{ExposeSecret, Place, SecretString},
+};
 
 /// The longest secret that a [`CredentialStore`] takes, in bytes: an authorization server's answer
 /// is read up to 64 KiB, and what is kept is its tokens and who they belong to.
@@ -27,8 +30,8 @@ pub const STATES_PER_SERVER: usize = 10;
 /// server's URL to another origin it is not there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CredentialKey {
-    /// The organisation of the server.
-    pub organisation: Arc<str>,
+    /// The organization of the server.
+    pub organization: Arc<str>,
     /// The server. Never its name, which another server may have later.
     pub server: ServerId,
     /// Scheme, host and port of the server's URL, such as `https://mcp.example.com`.
@@ -39,7 +42,7 @@ impl CredentialKey {
     /// The key of `server`, with the origin of its URL as it is now.
     pub fn of(server: &Server) -> Self {
         Self {
-            organisation: server.organisation.clone(),
+            organization: server.organization.clone(),
             server: server.id.clone(),
             origin: server.url.origin().ascii_serialization(),
         }
@@ -48,7 +51,7 @@ impl CredentialKey {
     /// Where a record of this key is sealed.
     pub(crate) fn place<'a>(&'a self, field: &'a str, version: u64) -> Place<'a> {
         Place {
-            organisation: &self.organisation,
+            organization: &self.organization,
             server: self.server.as_str(),
             field,
             origin: &self.origin,

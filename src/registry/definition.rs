@@ -9,7 +9,7 @@ use serde::{
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use crate::{chat::quoted, mcp::Tool};
+use crate::{hex::hex, json::quoted, mcp::Tool};
 
 /// A tool as its server defines it: name, title, description, schemas and annotations, as JSON
 /// with its members in the order of their names and without blanks.
@@ -72,7 +72,7 @@ pub struct Fingerprint([u8; 32]);
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&hex(&self.0))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::name::ServerName;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// A server of this name exists already in the organisation.
+    /// A server of this name exists already in the organization.
     Conflict {
         /// The name that is taken.
         name: ServerName,

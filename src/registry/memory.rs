@@ -18,7 +18,7 @@ use crate::{name::ServerName, project::Project};
 /// The longest page that [`ServerStore::list`] gives.
 const PAGE_LEN: usize = 200;
 
-/// By organisation, then by name.
+/// By organization, then by name.
 type Servers = BTreeMap<Arc<str>, BTreeMap<ServerName, Arc<Server>>>;
 
 /// Servers in the memory of the process; gone when it ends.
@@ -41,7 +41,7 @@ pub struct MemoryRegistry {
     seen: Arc<Mutex<Known>>,
 }
 
-/// By organisation and identity.
+/// By organization and identity.
 type Known = HashMap<(Arc<str>, ServerId), Seen>;
 
 /// What is known of a server, and until when somebody has taken its probe.
@@ -55,7 +55,7 @@ impl MemoryRegistry {
     /// A registry with these servers.
     ///
     /// # Errors
-    /// [`Error::Conflict`] for two servers of one name in one organisation.
+    /// [`Error::Conflict`] for two servers of one name in one organization.
     pub fn new(servers: impl IntoIterator<Item = Server>) -> Result<Self, Error> {
         let registry = Self::default();
         for server in servers {
@@ -66,8 +66,8 @@ impl MemoryRegistry {
 
     fn add(&self, mut server: Server) -> Result<Arc<Server>, Error> {
         let mut servers = self.write();
-        let organisation = servers.entry(server.organisation.clone()).or_default();
-        if let Some(stored) = organisation.get(&server.name) {
+        let organization = servers.entry(server.organization.clone()).or_default();
+        if let Some(stored) = organization.get(&server.name) {
             if !is_forgotten(stored) {
                 return Err(Error::Conflict { name: server.name });
             }
@@ -78,7 +78,7 @@ impl MemoryRegistry {
         server.created_at = Some(SystemTime::now());
         decide(&mut server);
         let server = Arc::new(server);
-        organisation.insert(server.name.clone(), server.clone());
+        organization.insert(server.name.clone(), server.clone());
         Ok(server)
     }
 
@@ -97,7 +97,7 @@ impl MemoryRegistry {
 }
 
 fn key(server: &Server) -> (Arc<str>, ServerId) {
-    (server.organisation.clone(), server.id.clone())
+    (server.organization.clone(), server.id.clone())
 }
 
 /// What the operator leaves open: nothing lasts here, so nobody could accept anything for long.
@@ -121,12 +121,12 @@ impl ServerRegistry for MemoryRegistry {
         names: &[ServerName],
     ) -> Result<Vec<Arc<Server>>, Error> {
         let servers = self.read();
-        let Some(organisation) = servers.get(project.organisation()) else {
+        let Some(organization) = servers.get(project.organization()) else {
             return Ok(Vec::new());
         };
         Ok(names
             .iter()
-            .filter_map(|name| organisation.get(name))
+            .filter_map(|name| organization.get(name))
             .filter(|server| server.is_usable_by(project) && !server.draft)
             .cloned()
             .collect())
@@ -136,12 +136,12 @@ impl ServerRegistry for MemoryRegistry {
 impl ServerStore for MemoryRegistry {
     async fn list(
         &self,
-        organisation: &str,
+        organization: &str,
         filter: &Filter,
         page: &Page,
     ) -> Result<Listing, Error> {
         let servers = self.read();
-        let Some(organisation) = servers.get(organisation) else {
+        let Some(organization) = servers.get(organization) else {
             return Ok(Listing {
                 servers: Vec::new(),
                 next: None,
@@ -149,7 +149,7 @@ impl ServerStore for MemoryRegistry {
         };
         let after = page.after.clone().map_or(Bound::Unbounded, Bound::Excluded);
         let limit = page.limit.clamp(1, PAGE_LEN);
-        let mut found = organisation
+        let mut found = organization
             .range((after, Bound::Unbounded))
             .map(|(_, server)| server)
             .filter(|server| filter.matches(server) && !is_forgotten(server));
@@ -161,10 +161,10 @@ impl ServerStore for MemoryRegistry {
         Ok(Listing { servers, next })
     }
 
-    async fn get(&self, organisation: &str, name: &ServerName) -> Result<Arc<Server>, Error> {
+    async fn get(&self, organization: &str, name: &ServerName) -> Result<Arc<Server>, Error> {
         let server = self
             .read()
-            .get(organisation)
+            .get(organization)
             .and_then(|servers| servers.get(name))
             .filter(|server| !is_forgotten(server))
             .cloned();
@@ -178,7 +178,7 @@ impl ServerStore for MemoryRegistry {
     async fn replace(&self, mut server: Server) -> Result<Arc<Server>, Error> {
         let mut servers = self.write();
         let stored = servers
-            .get_mut(&server.organisation)
+            .get_mut(&server.organization)
             .and_then(|servers| servers.get_mut(&server.name))
             .filter(|stored| !is_forgotten(stored));
         let Some(stored) = stored else {
@@ -199,10 +199,10 @@ impl ServerStore for MemoryRegistry {
         Ok(stored.clone())
     }
 
-    async fn remove(&self, organisation: &str, name: &ServerName) -> Result<(), Error> {
+    async fn remove(&self, organization: &str, name: &ServerName) -> Result<(), Error> {
         let mut servers = self.write();
         let removed = servers
-            .get_mut(organisation)
+            .get_mut(organization)
             .and_then(|servers| servers.remove(name));
         let removed = removed.ok_or_else(|| Error::NotFound { name: name.clone() })?;
         self.seen().remove(&key(&removed));
@@ -213,11 +213,11 @@ impl ServerStore for MemoryRegistry {
 impl ObservationStore for MemoryRegistry {
     async fn observation(
         &self,
-        organisation: &str,
+        organization: &str,
         server: &ServerId,
     ) -> Result<Option<Observation>, Error> {
         let seen = self.seen();
-        let seen = seen.get(&(organisation.into(), server.clone()));
+        let seen = seen.get(&(organization.into(), server.clone()));
         Ok(seen
             .map(|seen| seen.observation.clone())
             .filter(|observation| observation.version > 0))
@@ -225,12 +225,12 @@ impl ObservationStore for MemoryRegistry {
 
     async fn observations(
         &self,
-        organisation: &str,
+        organization: &str,
         servers: &[ServerId],
     ) -> Result<Vec<Option<Observation>>, Error> {
         let mut observations = Vec::with_capacity(servers.len());
         for server in servers {
-            let observation = self.observation(organisation, server).await?;
+            let observation = self.observation(organization, server).await?;
             observations.push(observation.map(|observation| Observation {
                 definitions: BTreeMap::new(),
                 ..observation
@@ -241,14 +241,14 @@ impl ObservationStore for MemoryRegistry {
 
     async fn observe(
         &self,
-        organisation: &str,
+        organization: &str,
         server: &ServerId,
         observation: &Observation,
     ) -> Result<bool, Error> {
         let mut servers = self.write();
         let mut seen = self.seen();
         let seen = seen
-            .entry((organisation.into(), server.clone()))
+            .entry((organization.into(), server.clone()))
             .or_default();
         if seen.observation.version != observation.version {
             return Ok(false);
@@ -256,7 +256,7 @@ impl ObservationStore for MemoryRegistry {
         seen.observation = observation.clone();
         seen.observation.version += 1;
         let record = servers
-            .get_mut(organisation)
+            .get_mut(organization)
             .and_then(|servers| servers.values_mut().find(|record| record.id == *server));
         if let Some(record) = record
             && record.pins != observation.pins
@@ -268,7 +268,7 @@ impl ObservationStore for MemoryRegistry {
 
     async fn claim_probes(
         &self,
-        organisation: &str,
+        organization: &str,
         servers: &[ServerId],
         every: Duration,
     ) -> Result<Vec<bool>, Error> {
@@ -276,7 +276,7 @@ impl ObservationStore for MemoryRegistry {
         let mut all = self.seen();
         let claims = servers.iter().map(|server| {
             let seen = all
-                .entry((organisation.into(), server.clone()))
+                .entry((organization.into(), server.clone()))
                 .or_default();
             let is_free = seen.probed_until.is_none_or(|until| until <= now);
             if is_free {

@@ -105,7 +105,7 @@ use crate::{name::ServerName, project::Project};
 pub trait ServerRegistry: Send + Sync + 'static {
     /// The servers of these names that `project` may use, in any order.
     ///
-    /// A server that does not exist and one that belongs to another project or organisation are
+    /// A server that does not exist and one that belongs to another project or organization are
     /// both just absent from the answer: nobody can find out by asking.
     /// Disabled servers are included; drafts are not.
     /// Every server is whole, with its credentials opened.
@@ -135,13 +135,13 @@ impl<R: ServerRegistry> ServerRegistry for Arc<R> {
 
 /// What an operator does with servers.
 pub trait ServerStore: ServerRegistry {
-    /// One page of an organisation's servers, by name; drafts only where the filter asks for them.
+    /// One page of an organization's servers, by name; drafts only where the filter asks for them.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
     fn list(
         &self,
-        organisation: &str,
+        organization: &str,
         filter: &Filter,
         page: &Page,
     ) -> impl Future<Output = Result<Listing, Error>> + Send;
@@ -152,7 +152,7 @@ pub trait ServerStore: ServerRegistry {
     /// [`Error::NotFound`], [`Error::Unavailable`].
     fn get(
         &self,
-        organisation: &str,
+        organization: &str,
         name: &ServerName,
     ) -> impl Future<Output = Result<Arc<Server>, Error>> + Send;
 
@@ -160,11 +160,11 @@ pub trait ServerStore: ServerRegistry {
     /// to it. Where it does not say what becomes of unaccepted tools, the store does.
     ///
     /// # Errors
-    /// [`Error::Conflict`] where the name exists in the organisation; never an overwrite.
+    /// [`Error::Conflict`] where the name exists in the organization; never an overwrite.
     /// [`Error::Declared`], [`Error::Unavailable`].
     fn insert(&self, server: Server) -> impl Future<Output = Result<Arc<Server>, Error>> + Send;
 
-    /// Replaces the server of the same organisation and name, if it still has the version of
+    /// Replaces the server of the same organization and name, if it still has the version of
     /// `server`; the version then counts up. The identity stays that of the stored record.
     ///
     /// # Errors
@@ -177,7 +177,7 @@ pub trait ServerStore: ServerRegistry {
     /// [`Error::NotFound`], [`Error::Declared`], [`Error::Unavailable`].
     fn remove(
         &self,
-        organisation: &str,
+        organization: &str,
         name: &ServerName,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 }

@@ -35,7 +35,7 @@ pub trait ObservationStore: Send + Sync + 'static {
     /// [`Error::Unavailable`].
     fn observation(
         &self,
-        organisation: &str,
+        organization: &str,
         server: &ServerId,
     ) -> impl Future<Output = Result<Option<Observation>, Error>> + Send;
 
@@ -45,7 +45,7 @@ pub trait ObservationStore: Send + Sync + 'static {
     /// [`Error::Unavailable`].
     fn observations(
         &self,
-        organisation: &str,
+        organization: &str,
         servers: &[ServerId],
     ) -> impl Future<Output = Result<Vec<Option<Observation>>, Error>> + Send;
 
@@ -59,7 +59,7 @@ pub trait ObservationStore: Send + Sync + 'static {
     /// [`Error::Unavailable`].
     fn observe(
         &self,
-        organisation: &str,
+        organization: &str,
         server: &ServerId,
         observation: &Observation,
     ) -> impl Future<Output = Result<bool, Error>> + Send;
@@ -71,7 +71,7 @@ pub trait ObservationStore: Send + Sync + 'static {
     /// [`Error::Unavailable`].
     fn claim_probes(
         &self,
-        organisation: &str,
+        organization: &str,
         servers: &[ServerId],
         every: Duration,
     ) -> impl Future<Output = Result<Vec<bool>, Error>> + Send;

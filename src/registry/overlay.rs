@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{name::ServerName, project::Project};
 
-/// The organisation of all servers of a file.
-const ORGANISATION: &str = "default";
+/// The organization of all servers of a file.
+const ORGANIZATION: &str = "default";
 /// The longest page that [`ServerStore::list`] gives.
 const PAGE_LEN: usize = 200;
 /// The store is asked for so many servers at once: a file of fifty takes a few round trips, and
@@ -92,14 +92,14 @@ impl<S: ServerStore + ObservationStore> Overlay<S> {
 }
 
 impl<S> Overlay<S> {
-    /// The file's servers of an organisation.
-    fn declared(&self, organisation: &str) -> Option<Arc<Servers>> {
-        (organisation == ORGANISATION).then(|| self.file.state())
+    /// The file's servers of an organization.
+    fn declared(&self, organization: &str) -> Option<Arc<Servers>> {
+        (organization == ORGANIZATION).then(|| self.file.state())
     }
 
     /// Refuses to change what the file declares.
-    fn refuse_declared(&self, organisation: &str, name: &ServerName) -> Result<(), Error> {
-        match self.declared(organisation) {
+    fn refuse_declared(&self, organization: &str, name: &ServerName) -> Result<(), Error> {
+        match self.declared(organization) {
             Some(declared) if declared.contains_key(name) => {
                 Err(Error::Declared { name: name.clone() })
             }
@@ -118,7 +118,7 @@ fn guard<S: ServerStore>(store: Arc<S>) -> Guard {
 /// Refuses names that the store has.
 async fn check(store: &impl ServerStore, names: &[ServerName]) -> Result<(), FileError> {
     for names in names.chunks(AT_ONCE) {
-        let got = join_all(names.iter().map(|name| store.get(ORGANISATION, name))).await;
+        let got = join_all(names.iter().map(|name| store.get(ORGANIZATION, name))).await;
         for (name, got) in names.iter().zip(got) {
             match got {
                 Ok(_) => return Err(FileError::Taken { name: name.clone() }),
@@ -136,7 +136,7 @@ impl<S: ServerStore> ServerRegistry for Overlay<S> {
         project: &Project,
         names: &[ServerName],
     ) -> Result<Vec<Arc<Server>>, Error> {
-        let Some(declared) = self.declared(project.organisation()) else {
+        let Some(declared) = self.declared(project.organization()) else {
             return self.store.find(project, names).await;
         };
         let mut found = Vec::with_capacity(names.len());
@@ -159,12 +159,12 @@ impl<S: ServerStore> ServerRegistry for Overlay<S> {
 impl<S: ServerStore> ServerStore for Overlay<S> {
     async fn list(
         &self,
-        organisation: &str,
+        organization: &str,
         filter: &Filter,
         page: &Page,
     ) -> Result<Listing, Error> {
-        let below = self.store.list(organisation, filter, page).await?;
-        let Some(declared) = self.declared(organisation) else {
+        let below = self.store.list(organization, filter, page).await?;
+        let Some(declared) = self.declared(organization) else {
             return Ok(below);
         };
         let after = page.after.clone().map_or(Bound::Unbounded, Bound::Excluded);
@@ -191,63 +191,63 @@ impl<S: ServerStore> ServerStore for Overlay<S> {
         Ok(Listing { servers, next })
     }
 
-    async fn get(&self, organisation: &str, name: &ServerName) -> Result<Arc<Server>, Error> {
-        let declared = self.declared(organisation);
+    async fn get(&self, organization: &str, name: &ServerName) -> Result<Arc<Server>, Error> {
+        let declared = self.declared(organization);
         match declared.as_ref().and_then(|declared| declared.get(name)) {
             Some(server) => Ok(server.clone()),
-            None => self.store.get(organisation, name).await,
+            None => self.store.get(organization, name).await,
         }
     }
 
     async fn insert(&self, server: Server) -> Result<Arc<Server>, Error> {
-        self.refuse_declared(&server.organisation, &server.name)?;
+        self.refuse_declared(&server.organization, &server.name)?;
         self.store.insert(server).await
     }
 
     async fn replace(&self, server: Server) -> Result<Arc<Server>, Error> {
-        self.refuse_declared(&server.organisation, &server.name)?;
+        self.refuse_declared(&server.organization, &server.name)?;
         self.store.replace(server).await
     }
 
-    async fn remove(&self, organisation: &str, name: &ServerName) -> Result<(), Error> {
-        self.refuse_declared(organisation, name)?;
-        self.store.remove(organisation, name).await
+    async fn remove(&self, organization: &str, name: &ServerName) -> Result<(), Error> {
+        self.refuse_declared(organization, name)?;
+        self.store.remove(organization, name).await
     }
 }
 
 impl<S: ObservationStore> ObservationStore for Overlay<S> {
     async fn observation(
         &self,
-        organisation: &str,
+        organization: &str,
         server: &ServerId,
     ) -> Result<Option<Observation>, Error> {
-        self.store.observation(organisation, server).await
+        self.store.observation(organization, server).await
     }
 
     async fn observations(
         &self,
-        organisation: &str,
+        organization: &str,
         servers: &[ServerId],
     ) -> Result<Vec<Option<Observation>>, Error> {
-        self.store.observations(organisation, servers).await
+        self.store.observations(organization, servers).await
     }
 
     async fn observe(
         &self,
-        organisation: &str,
+        organization: &str,
         server: &ServerId,
         observation: &Observation,
     ) -> Result<bool, Error> {
-        self.store.observe(organisation, server, observation).await
+        self.store.observe(organization, server, observation).await
     }
 
     async fn claim_probes(
         &self,
-        organisation: &str,
+        organization: &str,
         servers: &[ServerId],
         every: Duration,
     ) -> Result<Vec<bool>, Error> {
-        self.store.claim_probes(organisation, servers, every).await
+        self.store.claim_probes(organization, servers, every).await
     }
 }
 
@@ -460,8 +460,8 @@ mod tests {
             overlay.get("default", &name("a")).await.unwrap().source,
             Source::File
         );
-        // Names are an organisation's.
-        let theirs = server("a").with_organisation("other");
+        // Names are an organization's.
+        let theirs = server("a").with_organization("other");
         overlay.insert(theirs).await.unwrap();
         assert_eq!(
             overlay.get("other", &name("a")).await.unwrap().source,

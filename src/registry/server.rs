@@ -11,7 +11,7 @@ use std::{
 use url::Url;
 
 use super::{Auth, Error, Gate, Pins, ShareSession};
-use crate::{mcp::Transport, name::ServerName, project::Project, secret::fill_random};
+use crate::{hex::hex, mcp::Transport, name::ServerName, project::Project, random::fill_random};
 
 /// A registered server: where it is, who may use it, and which of its tools are offered.
 ///
@@ -32,9 +32,9 @@ pub struct Server {
     /// Immutable. Random: a server that is removed and made again is another one. Of a server
     /// that is declared in a file it is made from the name: there it is the same one again.
     pub id: ServerId,
-    /// The organisation that the server belongs to; default `default`.
-    pub organisation: Arc<str>,
-    /// The slug, unique in the organisation.
+    /// The organization that the server belongs to; default `default`.
+    pub organization: Arc<str>,
+    /// The slug, unique in the organization.
     pub name: ServerName,
     /// A name for people; see [`Server::display_name`].
     pub display_name: Option<String>,
@@ -44,7 +44,7 @@ pub struct Server {
     pub url: Url,
     /// The transport to begin with; default [`Transport::StreamableHttp`].
     pub transport: Transport,
-    /// The projects that may use the server; default all of the organisation.
+    /// The projects that may use the server; default all of the organization.
     pub projects: Projects,
     /// How the gateway authenticates; default [`Auth::None`].
     pub auth: Auth,
@@ -89,7 +89,7 @@ impl Server {
     pub fn new(name: &str, url: &str) -> Result<Self, Error> {
         Ok(Self {
             id: ServerId::random(),
-            organisation: "default".into(),
+            organization: "default".into(),
             name: name
                 .parse()
                 .map_err(|e| Error::invalid("name", format!("{e}")))?,
@@ -121,12 +121,12 @@ impl Server {
 
     /// Whether `project` may use the server.
     pub fn is_usable_by(&self, project: &Project) -> bool {
-        *self.organisation == *project.organisation() && self.projects.contains(project.name())
+        *self.organization == *project.organization() && self.projects.contains(project.name())
     }
 
-    /// Replaces the organisation.
-    pub fn with_organisation(mut self, organisation: impl Into<Arc<str>>) -> Self {
-        self.organisation = organisation.into();
+    /// Replaces the organization.
+    pub fn with_organization(mut self, organization: impl Into<Arc<str>>) -> Self {
+        self.organization = organization.into();
         self
     }
 
@@ -190,7 +190,7 @@ impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server")
             .field("id", &self.id)
-            .field("organisation", &self.organisation)
+            .field("organization", &self.organization)
             .field("name", &self.name)
             .field("origin", &self.url.origin().ascii_serialization())
             .field("transport", &self.transport)
@@ -265,13 +265,7 @@ impl ServerId {
             .chain_update("mcp-layer declared server\0")
             .chain_update(name.as_str())
             .finalize();
-        Self(
-            digest[..16]
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect::<String>()
-                .into(),
-        )
+        Self(hex(&digest[..16]).into())
     }
 
     /// The identity as text.
@@ -315,7 +309,7 @@ impl fmt::Debug for ServerId {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Projects {
-    /// Every project of the organisation.
+    /// Every project of the organization.
     #[default]
     All,
     /// These projects; never empty.

@@ -10,7 +10,7 @@ use super::Error;
 ///
 /// A browser, a shell or a notebook keeps state in its session: whoever shares the session sees
 /// it. Nothing is ever shared between two credentials or two tokens, two servers or two
-/// organisations, whatever is said here. Tool lists are shared by all who use one credential.
+/// organizations, whatever is said here. Tool lists are shared by all who use one credential.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

@@ -60,14 +60,14 @@ impl TraceSink for MemoryTraces {
 impl TraceStore for MemoryTraces {
     async fn list(
         &self,
-        organisation: &str,
+        organization: &str,
         filter: &TraceFilter,
         page: &TracePage,
     ) -> Result<TraceListing, Error> {
         let kept = self.kept();
         let traces = kept.traces.iter().map(|(trace, _)| trace);
         let mut found = traces.filter(|trace| {
-            *trace.organisation == *organisation
+            *trace.organization == *organization
                 && page.before.is_none_or(|before| trace.id < before)
                 && filter.matches(trace)
         });
@@ -79,12 +79,12 @@ impl TraceStore for MemoryTraces {
         Ok(TraceListing { traces, next })
     }
 
-    async fn get(&self, organisation: &str, id: TraceId) -> Result<Option<Arc<Trace>>, Error> {
+    async fn get(&self, organization: &str, id: TraceId) -> Result<Option<Arc<Trace>>, Error> {
         let kept = self.kept();
         let found = kept.traces.iter().find(|(trace, _)| trace.id == id);
         let found = found.map(|(trace, _)| trace);
         Ok(found
-            .filter(|trace| *trace.organisation == *organisation)
+            .filter(|trace| *trace.organization == *organization)
             .cloned())
     }
 }

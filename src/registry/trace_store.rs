@@ -11,24 +11,24 @@ use crate::trace::{Trace, TraceId, TraceSink};
 /// Recording is best effort: a record may be lost, or be seen a moment later, and no request waits
 /// for it.
 pub trait TraceStore: TraceSink {
-    /// One page of an organisation's exchanges, the latest first, without their spans.
+    /// One page of an organization's exchanges, the latest first, without their spans.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
     fn list(
         &self,
-        organisation: &str,
+        organization: &str,
         filter: &TraceFilter,
         page: &TracePage,
     ) -> impl Future<Output = Result<TraceListing, Error>> + Send;
 
-    /// The exchange of this id, if it is the organisation's and still kept.
+    /// The exchange of this id, if it is the organization's and still kept.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
     fn get(
         &self,
-        organisation: &str,
+        organization: &str,
         id: TraceId,
     ) -> impl Future<Output = Result<Option<Arc<Trace>>, Error>> + Send;
 }

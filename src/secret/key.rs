@@ -4,7 +4,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::{KeyFault, KeyId, random::fill_random};
+use super::{KeyFault, KeyId};
+use crate::random::fill_random;
 
 /// Bytes of a key of XChaCha20-Poly1305.
 pub(super) const KEY_LEN: usize = 32;

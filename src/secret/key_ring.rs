@@ -214,7 +214,7 @@ mod tests {
     use crate::secret::ExposeSecret;
 
     const PLACE: Place<'_> = Place {
-        organisation: "default",
+        organization: "default",
         server: "8f14e45f",
         field: "token",
         origin: "https://mcp.example.com",

@@ -5,7 +5,7 @@
 //!  a KMS (KeySource) ──load──▶  older keys ──────── open ◀── version │ key id │ nonce
 //!                               newest key ── seal ────────▶ ciphertext │ tag
 //!                                              ▲
-//!                      Place: organisation, server, field, origin, version
+//!                      Place: organization, server, field, origin, version
 //! ```
 //!
 //! A record opens at the [`Place`] that it was sealed for and nowhere else: moved to another
@@ -20,7 +20,7 @@
 //!
 //! let mut ring = KeyRing::generate();
 //! let place = Place {
-//!     organisation: "default",
+//!     organization: "default",
 //!     server: "8f14e45fceea167a5a36dedd4bea2543",
 //!     field: "auth.headers[0].value",
 //!     origin: "https://mcp.example.com",
@@ -53,7 +53,6 @@ mod key_file;
 mod key_id;
 mod key_ring;
 mod private_file;
-mod random;
 mod replacement;
 mod seal;
 mod secret_source;
@@ -61,7 +60,6 @@ mod source;
 
 pub use secrecy::{ExposeSecret, SecretString};
 
-pub(crate) use self::random::fill_random;
 pub use self::{
     doubtful::Doubtful,
     error::{KeyError, KeyFault, OpenError},

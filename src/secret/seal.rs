@@ -12,7 +12,8 @@ use chacha20poly1305::{AeadInOut, KeyInit, Tag, XChaCha20Poly1305, XNonce};
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
-use super::{KeyId, OpenError, key::Key, random::fill_random};
+use super::{KeyId, OpenError, key::Key};
+use crate::random::fill_random;
 
 const VERSION: u8 = 1;
 const ID: std::ops::Range<usize> = 1..5;
@@ -23,8 +24,8 @@ const TAG_LEN: usize = 16;
 /// What a record belongs to. A record opens only at the very place that it was sealed for.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
-    /// The organisation of the server.
-    pub organisation: &'a str,
+    /// The organization of the server.
+    pub organization: &'a str,
     /// The server's identity, which is never given out again.
     pub server: &'a str,
     /// What the secret is within the server.
@@ -103,13 +104,13 @@ fn cipher(key: &Key) -> XChaCha20Poly1305 {
 /// spelt alike.
 fn associated_data(id: KeyId, place: &Place<'_>) -> Vec<u8> {
     let Place {
-        organisation,
+        organization,
         server,
         field,
         origin,
         version,
     } = place;
-    let texts = [organisation, server, field, origin];
+    let texts = [organization, server, field, origin];
     let len: usize = texts.iter().map(|text| 8 + text.len()).sum();
     let mut data = Vec::with_capacity(1 + id.0.len() + len + 8);
     data.push(VERSION);
@@ -129,7 +130,7 @@ mod tests {
     use super::*;
 
     const PLACE: Place<'_> = Place {
-        organisation: "ab",
+        organization: "ab",
         server: "c",
         field: "token",
         origin: "https://mcp.example.com",
@@ -221,14 +222,14 @@ mod tests {
                 ]),
             ),
             (
-                "another organisation, server, field or origin",
+                "another organization, server, field or origin",
                 there(vec![
                     Place {
-                        organisation: "ac",
+                        organization: "ac",
                         ..PLACE
                     },
                     Place {
-                        organisation: "",
+                        organization: "",
                         ..PLACE
                     },
                     Place {
@@ -269,17 +270,17 @@ mod tests {
                 "the same letters, divided or ordered otherwise",
                 there(vec![
                     Place {
-                        organisation: "a",
+                        organization: "a",
                         server: "bc",
                         ..PLACE
                     },
                     Place {
-                        organisation: "abc",
+                        organization: "abc",
                         server: "",
                         ..PLACE
                     },
                     Place {
-                        organisation: "c",
+                        organization: "c",
                         server: "ab",
                         ..PLACE
                     },

@@ -18,8 +18,9 @@ use super::{
 use crate::{
     caller::Caller,
     catalog::Entry,
-    chat::{Arguments, Object, ToolCall, tool_message},
+    chat::{Arguments, ToolCall, tool_message},
     connect::{Call, ExchangeSessions},
+    json::Object,
     project::Project,
     registry::{Server, ToolPolicy},
     trace_parent::TraceParent,

@@ -5,8 +5,9 @@ use serde_json::{Value, json};
 
 use super::options::Options;
 use crate::{
-    chat::{ChatRequest, Conversation, OpenTurn, concat},
+    chat::{ChatRequest, Conversation, OpenTurn},
     fuzz_input::{halves, number},
+    json::concat,
     settings::Settings,
     sniff::may_have_mcp,
 };

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use crate::{
-    chat::{ChatRequest, Object, Unread, array, depth_exceeds},
+    chat::{ChatRequest, Unread},
+    json::{Object, array, depth_exceeds},
     refusal::{Kind, Refusal},
     settings::{Settings, Streaming},
 };

@@ -28,8 +28,9 @@ use super::{
 };
 use crate::{
     body::{self, McpBody, RequestBody},
-    chat::{Answer, Object, Piece},
+    chat::{Answer, Piece},
     held::Held,
+    json::Object,
     refusal::{Kind, Refusal},
     sse,
 };

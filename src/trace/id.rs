@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::secret::fill_random;
+use crate::random::fill_random;
 
 /// 32 hex digits: the time in milliseconds, then 80 random bits. In order they are in the order
 /// of time.

@@ -56,8 +56,8 @@ pub const TARGET: &str = "mcp_layer::trace";
 pub struct Trace {
     /// Its own; ids of later exchanges are greater.
     pub id: TraceId,
-    /// The organisation that it can be read in.
-    pub organisation: Arc<str>,
+    /// The organization that it can be read in.
+    pub organization: Arc<str>,
     /// The caller's project.
     pub project: Arc<str>,
     /// The model that was asked for.
@@ -116,7 +116,7 @@ impl Trace {
     pub(crate) fn without_spans(&self) -> Self {
         Self {
             id: self.id,
-            organisation: self.organisation.clone(),
+            organization: self.organization.clone(),
             project: self.project.clone(),
             model: self.model.clone(),
             servers: self.servers.clone(),

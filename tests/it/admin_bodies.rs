@@ -37,7 +37,7 @@ async fn a_wrong_member_is_named_and_nothing_is_stored() {
         (json!({"command": "npx"}), "command"),
         (json!({"args": []}), "args"),
         (json!({"env": {}}), "env"),
-        (json!({"organisation": "others"}), "organisation"),
+        (json!({"organization": "others"}), "organization"),
         (json!({"Name": "b"}), "Name"),
         (json!({"a\nb": 1}), "a\\nb"),
         (json!({"name": "A_B"}), "name"),

@@ -97,15 +97,15 @@ impl ServerRegistry for Full {
 impl ServerStore for Full {
     async fn list(
         &self,
-        organisation: &str,
+        organization: &str,
         filter: &Filter,
         page: &Page,
     ) -> Result<Listing, Error> {
-        self.0.list(organisation, filter, page).await
+        self.0.list(organization, filter, page).await
     }
 
-    async fn get(&self, organisation: &str, name: &ServerName) -> Result<Arc<Server>, Error> {
-        self.0.get(organisation, name).await
+    async fn get(&self, organization: &str, name: &ServerName) -> Result<Arc<Server>, Error> {
+        self.0.get(organization, name).await
     }
 
     async fn insert(&self, _: Server) -> Result<Arc<Server>, Error> {
@@ -124,18 +124,18 @@ impl ServerStore for Full {
 impl ObservationStore for Full {
     async fn observation(
         &self,
-        organisation: &str,
+        organization: &str,
         server: &ServerId,
     ) -> Result<Option<Observation>, Error> {
-        self.0.observation(organisation, server).await
+        self.0.observation(organization, server).await
     }
 
     async fn observations(
         &self,
-        organisation: &str,
+        organization: &str,
         servers: &[ServerId],
     ) -> Result<Vec<Option<Observation>>, Error> {
-        self.0.observations(organisation, servers).await
+        self.0.observations(organization, servers).await
     }
 
     async fn observe(&self, _: &str, _: &ServerId, _: &Observation) -> Result<bool, Error> {

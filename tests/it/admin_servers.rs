@@ -184,7 +184,7 @@ async fn a_server_keeps_its_name_and_needs_its_version() {
 #[tokio::test]
 async fn servers_of_others_and_servers_of_nobody_look_alike() {
     let theirs = Server::new("theirs", "https://mcp.example.com/mcp").unwrap();
-    let store = MemoryRegistry::new([theirs.with_organisation("others")]).unwrap();
+    let store = MemoryRegistry::new([theirs.with_organization("others")]).unwrap();
     let operator = operator(store.clone());
     let body = json!({"url": "https://mcp.example.com/mcp", "version": 1}).to_string();
     for (method, body) in [("GET", None), ("DELETE", None), ("PUT", Some(&*body))] {
@@ -203,7 +203,7 @@ async fn servers_of_others_and_servers_of_nobody_look_alike() {
     assert_eq!(names(&operator.get(SERVERS).await), [""; 0]);
     let name = "theirs".parse().unwrap();
     assert!(store.get("others", &name).await.is_ok());
-    let mine = Operator::with(store, |admin| admin.with_organisation("others"));
+    let mine = Operator::with(store, |admin| admin.with_organization("others"));
     assert_eq!(names(&mine.get(SERVERS).await), ["theirs"]);
 }
 

@@ -1,4 +1,4 @@
-//! Exchanges over REST: those of the operator's organisation, as the layer has recorded them.
+//! Exchanges over REST: those of the operator's organization, as the layer has recorded them.
 
 use mcp_layer::Project;
 use mcp_layer::registry::MemoryTraces;
@@ -141,11 +141,11 @@ async fn exchanges_come_in_pages_the_latest_first_and_are_filtered() {
 }
 
 #[tokio::test]
-async fn exchanges_of_another_organisation_are_not_there() {
+async fn exchanges_of_another_organization_are_not_there() {
     let watched = Watched::new(2).await;
     watched.gateway.send_as("default", &auto(json!({}))).await;
     let other = Operator::with(watched.gateway.registry.clone(), |admin| {
-        let admin = admin.with_organisation("other");
+        let admin = admin.with_organization("other");
         admin.with_traces(watched.traces.clone())
     });
     assert_eq!(ids(&other.get(TRACES).await).len(), 0);
@@ -156,7 +156,7 @@ async fn exchanges_of_another_organisation_are_not_there() {
 
     // Its own are: what is refused is recorded, too.
     let mut request = chat(auto(json!({})).to_string());
-    let project = Project::new("web").with_organisation("other");
+    let project = Project::new("web").with_organization("other");
     request.extensions_mut().insert(project);
     watched.gateway.request(request).await;
     let own = other.get(TRACES).await;

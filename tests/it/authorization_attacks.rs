@@ -506,10 +506,10 @@ fn table() -> Vec<(&'static str, &'static str, Attack)> {
             }
             .boxed()
         }),
-        ("the same server in another organisation", NEEDS, |s| {
+        ("the same server in another organization", NEEDS, |s| {
             async {
                 s.connect(&s.rig.server).await;
-                s.call(&s.rig.server.clone().with_organisation("other"))
+                s.call(&s.rig.server.clone().with_organization("other"))
                     .await
             }
             .boxed()

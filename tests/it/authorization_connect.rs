@@ -61,7 +61,7 @@ async fn a_server_is_connected_from_its_url_alone() {
     ));
     let connected = rig.connect().await.unwrap();
     assert_eq!(connected.server, rig.server.id);
-    assert_eq!(connected.organisation, rig.server.organisation);
+    assert_eq!(connected.organization, rig.server.organization);
     assert_eq!(connected.scopes.to_string(), "files:read");
     assert_eq!(rig.call("x").await.unwrap(), "x");
     let sent = rig.provider.server.only("/token").form();

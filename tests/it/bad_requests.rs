@@ -176,8 +176,8 @@ async fn an_unknown_server_and_somebody_elses_get_the_same_answer_to_the_byte() 
 }
 
 #[tokio::test]
-async fn a_server_of_another_organisation_does_not_exist() {
-    let gateway = Gateway::with_server([], |s| s.with_organisation("acme")).await;
+async fn a_server_of_another_organization_does_not_exist() {
+    let gateway = Gateway::with_server([], |s| s.with_organization("acme")).await;
     assert_eq!(
         refused(&gateway, &auto(json!({}))).await.1,
         "mcp_server_not_found"

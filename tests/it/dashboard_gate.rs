@@ -200,7 +200,7 @@ async fn a_session_is_good_wherever_the_keys_and_the_token_are_the_same() {
     let store = MemoryRegistry::default;
     let mut others = vec![other_keys, Operator::memory()];
     for set in [
-        |admin: admin::Admin| admin.with_organisation("other"),
+        |admin: admin::Admin| admin.with_organization("other"),
         |admin: admin::Admin| admin.with_public_url("http://127.0.0.1:8788".parse().unwrap()),
     ] {
         let keys = keys.clone();

@@ -348,28 +348,28 @@ impl ObservationStore for Broken {
 
     async fn observations(
         &self,
-        organisation: &str,
+        organization: &str,
         servers: &[ServerId],
     ) -> Result<Vec<Option<Observation>>, mcp_layer::registry::Error> {
-        self.0.observations(organisation, servers).await
+        self.0.observations(organization, servers).await
     }
 
     async fn observe(
         &self,
-        organisation: &str,
+        organization: &str,
         server: &ServerId,
         observation: &Observation,
     ) -> Result<bool, mcp_layer::registry::Error> {
-        self.0.observe(organisation, server, observation).await
+        self.0.observe(organization, server, observation).await
     }
 
     async fn claim_probes(
         &self,
-        organisation: &str,
+        organization: &str,
         servers: &[ServerId],
         every: std::time::Duration,
     ) -> Result<Vec<bool>, mcp_layer::registry::Error> {
-        self.0.claim_probes(organisation, servers, every).await
+        self.0.claim_probes(organization, servers, every).await
     }
 }
 

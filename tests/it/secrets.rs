@@ -229,7 +229,7 @@ async fn debug_of_what_holds_a_secret_shows_none() {
     .unwrap();
     let ring = KeyRing::generate();
     let place = mcp_layer::secret::Place {
-        organisation: "o",
+        organization: "o",
         server: "s",
         field: "f",
         origin: "https://o.example",

@@ -239,19 +239,19 @@ async fn what_was_observed_of_nobodys_servers_is_forgotten_after_a_month() {
 }
 
 #[tokio::test]
-async fn an_organisation_that_no_column_takes_knows_nothing_and_learns_nothing() {
+async fn an_organization_that_no_column_takes_knows_nothing_and_learns_nothing() {
     let (directory, ring) = (Directory::new(), KeyRing::generate());
     let registry = open(&directory.url("a.db"), &ring).await;
     let servers = [ServerId::random()];
-    for organisation in ["a\0", &"x".repeat(513)] {
-        let known = registry.observation(organisation, &servers[0]).await;
+    for organization in ["a\0", &"x".repeat(513)] {
+        let known = registry.observation(organization, &servers[0]).await;
         assert_eq!(known.unwrap(), None);
-        let known = registry.observations(organisation, &servers).await;
+        let known = registry.observations(organization, &servers).await;
         assert_eq!(known.unwrap(), [None]);
         let seen = seen(0, 'a');
-        let observed = registry.observe(organisation, &servers[0], &seen).await;
+        let observed = registry.observe(organization, &servers[0], &seen).await;
         observed.unwrap_err();
-        let claimed = registry.claim_probes(organisation, &servers, LONG).await;
+        let claimed = registry.claim_probes(organization, &servers, LONG).await;
         claimed.unwrap_err();
     }
 }

@@ -271,8 +271,8 @@ async fn a_record_that_does_not_fit_is_refused_and_not_cut() {
     let registry = databases.fresh().await;
     let long = |length: usize| "x".repeat(length);
     let cases: [(&str, Server); 6] = [
-        ("organisation", server("a").with_organisation(long(513))),
-        ("organisation", server("a").with_organisation("a\0")),
+        ("organization", server("a").with_organization(long(513))),
+        ("organization", server("a").with_organization("a\0")),
         ("projects", server("a").with_projects([long(513)]).unwrap()),
         (
             "projects",

@@ -46,9 +46,9 @@ const TAMPERING: [(&str, &str); 10] = [
         "UPDATE mcp_servers SET record = replace(record, 'mcp.example.com', 'evil.example') WHERE name = 'a'",
     ),
     (
-        "another organisation",
-        "UPDATE mcp_servers SET organisation = 'evil' WHERE name = 'a';
-         UPDATE mcp_servers SET organisation = 'default', name = 'a' WHERE name = 'b-of-evil'",
+        "another organization",
+        "UPDATE mcp_servers SET organization = 'evil' WHERE name = 'a';
+         UPDATE mcp_servers SET organization = 'default', name = 'a' WHERE name = 'b-of-evil'",
     ),
     (
         "another identity",
@@ -68,7 +68,7 @@ async fn a_secret_that_was_tampered_with_makes_one_server_invalid() {
         let registry = open(&url, &ring).await;
         let stored = registry.insert(server("a")).await.unwrap();
         registry.insert(server("b")).await.unwrap();
-        let evil = server("b-of-evil").with_organisation("evil");
+        let evil = server("b-of-evil").with_organization("evil");
         registry.insert(evil).await.unwrap();
         let mut connection = intruder(&url).await;
         run(

@@ -116,7 +116,7 @@ async fn the_oldest_go_by_age_and_by_number() {
     old.id = TraceId::new(old.started_at);
     registry.record(&Arc::new(old.clone()));
     let mut other = trace(1);
-    other.organisation = "other".into();
+    other.organization = "other".into();
     registry.record(&Arc::new(other.clone()));
     for group in 0..22 {
         for number in 0..500 {

@@ -51,7 +51,7 @@ async fn a_loop_is_recorded_turn_by_turn_and_call_by_call() {
     let reply = gateway.send_as("web", &auto(json!({}))).await;
     assert_eq!(reply.status, 200);
     let trace = traces.one();
-    assert_eq!(&*trace.organisation, "default");
+    assert_eq!(&*trace.organization, "default");
     assert_eq!(
         (&*trace.project, trace.model.as_deref()),
         ("web", Some("m"))

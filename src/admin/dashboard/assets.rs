@@ -15,6 +15,8 @@ use sha2::{Digest, Sha256};
 
 use super::super::fault::{Code, Fault};
 
+use crate::hex::hex;
+
 /// A file, with a name such as `style.0123456789abcdef.css`.
 pub(super) struct Asset {
     stem: &'static str,
@@ -56,7 +58,7 @@ impl Asset {
             extension,
             kind,
             content,
-            hash: hash[..8].iter().map(|byte| format!("{byte:02x}")).collect(),
+            hash: hex(&hash[..8]),
         }
     }
 

@@ -51,7 +51,7 @@ pub(super) async fn connect(
     Named(name): Named,
     outside: Outside,
 ) -> Answer {
-    let server = admin.store.get(&admin.organisation, &name).await?;
+    let server = admin.store.get(&admin.organization, &name).await?;
     going(&admin, &server, &outside).await
 }
 
@@ -78,7 +78,7 @@ pub(super) async fn going(
 
 /// `POST /servers/{name}/disconnect`
 pub(super) async fn disconnect(State(admin): State<Arc<Admin>>, Named(name): Named) -> Answer {
-    let server = admin.store.get(&admin.organisation, &name).await?;
+    let server = admin.store.get(&admin.organization, &name).await?;
     admin.disconnect(&server).await?;
     let place = match server.draft {
         true => format!("/servers/{name}/setup/auth"),

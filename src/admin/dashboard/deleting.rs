@@ -28,7 +28,7 @@ struct Delete {
 
 /// `GET /servers/{name}/delete`
 pub(super) async fn ask(State(admin): State<Arc<Admin>>, Named(name): Named) -> Answer {
-    let server = admin.store.get(&admin.organisation, &name).await?;
+    let server = admin.store.get(&admin.organization, &name).await?;
     if server.source == Source::File {
         return Err(Error::Declared { name }.into());
     }
@@ -43,10 +43,10 @@ pub(super) async fn delete(
 ) -> Answer {
     let form = Form::parse(&form)?;
     if form.trimmed("confirm") != name.as_str() {
-        let server = admin.store.get(&admin.organisation, &name).await?;
+        let server = admin.store.get(&admin.organization, &name).await?;
         return asked(&admin, &server, StatusCode::BAD_REQUEST, true);
     }
-    admin.store.remove(&admin.organisation, &name).await?;
+    admin.store.remove(&admin.organization, &name).await?;
     tracing::info!(action = "remove", server = %name, "a server was changed");
     Ok(to(&admin, &format!("/servers?done=deleted&server={name}")))
 }

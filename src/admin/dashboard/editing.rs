@@ -84,7 +84,7 @@ pub(super) async fn edit(
     outside: Outside,
     RawQuery(query): RawQuery,
 ) -> Answer {
-    let server = admin.store.get(&admin.organisation, &name).await?;
+    let server = admin.store.get(&admin.organization, &name).await?;
     if server.draft {
         return Ok(to(&admin, &format!("/servers/{name}/setup/server")));
     }
@@ -111,7 +111,7 @@ pub(super) async fn save(
     outside: Outside,
     form: Bytes,
 ) -> Answer {
-    let server = admin.store.get(&admin.organisation, &name).await?;
+    let server = admin.store.get(&admin.organization, &name).await?;
     let form = Form::parse(&form)?;
     let mut body = admin.record(&server)?;
     body["version"] = form.text("version").parse::<u64>().ok().into();
@@ -152,7 +152,7 @@ async fn wrong(
 /// Somebody else has saved meanwhile: what was typed stays, for the version that is there now.
 async fn conflict(admin: &Admin, name: &ServerName, mut body: Value, outside: &Outside) -> Answer {
     // Once more: it is this version that the next try replaces.
-    let server = admin.store.get(&admin.organisation, name).await?;
+    let server = admin.store.get(&admin.organization, name).await?;
     body["version"] = server.version.into();
     let differences = differences(&admin.record(&server)?, &body);
     let mut content = content(admin, &server, &body, outside, Errors::default()).await?;

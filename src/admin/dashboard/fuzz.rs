@@ -46,7 +46,7 @@ pub(in crate::admin) fn forms(data: &[u8]) {
     let tools = every_tool(&form, &body["tools"]);
     assert!(tools.is_array());
     let reader = Reader {
-        organisation: "default".into(),
+        organization: "default".into(),
         connections: &CONNECTIONS,
         now: SystemTime::UNIX_EPOCH,
     };

@@ -143,7 +143,7 @@ async fn drafts(admin: &Admin, now: SystemTime) -> Result<Vec<Draft>, Fault> {
     };
     let listing = admin
         .store
-        .list(&admin.organisation, &filter, &page)
+        .list(&admin.organization, &filter, &page)
         .await?;
     let drafts = listing.servers.iter().map(|server| Draft {
         name: server.name.to_string(),

@@ -49,7 +49,7 @@ impl Admin {
         let server = self.store.insert(server).await.map_err(taken)?;
         log("insert", &server);
         self.note_projects(&server);
-        self.store.remove(&self.organisation, &stored.name).await?;
+        self.store.remove(&self.organization, &stored.name).await?;
         log("remove", stored);
         Ok(server)
     }

@@ -66,7 +66,7 @@ pub(super) async fn show(
     Named(name): Named,
     RawQuery(query): RawQuery,
 ) -> Answer {
-    let server = admin.store.get(&admin.organisation, &name).await?;
+    let server = admin.store.get(&admin.organization, &name).await?;
     if server.draft {
         return Ok(to(&admin, &format!("/servers/{name}/setup/tools")));
     }
@@ -87,7 +87,7 @@ pub(super) async fn save(
     Named(name): Named,
     form: Bytes,
 ) -> Answer {
-    let server = admin.store.get(&admin.organisation, &name).await?;
+    let server = admin.store.get(&admin.organization, &name).await?;
     let form = Form::parse(&form)?;
     let mut body = admin.record(&server)?;
     body["version"] = form.text("version").parse::<u64>().ok().into();
@@ -132,7 +132,7 @@ pub(super) async fn accept(
     Named(name): Named,
     form: Bytes,
 ) -> Answer {
-    let server = admin.store.get(&admin.organisation, &name).await?;
+    let server = admin.store.get(&admin.organization, &name).await?;
     if server.source == Source::File && server.pins.is_some() {
         return Err(Error::Declared { name }.into());
     }
@@ -164,7 +164,7 @@ async fn content(
 ) -> Result<Tools, Fault> {
     let (seen, problem) = admin.known_tools(server).await?;
     // What was just found out may be in the record by now.
-    let server = admin.store.get(&admin.organisation, &server.name).await?;
+    let server = admin.store.get(&admin.organization, &server.name).await?;
     let is_declared = server.source == Source::File;
     Ok(Tools {
         frame: Frame::of(admin, Section::Servers),

@@ -117,7 +117,7 @@ async fn example(admin: &Admin) -> Result<Option<String>, Fault> {
             ..Page::default()
         },
     );
-    let listing = admin.store.list(&admin.organisation, &all, &page);
+    let listing = admin.store.list(&admin.organization, &all, &page);
     let first = listing.await?.servers.into_iter().next();
     Ok(first.map(|server| server.name.to_string()))
 }

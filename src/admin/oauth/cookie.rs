@@ -9,6 +9,7 @@ use url::Url;
 use super::back::Back;
 use crate::{
     admin::outside::Outside,
+    hex::hex,
     registry::StateHash,
     secret::{ExposeSecret, SecretString},
 };
@@ -87,10 +88,10 @@ fn written(
 }
 
 fn name(outside: &Outside, state: &SecretString) -> String {
-    let StateHash([a, b, c, d, ..]) = StateHash::of(state);
+    let StateHash(hash) = StateHash::of(state);
     let prefix = match outside.is_secure() {
         true => "__Host-",
         false => "",
     };
-    format!("{prefix}mcp-oauth-{a:02x}{b:02x}{c:02x}{d:02x}")
+    format!("{prefix}mcp-oauth-{}", hex(&hash[..4]))
 }

@@ -74,14 +74,14 @@ pub(super) async fn connect(
     outside: Outside,
     Named(name): Named,
 ) -> Answer {
-    let server = admin.store.get(&admin.organisation, &name).await?;
+    let server = admin.store.get(&admin.organization, &name).await?;
     let url = admin.connect(&server, &outside).await?;
     json(StatusCode::OK, &json!({"authorization_url": url}))
 }
 
 /// `DELETE /servers/{name}/oauth`
 pub(super) async fn disconnect(State(admin): State<Arc<Admin>>, Named(name): Named) -> Answer {
-    let server = admin.store.get(&admin.organisation, &name).await?;
+    let server = admin.store.get(&admin.organization, &name).await?;
     admin.disconnect(&server).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

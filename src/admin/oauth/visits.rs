@@ -146,7 +146,7 @@ impl Admin {
     /// Whether the server that was to be connected is the one with this identity: it may have been
     /// removed meanwhile, and another one of its name been made.
     async fn is_there(&self, id: &ServerId, back: &Back) -> Result<(), Error> {
-        match self.store.get(&self.organisation, back.server()).await {
+        match self.store.get(&self.organization, back.server()).await {
             Ok(server) if server.id == *id => Ok(()),
             Ok(_) | Err(registry::Error::NotFound { .. }) => Err(Error::Place),
             Err(error) => Err(error.into()),
@@ -155,7 +155,7 @@ impl Admin {
 
     /// Has the tools of a server that was connected listed.
     async fn look(&self, connected: &Connected, back: &Back) {
-        let server = self.store.get(&self.organisation, back.server()).await;
+        let server = self.store.get(&self.organization, back.server()).await;
         let Some(server) = server.ok().filter(|server| server.id == connected.server) else {
             // It was removed meanwhile, or there is another one of its name.
             return;

@@ -95,16 +95,16 @@ pub async fn a_credential_is_loaded_as_it_was_stored(store: impl CredentialStore
     }
 }
 
-/// Organisation, server and origin all belong to the key.
+/// Organization, server and origin all belong to the key.
 pub async fn a_credential_is_found_for_its_own_key_only(store: impl CredentialStore) {
     let mine = key();
     assert!(swap(&store, &mine, None, Some("mine")).await);
-    let organisation = "other".into();
+    let organization = "other".into();
     let origin = "https://mcp.example.com:8443".to_owned();
     for other in [
         key(),
         CredentialKey {
-            organisation,
+            organization,
             ..mine.clone()
         },
         CredentialKey {

@@ -58,7 +58,7 @@ fn assert_same(found: &Server, meant: &Server) {
     let public = |server: &Server| {
         let projects = format!("{:?} {:?}", server.projects, server.tools);
         (
-            server.organisation.clone(),
+            server.organization.clone(),
             server.name.clone(),
             server.display_name.clone(),
             server.description.clone(),

@@ -34,7 +34,7 @@ super::clauses! {
         pins_are_in_what_is_found
         a_record_keeps_its_pins_when_it_is_replaced
         a_removed_server_takes_what_is_known_along
-        organisations_know_nothing_of_each_other
+        organizations_know_nothing_of_each_other
         of_many_who_claim_a_probe_one_gets_it
         a_claim_lasts_as_long_as_it_was_made_for
     }
@@ -367,7 +367,7 @@ pub async fn a_removed_server_takes_what_is_known_along(
 }
 
 /// Not even of a server of the same identity.
-pub async fn organisations_know_nothing_of_each_other(store: impl ServerStore + ObservationStore) {
+pub async fn organizations_know_nothing_of_each_other(store: impl ServerStore + ObservationStore) {
     let server = store.insert(server()).await.unwrap();
     let asked = [server.id.clone()];
     let theirs = pinned(0, 'b');

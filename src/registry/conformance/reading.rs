@@ -29,7 +29,7 @@ pub async fn all<R: ServerRegistry>(make: impl AsyncFn(Vec<Server>) -> R) {
     }
 }
 
-/// The servers that a registry is tried with, all of the organisation `default`: one of each kind
+/// The servers that a registry is tried with, all of the organization `default`: one of each kind
 /// of authentication, for all projects, for some, and one that is disabled.
 pub fn servers() -> Vec<Server> {
     let new = |name| Server::new(name, "https://mcp.example.com/mcp?team=a").unwrap();
@@ -117,8 +117,8 @@ pub async fn what_is_not_there_and_what_is_somebody_elses_are_both_absent(
     for _ in 0..2 {
         let batch = Project::new("batch");
         assert_eq!(names(&registry, &batch, &asked).await, ["everyone"]);
-        for organisation in ["other", "", "Default", "default\0", "défaut"] {
-            let other = Project::new("web").with_organisation(organisation);
+        for organization in ["other", "", "Default", "default\0", "défaut"] {
+            let other = Project::new("web").with_organization(organization);
             assert!(names(&registry, &other, &asked).await.is_empty());
         }
         for project in ["Web", "we", "web ", "web\0", ""] {

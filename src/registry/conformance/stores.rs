@@ -19,7 +19,7 @@ super::clauses! {
     all(ServerStore) {
         an_inserted_server_is_whole_wherever_it_is_read
         an_existing_name_is_a_conflict_and_changes_nothing
-        organisations_do_not_see_each_other
+        organizations_do_not_see_each_other
         a_replaced_server_counts_up_and_stays_the_same_one
         a_stale_version_changes_nothing
         what_is_not_there_is_not_found
@@ -99,9 +99,9 @@ pub async fn an_existing_name_is_a_conflict_and_changes_nothing(store: impl Serv
     assert_eq!((&got.id, got.version, got.enabled), (&first.id, 1, true));
 }
 
-/// A name is unique within its organisation, and nothing crosses its border.
-pub async fn organisations_do_not_see_each_other(store: impl ServerStore) {
-    let theirs = server("a").with_organisation("other");
+/// A name is unique within its organization, and nothing crosses its border.
+pub async fn organizations_do_not_see_each_other(store: impl ServerStore) {
+    let theirs = server("a").with_organization("other");
     let theirs = store.insert(theirs).await.unwrap();
     assert!(find(&store, &Project::default(), "a").await.is_none());
     assert!(store.get("default", &name("a")).await.is_err());
@@ -117,7 +117,7 @@ pub async fn organisations_do_not_see_each_other(store: impl ServerStore) {
     store.remove("default", &name("a")).await.unwrap();
     let got = store.get("other", &name("a")).await.unwrap();
     assert_eq!(got.id, theirs.id);
-    let project = Project::default().with_organisation("other");
+    let project = Project::default().with_organization("other");
     assert_eq!(find(&store, &project, "a").await.unwrap().id, theirs.id);
 }
 
@@ -265,7 +265,7 @@ pub async fn a_list_is_by_name_and_in_pages(store: impl ServerStore) {
         store.insert(server(name)).await.unwrap();
     }
     store
-        .insert(server("m").with_organisation("other"))
+        .insert(server("m").with_organization("other"))
         .await
         .unwrap();
     names.sort_unstable();

@@ -23,14 +23,14 @@ clauses! {
         pages_have_every_exchange_once
         a_page_has_a_limit
         filters_find_what_they_say
-        an_organisation_sees_its_own_only
+        an_organization_sees_its_own_only
         one_exchange_is_found_with_its_spans
         what_is_not_there_is_none
         odd_texts_do_no_harm
     }
 }
 
-/// An exchange of the organisation `default`, so many milliseconds after midnight.
+/// An exchange of the organization `default`, so many milliseconds after midnight.
 ///
 /// Times are in whole milliseconds: a store need not keep more of them.
 pub fn trace(number: u64) -> Trace {
@@ -40,7 +40,7 @@ pub fn trace(number: u64) -> Trace {
     let object = |value: Value| value.as_object().unwrap().clone();
     Trace {
         id: TraceId::new(started_at),
-        organisation: "default".into(),
+        organization: "default".into(),
         project: "web".into(),
         model: Some("m".into()),
         servers: vec!["docs".to_owned(), "files".to_owned()],
@@ -77,7 +77,7 @@ async fn record(store: &impl TraceStore, traces: &[Trace]) {
 }
 
 async fn get(store: &impl TraceStore, trace: &Trace) -> Option<Arc<Trace>> {
-    store.get(&trace.organisation, trace.id).await.unwrap()
+    store.get(&trace.organization, trace.id).await.unwrap()
 }
 
 async fn list(store: &impl TraceStore, filter: &TraceFilter, page: &TracePage) -> TraceListing {
@@ -202,10 +202,10 @@ pub async fn filters_find_what_they_say(store: impl TraceStore) {
     assert_eq!(all_ids(&store, &mixed).await, []);
 }
 
-/// Neither lists nor ids lead from one organisation to another.
-pub async fn an_organisation_sees_its_own_only(store: impl TraceStore) {
+/// Neither lists nor ids lead from one organization to another.
+pub async fn an_organization_sees_its_own_only(store: impl TraceStore) {
     let mut other = trace(2);
-    other.organisation = "other".into();
+    other.organization = "other".into();
     let traces = [trace(1), other];
     record(&store, &traces).await;
     assert_eq!(

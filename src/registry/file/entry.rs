@@ -232,7 +232,7 @@ mod tests {
             panic!("{servers:?}");
         };
         assert_eq!(server.name.as_str(), "deepwiki-mcp");
-        assert_eq!(server.organisation.as_ref(), "default");
+        assert_eq!(server.organization.as_ref(), "default");
         assert_eq!(server.display_name(), "DeepWiki");
         assert_eq!(server.description.as_deref(), Some("Answers about code"));
         assert_eq!(server.url.as_str(), "https://mcp.deepwiki.com/mcp");

@@ -30,7 +30,7 @@ pub(super) use self::{state::Servers, watch::Guard};
 use super::{Error, Server, ServerRegistry};
 use crate::{name::ServerName, project::Project};
 
-/// Servers from the `[[servers]]` of a TOML file, all of the organisation `default`.
+/// Servers from the `[[servers]]` of a TOML file, all of the organization `default`.
 ///
 /// ```toml
 /// [[servers]]
@@ -252,8 +252,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn another_organisation_finds_nothing() {
-        let project = Project::new("web").with_organisation("other");
+    async fn another_organization_finds_nothing() {
+        let project = Project::new("web").with_organization("other");
         assert!(found(project, &["web-only", "all"]).await.is_empty());
     }
 

@@ -9,7 +9,7 @@ use crate::{
     registry::{Auth, OAuth2, Server},
 };
 
-/// The servers by name; a file has one organisation.
+/// The servers by name; a file has one organization.
 pub(in crate::registry) type Servers = BTreeMap<ServerName, Arc<Server>>;
 
 /// The state after `old` when the file now says `read`.
@@ -45,7 +45,7 @@ fn is_same(old: &Server, new: &Server) -> bool {
         source: _,
         created_at: _,
         updated_at: _,
-        organisation,
+        organization,
         name,
         display_name,
         description,
@@ -61,7 +61,7 @@ fn is_same(old: &Server, new: &Server) -> bool {
         pins,
         enabled,
     } = new;
-    old.organisation == *organisation
+    old.organization == *organization
         && old.name == *name
         && old.display_name == *display_name
         && old.description == *description

@@ -15,36 +15,36 @@ const DRAFTS: i64 = 10;
 /// Removes all that belongs to the server `id`, which is not there any more.
 pub(super) async fn remove(
     tx: &mut Transaction<'static, Any>,
-    organisation: &str,
+    organization: &str,
     id: &str,
 ) -> Result<(), sqlx::Error> {
     for delete in [
-        "DELETE FROM mcp_credentials WHERE organisation = $1 AND server = $2",
-        "DELETE FROM mcp_states WHERE organisation = $1 AND server = $2",
-        "DELETE FROM mcp_leases WHERE organisation = $1 AND server = $2",
+        "DELETE FROM mcp_credentials WHERE organization = $1 AND server = $2",
+        "DELETE FROM mcp_states WHERE organization = $1 AND server = $2",
+        "DELETE FROM mcp_leases WHERE organization = $1 AND server = $2",
     ] {
         sql(delete)
-            .bind(organisation)
+            .bind(organization)
             .bind(id)
             .execute(&mut **tx)
             .await?;
     }
-    remove_observed(tx, organisation, id).await
+    remove_observed(tx, organization, id).await
 }
 
 /// Removes what was learned about a server by looking at it.
 pub(super) async fn remove_observed(
     tx: &mut Transaction<'static, Any>,
-    organisation: &str,
+    organization: &str,
     id: &str,
 ) -> Result<(), sqlx::Error> {
     for delete in [
-        "DELETE FROM mcp_observations WHERE organisation = $1 AND server = $2",
-        "DELETE FROM mcp_definitions WHERE organisation = $1 AND server = $2",
-        "DELETE FROM mcp_probes WHERE organisation = $1 AND server = $2",
+        "DELETE FROM mcp_observations WHERE organization = $1 AND server = $2",
+        "DELETE FROM mcp_definitions WHERE organization = $1 AND server = $2",
+        "DELETE FROM mcp_probes WHERE organization = $1 AND server = $2",
     ] {
         sql(delete)
-            .bind(organisation)
+            .bind(organization)
             .bind(id)
             .execute(&mut **tx)
             .await?;
@@ -65,9 +65,9 @@ pub(super) async fn remove_old_drafts(
     key: &Key,
 ) -> Result<(), sqlx::Error> {
     let since = drafts_since();
-    let rows = sql("SELECT organisation, id FROM mcp_servers
+    let rows = sql("SELECT organization, id FROM mcp_servers
          WHERE draft = 1 AND updated_at < $1
-         ORDER BY CASE WHEN organisation = $2 AND name = $3 THEN 0 ELSE 1 END LIMIT $4")
+         ORDER BY CASE WHEN organization = $2 AND name = $3 THEN 0 ELSE 1 END LIMIT $4")
     .bind(since)
     .bind(&*key.0)
     .bind(key.1.as_str())
@@ -80,7 +80,7 @@ pub(super) async fn remove_old_drafts(
     let mut drafts: Vec<(&str, &str)> = drafts.collect::<Result<_, sqlx::Error>>()?;
     // Always in the same order, so that two who do this do not wait for each other.
     drafts.sort_unstable();
-    for (organisation, id) in drafts {
+    for (organization, id) in drafts {
         let removed =
             sql("DELETE FROM mcp_servers WHERE id = $1 AND draft = 1 AND updated_at < $2")
                 .bind(id)
@@ -89,7 +89,7 @@ pub(super) async fn remove_old_drafts(
                 .await?;
         // Else somebody was faster.
         if removed.rows_affected() == 1 {
-            remove(tx, organisation, id).await?;
+            remove(tx, organization, id).await?;
         }
     }
     Ok(())

@@ -19,7 +19,7 @@ const NOBODYS: u64 = 5_000;
 /// for a while, and a server that somebody removed must not live on for ever.
 const UNHEARD: Duration = Duration::from_secs(60);
 
-/// A server's organisation and name.
+/// A server's organization and name.
 pub(super) type Key = (Arc<str>, ServerName);
 
 pub(super) struct Cache {

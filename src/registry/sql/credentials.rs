@@ -1,9 +1,6 @@
 //! Credentials, leases and states of authorizations.
 
-use std::{
-    fmt::Write,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 
 use sqlx::{Any, Row, Transaction};
 
@@ -15,6 +12,7 @@ use super::{
     time::{LONGEST_HOLD, milliseconds, now, shared_now, span},
 };
 use crate::{
+    hex::hex,
     registry::{
         CredentialKey, CredentialStore, Error, Expected, Lease, STATES_PER_SERVER, StateHash,
         StoredCredential, credential_store::check_len,
@@ -32,8 +30,8 @@ impl CredentialStore for SqlRegistry {
         }
         let row = self.shared.database.in_time(async {
             let row = sql("SELECT version, sealed FROM mcp_credentials
-                 WHERE organisation = $1 AND server = $2 AND origin = $3")
-            .bind(&*key.organisation)
+                 WHERE organization = $1 AND server = $2 AND origin = $3")
+            .bind(&*key.organization)
             .bind(key.server.as_str())
             .bind(key.origin.as_str())
             .fetch_optional(&mut *self.shared.database.reading().await?)
@@ -83,10 +81,10 @@ impl CredentialStore for SqlRegistry {
                     .execute(&mut *tx)
                     .await?;
                 let leased = sql(
-                    "INSERT INTO mcp_leases (organisation, server, origin, holder, ends_at)
+                    "INSERT INTO mcp_leases (organization, server, origin, holder, ends_at)
                  VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
                 )
-                .bind(&*key.organisation)
+                .bind(&*key.organization)
                 .bind(key.server.as_str())
                 .bind(key.origin.as_str())
                 .bind(&lease.holder()[..])
@@ -106,8 +104,8 @@ impl CredentialStore for SqlRegistry {
                 let key = lease.key();
                 let mut tx = self.shared.database.begin().await?;
                 sql("DELETE FROM mcp_leases
-                 WHERE organisation = $1 AND server = $2 AND origin = $3 AND holder = $4")
-                .bind(&*key.organisation)
+                 WHERE organization = $1 AND server = $2 AND origin = $3 AND holder = $4")
+                .bind(&*key.organization)
                 .bind(key.server.as_str())
                 .bind(key.origin.as_str())
                 .bind(&lease.holder()[..])
@@ -141,8 +139,8 @@ impl CredentialStore for SqlRegistry {
         let rows = self.shared.database.in_time(async {
             let mut tx = self.shared.database.begin().await?;
             let rows = sql("DELETE FROM mcp_states WHERE state = $1
-                 RETURNING organisation, server, origin, expires_at, version, sealed")
-            .bind(hex(state))
+                 RETURNING organization, server, origin, expires_at, version, sealed")
+            .bind(hex(&state.0))
             .fetch_all(&mut *tx)
             .await?;
             // Gone before anybody gets it.
@@ -156,15 +154,15 @@ impl CredentialStore for SqlRegistry {
         if row.try_get::<i64, _>(3)? <= now() {
             return Ok(None);
         }
-        let organisation: &str = row.try_get(0)?;
+        let organization: &str = row.try_get(0)?;
         let server: &str = row.try_get(1)?;
         let key = CredentialKey {
-            organisation: organisation.into(),
+            organization: organization.into(),
             server: server.parse().map_err(Error::unavailable)?,
             origin: row.try_get(2)?,
         };
         let version = row.try_get::<i64, _>(4)?.unsigned_abs();
-        let field = field(&hex(state));
+        let field = field(&hex(&state.0));
         let place = key.place(&field, version);
         let opened = self.shared.ring.load().open(&place, row.try_get(5)?);
         Ok(Some((key, opened.map_err(Error::sealed)?)))
@@ -186,20 +184,20 @@ impl SqlRegistry {
         let sealed = ring.seal(&key.place(FIELD, version.unsigned_abs()), new);
         let put = match expected {
             Expected::Nothing => sql("INSERT INTO mcp_credentials
-                     (organisation, server, origin, version, sealed, sealed_by)
+                     (organization, server, origin, version, sealed, sealed_by)
                  VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING"),
             Expected::Anything => sql("INSERT INTO mcp_credentials
-                     (organisation, server, origin, version, sealed, sealed_by)
+                     (organization, server, origin, version, sealed, sealed_by)
                  VALUES ($1, $2, $3, $4, $5, $6)
-                 ON CONFLICT (organisation, server, origin) DO UPDATE
+                 ON CONFLICT (organization, server, origin) DO UPDATE
                  SET version = excluded.version, sealed = excluded.sealed,
                      sealed_by = excluded.sealed_by"),
             Expected::Version(_) => sql("UPDATE mcp_credentials
                  SET version = $4, sealed = $5, sealed_by = $6
-                 WHERE organisation = $1 AND server = $2 AND origin = $3 AND version = $7"),
+                 WHERE organization = $1 AND server = $2 AND origin = $3 AND version = $7"),
         };
         let mut put = put
-            .bind(&*key.organisation)
+            .bind(&*key.organization)
             .bind(key.server.as_str())
             .bind(key.origin.as_str())
             .bind(version)
@@ -221,8 +219,8 @@ impl SqlRegistry {
         }
         let mut tx = self.shared.database.begin().await?;
         let row = sql("SELECT version FROM mcp_credentials
-             WHERE organisation = $1 AND server = $2 AND origin = $3")
-        .bind(&*key.organisation)
+             WHERE organization = $1 AND server = $2 AND origin = $3")
+        .bind(&*key.organization)
         .bind(key.server.as_str())
         .bind(key.origin.as_str())
         .fetch_optional(&mut *tx)
@@ -236,9 +234,9 @@ impl SqlRegistry {
         };
         let any = i64::from(expected == Expected::Anything);
         let removed = sql("DELETE FROM mcp_credentials
-             WHERE organisation = $1 AND server = $2 AND origin = $3
+             WHERE organization = $1 AND server = $2 AND origin = $3
                AND (version = $4 OR $5 = 1)")
-        .bind(&*key.organisation)
+        .bind(&*key.organization)
         .bind(key.server.as_str())
         .bind(key.origin.as_str())
         .bind(stored)
@@ -257,7 +255,7 @@ impl SqlRegistry {
         expires_at: SystemTime,
         pending: &SecretString,
     ) -> Result<(), Error> {
-        let state = hex(state);
+        let state = hex(&state.0);
         let mut tx = self.shared.database.begin().await?;
         let version = next_version(&mut tx).await?;
         let ring = self.shared.ring.load();
@@ -269,11 +267,11 @@ impl SqlRegistry {
             .execute(&mut *tx)
             .await?;
         sql(
-            "INSERT INTO mcp_states (state, organisation, server, origin, expires_at, version,
+            "INSERT INTO mcp_states (state, organization, server, origin, expires_at, version,
                  sealed, sealed_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         )
         .bind(state)
-        .bind(&*key.organisation)
+        .bind(&*key.organization)
         .bind(key.server.as_str())
         .bind(key.origin.as_str())
         .bind(milliseconds(expires_at))
@@ -283,11 +281,11 @@ impl SqlRegistry {
         .execute(&mut *tx)
         .await?;
         sql(
-            "DELETE FROM mcp_states WHERE organisation = $1 AND server = $2 AND version NOT IN (
-                 SELECT version FROM mcp_states WHERE organisation = $1 AND server = $2
+            "DELETE FROM mcp_states WHERE organization = $1 AND server = $2 AND version NOT IN (
+                 SELECT version FROM mcp_states WHERE organization = $1 AND server = $2
                  ORDER BY version DESC LIMIT $3)",
         )
-        .bind(&*key.organisation)
+        .bind(&*key.organization)
         .bind(key.server.as_str())
         .bind(i64::try_from(STATES_PER_SERVER).unwrap_or(i64::MAX))
         .execute(&mut *tx)
@@ -307,19 +305,12 @@ async fn next_version(tx: &mut Transaction<'static, Any>) -> Result<i64, sqlx::E
 }
 
 fn fits(key: &CredentialKey) -> bool {
-    text::fits(&key.organisation) && text::fits(&key.origin)
+    text::fits(&key.organization) && text::fits(&key.origin)
 }
 
 fn check(key: &CredentialKey) -> Result<(), Error> {
-    text::check("organisation", &key.organisation)?;
+    text::check("organization", &key.organization)?;
     text::check("url", &key.origin)
-}
-
-fn hex(state: &StateHash) -> String {
-    state.0.iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
 }
 
 /// What the sealed record of the state `hex` is called.

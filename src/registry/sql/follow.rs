@@ -35,7 +35,7 @@ pub(super) async fn note(
             .fetch_one(&mut **tx)
             .await?
             .try_get(0)?;
-    sql("INSERT INTO mcp_changes (revision, organisation, name) VALUES ($1, $2, $3)")
+    sql("INSERT INTO mcp_changes (revision, organization, name) VALUES ($1, $2, $3)")
         .bind(revision)
         .bind(&*key.0)
         .bind(key.1.as_str())
@@ -97,7 +97,7 @@ async fn catch_up(database: &Database, cache: &Cache, seen: &mut i64) -> Result<
     if now == *seen {
         return Ok(());
     }
-    let rows = sql("SELECT revision, organisation, name FROM mcp_changes
+    let rows = sql("SELECT revision, organization, name FROM mcp_changes
                     WHERE revision > $1 ORDER BY revision")
     .bind(*seen)
     .fetch_all(&mut *database.reading().await?)
@@ -110,9 +110,9 @@ async fn catch_up(database: &Database, cache: &Cache, seen: &mut i64) -> Result<
         return Ok(());
     }
     for row in &rows {
-        let (organisation, name): (&str, &str) = (row.try_get(1)?, row.try_get(2)?);
+        let (organization, name): (&str, &str) = (row.try_get(1)?, row.try_get(2)?);
         match name.parse() {
-            Ok(name) => cache.forget(&(organisation.into(), name)),
+            Ok(name) => cache.forget(&(organization.into(), name)),
             Err(_) => cache.forget_all(),
         }
         *seen = row.try_get(0)?;

@@ -9,7 +9,7 @@ use crate::secret::{KeyId, KeyRing, OpenError, Place};
 
 /// The place of the record by which the right keys are told from others.
 const CHECK: Place<'static> = Place {
-    organisation: "",
+    organization: "",
     server: "",
     field: "key check",
     origin: "",

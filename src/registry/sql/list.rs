@@ -27,7 +27,7 @@ const OF_ALL: i64 = 2;
 impl SqlRegistry {
     pub(super) async fn list_page(
         &self,
-        organisation: &str,
+        organization: &str,
         filter: &Filter,
         page: &Page,
     ) -> Result<Listing, Error> {
@@ -42,7 +42,7 @@ impl SqlRegistry {
                 None => return Ok(nothing),
             },
         };
-        if !text::fits(organisation) {
+        if !text::fits(organization) {
             return Ok(nothing);
         }
         let (of, project) = match filter.project.as_deref() {
@@ -54,7 +54,7 @@ impl SqlRegistry {
         let limit = page.limit.clamp(1, PAGE_LEN);
         // One more than asked for: whether there is a next page.
         let rows = sql(select_servers!(
-            "WHERE s.organisation = $1 AND s.name > $2
+            "WHERE s.organization = $1 AND s.name > $2
                AND ($3 = '' OR s.search LIKE $3 ESCAPE '!')
                AND ($4 = 0 OR s.all_projects = 1 OR ($4 = 1 AND EXISTS (
                    SELECT 1 FROM mcp_server_projects
@@ -63,7 +63,7 @@ impl SqlRegistry {
                AND s.draft = $7 AND (s.draft = 0 OR s.updated_at >= $8)
              ORDER BY s.name LIMIT $9"
         ))
-        .bind(organisation)
+        .bind(organization)
         .bind(page.after.as_ref().map_or("", ServerName::as_str))
         .bind(pattern)
         .bind(of)

@@ -76,7 +76,7 @@ use crate::{name::ServerName, project::Project, secret::KeyRing};
 /// forgotten when nobody has added to it for 30 days.
 ///
 /// Exchanges are written in groups, within a second, and kept for 7 days, 10,000 of each
-/// organisation at most; spans of more than 256 KiB lose their arguments and results. When the
+/// organization at most; spans of more than 256 KiB lose their arguments and results. When the
 /// registry is dropped, what waits is written by a task of its own; a process that ends calls
 /// [`SqlRegistry::flush_traces`] before.
 ///
@@ -242,12 +242,12 @@ impl ServerRegistry for SqlRegistry {
         names: &[ServerName],
     ) -> Result<Vec<Arc<Server>>, Error> {
         let cache = &self.shared.cache;
-        let organisation: Arc<str> = project.organisation().into();
+        let organization: Arc<str> = project.organization().into();
         let is_fresh = cache.is_fresh();
         let mut found = Vec::with_capacity(names.len());
         let mut absent = Vec::new();
         for name in names {
-            let key = (organisation.clone(), name.clone());
+            let key = (organization.clone(), name.clone());
             match is_fresh.then(|| cache.find(&key)).flatten() {
                 Some(server) => found.extend(server),
                 None => absent.push(key),

@@ -28,18 +28,18 @@ const SWEPT: i64 = 100;
 impl ObservationStore for SqlRegistry {
     async fn observation(
         &self,
-        organisation: &str,
+        organization: &str,
         server: &ServerId,
     ) -> Result<Option<Observation>, Error> {
-        if !text::fits(organisation) {
+        if !text::fits(organization) {
             return Ok(None);
         }
         let row = self.shared.database.in_time(async {
             let row = sql("SELECT o.version, o.health, o.pins, o.listed, d.definitions
                  FROM mcp_observations AS o LEFT JOIN mcp_definitions AS d
-                     ON d.organisation = o.organisation AND d.server = o.server
-                 WHERE o.organisation = $1 AND o.server = $2")
-            .bind(organisation)
+                     ON d.organization = o.organization AND d.server = o.server
+                 WHERE o.organization = $1 AND o.server = $2")
+            .bind(organization)
             .bind(server.as_str())
             .fetch_optional(&mut *self.shared.database.reading().await?)
             .await?;
@@ -52,7 +52,7 @@ impl ObservationStore for SqlRegistry {
         if let Some(text) = row.try_get(4)? {
             match observed::definitions(text) {
                 Some(definitions) => observation.definitions = definitions,
-                None => self.forget_definitions(organisation, server).await,
+                None => self.forget_definitions(organization, server).await,
             }
         }
         Ok(Some(observation))
@@ -60,19 +60,19 @@ impl ObservationStore for SqlRegistry {
 
     async fn observations(
         &self,
-        organisation: &str,
+        organization: &str,
         servers: &[ServerId],
     ) -> Result<Vec<Option<Observation>>, Error> {
-        if !text::fits(organisation) || servers.is_empty() {
+        if !text::fits(organization) || servers.is_empty() {
             return Ok(vec![None; servers.len()]);
         }
         let rows = self.shared.database.in_time(async {
             let texts = self.shared.database.dialect.texts;
             let rows = sql_with(format!(
                 "SELECT version, health, pins, listed, server FROM mcp_observations
-                 WHERE organisation = $1 AND server IN (SELECT value FROM {texts})"
+                 WHERE organization = $1 AND server IN (SELECT value FROM {texts})"
             ))
-            .bind(organisation)
+            .bind(organization)
             .bind(list(servers)?)
             .fetch_all(&mut *self.shared.database.reading().await?)
             .await?;
@@ -91,14 +91,14 @@ impl ObservationStore for SqlRegistry {
 
     async fn observe(
         &self,
-        organisation: &str,
+        organization: &str,
         server: &ServerId,
         observation: &Observation,
     ) -> Result<bool, Error> {
-        text::check("organisation", organisation)?;
+        text::check("organization", organization)?;
         let (written, answer) = oneshot::channel();
         let observing = Observing {
-            organisation: organisation.into(),
+            organization: organization.into(),
             server: server.as_str().into(),
             version: observation.version,
             observed: Observed::new(observation)?,
@@ -116,15 +116,15 @@ impl ObservationStore for SqlRegistry {
 
     async fn claim_probes(
         &self,
-        organisation: &str,
+        organization: &str,
         servers: &[ServerId],
         every: Duration,
     ) -> Result<Vec<bool>, Error> {
-        text::check("organisation", organisation)?;
+        text::check("organization", organization)?;
         if servers.is_empty() {
             return Ok(Vec::new());
         }
-        let claim = self.claim(organisation, servers, every);
+        let claim = self.claim(organization, servers, every);
         let mut claimed = self.shared.database.in_time(claim).await?;
         if let Err(error) = self.shared.database.in_time(self.sweep()).await {
             tracing::debug!(%error, "old observations were not looked for");
@@ -140,11 +140,11 @@ impl ObservationStore for SqlRegistry {
 impl SqlRegistry {
     /// Of definitions that cannot be read: the next observation writes them anew. Where that is
     /// not possible now, whoever reads them next tries again.
-    async fn forget_definitions(&self, organisation: &str, server: &ServerId) {
+    async fn forget_definitions(&self, organization: &str, server: &ServerId) {
         let forget = async {
             let mut tx = self.shared.database.begin().await?;
-            sql("DELETE FROM mcp_definitions WHERE organisation = $1 AND server = $2")
-                .bind(organisation)
+            sql("DELETE FROM mcp_definitions WHERE organization = $1 AND server = $2")
+                .bind(organization)
                 .bind(server.as_str())
                 .execute(&mut *tx)
                 .await?;
@@ -159,7 +159,7 @@ impl SqlRegistry {
     /// Those of `servers` that are the caller's to probe.
     async fn claim(
         &self,
-        organisation: &str,
+        organization: &str,
         servers: &[ServerId],
         every: Duration,
     ) -> Result<HashSet<String>, Error> {
@@ -170,13 +170,13 @@ impl SqlRegistry {
         // In one order, so that replicas do not wait for each other. `WHERE` tells SQLite that
         // what follows is no join.
         let rows = sql_with(format!(
-            "INSERT INTO mcp_probes (organisation, server, ends_at)
+            "INSERT INTO mcp_probes (organization, server, ends_at)
              SELECT DISTINCT $1, value, $3 FROM {texts} WHERE 1 = 1 ORDER BY value
-             ON CONFLICT (organisation, server) DO UPDATE SET ends_at = excluded.ends_at
+             ON CONFLICT (organization, server) DO UPDATE SET ends_at = excluded.ends_at
                  WHERE mcp_probes.ends_at <= $4 OR mcp_probes.ends_at > $5
              RETURNING server"
         ))
-        .bind(organisation)
+        .bind(organization)
         .bind(list(servers)?)
         .bind(now + span(every).min(longest))
         .bind(now)
@@ -205,11 +205,11 @@ impl SqlRegistry {
         // Somebody was faster; or nobody was there, so who could have looked at servers?
         let is_due = updated.rows_affected() == 1 && now - last < 2 * span(SWEEP);
         if is_due {
-            let rows = sql("SELECT organisation, server FROM mcp_observations AS o
+            let rows = sql("SELECT organization, server FROM mcp_observations AS o
                  WHERE changed_at < $1 AND NOT EXISTS (
                      SELECT 1 FROM mcp_servers AS s
-                     WHERE s.id = o.server AND s.organisation = o.organisation)
-                 ORDER BY organisation, server LIMIT $2")
+                     WHERE s.id = o.server AND s.organization = o.organization)
+                 ORDER BY organization, server LIMIT $2")
             .bind(now - span(NOBODYS))
             .bind(SWEPT)
             .fetch_all(&mut *tx)

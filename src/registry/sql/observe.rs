@@ -24,7 +24,7 @@ pub(super) const BATCH: usize = 100;
 
 /// An observation that is to be written.
 pub(super) struct Observing {
-    pub(super) organisation: Box<str>,
+    pub(super) organization: Box<str>,
     pub(super) server: Box<str>,
     /// The version that is to be stored; 0 for none.
     pub(super) version: u64,
@@ -42,7 +42,7 @@ pub(super) async fn write(
     let mut batch = Vec::with_capacity(BATCH);
     while queue.recv_many(&mut batch, BATCH).await > 0 {
         // Always in the same order, so that replicas do not wait for each other.
-        batch.sort_by(|a, b| (&a.organisation, &a.server).cmp(&(&b.organisation, &b.server)));
+        batch.sort_by(|a, b| (&a.organization, &a.server).cmp(&(&b.organization, &b.server)));
         let mut pinned = Vec::new();
         let written = commit(&database, &batch, &mut pinned);
         let written = database.in_time(written).await.map_err(Arc::new);
@@ -86,10 +86,10 @@ async fn put(
     let observed = &observing.observed;
     let stored = sql(
         "SELECT o.version, o.pins, d.digest FROM mcp_observations AS o
-         LEFT JOIN mcp_definitions AS d ON d.organisation = o.organisation AND d.server = o.server
-         WHERE o.organisation = $1 AND o.server = $2",
+         LEFT JOIN mcp_definitions AS d ON d.organization = o.organization AND d.server = o.server
+         WHERE o.organization = $1 AND o.server = $2",
     )
-    .bind(&*observing.organisation)
+    .bind(&*observing.organization)
     .bind(&*observing.server)
     .fetch_optional(&mut **tx)
     .await?;
@@ -104,14 +104,14 @@ async fn put(
     }
     let put = match &stored {
         None => sql("INSERT INTO mcp_observations
-                 (organisation, server, version, changed_at, health, pins, listed)
+                 (organization, server, version, changed_at, health, pins, listed)
              VALUES ($1, $2, $3 + 1, $4, $5, $6, $7) ON CONFLICT DO NOTHING"),
         Some(_) => sql("UPDATE mcp_observations
              SET version = $3 + 1, changed_at = $4, health = $5, pins = $6, listed = $7
-             WHERE organisation = $1 AND server = $2 AND version = $3"),
+             WHERE organization = $1 AND server = $2 AND version = $3"),
     };
     let put = put
-        .bind(&*observing.organisation)
+        .bind(&*observing.organization)
         .bind(&*observing.server)
         .bind(version)
         .bind(now())
@@ -136,11 +136,11 @@ async fn put_definitions(
     observing: &Observing,
 ) -> Result<(), Error> {
     sql(
-        "INSERT INTO mcp_definitions (organisation, server, digest, definitions)
-         VALUES ($1, $2, $3, $4) ON CONFLICT (organisation, server) DO UPDATE
+        "INSERT INTO mcp_definitions (organization, server, digest, definitions)
+         VALUES ($1, $2, $3, $4) ON CONFLICT (organization, server) DO UPDATE
          SET digest = excluded.digest, definitions = excluded.definitions",
     )
-    .bind(&*observing.organisation)
+    .bind(&*observing.organization)
     .bind(&*observing.server)
     .bind(observing.observed.digest.as_str())
     .bind(observing.observed.definitions()?)
@@ -154,14 +154,14 @@ async fn key(
     tx: &mut Transaction<'static, Any>,
     observing: &Observing,
 ) -> Result<Option<Key>, Error> {
-    let row = sql("SELECT name FROM mcp_servers WHERE id = $1 AND organisation = $2")
+    let row = sql("SELECT name FROM mcp_servers WHERE id = $1 AND organization = $2")
         .bind(&*observing.server)
-        .bind(&*observing.organisation)
+        .bind(&*observing.organization)
         .fetch_optional(&mut **tx)
         .await?;
     let Some(row) = row else {
         return Ok(None);
     };
     let name: Option<ServerName> = row.try_get::<&str, _>(0)?.parse().ok();
-    Ok(name.map(|name| ((&*observing.organisation).into(), name)))
+    Ok(name.map(|name| ((&*observing.organization).into(), name)))
 }

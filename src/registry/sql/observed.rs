@@ -4,11 +4,7 @@
 //! point a server somewhere else. What cannot be read is an observation's loss and no server's
 //! failure.
 
-use std::{
-    collections::BTreeMap,
-    fmt::{self, Display},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
@@ -16,6 +12,7 @@ use sqlx::{Row, any::AnyRow};
 
 use super::time::{milliseconds, time};
 use crate::{
+    hex::hex,
     inactive::Inactive,
     registry::{Error, Failure, Fingerprint, Observation, Pins, Stage},
 };
@@ -41,7 +38,7 @@ impl Observed {
             health: json(&Health::of(observation))?,
             pins: observation.pins.as_deref().map(json).transpose()?,
             listed: json(&observation.listed)?,
-            digest: Hex(&digest.finalize()).to_string(),
+            digest: hex(&digest.finalize()),
             definitions: observation.definitions.clone(),
         })
     }
@@ -170,13 +167,5 @@ impl From<FailureRecord> for Failure {
             Reason::NoTools => Inactive::NoTools,
         };
         Self::new(record.stage, reason, time(record.at))
-    }
-}
-
-struct Hex<'a>(&'a [u8]);
-
-impl Display for Hex<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }

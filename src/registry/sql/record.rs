@@ -41,7 +41,7 @@ pub(super) struct Written {
 impl Written {
     /// Seals the secrets of `server` with the newest key.
     pub(super) fn new(server: &Server, ring: &KeyRing) -> Result<Self, Error> {
-        text::check("organisation", &server.organisation)?;
+        text::check("organization", &server.organization)?;
         for (field, text) in [
             ("display_name", &server.display_name),
             ("description", &server.description),
@@ -81,10 +81,10 @@ impl Written {
 macro_rules! select_servers {
     ($rest:literal) => {
         concat!(
-            "SELECT s.id, s.organisation, s.name, s.version, s.record, s.sealed, s.draft,
+            "SELECT s.id, s.organization, s.name, s.version, s.record, s.sealed, s.draft,
                  s.created_at, s.updated_at, o.pins
              FROM mcp_servers AS s LEFT JOIN mcp_observations AS o
-                 ON o.organisation = s.organisation AND o.server = s.id ",
+                 ON o.organization = s.organization AND o.server = s.id ",
             $rest
         )
     };
@@ -95,13 +95,13 @@ pub(super) use select_servers;
 ///
 /// Secrets that do not open are no reason to fail: the server is then [`Auth::Unreadable`].
 pub(super) fn read(row: &AnyRow, ring: &KeyRing) -> Result<Server, Broken> {
-    let organisation: &str = row.try_get(1)?;
+    let organization: &str = row.try_get(1)?;
     let version: i64 = row.try_get(3)?;
     let record = Record::parse(row.try_get(4)?)?;
     let (origin, field, sealed_url) = (record.origin(), record.field(), record.sealed_url);
     let mut server = Server {
         id: parse(row.try_get(0)?)?,
-        organisation: organisation.into(),
+        organization: organization.into(),
         name: parse(row.try_get(2)?)?,
         display_name: record.display_name,
         description: record.description,
@@ -182,7 +182,7 @@ pub(super) fn seal_url(
     let origin = record.origin();
     let version: i64 = row.try_get(1)?;
     let mut place = Place {
-        organisation: row.try_get(2)?,
+        organization: row.try_get(2)?,
         server: row.try_get(0)?,
         field: record.field(),
         origin: &origin,
@@ -220,7 +220,7 @@ pub(super) fn kind(kind: AuthKind) -> &'static str {
 
 fn place<'a>(server: &'a Server, field: &'a str, origin: &'a str, version: u64) -> Place<'a> {
     Place {
-        organisation: &server.organisation,
+        organization: &server.organization,
         server: server.id.as_str(),
         field,
         origin,

@@ -179,7 +179,7 @@ fn resealed(table: &Table, row: &AnyRow, ring: &KeyRing) -> Result<Vec<u8>, Open
     let version: i64 = row.try_get(1).map_err(|_| OpenError::Format)?;
     let (field, origin) = (table.place)(text(0)?, text(5)?).ok_or(OpenError::Format)?;
     let place = Place {
-        organisation: text(3)?,
+        organization: text(3)?,
         server: text(4)?,
         field: &field,
         origin: &origin,
@@ -194,7 +194,7 @@ struct Table {
     name: &'static str,
     /// Before all that are there.
     start: &'static str,
-    /// Rows of `id, version, sealed, organisation, server, …`, and in the end what `place` needs.
+    /// Rows of `id, version, sealed, organization, server, …`, and in the end what `place` needs.
     select: &'static str,
     update: &'static str,
     /// Small, so that nobody waits long for a row.
@@ -207,7 +207,7 @@ const TABLES: [Table; 3] = [
     Table {
         name: "mcp_servers",
         start: "",
-        select: "SELECT id, version, sealed, organisation, id AS server, record FROM mcp_servers
+        select: "SELECT id, version, sealed, organization, id AS server, record FROM mcp_servers
                  WHERE sealed_by <> $1 AND id > $2 ORDER BY id LIMIT $3",
         update: "UPDATE mcp_servers SET sealed = $1, sealed_by = $2 WHERE id = $3 AND version = $4",
         batch: 100,
@@ -220,7 +220,7 @@ const TABLES: [Table; 3] = [
         name: "mcp_credentials",
         start: "0",
         // A version is one record's only.
-        select: "SELECT CAST(version AS TEXT) AS id, version, sealed, organisation, server, origin
+        select: "SELECT CAST(version AS TEXT) AS id, version, sealed, organization, server, origin
                  FROM mcp_credentials WHERE sealed_by <> $1 AND version > CAST($2 AS BIGINT)
                  ORDER BY version LIMIT $3",
         update: "UPDATE mcp_credentials SET sealed = $1, sealed_by = $2
@@ -231,7 +231,7 @@ const TABLES: [Table; 3] = [
     Table {
         name: "mcp_states",
         start: "",
-        select: "SELECT state, version, sealed, organisation, server, origin FROM mcp_states
+        select: "SELECT state, version, sealed, organization, server, origin FROM mcp_states
                  WHERE sealed_by <> $1 AND state > $2 ORDER BY state LIMIT $3",
         update: "UPDATE mcp_states SET sealed = $1, sealed_by = $2 WHERE state = $3 AND version = $4",
         // One by one: whoever takes or replaces states holds several rows, in any order.

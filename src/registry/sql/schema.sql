@@ -21,13 +21,13 @@ INSERT INTO mcp_counters (name, value) VALUES ('revision', 0), ('credential', 0)
 -- The latest changes of servers, for those who have them in memory.
 CREATE TABLE mcp_changes (
     revision BIGINT NOT NULL PRIMARY KEY,
-    organisation TEXT NOT NULL,
+    organization TEXT NOT NULL,
     name TEXT NOT NULL
 );
 
 CREATE TABLE mcp_servers (
     id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
-    organisation TEXT COLLATE "C" NOT NULL,
+    organization TEXT COLLATE "C" NOT NULL,
     name TEXT COLLATE "C" NOT NULL,
     version BIGINT NOT NULL,
     -- In milliseconds since 1970.
@@ -44,7 +44,7 @@ CREATE TABLE mcp_servers (
     -- The secrets; none, no record.
     sealed BYTEA,
     sealed_by TEXT,
-    UNIQUE (organisation, name)
+    UNIQUE (organization, name)
 );
 CREATE INDEX mcp_servers_sealed_by ON mcp_servers (sealed_by);
 CREATE INDEX mcp_servers_drafts ON mcp_servers (updated_at) WHERE draft = 1;
@@ -58,29 +58,29 @@ CREATE TABLE mcp_server_projects (
 
 -- A server here need not be in mcp_servers: other registries may keep their credentials here.
 CREATE TABLE mcp_credentials (
-    organisation TEXT COLLATE "C" NOT NULL,
+    organization TEXT COLLATE "C" NOT NULL,
     server TEXT COLLATE "C" NOT NULL,
     origin TEXT COLLATE "C" NOT NULL,
     version BIGINT NOT NULL UNIQUE,
     sealed BYTEA NOT NULL,
     sealed_by TEXT NOT NULL,
-    PRIMARY KEY (organisation, server, origin)
+    PRIMARY KEY (organization, server, origin)
 );
 CREATE INDEX mcp_credentials_sealed_by ON mcp_credentials (sealed_by);
 
 CREATE TABLE mcp_leases (
-    organisation TEXT COLLATE "C" NOT NULL,
+    organization TEXT COLLATE "C" NOT NULL,
     server TEXT COLLATE "C" NOT NULL,
     origin TEXT COLLATE "C" NOT NULL,
     holder BYTEA NOT NULL,
     ends_at BIGINT NOT NULL,
-    PRIMARY KEY (organisation, server, origin)
+    PRIMARY KEY (organization, server, origin)
 );
 
 -- Authorizations that are under way, by the SHA-256 of their state in hex.
 CREATE TABLE mcp_states (
     state TEXT NOT NULL PRIMARY KEY,
-    organisation TEXT COLLATE "C" NOT NULL,
+    organization TEXT COLLATE "C" NOT NULL,
     server TEXT COLLATE "C" NOT NULL,
     origin TEXT NOT NULL,
     expires_at BIGINT NOT NULL,
@@ -88,12 +88,12 @@ CREATE TABLE mcp_states (
     sealed BYTEA NOT NULL,
     sealed_by TEXT NOT NULL
 );
-CREATE INDEX mcp_states_server ON mcp_states (organisation, server, version);
+CREATE INDEX mcp_states_server ON mcp_states (organization, server, version);
 CREATE INDEX mcp_states_expires_at ON mcp_states (expires_at);
 
 -- What is known from looking at servers. A server here need not be in mcp_servers, either.
 CREATE TABLE mcp_observations (
-    organisation TEXT COLLATE "C" NOT NULL,
+    organization TEXT COLLATE "C" NOT NULL,
     server TEXT COLLATE "C" NOT NULL,
     version BIGINT NOT NULL,
     changed_at BIGINT NOT NULL,
@@ -101,24 +101,24 @@ CREATE TABLE mcp_observations (
     health TEXT NOT NULL,
     pins TEXT,
     listed TEXT NOT NULL,
-    PRIMARY KEY (organisation, server)
+    PRIMARY KEY (organization, server)
 );
 
 -- Apart, since they are long and change seldom.
 CREATE TABLE mcp_definitions (
-    organisation TEXT COLLATE "C" NOT NULL,
+    organization TEXT COLLATE "C" NOT NULL,
     server TEXT COLLATE "C" NOT NULL,
     -- Which fingerprints there are: SHA-256 of all of them, in hex.
     digest TEXT NOT NULL,
     -- JSON: fingerprints and texts.
     definitions TEXT NOT NULL,
-    PRIMARY KEY (organisation, server)
+    PRIMARY KEY (organization, server)
 );
 
 -- Until when somebody has taken the probe of a server.
 CREATE TABLE mcp_probes (
-    organisation TEXT COLLATE "C" NOT NULL,
+    organization TEXT COLLATE "C" NOT NULL,
     server TEXT COLLATE "C" NOT NULL,
     ends_at BIGINT NOT NULL,
-    PRIMARY KEY (organisation, server)
+    PRIMARY KEY (organization, server)
 );

@@ -3,7 +3,7 @@
 CREATE TABLE mcp_traces (
     -- In the order of time.
     id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
-    organisation TEXT COLLATE "C" NOT NULL,
+    organization TEXT COLLATE "C" NOT NULL,
     project TEXT COLLATE "C" NOT NULL,
     -- Empty for none.
     model TEXT COLLATE "C" NOT NULL,
@@ -14,4 +14,4 @@ CREATE TABLE mcp_traces (
     record TEXT NOT NULL,
     spans TEXT NOT NULL
 );
-CREATE INDEX mcp_traces_organisation ON mcp_traces (organisation, id);
+CREATE INDEX mcp_traces_organization ON mcp_traces (organization, id);

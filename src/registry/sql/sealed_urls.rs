@@ -14,7 +14,7 @@ pub(super) async fn seal(
     tx: &mut Transaction<'static, Any>,
     ring: &KeyRing,
 ) -> Result<usize, SqlFault> {
-    let rows = sql("SELECT id, version, organisation, record, sealed FROM mcp_servers")
+    let rows = sql("SELECT id, version, organization, record, sealed FROM mcp_servers")
         .fetch_all(&mut **tx)
         .await?;
     let mut count = 0;

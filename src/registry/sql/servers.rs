@@ -29,20 +29,20 @@ const LAST_VERSION: u64 = i64::MAX as u64;
 impl ServerStore for SqlRegistry {
     async fn list(
         &self,
-        organisation: &str,
+        organization: &str,
         filter: &Filter,
         page: &Page,
     ) -> Result<Listing, Error> {
         self.shared
             .database
-            .in_time(self.list_page(organisation, filter, page))
+            .in_time(self.list_page(organization, filter, page))
             .await
     }
 
-    async fn get(&self, organisation: &str, name: &ServerName) -> Result<Arc<Server>, Error> {
+    async fn get(&self, organization: &str, name: &ServerName) -> Result<Arc<Server>, Error> {
         let found = self.shared.database.in_time(async {
             let mut connection = self.shared.database.reading().await?;
-            self.load(&mut connection, organisation, name).await
+            self.load(&mut connection, organization, name).await
         });
         found
             .await?
@@ -67,8 +67,8 @@ impl ServerStore for SqlRegistry {
             .map(Arc::new)
     }
 
-    async fn remove(&self, organisation: &str, name: &ServerName) -> Result<(), Error> {
-        let key = (Arc::from(organisation), name.clone());
+    async fn remove(&self, organization: &str, name: &ServerName) -> Result<(), Error> {
+        let key = (Arc::from(organization), name.clone());
         let _forgets = Forgets {
             cache: &self.shared.cache,
             key: key.clone(),
@@ -82,17 +82,17 @@ impl SqlRegistry {
     pub(super) async fn load(
         &self,
         connection: &mut AnyConnection,
-        organisation: &str,
+        organization: &str,
         name: &ServerName,
     ) -> Result<Option<Arc<Server>>, Error> {
-        if !text::fits(organisation) {
+        if !text::fits(organization) {
             return Ok(None);
         }
         let row = sql(select_servers!(
-            "WHERE s.organisation = $1 AND s.name = $2
+            "WHERE s.organization = $1 AND s.name = $2
                AND (s.draft = 0 OR s.updated_at >= $3)"
         ))
-        .bind(organisation)
+        .bind(organization)
         .bind(name.as_str())
         .bind(belongings::drafts_since())
         .fetch_optional(connection)
@@ -114,12 +114,12 @@ impl SqlRegistry {
         let mut tx = self.shared.database.begin().await?;
         belongings::remove_old_drafts(&mut tx, &key(&server)).await?;
         let inserted = sql(
-            "INSERT INTO mcp_servers (id, organisation, name, version, created_at,
+            "INSERT INTO mcp_servers (id, organization, name, version, created_at,
                 updated_at, all_projects, auth, draft, search, record, sealed, sealed_by)
              VALUES ($1, $2, $3, 1, $4, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT DO NOTHING",
         )
         .bind(server.id.as_str())
-        .bind(&*server.organisation)
+        .bind(&*server.organization)
         .bind(server.name.as_str())
         .bind(now)
         .bind(i64::from(server.projects == Projects::All))
@@ -207,20 +207,20 @@ impl SqlRegistry {
 
     /// With all that belongs to it.
     async fn remove_rows(&self, key: &Key) -> Result<(), Error> {
-        let (organisation, name) = key;
+        let (organization, name) = key;
         let not_found = || Error::NotFound { name: name.clone() };
-        if !text::fits(organisation) {
+        if !text::fits(organization) {
             return Err(not_found());
         }
         let mut tx = self.shared.database.begin().await?;
         let removed =
-            sql("DELETE FROM mcp_servers WHERE organisation = $1 AND name = $2 RETURNING id")
-                .bind(&**organisation)
+            sql("DELETE FROM mcp_servers WHERE organization = $1 AND name = $2 RETURNING id")
+                .bind(&**organization)
                 .bind(name.as_str())
                 .fetch_all(&mut *tx)
                 .await?;
         let id: &str = removed.first().ok_or_else(not_found)?.try_get(0)?;
-        belongings::remove(&mut tx, organisation, id).await?;
+        belongings::remove(&mut tx, organization, id).await?;
         follow::note(&mut tx, &self.shared.database, key).await?;
         tx.commit().await?;
         Ok(())
@@ -245,7 +245,7 @@ impl SqlRegistry {
 }
 
 fn key(server: &Server) -> Key {
-    (server.organisation.clone(), server.name.clone())
+    (server.organization.clone(), server.name.clone())
 }
 
 /// What the operator leaves open, and what is not for the operator to say.
@@ -269,14 +269,14 @@ async fn stored(
     tx: &mut Transaction<'static, Any>,
     server: &Server,
 ) -> Result<Option<Stored>, Error> {
-    if !text::fits(&server.organisation) {
+    if !text::fits(&server.organization) {
         return Ok(None);
     }
     let row = sql("SELECT s.id, s.version, s.created_at, o.pins
          FROM mcp_servers AS s LEFT JOIN mcp_observations AS o
-             ON o.organisation = s.organisation AND o.server = s.id
-         WHERE s.organisation = $1 AND s.name = $2 AND (s.draft = 0 OR s.updated_at >= $3)")
-    .bind(&*server.organisation)
+             ON o.organization = s.organization AND o.server = s.id
+         WHERE s.organization = $1 AND s.name = $2 AND (s.draft = 0 OR s.updated_at >= $3)")
+    .bind(&*server.organization)
     .bind(server.name.as_str())
     .bind(belongings::drafts_since())
     .fetch_optional(&mut **tx)

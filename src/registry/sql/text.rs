@@ -2,7 +2,7 @@
 
 use crate::registry::{Error, Server};
 
-/// The longest organisation, project and origin, in bytes: they are in indexes, whose entries
+/// The longest organization, project and origin, in bytes: they are in indexes, whose entries
 /// PostgreSQL limits to a third of a page.
 const SHORT: usize = 512;
 /// The longest text for people, in bytes.

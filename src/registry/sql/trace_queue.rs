@@ -44,7 +44,7 @@ const TRIED: Duration = Duration::from_secs(60);
 /// How long a flush waits.
 const FLUSH: Duration = Duration::from_secs(10);
 
-/// How long exchanges are kept, and how many of an organisation.
+/// How long exchanges are kept, and how many of an organization.
 const AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const COUNT: i64 = 10_000;
 /// How often the oldest are looked for: by time, and by what was written since.
@@ -82,7 +82,7 @@ impl Queue {
         let writer = Writer {
             database,
             counts: counts.clone(),
-            organisations: Vec::new(),
+            organizations: Vec::new(),
             written: 0,
             swept_at: Instant::now(),
         };
@@ -122,7 +122,7 @@ struct Writer {
     database: Database,
     counts: Arc<Counts>,
     /// Whose records were written since the last look for old ones.
-    organisations: Vec<String>,
+    organizations: Vec<String>,
     written: usize,
     swept_at: Instant,
 }
@@ -162,7 +162,7 @@ impl Writer {
     async fn row(&self, trace: Arc<Trace>) -> Option<Row> {
         let is_small = trace.is_small();
         let row = move || {
-            let fits = text::fits(&trace.organisation);
+            let fits = text::fits(&trace.organization);
             fits.then(|| trace_record::write(&trace).ok()).flatten()
         };
         let row = match is_small {
@@ -187,16 +187,16 @@ impl Writer {
         }
         self.written += rows.len();
         for row in rows {
-            if !self.organisations.contains(&row.organisation) {
-                self.organisations.push(row.organisation.clone());
+            if !self.organizations.contains(&row.organization) {
+                self.organizations.push(row.organization.clone());
             }
         }
         if self.written >= SWEEP_AFTER || self.swept_at.elapsed() >= SWEEP {
             (self.written, self.swept_at) = (0, Instant::now());
-            let organisations = std::mem::take(&mut self.organisations);
+            let organizations = std::mem::take(&mut self.organizations);
             let swept = self
                 .database
-                .in_time(sweep(&self.database, &organisations))
+                .in_time(sweep(&self.database, &organizations))
                 .await;
             if let Err(error) = swept {
                 tracing::debug!(%error, "old exchanges stay for now");
@@ -231,10 +231,10 @@ async fn insert(database: &Database, rows: &[Row]) -> Result<(), Error> {
     let mut tx = database.begin().await?;
     for row in rows {
         sql("INSERT INTO mcp_traces
-                 (id, organisation, project, model, servers, outcome, record, spans)
+                 (id, organization, project, model, servers, outcome, record, spans)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING")
         .bind(&*row.id)
-        .bind(&*row.organisation)
+        .bind(&*row.organization)
         .bind(&*row.project)
         .bind(&*row.model)
         .bind(&*row.servers)
@@ -248,8 +248,8 @@ async fn insert(database: &Database, rows: &[Row]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Removes what is too old, and what is too much of these organisations.
-async fn sweep(database: &Database, organisations: &[String]) -> Result<(), Error> {
+/// Removes what is too old, and what is too much of these organizations.
+async fn sweep(database: &Database, organizations: &[String]) -> Result<(), Error> {
     let mut tx = database.begin().await?;
     let oldest = TraceId::first_of(super::time::time(now() - super::time::span(AGE)));
     sql("DELETE FROM mcp_traces WHERE id IN (
@@ -258,11 +258,11 @@ async fn sweep(database: &Database, organisations: &[String]) -> Result<(), Erro
     .bind(SWEPT)
     .execute(&mut *tx)
     .await?;
-    for organisation in organisations {
+    for organization in organizations {
         sql("DELETE FROM mcp_traces WHERE id IN (
-                 SELECT id FROM mcp_traces WHERE organisation = $1
+                 SELECT id FROM mcp_traces WHERE organization = $1
                  ORDER BY id DESC LIMIT $2 OFFSET $3)")
-        .bind(&**organisation)
+        .bind(&**organization)
         .bind(SWEPT)
         .bind(COUNT)
         .execute(&mut *tx)

@@ -38,7 +38,7 @@ struct Stored {
 /// A record as it goes into the table.
 pub(super) struct Row {
     pub(super) id: String,
-    pub(super) organisation: String,
+    pub(super) organization: String,
     pub(super) project: String,
     pub(super) model: String,
     pub(super) servers: String,
@@ -63,7 +63,7 @@ pub(super) fn write(trace: &Trace) -> Result<Row, Error> {
     };
     Ok(Row {
         id: trace.id.to_string(),
-        organisation: trace.organisation.to_string(),
+        organization: trace.organization.to_string(),
         project: column(&trace.project).into_owned(),
         model: column(trace.model.as_deref().unwrap_or_default()).into_owned(),
         servers: trace.servers.iter().map(|name| server(name)).collect(),
@@ -76,7 +76,7 @@ pub(super) fn write(trace: &Trace) -> Result<Row, Error> {
 /// The record of these texts; without spans where it is one of a list.
 pub(super) fn read(
     id: &str,
-    organisation: &str,
+    organization: &str,
     record: &str,
     spans: Option<&str>,
 ) -> Result<Trace, Error> {
@@ -84,7 +84,7 @@ pub(super) fn read(
     let spans = spans.map_or(Ok(Vec::new()), serde_json::from_str);
     Ok(Trace {
         id: id.parse().map_err(Error::unavailable)?,
-        organisation: organisation.into(),
+        organization: organization.into(),
         project: stored.project.into(),
         model: stored.model.map(Into::into),
         servers: stored.servers,

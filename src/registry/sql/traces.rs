@@ -25,11 +25,11 @@ impl TraceSink for SqlRegistry {
 impl TraceStore for SqlRegistry {
     async fn list(
         &self,
-        organisation: &str,
+        organization: &str,
         filter: &TraceFilter,
         page: &TracePage,
     ) -> Result<TraceListing, Error> {
-        if !text::fits(organisation) {
+        if !text::fits(organization) {
             let (traces, next) = (Vec::new(), None);
             return Ok(TraceListing { traces, next });
         }
@@ -39,12 +39,12 @@ impl TraceStore for SqlRegistry {
             // What is not asked for is empty. A name is in a list if there is something to be taken
             // out of it.
             let rows = sql("SELECT id, record FROM mcp_traces
-                 WHERE organisation = $1 AND ($2 = '' OR id < $2)
+                 WHERE organization = $1 AND ($2 = '' OR id < $2)
                    AND ($3 = '' OR '=' || project = $3) AND ($4 = '' OR '=' || model = $4)
                    AND ($5 = '' OR '=' || outcome = $5)
                    AND ($6 = '' OR replace(servers, $6, '') <> servers)
                  ORDER BY id DESC LIMIT $7")
-            .bind(organisation)
+            .bind(organization)
             .bind(before)
             .bind(wanted(&filter.project))
             .bind(wanted(&filter.model))
@@ -62,7 +62,7 @@ impl TraceStore for SqlRegistry {
             let id = row.try_get::<&str, _>(0)?;
             last = id.parse().ok();
             // One that cannot be read is left out: the others are to be seen all the same.
-            match trace_record::read(id, organisation, row.try_get(1)?, None) {
+            match trace_record::read(id, organization, row.try_get(1)?, None) {
                 Ok(trace) => traces.push(Arc::new(trace)),
                 Err(error) => tracing::error!(id, %error, "an exchange is left out of a list"),
             }
@@ -71,16 +71,16 @@ impl TraceStore for SqlRegistry {
         Ok(TraceListing { traces, next })
     }
 
-    async fn get(&self, organisation: &str, id: TraceId) -> Result<Option<Arc<Trace>>, Error> {
-        if !text::fits(organisation) {
+    async fn get(&self, organization: &str, id: TraceId) -> Result<Option<Arc<Trace>>, Error> {
+        if !text::fits(organization) {
             return Ok(None);
         }
         let id = id.to_string();
         let row = self.shared.database.in_time(async {
             let row =
-                sql("SELECT record, spans FROM mcp_traces WHERE id = $1 AND organisation = $2")
+                sql("SELECT record, spans FROM mcp_traces WHERE id = $1 AND organization = $2")
                     .bind(&*id)
-                    .bind(organisation)
+                    .bind(organization)
                     .fetch_optional(&mut *self.shared.database.reading().await?)
                     .await?;
             Ok(row)
@@ -89,7 +89,7 @@ impl TraceStore for SqlRegistry {
             return Ok(None);
         };
         let spans = Some(row.try_get(1)?);
-        let trace = trace_record::read(&id, organisation, row.try_get(0)?, spans)?;
+        let trace = trace_record::read(&id, organization, row.try_get(0)?, spans)?;
         Ok(Some(Arc::new(trace)))
     }
 }

@@ -280,7 +280,7 @@ impl Inner {
         let usage = std::mem::take(&mut state.usage);
         let trace = Arc::new(Trace {
             id: log.id,
-            organisation: self.project.shared_organisation(),
+            organization: self.project.shared_organization(),
             project: self.project.shared_name(),
             model: self.model.clone(),
             servers: std::mem::take(&mut state.servers),

@@ -262,7 +262,7 @@ impl CredentialStore for Rows {
 
 fn place<'a>(key: &'a CredentialKey, field: &'a str, version: u64) -> Place<'a> {
     Place {
-        organisation: &key.organisation,
+        organization: &key.organization,
         server: key.server.as_str(),
         field,
         origin: &key.origin,

@@ -1,4 +1,4 @@
-//! Tenants: 4 organisations of 3 projects and 5 servers, random operations over them, and a model
+//! Tenants: 4 organizations of 3 projects and 5 servers, random operations over them, and a model
 //! of what each of them may see.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use secrecy::ExposeSecret;
 
 use super::dice::Dice;
 
-const ORGANISATIONS: [&str; 4] = ["default", "acme", "acme-2", "Ä"];
+const ORGANIZATIONS: [&str; 4] = ["default", "acme", "acme-2", "Ä"];
 const PROJECTS: [&str; 3] = ["web", "batch", "we"];
 const SERVERS: [&str; 5] = ["a", "a-b", "ab", "b", "c0"];
 const ORIGINS: [&str; 2] = ["https://a.example", "https://b.example"];
@@ -21,7 +21,7 @@ const ORIGINS: [&str; 2] = ["https://a.example", "https://b.example"];
 #[derive(Default)]
 struct Model {
     servers: BTreeMap<(usize, usize), Modelled>,
-    /// By organisation, identity and origin.
+    /// By organization, identity and origin.
     credentials: BTreeMap<(usize, ServerId, usize), String>,
 }
 
@@ -95,7 +95,7 @@ impl<S: ServerStore + CredentialStore> Run<'_, S> {
         let enabled = self.dice.roll(4) > 0;
         let mut server = Server::new(SERVERS[at.1], "https://a.example/mcp")
             .unwrap()
-            .with_organisation(ORGANISATIONS[at.0])
+            .with_organization(ORGANIZATIONS[at.0])
             .with_enabled(enabled)
             .with_auth(Auth::static_headers([("x-key", key.as_str())]).unwrap());
         if !projects.is_empty() {
@@ -154,7 +154,7 @@ impl<S: ServerStore + CredentialStore> Run<'_, S> {
 
     async fn remove(&mut self, at: (usize, usize)) {
         self.tally.writes += 1;
-        let removed = self.store.remove(ORGANISATIONS[at.0], &name(at.1)).await;
+        let removed = self.store.remove(ORGANIZATIONS[at.0], &name(at.1)).await;
         let Some(stored) = self.model.servers.remove(&at) else {
             self.tally.refused += 1;
             assert!(matches!(removed, Err(Error::NotFound { .. })));
@@ -163,10 +163,10 @@ impl<S: ServerStore + CredentialStore> Run<'_, S> {
         removed.unwrap();
         self.model
             .credentials
-            .retain(|(organisation, id, _), _| (*organisation, id) != (at.0, &stored.id));
+            .retain(|(organization, id, _), _| (*organization, id) != (at.0, &stored.id));
     }
 
-    /// The key of a server that is there, or of one that is not, in any organisation.
+    /// The key of a server that is there, or of one that is not, in any organization.
     fn key(&mut self, at: (usize, usize)) -> (CredentialKey, (usize, ServerId, usize)) {
         let origin = usize::try_from(self.dice.roll(2)).unwrap();
         let stored: Vec<_> = self.model.servers.values().collect();
@@ -177,7 +177,7 @@ impl<S: ServerStore + CredentialStore> Run<'_, S> {
         let own = self.model.servers.get(&at).map(|own| own.id.clone());
         let id = own.filter(|_| self.dice.roll(4) > 0).unwrap_or(id);
         let key = CredentialKey {
-            organisation: ORGANISATIONS[at.0].into(),
+            organization: ORGANIZATIONS[at.0].into(),
             server: id.clone(),
             origin: ORIGINS[origin].to_owned(),
         };
@@ -187,12 +187,12 @@ impl<S: ServerStore + CredentialStore> Run<'_, S> {
     async fn swap(&mut self, at: (usize, usize)) {
         self.tally.writes += 1;
         let (key, modelled) = self.key(at);
-        // Of an organisation's own servers only: nothing removes what belongs to no server.
+        // Of an organization's own servers only: nothing removes what belongs to no server.
         let is_own = self
             .model
             .servers
             .iter()
-            .any(|((organisation, _), server)| *organisation == at.0 && server.id == modelled.1);
+            .any(|((organization, _), server)| *organization == at.0 && server.id == modelled.1);
         if !is_own {
             return;
         }
@@ -217,24 +217,24 @@ impl<S: ServerStore + CredentialStore> Run<'_, S> {
 
     async fn get(&mut self, at: (usize, usize)) {
         self.tally.reads += 1;
-        let got = self.store.get(ORGANISATIONS[at.0], &name(at.1)).await;
+        let got = self.store.get(ORGANIZATIONS[at.0], &name(at.1)).await;
         match self.model.servers.get(&at) {
             Some(modelled) => check(at, &got.unwrap(), modelled),
             None => assert!(matches!(got, Err(Error::NotFound { .. }))),
         }
     }
 
-    async fn find(&mut self, organisation: usize) {
+    async fn find(&mut self, organization: usize) {
         self.tally.reads += 1;
         let project = usize::try_from(self.dice.roll(3)).unwrap();
         let asked: Vec<usize> = (0..SERVERS.len())
             .filter(|_| self.dice.roll(2) == 0)
             .collect();
         let names: Vec<ServerName> = asked.iter().map(|server| name(*server)).collect();
-        let who = Project::new(PROJECTS[project]).with_organisation(ORGANISATIONS[organisation]);
+        let who = Project::new(PROJECTS[project]).with_organization(ORGANIZATIONS[organization]);
         let mut found = self.store.find(&who, &names).await.unwrap();
         found.sort_by(|a, b| a.name.cmp(&b.name));
-        let may = self.usable(organisation, Some(project));
+        let may = self.usable(organization, Some(project));
         let may: Vec<_> = may
             .into_iter()
             .filter(|(at, _)| asked.contains(&at.1))
@@ -245,32 +245,32 @@ impl<S: ServerStore + CredentialStore> Run<'_, S> {
         }
     }
 
-    async fn list(&mut self, organisation: usize) {
+    async fn list(&mut self, organization: usize) {
         self.tally.reads += 1;
         let project = self.dice.roll(4).checked_sub(1);
         let project = project.map(|project| usize::try_from(project).unwrap());
         let mut filter = Filter::default();
         filter.project = project.map(|project| PROJECTS[project].to_owned());
         let page = Page::default();
-        let listing = self.store.list(ORGANISATIONS[organisation], &filter, &page);
+        let listing = self.store.list(ORGANIZATIONS[organization], &filter, &page);
         let servers = listing.await.unwrap().servers;
-        let may = self.usable(organisation, project);
+        let may = self.usable(organization, project);
         assert_eq!(servers.len(), may.len());
         for (server, (at, modelled)) in servers.iter().zip(may) {
             check(at, server, &modelled);
         }
     }
 
-    /// Servers of an organisation that a project, or anybody, can use, by name.
+    /// Servers of an organization that a project, or anybody, can use, by name.
     fn usable(
         &self,
-        organisation: usize,
+        organization: usize,
         project: Option<usize>,
     ) -> Vec<((usize, usize), Modelled)> {
         let servers = self.model.servers.iter();
         let usable = servers.filter(|(at, server)| {
             let projects = &server.projects;
-            at.0 == organisation
+            at.0 == organization
                 && project.is_none_or(|project| projects.is_empty() || projects.contains(&project))
         });
         usable.map(|(at, server)| (*at, server.clone())).collect()
@@ -283,7 +283,7 @@ fn name(server: usize) -> ServerName {
 
 /// What is seen is what the model has, the secret included.
 fn check(at: (usize, usize), seen: &Server, modelled: &Modelled) {
-    assert_eq!(&*seen.organisation, ORGANISATIONS[at.0]);
+    assert_eq!(&*seen.organization, ORGANIZATIONS[at.0]);
     assert_eq!(seen.name, name(at.1));
     assert_eq!(seen.id, modelled.id);
     assert_eq!(seen.version, modelled.version);

@@ -65,7 +65,7 @@ fn steps(admin: &Admin, name: Option<&ServerName>, now: usize) -> Vec<Step> {
 impl Admin {
     /// The draft of this name; `None`: it is a server that is finished.
     async fn draft(&self, name: &ServerName) -> Result<Option<Arc<Server>>, Fault> {
-        let server = self.store.get(&self.organisation, name).await?;
+        let server = self.store.get(&self.organization, name).await?;
         if server.source == Source::File {
             let name = name.clone();
             return Err(Error::Declared { name }.into());
@@ -79,7 +79,7 @@ pub(super) async fn discard(State(admin): State<Arc<Admin>>, Named(name): Named)
     if admin.draft(&name).await?.is_none() {
         return Ok(done(&admin, &name));
     }
-    admin.store.remove(&admin.organisation, &name).await?;
+    admin.store.remove(&admin.organization, &name).await?;
     tracing::info!(action = "remove", server = %name, "a draft was discarded");
     Ok(to(
         &admin,

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::object::Object;
+use super::Object;
 
 /// The levels of a tool call above its arguments: the call and its `function`.
 const LEVELS: usize = 2;
@@ -14,7 +14,7 @@ const LEVELS: usize = 2;
 /// which for `arguments` is the form that OpenAI gives them anyway.
 ///
 /// Nothing is left out: a call that is missing from a message shifts those behind it.
-pub(super) fn tree_or_text(text: &str) -> Value {
+pub(crate) fn tree_or_text(text: &str) -> Value {
     below(text, LEVELS)
 }
 

@@ -2,14 +2,16 @@
 
 use std::{borrow::Cow, collections::HashSet, fmt, ops::Range};
 
-use memchr::memchr2;
 use serde::{
     Deserialize, Deserializer,
     de::{Error as _, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
-use super::Edit;
+use super::{
+    Edit,
+    text::{quoted, string},
+};
 
 /// An object's members in their order, doubled ones included; values are left as they are.
 #[derive(Debug)]
@@ -144,7 +146,7 @@ impl<'a> Object<'a> {
     }
 
     /// Behind the last member, or behind the opening brace of an empty object.
-    pub(super) fn close(&self) -> usize {
+    pub(crate) fn close(&self) -> usize {
         self.members
             .last()
             .map_or_else(|| self.open(), |(_, value)| self.span(value.get()).end)
@@ -161,54 +163,6 @@ pub(crate) fn array(text: &str, most: usize) -> Option<Vec<&str>> {
     let read = serde_json::Deserializer::from_str(text).deserialize_seq(&mut elements);
     let is_array = read.is_ok() || text.starts_with('[') && elements.found.len() == most;
     is_array.then_some(elements.found)
-}
-
-/// The text of the JSON string that `text` is.
-pub(super) fn string(text: &str) -> Option<Cow<'_, str>> {
-    #[derive(Deserialize)]
-    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-    serde_json::from_str(text).ok().map(|Text(text)| text)
-}
-
-/// `text` as a JSON string.
-pub(crate) fn quoted(text: &str) -> String {
-    // Straight into the string: results of tools are large. Writing a string does not fail.
-    serde_json::to_string(text).unwrap_or_default()
-}
-
-/// Whether `json` nests deeper than `limit`.
-///
-/// `RawValue` is read without recursion, so it accepts any depth: this limit is ours.
-pub(crate) fn depth_exceeds(json: &[u8], limit: usize) -> bool {
-    let mut depth = 0_usize;
-    let mut rest = json;
-    while let [byte, behind @ ..] = rest {
-        rest = behind;
-        match byte {
-            b'{' | b'[' => {
-                depth += 1;
-                if depth > limit {
-                    return true;
-                }
-            }
-            b'}' | b']' => depth = depth.saturating_sub(1),
-            b'"' => rest = behind_string(rest),
-            _ => {}
-        }
-    }
-    false
-}
-
-/// What stands behind the string that `json` begins inside of.
-fn behind_string(mut json: &[u8]) -> &[u8] {
-    // Nearly all of a conversation is inside of strings: this is what makes it fast.
-    while let Some(place) = memchr2(b'"', b'\\', json) {
-        match json[place] {
-            b'"' => return &json[place + 1..],
-            _ => json = json.get(place + 2..).unwrap_or_default(),
-        }
-    }
-    &[]
 }
 
 struct Elements<'a> {
@@ -270,7 +224,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::concat;
+    use crate::json::concat;
 
     fn without(text: &'static str, key: &str) -> String {
         let object = Object::parse(text).unwrap();
@@ -357,13 +311,5 @@ mod tests {
         for no_array in ["{}", "1", "\"[\"", "null"] {
             assert_eq!(array(no_array, 0), None);
         }
-    }
-
-    #[test]
-    fn depth_is_counted_outside_of_strings() {
-        assert!(!depth_exceeds(br#"{"a":["[[[[\"[["]}"#, 2));
-        assert!(depth_exceeds(br#"{"a":[[]]}"#, 2));
-        let deep = "[".repeat(100_000);
-        assert!(depth_exceeds(deep.as_bytes(), 64));
     }
 }

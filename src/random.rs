@@ -1,4 +1,4 @@
-//! Random numbers of the system: keys, nonces, holders of leases.
+//! Random numbers from the operating system, for keys, nonces and names of leases.
 
 /// Fills `bytes` with random ones.
 ///

@@ -34,7 +34,7 @@ impl Edit {
     }
 
     /// The same edit, `offset` bytes further on.
-    pub(super) fn shifted(self, offset: usize) -> Self {
+    pub(crate) fn shifted(self, offset: usize) -> Self {
         Self {
             range: self.range.start + offset..self.range.end + offset,
             with: self.with,
@@ -51,7 +51,7 @@ impl Edit {
     }
 
     /// The same in two parts: what stands before the byte `place` of the original, and the rest.
-    pub(super) fn apply_around(
+    pub(crate) fn apply_around(
         original: &Bytes,
         mut edits: Vec<Self>,
         place: usize,

@@ -1,0 +1,16 @@
+//! JSON that stays text: read at its top level, changed by edits over its bytes.
+//!
+//! A value that nobody here understands keeps its bytes: numbers, spaces and members that no type
+//! has heard of. This module knows no protocol.
+
+mod edit;
+mod object;
+mod text;
+mod tree;
+
+pub(crate) use self::{
+    edit::{Edit, concat},
+    object::{Malformed, Object, array},
+    text::{depth, depth_exceeds, quoted, string},
+    tree::tree_or_text,
+};

@@ -1,0 +1,80 @@
+//! JSON texts: strings in and out, and how deep they nest.
+
+use std::borrow::Cow;
+
+use memchr::memchr2;
+use serde::Deserialize;
+
+/// The text of the JSON string that `text` is.
+pub(crate) fn string(text: &str) -> Option<Cow<'_, str>> {
+    #[derive(Deserialize)]
+    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+    serde_json::from_str(text).ok().map(|Text(text)| text)
+}
+
+/// `text` as a JSON string.
+pub(crate) fn quoted(text: &str) -> String {
+    // Straight into the string: results of tools are large. Writing a string does not fail.
+    serde_json::to_string(text).unwrap_or_default()
+}
+
+/// Whether `json` nests deeper than `limit`.
+///
+/// `RawValue` is read without recursion, so it accepts any depth: this limit is ours.
+pub(crate) fn depth_exceeds(json: &[u8], limit: usize) -> bool {
+    depth_up_to(json, limit) > limit
+}
+
+/// The number of levels that `json` nests.
+pub(crate) fn depth(json: &[u8]) -> usize {
+    depth_up_to(json, usize::MAX)
+}
+
+/// The depth of `json`, counted no further than one beyond `limit`.
+fn depth_up_to(json: &[u8], limit: usize) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let mut rest = json;
+    while let [byte, behind @ ..] = rest {
+        rest = behind;
+        match byte {
+            b'{' | b'[' => {
+                depth += 1;
+                deepest = deepest.max(depth);
+                if depth > limit {
+                    break;
+                }
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            b'"' => rest = behind_string(rest),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+/// The rest of `json` behind the string that it begins inside of.
+fn behind_string(mut json: &[u8]) -> &[u8] {
+    // Nearly all of a conversation is inside of strings: this is what makes it fast.
+    while let Some(place) = memchr2(b'"', b'\\', json) {
+        match json[place] {
+            b'"' => return &json[place + 1..],
+            _ => json = json.get(place + 2..).unwrap_or_default(),
+        }
+    }
+    &[]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn depth_is_counted_outside_of_strings() {
+        assert_eq!(depth(b"1"), 0);
+        assert_eq!(depth(br#"{"a":[{}],"b":"[[[\\\"[[["}"#), 3);
+        assert!(!depth_exceeds(br#"{"a":["[[[[\"[["]}"#, 2));
+        assert!(depth_exceeds(br#"{"a":[[]]}"#, 2));
+        let deep = "[".repeat(100_000);
+        assert!(depth_exceeds(deep.as_bytes(), 64));
+    }
+}
