@@ -107,9 +107,6 @@ mod whose;
 mod keyed;
 mod offer;
 mod schema;
-mod schema_cost;
-
-mod pattern_cost;
 
 mod body;
 mod held;

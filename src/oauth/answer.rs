@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
-use oauth2::{AccessToken, RefreshToken, Scope, TokenResponse, basic::BasicTokenType};
+use http::Response;
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer};
 
-use super::{error::Error, http::bad, server::TOKEN_ENDPOINT};
+use super::{
+    endpoint::{accepted, is_readable, unreadable},
+    error::Error,
+    http::{bad, object},
+    server::TOKEN_ENDPOINT,
+};
 use crate::scopes::Scopes;
 
 /// Longer than any token that servers take in a header.
@@ -28,34 +33,39 @@ pub struct Tokens {
     pub scopes: Option<Scopes>,
 }
 
-/// An answer of the token endpoint (RFC 6749 section 5.1).
-///
-/// Our own, since the crate's refuses lifetimes that are written as text.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Answer {
-    access_token: AccessToken,
-    token_type: BasicTokenType,
+/// Reads an answer of the token endpoint.
+pub(super) fn tokens(answer: Response<Vec<u8>>) -> Result<Tokens, Error> {
+    let is_readable = is_readable(&answer);
+    let json = accepted(TOKEN_ENDPOINT, answer)?;
+    match object::<Answer>(&json) {
+        Some(answer) if is_readable => answer.accept(),
+        _ => Err(unreadable(TOKEN_ENDPOINT)),
+    }
+}
+
+/// Tokens as they are written (RFC 6749 section 5.1).
+#[derive(Deserialize)]
+struct Answer {
+    access_token: String,
+    token_type: String,
     #[serde(default, deserialize_with = "lifetime")]
     expires_in: Option<Duration>,
-    refresh_token: Option<RefreshToken>,
+    refresh_token: Option<String>,
     scope: Option<String>,
 }
 
 impl Answer {
     /// The tokens, if they can be used and kept.
-    pub(super) fn accept(self) -> Result<Tokens, Error> {
-        if !self.token_type.as_ref().eq_ignore_ascii_case("bearer") {
+    fn accept(self) -> Result<Tokens, Error> {
+        if !self.token_type.eq_ignore_ascii_case("bearer") {
             return Err(bad(
                 TOKEN_ENDPOINT,
                 "gives tokens that are not Bearer tokens",
             ));
         }
-        let refresh_token = self
-            .refresh_token
-            .map(RefreshToken::into_secret)
-            .filter(|token| !token.is_empty());
+        let refresh_token = self.refresh_token.filter(|token| !token.is_empty());
         Ok(Tokens {
-            access_token: token(self.access_token.into_secret())?,
+            access_token: token(self.access_token)?,
             refresh_token: refresh_token.map(token).transpose()?,
             expires_in: self.expires_in,
             scopes: self
@@ -97,31 +107,6 @@ fn lifetime<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duratio
     }
     let life = Duration::from_secs_f64(seconds.min(MAX_LIFE.as_secs_f64()));
     Ok(Some(life).filter(|life| !life.is_zero()))
-}
-
-impl TokenResponse for Answer {
-    type TokenType = BasicTokenType;
-
-    fn access_token(&self) -> &AccessToken {
-        &self.access_token
-    }
-
-    fn token_type(&self) -> &BasicTokenType {
-        &self.token_type
-    }
-
-    fn expires_in(&self) -> Option<Duration> {
-        self.expires_in
-    }
-
-    fn refresh_token(&self) -> Option<&RefreshToken> {
-        self.refresh_token.as_ref()
-    }
-
-    fn scopes(&self) -> Option<&Vec<Scope>> {
-        // Read from `scope`, by our own rules.
-        None
-    }
 }
 
 #[cfg(test)]

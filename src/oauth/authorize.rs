@@ -1,13 +1,10 @@
 //! The first step: the URL that the browser is sent to.
 
-use std::{borrow::Cow, fmt};
+use std::fmt;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use oauth2::{
-    AuthUrl, ClientId, CsrfToken, PkceCodeChallenge, PkceCodeVerifier, RedirectUrl, Scope,
-    basic::BasicClient,
-};
 use secrecy::SecretString;
+use sha2::{Digest, Sha256};
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -47,23 +44,26 @@ pub struct Begun {
 /// Nothing is sent. [`AuthorizationServer::check`] says whether a browser may go there.
 pub fn begin(request: &Request<'_>) -> Begun {
     let [state, verifier] = [random(), random()];
-    let client = BasicClient::new(ClientId::new(request.client.id.clone()))
-        .set_auth_uri(AuthUrl::from_url(
-            request.server.authorization_endpoint.clone(),
-        ))
-        .set_redirect_uri(RedirectUrl::from_url(request.redirect_uri.clone()));
-    let challenge =
-        PkceCodeChallenge::from_code_verifier_sha256(&PkceCodeVerifier::new(verifier.to_string()));
-    let scopes = request.scopes.iter().map(|scope| Scope::new(scope.into()));
-    let mut url = client
-        .authorize_url(|| CsrfToken::new(state.to_string()))
-        .add_scopes(scopes)
-        .set_pkce_challenge(challenge);
-    if let Some(resource) = request.resource {
-        url = url.add_extra_param("resource", Cow::Borrowed(resource));
+    let challenge = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.as_bytes()));
+    let mut url = request.server.authorization_endpoint.clone();
+    let mut query = url.query_pairs_mut();
+    query.extend_pairs([
+        ("response_type", "code"),
+        ("client_id", &request.client.id),
+        ("state", &state),
+        ("code_challenge", &challenge),
+        ("code_challenge_method", "S256"),
+        ("redirect_uri", request.redirect_uri.as_str()),
+    ]);
+    if !request.scopes.is_empty() {
+        query.append_pair("scope", &request.scopes.to_string());
     }
+    if let Some(resource) = request.resource {
+        query.append_pair("resource", resource);
+    }
+    drop(query);
     Begun {
-        url: url.url().0,
+        url,
         state: state.as_str().into(),
         verifier: verifier.as_str().into(),
     }
@@ -87,7 +87,6 @@ mod tests {
     use std::collections::HashMap;
 
     use secrecy::ExposeSecret;
-    use sha2::{Digest, Sha256};
 
     use super::*;
 

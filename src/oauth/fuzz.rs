@@ -1,22 +1,18 @@
 //! Targets for what authorization servers, and servers about them, answer.
 
-use std::{pin::Pin, sync::LazyLock};
+use std::sync::LazyLock;
 
-use futures_util::FutureExt;
 use http::{HeaderValue, Response, header::CONTENT_TYPE};
-use oauth2::{AsyncHttpClient, HttpRequest, HttpResponse, RefreshToken};
 use secrecy::ExposeSecret;
 use url::Url;
 
 use super::{
-    AuthorizationServer, Callback, CallbackOutcome, Challenge, Client, Error, Http, TokenAuth,
+    AuthorizationServer, Callback, CallbackOutcome, Challenge, Error, Http, TokenAuth,
+    answer::tokens as read_tokens,
     discover::{ResourceMetadata, is_of},
-    endpoint::standard,
     http::object,
     metadata::Metadata,
     register::registered,
-    server::TOKEN_ENDPOINT,
-    token::{failed, messages},
 };
 use crate::{
     fuzz_input::{line, number, text, url},
@@ -40,20 +36,8 @@ static SERVER: LazyLock<AuthorizationServer> = LazyLock::new(|| {
     AuthorizationServer::typed(authorize, token, Some(ISSUER.into())).expect("a server")
 });
 
-/// Answers whatever it was given.
-struct Canned(HttpResponse);
-
-impl<'c> AsyncHttpClient<'c> for Canned {
-    type Error = Error;
-    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, Error>> + Send + 'c>>;
-
-    fn call(&'c self, _: HttpRequest) -> Self::Future {
-        Box::pin(async { standard(TOKEN_ENDPOINT, self.0.clone()) })
-    }
-}
-
 /// An answer with a body, as `Http` gives it: what comes first says its status and its type.
-fn answer(data: &[u8]) -> HttpResponse {
+fn answer(data: &[u8]) -> Response<Vec<u8>> {
     let (how, body) = number(data);
     let mut answer = Response::new(body.to_vec());
     *answer.status_mut() = [200, 201, 400, 401][how & 3].try_into().expect("a status");
@@ -75,18 +59,7 @@ fn told(error: &Error) {
 
 /// Tokens that are accepted can be sent and kept; an error tells nothing of the answer.
 pub(crate) fn tokens(data: &[u8]) {
-    let client = Client::new("id", Some("secret".into()), None, &SERVER).expect("a client");
-    let token = RefreshToken::new("r".into());
-    let canned = Canned(answer(data));
-    let message = messages(&client, &SERVER);
-    let message = message
-        .exchange_refresh_token(&token)
-        .request_async(&canned);
-    let answer = message.now_or_never().expect("nothing to wait for");
-    match answer
-        .map_err(|error| failed(TOKEN_ENDPOINT, error))
-        .and_then(|answer| answer.accept())
-    {
+    match read_tokens(answer(data)) {
         Ok(tokens) => {
             let access = tokens.access_token.expose_secret();
             assert!((1..=16 << 10).contains(&access.len()));

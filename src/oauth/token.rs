@@ -1,26 +1,18 @@
 //! Tokens: for a code, for a refresh token, and no more.
-//!
-//! The messages are those of the crate `oauth2`, and so is the reading of answers, once
-//! [`Endpoint`] has brought what is seen in the wild into the shape of RFC 6749.
 
-use oauth2::{
-    AuthType, AuthorizationCode, ClientId, ClientSecret, EndpointNotSet, EndpointSet,
-    ErrorResponse, ErrorResponseType, PkceCodeVerifier, RedirectUrl, RefreshToken,
-    RequestTokenError, RevocationUrl, StandardErrorResponse, StandardRevocableToken, TokenUrl,
-    basic::{BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse},
-};
 use secrecy::{ExposeSecret, SecretString};
 
+#[cfg(doc)]
+use super::error::ErrorKind;
 use super::{
-    answer::{Answer, Tokens},
+    answer::{Tokens, tokens},
     authorize::Request,
     client::Client,
-    endpoint::Endpoint,
-    error::{Error, ErrorKind},
-    http::{Http, bad},
+    endpoint::{accepted, post},
+    error::Error,
+    http::Http,
     server::{AuthorizationServer, REVOCATION_ENDPOINT, TOKEN_ENDPOINT},
 };
-use crate::token_auth::TokenAuth;
 
 /// Exchanges a code for tokens (RFC 6749 section 4.1.3), with the PKCE verifier.
 ///
@@ -39,19 +31,17 @@ pub async fn exchange(
     code: &SecretString,
     verifier: &SecretString,
 ) -> Result<Tokens, Error> {
-    let endpoint = Endpoint::new(http, TOKEN_ENDPOINT, &request.server.token_endpoint);
-    let client = messages(request.client, request.server)
-        .set_redirect_uri(RedirectUrl::from_url(request.redirect_uri.clone()));
-    let mut message = client
-        .exchange_code(AuthorizationCode::new(code.expose_secret().to_owned()))
-        .set_pkce_verifier(PkceCodeVerifier::new(verifier.expose_secret().to_owned()));
-    if let Some(resource) = request.resource {
-        message = message.add_extra_param("resource", resource);
-    }
-    let answer = message.request_async(&endpoint).await;
-    answer
-        .map_err(|error| failed(TOKEN_ENDPOINT, error))?
-        .accept()
+    let form = [
+        ("grant_type", "authorization_code"),
+        ("code", code.expose_secret()),
+        ("code_verifier", verifier.expose_secret()),
+        ("redirect_uri", request.redirect_uri.as_str()),
+    ];
+    let form = form
+        .into_iter()
+        .chain(request.resource.map(|resource| ("resource", resource)));
+    let url = &request.server.token_endpoint;
+    tokens(post(http, TOKEN_ENDPOINT, url, request.client, form).await?)
 }
 
 /// Gets a new access token for a refresh token (RFC 6749 section 6), for the scopes that were
@@ -74,17 +64,14 @@ pub async fn refresh(
     resource: Option<&str>,
     refresh_token: &SecretString,
 ) -> Result<Tokens, Error> {
-    let endpoint = Endpoint::new(http, TOKEN_ENDPOINT, &server.token_endpoint);
-    let client = messages(client, server);
-    let refresh_token = RefreshToken::new(refresh_token.expose_secret().to_owned());
-    let mut message = client.exchange_refresh_token(&refresh_token);
-    if let Some(resource) = resource {
-        message = message.add_extra_param("resource", resource);
-    }
-    let answer = message.request_async(&endpoint).await;
-    answer
-        .map_err(|error| failed(TOKEN_ENDPOINT, error))?
-        .accept()
+    let form = [
+        ("grant_type", "refresh_token"),
+        ("refresh_token", refresh_token.expose_secret()),
+    ];
+    let form = form
+        .into_iter()
+        .chain(resource.map(|resource| ("resource", resource)));
+    tokens(post(http, TOKEN_ENDPOINT, &server.token_endpoint, client, form).await?)
 }
 
 /// Revokes a token (RFC 7009), preferably the refresh token: most servers take what came from it
@@ -101,67 +88,11 @@ pub async fn revoke(
     let Some(url) = &server.revocation_endpoint else {
         return Ok(());
     };
-    let endpoint = Endpoint::new(http, REVOCATION_ENDPOINT, url);
-    // The crate insists on https. Our egress rules are the judge of that, and the message goes
-    // to `endpoint`, not to the URL in here.
-    let mut https = url.clone();
-    let _ = https.set_scheme("https");
-    let client = messages(client, server).set_revocation_url(RevocationUrl::from_url(https));
-    let token = RefreshToken::new(token.expose_secret().to_owned());
-    let message = client.revoke_token(token.into()).map_err(|error| {
-        Error::because(
-            ErrorKind::Egress,
-            "the revocation endpoint cannot be used",
-            error,
-        )
-    })?;
-    let answer = message.request_async(&endpoint).await;
-    answer.map_err(|error| failed(REVOCATION_ENDPOINT, error))
-}
-
-/// The crate's client, with our answers.
-pub(super) type Messages = oauth2::Client<
-    BasicErrorResponse,
-    Answer,
-    BasicTokenIntrospectionResponse,
-    StandardRevocableToken,
-    BasicRevocationErrorResponse,
-    EndpointNotSet,
-    EndpointNotSet,
-    EndpointNotSet,
-    EndpointNotSet,
-    EndpointSet,
->;
-
-pub(super) fn messages(client: &Client, server: &AuthorizationServer) -> Messages {
-    let messages = oauth2::Client::new(ClientId::new(client.id.clone()))
-        .set_token_uri(TokenUrl::from_url(server.token_endpoint.clone()))
-        .set_auth_type(match client.auth {
-            TokenAuth::ClientSecretBasic => AuthType::BasicAuth,
-            TokenAuth::ClientSecretPost | TokenAuth::None => AuthType::RequestBody,
-        });
-    match &client.secret {
-        Some(secret) if client.auth != TokenAuth::None => {
-            messages.set_client_secret(ClientSecret::new(secret.expose_secret().to_owned()))
-        }
-        _ => messages,
-    }
-}
-
-/// The crate's error as ours. Its own has bodies and descriptions in it, so it is no source.
-pub(super) fn failed<T>(
-    what: &'static str,
-    error: RequestTokenError<Error, StandardErrorResponse<T>>,
-) -> Error
-where
-    T: ErrorResponseType + AsRef<str>,
-    StandardErrorResponse<T>: ErrorResponse,
-{
-    match error {
-        RequestTokenError::ServerResponse(refusal) => Error::coded(what, refusal.error().as_ref()),
-        RequestTokenError::Request(error) => error,
-        RequestTokenError::Parse(..) | RequestTokenError::Other(_) => {
-            bad(what, "does not answer as OAuth 2.0 says")
-        }
-    }
+    // A hint: where it is wrong, servers look among their other tokens (RFC 7009 section 2.1).
+    let form = [
+        ("token", token.expose_secret()),
+        ("token_type_hint", "refresh_token"),
+    ];
+    let answer = post(http, REVOCATION_ENDPOINT, url, client, form).await?;
+    accepted(REVOCATION_ENDPOINT, answer).map(drop)
 }

@@ -1,4 +1,4 @@
-//! A tool's input schema: whether it is safe to use, and whether arguments fit it.
+//! Checks arguments against a tool's input schema.
 
 use std::{
     fmt::{self, Write as _},
@@ -8,7 +8,10 @@ use std::{
 use jsonschema::{PatternOptions, Retrieve, Uri, Validator};
 use serde_json::{Value, value::RawValue};
 
-use crate::schema_cost::{Measure, Patterns, Shape};
+use super::{
+    Place,
+    cost::{Measure, Patterns, Shape},
+};
 
 /// The most that one pattern may compile to, so that a counted repetition is no bomb.
 const PATTERN_BYTES: u64 = 1 << 20;
@@ -44,47 +47,6 @@ const FAULT_CHARS: usize = 300;
 struct Budget {
     visits: u64,
     steps: u64,
-}
-
-/// Where arguments are checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// At the server, which does it anyway: it would take more work than arguments are worth.
-    AtTheServer,
-    /// At once.
-    Here,
-    /// On a thread that serves nobody.
-    Apart,
-}
-
-/// Says why a tool with this schema is not offered at all; `None` where it is.
-pub(crate) fn fault(schema: &RawValue) -> Option<&'static str> {
-    match serde_json::from_str::<Value>(schema.get()) {
-        Ok(schema @ Value::Object(_)) => {
-            leads_out(&schema).then_some("its input schema refers to another document")
-        }
-        _ => Some("its input schema is not an object"),
-    }
-}
-
-/// Whether a `$ref` leads out of the document; it would never be followed.
-fn leads_out(schema: &Value) -> bool {
-    match schema {
-        Value::Object(members) => members.iter().any(|(name, value)| match (&**name, value) {
-            ("$ref" | "$dynamicRef" | "$recursiveRef", Value::String(reference)) => {
-                !reference.starts_with('#')
-            }
-            // By names that are the schema's own choice, such as "default".
-            ("properties" | "patternProperties", Value::Object(named)) => {
-                named.values().any(leads_out)
-            }
-            // Data, not schemas.
-            ("const" | "default" | "enum" | "examples", _) => false,
-            (_, value) => leads_out(value),
-        }),
-        Value::Array(elements) => elements.iter().any(leads_out),
-        _ => false,
-    }
 }
 
 /// A schema, compiled when it is first needed.
@@ -275,35 +237,6 @@ mod tests {
 
     fn place(schema: Value, arguments: Value) -> Place {
         Schema::of(&raw(schema)).place(&arguments)
-    }
-
-    #[test]
-    fn a_schema_that_leads_to_the_network_is_refused() {
-        for reference in [
-            "http://169.254.169.254/x",
-            "file:///etc/passwd",
-            "other.json",
-            "//host/x",
-        ] {
-            let schema = raw(json!({"type": "object", "properties": {"a": {"$ref": reference}}}));
-            assert!(fault(&schema).is_some(), "{reference}");
-        }
-        for name in ["const", "default", "enum", "examples"] {
-            let schema = raw(json!({"properties": {name: {"$ref": "http://169.254.169.254/x"}}}));
-            assert!(fault(&schema).is_some(), "{name}");
-        }
-        for schema in [
-            json!({"$defs": {"a": {}}, "properties": {"a": {"$ref": "#/$defs/a"}}}),
-            json!({"properties": {"$ref": {"type": "string"}}, "default": {"$ref": "http://x"}}),
-        ] {
-            assert_eq!(fault(&raw(schema)), None);
-        }
-    }
-
-    #[test]
-    fn a_schema_that_is_no_object_is_refused() {
-        assert!(fault(&raw(json!([]))).is_some());
-        assert!(fault(&raw(json!(true))).is_some());
     }
 
     #[test]

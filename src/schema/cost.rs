@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
-use crate::pattern_cost;
+use super::pattern_cost;
 
 /// A schema as a graph: parts that are referred to, and who refers to whom.
 #[derive(Debug)]
