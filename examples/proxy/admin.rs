@@ -8,12 +8,11 @@ use axum::{
     response::Response,
 };
 use http::StatusCode;
-use mcp_layer::registry::SqlRegistry;
 use mcp_layer::{
     Connections,
-    admin::{self, Admin, SealingKey},
+    admin::{self, Admin},
     registry::AnyStore,
-    secret::{KeyId, SecretString},
+    secret::SecretString,
 };
 use serde::Deserialize;
 use url::{Host, Url};
@@ -21,6 +20,7 @@ use url::{Host, Url};
 use crate::{
     auth::Keys,
     config::Invalid,
+    database::Store,
     log::{self, Unlogged},
     secrets::Named,
     server::{self, Draining},
@@ -123,7 +123,7 @@ impl Side {
         store: AnyStore,
         connections: Connections,
         callers: &Keys,
-        database: Option<(SqlRegistry, KeyId)>,
+        database: Option<Store>,
     ) -> Result<Admin, Invalid> {
         let token = match &self.token {
             Token::Given(token) => token.clone(),
@@ -138,8 +138,8 @@ impl Side {
         if let Some(url) = &self.public_url {
             admin = admin.with_public_url(url.clone());
         }
-        if let Some((database, newest)) = database {
-            admin = admin.with_keys(move || sealing_keys(database.clone(), newest));
+        if let Some(database) = database {
+            admin = admin.with_keys(move || database.clone().keys());
         }
         Ok(admin)
     }
@@ -159,19 +159,6 @@ async fn quieted(mut response: Response) -> Response {
         response.extensions_mut().insert(Unlogged);
     }
     response
-}
-
-async fn sealing_keys(
-    database: SqlRegistry,
-    newest: KeyId,
-) -> Result<Vec<SealingKey>, mcp_layer::registry::Error> {
-    let counts = database.sealed_by_key().await?.into_iter();
-    let keys = counts.map(|(id, records)| SealingKey {
-        id,
-        records,
-        newest: id == newest,
-    });
-    Ok(keys.collect())
 }
 
 /// The outside address: what is sent over it is the token, so in the clear on this machine only.

@@ -29,7 +29,7 @@ pub fn start(config: &Config, exporter: Option<&Exporter>) {
     let level = match config.check {
         // The report says what the log would.
         true => "off",
-        false => "info,rmcp=warn",
+        false => "info",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let filter = filter.and(filter_fn(is_logged));

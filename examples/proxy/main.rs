@@ -4,6 +4,7 @@
 //! cargo run --example proxy                            # demo: no key, no network
 //! cargo run --example proxy -- --config proxy.toml
 //! cargo run --example proxy -- --config proxy.toml --check
+//! cargo run --example proxy --features full -- --database sqlite://proxy.db --key-file proxy.keys
 //! ```
 //!
 //! Read `main` and `app` first: the first tells what happens at the start, the second what
@@ -39,6 +40,12 @@ mod server;
 mod shed;
 mod storage;
 mod upstream;
+
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod database;
+#[cfg(not(any(feature = "postgres", feature = "sqlite")))]
+#[path = "no_database.rs"]
+mod database;
 
 use std::{io, net::SocketAddr, path::PathBuf, process::ExitCode, thread::available_parallelism};
 
@@ -192,14 +199,14 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     introduce(&config, address, operators);
 
     tokio::spawn(monitor.run());
-    if let Some((database, newest)) = storage.database.clone() {
-        tokio::spawn(sealing::reseal(database, newest));
+    if let Some(database) = storage.database.clone() {
+        tokio::spawn(database.reseal());
     }
     let served = server::run(servers, &draining, config.limits.grace()).await;
     let ends = served.map_err(Invalid::new)?;
     connections.close().await;
-    if let Some((database, _)) = storage.database {
-        database.flush_traces().await;
+    if let Some(database) = storage.database {
+        database.flush().await;
     }
     if let Some(exporter) = exporter {
         exporter.flush_until(ends).await;

@@ -1,18 +1,10 @@
-//! The keys that seal what is secret in a database: `--generate-key`, `--add-key`, and sealing
-//! everything with the newest one.
+//! The keys that seal what is secret in a database: `--generate-key`, `--add-key`.
 
-use std::{io, path::Path, time::Duration};
+use std::{io, path::Path};
 
-use mcp_layer::{
-    registry::{Error, SqlRegistry},
-    secret::{Doubtful, KeyFault, KeyFile, KeyId, KeyRing, KeySource},
-};
-use tokio::time::Instant;
+use mcp_layer::secret::{Doubtful, KeyFault, KeyFile, KeyRing, KeySource};
 
-use crate::config::{Invalid, chain};
-
-/// Between two lines in the log about how far sealing anew is.
-const PROGRESS: Duration = Duration::from_secs(5);
+use crate::config::Invalid;
 
 /// `--generate-key`: what to do next.
 pub fn generate(path: &Path) -> Result<String, Invalid> {
@@ -48,44 +40,4 @@ pub async fn ring(path: &Path) -> Result<KeyRing, Invalid> {
             (_, false) => Invalid::new(format!("key_file {path}: {}", error.fault())),
         }
     })
-}
-
-/// Seals with the newest key what older ones seal, if there is anything, while the proxy runs.
-pub async fn reseal(database: SqlRegistry, newest: KeyId) {
-    match resealed(&database, newest).await {
-        Ok(()) => {}
-        // What is done stays done.
-        Err(error) => tracing::error!(
-            error = chain(&error),
-            "sealing anew was broken off; the next start goes on with it"
-        ),
-    }
-}
-
-async fn resealed(database: &SqlRegistry, newest: KeyId) -> Result<(), Error> {
-    let counts = database.sealed_by_key().await?;
-    let older = counts.iter().filter(|(id, _)| **id != newest);
-    let records: u64 = older.map(|(_, records)| records).sum();
-    if records == 0 {
-        return Ok(());
-    }
-    tracing::info!(%newest, records, "sealing with the newest key what older ones seal");
-    let mut told = Instant::now();
-    let done = database
-        .reseal(|done| {
-            if told.elapsed() >= PROGRESS {
-                told = Instant::now();
-                tracing::info!(resealed = done.resealed, left = done.left, "sealing anew");
-            }
-        })
-        .await?;
-    match done.left {
-        0 => tracing::info!(%newest, resealed = done.resealed, "the newest key seals everything"),
-        left => tracing::warn!(
-            left,
-            unreadable = done.unreadable,
-            "older keys still seal some records; keep them"
-        ),
-    }
-    Ok(())
 }

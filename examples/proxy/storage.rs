@@ -7,12 +7,12 @@ use mcp_layer::{
     outbound::Outbound,
     registry::{
         AnyStore, AnyTraces, Error, Filter, MemoryCredentialStore, MemoryRegistry, MemoryTraces,
-        Page, Server, ServerStore, SqlRegistry,
+        Page, Server, ServerStore,
     },
-    secret::{ExposeSecret, KeyId, KeyRing, SecretString},
+    secret::{ExposeSecret, KeyRing, SecretString},
 };
 
-use crate::{config::Invalid, sealing};
+use crate::{config::Invalid, database::Store, sealing};
 
 /// The organization of everything here: keys of callers name a project and no more.
 pub const ORGANIZATION: &str = "default";
@@ -32,8 +32,8 @@ pub struct Storage {
     pub traces: AnyTraces,
     /// What seals the database's secrets.
     pub keys: Option<KeyRing>,
-    /// The database, and its newest key; none, everything is in memory.
-    pub database: Option<(SqlRegistry, KeyId)>,
+    /// Absent: everything is in memory.
+    pub database: Option<Store>,
 }
 
 impl Storage {
@@ -49,16 +49,13 @@ impl Storage {
             });
         };
         let ring = sealing::ring(&database.key_file).await?;
-        let newest = ring.newest();
-        let registry = SqlRegistry::open(database.url.expose_secret(), ring.clone())
-            .await
-            .map_err(Invalid::new)?;
+        let store = Store::open(database.url.expose_secret(), &ring).await?;
         Ok(Self {
-            servers: AnyStore::new(registry.clone()),
-            authorizations: Authorizations::new(outbound, registry.clone()),
-            traces: AnyTraces::new(registry.clone()),
+            servers: store.servers(),
+            authorizations: store.authorizations(outbound),
+            traces: store.traces(),
             keys: Some(ring),
-            database: Some((registry, newest)),
+            database: Some(store),
         })
     }
 }

@@ -1,89 +1,136 @@
-//! The demo's MCP server, made with the official SDK: a few tools that need no network.
+//! The demo's MCP server: a few tools that need no network, and of MCP's revision 2026-07-28 what
+//! tools need. Written by hand, since an SDK takes longer to build than all else of the demo.
 
-use std::{sync::Arc, time::SystemTime};
+use std::time::SystemTime;
 
-use axum::Router;
-use rmcp::{
-    ServerHandler,
-    handler::server::wrapper::Parameters,
-    schemars::{self, JsonSchema},
-    tool, tool_handler, tool_router,
-    transport::streamable_http_server::{
-        StreamableHttpServerConfig, StreamableHttpService, session::local::LocalSessionManager,
-    },
+use axum::{
+    Json, Router,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::post,
 };
 use serde::Deserialize;
+use serde_json::{Value, json};
+
+const REVISION: &str = "2026-07-28";
+
+const UNKNOWN_METHOD: i32 = -32601;
 
 /// The server at `/mcp`.
 pub fn router() -> Router {
-    let service = StreamableHttpService::new(
-        || Ok(Tools),
-        Arc::new(LocalSessionManager::default()),
-        StreamableHttpServerConfig::default(),
-    );
-    Router::new().nest_service("/mcp", service)
+    Router::new().route("/mcp", post(answer))
 }
 
-struct Tools;
-
-#[derive(Deserialize, JsonSchema)]
-struct Die {
-    /// How many sides the die has
-    #[schemars(range(min = 2, max = 1000))]
-    #[serde(default = "six")]
-    sides: u32,
+/// A message of JSON-RPC.
+#[derive(Deserialize)]
+struct Message {
+    /// Absent: a notification, which nobody answers.
+    id: Option<Value>,
+    method: String,
+    #[serde(default)]
+    params: Value,
 }
 
-#[derive(Deserialize, JsonSchema)]
-struct Numbers {
-    /// The numbers to add
-    #[schemars(length(min = 1, max = 100))]
-    numbers: Vec<f64>,
-}
-
-#[derive(Deserialize, JsonSchema)]
-struct Text {
-    /// The text whose words are counted
-    text: String,
-}
-
-#[tool_router]
-impl Tools {
-    #[tool(description = "Rolls a die and says what it shows")]
-    fn roll_dice(Parameters(Die { sides }): Parameters<Die>) -> Result<String, String> {
-        if !(2..=1000).contains(&sides) {
-            return Err(format!("a die cannot have {sides} sides"));
+async fn answer(Json(Message { id, method, params }): Json<Message>) -> Response {
+    let Some(id) = id else {
+        return StatusCode::ACCEPTED.into_response();
+    };
+    let result = match &*method {
+        "server/discover" => json!({
+            "resultType": "complete",
+            "supportedVersions": [REVISION],
+            "capabilities": {"tools": {}},
+            "ttlMs": 0,
+            "cacheScope": "public",
+        }),
+        "tools/list" => json!({"resultType": "complete", "tools": tools()}),
+        "tools/call" => {
+            let (text, is_error) = match call(&params["name"], &params["arguments"]) {
+                Ok(text) => (text, false),
+                Err(text) => (text, true),
+            };
+            let content = [json!({"type": "text", "text": text})];
+            json!({"resultType": "complete", "content": content, "isError": is_error})
         }
-        // So many bits for so few sides: no side is noticeably more likely.
-        let bits = getrandom::u64().map_err(|_| "no randomness to roll with")?;
-        let shown = bits % u64::from(sides) + 1;
-        Ok(format!("The {sides}-sided die shows {shown}."))
-    }
-
-    #[tool(description = "Tells the current date and time in UTC")]
-    fn current_time() -> String {
-        format!("It is {}.", httpdate::fmt_http_date(SystemTime::now()))
-    }
-
-    #[tool(description = "Adds numbers")]
-    fn add(Parameters(Numbers { numbers }): Parameters<Numbers>) -> String {
-        let sum: f64 = numbers.iter().sum();
-        let terms: Vec<_> = numbers.iter().map(f64::to_string).collect();
-        format!("{} = {sum}.", terms.join(" + "))
-    }
-
-    #[tool(description = "Counts the words of a text")]
-    fn word_count(Parameters(Text { text }): Parameters<Text>) -> String {
-        match text.split_whitespace().count() {
-            1 => "The text has 1 word.".into(),
-            words => format!("The text has {words} words."),
+        _ => {
+            let error = json!({"code": UNKNOWN_METHOD, "message": "there is no such method"});
+            let answer = json!({"jsonrpc": "2.0", "id": id, "error": error});
+            return (StatusCode::NOT_FOUND, Json(answer)).into_response();
         }
+    };
+    Json(json!({"jsonrpc": "2.0", "id": id, "result": result})).into_response()
+}
+
+fn tools() -> Value {
+    json!([
+        {
+            "name": "roll_dice",
+            "description": "Rolls a die and says what it shows",
+            "inputSchema": {"type": "object", "properties": {"sides": {
+                "description": "How many sides the die has",
+                "type": "integer", "minimum": 2, "maximum": 1000, "default": 6,
+            }}},
+        },
+        {
+            "name": "current_time",
+            "description": "Tells the current date and time in UTC",
+            "inputSchema": {"type": "object"},
+        },
+        {
+            "name": "add",
+            "description": "Adds numbers",
+            "inputSchema": {"type": "object", "required": ["numbers"], "properties": {"numbers": {
+                "description": "The numbers to add",
+                "type": "array", "items": {"type": "number"}, "minItems": 1, "maxItems": 100,
+            }}},
+        },
+        {
+            "name": "word_count",
+            "description": "Counts the words of a text",
+            "inputSchema": {"type": "object", "required": ["text"], "properties": {"text": {
+                "description": "The text whose words are counted",
+                "type": "string",
+            }}},
+        },
+    ])
+}
+
+/// What a tool says, or what is wrong with the call.
+fn call(tool: &Value, arguments: &Value) -> Result<String, String> {
+    match tool.as_str() {
+        Some("roll_dice") => roll_dice(arguments.get("sides").unwrap_or(&json!(6))),
+        Some("current_time") => Ok(format!(
+            "It is {}.",
+            httpdate::fmt_http_date(SystemTime::now())
+        )),
+        Some("add") => add(&arguments["numbers"]),
+        Some("word_count") => word_count(&arguments["text"]),
+        _ => Err("there is no such tool".into()),
     }
 }
 
-#[tool_handler(name = "demo", version = "1.0.0")]
-impl ServerHandler for Tools {}
+fn roll_dice(sides: &Value) -> Result<String, String> {
+    let sides = sides.as_u64().filter(|sides| (2..=1000).contains(sides));
+    let sides = sides.ok_or("a die has 2 to 1000 sides")?;
+    // So many bits for so few sides: no side is noticeably more likely.
+    let bits = getrandom::u64().map_err(|_| "no randomness to roll with")?;
+    Ok(format!("The {sides}-sided die shows {}.", bits % sides + 1))
+}
 
-fn six() -> u32 {
-    6
+fn add(numbers: &Value) -> Result<String, String> {
+    let numbers = numbers.as_array().into_iter().flatten();
+    let numbers: Option<Vec<f64>> = numbers.map(Value::as_f64).collect();
+    let numbers = numbers.filter(|numbers| !numbers.is_empty());
+    let numbers = numbers.ok_or("numbers is not a list of numbers")?;
+    let terms: Vec<_> = numbers.iter().map(f64::to_string).collect();
+    let sum: f64 = numbers.iter().sum();
+    Ok(format!("{} = {sum}.", terms.join(" + ")))
+}
+
+fn word_count(text: &Value) -> Result<String, String> {
+    let text = text.as_str().ok_or("text is not a text")?;
+    Ok(match text.split_whitespace().count() {
+        1 => "The text has 1 word.".into(),
+        words => format!("The text has {words} words."),
+    })
 }

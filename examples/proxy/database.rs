@@ -1,0 +1,103 @@
+//! The database: servers, credentials and traces in SQL.
+
+use std::time::Duration;
+
+use mcp_layer::{
+    admin::SealingKey,
+    authorization::Authorizations,
+    outbound::Outbound,
+    registry::{AnyStore, AnyTraces, Error, SqlRegistry},
+    secret::{KeyId, KeyRing},
+};
+use tokio::time::Instant;
+
+use crate::config::{Invalid, chain};
+
+/// Between two lines in the log about how far sealing anew is.
+const PROGRESS: Duration = Duration::from_secs(5);
+
+/// An open database, and the newest of the keys that seal what is secret in it.
+#[derive(Clone)]
+pub struct Store {
+    registry: SqlRegistry,
+    newest: KeyId,
+}
+
+impl Store {
+    pub async fn open(url: &str, ring: &KeyRing) -> Result<Self, Invalid> {
+        let registry = SqlRegistry::open(url, ring.clone());
+        Ok(Self {
+            registry: registry.await.map_err(Invalid::new)?,
+            newest: ring.newest(),
+        })
+    }
+
+    pub fn servers(&self) -> AnyStore {
+        AnyStore::new(self.registry.clone())
+    }
+
+    /// Authorization servers are reached over `outbound`.
+    pub fn authorizations(&self, outbound: Outbound) -> Authorizations {
+        Authorizations::new(outbound, self.registry.clone())
+    }
+
+    pub fn traces(&self) -> AnyTraces {
+        AnyTraces::new(self.registry.clone())
+    }
+
+    /// How many records each key seals.
+    pub async fn keys(self) -> Result<Vec<SealingKey>, Error> {
+        let counts = self.registry.sealed_by_key().await?.into_iter();
+        let keys = counts.map(|(id, records)| SealingKey {
+            id,
+            records,
+            newest: id == self.newest,
+        });
+        Ok(keys.collect())
+    }
+
+    /// Writes down the traces that are still in memory.
+    pub async fn flush(&self) {
+        self.registry.flush_traces().await;
+    }
+
+    /// Seals with the newest key what older ones seal, if there is anything, while the proxy runs.
+    pub async fn reseal(self) {
+        match resealed(&self.registry, self.newest).await {
+            Ok(()) => {}
+            // What is done stays done.
+            Err(error) => tracing::error!(
+                error = chain(&error),
+                "sealing anew was broken off; the next start goes on with it"
+            ),
+        }
+    }
+}
+
+async fn resealed(database: &SqlRegistry, newest: KeyId) -> Result<(), Error> {
+    let counts = database.sealed_by_key().await?;
+    let older = counts.iter().filter(|(id, _)| **id != newest);
+    let records: u64 = older.map(|(_, records)| records).sum();
+    if records == 0 {
+        return Ok(());
+    }
+    tracing::info!(%newest, records, "sealing with the newest key what older ones seal");
+    let mut told = Instant::now();
+    let done = database
+        .reseal(|done| {
+            if told.elapsed() >= PROGRESS {
+                told = Instant::now();
+                tracing::info!(resealed = done.resealed, left = done.left, "sealing anew");
+            }
+        })
+        .await?;
+    match done.left {
+        0 => tracing::info!(%newest, resealed = done.resealed, "the newest key seals everything"),
+        left => tracing::warn!(
+            left,
+            unreadable = done.unreadable,
+            "older keys still seal some records; keep them"
+        ),
+    }
+    Ok(())
+}
