@@ -67,7 +67,7 @@ async fn main() -> Result<()> {
     let url = env::args().next_back().ok_or("no URL")?;
     // The suite's servers listen on this machine.
     let rules = EgressRules::parse(["127.0.0.0/8", "::1/128"])?;
-    let outbound = Outbound::new(rules, [])?;
+    let outbound = Outbound::new(rules);
     let authorizations = Authorizations::new(outbound.clone(), MemoryCredentialStore::default())
         .with_client_metadata_url({
             let url: Url = CLIENT_METADATA.parse()?;

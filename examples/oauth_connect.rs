@@ -91,7 +91,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> Result<()> {
-    let outbound = Outbound::new(EgressRules::parse(&arguments.allow_egress)?, [])?;
+    let outbound = Outbound::new(EgressRules::parse(&arguments.allow_egress)?);
     // Sealed with a key that nobody has, and gone at the end.
     let store = MemoryCredentialStore::default();
     let authorizations = Authorizations::new(outbound.clone(), store);

@@ -77,8 +77,8 @@ impl McpLayer {
 
     /// Replaces the connections, to share them or to reach private addresses.
     ///
-    /// Without this the layer makes some of its own when it is first applied, and panics if
-    /// no TLS client can be made, as when the system has no randomness.
+    /// Without this the layer makes some of its own when it is first applied, over
+    /// [`Outbound::new`] with no rules.
     pub fn with_connections(mut self, connections: Connections) -> Self {
         self.connections = Arc::new(OnceLock::from(connections));
         self
@@ -175,11 +175,9 @@ impl McpLayer {
     }
 
     fn gateway(&self) -> Gateway {
-        let connections = self.connections.get_or_init(|| {
-            let outbound = Outbound::new(EgressRules::default(), [])
-                .unwrap_or_else(|error| panic!("no client for calls to MCP servers: {error}"));
-            Connections::new(outbound)
-        });
+        let connections = self
+            .connections
+            .get_or_init(|| Connections::new(Outbound::new(EgressRules::default())));
         Gateway {
             settings: self.settings.clone(),
             registry: Arc::clone(&self.registry),

@@ -48,7 +48,7 @@ const LONGEST: u32 = 4;
 /// use mcp_layer::registry::MemoryRegistry;
 ///
 /// let registry = MemoryRegistry::default();
-/// let connections = Connections::new(Outbound::new(EgressRules::default(), [])?)
+/// let connections = Connections::new(Outbound::new(EgressRules::default()))
 ///     .with_observations(registry.clone());
 /// let monitor = Monitor::new(registry.clone(), connections.clone());
 /// let monitor = tokio::spawn(monitor.run());

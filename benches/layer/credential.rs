@@ -27,7 +27,7 @@ const TOKEN_LENS: [usize; 2] = [64, 1200];
 
 pub fn group(runtime: &Rc<Runtime>) -> Group {
     let rules = EgressRules::parse(["127.0.0.0/8"]).unwrap();
-    let outbound = Outbound::new(rules, []).unwrap();
+    let outbound = Outbound::new(rules);
     let authorizations = Authorizations::new(outbound.clone(), MemoryCredentialStore::default());
     let connections = Connections::new(outbound).with_authorizations(&authorizations);
     let mcp = McpServer::start(1);

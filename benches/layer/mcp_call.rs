@@ -93,7 +93,7 @@ fn pair(runtime: &Rc<Runtime>, name: &'static str, revision: Revision) -> Pair {
 
 fn client(server: &McpServer) -> Client {
     let rules = EgressRules::parse(["127.0.0.0/8"]).unwrap();
-    let outbound = Outbound::new(rules, []).unwrap();
+    let outbound = Outbound::new(rules);
     let credential = HeaderValue::from_static(CREDENTIAL);
     let headers = HeaderMap::from_iter([(http::header::AUTHORIZATION, credential)]);
     let url = server.url().parse().unwrap();

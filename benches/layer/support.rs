@@ -235,7 +235,7 @@ impl McpServer {
     /// A layer that has this server.
     pub fn layer(&self) -> McpLayer {
         let rules = EgressRules::parse(["127.0.0.0/8"]).unwrap();
-        let connections = Connections::new(Outbound::new(rules, []).unwrap());
+        let connections = Connections::new(Outbound::new(rules));
         let server = Server::new(SERVER, &self.url()).unwrap();
         McpLayer::new(MemoryRegistry::new([server]).unwrap()).with_connections(connections)
     }

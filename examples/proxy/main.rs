@@ -128,10 +128,11 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     };
     log::start(&config, exporter.as_ref());
     let (declared, egress) = declared(&config).await?;
-    let outbound =
-        Outbound::with_connect_timeout(egress, config.roots.clone(), config.limits.connect())
-            .map_err(|error| Invalid::because(&error))?
-            .with_runtime(runtime);
+    let outbound = Outbound::new(egress)
+        .with_roots(config.roots.clone())
+        .map_err(|error| Invalid::because(&error))?
+        .with_connect_timeout(config.limits.connect())
+        .with_runtime(runtime);
     let storage = Storage::open(config.database.as_ref(), outbound.clone()).await?;
     let registry = declared.over(storage.servers).await?;
     let connections = Connections::with_limits(outbound, config.limits.of_servers())

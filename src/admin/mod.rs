@@ -7,7 +7,7 @@
 //! use mcp_layer::registry::{MemoryRegistry, MemoryTraces};
 //!
 //! let store = MemoryRegistry::default();
-//! let connections = Connections::new(Outbound::new(EgressRules::default(), [])?)
+//! let connections = Connections::new(Outbound::new(EgressRules::default()))
 //!     .with_observations(store.clone());
 //! let (traces, metrics) = (MemoryTraces::default(), Metrics::default());
 //! // Both see the same servers, over the same connections.

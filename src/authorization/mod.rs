@@ -75,7 +75,7 @@ const CLIENT_NAME: &str = "mcp-layer";
 /// use mcp_layer::outbound::{EgressRules, Outbound};
 /// use mcp_layer::registry::{Auth, MemoryCredentialStore, MemoryRegistry, OAuth2, Server};
 ///
-/// let outbound = Outbound::new(EgressRules::default(), [])?;
+/// let outbound = Outbound::new(EgressRules::default());
 /// let authorizations = Authorizations::new(outbound.clone(), MemoryCredentialStore::default());
 /// let connections = Connections::new(outbound).with_authorizations(&authorizations);
 ///

@@ -360,7 +360,7 @@ mod tests {
             };
             Self {
                 peers: Peers::new(&limits, Closing::new(Workers::default())),
-                outbound: Outbound::new(Default::default(), []).unwrap(),
+                outbound: Outbound::new(Default::default()),
                 server: Server::new("a", "https://a.example/mcp").unwrap(),
                 limits,
             }

@@ -185,7 +185,7 @@ mod tests {
             token: None,
             payer: None,
         };
-        let outbound = Outbound::new(Default::default(), []).unwrap();
+        let outbound = Outbound::new(Default::default());
         let url = "https://a.example/mcp".parse().unwrap();
         let endpoint = Endpoint::new(url, Transport::StreamableHttp, HeaderMap::new());
         let client = Client::new(outbound, endpoint, Limits::default());

@@ -32,7 +32,7 @@
 //! use std::time::Duration;
 //!
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
-//! let outbound = Outbound::new(EgressRules::default(), [])?;
+//! let outbound = Outbound::new(EgressRules::default());
 //! let url = "https://mcp.deepwiki.com/mcp".parse()?;
 //! let endpoint = Endpoint::new(url, Transport::StreamableHttp, http::HeaderMap::new());
 //! let client = Client::new(outbound, endpoint, Limits::default());

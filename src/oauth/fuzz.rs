@@ -24,8 +24,8 @@ const ISSUER: &str = "https://login.example";
 const SECRET: &str = "k3y-5f0c9d1e7a2b";
 
 static HTTP: LazyLock<Http> = LazyLock::new(|| {
-    let outbound = Outbound::new(EgressRules::default(), []);
-    Http::new(outbound.expect("a way out, which nothing takes"))
+    let outbound = Outbound::new(EgressRules::default());
+    Http::new(outbound)
 });
 
 static SERVER: LazyLock<AuthorizationServer> = LazyLock::new(|| {

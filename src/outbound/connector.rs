@@ -15,13 +15,14 @@ use rustls::ClientConfig;
 use tokio::{net::TcpStream, time::timeout};
 use tower::Service;
 
-use super::{meter::Metered, resolver::Resolver, workers::Workers};
+use super::{error::Error, meter::Metered, resolver::Resolver, workers::Workers};
 
 type Boxed = Box<dyn StdError + Send + Sync>;
 
 #[derive(Clone)]
 pub(super) struct Connector {
-    https: HttpsConnector<HttpConnector<Resolver>>,
+    /// Absent where TLS cannot be set up: then nothing is reached, plain http neither.
+    https: Option<HttpsConnector<HttpConnector<Resolver>>>,
     limit: Duration,
     workers: Workers,
 }
@@ -30,18 +31,20 @@ impl Connector {
     /// `limit` is for all that it takes to make one connection.
     pub(super) fn new(
         resolver: Resolver,
-        tls: &ClientConfig,
+        tls: Option<&ClientConfig>,
         limit: Duration,
         workers: Workers,
     ) -> Self {
-        let mut http = HttpConnector::new_with_resolver(resolver);
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        let https = HttpsConnectorBuilder::new()
-            .with_tls_config(tls.clone())
-            .https_or_http()
-            .enable_all_versions()
-            .wrap_connector(http);
+        let https = tls.map(|tls| {
+            let mut http = HttpConnector::new_with_resolver(resolver);
+            http.enforce_http(false);
+            http.set_nodelay(true);
+            HttpsConnectorBuilder::new()
+                .with_tls_config(tls.clone())
+                .https_or_http()
+                .enable_all_versions()
+                .wrap_connector(http)
+        });
         Self {
             https,
             limit,
@@ -56,11 +59,16 @@ impl Service<Uri> for Connector {
     type Future = BoxFuture<'static, Result<Self::Response, Boxed>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Boxed>> {
-        self.https.poll_ready(cx)
+        self.https
+            .as_mut()
+            .map_or(Poll::Ready(Ok(())), |https| https.poll_ready(cx))
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let (connecting, limit) = (self.https.call(uri), self.limit);
+        let Some(https) = &mut self.https else {
+            return Box::pin(async { Err(Error::Tls.into()) });
+        };
+        let (connecting, limit) = (https.call(uri), self.limit);
         let connecting = async move { timeout(limit, connecting).await };
         let workers = self.workers.clone();
         Box::pin(async move {

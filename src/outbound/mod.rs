@@ -19,7 +19,7 @@
 //! ```
 //! use mcp_layer::outbound::{EgressRules, Outbound};
 //!
-//! let outbound = Outbound::new(EgressRules::parse(["127.0.0.0/8"])?, [])?;
+//! let outbound = Outbound::new(EgressRules::parse(["127.0.0.0/8"])?);
 //! assert!(outbound.check(&"https://mcp.example.com/mcp".parse()?).is_ok());
 //! assert!(outbound.check(&"http://127.0.0.1:3001/mcp".parse()?).is_ok());
 //! assert!(outbound.check(&"https://10.0.0.1/mcp".parse()?).is_err());
@@ -48,7 +48,7 @@ use http_body::Body;
 use http_body_util::{BodyExt, combinators::BoxBody};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioTimer;
-use rustls::ClientConfig;
+use rustls::RootCertStore;
 use tokio::runtime::Handle;
 use url::{Host, Url};
 
@@ -81,7 +81,7 @@ pub struct Outbound(Arc<Doors>);
 
 struct Doors {
     rules: Arc<EgressRules>,
-    tls: ClientConfig,
+    roots: Arc<RootCertStore>,
     connect_timeout: Duration,
     workers: Workers,
     named: Door,
@@ -91,36 +91,56 @@ struct Doors {
 }
 
 impl Outbound {
-    /// Builds the client.
+    /// A client that keeps to `rules`.
     ///
     /// Trusts the system's root certificates, or, where the system has none (an empty container),
-    /// Mozilla's, which are bundled. `extra_roots` are trusted besides, in PEM (one or more
-    /// certificates each) or DER.
+    /// Mozilla's, which are bundled.
     ///
-    /// # Errors
-    ///
-    /// [`Error::Certificate`] if an extra root cannot be read, [`Error::Tls`] if TLS cannot be
-    /// set up.
-    pub fn new(
-        rules: EgressRules,
-        extra_roots: impl IntoIterator<Item = Vec<u8>>,
-    ) -> Result<Self, Error> {
-        Self::with_connect_timeout(rules, extra_roots, CONNECT_TIMEOUT)
+    /// Should TLS be impossible to set up, which no known system makes it, there is an event of
+    /// level error, and every connection fails with [`Error::Tls`].
+    #[must_use]
+    pub fn new(rules: EgressRules) -> Self {
+        let roots = roots::of_the_system().into();
+        Self::build(rules.into(), roots, CONNECT_TIMEOUT, Workers::default())
     }
 
-    /// The same with another limit than [`CONNECT_TIMEOUT`].
+    /// Adds root certificates to trust, in PEM (one or more certificates in each) or DER.
+    ///
+    /// ```no_run
+    /// use mcp_layer::outbound::{EgressRules, Outbound};
+    ///
+    /// let root = std::fs::read("/etc/ssl/internal-ca.pem")?;
+    /// let outbound = Outbound::new(EgressRules::default()).with_roots([root])?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// Those of [`new`](Self::new).
-    pub fn with_connect_timeout(
-        rules: EgressRules,
-        extra_roots: impl IntoIterator<Item = Vec<u8>>,
-        connect_timeout: Duration,
-    ) -> Result<Self, Error> {
-        let tls = roots::trusting(extra_roots)?;
-        let workers = Workers::default();
-        Ok(Self::build(rules.into(), tls, connect_timeout, workers))
+    /// [`Error::Certificate`] if one cannot be read, [`Error::NoCertificate`] if there is none in
+    /// what is given.
+    pub fn with_roots(self, roots: impl IntoIterator<Item = Vec<u8>>) -> Result<Self, Error> {
+        let mut all = RootCertStore::clone(&self.0.roots);
+        for file in roots {
+            roots::add(&mut all, file)?;
+        }
+        let doors = &*self.0;
+        let workers = doors.workers.clone();
+        let rules = doors.rules.clone();
+        Ok(Self::build(
+            rules,
+            all.into(),
+            doors.connect_timeout,
+            workers,
+        ))
+    }
+
+    /// Replaces the limit on looking up a name, connecting and the TLS handshake together; the
+    /// default is [`CONNECT_TIMEOUT`].
+    #[must_use]
+    pub fn with_connect_timeout(self, limit: Duration) -> Self {
+        let doors = &*self.0;
+        let (rules, roots) = (doors.rules.clone(), doors.roots.clone());
+        Self::build(rules, roots, limit, doors.workers.clone())
     }
 
     /// Moves the work that servers make to `runtime`: connections with their TLS, tool lists, the
@@ -137,30 +157,35 @@ impl Outbound {
     ///     .worker_threads(1)
     ///     .enable_all()
     ///     .build()?;
-    /// let outbound = Outbound::new(EgressRules::default(), [])?.with_runtime(servers.handle());
+    /// let outbound = Outbound::new(EgressRules::default()).with_runtime(servers.handle());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
     pub fn with_runtime(self, runtime: &Handle) -> Self {
-        let Doors {
-            rules,
-            tls,
-            connect_timeout,
-            ..
-        } = &*self.0;
+        let doors = &*self.0;
+        let (rules, roots) = (doors.rules.clone(), doors.roots.clone());
         let workers = Workers::on(runtime.clone());
-        Self::build(rules.clone(), tls.clone(), *connect_timeout, workers)
+        Self::build(rules, roots, doors.connect_timeout, workers)
     }
 
     fn build(
         rules: Arc<EgressRules>,
-        tls: ClientConfig,
+        roots: Arc<RootCertStore>,
         connect_timeout: Duration,
         workers: Workers,
     ) -> Self {
+        let tls = roots::client(roots.clone());
+        if let Err(error) = &tls {
+            tracing::error!(%error, "no server can be reached");
+        }
         let door = |judgement| {
             let resolver = Resolver::new(Arc::clone(&rules), judgement);
-            let connector = Connector::new(resolver, &tls, connect_timeout, workers.clone());
+            let connector = Connector::new(
+                resolver,
+                tls.as_ref().ok(),
+                connect_timeout,
+                workers.clone(),
+            );
             Client::builder(workers.clone())
                 .timer(TokioTimer::new())
                 .pool_timer(TokioTimer::new())
@@ -177,7 +202,7 @@ impl Outbound {
             covered: door(Judgement::Covered),
             foreign: door(Judgement::Foreign),
             rules,
-            tls,
+            roots,
             connect_timeout,
             workers,
         }))
@@ -362,7 +387,7 @@ mod tests {
 
     fn check(rules: &[&str], url: &str) -> Result<(), Error> {
         let rules = EgressRules::parse(rules).expect("rules");
-        let outbound = Outbound::new(rules, []).expect("a client");
+        let outbound = Outbound::new(rules);
         outbound.check(&url.parse().expect("a URL"))
     }
 
@@ -424,7 +449,7 @@ mod tests {
     fn a_host_is_the_operators_own_where_a_rule_says_so() {
         let rules = ["10.1.0.0/16", "mcp.internal", "8.8.8.8"];
         let rules = EgressRules::parse(rules).expect("rules");
-        let outbound = Outbound::new(rules, []).expect("a client");
+        let outbound = Outbound::new(rules);
         for (url, own) in [
             ("https://mcp.internal/mcp", true),
             ("https://mcp.internal./mcp", true),
@@ -446,7 +471,7 @@ mod tests {
     #[test]
     fn rules_open_nothing_to_a_url_that_somebody_else_names() {
         let rules = EgressRules::parse(["127.0.0.0/8", "10.0.0.1", "mcp.internal"]);
-        let outbound = Outbound::new(rules.expect("rules"), []).expect("a client");
+        let outbound = Outbound::new(rules.expect("rules"));
         let check = |url: &str| outbound.check_foreign(&url.parse().expect("a URL"));
         assert!(check("https://as.example.com/token").is_ok());
         assert!(check("https://8.8.8.8/token").is_ok());
@@ -472,7 +497,7 @@ mod tests {
     #[tokio::test]
     async fn a_name_that_leads_inside_is_refused_where_the_connection_is_made() {
         let rules = EgressRules::parse(["127.0.0.0/8"]).expect("rules");
-        let outbound = Outbound::new(rules, []).expect("a client");
+        let outbound = Outbound::new(rules);
         let url = "https://localhost:1/token".parse().expect("a URL");
         let request = || http::Request::new(http_body_util::Empty::new());
         let foreign = outbound.send_foreign(&url, request()).await;

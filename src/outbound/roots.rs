@@ -1,5 +1,7 @@
 //! Which root certificates are trusted.
 
+use std::sync::Arc;
+
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, pem::PemObject},
@@ -7,8 +9,8 @@ use rustls::{
 
 use super::Error;
 
-/// TLS that trusts the system's roots, or Mozilla's where the system has none, and `extra`.
-pub(super) fn trusting(extra: impl IntoIterator<Item = Vec<u8>>) -> Result<ClientConfig, Error> {
+/// The system's roots, or Mozilla's where the system has none.
+pub(super) fn of_the_system() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     // Unreadable files beside readable ones are the system's business: what counts is whether
     // any root is left.
@@ -17,16 +19,24 @@ pub(super) fn trusting(extra: impl IntoIterator<Item = Vec<u8>>) -> Result<Clien
         let bundled = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned();
         roots.add_parsable_certificates(bundled);
     }
-    for bytes in extra {
-        let read = read(bytes)?;
-        // A file without any certificate would be trusted to no effect.
-        if read.is_empty() {
-            return Err(Error::NoCertificate);
-        }
-        for certificate in read {
-            roots.add(certificate).map_err(|_| Error::Certificate)?;
-        }
+    roots
+}
+
+/// Adds the certificates of a file in PEM or DER.
+pub(super) fn add(roots: &mut RootCertStore, file: Vec<u8>) -> Result<(), Error> {
+    let read = read(file)?;
+    // A file without any certificate would be trusted to no effect.
+    if read.is_empty() {
+        return Err(Error::NoCertificate);
     }
+    for certificate in read {
+        roots.add(certificate).map_err(|_| Error::Certificate)?;
+    }
+    Ok(())
+}
+
+/// TLS that trusts `roots`.
+pub(super) fn client(roots: Arc<RootCertStore>) -> Result<ClientConfig, Error> {
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     let config = ClientConfig::builder_with_provider(provider.into())
         .with_safe_default_protocol_versions()

@@ -30,7 +30,7 @@ fn headers(headers: Value) -> Value {
 #[tokio::test]
 async fn a_wrong_member_is_named_and_nothing_is_stored() {
     // Nothing but public https is allowed.
-    let outbound = Outbound::new(EgressRules::default(), []).unwrap();
+    let outbound = Outbound::new(EgressRules::default());
     let store = MemoryRegistry::default();
     let operator = Operator::over(Connections::new(outbound), store, |admin| admin);
     for (members, param) in [

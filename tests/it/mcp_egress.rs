@@ -8,7 +8,7 @@ use crate::support::evil::{Evil, Step, json_reply};
 use crate::support::{call, everything};
 
 async fn call_with(rules: &[&str], url: &str) -> Result<String, Error> {
-    let outbound = Outbound::new(EgressRules::parse(rules).unwrap(), []).unwrap();
+    let outbound = Outbound::new(EgressRules::parse(rules).unwrap());
     let endpoint = Endpoint::new(
         url.parse().unwrap(),
         Transport::StreamableHttp,

@@ -68,7 +68,9 @@ async fn in_front_of(server: &Evil, acceptor: TlsAcceptor) -> u16 {
 
 async fn call_over_tls(roots: Option<&str>, port: u16) -> Result<String, Error> {
     let rules = EgressRules::parse(["127.0.0.0/8"]).unwrap();
-    let outbound = Outbound::new(rules, roots.map(|pem| pem.as_bytes().to_vec())).unwrap();
+    let outbound = Outbound::new(rules)
+        .with_roots(roots.map(|pem| pem.as_bytes().to_vec()))
+        .unwrap();
     let url = format!("https://localhost:{port}/mcp").parse().unwrap();
     let mut headers = HeaderMap::new();
     headers.insert("authorization", HeaderValue::from_static(CANARY));
@@ -129,7 +131,8 @@ async fn a_server_without_tls_is_not_spoken_to() {
 
 #[tokio::test]
 async fn what_is_no_certificate_is_refused_at_once() {
-    let with = |root: &str| Outbound::new(EgressRules::default(), [root.as_bytes().to_vec()]);
+    let with =
+        |root: &str| Outbound::new(EgressRules::default()).with_roots([root.as_bytes().to_vec()]);
     let empty = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
     assert!(matches!(with(empty), Err(outbound::Error::NoCertificate)));
     assert!(with("garbage").is_err());

@@ -22,8 +22,8 @@ const SECRET: &str = "k3y-5f0c9d1e7a2b";
 
 /// Connections over which nothing is asked.
 pub(in crate::admin) static CONNECTIONS: LazyLock<Connections> = LazyLock::new(|| {
-    let outbound = Outbound::new(EgressRules::default(), []);
-    Connections::new(outbound.expect("a way out"))
+    let outbound = Outbound::new(EgressRules::default());
+    Connections::new(outbound)
 });
 
 /// Any form becomes a server or a fault, and any query a list or a fault.

@@ -44,7 +44,7 @@ pub const CANARY: &str = "Bearer canary-7f3a9c/+\"of a & b==\"";
 pub fn outbound() -> Outbound {
     evidence::watch();
     evidence::secret("static header", CANARY.trim_start_matches("Bearer "));
-    Outbound::new(EgressRules::parse(["127.0.0.0/8"]).unwrap(), []).unwrap()
+    Outbound::new(EgressRules::parse(["127.0.0.0/8"]).unwrap())
 }
 
 /// Limits short enough for tests of what happens at them.
