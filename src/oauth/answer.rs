@@ -1,4 +1,4 @@
-//! What the token endpoint gives.
+//! Answers of the token endpoint.
 
 use std::time::Duration;
 
@@ -9,28 +9,29 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::{error::Error, http::bad, server::TOKEN_ENDPOINT};
 use crate::scopes::Scopes;
 
-/// Longer than any token that servers take in a header.
+/// The longest token in bytes; servers accept none this long in a header.
 const MAX_TOKEN: usize = 16 * 1024;
-/// Nobody means a longer life, and so much can be added to any date.
+/// The longest lifetime. Nobody means a longer one, and this can be added to any date.
 const MAX_LIFE: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-/// Tokens that an authorization server has given. `Debug` does not show them.
+/// Tokens issued by an authorization server. `Debug` does not show them.
 #[derive(Clone, Debug)]
 pub struct Tokens {
     /// For the `Authorization` header, after `Bearer `: visible ASCII, 16 KiB at most.
     pub access_token: SecretString,
-    /// For [`refresh`](super::refresh). `None` in the answer to a refresh: the old one stays good.
+    /// For [`refresh`](super::refresh). `None` in the answer to a refresh means that the old one
+    /// stays valid.
     pub refresh_token: Option<SecretString>,
-    /// How long the access token is good from now on, 366 days at most. `None` if the server did
-    /// not say, or said 0, which nobody can mean.
+    /// Lifetime of the access token from now on, at most 366 days. `None` if the server did not
+    /// say, or said 0, which nobody can mean.
     pub expires_in: Option<Duration>,
-    /// What was given, where the server said so. `None`: what was asked for.
+    /// The scopes granted, if the server said so. `None` means those that were requested.
     pub scopes: Option<Scopes>,
 }
 
 /// An answer of the token endpoint (RFC 6749 section 5.1).
 ///
-/// Our own, since the crate's refuses lifetimes that are written as text.
+/// A type of our own, because the crate's refuses lifetimes written as text.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Answer {
     access_token: AccessToken,
@@ -42,7 +43,7 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// The tokens, if they can be used and kept.
+    /// Returns the tokens if they can be used and stored.
     pub(super) fn accept(self) -> Result<Tokens, Error> {
         if !self.token_type.as_ref().eq_ignore_ascii_case("bearer") {
             return Err(bad(
@@ -78,7 +79,7 @@ fn token(text: String) -> Result<SecretString, Error> {
     Ok(text)
 }
 
-/// Whole seconds, as a number or as text; so many that they are capped; 0 as if absent.
+/// Reads whole seconds, as a number or as text, capped at [`MAX_LIFE`]; 0 counts as absent.
 fn lifetime<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -91,7 +92,7 @@ fn lifetime<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duratio
         Some(Written::Number(seconds)) => seconds,
         Some(Written::Text(text)) => text.parse().map_err(serde::de::Error::custom)?,
     };
-    // Not a number is neither.
+    // NaN fails both conditions.
     if !(seconds >= 0.0 && seconds.fract() == 0.0) {
         return Err(serde::de::Error::custom("not a lifetime"));
     }
@@ -119,7 +120,7 @@ impl TokenResponse for Answer {
     }
 
     fn scopes(&self) -> Option<&Vec<Scope>> {
-        // Read from `scope`, by our own rules.
+        // `accept` reads them from `scope`, by our own rules.
         None
     }
 }

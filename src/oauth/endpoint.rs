@@ -1,4 +1,8 @@
-//! The way of the crate `oauth2` to one endpoint.
+//! The HTTP client that the crate `oauth2` uses for one endpoint.
+//!
+//! The crate writes the messages; discovery, registration, challenges and callbacks are ours. It is
+//! too strict about some servers and too lax about others: refusals and tokens with an unexpected
+//! status, forms in the place of JSON, and lists in the place of objects are corrected here.
 
 use std::pin::Pin;
 
@@ -12,7 +16,7 @@ use super::{
     http::{Http, bad, object},
 };
 
-/// Carries the crate's messages to one endpoint, and to no other.
+/// Sends the crate's messages to one endpoint, whatever URL they carry.
 pub(super) struct Endpoint<'a> {
     http: &'a Http,
     what: &'static str,
@@ -30,7 +34,7 @@ impl<'a> Endpoint<'a> {
     }
 }
 
-/// The answer in the shape of RFC 6749, which is the only one that the crate knows.
+/// Rewrites an answer into the shape of RFC 6749, the only one that the crate knows.
 pub(super) fn standard(what: &str, mut answer: HttpResponse) -> Result<HttpResponse, Error> {
     if is_form(&answer) {
         let json = HeaderValue::from_static("application/json");
@@ -40,14 +44,14 @@ pub(super) fn standard(what: &str, mut answer: HttpResponse) -> Result<HttpRespo
     }
     let refusal = object::<Refusal>(answer.body());
     if answer.status().is_success() {
-        // The crate takes 200 only, and some servers refuse with it.
+        // The crate accepts tokens only with 200, and some servers refuse with 200.
         *answer.status_mut() = match refusal {
             Some(Refusal { error: Some(_) }) => StatusCode::BAD_REQUEST,
             _ => StatusCode::OK,
         };
     }
     if refusal.is_none() {
-        // The crate would take a list for an object.
+        // The crate would accept a list for an object.
         answer.body_mut().clear();
     }
     Ok(answer)
@@ -74,7 +78,7 @@ fn is_form(answer: &HttpResponse) -> bool {
     essence.eq_ignore_ascii_case("application/x-www-form-urlencoded")
 }
 
-/// The same members in JSON; `None` if one is given twice.
+/// Turns a form into a JSON object; `None` if a member is given twice.
 fn form_as_json(form: &[u8]) -> Option<Vec<u8>> {
     let mut members = serde_json::Map::new();
     for (name, value) in form_urlencoded::parse(form) {

@@ -1,4 +1,4 @@
-//! Targets for what authorization servers, and servers about them, answer.
+//! Fuzz targets for answers of authorization servers, and of servers about them.
 
 use std::{pin::Pin, sync::LazyLock};
 
@@ -24,7 +24,7 @@ use crate::{
 };
 
 const ISSUER: &str = "https://login.example";
-/// What an answer may have in it, and no error may show.
+/// A secret that an answer may contain and no error may show.
 const SECRET: &str = "k3y-5f0c9d1e7a2b";
 
 static HTTP: LazyLock<Http> = LazyLock::new(|| {
@@ -40,7 +40,7 @@ static SERVER: LazyLock<AuthorizationServer> = LazyLock::new(|| {
     AuthorizationServer::typed(authorize, token, Some(ISSUER.into())).expect("a server")
 });
 
-/// Answers whatever it was given.
+/// An endpoint that returns the answer it was given.
 struct Canned(HttpResponse);
 
 impl<'c> AsyncHttpClient<'c> for Canned {
@@ -52,7 +52,7 @@ impl<'c> AsyncHttpClient<'c> for Canned {
     }
 }
 
-/// An answer with a body, as `Http` gives it: what comes first says its status and its type.
+/// Builds an answer as `Http` returns it; the first bytes choose its status and type.
 fn answer(data: &[u8]) -> HttpResponse {
     let (how, body) = number(data);
     let mut answer = Response::new(body.to_vec());
@@ -73,7 +73,7 @@ fn told(error: &Error) {
     );
 }
 
-/// Tokens that are accepted can be sent and kept; an error tells nothing of the answer.
+/// Checks that accepted tokens can be sent and stored, and that errors show nothing of the answer.
 pub(crate) fn tokens(data: &[u8]) {
     let client = Client::new("id", Some("secret".into()), None, &SERVER).expect("a client");
     let token = RefreshToken::new("r".into());
@@ -102,7 +102,7 @@ pub(crate) fn tokens(data: &[u8]) {
     }
 }
 
-/// A client that is accepted can be used; an error tells nothing of the answer.
+/// Checks that an accepted client can be used, and that errors show nothing of the answer.
 pub(crate) fn registration(data: &[u8]) {
     match registered(&answer(data), &SERVER) {
         Ok(client) => {
@@ -114,7 +114,7 @@ pub(crate) fn registration(data: &[u8]) {
     }
 }
 
-/// What is read of a challenge can be used as it is.
+/// Checks that the members read from a challenge can be used as they are.
 pub(crate) fn challenge(data: &[u8]) {
     let Some(challenge) = Challenge::parse(text(data)) else {
         return;
@@ -134,8 +134,8 @@ pub(crate) fn challenge(data: &[u8]) {
     }
 }
 
-/// A first line is the server's URL, the rest a document about it, or about its issuer: only its
-/// own is believed, and only endpoints that may be asked.
+/// Reads the first line as a server's URL and the rest as a document about it or its issuer, and
+/// checks that only its own is believed, with endpoints that may be used.
 pub(crate) fn metadata(data: &[u8]) {
     let (server, document) = line(text(data));
     if let Some(metadata) = object::<Metadata>(document.as_bytes()) {
@@ -183,7 +183,7 @@ pub(crate) fn metadata(data: &[u8]) {
     }
 }
 
-/// A code is given to the server alone that was asked.
+/// Checks that a code reaches only the server that was asked.
 pub(crate) fn callback(data: &[u8]) {
     let callback = match Callback::parse(text(data)) {
         Ok(callback) => callback,

@@ -1,7 +1,7 @@
-//! Tokens: for a code, for a refresh token, and no more.
+//! Requests to the token and revocation endpoints.
 //!
-//! The messages are those of the crate `oauth2`, and so is the reading of answers, once
-//! [`Endpoint`] has brought what is seen in the wild into the shape of RFC 6749.
+//! The crate `oauth2` writes the messages and reads the answers, once [`Endpoint`] has brought what
+//! is seen in the wild into the shape of RFC 6749.
 
 use oauth2::{
     AuthType, AuthorizationCode, ClientId, ClientSecret, EndpointNotSet, EndpointSet,
@@ -24,15 +24,15 @@ use crate::token_auth::TokenAuth;
 
 /// Exchanges a code for tokens (RFC 6749 section 4.1.3), with the PKCE verifier.
 ///
-/// `request` is what the authorization [began](super::begin) with, and `code` from
-/// [`Callback::code`](super::Callback::code), which has made sure who gave it.
+/// `request` is the one that the authorization [began](super::begin) with, and `code` comes from
+/// [`Callback::code`](super::Callback::code), which has checked its sender.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidGrant`] for a code that is not, or no longer, good; the others as they say.
-/// A code is good once: after an error, begin anew.
+/// [`ErrorKind::InvalidGrant`] for a code that is invalid or expired; the others as documented
+/// there. A code can be used once: after an error, begin again.
 ///
 /// # Cancellation
-/// The code may be spent by then.
+/// The code may already be spent.
 pub async fn exchange(
     http: &Http,
     request: &Request<'_>,
@@ -54,19 +54,19 @@ pub async fn exchange(
         .accept()
 }
 
-/// Gets a new access token for a refresh token (RFC 6749 section 6), for the scopes that were
-/// given before.
+/// Exchanges a refresh token for a new access token (RFC 6749 section 6), with the scopes granted
+/// before.
 ///
-/// Servers may give a new refresh token as well, and take a second use of the old one for theft:
-/// so refresh once at a time, and store what comes before using it.
+/// Servers may issue a new refresh token as well, and treat a second use of the old one as theft:
+/// so refresh one at a time, and store the new tokens before using them.
 ///
 /// # Errors
-/// After [`ErrorKind::InvalidGrant`] and [`ErrorKind::InvalidClient`] the refresh token is of no
-/// more use; after all others it may be, later.
+/// After [`ErrorKind::InvalidGrant`] and [`ErrorKind::InvalidClient`] the refresh token is useless;
+/// after any other error it may work later.
 ///
 /// # Cancellation
-/// The refresh token may be spent by then, and the new one lost: let a refresh finish in a task of
-/// its own.
+/// The refresh token may already be spent, and the new one lost: run a refresh in a task of its
+/// own.
 pub async fn refresh(
     http: &Http,
     server: &AuthorizationServer,
@@ -87,11 +87,11 @@ pub async fn refresh(
         .accept()
 }
 
-/// Revokes a token (RFC 7009), preferably the refresh token: most servers take what came from it
-/// along. Does nothing where the server has no endpoint for it.
+/// Revokes a token (RFC 7009), preferably the refresh token: most servers revoke the access tokens
+/// made from it as well. Does nothing if the server has no endpoint for it.
 ///
 /// # Errors
-/// As for any request. A token that the server does not know is no error.
+/// As for any request. A token that the server does not know is not an error.
 pub async fn revoke(
     http: &Http,
     server: &AuthorizationServer,
@@ -102,8 +102,8 @@ pub async fn revoke(
         return Ok(());
     };
     let endpoint = Endpoint::new(http, REVOCATION_ENDPOINT, url);
-    // The crate insists on https. Our egress rules are the judge of that, and the message goes
-    // to `endpoint`, not to the URL in here.
+    // The crate insists on https. Our egress rules decide about that, and the message goes to
+    // `endpoint`, not to this URL.
     let mut https = url.clone();
     let _ = https.set_scheme("https");
     let client = messages(client, server).set_revocation_url(RevocationUrl::from_url(https));
@@ -119,7 +119,7 @@ pub async fn revoke(
     answer.map_err(|error| failed(REVOCATION_ENDPOINT, error))
 }
 
-/// The crate's client, with our answers.
+/// The crate's client with our type of answer.
 pub(super) type Messages = oauth2::Client<
     BasicErrorResponse,
     Answer,
@@ -148,7 +148,8 @@ pub(super) fn messages(client: &Client, server: &AuthorizationServer) -> Message
     }
 }
 
-/// The crate's error as ours. Its own has bodies and descriptions in it, so it is no source.
+/// Converts the crate's error into ours. Its own contains bodies and descriptions, so it is not
+/// kept as a source.
 pub(super) fn failed<T>(
     what: &'static str,
     error: RequestTokenError<Error, StandardErrorResponse<T>>,
