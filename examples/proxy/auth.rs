@@ -51,7 +51,7 @@ impl Keys {
             }
             let digest = key.digest(&place)?;
             if known.iter().any(|Key(other, ..)| *other == digest) {
-                return Err(invalid("this key is there already"));
+                return Err(invalid("this key already exists"));
             }
             let id = CallerId::new(digest.map(|byte| format!("{byte:02x}")).concat());
             known.push(Key(digest, Project::new(key.project), id));

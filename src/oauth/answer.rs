@@ -73,7 +73,7 @@ fn token(text: String) -> Result<SecretString, Error> {
     if bytes.is_empty() || bytes.len() > MAX_TOKEN || !bytes.iter().all(u8::is_ascii_graphic) {
         return Err(bad(
             TOKEN_ENDPOINT,
-            "gives a token that is empty, over 16 KiB, or has characters that no token has",
+            "gives a token that is empty, over 16 KiB, or has invalid characters",
         ));
     }
     Ok(text)

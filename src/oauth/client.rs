@@ -46,7 +46,7 @@ impl Client {
         let id = id.into();
         if !is_visible(&id) {
             return Err(registration(
-                "the client id is empty, too long, or has characters that it may not have",
+                "the client id is empty, too long, or has invalid characters",
             ));
         }
         if secret
@@ -54,7 +54,7 @@ impl Client {
             .is_some_and(|secret| !is_visible(secret.expose_secret()))
         {
             return Err(registration(
-                "the client secret is empty, too long, or has characters that it may not have",
+                "the client secret is empty, too long, or has invalid characters",
             ));
         }
         let auth = match auth {
@@ -79,7 +79,11 @@ pub(super) fn preferred(server: &AuthorizationServer) -> Result<TokenAuth, Error
     ]
     .into_iter()
     .find(|auth| server.token_auth_methods.contains(auth))
-    .ok_or_else(|| registration("the authorization server takes no client in a way that we know"))
+    .ok_or_else(|| {
+        registration(
+            "the authorization server supports no authentication method that is known here",
+        )
+    })
 }
 
 /// Returns true for `VSCHAR` of RFC 6749 appendix A.

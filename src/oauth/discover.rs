@@ -15,7 +15,7 @@ use super::{
 };
 use crate::scopes::Scopes;
 
-const RESOURCE_METADATA: &str = "the server's metadata of authorization";
+const RESOURCE_METADATA: &str = "the server's authorization metadata";
 /// The scope that requests a refresh token, at servers that know it (OpenID Connect Core section
 /// 11).
 const OFFLINE_ACCESS: &str = "offline_access";
@@ -36,14 +36,14 @@ pub struct Discovered {
 /// Finds the authorization server of an MCP server.
 ///
 /// 1. The server's metadata (RFC 9728) are read from where the challenge points, if that has the
-///   server's own origin; else from the well-known place with the server's path; else from the one
-///   without it. They must describe this server: its URL, or a parent of it.
+///    server's own origin; else from the well-known place with the server's path; else from the one
+///    without it. They must describe this server: its URL, or a parent of it.
 /// 2. The authorization server is `issuer`, if given, which must be among those that the metadata
-///   name; else the first of them. Its own metadata (RFC 8414, or OpenID Connect) must name exactly
-///   this issuer, and promise PKCE with S256.
+///    name; else the first of them. Its own metadata (RFC 8414, or OpenID Connect) must name
+///    exactly this issuer, and promise PKCE with S256.
 /// 3. A server without metadata speaks MCP 2025-03-26, or tells nothing. Then the issuer is
-///   `issuer`, or else the server's own origin; that one may have no metadata either, in which case
-///   its endpoints are `/authorize`, `/token` and `/register`.
+///    `issuer`, or else the server's own origin; that one may have no metadata either, in which
+///    case its endpoints are `/authorize`, `/token` and `/register`.
 ///
 /// Every URL named on the way must be public, or on a host that `http` has as
 /// [entered](Http::with_entered); add that of `server`. At most six documents are requested,
@@ -102,7 +102,7 @@ impl ResourceMetadata {
             Some(issuer) if named.iter().any(|named| named == issuer) => Ok(issuer),
             Some(_) => Err(Error::new(
                 ErrorKind::Issuer,
-                "the server names other authorization servers than the one that is set for it",
+                "the server's metadata do not name the authorization server that is configured for it",
             )),
             None => named.first().map(String::as_str).ok_or_else(|| {
                 Error::new(
@@ -142,7 +142,7 @@ async fn resource_metadata(
             Some(_) => {
                 return Err(Error::new(
                     ErrorKind::Issuer,
-                    "the server's metadata of authorization are of another server",
+                    "the server's authorization metadata describe another server",
                 ));
             }
             None => {}
@@ -184,7 +184,7 @@ async fn known(http: &Http, issuer: &str) -> Result<AuthorizationServer, Error> 
     metadata::of_issuer(http, &[issuer]).await?.ok_or_else(|| {
         Error::new(
             ErrorKind::Discovery,
-            "the authorization server has no metadata: type its endpoints",
+            "the authorization server has no metadata: enter its endpoints",
         )
     })
 }

@@ -39,7 +39,7 @@ pub(super) fn standard(what: &str, mut answer: HttpResponse) -> Result<HttpRespo
     if is_form(&answer) {
         let json = HeaderValue::from_static("application/json");
         *answer.body_mut() = form_as_json(answer.body())
-            .ok_or_else(|| bad(what, "answers with a form that has a member twice"))?;
+            .ok_or_else(|| bad(what, "answers with a form that repeats a member"))?;
         answer.headers_mut().insert(CONTENT_TYPE, json);
     }
     let refusal = object::<Refusal>(answer.body());

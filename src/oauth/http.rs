@@ -121,7 +121,7 @@ impl Http {
         }
         match object(answer.body()) {
             Some(document) => Ok(Some(document)),
-            None => Err(bad(what, "is not the JSON that it should be")),
+            None => Err(bad(what, "is not the expected JSON")),
         }
     }
 
@@ -159,7 +159,7 @@ async fn judge(
 ) -> Result<Response<Vec<u8>>, Error> {
     match response.status().as_u16() {
         200..=299 | 400..=407 | 409..=428 | 430..=499 => read(what, response).await,
-        300..=399 => Err(bad(what, "redirects, which is refused")),
+        300..=399 => Err(bad(what, "redirects, which is not followed")),
         status => {
             let text = format!("{what} cannot answer now (status {status})");
             Err(Error::new(ErrorKind::Unreachable, text))
@@ -184,7 +184,7 @@ async fn read(
 ) -> Result<Response<Vec<u8>>, Error> {
     let coding = response.headers().get(CONTENT_ENCODING);
     if coding.is_some_and(|coding| coding != "identity") {
-        return Err(bad(what, "is compressed, which was not asked for"));
+        return Err(bad(what, "is compressed, although that was not requested"));
     }
     let mut answer = Response::new(Vec::new());
     *answer.status_mut() = response.status();

@@ -68,7 +68,7 @@ impl Metadata {
         if !spellings.contains(&&*self.issuer) {
             return Err(Error::new(
                 ErrorKind::Issuer,
-                "the authorization server's metadata are of another issuer",
+                "the authorization server's metadata belong to another issuer",
             ));
         }
         let (Some(authorization_endpoint), Some(token_endpoint)) =
@@ -83,7 +83,7 @@ impl Metadata {
         if !pkce.iter().any(|method| method == "S256") {
             return Err(Error::new(
                 ErrorKind::Pkce,
-                "the authorization server does not say that it checks PKCE with S256",
+                "the authorization server does not declare support for PKCE with S256",
             ));
         }
         Ok(AuthorizationServer {

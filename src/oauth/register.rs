@@ -79,7 +79,7 @@ pub(super) fn registered(
     let auth = match registered.token_endpoint_auth_method {
         // The server's choice overrides the request (RFC 7591 section 3.2.1).
         Some(method) => Some(TokenAuth::deserialize(method).map_err(|_| {
-            let text = "the client was registered with an authentication that we do not know";
+            let text = "the client was registered with an unknown authentication method";
             Error::new(ErrorKind::Registration, text)
         })?),
         None => None,

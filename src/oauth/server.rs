@@ -138,7 +138,7 @@ impl AuthorizationServer {
             None => Ok(()),
             Some(name) => {
                 let text = format!(
-                    "{AUTHORIZATION_ENDPOINT} has the parameter {name}, which is ours to set"
+                    "{AUTHORIZATION_ENDPOINT} has the parameter {name}, which the gateway sets itself"
                 );
                 Err(Error::new(ErrorKind::Discovery, text))
             }

@@ -162,7 +162,7 @@ where
         RequestTokenError::ServerResponse(refusal) => Error::coded(what, refusal.error().as_ref()),
         RequestTokenError::Request(error) => error,
         RequestTokenError::Parse(..) | RequestTokenError::Other(_) => {
-            bad(what, "does not answer as OAuth 2.0 says")
+            bad(what, "does not answer as OAuth 2.0 requires")
         }
     }
 }

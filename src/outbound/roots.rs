@@ -1,4 +1,4 @@
-//! Which root certificates are trusted.
+//! Trusted root certificates.
 
 use rustls::{
     ClientConfig, RootCertStore,
@@ -7,11 +7,12 @@ use rustls::{
 
 use super::Error;
 
-/// TLS that trusts the system's roots, or Mozilla's where the system has none, and `extra`.
+/// Creates a TLS configuration that trusts the system's roots, or Mozilla's if the system has none,
+/// and `extra`.
 pub(super) fn trusting(extra: impl IntoIterator<Item = Vec<u8>>) -> Result<ClientConfig, Error> {
     let mut roots = RootCertStore::empty();
-    // Unreadable files beside readable ones are the system's business: what counts is whether
-    // any root is left.
+    // Unreadable files beside readable ones are the system's concern: what counts is that any root
+    // is left.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
         let bundled = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned();
@@ -19,7 +20,7 @@ pub(super) fn trusting(extra: impl IntoIterator<Item = Vec<u8>>) -> Result<Clien
     }
     for bytes in extra {
         let read = read(bytes)?;
-        // A file without any certificate would be trusted to no effect.
+        // A file without a certificate would silently have no effect.
         if read.is_empty() {
             return Err(Error::NoCertificate);
         }
