@@ -1,5 +1,4 @@
-//! The keys that seal what is secret in a database: `--generate-key`, `--add-key`, and sealing
-//! everything with the newest one.
+//! Sealing keys of a database: `--generate-key`, `--add-key`, and resealing with the newest one.
 
 use std::{io, path::Path, time::Duration};
 
@@ -11,28 +10,28 @@ use tokio::time::Instant;
 
 use crate::config::{Invalid, chain};
 
-/// Between two lines in the log about how far sealing anew is.
+/// The pause between lines in the log about the progress of resealing.
 const PROGRESS: Duration = Duration::from_secs(5);
 
-/// `--generate-key`: what to do next.
+/// Handles `--generate-key`, and returns what to do next.
 pub fn generate(path: &Path) -> Result<String, Invalid> {
     let id = KeyFile::new(path).generate().map_err(Invalid::new)?;
     let path = path.display();
     Ok(format!(
-        "The key {id} is in {path}. Without it nothing that it seals can be read: keep a copy elsewhere, and start the proxy with --database URL --key-file {path}"
+        "The key {id} is in {path}. Nothing that it seals can be read without it: keep a copy elsewhere, and start the proxy with --database URL --key-file {path}"
     ))
 }
 
-/// `--add-key`: what to do next.
+/// Handles `--add-key`, and returns what to do next.
 pub fn add(path: &Path) -> Result<String, Invalid> {
     let id = KeyFile::new(path).add().map_err(Invalid::new)?;
     let path = path.display();
     Ok(format!(
-        "The key {id} is in {path} beside the older ones. Keep a copy elsewhere, and start the proxy again: it then seals everything with the new key"
+        "The key {id} was added to {path}. Keep a copy elsewhere, and restart the proxy: it then seals everything with the new key"
     ))
 }
 
-/// The keys of a file.
+/// Loads the keys of a file.
 pub async fn ring(path: &Path) -> Result<KeyRing, Invalid> {
     KeyFile::new(path).load().await.map_err(|error| {
         let is_absent = matches!(
@@ -42,22 +41,22 @@ pub async fn ring(path: &Path) -> Result<KeyRing, Invalid> {
         let path = path.to_string_lossy();
         let path = Doubtful(&path);
         match (is_absent, path.is_shown()) {
-            (true, true) => Invalid::new(format!("{error}; make it with --generate-key {path}")),
+            (true, true) => Invalid::new(format!("{error}; create it with --generate-key {path}")),
             (false, true) => Invalid::new(error),
-            // It may be a key itself.
+            // The path may be a key itself.
             (_, false) => Invalid::new(format!("key_file {path}: {}", error.fault())),
         }
     })
 }
 
-/// Seals with the newest key what older ones seal, if there is anything, while the proxy runs.
+/// Reseals the records of older keys with the newest one, while the proxy runs.
 pub async fn reseal(database: SqlRegistry, newest: KeyId) {
     match resealed(&database, newest).await {
         Ok(()) => {}
-        // What is done stays done.
+        // Records that were resealed stay so.
         Err(error) => tracing::error!(
             error = chain(&error),
-            "sealing anew was broken off; the next start goes on with it"
+            "resealing was interrupted; the next start continues it"
         ),
     }
 }
@@ -69,7 +68,7 @@ async fn resealed(database: &SqlRegistry, newest: KeyId) -> Result<(), Error> {
     if records == 0 {
         return Ok(());
     }
-    tracing::info!(%newest, records, "sealing with the newest key what older ones seal");
+    tracing::info!(%newest, records, "resealing the records of older keys with the newest one");
     let mut told = Instant::now();
     let done = database
         .reseal(|done| {

@@ -1,4 +1,4 @@
-//! The demo's MCP server, made with the official SDK: a few tools that need no network.
+//! The demo's MCP server, built with the official SDK: a few tools that need no network.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -14,7 +14,7 @@ use rmcp::{
 };
 use serde::Deserialize;
 
-/// The server at `/mcp`.
+/// Returns the server at `/mcp`.
 pub fn router() -> Router {
     let service = StreamableHttpService::new(
         || Ok(Tools),
@@ -54,7 +54,7 @@ impl Tools {
         if !(2..=1000).contains(&sides) {
             return Err(format!("a die cannot have {sides} sides"));
         }
-        // So many bits for so few sides: no side is noticeably more likely.
+        // With this many bits, no side is noticeably more likely.
         let bits = getrandom::u64().map_err(|_| "no randomness to roll with")?;
         let shown = bits % u64::from(sides) + 1;
         Ok(format!("The {sides}-sided die shows {shown}."))
