@@ -38,6 +38,8 @@ pub mod oauth {}
 #[doc = include_str!("scale.md")]
 pub mod scale {}
 
+/// Guarantees, limits and hardening, as in `SECURITY.md`.
+///
 #[doc = include_str!("../../SECURITY.md")]
 pub mod security {}
 

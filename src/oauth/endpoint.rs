@@ -2,7 +2,8 @@
 //!
 //! The crate writes the messages; discovery, registration, challenges and callbacks are ours. It is
 //! too strict about some servers and too lax about others: refusals and tokens with an unexpected
-//! status, forms in the place of JSON, and lists in the place of objects are corrected here.
+//! status, forms in the place of JSON, and lists in the place of objects are corrected here. It
+//! brings older copies of `sha2`, `rand` and `base64` into builds with the feature.
 
 use std::pin::Pin;
 

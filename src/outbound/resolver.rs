@@ -24,7 +24,8 @@ pub(super) enum Judgement {
     Public,
     /// Only addresses that a rule covers.
     Covered,
-    /// Only public addresses, whatever the rules say.
+    /// Only public addresses, whatever the rules say: the rules are the operator's word about what
+    /// was entered, and a server that names a URL could have it lead inside.
     Foreign,
 }
 

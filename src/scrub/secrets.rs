@@ -1,4 +1,7 @@
 //! Extraction of the secrets to look for from header values.
+//!
+//! Session ids and keys in a server's URL are credentials, too. The parts of a cookie, or of a
+//! value with an unknown scheme, are evidence only from a length on at which they are not words.
 
 use std::iter;
 use std::ops::Range;

@@ -194,7 +194,7 @@ mod tests {
 
     use super::*;
 
-    /// What reading a file with this text and mode gives.
+    /// Reads a file with this text and mode.
     fn read(text: impl AsRef<[u8]>, mode: u32) -> Result<String, String> {
         let path = env::temp_dir().join(format!("mcp-layer-secret-{}-{mode:o}", process::id()));
         fs::write(&path, text).unwrap();
