@@ -67,6 +67,7 @@ impl Answer {
     }
 }
 
+/// Checks that a token fits into a header, so that it cannot add one.
 fn token(text: String) -> Result<SecretString, Error> {
     let text = SecretString::from(text);
     let bytes = text.expose_secret().as_bytes();

@@ -23,6 +23,23 @@ const MAX_VALUE: usize = 8 * 1024;
 ///
 /// The state tells which authorization it belongs to: look it up first, once, by its hash. Trust
 /// and show nothing else before that, and before [`code`](Self::code).
+///
+/// An `iss` that is not the server's fails before the code is looked at:
+///
+/// ```
+/// use mcp_layer::oauth::{AuthorizationServer, Callback, ErrorKind};
+///
+/// let server = AuthorizationServer::typed(
+///     "https://as.example/authorize".parse()?,
+///     "https://as.example/token".parse()?,
+///     Some("https://as.example".to_owned()),
+/// )?;
+/// let honest = Callback::parse("code=c0de&state=5tate&iss=https%3A%2F%2Fas.example")?;
+/// assert!(honest.code(&server).is_ok());
+/// let mixed_up = Callback::parse("code=c0de&state=5tate&iss=https%3A%2F%2Fevil.example")?;
+/// assert_eq!(mixed_up.code(&server).unwrap_err().kind(), ErrorKind::Issuer);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Callback {
     /// The state of [`Begun`](super::Begun), as it came back.

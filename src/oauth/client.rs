@@ -17,6 +17,19 @@ const MAX_LEN: usize = 4 * 1024;
 ///
 /// # Security
 /// Valid only for the issuer that it was made for; the caller keeps the two together.
+///
+/// ```
+/// use mcp_layer::oauth::{AuthorizationServer, Client, ErrorKind, TokenAuth};
+///
+/// let endpoint = |path: &str| format!("https://as.example/{path}").parse();
+/// let server = AuthorizationServer::typed(endpoint("authorize")?, endpoint("token")?, None)?;
+/// let client = Client::new("gateway", Some("s3cret".into()), None, &server)?;
+/// assert_eq!(client.auth, TokenAuth::ClientSecretBasic);
+/// assert!(!format!("{client:?}").contains("s3cret"));
+/// let public = Client::new("gateway", None, Some(TokenAuth::ClientSecretPost), &server);
+/// assert_eq!(public.unwrap_err().kind(), ErrorKind::Registration);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Client {
     /// The client's id.

@@ -16,6 +16,15 @@ pub struct Error {
 }
 
 /// The kinds of [`Error`] that a caller may want to treat differently.
+///
+/// | kind | what helps |
+/// |---|---|
+/// | `Unreachable`, `BadResponse` | trying again later, with the credentials that there are |
+/// | `InvalidGrant`, `Denied` | authorizing again |
+/// | `InvalidClient`, `Registration` | registering a client, or entering another one |
+/// | `InvalidScope` | asking for fewer scopes |
+/// | `Discovery`, `Pkce`, `Egress` | an operator who enters the endpoints, or allows the host |
+/// | `Issuer`, `Callback` | nothing: the answer must not be trusted |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {

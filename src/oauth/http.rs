@@ -31,6 +31,20 @@ const ANSWER: usize = 64 * 1024;
 /// answer, no content codings.
 ///
 /// Clones are cheap and share connections.
+///
+/// The egress rules open a host only to URLs that were entered for it:
+///
+/// ```
+/// use mcp_layer::oauth::{AuthorizationServer, Http};
+/// use mcp_layer::outbound::{EgressRules, Outbound};
+///
+/// let http = Http::new(Outbound::new(EgressRules::parse(["10.1.2.3"])?, [])?);
+/// let endpoint = |path: &str| format!("https://10.1.2.3/{path}").parse();
+/// let inside = AuthorizationServer::typed(endpoint("authorize")?, endpoint("token")?, None)?;
+/// assert!(inside.check(&http).is_err());
+/// assert!(inside.check(&http.with_entered([&inside.token_endpoint])).is_ok());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Http {
     outbound: Outbound,

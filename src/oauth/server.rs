@@ -19,6 +19,18 @@ const MAX_ISSUER: usize = 2 * 1024;
 /// A secret or a token is sent only to the endpoints of the `AuthorizationServer` that it is used
 /// with. The caller keeps them together: a [`Client`](super::Client) and its tokens are valid for
 /// one issuer, and must never be used with another's endpoints.
+///
+/// It can be stored with its tokens, for refreshes later:
+///
+/// ```
+/// use mcp_layer::oauth::AuthorizationServer;
+///
+/// let endpoint = |path: &str| format!("https://as.example/{path}").parse();
+/// let server = AuthorizationServer::typed(endpoint("authorize")?, endpoint("token")?, None)?;
+/// let stored = serde_json::to_string(&server)?;
+/// assert_eq!(serde_json::from_str::<AuthorizationServer>(&stored)?, server);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct AuthorizationServer {
@@ -165,6 +177,7 @@ pub(super) fn issuer_url(issuer: &str) -> Result<Url, Error> {
     })
 }
 
+/// Returns true for an http or https URL without a user name, a password or a fragment.
 fn is_web(url: &Url) -> bool {
     matches!(url.scheme(), "https" | "http")
         && url.username().is_empty()

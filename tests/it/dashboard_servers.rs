@@ -272,7 +272,7 @@ async fn deleting_wants_the_name() {
     );
     for typed in ["", "b", "A"] {
         let page = pages.post("/servers/a/delete", &[("confirm", typed)]).await;
-        assert!(page.html(400).contains("not the name of the server"));
+        assert!(page.html(400).contains("not the server's name"));
     }
     read(&pages, "a").await;
     let gone = pages.post("/servers/a/delete", &[("confirm", "a")]).await;
