@@ -1,11 +1,11 @@
-//! A client for the official conformance suite: lists a server's tools, calls each, and gets
-//! itself authorized where the server wants that.
+//! A client for the official conformance suite: it lists a server's tools, calls each, and gets
+//! authorized if the server requires it.
 //!
 //! The suite starts it once for each scenario, with the server's URL as the last argument and the
 //! scenario's name in `MCP_CONFORMANCE_SCENARIO`; `tests/conformance/run` runs the suite.
 //!
-//! There is nobody to give consent: the suite's authorization servers send every browser straight
-//! back, so the browser is played here.
+//! Nobody has to consent: the suite's authorization servers send every browser straight back, so
+//! the client plays the browser.
 
 use std::env;
 use std::error::Error;
@@ -24,20 +24,20 @@ use url::Url;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// How often a consent is asked for: the specification says no more than a few times.
+/// The most consents requested: the specification allows no more than a few.
 const CONSENTS: usize = 3;
 
-/// How long a tool may take: those of the suite answer at once, or wait for an answer to a
-/// question that nobody here answers.
+/// The time for one tool call: the suite's tools answer at once, or wait for an answer that nobody
+/// here gives.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Below this browsers are sent back; nobody listens, since the answer is read from the redirect.
+/// The base of redirect URIs. Nothing listens there, since the answer is read from the redirect.
 const CALLBACKS: &str = "http://localhost:3000/callback";
 
 /// The id that the suite expects of clients with a metadata document.
 const CLIENT_METADATA: &str = "https://conformance-test.local/client-metadata.json";
 
-/// What some scenarios say.
+/// The input of some scenarios.
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Wanted {
@@ -99,7 +99,7 @@ impl Client {
             }
         }
         for WantedCall { name, arguments } in wanted {
-            // A tool with bad annotations is not to be called.
+            // A tool with bad annotations must not be called.
             if tools.iter().any(|tool| tool.name == name) {
                 self.call(&name, &arguments).await?;
             }
@@ -148,7 +148,7 @@ impl Client {
         }
     }
 
-    /// Asks for consent, and gives it.
+    /// Requests consent, and gives it.
     async fn authorize(&mut self) -> Result<()> {
         self.consents = self.consents.checked_sub(1).ok_or("asked too often")?;
         if matches!(self.server.auth, Auth::None) {
@@ -167,8 +167,8 @@ impl Client {
         Ok(())
     }
 
-    /// What an operator would enter. A secret is for one authorization server, and which one is
-    /// not for an MCP server to say; here, the suite is the operator and the server in one.
+    /// Returns the authentication that an operator would enter. A secret is for one authorization
+    /// server, and an MCP server must not choose which; here the suite is both operator and server.
     async fn auth(&self) -> Result<Auth> {
         let mut entered = OAuth2::default();
         entered.client_id = self.wanted.client_id.clone();

@@ -1,12 +1,12 @@
-//! Connects one MCP server by OAuth 2.0 from the command line, lists its tools, and calls them.
+//! Connects one MCP server with OAuth 2.0 from the command line, lists its tools, and calls them.
 //!
 //! ```text
 //! cargo run --example oauth_connect -- https://mcp.example.com/mcp
 //! ```
 //!
-//! It prints an address for your browser, waits for the answer on this machine, and lists the
-//! tools. Then it reads calls from its input, a line each: a tool's name and its arguments as
-//! JSON. At the end of the input it gives the authorization up again. Nothing is written to disk.
+//! It prints an address for your browser, waits for the callback on this machine, and lists the
+//! tools. Then it reads calls from its input, one per line: a tool's name and its arguments as
+//! JSON. At the end of the input it gives up the authorization. Nothing is written to disk.
 
 use std::error::Error;
 use std::io::Write;
@@ -31,7 +31,7 @@ use url::Url;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// Connects one MCP server by OAuth 2.0, lists its tools, and calls them.
+/// Connects one MCP server with OAuth 2.0, lists its tools, and calls them.
 #[derive(Parser)]
 struct Arguments {
     /// The MCP server's URL.
@@ -39,36 +39,35 @@ struct Arguments {
     /// A host or an address range that may be reached although it is private or plain http.
     #[arg(long, value_name = "RULE")]
     allow_egress: Vec<String>,
-    /// The client's id, where none is to be registered.
+    /// The client id, if none is to be registered.
     #[arg(long, value_name = "ID")]
     client_id: Option<String>,
-    /// The environment variable that holds the client's secret.
+    /// The environment variable with the client secret.
     #[arg(long, value_name = "VARIABLE")]
     client_secret_env: Option<String>,
-    /// Where the browser is sent, where that is not to be discovered.
+    /// The authorization URL, if it is not to be discovered.
     #[arg(long, value_name = "URL")]
     authorization_url: Option<Url>,
-    /// Where tokens are fetched.
+    /// The token URL, if it is not to be discovered.
     #[arg(long, value_name = "URL")]
     token_url: Option<Url>,
-    /// The scopes to ask for, separated by blanks or commas.
+    /// The scopes to request, separated by blanks or commas.
     #[arg(long, default_value = "")]
     scopes: String,
-    /// The only authorization server that is accepted.
+    /// The only authorization server to accept.
     #[arg(long, value_name = "URL")]
     issuer: Option<String>,
-    /// The resource to ask for.
+    /// The resource to request.
     #[arg(long, value_name = "URI")]
     resource: Option<String>,
-    /// How the client proves who it is: client_secret_basic, client_secret_post or none.
+    /// The client authentication method: client_secret_basic, client_secret_post or none.
     #[arg(long, value_name = "METHOD", value_parser = token_auth)]
     token_auth: Option<TokenAuth>,
     /// The port of the redirect URI, http://127.0.0.1:PORT/callback/ID; 0 takes a free one. A
-    /// client that you have registered needs the one that you have entered there. ID is made from
-    /// the server's URL.
+    /// registered client needs the port that was registered. ID is derived from the server's URL.
     #[arg(long, default_value_t = 0)]
     port: u16,
-    /// Print the redirect URI, to be entered where you register a client, and do no more.
+    /// Only print the redirect URI, for registering a client.
     #[arg(long)]
     print_redirect_uri: bool,
 }
@@ -107,7 +106,7 @@ async fn run(arguments: Arguments) -> Result<()> {
     say("Connected.");
     let used = use_tools(&connections, &server).await;
     connections.close().await;
-    // Also if something failed: nobody else can give the authorization up.
+    // Even after a failure: nobody else can give up the authorization.
     authorizations.disconnect(&server).await?;
     say("Disconnected.");
     used
@@ -144,7 +143,7 @@ fn server(arguments: &Arguments) -> Result<Server> {
     oauth.resource = arguments.resource.clone();
     oauth.token_auth = arguments.token_auth;
     let mut server = Server::new("server", &arguments.url)?.with_auth(Auth::oauth2(oauth)?);
-    // The same each time, since it is in the redirect URI.
+    // Derived, so that the redirect URI is always the same.
     let digest = Sha256::digest(server.url.as_str());
     let id: String = digest[..16]
         .iter()
@@ -154,7 +153,7 @@ fn server(arguments: &Arguments) -> Result<Server> {
     Ok(server)
 }
 
-/// Sends the browser away, and waits until it comes back.
+/// Sends the browser to the provider, and waits until it comes back.
 async fn connect(authorizations: &Authorizations, server: &Server, port: u16) -> Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
     let callbacks = format!("http://{}/callback", listener.local_addr()?).parse()?;
@@ -168,7 +167,7 @@ async fn connect(authorizations: &Authorizations, server: &Server, port: u16) ->
         .with_state(callbacks);
     let served = tokio::spawn(async move { axum::serve(listener, app).await });
     let callback = called.recv().await.ok_or("the callback did not come")?;
-    // This process is the browser's: it keeps what a cookie would.
+    // This process serves one browser: it keeps what a cookie would.
     let connected = authorizations.finish(&callback, &begun.browser).await;
     served.abort();
     connected?;
@@ -176,7 +175,7 @@ async fn connect(authorizations: &Authorizations, server: &Server, port: u16) ->
 }
 
 async fn callback(State(callbacks): State<mpsc::Sender<Uri>>, uri: Uri) -> Html<&'static str> {
-    // A second one finds nobody who waits.
+    // Nobody waits for a second one.
     let _ = callbacks.try_send(uri);
     Html(
         "<!doctype html><title>Back to the terminal</title><p>You can close this page and go back to the terminal.",
@@ -201,7 +200,7 @@ async fn call(connections: &Connections, server: &Server, line: &str) -> Result<
     Ok(format!("{outcome}: {}", to_raw_value(&text)?))
 }
 
-/// Without what would control the terminal: the text is the server's.
+/// Returns the first line without control characters: the text is the server's.
 fn first_line(text: &str) -> String {
     let line = text.lines().next().unwrap_or_default();
     line.chars().filter(|c| !c.is_control()).collect()
@@ -212,9 +211,9 @@ fn token_auth(method: &str) -> std::result::Result<TokenAuth, String> {
         .map_err(|_| "client_secret_basic, client_secret_post or none".to_owned())
 }
 
-/// A line that whoever reads our output gets at once.
+/// Prints a line at once, even into a pipe.
 fn say(line: &str) {
     println!("{line}");
-    // Nobody to say it to is no reason to stop.
+    // A closed output is no reason to stop.
     let _ = std::io::stdout().flush();
 }

@@ -1,7 +1,9 @@
-//! Runs what others can make dear apart from the threads that serve.
+//! Separate threads for work that others can make expensive.
 //!
-//! A schema of a stranger's, a long text, a record full of payloads: each is bounded, and a second
-//! of work all the same. On the threads that serve, everybody would wait for it.
+//! A stranger's schema, a long text, a record full of payloads: each is bounded, and still a second
+//! of work, for which everybody would wait on the threads that serve. Costs are computed first, so
+//! that ordinary schemas and texts never change threads. Large requests have places of their own,
+//! so that none waits behind a pattern.
 
 use std::{
     num::NonZero,
@@ -12,37 +14,38 @@ use std::{
 
 use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
 
-/// How long anybody waits, for a place and for the work itself.
+/// The time that callers wait for a place and for the work together.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Half of the processors, since the other half is to serve.
+/// Half of the processors, so that the other half can serve.
 static PLACES: LazyLock<Places> = LazyLock::new(Places::half);
-/// As many for requests that are large: a tenth of a second each, and none of them waits for what
-/// takes a second.
+/// As many for large requests, a tenth of a second each: none of them waits for work that takes a
+/// second.
 static READING: LazyLock<Places> = LazyLock::new(Places::half);
 
-/// Reads a large request, few at a time; `None` where that panicked.
+/// Runs the reading of a large request, a few at a time; `None` if it panicked.
 ///
 /// # Cancellation
-/// As with [`run`].
+/// As for [`run`].
 pub(crate) async fn read<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
     READING.finish(work).await
 }
 
-/// Runs `work`, few at a time; `None` where it has not ended within 2 s, or panicked.
+/// Runs `work`, a few at a time; `None` if it did not end within 2 s, or panicked.
 ///
 /// # Cancellation
-/// Nothing begins any more; what has begun ends, and keeps its place until then.
+/// Work that has not started never does; work that has started finishes, and keeps its place until
+/// then.
 pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     PLACES.run(work).await
 }
 
-/// Runs `work`, few at a time, however long that takes; `None` where it panicked.
+/// Runs `work`, a few at a time, however long it takes; `None` if it panicked.
 ///
 /// # Cancellation
-/// As with [`run`].
+/// As for [`run`].
 pub(crate) async fn finish<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
@@ -69,7 +72,7 @@ impl Places {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
-        // Nobody closes it.
+        // It is never closed.
         let place = self.0.clone().acquire_owned().await.ok()?;
         let work = spawn_blocking(move || {
             let done = work();

@@ -1,5 +1,4 @@
-//! The bodies on both sides of the layer: what passes through, what was read and goes on, and
-//! what the layer wrote.
+//! Bodies on both sides of the layer: passed through, read and passed on, or written by the layer.
 
 use std::{
     collections::VecDeque,
@@ -21,7 +20,7 @@ use crate::{
 pin_project! {
     /// The body of a request to the inner service.
     ///
-    /// The caller's own frames, untouched, or the rewritten request.
+    /// It is the caller's own frames, untouched, or the rewritten request.
     pub struct RequestBody<B: Body> {
         #[pin]
         kind: Kind<B>,
@@ -29,9 +28,9 @@ pin_project! {
 }
 
 pin_project! {
-    /// The body of an answer of the layer.
+    /// The body of the layer's answer.
     ///
-    /// The inner service's own frames, untouched, or an answer that the layer wrote.
+    /// It is the inner service's own frames, untouched, or an answer that the layer wrote.
     pub struct McpBody<B: Body> {
         #[pin]
         kind: Kind<B>,
@@ -168,9 +167,9 @@ macro_rules! body {
 body!(RequestBody);
 body!(McpBody);
 
-/// A body as far as it was read: its frames in their order, and how it goes on.
+/// A body as far as it was read: its frames in order, and the rest.
 ///
-/// Played back it gives the same frames again, and then whatever is left.
+/// Polled as a body, it returns these frames again and then the rest.
 pub(crate) struct Read<B: Body> {
     frames: VecDeque<Frame<Bytes>>,
     rest: Rest<B>,
@@ -180,34 +179,34 @@ pub(crate) struct Read<B: Body> {
 
 /// Boxed, so that it need not be `Unpin`; one box beside a buffered body costs nothing.
 enum Rest<B: Body> {
-    /// There was more than the limit, or than there is room for.
+    /// The body exceeds its limit, or the room.
     Unread(Pin<Box<B>>, Excess),
     /// The body broke off with this error.
     Failed(Option<B::Error>),
     Ended,
 }
 
-/// Why a body was not read to its end.
+/// The reason why a body was not read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Excess {
-    /// It is larger than one may be.
+    /// The body is larger than allowed.
     TooLarge,
     NoRoom(Full),
 }
 
-/// Frames that are kept apart. A body in more of them comes in crumbs, each of which would take
-/// more room than its data: those behind are put together.
+/// The most frames kept separately. A body with more arrives in crumbs, each of which would take
+/// more room than its data, so the later ones are joined.
 const FRAMES: usize = 16 << 10;
 
-/// A smaller frame is copied, unless it is the first. It is a piece of the buffer that its
-/// connection reads into, of 8 KiB or more: kept as it is, one byte keeps all of that.
+/// The size below which a frame is copied, unless it is the first. A frame is a slice of its
+/// connection's read buffer of 8 KiB or more: kept as it is, one byte keeps all of that alive.
 const CRUMB: usize = 4 << 10;
 
 /// Reads `body` until its end, or until it has more than `limit` bytes, or more than `held` finds
 /// room for.
 ///
 /// # Cancellation
-/// What was read is lost with the future, as the body is.
+/// The data read so far is lost with the future, as the body is.
 pub(crate) async fn read<B: Body<Data = Bytes>>(body: B, limit: usize, mut held: Held) -> Read<B> {
     let mut body = Box::pin(body);
     let mut frames = VecDeque::new();
@@ -235,7 +234,7 @@ pub(crate) async fn read<B: Body<Data = Bytes>>(body: B, limit: usize, mut held:
     Read { frames, rest, held }
 }
 
-/// Adds a frame, which takes no more room than its data.
+/// Adds a frame so that it takes no more room than its data.
 fn keep(frames: &mut VecDeque<Frame<Bytes>>, crumbs: &mut BytesMut, frame: Frame<Bytes>) {
     match frame.into_data() {
         Ok(data) if frames.len() >= FRAMES => {
@@ -264,17 +263,17 @@ fn take_frame(crumbs: &mut BytesMut) -> Option<Frame<Bytes>> {
 }
 
 impl<B: Body<Data = Bytes>> Read<B> {
-    /// Whether all of the body was read.
+    /// Returns true if the whole body was read.
     pub(crate) fn is_complete(&self) -> bool {
         matches!(self.rest, Rest::Ended)
     }
 
-    /// Whether the body broke off.
+    /// Returns true if the body broke off.
     pub(crate) fn is_broken(&self) -> bool {
         matches!(self.rest, Rest::Failed(_))
     }
 
-    /// Why there is more than was read.
+    /// Returns the reason why more is left than was read.
     pub(crate) fn excess(&self) -> Option<Excess> {
         match &self.rest {
             Rest::Unread(_, excess) => Some(*excess),
@@ -282,17 +281,17 @@ impl<B: Body<Data = Bytes>> Read<B> {
         }
     }
 
-    /// The room that the frames took, for what was made of them.
+    /// Returns the room that the frames took, for what was made of them.
     pub(crate) fn into_held(self) -> Held {
         self.held
     }
 
-    /// The data, frame by frame.
+    /// Iterates over the data, frame by frame.
     pub(crate) fn data(&self) -> impl Iterator<Item = &Bytes> {
         self.frames.iter().filter_map(Frame::data_ref)
     }
 
-    /// The data in one piece; a single frame is not copied.
+    /// Returns the data in one piece; a single frame is not copied.
     pub(crate) fn bytes(&self) -> Bytes {
         concat(&self.data().cloned().collect::<Vec<_>>())
     }
@@ -300,7 +299,7 @@ impl<B: Body<Data = Bytes>> Read<B> {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         if let Some(frame) = self.frames.pop_front() {
             if self.frames.is_empty() {
-                // Handed on; less always fits.
+                // Handed on; releasing always fits.
                 let _ = self.held.hold(0);
             }
             return Poll::Ready(Some(Ok(frame)));

@@ -1,4 +1,4 @@
-//! Who asks, and what a request brings along for us alone.
+//! The caller of a request, and the headers meant for the layer alone.
 
 use std::{collections::BTreeMap, hash::Hash};
 
@@ -13,13 +13,13 @@ use crate::{
     whose::{CallerId, Whose},
 };
 
-/// What headers of ours begin with.
+/// The prefix of the layer's own headers.
 const OURS: &str = "x-mcp-";
 
-/// The header in which a caller gives a token for one server, `x-mcp-auth-{server}`.
+/// The prefix of the headers with a caller's token for one server, `x-mcp-auth-{server}`.
 const SERVER_TOKEN: &str = "x-mcp-auth-";
 
-/// Longer tokens count as none: what a header carries is far shorter.
+/// The longest token in bytes; longer ones count as missing, since no header carries as much.
 const TOKEN_LEN: usize = 8 * 1024;
 
 /// A request's caller, as far as the loop needs to know.
@@ -31,7 +31,7 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// The caller of a request whose [`CallerTokens`] were taken before.
+    /// Returns the caller of a request whose [`CallerTokens`] were taken before.
     pub(crate) fn of(
         parts: &request::Parts,
         mut tokens: CallerTokens,
@@ -62,7 +62,8 @@ impl Caller {
     }
 }
 
-/// Whose bodies are counted together: a project's caller, by its id or else its `Authorization`.
+/// Identifies the caller whose bodies are counted together: by project, and by id or else
+/// `Authorization`.
 pub(crate) fn whose(parts: &request::Parts) -> impl Hash {
     let id: Option<&CallerId> = parts.extensions.get();
     let authorization = match id {
@@ -92,11 +93,10 @@ fn add_all<'a>(person: &mut Keyed, values: impl IntoIterator<Item = &'a HeaderVa
     person.add_optional(None::<&[u8]>);
 }
 
-/// What a caller brings along for servers: tokens of their own, for servers with token passthrough,
-/// and whose they are.
+/// A caller's own tokens, for servers with token passthrough.
 ///
-/// A caller gives the tokens in headers `x-mcp-auth-{server}`. Each reaches its own server and
-/// nobody else: no model, no other server, no log.
+/// Callers send the tokens in headers `x-mcp-auth-{server}`. Each reaches its own server and
+/// nothing else: no model, no other server, no log.
 ///
 /// ```
 /// use mcp_layer::CallerTokens;
@@ -111,15 +111,15 @@ fn add_all<'a>(person: &mut Keyed, values: impl IntoIterator<Item = &'a HeaderVa
 #[derive(Clone, Debug, Default)]
 pub struct CallerTokens {
     tokens: BTreeMap<String, HeaderValue>,
-    /// `None` for nobody in particular, of the project `default`.
+    /// The caller; `None` for an anonymous one of the project `default`.
     whose: Option<Whose>,
 }
 
 impl CallerTokens {
-    /// Takes every `x-mcp-auth-…` out of a request's headers.
+    /// Removes every `x-mcp-auth-…` header from a request.
     ///
-    /// A header that is given twice, empty or longer than 8 KiB counts as not given: which of
-    /// two tokens is meant is not for us to guess.
+    /// A header that is given twice, empty or longer than 8 KiB counts as missing: nobody can guess
+    /// which of two tokens is meant.
     pub fn take(headers: &mut HeaderMap) -> Self {
         let is_token = |name: &&HeaderName| name.as_str().starts_with(SERVER_TOKEN);
         // Most requests have none.
@@ -140,25 +140,25 @@ impl CallerTokens {
         }
     }
 
-    /// The same, of this project and this caller; default nobody in particular, of the project
-    /// `default`. The layer says it of requests by itself.
+    /// Sets the project and the caller that the tokens belong to; by default an anonymous caller of
+    /// the project `default`. The layer does so for its requests.
     #[must_use]
     pub fn of_caller(mut self, project: &Project, id: Option<&CallerId>) -> Self {
         self.whose = Some(Whose::new(project, id, |_| {}));
         self
     }
 
-    /// Whose they are.
+    /// Returns the owner of the tokens.
     pub(crate) fn whose(&self) -> Whose {
         self.whose.unwrap_or_default()
     }
 
-    /// The token for a server.
+    /// Returns the token for a server.
     pub(crate) fn of(&self, server: &ServerName) -> Option<&HeaderValue> {
         self.tokens.get(server.as_str())
     }
 
-    /// The header in which a caller gives the token for `server`.
+    /// Returns the name of the header with the token for `server`.
     pub(crate) fn header(server: &ServerName) -> String {
         format!("{SERVER_TOKEN}{server}")
     }

@@ -46,13 +46,13 @@ impl Entry {
     /// Checks `arguments` against the tool's input schema.
     ///
     /// # Errors
-    /// What a model needs to repair its call.
+    /// The faults, in words that let a model repair its call.
     pub(crate) async fn check(&self, arguments: Value) -> Result<(), String> {
         self.offers.check(self.index, arguments).await
     }
 
-    /// How the tool may be called by what `server`, the record of this moment, says; `None` if it
-    /// is not offered any more.
+    /// Returns the tool's policy in `server`, the current record; `None` if it is not offered any
+    /// more.
     pub(crate) fn policy_now(&self, server: &Server) -> Option<ToolPolicy> {
         let withheld = self.offer().withheld(server, self.offers.pins.as_deref());
         server
@@ -84,7 +84,7 @@ impl Catalog {
         Self { entries, withheld }
     }
 
-    /// What the servers would offer too, if somebody accepted it.
+    /// Returns the tools that the servers would also offer if somebody accepted them.
     pub(crate) fn withheld(&self) -> &[Withheld] {
         &self.withheld
     }

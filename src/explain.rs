@@ -1,4 +1,4 @@
-//! Tells what a request would get, to whoever has a request but no model.
+//! Explanations of requests: the tools that one would get, without calling a model.
 
 use std::{fmt, sync::Arc};
 
@@ -12,8 +12,8 @@ use crate::{
     tool_loop::{self, Explanation, Gateway},
 };
 
-/// Tells which tools a request would be offered by the [layer](crate::McpLayer::explainer) that it
-/// comes from: with its registry, its connections and its settings. Clones share them.
+/// An explainer of requests: it tells which tools the [layer](crate::McpLayer::explainer) would
+/// offer, with that layer's registry, connections and settings. Clones share them.
 #[derive(Clone)]
 pub struct Explainer(Arc<Gateway>);
 
@@ -22,13 +22,13 @@ impl Explainer {
         Self(Arc::new(gateway))
     }
 
-    /// What the chat completion `body` of `project` would get.
+    /// Explains what the chat completion `body` of `project` would get.
     ///
     /// # Errors
-    /// As the layer would refuse it; what it would let pass by gets nothing.
+    /// The layer's own refusal. A request that the layer would pass through gets no tools.
     ///
     /// # Cancellation
-    /// Listings that have begun go on.
+    /// Listings that have begun continue.
     pub(crate) async fn explain(
         &self,
         body: Bytes,

@@ -1,8 +1,8 @@
-//! What `tests/fuzz` drives: a function for each parser of hostile bytes, which panics where a
-//! promise of that parser does not hold. Hidden, and no part of the interface.
+//! Fuzz targets for `tests/fuzz`: a function for each parser of hostile bytes, which panics if that
+//! parser breaks a promise. Hidden, and not part of the public API.
 //!
-//! Each part of the crate has its targets in a `fuzz.rs` of its own, from where its private
-//! parsers are seen; those of parts that are one file are here.
+//! Each part of the crate has its targets in its own `fuzz.rs`, which sees its private parsers;
+//! those of single-file parts are here.
 
 use std::collections::BTreeSet;
 
@@ -29,7 +29,7 @@ use crate::{
 /// A parser and its promises, driven by any bytes.
 pub type Target = fn(&[u8]);
 
-/// All targets by their names, which are those of their corpora's folders.
+/// All targets by name; the folder of a corpus has the same name.
 pub const TARGETS: &[(&str, Target)] = &[
     ("answer", chat::fuzz::answer),
     ("callback", oauth::fuzz::callback),
@@ -55,7 +55,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("trace_parent", trace_parent),
 ];
 
-/// Events are the same wherever the stream is cut, and never larger than allowed.
+/// Checks that events are the same wherever the stream is cut, and never larger than allowed.
 fn sse(data: &[u8]) {
     const MAX: usize = 256;
     let (at, data) = number(data);
@@ -95,7 +95,8 @@ fn sse(data: &[u8]) {
     }
 }
 
-/// A first line is the schema, the rest the arguments: any pair is judged, in bounded words.
+/// Reads the first line as a schema and the rest as arguments, and checks that any pair is judged
+/// in bounded words.
 fn schema(data: &[u8]) {
     let (schema, arguments) = line(text(data));
     let Ok(schema) = RawValue::from_string(schema.to_owned()) else {
@@ -113,7 +114,8 @@ fn schema(data: &[u8]) {
     }
 }
 
-/// Pages of `tools/list`, one a line: whatever a server lists, what models are offered is sound.
+/// Reads pages of `tools/list`, one per line, and checks that models are offered sound tools,
+/// whatever a server lists.
 fn tools(data: &[u8]) {
     const SERVER: &str = "a-server";
     let listed = mcp::fuzz::list(data);
@@ -157,13 +159,13 @@ fn tools(data: &[u8]) {
     }
 }
 
-/// A secret, and a text that has it wherever a byte from 0 to 4 stands, in one of its spellings:
-/// what comes out does not have it.
+/// Hides a secret in a text, at each byte from 0 to 4 in one of its encodings, and checks that the
+/// output does not contain it.
 fn scrub(data: &[u8]) {
     use base64::{Engine, engine::general_purpose::STANDARD};
 
-    /// What no replacement of ours has in it, so that none makes a secret up; and no `=`, which
-    /// ends a name.
+    /// Characters of secrets: none occurs in our replacements, so that those form no secret; and no
+    /// `=`, which ends a name.
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+/(_-.~%&<>!#$*^|QWERTYUIOPA";
     let (length, data) = number(data);
     let length = (length % 64).min(data.len());
@@ -190,7 +192,7 @@ fn scrub(data: &[u8]) {
         }
     }
     let clean = scrubber.bytes(&dirty);
-    // A run of one character and the like is no evidence of a secret.
+    // Repetitive text is no evidence of a secret.
     let varied = |window: &[u8]| {
         let window = window.to_ascii_lowercase();
         window.iter().collect::<BTreeSet<_>>().len() >= 4
@@ -208,7 +210,8 @@ fn scrub(data: &[u8]) {
     }
 }
 
-/// Bytes laid over a record that was sealed: nothing opens but the record itself, in its place.
+/// Overlays bytes on a sealed record, and checks that nothing opens but the record itself, in its
+/// place.
 fn sealed(data: &[u8]) {
     use secrecy::ExposeSecret;
     use std::sync::LazyLock;
@@ -252,7 +255,7 @@ fn sealed(data: &[u8]) {
     }
 }
 
-/// The text of a key file: no error repeats what stands in it.
+/// Parses the text of a key file, and checks that no error repeats any of it.
 fn keys(data: &[u8]) {
     let text = text(data);
     match KeyRing::parse(text) {
@@ -275,7 +278,7 @@ fn keys(data: &[u8]) {
     }
 }
 
-/// Two lines are the two headers: what is passed on is valid, and read back as the same.
+/// Reads two lines as the two headers, and checks that a trace is passed on valid and unchanged.
 fn trace_parent(data: &[u8]) {
     let (parent, state) = line(text(data));
     let Some(trace) = TraceParent::parse(parent, state) else {

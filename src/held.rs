@@ -1,4 +1,10 @@
-//! Bytes of bodies that are held in memory: a limit for all of them and one for each caller's.
+//! Accounting of body bytes in memory, with a limit for all callers and one for each.
+//!
+//! Bytes are counted while they are there, not when a `content-length` announces them: that costs
+//! nothing until they arrive. [`Held`] travels with what was read, and a request's with its
+//! exchange, which uses it again for each turn, so no path can forget to give room back. An answer
+//! without room is treated like one that is too large: before tools have run it passes through as
+//! it comes.
 
 use std::{
     collections::HashMap,
@@ -11,24 +17,24 @@ use std::{
 
 use crate::settings::Limits;
 
-/// A body of this size may take the last eighth of the room, which larger ones leave free: whoever
-/// fills it with large bodies keeps nobody from asking a short question.
+/// The size up to which a body may use the last eighth of the room, which larger ones leave free:
+/// filling it with large bodies blocks no short question.
 const SMALL: usize = 64 << 10;
 
-/// Callers that are remembered before those who hold nothing are forgotten.
+/// The callers remembered before those who hold nothing are forgotten.
 const CALLERS: usize = 1024;
 
 /// The room for the bodies of one layer.
 #[derive(Debug, Default)]
 pub(crate) struct Room {
     taken: AtomicUsize,
-    /// What each caller holds, by a keyed hash: no key of a caller's is kept.
+    /// The bytes that each caller holds, by a keyed hash: no caller's key is kept.
     callers: Mutex<HashMap<u64, Arc<AtomicUsize>>>,
     hasher: RandomState,
 }
 
 impl Room {
-    /// A place for a body of the caller `whose`, with nothing in it yet.
+    /// Returns an empty reservation for a body of the caller `whose`.
     pub(crate) fn of(self: &Arc<Self>, whose: &impl Hash, limits: &Limits) -> Held {
         Held {
             caller: self.caller(self.hasher.hash_one(whose)),
@@ -42,14 +48,14 @@ impl Room {
     fn caller(&self, whose: u64) -> Arc<AtomicUsize> {
         let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
         if callers.len() >= CALLERS && callers.len() == callers.capacity() {
-            // Before it grows, so that looking through it costs no more than growing.
+            // Just before it grows, so that the scan costs no more than growing.
             callers.retain(|_, held| Arc::strong_count(held) > 1);
         }
         Arc::clone(callers.entry(whose).or_default())
     }
 }
 
-/// What one body holds of the room, and gives back when it is dropped.
+/// The room held by one body, released when dropped.
 #[derive(Debug)]
 pub(crate) struct Held {
     room: Arc<Room>,
@@ -59,25 +65,26 @@ pub(crate) struct Held {
     bytes: usize,
 }
 
-/// Which limit is reached.
+/// The limit that was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Full {
-    /// That of all bodies.
+    /// The limit of all bodies.
     All,
-    /// That of the caller's.
+    /// The caller's share.
     Share,
 }
 
 impl Held {
-    /// Holds `bytes` more.
+    /// Reserves `bytes` more.
     ///
     /// # Errors
-    /// There is no room for them. They count all the same until they are let go: they are there.
+    /// [`Full`] if there is no room. The bytes count until they are released all the same, since
+    /// they are in memory.
     pub(crate) fn add(&mut self, bytes: usize) -> Result<(), Full> {
         self.hold(self.bytes + bytes)
     }
 
-    /// Holds `bytes` from now on, whatever it was before. Errors as those of [`Held::add`].
+    /// Sets the reservation to `bytes`, with the errors of [`Held::add`].
     pub(crate) fn hold(&mut self, bytes: usize) -> Result<(), Full> {
         let before = std::mem::replace(&mut self.bytes, bytes);
         let Some(more) = bytes.checked_sub(before) else {
@@ -89,7 +96,7 @@ impl Held {
         let own = more + self.caller.fetch_add(more, Ordering::Relaxed);
         let is_small = bytes <= SMALL;
         let kept = if is_small { 0 } else { self.all / 8 };
-        // Whoever shares a key with somebody who fills its share may still ask a short question.
+        // If others who use the key fill its share, short questions are still possible.
         if own > self.share && !is_small {
             Err(Full::Share)
         } else if taken > self.all - kept {
@@ -99,7 +106,7 @@ impl Held {
         }
     }
 
-    /// A place for another body of the same caller.
+    /// Returns an empty reservation for another body of the same caller.
     pub(crate) fn another(&self) -> Self {
         Self {
             room: Arc::clone(&self.room),
@@ -112,7 +119,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        // What is let go always fits.
+        // Releasing always fits.
         let _ = self.hold(0);
     }
 }

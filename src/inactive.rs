@@ -1,16 +1,16 @@
-//! Why a server cannot be used.
+//! Reasons why a server cannot be used.
 
 use std::fmt;
 
-/// Why a server cannot be used now; `Display` says so to callers.
+/// The reason why a server cannot be used now; `Display` tells callers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Inactive {
-    /// The operator has switched it off.
+    /// The operator has disabled it.
     Disabled,
-    /// It does not answer, or not as a server should.
+    /// It does not answer, or not as an MCP server should.
     Unreachable {
-        /// What went wrong, without addresses and secrets.
+        /// The fault, without addresses and secrets.
         message: String,
     },
     /// An operator has to connect it, or to connect it again: there is no authorization, the
@@ -18,13 +18,13 @@ pub enum Inactive {
     NeedsAuthorization,
     /// Its stored credential cannot be opened: it was changed, or belongs to something else.
     CredentialInvalid,
-    /// It wants a token of the caller's own, and the caller gave none.
+    /// It needs a token of the caller's own, and the caller sent none.
     TokenMissing,
     /// It refuses the caller's token.
     TokenRefused,
-    /// The caller brought too many tokens that were never seen before.
+    /// The caller sent too many new tokens.
     TooManyCredentials,
-    /// It has no tools, or none of those selected.
+    /// It has no tools, or none of the selected ones.
     NoTools,
 }
 
@@ -35,7 +35,7 @@ impl Inactive {
         }
     }
 
-    /// Whether the caller can do something about it.
+    /// Returns true if the caller can do something about it.
     pub(crate) fn is_callers(&self) -> bool {
         matches!(
             self,

@@ -1,4 +1,4 @@
-//! Hashes of what must not be kept: equal for equal parts, and worth nothing outside of this
+//! Keyed hashes of values that must not be kept: equal for equal parts, and useless outside this
 //! process.
 
 use std::sync::LazyLock;
@@ -7,14 +7,14 @@ use sha2::{Digest as _, Sha256};
 
 use crate::random::fill_random;
 
-/// What [`Keyed`] makes of its parts.
+/// The output of [`Keyed`].
 pub(crate) type Digest = [u8; 32];
 
-/// A hash with a key that this process alone has.
+/// A hash with a key that only this process has.
 pub(crate) struct Keyed(Sha256);
 
 impl Keyed {
-    /// Begins a hash; two hashes of different purposes are never equal.
+    /// Starts a hash; hashes for different purposes are never equal.
     pub(crate) fn new(purpose: &str) -> Self {
         static KEY: LazyLock<[u8; 32]> = LazyLock::new(|| {
             let mut key = [0; 32];
@@ -24,7 +24,7 @@ impl Keyed {
         Self(Sha256::new()).with(*KEY).with(purpose)
     }
 
-    /// Adds a part, with its length: two lists of parts never hash alike.
+    /// Adds a part with its length, so that different lists of parts never hash alike.
     pub(crate) fn add(&mut self, part: impl AsRef<[u8]>) {
         let part = part.as_ref();
         self.0.update((part.len() as u64).to_be_bytes());
@@ -37,7 +37,7 @@ impl Keyed {
         self
     }
 
-    /// Adds a part that may be absent, which is not the same as empty.
+    /// Adds a part that may be absent, which differs from an empty one.
     pub(crate) fn add_optional(&mut self, part: Option<impl AsRef<[u8]>>) {
         match part {
             Some(part) => {

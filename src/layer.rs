@@ -1,4 +1,4 @@
-//! `McpLayer`: what an operator configures.
+//! The layer and its settings.
 
 use std::{
     fmt,
@@ -22,7 +22,7 @@ use crate::{
     trace_parent::TraceParent,
 };
 
-/// Gives a chat-completions service the tools of the servers in a registry.
+/// A layer that gives a chat-completions service the tools of the servers in a registry.
 ///
 /// The layer looks at `POST` requests whose path ends in `/chat/completions` and that have a
 /// top-level member `mcp`; everything else reaches the inner service untouched.
@@ -52,20 +52,20 @@ use crate::{
 /// ```
 ///
 /// A timeout outside must be longer than [`Limits::deadline`]; a retry outside would run tools
-/// again. Inside of it, axum's extractors stop at 2 MB unless `DefaultBodyLimit` says otherwise,
-/// and a turn with tool results is larger than the caller's request.
+/// again. Inside, axum's extractors stop at 2 MB unless `DefaultBodyLimit` allows more, and a turn
+/// with tool results is larger than the caller's request.
 #[derive(Clone)]
 pub struct McpLayer {
     settings: Settings,
     registry: Arc<dyn Find>,
-    /// Made when first needed, unless they are given; shared by all services of the layer.
+    /// Created on first use unless given, and shared by all services of the layer.
     connections: Arc<OnceLock<Connections>>,
-    /// Shared likewise: a router applies the layer to each of its routes.
+    /// Shared, too: a router applies the layer to each of its routes.
     room: Arc<Room>,
 }
 
 impl McpLayer {
-    /// A layer over `registry`, with the defaults of every setting.
+    /// Creates a layer over `registry`, with every setting at its default.
     pub fn new(registry: impl ServerRegistry) -> Self {
         Self {
             settings: Settings::default(),
@@ -75,7 +75,7 @@ impl McpLayer {
         }
     }
 
-    /// Replaces the connections, to share them or to reach private addresses.
+    /// Replaces the connections, to share them, to reach private addresses, or to use OAuth.
     ///
     /// Without this the layer makes some of its own when it is first applied, over
     /// [`Outbound::new`] with no rules.
@@ -84,20 +84,20 @@ impl McpLayer {
         self
     }
 
-    /// Replaces the paths that the layer looks at; the default is every path that ends in
+    /// Replaces the paths that the layer handles; by default every path that ends in
     /// `/chat/completions`.
     pub fn with_paths<P: Into<String>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
         self.settings.paths = Paths::Only(paths.into_iter().map(Into::into).collect());
         self
     }
 
-    /// Replaces the limits of a request.
+    /// Replaces the limits of a request; by default [`Limits::default`].
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.settings.limits = limits;
         self
     }
 
-    /// Replaces the cap on `mcp.max_tool_rounds`, also beyond the 5 that [`Limits`] stops at.
+    /// Replaces the cap on `mcp.max_tool_rounds`, even beyond the 5 at which [`Limits`] stops.
     ///
     /// A request that asks for more gets the cap, and its receipt says so. Each round is another
     /// call of the model with the whole conversation.
@@ -106,50 +106,51 @@ impl McpLayer {
         self
     }
 
-    /// Replaces what a request with auto-execution and `stream: true` gets; the default is
+    /// Replaces the answer to requests with auto-execution and `stream: true`; by default
     /// [`Streaming::ReturnToolCalls`].
     pub fn with_streaming(mut self, streaming: Streaming) -> Self {
         self.settings.streaming = streaming;
         self
     }
 
-    /// Replaces the default of `mcp.receipt`, which is `true`.
+    /// Replaces the default of `mcp.receipt`; by default `true`.
     pub fn with_receipt(mut self, receipt: bool) -> Self {
         self.settings.receipt = receipt;
         self
     }
 
-    /// Replaces the prices, from which `usage.cost` is computed where the upstream sends none.
+    /// Replaces the prices used to compute `usage.cost` if the upstream sends none; by default
+    /// there are none.
     ///
-    /// The first price whose pattern fits the request's model counts, else the first that fits
-    /// the model that the answer names.
+    /// The first price whose pattern matches the request's model counts, else the first that
+    /// matches the model named in the answer.
     pub fn with_prices(mut self, prices: impl IntoIterator<Item = Price>) -> Self {
         self.settings.prices = prices.into_iter().collect();
         self
     }
 
-    /// Adds somebody who hears of every exchange when it has ended; default nobody, and then no
-    /// records are made.
+    /// Adds a sink that receives the trace of every finished exchange. Without a sink, no traces
+    /// are recorded.
     #[must_use]
     pub fn add_trace_sink(mut self, sink: impl TraceSink) -> Self {
         self.settings.tracing.sinks.push(Arc::new(sink));
         self
     }
 
-    /// Replaces what of arguments and results is in records; default [`Payloads::Redacted`].
+    /// Replaces how much of arguments and results is recorded; by default [`Payloads::Redacted`].
     #[must_use]
     pub fn with_trace_payloads(mut self, payloads: Payloads) -> Self {
         self.settings.tracing.payloads = payloads;
         self
     }
 
-    /// Says which trace a span of ours is in, so that an MCP server's spans come below that of
-    /// the call; default nobody, and then the caller's trace goes on with a span that is no
-    /// exporter's.
+    /// Sets the function that finds the exported trace of a span, so that an MCP server's spans
+    /// appear below that of the call. By default the caller's trace is continued with a span id
+    /// that no exporter knows.
     ///
-    /// With `tracing-opentelemetry`, `of` asks for the span's context and writes it as a
-    /// `traceparent`, which [`TraceParent::parse`] reads. That the exchange itself is in the
-    /// caller's trace is for the span around the layer to say.
+    /// With `tracing-opentelemetry`, `of` takes the span's context and formats it as a
+    /// `traceparent` for [`TraceParent::parse`]. The span around the layer has to put the exchange
+    /// itself into the caller's trace.
     #[must_use]
     pub fn with_trace_context(
         mut self,
@@ -159,15 +160,16 @@ impl McpLayer {
         self
     }
 
-    /// Answers a request with `mcp` that has no [`Project`](crate::Project) with
-    /// `500 mcp_project_missing`, so that a forgotten authentication is no open door.
+    /// Answers requests with `mcp` but no [`Project`](crate::Project) with
+    /// `500 mcp_project_missing`, so that a forgotten authentication does not open the layer to
+    /// everyone. By default they belong to the project `default`.
     pub fn with_required_project(mut self) -> Self {
         self.settings.project_required = true;
         self
     }
 
-    /// What tells an [operator](crate::admin::Admin::with_explainer) which tools a request would
-    /// get from this layer, as it is set up now.
+    /// Returns the explainer that tells an [operator](crate::admin::Admin::with_explainer) which
+    /// tools a request would get from this layer, as configured now.
     #[cfg(feature = "admin")]
     #[must_use]
     pub fn explainer(&self) -> Explainer {

@@ -55,8 +55,8 @@
 //! - [`outbound`]: the guarded way out; which addresses a server may have.
 //! - [`secret`]: credentials at rest, and the keys that seal them.
 //!
-//! What callers send and get, with every error, is in the `README`; how it works inside is in
-//! `ARCHITECTURE.md`.
+//! The [guides](guide) go further: the API that callers see, running and operating the proxy,
+//! databases, replicas. `ARCHITECTURE.md` tells how it works inside.
 //!
 //! # Features
 //!
@@ -77,6 +77,8 @@
     test,
     allow(clippy::unwrap_used, reason = "a test that cannot go on fails")
 )]
+
+pub mod guide;
 
 #[cfg(feature = "admin")]
 pub mod admin;

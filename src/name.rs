@@ -11,14 +11,13 @@ use crate::hex::hex;
 const OFFERED_LEN: usize = 64;
 /// The longest slug; it leaves a tool at least 22 of the 64 characters.
 const SLUG_LEN: usize = 40;
-/// `_` and eight hex digits, which tell two mapped names apart.
+/// The length of `_` and eight hex digits, which distinguish mapped names.
 const TAG_LEN: usize = 9;
 
 /// The name by which callers choose a server: a slug such as `github-readonly`.
 ///
-/// It fits `^[a-z0-9](-?[a-z0-9])*$` and has at most 40 characters.
-/// It has no underscore, so `{server}__{tool}` can be read in one way only.
-/// `Clone` is cheap.
+/// It matches `^[a-z0-9](-?[a-z0-9])*$` and has at most 40 characters. It has no underscore, so
+/// `{server}__{tool}` can be read in one way only. `Clone` is cheap.
 ///
 /// ```
 /// use mcp_layer::ServerName;
@@ -32,7 +31,7 @@ const TAG_LEN: usize = 9;
 pub struct ServerName(Arc<str>);
 
 impl ServerName {
-    /// The slug as text.
+    /// Returns the slug as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -84,7 +83,7 @@ impl<'de> Deserialize<'de> for ServerName {
     }
 }
 
-/// The error of a text that is no server name.
+/// The error of a text that is not a server name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidServerName;
 
@@ -99,12 +98,12 @@ impl fmt::Display for InvalidServerName {
 
 impl std::error::Error for InvalidServerName {}
 
-/// The name under which a model sees `tool` of `server`; it fits `^[a-zA-Z0-9_-]{1,64}$`.
+/// Returns the name under which a model sees `tool` of `server`; it matches
+/// `^[a-zA-Z0-9_-]{1,64}$`.
 ///
-/// That is `{server}__{tool}` where it fits.
-/// Otherwise characters that are not allowed become `_`, what is too long is cut, and `_` with
-/// eight hex digits of the SHA-256 of the tool's own name is added, so that two tools which look
-/// alike after mapping still differ.
+/// That is `{server}__{tool}` if it fits. Otherwise invalid characters become `_`, a long name is
+/// cut, and `_` with eight hex digits of the SHA-256 of the tool's own name is appended, so that
+/// tools which look alike after mapping still differ.
 pub(crate) fn offered_name(server: &ServerName, tool: &str) -> String {
     let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     let room = OFFERED_LEN - server.0.len() - 2;

@@ -1,4 +1,4 @@
-//! A server's tools as models get them.
+//! A server's tools, in the form offered to models.
 
 use std::{
     borrow::Cow,
@@ -29,12 +29,12 @@ const NAME_BYTES: usize = 1024;
 /// The longest description that a model is given; a cut is announced.
 const DESCRIPTION_BYTES: usize = 8 << 10;
 
-/// Up to this size a list of tools is read where others are served: a few thousandths of a second.
+/// The largest list of tools read on a serving thread: a few thousandths of a second.
 const LISTED_HERE: usize = 256 << 10;
-/// Up to this size a schema is read where others are served.
+/// The largest schema read on a serving thread.
 const READ_HERE: usize = 16 << 10;
-/// What the compiled schemas of one server's tools may keep in memory; a hundred ordinary tools with
-/// five patterns each keep about 40 MiB. Further schemas check nothing.
+/// The memory for compiled schemas of one server's tools; a hundred ordinary tools with five
+/// patterns each keep about 40 MiB. Further schemas check nothing.
 const COMPILED_BYTES: u64 = 64 << 20;
 
 /// All tools of one server that can be offered, by offered name, and those that cannot.
@@ -42,9 +42,9 @@ const COMPILED_BYTES: u64 = 64 << 20;
 pub(crate) struct Offers {
     pub(crate) tools: Vec<Offer>,
     pub(crate) left_out: Vec<LeftOut>,
-    /// What was accepted of them when they were listed, for servers that do not say it themselves.
+    /// The pins accepted when they were listed, for records that have none.
     pub(crate) pins: Option<Arc<Pins>>,
-    /// What compiled schemas keep in memory, in bytes.
+    /// The bytes that compiled schemas keep in memory.
     compiled: AtomicU64,
 }
 
@@ -59,15 +59,15 @@ pub(crate) struct Offer {
     /// The element of a request's `tools`.
     pub(crate) definition: Bytes,
     pub(crate) input_schema: Box<RawValue>,
-    /// Characters that cannot be seen were taken out of what the model gets.
+    /// Set if invisible characters were removed from what the model gets.
     pub(crate) is_cleaned: bool,
-    /// What the server says that the tool is.
+    /// The definition as the server listed it.
     pub(crate) listed: Definition,
-    /// Read at the first call: most tools are listed far more often than called.
+    /// Parsed at the first call: most tools are listed far more often than called.
     schema: OnceLock<Schema>,
 }
 
-/// A tool that cannot be offered, and why.
+/// A tool that cannot be offered, with the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeftOut {
     tool: String,
@@ -82,12 +82,12 @@ impl LeftOut {
         }
     }
 
-    /// The tool's own name, without characters that no terminal should see.
+    /// Returns the tool's own name, without characters that are unsafe on a terminal.
     pub fn tool(&self) -> &str {
         &self.tool
     }
 
-    /// Why it is left out, in a few words.
+    /// Returns the reason in a few words.
     pub fn reason(&self) -> &str {
         &self.reason
     }
@@ -126,7 +126,7 @@ impl Offers {
         }
     }
 
-    /// The same, apart where the list is long; `None` if that failed.
+    /// Builds the offers on another thread if the list is long; `None` if that failed.
     pub(crate) async fn listed(
         server: &ServerName,
         listed: Vec<Tool>,
@@ -143,14 +143,14 @@ impl Offers {
         apart::finish(move || Self::new(&server, listed, left_out)).await
     }
 
-    /// Checks arguments of the tool at `index` against its input schema. Where that is dear it is
-    /// done apart, and where it is too dear, or nobody has the time, it is left to the server.
+    /// Checks arguments of the tool at `index` against its input schema. An expensive check runs on
+    /// another thread; one that is too expensive, or finds no time, is left to the server.
     ///
     /// # Errors
-    /// What a model needs to repair its call.
+    /// The faults, in words that let a model repair its call.
     ///
     /// # Cancellation
-    /// What has begun apart ends there.
+    /// A check that has begun on another thread ends there.
     pub(crate) async fn check(
         self: &Arc<Self>,
         index: usize,
@@ -246,7 +246,7 @@ impl Offer {
         }
     }
 
-    /// Why `server` withholds the tool; `pins` are what was accepted when it was listed.
+    /// Returns the reason why `server` withholds the tool; `pins` were accepted when it was listed.
     pub(crate) fn withheld(&self, server: &Server, pins: Option<&Pins>) -> Option<ToolState> {
         server.withheld(&self.tool, self.listed.fingerprint(), pins)
     }

@@ -1,10 +1,10 @@
-//! What a model costs, where the upstream does not say.
+//! Prices of models, for upstreams that send no cost.
 
 use serde_json::{Map, Value};
 
 use crate::chat::tidy;
 
-/// The price of a model's tokens, in dollars (or whatever unit `usage.cost` is to have) per
+/// The price of a model's tokens, in dollars (or any unit that `usage.cost` should have) per
 /// million tokens.
 ///
 /// ```
@@ -22,10 +22,9 @@ pub struct Price {
 }
 
 impl Price {
-    /// The price of models whose name fits `model`, in which `*` stands for any text.
+    /// Creates the price of models whose name matches `model`, in which `*` matches any text.
     ///
-    /// Cached input costs as much as other input until [`Price::with_cached_input`] says
-    /// otherwise.
+    /// Cached input costs as much as other input unless [`Price::with_cached_input`] is used.
     pub fn new(model: impl Into<String>, input: f64, output: f64) -> Self {
         Self {
             model: model.into(),
@@ -41,12 +40,12 @@ impl Price {
         self
     }
 
-    /// Whether this is the price of `model`.
+    /// Returns true if this is the price of `model`.
     pub(crate) fn is_for(&self, model: &str) -> bool {
         fits(&self.model, model)
     }
 
-    /// The cost of one turn with this `usage`; `None` where it counts no tokens.
+    /// Returns the cost of one turn with this `usage`; `None` if it counts no tokens.
     pub(crate) fn cost(&self, usage: &Map<String, Value>) -> Option<f64> {
         let count = |name: &str| usage.get(name).and_then(Value::as_f64);
         let prompt = count("prompt_tokens")?;
@@ -63,7 +62,7 @@ impl Price {
     }
 }
 
-/// Whether `text` fits `pattern`, in which `*` stands for any text.
+/// Returns true if `text` matches `pattern`, in which `*` matches any text.
 fn fits<'a>(pattern: &str, text: &'a str) -> bool {
     let Some((start, rest)) = pattern.split_once('*') else {
         return pattern == text;
@@ -72,7 +71,7 @@ fn fits<'a>(pattern: &str, text: &'a str) -> bool {
     let between = text
         .strip_prefix(start)
         .and_then(|text| text.strip_suffix(end));
-    // The first place of each part leaves most to those behind it: nothing is tried twice.
+    // The first match of each part leaves most text to those behind it, so nothing is tried twice.
     let after = |text: &'a str, part: &str| Some(&text[text.find(part)? + part.len()..]);
     between
         .and_then(|text| middle.split('*').try_fold(text, after))

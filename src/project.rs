@@ -1,12 +1,12 @@
-//! Who asks: the project that a request belongs to.
+//! Projects: owners of requests.
 
 use std::sync::{Arc, LazyLock};
 
 /// The caller's project, put into the request's extensions by the proxy's own authentication.
 ///
-/// A server is usable by the projects that it names, within one organization.
-/// Without a `Project` in the extensions the request belongs to [`Project::default`], unless the
-/// layer [requires one](crate::McpLayer::with_required_project).
+/// A server can be used by the projects that it lists, within one organization. A request without a
+/// `Project` in its extensions belongs to [`Project::default`], unless the layer [requires
+/// one](crate::McpLayer::with_required_project).
 ///
 /// ```
 /// use mcp_layer::Project;
@@ -22,7 +22,7 @@ pub struct Project {
 }
 
 impl Project {
-    /// The project `name` of the organization `default`.
+    /// Creates the project `name` of the organization `default`.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
         Self {
             organization: "default".into(),
@@ -36,7 +36,7 @@ impl Project {
         self
     }
 
-    /// The organization; server names are unique in it.
+    /// Returns the organization, within which server names are unique.
     pub fn organization(&self) -> &str {
         &self.organization
     }
@@ -49,16 +49,16 @@ impl Project {
         self.name.clone()
     }
 
-    /// The project's name within its organization.
+    /// Returns the project's name within its organization.
     pub fn name(&self) -> &str {
         &self.name
     }
 }
 
-/// The project `default` of the organization `default`.
+/// Returns the project `default` of the organization `default`.
 impl Default for Project {
     fn default() -> Self {
-        // One for all: each request without a project has it.
+        // Shared, since each request without a project uses it.
         static DEFAULT: LazyLock<Project> = LazyLock::new(|| Project::new("default"));
         DEFAULT.clone()
     }

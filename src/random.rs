@@ -3,7 +3,7 @@
 /// Fills `bytes` with random ones.
 ///
 /// # Panics
-/// When the system gives no random numbers; nothing here is safe without them.
+/// If the system has no random numbers: nothing here is safe without them.
 pub(crate) fn fill_random(bytes: &mut [u8]) {
     getrandom::fill(bytes).unwrap_or_else(|error| panic!("no random numbers: {error}"));
 }

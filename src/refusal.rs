@@ -1,13 +1,13 @@
-//! What a caller gets instead of an answer: OpenAI's error shape.
+//! Error answers in OpenAI's shape.
 
 use std::fmt;
 
 use http::StatusCode;
 use serde_json::json;
 
-/// An error answer of our own.
+/// An error answer of the layer.
 ///
-/// `Display` is the message: it says what to do, and has no secret in it.
+/// `Display` is the message: it says what to do, and contains no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) kind: Kind,
@@ -85,7 +85,7 @@ impl Refusal {
         }
     }
 
-    /// Names the member that is at fault, such as `mcp.servers[1]`.
+    /// Sets the member at fault, such as `mcp.servers[1]`.
     pub(crate) fn at(mut self, param: impl Into<String>) -> Self {
         self.param = Some(param.into());
         self
@@ -104,7 +104,7 @@ impl Refusal {
         self.kind.code()
     }
 
-    /// The body, in OpenAI's shape.
+    /// Returns the body in OpenAI's shape.
     pub(crate) fn body(&self) -> String {
         let kind = match self.status().is_client_error() {
             true => "invalid_request_error",

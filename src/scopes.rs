@@ -1,19 +1,19 @@
-//! Scopes: what a token is good for.
+//! OAuth scopes.
 
 use std::{collections::BTreeSet, fmt};
 
 use serde::{Deserialize, Serialize};
 
-/// More than any provider has; a request that names more is a mistake or an attack.
+/// The most scopes, more than any provider has: a larger set is a mistake or an attack.
 const MAX_SCOPES: usize = 100;
-/// Of all scopes with the blanks between them: they travel in a URL, and browsers, proxies and
-/// servers give a URL 8 KiB.
+/// The most bytes of all scopes and the blanks between them: they travel in a URL, for which
+/// browsers, proxies and servers have 8 KiB.
 const MAX_BYTES: usize = 4 * 1024;
 
 /// A set of scopes (RFC 6749 section 3.3), at most 100 and 4 KiB together.
 ///
-/// Its order is that of the text, so equal sets are written alike. In JSON it is a list of
-/// strings; one string is understood too.
+/// Scopes are sorted as text, so equal sets are written alike. In JSON a set is a list of strings;
+/// a single string is accepted as well.
 ///
 /// ```
 /// use mcp_layer::Scopes;
@@ -27,20 +27,20 @@ const MAX_BYTES: usize = 4 * 1024;
 pub struct Scopes(BTreeSet<String>);
 
 impl Scopes {
-    /// Reads scopes that are separated by white space, as in RFC 6749, or by commas, as some
-    /// providers and people write them.
+    /// Parses scopes separated by white space, as in RFC 6749, or by commas, as some providers and
+    /// people write them.
     ///
     /// # Errors
-    /// [`InvalidScopes`] for characters that no scope has, and for too many or too long ones.
+    /// [`InvalidScopes`] for invalid characters, and for too many or too long scopes.
     pub fn parse(text: &str) -> Result<Self, InvalidScopes> {
         let separates = |c: char| c == ',' || c.is_ascii_whitespace();
         Self::new(text.split(separates).filter(|scope| !scope.is_empty()))
     }
 
-    /// The set of these scopes.
+    /// Creates a set of these scopes.
     ///
     /// # Errors
-    /// As [`parse`](Self::parse), and for an empty scope.
+    /// Those of [`parse`](Self::parse), and for an empty scope.
     pub fn new<I>(scopes: I) -> Result<Self, InvalidScopes>
     where
         I: IntoIterator,
@@ -59,7 +59,7 @@ impl Scopes {
         Ok(set)
     }
 
-    /// The scopes of both; what would go over the limits is left out of `other`.
+    /// Returns the scopes of both; those of `other` that exceed the limits are left out.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
         let mut union = self.clone();
@@ -69,24 +69,24 @@ impl Scopes {
         union
     }
 
-    /// Whether there is no scope.
+    /// Returns true if there is no scope.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether `scope` is one of them.
+    /// Returns true if the set contains `scope`.
     #[must_use]
     pub fn contains(&self, scope: &str) -> bool {
         self.0.contains(scope)
     }
 
-    /// The scopes, in order.
+    /// Iterates over the scopes, in order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)
     }
 
-    /// `false` if the limits leave no room for it.
+    /// Adds a scope; returns false if the limits leave no room for it.
     fn add(&mut self, scope: String) -> bool {
         if self.0.contains(&scope) {
             return true;
@@ -100,13 +100,13 @@ impl Scopes {
     }
 }
 
-/// Why a text is no list of scopes.
+/// The error of a text that is not a list of scopes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidScopes {
-    /// A scope is empty, or has characters that no scope may have.
+    /// A scope is empty, or has invalid characters.
     Characters,
-    /// More than 100 scopes, or more than 4 KiB of them.
+    /// There are more than 100 scopes, or more than 4 KiB of them.
     TooMany,
 }
 
@@ -121,7 +121,7 @@ impl fmt::Display for InvalidScopes {
 
 impl std::error::Error for InvalidScopes {}
 
-/// `%x21 / %x23-5B / %x5D-7E`, RFC 6749 section 3.3.
+/// Returns true for `%x21 / %x23-5B / %x5D-7E`, RFC 6749 section 3.3.
 fn is_scope_char(byte: u8) -> bool {
     matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e)
 }

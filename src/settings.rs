@@ -1,4 +1,4 @@
-//! What an operator configures, with the defaults and their reasons.
+//! Settings of the layer, with their defaults and reasons.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -10,65 +10,67 @@ use crate::{
     trace_parent::TraceParent,
 };
 
-/// The page's hard cap on rounds.
+/// The cap on rounds, unless a larger one is spelt out.
 pub(crate) const ROUNDS: u64 = 5;
 
-/// The part of the deadline that is kept for the last model turn: no batch of tools starts with
-/// less than this left, and a batch gets the time left less this.
+/// The part of the deadline reserved for the last turn of the model: no batch of tools starts with
+/// less time left, and a batch gets the time left minus this.
 pub(crate) const LAST_TURN: Duration = Duration::from_secs(30);
 
 /// Limits of one request.
 ///
-/// Those of a call to a server are in [`mcp::Limits`](crate::mcp::Limits).
+/// The limits of one server are in [`mcp::Limits`](crate::mcp::Limits).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Limits {
-    /// The largest request body, and the largest answer of a model that is read; default 20 MiB,
-    /// room for a handful of images. A larger request is answered with 413.
+    /// The largest request body, and the largest answer of a model that is read. Default 20 MiB,
+    /// room for a handful of images. A larger request gets 413.
     pub body_bytes: usize,
-    /// What all requests hold of bodies in memory: theirs while they are read and for as long as
-    /// they may be sent once more, and answers that are read whole; default 512 MiB. What finds no
-    /// room is answered with 503 before any model is asked. Bodies over 64 KiB leave the last
-    /// eighth free.
+    /// The bytes of all bodies in memory: requests while they are read and while they may be sent
+    /// again, and answers that are read whole. Default 512 MiB. A request that finds no room gets
+    /// 503 before any model is called. Bodies over 64 KiB leave the last eighth free.
     pub all_body_bytes: usize,
-    /// The part of that for one caller, who is told by [`Project`](crate::Project) and
-    /// [`CallerId`](crate::CallerId); default 64 MiB, three of the largest requests. With less
-    /// than [`body_bytes`](Self::body_bytes), the largest are never answered.
+    /// The share of [`all_body_bytes`](Self::all_body_bytes) for one caller, identified by
+    /// [`Project`](crate::Project) and [`CallerId`](crate::CallerId). Default 64 MiB, three of the
+    /// largest requests. With less than [`body_bytes`](Self::body_bytes), the largest requests
+    /// always get 503.
     pub caller_body_bytes: usize,
-    /// How long a request's whole body may take; default 60 s, in which 20 MiB come over 3 Mbit/s.
-    /// A slower one is answered with 408.
+    /// The time for a request's whole body. Default 60 s, enough for 20 MiB at 3 Mbit/s. A slower
+    /// one gets 408.
     pub body_read: Duration,
-    /// The deepest nesting of a request with `mcp`; default 64. Deeper ones only occur to break
-    /// the parsers behind us.
+    /// The deepest nesting of a request with `mcp`. Default 64. Deeper ones only occur to break the
+    /// parsers downstream.
     pub json_depth: usize,
-    /// Tools in one request, the caller's included; default 128, where providers stop too.
+    /// Tools in one request, the caller's included. Default 128, the limit of providers.
     pub tools: usize,
-    /// The most rounds a request may ask for; default 5. Larger values count as 5: more is
-    /// spelt out with [`McpLayer::with_max_tool_rounds_cap`](crate::McpLayer::with_max_tool_rounds_cap).
+    /// The most rounds that a request may ask for. Default 5, and larger values count as 5: to
+    /// allow more, use
+    /// [`McpLayer::with_max_tool_rounds_cap`](crate::McpLayer::with_max_tool_rounds_cap).
     pub max_tool_rounds: u64,
-    /// Tool calls in one turn of the model; default 128, as many as there may be tools. A turn that
-    /// a caller sends to be resumed is refused with more. In one of a model's, the model is told
-    /// about the rest, up to 16,384 calls, and logs, records and receipts count them in one line.
+    /// Tool calls in one turn of the model. Default 128, as many as there may be tools. A turn with
+    /// more is refused if a caller sends it to be resumed. In a turn of the model the rest do not
+    /// run: the model is told so, for up to 16,384 calls, and logs, records and receipts count them
+    /// in one line.
     pub turn_calls: usize,
-    /// Tool calls that are run in one request; default 32. The model is told about the rest.
+    /// Tool calls run in one request. Default 32. The model is told that the rest did not run.
     pub calls: usize,
-    /// Tool calls at once; default 8, so that one request cannot flood a server.
+    /// Concurrent tool calls of one request. Default 8, so that it cannot flood a server.
     pub concurrent_calls: usize,
-    /// The arguments of one call; default 256 KiB.
+    /// The arguments of one call, in bytes. Default 256 KiB.
     pub argument_bytes: usize,
-    /// What a model gets of one result; default 256 KiB, about 64,000 tokens. A cut is
-    /// announced in the text.
+    /// The part of one result that the model gets, in bytes. Default 256 KiB, about 64,000 tokens.
+    /// The text says if it was truncated.
     pub result_bytes: usize,
-    /// Finding the servers of a request and their tools; default 10 s.
+    /// The time for finding the servers of a request and their tools. Default 10 s.
     pub resolve: Duration,
-    /// One tool call; default 60 s.
+    /// The time for one tool call. Default 60 s.
     pub call: Duration,
-    /// The whole request; default 300 s. A model's turn is never cut: the last 30 s are kept
-    /// for one, so with 30 s or less no tool ever runs.
+    /// The time for the whole request. Default 300 s. A turn of the model is never cut short: the
+    /// last 30 s are reserved for one, so with 30 s or less no tool ever runs.
     pub deadline: Duration,
-    /// How long a stream of [`Streaming::Execute`] is silent, while tools run or the model thinks,
-    /// before a comment tells clients and proxies that it lives; default 10 s, at least 10 ms. They
-    /// cut what is silent for 30 s to 60 s.
+    /// The longest silence of a stream of [`Streaming::Execute`], while tools run or the model
+    /// thinks, before a comment keeps it alive. Default 10 s, at least 10 ms. Clients and proxies
+    /// close a stream after 30 s to 60 s of silence.
     pub keep_alive: Duration,
 }
 
@@ -95,25 +97,25 @@ impl Default for Limits {
     }
 }
 
-/// What a request with auto-execution and `stream: true` gets.
+/// The answer to a request with auto-execution and `stream: true`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Streaming {
-    /// The tool calls are streamed and the request ends; the caller may resume.
+    /// Tool calls are streamed, and the request ends; the caller may resume.
     #[default]
     ReturnToolCalls,
-    /// `400 mcp_auto_execute_requires_non_stream`.
+    /// The request is refused with `400 mcp_auto_execute_requires_non_stream`.
     Reject,
-    /// One stream for the whole loop: text as the model produces it, tools run in between.
+    /// The whole loop is one stream: text as the model produces it, tools run in between.
     Execute,
 }
 
-/// Everything that the loop is told by the operator.
+/// All settings of the loop.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) paths: Paths,
     pub(crate) limits: Limits,
-    /// The cap on rounds where it was spelt out.
+    /// The cap on rounds, if one was set.
     pub(crate) rounds_cap: Option<u64>,
     pub(crate) streaming: Streaming,
     pub(crate) receipt: bool,
@@ -122,16 +124,16 @@ pub(crate) struct Settings {
     pub(crate) tracing: Tracing,
 }
 
-/// Who hears of exchanges, and what.
+/// The sinks of traces, and what they receive.
 #[derive(Clone, Default)]
 pub(crate) struct Tracing {
     pub(crate) sinks: Vec<Arc<dyn TraceSink>>,
     pub(crate) payloads: Payloads,
-    /// Tells which trace a span is in.
+    /// Finds the exported trace of a span.
     pub(crate) context: Option<TraceContext>,
 }
 
-/// The trace that an exporter has put a span into.
+/// A function that returns the trace into which an exporter has put a span.
 pub(crate) type TraceContext = Arc<dyn Fn(&tracing::Span) -> Option<TraceParent> + Send + Sync>;
 
 impl fmt::Debug for Tracing {
@@ -159,15 +161,15 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The operator's cap on rounds.
+    /// Returns the operator's cap on rounds.
     pub(crate) fn rounds_cap(&self) -> u64 {
         self.rounds_cap
             .unwrap_or(self.limits.max_tool_rounds.min(ROUNDS))
             .max(1)
     }
 
-    /// Adds the cost of a turn to its `usage`, where the upstream says none, by the price of the
-    /// first of `models` that has one; whether it did.
+    /// Adds the cost of a turn to its `usage` if the upstream sent none, by the price of the first
+    /// of `models` that has one. Returns true if it did.
     pub(crate) fn add_cost(
         &self,
         usage: &mut Map<String, Value>,

@@ -1,19 +1,19 @@
-//! Whether a body may have a member `mcp`, by its bytes alone.
+//! A quick test of bytes for a possible member `mcp`.
 
 use bytes::Bytes;
 use memchr::memmem;
 
-/// The name as it is spelt, and the beginnings of the escapes for its letters, U+006D, U+0063 and
-/// U+0070. What encoders do escape, such as `\u00e9` and `\u001b`, is no hit.
+/// The plain name, and the beginnings of the escapes for its letters, U+006D, U+0063 and U+0070.
+/// Common escapes, such as `\u00e9` and `\u001b`, do not match.
 const SPELLINGS: [&[u8]; 3] = [b"\"mcp\"", b"\\u006", b"\\u0070"];
-/// One less than the longest of them: as much as one frame can hold of a hit.
+/// One less than the longest of them: the most of a match that one frame can end with.
 const OVERLAP: usize = 5;
 
-/// Whether one of the spellings is in `frames`, also across their borders.
+/// Returns true if one of the spellings occurs in `frames`, even across their borders.
 ///
-/// `false` is certain; `true` means that the body has to be read.
+/// `false` is certain; `true` means that the body has to be parsed.
 pub(crate) fn may_have_mcp<'a>(frames: impl Iterator<Item = &'a Bytes>) -> bool {
-    // The end of what came before; a frame's beginning is put behind it.
+    // The end of the earlier frames, to which the beginning of the next is appended.
     let mut border = Vec::with_capacity(2 * OVERLAP);
     for frame in frames {
         if !border.is_empty() {
@@ -29,7 +29,7 @@ pub(crate) fn may_have_mcp<'a>(frames: impl Iterator<Item = &'a Bytes>) -> bool 
             border.clear();
             border.extend_from_slice(&frame[frame.len() - OVERLAP..]);
         } else {
-            // A frame this short is in the border already, unless there was none.
+            // A frame this short is already in the border, unless that was empty.
             if border.is_empty() {
                 border.extend_from_slice(frame);
             }

@@ -1,7 +1,7 @@
-//! Reads server-sent events from bytes that arrive in any pieces.
+//! A parser of server-sent events, from bytes that arrive in any pieces.
 //!
-//! Follows the [event stream format] of the HTML standard. Memory is bounded: a line and the
-//! event being collected may together have so many bytes, comments included.
+//! It follows the [event stream format] of the HTML standard. Memory is bounded: the current line
+//! and the event being collected share one limit, comments included.
 //!
 //! [event stream format]: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
 
@@ -19,11 +19,12 @@ pub(crate) struct Event {
     pub(crate) data: Vec<u8>,
 }
 
-/// An event is larger than allowed.
+/// The error of an event that is larger than allowed.
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) struct TooLarge;
 
-/// Longer ids are ignored: they come back to the server in a header.
+/// The longest id in bytes; longer ones are ignored, since ids are sent back to the server in a
+/// header.
 const MAX_ID: usize = 1024;
 
 #[derive(Debug)]
@@ -32,18 +33,18 @@ pub(crate) struct Parser {
     /// A line whose end has not arrived.
     line: Vec<u8>,
     event: Event,
-    /// Whether any field of the current event has been seen.
+    /// Set once a field of the current event has been seen.
     begun: bool,
     id: Option<Vec<u8>>,
     last_id: Option<Vec<u8>>,
     retry: Option<Duration>,
-    /// A line ended in CR: a LF that follows belongs to it.
+    /// Set if a line ended in CR: an LF that follows belongs to it.
     after_cr: bool,
     first_line: bool,
 }
 
 impl Parser {
-    /// A parser that refuses events of more than `max` bytes.
+    /// Creates a parser that refuses events of more than `max` bytes.
     pub(crate) fn new(max: usize) -> Self {
         Self {
             max,
@@ -82,17 +83,17 @@ impl Parser {
         Ok(None)
     }
 
-    /// Whether an event has begun and not ended.
+    /// Returns true if an event has begun and not ended.
     pub(crate) fn is_inside_event(&self) -> bool {
         self.begun || !self.line.is_empty()
     }
 
-    /// The id to resume after, once an event with one has ended.
+    /// Returns the id to resume after, once an event with one has ended.
     pub(crate) fn last_id(&self) -> Option<&[u8]> {
         self.last_id.as_deref()
     }
 
-    /// How long the server asks to wait before a reconnect.
+    /// Returns the time that the server asks to wait before a reconnect.
     pub(crate) fn retry(&self) -> Option<Duration> {
         self.retry
     }
@@ -106,7 +107,7 @@ impl Parser {
         }
     }
 
-    /// Takes the rest of a line, and the event if the line ends one.
+    /// Consumes the rest of a line; returns the event if the line ends one.
     fn end_line(&mut self, rest: &[u8]) -> Option<Event> {
         if self.line.is_empty() {
             // The usual case: the line is in one piece and need not be copied.
@@ -138,7 +139,7 @@ impl Parser {
     fn field(&mut self, name: &[u8], value: &[u8]) {
         match name {
             b"data" => {
-                // With the line feed in one piece of memory: nearly all data is one line.
+                // Allocated once, with the line feed: nearly all data is one line.
                 self.event.data.reserve(value.len() + 1);
                 self.event.data.extend_from_slice(value);
                 self.event.data.push(b'\n');
@@ -160,11 +161,11 @@ impl Parser {
     fn end_event(&mut self) -> Option<Event> {
         self.begun = false;
         if let Some(id) = self.id.take() {
-            // An empty id takes the last one back.
+            // An empty id resets the last one.
             self.last_id = Some(id).filter(|id| !id.is_empty());
         }
         let mut event = std::mem::take(&mut self.event);
-        // The last line feed is ours. Without data there is no event, only an id perhaps.
+        // The last line feed was added here. Without data there is no event, only perhaps an id.
         event.data.pop()?;
         Some(event)
     }

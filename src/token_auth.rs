@@ -1,4 +1,4 @@
-//! How an OAuth client proves at the token endpoint who it is.
+//! Client authentication at OAuth token endpoints.
 
 use serde::{Deserialize, Serialize};
 

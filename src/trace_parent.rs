@@ -1,4 +1,4 @@
-//! W3C Trace Context: whose trace a request belongs to.
+//! W3C Trace Context: the trace that a request belongs to.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
@@ -6,7 +6,7 @@ use serde::Serialize;
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// Longer states are dropped, as Trace Context allows beyond 512 characters.
+/// The longest state; longer ones are dropped, as Trace Context allows beyond 512 characters.
 const STATE_LEN: usize = 512;
 
 /// A `traceparent` with its `tracestate` (W3C Trace Context, section 3).
@@ -18,7 +18,7 @@ pub struct TraceParent {
 }
 
 impl TraceParent {
-    /// The trace that a request belongs to, if it says so in a way that is valid.
+    /// Returns the trace that a request belongs to, if its headers name one and are valid.
     pub fn of(headers: &HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(TRACEPARENT).iter();
         let traceparent = values.next()?.to_str().ok()?;
@@ -30,8 +30,8 @@ impl TraceParent {
         Self::parse(traceparent, &states.unwrap_or_default().join(","))
     }
 
-    /// The trace of these two values, if they are valid; a state that is empty, too long or no
-    /// value of a header is none.
+    /// Parses these two values; `None` if they are invalid. A state that is empty, too long or not
+    /// a header value is dropped.
     ///
     /// ```
     /// use mcp_layer::TraceParent;
@@ -44,16 +44,16 @@ impl TraceParent {
         let is_state = (1..=STATE_LEN).contains(&tracestate.len())
             && HeaderValue::from_str(tracestate).is_ok_and(|state| state.to_str().is_ok());
         is_valid(traceparent).then(|| Self {
-            // Of a later version only the part that is known is passed on.
+            // Of a later version, only the known part is passed on.
             traceparent: format!("00{}", &traceparent[2..55]),
             tracestate: is_state.then(|| tracestate.to_owned()),
         })
     }
 
-    /// The same trace with a span of our own as the parent.
+    /// Returns this trace with a span of our own as the parent.
     pub(crate) fn child(&self) -> Self {
         let mut span = [0; 8];
-        // Without random numbers the caller's span stays the parent, which is not wrong.
+        // Without random numbers the caller's span remains the parent, which is still correct.
         let random = getrandom::fill(&mut span).is_ok() && span != [0; 8];
         let mut child = self.clone();
         if random {
@@ -75,7 +75,8 @@ impl TraceParent {
     }
 }
 
-/// `00-{32 hex}-{16 hex}-{2 hex}`, neither id all zeros; later versions may have more at the end.
+/// Returns true for `00-{32 hex}-{16 hex}-{2 hex}` with no id all zeros; later versions may have
+/// more at the end.
 fn is_valid(text: &str) -> bool {
     let bytes = text.as_bytes();
     let hex = |range: std::ops::Range<usize>| {

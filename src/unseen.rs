@@ -1,8 +1,10 @@
-//! Characters that nobody sees: one list of them, for people and for models.
+//! Invisible characters: one list, for pages and for models.
 //!
-//! What a page shows as a badge, a model reads as plainly as any other text: a description can have
-//! a second one in it that its operator never sees. So models get texts without such characters,
-//! but for those that a script or an emoji is written with:
+//! A model reads invisible characters as plainly as any other text, so a description can hide a
+//! second one that its operator never sees. Pages show such characters as badges; models get texts
+//! without them, except for those that scripts and emoji are written with. Fingerprints and checks
+//! use what the server wrote. A name with invisible characters is not cleaned, since the model must
+//! repeat it exactly: the tool is left out. The exceptions are:
 //!
 //! | stays | where |
 //! |---|---|
@@ -11,29 +13,30 @@
 //! | one variation selector | behind a character that has variants: an emoji, a digit, an ideograph, a Mongolian letter |
 //! | tags | in the flags of England, Scotland and Wales |
 //!
-//! Directions all go: they matter to whoever draws the text, and a model reads it in its order.
+//! All direction marks are removed: they matter for drawing a text, and a model reads it in its
+//! logical order.
 
 use std::borrow::Cow;
 
-/// Whether a reader would not see that this character is there, or would see others elsewhere.
+/// Returns true if a reader would not see this character, or would see others elsewhere.
 pub(crate) fn is_unseen(letter: char) -> bool {
     match letter {
         '\n' | '\t' => false,
-        // Soft hyphen, fillers, and what is only there to be combined.
+        // Soft hyphen, fillers, and characters that only combine.
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' => {
             true
         }
         '\u{180b}'..='\u{180f}' | '\u{3164}' | '\u{ffa0}' | '\u{2800}' => true,
-        // Of no width, directions, separators, invisible operators.
+        // Zero width, directions, separators, invisible operators.
         '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' => true,
         '\u{feff}' | '\u{fff0}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}' => true,
-        // Variation selectors but those of emoji, and tags.
+        // Variation selectors except those of emoji, and tags.
         '\u{fe00}'..='\u{fe0d}' | '\u{e0000}'..='\u{e0fff}' => true,
         letter => letter.is_control(),
     }
 }
 
-/// `text` as a model gets it; borrowed where there is nothing to take out.
+/// Returns `text` as a model gets it; borrowed if there is nothing to remove.
 pub(crate) fn cleaned(text: &str) -> Cow<'_, str> {
     let Some(first) = first(text) else {
         return Cow::Borrowed(text);
@@ -72,8 +75,8 @@ pub(crate) fn cleaned(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// A text of JSON without any unseen character, be it there as it is or as an escape: what somebody
-/// reads who sees none of them. `None` where there is none, as in nearly all texts.
+/// Returns a JSON text without any invisible character, plain or escaped: what people read, who see
+/// none of them. `None` if there is none, as in nearly all texts.
 pub(crate) fn as_seen(json: &str) -> Option<String> {
     let mut seen: Option<String> = None;
     let mut at = 0;
@@ -100,7 +103,7 @@ fn is_plain(byte: u8) -> bool {
     byte != b'\\' && byte.is_ascii() && !byte.is_ascii_control()
 }
 
-/// The first character of `json`, which may be an escape, and its length there.
+/// Returns the first character of `json`, decoded, and the length of its spelling.
 fn next(json: &str) -> (usize, Option<char>) {
     let Some(behind) = json.strip_prefix('\\') else {
         let letter = json.chars().next();
@@ -111,7 +114,7 @@ fn next(json: &str) -> (usize, Option<char>) {
         u16::from_str_radix(digits, 16).ok()
     };
     let Some(first) = unit(behind) else {
-        // Such as a line break, which stays, or a backslash.
+        // Such as a line break, which is kept, or a backslash.
         let escaped = behind.chars().next().map_or(0, char::len_utf8);
         return (1 + escaped, None);
     };
@@ -123,7 +126,7 @@ fn next(json: &str) -> (usize, Option<char>) {
     }
 }
 
-/// The place of the first character that may have to go. Nearly all texts have none.
+/// Finds the first character that may have to be removed. Nearly all texts have none.
 fn first(text: &str) -> Option<usize> {
     let is_plain = |byte: &u8| matches!(byte, b' '..=b'~' | b'\n' | b'\t' | b'\r' | 0x0c);
     let plain = text.bytes().position(|byte| !is_plain(&byte))?;
@@ -135,7 +138,7 @@ fn first(text: &str) -> Option<usize> {
     Some(plain + place)
 }
 
-/// Whether `letter` stays behind `before`, which is what was kept.
+/// Returns true if `letter` is kept after `before`, the last character kept.
 fn stays(letter: char, before: Option<char>) -> bool {
     let is_behind = |has: fn(char) -> bool| before.is_some_and(has);
     match letter {
@@ -148,7 +151,7 @@ fn stays(letter: char, before: Option<char>) -> bool {
     }
 }
 
-/// Letters of scripts that are written with joiners, and emoji that are put together.
+/// Returns true for letters of scripts that use joiners, and for emoji that can be joined.
 fn is_joined(letter: char) -> bool {
     match letter {
         // From Arabic to Mongolian, with all scripts of India and their neighbours.
@@ -181,10 +184,10 @@ fn is_ideographic_variant(letter: char) -> bool {
     matches!(letter, '\u{e0100}'..='\u{e01ef}')
 }
 
-/// The flag that regions are told behind.
+/// The flag emoji that tags of regions follow.
 const FLAG: char = '\u{1f3f4}';
 
-/// The tags that make a flag that of a region which has one.
+/// Returns the tags that turn a flag into that of a region, if there is one.
 fn region(tags: &str) -> Option<&str> {
     const REGIONS: [&str; 3] = [
         "\u{e0067}\u{e0062}\u{e0065}\u{e006e}\u{e0067}\u{e007f}",
@@ -197,16 +200,16 @@ fn region(tags: &str) -> Option<&str> {
 /// JSON as a model gets it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Json {
-    /// There is nothing to take out.
+    /// There is nothing to remove.
     Clean,
     Cleaned(String),
-    /// The name of a member would be another one: a model could not repeat it.
+    /// A member's name would change: a model could not repeat it.
     InAName,
 }
 
-/// The JSON text `json`, which is valid, without what is unseen in its strings.
+/// Removes invisible characters from the strings of the valid JSON text `json`.
 pub(crate) fn json(json: &str) -> Json {
-    // An escape may spell a character that cannot be seen.
+    // An escape may spell an invisible character.
     if first(json).is_none() && !json.contains("\\u") {
         return Json::Clean;
     }
@@ -236,7 +239,7 @@ pub(crate) fn json(json: &str) -> Json {
     }
 }
 
-/// The string that `json` begins with, with its quotes.
+/// Returns the string at the start of `json`, with its quotes.
 fn literal(json: &str) -> &str {
     let bytes = json.as_bytes();
     let mut at = 1;

@@ -1,4 +1,8 @@
-//! Who a request is from, as far as it decides what may be shared with whom.
+//! Identities of callers: they decide what may be shared, and who pays.
+//!
+//! A caller can make up tokens, `user` and headers, so those tell callers apart but never open
+//! another account: what is kept for callers is counted for the [`CallerId`], which the proxy's
+//! authentication provides, or for the project.
 
 use std::{
     fmt,
@@ -10,18 +14,18 @@ use crate::{
     project::Project,
 };
 
-/// Names the API key, or the person, that a request of a [`Project`] is from.
+/// The id of the API key, or the person, that sent a request of a [`Project`].
 ///
-/// Put it into the request's extensions beside the `Project`, where the proxy's own authentication
-/// takes the key off the request. Any text will do that is another one for each key: the key's id,
-/// a hash of the key, a user's name. It is hashed with a key of the process at once, and never kept
+/// Put it into the request's extensions beside the `Project` if the proxy's own authentication
+/// removes the key from the request. Any text that differs for each key will do: the key's id, a
+/// hash of the key, a user's name. It is hashed at once with a key of the process, and never kept
 /// or shown. Without it the request's `Authorization` stands for the key.
 ///
-/// Three things depend on it: whether two requests are of one caller, for servers with
-/// [`ShareSession::Caller`](crate::registry::ShareSession::Caller); whose share of
-/// [`Limits::caller_body_bytes`](crate::Limits::caller_body_bytes) a body counts towards; and whose
-/// share of memory, and whose rate of new tokens, the callers' own tokens count towards. The last
-/// are of a whole project where no request has a `CallerId`.
+/// It decides whether two requests have the same caller, for servers with
+/// [`ShareSession::Caller`](crate::registry::ShareSession::Caller), and whose share a request uses:
+/// of [`Limits::caller_body_bytes`](crate::Limits::caller_body_bytes), and of the memory and the
+/// rate for callers' own tokens. If no request has a `CallerId`, a whole project shares the latter
+/// two.
 ///
 /// ```
 /// use mcp_layer::{CallerId, Project};
@@ -34,7 +38,7 @@ use crate::{
 pub struct CallerId(Arc<str>);
 
 impl CallerId {
-    /// The caller who is called `id` within a project.
+    /// Creates the id of a caller within a project.
     pub fn new(id: impl Into<Arc<str>>) -> Self {
         Self(id.into())
     }
@@ -46,20 +50,20 @@ impl fmt::Debug for CallerId {
     }
 }
 
-/// Who a request is from, in hashes.
+/// The caller of a request, as hashes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Whose {
-    /// Organization and project.
+    /// The organization and project.
     pub(crate) project: Digest,
-    /// Those, the API key, and all else that tells one person of a key from another.
+    /// The project, the API key, and everything that distinguishes people who share a key.
     pub(crate) caller: Digest,
-    /// Who answers for what is used up: the API key, or else the project. Nothing that a caller
-    /// can make up is in it.
+    /// The account that usage is charged to: the API key, or else the project. It contains nothing
+    /// that a caller can make up.
     pub(crate) payer: Digest,
 }
 
 impl Whose {
-    /// The parts beside project and key, in an order of their own, tell persons apart.
+    /// Hashes project, key and `person`, whose parts distinguish people who share a key.
     pub(crate) fn new(
         project: &Project,
         id: Option<&CallerId>,
@@ -84,7 +88,7 @@ impl Whose {
     }
 }
 
-/// Nobody in particular, of the project `default`.
+/// Returns an anonymous caller of the project `default`.
 impl Default for Whose {
     fn default() -> Self {
         static DEFAULT: LazyLock<Whose> =

@@ -1,4 +1,4 @@
-//! Requests that know the address that they come from.
+//! Requests that carry the address they come from.
 
 use std::{
     convert::Infallible,
@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use mcp_layer::admin::ClientAddress;
 use tower::Service;
 
-/// A router that answers the requests of one connection, which bring along its other end.
+/// A router for the requests of one connection, which adds the peer's address to each.
 #[derive(Clone)]
 pub struct Addressed {
     app: Router,

@@ -1,4 +1,4 @@
-//! The operator's side: REST on a listener of its own, behind a token.
+//! The operator's side: dashboard and REST on a separate listener, behind a token.
 
 use std::{net::SocketAddr, str::FromStr};
 
@@ -26,7 +26,7 @@ use crate::{
     server::{self, Draining},
 };
 
-/// Where the operator's side listens: an address, or `off`.
+/// The address of the operator's side, or `off`.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(try_from = "String")]
 pub enum Listen {
@@ -62,7 +62,7 @@ impl TryFrom<String> for Listen {
     }
 }
 
-/// What is said about the operator's side, in the file and by flags.
+/// The settings of the operator's side, from the file and from flags.
 #[derive(Default)]
 pub struct Wishes {
     pub listen: Option<Listen>,
@@ -70,26 +70,26 @@ pub struct Wishes {
     pub public_url: Option<String>,
 }
 
-/// The operator's side, as it is to be.
+/// The operator's side as configured.
 pub struct Side {
     pub listen: SocketAddr,
     pub token: Token,
-    /// The key that names the token.
+    /// The key that names the token in messages.
     token_key: String,
-    /// Absent: every name of this machine.
+    /// Absent: every name of this machine is answered.
     public_url: Option<Url>,
 }
 
-/// What opens the operator's side.
+/// The token that opens the operator's side.
 pub enum Token {
-    /// From the environment; it is shown nowhere.
+    /// A configured token, shown nowhere.
     Given(SecretString),
-    /// Made for this run of the demo, and printed once.
+    /// A token made for this run of the demo, and printed once.
     Made(String),
 }
 
 impl Side {
-    /// What comes of the wishes; `None` where there is to be no such side.
+    /// Checks the settings; `None` if there is to be no operator's side.
     pub fn new(wishes: Wishes, is_demo: bool) -> Result<Option<Self>, Invalid> {
         let Listen::At(listen) = wishes.listen.unwrap_or_default() else {
             return Ok(None);
@@ -97,7 +97,7 @@ impl Side {
         let public_url = wishes.public_url.as_deref().map(public_url).transpose()?;
         if public_url.is_none() && !listen.ip().is_loopback() {
             return Err(Invalid::new(format!(
-                "public_url is needed where admin_listen is {listen}: the address, beginning with https://, by which the operator reaches it"
+                "public_url is required if admin_listen is {listen}: the address, beginning with https://, that operators use"
             )));
         }
         let token = match wishes.token.read("admin_token")? {
@@ -105,7 +105,7 @@ impl Side {
             None if is_demo => Token::Made(random()?),
             None => {
                 return Err(Invalid::new(format!(
-                    "admin_token_env is needed, or admin_token_file: the environment variable, or the file, with the token of the operator's side, which listens on {listen}; or set admin_listen = \"off\""
+                    "admin_token_env or admin_token_file is required: the environment variable or the file with the token of the operator's side, which listens on {listen}; or set admin_listen = \"off\""
                 )));
             }
         };
@@ -117,7 +117,7 @@ impl Side {
         }))
     }
 
-    /// The interface over `store`; `connections` are the layer's.
+    /// Creates the interface over `store`; `connections` are the layer's.
     pub fn admin(
         &self,
         store: AnyStore,
@@ -132,7 +132,9 @@ impl Side {
         let mut admin = Admin::new(store, connections, token)
             .map_err(|error| {
                 let key = &self.token_key;
-                Invalid::new(format!("{key}: {error}; `openssl rand -hex 16` makes one"))
+                Invalid::new(format!(
+                    "{key}: {error}; `openssl rand -hex 16` generates one"
+                ))
             })?
             .with_projects(callers.projects());
         if let Some(url) = &self.public_url {
@@ -145,7 +147,7 @@ impl Side {
     }
 }
 
-/// What happens to an operator's request, from the outside to the inside.
+/// Builds the operator's router with its layers, from the inside to the outside.
 pub fn app(admin: Admin, draining: Draining) -> Router {
     let app = admin::router(admin)
         .layer(map_response(quieted))
@@ -153,7 +155,7 @@ pub fn app(admin: Admin, draining: Draining) -> Router {
     log::requests(app)
 }
 
-/// Whoever goes on guessing has had a line for the beginning.
+/// Keeps further 429s out of the log: the first one has its line.
 async fn quieted(mut response: Response) -> Response {
     if response.status() == StatusCode::TOO_MANY_REQUESTS {
         response.extensions_mut().insert(Unlogged);
@@ -166,7 +168,7 @@ fn public_url(text: &str) -> Result<Url, Invalid> {
     let invalid = |reason| Invalid::new(format!("public_url: {reason}"));
     let url: Url = text
         .parse()
-        .map_err(|_| invalid("not a URL; it looks like https://gateway.example.com"))?;
+        .map_err(|_| invalid("not a URL; expected one like https://gateway.example.com"))?;
     let is_local = match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(ip)) => ip.is_loopback(),
@@ -175,19 +177,19 @@ fn public_url(text: &str) -> Result<Url, Invalid> {
     };
     if url.scheme() != "https" && !(url.scheme() == "http" && is_local) {
         return Err(invalid(
-            "must begin with https://, or with http:// for this machine",
+            "must begin with https://, or http:// for this machine",
         ));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(invalid("the URL has a user or a password"));
+        return Err(invalid("the URL must not have a user name or a password"));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(invalid("the URL has a query or a fragment"));
+        return Err(invalid("the URL must not have a query or a fragment"));
     }
     Ok(url)
 }
 
-/// A token of 128 random bits.
+/// Returns a token of 128 random bits.
 fn random() -> Result<String, Invalid> {
     let mut bits = [0; 16];
     getrandom::fill(&mut bits).map_err(Invalid::new)?;

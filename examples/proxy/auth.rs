@@ -1,4 +1,4 @@
-//! Callers' API keys: whose project a request belongs to.
+//! Callers' API keys, and the project that each belongs to.
 
 use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{config::Invalid, log::Unlogged, refusal::Refusal, secrets::Named};
 
-/// One of the `[[api_keys]]`: the key in an environment variable or a file, or its SHA-256.
+/// An entry of `[[api_keys]]`: the key in an environment variable or a file, or its SHA-256.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "a table [[api_keys]]")]
 pub struct ApiKey {
@@ -30,14 +30,14 @@ pub struct ApiKey {
 
 type Sha = [u8; 32];
 
-/// The longest key, in bytes: more is not worth a digest.
+/// The longest key in bytes; longer ones are not even hashed.
 const LONGEST: usize = 4096;
 
-/// The callers' keys, by their digests; without any, everybody is the project `default`.
+/// The callers' keys by their digests; without any, everybody is the project `default`.
 #[derive(Clone)]
 pub struct Keys(Arc<[Key]>);
 
-/// A key's digest, whose it is, and how the layer tells it from others.
+/// A key's digest, its project, and its id for the layer.
 struct Key(Sha, Project, CallerId);
 
 impl Keys {
@@ -51,7 +51,7 @@ impl Keys {
             }
             let digest = key.digest(&place)?;
             if known.iter().any(|Key(other, ..)| *other == digest) {
-                return Err(invalid("this key is there already"));
+                return Err(invalid("this key already exists"));
             }
             let id = CallerId::new(digest.map(|byte| format!("{byte:02x}")).concat());
             known.push(Key(digest, Project::new(key.project), id));
@@ -63,7 +63,7 @@ impl Keys {
         self.0.is_empty()
     }
 
-    /// The projects that callers can have.
+    /// Returns the projects of all keys.
     pub fn projects(&self) -> impl Iterator<Item = &str> {
         let everybody = self.is_empty().then_some("default");
         self.0
@@ -72,15 +72,15 @@ impl Keys {
             .chain(everybody)
     }
 
-    /// The project of a request with these headers, and which of its keys was sent. Without keys
-    /// the layer looks at `Authorization`, which goes through to the upstream.
+    /// Returns the project of a request with these headers, and the id of its key. Without keys the
+    /// layer looks at `Authorization`, which is passed on to the upstream.
     fn caller(&self, headers: &HeaderMap) -> Option<(Project, Option<CallerId>)> {
         if self.is_empty() {
             return Some((Project::default(), None));
         }
         let key = bearer(headers).filter(|key| key.len() <= LONGEST)?;
         let digest: Sha = Sha256::digest(key).into();
-        // All keys are looked at, whichever it is: the time taken tells nothing.
+        // All keys are compared, so that the time taken tells nothing.
         let mut found = None;
         for Key(known, project, id) in &*self.0 {
             if same(known, &digest) {
@@ -112,17 +112,18 @@ impl ApiKey {
     }
 }
 
-/// Whom wrong keys are counted by, so that they fill no log.
+/// The keys, with a count of wrong ones that keeps them from filling the log.
 #[derive(Clone)]
 pub struct Door {
     pub keys: Keys,
     pub throttle: Throttle,
 }
 
-/// Wrong keys of one address that have their lines in the log, within a minute.
+/// Wrong keys of one address that are logged within a minute.
 const LOGGED: u32 = 10;
 
-/// Finds out the caller's project, and takes the key off the request: it is for this proxy only.
+/// Identifies the caller's project, and removes the key from the request: it is for this proxy
+/// only.
 pub async fn authenticate(State(door): State<Door>, mut request: Request, next: Next) -> Response {
     let Some((project, id)) = door.keys.caller(request.headers()) else {
         return door.refuse(&request);
@@ -138,7 +139,7 @@ pub async fn authenticate(State(door): State<Door>, mut request: Request, next: 
 }
 
 impl Door {
-    /// A 401, and no 429 however often: clients repeat that one.
+    /// Answers 401, never 429: clients retry that one.
     fn refuse(&self, request: &Request) -> Response {
         let from = request.extensions().get::<ClientAddress>().copied();
         let wrong = self.throttle.wrong(from, SystemTime::now());
@@ -146,7 +147,7 @@ impl Door {
             let address = from.map_or("unknown".into(), |from| from.0.to_string());
             tracing::warn!(
                 address,
-                "an unknown API key, or none; of more from this address within a minute only the first have lines"
+                "an unknown or missing API key; only the first few from one address within a minute are logged"
             );
         }
         let message = "the API key is missing or unknown; send it as: Authorization: Bearer KEY";
@@ -160,7 +161,7 @@ impl Door {
     }
 }
 
-/// The token of the one `Authorization: Bearer …`.
+/// Returns the token of the only `Authorization: Bearer …`.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (value, None) = (values.next()?, values.next()) else {

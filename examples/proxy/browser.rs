@@ -1,7 +1,7 @@
-//! Rules for web pages: none may use the proxy unless its origin is allowed.
+//! Rules for web pages: only those of allowed origins may use the proxy.
 //!
-//! A page in the browser of somebody who runs the proxy on their own machine could otherwise send
-//! requests to it, and so use the operator's key and tools.
+//! Otherwise any page, open on a machine that runs the proxy, could send requests to it, and so use
+//! the operator's key and tools.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -41,7 +41,7 @@ impl Origins {
     }
 }
 
-/// As a browser sends it: scheme, host and port, nothing more.
+/// Parses an origin as a browser sends it: scheme, host and port, nothing more.
 fn origin(index: usize, text: &str) -> Result<HeaderValue, Invalid> {
     let url = text.parse::<Url>().ok();
     url.filter(|url| url.origin().is_tuple() && url.origin().ascii_serialization() == text)
@@ -49,34 +49,34 @@ fn origin(index: usize, text: &str) -> Result<HeaderValue, Invalid> {
         .ok_or_else(|| {
             let what = described(text);
             Invalid::new(format!(
-                "allow_origins[{index}] ({what}) is no origin; it looks like https://app.example.com, in lower case and without a path"
+                "allow_origins[{index}] ({what}) is not an origin; expected one like https://app.example.com, in lower case and without a path"
             ))
         })
 }
 
-/// The names that a proxy without keys is asked under.
+/// The `Host` names that a proxy without keys answers to.
 ///
-/// A page can make its own name lead to any address (DNS rebinding), and then what it reads from
-/// there carries no `Origin`. With keys that is nothing to it: it has none.
+/// A page can point its own name at any address (DNS rebinding), and then its requests carry no
+/// `Origin`. If there are keys that gains it nothing, since it has none.
 #[derive(Clone)]
 pub enum Hosts {
-    /// Whatever it is called.
+    /// Any name.
     Any,
-    /// Loopback names, and these.
+    /// Loopback names and these.
     Loopback(Arc<[String]>),
-    /// Addresses, which are nobody's name, loopback names, and these.
+    /// IP addresses, which no page can own, loopback names and these.
     Addresses(Arc<[String]>),
 }
 
 impl Hosts {
-    /// For a proxy that listens on `listen`, to callers with keys or without.
+    /// Chooses the names for a proxy that listens on `listen`, with or without keys.
     pub fn new(names: Vec<String>, listen: IpAddr, is_keyless: bool) -> Result<Self, Invalid> {
         for (index, name) in names.iter().enumerate() {
             let is_name = Host::parse(name).is_ok() && !name.contains(['*', '%']);
             if !is_name {
                 let what = described(name);
                 return Err(Invalid::new(format!(
-                    "allow_hosts[{index}] ({what}): must be a name such as gateway.internal, without scheme, port and path"
+                    "allow_hosts[{index}] ({what}): must be a name such as gateway.internal, without a scheme, a port or a path"
                 )));
             }
         }
@@ -108,24 +108,24 @@ impl Hosts {
     fn refusal(&self) -> Refusal {
         let message = match self {
             Self::Loopback(_) => {
-                "this proxy answers requests to localhost only; with [[api_keys]] its operator can open it to others, or name this host in allow_hosts"
+                "this proxy only answers requests to localhost; its operator can open it to others with [[api_keys]], or add this host to allow_hosts"
             }
             _ => {
-                "this proxy wants no keys, and so answers to its addresses only; its operator can name this host in allow_hosts, or declare [[api_keys]]"
+                "this proxy has no API keys, so it only answers to its addresses; its operator can add this host to allow_hosts, or declare [[api_keys]]"
             }
         };
         Refusal::new(StatusCode::FORBIDDEN, "host_not_allowed", message)
     }
 }
 
-/// What requests must look like.
+/// The rules that requests must follow.
 #[derive(Clone)]
 pub struct Rules {
     pub origins: Origins,
     pub hosts: Hosts,
 }
 
-/// Refuses what a web page sends that is not allowed to.
+/// Refuses requests of web pages that are not allowed.
 pub async fn guard(State(rules): State<Rules>, request: Request, next: Next) -> Response {
     match rules.fault(&request) {
         Some(refusal) => {
@@ -151,7 +151,7 @@ impl Rules {
                 message,
             ));
         }
-        // A page may send text and forms to anywhere without being asked, but not JSON.
+        // A page may send text and forms anywhere without a preflight, but not JSON.
         let is_chat = request.uri().path().ends_with("/chat/completions");
         if is_chat && request.method() == Method::POST && !is_json(headers) {
             let message = "send the request with content-type: application/json";
@@ -164,7 +164,7 @@ impl Rules {
     fn comes_from_allowed(&self, headers: &HeaderMap) -> bool {
         let mut sent = headers.get_all(header::ORIGIN).iter();
         match (sent.next(), sent.next()) {
-            // No `Origin`: not a page, or a request for which browsers send another header.
+            // No `Origin`: not from a page, or a request for which browsers send another header.
             (None, _) => headers
                 .get("sec-fetch-site")
                 .is_none_or(|site| site == "same-origin" || site == "none"),

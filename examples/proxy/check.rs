@@ -1,4 +1,4 @@
-//! `--check`: what would be offered, without a model.
+//! `--check`: lists the tools that would be offered, without calling a model.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,20 +11,20 @@ use tokio::time::timeout;
 
 use crate::storage;
 
-/// The part of a description that is shown.
+/// The characters of a description that are shown.
 const DESCRIPTION_LEN: usize = 60;
-/// Servers that are asked at the same time.
+/// Servers listed at the same time.
 const AT_ONCE: usize = 32;
 
-/// What the check found.
+/// The result of the check.
 pub struct Report {
-    /// For people.
+    /// The report for people.
     pub text: String,
-    /// Whether every server that is enabled can be used.
+    /// Set if every enabled server can be used.
     pub all_well: bool,
 }
 
-/// Lists the tools of each server, of the file and of the database.
+/// Lists the tools of each server of the file and of the database.
 pub async fn check(
     registry: &AnyStore,
     connections: &Connections,
@@ -58,8 +58,8 @@ pub async fn check(
                 }
             }
             Ok(Err(inactive)) => {
-                // Switched off on purpose, or for callers with a token of their own: nothing to
-                // complain about.
+                // Disabled on purpose, or for callers with a token of their own: no reason to
+                // complain.
                 let meant = matches!(inactive, Inactive::Disabled | Inactive::TokenMissing);
                 unusable += usize::from(!meant);
                 let reason = match inactive {

@@ -1,4 +1,4 @@
-//! What the proxy is told: flags and a TOML file; a flag takes the place of the file's key.
+//! Configuration: flags and a TOML file, whose keys the flags override.
 
 use std::{
     collections::HashMap,
@@ -39,82 +39,86 @@ use crate::{
 
 /// A proxy for chat completions that gives every model the tools of MCP servers.
 ///
-/// Without a configuration file it starts a demo MCP server, and without an upstream a demo
-/// model: no key and no network needed.
+/// Without a configuration file it starts a demo MCP server, and without an upstream a demo model,
+/// so it needs neither a key nor a network.
 #[derive(Parser)]
 #[command(version)]
 pub struct Flags {
-    /// Configuration file (TOML); its [[servers]] are followed while the proxy runs
+    /// Configuration file (TOML); changes of its [[servers]] take effect while the proxy runs
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Address and port to listen on [default: 127.0.0.1:8787; port 0 takes a free one]
+    /// Address and port to listen on; port 0 takes a free one [default: 127.0.0.1:8787]
     #[arg(long, value_name = "IP:PORT")]
     listen: Option<SocketAddr>,
     /// Base URL of an OpenAI-compatible API, such as https://api.openai.com/v1 [default: a demo model]
     #[arg(long, value_name = "URL")]
     upstream: Option<String>,
-    /// Environment variable with the key for the upstream [default: the caller's Authorization is sent on]
+    /// Environment variable with the key for the upstream [default: the caller's Authorization is
+    /// passed on]
     #[arg(long, value_name = "NAME")]
     upstream_key_env: Option<String>,
-    /// File with the key for the upstream, which nobody but its owner may read
+    /// File with the key for the upstream, readable only by its owner
     #[arg(long, value_name = "FILE")]
     upstream_key_file: Option<PathBuf>,
     /// Origin whose web pages may call the proxy, such as https://app.example.com; repeatable
     #[arg(long, value_name = "ORIGIN")]
     allow_origin: Vec<String>,
-    /// Address or CIDR block of a load balancer in front of the proxy, which may have all
+    /// Address or CIDR block of a load balancer in front of the proxy, which may use all
     /// connections; repeatable
     #[arg(long, value_name = "ADDRESS")]
     trusted_proxy: Vec<String>,
-    /// What a request gets that asks for both streaming and running tools [default: return-tool-calls]
+    /// Answer to a request that asks for both streaming and tool execution [default:
+    /// return-tool-calls]
     #[arg(long, value_name = "MODE")]
     streaming: Option<StreamingMode>,
-    /// Host, host:port, address or CIDR block that MCP servers may have although it is private or
+    /// Host, host:port, address or CIDR block that MCP servers may use although it is private or
     /// plain http, such as 127.0.0.0/8; repeatable
     #[arg(long, value_name = "RULE")]
     allow_egress: Vec<String>,
-    /// Where servers and credentials are kept: sqlite://PATH or postgres://USER@HOST/DATABASE
+    /// Database for servers and credentials: sqlite://PATH or postgres://USER@HOST/DATABASE
     /// [default: in memory]
     #[arg(long, value_name = "URL")]
     database: Option<String>,
-    /// File with such a URL, where it has a password: what stands in a command, everybody can see
+    /// File with such a URL; use it for a URL with a password, since everybody can see command
+    /// lines
     #[arg(long, value_name = "FILE", conflicts_with = "database")]
     database_file: Option<PathBuf>,
-    /// File with the keys that seal what is secret in the database
+    /// File with the keys that seal secrets in the database
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
-    /// Make a file with a key, for --key-file, and exit
+    /// Create a file with a key, for --key-file, and exit
     #[arg(long, value_name = "FILE", exclusive = true)]
     generate_key: Option<PathBuf>,
-    /// Add a key to such a file, with which everything is sealed from the next start on, and exit
+    /// Add a key to such a file, which seals everything from the next start on, and exit
     #[arg(long, value_name = "FILE", exclusive = true)]
     add_key: Option<PathBuf>,
     /// Address and port of the operator's side, or off [default: 127.0.0.1:8788]
     #[arg(long, value_name = "IP:PORT")]
     admin_listen: Option<admin::Listen>,
-    /// Environment variable with the token of the operator's side [the demo makes one]
+    /// Environment variable with the token of the operator's side; the demo makes one
     #[arg(long, value_name = "NAME")]
     admin_token_env: Option<String>,
-    /// File with the token of the operator's side, which nobody but its owner may read
+    /// File with the token of the operator's side, readable only by its owner
     #[arg(long, value_name = "FILE")]
     admin_token_file: Option<PathBuf>,
-    /// Address by which the operator's side is reached from outside [default: that of --admin-listen]
+    /// Public address of the operator's side [default: that of --admin-listen]
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
     /// Address of a collector that takes traces over OTLP/HTTP, such as http://127.0.0.1:4318
     /// [default: none are exported]
     #[arg(long, value_name = "URL")]
     otlp: Option<String>,
-    /// File with headers for the collector, such as api-key=…, one in a line
+    /// File with headers for the collector, such as api-key=…, one per line
     #[arg(long, value_name = "FILE")]
     otlp_headers_file: Option<PathBuf>,
-    /// What of arguments and results is kept in the records of exchanges [default: redacted]
+    /// How much of arguments and results is kept in the records of exchanges [default: redacted]
     #[arg(long, value_name = "HOW")]
     trace_payloads: Option<PayloadMode>,
-    /// How to write the log on stderr; RUST_LOG sets how much [default: text]
+    /// Format of the log on stderr; RUST_LOG sets the level [default: text]
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
-    /// Read the configuration, list the tools of each server, and exit: 0 if all is well, else 2
+    /// Read the configuration, list the tools of each server, and exit with 0 if all is well, else
+    /// 2
     #[arg(long)]
     check: bool,
 }
@@ -122,7 +126,7 @@ pub struct Flags {
 #[derive(Clone, Copy, Default, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum StreamingMode {
-    /// Stream the model's tool calls to the caller, who may then have them run
+    /// Stream the model's tool calls to the caller, who may resume to run them
     #[default]
     ReturnToolCalls,
     /// Refuse the request with status 400
@@ -134,12 +138,12 @@ pub enum StreamingMode {
 #[derive(Clone, Copy, Default, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum PayloadMode {
-    /// Their sizes
+    /// Only sizes
     Off,
-    /// The text, without what looks like a secret
+    /// The text with likely secrets masked
     #[default]
     Redacted,
-    /// The text
+    /// The whole text
     Full,
 }
 
@@ -149,21 +153,21 @@ pub enum LogFormat {
     /// Lines for people
     #[default]
     Text,
-    /// One JSON object a line
+    /// One JSON object per line
     Json,
 }
 
-/// The configuration, checked as far as that is possible without the network.
+/// The configuration, checked as far as possible without the network.
 pub struct Config {
-    /// Where the servers are declared; absent, the demo's server is the only one.
+    /// The file that declares servers; absent: the demo's server is the only one.
     pub file: Option<PathBuf>,
     pub listen: SocketAddr,
-    /// Absent: the demo model.
+    /// The provider; absent: the demo model.
     pub upstream: Option<Url>,
-    /// The `Authorization` for the upstream; absent, the caller's is sent on.
+    /// The `Authorization` for the upstream; absent: the caller's is passed on.
     pub upstream_authorization: Option<HeaderValue>,
     pub keys: Keys,
-    /// The upstream's paths that callers reach.
+    /// The paths of the upstream that callers reach.
     pub paths: Paths,
     /// The names that the proxy answers to.
     pub hosts: Hosts,
@@ -171,11 +175,11 @@ pub struct Config {
     pub trusted: Trusted,
     pub streaming: Streaming,
     pub egress: Vec<String>,
-    /// Absent: servers and credentials are kept in memory.
+    /// The database; absent: servers and credentials are kept in memory.
     pub database: Option<Database>,
-    /// Absent: there is no operator's side.
+    /// The operator's side, if there is one.
     pub admin: Option<admin::Side>,
-    /// Root certificates to trust besides the system's.
+    /// Extra trusted roots, besides the system's.
     pub roots: Option<Vec<u8>>,
     /// The collector; absent: no traces are exported.
     pub otlp: Option<Url>,
@@ -188,24 +192,24 @@ pub struct Config {
     pub check: bool,
 }
 
-/// Why the proxy cannot start: one line for the operator, without secrets.
+/// The error of a configuration: one line for the operator, without secrets.
 #[derive(Debug)]
 pub struct Invalid(String);
 
 impl Invalid {
     pub fn new(reason: impl fmt::Display) -> Self {
-        // Whatever is underneath, it stays one line.
+        // Whatever the causes say, it stays one line.
         let reason = reason.to_string();
         Self(reason.split_whitespace().collect::<Vec<_>>().join(" "))
     }
 
-    /// The reason with all that is underneath.
+    /// Creates the error from another one, with all its causes.
     pub fn because(error: &(dyn Error + 'static)) -> Self {
         Self::new(chain(error))
     }
 }
 
-/// What an error says, with its causes.
+/// Formats an error with its causes.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -224,7 +228,7 @@ impl fmt::Display for Invalid {
 }
 
 impl Flags {
-    /// Reads the command line; `--help` and its like are answered, and end the process.
+    /// Reads the command line; `--help` and the like print and end the process.
     pub fn read() -> Result<Self, Invalid> {
         Self::try_parse().map_err(|error| match error.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => error.exit(),
@@ -232,8 +236,8 @@ impl Flags {
         })
     }
 
-    /// Does what `--generate-key` or `--add-key` ask for, and says what to do next; `None` where
-    /// the proxy is to run.
+    /// Handles `--generate-key` and `--add-key`, and returns what to do next; `None` if the proxy
+    /// is to run.
     pub fn change_keys(&self) -> Result<Option<String>, Invalid> {
         match (&self.generate_key, &self.add_key) {
             (Some(path), _) => sealing::generate(path).map(Some),
@@ -259,12 +263,12 @@ fn mistyped(error: &clap::Error) -> Invalid {
             let argument = Doubtful(&argument);
             let known = context(ContextKind::SuggestedArg);
             match &*known {
-                "" => format!("unexpected argument{place}: {argument}; --help lists all there are"),
-                _ => format!("unexpected argument{place}: {argument}; there is {known}"),
+                "" => format!("unexpected argument{place}: {argument}; --help lists them all"),
+                _ => format!("unexpected argument{place}: {argument}; did you mean {known}?"),
             }
         }
         ErrorKind::ArgumentConflict => match &*context(ContextKind::PriorArg) {
-            "" => format!("{argument} stands alone, without any other"),
+            "" => format!("{argument} cannot be combined with other arguments"),
             other if other == argument => format!("{argument} is given twice"),
             other => format!("{argument} cannot be used with {other}"),
         },
@@ -277,7 +281,7 @@ fn mistyped(error: &clap::Error) -> Invalid {
         }
         ErrorKind::ValueValidation => {
             let reason = error.source().map(ToString::to_string);
-            let reason = reason.unwrap_or_else(|| "not a value that it takes".into());
+            let reason = reason.unwrap_or_else(|| "not a valid value".into());
             format!("{argument}: {reason}")
         }
         kind => format!("{argument}: {kind}"),
@@ -307,12 +311,12 @@ impl Config {
         let keys = Keys::new(file.api_keys)?;
         if keys.is_empty() && !listen.ip().is_loopback() && !file.allow_anonymous {
             return Err(Invalid::new(format!(
-                "anybody who reaches {listen} could use this proxy: declare [[api_keys]], or set allow_anonymous = true"
+                "anyone who can reach {listen} could use this proxy: declare [[api_keys]], or set allow_anonymous = true"
             )));
         }
         if !keys.is_empty() && upstream.is_some() && key.is_absent() {
             return Err(Invalid::new(
-                "upstream_key_env or upstream_key_file is needed beside [[api_keys]]: a caller's key is for this proxy and is never sent on",
+                "upstream_key_env or upstream_key_file is required with [[api_keys]]: a caller's key is for this proxy and is never passed on",
             ));
         }
         file.limits.check()?;
@@ -390,9 +394,7 @@ fn database_url(
     file: Option<PathBuf>,
 ) -> Result<Option<SecretString>, Invalid> {
     if url.is_some() && file.is_some() {
-        return Err(Invalid::new(
-            "database and database_file: give one of the two",
-        ));
+        return Err(Invalid::new("database and database_file: give only one"));
     }
     let variable = None;
     let read = Named { variable, file }.read("database")?;
@@ -407,10 +409,10 @@ fn database(
         (Some(url), Some(key_file)) => Ok(Some(Database { url, key_file })),
         (None, None) => Ok(None),
         (Some(_), None) => Err(Invalid::new(
-            "key_file is needed beside database: what is secret in it is sealed; make the file with --generate-key FILE",
+            "key_file is required with database, to seal its secrets; create the file with --generate-key FILE",
         )),
         (None, Some(_)) => Err(Invalid::new(
-            "key_file is there without database: nothing would be kept; give database, such as sqlite://proxy.db",
+            "key_file is given without database, so nothing would be stored; give database, such as sqlite://proxy.db",
         )),
     }
 }
@@ -423,14 +425,14 @@ fn authorization(named: &Named) -> Result<Option<HeaderValue>, Invalid> {
     let mut value = HeaderValue::try_from(bearer).map_err(|_| {
         let key = named.key("upstream_key");
         Invalid::new(format!(
-            "{key}: what it names has characters that a header cannot carry"
+            "{key}: the value has characters that a header cannot carry"
         ))
     })?;
     value.set_sensitive(true);
     Ok(Some(value))
 }
 
-/// A text that stands in a list, as a message may name it: by its length.
+/// Names an item of a list in a message, by its length.
 pub fn described(text: &str) -> String {
     format!("{} characters", text.chars().count())
 }
@@ -439,7 +441,7 @@ pub fn described(text: &str) -> String {
 struct Base {
     key: &'static str,
     example: &'static str,
-    /// Where to put what opens it.
+    /// The place for its credentials, in messages.
     credentials: &'static str,
 }
 
@@ -454,23 +456,23 @@ const OTLP: Base = Base {
     credentials: "the environment variable OTEL_EXPORTER_OTLP_HEADERS",
 };
 
-/// The base URL, its path without a slash at the end.
+/// Parses a base URL; its path loses a final slash.
 fn base_url(text: &str, base: &Base) -> Result<Url, Invalid> {
     let invalid = |reason: &str| Invalid::new(format!("{}: {reason}", base.key));
     let mut url: Url = text
         .parse()
-        .map_err(|_| invalid(&format!("not a URL; it looks like {}", base.example)))?;
+        .map_err(|_| invalid(&format!("not a URL; expected one like {}", base.example)))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(invalid("the URL begins with neither https:// nor http://"));
+        return Err(invalid("the URL must begin with https:// or http://"));
     }
     if !url.username().is_empty() || url.password().is_some() {
         let instead = base.credentials;
         return Err(invalid(&format!(
-            "the URL has a user or a password; use {instead} instead"
+            "the URL must not have a user name or a password; use {instead} instead"
         )));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(invalid("the URL has a query or a fragment"));
+        return Err(invalid("the URL must not have a query or a fragment"));
     }
     let path = url.path().trim_end_matches('/').to_owned();
     url.set_path(&path);
@@ -485,7 +487,7 @@ fn read_roots(path: &Path) -> Result<Vec<u8>, Invalid> {
     let pem = fs::read(path).map_err(|error| invalid(&error))?;
     match Certificate::from_pem_bundle(&pem) {
         Ok(roots) if !roots.is_empty() => Ok(pem),
-        _ => Err(invalid(&"there is no certificate in PEM in it")),
+        _ => Err(invalid(&"it contains no PEM certificate")),
     }
 }
 

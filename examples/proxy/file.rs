@@ -1,4 +1,4 @@
-//! The configuration file, as it is written.
+//! The configuration file as written.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ use crate::{
     limits::Limits,
 };
 
-/// The file. A key that is not here is an error; `servers` are the registry's to read.
+/// The file. Unknown keys are errors; `servers` are read by the registry.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct File {
@@ -81,8 +81,7 @@ impl File {
     }
 }
 
-/// A parser's message without the text that stands in the file: it may be a secret that was
-/// written in the wrong place.
+/// Removes quoted text of the file from a parser's message: it may be a secret in the wrong place.
 fn without_value(message: &str) -> String {
     let message = message
         .replace("expected u64", "expected a whole number")
@@ -103,20 +102,20 @@ fn without_value(message: &str) -> String {
         .find(|kind| message.starts_with(**kind));
     match (typed, message.rfind(", expected")) {
         (Some(kind), Some(end)) => {
-            // The kind of value, in words, comes before the value in quotes.
+            // The kind of value, in words, precedes the quoted value.
             let given = &message[kind.len()..end];
             let given = given.split(['"', '`']).next().unwrap_or_default().trim();
             let given = given.replace("string", "text");
             format!("{kind}{given}{}", &message[end..])
         }
-        // What the parser made of a text that it did not take for one.
-        _ if message.starts_with("invalid ") => format!("{message}; a text stands in quotes"),
+        // A message about unquoted text.
+        _ if message.starts_with("invalid ") => format!("{message}; put text in quotes"),
         _ => message,
     }
 }
 
 impl ModelPrice {
-    /// The price; so many are before it in the file.
+    /// Converts the price; `index` is its position in the file.
     pub fn price(self, index: usize) -> Result<Price, Invalid> {
         let numbers = [self.input, self.output, self.cached_input.unwrap_or(0.0)];
         if !numbers
@@ -124,7 +123,7 @@ impl ModelPrice {
             .all(|price| price.is_finite() && *price >= 0.0)
         {
             return Err(Invalid::new(format!(
-                "prices: number {} has a price that is negative or no number",
+                "prices: number {} has a price that is negative or not a number",
                 index + 1
             )));
         }

@@ -1,7 +1,7 @@
 //! The limit of open files, connections among them.
 
-/// Lets the process open `wanted` files, or as many as it may; how many that are, where there is a
-/// limit.
+/// Raises the limit of open files to `wanted`, or as far as allowed; returns the limit, if there is
+/// one.
 #[cfg(unix)]
 pub fn allow(wanted: u64) -> Option<u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -18,7 +18,7 @@ pub fn allow(wanted: u64) -> Option<u64> {
     };
     match setrlimit(Resource::Nofile, raised) {
         Ok(()) => Some(wanted),
-        // Some systems have a lower limit than they say; what there is remains.
+        // Some systems allow less than they report; then the limit stays.
         Err(_) => Some(now),
     }
 }

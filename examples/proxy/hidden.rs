@@ -1,8 +1,7 @@
-//! Keeps what is in the process to itself.
+//! Protection of the process's memory and environment.
 
-/// Has the kernel show nobody else what is in this process: neither its environment, where secrets
-/// may be, nor its memory, to other programs of the same user or in a core dump. To be called
-/// before any secret is read. The superuser can look all the same.
+/// Hides the environment and memory of this process from other programs of the same user, and from
+/// core dumps. Call it before any secret is read. The superuser can look all the same.
 #[cfg(target_os = "linux")]
 pub fn hide() {
     use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
@@ -12,9 +11,11 @@ pub fn hide() {
         current: Some(0),
         maximum: Some(0),
     };
-    // For what is started from here, and for kernels that write cores by this alone.
+    // For child processes, and for kernels that consider only this limit.
     if let Err(error) = undumpable.and(setrlimit(Resource::Core, nothing)) {
-        eprintln!("warning: memory and environment of this process can be read by others: {error}");
+        eprintln!(
+            "warning: other programs can read the memory and environment of this process: {error}"
+        );
     }
 }
 

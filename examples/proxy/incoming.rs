@@ -1,5 +1,8 @@
-//! Connections that were accepted: a place for each, or an answer that there is none, and an end
-//! for those that a slow caller would hold.
+//! Accepted connections: each gets a place, or an answer that there is none.
+//!
+//! Waiting to be accepted looks like a dead proxy, to load balancers too. So some places are
+//! reserved for answers that there is no room, health checks among them, each for seconds and few
+//! for one address; beyond those the answer is written without reading the request.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -20,16 +23,16 @@ use crate::{
     shed,
 };
 
-/// Buffer of a connection in either direction, the headers of a request included: many
-/// connections cannot hold much, however they read and write.
+/// The buffer of a connection in either direction, request headers included: many connections
+/// cannot hold much, however they read and write.
 pub const BUFFER: u32 = 64 << 10;
 
-/// Limits of connections: how slow they may be, and how many.
+/// Limits of connections: how slow, and how many.
 pub struct Terms {
     pub header_read: Duration,
     pub idle_write: Duration,
     pub places: Places,
-    /// For health checks, and for telling others that there is no place.
+    /// Places for health checks, and for telling others that there is no place.
     pub spare: Places,
 }
 
@@ -38,7 +41,7 @@ pub struct Incoming {
     /// The listener's name in the log.
     listener: &'static str,
     app: Router,
-    /// The same, for connections without a place.
+    /// The router for connections without a place.
     health: Router,
     http: http1::Builder,
     terms: Terms,
@@ -47,7 +50,8 @@ pub struct Incoming {
 
 impl Incoming {
     pub fn new(listener: &'static str, app: Router, terms: Terms) -> Self {
-        // `axum::serve` sets no timer, and without one a caller may take forever for its headers.
+        // `axum::serve` sets no timer, and without one a caller may take forever to send its
+        // headers.
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(terms.header_read)
@@ -62,7 +66,7 @@ impl Incoming {
         }
     }
 
-    /// Serves a connection until it ends, or is shut down with those that are `running`.
+    /// Serves a connection until it ends, or is shut down with the `running` ones.
     pub fn serve(&self, stream: TcpStream, peer: IpAddr, running: &GracefulShutdown) {
         let Ok(place) = self.terms.places.take(peer) else {
             return self.turn_away(stream, peer, &self.health);
@@ -75,7 +79,7 @@ impl Incoming {
         });
     }
 
-    /// Answers one request of a connection that comes while the proxy is stopping.
+    /// Answers one request of a connection that arrives while the proxy is stopping.
     pub fn answer_late_comer(&self, stream: TcpStream, peer: IpAddr) {
         match self.terms.places.take(peer) {
             Ok(place) => self.answer_once(stream, peer, Some(place)),
@@ -83,12 +87,12 @@ impl Incoming {
         }
     }
 
-    /// The same for one of the last, which is answered in any case.
+    /// Answers one of the last connections, whether or not there is a place.
     pub fn answer_last(&self, stream: TcpStream, peer: IpAddr) {
         self.answer_once(stream, peer, self.terms.places.take(peer).ok());
     }
 
-    /// Returns when nobody has a place any more.
+    /// Returns when all places are free.
     pub async fn all_ended(&self) {
         join(self.terms.places.all_free(), self.terms.spare.all_free()).await;
     }
@@ -103,8 +107,8 @@ impl Incoming {
         });
     }
 
-    /// Answers once with `app`, in little time; where too many are answered so already, without
-    /// having read the request.
+    /// Answers once with `app`, briefly; if too many are being answered already, without reading
+    /// the request.
     fn turn_away(&self, stream: TcpStream, peer: IpAddr, app: &Router) {
         self.without_place.count(self.listener);
         let Ok(place) = self.terms.spare.take(peer) else {
@@ -136,7 +140,7 @@ impl Incoming {
 
 type Connection = http1::Connection<TokioIo<Progress>, TowerToHyperService<Addressed>>;
 
-/// A connection's end is its caller's business, and no news.
+/// Logs the end of a connection at level debug: it is the caller's business.
 fn end(result: hyper::Result<()>) {
     if let Err(error) = result {
         tracing::debug!(%error, "a connection ended early");

@@ -1,4 +1,4 @@
-//! `[limits]`: how much and how long, with the defaults of the library and of this proxy.
+//! `[limits]`: limits of size, number and time, with the defaults of the library and of this proxy.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::{
     places::{Places, Trusted},
 };
 
-/// The table `[limits]`. Durations are whole seconds; every key may be left out.
+/// The table `[limits]`. Durations are whole seconds; all keys are optional.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table [limits]")]
 pub struct Limits {
@@ -28,12 +28,12 @@ pub struct Limits {
     calls: Option<Count>,
     concurrent_calls: Option<Count>,
     argument_bytes: Option<Count>,
-    /// What a model is given of one result; `result_read_bytes` is what is read of it.
+    /// The part of one result that the model gets; `result_read_bytes` is the part that is read.
     result_bytes: Option<Count>,
     resolve: Option<Seconds>,
     call: Option<Seconds>,
     deadline: Option<Seconds>,
-    /// How long a streamed answer may be silent before a comment is sent.
+    /// The silence of a streamed answer before a comment is sent.
     keep_alive: Option<Seconds>,
 
     // A server.
@@ -60,28 +60,28 @@ pub struct Limits {
     header_read: Option<Seconds>,
     idle_write: Option<Seconds>,
     connections: Option<Count>,
-    /// Those of one address.
+    /// The connections of one address.
     address_connections: Option<Count>,
-    /// Those for which there is no place, health checks among them.
+    /// The places for connections beyond the limit, health checks among them.
     health_connections: Option<Count>,
     operator_connections: Option<Count>,
     grace: Option<Seconds>,
 }
 
 impl Limits {
-    /// Refuses what would quietly not do what it says.
+    /// Refuses values that would silently not work.
     pub fn check(&self) -> Result<(), Invalid> {
         if self
             .deadline
             .is_some_and(|d| d.0 <= Duration::from_secs(30))
         {
             return Err(Invalid::new(
-                "limits.deadline: must be over 30 seconds, which are kept for the model's last answer; with less no tool would ever run",
+                "limits.deadline: must be over 30 seconds, which are reserved for the model's last answer; otherwise no tool would ever run",
             ));
         }
         if self.max_tool_rounds.is_some_and(|rounds| rounds.0 > 5) {
             return Err(Invalid::new(
-                "limits.max_tool_rounds: at most 5; each round is another call of the model with the whole conversation, so more is spelt limits.max_tool_rounds_cap",
+                "limits.max_tool_rounds: at most 5; each round is another model call with the whole conversation, so to allow more set limits.max_tool_rounds_cap",
             ));
         }
         if self.max_tool_rounds.is_some() && self.max_tool_rounds_cap.is_some() {
@@ -90,22 +90,22 @@ impl Limits {
             ));
         }
         let bodies = self.of_requests();
-        // What a body takes beside its data counts as well.
+        // The overhead of a body counts as well.
         let largest = bodies.body_bytes.saturating_add(bodies.body_bytes / 16);
         if bodies.caller_body_bytes < largest {
             return Err(Invalid::new(
-                "limits.caller_body_bytes: must be a sixteenth more than limits.body_bytes, else the largest requests are never answered",
+                "limits.caller_body_bytes: must exceed limits.body_bytes by a sixteenth, or the largest requests would never be answered",
             ));
         }
         if bodies.all_body_bytes / 8 * 7 < largest {
             return Err(Invalid::new(
-                "limits.all_body_bytes: seven eighths of it must be a sixteenth more than limits.body_bytes, else the largest requests are never answered",
+                "limits.all_body_bytes: seven eighths of it must exceed limits.body_bytes by a sixteenth, or the largest requests would never be answered",
             ));
         }
         Ok(())
     }
 
-    /// The limits of a request.
+    /// Returns the limits of a request.
     pub fn of_requests(&self) -> mcp_layer::Limits {
         let mut limits = mcp_layer::Limits::default();
         set(&mut limits.body_bytes, self.body_bytes);
@@ -127,12 +127,12 @@ impl Limits {
         limits
     }
 
-    /// The cap on rounds where it is spelt out.
+    /// Returns the cap on rounds, if one is set.
     pub fn max_tool_rounds_cap(&self) -> Option<u64> {
         self.max_tool_rounds_cap.map(u64::from)
     }
 
-    /// The limits of calls to servers.
+    /// Returns the limits of calls to servers.
     pub fn of_servers(&self) -> mcp::Limits {
         let mut limits = mcp::Limits::default();
         set(&mut limits.call, self.call);
@@ -153,37 +153,37 @@ impl Limits {
         limits
     }
 
-    /// How long connecting to a server may take.
+    /// Returns the time for connecting to a server; default 5 s.
     pub fn connect(&self) -> Duration {
         self.connect.map_or(CONNECT_TIMEOUT, |seconds| seconds.0)
     }
 
-    /// How long the upstream may be silent, before its answer and within it: default 600 s, for
-    /// models that think long before their first word.
+    /// Returns the longest silence of the upstream, before and within its answer; default 600 s,
+    /// for models that think long before their first word.
     pub fn upstream_timeout(&self) -> Duration {
         seconds(self.upstream_timeout, 600)
     }
 
-    /// How long a caller may be silent within a request's body: default 30 s.
+    /// Returns the longest silence of a caller within a request's body; default 30 s.
     pub fn body_idle(&self) -> Duration {
         seconds(self.idle, 30)
     }
 
-    /// How long a caller may take for a request's headers, and between two requests on one
-    /// connection: default 10 s, so that slow callers cannot hold all connections.
+    /// Returns the time for a request's headers, and between two requests on one connection;
+    /// default 10 s, so that slow callers cannot hold all connections.
     pub fn header_read(&self) -> Duration {
         seconds(self.header_read, 10)
     }
 
-    /// How long a caller may take nothing of what is sent to it: default 30 s. A stream that is
-    /// read slowly goes on.
+    /// Returns the time that a caller may take nothing of what is sent; default 30 s. A stream that
+    /// is read slowly continues.
     pub fn idle_write(&self) -> Duration {
         seconds(self.idle_write, 30)
     }
 
-    /// How connections of callers are served. There may be 10,000 of them at once, or half as many
-    /// as the process may open `files`: the other half is for what their requests need. One
-    /// address has a quarter, so that no one caller keeps the others out.
+    /// Returns the terms of callers' connections. There may be 10,000 at once, or half the number
+    /// of `files` that the process may open: the other half is for what their requests need. One
+    /// address gets a quarter, so that no caller can keep the others out.
     pub fn of_callers(&self, files: Option<u64>, trusted: &Trusted) -> Terms {
         let files = files.map_or(usize::MAX, |files| {
             usize::try_from(files).unwrap_or(usize::MAX)
@@ -195,19 +195,19 @@ impl Limits {
             tracing::warn!(
                 connections = all,
                 files,
-                "fewer connections than limits.connections: the process may open no more files (ulimit -n, LimitNOFILE)"
+                "fewer connections than limits.connections, because of the limit of open files (ulimit -n, LimitNOFILE)"
             );
         } else {
             tracing::info!(
                 connections = all,
                 of_one_address = of_one,
-                "there are places for"
+                "accepting connections"
             );
         }
         self.terms(all, of_one, trusted)
     }
 
-    /// How connections of operators are served: default 256, apart from those of callers.
+    /// Returns the terms of operators' connections: default 256, separate from those of callers.
     pub fn of_operators(&self, trusted: &Trusted) -> Terms {
         let all = self.operator_connections.map_or(256, usize::from);
         self.terms(all, all / 4, trusted)
@@ -215,7 +215,7 @@ impl Limits {
 
     fn terms(&self, all: usize, of_one: usize, trusted: &Trusted) -> Terms {
         let places = |all: usize, of_one: usize| Places::new(all, of_one.max(1), trusted.clone());
-        // Each lasts a moment, so that a few are enough; an address that floods has next to none.
+        // Each lasts a moment, so a few are enough; an address that floods gets next to none.
         let spare = self.health_connections.map_or(256, usize::from);
         Terms {
             header_read: self.header_read(),
@@ -225,7 +225,7 @@ impl Limits {
         }
     }
 
-    /// How many files the process should be allowed to open.
+    /// Returns the number of files that the process should be allowed to open.
     pub fn files(&self) -> u64 {
         let others = 1024; // Operators, servers, the database.
         2 * self.connections() as u64 + others
@@ -235,15 +235,15 @@ impl Limits {
         self.connections.map_or(10_000, usize::from)
     }
 
-    /// How long running requests may take to end when the proxy is stopped: default 30 s, as
-    /// long as container platforms wait by default. A loop may run up to `deadline`: to let each
-    /// one end, raise this to it, and the platform's patience too.
+    /// Returns the time for running requests to end when the proxy is stopped; default 30 s, as
+    /// long as container platforms wait by default. A loop may run up to `deadline`: to let every
+    /// one end, raise this to it, and the platform's patience, too.
     pub fn grace(&self) -> Duration {
         seconds(self.grace, 30)
     }
 }
 
-/// A number from 1 on: no limit here has a use for 0.
+/// A number from 1: no limit here has a use for 0.
 #[derive(Clone, Copy)]
 struct Count(u32);
 
@@ -274,7 +274,7 @@ impl<'de> Deserialize<'de> for Seconds {
 
 impl From<Count> for usize {
     fn from(count: Count) -> Self {
-        // Lossless wherever sockets are: no such platform has less than 32 bits.
+        // Lossless on every platform with sockets: none has less than 32 bits.
         Self::try_from(count.0).unwrap_or(Self::MAX)
     }
 }

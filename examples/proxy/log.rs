@@ -1,4 +1,4 @@
-//! The log: lines on stderr, one for each request.
+//! The log on stderr, with one line for each request.
 
 use std::io::{self, IsTerminal};
 
@@ -21,13 +21,13 @@ use crate::{
     otlp::Exporter,
 };
 
-/// The span whose fields stand in each line of a request.
+/// The span whose fields appear in each line of a request.
 pub const REQUEST: &str = "request";
 
-/// Begins the log, of which `RUST_LOG` decides how much there is, and the export of traces.
+/// Starts the log, filtered by `RUST_LOG`, and the export of traces.
 pub fn start(config: &Config, exporter: Option<&Exporter>) {
     let level = match config.check {
-        // The report says what the log would.
+        // The report says the same as the log would.
         true => "off",
         false => "info",
     };
@@ -49,20 +49,20 @@ pub fn start(config: &Config, exporter: Option<&Exporter>) {
         .init();
 }
 
-/// All but the spans that are made for a collector: each line says by itself what it is about.
+/// Excludes the spans made for a collector: each line is complete by itself.
 fn is_logged(metadata: &Metadata<'_>) -> bool {
     metadata.is_event() || metadata.name() == REQUEST
 }
 
-/// An extension of answers that are not worth a line each, such as the thousandth wrong key.
+/// A marker of answers that are not worth a line each, such as the thousandth wrong key.
 #[derive(Clone, Copy)]
 pub struct Unlogged;
 
-/// One line for each request to these routes.
+/// Logs one line for each request to these routes.
 pub fn requests(routes: Router) -> Router {
     let requests = TraceLayer::new_for_http()
         .make_span_with(|request: &http::Request<_>| {
-            // Without the query, and what else may have a secret in it.
+            // Without the query and other parts that may contain a secret.
             let (method, path) = (request.method(), path_for_log(request.uri().path()));
             tracing::info_span!(REQUEST, %method, path = &*path)
         })

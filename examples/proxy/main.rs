@@ -4,11 +4,10 @@
 //! cargo run --example proxy                            # demo: no key, no network
 //! cargo run --example proxy -- --config proxy.toml
 //! cargo run --example proxy -- --config proxy.toml --check
-//! cargo run --example proxy --features full -- --database sqlite://proxy.db --key-file proxy.keys
+//! cargo run --example proxy -- --database sqlite://proxy.db --key-file proxy.keys
 //! ```
 //!
-//! Read `main` and `app` first: the first tells what happens at the start, the second what
-//! happens to a request, layer by layer.
+//! Read `main` and `app` first: `main` has the start, `app` the way of a request, layer by layer.
 
 #![allow(
     unreachable_pub,
@@ -21,6 +20,7 @@ mod auth;
 mod browser;
 mod check;
 mod config;
+mod database;
 mod demo;
 mod file;
 mod files;
@@ -40,12 +40,6 @@ mod server;
 mod shed;
 mod storage;
 mod upstream;
-
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
-mod database;
-#[cfg(not(any(feature = "postgres", feature = "sqlite")))]
-#[path = "no_database.rs"]
-mod database;
 
 use std::{io, net::SocketAddr, path::PathBuf, process::ExitCode, thread::available_parallelism};
 
@@ -86,7 +80,7 @@ fn main() -> ExitCode {
     let ran = Flags::read().and_then(|flags| {
         let (callers, servers) = runtimes().map_err(Invalid::new)?;
         let ran = callers.block_on(run(flags, servers.handle()));
-        // What a server still holds up is over for us.
+        // Calls that servers still hold up are abandoned.
         servers.shutdown_background();
         ran
     });
@@ -99,8 +93,9 @@ fn main() -> ExitCode {
     }
 }
 
-/// One runtime that serves callers, and one for what MCP servers and authorization servers cost:
-/// with half of the processors, none of them can keep the proxy from answering others.
+/// Creates one runtime that serves callers, and one for the work that MCP servers and authorization
+/// servers cause: it has half of the processors, so that no server can keep the proxy from
+/// answering callers.
 fn runtimes() -> io::Result<(Runtime, Runtime)> {
     let processors = available_parallelism().map_or(1, usize::from);
     let callers = Builder::new_multi_thread().enable_all().build()?;
@@ -169,7 +164,7 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
             .with_traces(storage.traces)
             .with_metrics(metrics);
         match storage.keys {
-            // Who is signed in to one replica is signed in to all.
+            // A session of one replica is valid in all.
             Some(keys) => admin.with_session_keys(keys),
             None => admin,
         }
@@ -215,7 +210,7 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Says where the proxy is to be found.
+/// Announces the proxy's addresses.
 fn introduce(config: &Config, address: SocketAddr, operators: Option<(SocketAddr, &Token)>) {
     if config.file.is_none() {
         let upstream = config.upstream.as_ref();
@@ -228,7 +223,7 @@ fn introduce(config: &Config, address: SocketAddr, operators: Option<(SocketAddr
     }
 }
 
-/// Listens on the address of a key; `other` gives another one.
+/// Listens on the address of a key; `other` tells how to choose another one.
 fn bind(key: &str, address: SocketAddr, other: &str) -> Result<(TcpListener, SocketAddr), Invalid> {
     let bound = listen(address).and_then(|listener| {
         let address = listener.local_addr()?;
@@ -236,7 +231,7 @@ fn bind(key: &str, address: SocketAddr, other: &str) -> Result<(TcpListener, Soc
     });
     bound.map_err(|error| {
         Invalid::new(format!(
-            "{key}: {address}: {error}; give another with {other}"
+            "{key}: {address}: {error}; choose another one with {other}"
         ))
     })
 }
@@ -246,27 +241,27 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
     };
-    // A restart takes the address over from connections that are ending; on Windows that is so
-    // anyway, and this would share it with another program.
+    // A restart takes the address over from ending connections. On Windows that works anyway, and
+    // this would share it with another program.
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
-    // Connections inherit it. The system takes megabytes for a caller that reads nothing, and each
-    // of thousands of answers to a pipeline costs as much as to one that does.
+    // Connections inherit it. Otherwise the system buffers megabytes for a caller that reads
+    // nothing, and each of thousands of pipelined answers costs as much as one that is read.
     #[cfg(target_os = "linux")]
     SockRef::from(&socket).set_tcp_notsent_lowat(incoming::BUFFER)?;
-    // Those who come at the same moment wait here; where it is full, they try again a second later.
+    // Simultaneous connections wait here; if it is full, clients try again a second later.
     socket.listen(4096)
 }
 
-/// The servers that are declared: in the configuration file, or by the demo.
+/// The declared servers: of the configuration file, or of the demo.
 enum Declared {
     File(PathBuf),
     Demo(String),
 }
 
 impl Declared {
-    /// One registry: these servers, over those of a store.
+    /// Returns one registry: these servers over those of a store.
     async fn over(self, store: AnyStore) -> Result<AnyStore, Invalid> {
         let overlay = match self {
             Self::File(path) => Overlay::open(&path, store)
@@ -280,7 +275,7 @@ impl Declared {
     }
 }
 
-/// The servers that are declared, and where calls may go; without a file, the demo's server runs.
+/// Returns the declared servers and the egress rules; without a file, starts the demo's server.
 async fn declared(config: &Config) -> Result<(Declared, EgressRules), Invalid> {
     let egress = EgressRules::parse(&config.egress)
         .map_err(|error| Invalid::new(format!("allow_egress: {error}")))?;
@@ -294,7 +289,7 @@ async fn declared(config: &Config) -> Result<(Declared, EgressRules), Invalid> {
     }
 }
 
-/// The layer, as the configuration wants it.
+/// Builds the layer from the configuration.
 fn layer(config: &Config, registry: AnyStore, connections: Connections) -> McpLayer {
     let layer = McpLayer::new(registry)
         .with_connections(connections)
@@ -302,7 +297,7 @@ fn layer(config: &Config, registry: AnyStore, connections: Connections) -> McpLa
         .with_streaming(config.streaming)
         .with_prices(config.prices.clone())
         .with_trace_payloads(config.trace_payloads)
-        // Authentication always says whose a request is; should it ever not, nothing opens.
+        // Authentication always adds a project; should it ever fail to, nothing opens.
         .with_required_project();
     let layer = match config.otlp {
         Some(_) => layer.with_trace_context(otlp::context),
@@ -314,7 +309,7 @@ fn layer(config: &Config, registry: AnyStore, connections: Connections) -> McpLa
     }
 }
 
-/// What happens to a request, from the outside to the inside.
+/// Builds the router with its layers, from the inside to the outside.
 async fn app(
     config: &Config,
     mcp: McpLayer,
@@ -333,10 +328,10 @@ async fn app(
     )?;
 
     let model = ServiceBuilder::new()
-        // A caller that falls silent in the middle of a body holds no connection for it.
+        // A caller that falls silent in the middle of a body does not hold a connection.
         .layer(RequestBodyTimeoutLayer::new(config.limits.body_idle()))
-        // The tools. Directly around the upstream, so that everything outside sees one request
-        // and whatever stands inside, such as a rate limit, would see every turn.
+        // The tools. Directly around the upstream, so that everything outside sees one request, and
+        // anything inside, such as a rate limit, would see every turn.
         .layer(mcp)
         .service(upstream);
 
@@ -355,7 +350,7 @@ async fn app(
             any_service(model).layer(from_fn_with_state(config.paths.clone(), paths::guard)),
         )
         .method_not_allowed_fallback(routes::method_not_allowed)
-        // Whose request it is. Around the model and the list of servers, which need to know.
+        // Authentication. Around the model and the list of servers, which need the project.
         .route_layer(from_fn_with_state(door, auth::authenticate))
         // No new requests once the proxy is stopping.
         .route_layer(from_fn_with_state(draining.clone(), server::turn_away));
@@ -363,8 +358,8 @@ async fn app(
         .route("/healthz", get(routes::healthz))
         .route("/readyz", get(routes::readyz).with_state(draining))
         .fallback(routes::not_found)
-        // Lets pages of allowed origins read the answers, refusals of a key included.
+        // Lets pages of allowed origins read the answers, including refusals of a key.
         .layer(option_layer(config.origins.cors()))
-        // Nothing at all for other pages: outermost, so that they cannot even ask.
+        // Refuses other pages: outermost, so that they reach nothing at all.
         .layer(from_fn_with_state(rules, browser::guard)))
 }

@@ -1,7 +1,7 @@
-//! Traces for a collector: the spans of the proxy and of the library, over OTLP/HTTP.
+//! Export of traces: the spans of the proxy and of the library, over OTLP/HTTP.
 //!
-//! Nothing here is on the way of a request. Spans wait in a queue of 2048 and leave every five
-//! seconds; what a slow or missing collector does not take is lost.
+//! Exporting never delays a request. Spans wait in a queue of 2048 and leave every five seconds;
+//! those that a slow or missing collector does not take are lost.
 
 use std::{
     collections::HashMap,
@@ -40,26 +40,26 @@ use crate::{
     log, upstream,
 };
 
-/// How long one batch may take: a collector that hangs does not hold the next ones for longer.
+/// The time limit of one batch: a collector that hangs does not delay the next ones for longer.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The last traces are worth so long, also after requests took all of the grace period.
+/// The time for the last traces, even if requests took all of the grace period.
 const MOMENT: Duration = Duration::from_secs(1);
-/// A collector that is down is worth a line, and not one for every batch.
+/// The pause between lines in the log about a collector that is down.
 const BETWEEN_LINES: Duration = Duration::from_secs(60);
-/// More of a collector's answer is of no use.
+/// The most bytes read of a collector's answer.
 const ANSWER: usize = 64 << 10;
-/// Where a collector takes traces, below its address.
+/// The path for traces below the collector's address.
 const PATH: &str = "v1/traces";
 const SERVICE: &str = "mcp-layer-proxy";
 
-/// Exports spans until it is flushed.
+/// An exporter of spans.
 pub struct Exporter(SdkTracerProvider);
 
 impl Exporter {
-    /// To the collector at `base`, such as `http://127.0.0.1:4318`.
+    /// Creates an exporter to the collector at `base`, such as `http://127.0.0.1:4318`.
     ///
-    /// It is the operator's own choice, as the upstream is: the rules for calls to MCP servers do
-    /// not apply.
+    /// The collector is the operator's own choice, like the upstream: the rules for calls to MCP
+    /// servers do not apply.
     pub fn new(
         base: &Url,
         headers: HashMap<String, String>,
@@ -77,14 +77,14 @@ impl Exporter {
             .map_err(|error| Invalid::new(format!("otlp: {error}")))?;
         let provider = SdkTracerProvider::builder()
             .with_batch_exporter(exporter)
-            // Who begins a trace decides whether it is recorded; what begins here is.
+            // Whoever starts a trace decides whether it is sampled; traces that start here are.
             .with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOn)))
             .with_resource(resource())
             .build();
         Ok(Self(provider))
     }
 
-    /// What a subscriber needs to have its spans exported.
+    /// Returns the layer that exports a subscriber's spans.
     pub fn layer<S>(&self) -> impl Layer<S> + use<S>
     where
         S: Subscriber + for<'a> LookupSpan<'a>,
@@ -98,7 +98,7 @@ impl Exporter {
             .with_filter(filter_fn(is_exported))
     }
 
-    /// Sends what is left: until `ends`, or for a moment if that is over.
+    /// Sends the remaining spans: until `ends`, or for a moment if that has passed.
     pub async fn flush_until(self, ends: tokio::time::Instant) {
         let within = ends.saturating_duration_since(tokio::time::Instant::now());
         let within = within.clamp(MOMENT, PATIENCE);
@@ -109,8 +109,8 @@ impl Exporter {
     }
 }
 
-/// The headers of `otlp_headers_file`: one in a line, or with commas between them, as
-/// `OTEL_EXPORTER_OTLP_HEADERS` has them.
+/// Parses the headers of `otlp_headers_file`: one per line, or separated by commas as in
+/// `OTEL_EXPORTER_OTLP_HEADERS`.
 pub fn headers(text: Option<SecretString>) -> Result<HashMap<String, String>, Invalid> {
     let Some(text) = text else {
         return Ok(HashMap::new());
@@ -127,7 +127,7 @@ pub fn headers(text: Option<SecretString>) -> Result<HashMap<String, String>, In
             let (name, value) = pair.ok_or_else(|| {
                 let place = index + 1;
                 Invalid::new(format!(
-                    "otlp_headers_file: header {place} in it is none; it looks like api-key=VALUE"
+                    "otlp_headers_file: header {place} is invalid; expected one like api-key=VALUE"
                 ))
             })?;
             Ok((name.trim().to_owned(), value.trim().to_owned()))
@@ -135,7 +135,7 @@ pub fn headers(text: Option<SecretString>) -> Result<HashMap<String, String>, In
         .collect()
 }
 
-/// Ours and the library's spans, and of events only what went wrong.
+/// Selects the spans of the proxy and of the library, and only events about failures.
 fn is_exported(metadata: &Metadata<'_>) -> bool {
     let most = if metadata.is_span() {
         Level::INFO
@@ -148,7 +148,7 @@ fn is_exported(metadata: &Metadata<'_>) -> bool {
         && *metadata.level() <= most
 }
 
-/// Who says this: `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`, or we.
+/// Describes this service: by `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES`, or by default.
 fn resource() -> Resource {
     let attributes = env::var("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default();
     let is_named =
@@ -169,14 +169,14 @@ fn endpoint(base: &Url) -> String {
     }
 }
 
-/// A span for each request to these routes, in the caller's trace if there is one.
+/// Creates a span for each request to these routes, in the caller's trace if there is one.
 pub fn requests(routes: Router) -> Router {
     let requests = TraceLayer::new_for_http()
         .make_span_with(span)
         .on_request(())
         .on_response(|response: &Response<_>, _, span: &Span| {
             let status = response.status();
-            // Of whole numbers an exporter knows signed ones only.
+            // Exporters know only signed integers.
             span.record("http.response.status_code", i64::from(status.as_u16()));
             if status.is_server_error() {
                 span.record("otel.status_code", "ERROR");
@@ -199,24 +199,24 @@ fn span<B>(request: &Request<B>) -> Span {
         otel.status_code = Empty,
         http.request.method = %method,
         http.route = route,
-        // Without the query, which may have a secret in it.
+        // Without the query, which may contain a secret.
         url.path = request.uri().path(),
         http.response.status_code = Empty,
     );
     if TraceParent::of(request.headers()).is_some() {
         let headers = HeaderExtractor(request.headers());
-        // It fails where nothing is exported, and then there is nothing to continue.
+        // It fails if nothing is exported, and then there is nothing to continue.
         let _ = span.set_parent(TraceContextPropagator::new().extract(&headers));
     }
     span
 }
 
-/// Where a span stands in its trace, for those who are called within it.
+/// Returns the position of a span in its trace, for calls made within it.
 pub fn context(span: &Span) -> Option<TraceParent> {
     TraceParent::of(&headers_of(span))
 }
 
-/// The headers that say that a request is made within `span`; none where nothing is exported.
+/// Returns the headers that mark a request as made within `span`; none if nothing is exported.
 pub fn headers_of(span: &Span) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let context = span.context();
@@ -224,7 +224,7 @@ pub fn headers_of(span: &Span) -> HeaderMap {
     headers
 }
 
-/// The way to the collector. The exporter has a thread without tokio, so requests are made here.
+/// The HTTP client for the collector. The exporter's thread has no tokio, so requests run here.
 struct Collector {
     client: Client,
     runtime: Handle,
@@ -246,7 +246,7 @@ impl Collector {
         self.runtime.spawn(exchange(client, request)).await?
     }
 
-    /// Writes down that traces are lost, once a minute.
+    /// Logs that traces are lost, once a minute.
     fn complain(&self, why: &dyn fmt::Display) {
         let mut last = self
             .complained
@@ -254,7 +254,7 @@ impl Collector {
             .unwrap_or_else(PoisonError::into_inner);
         if last.is_none_or(|last| last.elapsed() >= BETWEEN_LINES) {
             *last = Some(Instant::now());
-            tracing::warn!(reason = %why, "the collector takes no traces; requests go on without them");
+            tracing::warn!(reason = %why, "the collector accepts no traces; requests are not affected");
         }
     }
 }

@@ -1,8 +1,11 @@
-//! What of the provider's API callers reach.
+//! The provider's paths that callers reach.
 //!
-//! With the proxy's key every caller is one and the same account for the provider: its files,
-//! batches and stored answers are those of all. So only what belongs to nobody is open, unless
-//! the operator names more.
+//! With the proxy's key every caller is the same account at the provider, whose files, batches and
+//! stored answers belong to all. So only paths without such state are open, unless the operator
+//! lists more.
+//!
+//! A path passes only if everybody reads it alike. Proxies and servers differ in when they decode,
+//! and how often; so escapes of dots, separators and `%` are refused, not decoded.
 
 use std::sync::Arc;
 
@@ -18,7 +21,7 @@ use crate::{
     refusal::Refusal,
 };
 
-/// What is open with the proxy's key where the operator says nothing.
+/// The paths open with the proxy's key by default.
 const DEFAULT: [&str; 8] = [
     "POST /v1/chat/completions",
     "POST /v1/completions",
@@ -34,7 +37,7 @@ const DEFAULT: [&str; 8] = [
 #[derive(Clone)]
 pub struct Paths(Option<Arc<[Pattern]>>);
 
-/// `METHOD PATH`, or `PATH` for any method; a `*` at the end stands for whatever follows.
+/// `METHOD PATH`, or `PATH` for any method; a `*` at the end matches anything that follows.
 struct Pattern {
     method: Option<Method>,
     path: String,
@@ -42,8 +45,8 @@ struct Pattern {
 }
 
 impl Paths {
-    /// What the operator names. Where that is nothing, a caller with the proxy's key reaches the
-    /// [`DEFAULT`], and one with a key of their own everything: at the provider it opens what is
+    /// Parses the operator's list. Without one, callers with the proxy's key reach the [`DEFAULT`],
+    /// and callers with their own key everything, since at the provider it opens only what is
     /// theirs.
     pub fn new(named: Option<Vec<String>>, has_key: bool) -> Result<Self, Invalid> {
         let named = match (named, has_key) {
@@ -81,7 +84,7 @@ impl Pattern {
             method.filter(|_| is_usual)
         });
         if method == Some(None) {
-            return Err("before the path stands one method in capitals, such as GET, or nothing");
+            return Err("the path may be preceded by one method in capitals, such as GET");
         }
         let (path, goes_on) = match path.strip_suffix('*') {
             Some(path) => (path, true),
@@ -89,11 +92,11 @@ impl Pattern {
         };
         if !path.starts_with("/v1/") {
             return Err(
-                "the path begins with /v1/, as callers write it: \"GET /v1/files*\" is one",
+                "the path must begin with /v1/, as callers write it, such as \"GET /v1/files*\"",
             );
         }
         if path.contains(['*', '?', '#', ' ']) {
-            return Err("the path has no blank and no query, and a * at its end only");
+            return Err("the path must have no blank and no query, and a * only at its end");
         }
         let path = path.to_owned();
         match is_plain(&path) {
@@ -103,13 +106,13 @@ impl Pattern {
                 goes_on,
             }),
             false => Err(
-                "no request with such a path is passed on: it has dots or separators that can be read in two ways",
+                "such paths are never passed on: they have dots or separators that can be read in two ways",
             ),
         }
     }
 
     fn fits(&self, method: &Method, path: &str) -> bool {
-        // Whoever may read something may also ask whether it is there.
+        // `HEAD` is allowed where `GET` is.
         let is_method = match &self.method {
             Some(Method::GET) => matches!(*method, Method::GET | Method::HEAD),
             Some(own) => own == method,
@@ -123,9 +126,9 @@ impl Pattern {
     }
 }
 
-/// Lets requests through to the upstream whose path is open.
+/// Passes on requests whose path is open, and refuses the others.
 ///
-/// Around the layer: nothing is done, no tool runs, for what is refused in the end.
+/// It stands outside of the layer, so that no tool runs for a request that is refused in the end.
 pub async fn guard(State(paths): State<Paths>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
     if !is_plain(path) {
@@ -133,7 +136,7 @@ pub async fn guard(State(paths): State<Paths>, request: Request, next: Next) -> 
         return refused("not_found", message);
     }
     if !paths.allow(request.method(), path) {
-        let message = "this method and path of the provider's API are not open to callers of this proxy; its operator can name them in upstream_paths";
+        let message = "this method and path of the provider's API are not open to callers of this proxy; its operator can add them to upstream_paths";
         return refused("path_not_allowed", message);
     }
     next.run(request).await
@@ -143,24 +146,24 @@ fn refused(code: &'static str, message: &str) -> Response {
     Refusal::new(StatusCode::NOT_FOUND, code, message).into_response()
 }
 
-/// Whether everybody reads this path in the same way.
+/// Returns true if everybody reads this path in the same way.
 ///
-/// Servers differ in when they decode escapes, and how often, in what a `\` is, what a `;`
-/// begins, and what `//` and `..` come to: so a path that was open here could be another one there.
+/// Servers differ in when and how often they decode escapes, in what `\` and `;` mean, and in how
+/// they resolve `//` and `..`: a path that is open here could be another one there.
 fn is_plain(path: &str) -> bool {
     let path = path.as_bytes();
     let is_told_apart = |byte: u8| matches!(byte, b'\\' | b';') || byte.is_ascii_control();
     let mut segments = path.split(|byte| *byte == b'/').skip(1).peekable();
     let mut are_whole = true;
     while let Some(segment) = segments.next() {
-        // A slash at the end is one, and the only way to have nothing after a slash.
+        // Only a final slash may be followed by nothing.
         are_whole &= !segment.is_empty() || segments.peek().is_none();
         are_whole &= !matches!(segment, b"." | b"..");
     }
     are_whole && !path.iter().any(|byte| is_told_apart(*byte)) && escapes_are_plain(path)
 }
 
-/// Whether no escape stands for something that parts a path, also one that is decoded twice.
+/// Returns true if no escape stands for a separator, even if it is decoded twice.
 fn escapes_are_plain(path: &[u8]) -> bool {
     let digit = |at: usize| char::from(*path.get(at)?).to_digit(16);
     let mut at = 0;
@@ -170,7 +173,7 @@ fn escapes_are_plain(path: &[u8]) -> bool {
             return false;
         };
         match high << 4 | low {
-            // An escaped `%` begins an escape for whoever decodes once more.
+            // An escaped `%` starts an escape for a server that decodes once more.
             0x25 | 0x2e | 0x2f | 0x3b | 0x5c | 0x7f => return false,
             byte if byte < 0x20 => return false,
             _ => at += 3,

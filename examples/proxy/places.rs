@@ -1,4 +1,4 @@
-//! Places for connections: how many there may be, and how many of one address.
+//! Places for connections, limited in total and for each address.
 
 use std::{
     collections::HashMap,
@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use crate::config::Invalid;
 
-/// The addresses of load balancers, behind which are many callers: they have no share.
+/// The addresses of load balancers, each with many callers behind it: no share limits them.
 #[derive(Clone)]
 pub struct Trusted(Arc<[IpNet]>);
 
@@ -24,7 +24,7 @@ impl Trusted {
         let blocks = blocks.iter().enumerate().map(|(at, text)| {
             block(text).ok_or_else(|| {
                 Invalid::new(format!(
-                    "trusted_proxies[{at}]: neither an address nor a block such as 10.0.0.0/8"
+                    "trusted_proxies[{at}]: not an address or a block such as 10.0.0.0/8"
                 ))
             })
         });
@@ -36,7 +36,7 @@ impl Trusted {
     }
 }
 
-/// Clones share the places.
+/// A number of places for connections. Clones share them.
 #[derive(Clone)]
 pub struct Places(Arc<Shared>);
 
@@ -54,22 +54,22 @@ struct Taken {
     by_site: HashMap<IpAddr, usize>,
 }
 
-/// A connection's place; it is free again when this is dropped.
+/// A connection's place, free again when dropped.
 pub struct Place {
     places: Arc<Shared>,
     site: Option<IpAddr>,
 }
 
-/// Why there is no place.
+/// The reason why there is no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Full {
     All,
-    /// The address has all that one may have.
+    /// The address has used up its share.
     Share,
 }
 
 impl Places {
-    /// `all` places, of which one address gets at most `of_one`.
+    /// Creates `all` places, of which one address gets at most `of_one`.
     pub fn new(all: usize, of_one: usize, trusted: Trusted) -> Self {
         Self(Arc::new(Shared {
             all,
@@ -85,7 +85,7 @@ impl Places {
         let site = (!self.0.trusted.contain(address)).then(|| site(address));
         let mut taken = self.0.taken();
         let own = site.and_then(|site| taken.by_site.get(&site));
-        // The share first: whoever has used it up is not told how busy the proxy is.
+        // The share first: an address that has used it up does not learn how busy the proxy is.
         if own.is_some_and(|own| *own >= self.0.of_one) {
             return Err(Full::Share);
         }
@@ -100,7 +100,7 @@ impl Places {
         Ok(Place { places, site })
     }
 
-    /// Returns when nobody has a place.
+    /// Returns when all places are free.
     pub async fn all_free(&self) {
         loop {
             let freed = self.0.freed.notified();
@@ -112,7 +112,8 @@ impl Places {
     }
 }
 
-/// What one caller has: an IPv4 address, or the /64 that providers give out of IPv6.
+/// Returns the address range of one caller: an IPv4 address, or the /64 that providers assign for
+/// IPv6.
 fn site(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,

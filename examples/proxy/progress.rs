@@ -1,4 +1,4 @@
-//! A caller's connection, which ends when nothing of what is written is taken.
+//! Connections that end when the caller takes nothing of what is written.
 
 use std::{
     io::{self, IoSlice},
@@ -14,26 +14,27 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// How long what a caller still sends is read and thrown away after the last answer, and how much
-/// of it: the largest request, and some. A connection that is closed on unread bytes is reset, and
-/// the answer may be lost.
+/// The time for which input is read and discarded after the last answer. A connection that is
+/// closed with unread bytes is reset, and the answer may be lost.
 const LINGER: Duration = Duration::from_secs(2);
+/// The most bytes of that input: the largest request, and some.
 const LEFT: usize = 32 << 20;
 
-/// What a write costs of the 128 steps after which a task gives way: after a few answers others have
-/// their turn, however many requests a caller sends in one go.
+/// The cost of a write, of the 128 steps after which a task yields: after a few answers other tasks
+/// run, however many requests a caller sends at once.
 const TURN: usize = 30;
 
-/// Without this a caller that never reads has its connection for ever: HTTP has no timer for it.
+/// A connection with a time limit for writes. Without it a caller that never reads keeps its
+/// connection forever: HTTP has no timer for that.
 pub struct Progress {
     stream: TcpStream,
-    /// How long a write may wait without anything being taken.
+    /// The time that a write may wait while nothing is taken.
     idle: Duration,
     waits: Option<Pin<Box<Sleep>>>,
     closing: Option<Closing>,
 }
 
-/// What is left to be read once nothing more is written.
+/// The input still to be read once nothing more is written.
 struct Closing {
     ends: Pin<Box<Sleep>>,
     left: usize,
@@ -53,7 +54,7 @@ impl Progress {
         Pin::new(&mut self.stream)
     }
 
-    /// What a write came to, unless it has waited for too long.
+    /// Returns the result of a write, or an error if it has waited for too long.
     fn in_time<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -74,19 +75,19 @@ impl Progress {
         let idle = self.idle;
         let waits = self.waits.get_or_insert_with(|| Box::pin(sleep(idle)));
         ready!(waits.as_mut().poll(cx));
-        let reason = "the caller takes nothing of what is sent";
+        let reason = "the caller does not read the answer";
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, reason)))
     }
 
-    /// Reads what has come; ready when there will be no more, or no more is wanted.
+    /// Reads the input available; ready when there will be no more, or no more is wanted.
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut bytes = [0; 8 << 10];
         loop {
             let mut read = ReadBuf::new(&mut bytes);
             let polled = self.stream().poll_read(cx, &mut read);
             match (polled, &mut self.closing) {
-                // All that was sent has been read. Nothing is waited for: most of those that
-                // still have a connection open are just idle.
+                // All input so far has been read. This does not wait for more: most connections
+                // still open are just idle.
                 (Poll::Pending, None) => return Poll::Ready(()),
                 (Poll::Pending, Some(closing)) => return closing.ends.as_mut().poll(cx),
                 (Poll::Ready(Err(_)), _) => return Poll::Ready(()),

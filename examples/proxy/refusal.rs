@@ -1,4 +1,4 @@
-//! An error answer in OpenAI's shape, which SDKs turn into their own exceptions.
+//! Error answers in OpenAI's shape, which SDKs turn into their own exceptions.
 
 use axum::response::{IntoResponse, Json, Response};
 use http::StatusCode;
@@ -19,7 +19,7 @@ impl Refusal {
         }
     }
 
-    /// The body of the answer.
+    /// Returns the body of the answer.
     pub fn body(&self) -> String {
         self.json().to_string()
     }

@@ -1,4 +1,4 @@
-//! The proxy's own paths, beside those that go to the upstream.
+//! The proxy's own paths, besides those of the upstream.
 
 use std::sync::Arc;
 
@@ -17,18 +17,18 @@ use tokio::time::{Duration, Instant, timeout_at};
 
 use crate::{config::chain, refusal::Refusal, server::Draining, storage};
 
-/// The most servers that are listed, the first by name: more than a caller can make sense of, and
-/// no more than the proxy can ask for their tools in one answer.
+/// The most servers listed, the first by name: more than a caller can make sense of, and no more
+/// than can be asked for their tools in one answer.
 const LISTED: usize = 1000;
 /// Servers whose tools are listed at the same time.
 const AT_ONCE: usize = 32;
 
-/// `GET /healthz`: the process is there.
+/// `GET /healthz`: the process is alive.
 pub async fn healthz() -> impl IntoResponse {
     Json(json!({"status": "ok"}))
 }
 
-/// `GET /readyz`: it takes requests.
+/// `GET /readyz`: the process accepts requests.
 pub async fn readyz(State(draining): State<Draining>) -> impl IntoResponse {
     match draining.has_begun() {
         false => (StatusCode::OK, Json(json!({"status": "ready"}))),
@@ -39,12 +39,12 @@ pub async fn readyz(State(draining): State<Draining>) -> impl IntoResponse {
     }
 }
 
-/// What `GET /v1/mcp/servers` is made of.
+/// The state of `GET /v1/mcp/servers`.
 #[derive(Clone)]
 pub struct Servers {
     pub registry: AnyStore,
     pub connections: Connections,
-    /// How long the servers may take, all together, to list their tools.
+    /// The time for all servers together to list their tools.
     pub patience: Duration,
 }
 
@@ -63,7 +63,7 @@ pub async fn servers(
     let usable = storage::list(&servers.registry, &filter, LISTED);
     let usable = usable.await.map_err(|error| {
         tracing::error!(error = chain(&error), "the servers cannot be listed");
-        let message = "the registry of servers is not available";
+        let message = "the server registry is not available";
         let status = StatusCode::INTERNAL_SERVER_ERROR;
         Refusal::new(status, "mcp_registry_error", message)
     })?;
@@ -99,16 +99,16 @@ impl Servers {
     }
 }
 
-/// Any other path.
+/// Answers any other path.
 pub async fn not_found() -> Refusal {
     let message = "there is nothing at this path; chat completions are at /v1/chat/completions";
     Refusal::new(StatusCode::NOT_FOUND, "not_found", message)
 }
 
-/// Any other method of a path of ours.
+/// Answers any other method of the proxy's own paths.
 pub async fn method_not_allowed(method: Method, uri: Uri) -> Refusal {
     let message = format!(
-        "{} does not answer {method}; the header Allow says what it does",
+        "{} does not answer {method}; see the header Allow",
         uri.path()
     );
     Refusal::new(

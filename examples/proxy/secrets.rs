@@ -1,4 +1,4 @@
-//! The secrets that a configuration names: each in an environment variable, or in a file.
+//! Secrets named by the configuration: each in an environment variable or in a file.
 
 use std::{env, path::PathBuf};
 
@@ -6,7 +6,7 @@ use mcp_layer::secret::{ExposeSecret, SecretSource, SecretString};
 
 use crate::config::Invalid;
 
-/// Where a secret is, as keys like `upstream_key_env` and `upstream_key_file` say.
+/// The place of a secret, from keys like `upstream_key_env` and `upstream_key_file`.
 #[derive(Clone, Default)]
 pub struct Named {
     pub variable: Option<String>,
@@ -18,12 +18,12 @@ impl Named {
         self.variable.is_none() && self.file.is_none()
     }
 
-    /// These, or else the others: a flag takes the place of both keys of the file.
+    /// Returns these if any is set, else the others: a flag overrides both keys of the file.
     pub fn or(self, others: Self) -> Self {
         if self.is_absent() { others } else { self }
     }
 
-    /// The key that names it, such as `upstream_key_env` of `upstream_key`.
+    /// Returns the key that names it, such as `upstream_key_env` for `upstream_key`.
     pub fn key(&self, key: &str) -> String {
         match self.file {
             Some(_) => format!("{key}_file"),
@@ -31,7 +31,7 @@ impl Named {
         }
     }
 
-    /// The secret, if one is named under `key`.
+    /// Reads the secret, if one is named under `key`.
     pub fn read(&self, key: &str) -> Result<Option<SecretString>, Invalid> {
         let source = match (&self.variable, &self.file) {
             (None, None) => return Ok(None),
@@ -39,7 +39,7 @@ impl Named {
             (None, Some(file)) => SecretSource::File(file.clone()),
             (Some(_), Some(_)) => {
                 return Err(Invalid::new(format!(
-                    "{key}_env and {key}_file: give one of the two"
+                    "{key}_env and {key}_file: give only one"
                 )));
             }
         };
@@ -47,12 +47,12 @@ impl Named {
         let secret = secret.map_err(|fault| {
             let fault = fault.to_string();
             let next = match fault.ends_with("is not set") {
-                true => "; export it where the proxy starts",
+                true => "; export it before starting the proxy",
                 false => "",
             };
             Invalid::new(format!("{}: {fault}{next}", self.key(key)))
         })?;
-        // A shell leaves blanks around what it exports; a file says exactly what it means.
+        // A shell may leave blanks around what it exports; a file is taken exactly.
         match (&self.variable, secret.expose_secret().trim()) {
             (Some(_), "") => Err(Invalid::new(format!(
                 "{}: {source} is empty",

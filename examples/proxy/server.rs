@@ -1,4 +1,4 @@
-//! The listeners, and a stop that loses no request.
+//! Listeners, and a stop that loses no request.
 
 use std::{
     future::ready,
@@ -28,17 +28,17 @@ use tokio::{
 
 use crate::{incoming::Incoming, refusal::Refusal};
 
-/// Which status a request wants that is turned away.
+/// The header with which a load balancer chooses the status of requests that are turned away.
 pub const DRAIN_STATUS: HeaderName = HeaderName::from_static("x-drain-status");
-/// A connection that was just accepted has its request under way, and must not be closed as an
-/// idle one.
+/// The age up to which an accepted connection has its request under way, and must not be closed as
+/// idle.
 const UNDER_WAY: Duration = Duration::from_millis(200);
-/// How long those that came last may take to read that the proxy is stopping.
+/// The time for the last connections to read that the proxy is stopping.
 const LAST: Duration = Duration::from_secs(2);
-/// Connections that are accepted one after the other, before the other listener has its turn.
+/// The connections accepted in a row before the other listener has its turn.
 const IN_A_ROW: usize = 32;
 
-/// Whether the proxy is stopping. Clones share it.
+/// A flag that is set when the proxy is stopping. Clones share it.
 #[derive(Clone, Default)]
 pub struct Draining(Arc<AtomicBool>);
 
@@ -52,11 +52,11 @@ impl Draining {
     }
 }
 
-/// Takes no new requests while the proxy is stopping.
+/// Refuses new requests while the proxy is stopping.
 ///
-/// A load balancer has to know that nothing was begun: only then may it ask another replica, and
-/// a 503 may be the upstream's, after tools have run. One that says `x-drain-status: 421` gets a
-/// status that nobody else gives (RFC 9110 section 15.5.20: ask over another connection).
+/// A load balancer must know that nothing was started, since only then may it try another replica,
+/// and a 503 may be the upstream's, after tools have run. One that sends `x-drain-status: 421` gets
+/// a status that nothing else uses (RFC 9110 section 15.5.20: ask over another connection).
 pub async fn turn_away(State(draining): State<Draining>, request: Request, next: Next) -> Response {
     if draining.has_begun() {
         let message = "the proxy is stopping; try again";
@@ -64,7 +64,7 @@ pub async fn turn_away(State(draining): State<Draining>, request: Request, next:
             Some(status) if status == "421" => StatusCode::MISDIRECTED_REQUEST,
             _ => StatusCode::SERVICE_UNAVAILABLE,
         };
-        // A connection that is closed on unread bytes is reset, and the answer may be lost.
+        // A connection that is closed with unread bytes is reset, and the answer may be lost.
         let rest = request.into_body().into_data_stream();
         let _ = timeout(LAST, rest.for_each(|_| ready(()))).await;
         return Refusal::new(status, "shutting_down", message).into_response();
@@ -72,10 +72,10 @@ pub async fn turn_away(State(draining): State<Draining>, request: Request, next:
     next.run(request).await
 }
 
-/// Serves all of `servers` until a signal comes. Then `draining` begins, running requests may end
-/// within `grace`, and meanwhile new connections still learn that the proxy is stopping. Only when
-/// there is nobody left are connections refused: none of those before is left without an answer.
-/// A second signal ends the wait. Returns when `grace` is over, for what is left to do.
+/// Serves all of `servers` until a signal arrives. Then `draining` is set, running requests may end
+/// within `grace`, and new connections are told that the proxy is stopping. Only when none is left
+/// are connections refused, so that every earlier one got an answer. A second signal ends the wait.
+/// Returns the end of `grace`, for the remaining work.
 pub async fn run(
     servers: Vec<Server>,
     draining: &Draining,
@@ -122,7 +122,7 @@ impl Server {
         Self { listener, incoming }
     }
 
-    /// Takes connections for as long as it is polled.
+    /// Accepts connections while it is polled.
     async fn serve(&self, running: &GracefulShutdown) {
         for accepted in 1.. {
             let (stream, peer) = self.accept(accepted).await;
@@ -137,10 +137,10 @@ impl Server {
         }
     }
 
-    /// Answers those who are waiting to be accepted; from then on connections are refused.
+    /// Answers the connections waiting to be accepted; from then on connections are refused.
     async fn close(self) {
-        // The system is asked itself, since tokio may not have heard of all yet; and in one go,
-        // so that next to nobody comes in between.
+        // Asks the system directly, since tokio may not know of all yet, and in one go, so that
+        // next to none arrive in between.
         let waiting: Vec<_> = match self.listener.into_std() {
             Ok(listener) => iter::from_fn(|| listener.accept().ok()).collect(),
             Err(_) => Vec::new(),
@@ -154,7 +154,7 @@ impl Server {
         let _ = timeout(LAST, self.incoming.all_ended()).await;
     }
 
-    /// The next connection. A flood of them at one listener leaves the other its turn.
+    /// Accepts the next connection. A flood at one listener leaves the other its turn.
     async fn accept(&self, accepted: usize) -> (TcpStream, IpAddr) {
         if accepted.is_multiple_of(IN_A_ROW) {
             yield_now().await;
@@ -162,14 +162,15 @@ impl Server {
         loop {
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
-                    // A piece of a stream must not wait for the acknowledgement of the last.
+                    // A piece of a stream must not wait for the acknowledgement of the previous
+                    // one.
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%error, "TCP_NODELAY");
                     }
                     return (stream, peer.ip());
                 }
                 Err(error) => {
-                    // Such as no file descriptors left: some will be, when connections end.
+                    // For instance no file descriptors are left: some will be when connections end.
                     tracing::warn!(%error, "a connection could not be accepted");
                     sleep(Duration::from_millis(100)).await;
                 }

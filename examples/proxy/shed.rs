@@ -1,4 +1,4 @@
-//! Connections for which there is no place: they are told so, and cost next to nothing.
+//! Answers to connections without a place, at next to no cost.
 
 use std::{
     io::{Read, Write},
@@ -17,19 +17,18 @@ use tokio::{net::TcpStream, time::Instant};
 
 use crate::refusal::Refusal;
 
-/// How long such a connection may last, the rest of a body included.
+/// The time limit of such a connection, the rest of a body included.
 pub const PATIENCE: Duration = Duration::from_secs(3);
-/// How long it may take for the head of its request.
+/// The time limit for the head of its request.
 pub const HEAD: Duration = Duration::from_secs(1);
-/// When to come back: a place is free as soon as a connection ends, or has been silent.
+/// The `Retry-After`: a place is free as soon as a connection ends, or has been silent.
 const WAIT: &str = "1";
-/// Between two lines of the log.
+/// The pause between lines in the log.
 const PAUSE: Duration = Duration::from_secs(10);
 
-const MESSAGE: &str = "there are more connections than the proxy takes, from this address or together; try again, or send the next request over a connection that is open";
+const MESSAGE: &str = "the proxy has no place for another connection, from this address or at all; try again, or reuse an open connection";
 
-/// Answers health checks, and nothing else: a load balancer must not take a busy proxy for a dead
-/// one.
+/// Answers only health checks: a load balancer must not take a busy proxy for a dead one.
 pub async fn all_but_health(request: Request, next: Next) -> Response {
     match request.uri().path() {
         "/healthz" | "/readyz" => next.run(request).await,
@@ -41,10 +40,9 @@ pub async fn all_but_health(request: Request, next: Next) -> Response {
     }
 }
 
-/// Answers without having read the request, and closes the connection: nothing is waited for.
+/// Answers without reading the request, and closes the connection without waiting.
 pub fn at_once(stream: TcpStream) {
-    // It was just accepted, so that there is room for an answer; tokio would first wait to be
-    // told so.
+    // It was just accepted, so there is room for an answer; tokio would first wait to be told so.
     let Ok(mut stream) = stream.into_std() else {
         return;
     };
@@ -62,7 +60,7 @@ static ANSWER: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// What the log says of them: one line in a while, however many there are.
+/// A report to the log: one line in a while, however many connections there are.
 #[derive(Default)]
 pub struct Report(Mutex<Counted>);
 

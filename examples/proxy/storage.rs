@@ -1,4 +1,4 @@
-//! Where servers and credentials are kept: in a database, or in the memory of the process.
+//! Storage of servers and credentials: a database, or memory.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -14,23 +14,23 @@ use mcp_layer::{
 
 use crate::{config::Invalid, database::Store, sealing};
 
-/// The organization of everything here: keys of callers name a project and no more.
+/// The organization of everything here: callers' keys only name a project.
 pub const ORGANIZATION: &str = "default";
 
-/// What `database` and `key_file` say.
+/// The settings `database` and `key_file`.
 pub struct Database {
-    /// It may have a password in it: nothing shows it.
+    /// The URL; it may contain a password, so nothing shows it.
     pub url: SecretString,
     pub key_file: PathBuf,
 }
 
 pub struct Storage {
     pub servers: AnyStore,
-    /// Of servers with OAuth 2.0.
+    /// The authorizations of servers with OAuth 2.0.
     pub authorizations: Authorizations,
     /// The records of exchanges.
     pub traces: AnyTraces,
-    /// What seals the database's secrets.
+    /// The keys that seal the database's secrets.
     pub keys: Option<KeyRing>,
     /// Absent: everything is in memory.
     pub database: Option<Store>,
@@ -60,7 +60,7 @@ impl Storage {
     }
 }
 
-/// The first servers by name that `filter` lets through, at most so many.
+/// Returns the first servers by name that match `filter`, at most `limit`.
 pub async fn list(
     store: &AnyStore,
     filter: &Filter,

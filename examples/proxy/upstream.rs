@@ -1,4 +1,4 @@
-//! The provider behind the proxy: sends each request on, and streams both ways.
+//! The provider behind the proxy: forwards each request, and streams both ways.
 
 use std::{
     borrow::Cow,
@@ -33,16 +33,16 @@ use crate::{
     routes, server,
 };
 
-/// How long connecting may take, TLS included.
+/// The time limit for connecting, TLS included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The path that the base URL takes the place of.
+/// The path that the base URL replaces.
 const PREFIX: &str = "/v1";
 
 /// An OpenAI-compatible API: `/v1/REST` goes to `{base}/REST`.
 ///
-/// What it answers is passed on as it is, redirects included. It is the operator's own choice, so
-/// that the rules for calls to MCP servers do not apply.
+/// Its answers are passed on unchanged, redirects included. It is the operator's own choice, so the
+/// rules for calls to MCP servers do not apply.
 #[derive(Clone)]
 pub struct Upstream {
     client: Client,
@@ -50,7 +50,7 @@ pub struct Upstream {
     key: Option<Key>,
 }
 
-/// The proxy's own key, and what keeps it out of answers.
+/// The proxy's own key, with the scrubber that keeps it out of answers.
 #[derive(Clone)]
 struct Key {
     authorization: HeaderValue,
@@ -58,7 +58,8 @@ struct Key {
 }
 
 impl Upstream {
-    /// `silence` is how long the upstream may take to answer, and between two pieces of an answer.
+    /// Creates the client; `silence` is the time limit before an answer, and between two pieces of
+    /// it.
     pub fn new(
         base: Url,
         authorization: Option<HeaderValue>,
@@ -88,14 +89,14 @@ impl Upstream {
             sent.headers_mut().remove(name);
         }
         if sent.headers().contains_key("traceparent") {
-            // The turn is the parent of what the upstream does, where it is known to anybody.
+            // The turn's span is the parent of the upstream's, if it is exported.
             sent.headers_mut()
                 .extend(otlp::headers_of(&Span::current()));
         }
         if let Some(key) = &self.key {
             let headers = sent.headers_mut();
             headers.insert(header::AUTHORIZATION, key.authorization.clone());
-            // What comes compressed could not be looked through for the key.
+            // A compressed answer could not be searched for the key.
             headers.remove(header::ACCEPT_ENCODING);
         }
         if !body.is_end_stream() {
@@ -104,7 +105,7 @@ impl Upstream {
         Some(sent)
     }
 
-    /// The URL for a path; `None` where it is not below the base as it is written, as with `..`.
+    /// Returns the URL for a path; `None` if it is not literally below the base, as with `..`.
     fn url(&self, path: &str, query: Option<&str>) -> Option<Url> {
         let path = format!(
             "{}{}",
@@ -146,7 +147,7 @@ where
                         None => response,
                     }
                 }
-                // Its URL has the caller's query, which may have a secret in it.
+                // Its URL has the caller's query, which may contain a secret.
                 Err(error) => failed(&error.without_url()).into_response(),
             })
         })
@@ -155,10 +156,10 @@ where
 
 fn passed_on(response: reqwest::Response) -> Response {
     let (mut parts, body) = http::Response::from(response).into_parts();
-    // The upstream's connection is not the caller's: each speaks its own version.
+    // The upstream's connection is not the caller's: each has its own version.
     parts.version = Version::HTTP_11;
     remove_hop_by_hop(&mut parts.headers);
-    // Which pages may read an answer is for this proxy to say.
+    // This proxy decides which pages may read an answer.
     let cors: Vec<_> = (parts.headers.keys())
         .filter(|name| name.as_str().starts_with("access-control-"))
         .cloned()
@@ -169,10 +170,10 @@ fn passed_on(response: reqwest::Response) -> Response {
     Response::from_parts(parts, Body::new(body))
 }
 
-/// The answer without the proxy's key, which some upstreams repeat in errors.
+/// Removes the proxy's key from an answer: some upstreams repeat it in errors.
 fn without_key(response: Response, scrubber: Arc<Scrubber>) -> Response {
     let (mut parts, body) = response.into_parts();
-    // The words behind the status: no client needs them, and nobody would look for a key there.
+    // The reason phrase: no client needs it, and it is not searched for the key.
     parts.extensions.remove::<ReasonPhrase>();
     scrub(&mut parts.headers, &scrubber);
     if body.is_end_stream() {
@@ -199,7 +200,7 @@ fn scrub(headers: &mut HeaderMap, scrubber: &Scrubber) {
     }
 }
 
-/// What a caller gets where the upstream gives no answer; addresses are for the log only.
+/// Returns the answer for an upstream that failed; addresses are only logged.
 fn failed(error: &reqwest::Error) -> Refusal {
     if is_silent_caller(error) {
         let message = "the request's body did not arrive in time";
@@ -212,13 +213,13 @@ fn failed(error: &reqwest::Error) -> Refusal {
     } else {
         let message = match error.is_connect() {
             true => "the model's provider cannot be reached",
-            false => "the connection to the model's provider broke before it answered",
+            false => "the connection to the model's provider was lost before it answered",
         };
         Refusal::new(StatusCode::BAD_GATEWAY, "upstream_error", message)
     }
 }
 
-/// Whether it is the caller who fell silent, in the middle of the request's body.
+/// Returns true if the caller fell silent in the middle of the request's body.
 fn is_silent_caller(error: &reqwest::Error) -> bool {
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -230,9 +231,9 @@ fn is_silent_caller(error: &reqwest::Error) -> bool {
     false
 }
 
-/// Headers of the caller that are not for the upstream: it has its own `Host`, and cookies and
-/// the like that a browser keeps for this proxy's address are none of its business.
-/// Nor are those by which some servers take a request for one with another method or path.
+/// Headers of the caller that are not forwarded: the upstream has its own `Host`, cookies and the
+/// like belong to this proxy's address, and some headers make servers treat a request as one with
+/// another method or path.
 const NOT_FOR_THE_UPSTREAM: [HeaderName; 11] = [
     HeaderName::from_static("x-http-method"),
     HeaderName::from_static("x-http-method-override"),
@@ -247,7 +248,7 @@ const NOT_FOR_THE_UPSTREAM: [HeaderName; 11] = [
     header::REFERER,
 ];
 
-/// Removes what concerns one connection only (RFC 9110 section 7.6.1).
+/// Removes hop-by-hop headers (RFC 9110 section 7.6.1).
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
     const HOP_BY_HOP: [HeaderName; 8] = [
         header::CONNECTION,
@@ -263,7 +264,7 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .filter_map(|name| name.trim().parse().ok())
-        // The length frames the body, whatever a connection says.
+        // The length frames the body, whatever `Connection` says.
         .filter(|name| name != header::CONTENT_LENGTH)
         .collect();
     for name in HOP_BY_HOP.into_iter().chain(named) {
@@ -271,7 +272,7 @@ fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// A client for `base`, which the operator has chosen.
+/// Builds a client for `base`, which the operator chose.
 pub fn client(builder: ClientBuilder, base: &Url, roots: Option<&[u8]>) -> Result<Client, Invalid> {
     let mut builder = builder
         .redirect(reqwest::redirect::Policy::none())
@@ -280,7 +281,7 @@ pub fn client(builder: ClientBuilder, base: &Url, roots: Option<&[u8]>) -> Resul
         .tcp_nodelay(true)
         .connect_timeout(CONNECT_TIMEOUT);
     if is_loopback(base) {
-        // A proxy of the environment cannot lead back to this machine.
+        // A proxy from the environment cannot reach this machine.
         builder = builder.no_proxy();
     }
     trust(builder, roots)
@@ -288,7 +289,7 @@ pub fn client(builder: ClientBuilder, base: &Url, roots: Option<&[u8]>) -> Resul
         .map_err(|error| Invalid::because(&error))
 }
 
-/// Trusts the system's roots, or Mozilla's where it has none, and the operator's own.
+/// Trusts the system's roots, or Mozilla's if it has none, and the operator's own.
 fn trust(builder: ClientBuilder, roots: Option<&[u8]>) -> Result<ClientBuilder, reqwest::Error> {
     let mut trusted = match roots {
         Some(pem) => Certificate::from_pem_bundle(pem)?,

@@ -33,7 +33,7 @@ impl Edit {
         }
     }
 
-    /// The same edit, `offset` bytes further on.
+    /// Moves the edit `offset` bytes further on.
     pub(crate) fn shifted(self, offset: usize) -> Self {
         Self {
             range: self.range.start + offset..self.range.end + offset,
@@ -50,7 +50,8 @@ impl Edit {
         before
     }
 
-    /// The same in two parts: what stands before the byte `place` of the original, and the rest.
+    /// Applies the edits, and returns two parts: the text before the byte `place` of the original,
+    /// and the rest.
     pub(crate) fn apply_around(
         original: &Bytes,
         mut edits: Vec<Self>,

@@ -20,7 +20,7 @@ pub(crate) struct Object<'a> {
     members: Vec<(Cow<'a, str>, &'a RawValue)>,
 }
 
-/// Why a text is not read as an object.
+/// The reason why a text is not read as an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Malformed {
     NotJson,
@@ -29,7 +29,7 @@ pub(crate) enum Malformed {
     TooLarge,
 }
 
-/// How many members of an object are read; what is written in a few bytes takes forty.
+/// The most members read of an object; one written in a few bytes takes forty in memory.
 const MEMBERS: usize = 1 << 18;
 
 impl<'a> Object<'a> {
@@ -73,7 +73,7 @@ impl<'a> Object<'a> {
             .map(|(name, value)| (&**name, value.get()))
     }
 
-    /// How often the member `key` is given.
+    /// Returns how often the member `key` is given.
     pub(crate) fn count(&self, key: &str) -> usize {
         self.members.iter().filter(|(name, _)| name == key).count()
     }

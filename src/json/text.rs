@@ -18,7 +18,7 @@ pub(crate) fn quoted(text: &str) -> String {
     serde_json::to_string(text).unwrap_or_default()
 }
 
-/// Whether `json` nests deeper than `limit`.
+/// Returns true if `json` nests deeper than `limit`.
 ///
 /// `RawValue` is read without recursion, so it accepts any depth: this limit is ours.
 pub(crate) fn depth_exceeds(json: &[u8], limit: usize) -> bool {

@@ -1,4 +1,4 @@
-//! What the token endpoint gives.
+//! Answers of the token endpoint.
 
 use std::time::Duration;
 
@@ -14,22 +14,23 @@ use super::{
 };
 use crate::scopes::Scopes;
 
-/// Longer than any token that servers take in a header.
+/// The longest token in bytes; servers accept none this long in a header.
 const MAX_TOKEN: usize = 16 * 1024;
-/// Nobody means a longer life, and so much can be added to any date.
+/// The longest lifetime. Nobody means a longer one, and this can be added to any date.
 const MAX_LIFE: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
-/// Tokens that an authorization server has given. `Debug` does not show them.
+/// Tokens issued by an authorization server. `Debug` does not show them.
 #[derive(Clone, Debug)]
 pub struct Tokens {
     /// For the `Authorization` header, after `Bearer `: visible ASCII, 16 KiB at most.
     pub access_token: SecretString,
-    /// For [`refresh`](super::refresh). `None` in the answer to a refresh: the old one stays good.
+    /// For [`refresh`](super::refresh). `None` in the answer to a refresh means that the old one
+    /// stays valid.
     pub refresh_token: Option<SecretString>,
-    /// How long the access token is good from now on, 366 days at most. `None` if the server did
-    /// not say, or said 0, which nobody can mean.
+    /// Lifetime of the access token from now on, at most 366 days. `None` if the server did not
+    /// say, or said 0, which nobody can mean.
     pub expires_in: Option<Duration>,
-    /// What was given, where the server said so. `None`: what was asked for.
+    /// The scopes granted, if the server said so. `None` means those that were requested.
     pub scopes: Option<Scopes>,
 }
 
@@ -76,19 +77,20 @@ impl Answer {
     }
 }
 
+/// Checks that a token fits into a header, so that it cannot add one.
 fn token(text: String) -> Result<SecretString, Error> {
     let text = SecretString::from(text);
     let bytes = text.expose_secret().as_bytes();
     if bytes.is_empty() || bytes.len() > MAX_TOKEN || !bytes.iter().all(u8::is_ascii_graphic) {
         return Err(bad(
             TOKEN_ENDPOINT,
-            "gives a token that is empty, over 16 KiB, or has characters that no token has",
+            "gives a token that is empty, over 16 KiB, or has invalid characters",
         ));
     }
     Ok(text)
 }
 
-/// Whole seconds, as a number or as text; so many that they are capped; 0 as if absent.
+/// Reads whole seconds, as a number or as text, capped at [`MAX_LIFE`]; 0 counts as absent.
 fn lifetime<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -101,7 +103,7 @@ fn lifetime<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duratio
         Some(Written::Number(seconds)) => seconds,
         Some(Written::Text(text)) => text.parse().map_err(serde::de::Error::custom)?,
     };
-    // Not a number is neither.
+    // NaN fails both conditions.
     if !(seconds >= 0.0 && seconds.fract() == 0.0) {
         return Err(serde::de::Error::custom("not a lifetime"));
     }

@@ -11,37 +11,39 @@ use zeroize::Zeroizing;
 use super::{client::Client, server::AuthorizationServer};
 use crate::{random::fill_random, scopes::Scopes};
 
-/// What an authorization is about; the same for [`begin`] and [`exchange`](super::exchange).
+/// An authorization request. Pass the same values to [`begin`] and [`exchange`](super::exchange).
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
-    /// Who is asked.
+    /// The authorization server.
     pub server: &'a AuthorizationServer,
-    /// Who asks.
+    /// The client registered there.
     pub client: &'a Client,
-    /// Where the browser is sent back to, exactly as registered: an address of this server alone.
+    /// The URL that the browser is sent back to, exactly as registered. Use a different one for
+    /// each authorization server.
     pub redirect_uri: &'a Url,
-    /// What is asked for; empty: what the server gives by default.
+    /// The requested scopes. If empty, the server grants its default.
     pub scopes: &'a Scopes,
-    /// What the token shall be for (RFC 8707): [`Discovered::resource`](super::Discovered).
+    /// The resource that the token is for (RFC 8707): [`Discovered::resource`](super::Discovered).
     pub resource: Option<&'a str>,
 }
 
 /// An authorization that has begun. `Debug` shows none of it.
 #[derive(Clone)]
 pub struct Begun {
-    /// Where to send the browser. The state is in it, so it is not for a log.
+    /// The URL to send the browser to. It contains the state, so keep it out of logs.
     pub url: Url,
-    /// What the callback must bring back: 256 random bits. Keep its hash, for ten minutes at
-    /// most and for one use, bound to the browser that began.
+    /// The value that the callback must bring back: 256 random bits. Store its hash, for ten
+    /// minutes at most and for a single use, bound to the browser that began.
     pub state: SecretString,
-    /// For [`exchange`](super::exchange): 256 random bits, of which the URL has the hash only.
+    /// The PKCE verifier for [`exchange`](super::exchange): 256 random bits, of which the URL has
+    /// only the hash.
     pub verifier: SecretString,
 }
 
-/// Makes the URL of an authorization request: a code (RFC 6749 section 4.1.1), with PKCE by S256
-/// (RFC 7636) whatever the server knows of it.
+/// Builds the URL of an authorization request for a code (RFC 6749 section 4.1.1), always with PKCE
+/// and S256 (RFC 7636).
 ///
-/// Nothing is sent. [`AuthorizationServer::check`] says whether a browser may go there.
+/// Sends nothing. [`AuthorizationServer::check`] tells whether a browser may go there.
 pub fn begin(request: &Request<'_>) -> Begun {
     let [state, verifier] = [random(), random()];
     let challenge = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.as_bytes()));
@@ -69,7 +71,7 @@ pub fn begin(request: &Request<'_>) -> Begun {
     }
 }
 
-/// 256 random bits in the characters of a verifier (RFC 7636 section 4.1).
+/// Returns 256 random bits in the characters of a verifier (RFC 7636 section 4.1).
 fn random() -> Zeroizing<String> {
     let mut bytes = Zeroizing::new([0; 32]);
     fill_random(&mut *bytes);

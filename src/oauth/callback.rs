@@ -1,4 +1,8 @@
-//! What the browser brings back.
+//! The callback that the browser brings back.
+//!
+//! The sender is checked before the content: `iss` is compared before a code or an error is looked
+//! at. Endpoints that were typed without an issuer are held to their origin; otherwise an honest
+//! server's code could be sent to an attacker's typed endpoint.
 
 use secrecy::SecretString;
 use url::{Url, form_urlencoded};
@@ -9,26 +13,44 @@ use super::{
     server::AuthorizationServer,
 };
 
-/// A query that is longer has nothing that we asked for in it.
+/// The longest query in bytes; a longer one is no answer to a request of ours.
 const MAX_QUERY: usize = 16 * 1024;
-/// Codes are opaque; some providers put a whole sealed session into them.
+/// The longest value in bytes. Codes are opaque, and some providers put a whole sealed session into
+/// them.
 const MAX_VALUE: usize = 8 * 1024;
 
 /// The query of a callback (RFC 6749 section 4.1.2, RFC 9207 section 2).
 ///
-/// The state says which authorization it belongs to: look it up first, once, by its hash. Nothing
-/// else in here may be believed or shown before that, and before [`code`](Self::code).
+/// The state tells which authorization it belongs to: look it up first, once, by its hash. Trust
+/// and show nothing else before that, and before [`code`](Self::code).
+///
+/// An `iss` that is not the server's fails before the code is looked at:
+///
+/// ```
+/// use mcp_layer::oauth::{AuthorizationServer, Callback, ErrorKind};
+///
+/// let server = AuthorizationServer::typed(
+///     "https://as.example/authorize".parse()?,
+///     "https://as.example/token".parse()?,
+///     Some("https://as.example".to_owned()),
+/// )?;
+/// let honest = Callback::parse("code=c0de&state=5tate&iss=https%3A%2F%2Fas.example")?;
+/// assert!(honest.code(&server).is_ok());
+/// let mixed_up = Callback::parse("code=c0de&state=5tate&iss=https%3A%2F%2Fevil.example")?;
+/// assert_eq!(mixed_up.code(&server).unwrap_err().kind(), ErrorKind::Issuer);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Callback {
     /// The state of [`Begun`](super::Begun), as it came back.
     pub state: SecretString,
-    /// Who answers, by its own word.
+    /// The issuer that claims to answer.
     pub iss: Option<String>,
-    /// What the answer is.
+    /// The code or the refusal.
     pub outcome: CallbackOutcome,
 }
 
-/// What an authorization server answered through the browser.
+/// The outcome that an authorization server sends through the browser.
 #[derive(Clone, Debug)]
 pub enum CallbackOutcome {
     /// An authorization code.
@@ -38,13 +60,12 @@ pub enum CallbackOutcome {
 }
 
 impl Callback {
-    /// Reads the query of a callback's URL, without the `?`. Parameters that are not ours are
-    /// passed over.
+    /// Parses the query of a callback's URL, without the `?`. Unknown parameters are ignored.
     ///
     /// # Errors
-    /// [`ErrorKind::Callback`] if `state`, `iss`, `code` or `error` is given twice, is empty, too
-    /// long, or has characters that it may not have; if the state is absent; or if there is not
-    /// just one of a code and an error.
+    /// [`ErrorKind::Callback`] if `state`, `iss`, `code` or `error` is given twice, is empty or too
+    /// long, or has invalid characters; if there is no state; or unless there is exactly one of
+    /// code and error.
     pub fn parse(query: &str) -> Result<Self, Error> {
         if query.len() > MAX_QUERY {
             return Err(malformed("is too long"));
@@ -79,15 +100,15 @@ impl Callback {
         })
     }
 
-    /// The code, if the callback is from `server`, which is the one that the state belongs to.
+    /// Returns the code if the callback comes from `server`, the one that the state belongs to.
     ///
-    /// Who answers is looked at first, for refusals too (RFC 9207 section 2.4): `iss` must be the
-    /// recorded issuer, character for character. Where no issuer is recorded, because endpoints
-    /// were typed without one, `iss` must at least be of the authorization endpoint's origin.
+    /// The sender is checked first, for refusals too (RFC 9207 section 2.4): `iss` must equal the
+    /// recorded issuer, character for character. If no issuer is recorded, because the endpoints
+    /// were typed without one, `iss` must at least have the authorization endpoint's origin.
     ///
     /// # Errors
-    /// [`ErrorKind::Issuer`] if `iss` is another one, or absent although the server promises it;
-    /// then the outcome must not be shown either. [`ErrorKind::Denied`] for a refusal.
+    /// [`ErrorKind::Issuer`] if `iss` differs, or is missing although the server promises it; then
+    /// the outcome must not be shown either. [`ErrorKind::Denied`] for a refusal.
     pub fn code(&self, server: &AuthorizationServer) -> Result<&SecretString, Error> {
         let is_from_server = match (&self.iss, &server.issuer) {
             (Some(iss), Some(issuer)) => iss == issuer,

@@ -1,15 +1,14 @@
-//! What a server says with a 401 or 403.
+//! The challenge that a server sends with a 401 or 403.
 
 use url::Url;
 
 use crate::scopes::Scopes;
 
-/// Longer than any challenge needs to be; what is longer is not read.
+/// The most bytes read of a header; no challenge needs as many.
 const MAX_HEADER: usize = 8 * 1024;
 const MAX_CODE: usize = 64;
 
-/// The part of a `WWW-Authenticate` that speaks of Bearer tokens (RFC 6750 section 3, RFC 9728
-/// section 5.1).
+/// The Bearer challenge of a `WWW-Authenticate` header (RFC 6750 section 3, RFC 9728 section 5.1).
 ///
 /// ```
 /// use mcp_layer::oauth::Challenge;
@@ -22,7 +21,7 @@ const MAX_CODE: usize = 64;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Challenge {
-    /// Where the server's metadata are, by its own word: `http` or `https`, and not checked.
+    /// The URL of the server's metadata, as it claims: `http` or `https`, and not checked.
     pub resource_metadata: Option<Url>,
     /// The scopes that the request needed.
     pub scope: Option<Scopes>,
@@ -31,16 +30,17 @@ pub struct Challenge {
 }
 
 impl Challenge {
-    /// Reads a `WWW-Authenticate`, in which several challenges, also those of several headers, may
-    /// be joined by commas (RFC 9110 section 11.6.1). The first for Bearer counts.
+    /// Parses a `WWW-Authenticate` value. Commas may join several challenges, and several headers
+    /// (RFC 9110 section 11.6.1); the first Bearer challenge counts.
     ///
-    /// What is malformed, doubled or out of bounds is absent; `None` if nothing speaks of Bearer.
+    /// Members that are malformed, given twice or out of bounds are left out. Returns `None` if
+    /// there is no Bearer challenge.
     pub fn parse(header: &str) -> Option<Self> {
         if header.len() > MAX_HEADER {
             return None;
         }
         let parameters = bearer(header)?;
-        // A name given twice could be read in two ways, so it is read in none.
+        // A name given twice could be read in two ways, so it is not read at all.
         let only = |name: &str| {
             let mut found = parameters
                 .iter()
@@ -61,13 +61,13 @@ impl Challenge {
     }
 }
 
-/// Whether a text can be an error code that is safe to handle.
+/// Returns true if the text can be an error code that is safe to handle.
 pub(super) fn is_code(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
     !text.is_empty() && text.len() <= MAX_CODE && text.bytes().all(fits)
 }
 
-/// The parameters of the first Bearer challenge; those before something malformed.
+/// Returns the parameters of the first Bearer challenge, up to anything malformed.
 fn bearer(header: &str) -> Option<Vec<(String, String)>> {
     let mut rest = Rest(header);
     let mut found: Option<Vec<(String, String)>> = None;
@@ -82,19 +82,19 @@ fn bearer(header: &str) -> Option<Vec<(String, String)>> {
                 found.push((word.to_owned(), value));
             }
         } else if rest.is_at_end_of_word() {
-            // The next scheme, so what was found is complete.
+            // The next scheme begins, so the Bearer challenge is complete.
             if found.is_some() {
                 return found;
             }
             found = word.eq_ignore_ascii_case("bearer").then(Vec::new);
         } else {
-            // Credentials in one piece (token68) of a scheme that does not concern us.
+            // Credentials in one piece (token68), of another scheme.
             rest.skip(|c| c != ',');
         }
     }
 }
 
-/// What of a header is still to be read.
+/// The rest of a header, still to be read.
 struct Rest<'a>(&'a str);
 
 impl<'a> Rest<'a> {
@@ -105,7 +105,7 @@ impl<'a> Rest<'a> {
         skipped
     }
 
-    /// A `token` of RFC 9110 section 5.6.2; empty if there is none.
+    /// Consumes a `token` of RFC 9110 section 5.6.2; empty if there is none.
     fn word(&mut self) -> &'a str {
         self.skip(|c| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c))
     }
@@ -114,7 +114,7 @@ impl<'a> Rest<'a> {
         self.0.is_empty() || self.0.starts_with([' ', '\t', ','])
     }
 
-    /// `= value`, if that is what follows; else nothing is consumed.
+    /// Consumes `= value` if that follows; otherwise nothing.
     fn value(&mut self) -> Option<String> {
         let mut ahead = Rest(self.0);
         ahead.skip(|c| matches!(c, ' ' | '\t'));
@@ -134,7 +134,7 @@ impl<'a> Rest<'a> {
         Some(value)
     }
 
-    /// The rest of a quoted string after its opening quote; `None` if it does not end.
+    /// Consumes the rest of a quoted string after its opening quote; `None` if it does not end.
     fn quoted(&mut self) -> Option<String> {
         let mut value = String::new();
         let mut chars = self.0.char_indices();

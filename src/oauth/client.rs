@@ -1,4 +1,4 @@
-//! Who we are at an authorization server.
+//! The client: an identity at one authorization server.
 
 use secrecy::{ExposeSecret, SecretString};
 
@@ -8,35 +8,48 @@ use super::{
 };
 use crate::token_auth::TokenAuth;
 
-/// Longer than any id or secret in use; a client metadata URL fits as well.
+/// The longest id or secret in bytes; a client metadata URL fits, too.
 const MAX_LEN: usize = 4 * 1024;
 
-/// A client that an authorization server knows: its id and, unless it is public, its secret.
+/// A client known to an authorization server: its id and, unless it is public, its secret.
 ///
 /// `Debug` does not show the secret.
 ///
 /// # Security
-/// Good for the issuer that it was made for only; the caller keeps the two together.
+/// Valid only for the issuer that it was made for; the caller keeps the two together.
+///
+/// ```
+/// use mcp_layer::oauth::{AuthorizationServer, Client, ErrorKind, TokenAuth};
+///
+/// let endpoint = |path: &str| format!("https://as.example/{path}").parse();
+/// let server = AuthorizationServer::typed(endpoint("authorize")?, endpoint("token")?, None)?;
+/// let client = Client::new("gateway", Some("s3cret".into()), None, &server)?;
+/// assert_eq!(client.auth, TokenAuth::ClientSecretBasic);
+/// assert!(!format!("{client:?}").contains("s3cret"));
+/// let public = Client::new("gateway", None, Some(TokenAuth::ClientSecretPost), &server);
+/// assert_eq!(public.unwrap_err().kind(), ErrorKind::Registration);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Client {
     /// The client's id.
     pub id: String,
-    /// Its secret, if it has one.
+    /// The client's secret, if it has one.
     pub secret: Option<SecretString>,
-    /// How it proves who it is.
+    /// The way it authenticates at the token endpoint.
     pub auth: TokenAuth,
 }
 
 impl Client {
-    /// A client that was registered beforehand.
+    /// Creates a client that was registered beforehand.
     ///
-    /// Without `auth` the way is chosen by what `server` takes: Basic before post, and none
-    /// without a secret.
+    /// Without `auth`, the method is chosen from those that `server` accepts: Basic before post,
+    /// and none if there is no secret.
     ///
     /// # Errors
-    /// [`ErrorKind::Registration`] if the id or the secret is empty, over 4 KiB, or has other
-    /// characters than those of RFC 6749 appendix A; if `auth` needs a secret and there is none;
-    /// or if the server takes a secret in no way that we know.
+    /// [`ErrorKind::Registration`] if the id or the secret is empty, over 4 KiB, or has characters
+    /// outside RFC 6749 appendix A; if `auth` needs a secret and there is none; or if the server
+    /// accepts secrets only by unknown methods.
     pub fn new(
         id: impl Into<String>,
         secret: Option<SecretString>,
@@ -46,7 +59,7 @@ impl Client {
         let id = id.into();
         if !is_visible(&id) {
             return Err(registration(
-                "the client id is empty, too long, or has characters that it may not have",
+                "the client id is empty, too long, or has invalid characters",
             ));
         }
         if secret
@@ -54,7 +67,7 @@ impl Client {
             .is_some_and(|secret| !is_visible(secret.expose_secret()))
         {
             return Err(registration(
-                "the client secret is empty, too long, or has characters that it may not have",
+                "the client secret is empty, too long, or has invalid characters",
             ));
         }
         let auth = match auth {
@@ -69,8 +82,8 @@ impl Client {
     }
 }
 
-/// The best way to prove who we are: Basic, which servers must know (RFC 6749 section 2.3.1),
-/// before post, and none at last.
+/// Returns the best authentication method: Basic, which servers must support (RFC 6749 section
+/// 2.3.1), then post, then none.
 pub(super) fn preferred(server: &AuthorizationServer) -> Result<TokenAuth, Error> {
     [
         TokenAuth::ClientSecretBasic,
@@ -79,10 +92,14 @@ pub(super) fn preferred(server: &AuthorizationServer) -> Result<TokenAuth, Error
     ]
     .into_iter()
     .find(|auth| server.token_auth_methods.contains(auth))
-    .ok_or_else(|| registration("the authorization server takes no client in a way that we know"))
+    .ok_or_else(|| {
+        registration(
+            "the authorization server supports no authentication method that is known here",
+        )
+    })
 }
 
-/// `VSCHAR` of RFC 6749 appendix A.
+/// Returns true for `VSCHAR` of RFC 6749 appendix A.
 fn is_visible(text: &str) -> bool {
     !text.is_empty() && text.len() <= MAX_LEN && text.bytes().all(|b| (0x20..=0x7e).contains(&b))
 }

@@ -1,4 +1,7 @@
-//! Who gives tokens for a server?
+//! Discovery of the authorization server of an MCP server.
+//!
+//! Only a 4xx means that there is no document. An outage, a redirect or a login page in its place
+//! ends the search, because whoever can cause one must not be able to choose the next place.
 
 use serde::Deserialize;
 use url::Url;
@@ -12,43 +15,44 @@ use super::{
 };
 use crate::scopes::Scopes;
 
-const RESOURCE_METADATA: &str = "the server's metadata of authorization";
-/// Asks for a refresh token, at servers that know it (OpenID Connect Core section 11).
+const RESOURCE_METADATA: &str = "the server's authorization metadata";
+/// The scope that requests a refresh token, at servers that know it (OpenID Connect Core section
+/// 11).
 const OFFLINE_ACCESS: &str = "offline_access";
 
-/// What [`discover`] found.
+/// The result of [`discover`].
 #[derive(Clone, Debug)]
 pub struct Discovered {
-    /// Who gives tokens.
+    /// The authorization server.
     pub server: AuthorizationServer,
-    /// What to name as `resource` in all requests (RFC 8707), as the server itself spells it.
+    /// The `resource` to name in all requests (RFC 8707), as the server itself spells it.
     pub resource: Option<String>,
-    /// What to ask for: the challenge's scopes, else those that the server's metadata name, else
-    /// nothing. `offline_access` is among them if, and only if, the authorization server lists
-    /// it; alone it is not asked for, since that would narrow what the server gives by default.
+    /// The scopes to request: those of the challenge, else those of the server's metadata, else
+    /// none. `offline_access` is among them if and only if the authorization server lists it; it is
+    /// never requested alone, since that would narrow what the server grants by default.
     pub scopes: Option<Scopes>,
 }
 
-/// Finds out who gives tokens for an MCP server.
+/// Finds the authorization server of an MCP server.
 ///
-/// 1. The server's metadata (RFC 9728): where the challenge says, if that is of the server's own
-///    origin; else at the well-known place with the server's path; else without it. They must be
-///    of this server: its URL, or a parent of it.
-/// 2. The authorization server: `issuer`, if given, which must be among those that the metadata
+/// 1. The server's metadata (RFC 9728) are read from where the challenge points, if that has the
+///    server's own origin; else from the well-known place with the server's path; else from the one
+///    without it. They must describe this server: its URL, or a parent of it.
+/// 2. The authorization server is `issuer`, if given, which must be among those that the metadata
 ///    name; else the first of them. Its own metadata (RFC 8414, or OpenID Connect) must name
 ///    exactly this issuer, and promise PKCE with S256.
-/// 3. A server without metadata speaks MCP 2025-03-26, or tells nothing: then the issuer is
-///    `issuer`, or else the server's own origin; the latter may have no metadata either, and its
-///    endpoints are `/authorize`, `/token` and `/register`.
+/// 3. A server without metadata speaks MCP 2025-03-26, or tells nothing. Then the issuer is
+///    `issuer`, or else the server's own origin; that one may have no metadata either, in which
+///    case its endpoints are `/authorize`, `/token` and `/register`.
 ///
-/// Every URL that is named on the way has to be public, or on a host that `http` has as
-/// [entered](Http::with_entered), as that of `server` is meant to be. At most six documents are
-/// asked for, without any credential.
+/// Every URL named on the way must be public, or on a host that `http` has as
+/// [entered](Http::with_entered); add that of `server`. At most six documents are requested,
+/// without any credential.
 ///
 /// # Errors
-/// [`ErrorKind::Discovery`] if nobody is found, [`ErrorKind::Issuer`] if metadata are of somebody
-/// else, [`ErrorKind::Pkce`], [`ErrorKind::Egress`], [`ErrorKind::BadResponse`] and
-/// [`ErrorKind::Unreachable`] as they say. An outage never counts as "has no metadata".
+/// [`ErrorKind::Discovery`] if none is found, [`ErrorKind::Issuer`] if metadata describe another
+/// server; [`ErrorKind::Pkce`], [`ErrorKind::Egress`], [`ErrorKind::BadResponse`] and
+/// [`ErrorKind::Unreachable`] as documented there. An outage never counts as "has no metadata".
 pub async fn discover(
     http: &Http,
     server: &Url,
@@ -98,7 +102,7 @@ impl ResourceMetadata {
             Some(issuer) if named.iter().any(|named| named == issuer) => Ok(issuer),
             Some(_) => Err(Error::new(
                 ErrorKind::Issuer,
-                "the server names other authorization servers than the one that is set for it",
+                "the server's metadata do not name the authorization server that is configured for it",
             )),
             None => named.first().map(String::as_str).ok_or_else(|| {
                 Error::new(
@@ -116,7 +120,8 @@ async fn resource_metadata(
     challenge: Option<&Challenge>,
 ) -> Result<Option<ResourceMetadata>, Error> {
     const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
-    // A server may send us to its own pages, not to any page that we can reach.
+    // A challenge may point only to pages of its own origin: a server may have us read well-known
+    // documents elsewhere in public, as the specification demands, but no page of its choice.
     let mut places: Vec<Url> = challenge
         .and_then(|challenge| challenge.resource_metadata.clone())
         .filter(|url| url.origin() == server.origin())
@@ -137,7 +142,7 @@ async fn resource_metadata(
             Some(_) => {
                 return Err(Error::new(
                     ErrorKind::Issuer,
-                    "the server's metadata of authorization are of another server",
+                    "the server's authorization metadata describe another server",
                 ));
             }
             None => {}
@@ -146,8 +151,8 @@ async fn resource_metadata(
     Ok(None)
 }
 
-/// Whether `resource` is the server's URL or a parent of it: the path is compared by segments, and
-/// a query must be the server's own.
+/// Returns true if `resource` is the server's URL or a parent of it: paths are compared by
+/// segments, and a query must be the server's own.
 pub(super) fn is_of(resource: &str, server: &Url) -> bool {
     let Ok(resource) = Url::parse(resource) else {
         return false;
@@ -162,8 +167,8 @@ pub(super) fn is_of(resource: &str, server: &Url) -> bool {
         && below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
 }
 
-/// A server's URL as a resource, where it does not say itself how it is called: without a bare
-/// trailing slash, and without its query, which may have a secret in it.
+/// Spells a server's URL as a resource, for servers that do not do so themselves: without a bare
+/// trailing slash, and without the query, which may contain a secret.
 fn canonical(server: &Url) -> String {
     let mut url = server.clone();
     url.set_query(None);
@@ -174,20 +179,20 @@ fn canonical(server: &Url) -> String {
     }
 }
 
-/// The authorization server of an issuer that somebody has named.
+/// Finds the authorization server of an issuer that was named.
 async fn known(http: &Http, issuer: &str) -> Result<AuthorizationServer, Error> {
     metadata::of_issuer(http, &[issuer]).await?.ok_or_else(|| {
         Error::new(
             ErrorKind::Discovery,
-            "the authorization server has no metadata: type its endpoints",
+            "the authorization server has no metadata: enter its endpoints",
         )
     })
 }
 
-/// A server that is its own authorization server (MCP 2025-03-26, basic/authorization 2.3).
+/// Treats a server as its own authorization server (MCP 2025-03-26, basic/authorization 2.3).
 async fn at_origin(http: &Http, server: &Url) -> Result<AuthorizationServer, Error> {
     let origin = server.origin().ascii_serialization();
-    // Nobody has spelt this issuer yet, and both spellings lead to the same document.
+    // Nothing has spelt this issuer yet, and both spellings lead to the same document.
     let slashed = format!("{origin}/");
     if let Some(found) = metadata::of_issuer(http, &[&origin, &slashed]).await? {
         return Ok(found);

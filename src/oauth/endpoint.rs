@@ -1,4 +1,4 @@
-//! One request to a token or revocation endpoint, and what it answers.
+//! A request to a token or revocation endpoint, and its answer in the shape of RFC 6749.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use http::{
@@ -95,7 +95,7 @@ pub(super) fn accepted(what: &str, answer: Response<Vec<u8>>) -> Result<Vec<u8>,
     }
 }
 
-/// Whether an answer says that it is JSON or a form, or does not say what it is.
+/// Returns true if the answer is JSON or a form, or does not say.
 pub(super) fn is_readable(answer: &Response<Vec<u8>>) -> bool {
     !answer.headers().contains_key(CONTENT_TYPE) || is(answer, JSON) || is(answer, FORM)
 }
@@ -110,7 +110,7 @@ struct Refusal {
     error: Option<Value>,
 }
 
-/// Whether the content type of `answer` is `media_type`, whatever its parameters.
+/// Returns true if the content type of `answer` is `media_type`, with any parameters.
 fn is(answer: &Response<Vec<u8>>, media_type: &str) -> bool {
     let kind = answer.headers().get(CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();

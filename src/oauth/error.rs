@@ -1,14 +1,14 @@
-//! What can go wrong between us and an authorization server.
+//! Errors between this client and an authorization server.
 
 use std::{borrow::Cow, error::Error as StdError, fmt};
 
 use crate::outbound;
 
-/// Why an authorization came to nothing.
+/// An error of an OAuth step.
 ///
-/// `Display` is one short line that is safe to show to an operator and to log: it has no secret,
-/// no URL and no text of a provider's choice in it, but for OAuth error codes that are known.
-/// Causes are in [`source`](StdError::source).
+/// `Display` is one short line that is safe to show to an operator and to log: it contains no
+/// secret, no URL and no text of a provider's choice, only known OAuth error codes. Causes are in
+/// [`source`](StdError::source).
 pub struct Error {
     kind: ErrorKind,
     text: Cow<'static, str>,
@@ -16,15 +16,24 @@ pub struct Error {
 }
 
 /// The kinds of [`Error`] that a caller may want to treat differently.
+///
+/// | kind | what helps |
+/// |---|---|
+/// | `Unreachable`, `BadResponse` | trying again later, with the credentials that there are |
+/// | `InvalidGrant`, `Denied` | authorizing again |
+/// | `InvalidClient`, `Registration` | registering a client, or entering another one |
+/// | `InvalidScope` | asking for fewer scopes |
+/// | `Discovery`, `Pkce`, `Egress` | an operator who enters the endpoints, or allows the host |
+/// | `Issuer`, `Callback` | nothing: the answer must not be trusted |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// No authorization server was found, or what describes it cannot be used.
+    /// No authorization server was found, or its description is unusable.
     Discovery,
-    /// Somebody is not who was asked: the issuer of metadata or of a callback is another one, or
-    /// the metadata is of another resource.
+    /// The wrong party answered: the issuer of metadata or of a callback differs, or the metadata
+    /// describe another resource.
     Issuer,
-    /// The authorization server does not say that it knows PKCE with S256.
+    /// The authorization server does not declare support for PKCE with S256.
     Pkce,
     /// The client cannot be registered, or its id, secret and method do not fit.
     Registration,
@@ -32,19 +41,19 @@ pub enum ErrorKind {
     Callback,
     /// The user or the authorization server said no at the authorization endpoint.
     Denied,
-    /// The code or the refresh token is no longer good: authorize anew.
+    /// The code or the refresh token is no longer valid: authorize again.
     InvalidGrant,
-    /// The authorization server does not know this client, or not with this secret.
+    /// The authorization server does not know this client, or rejects its secret.
     InvalidClient,
-    /// A scope that was asked for is unknown or too much.
+    /// A requested scope is unknown or exceeds what may be granted.
     InvalidScope,
     /// Any other OAuth error code.
     Refused,
-    /// An answer is not what OAuth says it must be. Credentials may still be good.
+    /// An answer violates OAuth. Credentials may still be valid.
     BadResponse,
-    /// No answer, or one that says to come back: network, time limit, 408, 429, 5xx.
+    /// No answer, or one that asks to retry: network, time limit, 408, 429, 5xx.
     Unreachable,
-    /// A URL that the egress rules do not allow, or that a server named and that is not public.
+    /// A URL is not allowed by the egress rules, or was named by a server and is not public.
     /// Nothing was sent there.
     Egress,
 }
@@ -70,7 +79,7 @@ impl Error {
         }
     }
 
-    /// A URL that must not be used; `what` says whose it is.
+    /// Creates the error for a URL that must not be used; `what` names its owner.
     pub(super) fn egress(what: &str, source: outbound::Error) -> Self {
         let text = match source {
             outbound::Error::NotPublic => format!(
@@ -81,7 +90,7 @@ impl Error {
         Self::because(ErrorKind::Egress, text, source)
     }
 
-    /// An OAuth error code in an answer of `who`.
+    /// Creates the error for an OAuth error code in an answer of `who`.
     pub(super) fn coded(who: &str, code: &str) -> Self {
         match known(code) {
             Some((code, kind)) => Self::new(kind, format!("{who} says {code}")),
@@ -92,20 +101,20 @@ impl Error {
         }
     }
 
-    /// The same error as one of another kind.
+    /// Replaces the kind.
     pub(super) fn with_kind(mut self, kind: ErrorKind) -> Self {
         self.kind = kind;
         self
     }
 
-    /// What kind of error this is.
+    /// Returns the kind of the error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 }
 
-/// The codes that are shown, with what they come to: a provider's text never is.
+/// Returns a known code, which may be shown, and its kind; other text of a provider never is.
 ///
 /// RFC 6749 sections 4.1.2.1 and 5.2, RFC 7009 section 2.2.1, RFC 7591 section 3.2.2, RFC 8707
 /// section 2, OpenID Connect Core section 3.1.2.6, and GitHub's own words for the same.

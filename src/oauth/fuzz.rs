@@ -1,4 +1,4 @@
-//! Targets for what authorization servers, and servers about them, answer.
+//! Fuzz targets for answers of authorization servers, and of servers about them.
 
 use std::sync::LazyLock;
 
@@ -20,7 +20,7 @@ use crate::{
 };
 
 const ISSUER: &str = "https://login.example";
-/// What an answer may have in it, and no error may show.
+/// A secret that an answer may contain and no error may show.
 const SECRET: &str = "k3y-5f0c9d1e7a2b";
 
 static HTTP: LazyLock<Http> = LazyLock::new(|| {
@@ -57,7 +57,7 @@ fn told(error: &Error) {
     );
 }
 
-/// Tokens that are accepted can be sent and kept; an error tells nothing of the answer.
+/// Checks that accepted tokens can be sent and stored, and that errors show nothing of the answer.
 pub(crate) fn tokens(data: &[u8]) {
     match read_tokens(answer(data)) {
         Ok(tokens) => {
@@ -75,7 +75,7 @@ pub(crate) fn tokens(data: &[u8]) {
     }
 }
 
-/// A client that is accepted can be used; an error tells nothing of the answer.
+/// Checks that an accepted client can be used, and that errors show nothing of the answer.
 pub(crate) fn registration(data: &[u8]) {
     match registered(&answer(data), &SERVER) {
         Ok(client) => {
@@ -87,7 +87,7 @@ pub(crate) fn registration(data: &[u8]) {
     }
 }
 
-/// What is read of a challenge can be used as it is.
+/// Checks that the members read from a challenge can be used as they are.
 pub(crate) fn challenge(data: &[u8]) {
     let Some(challenge) = Challenge::parse(text(data)) else {
         return;
@@ -107,8 +107,8 @@ pub(crate) fn challenge(data: &[u8]) {
     }
 }
 
-/// A first line is the server's URL, the rest a document about it, or about its issuer: only its
-/// own is believed, and only endpoints that may be asked.
+/// Reads the first line as a server's URL and the rest as a document about it or its issuer, and
+/// checks that only its own is believed, with endpoints that may be used.
 pub(crate) fn metadata(data: &[u8]) {
     let (server, document) = line(text(data));
     if let Some(metadata) = object::<Metadata>(document.as_bytes()) {
@@ -156,7 +156,7 @@ pub(crate) fn metadata(data: &[u8]) {
     }
 }
 
-/// A code is given to the server alone that was asked.
+/// Checks that a code reaches only the server that was asked.
 pub(crate) fn callback(data: &[u8]) {
     let callback = match Callback::parse(text(data)) {
         Ok(callback) => callback,

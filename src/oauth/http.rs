@@ -1,4 +1,4 @@
-//! The way to authorization servers.
+//! The guarded HTTP client for authorization servers.
 
 use std::{
     net::{Ipv4Addr, Ipv6Addr},
@@ -19,29 +19,45 @@ use url::{Host, Url};
 use super::error::{Error, ErrorKind};
 use crate::outbound::{self, Outbound, SendError};
 
-/// How long one request may take, its answer included. An operator waits in front of a browser,
-/// or a model's turn waits for a refresh: longer than this, trying again is better.
+/// The time limit of one request, its answer included. An operator waits in front of a browser, or
+/// a model's turn waits for a refresh; beyond this it is better to try again.
 const REQUEST: Duration = Duration::from_secs(15);
 
-/// Bytes of one answer. The largest metadata in use are a tenth of this.
+/// The limit of one answer in bytes, ten times the largest metadata in use.
 const ANSWER: usize = 64 * 1024;
 
-/// The guarded way to authorization servers: https and public addresses but for the hosts that an
-/// operator [entered](Self::with_entered), no redirects, 15 s a request, 64 KiB an answer, no
-/// content codings.
+/// A guarded HTTP client for authorization servers: https and public addresses except for the hosts
+/// that an operator [entered](Self::with_entered), no redirects, 15 s per request, 64 KiB per
+/// answer, no content codings.
 ///
 /// Clones are cheap and share connections.
+///
+/// The egress rules open a host only to URLs that were entered for it:
+///
+/// ```
+/// use mcp_layer::oauth::{AuthorizationServer, Http};
+/// use mcp_layer::outbound::{EgressRules, Outbound};
+///
+/// let http = Http::new(Outbound::new(EgressRules::parse(["10.1.2.3"])?, [])?);
+/// let endpoint = |path: &str| format!("https://10.1.2.3/{path}").parse();
+/// let inside = AuthorizationServer::typed(endpoint("authorize")?, endpoint("token")?, None)?;
+/// assert!(inside.check(&http).is_err());
+/// assert!(inside.check(&http.with_entered([&inside.token_endpoint])).is_ok());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Http {
     outbound: Outbound,
-    /// Origins to which the egress rules apply.
+    /// The origins to which the egress rules apply.
     entered: Arc<[Url]>,
 }
 
 impl Http {
-    /// All requests go out through `outbound`, to public addresses over https: most URLs are named
-    /// by servers, in their metadata, and none of them is to lead to what the operator has opened
-    /// for another one.
+    /// Creates a client that sends through `outbound`, to public addresses over https.
+    ///
+    /// Most URLs are named by servers, in their metadata, and none of them may lead to a host that
+    /// the operator opened for another server. If you forget to name the entered hosts, the client
+    /// reaches less, not more.
     pub fn new(outbound: Outbound) -> Self {
         Self {
             outbound,
@@ -49,14 +65,13 @@ impl Http {
         }
     }
 
-    /// The same, with the egress rules for the hosts of `urls`: what an operator entered for a
-    /// server, its URL first of all, then its issuer and its endpoints.
+    /// Returns a client that applies the egress rules to the hosts of `urls`: those that an
+    /// operator entered for a server, its URL first of all, then its issuer and endpoints.
     ///
-    /// Other ports of such a host are open by the rules too, where the host is an address, this
-    /// machine (`localhost`, `127.0.0.1` and `::1` are one) or a name that a rule has: an
-    /// authorization server on another port than its MCP server is what SDKs and local set-ups
-    /// have. Of any other name only the origin itself is, since whoever answers for it may say that
-    /// it is somewhere inside.
+    /// The rules also open other ports of such a host, if the host is an address, this machine
+    /// (`localhost`, `127.0.0.1` and `::1` are one) or a name in a rule: in SDKs and local set-ups
+    /// the authorization server often has another port than its MCP server. Of any other name only
+    /// the origin itself is open, since whoever controls the name could point it inside.
     #[must_use]
     pub fn with_entered<'a>(&self, urls: impl IntoIterator<Item = &'a Url>) -> Self {
         let origins = urls.into_iter().map(|url| {
@@ -72,12 +87,12 @@ impl Http {
         }
     }
 
-    /// The origins of what was entered.
+    /// Returns the entered origins.
     pub(crate) fn entered(&self) -> &[Url] {
         &self.entered
     }
 
-    /// Whether a URL may be used at all; `what` says whose it is, for the error.
+    /// Checks that a URL may be used at all; `what` names its owner in the error.
     pub(super) fn check(&self, what: &str, url: &Url) -> Result<(), Error> {
         match self.is_entered(url) {
             true => self.outbound.check(url),
@@ -105,7 +120,7 @@ impl Http {
         }
     }
 
-    /// Asks for a JSON document; `None` if there is none (any 4xx).
+    /// Fetches a JSON document; `None` if there is none (any 4xx).
     pub(super) async fn document<T: DeserializeOwned>(
         &self,
         what: &'static str,
@@ -120,13 +135,13 @@ impl Http {
         }
         match object(answer.body()) {
             Some(document) => Ok(Some(document)),
-            None => Err(bad(what, "is not the JSON that it should be")),
+            None => Err(bad(what, "is not the expected JSON")),
         }
     }
 
     /// Sends `request` to `url`, whatever URI it has itself.
     ///
-    /// The answer's status is a success or a 4xx that is a verdict.
+    /// The status of the answer is a success or a conclusive 4xx.
     pub(super) async fn send(
         &self,
         what: &'static str,
@@ -151,14 +166,14 @@ impl Http {
     }
 }
 
-/// The answer, if it is a success or a verdict.
+/// Returns the answer if it is a success or a conclusive 4xx.
 async fn judge(
     what: &'static str,
     response: outbound::Response,
 ) -> Result<Response<Vec<u8>>, Error> {
     match response.status().as_u16() {
         200..=299 | 400..=407 | 409..=428 | 430..=499 => read(what, response).await,
-        300..=399 => Err(bad(what, "redirects, which is refused")),
+        300..=399 => Err(bad(what, "redirects, which is not followed")),
         status => {
             let text = format!("{what} cannot answer now (status {status})");
             Err(Error::new(ErrorKind::Unreachable, text))
@@ -166,7 +181,7 @@ async fn judge(
     }
 }
 
-/// Whether a URL is on this machine.
+/// Returns true if a URL is on this machine.
 fn is_here(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
@@ -176,14 +191,14 @@ fn is_here(url: &Url) -> bool {
     }
 }
 
-/// Reads the whole answer, which is 64 KiB at most and not compressed.
+/// Reads the whole answer, at most 64 KiB and not compressed.
 async fn read(
     what: &'static str,
     mut response: outbound::Response,
 ) -> Result<Response<Vec<u8>>, Error> {
     let coding = response.headers().get(CONTENT_ENCODING);
     if coding.is_some_and(|coding| coding != "identity") {
-        return Err(bad(what, "is compressed, which was not asked for"));
+        return Err(bad(what, "is compressed, although that was not requested"));
     }
     let mut answer = Response::new(Vec::new());
     *answer.status_mut() = response.status();
@@ -203,9 +218,9 @@ async fn read(
     Ok(answer)
 }
 
-/// Reads a JSON object. Why it cannot be read is not told: the parser may quote what it read.
+/// Parses a JSON object. The parser's error is dropped, since it may quote the text.
 pub(super) fn object<T: DeserializeOwned>(text: &[u8]) -> Option<T> {
-    // A derived `Deserialize` takes a list for an object, member by member.
+    // A derived `Deserialize` accepts a list for an object, member by member.
     if text.trim_ascii_start().first() != Some(&b'{') {
         return None;
     }

@@ -1,4 +1,4 @@
-//! What an authorization server says of itself.
+//! The metadata of an authorization server.
 
 use serde::Deserialize;
 use url::Url;
@@ -12,11 +12,11 @@ use crate::{scopes::Scopes, token_auth::TokenAuth};
 
 const METADATA: &str = "the authorization server's metadata";
 
-/// Fetches the metadata of an issuer (RFC 8414 section 3, OpenID Connect Discovery section 4),
-/// trying the places in the order of the MCP specification; `None` if there are none.
+/// Fetches the metadata of an issuer (RFC 8414 section 3, OpenID Connect Discovery section 4) from
+/// the places in the order of the MCP specification; `None` if there are none.
 ///
-/// `spellings` are those of the issuer that the document may use, character for character: one,
-/// but where nobody has spelt it. A document that names another issuer ends the search.
+/// `spellings` are those that the document may use for the issuer, character for character: one,
+/// unless nothing has spelt it yet. A document that names another issuer ends the search.
 pub(super) async fn of_issuer(
     http: &Http,
     spellings: &[&str],
@@ -31,7 +31,7 @@ pub(super) async fn of_issuer(
     Ok(None)
 }
 
-/// Where the metadata of an issuer may be.
+/// Returns the places where the metadata of an issuer may be.
 fn places(issuer: &Url) -> Vec<Url> {
     const OAUTH: &str = "/.well-known/oauth-authorization-server";
     const OPENID: &str = "/.well-known/openid-configuration";
@@ -48,7 +48,7 @@ fn places(issuer: &Url) -> Vec<Url> {
     places.into_iter().map(place).collect()
 }
 
-/// The document, as far as we read it. A member given twice fails it.
+/// The members that are read of the document. One given twice fails it.
 #[derive(Deserialize)]
 pub(super) struct Metadata {
     issuer: String,
@@ -68,7 +68,7 @@ impl Metadata {
         if !spellings.contains(&&*self.issuer) {
             return Err(Error::new(
                 ErrorKind::Issuer,
-                "the authorization server's metadata are of another issuer",
+                "the authorization server's metadata belong to another issuer",
             ));
         }
         let (Some(authorization_endpoint), Some(token_endpoint)) =
@@ -83,7 +83,7 @@ impl Metadata {
         if !pkce.iter().any(|method| method == "S256") {
             return Err(Error::new(
                 ErrorKind::Pkce,
-                "the authorization server does not say that it checks PKCE with S256",
+                "the authorization server does not declare support for PKCE with S256",
             ));
         }
         Ok(AuthorizationServer {
@@ -99,7 +99,7 @@ impl Metadata {
             },
             sends_issuer: self.authorization_response_iss_parameter_supported == Some(true),
             takes_client_metadata_url: self.client_id_metadata_document_supported == Some(true),
-            // Only looked at for what may be asked besides: a list out of bounds is none.
+            // Used only to choose additional scopes: a list out of bounds counts as none.
             scopes_supported: self
                 .scopes_supported
                 .and_then(|scopes| Scopes::new(scopes).ok()),
@@ -107,6 +107,7 @@ impl Metadata {
     }
 }
 
+/// Returns a known client authentication method; unknown ones are passed over.
 fn method(name: &str) -> Option<TokenAuth> {
     match name {
         "client_secret_basic" => Some(TokenAuth::ClientSecretBasic),

@@ -1,7 +1,7 @@
-//! An OAuth 2.0 client for MCP servers: from a server's URL to tokens, and on to fresh ones.
+//! OAuth 2.0 client for MCP servers: from a server's URL to tokens, and from those to fresh ones.
 //!
-//! It stores nothing and knows no registry. Each step takes what the one before has given; what
-//! lies between them is the caller's to keep:
+//! It stores nothing and knows no registry. Each step takes values that the one before returned,
+//! and the caller keeps them in between, so every rule can be tested against a lying server:
 //!
 //! ```text
 //!  operator's browser          caller                       MCP server   authorization server
@@ -50,13 +50,13 @@
 //!
 //! # Security
 //! - All requests go through the guarded [`Outbound`](crate::outbound::Outbound): https and public
-//!   addresses, no redirects, 15 s, 64 KiB. What the operator allows besides is for the hosts that
-//!   were [entered](Http::with_entered) alone: metadata lead nowhere else.
-//! - An issuer is compared character for character: in metadata and in callbacks.
-//! - Where a server does not say in callbacks who it is, only the redirect URI can: give each one
+//!   addresses, no redirects, 15 s, 64 KiB. The operator's egress rules apply only to hosts that
+//!   were [entered](Http::with_entered); metadata lead nowhere else.
+//! - Issuers are compared character for character, in metadata and in callbacks.
+//! - If a server does not identify itself in callbacks, only the redirect URI can: give each server
 //!   its own, as [`Authorizations`](crate::authorization::Authorizations) does, and compare it.
-//! - PKCE with S256 always; discovered servers must promise it.
-//! - No error, no `Debug` and no log has a secret, or text of a provider's choice, in it.
+//! - PKCE with S256 is always used; discovered servers must promise it.
+//! - No error, `Debug` output or log line contains a secret, or text of a provider's choice.
 
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzz;

@@ -1,4 +1,4 @@
-//! Becoming a client where nobody has registered one.
+//! Dynamic client registration, and client metadata documents.
 
 use http::{
     HeaderValue, Method, Request, Response,
@@ -17,18 +17,18 @@ use super::{
 };
 use crate::{scopes::Scopes, token_auth::TokenAuth};
 
-/// Registers a client (RFC 7591), for codes and refresh tokens.
+/// Registers a client (RFC 7591) that may use codes and refresh tokens.
 ///
-/// The client is confidential where the server takes a secret. It is a `web` application, or a
+/// The client is confidential if the server accepts a secret. It is a `web` application, or a
 /// `native` one if the redirect URI is on this machine.
 ///
 /// # Errors
-/// [`ErrorKind::Registration`] if the server registers nobody, refuses, or registers a client that
-/// cannot be used; else as for any request. Whether a client was made is unknown after
-/// [`ErrorKind::Unreachable`] and [`ErrorKind::BadResponse`].
+/// [`ErrorKind::Registration`] if the server offers no registration, refuses, or registers an
+/// unusable client; otherwise as for any request. After [`ErrorKind::Unreachable`] and
+/// [`ErrorKind::BadResponse`] a client may or may not exist.
 ///
 /// # Cancellation
-/// A client that was registered by then stays unused at the server.
+/// A client that was already registered stays unused at the server.
 pub async fn register(
     http: &Http,
     server: &AuthorizationServer,
@@ -56,7 +56,7 @@ pub async fn register(
     registered(&answer, server)
 }
 
-/// The client that an answer says we are now.
+/// Reads the registered client from an answer.
 pub(super) fn registered(
     answer: &Response<Vec<u8>>,
     server: &AuthorizationServer,
@@ -77,9 +77,9 @@ pub(super) fn registered(
     let registered: Registered = object(answer.body())
         .ok_or_else(|| bad(REGISTRATION_ENDPOINT, "does not answer with a client"))?;
     let auth = match registered.token_endpoint_auth_method {
-        // The server's word counts over what was asked for (RFC 7591 section 3.2.1).
+        // The server's choice overrides the request (RFC 7591 section 3.2.1).
         Some(method) => Some(TokenAuth::deserialize(method).map_err(|_| {
-            let text = "the client was registered with an authentication that we do not know";
+            let text = "the client was registered with an unknown authentication method";
             Error::new(ErrorKind::Registration, text)
         })?),
         None => None,
@@ -89,10 +89,10 @@ pub(super) fn registered(
     Client::new(registered.client_id, secret, auth, server)
 }
 
-/// The document behind a client id that is a URL ("OAuth Client ID Metadata Document").
+/// Creates the document behind a client id that is a URL ("OAuth Client ID Metadata Document").
 ///
-/// Whoever owns `client_id` serves it there, as `application/json`. The client is public: it has
-/// no secret, and PKCE protects it.
+/// Serve it at `client_id` as `application/json`. The client is public: it has no secret, and PKCE
+/// protects it.
 ///
 /// ```
 /// use mcp_layer::oauth::client_metadata;
@@ -116,7 +116,7 @@ fn metadata(client_name: &str, redirect_uris: &[Url], auth: TokenAuth) -> Value 
         "grant_types": ["authorization_code", "refresh_token"],
         "response_types": ["code"],
         "token_endpoint_auth_method": auth,
-        // OpenID Connect Registration section 2: web applications have https and a name.
+        // OpenID Connect Registration section 2: web applications use https and a host name.
         "application_type": if native { "native" } else { "web" },
     })
 }

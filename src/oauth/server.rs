@@ -10,56 +10,67 @@ use super::{
 use crate::scopes::Scopes;
 use crate::token_auth::TokenAuth;
 
-/// Longer than any issuer in use.
+/// The longest issuer in bytes.
 const MAX_ISSUER: usize = 2 * 1024;
 
-/// An authorization server: what [`discover`](super::discover) found, or what an operator typed.
+/// An authorization server, [discovered](super::discover) or typed by an operator.
 ///
 /// # Security
-/// A secret or a token is only sent to the endpoints of the `AuthorizationServer` that it is used
-/// with. It is the caller who keeps together what belongs together: a [`Client`](super::Client)
-/// and its tokens are good for one issuer, and never used with another's endpoints.
+/// A secret or a token is sent only to the endpoints of the `AuthorizationServer` that it is used
+/// with. The caller keeps them together: a [`Client`](super::Client) and its tokens are valid for
+/// one issuer, and must never be used with another's endpoints.
+///
+/// It can be stored with its tokens, for refreshes later:
+///
+/// ```
+/// use mcp_layer::oauth::AuthorizationServer;
+///
+/// let endpoint = |path: &str| format!("https://as.example/{path}").parse();
+/// let server = AuthorizationServer::typed(endpoint("authorize")?, endpoint("token")?, None)?;
+/// let stored = serde_json::to_string(&server)?;
+/// assert_eq!(serde_json::from_str::<AuthorizationServer>(&stored)?, server);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct AuthorizationServer {
-    /// Who it is, exactly as it was spelt: compared with the `iss` of callbacks. `None` where
-    /// nobody said it.
+    /// The issuer, exactly as it was spelt: compared with the `iss` of callbacks. `None` if it is
+    /// not known.
     pub issuer: Option<String>,
-    /// Where the browser is sent.
+    /// The URL that the browser is sent to.
     pub authorization_endpoint: Url,
-    /// Where codes and refresh tokens become tokens.
+    /// The URL that exchanges codes and refresh tokens for access tokens.
     pub token_endpoint: Url,
-    /// Where clients register themselves (RFC 7591).
+    /// The URL where clients register themselves (RFC 7591).
     #[serde(default)]
     pub registration_endpoint: Option<Url>,
-    /// Where tokens are revoked (RFC 7009).
+    /// The URL that revokes tokens (RFC 7009).
     #[serde(default)]
     pub revocation_endpoint: Option<Url>,
-    /// How clients may prove who they are, as far as we know the ways. Empty: in no way that we
-    /// know.
+    /// The client authentication methods that the server accepts, of those known here. Empty if it
+    /// accepts none of them.
     pub token_auth_methods: Vec<TokenAuth>,
-    /// It names itself in every callback (RFC 9207), so one without `iss` is refused.
+    /// The server names itself in every callback (RFC 9207), so one without `iss` is refused.
     #[serde(default)]
     pub sends_issuer: bool,
-    /// A client's id may be the URL of its metadata: see
-    /// [`client_metadata`](super::client_metadata).
+    /// A client id may be the URL of its metadata: see [`client_metadata`](super::client_metadata).
     #[serde(default)]
     pub takes_client_metadata_url: bool,
-    /// The scopes that it speaks of.
+    /// The scopes that the server advertises.
     #[serde(default)]
     pub scopes_supported: Option<Scopes>,
 }
 
 impl AuthorizationServer {
-    /// An authorization server of which the operator knows the endpoints.
+    /// Creates an authorization server from endpoints that the operator knows.
     ///
-    /// Nothing says whether it checks PKCE; S256 is sent all the same.
+    /// It may or may not check PKCE; S256 is sent in any case.
     ///
     /// # Errors
-    /// [`ErrorKind::Egress`] for an endpoint that is no `https` or `http` URL, or has a user name,
-    /// a password or a fragment. Whether `http` and the host are allowed is for
-    /// [`check`](Self::check) to say. [`ErrorKind::Issuer`] for an issuer that can be none,
-    /// [`ErrorKind::Discovery`] for an authorization URL that has a parameter which is ours to set.
+    /// [`ErrorKind::Egress`] for an endpoint that is not an `https` or `http` URL, or has a user
+    /// name, a password or a fragment; [`check`](Self::check) tells whether `http` and the host are
+    /// allowed. [`ErrorKind::Issuer`] for an invalid issuer, [`ErrorKind::Discovery`] for an
+    /// authorization URL with a parameter that the client sets itself.
     pub fn typed(authorization: Url, token: Url, issuer: Option<String>) -> Result<Self, Error> {
         for (what, url) in [
             (AUTHORIZATION_ENDPOINT, &authorization),
@@ -80,7 +91,7 @@ impl AuthorizationServer {
         Ok(typed)
     }
 
-    /// Nothing is known but this.
+    /// Creates a server of which nothing else is known.
     pub(super) fn at(authorization: Url, token: Url, issuer: Option<String>) -> Self {
         Self {
             issuer,
@@ -99,12 +110,12 @@ impl AuthorizationServer {
         }
     }
 
-    /// Whether all endpoints are allowed, as far as that can be said without looking up names.
+    /// Checks that all endpoints are allowed, as far as possible without looking up names.
     ///
-    /// [`discover`](super::discover) has made sure of it. For one that was typed or stored, call
-    /// this before a browser is sent to its authorization endpoint: the other endpoints are
-    /// checked again with each request. The hosts of one that was typed are among those that
-    /// `http` has as [entered](Http::with_entered), or have to be public.
+    /// [`discover`](super::discover) has already done so. For a server that was typed or stored,
+    /// call this before a browser is sent to its authorization endpoint; the other endpoints are
+    /// checked again with each request. The hosts of a typed server must be among those that `http`
+    /// has as [entered](Http::with_entered), or be public.
     ///
     /// # Errors
     /// [`ErrorKind::Egress`] for the first endpoint that is not allowed, [`ErrorKind::Discovery`]
@@ -121,8 +132,8 @@ impl AuthorizationServer {
         self.check_query()
     }
 
-    /// An endpoint may have a query (RFC 6749 section 3.1), but of two values of one parameter
-    /// nobody knows which one is meant.
+    /// Refuses a query with our own parameters. An endpoint may have a query (RFC 6749 section
+    /// 3.1), but with two values of one parameter nobody knows which one is meant.
     fn check_query(&self) -> Result<(), Error> {
         const OURS: [&str; 8] = [
             "client_id",
@@ -139,7 +150,7 @@ impl AuthorizationServer {
             None => Ok(()),
             Some(name) => {
                 let text = format!(
-                    "{AUTHORIZATION_ENDPOINT} has the parameter {name}, which is ours to set"
+                    "{AUTHORIZATION_ENDPOINT} has the parameter {name}, which the gateway sets itself"
                 );
                 Err(Error::new(ErrorKind::Discovery, text))
             }
@@ -152,7 +163,7 @@ pub(super) const TOKEN_ENDPOINT: &str = "the token endpoint";
 pub(super) const REGISTRATION_ENDPOINT: &str = "the registration endpoint";
 pub(super) const REVOCATION_ENDPOINT: &str = "the revocation endpoint";
 
-/// An issuer as a URL (RFC 8414 section 2), for building others and never for comparing.
+/// Parses an issuer as a URL (RFC 8414 section 2), for building others and never for comparing.
 pub(super) fn issuer_url(issuer: &str) -> Result<Url, Error> {
     let url = (issuer.len() <= MAX_ISSUER)
         .then(|| Url::parse(issuer).ok())
@@ -166,6 +177,7 @@ pub(super) fn issuer_url(issuer: &str) -> Result<Url, Error> {
     })
 }
 
+/// Returns true for an http or https URL without a user name, a password or a fragment.
 fn is_web(url: &Url) -> bool {
     matches!(url.scheme(), "https" | "http")
         && url.username().is_empty()

@@ -16,15 +16,15 @@ use super::{
 
 /// Exchanges a code for tokens (RFC 6749 section 4.1.3), with the PKCE verifier.
 ///
-/// `request` is what the authorization [began](super::begin) with, and `code` from
-/// [`Callback::code`](super::Callback::code), which has made sure who gave it.
+/// `request` is the one that the authorization [began](super::begin) with, and `code` comes from
+/// [`Callback::code`](super::Callback::code), which has checked its sender.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidGrant`] for a code that is not, or no longer, good; the others as they say.
-/// A code is good once: after an error, begin anew.
+/// [`ErrorKind::InvalidGrant`] for a code that is invalid or expired; the others as documented
+/// there. A code can be used once: after an error, begin again.
 ///
 /// # Cancellation
-/// The code may be spent by then.
+/// The code may already be spent.
 pub async fn exchange(
     http: &Http,
     request: &Request<'_>,
@@ -44,19 +44,19 @@ pub async fn exchange(
     tokens(post(http, TOKEN_ENDPOINT, url, request.client, form).await?)
 }
 
-/// Gets a new access token for a refresh token (RFC 6749 section 6), for the scopes that were
-/// given before.
+/// Exchanges a refresh token for a new access token (RFC 6749 section 6), with the scopes granted
+/// before.
 ///
-/// Servers may give a new refresh token as well, and take a second use of the old one for theft:
-/// so refresh once at a time, and store what comes before using it.
+/// Servers may issue a new refresh token as well, and treat a second use of the old one as theft:
+/// so refresh one at a time, and store the new tokens before using them.
 ///
 /// # Errors
-/// After [`ErrorKind::InvalidGrant`] and [`ErrorKind::InvalidClient`] the refresh token is of no
-/// more use; after all others it may be, later.
+/// After [`ErrorKind::InvalidGrant`] and [`ErrorKind::InvalidClient`] the refresh token is useless;
+/// after any other error it may work later.
 ///
 /// # Cancellation
-/// The refresh token may be spent by then, and the new one lost: let a refresh finish in a task of
-/// its own.
+/// The refresh token may already be spent, and the new one lost: run a refresh in a task of its
+/// own.
 pub async fn refresh(
     http: &Http,
     server: &AuthorizationServer,
@@ -74,11 +74,11 @@ pub async fn refresh(
     tokens(post(http, TOKEN_ENDPOINT, &server.token_endpoint, client, form).await?)
 }
 
-/// Revokes a token (RFC 7009), preferably the refresh token: most servers take what came from it
-/// along. Does nothing where the server has no endpoint for it.
+/// Revokes a token (RFC 7009), preferably the refresh token: most servers revoke the access tokens
+/// made from it as well. Does nothing if the server has no endpoint for it.
 ///
 /// # Errors
-/// As for any request. A token that the server does not know is no error.
+/// As for any request. A token that the server does not know is not an error.
 pub async fn revoke(
     http: &Http,
     server: &AuthorizationServer,

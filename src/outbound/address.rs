@@ -1,17 +1,17 @@
-//! What kind of place an IP address is.
+//! Classification of IP addresses: public, private or a cloud's metadata service.
 //!
-//! Knows nothing of rules: see [`rules`](super::rules) for what an operator allows.
+//! This file knows no rules: see [`rules`](super::rules) for what an operator allows.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The kinds of places that the egress rules tell apart.
+/// The kinds of addresses that the egress rules distinguish.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Place {
     /// A globally reachable unicast address.
     Public,
-    /// Everything else: loopback, private, link-local, reserved, tunnelled and so on.
+    /// Any other address: loopback, private, link-local, reserved, tunnelled and so on.
     Private,
-    /// Hands out a cloud machine's credentials to whoever asks.
+    /// A metadata service, which hands out a cloud machine's credentials to anyone who asks.
     Metadata,
 }
 
@@ -33,7 +33,7 @@ const METADATA_V6: [Ipv6Addr; 3] = [
     Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
 ];
 
-/// Says what kind of place `ip` is.
+/// Classifies `ip`.
 pub(super) fn place(ip: IpAddr) -> Place {
     match ip.to_canonical() {
         IpAddr::V4(ip) => place_v4(ip),
@@ -72,9 +72,9 @@ fn place_v6(ip: Ipv6Addr) -> Place {
         return Place::Metadata;
     }
     let s = ip.segments();
-    // NAT64's well-known prefix (RFC 6052): DNS64 networks reach every IPv4 host through it, so
-    // the host behind it decides. The other ways to wrap an IPv4 address are outside 2000::/3
-    // or listed below: no server needs them.
+    // NAT64's well-known prefix (RFC 6052): DNS64 networks reach every IPv4 host through it, so the
+    // embedded address decides. Other ways to wrap an IPv4 address are outside 2000::/3 or listed
+    // below: no server needs them.
     if s[..6] == [0x64, 0xff9b, 0, 0, 0, 0] {
         let [.., a, b, c, d] = ip.octets();
         return place_v4(Ipv4Addr::new(a, b, c, d));

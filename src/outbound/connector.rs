@@ -1,4 +1,4 @@
-//! Makes connections: looks up, connects and shakes hands, all within one limit.
+//! Connections: lookup, TCP and TLS handshake within one time limit.
 
 use std::{
     error::Error as StdError,
@@ -28,7 +28,7 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    /// `limit` is for all that it takes to make one connection.
+    /// Creates a connector; `limit` bounds all steps of one connection together.
     pub(super) fn new(
         resolver: Resolver,
         tls: Option<&ClientConfig>,

@@ -1,19 +1,19 @@
-//! Why a URL, a rule or a certificate was not accepted.
+//! Errors of URLs, rules and certificates.
 
 use std::fmt;
 
 use crate::secret::Doubtful;
 
-/// Why a call out was refused before it was made, or why the client could not be built.
+/// An error of a call that was refused before it was made, or of building the client.
 ///
-/// The texts name no address, so that a caller learns nothing of the network inside; the refused
-/// address of a name is in a `tracing` event of level debug, for the operator.
+/// The texts contain no address, so callers learn nothing about the internal network; operators
+/// find the refused address in a `tracing` event at level debug.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// An egress rule is neither an address, a CIDR block, nor a host with an optional port.
     Rule {
-        /// The rule as it was given.
+        /// The rule as given.
         rule: String,
     },
     /// The scheme is neither `https` nor `http`.
@@ -28,13 +28,13 @@ pub enum Error {
     Port,
     /// The URL has no host.
     Host,
-    /// The host is, or resolves to, an address that is not public and not allowed.
+    /// The host is, or resolves to, an address that is neither public nor allowed.
     Denied,
-    /// Somebody else than the operator named the URL, and it is not https to a public address.
+    /// The URL was not named by the operator, and is not https to a public address.
     NotPublic,
     /// A root certificate cannot be read.
     Certificate,
-    /// What was given as a root certificate has none in it.
+    /// The input for a root certificate contains none.
     NoCertificate,
     /// TLS could not be set up.
     Tls,
@@ -46,7 +46,7 @@ impl fmt::Display for Error {
             Self::Rule { rule } => write!(
                 f,
                 "egress rule {} is not an address, a CIDR block or a host[:port]",
-                // Somebody may give a URL with a password.
+                // The rule may be a URL with a password.
                 Doubtful(rule)
             ),
             Self::Scheme => f.write_str("the URL must be an https URL"),
@@ -62,7 +62,7 @@ impl fmt::Display for Error {
                 "a URL that was not entered by hand must be https and have a public address",
             ),
             Self::Certificate => f.write_str("a root certificate cannot be read"),
-            Self::NoCertificate => f.write_str("there is no root certificate in what was given"),
+            Self::NoCertificate => f.write_str("the input contains no root certificate"),
             Self::Tls => f.write_str("TLS could not be set up"),
         }
     }

@@ -1,8 +1,9 @@
-//! A connection that notices when it is read for nothing.
+//! Connections that count the bytes read without result.
 //!
-//! An HTTP client takes any number of interim answers (RFC 9110 section 15.2), and over HTTP/2 any
-//! number of pings and settings, before it has something for its caller. So the bytes are counted
-//! here, on the connection itself: those that lead nowhere are few, or the connection ends.
+//! An HTTP client accepts any number of interim answers (RFC 9110 section 15.2), and over HTTP/2
+//! any number of pings and settings, before it has something for its caller. Nothing but the
+//! connection itself can bound them, so the bytes are counted here, and a connection that reads too
+//! many without result is closed.
 
 use std::{
     error::Error as StdError,
@@ -23,24 +24,24 @@ use hyper_util::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What the HTTP/1.1 client reads ahead, and with it the longest head of an answer. Heads in use
-/// are a tenth of it.
+/// The bytes that the HTTP/1.1 client reads ahead, and so the longest head of an answer. Heads in
+/// use are a tenth of it.
 pub(super) const READ_AHEAD: usize = 64 << 10;
-/// What an HTTP/2 server may send ahead of its readers, over all streams of a connection.
+/// The bytes that an HTTP/2 server may send ahead of its readers, over all streams of a connection.
 pub(super) const WINDOW: u32 = 1 << 20;
-/// Bytes without a head or a piece of a body for anybody: what is read ahead, and as much again.
+/// The most bytes read without a head or a piece of a body: what is read ahead, and as much again.
 const IN_VAIN: usize = 2 * READ_AHEAD;
-/// The same over HTTP/2, where a slow reader leaves a full window unread, in frames of any size.
+/// The limit for HTTP/2, where a slow reader leaves a full window unread, in frames of any size.
 const IN_VAIN_HTTP2: usize = IN_VAIN + 2 * WINDOW as usize;
-/// Bytes that are read before other tasks have their turn.
+/// The bytes read before yielding to other tasks.
 const TURN: usize = 64 << 10;
 
-/// Bytes that a connection has given since something last came of them. Clones share the count.
+/// A count of the bytes that a connection has read since its last result. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Meter(Arc<AtomicUsize>);
 
 impl Meter {
-    /// A head, or a piece of a body, has reached whoever asked for it.
+    /// Resets the count, because a head or a piece of a body has reached its reader.
     pub(super) fn reset(&self) {
         self.0.store(0, Ordering::Relaxed);
     }
@@ -50,7 +51,7 @@ impl Meter {
     }
 }
 
-/// Why a connection was given up.
+/// The error of a connection that read too much without result.
 #[derive(Debug)]
 pub(super) struct ReadInVain;
 
@@ -67,9 +68,9 @@ impl StdError for ReadInVain {}
 pub(super) struct Metered<T> {
     io: TokioIo<T>,
     meter: Meter,
-    /// The most that the meter may show.
+    /// The highest count allowed.
     limit: usize,
-    /// Bytes read in this turn.
+    /// Bytes read since the last yield.
     turn: usize,
 }
 
@@ -89,7 +90,7 @@ impl<T: Connection> Metered<T> {
 }
 
 impl<T: Connection> Connection for Metered<T> {
-    /// The meter comes with each answer, among its extensions.
+    /// Puts the meter into the extensions of each answer.
     fn connected(&self) -> Connected {
         self.io.inner().connected().extra(self.meter.clone())
     }

@@ -1,20 +1,22 @@
-//! The one HTTP client for calls out: to MCP servers and to authorization servers.
+//! The guarded HTTP client for all calls to MCP servers and authorization servers.
 //!
-//! Whoever can register a server can make this process send requests, so every call is guarded:
+//! Anyone who can register a server can make this process send requests, so every call is guarded:
 //!
 //! - https only, and public addresses only, unless the operator's [`EgressRules`] allow the host.
-//! - Addresses are judged where the connection is made, in the resolver: what was checked is
-//!   what is connected to, so a name cannot change its mind in between. Of a mixed answer, no
-//!   address is used. Addresses written in the URL never reach a resolver and are judged before.
-//! - No redirects, no proxy from the environment, no content codings, no request repeated by the
-//!   library.
-//! - A connection that is read and read while nothing comes of it is given up: interim answers
-//!   without end, pings, heads that never end.
+//! - Addresses are checked where the connection is made, in the resolver: the address that was
+//!   checked is the one connected to, so a name cannot be rebound in between. If an answer mixes
+//!   allowed and refused addresses, none is used. Addresses written in the URL never reach a
+//!   resolver and are checked earlier.
+//! - No redirects, no proxy from the environment, no content codings, and no request is repeated by
+//!   the library.
+//! - A connection that sends on and on without an answer is closed: endless interim answers, pings
+//!   or heads. A complete HTTP client offers no hook for that, so connections are made here, over
+//!   hyper-util's client.
 //!
-//! There are four clients with a connection pool each, so that a connection opened under one
-//! judgement is never used under another: *named* (a rule names the URL's host), *public* (https
-//! to public or covered addresses), *covered* (plain http, to covered addresses only) and
-//! *foreign* (https to public addresses, whatever the rules: for URLs that a server names).
+//! There are four clients with separate connection pools, so that a connection opened under one
+//! judgement is never used under another: *named* (a rule names the URL's host), *public* (https to
+//! public or covered addresses), *covered* (plain http, only to covered addresses) and *foreign*
+//! (https to public addresses, whatever the rules, for URLs that a server names).
 //!
 //! ```
 //! use mcp_layer::outbound::{EgressRules, Outbound};
@@ -61,16 +63,16 @@ use address::{Place, place};
 use connector::Connector;
 use resolver::{Judgement, Resolver};
 
-/// How long looking up a name, connecting and the TLS handshake may take together, by default.
+/// The default time limit for lookup, connecting and the TLS handshake together: 5 s.
 ///
-/// Long enough for a lost packet or two on a far route; a host that drops packets must not hold
-/// a caller for the minutes that TCP would try.
+/// Long enough for a lost packet or two on a far route; a host that drops packets must not block a
+/// caller for the minutes that TCP would try.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Idle connections kept per host: more than a busy gateway has calls at once to one server.
+/// Idle connections kept per host: more than the concurrent calls of a busy gateway to one server.
 const IDLE_CONNECTIONS: usize = 64;
 
-/// How long an idle connection is kept: as long as most servers keep it.
+/// The lifetime of an idle connection: as long as most servers keep it.
 const IDLE: Duration = Duration::from_secs(90);
 
 type Door = Client<Connector, BoxBody<Bytes, Infallible>>;
@@ -143,12 +145,13 @@ impl Outbound {
         Self::build(rules, roots, limit, doors.workers.clone())
     }
 
-    /// Moves the work that servers make to `runtime`: connections with their TLS, tool lists, the
-    /// answers to tool calls. By default all of that is done on the runtime of whoever asks.
+    /// Moves the work that servers cause to `runtime`: connections with their TLS, tool lists, the
+    /// answers to tool calls. By default all of that runs on the caller's runtime.
     ///
-    /// With a runtime of its own a server that floods its connection, or answers what is dear to
-    /// read, takes no time from the threads that serve callers. It needs I/O and time enabled, and
-    /// is to outlive all clones; requests fail after its end. Connections made before stay behind.
+    /// On a separate runtime, a server that floods its connection, or sends answers that are
+    /// expensive to read, takes no time from the threads that serve callers. That costs two
+    /// hand-overs per call. The runtime needs I/O and time enabled, and must outlive all clones;
+    /// requests fail once it is shut down. Existing connections are not moved.
     ///
     /// ```
     /// use mcp_layer::outbound::{EgressRules, Outbound};
@@ -208,20 +211,20 @@ impl Outbound {
         }))
     }
 
-    /// Where the work that servers make is done.
+    /// Returns the workers that handle what servers send.
     pub(crate) fn workers(&self) -> &Workers {
         &self.0.workers
     }
 
-    /// Sends `request` to `url`, whatever URI it has itself, if the URL itself is acceptable; the
-    /// addresses behind a name are judged when the connection is made.
+    /// Sends `request` to `url`, whatever URI it has itself, if the URL is acceptable; the
+    /// addresses behind a name are checked when the connection is made.
     ///
-    /// There is no timeout but that of connecting: the caller bounds it.
+    /// Only connecting has a timeout: the caller bounds the rest.
     ///
     /// # Errors
     ///
-    /// [`SendError::into_refusal`] gives those of [`check`](Self::check). A name that turns out to
-    /// lead to a refused address is [`SendError::is_denied`].
+    /// [`SendError::into_refusal`] returns those of [`check`](Self::check).
+    /// [`SendError::is_denied`] is true if the name leads to a refused address.
     pub(crate) async fn send<B>(
         &self,
         url: &Url,
@@ -234,12 +237,12 @@ impl Outbound {
         self.through(judgement, url, request).await
     }
 
-    /// As [`send`](Self::send), to a URL that somebody else than the operator names: the egress
-    /// rules open nothing to it.
+    /// Sends `request` to a URL that the operator did not name: the egress rules open nothing to
+    /// it. Otherwise like [`send`](Self::send).
     ///
     /// # Errors
     ///
-    /// Likewise, of [`check_foreign`](Self::check_foreign).
+    /// As for [`send`](Self::send), with the refusals of [`check_foreign`](Self::check_foreign).
     #[cfg(feature = "oauth")]
     pub(crate) async fn send_foreign<B>(
         &self,
@@ -274,13 +277,13 @@ impl Outbound {
         Ok(Response::new(response))
     }
 
-    /// As [`check`](Self::check), for a URL that somebody else than the operator names, such as a
-    /// server in its metadata: https and public addresses, whatever the rules allow. So a server
-    /// cannot have us call what the operator has opened for another one.
+    /// Checks a URL that the operator did not name, such as one in a server's metadata: only https
+    /// and public addresses are acceptable, whatever the rules allow. So a server cannot have us
+    /// call a host that the operator opened for another one.
     ///
     /// # Errors
     ///
-    /// The first thing about the URL that is not acceptable.
+    /// The first reason why the URL is not acceptable.
     pub fn check_foreign(&self, url: &Url) -> Result<(), Error> {
         let (host, _) = parts(url)?;
         let is_public = match host {
@@ -294,18 +297,18 @@ impl Outbound {
         }
     }
 
-    /// Checks a URL as far as that is possible without looking up its name, for instance before
-    /// it is saved. The same checks are made again when it is used.
+    /// Checks a URL as far as possible without looking up its name, for instance before it is
+    /// saved. The same checks are made again when it is used.
     ///
     /// # Errors
     ///
-    /// The first thing about the URL that is not acceptable.
+    /// The first reason why the URL is not acceptable.
     pub fn check(&self, url: &Url) -> Result<(), Error> {
         self.judge(url).map(drop)
     }
 
-    /// Whether `url` is at a host of the operator's own: the rules name it, or cover its address.
-    /// A name that is looked up, under https, is only the operator's if a rule names it.
+    /// Returns true if `url` is at a host of the operator's own: the rules name it, or cover its
+    /// address. Under https, a name that is looked up is the operator's only if a rule names it.
     #[must_use]
     pub fn is_own(&self, url: &Url) -> bool {
         let covered = |ip: IpAddr| self.0.rules.cover(ip);
@@ -317,8 +320,8 @@ impl Outbound {
         }
     }
 
-    /// Whether nobody but the operator says where the host of `url` is: an address, this machine,
-    /// or a name that a rule has.
+    /// Returns true if only the operator decides where the host of `url` is: an address, this
+    /// machine, or a name in a rule.
     #[cfg(feature = "oauth")]
     pub(crate) fn is_settled(&self, url: &Url) -> bool {
         let port = url.port_or_known_default().unwrap_or(0);
@@ -355,7 +358,7 @@ impl Outbound {
     }
 }
 
-/// Host and port of a URL that we may call as far as can be seen without rules.
+/// Returns host and port of a URL that may be called as far as can be seen without rules.
 fn parts(url: &Url) -> Result<(Host<&str>, u16), Error> {
     if !matches!(url.scheme(), "https" | "http") {
         return Err(Error::Scheme);

@@ -1,4 +1,4 @@
-//! Looks names up, and judges the addresses that a connection is about to be made to.
+//! Name lookup, with a check of the addresses that are about to be connected to.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -15,16 +15,17 @@ use tower::Service;
 use super::address::{Place, place};
 use super::{EgressRules, Error};
 
-/// Which addresses a connection may be made to.
+/// The addresses that a connection may be made to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Judgement {
-    /// A rule names the host: any address, but a metadata service only by a rule of its own.
+    /// A rule names the host: any address, except a metadata service without a rule of its own.
     Named,
     /// Public addresses, and those that a rule covers.
     Public,
     /// Only addresses that a rule covers.
     Covered,
-    /// Only public addresses, whatever the rules say.
+    /// Only public addresses, whatever the rules say: the rules are the operator's word about what
+    /// was entered, and a server that names a URL could have it lead inside.
     Foreign,
 }
 
@@ -61,7 +62,7 @@ impl Service<Name> for Resolver {
     }
 }
 
-/// A name cannot be looked up.
+/// The error of a name that cannot be looked up.
 #[derive(Debug)]
 pub(super) struct Unresolved(io::Error);
 
@@ -77,7 +78,8 @@ impl StdError for Unresolved {
     }
 }
 
-/// All or nothing: a name that answers with a public and a private address is trying something.
+/// Allows all addresses or none: a name that resolves to a public and a private address is
+/// suspicious.
 fn admit(
     rules: &EgressRules,
     judgement: Judgement,

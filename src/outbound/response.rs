@@ -1,4 +1,4 @@
-//! An answer, and why there is none.
+//! Responses, and errors in their place.
 
 use std::{error::Error as StdError, fmt, io};
 
@@ -14,7 +14,7 @@ use super::{
     resolver::Unresolved,
 };
 
-/// An answer whose body is read piece by piece.
+/// A response whose body is read piece by piece.
 #[derive(Debug)]
 pub(crate) struct Response {
     status: StatusCode,
@@ -44,7 +44,7 @@ impl Response {
         &self.headers
     }
 
-    /// The length of the body, if it was announced.
+    /// Returns the length of the body, if it was announced.
     pub(crate) fn content_length(&self) -> Option<u64> {
         self.headers
             .get(CONTENT_LENGTH)?
@@ -54,7 +54,7 @@ impl Response {
             .ok()
     }
 
-    /// The next piece of the body; `None` at its end.
+    /// Reads the next piece of the body; `None` at its end.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, SendError> {
         loop {
             let Some(frame) = self.body.frame().await else {
@@ -62,7 +62,7 @@ impl Response {
             };
             let frame = frame.map_err(|error| SendError(Cause::Body(error)))?;
             self.meter.reset();
-            // Trailers say nothing that we know of.
+            // Trailers are ignored.
             if let Ok(data) = frame.into_data() {
                 return Ok(Some(data));
             }
@@ -70,9 +70,9 @@ impl Response {
     }
 }
 
-/// Why a request got no answer, or only a part of one.
+/// The error of a request that got no answer, or only a part of one.
 ///
-/// `Display` names neither the URL nor an address.
+/// `Display` shows neither the URL nor an address.
 #[derive(Debug)]
 pub(crate) struct SendError(Cause);
 
@@ -97,7 +97,7 @@ impl SendError {
         Self(Cause::Client(error))
     }
 
-    /// The rule that the URL itself breaks.
+    /// Returns the refusal, if the URL itself was refused.
     pub(crate) fn into_refusal(self) -> Result<Error, Self> {
         match self.0 {
             Cause::Refused(error) => Ok(error),
@@ -105,32 +105,32 @@ impl SendError {
         }
     }
 
-    /// Whether there was no connection.
+    /// Returns true if no connection was made.
     pub(crate) fn is_connect(&self) -> bool {
         matches!(&self.0, Cause::Client(error) if error.is_connect())
     }
 
-    /// Whether the name leads to an address that is not allowed.
+    /// Returns true if the name leads to an address that is not allowed.
     pub(crate) fn is_denied(&self) -> bool {
         self.any(|cause| matches!(cause.downcast_ref(), Some(Error::Denied | Error::NotPublic)))
     }
 
-    /// Whether the name cannot be looked up.
+    /// Returns true if the name cannot be looked up.
     pub(crate) fn is_unresolved(&self) -> bool {
         self.any(|cause| cause.is::<Unresolved>())
     }
 
-    /// Whether the server kept sending without answering.
+    /// Returns true if the server kept sending without answering.
     pub(crate) fn is_read_in_vain(&self) -> bool {
         self.any(|cause| cause.is::<ReadInVain>())
     }
 
-    /// The most telling kind of I/O error among the causes.
+    /// Returns the most specific kind of I/O error among the causes.
     pub(crate) fn io_kind(&self) -> Option<io::ErrorKind> {
         let mut kind = None;
         self.any(|cause| {
             let io = cause.downcast_ref::<io::Error>().map(io::Error::kind);
-            // Of that kind are wrappers.
+            // Wrappers have the kind `Other`.
             kind = io.filter(|kind| *kind != io::ErrorKind::Other);
             kind.is_some()
         });

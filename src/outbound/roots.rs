@@ -1,4 +1,4 @@
-//! Which root certificates are trusted.
+//! Trusted root certificates.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use super::Error;
 /// The system's roots, or Mozilla's where the system has none.
 pub(super) fn of_the_system() -> RootCertStore {
     let mut roots = RootCertStore::empty();
-    // Unreadable files beside readable ones are the system's business: what counts is whether
-    // any root is left.
+    // Unreadable files beside readable ones are the system's concern: what counts is that any root
+    // is left.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
         let bundled = webpki_root_certs::TLS_SERVER_ROOT_CERTS.iter().cloned();

@@ -1,4 +1,4 @@
-//! What the operator allows beyond the public internet over https.
+//! Egress rules: exceptions from "public addresses over https only".
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -8,9 +8,9 @@ use url::Host;
 use super::Error;
 use super::address::{Place, place};
 
-/// The hosts and addresses that calls out may reach although they are private or plain http.
+/// Rules for private or plain http hosts that calls out may reach.
 ///
-/// The default allows nothing: only public addresses, only https. A rule is one of
+/// The default has no rules: only public addresses, only https. A rule is one of
 ///
 /// | rule | allows |
 /// |---|---|
@@ -39,7 +39,7 @@ pub struct EgressRules {
 }
 
 impl EgressRules {
-    /// Reads a list of rules.
+    /// Parses a list of rules.
     ///
     /// # Errors
     ///
@@ -73,7 +73,7 @@ impl EgressRules {
         Ok(self)
     }
 
-    /// Whether a rule names this host of a URL.
+    /// Returns true if a rule names this host of a URL.
     pub(super) fn name(&self, host: &Host<&str>, port: u16) -> bool {
         let host = without_final_dot(host);
         self.hosts
@@ -81,7 +81,7 @@ impl EgressRules {
             .any(|(h, p)| same_host(h, &host) && p.is_none_or(|p| p == port))
     }
 
-    /// Whether a rule allows this address, public or not.
+    /// Returns true if a rule allows this address, public or not.
     pub(super) fn cover(&self, ip: IpAddr) -> bool {
         let ip = ip.to_canonical();
         if place(ip) == Place::Metadata {
@@ -91,7 +91,7 @@ impl EgressRules {
         covered(ip) || (ip == Ipv6Addr::LOCALHOST && covered(Ipv4Addr::LOCALHOST.into()))
     }
 
-    /// Whether any rule is about addresses, so that looking a name up can lead anywhere.
+    /// Returns true if any rule covers addresses; otherwise plain http names need no lookup.
     pub(super) fn cover_any(&self) -> bool {
         !self.nets.is_empty()
     }
@@ -106,7 +106,7 @@ fn host_and_port(rule: &str) -> Option<(Host, Option<u16>)> {
     Some((host, port))
 }
 
-/// `localhost.` and `localhost` are one name to a resolver.
+/// Removes a final dot: `localhost.` and `localhost` are one name to a resolver.
 fn without_final_dot<'a>(host: &Host<&'a str>) -> Host<&'a str> {
     match *host {
         Host::Domain(name) => Host::Domain(name.strip_suffix('.').unwrap_or(name)),

@@ -1,4 +1,4 @@
-//! Where the work that servers make is done.
+//! The runtime for the work that servers cause.
 
 use std::panic::resume_unwind;
 
@@ -8,11 +8,11 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-/// A runtime for connections and what comes over them; by default that of whoever asks.
+/// A runtime for connections and what arrives over them; by default the caller's.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Workers(Option<Elsewhere>);
 
-/// A runtime that is not that of whoever asks.
+/// A runtime other than the caller's.
 #[derive(Clone, Debug)]
 pub(crate) struct Elsewhere(Handle);
 
@@ -25,7 +25,7 @@ impl Workers {
         self.0.as_ref()
     }
 
-    /// Runs `work` to its end, whoever waits for it.
+    /// Runs `work` to completion, even if the caller stops waiting.
     pub(crate) fn spawn<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
@@ -38,7 +38,7 @@ impl Workers {
 }
 
 impl Elsewhere {
-    /// Runs `work` for as long as it is waited for; `None` if the runtime has been shut down.
+    /// Runs `work` while the caller waits for it; `None` if the runtime has been shut down.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,

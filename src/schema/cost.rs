@@ -1,8 +1,10 @@
-//! How much work a schema can make.
+//! Estimates of the work that a schema causes.
 //!
 //! A few hundred bytes of `$ref`s that double at each step keep a validator busy for years, and so
-//! does one pattern that is run over a long text. A schema comes from a server that nobody trusts,
-//! so the work is estimated before it is done.
+//! does one pattern run over a long text. Schemas come from untrusted servers, so the work is
+//! estimated before it is done: the visits that a schema makes at the depth of the arguments, and
+//! the steps that its patterns take over their texts. A schema that is too expensive, or cannot be
+//! estimated, checks nothing and is left to the server.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,21 +12,21 @@ use serde_json::Value;
 
 use super::pattern_cost;
 
-/// A schema as a graph: parts that are referred to, and who refers to whom.
+/// A schema as a graph of its parts and the references between them.
 #[derive(Debug)]
 pub(crate) struct Shape {
-    /// The root comes first.
+    /// The parts, the root first.
     parts: Vec<Part>,
     pub(crate) patterns: Patterns,
 }
 
 #[derive(Debug, Default)]
 struct Part {
-    /// What it costs by itself.
+    /// The work of the part itself.
     own: Work,
-    /// References that are followed at the same place of the instance, and how often.
+    /// References followed at the same place of the instance, and how often.
     here: Vec<(usize, u64)>,
-    /// References that are followed one level further down, or more, and how often.
+    /// References followed one or more levels further down, and how often.
     below: Vec<(usize, u64)>,
 }
 
@@ -32,18 +34,18 @@ struct Part {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Patterns {
     pub(crate) count: u64,
-    /// About what all of them compile to, in bytes.
+    /// The estimated bytes that all of them compile to.
     pub(crate) bytes: u64,
-    /// The largest of them.
+    /// The estimated bytes of the largest.
     pub(crate) largest: u64,
 }
 
 /// Work for one element of an instance.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Work {
-    /// Subschemas that are visited.
+    /// Subschemas visited.
     pub(crate) visits: u64,
-    /// Steps for each byte of text: one to count it, as many as it has states to match a pattern.
+    /// Steps for each byte of text: one to count it, and one for each state of a pattern.
     pub(crate) steps: u64,
 }
 
@@ -55,17 +57,17 @@ impl Work {
     }
 }
 
-/// About what a state of an automaton takes.
+/// The estimated bytes of a state of an automaton.
 const STATE: u64 = 64;
 
-/// What asks of every part of an instance whether some other keyword beside it has seen it. To know
-/// that, a validator visits all that is beside it again, and what is within that again for each
-/// of these: they multiply.
+/// Keywords that ask of every part of an instance whether an adjacent keyword has seen it. To know
+/// that, a validator visits all adjacent subschemas again, and their subschemas again for each of
+/// these: they multiply.
 const UNEVALUATED: [&str; 2] = ["unevaluatedItems", "unevaluatedProperties"];
-/// How often at the most, by trial.
+/// The most repeated visits, found by trial.
 const AGAIN: u64 = 4;
 
-/// Keywords that look at the whole of a text.
+/// Keywords that read a whole text.
 const READING: [&str; 5] = [
     "contentEncoding",
     "contentMediaType",
@@ -96,8 +98,8 @@ const NAMED: [&str; 4] = [
 const NOT_APPLIED: [&str; 4] = ["$defs", "default", "definitions", "examples"];
 
 impl Shape {
-    /// The shape of `schema`; `None` where its references cannot be told from outside: anchors,
-    /// dynamic references, and documents within the document.
+    /// Returns the shape of `schema`; `None` if its references cannot be resolved statically:
+    /// anchors, dynamic references, and documents within the document.
     pub(crate) fn of(schema: &Value) -> Option<Self> {
         let mut known = HashMap::from([("", 0)]);
         let mut wanted = vec![("", schema)];
@@ -131,7 +133,8 @@ impl Shape {
         })
     }
 
-    /// The work for one element, `depth` levels deep, of an instance; `None` if it never ends.
+    /// Returns the work for one element of an instance, `depth` levels deep; `None` if it never
+    /// ends.
     pub(crate) fn work(&self, depth: usize) -> Option<Work> {
         let mut lower = vec![Work::default(); self.parts.len()];
         for _ in 0..=depth {
@@ -187,7 +190,7 @@ impl Patterns {
     }
 }
 
-/// What a part of a schema is made of.
+/// The contents of a part of a schema.
 #[derive(Default)]
 struct Found<'a> {
     own: Work,
@@ -196,7 +199,7 @@ struct Found<'a> {
 }
 
 impl<'a> Found<'a> {
-    /// Counts the subschemas of `schema`, each visited so many `times`, and collects its references
+    /// Counts the subschemas of `schema`, each visited `times` times, and collects its references
     /// and patterns.
     fn collect(&mut self, schema: &'a Value, root: bool, below: bool, times: u64) -> Option<()> {
         self.own.add(
@@ -242,10 +245,10 @@ impl<'a> Found<'a> {
                 self.pattern(pattern, times);
                 Some(())
             }
-            // By names that are the schema's own choice, such as "default".
+            // Keyed by names of the schema's own choice, such as "default".
             (name, Value::Object(named)) if NAMED.contains(&name) => {
                 if name == "patternProperties" {
-                    // What is left for `additionalProperties` is found by them once more.
+                    // They run once more to find what is left for `additionalProperties`.
                     let times = times.saturating_mul(2);
                     named
                         .keys()
@@ -256,7 +259,7 @@ impl<'a> Found<'a> {
                     .values()
                     .try_for_each(|schema| self.collect(schema, false, below, times))
             }
-            // Each value is compared with.
+            // Each value is compared.
             ("enum" | "const", data) => {
                 let visits = Measure::of(data).elements;
                 self.own.add(Work { visits, steps: 0 }, times);
@@ -283,7 +286,7 @@ impl<'a> Found<'a> {
 pub(crate) struct Measure {
     pub(crate) depth: usize,
     pub(crate) elements: u64,
-    /// Of all its texts, the names of members among them.
+    /// The bytes of all its texts, names of members included.
     pub(crate) bytes: u64,
 }
 

@@ -1,22 +1,22 @@
-//! How large the automaton of a pattern becomes.
+//! Estimates of the size of a pattern's automaton.
 //!
-//! A pattern of twenty letters can ask for a megabyte: a counted repetition multiplies what it
-//! repeats, and one class of Unicode has forty kilobytes. The estimate reads the text once and
-//! compiles nothing. It errs on the large side, and the engine is held to it, so a pattern that
-//! would be larger does not compile.
+//! A pattern of twenty letters can need a megabyte: a counted repetition multiplies its operand,
+//! and one Unicode class takes forty kilobytes. The estimate reads the text once and compiles
+//! nothing, since compiling is what must be avoided. It errs on the large side, and the engine is
+//! held to it, so a larger pattern does not compile.
 
-/// What the whole of it takes, whatever the pattern.
+/// The size of any automaton, whatever the pattern.
 const FLOOR: u64 = 4 << 10;
-/// A character, a group or an assertion.
+/// The size of a character, a group or an assertion.
 const ATOM: u64 = 64;
-/// A class that is told by what is not in it, or a range beyond ASCII: sequences of bytes.
+/// The size of a negated class, or a range beyond ASCII: byte sequences.
 const WIDE: u64 = 3 << 10;
-/// A class of Unicode, such as `\p{L}`, by far the largest that can be written so briefly.
+/// The size of a Unicode class such as `\p{L}`, by far the largest that can be written so briefly.
 const UNICODE: u64 = 48 << 10;
-/// What regard to no case makes of a class.
+/// The factor by which ignoring case enlarges a class.
 const CASELESS: u64 = 4;
 
-/// About how many bytes the automaton of `pattern` has, seldom less.
+/// Estimates the bytes of the automaton of `pattern`, seldom too low.
 pub(crate) fn bytes(pattern: &str) -> u64 {
     let mut text = Text(pattern);
     let mut open = Vec::new();
@@ -57,14 +57,14 @@ pub(crate) fn bytes(pattern: &str) -> u64 {
     let whole = open
         .drain(..)
         .fold(here.whole(), |sum, open| sum.saturating_add(open.whole()));
-    // Engines keep two places for each group and state, beside the automaton.
+    // Engines keep two slots for each group and state, besides the automaton.
     let whole = whole.saturating_mul(case);
     whole
         .saturating_add((whole / 4).saturating_mul(groups))
         .saturating_add(FLOOR)
 }
 
-/// A sequence, with what a repetition behind it would repeat.
+/// The size of a sequence, and of what a repetition after it would repeat.
 #[derive(Default)]
 struct Sequence {
     before: u64,
@@ -86,7 +86,7 @@ impl Sequence {
     }
 }
 
-/// What is left of a pattern.
+/// The rest of a pattern.
 struct Text<'a>(&'a str);
 
 impl Text<'_> {
@@ -102,7 +102,7 @@ impl Text<'_> {
         rest.is_some()
     }
 
-    /// What stands between `(?` and the group: flags, a name, or what is looked for.
+    /// Reads the prefix between `(?` and the group: flags, a name, or a lookaround.
     fn prefix(&mut self) -> u64 {
         let flags = self
             .0
@@ -121,7 +121,7 @@ impl Text<'_> {
         if caseless { CASELESS } else { 1 }
     }
 
-    /// The most repetitions that `{…}` asks for; `None` where it is text.
+    /// Reads the most repetitions that `{…}` allows; `None` if it is plain text.
     fn count(&mut self) -> Option<u64> {
         let (inside, behind) = self.0.split_once('}')?;
         let mut numbers = inside
@@ -133,11 +133,11 @@ impl Text<'_> {
             is_number.then(|| most.max(number.parse().unwrap_or(u64::MAX)))
         })?;
         self.0 = behind;
-        // A repetition without an end has one more.
+        // An unbounded repetition has one more.
         Some(most.saturating_add(u64::from(inside.ends_with(','))))
     }
 
-    /// What stands behind a backslash.
+    /// Reads what follows a backslash.
     fn escape(&mut self) -> u64 {
         match self.next() {
             Some('p' | 'P') => {
@@ -155,7 +155,7 @@ impl Text<'_> {
         }
     }
 
-    /// A class, from behind its bracket to its end.
+    /// Reads a class, from after its bracket to its end.
     fn class(&mut self) -> u64 {
         let mut size = if self.take("^") { WIDE } else { ATOM };
         let mut is_first = true;

@@ -13,36 +13,36 @@ use super::{
     cost::{Measure, Patterns, Shape},
 };
 
-/// The most that one pattern may compile to, so that a counted repetition is no bomb.
+/// The most bytes that one pattern may compile to, so that a counted repetition is no bomb.
 const PATTERN_BYTES: u64 = 1 << 20;
-/// The most that all patterns of a schema may compile to: some hundredths of a second.
+/// The most bytes that all patterns of a schema may compile to: some hundredths of a second.
 const PATTERNS_BYTES: u64 = 2 << 20;
-/// The most patterns of a schema; each may keep a few states of its automaton between two calls.
+/// The most patterns of a schema; each may keep a few states of its automaton between calls.
 const PATTERNS: u64 = 256;
-/// What it may keep of them.
+/// The bytes that each may keep of them.
 const KEPT_BYTES: u64 = 64 << 10;
-/// What a byte of a schema is compiled to, but for its patterns.
+/// The bytes that one byte of a schema compiles to, patterns excluded.
 const NODE_BYTES: u64 = 32;
-/// Up to so much is compiled where others are served: less than a thousandth of a second.
+/// The most bytes compiled on a serving thread: less than a thousandth of a second.
 const COMPILED_HERE: u64 = 64 << 10;
 
-/// What it may take to check one call: a second or two, of a thread that nobody waits for.
+/// The most work for checking one call: a second or two, on a thread that nobody waits for.
 const MOST: Budget = Budget {
     visits: 2_000_000,
     steps: 1 << 28,
 };
-/// Up to so much is done where others are served: a few thousandths of a second at the worst.
+/// The most work done on a serving thread: a few thousandths of a second at worst.
 const HERE: Budget = Budget {
     visits: 100_000,
     steps: 1 << 20,
 };
-/// Up to how many visits faults are told one by one: each takes some hundred bytes.
+/// The most visits for which faults are listed one by one: each takes some hundred bytes.
 const EXPLAINED: u64 = 100_000;
-/// How many faults a model is told at once, and how long each may be.
+/// The most faults that a model is told at once, and the longest of them.
 const FAULTS: usize = 5;
 const FAULT_CHARS: usize = 300;
 
-/// Work that may be done.
+/// A bound on work.
 #[derive(Clone, Copy)]
 struct Budget {
     visits: u64,
@@ -51,23 +51,23 @@ struct Budget {
 
 /// A schema, compiled when it is first needed.
 ///
-/// Patterns run on a linear-time engine. A schema checks nothing, and leaves that to the server,
-/// where it does not compile, has patterns that only a backtracking engine could run, or would
-/// take more work than arguments are worth.
+/// Patterns run on a linear-time engine. A schema checks nothing, and leaves that to the server, if
+/// it does not compile, has patterns that need a backtracking engine, or would take more work than
+/// arguments are worth.
 #[derive(Debug)]
 pub(crate) struct Schema {
-    /// `None` where it checks nothing.
+    /// `None` if it checks nothing.
     shape: Option<Shape>,
     validator: OnceLock<Option<Validator>>,
 }
 
 impl Schema {
-    /// Reads a schema, and what it would cost.
+    /// Reads a schema, and estimates its cost.
     pub(crate) fn of(schema: &RawValue) -> Self {
         let shape = || {
             let schema: Value = serde_json::from_str(schema.get()).ok()?;
             let shape = Shape::of(&schema)?;
-            // Some circles never end at any depth; the compiler need not see them.
+            // Some cycles never end at any depth; the compiler must not see them.
             shape.work(0)?;
             let Patterns {
                 count,
@@ -83,7 +83,7 @@ impl Schema {
         }
     }
 
-    /// About what it keeps in memory once it is compiled, in bytes; `schema` is the one that it was
+    /// Estimates the bytes that it keeps in memory once compiled; `schema` is the one that it was
     /// made of.
     pub(crate) fn weight(&self, schema: &RawValue) -> u64 {
         let patterns = self.shape.as_ref().map(|shape| shape.patterns);
@@ -91,7 +91,7 @@ impl Schema {
         schema.get().len() as u64 * NODE_BYTES + patterns.bytes + patterns.count * KEPT_BYTES
     }
 
-    /// Where `arguments` are checked.
+    /// Returns the place where `arguments` are checked.
     pub(crate) fn place(&self, arguments: &Value) -> Place {
         let Some((shape, budget)) = self.shape.as_ref().and_then(|shape| {
             let Measure {
@@ -118,7 +118,7 @@ impl Schema {
         }
     }
 
-    /// Compiles it, unless that was done, if `has_room`; `schema` is the one that it was made of.
+    /// Compiles it unless that was done, if `has_room`; `schema` is the one that it was made of.
     fn compiled(&self, schema: &RawValue, has_room: impl FnOnce() -> bool) -> Option<&Validator> {
         let compile = || {
             let patterns = self.shape.as_ref()?.patterns;
@@ -128,7 +128,8 @@ impl Schema {
             let schema: Value = serde_json::from_str(schema.get()).ok()?;
             let kept = (PATTERNS_BYTES / patterns.count.max(1)).min(KEPT_BYTES);
             let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-            // The engine is held to what was estimated.
+            // The engine is held to the estimate, so a wrong one makes a schema that checks
+            // nothing.
             let patterns = PatternOptions::regex()
                 .size_limit(size(patterns.largest))
                 .dfa_size_limit(size(kept));
@@ -144,7 +145,7 @@ impl Schema {
     /// It compiles nothing unless `has_room`.
     ///
     /// # Errors
-    /// What a model needs to repair its call.
+    /// The faults, in words that let a model repair its call.
     pub(crate) fn check(
         &self,
         schema: &RawValue,
@@ -162,13 +163,13 @@ impl Schema {
             depth, elements, ..
         } = Measure::of(arguments);
         let work = self.shape.as_ref().and_then(|shape| shape.work(depth));
-        // All faults are collected before the first is told.
+        // The library collects all faults before it returns the first.
         if work.is_none_or(|work| work.visits.saturating_mul(elements) > EXPLAINED) {
             return Err(text);
         }
         for fault in validator.iter_errors(arguments).take(FAULTS) {
             let mut brief = Brief::default();
-            // It fails where there is more to say.
+            // It fails if the fault is longer.
             let _ = match fault.instance_path().as_str() {
                 "" => write!(brief, "{fault}"),
                 path => write!(brief, "{path}: {fault}"),
@@ -186,7 +187,7 @@ impl Budget {
     }
 }
 
-/// The beginning of a fault, which repeats what was wrong, however long that is.
+/// The beginning of a fault, which repeats the faulty value, however long it is.
 #[derive(Default)]
 struct Brief {
     text: String,
@@ -208,7 +209,7 @@ impl fmt::Write for Brief {
     }
 }
 
-/// Fetches nothing.
+/// A retriever that fetches nothing.
 struct Nowhere;
 
 impl Retrieve for Nowhere {

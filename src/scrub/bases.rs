@@ -1,12 +1,12 @@
-//! Base64 and hex in a text, found by what they decode to: secrets are ASCII, and so is nearly
-//! everything that is encoded twice. Of the base64 of an image next to nothing is.
+//! Base64 and hex in a text, recognised by what they decode to: secrets are ASCII, and so is nearly
+//! everything encoded twice. The base64 of an image decodes to almost none.
 
 use std::ops::Range;
 
 use super::escapes::line_end;
 use super::view::{Text, View};
 
-/// What stands for no digit of either base.
+/// Marks a byte that is a digit of neither base.
 const NONE: u8 = 64;
 
 /// The digits of base64 in both alphabets.
@@ -34,7 +34,7 @@ const SIXTEEN: [u8; 256] = {
     values
 };
 
-/// What may stand within base64 or hex: digits, and ends of lines. These may be escaped.
+/// Bytes that may occur within base64 or hex: digits, and ends of lines, which may be escaped.
 const IN_RUN: [bool; 256] = {
     let mut is = [false; 256];
     let mut byte = 0;
@@ -45,18 +45,18 @@ const IN_RUN: [bool; 256] = {
     is
 };
 
-/// Whether a text that is encoded has this: images have other bytes.
+/// Returns true for a byte that encoded texts contain; images have other bytes.
 fn is_text(byte: u8) -> bool {
     byte >= b' ' || matches!(byte, b'\t' | b'\n' | b'\r')
 }
 
-/// Digits that stand for this many bytes, whatever they stand behind.
+/// Returns the number of digits that encode this many bytes in any alignment.
 pub(super) fn digits_for(bytes: usize) -> usize {
     (bytes * 4).div_ceil(3)
 }
 
-/// The next run of what may be base64 or hex that ends behind `from`; at least so long. Every such
-/// run has a whole block in it, and most blocks of a text have a blank or a quote.
+/// Finds the next run of possible base64 or hex that ends behind `from` and has the least length.
+/// Every such run contains a whole block, and most blocks of a text contain a blank or a quote.
 pub(super) fn next_run(bytes: &[u8], from: usize, least: usize) -> Option<Range<usize>> {
     const BLOCK: usize = 8;
     if least < 2 * BLOCK - 1 {
@@ -89,8 +89,8 @@ fn is_in_run(bytes: &[u8], at: usize) -> bool {
         || byte == b'\\' && matches!(bytes.get(at + 1), Some(b'n' | b'r' | b'\\'))
 }
 
-/// Whether one of eight bytes is surely in no run: a blank, a quote, or another mark before `+`.
-/// Where there may be the end of a line this does not say.
+/// Returns true if one of eight bytes is certainly outside of any run: a blank, a quote, or another
+/// mark before `+`. Possible ends of lines do not count.
 fn has_mark(block: &[u8]) -> bool {
     const ONES: u64 = u64::MAX / 255;
     let block = u64::from_le_bytes(block.try_into().unwrap_or_default());
@@ -99,7 +99,7 @@ fn has_mark(block: &[u8]) -> bool {
     has_less(b'+') && !has_less(b'\r' + 1)
 }
 
-/// The next places in a row, at least so many, where something is so. Each such run has one that
+/// Finds the next run of at least `least` places where `is` holds. Each such run contains one that
 /// is probed.
 fn next_where(
     len: usize,
@@ -132,17 +132,17 @@ fn next_where(
     None
 }
 
-/// The digits of a run, and where each is.
+/// The digits of a run, with their positions.
 #[derive(Default)]
 pub(super) struct Digits {
     bytes: Vec<u8>,
     places: Vec<u32>,
-    /// Where the run goes on.
+    /// The position where the run continues.
     pub(super) end: usize,
 }
 
 impl Digits {
-    /// Reads at most `most` digits from the beginning of `run`, in place of what was read before.
+    /// Reads at most `most` digits from the beginning of `run`, replacing those read before.
     pub(super) fn read(&mut self, text: &[u8], run: Range<usize>, most: usize) {
         self.bytes.clear();
         self.places.clear();
@@ -163,7 +163,7 @@ impl Digits {
         self.bytes.len()
     }
 
-    /// Where the last `count` digits begin.
+    /// Returns the position of the last `count` digits.
     pub(super) fn last(&self, count: usize) -> Option<usize> {
         let index = self.len().checked_sub(count)?;
         self.places.get(index).map(|place| *place as usize)
@@ -175,8 +175,8 @@ impl Digits {
         digits.fold(0, |quad, digit| quad << 6 | digit)
     }
 
-    /// Which digits are the base64 of ASCII, or of anything where `ascii` is false. Of each twelve
-    /// bytes, six that stand at a multiple of six are looked at: as many again must be ASCII, or
+    /// Finds the digits that are the base64 of ASCII, or of anything if `ascii` is false. Of each
+    /// twelve bytes, six at a multiple of six are examined: as many again must be ASCII, or
     /// `known`.
     pub(super) fn sixty_fours(
         &self,
@@ -213,8 +213,8 @@ impl Digits {
         found
     }
 
-    /// All digits around `start` in its alignment that are the base64 of ASCII, and four more on
-    /// each side.
+    /// Returns all digits around `start` in its alignment that are the base64 of ASCII, and four
+    /// more on each side.
     fn around(&self, start: usize, floor: usize, high: u32) -> Range<usize> {
         let is_ascii = |at| self.quad(at) & high == 0;
         let (mut from, mut to) = (start, start);
@@ -228,7 +228,7 @@ impl Digits {
         from..self.len().min(to + 4)
     }
 
-    /// What these digits are the base64 of.
+    /// Decodes these digits from base64.
     pub(super) fn sixty_four_bytes(&self, digits: Range<usize>, text: Text<'_>) -> View {
         let mut view = View::with_capacity(digits.len() * 3 / 4);
         let value = |at: usize| SIXTY_FOUR[usize::from(self.bytes[at])];
@@ -246,7 +246,7 @@ impl Digits {
         view
     }
 
-    /// Which digits are the hex of at least so many bytes of ASCII, or of anything.
+    /// Finds the digits that are the hex of at least `least` bytes of ASCII, or of anything.
     pub(super) fn sixteens(&self, ascii: bool, least: usize) -> Vec<Range<usize>> {
         let digit = |at: usize| SIXTEEN[usize::from(self.bytes[at])];
         let mut found = Vec::new();
@@ -277,7 +277,7 @@ impl Digits {
         found
     }
 
-    /// What these digits are the hex of.
+    /// Decodes these digits from hex.
     pub(super) fn sixteen_bytes(&self, digits: Range<usize>, text: Text<'_>) -> View {
         let mut view = View::with_capacity(digits.len() / 2);
         for pair in digits.step_by(2) {
@@ -291,7 +291,7 @@ impl Digits {
         view
     }
 
-    /// Where these digits are in the text that they were read from.
+    /// Returns the range of these digits in the text that they were read from.
     fn place(&self, digits: Range<usize>) -> Range<usize> {
         self.places[digits.start] as usize..self.places[digits.end - 1] as usize + 1
     }

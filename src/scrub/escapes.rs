@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-/// Entities for what keys are made of, and for what escapes are made of.
+/// Entities for the characters of keys and of escapes.
 const NAMED: [(&[u8], char); 44] = [
     (b"amp", '&'),
     (b"quot", '"'),
@@ -50,22 +50,22 @@ const NAMED: [(&[u8], char); 44] = [
     (b"tilde", '~'),
 ];
 
-/// Backslashes before one letter: JSON in JSON doubles them each time.
+/// The most backslashes before one letter: JSON in JSON doubles them each time.
 pub(super) const NESTED: usize = 32;
 
-/// The longest of an entity's names that is looked at.
+/// The longest entity name that is recognised.
 const LONGEST_NAME: usize = 12;
 
-/// What an escape stands for.
+/// The decoded value of an escape.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unit {
-    /// One of the bytes of a character, which in an address has an escape for each.
+    /// One byte of a character; URLs escape each byte separately.
     Byte(u8),
     Char(char),
 }
 
 impl Unit {
-    /// As bytes, of which there are so many.
+    /// Returns the bytes and their number.
     pub(super) fn bytes(self) -> ([u8; 4], usize) {
         let mut bytes = [0; 4];
         match self {
@@ -85,7 +85,7 @@ impl Unit {
     }
 }
 
-/// How much of `text` is an escape of JSON, of an address or of HTML, and what it stands for.
+/// Reads an escape of JSON, a URL or HTML at the start of `text`: its length and its value.
 pub(super) fn escape(text: &[u8]) -> Option<(usize, Unit)> {
     let byte = |len, byte: u8| Some((len, Unit::Byte(byte)));
     match text {
@@ -111,7 +111,7 @@ pub(super) fn escape(text: &[u8]) -> Option<(usize, Unit)> {
     }
 }
 
-/// An entity by number; browsers need no semicolon.
+/// Reads a numeric entity; browsers need no semicolon.
 fn entity(before: usize, digits: &[u8], radix: u32) -> Option<(usize, Unit)> {
     const LONGEST: usize = 10;
     let is_digit = |byte: &&u8| char::from(**byte).is_digit(radix);
@@ -121,13 +121,14 @@ fn entity(before: usize, digits: &[u8], radix: u32) -> Option<(usize, Unit)> {
     Some((before + len + end, char_of(number)))
 }
 
-/// Half of a character, or none, is one that no secret has.
+/// Converts a code point; a surrogate or an invalid one becomes a character that no secret
+/// contains.
 fn char_of(code: u32) -> Unit {
     Unit::Char(char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER))
 }
 
-/// How much of `text` is an escape of quoted-printable, and its byte; none for a line that goes
-/// on. The end of a line may itself be escaped, as in a string of JSON.
+/// Reads an escape of quoted-printable at the start of `text`: its length and its byte, which is
+/// `None` for a soft line break. The line break may itself be escaped, as in a JSON string.
 pub(super) fn printable(text: &[u8]) -> Option<(usize, Option<u8>)> {
     let rest = text.strip_prefix(b"=")?;
     if let Some(code) = rest.get(..2).and_then(hex) {
@@ -137,7 +138,7 @@ pub(super) fn printable(text: &[u8]) -> Option<(usize, Option<u8>)> {
     (end > 0).then_some((1 + end, None))
 }
 
-/// How much of `text` is the end of a line, or several, as they are or escaped.
+/// Returns the length of the line breaks at the start of `text`, plain or escaped.
 pub(super) fn line_end(text: &[u8]) -> usize {
     let mut end = 0;
     loop {
@@ -160,7 +161,7 @@ fn hex(digits: &[u8]) -> Option<u32> {
     Some(number)
 }
 
-/// `text` with every escape taken for what it stands for.
+/// Decodes every escape in `text`.
 pub(super) fn unescaped(text: &[u8]) -> Zeroizing<Vec<u8>> {
     let mut plain = Zeroizing::new(Vec::with_capacity(text.len()));
     let mut at = 0;

@@ -1,8 +1,8 @@
-//! What is in many secrets, and so gives none away: schemes, prefixes, heads of tokens.
+//! Parts that many secrets share, which identify none of them: schemes, prefixes, token headers.
 
 use std::ops::Range;
 
-/// What services begin their keys with.
+/// Prefixes of services' keys.
 const PREFIXES: [&str; 49] = [
     "sk_live_",
     "sk_test_",
@@ -55,7 +55,7 @@ const PREFIXES: [&str; 49] = [
     "gsk_",
 ];
 
-/// What the claims of a token begin with, behind its head: `{"iss":"https://`, and the like.
+/// Beginnings of a token's claims, after its header: `{"iss":"https://`, and the like.
 const CLAIMS: [&str; 8] = [
     "eyJpc3MiOiJodHRwczovL",
     "eyJpc3MiOi",
@@ -67,23 +67,23 @@ const CLAIMS: [&str; 8] = [
     "eyJqdGkiOi",
 ];
 
-/// Values of headers that are no secrets, as far as they are in every text.
+/// Beginnings of header values that are common words, not secrets.
 const WORDS: [&str; 5] = ["application/", "text/", "mozilla/", "https://", "http://"];
 
-/// Whether it is a scheme for sure, and so no secret and no part of one.
+/// Returns true if this is certainly a scheme, and so neither a secret nor part of one.
 pub(super) fn is_scheme(scheme: &[u8]) -> bool {
     const SCHEMES: [&str; 5] = ["bearer", "basic", "token", "apikey", "negotiate"];
     let is = |known: &str| scheme.eq_ignore_ascii_case(known.as_bytes());
     SCHEMES.iter().any(|known| is(known))
 }
 
-/// How much of the beginning of a secret others have as well.
+/// Returns the length of the beginning that a secret shares with others.
 pub(super) fn prefix(secret: &[u8]) -> usize {
     let head = secret
         .starts_with(b"eyJ")
         .then(|| secret.iter().position(|byte| *byte == b'.'));
     match head.flatten() {
-        // A JSON web token: its head says which algorithm it is signed with.
+        // A JSON web token: its header names the signing algorithm.
         Some(dot) => dot + 1 + longest(&CLAIMS, &secret[dot + 1..]),
         None => longest(&PREFIXES, secret),
     }
@@ -96,7 +96,7 @@ fn longest(known: &[&str], text: &[u8]) -> usize {
     begins.map(|known| known.len()).max().unwrap_or(0)
 }
 
-/// Whether a value is one of those whose parts are in many texts: an address, a media type.
+/// Returns true for a value whose parts occur in many texts: a URL, a media type.
 pub(super) fn is_wordy(value: &[u8]) -> bool {
     let begins = |word: &&str| {
         let begin = value.get(..word.len());
@@ -105,7 +105,7 @@ pub(super) fn is_wordy(value: &[u8]) -> bool {
     WORDS.iter().any(begins)
 }
 
-/// The pieces of a wordy value that look like keys: long, and with a digit in them.
+/// Returns the pieces of a wordy value that look like keys: long, with a digit.
 pub(super) fn keys(value: &[u8]) -> impl Iterator<Item = Range<usize>> {
     let mut from = 0;
     let pieces = value.split(|byte| b"/?&=@:#; ,()".contains(byte));

@@ -1,9 +1,16 @@
-//! Keeps live credentials out of what servers say.
+//! Redaction of live credentials in what servers send.
 //!
-//! A server knows the credential that it was sent, and some repeat it: in an error page, in a
-//! tool that shows the request's headers. [`Scrubber`] finds any piece of it that is long enough
-//! to be no chance, in whatever case and encodings it comes; what is done for that stands in
-//! `search.rs`. A server that hides it on purpose, in a cipher of its own, can hide it from us.
+//! A server knows the credential that it was sent, and some repeat it: in an error page, or in a
+//! tool that shows the request's headers. The MCP client scrubs bytes as they come in, before
+//! parsing, so that nothing made of an answer later, such as an error text or a description, can
+//! contain them.
+//!
+//! [`Scrubber`] finds any piece of a credential that is too long for a coincidence, in any case and
+//! encoding. A list of encoded forms cannot keep up with encoders, so the text is decoded instead:
+//! `search.rs` tells how. Twelve consecutive bytes are a match; it is extended as far as text and
+//! secret agree, and mapped back to the source. Parts that other credentials share (schemes,
+//! `sk_live_`, headers of JSON web tokens, parameter names) are no evidence by themselves. A server
+//! that hides a credential on purpose, in a cipher of its own, can hide it from us.
 
 mod bases;
 mod escapes;
@@ -27,24 +34,25 @@ use bytes::Bytes;
 
 use self::needles::Needles;
 
-/// What a credential is replaced by.
+/// The replacement of a credential.
 const REDACTED: &[u8] = b"[redacted:credential]";
 
-/// What a text is replaced by that has more encodings in one another than are looked through.
+/// The replacement of a text whose nested encodings are too expensive to search.
 const UNREADABLE: &[u8] = b"[redacted: too many encodings to look for credentials in]";
 
-/// How much of what went before is looked at together with a chunk.
+/// The bytes of earlier chunks that are searched together with a chunk.
 const BEFORE: usize = 512;
 
-/// Finds the credentials that a server was sent in what it says.
+/// Finds the credentials that a server was sent in what it sends back.
 ///
-/// Twelve bytes of one in a row are found, whatever their case, as they are and escaped or encoded
-/// (JSON, percent-encoding, HTML, quoted-printable, base64, hex), also one within another, and
-/// everything that belongs to it is redacted. A credential of 8 to 11 bytes is found as a whole,
-/// a shorter one never. Schemes, the heads of JSON web tokens and what services begin their keys
-/// with (`sk_live_`) are in other texts as well, and found only together with what follows.
+/// Any twelve consecutive bytes of one are found, whatever their case, plain, escaped or encoded
+/// (JSON, percent-encoding, HTML, quoted-printable, base64, hex), even if nested, and everything
+/// that belongs to the match is redacted. A credential of 8 to 11 bytes is found only as a whole, a
+/// shorter one never. Schemes, headers of JSON web tokens and prefixes of services' keys
+/// (`sk_live_`) occur in other texts as well, and are found only together with what follows.
 ///
-/// Cheap to ask, dear to make: make one for each credential, and share it.
+/// A scrubber is cheap to use and expensive to create: create one for each credential, and share
+/// it.
 ///
 /// ```
 /// # use mcp_layer::Scrubber;
@@ -54,15 +62,16 @@ const BEFORE: usize = 512;
 /// ```
 #[derive(Default)]
 pub struct Scrubber {
-    /// Absent where there is nothing to look for.
+    /// Absent if there is nothing to look for.
     needles: Option<Needles>,
-    /// Whether the log knows; a server may repeat it in every answer.
+    /// Set once the finding is logged; a server may repeat it in every answer.
     told: AtomicBool,
 }
 
 impl Scrubber {
-    /// A scrubber for these header values: whole, without their scheme (`Bearer …`), the password
-    /// of a `Basic` one, and the values of parameters in them (`token="…"`, cookies).
+    /// Creates a scrubber for these header values: the whole value, the part after its scheme
+    /// (`Bearer …`), the password of a `Basic` one, and the values of parameters in them
+    /// (`token="…"`, cookies).
     pub fn new<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let secrets = values.into_iter().flat_map(secrets::secrets).collect();
         Self {
@@ -71,20 +80,20 @@ impl Scrubber {
         }
     }
 
-    /// `bytes` without the credentials.
+    /// Returns `bytes` without the credentials.
     ///
-    /// A text with so many encodings in one another that looking through all of them is too dear
-    /// is replaced by a sentence that says so.
+    /// A text with so many nested encodings that searching them all is too expensive is replaced by
+    /// a sentence that says so.
     pub fn bytes<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
         self.readable(bytes).unwrap_or(Cow::Borrowed(UNREADABLE))
     }
 
-    /// `text` without the credentials, as [`bytes`](Self::bytes).
+    /// Returns `text` without the credentials, like [`bytes`](Self::bytes).
     pub fn text(&self, text: String) -> String {
         self.cleaned(&text).unwrap_or(text)
     }
 
-    /// `text` without the credentials; `None` if there are none in it.
+    /// Returns `text` without the credentials; `None` if it contains none.
     pub(crate) fn cleaned(&self, text: &str) -> Option<String> {
         let clean = match self.readable(text.as_bytes()) {
             Some(Cow::Borrowed(_)) => return None,
@@ -95,7 +104,7 @@ impl Scrubber {
         Some(String::from_utf8_lossy(&clean).into_owned())
     }
 
-    /// `bytes` without the credentials; `None` if nobody can say whether they are in there.
+    /// Returns `bytes` without the credentials; `None` if the search was too expensive to finish.
     pub(crate) fn readable<'a>(&self, bytes: &'a [u8]) -> Option<Cow<'a, [u8]>> {
         let found = self.find(bytes)?;
         Some(if found.is_empty() {
@@ -105,7 +114,8 @@ impl Scrubber {
         })
     }
 
-    /// Where the credentials are, from the first to the last; `None` where nobody can say.
+    /// Finds the credentials, from the first to the last; `None` if the search was too expensive to
+    /// finish.
     fn find(&self, bytes: &[u8]) -> Option<Vec<Range<usize>>> {
         let Some(needles) = &self.needles else {
             return Some(Vec::new());
@@ -138,9 +148,9 @@ fn redacted(bytes: &[u8], found: Vec<Range<usize>>) -> Vec<u8> {
     clean
 }
 
-/// The number of JSON that `found` is in, so that another one can stand there.
+/// Finds the JSON number that contains `found`, so that another one can replace it.
 fn number(bytes: &[u8], found: &Range<usize>) -> Option<Range<usize>> {
-    /// Longer ones are none.
+    /// The longest number; longer ones are not considered.
     const LONGEST: usize = 64;
     let is_part = |byte: &&u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
     if !bytes[found.clone()].iter().all(|byte| is_part(&byte)) {
@@ -158,8 +168,8 @@ fn number(bytes: &[u8], found: &Range<usize>) -> Option<Range<usize>> {
     is_one.then_some(start..end)
 }
 
-/// Where the escape of JSON begins that `found` begins in, of which no half may be left; else
-/// where `found` does.
+/// Returns the start of the JSON escape in which `found` begins, so that no half of it is left;
+/// otherwise that of `found`.
 fn with_escape(bytes: &[u8], found: &Range<usize>) -> usize {
     let escape = bytes[..found.start]
         .iter()
@@ -179,11 +189,11 @@ fn with_escape(bytes: &[u8], found: &Range<usize>) -> usize {
     if slashes % 2 == 1 { start } else { found.start }
 }
 
-/// Keeps the credentials out of a text that comes in chunks, such as a body that is passed on.
+/// Redacts credentials in a text that arrives in chunks, such as a body that is passed on.
 ///
-/// No byte waits for a later one, and each chunk stays as long as it was, so that streams flow and
-/// a `content-length` stays true. Of a credential that begins at the end of a chunk, at most so
-/// much gets by as is not looked for in a whole text either; the rest is found with it.
+/// No byte waits for a later one, and each chunk keeps its length, so that streams flow and a
+/// `content-length` stays true. If a credential begins at the end of a chunk, no more of it gets
+/// through than would be too short to find in a whole text; the rest is redacted.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -196,12 +206,12 @@ fn with_escape(bytes: &[u8], found: &Range<usize>) -> usize {
 #[derive(Debug)]
 pub struct ScrubbedChunks {
     scrubber: Arc<Scrubber>,
-    /// The end of what went before, as it came.
+    /// The unredacted end of the earlier chunks.
     before: Vec<u8>,
 }
 
 impl ScrubbedChunks {
-    /// The first chunk is still to come.
+    /// Starts before the first chunk.
     pub fn new(scrubber: Arc<Scrubber>) -> Self {
         Self {
             scrubber,
@@ -209,7 +219,7 @@ impl ScrubbedChunks {
         }
     }
 
-    /// The next chunk, with each credential overwritten by a text of its length.
+    /// Returns the next chunk, with each credential overwritten by a text of its length.
     pub fn next(&mut self, chunk: Bytes) -> Bytes {
         let before = self.before.len();
         self.before.extend_from_slice(&chunk);

@@ -1,8 +1,8 @@
-//! Finds pieces of secrets in a text, without regard to case.
+//! Case-insensitive search for pieces of secrets in a text.
 //!
-//! Whatever has [`WINDOW`] bytes of a secret has a whole gram of it at a multiple of eight: five
-//! bytes fit at one of eight places. So one gram of eight is looked up in a table of bits, nearly
-//! always in vain, and a text is read at the memory's pace.
+//! Any text with [`WINDOW`] bytes of a secret has one of its five-byte grams at a multiple of
+//! eight, since a window has eight places for a gram. So only one gram of eight is looked up in a
+//! bit table, nearly always without a hit, and a text is read at memory speed.
 
 use std::ops::Range;
 
@@ -10,24 +10,24 @@ use zeroize::Zeroizing;
 
 use super::secrets::{OWN, Secret, WINDOW};
 
-/// How often a gram of one secret is noted. A secret in which one repeats without end is made to
-/// be dear.
+/// The most positions kept of one gram of a secret: a secret with endless repetitions is made to be
+/// expensive.
 const REPEATS: usize = 8;
 
-/// What a match has of different bytes, so that `000000000000` is none.
+/// The least number of distinct bytes of a match, so that `000000000000` is none.
 const DISTINCT: usize = 4;
 
 pub(super) struct Needles {
-    /// All texts, one behind the other, in lower case.
+    /// All texts, concatenated and in lower case.
     folded: Zeroizing<Vec<u8>>,
     secrets: Vec<Needle>,
     /// A bit for the hash of each gram.
     filter: Vec<u64>,
-    /// Grams by bucket: where the bucket of a hash begins in `places`.
+    /// The start of each hash's bucket in `places`.
     buckets: Vec<u32>,
     places: Vec<u32>,
     shift: u32,
-    /// Whether a secret is so short that a gram of every four is looked up.
+    /// Set if a secret is so short that one gram of four must be looked up.
     short: bool,
     bytes: [bool; 256],
     /// The length of the shortest match.
@@ -36,15 +36,15 @@ pub(super) struct Needles {
 }
 
 struct Needle {
-    /// In `folded`, as are the next.
+    /// The text in `folded`; the next ranges are relative to `folded`, too.
     at: Range<usize>,
     own: Vec<Range<usize>>,
     least: usize,
 }
 
-/// A bit for each gram, and fifteen that are not set.
+/// Bits in the filter for each gram, of which one is set.
 const BITS_A_GRAM: usize = 16;
-/// Grams in a bucket.
+/// The average number of grams in a bucket.
 const FILL: usize = 4;
 
 impl Needles {
@@ -131,13 +131,13 @@ impl Needles {
         self.places = grams.iter().map(|(_, at)| *at).collect();
     }
 
-    /// Where the grams are that are looked up: those of every match there can be.
+    /// Returns the positions of the grams to look up: those of every possible match.
     fn sought<'a>(&'a self, secret: &'a Needle) -> impl Iterator<Item = usize> + 'a {
         let len = self.gram_len();
         let at = secret.at.clone();
         let matches = at.start..=at.end - secret.least;
         let is_match = move |start: usize| self.is_match(secret, start..start + secret.least);
-        // A gram of a match is at one of its first places.
+        // A match has a gram at one of its first places.
         let mut until = at.start;
         matches
             .filter(move |start| is_match(*start))
@@ -156,7 +156,7 @@ impl Needles {
         if self.short { 4 } else { 8 }
     }
 
-    /// The first bytes of `text` as a number, in one case.
+    /// Returns the first bytes of `text` as a number, in lower case.
     fn gram(&self, text: &[u8]) -> u64 {
         let mut bytes = [0; 8];
         let len = self.gram_len();
@@ -183,12 +183,12 @@ impl Needles {
         self.filter[hash / 64] & (1 << (hash % 64)) != 0
     }
 
-    /// Whether a secret may have this byte.
+    /// Returns true if a secret may contain this byte.
     pub(super) fn has_byte(&self, byte: u8) -> bool {
         self.bytes[usize::from(byte)]
     }
 
-    /// Whether a secret may have the first bytes of `text`, or of its last.
+    /// Returns true if a secret may contain the first bytes of `text`, or its last few.
     pub(super) fn may_begin(&self, text: &[u8]) -> bool {
         text.len() >= self.gram_len() && self.may_have(self.gram(text))
     }
@@ -198,8 +198,8 @@ impl Needles {
         text.len() >= len && self.may_have(self.gram(&text[text.len() - len..]))
     }
 
-    /// Hands each match in `text` to `found`; `work` is told how many bytes were compared, and
-    /// stops it with a `false`.
+    /// Passes each match in `text` to `found`; `work` receives the number of bytes compared, and
+    /// stops the search by returning `false`.
     pub(super) fn find(
         &self,
         text: &[u8],
@@ -240,8 +240,8 @@ impl Needles {
         }
     }
 
-    /// The longest match around the gram at `at` that begins at `floor` or behind it, and how many
-    /// bytes were compared.
+    /// Returns the longest match around the gram at `at` that begins at or after `floor`, and the
+    /// number of bytes compared.
     fn match_at(
         &self,
         text: &[u8],
@@ -281,7 +281,7 @@ impl Needles {
         (longest, compared)
     }
 
-    /// Whether this piece of `folded` says that the secret is there.
+    /// Returns true if this piece of `folded` is evidence of the secret.
     fn is_match(&self, secret: &Needle, piece: Range<usize>) -> bool {
         if piece.len() < secret.least {
             return false;

@@ -1,4 +1,4 @@
-//! Looks for secrets in a text, and in what it reads as when it is decoded.
+//! Search for secrets in a text and in its decoded views.
 //!
 //! ```text
 //! text --- as it is ------------------------------ needles
@@ -8,8 +8,9 @@
 //!      \-- its hex, in two ------------------ view -- …
 //! ```
 //!
-//! An escape that cannot be part of a secret, or of another encoding, makes no view: nearly none
-//! does in ordinary text.
+//! An escape that cannot be part of a secret, or of another encoding, creates no view, so ordinary
+//! text creates next to none. Work is counted in bytes decoded and compared: a text that needs more
+//! than twelve times its length is refused, not passed on unread.
 
 use std::ops::Range;
 
@@ -20,27 +21,27 @@ use super::escapes::{NESTED, Unit, escape, line_end, printable};
 use super::needles::Needles;
 use super::view::{Text, View};
 
-/// Encodings within encodings that are looked through.
+/// The depth of nested encodings that is searched.
 const DEPTH: usize = 5;
 
-/// How much before and behind an escape is looked at with it: a piece of a secret may be encoded
-/// twice more in there.
+/// The bytes searched before and behind an escape: they may hold a piece of a secret that is
+/// encoded twice more.
 const AROUND: usize = 128;
 
-/// Longer views are made in pieces, so that what is in use stays small and near.
+/// The longest view; longer ones are made in pieces, so that memory in use stays small and cached.
 const PIECE: usize = 8 * 1024;
 
-/// How much two pieces share.
+/// The overlap of two pieces.
 const SHARED: usize = 1024;
 
-/// Bytes that may be decoded and compared for each byte of a text: pages full of escapes take one
-/// and a half.
+/// The bytes that may be decoded and compared for each byte of a text: pages full of escapes need
+/// one and a half.
 const WORK_A_BYTE: usize = 12;
 
-/// The same for a text of any length.
+/// The bytes that may be decoded and compared for a text of any length.
 const WORK: usize = 64 * 1024;
 
-/// A text has more encodings in one another than there is time to look through.
+/// The error of a text whose nested encodings are too expensive to search.
 #[derive(Debug)]
 pub(super) struct TooDear;
 
@@ -48,11 +49,11 @@ pub(super) struct Search<'a> {
     needles: &'a Needles,
     found: Vec<Range<usize>>,
     work: usize,
-    /// To be used again: most texts have many runs, and few of them come to anything.
+    /// Buffers for reuse: most texts have many runs, and few of them yield anything.
     spare: Vec<Digits>,
 }
 
-/// Where the secrets are in `text`, from the first to the last.
+/// Finds the secrets in `text`, from the first to the last.
 pub(super) fn find(needles: &Needles, text: &[u8]) -> Result<Vec<Range<usize>>, TooDear> {
     let mut search = Search {
         needles,
@@ -109,7 +110,7 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Looks around the escapes of JSON, addresses and HTML.
+    /// Searches around the escapes of JSON, URLs and HTML.
     fn escapes(&mut self, text: Text<'_>, depth: usize) -> Result<(), TooDear> {
         let bytes = text.bytes;
         let mut region = Region::default();
@@ -130,7 +131,8 @@ impl Search<'_> {
         self.decoded(text, region.0, depth, unescape)
     }
 
-    /// Whether what an escape stands for may belong to a secret, or to another escape or encoding.
+    /// Returns true if the value of an escape may belong to a secret, or to another escape or
+    /// encoding.
     fn matters(&self, unit: Unit, text: &[u8], at: Range<usize>) -> bool {
         let ([byte, ..], _) = unit.bytes();
         let rest = &text[at.end..];
@@ -138,7 +140,7 @@ impl Search<'_> {
             b'+' | b'/' | b'-' | b'_' | b'=' | b'#' | b';' => true,
             b'\\' => match rest.iter().take(NESTED).find(|byte| **byte != b'\\') {
                 Some(b'u' | b'x' | b'/' | b'%' | b'&') => true,
-                // `\\n` is in every string of JSON in JSON, and is seen as it is.
+                // `\\n` occurs in every string of JSON in JSON, and is searched as it is.
                 Some(b'n' | b'r') => at.len() > 2,
                 _ => false,
             },
@@ -165,14 +167,15 @@ impl Search<'_> {
         self.needles.has_byte(byte) || goes_on()
     }
 
-    /// Whether a secret may go on from one text to the other.
+    /// Returns true if a secret may continue from one text to the other.
     fn joins(&self, before: &[u8], after: &[u8]) -> bool {
         let has = |byte: Option<&u8>| byte.is_some_and(|byte| self.needles.has_byte(*byte));
         let touch = has(before.last()) && has(after.first());
         touch && (self.needles.may_end(before) || self.needles.may_begin(after))
     }
 
-    /// Looks around the escapes of quoted-printable, and where a line breaks a secret in two.
+    /// Searches around the escapes of quoted-printable, and around line breaks that may split a
+    /// secret.
     fn lines(&mut self, text: Text<'_>, depth: usize) -> Result<(), TooDear> {
         let bytes = text.bytes;
         let mut region = Region::default();
@@ -180,7 +183,7 @@ impl Search<'_> {
             let rest = &bytes[at..];
             let matters = match printable(rest) {
                 Some((_, None)) => true,
-                // Nobody encodes a letter alone, and `a=30` is in every address.
+                // Nobody encodes a single letter, and `a=30` is in every URL.
                 Some((_, Some(byte))) if byte.is_ascii_alphanumeric() => {
                     let before = at.checked_sub(3).and_then(|at| printable(&bytes[at..]));
                     before.is_some() || printable(&rest[3..]).is_some()
@@ -199,7 +202,7 @@ impl Search<'_> {
         self.decoded(text, region.0, depth, join)
     }
 
-    /// Decodes a region of `text`, and looks through that.
+    /// Decodes a region of `text`, and searches the result.
     fn decoded(
         &mut self,
         text: Text<'_>,
@@ -218,7 +221,7 @@ impl Search<'_> {
         Ok(())
     }
 
-    /// Looks through the base64 and the hex in `text`.
+    /// Searches the base64 and the hex in `text`.
     fn bases(&mut self, text: Text<'_>, depth: usize) -> Result<(), TooDear> {
         let least = digits_for(self.needles.least);
         let mut from = 0;
@@ -258,12 +261,12 @@ impl Search<'_> {
     }
 }
 
-/// The pieces of a text that are looked at decoded, as they grow.
+/// A growing piece of a text that is to be decoded.
 #[derive(Default)]
 struct Region(Range<usize>);
 
 impl Region {
-    /// Adds what is around an escape; the region before it, if there is a gap.
+    /// Adds the surroundings of an escape; returns the region before it, if there is a gap.
     fn extend(&mut self, at: Range<usize>, len: usize) -> Option<Range<usize>> {
         let around = at.start.saturating_sub(AROUND)..len.min(at.end + AROUND);
         if around.start <= self.0.end {
@@ -275,7 +278,7 @@ impl Region {
     }
 }
 
-/// Without the escapes of JSON, addresses and HTML. An end of a line that is escaped joins.
+/// Decodes the escapes of JSON, URLs and HTML. An escaped line break joins its lines.
 fn unescape(text: Text<'_>, region: Range<usize>) -> View {
     let mut view = View::with_capacity(region.len());
     let mut at = region.start;
@@ -289,7 +292,7 @@ fn unescape(text: Text<'_>, region: Range<usize>) -> View {
         }
         match escape(&text.bytes[at..]) {
             Some((len, unit)) => {
-                // What quoted-printable does with the end of a line is for the next view.
+                // Soft line breaks of quoted-printable are left to the next view.
                 let goes_on = matches!(view.bytes.last(), Some(b'=' | b'\r'));
                 if !unit.is_line_end() || goes_on {
                     view.decode(unit, text, at..at + len);
@@ -305,7 +308,7 @@ fn unescape(text: Text<'_>, region: Range<usize>) -> View {
     view
 }
 
-/// Without the escapes of quoted-printable and the ends of lines.
+/// Decodes quoted-printable, and removes line breaks.
 fn join(text: Text<'_>, region: Range<usize>) -> View {
     let mut view = View::with_capacity(region.len());
     let mut at = region.start;

@@ -1,4 +1,7 @@
-//! From the values of headers to what is looked for.
+//! Extraction of the secrets to look for from header values.
+//!
+//! Session ids and keys in a server's URL are credentials, too. The parts of a cookie, or of a
+//! value with an unknown scheme, are evidence only from a length on at which they are not words.
 
 use std::iter;
 use std::ops::Range;
@@ -10,29 +13,29 @@ use zeroize::Zeroizing;
 use super::escapes::unescaped;
 use super::known::{is_scheme, is_wordy, keys, prefix};
 
-/// Shorter values are not looked for: `1` or `v2` are in every text, and no credentials.
+/// The shortest value that is looked for: `1` or `v2` occur in every text, and are no credentials.
 const SHORTEST: usize = 8;
 
-/// So many bytes of a secret in a row are found; a shorter secret is found as a whole.
+/// The length of a piece that is found; a shorter secret is found as a whole.
 pub(super) const WINDOW: usize = 12;
 
-/// Parts of one value that are evidence; cookies can have hundreds.
+/// The most parts of one value that are evidence; cookies can have hundreds.
 const PARTS: usize = 8;
 
-/// Bytes of a match that nothing but the secret has.
+/// The bytes of a match that only the secret contains.
 pub(super) const OWN: usize = 4;
 
 /// One text to look for.
 pub(super) struct Secret {
     pub(super) text: Zeroizing<Vec<u8>>,
-    /// How much of it in a row is a match.
+    /// The length of a match.
     pub(super) least: usize,
-    /// What of it is in no other text; a match has some of that.
+    /// The ranges that occur in no other text; a match overlaps them.
     pub(super) own: Vec<Range<usize>>,
 }
 
-/// The secrets in the value of a header: without its scheme (`Bearer …`), the password of a
-/// `Basic` one, and the values of parameters (`token="…"`, cookies).
+/// Extracts the secrets in a header value: the part after its scheme (`Bearer …`), the password of
+/// a `Basic` one, and the values of parameters (`token="…"`, cookies).
 pub(super) fn secrets(value: &[u8]) -> Vec<Secret> {
     let mut all = Vec::new();
     let (scheme, token) = scheme_and_token(value);
@@ -50,7 +53,7 @@ pub(super) fn secrets(value: &[u8]) -> Vec<Secret> {
     all
 }
 
-/// Either may be the secret: services that take a key there leave the other one empty.
+/// Adds both parts of a pair: services that accept a key there leave the other one empty.
 fn add_pair(pair: &[u8], all: &mut Vec<Secret>) {
     let colon = pair.iter().position(|byte| *byte == b':');
     let password = colon.map_or(0, |colon| colon + 1)..pair.len();
@@ -64,7 +67,7 @@ fn add_pair(pair: &[u8], all: &mut Vec<Secret>) {
     add(pair, own.into_iter().collect(), all);
 }
 
-/// Adds a secret, and the ways in which forms and libraries read it.
+/// Adds a secret, and the forms in which parsers read it.
 fn add(text: &[u8], own: Vec<Range<usize>>, all: &mut Vec<Secret>) {
     if text.len() < SHORTEST {
         return;
@@ -101,12 +104,13 @@ fn push(text: &[u8], own: Vec<Range<usize>>, all: &mut Vec<Secret>) {
     });
 }
 
-/// What of `text` is a secret by itself, where it begins with a name of `from` bytes.
+/// Returns the parts of `text` that are secrets by themselves, if it begins with a name of `from`
+/// bytes.
 fn own_parts(text: &[u8], from: usize) -> Vec<Range<usize>> {
     if is_wordy(text) {
         return keys(text).take(PARTS).collect();
     }
-    // A longer word before a blank is no name of a scheme.
+    // A longer word before a blank is not a scheme.
     let from = if from > WINDOW { 0 } else { from };
     let parts: Vec<_> = parameters(text, from)
         .filter(|part| part.len() >= WINDOW)
@@ -125,7 +129,7 @@ fn one(part: Range<usize>) -> Vec<Range<usize>> {
     iter::once(part).collect()
 }
 
-/// The parts of a value such as `Bearer …`; no scheme where it is in one piece.
+/// Splits a value such as `Bearer …`; the scheme is empty if it is one piece.
 fn scheme_and_token(value: &[u8]) -> (&[u8], &[u8]) {
     let value = value.trim_ascii();
     let ends_word = |byte: &u8| matches!(byte, b' ' | b'=' | b';' | b',');
@@ -134,7 +138,7 @@ fn scheme_and_token(value: &[u8]) -> (&[u8], &[u8]) {
     (&value[..blank], value[blank..].trim_ascii())
 }
 
-/// Where the values of `name=value; name="value"` are, also with commas between them.
+/// Finds the values of `name=value; name="value"`, also with commas between them.
 fn parameters(text: &[u8], mut from: usize) -> impl Iterator<Item = Range<usize>> {
     let parameters = text[from..].split(|byte| matches!(byte, b';' | b','));
     parameters.filter_map(move |parameter| {

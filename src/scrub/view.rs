@@ -1,18 +1,18 @@
-//! A text as it is, or as it reads when something in it is decoded.
+//! Decoded views of a text, mapped back to their source.
 
 use std::ops::Range;
 
 use super::escapes::Unit;
 
-/// Bytes, and which piece of the source each of them stands for.
+/// Bytes, each with the range of the source that it stands for.
 #[derive(Clone, Copy)]
 pub(super) struct Text<'a> {
     pub(super) bytes: &'a [u8],
-    /// Absent where these are the source's own bytes.
+    /// Absent if these are the source's own bytes.
     places: Option<&'a [Place]>,
 }
 
-/// From where to where in the source.
+/// Start and end in the source.
 type Place = (u32, u32);
 
 /// A text that was decoded.
@@ -30,7 +30,7 @@ impl<'a> Text<'a> {
         }
     }
 
-    /// The piece of the source that these bytes stand for.
+    /// Returns the range of the source that these bytes stand for.
     pub(super) fn place(&self, at: Range<usize>) -> Range<usize> {
         match self.places {
             None => at,
@@ -54,7 +54,7 @@ impl View {
         }
     }
 
-    /// Adds a byte for these bytes of `text`.
+    /// Adds a byte decoded from these bytes of `text`.
     pub(super) fn push(&mut self, byte: u8, text: Text<'_>, at: Range<usize>) {
         let place = text.place(at);
         self.bytes.push(byte);
@@ -70,7 +70,7 @@ impl View {
         }
     }
 
-    /// Adds what an escape at these bytes of `text` stands for.
+    /// Adds the value of an escape at these bytes of `text`.
     pub(super) fn decode(&mut self, unit: Unit, text: Text<'_>, at: Range<usize>) {
         let (bytes, count) = unit.bytes();
         let place = text.place(at);

@@ -1,19 +1,19 @@
-//! What may be a secret in the wrong place.
+//! Texts of a configuration that may be a secret in the wrong place.
 
 use std::fmt;
 
 /// The longest word. Random text has longer runs of letters and digits.
 const WORD: usize = 14;
-/// Digits at a word's end: `KEY2`, and process ids in the names of files.
+/// The most digits at a word's end: `KEY2`, and process ids in file names.
 const DIGITS: usize = 7;
 /// The longest text that is shown.
 const LONGEST: usize = 256;
 
-/// A text out of a configuration, as messages may show it: in itself if it reads as words, as
-/// names and paths do, else by its length, such as `(32 characters)`.
+/// Shows a text of a configuration in messages: as it is if it reads as words, as names and paths
+/// do, otherwise as its length, such as `(32 characters)`.
 ///
-/// Somebody may have pasted a secret where its variable, its file or a key belongs. A secret that
-/// is nothing but words cannot be told from a name.
+/// A secret may have been pasted where the name of its variable, its file or a key belongs. A
+/// secret made of words alone cannot be told from a name.
 ///
 /// ```
 /// use mcp_layer::secret::Doubtful;
@@ -26,7 +26,7 @@ const LONGEST: usize = 256;
 pub struct Doubtful<'a>(pub &'a str);
 
 impl Doubtful<'_> {
-    /// Whether the text is shown.
+    /// Returns true if the text is shown.
     pub fn is_shown(&self) -> bool {
         let is_usual = |c: char| c.is_ascii() && !matches!(c, '+' | '=' | '@' | '?' | '#');
         let words = self.0.split(|c: char| !c.is_ascii_alphanumeric());
@@ -34,7 +34,7 @@ impl Doubtful<'_> {
     }
 }
 
-/// Capitals, small letters and digits, each at once and in this order.
+/// Returns true for capitals, small letters and digits, each at most once and in this order.
 fn is_word(run: &str) -> bool {
     let word = run.trim_end_matches(|c: char| c.is_ascii_digit());
     let small = word.trim_start_matches(|c: char| c.is_ascii_uppercase());
@@ -51,7 +51,7 @@ impl fmt::Display for Doubtful<'_> {
     }
 }
 
-/// No more than `Display` shows.
+/// Shows no more than `Display`.
 impl fmt::Debug for Doubtful<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Doubtful({self})")

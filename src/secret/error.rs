@@ -1,14 +1,14 @@
-//! Why there are no keys, and why a record does not open.
+//! Errors of keys and of sealed records.
 
 use std::{error::Error as StdError, fmt, io};
 
 use super::KeyId;
 
-/// Why keys were not loaded, or a change of them was refused.
+/// An error of loading or changing keys.
 ///
 /// `Display` is one line for an operator, such as
-/// `key file /etc/proxy.keys: line 2: a key has 32 bytes, this has 16`.
-/// Neither it nor `Debug` shows any text of a key.
+/// `key file /etc/proxy.keys: line 2: a key has 32 bytes, this has 16`. Neither it nor `Debug`
+/// shows any part of a key.
 #[derive(Debug)]
 pub struct KeyError {
     whence: Option<String>,
@@ -17,8 +17,8 @@ pub struct KeyError {
 }
 
 impl KeyError {
-    /// A source, such as `key service kms.internal`, that gave no keys; for one's own
-    /// [`KeySource`](super::KeySource).
+    /// Creates the error of a source, such as `key service kms.internal`, that returned no keys;
+    /// for your own [`KeySource`](super::KeySource).
     pub fn unavailable(
         whence: impl Into<String>,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
@@ -27,19 +27,19 @@ impl KeyError {
         Self::from(KeyFault::Unavailable { source }).with_whence(whence)
     }
 
-    /// Replaces the name of where the keys were to come from.
+    /// Replaces the name of the source.
     pub fn with_whence(mut self, whence: impl Into<String>) -> Self {
         self.whence = Some(whence.into());
         self
     }
 
-    /// Says which entry is at fault: `line` 3 or `key` 3, from 1.
+    /// Adds the position of the faulty entry: `line` 3 or `key` 3, from 1.
     pub(super) fn at(mut self, unit: &'static str, number: usize) -> Self {
         self.at = Some((unit, number));
         self
     }
 
-    /// What is wrong.
+    /// Returns the fault.
     pub fn fault(&self) -> &KeyFault {
         &self.fault
     }
@@ -77,96 +77,96 @@ impl StdError for KeyError {
     }
 }
 
-/// What is wrong with a key, a key ring or where it comes from.
+/// The fault of a key, a key ring or its source.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum KeyFault {
     /// There is no key.
     Empty,
-    /// There would be more keys than a ring holds.
+    /// There are more keys than a ring holds.
     #[non_exhaustive]
     TooMany {
         /// The most that a ring holds.
         limit: usize,
     },
-    /// The text is not base64 in the standard alphabet, padded.
+    /// The text is not padded base64 in the standard alphabet.
     Encoding,
     /// The key is too short or too long.
     #[non_exhaustive]
     Length {
-        /// How many bytes it has; a key has 32.
+        /// The number of bytes; a key has 32.
         bytes: usize,
     },
-    /// The key is not random: all zeros, a few bytes again and again.
+    /// The key is not random: all zeros, or a few repeated bytes.
     Weak,
-    /// The key, or one of the same id, is there already.
+    /// The ring already has this key, or one with its id.
     #[non_exhaustive]
     Twice {
         /// The id of both.
         id: KeyId,
     },
-    /// There is no key of this id.
+    /// There is no key with this id.
     #[non_exhaustive]
     Unknown {
-        /// The id that was asked for.
+        /// The requested id.
         id: KeyId,
     },
-    /// The newest key cannot be removed: it seals what is stored from now on.
+    /// The newest key cannot be removed, since it seals all new records.
     #[non_exhaustive]
     Newest {
         /// Its id.
         id: KeyId,
     },
-    /// A key cannot be removed while records need it to be opened.
+    /// A key cannot be removed while it is needed to open records.
     #[non_exhaustive]
     StillSeals {
         /// Its id.
         id: KeyId,
-        /// How many records it seals.
+        /// The number of records it seals.
         records: u64,
     },
-    /// The environment has no such variable.
+    /// The environment variable is not set.
     NotSet,
-    /// What was read is not UTF-8.
+    /// The input is not UTF-8.
     NotText,
-    /// What was read is too long for keys.
+    /// The input is too long for keys.
     #[non_exhaustive]
     TooLarge {
-        /// The most that is read, in bytes.
+        /// The limit in bytes.
         limit: usize,
     },
     /// The path names a directory, a pipe or a device.
     NotAFile,
-    /// Others than the owner may read or write the file.
+    /// Users other than the owner may read or write the file.
     #[non_exhaustive]
     Permissions {
         /// The file's permission bits.
         mode: u32,
     },
-    /// There is a file already, and keys are never overwritten.
+    /// The file already exists, and keys are never overwritten.
     Exists,
-    /// Another change of the same file is under way, or was broken off.
+    /// Another change of the same file is under way, or was interrupted.
     #[non_exhaustive]
     Busy {
-        /// The file that says so, beside the key file.
+        /// The file beside the key file that marks the change.
         file: String,
     },
     /// The file cannot be read.
     #[non_exhaustive]
     Read {
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The file cannot be written.
     #[non_exhaustive]
     Write {
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The source does not answer as it should.
+    /// The source failed.
     #[non_exhaustive]
     Unavailable {
-        /// What it said.
+        /// The source's error.
         source: Box<dyn StdError + Send + Sync>,
     },
 }
@@ -179,7 +179,7 @@ impl fmt::Display for KeyFault {
             Self::Encoding => f.write_str("not base64 (standard alphabet, padded)"),
             Self::Length { bytes } => write!(f, "a key has 32 bytes, this has {bytes}"),
             Self::Weak => f.write_str("not a random key; generate one"),
-            Self::Twice { id } => write!(f, "the key {id} is there already"),
+            Self::Twice { id } => write!(f, "the key {id} already exists"),
             Self::Unknown { id } => write!(f, "there is no key {id}"),
             Self::Newest { id } => write!(
                 f,
@@ -194,12 +194,12 @@ impl fmt::Display for KeyFault {
             Self::NotAFile => f.write_str("not a regular file"),
             Self::Permissions { mode } => write!(
                 f,
-                "its mode {mode:04o} lets others at the keys; run chmod 600 on it"
+                "its mode {mode:04o} gives others access to the keys; run chmod 600 on it"
             ),
-            Self::Exists => f.write_str("exists already, and keys are never overwritten"),
+            Self::Exists => f.write_str("already exists, and keys are never overwritten"),
             Self::Busy { file } => write!(
                 f,
-                "another change is under way, or was broken off: remove {file} if none is"
+                "another change is under way or was interrupted: remove {file} if none is"
             ),
             Self::Read { source } => write!(f, "cannot be read: {source}"),
             Self::Write { source } => write!(f, "cannot be written: {source}"),
@@ -208,19 +208,19 @@ impl fmt::Display for KeyFault {
     }
 }
 
-/// Why a sealed record does not open.
+/// An error of opening a sealed record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// Too short for a sealed record, or of a version that we do not know.
+    /// The record is too short, or has an unknown version.
     Format,
-    /// The key that the record names is not in the ring.
+    /// The key named in the record is not in the ring.
     UnknownKey {
         /// The id of the key.
         id: KeyId,
     },
-    /// The record is not what was sealed for this place: it was changed, or it is from another
-    /// place, or an older version.
+    /// The record was not sealed for this place: it was changed, or belongs to another place or an
+    /// older version.
     Refused,
 }
 

@@ -13,7 +13,7 @@ pub(super) const KEY_LEN: usize = 32;
 /// A random key has 30 distinct bytes on average, and fewer than 16 once in 10^15 times.
 const DISTINCT: usize = 16;
 
-/// A key with its id. No `Debug`: there is nothing in it to show.
+/// A key with its id. It has no `Debug`, since nothing in it may be shown.
 #[derive(Clone)]
 pub(super) struct Key {
     id: KeyId,
@@ -28,9 +28,9 @@ impl Key {
         Self::new(bytes)
     }
 
-    /// A key from base64.
+    /// Parses a key from base64.
     pub(super) fn parse(text: &str) -> Result<Self, KeyFault> {
-        // With room for all of it: a buffer that grows leaves copies behind.
+        // Allocated in full: a buffer that grows leaves copies behind.
         let room = base64::decoded_len_estimate(text.len());
         let mut decoded = Zeroizing::new(Vec::with_capacity(room));
         STANDARD
@@ -65,7 +65,7 @@ impl Key {
         &self.bytes
     }
 
-    /// The key in base64.
+    /// Returns the key in base64.
     pub(super) fn to_text(&self) -> Zeroizing<String> {
         Zeroizing::new(STANDARD.encode(self.bytes.as_slice()))
     }

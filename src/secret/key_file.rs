@@ -1,4 +1,4 @@
-//! A file of keys: read with care, changed without ever losing a key.
+//! Key files, changed without ever losing a key.
 
 use std::{
     fs::{self, Metadata},
@@ -23,12 +23,13 @@ const HEADER: &str = "\
 
 /// A file with keys as [`KeyRing::parse`] reads them.
 ///
-/// It has to be a regular file (or a link to one) of at most 64 KiB that, on Unix, nobody but
-/// its owner may read or write. Changes are written to a file beside it, which then takes its
-/// place, so that at any time, also after a crash, there is a whole one. Of two changes at once
-/// one is refused.
+/// It must be a regular file (or a link to one) of at most 64 KiB that, on Unix, only its owner may
+/// read or write. A change is written to `FILE.new`, which then replaces the file, so that there is
+/// a complete one at any time, even after a crash. While `FILE.new` exists, other changes are
+/// refused: two at once could lose a key, and all that it seals. A crash leaves `FILE.new` behind,
+/// and the next error names it.
 ///
-/// The methods wait for the file system; errors are like
+/// The methods block on the file system. Errors read like
 /// `key file /etc/proxy.keys: line 2: a key has 32 bytes, this has 16`.
 ///
 /// ```
@@ -50,16 +51,15 @@ const HEADER: &str = "\
 pub struct KeyFile(PathBuf);
 
 impl KeyFile {
-    /// The file at `path`, which need not be there yet.
+    /// Refers to the file at `path`, which need not exist yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self(path.into())
     }
 
-    /// Makes the file, with one random key; only the owner may read it (mode 0600).
+    /// Creates the file with one random key, readable only by its owner (mode 0600).
     ///
     /// # Errors
-    /// [`KeyFault::Exists`] where there is anything at the path already, and
-    /// [`KeyFault::Write`].
+    /// [`KeyFault::Exists`] if the path already exists, and [`KeyFault::Write`].
     pub fn generate(&self) -> Result<KeyId, KeyError> {
         self.named(|| {
             let ring = KeyRing::generate();
@@ -70,7 +70,7 @@ impl KeyFile {
             let written = write(&mut file, &[HEADER, &ring.newest_text(), "\n"])
                 .and_then(|()| sync_directory(&self.0));
             if let Err(source) = written {
-                // Ours, and half a file: in the way of the next attempt.
+                // Half a file of ours would block the next attempt.
                 let _ = fs::remove_file(&self.0);
                 return Err(KeyFault::Write { source }.into());
             }
@@ -78,12 +78,12 @@ impl KeyFile {
         })
     }
 
-    /// Adds a random key, which is the newest from now on; comments, owner and mode stay.
+    /// Adds a random key, which becomes the newest; comments, owner and mode are kept.
     ///
     /// # Errors
     /// Those of loading the file, [`KeyFault::TooMany`], [`KeyFault::Busy`] and
-    /// [`KeyFault::Write`]. The file is then as it was, unless all that failed was to make the
-    /// change durable.
+    /// [`KeyFault::Write`]. The file is then unchanged, unless only making the change durable
+    /// failed.
     pub fn add(&self) -> Result<KeyId, KeyError> {
         self.change(|ring, text| {
             let id = ring.add()?;
@@ -93,7 +93,7 @@ impl KeyFile {
         })
     }
 
-    /// Removes a key that seals nothing any more, with its line; see [`KeyRing::remove`].
+    /// Removes the line of a key that seals nothing any more; see [`KeyRing::remove`].
     ///
     /// # Errors
     /// Those of [`KeyRing::remove`] and of [`add`](Self::add).
@@ -113,9 +113,9 @@ impl KeyFile {
         change: impl FnOnce(&mut KeyRing, &str) -> Result<(T, Zeroizing<String>), KeyError>,
     ) -> Result<T, KeyError> {
         self.named(|| {
-            // A link stays one: it is the file behind it that is replaced.
+            // A link is kept: the file behind it is replaced.
             let path = fs::canonicalize(&self.0).map_err(|source| KeyFault::Read { source })?;
-            // Before reading, so that no other change comes in between.
+            // Taken before reading, so that no other change comes in between.
             let replacement = Replacement::begin(&path)?;
             let (text, metadata) = read(&path)?;
             let mut ring = KeyRing::parse(&text)?;
@@ -136,7 +136,7 @@ impl KeyFile {
 }
 
 impl KeySource for KeyFile {
-    /// Waits for the file system in place: the file is small, and is read at start.
+    /// Blocks on the file system: the file is small, and is read at the start.
     async fn load(&self) -> Result<KeyRing, KeyError> {
         self.named(|| KeyRing::parse(&read(&self.0)?.0))
     }
@@ -299,7 +299,8 @@ mod tests {
         let directory = Directory::new();
         for mode in [0o644, 0o640, 0o620, 0o601, 0o606, 0o777] {
             let file = directory.with(key(), mode);
-            let shown = format!("its mode {mode:04o} lets others at the keys; run chmod 600 on it");
+            let shown =
+                format!("its mode {mode:04o} gives others access to the keys; run chmod 600 on it");
             assert_eq!(fault(&file).await, shown);
             assert!(file.add().is_err());
         }

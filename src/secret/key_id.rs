@@ -1,11 +1,12 @@
-//! The name of a key.
+//! Ids of sealing keys.
 
 use std::{fmt, str::FromStr};
 
-/// Which key sealed a record: 8 hex digits.
+/// The id of a sealing key: 8 hex digits.
 ///
-/// The first 4 bytes of SHA-256 over `mcp-layer sealing key v1` and the key: derived from it, so
-/// that an id in a record can never come to mean another key.
+/// It is the first 4 bytes of SHA-256 over `mcp-layer sealing key v1` and the key. Being derived,
+/// an id in a record can never come to mean another key, and no two files can give one id to
+/// different keys.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(pub(super) [u8; 4]);
 
@@ -34,7 +35,7 @@ impl FromStr for KeyId {
     }
 }
 
-/// A text that is no [`KeyId`].
+/// The error of a text that is not a [`KeyId`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InvalidKeyId;

@@ -1,4 +1,4 @@
-//! The keys that there are: the newest seals, each of them opens.
+//! Key rings: the newest key seals, every key opens.
 
 use std::{fmt, iter, mem};
 
@@ -7,28 +7,28 @@ use zeroize::Zeroizing;
 
 use super::{KeyError, KeyFault, KeyId, OpenError, Place, key::Key, seal};
 
-/// The most keys in a ring: a key a month for eight years. It bounds what a source can make us
-/// keep; who has more has forgotten to remove some.
+/// The most keys in a ring: one a month for eight years. It bounds what a source can make us keep;
+/// with more, some should have been removed.
 const KEYS: usize = 100;
 
-/// Sealing keys, the newest of which seals; never empty.
+/// A non-empty set of sealing keys, the newest of which seals.
 ///
-/// `Debug` shows the ids only, and the keys are wiped from memory when the ring is dropped.
-/// `Clone` copies the keys.
+/// `Debug` shows only the ids, and the keys are wiped from memory when the ring is dropped. `Clone`
+/// copies the keys.
 #[derive(Clone)]
 pub struct KeyRing {
-    /// Oldest first.
+    /// The older keys, oldest first.
     older: Vec<Key>,
     newest: Key,
 }
 
 impl KeyRing {
-    /// A ring with one random key, which is gone with the ring: what it seals is readable as
-    /// long as the process runs. [`KeyFile::generate`](super::KeyFile::generate) makes one that
-    /// stays.
+    /// Creates a ring with one random key that is lost with the ring: what it seals is readable
+    /// only while the process runs. [`KeyFile::generate`](super::KeyFile::generate) creates one
+    /// that lasts.
     ///
     /// # Panics
-    /// When the system gives no random numbers.
+    /// If the system has no random numbers.
     pub fn generate() -> Self {
         Self {
             older: Vec::new(),
@@ -36,8 +36,8 @@ impl KeyRing {
         }
     }
 
-    /// Keys from text: in each line the base64 (standard alphabet, padded) of 32 random bytes,
-    /// the newest last. Empty lines, and what follows a `#`, mean nothing.
+    /// Parses keys from text: one per line, the padded base64 (standard alphabet) of 32 random
+    /// bytes, the newest last. Empty lines and comments after `#` are ignored.
     ///
     /// ```
     /// use mcp_layer::secret::KeyRing;
@@ -52,14 +52,14 @@ impl KeyRing {
     /// ```
     ///
     /// # Errors
-    /// Where there is no key, more than 100, one twice, one that is not 32 bytes, or one that
-    /// nobody drew at random: fewer than 16 different bytes.
-    /// The error says the line, and never what is in it.
+    /// If there is no key, more than 100, a key twice, one that is not 32 bytes, or one that is not
+    /// random: fewer than 16 different bytes. The error names the line, and never shows its
+    /// content.
     pub fn parse(text: &str) -> Result<Self, KeyError> {
         Self::from_entries("line", text.lines().map(without_comment))
     }
 
-    /// Keys from entries, of which empty ones count but mean nothing.
+    /// Parses keys from entries; empty ones are counted but ignored.
     pub(super) fn from_entries<'a>(
         unit: &'static str,
         entries: impl Iterator<Item = &'a str>,
@@ -84,17 +84,17 @@ impl KeyRing {
         ring.ok_or_else(|| KeyFault::Empty.into())
     }
 
-    /// Adds a random key, which is the newest from now on. What is sealed already still opens.
+    /// Adds a random key, which becomes the newest. Existing records still open.
     ///
     /// # Errors
-    /// [`KeyFault::TooMany`] where there are 100 keys.
+    /// [`KeyFault::TooMany`] if there are already 100 keys.
     ///
     /// # Panics
-    /// When the system gives no random numbers.
+    /// If the system has no random numbers.
     pub fn add(&mut self) -> Result<KeyId, KeyError> {
         let key = loop {
             let key = Key::random();
-            // Two keys of one id happen once in 2^32 times.
+            // Two keys share an id once in 2^32 times.
             if !self.contains(key.id()) {
                 break key;
             }
@@ -105,12 +105,12 @@ impl KeyRing {
 
     /// Removes a key that seals nothing any more.
     ///
-    /// `sealed_records` is how many records the key seals in all stores: what it seals cannot be
-    /// opened once it is gone.
+    /// `sealed_records` is the number of records that the key seals in all stores: they could not
+    /// be opened without it.
     ///
     /// # Errors
-    /// [`KeyFault::Unknown`]; [`KeyFault::Newest`], which also is the last; and
-    /// [`KeyFault::StillSeals`] where `sealed_records` is not 0.
+    /// [`KeyFault::Unknown`]; [`KeyFault::Newest`], which covers the last key, too; and
+    /// [`KeyFault::StillSeals`] if `sealed_records` is not 0.
     pub fn remove(&mut self, id: KeyId, sealed_records: u64) -> Result<(), KeyError> {
         if id == self.newest() {
             return Err(KeyFault::Newest { id }.into());
@@ -126,51 +126,51 @@ impl KeyRing {
         Ok(())
     }
 
-    /// The key that seals.
+    /// Returns the id of the key that seals.
     pub fn newest(&self) -> KeyId {
         self.newest.id()
     }
 
-    /// All keys, the newest last.
+    /// Returns the ids of all keys, the newest last.
     pub fn ids(&self) -> impl Iterator<Item = KeyId> {
         self.keys().map(Key::id)
     }
 
-    /// Whether there is a key of this id.
+    /// Returns true if there is a key with this id.
     pub fn contains(&self, id: KeyId) -> bool {
         self.ids().any(|key| key == id)
     }
 
     /// Seals `secret` for `place` with the newest key.
     ///
-    /// The record is 45 bytes longer than the secret, whose length it does not hide. How long a
-    /// secret may be is up to the caller.
+    /// The record is 45 bytes longer than the secret, whose length it does not hide. The caller
+    /// bounds the length of secrets.
     ///
     /// # Panics
-    /// When the system gives no random numbers.
+    /// If the system has no random numbers.
     pub fn seal(&self, place: &Place<'_>, secret: &SecretString) -> Vec<u8> {
         seal::seal(&self.newest, place, secret)
     }
 
-    /// Opens what was sealed for `place`, with any key of the ring.
+    /// Opens a record that was sealed for `place`, with any key of the ring.
     ///
     /// # Errors
-    /// [`OpenError`]. It does not tell a record that was changed from one of another place: the
-    /// cipher does not, either.
+    /// [`OpenError`]. It does not distinguish a changed record from one of another place, as the
+    /// cipher does not either.
     pub fn open(&self, place: &Place<'_>, sealed: &[u8]) -> Result<SecretString, OpenError> {
         let id = Self::sealed_by(sealed).ok_or(OpenError::Format)?;
         let key = self.keys().find(|key| key.id() == id);
         seal::open(key.ok_or(OpenError::UnknownKey { id })?, place, sealed)
     }
 
-    /// Which key a record says it is sealed with; `None` where it is no sealed record.
+    /// Returns the key that a record names; `None` if it is not a sealed record.
     ///
-    /// Nothing is opened, so nothing is proven.
+    /// The record is not opened, so this proves nothing.
     pub fn sealed_by(sealed: &[u8]) -> Option<KeyId> {
         seal::sealed_by(sealed)
     }
 
-    /// The newest key as [`parse`](Self::parse) reads it.
+    /// Returns the newest key as text for [`parse`](Self::parse).
     pub(super) fn newest_text(&self) -> Zeroizing<String> {
         self.newest.to_text()
     }
@@ -191,7 +191,7 @@ impl KeyRing {
     }
 }
 
-/// The id of the key in a line of a text that [`KeyRing::parse`] has accepted.
+/// Returns the id of the key in a line of a text that [`KeyRing::parse`] has accepted.
 pub(super) fn id_in(line: &str) -> Option<KeyId> {
     Key::parse(without_comment(line)).ok().map(|key| key.id())
 }

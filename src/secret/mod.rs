@@ -1,4 +1,4 @@
-//! Secrets at rest: sealed with a key ring, opened only where they belong.
+//! Sealing of secrets at rest, with a key ring.
 //!
 //! ```text
 //!  KeyFile, KeyVariable,         KeyRing                      a store's record
@@ -8,12 +8,14 @@
 //!                      Place: organization, server, field, origin, version
 //! ```
 //!
-//! A record opens at the [`Place`] that it was sealed for and nowhere else: moved to another
-//! server or field, kept through an edit that moves the server's URL to another origin, or put
-//! back after it was replaced, it is refused like one that was tampered with.
+//! A record opens only at the [`Place`] that it was sealed for. The place is authenticated as
+//! associated data, so anyone who can write to the database can neither move a secret to a server
+//! of theirs nor restore an old one: a record that was moved to another server or field, kept while
+//! the server's URL changed its origin, or put back after it was replaced, is refused like one that
+//! was tampered with.
 //!
-//! Keys are rotated while everything runs: [`KeyRing::add`] a key, seal anew what the older ones
-//! seal, [`KeyRing::remove`] them. There is no default key, and a weak one is refused.
+//! Keys are rotated without a pause: [`KeyRing::add`] a key, reseal the records of the older ones,
+//! then [`KeyRing::remove`] those. There is no default key, and weak keys are refused.
 //!
 //! ```
 //! use mcp_layer::secret::{ExposeSecret, KeyRing, Place};
@@ -36,15 +38,14 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! What this is for: somebody who reads or writes the database, or a copy of it, and does not
-//! have the keys. What it cannot do: notice that a whole database was put back to an older state,
-//! or hide secrets from somebody who reads the memory of the process. Buffers are wiped after
-//! use where they are ours.
+//! This protects against readers and writers of the database, or of a copy, who do not have the
+//! keys. It cannot detect that a whole database was restored to an older state, nor hide secrets
+//! from a reader of the process's memory. Our own buffers are wiped after use.
 //!
-//! What is not sealed has a place as well: a [`SecretSource`] is the variable or the file that a
+//! A [`SecretSource`] reads secrets that are not sealed: from the variable or the file that a
 //! configuration names.
 //!
-//! This part knows no server and no registry.
+//! This module knows neither servers nor registries.
 
 mod doubtful;
 mod error;

@@ -1,4 +1,4 @@
-//! Files that nobody but their owner may read.
+//! Files that only their owner may read.
 
 use std::{
     fs::{self, File, Metadata},
@@ -8,7 +8,7 @@ use std::{
 
 use zeroize::Zeroizing;
 
-/// Why such a file is not read.
+/// A reason not to read such a file.
 #[derive(Debug)]
 pub(super) enum FileFault {
     Read { source: io::Error },
@@ -18,16 +18,16 @@ pub(super) enum FileFault {
     NotText,
 }
 
-/// The text of a file of at most `limit` bytes.
+/// Reads the text of a file of at most `limit` bytes.
 pub(super) fn read(path: &Path, limit: usize) -> Result<(Zeroizing<String>, Metadata), FileFault> {
     let failed = |source| FileFault::Read { source };
-    // Asked before opening, which would wait at a pipe, and again of what was opened.
+    // Checked before opening, which would block on a pipe, and again on the opened file.
     check(&fs::metadata(path).map_err(failed)?)?;
     let file = File::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     check(&metadata)?;
 
-    // With room for all of it: a buffer that grows leaves copies behind.
+    // Allocated in full: a buffer that grows leaves copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(limit + 2));
     file.take(limit as u64 + 1)
         .read_to_end(&mut bytes)

@@ -1,4 +1,4 @@
-//! Writes of a key file that a crash leaves whole: before or after, never between.
+//! Atomic replacement of a key file: a crash leaves the old or the new one, never a mix.
 
 use std::{
     ffi::OsString,
@@ -9,8 +9,8 @@ use std::{
 
 use super::KeyFault;
 
-/// The file beside a key file that is to take its place. While it is there nobody else changes
-/// the key file; it goes when it is dropped unfinished.
+/// The file that will replace a key file. While it exists nobody else changes the key file; it is
+/// deleted if dropped unfinished.
 pub(super) struct Replacement<'a> {
     path: &'a Path,
     beside: PathBuf,
@@ -37,7 +37,7 @@ impl<'a> Replacement<'a> {
         })
     }
 
-    /// Takes the place of the key file, with its owner and mode.
+    /// Replaces the key file, keeping its owner and mode.
     pub(super) fn finish(mut self, text: &str, metadata: &Metadata) -> io::Result<()> {
         #[cfg(unix)]
         {
@@ -64,7 +64,7 @@ impl Drop for Replacement<'_> {
     }
 }
 
-/// A file that is not there yet, for the owner alone from the first moment.
+/// Creates a new file, accessible only to its owner from the first moment.
 pub(super) fn create(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
@@ -84,7 +84,7 @@ pub(super) fn write(file: &mut File, parts: &[&str]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Makes the entry of `path` in its directory durable; elsewhere than on Unix there is no way to.
+/// Makes the entry of `path` in its directory durable; only Unix offers a way.
 pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     {

@@ -1,5 +1,5 @@
-//! Sealing: XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03) with everything around the secret as
-//! associated data.
+//! Sealing with XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha-03), with everything around the secret
+//! as associated data.
 //!
 //! ```text
 //! version 1 │ key id │ nonce    │ ciphertext         │ tag
@@ -21,29 +21,29 @@ const NONCE: std::ops::Range<usize> = 5..29;
 const HEAD_LEN: usize = NONCE.end;
 const TAG_LEN: usize = 16;
 
-/// What a record belongs to. A record opens only at the very place that it was sealed for.
+/// The place that a record belongs to. A record opens only at the place that it was sealed for.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
     /// The organization of the server.
     pub organization: &'a str,
-    /// The server's identity, which is never given out again.
+    /// The server's id, which is never reused.
     pub server: &'a str,
-    /// What the secret is within the server.
+    /// The name of the secret within the server.
     pub field: &'a str,
     /// The origin or issuer that the secret was entered for.
     pub origin: &'a str,
-    /// Which version of the record: an older one, put back in its place, is refused.
+    /// The version of the record: an older one, put back in its place, is refused.
     pub version: u64,
 }
 
 pub(super) fn seal(key: &Key, place: &Place<'_>, secret: &SecretString) -> Vec<u8> {
-    // Random, not counted: with 192 bits two are never alike, and there is no counter that a
-    // restored backup could set back.
+    // Random, not counted: 192 bits never repeat, and there is no counter that a restored backup
+    // could reset.
     let mut nonce = XNonce::default();
     fill_random(&mut nonce);
     let secret = secret.expose_secret().as_bytes();
 
-    // As long as it gets, so that it never moves: the secret is overwritten where it stands.
+    // Allocated in full, so that it never moves: the secret is encrypted in place.
     let mut record = Vec::with_capacity(HEAD_LEN + secret.len() + TAG_LEN);
     record.push(VERSION);
     record.extend_from_slice(&key.id().0);
@@ -60,7 +60,7 @@ pub(super) fn seal(key: &Key, place: &Place<'_>, secret: &SecretString) -> Vec<u
     record
 }
 
-/// Which key a record names; it may be there or not.
+/// Returns the key that a record names, whether or not it exists.
 pub(super) fn sealed_by(record: &[u8]) -> Option<KeyId> {
     if record.len() < HEAD_LEN + TAG_LEN || record[0] != VERSION {
         return None;
@@ -85,7 +85,7 @@ pub(super) fn open(key: &Key, place: &Place<'_>, record: &[u8]) -> Result<Secret
             &tag,
         )
         .map_err(|_| OpenError::Refused)?;
-    // Text was sealed, so text it is.
+    // Text was sealed, so this is text.
     match String::from_utf8(mem::take(&mut *secret)) {
         Ok(text) => Ok(text.into()),
         Err(error) => {
@@ -95,13 +95,13 @@ pub(super) fn open(key: &Key, place: &Place<'_>, record: &[u8]) -> Result<Secret
     }
 }
 
-/// Wiped when it is dropped.
+/// Creates the cipher, which is wiped when dropped.
 fn cipher(key: &Key) -> XChaCha20Poly1305 {
     XChaCha20Poly1305::new(key.bytes().into())
 }
 
-/// Everything that a record is bound to, each text with its length, so that no two places are
-/// spelt alike.
+/// Encodes everything that a record is bound to, each text with its length, so that no two places
+/// have the same encoding.
 fn associated_data(id: KeyId, place: &Place<'_>) -> Vec<u8> {
     let Place {
         organization,

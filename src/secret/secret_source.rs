@@ -1,4 +1,4 @@
-//! Where a secret is to be found, and finding it.
+//! Sources of secrets: variables and files.
 
 use std::{error::Error as StdError, fmt, io, path::PathBuf};
 
@@ -12,12 +12,12 @@ use super::{
 /// The longest secret in a file, in bytes: twice what a header may carry.
 const TEXT_LEN: usize = 16 << 10;
 
-/// Where a secret is: the environment variable, or the file, that a configuration names.
+/// The environment variable or the file that holds a secret, as named by a configuration.
 ///
-/// A file is for whoever runs containers: what is in a variable is seen by all that can look at
-/// the process, and by every program that it starts. It has to be a regular file (or a link to
-/// one) of at most 16 KiB that, on Unix, nobody but its owner may read or write, as a
-/// [`KeyFile`](super::KeyFile) has to be. A line break at its end is not part of the secret.
+/// Prefer a file: a variable is visible to everyone who can inspect the process, and to every
+/// program that it starts. The file must be a regular file (or a link to one) of at most 16 KiB
+/// that, on Unix, only its owner may read or write, like a [`KeyFile`](super::KeyFile). A line
+/// break at its end is not part of the secret.
 ///
 /// ```
 /// use mcp_layer::secret::{ExposeSecret, SecretSource};
@@ -37,19 +37,19 @@ const TEXT_LEN: usize = 16 << 10;
 /// ```
 #[derive(Clone)]
 pub enum SecretSource {
-    /// The environment variable of this name.
+    /// The environment variable with this name.
     Variable(String),
     /// The file at this path.
     File(PathBuf),
 }
 
 impl SecretSource {
-    /// The secret; `variable` gives the value of an environment variable.
+    /// Reads the secret; `variable` returns the value of an environment variable.
     ///
-    /// Waits for the file system in place: the file is small.
+    /// Blocks on the file system: the file is small.
     ///
     /// # Errors
-    /// [`SecretFault`] where there is none, or others may read it.
+    /// [`SecretFault`] if there is none, or others may read it.
     pub fn read(
         &self,
         variable: impl FnOnce(&str) -> Option<String>,
@@ -80,7 +80,7 @@ impl SecretSource {
         }
     }
 
-    /// Whether a message may show what was given.
+    /// Returns true if a message may show the name.
     fn is_shown(&self) -> bool {
         match self {
             Self::Variable(name) => is_usual(name) && Doubtful(name).is_shown(),
@@ -92,13 +92,13 @@ impl SecretSource {
     }
 }
 
-/// As nearly all variables are named.
+/// Returns true for a name as nearly all variables have.
 fn is_usual(name: &str) -> bool {
     let is_usual = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
     !name.is_empty() && name.bytes().all(is_usual)
 }
 
-/// The place as messages name it: without what may be a secret.
+/// Shows the place without anything that may be a secret.
 impl fmt::Display for SecretSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (kind, given) = match self {
@@ -115,15 +115,15 @@ impl fmt::Display for SecretSource {
     }
 }
 
-/// No more than `Display` shows.
+/// Shows no more than `Display`.
 impl fmt::Debug for SecretSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SecretSource({self})")
     }
 }
 
-/// Why there is no secret where it is said to be: one line that says what to do, without what may
-/// be a secret.
+/// An error of reading a secret: one line that says what to do, without anything that may be a
+/// secret.
 #[derive(Debug)]
 pub struct SecretFault {
     place: String,
@@ -159,10 +159,10 @@ impl fmt::Display for SecretFault {
             Cause::File(FileFault::Read { source }) => {
                 write!(f, "{place} cannot be read: {source}")
             }
-            Cause::File(FileFault::NotAFile) => write!(f, "{place} is no regular file"),
+            Cause::File(FileFault::NotAFile) => write!(f, "{place} is not a regular file"),
             Cause::File(FileFault::Permissions { mode }) => write!(
                 f,
-                "{place} has the mode {mode:04o}, which lets others at the secret; run chmod 600 on it"
+                "{place} has the mode {mode:04o}, which gives others access to the secret; run chmod 600 on it"
             ),
             Cause::File(FileFault::TooLarge { limit }) => {
                 write!(f, "{place} is larger than {limit} bytes")
@@ -194,7 +194,7 @@ mod tests {
 
     use super::*;
 
-    /// What reading a file with this text and mode gives.
+    /// Reads a file with this text and mode.
     fn read(text: impl AsRef<[u8]>, mode: u32) -> Result<String, String> {
         let path = env::temp_dir().join(format!("mcp-layer-secret-{}-{mode:o}", process::id()));
         fs::write(&path, text).unwrap();
@@ -225,7 +225,7 @@ mod tests {
             assert_eq!(
                 read("s3cret", mode).unwrap_err(),
                 format!(
-                    "file PATH has the mode {mode:04o}, which lets others at the secret; run chmod 600 on it"
+                    "file PATH has the mode {mode:04o}, which gives others access to the secret; run chmod 600 on it"
                 )
             );
         }
@@ -234,7 +234,12 @@ mod tests {
         assert_eq!(long, "file PATH is larger than 16384 bytes");
         assert_eq!(read([0xff], 0o600).unwrap_err(), "file PATH is not UTF-8");
         let folder = SecretSource::File(env::temp_dir()).read(|_| None);
-        assert!(folder.unwrap_err().to_string().ends_with("no regular file"));
+        assert!(
+            folder
+                .unwrap_err()
+                .to_string()
+                .ends_with("not a regular file")
+        );
     }
 
     #[test]

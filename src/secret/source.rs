@@ -1,4 +1,4 @@
-//! Where a key ring comes from.
+//! Sources of key rings.
 
 use std::{env, future::Future};
 
@@ -6,11 +6,11 @@ use zeroize::Zeroizing;
 
 use super::{KeyError, KeyFault, KeyRing};
 
-/// The longest text that is read for keys, in bytes: 100 keys are 4500, the rest is for comments.
+/// The longest text read for keys, in bytes: 100 keys take 4500, the rest is for comments.
 pub(super) const TEXT_LEN: usize = 64 * 1024;
 
-/// Where a key ring comes from: a [file](super::KeyFile), a [variable](KeyVariable), or a key
-/// management service behind one's own implementation.
+/// A source of key rings: a [file](super::KeyFile), a [variable](KeyVariable), or a key management
+/// service behind your own implementation.
 ///
 /// ```
 /// use mcp_layer::secret::{KeyError, KeyRing, KeySource};
@@ -27,25 +27,25 @@ pub(super) const TEXT_LEN: usize = 64 * 1024;
 /// # fn unwrap_keys() -> Result<String, std::io::Error> { Ok(String::new()) }
 /// ```
 pub trait KeySource: Send + Sync {
-    /// Loads the keys; asked at start, and whenever an operator wants them read again.
+    /// Loads the keys; called at the start, and whenever an operator wants them reloaded.
     ///
-    /// There is no fallback: who gets no keys does not start.
+    /// There is no fallback: without keys nothing starts.
     ///
     /// # Errors
-    /// What is wrong, in one line that shows no key.
+    /// The fault, in one line that shows no key.
     fn load(&self) -> impl Future<Output = Result<KeyRing, KeyError>> + Send;
 }
 
-/// Keys in an environment variable, as [`KeyRing::parse`] has them, but separated by line breaks,
+/// Keys in an environment variable, as [`KeyRing::parse`] reads them, but separated by line breaks,
 /// commas or blanks; the newest last, no comments.
 ///
-/// Other processes of the same user, and whoever can see a crash report, may be able to read it:
-/// prefer a [file](super::KeyFile).
+/// Other processes of the same user, and readers of crash reports, may be able to see it: prefer a
+/// [file](super::KeyFile).
 #[derive(Clone, Debug)]
 pub struct KeyVariable(String);
 
 impl KeyVariable {
-    /// The variable of this name.
+    /// Refers to the variable with this name.
     pub fn new(name: impl Into<String>) -> Self {
         Self(name.into())
     }

@@ -1,13 +1,13 @@
-//! A URL in which each key is covered.
+//! URLs with their keys covered.
 
 use url::Url;
 
 use super::is_key;
 
-/// Stands where a key is, as a URL has `…`.
+/// The cover of a key: `…` as a URL encodes it.
 pub(super) const COVERED: &str = "%E2%80%A6";
 
-/// The URL without its keys.
+/// Returns the URL with its keys covered.
 pub(crate) fn covered(url: &Url) -> Url {
     let mut covered = url.clone();
     let segments = url.path().split('/').map(cover_segment);

@@ -1,9 +1,15 @@
-//! Keys in a server's URL: found, covered for those who look, and put back for those who send.
+//! Keys in servers' URLs: detected, covered for display, and restored for sending.
 //!
-//! Some servers take a key as a parameter (`?api_key=…`), others as a part of the path. Which
-//! parameter is a key nobody can tell, so every parameter's value is one. Of the path it is what
-//! looks random: it has ten characters or more in pieces that are neither words nor numbers.
-//! The origin, words of the path and names of parameters are for everybody to see.
+//! Some servers take a key as a parameter (`?api_key=…`), others as a part of the path. Nothing
+//! tells which parameter is a key, so every parameter's value counts as one. Of the path, segments
+//! that look random do: those with ten or more characters in pieces that are neither words nor
+//! numbers. The origin, the words of the path and the names of parameters stay visible, since
+//! operators tell servers apart by them.
+//!
+//! A URL with a key is sealed as a whole, in the record of the server's other secrets, and the
+//! stored JSON has covers in its place. The two must agree, so nobody who can write to the database
+//! can have a key sent elsewhere. Only stored keys are covered: a page that refuses a form shows
+//! what was typed, like every other field.
 
 #[cfg(any(feature = "admin", feature = "postgres", feature = "sqlite"))]
 mod cover;
@@ -18,14 +24,14 @@ pub(crate) use self::cover::covered;
 #[cfg(feature = "admin")]
 pub(crate) use self::shown::{is_covered, shown, uncovered};
 
-/// Characters of a path's segment that are in no word and no number, from which on it is a key: a
-/// UUID has 20 and more of them, a random token almost all.
+/// A path segment with this many characters outside words and numbers is a key: a UUID has 20 and
+/// more, a random token almost only such.
 const RANDOM: usize = 10;
-/// The longest word, and the longest number.
+/// The length of the longest word, and of the longest number.
 const WORD: usize = 24;
 const NUMBER: usize = 8;
 
-/// The keys of the path, as they are written and as they are meant.
+/// Returns the keys of the path, as written and decoded.
 pub(crate) fn in_path(url: &Url) -> impl Iterator<Item = String> {
     let keys = url.path().split('/').filter(|segment| is_key(segment));
     keys.flat_map(|segment| [Some(segment.to_owned()), decoded(segment)])
@@ -40,21 +46,21 @@ fn is_key(segment: &str) -> bool {
     random.map(|piece| piece.chars().count()).sum::<usize>() >= RANDOM
 }
 
-/// A segment that is text once it is decoded.
+/// Decodes a segment, if the result is text.
 fn decoded(segment: &str) -> Option<String> {
     let decoded = percent_decode_str(segment).decode_utf8().ok()?;
     Some(decoded.into_owned())
 }
 
-/// A word with a short number behind it, such as `mcp`, `v1`, `server2024` and `getUser`, or a
-/// number.
+/// Returns true for a word, perhaps with a short number after it, such as `mcp`, `v1`, `server2024`
+/// and `getUser`, and for a number.
 fn is_plain(piece: &str) -> bool {
     let word = piece.trim_end_matches(|c: char| c.is_ascii_digit());
     let (letters, digits) = (word.chars().count(), piece.len() - word.len());
     if letters == 0 {
         return digits <= NUMBER;
     }
-    // Few capitals amid the word: each begins a new one.
+    // Few capitals inside the word: each begins a new one.
     let pairs = word.chars().zip(word.chars().skip(1));
     let bumps = pairs.filter(|(a, b)| a.is_lowercase() && b.is_uppercase());
     let is_word = word.chars().all(char::is_alphabetic) && letters <= WORD;

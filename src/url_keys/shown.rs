@@ -4,22 +4,22 @@ use url::Url;
 
 use super::cover::{COVERED, cover_parameter, cover_segment, covered};
 
-/// Stands where a key is.
+/// The cover of a key, for people.
 const COVER: &str = "…";
 
-/// The URL without its keys, for people: each is shown as `…`.
+/// Returns the URL for display, with each key shown as `…`.
 pub(crate) fn shown(url: &Url) -> String {
     covered(url).as_str().replace(COVERED, COVER)
 }
 
-/// Whether something is covered in `url` itself.
+/// Returns true if `url` itself contains covers.
 pub(crate) fn is_covered(url: &Url) -> bool {
     url.path().contains(COVERED) || url.query().is_some_and(|query| query.contains(COVERED))
 }
 
-/// `entered` with the keys of `stored` where it has covers; `None` where `stored` has none there.
+/// Replaces the covers in `entered` with the keys of `stored`; `None` if `stored` has none there.
 ///
-/// Whether both have one origin is for the caller to know.
+/// The caller checks that both have the same origin.
 pub(crate) fn uncovered(entered: &Url, stored: &Url) -> Option<Url> {
     let mut url = entered.clone();
     url.set_path(&put_back(
@@ -35,7 +35,8 @@ pub(crate) fn uncovered(entered: &Url, stored: &Url) -> Option<Url> {
     (!is_covered(&url)).then_some(url)
 }
 
-/// Each part of `entered` that is covered becomes the next one of `stored` that is covered alike.
+/// Replaces each covered part of `entered` with the next part of `stored` that would be covered
+/// alike.
 fn put_back(
     entered: &str,
     stored: &str,

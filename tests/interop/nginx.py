@@ -1,4 +1,4 @@
-"""A real nginx with the README's configuration: an ordinary process, with all its files in one folder."""
+"""A real nginx with the guides' configuration: an ordinary process, with all its files in one folder."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Two proxies on one PostgreSQL behind a real nginx, as the README describes them."""
+"""Two proxies on one PostgreSQL behind a real nginx, as the guide describes them."""
 
 import json
 import subprocess

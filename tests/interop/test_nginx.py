@@ -1,4 +1,4 @@
-"""Proves that the README's nginx with two proxies loses no request and runs no tool twice, also while they are restarted."""
+"""Proves that the guide's nginx with two proxies loses no request and runs no tool twice, also while they are restarted."""
 
 import json
 import threading
@@ -105,7 +105,7 @@ def test_a_rolling_restart_under_load_fails_no_request_and_runs_no_tool_twice(re
     assert any(": 502, 200" in line for line in tried)
 
 
-def test_the_readmes_nginx_for_one_proxy_works(replicas, tmp_path):
+def test_the_guides_nginx_for_one_proxy_works(replicas, tmp_path):
     port, proxy = free_port(), replicas.replicas[0].ports[0]
     written = block("nginx", "127.0.0.1:8787").replace("127.0.0.1:8787", f"127.0.0.1:{proxy}")
     nginx = Nginx("nginx-one", tmp_path, f"server {{ listen 127.0.0.1:{port}; {written} }}", port)

@@ -1,4 +1,4 @@
-"""Proves that what the README tells people to paste works: its commands, its configuration, its programs."""
+"""Proves that what the README and the guides tell people to paste works: commands, configuration, programs."""
 
 import json
 import os
@@ -15,13 +15,14 @@ from conftest import LOGS, NODE, PROXY, Part, Proxy, config, free_port
 from postgres import Postgres
 from upstream import call, completion
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [file.read_text() for file in [ROOT / "README.md", *sorted((ROOT / "src" / "guide").glob("*.md"))]]
 
 
 def block(language, containing):
-    """The README's only code block in this language that contains this text."""
-    blocks = re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-    [found] = [block for block in blocks if containing in block]
+    """The only code block in this language, of the README and all guides, that contains this text."""
+    fence = re.compile(rf"^```{language}\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+    [found] = [block for document in DOCUMENTS for block in fence.findall(document) if containing in block]
     return found
 
 

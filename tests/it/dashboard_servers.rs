@@ -251,7 +251,7 @@ async fn the_second_of_two_who_edit_keeps_what_was_typed() {
     let html = page.html(409);
     assert!(html.contains("Somebody else saved this server"));
     assert!(html.contains("value=\"Mine\"") && html.contains("<bdi>Theirs</bdi>"));
-    assert!(html.contains("name=\"version\" value=\"2\"") && html.contains("Save over theirs"));
+    assert!(html.contains("name=\"version\" value=\"2\"") && html.contains("Overwrite theirs"));
     assert_eq!(read(&pages, "b").await["display_name"], "Theirs");
     pages.post("/servers/b", &filled("2", "Mine")).await.place();
     assert_eq!(read(&pages, "b").await["display_name"], "Mine");
@@ -272,7 +272,7 @@ async fn deleting_wants_the_name() {
     );
     for typed in ["", "b", "A"] {
         let page = pages.post("/servers/a/delete", &[("confirm", typed)]).await;
-        assert!(page.html(400).contains("not the name of the server"));
+        assert!(page.html(400).contains("not the server's name"));
     }
     read(&pages, "a").await;
     let gone = pages.post("/servers/a/delete", &[("confirm", "a")]).await;
@@ -313,7 +313,7 @@ async fn a_changed_tool_is_shown_old_against_new_and_accepted_as_it_was_looked_a
         ">new<",
         "gone from the server",
         "Accept all 3",
-        "Accept that it is gone",
+        "Accept the removal",
     ] {
         assert!(html.contains(part), "{part}: {html}");
     }
@@ -346,7 +346,7 @@ async fn a_changed_tool_is_shown_old_against_new_and_accepted_as_it_was_looked_a
     ];
     let accepted = pages.post(path, &fields).await;
     let page = pages.get(accepted.place()).await;
-    assert!(page.html(200).contains("Accepted.") && !page.text.contains("To look at"));
+    assert!(page.html(200).contains("Accepted.") && !page.text.contains("Needs review"));
 }
 
 /// Whoever registers its client by hand needs it, and it is nowhere else.

@@ -383,7 +383,7 @@ async fn a_draft_can_have_another_name_and_another_address() {
             .get(moved.place())
             .await
             .html(200)
-            .contains("enter them anew")
+            .contains("Enter the credentials again")
     );
     assert_eq!(read(&pages, "docs").await["auth"], json!({"type": "none"}));
 }
@@ -397,7 +397,7 @@ async fn a_server_that_cannot_be_listed_is_no_dead_end() {
     let path = "/servers/wiki/setup/tools";
     let page = pages.get(path).await;
     let html = page.html(200);
-    assert!(html.contains("could not be asked for its tools") && html.contains("Try again"));
+    assert!(html.contains("tools could not be listed") && html.contains("Try again"));
     let again = pages.post(path, &[("go", "again")]).await;
     assert_eq!(again.place(), path);
     let none = pages.post(path, &[("tools", "only"), ("go", "next")]).await;

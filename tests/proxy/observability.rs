@@ -98,7 +98,7 @@ async fn a_collector_that_is_down_costs_a_line_and_nothing_else() {
     for _ in 0..5 {
         assert_eq!(proxy.chat(&body).await.0, 200);
     }
-    let message = "the collector takes no traces; requests go on without them";
+    let message = "the collector accepts no traces; requests are not affected";
     until("it says so", async || !lines(&proxy, message).is_empty()).await;
     let stopped = Instant::now();
     proxy.terminate();

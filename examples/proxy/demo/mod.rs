@@ -1,6 +1,6 @@
-//! The demo: a model and an MCP server in the process, reached over real sockets.
+//! The demo: a model and an MCP server in this process, reached over real sockets.
 //!
-//! Everything between them is what a real model and a real server would get.
+//! They exchange exactly what a real model and a real server would.
 
 mod model;
 mod rules;
@@ -14,7 +14,7 @@ use url::Url;
 
 use crate::admin::Token;
 
-/// A rule-driven model; its base URL.
+/// Starts a rule-driven model, and returns its base URL.
 pub async fn model() -> io::Result<Url> {
     let address = serve(model::router()).await?;
     format!("http://{address}/v1")
@@ -22,12 +22,12 @@ pub async fn model() -> io::Result<Url> {
         .map_err(io::Error::other)
 }
 
-/// An MCP server; its address.
+/// Starts an MCP server, and returns its address.
 pub async fn server() -> io::Result<SocketAddr> {
     serve(server::router()).await
 }
 
-/// The servers of the demo, as a configuration file has them: the one at `address`, as `demo`.
+/// Returns the demo's servers as a configuration file: the one at `address`, named `demo`.
 pub fn servers(address: SocketAddr) -> String {
     format!(
         r#"
@@ -40,7 +40,7 @@ pub fn servers(address: SocketAddr) -> String {
     )
 }
 
-/// What is printed at the start: what there is, what to paste, and how to stop.
+/// Returns the text printed at the start: addresses, a command to paste, and how to stop.
 pub fn introduction(
     listen: SocketAddr,
     upstream: Option<&Url>,
@@ -50,7 +50,7 @@ pub fn introduction(
         Some(upstream) => format!("requests go to {upstream}"),
         None => "a small demo model answers".into(),
     };
-    // A model of the caller's choice where there is a real one.
+    // The caller chooses the model if there is a real one.
     let name = match upstream {
         Some(_) => "MODEL",
         None => "demo",
@@ -75,7 +75,7 @@ The tools: http://{listen}/v1/mcp/servers
     )
 }
 
-/// Where the dashboard is, what opens it, and the same for a terminal.
+/// Returns the dashboard's address, its token, and a command for a terminal.
 fn operators_side(listen: SocketAddr, token: &Token) -> String {
     let (said, token) = match token {
         Token::Made(token) => (format!("the token {token}, made for this run"), &**token),

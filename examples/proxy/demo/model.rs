@@ -1,4 +1,4 @@
-//! The demo's model: an OpenAI-compatible API over a few rules, streamed and not.
+//! The demo's model: an OpenAI-compatible API over a few rules, with and without streaming.
 
 use std::{
     convert::Infallible,
@@ -20,12 +20,12 @@ use serde_json::{Value, json};
 
 use super::rules::{self, Call};
 
-/// The API below `/v1`.
+/// Returns the API below `/v1`.
 pub fn router() -> Router {
     Router::new()
         .route("/v1/chat/completions", post(chat))
         .route("/v1/models", get(models))
-        // A turn with tool results is larger than the 2 MB that axum reads by itself.
+        // A turn with tool results can exceed the 2 MB that axum reads by default.
         .layer(DefaultBodyLimit::disable())
 }
 
@@ -98,7 +98,7 @@ async fn chat(Json(request): Json<Request>) -> Response {
     Sse::new(stream::iter(events)).into_response()
 }
 
-/// The assistant message: the calls that are still to be made, else an answer.
+/// Returns the assistant message: the calls still to be made, else an answer.
 fn answer(request: &Request) -> Value {
     let asked = (request.messages.iter()).rposition(|message| message["role"] == "user");
     let question = asked.map_or(String::new(), |at| text(&request.messages[at]["content"]));
@@ -132,7 +132,7 @@ fn tool_call(call: &Call) -> Value {
     })
 }
 
-/// The calls in these messages.
+/// Iterates over the calls in these messages.
 fn made(messages: &[Value]) -> impl Iterator<Item = Call> {
     calls_in(messages).filter_map(|call| {
         Some(Call {
@@ -149,7 +149,7 @@ fn calls_in(messages: &[Value]) -> impl Iterator<Item = &Value> {
         .flatten()
 }
 
-/// What the tools said, as sentences.
+/// Returns the results of tools, as sentences.
 fn results(messages: &[Value]) -> Vec<String> {
     let answers = messages.iter().filter(|message| message["role"] == "tool");
     answers
@@ -182,7 +182,7 @@ fn without_tools(question: &str, tools: &[Value]) -> String {
     }
 }
 
-/// The parts in which a message is streamed.
+/// Splits a message into streamed parts.
 fn deltas(message: Value) -> Vec<Value> {
     let mut deltas = vec![json!({"role": "assistant", "content": message["content"]})];
     match message["content"].as_str() {
@@ -203,7 +203,7 @@ fn deltas(message: Value) -> Vec<Value> {
     deltas
 }
 
-/// About four characters make a token.
+/// Estimates the usage: about four characters make a token.
 fn usage(request: &Request, answer: &Value) -> Value {
     let tokens = |value: String| value.len().div_ceil(4);
     let prompt = tokens(json!([request.messages, request.tools]).to_string());
@@ -215,7 +215,7 @@ fn usage(request: &Request, answer: &Value) -> Value {
     })
 }
 
-/// A message's text; parts of other types are left out.
+/// Returns a message's text; parts of other types are left out.
 fn text(content: &Value) -> String {
     match content {
         Value::String(text) => text.clone(),

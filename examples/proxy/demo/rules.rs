@@ -1,12 +1,12 @@
-//! What the demo model understands: which tools a question needs, and with which arguments.
+//! Rules of the demo model: the tools that a question needs, and their arguments.
 //!
-//! A tool fits a clause of the question that has a word of the tool's name in it, or one that
-//! means the same. Its arguments are the numbers and the quoted text of that clause, by the types
-//! in the tool's schema. So it can use other tools than the demo's, if their names say what they do.
+//! A tool matches a clause of the question that contains a word of the tool's name, or a synonym.
+//! Its arguments are the numbers and the quoted text of that clause, by the types in the tool's
+//! schema. So the model can use other tools than the demo's, if their names say what they do.
 
 use serde_json::{Map, Value, json};
 
-/// Words in names of tools that say nothing about what they are for.
+/// Words in names of tools that say nothing about their purpose.
 const EMPTY_WORDS: [&str; 9] = [
     "get", "list", "read", "current", "all", "new", "search", "ask", "the",
 ];
@@ -30,7 +30,7 @@ pub struct Call {
     pub arguments: Value,
 }
 
-/// The calls that `question` needs of `tools`, elements of a request's `tools`.
+/// Returns the calls of `tools`, elements of a request's `tools`, that `question` needs.
 pub fn calls(question: &str, tools: &[Value]) -> Vec<Call> {
     let mut calls = Vec::new();
     for clause in clauses(question) {
@@ -58,13 +58,13 @@ pub fn calls(question: &str, tools: &[Value]) -> Vec<Call> {
     calls
 }
 
-/// The tool's own name, without its server's.
+/// Returns the tool's own name, without its server's.
 pub fn short(name: &str) -> &str {
     name.split_once("__").map_or(name, |(_, tool)| tool)
 }
 
-/// A question's parts: at the end of a sentence, and where `and` or a comma begins another matter.
-/// Quoted text is never taken apart.
+/// Splits a question at the end of sentences, and at `and` or a comma if another topic begins.
+/// Quoted text is never split.
 fn clauses(question: &str) -> Vec<String> {
     let mut clauses = vec![String::new()];
     let mut quote = None;
@@ -94,12 +94,12 @@ fn clauses(question: &str) -> Vec<String> {
     clauses
 }
 
-/// Whether a word begins another matter: numbers go on with a list of them.
+/// Returns true if a word begins another topic: numbers continue a list.
 fn starts_matter(word: &str) -> bool {
     !word.starts_with(|c: char| c.is_ascii_digit() || c == '-')
 }
 
-/// The words outside of quotes, in lower case and without a plural's `s`.
+/// Returns the words outside of quotes, in lower case and without a plural's `s`.
 fn words(clause: &str) -> Vec<String> {
     let outside = clause.split(['"', '“', '”']).step_by(2);
     outside
@@ -131,7 +131,7 @@ fn singular(word: &str) -> &str {
     }
 }
 
-/// Arguments by the schema's types; `None` where a required one is not in the clause.
+/// Returns arguments by the schema's types; `None` if a required one is not in the clause.
 fn arguments(schema: &Value, clause: &str) -> Option<Value> {
     let empty = Map::new();
     let properties = schema["properties"].as_object().unwrap_or(&empty);
@@ -165,7 +165,7 @@ fn arguments(schema: &Value, clause: &str) -> Option<Value> {
     Some(arguments.into())
 }
 
-/// What stands in quotes, or after a colon.
+/// Returns the text in quotes, or after a colon.
 fn quoted(clause: &str) -> Option<String> {
     let mut parts = clause.split(['"', '“', '”']);
     let text = match (parts.next(), parts.next()) {
@@ -176,7 +176,7 @@ fn quoted(clause: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-/// The numbers outside of quotes: `20-sided` is 20, `d20` too, `2-3` are 2 and 3.
+/// Returns the numbers outside of quotes: `20-sided` and `d20` are 20, `2-3` are 2 and 3.
 fn numbers(clause: &str) -> Vec<f64> {
     let outside: Vec<_> = clause.split(['"', '“', '”']).step_by(2).collect();
     let mut found = Vec::new();

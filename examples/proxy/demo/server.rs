@@ -16,7 +16,7 @@ const REVISION: &str = "2026-07-28";
 
 const UNKNOWN_METHOD: i32 = -32601;
 
-/// The server at `/mcp`.
+/// Returns the server at `/mcp`.
 pub fn router() -> Router {
     Router::new().route("/mcp", post(answer))
 }

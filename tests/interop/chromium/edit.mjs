@@ -43,7 +43,7 @@ export async function twoPeople({ visit, token, name }) {
   // Seen by the first, too, who reloads: nothing was lost by the refusal.
   await first.reload();
   assert.equal(await first.getByLabel("Description").inputValue(), "by the first");
-  await button(second, "Save over theirs").click();
+  await button(second, "Overwrite theirs").click();
   await second.getByRole("status").waitFor();
   await first.reload();
   assert.equal(await first.getByLabel("Display name").inputValue(), "by the second");
@@ -87,8 +87,8 @@ export async function declared({ visit, token, name }) {
 // A tool is not what it was: the difference, and accepting it.
 export async function acceptsAChange({ visit, token, name, tool, before, after }) {
   const page = await (await visit()).signIn(token, `/servers/${name}`);
-  await page.getByRole("link", { name: /^Tools 1 to look at/ }).click();
-  const changes = page.getByRole("region", { name: "To look at" });
+  await page.getByRole("link", { name: /^Tools 1 to review/ }).click();
+  const changes = page.getByRole("region", { name: "Needs review" });
   const difference = page.getByRole("group", { name: `Old and new definition of ${tool}` });
   const shown = await difference.innerText();
   assert.match(shown, new RegExp(`[-−][^]*${before}`));

@@ -94,9 +94,9 @@ export async function oauth({ visit, token, screenshots, server, dashboard }) {
   await serverStep(page, server);
   await radio(page, "OAuth 2.0").check();
   await button(page, "Connect now").click();
-  await page.getByRole("link", { name: "Go on now" }).waitFor();
+  await page.getByRole("link", { name: "Continue now" }).waitFor();
   await look("going");
-  const start = await page.getByRole("link", { name: "Go on now" }).getAttribute("href");
+  const start = await page.getByRole("link", { name: "Continue now" }).getAttribute("href");
   await page.goto(start);
   await page.getByRole("link", { name: "Refuse" }).click();
   await page.waitForURL("**/oauth/callback/*?**");

@@ -167,7 +167,7 @@ export async function aServerThatIsDown({ visit, token, url }) {
   await serverStep(page, { name: "down", url });
   await openStep(page);
   const problem = page.getByRole("alert");
-  await problem.getByText("could not be asked for its tools").waitFor();
+  await problem.getByText("tools could not be listed").waitFor();
   const said = await problem.innerText();
   await button(page, "Try again").click();
   await problem.waitFor();
