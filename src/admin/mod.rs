@@ -7,8 +7,9 @@
 //! use mcp_layer::registry::{MemoryRegistry, MemoryTraces};
 //!
 //! let store = MemoryRegistry::default();
-//! let connections = Connections::new(Outbound::new(EgressRules::default(), [])?)
-//!     .with_observations(store.clone());
+//! let connections = Connections::builder(Outbound::new(EgressRules::default(), [])?)
+//!     .observations(store.clone())
+//!     .build();
 //! let (traces, metrics) = (MemoryTraces::default(), Metrics::default());
 //! // Both see the same servers, over the same connections.
 //! let layer = McpLayer::new(store.clone())
@@ -166,7 +167,7 @@ impl Admin {
     /// The operator's side of `store`, for whoever has `token`.
     ///
     /// `connections` are those of the layer, and
-    /// [tell the same store](Connections::with_observations) what they see: that is where the
+    /// [tell the same store](crate::ConnectionsBuilder::observations) what they see: that is where the
     /// status of servers and their tools come from. Their egress rules decide which URLs can be
     /// saved.
     ///
@@ -221,7 +222,7 @@ impl Admin {
     }
 
     /// Replaces the authorizations of servers with OAuth 2.0, which are connected here; they are
-    /// those of the [connections](Connections::with_authorizations). Default none: then no server
+    /// those of the [connections](crate::ConnectionsBuilder::authorizations). Default none: then no server
     /// is connected here.
     #[must_use]
     pub fn with_authorizations(mut self, authorizations: Authorizations) -> Self {

@@ -20,7 +20,7 @@ use super::{
     metrics::Metrics,
     standing::{Reason, reason},
 };
-use crate::connect::Counts;
+use crate::connect::ConnectionCounts;
 
 /// `GET /metrics`
 ///
@@ -54,7 +54,7 @@ fn written(metrics: &Metrics, now: &Registry) -> Result<String, fmt::Error> {
 }
 
 /// What the connections have counted.
-fn name_counts(counts: Counts, to: &mut Registry) {
+fn name_counts(counts: ConnectionCounts, to: &mut Registry) {
     let by = |label, values: [(&'static str, u64); 2]| {
         let family = Family::<[(&str, &str); 1], Counter>::default();
         for (value, count) in values {

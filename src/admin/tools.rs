@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     inactive::Inactive,
-    offer::LeftOut,
+    left_out::LeftOut,
     registry::{
         Auth, Error, Fingerprint, Observation, ObservationStore, Server, ServerStore, Source,
     },
