@@ -35,6 +35,7 @@ mod tools;
 mod watch;
 mod weight;
 
+pub(crate) use self::session::ExchangeSessions;
 pub use self::{
     builder::ConnectionsBuilder,
     call::{CallToolError, CallToolRequest},
@@ -42,4 +43,3 @@ pub use self::{
     counts::ConnectionCounts,
     tools::{OfferedTool, ServerTools},
 };
-pub(crate) use self::session::ExchangeSessions;
