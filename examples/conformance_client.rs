@@ -16,7 +16,7 @@ use mcp_layer::authorization::Authorizations;
 use mcp_layer::oauth::{self, Http};
 use mcp_layer::outbound::{EgressRules, Outbound};
 use mcp_layer::registry::{Auth, MemoryCredentialStore, OAuth2, Server};
-use mcp_layer::{Call, CallError, CallerTokens, Connections, Inactive, OfferedTool};
+use mcp_layer::{CallToolError, CallToolRequest, CallerTokens, Connections, Inactive, OfferedTool};
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Map, Value, json};
@@ -74,7 +74,9 @@ async fn main() -> Result<()> {
             move |_| url.clone()
         });
     let mut client = Client {
-        connections: Connections::new(outbound.clone()).with_authorizations(&authorizations),
+        connections: Connections::builder(outbound.clone())
+            .authorizations(&authorizations)
+            .build(),
         outbound,
         authorizations,
         server: Server::new("conformance", &url)?,
@@ -127,13 +129,14 @@ impl Client {
     async fn call(&mut self, tool: &str, arguments: &RawValue) -> Result<()> {
         loop {
             let tokens = CallerTokens::default();
-            let mut call = Call::new(tool, arguments);
+            let mut call = CallToolRequest::new(tool, arguments);
             call.timeout = PATIENCE;
             match self.connections.call(&self.server, &tokens, call).await {
                 Err(
-                    CallError::Inactive(Inactive::NeedsAuthorization) | CallError::MissingScopes(_),
+                    CallToolError::Inactive(Inactive::NeedsAuthorization)
+                    | CallToolError::MissingScopes(_),
                 ) => self.authorize().await?,
-                Err(CallError::Failed(error)) if error.status() == Some(401) => {
+                Err(CallToolError::Failed(error)) if error.status() == Some(401) => {
                     self.authorize().await?;
                 }
                 Ok(result) => {

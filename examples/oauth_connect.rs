@@ -21,7 +21,7 @@ use clap::Parser;
 use mcp_layer::authorization::{Authorizations, redirect_uri};
 use mcp_layer::outbound::{EgressRules, Outbound};
 use mcp_layer::registry::{Auth, MemoryCredentialStore, OAuth2, Server};
-use mcp_layer::{Call, CallerTokens, Connections, Scopes, TokenAuth};
+use mcp_layer::{CallToolRequest, CallerTokens, Connections, Scopes, TokenAuth};
 use serde_json::value::{RawValue, to_raw_value};
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -94,7 +94,9 @@ async fn run(arguments: Arguments) -> Result<()> {
     // Sealed with a key that nobody has, and gone at the end.
     let store = MemoryCredentialStore::default();
     let authorizations = Authorizations::new(outbound.clone(), store);
-    let connections = Connections::new(outbound).with_authorizations(&authorizations);
+    let connections = Connections::builder(outbound)
+        .authorizations(&authorizations)
+        .build();
     let server = server(&arguments)?;
     if arguments.print_redirect_uri {
         let callbacks = format!("http://127.0.0.1:{}/callback", arguments.port).parse()?;
@@ -188,7 +190,7 @@ async fn call(connections: &Connections, server: &Server, line: &str) -> Result<
     let Ok(arguments) = serde_json::from_str::<Box<RawValue>>(arguments) else {
         return Ok(r#"error: "the arguments are not JSON""#.to_owned());
     };
-    let call = Call::new(tool, &arguments);
+    let call = CallToolRequest::new(tool, &arguments);
     let (outcome, text) = match connections
         .call(server, &CallerTokens::default(), call)
         .await

@@ -6,8 +6,9 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::{
+    left_out::LeftOut,
     name::{ServerName, offered_name},
-    offer::{LeftOut, Offer, Offers},
+    offer::{Offer, Offers},
     registry::{Server, ToolPolicy},
 };
 
@@ -17,16 +18,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Catalog {
     entries: Vec<Entry>,
-    withheld: Vec<Withheld>,
-}
-
-/// A selected tool that waits for somebody to accept it.
-#[derive(Clone, Debug)]
-pub(crate) struct Withheld {
-    pub(crate) server: ServerName,
-    /// The name that it would be offered under.
-    pub(crate) name: String,
-    pub(crate) tool: LeftOut,
+    withheld: Vec<(ServerName, LeftOut)>,
 }
 
 /// One offered tool.
@@ -74,19 +66,24 @@ impl Catalog {
                 offers: offers.clone(),
                 index,
             }));
-            withheld.extend(offers.withheld(server).map(|tool| Withheld {
-                server: server.name.clone(),
-                name: offered_name(&server.name, tool.tool()),
-                tool,
-            }));
+            let waiting = offers.withheld(server);
+            withheld.extend(waiting.map(|tool| (server.name.clone(), tool)));
         }
         entries.sort_by(|a, b| a.offer().name.cmp(&b.offer().name));
         Self { entries, withheld }
     }
 
     /// Returns the tools that the servers would also offer if somebody accepted them.
-    pub(crate) fn withheld(&self) -> &[Withheld] {
+    pub(crate) fn withheld(&self) -> &[(ServerName, LeftOut)] {
         &self.withheld
+    }
+
+    /// The withheld tool that would be offered as `name`.
+    pub(crate) fn withheld_as(&self, name: &str) -> Option<&LeftOut> {
+        let named = |server: &ServerName, tool: &LeftOut| offered_name(server, tool.tool()) == name;
+        let mut withheld = self.withheld.iter();
+        let found = withheld.find(|(server, tool)| named(server, tool));
+        found.map(|(_, tool)| tool)
     }
 
     /// Keeps only the tools with these offered names.

@@ -119,6 +119,7 @@ mod price;
 pub mod registry;
 
 mod inactive;
+mod left_out;
 
 #[cfg(feature = "oauth")]
 pub mod oauth;
@@ -151,12 +152,15 @@ pub use self::explain::Explainer;
 pub use self::{
     body::{McpBody, RequestBody},
     caller::CallerTokens,
-    connect::{Call, CallError, Connections, Counts, OfferedTool, ServerTools},
+    connect::{
+        CallToolError, CallToolRequest, ConnectionCounts, Connections, ConnectionsBuilder,
+        OfferedTool, ServerTools,
+    },
     inactive::Inactive,
     layer::McpLayer,
+    left_out::LeftOut,
     monitor::Monitor,
     name::{InvalidServerName, ServerName},
-    offer::LeftOut,
     price::Price,
     project::Project,
     scopes::{InvalidScopes, Scopes},

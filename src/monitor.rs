@@ -48,8 +48,9 @@ const LONGEST: u32 = 4;
 /// use mcp_layer::registry::MemoryRegistry;
 ///
 /// let registry = MemoryRegistry::default();
-/// let connections = Connections::new(Outbound::new(EgressRules::default()))
-///     .with_observations(registry.clone());
+/// let connections = Connections::builder(Outbound::new(EgressRules::default()))
+///     .observations(registry.clone())
+///     .build();
 /// let monitor = Monitor::new(registry.clone(), connections.clone());
 /// let monitor = tokio::spawn(monitor.run());
 /// let layer = McpLayer::new(registry).with_connections(connections);
@@ -77,7 +78,7 @@ impl Monitor {
     /// A monitor of the organization `default`.
     ///
     /// `connections` are those of the layer, and note what they see in the same store; see
-    /// [`Connections::with_observations`].
+    /// [`ConnectionsBuilder::observations`](crate::ConnectionsBuilder::observations).
     pub fn new(store: impl ServerStore + ObservationStore, connections: Connections) -> Self {
         Self {
             store: AnyStore::new(store),

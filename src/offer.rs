@@ -15,6 +15,7 @@ use serde_json::{Value, value::RawValue};
 use crate::{
     apart,
     json::{Object, quoted},
+    left_out::{LeftOut, cut},
     mcp::Tool,
     name::{ServerName, offered_name},
     registry::{Definition, Pins, Server, ToolPolicy, ToolState},
@@ -65,32 +66,6 @@ pub(crate) struct Offer {
     pub(crate) listed: Definition,
     /// Parsed at the first call: most tools are listed far more often than called.
     schema: OnceLock<Schema>,
-}
-
-/// A tool that cannot be offered, with the reason.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LeftOut {
-    tool: String,
-    reason: String,
-}
-
-impl LeftOut {
-    pub(crate) fn new(tool: &str, reason: impl Into<String>) -> Self {
-        Self {
-            tool: cut(seen(tool), NAME_BYTES),
-            reason: reason.into(),
-        }
-    }
-
-    /// Returns the tool's own name, without characters that are unsafe on a terminal.
-    pub fn tool(&self) -> &str {
-        &self.tool
-    }
-
-    /// Returns the reason in a few words.
-    pub fn reason(&self) -> &str {
-        &self.reason
-    }
 }
 
 impl Offers {
@@ -288,24 +263,6 @@ fn name_fault(name: &str) -> Option<&'static str> {
     name.chars()
         .any(|letter| letter.is_control() || is_unseen(letter))
         .then_some("its name has control or invisible characters")
-}
-
-/// `text` without unseen characters.
-fn seen(text: &str) -> Cow<'_, str> {
-    match text.chars().any(is_unseen) {
-        true => text.chars().filter(|c| !is_unseen(*c)).collect(),
-        false => text.into(),
-    }
-}
-
-/// `text`, cut at `limit` bytes.
-fn cut(text: Cow<'_, str>, limit: usize) -> String {
-    let mut text = text.into_owned();
-    if text.len() > limit {
-        text.truncate(text.floor_char_boundary(limit));
-        text.push_str(" [cut]");
-    }
-    text
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ pub(crate) const LAST_TURN: Duration = Duration::from_secs(30);
 
 /// Limits of one request.
 ///
-/// The limits of one server are in [`mcp::Limits`](crate::mcp::Limits).
+/// The limits of one server are in [`mcp::ServerLimits`](crate::mcp::ServerLimits).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Limits {

@@ -29,7 +29,9 @@ pub fn group(runtime: &Rc<Runtime>) -> Group {
     let rules = EgressRules::parse(["127.0.0.0/8"]).unwrap();
     let outbound = Outbound::new(rules);
     let authorizations = Authorizations::new(outbound.clone(), MemoryCredentialStore::default());
-    let connections = Connections::new(outbound).with_authorizations(&authorizations);
+    let connections = Connections::builder(outbound)
+        .authorizations(&authorizations)
+        .build();
     let mcp = McpServer::start(1);
     let server = || Server::new(SERVER, &mcp.url()).unwrap();
     let headers = Auth::static_headers([("authorization", "Bearer sk-0123456789abcdef")]);

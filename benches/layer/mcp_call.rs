@@ -8,7 +8,7 @@ use std::{rc::Rc, time::Duration};
 
 use http::{HeaderMap, HeaderValue};
 use mcp_layer::{
-    mcp::{Client, Endpoint, Limits, Transport},
+    mcp::{Client, Endpoint, ServerLimits, Transport},
     outbound::{EgressRules, Outbound},
 };
 use serde_json::value::RawValue;
@@ -98,7 +98,7 @@ fn client(server: &McpServer) -> Client {
     let headers = HeaderMap::from_iter([(http::header::AUTHORIZATION, credential)]);
     let url = server.url().parse().unwrap();
     let endpoint = Endpoint::new(url, Transport::StreamableHttp, headers);
-    Client::new(outbound, endpoint, Limits::default())
+    Client::new(outbound, endpoint, ServerLimits::default())
 }
 
 /// The text of the answer.

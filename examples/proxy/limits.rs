@@ -133,8 +133,8 @@ impl Limits {
     }
 
     /// Returns the limits of calls to servers.
-    pub fn of_servers(&self) -> mcp::Limits {
-        let mut limits = mcp::Limits::default();
+    pub fn of_servers(&self) -> mcp::ServerLimits {
+        let mut limits = mcp::ServerLimits::default();
         set(&mut limits.call, self.call);
         set(&mut limits.list, self.list);
         set(&mut limits.list_fresh, self.list_fresh);

@@ -130,9 +130,11 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         .with_runtime(runtime);
     let storage = Storage::open(config.database.as_ref(), outbound.clone()).await?;
     let registry = declared.over(storage.servers).await?;
-    let connections = Connections::with_limits(outbound, config.limits.of_servers())
-        .with_authorizations(&storage.authorizations)
-        .with_observations(registry.clone());
+    let connections = Connections::builder(outbound)
+        .limits(config.limits.of_servers())
+        .authorizations(&storage.authorizations)
+        .observations(registry.clone())
+        .build();
 
     let side = config.admin.as_ref();
     let admin = side

@@ -1,21 +1,22 @@
 //! Answers in JSON, and what handlers are given.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use axum::{
     extract::{FromRequestParts, Path},
     response::{IntoResponse, Response},
 };
-use http::{StatusCode, header::CONTENT_TYPE, request::Parts};
+use http::{
+    StatusCode,
+    header::{CONTENT_TYPE, RETRY_AFTER},
+    request::Parts,
+};
 use serde::Serialize;
 
-use super::{
-    Admin,
-    fault::{Code, Fault},
-};
+use super::fault::{Code, Fault};
 use crate::name::ServerName;
 
-/// What every handler gives.
+/// The outcome of every handler.
 pub(super) type Answer = Result<Response, Fault>;
 
 /// An answer with this body.
@@ -27,14 +28,22 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Answer {
     Ok((status, [(CONTENT_TYPE, "application/json")], body).into_response())
 }
 
+/// The answer, which says when to ask again.
+pub(super) fn later(mut response: Response, wait: Duration) -> Response {
+    response
+        .headers_mut()
+        .insert(RETRY_AFTER, wait.as_secs().max(1).into());
+    response
+}
+
 /// The server's name in the path; what is no name is no server's.
 pub(super) struct Named(pub(super) ServerName);
 
-impl FromRequestParts<Arc<Admin>> for Named {
+impl<S: Send + Sync> FromRequestParts<S> for Named {
     type Rejection = Fault;
 
-    async fn from_request_parts(parts: &mut Parts, admin: &Arc<Admin>) -> Result<Self, Fault> {
-        let path = Path::<String>::from_request_parts(parts, admin).await;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Fault> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
         let name = path.ok().and_then(|Path(name)| name.parse().ok());
         name.map(Self).ok_or_else(|| {
             Fault::new(

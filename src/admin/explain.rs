@@ -1,6 +1,4 @@
-//! What a caller's request would get.
-
-use std::sync::Arc;
+//! The tools that a caller's request would get.
 
 use axum::{
     body::Bytes,
@@ -11,18 +9,19 @@ use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
 use serde_json::json;
 
 use super::{
-    Admin,
     answer::{Answer, json},
     fault::{Code, Fault},
+    organization::OrganizationStore,
     query::{fault, parameters},
 };
-use crate::{caller::CallerTokens, project::Project};
+use crate::{caller::CallerTokens, explain::Explainer, project::Project};
 
 /// `POST /explain`
 ///
 /// A refusal is the layer's own, so that an operator sees what the caller sees.
 pub(super) async fn explain(
-    State(admin): State<Arc<Admin>>,
+    State(explainer): State<Option<Explainer>>,
+    State(store): State<OrganizationStore>,
     RawQuery(query): RawQuery,
     mut headers: HeaderMap,
     body: Bytes,
@@ -36,8 +35,8 @@ pub(super) async fn explain(
         }
         Ok(())
     })?;
-    let project = project.with_organization(admin.organization.clone());
-    let explainer = admin.explainer.as_ref().ok_or_else(|| {
+    let project = project.with_organization(store.organization().clone());
+    let explainer = explainer.ok_or_else(|| {
         let message = "this gateway does not explain requests: nobody told it about its layer";
         Fault::new(Code::NotFound, message)
     })?;
@@ -56,10 +55,9 @@ pub(super) async fn explain(
     let tools = explanation.tools.iter().map(
         |tool| json!({"offered_name": tool.offered_name, "server": tool.server, "tool": tool.tool}),
     );
-    let left_out = explanation
-        .left_out
-        .iter()
-        .map(|tool| json!({"server": tool.server, "tool": tool.tool, "reason": tool.reason}));
+    let left_out = explanation.left_out.iter().map(
+        |(server, tool)| json!({"server": server, "tool": tool.tool(), "reason": tool.reason()}),
+    );
     let (tools, left_out): (Vec<_>, Vec<_>) = (tools.collect(), left_out.collect());
     json(
         StatusCode::OK,

@@ -4,14 +4,14 @@ use std::sync::LazyLock;
 
 use http::{HeaderMap, HeaderValue, Uri, header::COOKIE};
 
-use super::{Admin, dashboard, oauth, outside::Outside};
+use super::{builder::Admin, dashboard, outside::Outside, parts::Parts, session::Sessions, visits};
 use crate::{
     fuzz_input::{text, url},
     registry::MemoryRegistry,
 };
 
 /// Somebody's side, with the cookie of who is signed in there.
-static ADMIN: LazyLock<(Admin, Outside, String)> = LazyLock::new(|| {
+static ADMIN: LazyLock<(Sessions, Outside, String)> = LazyLock::new(|| {
     let token = "a-token-of-many-random-characters".into();
     let admin = Admin::new(
         MemoryRegistry::default(),
@@ -19,12 +19,12 @@ static ADMIN: LazyLock<(Admin, Outside, String)> = LazyLock::new(|| {
         token,
     )
     .expect("a token");
-    let admin = admin.with_public_url(url("https://gateway.example/admin"));
-    let outside = admin.outside(&Uri::from_static("/"), &HeaderMap::new());
-    let set = admin.session();
+    let parts = Parts::from(admin.with_public_url(url("https://gateway.example/admin")));
+    let outside = Outside::of(&parts.hosts, &Uri::from_static("/"), &HeaderMap::new());
+    let set = parts.sessions.begin();
     let (cookie, _) = text(set.as_bytes()).split_once(';').expect("a cookie");
     let cookie = cookie.to_owned();
-    (admin, outside.expect("an address"), cookie)
+    (parts.sessions, outside.expect("an address"), cookie)
 });
 
 /// What is typed into forms, and asked for in queries.
@@ -34,7 +34,7 @@ pub(crate) fn forms(data: &[u8]) {
 
 /// Lines are headers, and in them a byte 1 the cookie of whoever is signed in: nobody else is.
 pub(crate) fn cookies(data: &[u8]) {
-    let (admin, outside, genuine) = &*ADMIN;
+    let (sessions, outside, genuine) = &*ADMIN;
     let mut headers = HeaderMap::new();
     let lines = text(data).replace('\u{1}', genuine);
     for line in lines.lines().take(16) {
@@ -42,12 +42,12 @@ pub(crate) fn cookies(data: &[u8]) {
             headers.append(COOKIE, line);
         }
     }
-    if admin.has_session(&headers) {
+    if sessions.is_there(&headers) {
         let mut cookies = lines.lines().flat_map(|line| line.split(';'));
         assert!(
             cookies.any(|cookie| cookie.trim() == genuine),
             "a forged session"
         );
     }
-    oauth::fuzz::cookies(outside, &headers);
+    visits::fuzz::cookies(outside, &headers);
 }

@@ -1,31 +1,35 @@
-//! What every request goes through, whatever its path.
+//! The gate that every request goes through, whatever its path.
 
 use std::{sync::Arc, time::Duration};
 
 use axum::{
     BoxError,
     body::{Body, Bytes},
-    extract::{Request, State},
+    extract::{FromRef, Request, State},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use bytes::BytesMut;
 use http::{
-    Extensions, HeaderMap, HeaderValue, Method,
+    HeaderMap, HeaderValue, Method,
     header::{
         AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
-        REFERRER_POLICY, RETRY_AFTER, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
+        REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
     },
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::timeout;
 
 use super::{
-    Admin,
     access::Access,
+    answer::later,
     dashboard,
     fault::{Code, Fault},
-    throttle::{ClientAddress, Wrong},
+    hosts::Hosts,
+    operator_token::OperatorToken,
+    parts::Parts,
+    session::Sessions,
+    throttle::ClientAddress,
 };
 
 /// What programs send.
@@ -41,19 +45,33 @@ const BODY_TIME: Duration = Duration::from_secs(30);
 /// a program with an old token asks a few times, and one that guesses thousands.
 const CALLS: u32 = 30;
 
+/// The parts that decide who enters.
+#[derive(Clone)]
+pub(super) struct Gate {
+    token: OperatorToken,
+    sessions: Sessions,
+    hosts: Arc<Hosts>,
+}
+
+impl FromRef<Parts> for Gate {
+    fn from_ref(parts: &Parts) -> Self {
+        Self {
+            token: parts.token.clone(),
+            sessions: parts.sessions.clone(),
+            hosts: parts.hosts.clone(),
+        }
+    }
+}
+
 /// Lets a request through that has what its path asks for.
 ///
 /// Without that nothing else is said, not even which paths there are.
-pub(super) async fn gate(
-    State(admin): State<Arc<Admin>>,
-    request: Request,
-    next: Next,
-) -> Response {
+pub(super) async fn gate(State(gate): State<Gate>, request: Request, next: Next) -> Response {
     let access = Access::of(request.uri().path());
     let admitted = match access {
-        Access::Token => with_token(&admin, request).await,
-        Access::Session => with_session(&admin, request).await,
-        Access::Open => to_us(&admin, request).await,
+        Access::Token => with_token(&gate, request).await,
+        Access::Session => with_session(&gate, request).await,
+        Access::Open => to_us(&gate, request).await,
     };
     let is_inside = access == Access::Session && admitted.is_ok();
     let response = match admitted {
@@ -62,14 +80,14 @@ pub(super) async fn gate(
     };
     let response = match access {
         Access::Token => unseen(response),
-        Access::Session | Access::Open => dashboard::dress(&admin, response, is_inside),
+        Access::Session | Access::Open => dashboard::dress(&gate.hosts, response, is_inside),
     };
-    over_https(&admin, response)
+    over_https(&gate.hosts, response)
 }
 
 /// Where browsers reach us over https, they are told never to try without.
-fn over_https(admin: &Admin, mut response: Response) -> Response {
-    if admin.hosts.is_secure() {
+fn over_https(hosts: &Hosts, mut response: Response) -> Response {
+    if hosts.is_secure() {
         // A year, and only this name: others under it may have nothing to do with us.
         let year = HeaderValue::from_static("max-age=31536000");
         response
@@ -98,25 +116,25 @@ fn unseen(mut response: Response) -> Response {
     response
 }
 
-async fn with_token(admin: &Admin, request: Request) -> Result<Request, Response> {
+async fn with_token(gate: &Gate, request: Request) -> Result<Request, Response> {
     let headers = request.headers();
-    if !bearer(headers).is_some_and(|token| admin.token.is(token)) {
-        return Err(without_token(admin, &request));
+    if !bearer(headers).is_some_and(|token| gate.token.is(token)) {
+        return Err(without_token(gate, &request));
     }
-    let checked = admin.hosts.check(request.uri(), headers);
+    let checked = gate.hosts.check(request.uri(), headers);
     checked.map_err(Fault::into_response)?;
     whole(request, JSON).await.map_err(Fault::into_response)
 }
 
 /// For a request whose token is wrong, or absent.
-fn without_token(admin: &Admin, request: &Request) -> Response {
+fn without_token(gate: &Gate, request: &Request) -> Response {
     let message = "send the admin token as Authorization: Bearer …";
     let unsent = Fault::new(Code::InvalidToken, message).into_response();
     // Whoever sends none guesses nothing.
     if bearer(request.headers()).is_none() {
         return unsent;
     }
-    let wrong = admin.wrong_token(request.extensions());
+    let wrong = gate.token.wrong(request.extensions());
     // Where nobody tells addresses, one who guesses must not change the answers of all others.
     let is_known = request.extensions().get::<ClientAddress>().is_some();
     if is_known && wrong.times > CALLS {
@@ -128,40 +146,16 @@ fn without_token(admin: &Admin, request: &Request) -> Response {
     unsent
 }
 
-impl Admin {
-    /// Counts a wrong token, and tells the log of the first.
-    pub(super) fn wrong_token(&self, request: &Extensions) -> Wrong {
-        let from = request.get::<ClientAddress>().copied();
-        let wrong = self.throttle.wrong(from, self.now());
-        if wrong.times == 1 {
-            let address = from.map_or("unknown".into(), |from| from.0.to_string());
-            tracing::warn!(
-                address,
-                "a wrong admin token; more from this address within a minute are not logged"
-            );
-        }
-        wrong
-    }
-}
-
-/// The answer, which says when to ask again.
-pub(super) fn later(mut response: Response, wait: Duration) -> Response {
-    response
-        .headers_mut()
-        .insert(RETRY_AFTER, wait.as_secs().max(1).into());
-    response
-}
-
-async fn with_session(admin: &Admin, request: Request) -> Result<Request, Response> {
-    checked(admin, &request).map_err(Fault::into_response)?;
-    if !admin.has_session(request.headers()) {
-        return Err(dashboard::signed_out(admin, &request));
+async fn with_session(gate: &Gate, request: Request) -> Result<Request, Response> {
+    checked(gate, &request).map_err(Fault::into_response)?;
+    if !gate.sessions.is_there(request.headers()) {
+        return Err(dashboard::signed_out(&gate.hosts, &request));
     }
     form(request).await
 }
 
-async fn to_us(admin: &Admin, request: Request) -> Result<Request, Response> {
-    checked(admin, &request).map_err(Fault::into_response)?;
+async fn to_us(gate: &Gate, request: Request) -> Result<Request, Response> {
+    checked(gate, &request).map_err(Fault::into_response)?;
     form(request).await
 }
 
@@ -175,11 +169,11 @@ async fn form(request: Request) -> Result<Request, Response> {
 }
 
 /// Checks whom a browser's request is for, and who sent it where it may change something.
-fn checked(admin: &Admin, request: &Request) -> Result<(), Fault> {
+fn checked(gate: &Gate, request: &Request) -> Result<(), Fault> {
     let (uri, headers) = (request.uri(), request.headers());
     match *request.method() {
-        Method::GET | Method::HEAD => admin.hosts.check(uri, headers),
-        _ => admin.hosts.check_form(uri, headers),
+        Method::GET | Method::HEAD => gate.hosts.check(uri, headers),
+        _ => gate.hosts.check_form(uri, headers),
     }
 }
 

@@ -7,10 +7,7 @@ use futures_util::future::BoxFuture;
 use http::StatusCode;
 use serde_json::json;
 
-use super::{
-    Admin,
-    answer::{Answer, json},
-};
+use super::answer::{Answer, json};
 use crate::{registry::Error, secret::KeyId};
 
 /// A key that seals records.
@@ -47,8 +44,8 @@ impl fmt::Debug for Keys {
 }
 
 /// `GET /keys`
-pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Answer {
-    let keys = match &admin.keys {
+pub(super) async fn list(State(keys): State<Option<Keys>>) -> Answer {
+    let keys = match keys {
         Some(Keys(keys)) => keys().await?,
         None => Vec::new(),
     };

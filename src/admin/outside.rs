@@ -1,14 +1,14 @@
-//! Where browsers find us.
+//! The address under which browsers find us.
 
 use std::sync::Arc;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRef, FromRequestParts};
 use http::{HeaderMap, Uri, request::Parts};
 use url::Url;
 
 use super::{
-    Admin,
     fault::{Code, Fault},
+    hosts::Hosts,
 };
 use crate::{authorization::redirect_uri, registry::ServerId};
 
@@ -17,6 +17,12 @@ use crate::{authorization::redirect_uri, registry::ServerId};
 pub(super) struct Outside(Url);
 
 impl Outside {
+    /// The address by which the browser that sent this request finds us.
+    pub(super) fn of(hosts: &Hosts, uri: &Uri, headers: &HeaderMap) -> Result<Self, Fault> {
+        let outside = hosts.outside(uri, headers).map(Self);
+        outside.ok_or_else(|| Fault::new(Code::HostNotAllowed, "the request has no usable Host"))
+    }
+
     /// The address of one of our paths, which begins with `/`.
     pub(super) fn at(&self, path: &str) -> Url {
         let mut url = self.0.clone();
@@ -42,18 +48,14 @@ impl Outside {
     }
 }
 
-impl Admin {
-    /// Where the browser that sent this request finds us.
-    pub(super) fn outside(&self, uri: &Uri, headers: &HeaderMap) -> Result<Outside, Fault> {
-        let outside = self.hosts.outside(uri, headers).map(Outside);
-        outside.ok_or_else(|| Fault::new(Code::HostNotAllowed, "the request has no usable Host"))
-    }
-}
-
-impl FromRequestParts<Arc<Admin>> for Outside {
+impl<S> FromRequestParts<S> for Outside
+where
+    Arc<Hosts>: FromRef<S>,
+    S: Send + Sync,
+{
     type Rejection = Fault;
 
-    async fn from_request_parts(parts: &mut Parts, admin: &Arc<Admin>) -> Result<Self, Fault> {
-        admin.outside(&parts.uri, &parts.headers)
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Fault> {
+        Self::of(&Arc::from_ref(state), &parts.uri, &parts.headers)
     }
 }

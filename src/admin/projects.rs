@@ -1,33 +1,116 @@
-//! The projects that are known.
+//! The projects that are known, from keys and from servers.
+//!
+//! Finding them takes a look at every server, which no page waits for but the first: the menu of
+//! projects is what was found last, and is looked for again behind the page that asks.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use axum::extract::State;
 use http::StatusCode;
 use serde_json::json;
 
 use super::{
-    Admin,
     answer::{Answer, json},
     fault::Fault,
+    organization::OrganizationStore,
 };
-use crate::registry::Projects;
+use crate::registry::{self, Server};
+
+/// How old a menu may be; what is not in it can be typed.
+const FRESH: Duration = Duration::from_secs(10);
 
 /// `GET /projects`
-pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Answer {
-    let projects = admin.projects().await?;
+pub(super) async fn list(State(projects): State<Projects>) -> Answer {
+    let projects = projects.all().await?;
     json(StatusCode::OK, &json!({"projects": projects}))
 }
 
-impl Admin {
-    /// All projects that are known, by keys or by servers.
-    pub(super) async fn projects(&self) -> Result<BTreeSet<String>, Fault> {
-        let mut projects: BTreeSet<String> = self.projects.iter().cloned().collect();
-        for server in self.all_servers().await? {
-            if let Projects::Only(named) = &server.projects {
+/// The projects of one organization; clones share what was found.
+#[derive(Clone)]
+pub(super) struct Projects {
+    store: OrganizationStore,
+    /// Those that are known without any server that names them.
+    named: Arc<BTreeSet<String>>,
+    menu: Arc<Mutex<Option<Menu>>>,
+}
+
+/// The projects that were found last.
+struct Menu {
+    projects: Arc<BTreeSet<String>>,
+    at: Instant,
+}
+
+impl Projects {
+    pub(super) fn new(store: OrganizationStore, named: BTreeSet<String>) -> Self {
+        Self {
+            store,
+            named: Arc::new(named),
+            menu: Arc::default(),
+        }
+    }
+
+    /// All projects that are known now.
+    pub(super) async fn all(&self) -> Result<BTreeSet<String>, Fault> {
+        let mut projects = BTreeSet::clone(&self.named);
+        for server in self.store.all().await? {
+            if let registry::Projects::Only(named) = &server.projects {
                 projects.extend(named.iter().cloned());
             }
         }
         Ok(projects)
+    }
+
+    /// All projects that were known a while ago, and those of what was saved here since.
+    pub(super) async fn choices(&self) -> Result<Arc<BTreeSet<String>>, Fault> {
+        let Some((choices, is_our_turn)) = self.take_turn() else {
+            return Ok(self.put(self.all().await?));
+        };
+        if is_our_turn {
+            let projects = self.clone();
+            tokio::spawn(async move {
+                // What cannot be found now is found the next time.
+                if let Ok(found) = projects.all().await {
+                    projects.put(found);
+                }
+            });
+        }
+        Ok(choices)
+    }
+
+    /// Has the projects of what was just saved in the menu.
+    pub(super) fn note(&self, server: &Server) {
+        let named = &server.projects;
+        if let (registry::Projects::Only(named), Some(menu)) = (named, &mut *self.menu()) {
+            Arc::make_mut(&mut menu.projects).extend(named.iter().cloned());
+        }
+    }
+
+    fn put(&self, projects: BTreeSet<String>) -> Arc<BTreeSet<String>> {
+        let projects = Arc::new(projects);
+        *self.menu() = Some(Menu {
+            projects: projects.clone(),
+            at: Instant::now(),
+        });
+        projects
+    }
+
+    /// The menu, and whether it is upon the caller to look again.
+    fn take_turn(&self) -> Option<(Arc<BTreeSet<String>>, bool)> {
+        let mut menu = self.menu();
+        let menu = menu.as_mut()?;
+        let is_old = menu.at.elapsed() > FRESH;
+        if is_old {
+            menu.at = Instant::now();
+        }
+        Some((menu.projects.clone(), is_old))
+    }
+
+    /// Held for a few assignments, never across an await.
+    fn menu(&self) -> MutexGuard<'_, Option<Menu>> {
+        self.menu.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

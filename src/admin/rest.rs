@@ -3,33 +3,23 @@
 //! The router and the [document](super::openapi) are made of the same rows, so neither has a call
 //! that the other lacks.
 
-use axum::routing::{delete, get, post, put};
-use http::Method;
+use std::sync::Arc;
 
-use super::{explain, keys, oauth, openapi, projects, route::Handler, servers, tools, traces};
+use axum::{
+    extract::State,
+    routing::{delete, get, post, put},
+};
+use http::{Method, StatusCode};
 
-/// One call.
-pub(super) struct Call {
-    pub(super) method: Method,
-    pub(super) path: &'static str,
-    pub(super) handler: Handler,
-    pub(super) summary: &'static str,
-    pub(super) parameters: &'static [Parameter],
-    /// The name of its body's schema.
-    pub(super) body: Option<&'static str>,
-    /// The status that says that it went well, and the name of the schema of what is in it.
-    pub(super) answer: (u16, Option<&'static str>),
-    /// What else is to be expected of this call in particular.
-    pub(super) faults: &'static [(u16, &'static str)],
-}
-
-/// A parameter of a query; none has to be there.
-pub(super) struct Parameter {
-    pub(super) name: &'static str,
-    /// The name of its schema.
-    pub(super) schema: &'static str,
-    pub(super) description: &'static str,
-}
+use super::{
+    answer::{Answer, json},
+    call::{Call, Parameter},
+    explain,
+    hosts::Hosts,
+    keys, oauth,
+    openapi::document,
+    projects, servers, tools, traces,
+};
 
 const fn parameter(
     name: &'static str,
@@ -237,46 +227,14 @@ pub(super) fn calls() -> Vec<Call> {
         call(
             Method::GET,
             "/api/v1/openapi.json",
-            get(openapi::read),
+            get(describe),
             "Describes all of this",
         )
         .gives(200, "Document"),
     ]
 }
 
-impl Call {
-    fn new(method: Method, path: &'static str, handler: Handler, summary: &'static str) -> Self {
-        Self {
-            method,
-            path,
-            handler,
-            summary,
-            parameters: &[],
-            body: None,
-            answer: (204, None),
-            faults: &[],
-        }
-    }
-
-    fn with(self, parameters: &'static [Parameter]) -> Self {
-        Self { parameters, ..self }
-    }
-
-    fn takes(self, schema: &'static str) -> Self {
-        Self {
-            body: Some(schema),
-            ..self
-        }
-    }
-
-    fn gives(self, status: u16, schema: &'static str) -> Self {
-        Self {
-            answer: (status, Some(schema)),
-            ..self
-        }
-    }
-
-    fn fails(self, faults: &'static [(u16, &'static str)]) -> Self {
-        Self { faults, ..self }
-    }
+/// `GET /openapi.json`
+async fn describe(State(hosts): State<Arc<Hosts>>) -> Answer {
+    json(StatusCode::OK, &document(hosts.base(), &calls()))
 }

@@ -1,13 +1,12 @@
-//! What answers a path.
-
-use std::sync::Arc;
+//! A row of a table of routes.
 
 use axum::routing::MethodRouter;
 use http::Method;
 
-use super::Admin;
+use super::parts::Parts;
 
-pub(super) type Handler = MethodRouter<Arc<Admin>>;
+/// The handler of one path.
+pub(super) type Handler = MethodRouter<Parts>;
 
-/// A method, a path, and what answers it.
+/// A method, a path, and its handler.
 pub(super) type Route = (Method, &'static str, Handler);

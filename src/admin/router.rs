@@ -1,19 +1,18 @@
-//! Which paths there are, and what answers them.
-
-use std::sync::Arc;
+//! The table of all paths, and the router made of it.
 
 use axum::{Router, middleware, routing::get};
 use http::Method;
 use tower::Layer;
 
 use super::{
-    Admin, dashboard,
+    builder::Admin,
+    dashboard,
     fault::{Code, Fault},
     gate::gate,
-    oauth,
+    parts::Parts,
     rest::calls,
     route::{Handler, Route},
-    scrape,
+    scrape, visits,
 };
 
 /// The operator's REST interface under `/api/v1`, `/metrics`, and the dashboard beside them, to be
@@ -24,7 +23,7 @@ use super::{
 /// router that it is merged into cannot have a fallback of its own, and a path that it is nested
 /// under has no parameters.
 pub fn router(admin: Admin) -> Router {
-    let admin = Arc::new(admin);
+    let parts = Parts::from(admin);
     let paths = table().into_iter();
     let paths = paths
         .fold(Router::new(), |router, (_, path, handler)| {
@@ -34,9 +33,9 @@ pub fn router(admin: Admin) -> Router {
         .method_not_allowed_fallback(async || {
             Fault::new(Code::MethodNotAllowed, "this path has other methods")
         })
-        .with_state(admin.clone());
+        .with_state(parts.clone());
     // Around the whole router: one layer within it would still let `Allow` tell paths apart.
-    let gate = middleware::from_fn_with_state(admin, gate);
+    let gate = middleware::from_fn_with_state(parts, gate);
     Router::new().fallback_service(gate.layer(paths))
 }
 
@@ -46,37 +45,37 @@ pub fn routes() -> impl Iterator<Item = (Method, &'static str)> {
     table().into_iter().map(|(method, path, _)| (method, path))
 }
 
-/// Which of them wants the token, a session or nothing is decided by its
+/// All routes. Which of them wants the token, a session or nothing is decided by its
 /// [path](super::access::Access).
 fn table() -> Vec<Route> {
     let rest = calls().into_iter();
     let rest = rest.map(|call| (call.method, call.path, call.handler));
     rest.chain([(Method::GET, "/metrics", get(scrape::metrics))])
-        .chain(visits())
+        .chain(browser_routes())
         .chain(dashboard::routes())
         .collect()
 }
 
-/// What browsers open on their way to an authorization server and back.
-fn visits() -> [Route; 3] {
+/// The paths that browsers open on their way to an authorization server and back.
+fn browser_routes() -> [Route; 3] {
     // All are good once, so nobody uses them up by asking whether they are there.
-    let visit = |handler: Handler| handler.head(oauth::not_asked);
+    let visit = |handler: Handler| handler.head(visits::not_asked);
     [
         (
             Method::GET,
             "/oauth/start/{one_time}",
-            visit(get(oauth::start)),
+            visit(get(visits::start)),
         ),
         (
             Method::GET,
             "/oauth/callback/{id}",
-            visit(get(oauth::callback)),
+            visit(get(visits::callback)),
         ),
         // Of clients that were registered when all servers shared one.
         (
             Method::GET,
             "/oauth/callback",
-            visit(get(oauth::shared_callback)),
+            visit(get(visits::shared_callback)),
         ),
     ]
 }

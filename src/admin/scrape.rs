@@ -1,6 +1,6 @@
 //! `GET /metrics`: what was counted, and how the servers stand.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
 use axum::{
     extract::State,
@@ -14,25 +14,30 @@ use prometheus_client::{
 };
 
 use super::{
-    Admin,
-    all::PAGE,
     fault::{Code, Fault},
     metrics::Metrics,
+    organization::{OrganizationStore, PAGE},
     standing::{Reason, reason},
+    statuses::Statuses,
 };
-use crate::connect::Counts;
+use crate::connect::{ConnectionCounts, Connections};
 
 /// `GET /metrics`
 ///
 /// A store that does not answer takes nothing from what was counted: the scrape says that it is
 /// down, and nothing of servers.
-pub(super) async fn metrics(State(admin): State<Arc<Admin>>) -> Result<Response, Fault> {
-    let Some(metrics) = &admin.metrics else {
+pub(super) async fn metrics(
+    State(metrics): State<Option<Metrics>>,
+    State(connections): State<Connections>,
+    State(store): State<OrganizationStore>,
+    State(statuses): State<Statuses>,
+) -> Result<Response, Fault> {
+    let Some(metrics) = &metrics else {
         return Err(Fault::new(Code::NotFound, "nothing is counted here"));
     };
     let mut now = Registry::with_prefix("mcp_layer");
-    name_counts(admin.connections.counts(), &mut now);
-    let standing = admin.standing().await;
+    name_counts(connections.counts(), &mut now);
+    let standing = Standing::of(&store, &statuses).await;
     let up = Gauge::<i64>::default();
     up.set(standing.is_ok().into());
     now.register("registry_up", "Whether servers can be looked up", up);
@@ -54,7 +59,7 @@ fn written(metrics: &Metrics, now: &Registry) -> Result<String, fmt::Error> {
 }
 
 /// What the connections have counted.
-fn name_counts(counts: Counts, to: &mut Registry) {
+fn name_counts(counts: ConnectionCounts, to: &mut Registry) {
     let by = |label, values: [(&'static str, u64); 2]| {
         let family = Family::<[(&str, &str); 1], Counter>::default();
         for (value, count) in values {
@@ -91,6 +96,26 @@ struct Standing {
 }
 
 impl Standing {
+    async fn of(store: &OrganizationStore, statuses: &Statuses) -> Result<Self, Fault> {
+        let (standing, now) = (Self::default(), statuses.now());
+        for page in store.all().await?.chunks(PAGE) {
+            for (server, server_status) in page.iter().zip(statuses.each(page).await?) {
+                let (status, reason) = match reason(server, &server_status, now) {
+                    None => ("active", ""),
+                    Some(reason) => ("inactive", word(reason)),
+                };
+                let labels = [("status", status), ("reason", reason)];
+                standing.servers.get_or_create(&labels).inc();
+                let observation = server_status.observation;
+                let withheld = observation.map_or(0, |seen| seen.withheld(server));
+                standing
+                    .withheld
+                    .inc_by(i64::try_from(withheld).unwrap_or(i64::MAX));
+            }
+        }
+        Ok(standing)
+    }
+
     fn name(self, to: &mut Registry) {
         to.register(
             "servers",
@@ -102,27 +127,6 @@ impl Standing {
             "Selected tools that wait for an operator to accept them",
             self.withheld,
         );
-    }
-}
-
-impl Admin {
-    async fn standing(&self) -> Result<Standing, Fault> {
-        let (standing, now) = (Standing::default(), self.now());
-        for page in self.all_servers().await?.chunks(PAGE) {
-            for (server, seen) in page.iter().zip(self.seen(page).await?) {
-                let (status, reason) = match reason(server, &seen, now) {
-                    None => ("active", ""),
-                    Some(reason) => ("inactive", word(reason)),
-                };
-                let labels = [("status", status), ("reason", reason)];
-                standing.servers.get_or_create(&labels).inc();
-                let withheld = seen.observation.map_or(0, |seen| seen.withheld(server));
-                standing
-                    .withheld
-                    .inc_by(i64::try_from(withheld).unwrap_or(i64::MAX));
-            }
-        }
-        Ok(standing)
     }
 }
 

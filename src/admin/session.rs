@@ -3,14 +3,17 @@
 //! No session is kept anywhere, so every replica with the same keys accepts it, and signing out
 //! takes the cookie away and nothing else.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderValue, header::COOKIE};
 use secrecy::ExposeSecret;
 
-use super::{Admin, hosts::Hosts};
-use crate::secret::Place;
+use super::{clock::Clock, hosts::Hosts, token::Token};
+use crate::secret::{KeyRing, Place};
 
 /// A working day.
 const LIFE: Duration = Duration::from_secs(12 * 60 * 60);
@@ -18,32 +21,54 @@ const LIFE: Duration = Duration::from_secs(12 * 60 * 60);
 const TRIED: usize = 4;
 const NAME: &str = "mcp_layer_session";
 
-impl Admin {
+/// The sessions of the dashboard.
+#[derive(Clone)]
+pub(super) struct Sessions {
+    keys: Arc<KeyRing>,
+    organization: Arc<str>,
+    /// Of the token: with another one a session ends.
+    mark: Arc<str>,
+    hosts: Arc<Hosts>,
+    clock: Clock,
+}
+
+impl Sessions {
+    pub(super) fn new(
+        keys: Arc<KeyRing>,
+        organization: &Arc<str>,
+        token: &Token,
+        hosts: Arc<Hosts>,
+        clock: Clock,
+    ) -> Self {
+        Self {
+            keys,
+            organization: organization.clone(),
+            mark: token.mark().into(),
+            hosts,
+            clock,
+        }
+    }
+
     /// The cookie of whoever signs in now.
-    pub(super) fn session(&self) -> HeaderValue {
-        let ends = seconds(self.now() + LIFE);
-        let binding = self.binding();
-        let record = self
-            .session_keys
-            .seal(&binding.place(), &ends.to_string().into());
+    pub(super) fn begin(&self) -> HeaderValue {
+        let ends = seconds(self.clock.now() + LIFE);
+        let record = self.keys.seal(&self.place(), &ends.to_string().into());
         self.cookie(&URL_SAFE_NO_PAD.encode(record), LIFE)
     }
 
     /// What takes the cookie away.
-    pub(super) fn no_session(&self) -> HeaderValue {
+    pub(super) fn end(&self) -> HeaderValue {
         self.cookie("", Duration::ZERO)
     }
 
     /// Whether a request is from somebody who is signed in.
-    pub(super) fn has_session(&self, headers: &HeaderMap) -> bool {
+    pub(super) fn is_there(&self, headers: &HeaderMap) -> bool {
         let name = self.cookie_name();
-        let binding = self.binding();
         cookies(headers, &name).take(TRIED).any(|value| {
             let record = URL_SAFE_NO_PAD.decode(value).ok();
-            let opened =
-                record.and_then(|record| self.session_keys.open(&binding.place(), &record).ok());
+            let opened = record.and_then(|record| self.keys.open(&self.place(), &record).ok());
             let ends: Option<u64> = opened.and_then(|ends| ends.expose_secret().parse().ok());
-            ends.is_some_and(|ends| seconds(self.now()) < ends)
+            ends.is_some_and(|ends| seconds(self.clock.now()) < ends)
         })
     }
 
@@ -70,32 +95,17 @@ impl Admin {
         cookie
     }
 
-    fn binding(&self) -> Binding<'_> {
-        Binding {
+    /// The place that a session is sealed for: with another token, or under another address, it
+    /// is none.
+    fn place(&self) -> Place<'_> {
+        Place {
             organization: &self.organization,
-            token: self.token.mark(),
-            origin: match &self.hosts {
+            server: &self.mark,
+            field: "dashboard session",
+            origin: match &*self.hosts {
                 Hosts::Loopback => "",
                 Hosts::Public(url) => url.as_str(),
             },
-        }
-    }
-}
-
-/// What a session is good for: with another token, or under another address, it is none.
-struct Binding<'a> {
-    organization: &'a str,
-    token: String,
-    origin: &'a str,
-}
-
-impl Binding<'_> {
-    fn place(&self) -> Place<'_> {
-        Place {
-            organization: self.organization,
-            server: &self.token,
-            field: "dashboard session",
-            origin: self.origin,
             version: 1,
         }
     }

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
-use super::seen::Seen;
+use super::server_status::ServerStatus;
 use crate::{
     inactive::Inactive,
     registry::{Auth, Server},
@@ -31,7 +31,7 @@ pub(super) enum Reason {
 /// Why `server` cannot be used; `None`: it can, as far as anybody knows.
 ///
 /// What is known without looking at the server comes first.
-pub(super) fn reason(server: &Server, seen: &Seen, now: SystemTime) -> Option<Reason> {
+pub(super) fn reason(server: &Server, seen: &ServerStatus, now: SystemTime) -> Option<Reason> {
     if !server.enabled {
         return Some(Reason::Disabled);
     }

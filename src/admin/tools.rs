@@ -1,6 +1,6 @@
 //! The tools of a server: what there is, and what is accepted.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use axum::{body::Bytes, extract::State};
 use http::StatusCode;
@@ -8,18 +8,17 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use super::{
-    Admin,
     answer::{Answer, Named, json},
     body::Value,
     fault::{Code, Fault},
+    organization::OrganizationStore,
     tool_view::ToolView,
 };
 use crate::{
+    connect::Connections,
     inactive::Inactive,
-    offer::LeftOut,
-    registry::{
-        Auth, Error, Fingerprint, Observation, ObservationStore, Server, ServerStore, Source,
-    },
+    left_out::LeftOut,
+    registry::{Auth, Error, Fingerprint, Server, Source},
 };
 
 /// How often accepting is tried again after somebody else was faster.
@@ -45,45 +44,66 @@ struct LeftOutView<'a> {
 /// `GET /servers/{name}/tools`
 ///
 /// A server that was not looked at since it was entered or changed is looked at now.
-pub(super) async fn list(State(admin): State<Arc<Admin>>, Named(name): Named) -> Answer {
-    let server = admin.store.get(&admin.organization, &name).await?;
-    let seen = admin.observation(&server).await?;
+pub(super) async fn list(
+    State(store): State<OrganizationStore>,
+    State(tools): State<Tools>,
+    Named(name): Named,
+) -> Answer {
+    let server = store.get(&name).await?;
+    let seen = store.observation(&server).await?;
     if !is_listed_for_callers(&server)
         && (seen.listed_at.is_none() || seen.record_version != server.version)
     {
-        let probed = admin.probe(&server).await;
+        let probed = tools.probe(&server).await;
         // What was listed before is better than nothing.
         if seen.listed_at.is_none() {
             probed?;
         }
     }
-    admin.tools(&server).await
+    tools.answer(&server).await
 }
 
 /// `POST /servers/{name}/refresh`
-pub(super) async fn refresh(State(admin): State<Arc<Admin>>, Named(name): Named) -> Answer {
-    let server = admin.store.get(&admin.organization, &name).await?;
-    admin.probe(&server).await?;
-    admin.tools(&server).await
+pub(super) async fn refresh(
+    State(store): State<OrganizationStore>,
+    State(tools): State<Tools>,
+    Named(name): Named,
+) -> Answer {
+    let server = store.get(&name).await?;
+    tools.probe(&server).await?;
+    tools.answer(&server).await
 }
 
 /// `POST /servers/{name}/tools/accept`
 pub(super) async fn accept(
-    State(admin): State<Arc<Admin>>,
+    State(store): State<OrganizationStore>,
+    State(tools): State<Tools>,
     Named(name): Named,
     body: Bytes,
 ) -> Answer {
-    let server = admin.store.get(&admin.organization, &name).await?;
+    let server = store.get(&name).await?;
     if server.source == Source::File && server.pins.is_some() {
         return Err(Error::Declared { name }.into());
     }
-    let tools = accepted(&body)?;
-    admin.accept(&server, &tools).await?;
-    tracing::info!(action = "accept", server = %name, tools = tools.len(), "tools were accepted over REST");
-    admin.tools(&server).await
+    let accepted = accepted(&body)?;
+    tools.accept(&server, &accepted).await?;
+    tracing::info!(action = "accept", server = %name, tools = accepted.len(), "tools were accepted over REST");
+    tools.answer(&server).await
 }
 
-impl Admin {
+/// Asks servers for their tools, and keeps what is accepted of them.
+#[derive(Clone)]
+pub(super) struct Tools {
+    store: OrganizationStore,
+    connections: Connections,
+}
+
+impl Tools {
+    pub(super) fn new(store: OrganizationStore, connections: Connections) -> Self {
+        Self { store, connections }
+    }
+
+    /// Lists the tools of `server` now. A server without tools is answered all the same.
     pub(super) async fn probe(&self, server: &Server) -> Result<(), Fault> {
         let probed = match is_listed_for_callers(server) {
             true => Err(Inactive::TokenMissing),
@@ -100,15 +120,10 @@ impl Admin {
         }
     }
 
-    pub(super) async fn observation(&self, server: &Server) -> Result<Observation, Fault> {
-        let seen = self.store.observation(&self.organization, &server.id);
-        Ok(seen.await?.unwrap_or_default())
-    }
-
     /// The list, with what was accepted by now.
-    async fn tools(&self, server: &Server) -> Answer {
-        let server = self.store.get(&self.organization, &server.name).await?;
-        let seen = self.observation(&server).await?;
+    async fn answer(&self, server: &Server) -> Answer {
+        let server = self.store.get(&server.name).await?;
+        let seen = self.store.observation(&server).await?;
         let tools = ToolView::all(&server, &seen);
         let left_out = self.left_out(&server).await;
         let left_out = left_out.iter().map(|tool| LeftOutView {
@@ -128,17 +143,17 @@ impl Admin {
         }
     }
 
+    /// Accepts these tools of `server` as what their fingerprints name.
     pub(super) async fn accept(
         &self,
         server: &Server,
         tools: &[(String, Option<Fingerprint>)],
     ) -> Result<(), Fault> {
         for _ in 0..TRIES {
-            let mut seen = self.observation(server).await?;
+            let mut seen = self.store.observation(server).await?;
             seen.accept(tools)
                 .map_err(|error| Fault::new(Code::ToolChanged, error.to_string()).at("tools"))?;
-            let is_kept = self.store.observe(&self.organization, &server.id, &seen);
-            if is_kept.await? {
+            if self.store.observe(server, &seen).await? {
                 return Ok(());
             }
         }

@@ -8,7 +8,6 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{
-    Admin,
     answer::{Answer, json},
     fault::{Code, Fault},
     query::{fault, limit, parameters},
@@ -16,7 +15,7 @@ use super::{
 };
 use crate::{
     apart,
-    registry::{TraceFilter, TraceListing, TracePage, TraceStore},
+    registry::{AnyTraces, TraceFilter, TraceListing, TracePage, TraceStore},
     trace::{Span, Trace, TraceId},
 };
 
@@ -62,9 +61,9 @@ impl<'a> View<'a> {
 }
 
 /// `GET /traces`
-pub(super) async fn list(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> Answer {
+pub(super) async fn list(State(traces): State<Traces>, RawQuery(query): RawQuery) -> Answer {
     let (filter, page) = wanted(query.as_deref().unwrap_or_default())?;
-    let listing = admin.traces(&filter, &page).await?;
+    let listing = traces.list(&filter, &page).await?;
     let traces = listing.traces.iter().map(|trace| View::of(trace)).collect();
     let next = listing.next;
     json(StatusCode::OK, &List { traces, next })
@@ -72,10 +71,10 @@ pub(super) async fn list(State(admin): State<Arc<Admin>>, RawQuery(query): RawQu
 
 /// `GET /traces/{id}`
 pub(super) async fn read(
-    State(admin): State<Arc<Admin>>,
+    State(traces): State<Traces>,
     path: Result<Path<String>, PathRejection>,
 ) -> Answer {
-    let trace = admin.trace(path).await?;
+    let trace = traces.get(path).await?;
     let built = spans(&trace).await;
     let spans = Some(&*built);
     json(
@@ -97,24 +96,38 @@ pub(super) async fn spans(trace: &Arc<Trace>) -> Vec<Span> {
     spans.unwrap_or_default()
 }
 
-impl Admin {
+/// The records of one organization's exchanges.
+#[derive(Clone)]
+pub(super) struct Traces {
+    store: AnyTraces,
+    organization: Arc<str>,
+}
+
+impl Traces {
+    pub(super) fn new(store: AnyTraces, organization: Arc<str>) -> Self {
+        Self {
+            store,
+            organization,
+        }
+    }
+
     /// A page of this organization's exchanges, the latest first.
-    pub(super) async fn traces(
+    pub(super) async fn list(
         &self,
         filter: &TraceFilter,
         page: &TracePage,
     ) -> Result<TraceListing, Fault> {
-        Ok(self.traces.list(&self.organization, filter, page).await?)
+        Ok(self.store.list(&self.organization, filter, page).await?)
     }
 
     /// The exchange that a path names, with its spans; one of another organization is not there.
-    pub(super) async fn trace(
+    pub(super) async fn get(
         &self,
         path: Result<Path<String>, PathRejection>,
     ) -> Result<Arc<Trace>, Fault> {
         let id = path.ok().and_then(|Path(id)| id.parse().ok());
         let trace = match id {
-            Some(id) => self.traces.get(&self.organization, id).await?,
+            Some(id) => self.store.get(&self.organization, id).await?,
             None => None,
         };
         trace.ok_or_else(|| {

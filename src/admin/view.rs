@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use super::{
-    seen::Seen,
+    server_status::ServerStatus,
     standing::{Reason, Status, reason, status},
     time::Time,
 };
@@ -63,7 +63,7 @@ pub(super) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    pub(super) fn of(server: &'a Server, seen: &Seen, now: SystemTime) -> Self {
+    pub(super) fn of(server: &'a Server, seen: &ServerStatus, now: SystemTime) -> Self {
         let status_reason = reason(server, seen, now);
         let observation = seen.observation.as_ref();
         let last_failure = observation.and_then(|seen| seen.last_failure.as_ref());

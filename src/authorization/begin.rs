@@ -23,9 +23,10 @@ use crate::{
         self, Endpoint,
         ErrorKind::{EgressDenied, Unreachable},
     },
-    oauth::{self, AuthorizationServer, Challenge, Client, Http, Request, Scopes},
+    oauth::{self, AuthorizationServer, Challenge, Client, Http, Request},
     random::fill_random,
     registry::{Auth, CredentialKey, OAuth2, Server, StateHash},
+    scopes::Scopes,
     secret::SecretString,
 };
 
@@ -224,7 +225,7 @@ impl Inner {
     /// be reached, has no metadata either, and the operator wants to hear just that.
     async fn challenge(&self, server: &Server) -> Result<Option<Challenge>, Error> {
         let endpoint = Endpoint::new(server.url.clone(), server.transport, HeaderMap::new());
-        let limits = mcp::Limits::default();
+        let limits = mcp::ServerLimits::default();
         let client = mcp::Client::new(self.outbound.clone(), endpoint, limits);
         let listed = client.list_tools().await;
         client.close().await;

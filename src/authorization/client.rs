@@ -9,8 +9,10 @@ use super::{
     place,
 };
 use crate::{
-    oauth::{self, AuthorizationServer, Client, Http, Scopes, TokenAuth},
+    oauth::{self, AuthorizationServer, Client, Http},
     registry::{OAuth2, Server},
+    scopes::Scopes,
+    token_auth::TokenAuth,
 };
 
 /// Whose client it is to be.

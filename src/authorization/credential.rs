@@ -11,10 +11,12 @@ use super::{
     text::{self, optional_secret, secret},
 };
 use crate::{
-    oauth::{self, AuthorizationServer, Client, Scopes, TokenAuth, Tokens},
+    oauth::{self, AuthorizationServer, Client, Tokens},
     random::fill_random,
     registry::{Auth, OAuth2, Server},
+    scopes::Scopes,
     secret::SecretString,
+    token_auth::TokenAuth,
 };
 
 /// Tokens are refreshed so long before they expire; of those with a short life, a quarter of it.

@@ -9,8 +9,9 @@ use super::{
     place, text::seconds,
 };
 use crate::{
-    oauth::{self, Callback, ErrorKind, Scopes},
+    oauth::{self, Callback, ErrorKind},
     registry::{self, CredentialKey, Expected, ServerId, StateHash},
+    scopes::Scopes,
     secret::SecretString,
 };
 

@@ -84,7 +84,9 @@ mod tests {
     use super::*;
     use crate::{
         authorization::credential::{ClientOrigin, Credential, StoredClient},
-        oauth::{AuthorizationServer, Client, Scopes, TokenAuth, Tokens},
+        oauth::{AuthorizationServer, Client, Tokens},
+        scopes::Scopes,
+        token_auth::TokenAuth,
     };
 
     fn stored(origin: ClientOrigin) -> StoredCredential {

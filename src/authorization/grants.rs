@@ -9,8 +9,9 @@ use super::{
 use crate::{
     connect::access::{Grants, Token},
     inactive::Inactive,
-    oauth::{Challenge, Scopes},
+    oauth::Challenge,
     registry::{Auth, CredentialKey, Expected, Server},
+    scopes::Scopes,
 };
 
 /// How often a note of missing scopes is tried to be stored.

@@ -55,7 +55,7 @@ pub use self::{
 };
 use self::{credential::Credential, flights::Flights, store::Credentials};
 use crate::{
-    connect::{Connections, Tally},
+    connect::{ConnectionsBuilder, counts::Tally},
     oauth::{self, Http},
     outbound::Outbound,
     registry::{self, CredentialKey, CredentialStore, Expected, Server, ServerId},
@@ -77,7 +77,9 @@ const CLIENT_NAME: &str = "mcp-layer";
 ///
 /// let outbound = Outbound::new(EgressRules::default());
 /// let authorizations = Authorizations::new(outbound.clone(), MemoryCredentialStore::default());
-/// let connections = Connections::new(outbound).with_authorizations(&authorizations);
+/// let connections = Connections::builder(outbound)
+///     .authorizations(&authorizations)
+///     .build();
 ///
 /// // Everything is discovered. The server is inactive until somebody connects it.
 /// let server = Server::new("tracker", "https://mcp.example.com/mcp")?
@@ -207,11 +209,11 @@ impl Inner {
     }
 }
 
-impl Connections {
-    /// The same for servers with OAuth 2.0 too. What was connected so far stays behind.
-    #[must_use]
-    pub fn with_authorizations(&self, authorizations: &Authorizations) -> Self {
-        self.with_grants(Arc::new(authorizations.clone()))
+impl ConnectionsBuilder {
+    /// Replaces the authorizations of servers with OAuth 2.0; default none, and then such servers
+    /// need authorization.
+    pub fn authorizations(self, authorizations: &Authorizations) -> Self {
+        self.grants(Arc::new(authorizations.clone()))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{inactive::Inactive, mcp, scopes::Scopes, settings::Limits, trace_par
 /// A tool call.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
-pub struct Call<'a> {
+pub struct CallToolRequest<'a> {
     /// The tool's own name at the server.
     pub tool: &'a str,
     /// A JSON object, sent byte for byte.
@@ -25,7 +25,7 @@ pub struct Call<'a> {
     pub(crate) exchange: Option<&'a ExchangeSessions>,
 }
 
-impl<'a> Call<'a> {
+impl<'a> CallToolRequest<'a> {
     /// A call with the defaults.
     pub fn new(tool: &'a str, arguments: &'a RawValue) -> Self {
         Self {
@@ -41,7 +41,7 @@ impl<'a> Call<'a> {
 /// Why a tool call has no result; `Display` says so to a model.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum CallError {
+pub enum CallToolError {
     /// The server cannot be used; nothing was sent.
     Inactive(Inactive),
     /// The server's authorization does not cover these; the next one asks for them too.
@@ -50,7 +50,7 @@ pub enum CallError {
     Failed(mcp::Error),
 }
 
-impl CallError {
+impl CallToolError {
     /// In one word.
     pub(crate) fn as_str(&self) -> &'static str {
         match self {
@@ -61,7 +61,7 @@ impl CallError {
     }
 }
 
-impl fmt::Display for CallError {
+impl fmt::Display for CallToolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Inactive(inactive) => write!(f, "the server cannot be used now: {inactive}"),
@@ -75,7 +75,7 @@ impl fmt::Display for CallError {
     }
 }
 
-impl std::error::Error for CallError {
+impl std::error::Error for CallToolError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             // Their own words are in ours.
@@ -85,13 +85,13 @@ impl std::error::Error for CallError {
     }
 }
 
-impl From<Inactive> for CallError {
+impl From<Inactive> for CallToolError {
     fn from(inactive: Inactive) -> Self {
         Self::Inactive(inactive)
     }
 }
 
-impl From<mcp::Error> for CallError {
+impl From<mcp::Error> for CallToolError {
     fn from(error: mcp::Error) -> Self {
         Self::Failed(error)
     }

@@ -45,7 +45,7 @@ pub(super) struct CachedList {
 impl Peer {
     pub(super) fn new(
         outbound: &Outbound,
-        limits: &mcp::Limits,
+        limits: &mcp::ServerLimits,
         server: &Server,
         access: &Access,
     ) -> Self {

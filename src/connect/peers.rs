@@ -18,7 +18,7 @@ use super::{
     peer::{CachedList, Peer},
     session::{Closing, Session},
 };
-use crate::{inactive::Inactive, keyed::Digest, mcp::Limits, offer::Offers};
+use crate::{inactive::Inactive, keyed::Digest, mcp::ServerLimits, offer::Offers};
 
 /// What nobody uses for so long is closed.
 pub(super) const IDLE: Duration = Duration::from_secs(60 * 60);
@@ -67,7 +67,7 @@ enum What {
 }
 
 impl Peers {
-    pub(super) fn new(limits: &Limits, closing: Closing) -> Self {
+    pub(super) fn new(limits: &ServerLimits, closing: Closing) -> Self {
         Self {
             state: Mutex::new(State {
                 kept: HashMap::new(),
@@ -349,14 +349,14 @@ mod tests {
         peers: Peers,
         outbound: Outbound,
         server: Server,
-        limits: Limits,
+        limits: ServerLimits,
     }
 
     impl Rig {
         fn new(most: usize) -> Self {
-            let limits = Limits {
+            let limits = ServerLimits {
                 peers: most,
-                ..Limits::default()
+                ..ServerLimits::default()
             };
             Self {
                 peers: Peers::new(&limits, Closing::new(Workers::default())),

@@ -8,7 +8,7 @@ use std::{
 use moka::sync::Cache;
 use tokio::time::Instant;
 
-use crate::{keyed::Digest, mcp::Limits};
+use crate::{keyed::Digest, mcp::ServerLimits};
 
 /// Callers whose rate is known; those who wait longest are as if they had brought nothing.
 const CALLERS: u64 = 10_000;
@@ -26,7 +26,7 @@ struct Bucket {
 }
 
 impl Rates {
-    pub(super) fn new(limits: &Limits) -> Self {
+    pub(super) fn new(limits: &ServerLimits) -> Self {
         let most = (limits.peers / 8).max(1) as f64;
         let per_second = limits.new_tokens.max(1) as f64 / 60.0;
         // By then it is full again.
@@ -67,7 +67,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_caller_brings_many_at_first_and_then_as_many_as_come_back() {
-        let rates = Rates::new(&Limits::default());
+        let rates = Rates::new(&ServerLimits::default());
         let take = |payer| (0..1000).filter(|_| rates.take([payer; 32])).count();
         assert_eq!(take(1), 125);
         assert_eq!(take(1), 0);

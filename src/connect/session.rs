@@ -174,7 +174,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        mcp::{Endpoint, Limits, Transport},
+        mcp::{Endpoint, ServerLimits, Transport},
         outbound::Outbound,
     };
 
@@ -188,7 +188,7 @@ mod tests {
         let outbound = Outbound::new(Default::default());
         let url = "https://a.example/mcp".parse().unwrap();
         let endpoint = Endpoint::new(url, Transport::StreamableHttp, HeaderMap::new());
-        let client = Client::new(outbound, endpoint, Limits::default());
+        let client = Client::new(outbound, endpoint, ServerLimits::default());
         let session = Session::new(client, &access);
         let (first, second) = (session.client(&access), session.client(&access));
         let mut left = Box::pin(session.is_left());

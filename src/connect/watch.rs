@@ -10,9 +10,11 @@ use futures_util::future::BoxFuture;
 use tokio::time::timeout;
 
 use crate::{
+    inactive::Inactive,
     offer::Offer,
     registry::{
         Definition, Error, Failure, Gate, Observation, ObservationStore, Pins, Server, ServerId,
+        Stage,
     },
 };
 
@@ -146,4 +148,18 @@ async fn in_time<T>(answer: impl Future<Output = Result<T, Error>>) -> Result<T,
 fn log(server: &Server, error: &Error) {
     let source = std::error::Error::source(error).map(ToString::to_string);
     tracing::error!(server = %server.name, %error, source, "what was seen of the server is not kept");
+}
+
+/// Notes that `server` could not be used, unless it is a caller's token that was at fault: what
+/// one token is worth says nothing about the server.
+pub(super) async fn note_failure(
+    watch: Option<&Watch>,
+    server: &Server,
+    stage: Stage,
+    reason: &Inactive,
+) {
+    if let (Some(watch), false) = (watch, reason.is_callers()) {
+        let failure = Failure::new(stage, reason.clone(), SystemTime::now());
+        watch.failed(server, failure).await;
+    }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 
 use super::error::{Error, ErrorKind};
-use super::limits::Limits;
+use super::limits::ServerLimits;
 use crate::outbound::Response;
 use crate::sse::{Event, Parser, TooLarge};
 
@@ -68,7 +68,7 @@ pub(super) struct Events {
 
 impl Events {
     /// Reads at most `budget` bytes, in events of at most `limits.event_bytes`.
-    pub(super) fn new(response: Response, limits: &Limits, budget: usize) -> Self {
+    pub(super) fn new(response: Response, limits: &ServerLimits, budget: usize) -> Self {
         Self {
             response,
             parser: Parser::new(limits.event_bytes),

@@ -10,12 +10,12 @@ use serde_json::value::RawValue;
 use tokio::time::timeout;
 
 use super::connection::{Dialect, Dialer, Request};
-use super::content::{self, CallResult};
+use super::content::{self, CallToolResult};
 use super::credential::Credential;
 use super::endpoint::Endpoint;
 use super::error::{Error, ErrorKind};
 use super::input::{self, Reply};
-use super::limits::Limits;
+use super::limits::ServerLimits;
 use super::line::{Answer, Line};
 use super::mirror::{Mirrored, Plan, Plans};
 use super::tools::{Listing, ToolList};
@@ -38,7 +38,7 @@ const STATE_PAUSE: Duration = Duration::from_millis(100);
 /// a failure tries again. Make one client per server *and credential*: a session belongs to
 /// whoever opened it.
 ///
-/// Answers never repeat the credential: see [`CallResult`]. Dropping the last clone closes
+/// Answers never repeat the credential: see [`CallToolResult`]. Dropping the last clone closes
 /// connections, but only [`close`](Self::close) tells the server that the session has ended.
 ///
 /// # What is repeated, and what is not
@@ -68,7 +68,7 @@ struct Call<'a> {
 impl Client {
     /// Makes a client; does no I/O.
     #[must_use]
-    pub fn new(outbound: Outbound, endpoint: Endpoint, limits: Limits) -> Self {
+    pub fn new(outbound: Outbound, endpoint: Endpoint, limits: ServerLimits) -> Self {
         let Endpoint {
             url,
             transport,
@@ -140,7 +140,7 @@ impl Client {
     ///
     /// `arguments` is a JSON object, and sent byte for byte. All of it, connecting included,
     /// takes at most the smaller of `limit` and `limits.call`. A tool that fails is an answer:
-    /// see [`CallResult::is_error`]. The server is told of `trace` in headers and in `_meta`.
+    /// see [`CallToolResult::is_error`]. The server is told of `trace` in headers and in `_meta`.
     ///
     /// # Errors
     ///
@@ -158,7 +158,7 @@ impl Client {
         arguments: &RawValue,
         limit: Duration,
         trace: Option<&TraceParent>,
-    ) -> Result<CallResult, Error> {
+    ) -> Result<CallToolResult, Error> {
         let dialer = self.0.line.dialer();
         let limit = limit.min(dialer.limits.call);
         let call = Call {
@@ -229,7 +229,7 @@ impl Client {
     }
 
     /// Calls a tool, and says no to whatever it asks before it answers.
-    async fn call(&self, call: Call<'_>) -> Result<CallResult, Error> {
+    async fn call(&self, call: Call<'_>) -> Result<CallToolResult, Error> {
         let mut reply = None;
         for _ in 0..=MAX_DECLINES {
             let answer = self.call_once(call, reply.as_ref()).await?;

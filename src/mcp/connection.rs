@@ -12,7 +12,7 @@ use super::discover::discover;
 use super::endpoint::Transport;
 use super::error::{Error, ErrorKind};
 use super::failure::{Failure, Remedy};
-use super::limits::Limits;
+use super::limits::ServerLimits;
 use super::mirror::Mirrored;
 use super::route::Route;
 use super::stateless::Stateless;
@@ -79,7 +79,7 @@ pub(super) struct Dialer {
     pub(super) url: Url,
     pub(super) transport: Transport,
     pub(super) credential: Credential,
-    pub(super) limits: Arc<Limits>,
+    pub(super) limits: Arc<ServerLimits>,
     pub(super) ids: Ids,
 }
 

@@ -22,7 +22,7 @@ const MAX_COMPARED: usize = 256 * 1024;
 /// [`Scrubber`](crate::Scrubber). Credentials of less than 8 bytes are not looked for.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct CallResult {
+pub struct CallToolResult {
     /// The tool says that it failed; `text` tells the model how.
     pub is_error: bool,
     /// The result as text, one block after another on lines of their own:
@@ -35,7 +35,7 @@ pub struct CallResult {
     /// | embedded text resource | a line with its URI, and the text |
     /// | resource link | its name and URI, which is never fetched |
     ///
-    /// Not cut: see `Limits::result_bytes` for how large it can be. The server's text is
+    /// Not cut: see `ServerLimits::result_bytes` for how large it can be. The server's text is
     /// untrusted, and may have control characters in it.
     pub text: String,
     /// The result as the server sent it.
@@ -87,7 +87,7 @@ struct Resource<'a> {
 }
 
 /// Reads the result of `tools/call`.
-pub(super) fn read(result: Box<RawValue>) -> Result<CallResult, Error> {
+pub(super) fn read(result: Box<RawValue>) -> Result<CallToolResult, Error> {
     const MALFORMED: &str = "the tool's result is malformed";
     let outcome: Outcome<'_> =
         serde_json::from_str(result.get()).map_err(|_| Error::protocol(MALFORMED))?;
@@ -113,7 +113,7 @@ pub(super) fn read(result: Box<RawValue>) -> Result<CallResult, Error> {
     if let Some(json) = structured.filter(|_| !told) {
         text.line(json);
     }
-    Ok(CallResult {
+    Ok(CallToolResult {
         is_error: outcome.is_error.unwrap_or(false),
         text: text.0.unwrap_or_default(),
         raw: result,
@@ -121,9 +121,9 @@ pub(super) fn read(result: Box<RawValue>) -> Result<CallResult, Error> {
 }
 
 /// A result that says, in the tool's place, that it failed.
-pub(super) fn failed(text: &'static str) -> CallResult {
+pub(super) fn failed(text: &'static str) -> CallToolResult {
     let raw = json!({"content": [{"type": "text", "text": text}], "isError": true});
-    CallResult {
+    CallToolResult {
         is_error: true,
         text: text.to_owned(),
         // Strings and a flag: writing them does not fail.
@@ -243,7 +243,7 @@ mod tests {
     use crate::mcp::ErrorKind;
     use serde_json::json;
 
-    fn result(value: &Value) -> Result<CallResult, Error> {
+    fn result(value: &Value) -> Result<CallToolResult, Error> {
         read(RawValue::from_string(value.to_string()).expect("JSON"))
     }
 

@@ -15,7 +15,7 @@ use crate::outbound::{self, SendError};
 /// text, is in it: cut to 1 KiB and without control characters. Causes are in
 /// [`source`](StdError::source), for an operator's log.
 ///
-/// A tool that fails is no `Error`: see [`CallResult::is_error`](super::CallResult::is_error).
+/// A tool that fails is no `Error`: see [`CallToolResult::is_error`](super::CallToolResult::is_error).
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
@@ -48,7 +48,7 @@ pub enum ErrorKind {
     /// The connection broke after the request was sent: the outcome is unknown, and the request
     /// was not repeated.
     Interrupted,
-    /// The answer is over one of the [`Limits`](super::Limits).
+    /// The answer is over one of the [`ServerLimits`](super::ServerLimits).
     TooLarge,
     /// The answer is not what MCP or JSON-RPC say it must be.
     Protocol,

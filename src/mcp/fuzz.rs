@@ -5,7 +5,7 @@ use http::HeaderMap;
 use serde_json::value::RawValue;
 
 use super::{
-    Limits, ToolList, content, http_sse,
+    ServerLimits, ToolList, content, http_sse,
     mirror::Mirrored,
     tools::Listing,
     wire::{self, Incoming},
@@ -141,12 +141,12 @@ pub(crate) fn stream(data: &[u8]) {
 
 /// Pages of `tools/list`, one a line, as a client puts them together.
 pub(crate) fn list(data: &[u8]) -> ToolList {
-    let limits = Limits {
+    let limits = ServerLimits {
         pages: 4,
         tools: 32,
         schema_bytes: 1024,
         schema_depth: 16,
-        ..Limits::default()
+        ..ServerLimits::default()
     };
     let (mirrored, data) = number(data);
     let scrubber = Scrubber::new([SECRET.as_bytes()]);
@@ -191,7 +191,7 @@ pub(crate) fn list(data: &[u8]) -> ToolList {
         .flat_map(|tool| [&tool.title, &tool.description]);
     assert!(texts.flatten().all(|text| !text.contains(SECRET)));
     for tool in &list.left_out {
-        assert!(tool.name.chars().count() <= 64 + 32, "{:?}", tool.name);
+        assert!(tool.tool().chars().count() <= 64 + 32, "{:?}", tool.tool());
     }
     list
 }

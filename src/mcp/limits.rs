@@ -6,15 +6,15 @@ use std::time::Duration;
 /// have many.
 ///
 /// ```
-/// use mcp_layer::mcp::Limits;
+/// use mcp_layer::mcp::ServerLimits;
 /// use std::time::Duration;
 ///
-/// let mut limits = Limits::default();
+/// let mut limits = ServerLimits::default();
 /// limits.call = Duration::from_secs(120);
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
-pub struct Limits {
+pub struct ServerLimits {
     /// A whole tool call, connecting included. Default 60 s: a model's turn waits for it.
     pub call: Duration,
     /// A whole listing with all its pages, connecting included; also the handshake alone.
@@ -60,7 +60,7 @@ pub struct Limits {
     pub new_tokens: usize,
 }
 
-impl Default for Limits {
+impl Default for ServerLimits {
     fn default() -> Self {
         const KIB: usize = 1024;
         Self {

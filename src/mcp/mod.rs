@@ -21,12 +21,12 @@
 //!         Sent      whether a request left us, which decides what may be repeated
 //! ```
 //!
-//! A server is never trusted: every answer is bounded in time and size ([`Limits`]), nothing it
+//! A server is never trusted: every answer is bounded in time and size ([`ServerLimits`]), nothing it
 //! says reaches an error's text but the message of a JSON-RPC error, and a tool call is never
 //! sent twice unless it cannot have run ([`Client`]).
 //!
 //! ```no_run
-//! use mcp_layer::mcp::{Client, Endpoint, Limits, Transport};
+//! use mcp_layer::mcp::{Client, Endpoint, ServerLimits, Transport};
 //! use mcp_layer::outbound::{EgressRules, Outbound};
 //! use serde_json::value::RawValue;
 //! use std::time::Duration;
@@ -35,7 +35,7 @@
 //! let outbound = Outbound::new(EgressRules::default());
 //! let url = "https://mcp.deepwiki.com/mcp".parse()?;
 //! let endpoint = Endpoint::new(url, Transport::StreamableHttp, http::HeaderMap::new());
-//! let client = Client::new(outbound, endpoint, Limits::default());
+//! let client = Client::new(outbound, endpoint, ServerLimits::default());
 //!
 //! for tool in client.list_tools().await?.tools {
 //!     println!("{}", tool.name);
@@ -85,8 +85,8 @@ mod raw;
 mod wire;
 
 pub use client::Client;
-pub use content::CallResult;
+pub use content::CallToolResult;
 pub use endpoint::{Endpoint, Transport};
 pub use error::{Error, ErrorKind};
-pub use limits::Limits;
-pub use tools::{LeftOut, Tool, ToolList};
+pub use limits::ServerLimits;
+pub use tools::{Tool, ToolList};

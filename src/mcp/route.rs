@@ -17,7 +17,7 @@ use super::body::read_all;
 use super::credential::Credential;
 use super::error::{Error, ErrorKind, may_heal};
 use super::failure::{Failure, Remedy};
-use super::limits::Limits;
+use super::limits::ServerLimits;
 use super::sent::{Outgoing, Sent};
 use super::wire;
 use crate::outbound::{Outbound, Response, SendError};
@@ -39,7 +39,7 @@ pub(super) struct Route {
     pub(super) credential: Credential,
     /// Once known, the session and the protocol version.
     pub(super) headers: HeaderMap,
-    pub(super) limits: Arc<Limits>,
+    pub(super) limits: Arc<ServerLimits>,
 }
 
 /// What a successful response carries.

@@ -7,10 +7,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::error::{Error, ErrorKind};
-use super::limits::Limits;
+use super::limits::ServerLimits;
 use super::mirror::{Plan, Plans};
 use super::raw;
 use crate::json::depth;
+use crate::left_out::LeftOut;
 
 /// Longer names are left out; the specification advises 128 characters at most.
 const MAX_NAME: usize = 1024;
@@ -24,7 +25,7 @@ pub struct ToolList {
     /// How long the server lets the list be kept: the shortest of its pages. `None` if it does
     /// not say.
     pub ttl: Option<Duration>,
-    /// What the server listed and cannot be used.
+    /// The listed tools that cannot be used, each with the reason.
     pub left_out: Vec<LeftOut>,
 }
 
@@ -47,19 +48,9 @@ pub struct Tool {
     pub annotations: Option<Box<RawValue>>,
 }
 
-/// A listed tool that cannot be used.
-#[derive(Clone, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub struct LeftOut {
-    /// The tool's name, cut and without control characters; empty if it has none.
-    pub name: String,
-    /// Why, for an operator.
-    pub reason: &'static str,
-}
-
 /// Puts the pages of a listing together.
 pub(super) struct Listing<'a> {
-    limits: &'a Limits,
+    limits: &'a ServerLimits,
     list: ToolList,
     plans: Plans,
     cursors: Vec<String>,
@@ -103,7 +94,7 @@ struct Execution<'a> {
 }
 
 impl<'a> Listing<'a> {
-    pub(super) fn new(limits: &'a Limits) -> Self {
+    pub(super) fn new(limits: &'a ServerLimits) -> Self {
         Self {
             limits,
             list: ToolList::default(),
@@ -178,10 +169,10 @@ impl<'a> Listing<'a> {
                 }
                 self.list.tools.push(tool);
             }
-            Err(reason) => self.list.left_out.push(LeftOut {
-                name: name_of(tool),
-                reason,
-            }),
+            Err(reason) => {
+                let tool = LeftOut::new(&name_of(tool), reason);
+                self.list.left_out.push(tool);
+            }
         }
         Ok(())
     }
@@ -192,7 +183,7 @@ fn too_large(what: &str, max: usize) -> Error {
     Error::new(ErrorKind::TooLarge, text)
 }
 
-fn read_tool(tool: &RawValue, limits: &Limits) -> Result<Tool, &'static str> {
+fn read_tool(tool: &RawValue, limits: &ServerLimits) -> Result<Tool, &'static str> {
     let entry: Entry<'_> =
         serde_json::from_str(tool.get()).map_err(|_| "the entry is malformed")?;
     if entry.name.is_empty() || entry.name.len() > MAX_NAME {
@@ -252,7 +243,7 @@ mod tests {
         RawValue::from_string(value.to_string()).expect("JSON")
     }
 
-    fn list(pages: &[Value], limits: &Limits) -> Result<ToolList, Error> {
+    fn list(pages: &[Value], limits: &ServerLimits) -> Result<ToolList, Error> {
         let mut listing = Listing::new(limits);
         for page in pages {
             listing.add(&raw(page), false)?;
@@ -261,14 +252,14 @@ mod tests {
     }
 
     fn one(tool: Value) -> ToolList {
-        list(&[json!({"tools": [tool]})], &Limits::default()).expect("a list")
+        list(&[json!({"tools": [tool]})], &ServerLimits::default()).expect("a list")
     }
 
     #[test]
     fn a_schema_is_kept_byte_for_byte() {
         let schema = r#"{ "type":"object","x": 1.50, "$ref":"http://169.254.169.254/" }"#;
         let page = format!(r#"{{"tools":[{{"name":"a","inputSchema":{schema}}}]}}"#);
-        let limits = Limits::default();
+        let limits = ServerLimits::default();
         let mut listing = Listing::new(&limits);
         let page = RawValue::from_string(page).expect("JSON");
         assert_eq!(listing.add(&page, false).expect("a page"), None);
@@ -291,10 +282,10 @@ mod tests {
             {"name": "task", "inputSchema": {}, "execution": {"taskSupport": "required"}},
             good,
         ]});
-        let list = list(&[page], &Limits::default()).expect("a list");
+        let list = list(&[page], &ServerLimits::default()).expect("a list");
         let names: Vec<_> = list.tools.iter().map(|tool| &tool.name).collect();
         assert_eq!(names, ["good"]);
-        let left_out: Vec<_> = list.left_out.iter().map(|tool| &tool.name[..]).collect();
+        let left_out: Vec<_> = list.left_out.iter().map(|tool| tool.tool()).collect();
         assert_eq!(
             left_out,
             [
@@ -325,7 +316,7 @@ mod tests {
     #[test]
     fn the_shortest_ttl_counts_and_a_negative_one_is_none() {
         let page = |ttl: f64| json!({"tools": [], "ttlMs": ttl});
-        let ttl = |pages: &[Value]| list(pages, &Limits::default()).expect("a list").ttl;
+        let ttl = |pages: &[Value]| list(pages, &ServerLimits::default()).expect("a list").ttl;
         assert_eq!(
             ttl(&[page(5000.0), page(3000.0)]),
             Some(Duration::from_secs(3))
@@ -337,7 +328,7 @@ mod tests {
     #[test]
     fn an_empty_cursor_is_a_cursor_and_a_repeated_one_a_circle() {
         let page = json!({"tools": [], "nextCursor": ""});
-        let limits = Limits::default();
+        let limits = ServerLimits::default();
         let mut listing = Listing::new(&limits);
         assert_eq!(
             listing.add(&raw(&page), false).expect("a page").as_deref(),
@@ -349,11 +340,11 @@ mod tests {
 
     #[test]
     fn pages_tools_and_bytes_are_counted() {
-        let limits = Limits {
+        let limits = ServerLimits {
             pages: 3,
             tools: 5,
             stream_bytes: 1000,
-            ..Limits::default()
+            ..ServerLimits::default()
         };
         let page = |n: usize| json!({"tools": [], "nextCursor": n.to_string()});
         assert!(list(&[page(1), page(2)], &limits).is_ok());

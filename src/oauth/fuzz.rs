@@ -7,7 +7,7 @@ use secrecy::ExposeSecret;
 use url::Url;
 
 use super::{
-    AuthorizationServer, Callback, CallbackOutcome, Challenge, Error, Http, TokenAuth,
+    AuthorizationServer, Callback, CallbackOutcome, Challenge, Client, Error, Http,
     answer::tokens as read_tokens,
     discover::{ResourceMetadata, is_of},
     http::object,
@@ -17,6 +17,8 @@ use super::{
 use crate::{
     fuzz_input::{line, number, text, url},
     outbound::{EgressRules, Outbound},
+    scopes::Scopes,
+    token_auth::TokenAuth,
 };
 
 const ISSUER: &str = "https://login.example";
@@ -96,10 +98,7 @@ pub(crate) fn challenge(data: &[u8]) {
         assert!(matches!(url.scheme(), "https" | "http") && url.has_host());
     }
     if let Some(scope) = challenge.scope {
-        assert_eq!(
-            super::Scopes::parse(&scope.to_string()).as_ref(),
-            Ok(&scope)
-        );
+        assert_eq!(Scopes::parse(&scope.to_string()).as_ref(), Ok(&scope));
         assert!(!scope.is_empty());
     }
     if let Some(code) = challenge.error {

@@ -26,7 +26,8 @@
 //! ```
 //!
 //! ```
-//! use mcp_layer::oauth::{self, AuthorizationServer, Callback, Client, ErrorKind, Request, Scopes};
+//! use mcp_layer::Scopes;
+//! use mcp_layer::oauth::{self, AuthorizationServer, Callback, Client, ErrorKind, Request};
 //!
 //! let server = AuthorizationServer::typed(
 //!     "https://github.com/login/oauth/authorize".parse()?,
@@ -78,8 +79,6 @@ mod challenge;
 mod http;
 
 mod error;
-
-pub use crate::{scopes::Scopes, token_auth::TokenAuth};
 
 pub use self::{
     answer::Tokens,

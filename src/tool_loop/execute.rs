@@ -19,7 +19,7 @@ use crate::{
     caller::Caller,
     catalog::Entry,
     chat::{Arguments, ToolCall, tool_message},
-    connect::{Call, ExchangeSessions},
+    connect::{CallToolRequest, ExchangeSessions},
     json::Object,
     project::Project,
     registry::{Server, ToolPolicy},
@@ -224,7 +224,7 @@ impl Batch<'_> {
         let server = timeout(left()?, self.still_offered(entry)).await;
         let server = server.unwrap_or_else(|_| Err(out_of_time()))?;
         let trace = self.trace();
-        let mut call = Call::new(&entry.offer().tool, &arguments);
+        let mut call = CallToolRequest::new(&entry.offer().tool, &arguments);
         call.timeout = left()?;
         call.trace = trace.as_ref();
         call.exchange = Some(self.sessions);

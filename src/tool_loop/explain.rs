@@ -4,15 +4,15 @@ use std::collections::HashSet;
 
 use super::{Gateway, inject, options::Options, resolve};
 use crate::{
-    caller::CallerTokens, catalog::Catalog, chat::ChatRequest, name::ServerName, offer::Offers,
-    project::Project, refusal::Refusal, registry::Server,
+    caller::CallerTokens, catalog::Catalog, chat::ChatRequest, left_out::LeftOut, name::ServerName,
+    offer::Offers, project::Project, refusal::Refusal, registry::Server,
 };
 
 /// The tools that a request would be offered, and those that it would not.
 #[derive(Debug, Default)]
 pub(crate) struct Explanation {
     pub(crate) tools: Vec<Offered>,
-    pub(crate) left_out: Vec<Missing>,
+    pub(crate) left_out: Vec<(ServerName, LeftOut)>,
 }
 
 /// A tool as it would be offered.
@@ -21,14 +21,6 @@ pub(crate) struct Offered {
     pub(crate) offered_name: String,
     pub(crate) server: ServerName,
     pub(crate) tool: String,
-}
-
-/// A tool that would not be.
-#[derive(Debug)]
-pub(crate) struct Missing {
-    pub(crate) server: ServerName,
-    pub(crate) tool: String,
-    pub(crate) reason: String,
 }
 
 /// What `request` would get, up to the point where the model is asked.
@@ -66,16 +58,8 @@ pub(crate) async fn explain(
 /// The tools of `server` that `catalog` does not have, with the reason that is nearest to the
 /// server: what cannot be offered at all, what is not selected, what waits to be accepted, and
 /// what the request itself does without.
-fn left_out(server: &Server, offers: &Offers, catalog: &Catalog) -> Vec<Missing> {
-    let missing = |tool: &str, reason: &str| Missing {
-        server: server.name.clone(),
-        tool: tool.to_owned(),
-        reason: reason.to_owned(),
-    };
-    let never = offers.left_out.iter();
-    let mut all: Vec<_> = never
-        .map(|tool| missing(tool.tool(), tool.reason()))
-        .collect();
+fn left_out(server: &Server, offers: &Offers, catalog: &Catalog) -> Vec<(ServerName, LeftOut)> {
+    let mut all = offers.left_out.clone();
     let withheld: Vec<_> = offers.withheld(server).collect();
     let offered: HashSet<&str> = catalog
         .entries()
@@ -86,10 +70,14 @@ fn left_out(server: &Server, offers: &Offers, catalog: &Catalog) -> Vec<Missing>
         let reason = match withheld.iter().find(|tool| tool.tool() == offer.tool) {
             _ if offered.contains(&*offer.name) => continue,
             _ if server.tools.policy(&offer.tool).is_none() => "it is not selected",
-            Some(withheld) => withheld.reason(),
+            Some(withheld) => {
+                all.push(withheld.clone());
+                continue;
+            }
             None => "mcp.tools does not name it",
         };
-        all.push(missing(&offer.tool, reason));
+        all.push(LeftOut::new(&offer.tool, reason));
     }
-    all
+    let named = all.into_iter().map(|tool| (server.name.clone(), tool));
+    named.collect()
 }

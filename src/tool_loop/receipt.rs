@@ -89,10 +89,10 @@ fn is_zero(count: &usize) -> bool {
 
 impl Receipt {
     pub(crate) fn new(wanted: bool, max_tool_rounds: u64, catalog: &Catalog) -> Self {
-        let withheld = catalog.withheld().iter().map(|withheld| Withheld {
-            server: withheld.server.to_string(),
-            tool: withheld.tool.tool().to_owned(),
-            reason: withheld.tool.reason().to_owned(),
+        let withheld = catalog.withheld().iter().map(|(server, tool)| Withheld {
+            server: server.to_string(),
+            tool: tool.tool().to_owned(),
+            reason: tool.reason().to_owned(),
         });
         let cleaned = catalog.entries().iter();
         let cleaned = cleaned.filter(|entry| entry.offer().is_cleaned);

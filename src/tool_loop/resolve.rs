@@ -170,10 +170,9 @@ fn select(catalog: &mut Catalog, options: &Options) -> Result<(), Refusal> {
     };
     if let Some(index) = tools.iter().position(|name| catalog.entry(name).is_none()) {
         let name = &tools[index];
-        let withheld = catalog.withheld().iter().find(|tool| tool.name == *name);
-        let fault = match withheld {
+        let fault = match catalog.withheld_as(name) {
             Some(withheld) => {
-                let reason = withheld.tool.reason();
+                let reason = withheld.reason();
                 format!("names {:?}, which is withheld: {reason}", short(name))
             }
             None => format!(

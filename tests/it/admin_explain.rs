@@ -1,14 +1,14 @@
 //! What a request would get, told without a model: it must be what the request does get.
 
 use mcp_layer::McpLayer;
-use mcp_layer::mcp::Limits;
+use mcp_layer::mcp::ServerLimits;
 use mcp_layer::registry::{
     Gate, MemoryRegistry, Projects, SelectedTool, Server, ToolPolicy, ToolSelection,
 };
 use serde_json::{Value, json};
 
 use super::support::admin::{Answer, Operator, request};
-use super::support::gateway::{Gateway, connections, with_mcp};
+use super::support::gateway::{Gateway, connections_builder, with_mcp};
 use super::support::mcp_server::{McpServer, Mode};
 use super::support::model::{Model, says};
 use super::support::shelf::{Shelf, tool};
@@ -28,7 +28,9 @@ impl Wondering {
         let mut server = Server::new("s", &shelf.url()).unwrap();
         change(&mut server);
         let registry = MemoryRegistry::new([server]).unwrap();
-        let connections = connections(Limits::default()).with_observations(registry.clone());
+        let connections = connections_builder(ServerLimits::default())
+            .observations(registry.clone())
+            .build();
         let layer = McpLayer::new(registry.clone()).with_connections(connections.clone());
         let operator = Operator::over(connections, registry.clone(), |admin| {
             admin.with_explainer(layer.explainer())

@@ -122,8 +122,9 @@ fn operator(
     credentials: &MemoryCredentialStore,
     home: &Url,
 ) -> Operator {
-    let (authorizations, connections) = provider.process(credentials.clone());
-    let connections = connections.with_observations(store.clone());
+    let authorizations = provider.authorizations(credentials.clone());
+    let connections = provider.connections(&authorizations);
+    let connections = connections.observations(store.clone()).build();
     Operator::over(connections, store.clone(), |admin| {
         let admin = admin.with_authorizations(authorizations);
         match home.as_str().starts_with(LOCAL) {

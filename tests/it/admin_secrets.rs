@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use mcp_layer::mcp::Limits;
+use mcp_layer::mcp::ServerLimits;
 use mcp_layer::registry::{
     Error, Filter, Listing, MemoryRegistry, Observation, ObservationStore, Page, Server, ServerId,
     ServerRegistry, ServerStore, TraceFilter, TraceListing, TracePage, TraceStore,
@@ -232,7 +232,7 @@ async fn a_disk_that_is_full_stops_writing_and_nothing_else() {
 #[tokio::test]
 async fn a_store_that_is_not_there_is_the_registrys_fault_on_every_route() {
     let operator = Operator::with(Gone, |admin| {
-        let layer = McpLayer::new(Gone).with_connections(connections(Limits::default()));
+        let layer = McpLayer::new(Gone).with_connections(connections(ServerLimits::default()));
         admin.with_traces(Gone).with_explainer(layer.explainer())
     });
     let server = json!({

@@ -2,7 +2,7 @@
 
 use mcp_layer::{
     admin::SealingKey,
-    mcp::Limits,
+    mcp::ServerLimits,
     registry::{Auth, SqlRegistry},
     secret::{ExposeSecret, KeyRing},
 };
@@ -11,7 +11,7 @@ use serde_json::json;
 use super::support::{
     admin::Operator,
     directory::Directory,
-    gateway::connections,
+    gateway::connections_builder,
     shelf::{Shelf, tool},
     sql::{find, intruder, open, run},
 };
@@ -126,7 +126,9 @@ async fn tools_are_accepted_for_every_process_over_the_database() {
     let url = directory.url("a.db");
     let shelf = Shelf::start(&[tool("t", "T")]).await;
     let operators = [open(&url, &ring).await, open(&url, &ring).await].map(|registry| {
-        let connections = connections(Limits::default()).with_observations(registry.clone());
+        let connections = connections_builder(ServerLimits::default())
+            .observations(registry.clone())
+            .build();
         Operator::over(connections, registry, |admin| admin)
     });
     operators[0]

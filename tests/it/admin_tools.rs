@@ -1,14 +1,14 @@
 //! Tools over REST: what a server has, how it stands to what was accepted, and accepting.
 
 use mcp_layer::{
-    mcp::Limits,
+    mcp::ServerLimits,
     registry::{MemoryRegistry, ObservationStore, ServerStore},
 };
 use serde_json::{Value, json};
 
 use super::support::{
     admin::{Answer, Operator},
-    gateway::connections,
+    gateway::connections_builder,
     pages::Pages,
     shelf::{Shelf, tool},
 };
@@ -28,7 +28,9 @@ impl Operated {
     async fn new(tools: &[Value], members: Value) -> Self {
         let shelf = Shelf::start(tools).await;
         let store = MemoryRegistry::default();
-        let connections = connections(Limits::default()).with_observations(store.clone());
+        let connections = connections_builder(ServerLimits::default())
+            .observations(store.clone())
+            .build();
         let operator = Operator::over(connections, store.clone(), |admin| admin);
         let mut server = json!({
             "name": "s", "url": shelf.url(), "on_change": "block", "new_tools": "block",
@@ -170,7 +172,9 @@ async fn whoever_looks_at_a_server_that_is_switched_off_does_not_have_it_asked()
     operated.tools().await;
     let lists = operated.shelf.lists();
     // Another process, in whose memory there is no list.
-    let connections = connections(Limits::default()).with_observations(operated.store.clone());
+    let connections = connections_builder(ServerLimits::default())
+        .observations(operated.store.clone())
+        .build();
     let other = Operator::over(connections, operated.store.clone(), |admin| admin);
     let answer = other.get(TOOLS).await;
     assert_eq!(states(&answer["tools"]), [("a", "approved")]);

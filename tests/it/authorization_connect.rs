@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use mcp_layer::authorization::{Error, redirect_uri};
 use mcp_layer::registry::{CredentialKey, CredentialStore, Expected, MemoryCredentialStore};
 use mcp_layer::secret::KeyRing;
-use mcp_layer::{CallError, Inactive, oauth};
+use mcp_layer::{CallToolError, Inactive, oauth};
 use secrecy::ExposeSecret;
 use serde_json::json;
 use tokio::sync::watch;
@@ -57,7 +57,7 @@ async fn a_server_is_connected_from_its_url_alone() {
     let error = rig.call("x").await.unwrap_err();
     assert!(matches!(
         error,
-        CallError::Inactive(Inactive::NeedsAuthorization)
+        CallToolError::Inactive(Inactive::NeedsAuthorization)
     ));
     let connected = rig.connect().await.unwrap();
     assert_eq!(connected.server, rig.server.id);
@@ -318,7 +318,7 @@ async fn to_disconnect_forgets_and_revokes() {
     let error = rig.call("x").await.unwrap_err();
     assert!(matches!(
         error,
-        CallError::Inactive(Inactive::NeedsAuthorization)
+        CallToolError::Inactive(Inactive::NeedsAuthorization)
     ));
     // Once more does nothing.
     rig.authorizations.disconnect(&rig.server).await.unwrap();
@@ -334,7 +334,7 @@ async fn a_record_that_does_not_open_can_be_disconnected() {
     let error = rig.call("x").await.unwrap_err();
     assert!(matches!(
         error,
-        CallError::Inactive(Inactive::CredentialInvalid)
+        CallToolError::Inactive(Inactive::CredentialInvalid)
     ));
     rig.authorizations.disconnect(&rig.server).await.unwrap();
     assert!(rig.store.bytes().is_empty());
@@ -460,7 +460,7 @@ async fn a_disconnection_during_a_refresh_is_final() {
     let error = called.unwrap_err();
     assert!(matches!(
         error,
-        CallError::Inactive(Inactive::NeedsAuthorization)
+        CallToolError::Inactive(Inactive::NeedsAuthorization)
     ));
     assert!(rig.store.bytes().is_empty());
     let log = rig.log();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::response::Response;
 use mcp_layer::authorization::Error;
 use mcp_layer::registry::{CredentialKey, CredentialStore, Server};
-use mcp_layer::{CallError, CallerTokens, Inactive, mcp};
+use mcp_layer::{CallToolError, CallerTokens, Inactive, mcp};
 use secrecy::ExposeSecret;
 
 use crate::support::auth_server::{flood, html, parameter, refusal, reply};
@@ -13,8 +13,8 @@ use crate::support::provider::{LIFE, Rig, call, callbacks, connect};
 use crate::support::rows::Fault;
 use crate::support::{everything, until};
 
-fn needs_authorization(error: &CallError) -> bool {
-    matches!(error, CallError::Inactive(Inactive::NeedsAuthorization))
+fn needs_authorization(error: &CallToolError) -> bool {
+    matches!(error, CallToolError::Inactive(Inactive::NeedsAuthorization))
 }
 
 /// Lets time pass for whoever measures pauses, and for no connection.
@@ -47,7 +47,7 @@ async fn a_401_after_the_refresh_is_an_error_and_there_is_one_forced_refresh_a_m
     rig.provider.refuse_all();
     let first = rig.call("x").await.unwrap_err();
     assert!(
-        matches!(&first, CallError::Failed(error) if error.kind() == mcp::ErrorKind::Unauthorized)
+        matches!(&first, CallToolError::Failed(error) if error.kind() == mcp::ErrorKind::Unauthorized)
     );
     println!("first: {first}");
     for minute in 1..4 {
@@ -58,7 +58,7 @@ async fn a_401_after_the_refresh_is_an_error_and_there_is_one_forced_refresh_a_m
         assert_eq!(rig.provider.refreshes(), minute);
         wait(60).await;
         let again = rig.call("x").await.unwrap_err();
-        assert!(matches!(again, CallError::Failed(_)), "{again}");
+        assert!(matches!(again, CallToolError::Failed(_)), "{again}");
         assert_eq!(rig.provider.refreshes(), minute + 1);
     }
     assert!(rig.provider.executed().is_empty());
@@ -123,7 +123,7 @@ async fn a_403_names_the_missing_scope_and_the_next_authorization_asks_for_it_to
         let error = call(&rig.connections, &rig.server, "write", "x")
             .await
             .unwrap_err();
-        assert!(matches!(error, CallError::MissingScopes(_)));
+        assert!(matches!(error, CallToolError::MissingScopes(_)));
         assert!(error.to_string().contains("files:write"), "{error}");
     }
     assert_eq!(
@@ -416,7 +416,7 @@ async fn a_row_that_is_not_its_own_makes_the_credential_invalid() {
         let called = call(&rig.connections, server, "echo", "x")
             .await
             .unwrap_err();
-        let invalid = matches!(called, CallError::Inactive(Inactive::CredentialInvalid));
+        let invalid = matches!(called, CallToolError::Inactive(Inactive::CredentialInvalid));
         assert!(invalid, "{what}: {called}");
         let listed = rig
             .connections

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use mcp_layer::registry::CredentialKey;
-use mcp_layer::{CallError, CallerTokens, Inactive};
+use mcp_layer::{CallToolError, CallerTokens, Inactive};
 use secrecy::ExposeSecret;
 use tokio::sync::watch;
 
@@ -16,17 +16,17 @@ use crate::support::until;
 const CALLERS: usize = 1000;
 
 /// All calls at once, each with an argument of its own.
-async fn thousand(rig: &Rig) -> Vec<Result<String, CallError>> {
+async fn thousand(rig: &Rig) -> Vec<Result<String, CallToolError>> {
     many(rig, CALLERS).await
 }
 
-async fn many(rig: &Rig, callers: usize) -> Vec<Result<String, CallError>> {
+async fn many(rig: &Rig, callers: usize) -> Vec<Result<String, CallToolError>> {
     let arguments: Vec<_> = (0..callers).map(|n| n.to_string()).collect();
     join_all(arguments.iter().map(|argument| rig.call(argument))).await
 }
 
 /// Each call has given its own argument back, and its tool ran once.
-fn all_well(rig: &Rig, results: Vec<Result<String, CallError>>) {
+fn all_well(rig: &Rig, results: Vec<Result<String, CallToolError>>) {
     for (n, result) in results.into_iter().enumerate() {
         assert_eq!(result.unwrap(), n.to_string());
     }
@@ -35,9 +35,9 @@ fn all_well(rig: &Rig, results: Vec<Result<String, CallError>>) {
     assert_eq!((executed.len(), most), (CALLERS, Some(&1)));
 }
 
-fn message(error: CallError) -> String {
+fn message(error: CallToolError) -> String {
     match error {
-        CallError::Inactive(Inactive::Unreachable { message }) => message,
+        CallToolError::Inactive(Inactive::Unreachable { message }) => message,
         other => panic!("{other:?}"),
     }
 }
@@ -297,7 +297,7 @@ async fn invalid_grant_and_invalid_client_make_a_server_need_authorization() {
         rig.provider.fail(move || refusal(400, code));
         for _ in 0..3 {
             let error = rig.call("x").await.unwrap_err();
-            let needs = matches!(error, CallError::Inactive(Inactive::NeedsAuthorization));
+            let needs = matches!(error, CallToolError::Inactive(Inactive::NeedsAuthorization));
             assert!(needs, "{code}: {error}");
         }
         assert_eq!(rig.provider.refreshes(), 1, "{code}");

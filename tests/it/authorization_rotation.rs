@@ -9,8 +9,8 @@ use futures_util::StreamExt;
 use futures_util::stream;
 use mcp_layer::oauth;
 use mcp_layer::registry::MemoryCredentialStore;
-use mcp_layer::{CallError, registry::Server};
-use mcp_layer::{Connections, Inactive};
+use mcp_layer::{CallToolError, registry::Server};
+use mcp_layer::{Connections, Inactive, Scopes};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -78,8 +78,7 @@ async fn run(provider: &Provider, tally: &Mutex<Tally>, mut dice: Dice) {
         let authorizations = provider
             .authorizations(store.clone())
             .with_clock(move || clock.now());
-        let connections = Connections::new(provider.outbound.clone());
-        let connections = connections.with_authorizations(&authorizations);
+        let connections = provider.connections(&authorizations).build();
         (authorizations, connections)
     };
     let (authorizations, one) = process();
@@ -104,7 +103,9 @@ async fn run(provider: &Provider, tally: &Mutex<Tally>, mut dice: Dice) {
         match outcome.unwrap() {
             None => tally.hung_up += 1,
             Some(Ok(_)) => tally.answered += 1,
-            Some(Err(CallError::Inactive(Inactive::Unreachable { .. }))) => tally.in_trouble += 1,
+            Some(Err(CallToolError::Inactive(Inactive::Unreachable { .. }))) => {
+                tally.in_trouble += 1
+            }
             Some(Err(error)) => panic!("{error}"),
         }
     }
@@ -115,7 +116,7 @@ async fn caller(
     connections: Connections,
     server: Server,
     patience: Option<Duration>,
-) -> Option<Result<String, CallError>> {
+) -> Option<Result<String, CallToolError>> {
     let called = call(&connections, &server, "echo", "x");
     match patience {
         None => Some(called.await),
@@ -136,7 +137,7 @@ async fn the_provider_would_notice() {
         server: &found.server,
         client: &client,
         redirect_uri: &callbacks(),
-        scopes: &oauth::Scopes::default(),
+        scopes: &Scopes::default(),
         resource: None,
     };
     let code = "code-1".into();

@@ -330,8 +330,8 @@ async fn a_registry_that_fails_is_a_500_without_its_secrets() {
             ))
         }
     }
-    let layer =
-        McpLayer::new(Broken).with_connections(connections(mcp_layer::mcp::Limits::default()));
+    let layer = McpLayer::new(Broken)
+        .with_connections(connections(mcp_layer::mcp::ServerLimits::default()));
     let gateway = Gateway::new([]).await.layered(|_| layer);
     let reply = gateway.send(&auto(json!({}))).await;
     assert_eq!(
@@ -376,7 +376,7 @@ async fn a_listing_that_its_caller_gave_up_on_is_kept_for_the_next_one() {
         ]
     })
     .await;
-    let connections = connections(mcp_layer::mcp::Limits::default());
+    let connections = connections(mcp_layer::mcp::ServerLimits::default());
     let server = Server::new("s", &evil.url()).unwrap();
     for _ in 0..3 {
         let tokens = CallerTokens::default();

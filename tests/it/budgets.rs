@@ -34,7 +34,7 @@ async fn server(tool: Value, text: &'static str) -> Evil {
 async fn gateway(evil: &Evil, script: impl IntoIterator<Item = Answer>) -> Gateway {
     let server = Server::new("s", &evil.url()).unwrap();
     let registry = MemoryRegistry::new([server]).unwrap();
-    let connections = connections(mcp_layer::mcp::Limits::default());
+    let connections = connections(mcp_layer::mcp::ServerLimits::default());
     let gateway = Gateway::new(script).await;
     gateway.layered(|_| McpLayer::new(registry).with_connections(connections))
 }

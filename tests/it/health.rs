@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use mcp_layer::{
-    Call, CallError, CallerTokens, Connections, Inactive, McpLayer, Monitor,
-    mcp::Limits,
+    CallToolError, CallToolRequest, CallerTokens, Connections, Inactive, McpLayer, Monitor,
+    mcp::ServerLimits,
     registry::{
         Failure, MemoryRegistry, Observation, ObservationStore, Server, ServerStore, Stage,
     },
@@ -13,7 +13,7 @@ use serde_json::{json, value::RawValue};
 use tokio::task::JoinHandle;
 
 use crate::support::{
-    gateway::{Gateway, auto, connections},
+    gateway::{Gateway, auto, connections, connections_builder},
     mcp_server::{McpServer, Mode},
     model::{Model, says},
     shelf::{Shelf, tool},
@@ -23,10 +23,14 @@ fn arguments() -> Box<RawValue> {
     RawValue::from_string("{}".to_owned()).unwrap()
 }
 
-async fn call(connections: &Connections, server: &Server) -> Result<(), CallError> {
+async fn call(connections: &Connections, server: &Server) -> Result<(), CallToolError> {
     let arguments = arguments();
     let called = connections
-        .call(server, &CallerTokens::default(), Call::new("a", &arguments))
+        .call(
+            server,
+            &CallerTokens::default(),
+            CallToolRequest::new("a", &arguments),
+        )
         .await;
     called.map(|_| ())
 }
@@ -53,19 +57,21 @@ async fn registered(shelf: &Shelf) -> (MemoryRegistry, Server) {
 async fn one_failed_call_makes_no_server_inactive_and_three_do() {
     let mut shelf = Shelf::start(&[tool("a", "A")]).await;
     let (registry, server) = registered(&shelf).await;
-    let connections = connections(Limits::default()).with_observations(registry.clone());
+    let connections = connections_builder(ServerLimits::default())
+        .observations(registry.clone())
+        .build();
     lists(&connections, &server).await.unwrap();
     shelf.goes_down().await;
     for _ in 0..2 {
         let error = call(&connections, &server).await.unwrap_err();
-        assert!(matches!(error, CallError::Failed(_)), "{error}");
+        assert!(matches!(error, CallToolError::Failed(_)), "{error}");
         assert_eq!(lists(&connections, &server).await, Ok(()));
         assert_eq!(seen(&registry, &server).await.failures, 0);
     }
     assert!(call(&connections, &server).await.is_err());
     let error = call(&connections, &server).await.unwrap_err();
     assert!(
-        matches!(error, CallError::Inactive(Inactive::Unreachable { .. })),
+        matches!(error, CallToolError::Inactive(Inactive::Unreachable { .. })),
         "{error}"
     );
     assert!(lists(&connections, &server).await.is_err());
@@ -99,7 +105,9 @@ fn a_server_fails_since_the_first_failure_after_a_success() {
 async fn a_call_that_gets_through_ends_a_row_of_failures() {
     let mut shelf = Shelf::start(&[tool("a", "A")]).await;
     let (registry, server) = registered(&shelf).await;
-    let connections = connections(Limits::default()).with_observations(registry);
+    let connections = connections_builder(ServerLimits::default())
+        .observations(registry)
+        .build();
     for _ in 0..3 {
         shelf.goes_down().await;
         for _ in 0..2 {
@@ -115,7 +123,7 @@ async fn a_call_that_gets_through_ends_a_row_of_failures() {
 async fn a_dead_server_costs_other_servers_nothing() {
     let mut dead = Shelf::start(&[tool("a", "A")]).await;
     let other = Shelf::start(&[tool("a", "A")]).await;
-    let connections = connections(Limits::default());
+    let connections = connections(ServerLimits::default());
     let record = |shelf: &Shelf| Server::new("s", &shelf.url()).unwrap();
     let (dead_record, other_record) = (record(&dead), record(&other));
     dead.goes_down().await;
@@ -130,7 +138,9 @@ async fn a_dead_server_costs_other_servers_nothing() {
 async fn what_went_wrong_with_a_server_before_it_was_edited_says_nothing_about_it() {
     let mut shelf = Shelf::start(&[tool("a", "A")]).await;
     let (registry, server) = registered(&shelf).await;
-    let connections = connections(Limits::default()).with_observations(registry.clone());
+    let connections = connections_builder(ServerLimits::default())
+        .observations(registry.clone())
+        .build();
     shelf.goes_down().await;
     assert!(connections.probe(&server).await.is_err());
     let known = seen(&registry, &server).await;
@@ -151,7 +161,9 @@ struct Replica {
 
 impl Replica {
     async fn new(registry: &MemoryRegistry) -> Self {
-        let connections = connections(Limits::default()).with_observations(registry.clone());
+        let connections = connections_builder(ServerLimits::default())
+            .observations(registry.clone())
+            .build();
         let monitor = Monitor::new(registry.clone(), connections.clone());
         let monitor = monitor.with_interval(Duration::from_secs(1));
         Self {

@@ -104,7 +104,7 @@ async fn a_hung_server_holds_no_permit_of_the_inner_service() {
     let evil = Evil::serve(|_| vec![Step::Hang]).await;
     let servers = [Server::new("hung", &evil.url()).unwrap()];
     let layer = McpLayer::new(MemoryRegistry::new(servers).unwrap())
-        .with_connections(connections(mcp_layer::mcp::Limits::default()));
+        .with_connections(connections(mcp_layer::mcp::ServerLimits::default()));
     let inner = tower::service_fn(
         |request: Request<RequestBody<Full<bytes::Bytes>>>| async move {
             drop(request.into_body().collect().await);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use http::StatusCode;
 use mcp_layer::{
     CallerId, CallerTokens, Connections, Inactive, McpLayer, Project,
-    mcp::Limits,
+    mcp::ServerLimits,
     registry::{Auth, MemoryRegistry, Server},
 };
 use serde_json::json;
@@ -62,7 +62,7 @@ async fn lists(
 #[tokio::test]
 async fn a_caller_brings_only_so_many_new_tokens_and_others_bring_theirs() {
     let evil = careless(1).await;
-    let (server, connections) = (server(&evil), connections(Limits::default()));
+    let (server, connections) = (server(&evil), connections(ServerLimits::default()));
     lists(&connections, &server, "ann", "good").await.unwrap();
     let began = Instant::now();
     let mut refused = 0;
@@ -97,7 +97,7 @@ async fn a_caller_brings_only_so_many_new_tokens_and_others_bring_theirs() {
 #[tokio::test]
 async fn made_up_tokens_push_out_the_makers_own_and_are_not_kept_by_the_hundred() {
     let evil = careless(1).await;
-    let mut limits = Limits::default();
+    let mut limits = ServerLimits::default();
     limits.new_tokens = 1_000_000;
     limits.peers = 80;
     let (server, connections) = (server(&evil), connections(limits));
@@ -134,7 +134,7 @@ async fn made_up_tokens_push_out_the_makers_own_and_are_not_kept_by_the_hundred(
 
 /// Brings 20 tokens of which each has another list, of about 130 KB; how many of the last ten are
 /// still there.
-async fn kept_of_heavy_lists(limits: Limits) -> usize {
+async fn kept_of_heavy_lists(limits: ServerLimits) -> usize {
     let evil = careless(10).await;
     let (server, connections) = (server(&evil), connections(limits));
     for number in 0..20 {
@@ -154,7 +154,7 @@ async fn kept_of_heavy_lists(limits: Limits) -> usize {
 
 #[tokio::test]
 async fn lists_of_made_up_tokens_are_weighed() {
-    let mut limits = Limits::default();
+    let mut limits = ServerLimits::default();
     limits.peer_bytes = 4 << 20;
     // An eighth has room for three.
     assert_eq!(kept_of_heavy_lists(limits).await, 3);
@@ -162,7 +162,7 @@ async fn lists_of_made_up_tokens_are_weighed() {
 
 #[tokio::test]
 async fn an_operator_can_keep_more() {
-    let mut limits = Limits::default();
+    let mut limits = ServerLimits::default();
     limits.peer_bytes = 4 << 30;
     assert_eq!(kept_of_heavy_lists(limits).await, 10);
 }
@@ -170,7 +170,7 @@ async fn an_operator_can_keep_more() {
 #[tokio::test]
 async fn lists_that_are_alike_are_kept_once() {
     let evil = careless(10).await;
-    let mut limits = Limits::default();
+    let mut limits = ServerLimits::default();
     limits.peer_bytes = 4 << 20;
     let (server, connections) = (server(&evil), connections(limits));
     for round in 0..2 {
@@ -192,7 +192,7 @@ async fn lists_that_are_alike_are_kept_once() {
 #[tokio::test]
 async fn a_token_that_is_refused_lists_once() {
     let evil = careless(1).await;
-    let (server, connections) = (server(&evil), connections(Limits::default()));
+    let (server, connections) = (server(&evil), connections(ServerLimits::default()));
     for _ in 0..20 {
         let refused = lists(&connections, &server, "ann", "bad token").await;
         assert_eq!(refused, Err(Inactive::TokenRefused));
@@ -203,7 +203,7 @@ async fn a_token_that_is_refused_lists_once() {
 #[tokio::test]
 async fn a_refused_token_pushes_out_nothing() {
     let evil = careless(1).await;
-    let mut limits = Limits::default();
+    let mut limits = ServerLimits::default();
     limits.peers = 8;
     limits.new_tokens = 1_000_000;
     let (server, connections) = (server(&evil), connections(limits));
@@ -220,7 +220,7 @@ async fn a_refused_token_pushes_out_nothing() {
 #[tokio::test]
 async fn the_caller_is_told_in_the_usual_shape() {
     let evil = careless(1).await;
-    let mut limits = Limits::default();
+    let mut limits = ServerLimits::default();
     limits.peers = 8;
     limits.new_tokens = 1;
     let registry = MemoryRegistry::new([server(&evil)]).unwrap();
@@ -255,7 +255,7 @@ async fn the_caller_is_told_in_the_usual_shape() {
 #[tokio::test]
 async fn callers_that_are_made_up_open_sessions_within_their_makers_share() {
     let notebook = crate::support::notebook::Notebook::start(1).await;
-    let mut limits = Limits::default();
+    let mut limits = ServerLimits::default();
     limits.peers = 80;
     let server = Server::new("n", &notebook.url()).unwrap();
     let server = server.with_share_session(mcp_layer::registry::ShareSession::Caller);

@@ -1,7 +1,7 @@
 //! The guard on the way out, with real sockets on the other side.
 
 use http::HeaderMap;
-use mcp_layer::mcp::{Client, Endpoint, Error, ErrorKind, Limits, Transport};
+use mcp_layer::mcp::{Client, Endpoint, Error, ErrorKind, ServerLimits, Transport};
 use mcp_layer::outbound::{EgressRules, Outbound};
 
 use crate::support::evil::{Evil, Step, json_reply};
@@ -14,7 +14,7 @@ async fn call_with(rules: &[&str], url: &str) -> Result<String, Error> {
         Transport::StreamableHttp,
         HeaderMap::new(),
     );
-    let client = Client::new(outbound, endpoint, Limits::default());
+    let client = Client::new(outbound, endpoint, ServerLimits::default());
     Ok(call(&client, "a", "{}").await?.text)
 }
 

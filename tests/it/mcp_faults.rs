@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use mcp_layer::mcp::{Error, ErrorKind, Limits};
+use mcp_layer::mcp::{Error, ErrorKind, ServerLimits};
 use serde_json::json;
 
 use crate::support::evil::{Evil, Received, Step, event, json_reply, reply, status, stream_head};
@@ -38,7 +38,7 @@ async fn a_tool_list_without_end_is_too_large() {
         vec![Step::Send(json_reply(&request.result(&page)))]
     })
     .await;
-    let failed = client(&server.url(), Limits::default())
+    let failed = client(&server.url(), ServerLimits::default())
         .list_tools()
         .await
         .unwrap_err();
@@ -58,7 +58,7 @@ async fn a_cursor_that_repeats_ends_the_listing() {
         vec![Step::Send(json_reply(&request.result(&page)))]
     })
     .await;
-    let failed = client(&server.url(), Limits::default())
+    let failed = client(&server.url(), ServerLimits::default())
         .list_tools()
         .await
         .unwrap_err();
@@ -84,7 +84,7 @@ async fn a_refused_connection_names_no_address() {
 #[tokio::test]
 async fn a_name_that_does_not_resolve_is_unreachable() {
     let url = "http://no-such-host.invalid/mcp";
-    let failed = call(&client(url, Limits::default()), "a", "{}")
+    let failed = call(&client(url, ServerLimits::default()), "a", "{}")
         .await
         .unwrap_err();
     assert_eq!(failed.kind(), ErrorKind::Unreachable);
@@ -229,7 +229,7 @@ async fn a_stream_without_end_is_cut_at_the_cap() {
         let note = event(r#"{"jsonrpc":"2.0","method":"notifications/message"}"#);
         vec![Step::Send(stream_head()), Step::Flood(note.repeat(1000))]
     };
-    let mut limits = Limits::default();
+    let mut limits = ServerLimits::default();
     limits.stream_bytes = 2 * 1024 * 1024;
     for (flood, what) in [
         (
@@ -359,7 +359,7 @@ async fn a_5xx_on_a_call_is_not_retried_and_its_body_not_shown() {
 #[tokio::test]
 async fn a_5xx_on_a_listing_is_retried_twice() {
     let server = Evil::mcp(|_| vec![Step::Send(status(503))]).await;
-    let failed = client(&server.url(), Limits::default())
+    let failed = client(&server.url(), ServerLimits::default())
         .list_tools()
         .await
         .unwrap_err();

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use mcp_layer::mcp::{Client, ErrorKind, Limits, Transport};
+use mcp_layer::mcp::{Client, ErrorKind, ServerLimits, Transport};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
@@ -156,7 +156,7 @@ async fn answer(request: Value, stream: broadcast::Sender<Option<String>>) {
 }
 
 fn old_client(server: &OldServer) -> Client {
-    client_over(&server.url, Transport::Sse, Limits::default())
+    client_over(&server.url, Transport::Sse, ServerLimits::default())
 }
 
 #[tokio::test]
@@ -187,7 +187,7 @@ async fn callers_share_one_stream_and_get_their_own_answers() {
 #[tokio::test]
 async fn a_server_that_knows_no_streamable_http_is_spoken_to_in_the_old_way() {
     let server = OldServer::start().await;
-    let client = client(&server.url, Limits::default());
+    let client = client(&server.url, ServerLimits::default());
     assert_eq!(
         call(&client, "a", r#"{"n":1}"#).await.unwrap().text,
         r#"{"n":1}"#
@@ -206,7 +206,7 @@ async fn a_server_that_knows_no_streamable_http_is_spoken_to_in_the_old_way() {
 async fn a_server_that_speaks_neither_is_told_so() {
     for code in [400, 404, 405] {
         let server = Evil::serve(move |_| vec![Step::Send(status(code))]).await;
-        let failed = call(&client(&server.url(), Limits::default()), "a", "{}")
+        let failed = call(&client(&server.url(), ServerLimits::default()), "a", "{}")
             .await
             .unwrap_err();
         assert_eq!(failed.status(), Some(code));
@@ -232,7 +232,7 @@ async fn a_server_that_speaks_neither_is_told_so() {
         ))]
     })
     .await;
-    let failed = call(&client(&server.url(), Limits::default()), "a", "{}")
+    let failed = call(&client(&server.url(), ServerLimits::default()), "a", "{}")
         .await
         .unwrap_err();
     assert_eq!(failed.kind(), ErrorKind::Rpc);
@@ -257,7 +257,7 @@ async fn an_endpoint_on_another_origin_gets_no_credential() {
             ]
         })
         .await;
-        let client = client_over(&server.url(), Transport::Sse, Limits::default());
+        let client = client_over(&server.url(), Transport::Sse, ServerLimits::default());
         let failed = call(&client, "a", "{}").await.unwrap_err();
         assert_eq!(failed.kind(), ErrorKind::Protocol);
         assert_eq!(server.received().len(), 1);
@@ -275,7 +275,7 @@ async fn a_stream_that_begins_otherwise_is_refused() {
         ]
     })
     .await;
-    let client = client_over(&server.url(), Transport::Sse, Limits::default());
+    let client = client_over(&server.url(), Transport::Sse, ServerLimits::default());
     assert_eq!(
         call(&client, "a", "{}").await.unwrap_err().kind(),
         ErrorKind::Protocol
@@ -317,7 +317,7 @@ async fn an_unused_stream_is_closed_and_opened_again_when_needed() {
 #[tokio::test]
 async fn a_stream_in_use_is_not_closed() {
     let server = OldServer::start().await;
-    let mut limits = Limits::default();
+    let mut limits = ServerLimits::default();
     limits.unused = Duration::from_millis(100);
     let client = client_over(&server.url, Transport::Sse, limits);
     assert!(call(&client, "a", r#"{"ms":400}"#).await.is_ok());

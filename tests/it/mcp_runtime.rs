@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::HeaderMap;
-use mcp_layer::mcp::{Client, Endpoint, Limits, Transport};
+use mcp_layer::mcp::{Client, Endpoint, ServerLimits, Transport};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::support::evil::{Evil, Step, json_reply};
@@ -18,7 +18,7 @@ fn client(server: &Evil, runtime: &Runtime) -> Client {
     let url = server.url().parse().unwrap();
     let endpoint = Endpoint::new(url, Transport::StreamableHttp, HeaderMap::new());
     let outbound = outbound().with_runtime(runtime.handle());
-    Client::new(outbound, endpoint, Limits::default())
+    Client::new(outbound, endpoint, ServerLimits::default())
 }
 
 #[tokio::test]

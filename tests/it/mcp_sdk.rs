@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mcp_layer::mcp::{ErrorKind, Limits};
+use mcp_layer::mcp::{ErrorKind, ServerLimits};
 
 use crate::support::mcp_server::{McpServer, Mode};
 use crate::support::{call, client, until};
@@ -11,7 +11,7 @@ use crate::support::{call, client, until};
 async fn tools_are_listed_and_called_with_and_without_sessions() {
     for mode in [Mode::Sessions, Mode::Stateless, Mode::Newest] {
         let server = McpServer::start(mode).await;
-        let client = client(&server.url(), Limits::default());
+        let client = client(&server.url(), ServerLimits::default());
 
         let list = client.list_tools().await.unwrap();
         assert_eq!(list.tools.len(), 8, "{mode:?}");
@@ -31,7 +31,7 @@ async fn tools_are_listed_and_called_with_and_without_sessions() {
 #[tokio::test]
 async fn every_kind_of_result_becomes_text() {
     let server = McpServer::start(Mode::Sessions).await;
-    let client = client(&server.url(), Limits::default());
+    let client = client(&server.url(), ServerLimits::default());
     let text = async |tool: &str| call(&client, tool, "{}").await.unwrap().text;
 
     assert_eq!(text("image").await, "[image/png, 3 B, not shown]");
@@ -49,7 +49,7 @@ async fn every_kind_of_result_becomes_text() {
 #[tokio::test]
 async fn callers_share_one_session_and_do_not_wait_for_each_other() {
     let server = McpServer::start(Mode::Sessions).await;
-    let client = client(&server.url(), Limits::default());
+    let client = client(&server.url(), ServerLimits::default());
     let calls = (0..20).map(|n| {
         let client = client.clone();
         tokio::spawn(async move {
@@ -73,7 +73,7 @@ async fn callers_share_one_session_and_do_not_wait_for_each_other() {
 async fn a_dropped_call_is_cancelled_at_the_server() {
     for mode in [Mode::Sessions, Mode::Newest] {
         let server = McpServer::start(mode).await;
-        let client = client(&server.url(), Limits::default());
+        let client = client(&server.url(), ServerLimits::default());
         let running = tokio::spawn(async move { call(&client, "slow", r#"{"ms": 20000}"#).await });
         until("the call runs", || server.calls() == 1).await;
         running.abort();
@@ -84,7 +84,7 @@ async fn a_dropped_call_is_cancelled_at_the_server() {
 #[tokio::test]
 async fn a_result_over_the_limit_is_refused() {
     let server = McpServer::start(Mode::Stateless).await;
-    let client = client(&server.url(), Limits::default());
+    let client = client(&server.url(), ServerLimits::default());
     let fits = call(&client, "big", r#"{"bytes": 4000000}"#).await.unwrap();
     assert_eq!(fits.text.len(), 4_000_000);
     let refused = call(&client, "big", r#"{"bytes": 5000000}"#).await;

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use mcp_layer::mcp::{ErrorKind, Limits};
+use mcp_layer::mcp::{ErrorKind, ServerLimits};
 use serde_json::json;
 
 use crate::support::evil::{
@@ -18,7 +18,7 @@ fn text(request: &Received) -> Vec<Step> {
 #[tokio::test]
 async fn the_handshake_and_every_later_request_are_what_the_specification_says() {
     let server = Evil::mcp(text).await;
-    let client = client(&server.url(), Limits::default());
+    let client = client(&server.url(), ServerLimits::default());
     assert_eq!(
         call(&client, "echo", r#"{"a":  1.50}"#).await.unwrap().text,
         "ok"
@@ -75,7 +75,7 @@ async fn older_revisions_are_accepted_and_unknown_ones_refused() {
             _ => vec![Step::Send(status(202))],
         })
         .await;
-        let client = client(&server.url(), Limits::default());
+        let client = client(&server.url(), ServerLimits::default());
         assert!(call(&client, "a", "{}").await.is_ok(), "{revision}");
         let last = server.received().pop().unwrap();
         assert_eq!(last.header("mcp-protocol-version"), header);
@@ -90,7 +90,7 @@ async fn older_revisions_are_accepted_and_unknown_ones_refused() {
         vec![Step::Send(json_reply(&result))]
     })
     .await;
-    let refused = call(&client(&server.url(), Limits::default()), "a", "{}")
+    let refused = call(&client(&server.url(), ServerLimits::default()), "a", "{}")
         .await
         .unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Protocol);
@@ -100,7 +100,7 @@ async fn older_revisions_are_accepted_and_unknown_ones_refused() {
 #[tokio::test]
 async fn callers_that_come_at_once_share_one_handshake() {
     let server = Evil::mcp(text).await;
-    let client = client(&server.url(), Limits::default());
+    let client = client(&server.url(), ServerLimits::default());
     let calls: Vec<_> = (0..30)
         .map(|_| {
             let client = client.clone();
@@ -129,7 +129,7 @@ async fn a_failed_handshake_fails_those_who_wait_and_the_next_caller_tries_again
     })
     .await;
     drop(server);
-    let client = client(&proxy.url(), Limits::default());
+    let client = client(&proxy.url(), ServerLimits::default());
     let (a, b) = tokio::join!(call(&client, "a", "{}"), call(&client, "b", "{}"));
     for failed in [a, b] {
         let failed = failed.unwrap_err();
@@ -154,7 +154,7 @@ async fn a_caller_that_leaves_does_not_spoil_the_handshake_for_others() {
         _ => politely(request).unwrap_or_else(|| text(request)),
     })
     .await;
-    let client = client(&server.url(), Limits::default());
+    let client = client(&server.url(), ServerLimits::default());
     let first = tokio::spawn({
         let client = client.clone();
         async move { call(&client, "a", "{}").await }
@@ -193,7 +193,7 @@ async fn forgetful(gone: impl Fn() -> Vec<u8> + Send + Sync + 'static) -> Evil {
 #[tokio::test]
 async fn a_forgotten_session_is_opened_anew_once_for_all_and_each_request_sent_once_more() {
     let server = forgetful(|| status(404)).await;
-    let client = client(&server.url(), Limits::default());
+    let client = client(&server.url(), ServerLimits::default());
     let calls: Vec<_> = (0..10)
         .map(|_| {
             let client = client.clone();
@@ -219,7 +219,7 @@ async fn a_forgotten_session_is_opened_anew_once_for_all_and_each_request_sent_o
 async fn a_400_about_the_session_is_a_forgotten_session_too() {
     let body = r#"{"jsonrpc":"2.0","error":{"code":-32000,"message":"Bad Request: No valid session ID provided"},"id":null}"#;
     let server = forgetful(move || reply(400, "content-type: application/json\r\n", body)).await;
-    let client = client(&server.url(), Limits::default());
+    let client = client(&server.url(), ServerLimits::default());
     assert!(call(&client, "a", "{}").await.is_ok());
     assert_eq!(server.count("tools/call"), 2);
 }
@@ -233,7 +233,7 @@ async fn a_tools_own_words_about_sessions_do_not_run_it_again() {
         vec![Step::Send(reply(400, json, &body.to_string()))]
     })
     .await;
-    let client = client(&server.url(), Limits::default());
+    let client = client(&server.url(), ServerLimits::default());
     let failed = call(&client, "a", "{}").await.unwrap_err();
     assert_eq!(failed.kind(), ErrorKind::Rpc);
     assert_eq!(server.count("tools/call"), 1);
@@ -242,7 +242,7 @@ async fn a_tools_own_words_about_sessions_do_not_run_it_again() {
 #[tokio::test]
 async fn a_server_that_forgets_every_session_is_given_up_on() {
     let server = Evil::mcp(|_| vec![Step::Send(status(404))]).await;
-    let client = client(&server.url(), Limits::default());
+    let client = client(&server.url(), ServerLimits::default());
     let failed = call(&client, "a", "{}").await.unwrap_err();
     assert_eq!(failed.status(), Some(404));
     assert_eq!(server.count("initialize"), 2);
@@ -253,7 +253,7 @@ async fn a_server_that_forgets_every_session_is_given_up_on() {
 async fn a_call_that_could_not_be_sent_is_sent_again_once() {
     let server = Evil::mcp(text).await;
     let (url, address) = (server.url(), server.address);
-    let client = client(&url, Limits::default());
+    let client = client(&url, ServerLimits::default());
     assert!(call(&client, "a", "{}").await.is_ok());
     stop(server).await;
     let restarted = tokio::spawn(async move {
@@ -285,7 +285,7 @@ async fn a_connection_that_the_server_closed_meanwhile_is_not_used() {
         steps
     })
     .await;
-    let client = client(&server.url(), Limits::default());
+    let client = client(&server.url(), ServerLimits::default());
     for connections in 1..4 {
         assert!(call(&client, "a", "{}").await.is_ok());
         until("it is closed", || server.closed() == connections).await;
@@ -307,7 +307,7 @@ async fn a_handshake_that_failed_when_nobody_waited_is_not_remembered() {
         }
     })
     .await;
-    let client = client(&server.url(), Limits::default());
+    let client = client(&server.url(), ServerLimits::default());
     let first = tokio::spawn({
         let client = client.clone();
         async move { call(&client, "a", "{}").await }
@@ -347,7 +347,7 @@ async fn a_timeout_cancels_the_call_once() {
 #[tokio::test]
 async fn an_answered_call_is_not_cancelled() {
     let server = Evil::mcp(text).await;
-    let client = client(&server.url(), Limits::default());
+    let client = client(&server.url(), ServerLimits::default());
     for _ in 0..3 {
         assert!(call(&client, "a", "{}").await.is_ok());
     }
@@ -359,7 +359,7 @@ async fn an_answered_call_is_not_cancelled() {
 #[tokio::test]
 async fn a_session_id_with_odd_characters_is_refused() {
     let server = Evil::serve(|request| vec![Step::Send(initialized(request, "a b"))]).await;
-    let refused = call(&client(&server.url(), Limits::default()), "a", "{}")
+    let refused = call(&client(&server.url(), ServerLimits::default()), "a", "{}")
         .await
         .unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Protocol);
@@ -369,7 +369,7 @@ async fn a_session_id_with_odd_characters_is_refused() {
 async fn debug_shows_no_credential_and_no_path() {
     let client = client(
         "https://mcp.example.com/secret-path?key=secret",
-        Limits::default(),
+        ServerLimits::default(),
     );
     let shown = format!("{client:?}");
     assert_eq!(
@@ -387,7 +387,7 @@ async fn an_authorization_challenge_is_kept_for_whoever_handles_it() {
             vec![Step::Send(reply(code, &header, "body with a secret"))]
         })
         .await;
-        let client = client(&server.url(), Limits::default());
+        let client = client(&server.url(), ServerLimits::default());
         let failed = call(&client, "a", "{}").await.unwrap_err();
         assert_eq!((failed.kind(), failed.status()), (kind, Some(code)));
         assert_eq!(failed.challenge(), Some(challenge));

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use mcp_layer::mcp::{ErrorKind, Limits};
+use mcp_layer::mcp::{ErrorKind, ServerLimits};
 use serde_json::{Value, json};
 
 use crate::support::evil::{
@@ -49,7 +49,7 @@ async fn every_request_says_who_we_are_in_the_body_and_in_headers() {
         _ => text(request),
     })
     .await;
-    let client = client(&server.url(), Limits::default());
+    let client = client(&server.url(), ServerLimits::default());
     client.list_tools().await.unwrap();
     let answer = call(&client, "größe", r#"{"a":  1.50}"#).await.unwrap();
     assert_eq!(answer.text, "ok");
@@ -121,7 +121,7 @@ async fn whatever_an_older_server_says_to_the_probe_it_gets_its_handshake() {
     ];
     for (row, probe) in probes.into_iter().enumerate() {
         let server = old_server(probe).await;
-        let client = client(&server.url(), Limits::default());
+        let client = client(&server.url(), ServerLimits::default());
         assert!(call(&client, "a", "{}").await.is_ok(), "{row}");
         assert!(call(&client, "a", "{}").await.is_ok(), "{row}");
         assert_eq!(server.count("server/discover"), 1, "{row}");
@@ -149,7 +149,7 @@ async fn what_says_nothing_about_revisions_is_no_verdict() {
             _ => text(request),
         })
         .await;
-        let client = client(&server.url(), Limits::default());
+        let client = client(&server.url(), ServerLimits::default());
         let failed = call(&client, "a", "{}").await.unwrap_err();
         assert_eq!((failed.kind(), failed.status()), (kind, Some(code)));
         assert_eq!(server.received().len(), 1);
@@ -165,7 +165,7 @@ async fn what_says_nothing_about_revisions_is_no_verdict() {
 async fn a_complaint_of_the_new_revision_is_no_reason_to_speak_an_old_one() {
     for code in [-32020, -32021] {
         let server = Evil::serve_all(move |request| error(request, code, &Value::Null)).await;
-        let failed = call(&client(&server.url(), Limits::default()), "a", "{}").await;
+        let failed = call(&client(&server.url(), ServerLimits::default()), "a", "{}").await;
         assert_eq!(failed.unwrap_err().kind(), ErrorKind::Rpc);
         assert_eq!(server.count("initialize"), 0);
     }
@@ -174,7 +174,7 @@ async fn a_complaint_of_the_new_revision_is_no_reason_to_speak_an_old_one() {
         let refused = Evil::serve_all(move |r| error(r, -32022, &supported)).await;
         let listed = Evil::serve_all(move |r| vec![Step::Send(discovered(r, versions))]).await;
         for server in [refused, listed] {
-            let failed = call(&client(&server.url(), Limits::default()), "a", "{}").await;
+            let failed = call(&client(&server.url(), ServerLimits::default()), "a", "{}").await;
             assert_eq!(
                 failed.unwrap_err().to_string(),
                 "the server speaks no revision of MCP that we speak"
@@ -187,7 +187,7 @@ async fn a_complaint_of_the_new_revision_is_no_reason_to_speak_an_old_one() {
 #[tokio::test]
 async fn callers_that_come_at_once_share_one_probe() {
     let server = Evil::stateless(text).await;
-    let client = client(&server.url(), Limits::default());
+    let client = client(&server.url(), ServerLimits::default());
     let calls: Vec<_> = (0..20)
         .map(|_| {
             let client = client.clone();
@@ -226,7 +226,7 @@ async fn a_server_that_was_replaced_by_an_older_one_is_found_out() {
             _ => vec![Step::Send(status(202))],
         })
         .await;
-        let client = client(&server.url(), Limits::default());
+        let client = client(&server.url(), ServerLimits::default());
         for _ in 0..3 {
             assert!(call(&client, "a", "{}").await.is_ok(), "{row}");
         }
@@ -253,7 +253,7 @@ async fn a_server_that_was_replaced_by_a_newer_one_is_found_out() {
         }
     })
     .await;
-    let client = client(&server.url(), Limits::default());
+    let client = client(&server.url(), ServerLimits::default());
     assert!(call(&client, "a", "{}").await.is_ok());
     assert!(call(&client, "a", "{}").await.is_ok());
     let last = server.received().pop().unwrap();
@@ -274,7 +274,7 @@ async fn a_lost_session_that_cannot_be_opened_again_is_no_reason_to_probe() {
         _ => vec![Step::Send(status(202))],
     })
     .await;
-    let failed = call(&client(&server.url(), Limits::default()), "a", "{}").await;
+    let failed = call(&client(&server.url(), ServerLimits::default()), "a", "{}").await;
     assert_eq!(failed.unwrap_err().kind(), ErrorKind::Unauthorized);
     assert_eq!(server.count("server/discover"), 1);
     assert_eq!(server.count("initialize"), 2);
@@ -288,7 +288,9 @@ async fn an_unknown_method_is_an_answer_and_not_another_revision() {
         vec![Step::Send(reply(404, JSON, &body.to_string()))]
     })
     .await;
-    let failed = client(&server.url(), Limits::default()).list_tools().await;
+    let failed = client(&server.url(), ServerLimits::default())
+        .list_tools()
+        .await;
     assert_eq!(failed.unwrap_err().kind(), ErrorKind::Rpc);
     assert_eq!(server.received().len(), 2);
 }
@@ -309,7 +311,7 @@ async fn a_stream_may_carry_messages_before_the_answer_and_requests_are_ignored(
         all
     })
     .await;
-    let client = client(&server.url(), Limits::default());
+    let client = client(&server.url(), ServerLimits::default());
     assert_eq!(call(&client, "a", "{}").await.unwrap().text, "ok");
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(server.received().len(), 2, "nothing is posted in answer");
@@ -322,7 +324,7 @@ async fn a_stream_that_breaks_is_not_taken_up_again() {
         vec![Step::Send(stream_head()), Step::Send(begun), Step::Close]
     })
     .await;
-    let failed = call(&client(&server.url(), Limits::default()), "a", "{}").await;
+    let failed = call(&client(&server.url(), ServerLimits::default()), "a", "{}").await;
     assert_eq!(failed.unwrap_err().kind(), ErrorKind::Interrupted);
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(server.received().len(), 2);
@@ -352,12 +354,12 @@ async fn annotated_arguments_go_into_headers_and_bad_annotations_cost_only_their
         _ => text(request),
     })
     .await;
-    let client = client(&server.url(), Limits::default());
+    let client = client(&server.url(), ServerLimits::default());
     let list = client.list_tools().await.unwrap();
     assert_eq!(list.tools.len(), 1);
     assert_eq!(list.left_out.len(), 1);
-    assert_eq!(list.left_out[0].name, "bad");
-    assert_eq!(list.left_out[0].reason, "an x-mcp-header is not a token");
+    assert_eq!(list.left_out[0].tool(), "bad");
+    assert_eq!(list.left_out[0].reason(), "an x-mcp-header is not a token");
     for (arguments, header) in [
         (r#"{"region": "eu"}"#, Some("eu")),
         (
@@ -386,7 +388,7 @@ async fn older_servers_may_annotate_as_they_like() {
         _ => text(request),
     })
     .await;
-    let client = client(&server.url(), Limits::default());
+    let client = client(&server.url(), ServerLimits::default());
     assert_eq!(client.list_tools().await.unwrap().tools.len(), 1);
     assert!(call(&client, "a", r#"{"a": "b"}"#).await.is_ok());
     let last = server.received().pop().unwrap();
@@ -412,7 +414,7 @@ async fn refused_headers_are_made_anew_from_a_new_listing_once() {
             _ => error(request, -32020, &Value::Null),
         })
         .await;
-        let client = client(&server.url(), Limits::default());
+        let client = client(&server.url(), ServerLimits::default());
         client.list_tools().await.unwrap();
         let answer = call(&client, "a", r#"{"a": "x"}"#).await;
         assert_eq!(answer.is_err(), fickle);
@@ -428,7 +430,7 @@ async fn headers_that_would_be_the_same_are_not_sent_again() {
         _ => error(request, -32020, &Value::Null),
     })
     .await;
-    let failed = call(&client(&server.url(), Limits::default()), "a", "{}").await;
+    let failed = call(&client(&server.url(), ServerLimits::default()), "a", "{}").await;
     assert_eq!(failed.unwrap_err().kind(), ErrorKind::Rpc);
     assert_eq!(server.count("tools/call"), 1);
 }
@@ -437,7 +439,7 @@ async fn headers_that_would_be_the_same_are_not_sent_again() {
 async fn a_missing_capability_is_named_in_our_own_words() {
     let required = json!({"requiredCapabilities": {"elicitation": {}}});
     let server = Evil::stateless(move |request| error(request, -32021, &required)).await;
-    let failed = call(&client(&server.url(), Limits::default()), "a", "{}").await;
+    let failed = call(&client(&server.url(), ServerLimits::default()), "a", "{}").await;
     assert_eq!(
         failed.unwrap_err().to_string(),
         "the server needs input that is not available here"
@@ -460,7 +462,7 @@ async fn a_question_is_declined_and_the_state_echoed() {
         }
     })
     .await;
-    let client = client(&server.url(), Limits::default());
+    let client = client(&server.url(), ServerLimits::default());
     let answer = call(&client, "a", r#"{"x": 1}"#).await.unwrap();
     assert_eq!((&*answer.text, answer.is_error), ("ok", false));
     let received = server.received();
@@ -477,7 +479,7 @@ async fn a_tool_that_never_stops_asking_has_failed() {
         json!({"resultType": "input_required", "requestState": "secret"}),
     ] {
         let server = Evil::stateless(move |request| result(request, &asked)).await;
-        let client = client(&server.url(), Limits::default());
+        let client = client(&server.url(), ServerLimits::default());
         let failed = call(&client, "a", "{}").await.unwrap();
         assert!(failed.is_error);
         assert_eq!(
@@ -497,7 +499,7 @@ async fn results_of_other_types_are_refused() {
             result(request, &odd)
         })
         .await;
-        let client = client(&server.url(), Limits::default());
+        let client = client(&server.url(), ServerLimits::default());
         let called = call(&client, "a", "{}").await.unwrap_err();
         let listed = client.list_tools().await.unwrap_err();
         for failed in [called, listed] {
@@ -514,7 +516,7 @@ async fn an_older_server_is_not_told_no_because_it_cannot_ask() {
         result(request, &asked)
     })
     .await;
-    let failed = call(&client(&server.url(), Limits::default()), "a", "{}").await;
+    let failed = call(&client(&server.url(), ServerLimits::default()), "a", "{}").await;
     assert_eq!(failed.unwrap_err().kind(), ErrorKind::Protocol);
     assert_eq!(server.count("tools/call"), 1);
 }
@@ -529,7 +531,9 @@ async fn a_listing_follows_an_empty_cursor_and_keeps_the_shortest_lifetime() {
         result(request, &page)
     })
     .await;
-    let list = client(&server.url(), Limits::default()).list_tools().await;
+    let list = client(&server.url(), ServerLimits::default())
+        .list_tools()
+        .await;
     assert_eq!(list.unwrap().ttl, Some(Duration::ZERO));
     assert_eq!(server.received()[2].json()["params"]["cursor"], "");
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use mcp_layer::mcp::{ErrorKind, Limits};
+use mcp_layer::mcp::{ErrorKind, ServerLimits};
 use serde_json::json;
 
 use crate::support::evil::{Evil, Received, Step, event, politely, status, stream_head};
@@ -34,7 +34,7 @@ async fn answers_to_others_and_duplicates_are_ignored() {
         ])
     })
     .await;
-    let client = client(&server.url(), Limits::default());
+    let client = client(&server.url(), ServerLimits::default());
     assert_eq!(call(&client, "a", "{}").await.unwrap().text, "ours");
 }
 
@@ -46,7 +46,7 @@ async fn a_body_that_answers_another_request_is_a_protocol_error() {
         vec![Step::Send(crate::support::evil::json_reply(body))]
     })
     .await;
-    let failed = call(&client(&server.url(), Limits::default()), "a", "{}")
+    let failed = call(&client(&server.url(), ServerLimits::default()), "a", "{}")
         .await
         .unwrap_err();
     assert_eq!(failed.kind(), ErrorKind::Protocol);
@@ -62,7 +62,7 @@ async fn a_batch_is_read() {
         stream(&[batch])
     })
     .await;
-    let client = client(&server.url(), Limits::default());
+    let client = client(&server.url(), ServerLimits::default());
     assert_eq!(call(&client, "a", "{}").await.unwrap().text, "in a batch");
 }
 
@@ -79,7 +79,7 @@ async fn a_servers_requests_are_answered_on_the_way() {
         ])
     })
     .await;
-    let client = client(&server.url(), Limits::default());
+    let client = client(&server.url(), ServerLimits::default());
     assert_eq!(call(&client, "a", "{}").await.unwrap().text, "done");
     let answers = || {
         let received = server.received();
@@ -110,7 +110,7 @@ async fn a_server_that_only_asks_is_stopped() {
         vec![Step::Send(stream_head()), Step::Flood(ping)]
     })
     .await;
-    let failed = call(&client(&server.url(), Limits::default()), "a", "{}")
+    let failed = call(&client(&server.url(), ServerLimits::default()), "a", "{}")
         .await
         .unwrap_err();
     assert_eq!(failed.kind(), ErrorKind::Protocol);
@@ -178,7 +178,7 @@ async fn a_broken_stream_is_resumed_after_the_pause_that_the_server_asks_for() {
         }
     })
     .await;
-    let client = client(&server.url(), Limits::default());
+    let client = client(&server.url(), ServerLimits::default());
     let began = Instant::now();
     assert_eq!(call(&client, "a", "{}").await.unwrap().text, "resumed");
     assert!(
@@ -203,7 +203,7 @@ async fn a_broken_stream_is_resumed_after_the_pause_that_the_server_asks_for() {
 #[tokio::test]
 async fn a_stream_that_never_answers_is_resumed_a_bounded_number_of_times() {
     let server = resumable(usize::MAX, "retry: 1\n").await;
-    let failed = call(&client(&server.url(), Limits::default()), "a", "{}")
+    let failed = call(&client(&server.url(), ServerLimits::default()), "a", "{}")
         .await
         .unwrap_err();
     assert_eq!(failed.kind(), ErrorKind::Interrupted);
@@ -227,7 +227,7 @@ async fn a_pause_of_years_ends_with_the_call() {
 #[tokio::test]
 async fn a_stream_without_ids_cannot_be_resumed() {
     let server = Evil::mcp(|_| stream(&[r#"{"jsonrpc":"2.0","method":"m"}"#.to_owned()])).await;
-    let failed = call(&client(&server.url(), Limits::default()), "a", "{}")
+    let failed = call(&client(&server.url(), ServerLimits::default()), "a", "{}")
         .await
         .unwrap_err();
     assert_eq!(failed.kind(), ErrorKind::Interrupted);
@@ -248,7 +248,7 @@ async fn the_connection_is_used_again_after_a_stream() {
         ]
     })
     .await;
-    let client = client(&server.url(), Limits::default());
+    let client = client(&server.url(), ServerLimits::default());
     for _ in 0..5 {
         assert_eq!(call(&client, "a", "{}").await.unwrap().text, "ok");
         tokio::time::sleep(Duration::from_millis(100)).await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
-use mcp_layer::mcp::{Client, Endpoint, Error, ErrorKind, Limits, Transport};
+use mcp_layer::mcp::{Client, Endpoint, Error, ErrorKind, ServerLimits, Transport};
 use mcp_layer::outbound::{self, EgressRules, Outbound};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use tokio::net::{TcpListener, TcpStream};
@@ -75,7 +75,7 @@ async fn call_over_tls(roots: Option<&str>, port: u16) -> Result<String, Error> 
     let mut headers = HeaderMap::new();
     headers.insert("authorization", HeaderValue::from_static(CANARY));
     let endpoint = Endpoint::new(url, Transport::StreamableHttp, headers);
-    let mut limits = Limits::default();
+    let mut limits = ServerLimits::default();
     limits.list = Duration::from_secs(2);
     let client = Client::new(outbound, endpoint, limits);
     Ok(call(&client, "a", "{}").await?.text)

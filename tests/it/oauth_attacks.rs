@@ -2,8 +2,9 @@
 //! refused, by the right kind, and no code and no secret reaches a token endpoint.
 
 use axum::response::Response;
+use mcp_layer::Scopes;
 use mcp_layer::oauth::{
-    self, AuthorizationServer, Callback, Client, Error, ErrorKind, Http, Request, Scopes, Tokens,
+    self, AuthorizationServer, Callback, Client, Error, ErrorKind, Http, Request, Tokens,
 };
 use serde_json::{Value, json};
 use url::{Url, form_urlencoded};

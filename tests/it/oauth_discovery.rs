@@ -1,8 +1,7 @@
 //! Finding the authorization server of an MCP server, and becoming its client.
 
-use mcp_layer::oauth::{
-    self, AuthorizationServer, Challenge, Discovered, Error, ErrorKind, Scopes, TokenAuth,
-};
+use mcp_layer::oauth::{self, AuthorizationServer, Challenge, Discovered, Error, ErrorKind};
+use mcp_layer::{Scopes, TokenAuth};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 

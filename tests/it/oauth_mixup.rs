@@ -42,9 +42,10 @@ impl Stage {
         let authorizations =
             Authorizations::new(outbound.clone(), MemoryCredentialStore::default());
         let store = MemoryRegistry::default();
-        let connections = Connections::new(outbound.clone())
-            .with_authorizations(&authorizations)
-            .with_observations(store.clone());
+        let connections = Connections::builder(outbound.clone())
+            .authorizations(&authorizations)
+            .observations(store.clone())
+            .build();
         let operator = Operator::over(connections, store, |admin| {
             admin.with_authorizations(authorizations)
         });

@@ -6,9 +6,9 @@ use axum::response::Response;
 use base64::Engine;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use mcp_layer::oauth::{
-    self, AuthorizationServer, Callback, Client, Error, ErrorKind, Http, Request, Scopes,
-    TokenAuth, Tokens,
+    self, AuthorizationServer, Callback, Client, Error, ErrorKind, Http, Request, Tokens,
 };
+use mcp_layer::{Scopes, TokenAuth};
 use secrecy::ExposeSecret;
 use serde_json::json;
 use sha2::{Digest, Sha256};

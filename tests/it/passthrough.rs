@@ -5,7 +5,9 @@ use std::time::Duration;
 use http::Request;
 use http_body_util::Full;
 use mcp_layer::registry::{Auth, MemoryRegistry, Server};
-use mcp_layer::{Call, CallError, CallerTokens, Connections, Inactive, McpLayer, TraceParent};
+use mcp_layer::{
+    CallToolError, CallToolRequest, CallerTokens, Connections, Inactive, McpLayer, TraceParent,
+};
 use serde_json::{Value, json};
 use tower::{Layer, ServiceExt};
 
@@ -289,11 +291,11 @@ async fn a_call_may_be_given_all_the_time_that_there_is() {
     let server = guarded().await;
     let record = Server::new("a", &server.url()).unwrap();
     let arguments = serde_json::value::to_raw_value(&json!({})).unwrap();
-    let mut call = Call::new("t", &arguments);
+    let mut call = CallToolRequest::new("t", &arguments);
     call.timeout = Duration::MAX;
     let connections = Connections::new(outbound());
     let refused = connections
         .call(&record, &CallerTokens::default(), call)
         .await;
-    assert!(matches!(refused, Err(CallError::Failed(_))));
+    assert!(matches!(refused, Err(CallToolError::Failed(_))));
 }

@@ -2,7 +2,7 @@
 
 use mcp_layer::{
     CallerTokens, Connections, McpLayer,
-    mcp::Limits,
+    mcp::ServerLimits,
     registry::{
         Gate, MemoryRegistry, Observation, ObservationStore, Server, ServerId, ServerRegistry,
         ServerStore, ToolState,
@@ -11,7 +11,7 @@ use mcp_layer::{
 use serde_json::{Value, json};
 
 use crate::support::{
-    gateway::{Gateway, auto, connections, with_mcp},
+    gateway::{Gateway, auto, connections_builder, with_mcp},
     mcp_server::{McpServer, Mode},
     model::{Answer, Model, calls, says},
     shelf::{Shelf, tool},
@@ -39,7 +39,9 @@ impl Pinned {
         server.on_change = Some(Gate::Block);
         server.new_tools = Some(Gate::Block);
         let registry = MemoryRegistry::new([change(server)]).unwrap();
-        let connections = connections(Limits::default()).with_observations(registry.clone());
+        let connections = connections_builder(ServerLimits::default())
+            .observations(registry.clone())
+            .build();
         let layer = McpLayer::new(registry.clone()).with_connections(connections.clone());
         let gateway = Gateway {
             layer,
@@ -377,7 +379,9 @@ impl ObservationStore for Broken {
 async fn tools_that_nobody_can_compare_with_what_was_accepted_are_not_offered() {
     let pinned = Pinned::new([], &[tool("a", "A")]).await;
     let broken = Broken(pinned.gateway.registry.clone());
-    let connections = connections(Limits::default()).with_observations(broken);
+    let connections = connections_builder(ServerLimits::default())
+        .observations(broken)
+        .build();
     let mut server = pinned.record().await;
     let tools = |server: Server| {
         let connections = connections.clone();

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body_util::{BodyExt, Full};
 use mcp_layer::authorization::Authorizations;
-use mcp_layer::mcp::{Client, Endpoint, Limits};
+use mcp_layer::mcp::{Client, Endpoint, ServerLimits};
 use mcp_layer::registry::{
     Auth, CredentialKey, CredentialStore, Expected, MemoryCredentialStore, MemoryRegistry, OAuth2,
     Server,
@@ -23,7 +23,7 @@ use tower::{Layer, ServiceExt};
 use crate::support::auth_server::{AuthServer, callback, parameter};
 use crate::support::evidence;
 use crate::support::forms::{ENCODINGS, forms};
-use crate::support::gateway::{auto, chat, connections};
+use crate::support::gateway::{auto, chat, connections, connections_builder};
 use crate::support::model::{Model, calls, says};
 use crate::support::outbound;
 use crate::support::parrot::{Over, Parrot, Place, SESSION};
@@ -47,7 +47,7 @@ const SEALING: [u8; 32] = *b"\x01canary\x02sealing\x03key~AbCdEfGhIjK\xff";
 async fn whatever_a_server_repeats_of_a_static_header_nobody_sees_it() {
     evidence::secret("static header", KEY);
     let auth = || Auth::static_headers([("x-api-key", KEY)]).unwrap();
-    let connections = connections(Limits::default());
+    let connections = connections(ServerLimits::default());
     for over in Over::ALL {
         for place in Place::ALL {
             let none = HeaderMap::new();
@@ -72,7 +72,7 @@ async fn whatever_a_server_repeats_of_a_static_header_nobody_sees_it() {
 async fn a_basic_password_and_a_token_of_a_callers_own_are_kept_back_as_well() {
     evidence::secret("Basic password", PASSWORD);
     evidence::secret("passthrough token", TOKEN);
-    let connections = connections(Limits::default());
+    let connections = connections(ServerLimits::default());
     let basic = format!(
         "Basic {}",
         BASE64_STANDARD.encode(format!("user:{PASSWORD}"))
@@ -125,7 +125,9 @@ async fn nothing_of_an_authorization_is_seen_from_its_beginning_to_its_end() {
             // When the first access token has expired.
             let later = authorizations.clone();
             let later = later.with_clock(|| SystemTime::now() + Duration::from_secs(7200));
-            let connections = connections(Limits::default()).with_authorizations(&later);
+            let connections = connections_builder(ServerLimits::default())
+                .authorizations(&later)
+                .build();
             let (plain, in_json) = said(RENEWED);
             let parrot = Parrot::start(over, place, &plain, &in_json).await;
             let server = server(&parrot, over, oauth(&provider));
@@ -167,7 +169,7 @@ async fn nothing_of_an_authorization_is_seen_from_its_beginning_to_its_end() {
 
 #[tokio::test]
 async fn a_session_id_is_a_secret_too() {
-    let connections = connections(Limits::default());
+    let connections = connections(ServerLimits::default());
     // Before 2025-03-26 it is in the address that messages go to.
     for over in [Over::Sessions, Over::Sse] {
         let none = HeaderMap::new();
@@ -193,7 +195,7 @@ async fn debug_of_what_holds_a_secret_shows_none() {
         Over::Sse.transport(),
         endpoint_headers,
     );
-    let client_of_mcp = Client::new(outbound(), endpoint.clone(), Limits::default());
+    let client_of_mcp = Client::new(outbound(), endpoint.clone(), ServerLimits::default());
     let tokens = CallerTokens::take(&mut headers);
     let statics = Auth::static_headers([("x-api-key", SECRET)]).unwrap();
     let Auth::StaticHeaders(list) = &statics else {

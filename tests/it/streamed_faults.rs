@@ -403,7 +403,7 @@ async fn a_slow_reader_slows_the_upstream() {
     );
     let with_server = gateway([]).await;
     let layer = McpLayer::new(with_server.registry.clone())
-        .with_connections(connections(mcp_layer::mcp::Limits::default()))
+        .with_connections(connections(mcp_layer::mcp::ServerLimits::default()))
         .with_streaming(Streaming::Execute);
     let response = layer
         .layer(model)

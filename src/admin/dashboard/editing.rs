@@ -1,7 +1,5 @@
 //! Changing a server that is there.
 
-use std::sync::Arc;
-
 use askama::Template;
 use axum::{
     body::Bytes,
@@ -12,7 +10,6 @@ use serde_json::Value;
 
 use super::{
     super::{
-        Admin,
         answer::{Answer, Named},
         fault::{Code, Fault},
         outside::Outside,
@@ -22,7 +19,8 @@ use super::{
     fields::{Fields, read_auth, read_scope, read_switches},
     form::Form,
     list::auth,
-    page::{Frame, Section, page, to},
+    page::{Frame, page},
+    server_pages::ServerPages,
     status::StatusView,
     text::{Shown, words},
     when::When,
@@ -30,7 +28,7 @@ use super::{
 };
 use crate::{
     name::ServerName,
-    registry::{Server, ServerStore, Source, ToolState},
+    registry::{Server, Source, ToolState},
 };
 
 /// What all pages of one server begin with.
@@ -79,22 +77,22 @@ struct Declared {
 
 /// `GET /servers/{name}`
 pub(super) async fn edit(
-    State(admin): State<Arc<Admin>>,
+    State(pages): State<ServerPages>,
     Named(name): Named,
     outside: Outside,
     RawQuery(query): RawQuery,
 ) -> Answer {
-    let server = admin.store.get(&admin.organization, &name).await?;
+    let server = pages.store.get(&name).await?;
     if server.draft {
-        return Ok(to(&admin, &format!("/servers/{name}/setup/server")));
+        return Ok(pages.to(&format!("/servers/{name}/setup/server")));
     }
-    let body = admin.record(&server)?;
+    let body = pages.records.record(&server)?;
     if server.source == Source::File {
-        return declared(&admin, &server, &body, &outside).await;
+        return declared(&pages, &server, &body, &outside).await;
     }
     let query = query.unwrap_or_default();
     let query = Form::parse(query.as_bytes())?;
-    let mut content = content(&admin, &server, &body, &outside, Errors::default()).await?;
+    let mut content = content(&pages, &server, &body, &outside, Errors::default()).await?;
     content.more_rows = query.has("more");
     content.done = match query.text("done") {
         "saved" => Some("Saved. Requests that come now use it."),
@@ -106,108 +104,115 @@ pub(super) async fn edit(
 
 /// `POST /servers/{name}`
 pub(super) async fn save(
-    State(admin): State<Arc<Admin>>,
+    State(pages): State<ServerPages>,
     Named(name): Named,
     outside: Outside,
     form: Bytes,
 ) -> Answer {
-    let server = admin.store.get(&admin.organization, &name).await?;
+    let server = pages.store.get(&name).await?;
     let form = Form::parse(&form)?;
-    let mut body = admin.record(&server)?;
+    let mut body = pages.records.record(&server)?;
     body["version"] = form.text("version").parse::<u64>().ok().into();
     read_scope(&form, &mut body);
     read_auth(&form, &mut body);
     read_switches(&form, &mut body);
-    let saved = match admin.change(&body, &server).await {
+    let saved = match pages.records.change(&body, &server).await {
         Ok(saved) => saved,
         Err(fault) if fault.code() == Code::StaleVersion => {
-            return conflict(&admin, &name, body, &outside).await;
+            return conflict(&pages, &name, body, &outside).await;
         }
-        Err(fault) => return wrong(&admin, &server, &body, &outside, fault).await,
+        Err(fault) => return wrong(&pages, &server, &body, &outside, fault).await,
     };
     match form.text("go") {
-        "more" => Ok(to(&admin, &format!("/servers/{name}?more#headers-title"))),
-        "connect" => match going(&admin, &saved, &outside).await {
+        "more" => Ok(pages.to(&format!("/servers/{name}?more#headers-title"))),
+        "connect" => match going(&pages, &saved, &outside).await {
             Ok(response) => Ok(response),
             Err(fault) => {
-                let body = admin.record(&saved)?;
-                wrong(&admin, &saved, &body, &outside, fault).await
+                let body = pages.records.record(&saved)?;
+                wrong(&pages, &saved, &body, &outside, fault).await
             }
         },
-        _ => Ok(to(&admin, &format!("/servers/{name}?done=saved"))),
+        _ => Ok(pages.to(&format!("/servers/{name}?done=saved"))),
     }
 }
 
 async fn wrong(
-    admin: &Admin,
+    pages: &ServerPages,
     server: &Server,
     body: &Value,
     outside: &Outside,
     fault: Fault,
 ) -> Answer {
-    let content = content(admin, server, body, outside, Errors::of(fault)?).await?;
+    let content = content(pages, server, body, outside, Errors::of(fault)?).await?;
     page(status(&content.errors), &content)
 }
 
 /// Somebody else has saved meanwhile: what was typed stays, for the version that is there now.
-async fn conflict(admin: &Admin, name: &ServerName, mut body: Value, outside: &Outside) -> Answer {
+async fn conflict(
+    pages: &ServerPages,
+    name: &ServerName,
+    mut body: Value,
+    outside: &Outside,
+) -> Answer {
     // Once more: it is this version that the next try replaces.
-    let server = admin.store.get(&admin.organization, name).await?;
+    let server = pages.store.get(name).await?;
     body["version"] = server.version.into();
-    let differences = differences(&admin.record(&server)?, &body);
-    let mut content = content(admin, &server, &body, outside, Errors::default()).await?;
+    let differences = differences(&pages.records.record(&server)?, &body);
+    let mut content = content(pages, &server, &body, outside, Errors::default()).await?;
     content.conflict = Some(differences);
     page(StatusCode::CONFLICT, &content)
 }
 
 async fn content(
-    admin: &Admin,
+    pages: &ServerPages,
     server: &Server,
     body: &Value,
     outside: &Outside,
     errors: Errors,
 ) -> Result<Edit, Fault> {
     Ok(Edit {
-        frame: Frame::of(admin, Section::Servers),
-        top: Top::of(admin, server).await?,
+        frame: pages.frame(),
+        top: Top::of(pages, server).await?,
         name: server.name.to_string(),
-        fields: Fields::of(body, &*admin.choices().await?),
-        connection: Connection::of(admin, server, outside).await,
+        fields: Fields::of(body, &*pages.choices().await?),
+        connection: Connection::of(pages, server, outside).await,
         done: None,
         conflict: None,
-        saved: server.updated_at.map(|at| When::of(at, admin.now())),
+        saved: server
+            .updated_at
+            .map(|at| When::of(at, pages.statuses.now())),
         more_rows: false,
         errors,
     })
 }
 
-async fn declared(admin: &Admin, server: &Server, body: &Value, outside: &Outside) -> Answer {
+async fn declared(pages: &ServerPages, server: &Server, body: &Value, outside: &Outside) -> Answer {
     let projects = body["projects"].as_array().into_iter().flatten();
     let projects = projects.filter_map(Value::as_str).map(Shown::of);
     let content = Declared {
-        frame: Frame::of(admin, Section::Servers),
-        top: Top::of(admin, server).await?,
+        frame: pages.frame(),
+        top: Top::of(pages, server).await?,
         fields: Fields::of(body, &Default::default()),
         about: server.description.as_deref().map(Shown::of),
         projects: projects.collect(),
-        connection: Connection::of(admin, server, outside).await,
+        connection: Connection::of(pages, server, outside).await,
     };
     page(StatusCode::OK, &content)
 }
 
 impl Top {
-    pub(super) async fn of(admin: &Admin, server: &Server) -> Result<Self, Fault> {
-        let observation = admin.observed(server).await?;
+    pub(super) async fn of(pages: &ServerPages, server: &Server) -> Result<Self, Fault> {
+        let observation = pages.store.observed(server).await?;
         let waiting = observation.as_ref().map_or(0, |seen| {
             let tools = seen.tools(server);
             let waits = tools.filter(|(_, state)| *state != ToolState::Approved);
             waits.count()
         });
-        let seen = admin.seen_of(server, observation).await;
+        let seen = pages.statuses.of(server, observation).await;
         Ok(Self {
             name: server.name.to_string(),
             display: Shown::of(server.display_name()),
-            status: StatusView::of(server, &seen, admin.now()),
+            status: StatusView::of(server, &seen, pages.statuses.now()),
             is_declared: server.source == Source::File,
             auth: auth(server.auth.kind()),
             waiting,

@@ -10,7 +10,11 @@ use axum::{
 use http::StatusCode;
 
 use super::{
-    super::{Admin, answer::Answer, fault::Fault, query::Query, seen::Seen},
+    super::{
+        answer::Answer, fault::Fault, hosts::Hosts, organization::OrganizationStore,
+        projects::Projects as KnownProjects, query::Query, server_status::ServerStatus,
+        statuses::Statuses,
+    },
     filters::{Chip, Filters},
     form::Form,
     page::{Frame, Section, page, to},
@@ -18,7 +22,7 @@ use super::{
     text::Shown,
     when::When,
 };
-use crate::registry::{AuthKind, Filter, Page, Projects, Server, ServerStore, Source};
+use crate::registry::{AuthKind, Filter, Page, Projects, Server, Source};
 
 /// Of a server's projects so many are named in its row.
 const PROJECTS: usize = 3;
@@ -61,30 +65,36 @@ struct Draft {
 }
 
 /// `GET /`
-pub(super) async fn home(State(admin): State<Arc<Admin>>) -> Response {
-    to(&admin, "/servers")
+pub(super) async fn home(State(hosts): State<Arc<Hosts>>) -> Response {
+    to(&hosts, "/servers")
 }
 
 /// `GET /servers`
-pub(super) async fn servers(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> Answer {
+pub(super) async fn servers(
+    State(hosts): State<Arc<Hosts>>,
+    State(store): State<OrganizationStore>,
+    State(statuses): State<Statuses>,
+    State(projects): State<KnownProjects>,
+    RawQuery(query): RawQuery,
+) -> Answer {
     let query = query.unwrap_or_default();
     let form = Form::parse(query.as_bytes())?;
     let filters = Filters::of(&["project", "status", "auth", "q"], |name| form.text(name));
     let asked = Filters::of(&["project", "status", "auth", "q", "cursor"], |name| {
         form.text(name)
     });
-    let now = admin.now();
-    let (found, next) = admin.find(&Query::parse(&asked.query())?, now).await?;
+    let now = statuses.now();
+    let (found, next) = statuses.find(&Query::parse(&asked.query())?, now).await?;
     let rows = found
         .iter()
-        .map(|(server, seen)| Row::of(server, seen, now));
+        .map(|(server, status)| Row::of(server, status, now));
     let is_first = asked.get("cursor").is_empty();
     let content = List {
-        frame: Frame::of(&admin, Section::Servers),
+        frame: Frame::of(&hosts, Section::Servers),
         done: done(&form),
-        chips: chips(&admin, &filters).await?,
+        chips: chips(&projects, &filters).await?,
         drafts: match is_first && filters.is_empty() {
-            true => drafts(&admin, now).await?,
+            true => drafts(&store, now).await?,
             false => Vec::new(),
         },
         rows: rows.collect(),
@@ -108,8 +118,8 @@ fn done(form: &Form<'_>) -> Option<String> {
     Some(format!("{server} {done}."))
 }
 
-async fn chips(admin: &Admin, filters: &Filters) -> Result<Vec<Chip>, Fault> {
-    let projects = admin.choices().await?;
+async fn chips(projects: &KnownProjects, filters: &Filters) -> Result<Vec<Chip>, Fault> {
+    let projects = projects.choices().await?;
     let projects = projects.iter().take(CHOICES);
     let projects = projects.map(|project| (project.as_str(), project.as_str()));
     Ok(vec![
@@ -132,7 +142,7 @@ async fn chips(admin: &Admin, filters: &Filters) -> Result<Vec<Chip>, Fault> {
     ])
 }
 
-async fn drafts(admin: &Admin, now: SystemTime) -> Result<Vec<Draft>, Fault> {
+async fn drafts(store: &OrganizationStore, now: SystemTime) -> Result<Vec<Draft>, Fault> {
     let filter = Filter {
         drafts: true,
         ..Filter::default()
@@ -141,10 +151,7 @@ async fn drafts(admin: &Admin, now: SystemTime) -> Result<Vec<Draft>, Fault> {
         limit: DRAFTS,
         ..Page::default()
     };
-    let listing = admin
-        .store
-        .list(&admin.organization, &filter, &page)
-        .await?;
+    let listing = store.list(&filter, &page).await?;
     let drafts = listing.servers.iter().map(|server| Draft {
         name: server.name.to_string(),
         display: Shown::short(server.display_name(), 80),
@@ -154,8 +161,8 @@ async fn drafts(admin: &Admin, now: SystemTime) -> Result<Vec<Draft>, Fault> {
 }
 
 impl Row {
-    fn of(server: &Server, seen: &Seen, now: SystemTime) -> Self {
-        let observation = seen.observation.as_ref();
+    fn of(server: &Server, status: &ServerStatus, now: SystemTime) -> Self {
+        let observation = status.observation.as_ref();
         let listed = observation.filter(|seen| seen.listed_at.is_some());
         let (projects, more_projects) = match &server.projects {
             Projects::All => (None, 0),
@@ -171,7 +178,7 @@ impl Row {
             name: server.name.to_string(),
             display: Shown::short(server.display_name(), 80),
             about: about.map(|about| Shown::short(about, 160)),
-            status: StatusView::of(server, seen, now),
+            status: StatusView::of(server, status, now),
             tools: listed.map(|seen| seen.offered(server)),
             auth: auth(server.auth.kind()),
             projects,

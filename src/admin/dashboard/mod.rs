@@ -1,7 +1,7 @@
 //! The operator's dashboard: pages for people over what programs have in REST.
 //!
 //! ```text
-//! gate ──▶ a page's handler ──▶ Admin, Reader, store: what REST uses
+//! gate ──▶ a page's handler ──▶ Records, Tools, Statuses, …: the parts that REST uses
 //!               │
 //!               ├── form, fields   what was typed, as the JSON that REST takes
 //!               ├── templates/     HTML; everything is escaped
@@ -27,11 +27,10 @@ mod form;
 #[cfg(feature = "fuzzing")]
 pub(super) mod fuzz;
 mod list;
-mod menu;
 mod notice;
 mod page;
-mod record;
 mod selection;
+mod server_pages;
 mod sign_in;
 mod status;
 mod text;
@@ -44,7 +43,7 @@ mod wizard;
 use axum::routing::{get, post};
 use http::Method;
 
-pub(super) use self::{menu::Menu, notice::Notice, page::dress, sign_in::signed_out};
+pub(super) use self::{notice::Notice, page::dress, sign_in::signed_out};
 use super::route::Route;
 
 /// The pages, and what they are made of.

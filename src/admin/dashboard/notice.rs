@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
 use super::{
-    super::Admin,
+    super::hosts::Hosts,
     page::{Frame, Section, page},
 };
 
@@ -33,8 +33,8 @@ struct Content<'a> {
 }
 
 impl Notice<'_> {
-    pub(in super::super) fn answer(&self, admin: &Admin) -> Response {
-        let frame = Frame::of(admin, Section::Outside);
+    pub(in super::super) fn answer(&self, hosts: &Hosts) -> Response {
+        let frame = Frame::of(hosts, Section::Outside);
         let content = Content {
             title: self.title,
             text: self.text,

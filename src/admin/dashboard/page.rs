@@ -12,9 +12,9 @@ use http::{
 
 use super::{
     super::{
-        Admin,
         answer::Answer,
         fault::{Code, Fault},
+        hosts::Hosts,
     },
     assets,
     text::{Shown, sentence},
@@ -42,9 +42,9 @@ pub(super) enum Section {
 }
 
 impl Frame {
-    pub(super) fn of(admin: &Admin, section: Section) -> Self {
+    pub(super) fn of(hosts: &Hosts, section: Section) -> Self {
         Self {
-            base: admin.hosts.base().to_owned(),
+            base: hosts.base().to_owned(),
             section,
         }
     }
@@ -93,8 +93,8 @@ pub(super) fn page(status: StatusCode, content: &impl Template) -> Answer {
 }
 
 /// On to another page of ours, whatever the method was.
-pub(super) fn to(admin: &Admin, path: &str) -> Response {
-    let place = format!("{}{path}", admin.hosts.base());
+pub(super) fn to(hosts: &Hosts, path: &str) -> Response {
+    let place = format!("{}{path}", hosts.base());
     let place = HeaderValue::try_from(place).unwrap_or_else(|_| HeaderValue::from_static("/"));
     (StatusCode::SEE_OTHER, [(LOCATION, place)]).into_response()
 }
@@ -111,10 +111,10 @@ struct Failure<'a> {
 /// Makes an answer one for a browser: with the headers of all pages, and a fault as a page.
 ///
 /// `is_inside`: whether it is for somebody who is signed in.
-pub(in super::super) fn dress(admin: &Admin, response: Response, is_inside: bool) -> Response {
+pub(in super::super) fn dress(hosts: &Hosts, response: Response, is_inside: bool) -> Response {
     let fault = response.extensions().get::<Fault>().cloned();
     let mut response = match fault {
-        Some(fault) => failure(admin, &fault, is_inside).unwrap_or(response),
+        Some(fault) => failure(hosts, &fault, is_inside).unwrap_or(response),
         None => response,
     };
     let headers = response.headers_mut();
@@ -143,14 +143,14 @@ pub(in super::super) fn dress(admin: &Admin, response: Response, is_inside: bool
     response
 }
 
-fn failure(admin: &Admin, fault: &Fault, is_inside: bool) -> Option<Response> {
+fn failure(hosts: &Hosts, fault: &Fault, is_inside: bool) -> Option<Response> {
     let (title, next_step) = said(fault.code());
     let section = match is_inside {
         true => Section::Servers,
         false => Section::Outside,
     };
     let content = Failure {
-        frame: Frame::of(admin, section),
+        frame: Frame::of(hosts, section),
         title,
         message: Shown::of(&sentence(fault.message())),
         next_step,

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{super::tool_view::ToolView, text::Shown};
 use crate::{
-    offer::LeftOut,
+    left_out::LeftOut,
     registry::{Observation, Server, ToolState},
 };
 

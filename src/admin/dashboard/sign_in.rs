@@ -13,10 +13,11 @@ use url::{Url, form_urlencoded};
 
 use super::{
     super::{
-        Admin,
-        answer::Answer,
+        answer::{Answer, later},
         fault::{Code, Fault},
-        gate::later,
+        hosts::Hosts,
+        operator_token::OperatorToken,
+        session::Sessions,
     },
     form::Form,
     page::{Frame, Section, page, to},
@@ -39,7 +40,8 @@ struct SignIn<'a> {
 
 /// `GET /sign-in`
 pub(super) async fn ask(
-    State(admin): State<Arc<Admin>>,
+    State(hosts): State<Arc<Hosts>>,
+    State(sessions): State<Sessions>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Answer {
@@ -47,59 +49,62 @@ pub(super) async fn ask(
     let query = Form::parse(query.as_bytes())?;
     let next = inside(query.text("next"));
     // From a link on another site, the cookie comes with the second request only.
-    if admin.has_session(&headers) {
-        return Ok(to(&admin, next));
+    if sessions.is_there(&headers) {
+        return Ok(to(&hosts, next));
     }
     let is_out = query.has("out");
-    asked(&admin, StatusCode::OK, next, None, is_out)
+    asked(&hosts, StatusCode::OK, next, None, is_out)
 }
 
 /// `POST /sign-in`
 pub(super) async fn enter(
-    State(admin): State<Arc<Admin>>,
+    State(hosts): State<Arc<Hosts>>,
+    State(token): State<OperatorToken>,
+    State(sessions): State<Sessions>,
     extensions: Extensions,
     body: Bytes,
 ) -> Answer {
     let form = Form::parse(&body)?;
     let next = inside(form.text("next"));
-    if admin.token.is(form.trimmed("token").as_bytes()) {
+    if token.is(form.trimmed("token").as_bytes()) {
         tracing::info!(action = "sign in", "somebody signed in to the dashboard");
-        let mut response = to(&admin, next);
-        response.headers_mut().insert(SET_COOKIE, admin.session());
+        let mut response = to(&hosts, next);
+        response.headers_mut().insert(SET_COOKIE, sessions.begin());
         return Ok(response);
     }
     let wrong = "This is not the admin token. It is in the environment variable that \
                  admin_token_env names, or the file of admin_token_file; the demo prints it when \
                  it starts.";
-    let count = admin.wrong_token(&extensions);
+    let count = token.wrong(&extensions);
     if count.times <= TRIES {
         let status = StatusCode::FORBIDDEN;
-        return asked(&admin, status, next, Some(wrong.into()), false);
+        return asked(&hosts, status, next, Some(wrong.into()), false);
     }
     let error = format!("{wrong} There were too many wrong ones from your address.");
     let status = StatusCode::TOO_MANY_REQUESTS;
-    let page = asked(&admin, status, next, Some(error), false)?;
+    let page = asked(&hosts, status, next, Some(error), false)?;
     Ok(later(page, count.wait))
 }
 
 /// `POST /sign-out`
-pub(super) async fn leave(State(admin): State<Arc<Admin>>) -> Response {
-    let mut response = to(&admin, "/sign-in?out");
-    response
-        .headers_mut()
-        .insert(SET_COOKIE, admin.no_session());
+pub(super) async fn leave(
+    State(hosts): State<Arc<Hosts>>,
+    State(sessions): State<Sessions>,
+) -> Response {
+    let mut response = to(&hosts, "/sign-in?out");
+    response.headers_mut().insert(SET_COOKIE, sessions.end());
     response
 }
 
 fn asked(
-    admin: &Admin,
+    hosts: &Hosts,
     status: StatusCode,
     next: &str,
     error: Option<String>,
     is_out: bool,
 ) -> Answer {
     let content = SignIn {
-        frame: Frame::of(admin, Section::Outside),
+        frame: Frame::of(hosts, Section::Outside),
         next,
         error,
         is_out,
@@ -109,7 +114,7 @@ fn asked(
 
 /// For a request without a session: to the sign-in, and back from there, unless something was to
 /// be changed.
-pub(in super::super) fn signed_out(admin: &Admin, request: &Request) -> Response {
+pub(in super::super) fn signed_out(hosts: &Hosts, request: &Request) -> Response {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let message = "you are signed out; sign in, go back, and send the form again";
         return Fault::new(Code::SignedOut, message).into_response();
@@ -117,7 +122,7 @@ pub(in super::super) fn signed_out(admin: &Admin, request: &Request) -> Response
     let asked = request.uri().path_and_query();
     let next = inside(asked.map_or("/", |asked| asked.as_str()));
     let next: String = form_urlencoded::byte_serialize(next.as_bytes()).collect();
-    to(admin, &format!("/sign-in?next={next}"))
+    to(hosts, &format!("/sign-in?next={next}"))
 }
 
 /// `next`, if it is a path of a page of ours; else the first one.

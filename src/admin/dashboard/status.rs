@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use super::{
     super::{
-        seen::Seen,
+        server_status::ServerStatus,
         standing::{Reason, reason},
     },
     text::Shown,
@@ -22,7 +22,7 @@ pub(super) struct StatusView {
 }
 
 impl StatusView {
-    pub(super) fn of(server: &Server, seen: &Seen, now: SystemTime) -> Self {
+    pub(super) fn of(server: &Server, seen: &ServerStatus, now: SystemTime) -> Self {
         let observation = seen.observation.as_ref();
         let failure = observation.and_then(|seen| seen.last_failure.as_ref());
         let failing_since = observation.and_then(|seen| seen.failing_since);

@@ -8,7 +8,12 @@ use http::StatusCode;
 use serde_json::Value;
 
 use super::{
-    super::{Admin, answer::Answer, traces::spans},
+    super::{
+        answer::Answer,
+        clock::Clock,
+        hosts::Hosts,
+        traces::{Traces, spans},
+    },
     page::{Frame, Section, page},
     selection::pretty,
     text::{Shown, words},
@@ -48,16 +53,18 @@ struct Bar {
 
 /// `GET /traces/{id}`
 pub(super) async fn show(
-    State(admin): State<Arc<Admin>>,
+    State(hosts): State<Arc<Hosts>>,
+    State(traces): State<Traces>,
+    State(clock): State<Clock>,
     path: Result<Path<String>, PathRejection>,
 ) -> Answer {
-    let trace = admin.trace(path).await?;
+    let trace = traces.get(path).await?;
     let spans = spans(&trace).await;
     let whole = whole(&trace, &spans);
     let content = Timeline {
-        frame: Frame::of(&admin, Section::Traces),
+        frame: Frame::of(&hosts, Section::Traces),
         id: trace.id.to_string(),
-        figures: Figures::of(&trace, admin.now()),
+        figures: Figures::of(&trace, clock.now()),
         bars: spans.iter().map(|span| Bar::of(span, whole)).collect(),
     };
     page(StatusCode::OK, &content)

@@ -1,7 +1,5 @@
 //! The tools of a server that is there: which are offered, and what has changed.
 
-use std::sync::Arc;
-
 use askama::Template;
 use axum::{
     body::Bytes,
@@ -12,7 +10,6 @@ use serde_json::{Value, json};
 
 use super::{
     super::{
-        Admin,
         answer::{Answer, Named},
         fault::{Code, Fault},
         tool_view::ToolView,
@@ -23,12 +20,13 @@ use super::{
     errors::Errors,
     fields::{every_tool, read_tools},
     form::Form,
-    page::{Frame, Section, page, to},
+    page::{Frame, page},
     selection::{Selection, badge, pretty},
+    server_pages::ServerPages,
     text::Shown,
-    wizard::{Problem, status},
+    wizard::{Problem, known_tools, status},
 };
-use crate::registry::{Error, Fingerprint, Observation, Server, ServerStore, Source, ToolState};
+use crate::registry::{Error, Fingerprint, Observation, Server, Source, ToolState};
 
 /// So many lines of a difference are shown.
 const LINES: usize = 1500;
@@ -62,16 +60,16 @@ struct Change {
 
 /// `GET /servers/{name}/tools`
 pub(super) async fn show(
-    State(admin): State<Arc<Admin>>,
+    State(pages): State<ServerPages>,
     Named(name): Named,
     RawQuery(query): RawQuery,
 ) -> Answer {
-    let server = admin.store.get(&admin.organization, &name).await?;
+    let server = pages.store.get(&name).await?;
     if server.draft {
-        return Ok(to(&admin, &format!("/servers/{name}/setup/tools")));
+        return Ok(pages.to(&format!("/servers/{name}/setup/tools")));
     }
-    let chosen = admin.record(&server)?["tools"].take();
-    let mut content = content(&admin, &server, &chosen, Errors::default()).await?;
+    let chosen = pages.records.record(&server)?["tools"].take();
+    let mut content = content(&pages, &server, &chosen, Errors::default()).await?;
     let query = query.unwrap_or_default();
     content.done = match Form::parse(query.as_bytes())?.text("done") {
         "saved" => Some("Saved. Requests that come now get these tools."),
@@ -83,34 +81,34 @@ pub(super) async fn show(
 
 /// `POST /servers/{name}/tools`
 pub(super) async fn save(
-    State(admin): State<Arc<Admin>>,
+    State(pages): State<ServerPages>,
     Named(name): Named,
     form: Bytes,
 ) -> Answer {
-    let server = admin.store.get(&admin.organization, &name).await?;
+    let server = pages.store.get(&name).await?;
     let form = Form::parse(&form)?;
-    let mut body = admin.record(&server)?;
+    let mut body = pages.records.record(&server)?;
     body["version"] = form.text("version").parse::<u64>().ok().into();
     let unsaved = match form.text("go") {
         "again" => {
             // What is wrong is on the page that follows.
-            let _ = admin.probe(&server).await;
-            return Ok(to(&admin, &format!("/servers/{name}/tools")));
+            let _ = pages.tools.probe(&server).await;
+            return Ok(pages.to(&format!("/servers/{name}/tools")));
         }
         "all" => Some(every_tool(&form, &body["tools"])),
         "clear" => Some(json!([])),
         _ => None,
     };
     if let Some(chosen) = unsaved {
-        let content = content(&admin, &server, &chosen, Errors::default()).await?;
+        let content = content(&pages, &server, &chosen, Errors::default()).await?;
         return page(StatusCode::OK, &content);
     }
     let saved = match read_tools(&form, &mut body) {
-        Ok(()) => admin.change(&body, &server).await,
+        Ok(()) => pages.records.change(&body, &server).await,
         Err(fault) => Err(fault),
     };
     match saved {
-        Ok(_) => Ok(to(&admin, &format!("/servers/{name}/tools?done=saved"))),
+        Ok(_) => Ok(pages.to(&format!("/servers/{name}/tools?done=saved"))),
         Err(fault) => {
             let errors = match fault.code() {
                 Code::StaleVersion => {
@@ -120,7 +118,7 @@ pub(super) async fn save(
                 }
                 _ => Errors::of(fault)?,
             };
-            let content = content(&admin, &server, &body["tools"], errors).await?;
+            let content = content(&pages, &server, &body["tools"], errors).await?;
             page(status(&content.errors), &content)
         }
     }
@@ -128,11 +126,11 @@ pub(super) async fn save(
 
 /// `POST /servers/{name}/tools/accept`
 pub(super) async fn accept(
-    State(admin): State<Arc<Admin>>,
+    State(pages): State<ServerPages>,
     Named(name): Named,
     form: Bytes,
 ) -> Answer {
-    let server = admin.store.get(&admin.organization, &name).await?;
+    let server = pages.store.get(&name).await?;
     if server.source == Source::File && server.pins.is_some() {
         return Err(Error::Declared { name }.into());
     }
@@ -140,9 +138,9 @@ pub(super) async fn accept(
     let named = form.all("tool").zip(form.all("fingerprint"));
     let tools: Result<Vec<_>, Fault> = named.map(meant).collect();
     let tools = tools?;
-    admin.accept(&server, &tools).await?;
+    pages.tools.accept(&server, &tools).await?;
     tracing::info!(action = "accept", server = %name, tools = tools.len(), "tools were accepted");
-    Ok(to(&admin, &format!("/servers/{name}/tools?done=accepted")))
+    Ok(pages.to(&format!("/servers/{name}/tools?done=accepted")))
 }
 
 /// A tool, with what it is to be accepted as.
@@ -157,21 +155,21 @@ fn meant((tool, fingerprint): (&str, &str)) -> Result<(String, Option<Fingerprin
 }
 
 async fn content(
-    admin: &Admin,
+    pages: &ServerPages,
     server: &Server,
     chosen: &Value,
     errors: Errors,
 ) -> Result<Tools, Fault> {
-    let (seen, problem) = admin.known_tools(server).await?;
+    let (seen, problem) = known_tools(pages, server).await?;
     // What was just found out may be in the record by now.
-    let server = admin.store.get(&admin.organization, &server.name).await?;
+    let server = pages.store.get(&server.name).await?;
     let is_declared = server.source == Source::File;
     Ok(Tools {
-        frame: Frame::of(admin, Section::Servers),
-        top: Top::of(admin, &server).await?,
+        frame: pages.frame(),
+        top: Top::of(pages, &server).await?,
         name: server.name.to_string(),
         version: server.version,
-        selection: Selection::of(chosen, &server, &seen, &admin.left_out(&server).await),
+        selection: Selection::of(chosen, &server, &seen, &pages.tools.left_out(&server).await),
         changes: changes(&server, &seen),
         problem,
         is_passthrough: is_listed_for_callers(&server),

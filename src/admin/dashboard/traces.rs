@@ -8,7 +8,15 @@ use http::StatusCode;
 use serde_json::Value;
 
 use super::{
-    super::{Admin, answer::Answer, fault::Fault, traces::wanted},
+    super::{
+        answer::Answer,
+        clock::Clock,
+        fault::Fault,
+        hosts::Hosts,
+        organization::OrganizationStore,
+        projects::Projects,
+        traces::{Traces as Records, wanted},
+    },
     filters::{Chip, Filters},
     form::Form,
     page::{Frame, Section, page},
@@ -16,7 +24,7 @@ use super::{
     when::{When, span},
 };
 use crate::{
-    registry::{Filter, Page, ServerStore},
+    registry::{Filter, Page},
     trace::Trace,
 };
 
@@ -61,7 +69,14 @@ pub(super) struct Figures {
 }
 
 /// `GET /traces`
-pub(super) async fn list(State(admin): State<Arc<Admin>>, RawQuery(query): RawQuery) -> Answer {
+pub(super) async fn list(
+    State(hosts): State<Arc<Hosts>>,
+    State(records): State<Records>,
+    State(projects): State<Projects>,
+    State(store): State<OrganizationStore>,
+    State(clock): State<Clock>,
+    RawQuery(query): RawQuery,
+) -> Answer {
     let query = query.unwrap_or_default();
     let form = Form::parse(query.as_bytes())?;
     let filters = Filters::of(&NAMES, |name| form.text(name));
@@ -71,22 +86,22 @@ pub(super) async fn list(State(admin): State<Arc<Admin>>, RawQuery(query): RawQu
         cursor => filters.link("cursor", cursor)[1..].to_owned(),
     };
     let (filter, part) = wanted(&asked)?;
-    let listing = admin.traces(&filter, &part).await?;
-    let now = admin.now();
+    let listing = records.list(&filter, &part).await?;
+    let now = clock.now();
     let rows = listing.traces.iter().map(|trace| Row {
         id: trace.id.to_string(),
         figures: Figures::of(trace, now),
     });
     let rows: Vec<_> = rows.collect();
     let content = Traces {
-        frame: Frame::of(&admin, Section::Traces),
-        chips: chips(&admin, &filters).await?,
+        frame: Frame::of(&hosts, Section::Traces),
+        chips: chips(&projects, &filters).await?,
         next: listing
             .next
             .map(|next| filters.link("cursor", &next.to_string())),
         is_first: cursor.is_empty(),
         example: match rows.is_empty() && filters.is_empty() {
-            true => example(&admin).await?,
+            true => example(&store).await?,
             false => None,
         },
         rows,
@@ -95,8 +110,8 @@ pub(super) async fn list(State(admin): State<Arc<Admin>>, RawQuery(query): RawQu
     page(StatusCode::OK, &content)
 }
 
-async fn chips(admin: &Admin, filters: &Filters) -> Result<Vec<Chip>, Fault> {
-    let projects = admin.choices().await?;
+async fn chips(projects: &Projects, filters: &Filters) -> Result<Vec<Chip>, Fault> {
+    let projects = projects.choices().await?;
     let projects = projects.iter().take(CHOICES);
     let projects = projects.map(|project| (project.as_str(), project.as_str()));
     let outcomes = OUTCOMES.map(|(outcome, words, _)| (outcome, words));
@@ -109,7 +124,7 @@ async fn chips(admin: &Admin, filters: &Filters) -> Result<Vec<Chip>, Fault> {
 }
 
 /// The name of some server.
-async fn example(admin: &Admin) -> Result<Option<String>, Fault> {
+async fn example(store: &OrganizationStore) -> Result<Option<String>, Fault> {
     let (all, page) = (
         Filter::default(),
         Page {
@@ -117,8 +132,7 @@ async fn example(admin: &Admin) -> Result<Option<String>, Fault> {
             ..Page::default()
         },
     );
-    let listing = admin.store.list(&admin.organization, &all, &page);
-    let first = listing.await?.servers.into_iter().next();
+    let first = store.list(&all, &page).await?.servers.into_iter().next();
     Ok(first.map(|server| server.name.to_string()))
 }
 

@@ -6,7 +6,7 @@ use crate::{name::ServerName, registry::Server};
 
 /// The page that an authorization was begun on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Back {
+pub(in crate::admin) enum Back {
     /// The server's own.
     Server(ServerName),
     /// The step of a draft at which it is connected.
@@ -14,20 +14,20 @@ pub(super) enum Back {
 }
 
 impl Back {
-    pub(super) fn to(server: &Server) -> Self {
+    pub(in crate::admin) fn to(server: &Server) -> Self {
         match server.draft {
             true => Self::Draft(server.name.clone()),
             false => Self::Server(server.name.clone()),
         }
     }
 
-    pub(super) fn server(&self) -> &ServerName {
+    pub(in crate::admin) fn server(&self) -> &ServerName {
         match self {
             Self::Server(name) | Self::Draft(name) => name,
         }
     }
 
-    pub(super) fn path(&self) -> String {
+    pub(in crate::admin) fn path(&self) -> String {
         match self {
             Self::Server(name) => format!("/servers/{name}"),
             Self::Draft(name) => format!("/servers/{name}/setup/auth"),

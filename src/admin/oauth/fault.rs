@@ -2,10 +2,8 @@
 //!
 //! Of what an authorization server says, only error codes that are known are repeated.
 
-use http::StatusCode;
 use url::Url;
 
-use super::{back::Back, page::Page};
 use crate::{
     admin::fault::{Code, Fault},
     authorization::Error,
@@ -103,82 +101,4 @@ fn advice(kind: ErrorKind, callback: &Url) -> (Option<&'static str>, String) {
         _ => (None, "check what was entered, and connect again"),
     };
     (param, advice.to_owned())
-}
-
-/// The page of a start that leads nowhere.
-pub(super) fn start_page(error: &Error) -> Page {
-    match error {
-        Error::Store(_) => out_of_order(None),
-        _ => Page::failed(
-            StatusCode::NOT_FOUND,
-            "This link has expired",
-            "It works once, and for ten minutes. Go back and connect the server again.",
-            None,
-        ),
-    }
-}
-
-/// The page of a callback that connected nothing.
-pub(super) fn finish_page(error: &Error, back: Option<Back>) -> Page {
-    let text = match error {
-        Error::Store(_) => return out_of_order(back),
-        Error::State => {
-            "The answer of the provider belongs to nothing that was begun in this browser within \
-             the last ten minutes, or was used already. Go back and connect the server again, in \
-             one browser from the beginning to the end."
-                .to_owned()
-        }
-        Error::Place => {
-            "The answer of the provider came to the callback of another server than the one that \
-             was to be connected. It was not used, and nothing was sent anywhere. Connect again; \
-             should it happen once more, one of your servers may be trying to get at the account \
-             of another one."
-                .to_owned()
-        }
-        Error::OAuth(error) => explained(error),
-        other => format!("{other}."),
-    };
-    Page::failed(StatusCode::BAD_REQUEST, "Not connected", text, back)
-}
-
-fn explained(error: &crate::oauth::Error) -> String {
-    match error.kind() {
-        ErrorKind::Denied => format!(
-            "The consent was not given: {error}. Connect again and agree when the provider asks, \
-             with a user who may; or check the scopes and the client id."
-        ),
-        ErrorKind::Issuer => "The answer does not come from the authorization server that was \
-                              asked. It was not used, and nothing was sent anywhere. Connect \
-                              again; should it happen once more, check the issuer."
-            .to_owned(),
-        ErrorKind::Callback => {
-            "The provider sent the browser back with something that cannot be read. Connect \
-             again; should it happen once more, the provider is not one that can be used."
-                .to_owned()
-        }
-        ErrorKind::InvalidClient => format!(
-            "The provider does not accept this gateway as its client: {error}. Check the client id \
-             and the client secret, and connect again."
-        ),
-        ErrorKind::InvalidScope => format!(
-            "The provider does not give the scopes that were asked for: {error}. Change them, and \
-             connect again."
-        ),
-        ErrorKind::Unreachable => {
-            format!(
-                "The provider could not be asked for a token: {error}. Connect again in a moment."
-            )
-        }
-        _ => format!("The provider gave no usable token: {error}. Connect again."),
-    }
-}
-
-fn out_of_order(back: Option<Back>) -> Page {
-    Page::failed(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "Out of order",
-        "What authorizations are kept in does not answer. See the gateway's log, and connect \
-         again later.",
-        back,
-    )
 }

@@ -13,41 +13,38 @@
 //!
 //! Each server has a callback of its own, so that no other's code comes back to it.
 
-mod back;
-mod cookie;
+pub(super) mod back;
 mod fault;
-#[cfg(feature = "fuzzing")]
-pub(super) mod fuzz;
-mod page;
-mod visits;
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{borrow::Cow, time::Duration};
 
-use axum::{
-    extract::State,
-    response::{IntoResponse, Response},
-};
-use http::StatusCode;
+use axum::{extract::State, response::IntoResponse};
+use http::{StatusCode, Uri};
 use serde_json::json;
 use tokio::time::timeout;
 use url::Url;
 
-pub(super) use self::visits::{callback, shared_callback, start};
 use self::{back::Back, fault::begin_fault};
 use super::{
-    Admin,
     answer::{Answer, Named, json},
     fault::{Code, Fault},
+    organization::OrganizationStore,
     outside::Outside,
 };
 use crate::{
-    authorization::Authorizations,
-    registry::{Server, ServerStore},
-    secret::ExposeSecret,
+    authorization::{Authorizations, Connected, Error, Started},
+    connect::Connections,
+    name::ServerName,
+    registry::{self, Server, ServerId},
+    secret::{ExposeSecret, SecretString},
 };
 
 /// How long finding out whom to ask may take: a server, its metadata, and a registration.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a browser waits until the tools of a server that was just connected are listed, so
+/// that its status is right when one comes back. What takes longer goes on without it.
+const LISTING: Duration = Duration::from_secs(3);
 
 /// What begins an authorization, followed by what is good once.
 const START: &str = "/oauth/start/";
@@ -70,23 +67,49 @@ pub fn path_for_log(path: &str) -> Cow<'_, str> {
 
 /// `POST /servers/{name}/oauth/connect`
 pub(super) async fn connect(
-    State(admin): State<Arc<Admin>>,
+    State(store): State<OrganizationStore>,
+    State(flows): State<Flows>,
     outside: Outside,
     Named(name): Named,
 ) -> Answer {
-    let server = admin.store.get(&admin.organization, &name).await?;
-    let url = admin.connect(&server, &outside).await?;
+    let server = store.get(&name).await?;
+    let url = flows.connect(&server, &outside).await?;
     json(StatusCode::OK, &json!({"authorization_url": url}))
 }
 
 /// `DELETE /servers/{name}/oauth`
-pub(super) async fn disconnect(State(admin): State<Arc<Admin>>, Named(name): Named) -> Answer {
-    let server = admin.store.get(&admin.organization, &name).await?;
-    admin.disconnect(&server).await?;
+pub(super) async fn disconnect(
+    State(store): State<OrganizationStore>,
+    State(flows): State<Flows>,
+    Named(name): Named,
+) -> Answer {
+    let server = store.get(&name).await?;
+    flows.disconnect(&server).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-impl Admin {
+/// The authorizations of this organization's servers, from the operator's click to the tokens.
+#[derive(Clone)]
+pub(super) struct Flows {
+    /// None where servers with OAuth 2.0 are not connected here.
+    authorizations: Option<Authorizations>,
+    store: OrganizationStore,
+    connections: Connections,
+}
+
+impl Flows {
+    pub(super) fn new(
+        authorizations: Option<Authorizations>,
+        store: OrganizationStore,
+        connections: Connections,
+    ) -> Self {
+        Self {
+            authorizations,
+            store,
+            connections,
+        }
+    }
+
     /// Where to send the operator's browser so that `server` is connected: an address of our own,
     /// which works once and for ten minutes. It ends up on the server's page, or at the step of a
     /// draft that it came from.
@@ -112,16 +135,52 @@ impl Admin {
         Ok(())
     }
 
+    /// Sends the browser that opened the address of [`connect`](Self::connect) on.
+    pub(super) async fn start(&self, one_time: &SecretString) -> Result<Started, Error> {
+        let authorizations = self.authorizations.as_ref().ok_or(Error::State)?;
+        authorizations.start(one_time).await
+    }
+
+    /// Finishes the authorization of a browser that came back, and has the tools of its server,
+    /// `name`, listed.
+    pub(super) async fn finish(
+        &self,
+        uri: &Uri,
+        browser: &SecretString,
+        name: &ServerName,
+    ) -> Result<(), Error> {
+        let authorizations = self.authorizations.as_ref().ok_or(Error::State)?;
+        let connected = authorizations.finish(uri, browser).await?;
+        self.look(&connected, name).await;
+        Ok(())
+    }
+
+    /// Checks that the server that was to be connected is the one with this identity: it may have
+    /// been removed meanwhile, and another one of its name been made.
+    pub(super) async fn check(&self, id: &ServerId, name: &ServerName) -> Result<(), Error> {
+        match self.store.get(name).await {
+            Ok(server) if server.id == *id => Ok(()),
+            Ok(_) | Err(registry::Error::NotFound { .. }) => Err(Error::Place),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Has the tools of a server that was connected listed.
+    async fn look(&self, connected: &Connected, name: &ServerName) {
+        let server = self.store.get(name).await;
+        let Some(server) = server.ok().filter(|server| server.id == connected.server) else {
+            // It was removed meanwhile, or there is another one of its name.
+            return;
+        };
+        tracing::info!(action = "connected", server = %server.name, "a server was connected");
+        // The listing goes on by itself, and what comes of it is noted with the server.
+        let _ = timeout(LISTING, self.connections.probe(&server)).await;
+    }
+
     fn authorizations(&self) -> Result<&Authorizations, Fault> {
         self.authorizations.as_ref().ok_or_else(|| {
             let message = "this gateway keeps no authorizations, so it connects no servers";
             Fault::new(Code::AuthorizationFailed, message)
         })
     }
-}
-
-/// A method that changes something without a body, such as what a preview of a link asks for.
-pub(super) async fn not_asked() -> Response {
-    let message = "this address is opened in a browser, with GET";
-    Fault::new(Code::MethodNotAllowed, message).into_response()
 }

@@ -2,29 +2,16 @@
 
 mod schemas;
 
-use std::sync::Arc;
-
-use axum::extract::State;
-use http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use super::{
-    Admin,
-    answer::{Answer, json},
-    rest::{Call, Parameter, calls},
-};
+use super::call::{Call, Parameter};
 
-/// `GET /openapi.json`
-pub(super) async fn read(State(admin): State<Arc<Admin>>) -> Answer {
-    json(StatusCode::OK, &document(admin.hosts.base()))
-}
-
-/// The document of an interface whose paths begin with `base`.
-fn document(base: &str) -> Value {
+/// The document of these calls, whose paths begin with `base`.
+pub(super) fn document(base: &str, calls: &[Call]) -> Value {
     let mut paths = Map::new();
-    for call in calls() {
+    for call in calls {
         let path = paths.entry(call.path).or_insert_with(|| json!({}));
-        path[call.method.as_str().to_ascii_lowercase()] = operation(&call);
+        path[call.method.as_str().to_ascii_lowercase()] = operation(call);
     }
     json!({
         "openapi": "3.1.0",

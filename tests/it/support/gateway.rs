@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
-use mcp_layer::mcp::Limits;
+use mcp_layer::mcp::ServerLimits;
 use mcp_layer::registry::{MemoryRegistry, Server};
-use mcp_layer::{Connections, McpBody, McpLayer, Project};
+use mcp_layer::{Connections, ConnectionsBuilder, McpBody, McpLayer, Project};
 use serde_json::{Value, json};
 use tower::{Layer, ServiceExt};
 
@@ -59,7 +59,7 @@ impl Gateway {
         let record = change(Server::new("s", &server.url()).unwrap());
         let registry = MemoryRegistry::new([record]).unwrap();
         let layer = McpLayer::new(registry.clone());
-        let layer = layer.with_connections(connections(Limits::default()));
+        let layer = layer.with_connections(connections(ServerLimits::default()));
         Self {
             // Only where somebody looks for leaks: else the path without listeners is tried.
             layer: match evidence::folder() {
@@ -120,8 +120,13 @@ impl Gateway {
 }
 
 /// Connections that may reach this machine.
-pub fn connections(limits: Limits) -> Connections {
-    Connections::with_limits(outbound(), limits)
+pub fn connections(limits: ServerLimits) -> Connections {
+    connections_builder(limits).build()
+}
+
+/// What builds such connections.
+pub fn connections_builder(limits: ServerLimits) -> ConnectionsBuilder {
+    Connections::builder(outbound()).limits(limits)
 }
 
 /// The same with limits that are soon reached.

@@ -33,7 +33,7 @@ pub mod traces;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
-use mcp_layer::mcp::{CallResult, Client, Endpoint, Error, Limits, Transport};
+use mcp_layer::mcp::{CallToolResult, Client, Endpoint, Error, ServerLimits, Transport};
 use mcp_layer::outbound::{EgressRules, Outbound};
 use serde_json::value::RawValue;
 
@@ -47,9 +47,9 @@ pub fn outbound() -> Outbound {
     Outbound::new(EgressRules::parse(["127.0.0.0/8"]).unwrap())
 }
 
-/// Limits short enough for tests of what happens at them.
-pub fn short_limits() -> Limits {
-    let mut limits = Limits::default();
+/// ServerLimits short enough for tests of what happens at them.
+pub fn short_limits() -> ServerLimits {
+    let mut limits = ServerLimits::default();
     limits.call = Duration::from_millis(500);
     limits.list = Duration::from_millis(1000);
     limits.idle = Duration::from_millis(200);
@@ -58,12 +58,12 @@ pub fn short_limits() -> Limits {
 }
 
 /// A client with a credential, which [`CANARY`] is.
-pub fn client(url: &str, limits: Limits) -> Client {
+pub fn client(url: &str, limits: ServerLimits) -> Client {
     client_over(url, Transport::StreamableHttp, limits)
 }
 
 /// As [`client`], over a transport of choice.
-pub fn client_over(url: &str, transport: Transport, limits: Limits) -> Client {
+pub fn client_over(url: &str, transport: Transport, limits: ServerLimits) -> Client {
     let mut headers = HeaderMap::new();
     headers.insert("authorization", HeaderValue::from_static(CANARY));
     let endpoint = Endpoint::new(url.parse().unwrap(), transport, headers);
@@ -71,7 +71,7 @@ pub fn client_over(url: &str, transport: Transport, limits: Limits) -> Client {
 }
 
 /// Calls a tool with JSON arguments and as much time as the limits allow.
-pub async fn call(client: &Client, tool: &str, arguments: &str) -> Result<CallResult, Error> {
+pub async fn call(client: &Client, tool: &str, arguments: &str) -> Result<CallToolResult, Error> {
     let arguments = RawValue::from_string(arguments.to_owned()).unwrap();
     let result = client
         .call_tool(tool, &arguments, Duration::MAX, None)

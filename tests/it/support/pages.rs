@@ -2,12 +2,12 @@
 
 use axum::body::Body;
 use http::{HeaderMap, Request};
-use mcp_layer::{mcp::Limits, registry::MemoryRegistry};
+use mcp_layer::{mcp::ServerLimits, registry::MemoryRegistry};
 use url::form_urlencoded;
 
 use super::{
     admin::{Answer, Operator, TOKEN},
-    gateway::connections,
+    gateway::connections_builder,
 };
 
 /// Where the dashboard is, for a browser.
@@ -41,7 +41,9 @@ impl Pages {
     /// Signed in, over servers in memory that are looked at.
     pub async fn in_memory() -> Self {
         let store = MemoryRegistry::default();
-        let connections = connections(Limits::default()).with_observations(store.clone());
+        let connections = connections_builder(ServerLimits::default())
+            .observations(store.clone())
+            .build();
         Self::signed_in(Operator::over(connections, store, |admin| admin)).await
     }
 

@@ -15,7 +15,7 @@ use futures_util::future::BoxFuture;
 use mcp_layer::authorization::{Authorizations, Connected, Error};
 use mcp_layer::outbound::Outbound;
 use mcp_layer::registry::{Auth, CredentialStore, OAuth2, Server};
-use mcp_layer::{Call, CallError, CallerTokens, Connections};
+use mcp_layer::{CallToolError, CallToolRequest, CallerTokens, Connections, ConnectionsBuilder};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use url::Url;
@@ -153,9 +153,13 @@ impl Provider {
     /// What a process has of its own.
     pub fn process(&self, store: impl CredentialStore) -> (Authorizations, Connections) {
         let authorizations = self.authorizations(store);
-        let connections = Connections::new(self.outbound.clone());
-        let connections = connections.with_authorizations(&authorizations);
+        let connections = self.connections(&authorizations).build();
         (authorizations, connections)
+    }
+
+    /// The builder of connections with these authorizations.
+    pub fn connections(&self, authorizations: &Authorizations) -> ConnectionsBuilder {
+        Connections::builder(self.outbound.clone()).authorizations(authorizations)
     }
 
     /// How many refreshes were asked for.
@@ -306,7 +310,7 @@ impl Rig {
     }
 
     /// Calls the tool; it gives the argument back.
-    pub async fn call(&self, argument: &str) -> Result<String, CallError> {
+    pub async fn call(&self, argument: &str) -> Result<String, CallToolError> {
         call(&self.connections, &self.server, "echo", argument).await
     }
 
@@ -335,10 +339,10 @@ pub async fn call(
     server: &Server,
     tool: &str,
     argument: &str,
-) -> Result<String, CallError> {
+) -> Result<String, CallToolError> {
     let arguments = json!({"text": argument}).to_string();
     let arguments = RawValue::from_string(arguments).unwrap();
-    let call = Call::new(tool, &arguments);
+    let call = CallToolRequest::new(tool, &arguments);
     let result = connections
         .call(server, &CallerTokens::default(), call)
         .await?;

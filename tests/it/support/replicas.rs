@@ -1,7 +1,6 @@
 //! Two replicas over one database, and a thousand callers.
 
 use futures_util::future::join_all;
-use mcp_layer::Connections;
 use mcp_layer::registry::{ServerStore, SqlRegistry};
 
 use super::provider::{LIFE, Provider, call, connect};
@@ -19,9 +18,8 @@ pub async fn token_requests(replicas: [SqlRegistry; 2]) -> usize {
     connect(&provider, &authorizations[0], &server)
         .await
         .unwrap();
-    let connections = authorizations.map(|authorizations| {
-        Connections::new(provider.outbound.clone()).with_authorizations(&authorizations)
-    });
+    let connections =
+        authorizations.map(|authorizations| provider.connections(&authorizations).build());
     // Each has its session.
     for connections in &connections {
         call(connections, &server, "echo", "before").await.unwrap();

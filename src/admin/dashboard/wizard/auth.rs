@@ -1,7 +1,5 @@
 //! The second step: how the gateway authenticates with the server.
 
-use std::sync::Arc;
-
 use askama::Template;
 use axum::{
     body::Bytes,
@@ -16,13 +14,13 @@ use super::{
         errors::Errors,
         fields::{Fields, read_auth},
         form::Form,
-        page::{Frame, Section, page},
+        page::{Frame, page},
+        server_pages::ServerPages,
     },
-    Step, done, step, steps,
+    step::{Step, done, step, steps},
 };
 use crate::{
     admin::{
-        Admin,
         answer::{Answer, Named},
         fault::Fault,
         outside::Outside,
@@ -45,19 +43,17 @@ struct AuthStep {
 
 /// `GET /servers/{name}/setup/auth`
 pub(in super::super) async fn auth(
-    State(admin): State<Arc<Admin>>,
+    State(pages): State<ServerPages>,
     Named(name): Named,
     outside: Outside,
     RawQuery(query): RawQuery,
 ) -> Answer {
-    let Some(draft) = admin.draft(&name).await? else {
-        return Ok(done(&admin, &name));
+    let Some(draft) = pages.records.draft(&name).await? else {
+        return Ok(done(&pages, &name));
     };
     let query = query.unwrap_or_default();
-    let body = admin.record(&draft)?;
-    let mut content = admin
-        .auth_content(&draft, &body, &outside, Errors::default())
-        .await;
+    let body = pages.records.record(&draft)?;
+    let mut content = auth_content(&pages, &draft, &body, &outside, Errors::default()).await;
     content.has_moved = query == "moved";
     content.more_rows = query == "more";
     page(StatusCode::OK, &content)
@@ -65,63 +61,61 @@ pub(in super::super) async fn auth(
 
 /// `POST /servers/{name}/setup/auth`
 pub(in super::super) async fn save_auth(
-    State(admin): State<Arc<Admin>>,
+    State(pages): State<ServerPages>,
     Named(name): Named,
     outside: Outside,
     form: Bytes,
 ) -> Answer {
-    let Some(draft) = admin.draft(&name).await? else {
-        return Ok(done(&admin, &name));
+    let Some(draft) = pages.records.draft(&name).await? else {
+        return Ok(done(&pages, &name));
     };
     let form = Form::parse(&form)?;
-    let mut body = admin.record(&draft)?;
+    let mut body = pages.records.record(&draft)?;
     read_auth(&form, &mut body);
-    let server = match admin.change(&body, &draft).await {
+    let server = match pages.records.change(&body, &draft).await {
         Ok(server) => server,
-        Err(fault) => return wrong_auth(&admin, &draft, &body, &outside, fault).await,
+        Err(fault) => return wrong_auth(&pages, &draft, &body, &outside, fault).await,
     };
     match form.text("go") {
-        "connect" => match connecting::going(&admin, &server, &outside).await {
+        "connect" => match connecting::going(&pages, &server, &outside).await {
             Ok(response) => Ok(response),
             Err(fault) => {
-                let body = admin.record(&server)?;
-                wrong_auth(&admin, &server, &body, &outside, fault).await
+                let body = pages.records.record(&server)?;
+                wrong_auth(&pages, &server, &body, &outside, fault).await
             }
         },
-        "more" => Ok(step(&admin, &server.name, "auth?more")),
-        _ => Ok(step(&admin, &server.name, "tools")),
+        "more" => Ok(step(&pages, &server.name, "auth?more")),
+        _ => Ok(step(&pages, &server.name, "tools")),
     }
 }
 
 async fn wrong_auth(
-    admin: &Admin,
+    pages: &ServerPages,
     draft: &Server,
     body: &Value,
     outside: &Outside,
     fault: Fault,
 ) -> Answer {
     let errors = Errors::of(fault)?;
-    let content = admin.auth_content(draft, body, outside, errors).await;
+    let content = auth_content(pages, draft, body, outside, errors).await;
     page(StatusCode::BAD_REQUEST, &content)
 }
 
-impl Admin {
-    async fn auth_content(
-        &self,
-        draft: &Server,
-        body: &Value,
-        outside: &Outside,
-        errors: Errors,
-    ) -> AuthStep {
-        AuthStep {
-            frame: Frame::of(self, Section::Servers),
-            steps: steps(self, Some(&draft.name), 1),
-            name: draft.name.to_string(),
-            fields: Fields::of(body, &Default::default()),
-            connection: Connection::of(self, draft, outside).await,
-            has_moved: false,
-            more_rows: false,
-            errors,
-        }
+async fn auth_content(
+    pages: &ServerPages,
+    draft: &Server,
+    body: &Value,
+    outside: &Outside,
+    errors: Errors,
+) -> AuthStep {
+    AuthStep {
+        frame: pages.frame(),
+        steps: steps(pages, Some(&draft.name), 1),
+        name: draft.name.to_string(),
+        fields: Fields::of(body, &Default::default()),
+        connection: Connection::of(pages, draft, outside).await,
+        has_moved: false,
+        more_rows: false,
+        errors,
     }
 }

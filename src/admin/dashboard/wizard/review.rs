@@ -1,6 +1,6 @@
 //! The last step: everything once more, and the server is there.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use askama::Template;
 use axum::extract::State;
@@ -12,16 +12,14 @@ use super::{
         errors::Errors,
         fields::Fields,
         list,
-        page::{Frame, Section, page, to},
+        page::{Frame, page},
+        server_pages::ServerPages,
         text::Shown,
     },
-    Step, done, status, steps,
+    step::{Step, done, status, steps},
 };
 use crate::{
-    admin::{
-        Admin,
-        answer::{Answer, Named},
-    },
+    admin::answer::{Answer, Named},
     registry::Server,
 };
 
@@ -47,38 +45,38 @@ struct ReviewStep {
 
 /// `GET /servers/{name}/setup/review`
 pub(in super::super) async fn review(
-    State(admin): State<Arc<Admin>>,
+    State(pages): State<ServerPages>,
     Named(name): Named,
 ) -> Answer {
-    let Some(draft) = admin.draft(&name).await? else {
-        return Ok(done(&admin, &name));
+    let Some(draft) = pages.records.draft(&name).await? else {
+        return Ok(done(&pages, &name));
     };
-    review_step(&admin, &draft, Errors::default()).await
+    review_step(&pages, &draft, Errors::default()).await
 }
 
 /// `POST /servers/{name}/setup/review`
 pub(in super::super) async fn finish(
-    State(admin): State<Arc<Admin>>,
+    State(pages): State<ServerPages>,
     Named(name): Named,
 ) -> Answer {
-    let Some(draft) = admin.draft(&name).await? else {
-        return Ok(done(&admin, &name));
+    let Some(draft) = pages.records.draft(&name).await? else {
+        return Ok(done(&pages, &name));
     };
-    let mut body = admin.record(&draft)?;
+    let mut body = pages.records.record(&draft)?;
     body["draft"] = false.into();
-    match admin.change(&body, &draft).await {
+    match pages.records.change(&body, &draft).await {
         Ok(server) => {
             // What is wrong is in its row.
-            let _ = timeout(LOOK, admin.probe(&server)).await;
+            let _ = timeout(LOOK, pages.tools.probe(&server)).await;
             let place = format!("/servers?done=created&server={}", server.name);
-            Ok(to(&admin, &place))
+            Ok(pages.to(&place))
         }
-        Err(fault) => review_step(&admin, &draft, Errors::of(fault)?).await,
+        Err(fault) => review_step(&pages, &draft, Errors::of(fault)?).await,
     }
 }
 
-async fn review_step(admin: &Admin, draft: &Server, errors: Errors) -> Answer {
-    let body = admin.record(draft)?;
+async fn review_step(pages: &ServerPages, draft: &Server, errors: Errors) -> Answer {
+    let body = pages.records.record(draft)?;
     let tools = body["tools"].as_array().map(|tools| {
         let tools = tools.iter().map(|tool| match tool.as_str() {
             Some(name) => (Shown::of(name), false),
@@ -91,13 +89,13 @@ async fn review_step(admin: &Admin, draft: &Server, errors: Errors) -> Answer {
         projects.map(Shown::of).collect()
     });
     let content = ReviewStep {
-        frame: Frame::of(admin, Section::Servers),
-        steps: steps(admin, Some(&draft.name), 3),
+        frame: pages.frame(),
+        steps: steps(pages, Some(&draft.name), 3),
         name: draft.name.to_string(),
         fields: Fields::of(&body, &Default::default()),
         display: Shown::of(draft.display_name()),
         auth: list::auth(draft.auth.kind()),
-        is_unconnected: !admin.connections.is_authorized(draft).await,
+        is_unconnected: !pages.statuses.is_authorized(draft).await,
         about: draft.description.as_deref().map(Shown::of),
         tools,
         projects,

@@ -1,7 +1,5 @@
 //! The first step: where a server is, and who may use it.
 
-use std::sync::Arc;
-
 use askama::Template;
 use axum::{body::Bytes, extract::State};
 use serde_json::{Value, json};
@@ -11,15 +9,13 @@ use super::{
         errors::Errors,
         fields::{Fields, drop_moved_secrets, read_scope},
         form::Form,
-        page::{Frame, Section, page},
+        page::{Frame, page},
+        server_pages::ServerPages,
     },
-    Step, done, status, step, steps,
+    step::{Step, done, status, step, steps},
 };
 use crate::{
-    admin::{
-        Admin,
-        answer::{Answer, Named},
-    },
+    admin::answer::{Answer, Named},
     name::ServerName,
 };
 
@@ -35,70 +31,70 @@ struct ServerStep {
 }
 
 /// `GET /create`
-pub(in super::super) async fn begin(State(admin): State<Arc<Admin>>) -> Answer {
+pub(in super::super) async fn begin(State(pages): State<ServerPages>) -> Answer {
     let body = json!({"transport": "streamable_http", "projects": "all"});
-    server_step(&admin, None, &body, Errors::default()).await
+    server_step(&pages, None, &body, Errors::default()).await
 }
 
 /// `POST /create`
-pub(in super::super) async fn create(State(admin): State<Arc<Admin>>, form: Bytes) -> Answer {
+pub(in super::super) async fn create(State(pages): State<ServerPages>, form: Bytes) -> Answer {
     let form = Form::parse(&form)?;
     let mut body = json!({"name": form.trimmed("name"), "draft": true});
     read_scope(&form, &mut body);
-    match admin.add(&body).await {
-        Ok(server) => Ok(step(&admin, &server.name, "auth")),
-        Err(fault) => server_step(&admin, None, &body, Errors::of(fault)?).await,
+    match pages.records.add(&body).await {
+        Ok(server) => Ok(step(&pages, &server.name, "auth")),
+        Err(fault) => server_step(&pages, None, &body, Errors::of(fault)?).await,
     }
 }
 
 /// `GET /servers/{name}/setup/server`
 pub(in super::super) async fn server(
-    State(admin): State<Arc<Admin>>,
+    State(pages): State<ServerPages>,
     Named(name): Named,
 ) -> Answer {
-    let Some(draft) = admin.draft(&name).await? else {
-        return Ok(done(&admin, &name));
+    let Some(draft) = pages.records.draft(&name).await? else {
+        return Ok(done(&pages, &name));
     };
-    let body = admin.record(&draft)?;
-    server_step(&admin, Some(&name), &body, Errors::default()).await
+    let body = pages.records.record(&draft)?;
+    server_step(&pages, Some(&name), &body, Errors::default()).await
 }
 
 /// `POST /servers/{name}/setup/server`
 pub(in super::super) async fn save_server(
-    State(admin): State<Arc<Admin>>,
+    State(pages): State<ServerPages>,
     Named(name): Named,
     form: Bytes,
 ) -> Answer {
-    let Some(draft) = admin.draft(&name).await? else {
-        return Ok(done(&admin, &name));
+    let Some(draft) = pages.records.draft(&name).await? else {
+        return Ok(done(&pages, &name));
     };
     let form = Form::parse(&form)?;
-    let mut body = admin.record(&draft)?;
+    let mut body = pages.records.record(&draft)?;
     body["name"] = form.trimmed("name").into();
     read_scope(&form, &mut body);
     let has_moved = drop_moved_secrets(&mut body, &draft.url);
     let saved = match body["name"] == name.as_str() {
-        true => admin.change(&body, &draft).await,
-        false => admin.rename(&body, &draft).await,
+        true => pages.records.change(&body, &draft).await,
+        false => pages.records.rename(&body, &draft).await,
     };
     match saved {
-        Ok(server) if has_moved => Ok(step(&admin, &server.name, "auth?moved")),
-        Ok(server) => Ok(step(&admin, &server.name, "auth")),
-        Err(fault) => server_step(&admin, Some(&name), &body, Errors::of(fault)?).await,
+        Ok(server) if has_moved => Ok(step(&pages, &server.name, "auth?moved")),
+        Ok(server) => Ok(step(&pages, &server.name, "auth")),
+        Err(fault) => server_step(&pages, Some(&name), &body, Errors::of(fault)?).await,
     }
 }
 
 async fn server_step(
-    admin: &Admin,
+    pages: &ServerPages,
     draft: Option<&ServerName>,
     body: &Value,
     errors: Errors,
 ) -> Answer {
     let content = ServerStep {
-        frame: Frame::of(admin, Section::Servers),
-        steps: steps(admin, draft, 0),
+        frame: pages.frame(),
+        steps: steps(pages, draft, 0),
         name: draft.map(ToString::to_string).unwrap_or_default(),
-        fields: Fields::of(body, &*admin.choices().await?),
+        fields: Fields::of(body, &*pages.choices().await?),
         errors,
     };
     page(status(&content.errors), &content)

@@ -1,7 +1,5 @@
 //! The third step: which tools are offered.
 
-use std::sync::Arc;
-
 use askama::Template;
 use axum::{body::Bytes, extract::State};
 use serde_json::{Value, json};
@@ -11,15 +9,15 @@ use super::{
         errors::Errors,
         fields::{every_tool, read_tools},
         form::Form,
-        page::{Frame, Section, page},
+        page::{Frame, page},
         selection::Selection,
+        server_pages::ServerPages,
         text::{Shown, sentence},
     },
-    Step, done, status, step, steps,
+    step::{Step, done, status, step, steps},
 };
 use crate::{
     admin::{
-        Admin,
         answer::{Answer, Named},
         fault::{Code, Fault},
         tools::is_listed_for_callers,
@@ -47,56 +45,59 @@ pub(in super::super) struct Problem {
 }
 
 /// `GET /servers/{name}/setup/tools`
-pub(in super::super) async fn tools(State(admin): State<Arc<Admin>>, Named(name): Named) -> Answer {
-    let Some(draft) = admin.draft(&name).await? else {
-        return Ok(done(&admin, &name));
+pub(in super::super) async fn tools(
+    State(pages): State<ServerPages>,
+    Named(name): Named,
+) -> Answer {
+    let Some(draft) = pages.records.draft(&name).await? else {
+        return Ok(done(&pages, &name));
     };
-    let chosen = admin.record(&draft)?["tools"].take();
-    tools_step(&admin, &draft, &chosen, Errors::default()).await
+    let chosen = pages.records.record(&draft)?["tools"].take();
+    tools_step(&pages, &draft, &chosen, Errors::default()).await
 }
 
 /// `POST /servers/{name}/setup/tools`
 pub(in super::super) async fn save_tools(
-    State(admin): State<Arc<Admin>>,
+    State(pages): State<ServerPages>,
     Named(name): Named,
     form: Bytes,
 ) -> Answer {
-    let Some(draft) = admin.draft(&name).await? else {
-        return Ok(done(&admin, &name));
+    let Some(draft) = pages.records.draft(&name).await? else {
+        return Ok(done(&pages, &name));
     };
     let form = Form::parse(&form)?;
-    let mut body = admin.record(&draft)?;
+    let mut body = pages.records.record(&draft)?;
     match form.text("go") {
         // Once more, whatever was chosen; it stays as it is stored.
         "again" => {
             // What is wrong is on the page that follows.
-            let _ = admin.probe(&draft).await;
-            return Ok(step(&admin, &name, "tools"));
+            let _ = pages.tools.probe(&draft).await;
+            return Ok(step(&pages, &name, "tools"));
         }
         "all" => {
             let tools = every_tool(&form, &body["tools"]);
-            return tools_step(&admin, &draft, &tools, Errors::default()).await;
+            return tools_step(&pages, &draft, &tools, Errors::default()).await;
         }
-        "clear" => return tools_step(&admin, &draft, &json!([]), Errors::default()).await,
+        "clear" => return tools_step(&pages, &draft, &json!([]), Errors::default()).await,
         _ => {}
     }
     let saved = match read_tools(&form, &mut body) {
-        Ok(()) => admin.change(&body, &draft).await,
+        Ok(()) => pages.records.change(&body, &draft).await,
         Err(fault) => Err(fault),
     };
     match saved {
-        Ok(server) => Ok(step(&admin, &server.name, "review")),
-        Err(fault) => tools_step(&admin, &draft, &body["tools"], Errors::of(fault)?).await,
+        Ok(server) => Ok(step(&pages, &server.name, "review")),
+        Err(fault) => tools_step(&pages, &draft, &body["tools"], Errors::of(fault)?).await,
     }
 }
 
-async fn tools_step(admin: &Admin, draft: &Server, chosen: &Value, errors: Errors) -> Answer {
-    let (seen, problem) = admin.known_tools(draft).await?;
+async fn tools_step(pages: &ServerPages, draft: &Server, chosen: &Value, errors: Errors) -> Answer {
+    let (seen, problem) = known_tools(pages, draft).await?;
     let content = ToolsStep {
-        frame: Frame::of(admin, Section::Servers),
-        steps: steps(admin, Some(&draft.name), 2),
+        frame: pages.frame(),
+        steps: steps(pages, Some(&draft.name), 2),
         name: draft.name.to_string(),
-        selection: Selection::of(chosen, draft, &seen, &admin.left_out(draft).await),
+        selection: Selection::of(chosen, draft, &seen, &pages.tools.left_out(draft).await),
         problem,
         is_passthrough: is_listed_for_callers(draft),
         errors,
@@ -104,31 +105,29 @@ async fn tools_step(admin: &Admin, draft: &Server, chosen: &Value, errors: Error
     page(status(&content.errors), &content)
 }
 
-impl Admin {
-    /// What is known of the tools of `server`, which is asked if it was not since it changed;
-    /// and why it could not be asked.
-    pub(in super::super) async fn known_tools(
-        &self,
-        server: &Server,
-    ) -> Result<(Observation, Option<Problem>), Fault> {
-        let seen = self.observation(server).await?;
-        let is_known = seen.listed_at.is_some() && seen.record_version == server.version;
-        if is_known || is_listed_for_callers(server) {
-            return Ok((seen, None));
-        }
-        let problem = match self.probe(server).await {
-            Ok(()) => None,
-            Err(fault) if fault.code() == Code::ServerInactive => Some(Problem {
-                message: Shown::short(&sentence(fault.message()), 400),
-                advice: match self.connections.is_authorized(server).await {
-                    true => {
-                        "Check the URL, the server type and the credentials. An address within a private network has to be allowed in the gateway's configuration."
-                    }
-                    false => "Connect the server first: choose Connect now under Authentication.",
-                },
-            }),
-            Err(fault) => return Err(fault),
-        };
-        Ok((self.observation(server).await?, problem))
+/// What is known of the tools of `server`, which is asked if it was not since it changed;
+/// and why it could not be asked.
+pub(in super::super) async fn known_tools(
+    pages: &ServerPages,
+    server: &Server,
+) -> Result<(Observation, Option<Problem>), Fault> {
+    let seen = pages.store.observation(server).await?;
+    let is_known = seen.listed_at.is_some() && seen.record_version == server.version;
+    if is_known || is_listed_for_callers(server) {
+        return Ok((seen, None));
     }
+    let problem = match pages.tools.probe(server).await {
+        Ok(()) => None,
+        Err(fault) if fault.code() == Code::ServerInactive => Some(Problem {
+            message: Shown::short(&sentence(fault.message()), 400),
+            advice: match pages.statuses.is_authorized(server).await {
+                true => {
+                    "Check the URL, the server type and the credentials. An address within a private network has to be allowed in the gateway's configuration."
+                }
+                false => "Connect the server first: choose Connect now under Authentication.",
+            },
+        }),
+        Err(fault) => return Err(fault),
+    };
+    Ok((pages.store.observation(server).await?, problem))
 }

@@ -6,9 +6,8 @@
 use http::{HeaderMap, HeaderValue, header::COOKIE};
 use url::Url;
 
-use super::back::Back;
 use crate::{
-    admin::outside::Outside,
+    admin::{oauth::back::Back, outside::Outside},
     hex::hex,
     registry::StateHash,
     secret::{ExposeSecret, SecretString},

@@ -2,8 +2,11 @@
 
 use http::{HeaderMap, HeaderValue, header::COOKIE};
 
-use super::{back::Back, cookie::Cookie};
-use crate::{admin::outside::Outside, secret::ExposeSecret};
+use super::cookie::Cookie;
+use crate::{
+    admin::{oauth::back::Back, outside::Outside},
+    secret::ExposeSecret,
+};
 
 /// What is read of any headers leads to a page of ours, and is read again as the same.
 pub(in crate::admin) fn cookies(outside: &Outside, headers: &HeaderMap) {

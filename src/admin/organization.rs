@@ -1,0 +1,103 @@
+//! The part of the store that belongs to one organization.
+
+use std::sync::Arc;
+
+use super::fault::Fault;
+use crate::{
+    name::ServerName,
+    registry::{
+        AnyStore, Error, Filter, Listing, Observation, ObservationStore, Page, Server, ServerId,
+        ServerStore,
+    },
+};
+
+/// How many servers are looked at where all count: fifty pages, more than anybody has.
+const SERVERS: usize = 10_000;
+/// Servers in a page of such a look.
+pub(super) const PAGE: usize = 200;
+
+/// The servers of one organization and what was observed of them. No handler names an
+/// organization, so none can reach another one's.
+#[derive(Clone)]
+pub(super) struct OrganizationStore {
+    store: AnyStore,
+    organization: Arc<str>,
+}
+
+impl OrganizationStore {
+    pub(super) fn new(store: AnyStore, organization: Arc<str>) -> Self {
+        Self {
+            store,
+            organization,
+        }
+    }
+
+    pub(super) fn organization(&self) -> &Arc<str> {
+        &self.organization
+    }
+
+    pub(super) async fn get(&self, name: &ServerName) -> Result<Arc<Server>, Error> {
+        self.store.get(&self.organization, name).await
+    }
+
+    pub(super) async fn list(&self, filter: &Filter, page: &Page) -> Result<Listing, Error> {
+        self.store.list(&self.organization, filter, page).await
+    }
+
+    /// The first 10,000 servers by name, for what cannot be told of a page of them.
+    pub(super) async fn all(&self) -> Result<Vec<Arc<Server>>, Error> {
+        let mut page = Page {
+            limit: PAGE,
+            ..Page::default()
+        };
+        let (all, mut servers) = (Filter::default(), Vec::new());
+        loop {
+            let listing = self.list(&all, &page).await?;
+            servers.extend(listing.servers);
+            match listing.next {
+                Some(next) if servers.len() < SERVERS => page.after = Some(next),
+                _ => return Ok(servers),
+            }
+        }
+    }
+
+    pub(super) async fn insert(&self, server: Server) -> Result<Arc<Server>, Error> {
+        self.store.insert(server).await
+    }
+
+    pub(super) async fn replace(&self, server: Server) -> Result<Arc<Server>, Error> {
+        self.store.replace(server).await
+    }
+
+    pub(super) async fn remove(&self, name: &ServerName) -> Result<(), Error> {
+        self.store.remove(&self.organization, name).await
+    }
+
+    /// All that was observed of `server`; nothing yet is an observation of nothing.
+    pub(super) async fn observation(&self, server: &Server) -> Result<Observation, Fault> {
+        let seen = self.store.observation(&self.organization, &server.id);
+        Ok(seen.await?.unwrap_or_default())
+    }
+
+    /// The observations of these servers, without the text of definitions.
+    pub(super) async fn observations(
+        &self,
+        ids: &[ServerId],
+    ) -> Result<Vec<Option<Observation>>, Error> {
+        self.store.observations(&self.organization, ids).await
+    }
+
+    /// The observation of `server`, without the text of definitions.
+    pub(super) async fn observed(&self, server: &Server) -> Result<Option<Observation>, Fault> {
+        let ids = std::slice::from_ref(&server.id);
+        let observations = self.observations(ids).await?;
+        Ok(observations.into_iter().next().flatten())
+    }
+
+    /// Keeps an observation; `false` if another one was kept since this one was read.
+    pub(super) async fn observe(&self, server: &Server, seen: &Observation) -> Result<bool, Error> {
+        self.store
+            .observe(&self.organization, &server.id, seen)
+            .await
+    }
+}

@@ -1,0 +1,154 @@
+//! Tool calls: with the credential of this moment, in the session of whoever may share it.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{Instant, timeout};
+
+use super::{
+    access::Access,
+    call::{CallToolError, CallToolRequest},
+    credentials::Credentials,
+    peer::Peer,
+    pool::Pool,
+    reason::inactive,
+    session::ExchangeSessions,
+    watch::{Watch, note_failure},
+};
+use crate::{
+    caller::CallerTokens,
+    inactive::Inactive,
+    mcp::{self, CallToolResult, ErrorKind},
+    registry::{Server, Stage},
+    trace_parent::TraceParent,
+};
+
+/// No call takes longer; it keeps the sum with the present time within bounds.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Calls of the tools of all servers.
+pub(super) struct Calls {
+    pool: Arc<Pool>,
+    credentials: Credentials,
+    watch: Option<Watch>,
+}
+
+/// One call on its way: what all its attempts have in common.
+struct Attempts<'a> {
+    server: &'a Server,
+    tokens: &'a CallerTokens,
+    call: CallToolRequest<'a>,
+    exchange: &'a ExchangeSessions,
+    /// The trace, where the server is told of it.
+    trace: Option<&'a TraceParent>,
+    ends: Instant,
+}
+
+impl Calls {
+    pub(super) fn new(pool: Arc<Pool>, credentials: Credentials, watch: Option<Watch>) -> Self {
+        Self {
+            pool,
+            credentials,
+            watch,
+        }
+    }
+
+    /// Calls a tool; once more with a renewed token if the first one was refused.
+    pub(super) async fn call(
+        &self,
+        server: &Server,
+        tokens: &CallerTokens,
+        call: CallToolRequest<'_>,
+    ) -> Result<CallToolResult, CallToolError> {
+        let own = self.pool.exchange();
+        let attempts = Attempts {
+            server,
+            tokens,
+            call,
+            exchange: call.exchange.unwrap_or(&own),
+            trace: call.trace.filter(|_| self.is_told_traces(server)),
+            ends: Instant::now() + call.timeout.min(LONGEST),
+        };
+        let access = timeout(call.timeout, self.credentials.of(server, tokens));
+        let access = access.await.map_err(|_| slow())??;
+        let error = match self.attempt(&attempts, &access).await {
+            Err(CallToolError::Failed(error)) => error,
+            called => return called,
+        };
+        let again = self.credentials.after(server, &access, &error);
+        let again = timeout(attempts.left(), again);
+        match again.await.map_err(|_| slow())?? {
+            Some(access) => self.attempt(&attempts, &access).await,
+            None => Err(error.into()),
+        }
+    }
+
+    /// Sends the call with one credential. The peer is looked up each time: a renewed token may
+    /// be of another authorization, and a session is of one.
+    async fn attempt(
+        &self,
+        attempts: &Attempts<'_>,
+        access: &Access,
+    ) -> Result<CallToolResult, CallToolError> {
+        let Attempts {
+            server,
+            tokens,
+            call,
+            exchange,
+            trace,
+            ..
+        } = *attempts;
+        let left = attempts.left();
+        let peer = self.pool.peer(server, access)?;
+        peer.health().may_call()?;
+        let whose = tokens.whose();
+        let session = self.pool.session(server, access, &peer, &whose, exchange);
+        let client = session.client(access);
+        let called = client.call_tool(call.tool, call.arguments, left, trace);
+        let called = called.await;
+        self.note(server, access, &peer, &called).await;
+        called.map_err(CallToolError::Failed)
+    }
+
+    /// Notes whether a call found a connection: after too many without, the server is left alone.
+    async fn note(
+        &self,
+        server: &Server,
+        access: &Access,
+        peer: &Arc<Peer>,
+        called: &Result<CallToolResult, mcp::Error>,
+    ) {
+        let error = match called {
+            // What breaks off or takes long may be the doing of one tool, or of one caller.
+            Err(error) if error.kind() == ErrorKind::Unreachable => error,
+            Ok(_) => {
+                self.pool.keep(server, access, peer);
+                return peer.health().called();
+            }
+            Err(_) => return peer.health().called(),
+        };
+        let reason = inactive(server, error);
+        if peer.health().call_failed(&reason) {
+            tracing::warn!(server = %server.name, %reason, "the server is left alone after failed calls");
+            peer.set_list(None);
+            note_failure(self.watch.as_ref(), server, Stage::Call, &reason).await;
+        }
+    }
+
+    /// Whether calls of `server` say which trace they are a part of.
+    fn is_told_traces(&self, server: &Server) -> bool {
+        let default = || self.pool.outbound.is_own(&server.url);
+        server.trace_context.unwrap_or_else(default)
+    }
+}
+
+impl Attempts<'_> {
+    /// The time that is left of the call's own.
+    fn left(&self) -> Duration {
+        self.ends.saturating_duration_since(Instant::now())
+    }
+}
+
+/// The reason where the timeout was over before anything was sent.
+fn slow() -> CallToolError {
+    CallToolError::Inactive(Inactive::unreachable("its authorization took too long"))
+}

@@ -1,0 +1,229 @@
+//! `Connections`: the handle through which servers are used.
+
+#[cfg(feature = "admin")]
+use std::time::Duration;
+use std::{fmt, sync::Arc};
+
+use super::{
+    access::Grants,
+    call::{CallToolError, CallToolRequest},
+    calls::Calls,
+    counts::ConnectionCounts,
+    credentials::Credentials,
+    lists::Lists,
+    pool::{Failing, Pool},
+    session::ExchangeSessions,
+    tools::ServerTools,
+    watch::Watch,
+};
+use crate::{
+    caller::CallerTokens,
+    inactive::Inactive,
+    mcp::{CallToolResult, ServerLimits},
+    offer::Offers,
+    outbound::Outbound,
+    registry::Server,
+};
+#[cfg(feature = "admin")]
+use crate::{left_out::LeftOut, outbound};
+
+/// Connections to servers: sessions, tool lists and what is known of their health.
+///
+/// All clones share them; so do layers that are given the same `Connections`.
+/// Nothing is shared between two servers, two organizations or two credentials. Whether two
+/// projects or two callers share a session is for the server's record to say
+/// ([`ShareSession`](crate::registry::ShareSession)); by default a project has a session to itself.
+///
+/// Callers' own tokens are kept within limits ([`peers`](ServerLimits::peers) and those beside it):
+/// a caller who brings too many pushes out their own.
+///
+/// A tool list is fetched once, however many requests wait for it, and kept for five minutes
+/// (or as long as the server says). After that requests still get it while it is fetched anew,
+/// so that a slow server slows nobody.
+///
+/// ```
+/// use mcp_layer::{Connections, McpLayer, outbound::{EgressRules, Outbound}, registry::MemoryRegistry};
+///
+/// // Servers in the local network, which are refused otherwise.
+/// let egress = EgressRules::default().allow("10.1.2.0/24")?;
+/// let connections = Connections::new(Outbound::new(egress, [])?);
+/// let layer = McpLayer::new(MemoryRegistry::default()).with_connections(connections);
+/// # Ok::<(), mcp_layer::outbound::Error>(())
+/// ```
+///
+/// [`Connections::builder`] has the rest: limits, a store of observations, OAuth 2.0.
+#[derive(Clone)]
+pub struct Connections {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    pool: Arc<Pool>,
+    credentials: Credentials,
+    lists: Arc<Lists>,
+    calls: Calls,
+}
+
+impl Connections {
+    pub(super) fn assemble(
+        outbound: Outbound,
+        limits: ServerLimits,
+        grants: Option<Arc<dyn Grants>>,
+        watch: Option<Watch>,
+    ) -> Self {
+        let pool = Arc::new(Pool::new(outbound, limits));
+        let credentials = Credentials::new(grants);
+        let lists = Lists::new(pool.clone(), credentials.clone(), watch.clone());
+        Self {
+            shared: Arc::new(Shared {
+                calls: Calls::new(pool.clone(), credentials.clone(), watch),
+                lists: Arc::new(lists),
+                credentials,
+                pool,
+            }),
+        }
+    }
+
+    /// The tools that `server` offers now, from the cache where it has them.
+    ///
+    /// `tokens` are the caller's; a server with token passthrough lists its tools for whom the
+    /// token belongs to.
+    ///
+    /// # Errors
+    /// Why the server is [`Inactive`]. After a failure the server is left alone for 5 s, then
+    /// 10 s, up to 60 s; meanwhile the same answer is given at once.
+    ///
+    /// # Cancellation
+    /// The listing goes on, for whoever asks next.
+    pub async fn tools(
+        &self,
+        server: &Server,
+        tokens: &CallerTokens,
+    ) -> Result<ServerTools, Inactive> {
+        let offers = self.offers(server, tokens).await?;
+        Ok(ServerTools::of(server, &offers))
+    }
+
+    /// Calls a tool of `server`; once more with a renewed token if the first one was refused.
+    ///
+    /// Nothing is checked: neither whose server it is, nor which of its tools are selected, nor
+    /// the arguments. The layer does all of that before.
+    ///
+    /// # Errors
+    /// A tool that fails is an answer. No answer: [`CallToolError`].
+    ///
+    /// # Cancellation
+    /// The call is cancelled at the server.
+    pub async fn call(
+        &self,
+        server: &Server,
+        tokens: &CallerTokens,
+        call: CallToolRequest<'_>,
+    ) -> Result<CallToolResult, CallToolError> {
+        self.shared.calls.call(server, tokens, call).await
+    }
+
+    /// Lists the tools of `server` now, whatever is known of it; the outcome counts for everybody.
+    /// A server that is disabled is asked too.
+    ///
+    /// # Errors
+    /// Why the server cannot be used; for token passthrough that is always
+    /// [`Inactive::TokenMissing`].
+    ///
+    /// # Cancellation
+    /// The listing goes on.
+    pub async fn probe(&self, server: &Server) -> Result<(), Inactive> {
+        let list = self.shared.lists.probe(server).await?;
+        match list.offers.offered(server).next() {
+            Some(_) => Ok(()),
+            None => Err(Inactive::NoTools),
+        }
+    }
+
+    /// Returns `true` if there is a credential for `server`, as far as that can be said without
+    /// asking anybody else. Callers' own tokens are theirs to give.
+    pub async fn is_authorized(&self, server: &Server) -> bool {
+        self.shared.credentials.are_there(server).await
+    }
+
+    /// Running totals so far. Token refreshes are those of the `Authorizations` behind, whoever
+    /// else uses them.
+    pub fn counts(&self) -> ConnectionCounts {
+        let (list_hits, list_misses) = self.shared.lists.hits();
+        let (token_refreshes, failed_token_refreshes) = self.shared.credentials.refreshes();
+        ConnectionCounts {
+            list_hits,
+            list_misses,
+            token_refreshes,
+            failed_token_refreshes,
+        }
+    }
+
+    /// Ends all sessions at their servers, all at once and within 5 s; for the end of a process.
+    /// A later call connects anew.
+    pub async fn close(&self) {
+        self.shared.pool.close().await;
+    }
+
+    /// The sessions of an exchange that begins.
+    pub(crate) fn exchange(&self) -> ExchangeSessions {
+        self.shared.pool.exchange()
+    }
+
+    /// All tools of `server`; at least one of them is offered.
+    pub(crate) async fn offers(
+        &self,
+        server: &Server,
+        tokens: &CallerTokens,
+    ) -> Result<Arc<Offers>, Inactive> {
+        if !server.enabled {
+            return Err(Inactive::Disabled);
+        }
+        let list = self.shared.lists.list(server, tokens).await?;
+        match list.offers.offered(server).next() {
+            Some(_) => Ok(list.offers.clone()),
+            None => Err(Inactive::NoTools),
+        }
+    }
+
+    /// The servers that are left alone.
+    pub(crate) fn failing(&self) -> Vec<Failing> {
+        self.shared.pool.failing()
+    }
+
+    /// Stops leaving a server alone that another replica has listed since.
+    pub(crate) fn forgive(&self, failing: &Failing) {
+        self.shared.pool.forgive(failing);
+    }
+
+    /// The tools of `server` that cannot be offered to anybody, selected or not: from the list that
+    /// is in memory, else from one that is waited for this long. None where there is no list: why
+    /// not is said elsewhere.
+    #[cfg(feature = "admin")]
+    pub(crate) async fn unoffered(&self, server: &Server, patience: Duration) -> Vec<LeftOut> {
+        let nobody = CallerTokens::default();
+        let listed = self.shared.lists.list(server, &nobody);
+        match tokio::time::timeout(patience, listed).await {
+            Ok(Ok(list)) => list.offers.left_out.clone(),
+            Ok(Err(_)) | Err(_) => Vec::new(),
+        }
+    }
+
+    /// Checks that calls may go to `url`, as far as that can be said without looking its name up;
+    /// for whoever is about to save it.
+    ///
+    /// # Errors
+    /// The first thing about the URL that is not acceptable.
+    #[cfg(feature = "admin")]
+    pub(crate) fn may_reach(&self, url: &url::Url) -> Result<(), outbound::Error> {
+        self.shared.pool.outbound.check(url)
+    }
+}
+
+impl fmt::Debug for Connections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connections")
+            .field("in_use", &self.shared.pool.len())
+            .finish_non_exhaustive()
+    }
+}

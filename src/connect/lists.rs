@@ -1,0 +1,222 @@
+//! Tool lists: from the cache, or fetched once for everybody who waits.
+
+use std::sync::Arc;
+
+use super::{
+    access::Access,
+    call::CallToolError,
+    counts::Tally,
+    credentials::Credentials,
+    log,
+    peer::{CachedList, Peer},
+    pool::Pool,
+    reason::{inactive, stage},
+    watch::{Watch, note_failure},
+};
+use crate::{
+    caller::CallerTokens,
+    inactive::Inactive,
+    mcp::{self, ToolList},
+    offer::Offers,
+    registry::{Server, Stage},
+};
+
+/// The tool lists of all servers.
+pub(super) struct Lists {
+    pool: Arc<Pool>,
+    credentials: Credentials,
+    watch: Option<Watch>,
+    /// Whether the list that was asked for was there.
+    hits: Tally,
+}
+
+impl Lists {
+    pub(super) fn new(pool: Arc<Pool>, credentials: Credentials, watch: Option<Watch>) -> Self {
+        Self {
+            pool,
+            credentials,
+            watch,
+            hits: Tally::default(),
+        }
+    }
+
+    /// How many lists were there when asked for, and how many were not.
+    pub(super) fn hits(&self) -> (u64, u64) {
+        self.hits.read()
+    }
+
+    /// The list of `server` for whom `tokens` belong to: fresh, or stale while it is being
+    /// refreshed, or fetched.
+    pub(super) async fn list(
+        self: &Arc<Self>,
+        server: &Server,
+        tokens: &CallerTokens,
+    ) -> Result<Arc<CachedList>, Inactive> {
+        let access = self.credentials.of(server, tokens).await?;
+        let peer = self.pool.peer(server, &access)?;
+        let known = peer.list();
+        self.hits.count(known.is_some());
+        if let Some(list) = known {
+            if list.is_to_be_refreshed() {
+                let refresh = self
+                    .clone()
+                    .refresh(server.clone(), access, peer, list.clone());
+                tokio::spawn(refresh);
+            }
+            return Ok(list);
+        }
+        // In a task of its own: what comes of it is kept even if every caller has given up, and
+        // the next one waits for the same listing.
+        let (lists, server) = (self.clone(), server.clone());
+        let task = tokio::spawn(async move {
+            let _alone = peer.listing.lock().await;
+            match peer.list() {
+                Some(list) => Ok(list),
+                None => lists.fetch(&server, &peer, access).await,
+            }
+        });
+        task.await.unwrap_or_else(|_| Err(broken()))
+    }
+
+    /// The list of `server` as it is now, whatever is known of it.
+    pub(super) async fn probe(
+        self: &Arc<Self>,
+        server: &Server,
+    ) -> Result<Arc<CachedList>, Inactive> {
+        let (lists, server) = (self.clone(), server.clone());
+        let task = tokio::spawn(async move {
+            let nobody = CallerTokens::default();
+            let access = match lists.credentials.of(&server, &nobody).await {
+                Ok(access) => access,
+                Err(reason) => {
+                    lists.note_failure(&server, Stage::Authorize, &reason).await;
+                    return Err(reason);
+                }
+            };
+            let peer = lists.pool.peer(&server, &access)?;
+            lists.look(&server, &peer, access).await
+        });
+        task.await.unwrap_or_else(|_| Err(broken()))
+    }
+
+    /// Replaces a stale list; where that fails, the old one stays until it is too old.
+    async fn refresh(
+        self: Arc<Self>,
+        server: Server,
+        access: Access,
+        peer: Arc<Peer>,
+        old: Arc<CachedList>,
+    ) {
+        let _ = self.fetch(&server, &peer, access).await;
+        old.was_not_refreshed();
+    }
+
+    /// Lists the tools, unless the server is left alone.
+    async fn fetch(
+        &self,
+        server: &Server,
+        peer: &Arc<Peer>,
+        access: Access,
+    ) -> Result<Arc<CachedList>, Inactive> {
+        peer.health().may_try()?;
+        self.look(server, peer, access).await
+    }
+
+    /// Lists the tools of `server` now, and keeps what came of it.
+    async fn look(
+        &self,
+        server: &Server,
+        peer: &Arc<Peer>,
+        access: Access,
+    ) -> Result<Arc<CachedList>, Inactive> {
+        match self.listing(server, &access).await {
+            Ok(list) => self.keep(server, peer, &access, list).await,
+            Err((stage, reason)) => {
+                self.failed(server, peer, &access, stage, &reason).await;
+                Err(reason)
+            }
+        }
+    }
+
+    async fn keep(
+        &self,
+        server: &Server,
+        peer: &Arc<Peer>,
+        access: &Access,
+        list: ToolList,
+    ) -> Result<Arc<CachedList>, Inactive> {
+        peer.health().succeeded();
+        let offers = Offers::listed(&server.name, list.tools, list.left_out).await;
+        let mut offers = offers.ok_or_else(|| Inactive::unreachable("its tools cannot be read"))?;
+        log::left_out(server, &offers);
+        if let Some(watch) = &self.watch {
+            let pins = watch.listed(server, &offers.tools).await;
+            offers.pins = pins.map_err(|_| {
+                Inactive::unreachable("its tools cannot be compared with those accepted")
+            })?;
+        }
+        log::withheld(server, &offers);
+        let fresh = list.ttl.unwrap_or(self.pool.limits.list_fresh);
+        let list = CachedList::new(offers, fresh);
+        let list = self.pool.peers(server).listed(peer, list);
+        self.pool.keep(server, access, peer);
+        Ok(list)
+    }
+
+    async fn failed(
+        &self,
+        server: &Server,
+        peer: &Peer,
+        access: &Access,
+        stage: Stage,
+        reason: &Inactive,
+    ) {
+        tracing::warn!(server = %server.name, %reason, "listing the server's tools failed");
+        peer.health().failed(reason.clone());
+        if peer.health().is_down() {
+            peer.set_list(None);
+        }
+        if access.payer.is_some() {
+            self.pool.peers(server).note_failure(peer.reached, reason);
+        }
+        self.note_failure(server, stage, reason).await;
+    }
+
+    async fn note_failure(&self, server: &Server, stage: Stage, reason: &Inactive) {
+        note_failure(self.watch.as_ref(), server, stage, reason).await;
+    }
+
+    /// Lists a server's tools; once more with a renewed token if the first one was refused.
+    async fn listing(
+        &self,
+        server: &Server,
+        access: &Access,
+    ) -> Result<ToolList, (Stage, Inactive)> {
+        let failed = |error: &mcp::Error| (stage(error), inactive(server, error));
+        let refused = |inactive| (Stage::Authorize, inactive);
+        let list = async |access: &Access| {
+            let peer = self.pool.peer(server, access).map_err(refused)?;
+            Ok(peer.common.client(access).list_tools().await)
+        };
+        let error = match list(access).await? {
+            Ok(list) => return Ok(list),
+            Err(error) => error,
+        };
+        match self.credentials.after(server, access, &error).await {
+            Ok(Some(access)) => {
+                let again = list(&access).await?;
+                again.map_err(|error| failed(&error))
+            }
+            Ok(None) => Err(failed(&error)),
+            Err(CallToolError::Inactive(inactive)) => Err(refused(inactive)),
+            Err(CallToolError::MissingScopes(_) | CallToolError::Failed(_)) => {
+                Err(refused(Inactive::NeedsAuthorization))
+            }
+        }
+    }
+}
+
+/// The reason after a listing's task has panicked.
+fn broken() -> Inactive {
+    Inactive::unreachable("listing its tools failed")
+}

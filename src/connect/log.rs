@@ -1,0 +1,37 @@
+//! The log lines of a listing: which tools are left out, withheld or cleaned.
+
+use crate::{offer::Offers, registry::Server};
+
+/// Tools of a listing that are named in the log, each in a line; a server may list hundreds.
+const NAMED: usize = 8;
+
+/// Logs the tools that cannot be offered, and how many lost characters.
+pub(super) fn left_out(server: &Server, offers: &Offers) {
+    for tool in offers.left_out.iter().take(NAMED) {
+        tracing::warn!(server = %server.name, tool = tool.tool(), reason = tool.reason(), "tool left out");
+    }
+    rest(server, offers.left_out.len(), "more tools left out");
+    let cleaned = offers.tools.iter().filter(|tool| tool.is_cleaned).count();
+    if cleaned > 0 {
+        tracing::warn!(server = %server.name, tools = cleaned, "characters that nobody sees are kept from models");
+    }
+}
+
+/// Logs the tools that wait for somebody to accept them.
+pub(super) fn withheld(server: &Server, offers: &Offers) {
+    for tool in offers.withheld(server).take(NAMED) {
+        tracing::warn!(server = %server.name, tool = tool.tool(), reason = tool.reason(), "tool withheld");
+    }
+    rest(
+        server,
+        offers.withheld(server).count(),
+        "more tools withheld",
+    );
+}
+
+/// Logs, in one line, how many tools are not named.
+fn rest(server: &Server, all: usize, what: &'static str) {
+    if let Some(tools @ 1..) = all.checked_sub(NAMED) {
+        tracing::warn!(server = %server.name, tools, "{what}");
+    }
+}
