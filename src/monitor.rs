@@ -15,9 +15,7 @@ use crate::{
     connect::Connections,
     inactive::Inactive,
     random::fill_random,
-    registry::{
-        AnyStore, Auth, Error, Filter, ObservationStore, Page, Server, ServerId, ServerStore,
-    },
+    registry::{Auth, Error, Filter, ObservationStore, Page, Server, ServerId, ServerStore, Store},
 };
 
 /// How often a server is probed, unless another interval is given.
@@ -59,7 +57,7 @@ const LONGEST: u32 = 4;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Monitor {
-    store: AnyStore,
+    store: Arc<dyn Store>,
     connections: Connections,
     every: Duration,
     organizations: Vec<String>,
@@ -78,9 +76,9 @@ impl Monitor {
     ///
     /// `connections` are those of the layer, and note what they see in the same store; see
     /// [`Connections::with_observations`].
-    pub fn new(store: impl ServerStore + ObservationStore, connections: Connections) -> Self {
+    pub fn new(store: impl Store, connections: Connections) -> Self {
         Self {
-            store: AnyStore::new(store),
+            store: Arc::new(store),
             connections,
             every: EVERY,
             organizations: vec!["default".to_owned()],
@@ -230,7 +228,11 @@ fn is_probed(server: &Server) -> bool {
 }
 
 /// Probes `server` as it is now; whether it can be used.
-async fn probe(store: AnyStore, connections: Connections, server: Arc<Server>) -> (ServerId, bool) {
+async fn probe(
+    store: Arc<dyn Store>,
+    connections: Connections,
+    server: Arc<Server>,
+) -> (ServerId, bool) {
     let id = server.id.clone();
     // It may have been changed, or removed, while it waited for its turn.
     let Ok(now) = store.get(&server.organization, &server.name).await else {

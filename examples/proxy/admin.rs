@@ -1,6 +1,6 @@
 //! The operator's side: REST on a listener of its own, behind a token.
 
-use std::{net::SocketAddr, str::FromStr};
+use std::{net::SocketAddr, str::FromStr, sync::Arc};
 
 use axum::{
     Router,
@@ -8,11 +8,10 @@ use axum::{
     response::Response,
 };
 use http::StatusCode;
-use mcp_layer::registry::SqlRegistry;
 use mcp_layer::{
     Connections,
     admin::{self, Admin, SealingKey},
-    registry::AnyStore,
+    registry::{SqlRegistry, Store},
     secret::{KeyId, SecretString},
 };
 use serde::Deserialize;
@@ -120,7 +119,7 @@ impl Side {
     /// The interface over `store`; `connections` are the layer's.
     pub fn admin(
         &self,
-        store: AnyStore,
+        store: Arc<dyn Store>,
         connections: Connections,
         callers: &Keys,
         database: Option<(SqlRegistry, KeyId)>,

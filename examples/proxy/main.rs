@@ -40,7 +40,9 @@ mod shed;
 mod storage;
 mod upstream;
 
-use std::{io, net::SocketAddr, path::PathBuf, process::ExitCode, thread::available_parallelism};
+use std::{
+    io, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, thread::available_parallelism,
+};
 
 use axum::{
     Router,
@@ -51,7 +53,7 @@ use mcp_layer::{
     Connections, McpLayer, Monitor,
     admin::{Metrics, Throttle},
     outbound::{EgressRules, Outbound},
-    registry::{AnyStore, Overlay},
+    registry::{Overlay, Store},
 };
 #[cfg(target_os = "linux")]
 use socket2::SockRef;
@@ -259,7 +261,7 @@ enum Declared {
 
 impl Declared {
     /// One registry: these servers, over those of a store.
-    async fn over(self, store: AnyStore) -> Result<AnyStore, Invalid> {
+    async fn over(self, store: Arc<dyn Store>) -> Result<Arc<dyn Store>, Invalid> {
         let overlay = match self {
             Self::File(path) => Overlay::open(&path, store)
                 .await
@@ -268,7 +270,7 @@ impl Declared {
                 .await
                 .map_err(|error| Invalid::new(format!("the demo's servers: {error}")))?,
         };
-        Ok(AnyStore::new(overlay))
+        Ok(Arc::new(overlay))
     }
 }
 
@@ -287,7 +289,7 @@ async fn declared(config: &Config) -> Result<(Declared, EgressRules), Invalid> {
 }
 
 /// The layer, as the configuration wants it.
-fn layer(config: &Config, registry: AnyStore, connections: Connections) -> McpLayer {
+fn layer(config: &Config, registry: Arc<dyn Store>, connections: Connections) -> McpLayer {
     let layer = McpLayer::new(registry)
         .with_connections(connections)
         .with_limits(config.limits.of_requests())

@@ -6,8 +6,8 @@ use mcp_layer::{
     authorization::Authorizations,
     outbound::Outbound,
     registry::{
-        AnyStore, AnyTraces, Error, Filter, MemoryCredentialStore, MemoryRegistry, MemoryTraces,
-        Page, Server, ServerStore, SqlRegistry,
+        Error, Filter, MemoryCredentialStore, MemoryRegistry, MemoryTraces, Page, Server,
+        SqlRegistry, Store, TraceStore,
     },
     secret::{ExposeSecret, KeyId, KeyRing, SecretString},
 };
@@ -25,11 +25,11 @@ pub struct Database {
 }
 
 pub struct Storage {
-    pub servers: AnyStore,
+    pub servers: Arc<dyn Store>,
     /// Of servers with OAuth 2.0.
     pub authorizations: Authorizations,
     /// The records of exchanges.
-    pub traces: AnyTraces,
+    pub traces: Arc<dyn TraceStore>,
     /// What seals the database's secrets.
     pub keys: Option<KeyRing>,
     /// The database, and its newest key; none, everything is in memory.
@@ -41,9 +41,9 @@ impl Storage {
     pub async fn open(database: Option<&Database>, outbound: Outbound) -> Result<Self, Invalid> {
         let Some(database) = database else {
             return Ok(Self {
-                servers: AnyStore::new(MemoryRegistry::default()),
+                servers: Arc::new(MemoryRegistry::default()),
                 authorizations: Authorizations::new(outbound, MemoryCredentialStore::default()),
-                traces: AnyTraces::new(MemoryTraces::default()),
+                traces: Arc::new(MemoryTraces::default()),
                 keys: None,
                 database: None,
             });
@@ -54,9 +54,9 @@ impl Storage {
             .await
             .map_err(Invalid::new)?;
         Ok(Self {
-            servers: AnyStore::new(registry.clone()),
+            servers: Arc::new(registry.clone()),
             authorizations: Authorizations::new(outbound, registry.clone()),
-            traces: AnyTraces::new(registry.clone()),
+            traces: Arc::new(registry.clone()),
             keys: Some(ring),
             database: Some((registry, newest)),
         })
@@ -65,7 +65,7 @@ impl Storage {
 
 /// The first servers by name that `filter` lets through, at most so many.
 pub async fn list(
-    store: &AnyStore,
+    store: &dyn Store,
     filter: &Filter,
     at_most: usize,
 ) -> Result<Vec<Arc<Server>>, Error> {

@@ -136,23 +136,21 @@ use crate::{
     authorization::Authorizations,
     connect::Connections,
     explain::Explainer,
-    registry::{
-        AnyStore, AnyTraces, Error, MemoryTraces, ObservationStore, ServerStore, TraceStore,
-    },
+    registry::{Error, MemoryTraces, Store, TraceStore},
     secret::KeyRing,
 };
 
 /// What [`router`] needs to know.
 #[derive(Clone)]
 pub struct Admin {
-    store: AnyStore,
+    store: Arc<dyn Store>,
     connections: Connections,
     token: Token,
     organization: Arc<str>,
     projects: BTreeSet<String>,
     hosts: Hosts,
     keys: Option<Keys>,
-    traces: AnyTraces,
+    traces: Arc<dyn TraceStore>,
     authorizations: Option<Authorizations>,
     explainer: Option<Explainer>,
     session_keys: Arc<KeyRing>,
@@ -173,19 +171,19 @@ impl Admin {
     /// # Errors
     /// [`InvalidToken`] for one that could be guessed, and for one that no client can send.
     pub fn new(
-        store: impl ServerStore + ObservationStore,
+        store: impl Store,
         connections: Connections,
         token: SecretString,
     ) -> Result<Self, InvalidToken> {
         Ok(Self {
-            store: AnyStore::new(store),
+            store: Arc::new(store),
             connections,
             token: Token::new(&token)?,
             organization: "default".into(),
             projects: BTreeSet::new(),
             hosts: Hosts::Loopback,
             keys: None,
-            traces: AnyTraces::new(MemoryTraces::default()),
+            traces: Arc::new(MemoryTraces::default()),
             authorizations: None,
             explainer: None,
             session_keys: Arc::new(KeyRing::generate()),
@@ -242,7 +240,7 @@ impl Admin {
     /// [a sink](crate::McpLayer::add_trace_sink); default: there are none.
     #[must_use]
     pub fn with_traces(mut self, traces: impl TraceStore) -> Self {
-        self.traces = AnyTraces::new(traces);
+        self.traces = Arc::new(traces);
         self
     }
 

@@ -3,7 +3,11 @@
 use http::{HeaderMap, HeaderName, header::AUTHORIZATION};
 use serde::{Deserialize, Serialize};
 
-use super::{Error, OAuth2, StaticHeader, static_header::is_reserved};
+use super::{
+    error::Error,
+    oauth2::OAuth2,
+    static_header::{StaticHeader, is_reserved},
+};
 
 /// How the gateway authenticates with a server on each request.
 #[derive(Clone, Debug, Default)]

@@ -10,8 +10,12 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    CredentialKey, CredentialStore, Error, Expected, Lease, STATES_PER_SERVER, StateHash,
-    StoredCredential, credential_store::check_len,
+    credential::{
+        CredentialKey, Expected, Lease, STATES_PER_SERVER, StateHash, StoredCredential, check_len,
+    },
+    credential_store::CredentialStore,
+    error::Error,
+    future::BoxFuture,
 };
 use crate::{
     hex::hex,
@@ -144,97 +148,116 @@ impl Default for MemoryCredentialStore {
 }
 
 impl CredentialStore for MemoryCredentialStore {
-    async fn load(&self, key: &CredentialKey) -> Result<Option<StoredCredential>, Error> {
-        let inner = self.lock();
-        let Some(record) = inner.credentials.get(key) else {
-            return Ok(None);
-        };
-        let secret = record.open(&inner.ring, key, CREDENTIAL).map_err(sealed)?;
-        let version = record.version;
-        Ok(Some(StoredCredential { version, secret }))
+    fn load<'a>(
+        &'a self,
+        key: &'a CredentialKey,
+    ) -> BoxFuture<'a, Result<Option<StoredCredential>, Error>> {
+        Box::pin(async move {
+            let inner = self.lock();
+            let Some(record) = inner.credentials.get(key) else {
+                return Ok(None);
+            };
+            let secret = record.open(&inner.ring, key, CREDENTIAL).map_err(sealed)?;
+            let version = record.version;
+            Ok(Some(StoredCredential { version, secret }))
+        })
     }
 
-    async fn swap(
-        &self,
-        key: &CredentialKey,
+    fn swap<'a>(
+        &'a self,
+        key: &'a CredentialKey,
         expected: Expected,
         new: Option<SecretString>,
-    ) -> Result<bool, Error> {
-        new.as_ref().map_or(Ok(()), check_len)?;
-        let mut inner = self.lock();
-        let stored = inner.credentials.get(key).map(|record| record.version);
-        if !expected.is(stored) {
-            return Ok(false);
-        }
-        match new {
-            Some(secret) => {
-                let record = inner.seal(key, CREDENTIAL, &secret);
-                inner.credentials.insert(key.clone(), record);
+    ) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(async move {
+            new.as_ref().map_or(Ok(()), check_len)?;
+            let mut inner = self.lock();
+            let stored = inner.credentials.get(key).map(|record| record.version);
+            if !expected.is(stored) {
+                return Ok(false);
             }
-            None => {
-                inner.credentials.remove(key);
+            match new {
+                Some(secret) => {
+                    let record = inner.seal(key, CREDENTIAL, &secret);
+                    inner.credentials.insert(key.clone(), record);
+                }
+                None => {
+                    inner.credentials.remove(key);
+                }
             }
-        }
-        Ok(true)
+            Ok(true)
+        })
     }
 
-    async fn lease(&self, key: &CredentialKey, duration: Duration) -> Result<Option<Lease>, Error> {
-        let now = Instant::now();
-        let mut inner = self.lock();
-        inner.leases.retain(|_, held| now < held.until);
-        if inner.leases.contains_key(key) {
-            return Ok(None);
-        }
-        let lease = Lease::new(key.clone());
-        let held = Held {
-            holder: lease.holder(),
-            until: now + duration.min(LONGEST_LEASE),
-        };
-        inner.leases.insert(key.clone(), held);
-        Ok(Some(lease))
+    fn lease<'a>(
+        &'a self,
+        key: &'a CredentialKey,
+        duration: Duration,
+    ) -> BoxFuture<'a, Result<Option<Lease>, Error>> {
+        Box::pin(async move {
+            let now = Instant::now();
+            let mut inner = self.lock();
+            inner.leases.retain(|_, held| now < held.until);
+            if inner.leases.contains_key(key) {
+                return Ok(None);
+            }
+            let lease = Lease::new(key.clone());
+            let held = Held {
+                holder: lease.holder(),
+                until: now + duration.min(LONGEST_LEASE),
+            };
+            inner.leases.insert(key.clone(), held);
+            Ok(Some(lease))
+        })
     }
 
-    async fn release(&self, lease: Lease) -> Result<(), Error> {
-        let mut inner = self.lock();
-        let held = inner.leases.get(lease.key());
-        if held.is_some_and(|held| held.holder == lease.holder()) {
-            inner.leases.remove(lease.key());
-        }
-        Ok(())
+    fn release(&self, lease: Lease) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            let mut inner = self.lock();
+            let held = inner.leases.get(lease.key());
+            if held.is_some_and(|held| held.holder == lease.holder()) {
+                inner.leases.remove(lease.key());
+            }
+            Ok(())
+        })
     }
 
-    async fn put_state(
-        &self,
-        key: &CredentialKey,
+    fn put_state<'a>(
+        &'a self,
+        key: &'a CredentialKey,
         state: StateHash,
         expires_at: SystemTime,
         pending: SecretString,
-    ) -> Result<(), Error> {
-        check_len(&pending)?;
-        let mut inner = self.lock();
-        inner.forget_expired();
-        inner.make_room(key);
-        let record = inner.seal(key, &field(&state), &pending);
-        let pending = State {
-            key: key.clone(),
-            expires_at,
-            record,
-        };
-        inner.states.insert(state, pending);
-        Ok(())
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            check_len(&pending)?;
+            let mut inner = self.lock();
+            inner.forget_expired();
+            inner.make_room(key);
+            let record = inner.seal(key, &field(&state), &pending);
+            let pending = State {
+                key: key.clone(),
+                expires_at,
+                record,
+            };
+            inner.states.insert(state, pending);
+            Ok(())
+        })
     }
 
-    async fn take_state(
-        &self,
-        state: &StateHash,
-    ) -> Result<Option<(CredentialKey, SecretString)>, Error> {
-        let mut inner = self.lock();
-        inner.forget_expired();
-        let Some(State { key, record, .. }) = inner.states.remove(state) else {
-            return Ok(None);
-        };
-        let opened = record.open(&inner.ring, &key, &field(state));
-        Ok(Some((key, opened.map_err(sealed)?)))
+    fn take_state<'a>(
+        &'a self,
+        state: &'a StateHash,
+    ) -> BoxFuture<'a, Result<Option<(CredentialKey, SecretString)>, Error>> {
+        Box::pin(async move {
+            let mut inner = self.lock();
+            inner.forget_expired();
+            let Some(State { key, record, .. }) = inner.states.remove(state) else {
+                return Ok(None);
+            };
+            let opened = record.open(&inner.ring, &key, &field(state));
+            Ok(Some((key, opened.map_err(sealed)?)))
+        })
     }
 }
 

@@ -10,13 +10,18 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    DRAFT_LIFE, Error, Filter, Gate, Listing, Observation, ObservationStore, Page, Server,
-    ServerId, ServerRegistry, ServerStore, Source,
+    error::Error,
+    future::BoxFuture,
+    listing::{Filter, Listing, Page},
+    observation::Observation,
+    observation_store::ObservationStore,
+    pins::Gate,
+    server::{DRAFT_LIFE, Server, Source},
+    server_id::ServerId,
+    server_registry::ServerRegistry,
+    server_store::ServerStore,
 };
 use crate::{name::ServerName, project::Project};
-
-/// The longest page that [`ServerStore::list`] gives.
-const PAGE_LEN: usize = 200;
 
 /// By organization, then by name.
 type Servers = BTreeMap<Arc<str>, BTreeMap<ServerName, Arc<Server>>>;
@@ -115,176 +120,199 @@ fn is_forgotten(server: &Server) -> bool {
 }
 
 impl ServerRegistry for MemoryRegistry {
-    async fn find(
-        &self,
-        project: &Project,
-        names: &[ServerName],
-    ) -> Result<Vec<Arc<Server>>, Error> {
-        let servers = self.read();
-        let Some(organization) = servers.get(project.organization()) else {
-            return Ok(Vec::new());
-        };
-        Ok(names
-            .iter()
-            .filter_map(|name| organization.get(name))
-            .filter(|server| server.is_usable_by(project) && !server.draft)
-            .cloned()
-            .collect())
+    fn find<'a>(
+        &'a self,
+        project: &'a Project,
+        names: &'a [ServerName],
+    ) -> BoxFuture<'a, Result<Vec<Arc<Server>>, Error>> {
+        Box::pin(async move {
+            let servers = self.read();
+            let Some(organization) = servers.get(project.organization()) else {
+                return Ok(Vec::new());
+            };
+            Ok(names
+                .iter()
+                .filter_map(|name| organization.get(name))
+                .filter(|server| server.is_usable_by(project) && !server.draft)
+                .cloned()
+                .collect())
+        })
     }
 }
 
 impl ServerStore for MemoryRegistry {
-    async fn list(
-        &self,
-        organization: &str,
-        filter: &Filter,
-        page: &Page,
-    ) -> Result<Listing, Error> {
-        let servers = self.read();
-        let Some(organization) = servers.get(organization) else {
-            return Ok(Listing {
-                servers: Vec::new(),
-                next: None,
-            });
-        };
-        let after = page.after.clone().map_or(Bound::Unbounded, Bound::Excluded);
-        let limit = page.limit.clamp(1, PAGE_LEN);
-        let mut found = organization
-            .range((after, Bound::Unbounded))
-            .map(|(_, server)| server)
-            .filter(|server| filter.matches(server) && !is_forgotten(server));
-        let servers: Vec<_> = found.by_ref().take(limit).cloned().collect();
-        let next = found
-            .next()
-            .and_then(|_| servers.last())
-            .map(|last| last.name.clone());
-        Ok(Listing { servers, next })
+    fn list<'a>(
+        &'a self,
+        organization: &'a str,
+        filter: &'a Filter,
+        page: &'a Page,
+    ) -> BoxFuture<'a, Result<Listing, Error>> {
+        Box::pin(async move {
+            let servers = self.read();
+            let Some(organization) = servers.get(organization) else {
+                return Ok(Listing::new(Vec::new(), None));
+            };
+            let after = page.after.clone().map_or(Bound::Unbounded, Bound::Excluded);
+            let limit = page.size();
+            let mut found = organization
+                .range((after, Bound::Unbounded))
+                .map(|(_, server)| server)
+                .filter(|server| filter.matches(server) && !is_forgotten(server));
+            let servers: Vec<_> = found.by_ref().take(limit).cloned().collect();
+            let next = found
+                .next()
+                .and_then(|_| servers.last())
+                .map(|last| last.name.clone());
+            Ok(Listing::new(servers, next))
+        })
     }
 
-    async fn get(&self, organization: &str, name: &ServerName) -> Result<Arc<Server>, Error> {
-        let server = self
-            .read()
-            .get(organization)
-            .and_then(|servers| servers.get(name))
-            .filter(|server| !is_forgotten(server))
-            .cloned();
-        server.ok_or_else(|| Error::NotFound { name: name.clone() })
+    fn get<'a>(
+        &'a self,
+        organization: &'a str,
+        name: &'a ServerName,
+    ) -> BoxFuture<'a, Result<Arc<Server>, Error>> {
+        Box::pin(async move {
+            let server = self
+                .read()
+                .get(organization)
+                .and_then(|servers| servers.get(name))
+                .filter(|server| !is_forgotten(server))
+                .cloned();
+            server.ok_or_else(|| Error::NotFound { name: name.clone() })
+        })
     }
 
-    async fn insert(&self, server: Server) -> Result<Arc<Server>, Error> {
-        self.add(server)
+    fn insert(&self, server: Server) -> BoxFuture<'_, Result<Arc<Server>, Error>> {
+        Box::pin(async move { self.add(server) })
     }
 
-    async fn replace(&self, mut server: Server) -> Result<Arc<Server>, Error> {
-        let mut servers = self.write();
-        let stored = servers
-            .get_mut(&server.organization)
-            .and_then(|servers| servers.get_mut(&server.name))
-            .filter(|stored| !is_forgotten(stored));
-        let Some(stored) = stored else {
-            return Err(Error::NotFound { name: server.name });
-        };
-        if stored.version != server.version {
-            return Err(Error::Stale {
-                name: server.name,
-                version: stored.version,
-            });
-        }
-        server.id = stored.id.clone();
-        server.version += 1;
-        server.pins = stored.pins.clone();
-        server.created_at = stored.created_at;
-        decide(&mut server);
-        *stored = Arc::new(server);
-        Ok(stored.clone())
+    fn replace(&self, mut server: Server) -> BoxFuture<'_, Result<Arc<Server>, Error>> {
+        Box::pin(async move {
+            let mut servers = self.write();
+            let stored = servers
+                .get_mut(&server.organization)
+                .and_then(|servers| servers.get_mut(&server.name))
+                .filter(|stored| !is_forgotten(stored));
+            let Some(stored) = stored else {
+                return Err(Error::NotFound { name: server.name });
+            };
+            if stored.version != server.version {
+                return Err(Error::Stale {
+                    name: server.name,
+                    version: stored.version,
+                });
+            }
+            server.id = stored.id.clone();
+            server.version += 1;
+            server.pins = stored.pins.clone();
+            server.created_at = stored.created_at;
+            decide(&mut server);
+            *stored = Arc::new(server);
+            Ok(stored.clone())
+        })
     }
 
-    async fn remove(&self, organization: &str, name: &ServerName) -> Result<(), Error> {
-        let mut servers = self.write();
-        let removed = servers
-            .get_mut(organization)
-            .and_then(|servers| servers.remove(name));
-        let removed = removed.ok_or_else(|| Error::NotFound { name: name.clone() })?;
-        self.seen().remove(&key(&removed));
-        Ok(())
+    fn remove<'a>(
+        &'a self,
+        organization: &'a str,
+        name: &'a ServerName,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            let mut servers = self.write();
+            let removed = servers
+                .get_mut(organization)
+                .and_then(|servers| servers.remove(name));
+            let removed = removed.ok_or_else(|| Error::NotFound { name: name.clone() })?;
+            self.seen().remove(&key(&removed));
+            Ok(())
+        })
     }
 }
 
 impl ObservationStore for MemoryRegistry {
-    async fn observation(
-        &self,
-        organization: &str,
-        server: &ServerId,
-    ) -> Result<Option<Observation>, Error> {
-        let seen = self.seen();
-        let seen = seen.get(&(organization.into(), server.clone()));
-        Ok(seen
-            .map(|seen| seen.observation.clone())
-            .filter(|observation| observation.version > 0))
+    fn observation<'a>(
+        &'a self,
+        organization: &'a str,
+        server: &'a ServerId,
+    ) -> BoxFuture<'a, Result<Option<Observation>, Error>> {
+        Box::pin(async move {
+            let seen = self.seen();
+            let seen = seen.get(&(organization.into(), server.clone()));
+            Ok(seen
+                .map(|seen| seen.observation.clone())
+                .filter(|observation| observation.version > 0))
+        })
     }
 
-    async fn observations(
-        &self,
-        organization: &str,
-        servers: &[ServerId],
-    ) -> Result<Vec<Option<Observation>>, Error> {
-        let mut observations = Vec::with_capacity(servers.len());
-        for server in servers {
-            let observation = self.observation(organization, server).await?;
-            observations.push(observation.map(|observation| Observation {
-                definitions: BTreeMap::new(),
-                ..observation
-            }));
-        }
-        Ok(observations)
+    fn observations<'a>(
+        &'a self,
+        organization: &'a str,
+        servers: &'a [ServerId],
+    ) -> BoxFuture<'a, Result<Vec<Option<Observation>>, Error>> {
+        Box::pin(async move {
+            let mut observations = Vec::with_capacity(servers.len());
+            for server in servers {
+                let observation = self.observation(organization, server).await?;
+                observations.push(observation.map(|observation| Observation {
+                    definitions: BTreeMap::new(),
+                    ..observation
+                }));
+            }
+            Ok(observations)
+        })
     }
 
-    async fn observe(
-        &self,
-        organization: &str,
-        server: &ServerId,
-        observation: &Observation,
-    ) -> Result<bool, Error> {
-        let mut servers = self.write();
-        let mut seen = self.seen();
-        let seen = seen
-            .entry((organization.into(), server.clone()))
-            .or_default();
-        if seen.observation.version != observation.version {
-            return Ok(false);
-        }
-        seen.observation = observation.clone();
-        seen.observation.version += 1;
-        let record = servers
-            .get_mut(organization)
-            .and_then(|servers| servers.values_mut().find(|record| record.id == *server));
-        if let Some(record) = record
-            && record.pins != observation.pins
-        {
-            Arc::make_mut(record).pins.clone_from(&observation.pins);
-        }
-        Ok(true)
-    }
-
-    async fn claim_probes(
-        &self,
-        organization: &str,
-        servers: &[ServerId],
-        every: Duration,
-    ) -> Result<Vec<bool>, Error> {
-        let now = Instant::now();
-        let mut all = self.seen();
-        let claims = servers.iter().map(|server| {
-            let seen = all
+    fn observe<'a>(
+        &'a self,
+        organization: &'a str,
+        server: &'a ServerId,
+        observation: &'a Observation,
+    ) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(async move {
+            let mut servers = self.write();
+            let mut seen = self.seen();
+            let seen = seen
                 .entry((organization.into(), server.clone()))
                 .or_default();
-            let is_free = seen.probed_until.is_none_or(|until| until <= now);
-            if is_free {
-                seen.probed_until = Some(now + every);
+            if seen.observation.version != observation.version {
+                return Ok(false);
             }
-            is_free
-        });
-        Ok(claims.collect())
+            seen.observation = observation.clone();
+            seen.observation.version += 1;
+            let record = servers
+                .get_mut(organization)
+                .and_then(|servers| servers.values_mut().find(|record| record.id == *server));
+            if let Some(record) = record
+                && record.pins != observation.pins
+            {
+                Arc::make_mut(record).pins.clone_from(&observation.pins);
+            }
+            Ok(true)
+        })
+    }
+
+    fn claim_probes<'a>(
+        &'a self,
+        organization: &'a str,
+        servers: &'a [ServerId],
+        every: Duration,
+    ) -> BoxFuture<'a, Result<Vec<bool>, Error>> {
+        Box::pin(async move {
+            let now = Instant::now();
+            let mut all = self.seen();
+            let claims = servers.iter().map(|server| {
+                let seen = all
+                    .entry((organization.into(), server.clone()))
+                    .or_default();
+                let is_free = seen.probed_until.is_none_or(|until| until <= now);
+                if is_free {
+                    seen.probed_until = Some(now + every);
+                }
+                is_free
+            });
+            Ok(claims.collect())
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use super::Error;
+use super::error::Error;
 use crate::{scopes::Scopes, token_auth::TokenAuth};
 
 /// The OAuth 2.0 client of a server. What is absent is discovered (RFC 9728, RFC 8414) or

@@ -1,17 +1,24 @@
 //! The record of a server.
 
 use std::{
-    collections::BTreeSet,
     fmt,
-    str::FromStr,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use url::Url;
 
-use super::{Auth, Error, Gate, Pins, ShareSession};
-use crate::{hex::hex, mcp::Transport, name::ServerName, project::Project, random::fill_random};
+use super::{
+    auth::Auth,
+    definition::Fingerprint,
+    error::Error,
+    pins::{Gate, Pins, ToolState},
+    projects::Projects,
+    server_id::ServerId,
+    share_session::ShareSession,
+    tool_selection::{SelectedTool, ToolSelection},
+};
+use crate::{mcp::Transport, name::ServerName, project::Project};
 
 /// A registered server: where it is, who may use it, and which of its tools are offered.
 ///
@@ -122,6 +129,21 @@ impl Server {
     /// Whether `project` may use the server.
     pub fn is_usable_by(&self, project: &Project) -> bool {
         *self.organization == *project.organization() && self.projects.contains(project.name())
+    }
+
+    /// Why a selected tool is withheld for what it is now; `None`: it is offered.
+    ///
+    /// `pins` count where the record has none of its own. Without any nothing is withheld:
+    /// nobody has listed the server's tools before.
+    pub fn withheld(&self, tool: &str, now: Fingerprint, pins: Option<&Pins>) -> Option<ToolState> {
+        let state = self.pins.as_deref().or(pins)?.state(tool, now);
+        let gate = match state {
+            ToolState::Changed => self.on_change,
+            // A tool that is named was chosen by name.
+            ToolState::New if self.tools == ToolSelection::All => self.new_tools,
+            ToolState::New | ToolState::Approved | ToolState::Removed => None,
+        };
+        (gate == Some(Gate::Block)).then_some(state)
     }
 
     /// Replaces the organization.
@@ -240,195 +262,6 @@ pub enum Source {
     File,
 }
 
-/// A server's identity: 128 bits in hex, random or a digest, never another server's.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ServerId(Arc<str>);
-
-impl ServerId {
-    /// A new identity.
-    ///
-    /// # Panics
-    /// When the system gives no random numbers; nothing here is safe without them.
-    pub fn random() -> Self {
-        let mut bits = [0; 16];
-        fill_random(&mut bits);
-        Self(format!("{:032x}", u128::from_be_bytes(bits)).into())
-    }
-
-    /// The identity of the server that a file declares by this name: the same one in every process
-    /// and after every restart, so that what is stored about it is found again.
-    #[cfg(feature = "file")]
-    pub(super) fn of_declared(name: &ServerName) -> Self {
-        use sha2::{Digest, Sha256};
-
-        let digest = Sha256::new()
-            .chain_update("mcp-layer declared server\0")
-            .chain_update(name.as_str())
-            .finalize();
-        Self(hex(&digest[..16]).into())
-    }
-
-    /// The identity as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for ServerId {
-    type Err = InvalidServerId;
-
-    fn from_str(text: &str) -> Result<Self, InvalidServerId> {
-        let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-        if text.len() != 32 || !text.bytes().all(digit) {
-            return Err(InvalidServerId);
-        }
-        Ok(Self(text.into()))
-    }
-}
-
-/// A text that is no [`ServerId`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct InvalidServerId;
-
-impl fmt::Display for InvalidServerId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a server's identity is 32 hex digits in lower case")
-    }
-}
-
-impl std::error::Error for InvalidServerId {}
-
-impl fmt::Debug for ServerId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// The projects that may use a server.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Projects {
-    /// Every project of the organization.
-    #[default]
-    All,
-    /// These projects; never empty.
-    Only(BTreeSet<String>),
-}
-
-impl Projects {
-    /// These projects.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for an empty list, which no caller could ever use.
-    pub fn only<P: Into<String>>(projects: impl IntoIterator<Item = P>) -> Result<Self, Error> {
-        let projects: BTreeSet<String> = projects.into_iter().map(Into::into).collect();
-        if projects.is_empty() {
-            return Err(Error::invalid(
-                "projects",
-                "name at least one project, or \"all\"",
-            ));
-        }
-        Ok(Self::Only(projects))
-    }
-
-    /// Whether `project` is among them.
-    pub fn contains(&self, project: &str) -> bool {
-        match self {
-            Self::All => true,
-            Self::Only(projects) => projects.contains(project),
-        }
-    }
-}
-
-/// The tools of a server that are offered to models.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ToolSelection {
-    /// Every tool that the server lists, each with [`ToolPolicy::Auto`].
-    #[default]
-    All,
-    /// These tools; never empty.
-    Only(Vec<SelectedTool>),
-}
-
-impl ToolSelection {
-    /// These tools.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for an empty list and a name given twice.
-    pub fn only<T: Into<SelectedTool>>(tools: impl IntoIterator<Item = T>) -> Result<Self, Error> {
-        let tools: Vec<SelectedTool> = tools.into_iter().map(Into::into).collect();
-        if tools.is_empty() {
-            return Err(Error::invalid(
-                "tools",
-                "name at least one tool, or \"all\"",
-            ));
-        }
-        for (index, tool) in tools.iter().enumerate() {
-            if tools[..index].iter().any(|other| other.name == tool.name) {
-                return Err(Error::invalid(
-                    "tools",
-                    format!("{:?} is given twice", tool.name),
-                ));
-            }
-        }
-        Ok(Self::Only(tools))
-    }
-
-    /// The policy of a tool by its own name; `None` where it is not offered.
-    pub fn policy(&self, tool: &str) -> Option<ToolPolicy> {
-        match self {
-            Self::All => Some(ToolPolicy::Auto),
-            Self::Only(tools) => tools.iter().find(|t| t.name == tool).map(|t| t.policy),
-        }
-    }
-}
-
-/// A tool that is offered, by its own name at the server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SelectedTool {
-    name: String,
-    policy: ToolPolicy,
-}
-
-impl SelectedTool {
-    /// A tool with a policy.
-    pub fn new(name: impl Into<String>, policy: ToolPolicy) -> Self {
-        Self {
-            name: name.into(),
-            policy,
-        }
-    }
-
-    /// The tool's own name at the server.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// What happens when a model calls it.
-    pub fn policy(&self) -> ToolPolicy {
-        self.policy
-    }
-}
-
-impl<T: Into<String>> From<T> for SelectedTool {
-    fn from(name: T) -> Self {
-        Self::new(name, ToolPolicy::Auto)
-    }
-}
-
-/// What happens when a model calls a tool in a request with auto-execution.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ToolPolicy {
-    /// It is run.
-    #[default]
-    Auto,
-    /// The turn goes back to the caller, who approves by resuming.
-    AskFirst,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -438,15 +271,5 @@ mod tests {
         let server = Server::new("s", "https://mcp.example.com/s3cret/mcp?key=s3cret").unwrap();
         let debug = format!("{server:?}");
         assert!(debug.contains("https://mcp.example.com") && !debug.contains("s3cret"));
-    }
-
-    #[test]
-    fn an_identity_is_read_back_from_its_text() {
-        let id = ServerId::random();
-        assert_eq!(id.as_str().parse(), Ok(id.clone()));
-        let upper = "A".repeat(32);
-        for text in ["", "0", &id.as_str()[1..], &format!("{id:?}0"), &upper] {
-            assert_eq!(text.parse::<ServerId>(), Err(InvalidServerId), "{text:?}");
-        }
     }
 }

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use http::{HeaderName, HeaderValue, header};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::Error;
+use super::error::Error;
 
 /// The longest value of a static header; real keys and tokens are far shorter.
 const VALUE_LEN: usize = 8 * 1024;
@@ -130,7 +130,7 @@ pub(super) fn is_reserved(name: &HeaderName) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::Auth;
+    use crate::registry::auth::Auth;
 
     #[test]
     fn framing_hop_by_hop_and_protocol_headers_are_refused() {

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use mcp_layer::registry::{
-    AnyTraces, ServerStore, SqlRegistry, TraceFilter, TracePage, TraceStore,
-    conformance::traces::trace,
+    ServerStore, SqlRegistry, TraceFilter, TracePage, TraceStore, conformance::traces::trace,
 };
 use mcp_layer::secret::KeyRing;
 use mcp_layer::trace::{Trace, TraceId, TraceSink};
@@ -41,7 +40,7 @@ async fn an_exchange_of_the_layer_is_there_after_a_restart() {
     let registry = open(&url, &ring).await;
     let answers = [calls(&[("s__echo", json!({"text": "hi"}))]), says("done")];
     let gateway = Gateway::new(answers).await;
-    let sink = AnyTraces::new(registry.clone());
+    let sink = Arc::new(registry.clone()) as Arc<dyn TraceStore>;
     let gateway = gateway.layered(|layer| layer.add_trace_sink(sink));
     gateway.send(&auto(json!({}))).await;
     drop(gateway);

@@ -8,8 +8,10 @@ use futures_util::future::join_all;
 
 use crate::{
     registry::{
-        CREDENTIAL_LEN, CredentialKey, CredentialStore, Error, Expected, STATES_PER_SERVER, Server,
-        StateHash,
+        credential::{CREDENTIAL_LEN, CredentialKey, Expected, STATES_PER_SERVER, StateHash},
+        credential_store::CredentialStore,
+        error::Error,
+        server::Server,
     },
     secret::{ExposeSecret, SecretString},
 };

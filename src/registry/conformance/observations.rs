@@ -16,8 +16,14 @@ use crate::{
     name::ServerName,
     project::Project,
     registry::{
-        Failure, Filter, Fingerprint, Observation, ObservationStore, Page, Pins, Server, ServerId,
-        ServerStore, Stage,
+        definition::Fingerprint,
+        listing::{Filter, Page},
+        observation::{Failure, Observation, Stage},
+        observation_store::ObservationStore,
+        pins::Pins,
+        server::Server,
+        server_id::ServerId,
+        server_store::ServerStore,
     },
 };
 

@@ -8,7 +8,13 @@ use crate::{
     mcp::Transport,
     name::ServerName,
     project::Project,
-    registry::{Auth, OAuth2, SelectedTool, Server, ServerRegistry, ToolPolicy},
+    registry::{
+        auth::Auth,
+        oauth2::OAuth2,
+        server::Server,
+        server_registry::ServerRegistry,
+        tool_selection::{SelectedTool, ToolPolicy},
+    },
     scopes::Scopes,
 };
 

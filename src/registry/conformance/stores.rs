@@ -9,8 +9,14 @@ use crate::{
     name::ServerName,
     project::Project,
     registry::{
-        Auth, AuthKind, Error, Filter, Gate, Page, Server, ServerId, ServerStore, ShareSession,
-        Source,
+        auth::{Auth, AuthKind},
+        error::Error,
+        listing::{Filter, Page},
+        pins::Gate,
+        server::{Server, Source},
+        server_id::ServerId,
+        server_store::ServerStore,
+        share_session::ShareSession,
     },
 };
 

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::clauses;
 use crate::{
-    registry::{TraceFilter, TraceListing, TracePage, TraceStore},
+    registry::trace_store::{TraceFilter, TraceListing, TracePage, TraceStore},
     trace::{Span, Trace, TraceId},
 };
 

@@ -7,7 +7,7 @@ use super::{
     database::sql,
     time::{now, span},
 };
-use crate::registry::DRAFT_LIFE;
+use crate::registry::server::DRAFT_LIFE;
 
 /// Old drafts that go with one insertion: nobody is to wait for more.
 const DRAFTS: i64 = 10;

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::{name::ServerName, registry::Server};
+use crate::{name::ServerName, registry::server::Server};
 
 /// Servers that are kept; the least used go first.
 const SERVERS: u64 = 20_000;

@@ -4,7 +4,7 @@ use std::{borrow::Cow, error::Error as StdError, fmt};
 
 use super::database::told;
 use crate::{
-    registry::Error,
+    registry::error::Error,
     secret::{KeyId, OpenError},
 };
 

@@ -13,7 +13,7 @@ use super::{
     cache::{Cache, Key},
     database::{Database, sql},
 };
-use crate::registry::Error;
+use crate::registry::error::Error;
 
 /// How often one looks: a change is to be in force everywhere within a second.
 const LOOK: Duration = Duration::from_millis(500);

@@ -5,19 +5,21 @@ use std::sync::Arc;
 use sqlx::{Row, any::AnyRow};
 
 use super::{
-    SqlRegistry, belongings,
+    belongings,
     database::sql,
     record::{self, select_servers},
+    registry::SqlRegistry,
     text,
 };
 use crate::{
     name::ServerName,
-    registry::{Error, Filter, Listing, Page, Server},
+    registry::{
+        error::Error,
+        listing::{Filter, Listing, Page},
+        server::Server,
+    },
     secret::KeyRing,
 };
-
-/// The longest page.
-const PAGE_LEN: usize = 200;
 
 /// Which servers a page is of: every one, those that a project can use, those for all projects.
 const EVERY: i64 = 0;
@@ -31,10 +33,7 @@ impl SqlRegistry {
         filter: &Filter,
         page: &Page,
     ) -> Result<Listing, Error> {
-        let nothing = Listing {
-            servers: Vec::new(),
-            next: None,
-        };
+        let nothing = Listing::new(Vec::new(), None);
         let pattern = match filter.text.as_deref() {
             None => String::new(),
             Some(text) => match text::pattern(text) {
@@ -51,7 +50,7 @@ impl SqlRegistry {
             // Nobody can have named it.
             Some(_) => (OF_ALL, ""),
         };
-        let limit = page.limit.clamp(1, PAGE_LEN);
+        let limit = page.size();
         // One more than asked for: whether there is a next page.
         let rows = sql(select_servers!(
             "WHERE s.organization = $1 AND s.name > $2
@@ -80,7 +79,7 @@ impl SqlRegistry {
         let last = rows.get(limit).and(rows.get(limit - 1));
         let next = last.map(|row| row.try_get::<&str, _>(2)).transpose()?;
         let next = next.and_then(|name| name.parse().ok());
-        Ok(Listing { servers, next })
+        Ok(Listing::new(servers, next))
     }
 }
 

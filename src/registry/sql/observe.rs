@@ -14,10 +14,10 @@ use super::{
     database::{Database, sql},
     follow,
     observed::Observed,
-    servers::number,
     time::now,
+    version,
 };
-use crate::{name::ServerName, registry::Error};
+use crate::{name::ServerName, registry::error::Error};
 
 /// The most observations of one commit: other writers wait for it, and not for long.
 pub(super) const BATCH: usize = 100;
@@ -99,7 +99,7 @@ async fn put(
         pins = row.try_get::<Option<&str>, _>(1)?;
         digest = row.try_get::<Option<&str>, _>(2)?;
     }
-    if version != number(observing.version) {
+    if version != version::stored(observing.version) {
         return Ok(false);
     }
     let put = match &stored {

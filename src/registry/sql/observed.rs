@@ -14,7 +14,12 @@ use super::time::{milliseconds, time};
 use crate::{
     hex::hex,
     inactive::Inactive,
-    registry::{Error, Failure, Fingerprint, Observation, Pins, Stage},
+    registry::{
+        definition::Fingerprint,
+        error::Error,
+        observation::{Failure, Observation, Stage},
+        pins::Pins,
+    },
 };
 
 /// An observation on its way to the database.

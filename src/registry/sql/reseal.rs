@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use sqlx::{Row, any::AnyRow};
 
 use super::{
-    SqlRegistry, credentials,
+    credentials,
     database::sql,
     error::{SqlError, SqlFault},
     keys, record,
+    registry::SqlRegistry,
 };
 use crate::{
-    registry::Error,
+    registry::error::Error,
     secret::{KeyId, KeyRing, OpenError, Place},
 };
 

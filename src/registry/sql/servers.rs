@@ -2,21 +2,30 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use sqlx::{Any, AnyConnection, Row, Transaction};
+use sqlx::{Any, Row, Transaction};
 
 use super::{
-    SqlRegistry, belongings,
+    belongings,
     cache::{Forgets, Key},
     database::sql,
     follow, observed,
-    record::{self, Written, select_servers},
+    record::{self, Written},
+    registry::SqlRegistry,
     text,
     time::{now, time},
+    version,
 };
 use crate::{
     name::ServerName,
     registry::{
-        Error, Filter, Gate, Listing, Page, Pins, Projects, Server, ServerId, ServerStore, Source,
+        error::Error,
+        future::BoxFuture,
+        listing::{Filter, Listing, Page},
+        pins::{Gate, Pins},
+        projects::Projects,
+        server::{Server, Source},
+        server_id::ServerId,
+        server_store::ServerStore,
     },
 };
 
@@ -27,83 +36,75 @@ const PROJECTS: usize = 1000;
 const LAST_VERSION: u64 = i64::MAX as u64;
 
 impl ServerStore for SqlRegistry {
-    async fn list(
-        &self,
-        organization: &str,
-        filter: &Filter,
-        page: &Page,
-    ) -> Result<Listing, Error> {
-        self.shared
-            .database
-            .in_time(self.list_page(organization, filter, page))
-            .await
+    fn list<'a>(
+        &'a self,
+        organization: &'a str,
+        filter: &'a Filter,
+        page: &'a Page,
+    ) -> BoxFuture<'a, Result<Listing, Error>> {
+        Box::pin(async move {
+            self.shared
+                .database
+                .in_time(self.list_page(organization, filter, page))
+                .await
+        })
     }
 
-    async fn get(&self, organization: &str, name: &ServerName) -> Result<Arc<Server>, Error> {
-        let found = self.shared.database.in_time(async {
-            let mut connection = self.shared.database.reading().await?;
-            self.load(&mut connection, organization, name).await
-        });
-        found
-            .await?
-            .ok_or_else(|| Error::NotFound { name: name.clone() })
+    fn get<'a>(
+        &'a self,
+        organization: &'a str,
+        name: &'a ServerName,
+    ) -> BoxFuture<'a, Result<Arc<Server>, Error>> {
+        Box::pin(async move {
+            let found = self.shared.database.in_time(async {
+                let mut connection = self.shared.database.reading().await?;
+                self.load(&mut connection, organization, name).await
+            });
+            found
+                .await?
+                .ok_or_else(|| Error::NotFound { name: name.clone() })
+        })
     }
 
-    async fn insert(&self, server: Server) -> Result<Arc<Server>, Error> {
-        let _forgets = self.forgets(&server);
-        self.shared
-            .database
-            .in_time(self.insert_row(server))
-            .await
-            .map(Arc::new)
+    fn insert(&self, server: Server) -> BoxFuture<'_, Result<Arc<Server>, Error>> {
+        Box::pin(async move {
+            let _forgets = self.forgets(&server);
+            self.shared
+                .database
+                .in_time(self.insert_row(server))
+                .await
+                .map(Arc::new)
+        })
     }
 
-    async fn replace(&self, server: Server) -> Result<Arc<Server>, Error> {
-        let _forgets = self.forgets(&server);
-        self.shared
-            .database
-            .in_time(self.replace_row(server))
-            .await
-            .map(Arc::new)
+    fn replace(&self, server: Server) -> BoxFuture<'_, Result<Arc<Server>, Error>> {
+        Box::pin(async move {
+            let _forgets = self.forgets(&server);
+            self.shared
+                .database
+                .in_time(self.replace_row(server))
+                .await
+                .map(Arc::new)
+        })
     }
 
-    async fn remove(&self, organization: &str, name: &ServerName) -> Result<(), Error> {
-        let key = (Arc::from(organization), name.clone());
-        let _forgets = Forgets {
-            cache: &self.shared.cache,
-            key: key.clone(),
-        };
-        self.shared.database.in_time(self.remove_rows(&key)).await
+    fn remove<'a>(
+        &'a self,
+        organization: &'a str,
+        name: &'a ServerName,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            let key = (Arc::from(organization), name.clone());
+            let _forgets = Forgets {
+                cache: &self.shared.cache,
+                key: key.clone(),
+            };
+            self.shared.database.in_time(self.remove_rows(&key)).await
+        })
     }
 }
 
 impl SqlRegistry {
-    /// The server of this name, with all that is needed to know about it.
-    pub(super) async fn load(
-        &self,
-        connection: &mut AnyConnection,
-        organization: &str,
-        name: &ServerName,
-    ) -> Result<Option<Arc<Server>>, Error> {
-        if !text::fits(organization) {
-            return Ok(None);
-        }
-        let row = sql(select_servers!(
-            "WHERE s.organization = $1 AND s.name = $2
-               AND (s.draft = 0 OR s.updated_at >= $3)"
-        ))
-        .bind(organization)
-        .bind(name.as_str())
-        .bind(belongings::drafts_since())
-        .fetch_optional(connection)
-        .await?;
-        let Some(row) = row else {
-            return Ok(None);
-        };
-        let server = record::read(&row, &self.shared.ring.load())?;
-        Ok(Some(Arc::new(server)))
-    }
-
     async fn insert_row(&self, mut server: Server) -> Result<Server, Error> {
         let now = now();
         decide(&mut server, now);
@@ -173,7 +174,7 @@ impl SqlRegistry {
                 draft = $5, search = $6, record = $7, sealed = $8, sealed_by = $9
              WHERE id = $10 AND version = $11",
         )
-        .bind(number(server.version))
+        .bind(version::stored(server.version))
         .bind(now)
         .bind(i64::from(server.projects == Projects::All))
         .bind(written.auth)
@@ -183,7 +184,7 @@ impl SqlRegistry {
         .bind(written.sealed)
         .bind(written.sealed_by)
         .bind(server.id.as_str())
-        .bind(number(version))
+        .bind(version::stored(version))
         .execute(&mut *tx)
         .await?;
         if replaced.rows_affected() == 0 {
@@ -308,9 +309,4 @@ async fn write_projects(
             .await?;
     }
     Ok(())
-}
-
-/// A version as the database has it; larger ones than it has are nobody's.
-pub(super) fn number(version: u64) -> i64 {
-    i64::try_from(version).unwrap_or(-1)
 }

@@ -1,6 +1,6 @@
 //! Text that goes into columns: how long, without what, and in lower case for searching.
 
-use crate::registry::{Error, Server};
+use crate::registry::{error::Error, server::Server};
 
 /// The longest organization, project and origin, in bytes: they are in indexes, whose entries
 /// PostgreSQL limits to a third of a page.

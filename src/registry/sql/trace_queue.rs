@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     apart,
-    registry::Error,
+    registry::error::Error,
     trace::{Trace, TraceId},
 };
 
