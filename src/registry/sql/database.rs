@@ -19,7 +19,7 @@ use sqlx::{
 use tokio::time::{sleep, timeout};
 
 use super::sessions::Sessions;
-use crate::registry::Error;
+use crate::registry::error::Error;
 
 /// The longest that one operation may take, with its wait for a connection: a database that
 /// hangs must not hang the requests. It is what the layer gives a registry.
@@ -74,8 +74,6 @@ pub(super) struct Dialect {
     pub(super) words: &'static [(&'static str, &'static str)],
     /// The clock that all replicas share, in milliseconds since 1970; `None`: the machine's.
     pub(super) clock: Option<&'static str>,
-    /// Empties the log of what is in the database by now, old contents too.
-    pub(super) empty_log: Option<&'static str>,
     /// The texts of the JSON list `$2`, as a table with the column `value`.
     pub(super) texts: &'static str,
     /// Tells other replicas of a change, once the transaction is committed.
@@ -174,15 +172,6 @@ impl Database {
             self.sessions.refused();
             Error::unavailable("it takes no writes: it is a standby, or read-only")
         })
-    }
-
-    /// Leaves nothing of what was overwritten in the log, as far as nobody reads it.
-    pub(super) async fn forget_log(&self) {
-        if let Some(empty_log) = self.dialect.empty_log
-            && let Err(error) = sql(empty_log).execute(&self.write).await
-        {
-            tracing::debug!(%error, "the log keeps what was overwritten for now");
-        }
     }
 
     async fn begun(&self, pool: &AnyPool) -> Result<Transaction<'static, Any>, sqlx::Error> {

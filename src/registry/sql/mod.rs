@@ -30,7 +30,6 @@ mod record;
 mod registry;
 mod reseal;
 mod schema;
-mod sealed_urls;
 mod servers;
 mod sessions;
 #[cfg(feature = "sqlite")]

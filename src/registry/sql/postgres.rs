@@ -20,7 +20,7 @@ use super::{
     error::{SqlError, SqlFault},
     sessions::Sessions,
 };
-use crate::registry::Error;
+use crate::registry::error::Error;
 
 /// Connections of one replica; PostgreSQL takes 100 by default, of all together.
 const CONNECTIONS: u32 = 10;
@@ -52,7 +52,6 @@ const DIALECT: Dialect = Dialect {
     lock_schema: Some("SELECT pg_advisory_xact_lock(7882267383622624626)"),
     words: &[],
     clock: Some("SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::BIGINT"),
-    empty_log: None,
     texts: "json_array_elements_text(CAST($2 AS JSON))",
     notify: Some("SELECT pg_notify('mcp_layer', '')"),
 };

@@ -18,7 +18,7 @@ use super::{
     database::{Database, Dialect, Reached},
     error::{SqlError, SqlFault},
 };
-use crate::registry::Error;
+use crate::registry::error::Error;
 
 /// Connections that read: more than cores are of no use.
 const READERS: u32 = 4;
@@ -41,7 +41,6 @@ const DIALECT: Dialect = Dialect {
         ("\n);", "\n) STRICT;"),
     ],
     clock: None,
-    empty_log: Some("PRAGMA wal_checkpoint(TRUNCATE)"),
     texts: "json_each($2)",
     notify: None,
 };
