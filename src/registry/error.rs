@@ -53,7 +53,8 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn invalid(field: &'static str, reason: impl Into<Cow<'static, str>>) -> Self {
+    /// A member of a record that breaks its rule; `reason` never repeats a secret.
+    pub fn invalid(field: &'static str, reason: impl Into<Cow<'static, str>>) -> Self {
         Self::Invalid {
             field,
             reason: reason.into(),
