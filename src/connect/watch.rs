@@ -1,4 +1,4 @@
-//! Tells a store what became of looking at servers, for all replicas and for the operator.
+//! The notes that connections leave in a store, for all replicas and for the operator.
 
 use std::{
     sync::Arc,
@@ -12,13 +12,13 @@ use crate::{
     },
 };
 
-/// How often one tries again after another replica was faster.
+/// The number of attempts where another replica is faster.
 const TRIES: usize = 5;
-/// How old the time of the last listing may get where nothing else has changed: a write that
-/// says no more than that is not worth one for each listing.
+/// The age that the time of the last listing may reach while nothing else changes: it alone is not
+/// worth a write for each listing.
 const TOLD: Duration = Duration::from_secs(10 * 60);
 
-/// The store that hears of every look at a server.
+/// The store that is told of every listing and every failure.
 #[derive(Clone)]
 pub(super) struct Watch(Arc<dyn ObservationStore>);
 
@@ -27,11 +27,11 @@ impl Watch {
         Self(Arc::new(Timeout::new(store)))
     }
 
-    /// Notes what `server` has listed; what was accepted of it, by now.
+    /// Notes what `server` has listed; returns the accepted tools.
     ///
     /// # Errors
-    /// Where the store fails, and nobody has said what was accepted: what is to be withheld until
-    /// somebody accepts it must not be offered because nobody could be asked.
+    /// The store's, unless the record says what was accepted, or that nothing is withheld: a tool
+    /// that waits for approval must not be offered because of an outage.
     pub(super) async fn listed(
         &self,
         server: &Server,
@@ -84,7 +84,7 @@ impl Watch {
     }
 }
 
-/// Whether `now` says no more than that the tools were listed again, and soon after.
+/// Returns `true` if `now` says no more than that the tools were listed again, and soon after.
 fn says_the_same(known: &Observation, now: &Observation) -> bool {
     let (Some(before), Some(at)) = (known.listed_at, now.listed_at) else {
         return false;

@@ -84,7 +84,7 @@ pub enum Expected {
 }
 
 impl Expected {
-    /// Whether the stored version, `None` where nothing is stored, is what was expected.
+    /// Returns `true` if this stored version, `None` where nothing is stored, was expected.
     pub fn is(self, stored: Option<u64>) -> bool {
         match self {
             Self::Nothing => stored.is_none(),
@@ -129,7 +129,7 @@ impl Lease {
     /// A lease with a random holder. Stores make them.
     ///
     /// # Panics
-    /// When the system gives no random numbers.
+    /// Panics if the system has no randomness.
     pub fn new(key: CredentialKey) -> Self {
         let mut holder = [0; 16];
         fill_random(&mut holder);

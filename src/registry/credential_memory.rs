@@ -1,4 +1,4 @@
-//! A credential store in the memory of the process.
+//! A credential store in memory.
 
 use std::{
     collections::BTreeMap,
@@ -22,10 +22,10 @@ use crate::{
     secret::{KeyId, KeyRing, OpenError, SecretString},
 };
 
-/// Credentials in the memory of the process; gone when it ends, and then every server wants to be
+/// A credential store in memory, which forgets when the process ends: every server then has to be
 /// authorized again.
 ///
-/// What is kept is sealed, as it would be on a disk. `Clone` is cheap and gives the same store;
+/// Secrets are sealed, as they would be on a disk. `Clone` is cheap and gives the same store;
 /// `Default` seals with a random key.
 ///
 /// ```
@@ -60,25 +60,27 @@ struct Inner {
     last_version: u64,
 }
 
-/// A secret as it is kept.
+/// A sealed secret.
 struct Record {
     version: u64,
     sealed: Vec<u8>,
 }
 
+/// A pending authorization.
 struct State {
     key: CredentialKey,
     expires_at: SystemTime,
     record: Record,
 }
 
+/// A lease that somebody holds.
 struct Held {
     holder: [u8; 16],
     until: Instant,
 }
 
 impl MemoryCredentialStore {
-    /// An empty store that seals with the newest key of `ring`.
+    /// Creates an empty store that seals with the newest key of `ring`.
     pub fn new(ring: KeyRing) -> Self {
         Self {
             inner: Arc::new(Mutex::new(Inner {
@@ -91,8 +93,8 @@ impl MemoryCredentialStore {
         }
     }
 
-    /// How many records each key seals, those of pending authorizations included; keys of the
-    /// ring that seal none are there with 0.
+    /// The number of records that each key seals, pending authorizations included; keys of the ring
+    /// that seal none have 0.
     pub fn sealed_by_key(&self) -> BTreeMap<KeyId, u64> {
         let inner = self.lock();
         let mut counts: BTreeMap<_, _> = inner.ring.ids().map(|id| (id, 0)).collect();
@@ -104,9 +106,9 @@ impl MemoryCredentialStore {
         counts
     }
 
-    /// Replaces the key ring, and seals everything anew with its newest key.
+    /// Replaces the key ring, and seals everything again with its newest key.
     ///
-    /// Versions stay: for those who use the store nothing has changed.
+    /// Versions stay, so callers of the store notice nothing.
     ///
     /// # Errors
     /// [`Error::Sealed`] where a record cannot be opened with `ring`; nothing has changed then.
@@ -261,10 +263,10 @@ impl CredentialStore for MemoryCredentialStore {
     }
 }
 
-/// What tells the records of one server apart.
+/// The field under which credentials are sealed; it tells the records of one server apart.
 const CREDENTIAL: &str = "credential";
 
-/// Nobody refreshes for a day; it keeps the sum with the present time within bounds.
+/// The longest lease: nobody refreshes for a day, and the sum with the present time stays in bounds.
 const LONGEST_LEASE: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn field(state: &StateHash) -> String {

@@ -27,7 +27,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Whether `server` is to be listed.
+    /// Returns `true` if `server` is to be listed.
     pub fn matches(&self, server: &Server) -> bool {
         let project = self
             .project

@@ -1,4 +1,4 @@
-//! A registry in the memory of the process.
+//! A registry in memory.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -26,9 +26,10 @@ use crate::{name::ServerName, project::Project};
 /// By organization, then by name.
 type Servers = BTreeMap<Arc<str>, BTreeMap<ServerName, Arc<Server>>>;
 
-/// Servers in the memory of the process; gone when it ends.
+/// A registry, server store and observation store in memory, which forgets when the process ends.
 ///
-/// `Clone` is cheap and gives the same registry.
+/// Tools are not pinned unless a record says so ([`Gate::Allow`]): an approval would not outlive the
+/// process. `Clone` is cheap and gives the same registry.
 ///
 /// ```
 /// use mcp_layer::{McpLayer, registry::{MemoryRegistry, Server}};
@@ -43,21 +44,21 @@ type Servers = BTreeMap<Arc<str>, BTreeMap<ServerName, Arc<Server>>>;
 pub struct MemoryRegistry {
     // Held for map operations only, never across an await. Of both locks this one is first.
     servers: Arc<RwLock<Servers>>,
-    seen: Arc<Mutex<Known>>,
+    observed: Arc<Mutex<Observed>>,
 }
 
 /// By organization and identity.
-type Known = HashMap<(Arc<str>, ServerId), Seen>;
+type Observed = HashMap<(Arc<str>, ServerId), ObservedServer>;
 
-/// What is known of a server, and until when somebody has taken its probe.
+/// What is known of a server, and until when its probe is claimed.
 #[derive(Debug, Default)]
-struct Seen {
+struct ObservedServer {
     observation: Observation,
-    probed_until: Option<Instant>,
+    claimed_until: Option<Instant>,
 }
 
 impl MemoryRegistry {
-    /// A registry with these servers.
+    /// Creates a registry with these servers.
     ///
     /// # Errors
     /// [`Error::Conflict`] for two servers of one name in one organization.
@@ -76,7 +77,7 @@ impl MemoryRegistry {
             if !is_forgotten(stored) {
                 return Err(Error::Conflict { name: server.name });
             }
-            self.seen().remove(&key(stored));
+            self.observed().remove(&key(stored));
         }
         server.version = 1;
         server.pins = None;
@@ -96,8 +97,8 @@ impl MemoryRegistry {
         self.servers.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn seen(&self) -> MutexGuard<'_, Known> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    fn observed(&self) -> MutexGuard<'_, Observed> {
+        self.observed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -105,7 +106,7 @@ fn key(server: &Server) -> (Arc<str>, ServerId) {
     (server.organization.clone(), server.id.clone())
 }
 
-/// What the operator leaves open: nothing lasts here, so nobody could accept anything for long.
+/// Decides what the operator leaves open: nothing lasts here, so nobody could accept tools for long.
 fn decide(server: &mut Server) {
     server.on_change.get_or_insert(Gate::Allow);
     server.new_tools.get_or_insert(Gate::Allow);
@@ -113,7 +114,7 @@ fn decide(server: &mut Server) {
     server.updated_at = Some(SystemTime::now());
 }
 
-/// Whether a draft has lasted long enough.
+/// Returns `true` for a draft that nobody has finished in time.
 fn is_forgotten(server: &Server) -> bool {
     let age = server.updated_at.and_then(|at| at.elapsed().ok());
     server.draft && age.is_some_and(|age| age > DRAFT_LIFE)
@@ -224,7 +225,7 @@ impl ServerStore for MemoryRegistry {
                 .get_mut(organization)
                 .and_then(|servers| servers.remove(name));
             let removed = removed.ok_or_else(|| Error::NotFound { name: name.clone() })?;
-            self.seen().remove(&key(&removed));
+            self.observed().remove(&key(&removed));
             Ok(())
         })
     }
@@ -237,10 +238,10 @@ impl ObservationStore for MemoryRegistry {
         server: &'a ServerId,
     ) -> BoxFuture<'a, Result<Option<Observation>, Error>> {
         Box::pin(async move {
-            let seen = self.seen();
-            let seen = seen.get(&(organization.into(), server.clone()));
-            Ok(seen
-                .map(|seen| seen.observation.clone())
+            let observed = self.observed();
+            let observed = observed.get(&(organization.into(), server.clone()));
+            Ok(observed
+                .map(|observed| observed.observation.clone())
                 .filter(|observation| observation.version > 0))
         })
     }
@@ -271,15 +272,15 @@ impl ObservationStore for MemoryRegistry {
     ) -> BoxFuture<'a, Result<bool, Error>> {
         Box::pin(async move {
             let mut servers = self.write();
-            let mut seen = self.seen();
-            let seen = seen
+            let mut observed = self.observed();
+            let observed = observed
                 .entry((organization.into(), server.clone()))
                 .or_default();
-            if seen.observation.version != observation.version {
+            if observed.observation.version != observation.version {
                 return Ok(false);
             }
-            seen.observation = observation.clone();
-            seen.observation.version += 1;
+            observed.observation = observation.clone();
+            observed.observation.version += 1;
             let record = servers
                 .get_mut(organization)
                 .and_then(|servers| servers.values_mut().find(|record| record.id == *server));
@@ -300,14 +301,14 @@ impl ObservationStore for MemoryRegistry {
     ) -> BoxFuture<'a, Result<Vec<bool>, Error>> {
         Box::pin(async move {
             let now = Instant::now();
-            let mut all = self.seen();
+            let mut all = self.observed();
             let claims = servers.iter().map(|server| {
-                let seen = all
+                let observed = all
                     .entry((organization.into(), server.clone()))
                     .or_default();
-                let is_free = seen.probed_until.is_none_or(|until| until <= now);
+                let is_free = observed.claimed_until.is_none_or(|until| until <= now);
                 if is_free {
-                    seen.probed_until = Some(now + every);
+                    observed.claimed_until = Some(now + every);
                 }
                 is_free
             });

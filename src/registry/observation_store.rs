@@ -4,7 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use super::{error::Error, future::BoxFuture, observation::Observation, server_id::ServerId};
 
-/// Stores [`Observation`]s. Replicas that share one agree on which tools were accepted, and on who
+/// Stores [`Observation`]s of servers.
+///
+/// Replicas that share one agree on which tools were accepted, and on who
 /// probes which server.
 ///
 /// # Contract

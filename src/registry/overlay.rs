@@ -1,4 +1,4 @@
-//! The servers of a file, over a store.
+//! A file's servers over those of a store.
 
 use std::{fmt, ops::Bound, path::Path, sync::Arc, time::Duration};
 
@@ -20,20 +20,20 @@ use crate::{name::ServerName, project::Project};
 
 /// The organization of all servers of a file.
 const ORGANIZATION: &str = "default";
-/// The store is asked for so many servers at once: a file of fifty takes a few round trips, and
-/// most of the store's connections stay free.
+/// The number of servers that the store is asked for at once: a file of fifty takes a few round
+/// trips, and most of the store's connections stay free.
 const AT_ONCE: usize = 4;
 
-/// The servers that a file declares, over those of a store: one registry.
+/// A registry of the servers that a file declares, over those of a store.
 ///
-/// What the file declares is changed in the file only: for it,
+/// Declared servers can only be changed in the file: for them,
 /// [`insert`](ServerStore::insert), [`replace`](ServerStore::replace) and
-/// [`remove`](ServerStore::remove) are [`Error::Declared`]. Everything else is the store's, and so
-/// is what is known of servers from looking at them, those of the file too.
+/// [`remove`](ServerStore::remove) fail with [`Error::Declared`]. Everything else goes to the
+/// store, observations of declared servers included.
 ///
-/// No name is in both: a file with a name that is in the store, of a draft too, is refused, at the
-/// start and when it changes. Where another replica adds one to the store meanwhile, the file's
-/// server is the one that counts.
+/// No name is in both: a file with a name that the store has, be it a draft's, is refused, at the
+/// start and when it changes. If another replica adds such a name to the store later, the file's
+/// server counts.
 ///
 /// `Clone` is cheap and gives the same registry.
 ///
@@ -62,18 +62,17 @@ pub struct Overlay {
 }
 
 impl Overlay {
-    /// Reads the file, as [`FileRegistry::open`] does, and follows its changes from then on.
+    /// Reads a file, as [`FileRegistry::open`] does, and follows its changes from then on.
     ///
-    /// A changed file with a name of the store, or of which the store does not say whether it has
-    /// its names, is at fault: the last good state stays, and the fault is logged once. The store
-    /// is asked again every ten seconds.
+    /// A changed file is refused while the store has one of its names, or cannot say: the last
+    /// good state stays, and the fault is logged once. The store is asked again every 10 s.
     ///
     /// # Errors
     /// Those of [`FileRegistry::open`], [`FileError::Taken`] and [`FileError::Store`].
     ///
     /// # Cancellation
-    /// Nothing is followed then. The task that follows has the store, and ends within half a
-    /// second after the last clone is dropped.
+    /// Dropping the future stops everything. The task that follows the file holds the store, and
+    /// ends within half a second after the last clone is dropped.
     pub async fn open(path: impl AsRef<Path>, store: impl Store) -> Result<Self, FileError> {
         let store: Arc<dyn Store> = Arc::new(store);
         let file = FileRegistry::open_guarded(path.as_ref(), guard(store.clone())).await?;

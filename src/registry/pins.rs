@@ -66,7 +66,7 @@ impl Pins {
         self.0.len()
     }
 
-    /// Whether nothing was accepted.
+    /// Returns `true` if no tool was accepted.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -11,12 +11,12 @@ pub enum Projects {
     /// Every project of the organization.
     #[default]
     All,
-    /// These projects; never empty.
+    /// These projects of the organization; never empty.
     Only(BTreeSet<String>),
 }
 
 impl Projects {
-    /// These projects.
+    /// Creates [`Projects::Only`] from these names.
     ///
     /// # Errors
     /// [`Error::Invalid`] for an empty list, which no caller could ever use.
@@ -31,7 +31,7 @@ impl Projects {
         Ok(Self::Only(projects))
     }
 
-    /// Whether `project` is among them.
+    /// Returns `true` if `project` is one of them.
     pub fn contains(&self, project: &str) -> bool {
         match self {
             Self::All => true,

@@ -11,18 +11,18 @@ use crate::{hex::hex, name::ServerName};
 pub struct ServerId(Arc<str>);
 
 impl ServerId {
-    /// A new identity.
+    /// Creates a random identity.
     ///
     /// # Panics
-    /// When the system gives no random numbers; nothing here is safe without them.
+    /// Panics if the system has no randomness; nothing here is safe without it.
     pub fn random() -> Self {
         let mut bits = [0; 16];
         fill_random(&mut bits);
         Self(format!("{:032x}", u128::from_be_bytes(bits)).into())
     }
 
-    /// The identity of the server that a file declares by this name: the same one in every process
-    /// and after every restart, so that what is stored about it is found again.
+    /// Derives the identity of the server that a file declares by this name: the same in every
+    /// process and after every restart, so that what is stored about it is found again.
     #[cfg(feature = "file")]
     pub(super) fn of_declared(name: &ServerName) -> Self {
         use sha2::{Digest, Sha256};
@@ -52,7 +52,7 @@ impl FromStr for ServerId {
     }
 }
 
-/// A text that is no [`ServerId`].
+/// The error of parsing a text that is no [`ServerId`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InvalidServerId;

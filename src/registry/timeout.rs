@@ -1,4 +1,4 @@
-//! A store whose every answer comes in time.
+//! A store that answers in time.
 
 use std::time::{Duration, SystemTime};
 
@@ -15,13 +15,13 @@ use super::{
 };
 use crate::secret::SecretString;
 
-/// How long a store may take for an answer that a request waits for: a refresh that waits has
-/// everybody wait who needs the token, and must not outlast its lease. A database that needs longer
-/// is in trouble.
+/// The longest that a request waits for an answer of a store: while a refresh waits, so does
+/// everybody who needs the token, and it must not outlast its lease. A database that needs longer is
+/// in trouble.
 const LIMIT: Duration = Duration::from_secs(3);
 
-/// A store that answers within 3 s, be it with [`Error::Unavailable`]; what was to be done may
-/// then have been done.
+/// Wraps a store so that it answers within 3 s, be it with [`Error::Unavailable`]; what was asked
+/// for may have been done all the same.
 pub(crate) struct Timeout<S>(S);
 
 impl<S> Timeout<S> {

@@ -9,12 +9,12 @@ pub enum ToolSelection {
     /// Every tool that the server lists, each with [`ToolPolicy::Auto`].
     #[default]
     All,
-    /// These tools; never empty.
+    /// These tools of the server; never empty.
     Only(Vec<SelectedTool>),
 }
 
 impl ToolSelection {
-    /// These tools.
+    /// Creates [`ToolSelection::Only`] from these tools.
     ///
     /// # Errors
     /// [`Error::Invalid`] for an empty list and a name given twice.
@@ -37,7 +37,7 @@ impl ToolSelection {
         Ok(Self::Only(tools))
     }
 
-    /// The policy of a tool by its own name; `None` where it is not offered.
+    /// The policy of a tool by its own name; `None` if it is not selected.
     pub fn policy(&self, tool: &str) -> Option<ToolPolicy> {
         match self {
             Self::All => Some(ToolPolicy::Auto),
@@ -46,7 +46,7 @@ impl ToolSelection {
     }
 }
 
-/// A tool that is offered, by its own name at the server.
+/// A selected tool, by its own name at the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SelectedTool {
     name: String,
@@ -54,7 +54,7 @@ pub struct SelectedTool {
 }
 
 impl SelectedTool {
-    /// A tool with a policy.
+    /// Selects a tool with a policy.
     pub fn new(name: impl Into<String>, policy: ToolPolicy) -> Self {
         Self {
             name: name.into(),
@@ -67,7 +67,7 @@ impl SelectedTool {
         &self.name
     }
 
-    /// What happens when a model calls it.
+    /// The rule for calls of the tool.
     pub fn policy(&self) -> ToolPolicy {
         self.policy
     }
@@ -79,13 +79,13 @@ impl<T: Into<String>> From<T> for SelectedTool {
     }
 }
 
-/// What happens when a model calls a tool in a request with auto-execution.
+/// The rule for calls of a tool in a request with auto-execution.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ToolPolicy {
-    /// It is run.
+    /// A call is run.
     #[default]
     Auto,
-    /// The turn goes back to the caller, who approves by resuming.
+    /// The turn goes back to the caller, who approves the call by resuming.
     AskFirst,
 }

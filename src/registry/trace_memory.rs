@@ -1,4 +1,4 @@
-//! The latest exchanges, in memory.
+//! A trace store in memory.
 
 use std::{
     collections::VecDeque,
@@ -13,13 +13,13 @@ use super::{
 };
 use crate::trace::{Trace, TraceId, TraceSink};
 
-/// So many exchanges are kept: an afternoon of debugging.
+/// The most exchanges that are kept: an afternoon of debugging.
 const KEPT: usize = 1000;
 
-/// What they may take, all together: few of them are near the largest.
+/// The most memory that they take all together, in bytes: few of them are near the largest.
 const BYTES: usize = 64 << 20;
 
-/// The latest 1,000 exchanges, or 64 MiB of them, in memory. Clones share them.
+/// A trace store in memory: the latest 1,000 exchanges, or 64 MiB of them. Clones share them.
 #[derive(Clone, Default)]
 pub struct MemoryTraces(Arc<Mutex<Kept>>);
 

@@ -76,7 +76,7 @@ pub struct TraceFilter {
 }
 
 impl TraceFilter {
-    /// Whether `trace` is to be listed.
+    /// Returns `true` if `trace` is to be listed.
     pub fn matches(&self, trace: &Trace) -> bool {
         let is = |wanted: &Option<String>, found: Option<&str>| {
             wanted.is_none() || wanted.as_deref() == found

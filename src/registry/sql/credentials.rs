@@ -1,4 +1,4 @@
-//! Credentials, leases and states of authorizations.
+//! Credentials, leases and pending authorizations.
 
 use std::time::{Duration, SystemTime};
 
@@ -25,7 +25,7 @@ use crate::{
     secret::SecretString,
 };
 
-/// What a credential's sealed record is called.
+/// The field that a credential is sealed for.
 pub(super) const FIELD: &str = "credential";
 
 impl CredentialStore for SqlRegistry {
@@ -268,7 +268,7 @@ impl SqlRegistry {
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
-        // PostgreSQL: somebody else may have committed since we looked.
+        // PostgreSQL: somebody else may have committed since.
         Ok(removed.rows_affected() == 1 || any == 1)
     }
 
@@ -319,8 +319,8 @@ impl SqlRegistry {
     }
 }
 
-/// Counted over all keys, so that nothing has to be kept of what was removed. Whoever counts up
-/// holds the row until the commit.
+/// Counts up the version, which all keys share, so that nothing has to be kept of what was removed.
+/// The transaction holds the row until the commit.
 async fn next_version(tx: &mut Transaction<'static, Any>) -> Result<i64, sqlx::Error> {
     sql("UPDATE mcp_counters SET value = value + 1 WHERE name = 'credential' RETURNING value")
         .fetch_one(&mut **tx)
@@ -337,7 +337,7 @@ fn check(key: &CredentialKey) -> Result<(), Error> {
     text::check("url", &key.origin)
 }
 
-/// What the sealed record of the state `hex` is called.
+/// The field that the pending authorization of the state `hex` is sealed for.
 pub(super) fn field(hex: &str) -> String {
     format!("state:{hex}")
 }

@@ -1,4 +1,4 @@
-//! The lookup of servers: from memory where they are, else from the database.
+//! The lookup of servers: in memory, else in the database.
 
 use std::sync::Arc;
 
@@ -52,7 +52,8 @@ impl ServerRegistry for SqlRegistry {
                     })
                     .await?;
             }
-            // Kept for all projects: what is not there and what is not theirs look alike.
+            // Cached for all projects: a server that does not exist and one that is somebody
+            // else's look alike.
             found.retain(|server| server.is_usable_by(project));
             Ok(found)
         })
@@ -60,7 +61,7 @@ impl ServerRegistry for SqlRegistry {
 }
 
 impl SqlRegistry {
-    /// The server of this name, with all that is needed to know about it.
+    /// Reads the server of this name, be it a draft.
     pub(super) async fn load(
         &self,
         connection: &mut AnyConnection,

@@ -1,4 +1,4 @@
-//! A page of servers.
+//! Pages of servers.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use crate::{
     secret::KeyRing,
 };
 
-/// Which servers a page is of: every one, those that a project can use, those for all projects.
+/// The servers that a page is of: all, those that a project can use, those for all projects.
 const EVERY: i64 = 0;
 const OF_PROJECT: i64 = 1;
 const OF_ALL: i64 = 2;
@@ -47,11 +47,11 @@ impl SqlRegistry {
         let (of, project) = match filter.project.as_deref() {
             None => (EVERY, ""),
             Some(project) if text::fits(project) => (OF_PROJECT, project),
-            // Nobody can have named it.
+            // No server can name it.
             Some(_) => (OF_ALL, ""),
         };
         let limit = page.size();
-        // One more than asked for: whether there is a next page.
+        // One more than asked for shows whether there is a next page.
         let rows = sql(select_servers!(
             "WHERE s.organization = $1 AND s.name > $2
                AND ($3 = '' OR s.search LIKE $3 ESCAPE '!')
@@ -83,7 +83,7 @@ impl SqlRegistry {
     }
 }
 
-/// One that cannot be read is left out: the others are to be seen all the same.
+/// Reads a row; a server that cannot be read is left out, so that the others are seen.
 fn readable(row: &AnyRow, ring: &KeyRing) -> Option<Arc<Server>> {
     match record::read(row, ring) {
         Ok(server) => Some(Arc::new(server)),

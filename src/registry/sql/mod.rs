@@ -4,9 +4,9 @@
 //!  find ──▶ cache ──(not there)──▶ database ◀── servers: list, get, insert, replace, remove
 //!             ▲                      │  ▲  ▲
 //!             └── follow: what ◀─────┘  │  ├──── credentials: load, swap, lease, states
-//!                 others changed        │  └──── observations: what was seen, who probes
+//!                 others changed        │  └──── observations: what is known, who probes
 //!                                       ├─────── reseal: with the newest key, in small steps
-//!                                       └─────── traces: what exchanges came to, for a week
+//!                                       └─────── traces: records of exchanges, for a week
 //! ```
 //!
 //! One code path serves both engines; `sqlite.rs` and `postgres.rs` have what differs.

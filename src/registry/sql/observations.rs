@@ -1,4 +1,4 @@
-//! What is known of servers from looking at them, shared by all who share the database.
+//! Observations of servers, shared by all replicas.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -11,8 +11,8 @@ use tokio::sync::oneshot;
 use super::{
     belongings,
     database::{sql, sql_with},
-    observe::Observing,
-    observed::{self, Observed},
+    observe::QueuedObservation,
+    observed::{self, ObservationRow},
     registry::SqlRegistry,
     text,
     time::{LONGEST_HOLD, now, shared_now, span},
@@ -22,11 +22,11 @@ use crate::registry::{
     server_id::ServerId,
 };
 
-/// How long is kept what nobody adds to, of servers that are not of this registry.
+/// The life of observations that nobody adds to, of servers that are not in this registry.
 const NOBODYS: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-/// How often one looks for that.
+/// The pause between two looks for them.
 const SWEEP: Duration = Duration::from_secs(24 * 60 * 60);
-/// The most servers that one look finds: the next one is soon enough for more.
+/// The most servers that one look removes; the next one is soon enough for more.
 const SWEPT: i64 = 100;
 
 impl ObservationStore for SqlRegistry {
@@ -106,11 +106,11 @@ impl ObservationStore for SqlRegistry {
         Box::pin(async move {
             text::check("organization", organization)?;
             let (written, answer) = oneshot::channel();
-            let observing = Observing {
+            let observing = QueuedObservation {
                 organization: organization.into(),
                 server: server.as_str().into(),
                 version: observation.version,
-                observed: Observed::new(observation)?,
+                observed: ObservationRow::new(observation)?,
                 written,
             };
             let answer = async {
@@ -140,7 +140,7 @@ impl ObservationStore for SqlRegistry {
             if let Err(error) = self.shared.database.in_time(self.sweep()).await {
                 tracing::debug!(%error, "old observations were not looked for");
             }
-            // One that is named twice is claimed once.
+            // A server that is named twice is claimed once.
             let servers = servers.iter();
             Ok(servers
                 .map(|server| claimed.remove(server.as_str()))
@@ -150,8 +150,8 @@ impl ObservationStore for SqlRegistry {
 }
 
 impl SqlRegistry {
-    /// Of definitions that cannot be read: the next observation writes them anew. Where that is
-    /// not possible now, whoever reads them next tries again.
+    /// Removes definitions that cannot be read, so that the next observation writes them again.
+    /// Where that fails, the next reader tries it.
     async fn forget_definitions(&self, organization: &str, server: &ServerId) {
         let forget = async {
             let mut tx = self.shared.database.begin().await?;
@@ -168,7 +168,7 @@ impl SqlRegistry {
         }
     }
 
-    /// Those of `servers` that are the caller's to probe.
+    /// Claims the probes of `servers`, and returns those that are the caller's.
     async fn claim(
         &self,
         organization: &str,
@@ -200,8 +200,8 @@ impl SqlRegistry {
         claimed.collect()
     }
 
-    /// Removes what was observed of servers that are in no registry any more, as far as one can
-    /// tell: nobody has looked at them for a month. Ours go with all that belongs to them.
+    /// Removes what is known of servers that are in no registry any more, as far as one can tell:
+    /// nobody has observed them for a month. Our own are removed with their servers.
     async fn sweep(&self) -> Result<(), Error> {
         let mut tx = self.shared.database.begin().await?;
         let last: i64 = sql("SELECT value FROM mcp_counters WHERE name = 'swept'")
@@ -214,7 +214,7 @@ impl SqlRegistry {
         }
         let update = sql("UPDATE mcp_counters SET value = $1 WHERE name = 'swept' AND value = $2");
         let updated = update.bind(now).bind(last).execute(&mut *tx).await?;
-        // Somebody was faster; or nobody was there, so who could have looked at servers?
+        // Otherwise another replica was faster, or none was running that could have observed them.
         let is_due = updated.rows_affected() == 1 && now - last < 2 * span(SWEEP);
         if is_due {
             let rows = sql("SELECT organization, server FROM mcp_observations AS o
@@ -230,7 +230,7 @@ impl SqlRegistry {
                 belongings::remove_observed(&mut tx, row.try_get(0)?, row.try_get(1)?).await?;
             }
         }
-        // Of those that have ended nothing depends.
+        // Nothing depends on claims that have ended.
         sql("DELETE FROM mcp_probes WHERE ends_at < $1")
             .bind(now - span(SWEEP))
             .execute(&mut *tx)

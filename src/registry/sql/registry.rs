@@ -1,4 +1,4 @@
-//! The registry: a database that is open, what is kept of it in memory, and the tasks beside it.
+//! The registry: an open database, its cache, and the tasks beside it.
 
 use std::{fmt, sync::Arc};
 
@@ -18,39 +18,48 @@ use super::{
     database::Database,
     error::{SqlError, SqlFault},
     follow,
-    observe::{self, Observing},
+    observe::{self, QueuedObservation},
     schema,
     trace_queue::Queue,
 };
 use crate::secret::KeyRing;
 
-/// Servers and credentials in SQLite (feature `sqlite`) or PostgreSQL (feature `postgres`).
+/// A store of servers, credentials, observations and traces in SQLite (feature `sqlite`) or
+/// PostgreSQL (feature `postgres`).
 ///
-/// It is a [`ServerStore`](crate::registry::ServerStore), a [`CredentialStore`](crate::registry::CredentialStore), an
-/// [`ObservationStore`](crate::registry::ObservationStore) and a [`TraceStore`](crate::registry::TraceStore). Removing a server removes its credentials,
-/// what is under way to get some, and what was observed, in the same transaction.
-/// What becomes of tools that nobody has accepted is [`Gate::Block`](crate::registry::Gate::Block), where a
-/// record does not say.
+/// It is a [`ServerStore`], a [`CredentialStore`], an [`ObservationStore`] and a [`TraceStore`].
+/// Removing a server removes its credentials, its pending authorizations and its observations, in
+/// the same transaction. Where a record has no rule for tools that nobody has accepted, it is
+/// [`Gate::Block`].
 ///
-/// Servers are answered from memory once they were asked for. A change is in force in every
+/// # Consistency
+/// Servers are answered from memory once they have been looked up. A change is in force in every
 /// replica, and in every process that has the same file open, within a second. While the database
-/// does not answer, servers that are in memory go on for a minute; everything else is
-/// [`Error::Unavailable`], after 10 s at the latest, until the database is there again.
+/// is down, cached servers keep working for one minute; everything else fails with
+/// [`Error::Unavailable`], within 10 s.
 ///
-/// A server whose secrets do not open is there all the same, as
-/// [`Auth::Unreadable`](crate::registry::Auth::Unreadable): inactive, until somebody enters them anew.
+/// Observations of servers that are not in this registry, such as those of a file, are dropped
+/// when nobody has added to them for 30 days.
 ///
-/// What was observed of servers that are not in this registry, such as those of a file, is
-/// forgotten when nobody has added to it for 30 days.
+/// Traces are written in groups, within a second, and kept for 7 days, at most 10,000 of each
+/// organization; spans of more than 256 KiB lose their arguments and results. A registry that is
+/// dropped still writes what waits, in a task of its own; call [`SqlRegistry::flush_traces`] before
+/// the process ends.
 ///
-/// Exchanges are written in groups, within a second, and kept for 7 days, 10,000 of each
-/// organization at most; spans of more than 256 KiB lose their arguments and results. When the
-/// registry is dropped, what waits is written by a task of its own; a process that ends calls
-/// [`SqlRegistry::flush_traces`] before.
+/// # Security
+/// All secrets are sealed, and nothing else is; keys in URLs are secrets too: each value of a query,
+/// and what looks random in a path. Whoever can write to the database can point a server at another
+/// address, where its secrets do not open, switch servers on and accept tools. A server whose secrets
+/// do not open is still listed, as [`Auth::Unreadable`]: it is inactive until somebody enters them
+/// again.
 ///
-/// Secrets are all that is sealed, keys in URLs among them: each value of a query, and what looks
-/// random in a path. Whoever can write to the database can point a server at another
-/// address, where its secrets then do not open; they can also switch servers on and accept tools.
+/// [`ServerStore`]: crate::registry::ServerStore
+/// [`CredentialStore`]: crate::registry::CredentialStore
+/// [`ObservationStore`]: crate::registry::ObservationStore
+/// [`TraceStore`]: crate::registry::TraceStore
+/// [`Gate::Block`]: crate::registry::Gate::Block
+/// [`Error::Unavailable`]: crate::registry::Error::Unavailable
+/// [`Auth::Unreadable`]: crate::registry::Auth::Unreadable
 ///
 /// `Clone` is cheap and gives the same registry.
 ///
@@ -62,7 +71,7 @@ use crate::secret::KeyRing;
 /// # let directory = std::env::temp_dir().join(format!("sql-registry-{}", std::process::id()));
 /// # std::fs::create_dir_all(&directory)?;
 /// # let path = directory.join("gateway.db");
-/// // In earnest from a `KeyFile`: what a key seals is lost with the key.
+/// // In production, use a `KeyFile`: what a key seals is lost with the key.
 /// let ring = KeyRing::generate();
 /// let registry = SqlRegistry::open(&format!("sqlite://{}", path.display()), ring).await?;
 ///
@@ -80,46 +89,45 @@ pub struct SqlRegistry {
     pub(super) shared: Arc<Shared>,
 }
 
-/// What all clones share.
+/// The parts that all clones share.
 pub(super) struct Shared {
     pub(super) database: Database,
-    /// For errors: which database, without user and password.
+    /// The database's name in errors, without user and password.
     pub(super) whence: String,
     pub(super) ring: ArcSwap<KeyRing>,
     pub(super) cache: Arc<Cache>,
-    pub(super) observing: mpsc::Sender<Observing>,
+    pub(super) observing: mpsc::Sender<QueuedObservation>,
     pub(super) traces: Queue,
     tasks: Vec<AbortHandle>,
 }
 
 impl SqlRegistry {
-    /// Opens the database, makes its tables or brings them up to date, and follows the changes
+    /// Opens the database, creates its tables or brings them up to date, and follows the changes
     /// that others make.
     ///
-    /// - `sqlite://PATH`: a file, made with mode 0600 if there is none, its directory not. The
-    ///   path is taken as it is. It is written with write-ahead logging and a sync at each commit,
-    ///   and has to be on a disk of this machine.
-    /// - `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, with the parameters of libpq. Encryption
-    ///   is tried and not insisted on; `?sslmode=verify-full` insists, and `sslrootcert=PATH`
-    ///   names a root of your own. Up to 11 connections are made.
+    /// - `sqlite://PATH`: a file on a disk of this machine. It is created with mode 0600 if there is
+    ///   none, but its directory is not. The path is taken literally. Writes use a write-ahead log,
+    ///   and are synced at each commit.
+    /// - `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, with the parameters of libpq. TLS is
+    ///   preferred; `?sslmode=verify-full` requires it, and `sslrootcert=PATH` names a root of your
+    ///   own. At most 11 connections are made.
     ///
-    /// `ring` has to have every key that seals a record of the database. Nothing is written
-    /// before that is sure.
+    /// `ring` must contain every key that seals a record of the database; nothing is written until
+    /// that is certain.
     ///
     /// # Errors
-    /// [`SqlError`], in one line: what is wrong with the URL, the file, the server, the keys, or
-    /// that a newer version of this program has changed the tables. A database that is locked is
-    /// waited for 5 s.
+    /// [`SqlError`], in one line: a fault of the URL, the file, the server or the keys, or tables
+    /// that a newer version of this program has changed. A locked database is waited for 5 s.
     ///
     /// # Panics
-    /// Outside of a tokio runtime with its time enabled.
+    /// Panics outside of a tokio runtime with its time enabled.
     pub async fn open(url: &str, ring: KeyRing) -> Result<Self, SqlError> {
         let wake = Arc::new(Notify::new());
         let (database, whence, listener) = connect(url, &wake).await?;
         let fault = |fault| SqlError::new(&*whence, fault);
         schema::prepare(&database, &ring).await.map_err(fault)?;
         if database.dialect.is_read_only.is_some() {
-            // It is told if it takes no writes; that may pass.
+            // A database that takes no writes is logged; that may pass.
             let _ = database.in_time(database.begin()).await;
         }
         // Before anything is kept in memory.
@@ -130,7 +138,7 @@ impl SqlRegistry {
         let (observing, queue) = mpsc::channel(observe::BATCH);
         let writer = observe::write(database.clone(), cache.clone(), queue);
         let (traces, recorder) = Queue::new(database.clone());
-        // Not among those that end with the registry: it first writes what waits.
+        // It outlives the registry, since it first writes what waits.
         tokio::spawn(recorder);
         let mut tasks = vec![
             tokio::spawn(follower).abort_handle(),
@@ -151,9 +159,10 @@ impl SqlRegistry {
     }
 }
 
+/// A task that listens to other replicas.
 type Listener = futures_util::future::BoxFuture<'static, ()>;
 
-/// The database of a URL, its name for people, and who listens to other replicas.
+/// Opens the database of a URL; its name in messages, and the task that listens to other replicas.
 #[cfg_attr(
     not(feature = "postgres"),
     allow(unused_variables, reason = "nobody to listen to")
@@ -173,7 +182,7 @@ async fn connect(
         && matches!(url.scheme(), "postgres" | "postgresql")
     {
         let database = postgres::open(url).await?;
-        // A pooler tells nobody anything; changes are looked for.
+        // A pooler forwards no notifications; `follow` looks for changes.
         let listener: Option<Listener> = match postgres::is_pooled(url) {
             true => None,
             false => Some(Box::pin(postgres::listen(url, wake.clone()))),
@@ -181,7 +190,7 @@ async fn connect(
         return Ok((database, postgres::whence(url), listener));
     }
     let reason = match parsed.as_ref().map(Url::scheme) {
-        // With their ports they are no host that can be read.
+        // With their ports they do not parse as a host.
         #[cfg(feature = "postgres")]
         None if url.starts_with("postgres") && url.contains(',') => postgres::MANY_HOSTS.to_owned(),
         Some(scheme @ ("sqlite" | "postgres" | "postgresql")) => {
@@ -194,7 +203,7 @@ async fn connect(
     Err(SqlError::new("URL", SqlFault::url(reason)))
 }
 
-/// Tells sqlx what is built in. Somebody else in the process may have done so before, with more.
+/// Tells sqlx which drivers are built in. Other code in the process may have done so already.
 fn install_drivers() {
     let _ = sqlx::any::install_drivers(&[
         #[cfg(feature = "postgres")]

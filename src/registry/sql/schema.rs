@@ -21,11 +21,11 @@ pub(super) async fn prepare(database: &Database, ring: &KeyRing) -> Result<(), S
     bring_to(&STEPS, database, ring).await
 }
 
-/// Brings the tables to the version that is as high as there are `steps`.
+/// Brings the tables to the version that the last of `steps` leads to.
 async fn bring_to(steps: &[&str], database: &Database, ring: &KeyRing) -> Result<(), SqlFault> {
     let known = i64::try_from(steps.len()).unwrap_or(i64::MAX);
     let mut reader = database.reading().await?;
-    // Most starts change nothing, and so need not wait for somebody who writes.
+    // Most starts change nothing, and need not wait for a writer.
     if check(known, &mut reader, database, ring).await? == known {
         return Ok(());
     }
@@ -41,7 +41,7 @@ async fn bring_to(steps: &[&str], database: &Database, ring: &KeyRing) -> Result
         let step = words.fold((*step).to_owned(), |step, (theirs, ours)| {
             step.replace(theirs, ours)
         });
-        // Ours, and nothing of anybody else's.
+        // All of it is ours.
         sqlx::raw_sql(AssertSqlSafe(step)).execute(&mut *tx).await?;
     }
     if found == 0 {
@@ -54,7 +54,7 @@ async fn bring_to(steps: &[&str], database: &Database, ring: &KeyRing) -> Result
     Ok(())
 }
 
-/// The version of the tables; 0 where there are none.
+/// Checks version and keys; returns the version of the tables, 0 where there are none.
 async fn check(
     known: i64,
     connection: &mut AnyConnection,

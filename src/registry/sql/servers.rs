@@ -1,4 +1,4 @@
-//! What an operator does with servers, as transactions.
+//! The operator's changes to servers, as transactions.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -6,7 +6,7 @@ use sqlx::{Any, Row, Transaction};
 
 use super::{
     belongings,
-    cache::{Forgets, Key},
+    cache::{InvalidateOnDrop, Key},
     database::sql,
     follow, observed,
     record::{self, Written},
@@ -29,10 +29,10 @@ use crate::{
     },
 };
 
-/// The most projects that a server names: each is a row.
+/// The most projects of a server, since each is a row.
 const PROJECTS: usize = 1000;
 
-/// Where versions are to come to an end before the database's numbers do.
+/// The last version: the database's numbers go no further.
 const LAST_VERSION: u64 = i64::MAX as u64;
 
 impl ServerStore for SqlRegistry {
@@ -68,7 +68,7 @@ impl ServerStore for SqlRegistry {
 
     fn insert(&self, server: Server) -> BoxFuture<'_, Result<Arc<Server>, Error>> {
         Box::pin(async move {
-            let _forgets = self.forgets(&server);
+            let _invalidate = self.invalidate_on_drop(&server);
             self.shared
                 .database
                 .in_time(self.insert_row(server))
@@ -79,7 +79,7 @@ impl ServerStore for SqlRegistry {
 
     fn replace(&self, server: Server) -> BoxFuture<'_, Result<Arc<Server>, Error>> {
         Box::pin(async move {
-            let _forgets = self.forgets(&server);
+            let _invalidate = self.invalidate_on_drop(&server);
             self.shared
                 .database
                 .in_time(self.replace_row(server))
@@ -95,7 +95,7 @@ impl ServerStore for SqlRegistry {
     ) -> BoxFuture<'a, Result<(), Error>> {
         Box::pin(async move {
             let key = (Arc::from(organization), name.clone());
-            let _forgets = Forgets {
+            let _invalidate = InvalidateOnDrop {
                 cache: &self.shared.cache,
                 key: key.clone(),
             };
@@ -188,7 +188,7 @@ impl SqlRegistry {
         .execute(&mut *tx)
         .await?;
         if replaced.rows_affected() == 0 {
-            // PostgreSQL: somebody else committed since we looked.
+            // PostgreSQL: somebody else committed since the read.
             let now = self::stored(&mut tx, &server).await?;
             let name = server.name;
             return Err(match now {
@@ -206,7 +206,7 @@ impl SqlRegistry {
         Ok(server)
     }
 
-    /// With all that belongs to it.
+    /// Removes a server with everything that belongs to it.
     async fn remove_rows(&self, key: &Key) -> Result<(), Error> {
         let (organization, name) = key;
         let not_found = || Error::NotFound { name: name.clone() };
@@ -237,8 +237,8 @@ impl SqlRegistry {
         Written::new(server, &self.shared.ring.load())
     }
 
-    fn forgets(&self, server: &Server) -> Forgets<'_> {
-        Forgets {
+    fn invalidate_on_drop(&self, server: &Server) -> InvalidateOnDrop<'_> {
+        InvalidateOnDrop {
             cache: &self.shared.cache,
             key: key(server),
         }
@@ -249,7 +249,7 @@ fn key(server: &Server) -> Key {
     (server.organization.clone(), server.name.clone())
 }
 
-/// What the operator leaves open, and what is not for the operator to say.
+/// Sets what the operator leaves open, and what is not for the operator to say.
 fn decide(server: &mut Server, now: i64) {
     server.on_change.get_or_insert(Gate::Block);
     server.new_tools.get_or_insert(Gate::Block);
@@ -257,7 +257,7 @@ fn decide(server: &mut Server, now: i64) {
     server.updated_at = Some(time(now));
 }
 
-/// What a record keeps when it is replaced.
+/// The parts of a record that outlive a replacement.
 struct Stored {
     id: ServerId,
     version: u64,
@@ -265,7 +265,7 @@ struct Stored {
     pins: Option<Arc<Pins>>,
 }
 
-/// What is stored under the name of `server`.
+/// Reads what is stored under the name of `server`.
 async fn stored(
     tx: &mut Transaction<'static, Any>,
     server: &Server,
