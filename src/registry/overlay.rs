@@ -141,10 +141,12 @@ impl ServerRegistry for Overlay {
         project: &'a Project,
         names: &'a [ServerName],
     ) -> BoxFuture<'a, Result<Vec<Arc<Server>>, Error>> {
+        let declared = match self.declared(project.organization()) {
+            Some(declared) if names.iter().any(|name| declared.contains_key(name)) => declared,
+            // The store's own answer, without another box around it.
+            _ => return self.store.find(project, names),
+        };
         Box::pin(async move {
-            let Some(declared) = self.declared(project.organization()) else {
-                return self.store.find(project, names).await;
-            };
             let mut found = Vec::with_capacity(names.len());
             let mut others = Vec::new();
             for name in names {
