@@ -14,7 +14,7 @@ use crate::{
     held::Room,
     outbound::{EgressRules, Outbound},
     price::Price,
-    registry::{Find, ServerRegistry},
+    registry::ServerRegistry,
     service::McpService,
     settings::{Limits, Paths, Settings, Streaming},
     tool_loop::Gateway,
@@ -57,7 +57,7 @@ use crate::{
 #[derive(Clone)]
 pub struct McpLayer {
     settings: Settings,
-    registry: Arc<dyn Find>,
+    registry: Arc<dyn ServerRegistry>,
     /// Created on first use unless given, and shared by all services of the layer.
     connections: Arc<OnceLock<Connections>>,
     /// Shared, too: a router applies the layer to each of its routes.

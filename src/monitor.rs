@@ -1,5 +1,5 @@
-//! The monitor: probes servers, so that what is down is known before somebody needs it, and what
-//! comes back is back without anyone's help.
+//! The monitor: probes servers, so that an outage is known before a caller meets it, and a server
+//! that comes back is used again without anyone's help.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,32 +15,30 @@ use crate::{
     connect::Connections,
     inactive::Inactive,
     random::fill_random,
-    registry::{
-        AnyStore, Auth, Error, Filter, ObservationStore, Page, Server, ServerId, ServerStore,
-    },
+    registry::{Auth, Error, Filter, ObservationStore, Page, Server, ServerId, ServerStore, Store},
 };
 
-/// How often a server is probed, unless another interval is given.
+/// The default interval between two probes of a server.
 const EVERY: Duration = Duration::from_secs(30);
-/// A probe that takes longer has failed, whatever the connections' own limits are.
+/// The limit of a probe, whatever the connections' own limits are.
 const PROBE: Duration = Duration::from_secs(30);
-/// So many probes are under way at once: a thousand servers that hang must not keep the others
-/// waiting for long, nor take all connections of a machine.
+/// The most concurrent probes: a thousand servers that hang must neither keep the others waiting for
+/// long, nor take all connections of a machine.
 const AT_ONCE: usize = 64;
-/// Servers in a page of the store, and claims in one go: the longest page there is.
+/// The servers in a page, and the claims in one call: the longest page that a store gives.
 const PAGE: usize = 200;
-/// A server that stays down is probed after up to so many intervals.
+/// The most intervals between two probes of a server that stays down.
 const LONGEST: u32 = 4;
 
-/// Probes the servers of a store as long as it runs.
+/// Probes the servers of a store for as long as it runs.
 ///
 /// Each server is listed every 30 s, give or take a fifth, and up to four times as rarely while it
-/// stays down; of several monitors over one store one does it. What comes of it is noted in the
-/// store, and counts for the monitor's [`Connections`] at once; connections of other replicas stop
-/// leaving alone a server that has come back.
+/// stays down. If several monitors share a store, only one of them probes each server. The result is
+/// noted in the store, and counts for the monitor's [`Connections`] at once; those of other replicas
+/// use a server again once it has come back.
 ///
-/// Servers that are disabled, drafts, and those with token passthrough, for which the monitor has
-/// no token, are not probed.
+/// Disabled servers, drafts, and servers with token passthrough, for which the monitor has no
+/// token, are not probed.
 ///
 /// ```
 /// # tokio::runtime::Runtime::new()?.block_on(async {
@@ -60,11 +58,11 @@ const LONGEST: u32 = 4;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Monitor {
-    store: AnyStore,
+    store: Arc<dyn Store>,
     connections: Connections,
     every: Duration,
     organizations: Vec<String>,
-    /// When each server's turn is, and how often it failed in a row.
+    /// The next probe of each server, and its failures in a row.
     turns: HashMap<ServerId, Turn>,
 }
 
@@ -75,13 +73,13 @@ struct Turn {
 }
 
 impl Monitor {
-    /// A monitor of the organization `default`.
+    /// Creates a monitor of the organization `default`.
     ///
     /// `connections` are those of the layer, and note what they see in the same store; see
     /// [`ConnectionsBuilder::observations`](crate::ConnectionsBuilder::observations).
-    pub fn new(store: impl ServerStore + ObservationStore, connections: Connections) -> Self {
+    pub fn new(store: impl Store, connections: Connections) -> Self {
         Self {
-            store: AnyStore::new(store),
+            store: Arc::new(store),
             connections,
             every: EVERY,
             organizations: vec!["default".to_owned()],
@@ -108,10 +106,10 @@ impl Monitor {
 
     /// Probes until it is dropped.
     ///
-    /// A store that does not answer is asked again at the next look; it is said once.
+    /// An outage of the store is logged once, and the store is asked again.
     ///
     /// # Cancellation
-    /// Probes that are under way come to their end.
+    /// No further probe starts; listings that are under way finish.
     pub async fn run(mut self) {
         let mut is_away = false;
         loop {
@@ -121,12 +119,12 @@ impl Monitor {
                 tracing::error!(%error, source, "the monitor cannot ask the store");
             }
             is_away = looked.is_err();
-            // So often that turns are spread over the interval.
+            // Often enough that probes are spread over the interval.
             sleep(self.every / 6).await;
         }
     }
 
-    /// Probes whose turn it is.
+    /// Probes the servers that are due.
     async fn look(&mut self) -> Result<(), Error> {
         let mut seen = HashSet::new();
         let filter = Filter::default();
@@ -160,7 +158,7 @@ impl Monitor {
         let now = Instant::now();
         servers.retain(|server| {
             let first = || Turn {
-                // Not all of them at the start.
+                // Spread out, not all of them at the start.
                 at: now + self.every.mul_f64(dice()),
                 failures: 0,
             };
@@ -170,7 +168,7 @@ impl Monitor {
             return Ok(());
         }
         let ids: Vec<_> = servers.iter().map(|server| server.id.clone()).collect();
-        // A little less than the interval: else a turn that is early is lost.
+        // A little less than the interval, or a probe that is early would be lost.
         let claimed = self
             .store
             .claim_probes(organization, &ids, self.every.mul_f64(0.7));
@@ -204,7 +202,7 @@ impl Monitor {
         }
     }
 
-    /// Has the connections leave alone no longer what another replica has listed since.
+    /// Has the connections use servers again that another replica has listed since they failed.
     async fn forgive(&self, organization: &str) -> Result<(), Error> {
         let failing = self.connections.failing().into_iter();
         let failing: Vec<_> = failing
@@ -230,8 +228,12 @@ fn is_probed(server: &Server) -> bool {
     server.enabled && !server.draft && !matches!(server.auth, Auth::TokenPassthrough(_))
 }
 
-/// Probes `server` as it is now; whether it can be used.
-async fn probe(store: AnyStore, connections: Connections, server: Arc<Server>) -> (ServerId, bool) {
+/// Probes `server` as it is now; returns whether it can be used.
+async fn probe(
+    store: Arc<dyn Store>,
+    connections: Connections,
+    server: Arc<Server>,
+) -> (ServerId, bool) {
     let id = server.id.clone();
     // It may have been changed, or removed, while it waited for its turn.
     let Ok(now) = store.get(&server.organization, &server.name).await else {
@@ -246,7 +248,7 @@ async fn probe(store: AnyStore, connections: Connections, server: Arc<Server>) -
     (id, is_well)
 }
 
-/// Between 0 and 1.
+/// A random number between 0 and 1.
 fn dice() -> f64 {
     let mut bytes = [0; 4];
     fill_random(&mut bytes);

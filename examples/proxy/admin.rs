@@ -1,6 +1,6 @@
 //! The operator's side: dashboard and REST on a separate listener, behind a token.
 
-use std::{net::SocketAddr, str::FromStr};
+use std::{net::SocketAddr, str::FromStr, sync::Arc};
 
 use axum::{
     Router,
@@ -11,7 +11,7 @@ use http::StatusCode;
 use mcp_layer::{
     Connections,
     admin::{self, Admin},
-    registry::AnyStore,
+    registry::Store,
     secret::SecretString,
 };
 use serde::Deserialize;
@@ -120,10 +120,10 @@ impl Side {
     /// Creates the interface over `store`; `connections` are the layer's.
     pub fn admin(
         &self,
-        store: AnyStore,
+        store: Arc<dyn Store>,
         connections: Connections,
         callers: &Keys,
-        database: Option<Store>,
+        database: Option<OpenDatabase>,
     ) -> Result<Admin, Invalid> {
         let token = match &self.token {
             Token::Given(token) => token.clone(),

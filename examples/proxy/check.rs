@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use futures_util::{StreamExt, stream};
 use mcp_layer::{
     CallerTokens, Connections, Inactive,
-    registry::{AnyStore, Error, Filter, Server},
+    registry::{Error, Filter, Server, Store},
 };
 use tokio::time::timeout;
 
@@ -26,7 +26,7 @@ pub struct Report {
 
 /// Lists the tools of each server of the file and of the database.
 pub async fn check(
-    registry: &AnyStore,
+    registry: &dyn Store,
     connections: &Connections,
     patience: Duration,
 ) -> Result<Report, Error> {

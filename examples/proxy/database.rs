@@ -1,12 +1,12 @@
 //! The database: servers, credentials and traces in SQL.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use mcp_layer::{
     admin::SealingKey,
     authorization::Authorizations,
     outbound::Outbound,
-    registry::{AnyStore, AnyTraces, Error, SqlRegistry},
+    registry::{Error, SqlRegistry, Store, TraceStore},
     secret::{KeyId, KeyRing},
 };
 use tokio::time::Instant;
@@ -18,12 +18,12 @@ const PROGRESS: Duration = Duration::from_secs(5);
 
 /// An open database, and the newest of the keys that seal what is secret in it.
 #[derive(Clone)]
-pub struct Store {
+pub struct OpenDatabase {
     registry: SqlRegistry,
     newest: KeyId,
 }
 
-impl Store {
+impl OpenDatabase {
     pub async fn open(url: &str, ring: &KeyRing) -> Result<Self, Invalid> {
         let registry = SqlRegistry::open(url, ring.clone());
         Ok(Self {
@@ -32,8 +32,8 @@ impl Store {
         })
     }
 
-    pub fn servers(&self) -> AnyStore {
-        AnyStore::new(self.registry.clone())
+    pub fn servers(&self) -> Arc<dyn Store> {
+        Arc::new(self.registry.clone())
     }
 
     /// Authorization servers are reached over `outbound`.
@@ -41,8 +41,8 @@ impl Store {
         Authorizations::new(outbound, self.registry.clone())
     }
 
-    pub fn traces(&self) -> AnyTraces {
-        AnyTraces::new(self.registry.clone())
+    pub fn traces(&self) -> Arc<dyn TraceStore> {
+        Arc::new(self.registry.clone())
     }
 
     /// How many records each key seals.

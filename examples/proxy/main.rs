@@ -41,7 +41,9 @@ mod shed;
 mod storage;
 mod upstream;
 
-use std::{io, net::SocketAddr, path::PathBuf, process::ExitCode, thread::available_parallelism};
+use std::{
+    io, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, thread::available_parallelism,
+};
 
 use axum::{
     Router,
@@ -52,7 +54,7 @@ use mcp_layer::{
     Connections, McpLayer, Monitor,
     admin::{Metrics, Throttle},
     outbound::{EgressRules, Outbound},
-    registry::{AnyStore, Overlay},
+    registry::{Overlay, Store},
 };
 #[cfg(target_os = "linux")]
 use socket2::SockRef;
@@ -264,7 +266,7 @@ enum Declared {
 
 impl Declared {
     /// Returns one registry: these servers over those of a store.
-    async fn over(self, store: AnyStore) -> Result<AnyStore, Invalid> {
+    async fn over(self, store: Arc<dyn Store>) -> Result<Arc<dyn Store>, Invalid> {
         let overlay = match self {
             Self::File(path) => Overlay::open(&path, store)
                 .await
@@ -273,7 +275,7 @@ impl Declared {
                 .await
                 .map_err(|error| Invalid::new(format!("the demo's servers: {error}")))?,
         };
-        Ok(AnyStore::new(overlay))
+        Ok(Arc::new(overlay))
     }
 }
 
@@ -292,7 +294,7 @@ async fn declared(config: &Config) -> Result<(Declared, EgressRules), Invalid> {
 }
 
 /// Builds the layer from the configuration.
-fn layer(config: &Config, registry: AnyStore, connections: Connections) -> McpLayer {
+fn layer(config: &Config, registry: Arc<dyn Store>, connections: Connections) -> McpLayer {
     let layer = McpLayer::new(registry)
         .with_connections(connections)
         .with_limits(config.limits.of_requests())

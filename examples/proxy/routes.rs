@@ -10,7 +10,7 @@ use futures_util::{StreamExt, stream};
 use http::{HeaderMap, Method, StatusCode, Uri};
 use mcp_layer::{
     CallerId, CallerTokens, Connections, Project,
-    registry::{AnyStore, Filter, Server},
+    registry::{Filter, Server, Store},
 };
 use serde_json::{Value, json};
 use tokio::time::{Duration, Instant, timeout_at};
@@ -42,7 +42,7 @@ pub async fn readyz(State(draining): State<Draining>) -> impl IntoResponse {
 /// The state of `GET /v1/mcp/servers`.
 #[derive(Clone)]
 pub struct Servers {
-    pub registry: AnyStore,
+    pub registry: Arc<dyn Store>,
     pub connections: Connections,
     /// The time for all servers together to list their tools.
     pub patience: Duration,

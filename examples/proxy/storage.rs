@@ -6,13 +6,13 @@ use mcp_layer::{
     authorization::Authorizations,
     outbound::Outbound,
     registry::{
-        AnyStore, AnyTraces, Error, Filter, MemoryCredentialStore, MemoryRegistry, MemoryTraces,
-        Page, Server, ServerStore,
+        Error, Filter, MemoryCredentialStore, MemoryRegistry, MemoryTraces, Page, Server, Store,
+        TraceStore,
     },
     secret::{ExposeSecret, KeyRing, SecretString},
 };
 
-use crate::{config::Invalid, database::Store, sealing};
+use crate::{config::Invalid, database::OpenDatabase, sealing};
 
 /// The organization of everything here: callers' keys only name a project.
 pub const ORGANIZATION: &str = "default";
@@ -25,15 +25,15 @@ pub struct Database {
 }
 
 pub struct Storage {
-    pub servers: AnyStore,
+    pub servers: Arc<dyn Store>,
     /// The authorizations of servers with OAuth 2.0.
     pub authorizations: Authorizations,
     /// The records of exchanges.
-    pub traces: AnyTraces,
+    pub traces: Arc<dyn TraceStore>,
     /// The keys that seal the database's secrets.
     pub keys: Option<KeyRing>,
     /// Absent: everything is in memory.
-    pub database: Option<Store>,
+    pub database: Option<OpenDatabase>,
 }
 
 impl Storage {
@@ -41,15 +41,15 @@ impl Storage {
     pub async fn open(database: Option<&Database>, outbound: Outbound) -> Result<Self, Invalid> {
         let Some(database) = database else {
             return Ok(Self {
-                servers: AnyStore::new(MemoryRegistry::default()),
+                servers: Arc::new(MemoryRegistry::default()),
                 authorizations: Authorizations::new(outbound, MemoryCredentialStore::default()),
-                traces: AnyTraces::new(MemoryTraces::default()),
+                traces: Arc::new(MemoryTraces::default()),
                 keys: None,
                 database: None,
             });
         };
         let ring = sealing::ring(&database.key_file).await?;
-        let store = Store::open(database.url.expose_secret(), &ring).await?;
+        let store = OpenDatabase::open(database.url.expose_secret(), &ring).await?;
         Ok(Self {
             servers: store.servers(),
             authorizations: store.authorizations(outbound),
@@ -62,7 +62,7 @@ impl Storage {
 
 /// Returns the first servers by name that match `filter`, at most `limit`.
 pub async fn list(
-    store: &AnyStore,
+    store: &dyn Store,
     filter: &Filter,
     at_most: usize,
 ) -> Result<Vec<Arc<Server>>, Error> {

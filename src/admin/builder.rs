@@ -18,7 +18,7 @@ use crate::{
     connect::Connections,
     explain::Explainer,
     registry::{
-        AnyStore, AnyTraces, Error, MemoryTraces, ObservationStore, ServerStore, TraceStore,
+        Error, MemoryTraces, Store, TraceStore,
     },
     secret::KeyRing,
 };
@@ -29,14 +29,14 @@ use crate::{
 /// made, so nothing is lost.
 #[derive(Clone)]
 pub struct Admin {
-    pub(super) store: AnyStore,
+    pub(super) store: Arc<dyn Store>,
     pub(super) connections: Connections,
     pub(super) token: Token,
     pub(super) organization: Arc<str>,
     pub(super) projects: BTreeSet<String>,
     pub(super) hosts: Hosts,
     pub(super) keys: Option<Keys>,
-    pub(super) traces: AnyTraces,
+    pub(super) traces: Arc<dyn TraceStore>,
     pub(super) authorizations: Option<Authorizations>,
     pub(super) explainer: Option<Explainer>,
     pub(super) session_keys: Arc<KeyRing>,
@@ -56,19 +56,19 @@ impl Admin {
     /// # Errors
     /// [`InvalidToken`] for one that could be guessed, and for one that no client can send.
     pub fn new(
-        store: impl ServerStore + ObservationStore,
+        store: impl Store,
         connections: Connections,
         token: SecretString,
     ) -> Result<Self, InvalidToken> {
         Ok(Self {
-            store: AnyStore::new(store),
+            store: Arc::new(store),
             connections,
             token: Token::new(&token)?,
             organization: "default".into(),
             projects: BTreeSet::new(),
             hosts: Hosts::Loopback,
             keys: None,
-            traces: AnyTraces::new(MemoryTraces::default()),
+            traces: Arc::new(MemoryTraces::default()),
             authorizations: None,
             explainer: None,
             session_keys: Arc::new(KeyRing::generate()),
@@ -124,7 +124,7 @@ impl Admin {
     /// [a sink](crate::McpLayer::add_trace_sink); default: there are none.
     #[must_use]
     pub fn with_traces(mut self, traces: impl TraceStore) -> Self {
-        self.traces = AnyTraces::new(traces);
+        self.traces = Arc::new(traces);
         self
     }
 

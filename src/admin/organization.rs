@@ -6,7 +6,7 @@ use super::fault::Fault;
 use crate::{
     name::ServerName,
     registry::{
-        AnyStore, Error, Filter, Listing, Observation, ObservationStore, Page, Server, ServerId,
+        Error, Filter, Listing, Observation, ObservationStore, Page, Server, ServerId, Store,
         ServerStore,
     },
 };
@@ -20,12 +20,12 @@ pub(super) const PAGE: usize = 200;
 /// organization, so none can reach another one's.
 #[derive(Clone)]
 pub(super) struct OrganizationStore {
-    store: AnyStore,
+    store: Arc<dyn Store>,
     organization: Arc<str>,
 }
 
 impl OrganizationStore {
-    pub(super) fn new(store: AnyStore, organization: Arc<str>) -> Self {
+    pub(super) fn new(store: Arc<dyn Store>, organization: Arc<str>) -> Self {
         Self {
             store,
             organization,

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     apart,
-    registry::{AnyTraces, TraceFilter, TraceListing, TracePage, TraceStore},
+    registry::{TraceFilter, TraceListing, TracePage, TraceStore},
     trace::{Span, Trace, TraceId},
 };
 
@@ -99,12 +99,12 @@ pub(super) async fn spans(trace: &Arc<Trace>) -> Vec<Span> {
 /// The records of one organization's exchanges.
 #[derive(Clone)]
 pub(super) struct Traces {
-    store: AnyTraces,
+    store: Arc<dyn TraceStore>,
     organization: Arc<str>,
 }
 
 impl Traces {
-    pub(super) fn new(store: AnyTraces, organization: Arc<str>) -> Self {
+    pub(super) fn new(store: Arc<dyn TraceStore>, organization: Arc<str>) -> Self {
         Self {
             store,
             organization,

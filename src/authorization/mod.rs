@@ -38,7 +38,6 @@ mod hand_over;
 mod pending;
 mod place;
 mod refresh;
-mod store;
 mod text;
 
 use std::{
@@ -53,12 +52,12 @@ use url::Url;
 pub use self::{
     begin::Begun, error::Error, finish::Connected, hand_over::Started, place::redirect_uri,
 };
-use self::{credential::Credential, flights::Flights, store::Credentials};
+use self::{credential::Credential, flights::Flights};
 use crate::{
     connect::{ConnectionsBuilder, counts::Tally},
     oauth::{self, Http},
     outbound::Outbound,
-    registry::{self, CredentialKey, CredentialStore, Expected, Server, ServerId},
+    registry::{self, CredentialKey, CredentialStore, Expected, Server, ServerId, Timeout},
     secret::{ExposeSecret, SecretString},
 };
 
@@ -102,7 +101,7 @@ type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 struct Inner {
     http: Http,
     outbound: Outbound,
-    store: Arc<dyn Credentials>,
+    store: Arc<dyn CredentialStore>,
     client_name: String,
     client_metadata_url: Option<Documents>,
     now: Clock,
@@ -119,7 +118,7 @@ impl Authorizations {
             inner: Arc::new(Inner {
                 http: Http::new(outbound.clone()),
                 outbound,
-                store: Arc::new(store),
+                store: Arc::new(Timeout::new(store)),
                 client_name: CLIENT_NAME.to_owned(),
                 client_metadata_url: None,
                 now: Arc::new(SystemTime::now),

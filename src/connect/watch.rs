@@ -1,79 +1,39 @@
-//! Tells a store what became of looking at servers, for all replicas and for the operator.
+//! The notes that connections leave in a store, for all replicas and for the operator.
 
 use std::{
-    future::Future,
     sync::Arc,
     time::{Duration, SystemTime},
 };
-
-use futures_util::future::BoxFuture;
-use tokio::time::timeout;
 
 use crate::{
     inactive::Inactive,
     offer::Offer,
     registry::{
         Definition, Error, Failure, Gate, Observation, ObservationStore, Pins, Server, ServerId,
-        Stage,
+        Stage, Timeout,
     },
 };
 
-/// How long an answer of the store may take: a request waits for it.
-const ANSWER: Duration = Duration::from_secs(3);
-/// How often one tries again after another replica was faster.
+/// The number of attempts where another replica is faster.
 const TRIES: usize = 5;
-/// How old the time of the last listing may get where nothing else has changed: a write that
-/// says no more than that is not worth one for each listing.
+/// The age that the time of the last listing may reach while nothing else changes: it alone is not
+/// worth a write for each listing.
 const TOLD: Duration = Duration::from_secs(10 * 60);
 
-/// [`ObservationStore`] behind a pointer.
-trait Observations: Send + Sync {
-    fn load<'a>(
-        &'a self,
-        organization: &'a str,
-        server: &'a ServerId,
-    ) -> BoxFuture<'a, Result<Option<Observation>, Error>>;
-
-    fn save<'a>(
-        &'a self,
-        organization: &'a str,
-        server: &'a ServerId,
-        observation: &'a Observation,
-    ) -> BoxFuture<'a, Result<bool, Error>>;
-}
-
-impl<S: ObservationStore> Observations for S {
-    fn load<'a>(
-        &'a self,
-        organization: &'a str,
-        server: &'a ServerId,
-    ) -> BoxFuture<'a, Result<Option<Observation>, Error>> {
-        Box::pin(self.observation(organization, server))
-    }
-
-    fn save<'a>(
-        &'a self,
-        organization: &'a str,
-        server: &'a ServerId,
-        observation: &'a Observation,
-    ) -> BoxFuture<'a, Result<bool, Error>> {
-        Box::pin(self.observe(organization, server, observation))
-    }
-}
-
+/// The store that is told of every listing and every failure.
 #[derive(Clone)]
-pub(super) struct Watch(Arc<dyn Observations>);
+pub(super) struct Watch(Arc<dyn ObservationStore>);
 
 impl Watch {
     pub(super) fn new(store: impl ObservationStore) -> Self {
-        Self(Arc::new(store))
+        Self(Arc::new(Timeout::new(store)))
     }
 
-    /// Notes what `server` has listed; what was accepted of it, by now.
+    /// Notes what `server` has listed; returns the accepted tools.
     ///
     /// # Errors
-    /// Where the store fails, and nobody has said what was accepted: what is to be withheld until
-    /// somebody accepts it must not be offered because nobody could be asked.
+    /// The store's, unless the record says what was accepted, or that nothing is withheld: a tool
+    /// that waits for approval must not be offered because of an outage.
     pub(super) async fn listed(
         &self,
         server: &Server,
@@ -114,11 +74,11 @@ impl Watch {
     ) -> Result<Observation, Error> {
         let (organization, id) = (&server.organization, &server.id);
         for _ in 0..TRIES {
-            let known = in_time(self.0.load(organization, id)).await?;
+            let known = self.0.observation(organization, id).await?;
             let known = known.unwrap_or_default();
             let mut now = known.clone();
             change(&mut now, SystemTime::now());
-            if says_the_same(&known, &now) || in_time(self.0.save(organization, id, &now)).await? {
+            if says_the_same(&known, &now) || self.0.observe(organization, id, &now).await? {
                 return Ok(now);
             }
         }
@@ -126,7 +86,7 @@ impl Watch {
     }
 }
 
-/// Whether `now` says no more than that the tools were listed again, and soon after.
+/// Returns `true` if `now` says no more than that the tools were listed again, and soon after.
 fn says_the_same(known: &Observation, now: &Observation) -> bool {
     let (Some(before), Some(at)) = (known.listed_at, now.listed_at) else {
         return false;
@@ -137,12 +97,6 @@ fn says_the_same(known: &Observation, now: &Observation) -> bool {
         ..known.clone()
     };
     is_soon && later == *now
-}
-
-async fn in_time<T>(answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    timeout(ANSWER, answer)
-        .await
-        .unwrap_or_else(|elapsed| Err(Error::unavailable(elapsed)))
 }
 
 fn log(server: &Server, error: &Error) {

@@ -1,11 +1,15 @@
-//! How the gateway authenticates with a server.
+//! The authentication with a server.
 
 use http::{HeaderMap, HeaderName, header::AUTHORIZATION};
 use serde::{Deserialize, Serialize};
 
-use super::{Error, OAuth2, StaticHeader, static_header::is_reserved};
+use super::{
+    error::Error,
+    oauth2::OAuth2,
+    static_header::{StaticHeader, is_reserved},
+};
 
-/// How the gateway authenticates with a server on each request.
+/// The credential that the gateway sends with each request to a server.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum Auth {
@@ -16,15 +20,15 @@ pub enum Auth {
     StaticHeaders(Vec<StaticHeader>),
     /// An access token of the organization, which an operator has connected (feature `oauth`).
     OAuth2(Box<OAuth2>),
-    /// A token of the caller's own, given in the request's header `x-mcp-auth-{server}` and sent
-    /// to this server as it is, under this name. Never stored, never another server's.
+    /// A token of the caller's own, taken from the request's header `x-mcp-auth-{server}` and sent
+    /// to this server as it is, under this name. It is never stored, and no other server gets it.
     TokenPassthrough(HeaderName),
-    /// A stored credential that does not open: it was changed, or belongs to something else.
+    /// A stored credential that does not open: it was tampered with, or belongs to something else.
     ///
-    /// What is left is the authentication without its secrets, for operators to see; the values
-    /// of its headers are empty. Nothing is sent: the server is inactive, with
-    /// [`Inactive::CredentialInvalid`](crate::Inactive::CredentialInvalid), until the credential
-    /// is entered anew. Only stores make it.
+    /// This is the authentication without its secrets, for operators to see; the values of its
+    /// headers are empty. Nothing is sent: the server is inactive, with
+    /// [`Inactive::CredentialInvalid`](crate::Inactive::CredentialInvalid), until an operator enters
+    /// the credential again. Only stores create it, and none takes it back.
     Unreadable(Box<Self>),
 }
 
@@ -45,7 +49,7 @@ pub enum AuthKind {
 }
 
 impl Auth {
-    /// Its kind; of one that does not open, what it was.
+    /// The kind of authentication; of a credential that does not open, what it was.
     pub fn kind(&self) -> AuthKind {
         match self {
             Self::None => AuthKind::None,
@@ -56,7 +60,7 @@ impl Auth {
         }
     }
 
-    /// Static headers from names and values.
+    /// Creates [`Auth::StaticHeaders`] from names and values.
     ///
     /// # Errors
     /// Those of [`StaticHeader::new`], an empty list, and a name given twice.
@@ -86,7 +90,8 @@ impl Auth {
         Ok(Self::StaticHeaders(headers))
     }
 
-    /// OAuth 2.0 with what the operator entered; an empty [`OAuth2`] discovers everything.
+    /// Creates [`Auth::OAuth2`] from what an operator entered; an empty [`OAuth2`] discovers
+    /// everything.
     ///
     /// # Errors
     /// [`Error::Invalid`] for fields that do not go together: see [`OAuth2`].
@@ -95,11 +100,10 @@ impl Auth {
         Ok(Self::OAuth2(Box::new(oauth)))
     }
 
-    /// Token passthrough under the name `header`; `None` is `Authorization`.
+    /// Creates [`Auth::TokenPassthrough`] under the name `header`; `None` is `Authorization`.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for what is no header name, and for one that the connection or the
-    /// protocol sets.
+    /// [`Error::Invalid`] for an invalid header name, and for one that is reserved.
     pub fn token_passthrough(header: Option<&str>) -> Result<Self, Error> {
         let name = match header {
             None => AUTHORIZATION,
@@ -116,7 +120,7 @@ impl Auth {
         Ok(Self::TokenPassthrough(name))
     }
 
-    /// The fixed headers to send, each marked as sensitive.
+    /// The static headers to send, each marked as sensitive.
     pub(crate) fn headers(&self) -> HeaderMap {
         match self {
             Self::StaticHeaders(headers) => headers.iter().map(StaticHeader::to_header).collect(),

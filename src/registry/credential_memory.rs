@@ -1,4 +1,4 @@
-//! A credential store in the memory of the process.
+//! A credential store in memory.
 
 use std::{
     collections::BTreeMap,
@@ -10,18 +10,22 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    CredentialKey, CredentialStore, Error, Expected, Lease, STATES_PER_SERVER, StateHash,
-    StoredCredential, credential_store::check_len,
+    credential::{
+        CredentialKey, Expected, Lease, STATES_PER_SERVER, StateHash, StoredCredential, check_len,
+    },
+    credential_store::CredentialStore,
+    error::Error,
+    future::BoxFuture,
 };
 use crate::{
     hex::hex,
     secret::{KeyId, KeyRing, OpenError, SecretString},
 };
 
-/// Credentials in the memory of the process; gone when it ends, and then every server wants to be
+/// A credential store in memory, which forgets when the process ends: every server then has to be
 /// authorized again.
 ///
-/// What is kept is sealed, as it would be on a disk. `Clone` is cheap and gives the same store;
+/// Secrets are sealed, as they would be on a disk. `Clone` is cheap and gives the same store;
 /// `Default` seals with a random key.
 ///
 /// ```
@@ -56,25 +60,27 @@ struct Inner {
     last_version: u64,
 }
 
-/// A secret as it is kept.
+/// A sealed secret.
 struct Record {
     version: u64,
     sealed: Vec<u8>,
 }
 
+/// A pending authorization.
 struct State {
     key: CredentialKey,
     expires_at: SystemTime,
     record: Record,
 }
 
+/// A lease that somebody holds.
 struct Held {
     holder: [u8; 16],
     until: Instant,
 }
 
 impl MemoryCredentialStore {
-    /// An empty store that seals with the newest key of `ring`.
+    /// Creates an empty store that seals with the newest key of `ring`.
     pub fn new(ring: KeyRing) -> Self {
         Self {
             inner: Arc::new(Mutex::new(Inner {
@@ -87,8 +93,8 @@ impl MemoryCredentialStore {
         }
     }
 
-    /// How many records each key seals, those of pending authorizations included; keys of the
-    /// ring that seal none are there with 0.
+    /// The number of records that each key seals, pending authorizations included; keys of the ring
+    /// that seal none have 0.
     pub fn sealed_by_key(&self) -> BTreeMap<KeyId, u64> {
         let inner = self.lock();
         let mut counts: BTreeMap<_, _> = inner.ring.ids().map(|id| (id, 0)).collect();
@@ -100,9 +106,9 @@ impl MemoryCredentialStore {
         counts
     }
 
-    /// Replaces the key ring, and seals everything anew with its newest key.
+    /// Replaces the key ring, and seals everything again with its newest key.
     ///
-    /// Versions stay: for those who use the store nothing has changed.
+    /// Versions stay, so callers of the store notice nothing.
     ///
     /// # Errors
     /// [`Error::Sealed`] where a record cannot be opened with `ring`; nothing has changed then.
@@ -144,104 +150,123 @@ impl Default for MemoryCredentialStore {
 }
 
 impl CredentialStore for MemoryCredentialStore {
-    async fn load(&self, key: &CredentialKey) -> Result<Option<StoredCredential>, Error> {
-        let inner = self.lock();
-        let Some(record) = inner.credentials.get(key) else {
-            return Ok(None);
-        };
-        let secret = record.open(&inner.ring, key, CREDENTIAL).map_err(sealed)?;
-        let version = record.version;
-        Ok(Some(StoredCredential { version, secret }))
+    fn load<'a>(
+        &'a self,
+        key: &'a CredentialKey,
+    ) -> BoxFuture<'a, Result<Option<StoredCredential>, Error>> {
+        Box::pin(async move {
+            let inner = self.lock();
+            let Some(record) = inner.credentials.get(key) else {
+                return Ok(None);
+            };
+            let secret = record.open(&inner.ring, key, CREDENTIAL).map_err(sealed)?;
+            let version = record.version;
+            Ok(Some(StoredCredential { version, secret }))
+        })
     }
 
-    async fn swap(
-        &self,
-        key: &CredentialKey,
+    fn swap<'a>(
+        &'a self,
+        key: &'a CredentialKey,
         expected: Expected,
         new: Option<SecretString>,
-    ) -> Result<bool, Error> {
-        new.as_ref().map_or(Ok(()), check_len)?;
-        let mut inner = self.lock();
-        let stored = inner.credentials.get(key).map(|record| record.version);
-        if !expected.is(stored) {
-            return Ok(false);
-        }
-        match new {
-            Some(secret) => {
-                let record = inner.seal(key, CREDENTIAL, &secret);
-                inner.credentials.insert(key.clone(), record);
+    ) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(async move {
+            new.as_ref().map_or(Ok(()), check_len)?;
+            let mut inner = self.lock();
+            let stored = inner.credentials.get(key).map(|record| record.version);
+            if !expected.is(stored) {
+                return Ok(false);
             }
-            None => {
-                inner.credentials.remove(key);
+            match new {
+                Some(secret) => {
+                    let record = inner.seal(key, CREDENTIAL, &secret);
+                    inner.credentials.insert(key.clone(), record);
+                }
+                None => {
+                    inner.credentials.remove(key);
+                }
             }
-        }
-        Ok(true)
+            Ok(true)
+        })
     }
 
-    async fn lease(&self, key: &CredentialKey, duration: Duration) -> Result<Option<Lease>, Error> {
-        let now = Instant::now();
-        let mut inner = self.lock();
-        inner.leases.retain(|_, held| now < held.until);
-        if inner.leases.contains_key(key) {
-            return Ok(None);
-        }
-        let lease = Lease::new(key.clone());
-        let held = Held {
-            holder: lease.holder(),
-            until: now + duration.min(LONGEST_LEASE),
-        };
-        inner.leases.insert(key.clone(), held);
-        Ok(Some(lease))
+    fn lease<'a>(
+        &'a self,
+        key: &'a CredentialKey,
+        duration: Duration,
+    ) -> BoxFuture<'a, Result<Option<Lease>, Error>> {
+        Box::pin(async move {
+            let now = Instant::now();
+            let mut inner = self.lock();
+            inner.leases.retain(|_, held| now < held.until);
+            if inner.leases.contains_key(key) {
+                return Ok(None);
+            }
+            let lease = Lease::new(key.clone());
+            let held = Held {
+                holder: lease.holder(),
+                until: now + duration.min(LONGEST_LEASE),
+            };
+            inner.leases.insert(key.clone(), held);
+            Ok(Some(lease))
+        })
     }
 
-    async fn release(&self, lease: Lease) -> Result<(), Error> {
-        let mut inner = self.lock();
-        let held = inner.leases.get(lease.key());
-        if held.is_some_and(|held| held.holder == lease.holder()) {
-            inner.leases.remove(lease.key());
-        }
-        Ok(())
+    fn release(&self, lease: Lease) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            let mut inner = self.lock();
+            let held = inner.leases.get(lease.key());
+            if held.is_some_and(|held| held.holder == lease.holder()) {
+                inner.leases.remove(lease.key());
+            }
+            Ok(())
+        })
     }
 
-    async fn put_state(
-        &self,
-        key: &CredentialKey,
+    fn put_state<'a>(
+        &'a self,
+        key: &'a CredentialKey,
         state: StateHash,
         expires_at: SystemTime,
         pending: SecretString,
-    ) -> Result<(), Error> {
-        check_len(&pending)?;
-        let mut inner = self.lock();
-        inner.forget_expired();
-        inner.make_room(key);
-        let record = inner.seal(key, &field(&state), &pending);
-        let pending = State {
-            key: key.clone(),
-            expires_at,
-            record,
-        };
-        inner.states.insert(state, pending);
-        Ok(())
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            check_len(&pending)?;
+            let mut inner = self.lock();
+            inner.forget_expired();
+            inner.make_room(key);
+            let record = inner.seal(key, &field(&state), &pending);
+            let pending = State {
+                key: key.clone(),
+                expires_at,
+                record,
+            };
+            inner.states.insert(state, pending);
+            Ok(())
+        })
     }
 
-    async fn take_state(
-        &self,
-        state: &StateHash,
-    ) -> Result<Option<(CredentialKey, SecretString)>, Error> {
-        let mut inner = self.lock();
-        inner.forget_expired();
-        let Some(State { key, record, .. }) = inner.states.remove(state) else {
-            return Ok(None);
-        };
-        let opened = record.open(&inner.ring, &key, &field(state));
-        Ok(Some((key, opened.map_err(sealed)?)))
+    fn take_state<'a>(
+        &'a self,
+        state: &'a StateHash,
+    ) -> BoxFuture<'a, Result<Option<(CredentialKey, SecretString)>, Error>> {
+        Box::pin(async move {
+            let mut inner = self.lock();
+            inner.forget_expired();
+            let Some(State { key, record, .. }) = inner.states.remove(state) else {
+                return Ok(None);
+            };
+            let opened = record.open(&inner.ring, &key, &field(state));
+            Ok(Some((key, opened.map_err(sealed)?)))
+        })
     }
 }
 
-/// What tells the records of one server apart.
+/// The field under which credentials are sealed; it tells the records of one server apart.
 const CREDENTIAL: &str = "credential";
 
-/// Nobody refreshes for a day; it keeps the sum with the present time within bounds.
+/// The longest lease: nobody refreshes for a day, and the sum with the present time stays in bounds.
 const LONGEST_LEASE: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn field(state: &StateHash) -> String {

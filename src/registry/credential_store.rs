@@ -1,200 +1,67 @@
-//! Where credentials that change by themselves are kept: OAuth tokens, and what an authorization
+//! Storage for credentials that change by themselves: OAuth tokens, and what an authorization
 //! needs until its callback.
 
 use std::{
-    fmt,
-    future::Future,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use sha2::{Digest, Sha256};
-
-use super::{Error, Server, ServerId};
-use crate::{
-    random::fill_random,
-    secret::{ExposeSecret, Place, SecretString},
+use super::{
+    credential::{CredentialKey, Expected, Lease, StateHash, StoredCredential},
+    error::Error,
+    future::BoxFuture,
 };
+use crate::secret::SecretString;
 
-/// The longest secret that a [`CredentialStore`] takes, in bytes: an authorization server's answer
-/// is read up to 64 KiB, and what is kept is its tokens and who they belong to.
-pub const CREDENTIAL_LEN: usize = 128 * 1024;
-
-/// How many authorizations of one server may be under way: a few operators, each with a few tabs.
-/// Those that nobody finishes do not pile up.
-pub const STATES_PER_SERVER: usize = 10;
-
-/// What a credential belongs to.
+/// Stores credentials that change by themselves.
 ///
-/// A credential is found only for the origin that it was stored for: after an edit that moves the
-/// server's URL to another origin it is not there.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CredentialKey {
-    /// The organization of the server.
-    pub organization: Arc<str>,
-    /// The server. Never its name, which another server may have later.
-    pub server: ServerId,
-    /// Scheme, host and port of the server's URL, such as `https://mcp.example.com`.
-    pub origin: String,
-}
-
-impl CredentialKey {
-    /// The key of `server`, with the origin of its URL as it is now.
-    pub fn of(server: &Server) -> Self {
-        Self {
-            organization: server.organization.clone(),
-            server: server.id.clone(),
-            origin: server.url.origin().ascii_serialization(),
-        }
-    }
-
-    /// Where a record of this key is sealed.
-    pub(crate) fn place<'a>(&'a self, field: &'a str, version: u64) -> Place<'a> {
-        Place {
-            organization: &self.organization,
-            server: self.server.as_str(),
-            field,
-            origin: &self.origin,
-            version,
-        }
-    }
-}
-
-/// A credential as it is stored.
-#[derive(Clone, Debug)]
-pub struct StoredCredential {
-    /// What [`CredentialStore::swap`] expects; for one key no two are alike.
-    pub version: u64,
-    /// Opaque text; a store does not look into it.
-    pub secret: SecretString,
-}
-
-/// What a swap expects to be stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Expected {
-    /// Nothing.
-    Nothing,
-    /// The credential of this version.
-    Version(u64),
-    /// Whatever is there, also one that does not open: for what an operator decides.
-    Anything,
-}
-
-impl Expected {
-    /// Whether a record of this version, or none, is what was expected.
-    pub fn is(self, stored: Option<u64>) -> bool {
-        match self {
-            Self::Nothing => stored.is_none(),
-            Self::Version(version) => stored == Some(version),
-            Self::Anything => true,
-        }
-    }
-}
-
-/// The SHA-256 of an OAuth state: what is stored does not let anybody finish an authorization.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StateHash(pub [u8; 32]);
-
-impl StateHash {
-    /// The hash of `state`.
-    pub fn of(state: &SecretString) -> Self {
-        Self(Sha256::digest(state.expose_secret()).into())
-    }
-}
-
-/// Refuses a secret that is longer than a store takes.
-pub(crate) fn check_len(secret: &SecretString) -> Result<(), Error> {
-    if secret.expose_secret().len() > CREDENTIAL_LEN {
-        return Err(Error::invalid(
-            "credential",
-            format!("longer than {CREDENTIAL_LEN} bytes"),
-        ));
-    }
-    Ok(())
-}
-
-/// The right to refresh a credential, held until it is released or runs out.
+/// # Contract
+/// An implementor guarantees that
 ///
-/// Dropping it does not release it.
-#[must_use = "a lease that is not released keeps others from refreshing until it runs out"]
-pub struct Lease {
-    key: CredentialKey,
-    holder: [u8; 16],
-}
-
-impl Lease {
-    /// A lease with a random holder; for stores.
-    ///
-    /// # Panics
-    /// When the system gives no random numbers.
-    pub fn new(key: CredentialKey) -> Self {
-        let mut holder = [0; 16];
-        fill_random(&mut holder);
-        Self { key, holder }
-    }
-
-    /// What the lease is for.
-    pub fn key(&self) -> &CredentialKey {
-        &self.key
-    }
-
-    /// Tells this lease from any other of the same key.
-    pub fn holder(&self) -> [u8; 16] {
-        self.holder
-    }
-}
-
-impl fmt::Debug for Lease {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lease")
-            .field("key", &self.key)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Keeps credentials that change by themselves.
+/// - every promise holds between all processes that share what is underneath;
+/// - a secret comes back byte for byte, up to [`CREDENTIAL_LEN`](super::CREDENTIAL_LEN) bytes, and
+///   only for the key that it was stored for: organization, server and origin;
+/// - a version is never used twice for a key, not even after a removal;
+/// - a change is durable when its method returns: a refresh token, of which the provider accepts
+///   only the newest, outlives a crash;
+/// - secrets are sealed at rest, and are in no error and no log. How is the store's own matter;
+///   [`KeyRing`](crate::secret::KeyRing) with [`CredentialKey::place`] is there for it.
 ///
-/// Several processes may share what is underneath; every promise holds between them too.
-/// Secrets come and go as [`SecretString`]; how they are sealed at rest is the store's own matter,
-/// and [`KeyRing`](crate::secret::KeyRing) is there for it. A secret is at most
-/// [`CREDENTIAL_LEN`] bytes.
+/// Callers assume nothing about what a method did that failed or was dropped, and read again.
 ///
-/// [`MemoryCredentialStore`](super::MemoryCredentialStore) is one that forgets.
+/// [`MemoryCredentialStore`](super::MemoryCredentialStore) is one that forgets;
+/// [`conformance::credentials`](super::conformance) has a test for each promise.
 ///
 /// # Cancellation
 /// Every method may be dropped at any point. What it was to do has then happened as a whole or
 /// not at all, and the caller does not know which.
 pub trait CredentialStore: Send + Sync + 'static {
-    /// The credential of `key`.
+    /// Returns the credential of `key`, if there is one.
     ///
     /// # Errors
     /// [`Error::Sealed`] where there is one that does not open; it stays stored.
     /// [`Error::Unavailable`].
-    fn load(
-        &self,
-        key: &CredentialKey,
-    ) -> impl Future<Output = Result<Option<StoredCredential>, Error>> + Send;
+    fn load<'a>(
+        &'a self,
+        key: &'a CredentialKey,
+    ) -> BoxFuture<'a, Result<Option<StoredCredential>, Error>>;
 
-    /// Replaces (`Some`) or removes (`None`) the credential of `key`, if what is stored still is
-    /// what was `expected`.
+    /// Replaces (`Some`) or removes (`None`) the credential of `key`, if what is stored is what
+    /// was `expected`. Returns whether it was; if not, nothing has changed.
     ///
-    /// `false`: it was not, and nothing changed. Of swaps that expect the same version, exactly
-    /// one gets `true`.
-    /// Versions of a key only grow, also after a removal.
-    /// The change is durable when this returns, so that a refresh token, of which the provider
-    /// accepts only the newest, outlives a crash.
-    /// A stored record need not open to be replaced or removed.
+    /// Of swaps that expect the same version, exactly one returns `true`. Versions of a key only
+    /// grow. A stored record need not open to be replaced or removed.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a secret that is too long. [`Error::Unavailable`].
-    fn swap(
-        &self,
-        key: &CredentialKey,
+    fn swap<'a>(
+        &'a self,
+        key: &'a CredentialKey,
         expected: Expected,
         new: Option<SecretString>,
-    ) -> impl Future<Output = Result<bool, Error>> + Send;
+    ) -> BoxFuture<'a, Result<bool, Error>>;
 
-    /// The right to refresh the credential of `key`, for at most `duration`; `None` while
+    /// Leases the right to refresh the credential of `key`, for at most `duration`; `None` while
     /// somebody else has it.
     ///
     /// There need not be a credential. A lease is a courtesy that saves a second refresh: it
@@ -202,88 +69,88 @@ pub trait CredentialStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    fn lease(
-        &self,
-        key: &CredentialKey,
+    fn lease<'a>(
+        &'a self,
+        key: &'a CredentialKey,
         duration: Duration,
-    ) -> impl Future<Output = Result<Option<Lease>, Error>> + Send;
+    ) -> BoxFuture<'a, Result<Option<Lease>, Error>>;
 
     /// Gives a lease back. One that ran out has no effect on its successor.
     ///
     /// # Errors
     /// [`Error::Unavailable`]; the lease then runs out by itself.
-    fn release(&self, lease: Lease) -> impl Future<Output = Result<(), Error>> + Send;
+    fn release(&self, lease: Lease) -> BoxFuture<'_, Result<(), Error>>;
 
-    /// Keeps what an authorization needs until its callback, or until `expires_at`.
+    /// Stores what an authorization needs until its callback, or until `expires_at`.
     ///
-    /// At most [`STATES_PER_SERVER`] for each server, whatever its origins: the oldest gives way.
-    /// Expired ones go.
+    /// At most [`STATES_PER_SERVER`](super::STATES_PER_SERVER) are kept for a server, whatever its
+    /// origins: the oldest gives way. Expired ones are dropped.
     ///
     /// # Errors
     /// [`Error::Invalid`] for a `pending` that is too long. [`Error::Unavailable`].
-    fn put_state(
-        &self,
-        key: &CredentialKey,
+    fn put_state<'a>(
+        &'a self,
+        key: &'a CredentialKey,
         state: StateHash,
         expires_at: SystemTime,
         pending: SecretString,
-    ) -> impl Future<Output = Result<(), Error>> + Send;
+    ) -> BoxFuture<'a, Result<(), Error>>;
 
-    /// Takes what was put for `state`, with the key that it was put for.
+    /// Takes what was stored for `state`, with the key that it was stored for.
     ///
-    /// Once: of any number of takes one finds it. An expired one is not there.
+    /// At most one caller receives it; nobody does once it has expired.
     ///
     /// # Errors
     /// [`Error::Sealed`] where it does not open; it is gone then, too. [`Error::Unavailable`].
-    fn take_state(
-        &self,
-        state: &StateHash,
-    ) -> impl Future<Output = Result<Option<(CredentialKey, SecretString)>, Error>> + Send;
+    fn take_state<'a>(
+        &'a self,
+        state: &'a StateHash,
+    ) -> BoxFuture<'a, Result<Option<(CredentialKey, SecretString)>, Error>>;
 }
 
-impl<S: CredentialStore> CredentialStore for Arc<S> {
-    fn load(
-        &self,
-        key: &CredentialKey,
-    ) -> impl Future<Output = Result<Option<StoredCredential>, Error>> + Send {
+impl<S: CredentialStore + ?Sized> CredentialStore for Arc<S> {
+    fn load<'a>(
+        &'a self,
+        key: &'a CredentialKey,
+    ) -> BoxFuture<'a, Result<Option<StoredCredential>, Error>> {
         (**self).load(key)
     }
 
-    fn swap(
-        &self,
-        key: &CredentialKey,
+    fn swap<'a>(
+        &'a self,
+        key: &'a CredentialKey,
         expected: Expected,
         new: Option<SecretString>,
-    ) -> impl Future<Output = Result<bool, Error>> + Send {
+    ) -> BoxFuture<'a, Result<bool, Error>> {
         (**self).swap(key, expected, new)
     }
 
-    fn lease(
-        &self,
-        key: &CredentialKey,
+    fn lease<'a>(
+        &'a self,
+        key: &'a CredentialKey,
         duration: Duration,
-    ) -> impl Future<Output = Result<Option<Lease>, Error>> + Send {
+    ) -> BoxFuture<'a, Result<Option<Lease>, Error>> {
         (**self).lease(key, duration)
     }
 
-    fn release(&self, lease: Lease) -> impl Future<Output = Result<(), Error>> + Send {
+    fn release(&self, lease: Lease) -> BoxFuture<'_, Result<(), Error>> {
         (**self).release(lease)
     }
 
-    fn put_state(
-        &self,
-        key: &CredentialKey,
+    fn put_state<'a>(
+        &'a self,
+        key: &'a CredentialKey,
         state: StateHash,
         expires_at: SystemTime,
         pending: SecretString,
-    ) -> impl Future<Output = Result<(), Error>> + Send {
+    ) -> BoxFuture<'a, Result<(), Error>> {
         (**self).put_state(key, state, expires_at, pending)
     }
 
-    fn take_state(
-        &self,
-        state: &StateHash,
-    ) -> impl Future<Output = Result<Option<(CredentialKey, SecretString)>, Error>> + Send {
+    fn take_state<'a>(
+        &'a self,
+        state: &'a StateHash,
+    ) -> BoxFuture<'a, Result<Option<(CredentialKey, SecretString)>, Error>> {
         (**self).take_state(state)
     }
 }

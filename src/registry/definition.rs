@@ -1,4 +1,4 @@
-//! A tool's definition in one spelling, and its fingerprint.
+//! The canonical definition of a tool, and its fingerprint.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -12,11 +12,11 @@ use sha2::{Digest, Sha256};
 use crate::{hex::hex, json::quoted, mcp::Tool};
 
 /// A tool as its server defines it: name, title, description, schemas and annotations, as JSON
-/// with its members in the order of their names and without blanks.
+/// with sorted members and without blanks.
 ///
-/// Texts are spelt in one way, numbers as the server wrote them; a member given twice is there
-/// twice. So whatever a model could take for another tool has another fingerprint, and an order
-/// of members has none.
+/// Texts are escaped in one way, numbers stay as the server wrote them, and a member given twice is
+/// there twice. So anything that could change what a model reads changes the fingerprint, and the
+/// order of members does not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Definition {
     fingerprint: Fingerprint,
@@ -24,7 +24,7 @@ pub struct Definition {
 }
 
 impl Definition {
-    /// The definition of a listed tool.
+    /// Creates the definition of a listed tool.
     pub fn of(tool: &Tool) -> Self {
         let mut json = String::with_capacity(tool.input_schema.get().len() + 256);
         let texts = [
@@ -55,7 +55,7 @@ impl Definition {
         }
     }
 
-    /// SHA-256 of the definition.
+    /// The SHA-256 of the definition.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
@@ -66,7 +66,7 @@ impl Definition {
     }
 }
 
-/// SHA-256 of a [`Definition`]; as text 64 hex digits in lower case.
+/// The SHA-256 of a [`Definition`]; as text, 64 hex digits in lower case.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint([u8; 32]);
 
@@ -115,7 +115,7 @@ impl<'de> Deserialize<'de> for Fingerprint {
     }
 }
 
-/// A text that is no [`Fingerprint`].
+/// The error of parsing a text that is no [`Fingerprint`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InvalidFingerprint;
@@ -128,7 +128,7 @@ impl fmt::Display for InvalidFingerprint {
 
 impl std::error::Error for InvalidFingerprint {}
 
-/// JSON in one spelling.
+/// Returns JSON in its canonical spelling.
 fn canonical(value: &RawValue) -> String {
     let mut text = String::with_capacity(value.get().len());
     write(value, &mut text);

@@ -1,33 +1,33 @@
-//! What a registry can answer instead of a server.
+//! The error of registries and stores.
 
 use std::{borrow::Cow, fmt};
 
 use crate::name::ServerName;
 
-/// The error of a registry.
+/// The error of a registry or store.
 ///
-/// `Display` has no secret in it; what is underneath is in `source()`.
+/// `Display` shows no secret; the cause is in `source()`.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// A server of this name exists already in the organization.
+    /// A server of this name already exists in the organization.
     Conflict {
         /// The name that is taken.
         name: ServerName,
     },
-    /// The record was changed since it was read.
+    /// The record has changed since it was read.
     Stale {
         /// The server's name.
         name: ServerName,
-        /// The version that is stored now.
+        /// The stored version.
         version: u64,
     },
-    /// There is no such server.
+    /// No server has this name.
     NotFound {
-        /// The name that was asked for.
+        /// The name that was looked up.
         name: ServerName,
     },
-    /// The server is declared in a file, and can be changed there only.
+    /// The server is declared in a file, and can only be changed there.
     Declared {
         /// The server's name.
         name: ServerName,
@@ -36,38 +36,39 @@ pub enum Error {
     Invalid {
         /// The member, such as `auth.headers`.
         field: &'static str,
-        /// The rule, in words; it never repeats a secret.
+        /// The rule, in words, without any secret.
         reason: Cow<'static, str>,
     },
-    /// A stored credential cannot be opened: its key is gone, or the record was tampered with.
-    /// It has to be entered anew; trying again does not help.
+    /// A stored credential does not open: its key is gone, or the record was tampered with.
+    /// Trying again does not help; an operator has to enter it again.
     Sealed {
-        /// Why not.
+        /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The storage did not answer as it should.
+    /// The storage failed; trying again may help.
     Unavailable {
-        /// What it said.
+        /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
 impl Error {
-    pub(crate) fn invalid(field: &'static str, reason: impl Into<Cow<'static, str>>) -> Self {
+    /// Creates [`Error::Invalid`]; `reason` must not repeat a secret.
+    pub fn invalid(field: &'static str, reason: impl Into<Cow<'static, str>>) -> Self {
         Self::Invalid {
             field,
             reason: reason.into(),
         }
     }
 
-    /// A stored credential that cannot be opened.
+    /// Creates [`Error::Sealed`].
     pub fn sealed(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Sealed {
             source: source.into(),
         }
     }
 
-    /// An error of the storage underneath.
+    /// Creates [`Error::Unavailable`].
     pub fn unavailable(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Unavailable {
             source: source.into(),

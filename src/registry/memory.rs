@@ -1,4 +1,4 @@
-//! A registry in the memory of the process.
+//! A registry in memory.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -10,20 +10,26 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    DRAFT_LIFE, Error, Filter, Gate, Listing, Observation, ObservationStore, Page, Server,
-    ServerId, ServerRegistry, ServerStore, Source,
+    error::Error,
+    future::BoxFuture,
+    listing::{Filter, Listing, Page},
+    observation::Observation,
+    observation_store::ObservationStore,
+    pins::Gate,
+    server::{DRAFT_LIFE, Server, Source},
+    server_id::ServerId,
+    server_registry::ServerRegistry,
+    server_store::ServerStore,
 };
 use crate::{name::ServerName, project::Project};
-
-/// The longest page that [`ServerStore::list`] gives.
-const PAGE_LEN: usize = 200;
 
 /// By organization, then by name.
 type Servers = BTreeMap<Arc<str>, BTreeMap<ServerName, Arc<Server>>>;
 
-/// Servers in the memory of the process; gone when it ends.
+/// A registry, server store and observation store in memory, which forgets when the process ends.
 ///
-/// `Clone` is cheap and gives the same registry.
+/// Tools are not pinned unless a record says so ([`Gate::Allow`]): an approval would not outlive the
+/// process. `Clone` is cheap and gives the same registry.
 ///
 /// ```
 /// use mcp_layer::{McpLayer, registry::{MemoryRegistry, Server}};
@@ -38,21 +44,21 @@ type Servers = BTreeMap<Arc<str>, BTreeMap<ServerName, Arc<Server>>>;
 pub struct MemoryRegistry {
     // Held for map operations only, never across an await. Of both locks this one is first.
     servers: Arc<RwLock<Servers>>,
-    seen: Arc<Mutex<Known>>,
+    observed: Arc<Mutex<Observed>>,
 }
 
 /// By organization and identity.
-type Known = HashMap<(Arc<str>, ServerId), Seen>;
+type Observed = HashMap<(Arc<str>, ServerId), ObservedServer>;
 
-/// What is known of a server, and until when somebody has taken its probe.
+/// What is known of a server, and until when its probe is claimed.
 #[derive(Debug, Default)]
-struct Seen {
+struct ObservedServer {
     observation: Observation,
-    probed_until: Option<Instant>,
+    claimed_until: Option<Instant>,
 }
 
 impl MemoryRegistry {
-    /// A registry with these servers.
+    /// Creates a registry with these servers.
     ///
     /// # Errors
     /// [`Error::Conflict`] for two servers of one name in one organization.
@@ -71,7 +77,7 @@ impl MemoryRegistry {
             if !is_forgotten(stored) {
                 return Err(Error::Conflict { name: server.name });
             }
-            self.seen().remove(&key(stored));
+            self.observed().remove(&key(stored));
         }
         server.version = 1;
         server.pins = None;
@@ -91,8 +97,8 @@ impl MemoryRegistry {
         self.servers.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn seen(&self) -> MutexGuard<'_, Known> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    fn observed(&self) -> MutexGuard<'_, Observed> {
+        self.observed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -100,7 +106,7 @@ fn key(server: &Server) -> (Arc<str>, ServerId) {
     (server.organization.clone(), server.id.clone())
 }
 
-/// What the operator leaves open: nothing lasts here, so nobody could accept anything for long.
+/// Decides what the operator leaves open: nothing lasts here, so nobody could accept tools for long.
 fn decide(server: &mut Server) {
     server.on_change.get_or_insert(Gate::Allow);
     server.new_tools.get_or_insert(Gate::Allow);
@@ -108,183 +114,206 @@ fn decide(server: &mut Server) {
     server.updated_at = Some(SystemTime::now());
 }
 
-/// Whether a draft has lasted long enough.
+/// Returns `true` for a draft that nobody has finished in time.
 fn is_forgotten(server: &Server) -> bool {
     let age = server.updated_at.and_then(|at| at.elapsed().ok());
     server.draft && age.is_some_and(|age| age > DRAFT_LIFE)
 }
 
 impl ServerRegistry for MemoryRegistry {
-    async fn find(
-        &self,
-        project: &Project,
-        names: &[ServerName],
-    ) -> Result<Vec<Arc<Server>>, Error> {
-        let servers = self.read();
-        let Some(organization) = servers.get(project.organization()) else {
-            return Ok(Vec::new());
-        };
-        Ok(names
-            .iter()
-            .filter_map(|name| organization.get(name))
-            .filter(|server| server.is_usable_by(project) && !server.draft)
-            .cloned()
-            .collect())
+    fn find<'a>(
+        &'a self,
+        project: &'a Project,
+        names: &'a [ServerName],
+    ) -> BoxFuture<'a, Result<Vec<Arc<Server>>, Error>> {
+        Box::pin(async move {
+            let servers = self.read();
+            let Some(organization) = servers.get(project.organization()) else {
+                return Ok(Vec::new());
+            };
+            Ok(names
+                .iter()
+                .filter_map(|name| organization.get(name))
+                .filter(|server| server.is_usable_by(project) && !server.draft)
+                .cloned()
+                .collect())
+        })
     }
 }
 
 impl ServerStore for MemoryRegistry {
-    async fn list(
-        &self,
-        organization: &str,
-        filter: &Filter,
-        page: &Page,
-    ) -> Result<Listing, Error> {
-        let servers = self.read();
-        let Some(organization) = servers.get(organization) else {
-            return Ok(Listing {
-                servers: Vec::new(),
-                next: None,
-            });
-        };
-        let after = page.after.clone().map_or(Bound::Unbounded, Bound::Excluded);
-        let limit = page.limit.clamp(1, PAGE_LEN);
-        let mut found = organization
-            .range((after, Bound::Unbounded))
-            .map(|(_, server)| server)
-            .filter(|server| filter.matches(server) && !is_forgotten(server));
-        let servers: Vec<_> = found.by_ref().take(limit).cloned().collect();
-        let next = found
-            .next()
-            .and_then(|_| servers.last())
-            .map(|last| last.name.clone());
-        Ok(Listing { servers, next })
+    fn list<'a>(
+        &'a self,
+        organization: &'a str,
+        filter: &'a Filter,
+        page: &'a Page,
+    ) -> BoxFuture<'a, Result<Listing, Error>> {
+        Box::pin(async move {
+            let servers = self.read();
+            let Some(organization) = servers.get(organization) else {
+                return Ok(Listing::new(Vec::new(), None));
+            };
+            let after = page.after.clone().map_or(Bound::Unbounded, Bound::Excluded);
+            let limit = page.size();
+            let mut found = organization
+                .range((after, Bound::Unbounded))
+                .map(|(_, server)| server)
+                .filter(|server| filter.matches(server) && !is_forgotten(server));
+            let servers: Vec<_> = found.by_ref().take(limit).cloned().collect();
+            let next = found
+                .next()
+                .and_then(|_| servers.last())
+                .map(|last| last.name.clone());
+            Ok(Listing::new(servers, next))
+        })
     }
 
-    async fn get(&self, organization: &str, name: &ServerName) -> Result<Arc<Server>, Error> {
-        let server = self
-            .read()
-            .get(organization)
-            .and_then(|servers| servers.get(name))
-            .filter(|server| !is_forgotten(server))
-            .cloned();
-        server.ok_or_else(|| Error::NotFound { name: name.clone() })
+    fn get<'a>(
+        &'a self,
+        organization: &'a str,
+        name: &'a ServerName,
+    ) -> BoxFuture<'a, Result<Arc<Server>, Error>> {
+        Box::pin(async move {
+            let server = self
+                .read()
+                .get(organization)
+                .and_then(|servers| servers.get(name))
+                .filter(|server| !is_forgotten(server))
+                .cloned();
+            server.ok_or_else(|| Error::NotFound { name: name.clone() })
+        })
     }
 
-    async fn insert(&self, server: Server) -> Result<Arc<Server>, Error> {
-        self.add(server)
+    fn insert(&self, server: Server) -> BoxFuture<'_, Result<Arc<Server>, Error>> {
+        Box::pin(async move { self.add(server) })
     }
 
-    async fn replace(&self, mut server: Server) -> Result<Arc<Server>, Error> {
-        let mut servers = self.write();
-        let stored = servers
-            .get_mut(&server.organization)
-            .and_then(|servers| servers.get_mut(&server.name))
-            .filter(|stored| !is_forgotten(stored));
-        let Some(stored) = stored else {
-            return Err(Error::NotFound { name: server.name });
-        };
-        if stored.version != server.version {
-            return Err(Error::Stale {
-                name: server.name,
-                version: stored.version,
-            });
-        }
-        server.id = stored.id.clone();
-        server.version += 1;
-        server.pins = stored.pins.clone();
-        server.created_at = stored.created_at;
-        decide(&mut server);
-        *stored = Arc::new(server);
-        Ok(stored.clone())
+    fn replace(&self, mut server: Server) -> BoxFuture<'_, Result<Arc<Server>, Error>> {
+        Box::pin(async move {
+            let mut servers = self.write();
+            let stored = servers
+                .get_mut(&server.organization)
+                .and_then(|servers| servers.get_mut(&server.name))
+                .filter(|stored| !is_forgotten(stored));
+            let Some(stored) = stored else {
+                return Err(Error::NotFound { name: server.name });
+            };
+            if stored.version != server.version {
+                return Err(Error::Stale {
+                    name: server.name,
+                    version: stored.version,
+                });
+            }
+            server.id = stored.id.clone();
+            server.version += 1;
+            server.pins = stored.pins.clone();
+            server.created_at = stored.created_at;
+            decide(&mut server);
+            *stored = Arc::new(server);
+            Ok(stored.clone())
+        })
     }
 
-    async fn remove(&self, organization: &str, name: &ServerName) -> Result<(), Error> {
-        let mut servers = self.write();
-        let removed = servers
-            .get_mut(organization)
-            .and_then(|servers| servers.remove(name));
-        let removed = removed.ok_or_else(|| Error::NotFound { name: name.clone() })?;
-        self.seen().remove(&key(&removed));
-        Ok(())
+    fn remove<'a>(
+        &'a self,
+        organization: &'a str,
+        name: &'a ServerName,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            let mut servers = self.write();
+            let removed = servers
+                .get_mut(organization)
+                .and_then(|servers| servers.remove(name));
+            let removed = removed.ok_or_else(|| Error::NotFound { name: name.clone() })?;
+            self.observed().remove(&key(&removed));
+            Ok(())
+        })
     }
 }
 
 impl ObservationStore for MemoryRegistry {
-    async fn observation(
-        &self,
-        organization: &str,
-        server: &ServerId,
-    ) -> Result<Option<Observation>, Error> {
-        let seen = self.seen();
-        let seen = seen.get(&(organization.into(), server.clone()));
-        Ok(seen
-            .map(|seen| seen.observation.clone())
-            .filter(|observation| observation.version > 0))
+    fn observation<'a>(
+        &'a self,
+        organization: &'a str,
+        server: &'a ServerId,
+    ) -> BoxFuture<'a, Result<Option<Observation>, Error>> {
+        Box::pin(async move {
+            let observed = self.observed();
+            let observed = observed.get(&(organization.into(), server.clone()));
+            Ok(observed
+                .map(|observed| observed.observation.clone())
+                .filter(|observation| observation.version > 0))
+        })
     }
 
-    async fn observations(
-        &self,
-        organization: &str,
-        servers: &[ServerId],
-    ) -> Result<Vec<Option<Observation>>, Error> {
-        let mut observations = Vec::with_capacity(servers.len());
-        for server in servers {
-            let observation = self.observation(organization, server).await?;
-            observations.push(observation.map(|observation| Observation {
-                definitions: BTreeMap::new(),
-                ..observation
-            }));
-        }
-        Ok(observations)
+    fn observations<'a>(
+        &'a self,
+        organization: &'a str,
+        servers: &'a [ServerId],
+    ) -> BoxFuture<'a, Result<Vec<Option<Observation>>, Error>> {
+        Box::pin(async move {
+            let mut observations = Vec::with_capacity(servers.len());
+            for server in servers {
+                let observation = self.observation(organization, server).await?;
+                observations.push(observation.map(|observation| Observation {
+                    definitions: BTreeMap::new(),
+                    ..observation
+                }));
+            }
+            Ok(observations)
+        })
     }
 
-    async fn observe(
-        &self,
-        organization: &str,
-        server: &ServerId,
-        observation: &Observation,
-    ) -> Result<bool, Error> {
-        let mut servers = self.write();
-        let mut seen = self.seen();
-        let seen = seen
-            .entry((organization.into(), server.clone()))
-            .or_default();
-        if seen.observation.version != observation.version {
-            return Ok(false);
-        }
-        seen.observation = observation.clone();
-        seen.observation.version += 1;
-        let record = servers
-            .get_mut(organization)
-            .and_then(|servers| servers.values_mut().find(|record| record.id == *server));
-        if let Some(record) = record
-            && record.pins != observation.pins
-        {
-            Arc::make_mut(record).pins.clone_from(&observation.pins);
-        }
-        Ok(true)
-    }
-
-    async fn claim_probes(
-        &self,
-        organization: &str,
-        servers: &[ServerId],
-        every: Duration,
-    ) -> Result<Vec<bool>, Error> {
-        let now = Instant::now();
-        let mut all = self.seen();
-        let claims = servers.iter().map(|server| {
-            let seen = all
+    fn observe<'a>(
+        &'a self,
+        organization: &'a str,
+        server: &'a ServerId,
+        observation: &'a Observation,
+    ) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(async move {
+            let mut servers = self.write();
+            let mut observed = self.observed();
+            let observed = observed
                 .entry((organization.into(), server.clone()))
                 .or_default();
-            let is_free = seen.probed_until.is_none_or(|until| until <= now);
-            if is_free {
-                seen.probed_until = Some(now + every);
+            if observed.observation.version != observation.version {
+                return Ok(false);
             }
-            is_free
-        });
-        Ok(claims.collect())
+            observed.observation = observation.clone();
+            observed.observation.version += 1;
+            let record = servers
+                .get_mut(organization)
+                .and_then(|servers| servers.values_mut().find(|record| record.id == *server));
+            if let Some(record) = record
+                && record.pins != observation.pins
+            {
+                Arc::make_mut(record).pins.clone_from(&observation.pins);
+            }
+            Ok(true)
+        })
+    }
+
+    fn claim_probes<'a>(
+        &'a self,
+        organization: &'a str,
+        servers: &'a [ServerId],
+        every: Duration,
+    ) -> BoxFuture<'a, Result<Vec<bool>, Error>> {
+        Box::pin(async move {
+            let now = Instant::now();
+            let mut all = self.observed();
+            let claims = servers.iter().map(|server| {
+                let observed = all
+                    .entry((organization.into(), server.clone()))
+                    .or_default();
+                let is_free = observed.claimed_until.is_none_or(|until| until <= now);
+                if is_free {
+                    observed.claimed_until = Some(now + every);
+                }
+                is_free
+            });
+            Ok(claims.collect())
+        })
     }
 }
 

@@ -1,11 +1,11 @@
-//! What an operator enters for a server with OAuth 2.0.
+//! The OAuth 2.0 client of a server, as an operator enters it.
 
 use std::time::SystemTime;
 
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use super::Error;
+use super::error::Error;
 use crate::{scopes::Scopes, token_auth::TokenAuth};
 
 /// The OAuth 2.0 client of a server. What is absent is discovered (RFC 9728, RFC 8414) or
@@ -17,28 +17,28 @@ use crate::{scopes::Scopes, token_auth::TokenAuth};
 pub struct OAuth2 {
     /// The client's id at the authorization server.
     pub client_id: Option<String>,
-    /// The client's secret. It needs `issuer` or `token_url`: it is for one authorization
-    /// server, and which one is not for the MCP server to say.
+    /// The client's secret. It needs `issuer` or `token_url`: it belongs to one authorization
+    /// server, and the MCP server must not choose which.
     pub client_secret: Option<SecretString>,
-    /// When the secret was entered, where that is known.
+    /// The time when the secret was entered, where known.
     pub client_secret_set_at: Option<SystemTime>,
-    /// Where browsers are sent; goes together with `token_url` and `client_id`.
+    /// The authorization endpoint, for browsers; it needs `token_url` and `client_id`.
     pub authorization_url: Option<Url>,
-    /// Where tokens are fetched.
+    /// The token endpoint.
     pub token_url: Option<Url>,
-    /// The scopes to ask for; none: those that the server names.
+    /// The scopes to request; if empty, those that the server names.
     pub scopes: Scopes,
-    /// The authorization server's identifier: the only one that is accepted.
+    /// The issuer identifier of the only authorization server that is accepted.
     pub issuer: Option<String>,
-    /// The `resource` to ask for (RFC 8707); sent in any case where endpoints are discovered,
-    /// with those typed by hand only if it is given here: some providers refuse it.
+    /// The `resource` parameter (RFC 8707). With discovered endpoints one is always sent; with
+    /// endpoints entered by hand only this one, since some providers refuse it.
     pub resource: Option<String>,
-    /// The client's authentication at the token endpoint; chosen by what the server supports.
+    /// The client's authentication at the token endpoint; default whatever the server supports.
     pub token_auth: Option<TokenAuth>,
 }
 
 impl OAuth2 {
-    /// The rules between the fields.
+    /// Checks the rules between the fields.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let id = self.client_id.as_deref();
         let secret = self.client_secret.as_ref().map(ExposeSecret::expose_secret);
@@ -121,7 +121,7 @@ impl OAuth2 {
 
 const NO_URL: &str = "not an absolute https URL without user and fragment";
 
-/// Plain http passes here; whether it may be used is decided by the egress rules.
+/// Checks an endpoint. Plain http passes; the egress rules decide whether it may be used.
 fn check_url(field: &'static str, url: &Url) -> Result<(), Error> {
     let clean = matches!(url.scheme(), "https" | "http")
         && url.username().is_empty()

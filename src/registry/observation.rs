@@ -1,155 +1,114 @@
-//! What is known of servers from looking at them, by whichever replica looked last.
+//! Observations: what is known of a server from probing and using it, and the rules of pins and
+//! status.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    future::Future,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use serde::{Deserialize, Serialize};
 
-use super::{Auth, Definition, Error, Fingerprint, Pins, Server, ServerId, ToolState};
+use super::{
+    auth::Auth,
+    definition::{Definition, Fingerprint},
+    pins::{Pins, ToolState},
+    server::Server,
+};
 use crate::inactive::Inactive;
 
-/// So many failures in a row make a server unreachable, whatever is known of its tools.
+/// This many failures in a row make a server unreachable, whatever is known of its tools.
 const FAILURES: u32 = 3;
-/// A list of tools that is so old is of no use any more.
+/// An older list of tools is of no use any more.
 const STALE: Duration = Duration::from_secs(60 * 60);
-/// The most tools that are known of a server: twice what a listing may have, since those that are
+/// The most tools that are kept of a server: twice what a listing may have, since tools that are
 /// gone, and those of other callers' tokens, count too.
 const TOOLS: usize = 1024;
-/// The most text of definitions that is kept of a server, in bytes. Of what is beyond it the
-/// fingerprint is kept: a difference is noticed, and cannot be shown.
+/// The most text of definitions that is kept of a server, in bytes. Beyond it only fingerprints
+/// are kept: a change is noticed, but cannot be shown.
 const DEFINITIONS_LEN: usize = 4 << 20;
 
-/// Keeps [`Observation`]s. One that is shared by replicas has them agree on what was accepted and
-/// who probes.
+/// Everything known of a server from probing and using it; the default is nothing.
 ///
-/// A server need not be one of the store's own: those of a file are observed too.
-pub trait ObservationStore: Send + Sync + 'static {
-    /// All that is known of a server.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`].
-    fn observation(
-        &self,
-        organization: &str,
-        server: &ServerId,
-    ) -> impl Future<Output = Result<Option<Observation>, Error>> + Send;
-
-    /// What is known of these servers, in their order, without the text of definitions.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`].
-    fn observations(
-        &self,
-        organization: &str,
-        servers: &[ServerId],
-    ) -> impl Future<Output = Result<Vec<Option<Observation>>, Error>> + Send;
-
-    /// Replaces what is known, if what is stored still has the version of `observation`, 0 where
-    /// there is nothing; the version then counts up. Returns whether it was replaced.
-    ///
-    /// Pins that differ are in what [`find`](super::ServerRegistry::find) answers from then on,
-    /// in every replica within a second.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`].
-    fn observe(
-        &self,
-        organization: &str,
-        server: &ServerId,
-        observation: &Observation,
-    ) -> impl Future<Output = Result<bool, Error>> + Send;
-
-    /// Takes it upon the caller to probe those of `servers` that nobody has taken within the last
-    /// `every`; returns for each whether it is the caller's.
-    ///
-    /// # Errors
-    /// [`Error::Unavailable`].
-    fn claim_probes(
-        &self,
-        organization: &str,
-        servers: &[ServerId],
-        every: Duration,
-    ) -> impl Future<Output = Result<Vec<bool>, Error>> + Send;
-}
-
-/// What is known of a server.
+/// ```
+/// use mcp_layer::registry::Observation;
+///
+/// let mut observation = Observation::default();
+/// observation.failures = 1;
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Observation {
-    /// Counts the changes of what is known; 0: nothing is stored yet.
+    /// The number of changes so far; 0 where nothing is stored yet.
     pub version: u64,
-    /// Which version of the record was looked at last; what went wrong with another one says
-    /// nothing about this one.
+    /// The version of the server's record that was observed last; failures with another version
+    /// say nothing about this one.
     pub record_version: u64,
-    /// How many looks failed in a row, up to now.
+    /// The number of failures in a row, up to now.
     pub failures: u32,
-    /// When the first of these failures was.
+    /// The time of the first of these failures.
     pub failing_since: Option<SystemTime>,
-    /// The last failure, also when it is over.
+    /// The last failure, be it over.
     pub last_failure: Option<Failure>,
-    /// When the tools were last listed.
+    /// The time of the last successful listing of tools.
     pub listed_at: Option<SystemTime>,
     /// The tools of the last listing that can be offered, by their own names.
     pub listed: BTreeMap<String, Fingerprint>,
-    /// What was accepted; `None` before the first listing that had tools.
+    /// The accepted tools; `None` before the first listing that had any.
     pub pins: Option<Arc<Pins>>,
-    /// The text of definitions, of those listed and of those accepted.
+    /// The text of the definitions that are listed or accepted.
     pub definitions: BTreeMap<Fingerprint, Arc<str>>,
 }
 
-/// A look at a server that failed.
+/// A failed attempt to use a server.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Failure {
-    /// How far it came.
+    /// The stage that failed.
     pub stage: Stage,
     /// Why the server cannot be used.
     pub reason: Inactive,
-    /// When.
+    /// The time of the failure.
     pub at: SystemTime,
 }
 
-/// How far a look at a server came.
+/// The stage at which using a server failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Stage {
-    /// There was no connection.
+    /// No connection came about.
     Connect,
     /// There was no credential, or the server refused it.
     Authorize,
-    /// It did not list its tools as it should.
+    /// The server did not list its tools as it should.
     List,
-    /// It listed them, but calls fail.
+    /// It lists its tools, but calls fail.
     Call,
 }
 
-/// Why a tool was not accepted.
+/// The error of accepting a tool that has changed since it was shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NotAccepted {
     /// The tool's own name.
     pub tool: String,
-    /// What it is now; `None`: the server does not have it.
+    /// The tool's fingerprint now; `None` where the server does not have it.
     pub now: Option<Fingerprint>,
 }
 
 impl Failure {
-    /// A failure at this time.
+    /// A failure of this stage at this time.
     pub fn new(stage: Stage, reason: Inactive, at: SystemTime) -> Self {
         Self { stage, reason, at }
     }
 }
 
 impl Observation {
-    /// The server listed these tools.
+    /// Records that the server listed these tools.
     ///
-    /// At the first listing all of them are accepted; later those that are new and not withheld.
+    /// The first listing accepts all of them, a later one those that are new and not withheld.
     pub fn listed(&mut self, server: &Server, tools: &[(String, Definition)], now: SystemTime) {
         self.record_version = server.version;
         self.failures = 0;
@@ -182,7 +141,7 @@ impl Observation {
         self.forget_definitions();
     }
 
-    /// The server could not be used.
+    /// Records that the server could not be used.
     pub fn failed(&mut self, server: &Server, failure: Failure) {
         if self.record_version != server.version {
             self.record_version = server.version;
@@ -195,10 +154,11 @@ impl Observation {
         self.last_failure = Some(failure);
     }
 
-    /// Accepts tools as they are now; with `None` that one is gone.
+    /// Accepts tools with the fingerprints that an operator has seen; `None` accepts that a tool is
+    /// gone.
     ///
     /// # Errors
-    /// The first tool that is something else by now. Then nothing is accepted.
+    /// [`NotAccepted`] names the first tool that has changed since; nothing is accepted then.
     pub fn accept(&mut self, tools: &[(String, Option<Fingerprint>)]) -> Result<(), NotAccepted> {
         for (tool, meant) in tools {
             let now = self.listed.get(tool).copied();
@@ -220,9 +180,9 @@ impl Observation {
         Ok(())
     }
 
-    /// All tools that are known, with how they stand to what was accepted.
+    /// All known tools by name, each compared with what was accepted.
     ///
-    /// `pins` are those of the record where it has some.
+    /// The record's own pins count, where it has some.
     pub fn tools<'a>(&'a self, server: &'a Server) -> impl Iterator<Item = (&'a str, ToolState)> {
         let pins = server.pins.as_deref().or(self.pins.as_deref());
         let accepted = pins
@@ -244,7 +204,7 @@ impl Observation {
         })
     }
 
-    /// How many tools are offered to models.
+    /// The number of tools that are offered to models.
     pub fn offered(&self, server: &Server) -> usize {
         let pins = self.pins.as_deref();
         let is_offered = |(tool, now): &(&String, &Fingerprint)| {
@@ -253,7 +213,7 @@ impl Observation {
         self.listed.iter().filter(is_offered).count()
     }
 
-    /// How many tools are selected, and withheld until an operator accepts them.
+    /// The number of selected tools that are withheld until an operator accepts them.
     pub fn withheld(&self, server: &Server) -> usize {
         let pins = self.pins.as_deref();
         let is_withheld = |(tool, now): &(&String, &Fingerprint)| {
@@ -262,11 +222,11 @@ impl Observation {
         self.listed.iter().filter(is_withheld).count()
     }
 
-    /// Whether `server` can be used, as far as looking at it has shown. One that was never looked
-    /// at can be.
+    /// Checks whether `server` can be used, as far as is known. One that was never observed can be.
     ///
     /// # Errors
-    /// Why not: three failures in a row, one without a list that is of use, or no tools.
+    /// The reason why not: three failures in a row, a single one without a list of tools from the
+    /// last hour, or no tools.
     pub fn standing(&self, server: &Server, now: SystemTime) -> Result<(), Inactive> {
         let is_usable = self
             .listed_at
@@ -288,7 +248,7 @@ impl Observation {
         Ok(())
     }
 
-    /// Keeps the definitions that something refers to, as far as there is room.
+    /// Drops the definitions that nothing refers to, and those that there is no room for.
     fn forget_definitions(&mut self) {
         let pins = self.pins.clone().unwrap_or_default();
         let used: BTreeSet<Fingerprint> = pins

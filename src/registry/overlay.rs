@@ -1,34 +1,39 @@
-//! The servers of a file, over a store.
+//! A file's servers over those of a store.
 
 use std::{fmt, ops::Bound, path::Path, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 
 use super::{
-    Error, FileError, FileRegistry, Filter, Listing, Observation, ObservationStore, Page, Server,
-    ServerId, ServerRegistry, ServerStore,
-    file::{Guard, Servers},
+    error::Error,
+    file::{FileError, FileRegistry, Guard, Servers},
+    future::BoxFuture,
+    listing::{Filter, Listing, Page},
+    observation::Observation,
+    observation_store::ObservationStore,
+    server::Server,
+    server_id::ServerId,
+    server_registry::ServerRegistry,
+    server_store::{ServerStore, Store},
 };
 use crate::{name::ServerName, project::Project};
 
 /// The organization of all servers of a file.
 const ORGANIZATION: &str = "default";
-/// The longest page that [`ServerStore::list`] gives.
-const PAGE_LEN: usize = 200;
-/// The store is asked for so many servers at once: a file of fifty takes a few round trips, and
-/// most of the store's connections stay free.
+/// The number of servers that the store is asked for at once: a file of fifty takes a few round
+/// trips, and most of the store's connections stay free.
 const AT_ONCE: usize = 4;
 
-/// The servers that a file declares, over those of a store: one registry.
+/// A registry of the servers that a file declares, over those of a store.
 ///
-/// What the file declares is changed in the file only: for it,
+/// Declared servers can only be changed in the file: for them,
 /// [`insert`](ServerStore::insert), [`replace`](ServerStore::replace) and
-/// [`remove`](ServerStore::remove) are [`Error::Declared`]. Everything else is the store's, and so
-/// is what is known of servers from looking at them, those of the file too.
+/// [`remove`](ServerStore::remove) fail with [`Error::Declared`]. Everything else goes to the
+/// store, observations of declared servers included.
 ///
-/// No name is in both: a file with a name that is in the store, of a draft too, is refused, at the
-/// start and when it changes. Where another replica adds one to the store meanwhile, the file's
-/// server is the one that counts.
+/// No name is in both: a file with a name that the store has, be it a draft's, is refused, at the
+/// start and when it changes. If another replica adds such a name to the store later, the file's
+/// server counts.
 ///
 /// `Clone` is cheap and gives the same registry.
 ///
@@ -50,26 +55,26 @@ const AT_ONCE: usize = 4;
 /// # })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct Overlay<S> {
+#[derive(Clone)]
+pub struct Overlay {
     file: FileRegistry,
-    store: Arc<S>,
+    store: Arc<dyn Store>,
 }
 
-impl<S: ServerStore + ObservationStore> Overlay<S> {
-    /// Reads the file, as [`FileRegistry::open`] does, and follows its changes from then on.
+impl Overlay {
+    /// Reads a file, as [`FileRegistry::open`] does, and follows its changes from then on.
     ///
-    /// A changed file with a name of the store, or of which the store does not say whether it has
-    /// its names, is at fault: the last good state stays, and the fault is logged once. The store
-    /// is asked again every ten seconds.
+    /// A changed file is refused while the store has one of its names, or cannot say: the last
+    /// good state stays, and the fault is logged once. The store is asked again every 10 s.
     ///
     /// # Errors
     /// Those of [`FileRegistry::open`], [`FileError::Taken`] and [`FileError::Store`].
     ///
     /// # Cancellation
-    /// Nothing is followed then. The task that follows has the store, and ends within half a
-    /// second after the last clone is dropped.
-    pub async fn open(path: impl AsRef<Path>, store: S) -> Result<Self, FileError> {
-        let store = Arc::new(store);
+    /// Dropping the future stops everything. The task that follows the file holds the store, and
+    /// ends within half a second after the last clone is dropped.
+    pub async fn open(path: impl AsRef<Path>, store: impl Store) -> Result<Self, FileError> {
+        let store: Arc<dyn Store> = Arc::new(store);
         let file = FileRegistry::open_guarded(path.as_ref(), guard(store.clone())).await?;
         Ok(Self { file, store })
     }
@@ -81,17 +86,17 @@ impl<S: ServerStore + ObservationStore> Overlay<S> {
     pub async fn parse(
         text: &str,
         env: impl Fn(&str) -> Option<String>,
-        store: S,
+        store: impl Store,
     ) -> Result<Self, FileError> {
         let file = FileRegistry::parse(text, env)?;
         let names: Vec<ServerName> = file.state().keys().cloned().collect();
-        check(&store, &names).await?;
-        let store = Arc::new(store);
+        let store: Arc<dyn Store> = Arc::new(store);
+        check(&*store, &names).await?;
         Ok(Self { file, store })
     }
 }
 
-impl<S> Overlay<S> {
+impl Overlay {
     /// The file's servers of an organization.
     fn declared(&self, organization: &str) -> Option<Arc<Servers>> {
         (organization == ORGANIZATION).then(|| self.file.state())
@@ -108,7 +113,7 @@ impl<S> Overlay<S> {
     }
 }
 
-fn guard<S: ServerStore>(store: Arc<S>) -> Guard {
+fn guard(store: Arc<dyn Store>) -> Guard {
     Box::new(move |names| {
         let store = store.clone();
         Box::pin(async move { check(&*store, &names).await })
@@ -116,7 +121,7 @@ fn guard<S: ServerStore>(store: Arc<S>) -> Guard {
 }
 
 /// Refuses names that the store has.
-async fn check(store: &impl ServerStore, names: &[ServerName]) -> Result<(), FileError> {
+async fn check(store: &dyn Store, names: &[ServerName]) -> Result<(), FileError> {
     for names in names.chunks(AT_ONCE) {
         let got = join_all(names.iter().map(|name| store.get(ORGANIZATION, name))).await;
         for (name, got) in names.iter().zip(got) {
@@ -130,137 +135,150 @@ async fn check(store: &impl ServerStore, names: &[ServerName]) -> Result<(), Fil
     Ok(())
 }
 
-impl<S: ServerStore> ServerRegistry for Overlay<S> {
-    async fn find(
-        &self,
-        project: &Project,
-        names: &[ServerName],
-    ) -> Result<Vec<Arc<Server>>, Error> {
-        let Some(declared) = self.declared(project.organization()) else {
-            return self.store.find(project, names).await;
+impl ServerRegistry for Overlay {
+    fn find<'a>(
+        &'a self,
+        project: &'a Project,
+        names: &'a [ServerName],
+    ) -> BoxFuture<'a, Result<Vec<Arc<Server>>, Error>> {
+        let declared = match self.declared(project.organization()) {
+            Some(declared) if names.iter().any(|name| declared.contains_key(name)) => declared,
+            // The store's own answer, without another box around it.
+            _ => return self.store.find(project, names),
         };
-        let mut found = Vec::with_capacity(names.len());
-        let mut others = Vec::new();
-        for name in names {
-            match declared.get(name) {
-                Some(server) if server.is_usable_by(project) => found.push(server.clone()),
-                Some(_) => {}
-                None => others.push(name.clone()),
+        Box::pin(async move {
+            let mut found = Vec::with_capacity(names.len());
+            let mut others = Vec::new();
+            for name in names {
+                match declared.get(name) {
+                    Some(server) if server.is_usable_by(project) => found.push(server.clone()),
+                    Some(_) => {}
+                    None => others.push(name.clone()),
+                }
             }
-        }
-        // A store that is down keeps nobody from the servers of the file.
-        if !others.is_empty() {
-            found.extend(self.store.find(project, &others).await?);
-        }
-        Ok(found)
+            // A store that is down keeps nobody from the servers of the file.
+            if !others.is_empty() {
+                found.extend(self.store.find(project, &others).await?);
+            }
+            Ok(found)
+        })
     }
 }
 
-impl<S: ServerStore> ServerStore for Overlay<S> {
-    async fn list(
-        &self,
-        organization: &str,
-        filter: &Filter,
-        page: &Page,
-    ) -> Result<Listing, Error> {
-        let below = self.store.list(organization, filter, page).await?;
-        let Some(declared) = self.declared(organization) else {
-            return Ok(below);
-        };
-        let after = page.after.clone().map_or(Bound::Unbounded, Bound::Excluded);
-        // Beyond the end of the store's page there may be more of the store's.
-        let is_within = |name: &ServerName| below.next.as_ref().is_none_or(|last| name <= last);
-        let of_file = declared
-            .range((after, Bound::Unbounded))
-            .take_while(|(name, _)| is_within(name))
-            .map(|(_, server)| server)
-            .filter(|server| filter.matches(server));
-        let of_store = below
-            .servers
-            .iter()
-            .filter(|server| !declared.contains_key(&server.name));
-        let mut servers: Vec<_> = of_file.chain(of_store).cloned().collect();
-        servers.sort_by(|a, b| a.name.cmp(&b.name));
-        let limit = page.limit.clamp(1, PAGE_LEN);
-        let next = if servers.len() > limit {
-            servers.truncate(limit);
-            servers.last().map(|last| last.name.clone())
-        } else {
-            below.next
-        };
-        Ok(Listing { servers, next })
+impl ServerStore for Overlay {
+    fn list<'a>(
+        &'a self,
+        organization: &'a str,
+        filter: &'a Filter,
+        page: &'a Page,
+    ) -> BoxFuture<'a, Result<Listing, Error>> {
+        Box::pin(async move {
+            let below = self.store.list(organization, filter, page).await?;
+            let Some(declared) = self.declared(organization) else {
+                return Ok(below);
+            };
+            let after = page.after.clone().map_or(Bound::Unbounded, Bound::Excluded);
+            // Beyond the end of the store's page there may be more of the store's.
+            let is_within = |name: &ServerName| below.next.as_ref().is_none_or(|last| name <= last);
+            let of_file = declared
+                .range((after, Bound::Unbounded))
+                .take_while(|(name, _)| is_within(name))
+                .map(|(_, server)| server)
+                .filter(|server| filter.matches(server));
+            let of_store = below
+                .servers
+                .iter()
+                .filter(|server| !declared.contains_key(&server.name));
+            let mut servers: Vec<_> = of_file.chain(of_store).cloned().collect();
+            servers.sort_by(|a, b| a.name.cmp(&b.name));
+            let limit = page.size();
+            let next = if servers.len() > limit {
+                servers.truncate(limit);
+                servers.last().map(|last| last.name.clone())
+            } else {
+                below.next
+            };
+            Ok(Listing::new(servers, next))
+        })
     }
 
-    async fn get(&self, organization: &str, name: &ServerName) -> Result<Arc<Server>, Error> {
-        let declared = self.declared(organization);
-        match declared.as_ref().and_then(|declared| declared.get(name)) {
-            Some(server) => Ok(server.clone()),
-            None => self.store.get(organization, name).await,
-        }
+    fn get<'a>(
+        &'a self,
+        organization: &'a str,
+        name: &'a ServerName,
+    ) -> BoxFuture<'a, Result<Arc<Server>, Error>> {
+        Box::pin(async move {
+            let declared = self.declared(organization);
+            match declared.as_ref().and_then(|declared| declared.get(name)) {
+                Some(server) => Ok(server.clone()),
+                None => self.store.get(organization, name).await,
+            }
+        })
     }
 
-    async fn insert(&self, server: Server) -> Result<Arc<Server>, Error> {
-        self.refuse_declared(&server.organization, &server.name)?;
-        self.store.insert(server).await
+    fn insert(&self, server: Server) -> BoxFuture<'_, Result<Arc<Server>, Error>> {
+        Box::pin(async move {
+            self.refuse_declared(&server.organization, &server.name)?;
+            self.store.insert(server).await
+        })
     }
 
-    async fn replace(&self, server: Server) -> Result<Arc<Server>, Error> {
-        self.refuse_declared(&server.organization, &server.name)?;
-        self.store.replace(server).await
+    fn replace(&self, server: Server) -> BoxFuture<'_, Result<Arc<Server>, Error>> {
+        Box::pin(async move {
+            self.refuse_declared(&server.organization, &server.name)?;
+            self.store.replace(server).await
+        })
     }
 
-    async fn remove(&self, organization: &str, name: &ServerName) -> Result<(), Error> {
-        self.refuse_declared(organization, name)?;
-        self.store.remove(organization, name).await
+    fn remove<'a>(
+        &'a self,
+        organization: &'a str,
+        name: &'a ServerName,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            self.refuse_declared(organization, name)?;
+            self.store.remove(organization, name).await
+        })
     }
 }
 
-impl<S: ObservationStore> ObservationStore for Overlay<S> {
-    async fn observation(
-        &self,
-        organization: &str,
-        server: &ServerId,
-    ) -> Result<Option<Observation>, Error> {
-        self.store.observation(organization, server).await
+impl ObservationStore for Overlay {
+    fn observation<'a>(
+        &'a self,
+        organization: &'a str,
+        server: &'a ServerId,
+    ) -> BoxFuture<'a, Result<Option<Observation>, Error>> {
+        self.store.observation(organization, server)
     }
 
-    async fn observations(
-        &self,
-        organization: &str,
-        servers: &[ServerId],
-    ) -> Result<Vec<Option<Observation>>, Error> {
-        self.store.observations(organization, servers).await
+    fn observations<'a>(
+        &'a self,
+        organization: &'a str,
+        servers: &'a [ServerId],
+    ) -> BoxFuture<'a, Result<Vec<Option<Observation>>, Error>> {
+        self.store.observations(organization, servers)
     }
 
-    async fn observe(
-        &self,
-        organization: &str,
-        server: &ServerId,
-        observation: &Observation,
-    ) -> Result<bool, Error> {
-        self.store.observe(organization, server, observation).await
+    fn observe<'a>(
+        &'a self,
+        organization: &'a str,
+        server: &'a ServerId,
+        observation: &'a Observation,
+    ) -> BoxFuture<'a, Result<bool, Error>> {
+        self.store.observe(organization, server, observation)
     }
 
-    async fn claim_probes(
-        &self,
-        organization: &str,
-        servers: &[ServerId],
+    fn claim_probes<'a>(
+        &'a self,
+        organization: &'a str,
+        servers: &'a [ServerId],
         every: Duration,
-    ) -> Result<Vec<bool>, Error> {
-        self.store.claim_probes(organization, servers, every).await
+    ) -> BoxFuture<'a, Result<Vec<bool>, Error>> {
+        self.store.claim_probes(organization, servers, every)
     }
 }
 
-impl<S> Clone for Overlay<S> {
-    fn clone(&self) -> Self {
-        Self {
-            file: self.file.clone(),
-            store: self.store.clone(),
-        }
-    }
-}
-
-impl<S> fmt::Debug for Overlay<S> {
+impl fmt::Debug for Overlay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Overlay")
             .field("file", &self.file)
@@ -276,8 +294,10 @@ mod tests {
 
     use super::*;
     use crate::registry::{
-        MemoryRegistry, Source, conformance,
+        conformance,
         file::written::{env, written},
+        memory::MemoryRegistry,
+        server::Source,
     };
 
     fn server(name: &str) -> Server {
@@ -293,7 +313,7 @@ mod tests {
         written(&servers)
     }
 
-    async fn overlay(declared: &[&str], stored: &[&str]) -> Overlay<MemoryRegistry> {
+    async fn overlay(declared: &[&str], stored: &[&str]) -> Overlay {
         let store = MemoryRegistry::new(stored.iter().map(|name| server(name))).unwrap();
         Overlay::parse(&text(declared), env, store).await.unwrap()
     }
@@ -302,62 +322,84 @@ mod tests {
     #[derive(Default)]
     struct Down(MemoryRegistry);
 
-    fn down<T>() -> Result<T, Error> {
-        Err(Error::unavailable("down"))
+    fn down<'a, T: Send + 'a>() -> BoxFuture<'a, Result<T, Error>> {
+        Box::pin(async { Err(Error::unavailable("down")) })
     }
 
     impl ServerRegistry for Down {
-        async fn find(&self, _: &Project, _: &[ServerName]) -> Result<Vec<Arc<Server>>, Error> {
+        fn find<'a>(
+            &'a self,
+            _: &'a Project,
+            _: &'a [ServerName],
+        ) -> BoxFuture<'a, Result<Vec<Arc<Server>>, Error>> {
             down()
         }
     }
 
     impl ServerStore for Down {
-        async fn list(&self, _: &str, _: &Filter, _: &Page) -> Result<Listing, Error> {
+        fn list<'a>(
+            &'a self,
+            _: &'a str,
+            _: &'a Filter,
+            _: &'a Page,
+        ) -> BoxFuture<'a, Result<Listing, Error>> {
             down()
         }
 
-        async fn get(&self, _: &str, _: &ServerName) -> Result<Arc<Server>, Error> {
+        fn get<'a>(
+            &'a self,
+            _: &'a str,
+            _: &'a ServerName,
+        ) -> BoxFuture<'a, Result<Arc<Server>, Error>> {
             down()
         }
 
-        async fn insert(&self, _: Server) -> Result<Arc<Server>, Error> {
+        fn insert(&self, _: Server) -> BoxFuture<'_, Result<Arc<Server>, Error>> {
             down()
         }
 
-        async fn replace(&self, _: Server) -> Result<Arc<Server>, Error> {
+        fn replace(&self, _: Server) -> BoxFuture<'_, Result<Arc<Server>, Error>> {
             down()
         }
 
-        async fn remove(&self, _: &str, _: &ServerName) -> Result<(), Error> {
+        fn remove<'a>(&'a self, _: &'a str, _: &'a ServerName) -> BoxFuture<'a, Result<(), Error>> {
             down()
         }
     }
 
     impl ObservationStore for Down {
-        async fn observation(&self, a: &str, b: &ServerId) -> Result<Option<Observation>, Error> {
-            self.0.observation(a, b).await
+        fn observation<'a>(
+            &'a self,
+            a: &'a str,
+            b: &'a ServerId,
+        ) -> BoxFuture<'a, Result<Option<Observation>, Error>> {
+            self.0.observation(a, b)
         }
 
-        async fn observations(
-            &self,
-            a: &str,
-            b: &[ServerId],
-        ) -> Result<Vec<Option<Observation>>, Error> {
-            self.0.observations(a, b).await
+        fn observations<'a>(
+            &'a self,
+            a: &'a str,
+            b: &'a [ServerId],
+        ) -> BoxFuture<'a, Result<Vec<Option<Observation>>, Error>> {
+            self.0.observations(a, b)
         }
 
-        async fn observe(&self, a: &str, b: &ServerId, c: &Observation) -> Result<bool, Error> {
-            self.0.observe(a, b, c).await
+        fn observe<'a>(
+            &'a self,
+            a: &'a str,
+            b: &'a ServerId,
+            c: &'a Observation,
+        ) -> BoxFuture<'a, Result<bool, Error>> {
+            self.0.observe(a, b, c)
         }
 
-        async fn claim_probes(
-            &self,
-            a: &str,
-            b: &[ServerId],
+        fn claim_probes<'a>(
+            &'a self,
+            a: &'a str,
+            b: &'a [ServerId],
             c: Duration,
-        ) -> Result<Vec<bool>, Error> {
-            self.0.claim_probes(a, b, c).await
+        ) -> BoxFuture<'a, Result<Vec<bool>, Error>> {
+            self.0.claim_probes(a, b, c)
         }
     }
 

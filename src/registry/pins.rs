@@ -1,48 +1,48 @@
-//! Pinned tools: what was accepted, and what becomes of the rest.
+//! Pinned tools: the accepted definitions, and what happens to others.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Fingerprint, Server, ToolSelection};
+use super::definition::Fingerprint;
 
-/// What becomes of tools that nobody has accepted.
+/// A rule for tools that nobody has accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Gate {
-    /// They are offered.
+    /// It is offered.
     Allow,
-    /// They are withheld until an operator accepts them.
+    /// It is withheld until an operator accepts it.
     Block,
 }
 
-/// The fingerprints of a server's tools that were accepted, by the tools' own names.
+/// The fingerprints of a server's accepted tools, by the tools' own names.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pins(BTreeMap<String, Fingerprint>);
 
-/// How a tool stands to what was accepted.
+/// A tool compared with what was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ToolState {
     /// It is as it was accepted.
     Approved,
-    /// It was accepted, and is another one now.
+    /// It was accepted, and its definition has changed since.
     Changed,
     /// It was never accepted.
     New,
-    /// It was accepted, and its server has it no more.
+    /// It was accepted, and its server no longer has it.
     Removed,
 }
 
 impl Pins {
-    /// What was accepted of `tool`.
+    /// The accepted fingerprint of `tool`.
     pub fn of(&self, tool: &str) -> Option<Fingerprint> {
         self.0.get(tool).copied()
     }
 
-    /// How `tool`, which has this fingerprint now, stands to it.
+    /// Compares `tool`, which has this fingerprint now, with what was accepted.
     pub fn state(&self, tool: &str, now: Fingerprint) -> ToolState {
         match self.of(tool) {
             Some(accepted) if accepted == now => ToolState::Approved,
@@ -61,17 +61,17 @@ impl Pins {
         self.0.remove(tool);
     }
 
-    /// How many there are.
+    /// The number of accepted tools.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether nothing was accepted.
+    /// Returns `true` if no tool was accepted.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// All of them, by name.
+    /// All accepted tools, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Fingerprint)> {
         self.0.iter().map(|(tool, pin)| (tool.as_str(), *pin))
     }
@@ -84,22 +84,5 @@ impl<T: Into<String>> FromIterator<(T, Fingerprint)> for Pins {
                 .map(|(tool, pin)| (tool.into(), pin))
                 .collect(),
         )
-    }
-}
-
-impl Server {
-    /// Why a selected tool is withheld for what it is now; `None`: it is offered.
-    ///
-    /// `pins` count where the record has none of its own. Without any nothing is withheld:
-    /// nobody has listed the server's tools before.
-    pub fn withheld(&self, tool: &str, now: Fingerprint, pins: Option<&Pins>) -> Option<ToolState> {
-        let state = self.pins.as_deref().or(pins)?.state(tool, now);
-        let gate = match state {
-            ToolState::Changed => self.on_change,
-            // A tool that is named was chosen by name.
-            ToolState::New if self.tools == ToolSelection::All => self.new_tools,
-            ToolState::New | ToolState::Approved | ToolState::Removed => None,
-        };
-        (gate == Some(Gate::Block)).then_some(state)
     }
 }

@@ -1,17 +1,24 @@
 //! The record of a server.
 
 use std::{
-    collections::BTreeSet,
     fmt,
-    str::FromStr,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use url::Url;
 
-use super::{Auth, Error, Gate, Pins, ShareSession};
-use crate::{hex::hex, mcp::Transport, name::ServerName, project::Project, random::fill_random};
+use super::{
+    auth::Auth,
+    definition::Fingerprint,
+    error::Error,
+    pins::{Gate, Pins, ToolState},
+    projects::Projects,
+    server_id::ServerId,
+    share_session::ShareSession,
+    tool_selection::{SelectedTool, ToolSelection},
+};
+use crate::{mcp::Transport, name::ServerName, project::Project};
 
 /// A registered server: where it is, who may use it, and which of its tools are offered.
 ///
@@ -29,63 +36,63 @@ use crate::{hex::hex, mcp::Transport, name::ServerName, project::Project, random
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Server {
-    /// Immutable. Random: a server that is removed and made again is another one. Of a server
-    /// that is declared in a file it is made from the name: there it is the same one again.
+    /// The identity, which never changes. It is random, so recreating a server gives it a new one;
+    /// that of a server in a file is derived from the name, so there it stays the same.
     pub id: ServerId,
     /// The organization that the server belongs to; default `default`.
     pub organization: Arc<str>,
     /// The slug, unique in the organization.
     pub name: ServerName,
-    /// A name for people; see [`Server::display_name`].
+    /// The name for people; see [`Server::display_name`].
     pub display_name: Option<String>,
-    /// What the server is for, for people.
+    /// A description for people.
     pub description: Option<String>,
-    /// The endpoint. Whether it may be reached is decided by the egress rules at each use.
+    /// The endpoint. The egress rules decide at each use whether it may be reached.
     pub url: Url,
-    /// The transport to begin with; default [`Transport::StreamableHttp`].
+    /// The transport to try first; default [`Transport::StreamableHttp`].
     pub transport: Transport,
     /// The projects that may use the server; default all of the organization.
     pub projects: Projects,
-    /// How the gateway authenticates; default [`Auth::None`].
+    /// The authentication; default [`Auth::None`].
     pub auth: Auth,
     /// The tools that are offered to models; default all.
     pub tools: ToolSelection,
-    /// Who shares one session of the server; default [`ShareSession::Project`].
+    /// The callers that share one session of the server; default [`ShareSession::Project`].
     pub share_session: ShareSession,
-    /// Whether the server is told which trace a call is a part of (`traceparent` and `tracestate`,
-    /// as headers and in `_meta`). Default `None`: where its host is the operator's own, which is
-    /// what the egress rules [say](crate::outbound::Outbound::is_own).
+    /// Trace propagation: `true` sends `traceparent` and `tracestate`, as headers and in `_meta`.
+    /// Default `None`: only to hosts that are the operator's own by the
+    /// [egress rules](crate::outbound::Outbound::is_own).
     pub trace_context: Option<bool>,
-    /// What becomes of a tool that is no longer what was accepted. Default `None`, for the store
-    /// to decide: one that lasts takes [`Gate::Block`], others [`Gate::Allow`].
+    /// The rule for a tool whose definition has changed since it was accepted. Default `None`, for
+    /// the store to decide: a database takes [`Gate::Block`], others [`Gate::Allow`].
     pub on_change: Option<Gate>,
-    /// What becomes of a tool that appears later, where all tools are selected; default as above.
+    /// The rule for a tool that appears later, where all tools are selected; default as for
+    /// `on_change`.
     pub new_tools: Option<Gate>,
-    /// What was accepted of its tools; `None` before the first listing, and where nothing is
-    /// pinned. Registries give it; on the way into a [`ServerStore`](super::ServerStore) it means
-    /// nothing.
+    /// The accepted tools; `None` before the first listing, and where nothing is pinned. Stores set
+    /// it, and ignore it in what they are given.
     pub pins: Option<Arc<Pins>>,
-    /// The operator's switch; default on.
+    /// The operator's switch; default `true`.
     pub enabled: bool,
-    /// A server that is not finished: no caller finds it, and after [`DRAFT_LIFE`] it is gone.
-    /// Default off.
+    /// Marks a server that is not finished: no caller finds it, and after [`DRAFT_LIFE`] it is gone.
+    /// Default `false`.
     pub draft: bool,
-    /// Where it is from; default [`Source::Store`].
+    /// The origin of the record; default [`Source::Store`].
     pub source: Source,
-    /// When it was inserted; a [`ServerStore`](super::ServerStore) keeps it.
+    /// The time of the insertion; set by a [`ServerStore`](super::ServerStore).
     pub created_at: Option<SystemTime>,
-    /// When it was replaced last, or inserted; likewise.
+    /// The time of the last replacement, or else of the insertion; set by a store.
     pub updated_at: Option<SystemTime>,
-    /// Counts the operator's edits, from 1; a [`ServerStore`](super::ServerStore) keeps it.
+    /// The number of the operator's edits, from 1; set by a store.
     pub version: u64,
 }
 
 impl Server {
-    /// A server that all projects may use, with all its tools and without authentication.
+    /// Creates a server that all projects may use, with all its tools and without authentication.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a name that is no slug and a URL that is not an absolute
-    /// `http` or `https` one, or that carries a user, a password or a fragment.
+    /// [`Error::Invalid`] for a name that is not a slug, and for a URL that is not an absolute
+    /// `http` or `https` one, or has a user, a password or a fragment.
     pub fn new(name: &str, url: &str) -> Result<Self, Error> {
         Ok(Self {
             id: ServerId::random(),
@@ -114,14 +121,29 @@ impl Server {
         })
     }
 
-    /// The name for people: the one given, else the slug.
+    /// The name for people: the display name, or else the slug.
     pub fn display_name(&self) -> &str {
         self.display_name.as_deref().unwrap_or(self.name.as_str())
     }
 
-    /// Whether `project` may use the server.
+    /// Returns `true` if `project` may use the server.
     pub fn is_usable_by(&self, project: &Project) -> bool {
         *self.organization == *project.organization() && self.projects.contains(project.name())
+    }
+
+    /// The reason why a selected tool with this fingerprint is withheld; `None` if it is offered.
+    ///
+    /// `pins` count where the record has none of its own. Without any, nothing is withheld: nobody
+    /// has listed the server's tools before.
+    pub fn withheld(&self, tool: &str, now: Fingerprint, pins: Option<&Pins>) -> Option<ToolState> {
+        let state = self.pins.as_deref().or(pins)?.state(tool, now);
+        let gate = match state {
+            ToolState::Changed => self.on_change,
+            // A tool that is named in the selection was chosen by its name.
+            ToolState::New if self.tools == ToolSelection::All => self.new_tools,
+            ToolState::New | ToolState::Approved | ToolState::Removed => None,
+        };
+        (gate == Some(Gate::Block)).then_some(state)
     }
 
     /// Replaces the organization.
@@ -130,7 +152,7 @@ impl Server {
         self
     }
 
-    /// Replaces the transport to begin with.
+    /// Replaces the transport to try first.
     pub fn with_transport(mut self, transport: Transport) -> Self {
         self.transport = transport;
         self
@@ -166,19 +188,19 @@ impl Server {
         self
     }
 
-    /// Says who shares one session of the server.
+    /// Replaces the callers that share one session of the server.
     pub fn with_share_session(mut self, share_session: ShareSession) -> Self {
         self.share_session = share_session;
         self
     }
 
-    /// Says whether the server is told of traces.
+    /// Replaces the rule for trace propagation.
     pub fn with_trace_context(mut self, trace_context: Option<bool>) -> Self {
         self.trace_context = trace_context;
         self
     }
 
-    /// Sets the operator's switch.
+    /// Replaces the operator's switch.
     pub fn with_enabled(mut self, enabled: bool) -> Self {
         self.enabled = enabled;
         self
@@ -226,207 +248,18 @@ fn parse_url(text: &str) -> Result<Url, Error> {
     Ok(url)
 }
 
-/// How long a draft lasts after its last change: a day.
+/// The life of a draft after its last change: a day.
 pub const DRAFT_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Where a server is from.
+/// The origin of a server's record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Source {
     /// A store, where an operator can change it.
     #[default]
     Store,
-    /// A file, which says all there is to say about it.
+    /// A file, where it is declared.
     File,
-}
-
-/// A server's identity: 128 bits in hex, random or a digest, never another server's.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ServerId(Arc<str>);
-
-impl ServerId {
-    /// A new identity.
-    ///
-    /// # Panics
-    /// When the system gives no random numbers; nothing here is safe without them.
-    pub fn random() -> Self {
-        let mut bits = [0; 16];
-        fill_random(&mut bits);
-        Self(format!("{:032x}", u128::from_be_bytes(bits)).into())
-    }
-
-    /// The identity of the server that a file declares by this name: the same one in every process
-    /// and after every restart, so that what is stored about it is found again.
-    #[cfg(feature = "file")]
-    pub(super) fn of_declared(name: &ServerName) -> Self {
-        use sha2::{Digest, Sha256};
-
-        let digest = Sha256::new()
-            .chain_update("mcp-layer declared server\0")
-            .chain_update(name.as_str())
-            .finalize();
-        Self(hex(&digest[..16]).into())
-    }
-
-    /// The identity as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for ServerId {
-    type Err = InvalidServerId;
-
-    fn from_str(text: &str) -> Result<Self, InvalidServerId> {
-        let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-        if text.len() != 32 || !text.bytes().all(digit) {
-            return Err(InvalidServerId);
-        }
-        Ok(Self(text.into()))
-    }
-}
-
-/// A text that is no [`ServerId`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct InvalidServerId;
-
-impl fmt::Display for InvalidServerId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a server's identity is 32 hex digits in lower case")
-    }
-}
-
-impl std::error::Error for InvalidServerId {}
-
-impl fmt::Debug for ServerId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// The projects that may use a server.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Projects {
-    /// Every project of the organization.
-    #[default]
-    All,
-    /// These projects; never empty.
-    Only(BTreeSet<String>),
-}
-
-impl Projects {
-    /// These projects.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for an empty list, which no caller could ever use.
-    pub fn only<P: Into<String>>(projects: impl IntoIterator<Item = P>) -> Result<Self, Error> {
-        let projects: BTreeSet<String> = projects.into_iter().map(Into::into).collect();
-        if projects.is_empty() {
-            return Err(Error::invalid(
-                "projects",
-                "name at least one project, or \"all\"",
-            ));
-        }
-        Ok(Self::Only(projects))
-    }
-
-    /// Whether `project` is among them.
-    pub fn contains(&self, project: &str) -> bool {
-        match self {
-            Self::All => true,
-            Self::Only(projects) => projects.contains(project),
-        }
-    }
-}
-
-/// The tools of a server that are offered to models.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ToolSelection {
-    /// Every tool that the server lists, each with [`ToolPolicy::Auto`].
-    #[default]
-    All,
-    /// These tools; never empty.
-    Only(Vec<SelectedTool>),
-}
-
-impl ToolSelection {
-    /// These tools.
-    ///
-    /// # Errors
-    /// [`Error::Invalid`] for an empty list and a name given twice.
-    pub fn only<T: Into<SelectedTool>>(tools: impl IntoIterator<Item = T>) -> Result<Self, Error> {
-        let tools: Vec<SelectedTool> = tools.into_iter().map(Into::into).collect();
-        if tools.is_empty() {
-            return Err(Error::invalid(
-                "tools",
-                "name at least one tool, or \"all\"",
-            ));
-        }
-        for (index, tool) in tools.iter().enumerate() {
-            if tools[..index].iter().any(|other| other.name == tool.name) {
-                return Err(Error::invalid(
-                    "tools",
-                    format!("{:?} is given twice", tool.name),
-                ));
-            }
-        }
-        Ok(Self::Only(tools))
-    }
-
-    /// The policy of a tool by its own name; `None` where it is not offered.
-    pub fn policy(&self, tool: &str) -> Option<ToolPolicy> {
-        match self {
-            Self::All => Some(ToolPolicy::Auto),
-            Self::Only(tools) => tools.iter().find(|t| t.name == tool).map(|t| t.policy),
-        }
-    }
-}
-
-/// A tool that is offered, by its own name at the server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SelectedTool {
-    name: String,
-    policy: ToolPolicy,
-}
-
-impl SelectedTool {
-    /// A tool with a policy.
-    pub fn new(name: impl Into<String>, policy: ToolPolicy) -> Self {
-        Self {
-            name: name.into(),
-            policy,
-        }
-    }
-
-    /// The tool's own name at the server.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// What happens when a model calls it.
-    pub fn policy(&self) -> ToolPolicy {
-        self.policy
-    }
-}
-
-impl<T: Into<String>> From<T> for SelectedTool {
-    fn from(name: T) -> Self {
-        Self::new(name, ToolPolicy::Auto)
-    }
-}
-
-/// What happens when a model calls a tool in a request with auto-execution.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ToolPolicy {
-    /// It is run.
-    #[default]
-    Auto,
-    /// The turn goes back to the caller, who approves by resuming.
-    AskFirst,
 }
 
 #[cfg(test)]
@@ -438,15 +271,5 @@ mod tests {
         let server = Server::new("s", "https://mcp.example.com/s3cret/mcp?key=s3cret").unwrap();
         let debug = format!("{server:?}");
         assert!(debug.contains("https://mcp.example.com") && !debug.contains("s3cret"));
-    }
-
-    #[test]
-    fn an_identity_is_read_back_from_its_text() {
-        let id = ServerId::random();
-        assert_eq!(id.as_str().parse(), Ok(id.clone()));
-        let upper = "A".repeat(32);
-        for text in ["", "0", &id.as_str()[1..], &format!("{id:?}0"), &upper] {
-            assert_eq!(text.parse::<ServerId>(), Err(InvalidServerId), "{text:?}");
-        }
     }
 }

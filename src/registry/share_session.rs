@@ -1,22 +1,22 @@
-//! Who shares one session of a server.
+//! The callers that share one session of a server.
 
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::Error;
+use super::error::Error;
 
-/// Who shares one MCP session of a server.
+/// The callers that share one MCP session of a server.
 ///
 /// A browser, a shell or a notebook keeps state in its session: whoever shares the session sees
-/// it. Nothing is ever shared between two credentials or two tokens, two servers or two
-/// organizations, whatever is said here. Tool lists are shared by all who use one credential.
+/// it. Two credentials or tokens, two servers and two organizations never share one, whatever this
+/// says. Tool lists are shared by all who use one credential.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ShareSession {
-    /// The calls of one exchange, whose end is the session's. Each exchange with such calls costs
-    /// the server a handshake.
+    /// The calls of one exchange; the session ends with it. Each exchange that calls the server
+    /// costs it a handshake.
     Exchange,
     /// The exchanges of one caller: of one project and one API key (a
     /// [`CallerId`](crate::CallerId), else the `Authorization`), with the same `x-mcp-…` headers,
@@ -25,12 +25,12 @@ pub enum ShareSession {
     /// The exchanges of one project.
     #[default]
     Project,
-    /// All who use the same credential: for servers that remember nothing.
+    /// Everyone who uses the same credential: for servers that keep no state.
     All,
 }
 
 impl ShareSession {
-    /// The words for it, in the order in which more is shared.
+    /// The words for all of them, in order, from the narrowest to the widest.
     pub const ALL: [(&'static str, Self); 4] = [
         ("exchange", Self::Exchange),
         ("caller", Self::Caller),
@@ -38,7 +38,7 @@ impl ShareSession {
         ("all", Self::All),
     ];
 
-    /// What a word that is none of them must be.
+    /// The rule for such a word, to follow its name in a message.
     pub(crate) const EXPECTED: &'static str =
         "must be \"exchange\", \"caller\", \"project\" or \"all\"";
 }

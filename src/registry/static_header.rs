@@ -5,14 +5,14 @@ use std::time::SystemTime;
 use http::{HeaderName, HeaderValue, header};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::Error;
+use super::error::Error;
 
 /// The longest value of a static header; real keys and tokens are far shorter.
 const VALUE_LEN: usize = 8 * 1024;
 
-/// A header that is added to every request to a server.
+/// A header with a secret value that is sent with every request to a server.
 ///
-/// `Debug` shows the name only.
+/// `Debug` shows only its name.
 #[derive(Clone, Debug)]
 pub struct StaticHeader {
     name: HeaderName,
@@ -21,14 +21,13 @@ pub struct StaticHeader {
 }
 
 impl StaticHeader {
-    /// A header with the whole value, such as `Bearer …` for `Authorization`.
+    /// Creates a header with the whole value, such as `Bearer …` for `Authorization`.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a name that is no header name, for one that frames the message,
-    /// belongs to one hop, to MCP itself or to the trace (`Host`, `Content-Length`, `Connection`,
-    /// `Mcp-Session-Id`, …), and for a value that is empty, longer than 8 KiB or has characters
-    /// that no header can carry, such as a line break.
-    /// The error never has the value in it.
+    /// [`Error::Invalid`] for an invalid name; for a reserved one (framing, hop-by-hop, MCP's own
+    /// or the trace's: `Host`, `Content-Length`, `Connection`, `Mcp-Session-Id`, …); and for a value
+    /// that is empty, longer than 8 KiB or has characters that a header cannot carry, such as a
+    /// line break. The error never contains the value.
     pub fn new(name: &str, value: impl Into<SecretString>) -> Result<Self, Error> {
         let name: HeaderName = name.parse().map_err(|_| {
             Error::invalid(
@@ -66,8 +65,8 @@ impl StaticHeader {
         &self.name
     }
 
-    /// A header whose stored value does not open, for [`Auth::Unreadable`](super::Auth): it can be
-    /// shown, and is never sent.
+    /// Creates a header whose stored value does not open, for [`Auth::Unreadable`](super::Auth): it
+    /// can be shown, and is never sent.
     pub fn without_value(name: HeaderName) -> Self {
         Self {
             name,
@@ -76,13 +75,13 @@ impl StaticHeader {
         }
     }
 
-    /// Sets when the value was entered.
+    /// Replaces the time when the value was entered.
     pub fn with_set_at(mut self, at: Option<SystemTime>) -> Self {
         self.set_at = at;
         self
     }
 
-    /// When the value was entered, where that is known.
+    /// The time when the value was entered, where known.
     pub fn set_at(&self) -> Option<SystemTime> {
         self.set_at
     }
@@ -101,8 +100,8 @@ impl StaticHeader {
     }
 }
 
-/// Whether the connection (RFC 9110 section 7.6.1, RFC 9112 section 6), MCP or the trace sets this
-/// header.
+/// Returns `true` if the connection (RFC 9110 section 7.6.1, RFC 9112 section 6), MCP or the trace
+/// sets this header.
 pub(super) fn is_reserved(name: &HeaderName) -> bool {
     const RESERVED: [HeaderName; 18] = [
         header::ACCEPT,
@@ -130,7 +129,7 @@ pub(super) fn is_reserved(name: &HeaderName) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::Auth;
+    use crate::registry::auth::Auth;
 
     #[test]
     fn framing_hop_by_hop_and_protocol_headers_are_refused() {

@@ -1,39 +1,67 @@
-//! Where the records of exchanges are kept for a while.
+//! Storage for the records of exchanges.
 
-use std::{future::Future, sync::Arc};
+use std::sync::Arc;
 
-use super::Error;
+use super::{error::Error, future::BoxFuture};
 use crate::trace::{Trace, TraceId, TraceSink};
 
-/// Keeps the latest exchanges, and shows them to operators.
+/// Stores the latest exchanges, and shows them to operators.
 ///
-/// A store bounds what it keeps, by age, by count or by size: what is oldest goes first.
-/// Recording is best effort: a record may be lost, or be seen a moment later, and no request waits
-/// for it.
+/// # Contract
+/// An implementor guarantees that
+///
+/// - [recording](TraceSink::record) blocks nobody: it is best effort, so a record may be lost, or
+///   be seen a moment later;
+/// - what is kept is bounded, by age, count or size, and the oldest goes first;
+/// - an exchange comes back as it went in; times may lose what is finer than a millisecond;
+/// - neither lists nor ids lead from one organization to another.
+///
+/// [`conformance::traces`](super::conformance) has a test for each of them. An `Arc<S>` is a store
+/// where `S` is one, `Arc<dyn TraceStore>` included.
 pub trait TraceStore: TraceSink {
-    /// One page of an organization's exchanges, the latest first, without their spans.
+    /// Returns one page of an organization's exchanges, the latest first, without their spans
+    /// ([`Trace::without_spans`]).
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    fn list(
-        &self,
-        organization: &str,
-        filter: &TraceFilter,
-        page: &TracePage,
-    ) -> impl Future<Output = Result<TraceListing, Error>> + Send;
+    fn list<'a>(
+        &'a self,
+        organization: &'a str,
+        filter: &'a TraceFilter,
+        page: &'a TracePage,
+    ) -> BoxFuture<'a, Result<TraceListing, Error>>;
 
-    /// The exchange of this id, if it is the organization's and still kept.
+    /// Returns the exchange of this id, if it is the organization's and still kept.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    fn get(
-        &self,
-        organization: &str,
+    fn get<'a>(
+        &'a self,
+        organization: &'a str,
         id: TraceId,
-    ) -> impl Future<Output = Result<Option<Arc<Trace>>, Error>> + Send;
+    ) -> BoxFuture<'a, Result<Option<Arc<Trace>>, Error>>;
 }
 
-/// Which exchanges to list; the default is all.
+impl<S: TraceStore + ?Sized> TraceStore for Arc<S> {
+    fn list<'a>(
+        &'a self,
+        organization: &'a str,
+        filter: &'a TraceFilter,
+        page: &'a TracePage,
+    ) -> BoxFuture<'a, Result<TraceListing, Error>> {
+        (**self).list(organization, filter, page)
+    }
+
+    fn get<'a>(
+        &'a self,
+        organization: &'a str,
+        id: TraceId,
+    ) -> BoxFuture<'a, Result<Option<Arc<Trace>>, Error>> {
+        (**self).get(organization, id)
+    }
+}
+
+/// The exchanges to list; the default is all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TraceFilter {
@@ -48,7 +76,7 @@ pub struct TraceFilter {
 }
 
 impl TraceFilter {
-    /// Whether `trace` is to be listed.
+    /// Returns `true` if `trace` is to be listed.
     pub fn matches(&self, trace: &Trace) -> bool {
         let is = |wanted: &Option<String>, found: Option<&str>| {
             wanted.is_none() || wanted.as_deref() == found
@@ -61,13 +89,13 @@ impl TraceFilter {
     }
 }
 
-/// Which part of a list.
+/// The part of a list to return; the default is the latest 50 exchanges.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct TracePage {
     /// Only exchanges before this one: the `next` of the page before.
     pub before: Option<TraceId>,
-    /// At most so many; default 50, at most 200.
+    /// The number of exchanges wanted; default 50. A store goes by [`TracePage::size`].
     pub limit: usize,
 }
 
@@ -81,8 +109,8 @@ impl Default for TracePage {
 }
 
 impl TracePage {
-    /// As many as a page has.
-    pub(crate) fn limit(&self) -> usize {
+    /// The most exchanges on this page: its limit, but at least 1 and at most 200.
+    pub fn size(&self) -> usize {
         self.limit.clamp(1, 200)
     }
 }
@@ -93,6 +121,13 @@ impl TracePage {
 pub struct TraceListing {
     /// The exchanges, the latest first.
     pub traces: Vec<Arc<Trace>>,
-    /// Where the next page begins; `None` on the last.
+    /// The cursor of the next page, for [`TracePage::before`]; `None` on the last page.
     pub next: Option<TraceId>,
+}
+
+impl TraceListing {
+    /// A page of `traces`, the latest first; `next` is the last one's id where more follow.
+    pub fn new(traces: Vec<Arc<Trace>>, next: Option<TraceId>) -> Self {
+        Self { traces, next }
+    }
 }

@@ -71,14 +71,14 @@ use crate::{
     held::{Held, Room},
     project::Project,
     refusal::{Kind, Refusal},
-    registry::{Find, ToolPolicy},
+    registry::{ServerRegistry, ToolPolicy},
     settings::Settings,
 };
 
 /// What all requests of a layer share.
 pub(crate) struct Gateway {
     pub(crate) settings: Settings,
-    pub(crate) registry: Arc<dyn Find>,
+    pub(crate) registry: Arc<dyn ServerRegistry>,
     pub(crate) connections: Connections,
     pub(crate) room: Arc<Room>,
 }

@@ -84,6 +84,31 @@ pub struct Trace {
 }
 
 impl Trace {
+    /// A record of an exchange that has only begun, without anything that happened in it; for
+    /// stores, which set the other fields and give it the [spans](Self::with_spans) that they kept.
+    pub fn new(
+        id: TraceId,
+        organization: impl Into<Arc<str>>,
+        project: impl Into<Arc<str>>,
+        started_at: SystemTime,
+    ) -> Self {
+        Self {
+            id,
+            organization: organization.into(),
+            project: project.into(),
+            model: None,
+            servers: Vec::new(),
+            started_at,
+            duration: Duration::ZERO,
+            rounds: 0,
+            calls: 0,
+            stopped_by: None,
+            outcome: "ok".into(),
+            usage: None,
+            spans: Vec::new().into(),
+        }
+    }
+
     /// Turns of the model and tool calls, by their start.
     ///
     /// They are made here of what was noted, with what looks like a secret masked, so it takes a
@@ -112,8 +137,8 @@ impl Trace {
         size_of::<Self>() + usage + servers.sum::<usize>() + self.spans.size()
     }
 
-    /// The same without its spans, as lists have it.
-    pub(crate) fn without_spans(&self) -> Self {
+    /// A copy without the spans, as lists have it.
+    pub fn without_spans(&self) -> Self {
         Self {
             id: self.id,
             organization: self.organization.clone(),
@@ -193,6 +218,12 @@ pub trait TraceSink: Send + Sync + 'static {
     /// cannot keep up drops records and counts them. A panic is told in the log, and neither the
     /// caller nor another sink notices.
     fn record(&self, trace: &Arc<Trace>);
+}
+
+impl<S: TraceSink + ?Sized> TraceSink for Arc<S> {
+    fn record(&self, trace: &Arc<Trace>) {
+        (**self).record(trace);
+    }
 }
 
 /// What of arguments and results is in a record.

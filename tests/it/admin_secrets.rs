@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use mcp_layer::mcp::ServerLimits;
 use mcp_layer::registry::{
-    Error, Filter, Listing, MemoryRegistry, Observation, ObservationStore, Page, Server, ServerId,
-    ServerRegistry, ServerStore, TraceFilter, TraceListing, TracePage, TraceStore,
+    BoxFuture, Error, Filter, Listing, MemoryRegistry, Observation, ObservationStore, Page, Server,
+    ServerId, ServerRegistry, ServerStore, TraceFilter, TraceListing, TracePage, TraceStore,
 };
 use mcp_layer::trace::{Trace, TraceId, TraceSink};
 use mcp_layer::{McpLayer, Project, ServerName, admin::Metrics};
@@ -80,97 +80,124 @@ struct Full(MemoryRegistry);
 /// A store that is not there at all.
 struct Gone;
 
-fn fault<T>() -> Result<T, Error> {
-    Err(Error::unavailable("postgres://user:s3cret@db/ is full"))
+fn fault<'a, T: Send + 'a>() -> BoxFuture<'a, Result<T, Error>> {
+    Box::pin(async { Err(Error::unavailable("postgres://user:s3cret@db/ is full")) })
 }
 
 impl ServerRegistry for Full {
-    async fn find(
-        &self,
-        project: &Project,
-        names: &[ServerName],
-    ) -> Result<Vec<Arc<Server>>, Error> {
-        self.0.find(project, names).await
+    fn find<'a>(
+        &'a self,
+        project: &'a Project,
+        names: &'a [ServerName],
+    ) -> BoxFuture<'a, Result<Vec<Arc<Server>>, Error>> {
+        self.0.find(project, names)
     }
 }
 
 impl ServerStore for Full {
-    async fn list(
-        &self,
-        organization: &str,
-        filter: &Filter,
-        page: &Page,
-    ) -> Result<Listing, Error> {
-        self.0.list(organization, filter, page).await
+    fn list<'a>(
+        &'a self,
+        organization: &'a str,
+        filter: &'a Filter,
+        page: &'a Page,
+    ) -> BoxFuture<'a, Result<Listing, Error>> {
+        self.0.list(organization, filter, page)
     }
 
-    async fn get(&self, organization: &str, name: &ServerName) -> Result<Arc<Server>, Error> {
-        self.0.get(organization, name).await
+    fn get<'a>(
+        &'a self,
+        organization: &'a str,
+        name: &'a ServerName,
+    ) -> BoxFuture<'a, Result<Arc<Server>, Error>> {
+        self.0.get(organization, name)
     }
 
-    async fn insert(&self, _: Server) -> Result<Arc<Server>, Error> {
+    fn insert(&self, _: Server) -> BoxFuture<'_, Result<Arc<Server>, Error>> {
         fault()
     }
 
-    async fn replace(&self, _: Server) -> Result<Arc<Server>, Error> {
+    fn replace(&self, _: Server) -> BoxFuture<'_, Result<Arc<Server>, Error>> {
         fault()
     }
 
-    async fn remove(&self, _: &str, _: &ServerName) -> Result<(), Error> {
+    fn remove<'a>(&'a self, _: &'a str, _: &'a ServerName) -> BoxFuture<'a, Result<(), Error>> {
         fault()
     }
 }
 
 impl ObservationStore for Full {
-    async fn observation(
-        &self,
-        organization: &str,
-        server: &ServerId,
-    ) -> Result<Option<Observation>, Error> {
-        self.0.observation(organization, server).await
+    fn observation<'a>(
+        &'a self,
+        organization: &'a str,
+        server: &'a ServerId,
+    ) -> BoxFuture<'a, Result<Option<Observation>, Error>> {
+        self.0.observation(organization, server)
     }
 
-    async fn observations(
-        &self,
-        organization: &str,
-        servers: &[ServerId],
-    ) -> Result<Vec<Option<Observation>>, Error> {
-        self.0.observations(organization, servers).await
+    fn observations<'a>(
+        &'a self,
+        organization: &'a str,
+        servers: &'a [ServerId],
+    ) -> BoxFuture<'a, Result<Vec<Option<Observation>>, Error>> {
+        self.0.observations(organization, servers)
     }
 
-    async fn observe(&self, _: &str, _: &ServerId, _: &Observation) -> Result<bool, Error> {
+    fn observe<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a ServerId,
+        _: &'a Observation,
+    ) -> BoxFuture<'a, Result<bool, Error>> {
         fault()
     }
 
-    async fn claim_probes(&self, _: &str, _: &[ServerId], _: Duration) -> Result<Vec<bool>, Error> {
+    fn claim_probes<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a [ServerId],
+        _: Duration,
+    ) -> BoxFuture<'a, Result<Vec<bool>, Error>> {
         fault()
     }
 }
 
 impl ServerRegistry for Gone {
-    async fn find(&self, _: &Project, _: &[ServerName]) -> Result<Vec<Arc<Server>>, Error> {
+    fn find<'a>(
+        &'a self,
+        _: &'a Project,
+        _: &'a [ServerName],
+    ) -> BoxFuture<'a, Result<Vec<Arc<Server>>, Error>> {
         fault()
     }
 }
 
 impl ServerStore for Gone {
-    async fn list(&self, _: &str, _: &Filter, _: &Page) -> Result<Listing, Error> {
+    fn list<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a Filter,
+        _: &'a Page,
+    ) -> BoxFuture<'a, Result<Listing, Error>> {
         fault()
     }
 
-    async fn get(&self, _: &str, _: &ServerName) -> Result<Arc<Server>, Error> {
+    fn get<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a ServerName,
+    ) -> BoxFuture<'a, Result<Arc<Server>, Error>> {
         fault()
     }
 
-    async fn insert(&self, _: Server) -> Result<Arc<Server>, Error> {
+    fn insert(&self, _: Server) -> BoxFuture<'_, Result<Arc<Server>, Error>> {
         fault()
     }
 
-    async fn replace(&self, _: Server) -> Result<Arc<Server>, Error> {
+    fn replace(&self, _: Server) -> BoxFuture<'_, Result<Arc<Server>, Error>> {
         fault()
     }
 
-    async fn remove(&self, _: &str, _: &ServerName) -> Result<(), Error> {
+    fn remove<'a>(&'a self, _: &'a str, _: &'a ServerName) -> BoxFuture<'a, Result<(), Error>> {
         fault()
     }
 }
@@ -180,33 +207,56 @@ impl TraceSink for Gone {
 }
 
 impl TraceStore for Gone {
-    async fn list(&self, _: &str, _: &TraceFilter, _: &TracePage) -> Result<TraceListing, Error> {
+    fn list<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a TraceFilter,
+        _: &'a TracePage,
+    ) -> BoxFuture<'a, Result<TraceListing, Error>> {
         fault()
     }
 
-    async fn get(&self, _: &str, _: TraceId) -> Result<Option<Arc<Trace>>, Error> {
+    fn get<'a>(
+        &'a self,
+        _: &'a str,
+        _: TraceId,
+    ) -> BoxFuture<'a, Result<Option<Arc<Trace>>, Error>> {
         fault()
     }
 }
 
 impl ObservationStore for Gone {
-    async fn observation(&self, _: &str, _: &ServerId) -> Result<Option<Observation>, Error> {
+    fn observation<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a ServerId,
+    ) -> BoxFuture<'a, Result<Option<Observation>, Error>> {
         fault()
     }
 
-    async fn observations(
-        &self,
-        _: &str,
-        _: &[ServerId],
-    ) -> Result<Vec<Option<Observation>>, Error> {
+    fn observations<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a [ServerId],
+    ) -> BoxFuture<'a, Result<Vec<Option<Observation>>, Error>> {
         fault()
     }
 
-    async fn observe(&self, _: &str, _: &ServerId, _: &Observation) -> Result<bool, Error> {
+    fn observe<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a ServerId,
+        _: &'a Observation,
+    ) -> BoxFuture<'a, Result<bool, Error>> {
         fault()
     }
 
-    async fn claim_probes(&self, _: &str, _: &[ServerId], _: Duration) -> Result<Vec<bool>, Error> {
+    fn claim_probes<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a [ServerId],
+        _: Duration,
+    ) -> BoxFuture<'a, Result<Vec<bool>, Error>> {
         fault()
     }
 }

@@ -320,14 +320,19 @@ async fn a_missing_project_is_an_error_where_one_is_required() {
 async fn a_registry_that_fails_is_a_500_without_its_secrets() {
     struct Broken;
     impl mcp_layer::registry::ServerRegistry for Broken {
-        async fn find(
-            &self,
-            _: &mcp_layer::Project,
-            _: &[mcp_layer::ServerName],
-        ) -> Result<Vec<std::sync::Arc<Server>>, mcp_layer::registry::Error> {
-            Err(mcp_layer::registry::Error::unavailable(
-                "postgres://user:s3cret@db",
-            ))
+        fn find<'a>(
+            &'a self,
+            _: &'a mcp_layer::Project,
+            _: &'a [mcp_layer::ServerName],
+        ) -> mcp_layer::registry::BoxFuture<
+            'a,
+            Result<Vec<std::sync::Arc<Server>>, mcp_layer::registry::Error>,
+        > {
+            Box::pin(async move {
+                Err(mcp_layer::registry::Error::unavailable(
+                    "postgres://user:s3cret@db",
+                ))
+            })
         }
     }
     let layer = McpLayer::new(Broken)
@@ -345,12 +350,15 @@ async fn a_registry_that_fails_is_a_500_without_its_secrets() {
 async fn a_registry_that_hangs_is_given_up_in_time() {
     struct Hung;
     impl mcp_layer::registry::ServerRegistry for Hung {
-        async fn find(
-            &self,
-            _: &mcp_layer::Project,
-            _: &[mcp_layer::ServerName],
-        ) -> Result<Vec<std::sync::Arc<Server>>, mcp_layer::registry::Error> {
-            std::future::pending().await
+        fn find<'a>(
+            &'a self,
+            _: &'a mcp_layer::Project,
+            _: &'a [mcp_layer::ServerName],
+        ) -> mcp_layer::registry::BoxFuture<
+            'a,
+            Result<Vec<std::sync::Arc<Server>>, mcp_layer::registry::Error>,
+        > {
+            Box::pin(async move { std::future::pending().await })
         }
     }
     let mut limits = mcp_layer::Limits::default();

@@ -4,8 +4,8 @@ use mcp_layer::{
     CallerTokens, Connections, McpLayer,
     mcp::ServerLimits,
     registry::{
-        Gate, MemoryRegistry, Observation, ObservationStore, Server, ServerId, ServerRegistry,
-        ServerStore, ToolState,
+        BoxFuture, Gate, MemoryRegistry, Observation, ObservationStore, Server, ServerId,
+        ServerRegistry, ServerStore, ToolState,
     },
 };
 use serde_json::{Value, json};
@@ -340,38 +340,38 @@ async fn an_answer_to_what_was_something_else_accepts_nothing() {
 struct Broken(MemoryRegistry);
 
 impl ObservationStore for Broken {
-    async fn observation(
-        &self,
-        _: &str,
-        _: &ServerId,
-    ) -> Result<Option<Observation>, mcp_layer::registry::Error> {
-        Err(mcp_layer::registry::Error::unavailable("away"))
+    fn observation<'a>(
+        &'a self,
+        _: &'a str,
+        _: &'a ServerId,
+    ) -> BoxFuture<'a, Result<Option<Observation>, mcp_layer::registry::Error>> {
+        Box::pin(async move { Err(mcp_layer::registry::Error::unavailable("away")) })
     }
 
-    async fn observations(
-        &self,
-        organization: &str,
-        servers: &[ServerId],
-    ) -> Result<Vec<Option<Observation>>, mcp_layer::registry::Error> {
-        self.0.observations(organization, servers).await
+    fn observations<'a>(
+        &'a self,
+        organization: &'a str,
+        servers: &'a [ServerId],
+    ) -> BoxFuture<'a, Result<Vec<Option<Observation>>, mcp_layer::registry::Error>> {
+        self.0.observations(organization, servers)
     }
 
-    async fn observe(
-        &self,
-        organization: &str,
-        server: &ServerId,
-        observation: &Observation,
-    ) -> Result<bool, mcp_layer::registry::Error> {
-        self.0.observe(organization, server, observation).await
+    fn observe<'a>(
+        &'a self,
+        organization: &'a str,
+        server: &'a ServerId,
+        observation: &'a Observation,
+    ) -> BoxFuture<'a, Result<bool, mcp_layer::registry::Error>> {
+        self.0.observe(organization, server, observation)
     }
 
-    async fn claim_probes(
-        &self,
-        organization: &str,
-        servers: &[ServerId],
+    fn claim_probes<'a>(
+        &'a self,
+        organization: &'a str,
+        servers: &'a [ServerId],
         every: std::time::Duration,
-    ) -> Result<Vec<bool>, mcp_layer::registry::Error> {
-        self.0.claim_probes(organization, servers, every).await
+    ) -> BoxFuture<'a, Result<Vec<bool>, mcp_layer::registry::Error>> {
+        self.0.claim_probes(organization, servers, every)
     }
 }
 

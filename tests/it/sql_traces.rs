@@ -1,12 +1,9 @@
-//! Records of exchanges in SQLite: written in groups, bounded, and there after an update.
+//! Records of exchanges in SQLite: written in groups, and bounded.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use mcp_layer::registry::{
-    AnyTraces, ServerStore, SqlRegistry, TraceFilter, TracePage, TraceStore,
-    conformance::traces::trace,
-};
+use mcp_layer::registry::{TraceFilter, TracePage, TraceStore, conformance::traces::trace};
 use mcp_layer::secret::KeyRing;
 use mcp_layer::trace::{Trace, TraceId, TraceSink};
 use serde_json::json;
@@ -16,7 +13,7 @@ use crate::support::directory::Directory;
 use crate::support::evidence;
 use crate::support::gateway::{Gateway, auto};
 use crate::support::model::{calls, says};
-use crate::support::sql::{find, intruder, open, run, server};
+use crate::support::sql::{intruder, open, run};
 use crate::support::traces::tools;
 
 async fn count(url: &str) -> i64 {
@@ -41,7 +38,7 @@ async fn an_exchange_of_the_layer_is_there_after_a_restart() {
     let registry = open(&url, &ring).await;
     let answers = [calls(&[("s__echo", json!({"text": "hi"}))]), says("done")];
     let gateway = Gateway::new(answers).await;
-    let sink = AnyTraces::new(registry.clone());
+    let sink = Arc::new(registry.clone()) as Arc<dyn TraceStore>;
     let gateway = gateway.layered(|layer| layer.add_trace_sink(sink));
     gateway.send(&auto(json!({}))).await;
     drop(gateway);
@@ -140,31 +137,6 @@ async fn the_oldest_go_by_age_and_by_number() {
     assert!((10_000..=10_501).contains(&kept), "{kept}");
     let latest = listed(&registry).await;
     assert_eq!(latest[0].started_at, trace(10 + 22 * 500 - 1).started_at);
-}
-
-#[tokio::test]
-async fn a_database_of_version_1_is_brought_up_to_date_with_what_is_in_it() {
-    let (directory, ring) = (Directory::new(), KeyRing::generate());
-    let url = directory.url("gateway.db");
-    let registry = open(&url, &ring).await;
-    registry.insert(server("a")).await.unwrap();
-    drop(registry);
-    // As version 1 left it.
-    let mut connection = intruder(&url).await;
-    run(
-        &mut connection,
-        "DROP TABLE mcp_traces; UPDATE mcp_schema SET version = 1",
-    )
-    .await;
-    drop(connection);
-
-    let registry = open(&url, &ring).await;
-    assert!(find(&registry, "a").await.is_some(), "with its secret");
-    registry.record(&Arc::new(trace(1)));
-    registry.flush_traces().await;
-    assert_eq!(listed(&registry).await.len(), 1);
-    let wrong = SqlRegistry::open(&url, KeyRing::generate()).await;
-    assert!(wrong.is_err(), "the right keys are still asked for");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 use mcp_layer::registry::{
     Auth, Filter, MemoryRegistry, Overlay, Page, Server, ServerStore, SqlRegistry,
 };
-use mcp_layer::secret::{ExposeSecret, KeyRing};
+use mcp_layer::secret::KeyRing;
 use mcp_layer::{CallerTokens, Connections, Inactive};
 use serde_json::json;
 
@@ -67,45 +67,6 @@ async fn a_key_in_a_url_is_sealed_in_the_database() {
         let registry = open(&database, &newer).await;
         assert_eq!(find(&registry, "a").await.unwrap().url, server.url);
     }
-}
-
-#[tokio::test]
-async fn a_database_of_before_is_sealed_when_it_is_opened() {
-    let (directory, ring) = (Directory::new(), KeyRing::generate());
-    let database = directory.url("a.db");
-    let registry = open(&database, &ring).await;
-    let plain = "https://mcp.example.com/mcp";
-    for (name, auth) in [("a", auth()), ("b", Auth::None)] {
-        let server = Server::new(name, plain).unwrap().with_auth(auth);
-        registry.insert(server).await.unwrap();
-    }
-    drop(registry);
-    // As version 2 has it.
-    let mut before = intruder(&database).await;
-    sqlx::query("UPDATE mcp_servers SET record = replace(record, $1, $2)")
-        .bind(plain)
-        .bind(url())
-        .execute(&mut before)
-        .await
-        .unwrap();
-    run(&mut before, "UPDATE mcp_schema SET version = 2").await;
-    sqlx::Connection::close(before).await.unwrap();
-    assert!(holds_keys(&directory.bytes()));
-
-    let registry = open(&database, &ring).await;
-    let found = find(&registry, "a").await.unwrap();
-    assert_eq!(found.url.as_str(), url());
-    match &found.auth {
-        Auth::StaticHeaders(headers) => {
-            assert_eq!(headers[0].value().expose_secret(), "s3cret-of-a");
-        }
-        auth => panic!("{auth:?}"),
-    }
-    assert_eq!(find(&registry, "b").await.unwrap().url.as_str(), url());
-    assert!(
-        !holds_keys(&directory.bytes()),
-        "what was in clear is left behind"
-    );
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
-//! What [`CredentialStore`] promises, a function for each clause; each wants an empty store.
+//! The contract of [`CredentialStore`], a function for each clause; each wants an empty store.
 //!
-//! The clauses about leases wait for them to run out, less than a second each.
+//! Clauses about leases wait for them to run out, less than a second each.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,14 +8,16 @@ use futures_util::future::join_all;
 
 use crate::{
     registry::{
-        CREDENTIAL_LEN, CredentialKey, CredentialStore, Error, Expected, STATES_PER_SERVER, Server,
-        StateHash,
+        credential::{CREDENTIAL_LEN, CredentialKey, Expected, STATES_PER_SERVER, StateHash},
+        credential_store::CredentialStore,
+        error::Error,
+        server::Server,
     },
     secret::{ExposeSecret, SecretString},
 };
 
 super::clauses! {
-    /// Every clause, each with a new and empty store from `make`.
+    /// Runs every clause, each with a new and empty store from `make`.
     all(CredentialStore) {
         a_credential_is_loaded_as_it_was_stored
         a_credential_is_found_for_its_own_key_only
@@ -36,7 +38,7 @@ super::clauses! {
     }
 }
 
-/// Long enough that it does not run out by accident, short enough to wait for.
+/// A lease long enough not to run out by accident, and short enough to wait for.
 const SHORT: Duration = Duration::from_millis(200);
 const LONG: Duration = Duration::from_secs(60);
 
@@ -63,7 +65,7 @@ async fn swap(
     store.swap(key, expected, new).await.unwrap()
 }
 
-/// Version and text of what is stored.
+/// The version and text of what is stored.
 async fn load(store: &impl CredentialStore, key: &CredentialKey) -> Option<(u64, String)> {
     let stored = store.load(key).await.unwrap()?;
     Some((stored.version, stored.secret.expose_secret().to_owned()))
@@ -80,7 +82,7 @@ async fn take(store: &impl CredentialStore, number: u8) -> Option<(CredentialKey
     Some((key, pending.expose_secret().to_owned()))
 }
 
-/// What is stored is loaded byte for byte, up to the longest.
+/// A secret is loaded byte for byte, up to the longest.
 pub async fn a_credential_is_loaded_as_it_was_stored(store: impl CredentialStore) {
     let key = key();
     assert_eq!(load(&store, &key).await, None);
@@ -95,7 +97,7 @@ pub async fn a_credential_is_loaded_as_it_was_stored(store: impl CredentialStore
     }
 }
 
-/// Organization, server and origin all belong to the key.
+/// A credential is found for its own organization, server and origin, and for no other.
 pub async fn a_credential_is_found_for_its_own_key_only(store: impl CredentialStore) {
     let mine = key();
     assert!(swap(&store, &mine, None, Some("mine")).await);
@@ -118,7 +120,7 @@ pub async fn a_credential_is_found_for_its_own_key_only(store: impl CredentialSt
     }
 }
 
-/// A swap whose expectation is not met says so and leaves everything as it was.
+/// A swap whose expectation is not met returns `false` and changes nothing.
 pub async fn a_swap_that_expects_another_version_changes_nothing(store: impl CredentialStore) {
     let key = key();
     assert!(!swap(&store, &key, Some(1), Some("a")).await);
@@ -134,7 +136,7 @@ pub async fn a_swap_that_expects_another_version_changes_nothing(store: impl Cre
     }
 }
 
-/// Of concurrent swaps exactly one gets through.
+/// Exactly one of several concurrent swaps gets through.
 pub async fn of_swaps_that_expect_the_same_one_wins(store: impl CredentialStore) {
     let key = key();
     let texts = ["a", "b", "c", "d", "e", "f", "g", "h"];
@@ -150,7 +152,7 @@ pub async fn of_swaps_that_expect_the_same_one_wins(store: impl CredentialStore)
     }
 }
 
-/// `Expected::Anything` replaces and removes whatever is there, and nothing too.
+/// A swap that expects `Expected::Anything` replaces or removes whatever is there, be it nothing.
 pub async fn a_swap_that_expects_anything_always_gets_through(store: impl CredentialStore) {
     let key = key();
     let swap = async |new: Option<&str>| {
@@ -168,7 +170,7 @@ pub async fn a_swap_that_expects_anything_always_gets_through(store: impl Creden
     assert_eq!(load(&store, &key).await, None);
 }
 
-/// After a removal there is nothing, also for those who knew the version.
+/// A removed credential is gone, even for a caller that knows its version.
 pub async fn a_removed_credential_is_gone(store: impl CredentialStore) {
     let key = key();
     assert!(
@@ -182,7 +184,7 @@ pub async fn a_removed_credential_is_gone(store: impl CredentialStore) {
     assert!(!swap(&store, &key, Some(version), Some("b")).await);
 }
 
-/// Versions of a key differ, also after a removal.
+/// A version of a key is never used twice, not even after a removal.
 pub async fn versions_never_repeat(store: impl CredentialStore) {
     let key = key();
     let mut versions = Vec::new();
@@ -200,7 +202,7 @@ pub async fn versions_never_repeat(store: impl CredentialStore) {
     assert_eq!(versions.len(), 10);
 }
 
-/// Longer secrets than the trait allows are refused and not shown.
+/// A secret that is longer than the trait allows is refused, and not shown.
 pub async fn a_secret_that_is_too_long_is_refused(store: impl CredentialStore) {
     let key = key();
     let long = || SecretString::from("s3cret".repeat(CREDENTIAL_LEN / 6 + 1));
@@ -213,7 +215,7 @@ pub async fn a_secret_that_is_too_long_is_refused(store: impl CredentialStore) {
     assert_eq!(take(&store, 1).await, None);
 }
 
-/// One lease at a time.
+/// A lease keeps others out until it is released.
 pub async fn a_lease_keeps_others_out_until_it_is_released(store: impl CredentialStore) {
     let key = key();
     let lease = store.lease(&key, LONG).await.unwrap().unwrap();
@@ -234,7 +236,7 @@ pub async fn a_lease_runs_out(store: impl CredentialStore) {
     assert!(next.is_some());
 }
 
-/// A late release is without effect.
+/// A late release does not end the lease of a successor.
 pub async fn a_lease_that_ran_out_does_not_release_its_successor(store: impl CredentialStore) {
     let key = key();
     let lease = store.lease(&key, SHORT).await.unwrap().unwrap();
@@ -245,7 +247,7 @@ pub async fn a_lease_that_ran_out_does_not_release_its_successor(store: impl Cre
     store.release(successor).await.unwrap();
 }
 
-/// Leases of other keys, and swaps, go on.
+/// A lease of one key leaves other leases, and swaps of its own key, alone.
 pub async fn a_lease_is_for_one_key_and_locks_no_credential(store: impl CredentialStore) {
     let mine = key();
     let lease = store.lease(&mine, LONG).await.unwrap();
@@ -256,7 +258,7 @@ pub async fn a_lease_is_for_one_key_and_locks_no_credential(store: impl Credenti
     assert_eq!(load(&store, &mine).await.unwrap().1, "a");
 }
 
-/// Of concurrent callers exactly one gets the lease.
+/// Exactly one of several concurrent callers gets the lease.
 pub async fn of_many_one_gets_the_lease(store: impl CredentialStore) {
     let key = key();
     let leases = join_all((0..8).map(|_| store.lease(&key, LONG))).await;
@@ -266,7 +268,7 @@ pub async fn of_many_one_gets_the_lease(store: impl CredentialStore) {
     assert_eq!(got.count(), 1);
 }
 
-/// Of concurrent takes exactly one finds the state.
+/// Exactly one of several concurrent takes finds the state.
 pub async fn a_state_is_taken_once(store: impl CredentialStore) {
     let key = key();
     assert_eq!(take(&store, 1).await, None);
@@ -279,7 +281,7 @@ pub async fn a_state_is_taken_once(store: impl CredentialStore) {
     assert_eq!(take(&store, 2).await, Some((key, "pending 2".to_owned())));
 }
 
-/// What has expired is not found.
+/// A state that has expired is not found.
 pub async fn an_expired_state_is_not_there(store: impl CredentialStore) {
     let key = key();
     for past in [SystemTime::UNIX_EPOCH, SystemTime::now()] {
@@ -289,7 +291,7 @@ pub async fn an_expired_state_is_not_there(store: impl CredentialStore) {
     }
 }
 
-/// The states of one server are limited, whatever its origins.
+/// A server's states are limited, whatever its origins: the oldest gives way.
 pub async fn the_oldest_state_of_a_server_gives_way(store: impl CredentialStore) {
     let (mine, other) = (key(), key());
     put(&store, &other, 255).await;

@@ -1,5 +1,5 @@
-//! What every registry has to hold (feature `conformance`): a function for each clause of the
-//! traits' documentation, for the tests of registries of one's own.
+//! The contracts of the traits as tests (feature `conformance`): a function for each clause, to try
+//! registries and stores of your own.
 //!
 //! - [`reading`] for [`ServerRegistry`](super::ServerRegistry)
 //! - [`stores`] for [`ServerStore`](super::ServerStore)
@@ -7,9 +7,9 @@
 //! - [`credentials`] for [`CredentialStore`](super::CredentialStore)
 //! - [`traces`] for [`TraceStore`](super::TraceStore)
 //!
-//! Each has a function `all`, which runs every clause with a new registry; clauses that are added
-//! later come by themselves. A clause that does not hold panics, and its name has been printed
-//! before. They need a tokio runtime with time, paused or not.
+//! Each module has a function `all`, which runs every clause with a new store, those that later
+//! versions add included. It prints the name of a clause before it runs it, and a clause that does
+//! not hold panics. They need a tokio runtime with its time enabled, paused or not.
 //!
 //! ```
 //! use mcp_layer::registry::{MemoryCredentialStore, MemoryRegistry, MemoryTraces, conformance};
@@ -38,7 +38,7 @@ pub mod traces;
 use super::{Auth, Server};
 use crate::secret::ExposeSecret;
 
-/// Makes the function that runs all clauses.
+/// Defines the function that runs all clauses.
 macro_rules! clauses {
     ($(#[$doc:meta])* all($($store:ident)+) { $($clause:ident)* }) => {
         $(#[$doc])*
@@ -52,7 +52,7 @@ macro_rules! clauses {
 }
 use clauses;
 
-/// Two records that say the same, identity and version apart.
+/// Asserts that two records say the same, but for identity and version.
 fn assert_same(found: &Server, meant: &Server) {
     let name = &meant.name;
     let public = |server: &Server| {
@@ -72,7 +72,7 @@ fn assert_same(found: &Server, meant: &Server) {
     assert_eq!(secrets(&found.auth), secrets(&meant.auth), "{name}");
 }
 
-/// Everything of an authentication, to be compared.
+/// Returns everything of an authentication as text, to be compared.
 fn secrets(auth: &Auth) -> String {
     match auth {
         Auth::StaticHeaders(_) => {

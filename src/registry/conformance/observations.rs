@@ -1,7 +1,7 @@
-//! What [`ObservationStore`] promises, a function for each clause; each wants an empty store that
+//! The contract of [`ObservationStore`], a function for each clause; each wants an empty store that
 //! is a [`ServerStore`] too.
 //!
-//! The clause about how long a claim lasts waits for it to end, less than a second.
+//! The clause about the life of a claim waits for it to end, less than a second.
 
 use std::{
     collections::BTreeMap,
@@ -16,13 +16,19 @@ use crate::{
     name::ServerName,
     project::Project,
     registry::{
-        Failure, Filter, Fingerprint, Observation, ObservationStore, Page, Pins, Server, ServerId,
-        ServerStore, Stage,
+        definition::Fingerprint,
+        listing::{Filter, Page},
+        observation::{Failure, Observation, Stage},
+        observation_store::ObservationStore,
+        pins::Pins,
+        server::Server,
+        server_id::ServerId,
+        server_store::ServerStore,
     },
 };
 
 super::clauses! {
-    /// Every clause, each with a new and empty store from `make`.
+    /// Runs every clause, each with a new and empty store from `make`.
     all(ServerStore ObservationStore) {
         nothing_is_known_of_a_server_that_nobody_looked_at
         what_was_observed_is_there_as_it_was
@@ -40,7 +46,7 @@ super::clauses! {
     }
 }
 
-/// So long that it does not end by itself.
+/// A claim that does not end by itself.
 const LONG: Duration = Duration::from_secs(600);
 
 fn name() -> ServerName {
@@ -71,7 +77,7 @@ fn pinned(version: u64, digit: char) -> Observation {
     }
 }
 
-/// In whole milliseconds: a store need not keep more.
+/// A time in whole milliseconds: a store need not keep more.
 fn time() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_millis(1_800_000_000_123)
 }
@@ -119,7 +125,7 @@ async fn claim(store: &impl ObservationStore, servers: &[ServerId], every: Durat
     store.claim_probes("default", servers, every).await.unwrap()
 }
 
-/// Whether the server is registered or not.
+/// Nothing is known of a server that was never observed, be it registered or not.
 pub async fn nothing_is_known_of_a_server_that_nobody_looked_at(
     store: impl ServerStore + ObservationStore,
 ) {
@@ -136,7 +142,8 @@ pub async fn nothing_is_known_of_a_server_that_nobody_looked_at(
     assert_eq!(observations(&store, &asked).await, [None, None]);
 }
 
-/// The version apart, which counts up; of a server of the store's own, and of any other.
+/// An observation comes back as it was but for its version, which counts up; of a server of the
+/// store's own, and of any other.
 pub async fn what_was_observed_is_there_as_it_was(store: impl ServerStore + ObservationStore) {
     let own = store.insert(server()).await.unwrap().id.clone();
     for server in [own, ServerId::random()] {
@@ -156,7 +163,7 @@ pub async fn what_was_observed_is_there_as_it_was(store: impl ServerStore + Obse
     }
 }
 
-/// And every stage.
+/// Every reason and every stage of a failure comes back.
 pub async fn every_reason_of_a_failure_is_kept(store: impl ServerStore + ObservationStore) {
     let message = "it does not answer".to_owned();
     let reasons = [
@@ -179,7 +186,7 @@ pub async fn every_reason_of_a_failure_is_kept(store: impl ServerStore + Observa
     }
 }
 
-/// Many are listed, one is looked at; in the order in which they were asked for.
+/// Definitions are in a single observation, and not in many, which come in the order asked for.
 pub async fn the_text_of_definitions_is_in_one_observation_and_not_in_many(
     store: impl ServerStore + ObservationStore,
 ) {
@@ -214,7 +221,7 @@ pub async fn the_text_of_definitions_is_in_one_observation_and_not_in_many(
     assert_eq!(stored.definitions, seen.definitions);
 }
 
-/// Whoever has not seen the last observation does not undo it.
+/// An observation of another version than the stored one changes nothing.
 pub async fn an_observation_of_another_version_changes_nothing(
     store: impl ServerStore + ObservationStore,
 ) {
@@ -239,7 +246,7 @@ pub async fn an_observation_of_another_version_changes_nothing(
     assert_eq!(got.pins, pins(&[("search", 'a')]));
 }
 
-/// Exactly one, and what it has seen is what is stored.
+/// Exactly one of several observations of the same version is taken, and is what is stored.
 pub async fn of_observations_of_the_same_version_one_is_taken(
     store: impl ServerStore + ObservationStore,
 ) {
@@ -261,7 +268,7 @@ pub async fn of_observations_of_the_same_version_one_is_taken(
     }
 }
 
-/// None is lost, and none gets another one's.
+/// Concurrent observations of many servers are all taken, each for its own server.
 pub async fn observations_of_many_servers_at_once_are_all_taken(
     store: impl ServerStore + ObservationStore,
 ) {
@@ -276,8 +283,8 @@ pub async fn observations_of_many_servers_at_once_are_all_taken(
     }
 }
 
-/// From then on, wherever the server is read; those of a server that is not the store's own are
-/// in nobody's.
+/// Pins that were observed are in the record wherever it is read; those of another registry's server
+/// are in no record.
 pub async fn pins_are_in_what_is_found(store: impl ServerStore + ObservationStore) {
     let project = Project::default();
     let server = store.insert(server()).await.unwrap().id.clone();
@@ -311,7 +318,7 @@ pub async fn pins_are_in_what_is_found(store: impl ServerStore + ObservationStor
     assert_eq!(found().await, None);
 }
 
-/// What a record says of pins on its way in means nothing.
+/// A record keeps its pins when it is replaced, whatever the replacement says of pins.
 pub async fn a_record_keeps_its_pins_when_it_is_replaced(
     store: impl ServerStore + ObservationStore,
 ) {
@@ -339,7 +346,7 @@ pub async fn a_record_keeps_its_pins_when_it_is_replaced(
     );
 }
 
-/// Nothing of it is true of whatever gets its name.
+/// A removed server takes what is known along; a new one of its name starts with nothing.
 pub async fn a_removed_server_takes_what_is_known_along(
     store: impl ServerStore + ObservationStore,
 ) {
@@ -366,7 +373,7 @@ pub async fn a_removed_server_takes_what_is_known_along(
     assert_eq!(observation(&store, &second.id).await, None);
 }
 
-/// Not even of a server of the same identity.
+/// Organizations share no observation, not even of servers with the same id.
 pub async fn organizations_know_nothing_of_each_other(store: impl ServerStore + ObservationStore) {
     let server = store.insert(server()).await.unwrap();
     let asked = [server.id.clone()];
@@ -388,7 +395,7 @@ pub async fn organizations_know_nothing_of_each_other(store: impl ServerStore + 
     assert!(theirs.is_some());
 }
 
-/// Of each server, whichever others they claim beside it, and in whatever order.
+/// Exactly one of several claimants gets the probe of a server, whatever else they claim with it.
 pub async fn of_many_who_claim_a_probe_one_gets_it(store: impl ServerStore + ObservationStore) {
     let servers: Vec<_> = (0..20).map(|_| ServerId::random()).collect();
     let claims = (0..8).map(|claimant| {
@@ -417,7 +424,7 @@ pub async fn of_many_who_claim_a_probe_one_gets_it(store: impl ServerStore + Obs
     assert!(claim(&store, &[], LONG).await.is_empty());
 }
 
-/// Then the next one gets it, whether or not the first has looked.
+/// A claim ends after its time, whether or not its holder has probed; then the next one gets it.
 pub async fn a_claim_lasts_as_long_as_it_was_made_for(store: impl ServerStore + ObservationStore) {
     let (short, long) = (ServerId::random(), ServerId::random());
     let short_one = [short.clone()];

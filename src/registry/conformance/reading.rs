@@ -1,4 +1,4 @@
-//! What [`ServerRegistry`] promises, a function for each clause; each wants a registry with the
+//! The contract of [`ServerRegistry`], a function for each clause; each wants a registry with the
 //! [`servers`] of this module and no others.
 
 use std::sync::Arc;
@@ -8,7 +8,13 @@ use crate::{
     mcp::Transport,
     name::ServerName,
     project::Project,
-    registry::{Auth, OAuth2, SelectedTool, Server, ServerRegistry, ToolPolicy},
+    registry::{
+        auth::Auth,
+        oauth2::OAuth2,
+        server::Server,
+        server_registry::ServerRegistry,
+        tool_selection::{SelectedTool, ToolPolicy},
+    },
     scopes::Scopes,
 };
 
@@ -87,7 +93,7 @@ async fn names(registry: &impl ServerRegistry, project: &Project, names: &[&str]
     found.iter().map(|server| server.name.to_string()).collect()
 }
 
-/// A server is found by the projects that it names; one that names none, by all.
+/// A server is found by the projects that it names, or by all if it names none.
 pub async fn a_project_finds_its_own_servers_and_those_of_all(registry: impl ServerRegistry) {
     let asked = ["web-only", "everyone", "web-and-batch"];
     // Twice: the second answer may come from memory.
@@ -109,7 +115,7 @@ pub async fn a_project_finds_its_own_servers_and_those_of_all(registry: impl Ser
     }
 }
 
-/// Nobody finds out by asking what others have.
+/// A server that does not exist and one that is somebody else's are both absent.
 pub async fn what_is_not_there_and_what_is_somebody_elses_are_both_absent(
     registry: impl ServerRegistry,
 ) {
@@ -128,13 +134,13 @@ pub async fn what_is_not_there_and_what_is_somebody_elses_are_both_absent(
     }
 }
 
-/// The layer says why it does not use them.
+/// A disabled server is found, since the layer tells callers why it does not use it.
 pub async fn disabled_servers_are_found(registry: impl ServerRegistry) {
     let found = find(&registry, &Project::default(), &["switched-off"]).await;
     assert!(!found[0].enabled);
 }
 
-/// What is found is all of the record, with its credentials opened.
+/// A server that is found is all of the record, with its credentials opened.
 pub async fn every_server_is_whole(registry: impl ServerRegistry) {
     for meant in servers() {
         let project = Project::new("web");
@@ -146,7 +152,7 @@ pub async fn every_server_is_whole(registry: impl ServerRegistry) {
     }
 }
 
-/// Caches and credentials go by it.
+/// An identity stays the same, since caches and credentials go by it.
 pub async fn an_identity_stays_the_same(registry: impl ServerRegistry) {
     let asked = ["everyone", "web-only", "connected"];
     let project = Project::new("web");

@@ -1,4 +1,4 @@
-//! What [`ServerStore`] promises, a function for each clause; each wants an empty store.
+//! The contract of [`ServerStore`], a function for each clause; each wants an empty store.
 
 use std::sync::Arc;
 
@@ -9,13 +9,19 @@ use crate::{
     name::ServerName,
     project::Project,
     registry::{
-        Auth, AuthKind, Error, Filter, Gate, Page, Server, ServerId, ServerStore, ShareSession,
-        Source,
+        auth::{Auth, AuthKind},
+        error::Error,
+        listing::{Filter, Page},
+        pins::Gate,
+        server::{Server, Source},
+        server_id::ServerId,
+        server_store::ServerStore,
+        share_session::ShareSession,
     },
 };
 
 super::clauses! {
-    /// Every clause, each with a new and empty store from `make`.
+    /// Runs every clause, each with a new and empty store from `make`.
     all(ServerStore) {
         an_inserted_server_is_whole_wherever_it_is_read
         an_existing_name_is_a_conflict_and_changes_nothing
@@ -53,7 +59,7 @@ async fn find(store: &impl ServerStore, project: &Project, wanted: &str) -> Opti
     found.pop()
 }
 
-/// The names of all pages.
+/// Lists the names on all pages.
 async fn listed(store: &impl ServerStore, filter: &Filter, limit: usize) -> Vec<String> {
     let mut page = Page {
         limit,
@@ -72,7 +78,7 @@ async fn listed(store: &impl ServerStore, filter: &Filter, limit: usize) -> Vec<
     }
 }
 
-/// `insert` gives version 1, keeps the identity, and hands out what was stored.
+/// An inserted server has version 1 and its own identity, and is whole wherever it is read.
 pub async fn an_inserted_server_is_whole_wherever_it_is_read(store: impl ServerStore) {
     for mut meant in reading::servers() {
         meant.version = 7;
@@ -89,7 +95,7 @@ pub async fn an_inserted_server_is_whole_wherever_it_is_read(store: impl ServerS
     }
 }
 
-/// Never an overwrite.
+/// An insertion of an existing name is a conflict, never an overwrite.
 pub async fn an_existing_name_is_a_conflict_and_changes_nothing(store: impl ServerStore) {
     let first = store.insert(server("a")).await.unwrap();
     let other = server("a").with_enabled(false);
@@ -121,7 +127,7 @@ pub async fn organizations_do_not_see_each_other(store: impl ServerStore) {
     assert_eq!(find(&store, &project, "a").await.unwrap().id, theirs.id);
 }
 
-/// The version counts the operator's edits; the identity is the stored record's.
+/// A replacement counts the version up, and keeps the identity of the stored record.
 pub async fn a_replaced_server_counts_up_and_stays_the_same_one(store: impl ServerStore) {
     let first = store.insert(server("a")).await.unwrap();
     for meant in reading::servers() {
@@ -145,7 +151,7 @@ pub async fn a_replaced_server_counts_up_and_stays_the_same_one(store: impl Serv
     }
 }
 
-/// Who has not seen the last change does not undo it.
+/// A replacement that expects another version changes nothing.
 pub async fn a_stale_version_changes_nothing(store: impl ServerStore) {
     let first = store.insert(server("a")).await.unwrap();
     let second = store.replace((*first).clone()).await.unwrap();
@@ -165,7 +171,7 @@ pub async fn a_stale_version_changes_nothing(store: impl ServerStore) {
     assert_eq!((got.version, got.enabled), (2, true));
 }
 
-/// Each method says so.
+/// A server that does not exist is not found, by any method.
 pub async fn what_is_not_there_is_not_found(store: impl ServerStore) {
     store.insert(server("b")).await.unwrap();
     let a = name("a");
@@ -182,7 +188,7 @@ pub async fn what_is_not_there_is_not_found(store: impl ServerStore) {
     assert!(find(&store, &Project::default(), "a").await.is_none());
 }
 
-/// Exactly one, and what it says is what is stored.
+/// Exactly one of several replacements of the same version wins, and is what is stored.
 pub async fn of_replaces_of_the_same_version_one_wins(store: impl ServerStore) {
     let mut stored = store.insert(server("a")).await.unwrap();
     for _ in 0..4 {
@@ -205,7 +211,7 @@ pub async fn of_replaces_of_the_same_version_one_wins(store: impl ServerStore) {
     }
 }
 
-/// Exactly one; the others are conflicts.
+/// Exactly one of several insertions of the same name wins; the others are conflicts.
 pub async fn of_inserts_of_the_same_name_one_wins(store: impl ServerStore) {
     let inserts = join_all((0..8).map(|_| store.insert(server("a")))).await;
     let (won, lost): (Vec<_>, Vec<_>) = inserts.into_iter().partition(Result::is_ok);
@@ -216,7 +222,7 @@ pub async fn of_inserts_of_the_same_name_one_wins(store: impl ServerStore) {
     assert_eq!(got.id, won[0].as_ref().unwrap().id);
 }
 
-/// Made again, it is another one, with version 1.
+/// A removed server is gone; recreating it gives it a new identity, and version 1.
 pub async fn a_removed_server_is_gone_and_its_name_is_free(store: impl ServerStore) {
     let first = store.insert(server("a")).await.unwrap();
     let first = store.replace((*first).clone()).await.unwrap();
@@ -232,7 +238,7 @@ pub async fn a_removed_server_is_gone_and_its_name_is_free(store: impl ServerSto
     assert_eq!(second.version, 1);
 }
 
-/// Who has changed a server finds the change, also where the old one was found before.
+/// A change is found at once, even if the old record was found just before.
 pub async fn changes_are_found_at_once(store: impl ServerStore) {
     let project = Project::new("web");
     let find = || find(&store, &project, "a");
@@ -256,7 +262,7 @@ pub async fn changes_are_found_at_once(store: impl ServerStore) {
     assert_eq!(find().await.unwrap().id, inserted.id);
 }
 
-/// By bytes, so that every cursor has one meaning.
+/// A list is sorted by the bytes of names, so that every cursor has one meaning.
 pub async fn a_list_is_by_name_and_in_pages(store: impl ServerStore) {
     let mut names = [
         "a", "a-b", "a0", "ab", "a-c", "b", "0", "9-z", "z", "aa", "x1-y",
@@ -284,7 +290,7 @@ pub async fn a_list_is_by_name_and_in_pages(store: impl ServerStore) {
     assert_eq!(listing.next, Some(name("a0")));
 }
 
-/// At least one server, at most 200.
+/// A page has at least one server, and at most 200.
 pub async fn a_page_has_limits(store: impl ServerStore) {
     for number in 0..201 {
         store
@@ -304,7 +310,7 @@ pub async fn a_page_has_limits(store: impl ServerStore) {
     }
 }
 
-/// Those that the project can use, in pages too.
+/// A list by project has the servers that the project can use, on every page.
 pub async fn a_list_is_filtered_by_project(store: impl ServerStore) {
     for number in 0..6 {
         let server = server(&format!("s{number}"));
@@ -330,7 +336,7 @@ pub async fn a_list_is_filtered_by_project(store: impl ServerStore) {
     }
 }
 
-/// Text is text: nothing in it is a pattern.
+/// A list by text takes the text literally, whatever its case; nothing in it is a pattern.
 pub async fn a_list_is_filtered_by_text_without_regard_to_case(store: impl ServerStore) {
     for (name, display_name, description) in [
         ("deep-wiki", "Deep Wiki", "Answers questions about Code"),
@@ -374,7 +380,7 @@ pub async fn a_list_is_filtered_by_text_without_regard_to_case(store: impl Serve
     assert!(listed(&store, &long, 2).await.is_empty());
 }
 
-/// What it is, not what it was.
+/// A list by authentication goes by what it is now, not by what it was.
 pub async fn a_list_is_filtered_by_kind_of_authentication(store: impl ServerStore) {
     for server in reading::servers() {
         store.insert(server).await.unwrap();
@@ -409,7 +415,7 @@ pub async fn a_list_is_filtered_by_kind_of_authentication(store: impl ServerStor
     assert_eq!(list(AuthKind::None, None).await.len(), 4);
 }
 
-/// Until they are finished; their names are taken.
+/// A draft is not found and is listed only on request, until it is finished; its name is taken.
 pub async fn drafts_are_not_found_and_are_listed_where_they_are_asked_for(store: impl ServerStore) {
     let project = Project::default();
     let drafts = Filter {
@@ -455,7 +461,7 @@ pub async fn drafts_are_not_found_and_are_listed_where_they_are_asked_for(store:
     assert!(listed(&store, &drafts, 1).await.is_empty());
 }
 
-/// By the store, whatever a record on its way in says; and that it is the store's.
+/// The store sets the times and the source of a record, whatever the record said.
 pub async fn a_server_says_when_it_was_made_and_changed(store: impl ServerStore) {
     let mut forged = server("a");
     forged.created_at = Some(std::time::UNIX_EPOCH);
@@ -477,7 +483,7 @@ pub async fn a_server_says_when_it_was_made_and_changed(store: impl ServerStore)
     assert!(inserted.updated_at <= replaced.updated_at);
 }
 
-/// As it was said, and not as the last time.
+/// The rules for sharing sessions and for traces are stored as given, not as they were before.
 pub async fn who_shares_a_session_and_who_is_told_of_traces_is_kept(store: impl ServerStore) {
     let inserted = store.insert(server("a")).await.unwrap();
     assert_eq!(inserted.share_session, ShareSession::Project);
@@ -496,7 +502,7 @@ pub async fn who_shares_a_session_and_who_is_told_of_traces_is_kept(store: impl 
     }
 }
 
-/// By the record, and where it says nothing, by the store.
+/// The rules for unaccepted tools are always set: by the record, or else by the store.
 pub async fn what_becomes_of_unaccepted_tools_is_always_said(store: impl ServerStore) {
     let gates = |server: &Server| (server.on_change, server.new_tools);
     let inserted = store.insert(server("a")).await.unwrap();

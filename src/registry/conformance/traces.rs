@@ -1,6 +1,6 @@
-//! What [`TraceStore`] promises, a function for each clause; each wants an empty store.
+//! The contract of [`TraceStore`], a function for each clause; each wants an empty store.
 //!
-//! What is recorded is waited for, since a store may write it down a moment later.
+//! Clauses wait for what they record, since a store may write it a moment later.
 
 use std::{
     sync::Arc,
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::clauses;
 use crate::{
-    registry::{TraceFilter, TraceListing, TracePage, TraceStore},
+    registry::trace_store::{TraceFilter, TraceListing, TracePage, TraceStore},
     trace::{Span, Trace, TraceId},
 };
 
@@ -30,9 +30,9 @@ clauses! {
     }
 }
 
-/// An exchange of the organization `default`, so many milliseconds after midnight.
+/// An exchange of the organization `default`, `number` milliseconds after midnight.
 ///
-/// Times are in whole milliseconds: a store need not keep more of them.
+/// Its times are in whole milliseconds: a store need not keep more.
 pub fn trace(number: u64) -> Trace {
     let now = UNIX_EPOCH.elapsed().unwrap().as_millis();
     let today = u64::try_from(now).unwrap() / 86_400_000 * 86_400_000;
@@ -61,7 +61,7 @@ pub fn trace(number: u64) -> Trace {
     }
 }
 
-/// Records these, and waits until they are there.
+/// Records these exchanges, and waits until they are stored.
 async fn record(store: &impl TraceStore, traces: &[Trace]) {
     for trace in traces {
         store.record(&Arc::new(trace.clone()));
@@ -90,7 +90,7 @@ async fn all_ids(store: &impl TraceStore, filter: &TraceFilter) -> Vec<TraceId> 
     listing.traces.iter().map(|trace| trace.id).collect()
 }
 
-/// Lists are by the time when exchanges began.
+/// A list has the exchange that began last first, whenever it ended.
 pub async fn the_latest_are_listed_first_whenever_they_ended(store: impl TraceStore) {
     let traces = [trace(2), trace(1), trace(3)];
     record(&store, &traces).await;
@@ -98,7 +98,7 @@ pub async fn the_latest_are_listed_first_whenever_they_ended(store: impl TraceSt
     assert_eq!(all_ids(&store, &TraceFilter::default()).await, expected);
 }
 
-/// A list is short; what is in a record but its spans is in it.
+/// A list has everything of a record but its spans.
 pub async fn lists_have_no_spans_and_all_else(store: impl TraceStore) {
     let mut bare = trace(1);
     (bare.model, bare.stopped_by, bare.usage) = (None, None, None);
@@ -111,7 +111,7 @@ pub async fn lists_have_no_spans_and_all_else(store: impl TraceStore) {
     }
 }
 
-/// Following `next` from the first page leads to every exchange once.
+/// The cursor `next` leads from the first page to every exchange once.
 pub async fn pages_have_every_exchange_once(store: impl TraceStore) {
     let traces: Vec<_> = (0..25).map(trace).collect();
     record(&store, &traces).await;
@@ -133,7 +133,7 @@ pub async fn pages_have_every_exchange_once(store: impl TraceStore) {
     assert_eq!(found, latest_first);
 }
 
-/// A page has one exchange at least, and 200 at most.
+/// A page has at least one exchange, and at most 200.
 pub async fn a_page_has_a_limit(store: impl TraceStore) {
     let traces: Vec<_> = (0..201).map(trace).collect();
     record(&store, &traces).await;
@@ -148,7 +148,7 @@ pub async fn a_page_has_a_limit(store: impl TraceStore) {
     }
 }
 
-/// Project, server, model and outcome, each alone and all together; names are not parts of names.
+/// A filter for project, server, model or outcome compares whole names, each alone and together.
 pub async fn filters_find_what_they_say(store: impl TraceStore) {
     let mut other = trace(1);
     other.project = "batch".into();
@@ -202,7 +202,7 @@ pub async fn filters_find_what_they_say(store: impl TraceStore) {
     assert_eq!(all_ids(&store, &mixed).await, []);
 }
 
-/// Neither lists nor ids lead from one organization to another.
+/// An organization sees its own exchanges only, by list and by id.
 pub async fn an_organization_sees_its_own_only(store: impl TraceStore) {
     let mut other = trace(2);
     other.organization = "other".into();
@@ -216,20 +216,20 @@ pub async fn an_organization_sees_its_own_only(store: impl TraceStore) {
     assert!(store.get("other", traces[0].id).await.unwrap().is_none());
 }
 
-/// A record comes back as it went in.
+/// An exchange comes back as it went in, with its spans.
 pub async fn one_exchange_is_found_with_its_spans(store: impl TraceStore) {
     let trace = trace(1);
     record(&store, std::slice::from_ref(&trace)).await;
     assert_eq!(*get(&store, &trace).await.unwrap(), trace);
 }
 
-/// An id that nobody has, or not any more, is no fault.
+/// An id that is not stored, or not any more, is `None` and no error.
 pub async fn what_is_not_there_is_none(store: impl TraceStore) {
     assert!(get(&store, &trace(1)).await.is_none());
     assert_eq!(all_ids(&store, &TraceFilter::default()).await, []);
 }
 
-/// Callers choose names of models and of servers that do not exist.
+/// Odd names of models and servers do no harm: callers make them up.
 pub async fn odd_texts_do_no_harm(store: impl TraceStore) {
     let odd = ["a%b_c\\", "\u{1f}", "\0", "'; --", "", "\u{202e}é\u{1f511}"];
     let mut found = Vec::new();

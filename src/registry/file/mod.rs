@@ -27,7 +27,7 @@ use tokio::runtime::Handle;
 pub use self::error::FileError;
 use self::watch::Follower;
 pub(super) use self::{state::Servers, watch::Guard};
-use super::{Error, Server, ServerRegistry};
+use super::{error::Error, future::BoxFuture, server::Server, server_registry::ServerRegistry};
 use crate::{name::ServerName, project::Project};
 
 /// Servers from the `[[servers]]` of a TOML file, all of the organization `default`.
@@ -164,18 +164,20 @@ impl FileRegistry {
 }
 
 impl ServerRegistry for FileRegistry {
-    async fn find(
-        &self,
-        project: &Project,
-        names: &[ServerName],
-    ) -> Result<Vec<Arc<Server>>, Error> {
-        let servers = self.state.load();
-        Ok(names
-            .iter()
-            .filter_map(|name| servers.get(name))
-            .filter(|server| server.is_usable_by(project))
-            .cloned()
-            .collect())
+    fn find<'a>(
+        &'a self,
+        project: &'a Project,
+        names: &'a [ServerName],
+    ) -> BoxFuture<'a, Result<Vec<Arc<Server>>, Error>> {
+        Box::pin(async move {
+            let servers = self.state.load();
+            Ok(names
+                .iter()
+                .filter_map(|name| servers.get(name))
+                .filter(|server| server.is_usable_by(project))
+                .cloned()
+                .collect())
+        })
     }
 }
 

@@ -1,4 +1,4 @@
-//! What goes with a server: what was stored for it, and learned about it. And drafts that go.
+//! Rows that go with a server: its credentials, and what is known of it. And drafts that expire.
 
 use sqlx::{Any, Row, Transaction};
 
@@ -7,12 +7,12 @@ use super::{
     database::sql,
     time::{now, span},
 };
-use crate::registry::DRAFT_LIFE;
+use crate::registry::server::DRAFT_LIFE;
 
-/// Old drafts that go with one insertion: nobody is to wait for more.
+/// The most expired drafts that one insertion removes, so that nobody waits for more.
 const DRAFTS: i64 = 10;
 
-/// Removes all that belongs to the server `id`, which is not there any more.
+/// Removes everything that belongs to the server `id`, whose row is gone.
 pub(super) async fn remove(
     tx: &mut Transaction<'static, Any>,
     organization: &str,
@@ -32,7 +32,7 @@ pub(super) async fn remove(
     remove_observed(tx, organization, id).await
 }
 
-/// Removes what was learned about a server by looking at it.
+/// Removes what is known of a server.
 pub(super) async fn remove_observed(
     tx: &mut Transaction<'static, Any>,
     organization: &str,
@@ -52,14 +52,14 @@ pub(super) async fn remove_observed(
     Ok(())
 }
 
-/// Drafts whose last change was before this are gone, whether or not their rows are.
+/// The time before which a draft's last change makes it expired, be its row still there.
 pub(super) fn drafts_since() -> i64 {
     now() - span(DRAFT_LIFE)
 }
 
-/// Removes the draft that is in the way of `key`, if it is too old, and a few others.
+/// Removes the expired draft that is in the way of `key`, if there is one, and a few others.
 ///
-/// Nobody needs to be told: drafts are in nobody's memory.
+/// No replica needs to hear of it: drafts are in no cache.
 pub(super) async fn remove_old_drafts(
     tx: &mut Transaction<'static, Any>,
     key: &Key,
@@ -87,7 +87,7 @@ pub(super) async fn remove_old_drafts(
                 .bind(since)
                 .execute(&mut **tx)
                 .await?;
-        // Else somebody was faster.
+        // Otherwise another replica was faster.
         if removed.rows_affected() == 1 {
             remove(tx, organization, id).await?;
         }

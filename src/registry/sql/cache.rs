@@ -1,4 +1,4 @@
-//! Servers in memory, so that a request need not wait for the database.
+//! Servers in memory, so that requests do not wait for the database.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -7,37 +7,38 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::{name::ServerName, registry::Server};
+use crate::{name::ServerName, registry::server::Server};
 
-/// Servers that are kept; the least used go first.
+/// The most servers in the cache; the least used go first.
 const SERVERS: u64 = 20_000;
-/// Names that are kept although they turned out to be nobody's. Apart from the servers: callers
-/// can make up as many as they like, and push out no more than each other.
+/// The most names in the cache that no server has. They are kept apart from the servers: callers can
+/// make up as many as they like, and push out only each other.
 const NOBODYS: u64 = 5_000;
 
-/// How long what is kept counts when nothing is heard of the database any more: it may go away
-/// for a while, and a server that somebody removed must not live on for ever.
+/// The life of the cache without word from the database: an outage may last a while, but a server
+/// that somebody removed must not live on for ever.
 const UNHEARD: Duration = Duration::from_secs(60);
 
 /// A server's organization and name.
 pub(super) type Key = (Arc<str>, ServerName);
 
+/// Servers by organization and name, and names that no server has.
 pub(super) struct Cache {
     servers: moka::sync::Cache<Key, Arc<Server>>,
-    /// There is no such server. Kept too, so that what does not exist and what is somebody else's
-    /// take the same time.
+    /// Names that no server has. They are cached so that a server that does not exist and one that
+    /// is somebody else's take the same time.
     nobodys: moka::sync::Cache<Key, ()>,
     // Held while something is kept or forgotten, never across an await.
     state: Mutex<State>,
 }
 
 struct State {
-    /// Counts what was forgotten.
+    /// The number of invalidations so far.
     epoch: u64,
     heard: Instant,
 }
 
-/// When something was read: what was changed since is not kept.
+/// The moment of a read; what was invalidated since is not cached.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Epoch(u64);
 
@@ -53,7 +54,7 @@ impl Cache {
         }
     }
 
-    /// What is kept for `key`, if anything is.
+    /// The cached server of `key`; `Some(None)` if it is known that there is none.
     pub(super) fn find(&self, key: &Key) -> Option<Option<Arc<Server>>> {
         match self.servers.get(key) {
             Some(server) => Some(Some(server)),
@@ -61,17 +62,17 @@ impl Cache {
         }
     }
 
-    /// Whether what is kept still counts.
+    /// Returns `true` while the cache may be used.
     pub(super) fn is_fresh(&self) -> bool {
         self.state().heard.elapsed() < UNHEARD
     }
 
-    /// To be asked before reading.
+    /// The epoch to note before reading from the database.
     pub(super) fn epoch(&self) -> Epoch {
         Epoch(self.state().epoch)
     }
 
-    /// Keeps what was read, unless something was forgotten since: it may have been this.
+    /// Caches what was read, unless something was invalidated since: it may have been this.
     pub(super) fn keep(&self, read_at: Epoch, key: Key, server: Option<Arc<Server>>) {
         let state = self.state();
         if Epoch(state.epoch) == read_at {
@@ -96,7 +97,7 @@ impl Cache {
         self.nobodys.invalidate_all();
     }
 
-    /// Whatever has been changed until now is forgotten.
+    /// Notes that everything changed up to now has been invalidated.
     pub(super) fn heard(&self) {
         self.state().heard = Instant::now();
     }
@@ -106,13 +107,13 @@ impl Cache {
     }
 }
 
-/// Forgets a server when it is dropped: also when the one who changes it goes away half-way.
-pub(super) struct Forgets<'a> {
+/// Invalidates a server when dropped, so also when whoever changes it goes away half-way.
+pub(super) struct InvalidateOnDrop<'a> {
     pub(super) cache: &'a Cache,
     pub(super) key: Key,
 }
 
-impl Drop for Forgets<'_> {
+impl Drop for InvalidateOnDrop<'_> {
     fn drop(&mut self) {
         self.cache.forget(&self.key);
     }

@@ -1,171 +1,195 @@
-//! Credentials, leases and states of authorizations.
+//! Credentials, leases and pending authorizations.
 
 use std::time::{Duration, SystemTime};
 
 use sqlx::{Any, Row, Transaction};
 
 use super::{
-    SqlRegistry,
     database::sql,
-    servers::number,
+    registry::SqlRegistry,
     text,
     time::{LONGEST_HOLD, milliseconds, now, shared_now, span},
+    version,
 };
 use crate::{
     hex::hex,
     registry::{
-        CredentialKey, CredentialStore, Error, Expected, Lease, STATES_PER_SERVER, StateHash,
-        StoredCredential, credential_store::check_len,
+        credential::{
+            CredentialKey, Expected, Lease, STATES_PER_SERVER, StateHash, StoredCredential,
+            check_len,
+        },
+        credential_store::CredentialStore,
+        error::Error,
+        future::BoxFuture,
     },
     secret::SecretString,
 };
 
-/// What a credential's sealed record is called.
+/// The field that a credential is sealed for.
 pub(super) const FIELD: &str = "credential";
 
 impl CredentialStore for SqlRegistry {
-    async fn load(&self, key: &CredentialKey) -> Result<Option<StoredCredential>, Error> {
-        if !fits(key) {
-            return Ok(None);
-        }
-        let row = self.shared.database.in_time(async {
-            let row = sql("SELECT version, sealed FROM mcp_credentials
+    fn load<'a>(
+        &'a self,
+        key: &'a CredentialKey,
+    ) -> BoxFuture<'a, Result<Option<StoredCredential>, Error>> {
+        Box::pin(async move {
+            if !fits(key) {
+                return Ok(None);
+            }
+            let row = self.shared.database.in_time(async {
+                let row = sql("SELECT version, sealed FROM mcp_credentials
                  WHERE organization = $1 AND server = $2 AND origin = $3")
-            .bind(&*key.organization)
-            .bind(key.server.as_str())
-            .bind(key.origin.as_str())
-            .fetch_optional(&mut *self.shared.database.reading().await?)
-            .await?;
-            Ok(row)
-        });
-        let Some(row) = row.await? else {
-            return Ok(None);
-        };
-        let version = row.try_get::<i64, _>(0)?.unsigned_abs();
-        let place = key.place(FIELD, version);
-        let opened = self.shared.ring.load().open(&place, row.try_get(1)?);
-        let secret = opened.map_err(Error::sealed)?;
-        Ok(Some(StoredCredential { version, secret }))
+                .bind(&*key.organization)
+                .bind(key.server.as_str())
+                .bind(key.origin.as_str())
+                .fetch_optional(&mut *self.shared.database.reading().await?)
+                .await?;
+                Ok(row)
+            });
+            let Some(row) = row.await? else {
+                return Ok(None);
+            };
+            let version = row.try_get::<i64, _>(0)?.unsigned_abs();
+            let place = key.place(FIELD, version);
+            let opened = self.shared.ring.load().open(&place, row.try_get(1)?);
+            let secret = opened.map_err(Error::sealed)?;
+            Ok(Some(StoredCredential { version, secret }))
+        })
     }
 
-    async fn swap(
-        &self,
-        key: &CredentialKey,
+    fn swap<'a>(
+        &'a self,
+        key: &'a CredentialKey,
         expected: Expected,
         new: Option<SecretString>,
-    ) -> Result<bool, Error> {
-        self.shared
-            .database
-            .in_time(async {
-                match new {
-                    Some(new) => self.put(key, expected, &new).await,
-                    None => self.take_away(key, expected).await,
-                }
-            })
-            .await
+    ) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(async move {
+            self.shared
+                .database
+                .in_time(async {
+                    match new {
+                        Some(new) => self.put(key, expected, &new).await,
+                        None => self.take_away(key, expected).await,
+                    }
+                })
+                .await
+        })
     }
 
-    async fn lease(&self, key: &CredentialKey, duration: Duration) -> Result<Option<Lease>, Error> {
-        check(key)?;
-        let lease = Lease::new(key.clone());
-        let longest = span(LONGEST_HOLD);
-        let duration = span(duration).min(longest);
-        self.shared
-            .database
-            .in_time(async {
-                let mut tx = self.shared.database.begin().await?;
-                let now = shared_now(&mut tx, &self.shared.database).await?;
-                sql("DELETE FROM mcp_leases WHERE ends_at <= $1 OR ends_at > $2")
-                    .bind(now)
-                    .bind(now + longest)
+    fn lease<'a>(
+        &'a self,
+        key: &'a CredentialKey,
+        duration: Duration,
+    ) -> BoxFuture<'a, Result<Option<Lease>, Error>> {
+        Box::pin(async move {
+            check(key)?;
+            let lease = Lease::new(key.clone());
+            let longest = span(LONGEST_HOLD);
+            let duration = span(duration).min(longest);
+            self.shared
+                .database
+                .in_time(async {
+                    let mut tx = self.shared.database.begin().await?;
+                    let now = shared_now(&mut tx, &self.shared.database).await?;
+                    sql("DELETE FROM mcp_leases WHERE ends_at <= $1 OR ends_at > $2")
+                        .bind(now)
+                        .bind(now + longest)
+                        .execute(&mut *tx)
+                        .await?;
+                    let leased = sql(
+                        "INSERT INTO mcp_leases (organization, server, origin, holder, ends_at)
+                 VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+                    )
+                    .bind(&*key.organization)
+                    .bind(key.server.as_str())
+                    .bind(key.origin.as_str())
+                    .bind(&lease.holder()[..])
+                    .bind(now + duration)
                     .execute(&mut *tx)
                     .await?;
-                let leased = sql(
-                    "INSERT INTO mcp_leases (organization, server, origin, holder, ends_at)
-                 VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
-                )
-                .bind(&*key.organization)
-                .bind(key.server.as_str())
-                .bind(key.origin.as_str())
-                .bind(&lease.holder()[..])
-                .bind(now + duration)
-                .execute(&mut *tx)
-                .await?;
-                tx.commit().await?;
-                Ok((leased.rows_affected() == 1).then_some(lease))
-            })
-            .await
+                    tx.commit().await?;
+                    Ok((leased.rows_affected() == 1).then_some(lease))
+                })
+                .await
+        })
     }
 
-    async fn release(&self, lease: Lease) -> Result<(), Error> {
-        self.shared
-            .database
-            .in_time(async {
-                let key = lease.key();
-                let mut tx = self.shared.database.begin().await?;
-                sql("DELETE FROM mcp_leases
+    fn release(&self, lease: Lease) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            self.shared
+                .database
+                .in_time(async {
+                    let key = lease.key();
+                    let mut tx = self.shared.database.begin().await?;
+                    sql("DELETE FROM mcp_leases
                  WHERE organization = $1 AND server = $2 AND origin = $3 AND holder = $4")
-                .bind(&*key.organization)
-                .bind(key.server.as_str())
-                .bind(key.origin.as_str())
-                .bind(&lease.holder()[..])
-                .execute(&mut *tx)
-                .await?;
-                tx.commit().await?;
-                Ok(())
-            })
-            .await
+                    .bind(&*key.organization)
+                    .bind(key.server.as_str())
+                    .bind(key.origin.as_str())
+                    .bind(&lease.holder()[..])
+                    .execute(&mut *tx)
+                    .await?;
+                    tx.commit().await?;
+                    Ok(())
+                })
+                .await
+        })
     }
 
-    async fn put_state(
-        &self,
-        key: &CredentialKey,
+    fn put_state<'a>(
+        &'a self,
+        key: &'a CredentialKey,
         state: StateHash,
         expires_at: SystemTime,
         pending: SecretString,
-    ) -> Result<(), Error> {
-        check(key)?;
-        check_len(&pending)?;
-        self.shared
-            .database
-            .in_time(self.put_pending(key, &state, expires_at, &pending))
-            .await
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            check(key)?;
+            check_len(&pending)?;
+            self.shared
+                .database
+                .in_time(self.put_pending(key, &state, expires_at, &pending))
+                .await
+        })
     }
 
-    async fn take_state(
-        &self,
-        state: &StateHash,
-    ) -> Result<Option<(CredentialKey, SecretString)>, Error> {
-        let rows = self.shared.database.in_time(async {
-            let mut tx = self.shared.database.begin().await?;
-            let rows = sql("DELETE FROM mcp_states WHERE state = $1
+    fn take_state<'a>(
+        &'a self,
+        state: &'a StateHash,
+    ) -> BoxFuture<'a, Result<Option<(CredentialKey, SecretString)>, Error>> {
+        Box::pin(async move {
+            let rows = self.shared.database.in_time(async {
+                let mut tx = self.shared.database.begin().await?;
+                let rows = sql("DELETE FROM mcp_states WHERE state = $1
                  RETURNING organization, server, origin, expires_at, version, sealed")
-            .bind(hex(&state.0))
-            .fetch_all(&mut *tx)
-            .await?;
-            // Gone before anybody gets it.
-            tx.commit().await?;
-            Ok(rows)
-        });
-        let rows = rows.await?;
-        let Some(row) = rows.first() else {
-            return Ok(None);
-        };
-        if row.try_get::<i64, _>(3)? <= now() {
-            return Ok(None);
-        }
-        let organization: &str = row.try_get(0)?;
-        let server: &str = row.try_get(1)?;
-        let key = CredentialKey {
-            organization: organization.into(),
-            server: server.parse().map_err(Error::unavailable)?,
-            origin: row.try_get(2)?,
-        };
-        let version = row.try_get::<i64, _>(4)?.unsigned_abs();
-        let field = field(&hex(&state.0));
-        let place = key.place(&field, version);
-        let opened = self.shared.ring.load().open(&place, row.try_get(5)?);
-        Ok(Some((key, opened.map_err(Error::sealed)?)))
+                .bind(hex(&state.0))
+                .fetch_all(&mut *tx)
+                .await?;
+                // Gone before anybody gets it.
+                tx.commit().await?;
+                Ok(rows)
+            });
+            let rows = rows.await?;
+            let Some(row) = rows.first() else {
+                return Ok(None);
+            };
+            if row.try_get::<i64, _>(3)? <= now() {
+                return Ok(None);
+            }
+            let organization: &str = row.try_get(0)?;
+            let server: &str = row.try_get(1)?;
+            let key = CredentialKey {
+                organization: organization.into(),
+                server: server.parse().map_err(Error::unavailable)?,
+                origin: row.try_get(2)?,
+            };
+            let version = row.try_get::<i64, _>(4)?.unsigned_abs();
+            let field = field(&hex(&state.0));
+            let place = key.place(&field, version);
+            let opened = self.shared.ring.load().open(&place, row.try_get(5)?);
+            Ok(Some((key, opened.map_err(Error::sealed)?)))
+        })
     }
 }
 
@@ -204,7 +228,7 @@ impl SqlRegistry {
             .bind(sealed)
             .bind(ring.newest().to_string());
         if let Expected::Version(version) = expected {
-            put = put.bind(number(version));
+            put = put.bind(version::stored(version));
         }
         if put.execute(&mut *tx).await?.rows_affected() == 0 {
             return Ok(false);
@@ -244,7 +268,7 @@ impl SqlRegistry {
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
-        // PostgreSQL: somebody else may have committed since we looked.
+        // PostgreSQL: somebody else may have committed since.
         Ok(removed.rows_affected() == 1 || any == 1)
     }
 
@@ -295,8 +319,8 @@ impl SqlRegistry {
     }
 }
 
-/// Counted over all keys, so that nothing has to be kept of what was removed. Whoever counts up
-/// holds the row until the commit.
+/// Counts up the version, which all keys share, so that nothing has to be kept of what was removed.
+/// The transaction holds the row until the commit.
 async fn next_version(tx: &mut Transaction<'static, Any>) -> Result<i64, sqlx::Error> {
     sql("UPDATE mcp_counters SET value = value + 1 WHERE name = 'credential' RETURNING value")
         .fetch_one(&mut **tx)
@@ -313,7 +337,7 @@ fn check(key: &CredentialKey) -> Result<(), Error> {
     text::check("url", &key.origin)
 }
 
-/// What the sealed record of the state `hex` is called.
+/// The field that the pending authorization of the state `hex` is sealed for.
 pub(super) fn field(hex: &str) -> String {
     format!("state:{hex}")
 }

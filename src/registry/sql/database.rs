@@ -1,4 +1,4 @@
-//! Both engines as one: pools, transactions, and the few words in which they differ.
+//! Both engines as one: pools, transactions, and the few words in which the engines differ.
 
 use std::{
     error::Error as StdError,
@@ -19,15 +19,15 @@ use sqlx::{
 use tokio::time::{sleep, timeout};
 
 use super::sessions::Sessions;
-use crate::registry::Error;
+use crate::registry::error::Error;
 
-/// The longest that one operation may take, with its wait for a connection: a database that
-/// hangs must not hang the requests. It is what the layer gives a registry.
+/// The limit of one operation, its wait for a connection included: a database that hangs must not
+/// hang requests. The layer gives a registry as long.
 const OPERATION: Duration = Duration::from_secs(10);
-/// The same while the database is known to be away: no reason to let everybody wait.
+/// The limit while the database is known to be away, so that not everybody waits.
 const WHILE_AWAY: Duration = Duration::from_millis(500);
 
-/// How long one waits for a connection, and how often one looks where none can be made.
+/// The wait for a connection, and the pause between two looks for one that others give back.
 const PATIENCE: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -35,61 +35,60 @@ const LOOK: Duration = Duration::from_millis(20);
 #[derive(Clone)]
 pub(super) struct Database {
     read: AnyPool,
-    /// With SQLite one connection: it has one writer at a time, and who waits here waits in line.
+    /// A single connection with SQLite, which has one writer at a time: so writers wait in line.
     write: AnyPool,
     pub(super) dialect: &'static Dialect,
     sessions: Arc<Sessions>,
-    reached: Arc<dyn Reached>,
+    location: Arc<dyn Location>,
     is_away: Arc<AtomicBool>,
 }
 
-/// What an engine knows of how its database is reached.
-pub(super) trait Reached: Send + Sync {
-    /// Why it must not be used, as far as that shows before anything is tried.
+/// The place of a database, as its engine knows it.
+pub(super) trait Location: Send + Sync {
+    /// The reason why it must not be used, as far as that shows before anything is tried.
     fn is_lost(&self) -> Option<&'static str>;
 
-    /// Why no connection was free in time.
+    /// Finds out why no connection was free in time.
     fn why(&self) -> futures_util::future::BoxFuture<'_, Error>;
 }
 
-/// A connection that reads.
+/// A connection to read with.
 pub(super) enum Reading {
     Session(PoolConnection<Any>),
     Transaction(Transaction<'static, Any>),
 }
 
-/// Where the engines differ.
+/// The words and abilities in which the engines differ.
 pub(super) struct Dialect {
-    /// Begins a transaction that writes.
+    /// The statement that begins a transaction that writes.
     pub(super) begin: &'static str,
-    /// Whether a transaction that has begun must not write, as 0 or 1; `None`: it may.
+    /// A query for 1 where a transaction that has begun must not write; `None` where it always may.
     pub(super) is_read_only: Option<&'static str>,
-    /// A statement may be another session's than the one before it, but within a transaction.
+    /// Behind a pooler: outside of a transaction each statement may run in another session.
     pub(super) is_pooled: bool,
-    /// How many tables named `mcp_schema` there are.
+    /// A query for the number of tables named `mcp_schema`.
     pub(super) has_schema: &'static str,
-    /// Holds off whoever else changes the tables, until the transaction ends.
+    /// The statement that keeps others from changing the tables until the transaction ends.
     pub(super) lock_schema: Option<&'static str>,
     /// Replacements in the text of the schema.
     pub(super) words: &'static [(&'static str, &'static str)],
-    /// The clock that all replicas share, in milliseconds since 1970; `None`: the machine's.
+    /// A query for the clock that all replicas share, in milliseconds since 1970; `None` for the
+    /// machine's own.
     pub(super) clock: Option<&'static str>,
-    /// Empties the log of what is in the database by now, old contents too.
-    pub(super) empty_log: Option<&'static str>,
-    /// The texts of the JSON list `$2`, as a table with the column `value`.
+    /// The texts of the JSON list `$2`, as a table with a column `value`.
     pub(super) texts: &'static str,
-    /// Tells other replicas of a change, once the transaction is committed.
+    /// The statement that notifies other replicas once the transaction is committed.
     pub(super) notify: Option<&'static str>,
 }
 
 impl Database {
-    /// `sessions` is asked by the pools which of their connections are still used.
+    /// Puts the pools of a database together; they ask `sessions` which connections are still good.
     pub(super) fn new(
         read: AnyPool,
         write: AnyPool,
         dialect: &'static Dialect,
         sessions: Arc<Sessions>,
-        reached: Arc<dyn Reached>,
+        location: Arc<dyn Location>,
     ) -> Self {
         let is_away = Arc::default();
         Self {
@@ -97,12 +96,12 @@ impl Database {
             write,
             dialect,
             sessions,
-            reached,
+            location,
             is_away,
         }
     }
 
-    /// Limits an operation in time.
+    /// Runs an operation within the time limit.
     pub(super) async fn in_time<T>(
         &self,
         operation: impl Future<Output = Result<T, Error>>,
@@ -119,35 +118,35 @@ impl Database {
         done.unwrap_or_else(|_| Err(self.no_answer(limit)))
     }
 
-    /// There was no answer for so long.
+    /// The error of an operation without an answer within `limit`.
     pub(super) fn no_answer(&self, limit: Duration) -> Error {
-        // Each session would be waited for in its turn: after a failover they hang, all of them.
+        // After a failover all sessions hang, and each would be waited for in its turn.
         self.sessions.distrust();
         Error::unavailable(NoAnswer(limit))
     }
 
-    /// The reason behind an error of the pool, which says no more than that its time is over.
+    /// Replaces the error of a pool, which says no more than that its time is over, by the reason.
     pub(super) async fn explain(&self, error: Error) -> Error {
         match found_no_connection(&error) {
-            true => self.reached.why().await,
+            true => self.location.why().await,
             false => error,
         }
     }
 
-    /// Fails where the database must not be used, as far as that shows before it is tried.
+    /// Fails if the database must not be used, as far as that shows before it is tried.
     fn check(&self) -> Result<(), sqlx::Error> {
-        let lost = self.reached.is_lost();
+        let lost = self.location.is_lost();
         lost.map_or(Ok(()), |reason| {
             Err(sqlx::Error::Configuration(reason.into()))
         })
     }
 
-    /// Says whether the database answers, from what was tried last.
+    /// Notes whether the database answered the last time.
     pub(super) fn set_away(&self, is_away: bool) {
         self.is_away.store(is_away, Ordering::Relaxed);
     }
 
-    /// A connection to read with.
+    /// Takes a connection to read with.
     pub(super) async fn reading(&self) -> Result<Reading, sqlx::Error> {
         self.check()?;
         Ok(match self.dialect.is_pooled {
@@ -159,10 +158,10 @@ impl Database {
         })
     }
 
-    /// A transaction that writes; it is rolled back unless it is committed.
+    /// Begins a transaction that writes; it is rolled back unless it is committed.
     ///
-    /// A session that must not write is thrown away, with all that are as old as it is, and a new
-    /// one is tried: after a failover it may lead to another server.
+    /// A session that must not write is thrown away, with all that are as old, and a new one is
+    /// tried: after a failover it may lead to another server.
     pub(super) async fn begin(&self) -> Result<Transaction<'static, Any>, Error> {
         self.check()?;
         if let Some(tx) = self.try_begin().await? {
@@ -176,22 +175,13 @@ impl Database {
         })
     }
 
-    /// Leaves nothing of what was overwritten in the log, as far as nobody reads it.
-    pub(super) async fn forget_log(&self) {
-        if let Some(empty_log) = self.dialect.empty_log
-            && let Err(error) = sql(empty_log).execute(&self.write).await
-        {
-            tracing::debug!(%error, "the log keeps what was overwritten for now");
-        }
-    }
-
     async fn begun(&self, pool: &AnyPool) -> Result<Transaction<'static, Any>, sqlx::Error> {
         let begin = self.dialect.begin;
         let idle = || pool.try_begin_with(begin);
         patiently(pool, pool.begin_with(begin), idle).await
     }
 
-    /// `None` where the session refuses writes.
+    /// Begins a transaction that writes; `None` if the session refuses writes.
     async fn try_begin(&self) -> Result<Option<Transaction<'static, Any>>, sqlx::Error> {
         let mut tx = self.begun(&self.write).await?;
         if let Some(is_read_only) = self.dialect.is_read_only {
@@ -205,9 +195,10 @@ impl Database {
     }
 }
 
-/// What `take` takes, which waits; then what `take_idle` finds. Whoever waits because no connection
-/// can be made any more does not see that others give theirs back. Where there are none, it is for
-/// the next one to find out that some can be made again.
+/// Takes a connection with `take`, which waits; where that ends in vain, with `take_idle`.
+///
+/// A pool that waits because no connection can be made does not see that others give theirs back.
+/// Where there are none, the next caller finds out that some can be made again.
 async fn patiently<T, Take, Idle>(
     pool: &AnyPool,
     take: Take,
@@ -251,7 +242,7 @@ impl DerefMut for Reading {
     }
 }
 
-/// The database has not answered for so long.
+/// The error of a database that did not answer for this long.
 #[derive(Debug)]
 struct NoAnswer(Duration);
 
@@ -263,7 +254,7 @@ impl fmt::Display for NoAnswer {
 
 impl StdError for NoAnswer {}
 
-/// Whether all connections were in use, and no other one could be made.
+/// Returns `true` if all connections were in use, and no other could be made.
 fn found_no_connection(error: &Error) -> bool {
     let source = StdError::source(error).and_then(|source| source.downcast_ref());
     matches!(source, Some(sqlx::Error::PoolTimedOut))
@@ -274,16 +265,16 @@ pub(super) fn sql(text: &'static str) -> Query<'static, Any, AnyArguments> {
     sqlx::query(text)
 }
 
-/// The same, with the dialect's words in it.
+/// A statement that was put together with the dialect's words.
 pub(super) fn sql_with(text: String) -> Query<'static, Any, AnyArguments> {
-    // Ours, all of it.
+    // All of it is ours.
     sqlx::query(AssertSqlSafe(text))
 }
 
-/// An error of the database, as an operator is to read it.
-pub(super) fn told(error: sqlx::Error) -> Box<dyn StdError + Send + Sync> {
+/// Turns an error of sqlx into one that tells an operator what to do.
+pub(super) fn for_operator(error: sqlx::Error) -> Box<dyn StdError + Send + Sync> {
     let code = error.as_database_error().and_then(|error| error.code());
-    // A statement is there twice, or not at all: it was prepared in somebody else's session.
+    // A prepared statement that exists twice, or not at all, was prepared in another session.
     if matches!(code.as_deref(), Some("42P05" | "26000")) {
         return Box::new(Pooled(error));
     }
@@ -313,6 +304,6 @@ impl StdError for Pooled {
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        Self::unavailable(told(error))
+        Self::unavailable(for_operator(error))
     }
 }

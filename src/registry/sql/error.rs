@@ -1,14 +1,14 @@
-//! Why a database is not opened.
+//! The error of opening a database.
 
 use std::{borrow::Cow, error::Error as StdError, fmt};
 
-use super::database::told;
+use super::database::for_operator;
 use crate::{
-    registry::Error,
+    registry::error::Error,
     secret::{KeyId, OpenError},
 };
 
-/// Why a database is not opened.
+/// The error of opening a database.
 ///
 /// `Display` is one line for an operator, such as
 /// `database /var/lib/proxy.db: is a directory`.
@@ -27,7 +27,7 @@ impl SqlError {
         }
     }
 
-    /// What is wrong.
+    /// The fault.
     pub fn fault(&self) -> &SqlFault {
         &self.fault
     }
@@ -49,38 +49,38 @@ impl StdError for SqlError {
     }
 }
 
-/// What is wrong with a database, or with the keys for it.
+/// A fault of a database, or of the keys for it.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SqlFault {
-    /// The URL is none that we can open, or of an engine that is not built in.
+    /// The URL is not supported, or its engine is not built in.
     #[non_exhaustive]
     Url {
-        /// The rule, in words; nothing of the URL.
+        /// The rule, in words, without anything of the URL.
         reason: Cow<'static, str>,
     },
     /// The path names a directory.
     Directory,
-    /// The path names something else than a file: a pipe, a device.
+    /// The path names neither a file nor a directory, but a pipe or a device.
     NotAFile,
-    /// Others than the owner may read or write the file, or what SQLite keeps beside it.
+    /// Others than the owner may read or write the file, or one that SQLite keeps beside it.
     #[non_exhaustive]
     Permissions {
         /// The file's permission bits.
         mode: u32,
-        /// What its name has behind the database's: nothing, `-wal`, `-shm` or `-journal`.
+        /// The suffix to the database's name: nothing, `-wal`, `-shm` or `-journal`.
         suffix: &'static str,
     },
-    /// The file is no SQLite database.
+    /// The file is not a SQLite database.
     NotADatabase,
-    /// It can be read and not be written.
+    /// The file can be read but not written.
     ReadOnly,
-    /// Another process keeps it locked.
+    /// Another process keeps the file locked.
     Locked,
-    /// A newer version of this program has changed its tables.
+    /// A newer version of this program has changed the tables.
     #[non_exhaustive]
     Newer {
-        /// The version of its tables.
+        /// The version of the tables.
         found: i64,
         /// The newest version that this program knows.
         known: i64,
@@ -90,19 +90,19 @@ pub enum SqlFault {
     KeyMissing {
         /// The id of the key.
         id: KeyId,
-        /// How many records it seals.
+        /// The number of records that it seals.
         records: u64,
     },
     /// The database's check record does not open with the ring.
     #[non_exhaustive]
     KeyRefused {
-        /// Why not.
+        /// The cause.
         source: OpenError,
     },
-    /// It does not answer, or not as it should.
+    /// The database fails, or does not answer.
     #[non_exhaustive]
     Storage {
-        /// What it said.
+        /// The cause.
         source: Box<dyn StdError + Send + Sync>,
     },
 }
@@ -123,7 +123,7 @@ impl SqlFault {
 
 impl From<sqlx::Error> for SqlFault {
     fn from(error: sqlx::Error) -> Self {
-        let source = told(error);
+        let source = for_operator(error);
         Self::Storage { source }
     }
 }

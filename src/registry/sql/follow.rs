@@ -1,8 +1,8 @@
-//! Changes that others make: of other replicas, and of other processes on one file.
+//! Changes that others make: other replicas, and other processes on the same file.
 //!
-//! Every change counts up a revision and leaves the server's name beside it. Whoever keeps servers
-//! in memory looks at the revision twice a second, and at once when PostgreSQL says so, and
-//! forgets what was changed.
+//! Every change counts up a revision and leaves the server's name beside it. Each process looks at
+//! the revision twice a second, and at once when PostgreSQL says so, and drops from its cache what
+//! has changed.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,14 +13,14 @@ use super::{
     cache::{Cache, Key},
     database::{Database, sql},
 };
-use crate::registry::Error;
+use crate::registry::error::Error;
 
-/// How often one looks: a change is to be in force everywhere within a second.
+/// The pause between two looks: a change is in force everywhere within a second.
 const LOOK: Duration = Duration::from_millis(500);
-/// How long an answer may take before the database counts as away; longer than one waits for a
-/// connection, so that the reason for that is told.
+/// The time after which the database counts as away; longer than the wait for a connection, so that
+/// the reason of that is logged.
 const ANSWER: Duration = Duration::from_secs(6);
-/// How many changes are kept; whoever misses more forgets everything.
+/// The number of changes that are kept; a process that misses more drops its whole cache.
 const CHANGES: i64 = 1000;
 
 /// Notes a change of the server `key` within the transaction that makes it.
@@ -51,7 +51,7 @@ pub(super) async fn note(
     Ok(())
 }
 
-/// The revision now.
+/// Reads the present revision.
 pub(super) async fn revision(database: &Database) -> Result<i64, sqlx::Error> {
     sql("SELECT value FROM mcp_counters WHERE name = 'revision'")
         .fetch_one(&mut *database.reading().await?)
@@ -68,7 +68,7 @@ pub(super) async fn follow(
 ) {
     let mut is_away = false;
     loop {
-        // Woken, or it is time.
+        // Either way it is time to look.
         let _ = timeout(LOOK, wake.notified()).await;
         let looked = timeout(ANSWER, catch_up(&database, &cache, &mut seen)).await;
         let caught_up = looked.unwrap_or_else(|_| Err(database.no_answer(ANSWER)));

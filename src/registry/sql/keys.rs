@@ -1,4 +1,4 @@
-//! Which keys a database needs, and whether a ring has them.
+//! The keys that a database needs, and the check that a ring has them.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use sqlx::{AnyConnection, Row};
 use super::{database::sql, error::SqlFault};
 use crate::secret::{KeyId, KeyRing, OpenError, Place};
 
-/// The place of the record by which the right keys are told from others.
+/// The place of the check record, by which the right keys are told from others.
 const CHECK: Place<'static> = Place {
     organization: "",
     server: "",
@@ -19,7 +19,7 @@ const CHECK: Place<'static> = Place {
 /// The text that is sealed there; it is no secret.
 const CHECKED: &str = "mcp-layer";
 
-/// Refuses a ring that lacks a key of any record, or has another one under its name.
+/// Refuses a ring that lacks the key of any record, or has another key under its id.
 pub(super) async fn check(connection: &mut AnyConnection, ring: &KeyRing) -> Result<(), SqlFault> {
     for (id, records) in counts(connection).await? {
         if !ring.contains(id) {
@@ -36,7 +36,7 @@ pub(super) async fn check(connection: &mut AnyConnection, ring: &KeyRing) -> Res
     }
 }
 
-/// Writes the first row of `mcp_schema`.
+/// Writes the row of `mcp_schema`.
 pub(super) async fn write_check(
     connection: &mut AnyConnection,
     ring: &KeyRing,
@@ -64,7 +64,7 @@ pub(super) async fn reseal_check(
     Ok(())
 }
 
-/// How many records each key seals, as far as they say.
+/// Counts the records that each key seals.
 pub(super) async fn counts(
     connection: &mut AnyConnection,
 ) -> Result<BTreeMap<KeyId, u64>, sqlx::Error> {
@@ -78,7 +78,7 @@ pub(super) async fn counts(
     .await?;
     let mut counts = BTreeMap::new();
     for row in rows {
-        // What names no key was not sealed by us, and does not open anyway.
+        // A record that names no key was not sealed by us, and does not open anyway.
         if let Ok(id) = row.try_get::<&str, _>(0)?.parse() {
             let count: i64 = row.try_get(1)?;
             counts.insert(id, count.unsigned_abs());

@@ -1,25 +1,27 @@
-//! A page of servers.
+//! Pages of servers.
 
 use std::sync::Arc;
 
 use sqlx::{Row, any::AnyRow};
 
 use super::{
-    SqlRegistry, belongings,
+    belongings,
     database::sql,
     record::{self, select_servers},
+    registry::SqlRegistry,
     text,
 };
 use crate::{
     name::ServerName,
-    registry::{Error, Filter, Listing, Page, Server},
+    registry::{
+        error::Error,
+        listing::{Filter, Listing, Page},
+        server::Server,
+    },
     secret::KeyRing,
 };
 
-/// The longest page.
-const PAGE_LEN: usize = 200;
-
-/// Which servers a page is of: every one, those that a project can use, those for all projects.
+/// The servers that a page is of: all, those that a project can use, those for all projects.
 const EVERY: i64 = 0;
 const OF_PROJECT: i64 = 1;
 const OF_ALL: i64 = 2;
@@ -31,10 +33,7 @@ impl SqlRegistry {
         filter: &Filter,
         page: &Page,
     ) -> Result<Listing, Error> {
-        let nothing = Listing {
-            servers: Vec::new(),
-            next: None,
-        };
+        let nothing = Listing::new(Vec::new(), None);
         let pattern = match filter.text.as_deref() {
             None => String::new(),
             Some(text) => match text::pattern(text) {
@@ -48,11 +47,11 @@ impl SqlRegistry {
         let (of, project) = match filter.project.as_deref() {
             None => (EVERY, ""),
             Some(project) if text::fits(project) => (OF_PROJECT, project),
-            // Nobody can have named it.
+            // No server can name it.
             Some(_) => (OF_ALL, ""),
         };
-        let limit = page.limit.clamp(1, PAGE_LEN);
-        // One more than asked for: whether there is a next page.
+        let limit = page.size();
+        // One more than asked for shows whether there is a next page.
         let rows = sql(select_servers!(
             "WHERE s.organization = $1 AND s.name > $2
                AND ($3 = '' OR s.search LIKE $3 ESCAPE '!')
@@ -80,11 +79,11 @@ impl SqlRegistry {
         let last = rows.get(limit).and(rows.get(limit - 1));
         let next = last.map(|row| row.try_get::<&str, _>(2)).transpose()?;
         let next = next.and_then(|name| name.parse().ok());
-        Ok(Listing { servers, next })
+        Ok(Listing::new(servers, next))
     }
 }
 
-/// One that cannot be read is left out: the others are to be seen all the same.
+/// Reads a row; a server that cannot be read is left out, so that the others are seen.
 fn readable(row: &AnyRow, ring: &KeyRing) -> Option<Arc<Server>> {
     match record::read(row, ring) {
         Ok(server) => Some(Arc::new(server)),

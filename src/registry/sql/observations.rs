@@ -1,4 +1,4 @@
-//! What is known of servers from looking at them, shared by all who share the database.
+//! Observations of servers, shared by all replicas.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -9,137 +9,149 @@ use sqlx::Row;
 use tokio::sync::oneshot;
 
 use super::{
-    SqlRegistry, belongings,
+    belongings,
     database::{sql, sql_with},
-    observe::Observing,
-    observed::{self, Observed},
+    observe::QueuedObservation,
+    observed::{self, ObservationRow},
+    registry::SqlRegistry,
     text,
     time::{LONGEST_HOLD, now, shared_now, span},
 };
-use crate::registry::{Error, Observation, ObservationStore, ServerId};
+use crate::registry::{
+    error::Error, future::BoxFuture, observation::Observation, observation_store::ObservationStore,
+    server_id::ServerId,
+};
 
-/// How long is kept what nobody adds to, of servers that are not of this registry.
+/// The life of observations that nobody adds to, of servers that are not in this registry.
 const NOBODYS: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-/// How often one looks for that.
+/// The pause between two looks for them.
 const SWEEP: Duration = Duration::from_secs(24 * 60 * 60);
-/// The most servers that one look finds: the next one is soon enough for more.
+/// The most servers that one look removes; the next one is soon enough for more.
 const SWEPT: i64 = 100;
 
 impl ObservationStore for SqlRegistry {
-    async fn observation(
-        &self,
-        organization: &str,
-        server: &ServerId,
-    ) -> Result<Option<Observation>, Error> {
-        if !text::fits(organization) {
-            return Ok(None);
-        }
-        let row = self.shared.database.in_time(async {
-            let row = sql("SELECT o.version, o.health, o.pins, o.listed, d.definitions
+    fn observation<'a>(
+        &'a self,
+        organization: &'a str,
+        server: &'a ServerId,
+    ) -> BoxFuture<'a, Result<Option<Observation>, Error>> {
+        Box::pin(async move {
+            if !text::fits(organization) {
+                return Ok(None);
+            }
+            let row = self.shared.database.in_time(async {
+                let row = sql("SELECT o.version, o.health, o.pins, o.listed, d.definitions
                  FROM mcp_observations AS o LEFT JOIN mcp_definitions AS d
                      ON d.organization = o.organization AND d.server = o.server
                  WHERE o.organization = $1 AND o.server = $2")
-            .bind(organization)
-            .bind(server.as_str())
-            .fetch_optional(&mut *self.shared.database.reading().await?)
-            .await?;
-            Ok(row)
-        });
-        let Some(row) = row.await? else {
-            return Ok(None);
-        };
-        let mut observation = observed::read(&row)?;
-        if let Some(text) = row.try_get(4)? {
-            match observed::definitions(text) {
-                Some(definitions) => observation.definitions = definitions,
-                None => self.forget_definitions(organization, server).await,
+                .bind(organization)
+                .bind(server.as_str())
+                .fetch_optional(&mut *self.shared.database.reading().await?)
+                .await?;
+                Ok(row)
+            });
+            let Some(row) = row.await? else {
+                return Ok(None);
+            };
+            let mut observation = observed::read(&row)?;
+            if let Some(text) = row.try_get(4)? {
+                match observed::definitions(text) {
+                    Some(definitions) => observation.definitions = definitions,
+                    None => self.forget_definitions(organization, server).await,
+                }
             }
-        }
-        Ok(Some(observation))
+            Ok(Some(observation))
+        })
     }
 
-    async fn observations(
-        &self,
-        organization: &str,
-        servers: &[ServerId],
-    ) -> Result<Vec<Option<Observation>>, Error> {
-        if !text::fits(organization) || servers.is_empty() {
-            return Ok(vec![None; servers.len()]);
-        }
-        let rows = self.shared.database.in_time(async {
-            let texts = self.shared.database.dialect.texts;
-            let rows = sql_with(format!(
-                "SELECT version, health, pins, listed, server FROM mcp_observations
+    fn observations<'a>(
+        &'a self,
+        organization: &'a str,
+        servers: &'a [ServerId],
+    ) -> BoxFuture<'a, Result<Vec<Option<Observation>>, Error>> {
+        Box::pin(async move {
+            if !text::fits(organization) || servers.is_empty() {
+                return Ok(vec![None; servers.len()]);
+            }
+            let rows = self.shared.database.in_time(async {
+                let texts = self.shared.database.dialect.texts;
+                let rows = sql_with(format!(
+                    "SELECT version, health, pins, listed, server FROM mcp_observations
                  WHERE organization = $1 AND server IN (SELECT value FROM {texts})"
-            ))
-            .bind(organization)
-            .bind(list(servers)?)
-            .fetch_all(&mut *self.shared.database.reading().await?)
-            .await?;
-            Ok(rows)
-        });
-        let rows = rows.await?;
-        let mut found = HashMap::with_capacity(rows.len());
-        for row in &rows {
-            found.insert(row.try_get::<&str, _>(4)?, observed::read(row)?);
-        }
-        let servers = servers.iter();
-        Ok(servers
-            .map(|server| found.get(server.as_str()).cloned())
-            .collect())
+                ))
+                .bind(organization)
+                .bind(list(servers)?)
+                .fetch_all(&mut *self.shared.database.reading().await?)
+                .await?;
+                Ok(rows)
+            });
+            let rows = rows.await?;
+            let mut found = HashMap::with_capacity(rows.len());
+            for row in &rows {
+                found.insert(row.try_get::<&str, _>(4)?, observed::read(row)?);
+            }
+            let servers = servers.iter();
+            Ok(servers
+                .map(|server| found.get(server.as_str()).cloned())
+                .collect())
+        })
     }
 
-    async fn observe(
-        &self,
-        organization: &str,
-        server: &ServerId,
-        observation: &Observation,
-    ) -> Result<bool, Error> {
-        text::check("organization", organization)?;
-        let (written, answer) = oneshot::channel();
-        let observing = Observing {
-            organization: organization.into(),
-            server: server.as_str().into(),
-            version: observation.version,
-            observed: Observed::new(observation)?,
-            written,
-        };
-        let answer = async {
-            let sent = self.shared.observing.send(observing).await;
-            sent.map_err(|_| Error::unavailable("nobody writes observations any more"))?;
-            answer
-                .await
-                .unwrap_or_else(|gone| Err(Error::unavailable(gone)))
-        };
-        self.shared.database.in_time(answer).await
+    fn observe<'a>(
+        &'a self,
+        organization: &'a str,
+        server: &'a ServerId,
+        observation: &'a Observation,
+    ) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(async move {
+            text::check("organization", organization)?;
+            let (written, answer) = oneshot::channel();
+            let observing = QueuedObservation {
+                organization: organization.into(),
+                server: server.as_str().into(),
+                version: observation.version,
+                observed: ObservationRow::new(observation)?,
+                written,
+            };
+            let answer = async {
+                let sent = self.shared.observing.send(observing).await;
+                sent.map_err(|_| Error::unavailable("nobody writes observations any more"))?;
+                answer
+                    .await
+                    .unwrap_or_else(|gone| Err(Error::unavailable(gone)))
+            };
+            self.shared.database.in_time(answer).await
+        })
     }
 
-    async fn claim_probes(
-        &self,
-        organization: &str,
-        servers: &[ServerId],
+    fn claim_probes<'a>(
+        &'a self,
+        organization: &'a str,
+        servers: &'a [ServerId],
         every: Duration,
-    ) -> Result<Vec<bool>, Error> {
-        text::check("organization", organization)?;
-        if servers.is_empty() {
-            return Ok(Vec::new());
-        }
-        let claim = self.claim(organization, servers, every);
-        let mut claimed = self.shared.database.in_time(claim).await?;
-        if let Err(error) = self.shared.database.in_time(self.sweep()).await {
-            tracing::debug!(%error, "old observations were not looked for");
-        }
-        // One that is named twice is claimed once.
-        let servers = servers.iter();
-        Ok(servers
-            .map(|server| claimed.remove(server.as_str()))
-            .collect())
+    ) -> BoxFuture<'a, Result<Vec<bool>, Error>> {
+        Box::pin(async move {
+            text::check("organization", organization)?;
+            if servers.is_empty() {
+                return Ok(Vec::new());
+            }
+            let claim = self.claim(organization, servers, every);
+            let mut claimed = self.shared.database.in_time(claim).await?;
+            if let Err(error) = self.shared.database.in_time(self.sweep()).await {
+                tracing::debug!(%error, "old observations were not looked for");
+            }
+            // A server that is named twice is claimed once.
+            let servers = servers.iter();
+            Ok(servers
+                .map(|server| claimed.remove(server.as_str()))
+                .collect())
+        })
     }
 }
 
 impl SqlRegistry {
-    /// Of definitions that cannot be read: the next observation writes them anew. Where that is
-    /// not possible now, whoever reads them next tries again.
+    /// Removes definitions that cannot be read, so that the next observation writes them again.
+    /// Where that fails, the next reader tries it.
     async fn forget_definitions(&self, organization: &str, server: &ServerId) {
         let forget = async {
             let mut tx = self.shared.database.begin().await?;
@@ -156,7 +168,7 @@ impl SqlRegistry {
         }
     }
 
-    /// Those of `servers` that are the caller's to probe.
+    /// Claims the probes of `servers`, and returns those that are the caller's.
     async fn claim(
         &self,
         organization: &str,
@@ -188,8 +200,8 @@ impl SqlRegistry {
         claimed.collect()
     }
 
-    /// Removes what was observed of servers that are in no registry any more, as far as one can
-    /// tell: nobody has looked at them for a month. Ours go with all that belongs to them.
+    /// Removes what is known of servers that are in no registry any more, as far as one can tell:
+    /// nobody has observed them for a month. Our own are removed with their servers.
     async fn sweep(&self) -> Result<(), Error> {
         let mut tx = self.shared.database.begin().await?;
         let last: i64 = sql("SELECT value FROM mcp_counters WHERE name = 'swept'")
@@ -202,7 +214,7 @@ impl SqlRegistry {
         }
         let update = sql("UPDATE mcp_counters SET value = $1 WHERE name = 'swept' AND value = $2");
         let updated = update.bind(now).bind(last).execute(&mut *tx).await?;
-        // Somebody was faster; or nobody was there, so who could have looked at servers?
+        // Otherwise another replica was faster, or none was running that could have observed them.
         let is_due = updated.rows_affected() == 1 && now - last < 2 * span(SWEEP);
         if is_due {
             let rows = sql("SELECT organization, server FROM mcp_observations AS o
@@ -218,7 +230,7 @@ impl SqlRegistry {
                 belongings::remove_observed(&mut tx, row.try_get(0)?, row.try_get(1)?).await?;
             }
         }
-        // Of those that have ended nothing depends.
+        // Nothing depends on claims that have ended.
         sql("DELETE FROM mcp_probes WHERE ends_at < $1")
             .bind(now - span(SWEEP))
             .execute(&mut *tx)

@@ -1,8 +1,8 @@
-//! Writes down what was observed, of many servers at once.
+//! The writer of observations, which commits those of many servers at once.
 //!
-//! With SQLite a commit waits for the disk. So what is observed while one is under way waits, and
-//! is committed together: ten thousand servers that are probed every half minute cost a hundred
-//! commits a minute and not twenty thousand.
+//! With SQLite a commit waits for the disk. Observations that come meanwhile wait, and are committed
+//! together: ten thousand servers that are probed every half minute cost two hundred commits a
+//! minute, not twenty thousand.
 
 use std::sync::Arc;
 
@@ -13,31 +13,31 @@ use super::{
     cache::{Cache, Key},
     database::{Database, sql},
     follow,
-    observed::Observed,
-    servers::number,
+    observed::ObservationRow,
     time::now,
+    version,
 };
-use crate::{name::ServerName, registry::Error};
+use crate::{name::ServerName, registry::error::Error};
 
-/// The most observations of one commit: other writers wait for it, and not for long.
+/// The most observations in one commit, since other writers wait for it.
 pub(super) const BATCH: usize = 100;
 
-/// An observation that is to be written.
-pub(super) struct Observing {
+/// An observation that waits to be written.
+pub(super) struct QueuedObservation {
     pub(super) organization: Box<str>,
     pub(super) server: Box<str>,
-    /// The version that is to be stored; 0 for none.
+    /// The version that has to be stored; 0 for none.
     pub(super) version: u64,
-    pub(super) observed: Observed,
-    /// Whether it was.
+    pub(super) observed: ObservationRow,
+    /// Takes the answer: whether it was written.
     pub(super) written: oneshot::Sender<Result<bool, Error>>,
 }
 
-/// Writes what comes, for as long as it is polled.
+/// Writes what is queued, for as long as it is polled.
 pub(super) async fn write(
     database: Database,
     cache: Arc<Cache>,
-    mut queue: mpsc::Receiver<Observing>,
+    mut queue: mpsc::Receiver<QueuedObservation>,
 ) {
     let mut batch = Vec::with_capacity(BATCH);
     while queue.recv_many(&mut batch, BATCH).await > 0 {
@@ -46,23 +46,23 @@ pub(super) async fn write(
         let mut pinned = Vec::new();
         let written = commit(&database, &batch, &mut pinned);
         let written = database.in_time(written).await.map_err(Arc::new);
-        // Also where the answer to a commit was lost.
+        // Even if it failed: the answer to a commit may have been lost.
         pinned.iter().for_each(|key| cache.forget(key));
         for (index, observing) in batch.drain(..).enumerate() {
             let written = match &written {
                 Ok(written) => Ok(written.get(index).copied().unwrap_or(false)),
                 Err(error) => Err(Error::unavailable(error.clone())),
             };
-            // Whoever has gone does not care.
+            // A caller that has gone does not care.
             let _ = observing.written.send(written);
         }
     }
 }
 
-/// Writes all that nobody else has observed meanwhile; those whose pins differ are in `pinned`.
+/// Writes what nobody else has observed meanwhile; `pinned` gets the servers whose pins differ.
 async fn commit(
     database: &Database,
-    batch: &[Observing],
+    batch: &[QueuedObservation],
     pinned: &mut Vec<Key>,
 ) -> Result<Vec<bool>, Error> {
     let mut tx = database.begin().await?;
@@ -70,7 +70,7 @@ async fn commit(
     for observing in batch {
         written.push(put(&mut tx, observing, pinned).await?);
     }
-    // At the end: the revision is everybody's, and is held from here on.
+    // At the end, since all writers share the revision, which is held from here on.
     for key in &*pinned {
         follow::note(&mut tx, database, key).await?;
     }
@@ -80,7 +80,7 @@ async fn commit(
 
 async fn put(
     tx: &mut Transaction<'static, Any>,
-    observing: &Observing,
+    observing: &QueuedObservation,
     pinned: &mut Vec<Key>,
 ) -> Result<bool, Error> {
     let observed = &observing.observed;
@@ -99,7 +99,7 @@ async fn put(
         pins = row.try_get::<Option<&str>, _>(1)?;
         digest = row.try_get::<Option<&str>, _>(2)?;
     }
-    if version != number(observing.version) {
+    if version != version::stored(observing.version) {
         return Ok(false);
     }
     let put = match &stored {
@@ -119,7 +119,7 @@ async fn put(
         .bind(observed.pins.as_deref())
         .bind(observed.listed.as_str());
     if put.execute(&mut **tx).await?.rows_affected() == 0 {
-        // PostgreSQL: somebody else committed since we looked.
+        // PostgreSQL: somebody else committed since the read.
         return Ok(false);
     }
     if digest != Some(&observed.digest) {
@@ -133,7 +133,7 @@ async fn put(
 
 async fn put_definitions(
     tx: &mut Transaction<'static, Any>,
-    observing: &Observing,
+    observing: &QueuedObservation,
 ) -> Result<(), Error> {
     sql(
         "INSERT INTO mcp_definitions (organization, server, digest, definitions)
@@ -149,10 +149,10 @@ async fn put_definitions(
     Ok(())
 }
 
-/// What the server is found by; `None` for one of another registry.
+/// The key of the server in the cache; `None` for one of another registry.
 async fn key(
     tx: &mut Transaction<'static, Any>,
-    observing: &Observing,
+    observing: &QueuedObservation,
 ) -> Result<Option<Key>, Error> {
     let row = sql("SELECT name FROM mcp_servers WHERE id = $1 AND organization = $2")
         .bind(&*observing.server)

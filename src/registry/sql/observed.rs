@@ -1,8 +1,7 @@
-//! An observation as it is stored: JSON in columns.
+//! The stored form of an observation: JSON in columns.
 //!
 //! Nothing here is sealed: whoever can write to the database can accept a tool, as they can
-//! point a server somewhere else. What cannot be read is an observation's loss and no server's
-//! failure.
+//! point a server somewhere else. What cannot be read is lost, and is no reason for a server to fail.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -14,21 +13,26 @@ use super::time::{milliseconds, time};
 use crate::{
     hex::hex,
     inactive::Inactive,
-    registry::{Error, Failure, Fingerprint, Observation, Pins, Stage},
+    registry::{
+        definition::Fingerprint,
+        error::Error,
+        observation::{Failure, Observation, Stage},
+        pins::Pins,
+    },
 };
 
 /// An observation on its way to the database.
-pub(super) struct Observed {
+pub(super) struct ObservationRow {
     pub(super) health: String,
     pub(super) pins: Option<String>,
     pub(super) listed: String,
-    /// Tells whether the definitions are those that are stored.
+    /// Tells whether these definitions are stored already.
     pub(super) digest: String,
-    // Megabytes, for some servers: text is made of it where it is needed.
+    // Megabytes, for some servers, so they become text only where they are needed.
     definitions: BTreeMap<Fingerprint, Arc<str>>,
 }
 
-impl Observed {
+impl ObservationRow {
     pub(super) fn new(observation: &Observation) -> Result<Self, Error> {
         let mut digest = Sha256::new();
         for fingerprint in observation.definitions.keys() {
@@ -51,12 +55,12 @@ impl Observed {
     }
 }
 
-// Maps with keys of text do not fail to be written.
+// Serializing maps with text keys does not fail.
 fn json(value: &impl Serialize) -> Result<String, Error> {
     serde_json::to_string(value).map_err(Error::unavailable)
 }
 
-/// An observation from a row of `version, health, pins, listed, …`, without its definitions.
+/// Reads an observation from a row of `version, health, pins, listed, …`, without definitions.
 pub(super) fn read(row: &AnyRow) -> Result<Observation, sqlx::Error> {
     let version: i64 = row.try_get(0)?;
     let health: Health = parse("health", row.try_get(1)?).unwrap_or_default();
@@ -73,12 +77,12 @@ pub(super) fn read(row: &AnyRow) -> Result<Observation, sqlx::Error> {
     })
 }
 
-/// What was accepted. If that cannot be read, nothing was: an operator accepts it again.
+/// Reads the accepted tools. If they cannot be read, none is accepted: an operator does so again.
 pub(super) fn pins(text: Option<&str>) -> Option<Arc<Pins>> {
     text.map(|text| Arc::new(parse("pins", text).unwrap_or_default()))
 }
 
-/// `None`: they cannot be read.
+/// Reads definitions; `None` if they cannot be read.
 pub(super) fn definitions(text: &str) -> Option<BTreeMap<Fingerprint, Arc<str>>> {
     let definitions: BTreeMap<Fingerprint, String> = parse("definitions", text)?;
     let definitions = definitions.into_iter();
@@ -93,7 +97,7 @@ fn parse<T: DeserializeOwned>(column: &str, text: &str) -> Option<T> {
         .ok()
 }
 
-/// How a server is.
+/// The health of a server.
 #[derive(Default, Serialize, Deserialize)]
 struct Health {
     record_version: u64,

@@ -1,5 +1,5 @@
-//! PostgreSQL: one database for several replicas, and what only it has: a clock that they share,
-//! and word of each other's changes.
+//! PostgreSQL: one database for several replicas, with a clock that they share, and notifications of
+//! each other's changes.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -16,63 +16,62 @@ use tokio::{
 use url::Url;
 
 use super::{
-    database::{Database, Dialect, Reached},
+    database::{Database, Dialect, Location},
     error::{SqlError, SqlFault},
     sessions::Sessions,
 };
-use crate::registry::Error;
+use crate::registry::error::Error;
 
-/// Connections of one replica; PostgreSQL takes 100 by default, of all together.
+/// The most connections of one replica; PostgreSQL takes 100 in all by default.
 const CONNECTIONS: u32 = 10;
-/// How long a connection may take to come about at the start, and to say that it is well.
+/// The time for a first connection, and for a connection's answer to a ping.
 const CONNECT: Duration = Duration::from_secs(5);
-/// How long a request waits for a new one; then it takes what others give back.
+/// The time that a request waits for a new connection; then it takes what others give back.
 const ACQUIRE: Duration = Duration::from_millis(2500);
-/// How long a start waits for a server that starts itself, or has no connection left.
+/// The time that a start waits for a server that is starting, or has no connection left.
 const START: Duration = Duration::from_secs(10);
-/// Between two attempts of a start; doubled each time, up to the second.
+/// The pause between two attempts of a start, doubled each time: the first, and the longest.
 const RETRY: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(2)];
-/// How long one looks for the reason why no connection was free.
+/// The time to find out why no connection was free.
 const LOOK: Duration = Duration::from_secs(2);
-/// Between attempts to listen again. Changes are looked for meanwhile.
+/// The pause between attempts to listen again; `follow` looks for changes meanwhile.
 const LISTEN_AGAIN: Duration = Duration::from_secs(1);
 
 const CHANNEL: &str = "mcp_layer";
 
 const DIALECT: Dialect = Dialect {
     begin: "BEGIN",
-    // Of a standby, of a database that is set so, of a session that is.
+    // True of a standby, and of a database or a session that is set so.
     is_read_only: Some("SELECT (current_setting('transaction_read_only') = 'on')::INT::BIGINT"),
     is_pooled: false,
-    // From a table, as of now: `to_regclass` still says what it said before the wait for a replica
-    // that makes the tables at the same time.
+    // From a table, as of now: `to_regclass` would still say what it said before the wait for a
+    // replica that creates the tables at the same time.
     has_schema: "SELECT COUNT(*) FROM pg_catalog.pg_tables \
                  WHERE tablename = 'mcp_schema' AND schemaname = ANY (current_schemas(false))",
-    // Any number that nobody else takes: `mcplayer` in ASCII.
+    // A number that nobody else takes: `mcplayer` in ASCII.
     lock_schema: Some("SELECT pg_advisory_xact_lock(7882267383622624626)"),
     words: &[],
     clock: Some("SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::BIGINT"),
-    empty_log: None,
     texts: "json_array_elements_text(CAST($2 AS JSON))",
     notify: Some("SELECT pg_notify('mcp_layer', '')"),
 };
 
-/// Behind a pooler that gives a session away after each transaction. Statements have the same names
-/// in all of its sessions, so those of whoever had this one before are dropped first.
+/// The dialect behind a pooler that gives a session away after each transaction. Prepared statements
+/// have the same names in all sessions, so those of the previous user are dropped first.
 const POOLED: Dialect = Dialect {
     begin: "BEGIN; DEALLOCATE ALL",
     is_pooled: true,
     ..DIALECT
 };
 
-/// Opens the database of a URL as libpq has it.
+/// Opens the database of a libpq URL.
 pub(super) async fn open(url: &Url) -> Result<Database, SqlError> {
     let fault = |fault| SqlError::new(whence(url), fault);
     if url.host_str().is_some_and(|host| host.contains(',')) {
         return Err(fault(SqlFault::url(MANY_HOSTS)));
     }
     let options: AnyConnectOptions = url.as_str().parse().map_err(|_| {
-        // What sqlx says may have a part of the password in it.
+        // sqlx's message may contain a part of the password.
         fault(SqlFault::url("the URL cannot be read"))
     })?;
     // Not from a pool, which tries again until its time is over, and then says no more than that.
@@ -87,8 +86,8 @@ pub(super) async fn open(url: &Url) -> Result<Database, SqlError> {
         .after_release(move |connection, session| {
             let is_trusted = kept.trusts(session.age);
             Box::pin(async move {
-                // Else a host that is gone without a word would keep each connection for as long
-                // as the system goes on sending.
+                // Otherwise a host that is gone without a word would keep each connection for as
+                // long as the system goes on sending.
                 let ping = timeout(CONNECT, connection.ping()).await;
                 ping.unwrap_or(Err(sqlx::Error::WorkerCrashed))?;
                 Ok(is_trusted)
@@ -96,22 +95,22 @@ pub(super) async fn open(url: &Url) -> Result<Database, SqlError> {
         })
         .connect_lazy_with(options.clone());
     let dialect = if is_pooled(url) { &POOLED } else { &DIALECT };
-    let reached = Arc::new(Server { options });
-    let database = Database::new(pool.clone(), pool, dialect, sessions, reached);
+    let location = Arc::new(Server { options });
+    let database = Database::new(pool.clone(), pool, dialect, sessions, location);
     Ok(database)
 }
 
 pub(super) const MANY_HOSTS: &str = "it names several hosts; name one that leads to the primary, \
      such as a virtual address: sessions that a failover leaves behind are replaced";
 
-/// Whether the URL says that a pooler in transaction mode is between us and the server: sqlx is to
-/// keep no prepared statements.
+/// Returns `true` if the URL tells sqlx to keep no prepared statements: that is how an operator says
+/// that a pooler in transaction mode is in between.
 pub(super) fn is_pooled(url: &Url) -> bool {
     let mut parameters = url.query_pairs();
     parameters.any(|(name, value)| name == "statement-cache-capacity" && value == "0")
 }
 
-/// The first connection. A server that is starting, or has none left, is waited for.
+/// Makes the first connection, and waits for a server that is starting or has none left.
 async fn probe(options: &AnyConnectOptions) -> Result<AnyConnection, SqlFault> {
     let deadline = Instant::now() + START;
     let [mut pause, longest] = RETRY;
@@ -130,7 +129,7 @@ async fn probe(options: &AnyConnectOptions) -> Result<AnyConnection, SqlFault> {
     }
 }
 
-/// Whether it is over soon: no connection left, or a server that starts or stops.
+/// Returns `true` for a fault that passes soon: no connection left, or a server that starts or stops.
 fn is_passing(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|error| error.code());
     code.is_some_and(|code| ["53300", "57P01", "57P02", "57P03"].contains(&&*code))
@@ -140,7 +139,7 @@ struct Server {
     options: AnyConnectOptions,
 }
 
-impl Reached for Server {
+impl Location for Server {
     fn is_lost(&self) -> Option<&'static str> {
         None
     }
@@ -159,15 +158,15 @@ impl Reached for Server {
     }
 }
 
-/// Which database it is, without user and password.
+/// The database's name in messages, without user and password.
 pub(super) fn whence(url: &Url) -> String {
     let host = url.host_str().unwrap_or("localhost");
     let port = url.port().unwrap_or(5432);
     format!("{host}:{port}{}", url.path())
 }
 
-/// Wakes whenever a replica, this one too, has changed something, and whenever it may have been
-/// missed. Never ends; what it cannot hear is found by who looks.
+/// Wakes whenever a replica, this one included, has changed something, and whenever that may have
+/// been missed. Never ends.
 pub(super) fn listen(url: &Url, wake: Arc<Notify>) -> impl Future<Output = ()> + Send + 'static {
     let pool = PgPoolOptions::new()
         .max_connections(1)
@@ -183,7 +182,7 @@ pub(super) fn listen(url: &Url, wake: Arc<Notify>) -> impl Future<Output = ()> +
                 listener.listen(CHANNEL).await?;
                 loop {
                     wake.notify_one();
-                    // `None`: the connection was lost and is there again.
+                    // `None` after the connection was lost and made again.
                     listener.try_recv().await?;
                 }
             }

@@ -10,7 +10,6 @@ use sqlx::{Row, any::AnyRow};
 use url::Url;
 
 use super::{
-    error::SqlFault,
     observed, text,
     time::{milliseconds, time},
 };
@@ -165,37 +164,6 @@ fn opened_url(
         true => Ok((secrets.url, secrets.auth.map(SecretString::from))),
         false => Err(OpenError::Refused),
     }
-}
-
-/// What seals the secrets of a row that has a URL with keys in clear, as rows of before may, and
-/// the row's record without them: record, secrets. `None` where there is nothing to be done.
-pub(super) fn seal_url(
-    row: &AnyRow,
-    ring: &KeyRing,
-) -> Result<Option<(String, Vec<u8>)>, SqlFault> {
-    let broken = |_| SqlFault::storage(Broken);
-    let mut record = Record::parse(row.try_get(3)?).map_err(SqlFault::storage)?;
-    let url = record.url.clone();
-    if record.sealed_url || url_keys::covered(&url) == url {
-        return Ok(None);
-    }
-    let origin = record.origin();
-    let version: i64 = row.try_get(1)?;
-    let mut place = Place {
-        organization: row.try_get(2)?,
-        server: row.try_get(0)?,
-        field: record.field(),
-        origin: &origin,
-        version: version.unsigned_abs(),
-    };
-    let sealed: Option<&[u8]> = row.try_get(4)?;
-    // One that does not open is lost already; the key in the URL is to be sealed all the same.
-    let auth = sealed.and_then(|sealed| ring.open(&place, sealed).ok());
-    record.cover();
-    let secrets = record.sealed(&url, auth).map_err(SqlFault::from)?;
-    place.field = record.field();
-    let text = serde_json::to_string(&record).map_err(broken)?;
-    Ok(secrets.map(|secrets| (text, ring.seal(&place, &secrets))))
 }
 
 /// The field and the origin that a stored record's secrets are sealed for.

@@ -1,38 +1,39 @@
-//! Sealing everything anew with the newest key, while everything runs.
+//! Key rotation: sealing everything again with the newest key, while everything runs.
 
 use std::collections::BTreeMap;
 
 use sqlx::{Row, any::AnyRow};
 
 use super::{
-    SqlRegistry, credentials,
+    credentials,
     database::sql,
     error::{SqlError, SqlFault},
     keys, record,
+    registry::SqlRegistry,
 };
 use crate::{
-    registry::Error,
+    registry::error::Error,
     secret::{KeyId, KeyRing, OpenError, Place},
 };
 
-/// How far a resealing is.
+/// The progress of a resealing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Resealed {
-    /// Records that were sealed anew.
+    /// The number of records sealed again so far.
     pub resealed: u64,
-    /// Records that another key than the newest still seals.
+    /// The number of records that another key than the newest still seals.
     pub left: u64,
-    /// Records that do not open; they stay as they are, and are among those `left`.
+    /// The number of records that do not open; they stay as they are, and are counted in `left`.
     pub unreadable: u64,
 }
 
 impl SqlRegistry {
-    /// Replaces the key ring; from now on its newest key seals.
+    /// Replaces the key ring, whose newest key seals from now on.
     ///
-    /// Where several replicas share the database, give a new key to all of them before it is the
-    /// newest of any: above the older ones in the file first, at its end later. A replica that
-    /// lacks a key takes what it seals for invalid.
+    /// If several replicas share the database, give a new key to all of them before it is the newest
+    /// of any: put it above the older ones in the file first, and at its end later. A replica that
+    /// lacks a key treats what it seals as invalid.
     ///
     /// # Errors
     /// [`SqlFault::KeyMissing`], [`SqlFault::KeyRefused`], [`SqlFault::Storage`]; the ring is then
@@ -51,11 +52,9 @@ impl SqlRegistry {
         Ok(())
     }
 
-    /// How many records each key seals: those of servers, credentials and pending authorizations,
-    /// and one by which the keys themselves are checked. Keys of the ring that seal none are there
-    /// with 0.
-    ///
-    /// A key with 0 can be [removed](KeyRing::remove), if no replica still seals with it.
+    /// The number of records that each key seals: those of servers, credentials and pending
+    /// authorizations, and the one by which the keys are checked. Keys of the ring that seal none
+    /// have 0, and can be [removed](KeyRing::remove) once no replica seals with them.
     ///
     /// # Errors
     /// [`Error::Unavailable`].
@@ -74,15 +73,15 @@ impl SqlRegistry {
     }
 
     /// Seals with the newest key what older ones seal, a few records at a time, while everything
-    /// goes on; versions stay. `progress` is told after each step.
+    /// goes on; `progress` is called after each step. Versions stay.
     ///
     /// A record that somebody changes meanwhile is sealed by that change.
     ///
     /// # Errors
-    /// [`Error::Unavailable`]; what is done stays done, and another call goes on from there.
+    /// [`Error::Unavailable`]; what is done stays done, and another call continues from there.
     ///
     /// # Cancellation
-    /// As after an error. It runs as long as it is polled: give it a task of its own.
+    /// What is done stays done. It runs only while it is polled: give it a task of its own.
     pub async fn reseal(
         &self,
         mut progress: impl FnMut(Resealed) + Send,
@@ -119,7 +118,7 @@ impl SqlRegistry {
         Ok(done)
     }
 
-    /// The next few records of a table; where to go on, if there may be more.
+    /// Seals the next few records of a table; returns the cursor if there may be more.
     async fn step(
         &self,
         table: &Table,
@@ -152,7 +151,7 @@ impl SqlRegistry {
         let mut tx = self.shared.database.begin().await?;
         let mut updated = 0;
         for (id, version, sealed) in resealed {
-            // Of another version by now: then it is sealed with a newer key already.
+            // A row of another version by now is sealed with a newer key already.
             let update = sql(table.update)
                 .bind(sealed)
                 .bind(newest.as_str())
@@ -173,7 +172,7 @@ impl SqlRegistry {
     }
 }
 
-/// The record of a row, sealed with the newest key.
+/// Seals the record of a row with the newest key.
 fn resealed(table: &Table, row: &AnyRow, ring: &KeyRing) -> Result<Vec<u8>, OpenError> {
     let text = |index: usize| row.try_get::<&str, _>(index).map_err(|_| OpenError::Format);
     let version: i64 = row.try_get(1).map_err(|_| OpenError::Format)?;
@@ -189,17 +188,17 @@ fn resealed(table: &Table, row: &AnyRow, ring: &KeyRing) -> Result<Vec<u8>, Open
     Ok(ring.seal(&place, &ring.open(&place, sealed)?))
 }
 
-/// Where sealed records are.
+/// A table with sealed records.
 struct Table {
     name: &'static str,
-    /// Before all that are there.
+    /// A cursor before all rows.
     start: &'static str,
-    /// Rows of `id, version, sealed, organization, server, …`, and in the end what `place` needs.
+    /// A query for rows of `id, version, sealed, organization, server`, and what `place` needs.
     select: &'static str,
     update: &'static str,
-    /// Small, so that nobody waits long for a row.
+    /// The number of rows in a step; small, so that nobody waits long for a row.
     batch: i64,
-    /// Field and origin, from the id and the last column.
+    /// Finds field and origin from the id and the last column.
     place: fn(&str, &str) -> Option<(String, String)>,
 }
 
@@ -219,7 +218,7 @@ const TABLES: [Table; 3] = [
     Table {
         name: "mcp_credentials",
         start: "0",
-        // A version is one record's only.
+        // A version belongs to one record only.
         select: "SELECT CAST(version AS TEXT) AS id, version, sealed, organization, server, origin
                  FROM mcp_credentials WHERE sealed_by <> $1 AND version > CAST($2 AS BIGINT)
                  ORDER BY version LIMIT $3",

@@ -1,109 +1,110 @@
-//! What an operator does with servers, as transactions.
+//! The operator's changes to servers, as transactions.
 
 use std::{sync::Arc, time::SystemTime};
 
-use sqlx::{Any, AnyConnection, Row, Transaction};
+use sqlx::{Any, Row, Transaction};
 
 use super::{
-    SqlRegistry, belongings,
-    cache::{Forgets, Key},
+    belongings,
+    cache::{InvalidateOnDrop, Key},
     database::sql,
     follow, observed,
-    record::{self, Written, select_servers},
+    record::{self, Written},
+    registry::SqlRegistry,
     text,
     time::{now, time},
+    version,
 };
 use crate::{
     name::ServerName,
     registry::{
-        Error, Filter, Gate, Listing, Page, Pins, Projects, Server, ServerId, ServerStore, Source,
+        error::Error,
+        future::BoxFuture,
+        listing::{Filter, Listing, Page},
+        pins::{Gate, Pins},
+        projects::Projects,
+        server::{Server, Source},
+        server_id::ServerId,
+        server_store::ServerStore,
     },
 };
 
-/// The most projects that a server names: each is a row.
+/// The most projects of a server, since each is a row.
 const PROJECTS: usize = 1000;
 
-/// Where versions are to come to an end before the database's numbers do.
+/// The last version: the database's numbers go no further.
 const LAST_VERSION: u64 = i64::MAX as u64;
 
 impl ServerStore for SqlRegistry {
-    async fn list(
-        &self,
-        organization: &str,
-        filter: &Filter,
-        page: &Page,
-    ) -> Result<Listing, Error> {
-        self.shared
-            .database
-            .in_time(self.list_page(organization, filter, page))
-            .await
+    fn list<'a>(
+        &'a self,
+        organization: &'a str,
+        filter: &'a Filter,
+        page: &'a Page,
+    ) -> BoxFuture<'a, Result<Listing, Error>> {
+        Box::pin(async move {
+            self.shared
+                .database
+                .in_time(self.list_page(organization, filter, page))
+                .await
+        })
     }
 
-    async fn get(&self, organization: &str, name: &ServerName) -> Result<Arc<Server>, Error> {
-        let found = self.shared.database.in_time(async {
-            let mut connection = self.shared.database.reading().await?;
-            self.load(&mut connection, organization, name).await
-        });
-        found
-            .await?
-            .ok_or_else(|| Error::NotFound { name: name.clone() })
+    fn get<'a>(
+        &'a self,
+        organization: &'a str,
+        name: &'a ServerName,
+    ) -> BoxFuture<'a, Result<Arc<Server>, Error>> {
+        Box::pin(async move {
+            let found = self.shared.database.in_time(async {
+                let mut connection = self.shared.database.reading().await?;
+                self.load(&mut connection, organization, name).await
+            });
+            found
+                .await?
+                .ok_or_else(|| Error::NotFound { name: name.clone() })
+        })
     }
 
-    async fn insert(&self, server: Server) -> Result<Arc<Server>, Error> {
-        let _forgets = self.forgets(&server);
-        self.shared
-            .database
-            .in_time(self.insert_row(server))
-            .await
-            .map(Arc::new)
+    fn insert(&self, server: Server) -> BoxFuture<'_, Result<Arc<Server>, Error>> {
+        Box::pin(async move {
+            let _invalidate = self.invalidate_on_drop(&server);
+            self.shared
+                .database
+                .in_time(self.insert_row(server))
+                .await
+                .map(Arc::new)
+        })
     }
 
-    async fn replace(&self, server: Server) -> Result<Arc<Server>, Error> {
-        let _forgets = self.forgets(&server);
-        self.shared
-            .database
-            .in_time(self.replace_row(server))
-            .await
-            .map(Arc::new)
+    fn replace(&self, server: Server) -> BoxFuture<'_, Result<Arc<Server>, Error>> {
+        Box::pin(async move {
+            let _invalidate = self.invalidate_on_drop(&server);
+            self.shared
+                .database
+                .in_time(self.replace_row(server))
+                .await
+                .map(Arc::new)
+        })
     }
 
-    async fn remove(&self, organization: &str, name: &ServerName) -> Result<(), Error> {
-        let key = (Arc::from(organization), name.clone());
-        let _forgets = Forgets {
-            cache: &self.shared.cache,
-            key: key.clone(),
-        };
-        self.shared.database.in_time(self.remove_rows(&key)).await
+    fn remove<'a>(
+        &'a self,
+        organization: &'a str,
+        name: &'a ServerName,
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            let key = (Arc::from(organization), name.clone());
+            let _invalidate = InvalidateOnDrop {
+                cache: &self.shared.cache,
+                key: key.clone(),
+            };
+            self.shared.database.in_time(self.remove_rows(&key)).await
+        })
     }
 }
 
 impl SqlRegistry {
-    /// The server of this name, with all that is needed to know about it.
-    pub(super) async fn load(
-        &self,
-        connection: &mut AnyConnection,
-        organization: &str,
-        name: &ServerName,
-    ) -> Result<Option<Arc<Server>>, Error> {
-        if !text::fits(organization) {
-            return Ok(None);
-        }
-        let row = sql(select_servers!(
-            "WHERE s.organization = $1 AND s.name = $2
-               AND (s.draft = 0 OR s.updated_at >= $3)"
-        ))
-        .bind(organization)
-        .bind(name.as_str())
-        .bind(belongings::drafts_since())
-        .fetch_optional(connection)
-        .await?;
-        let Some(row) = row else {
-            return Ok(None);
-        };
-        let server = record::read(&row, &self.shared.ring.load())?;
-        Ok(Some(Arc::new(server)))
-    }
-
     async fn insert_row(&self, mut server: Server) -> Result<Server, Error> {
         let now = now();
         decide(&mut server, now);
@@ -173,7 +174,7 @@ impl SqlRegistry {
                 draft = $5, search = $6, record = $7, sealed = $8, sealed_by = $9
              WHERE id = $10 AND version = $11",
         )
-        .bind(number(server.version))
+        .bind(version::stored(server.version))
         .bind(now)
         .bind(i64::from(server.projects == Projects::All))
         .bind(written.auth)
@@ -183,11 +184,11 @@ impl SqlRegistry {
         .bind(written.sealed)
         .bind(written.sealed_by)
         .bind(server.id.as_str())
-        .bind(number(version))
+        .bind(version::stored(version))
         .execute(&mut *tx)
         .await?;
         if replaced.rows_affected() == 0 {
-            // PostgreSQL: somebody else committed since we looked.
+            // PostgreSQL: somebody else committed since the read.
             let now = self::stored(&mut tx, &server).await?;
             let name = server.name;
             return Err(match now {
@@ -205,7 +206,7 @@ impl SqlRegistry {
         Ok(server)
     }
 
-    /// With all that belongs to it.
+    /// Removes a server with everything that belongs to it.
     async fn remove_rows(&self, key: &Key) -> Result<(), Error> {
         let (organization, name) = key;
         let not_found = || Error::NotFound { name: name.clone() };
@@ -236,8 +237,8 @@ impl SqlRegistry {
         Written::new(server, &self.shared.ring.load())
     }
 
-    fn forgets(&self, server: &Server) -> Forgets<'_> {
-        Forgets {
+    fn invalidate_on_drop(&self, server: &Server) -> InvalidateOnDrop<'_> {
+        InvalidateOnDrop {
             cache: &self.shared.cache,
             key: key(server),
         }
@@ -248,7 +249,7 @@ fn key(server: &Server) -> Key {
     (server.organization.clone(), server.name.clone())
 }
 
-/// What the operator leaves open, and what is not for the operator to say.
+/// Sets what the operator leaves open, and what is not for the operator to say.
 fn decide(server: &mut Server, now: i64) {
     server.on_change.get_or_insert(Gate::Block);
     server.new_tools.get_or_insert(Gate::Block);
@@ -256,7 +257,7 @@ fn decide(server: &mut Server, now: i64) {
     server.updated_at = Some(time(now));
 }
 
-/// What a record keeps when it is replaced.
+/// The parts of a record that outlive a replacement.
 struct Stored {
     id: ServerId,
     version: u64,
@@ -264,7 +265,7 @@ struct Stored {
     pins: Option<Arc<Pins>>,
 }
 
-/// What is stored under the name of `server`.
+/// Reads what is stored under the name of `server`.
 async fn stored(
     tx: &mut Transaction<'static, Any>,
     server: &Server,
@@ -308,9 +309,4 @@ async fn write_projects(
             .await?;
     }
     Ok(())
-}
-
-/// A version as the database has it; larger ones than it has are nobody's.
-pub(super) fn number(version: u64) -> i64 {
-    i64::try_from(version).unwrap_or(-1)
 }

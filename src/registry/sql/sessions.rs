@@ -1,8 +1,8 @@
-//! Sessions of a pool that are not used any more.
+//! The sessions of a pool that are no longer used.
 //!
-//! After a failover a pool is full of sessions with a server that writes no more, or that is gone
-//! without a word, while new ones would do. So whoever finds one of them wanting has all that are
-//! as old replaced.
+//! After a failover a pool is full of sessions with a server that takes no more writes, or that is
+//! gone without a word, while new ones would do. So when one of them fails, all that are as old are
+//! replaced.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -11,23 +11,23 @@ use std::{
 
 use tokio::time::sleep;
 
-/// Between two renewals: where new sessions are no better, making them without end helps nobody.
+/// The pause between two renewals: if new sessions are no better, more of them help nobody.
 const RENEWAL: Duration = Duration::from_millis(250);
 
-/// Which sessions are trusted. Held for an assignment, never across an await.
+/// The age from which on sessions are not trusted. Held for an assignment, never across an await.
 #[derive(Default)]
 pub(super) struct Sessions(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    /// What is older is not used.
+    /// Older sessions are not used.
     renewed_at: Option<Instant>,
-    /// New sessions refuse to write, too, and it was told.
+    /// Set once it was logged that new sessions refuse writes, too.
     is_told: bool,
 }
 
 impl Sessions {
-    /// Has all sessions that there are replaced by new ones when they are next asked for.
+    /// Has all present sessions replaced when they are next asked for.
     pub(super) fn distrust(&self) {
         let mut state = self.state();
         let is_due = state.renewed_at.is_none_or(|at| at.elapsed() >= RENEWAL);
@@ -36,7 +36,7 @@ impl Sessions {
         }
     }
 
-    /// The same for whoever tries again with a new one, and so waits until it may be made.
+    /// Has all present sessions replaced, and waits until a new one may be made.
     pub(super) async fn renew(&self) {
         let since = self.state().renewed_at.map(|at| at.elapsed());
         if let Some(rest) = since.and_then(|since| RENEWAL.checked_sub(since)) {
@@ -45,14 +45,14 @@ impl Sessions {
         self.distrust();
     }
 
-    /// Whether a session of this age is used. SQLite has no sessions that a failover leaves behind.
+    /// Returns `true` if a session of this age is used. SQLite has none that a failover leaves behind.
     #[cfg(feature = "postgres")]
     pub(super) fn trusts(&self, age: Duration) -> bool {
         let renewed_at = self.state().renewed_at;
         renewed_at.is_none_or(|at| age <= at.elapsed())
     }
 
-    /// A new session refuses to write, too.
+    /// Notes that a new session refuses writes, too.
     pub(super) fn refused(&self) {
         if !std::mem::replace(&mut self.state().is_told, true) {
             tracing::error!(
@@ -62,7 +62,7 @@ impl Sessions {
         }
     }
 
-    /// A session takes writes.
+    /// Notes that a session takes writes.
     pub(super) fn accepted(&self) {
         if std::mem::take(&mut self.state().is_told) {
             tracing::info!("the registry's database takes writes again");

@@ -1,4 +1,4 @@
-//! SQLite: a file of this machine.
+//! SQLite: a file on this machine.
 
 use std::{
     fs, io,
@@ -15,25 +15,25 @@ use sqlx::{
 use url::Url;
 
 use super::{
-    database::{Database, Dialect, Reached},
+    database::{Database, Dialect, Location},
     error::{SqlError, SqlFault},
 };
-use crate::registry::Error;
+use crate::registry::error::Error;
 
-/// Connections that read: more than cores are of no use.
+/// The connections that read; more than there are cores are of no use.
 const READERS: u32 = 4;
-/// How long a request waits for a connection.
+/// The time that a request waits for a connection.
 const ACQUIRE: Duration = Duration::from_secs(5);
 
 const DIALECT: Dialect = Dialect {
-    // At once the one who writes: a transaction that reads first, and finds somebody else writing
-    // when it wants to, could only fail.
+    // Takes the write lock at once: a transaction that reads first, and then finds somebody else
+    // writing, could only fail.
     begin: "BEGIN IMMEDIATE",
     is_read_only: None,
     is_pooled: false,
     has_schema: "SELECT COUNT(*) FROM sqlite_master WHERE type = 'table' AND name = 'mcp_schema'",
     lock_schema: None,
-    // A strict table takes no value of another type, by which a row could not be read any more.
+    // A strict table takes no value of another type, which would make a row unreadable.
     words: &[
         ("BYTEA", "BLOB"),
         (" COLLATE \"C\"", ""),
@@ -41,12 +41,11 @@ const DIALECT: Dialect = Dialect {
         ("\n);", "\n) STRICT;"),
     ],
     clock: None,
-    empty_log: Some("PRAGMA wal_checkpoint(TRUNCATE)"),
     texts: "json_each($2)",
     notify: None,
 };
 
-/// Opens the database of the URL `sqlite://PATH`, and makes it if there is none.
+/// Opens the database of the URL `sqlite://PATH`, and creates it if there is none.
 pub(super) async fn open(path: &str) -> Result<Database, SqlError> {
     let fault = |fault| SqlError::new(path, fault);
     let (url, file) = prepare(path).map_err(fault)?;
@@ -97,7 +96,7 @@ async fn connect(url: AnyConnectOptions, file: File) -> Result<Database, sqlx::E
     ))
 }
 
-/// Readers do not wait for the writer, and what is committed is on the disk.
+/// Sets a connection up to write: readers do not wait for it, and what is committed is on the disk.
 async fn prepare_writer(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
     let mode = connection.fetch_one("PRAGMA journal_mode = WAL").await?;
     if mode.try_get::<&str, _>(0)? != "wal" {
@@ -105,13 +104,13 @@ async fn prepare_writer(connection: &mut AnyConnection) -> Result<(), sqlx::Erro
         return Err(sqlx::Error::Configuration(reason.into()));
     }
     connection.execute("PRAGMA synchronous = FULL").await?;
-    // What is replaced is overwritten, where that costs no page more.
+    // Replaced content is overwritten, where that costs no further page.
     connection.execute("PRAGMA secure_delete = FAST").await?;
     Ok(())
 }
 
-/// Checks the path, and makes an empty file that only its owner may read: SQLite itself makes
-/// files that others can.
+/// Checks the path, and creates an empty file that only its owner may read: SQLite's own are
+/// readable by others.
 fn prepare(path: &str) -> Result<(AnyConnectOptions, File), SqlFault> {
     if path.is_empty() || path == ":memory:" || path.contains(['?', '\0']) {
         return Err(SqlFault::url(
@@ -138,9 +137,8 @@ fn prepare(path: &str) -> Result<(AnyConnectOptions, File), SqlFault> {
     Ok((url, File { path, identity }))
 }
 
-/// Refuses a file that others than its owner may read or write, as one of keys is refused: it has
-/// what was said to tools and what they answered, in clear. What SQLite keeps beside it is judged
-/// alike; the directory is not.
+/// Refuses a file that others than its owner may read or write: it has the arguments and results of
+/// tools in clear. The files that SQLite keeps beside it are checked too; the directory is not.
 #[cfg(unix)]
 fn check(path: &Path) -> Result<(), SqlFault> {
     use std::os::unix::fs::PermissionsExt;
@@ -149,7 +147,7 @@ fn check(path: &Path) -> Result<(), SqlFault> {
         let mut file = path.as_os_str().to_owned();
         file.push(suffix);
         let Ok(metadata) = fs::metadata(file) else {
-            // Not there; or the attempt to open it says why not.
+            // It does not exist, or opening it says what is wrong.
             continue;
         };
         let mode = metadata.permissions().mode() & 0o7777;
@@ -165,16 +163,16 @@ fn check(_: &Path) -> Result<(), SqlFault> {
     Ok(())
 }
 
-/// The file that was opened. What is at its path later may be another one.
+/// The file that was opened; another one may be at its path later.
 struct File {
     path: PathBuf,
     identity: (u64, u64),
 }
 
-impl Reached for File {
+impl Location for File {
     fn is_lost(&self) -> Option<&'static str> {
-        // What is written into a file without a name is gone with the last one who has it open; and
-        // connections that are opened later would have another file than those of before.
+        // What is written into a file without a name is gone when the last process closes it, and
+        // connections that are opened later would have another file.
         let is_there = identity(&self.path).is_ok_and(|identity| identity == self.identity);
         (!is_there).then_some(
             "its file was removed or replaced while it was in use; \
@@ -189,7 +187,7 @@ impl Reached for File {
     }
 }
 
-/// The device and the number of the file.
+/// The device and inode of the file.
 #[cfg(unix)]
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
     use std::os::unix::fs::MetadataExt;
@@ -197,13 +195,13 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     fs::metadata(path).map(|found| (found.dev(), found.ino()))
 }
 
-/// There are none: whether there is a file.
+/// Checks that there is a file; there are no inodes.
 #[cfg(not(unix))]
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
     fs::metadata(path).map(|_| (0, 0))
 }
 
-/// Opens for writing what is there, or makes it.
+/// Opens the file for writing, or creates it.
 fn create(path: &Path) -> io::Result<()> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(false);
@@ -212,7 +210,7 @@ fn create(path: &Path) -> io::Result<()> {
     options.open(path).map(drop)
 }
 
-/// What a failure to open means to an operator. The codes: <https://sqlite.org/rescode.html>.
+/// Turns a failure to open into one for operators. The codes: <https://sqlite.org/rescode.html>.
 pub(super) fn judge(error: sqlx::Error) -> SqlFault {
     let code = error.as_database_error().and_then(|error| error.code());
     let code: Option<u32> = code.and_then(|code| code.parse().ok());

@@ -1,6 +1,6 @@
-//! Text that goes into columns: how long, without what, and in lower case for searching.
+//! Text in columns: its limits, and its lower case for searching.
 
-use crate::registry::{Error, Server};
+use crate::registry::{error::Error, server::Server};
 
 /// The longest organization, project and origin, in bytes: they are in indexes, whose entries
 /// PostgreSQL limits to a third of a page.
@@ -8,10 +8,10 @@ const SHORT: usize = 512;
 /// The longest text for people, in bytes.
 const LONG: usize = 8 * 1024;
 
-/// Between the fields that are searched; nobody searches for it.
+/// The separator of the fields that are searched; nobody searches for it.
 const SEPARATOR: char = '\u{1f}';
 
-/// Whether a text can be in a column that is compared; one that cannot is in none.
+/// Returns `true` if a text can be in a column that is compared; any other is in none.
 pub(super) fn fits(text: &str) -> bool {
     text.len() <= SHORT && !text.contains('\0')
 }
@@ -34,7 +34,7 @@ pub(super) fn check_long(field: &'static str, text: &str) -> Result<(), Error> {
     Err(Error::invalid(field, reason))
 }
 
-/// What is searched, as `Filter::matches` compares it.
+/// The text that is searched, as `Filter::matches` compares it.
 pub(super) fn search(server: &Server) -> String {
     let texts = [
         Some(server.name.as_str()),

@@ -1,4 +1,4 @@
-//! Time as the tables have it: milliseconds since 1970.
+//! Time in the tables: milliseconds since 1970.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -6,7 +6,7 @@ use sqlx::{Any, Row, Transaction};
 
 use super::database::{Database, sql};
 
-/// A claim or a lease that ends later than in an hour was made by a clock that was wrong.
+/// The longest claim or lease; one that ends later was made by a clock that was wrong.
 pub(super) const LONGEST_HOLD: Duration = Duration::from_secs(60 * 60);
 
 pub(super) fn milliseconds(time: SystemTime) -> i64 {
@@ -24,12 +24,12 @@ pub(super) fn time(milliseconds: i64) -> SystemTime {
     UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)
 }
 
-/// By the clock of this machine.
+/// The present time by the clock of this machine.
 pub(super) fn now() -> i64 {
     milliseconds(SystemTime::now())
 }
 
-/// By the clock that all who share the database share.
+/// The present time by the clock that all replicas share.
 pub(super) async fn shared_now(
     tx: &mut Transaction<'static, Any>,
     database: &Database,

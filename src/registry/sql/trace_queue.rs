@@ -1,8 +1,8 @@
-//! Writes down exchanges, many at once, and forgets the oldest.
+//! The writer of traces, which commits many at once, and removes the oldest.
 //!
-//! No request waits for it: what comes faster than it can be written is dropped, and counted.
-//! With SQLite a commit waits for the disk and holds off whoever else writes, so there is one
-//! every half second at most.
+//! No request waits for it: traces that come faster than they can be written are dropped and counted.
+//! With SQLite a commit waits for the disk and blocks other writers, so there is one every half
+//! second at most.
 
 use std::{
     sync::{
@@ -26,34 +26,34 @@ use super::{
 };
 use crate::{
     apart,
-    registry::Error,
+    registry::error::Error,
     trace::{Trace, TraceId},
 };
 
-/// Records that wait; as many as come in half a second at the most.
+/// The most records that wait: as many as come in half a second.
 const QUEUE: usize = 1024;
-/// What they may take, all together.
+/// The most memory that they take all together, in bytes.
 const QUEUED_BYTES: usize = 32 << 20;
-/// The most records of one commit: other writers wait for it, and not for long.
+/// The most records in one commit, since other writers wait for it.
 const GROUP: usize = 100;
-/// Between two commits.
+/// The pause between two commits.
 const PAUSE: Duration = Duration::from_millis(500);
-/// How long a group is tried again that the database does not take: a backup that locks it, or a
-/// failover, is over by then. What comes meanwhile waits, as far as there is room.
+/// The time for which a group that the database does not take is tried again: a backup that locks
+/// it, or a failover, is over by then. Further records wait meanwhile, as far as there is room.
 const TRIED: Duration = Duration::from_secs(60);
-/// How long a flush waits.
+/// The longest that a flush waits.
 const FLUSH: Duration = Duration::from_secs(10);
 
-/// How long exchanges are kept, and how many of an organization.
+/// The life of a record, and the most of an organization.
 const AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 const COUNT: i64 = 10_000;
-/// How often the oldest are looked for: by time, and by what was written since.
+/// The pause between two sweeps for old records, and the number of new ones that brings one about.
 const SWEEP: Duration = Duration::from_secs(60);
 const SWEEP_AFTER: usize = 500;
-/// The most that one look removes; the next one is soon enough for more.
+/// The most that one sweep removes; the next one is soon enough for more.
 const SWEPT: i64 = 1000;
 
-/// Where records wait.
+/// The queue in which records wait.
 pub(super) struct Queue {
     sender: mpsc::Sender<Item>,
     counts: Arc<Counts>,
@@ -61,21 +61,21 @@ pub(super) struct Queue {
 
 #[derive(Default)]
 struct Counts {
-    /// Bytes that wait.
+    /// The bytes that wait.
     queued: AtomicUsize,
-    /// Records that were dropped, and have not been told of yet.
+    /// The records that were dropped since the last line in the log.
     dropped: AtomicU64,
 }
 
 enum Item {
     Record(Arc<Trace>, usize),
-    /// Everything before it is to be written.
+    /// Asks for everything before it to be written.
     Flush(oneshot::Sender<()>),
 }
 
 impl Queue {
-    /// A queue, and who writes down what is in it. It ends when the queue is dropped, and all is
-    /// written.
+    /// Creates a queue, and the task that writes what is in it. It ends once the queue is dropped
+    /// and everything is written.
     pub(super) fn new(database: Database) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let counts = Arc::<Counts>::default();
@@ -89,7 +89,7 @@ impl Queue {
         (Self { sender, counts }, writer.run(receiver))
     }
 
-    /// Has `trace` written, if there is room for it.
+    /// Queues `trace`, if there is room for it.
     pub(super) fn put(&self, trace: &Arc<Trace>) {
         let size = trace.size();
         let queued = self.counts.queued.fetch_add(size, Ordering::Relaxed);
@@ -104,7 +104,7 @@ impl Queue {
         }
     }
 
-    /// Waits until all is written that was put before.
+    /// Waits until everything is written that was queued before.
     pub(super) async fn flush(&self) {
         let (done, written) = oneshot::channel();
         let flushed = async {
@@ -121,7 +121,7 @@ impl Queue {
 struct Writer {
     database: Database,
     counts: Arc<Counts>,
-    /// Whose records were written since the last look for old ones.
+    /// The organizations whose records were written since the last sweep.
     organizations: Vec<String>,
     written: usize,
     swept_at: Instant,
@@ -139,7 +139,7 @@ impl Writer {
                     Item::Record(trace, size) => {
                         self.counts.queued.fetch_sub(size, Ordering::Relaxed);
                         rows.extend(self.row(trace).await);
-                        // Making and masking its spans takes a while; others may run in between.
+                        // Building and masking its spans takes a while; others may run in between.
                         yield_now().await;
                     }
                     Item::Flush(done) => flushed.push(done),
@@ -148,7 +148,7 @@ impl Writer {
             self.write(&rows).await;
             let is_flush = !flushed.is_empty();
             for done in flushed {
-                // Whoever has gone does not care.
+                // A caller that has gone does not care.
                 let _ = done.send(());
             }
             self.tell_dropped();
@@ -158,7 +158,7 @@ impl Writer {
         }
     }
 
-    /// The record as a row; `None` where no table takes it. A large one is made of it apart.
+    /// Builds the row of a record, a large one on a thread apart; `None` if no table takes it.
     async fn row(&self, trace: Arc<Trace>) -> Option<Row> {
         let is_small = trace.is_small();
         let row = move || {
@@ -204,7 +204,7 @@ impl Writer {
         }
     }
 
-    /// Again for a while, if it fails: a row that is there already stays as it is.
+    /// Inserts rows, and tries again for a while if that fails: a row that exists stays as it is.
     async fn insert(&self, rows: &[Row]) -> Result<(), Error> {
         let since = Instant::now();
         loop {
@@ -248,7 +248,7 @@ async fn insert(database: &Database, rows: &[Row]) -> Result<(), Error> {
     Ok(())
 }
 
-/// Removes what is too old, and what is too much of these organizations.
+/// Removes records that are too old, and those that are too many of these organizations.
 async fn sweep(database: &Database, organizations: &[String]) -> Result<(), Error> {
     let mut tx = database.begin().await?;
     let oldest = TraceId::first_of(super::time::time(now() - super::time::span(AGE)));

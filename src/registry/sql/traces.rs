@@ -5,14 +5,18 @@ use std::sync::Arc;
 use sqlx::Row;
 
 use super::{
-    SqlRegistry,
     database::sql,
+    registry::SqlRegistry,
     text,
     trace_queue::Queue,
     trace_record::{self, column, server},
 };
 use crate::{
-    registry::{Error, TraceFilter, TraceListing, TracePage, TraceStore},
+    registry::{
+        error::Error,
+        future::BoxFuture,
+        trace_store::{TraceFilter, TraceListing, TracePage, TraceStore},
+    },
     trace::{Trace, TraceId, TraceSink},
 };
 
@@ -23,74 +27,82 @@ impl TraceSink for SqlRegistry {
 }
 
 impl TraceStore for SqlRegistry {
-    async fn list(
-        &self,
-        organization: &str,
-        filter: &TraceFilter,
-        page: &TracePage,
-    ) -> Result<TraceListing, Error> {
-        if !text::fits(organization) {
-            let (traces, next) = (Vec::new(), None);
-            return Ok(TraceListing { traces, next });
-        }
-        let limit = page.limit();
-        let before = page.before.map(|id| id.to_string()).unwrap_or_default();
-        let rows = self.shared.database.in_time(async {
-            // What is not asked for is empty. A name is in a list if there is something to be taken
-            // out of it.
-            let rows = sql("SELECT id, record FROM mcp_traces
+    fn list<'a>(
+        &'a self,
+        organization: &'a str,
+        filter: &'a TraceFilter,
+        page: &'a TracePage,
+    ) -> BoxFuture<'a, Result<TraceListing, Error>> {
+        Box::pin(async move {
+            if !text::fits(organization) {
+                let (traces, next) = (Vec::new(), None);
+                return Ok(TraceListing { traces, next });
+            }
+            let limit = page.size();
+            let before = page.before.map(|id| id.to_string()).unwrap_or_default();
+            let rows = self.shared.database.in_time(async {
+                // What is not asked for is empty. A name is in a list if there is something to be taken
+                // out of it.
+                let rows = sql("SELECT id, record FROM mcp_traces
                  WHERE organization = $1 AND ($2 = '' OR id < $2)
                    AND ($3 = '' OR '=' || project = $3) AND ($4 = '' OR '=' || model = $4)
                    AND ($5 = '' OR '=' || outcome = $5)
                    AND ($6 = '' OR replace(servers, $6, '') <> servers)
                  ORDER BY id DESC LIMIT $7")
-            .bind(organization)
-            .bind(before)
-            .bind(wanted(&filter.project))
-            .bind(wanted(&filter.model))
-            .bind(wanted(&filter.outcome))
-            .bind(filter.server.as_deref().map(server).unwrap_or_default())
-            .bind(i64::try_from(limit + 1).unwrap_or(i64::MAX))
-            .fetch_all(&mut *self.shared.database.reading().await?)
-            .await?;
-            Ok(rows)
-        });
-        let rows = rows.await?;
-        let mut traces = Vec::with_capacity(rows.len().min(limit));
-        let mut last = None;
-        for row in rows.iter().take(limit) {
-            let id = row.try_get::<&str, _>(0)?;
-            last = id.parse().ok();
-            // One that cannot be read is left out: the others are to be seen all the same.
-            match trace_record::read(id, organization, row.try_get(1)?, None) {
-                Ok(trace) => traces.push(Arc::new(trace)),
-                Err(error) => tracing::error!(id, %error, "an exchange is left out of a list"),
+                .bind(organization)
+                .bind(before)
+                .bind(wanted(&filter.project))
+                .bind(wanted(&filter.model))
+                .bind(wanted(&filter.outcome))
+                .bind(filter.server.as_deref().map(server).unwrap_or_default())
+                .bind(i64::try_from(limit + 1).unwrap_or(i64::MAX))
+                .fetch_all(&mut *self.shared.database.reading().await?)
+                .await?;
+                Ok(rows)
+            });
+            let rows = rows.await?;
+            let mut traces = Vec::with_capacity(rows.len().min(limit));
+            let mut last = None;
+            for row in rows.iter().take(limit) {
+                let id = row.try_get::<&str, _>(0)?;
+                last = id.parse().ok();
+                // One that cannot be read is left out: the others are to be seen all the same.
+                match trace_record::read(id, organization, row.try_get(1)?, None) {
+                    Ok(trace) => traces.push(Arc::new(trace)),
+                    Err(error) => tracing::error!(id, %error, "an exchange is left out of a list"),
+                }
             }
-        }
-        let next = rows.get(limit).and(last);
-        Ok(TraceListing { traces, next })
+            let next = rows.get(limit).and(last);
+            Ok(TraceListing { traces, next })
+        })
     }
 
-    async fn get(&self, organization: &str, id: TraceId) -> Result<Option<Arc<Trace>>, Error> {
-        if !text::fits(organization) {
-            return Ok(None);
-        }
-        let id = id.to_string();
-        let row = self.shared.database.in_time(async {
-            let row =
-                sql("SELECT record, spans FROM mcp_traces WHERE id = $1 AND organization = $2")
-                    .bind(&*id)
-                    .bind(organization)
-                    .fetch_optional(&mut *self.shared.database.reading().await?)
-                    .await?;
-            Ok(row)
-        });
-        let Some(row) = row.await? else {
-            return Ok(None);
-        };
-        let spans = Some(row.try_get(1)?);
-        let trace = trace_record::read(&id, organization, row.try_get(0)?, spans)?;
-        Ok(Some(Arc::new(trace)))
+    fn get<'a>(
+        &'a self,
+        organization: &'a str,
+        id: TraceId,
+    ) -> BoxFuture<'a, Result<Option<Arc<Trace>>, Error>> {
+        Box::pin(async move {
+            if !text::fits(organization) {
+                return Ok(None);
+            }
+            let id = id.to_string();
+            let row = self.shared.database.in_time(async {
+                let row =
+                    sql("SELECT record, spans FROM mcp_traces WHERE id = $1 AND organization = $2")
+                        .bind(&*id)
+                        .bind(organization)
+                        .fetch_optional(&mut *self.shared.database.reading().await?)
+                        .await?;
+                Ok(row)
+            });
+            let Some(row) = row.await? else {
+                return Ok(None);
+            };
+            let spans = Some(row.try_get(1)?);
+            let trace = trace_record::read(&id, organization, row.try_get(0)?, spans)?;
+            Ok(Some(Arc::new(trace)))
+        })
     }
 }
 

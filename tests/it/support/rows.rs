@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use mcp_layer::registry::{
-    CredentialKey, CredentialStore, Error, Expected, Lease, StateHash, StoredCredential,
+    BoxFuture, CredentialKey, CredentialStore, Error, Expected, Lease, StateHash, StoredCredential,
 };
 use mcp_layer::secret::{KeyRing, Place, SecretString};
 use tokio::time::Instant;
@@ -173,90 +173,109 @@ impl Table {
 }
 
 impl CredentialStore for Rows {
-    async fn load(&self, key: &CredentialKey) -> Result<Option<StoredCredential>, Error> {
-        if self.lock().is_stuck() {
-            std::future::pending::<()>().await;
-        }
-        let mut table = self.lock();
-        if table.strikes(Fault::Unreadable) {
-            return Err(outage());
-        }
-        let Some(Row { version, sealed }) = table.rows.get(key) else {
-            return Ok(None);
-        };
-        let opened = table.ring.open(&place(key, "credential", *version), sealed);
-        Ok(Some(StoredCredential {
-            version: *version,
-            secret: opened.map_err(Error::sealed)?,
-        }))
+    fn load<'a>(
+        &'a self,
+        key: &'a CredentialKey,
+    ) -> BoxFuture<'a, Result<Option<StoredCredential>, Error>> {
+        Box::pin(async move {
+            if self.lock().is_stuck() {
+                std::future::pending::<()>().await;
+            }
+            let mut table = self.lock();
+            if table.strikes(Fault::Unreadable) {
+                return Err(outage());
+            }
+            let Some(Row { version, sealed }) = table.rows.get(key) else {
+                return Ok(None);
+            };
+            let opened = table.ring.open(&place(key, "credential", *version), sealed);
+            Ok(Some(StoredCredential {
+                version: *version,
+                secret: opened.map_err(Error::sealed)?,
+            }))
+        })
     }
 
-    async fn swap(
-        &self,
-        key: &CredentialKey,
+    fn swap<'a>(
+        &'a self,
+        key: &'a CredentialKey,
         expected: Expected,
         new: Option<SecretString>,
-    ) -> Result<bool, Error> {
-        let mut table = self.lock();
-        if table.strikes(Fault::ReadOnly) {
-            return Err(outage());
-        }
-        let swapped = table.apply(key, expected, new);
-        if table.strikes(Fault::Mute) {
-            return Err(outage());
-        }
-        Ok(swapped)
+    ) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(async move {
+            let mut table = self.lock();
+            if table.strikes(Fault::ReadOnly) {
+                return Err(outage());
+            }
+            let swapped = table.apply(key, expected, new);
+            if table.strikes(Fault::Mute) {
+                return Err(outage());
+            }
+            Ok(swapped)
+        })
     }
 
-    async fn lease(&self, key: &CredentialKey, duration: Duration) -> Result<Option<Lease>, Error> {
-        let mut table = self.lock();
-        let now = Instant::now();
-        table.leases.retain(|_, (_, until)| now < *until);
-        if table.leases.contains_key(key) {
-            return Ok(None);
-        }
-        let lease = Lease::new(key.clone());
-        let held = (lease.holder(), now + duration);
-        table.leases.insert(key.clone(), held);
-        Ok(Some(lease))
+    fn lease<'a>(
+        &'a self,
+        key: &'a CredentialKey,
+        duration: Duration,
+    ) -> BoxFuture<'a, Result<Option<Lease>, Error>> {
+        Box::pin(async move {
+            let mut table = self.lock();
+            let now = Instant::now();
+            table.leases.retain(|_, (_, until)| now < *until);
+            if table.leases.contains_key(key) {
+                return Ok(None);
+            }
+            let lease = Lease::new(key.clone());
+            let held = (lease.holder(), now + duration);
+            table.leases.insert(key.clone(), held);
+            Ok(Some(lease))
+        })
     }
 
-    async fn release(&self, lease: Lease) -> Result<(), Error> {
-        let mut table = self.lock();
-        let held = table.leases.get(lease.key());
-        if held.is_some_and(|(holder, _)| *holder == lease.holder()) {
-            table.leases.remove(lease.key());
-        }
-        Ok(())
+    fn release(&self, lease: Lease) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            let mut table = self.lock();
+            let held = table.leases.get(lease.key());
+            if held.is_some_and(|(holder, _)| *holder == lease.holder()) {
+                table.leases.remove(lease.key());
+            }
+            Ok(())
+        })
     }
 
-    async fn put_state(
-        &self,
-        key: &CredentialKey,
+    fn put_state<'a>(
+        &'a self,
+        key: &'a CredentialKey,
         state: StateHash,
         expires_at: SystemTime,
         pending: SecretString,
-    ) -> Result<(), Error> {
-        let mut table = self.lock();
-        let sealed = table.ring.seal(&place(key, &field(&state), 0), &pending);
-        table
-            .states
-            .insert(state, (key.clone(), expires_at, sealed));
-        Ok(())
+    ) -> BoxFuture<'a, Result<(), Error>> {
+        Box::pin(async move {
+            let mut table = self.lock();
+            let sealed = table.ring.seal(&place(key, &field(&state), 0), &pending);
+            table
+                .states
+                .insert(state, (key.clone(), expires_at, sealed));
+            Ok(())
+        })
     }
 
-    async fn take_state(
-        &self,
-        state: &StateHash,
-    ) -> Result<Option<(CredentialKey, SecretString)>, Error> {
-        let mut table = self.lock();
-        // When it expires is left to whoever takes it.
-        let Some((key, _, sealed)) = table.states.remove(state) else {
-            return Ok(None);
-        };
-        let opened = table.ring.open(&place(&key, &field(state), 0), &sealed);
-        let pending = opened.map_err(Error::sealed)?;
-        Ok(Some((key, pending)))
+    fn take_state<'a>(
+        &'a self,
+        state: &'a StateHash,
+    ) -> BoxFuture<'a, Result<Option<(CredentialKey, SecretString)>, Error>> {
+        Box::pin(async move {
+            let mut table = self.lock();
+            // When it expires is left to whoever takes it.
+            let Some((key, _, sealed)) = table.states.remove(state) else {
+                return Ok(None);
+            };
+            let opened = table.ring.open(&place(&key, &field(state), 0), &sealed);
+            let pending = opened.map_err(Error::sealed)?;
+            Ok(Some((key, pending)))
+        })
     }
 }
 

@@ -1,0 +1,89 @@
+//! The lookup of the servers that a request names.
+
+use std::sync::Arc;
+
+use super::{error::Error, future::BoxFuture, server::Server};
+use crate::{name::ServerName, project::Project};
+
+/// Finds the servers that a request names.
+///
+/// The layer asks once for each request with `mcp`, and once more before each tool call, so that
+/// a server which was removed, disabled or taken from the project in the meantime is not called.
+///
+/// # Contract
+/// An implementor guarantees that
+///
+/// - a server is found by its exact name, in its own organization, by the projects that may use it
+///   ([`Server::is_usable_by`]), and by nobody else;
+/// - a server that does not exist and one that belongs to somebody else are both just absent from
+///   the answer, so that nobody can find out by asking;
+/// - disabled servers are found, since the layer tells callers why it does not use them; drafts
+///   are not;
+/// - every server is whole, with its credentials opened, and keeps its [`id`](Server::id) for as
+///   long as it exists: sessions, tool lists and credentials go by it.
+///
+/// Answer from memory where you can: each tool call waits for it. Callers assume nothing about the
+/// order of the answer, and bring a timeout of their own.
+///
+/// An `Arc<R>` is a registry where `R` is one, `Arc<dyn ServerRegistry>` included.
+///
+/// # Examples
+/// One server for everybody:
+///
+/// ```
+/// use std::sync::Arc;
+/// use mcp_layer::{McpLayer, Project, ServerName};
+/// use mcp_layer::registry::{BoxFuture, Error, Server, ServerRegistry};
+///
+/// struct Single(Arc<Server>);
+///
+/// impl ServerRegistry for Single {
+///     fn find<'a>(
+///         &'a self,
+///         project: &'a Project,
+///         names: &'a [ServerName],
+///     ) -> BoxFuture<'a, Result<Vec<Arc<Server>>, Error>> {
+///         Box::pin(async move {
+///             let wanted = names.contains(&self.0.name) && self.0.is_usable_by(project);
+///             Ok(wanted.then(|| self.0.clone()).into_iter().collect())
+///         })
+///     }
+/// }
+///
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// let server = Server::new("deepwiki-mcp", "https://mcp.deepwiki.com/mcp")?.with_projects(["web"])?;
+/// let registry = Arc::new(Single(Arc::new(server)));
+///
+/// let names = ["deepwiki-mcp".parse()?];
+/// assert_eq!(registry.find(&Project::new("web"), &names).await?.len(), 1);
+/// assert!(registry.find(&Project::new("batch"), &names).await?.is_empty());
+/// let layer = McpLayer::new(registry);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait ServerRegistry: Send + Sync + 'static {
+    /// Returns the servers of these names that `project` may use, in any order; others are absent.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] where the storage or a key is at fault; the caller then gets
+    /// `500 mcp_registry_error`, and no tool runs.
+    ///
+    /// # Cancellation
+    /// The future is dropped when the caller hangs up.
+    fn find<'a>(
+        &'a self,
+        project: &'a Project,
+        names: &'a [ServerName],
+    ) -> BoxFuture<'a, Result<Vec<Arc<Server>>, Error>>;
+}
+
+impl<R: ServerRegistry + ?Sized> ServerRegistry for Arc<R> {
+    fn find<'a>(
+        &'a self,
+        project: &'a Project,
+        names: &'a [ServerName],
+    ) -> BoxFuture<'a, Result<Vec<Arc<Server>>, Error>> {
+        (**self).find(project, names)
+    }
+}

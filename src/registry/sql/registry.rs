@@ -1,0 +1,229 @@
+//! The registry: an open database, its cache, and the tasks beside it.
+
+use std::{fmt, sync::Arc};
+
+use arc_swap::ArcSwap;
+use tokio::{
+    sync::{Notify, mpsc},
+    task::AbortHandle,
+};
+use url::Url;
+
+#[cfg(feature = "postgres")]
+use super::postgres;
+#[cfg(feature = "sqlite")]
+use super::sqlite;
+use super::{
+    cache::Cache,
+    database::Database,
+    error::{SqlError, SqlFault},
+    follow,
+    observe::{self, QueuedObservation},
+    schema,
+    trace_queue::Queue,
+};
+use crate::secret::KeyRing;
+
+/// A store of servers, credentials, observations and traces in SQLite (feature `sqlite`) or
+/// PostgreSQL (feature `postgres`).
+///
+/// It is a [`ServerStore`], a [`CredentialStore`], an [`ObservationStore`] and a [`TraceStore`].
+/// Removing a server removes its credentials, its pending authorizations and its observations, in
+/// the same transaction. Where a record has no rule for tools that nobody has accepted, it is
+/// [`Gate::Block`].
+///
+/// # Consistency
+/// Servers are answered from memory once they have been looked up. A change is in force in every
+/// replica, and in every process that has the same file open, within a second. While the database
+/// is down, cached servers keep working for one minute; everything else fails with
+/// [`Error::Unavailable`], within 10 s.
+///
+/// Observations of servers that are not in this registry, such as those of a file, are dropped
+/// when nobody has added to them for 30 days.
+///
+/// Traces are written in groups, within a second, and kept for 7 days, at most 10,000 of each
+/// organization; spans of more than 256 KiB lose their arguments and results. A registry that is
+/// dropped still writes what waits, in a task of its own; call [`SqlRegistry::flush_traces`] before
+/// the process ends.
+///
+/// # Security
+/// All secrets are sealed, and nothing else is; keys in URLs are secrets too: each value of a query,
+/// and what looks random in a path. Whoever can write to the database can point a server at another
+/// address, where its secrets do not open, switch servers on and accept tools. A server whose secrets
+/// do not open is still listed, as [`Auth::Unreadable`]: it is inactive until somebody enters them
+/// again.
+///
+/// [`ServerStore`]: crate::registry::ServerStore
+/// [`CredentialStore`]: crate::registry::CredentialStore
+/// [`ObservationStore`]: crate::registry::ObservationStore
+/// [`TraceStore`]: crate::registry::TraceStore
+/// [`Gate::Block`]: crate::registry::Gate::Block
+/// [`Error::Unavailable`]: crate::registry::Error::Unavailable
+/// [`Auth::Unreadable`]: crate::registry::Auth::Unreadable
+///
+/// `Clone` is cheap and gives the same registry.
+///
+/// ```
+/// # #[cfg(feature = "sqlite")]
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// use mcp_layer::{McpLayer, registry::{Auth, Server, ServerStore, SqlRegistry}, secret::KeyRing};
+///
+/// # let directory = std::env::temp_dir().join(format!("sql-registry-{}", std::process::id()));
+/// # std::fs::create_dir_all(&directory)?;
+/// # let path = directory.join("gateway.db");
+/// // In production, use a `KeyFile`: what a key seals is lost with the key.
+/// let ring = KeyRing::generate();
+/// let registry = SqlRegistry::open(&format!("sqlite://{}", path.display()), ring).await?;
+///
+/// let server = Server::new("deepwiki-mcp", "https://mcp.deepwiki.com/mcp")?
+///     .with_auth(Auth::static_headers([("Authorization", "Bearer s3cret")])?);
+/// registry.insert(server).await?;
+/// let layer = McpLayer::new(registry);
+/// # std::fs::remove_dir_all(&directory)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct SqlRegistry {
+    pub(super) shared: Arc<Shared>,
+}
+
+/// The parts that all clones share.
+pub(super) struct Shared {
+    pub(super) database: Database,
+    /// The database's name in errors, without user and password.
+    pub(super) whence: String,
+    pub(super) ring: ArcSwap<KeyRing>,
+    pub(super) cache: Arc<Cache>,
+    pub(super) observing: mpsc::Sender<QueuedObservation>,
+    pub(super) traces: Queue,
+    tasks: Vec<AbortHandle>,
+}
+
+impl SqlRegistry {
+    /// Opens the database, creates its tables or brings them up to date, and follows the changes
+    /// that others make.
+    ///
+    /// - `sqlite://PATH`: a file on a disk of this machine. It is created with mode 0600 if there is
+    ///   none, but its directory is not. The path is taken literally. Writes use a write-ahead log,
+    ///   and are synced at each commit.
+    /// - `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, with the parameters of libpq. TLS is
+    ///   preferred; `?sslmode=verify-full` requires it, and `sslrootcert=PATH` names a root of your
+    ///   own. At most 11 connections are made.
+    ///
+    /// `ring` must contain every key that seals a record of the database; nothing is written until
+    /// that is certain.
+    ///
+    /// # Errors
+    /// [`SqlError`], in one line: a fault of the URL, the file, the server or the keys, or tables
+    /// that a newer version of this program has changed. A locked database is waited for 5 s.
+    ///
+    /// # Panics
+    /// Panics outside of a tokio runtime with its time enabled.
+    pub async fn open(url: &str, ring: KeyRing) -> Result<Self, SqlError> {
+        let wake = Arc::new(Notify::new());
+        let (database, whence, listener) = connect(url, &wake).await?;
+        let fault = |fault| SqlError::new(&*whence, fault);
+        schema::prepare(&database, &ring).await.map_err(fault)?;
+        if database.dialect.is_read_only.is_some() {
+            // A database that takes no writes is logged; that may pass.
+            let _ = database.in_time(database.begin()).await;
+        }
+        // Before anything is kept in memory.
+        let seen = follow::revision(&database).await;
+        let seen = seen.map_err(|error| fault(error.into()))?;
+        let cache = Arc::new(Cache::new());
+        let follower = follow::follow(database.clone(), cache.clone(), wake, seen);
+        let (observing, queue) = mpsc::channel(observe::BATCH);
+        let writer = observe::write(database.clone(), cache.clone(), queue);
+        let (traces, recorder) = Queue::new(database.clone());
+        // It outlives the registry, since it first writes what waits.
+        tokio::spawn(recorder);
+        let mut tasks = vec![
+            tokio::spawn(follower).abort_handle(),
+            tokio::spawn(writer).abort_handle(),
+        ];
+        tasks.extend(listener.map(|listener| tokio::spawn(listener).abort_handle()));
+        Ok(Self {
+            shared: Arc::new(Shared {
+                database,
+                ring: ArcSwap::from_pointee(ring),
+                cache,
+                observing,
+                traces,
+                tasks,
+                whence,
+            }),
+        })
+    }
+}
+
+/// A task that listens to other replicas.
+type Listener = futures_util::future::BoxFuture<'static, ()>;
+
+/// Opens the database of a URL; its name in messages, and the task that listens to other replicas.
+#[cfg_attr(
+    not(feature = "postgres"),
+    allow(unused_variables, reason = "nobody to listen to")
+)]
+async fn connect(
+    url: &str,
+    wake: &Arc<Notify>,
+) -> Result<(Database, String, Option<Listener>), SqlError> {
+    install_drivers();
+    #[cfg(feature = "sqlite")]
+    if let Some(path) = url.strip_prefix("sqlite://") {
+        return Ok((sqlite::open(path).await?, path.to_owned(), None));
+    }
+    let parsed: Option<Url> = url.parse().ok();
+    #[cfg(feature = "postgres")]
+    if let Some(url) = &parsed
+        && matches!(url.scheme(), "postgres" | "postgresql")
+    {
+        let database = postgres::open(url).await?;
+        // A pooler forwards no notifications; `follow` looks for changes.
+        let listener: Option<Listener> = match postgres::is_pooled(url) {
+            true => None,
+            false => Some(Box::pin(postgres::listen(url, wake.clone()))),
+        };
+        return Ok((database, postgres::whence(url), listener));
+    }
+    let reason = match parsed.as_ref().map(Url::scheme) {
+        // With their ports they do not parse as a host.
+        #[cfg(feature = "postgres")]
+        None if url.starts_with("postgres") && url.contains(',') => postgres::MANY_HOSTS.to_owned(),
+        Some(scheme @ ("sqlite" | "postgres" | "postgresql")) => {
+            format!(
+                "{scheme} URLs are sqlite://PATH or postgres://USER@HOST/DATABASE, and need the feature of their name"
+            )
+        }
+        _ => "not a URL of the form sqlite://PATH or postgres://USER@HOST/DATABASE".to_owned(),
+    };
+    Err(SqlError::new("URL", SqlFault::url(reason)))
+}
+
+/// Tells sqlx which drivers are built in. Other code in the process may have done so already.
+fn install_drivers() {
+    let _ = sqlx::any::install_drivers(&[
+        #[cfg(feature = "postgres")]
+        sqlx::postgres::any::DRIVER,
+        #[cfg(feature = "sqlite")]
+        sqlx::sqlite::any::DRIVER,
+    ]);
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
+}
+
+impl fmt::Debug for SqlRegistry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqlRegistry")
+            .field("database", &self.shared.whence)
+            .field("ring", &self.shared.ring.load())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,3 +1,0 @@
--- Version 3: keys in URLs are sealed (sealed_urls.rs does what a key ring is needed for), and a record
--- says who shares a session and whether the server is told of traces. No table changes, but an older
--- program does not know these members.

@@ -1,0 +1,10 @@
+//! Stores as strangers write them: each trait of `mcp_layer::registry` over plain collections.
+//!
+//! Nothing here is needed by anybody. It shows that a store can be written outside of the crate, with
+//! public items only, and `tests/conformance.rs` has it keep every promise of the traits.
+
+mod credentials;
+mod servers;
+mod traces;
+
+pub use self::{credentials::Credentials, servers::Servers, traces::Traces};

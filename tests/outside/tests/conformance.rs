@@ -1,0 +1,69 @@
+//! Stores of strangers keep every promise of the traits, by themselves and behind `Arc<dyn …>`.
+
+use std::sync::Arc;
+
+use mcp_layer::{
+    Connections, McpLayer, Monitor,
+    outbound::{EgressRules, Outbound},
+    registry::{
+        CredentialStore, Error, Server, ServerRegistry, ServerStore, Store, TraceStore, conformance,
+    },
+};
+use mcp_layer_outside::{Credentials, Servers, Traces};
+
+async fn holding(servers: Vec<Server>) -> Result<Servers, Error> {
+    let store = Servers::default();
+    for server in servers {
+        store.insert(server).await?;
+    }
+    Ok(store)
+}
+
+#[tokio::test]
+async fn servers_are_found_as_a_registry_promises() {
+    let make = async |servers| holding(servers).await.expect("no conflict");
+    conformance::reading::all(make).await;
+    let make = async |servers| Arc::new(make(servers).await) as Arc<dyn ServerRegistry>;
+    conformance::reading::all(make).await;
+}
+
+#[tokio::test]
+async fn servers_are_kept_as_a_store_promises() {
+    conformance::stores::all(async || Servers::default()).await;
+    conformance::stores::all(async || Arc::new(Servers::default()) as Arc<dyn Store>).await;
+}
+
+#[tokio::test]
+async fn what_is_known_of_servers_is_kept_as_a_store_promises() {
+    conformance::observations::all(async || Servers::default()).await;
+    conformance::observations::all(async || Arc::new(Servers::default()) as Arc<dyn Store>).await;
+}
+
+#[tokio::test]
+async fn credentials_are_kept_as_a_store_promises() {
+    conformance::credentials::all(async || Credentials::default()).await;
+    let make = async || Arc::new(Credentials::default()) as Arc<dyn CredentialStore>;
+    conformance::credentials::all(make).await;
+}
+
+#[tokio::test]
+async fn records_of_exchanges_are_kept_as_a_store_promises() {
+    conformance::traces::all(async || Traces::default()).await;
+    conformance::traces::all(async || Arc::new(Traces::default()) as Arc<dyn TraceStore>).await;
+}
+
+#[test]
+fn the_layer_takes_them_in_whatever_pointer() -> Result<(), mcp_layer::outbound::Error> {
+    let store = Arc::new(Servers::default());
+    let any: Arc<dyn Store> = store.clone();
+    let outbound = Outbound::new(EgressRules::default(), [])?;
+    let connections = Connections::builder(outbound).observations(any.clone()).build();
+    let _monitor = Monitor::new(any.clone(), connections);
+    let traces: Arc<dyn TraceStore> = Arc::new(Traces::default());
+    let _layers = [
+        McpLayer::new(Servers::default()),
+        McpLayer::new(store),
+        McpLayer::new(any as Arc<dyn ServerRegistry>).add_trace_sink(traces),
+    ];
+    Ok(())
+}
