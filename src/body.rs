@@ -126,6 +126,17 @@ macro_rules! body {
             }
         }
 
+        /// An empty body, as layers of tower-http make one where they answer themselves.
+        impl<B: Body> Default for $name<B> {
+            fn default() -> Self {
+                Self {
+                    kind: Kind::Written {
+                        segments: VecDeque::new(),
+                    },
+                }
+            }
+        }
+
         impl<B: Body<Data = Bytes>> Body for $name<B> {
             type Data = Bytes;
             type Error = B::Error;

@@ -20,7 +20,7 @@ use crate::{
     body::{self, Excess, McpBody, Read, RequestBody},
     caller::{self, Caller, CallerTokens},
     held::Full,
-    refusal::{Kind, Refusal},
+    refusal::{self, Refusal},
     settings::Limits,
     sniff::may_have_mcp,
     tool_loop::{self, Gateway, Upstream, is_plain},
@@ -75,12 +75,16 @@ where
             && is_plain(request.headers());
         if !ours {
             let future = inner.oneshot(request.map(RequestBody::through));
-            return ResponseFuture::Through { future };
+            return ResponseFuture {
+                kind: Kind::Through { future },
+            };
         }
         let gateway = self.gateway.clone();
         let (parts, body) = request.into_parts();
         let future = Box::pin(async move { answer(gateway, inner, parts, body, tokens).await });
-        ResponseFuture::Answer { future }
+        ResponseFuture {
+            kind: Kind::Ours { future },
+        }
     }
 }
 
@@ -137,27 +141,27 @@ fn too_slow(limits: &Limits) -> Refusal {
         "the request's body took longer than the {} s that one may take",
         limits.body_read.as_secs()
     );
-    Refusal::new(Kind::RequestTimeout, message)
+    Refusal::new(refusal::Kind::RequestTimeout, message)
 }
 
 fn too_much(excess: Excess, limits: &Limits) -> Refusal {
     let (kind, message) = match excess {
         Excess::TooLarge => (
-            Kind::RequestTooLarge,
+            refusal::Kind::RequestTooLarge,
             format!(
                 "the request has more than the {} bytes that are read",
                 limits.body_bytes
             ),
         ),
         Excess::NoRoom(Full::Share) => (
-            Kind::Overloaded,
+            refusal::Kind::Overloaded,
             format!(
                 "your requests in flight have more than {} bytes together; send this one again when another has ended",
                 limits.caller_body_bytes
             ),
         ),
         Excess::NoRoom(Full::All) => (
-            Kind::Overloaded,
+            refusal::Kind::Overloaded,
             "there is no room for more requests of this size at the moment; try again".to_owned(),
         ),
     };
@@ -171,21 +175,33 @@ fn may_be_ours<B: Body<Data = Bytes>>(read: &Read<B>) -> Option<Bytes> {
     may_be.then(|| read.bytes())
 }
 
-type Answering<RB, E> = Pin<Box<dyn Future<Output = Result<Response<McpBody<RB>>, E>> + Send>>;
-
 pin_project! {
     /// The future of [`McpService`].
-    #[project = ResponseFutureProjection]
-    pub enum ResponseFuture<S, B, RB>
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ResponseFuture<S, B, RB>
     where
         S: Service<Request<RequestBody<B>>>,
         B: Body,
         RB: Body,
     {
-        #[doc(hidden)]
+        #[pin]
+        kind: Kind<S, B, RB>,
+    }
+}
+
+type Answering<RB, E> = Pin<Box<dyn Future<Output = Result<Response<McpBody<RB>>, E>> + Send>>;
+
+pin_project! {
+    #[project = KindProjection]
+    enum Kind<S, B, RB>
+    where
+        S: Service<Request<RequestBody<B>>>,
+        B: Body,
+        RB: Body,
+    {
+        /// The inner service's own future, for what is not ours: nothing is boxed.
         Through { #[pin] future: Oneshot<S, Request<RequestBody<B>>> },
-        #[doc(hidden)]
-        Answer { future: Answering<RB, S::Error> },
+        Ours { future: Answering<RB, S::Error> },
     }
 }
 
@@ -198,11 +214,11 @@ where
     type Output = Result<Response<McpBody<RB>>, S::Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project() {
-            ResponseFutureProjection::Through { future } => {
+        match self.project().kind.project() {
+            KindProjection::Through { future } => {
                 Poll::Ready(ready!(future.poll(cx)).map(|response| response.map(McpBody::through)))
             }
-            ResponseFutureProjection::Answer { future } => future.as_mut().poll(cx),
+            KindProjection::Ours { future } => future.as_mut().poll(cx),
         }
     }
 }
