@@ -12,8 +12,7 @@ use super::{
     Gateway,
     claim::Owner,
     limits::Budget,
-    options::short,
-    record::{Came, Record, Running},
+    record::{CallRecord, CallReply, Record},
 };
 use crate::{
     caller::Caller,
@@ -21,6 +20,7 @@ use crate::{
     chat::{Arguments, ToolCall, tool_message},
     connect::{Call, ExchangeSessions},
     json::Object,
+    name::short,
     project::Project,
     registry::{Server, ToolPolicy},
     trace_parent::TraceParent,
@@ -165,7 +165,7 @@ impl Batch<'_> {
 
     fn outcome(
         self,
-        running: Running<'_>,
+        running: CallRecord<'_>,
         call: &ToolCall,
         owner: Owner<'_>,
         result: Result<(bool, String), Fault>,
@@ -193,7 +193,7 @@ impl Batch<'_> {
         let (text, truncated) = cut(text, self.gateway.settings.limits.result_bytes);
         let text = cleaned(&text);
         let is_cleaned = matches!(text, Cow::Owned(_));
-        let duration = running.end(Came {
+        let duration = running.end(CallReply {
             error,
             text: &text,
             result_bytes,

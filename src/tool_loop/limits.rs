@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
 use tokio::time::Instant;
 
 use super::claim::Owner;
 use crate::{
     registry::ToolPolicy,
     settings::{LAST_TURN, Limits},
+    trace::StoppedBy,
 };
 
 /// What is left of a request's allowance.
@@ -26,35 +26,6 @@ pub(crate) enum Verdict {
     Run,
     /// It goes to the caller.
     Stop(StoppedBy),
-}
-
-/// Why the loop ended; in a receipt, `stopped_by`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum StoppedBy {
-    /// The model needs nothing more.
-    Final,
-    /// No more rounds.
-    MaxRounds,
-    /// The turn calls the caller's own tools.
-    CallerTools,
-    /// The turn calls a tool that the caller must approve.
-    AskFirst,
-    /// Too little time for another batch and another turn.
-    Deadline,
-}
-
-impl StoppedBy {
-    /// As it is written in a receipt.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Final => "final",
-            Self::MaxRounds => "max_rounds",
-            Self::CallerTools => "caller_tools",
-            Self::AskFirst => "ask_first",
-            Self::Deadline => "deadline",
-        }
-    }
 }
 
 /// When so much time has passed; in years where nobody can say when.

@@ -48,10 +48,10 @@ pub(crate) use self::explain::{Explanation, explain};
 use self::{
     claim::Owner,
     execute::{Approval, Batch, Outcome},
-    limits::{Budget, StoppedBy, Verdict},
+    limits::{Budget, Verdict},
     options::Options,
     receipt::Receipt,
-    record::{Answered, Ended, Record, Watched},
+    record::{Ending, Record, TurnSummary, Watched},
     relay::Reasons,
     resume::Resumed,
     sink::Sink,
@@ -73,6 +73,7 @@ use crate::{
     refusal::{Kind, Refusal},
     registry::{Find, ToolPolicy},
     settings::Settings,
+    trace::StoppedBy,
 };
 
 /// What all requests of a layer share.
@@ -346,7 +347,7 @@ impl<'a> Exchange<'a> {
         let response = match asked.instrument(self.record.turn()).await {
             Ok(response) => response,
             Err(error) if !tools_ran => {
-                return Err(self.over(Ended::UpstreamFailed, Stop::Inner(error)));
+                return Err(self.over(Ending::UpstreamFailed, Stop::Inner(error)));
             }
             Err(error) => {
                 let error = chain(&*error.into());
@@ -375,7 +376,7 @@ impl<'a> Exchange<'a> {
                 let models = [self.request.model.as_deref(), answer.model.as_deref()];
                 self.receipt
                     .add_turn(answer.usage.clone(), models, settings);
-                self.record.turn_ended(Answered {
+                self.record.turn_ended(TurnSummary {
                     model: answer.model.as_deref(),
                     usage: self.receipt.last_usage(),
                     finish_reason: answer.finish_reason.as_deref(),
@@ -385,11 +386,11 @@ impl<'a> Exchange<'a> {
             None if success && tools_ran => Ok(self.failed()),
             None if success => {
                 let response = reply::untouched(parts, read);
-                Ok(Turn::Over(self.over(Ended::Unreadable, response)))
+                Ok(Turn::Over(self.over(Ending::Unreadable, response)))
             }
             _ => {
                 let response = reply::upstream_error(parts, read, &self.receipt);
-                Ok(Turn::Over(self.over(Ended::UpstreamError, response)))
+                Ok(Turn::Over(self.over(Ending::UpstreamError, response)))
             }
         }
     }
@@ -402,8 +403,8 @@ impl<'a> Exchange<'a> {
         if !self.record.is_heard() {
             let success = response.status().is_success();
             self.record.end(match success {
-                true => Ended::PassedOn,
-                false => Ended::UpstreamError,
+                true => Ending::PassedOn,
+                false => Ending::UpstreamError,
             });
             return response.map(McpBody::through);
         }
@@ -495,17 +496,17 @@ impl<'a> Exchange<'a> {
     ) -> Response<McpBody<RB>> {
         let response = reply::last(parts, answer, &self.receipt, reason);
         self.record.not_executed(&answer.calls);
-        self.over(Ended::Stopped(reason), response)
+        self.over(Ending::Stopped(reason), response)
     }
 
     /// The model's service gave nothing to go on with after tools have run.
     fn failed<RB: Body<Data = Bytes>>(&mut self) -> Turn<RB> {
         let response = reply::upstream_failed(&self.receipt);
-        Turn::Over(self.over(Ended::UpstreamFailed, response))
+        Turn::Over(self.over(Ending::UpstreamFailed, response))
     }
 
     /// Records how the exchange ended, and passes its result on.
-    fn over<T>(&mut self, ended: Ended, result: T) -> T {
+    fn over<T>(&mut self, ended: Ending, result: T) -> T {
         self.record.used(self.receipt.take_total());
         self.record.end(ended);
         result

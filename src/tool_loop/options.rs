@@ -1,10 +1,9 @@
 //! What this caller asked for: the member `mcp`.
 
-use std::borrow::Cow;
-
 use crate::{
     chat::{ChatRequest, Unread},
     json::{Object, array, depth_exceeds},
+    name::short,
     refusal::{Kind, Refusal},
     settings::{Settings, Streaming},
 };
@@ -177,23 +176,6 @@ fn rounds(param: &str, value: &str, cap: u64) -> Result<u64, Refusal> {
             param,
             &format!("must be an integer of at least 1; this gateway runs at most {cap} rounds"),
         )),
-    }
-}
-
-/// Names from outside are repeated in messages, but not whole if they are huge.
-pub(crate) fn short(name: &str) -> String {
-    shortened(name).into_owned()
-}
-
-/// The same, borrowed where it is short already.
-pub(crate) fn shortened(name: &str) -> Cow<'_, str> {
-    const CHARACTERS: usize = 80;
-    if name.len() <= CHARACTERS {
-        return name.into();
-    }
-    match name.char_indices().nth(CHARACTERS) {
-        None => name.into(),
-        Some((end, _)) => format!("{}…", &name[..end]).into(),
     }
 }
 

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Map, Value, value::RawValue};
 
-use super::{execute::Outcome, limits::StoppedBy};
-use crate::{catalog::Catalog, chat::Usage, settings::Settings};
+use super::execute::Outcome;
+use crate::{catalog::Catalog, chat::Usage, settings::Settings, trace::StoppedBy};
 
 /// Rounds, calls and usage, counted as they happen.
 #[derive(Clone, Debug)]

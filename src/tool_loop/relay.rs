@@ -13,8 +13,8 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
 use serde_json::Value;
 
-use super::{limits::StoppedBy, receipt::Receipt};
-use crate::chat::Chunk;
+use super::receipt::Receipt;
+use crate::{chat::Chunk, trace::StoppedBy};
 
 /// The longest line that is looked into; longer ones are forwarded all the same.
 const LINE_BYTES: usize = 1 << 20;

@@ -6,7 +6,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, res
 use http_body::Body;
 
 use super::{
-    limits::StoppedBy,
     receipt::Receipt,
     relay::{Reasons, Relay},
     upstream::{is_plain, remove_stale},
@@ -15,6 +14,7 @@ use crate::{
     body::{McpBody, Read},
     chat::Answer,
     refusal::{Kind, Refusal},
+    trace::StoppedBy,
 };
 
 /// The answer that ends the loop, with usage and receipt; all else stays as the upstream sent it.

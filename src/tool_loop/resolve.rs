@@ -7,14 +7,14 @@ use tokio::time::{Instant, timeout};
 
 use super::{
     Gateway,
-    options::{Options, invalid, short},
+    options::{Options, invalid},
     record::Record,
 };
 use crate::{
     caller::CallerTokens,
     catalog::Catalog,
     inactive::Inactive,
-    name::ServerName,
+    name::{ServerName, short},
     offer::Offers,
     project::Project,
     refusal::{Kind, Refusal},

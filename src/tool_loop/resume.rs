@@ -5,11 +5,12 @@ use bytes::Bytes;
 use super::{
     claim::{Owner, owners},
     execute::Outcome,
-    options::{invalid, short},
+    options::invalid,
 };
 use crate::{
     catalog::Catalog,
     chat::{ChatRequest, OpenTurn, ToolCall},
+    name::short,
     refusal::Refusal,
     settings::Limits,
 };

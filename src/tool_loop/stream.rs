@@ -20,7 +20,7 @@ use tracing::Instrument;
 use super::{
     Exchange, Stop, claim,
     limits::Verdict,
-    record::{Answered, Ended},
+    record::{Ending, TurnSummary},
     reply,
     sink::Sink,
     told::{Broken, Told, Turn},
@@ -55,7 +55,7 @@ impl Exchange<'_> {
             let response = match sink.alive(asked).await {
                 Ok(response) => response,
                 Err(error) if !self.receipt.tools_ran() => {
-                    return Err(self.over(Ended::UpstreamFailed, Stop::Inner(error)));
+                    return Err(self.over(Ending::UpstreamFailed, Stop::Inner(error)));
                 }
                 Err(error) => {
                     let error = chain(&*error.into());
@@ -72,7 +72,7 @@ impl Exchange<'_> {
             let settings = &self.gateway.settings;
             let models = [self.request.model.as_deref(), turn.model.as_deref()];
             self.receipt.add_turn(turn.usage.take(), models, settings);
-            self.record.turn_ended(Answered {
+            self.record.turn_ended(TurnSummary {
                 model: turn.model.as_deref(),
                 usage: self.receipt.last_usage(),
                 finish_reason: turn.finish_reason.as_deref(),
@@ -86,7 +86,7 @@ impl Exchange<'_> {
                     told.end(&turn, usage.flatten(), self.receipt.member(Some(reason)))
                         .await;
                     self.record.not_executed(&calls);
-                    return Ok(self.over(Ended::Stopped(reason), streamed()));
+                    return Ok(self.over(Ending::Stopped(reason), streamed()));
                 }
                 Verdict::Run => {
                     told.let_go(&mut turn).await;
@@ -138,8 +138,8 @@ impl Exchange<'_> {
                 let response = reply::untouched(parts, read);
                 Err(Fault::Whole(self.over(
                     match success {
-                        true => Ended::Unreadable,
-                        false => Ended::UpstreamError,
+                        true => Ending::Unreadable,
+                        false => Ending::UpstreamError,
                     },
                     response,
                 )))
@@ -147,7 +147,7 @@ impl Exchange<'_> {
             None if success => Err(Fault::Broken(Broken::Failed(FAILED))),
             _ => {
                 let response = reply::upstream_error(parts, read, &self.receipt);
-                Err(Fault::Whole(self.over(Ended::UpstreamError, response)))
+                Err(Fault::Whole(self.over(Ending::UpstreamError, response)))
             }
         }
     }
@@ -160,7 +160,7 @@ impl Exchange<'_> {
     ) -> Response<McpBody<RB>> {
         if !told.sink.has_begun() {
             let response = reply::upstream_failed(&self.receipt);
-            return self.over(Ended::UpstreamFailed, response);
+            return self.over(Ending::UpstreamFailed, response);
         }
         let ours = |why| Refusal::new(Kind::Upstream, why).body();
         let said = match broken {
@@ -177,7 +177,7 @@ impl Exchange<'_> {
         told.event(&event).await;
         // Whoever hangs up before the end has not had it.
         told.sink.taken().await;
-        self.over(Ended::UpstreamFailed, streamed())
+        self.over(Ending::UpstreamFailed, streamed())
     }
 }
 

@@ -4,7 +4,11 @@
 //! [wants to know](crate::McpLayer::add_trace_sink). This part knows neither the loop nor where
 //! records are kept.
 //!
-//! Each span has the attributes that OpenTelemetry has for it, and some of ours:
+//! A [`Step`] is typed, and so are the words of a record: a store keeps them as it likes, and
+//! makes a [`Trace`] of them again with [`Trace::new`] and [`Trace::with_steps`].
+//! OpenTelemetry's names are for those who look from outside: [`Trace::spans`] has them, REST
+//! shows them, and the `tracing` spans of the target [`TARGET`] have the same but arguments and
+//! results:
 //!
 //! | span | attributes |
 //! |---|---|
@@ -13,20 +17,23 @@
 //! | `list_tools {server}` | `mcp.method.name`, `mcp_layer.server`, `error.type`, `error.message`; only where it took time or failed |
 //! | `refuse` | `error.type`, which is the code that the caller got, `error.message`, `http.response.status_code` |
 //!
-//! `mcp_layer.outcome` of a call is `ok`, `error`, `cancelled`, or `not_executed` where the model
-//! asked for a call that was not run here. The same attributes but arguments and results are in
-//! `tracing` spans of the target [`TARGET`].
+//! ```text
+//!   the loop ──▶ log.rs: facts, as they happen ──▶ steps.rs: steps, masked ──▶ spans.rs, pages
+//!                                              └─▶ measure.rs: counted, nothing built
+//! ```
 
-mod attributes;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzz;
 mod id;
-mod noted;
+mod log;
+#[cfg(feature = "admin")]
+mod measure;
+mod outcome;
 mod payload;
 mod redact;
 mod spans;
-#[cfg(feature = "admin")]
 mod step;
+mod steps;
 
 use std::{
     borrow::Cow,
@@ -34,16 +41,20 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
-pub use self::id::{InvalidTraceId, TraceId};
 #[cfg(feature = "admin")]
-pub(crate) use self::step::Step;
+pub(crate) use self::measure::Measure;
+pub use self::{
+    id::{InvalidTraceId, TraceId},
+    outcome::{CallOutcome, Outcome, StoppedBy},
+    spans::Span,
+    step::{CallStep, ListingStep, OmissionStep, RefusalStep, Step, Timing, TurnStep},
+};
 pub(crate) use self::{
-    attributes::Attributes,
-    noted::{Call, Noted, Time, Turn},
-    spans::Spans,
+    log::{CallFact, TraceLog, TurnFact},
+    steps::Steps,
 };
 
 /// The target of the `tracing` spans of exchanges, turns and tool calls, so that a log can leave
@@ -72,48 +83,58 @@ pub struct Trace {
     pub rounds: u64,
     /// The executed calls of all batches.
     pub calls: u64,
-    /// As in the receipt: `final`, `max_rounds`, `caller_tools`, `ask_first`, `deadline`.
-    pub stopped_by: Option<Cow<'static, str>>,
-    /// How it ended: `ok`; `upstream_error`, where the model's service answered with a status
-    /// that is no success; `upstream_failed`, where it gave no answer or broke off; `refused`;
-    /// `cancelled`, where the caller hung up.
-    pub outcome: Cow<'static, str>,
+    /// Why the loop stopped, as in the receipt; `None` where there was no loop, or it broke off.
+    pub stopped_by: Option<StoppedBy>,
+    /// How it ended.
+    pub outcome: Outcome,
     /// Summed over all turns, with `cost` where it is known.
     pub usage: Option<Map<String, Value>>,
-    pub(crate) spans: Spans,
+    pub(crate) steps: Steps,
 }
 
 impl Trace {
-    /// Turns of the model and tool calls, by their start.
-    ///
-    /// They are made here of what was noted, with what looks like a secret masked, so it takes a
-    /// while: a [`TraceSink`] leaves it to whoever reads the record.
-    pub fn spans(&self) -> Cow<'_, [Span]> {
-        self.spans.get()
+    /// A record of which nothing else is known; stores set the other fields.
+    pub fn new(
+        id: TraceId,
+        organization: impl Into<Arc<str>>,
+        project: impl Into<Arc<str>>,
+        started_at: SystemTime,
+        outcome: Outcome,
+    ) -> Self {
+        Self {
+            id,
+            organization: organization.into(),
+            project: project.into(),
+            model: None,
+            servers: Vec::new(),
+            started_at,
+            duration: Duration::ZERO,
+            rounds: 0,
+            calls: 0,
+            stopped_by: None,
+            outcome,
+            usage: None,
+            steps: Steps::Built(Vec::new()),
+        }
     }
 
-    /// Replaces the spans.
-    pub fn with_spans(mut self, spans: Vec<Span>) -> Self {
-        self.spans = spans.into();
+    /// The steps of the exchange, by their start.
+    ///
+    /// They are made here of what was logged, with what looks like a secret masked, so it takes a
+    /// while: a [`TraceSink`] leaves it to whoever reads the record.
+    pub fn steps(&self) -> Cow<'_, [Step]> {
+        self.steps.get()
+    }
+
+    /// Replaces the steps.
+    #[must_use]
+    pub fn with_steps(mut self, steps: Vec<Step>) -> Self {
+        self.steps = Steps::Built(steps);
         self
     }
 
-    /// Whether its spans are made in less than a thousandth of a second.
-    #[cfg(any(feature = "admin", feature = "postgres", feature = "sqlite"))]
-    pub(crate) fn is_small(&self) -> bool {
-        const SMALL: usize = 64 << 10;
-        self.size() <= SMALL
-    }
-
-    /// About how many bytes it takes.
-    pub(crate) fn size(&self) -> usize {
-        let servers = self.servers.iter().map(|server| server.len() + 24);
-        let usage = self.usage.as_ref().map_or(0, members);
-        size_of::<Self>() + usage + servers.sum::<usize>() + self.spans.size()
-    }
-
-    /// The same without its spans, as lists have it.
-    pub(crate) fn without_spans(&self) -> Self {
+    /// A copy without its steps, as lists have it.
+    pub fn without_steps(&self) -> Self {
         Self {
             id: self.id,
             organization: self.organization.clone(),
@@ -124,11 +145,25 @@ impl Trace {
             duration: self.duration,
             rounds: self.rounds,
             calls: self.calls,
-            stopped_by: self.stopped_by.clone(),
-            outcome: self.outcome.clone(),
+            stopped_by: self.stopped_by,
+            outcome: self.outcome,
             usage: self.usage.clone(),
-            spans: Vec::new().into(),
+            steps: Steps::Built(Vec::new()),
         }
+    }
+
+    /// Whether its steps are made in less than a thousandth of a second.
+    #[cfg(any(feature = "admin", feature = "postgres", feature = "sqlite"))]
+    pub(crate) fn is_small(&self) -> bool {
+        const SMALL: usize = 64 << 10;
+        self.size() <= SMALL
+    }
+
+    /// About how many bytes it takes.
+    pub(crate) fn size(&self) -> usize {
+        let servers = self.servers.iter().map(|server| server.len() + 24);
+        let usage = self.usage.as_ref().map_or(0, members);
+        size_of::<Self>() + usage + servers.sum::<usize>() + self.steps.size()
     }
 }
 
@@ -146,29 +181,6 @@ fn members(object: &Map<String, Value>) -> usize {
         MEMBER + name.len() + value
     };
     object.iter().map(member).sum()
-}
-
-/// One turn of the model, one tool call, a listing of a server's tools that was waited for, or
-/// why the request was refused.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub struct Span {
-    /// `chat {model}`, `execute_tool {server}__{tool}`, `list_tools {server}` or `refuse`.
-    pub name: String,
-    /// Since the exchange began.
-    #[serde(rename = "start_ms", with = "millis")]
-    pub start: Duration,
-    /// How long it took.
-    #[serde(rename = "duration_ms", with = "millis")]
-    pub duration: Duration,
-    /// By the names of OpenTelemetry, such as `gen_ai.tool.call.id`.
-    pub attributes: Map<String, Value>,
-}
-
-impl Span {
-    fn size(&self) -> usize {
-        size_of::<Self>() + self.name.len() + members(&self.attributes)
-    }
 }
 
 /// Hears of every exchange when it has ended.

@@ -9,17 +9,17 @@ const KEPT: usize = 8 * 1024;
 const MARGIN: usize = 1024;
 
 impl Payloads {
-    /// What is noted of `text`: enough to find out later what a record may have of it.
-    pub(super) fn noted(self, text: &str) -> Option<&str> {
+    /// What is logged of `text`: enough to find out later what a record may have of it.
+    pub(super) fn logged(self, text: &str) -> Option<&str> {
         match self {
             Self::Off => None,
             Self::Redacted | Self::Full => Some(&text[..text.floor_char_boundary(KEPT + MARGIN)]),
         }
     }
 
-    /// What a record may have of a text of `whole` bytes of which `noted` was noted.
-    pub(super) fn kept(self, noted: &str, whole: usize) -> String {
-        let mut kept = self.masked(noted);
+    /// What a record may have of a text of `whole` bytes of which `logged` was logged.
+    pub(super) fn kept(self, logged: &str, whole: usize) -> String {
+        let mut kept = self.masked(logged);
         if whole > KEPT {
             kept.truncate(kept.floor_char_boundary(KEPT));
             kept.push_str(&format!("\n[cut: the whole has {whole} bytes]"));
@@ -41,8 +41,8 @@ mod tests {
     use super::*;
 
     fn keep(payloads: Payloads, text: &str) -> Option<String> {
-        let noted = payloads.noted(text);
-        noted.map(|noted| payloads.kept(noted, text.len()))
+        let logged = payloads.logged(text);
+        logged.map(|logged| payloads.kept(logged, text.len()))
     }
 
     #[test]

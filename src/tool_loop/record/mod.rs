@@ -2,16 +2,16 @@
 //! of it ended, also if the caller hung up.
 //!
 //! ```text
-//!   begin ──▶ turn ──▶ turn_ended ──▶ round ──▶ call … ended ──▶ turn … ──▶ end
+//!   begin ──▶ turn ──▶ turn_ended ──▶ round ──▶ call … end ──▶ turn … ──▶ end
 //! ```
 //!
 //! The loop says what happens. From that the record makes `tracing` spans with OpenTelemetry's
 //! names, one event when the exchange ends, and, where somebody listens, a [`Trace`], for which it
-//! notes facts and no more. Clones are one record, for the body of an answer that is still under
-//! way.
+//! logs facts and no more. Clones are one record, for the body of an answer that is still under
+//! way. It lies below the steps of the loop: any of them may tell it something, and it knows none.
 
 mod call;
-mod ended;
+mod ending;
 mod turn;
 mod watch;
 
@@ -24,23 +24,24 @@ use std::{
 use tokio::time::Instant;
 use tracing::{Span, field::Empty};
 
-use self::{call::Became, turn::Turn};
+use self::{call::CallEnd, turn::TurnRecord};
 pub(crate) use self::{
-    call::{Came, Running},
-    ended::Ended,
-    turn::Answered,
+    call::{CallRecord, CallReply},
+    ending::Ending,
+    turn::TurnSummary,
     watch::Watched,
 };
-use super::{
-    Gateway,
-    options::{short, shortened},
-};
+use super::Gateway;
 use crate::{
     catalog::Catalog,
     chat::{ChatRequest, ToolCall, Usage},
+    name::{short, shortened},
     project::Project,
     refusal::Refusal,
-    trace::{self, Attributes, Noted, Time, Trace, TraceId},
+    trace::{
+        self, CallOutcome, ListingStep, OmissionStep, RefusalStep, Step, Steps, Timing, Trace,
+        TraceId, TraceLog,
+    },
 };
 
 /// Servers that a record names; no request can use more.
@@ -56,12 +57,12 @@ struct Inner {
     span: Span,
     model: Option<Arc<str>>,
     /// `None` where nobody listens.
-    log: Option<Log>,
+    audience: Option<Audience>,
     state: Mutex<State>,
 }
 
-/// What a [`Trace`] is made of, besides its spans.
-struct Log {
+/// Who gets the [`Trace`], and what it has besides its steps.
+struct Audience {
     gateway: Arc<Gateway>,
     id: TraceId,
     started_at: SystemTime,
@@ -75,16 +76,16 @@ struct State {
     turns: u64,
     rounds: u64,
     calls: u64,
-    turn: Option<Turn>,
+    turn: Option<TurnRecord>,
     usage: Usage,
-    /// Those that were named.
+    /// The servers that were named.
     servers: Vec<String>,
-    noted: Noted,
-    ended: bool,
+    log: TraceLog,
+    has_ended: bool,
 }
 
 impl Record {
-    /// A record of `request`, for whoever listens.
+    /// Begins the record of `request`.
     pub(crate) fn begin<'a>(
         gateway: &Arc<Gateway>,
         project: &Project,
@@ -102,9 +103,9 @@ impl Record {
             mcp_layer.outcome = Empty,
             "error.type" = Empty,
         );
-        let log = (!gateway.settings.tracing.sinks.is_empty()).then(|| {
+        let audience = (!gateway.settings.tracing.sinks.is_empty()).then(|| {
             let now = SystemTime::now();
-            Log {
+            Audience {
                 gateway: gateway.clone(),
                 id: TraceId::new(now),
                 started_at: now,
@@ -112,16 +113,16 @@ impl Record {
             }
         });
         let mut state = State::default();
-        if log.is_some() {
+        if audience.is_some() {
             state.servers = servers.into_iter().take(SERVERS).map(short).collect();
-            state.noted = Noted::new(gateway.settings.tracing.payloads, model.clone());
+            state.log = TraceLog::new(gateway.settings.tracing.payloads);
         }
         Self(Arc::new(Inner {
             project: project.clone(),
             began: Instant::now(),
             span,
             model,
-            log,
+            audience,
             state: Mutex::new(state),
         }))
     }
@@ -133,47 +134,41 @@ impl Record {
 
     /// Whether somebody wants a [`Trace`].
     pub(crate) fn is_heard(&self) -> bool {
-        self.0.log.is_some()
+        self.0.audience.is_some()
     }
 
-    /// Which tools the model is offered.
+    /// Records which tools the model is offered.
     pub(crate) fn offers(&self, catalog: &Arc<Catalog>) {
-        if let Some(log) = &self.0.log {
-            let _ = log.catalog.set(catalog.clone());
+        if let Some(audience) = &self.0.audience {
+            let _ = audience.catalog.set(catalog.clone());
         }
     }
 
-    /// A server was waited for to list its tools; `failed` is why it is not used.
-    pub(crate) fn listed(&self, server: &str, started: Instant, failed: Option<&str>) {
-        if self.0.log.is_none() || failed.is_none() && started.elapsed().as_millis() == 0 {
+    /// Records that a server was asked for its tools; `failure` is why it is not used.
+    pub(crate) fn listed(&self, server: &str, started: Instant, failure: Option<&str>) {
+        let is_quick = failure.is_none() && started.elapsed().as_millis() == 0;
+        if !self.is_heard() || is_quick {
             return;
         }
-        let mut attributes = Attributes::default();
-        attributes.set("mcp.method.name", "tools/list");
-        attributes.set("mcp_layer.server", server);
-        if let Some(failed) = failed {
-            attributes.set("error.type", "server_inactive");
-            attributes.set("error.message", self.masked(failed));
-        }
-        let name = format!("list_tools {server}");
-        let time = self.0.time(started, started.elapsed());
-        self.0
-            .note(|noted| noted.span(trace::Span::new(name, time, attributes)));
+        let timing = self.0.timing(started, started.elapsed());
+        let mut listing = ListingStep::new(timing, server);
+        listing.error = failure.map(|failure| self.masked(failure));
+        self.0.state().log.add_step(Step::Listing(listing));
     }
 
-    /// What the turns until now have used, all together.
+    /// Records what the turns until now have used, all together.
     pub(crate) fn used(&self, usage: Usage) {
         self.0.state().usage = usage;
     }
 
-    /// A batch of calls begins; which one it is.
+    /// Records that a batch of calls begins; returns its number.
     pub(crate) fn round(&self) -> u64 {
         let mut state = self.0.state();
         state.rounds += 1;
         state.rounds
     }
 
-    /// A turn has made so many calls more than it may: one line for all of them.
+    /// Records that a turn has made so many calls more than it may: one line for all of them.
     pub(crate) fn beyond(&self, round: u64, calls: usize) {
         if calls == 0 {
             return;
@@ -187,80 +182,71 @@ impl Record {
             );
         });
         if self.is_heard() {
-            let mut attributes = Attributes::default();
-            attributes.set("error.type", "turn_call_limit");
-            attributes.set("mcp_layer.round", round);
-            attributes.set("mcp_layer.calls_omitted", calls);
-            let name = format!("{calls} calls beyond those of a turn");
-            let time = self.0.time(Instant::now(), Duration::ZERO);
-            self.0
-                .note(|noted| noted.span(trace::Span::new(name, time, attributes)));
+            let omission = OmissionStep::new(self.0.now(), round, calls as u64);
+            self.0.state().log.add_step(Step::Omission(omission));
         }
     }
 
-    /// The model has asked for these calls, and they go back to the caller.
+    /// Records calls of the model that go back to the caller.
     pub(crate) fn not_executed(&self, calls: &[ToolCall]) {
-        let Some(log) = &self.0.log else {
+        let Some(audience) = &self.0.audience else {
             return;
         };
-        let time = self.0.time(Instant::now(), Duration::ZERO);
+        let timing = self.0.now();
         for call in calls {
-            if !self.0.state().noted.has_room() {
+            if !self.0.state().log.has_room() {
                 break;
             }
-            let catalog = log.catalog.get();
+            let catalog = audience.catalog.get();
             let entry = catalog.and_then(|catalog| catalog.entry(call.function.as_deref()?));
-            let became = Became {
-                time,
+            let end = CallEnd {
+                timing,
                 round: None,
-                outcome: "not_executed",
+                outcome: CallOutcome::NotExecuted,
                 error: None,
-                came: None,
+                reply: None,
             };
-            self.note_call(call, entry, became);
+            self.log_call(call, entry, end);
         }
     }
 
-    /// The request is refused, and so nothing has run.
+    /// Ends the record with a refusal: nothing has run.
     pub(crate) fn refuse(&self, refusal: &Refusal) {
         if self.is_heard() {
-            let mut attributes = Attributes::default();
-            attributes.set("error.type", refusal.code());
-            attributes.set("error.message", self.masked(&refusal.to_string()));
-            attributes.set("http.response.status_code", refusal.status().as_u16());
-            let time = self.0.time(Instant::now(), Duration::ZERO);
-            let span = trace::Span::new("refuse".to_owned(), time, attributes);
-            self.0.note(|noted| noted.span(span));
+            let message = self.masked(&refusal.to_string());
+            let status = refusal.status().as_u16();
+            let step = RefusalStep::new(self.0.now(), refusal.code(), message, status);
+            self.0.state().log.add_step(Step::Refusal(step));
         }
         self.0.span.record("error.type", refusal.code());
-        self.end(Ended::Refused);
+        self.end(Ending::Refused);
     }
 
-    /// The exchange has ended so. Only the first end counts.
-    pub(crate) fn end(&self, ended: Ended) {
-        self.0.end(ended);
+    /// Ends the record. Only the first end counts.
+    pub(crate) fn end(&self, ending: Ending) {
+        self.0.end(ending);
     }
 
     /// A text without secrets, as far as records are to be without.
     fn masked(&self, text: &str) -> String {
-        let log = self.0.log.as_ref();
-        let payloads = log.map(|log| log.gateway.settings.tracing.payloads);
+        let audience = self.0.audience.as_ref();
+        let payloads = audience.map(|audience| audience.gateway.settings.tracing.payloads);
         payloads.unwrap_or_default().masked(text)
     }
 }
 
 impl Inner {
-    fn end(&self, ended: Ended) {
-        if std::mem::replace(&mut self.state().ended, true) {
+    fn end(&self, ending: Ending) {
+        if std::mem::replace(&mut self.state().has_ended, true) {
             return;
         }
         // A turn that is still under way is what it ended with.
-        self.end_turn(Answered::default(), ended.error());
+        self.end_turn(TurnSummary::default(), ending.failure());
         let mut state = self.state();
         let duration = self.began.elapsed();
         self.span.record("mcp_layer.rounds", whole(state.rounds));
-        self.span.record("mcp_layer.outcome", ended.as_str());
-        if ended.error().is_some() {
+        self.span.record("mcp_layer.outcome", ending.as_str());
+        if ending.failure().is_some() {
             self.span.record("otel.status_code", "ERROR");
         }
         self.span.in_scope(|| {
@@ -268,33 +254,33 @@ impl Inner {
                 project = self.project.name(),
                 rounds = state.rounds,
                 turns = state.turns,
-                outcome = ended.as_str(),
+                outcome = ending.as_str(),
                 duration_ms = duration.as_millis() as u64,
                 "exchange"
             );
         });
-        let Some(log) = &self.log else {
+        let Some(audience) = &self.audience else {
             return;
         };
-        let spans = trace::Spans::Noted(std::mem::take(&mut state.noted));
+        let steps = Steps::Log(std::mem::take(&mut state.log));
         let usage = std::mem::take(&mut state.usage);
         let trace = Arc::new(Trace {
-            id: log.id,
+            id: audience.id,
             organization: self.project.shared_organization(),
             project: self.project.shared_name(),
             model: self.model.clone(),
             servers: std::mem::take(&mut state.servers),
-            started_at: log.started_at,
+            started_at: audience.started_at,
             duration,
             rounds: state.rounds,
             calls: state.calls,
-            stopped_by: ended.stopped_by().map(|reason| reason.as_str().into()),
-            outcome: ended.outcome().into(),
+            stopped_by: ending.stopped_by(),
+            outcome: ending.outcome(),
             usage: (!usage.is_empty()).then(|| usage.members()),
-            spans,
+            steps,
         });
         drop(state);
-        for sink in &log.gateway.settings.tracing.sinks {
+        for sink in &audience.gateway.settings.tracing.sinks {
             // A panic there is not the caller's, nor the next sink's; and in a drop, while another
             // one unwinds, it would end the process.
             let heard = catch_unwind(AssertUnwindSafe(|| sink.record(&trace)));
@@ -305,13 +291,14 @@ impl Inner {
     }
 
     /// When something began, and how long it took.
-    fn time(&self, started: Instant, duration: Duration) -> Time {
+    fn timing(&self, started: Instant, duration: Duration) -> Timing {
         let start = started.saturating_duration_since(self.began);
-        Time { start, duration }
+        Timing { start, duration }
     }
 
-    fn note(&self, note: impl FnOnce(&mut Noted)) {
-        note(&mut self.state().noted);
+    /// This moment.
+    fn now(&self) -> Timing {
+        self.timing(Instant::now(), Duration::ZERO)
     }
 
     /// Held for an assignment or two, never across an await.
@@ -322,7 +309,7 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.end(Ended::Cancelled);
+        self.end(Ending::Cancelled);
     }
 }
 
@@ -332,7 +319,7 @@ fn whole(number: impl TryInto<i64>) -> i64 {
 }
 
 /// `{operation} {what}`, as OpenTelemetry names spans.
-fn name(operation: &str, what: Option<&str>) -> String {
+fn span_name(operation: &str, what: Option<&str>) -> String {
     match what {
         Some(what) => format!("{operation} {what}"),
         None => operation.to_owned(),

@@ -4,19 +4,22 @@ use serde_json::{Map, Value};
 use tokio::time::Instant;
 use tracing::{Span, field::Empty};
 
-use super::{Inner, Record, name, whole};
-use crate::{tool_loop::options::shortened, trace};
+use super::{Inner, Record, span_name, whole};
+use crate::{
+    name::shortened,
+    trace::{self, Outcome, TurnFact},
+};
 
-/// The turn that is under way.
-pub(super) struct Turn {
+/// A turn under way.
+pub(super) struct TurnRecord {
     span: Span,
     started: Instant,
     status: Option<u16>,
 }
 
-/// What a turn of the model came to.
+/// What a record has of the model's answer.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Answered<'a> {
+pub(crate) struct TurnSummary<'a> {
     pub(crate) model: Option<&'a str>,
     /// With the cost, where it is known.
     pub(crate) usage: Option<&'a Map<String, Value>>,
@@ -24,12 +27,12 @@ pub(crate) struct Answered<'a> {
 }
 
 impl Record {
-    /// A turn begins; what is done for it belongs into the span that comes back.
+    /// Begins the record of a turn; what is done for it belongs into the span that comes back.
     pub(crate) fn turn(&self) -> Span {
         let mut state = self.0.state();
         state.turns += 1;
         let span = self.0.chat_span(state.turns);
-        state.turn = Some(Turn {
+        state.turn = Some(TurnRecord {
             span: span.clone(),
             started: Instant::now(),
             status: None,
@@ -37,16 +40,16 @@ impl Record {
         span
     }
 
-    /// The turn's answer begins with this status.
+    /// Records the status of the turn's answer.
     pub(crate) fn answering(&self, status: http::StatusCode) {
         if let Some(turn) = &mut self.0.state().turn {
             turn.status = Some(status.as_u16());
         }
     }
 
-    /// The turn has ended with an answer.
-    pub(crate) fn turn_ended(&self, answered: Answered<'_>) {
-        self.0.end_turn(answered, None);
+    /// Ends the record of the turn with an answer.
+    pub(crate) fn turn_ended(&self, summary: TurnSummary<'_>) {
+        self.0.end_turn(summary, None);
     }
 }
 
@@ -57,7 +60,7 @@ impl Inner {
             target: trace::TARGET,
             parent: &self.span,
             "chat",
-            otel.name = name("chat", model),
+            otel.name = span_name("chat", model),
             otel.kind = "client",
             otel.status_code = Empty,
             gen_ai.operation.name = "chat",
@@ -72,48 +75,49 @@ impl Inner {
         )
     }
 
-    /// The turn that is under way has ended; nothing where there is none.
-    pub(super) fn end_turn(&self, answered: Answered<'_>, error: Option<&'static str>) {
+    /// Ends the turn that is under way, if there is one.
+    pub(super) fn end_turn(&self, summary: TurnSummary<'_>, failure: Option<Outcome>) {
         let mut state = self.state();
         let Some(turn) = state.turn.take() else {
             return;
         };
-        if self.log.is_none() && turn.span.is_disabled() {
+        if self.audience.is_none() && turn.span.is_disabled() {
             return;
         }
-        let tokens = |name| answered.usage.and_then(|usage| usage.get(name)?.as_u64());
+        let tokens = |name| summary.usage.and_then(|usage| usage.get(name)?.as_u64());
         let (input, output) = (tokens("prompt_tokens"), tokens("completion_tokens"));
-        let model = answered.model.map(shortened);
-        let finish_reason = answered.finish_reason.map(shortened);
-        let noted = trace::Turn {
-            time: self.time(turn.started, turn.started.elapsed()),
+        let model = summary.model.map(shortened);
+        let finish_reason = summary.finish_reason.map(shortened);
+        let fact = TurnFact {
+            timing: self.timing(turn.started, turn.started.elapsed()),
             number: state.turns,
             model: model.as_deref(),
             finish_reason: finish_reason.as_deref(),
-            tokens: [input, output],
+            input_tokens: input,
+            output_tokens: output,
             status: turn.status,
-            error,
+            failure,
         };
         if !turn.span.is_disabled() {
-            turn.record(noted);
+            turn.record(fact);
         }
-        if self.log.is_some() {
-            state.noted.turn(noted);
+        if self.audience.is_some() {
+            state.log.add_turn(fact);
         }
     }
 }
 
-impl Turn {
-    fn record(&self, noted: trace::Turn<&str>) {
+impl TurnRecord {
+    fn record(&self, fact: TurnFact<&str>) {
         let span = &self.span;
-        let [input, output] = noted.tokens;
-        span.record("gen_ai.response.model", noted.model);
-        span.record("gen_ai.response.finish_reasons", noted.finish_reason);
-        span.record("gen_ai.usage.input_tokens", input.map(whole));
-        span.record("gen_ai.usage.output_tokens", output.map(whole));
+        span.record("gen_ai.response.model", fact.model);
+        span.record("gen_ai.response.finish_reasons", fact.finish_reason);
+        span.record("gen_ai.usage.input_tokens", fact.input_tokens.map(whole));
+        span.record("gen_ai.usage.output_tokens", fact.output_tokens.map(whole));
         span.record("http.response.status_code", self.status.map(whole));
-        let status = noted.failed_with().map(|status| status.to_string());
-        let error = status.as_deref().or(noted.error);
+        let status = fact.error_status().map(|status| status.to_string());
+        let failure = fact.failure.map(Outcome::as_str);
+        let error = status.as_deref().or(failure);
         span.record("error.type", error);
         span.record("otel.status_code", error.map(|_| "ERROR"));
     }

@@ -14,17 +14,17 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use serde_json::{Map, Value};
 
-use super::{Answered, Ended, Record};
+use super::{Ending, Record, TurnSummary};
 use crate::{
     chat::{Answer, Assembly, Piece, ToolCall},
     held::Held,
     sse,
     tool_loop::{
-        limits::StoppedBy,
         relay::{Reasons, stopped_by},
         reply,
         upstream::is_plain,
     },
+    trace::StoppedBy,
 };
 
 pin_project! {
@@ -144,16 +144,16 @@ impl Watch {
         match std::mem::replace(&mut self.reading, Reading::Nothing) {
             Reading::Whole(body) => self.end_whole(&body.into()),
             Reading::Events(events) => self.end_events(*events),
-            Reading::Nothing if self.success => self.record.end(Ended::PassedOn),
-            Reading::Nothing => self.record.end(Ended::UpstreamError),
+            Reading::Nothing if self.success => self.record.end(Ending::PassedOn),
+            Reading::Nothing => self.record.end(Ending::UpstreamError),
         }
     }
 
     fn end_whole(&self, body: &Bytes) {
         let Some(answer) = Answer::parse(body) else {
-            return self.record.end(Ended::Unreadable);
+            return self.record.end(Ending::Unreadable);
         };
-        let answered = Answered {
+        let answered = TurnSummary {
             model: answer.model.as_deref(),
             usage: None,
             finish_reason: answer.finish_reason.as_deref(),
@@ -165,7 +165,7 @@ impl Watch {
         // The last event may lack its blank line.
         let _ = events.take(Bytes::from_static(b"\n\n"));
         let (_, calls) = events.calls.finish();
-        let answered = Answered {
+        let answered = TurnSummary {
             model: events.model.as_deref(),
             usage: None,
             finish_reason: events.finish_reason.as_deref(),
@@ -175,24 +175,26 @@ impl Watch {
 
     fn answered(
         &self,
-        answered: Answered<'_>,
+        answered: TurnSummary<'_>,
         mut usage: Option<Map<String, Value>>,
         calls: &[ToolCall],
     ) {
-        if let (Some(usage), Some(log)) = (&mut usage, &self.record.0.log) {
+        if let (Some(usage), Some(audience)) = (&mut usage, &self.record.0.audience) {
             let models = [self.record.0.model.as_deref(), answered.model];
-            log.gateway.settings.add_cost(usage, models);
+            audience.gateway.settings.add_cost(usage, models);
             self.record.0.state().usage.add(usage);
         }
-        self.record.turn_ended(Answered {
+        self.record.turn_ended(TurnSummary {
             usage: usage.as_ref(),
             ..answered
         });
         self.record.not_executed(calls);
         let names = calls.iter().map(|call| call.function.as_deref());
         let ended = match &self.reasons {
-            Some(reasons) => Ended::Stopped(stopped_by(reasons, names).unwrap_or(StoppedBy::Final)),
-            None => Ended::PassedOn,
+            Some(reasons) => {
+                Ending::Stopped(stopped_by(reasons, names).unwrap_or(StoppedBy::Final))
+            }
+            None => Ending::PassedOn,
         };
         self.record.end(ended);
     }
@@ -249,7 +251,7 @@ impl<B: Body<Data = Bytes>> Body for Watched<B> {
                     this.watch.take(data);
                 }
             }
-            Some(Err(_)) => this.watch.record.end(Ended::UpstreamFailed),
+            Some(Err(_)) => this.watch.record.end(Ending::UpstreamFailed),
             None => this.watch.end(),
         }
         Poll::Ready(frame)
