@@ -21,14 +21,26 @@ static PLACES: LazyLock<Places> = LazyLock::new(Places::half);
 /// takes a second.
 static READING: LazyLock<Places> = LazyLock::new(Places::half);
 
-/// Reads a large request, few at a time; `None` where that panicked.
+/// Up to this size a request is read where others are served: a few thousandths of a second.
+const READ_HERE: usize = 1 << 20;
+
+/// Whether a request of this size is read apart.
+pub(crate) fn is_large(size: usize) -> bool {
+    size > READ_HERE
+}
+
+/// Reads a request of this size: a large one apart, few at a time; `None` where that panicked.
 ///
 /// # Cancellation
 /// As with [`run`].
 pub(crate) async fn read<T: Send + 'static>(
+    size: usize,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
-    READING.finish(work).await
+    match is_large(size) {
+        true => READING.finish(work).await,
+        false => Some(work()),
+    }
 }
 
 /// Runs `work`, few at a time; `None` where it has not ended within 2 s, or panicked.

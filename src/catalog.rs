@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::{
-    name::{ServerName, offered_name},
+    name::ServerName,
     offer::{LeftOut, Offer, Offers},
     registry::{Server, ToolPolicy},
 };
@@ -17,16 +17,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Catalog {
     entries: Vec<Entry>,
-    withheld: Vec<Withheld>,
-}
-
-/// A selected tool that waits for somebody to accept it.
-#[derive(Clone, Debug)]
-pub(crate) struct Withheld {
-    pub(crate) server: ServerName,
-    /// The name that it would be offered under.
-    pub(crate) name: String,
-    pub(crate) tool: LeftOut,
+    left_out: Vec<(ServerName, LeftOut)>,
 }
 
 /// One offered tool.
@@ -36,6 +27,27 @@ pub(crate) struct Entry {
     pub(crate) policy: ToolPolicy,
     offers: Arc<Offers>,
     index: usize,
+}
+
+/// Whose a call of the model is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Owner<'a> {
+    /// Ours: a tool of the catalog.
+    Ours(&'a Entry),
+    /// The caller's: a tool that it sent, or a call of a type that only it can know.
+    Caller,
+    /// Nobody's: the model has made the name up.
+    Unknown,
+}
+
+impl<'a> Owner<'a> {
+    /// The tool that is called, if it is ours.
+    pub(crate) fn entry(self) -> Option<&'a Entry> {
+        match self {
+            Self::Ours(entry) => Some(entry),
+            Self::Caller | Self::Unknown => None,
+        }
+    }
 }
 
 impl Entry {
@@ -66,7 +78,7 @@ impl Catalog {
     /// The tools of these servers that their selections have.
     pub(crate) fn new(servers: &[(Arc<Server>, Arc<Offers>)]) -> Self {
         let mut entries = Vec::new();
-        let mut withheld = Vec::new();
+        let mut left_out = Vec::new();
         for (server, offers) in servers {
             entries.extend(offers.offered(server).map(|(index, _, policy)| Entry {
                 server: server.clone(),
@@ -74,19 +86,16 @@ impl Catalog {
                 offers: offers.clone(),
                 index,
             }));
-            withheld.extend(offers.withheld(server).map(|tool| Withheld {
-                server: server.name.clone(),
-                name: offered_name(&server.name, tool.tool()),
-                tool,
-            }));
+            let withheld = offers.withheld(server);
+            left_out.extend(withheld.map(|tool| (server.name.clone(), tool)));
         }
         entries.sort_by(|a, b| a.offer().name.cmp(&b.offer().name));
-        Self { entries, withheld }
+        Self { entries, left_out }
     }
 
-    /// What the servers would offer too, if somebody accepted it.
-    pub(crate) fn withheld(&self) -> &[Withheld] {
-        &self.withheld
+    /// The selected tools that the servers would offer too, if somebody accepted them.
+    pub(crate) fn left_out(&self) -> &[(ServerName, LeftOut)] {
+        &self.left_out
     }
 
     /// Keeps only the tools with these offered names.

@@ -111,6 +111,8 @@ mod schema_cost;
 
 mod pattern_cost;
 
+mod inner;
+
 mod body;
 mod held;
 mod refusal;

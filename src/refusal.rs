@@ -85,6 +85,11 @@ impl Refusal {
         }
     }
 
+    /// A 400 whose message begins with the member that it is about.
+    pub(crate) fn invalid_option(param: &str, fault: &str) -> Self {
+        Self::new(Kind::InvalidMcpOptions, format!("{param} {fault}")).at(param)
+    }
+
     /// Names the member that is at fault, such as `mcp.servers[1]`.
     pub(crate) fn at(mut self, param: impl Into<String>) -> Self {
         self.param = Some(param.into());

@@ -56,10 +56,9 @@ pub(super) async fn explain(
     let tools = explanation.tools.iter().map(
         |tool| json!({"offered_name": tool.offered_name, "server": tool.server, "tool": tool.tool}),
     );
-    let left_out = explanation
-        .left_out
-        .iter()
-        .map(|tool| json!({"server": tool.server, "tool": tool.tool, "reason": tool.reason}));
+    let left_out = explanation.left_out.iter().map(
+        |(server, tool)| json!({"server": server, "tool": tool.tool(), "reason": tool.reason()}),
+    );
     let (tools, left_out): (Vec<_>, Vec<_>) = (tools.collect(), left_out.collect());
     json(
         StatusCode::OK,

@@ -1,34 +1,34 @@
-//! What a request would get, without asking a model: for an operator who wonders.
+//! Explains what a request would get, without asking a model: the first steps of the loop, for an
+//! operator who wonders.
 
 use std::collections::HashSet;
 
-use super::{Gateway, inject, options::Options, resolve};
+use super::{conflicts, gateway::Gateway, options::Options, resolve};
 use crate::{
-    caller::CallerTokens, catalog::Catalog, chat::ChatRequest, name::ServerName, offer::Offers,
-    project::Project, refusal::Refusal, registry::Server,
+    caller::CallerTokens,
+    catalog::Catalog,
+    chat::ChatRequest,
+    name::ServerName,
+    offer::{LeftOut, Offers},
+    project::Project,
+    refusal::Refusal,
+    registry::Server,
 };
 
 /// The tools that a request would be offered, and those that it would not.
 #[derive(Debug, Default)]
 pub(crate) struct Explanation {
-    pub(crate) tools: Vec<Offered>,
-    pub(crate) left_out: Vec<Missing>,
+    pub(crate) tools: Vec<ToolOffer>,
+    /// Each with its server.
+    pub(crate) left_out: Vec<(ServerName, LeftOut)>,
 }
 
 /// A tool as it would be offered.
 #[derive(Debug)]
-pub(crate) struct Offered {
+pub(crate) struct ToolOffer {
     pub(crate) offered_name: String,
     pub(crate) server: ServerName,
     pub(crate) tool: String,
-}
-
-/// A tool that would not be.
-#[derive(Debug)]
-pub(crate) struct Missing {
-    pub(crate) server: ServerName,
-    pub(crate) tool: String,
-    pub(crate) reason: String,
 }
 
 /// What `request` would get, up to the point where the model is asked.
@@ -41,15 +41,14 @@ pub(crate) async fn explain(
     project: &Project,
     tokens: &CallerTokens,
 ) -> Result<Explanation, Refusal> {
-    let options = Options::parse(&request, &gateway.settings)?;
+    let options = Options::read(&mut request, &gateway.settings)?;
     if !options.enabled {
         return Ok(Explanation::default());
     }
-    inject::read_own(gateway, &mut request)?;
-    let active = resolve::active(gateway, project, tokens, &options, None).await?;
-    let catalog = resolve::selected(&active, &options)?;
-    inject::check(gateway, &request, &catalog)?;
-    let tools = catalog.entries().iter().map(|entry| Offered {
+    let active = resolve::active(gateway, project, tokens, &options.servers, None).await?;
+    let catalog = resolve::selected(&active, options.tools.as_deref())?;
+    conflicts::check(gateway, &request, &catalog)?;
+    let tools = catalog.entries().iter().map(|entry| ToolOffer {
         offered_name: entry.offer().name.clone(),
         server: entry.server.name.clone(),
         tool: entry.offer().tool.clone(),
@@ -58,7 +57,10 @@ pub(crate) async fn explain(
         tools: tools.collect(),
         left_out: active
             .iter()
-            .flat_map(|(server, offers)| left_out(server, offers, &catalog))
+            .flat_map(|(server, offers)| {
+                let tools = left_out(server, offers, &catalog);
+                tools.into_iter().map(|tool| (server.name.clone(), tool))
+            })
             .collect(),
     })
 }
@@ -66,16 +68,8 @@ pub(crate) async fn explain(
 /// The tools of `server` that `catalog` does not have, with the reason that is nearest to the
 /// server: what cannot be offered at all, what is not selected, what waits to be accepted, and
 /// what the request itself does without.
-fn left_out(server: &Server, offers: &Offers, catalog: &Catalog) -> Vec<Missing> {
-    let missing = |tool: &str, reason: &str| Missing {
-        server: server.name.clone(),
-        tool: tool.to_owned(),
-        reason: reason.to_owned(),
-    };
-    let never = offers.left_out.iter();
-    let mut all: Vec<_> = never
-        .map(|tool| missing(tool.tool(), tool.reason()))
-        .collect();
+fn left_out(server: &Server, offers: &Offers, catalog: &Catalog) -> Vec<LeftOut> {
+    let mut all = offers.left_out.clone();
     let withheld: Vec<_> = offers.withheld(server).collect();
     let offered: HashSet<&str> = catalog
         .entries()
@@ -89,7 +83,7 @@ fn left_out(server: &Server, offers: &Offers, catalog: &Catalog) -> Vec<Missing>
             Some(withheld) => withheld.reason(),
             None => "mcp.tools does not name it",
         };
-        all.push(missing(&offer.tool, reason));
+        all.push(LeftOut::new(&offer.tool, reason));
     }
     all
 }

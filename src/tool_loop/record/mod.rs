@@ -13,7 +13,6 @@
 mod call;
 mod ending;
 mod turn;
-mod watch;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -29,12 +28,11 @@ pub(crate) use self::{
     call::{CallRecord, CallReply},
     ending::Ending,
     turn::TurnSummary,
-    watch::Watched,
 };
-use super::Gateway;
+use super::gateway::Gateway;
 use crate::{
     catalog::Catalog,
-    chat::{ChatRequest, ToolCall, Usage},
+    chat::{self, ChatRequest, ToolCall, Usage},
     name::{short, shortened},
     project::Project,
     refusal::Refusal,
@@ -220,6 +218,22 @@ impl Record {
         }
         self.0.span.record("error.type", refusal.code());
         self.end(Ending::Refused);
+    }
+
+    /// Ends the record with a turn that went to the caller as it came.
+    pub(crate) fn end_with(&self, mut turn: chat::Turn, ending: Ending) {
+        if let (Some(usage), Some(audience)) = (&mut turn.usage, &self.0.audience) {
+            let models = [self.0.model.as_deref(), turn.model.as_deref()];
+            audience.gateway.settings.add_cost(usage, models);
+            self.0.state().usage.add(usage);
+        }
+        self.turn_ended(TurnSummary {
+            model: turn.model.as_deref(),
+            usage: turn.usage.as_ref(),
+            finish_reason: turn.finish_reason.as_deref(),
+        });
+        self.not_executed(&turn.calls);
+        self.end(ending);
     }
 
     /// Ends the record. Only the first end counts.
