@@ -1,6 +1,9 @@
 //! A completion: what the upstream answered in one turn.
 
-use super::{ToolCall, Turn, tool_call::CALLS_READ};
+use super::{
+    tool_call::{CALLS_READ, ToolCall},
+    turn::Turn,
+};
 use crate::json::{Edit, Object, array, concat, quoted};
 use bytes::Bytes;
 

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{Assembly, Change, Chunk, Completion, ToolCall, tool_call::CALLS_READ};
+use super::{Change, Chunk, Completion, ToolCall, assembly::Assembly, tool_call::CALLS_READ};
 use crate::{
     fuzz_input::{halves, number, text},
     json::{Object, array, concat},

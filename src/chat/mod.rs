@@ -16,16 +16,17 @@ mod open_turn;
 mod request;
 mod tool_call;
 mod turn;
+mod turn_reader;
 mod usage;
 
 pub(crate) use self::{
-    assembly::Assembly,
     chunk::{Change, Chunk, Identity},
     completion::Completion,
     conversation::Conversation,
     open_turn::OpenTurn,
     request::{CallerTool, ChatRequest, Unread},
     tool_call::{Arguments, ToolCall, tool_message},
-    turn::{StreamEvent, StreamReader, Turn, TurnReader},
+    turn::Turn,
+    turn_reader::{StreamEvent, StreamReader, TurnReader},
     usage::{Usage, tidy},
 };

@@ -4,7 +4,11 @@
 //! `steps.rs` does that when somebody reads the record. All texts are in one buffer, since a record
 //! goes long after it has left every cache, where each piece of memory costs a while to give back.
 
-use super::{CallOutcome, Outcome, Payloads, Step, Timing, step::is_error};
+use super::{
+    outcome::{CallOutcome, Outcome},
+    payload::Payloads,
+    step::{Step, Timing, is_error},
+};
 
 /// Facts of one record; a model may ask for any number of calls.
 const FACTS: usize = 1000;

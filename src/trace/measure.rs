@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{CallOutcome, Step, Trace, log::Fact, steps::Steps};
+use super::{exchange::Trace, log::Fact, outcome::CallOutcome, step::Step, steps::Steps};
 
 /// A turn or a tool call, as far as it is counted.
 #[derive(Clone, Copy, Debug, PartialEq)]

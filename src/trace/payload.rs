@@ -1,12 +1,28 @@
 //! What of arguments and results is kept.
 
-use super::{Payloads, redact::redacted};
+use serde::Deserialize;
+
+use super::redact::redacted;
 
 /// What is kept of one text: enough to see what it was about.
 const KEPT: usize = 8 * 1024;
 
 /// So much more is looked at, so that a secret at the end of what is kept is seen whole.
 const MARGIN: usize = 1024;
+
+/// What of arguments and results is in a record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Payloads {
+    /// Their sizes.
+    Off,
+    /// The text, up to 8 KiB each, without the values of members whose names sound like secrets.
+    #[default]
+    Redacted,
+    /// The text, up to 8 KiB each.
+    Full,
+}
 
 impl Payloads {
     /// What is logged of `text`: enough to find out later what a record may have of it.

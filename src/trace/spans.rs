@@ -6,7 +6,10 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{
-    CallStep, ListingStep, OmissionStep, Outcome, RefusalStep, Step, Timing, Trace, TurnStep,
+    exchange::Trace,
+    millis,
+    outcome::Outcome,
+    step::{CallStep, ListingStep, OmissionStep, RefusalStep, Step, Timing, TurnStep},
 };
 
 /// A [step](Step) as OpenTelemetry names it.
@@ -16,10 +19,10 @@ pub struct Span {
     /// `chat {model}`, `execute_tool {server}__{tool}`, `list_tools {server}` or `refuse`.
     pub name: String,
     /// Since the exchange began.
-    #[serde(rename = "start_ms", with = "super::millis")]
+    #[serde(rename = "start_ms", with = "millis")]
     pub start: Duration,
     /// How long it took.
-    #[serde(rename = "duration_ms", with = "super::millis")]
+    #[serde(rename = "duration_ms", with = "millis")]
     pub duration: Duration,
     /// By the names of OpenTelemetry, such as `gen_ai.tool.call.id`.
     pub attributes: Map<String, Value>,

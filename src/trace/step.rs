@@ -4,7 +4,10 @@ use std::{borrow::Cow, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::{CallOutcome, Outcome};
+use super::{
+    millis,
+    outcome::{CallOutcome, Outcome},
+};
 
 /// One step of an exchange.
 ///
@@ -30,10 +33,10 @@ pub enum Step {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timing {
     /// Since the exchange began.
-    #[serde(rename = "start_ms", with = "super::millis")]
+    #[serde(rename = "start_ms", with = "millis")]
     pub start: Duration,
     /// Until the step ended.
-    #[serde(rename = "duration_ms", with = "super::millis")]
+    #[serde(rename = "duration_ms", with = "millis")]
     pub duration: Duration,
 }
 

@@ -3,8 +3,8 @@
 use std::{borrow::Cow, fmt};
 
 use super::{
-    CallStep, Step, TurnStep,
     log::{CallFact, Fact, Payload, TraceLog, TurnFact},
+    step::{CallStep, Step, TurnStep},
 };
 
 /// The steps of a record, built or still to be built.

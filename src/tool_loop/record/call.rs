@@ -6,7 +6,10 @@ use http::HeaderValue;
 use tokio::time::Instant;
 use tracing::{Span, field::Empty};
 
-use super::{Record, span_name, whole};
+use super::{
+    exchange::Record,
+    fields::{span_name, whole},
+};
 use crate::{
     catalog::Entry,
     chat::{Arguments, ToolCall},
@@ -88,6 +91,29 @@ impl Record {
             started: Instant::now(),
             span,
             has_ended: false,
+        }
+    }
+
+    /// Records calls of the model that go back to the caller.
+    pub(crate) fn not_executed(&self, calls: &[ToolCall]) {
+        let Some(audience) = &self.0.audience else {
+            return;
+        };
+        let timing = self.0.now();
+        for call in calls {
+            if !self.0.state().log.has_room() {
+                break;
+            }
+            let catalog = audience.catalog.get();
+            let entry = catalog.and_then(|catalog| catalog.entry(call.function.as_deref()?));
+            let end = CallEnd {
+                timing,
+                round: None,
+                outcome: CallOutcome::NotExecuted,
+                error: None,
+                reply: None,
+            };
+            self.log_call(call, entry, end);
         }
     }
 
