@@ -23,14 +23,26 @@ static PLACES: LazyLock<Places> = LazyLock::new(Places::half);
 /// second.
 static READING: LazyLock<Places> = LazyLock::new(Places::half);
 
-/// Runs the reading of a large request, a few at a time; `None` if it panicked.
+/// Up to this size a request is read where others are served: a few thousandths of a second.
+const READ_HERE: usize = 1 << 20;
+
+/// Whether a request of this size is read apart.
+pub(crate) fn is_large(size: usize) -> bool {
+    size > READ_HERE
+}
+
+/// Reads a request of this size: a large one apart, few at a time; `None` where that panicked.
 ///
 /// # Cancellation
 /// As for [`run`].
 pub(crate) async fn read<T: Send + 'static>(
+    size: usize,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Option<T> {
-    READING.finish(work).await
+    match is_large(size) {
+        true => READING.finish(work).await,
+        false => Some(work()),
+    }
 }
 
 /// Runs `work`, a few at a time; `None` if it did not end within 2 s, or panicked.

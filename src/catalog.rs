@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     left_out::LeftOut,
-    name::{ServerName, offered_name},
+    name::ServerName,
     offer::{Offer, Offers},
     registry::{Server, ToolPolicy},
 };
@@ -18,7 +18,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Catalog {
     entries: Vec<Entry>,
-    withheld: Vec<(ServerName, LeftOut)>,
+    left_out: Vec<(ServerName, LeftOut)>,
 }
 
 /// One offered tool.
@@ -28,6 +28,27 @@ pub(crate) struct Entry {
     pub(crate) policy: ToolPolicy,
     offers: Arc<Offers>,
     index: usize,
+}
+
+/// Whose a call of the model is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Owner<'a> {
+    /// Ours: a tool of the catalog.
+    Ours(&'a Entry),
+    /// The caller's: a tool that it sent, or a call of a type that only it can know.
+    Caller,
+    /// Nobody's: the model has made the name up.
+    Unknown,
+}
+
+impl<'a> Owner<'a> {
+    /// The tool that is called, if it is ours.
+    pub(crate) fn entry(self) -> Option<&'a Entry> {
+        match self {
+            Self::Ours(entry) => Some(entry),
+            Self::Caller | Self::Unknown => None,
+        }
+    }
 }
 
 impl Entry {
@@ -58,7 +79,7 @@ impl Catalog {
     /// The tools of these servers that their selections have.
     pub(crate) fn new(servers: &[(Arc<Server>, Arc<Offers>)]) -> Self {
         let mut entries = Vec::new();
-        let mut withheld = Vec::new();
+        let mut left_out = Vec::new();
         for (server, offers) in servers {
             entries.extend(offers.offered(server).map(|(index, _, policy)| Entry {
                 server: server.clone(),
@@ -66,24 +87,16 @@ impl Catalog {
                 offers: offers.clone(),
                 index,
             }));
-            let waiting = offers.withheld(server);
-            withheld.extend(waiting.map(|tool| (server.name.clone(), tool)));
+            let withheld = offers.withheld(server);
+            left_out.extend(withheld.map(|tool| (server.name.clone(), tool)));
         }
         entries.sort_by(|a, b| a.offer().name.cmp(&b.offer().name));
-        Self { entries, withheld }
+        Self { entries, left_out }
     }
 
-    /// Returns the tools that the servers would also offer if somebody accepted them.
-    pub(crate) fn withheld(&self) -> &[(ServerName, LeftOut)] {
-        &self.withheld
-    }
-
-    /// The withheld tool that would be offered as `name`.
-    pub(crate) fn withheld_as(&self, name: &str) -> Option<&LeftOut> {
-        let named = |server: &ServerName, tool: &LeftOut| offered_name(server, tool.tool()) == name;
-        let mut withheld = self.withheld.iter();
-        let found = withheld.find(|(server, tool)| named(server, tool));
-        found.map(|(_, tool)| tool)
+    /// The selected tools that the servers would offer too, if somebody accepted them.
+    pub(crate) fn left_out(&self) -> &[(ServerName, LeftOut)] {
+        &self.left_out
     }
 
     /// Keeps only the tools with these offered names.

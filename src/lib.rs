@@ -110,6 +110,8 @@ mod keyed;
 mod offer;
 mod schema;
 
+mod inner;
+
 mod body;
 mod held;
 mod refusal;

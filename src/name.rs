@@ -1,6 +1,11 @@
 //! Names: a server's slug, and the name under which a model sees a tool.
 
-use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
+use std::{
+    borrow::{Borrow, Cow},
+    fmt,
+    str::FromStr,
+    sync::Arc,
+};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
@@ -117,6 +122,23 @@ pub(crate) fn offered_name(server: &ServerName, tool: &str) -> String {
         .collect();
     let digest = Sha256::digest(tool.as_bytes());
     format!("{server}__{readable}_{}", hex(&digest[..4]))
+}
+
+/// A name from outside as messages repeat it: not whole if it is huge.
+pub(crate) fn short(name: &str) -> String {
+    shortened(name).into_owned()
+}
+
+/// [`short`], borrowed where the name is short already.
+pub(crate) fn shortened(name: &str) -> Cow<'_, str> {
+    const CHARACTERS: usize = 80;
+    if name.len() <= CHARACTERS {
+        return name.into();
+    }
+    match name.char_indices().nth(CHARACTERS) {
+        None => name.into(),
+        Some((end, _)) => format!("{}…", &name[..end]).into(),
+    }
 }
 
 #[cfg(test)]

@@ -85,7 +85,12 @@ impl Refusal {
         }
     }
 
-    /// Sets the member at fault, such as `mcp.servers[1]`.
+    /// A 400 whose message begins with the member that it is about.
+    pub(crate) fn invalid_option(param: &str, fault: &str) -> Self {
+        Self::new(Kind::InvalidMcpOptions, format!("{param} {fault}")).at(param)
+    }
+
+    /// Names the member that is at fault, such as `mcp.servers[1]`.
     pub(crate) fn at(mut self, param: impl Into<String>) -> Self {
         self.param = Some(param.into());
         self

@@ -20,6 +20,7 @@ use crate::{
     body::{self, Excess, McpBody, Read, RequestBody},
     caller::{self, Caller, CallerTokens},
     held::Full,
+    inner::{Inner, InnerError, restored},
     refusal::{self, Refusal},
     settings::Limits,
     sniff::may_have_mcp,
@@ -122,8 +123,9 @@ where
         Ok(Some(request)) => {
             let caller = Caller::of(&parts, tokens, &request);
             // The frames are gone; what the request was made of stays until the exchange ends.
-            let upstream = Upstream::new(inner, parts, read.into_held());
-            tool_loop::run(gateway, request, upstream, caller).await
+            let upstream = Upstream::new(Inner::new(inner), parts, read.into_held());
+            let answer = tool_loop::run(gateway, request, upstream, caller).await;
+            answer.map(restored).map_err(InnerError::restore)
         }
         Ok(None) => {
             let request = Request::from_parts(parts, RequestBody::replayed(read));

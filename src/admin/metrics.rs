@@ -13,7 +13,7 @@ use prometheus_client::{
 };
 use serde_json::Value;
 
-use crate::trace::{Step, Trace, TraceSink};
+use crate::trace::{CallOutcome, Measure, StoppedBy, Trace, TraceSink};
 
 /// So many tools have numbers of their own, as many as a scrape should carry; further ones share
 /// a row.
@@ -133,9 +133,9 @@ impl Counts {
         );
     }
 
-    fn step(&self, step: Step<'_>) {
-        match step {
-            Step::Turn {
+    fn count(&self, measure: Measure<'_>) {
+        match measure {
+            Measure::Turn {
                 is_failed,
                 duration,
             } => {
@@ -143,7 +143,7 @@ impl Counts {
                 self.turns.get_or_create(&[label("outcome", outcome)]).inc();
                 observe(&self.turn_duration, &[], duration);
             }
-            Step::Call {
+            Measure::Call {
                 server,
                 tool,
                 outcome,
@@ -152,13 +152,17 @@ impl Counts {
         }
     }
 
-    fn call(&self, (server, tool): (&str, &str), outcome: &str, duration: Duration) {
+    fn call(&self, (server, tool): (&str, &str), outcome: CallOutcome, duration: Duration) {
         let server = label("server", server);
-        if outcome != "not_executed" {
+        if outcome != CallOutcome::NotExecuted {
             let labels = std::array::from_ref(&server);
             observe(&self.call_duration, labels, duration);
         }
-        let labels = [server, label("tool", tool), label("outcome", outcome)];
+        let labels = [
+            server,
+            label("tool", tool),
+            label("outcome", outcome.as_str()),
+        ];
         self.calls.get_or_create(&labels).inc();
     }
 
@@ -183,15 +187,15 @@ impl Counts {
 impl TraceSink for Metrics {
     fn record(&self, trace: &Arc<Trace>) {
         let counts = &*self.0;
-        let stopped_by = trace.stopped_by.as_deref().unwrap_or_default();
+        let stopped_by = trace.stopped_by.map_or("", StoppedBy::as_str);
         let labels = [
-            label("outcome", &trace.outcome),
+            label("outcome", trace.outcome.as_str()),
             label("stopped_by", stopped_by),
         ];
         counts.exchanges.get_or_create(&labels).inc();
         observe(&counts.exchange_duration, &[], trace.duration);
         counts.rounds.inc_by(trace.rounds);
-        trace.each_step(|step| counts.step(step));
+        trace.measure(|measure| counts.count(measure));
         for (kind, member) in [
             ("prompt", "prompt_tokens"),
             ("completion", "completion_tokens"),
@@ -227,41 +231,34 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::trace::{Span, TraceId};
+    use crate::trace::{CallStep, ListingStep, Outcome, Step, Timing, TraceId, TurnStep};
 
-    fn span(attributes: Value) -> Span {
-        Span {
-            name: String::new(),
-            start: Duration::ZERO,
-            duration: Duration::from_millis(300),
-            attributes: attributes.as_object().unwrap().clone(),
-        }
+    const TIMING: Timing = Timing {
+        start: Duration::ZERO,
+        duration: Duration::from_millis(300),
+    };
+
+    fn turn(status: u16) -> Step {
+        let mut turn = TurnStep::new(TIMING, 1);
+        turn.status = Some(status);
+        Step::Turn(turn)
     }
 
-    fn call(server: &str, tool: &str, outcome: &str) -> Span {
-        span(json!({
-            "gen_ai.operation.name": "execute_tool", "mcp_layer.outcome": outcome,
-            "mcp_layer.server": server, "mcp_layer.tool": tool,
-        }))
+    fn call(server: &str, tool: &str, outcome: CallOutcome) -> Step {
+        let mut call = CallStep::new(TIMING, "", "", outcome);
+        (call.server, call.tool) = (Some(server.into()), Some(tool.into()));
+        Step::Call(call)
     }
 
-    fn trace(spans: Vec<Span>) -> Arc<Trace> {
+    fn trace(steps: Vec<Step>) -> Arc<Trace> {
         let usage = json!({"prompt_tokens": 30, "completion_tokens": 4, "cost": 0.5});
-        Arc::new(Trace {
-            id: TraceId::new(SystemTime::now()),
-            organization: "default".into(),
-            project: "web".into(),
-            model: Some("m".into()),
-            servers: vec!["a".into()],
-            started_at: SystemTime::now(),
-            duration: Duration::from_secs(2),
-            rounds: 2,
-            calls: 4,
-            stopped_by: Some("final".into()),
-            outcome: "ok".into(),
-            usage: usage.as_object().cloned(),
-            spans: spans.into(),
-        })
+        let now = SystemTime::now();
+        let mut trace = Trace::new(TraceId::new(now), "default", "web", now, Outcome::Ok);
+        trace.duration = Duration::from_secs(2);
+        (trace.rounds, trace.calls) = (2, 4);
+        trace.stopped_by = Some(StoppedBy::Final);
+        trace.usage = usage.as_object().cloned();
+        Arc::new(trace.with_steps(steps))
     }
 
     fn text(metrics: &Metrics) -> String {
@@ -273,18 +270,16 @@ mod tests {
     #[test]
     fn exchanges_are_counted_with_their_turns_and_calls() {
         let metrics = Metrics::default();
-        let chat = json!({"gen_ai.operation.name": "chat"});
-        let failed = json!({"gen_ai.operation.name": "chat", "error.type": "500"});
-        let spans = vec![
-            span(chat),
-            call("a", "find", "ok"),
-            call("a", "find", "ok"),
-            call("a", "drop", "not_executed"),
-            call("", "", "error"),
-            span(failed),
-            span(json!({})),
+        let steps = vec![
+            turn(200),
+            call("a", "find", CallOutcome::Ok),
+            call("a", "find", CallOutcome::Ok),
+            call("a", "drop", CallOutcome::NotExecuted),
+            call("", "", CallOutcome::Error),
+            turn(500),
+            Step::Listing(ListingStep::new(TIMING, "a")),
         ];
-        metrics.record(&trace(spans));
+        metrics.record(&trace(steps));
         let text = text(&metrics);
         for line in [
             r#"mcp_layer_exchanges_total{outcome="ok",stopped_by="final"} 1"#,
@@ -309,7 +304,7 @@ mod tests {
     #[test]
     fn a_thousand_tools_have_rows_and_the_rest_one() {
         let metrics = Metrics::default();
-        let tools = |n: usize| (0..n).map(|n| call("a", &format!("tool-{n}"), "ok"));
+        let tools = |n: usize| (0..n).map(|n| call("a", &format!("tool-{n}"), CallOutcome::Ok));
         metrics.record(&trace(tools(TOOLS + 30).collect()));
         metrics.record(&trace(tools(1).collect()));
         let text = text(&metrics);

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     apart,
     registry::{TraceFilter, TraceListing, TracePage, TraceStore},
-    trace::{Span, Trace, TraceId},
+    trace::{Outcome, Span, Step, StoppedBy, Trace, TraceId},
 };
 
 #[derive(Serialize)]
@@ -34,8 +34,8 @@ struct View<'a> {
     model: Option<&'a str>,
     servers: &'a [String],
     rounds: u64,
-    stopped_by: Option<&'a str>,
-    outcome: &'a str,
+    stopped_by: Option<StoppedBy>,
+    outcome: Outcome,
     duration_ms: u64,
     usage: Option<&'a Map<String, Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,8 +51,8 @@ impl<'a> View<'a> {
             model: trace.model.as_deref(),
             servers: &trace.servers,
             rounds: trace.rounds,
-            stopped_by: trace.stopped_by.as_deref(),
-            outcome: &trace.outcome,
+            stopped_by: trace.stopped_by,
+            outcome: trace.outcome,
             duration_ms: u64::try_from(trace.duration.as_millis()).unwrap_or(u64::MAX),
             usage: trace.usage.as_ref(),
             spans: None,
@@ -75,25 +75,32 @@ pub(super) async fn read(
     path: Result<Path<String>, PathRejection>,
 ) -> Answer {
     let trace = traces.get(path).await?;
-    let built = spans(&trace).await;
-    let spans = Some(&*built);
+    let spans = built(&trace, Trace::spans).await;
     json(
         StatusCode::OK,
         &View {
-            spans,
+            spans: Some(&spans),
             ..View::of(&trace)
         },
     )
 }
 
-/// The spans of `trace`. Those of a large one are masked apart: nobody else waits for that.
-pub(super) async fn spans(trace: &Arc<Trace>) -> Vec<Span> {
+/// The steps of `trace`.
+pub(super) async fn steps(trace: &Arc<Trace>) -> Vec<Step> {
+    built(trace, |trace| trace.steps().into_owned()).await
+}
+
+/// What `build` makes of a record. A large one is masked apart: nobody else waits for that.
+async fn built<T: Send + 'static>(
+    trace: &Arc<Trace>,
+    build: impl FnOnce(&Trace) -> Vec<T> + Send + 'static,
+) -> Vec<T> {
     if trace.is_small() {
-        return trace.spans().into_owned();
+        return build(trace);
     }
     let trace = trace.clone();
-    let spans = apart::finish(move || trace.spans().into_owned()).await;
-    spans.unwrap_or_default()
+    let built = apart::finish(move || build(&trace)).await;
+    built.unwrap_or_default()
 }
 
 /// The records of one organization's exchanges.

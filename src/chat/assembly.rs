@@ -130,7 +130,8 @@ impl Assembly {
         let begins = |known: &Call| match (id, known.id()) {
             // Without ids, a name behind whole arguments is that of the next call.
             ("", known_id) => {
-                (index.is_none() || known_id.is_empty()) && known.is_followed_by(&members)
+                (index.is_none() || known_id.is_empty())
+                    && known.is_followed_by(&members, index.is_none())
             }
             (_, "") => false,
             (id, known_id) => known_id != id,
@@ -165,7 +166,7 @@ impl Assembly {
         for (index, call) in self.calls.iter_mut().enumerate() {
             if call.id().is_empty() {
                 self.irregular = true;
-                let id = super::answer::new_call_id(index);
+                let id = super::completion::new_call_id(index);
                 call.members.insert("id".to_owned(), id.into());
             }
         }
@@ -180,11 +181,15 @@ impl Call {
             .unwrap_or_default()
     }
 
-    /// Whether a piece with these members, which has no id, can only be another call's.
-    fn is_followed_by(&self, members: &Map<String, Value>) -> bool {
+    /// Whether a piece with these members, which has no id, can only be another call's. Whoever
+    /// sends no index either sends a call in one piece, also one without arguments.
+    fn is_followed_by(&self, members: &Map<String, Value>, is_one_piece: bool) -> bool {
         let [name, arguments] = ["name", "arguments"].map(|member| function(members, member));
         let known = ["name", "arguments"].map(|member| function(&self.members, member));
-        let is_whole = || serde_json::from_str::<Map<String, Value>>(known[1]).is_ok();
+        let is_whole = || match known[1] {
+            "" => is_one_piece && !known[0].is_empty(),
+            arguments => serde_json::from_str::<Map<String, Value>>(arguments).is_ok(),
+        };
         !name.is_empty() && (name != known[0] || !arguments.is_empty()) && is_whole()
     }
 }
@@ -377,6 +382,15 @@ mod tests {
             assert_eq!(message["tool_calls"], expected, "{index:?}");
             assert!(!is_regular);
         }
+    }
+
+    #[test]
+    fn calls_without_index_id_and_arguments_are_told_apart_by_their_names() {
+        let (message, _) =
+            message(&["f", "g"].map(|name| call(json!({"function": {"name": name}}))));
+        let names = ["f", "g"].map(|name| json!(name));
+        let calls = message["tool_calls"].as_array().unwrap().iter();
+        assert!(calls.map(|call| &call["function"]["name"]).eq(&names));
     }
 
     #[test]

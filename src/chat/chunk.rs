@@ -4,76 +4,17 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use super::tool_call::CALLS_READ;
 use crate::json::{Edit, Object, array, quoted};
 
 /// What all chunks of one stream say alike.
 const IDENTITY: [&str; 4] = ["id", "created", "model", "system_fingerprint"];
 
-/// How many choices of a chunk are read; nobody offers more.
-const CHOICES: usize = 128;
-
 /// Some upstreams say in every chunk but the last that there is no reason yet.
 const NO_REASON: &str = r#""""#;
 
-/// What the layer reads of a chunk.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Chunk {
-    /// `id`, `created` and `model`, each as JSON text.
-    identity: [Option<String>; 3],
-    /// The tool calls that begin or go on in it: each with the function's name, which only the
-    /// first piece of a call has.
-    pub(crate) calls: Vec<Option<String>>,
-    pub(crate) usage: Option<Map<String, Value>>,
-}
-
-impl Chunk {
-    pub(crate) fn parse(text: &str) -> Option<Self> {
-        let object = Object::parse(text).ok()?;
-        let choices = object
-            .present("choices")
-            .and_then(|choices| array(choices, CHOICES))
-            .unwrap_or_default();
-        Some(Self {
-            identity: ["id", "created", "model"].map(|name| object.present(name).map(Into::into)),
-            calls: choices.into_iter().flat_map(calls).map(called).collect(),
-            usage: object
-                .present("usage")
-                .and_then(|usage| serde_json::from_str(usage).ok()),
-        })
-    }
-
-    /// A chunk of the same completion without choices, and with this member.
-    pub(crate) fn with_member(&self, name: &str, value: &str) -> String {
-        let [id, created, model] = self
-            .identity
-            .clone()
-            .map(|value| value.unwrap_or("null".into()));
-        let name = quoted(name);
-        format!(
-            r#"{{"id":{id},"object":"chat.completion.chunk","created":{created},"model":{model},"choices":[],{name}:{value}}}"#
-        )
-    }
-}
-
-/// The pieces of tool calls in a choice.
-fn calls(choice: &str) -> Vec<&str> {
-    let choice = Object::parse(choice).ok();
-    let delta = choice.and_then(|choice| Object::parse(choice.present("delta")?).ok());
-    let calls = delta.and_then(|delta| array(delta.present("tool_calls")?, CALLS_READ));
-    calls.unwrap_or_default()
-}
-
-/// The function's name in a piece of a tool call.
-fn called(call: &str) -> Option<String> {
-    let call = Object::parse(call).ok()?;
-    let function = Object::parse(call.present("function")?).ok()?;
-    function.string("name").map(Into::into)
-}
-
-/// A chunk of a stream that is read to be looped: every part of it in its place.
+/// A chunk of a streamed turn: every part of it in its place.
 #[derive(Debug)]
-pub(crate) struct Piece<'a> {
+pub(crate) struct Chunk<'a> {
     object: Object<'a>,
     choice: Option<Object<'a>>,
     delta: Option<Object<'a>>,
@@ -84,7 +25,7 @@ pub(crate) struct Piece<'a> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Identity([Option<String>; 4]);
 
-/// How a piece is to be changed on its way to the caller.
+/// How a chunk is to be changed on its way to the caller.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Change<'a> {
     pub(crate) identity: Option<&'a Identity>,
@@ -98,7 +39,7 @@ pub(crate) struct Change<'a> {
     pub(crate) members: &'a [(&'a str, &'a str)],
 }
 
-impl<'a> Piece<'a> {
+impl<'a> Chunk<'a> {
     /// Reads a chunk; `None` where it is no JSON object.
     pub(crate) fn parse(text: &'a str) -> Option<Self> {
         let object = Object::parse(text).ok()?;
@@ -236,13 +177,13 @@ impl<'a> Piece<'a> {
 impl Identity {
     /// A chunk with this identity and these members, about no choice or with this one.
     pub(crate) fn chunk(&self, choice: Option<&str>, members: &[(&str, &str)]) -> String {
-        let mut text = String::from(r#"{"object":"chat.completion.chunk""#);
-        for (name, value) in IDENTITY.into_iter().zip(&self.0) {
-            match (name, value) {
-                (name, Some(value)) => text.push_str(&format!(",{}:{value}", quoted(name))),
-                // Clients insist on it.
-                ("id", None) => text.push_str(r#","id":"""#),
-                _ => {}
+        let [id, others @ ..] = &self.0;
+        // Clients insist on an id.
+        let id = id.as_deref().unwrap_or("\"\"");
+        let mut text = format!(r#"{{"id":{id},"object":"chat.completion.chunk""#);
+        for (name, value) in IDENTITY[1..].iter().zip(others) {
+            if let Some(value) = value {
+                text.push_str(&format!(",{}:{value}", quoted(name)));
             }
         }
         text.push_str(&format!(r#","choices":[{}]"#, choice.unwrap_or_default()));

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{Answer, Assembly, Change, Chunk, Piece, ToolCall, tool_call::CALLS_READ};
+use super::{Change, Chunk, Completion, ToolCall, assembly::Assembly, tool_call::CALLS_READ};
 use crate::{
     fuzz_input::{halves, number, text},
     json::{Object, array, concat},
@@ -14,17 +14,18 @@ use crate::{
 /// say the same.
 pub(crate) fn answer(data: &[u8]) {
     let body = Bytes::copy_from_slice(data);
-    let Some(answer) = Answer::parse(&body) else {
+    let Some(mut answer) = Completion::parse(&body) else {
         return;
     };
-    assert!(answer.calls.iter().all(|call| !call.id.is_empty()));
+    let turn = answer.take_turn();
+    assert!(turn.calls.iter().all(|call| !call.id.is_empty()));
     let told = concat(&answer.with(&[("usage", "{}"), ("mcp", "[1]")]));
     let object = Object::parse(text(&told)).expect("what a caller gets is an object");
     assert_eq!(
         (object.get("usage"), object.get("mcp")),
         (Some("{}"), Some("[1]"))
     );
-    if answer.calls.is_empty()
+    if turn.calls.is_empty()
         && let (Ok(mut sent), Ok(mut told)) = (value(data), value(&told))
     {
         for member in ["usage", "mcp"] {
@@ -38,12 +39,12 @@ pub(crate) fn answer(data: &[u8]) {
     }
     let mut assembly = Assembly::default();
     let chunks = answer.chunks();
-    assert!(chunks.len() == 2 + usize::from(!answer.calls.is_empty()));
-    for chunk in &chunks {
-        let piece = Piece::parse(chunk).expect("a chunk is an object");
-        assembly.add(piece.delta().expect("a chunk has a delta"));
+    assert!(chunks.len() == 2 + usize::from(!turn.calls.is_empty()));
+    for text in &chunks {
+        let chunk = Chunk::parse(text).expect("a chunk is an object");
+        assembly.add(chunk.delta().expect("a chunk has a delta"));
     }
-    let Some(message) = &answer.message else {
+    let Some(message) = &turn.message else {
         return;
     };
     let message = Object::parse(text(message));
@@ -67,7 +68,7 @@ pub(crate) fn answer(data: &[u8]) {
         };
         assert_eq!(text(&assembled), text(&message));
         let ids = |calls: &[ToolCall]| calls.iter().map(|call| call.id.clone()).collect::<Vec<_>>();
-        assert_eq!(ids(&calls), ids(&answer.calls));
+        assert_eq!(ids(&calls), ids(&turn.calls));
     }
 }
 
@@ -110,14 +111,11 @@ fn assembled(frames: &[Bytes]) -> Assembly {
         let mut frame = frame.clone();
         while let Ok(Some(event)) = parser.next(&mut frame) {
             let data = text(&event.data);
-            let Some(piece) = Piece::parse(data) else {
+            let Some(chunk) = Chunk::parse(data) else {
                 continue;
             };
-            let identity = identity.get_or_insert_with(|| piece.identity());
-            let chunk = Chunk::parse(data).expect("what is a piece is a chunk");
-            let with_member = chunk.with_member("mcp", "{}");
-            assert!(Object::parse(&with_member).is_ok(), "{with_member}");
-            if let Some(delta) = piece.delta() {
+            let identity = identity.get_or_insert_with(|| chunk.identity());
+            if let Some(delta) = chunk.delta() {
                 assembly.add(delta);
             }
             let change = Change {
@@ -127,7 +125,7 @@ fn assembled(frames: &[Bytes]) -> Assembly {
                 finish_reason: Some("null"),
                 members: &[("usage", "null"), ("mcp", "1")],
             };
-            changed(data, &piece, change);
+            changed(data, &chunk, change);
             let own = identity.chunk(None, &[("usage", "{}")]);
             assert!(Object::parse(&own).is_ok(), "{own}");
         }
@@ -136,7 +134,7 @@ fn assembled(frames: &[Bytes]) -> Assembly {
 }
 
 /// What a caller gets of a chunk is one, and has what nobody here knows as it came.
-fn changed(chunk: &str, piece: &Piece<'_>, change: Change<'_>) {
+fn changed(chunk: &str, piece: &Chunk<'_>, change: Change<'_>) {
     const OURS: [&str; 7] = [
         "id",
         "created",
@@ -147,7 +145,7 @@ fn changed(chunk: &str, piece: &Piece<'_>, change: Change<'_>) {
         "mcp",
     ];
     let text = piece.changed(change);
-    let told = Piece::parse(&text).expect("a changed chunk is one");
+    let told = Chunk::parse(&text).expect("a changed chunk is one");
     assert!(!told.has_calls() && !told.says_role() && !told.is_finish());
     assert_eq!(
         (told.is_error(), told.has_choice()),

@@ -6,24 +6,27 @@
 //!
 //! This module does not know MCP.
 
-mod answer;
 mod assembly;
 mod chunk;
+mod completion;
 mod conversation;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzz;
 mod open_turn;
 mod request;
 mod tool_call;
+mod turn;
+mod turn_reader;
 mod usage;
 
 pub(crate) use self::{
-    answer::Answer,
-    assembly::Assembly,
-    chunk::{Change, Chunk, Identity, Piece},
+    chunk::{Change, Chunk, Identity},
+    completion::Completion,
     conversation::Conversation,
     open_turn::OpenTurn,
     request::{CallerTool, ChatRequest, Unread},
     tool_call::{Arguments, ToolCall, tool_message},
+    turn::Turn,
+    turn_reader::{StreamEvent, StreamReader, TurnReader},
     usage::{Usage, tidy},
 };

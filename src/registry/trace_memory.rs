@@ -78,7 +78,7 @@ impl TraceStore for MemoryTraces {
             });
             let listed = found.by_ref().take(page.size());
             let traces: Vec<_> = listed
-                .map(|trace| Arc::new(trace.without_spans()))
+                .map(|trace| Arc::new(trace.without_steps()))
                 .collect();
             let next = found.next().and(traces.last()).map(|last| last.id);
             Ok(TraceListing::new(traces, next))
@@ -109,8 +109,6 @@ impl fmt::Debug for MemoryTraces {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
     use crate::registry::conformance;
 
@@ -127,11 +125,12 @@ mod tests {
         for number in 0..KEPT as u64 + 5 {
             let mut trace = conformance::traces::trace(number);
             many.record(&Arc::new(trace.clone()));
-            let text = json!({"text": "x".repeat(1 << 20)});
             if number < 100 {
-                let mut spans = trace.spans().into_owned();
-                spans[0].attributes = text.as_object().unwrap().clone();
-                trace = trace.with_spans(spans);
+                let mut steps = trace.steps().into_owned();
+                if let Step::Call(call) = &mut steps[0] {
+                    call.result = Some("x".repeat(1 << 20));
+                }
+                trace = trace.with_steps(steps);
                 large.record(&Arc::new(trace));
             }
         }

@@ -84,7 +84,7 @@ impl TraceFilter {
         let server = self.server.as_ref();
         is(&self.project, Some(&trace.project))
             && is(&self.model, trace.model.as_deref())
-            && is(&self.outcome, Some(&trace.outcome))
+            && is(&self.outcome, Some(trace.outcome.as_str()))
             && server.is_none_or(|server| trace.servers.contains(server))
     }
 }

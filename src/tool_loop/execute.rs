@@ -1,26 +1,24 @@
-//! Runs our calls; every outcome becomes one `tool` message.
+//! Runs our calls; every result becomes one `tool` message.
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, stream};
 use serde_json::{Value, value::RawValue};
 use tokio::time::{Instant, timeout};
 use tracing::Instrument;
 
 use super::{
-    Gateway,
-    claim::Owner,
-    limits::Budget,
-    options::short,
-    record::{Came, Record, Running},
+    call_result::CallResult,
+    gateway::Gateway,
+    record::{CallRecord, CallReply, Record},
 };
 use crate::{
     caller::Caller,
-    catalog::Entry,
+    catalog::{Entry, Owner},
     chat::{Arguments, ToolCall, tool_message},
     connect::{CallToolRequest, ExchangeSessions},
     json::Object,
+    name::short,
     project::Project,
     registry::{Server, ToolPolicy},
     trace_parent::TraceParent,
@@ -50,7 +48,7 @@ pub(crate) struct Batch<'a> {
 }
 
 /// Why a tool was not run, or gave no result.
-struct Fault {
+struct CallFault {
     /// In one word.
     kind: &'static str,
     /// For the model.
@@ -64,33 +62,12 @@ pub(crate) enum Approval {
     Needed,
 }
 
-/// What one call came to.
-#[derive(Debug)]
-pub(crate) struct Outcome {
-    pub(crate) id: String,
-    /// The slug; `None` for a tool that nobody has.
-    pub(crate) server: Option<String>,
-    /// The tool's own name at the server.
-    pub(crate) tool: String,
-    pub(crate) duration: Duration,
-    pub(crate) is_error: bool,
-    /// The size of the result before it was cut.
-    pub(crate) result_bytes: usize,
-    pub(crate) truncated: bool,
-    /// Characters that cannot be seen were taken out.
-    pub(crate) is_cleaned: bool,
-    /// The `tool` message for the model.
-    pub(crate) message: Bytes,
-    /// It is beyond the calls of a turn: one of many that are counted and not told one by one.
-    pub(crate) is_beyond: bool,
-}
-
 impl Batch<'_> {
-    /// Runs the calls; the outcomes are in the order of the calls.
+    /// Runs the calls; the results are in the order of the calls.
     ///
     /// # Cancellation
     /// What runs is cancelled, and nothing more starts.
-    pub(crate) async fn run(self, calls: &[(&ToolCall, Owner<'_>)]) -> Vec<Outcome> {
+    pub(crate) async fn run(self, calls: &[(&ToolCall, Owner<'_>)]) -> Vec<CallResult> {
         let width = if self.parallel {
             self.gateway.settings.limits.concurrent_calls.max(1)
         } else {
@@ -103,13 +80,12 @@ impl Batch<'_> {
             .iter()
             .enumerate()
             .map(|(index, &(call, owner))| {
-                self.run_one(call, owner)
-                    .map(move |outcome| (index, outcome))
+                self.run_one(call, owner).map(move |result| (index, result))
             })
             .collect();
-        let mut outcomes: Vec<_> = stream::iter(runs).buffer_unordered(width).collect().await;
-        outcomes.sort_by_key(|(index, _)| *index);
-        let outcomes = outcomes.into_iter().map(|(_, outcome)| outcome);
+        let mut results: Vec<_> = stream::iter(runs).buffer_unordered(width).collect().await;
+        results.sort_by_key(|(index, _)| *index);
+        let results = results.into_iter().map(|(_, result)| result);
         let limits = &self.gateway.settings.limits;
         let in_turn = limits.turn_calls.saturating_sub(run.len());
         let (beyond, uncounted) = beyond.split_at(in_turn.min(beyond.len()));
@@ -118,22 +94,22 @@ impl Batch<'_> {
                 "not run: a request may make {} tool calls, and this one is beyond them",
                 limits.calls
             );
-            let running = self.record.call(self.round, call, owner.entry());
-            self.outcome(running, call, owner, Err(Fault::new("call_limit", text)))
+            let record = self.record.call(self.round, call, owner.entry());
+            self.result(record, call, owner, Err(CallFault::new("call_limit", text)))
         });
-        let outcomes = outcomes.chain(beyond);
+        let results = results.chain(beyond);
         self.record.beyond(self.round, uncounted.len());
-        outcomes
+        results
             .chain(uncounted.iter().map(|(call, _)| self.beyond(call)))
             .collect()
     }
 
     /// What a call comes to that is beyond those of a turn: a message, since providers want one
     /// for each call, and nothing else.
-    fn beyond(self, call: &ToolCall) -> Outcome {
+    fn beyond(self, call: &ToolCall) -> CallResult {
         let limit = self.gateway.settings.limits.turn_calls;
         let text = format!("Error: not run: a turn may make {limit} tool calls");
-        Outcome {
+        CallResult {
             message: tool_message(&call.id, &text),
             id: String::new(),
             server: None,
@@ -147,29 +123,29 @@ impl Batch<'_> {
         }
     }
 
-    async fn run_one(self, call: &ToolCall, owner: Owner<'_>) -> Outcome {
-        let running = self.record.call(self.round, call, owner.entry());
+    async fn run_one(self, call: &ToolCall, owner: Owner<'_>) -> CallResult {
+        let record = self.record.call(self.round, call, owner.entry());
         let result = match owner {
             Owner::Ours(entry) => {
                 let called = self.call(entry, &call.arguments);
-                called.instrument(running.span()).await
+                called.instrument(record.span()).await
             }
             Owner::Caller | Owner::Unknown => {
                 let name = short(call.function.as_deref().unwrap_or_default());
                 let text = format!("there is no tool named {name:?}; use one of the tools offered");
-                Err(Fault::new("unknown_tool", text))
+                Err(CallFault::new("unknown_tool", text))
             }
         };
-        self.outcome(running, call, owner, result)
+        self.result(record, call, owner, result)
     }
 
-    fn outcome(
+    fn result(
         self,
-        running: Running<'_>,
+        record: CallRecord<'_>,
         call: &ToolCall,
         owner: Owner<'_>,
-        result: Result<(bool, String), Fault>,
-    ) -> Outcome {
+        result: Result<(bool, String), CallFault>,
+    ) -> CallResult {
         let (server, tool) = match owner {
             Owner::Ours(entry) => (
                 Some(entry.server.name.to_string()),
@@ -193,13 +169,13 @@ impl Batch<'_> {
         let (text, truncated) = cut(text, self.gateway.settings.limits.result_bytes);
         let text = cleaned(&text);
         let is_cleaned = matches!(text, Cow::Owned(_));
-        let duration = running.end(Came {
+        let duration = record.end(CallReply {
             error,
             text: &text,
             result_bytes,
             truncated,
         });
-        Outcome {
+        CallResult {
             message: tool_message(&call.id, &text),
             id: call.id.clone(),
             server,
@@ -214,13 +190,13 @@ impl Batch<'_> {
     }
 
     /// Whether the result is an error, and its text; or why the tool was not run.
-    async fn call(self, entry: &Entry, arguments: &Arguments) -> Result<(bool, String), Fault> {
+    async fn call(self, entry: &Entry, arguments: &Arguments) -> Result<(bool, String), CallFault> {
         let limits = &self.gateway.settings.limits;
         let arguments = checked(entry, arguments, limits.argument_bytes)
             .await
-            .map_err(|text| Fault::new("invalid_arguments", text))?;
-        let out_of_time = || Fault::new("deadline", "not run: the request's time is up");
-        let left = || Budget::call_time(self.ends, limits.call).ok_or_else(out_of_time);
+            .map_err(|text| CallFault::new("invalid_arguments", text))?;
+        let out_of_time = || CallFault::new("deadline", "not run: the request's time is up");
+        let left = || call_time(self.ends, limits.call).ok_or_else(out_of_time);
         let server = timeout(left()?, self.still_offered(entry)).await;
         let server = server.unwrap_or_else(|_| Err(out_of_time()))?;
         let trace = self.trace();
@@ -231,7 +207,7 @@ impl Batch<'_> {
         let connections = &self.gateway.connections;
         match connections.call(&server, &self.caller.tokens, call).await {
             Ok(result) => Ok((result.is_error, result.text)),
-            Err(error) => Err(Fault::new(error.as_str(), error.to_string())),
+            Err(error) => Err(CallFault::new(error.as_str(), error.to_string())),
         }
     }
 
@@ -245,7 +221,7 @@ impl Batch<'_> {
 
     /// The server's record as it is now: what was taken away since the request began is not
     /// called any more.
-    async fn still_offered(self, entry: &Entry) -> Result<Arc<Server>, Fault> {
+    async fn still_offered(self, entry: &Entry) -> Result<Arc<Server>, CallFault> {
         let name = &entry.server.name;
         let found = self
             .gateway
@@ -255,7 +231,7 @@ impl Batch<'_> {
         let found = found.map_err(|error| {
             tracing::error!(%error, "the registry failed");
             let text = "not run: the gateway cannot check whether this tool may be used";
-            Fault::new("registry", text)
+            CallFault::new("registry", text)
         })?;
         let server = found.into_iter().find(|server| {
             server.id == entry.server.id && server.enabled && server.is_usable_by(self.project)
@@ -268,17 +244,23 @@ impl Batch<'_> {
             }
             _ => {
                 let text = "not run: this tool is no longer available";
-                Err(Fault::new("tool_unavailable", text))
+                Err(CallFault::new("tool_unavailable", text))
             }
         }
     }
 }
 
-impl Fault {
+impl CallFault {
     fn new(kind: &'static str, text: impl Into<String>) -> Self {
         let text = text.into();
         Self { kind, text }
     }
+}
+
+/// The time that a call has in a batch that ends so, of at most `limit`; `None` when it is up.
+fn call_time(batch_ends: Instant, limit: Duration) -> Option<Duration> {
+    let left = batch_ends.saturating_duration_since(Instant::now());
+    (!left.is_zero()).then(|| left.min(limit))
 }
 
 /// The arguments as they go to the server, byte for byte, if they are an object that fits.

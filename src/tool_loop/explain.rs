@@ -1,8 +1,9 @@
-//! What a request would get, without asking a model: for an operator who wonders.
+//! Explains what a request would get, without asking a model: the first steps of the loop, for an
+//! operator who wonders.
 
 use std::collections::HashSet;
 
-use super::{Gateway, inject, options::Options, resolve};
+use super::{conflicts, gateway::Gateway, options::Options, resolve};
 use crate::{
     caller::CallerTokens, catalog::Catalog, chat::ChatRequest, left_out::LeftOut, name::ServerName,
     offer::Offers, project::Project, refusal::Refusal, registry::Server,
@@ -11,13 +12,14 @@ use crate::{
 /// The tools that a request would be offered, and those that it would not.
 #[derive(Debug, Default)]
 pub(crate) struct Explanation {
-    pub(crate) tools: Vec<Offered>,
+    pub(crate) tools: Vec<ToolOffer>,
+    /// Each with its server.
     pub(crate) left_out: Vec<(ServerName, LeftOut)>,
 }
 
 /// A tool as it would be offered.
 #[derive(Debug)]
-pub(crate) struct Offered {
+pub(crate) struct ToolOffer {
     pub(crate) offered_name: String,
     pub(crate) server: ServerName,
     pub(crate) tool: String,
@@ -33,15 +35,14 @@ pub(crate) async fn explain(
     project: &Project,
     tokens: &CallerTokens,
 ) -> Result<Explanation, Refusal> {
-    let options = Options::parse(&request, &gateway.settings)?;
+    let options = Options::read(&mut request, &gateway.settings)?;
     if !options.enabled {
         return Ok(Explanation::default());
     }
-    inject::read_own(gateway, &mut request)?;
-    let active = resolve::active(gateway, project, tokens, &options, None).await?;
-    let catalog = resolve::selected(&active, &options)?;
-    inject::check(gateway, &request, &catalog)?;
-    let tools = catalog.entries().iter().map(|entry| Offered {
+    let active = resolve::active(gateway, project, tokens, &options.servers, None).await?;
+    let catalog = resolve::selected(&active, options.tools.as_deref())?;
+    conflicts::check(gateway, &request, &catalog)?;
+    let tools = catalog.entries().iter().map(|entry| ToolOffer {
         offered_name: entry.offer().name.clone(),
         server: entry.server.name.clone(),
         tool: entry.offer().tool.clone(),
@@ -50,7 +51,10 @@ pub(crate) async fn explain(
         tools: tools.collect(),
         left_out: active
             .iter()
-            .flat_map(|(server, offers)| left_out(server, offers, &catalog))
+            .flat_map(|(server, offers)| {
+                let tools = left_out(server, offers, &catalog);
+                tools.into_iter().map(|tool| (server.name.clone(), tool))
+            })
             .collect(),
     })
 }

@@ -2,113 +2,86 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
 use tokio::time::Instant;
 
-use super::claim::Owner;
 use crate::{
+    catalog::Owner,
     registry::ToolPolicy,
     settings::{LAST_TURN, Limits},
+    trace::StoppedBy,
 };
 
 /// What is left of a request's allowance.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Budget {
     max_rounds: u64,
     calls: usize,
     deadline: Instant,
+    /// Whatever the model says, the caller wants no tool to run.
+    tools_forbidden: bool,
 }
 
-/// What becomes of a model's answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// Its tools are run.
-    Run,
-    /// It goes to the caller.
-    Stop(StoppedBy),
-}
-
-/// Why the loop ended; in a receipt, `stopped_by`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum StoppedBy {
-    /// The model needs nothing more.
-    Final,
-    /// No more rounds.
-    MaxRounds,
-    /// The turn calls the caller's own tools.
-    CallerTools,
-    /// The turn calls a tool that the caller must approve.
-    AskFirst,
-    /// Too little time for another batch and another turn.
-    Deadline,
-}
-
-impl StoppedBy {
-    /// As it is written in a receipt.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Final => "final",
-            Self::MaxRounds => "max_rounds",
-            Self::CallerTools => "caller_tools",
-            Self::AskFirst => "ask_first",
-            Self::Deadline => "deadline",
-        }
-    }
-}
-
-/// When so much time has passed; in years where nobody can say when.
+/// The end of so much time from now; in years where nobody can say when.
 fn after(time: Duration) -> Instant {
     const YEARS: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
     let now = Instant::now();
     now.checked_add(time).unwrap_or_else(|| now + YEARS)
 }
 
+/// Why a call goes back to the caller, however many rounds are left.
+fn handed_back(owner: &Owner<'_>) -> Option<StoppedBy> {
+    match owner {
+        Owner::Caller => Some(StoppedBy::CallerTools),
+        Owner::Ours(entry) if entry.policy == ToolPolicy::AskFirst => Some(StoppedBy::AskFirst),
+        Owner::Ours(_) | Owner::Unknown => None,
+    }
+}
+
 impl Budget {
-    pub(crate) fn new(limits: &Limits, max_rounds: u64) -> Self {
+    pub(crate) fn new(limits: &Limits, max_rounds: u64, tools_forbidden: bool) -> Self {
         Self {
             max_rounds,
             calls: limits.calls,
             deadline: after(limits.deadline),
+            tools_forbidden,
         }
     }
 
-    /// What becomes of an answer after `rounds`, whose calls have these owners.
-    pub(crate) fn verdict(&self, rounds: u64, owners: &[Owner<'_>]) -> Verdict {
-        let asks = |owner: &Owner<'_>| matches!(owner, Owner::Ours(entry) if entry.policy == ToolPolicy::AskFirst);
-        if owners.is_empty() {
-            Verdict::Stop(StoppedBy::Final)
-        } else if owners.iter().any(|owner| matches!(owner, Owner::Caller)) {
-            Verdict::Stop(StoppedBy::CallerTools)
-        } else if owners.iter().any(asks) {
-            Verdict::Stop(StoppedBy::AskFirst)
-        } else if rounds >= self.max_rounds {
-            Verdict::Stop(StoppedBy::MaxRounds)
-        } else if self.batch_ends() <= Instant::now() {
-            Verdict::Stop(StoppedBy::Deadline)
-        } else {
-            Verdict::Run
+    /// A budget of no more rounds.
+    pub(crate) fn spent(&self) -> Self {
+        Self {
+            max_rounds: 0,
+            ..self.clone()
         }
     }
 
-    /// Takes up to `wanted` calls; how many may be run.
+    /// Why the loop stops at a turn after `rounds`, whose calls have these owners; `None` if it
+    /// goes on. Of several reasons the [greatest](StoppedBy) counts.
+    pub(crate) fn stop(&self, rounds: u64, owners: &[Owner<'_>]) -> Option<StoppedBy> {
+        if owners.is_empty() || self.tools_forbidden {
+            return Some(StoppedBy::Final);
+        }
+        let is_late = self.batch_ends() <= Instant::now();
+        let reasons = [
+            owners.iter().filter_map(handed_back).max(),
+            (rounds >= self.max_rounds).then_some(StoppedBy::MaxRounds),
+            is_late.then_some(StoppedBy::Deadline),
+        ];
+        reasons.into_iter().flatten().max()
+    }
+
+    /// Takes up to `wanted` calls; returns how many may be run.
     pub(crate) fn take_calls(&mut self, wanted: usize) -> usize {
         let taken = wanted.min(self.calls);
         self.calls -= taken;
         taken
     }
 
-    /// When a batch must be over, so that the model can still answer.
+    /// The time at which a batch must be over, so that the model can still answer.
     pub(crate) fn batch_ends(&self) -> Instant {
         self.deadline
             .checked_sub(LAST_TURN)
             .unwrap_or(self.deadline)
-    }
-
-    /// The time that a call has, of at most `limit`; `None` when it is up.
-    pub(crate) fn call_time(batch_ends: Instant, limit: Duration) -> Option<Duration> {
-        let left = batch_ends.saturating_duration_since(Instant::now());
-        (!left.is_zero()).then(|| left.min(limit))
     }
 }
 
@@ -122,7 +95,26 @@ mod tests {
             deadline: Duration::MAX,
             ..Limits::default()
         };
-        let ends = Budget::new(&limits, 1).batch_ends();
-        assert_eq!(Budget::call_time(ends, limits.call), Some(limits.call));
+        let budget = Budget::new(&limits, 1, false);
+        assert!(budget.batch_ends() > Instant::now() + limits.call);
+        assert_eq!(budget.stop(0, &[Owner::Unknown]), None);
+    }
+
+    #[test]
+    fn the_greatest_reason_is_told() {
+        let limits = Limits {
+            deadline: Duration::ZERO,
+            ..Limits::default()
+        };
+        let late = Budget::new(&limits, 1, false);
+        let of = |budget: &Budget, owners: &[Owner<'_>]| budget.stop(0, owners);
+        assert_eq!(of(&late, &[]), Some(StoppedBy::Final));
+        assert_eq!(of(&late, &[Owner::Unknown]), Some(StoppedBy::Deadline));
+        let spent = late.spent();
+        assert_eq!(of(&spent, &[Owner::Unknown]), Some(StoppedBy::MaxRounds));
+        let owners = [Owner::Unknown, Owner::Caller];
+        assert_eq!(of(&spent, &owners), Some(StoppedBy::CallerTools));
+        let forbidden = Budget::new(&limits, 1, true);
+        assert_eq!(of(&forbidden, &owners), Some(StoppedBy::Final));
     }
 }

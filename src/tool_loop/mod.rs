@@ -1,27 +1,33 @@
 //! The tool loop, told from top to bottom.
 //!
 //! ```text
-//!   request ──▶ options ──▶ resolve ──▶ inject ──▶ ┌───────────── ask the model ◀─┐
-//!               (mcp: {…})  (servers,   (tools)    │                               │
-//!                            tools)                ▼                               │
-//!                                      claim: whose calls are these?               │
-//!                                                  │                               │
-//!                          nobody's need ──────────┼── all ours ──▶ limits ──▶ execute
-//!                          or not ours alone       │               (or stop)
-//!                                  ▼               ▼
-//!                               reply ◀────────────┘
+//!   request ──▶ options ──▶ resolve ──▶ conflicts ──▶ ┌─────── upstream: ask the model ◀─┐
+//!               (mcp: {…})  (servers,   (with the     │                                  │
+//!                            tools)      caller's)    ▼                                  │
+//!                                         claim: whose calls are these?                  │
+//!                                                     │                                  │
+//!                       nobody's need an answer ──────┼── all ours ──▶ limits ──▶ execute
+//!                       of ours, or not ours alone    │               (or stop)
+//!                                 ▼                   ▼
+//!                   reply, caller_stream ◀────────────┘
 //! ```
 //!
 //! Outwards the loop counts *rounds*, batches of executed calls; inwards *turns*, calls of the
-//! model. Each step is a file; the steps do not know each other and meet here.
+//! model. Each step is a file; the steps do not know each other and meet here, over plain types
+//! that lie below them.
 
+mod call_result;
+mod caller_stream;
 mod claim;
+mod conflicts;
+mod delivery;
 mod execute;
 #[cfg(feature = "admin")]
 mod explain;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzz;
-mod inject;
+mod gateway;
+mod headers;
 mod limits;
 mod options;
 mod receipt;
@@ -31,99 +37,52 @@ mod reply;
 mod resolve;
 mod resume;
 mod sink;
-mod stream;
-mod told;
 mod upstream;
 
-use std::{error::Error as StdError, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Request, Response, response};
-use http_body::Body;
-use tower::Service;
+use http::{Response, response};
 use tracing::Instrument;
 
 #[cfg(feature = "admin")]
 pub(crate) use self::explain::{Explanation, explain};
 use self::{
-    claim::Owner,
-    execute::{Approval, Batch, Outcome},
-    limits::{Budget, StoppedBy, Verdict},
+    call_result::CallResult,
+    caller_stream::CallerStream,
+    delivery::{Delivery, FAILED, Failure, NoTurn, Reading, Reply, completion},
+    execute::{Approval, Batch},
+    limits::Budget,
     options::Options,
     receipt::Receipt,
-    record::{Answered, Ended, Record, Watched},
-    relay::Reasons,
-    resume::Resumed,
-    sink::Sink,
-    upstream::chain,
+    record::{Ending, Record, TurnSummary},
+    reply::WholeReply,
 };
-pub(crate) use self::{
-    reply::refused,
-    upstream::{Upstream, is_plain},
-};
+pub(crate) use self::{gateway::Gateway, headers::is_plain, reply::refused, upstream::Upstream};
 use crate::{
     apart,
-    body::{self, McpBody, RequestBody},
+    body::{McpBody, Read},
     caller::Caller,
-    catalog::Catalog,
-    chat::{Answer, ChatRequest, Conversation, ToolCall, Unread},
-    connect::{Connections, ExchangeSessions},
-    held::{Held, Room},
+    catalog::{Catalog, Owner},
+    chat::{ChatRequest, Conversation, ToolCall, Turn, Unread},
+    connect::ExchangeSessions,
+    inner::{InnerBody, InnerError},
     project::Project,
     refusal::{Kind, Refusal},
-    registry::{ServerRegistry, ToolPolicy},
     settings::Settings,
+    trace::StoppedBy,
 };
 
-/// What all requests of a layer share.
-pub(crate) struct Gateway {
-    pub(crate) settings: Settings,
-    pub(crate) registry: Arc<dyn ServerRegistry>,
-    pub(crate) connections: Connections,
-    pub(crate) room: Arc<Room>,
-}
-
-/// Why there is no answer of the loop.
-enum Stop<E> {
-    /// Ours, before anything was done.
-    Refused(Refusal),
-    /// The inner service's, before anything was done: it goes through.
-    Inner(E),
-}
-
-impl<E> From<Refusal> for Stop<E> {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
-    }
-}
-
-/// Up to this size a request is read where others are served: a few thousandths of a second.
-const READ_HERE: usize = 1 << 20;
-
-/// Reads `body`, a large one apart; `None` where it has no top-level `mcp`.
+/// Reads `body`; `None` where it has no top-level `mcp`.
 ///
 /// # Errors
 /// Why it cannot be read, though something spelt like `mcp` was seen in it.
 pub(crate) async fn read(body: Bytes) -> Result<Option<ChatRequest>, Refusal> {
-    let parsed = if body.len() <= READ_HERE {
-        ChatRequest::parse(body)
-    } else {
-        let parsed = apart::read(move || ChatRequest::parse(body)).await;
-        parsed.unwrap_or(Err(Unread::NotJson))
-    };
-    match parsed {
+    let parsed = apart::read(body.len(), move || ChatRequest::parse(body)).await;
+    match parsed.unwrap_or(Err(Unread::NotJson)) {
         Ok(request) => Ok(Some(request)),
         Err(unread) => Option::from(unread).map_or(Ok(None), Err),
     }
-}
-
-/// What the caller asked for, with the caller's own tools read.
-fn options_of(gateway: &Gateway, request: &mut ChatRequest) -> Result<Options, Refusal> {
-    let options = Options::parse(request, &gateway.settings)?;
-    if options.enabled {
-        inject::read_own(gateway, request)?;
-    }
-    Ok(options)
 }
 
 /// Answers a request that has a member `mcp`.
@@ -133,44 +92,17 @@ fn options_of(gateway: &Gateway, request: &mut ChatRequest) -> Result<Options, R
 ///
 /// # Cancellation
 /// Dropped when the caller hangs up: nothing new starts, and what runs is cancelled.
-pub(crate) async fn run<S, B, RB>(
+pub(crate) async fn run(
     gateway: Arc<Gateway>,
-    mut request: ChatRequest,
-    mut upstream: Upstream<S, B>,
+    request: ChatRequest,
+    mut upstream: Upstream,
     caller: Caller,
-) -> Result<Response<McpBody<RB>>, S::Error>
-where
-    S: Service<Request<RequestBody<B>>, Response = Response<RB>> + Clone + Send + 'static,
-    S::Future: Send,
-    S::Error: Into<Box<dyn StdError + Send + Sync>> + Send,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Send,
-    RB: Body<Data = Bytes> + Send + 'static,
-    RB::Error: Send,
-{
-    let project = caller.project.clone().unwrap_or_default();
-    let options = if request.bytes().len() <= READ_HERE {
-        options_of(&gateway, &mut request)
-    } else {
-        let shared = gateway.clone();
-        let read = apart::read(move || {
-            let options = options_of(&shared, &mut request);
-            // Of a forged turn no more is to be read than that it is one.
-            let options = options.and_then(|options| {
-                if options.enabled && options.resume {
-                    resume::open_turn(&request, &shared.settings.limits)?;
-                }
-                Ok(options)
-            });
-            (request, options)
-        });
-        let Some((read, options)) = read.await else {
-            let refusal = Refusal::new(Kind::InvalidJson, "the request could not be read");
-            return Ok(refused(&refusal));
-        };
-        request = read;
-        options
+) -> Result<Reply, InnerError> {
+    let Some((mut request, options)) = options_of(&gateway, request).await else {
+        let refusal = Refusal::new(Kind::InvalidJson, "the request could not be read");
+        return Ok(refused(&refusal));
     };
+    let project = caller.project.clone().unwrap_or_default();
     let options = match options {
         Ok(options) => options,
         Err(refusal) => {
@@ -184,81 +116,102 @@ where
     }
     let servers = options.servers.iter().map(|(_, name)| &**name);
     let record = Record::begin(&gateway, &project, &request, servers);
+    let span = record.span();
     if !options.streams(&request, &gateway.settings) {
-        let answer = exchange(
-            &gateway, &request, &options, upstream, &caller, &record, None,
+        let exchange = answer(
+            gateway,
+            request,
+            options,
+            upstream,
+            caller,
+            record,
+            WholeReply::default(),
         );
-        return answered(answer.instrument(record.span()).await, &record);
+        return exchange.instrument(span).await;
     }
     request.ask_for_usage();
     let keep_alive = gateway.settings.limits.keep_alive;
-    sink::driven(keep_alive, |sink| async move {
-        let sink = Some(&sink);
-        let answer = exchange(
-            &gateway, &request, &options, upstream, &caller, &record, sink,
-        );
-        answered(answer.instrument(record.span()).await, &record)
+    sink::driven(keep_alive, |sink| {
+        let stream = CallerStream::new(sink, request.include_usage);
+        answer(gateway, request, options, upstream, caller, record, stream).instrument(span)
     })
     .await
 }
 
-fn answered<RB: Body<Data = Bytes>, E>(
-    answer: Result<Response<McpBody<RB>>, Stop<E>>,
-    record: &Record,
-) -> Result<Response<McpBody<RB>>, E> {
-    match answer {
-        Ok(response) => Ok(response),
-        Err(Stop::Refused(refusal)) => {
-            record.refuse(&refusal);
-            Ok(refused(&refusal))
-        }
-        Err(Stop::Inner(error)) => Err(error),
-    }
+/// What the caller asked for, with the caller's own tools read; `None` if reading panicked.
+async fn options_of(
+    gateway: &Arc<Gateway>,
+    mut request: ChatRequest,
+) -> Option<(ChatRequest, Result<Options, Refusal>)> {
+    let gateway = gateway.clone();
+    let size = request.bytes().len();
+    apart::read(size, move || {
+        let settings = &gateway.settings;
+        let options = Options::read(&mut request, settings).and_then(|options| {
+            if options.resume && apart::is_large(size) {
+                // Of a forged turn no more is to be read than that it is one.
+                resume::open_turn(&request, &settings.limits)?;
+            }
+            Ok(options)
+        });
+        (request, options)
+    })
+    .await
 }
 
-/// Answers a request with these options; into `sink` where all of the loop is to be one stream.
-async fn exchange<S, B, RB>(
-    gateway: &Gateway,
-    request: &ChatRequest,
-    options: &Options,
-    mut upstream: Upstream<S, B>,
-    caller: &Caller,
-    record: &Record,
-    sink: Option<&Sink>,
-) -> Result<Response<McpBody<RB>>, Stop<S::Error>>
-where
-    S: Service<Request<RequestBody<B>>, Response = Response<RB>> + Clone,
-    S::Error: Into<Box<dyn StdError + Send + Sync>>,
-    B: Body<Data = Bytes>,
-    RB: Body<Data = Bytes> + Send + 'static,
-{
-    let project = project_or_default(caller.project.clone(), &gateway.settings)?;
-    let catalog = resolve::catalog(gateway, &project, &caller.tokens, options, record).await?;
-    inject::check(gateway, request, &catalog)?;
-    let catalog = Arc::new(catalog);
-    record.offers(&catalog);
-
-    let whose = (&project, caller);
-    let mut exchange = Exchange::begin(gateway, request, options, whose, &catalog, record);
-    if options.resume {
-        exchange.resume().await?;
-    }
+/// Answers a request with these options, and tells the caller by `delivery`.
+async fn answer(
+    gateway: Arc<Gateway>,
+    request: ChatRequest,
+    options: Options,
+    mut upstream: Upstream,
+    caller: Caller,
+    record: Record,
+    mut delivery: impl Delivery,
+) -> Result<Reply, InnerError> {
+    let begun = begin(&gateway, &request, &options, &caller, &record).await;
+    let exchange = match begun {
+        Ok(exchange) => exchange,
+        Err(refusal) => {
+            record.refuse(&refusal);
+            return Ok(refused(&refusal));
+        }
+    };
     if exchange.reads {
         upstream.read_answers();
     }
-    if let Some(sink) = sink {
-        return exchange.stream(&mut upstream, sink).await;
+    exchange.run(&mut upstream, &mut delivery).await
+}
+
+/// Finds the tools that the request is offered, and answers the turn that it sends back. Until here
+/// no model was asked, and every fault is the caller's to mend.
+async fn begin<'a>(
+    gateway: &'a Gateway,
+    request: &'a ChatRequest,
+    options: &Options,
+    caller: &'a Caller,
+    record: &'a Record,
+) -> Result<Exchange<'a>, Refusal> {
+    let project = project_of(caller, &gateway.settings)?;
+    let wanted = (&*options.servers, options.tools.as_deref());
+    let catalog = resolve::catalog(gateway, &project, &caller.tokens, wanted, record).await?;
+    conflicts::check(gateway, request, &catalog)?;
+    let catalog = Arc::new(catalog);
+    record.offers(&catalog);
+    let mut exchange = Exchange::new(gateway, request, options, project, caller, catalog, record);
+    if options.resume {
+        exchange.resume().await?;
     }
-    loop {
-        let (parts, answer) = match exchange.turn(&mut upstream).await? {
-            Turn::Answered(parts, answer) => (parts, answer),
-            Turn::Over(response) => return Ok(response),
-        };
-        let owners = claim::owners(&answer.calls, &catalog, &request.tools);
-        match exchange.verdict(&owners) {
-            Verdict::Stop(reason) => return Ok(exchange.finish(parts, &answer, reason)),
-            Verdict::Run => exchange.run(answer.message, &answer.calls, owners).await,
-        }
+    Ok(exchange)
+}
+
+fn project_of(caller: &Caller, settings: &Settings) -> Result<Project, Refusal> {
+    match &caller.project {
+        None if settings.project_required => Err(Refusal::new(
+            Kind::ProjectMissing,
+            "the gateway did not find out which project this request belongs to",
+        )),
+        project => Ok(project.clone().unwrap_or_default()),
     }
 }
 
@@ -266,9 +219,9 @@ where
 struct Exchange<'a> {
     gateway: &'a Gateway,
     request: &'a ChatRequest,
-    project: &'a Project,
+    project: Project,
     caller: &'a Caller,
-    catalog: &'a Catalog,
+    catalog: Arc<Catalog>,
     /// Those that end with the exchange.
     sessions: ExchangeSessions,
     conversation: Conversation,
@@ -277,188 +230,214 @@ struct Exchange<'a> {
     record: &'a Record,
     /// Answers are read here; else the first one goes to the caller as it comes.
     reads: bool,
+    /// A streamed answer is the last, and goes to the caller as it comes, with the receipt.
+    relays: bool,
 }
 
-/// What one turn of the model came to.
-enum Turn<RB: Body> {
-    /// An answer to go on with.
-    Answered(response::Parts, Answer),
-    /// What the caller gets.
-    Over(Response<McpBody<RB>>),
+/// Why there is no turn to go on with.
+enum Stop {
+    /// The inner service's error, before any tool has run: it goes through.
+    Inner(InnerError),
+    /// What the caller gets instead.
+    Reply(Reply),
 }
 
 impl<'a> Exchange<'a> {
-    fn begin(
+    fn new(
         gateway: &'a Gateway,
         request: &'a ChatRequest,
         options: &Options,
-        (project, caller): (&'a Project, &'a Caller),
-        catalog: &'a Catalog,
+        project: Project,
+        caller: &'a Caller,
+        catalog: Arc<Catalog>,
         record: &'a Record,
     ) -> Self {
+        let settings = &gateway.settings;
         // A turn that is resumed alone is one round, and the model's word; so is a stream that is
         // not looped.
-        let loops = options.auto_execute
-            && (!request.stream || options.streams(request, &gateway.settings));
+        let loops = options.auto_execute && (!request.stream || options.streams(request, settings));
         let max_rounds = if loops { options.max_tool_rounds } else { 1 };
         Self {
             gateway,
             request,
             project,
             caller,
-            catalog,
             sessions: gateway.connections.exchange(),
             conversation: Conversation::new(request, &catalog.definitions()),
-            budget: Budget::new(&gateway.settings.limits, max_rounds),
-            receipt: Receipt::new(options.receipt, max_rounds, catalog),
+            budget: Budget::new(&settings.limits, max_rounds, request.tools_forbidden),
+            receipt: Receipt::new(options.receipt, max_rounds, &catalog),
+            catalog,
             record,
             reads: options.resume || loops,
+            relays: request.stream && !loops,
+        }
+    }
+
+    /// The loop: the model is asked, and what it calls is run, until there is a reason to stop.
+    async fn run(
+        mut self,
+        upstream: &mut Upstream,
+        delivery: &mut impl Delivery,
+    ) -> Result<Reply, InnerError> {
+        let catalog = self.catalog.clone();
+        loop {
+            let turn = match self.turn(upstream, delivery).await {
+                Ok(turn) => turn,
+                Err(Stop::Reply(reply)) => return Ok(reply),
+                Err(Stop::Inner(error)) => return Err(error),
+            };
+            let owners = claim::owners(&turn.calls, &catalog, &self.request.tools);
+            match self.budget.stop(self.receipt.rounds(), &owners) {
+                Some(reason) => return Ok(self.finish(&turn, reason, delivery).await),
+                None => {
+                    delivery.go_on().await;
+                    let round = self.round(turn.message, &turn.calls, owners);
+                    delivery.alive(round).await;
+                }
+            }
         }
     }
 
     /// Runs the open calls of the turn that the caller sends back: the first round.
     async fn resume(&mut self) -> Result<(), Refusal> {
-        let resumed = Resumed::of(self.request, self.catalog, &self.gateway.settings.limits)?;
-        let open: Vec<_> = resumed.open().collect();
-        let outcomes = self.batch(&open, Approval::Given).await;
+        let catalog = self.catalog.clone();
+        let turn = resume::open_turn(self.request, &self.gateway.settings.limits)?;
+        let owners = claim::owners(&turn.calls, &catalog, &self.request.tools);
+        let open = resume::open_calls(&turn, owners)?;
+        let results = self.batch(&open, Approval::Given).await;
         if !open.is_empty() {
-            self.receipt.add_round(None, &outcomes);
+            self.receipt.add_round(None, &results);
         }
-        let tools = self.catalog.definitions();
-        self.conversation = Conversation::resumed(self.request, &tools, resumed.kept());
-        self.conversation.extend(resumed.answers(&outcomes));
+        let tools = catalog.definitions();
+        self.conversation = Conversation::resumed(self.request, &tools, turn.kept);
+        self.conversation.extend(resume::answers(&turn, &results));
         Ok(())
     }
 
-    /// Asks the model.
-    async fn turn<S, B, RB>(
+    /// Asks the model, and reads its answer.
+    async fn turn(
         &mut self,
-        upstream: &mut Upstream<S, B>,
-    ) -> Result<Turn<RB>, Stop<S::Error>>
-    where
-        S: Service<Request<RequestBody<B>>, Response = Response<RB>> + Clone,
-        S::Error: Into<Box<dyn StdError + Send + Sync>>,
-        B: Body<Data = Bytes>,
-        RB: Body<Data = Bytes> + Send + 'static,
-    {
+        upstream: &mut Upstream,
+        delivery: &mut impl Delivery,
+    ) -> Result<Turn, Stop> {
         let tools_ran = self.receipt.tools_ran();
         let asked = upstream.ask(self.conversation.turn(tools_ran));
-        let response = match asked.instrument(self.record.turn()).await {
+        let response = match delivery.alive(asked.instrument(self.record.turn())).await {
             Ok(response) => response,
             Err(error) if !tools_ran => {
-                return Err(self.over(Ended::UpstreamFailed, Stop::Inner(error)));
+                return Err(self.end(Ending::UpstreamFailed, Stop::Inner(error)));
             }
             Err(error) => {
-                let error = chain(&*error.into());
+                let error = upstream.describe(error);
                 tracing::warn!(error, "the model's service failed after tools had run");
-                return Ok(self.failed());
+                return Err(self.fail(Failure::Ours(FAILED), delivery).await);
             }
         };
         self.record.answering(response.status());
-        let success = response.status().is_success();
-        let matters = tools_ran || success && self.reads;
-        if !matters {
-            return Ok(Turn::Over(self.passed_on(response, upstream.room())));
+        let is_success = response.status().is_success();
+        let reading = Reading {
+            limit: self.gateway.settings.limits.body_bytes,
+            room: upstream.room(),
+            tools_ran,
+        };
+        if !(tools_ran || is_success && self.reads) {
+            return Err(Stop::Reply(self.passed_on(response, reading)));
         }
-        if success && self.request.stream && reply::is_stream(response.headers()) {
-            return Ok(Turn::Over(self.relayed(response, upstream.room())));
+        if is_success && self.relays && headers::is_stream(response.headers()) {
+            let last_words = self.last_words();
+            let reply = relay::with_receipt(response, self.record, reading, last_words);
+            return Err(Stop::Reply(reply));
         }
-        let (parts, body) = response.into_parts();
-        let limit = self.gateway.settings.limits.body_bytes;
-        let read = body::read(body, limit, upstream.room()).await;
-        let readable = read.is_complete() && is_plain(&parts.headers);
-        let answer = readable.then(|| Answer::parse(&read.bytes())).flatten();
-        match answer {
-            // Some upstreams report an error with status 200.
-            Some(answer) if success && (answer.message.is_some() || !tools_ran) => {
-                let settings = &self.gateway.settings;
-                let models = [self.request.model.as_deref(), answer.model.as_deref()];
-                self.receipt
-                    .add_turn(answer.usage.clone(), models, settings);
-                self.record.turn_ended(Answered {
-                    model: answer.model.as_deref(),
-                    usage: self.receipt.last_usage(),
-                    finish_reason: answer.finish_reason.as_deref(),
-                });
-                Ok(Turn::Answered(parts, answer))
+        match delivery.read(response, reading).await {
+            Ok(turn) => {
+                self.count(&turn);
+                Ok(turn)
             }
-            None if success && tools_ran => Ok(self.failed()),
-            None if success => {
-                let response = reply::untouched(parts, read);
-                Ok(Turn::Over(self.over(Ended::Unreadable, response)))
-            }
-            _ => {
-                let response = reply::upstream_error(parts, read, &self.receipt);
-                Ok(Turn::Over(self.over(Ended::UpstreamError, response)))
-            }
+            Err(NoTurn::Stream(failure)) => Err(self.fail(failure, delivery).await),
+            Err(NoTurn::Whole(parts, read)) => Err(self.no_turn(parts, read, delivery).await),
         }
     }
 
     /// An answer that has nothing of ours in it, and is nothing to go on with.
-    fn passed_on<RB>(&self, response: Response<RB>, room: Held) -> Response<McpBody<RB>>
-    where
-        RB: Body<Data = Bytes> + Send + 'static,
-    {
-        if !self.record.is_heard() {
-            let success = response.status().is_success();
-            self.record.end(match success {
-                true => Ended::PassedOn,
-                false => Ended::UpstreamError,
-            });
-            return response.map(McpBody::through);
+    fn passed_on(&self, response: Response<InnerBody>, reading: Reading) -> Reply {
+        if self.record.is_heard() {
+            return relay::passed_on(response, self.record, reading);
         }
-        self.watched(response, None, room).map(McpBody::relayed)
+        self.record.end(match response.status().is_success() {
+            true => Ending::PassedOn,
+            false => Ending::UpstreamError,
+        });
+        response.map(McpBody::through)
     }
 
-    /// The stream of the last turn after tools have run.
-    fn relayed<RB>(&self, response: Response<RB>, room: Held) -> Response<McpBody<RB>>
-    where
-        RB: Body<Data = Bytes> + Send + 'static,
-    {
-        let (receipt, reasons) = (self.receipt.clone(), self.reasons());
-        let response = self.watched(response, Some(reasons.clone()), room);
-        reply::relayed(response, receipt, reasons)
+    /// What is said behind a turn that goes to the caller as it comes.
+    fn last_words(&self) -> relay::LastWords {
+        let (catalog, own) = (self.catalog.clone(), self.request.tools.clone());
+        let (budget, mut receipt) = (self.budget.spent(), self.receipt.clone());
+        Box::new(move |turn| {
+            let owners = claim::owners(&turn.calls, &catalog, &own);
+            let reason = budget.stop(receipt.rounds(), &owners);
+            let reason = reason.unwrap_or(StoppedBy::MaxRounds);
+            receipt.add_usage(turn.usage.clone());
+            (reason, receipt.member(Some(reason)))
+        })
     }
 
-    /// An answer whose end is that of the exchange, whoever reads it.
-    fn watched<RB: Body<Data = Bytes>>(
-        &self,
-        response: Response<RB>,
-        reasons: Option<Reasons>,
-        room: Held,
-    ) -> Response<Watched<RB>> {
-        let limit = self.gateway.settings.limits.body_bytes;
-        let (parts, body) = response.into_parts();
-        let body = Watched::new(&parts, body, self.record.clone(), reasons, (limit, room));
-        Response::from_parts(parts, body)
-    }
-
-    /// What becomes of an answer whose calls have these owners.
-    fn verdict(&self, owners: &[Owner<'_>]) -> Verdict {
-        if self.request.tools_forbidden {
-            // Whatever the model says, the caller wants no tool to run.
-            return Verdict::Stop(StoppedBy::Final);
+    /// What becomes of an answer that is no turn.
+    async fn no_turn(
+        &mut self,
+        parts: response::Parts,
+        read: Read<InnerBody>,
+        delivery: &mut impl Delivery,
+    ) -> Stop {
+        let is_success = parts.status.is_success();
+        if delivery.has_begun() {
+            let failure = match completion(&parts, &read) {
+                Some(_) => Failure::Reported(String::from_utf8_lossy(&read.bytes()).into_owned()),
+                None => Failure::Ours(FAILED),
+            };
+            return self.fail(failure, delivery).await;
         }
-        self.budget.verdict(self.receipt.rounds(), owners)
+        if is_success && !self.receipt.tools_ran() {
+            let reply = reply::untouched(parts, read);
+            return Stop::Reply(self.end(Ending::Unreadable, reply));
+        }
+        if is_success && completion(&parts, &read).is_none() {
+            return self.fail(Failure::Ours(FAILED), delivery).await;
+        }
+        let reply = reply::upstream_error(parts, read, self.receipt.member(None));
+        Stop::Reply(self.end(Ending::UpstreamError, reply))
     }
 
-    /// The tools that a streamed turn goes back for, whatever the rounds.
-    fn reasons(&self) -> Reasons {
-        let own = self.request.tools.iter();
-        let own = own.map(|tool| (tool.name.clone(), StoppedBy::CallerTools));
-        let entries = self.catalog.entries().iter();
-        let ask = entries.filter(|entry| entry.policy == ToolPolicy::AskFirst);
-        own.chain(ask.map(|entry| (entry.offer().name.clone(), StoppedBy::AskFirst)))
-            .collect()
+    /// There will be no answer, though the caller has to learn what was done.
+    async fn fail(&mut self, failure: Failure, delivery: &mut impl Delivery) -> Stop {
+        let receipt = self.receipt.member(None);
+        let reply = match delivery.has_begun() {
+            true => delivery.fail(failure, receipt).await,
+            false => reply::upstream_failed(receipt),
+        };
+        Stop::Reply(self.end(Ending::UpstreamFailed, reply))
     }
 
-    /// Runs the calls of an answer: one more round.
-    async fn run(&mut self, message: Option<Bytes>, calls: &[ToolCall], owners: Vec<Owner<'_>>) {
+    /// Counts a turn of the model.
+    fn count(&mut self, turn: &Turn) {
+        let models = [self.request.model.as_deref(), turn.model.as_deref()];
+        let settings = &self.gateway.settings;
+        self.receipt.add_turn(turn.usage.clone(), models, settings);
+        self.record.turn_ended(TurnSummary {
+            model: turn.model.as_deref(),
+            usage: self.receipt.last_usage(),
+            finish_reason: turn.finish_reason.as_deref(),
+        });
+    }
+
+    /// Runs the calls of a turn: one more round.
+    async fn round(&mut self, message: Option<Bytes>, calls: &[ToolCall], owners: Vec<Owner<'_>>) {
         let calls: Vec<_> = calls.iter().zip(owners).collect();
-        let outcomes = self.batch(&calls, Approval::Needed).await;
-        self.receipt.add_round(message.as_ref(), &outcomes);
+        let results = self.batch(&calls, Approval::Needed).await;
+        self.receipt.add_round(message.as_ref(), &results);
         self.conversation.extend(message);
-        let messages = outcomes.into_iter().map(|outcome| outcome.message);
+        let messages = results.into_iter().map(|result| result.message);
         self.conversation.extend(messages);
     }
 
@@ -466,14 +445,14 @@ impl<'a> Exchange<'a> {
         &mut self,
         calls: &[(&ToolCall, Owner<'_>)],
         approval: Approval,
-    ) -> Vec<Outcome> {
+    ) -> Vec<CallResult> {
         if calls.is_empty() {
             return Vec::new();
         }
         let limits = &self.gateway.settings.limits;
         let batch = Batch {
             gateway: self.gateway,
-            project: self.project,
+            project: &self.project,
             caller: self.caller,
             sessions: &self.sessions,
             ends: self.budget.batch_ends(),
@@ -486,28 +465,23 @@ impl<'a> Exchange<'a> {
         batch.run(calls).await
     }
 
-    /// The answer that ends the loop.
-    fn finish<RB: Body<Data = Bytes>>(
+    /// Ends the loop with a turn, whose calls go back to the caller.
+    async fn finish(
         &mut self,
-        parts: response::Parts,
-        answer: &Answer,
+        turn: &Turn,
         reason: StoppedBy,
-    ) -> Response<McpBody<RB>> {
-        let response = reply::last(parts, answer, &self.receipt, reason);
-        self.record.not_executed(&answer.calls);
-        self.over(Ended::Stopped(reason), response)
-    }
-
-    /// The model's service gave nothing to go on with after tools have run.
-    fn failed<RB: Body<Data = Bytes>>(&mut self) -> Turn<RB> {
-        let response = reply::upstream_failed(&self.receipt);
-        Turn::Over(self.over(Ended::UpstreamFailed, response))
+        delivery: &mut impl Delivery,
+    ) -> Reply {
+        let closing = self.receipt.closing(reason);
+        let reply = delivery.finish(&turn.calls, closing).await;
+        self.record.not_executed(&turn.calls);
+        self.end(Ending::Stopped(reason), reply)
     }
 
     /// Records how the exchange ended, and passes its result on.
-    fn over<T>(&mut self, ended: Ended, result: T) -> T {
+    fn end<T>(&mut self, ending: Ending, result: T) -> T {
         self.record.used(self.receipt.take_total());
-        self.record.end(ended);
+        self.record.end(ending);
         result
     }
 }
@@ -516,15 +490,5 @@ impl Drop for Exchange<'_> {
     /// Whoever goes on with the record, or has it end, finds there what was used until now.
     fn drop(&mut self) {
         self.record.used(self.receipt.take_total());
-    }
-}
-
-fn project_or_default(project: Option<Project>, settings: &Settings) -> Result<Project, Refusal> {
-    match project {
-        None if settings.project_required => Err(Refusal::new(
-            Kind::ProjectMissing,
-            "the gateway did not find out which project this request belongs to",
-        )),
-        project => Ok(project.unwrap_or_default()),
     }
 }

@@ -1,10 +1,9 @@
 //! What this caller asked for: the member `mcp`.
 
-use std::borrow::Cow;
-
 use crate::{
     chat::{ChatRequest, Unread},
     json::{Object, array, depth_exceeds},
+    name::short,
     refusal::{Kind, Refusal},
     settings::{Settings, Streaming},
 };
@@ -24,6 +23,18 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// Reads the options of `request`, and, where they are enabled, the caller's own tools.
+    pub(crate) fn read(request: &mut ChatRequest, settings: &Settings) -> Result<Self, Refusal> {
+        let options = Self::parse(request, settings)?;
+        let limit = settings.limits.tools;
+        // They are counted while they are read.
+        if options.enabled && !request.read_tools(limit) {
+            let message = format!("the request's own tools are too many, at most {limit} fit");
+            return Err(Refusal::new(Kind::TooManyTools, message).at("tools"));
+        }
+        Ok(options)
+    }
+
     /// Reads the options of `request`.
     pub(crate) fn parse(request: &ChatRequest, settings: &Settings) -> Result<Self, Refusal> {
         if depth_exceeds(request.bytes(), settings.limits.json_depth) {
@@ -33,7 +44,7 @@ impl Options {
                 format!("the request is nested deeper than {limit} levels"),
             ));
         }
-        let options = Self::read(&request.mcp, settings)?;
+        let options = Self::of_member(&request.mcp, settings)?;
         if options.enabled {
             options.check(request, settings)?;
         }
@@ -46,10 +57,14 @@ impl Options {
         is_wanted && settings.streaming == Streaming::Execute
     }
 
-    fn read(mcp: &str, settings: &Settings) -> Result<Self, Refusal> {
-        let object = Object::parse(mcp).map_err(|_| invalid("mcp", "must be an object"))?;
+    fn of_member(mcp: &str, settings: &Settings) -> Result<Self, Refusal> {
+        let object =
+            Object::parse(mcp).map_err(|_| Refusal::invalid_option("mcp", "must be an object"))?;
         if let Some(name) = object.doubled() {
-            return Err(invalid(&format!("mcp.{}", short(name)), "is given twice"));
+            return Err(Refusal::invalid_option(
+                &format!("mcp.{}", short(name)),
+                "is given twice",
+            ));
         }
         let cap = settings.rounds_cap();
         // Each server that is of use has a tool, and names may be repeated.
@@ -74,7 +89,7 @@ impl Options {
                 "resume_tool_calls" => options.resume = boolean(&param, value)?,
                 "receipt" => options.receipt = boolean(&param, value)?,
                 _ => {
-                    return Err(invalid(
+                    return Err(Refusal::invalid_option(
                         &param,
                         "is not a member of mcp; those are enabled, servers, auto_execute_tools, max_tool_rounds, tools, resume_tool_calls and receipt",
                     ));
@@ -86,16 +101,19 @@ impl Options {
 
     fn check(&self, request: &ChatRequest, settings: &Settings) -> Result<(), Refusal> {
         if self.servers.is_empty() {
-            return Err(invalid(
+            return Err(Refusal::invalid_option(
                 "mcp.servers",
                 "must name at least one server when mcp is enabled",
             ));
         }
         if !request.has_messages() {
-            return Err(invalid("messages", "must be an array"));
+            return Err(Refusal::invalid_option("messages", "must be an array"));
         }
         if self.auto_execute && !request.one_choice {
-            return Err(invalid("n", "must be 1 with mcp.auto_execute_tools"));
+            return Err(Refusal::invalid_option(
+                "n",
+                "must be 1 with mcp.auto_execute_tools",
+            ));
         }
         if self.auto_execute && request.stream && settings.streaming == Streaming::Reject {
             let message = "mcp.auto_execute_tools needs \"stream\": false here";
@@ -114,7 +132,7 @@ impl From<Unread> for Option<Refusal> {
                 Kind::InvalidJson,
                 "the request is not valid JSON; look at its quotes, commas and brackets",
             )),
-            Unread::Doubled(name) => Some(invalid(&name, "is given twice")),
+            Unread::Doubled(name) => Some(Refusal::invalid_option(&name, "is given twice")),
             Unread::TooLarge => Some(Refusal::new(
                 Kind::InvalidJson,
                 "the request has more top-level members than the gateway reads",
@@ -123,16 +141,11 @@ impl From<Unread> for Option<Refusal> {
     }
 }
 
-/// A 400 whose message begins with the member that it is about.
-pub(crate) fn invalid(param: &str, fault: &str) -> Refusal {
-    Refusal::new(Kind::InvalidMcpOptions, format!("{param} {fault}")).at(param)
-}
-
 fn boolean(param: &str, value: &str) -> Result<bool, Refusal> {
     match value {
         "true" => Ok(true),
         "false" => Ok(false),
-        _ => Err(invalid(param, "must be a boolean")),
+        _ => Err(Refusal::invalid_option(param, "must be a boolean")),
     }
 }
 
@@ -141,14 +154,20 @@ const NAMES: usize = 1024;
 
 fn strings(param: &str, value: &str, most: usize) -> Result<Vec<String>, Refusal> {
     let Some(elements) = array(value, most + 1) else {
-        return Err(invalid(param, "must be an array of strings"));
+        return Err(Refusal::invalid_option(
+            param,
+            "must be an array of strings",
+        ));
     };
     if elements.len() > most {
-        return Err(invalid(param, &format!("has more than {most} names")));
+        return Err(Refusal::invalid_option(
+            param,
+            &format!("has more than {most} names"),
+        ));
     }
     let string = |(index, element)| {
         let text = serde_json::from_str::<String>(element);
-        text.map_err(|_| invalid(&format!("{param}[{index}]"), "must be a string"))
+        text.map_err(|_| Refusal::invalid_option(&format!("{param}[{index}]"), "must be a string"))
     };
     elements.into_iter().enumerate().map(string).collect()
 }
@@ -173,27 +192,10 @@ fn rounds(param: &str, value: &str, cap: u64) -> Result<u64, Refusal> {
         Some(Ok(rounds)) if rounds > 0 => Ok(rounds.min(cap)),
         // More than 64 bits hold is above any cap.
         Some(Err(_)) if !value.starts_with('-') => Ok(cap),
-        _ => Err(invalid(
+        _ => Err(Refusal::invalid_option(
             param,
             &format!("must be an integer of at least 1; this gateway runs at most {cap} rounds"),
         )),
-    }
-}
-
-/// Names from outside are repeated in messages, but not whole if they are huge.
-pub(crate) fn short(name: &str) -> String {
-    shortened(name).into_owned()
-}
-
-/// The same, borrowed where it is short already.
-pub(crate) fn shortened(name: &str) -> Cow<'_, str> {
-    const CHARACTERS: usize = 80;
-    if name.len() <= CHARACTERS {
-        return name.into();
-    }
-    match name.char_indices().nth(CHARACTERS) {
-        None => name.into(),
-        Some((end, _)) => format!("{}…", &name[..end]).into(),
     }
 }
 

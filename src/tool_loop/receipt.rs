@@ -4,8 +4,8 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Map, Value, value::RawValue};
 
-use super::{execute::Outcome, limits::StoppedBy};
-use crate::{catalog::Catalog, chat::Usage, settings::Settings};
+use super::{call_result::CallResult, delivery::Closing};
+use crate::{catalog::Catalog, chat::Usage, settings::Settings, trace::StoppedBy};
 
 /// Rounds, calls and usage, counted as they happen.
 #[derive(Clone, Debug)]
@@ -13,7 +13,7 @@ pub(crate) struct Receipt {
     wanted: bool,
     rounds: u64,
     max_tool_rounds: u64,
-    calls: Vec<Call>,
+    calls: Vec<CallEntry>,
     /// Calls beyond those that turns may make; none of them ran.
     calls_omitted: usize,
     usage_by_round: Vec<Option<Map<String, Value>>>,
@@ -21,23 +21,18 @@ pub(crate) struct Receipt {
     priced: bool,
     /// The executed turns, for the caller to replay.
     messages: Vec<Bytes>,
-    withheld: Vec<Withheld>,
-    cleaned: Vec<Cleaned>,
+    withheld: Vec<ToolNote>,
+    cleaned: Vec<ToolNote>,
 }
 
-/// A tool whose description or schema had characters in it that nobody sees.
+/// A tool that something is to be said of.
 #[derive(Clone, Debug, Serialize)]
-struct Cleaned {
+struct ToolNote {
     server: String,
     tool: String,
-}
-
-/// A tool that the caller would have had, if an operator had accepted it.
-#[derive(Clone, Debug, Serialize)]
-struct Withheld {
-    server: String,
-    tool: String,
-    reason: String,
+    /// Why it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
 }
 
 /// The member as it is written.
@@ -47,16 +42,18 @@ struct Member<'a> {
     max_tool_rounds: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     stopped_by: Option<StoppedBy>,
-    calls: &'a [Call],
+    calls: &'a [CallEntry],
     #[serde(skip_serializing_if = "is_zero")]
     calls_omitted: usize,
     usage_by_round: &'a [Option<Map<String, Value>>],
     #[serde(skip_serializing_if = "Option::is_none")]
     messages: Option<Box<RawValue>>,
-    #[serde(skip_serializing_if = "<[Withheld]>::is_empty")]
-    withheld: &'a [Withheld],
-    #[serde(skip_serializing_if = "<[Cleaned]>::is_empty")]
-    cleaned: &'a [Cleaned],
+    #[serde(skip_serializing_if = "<[ToolNote]>::is_empty")]
+    /// Those that the caller would have had, if an operator had accepted them.
+    withheld: &'a [ToolNote],
+    #[serde(skip_serializing_if = "<[ToolNote]>::is_empty")]
+    /// Those whose description or schema had characters in it that nobody sees.
+    cleaned: &'a [ToolNote],
 }
 
 /// All that is written for a caller who wants no receipt but must be able to go on.
@@ -66,7 +63,7 @@ struct Replay {
 }
 
 #[derive(Clone, Debug, Serialize)]
-struct Call {
+struct CallEntry {
     round: u64,
     id: String,
     server: Option<String>,
@@ -89,16 +86,17 @@ fn is_zero(count: &usize) -> bool {
 
 impl Receipt {
     pub(crate) fn new(wanted: bool, max_tool_rounds: u64, catalog: &Catalog) -> Self {
-        let withheld = catalog.withheld().iter().map(|(server, tool)| Withheld {
+        let withheld = catalog.left_out().iter().map(|(server, tool)| ToolNote {
             server: server.to_string(),
             tool: tool.tool().to_owned(),
-            reason: tool.reason().to_owned(),
+            reason: Some(tool.reason().to_owned()),
         });
         let cleaned = catalog.entries().iter();
         let cleaned = cleaned.filter(|entry| entry.offer().is_cleaned);
-        let cleaned = cleaned.map(|entry| Cleaned {
+        let cleaned = cleaned.map(|entry| ToolNote {
             server: entry.server.name.to_string(),
             tool: entry.offer().tool.clone(),
+            reason: None,
         });
         Self {
             wanted,
@@ -118,11 +116,6 @@ impl Receipt {
     /// Whether a retry of this request would run tools again.
     pub(crate) fn tools_ran(&self) -> bool {
         self.rounds > 0
-    }
-
-    /// How many turns the model has had.
-    pub(crate) fn turns(&self) -> usize {
-        self.usage_by_round.len()
     }
 
     /// What the last turn used, with its cost.
@@ -161,38 +154,36 @@ impl Receipt {
     }
 
     /// Counts a round. `message` is the assistant's, unless the caller has it already.
-    pub(crate) fn add_round(&mut self, message: Option<&Bytes>, outcomes: &[Outcome]) {
+    pub(crate) fn add_round(&mut self, message: Option<&Bytes>, results: &[CallResult]) {
         self.rounds += 1;
         self.messages.extend(message.cloned());
-        for outcome in outcomes {
-            self.messages.push(outcome.message.clone());
-            if outcome.is_beyond {
+        for result in results {
+            self.messages.push(result.message.clone());
+            if result.is_beyond {
                 self.calls_omitted += 1;
                 continue;
             }
-            self.calls.push(Call {
+            self.calls.push(CallEntry {
                 round: self.rounds,
-                id: outcome.id.clone(),
-                server: outcome.server.clone(),
-                tool: outcome.tool.clone(),
-                duration_ms: outcome.duration.as_millis() as u64,
-                is_error: outcome.is_error,
-                result_bytes: outcome.result_bytes,
-                truncated: outcome.truncated,
-                cleaned: outcome.is_cleaned,
+                id: result.id.clone(),
+                server: result.server.clone(),
+                tool: result.tool.clone(),
+                duration_ms: result.duration.as_millis() as u64,
+                is_error: result.is_error,
+                result_bytes: result.result_bytes,
+                truncated: result.truncated,
+                cleaned: result.is_cleaned,
             });
         }
     }
 
-    /// The usage over all turns; `None` where nobody said any.
-    pub(crate) fn total(&self) -> Option<String> {
-        (!self.total.is_empty()).then(|| self.total.to_json())
-    }
-
-    /// The usage over all turns, unless the last answer says it already.
-    pub(crate) fn usage(&self) -> Option<String> {
-        let summed = self.turns() > 1 || self.priced;
-        self.total().filter(|_| summed)
+    /// What is told at the end of a loop that stopped so.
+    pub(crate) fn closing(&self, stopped_by: StoppedBy) -> Closing {
+        Closing {
+            usage: (!self.total.is_empty()).then(|| self.total.to_json()),
+            is_summed: self.usage_by_round.len() > 1 || self.priced,
+            receipt: self.member(Some(stopped_by)),
+        }
     }
 
     /// The member `mcp` of an answer that ended so; `None` where the caller wants none.
@@ -225,5 +216,19 @@ impl Receipt {
     fn messages(&self) -> Option<Box<RawValue>> {
         let list = [&b"["[..], &self.messages.join(&b","[..]), b"]"].concat();
         RawValue::from_string(String::from_utf8(list).ok()?).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_that_is_handed_back_can_be_replayed() {
+        for wanted in [true, false] {
+            let receipt = Receipt::new(wanted, 1, &Catalog::new(&[]));
+            let member = receipt.member(Some(StoppedBy::MaxRounds)).unwrap();
+            assert!(member.contains(r#""messages":[]"#), "{member}");
+        }
     }
 }

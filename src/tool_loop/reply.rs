@@ -1,103 +1,116 @@
-//! What the caller gets: the upstream's own answer, the last answer with its receipt, or an
+//! The loop told by one answer at its end: the upstream's own, the last one with its receipt, or an
 //! error of ours.
 
+use std::future::Future;
+
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, response};
+use http::{HeaderName, HeaderValue, Response, StatusCode, header, response};
 use http_body::Body;
 
 use super::{
-    limits::StoppedBy,
-    receipt::Receipt,
-    relay::{Reasons, Relay},
-    upstream::{is_plain, remove_stale},
+    delivery::{
+        Closing, Delivery, FAILED, Failure, NoTurn, Reading, Reply, completion, read_whole,
+    },
+    headers::remove_stale,
 };
 use crate::{
     body::{McpBody, Read},
-    chat::Answer,
+    chat::{Completion, ToolCall, Turn},
+    inner::InnerBody,
     refusal::{Kind, Refusal},
 };
 
-/// The answer that ends the loop, with usage and receipt; all else stays as the upstream sent it.
-pub(crate) fn last<B: Body<Data = Bytes>>(
-    parts: response::Parts,
-    answer: &Answer,
-    receipt: &Receipt,
-    stopped_by: StoppedBy,
-) -> Response<McpBody<B>> {
-    let usage = receipt.usage();
-    let receipt = receipt.member(Some(stopped_by));
-    let members = [("usage", usage), ("mcp", receipt)];
-    let members: Vec<_> = members
-        .iter()
-        .filter_map(|(name, value)| Some((*name, value.as_deref()?)))
-        .collect();
-    rewritten(parts, answer.with(&members))
+/// The answer of the last turn, which is the caller's once the loop ends.
+#[derive(Default)]
+pub(crate) struct WholeReply {
+    last: Option<(response::Parts, Completion)>,
 }
 
-/// Whether an answer with these headers is one of events that can be read.
-pub(crate) fn is_stream(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE);
-    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream")) && is_plain(headers)
-}
+impl Delivery for WholeReply {
+    fn alive<T: Send>(
+        &self,
+        future: impl Future<Output = T> + Send,
+    ) -> impl Future<Output = T> + Send {
+        future
+    }
 
-/// The upstream's stream after tools have run, with the receipt in a chunk of its own.
-pub(crate) fn relayed<B, RB>(
-    response: Response<B>,
-    receipt: Receipt,
-    reasons: Reasons,
-) -> Response<McpBody<RB>>
-where
-    B: Body<Data = Bytes, Error = RB::Error> + Send + 'static,
-    RB: Body<Data = Bytes>,
-{
-    let (mut parts, body) = response.into_parts();
-    remove_stale(&mut parts.headers);
-    unbuffered(&mut parts);
-    Response::from_parts(parts, McpBody::relayed(Relay::new(body, receipt, reasons)))
-}
+    fn has_begun(&self) -> bool {
+        false
+    }
 
-/// Asks proxies in between to pass each chunk on as it comes; nginx does.
-pub(crate) fn unbuffered(parts: &mut response::Parts) {
-    parts.headers.insert(
-        HeaderName::from_static("x-accel-buffering"),
-        HeaderValue::from_static("no"),
-    );
+    async fn read(
+        &mut self,
+        response: Response<InnerBody>,
+        reading: Reading,
+    ) -> Result<Turn, NoTurn> {
+        let tools_ran = reading.tools_ran;
+        let (parts, body) = response.into_parts();
+        let read = read_whole(body, reading).await;
+        // Some upstreams report an error with status 200. Before tools have run, that is an answer
+        // to hand on.
+        let is_turn = |answer: &Completion| answer.has_message() || !tools_ran;
+        let answer = completion(&parts, &read);
+        match answer.filter(|answer| parts.status.is_success() && is_turn(answer)) {
+            Some(mut answer) => {
+                let turn = answer.take_turn();
+                self.last = Some((parts, answer));
+                Ok(turn)
+            }
+            None => Err(NoTurn::Whole(parts, read)),
+        }
+    }
+
+    async fn go_on(&mut self) {
+        self.last = None;
+    }
+
+    async fn finish(&mut self, _: &[ToolCall], closing: Closing) -> Reply {
+        let Some((parts, answer)) = self.last.take() else {
+            return upstream_failed(closing.receipt);
+        };
+        let members = [
+            ("usage", closing.usage.filter(|_| closing.is_summed)),
+            ("mcp", closing.receipt),
+        ];
+        let members: Vec<_> = members
+            .iter()
+            .filter_map(|(name, value)| Some((*name, value.as_deref()?)))
+            .collect();
+        // All else stays as the upstream sent it.
+        rewritten(parts, answer.with(&members))
+    }
+
+    async fn fail(&mut self, _: Failure, receipt: Option<String>) -> Reply {
+        upstream_failed(receipt)
+    }
 }
 
 /// The upstream's answer as it came.
-pub(crate) fn untouched<B: Body<Data = Bytes>>(
-    parts: response::Parts,
-    read: Read<B>,
-) -> Response<McpBody<B>> {
+pub(crate) fn untouched(parts: response::Parts, read: Read<InnerBody>) -> Reply {
     Response::from_parts(parts, McpBody::replayed(read))
 }
 
 /// The upstream's error after tools have run: as it came, with the receipt where it is JSON, and
 /// not to be retried, because that would run the tools again.
-pub(crate) fn upstream_error<B: Body<Data = Bytes>>(
+pub(crate) fn upstream_error(
     mut parts: response::Parts,
-    read: Read<B>,
-    receipt: &Receipt,
-) -> Response<McpBody<B>> {
+    read: Read<InnerBody>,
+    receipt: Option<String>,
+) -> Reply {
     if read.is_broken() {
         // The caller could not read it either, and would ask again.
         return upstream_failed(receipt);
     }
     not_to_be_retried(&mut parts);
-    let answer = (read.is_complete() && is_plain(&parts.headers))
-        .then(|| Answer::parse(&read.bytes()))
-        .flatten();
-    match (answer, receipt.member(None)) {
+    match (completion(&parts, &read), receipt) {
         (Some(answer), Some(receipt)) => rewritten(parts, answer.with(&[("mcp", &receipt)])),
         _ => untouched(parts, read),
     }
 }
 
 /// Our own error where the upstream gave no answer after tools have run; with the receipt.
-pub(crate) fn upstream_failed<B: Body<Data = Bytes>>(receipt: &Receipt) -> Response<McpBody<B>> {
-    let message =
-        "the model's service failed after tools had run; the members of mcp say what was done";
-    let refusal = Refusal::new(Kind::Upstream, message);
+pub(crate) fn upstream_failed(receipt: Option<String>) -> Reply {
+    let refusal = Refusal::new(Kind::Upstream, FAILED);
     let (mut parts, ()) = Response::new(()).into_parts();
     parts.status = refusal.status();
     parts.headers.insert(
@@ -106,7 +119,7 @@ pub(crate) fn upstream_failed<B: Body<Data = Bytes>>(receipt: &Receipt) -> Respo
     );
     not_to_be_retried(&mut parts);
     let body = Bytes::from(refusal.body());
-    let body = match (Answer::parse(&body), receipt.member(None)) {
+    let body = match (Completion::parse(&body), receipt) {
         (Some(answer), Some(receipt)) => answer.with(&[("mcp", &receipt)]),
         _ => vec![body],
     };
@@ -143,7 +156,7 @@ fn rewritten<B: Body<Data = Bytes>>(
 }
 
 /// SDKs retry these statuses by themselves, unless they are told not to.
-pub(crate) fn not_to_be_retried(parts: &mut response::Parts) {
+fn not_to_be_retried(parts: &mut response::Parts) {
     let retried = [
         StatusCode::REQUEST_TIMEOUT,
         StatusCode::CONFLICT,

@@ -5,32 +5,32 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use tokio::time::{Instant, timeout};
 
-use super::{
-    Gateway,
-    options::{Options, invalid, short},
-    record::Record,
-};
+use super::{gateway::Gateway, record::Record};
 use crate::{
     caller::CallerTokens,
     catalog::Catalog,
     inactive::Inactive,
-    name::ServerName,
+    name::{ServerName, offered_name, short},
     offer::Offers,
     project::Project,
     refusal::{Kind, Refusal},
     registry::{self, Server},
 };
 
-/// The tools that `project` is offered by the servers that it names.
+/// The servers that a request names, in its order, each with the index of its first mention.
+type Named<'a> = &'a [(usize, String)];
+
+/// The tools that `project` is offered: of the servers that it names, and of those tools that it
+/// names, if it does.
 pub(crate) async fn catalog(
     gateway: &Gateway,
     project: &Project,
     tokens: &CallerTokens,
-    options: &Options,
+    (named, tools): (Named<'_>, Option<&[String]>),
     record: &Record,
 ) -> Result<Catalog, Refusal> {
-    let active = active(gateway, project, tokens, options, Some(record)).await?;
-    selected(&active, options)
+    let active = active(gateway, project, tokens, named, Some(record)).await?;
+    selected(&active, tools)
 }
 
 /// The servers that `project` names, each with all of its tools.
@@ -41,15 +41,15 @@ pub(crate) async fn active(
     gateway: &Gateway,
     project: &Project,
     tokens: &CallerTokens,
-    options: &Options,
+    named: Named<'_>,
     record: Option<&Record>,
 ) -> Result<Vec<(Arc<Server>, Arc<Offers>)>, Refusal> {
     let limits = &gateway.settings.limits;
-    if options.servers.len() > limits.tools {
+    if named.len() > limits.tools {
         // Every active server has at least one tool.
         let fault = format!(
             "names {} servers, but at most {} tools fit into a request",
-            options.servers.len(),
+            named.len(),
             limits.tools
         );
         return Err(
@@ -57,7 +57,7 @@ pub(crate) async fn active(
         );
     }
     let began = Instant::now();
-    let servers = servers(gateway, project, options).await?;
+    let servers = servers(gateway, project, named).await?;
     let left = limits.resolve.saturating_sub(began.elapsed());
     let ask = |server: Arc<Server>| async move {
         let started = Instant::now();
@@ -76,7 +76,7 @@ pub(crate) async fn active(
     };
     let mut active = Vec::with_capacity(servers.len());
     let asked: Vec<_> = servers.into_iter().map(ask).collect();
-    for ((index, _), (server, offers)) in options.servers.iter().zip(join_all(asked).await) {
+    for ((index, _), (server, offers)) in named.iter().zip(join_all(asked).await) {
         let offers = offers
             .map_err(|inactive| unusable(&server, &inactive).at(format!("mcp.servers[{index}]")))?;
         active.push((server, offers));
@@ -87,10 +87,10 @@ pub(crate) async fn active(
 /// The tools of these servers that the request wants.
 pub(crate) fn selected(
     active: &[(Arc<Server>, Arc<Offers>)],
-    options: &Options,
+    tools: Option<&[String]>,
 ) -> Result<Catalog, Refusal> {
     let mut catalog = Catalog::new(active);
-    select(&mut catalog, options)?;
+    select(&mut catalog, tools)?;
     Ok(catalog)
 }
 
@@ -125,10 +125,9 @@ fn unusable(server: &Server, inactive: &Inactive) -> Refusal {
 async fn servers(
     gateway: &Gateway,
     project: &Project,
-    options: &Options,
+    named: Named<'_>,
 ) -> Result<Vec<Arc<Server>>, Refusal> {
-    let names: Vec<ServerName> = options
-        .servers
+    let names: Vec<ServerName> = named
         .iter()
         .filter_map(|(_, name)| name.parse().ok())
         .collect();
@@ -156,7 +155,7 @@ async fn servers(
             Refusal::new(Kind::ServerNotFound, message).at(format!("mcp.servers[{index}]"))
         })
     };
-    options.servers.iter().map(server).collect()
+    named.iter().map(server).collect()
 }
 
 fn error_source(error: &dyn std::error::Error) -> Option<String> {
@@ -164,15 +163,17 @@ fn error_source(error: &dyn std::error::Error) -> Option<String> {
 }
 
 /// Keeps what `mcp.tools` names.
-fn select(catalog: &mut Catalog, options: &Options) -> Result<(), Refusal> {
-    let Some(tools) = &options.tools else {
+fn select(catalog: &mut Catalog, tools: Option<&[String]>) -> Result<(), Refusal> {
+    let Some(tools) = tools else {
         return Ok(());
     };
     if let Some(index) = tools.iter().position(|name| catalog.entry(name).is_none()) {
         let name = &tools[index];
-        let fault = match catalog.withheld_as(name) {
-            Some(withheld) => {
-                let reason = withheld.reason();
+        let mut left_out = catalog.left_out().iter();
+        let found = left_out.find(|(server, tool)| offered_name(server, tool.tool()) == *name);
+        let fault = match found {
+            Some((_, tool)) => {
+                let reason = tool.reason();
                 format!("names {:?}, which is withheld: {reason}", short(name))
             }
             None => format!(
@@ -180,7 +181,10 @@ fn select(catalog: &mut Catalog, options: &Options) -> Result<(), Refusal> {
                 short(name)
             ),
         };
-        return Err(invalid(&format!("mcp.tools[{index}]"), &fault));
+        return Err(Refusal::invalid_option(
+            &format!("mcp.tools[{index}]"),
+            &fault,
+        ));
     }
     catalog.retain(tools);
     Ok(())

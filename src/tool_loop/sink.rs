@@ -5,7 +5,6 @@
 
 use std::{
     future::{Future, poll_fn},
-    marker::PhantomData,
     pin::{Pin, pin},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
@@ -17,7 +16,8 @@ use http::{Response, response};
 use http_body::{Body, Frame};
 use tokio::time::timeout;
 
-use crate::body::McpBody;
+use super::delivery::Reply;
+use crate::{body::McpBody, inner::InnerError};
 
 /// A comment: clients skip it, and what stands in between sees that the connection lives.
 const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
@@ -111,13 +111,12 @@ impl Sink {
 }
 
 /// The answer of a loop: what it returns where it never begins a stream, else the stream.
-pub(crate) async fn driven<F, B, E>(
+pub(crate) async fn driven<F>(
     keep_alive: Duration,
     run: impl FnOnce(Sink) -> F,
-) -> Result<Response<McpBody<B>>, E>
+) -> Result<Reply, InnerError>
 where
-    F: Future<Output = Result<Response<McpBody<B>>, E>> + Send + 'static,
-    B: Body<Data = Bytes> + 'static,
+    F: Future<Output = Result<Reply, InnerError>> + Send + 'static,
 {
     let sink = Sink {
         state: Arc::default(),
@@ -144,10 +143,9 @@ where
         // A loop that has begun to stream has not ended before its last piece was taken.
         (head, ended) => {
             let (parts, ()) = Response::new(()).into_parts();
-            let body = Streamed {
+            let body = SinkBody {
                 running: ended.is_none().then_some(running),
                 sink,
-                error: PhantomData::<fn() -> B::Error>,
             };
             let head = head.unwrap_or(parts);
             Ok(Response::from_parts(head, McpBody::relayed(body)))
@@ -155,21 +153,21 @@ where
     }
 }
 
-struct Streamed<F, E> {
+/// The body of the answer: it runs the loop whenever it is asked for more.
+struct SinkBody<F> {
     /// `None` once the loop has ended.
     running: Option<Pin<Box<F>>>,
     sink: Sink,
-    error: PhantomData<fn() -> E>,
 }
 
-impl<F: Future, E> Body for Streamed<F, E> {
+impl<F: Future> Body for SinkBody<F> {
     type Data = Bytes;
-    type Error = E;
+    type Error = InnerError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, E>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, InnerError>>> {
         if let Some(piece) = self.sink.take() {
             return Poll::Ready(Some(Ok(Frame::data(piece))));
         }

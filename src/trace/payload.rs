@@ -1,6 +1,8 @@
 //! What of arguments and results is kept.
 
-use super::{Payloads, redact::redacted};
+use serde::Deserialize;
+
+use super::redact::redacted;
 
 /// What is kept of one text: enough to see what it was about.
 const KEPT: usize = 8 * 1024;
@@ -8,18 +10,32 @@ const KEPT: usize = 8 * 1024;
 /// So much more is looked at, so that a secret at the end of what is kept is seen whole.
 const MARGIN: usize = 1024;
 
+/// What of arguments and results is in a record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Payloads {
+    /// Their sizes.
+    Off,
+    /// The text, up to 8 KiB each, without the values of members whose names sound like secrets.
+    #[default]
+    Redacted,
+    /// The text, up to 8 KiB each.
+    Full,
+}
+
 impl Payloads {
-    /// What is noted of `text`: enough to find out later what a record may have of it.
-    pub(super) fn noted(self, text: &str) -> Option<&str> {
+    /// What is logged of `text`: enough to find out later what a record may have of it.
+    pub(super) fn logged(self, text: &str) -> Option<&str> {
         match self {
             Self::Off => None,
             Self::Redacted | Self::Full => Some(&text[..text.floor_char_boundary(KEPT + MARGIN)]),
         }
     }
 
-    /// What a record may have of a text of `whole` bytes of which `noted` was noted.
-    pub(super) fn kept(self, noted: &str, whole: usize) -> String {
-        let mut kept = self.masked(noted);
+    /// What a record may have of a text of `whole` bytes of which `logged` was logged.
+    pub(super) fn kept(self, logged: &str, whole: usize) -> String {
+        let mut kept = self.masked(logged);
         if whole > KEPT {
             kept.truncate(kept.floor_char_boundary(KEPT));
             kept.push_str(&format!("\n[cut: the whole has {whole} bytes]"));
@@ -41,8 +57,8 @@ mod tests {
     use super::*;
 
     fn keep(payloads: Payloads, text: &str) -> Option<String> {
-        let noted = payloads.noted(text);
-        noted.map(|noted| payloads.kept(noted, text.len()))
+        let logged = payloads.logged(text);
+        logged.map(|logged| payloads.kept(logged, text.len()))
     }
 
     #[test]

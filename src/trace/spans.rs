@@ -1,123 +1,143 @@
-//! The spans of a record: as they were read, or to be made of what was noted.
+//! The steps of a record by OpenTelemetry's names, for REST and for exporters.
 
-use std::{borrow::Cow, fmt};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::{
-    Span,
-    attributes::Attributes,
-    noted::{Call, Fact, Noted, Payload, Time, Turn},
+    exchange::Trace,
+    millis,
+    outcome::Outcome,
+    step::{CallStep, ListingStep, OmissionStep, RefusalStep, Step, Timing, TurnStep},
 };
 
-/// The spans of a record.
-#[derive(Clone)]
-pub(crate) enum Spans {
-    Noted(Noted),
-    Built(Vec<Span>),
+/// A [step](Step) as OpenTelemetry names it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Span {
+    /// `chat {model}`, `execute_tool {server}__{tool}`, `list_tools {server}` or `refuse`.
+    pub name: String,
+    /// Since the exchange began.
+    #[serde(rename = "start_ms", with = "millis")]
+    pub start: Duration,
+    /// How long it took.
+    #[serde(rename = "duration_ms", with = "millis")]
+    pub duration: Duration,
+    /// By the names of OpenTelemetry, such as `gen_ai.tool.call.id`.
+    pub attributes: Map<String, Value>,
 }
 
-impl Spans {
-    /// By their start.
-    pub(super) fn get(&self) -> Cow<'_, [Span]> {
-        match self {
-            Self::Noted(noted) => noted.spans().into(),
-            Self::Built(spans) => spans.into(),
-        }
-    }
-
-    /// About how many bytes they take.
-    pub(super) fn size(&self) -> usize {
-        match self {
-            Self::Noted(noted) => noted.size(),
-            Self::Built(spans) => spans.iter().map(Span::size).sum(),
-        }
-    }
-}
-
-impl From<Vec<Span>> for Spans {
-    fn from(spans: Vec<Span>) -> Self {
-        Self::Built(spans)
-    }
-}
-
-impl PartialEq for Spans {
-    fn eq(&self, other: &Self) -> bool {
-        self.get() == other.get()
-    }
-}
-
-/// What was noted is shown as anybody may read it.
-impl fmt::Debug for Spans {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.get().fmt(f)
-    }
-}
-
-impl Noted {
-    fn spans(&self) -> Vec<Span> {
-        let mut spans: Vec<_> = self
-            .read()
-            .map(|fact| match fact {
-                Fact::Turn(turn) => self.of_turn(turn),
-                Fact::Call(call) => self.of_call(call),
-                Fact::Span(span) => *span,
-            })
-            .collect();
-        spans.sort_by_key(|span| span.start);
-        spans
-    }
-
-    fn of_turn(&self, turn: Turn<&str>) -> Span {
+impl Trace {
+    /// The [steps](Trace::steps) by OpenTelemetry's names, as REST shows them.
+    pub fn spans(&self) -> Vec<Span> {
+        let steps = self.steps();
         let model = self.model.as_deref();
-        let [input, output] = turn.tokens;
-        let mut attributes = Attributes::of("chat");
-        attributes.set_some("gen_ai.request.model", model);
-        attributes.set_some("gen_ai.response.model", turn.model);
-        attributes.set_some("gen_ai.usage.input_tokens", input);
-        attributes.set_some("gen_ai.usage.output_tokens", output);
-        let finish = turn.finish_reason.map(|reason| vec![reason]);
-        attributes.set_some("gen_ai.response.finish_reasons", finish);
-        attributes.set_some("http.response.status_code", turn.status);
-        attributes.set_some("error.type", turn.error);
-        if let Some(status) = turn.failed_with() {
-            attributes.set("error.type", status.to_string());
-        }
-        attributes.set("mcp_layer.turn", turn.number);
-        let name = match model {
-            Some(model) => format!("chat {model}"),
-            None => "chat".to_owned(),
-        };
-        Span::new(name, turn.time, attributes)
-    }
-
-    fn of_call(&self, call: Call<&str>) -> Span {
-        let mut attributes = Attributes::of("execute_tool");
-        attributes.set("mcp.method.name", "tools/call");
-        attributes.set("gen_ai.tool.name", call.name);
-        attributes.set("gen_ai.tool.call.id", call.id);
-        if let Some([server, tool]) = call.tool {
-            attributes.set("mcp_layer.server", server);
-            attributes.set("mcp_layer.tool", tool);
-        }
-        let kept = |payload: Payload<&str>| self.payloads.kept(payload.text, payload.whole);
-        attributes.set_some("gen_ai.tool.call.arguments", call.arguments.map(kept));
-        attributes.set_some("gen_ai.tool.call.result", call.result.map(kept));
-        attributes.set_some("mcp_layer.round", call.round);
-        attributes.set("mcp_layer.outcome", call.outcome);
-        let (bytes, truncated) = call.size.unzip();
-        attributes.set_some("mcp_layer.result_bytes", bytes);
-        attributes.set_some("mcp_layer.truncated", truncated);
-        attributes.set_some("error.type", call.error);
-        Span::new(format!("execute_tool {}", call.name), call.time, attributes)
+        steps.iter().map(|step| Span::of(step, model)).collect()
     }
 }
 
 impl Span {
-    pub(crate) fn new(name: String, time: Time, attributes: Attributes) -> Self {
+    /// The span of a step; `model` is the one that was asked for.
+    fn of(step: &Step, model: Option<&str>) -> Self {
+        match step {
+            Step::Turn(turn) => Self::of_turn(turn, model),
+            Step::Call(call) => Self::of_call(call),
+            Step::Listing(listing) => Self::of_listing(listing),
+            Step::Omission(omission) => Self::of_omission(omission),
+            Step::Refusal(refusal) => Self::of_refusal(refusal),
+        }
+    }
+
+    fn of_turn(turn: &TurnStep, model: Option<&str>) -> Self {
+        let name = match model {
+            Some(model) => format!("chat {model}"),
+            None => "chat".to_owned(),
+        };
+        let finish = turn.finish_reason.as_ref().map(|reason| vec![&**reason]);
+        let mut span = Self::new(name, turn.timing);
+        span.set("gen_ai.operation.name", "chat");
+        span.set_some("gen_ai.request.model", model);
+        span.set_some("gen_ai.response.model", turn.model.as_deref());
+        span.set_some("gen_ai.usage.input_tokens", turn.input_tokens);
+        span.set_some("gen_ai.usage.output_tokens", turn.output_tokens);
+        span.set_some("gen_ai.response.finish_reasons", finish);
+        span.set_some("http.response.status_code", turn.status);
+        span.set_some("error.type", turn.failure.map(Outcome::as_str));
+        if let Some(status) = turn.error_status() {
+            span.set("error.type", status.to_string());
+        }
+        span.set("mcp_layer.turn", turn.number);
+        span
+    }
+
+    fn of_call(call: &CallStep) -> Self {
+        let mut span = Self::new(format!("execute_tool {}", call.name), call.timing);
+        span.set("gen_ai.operation.name", "execute_tool");
+        span.set("mcp.method.name", "tools/call");
+        span.set("gen_ai.tool.name", &*call.name);
+        span.set("gen_ai.tool.call.id", &*call.id);
+        span.set_some("mcp_layer.server", call.server.as_deref());
+        span.set_some("mcp_layer.tool", call.tool.as_deref());
+        span.set_some("gen_ai.tool.call.arguments", call.arguments.as_deref());
+        span.set_some("gen_ai.tool.call.result", call.result.as_deref());
+        span.set_some("mcp_layer.round", call.round);
+        span.set("mcp_layer.outcome", call.outcome.as_str());
+        span.set_some("mcp_layer.result_bytes", call.result_bytes);
+        let truncated = call.result_bytes.map(|_| call.truncated);
+        span.set_some("mcp_layer.truncated", truncated);
+        span.set_some("error.type", call.error.as_deref());
+        if call.payloads_dropped {
+            span.set("mcp_layer.payloads_dropped", true);
+        }
+        span
+    }
+
+    fn of_listing(listing: &ListingStep) -> Self {
+        let mut span = Self::new(format!("list_tools {}", listing.server), listing.timing);
+        span.set("mcp.method.name", "tools/list");
+        span.set("mcp_layer.server", &*listing.server);
+        if let Some(error) = &listing.error {
+            span.set("error.type", "server_inactive");
+            span.set("error.message", &**error);
+        }
+        span
+    }
+
+    fn of_omission(omission: &OmissionStep) -> Self {
+        let calls = omission.calls;
+        let name = format!("{calls} calls beyond those of a turn");
+        let mut span = Self::new(name, omission.timing);
+        span.set("error.type", "turn_call_limit");
+        span.set("mcp_layer.round", omission.round);
+        span.set("mcp_layer.calls_omitted", calls);
+        span
+    }
+
+    fn of_refusal(refusal: &RefusalStep) -> Self {
+        let mut span = Self::new("refuse".to_owned(), refusal.timing);
+        span.set("error.type", &*refusal.code);
+        span.set("error.message", &*refusal.message);
+        span.set("http.response.status_code", refusal.status);
+        span
+    }
+
+    fn new(name: String, timing: Timing) -> Self {
         Self {
             name,
-            start: time.start,
-            duration: time.duration,
-            attributes: attributes.into(),
+            start: timing.start,
+            duration: timing.duration,
+            attributes: Map::new(),
+        }
+    }
+
+    fn set(&mut self, name: &'static str, value: impl Into<Value>) {
+        self.attributes.insert(name.to_owned(), value.into());
+    }
+
+    fn set_some(&mut self, name: &'static str, value: Option<impl Into<Value>>) {
+        if let Some(value) = value {
+            self.set(name, value);
         }
     }
 }

@@ -1,155 +1,276 @@
-//! What a record has to count, without its spans.
+//! The steps of an exchange: turns, tool calls, listings, and what kept it from taking more.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
 
 use super::{
-    Span, Trace,
-    noted::{Fact, Noted},
-    spans::Spans,
+    millis,
+    outcome::{CallOutcome, Outcome},
 };
 
-/// A turn or a tool call.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Step<'a> {
-    Turn {
-        is_failed: bool,
-        duration: Duration,
-    },
-    Call {
-        /// Empty for a tool that nobody has; so is `tool`.
-        server: &'a str,
-        tool: &'a str,
-        outcome: &'a str,
-        duration: Duration,
-    },
+/// One step of an exchange.
+///
+/// A store keeps it as it likes; serde has it as an object whose member `step` says which one it
+/// is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Step {
+    /// A call of the model.
+    Turn(TurnStep),
+    /// A tool call that the model asked for, run here or not.
+    Call(CallStep),
+    /// A listing of a server's tools that took time or failed.
+    Listing(ListingStep),
+    /// Tool calls that were not looked at, because one turn made too many.
+    Omission(OmissionStep),
+    /// The refusal of the request.
+    Refusal(RefusalStep),
 }
 
-impl Trace {
-    /// Its turns and tool calls, in no order.
-    pub(crate) fn each_step<'a>(&'a self, mut count: impl FnMut(Step<'a>)) {
-        match &self.spans {
-            Spans::Noted(noted) => noted.each_step(&mut count),
-            Spans::Built(spans) => spans.iter().filter_map(Step::of).for_each(count),
+/// When a step began, and how long it took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timing {
+    /// Since the exchange began.
+    #[serde(rename = "start_ms", with = "millis")]
+    pub start: Duration,
+    /// Until the step ended.
+    #[serde(rename = "duration_ms", with = "millis")]
+    pub duration: Duration,
+}
+
+/// A call of the model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct TurnStep {
+    /// When it ran.
+    #[serde(flatten)]
+    pub timing: Timing,
+    /// Which turn of the exchange it is, from 1 on.
+    pub number: u64,
+    /// The model that answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Why the model ended its answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finish_reason: Option<String>,
+    /// What the model read, in tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_tokens: Option<u64>,
+    /// What the model wrote, in tokens.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<u64>,
+    /// The HTTP status of the answer; `None` if there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// How the exchange ended meanwhile, if it came to no answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Outcome>,
+}
+
+/// A tool call that the model asked for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct CallStep {
+    /// When it ran.
+    #[serde(flatten)]
+    pub timing: Timing,
+    /// The model's id of the call.
+    pub id: String,
+    /// The tool as the model named it.
+    pub name: String,
+    /// The server; `None` for a tool that none of the servers offers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
+    /// The tool's own name at its server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
+    /// The batch that it ran in, from 1 on; `None` if it was not run here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round: Option<u64>,
+    /// What it came to.
+    pub outcome: CallOutcome,
+    /// The kind of error, in one word such as `tool_error`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Cow<'static, str>>,
+    /// The arguments, as far as [`Payloads`](super::Payloads) allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<String>,
+    /// What the model got, as far as [`Payloads`](super::Payloads) allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<String>,
+    /// The size of the result before it was truncated; `None` if it was not run to its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result_bytes: Option<u64>,
+    /// Whether the model got a part of the result only.
+    #[serde(default)]
+    pub truncated: bool,
+    /// Whether a store has dropped arguments and result, because the record was too large.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub payloads_dropped: bool,
+}
+
+/// A listing of a server's tools.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct ListingStep {
+    /// When it ran.
+    #[serde(flatten)]
+    pub timing: Timing,
+    /// The server.
+    pub server: String,
+    /// Why the server could not be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// Tool calls beyond those that one turn may make: none of them ran.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct OmissionStep {
+    /// When the turn was looked at.
+    #[serde(flatten)]
+    pub timing: Timing,
+    /// The batch that ran instead, from 1 on.
+    pub round: u64,
+    /// How many calls were omitted.
+    pub calls: u64,
+}
+
+/// The refusal of the request: no model was asked.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct RefusalStep {
+    /// When it was decided.
+    #[serde(flatten)]
+    pub timing: Timing,
+    /// The code that the caller got.
+    pub code: Cow<'static, str>,
+    /// The message that the caller got.
+    pub message: String,
+    /// The HTTP status that the caller got.
+    pub status: u16,
+}
+
+impl Step {
+    /// When it began, and how long it took.
+    pub fn timing(&self) -> Timing {
+        match self {
+            Self::Turn(turn) => turn.timing,
+            Self::Call(call) => call.timing,
+            Self::Listing(listing) => listing.timing,
+            Self::Omission(omission) => omission.timing,
+            Self::Refusal(refusal) => refusal.timing,
         }
     }
-}
 
-impl Noted {
-    fn each_step<'a>(&'a self, count: &mut impl FnMut(Step<'a>)) {
-        for fact in self.read() {
-            match fact {
-                Fact::Turn(turn) => count(Step::Turn {
-                    is_failed: turn.failed_with().is_some() || turn.error.is_some(),
-                    duration: turn.time.duration,
-                }),
-                Fact::Call(call) => {
-                    let [server, tool] = call.tool.unwrap_or_default();
-                    count(Step::Call {
-                        server,
-                        tool,
-                        outcome: call.outcome,
-                        duration: call.time.duration,
-                    });
-                }
-                Fact::Span(_) => {}
+    /// About how many bytes it takes.
+    pub(super) fn size(&self) -> usize {
+        let len = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let texts = match self {
+            Self::Turn(turn) => len(&turn.model) + len(&turn.finish_reason),
+            Self::Call(call) => {
+                let named = call.id.len() + call.name.len() + len(&call.server) + len(&call.tool);
+                named + len(&call.arguments) + len(&call.result)
             }
+            Self::Listing(listing) => listing.server.len() + len(&listing.error),
+            Self::Omission(_) => 0,
+            Self::Refusal(refusal) => refusal.message.len(),
+        };
+        size_of::<Self>() + texts
+    }
+}
+
+impl TurnStep {
+    /// A turn of which nothing else is known.
+    pub fn new(timing: Timing, number: u64) -> Self {
+        Self {
+            timing,
+            number,
+            model: None,
+            finish_reason: None,
+            input_tokens: None,
+            output_tokens: None,
+            status: None,
+            failure: None,
+        }
+    }
+
+    /// The HTTP status, where it is no success.
+    pub fn error_status(&self) -> Option<u16> {
+        self.status.filter(is_error)
+    }
+}
+
+impl CallStep {
+    /// A call of which nothing else is known.
+    pub fn new(
+        timing: Timing,
+        id: impl Into<String>,
+        name: impl Into<String>,
+        outcome: CallOutcome,
+    ) -> Self {
+        Self {
+            timing,
+            id: id.into(),
+            name: name.into(),
+            server: None,
+            tool: None,
+            round: None,
+            outcome,
+            error: None,
+            arguments: None,
+            result: None,
+            result_bytes: None,
+            truncated: false,
+            payloads_dropped: false,
         }
     }
 }
 
-impl<'a> Step<'a> {
-    fn of(span: &'a Span) -> Option<Self> {
-        let text = |name: &str| {
-            let value = span.attributes.get(name);
-            value.and_then(Value::as_str).unwrap_or_default()
-        };
-        let duration = span.duration;
-        match text("gen_ai.operation.name") {
-            "chat" => Some(Self::Turn {
-                is_failed: span.attributes.contains_key("error.type"),
-                duration,
-            }),
-            "execute_tool" => Some(Self::Call {
-                server: text("mcp_layer.server"),
-                tool: text("mcp_layer.tool"),
-                outcome: text("mcp_layer.outcome"),
-                duration,
-            }),
-            _ => None,
+impl ListingStep {
+    /// A listing that succeeded.
+    pub fn new(timing: Timing, server: impl Into<String>) -> Self {
+        let server = server.into();
+        let error = None;
+        Self {
+            timing,
+            server,
+            error,
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::trace::{
-        Payloads,
-        noted::{Call, Time, Turn},
-    };
-
-    fn noted() -> Noted {
-        let time = Time {
-            start: Duration::ZERO,
-            duration: Duration::from_millis(7),
-        };
-        let mut noted = Noted::new(Payloads::Redacted, Some("m".into()));
-        for (status, error) in [
-            (Some(200), None),
-            (Some(429), None),
-            (None, Some("cancelled")),
-        ] {
-            noted.turn(Turn {
-                time,
-                number: 1,
-                model: Some("m-1"),
-                finish_reason: None,
-                tokens: [Some(3), None],
-                status,
-                error,
-            });
+impl OmissionStep {
+    /// So many calls, beside the batch `round`.
+    pub fn new(timing: Timing, round: u64, calls: u64) -> Self {
+        Self {
+            timing,
+            round,
+            calls,
         }
-        for (tool, outcome) in [
-            (Some(["docs", "find"]), "ok"),
-            (Some(["docs", "drop"]), "not_executed"),
-            (None, "error"),
-        ] {
-            noted.call(Call {
-                time,
-                id: "call_0",
-                name: "docs__find",
-                tool,
-                arguments: Some("{}".into()),
-                round: Some(1),
-                outcome,
-                error: None,
-                result: None,
-                size: None,
-            });
-        }
-        noted
     }
+}
 
-    #[test]
-    fn what_was_noted_counts_as_its_spans_do() {
-        let noted = noted();
-        let mut counted = Vec::new();
-        noted.each_step(&mut |step| counted.push(step));
-        let spans = Spans::Noted(noted.clone()).get().into_owned();
-        let built: Vec<_> = spans.iter().filter_map(Step::of).collect();
-        assert_eq!(counted, built);
-        assert_eq!(counted.len(), 6);
-        let failed = |step: &&Step<'_>| {
-            matches!(
-                step,
-                Step::Turn {
-                    is_failed: true,
-                    ..
-                }
-            )
-        };
-        assert_eq!(counted.iter().filter(failed).count(), 2);
+impl RefusalStep {
+    /// What the caller got.
+    pub fn new(
+        timing: Timing,
+        code: impl Into<Cow<'static, str>>,
+        message: impl Into<String>,
+        status: u16,
+    ) -> Self {
+        Self {
+            timing,
+            code: code.into(),
+            message: message.into(),
+            status,
+        }
     }
+}
+
+/// Whether an HTTP status is no success.
+pub(super) fn is_error(status: &u16) -> bool {
+    !(200..300).contains(status)
 }

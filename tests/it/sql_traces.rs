@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use mcp_layer::registry::{TraceFilter, TracePage, TraceStore, conformance::traces::trace};
 use mcp_layer::secret::KeyRing;
-use mcp_layer::trace::{Trace, TraceId, TraceSink};
+use mcp_layer::trace::{Step, Trace, TraceId, TraceSink};
 use serde_json::json;
 use sqlx::Row;
 
@@ -52,7 +52,10 @@ async fn an_exchange_of_the_layer_is_there_after_a_restart() {
         .unwrap()
         .unwrap();
     assert_eq!(tools(&trace)[0].attributes["gen_ai.tool.call.result"], "hi");
-    assert_eq!((trace.calls, trace.rounds, &*trace.outcome), (1, 1, "ok"));
+    assert_eq!(
+        (trace.calls, trace.rounds, trace.outcome.as_str()),
+        (1, 1, "ok")
+    );
     for entry in std::fs::read_dir(&directory.0).unwrap() {
         evidence::left("database", std::fs::read(entry.unwrap().path()).unwrap());
     }
@@ -87,12 +90,11 @@ async fn what_cannot_be_written_fast_enough_is_dropped_and_nobody_waits() {
     }
     registry.flush_traces().await;
     assert_eq!(count(&url).await, 1024);
-    let mut spans = trace(6000).spans().into_owned();
-    let text = "x".repeat(1 << 20);
-    spans[0]
-        .attributes
-        .insert("gen_ai.tool.call.result".to_owned(), text.into());
-    let large = trace(6000).with_spans(spans);
+    let mut steps = trace(6000).steps().into_owned();
+    if let Step::Call(call) = &mut steps[0] {
+        call.result = Some("x".repeat(1 << 20));
+    }
+    let large = trace(6000).with_steps(steps);
     for number in 6001..6101 {
         let mut trace = Trace::clone(&large);
         trace.id = TraceId::new(SystemTime::now() + Duration::from_millis(number));

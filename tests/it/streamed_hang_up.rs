@@ -93,7 +93,7 @@ async fn a_caller_who_hangs_up_ends_the_model_s_turn_at_once_whenever_it_is() {
         assert_eq!(model.asked(), asked, "{what}");
         assert_eq!(traces.all().len(), recorded, "{what}");
         let trace = traces.all().pop().unwrap();
-        assert_eq!(trace.outcome, "cancelled", "{what}");
+        assert_eq!(trace.outcome.as_str(), "cancelled", "{what}");
         assert_eq!(trace.rounds, asked as u64 - 1, "{what}");
         tokio::task::yield_now().await;
         assert_eq!(model.asked(), asked, "{what}: something new began");

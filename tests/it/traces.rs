@@ -7,7 +7,7 @@ use http_body_util::BodyExt;
 use mcp_layer::registry::{
     MemoryTraces, SelectedTool, ToolPolicy, TraceFilter, TracePage, TraceStore,
 };
-use mcp_layer::trace::{Trace, TraceSink};
+use mcp_layer::trace::{StoppedBy, Trace, TraceSink};
 use mcp_layer::{Limits, McpLayer, Price, Streaming};
 use serde_json::{Value, json};
 
@@ -42,7 +42,7 @@ async fn a_sink_that_panics_spoils_neither_the_answer_nor_the_next_sink() {
     let (gateway, traces) = Traces::with(gateway, |layer| layer.add_trace_sink(Faulty));
     let reply = gateway.send_as("web", &auto(json!({}))).await;
     assert_eq!(reply.status, 200);
-    assert_eq!(&*traces.one().outcome, "ok");
+    assert_eq!(traces.one().outcome.as_str(), "ok");
 }
 
 #[tokio::test]
@@ -57,8 +57,8 @@ async fn a_loop_is_recorded_turn_by_turn_and_call_by_call() {
         ("web", Some("m"))
     );
     assert_eq!(trace.servers, ["s"]);
-    assert_eq!((trace.rounds, &*trace.outcome), (1, "ok"));
-    assert_eq!(trace.stopped_by.as_deref(), Some("final"));
+    assert_eq!((trace.rounds, trace.outcome.as_str()), (1, "ok"));
+    assert_eq!(trace.stopped_by.map(StoppedBy::as_str), Some("final"));
     assert_eq!(
         Value::Object(trace.usage.clone().unwrap()),
         reply.json()["usage"]
@@ -170,7 +170,10 @@ async fn calls_that_go_back_to_the_caller_were_not_executed() {
     let (gateway, traces) = traced([calls(&mixed), says("done")]).await;
     let reply = gateway.send(&auto(own.clone())).await;
     let trace = traces.one();
-    assert_eq!(trace.stopped_by.as_deref(), Some("caller_tools"));
+    assert_eq!(
+        trace.stopped_by.map(StoppedBy::as_str),
+        Some("caller_tools")
+    );
     assert_eq!(
         outcomes(&trace),
         json!([
@@ -196,7 +199,7 @@ async fn calls_that_go_back_to_the_caller_were_not_executed() {
     assert!(trace.id > traces.all()[0].id);
     assert_eq!(outcomes(&trace), json!([["s__echo", "ok", 1, null]]));
     assert_eq!(
-        (trace.rounds, trace.stopped_by.as_deref()),
+        (trace.rounds, trace.stopped_by.map(StoppedBy::as_str)),
         (1, Some("final"))
     );
 
@@ -219,14 +222,17 @@ async fn the_other_reasons_to_stop_are_recorded() {
     let gateway = Gateway::with_server([echo("a")], ask).await;
     let (gateway, traces) = Traces::of(gateway);
     gateway.send(&auto(json!({}))).await;
-    assert_eq!(traces.one().stopped_by.as_deref(), Some("ask_first"));
+    assert_eq!(
+        traces.one().stopped_by.map(StoppedBy::as_str),
+        Some("ask_first")
+    );
 
     let (gateway, traces) = traced([echo("a"), echo("b")]).await;
     gateway
         .send(&auto(json!({"mcp": {"max_tool_rounds": 1}})))
         .await;
     let trace = traces.one();
-    assert_eq!(trace.stopped_by.as_deref(), Some("max_rounds"));
+    assert_eq!(trace.stopped_by.map(StoppedBy::as_str), Some("max_rounds"));
     assert_eq!(
         outcomes(&trace),
         json!([
@@ -261,8 +267,8 @@ async fn without_auto_execution_the_answer_is_untouched_and_its_calls_are_seen()
     assert_eq!(frames, [first, second]);
     let trace = traces.one();
     assert_eq!(
-        (&*trace.outcome, &trace.stopped_by, trace.rounds),
-        ("ok", &None, 0)
+        (trace.outcome.as_str(), trace.stopped_by, trace.rounds),
+        ("ok", None, 0)
     );
     assert_eq!(
         outcomes(&trace),
@@ -371,7 +377,11 @@ async fn whoever_has_read_all_that_was_announced_need_not_read_the_end() {
             body.frame().await.unwrap().unwrap();
         }
         drop(body);
-        assert_eq!(traces.all().last().unwrap().outcome, "ok", "{stream}");
+        assert_eq!(
+            traces.all().last().unwrap().outcome.as_str(),
+            "ok",
+            "{stream}"
+        );
     }
     assert_eq!(traces.all().len(), 2);
 }
@@ -410,7 +420,7 @@ async fn a_resumed_stream_ends_with_its_body_and_says_why() {
         assert!(String::from_utf8_lossy(&reply.body).contains("\"mcp\":"));
         let trace = traces.one();
         assert_eq!(
-            (trace.rounds, trace.stopped_by.as_deref()),
+            (trace.rounds, trace.stopped_by.map(StoppedBy::as_str)),
             (1, Some(stopped_by))
         );
         assert_eq!(tools(&trace).len(), calls);
@@ -441,7 +451,10 @@ async fn a_loop_that_is_one_stream_is_recorded_like_any_other() {
     response.into_body().collect().await.unwrap();
     let trace = traces.one();
     assert_eq!(
-        (&*trace.outcome, trace.stopped_by.as_deref()),
+        (
+            trace.outcome.as_str(),
+            trace.stopped_by.map(StoppedBy::as_str)
+        ),
         ("ok", Some("final"))
     );
     assert_eq!(outcomes(&trace), json!([["s__echo", "ok", 1, null]]));
@@ -484,7 +497,7 @@ async fn refused_requests_say_why() {
         assert!(reply.status.is_client_error());
         let trace = traces.one();
         assert_eq!(
-            (&*trace.outcome, &*trace.project),
+            (trace.outcome.as_str(), &*trace.project),
             ("refused", "web"),
             "{code}"
         );
@@ -524,7 +537,7 @@ async fn failures_of_the_models_service_are_recorded() {
             .is_err()
     );
     let trace = traces.one();
-    assert_eq!(trace.outcome, "upstream_failed");
+    assert_eq!(trace.outcome.as_str(), "upstream_failed");
     assert_eq!(
         trace.spans().last().unwrap().attributes["error.type"],
         "upstream_failed"
@@ -535,7 +548,7 @@ async fn failures_of_the_models_service_are_recorded() {
         let (gateway, traces) = traced([error()]).await;
         assert_eq!(gateway.send(&body).await.status, 429);
         let trace = traces.one();
-        assert_eq!(trace.outcome, "upstream_error");
+        assert_eq!(trace.outcome.as_str(), "upstream_error");
         let spans = trace.spans();
         let chat = spans.last().unwrap();
         assert_eq!(chat.attributes["error.type"], "429");
@@ -549,7 +562,7 @@ async fn failures_of_the_models_service_are_recorded() {
         let (gateway, traces) = traced([echo("a"), answer]).await;
         gateway.send(&auto(json!({}))).await;
         let trace = traces.one();
-        assert_eq!((&*trace.outcome, trace.rounds), (outcome, 1));
+        assert_eq!((trace.outcome.as_str(), trace.rounds), (outcome, 1));
         assert_eq!(outcomes(&trace), json!([["s__echo", "ok", 1, null]]));
     }
     // In the middle of what only passes.
@@ -559,7 +572,7 @@ async fn failures_of_the_models_service_are_recorded() {
         .await
         .unwrap();
     assert!(response.into_body().collect().await.is_err());
-    assert_eq!(traces.one().outcome, "upstream_failed");
+    assert_eq!(traces.one().outcome.as_str(), "upstream_failed");
 }
 
 #[tokio::test]
@@ -589,7 +602,10 @@ async fn whoever_hangs_up_while_a_tool_runs_leaves_a_cancelled_call() {
             () = crate::support::until("the call runs", || gateway.server.calls() == 1) => {}
         }
         let trace = traces.soon().await;
-        assert_eq!((&*trace.outcome, &trace.stopped_by), ("cancelled", &None));
+        assert_eq!(
+            (trace.outcome.as_str(), trace.stopped_by),
+            ("cancelled", None)
+        );
         assert_eq!(
             outcomes(&trace),
             json!([["s__slow", "cancelled", 1, "cancelled"]])
@@ -608,7 +624,7 @@ async fn whoever_drops_a_body_that_passes_has_cancelled_the_exchange() {
     body.frame().await.unwrap().unwrap();
     drop(body);
     let trace = traces.one();
-    assert_eq!(trace.outcome, "cancelled");
+    assert_eq!(trace.outcome.as_str(), "cancelled");
     assert_eq!(
         trace.spans().last().unwrap().attributes["error.type"],
         "cancelled"

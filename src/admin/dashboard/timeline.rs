@@ -5,22 +5,21 @@ use std::{sync::Arc, time::Duration};
 use askama::Template;
 use axum::extract::{Path, State, rejection::PathRejection};
 use http::StatusCode;
-use serde_json::Value;
 
 use super::{
     super::{
         answer::Answer,
         clock::Clock,
         hosts::Hosts,
-        traces::{Traces, spans},
+        traces::{Traces, steps},
     },
     page::{Frame, Section, page},
     selection::pretty,
-    text::{Shown, words},
+    text::Shown,
     traces::Figures,
     when::span,
 };
-use crate::trace::{Span, Trace};
+use crate::trace::{CallOutcome, CallStep, Step, Trace, TurnStep};
 
 /// How wide all of the time is drawn.
 const WIDTH: u128 = 1000;
@@ -36,7 +35,7 @@ struct Timeline {
     bars: Vec<Bar>,
 }
 
-/// A span, as it is drawn and described.
+/// A step, as it is drawn and described.
 struct Bar {
     kind: &'static str,
     /// What it is, before its name.
@@ -59,95 +58,149 @@ pub(super) async fn show(
     path: Result<Path<String>, PathRejection>,
 ) -> Answer {
     let trace = traces.get(path).await?;
-    let spans = spans(&trace).await;
-    let whole = whole(&trace, &spans);
+    let steps = steps(&trace).await;
+    let whole = whole(&trace, &steps);
+    let model = trace.model.as_deref();
     let content = Timeline {
         frame: Frame::of(&hosts, Section::Traces),
         id: trace.id.to_string(),
         figures: Figures::of(&trace, clock.now()),
-        bars: spans.iter().map(|span| Bar::of(span, whole)).collect(),
+        bars: steps
+            .iter()
+            .map(|step| Bar::of(step, model, whole))
+            .collect(),
     };
     page(StatusCode::OK, &content)
 }
 
 /// All of the time that is drawn.
-fn whole(trace: &Trace, spans: &[Span]) -> Duration {
-    let ends = spans.iter().map(|span| span.start + span.duration);
+fn whole(trace: &Trace, steps: &[Step]) -> Duration {
+    let ends = steps.iter().map(|step| {
+        let timing = step.timing();
+        timing.start + timing.duration
+    });
     ends.fold(trace.duration, Duration::max)
 }
 
 impl Bar {
-    fn of(of: &Span, whole: Duration) -> Self {
-        let text = |name: &str| of.attributes.get(name).and_then(Value::as_str);
-        let (kind, what, name) = match of.name.split_once(' ') {
-            Some(("chat", model)) => ("turn", "Turn", model),
-            Some(("execute_tool", tool)) => ("call", "Tool", tool),
-            Some(("list_tools", server)) => ("listing", "Tool list", server),
-            _ => ("listing", "", of.name.as_str()),
+    /// The bar of a step; `model` is the one that was asked for.
+    fn of(step: &Step, model: Option<&str>, whole: Duration) -> Self {
+        let omitted;
+        let (kind, what, name) = match step {
+            Step::Turn(_) => ("turn", "Model call", model.unwrap_or_default()),
+            Step::Call(call) => ("call", "Tool", &*call.name),
+            Step::Listing(listing) => ("listing", "Tool list", &*listing.server),
+            Step::Omission(omission) => {
+                omitted = format!("{} calls beyond those of a turn", omission.calls);
+                ("listing", "", &*omitted)
+            }
+            Step::Refusal(_) => ("listing", "", "refuse"),
         };
-        let outcome = text("mcp_layer.outcome");
-        let is_run = outcome != Some("not_executed");
+        let is_run = !matches!(step, Step::Call(call) if call.outcome == CallOutcome::NotExecuted);
+        let timing = step.timing();
         let whole = whole.as_micros().max(1);
-        let x = (of.start.as_micros() * WIDTH / whole).min(WIDTH - LEAST);
-        let width = (of.duration.as_micros() * WIDTH / whole).clamp(LEAST, WIDTH - x);
+        let x = (timing.start.as_micros() * WIDTH / whole).min(WIDTH - LEAST);
+        let width = (timing.duration.as_micros() * WIDTH / whole).clamp(LEAST, WIDTH - x);
         Self {
             kind: if is_run { kind } else { "unrun" },
             what,
             name: Shown::short(name, 120),
             x,
             width,
-            start: span(of.start),
-            took: is_run.then(|| span(of.duration)),
-            badge: badge(outcome, text("error.type")),
-            facts: facts(of),
-            texts: texts(of),
+            start: span(timing.start),
+            took: is_run.then(|| span(timing.duration)),
+            badge: badge(step),
+            facts: facts(step),
+            texts: texts(step),
         }
     }
 }
 
-fn badge(outcome: Option<&str>, error: Option<&str>) -> Option<(&'static str, String)> {
-    match (outcome, error) {
-        (Some("not_executed"), _) => Some(("", "not executed here".to_owned())),
-        (Some("cancelled"), _) => Some(("warn", "cancelled".to_owned())),
+fn badge(step: &Step) -> Option<(&'static str, String)> {
+    let outcome = match step {
+        Step::Call(call) => Some(call.outcome),
+        _ => None,
+    };
+    match (outcome, error(step)) {
+        (Some(CallOutcome::NotExecuted), _) => Some(("", "not executed here".to_owned())),
+        (Some(CallOutcome::Cancelled), _) => Some(("warn", "cancelled".to_owned())),
         (_, Some(error)) => Some(("bad", error.replace('_', " "))),
-        (Some("error"), None) => Some(("bad", "error".to_owned())),
+        (Some(CallOutcome::Error), None) => Some(("bad", "error".to_owned())),
         _ => None,
     }
 }
 
-/// What is said of a span in a few words.
-fn facts(of: &Span) -> Vec<(&'static str, Shown)> {
-    const FACTS: [(&str, &str); 13] = [
-        ("mcp_layer.turn", "Turn"),
-        ("mcp_layer.round", "Round"),
-        ("gen_ai.response.model", "Answered by"),
-        ("gen_ai.usage.input_tokens", "Input tokens"),
-        ("gen_ai.usage.output_tokens", "Output tokens"),
-        ("gen_ai.response.finish_reasons", "Finish reason"),
-        ("http.response.status_code", "HTTP status"),
-        ("mcp_layer.server", "Server"),
-        ("mcp_layer.tool", "Tool"),
-        ("gen_ai.tool.call.id", "Call"),
-        ("mcp_layer.result_bytes", "Result, in bytes"),
-        ("mcp_layer.truncated", "Cut for the model"),
-        ("error.type", "Error"),
-    ];
-    let found = FACTS.iter().filter_map(|(name, label)| {
-        let value = of.attributes.get(*name)?;
-        Some((*label, Shown::short(&words(value), 200)))
+/// The kind of error that a step ended with, in one word.
+fn error(step: &Step) -> Option<String> {
+    match step {
+        Step::Turn(turn) => {
+            let status = turn.error_status().map(|status| status.to_string());
+            status.or_else(|| Some(turn.failure?.to_string()))
+        }
+        Step::Call(call) => call.error.as_deref().map(str::to_owned),
+        Step::Listing(listing) => listing.error.as_ref().map(|_| "server_inactive".to_owned()),
+        Step::Omission(_) => Some("turn_call_limit".to_owned()),
+        Step::Refusal(refusal) => Some(refusal.code.to_string()),
+    }
+}
+
+/// What is said of a step in a few words.
+fn facts(step: &Step) -> Vec<(&'static str, Shown)> {
+    let mut facts = match step {
+        Step::Turn(turn) => of_turn(turn),
+        Step::Call(call) => of_call(call),
+        Step::Listing(listing) => vec![("Server", Some(listing.server.clone()))],
+        Step::Omission(omission) => vec![("Round", Some(omission.round.to_string()))],
+        Step::Refusal(refusal) => vec![("HTTP status", Some(refusal.status.to_string()))],
+    };
+    facts.push(("Error", error(step)));
+    let known = facts.into_iter();
+    known
+        .filter_map(|(label, value)| Some((label, Shown::short(&value?, 200))))
+        .collect()
+}
+
+/// A label, and what there is to say.
+type Fact = (&'static str, Option<String>);
+
+fn of_turn(turn: &TurnStep) -> Vec<Fact> {
+    vec![
+        ("Turn", Some(turn.number.to_string())),
+        ("Answered by", turn.model.clone()),
+        ("Input tokens", number(turn.input_tokens)),
+        ("Output tokens", number(turn.output_tokens)),
+        ("Finish reason", turn.finish_reason.clone()),
+        ("HTTP status", turn.status.map(|status| status.to_string())),
+    ]
+}
+
+fn of_call(call: &CallStep) -> Vec<Fact> {
+    let truncated = call.result_bytes.map(|_| match call.truncated {
+        true => "yes".to_owned(),
+        false => "no".to_owned(),
     });
-    found.collect()
+    vec![
+        ("Round", number(call.round)),
+        ("Server", call.server.clone()),
+        ("Tool", call.tool.clone()),
+        ("Call", Some(call.id.clone())),
+        ("Result, in bytes", number(call.result_bytes)),
+        ("Truncated", truncated),
+    ]
+}
+
+fn number(number: Option<u64>) -> Option<String> {
+    number.map(|number| number.to_string())
 }
 
 /// What was given to a tool, and what it gave.
-fn texts(of: &Span) -> Vec<(&'static str, Shown)> {
-    const TEXTS: [(&str, &str); 2] = [
-        ("gen_ai.tool.call.arguments", "Arguments"),
-        ("gen_ai.tool.call.result", "Result"),
-    ];
-    let found = TEXTS.iter().filter_map(|(name, label)| {
-        let text = words(of.attributes.get(*name)?);
-        Some((*label, Shown::of(&pretty(&text))))
-    });
-    found.collect()
+fn texts(step: &Step) -> Vec<(&'static str, Shown)> {
+    let Step::Call(call) = step else {
+        return Vec::new();
+    };
+    let texts = [("Arguments", &call.arguments), ("Result", &call.result)];
+    let known = texts.into_iter();
+    known
+        .filter_map(|(label, text)| Some((label, Shown::of(&pretty(text.as_deref()?)))))
+        .collect()
 }

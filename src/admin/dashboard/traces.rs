@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     registry::{Filter, Page},
-    trace::Trace,
+    trace::{Outcome, StoppedBy, Trace},
 };
 
 /// What a list can be narrowed to.
@@ -114,7 +114,7 @@ async fn chips(projects: &Projects, filters: &Filters) -> Result<Vec<Chip>, Faul
     let projects = projects.choices().await?;
     let projects = projects.iter().take(CHOICES);
     let projects = projects.map(|project| (project.as_str(), project.as_str()));
-    let outcomes = OUTCOMES.map(|(outcome, words, _)| (outcome, words));
+    let outcomes = OUTCOMES.map(|(outcome, words, _)| (outcome.as_str(), words));
     Ok(vec![
         filters.open_chip("project", "Project", projects),
         filters.open_chip("server", "Server", []),
@@ -137,12 +137,12 @@ async fn example(store: &OrganizationStore) -> Result<Option<String>, Fault> {
 }
 
 /// How an exchange ends, in words, and their tone.
-const OUTCOMES: [(&str, &str, &str); 5] = [
-    ("ok", "Answered", "good"),
-    ("upstream_error", "Model's error", "bad"),
-    ("upstream_failed", "Model failed", "bad"),
-    ("refused", "Refused", "warn"),
-    ("cancelled", "Caller hung up", "warn"),
+const OUTCOMES: [(Outcome, &str, &str); 5] = [
+    (Outcome::Ok, "Answered", "good"),
+    (Outcome::UpstreamError, "Model's error", "bad"),
+    (Outcome::UpstreamFailed, "Model failed", "bad"),
+    (Outcome::Refused, "Refused", "warn"),
+    (Outcome::Cancelled, "Caller hung up", "warn"),
 ];
 
 impl Figures {
@@ -165,22 +165,21 @@ impl Figures {
             took: span(trace.duration),
             tone: known.map_or("", |(_, _, tone)| tone),
             outcome: known
-                .map_or(&*trace.outcome, |(_, words, _)| words)
+                .map_or(trace.outcome.as_str(), |(_, words, _)| words)
                 .to_owned(),
-            stopped: trace.stopped_by.as_deref().and_then(stopped),
+            stopped: trace.stopped_by.and_then(stopped),
         }
     }
 }
 
 /// Why a loop was left before there was a final answer.
-fn stopped(reason: &str) -> Option<String> {
+fn stopped(reason: StoppedBy) -> Option<String> {
     let words = match reason {
-        "final" => return None,
-        "max_rounds" => "after the last round that was allowed",
-        "caller_tools" => "for the caller's own tools",
-        "ask_first" => "for approval",
-        "deadline" => "since time was up",
-        other => other,
+        StoppedBy::Final => return None,
+        StoppedBy::MaxRounds => "after the last round that was allowed",
+        StoppedBy::CallerTools => "for the caller's own tools",
+        StoppedBy::AskFirst => "for approval",
+        StoppedBy::Deadline => "since time was up",
     };
     Some(format!("handed back {words}"))
 }

@@ -7,24 +7,24 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::clauses;
 use crate::{
     registry::trace_store::{TraceFilter, TraceListing, TracePage, TraceStore},
-    trace::{Span, Trace, TraceId},
+    trace::{CallOutcome, CallStep, Outcome, Step, StoppedBy, Timing, Trace, TraceId},
 };
 
 clauses! {
     /// Runs every clause, each with an empty store from `make`.
     all(TraceStore) {
         the_latest_are_listed_first_whenever_they_ended
-        lists_have_no_spans_and_all_else
+        lists_have_no_steps_and_all_else
         pages_have_every_exchange_once
         a_page_has_a_limit
         filters_find_what_they_say
         an_organization_sees_its_own_only
-        one_exchange_is_found_with_its_spans
+        one_exchange_is_found_with_its_steps
         what_is_not_there_is_none
         odd_texts_do_no_harm
     }
@@ -37,28 +37,25 @@ pub fn trace(number: u64) -> Trace {
     let now = UNIX_EPOCH.elapsed().unwrap().as_millis();
     let today = u64::try_from(now).unwrap() / 86_400_000 * 86_400_000;
     let started_at = UNIX_EPOCH + Duration::from_millis(today + number);
-    let object = |value: Value| value.as_object().unwrap().clone();
-    Trace {
-        id: TraceId::new(started_at),
-        organization: "default".into(),
-        project: "web".into(),
-        model: Some("m".into()),
-        servers: vec!["docs".to_owned(), "files".to_owned()],
-        started_at,
-        duration: Duration::from_millis(1234),
-        rounds: 1,
-        calls: 2,
-        stopped_by: Some("final".into()),
-        outcome: "ok".into(),
-        usage: Some(object(json!({"total_tokens": 7, "cost": 0.25}))),
-        spans: Vec::from([Span {
-            name: "execute_tool docs__search".to_owned(),
-            start: Duration::from_millis(12),
-            duration: Duration::from_millis(345),
-            attributes: object(json!({"mcp_layer.round": 1, "gen_ai.tool.call.result": "\"é\"\n"})),
-        }])
-        .into(),
-    }
+    let timing = Timing {
+        start: Duration::from_millis(12),
+        duration: Duration::from_millis(345),
+    };
+    let mut call = CallStep::new(timing, "call_1", "docs__search", CallOutcome::Ok);
+    call.server = Some("docs".to_owned());
+    call.round = Some(1);
+    call.result = Some("\"é\"\n".to_owned());
+    let id = TraceId::new(started_at);
+    let mut trace = Trace::new(id, "default", "web", started_at, Outcome::Ok);
+    trace.model = Some("m".into());
+    trace.servers = vec!["docs".to_owned(), "files".to_owned()];
+    trace.duration = Duration::from_millis(1234);
+    (trace.rounds, trace.calls) = (1, 2);
+    trace.stopped_by = Some(StoppedBy::Final);
+    trace.usage = json!({"total_tokens": 7, "cost": 0.25})
+        .as_object()
+        .cloned();
+    trace.with_steps(vec![Step::Call(call)])
 }
 
 /// Records these exchanges, and waits until they are stored.
@@ -98,8 +95,8 @@ pub async fn the_latest_are_listed_first_whenever_they_ended(store: impl TraceSt
     assert_eq!(all_ids(&store, &TraceFilter::default()).await, expected);
 }
 
-/// A list has everything of a record but its spans.
-pub async fn lists_have_no_spans_and_all_else(store: impl TraceStore) {
+/// A list is short; what is in a record but its steps is in it.
+pub async fn lists_have_no_steps_and_all_else(store: impl TraceStore) {
     let mut bare = trace(1);
     (bare.model, bare.stopped_by, bare.usage) = (None, None, None);
     bare.servers = Vec::new();
@@ -107,7 +104,7 @@ pub async fn lists_have_no_spans_and_all_else(store: impl TraceStore) {
     record(&store, &traces).await;
     let listing = list(&store, &TraceFilter::default(), &TracePage::default()).await;
     for (listed, meant) in listing.traces.iter().zip(&traces) {
-        assert_eq!(**listed, meant.without_spans());
+        assert_eq!(**listed, meant.without_steps());
     }
 }
 
@@ -154,7 +151,7 @@ pub async fn filters_find_what_they_say(store: impl TraceStore) {
     other.project = "batch".into();
     other.model = Some("n".into());
     other.servers = vec!["docs-old".to_owned()];
-    other.outcome = "refused".into();
+    other.outcome = Outcome::Refused;
     let traces = [trace(2), other];
     record(&store, &traces).await;
     let is = |text: &str| Some(text.to_owned());
@@ -216,8 +213,8 @@ pub async fn an_organization_sees_its_own_only(store: impl TraceStore) {
     assert!(store.get("other", traces[0].id).await.unwrap().is_none());
 }
 
-/// An exchange comes back as it went in, with its spans.
-pub async fn one_exchange_is_found_with_its_spans(store: impl TraceStore) {
+/// A record comes back as it went in.
+pub async fn one_exchange_is_found_with_its_steps(store: impl TraceStore) {
     let trace = trace(1);
     record(&store, std::slice::from_ref(&trace)).await;
     assert_eq!(*get(&store, &trace).await.unwrap(), trace);

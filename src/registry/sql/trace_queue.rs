@@ -139,7 +139,7 @@ impl Writer {
                     Item::Record(trace, size) => {
                         self.counts.queued.fetch_sub(size, Ordering::Relaxed);
                         rows.extend(self.row(trace).await);
-                        // Building and masking its spans takes a while; others may run in between.
+                        // Making and masking its steps takes a while; others may run in between.
                         yield_now().await;
                     }
                     Item::Flush(done) => flushed.push(done),
@@ -240,7 +240,7 @@ async fn insert(database: &Database, rows: &[Row]) -> Result<(), Error> {
         .bind(&*row.servers)
         .bind(&*row.outcome)
         .bind(&*row.record)
-        .bind(&*row.spans)
+        .bind(&*row.steps)
         .execute(&mut *tx)
         .await?;
     }

@@ -1,6 +1,6 @@
 //! The record of an exchange as it is stored.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -8,19 +8,16 @@ use serde_json::{Map, Value};
 use super::time::{milliseconds, span, time};
 use crate::{
     registry::Error,
-    trace::{Span, Trace},
+    trace::{Outcome, Step, StoppedBy, Trace},
 };
 
-/// The most that the spans of a record may take. A database is no archive of what tools say.
-const SPANS: usize = 256 << 10;
+/// The most that the steps of a record may take. A database is no archive of what tools say.
+const STEPS: usize = 256 << 10;
 
 /// Between the names of servers.
 const SEPARATOR: char = '\u{1f}';
 
-/// The attributes that are long, and go first.
-const PAYLOADS: [&str; 2] = ["gen_ai.tool.call.arguments", "gen_ai.tool.call.result"];
-
-/// All of a record but its spans and who may see it.
+/// All of a record but its steps and who may see it.
 #[derive(Serialize, Deserialize)]
 struct Stored {
     project: String,
@@ -30,8 +27,8 @@ struct Stored {
     duration: i64,
     rounds: u64,
     calls: u64,
-    stopped_by: Option<String>,
-    outcome: String,
+    stopped_by: Option<StoppedBy>,
+    outcome: Outcome,
     usage: Option<Map<String, Value>>,
 }
 
@@ -44,7 +41,7 @@ pub(super) struct Row {
     pub(super) servers: String,
     pub(super) outcome: String,
     pub(super) record: String,
-    pub(super) spans: String,
+    pub(super) steps: String,
 }
 
 /// The record as it is stored.
@@ -57,8 +54,8 @@ pub(super) fn write(trace: &Trace) -> Result<Row, Error> {
         duration: span(trace.duration),
         rounds: trace.rounds,
         calls: trace.calls,
-        stopped_by: trace.stopped_by.as_deref().map(str::to_owned),
-        outcome: trace.outcome.to_string(),
+        stopped_by: trace.stopped_by,
+        outcome: trace.outcome,
         usage: trace.usage.clone(),
     };
     Ok(Row {
@@ -67,36 +64,31 @@ pub(super) fn write(trace: &Trace) -> Result<Row, Error> {
         project: column(&trace.project).into_owned(),
         model: column(trace.model.as_deref().unwrap_or_default()).into_owned(),
         servers: trace.servers.iter().map(|name| server(name)).collect(),
-        outcome: column(&trace.outcome).into_owned(),
+        outcome: trace.outcome.to_string(),
         record: serde_json::to_string(&stored).map_err(Error::unavailable)?,
-        spans: spans(&trace.spans())?,
+        steps: steps(&trace.steps())?,
     })
 }
 
-/// The record of these texts; without spans where it is one of a list.
+/// The record of these texts; without steps where it is one of a list.
 pub(super) fn read(
     id: &str,
     organization: &str,
     record: &str,
-    spans: Option<&str>,
+    steps: Option<&str>,
 ) -> Result<Trace, Error> {
+    let id = id.parse().map_err(Error::unavailable)?;
     let stored: Stored = serde_json::from_str(record).map_err(Error::unavailable)?;
-    let spans = spans.map_or(Ok(Vec::new()), serde_json::from_str);
-    Ok(Trace {
-        id: id.parse().map_err(Error::unavailable)?,
-        organization: organization.into(),
-        project: stored.project.into(),
-        model: stored.model.map(Into::into),
-        servers: stored.servers,
-        started_at: time(stored.started_at),
-        duration: std::time::Duration::from_millis(stored.duration.max(0).unsigned_abs()),
-        rounds: stored.rounds,
-        calls: stored.calls,
-        stopped_by: stored.stopped_by.map(Into::into),
-        outcome: stored.outcome.into(),
-        usage: stored.usage,
-        spans: spans.map_err(Error::unavailable)?.into(),
-    })
+    let steps = steps.map_or(Ok(Vec::new()), serde_json::from_str);
+    let started_at = time(stored.started_at);
+    let mut trace = Trace::new(id, organization, stored.project, started_at, stored.outcome);
+    trace.model = stored.model.map(Into::into);
+    trace.servers = stored.servers;
+    trace.duration = Duration::from_millis(stored.duration.max(0).unsigned_abs());
+    (trace.rounds, trace.calls) = (stored.rounds, stored.calls);
+    trace.stopped_by = stored.stopped_by;
+    trace.usage = stored.usage;
+    Ok(trace.with_steps(steps.map_err(Error::unavailable)?))
 }
 
 /// A text of a caller's as a column can have it: PostgreSQL takes no NUL.
@@ -113,29 +105,27 @@ pub(super) fn server(name: &str) -> String {
     format!("{SEPARATOR}{name}{SEPARATOR}")
 }
 
-/// The spans as JSON: without payloads where they are too long, and then those that fit.
-fn spans(spans: &[Span]) -> Result<String, Error> {
-    let whole = serde_json::to_string(spans).map_err(Error::unavailable)?;
-    if whole.len() <= SPANS {
+/// The steps as JSON: without payloads where they are too long, and then those that fit.
+fn steps(steps: &[Step]) -> Result<String, Error> {
+    let whole = serde_json::to_string(steps).map_err(Error::unavailable)?;
+    if whole.len() <= STEPS {
         return Ok(whole);
     }
     let mut text = String::from("[");
-    for span in spans {
-        let mut span = span.clone();
-        for name in PAYLOADS {
-            if span.attributes.remove(name).is_some() {
-                span.attributes
-                    .insert("mcp_layer.payloads_dropped".to_owned(), true.into());
-            }
+    for step in steps {
+        let mut step = step.clone();
+        if let Step::Call(call) = &mut step {
+            let payloads = [call.arguments.take(), call.result.take()];
+            call.payloads_dropped |= payloads.iter().any(Option::is_some);
         }
-        let span = serde_json::to_string(&span).map_err(Error::unavailable)?;
-        if text.len() + span.len() + 2 > SPANS {
+        let step = serde_json::to_string(&step).map_err(Error::unavailable)?;
+        if text.len() + step.len() + 2 > STEPS {
             break;
         }
         if text.len() > 1 {
             text.push(',');
         }
-        text.push_str(&span);
+        text.push_str(&step);
     }
     text.push(']');
     Ok(text)
@@ -147,23 +137,23 @@ mod tests {
     use crate::registry::conformance::traces::trace;
 
     #[test]
-    fn spans_that_are_too_long_lose_their_payloads_first() {
-        let mut span = trace(1).spans()[0].clone();
-        span.attributes
-            .insert(PAYLOADS[0].to_owned(), "x".repeat(8 << 10).into());
-        for (count, kept, dropped) in [(20, 20, false), (100, 100, true), (5000, 1000, true)] {
-            let trace = trace(1).with_spans(vec![span.clone(); count]);
+    fn steps_that_are_too_long_lose_their_payloads_first() {
+        let mut step = trace(1).steps()[0].clone();
+        if let Step::Call(call) = &mut step {
+            call.arguments = Some("x".repeat(8 << 10));
+        }
+        for (count, kept, dropped) in [(20, 20, false), (100, 100, true), (5000, 800, true)] {
+            let trace = trace(1).with_steps(vec![step.clone(); count]);
             let row = write(&trace).unwrap();
-            assert!(row.spans.len() <= SPANS);
-            let read = read(&row.id, "default", &row.record, Some(&row.spans)).unwrap();
-            let spans = read.spans();
-            assert!(spans.len() >= kept, "{count}");
-            let attributes = &spans[0].attributes;
-            assert_eq!(
-                attributes.contains_key("mcp_layer.payloads_dropped"),
-                dropped
-            );
-            assert_eq!(attributes.contains_key(PAYLOADS[0]), !dropped);
+            assert!(row.steps.len() <= STEPS);
+            let read = read(&row.id, "default", &row.record, Some(&row.steps)).unwrap();
+            let steps = read.steps();
+            assert!(steps.len() >= kept, "{count}: {}", steps.len());
+            let Step::Call(call) = &steps[0] else {
+                panic!("{:?}", steps[0]);
+            };
+            assert_eq!(call.payloads_dropped, dropped);
+            assert_eq!(call.arguments.is_some(), !dropped);
         }
     }
 }

@@ -99,8 +99,8 @@ impl TraceStore for SqlRegistry {
             let Some(row) = row.await? else {
                 return Ok(None);
             };
-            let spans = Some(row.try_get(1)?);
-            let trace = trace_record::read(&id, organization, row.try_get(0)?, spans)?;
+            let steps = Some(row.try_get(1)?);
+            let trace = trace_record::read(&id, organization, row.try_get(0)?, steps)?;
             Ok(Some(Arc::new(trace)))
         })
     }

@@ -6,66 +6,69 @@ use http::HeaderValue;
 use tokio::time::Instant;
 use tracing::{Span, field::Empty};
 
-use super::{Record, name, whole};
+use super::{
+    exchange::Record,
+    fields::{span_name, whole},
+};
 use crate::{
     catalog::Entry,
     chat::{Arguments, ToolCall},
+    name::{short, shortened},
     registry::Server,
     scrub::Scrubber,
-    tool_loop::options::{short, shortened},
-    trace,
+    trace::{self, CallFact, CallOutcome, Timing},
 };
 
-/// A tool call that runs; dropped before it has ended, it was cancelled.
-pub(crate) struct Running<'a> {
+/// A tool call under way; dropped before its [end](CallRecord::end), it was cancelled.
+pub(crate) struct CallRecord<'a> {
     record: &'a Record,
     call: &'a ToolCall,
-    /// `None` for a tool that nobody has.
+    /// `None` for a tool that none of the servers offers.
     entry: Option<&'a Entry>,
     round: u64,
     started: Instant,
     span: Span,
-    ended: bool,
+    has_ended: bool,
 }
 
-/// What a call came to.
+/// What the model gets for a call.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Came<'a> {
+pub(crate) struct CallReply<'a> {
     /// One word; `None` if it succeeded.
     pub(crate) error: Option<&'static str>,
-    /// The result, or why there is none, as the model gets it.
+    /// The result, or why there is none.
     pub(crate) text: &'a str,
-    /// The size of the result before it was cut.
+    /// The size of the result before it was truncated.
     pub(crate) result_bytes: usize,
     /// The model gets a part of it.
     pub(crate) truncated: bool,
 }
 
-/// What has become of a call.
-pub(super) struct Became<'a> {
-    pub(super) time: trace::Time,
+/// How a call ended, for the log of the exchange.
+pub(super) struct CallEnd<'a> {
+    pub(super) timing: Timing,
     /// `None` if it was not run here.
     pub(super) round: Option<u64>,
-    pub(super) outcome: &'static str,
+    pub(super) outcome: CallOutcome,
     pub(super) error: Option<&'static str>,
-    pub(super) came: Option<Came<'a>>,
+    pub(super) reply: Option<CallReply<'a>>,
 }
 
 impl Record {
-    /// A call of this round begins.
+    /// Begins the record of a call of this round.
     pub(crate) fn call<'a>(
         &'a self,
         round: u64,
         call: &'a ToolCall,
         entry: Option<&'a Entry>,
-    ) -> Running<'a> {
+    ) -> CallRecord<'a> {
         self.0.state().calls += 1;
         let offered = call.function.as_deref().unwrap_or_default();
         let span = tracing::info_span!(
             target: trace::TARGET,
             parent: &self.0.span,
             "execute_tool",
-            otel.name = name("execute_tool", Some(&short(offered))),
+            otel.name = span_name("execute_tool", Some(&short(offered))),
             otel.kind = "client",
             otel.status_code = Empty,
             gen_ai.operation.name = "execute_tool",
@@ -80,19 +83,42 @@ impl Record {
             mcp_layer.truncated = Empty,
             "error.type" = Empty,
         );
-        Running {
+        CallRecord {
             record: self,
             call,
             entry,
             round,
             started: Instant::now(),
             span,
-            ended: false,
+            has_ended: false,
         }
     }
 
-    /// Notes a call, and what has become of it.
-    pub(super) fn note_call(&self, call: &ToolCall, entry: Option<&Entry>, became: Became<'_>) {
+    /// Records calls of the model that go back to the caller.
+    pub(crate) fn not_executed(&self, calls: &[ToolCall]) {
+        let Some(audience) = &self.0.audience else {
+            return;
+        };
+        let timing = self.0.now();
+        for call in calls {
+            if !self.0.state().log.has_room() {
+                break;
+            }
+            let catalog = audience.catalog.get();
+            let entry = catalog.and_then(|catalog| catalog.entry(call.function.as_deref()?));
+            let end = CallEnd {
+                timing,
+                round: None,
+                outcome: CallOutcome::NotExecuted,
+                error: None,
+                reply: None,
+            };
+            self.log_call(call, entry, end);
+        }
+    }
+
+    /// Logs a call with its end.
+    pub(super) fn log_call(&self, call: &ToolCall, entry: Option<&Entry>, end: CallEnd<'_>) {
         let name = shortened(call.function.as_deref().unwrap_or_default());
         let id = shortened(&call.id);
         let text = match &call.arguments {
@@ -100,20 +126,19 @@ impl Record {
             Arguments::Unreadable => None,
         };
         let clean = text.and_then(|text| without_credentials(&entry?.server, text));
-        let came = became.came;
-        self.0.note(|noted| {
-            noted.call(trace::Call {
-                time: became.time,
-                id: &id,
-                name: &name,
-                tool: entry.map(|entry| [entry.server.name.as_str(), &*entry.offer().tool]),
-                arguments: clean.as_deref().or(text).map(Into::into),
-                round: became.round,
-                outcome: became.outcome,
-                error: became.error,
-                result: came.map(|came| came.text.into()),
-                size: came.map(|came| (came.result_bytes, came.truncated)),
-            });
+        let reply = end.reply;
+        self.0.state().log.add_call(CallFact {
+            timing: end.timing,
+            id: &id,
+            name: &name,
+            tool: entry.map(|entry| [entry.server.name.as_str(), &*entry.offer().tool]),
+            arguments: clean.as_deref().or(text).map(Into::into),
+            round: end.round,
+            outcome: end.outcome,
+            error: end.error,
+            result: reply.map(|reply| reply.text.into()),
+            result_bytes: reply.map(|reply| reply.result_bytes as u64),
+            truncated: reply.is_some_and(|reply| reply.truncated),
         });
     }
 }
@@ -129,25 +154,28 @@ fn without_credentials(server: &Server, text: &str) -> Option<String> {
     scrubber.cleaned(text)
 }
 
-impl Running<'_> {
-    /// What is done for the call belongs into it.
+impl CallRecord<'_> {
+    /// The span that what is done for the call belongs into.
     pub(crate) fn span(&self) -> Span {
         self.span.clone()
     }
 
-    /// The call has ended; how long it took.
-    pub(crate) fn end(mut self, came: Came<'_>) -> Duration {
-        let outcome = if came.error.is_some() { "error" } else { "ok" };
-        self.record(outcome, Some(came))
+    /// Ends the record with what the model gets; returns how long the call took.
+    pub(crate) fn end(mut self, reply: CallReply<'_>) -> Duration {
+        let outcome = match reply.error {
+            Some(_) => CallOutcome::Error,
+            None => CallOutcome::Ok,
+        };
+        self.close(outcome, Some(reply))
     }
 
-    fn record(&mut self, outcome: &'static str, came: Option<Came<'_>>) -> Duration {
-        self.ended = true;
+    fn close(&mut self, outcome: CallOutcome, reply: Option<CallReply<'_>>) -> Duration {
+        self.has_ended = true;
         let duration = self.started.elapsed();
-        let error = came.map_or(Some("cancelled"), |came| came.error);
-        let result_bytes = came.map(|came| came.result_bytes);
-        let truncated = came.map(|came| came.truncated);
-        self.span.record("mcp_layer.outcome", outcome);
+        let error = reply.map_or(Some("cancelled"), |reply| reply.error);
+        let result_bytes = reply.map(|reply| reply.result_bytes);
+        let truncated = reply.map(|reply| reply.truncated);
+        self.span.record("mcp_layer.outcome", outcome.as_str());
         self.span
             .record("mcp_layer.result_bytes", result_bytes.map(whole));
         self.span.record("mcp_layer.truncated", truncated);
@@ -163,7 +191,7 @@ impl Running<'_> {
                 round = self.round,
                 call_id = short(&self.call.id),
                 duration_ms = duration.as_millis() as u64,
-                outcome,
+                outcome = outcome.as_str(),
                 is_error = error.is_some(),
                 result_bytes,
                 truncated,
@@ -171,23 +199,23 @@ impl Running<'_> {
             );
         });
         if self.record.is_heard() {
-            let became = Became {
-                time: self.record.0.time(self.started, duration),
+            let end = CallEnd {
+                timing: self.record.0.timing(self.started, duration),
                 round: Some(self.round),
                 outcome,
                 error,
-                came,
+                reply,
             };
-            self.record.note_call(self.call, self.entry, became);
+            self.record.log_call(self.call, self.entry, end);
         }
         duration
     }
 }
 
-impl Drop for Running<'_> {
+impl Drop for CallRecord<'_> {
     fn drop(&mut self) {
-        if !self.ended {
-            self.record("cancelled", None);
+        if !self.has_ended {
+            self.close(CallOutcome::Cancelled, None);
         }
     }
 }

@@ -67,7 +67,7 @@ pub fn names(trace: &Trace) -> Vec<String> {
 
 /// The spans of tool calls.
 pub fn tools(trace: &Trace) -> Vec<Span> {
-    let mut spans = trace.spans().into_owned();
+    let mut spans = trace.spans();
     spans.retain(|span| span.name.starts_with("execute_tool"));
     spans
 }

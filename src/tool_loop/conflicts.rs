@@ -1,28 +1,18 @@
-//! Offers the tools of the catalog to the model, behind the caller's own.
+//! Checks that the tools of the catalog can be offered beside the caller's own.
 
 use std::collections::BTreeMap;
 
-use super::Gateway;
+use super::gateway::Gateway;
 use crate::{
     catalog::Catalog,
     chat::ChatRequest,
     refusal::{Kind, Refusal},
 };
 
-/// Reads the caller's own tools.
+/// Checks that the tools of the catalog can stand beside the caller's own.
 ///
 /// # Errors
-/// There are more of them than a request may have: they are counted while they are read.
-pub(crate) fn read_own(gateway: &Gateway, request: &mut ChatRequest) -> Result<(), Refusal> {
-    let limit = gateway.settings.limits.tools;
-    if request.read_tools(limit) {
-        return Ok(());
-    }
-    let message = format!("the request's own tools are too many, at most {limit} fit");
-    Err(Refusal::new(Kind::TooManyTools, message).at("tools"))
-}
-
-/// Checks that the tools of the catalog can stand beside the caller's own.
+/// Two tools have one name, or there are too many of them.
 pub(crate) fn check(
     gateway: &Gateway,
     request: &ChatRequest,

@@ -1,15 +1,15 @@
 //! How an exchange ended.
 
-use crate::tool_loop::limits::StoppedBy;
+use crate::trace::{Outcome, StoppedBy};
 
-/// How an exchange ended.
+/// How an exchange ended: finer than an [`Outcome`], as its event in the log says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ended {
+pub(crate) enum Ending {
     /// The loop came to its end, and the caller has an answer.
     Stopped(StoppedBy),
     /// The answer of the model's service went on as it came.
     PassedOn,
-    /// The same for an answer with a status that is no success.
+    /// The model's service answered with a status that is no success.
     UpstreamError,
     /// The model's service gave no answer, or broke off.
     UpstreamFailed,
@@ -21,34 +21,31 @@ pub(crate) enum Ended {
     Cancelled,
 }
 
-impl Ended {
+impl Ending {
     /// As the event says it.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Stopped(reason) => reason.as_str(),
             Self::PassedOn => "passed_on",
             Self::Unreadable => "unreadable",
-            other => other.outcome(),
+            other => other.outcome().as_str(),
         }
     }
 
-    /// As a record says it.
-    pub(super) fn outcome(self) -> &'static str {
+    /// As a trace says it.
+    pub(super) fn outcome(self) -> Outcome {
         match self {
-            Self::Stopped(_) | Self::PassedOn => "ok",
-            Self::UpstreamError => "upstream_error",
-            Self::UpstreamFailed | Self::Unreadable => "upstream_failed",
-            Self::Refused => "refused",
-            Self::Cancelled => "cancelled",
+            Self::Stopped(_) | Self::PassedOn => Outcome::Ok,
+            Self::UpstreamError => Outcome::UpstreamError,
+            Self::UpstreamFailed | Self::Unreadable => Outcome::UpstreamFailed,
+            Self::Refused => Outcome::Refused,
+            Self::Cancelled => Outcome::Cancelled,
         }
     }
 
     /// What a turn that is still under way failed with.
-    pub(super) fn error(self) -> Option<&'static str> {
-        match self {
-            Self::Stopped(_) | Self::PassedOn => None,
-            other => Some(other.outcome()),
-        }
+    pub(super) fn failure(self) -> Option<Outcome> {
+        Some(self.outcome()).filter(|outcome| *outcome != Outcome::Ok)
     }
 
     pub(super) fn stopped_by(self) -> Option<StoppedBy> {

@@ -1,12 +1,14 @@
-//! What happened in an exchange, in plain facts.
+//! The log of an exchange under way, in plain facts.
 //!
-//! They are noted on the way of a request, so nothing is built, masked or formatted: that is done
-//! in `spans.rs`, when somebody reads them. All texts are in one buffer, since a record goes long
-//! after it has left every cache, where each piece of memory costs a while to give back.
+//! It is written on the way of a request, so nothing is built, masked or formatted here:
+//! `steps.rs` does that when somebody reads the record. All texts are in one buffer, since a record
+//! goes long after it has left every cache, where each piece of memory costs a while to give back.
 
-use std::{sync::Arc, time::Duration};
-
-use super::{Payloads, Span};
+use super::{
+    outcome::{CallOutcome, Outcome},
+    payload::Payloads,
+    step::{Step, Timing, is_error},
+};
 
 /// Facts of one record; a model may ask for any number of calls.
 const FACTS: usize = 1000;
@@ -20,72 +22,58 @@ const FEW: usize = 4;
 
 /// The facts of an exchange. Its texts are as they came, and so it has no `Debug`.
 #[derive(Clone, Default)]
-pub(crate) struct Noted {
+pub(crate) struct TraceLog {
     pub(super) payloads: Payloads,
-    /// The model that was asked for.
-    pub(super) model: Option<Arc<str>>,
     texts: String,
-    pub(super) facts: Vec<Fact<Text>>,
+    facts: Vec<Fact<TextRange>>,
     /// What arguments and results take of the texts.
-    paid: usize,
+    payload_bytes: usize,
 }
 
 /// Where a text is among the others.
 #[derive(Clone, Copy)]
-pub(super) struct Text {
+struct TextRange {
     start: u32,
     end: u32,
 }
 
-/// One fact, with texts of type `T`.
+/// One fact, with texts of type `T`: a step before it is masked.
 #[derive(Clone)]
 pub(super) enum Fact<T> {
-    Turn(Turn<T>),
-    Call(Call<T>),
+    Turn(TurnFact<T>),
+    Call(CallFact<T>),
     /// What is rare is built at once.
-    Span(Box<Span>),
+    Built(Box<Step>),
 }
 
-/// When something began, since the exchange did, and how long it took.
+/// A turn of the model; the fields are those of [`TurnStep`](super::TurnStep).
 #[derive(Clone, Copy)]
-pub(crate) struct Time {
-    pub(crate) start: Duration,
-    pub(crate) duration: Duration,
-}
-
-/// A turn of the model.
-#[derive(Clone, Copy)]
-pub(crate) struct Turn<T> {
-    pub(crate) time: Time,
-    /// From 1 on.
+pub(crate) struct TurnFact<T> {
+    pub(crate) timing: Timing,
     pub(crate) number: u64,
-    /// The model that answered.
     pub(crate) model: Option<T>,
     pub(crate) finish_reason: Option<T>,
-    /// Input and output.
-    pub(crate) tokens: [Option<u64>; 2],
+    pub(crate) input_tokens: Option<u64>,
+    pub(crate) output_tokens: Option<u64>,
     pub(crate) status: Option<u16>,
-    /// One word, where the exchange ended with it.
-    pub(crate) error: Option<&'static str>,
+    pub(crate) failure: Option<Outcome>,
 }
 
-/// A tool call.
+/// A tool call; the fields are those of [`CallStep`](super::CallStep).
 #[derive(Clone, Copy)]
-pub(crate) struct Call<T> {
-    pub(crate) time: Time,
+pub(crate) struct CallFact<T> {
+    pub(crate) timing: Timing,
     pub(crate) id: T,
-    /// As the model calls the tool.
     pub(crate) name: T,
-    /// The server, and the tool's own name; `None` for a tool that nobody has.
+    /// The server, and the tool's own name; `None` for a tool that none of the servers offers.
     pub(crate) tool: Option<[T; 2]>,
     pub(crate) arguments: Option<Payload<T>>,
     pub(crate) round: Option<u64>,
-    pub(crate) outcome: &'static str,
-    /// One word; `None` if it succeeded.
+    pub(crate) outcome: CallOutcome,
     pub(crate) error: Option<&'static str>,
     pub(crate) result: Option<Payload<T>>,
-    /// The size of the result before it was cut, and whether the model gets a part of it.
-    pub(crate) size: Option<(usize, bool)>,
+    pub(crate) result_bytes: Option<u64>,
+    pub(crate) truncated: bool,
 }
 
 /// Arguments or a result, or the beginning of it.
@@ -103,25 +91,24 @@ impl<'a> From<&'a str> for Payload<&'a str> {
     }
 }
 
-impl Noted {
-    pub(crate) fn new(payloads: Payloads, model: Option<Arc<str>>) -> Self {
+impl TraceLog {
+    pub(crate) fn new(payloads: Payloads) -> Self {
         Self {
             payloads,
-            model,
             texts: String::with_capacity(TEXTS),
             facts: Vec::with_capacity(FEW),
-            paid: 0,
+            payload_bytes: 0,
         }
     }
 
-    pub(crate) fn turn(&mut self, turn: Turn<&str>) {
+    pub(crate) fn add_turn(&mut self, turn: TurnFact<&str>) {
         if self.has_room() {
             let turn = turn.map(|text| self.text(text));
             self.facts.push(Fact::Turn(turn));
         }
     }
 
-    pub(crate) fn call(&mut self, mut call: Call<&str>) {
+    pub(crate) fn add_call(&mut self, mut call: CallFact<&str>) {
         if self.has_room() {
             call.arguments = self.payload(call.arguments);
             call.result = self.payload(call.result);
@@ -130,81 +117,83 @@ impl Noted {
         }
     }
 
-    pub(crate) fn span(&mut self, span: Span) {
+    /// Adds a step that is rare.
+    pub(crate) fn add_step(&mut self, step: Step) {
         if self.has_room() {
-            self.facts.push(Fact::Span(Box::new(span)));
+            self.facts.push(Fact::Built(Box::new(step)));
         }
     }
 
-    /// Whether one more fact is noted.
+    /// Whether one more fact is kept.
     pub(crate) fn has_room(&self) -> bool {
         self.facts.len() < FACTS
     }
 
     /// The facts with their texts.
-    pub(super) fn read(&self) -> impl Iterator<Item = Fact<&str>> {
-        let text = |text: Text| {
+    pub(super) fn facts(&self) -> impl Iterator<Item = Fact<&str>> {
+        let text = |text: TextRange| {
             let range = text.start as usize..text.end as usize;
             self.texts.get(range).unwrap_or_default()
         };
         self.facts.iter().map(move |fact| match fact {
             Fact::Turn(turn) => Fact::Turn(turn.map(text)),
             Fact::Call(call) => Fact::Call(call.map(text)),
-            Fact::Span(span) => Fact::Span(span.clone()),
+            Fact::Built(step) => Fact::Built(step.clone()),
         })
     }
 
     /// About how many bytes it takes.
     pub(super) fn size(&self) -> usize {
-        let spans = self.facts.iter().map(|fact| match fact {
-            Fact::Span(span) => span.size(),
+        let built = self.facts.iter().map(|fact| match fact {
+            Fact::Built(step) => step.size(),
             Fact::Turn(_) | Fact::Call(_) => 0,
         });
-        let facts = self.facts.capacity() * size_of::<Fact<Text>>();
-        self.texts.capacity() + facts + spans.sum::<usize>()
+        let facts = self.facts.capacity() * size_of::<Fact<TextRange>>();
+        self.texts.capacity() + facts + built.sum::<usize>()
     }
 
-    fn text(&mut self, text: &str) -> Text {
+    fn text(&mut self, text: &str) -> TextRange {
         // All of them together are a few MiB at the most.
         let length = |texts: &String| u32::try_from(texts.len()).unwrap_or(u32::MAX);
         let start = length(&self.texts);
         self.texts.push_str(text);
         let end = length(&self.texts);
-        Text { start, end }
+        TextRange { start, end }
     }
 
-    /// What is noted of a payload, as long as there is room.
+    /// What is logged of a payload, as long as there is room.
     fn payload<'a>(&mut self, payload: Option<Payload<&'a str>>) -> Option<Payload<&'a str>> {
-        let mut payload = payload.filter(|_| self.paid < PAYLOADS)?;
-        payload.text = self.payloads.noted(payload.text)?;
-        self.paid += payload.text.len();
+        let mut payload = payload.filter(|_| self.payload_bytes < PAYLOADS)?;
+        payload.text = self.payloads.logged(payload.text)?;
+        self.payload_bytes += payload.text.len();
         Some(payload)
     }
 }
 
-impl<T: Copy> Turn<T> {
-    /// A status that is no success.
-    pub(crate) fn failed_with(&self) -> Option<u16> {
-        self.status.filter(|status| !(200..300).contains(status))
+impl<T: Copy> TurnFact<T> {
+    /// The HTTP status, where it is no success.
+    pub(crate) fn error_status(&self) -> Option<u16> {
+        self.status.filter(is_error)
     }
 
-    fn map<U>(self, mut text: impl FnMut(T) -> U) -> Turn<U> {
-        Turn {
-            time: self.time,
+    fn map<U>(self, mut text: impl FnMut(T) -> U) -> TurnFact<U> {
+        TurnFact {
+            timing: self.timing,
             number: self.number,
             model: self.model.map(&mut text),
             finish_reason: self.finish_reason.map(&mut text),
-            tokens: self.tokens,
+            input_tokens: self.input_tokens,
+            output_tokens: self.output_tokens,
             status: self.status,
-            error: self.error,
+            failure: self.failure,
         }
     }
 }
 
-impl<T: Copy> Call<T> {
-    fn map<U>(self, mut text: impl FnMut(T) -> U) -> Call<U> {
-        Call {
-            time: self.time,
+impl<T: Copy> CallFact<T> {
+    fn map<U>(self, mut text: impl FnMut(T) -> U) -> CallFact<U> {
+        CallFact {
+            timing: self.timing,
             id: text(self.id),
             name: text(self.name),
             tool: self.tool.map(|tool| tool.map(&mut text)),
@@ -213,7 +202,8 @@ impl<T: Copy> Call<T> {
             outcome: self.outcome,
             error: self.error,
             result: self.result.map(|payload| payload.map(&mut text)),
-            size: self.size,
+            result_bytes: self.result_bytes,
+            truncated: self.truncated,
         }
     }
 }

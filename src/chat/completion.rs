@@ -1,56 +1,66 @@
 //! A completion: what the upstream answered in one turn.
 
-use bytes::Bytes;
-use serde_json::{Map, Value};
-
-use super::{ToolCall, tool_call::CALLS_READ};
+use super::{
+    tool_call::{CALLS_READ, ToolCall},
+    turn::Turn,
+};
 use crate::json::{Edit, Object, array, concat, quoted};
+use bytes::Bytes;
 
-/// A JSON object that the upstream answered with.
+/// A JSON object that the upstream answered with: a completion, or another one, such as an error.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Completion {
     body: Bytes,
-    /// The assistant message of the first choice, verbatim.
-    pub(crate) message: Option<Bytes>,
-    /// The tool calls in that message; every one has an id.
-    pub(crate) calls: Vec<ToolCall>,
-    pub(crate) usage: Option<Map<String, Value>>,
-    pub(crate) model: Option<String>,
-    pub(crate) finish_reason: Option<String>,
+    /// What the first choice says.
+    turn: Turn,
+    has_message: bool,
+    has_calls: bool,
 }
 
-impl Answer {
+impl Completion {
     /// Reads the answer; `None` where it is no JSON object.
     ///
-    /// An object of another shape, such as an error, is an answer without calls.
+    /// An object of another shape is a turn without a message.
     pub(crate) fn parse(body: &Bytes) -> Option<Self> {
         let text = std::str::from_utf8(body).ok()?;
         let object = Object::parse(text).ok()?;
-        let mut answer = Self {
-            body: body.clone(),
-            message: None,
-            calls: Vec::new(),
+        let mut turn = Turn {
             usage: object
                 .present("usage")
                 .and_then(|usage| serde_json::from_str(usage).ok()),
             model: object.string("model").map(Into::into),
-            finish_reason: None,
+            ..Turn::default()
         };
         let choice = first_choice(&object);
-        let Some(message) = choice.as_ref().and_then(|choice| choice.present("message")) else {
-            return Some(answer);
-        };
-        answer.message = Some(body.slice(object.span(message)));
-        answer.finish_reason = choice
-            .as_ref()
-            .and_then(|choice| choice.string("finish_reason").map(Into::into));
-        answer.calls = Object::parse(message)
-            .map(|m| ToolCall::of_message(&m, CALLS_READ))
-            .unwrap_or_default();
-        if answer.calls.iter().any(|call| call.id.is_empty()) {
-            return Self::parse(&with_call_ids(&object, body, message)?);
+        if let Some(message) = choice.as_ref().and_then(|choice| choice.present("message")) {
+            // The message verbatim.
+            turn.message = Some(body.slice(object.span(message)));
+            turn.finish_reason = choice
+                .as_ref()
+                .and_then(|choice| choice.string("finish_reason").map(Into::into));
+            turn.calls = Object::parse(message)
+                .map(|m| ToolCall::of_message(&m, CALLS_READ))
+                .unwrap_or_default();
+            if turn.calls.iter().any(|call| call.id.is_empty()) {
+                return Self::parse(&with_call_ids(&object, body, message)?);
+            }
         }
-        Some(answer)
+        Some(Self {
+            body: body.clone(),
+            has_message: turn.message.is_some(),
+            has_calls: !turn.calls.is_empty(),
+            turn,
+        })
+    }
+
+    /// What the first choice says; nothing of it is left here.
+    pub(crate) fn take_turn(&mut self) -> Turn {
+        std::mem::take(&mut self.turn)
+    }
+
+    /// Whether it is a completion at all.
+    pub(crate) fn has_message(&self) -> bool {
+        self.has_message
     }
 
     /// The answer with these top-level members set, in standard form where it calls tools.
@@ -67,7 +77,7 @@ impl Answer {
         Edit::apply(&self.body, edits)
     }
 
-    /// The same as the chunks of a stream, which say it in three steps: what there is but calls, the
+    /// The chunks that a stream would have had, which say it in three steps: what there is but calls, the
     /// calls, and the end with the usage.
     pub(crate) fn chunks(&self) -> Vec<String> {
         let text = std::str::from_utf8(&self.body).ok();
@@ -84,7 +94,7 @@ impl Answer {
         };
         let rest = message.as_ref().map_or_else(|| "{}".to_owned(), but_calls);
         let mut chunks = vec![chunk(rest, "null", "null")];
-        if !self.calls.is_empty() {
+        if self.has_calls {
             let calls = message.as_ref().map(numbered_calls).unwrap_or_default();
             chunks.push(chunk(
                 format!(r#"{{"tool_calls":[{calls}]}}"#),
@@ -100,7 +110,7 @@ impl Answer {
 
     /// Some upstreams say `stop` beside tool calls; callers go by `finish_reason`.
     fn standard_finish(&self, object: &Object<'_>) -> Option<Vec<Edit>> {
-        if self.calls.is_empty() {
+        if !self.has_calls {
             return None;
         }
         let choice = first_choice(object)?;
@@ -165,13 +175,15 @@ pub(super) fn new_call_id(index: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::json::concat;
 
-    fn answer(value: &Value) -> Answer {
-        Answer::parse(&value.to_string().into()).unwrap()
+    fn turn(value: &Value) -> Turn {
+        Completion::parse(&value.to_string().into())
+            .unwrap()
+            .take_turn()
     }
 
     #[test]
@@ -179,24 +191,24 @@ mod tests {
         let body = Bytes::from_static(
             br#"{"choices":[{"message" : {"content":null, "reasoning_details":[ 1.50 ],"tool_calls":[{"id":"a","function":{"name":"f","arguments":"{}"}}]}}]}"#,
         );
-        let answer = Answer::parse(&body).unwrap();
+        let turn = Completion::parse(&body).unwrap().take_turn();
         assert_eq!(
-            answer.message.unwrap(),
+            turn.message.unwrap(),
             r#"{"content":null, "reasoning_details":[ 1.50 ],"tool_calls":[{"id":"a","function":{"name":"f","arguments":"{}"}}]}"#
         );
-        assert_eq!(answer.calls[0].id, "a");
+        assert_eq!(turn.calls[0].id, "a");
     }
 
     #[test]
     fn calls_without_an_id_get_one_each() {
         let call = json!({"type": "function", "function": {"name": "f", "arguments": "{}"}});
         let with_empty = json!({"id": "", "function": {"name": "f"}});
-        let answer = answer(&json!({"choices": [{"message": {"tool_calls": [call, with_empty]}}]}));
-        let [a, b] = &answer.calls[..] else {
+        let turn = turn(&json!({"choices": [{"message": {"tool_calls": [call, with_empty]}}]}));
+        let [a, b] = &turn.calls[..] else {
             panic!("two calls")
         };
         assert!(!a.id.is_empty() && !b.id.is_empty() && a.id != b.id);
-        let message: Value = serde_json::from_slice(&answer.message.unwrap()).unwrap();
+        let message: Value = serde_json::from_slice(&turn.message.unwrap()).unwrap();
         assert_eq!(message["tool_calls"][0]["id"], a.id);
     }
 
@@ -207,7 +219,7 @@ mod tests {
             r#"{{"content":"cut \ud83d","deep":{deep},"tool_calls":[{{"id":"a","function":{{"name":"f","arguments":"\ud83d"}}}}]}}"#
         );
         let body = format!(r#"{{"choices":[{{"message":{message}}}]}}"#);
-        let chunks = Answer::parse(&body.into()).unwrap().chunks();
+        let chunks = Completion::parse(&body.into()).unwrap().chunks();
         assert!(
             chunks[0].contains(r#""content":"cut \ud83d""#),
             "{}",
@@ -225,7 +237,7 @@ mod tests {
     #[test]
     fn an_answer_without_a_message_is_told_in_chunks_that_are_json() {
         for body in ["{}", r#"{"choices":[{"message":[]}]}"#] {
-            let chunks = Answer::parse(&body.into()).unwrap().chunks();
+            let chunks = Completion::parse(&body.into()).unwrap().chunks();
             assert_eq!(chunks.len(), 2);
             for chunk in chunks {
                 let chunk: Value = serde_json::from_str(&chunk).unwrap();
@@ -236,9 +248,11 @@ mod tests {
 
     #[test]
     fn a_call_beside_finish_reason_stop_is_handed_over_in_standard_form() {
-        let answer = answer(&json!({"id": "x", "choices": [
+        let body = json!({"id": "x", "choices": [
             {"index": 0, "finish_reason": "stop", "message": {"tool_calls": [{"id": "a", "function": {"name": "f"}}]}}
-        ]}));
+        ]});
+        let mut answer = Completion::parse(&body.to_string().into()).unwrap();
+        assert_eq!(answer.take_turn().calls.len(), 1);
         let body: Value = serde_json::from_slice(&concat(&answer.with(&[("mcp", "{}")]))).unwrap();
         assert_eq!(body["choices"][0]["finish_reason"], "tool_calls");
         assert_eq!(body["mcp"], json!({}));
@@ -252,9 +266,9 @@ mod tests {
             json!({"choices": []}),
             json!({"choices": [{"message": "x"}]}),
         ] {
-            assert!(answer(&value).calls.is_empty());
+            assert!(turn(&value).calls.is_empty());
         }
-        assert!(Answer::parse(&Bytes::from_static(b"<html>")).is_none());
-        assert!(Answer::parse(&Bytes::from_static(b"[]")).is_none());
+        assert!(Completion::parse(&Bytes::from_static(b"<html>")).is_none());
+        assert!(Completion::parse(&Bytes::from_static(b"[]")).is_none());
     }
 }

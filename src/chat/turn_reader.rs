@@ -1,0 +1,263 @@
+//! Reads a turn of the model from the bytes of its answer: a whole completion, or a stream of chunks.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use serde_json::{Map, Value};
+
+use super::{
+    assembly::Assembly,
+    chunk::{Chunk, Identity},
+    completion::Completion,
+    turn::Turn,
+};
+use crate::sse;
+
+/// Reads a turn that somebody else is sent meanwhile: of a stream its calls, but not its message,
+/// since a text can be long and nobody here needs it.
+pub(crate) enum TurnReader {
+    Whole { body: Vec<u8>, limit: usize },
+    Stream(Box<StreamReader>),
+}
+
+impl TurnReader {
+    /// A reader of a whole completion, or of an event, of at most `limit` bytes.
+    pub(crate) fn new(is_stream: bool, limit: usize) -> Self {
+        match is_stream {
+            true => Self::Stream(Box::new(StreamReader::of_calls(limit))),
+            false => Self::Whole {
+                body: Vec::new(),
+                limit,
+            },
+        }
+    }
+
+    /// Reads the next bytes.
+    ///
+    /// # Errors
+    /// There is more than the limit.
+    pub(crate) fn take(&mut self, mut data: Bytes) -> Result<(), sse::TooLarge> {
+        match self {
+            Self::Whole { body, limit } if body.len() + data.len() > *limit => Err(sse::TooLarge),
+            Self::Whole { body, .. } => {
+                body.extend_from_slice(&data);
+                Ok(())
+            }
+            Self::Stream(stream) => stream.take(&mut data),
+        }
+    }
+
+    /// How many bytes of the turn are kept.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Whole { body, .. } => body.len(),
+            Self::Stream(stream) => stream.bytes(),
+        }
+    }
+
+    /// Whether the stream has said that it is over.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self, Self::Stream(stream) if stream.is_over())
+    }
+
+    /// The turn; `None` where a whole answer is no completion.
+    pub(crate) fn finish(self) -> Option<Turn> {
+        match self {
+            Self::Whole { body, .. } => Some(Completion::parse(&body.into())?.take_turn()),
+            Self::Stream(mut stream) => {
+                // The last event may lack its blank line.
+                let _ = stream.take(&mut Bytes::from_static(b"\n\n"));
+                Some(stream.finish())
+            }
+        }
+    }
+}
+
+/// Takes a stream apart, and puts together what its chunks say.
+pub(crate) struct StreamReader {
+    parser: sse::Parser,
+    /// The rest of an event of several lines.
+    lines: VecDeque<String>,
+    assembly: Assembly,
+    /// Only the deltas of calls are put together.
+    calls_only: bool,
+    usage: Option<Map<String, Value>>,
+    model: Option<String>,
+    finish_reason: Option<String>,
+    /// That of the first chunk about a choice.
+    identity: Option<Identity>,
+    is_over: bool,
+}
+
+/// One thing that a stream says.
+pub(crate) enum StreamEvent {
+    /// The text of a chunk, or of what stands in the place of one.
+    Chunk(String),
+    /// What an event of the name `error` says.
+    Error(String),
+}
+
+impl StreamReader {
+    /// A reader of the whole turn that refuses events of more than `limit` bytes.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            parser: sse::Parser::new(limit),
+            lines: VecDeque::new(),
+            assembly: Assembly::default(),
+            calls_only: false,
+            usage: None,
+            model: None,
+            finish_reason: None,
+            identity: None,
+            is_over: false,
+        }
+    }
+
+    fn of_calls(limit: usize) -> Self {
+        Self {
+            calls_only: true,
+            ..Self::new(limit)
+        }
+    }
+
+    /// The next event in `data`, of which what it was in is consumed; `None` where it has no more.
+    ///
+    /// # Errors
+    /// An event is larger than the limit.
+    pub(crate) fn next(&mut self, data: &mut Bytes) -> Result<Option<StreamEvent>, sse::TooLarge> {
+        loop {
+            if self.is_over {
+                // Nothing behind the end is the model's.
+                data.clear();
+                return Ok(None);
+            }
+            while let Some(line) = self.lines.pop_front() {
+                match line.trim() {
+                    "" => {}
+                    "[DONE]" => {
+                        self.is_over = true;
+                        self.lines.clear();
+                    }
+                    _ => return Ok(Some(StreamEvent::Chunk(line))),
+                }
+            }
+            if self.is_over {
+                continue;
+            }
+            let Some(event) = self.parser.next(data)? else {
+                return Ok(None);
+            };
+            let text = String::from_utf8(event.data)
+                .unwrap_or_else(|text| String::from_utf8_lossy(text.as_bytes()).into_owned());
+            if event.name == b"error" {
+                return Ok(Some(StreamEvent::Error(text)));
+            }
+            match text.contains('\n') && Chunk::parse(&text).is_none() {
+                // Events without blank lines between them look like one of several lines.
+                true => self.lines.extend(text.lines().map(str::to_owned)),
+                false => self.lines.push_back(text),
+            }
+        }
+    }
+
+    /// Adds what a chunk says.
+    pub(crate) fn add(&mut self, chunk: &Chunk<'_>) {
+        self.usage = chunk.usage().or(self.usage.take());
+        if chunk.has_choice() {
+            self.identity.get_or_insert_with(|| chunk.identity());
+            self.model = self.model.take().or_else(|| chunk.model());
+        }
+        if chunk.is_finish() {
+            self.finish_reason = chunk.finish_reason();
+        }
+        if let Some(delta) = chunk.delta()
+            && (!self.calls_only || chunk.has_calls())
+        {
+            self.assembly.add(delta);
+        }
+    }
+
+    fn take(&mut self, data: &mut Bytes) -> Result<(), sse::TooLarge> {
+        while let Some(event) = self.next(data)? {
+            if let StreamEvent::Chunk(text) = event
+                && let Some(chunk) = Chunk::parse(&text)
+            {
+                self.add(&chunk);
+            }
+        }
+        Ok(())
+    }
+
+    /// The message as far as it has come.
+    pub(crate) fn assembly(&self) -> &Assembly {
+        &self.assembly
+    }
+
+    /// How many bytes of the turn are kept.
+    pub(crate) fn bytes(&self) -> usize {
+        self.assembly.bytes()
+    }
+
+    /// What all chunks say alike; `None` until one was about a choice.
+    pub(crate) fn identity(&self) -> Option<&Identity> {
+        self.identity.as_ref()
+    }
+
+    /// Whether the stream has said that it is over.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// The turn; nothing of it is left here but what [`assembly`](Self::assembly) is asked for.
+    pub(crate) fn finish(&mut self) -> Turn {
+        let (message, calls) = self.assembly.finish();
+        Turn {
+            message: Some(message),
+            calls,
+            usage: self.usage.take(),
+            model: self.model.take(),
+            finish_reason: self.finish_reason.take(),
+            identity: self.identity.take(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHUNKS: [&str; 3] = [
+        r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"{}"}}]}}],"model":"m"}"#,
+        r#"{"choices":[{"delta":{},"finish_reason":"tool_calls"}]}"#,
+        r#"{"choices":[],"usage":{"total_tokens":3}}"#,
+    ];
+
+    fn read(stream: &str, is_stream: bool) -> Option<Turn> {
+        let mut reader = TurnReader::new(is_stream, 1 << 20);
+        reader.take(stream.to_owned().into()).unwrap();
+        reader.finish()
+    }
+
+    #[test]
+    fn a_turn_is_the_same_whole_and_streamed_and_however_its_lines_end() {
+        let message = r#"{"role":"assistant","content":null,"tool_calls":[{"id":"a","function":{"name":"f","arguments":"{}"}}]}"#;
+        let whole = format!(
+            r#"{{"model":"m","choices":[{{"message":{message},"finish_reason":"tool_calls"}}],"usage":{{"total_tokens":3}}}}"#
+        );
+        let whole = read(&whole, false).unwrap();
+        for between in ["\n\n", "\r\n\r\n", "\n"] {
+            let chunks = CHUNKS.map(|chunk| format!("data: {chunk}{between}"));
+            let turn = read(&(chunks.concat() + "data: [DONE]"), true).unwrap();
+            assert_eq!(turn.calls, whole.calls, "{between:?}");
+            assert_eq!((&turn.model, &turn.usage), (&whole.model, &whole.usage));
+            assert_eq!(turn.finish_reason, whole.finish_reason);
+        }
+        assert!(read("<html>", false).is_none());
+    }
+
+    #[test]
+    fn nothing_behind_the_end_counts() {
+        let stream = format!("data: [DONE]\n\ndata: {}\n\n", CHUNKS[0]);
+        assert!(read(&stream, true).unwrap().calls.is_empty());
+    }
+}

@@ -1,0 +1,115 @@
+//! The inner service behind one type, whatever its own is.
+//!
+//! So the loop is written, and compiled, once: generic over service, bodies and errors, each of its
+//! functions would carry their bounds, and every program would compile it anew for each service.
+//! What that costs, a box for each turn and one for each answer, is nothing beside a call of a
+//! model; bodies still come frame by frame. Requests that are not for the loop never come here.
+
+use std::{any::Any, error::Error as StdError, fmt, future::Future, pin::Pin};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
+use tower::{Service, ServiceExt};
+
+use crate::body::{McpBody, RequestBody};
+
+/// The body of an answer of the inner service.
+pub(crate) type InnerBody = UnsyncBoxBody<Bytes, InnerError>;
+
+type Answering = Pin<Box<dyn Future<Output = Result<Response<InnerBody>, InnerError>> + Send>>;
+
+/// The inner service.
+pub(crate) struct Inner {
+    ask: Box<dyn FnMut(Request<Vec<Bytes>>) -> Answering + Send>,
+    describe: fn(InnerError) -> String,
+}
+
+/// An error of the inner service, or of the body of its answer: it goes through the loop as it is.
+pub(crate) struct InnerError(Box<dyn Any + Send>);
+
+impl Inner {
+    pub(crate) fn new<S, B, RB>(service: S) -> Self
+    where
+        S: Service<Request<RequestBody<B>>, Response = Response<RB>> + Clone + Send + 'static,
+        S::Future: Send,
+        S::Error: Into<Box<dyn StdError + Send + Sync>> + Send,
+        B: Body<Data = Bytes> + Send + 'static,
+        RB: Body<Data = Bytes> + Send + 'static,
+        RB::Error: Send,
+    {
+        let ask = move |request: Request<Vec<Bytes>>| -> Answering {
+            // Made ready just before it is called, in a clone that is dropped when it has answered:
+            // no permit of it is held while anything else is done.
+            let mut service = service.clone();
+            Box::pin(async move {
+                let service = service.ready().await.map_err(InnerError::new)?;
+                let answer = service.call(request.map(RequestBody::written)).await;
+                let answer = answer.map_err(InnerError::new)?;
+                Ok(answer.map(|body| body.map_err(InnerError::new).boxed_unsync()))
+            })
+        };
+        Self {
+            ask: Box::new(ask),
+            describe: |error| chain(&*error.restore::<S::Error>().into()),
+        }
+    }
+
+    /// Asks for an answer.
+    ///
+    /// # Cancellation
+    /// The inner service's future is dropped.
+    pub(crate) async fn ask(
+        &mut self,
+        request: Request<Vec<Bytes>>,
+    ) -> Result<Response<InnerBody>, InnerError> {
+        (self.ask)(request).await
+    }
+
+    /// What an error of [`ask`](Self::ask) says, with its causes.
+    pub(crate) fn describe(&self, error: InnerError) -> String {
+        (self.describe)(error)
+    }
+}
+
+impl InnerError {
+    fn new<E: Send + 'static>(error: E) -> Self {
+        Self(Box::new(error))
+    }
+
+    /// The error as it was.
+    pub(crate) fn restore<E: 'static>(self) -> E {
+        match self.0.downcast() {
+            Ok(error) => *error,
+            // `Inner::new` and `restored` name the types of the same service.
+            Err(_) => unreachable!("an error of another service"),
+        }
+    }
+}
+
+/// An answer of the loop, with the inner service's own type of body.
+pub(crate) fn restored<RB>(answer: Response<McpBody<InnerBody>>) -> Response<McpBody<RB>>
+where
+    RB: Body<Data = Bytes> + 'static,
+{
+    answer.map(|body| McpBody::relayed(body.map_err(InnerError::restore)))
+}
+
+/// What an error says, with its causes.
+fn chain(error: &(dyn StdError + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+impl fmt::Debug for InnerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InnerError")
+    }
+}

@@ -1,0 +1,400 @@
+//! The loop as one stream: forwards the chunks of its turns as those of one completion, and holds
+//! what waits for a verdict.
+//!
+//! ```text
+//!   a turn's events ──▶ text, reasoning ─────────────────────────▶ the caller, at once
+//!                  └──▶ from the first tool call on: held ──┬─ all ours ──▶ run, next turn
+//!                  └──▶ finish_reason, usage: held          └─ hand-back ─▶ the caller
+//! ```
+
+use std::{borrow::Cow, future::Future, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, header, response};
+use http_body::Body;
+use http_body_util::BodyExt;
+use tokio::time::timeout;
+
+use super::{
+    delivery::{Closing, Delivery, Failure, NoTurn, Reading, Reply, completion, read_whole},
+    headers::{is_stream, remove_stale, unbuffered},
+    sink::Sink,
+};
+use crate::{
+    body::McpBody,
+    chat::{Change, Chunk, Identity, StreamEvent, StreamReader, ToolCall, Turn},
+    held::Held,
+    inner::InnerBody,
+    json::Object,
+    refusal::{Kind, Refusal},
+};
+
+/// How long the end of an answer may take behind its last event.
+const END: Duration = Duration::from_secs(1);
+
+const BROKE_OFF: Failure = Failure::Ours("the model's service broke off its answer");
+const TOO_LARGE: Failure = Failure::Ours("the model's service sent more than the gateway reads");
+const REPORTED: &str = "the model's service reported an error";
+
+/// The caller's stream as far as it was sent.
+pub(crate) struct CallerStream {
+    sink: Sink,
+    /// The caller wants a chunk with the usage.
+    include_usage: bool,
+    /// What all of its chunks say alike.
+    identity: Option<Identity>,
+    has_role: bool,
+    held: HeldChunks,
+}
+
+/// What of the turn that is read waits for the verdict: everything from the first tool call or the
+/// end on.
+#[derive(Default)]
+struct HeldChunks {
+    chunks: Vec<String>,
+    bytes: usize,
+    /// Which of them ends the turn.
+    finish: Option<usize>,
+    /// The chunk that says the usage and nothing else.
+    usage: Option<String>,
+    /// The turn's tool calls in one delta, where a client could not put those of the chunks
+    /// together.
+    calls_delta: Option<String>,
+}
+
+impl CallerStream {
+    /// A stream that goes into `sink`.
+    pub(crate) fn new(sink: Sink, include_usage: bool) -> Self {
+        Self {
+            sink,
+            include_usage,
+            identity: None,
+            has_role: false,
+            held: HeldChunks::default(),
+        }
+    }
+
+    /// Begins the caller's stream with the head of the first turn.
+    fn begin(&self, mut parts: response::Parts) {
+        if self.sink.has_begun() {
+            return;
+        }
+        remove_stale(&mut parts.headers);
+        unbuffered(&mut parts.headers);
+        parts.headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/event-stream"),
+        );
+        self.sink.begin(parts);
+    }
+
+    /// Reads a turn's events until it is over.
+    async fn read_events(
+        &mut self,
+        mut body: InnerBody,
+        limit: usize,
+        mut room: Held,
+    ) -> Result<Turn, Failure> {
+        let mut reader = StreamReader::new(limit);
+        let mut has_ended = false;
+        while !has_ended && !reader.is_over() {
+            // A slow reader slows the upstream.
+            self.sink.taken().await;
+            let mut data = match self.sink.alive(body.frame()).await {
+                Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
+                Some(Err(_)) => return Err(BROKE_OFF),
+                None => {
+                    has_ended = true;
+                    // The last event may lack its blank line.
+                    Bytes::from_static(b"\n\n")
+                }
+            };
+            while let Some(event) = reader.next(&mut data).map_err(|_| TOO_LARGE)? {
+                self.take(&mut reader, event, has_ended).await?;
+                let bytes = reader.bytes() + self.held.bytes;
+                if bytes > limit || room.hold(bytes).is_err() {
+                    return Err(TOO_LARGE);
+                }
+            }
+        }
+        // Some upstreams just end; but not before they have said why the model did.
+        let is_whole = reader.is_over() || self.held.finish.is_some();
+        if !is_whole || reader.identity().is_none() {
+            return Err(BROKE_OFF);
+        }
+        if !has_ended {
+            let_end(body);
+        }
+        Ok(self.turn(reader))
+    }
+
+    /// Reads a whole answer as the chunks that a stream would have had.
+    async fn read_chunks(&mut self, chunks: Vec<String>) -> Result<Turn, Failure> {
+        let mut reader = StreamReader::new(usize::MAX);
+        for chunk in chunks {
+            self.take(&mut reader, StreamEvent::Chunk(chunk), false)
+                .await?;
+        }
+        Ok(self.turn(reader))
+    }
+
+    fn turn(&mut self, mut reader: StreamReader) -> Turn {
+        let turn = reader.finish();
+        let assembly = reader.assembly();
+        let is_irregular = !turn.calls.is_empty() && !assembly.is_regular();
+        self.held.calls_delta = is_irregular.then(|| assembly.calls_delta());
+        turn
+    }
+
+    /// Takes an event: forwards it, or holds it. Behind the last of the upstream's bytes, it may be
+    /// the half of one.
+    async fn take(
+        &mut self,
+        reader: &mut StreamReader,
+        event: StreamEvent,
+        is_last: bool,
+    ) -> Result<(), Failure> {
+        let text = match event {
+            StreamEvent::Chunk(text) => text,
+            StreamEvent::Error(text) => return Err(Failure::Reported(text)),
+        };
+        let Some(chunk) = Chunk::parse(&text) else {
+            // Whatever it is to say, it is not about the turn.
+            if !is_last {
+                self.event(&text).await;
+            }
+            return Ok(());
+        };
+        if chunk.is_error() {
+            return Err(Failure::Reported(text));
+        }
+        reader.add(&chunk);
+        if !chunk.has_choice() && chunk.usage().is_some() {
+            self.held.usage = Some(text);
+            return Ok(());
+        }
+        if self.identity.is_none() {
+            self.identity = reader.identity().cloned();
+        }
+        let has_calls = reader.assembly().has_calls();
+        if self.held.finish.is_some() && chunk.says_more() && !has_calls {
+            // That was not the end, then: some upstreams say it in every chunk.
+            self.let_go().await;
+        }
+        if !self.held.chunks.is_empty() || chunk.has_calls() || chunk.is_finish() {
+            if chunk.is_finish() {
+                self.held.finish = Some(self.held.chunks.len());
+            }
+            self.held.bytes += text.len();
+            self.held.chunks.push(text);
+            return Ok(());
+        }
+        self.forward(&chunk, Change::default()).await;
+        Ok(())
+    }
+
+    /// Sends a chunk to the caller as one of the caller's stream.
+    async fn forward(&mut self, chunk: &Chunk<'_>, change: Change<'_>) {
+        let without_role = self.has_role && chunk.says_role();
+        self.has_role |= chunk.says_role();
+        let usage: &[_] = match chunk.usage() {
+            // Said once, at the end.
+            Some(_) => &[("usage", "null")],
+            None => &[],
+        };
+        let text = chunk.changed(Change {
+            identity: self.identity.as_ref(),
+            without_role,
+            members: usage,
+            ..change
+        });
+        self.event(&text).await;
+    }
+
+    /// Sends what held chunks say besides tool calls and the end.
+    async fn let_go(&mut self) {
+        self.held.bytes = 0;
+        self.held.finish = None;
+        for text in std::mem::take(&mut self.held.chunks) {
+            if let Some(chunk) = Chunk::parse(&text) {
+                self.forward_rest(&chunk).await;
+            }
+        }
+    }
+
+    async fn forward_rest(&mut self, chunk: &Chunk<'_>) {
+        if chunk.says_more() || chunk.says_role() && !self.has_role {
+            let change = Change {
+                without_calls: true,
+                finish_reason: Some("null"),
+                ..Change::default()
+            };
+            self.forward(chunk, change).await;
+        }
+    }
+
+    /// Sends what was held of a turn that goes to the caller.
+    async fn release(&mut self, calls: &[ToolCall]) {
+        let held = std::mem::take(&mut self.held.chunks);
+        let mut calls_delta = self.held.calls_delta.take();
+        let is_replaced = calls_delta.is_some();
+        let is_called = !calls.is_empty();
+        let mut is_finished = false;
+        for (index, text) in held.iter().enumerate() {
+            let Some(chunk) = Chunk::parse(text) else {
+                continue;
+            };
+            if is_replaced && chunk.has_calls() {
+                self.forward_rest(&chunk).await;
+                if let Some(delta) = calls_delta.take() {
+                    let choice = format!(r#"{{"index":0,"delta":{delta},"finish_reason":null}}"#);
+                    self.event(&self.chunk(Some(&choice), &[])).await;
+                }
+                continue;
+            }
+            let is_finish = self.held.finish == Some(index);
+            is_finished |= is_finish;
+            let finish_reason = match is_finish {
+                true => is_called.then_some(r#""tool_calls""#),
+                // Said once, at the end.
+                false => Some("null"),
+            };
+            let change = Change {
+                finish_reason,
+                ..Change::default()
+            };
+            self.forward(&chunk, change).await;
+        }
+        if is_called && !is_finished {
+            let choice = r#"{"index":0,"delta":{},"finish_reason":"tool_calls"}"#;
+            self.event(&self.chunk(Some(choice), &[])).await;
+        }
+    }
+
+    /// Ends the stream with usage and receipt in one chunk.
+    async fn end(&self, closing: Closing) {
+        let usage = closing.usage.filter(|_| self.include_usage);
+        let members = [
+            ("usage", usage.as_deref()),
+            ("mcp", closing.receipt.as_deref()),
+        ];
+        let mut members: Vec<_> = members
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)))
+            .collect();
+        if !members.is_empty() {
+            let text = match self.held.usage.as_deref().and_then(Chunk::parse) {
+                // With what else the upstream's own last chunk says.
+                Some(chunk) => {
+                    if usage.is_none() {
+                        members.push(("usage", "null"));
+                    }
+                    chunk.changed(Change {
+                        identity: self.identity.as_ref(),
+                        members: &members,
+                        ..Change::default()
+                    })
+                }
+                None => self.chunk(None, &members).into(),
+            };
+            self.event(&text).await;
+        }
+        self.event("[DONE]").await;
+    }
+
+    /// A chunk of ours, as one of the caller's stream.
+    fn chunk(&self, choice: Option<&str>, members: &[(&str, &str)]) -> String {
+        let identity = self.identity.clone().unwrap_or_default();
+        identity.chunk(choice, members)
+    }
+
+    async fn event(&self, data: &str) {
+        // A line break in JSON is a blank.
+        let data = match data.contains(['\r', '\n']) {
+            true => Cow::Owned(data.replace(['\r', '\n'], " ")),
+            false => Cow::Borrowed(data),
+        };
+        self.sink.send(&data).await;
+    }
+
+    /// What stands for an answer that was streamed, once the caller has all of it: whoever hangs up
+    /// before has not had it.
+    async fn streamed(&self) -> Reply {
+        self.sink.taken().await;
+        Response::new(McpBody::default())
+    }
+}
+
+impl Delivery for CallerStream {
+    fn alive<T: Send>(
+        &self,
+        future: impl Future<Output = T> + Send,
+    ) -> impl Future<Output = T> + Send {
+        self.sink.alive(future)
+    }
+
+    fn has_begun(&self) -> bool {
+        self.sink.has_begun()
+    }
+
+    async fn read(
+        &mut self,
+        response: Response<InnerBody>,
+        reading: Reading,
+    ) -> Result<Turn, NoTurn> {
+        self.held = HeldChunks::default();
+        let is_success = response.status().is_success();
+        let (parts, body) = response.into_parts();
+        if is_success && is_stream(&parts.headers) {
+            self.begin(parts);
+            let turn = self.read_events(body, reading.limit, reading.room).await;
+            return turn.map_err(NoTurn::Stream);
+        }
+        let read = self.alive(read_whole(body, reading)).await;
+        let answer = completion(&parts, &read);
+        match answer.filter(|answer| is_success && answer.has_message()) {
+            Some(answer) => {
+                self.begin(parts);
+                let turn = self.read_chunks(answer.chunks()).await;
+                turn.map_err(NoTurn::Stream)
+            }
+            None => Err(NoTurn::Whole(parts, read)),
+        }
+    }
+
+    async fn go_on(&mut self) {
+        self.let_go().await;
+    }
+
+    async fn finish(&mut self, calls: &[ToolCall], closing: Closing) -> Reply {
+        self.release(calls).await;
+        self.end(closing).await;
+        self.streamed().await
+    }
+
+    async fn fail(&mut self, failure: Failure, receipt: Option<String>) -> Reply {
+        let ours = |why| Refusal::new(Kind::Upstream, why).body();
+        let error = match failure {
+            // Without the member, clients would take it for a chunk, and the answer for whole.
+            Failure::Reported(text) if Chunk::parse(&text).is_some_and(|c| c.is_error()) => text,
+            Failure::Reported(_) => ours(REPORTED),
+            Failure::Ours(why) => ours(why),
+        };
+        // Where it is an object, it can say what was done as well.
+        let event = match (Object::parse(&error).ok(), receipt) {
+            (Some(object), Some(receipt)) => object.edited(object.set(&[("mcp", &receipt)])),
+            _ => error,
+        };
+        self.event(&event).await;
+        self.streamed().await
+    }
+}
+
+/// Reads what comes behind the last event, which is nothing but the end: a connection whose
+/// answer is read to its end can be used for the next turn.
+fn let_end(mut body: InnerBody) {
+    if body.is_end_stream() {
+        return;
+    }
+    tokio::spawn(async move { timeout(END, body.frame()).await.is_ok() });
+}

@@ -1,0 +1,109 @@
+//! How a caller is told of the loop: by one answer at its end, or by a stream while it runs.
+//!
+//! The loop is written once, over this trait. What it gives to be told is plain: turns, and texts
+//! of JSON.
+
+use std::future::Future;
+
+use http::{Response, response};
+
+use super::headers::is_plain;
+use crate::{
+    body::{self, McpBody, Read},
+    chat::{Completion, ToolCall, Turn},
+    held::Held,
+    inner::InnerBody,
+};
+
+/// What the caller gets.
+pub(crate) type Reply = Response<McpBody<InnerBody>>;
+
+/// The way to tell one caller of the loop.
+pub(crate) trait Delivery: Send {
+    /// Waits for `future`; meanwhile a stream that has begun is kept alive.
+    fn alive<T: Send>(
+        &self,
+        future: impl Future<Output = T> + Send,
+    ) -> impl Future<Output = T> + Send;
+
+    /// Whether the caller has something of the answer already, so that there is no other one.
+    fn has_begun(&self) -> bool;
+
+    /// Reads the model's answer, and tells of it what needs no verdict.
+    fn read(
+        &mut self,
+        response: Response<InnerBody>,
+        reading: Reading,
+    ) -> impl Future<Output = Result<Turn, NoTurn>> + Send;
+
+    /// Tells the rest of a turn whose tools are run.
+    fn go_on(&mut self) -> impl Future<Output = ()> + Send;
+
+    /// Tells the rest of a turn that ends the loop, whose calls are handed back.
+    fn finish(
+        &mut self,
+        calls: &[ToolCall],
+        closing: Closing,
+    ) -> impl Future<Output = Reply> + Send;
+
+    /// Tells that there will be no answer, after tools have run or a stream has begun.
+    fn fail(
+        &mut self,
+        failure: Failure,
+        receipt: Option<String>,
+    ) -> impl Future<Output = Reply> + Send;
+}
+
+/// How an answer is to be read.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    /// At most so many bytes.
+    pub(crate) limit: usize,
+    /// The room that they take.
+    pub(crate) room: Held,
+    /// The caller must learn what was done, so an error is no answer.
+    pub(crate) tools_ran: bool,
+}
+
+/// The end of the loop, as texts of JSON.
+#[derive(Debug)]
+pub(crate) struct Closing {
+    /// The usage over all turns.
+    pub(crate) usage: Option<String>,
+    /// The usage differs from what the last turn says itself.
+    pub(crate) is_summed: bool,
+    /// The member `mcp`.
+    pub(crate) receipt: Option<String>,
+}
+
+/// An answer that is no turn to go on with.
+pub(crate) enum NoTurn {
+    /// A whole one: an error, or something else.
+    Whole(response::Parts, Read<InnerBody>),
+    /// A stream that failed; the caller has seen it begin.
+    Stream(Failure),
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The model's service says why, as text.
+    Reported(String),
+    /// We say why.
+    Ours(&'static str),
+}
+
+/// What we say where no answer came after tools had run.
+pub(crate) const FAILED: &str =
+    "the model's service failed after tools had run; the members of mcp say what was done";
+
+/// Reads a whole answer.
+pub(crate) async fn read_whole(body: InnerBody, reading: Reading) -> Read<InnerBody> {
+    body::read(body, reading.limit, reading.room).await
+}
+
+/// The object that an answer is, if it can be read.
+pub(crate) fn completion(parts: &response::Parts, read: &Read<InnerBody>) -> Option<Completion> {
+    let is_readable = read.is_complete() && is_plain(&parts.headers);
+    is_readable.then(|| Completion::parse(&read.bytes()))?
+}

@@ -1,0 +1,13 @@
+//! What all requests of a layer share.
+
+use std::sync::Arc;
+
+use crate::{connect::Connections, held::Room, registry::Find, settings::Settings};
+
+/// What all requests of a layer share.
+pub(crate) struct Gateway {
+    pub(crate) settings: Settings,
+    pub(crate) registry: Arc<dyn Find>,
+    pub(crate) connections: Connections,
+    pub(crate) room: Arc<Room>,
+}

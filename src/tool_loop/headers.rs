@@ -1,0 +1,42 @@
+//! What the headers of a body say of it, and what they must not say once it is rewritten.
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+/// Whether a body with these headers can be read as it is.
+pub(crate) fn is_plain(headers: &HeaderMap) -> bool {
+    let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+    encodings.all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
+/// Whether an answer with these headers is a stream of events that can be read.
+pub(crate) fn is_stream(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream")) && is_plain(headers)
+}
+
+/// Removes what describes a body that was rewritten.
+pub(crate) fn remove_stale(headers: &mut HeaderMap) {
+    const STALE: [HeaderName; 10] = [
+        header::CONTENT_LENGTH,
+        header::TRANSFER_ENCODING,
+        header::CONTENT_ENCODING,
+        header::CONTENT_RANGE,
+        header::ETAG,
+        header::TRAILER,
+        HeaderName::from_static("content-md5"),
+        HeaderName::from_static("digest"),
+        HeaderName::from_static("content-digest"),
+        HeaderName::from_static("repr-digest"),
+    ];
+    for name in STALE {
+        headers.remove(name);
+    }
+}
+
+/// Asks proxies in between to pass each chunk on as it comes; nginx does.
+pub(crate) fn unbuffered(headers: &mut HeaderMap) {
+    headers.insert(
+        HeaderName::from_static("x-accel-buffering"),
+        HeaderValue::from_static("no"),
+    );
+}

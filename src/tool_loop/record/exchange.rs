@@ -1,0 +1,330 @@
+//! The record of one exchange.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::{Duration, SystemTime},
+};
+
+use http::StatusCode;
+use tokio::time::Instant;
+use tracing::{Span, field::Empty};
+
+use super::{
+    super::gateway::Gateway,
+    ending::Ending,
+    fields::whole,
+    turn::{TurnRecord, TurnSummary},
+};
+use crate::{
+    catalog::Catalog,
+    chat::{self, ChatRequest, Usage},
+    name::{short, shortened},
+    project::Project,
+    refusal::Refusal,
+    trace::{
+        self, ListingStep, OmissionStep, Outcome, RefusalStep, Step, Steps, Timing, Trace, TraceId,
+        TraceLog,
+    },
+};
+
+/// Servers that a record names; no request can use more.
+const SERVERS: usize = 128;
+
+/// One exchange; when the last clone goes before it has ended, it was cancelled.
+#[derive(Clone)]
+pub(crate) struct Record(pub(super) Arc<Inner>);
+
+/// What all clones of a record share.
+pub(super) struct Inner {
+    project: Project,
+    began: Instant,
+    pub(super) span: Span,
+    model: Option<Arc<str>>,
+    /// `None` where nobody listens.
+    pub(super) audience: Option<Audience>,
+    state: Mutex<State>,
+}
+
+/// Who gets the [`Trace`], and what it has besides its steps.
+pub(super) struct Audience {
+    gateway: Arc<Gateway>,
+    id: TraceId,
+    started_at: SystemTime,
+    /// Once it is known.
+    pub(super) catalog: OnceLock<Arc<Catalog>>,
+}
+
+/// What has happened so far.
+#[derive(Default)]
+pub(super) struct State {
+    turns: u64,
+    rounds: u64,
+    pub(super) calls: u64,
+    turn: Option<TurnRecord>,
+    usage: Usage,
+    /// The servers that were named.
+    servers: Vec<String>,
+    pub(super) log: TraceLog,
+    has_ended: bool,
+}
+
+impl Record {
+    /// Begins the record of `request`.
+    pub(crate) fn begin<'a>(
+        gateway: &Arc<Gateway>,
+        project: &Project,
+        request: &ChatRequest,
+        servers: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        let model: Option<Arc<str>> = request.model.as_deref().map(|m| shortened(m).into());
+        let span = tracing::info_span!(
+            target: trace::TARGET,
+            "exchange",
+            otel.status_code = Empty,
+            gen_ai.request.model = model.as_deref(),
+            mcp_layer.project = project.name(),
+            mcp_layer.rounds = Empty,
+            mcp_layer.outcome = Empty,
+            "error.type" = Empty,
+        );
+        let audience = (!gateway.settings.tracing.sinks.is_empty()).then(|| {
+            let now = SystemTime::now();
+            Audience {
+                gateway: gateway.clone(),
+                id: TraceId::new(now),
+                started_at: now,
+                catalog: OnceLock::new(),
+            }
+        });
+        let mut state = State::default();
+        if audience.is_some() {
+            state.servers = servers.into_iter().take(SERVERS).map(short).collect();
+            state.log = TraceLog::new(gateway.settings.tracing.payloads);
+        }
+        Self(Arc::new(Inner {
+            project: project.clone(),
+            began: Instant::now(),
+            span,
+            model,
+            audience,
+            state: Mutex::new(state),
+        }))
+    }
+
+    /// The exchange's own span.
+    pub(crate) fn span(&self) -> Span {
+        self.0.span.clone()
+    }
+
+    /// Whether somebody wants a [`Trace`].
+    pub(crate) fn is_heard(&self) -> bool {
+        self.0.audience.is_some()
+    }
+
+    /// Records which tools the model is offered.
+    pub(crate) fn offers(&self, catalog: &Arc<Catalog>) {
+        if let Some(audience) = &self.0.audience {
+            let _ = audience.catalog.set(catalog.clone());
+        }
+    }
+
+    /// Records that a server was asked for its tools; `failure` is why it is not used.
+    pub(crate) fn listed(&self, server: &str, started: Instant, failure: Option<&str>) {
+        let is_quick = failure.is_none() && started.elapsed().as_millis() == 0;
+        if !self.is_heard() || is_quick {
+            return;
+        }
+        let timing = self.0.timing(started, started.elapsed());
+        let mut listing = ListingStep::new(timing, server);
+        listing.error = failure.map(|failure| self.masked(failure));
+        self.0.state().log.add_step(Step::Listing(listing));
+    }
+
+    /// Records what the turns until now have used, all together.
+    pub(crate) fn used(&self, usage: Usage) {
+        self.0.state().usage = usage;
+    }
+
+    /// Records that a batch of calls begins; returns its number.
+    pub(crate) fn round(&self) -> u64 {
+        let mut state = self.0.state();
+        state.rounds += 1;
+        state.rounds
+    }
+
+    /// Records that a turn has made so many calls more than it may: one line for all of them.
+    pub(crate) fn beyond(&self, round: u64, calls: usize) {
+        if calls == 0 {
+            return;
+        }
+        self.0.span.in_scope(|| {
+            tracing::info!(
+                round,
+                calls,
+                outcome = "error",
+                "tool calls beyond those of a turn"
+            );
+        });
+        if self.is_heard() {
+            let omission = OmissionStep::new(self.0.now(), round, calls as u64);
+            self.0.state().log.add_step(Step::Omission(omission));
+        }
+    }
+
+    /// Ends the record with a refusal: nothing has run.
+    pub(crate) fn refuse(&self, refusal: &Refusal) {
+        if self.is_heard() {
+            let message = self.masked(&refusal.to_string());
+            let status = refusal.status().as_u16();
+            let step = RefusalStep::new(self.0.now(), refusal.code(), message, status);
+            self.0.state().log.add_step(Step::Refusal(step));
+        }
+        self.0.span.record("error.type", refusal.code());
+        self.end(Ending::Refused);
+    }
+
+    /// Begins the record of a turn; what is done for it belongs into the span that comes back.
+    pub(crate) fn turn(&self) -> Span {
+        let mut state = self.0.state();
+        state.turns += 1;
+        let turn = TurnRecord::begin(&self.0.span, state.turns, self.0.model.as_deref());
+        let span = turn.span();
+        state.turn = Some(turn);
+        span
+    }
+
+    /// Records the status of the turn's answer.
+    pub(crate) fn answering(&self, status: StatusCode) {
+        if let Some(turn) = &mut self.0.state().turn {
+            turn.answering(status);
+        }
+    }
+
+    /// Ends the record of the turn with an answer.
+    pub(crate) fn turn_ended(&self, summary: TurnSummary<'_>) {
+        self.0.end_turn(summary, None);
+    }
+
+    /// Ends the record with a turn that went to the caller as it came.
+    pub(crate) fn end_with(&self, mut turn: chat::Turn, ending: Ending) {
+        if let (Some(usage), Some(audience)) = (&mut turn.usage, &self.0.audience) {
+            let models = [self.0.model.as_deref(), turn.model.as_deref()];
+            audience.gateway.settings.add_cost(usage, models);
+            self.0.state().usage.add(usage);
+        }
+        self.turn_ended(TurnSummary {
+            model: turn.model.as_deref(),
+            usage: turn.usage.as_ref(),
+            finish_reason: turn.finish_reason.as_deref(),
+        });
+        self.not_executed(&turn.calls);
+        self.end(ending);
+    }
+
+    /// Ends the record. Only the first end counts.
+    pub(crate) fn end(&self, ending: Ending) {
+        self.0.end(ending);
+    }
+
+    /// A text without secrets, as far as records are to be without.
+    fn masked(&self, text: &str) -> String {
+        let audience = self.0.audience.as_ref();
+        let payloads = audience.map(|audience| audience.gateway.settings.tracing.payloads);
+        payloads.unwrap_or_default().masked(text)
+    }
+}
+
+impl Inner {
+    fn end(&self, ending: Ending) {
+        if std::mem::replace(&mut self.state().has_ended, true) {
+            return;
+        }
+        // A turn that is still under way is what it ended with.
+        self.end_turn(TurnSummary::default(), ending.failure());
+        let mut state = self.state();
+        let duration = self.began.elapsed();
+        self.span.record("mcp_layer.rounds", whole(state.rounds));
+        self.span.record("mcp_layer.outcome", ending.as_str());
+        if ending.failure().is_some() {
+            self.span.record("otel.status_code", "ERROR");
+        }
+        self.span.in_scope(|| {
+            tracing::info!(
+                project = self.project.name(),
+                rounds = state.rounds,
+                turns = state.turns,
+                outcome = ending.as_str(),
+                duration_ms = duration.as_millis() as u64,
+                "exchange"
+            );
+        });
+        let Some(audience) = &self.audience else {
+            return;
+        };
+        let steps = Steps::Log(std::mem::take(&mut state.log));
+        let usage = std::mem::take(&mut state.usage);
+        let trace = Arc::new(Trace {
+            id: audience.id,
+            organization: self.project.shared_organization(),
+            project: self.project.shared_name(),
+            model: self.model.clone(),
+            servers: std::mem::take(&mut state.servers),
+            started_at: audience.started_at,
+            duration,
+            rounds: state.rounds,
+            calls: state.calls,
+            stopped_by: ending.stopped_by(),
+            outcome: ending.outcome(),
+            usage: (!usage.is_empty()).then(|| usage.members()),
+            steps,
+        });
+        drop(state);
+        for sink in &audience.gateway.settings.tracing.sinks {
+            // A panic there is not the caller's, nor the next sink's; and in a drop, while another
+            // one unwinds, it would end the process.
+            let heard = catch_unwind(AssertUnwindSafe(|| sink.record(&trace)));
+            if heard.is_err() {
+                tracing::error!("a sink of traces panicked");
+            }
+        }
+    }
+
+    /// Ends the turn that is under way, if there is one.
+    fn end_turn(&self, summary: TurnSummary<'_>, failure: Option<Outcome>) {
+        let mut state = self.state();
+        let Some(turn) = state.turn.take() else {
+            return;
+        };
+        if self.audience.is_some() || !turn.span().is_disabled() {
+            let timing = self.timing(turn.started(), turn.started().elapsed());
+            turn.end(timing, summary, failure, |fact| {
+                if self.audience.is_some() {
+                    state.log.add_turn(fact);
+                }
+            });
+        }
+    }
+
+    /// When something began, and how long it took.
+    pub(super) fn timing(&self, started: Instant, duration: Duration) -> Timing {
+        let start = started.saturating_duration_since(self.began);
+        Timing { start, duration }
+    }
+
+    /// This moment.
+    pub(super) fn now(&self) -> Timing {
+        self.timing(Instant::now(), Duration::ZERO)
+    }
+
+    /// Held for an assignment or two, never across an await.
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.end(Ending::Cancelled);
+    }
+}

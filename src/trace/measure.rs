@@ -1,0 +1,141 @@
+//! What metrics count of a record, without building its steps.
+
+use std::time::Duration;
+
+use super::{exchange::Trace, log::Fact, outcome::CallOutcome, step::Step, steps::Steps};
+
+/// A turn or a tool call, as far as it is counted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Measure<'a> {
+    Turn {
+        is_failed: bool,
+        duration: Duration,
+    },
+    Call {
+        /// Empty for a tool that none of the servers offers; so is `tool`.
+        server: &'a str,
+        tool: &'a str,
+        outcome: CallOutcome,
+        duration: Duration,
+    },
+}
+
+impl Trace {
+    /// Measures its turns and tool calls, in no order.
+    pub(crate) fn measure<'a>(&'a self, count: impl FnMut(Measure<'a>)) {
+        match &self.steps {
+            Steps::Log(log) => log.facts().filter_map(Measure::of_fact).for_each(count),
+            Steps::Built(steps) => steps.iter().filter_map(Measure::of).for_each(count),
+        }
+    }
+}
+
+impl<'a> Measure<'a> {
+    fn of_fact(fact: Fact<&'a str>) -> Option<Self> {
+        match fact {
+            Fact::Turn(turn) => Some(Self::Turn {
+                is_failed: turn.error_status().is_some() || turn.failure.is_some(),
+                duration: turn.timing.duration,
+            }),
+            Fact::Call(call) => {
+                let [server, tool] = call.tool.unwrap_or_default();
+                Some(Self::Call {
+                    server,
+                    tool,
+                    outcome: call.outcome,
+                    duration: call.timing.duration,
+                })
+            }
+            Fact::Built(_) => None,
+        }
+    }
+
+    fn of(step: &'a Step) -> Option<Self> {
+        match step {
+            Step::Turn(turn) => Some(Self::Turn {
+                is_failed: turn.error_status().is_some() || turn.failure.is_some(),
+                duration: turn.timing.duration,
+            }),
+            Step::Call(call) => Some(Self::Call {
+                server: call.server.as_deref().unwrap_or_default(),
+                tool: call.tool.as_deref().unwrap_or_default(),
+                outcome: call.outcome,
+                duration: call.timing.duration,
+            }),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::{
+        Outcome, Payloads, Timing,
+        log::{CallFact, TraceLog, TurnFact},
+    };
+
+    fn log() -> TraceLog {
+        let timing = Timing {
+            start: Duration::ZERO,
+            duration: Duration::from_millis(7),
+        };
+        let mut log = TraceLog::new(Payloads::Redacted);
+        for (status, failure) in [
+            (Some(200), None),
+            (Some(429), None),
+            (None, Some(Outcome::Cancelled)),
+        ] {
+            log.add_turn(TurnFact {
+                timing,
+                number: 1,
+                model: Some("m-1"),
+                finish_reason: None,
+                input_tokens: Some(3),
+                output_tokens: None,
+                status,
+                failure,
+            });
+        }
+        for (tool, outcome) in [
+            (Some(["docs", "find"]), CallOutcome::Ok),
+            (Some(["docs", "drop"]), CallOutcome::NotExecuted),
+            (None, CallOutcome::Error),
+        ] {
+            log.add_call(CallFact {
+                timing,
+                id: "call_0",
+                name: "docs__find",
+                tool,
+                arguments: Some("{}".into()),
+                round: Some(1),
+                outcome,
+                error: None,
+                result: None,
+                result_bytes: None,
+                truncated: false,
+            });
+        }
+        log
+    }
+
+    #[test]
+    fn a_log_counts_as_its_steps_do() {
+        let log = log();
+        let counted: Vec<_> = log.facts().filter_map(Measure::of_fact).collect();
+        let steps = Steps::Log(log.clone()).get().into_owned();
+        let built: Vec<_> = steps.iter().filter_map(Measure::of).collect();
+        assert_eq!(counted, built);
+        assert_eq!(counted.len(), 6);
+        let failed = |measure: &&Measure<'_>| {
+            matches!(
+                measure,
+                Measure::Turn {
+                    is_failed: true,
+                    ..
+                }
+            )
+        };
+        assert_eq!(counted.iter().filter(failed).count(), 2);
+    }
+}
