@@ -20,7 +20,7 @@ use url::{Host, Url};
 use crate::{
     auth::Keys,
     config::Invalid,
-    database::Store,
+    database::OpenDatabase,
     log::{self, Unlogged},
     secrets::Named,
     server::{self, Draining},

@@ -17,9 +17,7 @@ use crate::{
     authorization::Authorizations,
     connect::Connections,
     explain::Explainer,
-    registry::{
-        Error, MemoryTraces, Store, TraceStore,
-    },
+    registry::{Error, MemoryTraces, Store, TraceStore},
     secret::KeyRing,
 };
 

@@ -6,8 +6,8 @@ use super::fault::Fault;
 use crate::{
     name::ServerName,
     registry::{
-        Error, Filter, Listing, Observation, ObservationStore, Page, Server, ServerId, Store,
-        ServerStore,
+        Error, Filter, Listing, Observation, ObservationStore, Page, Server, ServerId, ServerStore,
+        Store,
     },
 };
 

@@ -9,8 +9,8 @@ use crate::{
     inactive::Inactive,
     offer::Offer,
     registry::{
-        Definition, Error, Failure, Gate, Observation, ObservationStore, Pins, Server, ServerId,
-        Stage, Timeout,
+        Definition, Error, Failure, Gate, Observation, ObservationStore, Pins, Server, Stage,
+        Timeout,
     },
 };
 

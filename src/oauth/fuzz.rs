@@ -7,7 +7,7 @@ use secrecy::ExposeSecret;
 use url::Url;
 
 use super::{
-    AuthorizationServer, Callback, CallbackOutcome, Challenge, Client, Error, Http,
+    AuthorizationServer, Callback, CallbackOutcome, Challenge, Error, Http,
     answer::tokens as read_tokens,
     discover::{ResourceMetadata, is_of},
     http::object,

@@ -110,7 +110,7 @@ impl fmt::Debug for MemoryTraces {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::conformance;
+    use crate::{registry::conformance, trace::Step};
 
     #[tokio::test(start_paused = true)]
     async fn it_is_a_store_of_traces() {

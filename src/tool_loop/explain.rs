@@ -51,10 +51,7 @@ pub(crate) async fn explain(
         tools: tools.collect(),
         left_out: active
             .iter()
-            .flat_map(|(server, offers)| {
-                let tools = left_out(server, offers, &catalog);
-                tools.into_iter().map(|tool| (server.name.clone(), tool))
-            })
+            .flat_map(|(server, offers)| left_out(server, offers, &catalog))
             .collect(),
     })
 }

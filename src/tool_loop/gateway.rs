@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::{connect::Connections, held::Room, registry::Find, settings::Settings};
+use crate::{connect::Connections, held::Room, registry::ServerRegistry, settings::Settings};
 
 /// What all requests of a layer share.
 pub(crate) struct Gateway {
     pub(crate) settings: Settings,
-    pub(crate) registry: Arc<dyn Find>,
+    pub(crate) registry: Arc<dyn ServerRegistry>,
     pub(crate) connections: Connections,
     pub(crate) room: Arc<Room>,
 }

@@ -27,3 +27,9 @@ pub trait TraceSink: Send + Sync + 'static {
     /// caller nor another sink notices.
     fn record(&self, trace: &Arc<Trace>);
 }
+
+impl<S: TraceSink + ?Sized> TraceSink for Arc<S> {
+    fn record(&self, trace: &Arc<Trace>) {
+        (**self).record(trace);
+    }
+}
