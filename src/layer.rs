@@ -79,6 +79,7 @@ impl McpLayer {
     ///
     /// Without this the layer makes some of its own when it is first applied, over
     /// [`Outbound::new`] with no rules.
+    #[must_use]
     pub fn with_connections(mut self, connections: Connections) -> Self {
         self.connections = Arc::new(OnceLock::from(connections));
         self
@@ -86,12 +87,14 @@ impl McpLayer {
 
     /// Replaces the paths that the layer looks at; the default is every path that ends in
     /// `/chat/completions`.
+    #[must_use]
     pub fn with_paths<P: Into<String>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
         self.settings.paths = Paths::Only(paths.into_iter().map(Into::into).collect());
         self
     }
 
     /// Replaces the limits of a request.
+    #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.settings.limits = limits;
         self
@@ -101,6 +104,7 @@ impl McpLayer {
     ///
     /// A request that asks for more gets the cap, and its receipt says so. Each round is another
     /// call of the model with the whole conversation.
+    #[must_use]
     pub fn with_max_tool_rounds_cap(mut self, rounds: u64) -> Self {
         self.settings.rounds_cap = Some(rounds);
         self
@@ -108,12 +112,14 @@ impl McpLayer {
 
     /// Replaces what a request with auto-execution and `stream: true` gets; the default is
     /// [`Streaming::ReturnToolCalls`].
+    #[must_use]
     pub fn with_streaming(mut self, streaming: Streaming) -> Self {
         self.settings.streaming = streaming;
         self
     }
 
     /// Replaces the default of `mcp.receipt`, which is `true`.
+    #[must_use]
     pub fn with_receipt(mut self, receipt: bool) -> Self {
         self.settings.receipt = receipt;
         self
@@ -123,6 +129,7 @@ impl McpLayer {
     ///
     /// The first price whose pattern fits the request's model counts, else the first that fits
     /// the model that the answer names.
+    #[must_use]
     pub fn with_prices(mut self, prices: impl IntoIterator<Item = Price>) -> Self {
         self.settings.prices = prices.into_iter().collect();
         self
@@ -161,6 +168,7 @@ impl McpLayer {
 
     /// Answers a request with `mcp` that has no [`Project`](crate::Project) with
     /// `500 mcp_project_missing`, so that a forgotten authentication is no open door.
+    #[must_use]
     pub fn with_required_project(mut self) -> Self {
         self.settings.project_required = true;
         self

@@ -125,12 +125,14 @@ impl Server {
     }
 
     /// Replaces the organization.
+    #[must_use]
     pub fn with_organization(mut self, organization: impl Into<Arc<str>>) -> Self {
         self.organization = organization.into();
         self
     }
 
     /// Replaces the transport to begin with.
+    #[must_use]
     pub fn with_transport(mut self, transport: Transport) -> Self {
         self.transport = transport;
         self
@@ -161,24 +163,28 @@ impl Server {
     }
 
     /// Replaces the authentication.
+    #[must_use]
     pub fn with_auth(mut self, auth: Auth) -> Self {
         self.auth = auth;
         self
     }
 
     /// Says who shares one session of the server.
+    #[must_use]
     pub fn with_share_session(mut self, share_session: ShareSession) -> Self {
         self.share_session = share_session;
         self
     }
 
     /// Says whether the server is told of traces.
+    #[must_use]
     pub fn with_trace_context(mut self, trace_context: Option<bool>) -> Self {
         self.trace_context = trace_context;
         self
     }
 
     /// Sets the operator's switch.
+    #[must_use]
     pub fn with_enabled(mut self, enabled: bool) -> Self {
         self.enabled = enabled;
         self

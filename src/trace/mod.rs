@@ -93,6 +93,7 @@ impl Trace {
     }
 
     /// Replaces the spans.
+    #[must_use]
     pub fn with_spans(mut self, spans: Vec<Span>) -> Self {
         self.spans = spans.into();
         self
