@@ -54,6 +54,25 @@ use crate::{
 /// A timeout outside must be longer than [`Limits::deadline`]; a retry outside would run tools
 /// again. Inside of it, axum's extractors stop at 2 MB unless `DefaultBodyLimit` says otherwise,
 /// and a turn with tool results is larger than the caller's request.
+///
+/// The layers of tower and tower-http fit on both sides; this is where each does what it is for:
+///
+/// | layer | outside: once for a request | inside: at each turn of the model |
+/// |---|---|---|
+/// | timeout, timeout of an answer's body | longer than [`Limits::deadline`], as it cuts the loop; silences are shorter than [`Limits::keep_alive`] | for one turn, and a provider that falls silent |
+/// | timeout of a request's body, body limit | for callers | no use: a turn's body is whole, and larger than the caller's |
+/// | concurrency limit, load-shed | exchanges at once | turns at once |
+/// | rate limit, buffer | requests | turns, which are what a provider counts |
+/// | retry | runs tools again | the turn alone, once its body is collected |
+/// | trace, request-id | the exchange | each turn besides |
+/// | cors, normalize-path, validate-request, sensitive-headers | before anything is read | too late |
+/// | compression | for callers | no: the layer reads what the model says |
+/// | decompression | of requests | of a provider's answers |
+/// | catch-panic | for all below it | a turn's panic becomes its answer of 500 |
+/// | set-header | for callers | for the provider |
+///
+/// A layer inside has to make services that are `Clone`; where one does not (tower's rate limit),
+/// put a buffer around it.
 #[derive(Clone)]
 pub struct McpLayer {
     settings: Settings,

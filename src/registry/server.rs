@@ -11,7 +11,7 @@ use std::{
 use url::Url;
 
 use super::{Auth, Error, Gate, Pins, ShareSession};
-use crate::{hex::hex, mcp::Transport, name::ServerName, project::Project, random::fill_random};
+use crate::{mcp::Transport, name::ServerName, project::Project, random::fill_random};
 
 /// A registered server: where it is, who may use it, and which of its tools are offered.
 ///
@@ -271,7 +271,7 @@ impl ServerId {
             .chain_update("mcp-layer declared server\0")
             .chain_update(name.as_str())
             .finalize();
-        Self(hex(&digest[..16]).into())
+        Self(crate::hex::hex(&digest[..16]).into())
     }
 
     /// The identity as text.
