@@ -54,6 +54,25 @@ use crate::{
 /// A timeout outside must be longer than [`Limits::deadline`]; a retry outside would run tools
 /// again. Inside, axum's extractors stop at 2 MB unless `DefaultBodyLimit` allows more, and a turn
 /// with tool results is larger than the caller's request.
+///
+/// The layers of tower and tower-http fit on both sides; this is where each does what it is for:
+///
+/// | layer | outside: once for a request | inside: at each turn of the model |
+/// |---|---|---|
+/// | timeout, timeout of an answer's body | longer than [`Limits::deadline`], as it cuts the loop; silences are shorter than [`Limits::keep_alive`] | for one turn, and a provider that falls silent |
+/// | timeout of a request's body, body limit | for callers | no use: a turn's body is whole, and larger than the caller's |
+/// | concurrency limit, load-shed | exchanges at once | turns at once |
+/// | rate limit, buffer | requests | turns, which are what a provider counts |
+/// | retry | runs tools again | the turn alone, once its body is collected |
+/// | trace, request-id | the exchange | each turn besides |
+/// | cors, normalize-path, validate-request, sensitive-headers | before anything is read | too late |
+/// | compression | for callers | no: the layer reads what the model says |
+/// | decompression | of requests | of a provider's answers |
+/// | catch-panic | for all below it | a turn's panic becomes its answer of 500 |
+/// | set-header | for callers | for the provider |
+///
+/// A layer inside has to make services that are `Clone`; where one does not (tower's rate limit),
+/// put a buffer around it.
 #[derive(Clone)]
 pub struct McpLayer {
     settings: Settings,
@@ -79,6 +98,7 @@ impl McpLayer {
     ///
     /// Without this the layer makes some of its own when it is first applied, over
     /// [`Outbound::new`] with no rules.
+    #[must_use]
     pub fn with_connections(mut self, connections: Connections) -> Self {
         self.connections = Arc::new(OnceLock::from(connections));
         self
@@ -86,12 +106,14 @@ impl McpLayer {
 
     /// Replaces the paths that the layer handles; by default every path that ends in
     /// `/chat/completions`.
+    #[must_use]
     pub fn with_paths<P: Into<String>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
         self.settings.paths = Paths::Only(paths.into_iter().map(Into::into).collect());
         self
     }
 
     /// Replaces the limits of a request; by default [`Limits::default`].
+    #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.settings.limits = limits;
         self
@@ -101,6 +123,7 @@ impl McpLayer {
     ///
     /// A request that asks for more gets the cap, and its receipt says so. Each round is another
     /// call of the model with the whole conversation.
+    #[must_use]
     pub fn with_max_tool_rounds_cap(mut self, rounds: u64) -> Self {
         self.settings.rounds_cap = Some(rounds);
         self
@@ -108,12 +131,14 @@ impl McpLayer {
 
     /// Replaces the answer to requests with auto-execution and `stream: true`; by default
     /// [`Streaming::ReturnToolCalls`].
+    #[must_use]
     pub fn with_streaming(mut self, streaming: Streaming) -> Self {
         self.settings.streaming = streaming;
         self
     }
 
     /// Replaces the default of `mcp.receipt`; by default `true`.
+    #[must_use]
     pub fn with_receipt(mut self, receipt: bool) -> Self {
         self.settings.receipt = receipt;
         self
@@ -124,6 +149,7 @@ impl McpLayer {
     ///
     /// The first price whose pattern matches the request's model counts, else the first that
     /// matches the model named in the answer.
+    #[must_use]
     pub fn with_prices(mut self, prices: impl IntoIterator<Item = Price>) -> Self {
         self.settings.prices = prices.into_iter().collect();
         self
@@ -163,6 +189,7 @@ impl McpLayer {
     /// Answers requests with `mcp` but no [`Project`](crate::Project) with
     /// `500 mcp_project_missing`, so that a forgotten authentication does not open the layer to
     /// everyone. By default they belong to the project `default`.
+    #[must_use]
     pub fn with_required_project(mut self) -> Self {
         self.settings.project_required = true;
         self

@@ -63,6 +63,7 @@
 //! | feature | default | brings |
 //! |---|---|---|
 //! | `file` | yes | `registry::FileRegistry`: servers in a TOML file that is followed |
+//! | `validate` | yes | checks of a model's arguments against the tool's input schema; without it, servers alone check them (that they are a JSON object within [limits](Limits) is always checked) |
 //! | `oauth` | | `authorization::Authorizations`: servers with OAuth 2.0 |
 //! | `sqlite` | | `registry::SqlRegistry` over SQLite, which is built in |
 //! | `postgres` | | `registry::SqlRegistry` over PostgreSQL, for several replicas |
@@ -73,6 +74,8 @@
 //! [tower]: https://docs.rs/tower
 //! [MCP]: https://modelcontextprotocol.io
 #![forbid(unsafe_code)]
+// On docs.rs each item says which feature brings it.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(
     test,
     allow(clippy::unwrap_used, reason = "a test that cannot go on fails")
@@ -174,7 +177,10 @@ pub use self::{
     whose::CallerId,
 };
 
+/// Crates whose types the interface names, in the versions that it means.
+pub use {bytes, http, http_body, url};
+
 /// Compiles the README's Rust.
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "full"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

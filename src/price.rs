@@ -35,6 +35,7 @@ impl Price {
     }
 
     /// Replaces the price of input tokens that the provider read from its cache.
+    #[must_use]
     pub fn with_cached_input(mut self, cached_input: f64) -> Self {
         self.cached_input = cached_input;
         self

@@ -31,6 +31,7 @@ impl Project {
     }
 
     /// Replaces the organization.
+    #[must_use]
     pub fn with_organization(mut self, organization: impl Into<Arc<str>>) -> Self {
         self.organization = organization.into();
         self

@@ -41,6 +41,7 @@ const MAX_VALUE: usize = 8 * 1024;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Callback {
     /// The state of [`Begun`](super::Begun), as it came back.
     pub state: SecretString,
@@ -52,6 +53,7 @@ pub struct Callback {
 
 /// The outcome that an authorization server sends through the browser.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum CallbackOutcome {
     /// An authorization code.
     Code(SecretString),

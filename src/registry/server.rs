@@ -147,12 +147,14 @@ impl Server {
     }
 
     /// Replaces the organization.
+    #[must_use]
     pub fn with_organization(mut self, organization: impl Into<Arc<str>>) -> Self {
         self.organization = organization.into();
         self
     }
 
     /// Replaces the transport to try first.
+    #[must_use]
     pub fn with_transport(mut self, transport: Transport) -> Self {
         self.transport = transport;
         self
@@ -183,24 +185,28 @@ impl Server {
     }
 
     /// Replaces the authentication.
+    #[must_use]
     pub fn with_auth(mut self, auth: Auth) -> Self {
         self.auth = auth;
         self
     }
 
     /// Replaces the callers that share one session of the server.
+    #[must_use]
     pub fn with_share_session(mut self, share_session: ShareSession) -> Self {
         self.share_session = share_session;
         self
     }
 
     /// Replaces the rule for trace propagation.
+    #[must_use]
     pub fn with_trace_context(mut self, trace_context: Option<bool>) -> Self {
         self.trace_context = trace_context;
         self
     }
 
     /// Replaces the operator's switch.
+    #[must_use]
     pub fn with_enabled(mut self, enabled: bool) -> Self {
         self.enabled = enabled;
         self

@@ -76,6 +76,7 @@ impl StaticHeader {
     }
 
     /// Replaces the time when the value was entered.
+    #[must_use]
     pub fn with_set_at(mut self, at: Option<SystemTime>) -> Self {
         self.set_at = at;
         self

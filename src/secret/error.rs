@@ -28,6 +28,7 @@ impl KeyError {
     }
 
     /// Replaces the name of the source.
+    #[must_use]
     pub fn with_whence(mut self, whence: impl Into<String>) -> Self {
         self.whence = Some(whence.into());
         self
