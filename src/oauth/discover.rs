@@ -21,6 +21,9 @@ const RESOURCE_METADATA: &str = "the server's authorization metadata";
 const OFFLINE_ACCESS: &str = "offline_access";
 
 /// The result of [`discover`].
+///
+/// It has everything that a [`Request`](super::Request) needs from the servers; the client, the
+/// redirect URI and the storage are the caller's.
 #[derive(Clone, Debug)]
 pub struct Discovered {
     /// The authorization server.

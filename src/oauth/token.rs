@@ -1,5 +1,8 @@
 //! Requests to the token and revocation endpoints.
 //!
+//! A code can be used once, and many servers rotate refresh tokens. So nothing here retries: after
+//! an error, only the caller knows whether what it holds can be used again.
+//!
 //! The crate `oauth2` writes the messages and reads the answers, once [`Endpoint`] has brought what
 //! is seen in the wild into the shape of RFC 6749.
 
