@@ -28,7 +28,7 @@ struct Tools;
 
 #[derive(Deserialize, JsonSchema)]
 struct Die {
-    /// How many sides the die has
+    /// Number of sides of the die
     #[schemars(range(min = 2, max = 1000))]
     #[serde(default = "six")]
     sides: u32,
