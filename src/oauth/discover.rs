@@ -105,7 +105,7 @@ impl ResourceMetadata {
             Some(issuer) if named.iter().any(|named| named == issuer) => Ok(issuer),
             Some(_) => Err(Error::new(
                 ErrorKind::Issuer,
-                "the server's metadata do not name the authorization server that is configured for it",
+                "the server names other authorization servers than the one configured for it",
             )),
             None => named.first().map(String::as_str).ok_or_else(|| {
                 Error::new(
