@@ -21,6 +21,10 @@ pin_project! {
     /// The body of a request to the inner service.
     ///
     /// It is the caller's own frames, untouched, or the rewritten request.
+    ///
+    /// A rewritten one has an exact size hint, and its `content-length` is set accordingly. Its
+    /// frames share memory with the caller's body, so that a turn copies nothing. Errors are those
+    /// of the caller's body.
     pub struct RequestBody<B: Body> {
         #[pin]
         kind: Kind<B>,
@@ -30,7 +34,11 @@ pin_project! {
 pin_project! {
     /// The body of the layer's answer.
     ///
-    /// It is the inner service's own frames, untouched, or an answer that the layer wrote.
+    /// It is the inner service's own frames, untouched, an answer that the layer wrote, or the
+    /// stream of a whole loop.
+    ///
+    /// Polling a streamed loop drives it: a slow reader slows the model, and dropping the body ends
+    /// the running tools. Errors are those of the inner service's body.
     pub struct McpBody<B: Body> {
         #[pin]
         kind: Kind<B>,
@@ -177,6 +185,8 @@ pub(crate) struct Read<B: Body> {
     held: Held,
 }
 
+/// The part of a body that was not read.
+///
 /// Boxed, so that it need not be `Unpin`; one box beside a buffered body costs nothing.
 enum Rest<B: Body> {
     /// The body exceeds its limit, or the room.

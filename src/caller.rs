@@ -148,7 +148,7 @@ impl CallerTokens {
         self
     }
 
-    /// Returns the owner of the tokens.
+    /// Returns the owner of the tokens, who pays for what is kept for them.
     pub(crate) fn whose(&self) -> Whose {
         self.whose.unwrap_or_default()
     }

@@ -38,36 +38,36 @@
 //! # Ok::<(), mcp_layer::registry::Error>(())
 //! ```
 //!
-//! The proxy's authentication, outside of the layer, says whose a request is by putting a
-//! [`Project`] into its extensions. [`McpLayer`] has the order of a whole stack.
+//! The proxy's authentication, outside of the layer, identifies the caller by putting a [`Project`]
+//! into the request's extensions. [`McpLayer`] shows the order of a whole stack.
 //!
 //! # Where to read on
 //!
-//! - [`McpLayer`]: what an operator configures; [`Limits`] has every limit with its reason.
-//! - [`registry`]: the record of a server, the registries that there are, and how to write one.
-//! - [`Connections`]: sessions and tool lists, shared by layers and whatever shows servers.
+//! - [`McpLayer`]: the settings; [`Limits`] has every limit with its reason.
+//! - [`registry`]: the record of a server, the available registries, and how to write your own.
+//! - [`Connections`]: sessions and tool lists, shared by layers and by everything that shows servers.
 //! - `authorization` (feature `oauth`): servers with OAuth 2.0, from an operator's click to tokens
-//!   that stay fresh; `oauth` has the protocol alone.
-//! - `admin` (feature `admin`): the dashboard and REST for operators: servers, tools and traces; it
-//!   counts for Prometheus, too.
-//! - [`trace`]: the record of each exchange, and who hears of it.
+//!   that stay fresh; `oauth` is the protocol alone.
+//! - `admin` (feature `admin`): the dashboard and REST for operators: servers, tools and traces, and
+//!   metrics for Prometheus.
+//! - [`trace`]: the record of each exchange, and the sinks that receive it.
 //! - [`mcp`]: the client of MCP servers, usable by itself.
-//! - [`outbound`]: the guarded way out; which addresses a server may have.
-//! - [`secret`]: credentials at rest, and the keys that seal them.
+//! - [`outbound`]: the guarded HTTP client, and the addresses that servers may have.
+//! - [`secret`]: sealed credentials, and the keys that seal them.
 //!
 //! The [guides](guide) go further: the API that callers see, running and operating the proxy,
-//! databases, replicas. `ARCHITECTURE.md` tells how it works inside.
+//! databases, replicas. `ARCHITECTURE.md` explains how it works inside.
 //!
 //! # Features
 //!
 //! | feature | default | brings |
 //! |---|---|---|
-//! | `file` | yes | `registry::FileRegistry`: servers in a TOML file that is followed |
-//! | `validate` | yes | checks of a model's arguments against the tool's input schema; without it, servers alone check them (that they are a JSON object within [limits](Limits) is always checked) |
+//! | `file` | yes | `registry::FileRegistry`: servers in a TOML file, reloaded when it changes |
+//! | `validate` | yes | checks a model's arguments against the tool's input schema; without it, only servers do (that they are a JSON object within its [limits](Limits) is always checked) |
 //! | `oauth` | | `authorization::Authorizations`: servers with OAuth 2.0 |
 //! | `sqlite` | | `registry::SqlRegistry` over SQLite, which is built in |
 //! | `postgres` | | `registry::SqlRegistry` over PostgreSQL, for several replicas |
-//! | `admin` | | `admin`: the operator's dashboard and REST interface, as an `axum::Router`; `oauth` with it |
+//! | `admin` | | `admin`: the operator's dashboard and REST interface, as an `axum::Router`; includes `oauth` |
 //! | `full` | | all of the above |
 //! | `conformance` | | `registry::conformance`: tests for registries of your own |
 //!

@@ -96,7 +96,7 @@ impl fmt::Display for InvalidServerName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "a server's name has 1 to {SLUG_LEN} of a-z, 0-9 and single hyphens between them"
+            "use 1 to {SLUG_LEN} lowercase letters, digits and single hyphens for a server's name"
         )
     }
 }

@@ -7,6 +7,10 @@ use crate::chat::tidy;
 /// The price of a model's tokens, in dollars (or any unit that `usage.cost` should have) per
 /// million tokens.
 ///
+/// The cost of a turn is `prompt_tokens` at the input price, of which
+/// `prompt_tokens_details.cached_tokens` are charged at the cached one, and `completion_tokens` at
+/// the output price. It is added to the turn's `usage` unless the upstream already sent a cost.
+///
 /// ```
 /// use mcp_layer::{McpLayer, Price, registry::MemoryRegistry};
 ///

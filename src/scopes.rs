@@ -12,6 +12,9 @@ const MAX_BYTES: usize = 4 * 1024;
 
 /// A set of scopes (RFC 6749 section 3.3), at most 100 and 4 KiB together.
 ///
+/// The limits keep a set small enough for a URL and for a stored record, whoever wrote it: an
+/// operator, a server's metadata or a challenge.
+///
 /// Scopes are sorted as text, so equal sets are written alike. In JSON a set is a list of strings;
 /// a single string is accepted as well.
 ///

@@ -10,6 +10,12 @@ const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const STATE_LEN: usize = 512;
 
 /// A `traceparent` with its `tracestate` (W3C Trace Context, section 3).
+///
+/// The layer reads it from a request, and sends a child of it to the servers that may know the
+/// trace. Return one from the function of
+/// [`McpLayer::with_trace_context`](crate::McpLayer::with_trace_context) to continue an exporter's
+/// trace instead. As JSON it is an object with the members `traceparent` and, if there is one,
+/// `tracestate`, as in a tool call's `_meta`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TraceParent {
     traceparent: String,

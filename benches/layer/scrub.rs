@@ -12,7 +12,14 @@ use crate::pair::{Group, Pair};
 const CREDENTIAL: &[u8] = b"Bearer sk-proj-Ab3dEf9hIjKlMnOpQr5tUvWxYz012345678901";
 
 pub fn group(runtime: &Rc<Runtime>) -> Group {
-    let english = include_str!("../../README.md");
+    let english = concat!(
+        include_str!("../../README.md"),
+        include_str!("../../src/guide/requests.md"),
+        include_str!("../../src/guide/proxy.md"),
+        include_str!("../../src/guide/operate.md"),
+        include_str!("../../src/guide/scale.md"),
+        include_str!("../../src/guide/database.md"),
+    );
     let code = include_str!("main.rs");
     let image: Vec<u8> = (0..48_000_u32)
         .map(|n| (n.wrapping_mul(0x9e37_79b9) >> 24) as u8)

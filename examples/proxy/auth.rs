@@ -147,7 +147,7 @@ impl Door {
             let address = from.map_or("unknown".into(), |from| from.0.to_string());
             tracing::warn!(
                 address,
-                "an unknown or missing API key; only the first few from one address within a minute are logged"
+                "an unknown API key, or none; only the first few from one address within a minute are logged"
             );
         }
         let message = "the API key is missing or unknown; send it as: Authorization: Bearer KEY";

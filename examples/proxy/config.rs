@@ -111,7 +111,7 @@ pub struct Flags {
     /// File with headers for the collector, such as api-key=…, one per line
     #[arg(long, value_name = "FILE")]
     otlp_headers_file: Option<PathBuf>,
-    /// How much of arguments and results is kept in the records of exchanges [default: redacted]
+    /// Part of arguments and results that is kept in the records of exchanges [default: redacted]
     #[arg(long, value_name = "HOW")]
     trace_payloads: Option<PayloadMode>,
     /// Format of the log on stderr; RUST_LOG sets the level [default: text]

@@ -28,6 +28,9 @@ pub struct Request<'a> {
 }
 
 /// An authorization that has begun. `Debug` shows none of it.
+///
+/// The state finds the authorization again, the verifier proves that the code was requested here,
+/// and neither replaces the other: keep both on the server, and only a cookie in the browser.
 #[derive(Clone)]
 pub struct Begun {
     /// The URL to send the browser to. It contains the state, so keep it out of logs.

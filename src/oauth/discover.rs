@@ -21,6 +21,9 @@ const RESOURCE_METADATA: &str = "the server's authorization metadata";
 const OFFLINE_ACCESS: &str = "offline_access";
 
 /// The result of [`discover`].
+///
+/// It has everything that a [`Request`](super::Request) needs from the servers; the client, the
+/// redirect URI and the storage are the caller's.
 #[derive(Clone, Debug)]
 pub struct Discovered {
     /// The authorization server.
@@ -102,7 +105,7 @@ impl ResourceMetadata {
             Some(issuer) if named.iter().any(|named| named == issuer) => Ok(issuer),
             Some(_) => Err(Error::new(
                 ErrorKind::Issuer,
-                "the server's metadata do not name the authorization server that is configured for it",
+                "the server names other authorization servers than the one configured for it",
             )),
             None => named.first().map(String::as_str).ok_or_else(|| {
                 Error::new(

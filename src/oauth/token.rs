@@ -1,4 +1,7 @@
-//! Tokens: for a code, for a refresh token, and no more.
+//! Requests to the token and revocation endpoints.
+//!
+//! A code can be used once, and many servers rotate refresh tokens. So nothing here retries: after
+//! an error, only the caller knows whether what it holds can be used again.
 
 use secrecy::{ExposeSecret, SecretString};
 

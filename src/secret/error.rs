@@ -19,6 +19,15 @@ pub struct KeyError {
 impl KeyError {
     /// Creates the error of a source, such as `key service kms.internal`, that returned no keys;
     /// for your own [`KeySource`](super::KeySource).
+    ///
+    /// ```
+    /// use std::error::Error;
+    /// use mcp_layer::secret::KeyError;
+    ///
+    /// let error = KeyError::unavailable("key service kms.internal", "403 Forbidden");
+    /// assert_eq!(error.to_string(), "key service kms.internal: gives no keys");
+    /// assert!(error.source().is_some());
+    /// ```
     pub fn unavailable(
         whence: impl Into<String>,
         source: impl Into<Box<dyn StdError + Send + Sync>>,

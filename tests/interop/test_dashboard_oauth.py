@@ -43,4 +43,4 @@ def test_a_callback_in_another_browser_connects_nothing(visit, dashboard, server
 def test_a_server_without_oauth_cannot_be_connected_and_says_so(visit, dashboard, everything_http):
     said = visit("oauth.cannotBegin", dashboard, server={"name": "everything", "url": everything_http})
     print(said)
-    assert "This was saved, but the server is not connected" in said and "authorization" in said.lower(), said
+    assert "Saved, but the server is not connected" in said and "authorization" in said.lower(), said

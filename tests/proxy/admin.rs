@@ -32,7 +32,7 @@ fn what_is_wrong_about_the_operators_side_is_one_clear_line_and_exit_code_2() {
     let taken = format!("admin_listen = \"{}\"", taken.local_addr().unwrap());
     let token = "admin_token_env = \"ADMIN\"\n";
     for (config, expected) in [
-        ("", "admin_token_env is needed"),
+        ("", "admin_token_env or admin_token_file is required"),
         (
             "admin_token_env = \"ADMIN_NOT_SET\"",
             "ADMIN_NOT_SET is not set",
@@ -47,7 +47,7 @@ fn what_is_wrong_about_the_operators_side_is_one_clear_line_and_exit_code_2() {
         ),
         (
             &format!("{token}admin_listen = \"0.0.0.0:0\""),
-            "public_url is needed",
+            "public_url is required",
         ),
         (
             &format!("{token}public_url = \"http://gateway.example.com\""),
@@ -63,7 +63,7 @@ fn what_is_wrong_about_the_operators_side_is_one_clear_line_and_exit_code_2() {
         ),
         (
             &format!("{token}public_url = \"https://u:s3cret@gateway.example.com\""),
-            "public_url: the URL has a user",
+            "public_url: the URL must not have a user",
         ),
         (&format!("{token}{taken}"), "--admin-listen"),
     ] {

@@ -175,9 +175,9 @@ fn a_broken_configuration_is_one_clear_line_and_exit_code_2() {
         ("listen = \"0.0.0.0:0\"", "allow_anonymous"),
         (
             "allow_origins = [\"https://app.example.com/\"]",
-            "no origin",
+            "not an origin",
         ),
-        ("allow_origins = [\"*\"]", "no origin"),
+        ("allow_origins = [\"*\"]", "not an origin"),
         ("allow_egress = [\"10.0.0.0/33\"]", "allow_egress: "),
         (
             "trusted_proxies = [\"10.0.0.0/33\"]",

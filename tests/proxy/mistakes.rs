@@ -110,20 +110,20 @@ async fn a_configuration_that_is_wrong_says_what_to_change() {
             "upstream_key_env = \"ADMIN\"\nupstream_key_file = \"key\"".into(),
             vec![],
             "upstream_key_env and upstream_key_file",
-            "one of the two",
+            "give only one",
         ),
         (
             "a path of the provider's that is none",
             "upstream_paths = [\"GET /v1/models\", \"get /v1/files\"]".into(),
             vec![],
-            "upstream_paths[1] (13 characters): before the path stands one method",
+            "upstream_paths[1] (13 characters): the path may be preceded by one method",
             "such as GET",
         ),
         (
             "a provider's path without /v1",
             "upstream_paths = [\"POST /files\"]".into(),
             vec![],
-            "upstream_paths[0] (11 characters): the path begins with /v1/",
+            "upstream_paths[0] (11 characters): the path must begin with /v1/",
             "\"GET /v1/files*\"",
         ),
         (
@@ -131,7 +131,7 @@ async fn a_configuration_that_is_wrong_says_what_to_change() {
             "allow_hosts = [\"gateway.internal:8787\"]".into(),
             vec![],
             "allow_hosts[0] (21 characters)",
-            "without scheme, port and path",
+            "without a scheme, a port or a path",
         ),
         (
             "a variable that is not set",
@@ -151,7 +151,7 @@ async fn a_configuration_that_is_wrong_says_what_to_change() {
             "open to the network",
             "listen = \"0.0.0.0:0\"".into(),
             vec![],
-            "anybody who reaches",
+            "anyone who can reach",
             "[[api_keys]]",
         ),
         (
@@ -165,7 +165,7 @@ async fn a_configuration_that_is_wrong_says_what_to_change() {
             "a key in the place of a certificate",
             "ca_file = \"/dev/null\"".into(),
             vec![],
-            "no certificate",
+            "no PEM certificate",
             "PEM",
         ),
         (
@@ -187,7 +187,7 @@ async fn a_configuration_that_is_wrong_says_what_to_change() {
             entry(url).replace("\"a\"", "\"My Server\""),
             vec![],
             "My Server",
-            "a-z, 0-9",
+            "lowercase letters, digits",
         ),
         (
             "a name twice",
@@ -216,7 +216,7 @@ async fn a_configuration_that_is_wrong_says_what_to_change() {
             "a database without keys",
             "database = \"sqlite://proxy.db\"".into(),
             vec![],
-            "key_file is needed",
+            "key_file is required",
             "--generate-key",
         ),
         (
@@ -230,7 +230,7 @@ async fn a_configuration_that_is_wrong_says_what_to_change() {
             "no token for the operator",
             String::new(),
             vec!["--admin-listen", "127.0.0.1:0"],
-            "admin_token_env is needed",
+            "admin_token_env or admin_token_file is required",
             "admin_listen = \"off\"",
         ),
         (
@@ -669,7 +669,7 @@ async fn an_operator_who_errs_is_told_what_to_enter() {
             SERVERS,
             server(json!({"name": "My Server"})),
             "name",
-            "a-z, 0-9",
+            "lowercase letters, digits",
         ),
         (
             "a private address",

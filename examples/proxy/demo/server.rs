@@ -67,7 +67,7 @@ fn tools() -> Value {
             "name": "roll_dice",
             "description": "Rolls a die and says what it shows",
             "inputSchema": {"type": "object", "properties": {"sides": {
-                "description": "How many sides the die has",
+                "description": "Number of sides of the die",
                 "type": "integer", "minimum": 2, "maximum": 1000, "default": 6,
             }}},
         },
@@ -128,7 +128,7 @@ fn add(numbers: &Value) -> Result<String, String> {
 }
 
 fn word_count(text: &Value) -> Result<String, String> {
-    let text = text.as_str().ok_or("text is not a text")?;
+    let text = text.as_str().ok_or("text is not a string")?;
     Ok(match text.split_whitespace().count() {
         1 => "The text has 1 word.".into(),
         words => format!("The text has {words} words."),
