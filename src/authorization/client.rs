@@ -3,7 +3,7 @@
 use url::Url;
 
 use super::{
-    Inner,
+    authorizations::Inner,
     credential::{ClientOrigin, StoredClient},
     error::Error,
     place,

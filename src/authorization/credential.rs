@@ -7,8 +7,7 @@ use url::Url;
 
 use super::{
     error::Error,
-    is_same,
-    text::{self, optional_secret, secret},
+    text::{self, is_same, optional_secret, secret},
 };
 use crate::{
     oauth::{self, AuthorizationServer, Client, Tokens},

@@ -1,13 +1,21 @@
 //! What connections ask for: a token now, another one after a 401, and what a 403 lacks.
 
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
 
 use super::{
-    Authorizations, credential::Freshness, glance::fresh_token, is_same, refresh::Loaded,
-    text::seconds,
+    authorizations::Authorizations,
+    credential::Freshness,
+    glance::fresh_token,
+    refresh::Loaded,
+    text::{is_same, seconds},
 };
 use crate::{
-    connect::access::{Grants, Token},
+    connect::{
+        ConnectionsBuilder,
+        access::{Grants, Token},
+    },
     inactive::Inactive,
     oauth::Challenge,
     registry::{Auth, CredentialKey, Expected, Server},
@@ -136,5 +144,13 @@ impl Authorizations {
         }
         tracing::warn!(server = %server.name, %scopes, "the server's authorization lacks scopes");
         Some(scopes)
+    }
+}
+
+impl ConnectionsBuilder {
+    /// Replaces the authorizations of servers with OAuth 2.0; default none, and then such servers
+    /// need authorization.
+    pub fn authorizations(self, authorizations: &Authorizations) -> Self {
+        self.grants(Arc::new(authorizations.clone()))
     }
 }

@@ -11,11 +11,10 @@ use futures_util::FutureExt;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    Inner,
+    authorizations::Inner,
     credential::{Credential, Freshness},
     flights::Flight,
-    is_same,
-    text::seconds,
+    text::{is_same, seconds},
 };
 use crate::{
     connect::access::Token,

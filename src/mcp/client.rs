@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
-use super::connection::{Dialect, Dialer, Request};
+use super::connection::{Dialect, Dialer};
 use super::content::{self, CallToolResult};
 use super::credential::Credential;
 use super::endpoint::Endpoint;
@@ -17,7 +17,8 @@ use super::error::{Error, ErrorKind};
 use super::input::{self, Reply};
 use super::limits::ServerLimits;
 use super::line::{Answer, Line};
-use super::mirror::{Mirrored, Plan, Plans};
+use super::param_headers::{ParamHeaders, Plan, Plans};
+use super::request::Request;
 use super::tools::{Listing, ToolList};
 use super::wire::{self, Ids};
 use crate::{outbound::Outbound, trace_parent::TraceParent};
@@ -295,7 +296,7 @@ impl Client {
                 reply,
             },
             size: name.len() + arguments.get().len(),
-            mirrored: Some(Mirrored {
+            param_headers: Some(ParamHeaders {
                 name,
                 arguments,
                 plan,

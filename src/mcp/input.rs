@@ -33,7 +33,7 @@ struct Decline {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Asked<'a> {
+struct InputRequired<'a> {
     #[serde(default)]
     input_requests: BTreeMap<String, IgnoredAny>,
     #[serde(borrow)]
@@ -62,7 +62,7 @@ pub(super) fn decline(result: &RawValue) -> Result<Option<Reply>, Error> {
     if typed.and_then(|typed| typed.result_type).as_deref() != Some(TYPE) {
         return Ok(None);
     }
-    let asked: Asked<'_> =
+    let asked: InputRequired<'_> =
         serde_json::from_str(result.get()).map_err(|_| Error::protocol(MALFORMED))?;
     let state = asked.request_state;
     let is_string = state.is_none_or(|state| state.get().starts_with('"'));

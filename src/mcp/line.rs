@@ -9,9 +9,10 @@ use futures_util::future::{BoxFuture, Shared};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::connection::{Connection, Dialect, Dialer, Request};
+use super::connection::{Connection, Dialect, Dialer};
 use super::error::{Error, ErrorKind};
 use super::failure::{Failure, Remedy};
+use super::request::Request;
 
 /// The pause before a request that was never sent is sent again: a restarting server needs a
 /// moment.

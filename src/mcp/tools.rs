@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::error::{Error, ErrorKind};
 use super::limits::ServerLimits;
-use super::mirror::{Plan, Plans};
+use super::param_headers::{Plan, Plans};
 use super::raw;
 use crate::json::depth;
 use crate::left_out::LeftOut;
@@ -104,12 +104,12 @@ impl<'a> Listing<'a> {
         }
     }
 
-    /// Adds a page and returns the next one's cursor. `mirrored` says whether calls will repeat
+    /// Adds a page and returns the next one's cursor. `has_param_headers` says whether calls will repeat
     /// arguments in headers, as 2026-07-28 has it; older revisions know no such annotations.
     pub(super) fn add(
         &mut self,
         result: &RawValue,
-        mirrored: bool,
+        has_param_headers: bool,
     ) -> Result<Option<String>, Error> {
         self.bytes += result.get().len();
         if self.bytes > self.limits.stream_bytes {
@@ -122,7 +122,7 @@ impl<'a> Listing<'a> {
                 "the server's tool list is of a type that we did not ask for",
             ));
         }
-        raw::each(page.tools, |tool| self.add_tool(tool, mirrored))?;
+        raw::each(page.tools, |tool| self.add_tool(tool, has_param_headers))?;
         if let Some(ttl) = page.ttl_ms {
             let ttl = Duration::from_millis(ttl.max(0.0) as u64);
             self.list.ttl = Some(self.list.ttl.map_or(ttl, |known| known.min(ttl)));
@@ -151,12 +151,12 @@ impl<'a> Listing<'a> {
         Ok(Some(cursor))
     }
 
-    fn add_tool(&mut self, tool: &RawValue, mirrored: bool) -> Result<(), Error> {
+    fn add_tool(&mut self, tool: &RawValue, has_param_headers: bool) -> Result<(), Error> {
         if self.list.tools.len() + self.list.left_out.len() >= self.limits.tools {
             return Err(too_large("tools", self.limits.tools));
         }
         let read = read_tool(tool, self.limits).and_then(|tool| {
-            let plan = match mirrored {
+            let plan = match has_param_headers {
                 true => Plan::of(&tool.input_schema)?,
                 false => Plan::default(),
             };

@@ -35,13 +35,13 @@ struct Param {
 
 /// A tool call, as far as headers repeat it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Mirrored<'a> {
+pub(super) struct ParamHeaders<'a> {
     pub(super) name: &'a str,
     pub(super) arguments: &'a RawValue,
     pub(super) plan: Option<&'a Plan>,
 }
 
-impl Mirrored<'_> {
+impl ParamHeaders<'_> {
     /// `Mcp-Name`, and `Mcp-Param-…` for annotated arguments that are there and not null.
     pub(super) fn insert_into(&self, headers: &mut HeaderMap) {
         headers.insert(NAME, encoded(self.name));
@@ -212,7 +212,7 @@ mod tests {
         let plan = plan(&schema).expect("a plan");
         let headers = |arguments: Value| {
             let arguments = raw(&arguments);
-            let call = Mirrored {
+            let call = ParamHeaders {
                 name: "tool é",
                 arguments: &arguments,
                 plan: Some(&plan),
