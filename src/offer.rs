@@ -43,9 +43,9 @@ const COMPILED_BYTES: u64 = 64 << 20;
 pub(crate) struct Offers {
     pub(crate) tools: Vec<Offer>,
     pub(crate) left_out: Vec<LeftOut>,
-    /// What was accepted of them when they were listed, for servers that do not say it themselves.
+    /// The pins in force when they were listed, for servers whose record has none.
     pub(crate) pins: Option<Arc<Pins>>,
-    /// What compiled schemas keep in memory, in bytes.
+    /// Bytes of memory that compiled schemas keep.
     compiled: AtomicU64,
 }
 
@@ -62,7 +62,7 @@ pub(crate) struct Offer {
     pub(crate) input_schema: Box<RawValue>,
     /// Characters that cannot be seen were taken out of what the model gets.
     pub(crate) is_cleaned: bool,
-    /// What the server says that the tool is.
+    /// The definition as the server sent it.
     pub(crate) listed: Definition,
     /// Read at the first call: most tools are listed far more often than called.
     schema: OnceLock<Schema>,
@@ -101,7 +101,7 @@ impl Offers {
         }
     }
 
-    /// The same, apart where the list is long; `None` if that failed.
+    /// Builds the offers, apart where the list is long; `None` if that failed.
     pub(crate) async fn listed(
         server: &ServerName,
         listed: Vec<Tool>,

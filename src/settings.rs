@@ -43,8 +43,9 @@ pub struct Limits {
     pub json_depth: usize,
     /// Tools in one request, the caller's included; default 128, where providers stop too.
     pub tools: usize,
-    /// The most rounds a request may ask for; default 5. Larger values count as 5: more is
-    /// spelt out with [`McpLayer::with_max_tool_rounds_cap`](crate::McpLayer::with_max_tool_rounds_cap).
+    /// The most rounds a request may ask for; default 5. A larger value here counts as 5, since
+    /// each round is another call of the model with the whole conversation; only
+    /// [`McpLayer::with_max_tool_rounds_cap`](crate::McpLayer::with_max_tool_rounds_cap) raises it.
     pub max_tool_rounds: u64,
     /// Tool calls in one turn of the model; default 128, as many as there may be tools. A turn that
     /// a caller sends to be resumed is refused with more. In one of a model's, the model is told
@@ -61,7 +62,9 @@ pub struct Limits {
     pub result_bytes: usize,
     /// Finding the servers of a request and their tools; default 10 s.
     pub resolve: Duration,
-    /// One tool call; default 60 s.
+    /// One tool call, as the loop waits for it; default 60 s. The shortest of this,
+    /// [`ServerLimits::call`](crate::mcp::ServerLimits::call) and what is left of
+    /// [`deadline`](Self::deadline) wins.
     pub call: Duration,
     /// The whole request; default 300 s. A model's turn is never cut: the last 30 s are kept
     /// for one, so with 30 s or less no tool ever runs.

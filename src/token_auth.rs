@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 /// The client's authentication at the token endpoint (RFC 6749 section 2.3.1, RFC 7591 section 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum TokenAuth {
     /// Id and secret in the `Authorization` header.
     ClientSecretBasic,

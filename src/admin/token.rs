@@ -27,13 +27,13 @@ impl Token {
         Ok(Self(Sha256::digest(token).into()))
     }
 
-    /// Whether this is it, in a time that does not tell how much of it is.
+    /// Returns `true` for this token, in a time that does not tell how much of it is right.
     pub(super) fn is(&self, given: &[u8]) -> bool {
         let given: [u8; 32] = Sha256::digest(given).into();
         self.0.ct_eq(&given).into()
     }
 
-    /// What tells this token from others, and nobody what it is.
+    /// A mark that tells this token from others, but nobody what it is.
     pub(super) fn mark(&self) -> String {
         hex(&Sha256::digest(self.0))
     }

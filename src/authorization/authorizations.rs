@@ -1,4 +1,4 @@
-//! `Authorizations`: the handle that clones share, and what is set of it.
+//! `Authorizations`: the handle that clones share, and its settings.
 
 use std::{fmt, sync::Arc, time::SystemTime};
 
@@ -39,10 +39,10 @@ pub struct Authorizations {
     pub(super) inner: Arc<Inner>,
 }
 
-/// Where the metadata of a server's client are.
+/// Finds the address of a server's client id metadata document.
 type Documents = Arc<dyn Fn(&ServerId) -> Url + Send + Sync>;
 
-/// What time it is.
+/// The clock by which tokens expire.
 type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
 #[derive(Clone)]
@@ -54,7 +54,7 @@ pub(super) struct Inner {
     pub(super) client_metadata_url: Option<Documents>,
     pub(super) now: Clock,
     pub(super) flights: Arc<Flights>,
-    /// Whether authorization servers gave new tokens.
+    /// Refreshes that brought new tokens, and those that did not.
     pub(super) refreshes: Arc<Tally>,
 }
 
@@ -84,7 +84,8 @@ impl Authorizations {
         self
     }
 
-    /// Where the client id metadata document of a server is, an `https` URL with a path; there,
+    /// Sets the address of each server's client id metadata document, an `https` URL with a path;
+    /// there,
     /// [`oauth::client_metadata`](crate::oauth::client_metadata) with the server's [`redirect_uri`](super::redirect_uri) is to be served.
     /// Authorization servers that take such ids need no registration. Default: none.
     ///

@@ -30,22 +30,22 @@ use crate::{
     secret::SecretString,
 };
 
-/// How long an operator may take for the consent (RFC 9700 advises a short time).
+/// The time that an operator may take for the consent (RFC 9700 advises a short time).
 pub(super) const PATIENCE: Duration = Duration::from_secs(10 * 60);
 
 /// An authorization that has begun.
 #[non_exhaustive]
 pub struct Begun {
-    /// Where to send the browser. Not for a log: the state is in it.
+    /// The address to send the browser to. Not for a log: the state is in it.
     pub authorization_url: Url,
-    /// Where the browser is sent back to: the server's own path below the callbacks.
+    /// The address that the browser is sent back to: the server's own path below the callbacks.
     pub redirect_uri: Url,
-    /// What comes back with the callback, and is in the address too: it names this authorization.
+    /// The name of this authorization, which is in the address and comes back with the callback.
     pub state: SecretString,
-    /// What only this browser gets, in a cookie of its own (`HttpOnly`, `SameSite=Lax`), and
-    /// brings along to the callback: 256 random bits.
+    /// The secret that only this browser gets, in a cookie of its own (`HttpOnly`,
+    /// `SameSite=Lax`), and brings along to the callback: 256 random bits.
     pub browser: SecretString,
-    /// When it is too late for the callback: ten minutes from now.
+    /// The end of the wait for the callback: ten minutes from now.
     pub expires_at: SystemTime,
 }
 
@@ -83,7 +83,7 @@ impl Authorizations {
 }
 
 impl Inner {
-    /// What is to be asked so that `server` is connected.
+    /// The request that connects `server`.
     pub(super) async fn ask_for(
         &self,
         server: &Server,

@@ -12,7 +12,7 @@ use crate::{
     registry::{self, CredentialKey, Expected, Server},
 };
 
-/// How long the revocation at the end may take: it is a courtesy to the provider.
+/// The time that the revocation may take: it is a courtesy to the provider.
 const REVOCATION: Duration = Duration::from_secs(5);
 
 impl Authorizations {

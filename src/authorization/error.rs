@@ -1,10 +1,10 @@
-//! Why a server could not be connected.
+//! Errors of connecting a server.
 
 use std::fmt;
 
 use crate::{mcp, oauth, registry};
 
-/// Why an authorization did not come about; `Display` tells an operator what to do.
+/// An error that kept an authorization from coming about; `Display` tells an operator what to do.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -23,9 +23,9 @@ pub enum Error {
     Place,
     /// The MCP server, which knows who gives tokens for it, cannot be reached.
     Server(mcp::Error),
-    /// What the authorization server made of it.
+    /// The authorization server refused, or its answer cannot be used.
     OAuth(oauth::Error),
-    /// What is kept could not be read or written.
+    /// The store failed.
     Store(registry::Error),
 }
 

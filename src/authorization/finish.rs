@@ -28,7 +28,7 @@ pub struct Connected {
     pub organization: Arc<str>,
     /// The server.
     pub server: ServerId,
-    /// What was granted; what was asked for, where the authorization server did not say.
+    /// The scopes granted, or requested if the authorization server did not say.
     pub scopes: Scopes,
 }
 
@@ -125,7 +125,7 @@ impl Inner {
         }
     }
 
-    /// What this callback finishes, if it is at the right place, not too late, and in the right
+    /// The authorization that this callback finishes, if it is at the right place, not too late, and in the right
     /// browser.
     async fn pending(
         &self,

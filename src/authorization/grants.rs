@@ -1,4 +1,5 @@
-//! What connections ask for: a token now, another one after a 401, and what a 403 lacks.
+//! The tokens that connections ask for: one now, another after a 401, and the scopes that a 403
+//! lacks.
 
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ use crate::{
     scopes::Scopes,
 };
 
-/// How often a note of missing scopes is tried to be stored.
+/// Attempts at storing a note of missing scopes.
 const NOTES: usize = 3;
 
 impl Grants for Authorizations {

@@ -33,7 +33,7 @@ struct Waiting {
 pub struct Started {
     /// As from [`begin`](Authorizations::begin).
     pub begun: Begun,
-    /// What was noted when it was prepared.
+    /// The note from when it was prepared.
     pub note: String,
 }
 

@@ -49,7 +49,7 @@ impl Pending {
         text::write(self)
     }
 
-    /// Whether the callback came through the browser that began.
+    /// Returns `true` if the callback came through the browser that began.
     pub(super) fn is_of(&self, browser: &SecretString) -> bool {
         self.browser
             .as_bytes()

@@ -64,7 +64,7 @@ pub(super) fn seconds(time: SystemTime) -> u64 {
     since.map_or(0, |since| since.as_secs())
 }
 
-/// Whether two secrets are the same, in a time that does not tell where they differ.
+/// Compares two secrets, in a time that does not tell where they differ.
 pub(super) fn is_same(a: &SecretString, b: &SecretString) -> bool {
     a.expose_secret()
         .as_bytes()

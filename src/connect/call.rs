@@ -1,4 +1,4 @@
-//! A tool call, and why it may have no result.
+//! A request for a tool call, and the reasons why it may have no result.
 
 use std::{fmt, time::Duration};
 
@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::session::ExchangeSessions;
 use crate::{inactive::Inactive, mcp, scopes::Scopes, settings::Limits, trace_parent::TraceParent};
 
-/// A tool call.
+/// A request to call one tool.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct CallToolRequest<'a> {
@@ -15,7 +15,9 @@ pub struct CallToolRequest<'a> {
     pub tool: &'a str,
     /// A JSON object, sent byte for byte.
     pub arguments: &'a RawValue,
-    /// How long all of it may take; default 60 s.
+    /// The time that all of it may take, finding the credential and a retry included; default 60 s.
+    /// [`ServerLimits::call`](mcp::ServerLimits::call), 60 s too, bounds each attempt besides:
+    /// the shorter one wins, so a longer call needs both.
     pub timeout: Duration,
     /// The trace that the call is a part of; default none. A server is told of it where its record
     /// says so, see [`Server::trace_context`](crate::registry::Server::trace_context).
@@ -26,7 +28,7 @@ pub struct CallToolRequest<'a> {
 }
 
 impl<'a> CallToolRequest<'a> {
-    /// A call with the defaults.
+    /// A call with the default timeout, in no trace.
     pub fn new(tool: &'a str, arguments: &'a RawValue) -> Self {
         Self {
             tool,
@@ -38,7 +40,7 @@ impl<'a> CallToolRequest<'a> {
     }
 }
 
-/// Why a tool call has no result; `Display` says so to a model.
+/// The reason why a tool call has no result; `Display` words it for a model.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum CallToolError {

@@ -30,7 +30,7 @@ impl Tally {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How often the outcome was yes, and how often no.
+    /// The number of times that the outcome was yes, and that it was no.
     pub(crate) fn read(&self) -> (u64, u64) {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         (read(&self.yes), read(&self.no))

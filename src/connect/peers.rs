@@ -1,4 +1,4 @@
-//! What is kept of one server: a peer for each credential, and the sessions that somebody has to
+//! The peers of one server, one for each credential, and the sessions that somebody has to
 //! themselves.
 //!
 //! Credentials of the server's own are few, and kept while they are used. Callers bring tokens, and
@@ -20,20 +20,20 @@ use super::{
 };
 use crate::{inactive::Inactive, keyed::Digest, mcp::ServerLimits, offer::Offers};
 
-/// What nobody uses for so long is closed.
+/// The time after which an unused session is closed.
 pub(super) const IDLE: Duration = Duration::from_secs(60 * 60);
-/// How often one looks for that.
+/// The interval between looks for unused sessions.
 const SWEEP: Duration = Duration::from_secs(60);
-/// What a client takes with its session, about.
+/// The memory of a client with its session, about.
 const CLIENT: usize = 8 * 1024;
 /// A caller's part of what is kept for callers.
 const SHARE: usize = 8;
-/// How long the tools are not listed again for a token that was refused, and for one with which
-/// they could not be listed: these may come right soon.
+/// The pause before the tools are listed again for a token that was refused, and for one with
+/// which they could not be listed: the latter may come right soon.
 const REFUSED: Duration = Duration::from_secs(30);
 const FAILED: Duration = Duration::from_secs(5);
 
-/// What is kept of one server.
+/// The peers and sessions of one server.
 pub(super) struct Peers {
     state: Mutex<State>,
     most: usize,
@@ -56,7 +56,7 @@ type Place = (Reached, Option<Digest>);
 
 struct Entry {
     item: Item,
-    /// Whose share it is in; `None` for a credential of the server's own.
+    /// The caller whose share it is in; `None` for a credential of the server's own.
     payer: Option<Digest>,
     used: Instant,
 }

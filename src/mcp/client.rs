@@ -26,7 +26,7 @@ use crate::{outbound::Outbound, trace_parent::TraceParent};
 /// The pauses before a page of a listing is asked for again after a 5xx.
 const LIST_PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
 
-/// How often a tool that asks for input is told no before the call is given up.
+/// Times that a tool that asks for input is told no before the call is given up.
 const MAX_DECLINES: usize = 3;
 
 /// The pause before a server that asked nothing, and only wants to be called again, is.

@@ -27,7 +27,7 @@ pub(super) enum Connection {
     HttpSse(http_sse::Session),
 }
 
-/// What a server turned out to speak.
+/// The transport and revision that a server turned out to speak.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Dialect {
     /// 2026-07-28.
@@ -38,7 +38,7 @@ pub(super) enum Dialect {
     HttpSse,
 }
 
-/// What it takes to connect.
+/// Everything that is needed to connect.
 pub(super) struct Dialer {
     pub(super) outbound: Outbound,
     pub(super) url: Url,

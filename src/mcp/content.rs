@@ -1,4 +1,4 @@
-//! What `tools/call` answers, as text for a model.
+//! The result of `tools/call`, as text for a model.
 
 use std::borrow::Cow;
 use std::cell::LazyCell;
@@ -15,7 +15,7 @@ use super::raw;
 /// which trees would be costly to build, byte for byte.
 const MAX_COMPARED: usize = 256 * 1024;
 
-/// What a tool answered.
+/// The result of a tool call.
 ///
 /// Where the server repeats the credential that it was sent, the session's id, or a long parameter
 /// of its own address, this has `[redacted:credential]`, in whatever encoding it comes: see

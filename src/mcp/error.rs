@@ -1,4 +1,4 @@
-//! What can go wrong between us and an MCP server.
+//! Errors between this client and an MCP server.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -165,7 +165,7 @@ impl Error {
         }))
     }
 
-    /// The same error in other words, with the first words as its cause.
+    /// This error in other words, with the first words as its cause.
     pub(super) fn with_text(&self, text: String) -> Self {
         Self(Arc::new(Inner {
             kind: self.0.kind,
@@ -238,13 +238,14 @@ impl Error {
         }
     }
 
-    /// What kind of error this is.
+    /// The kind of this error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// Whether the server was not reached, or hung: what a health check counts.
+    /// Returns `true` if the server was not reached, or hung: the failures that a health check
+    /// counts.
     ///
     /// An answer, however unwelcome, shows that the server is there; only 502, 503 and 504 are
     /// what a proxy says in the place of one that is not.

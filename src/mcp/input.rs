@@ -15,7 +15,7 @@ use super::error::Error;
 /// Questions in one round. A form is one question, so this is plenty.
 const MAX_QUESTIONS: usize = 64;
 
-/// What goes along when the call is sent again.
+/// The answers that go along when the call is sent again.
 #[derive(Serialize, Debug)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Reply {
@@ -82,7 +82,7 @@ pub(super) fn decline(result: &RawValue) -> Result<Option<Reply>, Error> {
 }
 
 impl Reply {
-    /// Whether the server asked nothing and only wants to be called again.
+    /// Returns `true` if the server asked nothing and only wants to be called again.
     pub(super) fn is_only_state(&self) -> bool {
         self.input_responses.is_empty()
     }

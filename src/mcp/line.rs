@@ -28,14 +28,14 @@ pub(super) struct Line {
 #[derive(Default)]
 struct State {
     attempt: Option<Attempt>,
-    /// What the last connection spoke.
+    /// The dialect of the last connection.
     known: Option<Dialect>,
 }
 
 #[derive(Clone)]
 struct Attempt {
     dialled: Shared<BoxFuture<'static, Result<Arc<Connection>, Error>>>,
-    /// How often the credential had been renewed when the attempt began.
+    /// The number of times that the credential had been renewed when the attempt began.
     renewals: u64,
 }
 

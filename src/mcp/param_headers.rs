@@ -1,4 +1,4 @@
-//! What a tool call repeats in headers, so that a gateway can route it without reading the body
+//! The parameters that a tool call repeats in headers, so that a gateway can route it without reading the body
 //! (2026-07-28, basic/transports/streamable-http, and server/tools, "x-mcp-header").
 
 use std::collections::HashMap;
@@ -16,13 +16,13 @@ const NAME: HeaderName = HeaderName::from_static("mcp-name");
 /// Integers beyond this are not exact in every language, and are not sent.
 const MAX_INTEGER: u64 = (1 << 53) - 1;
 
-/// What a request has room for beside everything else.
+/// The bytes of headers that a request has room for beside everything else.
 const MAX_HEADERS: usize = 256;
 
 /// The plans of a server's tools that have annotations, by the tools' names.
 pub(super) type Plans = HashMap<String, Plan>;
 
-/// Which of a tool's arguments go into which headers.
+/// The headers that a tool's arguments are repeated in.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Plan(Vec<Param>);
 

@@ -134,7 +134,7 @@ impl Stateless {
     }
 }
 
-/// What a refusal means where the server was thought to speak this revision.
+/// The failure that a refusal stands for where the server was thought to speak this revision.
 fn refused(refusal: Refusal) -> Failure {
     // Either an old server answers there now, which has no such endpoint or wants a handshake;
     // or the URL is wrong, which finding out once more will show. A server of this revision says

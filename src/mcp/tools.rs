@@ -1,4 +1,4 @@
-//! What `tools/list` answers.
+//! The answer to `tools/list`.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -22,7 +22,7 @@ const MAX_NAME: usize = 1024;
 pub struct ToolList {
     /// In the server's order.
     pub tools: Vec<Tool>,
-    /// How long the server lets the list be kept: the shortest of its pages. `None` if it does
+    /// The time for which the server lets the list be kept: the shortest of its pages. `None` if it does
     /// not say.
     pub ttl: Option<Duration>,
     /// The listed tools that cannot be used, each with the reason.
@@ -38,7 +38,7 @@ pub struct Tool {
     pub name: String,
     /// A name for people.
     pub title: Option<String>,
-    /// What the model reads.
+    /// The description that the model reads.
     pub description: Option<String>,
     /// JSON Schema of the arguments: an object.
     pub input_schema: Box<RawValue>,

@@ -16,6 +16,7 @@ const MAX_LIFE: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
 /// Tokens that an authorization server has given. `Debug` does not show them.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Tokens {
     /// For the `Authorization` header, after `Bearer `: visible ASCII, 16 KiB at most.
     pub access_token: SecretString,

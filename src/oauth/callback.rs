@@ -19,6 +19,7 @@ const MAX_VALUE: usize = 8 * 1024;
 /// The state says which authorization it belongs to: look it up first, once, by its hash. Nothing
 /// else in here may be believed or shown before that, and before [`code`](Self::code).
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Callback {
     /// The state of [`Begun`](super::Begun), as it came back.
     pub state: SecretString,
@@ -30,6 +31,7 @@ pub struct Callback {
 
 /// What an authorization server answered through the browser.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum CallbackOutcome {
     /// An authorization code.
     Code(SecretString),
