@@ -34,8 +34,8 @@ const DESCRIPTION_BYTES: usize = 8 << 10;
 const LISTED_HERE: usize = 256 << 10;
 /// Up to this size a schema is read where others are served.
 const READ_HERE: usize = 16 << 10;
-/// What the compiled schemas of one server's tools may keep in memory; a hundred ordinary tools with
-/// five patterns each keep about 40 MiB. Further schemas check nothing.
+/// What the compiled schemas of one server's tools may keep in memory; a hundred ordinary tools
+/// with five patterns each keep about 40 MiB. Further schemas check nothing.
 const COMPILED_BYTES: u64 = 64 << 20;
 
 /// All tools of one server that can be offered, by offered name, and those that cannot.

@@ -41,8 +41,8 @@ const BODY: usize = 1 << 20;
 /// The time in which a body must arrive: nobody types while it is sent.
 const BODY_TIME: Duration = Duration::from_secs(30);
 
-/// Calls of REST with a wrong token that are answered as such, within a minute and from one address:
-/// a program with an old token asks a few times, and one that guesses thousands.
+/// Calls of REST with a wrong token that are answered as such, within a minute and from one
+/// address: a program with an old token asks a few times, and one that guesses thousands.
 const CALLS: u32 = 30;
 
 /// The parts that decide who enters.

@@ -11,7 +11,8 @@ use crate::hex::hex;
 /// The shortest token; of random characters, nobody guesses it over a network.
 const SHORTEST: usize = 16;
 
-/// The hash of the token: all that is compared, and all that is kept.
+/// The hash of the token: all that is compared, and all that is kept, so that
+/// no copy of the token stays in memory.
 #[derive(Clone)]
 pub(super) struct Token([u8; 32]);
 

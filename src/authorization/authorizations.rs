@@ -85,9 +85,9 @@ impl Authorizations {
     }
 
     /// Sets the address of each server's client id metadata document, an `https` URL with a path;
-    /// there,
-    /// [`oauth::client_metadata`](crate::oauth::client_metadata) with the server's [`redirect_uri`](super::redirect_uri) is to be served.
-    /// Authorization servers that take such ids need no registration. Default: none.
+    /// there, [`oauth::client_metadata`](crate::oauth::client_metadata) with the server's
+    /// [`redirect_uri`](super::redirect_uri) is to be served. Authorization servers that take such
+    /// ids need no registration. Default: none.
     ///
     /// # Security
     /// Give each server a URL of its own. One document for all would name the callbacks of all,

@@ -1,4 +1,8 @@
 //! The first half: from a server to the address that a browser is sent to.
+//!
+//! Everything that can fail before the consent fails here, where the operator is told. The scopes
+//! of an authorization that is repeated are those granted before and those missing since: asking
+//! for the missing ones alone would narrow it to them.
 
 use std::{
     fmt,

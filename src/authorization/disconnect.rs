@@ -1,4 +1,8 @@
 //! Giving up an authorization.
+//!
+//! The tokens are forgotten first and revoked afterwards: where the provider does not answer, they
+//! are gone here all the same. A refresh token is revoked rather than an access token, since that
+//! revokes all that came of it.
 
 use std::time::Duration;
 

@@ -5,6 +5,15 @@ use std::fmt;
 use crate::{mcp, oauth, registry};
 
 /// An error that kept an authorization from coming about; `Display` tells an operator what to do.
+///
+/// | variant | who can help |
+/// |---|---|
+/// | [`NotOAuth`](Self::NotOAuth), [`Record`](Self::Record) | the operator, by changing the server's record |
+/// | [`NoClient`](Self::NoClient) | the operator, by registering a client at the authorization server |
+/// | [`RedirectUri`](Self::RedirectUri) | whoever runs the gateway, by an `https` address |
+/// | [`State`](Self::State), [`Place`](Self::Place) | the operator, by beginning again |
+/// | [`Server`](Self::Server), [`OAuth`](Self::OAuth) | the provider, or the operator by what the text says |
+/// | [`Store`](Self::Store) | whoever runs the database |
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {

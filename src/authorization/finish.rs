@@ -1,4 +1,8 @@
 //! The second half: from the callback to tokens.
+//!
+//! The state is taken from the store before anything else, so a callback counts once, whatever
+//! comes of it. The rest runs in a task of its own: a browser that closes the page must not lose a
+//! code that can be used only once.
 
 use std::sync::Arc;
 
@@ -125,8 +129,8 @@ impl Inner {
         }
     }
 
-    /// The authorization that this callback finishes, if it is at the right place, not too late, and in the right
-    /// browser.
+    /// The authorization that this callback finishes, if it is at the right place, not too late,
+    /// and in the right browser.
     async fn pending(
         &self,
         path: &str,

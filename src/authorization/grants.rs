@@ -1,5 +1,10 @@
 //! The tokens that connections ask for: one now, another after a 401, and the scopes that a 403
 //! lacks.
+//!
+//! A token that soon expires is used while another is fetched in the background, so a request waits
+//! for a refresh only where there is no usable token at all. After a 401 the store is looked at
+//! first: another process may have refreshed meanwhile, and a refresh token works once. Missing
+//! scopes are only noted: no request can give a consent, so the next authorization asks for them.
 
 use std::sync::Arc;
 

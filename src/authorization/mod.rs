@@ -14,8 +14,8 @@
 //! ```
 //!
 //! The protocol's messages are [`oauth`](crate::oauth)'s; what is kept lies in a
-//! [`CredentialStore`](crate::registry::CredentialStore), sealed there. This part knows which server a token is for, and sees to it
-//! that it never reaches another one:
+//! [`CredentialStore`](crate::registry::CredentialStore), sealed there. This part knows which
+//! server a token is for, and sees to it that it never reaches another one:
 //!
 //! - What is stored is bound to the origin of the server's URL. A URL that moves to another origin
 //!   has no authorization.

@@ -7,7 +7,18 @@ use serde_json::value::RawValue;
 use super::session::ExchangeSessions;
 use crate::{inactive::Inactive, mcp, scopes::Scopes, settings::Limits, trace_parent::TraceParent};
 
-/// A request to call one tool.
+/// A request to call one tool, for [`Connections::call`](crate::Connections::call).
+///
+/// ```
+/// use std::time::Duration;
+/// use mcp_layer::CallToolRequest;
+/// use serde_json::value::RawValue;
+///
+/// let arguments = RawValue::from_string(r#"{"city": "Bern"}"#.to_owned())?;
+/// let mut request = CallToolRequest::new("forecast", &arguments);
+/// request.timeout = Duration::from_secs(20);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct CallToolRequest<'a> {
@@ -53,7 +64,7 @@ pub enum CallToolError {
 }
 
 impl CallToolError {
-    /// In one word.
+    /// The error in one word, for records and metrics.
     pub(crate) fn as_str(&self) -> &'static str {
         match self {
             Self::Inactive(_) => "server_inactive",

@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Running totals of [`Connections`](crate::Connections) since they were built. They only grow.
+/// Running totals of [`Connections`](crate::Connections) since they were built. They only grow, so
+/// a rate is the difference of two readings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectionCounts {

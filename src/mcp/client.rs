@@ -47,8 +47,9 @@ const STATE_PAUSE: Duration = Duration::from_millis(100);
 /// A tool call is sent once. It is sent a second time only if it cannot have run: the server did
 /// not know the session (404, or a 400 about it) or refused the revision or the headers of the
 /// request, or not a byte of it had been sent. A tool that asks for input first is answered, with
-/// a no, up to three times. Where the
-/// connection breaks afterwards the outcome is unknown, and stays so: [`ErrorKind::Interrupted`].
+/// a no, up to three times. Where the connection breaks afterwards the outcome is unknown, and
+/// stays so: [`ErrorKind::Interrupted`]. Listings run nothing, so they are repeated after a 5xx,
+/// twice, with a pause that grows.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 
@@ -59,6 +60,7 @@ struct Inner {
     plans: Arc<Mutex<Arc<Plans>>>,
 }
 
+/// A call as its caller asked for it, for as many attempts as it takes.
 #[derive(Clone, Copy)]
 struct Call<'a> {
     name: &'a str,
@@ -326,11 +328,13 @@ impl fmt::Debug for Client {
     }
 }
 
+/// The error where the runtime of [`Workers`](crate::outbound::Workers) ended before the work did.
 fn stopped() -> Error {
     let text = "the runtime of calls to servers was shut down";
     Error::new(ErrorKind::Interrupted, text)
 }
 
+/// Bounds `work` by `limit`; dropped at the limit, a call is cancelled at the server.
 async fn within<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, Error>>,

@@ -21,6 +21,18 @@ pub enum Transport {
 }
 
 /// A server's URL, its transport, and the headers that every request to it carries.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
+/// use mcp_layer::mcp::{Endpoint, Transport};
+///
+/// let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static("Bearer 123"))]);
+/// let url = "https://mcp.example.com/mcp?key=456".parse()?;
+/// let endpoint = Endpoint::new(url, Transport::StreamableHttp, headers);
+/// assert!(!format!("{endpoint:?}").contains("123"));
+/// assert!(!format!("{endpoint:?}").contains("456"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Endpoint {

@@ -15,7 +15,19 @@ use crate::outbound::{self, SendError};
 /// text, is in it: cut to 1 KiB and without control characters. Causes are in
 /// [`source`](StdError::source), for an operator's log.
 ///
-/// A tool that fails is no `Error`: see [`CallToolResult::is_error`](super::CallToolResult::is_error).
+/// ```
+/// use mcp_layer::mcp::{Error, ErrorKind};
+///
+/// /// Returns `true` if the tool cannot have run, so that calling it again runs it once.
+/// fn is_unsent(error: &Error) -> bool {
+///     matches!(error.kind(), ErrorKind::Unreachable | ErrorKind::EgressDenied)
+/// }
+/// ```
+///
+/// Clones share one error, because all who wait for a handshake get the failure of it.
+///
+/// A tool that fails is no `Error`: see
+/// [`CallToolResult::is_error`](super::CallToolResult::is_error).
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
@@ -98,6 +110,7 @@ impl ErrorKind {
 }
 
 impl Error {
+    /// An error without a cause. `text` is for callers and models: one line, without secrets.
     pub(super) fn new(kind: ErrorKind, text: impl Into<Cow<'static, str>>) -> Self {
         Self(Arc::new(Inner {
             kind,
@@ -121,10 +134,12 @@ impl Error {
         }))
     }
 
+    /// An answer that breaks the rules of MCP or JSON-RPC.
     pub(super) fn protocol(text: &'static str) -> Self {
         Self::new(ErrorKind::Protocol, text)
     }
 
+    /// An error with a cause, which only an operator sees.
     pub(super) fn because(
         kind: ErrorKind,
         text: &'static str,
@@ -227,10 +242,12 @@ impl Error {
         self.0.rpc.as_ref().map_or(&[], |rpc| &rpc.supported)
     }
 
+    /// The connection broke after the request was sent.
     pub(super) fn interrupted() -> Self {
         Self::new(ErrorKind::Interrupted, INTERRUPTED)
     }
 
+    /// The connection broke after the request was sent, for this reason.
     pub(super) fn interrupted_by(error: SendError) -> Self {
         match error.is_read_in_vain() {
             true => Self::because(ErrorKind::TooLarge, READ_IN_VAIN, error),
@@ -278,6 +295,7 @@ const INTERRUPTED: &str = "the connection broke before the answer was complete; 
 const READ_IN_VAIN: &str = "the server keeps sending without answering; \
                             the outcome is unknown, and the request was not repeated";
 
+/// The text of an error without a connection: as much as a model may be told.
 fn connect_text(error: &SendError) -> &'static str {
     if error.is_unresolved() {
         return "the server's name cannot be resolved";

@@ -49,12 +49,12 @@ pub struct ServerLimits {
     /// between one answer and the next; and all pages of one listing. Default 16 MiB: leaves room
     /// for progress notifications, and ends a stream that never does.
     pub stream_bytes: usize,
-    /// Lists and sessions kept of one server for callers: a list for each token of theirs, and a session for
-    /// each project, caller or token that has one to itself. Default 1000; of one caller an
-    /// eighth. Beyond, the caller's least used gives way: it is listed, or opened, anew.
+    /// Lists and sessions kept of one server for callers: a list for each token of theirs, and a
+    /// session for each project, caller or token that has one to itself. Default 1000; of one
+    /// caller an eighth. Beyond, the caller's least used gives way: it is listed, or opened, anew.
     pub peers: usize,
-    /// The bytes kept of one server for callers, equal lists counted once. Default 64 MiB; of one caller an
-    /// eighth.
+    /// The bytes kept of one server for callers, equal lists counted once. Default 64 MiB; of one
+    /// caller an eighth.
     pub peer_bytes: usize,
     /// Tokens that one caller may bring for the first time, in a minute. Default 120, and at the
     /// beginning an eighth of `peers` at once: each costs a listing, and the server has to bear

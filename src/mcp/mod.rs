@@ -21,8 +21,8 @@
 //!         Sent      whether a request left us, which decides what may be repeated
 //! ```
 //!
-//! A server is never trusted: every answer is bounded in time and size ([`ServerLimits`]), nothing it
-//! says reaches an error's text but the message of a JSON-RPC error, and a tool call is never
+//! A server is never trusted: every answer is bounded in time and size ([`ServerLimits`]), nothing
+//! it says reaches an error's text but the message of a JSON-RPC error, and a tool call is never
 //! sent twice unless it cannot have run ([`Client`]).
 //!
 //! ```no_run

@@ -1,5 +1,6 @@
-//! The parameters that a tool call repeats in headers, so that a gateway can route it without reading the body
-//! (2026-07-28, basic/transports/streamable-http, and server/tools, "x-mcp-header").
+//! The parameters that a tool call repeats in headers, so that a gateway can route it without
+//! reading the body (2026-07-28, basic/transports/streamable-http, and server/tools,
+//! "x-mcp-header").
 
 use std::collections::HashMap;
 

@@ -1,4 +1,8 @@
 //! The answer to `tools/list`.
+//!
+//! Two rules keep a bad listing from looking like a good one. A tool that cannot be used is left
+//! out by itself, with its reason, so that one malformed entry hides no other tool. A listing
+//! beyond the limits fails as a whole: cut short, it would look as if its last tools were removed.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -16,14 +20,16 @@ use crate::left_out::LeftOut;
 /// Longer names are left out; the specification advises 128 characters at most.
 const MAX_NAME: usize = 1024;
 
-/// The tools of a server.
+/// The tools of a server, from one whole listing with all its pages.
+///
+/// Names may repeat: which of two tools of one name is meant is for whoever offers them to decide.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct ToolList {
-    /// In the server's order.
+    /// The tools that can be used, in the server's order.
     pub tools: Vec<Tool>,
-    /// The time for which the server lets the list be kept: the shortest of its pages. `None` if it does
-    /// not say.
+    /// The time for which the server lets the list be kept: the shortest of its pages. `None` if it
+    /// does not say.
     pub ttl: Option<Duration>,
     /// The listed tools that cannot be used, each with the reason.
     pub left_out: Vec<LeftOut>,
@@ -104,8 +110,8 @@ impl<'a> Listing<'a> {
         }
     }
 
-    /// Adds a page and returns the next one's cursor. `has_param_headers` says whether calls will repeat
-    /// arguments in headers, as 2026-07-28 has it; older revisions know no such annotations.
+    /// Adds a page and returns the next one's cursor. `has_param_headers` says whether calls will
+    /// repeat arguments in headers, as 2026-07-28 has it; older revisions know no such annotations.
     pub(super) fn add(
         &mut self,
         result: &RawValue,
