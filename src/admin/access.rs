@@ -1,6 +1,6 @@
-//! What a path asks of whoever asks for it.
+//! The access that a path requires.
 
-/// How a path is guarded. It is decided by the path alone, before any route is looked for: so a
+/// The guard of a path. It is decided by the path alone, before any route is looked for: so a
 /// refusal tells nothing of which paths there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {

@@ -46,10 +46,9 @@ pub struct Admin {
 impl Admin {
     /// The operator's side of `store`, for whoever has `token`.
     ///
-    /// `connections` are those of the layer, and
-    /// [tell the same store](crate::ConnectionsBuilder::observations) what they see: that is where the
-    /// status of servers and their tools come from. Their egress rules decide which URLs can be
-    /// saved.
+    /// `connections` are those of the layer, and [tell the same
+    /// store](crate::ConnectionsBuilder::observations) what they see: that is where the status of
+    /// servers and their tools come from. Their egress rules decide which URLs can be saved.
     ///
     /// # Errors
     /// [`InvalidToken`] for one that could be guessed, and for one that no client can send.
@@ -101,8 +100,8 @@ impl Admin {
     }
 
     /// Replaces the authorizations of servers with OAuth 2.0, which are connected here; they are
-    /// those of the [connections](crate::ConnectionsBuilder::authorizations). Default none: then no server
-    /// is connected here.
+    /// those of the [connections](crate::ConnectionsBuilder::authorizations). Default none: then no
+    /// server is connected here.
     #[must_use]
     pub fn with_authorizations(mut self, authorizations: Authorizations) -> Self {
         self.authorizations = Some(authorizations);

@@ -1,4 +1,4 @@
-//! What an operator gets instead of an answer, in the shape that callers of the layer get.
+//! Errors of the operator's side, in the shape that callers of the layer get.
 
 use axum::response::{IntoResponse, Response};
 use http::{

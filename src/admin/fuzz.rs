@@ -27,7 +27,7 @@ static ADMIN: LazyLock<(Sessions, Outside, String)> = LazyLock::new(|| {
     (parts.sessions, outside.expect("an address"), cookie)
 });
 
-/// What is typed into forms, and asked for in queries.
+/// The target for forms and queries.
 pub(crate) fn forms(data: &[u8]) {
     dashboard::fuzz::forms(data);
 }

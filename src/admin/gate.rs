@@ -32,17 +32,17 @@ use super::{
     throttle::ClientAddress,
 };
 
-/// What programs send.
+/// The content type of programs' bodies.
 const JSON: &str = "application/json";
-/// What pages send.
+/// The content type of pages' forms.
 const FORM: &str = "application/x-www-form-urlencoded";
 /// The longest body. A server with a thousand tools by name is a tenth of it.
 const BODY: usize = 1 << 20;
-/// How long a body may take: nobody types while it is sent.
+/// The time in which a body must arrive: nobody types while it is sent.
 const BODY_TIME: Duration = Duration::from_secs(30);
 
-/// Calls of REST with a wrong token that are answered as such, within a minute and from one address:
-/// a program with an old token asks a few times, and one that guesses thousands.
+/// Calls of REST with a wrong token that are answered as such, within a minute and from one
+/// address: a program with an old token asks a few times, and one that guesses thousands.
 const CALLS: u32 = 30;
 
 /// The parts that decide who enters.
@@ -85,7 +85,7 @@ pub(super) async fn gate(State(gate): State<Gate>, request: Request, next: Next)
     over_https(&gate.hosts, response)
 }
 
-/// Where browsers reach us over https, they are told never to try without.
+/// Tells browsers that reach us over https never to try without.
 fn over_https(hosts: &Hosts, mut response: Response) -> Response {
     if hosts.is_secure() {
         // A year, and only this name: others under it may have nothing to do with us.
@@ -198,7 +198,7 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
 }
 
-/// Whether the body is said to be of this type; `false`: nothing is said.
+/// Returns `true` if the body is declared to be of this type, `false` if nothing is declared.
 ///
 /// Another type is refused even if the body is empty: any page can have a browser send a text.
 fn names(headers: &HeaderMap, wanted: &str) -> Result<bool, Fault> {

@@ -1,4 +1,4 @@
-//! Under which names the operator's side may be asked.
+//! The names under which the operator's side answers.
 
 use std::net::IpAddr;
 
@@ -74,12 +74,12 @@ impl Hosts {
         Fault::new(Code::OriginNotAllowed, message)
     }
 
-    /// Whether browsers reach us over https.
+    /// Returns `true` if browsers reach us over https.
     pub(super) fn is_secure(&self) -> bool {
         matches!(self, Self::Public(url) if url.scheme() == "https")
     }
 
-    /// What the paths of links begin with.
+    /// The prefix of all links' paths.
     pub(super) fn base(&self) -> &str {
         match self {
             Self::Loopback => "",
@@ -111,7 +111,7 @@ impl Hosts {
         }
     }
 
-    /// Whether a page of `origin` is one of ours, in a request to `host`.
+    /// Returns `true` if a page of `origin` is one of ours, in a request to `host`.
     fn is_own(&self, origin: &str, host: &Authority) -> bool {
         match self {
             Self::Loopback => ["http://", "https://"].iter().any(|scheme| {
@@ -134,7 +134,7 @@ impl Hosts {
     }
 }
 
-/// What a request says of the page that sent it.
+/// The page that sent a request, as far as the request tells.
 enum Sender {
     /// Nothing: it is a program, or a link.
     Nobody,

@@ -15,13 +15,13 @@ use crate::{registry::Error, secret::KeyId};
 pub struct SealingKey {
     /// Its id.
     pub id: KeyId,
-    /// How many records it seals.
+    /// The number of records that it seals.
     pub records: u64,
-    /// Whether what is stored from now on is sealed with it.
+    /// `true` for the key that seals everything stored from now on.
     pub newest: bool,
 }
 
-/// Tells the keys.
+/// The source of the sealing keys, behind a pointer.
 #[derive(Clone)]
 pub(super) struct Keys(
     Arc<dyn Fn() -> BoxFuture<'static, Result<Vec<SealingKey>, Error>> + Send + Sync>,

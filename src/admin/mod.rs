@@ -68,8 +68,8 @@
 //! A server with OAuth 2.0 is connected in a browser: `POST …/oauth/connect` answers an address of
 //! ours that works once, `/oauth/start/…`, and `/oauth/callback/{id}` is the redirect URI of the
 //! server with this identity. Both are open to browsers without the token, and need
-//! [`Admin::with_authorizations`]. Whoever has the first address can begin with it, so a log has its
-//! [path](path_for_log) only as far as that, and no query.
+//! [`Admin::with_authorizations`]. Whoever has the first address can begin with it, so a log has
+//! its [path](path_for_log) only as far as that, and no query.
 //!
 //! # What a request would get
 //!

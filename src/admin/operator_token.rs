@@ -25,7 +25,7 @@ impl OperatorToken {
         }
     }
 
-    /// Whether this is the token.
+    /// Returns `true` for the operator's token.
     pub(super) fn is(&self, given: &[u8]) -> bool {
         self.token.is(given)
     }

@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-/// How many servers are looked at where all count: fifty pages, more than anybody has.
+/// Servers that [`all`](OrganizationStore::all) reads at most: fifty pages, more than anybody has.
 const SERVERS: usize = 10_000;
 /// Servers in a page of such a look.
 pub(super) const PAGE: usize = 200;

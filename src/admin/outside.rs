@@ -37,12 +37,12 @@ impl Outside {
         self.at("/oauth/callback")
     }
 
-    /// Where the authorization server of a server sends browsers back to.
+    /// The redirect URI of a server: where its authorization server sends browsers back to.
     pub(super) fn callback(&self, server: &ServerId) -> Url {
         redirect_uri(&self.callbacks(), server)
     }
 
-    /// Whether browsers reach us over TLS only.
+    /// Returns `true` if browsers reach us over TLS only.
     pub(super) fn is_secure(&self) -> bool {
         self.0.scheme() == "https"
     }

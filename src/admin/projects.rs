@@ -20,7 +20,7 @@ use super::{
 };
 use crate::registry::{self, Server};
 
-/// How old a menu may be; what is not in it can be typed.
+/// The age at which the menu is made anew; a project that is not in it can be typed.
 const FRESH: Duration = Duration::from_secs(10);
 
 /// `GET /projects`

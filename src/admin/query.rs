@@ -1,4 +1,4 @@
-//! Which servers an operator wants to see.
+//! The query of a list of servers.
 
 use url::form_urlencoded;
 

@@ -39,7 +39,7 @@ pub fn router(admin: Admin) -> Router {
     Router::new().fallback_service(gate.layer(paths))
 }
 
-/// All methods and paths of [`router`], with the names of a path's parameters in braces; for
+/// The methods and paths of [`router`], with the names of a path's parameters in braces; for
 /// whoever describes or tests them.
 pub fn routes() -> impl Iterator<Item = (Method, &'static str)> {
     table().into_iter().map(|(method, path, _)| (method, path))

@@ -58,7 +58,7 @@ fn written(metrics: &Metrics, now: &Registry) -> Result<String, fmt::Error> {
     Ok(text)
 }
 
-/// What the connections have counted.
+/// Registers the totals of the connections.
 fn name_counts(counts: ConnectionCounts, to: &mut Registry) {
     let by = |label, values: [(&'static str, u64); 2]| {
         let family = Family::<[(&str, &str); 1], Counter>::default();
@@ -88,7 +88,7 @@ fn name_counts(counts: ConnectionCounts, to: &mut Registry) {
     );
 }
 
-/// How the servers stand.
+/// The servers by their status.
 #[derive(Default)]
 struct Standing {
     servers: Family<[(&'static str, &'static str); 2], Gauge>,

@@ -2,11 +2,11 @@
 
 use crate::registry::Observation;
 
-/// What the status of a server is made of.
+/// The observation and the authorization that a server's status is judged by.
 #[derive(Debug)]
 pub(super) struct ServerStatus {
     /// Without the text of definitions.
     pub(super) observation: Option<Observation>,
-    /// Whether there is a credential for it.
+    /// `true` if there is a credential for it.
     pub(super) is_authorized: bool,
 }

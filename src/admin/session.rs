@@ -1,4 +1,4 @@
-//! Who is signed in: whoever has a cookie that we have sealed.
+//! Sessions of the dashboard: whoever has a cookie that we have sealed is signed in.
 //!
 //! No session is kept anywhere, so every replica with the same keys accepts it, and signing out
 //! takes the cookie away and nothing else.
@@ -56,12 +56,12 @@ impl Sessions {
         self.cookie(&URL_SAFE_NO_PAD.encode(record), LIFE)
     }
 
-    /// What takes the cookie away.
+    /// The header value that takes the cookie away.
     pub(super) fn end(&self) -> HeaderValue {
         self.cookie("", Duration::ZERO)
     }
 
-    /// Whether a request is from somebody who is signed in.
+    /// Returns `true` if a request is from somebody who is signed in.
     pub(super) fn is_there(&self, headers: &HeaderMap) -> bool {
         let name = self.cookie_name();
         cookies(headers, &name).take(TRIED).any(|value| {

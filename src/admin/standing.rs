@@ -1,4 +1,4 @@
-//! Whether a server can be used, as an operator is told.
+//! The status of a server in one word, and the reason where it is inactive.
 
 use std::time::SystemTime;
 

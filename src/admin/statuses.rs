@@ -20,14 +20,14 @@ use crate::{
 
 /// Credentials that are asked for at once: a page has many servers, a pool few connections.
 const AT_ONCE: usize = 8;
-/// How many servers a list looks at in search of those with a status; the page then ends early,
+/// Servers that a list looks at in search of those with a status; the page then ends early,
 /// and the next one goes on.
 const LOOKED_AT: usize = 2000;
 
 /// Servers with their status.
 type Found = Vec<(Arc<Server>, ServerStatus)>;
 
-/// Finds out how servers stand.
+/// Finds out the status of servers.
 #[derive(Clone)]
 pub(super) struct Statuses {
     store: OrganizationStore,
@@ -80,7 +80,7 @@ impl Statuses {
         }
     }
 
-    /// Whether there is a credential for `server`.
+    /// Returns `true` if there is a credential for `server`.
     pub(super) async fn is_authorized(&self, server: &Server) -> bool {
         self.connections.is_authorized(server).await
     }

@@ -1,4 +1,4 @@
-//! How often somebody may be wrong.
+//! The count of wrong tokens and keys, by address.
 
 use std::{
     collections::HashMap,
@@ -40,7 +40,7 @@ pub struct ClientAddress(pub IpAddr);
 #[derive(Clone, Debug, Default)]
 pub struct Throttle(Arc<Mutex<Table>>);
 
-/// How often somebody was wrong within a minute.
+/// The wrong attempts of one address within a minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wrong {
     /// This time counted in: the first is worth a line in a log, the thousandth is not.
@@ -70,7 +70,7 @@ struct Minute {
 }
 
 impl Throttle {
-    /// Counts one who is wrong.
+    /// Counts a wrong attempt.
     pub fn wrong(&self, from: Option<ClientAddress>, now: SystemTime) -> Wrong {
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let network = table.place(from.map_or(Network::Others, Network::of), now);
@@ -94,7 +94,7 @@ impl Throttle {
 }
 
 impl Table {
-    /// Where this network is counted.
+    /// The entry that counts for this network.
     fn place(&mut self, network: Network, now: SystemTime) -> Network {
         if self.minutes.contains_key(&network) || self.minutes.len() < NETWORKS {
             return network;
@@ -113,7 +113,7 @@ impl Table {
 }
 
 impl Minute {
-    /// What is left of it; a clock that was set back ends it, too.
+    /// The time that is left of it; a clock that was set back ends it, too.
     fn left(&self, now: SystemTime) -> Option<Duration> {
         let passed = now.duration_since(self.began).ok()?;
         WITHIN.checked_sub(passed).filter(|left| !left.is_zero())

@@ -11,7 +11,8 @@ use crate::hex::hex;
 /// The shortest token; of random characters, nobody guesses it over a network.
 const SHORTEST: usize = 16;
 
-/// The hash of the token: all that is compared, and all that is kept.
+/// The hash of the token: all that is compared, and all that is kept, so that
+/// no copy of the token stays in memory.
 #[derive(Clone)]
 pub(super) struct Token([u8; 32]);
 
@@ -27,13 +28,13 @@ impl Token {
         Ok(Self(Sha256::digest(token).into()))
     }
 
-    /// Whether this is it, in a time that does not tell how much of it is.
+    /// Returns `true` for this token, in a time that does not tell how much of it is right.
     pub(super) fn is(&self, given: &[u8]) -> bool {
         let given: [u8; 32] = Sha256::digest(given).into();
         self.0.ct_eq(&given).into()
     }
 
-    /// What tells this token from others, and nobody what it is.
+    /// A mark that tells this token from others, but nobody what it is.
     pub(super) fn mark(&self) -> String {
         hex(&Sha256::digest(self.0))
     }

@@ -67,7 +67,7 @@ impl<'a> ToolView<'a> {
     }
 }
 
-/// What is shown of a definition by itself.
+/// The members of a definition that are shown by themselves.
 #[derive(Default, Deserialize)]
 struct Shown<'a> {
     description: Option<String>,

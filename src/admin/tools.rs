@@ -21,11 +21,11 @@ use crate::{
     registry::{Auth, Error, Fingerprint, Server, Source},
 };
 
-/// How often accepting is tried again after somebody else was faster.
+/// Attempts at accepting, after which somebody else was faster each time.
 const TRIES: usize = 5;
 /// An operator who has waited so long wants an answer, whatever the connections' limits are.
 const PROBE: Duration = Duration::from_secs(30);
-/// What is left out is told beside the rest, and is not worth a longer wait.
+/// The wait for the tools that are left out; they are told beside the rest, and are worth no more.
 const LEFT_OUT: Duration = Duration::from_secs(3);
 
 #[derive(Serialize)]
@@ -162,7 +162,7 @@ impl Tools {
     }
 }
 
-/// Whether the tools are listed for whom a caller's token belongs to, and for nobody else.
+/// Returns `true` if the tools are listed for the owner of a caller's token, and for nobody else.
 pub(super) fn is_listed_for_callers(server: &Server) -> bool {
     matches!(server.auth, Auth::TokenPassthrough(_))
 }

@@ -1,4 +1,8 @@
 //! The first half: from a server to the address that a browser is sent to.
+//!
+//! Everything that can fail before the consent fails here, where the operator is told. The scopes
+//! of an authorization that is repeated are those granted before and those missing since: asking
+//! for the missing ones alone would narrow it to them.
 
 use std::{
     fmt,
@@ -6,15 +10,15 @@ use std::{
 };
 
 use http::HeaderMap;
-use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
 use super::{
-    Authorizations, Inner,
+    authorizations::{Authorizations, Inner},
     client::Whose,
-    credential::{Credential, StoredClient, record},
+    credential::{Credential, record},
     error::Error,
     pending::Pending,
+    request::AuthorizationRequest,
     text::seconds,
 };
 use crate::{
@@ -23,29 +27,29 @@ use crate::{
         self, Endpoint,
         ErrorKind::{EgressDenied, Unreachable},
     },
-    oauth::{self, AuthorizationServer, Challenge, Client, Http, Request},
+    oauth::{self, AuthorizationServer, Challenge, Http},
     random::fill_random,
-    registry::{Auth, CredentialKey, OAuth2, Server, StateHash},
+    registry::{CredentialKey, OAuth2, Server, StateHash},
     scopes::Scopes,
     secret::SecretString,
 };
 
-/// How long an operator may take for the consent (RFC 9700 advises a short time).
+/// The time that an operator may take for the consent (RFC 9700 advises a short time).
 pub(super) const PATIENCE: Duration = Duration::from_secs(10 * 60);
 
 /// An authorization that has begun.
 #[non_exhaustive]
 pub struct Begun {
-    /// Where to send the browser. Not for a log: the state is in it.
+    /// The address to send the browser to. Not for a log: the state is in it.
     pub authorization_url: Url,
-    /// Where the browser is sent back to: the server's own path below the callbacks.
+    /// The address that the browser is sent back to: the server's own path below the callbacks.
     pub redirect_uri: Url,
-    /// What comes back with the callback, and is in the address too: it names this authorization.
+    /// The name of this authorization, which is in the address and comes back with the callback.
     pub state: SecretString,
-    /// What only this browser gets, in a cookie of its own (`HttpOnly`, `SameSite=Lax`), and
-    /// brings along to the callback: 256 random bits.
+    /// The secret that only this browser gets, in a cookie of its own (`HttpOnly`,
+    /// `SameSite=Lax`), and brings along to the callback: 256 random bits.
     pub browser: SecretString,
-    /// When it is too late for the callback: ten minutes from now.
+    /// The end of the wait for the callback: ten minutes from now.
     pub expires_at: SystemTime,
 }
 
@@ -82,38 +86,13 @@ impl Authorizations {
     }
 }
 
-/// What is asked of which authorization server: all but what is drawn for one browser.
-#[derive(Serialize, Deserialize)]
-pub(super) struct Asking {
-    pub(super) server: AuthorizationServer,
-    pub(super) client: StoredClient,
-    pub(super) redirect_uri: Url,
-    pub(super) scopes: Scopes,
-    pub(super) resource: Option<String>,
-    /// The origins that the operator entered, for the way to the token endpoint.
-    #[serde(default)]
-    pub(super) entered: Vec<Url>,
-}
-
 impl Inner {
-    /// The way to the authorization server of `server`: besides public addresses, only what its
-    /// operator entered may be reached.
-    pub(super) fn way(&self, server: &Server) -> Http {
-        let mut entered = vec![server.url.clone()];
-        if let Auth::OAuth2(record) = &server.auth {
-            let issuer = record
-                .issuer
-                .as_deref()
-                .and_then(|issuer| issuer.parse().ok());
-            entered.extend(issuer);
-            entered.extend(record.authorization_url.clone());
-            entered.extend(record.token_url.clone());
-        }
-        self.http.with_entered(&entered)
-    }
-
-    /// What is to be asked so that `server` is connected.
-    pub(super) async fn ask_for(&self, server: &Server, callbacks: &Url) -> Result<Asking, Error> {
+    /// The request that connects `server`.
+    pub(super) async fn ask_for(
+        &self,
+        server: &Server,
+        callbacks: &Url,
+    ) -> Result<AuthorizationRequest, Error> {
         let record = record(server)?;
         // Whoever builds records without `Auth::oauth2` is not to lose a client secret by it.
         record.check().map_err(Error::Record)?;
@@ -125,7 +104,7 @@ impl Inner {
         let stored = self.store.load(&key).await.unwrap_or_default();
         let stored = stored.and_then(|stored| Credential::read(&stored.secret));
         let http = self.way(server);
-        let asked = self.asked(server, record, &http).await?;
+        let asked = self.target(server, record, &http).await?;
         let stored = stored.filter(|stored| stored.is_of(&asked.server));
         let scopes = match &stored {
             // With what was granted: asking for what is missing alone would narrow it to that.
@@ -144,7 +123,7 @@ impl Inner {
         let stored = stored.map(|stored| stored.client);
         let client = self.client(&http, &whose, &scopes, stored).await?;
         let redirect_uri = whose.redirect_uri(&client);
-        Ok(Asking {
+        Ok(AuthorizationRequest {
             server: asked.server,
             client,
             redirect_uri,
@@ -155,13 +134,17 @@ impl Inner {
     }
 
     /// Opens the authorization for one browser.
-    pub(super) async fn open(&self, key: &CredentialKey, asking: Asking) -> Result<Begun, Error> {
-        let client = asking.client.to_client();
-        let begun = oauth::begin(&asking.request(&client));
-        let redirect_uri = asking.redirect_uri.clone();
+    pub(super) async fn open(
+        &self,
+        key: &CredentialKey,
+        request: AuthorizationRequest,
+    ) -> Result<Begun, Error> {
+        let client = request.client.to_client();
+        let begun = oauth::begin(&request.with(&client));
+        let redirect_uri = request.redirect_uri.clone();
         let browser = random();
         let expires_at = (self.now)() + PATIENCE;
-        let pending = Pending::new(asking, begun.verifier, &browser, seconds(expires_at));
+        let pending = Pending::new(request, begun.verifier, &browser, seconds(expires_at));
         let state = StateHash::of(&begun.state);
         self.store
             .put_state(key, state, expires_at, pending.write())
@@ -176,32 +159,20 @@ impl Inner {
     }
 }
 
-impl Asking {
-    pub(super) fn request<'a>(&'a self, client: &'a Client) -> Request<'a> {
-        Request {
-            server: &self.server,
-            client,
-            redirect_uri: &self.redirect_uri,
-            scopes: &self.scopes,
-            resource: self.resource.as_deref(),
-        }
-    }
-}
-
-/// Who is to be asked for what.
-struct Asked {
+/// The authorization server to ask, and for what.
+struct Target {
     server: AuthorizationServer,
     resource: Option<String>,
     scopes: Scopes,
 }
 
 impl Inner {
-    async fn asked(&self, server: &Server, record: &OAuth2, http: &Http) -> Result<Asked, Error> {
+    async fn target(&self, server: &Server, record: &OAuth2, http: &Http) -> Result<Target, Error> {
         if let (Some(authorization), Some(token)) = (&record.authorization_url, &record.token_url) {
             let issuer = record.issuer.clone();
             let typed = AuthorizationServer::typed(authorization.clone(), token.clone(), issuer)?;
             typed.check(http)?;
-            return Ok(Asked {
+            return Ok(Target {
                 server: typed,
                 resource: record.resource.clone(),
                 scopes: record.scopes.clone(),
@@ -214,7 +185,7 @@ impl Inner {
             true => found.scopes.unwrap_or_default(),
             false => record.scopes.clone(),
         };
-        Ok(Asked {
+        Ok(Target {
             server: found.server,
             resource: record.resource.clone().or(found.resource),
             scopes,

@@ -1,9 +1,9 @@
-//! Who we are at an authorization server, and where its browsers come back to.
+//! The client that we are at an authorization server, and its redirect URI.
 
 use url::Url;
 
 use super::{
-    Inner,
+    authorizations::Inner,
     credential::{ClientOrigin, StoredClient},
     error::Error,
     place,
@@ -15,7 +15,7 @@ use crate::{
     token_auth::TokenAuth,
 };
 
-/// Whose client it is to be.
+/// The server that a client is for, and whom it asks.
 pub(super) struct Whose<'a> {
     pub(super) server: &'a Server,
     pub(super) record: &'a OAuth2,

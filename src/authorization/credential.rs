@@ -1,4 +1,4 @@
-//! What is kept of an authorization.
+//! An authorization as it is stored.
 
 use std::time::Duration;
 
@@ -7,8 +7,7 @@ use url::Url;
 
 use super::{
     error::Error,
-    is_same,
-    text::{self, optional_secret, secret},
+    text::{self, is_same, optional_secret, secret},
 };
 use crate::{
     oauth::{self, AuthorizationServer, Client, Tokens},
@@ -27,15 +26,15 @@ const EARLY: Duration = Duration::from_secs(60);
 pub(super) struct Credential {
     /// A random name: sessions and tool lists belong to it, and outlive its tokens.
     pub(super) grant: String,
-    /// Where the tokens came from, and where they are refreshed.
+    /// The source of the tokens, where they are refreshed, too.
     pub(super) server: AuthorizationServer,
     pub(super) client: StoredClient,
     pub(super) resource: Option<String>,
-    /// What was granted; what was asked for, where the authorization server did not say.
+    /// The scopes granted, or requested if the authorization server did not say.
     pub(super) scopes: Scopes,
     /// `None` after the authorization server has withdrawn them.
     pub(super) tokens: Option<StoredTokens>,
-    /// What the server has missed since, to be asked for next time.
+    /// The scopes that the server has missed since, to be requested next time.
     #[serde(default)]
     pub(super) missing: Scopes,
 }
@@ -72,7 +71,7 @@ pub(super) enum ClientOrigin {
     Registered(Url),
 }
 
-/// Whether an access token can be used.
+/// The freshness of an access token.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Freshness {
     Fresh,
@@ -179,7 +178,7 @@ impl Credential {
     }
 }
 
-/// Where an authorization comes from.
+/// The origin of an authorization.
 pub(super) struct Origin<'a> {
     /// An operator entered the client.
     pub(super) entered: bool,

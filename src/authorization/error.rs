@@ -1,10 +1,19 @@
-//! Why a server could not be connected.
+//! Errors of connecting a server.
 
 use std::fmt;
 
 use crate::{mcp, oauth, registry};
 
-/// Why an authorization did not come about; `Display` tells an operator what to do.
+/// An error that kept an authorization from coming about; `Display` tells an operator what to do.
+///
+/// | variant | who can help |
+/// |---|---|
+/// | [`NotOAuth`](Self::NotOAuth), [`Record`](Self::Record) | the operator, by changing the server's record |
+/// | [`NoClient`](Self::NoClient) | the operator, by registering a client at the authorization server |
+/// | [`RedirectUri`](Self::RedirectUri) | whoever runs the gateway, by an `https` address |
+/// | [`State`](Self::State), [`Place`](Self::Place) | the operator, by beginning again |
+/// | [`Server`](Self::Server), [`OAuth`](Self::OAuth) | the provider, or the operator by what the text says |
+/// | [`Store`](Self::Store) | whoever runs the database |
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -23,9 +32,9 @@ pub enum Error {
     Place,
     /// The MCP server, which knows who gives tokens for it, cannot be reached.
     Server(mcp::Error),
-    /// What the authorization server made of it.
+    /// The authorization server refused, or its answer cannot be used.
     OAuth(oauth::Error),
-    /// What is kept could not be read or written.
+    /// The store failed.
     Store(registry::Error),
 }
 

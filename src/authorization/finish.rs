@@ -1,12 +1,21 @@
 //! The second half: from the callback to tokens.
+//!
+//! The state is taken from the store before anything else, so a callback counts once, whatever
+//! comes of it. The rest runs in a task of its own: a browser that closes the page must not lose a
+//! code that can be used only once.
 
 use std::sync::Arc;
 
 use http::Uri;
 
 use super::{
-    Authorizations, Inner, begin::Asking, credential::Credential, error::Error, pending::Pending,
-    place, text::seconds,
+    authorizations::{Authorizations, Inner},
+    credential::Credential,
+    error::Error,
+    pending::Pending,
+    place,
+    request::AuthorizationRequest,
+    text::seconds,
 };
 use crate::{
     oauth::{self, Callback, ErrorKind},
@@ -23,7 +32,7 @@ pub struct Connected {
     pub organization: Arc<str>,
     /// The server.
     pub server: ServerId,
-    /// What was granted; what was asked for, where the authorization server did not say.
+    /// The scopes granted, or requested if the authorization server did not say.
     pub scopes: Scopes,
 }
 
@@ -62,24 +71,24 @@ impl Inner {
         browser: &SecretString,
     ) -> Result<Connected, Error> {
         let (key, pending) = self.pending(path, callback, browser).await?;
-        let asking = &pending.asking;
-        let code = callback.code(&asking.server)?;
-        let client = asking.client.to_client();
-        let request = asking.request(&client);
-        let http = self.http.with_entered(&asking.entered);
+        let asked = &pending.request;
+        let code = callback.code(&asked.server)?;
+        let client = asked.client.to_client();
+        let request = asked.with(&client);
+        let http = self.http.with_entered(&asked.entered);
         let exchanged = oauth::exchange(&http, &request, code, &pending.verifier).await;
         if let Err(error) = &exchanged
             && error.kind() == ErrorKind::InvalidClient
         {
-            self.forget_client(&key, asking).await;
+            self.forget_client(&key, asked).await;
         }
         let tokens = exchanged?;
-        let asking = pending.asking;
+        let asked = pending.request;
         let credential = Credential::new(
-            asking.server,
-            asking.client,
-            asking.resource,
-            asking.scopes,
+            asked.server,
+            asked.client,
+            asked.resource,
+            asked.scopes,
             tokens,
             seconds((self.now)()),
         );
@@ -103,7 +112,7 @@ impl Inner {
     /// Forgets a client that we had registered and that is no longer known there, so that the
     /// next authorization registers another one; unless there are tokens with it, which may be
     /// good for a while.
-    async fn forget_client(&self, key: &CredentialKey, asking: &Asking) {
+    async fn forget_client(&self, key: &CredentialKey, request: &AuthorizationRequest) {
         let Ok(Some(stored)) = self.store.load(key).await else {
             return;
         };
@@ -111,7 +120,7 @@ impl Inner {
         let stored = Credential::read(&stored.secret);
         let is_useless = stored.is_some_and(|stored| {
             stored.tokens.is_none()
-                && stored.client.is_same_as(&asking.client)
+                && stored.client.is_same_as(&request.client)
                 && stored.withdrawn(ErrorKind::InvalidClient).is_none()
         });
         if is_useless {
@@ -120,8 +129,8 @@ impl Inner {
         }
     }
 
-    /// What this callback finishes, if it is at the right place, not too late, and in the right
-    /// browser.
+    /// The authorization that this callback finishes, if it is at the right place, not too late,
+    /// and in the right browser.
     async fn pending(
         &self,
         path: &str,
@@ -135,7 +144,7 @@ impl Inner {
         };
         let (key, pending) = taken.ok_or(Error::State)?;
         let pending = Pending::read(&pending).ok_or(Error::State)?;
-        place::check(path, &key.server, &pending.asking.redirect_uri, callback)?;
+        place::check(path, &key.server, &pending.request.redirect_uri, callback)?;
         if pending.expires_at <= seconds((self.now)()) || !pending.is_of(browser) {
             return Err(Error::State);
         }

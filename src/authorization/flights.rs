@@ -22,7 +22,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// a 401 there is another one only so often.
 const FORCED: Duration = Duration::from_secs(60);
 
-/// What all who wait for a refresh get.
+/// The outcome that all who wait for a refresh share.
 pub(super) type Flight = Shared<BoxFuture<'static, Result<Token, Inactive>>>;
 
 /// The refreshes of one process. The lock is held for map operations, never across an await.

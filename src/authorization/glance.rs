@@ -18,8 +18,8 @@ use crate::{
 /// How [`ClientOrigin::Entered`](super::credential::ClientOrigin) is written.
 const ENTERED: &str = "\"entered\"";
 
-/// The same members as [`Credential`](super::credential::Credential). Texts with escapes, of which tokens and addresses have
-/// none, cannot be borrowed: those are not read here.
+/// The same members as [`Credential`](super::credential::Credential). Texts with escapes, of which
+/// tokens and addresses have none, cannot be borrowed: those are not read here.
 #[derive(Deserialize)]
 struct Glance<'a> {
     grant: &'a str,

@@ -1,20 +1,34 @@
-//! What connections ask for: a token now, another one after a 401, and what a 403 lacks.
+//! The tokens that connections ask for: one now, another after a 401, and the scopes that a 403
+//! lacks.
+//!
+//! A token that soon expires is used while another is fetched in the background, so a request waits
+//! for a refresh only where there is no usable token at all. After a 401 the store is looked at
+//! first: another process may have refreshed meanwhile, and a refresh token works once. Missing
+//! scopes are only noted: no request can give a consent, so the next authorization asks for them.
+
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
 use super::{
-    Authorizations, credential::Freshness, glance::fresh_token, is_same, refresh::Loaded,
-    text::seconds,
+    authorizations::Authorizations,
+    credential::Freshness,
+    glance::fresh_token,
+    refresh::Loaded,
+    text::{is_same, seconds},
 };
 use crate::{
-    connect::access::{Grants, Token},
+    connect::{
+        ConnectionsBuilder,
+        access::{Grants, Token},
+    },
     inactive::Inactive,
     oauth::Challenge,
     registry::{Auth, CredentialKey, Expected, Server},
     scopes::Scopes,
 };
 
-/// How often a note of missing scopes is tried to be stored.
+/// Attempts at storing a note of missing scopes.
 const NOTES: usize = 3;
 
 impl Grants for Authorizations {
@@ -136,5 +150,13 @@ impl Authorizations {
         }
         tracing::warn!(server = %server.name, %scopes, "the server's authorization lacks scopes");
         Some(scopes)
+    }
+}
+
+impl ConnectionsBuilder {
+    /// Replaces the authorizations of servers with OAuth 2.0; default none, and then such servers
+    /// need authorization.
+    pub fn authorizations(self, authorizations: &Authorizations) -> Self {
+        self.grants(Arc::new(authorizations.clone()))
     }
 }

@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::{
-    Authorizations,
-    begin::{Asking, Begun, PATIENCE, random},
+    authorizations::Authorizations,
+    begin::{Begun, PATIENCE, random},
     error::Error,
+    request::AuthorizationRequest,
     text::{self, seconds},
 };
 use crate::{
@@ -24,7 +25,7 @@ struct Waiting {
     expires_at: u64,
     note: String,
     #[serde(flatten)]
-    asking: Asking,
+    request: AuthorizationRequest,
 }
 
 /// An authorization that has begun in the browser that it waited for.
@@ -32,7 +33,7 @@ struct Waiting {
 pub struct Started {
     /// As from [`begin`](Authorizations::begin).
     pub begun: Begun,
-    /// What was noted when it was prepared.
+    /// The note from when it was prepared.
     pub note: String,
 }
 
@@ -55,12 +56,12 @@ impl Authorizations {
         note: &str,
     ) -> Result<SecretString, Error> {
         let inner = &self.inner;
-        let asking = inner.ask_for(server, callbacks).await?;
+        let request = inner.ask_for(server, callbacks).await?;
         let expires_at = (inner.now)() + PATIENCE;
         let waiting = Waiting {
             expires_at: seconds(expires_at),
             note: note.to_owned(),
-            asking,
+            request,
         };
         let (key, one_time) = (CredentialKey::of(server), random());
         let state = StateHash::of(&one_time);
@@ -91,7 +92,7 @@ impl Authorizations {
             return Err(Error::State);
         }
         Ok(Started {
-            begun: inner.open(&key, waiting.asking).await?,
+            begun: inner.open(&key, waiting.request).await?,
             note: waiting.note,
         })
     }

@@ -1,11 +1,11 @@
-//! What an authorization needs between the operator's click and the callback.
+//! An authorization between the operator's click and the callback, as it is kept.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::{
-    begin::Asking,
+    request::AuthorizationRequest,
     text::{self, secret},
 };
 use crate::{
@@ -23,12 +23,12 @@ pub(super) struct Pending {
     #[serde(with = "secret")]
     pub(super) verifier: SecretString,
     #[serde(flatten)]
-    pub(super) asking: Asking,
+    pub(super) request: AuthorizationRequest,
 }
 
 impl Pending {
     pub(super) fn new(
-        asking: Asking,
+        request: AuthorizationRequest,
         verifier: SecretString,
         browser: &SecretString,
         expires_at: u64,
@@ -37,7 +37,7 @@ impl Pending {
             expires_at,
             browser: hash(browser),
             verifier,
-            asking,
+            request,
         }
     }
 
@@ -49,7 +49,7 @@ impl Pending {
         text::write(self)
     }
 
-    /// Whether the callback came through the browser that began.
+    /// Returns `true` if the callback came through the browser that began.
     pub(super) fn is_of(&self, browser: &SecretString) -> bool {
         self.browser
             .as_bytes()

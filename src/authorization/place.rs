@@ -1,5 +1,5 @@
-//! Where browsers come back to: a path for each server, so that a code can only come back to the
-//! authorization server that it was asked of (RFC 9700 section 4.4.2.2).
+//! The redirect URIs that browsers come back to: a path for each server, so that a code can only
+//! come back to the authorization server that it was asked of (RFC 9700 section 4.4.2.2).
 
 use url::Url;
 

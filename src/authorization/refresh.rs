@@ -11,11 +11,10 @@ use futures_util::FutureExt;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    Inner,
+    authorizations::Inner,
     credential::{Credential, Freshness},
     flights::Flight,
-    is_same,
-    text::seconds,
+    text::{is_same, seconds},
 };
 use crate::{
     connect::access::Token,
@@ -25,11 +24,11 @@ use crate::{
     secret::SecretString,
 };
 
-/// How long a lease lasts: longer than all that is done under it. The store may take 3 s to give
+/// The length of a lease: longer than all that is done under it. The store may take 3 s to give
 /// it and 3 s for a look, a request to an authorization server takes at most 15 s, and saving what
 /// it gave 8 s and the 3 s of the last try.
 const LEASE: Duration = Duration::from_secs(35);
-/// How often one looks whether another process is done, and for how long.
+/// The interval at which one looks if another process is done, and the longest wait for it.
 const LOOK: Duration = Duration::from_millis(100);
 const LOOKS: usize = 200;
 /// New tokens that are not stored are lost, and with them the authorization: worth some patience.

@@ -2,7 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
+use subtle::ConstantTimeEq;
 
 use crate::secret::{ExposeSecret, SecretString};
 
@@ -18,7 +19,9 @@ pub(super) fn read<T: DeserializeOwned>(text: &SecretString) -> Option<T> {
 
 /// For `#[serde(with)]`.
 pub(super) mod secret {
-    use super::{Deserialize, Deserializer, ExposeSecret, SecretString, Serialize, Serializer};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::secret::{ExposeSecret, SecretString};
 
     pub(in super::super) fn serialize<S: Serializer>(
         secret: &SecretString,
@@ -36,7 +39,9 @@ pub(super) mod secret {
 
 /// For `#[serde(with)]`.
 pub(super) mod optional_secret {
-    use super::{Deserialize, Deserializer, ExposeSecret, SecretString, Serialize, Serializer};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::secret::{ExposeSecret, SecretString};
 
     pub(in super::super) fn serialize<S: Serializer>(
         secret: &Option<SecretString>,
@@ -57,4 +62,12 @@ pub(super) mod optional_secret {
 pub(super) fn seconds(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
+}
+
+/// Compares two secrets, in a time that does not tell where they differ.
+pub(super) fn is_same(a: &SecretString, b: &SecretString) -> bool {
+    a.expose_secret()
+        .as_bytes()
+        .ct_eq(b.expose_secret().as_bytes())
+        .into()
 }

@@ -1,4 +1,4 @@
-//! What a server is sent as a credential at this moment.
+//! The credential that a server is sent at this moment.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub(crate) trait Grants: Send + Sync {
     /// The token to use now.
     fn token<'a>(&'a self, server: &'a Server) -> BoxFuture<'a, Result<Token, Inactive>>;
 
-    /// Whether there is one, fresh or not, for what the server is now.
+    /// Returns `true` if there is one, fresh or not, for the server as its record is now.
     fn is_connected<'a>(&'a self, server: &'a Server) -> BoxFuture<'a, bool>;
 
     /// Another one, after the server has refused `refused` with a 401.
@@ -36,7 +36,7 @@ pub(crate) trait Grants: Send + Sync {
         challenge: &'a str,
     ) -> BoxFuture<'a, Option<Scopes>>;
 
-    /// How many tokens were refreshed, and how many were not.
+    /// The number of refreshed tokens, and of refreshes that failed.
     fn refreshes(&self) -> (u64, u64);
 }
 
@@ -55,7 +55,7 @@ pub(super) struct Access {
     pub(super) headers: HeaderMap,
     /// With OAuth, what the headers were made of.
     pub(super) token: Option<Token>,
-    /// Who brought it, where it is a caller's own.
+    /// The caller who brought it, if it is a caller's own.
     pub(super) payer: Option<Digest>,
 }
 

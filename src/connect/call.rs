@@ -1,4 +1,4 @@
-//! A tool call, and why it may have no result.
+//! A request for a tool call, and the reasons why it may have no result.
 
 use std::{fmt, time::Duration};
 
@@ -7,7 +7,18 @@ use serde_json::value::RawValue;
 use super::session::ExchangeSessions;
 use crate::{inactive::Inactive, mcp, scopes::Scopes, settings::Limits, trace_parent::TraceParent};
 
-/// A tool call.
+/// A request to call one tool, for [`Connections::call`](crate::Connections::call).
+///
+/// ```
+/// use std::time::Duration;
+/// use mcp_layer::CallToolRequest;
+/// use serde_json::value::RawValue;
+///
+/// let arguments = RawValue::from_string(r#"{"city": "Bern"}"#.to_owned())?;
+/// let mut request = CallToolRequest::new("forecast", &arguments);
+/// request.timeout = Duration::from_secs(20);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct CallToolRequest<'a> {
@@ -15,7 +26,9 @@ pub struct CallToolRequest<'a> {
     pub tool: &'a str,
     /// A JSON object, sent byte for byte.
     pub arguments: &'a RawValue,
-    /// How long all of it may take; default 60 s.
+    /// The time that all of it may take, finding the credential and a retry included; default 60 s.
+    /// [`ServerLimits::call`](mcp::ServerLimits::call), 60 s too, bounds each attempt besides:
+    /// the shorter one wins, so a longer call needs both.
     pub timeout: Duration,
     /// The trace that the call is a part of; default none. A server is told of it where its record
     /// says so, see [`Server::trace_context`](crate::registry::Server::trace_context).
@@ -26,7 +39,7 @@ pub struct CallToolRequest<'a> {
 }
 
 impl<'a> CallToolRequest<'a> {
-    /// A call with the defaults.
+    /// A call with the default timeout, in no trace.
     pub fn new(tool: &'a str, arguments: &'a RawValue) -> Self {
         Self {
             tool,
@@ -38,7 +51,7 @@ impl<'a> CallToolRequest<'a> {
     }
 }
 
-/// Why a tool call has no result; `Display` says so to a model.
+/// The reason why a tool call has no result; `Display` words it for a model.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum CallToolError {
@@ -51,7 +64,7 @@ pub enum CallToolError {
 }
 
 impl CallToolError {
-    /// In one word.
+    /// The error in one word, for records and metrics.
     pub(crate) fn as_str(&self) -> &'static str {
         match self {
             Self::Inactive(_) => "server_inactive",

@@ -134,7 +134,7 @@ impl Calls {
         }
     }
 
-    /// Whether calls of `server` say which trace they are a part of.
+    /// Returns `true` if calls of `server` carry the trace that they are a part of.
     fn is_told_traces(&self, server: &Server) -> bool {
         let default = || self.pool.outbound.is_own(&server.url);
         server.trace_context.unwrap_or_else(default)

@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Running totals of [`Connections`](crate::Connections) since they were built. They only grow.
+/// Running totals of [`Connections`](crate::Connections) since they were built. They only grow, so
+/// a rate is the difference of two readings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectionCounts {
@@ -30,7 +31,7 @@ impl Tally {
         counter.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How often the outcome was yes, and how often no.
+    /// The number of times that the outcome was yes, and that it was no.
     pub(crate) fn read(&self) -> (u64, u64) {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         (read(&self.yes), read(&self.no))

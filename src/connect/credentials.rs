@@ -55,7 +55,7 @@ impl Credentials {
         }
     }
 
-    /// Whether there is a credential for `server`, as far as is known without asking anybody.
+    /// Returns `true` if there is a credential for `server`, as far as is known without asking.
     /// Callers' own tokens are theirs to give.
     pub(super) async fn are_there(&self, server: &Server) -> bool {
         match (&server.auth, &self.grants) {
@@ -65,7 +65,7 @@ impl Credentials {
         }
     }
 
-    /// How many tokens were refreshed, and how many refreshes failed.
+    /// The number of refreshed tokens, and of refreshes that failed.
     pub(super) fn refreshes(&self) -> (u64, u64) {
         let refreshes = self.grants.as_ref().map(|grants| grants.refreshes());
         refreshes.unwrap_or_default()

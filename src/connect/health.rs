@@ -1,4 +1,4 @@
-//! What the last looks at a server came to, with one credential.
+//! The health of a server with one credential: its failures in a row, and the pause after them.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,7 +10,7 @@ use crate::inactive::Inactive;
 const FIRST_WAIT: Duration = Duration::from_secs(5);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-/// So many calls in a row without a connection, and the server counts as unreachable. Fewer may be
+/// Calls in a row without a connection after which a server counts as unreachable. Fewer may be
 /// one caller's bad luck.
 const FAILURES: u32 = 3;
 
@@ -31,7 +31,8 @@ impl Health {
         }
     }
 
-    /// The same for a call: a single listing that failed keeps nobody from calling.
+    /// The last failure, while it is too early to call again: a single failed listing keeps nobody
+    /// from calling.
     pub(super) fn may_call(&self) -> Result<(), Inactive> {
         match self.is_down() {
             true => self.may_try(),
@@ -46,7 +47,7 @@ impl Health {
         self.failure = Some((inactive, Instant::now(), SystemTime::now()));
     }
 
-    /// A call found no connection. Whether that was one too many.
+    /// Counts a call that found no connection; `true` if it was one too many.
     pub(super) fn call_failed(&mut self, inactive: &Inactive) -> bool {
         if self.failures + 1 >= FAILURES {
             self.failed(inactive.clone());
@@ -69,12 +70,12 @@ impl Health {
         *self = Self::default();
     }
 
-    /// Whether there were too many failures in a row.
+    /// Returns `true` after too many failures in a row.
     pub(super) fn is_down(&self) -> bool {
         self.failures >= FAILURES
     }
 
-    /// When the last failure was that still counts.
+    /// The time of the last failure that still counts.
     pub(super) fn failed_at(&self) -> Option<SystemTime> {
         self.failure.as_ref().map(|(_, _, at)| *at)
     }

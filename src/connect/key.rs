@@ -1,4 +1,5 @@
-//! What must not be shared: whatever changes how a server is reached, or who holds its state.
+//! The keys of what must not be shared: anything that changes how a server is reached, or who holds
+//! its state.
 
 use super::access::Access;
 use crate::{
@@ -33,7 +34,7 @@ impl Reached {
     }
 }
 
-/// Who holds a session.
+/// The holder of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Holder {
     /// All who use the credential.

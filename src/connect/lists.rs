@@ -26,7 +26,7 @@ pub(super) struct Lists {
     pool: Arc<Pool>,
     credentials: Credentials,
     watch: Option<Watch>,
-    /// Whether the list that was asked for was there.
+    /// Hits and misses of the cache.
     hits: Tally,
 }
 
@@ -40,7 +40,7 @@ impl Lists {
         }
     }
 
-    /// How many lists were there when asked for, and how many were not.
+    /// The number of hits of the cache, and of misses.
     pub(super) fn hits(&self) -> (u64, u64) {
         self.hits.read()
     }

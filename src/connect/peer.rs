@@ -1,4 +1,4 @@
-//! A server with one credential: its tools, and what is known of its health.
+//! A server with one credential: its tools and its health.
 
 use std::{
     sync::{
@@ -19,7 +19,7 @@ use crate::{
     registry::Server,
 };
 
-/// A list that could not be refreshed for so long is no longer used.
+/// The age at which a list that could not be refreshed is no longer used.
 pub(super) const STALE: Duration = Duration::from_secs(60 * 60);
 
 pub(super) struct Peer {
@@ -34,7 +34,7 @@ pub(super) struct Peer {
 
 pub(super) struct CachedList {
     pub(super) offers: Arc<Offers>,
-    /// What the offers take, and what they are.
+    /// The memory that the offers take, and a digest of them.
     pub(super) bytes: usize,
     pub(super) digest: Digest,
     listed_at: Instant,
@@ -90,12 +90,12 @@ impl CachedList {
         }
     }
 
-    /// The same list, with offers that are alike.
+    /// This list with equal offers that are in memory already.
     pub(super) fn with_offers(self, offers: Arc<Offers>) -> Self {
         Self { offers, ..self }
     }
 
-    /// Whether it is stale, and nobody is replacing it: the one who asks should.
+    /// Returns `true` to one caller, who has to replace the list, once it is stale.
     pub(super) fn is_to_be_refreshed(&self) -> bool {
         self.fresh_until <= Instant::now() && !self.refreshing.swap(true, Ordering::Relaxed)
     }

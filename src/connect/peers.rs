@@ -1,4 +1,4 @@
-//! What is kept of one server: a peer for each credential, and the sessions that somebody has to
+//! The peers of one server, one for each credential, and the sessions that somebody has to
 //! themselves.
 //!
 //! Credentials of the server's own are few, and kept while they are used. Callers bring tokens, and
@@ -20,20 +20,20 @@ use super::{
 };
 use crate::{inactive::Inactive, keyed::Digest, mcp::ServerLimits, offer::Offers};
 
-/// What nobody uses for so long is closed.
+/// The time after which an unused session is closed.
 pub(super) const IDLE: Duration = Duration::from_secs(60 * 60);
-/// How often one looks for that.
+/// The interval between looks for unused sessions.
 const SWEEP: Duration = Duration::from_secs(60);
-/// What a client takes with its session, about.
+/// The memory of a client with its session, about.
 const CLIENT: usize = 8 * 1024;
 /// A caller's part of what is kept for callers.
 const SHARE: usize = 8;
-/// How long the tools are not listed again for a token that was refused, and for one with which
-/// they could not be listed: these may come right soon.
+/// The pause before the tools are listed again for a token that was refused, and for one with
+/// which they could not be listed: the latter may come right soon.
 const REFUSED: Duration = Duration::from_secs(30);
 const FAILED: Duration = Duration::from_secs(5);
 
-/// What is kept of one server.
+/// The peers and sessions of one server.
 pub(super) struct Peers {
     state: Mutex<State>,
     most: usize,
@@ -42,7 +42,7 @@ pub(super) struct Peers {
 }
 
 struct State {
-    kept: HashMap<Place, Kept>,
+    kept: HashMap<Place, Entry>,
     /// Callers' tokens that are being tried for the first time. Nothing is kept for them yet, so
     /// tokens that are made up push out nothing.
     tried: HashMap<Reached, Weak<Peer>>,
@@ -54,14 +54,14 @@ struct State {
 /// A credential's peer, or the session of one holder with it.
 type Place = (Reached, Option<Digest>);
 
-struct Kept {
-    what: What,
-    /// Whose share it is in; `None` for a credential of the server's own.
+struct Entry {
+    item: Item,
+    /// The caller whose share it is in; `None` for a credential of the server's own.
     payer: Option<Digest>,
     used: Instant,
 }
 
-enum What {
+enum Item {
     Peer(Arc<Peer>),
     Session(Arc<Session>),
 }
@@ -84,7 +84,7 @@ impl Peers {
     /// The peer of a credential, if it is known.
     pub(super) fn known(&self, reached: Reached) -> Option<Arc<Peer>> {
         let mut state = self.state();
-        let kept = state.kept.get_mut(&(reached, None)).and_then(Kept::peer);
+        let kept = state.kept.get_mut(&(reached, None)).and_then(Entry::peer);
         let known = kept.or_else(|| state.tried.get(&reached)?.upgrade());
         let gone = state.sweep();
         drop(state);
@@ -116,12 +116,12 @@ impl Peers {
     pub(super) fn keep(&self, peer: Arc<Peer>, payer: Option<Digest>) -> Arc<Peer> {
         let mut state = self.state();
         let kept = state.kept.get_mut(&(peer.reached, None));
-        if let Some(kept) = kept.and_then(Kept::peer) {
+        if let Some(kept) = kept.and_then(Entry::peer) {
             return kept;
         }
         state.tried.remove(&peer.reached);
         state.failed.remove(&peer.reached);
-        let kept = Kept::new(What::Peer(peer.clone()), payer);
+        let kept = Entry::new(Item::Peer(peer.clone()), payer);
         state.kept.insert((peer.reached, None), kept);
         self.make_room(state, payer);
         peer
@@ -170,12 +170,12 @@ impl Peers {
         let place = (peer.reached, Some(holder));
         if let Some(kept) = state.kept.get_mut(&place) {
             kept.used = Instant::now();
-            if let What::Session(session) = &kept.what {
+            if let Item::Session(session) = &kept.item {
                 return session.clone();
             }
         }
         let session = Arc::new(open());
-        let kept = Kept::new(What::Session(session.clone()), Some(payer));
+        let kept = Entry::new(Item::Session(session.clone()), Some(payer));
         state.kept.insert(place, kept);
         self.make_room(state, Some(payer));
         session
@@ -184,16 +184,16 @@ impl Peers {
     /// All peers that are kept.
     pub(super) fn all(&self) -> Vec<Arc<Peer>> {
         let state = self.state();
-        let peers = state.kept.values().filter_map(|kept| match &kept.what {
-            What::Peer(peer) => Some(peer.clone()),
-            What::Session(_) => None,
+        let peers = state.kept.values().filter_map(|kept| match &kept.item {
+            Item::Peer(peer) => Some(peer.clone()),
+            Item::Session(_) => None,
         });
         peers.collect()
     }
 
     /// All sessions, those of the peers too.
     pub(super) fn sessions(&self) -> Vec<Arc<Session>> {
-        self.state().kept.values().map(Kept::session).collect()
+        self.state().kept.values().map(Entry::session).collect()
     }
 
     /// Ends everything: the server is not used any more.
@@ -209,11 +209,11 @@ impl Peers {
         let mut gone = state.sweep();
         if let Some(payer) = payer {
             let most = (self.most / SHARE).max(1);
-            let of_payer = |kept: &Kept| kept.payer == Some(payer);
+            let of_payer = |kept: &Entry| kept.payer == Some(payer);
             while let Some(least) = state.beyond(most, self.most_bytes / SHARE, of_payer) {
                 gone.extend(state.kept.remove(&least));
             }
-            let of_callers = |kept: &Kept| kept.payer.is_some();
+            let of_callers = |kept: &Entry| kept.payer.is_some();
             while state
                 .beyond(self.most, self.most_bytes, of_callers)
                 .is_some()
@@ -229,7 +229,7 @@ impl Peers {
         self.end(gone);
     }
 
-    fn end(&self, gone: Vec<Kept>) {
+    fn end(&self, gone: Vec<Entry>) {
         for kept in gone {
             self.closing.end(kept.session());
         }
@@ -252,7 +252,7 @@ impl State {
 
     /// The least used of these, where they are more, or heavier, than that. The last one stays,
     /// however heavy it is: who uses one token has a list.
-    fn beyond(&self, most: usize, bytes: usize, which: impl Fn(&Kept) -> bool) -> Option<Place> {
+    fn beyond(&self, most: usize, bytes: usize, which: impl Fn(&Entry) -> bool) -> Option<Place> {
         let (mut count, mut weight, mut seen) = (0, 0, HashSet::new());
         let mut least: Option<(&Place, Instant)> = None;
         for (place, kept) in self.kept.iter().filter(|(_, kept)| which(kept)) {
@@ -286,14 +286,14 @@ impl State {
         least.map(|(place, _)| *place)
     }
 
-    fn sweep(&mut self) -> Vec<Kept> {
+    fn sweep(&mut self) -> Vec<Entry> {
         let now = Instant::now();
         if now.duration_since(self.swept) < SWEEP {
             return Vec::new();
         }
         self.swept = now;
         self.failed.retain(|_, (_, until)| now < *until);
-        let idle = |kept: &Kept| now.duration_since(kept.used) >= IDLE;
+        let idle = |kept: &Entry| now.duration_since(kept.used) >= IDLE;
         self.kept
             .extract_if(|_, kept| idle(kept))
             .map(|(_, kept)| kept)
@@ -301,10 +301,10 @@ impl State {
     }
 }
 
-impl Kept {
-    fn new(what: What, payer: Option<Digest>) -> Self {
+impl Entry {
+    fn new(item: Item, payer: Option<Digest>) -> Self {
         Self {
-            what,
+            item,
             payer,
             used: Instant::now(),
         }
@@ -313,23 +313,23 @@ impl Kept {
     /// The peer, which is used now.
     fn peer(&mut self) -> Option<Arc<Peer>> {
         self.used = Instant::now();
-        match &self.what {
-            What::Peer(peer) => Some(peer.clone()),
-            What::Session(_) => None,
+        match &self.item {
+            Item::Peer(peer) => Some(peer.clone()),
+            Item::Session(_) => None,
         }
     }
 
     fn list(&self) -> Option<Arc<CachedList>> {
-        match &self.what {
-            What::Peer(peer) => peer.list(),
-            What::Session(_) => None,
+        match &self.item {
+            Item::Peer(peer) => peer.list(),
+            Item::Session(_) => None,
         }
     }
 
     fn session(&self) -> Arc<Session> {
-        match &self.what {
-            What::Peer(peer) => peer.common.clone(),
-            What::Session(session) => session.clone(),
+        match &self.item {
+            Item::Peer(peer) => peer.common.clone(),
+            Item::Session(session) => session.clone(),
         }
     }
 }

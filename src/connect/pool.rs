@@ -29,7 +29,7 @@ const SERVERS: u64 = 10_000;
 pub(crate) struct Failing {
     pub(crate) organization: Arc<str>,
     pub(crate) id: ServerId,
-    /// When the last failure was, by the clock that all replicas share.
+    /// The time of the last failure, by the clock that all replicas share.
     pub(crate) at: SystemTime,
 }
 
@@ -110,14 +110,14 @@ impl Pool {
         ExchangeSessions::new(self.closing.clone())
     }
 
-    /// What is kept of one server.
+    /// The peers of one server.
     pub(super) fn peers(&self, server: &Server) -> Arc<Peers> {
         let key = (server.organization.clone(), server.id.clone());
         let new = || Arc::new(Peers::new(&self.limits, self.closing.clone()));
         self.servers.get_with(key, new)
     }
 
-    /// How many servers are in use.
+    /// The number of servers in use.
     pub(super) fn len(&self) -> u64 {
         self.servers.entry_count()
     }

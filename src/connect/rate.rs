@@ -1,4 +1,4 @@
-//! How many tokens that were never seen a caller may bring.
+//! The rate at which a caller may bring tokens that were never seen.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -13,7 +13,7 @@ use crate::{keyed::Digest, mcp::ServerLimits};
 /// Callers whose rate is known; those who wait longest are as if they had brought nothing.
 const CALLERS: u64 = 10_000;
 
-/// A bucket for each caller.
+/// A token bucket for each caller.
 pub(super) struct Rates {
     buckets: Cache<Digest, Arc<Mutex<Bucket>>>,
     most: f64,
@@ -41,7 +41,7 @@ impl Rates {
         }
     }
 
-    /// Whether `payer` may bring one more.
+    /// Counts one more token of `payer`; `false` if that is too many.
     pub(super) fn take(&self, payer: Digest) -> bool {
         let bucket = self.buckets.get_with(payer, || {
             Arc::new(Mutex::new(Bucket {

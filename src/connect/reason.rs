@@ -1,4 +1,4 @@
-//! Why a server is inactive, read from the error of a request to it.
+//! The reason why a server is inactive, read from the error of a request to it.
 
 use crate::{
     inactive::Inactive,
@@ -17,7 +17,7 @@ pub(super) fn inactive(server: &Server, error: &Error) -> Inactive {
     }
 }
 
-/// How far a listing got that failed with `error`.
+/// The stage that a listing reached before it failed with `error`.
 pub(super) fn stage(error: &Error) -> Stage {
     match error.kind() {
         ErrorKind::Unreachable | ErrorKind::EgressDenied => Stage::Connect,

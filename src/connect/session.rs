@@ -17,7 +17,7 @@ use tokio::{
 use super::{access::Access, key::Reached};
 use crate::{mcp::Client, outbound::Workers};
 
-/// How long the end of a session at its server may take.
+/// The time that ending a session at its server may take.
 pub(super) const CLOSE: Duration = Duration::from_secs(5);
 /// Sessions that are ended at the same time. Where a server is so slow to end them that there
 /// would be more, the rest are left for it to forget.
@@ -28,7 +28,7 @@ pub(super) struct Session {
     client: Client,
     /// The version of the token that the client sends. Held while the client is given another.
     version: Mutex<u64>,
-    /// How many use the client now.
+    /// The number of calls that use the client now.
     users: watch::Sender<usize>,
 }
 

@@ -1,13 +1,13 @@
-//! How much memory is kept for a list of tools, about.
+//! The memory that a list of tools takes, about.
 
 use crate::{
     keyed::{Digest, Keyed},
     offer::Offers,
 };
 
-/// What a tool takes beside its texts.
+/// The bytes of a tool beside its texts.
 const TOOL: usize = 512;
-/// How much larger a schema is compiled than as text, which it is from its first call on.
+/// The factor by which a schema grows when its first call compiles it.
 const COMPILED: usize = 4;
 
 /// The bytes that these offers take, compiled schemas included.
@@ -29,7 +29,7 @@ pub(super) fn bytes(offers: &Offers) -> usize {
     tools.chain(left_out).sum()
 }
 
-/// What these offers are: equal for lists that are alike to the byte.
+/// The digest of these offers: equal for lists that are equal to the byte.
 pub(super) fn digest(offers: &Offers) -> Digest {
     let mut hash = Keyed::new("offers");
     for tool in &offers.tools {

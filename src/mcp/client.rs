@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 
-use super::connection::{Dialect, Dialer, Request};
+use super::connection::{Dialect, Dialer};
 use super::content::{self, CallToolResult};
 use super::credential::Credential;
 use super::endpoint::Endpoint;
@@ -17,7 +17,8 @@ use super::error::{Error, ErrorKind};
 use super::input::{self, Reply};
 use super::limits::ServerLimits;
 use super::line::{Answer, Line};
-use super::mirror::{Mirrored, Plan, Plans};
+use super::param_headers::{ParamHeaders, Plan, Plans};
+use super::request::Request;
 use super::tools::{Listing, ToolList};
 use super::wire::{self, Ids};
 use crate::{outbound::Outbound, trace_parent::TraceParent};
@@ -25,7 +26,7 @@ use crate::{outbound::Outbound, trace_parent::TraceParent};
 /// The pauses before a page of a listing is asked for again after a 5xx.
 const LIST_PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
 
-/// How often a tool that asks for input is told no before the call is given up.
+/// Times that a tool that asks for input is told no before the call is given up.
 const MAX_DECLINES: usize = 3;
 
 /// The pause before a server that asked nothing, and only wants to be called again, is.
@@ -46,8 +47,9 @@ const STATE_PAUSE: Duration = Duration::from_millis(100);
 /// A tool call is sent once. It is sent a second time only if it cannot have run: the server did
 /// not know the session (404, or a 400 about it) or refused the revision or the headers of the
 /// request, or not a byte of it had been sent. A tool that asks for input first is answered, with
-/// a no, up to three times. Where the
-/// connection breaks afterwards the outcome is unknown, and stays so: [`ErrorKind::Interrupted`].
+/// a no, up to three times. Where the connection breaks afterwards the outcome is unknown, and
+/// stays so: [`ErrorKind::Interrupted`]. Listings run nothing, so they are repeated after a 5xx,
+/// twice, with a pause that grows.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 
@@ -58,6 +60,7 @@ struct Inner {
     plans: Arc<Mutex<Arc<Plans>>>,
 }
 
+/// A call as its caller asked for it, for as many attempts as it takes.
 #[derive(Clone, Copy)]
 struct Call<'a> {
     name: &'a str,
@@ -295,7 +298,7 @@ impl Client {
                 reply,
             },
             size: name.len() + arguments.get().len(),
-            mirrored: Some(Mirrored {
+            param_headers: Some(ParamHeaders {
                 name,
                 arguments,
                 plan,
@@ -325,11 +328,13 @@ impl fmt::Debug for Client {
     }
 }
 
+/// The error where the runtime of [`Workers`](crate::outbound::Workers) ended before the work did.
 fn stopped() -> Error {
     let text = "the runtime of calls to servers was shut down";
     Error::new(ErrorKind::Interrupted, text)
 }
 
+/// Bounds `work` by `limit`; dropped at the limit, a call is cancelled at the server.
 async fn within<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, Error>>,

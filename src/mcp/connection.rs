@@ -13,12 +13,12 @@ use super::endpoint::Transport;
 use super::error::{Error, ErrorKind};
 use super::failure::{Failure, Remedy};
 use super::limits::ServerLimits;
-use super::mirror::Mirrored;
+use super::request::Request;
 use super::route::Route;
 use super::stateless::Stateless;
 use super::wire::Ids;
 use super::{http_sse, streamable_http};
-use crate::{outbound::Outbound, trace_parent::TraceParent};
+use crate::outbound::Outbound;
 
 /// A server that is ready for requests.
 pub(super) enum Connection {
@@ -27,7 +27,7 @@ pub(super) enum Connection {
     HttpSse(http_sse::Session),
 }
 
-/// What a server turned out to speak.
+/// The transport and revision that a server turned out to speak.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Dialect {
     /// 2026-07-28.
@@ -38,42 +38,7 @@ pub(super) enum Dialect {
     HttpSse,
 }
 
-/// A request, as all transports need it.
-#[derive(Clone, Copy)]
-pub(super) struct Request<'a, P> {
-    pub(super) method: &'static str,
-    pub(super) params: P,
-    /// About how large the parameters are.
-    pub(super) size: usize,
-    /// The call that 2026-07-28 repeats in headers.
-    pub(super) mirrored: Option<Mirrored<'a>>,
-    /// The trace that the request is a part of.
-    pub(super) trace: Option<&'a TraceParent>,
-}
-
-impl<P> Request<'_, P> {
-    /// A request of our own: no tool call, and no part of a trace.
-    pub(super) fn new(method: &'static str, params: P, size: usize) -> Self {
-        Self {
-            method,
-            params,
-            size,
-            mirrored: None,
-            trace: None,
-        }
-    }
-
-    /// The headers that say which trace this is a part of.
-    pub(super) fn trace_headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        if let Some(trace) = self.trace {
-            trace.insert_into(&mut headers);
-        }
-        headers
-    }
-}
-
-/// What it takes to connect.
+/// Everything that is needed to connect.
 pub(super) struct Dialer {
     pub(super) outbound: Outbound,
     pub(super) url: Url,

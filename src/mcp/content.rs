@@ -1,4 +1,10 @@
-//! What `tools/call` answers, as text for a model.
+//! The result of `tools/call`, as text for a model.
+//!
+//! A chat completion's tool message is text, so everything becomes text: what has none (images,
+//! audio, binary resources) becomes a note of its type and size, since base64 would fill a model's
+//! window with what it cannot read. Links are shown and never fetched: a server could have us ask
+//! for any address. Structured content is often sent twice, as itself and as a text block for
+//! older clients; it is shown once.
 
 use std::borrow::Cow;
 use std::cell::LazyCell;
@@ -15,7 +21,7 @@ use super::raw;
 /// which trees would be costly to build, byte for byte.
 const MAX_COMPARED: usize = 256 * 1024;
 
-/// What a tool answered.
+/// The result of a tool call.
 ///
 /// Where the server repeats the credential that it was sent, the session's id, or a long parameter
 /// of its own address, this has `[redacted:credential]`, in whatever encoding it comes: see
@@ -42,6 +48,7 @@ pub struct CallToolResult {
     pub raw: Box<RawValue>,
 }
 
+/// The members of a result that are read; the rest stays in [`CallToolResult::raw`].
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Outcome<'a> {
@@ -54,6 +61,7 @@ struct Outcome<'a> {
     result_type: Option<Cow<'a, str>>,
 }
 
+/// A content block of any type; each type has some of the members.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Block<'a> {

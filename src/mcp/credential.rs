@@ -28,7 +28,7 @@ pub(super) struct Credential(
     Arc<Mutex<Arc<Live>>>,
 );
 
-/// What goes with every request, and must not come back.
+/// The headers that go with every request, and must not come back.
 pub(super) struct Live {
     pub(super) headers: HeaderMap,
     pub(super) scrubber: Scrubber,

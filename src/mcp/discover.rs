@@ -7,10 +7,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::connection::Request;
 use super::error::Error;
 use super::failure::{Failure, Remedy};
 use super::handshake::Revision;
+use super::request::Request;
 use super::route::Route;
 use super::stateless::{REVISION, Stateless};
 use super::wire::{self, Ids};

@@ -1,4 +1,4 @@
-//! Where a server is, and the credential that it gets.
+//! The address of a server, its transport, and the credential that it gets.
 
 use std::fmt;
 
@@ -6,9 +6,10 @@ use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-/// How a server is spoken to.
+/// The transport over which a server is spoken to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Transport {
     /// One endpoint for everything (2025-03-26 and later). A server that turns out to know only
     /// HTTP+SSE is spoken to in that way.
@@ -20,12 +21,24 @@ pub enum Transport {
 }
 
 /// A server's URL, its transport, and the headers that every request to it carries.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
+/// use mcp_layer::mcp::{Endpoint, Transport};
+///
+/// let headers = HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_static("Bearer 123"))]);
+/// let url = "https://mcp.example.com/mcp?key=456".parse()?;
+/// let endpoint = Endpoint::new(url, Transport::StreamableHttp, headers);
+/// assert!(!format!("{endpoint:?}").contains("123"));
+/// assert!(!format!("{endpoint:?}").contains("456"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Endpoint {
     /// Judged by the egress rules at every request.
     pub url: Url,
-    /// How to speak to it.
+    /// The transport over which it is spoken to.
     pub transport: Transport,
     /// The credential. Never sent to another origin, never part of an error or of `Debug`.
     pub headers: HeaderMap,

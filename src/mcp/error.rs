@@ -1,4 +1,4 @@
-//! What can go wrong between us and an MCP server.
+//! Errors between this client and an MCP server.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -15,7 +15,19 @@ use crate::outbound::{self, SendError};
 /// text, is in it: cut to 1 KiB and without control characters. Causes are in
 /// [`source`](StdError::source), for an operator's log.
 ///
-/// A tool that fails is no `Error`: see [`CallToolResult::is_error`](super::CallToolResult::is_error).
+/// ```
+/// use mcp_layer::mcp::{Error, ErrorKind};
+///
+/// /// Returns `true` if the tool cannot have run, so that calling it again runs it once.
+/// fn is_unsent(error: &Error) -> bool {
+///     matches!(error.kind(), ErrorKind::Unreachable | ErrorKind::EgressDenied)
+/// }
+/// ```
+///
+/// Clones share one error, because all who wait for a handshake get the failure of it.
+///
+/// A tool that fails is no `Error`: see
+/// [`CallToolResult::is_error`](super::CallToolResult::is_error).
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
@@ -98,6 +110,7 @@ impl ErrorKind {
 }
 
 impl Error {
+    /// An error without a cause. `text` is for callers and models: one line, without secrets.
     pub(super) fn new(kind: ErrorKind, text: impl Into<Cow<'static, str>>) -> Self {
         Self(Arc::new(Inner {
             kind,
@@ -121,10 +134,12 @@ impl Error {
         }))
     }
 
+    /// An answer that breaks the rules of MCP or JSON-RPC.
     pub(super) fn protocol(text: &'static str) -> Self {
         Self::new(ErrorKind::Protocol, text)
     }
 
+    /// An error with a cause, which only an operator sees.
     pub(super) fn because(
         kind: ErrorKind,
         text: &'static str,
@@ -165,7 +180,7 @@ impl Error {
         }))
     }
 
-    /// The same error in other words, with the first words as its cause.
+    /// This error in other words, with the first words as its cause.
     pub(super) fn with_text(&self, text: String) -> Self {
         Self(Arc::new(Inner {
             kind: self.0.kind,
@@ -227,10 +242,12 @@ impl Error {
         self.0.rpc.as_ref().map_or(&[], |rpc| &rpc.supported)
     }
 
+    /// The connection broke after the request was sent.
     pub(super) fn interrupted() -> Self {
         Self::new(ErrorKind::Interrupted, INTERRUPTED)
     }
 
+    /// The connection broke after the request was sent, for this reason.
     pub(super) fn interrupted_by(error: SendError) -> Self {
         match error.is_read_in_vain() {
             true => Self::because(ErrorKind::TooLarge, READ_IN_VAIN, error),
@@ -238,13 +255,14 @@ impl Error {
         }
     }
 
-    /// What kind of error this is.
+    /// The kind of this error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// Whether the server was not reached, or hung: what a health check counts.
+    /// Returns `true` if the server was not reached, or hung: the failures that a health check
+    /// counts.
     ///
     /// An answer, however unwelcome, shows that the server is there; only 502, 503 and 504 are
     /// what a proxy says in the place of one that is not.
@@ -277,6 +295,7 @@ const INTERRUPTED: &str = "the connection broke before the answer was complete; 
 const READ_IN_VAIN: &str = "the server keeps sending without answering; \
                             the outcome is unknown, and the request was not repeated";
 
+/// The text of an error without a connection: as much as a model may be told.
 fn connect_text(error: &SendError) -> &'static str {
     if error.is_unresolved() {
         return "the server's name cannot be resolved";

@@ -9,7 +9,7 @@ pub(super) struct Failure {
     pub(super) remedy: Remedy,
 }
 
-/// What may be done without any risk of running a tool twice.
+/// A remedy that never runs a tool twice.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Remedy {
     None,

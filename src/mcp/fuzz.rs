@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::{
     ServerLimits, ToolList, content, http_sse,
-    mirror::Mirrored,
+    param_headers::ParamHeaders,
     tools::Listing,
     wire::{self, Incoming},
 };
@@ -148,7 +148,7 @@ pub(crate) fn list(data: &[u8]) -> ToolList {
         schema_depth: 16,
         ..ServerLimits::default()
     };
-    let (mirrored, data) = number(data);
+    let (choice, data) = number(data);
     let scrubber = Scrubber::new([SECRET.as_bytes()]);
     let mut listing = Listing::new(&limits);
     let mut rest = text(data);
@@ -161,7 +161,7 @@ pub(crate) fn list(data: &[u8]) -> ToolList {
         let Ok(page) = RawValue::from_string(text(&page).to_owned()) else {
             continue;
         };
-        match listing.add(&page, mirrored % 2 == 1) {
+        match listing.add(&page, choice % 2 == 1) {
             Ok(Some(_)) => {}
             Ok(None) => break,
             Err(error) => {
@@ -178,12 +178,12 @@ pub(crate) fn list(data: &[u8]) -> ToolList {
         assert!(tool.input_schema.get().len() <= limits.schema_bytes);
         assert!(depth(tool.input_schema.get().as_bytes()) <= limits.schema_depth);
         // Any object will do for arguments.
-        let mirrored = Mirrored {
+        let headers = ParamHeaders {
             name: &tool.name,
             arguments: &tool.input_schema,
             plan: plans.get(&tool.name),
         };
-        mirrored.insert_into(&mut HeaderMap::new());
+        headers.insert_into(&mut HeaderMap::new());
     }
     let texts = list
         .tools

@@ -56,7 +56,7 @@ pub(super) struct Initialize {
 #[derive(Serialize)]
 struct Nothing {}
 
-/// Who we say we are.
+/// The name and version of this client.
 #[derive(Serialize)]
 pub(super) struct Info {
     name: &'static str,

@@ -27,15 +27,15 @@ use url::Url;
 
 use super::body::Events;
 use super::cancel::CancelOnDrop;
-use super::connection::Request;
 use super::credential::keys;
 use super::error::{Error, ErrorKind};
 use super::failure::{Failure, Remedy};
 use super::handshake::{INITIALIZE, chosen};
 use super::inbox::Courtesy;
+use super::legacy_params::LegacyParams;
+use super::request::Request;
 use super::route::{Route, Unanswered};
 use super::sent::Sent;
-use super::traced::Traced;
 use super::wire::{self, Ids, Incoming};
 use crate::sse::Event;
 
@@ -110,7 +110,7 @@ impl Session {
         let mut slot = Slot::reserve(&self.pending, id)?;
         let Request { method, size, .. } = request;
         let headers = request.trace_headers();
-        let body = wire::request(id, method, Traced::new(request), size);
+        let body = wire::request(id, method, LegacyParams::new(request), size);
         let sent = Sent::default();
         let mut cancel = CancelOnDrop::new(&self.route, id, method, &sent);
         let posted = pin!(self.route.post_with(headers, body, &sent));

@@ -1,4 +1,4 @@
-//! What arrives while a request waits: its answer, and whatever else the server has to say.
+//! The inbox of a request that waits: its answer, amid whatever else the server has to say.
 
 use std::sync::Arc;
 

@@ -15,7 +15,7 @@ use super::error::Error;
 /// Questions in one round. A form is one question, so this is plenty.
 const MAX_QUESTIONS: usize = 64;
 
-/// What goes along when the call is sent again.
+/// The answers that go along when the call is sent again.
 #[derive(Serialize, Debug)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Reply {
@@ -33,7 +33,7 @@ struct Decline {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Asked<'a> {
+struct InputRequired<'a> {
     #[serde(default)]
     input_requests: BTreeMap<String, IgnoredAny>,
     #[serde(borrow)]
@@ -62,7 +62,7 @@ pub(super) fn decline(result: &RawValue) -> Result<Option<Reply>, Error> {
     if typed.and_then(|typed| typed.result_type).as_deref() != Some(TYPE) {
         return Ok(None);
     }
-    let asked: Asked<'_> =
+    let asked: InputRequired<'_> =
         serde_json::from_str(result.get()).map_err(|_| Error::protocol(MALFORMED))?;
     let state = asked.request_state;
     let is_string = state.is_none_or(|state| state.get().starts_with('"'));
@@ -82,7 +82,7 @@ pub(super) fn decline(result: &RawValue) -> Result<Option<Reply>, Error> {
 }
 
 impl Reply {
-    /// Whether the server asked nothing and only wants to be called again.
+    /// Returns `true` if the server asked nothing and only wants to be called again.
     pub(super) fn is_only_state(&self) -> bool {
         self.input_responses.is_empty()
     }

@@ -1,4 +1,4 @@
-//! How long and how much: nothing that a server does is unbounded.
+//! Limits of time and size: nothing that a server does is unbounded.
 
 use std::time::Duration;
 
@@ -15,12 +15,14 @@ use std::time::Duration;
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct ServerLimits {
-    /// A whole tool call, connecting included. Default 60 s: a model's turn waits for it.
+    /// A whole tool call, connecting included. Default 60 s: a model's turn waits for it. A caller
+    /// may want less, by [`CallToolRequest::timeout`](crate::CallToolRequest::timeout) or
+    /// [`Limits::call`](crate::Limits::call), and never gets more: the shortest wins.
     pub call: Duration,
     /// A whole listing with all its pages, connecting included; also the handshake alone.
     /// Default 10 s: a request with several servers waits for the slowest.
     pub list: Duration,
-    /// How long a listing counts as fresh where the server does not say. Default 5 minutes;
+    /// The time for which a listing counts as fresh if the server does not say. Default 5 minutes;
     /// after that it is still used while it is fetched anew.
     pub list_fresh: Duration,
     /// The longest silence inside a message that has begun: a JSON body, or one event. Default
@@ -36,7 +38,7 @@ pub struct ServerLimits {
     pub tools: usize,
     /// A tool's input schema in bytes. Default 64 KiB; a tool with more is left out.
     pub schema_bytes: usize,
-    /// How deep an input schema may nest. Default 32, enough for any form, and harmless to
+    /// The deepest nesting of an input schema. Default 32, enough for any form, and harmless to
     /// whoever walks it recursively; a tool with more is left out.
     pub schema_depth: usize,
     /// A JSON body. Default 4 MiB, sixteen times what a model is given of a result.
@@ -47,12 +49,12 @@ pub struct ServerLimits {
     /// between one answer and the next; and all pages of one listing. Default 16 MiB: leaves room
     /// for progress notifications, and ends a stream that never does.
     pub stream_bytes: usize,
-    /// What is kept of one server for callers: a list for each token of theirs, and a session for
-    /// each project, caller or token that has one to itself. Default 1000; of one caller an
-    /// eighth. Beyond, the caller's least used gives way: it is listed, or opened, anew.
+    /// Lists and sessions kept of one server for callers: a list for each token of theirs, and a
+    /// session for each project, caller or token that has one to itself. Default 1000; of one
+    /// caller an eighth. Beyond, the caller's least used gives way: it is listed, or opened, anew.
     pub peers: usize,
-    /// The same in bytes, lists that are alike counted once. Default 64 MiB; of one caller an
-    /// eighth.
+    /// The bytes kept of one server for callers, equal lists counted once. Default 64 MiB; of one
+    /// caller an eighth.
     pub peer_bytes: usize,
     /// Tokens that one caller may bring for the first time, in a minute. Default 120, and at the
     /// beginning an eighth of `peers` at once: each costs a listing, and the server has to bear

@@ -9,9 +9,10 @@ use futures_util::future::{BoxFuture, Shared};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::connection::{Connection, Dialect, Dialer, Request};
+use super::connection::{Connection, Dialect, Dialer};
 use super::error::{Error, ErrorKind};
 use super::failure::{Failure, Remedy};
+use super::request::Request;
 
 /// The pause before a request that was never sent is sent again: a restarting server needs a
 /// moment.
@@ -27,14 +28,14 @@ pub(super) struct Line {
 #[derive(Default)]
 struct State {
     attempt: Option<Attempt>,
-    /// What the last connection spoke.
+    /// The dialect of the last connection.
     known: Option<Dialect>,
 }
 
 #[derive(Clone)]
 struct Attempt {
     dialled: Shared<BoxFuture<'static, Result<Arc<Connection>, Error>>>,
-    /// How often the credential had been renewed when the attempt began.
+    /// The number of times that the credential had been renewed when the attempt began.
     renewals: u64,
 }
 

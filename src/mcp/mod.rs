@@ -10,7 +10,7 @@
 //! ```text
 //! Client            one server, one credential; lists tools and calls them
 //!   Line            connects once for all callers, remembers what the server speaks, recovers
-//!   Mirrored        arguments that 2026-07-28 repeats in headers
+//!   ParamHeaders        arguments that 2026-07-28 repeats in headers
 //!   Connection      a server over one transport, newest first
 //!     discover      does it speak 2026-07-28?
 //!     stateless, streamable_http, http_sse
@@ -21,8 +21,8 @@
 //!         Sent      whether a request left us, which decides what may be repeated
 //! ```
 //!
-//! A server is never trusted: every answer is bounded in time and size ([`ServerLimits`]), nothing it
-//! says reaches an error's text but the message of a JSON-RPC error, and a tool call is never
+//! A server is never trusted: every answer is bounded in time and size ([`ServerLimits`]), nothing
+//! it says reaches an error's text but the message of a JSON-RPC error, and a tool call is never
 //! sent twice unless it cannot have run ([`Client`]).
 //!
 //! ```no_run
@@ -73,10 +73,11 @@ mod endpoint;
 mod failure;
 mod handshake;
 mod inbox;
-mod mirror;
+mod legacy_params;
+mod param_headers;
+mod request;
 mod route;
 mod sent;
-mod traced;
 
 mod error;
 mod header_value;

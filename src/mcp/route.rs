@@ -22,13 +22,13 @@ use super::sent::{Outgoing, Sent};
 use super::wire;
 use crate::outbound::{Outbound, Response, SendError};
 
-/// How long a message that nobody waits for may take, such as a cancellation.
+/// The time that a message may take that nobody waits for, such as a cancellation.
 const ASIDE: Duration = Duration::from_secs(5);
 
-/// How much of an error answer is read to see whether it is a JSON-RPC error.
+/// The bytes of an error answer that are read to see if it is a JSON-RPC error.
 const ERROR_BODY: usize = 64 * 1024;
 
-/// How long the body of an error answer is waited for.
+/// The time for which the body of an error answer is waited for.
 const ERROR_BODY_IDLE: Duration = Duration::from_secs(2);
 
 /// The way to a server: where messages go and the headers they all carry.
@@ -42,7 +42,7 @@ pub(super) struct Route {
     pub(super) limits: Arc<ServerLimits>,
 }
 
-/// What a successful response carries.
+/// The content of a successful response.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Media {
     Json,
@@ -254,7 +254,7 @@ fn challenge(headers: &HeaderMap) -> Option<String> {
 }
 
 impl Refusal {
-    /// Whether this means that the server does not know our session: it executed nothing.
+    /// Returns `true` if the server does not know our session: it executed nothing.
     ///
     /// The specification says 404; many servers say 400 and speak of sessions.
     pub(super) fn session_is_lost(&self) -> bool {

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-/// Whether a connection has taken a request's body, and with it the request.
+/// A flag that a connection sets when it takes a request's body, and with it the request.
 #[derive(Clone, Default, Debug)]
 pub(super) struct Sent(Arc<AtomicBool>);
 

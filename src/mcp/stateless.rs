@@ -12,11 +12,11 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::body::{Events, read_all};
-use super::connection::Request;
 use super::error::Error;
 use super::failure::{Failure, Remedy};
 use super::handshake::{CLIENT_INFO, Info, PROTOCOL_VERSION};
 use super::inbox::Inbox;
+use super::request::Request;
 use super::route::{Media, Refusal, Route, Unanswered, media, unexpected_type};
 use super::sent::Sent;
 use super::wire;
@@ -94,7 +94,7 @@ impl Stateless {
         let Request { method, size, .. } = request;
         let mut headers = request.trace_headers();
         headers.insert(METHOD, HeaderValue::from_static(method));
-        if let Some(call) = request.mirrored {
+        if let Some(call) = request.param_headers {
             call.insert_into(&mut headers);
         }
         let params = Params {
@@ -134,7 +134,7 @@ impl Stateless {
     }
 }
 
-/// What a refusal means where the server was thought to speak this revision.
+/// The failure that a refusal stands for where the server was thought to speak this revision.
 fn refused(refusal: Refusal) -> Failure {
     // Either an old server answers there now, which has no such endpoint or wants a handshake;
     // or the URL is wrong, which finding out once more will show. A server of this revision says

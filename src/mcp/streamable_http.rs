@@ -13,14 +13,14 @@ use serde_json::value::RawValue;
 
 use super::body::{Events, read_all};
 use super::cancel::CancelOnDrop;
-use super::connection::Request;
 use super::error::{Error, ErrorKind};
 use super::failure::{Failure, Remedy};
 use super::handshake::{INITIALIZE, PROTOCOL_VERSION, chosen};
 use super::inbox::Inbox;
+use super::legacy_params::LegacyParams;
+use super::request::Request;
 use super::route::{Media, Refusal, Route, Unanswered, media, unexpected_type};
 use super::sent::Sent;
-use super::traced::Traced;
 use super::wire::{self, Ids};
 use crate::outbound::Response;
 
@@ -83,7 +83,7 @@ impl Session {
     ) -> Result<Box<RawValue>, Failure> {
         let Request { method, size, .. } = request;
         let headers = request.trace_headers();
-        let body = wire::request(id, method, Traced::new(request), size);
+        let body = wire::request(id, method, LegacyParams::new(request), size);
         let sent = Sent::default();
         let mut cancel = CancelOnDrop::new(&self.0, id, method, &sent);
         let answer = match self.0.post_with(headers, body, &sent).await {

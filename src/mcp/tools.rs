@@ -1,4 +1,8 @@
-//! What `tools/list` answers.
+//! The answer to `tools/list`.
+//!
+//! Two rules keep a bad listing from looking like a good one. A tool that cannot be used is left
+//! out by itself, with its reason, so that one malformed entry hides no other tool. A listing
+//! beyond the limits fails as a whole: cut short, it would look as if its last tools were removed.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -8,7 +12,7 @@ use serde_json::value::RawValue;
 
 use super::error::{Error, ErrorKind};
 use super::limits::ServerLimits;
-use super::mirror::{Plan, Plans};
+use super::param_headers::{Plan, Plans};
 use super::raw;
 use crate::json::depth;
 use crate::left_out::LeftOut;
@@ -16,14 +20,16 @@ use crate::left_out::LeftOut;
 /// Longer names are left out; the specification advises 128 characters at most.
 const MAX_NAME: usize = 1024;
 
-/// The tools of a server.
+/// The tools of a server, from one whole listing with all its pages.
+///
+/// Names may repeat: which of two tools of one name is meant is for whoever offers them to decide.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct ToolList {
-    /// In the server's order.
+    /// The tools that can be used, in the server's order.
     pub tools: Vec<Tool>,
-    /// How long the server lets the list be kept: the shortest of its pages. `None` if it does
-    /// not say.
+    /// The time for which the server lets the list be kept: the shortest of its pages. `None` if it
+    /// does not say.
     pub ttl: Option<Duration>,
     /// The listed tools that cannot be used, each with the reason.
     pub left_out: Vec<LeftOut>,
@@ -38,7 +44,7 @@ pub struct Tool {
     pub name: String,
     /// A name for people.
     pub title: Option<String>,
-    /// What the model reads.
+    /// The description that the model reads.
     pub description: Option<String>,
     /// JSON Schema of the arguments: an object.
     pub input_schema: Box<RawValue>,
@@ -104,12 +110,12 @@ impl<'a> Listing<'a> {
         }
     }
 
-    /// Adds a page and returns the next one's cursor. `mirrored` says whether calls will repeat
-    /// arguments in headers, as 2026-07-28 has it; older revisions know no such annotations.
+    /// Adds a page and returns the next one's cursor. `has_param_headers` says whether calls will
+    /// repeat arguments in headers, as 2026-07-28 has it; older revisions know no such annotations.
     pub(super) fn add(
         &mut self,
         result: &RawValue,
-        mirrored: bool,
+        has_param_headers: bool,
     ) -> Result<Option<String>, Error> {
         self.bytes += result.get().len();
         if self.bytes > self.limits.stream_bytes {
@@ -122,7 +128,7 @@ impl<'a> Listing<'a> {
                 "the server's tool list is of a type that we did not ask for",
             ));
         }
-        raw::each(page.tools, |tool| self.add_tool(tool, mirrored))?;
+        raw::each(page.tools, |tool| self.add_tool(tool, has_param_headers))?;
         if let Some(ttl) = page.ttl_ms {
             let ttl = Duration::from_millis(ttl.max(0.0) as u64);
             self.list.ttl = Some(self.list.ttl.map_or(ttl, |known| known.min(ttl)));
@@ -151,12 +157,12 @@ impl<'a> Listing<'a> {
         Ok(Some(cursor))
     }
 
-    fn add_tool(&mut self, tool: &RawValue, mirrored: bool) -> Result<(), Error> {
+    fn add_tool(&mut self, tool: &RawValue, has_param_headers: bool) -> Result<(), Error> {
         if self.list.tools.len() + self.list.left_out.len() >= self.limits.tools {
             return Err(too_large("tools", self.limits.tools));
         }
         let read = read_tool(tool, self.limits).and_then(|tool| {
-            let plan = match mirrored {
+            let plan = match has_param_headers {
                 true => Plan::of(&tool.input_schema)?,
                 false => Plan::default(),
             };

@@ -20,7 +20,7 @@ use crate::{scrub::Scrubber, unseen};
 /// its answer and a few notifications.
 const MAX_BATCH: usize = 1024;
 
-/// How much of a server's error message is shown.
+/// The bytes of a server's error message that are shown.
 const MAX_MESSAGE: usize = 1024;
 
 /// Headers and body differ (this and the next two: 2026-07-28, basic, "Error codes").
@@ -194,7 +194,7 @@ fn shown(text: &str) -> String {
     shown.filter(|c| !c.is_control()).collect()
 }
 
-/// What a server sent, without the credentials that it was sent.
+/// A server's message without the credentials that it was sent.
 ///
 /// # Errors
 ///

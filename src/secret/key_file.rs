@@ -9,11 +9,12 @@ use std::{
 use zeroize::Zeroizing;
 
 use super::{
-    KeyError, KeyFault, KeyId, KeyRing, KeySource,
-    key_ring::id_in,
+    error::{KeyError, KeyFault},
+    key_id::KeyId,
+    key_ring::{KeyRing, id_in},
     private_file::{self, FileFault},
     replacement::{Replacement, create, sync_directory, write},
-    source::TEXT_LEN,
+    source::{KeySource, TEXT_LEN},
 };
 
 const HEADER: &str = "\

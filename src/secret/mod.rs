@@ -21,19 +21,15 @@
 //! use mcp_layer::secret::{ExposeSecret, KeyRing, Place};
 //!
 //! let mut ring = KeyRing::generate();
-//! let place = Place {
-//!     organization: "default",
-//!     server: "8f14e45fceea167a5a36dedd4bea2543",
-//!     field: "auth.headers[0].value",
-//!     origin: "https://mcp.example.com",
-//!     version: 1,
-//! };
+//! let server = "8f14e45fceea167a5a36dedd4bea2543";
+//! let field = "auth.headers[0].value";
+//! let place = Place::new("default", server, field, "https://mcp.example.com");
 //! let sealed = ring.seal(&place, &"Bearer 123".into());
 //!
 //! ring.add()?; // What is sealed already still opens.
 //! assert_eq!(ring.open(&place, &sealed)?.expose_secret(), "Bearer 123");
 //!
-//! let moved = Place { origin: "https://evil.example", ..place };
+//! let moved = Place::new("default", server, field, "https://evil.example");
 //! assert!(ring.open(&moved, &sealed).is_err());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

@@ -23,6 +23,7 @@ const TAG_LEN: usize = 16;
 
 /// The place that a record belongs to. A record opens only at the place that it was sealed for.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Place<'a> {
     /// The organization of the server.
     pub organization: &'a str,
@@ -34,6 +35,31 @@ pub struct Place<'a> {
     pub origin: &'a str,
     /// The version of the record: an older one, put back in its place, is refused.
     pub version: u64,
+}
+
+impl<'a> Place<'a> {
+    /// The place of `field` within `server` of `organization`, for the `origin` or issuer that the
+    /// secret was entered for; its version is 1.
+    pub const fn new(
+        organization: &'a str,
+        server: &'a str,
+        field: &'a str,
+        origin: &'a str,
+    ) -> Self {
+        Self {
+            organization,
+            server,
+            field,
+            origin,
+            version: 1,
+        }
+    }
+
+    /// Replaces the version of the record; default 1.
+    #[must_use]
+    pub const fn with_version(self, version: u64) -> Self {
+        Self { version, ..self }
+    }
 }
 
 pub(super) fn seal(key: &Key, place: &Place<'_>, secret: &SecretString) -> Vec<u8> {

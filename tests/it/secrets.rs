@@ -230,13 +230,7 @@ async fn debug_of_what_holds_a_secret_shows_none() {
     ))
     .unwrap();
     let ring = KeyRing::generate();
-    let place = mcp_layer::secret::Place {
-        organization: "o",
-        server: "s",
-        field: "f",
-        origin: "https://o.example",
-        version: 1,
-    };
+    let place = mcp_layer::secret::Place::new("o", "s", "f", "https://o.example");
     let sealed = ring.seal(&place, &secret());
     assert!(
         !forms(SECRET.as_bytes())

@@ -99,7 +99,7 @@ async fn stateful(transport: Transport, share: ShareSession, seed: u64) -> (Note
     let notebook = Notebook::start(seed).await;
     let url = match transport {
         Transport::Sse => notebook.sse_url(),
-        Transport::StreamableHttp => notebook.url(),
+        _ => notebook.url(),
     };
     let server = Server::new("n", &url).unwrap();
     let server = server.with_transport(transport).with_share_session(share);

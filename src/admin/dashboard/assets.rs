@@ -1,5 +1,5 @@
-//! What pages are made of besides HTML: compiled in, and kept by browsers under names that change
-//! with the content.
+//! The files that pages load besides HTML: compiled in, and kept by browsers under names that
+//! change with the content.
 
 use std::sync::LazyLock;
 

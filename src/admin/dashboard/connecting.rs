@@ -16,10 +16,10 @@ use super::{
 };
 use crate::registry::{Auth, Server};
 
-/// How a server stands to its authorization server.
+/// The state of a server's connection to its authorization server.
 #[derive(Default)]
 pub(super) struct Connection {
-    /// What has to be registered there.
+    /// The redirect URI that has to be registered there.
     pub(super) callback: String,
     pub(super) is_connected: bool,
 }

@@ -1,4 +1,4 @@
-//! What has changed between two texts, line by line.
+//! The differences between two texts, line by line.
 
 /// Longer texts are shown whole, one after the other: the table below grows with the product.
 const LINES: usize = 600;

@@ -31,14 +31,14 @@ use crate::{
     registry::{Server, Source, ToolState},
 };
 
-/// What all pages of one server begin with.
+/// The head of every page of one server.
 pub(super) struct Top {
     pub(super) name: String,
     pub(super) display: Shown,
     pub(super) status: StatusView,
     pub(super) is_declared: bool,
     pub(super) auth: &'static str,
-    /// How many tools wait for somebody to accept them.
+    /// The number of tools that wait for somebody to accept them.
     pub(super) waiting: usize,
 }
 

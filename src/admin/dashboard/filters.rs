@@ -1,4 +1,5 @@
-//! What a list is narrowed to; it is all in the address, so it can be kept and sent on.
+//! The filters of a list. They are all in the address, so a filtered list can be bookmarked and
+//! shared.
 
 use url::form_urlencoded;
 

@@ -1,4 +1,4 @@
-//! What was typed into a form.
+//! A submitted form.
 
 use std::borrow::Cow;
 

@@ -24,11 +24,11 @@ use super::{
 };
 use crate::registry::{AuthKind, Filter, Page, Projects, Server, Source};
 
-/// Of a server's projects so many are named in its row.
+/// Projects named in a server's row.
 const PROJECTS: usize = 3;
-/// A menu of more is no help; others are typed.
+/// Projects in the menu: a longer one is no help, and others can be typed.
 const CHOICES: usize = 40;
-/// Drafts are gone after a day: so many nobody has at once.
+/// Drafts that are shown. They are gone after a day, so nobody has more at once.
 const DRAFTS: usize = 20;
 
 #[derive(Template)]
@@ -37,7 +37,7 @@ struct List {
     frame: Frame,
     done: Option<String>,
     filters: Filters,
-    /// What a search leaves as it is.
+    /// The filters that a search keeps.
     others: Filters,
     chips: Vec<Chip>,
     drafts: Vec<Draft>,
@@ -106,7 +106,7 @@ pub(super) async fn servers(
     page(StatusCode::OK, &content)
 }
 
-/// What was just done, as the page before says it.
+/// The notice of what was just done, from the address that the last page led to.
 fn done(form: &Form<'_>) -> Option<String> {
     let server: crate::ServerName = form.text("server").parse().ok()?;
     let done = match form.text("done") {
@@ -188,7 +188,7 @@ impl Row {
     }
 }
 
-/// What a way to authenticate is called.
+/// The name of an authentication method.
 pub(super) fn auth(kind: AuthKind) -> &'static str {
     match kind {
         AuthKind::None => "No Auth",

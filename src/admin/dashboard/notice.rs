@@ -9,7 +9,7 @@ use super::{
     page::{Frame, Section, page},
 };
 
-/// What it says, and where it leads.
+/// A message, and the link that leads on.
 pub(in super::super) struct Notice<'a> {
     pub(in super::super) status: StatusCode,
     pub(in super::super) title: &'a str,

@@ -1,4 +1,4 @@
-//! What all pages have: the frame around their content, and the headers of their answers.
+//! The frame around the content of every page, and the headers of every answer.
 
 use askama::Template;
 use axum::response::{IntoResponse, Response};
@@ -25,14 +25,14 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
     connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'self'; \
     frame-ancestors 'none'; require-trusted-types-for 'script'";
 
-/// What is around the content of a page.
+/// The frame around the content of a page.
 pub(super) struct Frame {
-    /// What the paths of links begin with.
+    /// The prefix of all links' paths.
     pub(super) base: String,
     pub(super) section: Section,
 }
 
-/// Where a page is in the navigation.
+/// The section of the navigation that a page is in.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Section {
     Servers,
@@ -160,7 +160,7 @@ fn failure(hosts: &Hosts, fault: &Fault, is_inside: bool) -> Option<Response> {
     Some(response)
 }
 
-/// What a fault is called, and what to do about it.
+/// The title of a fault's page, and the advice on it.
 fn said(code: Code) -> (&'static str, &'static str) {
     match code {
         Code::NotFound | Code::MethodNotAllowed => (

@@ -13,7 +13,7 @@ use crate::{
 /// The longest schema that is shown; what is longer is cut.
 const SCHEMA: usize = 8000;
 
-/// What a form about tools shows.
+/// The tools in a form, with those that are selected.
 #[derive(Default)]
 pub(super) struct Selection {
     /// All there are, also those that appear later.

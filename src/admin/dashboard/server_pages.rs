@@ -12,7 +12,7 @@ use super::{
     page::{Frame, Section, to},
 };
 
-/// What the pages of one server, and the steps to a new one, read and change.
+/// The parts that the pages of one server, and the steps to a new one, read and change.
 #[derive(Clone)]
 pub(super) struct ServerPages {
     pub(super) hosts: Arc<Hosts>,

@@ -1,4 +1,4 @@
-//! Whether a server can be used, in words.
+//! A server's status in words.
 
 use std::time::SystemTime;
 

@@ -28,7 +28,7 @@ use super::{
 };
 use crate::registry::{Error, Fingerprint, Observation, Server, Source, ToolState};
 
-/// So many lines of a difference are shown.
+/// Lines of a difference that are shown.
 const LINES: usize = 1500;
 
 #[derive(Template)]
@@ -53,7 +53,7 @@ struct Change {
     label: Shown,
     badge: (&'static str, &'static str),
     says: &'static str,
-    /// What is accepted; empty: that it is gone.
+    /// The fingerprint that is accepted; empty accepts that the tool is gone.
     fingerprint: String,
     lines: Vec<(&'static str, &'static str, Shown)>,
 }

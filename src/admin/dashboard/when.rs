@@ -43,7 +43,7 @@ fn ago(passed: Duration) -> String {
     }
 }
 
-/// How long something took.
+/// A duration in words.
 pub(super) fn span(took: Duration) -> String {
     let millis = took.as_millis();
     match millis {

@@ -1,4 +1,4 @@
-//! Where a browser ends up: on one of our own pages.
+//! The page of ours that a browser comes back to after an authorization.
 
 use std::{fmt, str::FromStr};
 

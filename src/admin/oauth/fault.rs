@@ -1,4 +1,4 @@
-//! What an operator is told when an authorization does not come about, and what to do about it.
+//! Errors of an authorization that does not come about, with advice for the operator.
 //!
 //! Of what an authorization server says, only error codes that are known are repeated.
 
@@ -11,7 +11,8 @@ use crate::{
     oauth::ErrorKind,
 };
 
-/// Why an authorization cannot begin; `callback` is where the browser would have come back to.
+/// The fault of an authorization that cannot begin; `callback` is where the browser would have
+/// come back to.
 pub(super) fn begin_fault(error: Error, callback: &Url) -> Fault {
     let message = error.to_string();
     match error {
@@ -48,7 +49,7 @@ pub(super) fn begin_fault(error: Error, callback: &Url) -> Fault {
     }
 }
 
-/// A fault of the store.
+/// The fault of an authorization that cannot be read or stored.
 pub(super) fn stored(error: Error) -> Fault {
     let message = error.to_string();
     match error {
@@ -57,7 +58,7 @@ pub(super) fn stored(error: Error) -> Fault {
     }
 }
 
-/// What may help against an error of this kind, and which member it is about.
+/// The advice for an error of this kind, and the member that it is about.
 fn advice(kind: ErrorKind, callback: &Url) -> (Option<&'static str>, String) {
     let (param, advice) = match kind {
         ErrorKind::Discovery => (

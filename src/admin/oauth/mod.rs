@@ -39,14 +39,15 @@ use crate::{
     secret::{ExposeSecret, SecretString},
 };
 
-/// How long finding out whom to ask may take: a server, its metadata, and a registration.
+/// The time that beginning an authorization may take: it asks a server, reads metadata and may
+/// register a client.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long a browser waits until the tools of a server that was just connected are listed, so
+/// The time that a browser waits until the tools of a server that was just connected are listed, so
 /// that its status is right when one comes back. What takes longer goes on without it.
 const LISTING: Duration = Duration::from_secs(3);
 
-/// What begins an authorization, followed by what is good once.
+/// The path that begins an authorization, before the secret that works once.
 const START: &str = "/oauth/start/";
 
 /// The path of a request as a log may have it: without the part that begins an
@@ -110,7 +111,7 @@ impl Flows {
         }
     }
 
-    /// Where to send the operator's browser so that `server` is connected: an address of our own,
+    /// The address that connects `server` when the operator's browser opens it: one of our own,
     /// which works once and for ten minutes. It ends up on the server's page, or at the step of a
     /// draft that it came from.
     pub(super) async fn connect(&self, server: &Server, outside: &Outside) -> Result<Url, Fault> {

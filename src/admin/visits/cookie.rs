@@ -18,14 +18,15 @@ const SECONDS: u64 = 600;
 /// Browsers send no more than this in cookies; what is longer is not theirs.
 const LONGEST: usize = 16 * 1024;
 
-/// What the browser is given, and brings back.
+/// The cookie that the browser is given, and brings back.
 pub(super) struct Cookie {
     pub(super) browser: SecretString,
     pub(super) back: Back,
 }
 
 impl Cookie {
-    /// What sets the cookie, for the way back to `callback`; `None` where it could not be sent.
+    /// The header value that sets the cookie for the way back to `callback`; `None` where it could
+    /// not be sent.
     pub(super) fn set(
         &self,
         outside: &Outside,
@@ -36,7 +37,7 @@ impl Cookie {
         written(outside, callback, state, &value, SECONDS)
     }
 
-    /// What takes it away again.
+    /// The header value that takes it away again.
     pub(super) fn clear(
         outside: &Outside,
         callback: &Url,

@@ -8,7 +8,7 @@ use crate::{
     secret::ExposeSecret,
 };
 
-/// What is read of any headers leads to a page of ours, and is read again as the same.
+/// Any cookie that is read leads to a page of ours, and is read again as the same.
 pub(in crate::admin) fn cookies(outside: &Outside, headers: &HeaderMap) {
     let state = "0123456789abcdef".into();
     let Some(cookie) = Cookie::of(outside, &state, headers) else {

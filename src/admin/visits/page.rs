@@ -1,4 +1,4 @@
-//! The pages of an authorization.
+//! The pages that a browser sees at the end of an authorization.
 
 use axum::response::Response;
 use http::StatusCode;
@@ -9,7 +9,7 @@ use crate::{
     oauth::{self, ErrorKind},
 };
 
-/// What one page says, and where it leads.
+/// A page with one message, and the way back.
 pub(super) struct Page {
     status: StatusCode,
     title: &'static str,

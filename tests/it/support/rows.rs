@@ -280,13 +280,8 @@ impl CredentialStore for Rows {
 }
 
 fn place<'a>(key: &'a CredentialKey, field: &'a str, version: u64) -> Place<'a> {
-    Place {
-        organization: &key.organization,
-        server: key.server.as_str(),
-        field,
-        origin: &key.origin,
-        version,
-    }
+    let server = key.server.as_str();
+    Place::new(&key.organization, server, field, &key.origin).with_version(version)
 }
 
 fn field(state: &StateHash) -> String {

@@ -105,8 +105,8 @@ async fn tools_step(pages: &ServerPages, draft: &Server, chosen: &Value, errors:
     page(status(&content.errors), &content)
 }
 
-/// What is known of the tools of `server`, which is asked if it was not since it changed;
-/// and why it could not be asked.
+/// The observation of `server`, which is asked for its tools if it was not since it changed; and
+/// the problem, if it could not be asked.
 pub(in super::super) async fn known_tools(
     pages: &ServerPages,
     server: &Server,

@@ -1,5 +1,6 @@
-//! What a tool call repeats in headers, so that a gateway can route it without reading the body
-//! (2026-07-28, basic/transports/streamable-http, and server/tools, "x-mcp-header").
+//! The parameters that a tool call repeats in headers, so that a gateway can route it without
+//! reading the body (2026-07-28, basic/transports/streamable-http, and server/tools,
+//! "x-mcp-header").
 
 use std::collections::HashMap;
 
@@ -16,13 +17,13 @@ const NAME: HeaderName = HeaderName::from_static("mcp-name");
 /// Integers beyond this are not exact in every language, and are not sent.
 const MAX_INTEGER: u64 = (1 << 53) - 1;
 
-/// What a request has room for beside everything else.
+/// The bytes of headers that a request has room for beside everything else.
 const MAX_HEADERS: usize = 256;
 
 /// The plans of a server's tools that have annotations, by the tools' names.
 pub(super) type Plans = HashMap<String, Plan>;
 
-/// Which of a tool's arguments go into which headers.
+/// The headers that a tool's arguments are repeated in.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Plan(Vec<Param>);
 
@@ -35,13 +36,13 @@ struct Param {
 
 /// A tool call, as far as headers repeat it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Mirrored<'a> {
+pub(super) struct ParamHeaders<'a> {
     pub(super) name: &'a str,
     pub(super) arguments: &'a RawValue,
     pub(super) plan: Option<&'a Plan>,
 }
 
-impl Mirrored<'_> {
+impl ParamHeaders<'_> {
     /// `Mcp-Name`, and `Mcp-Param-…` for annotated arguments that are there and not null.
     pub(super) fn insert_into(&self, headers: &mut HeaderMap) {
         headers.insert(NAME, encoded(self.name));
@@ -212,7 +213,7 @@ mod tests {
         let plan = plan(&schema).expect("a plan");
         let headers = |arguments: Value| {
             let arguments = raw(&arguments);
-            let call = Mirrored {
+            let call = ParamHeaders {
                 name: "tool é",
                 arguments: &arguments,
                 plan: Some(&plan),

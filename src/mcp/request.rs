@@ -1,0 +1,41 @@
+//! A request, before any transport has made a message of it.
+
+use http::HeaderMap;
+
+use super::param_headers::ParamHeaders;
+use crate::trace_parent::TraceParent;
+
+/// A request, as all transports need it.
+#[derive(Clone, Copy)]
+pub(super) struct Request<'a, P> {
+    pub(super) method: &'static str,
+    pub(super) params: P,
+    /// About how large the parameters are.
+    pub(super) size: usize,
+    /// The call whose parameters 2026-07-28 repeats in headers.
+    pub(super) param_headers: Option<ParamHeaders<'a>>,
+    /// The trace that the request is a part of.
+    pub(super) trace: Option<&'a TraceParent>,
+}
+
+impl<P> Request<'_, P> {
+    /// A request of our own: no tool call, and no part of a trace.
+    pub(super) fn new(method: &'static str, params: P, size: usize) -> Self {
+        Self {
+            method,
+            params,
+            size,
+            param_headers: None,
+            trace: None,
+        }
+    }
+
+    /// The headers that say which trace this is a part of.
+    pub(super) fn trace_headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        if let Some(trace) = self.trace {
+            trace.insert_into(&mut headers);
+        }
+        headers
+    }
+}
