@@ -187,7 +187,7 @@ enum Rest<B: Body> {
     Ended,
 }
 
-/// Why a body was not read to its end.
+/// The reason why a body was not read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Excess {
     /// It is larger than one may be.
@@ -264,17 +264,17 @@ fn take_frame(crumbs: &mut BytesMut) -> Option<Frame<Bytes>> {
 }
 
 impl<B: Body<Data = Bytes>> Read<B> {
-    /// Whether all of the body was read.
+    /// Tells whether all of the body was read.
     pub(crate) fn is_complete(&self) -> bool {
         matches!(self.rest, Rest::Ended)
     }
 
-    /// Whether the body broke off.
+    /// Tells whether the body broke off.
     pub(crate) fn is_broken(&self) -> bool {
         matches!(self.rest, Rest::Failed(_))
     }
 
-    /// Why there is more than was read.
+    /// The reason why there is more than was read.
     pub(crate) fn excess(&self) -> Option<Excess> {
         match &self.rest {
             Rest::Unread(_, excess) => Some(*excess),

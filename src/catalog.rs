@@ -29,7 +29,7 @@ pub(crate) struct Entry {
     index: usize,
 }
 
-/// Whose a call of the model is.
+/// The owner of a call of the model.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Owner<'a> {
     /// Ours: a tool of the catalog.
@@ -63,7 +63,7 @@ impl Entry {
         self.offers.check(self.index, arguments).await
     }
 
-    /// How the tool may be called by what `server`, the record of this moment, says; `None` if it
+    /// The policy of the tool by what `server`, the record of this moment, says; `None` if it
     /// is not offered any more.
     pub(crate) fn policy_now(&self, server: &Server) -> Option<ToolPolicy> {
         let withheld = self.offer().withheld(server, self.offers.pins.as_deref());
