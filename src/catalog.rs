@@ -30,7 +30,7 @@ pub(crate) struct Entry {
     index: usize,
 }
 
-/// Whose a call of the model is.
+/// The owner of a call of the model.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Owner<'a> {
     /// Ours: a tool of the catalog.

@@ -67,7 +67,7 @@ impl Inner {
         (self.ask)(request).await
     }
 
-    /// What an error of [`ask`](Self::ask) says, with its causes.
+    /// The text of an error of [`ask`](Self::ask), with its causes.
     pub(crate) fn describe(&self, error: InnerError) -> String {
         (self.describe)(error)
     }
@@ -96,7 +96,7 @@ where
     answer.map(|body| McpBody::relayed(body.map_err(InnerError::restore)))
 }
 
-/// What an error says, with its causes.
+/// The text of an error, with its causes.
 fn chain(error: &(dyn StdError + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

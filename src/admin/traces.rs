@@ -90,7 +90,7 @@ pub(super) async fn steps(trace: &Arc<Trace>) -> Vec<Step> {
     built(trace, |trace| trace.steps().into_owned()).await
 }
 
-/// What `build` makes of a record. A large one is masked apart: nobody else waits for that.
+/// Builds something of a record. A large one is masked apart: nobody else waits for that.
 async fn built<T: Send + 'static>(
     trace: &Arc<Trace>,
     build: impl FnOnce(&Trace) -> Vec<T> + Send + 'static,
@@ -144,7 +144,7 @@ impl Traces {
     }
 }
 
-/// What a query asks for; a parameter without a value is as good as absent.
+/// Reads what a query asks for; a parameter without a value is as good as absent.
 pub(super) fn wanted(query: &str) -> Result<(TraceFilter, TracePage), Fault> {
     let (mut filter, mut page) = (TraceFilter::default(), TracePage::default());
     parameters(query, |name, value| {

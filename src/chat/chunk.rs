@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::json::{Edit, Object, array, quoted};
 
-/// What all chunks of one stream say alike.
+/// Members that all chunks of one stream have in common.
 const IDENTITY: [&str; 4] = ["id", "created", "model", "system_fingerprint"];
 
 /// Some upstreams say in every chunk but the last that there is no reason yet.
@@ -20,12 +20,12 @@ pub(crate) struct Chunk<'a> {
     delta: Option<Object<'a>>,
 }
 
-/// What all chunks of the caller's stream say alike, each as JSON text: that of the first chunk
+/// The members that all chunks of the caller's stream have in common, each as JSON text: that of the first chunk
 /// with a choice.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Identity([Option<String>; 4]);
 
-/// How a chunk is to be changed on its way to the caller.
+/// A change of a chunk on its way to the caller.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Change<'a> {
     pub(crate) identity: Option<&'a Identity>,
@@ -56,7 +56,7 @@ impl<'a> Chunk<'a> {
         })
     }
 
-    /// Whether it says that the upstream failed.
+    /// Tells whether it says that the upstream failed.
     pub(crate) fn is_error(&self) -> bool {
         self.object.present("error").is_some()
     }
@@ -65,7 +65,7 @@ impl<'a> Chunk<'a> {
         self.delta.as_ref()
     }
 
-    /// Whether it begins or goes on with tool calls.
+    /// Tells whether it begins or goes on with tool calls.
     pub(crate) fn has_calls(&self) -> bool {
         let calls = self
             .delta
@@ -76,31 +76,31 @@ impl<'a> Chunk<'a> {
             .is_some_and(|calls| !calls.is_empty())
     }
 
-    /// Whether it ends the turn.
+    /// Tells whether it ends the turn.
     pub(crate) fn is_finish(&self) -> bool {
         let choice = self.choice.as_ref();
         let reason = choice.and_then(|choice| choice.present("finish_reason"));
         reason.is_some_and(|reason| reason != NO_REASON)
     }
 
-    /// Why the turn ended, where it says so.
+    /// The reason why the turn ended, where it says so.
     pub(crate) fn finish_reason(&self) -> Option<String> {
         let choice = self.choice.as_ref()?;
         choice.string("finish_reason").map(Into::into)
     }
 
-    /// Whether it is about no choice, as chunks with usage are.
+    /// Tells whether it is about no choice, as chunks with usage are.
     pub(crate) fn has_choice(&self) -> bool {
         self.choice.is_some()
     }
 
-    /// Whether its delta says the role.
+    /// Tells whether its delta says the role.
     pub(crate) fn says_role(&self) -> bool {
         let delta = self.delta.as_ref();
         delta.is_some_and(|delta| delta.present("role").is_some())
     }
 
-    /// Whether there is something in its delta besides the role, tool calls and empty texts.
+    /// Tells whether there is something in its delta besides the role, tool calls and empty texts.
     pub(crate) fn says_more(&self) -> bool {
         let says = |(name, value): (&str, &str)| {
             !matches!(name, "role" | "tool_calls") && !matches!(value, "null" | "\"\"" | "[]")

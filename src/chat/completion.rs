@@ -11,7 +11,7 @@ use bytes::Bytes;
 #[derive(Debug)]
 pub(crate) struct Completion {
     body: Bytes,
-    /// What the first choice says.
+    /// The turn that the first choice is.
     turn: Turn,
     has_message: bool,
     has_calls: bool,
@@ -53,12 +53,12 @@ impl Completion {
         })
     }
 
-    /// What the first choice says; nothing of it is left here.
+    /// Takes the turn that the first choice is.
     pub(crate) fn take_turn(&mut self) -> Turn {
         std::mem::take(&mut self.turn)
     }
 
-    /// Whether it is a completion at all.
+    /// Tells whether it is a completion at all.
     pub(crate) fn has_message(&self) -> bool {
         self.has_message
     }
@@ -128,7 +128,7 @@ fn first_choice<'a>(object: &Object<'a>) -> Option<Object<'a>> {
         .and_then(|choice| Object::parse(choice).ok())
 }
 
-/// What `message` says besides its tool calls. As text: a half of a character, where a model was cut
+/// The members of `message` besides its tool calls. As text: a half of a character, where a model was cut
 /// off, is in no tree.
 fn but_calls(message: &Object<'_>) -> String {
     let members = message.iter().filter(|(name, _)| *name != "tool_calls");

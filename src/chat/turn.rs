@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::{chunk::Identity, tool_call::ToolCall};
 
-/// What the model said in one turn, whichever way it came.
+/// A turn of the model, whichever way it came.
 #[derive(Debug, Default)]
 pub(crate) struct Turn {
     /// The assistant's message; `None` where there is none.
@@ -15,6 +15,6 @@ pub(crate) struct Turn {
     pub(crate) usage: Option<Map<String, Value>>,
     pub(crate) model: Option<String>,
     pub(crate) finish_reason: Option<String>,
-    /// What all chunks of its stream say alike.
+    /// The members that all chunks of its stream have in common.
     pub(crate) identity: Option<Identity>,
 }

@@ -47,7 +47,7 @@ impl TurnReader {
         }
     }
 
-    /// How many bytes of the turn are kept.
+    /// The number of bytes of the turn that are kept.
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Whole { body, .. } => body.len(),
@@ -55,7 +55,7 @@ impl TurnReader {
         }
     }
 
-    /// Whether the stream has said that it is over.
+    /// Tells whether the stream has said that it is over.
     pub(crate) fn is_over(&self) -> bool {
         matches!(self, Self::Stream(stream) if stream.is_over())
     }
@@ -93,7 +93,7 @@ pub(crate) struct StreamReader {
 pub(crate) enum StreamEvent {
     /// The text of a chunk, or of what stands in the place of one.
     Chunk(String),
-    /// What an event of the name `error` says.
+    /// The text of an event of the name `error`.
     Error(String),
 }
 
@@ -193,17 +193,17 @@ impl StreamReader {
         &self.assembly
     }
 
-    /// How many bytes of the turn are kept.
+    /// The number of bytes of the turn that are kept.
     pub(crate) fn bytes(&self) -> usize {
         self.assembly.bytes()
     }
 
-    /// What all chunks say alike; `None` until one was about a choice.
+    /// The members that all chunks have in common; `None` until one was about a choice.
     pub(crate) fn identity(&self) -> Option<&Identity> {
         self.identity.as_ref()
     }
 
-    /// Whether the stream has said that it is over.
+    /// Tells whether the stream has said that it is over.
     pub(crate) fn is_over(&self) -> bool {
         self.is_over
     }

@@ -29,7 +29,7 @@ use crate::{
     refusal::{Kind, Refusal},
 };
 
-/// How long the end of an answer may take behind its last event.
+/// The longest that the end of an answer may take behind its last event.
 const END: Duration = Duration::from_secs(1);
 
 const BROKE_OFF: Failure = Failure::Ours("the model's service broke off its answer");
@@ -41,14 +41,14 @@ pub(crate) struct CallerStream {
     sink: Sink,
     /// The caller wants a chunk with the usage.
     include_usage: bool,
-    /// What all of its chunks say alike.
+    /// The members that all of its chunks have in common.
     identity: Option<Identity>,
     has_role: bool,
     held: HeldChunks,
 }
 
-/// What of the turn that is read waits for the verdict: everything from the first tool call or the
-/// end on.
+/// The part of the turn being read that waits for the verdict: everything from the first tool call
+/// or the end on.
 #[derive(Default)]
 struct HeldChunks {
     chunks: Vec<String>,
@@ -317,8 +317,8 @@ impl CallerStream {
         self.sink.send(&data).await;
     }
 
-    /// What stands for an answer that was streamed, once the caller has all of it: whoever hangs up
-    /// before has not had it.
+    /// The reply in the place of one that was streamed, once the caller has all of it: whoever hangs
+    /// up before has not had it.
     async fn streamed(&self) -> Reply {
         self.sink.taken().await;
         Response::new(McpBody::default())

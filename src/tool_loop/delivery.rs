@@ -1,7 +1,7 @@
-//! How a caller is told of the loop: by one answer at its end, or by a stream while it runs.
+//! Delivery to the caller: one answer at the end of the loop, or a stream while it runs.
 //!
-//! The loop is written once, over this trait. What it gives to be told is plain: turns, and texts
-//! of JSON.
+//! The loop is written once, over this trait. What it hands over is plain: turns, and texts of
+//! JSON.
 
 use std::future::Future;
 
@@ -15,7 +15,7 @@ use crate::{
     inner::InnerBody,
 };
 
-/// What the caller gets.
+/// The caller's answer.
 pub(crate) type Reply = Response<McpBody<InnerBody>>;
 
 /// The way to tell one caller of the loop.
@@ -26,7 +26,7 @@ pub(crate) trait Delivery: Send {
         future: impl Future<Output = T> + Send,
     ) -> impl Future<Output = T> + Send;
 
-    /// Whether the caller has something of the answer already, so that there is no other one.
+    /// Tells whether the caller has something of the answer already: then there is no other one.
     fn has_begun(&self) -> bool;
 
     /// Reads the model's answer, and tells of it what needs no verdict.
@@ -54,7 +54,7 @@ pub(crate) trait Delivery: Send {
     ) -> impl Future<Output = Reply> + Send;
 }
 
-/// How an answer is to be read.
+/// Terms on which an answer is read.
 #[derive(Debug)]
 pub(crate) struct Reading {
     /// At most so many bytes.
@@ -84,7 +84,7 @@ pub(crate) enum NoTurn {
     Stream(Failure),
 }
 
-/// Why there is no answer.
+/// The reason why there is no answer.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// The model's service says why, as text.
@@ -93,7 +93,7 @@ pub(crate) enum Failure {
     Ours(&'static str),
 }
 
-/// What we say where no answer came after tools had run.
+/// Our own message where no answer came after tools had run.
 pub(crate) const FAILED: &str =
     "the model's service failed after tools had run; the members of mcp say what was done";
 

@@ -28,7 +28,7 @@ use crate::{
 const ARGUMENTS_ARE_NO_OBJECT: &str =
     "the arguments are not a JSON object; send one that fits the tool's parameters";
 
-/// How the calls of one batch are run.
+/// A batch: the terms on which its calls are run.
 #[derive(Clone, Copy)]
 pub(crate) struct Batch<'a> {
     pub(crate) gateway: &'a Gateway,
@@ -37,7 +37,7 @@ pub(crate) struct Batch<'a> {
     /// Those that end with the exchange.
     pub(crate) sessions: &'a ExchangeSessions,
     pub(crate) ends: Instant,
-    /// How many calls may still be run; the model is told about the rest.
+    /// The number of calls that may still be run; the model is told about the rest.
     pub(crate) allowed: usize,
     /// Several calls at once.
     pub(crate) parallel: bool,
@@ -47,7 +47,7 @@ pub(crate) struct Batch<'a> {
     pub(crate) round: u64,
 }
 
-/// Why a tool was not run, or gave no result.
+/// The reason why a tool was not run, or gave no result.
 struct CallFault {
     /// In one word.
     kind: &'static str,
@@ -55,7 +55,7 @@ struct CallFault {
     text: String,
 }
 
-/// Whether the caller has approved of tools that are marked *ask first*.
+/// The caller's approval of tools that are marked *ask first*.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Approval {
     Given,
@@ -104,7 +104,7 @@ impl Batch<'_> {
             .collect()
     }
 
-    /// What a call comes to that is beyond those of a turn: a message, since providers want one
+    /// The result of a call beyond those of a turn: a message, since providers want one
     /// for each call, and nothing else.
     fn beyond(self, call: &ToolCall) -> CallResult {
         let limit = self.gateway.settings.limits.turn_calls;
@@ -189,7 +189,7 @@ impl Batch<'_> {
         }
     }
 
-    /// Whether the result is an error, and its text; or why the tool was not run.
+    /// Calls the tool: whether the result is an error, and its text.
     async fn call(self, entry: &Entry, arguments: &Arguments) -> Result<(bool, String), CallFault> {
         let limits = &self.gateway.settings.limits;
         let arguments = checked(entry, arguments, limits.argument_bytes)

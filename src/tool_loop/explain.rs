@@ -25,7 +25,7 @@ pub(crate) struct ToolOffer {
     pub(crate) tool: String,
 }
 
-/// What `request` would get, up to the point where the model is asked.
+/// Explains what `request` would get, up to the point where the model is asked.
 ///
 /// # Errors
 /// As the request itself would be refused.

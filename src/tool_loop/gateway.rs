@@ -1,10 +1,10 @@
-//! What all requests of a layer share.
+//! The gateway: what all requests of a layer share.
 
 use std::sync::Arc;
 
 use crate::{connect::Connections, held::Room, registry::ServerRegistry, settings::Settings};
 
-/// What all requests of a layer share.
+/// Settings, registry and connections, which all requests of a layer share.
 pub(crate) struct Gateway {
     pub(crate) settings: Settings,
     pub(crate) registry: Arc<dyn ServerRegistry>,

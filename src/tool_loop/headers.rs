@@ -1,14 +1,14 @@
-//! What the headers of a body say of it, and what they must not say once it is rewritten.
+//! Headers that describe a body: read, and removed once the body is rewritten.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-/// Whether a body with these headers can be read as it is.
+/// Tells whether a body with these headers can be read as it is.
 pub(crate) fn is_plain(headers: &HeaderMap) -> bool {
     let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
     encodings.all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
-/// Whether an answer with these headers is a stream of events that can be read.
+/// Tells whether an answer with these headers is a stream of events that can be read.
 pub(crate) fn is_stream(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE);
     kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream")) && is_plain(headers)

@@ -1,4 +1,4 @@
-//! Rounds, calls and time: "may we go on?" in one place.
+//! Limits of a request: rounds, calls and time, and the one order of reasons to stop.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::{
     trace::StoppedBy,
 };
 
-/// What is left of a request's allowance.
+/// The rest of a request's allowance.
 #[derive(Clone, Debug)]
 pub(crate) struct Budget {
     max_rounds: u64,
@@ -28,7 +28,7 @@ fn after(time: Duration) -> Instant {
     now.checked_add(time).unwrap_or_else(|| now + YEARS)
 }
 
-/// Why a call goes back to the caller, however many rounds are left.
+/// The reason why a call goes back to the caller, however many rounds are left.
 fn handed_back(owner: &Owner<'_>) -> Option<StoppedBy> {
     match owner {
         Owner::Caller => Some(StoppedBy::CallerTools),
@@ -55,8 +55,8 @@ impl Budget {
         }
     }
 
-    /// Why the loop stops at a turn after `rounds`, whose calls have these owners; `None` if it
-    /// goes on. Of several reasons the [greatest](StoppedBy) counts.
+    /// The reason to stop at a turn after `rounds` whose calls have these owners; `None` to go on.
+    /// Of several reasons the [greatest](StoppedBy) counts.
     pub(crate) fn stop(&self, rounds: u64, owners: &[Owner<'_>]) -> Option<StoppedBy> {
         if owners.is_empty() || self.tools_forbidden {
             return Some(StoppedBy::Final);

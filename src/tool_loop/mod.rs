@@ -138,25 +138,25 @@ pub(crate) async fn run(
     .await
 }
 
-/// What the caller asked for, with the caller's own tools read; `None` if reading panicked.
+/// Reads the options of a request, and the caller's own tools; `None` if that panicked.
 async fn options_of(
     gateway: &Arc<Gateway>,
     mut request: ChatRequest,
 ) -> Option<(ChatRequest, Result<Options, Refusal>)> {
     let gateway = gateway.clone();
     let size = request.bytes().len();
-    apart::read(size, move || {
+    let read = move || {
         let settings = &gateway.settings;
         let options = Options::read(&mut request, settings).and_then(|options| {
-            if options.resume && apart::is_large(size) {
+            if options.enabled && options.resume && apart::is_large(size) {
                 // Of a forged turn no more is to be read than that it is one.
                 resume::open_turn(&request, &settings.limits)?;
             }
             Ok(options)
         });
         (request, options)
-    })
-    .await
+    };
+    apart::read(size, read).await
 }
 
 /// Answers a request with these options, and tells the caller by `delivery`.
@@ -164,45 +164,19 @@ async fn answer(
     gateway: Arc<Gateway>,
     request: ChatRequest,
     options: Options,
-    mut upstream: Upstream,
+    upstream: Upstream,
     caller: Caller,
     record: Record,
-    mut delivery: impl Delivery,
+    delivery: impl Delivery,
 ) -> Result<Reply, InnerError> {
-    let begun = begin(&gateway, &request, &options, &caller, &record).await;
-    let exchange = match begun {
-        Ok(exchange) => exchange,
+    let exchange = Exchange::begin(gateway, request, options, caller, record.clone()).await;
+    match exchange {
+        Ok(exchange) => exchange.run(upstream, delivery).await,
         Err(refusal) => {
             record.refuse(&refusal);
-            return Ok(refused(&refusal));
+            Ok(refused(&refusal))
         }
-    };
-    if exchange.reads {
-        upstream.read_answers();
     }
-    exchange.run(&mut upstream, &mut delivery).await
-}
-
-/// Finds the tools that the request is offered, and answers the turn that it sends back. Until here
-/// no model was asked, and every fault is the caller's to mend.
-async fn begin<'a>(
-    gateway: &'a Gateway,
-    request: &'a ChatRequest,
-    options: &Options,
-    caller: &'a Caller,
-    record: &'a Record,
-) -> Result<Exchange<'a>, Refusal> {
-    let project = project_of(caller, &gateway.settings)?;
-    let wanted = (&*options.servers, options.tools.as_deref());
-    let catalog = resolve::catalog(gateway, &project, &caller.tokens, wanted, record).await?;
-    conflicts::check(gateway, request, &catalog)?;
-    let catalog = Arc::new(catalog);
-    record.offers(&catalog);
-    let mut exchange = Exchange::new(gateway, request, options, project, caller, catalog, record);
-    if options.resume {
-        exchange.resume().await?;
-    }
-    Ok(exchange)
 }
 
 fn project_of(caller: &Caller, settings: &Settings) -> Result<Project, Refusal> {
@@ -216,79 +190,95 @@ fn project_of(caller: &Caller, settings: &Settings) -> Result<Project, Refusal> 
 }
 
 /// One request with all its turns.
-struct Exchange<'a> {
-    gateway: &'a Gateway,
-    request: &'a ChatRequest,
+struct Exchange {
+    gateway: Arc<Gateway>,
+    request: ChatRequest,
     project: Project,
-    caller: &'a Caller,
+    caller: Caller,
     catalog: Arc<Catalog>,
-    /// Those that end with the exchange.
+    /// Sessions that end with the exchange.
     sessions: ExchangeSessions,
     conversation: Conversation,
     budget: Budget,
     receipt: Receipt,
-    record: &'a Record,
+    record: Record,
     /// Answers are read here; else the first one goes to the caller as it comes.
     reads: bool,
     /// A streamed answer is the last, and goes to the caller as it comes, with the receipt.
     relays: bool,
 }
 
-/// Why there is no turn to go on with.
+/// The end of an exchange whose turn is nothing to go on with.
 enum Stop {
     /// The inner service's error, before any tool has run: it goes through.
     Inner(InnerError),
-    /// What the caller gets instead.
+    /// The caller's answer instead.
     Reply(Reply),
 }
 
-impl<'a> Exchange<'a> {
-    fn new(
-        gateway: &'a Gateway,
-        request: &'a ChatRequest,
-        options: &Options,
-        project: Project,
-        caller: &'a Caller,
-        catalog: Arc<Catalog>,
-        record: &'a Record,
-    ) -> Self {
+impl Exchange {
+    /// Finds the tools that the request is offered, and answers the turn that it sends back.
+    ///
+    /// # Errors
+    /// Until here no model was asked, and nearly every fault is the caller's to mend.
+    async fn begin(
+        gateway: Arc<Gateway>,
+        request: ChatRequest,
+        options: Options,
+        caller: Caller,
+        record: Record,
+    ) -> Result<Self, Refusal> {
         let settings = &gateway.settings;
+        let project = project_of(&caller, settings)?;
+        let wanted = (&*options.servers, options.tools.as_deref());
+        let catalog = resolve::catalog(&gateway, &project, &caller.tokens, wanted, &record).await?;
+        conflicts::check(&gateway, &request, &catalog)?;
+        let catalog = Arc::new(catalog);
+        record.offers(&catalog);
         // A turn that is resumed alone is one round, and the model's word; so is a stream that is
         // not looped.
-        let loops = options.auto_execute && (!request.stream || options.streams(request, settings));
+        let loops =
+            options.auto_execute && (!request.stream || options.streams(&request, settings));
         let max_rounds = if loops { options.max_tool_rounds } else { 1 };
-        Self {
-            gateway,
-            request,
+        let mut exchange = Self {
             project,
             caller,
             sessions: gateway.connections.exchange(),
-            conversation: Conversation::new(request, &catalog.definitions()),
+            conversation: Conversation::new(&request, &catalog.definitions()),
             budget: Budget::new(&settings.limits, max_rounds, request.tools_forbidden),
             receipt: Receipt::new(options.receipt, max_rounds, &catalog),
             catalog,
             record,
             reads: options.resume || loops,
             relays: request.stream && !loops,
+            request,
+            gateway,
+        };
+        if options.resume {
+            exchange.resume().await?;
         }
+        Ok(exchange)
     }
 
-    /// The loop: the model is asked, and what it calls is run, until there is a reason to stop.
+    /// Runs the loop: asks the model and runs what it calls, until there is a reason to stop.
     async fn run(
         mut self,
-        upstream: &mut Upstream,
-        delivery: &mut impl Delivery,
+        mut upstream: Upstream,
+        mut delivery: impl Delivery,
     ) -> Result<Reply, InnerError> {
+        if self.reads {
+            upstream.read_answers();
+        }
         let catalog = self.catalog.clone();
         loop {
-            let turn = match self.turn(upstream, delivery).await {
+            let turn = match self.turn(&mut upstream, &mut delivery).await {
                 Ok(turn) => turn,
                 Err(Stop::Reply(reply)) => return Ok(reply),
                 Err(Stop::Inner(error)) => return Err(error),
             };
             let owners = claim::owners(&turn.calls, &catalog, &self.request.tools);
             match self.budget.stop(self.receipt.rounds(), &owners) {
-                Some(reason) => return Ok(self.finish(&turn, reason, delivery).await),
+                Some(reason) => return Ok(self.finish(&turn, reason, &mut delivery).await),
                 None => {
                     delivery.go_on().await;
                     let round = self.round(turn.message, &turn.calls, owners);
@@ -301,7 +291,7 @@ impl<'a> Exchange<'a> {
     /// Runs the open calls of the turn that the caller sends back: the first round.
     async fn resume(&mut self) -> Result<(), Refusal> {
         let catalog = self.catalog.clone();
-        let turn = resume::open_turn(self.request, &self.gateway.settings.limits)?;
+        let turn = resume::open_turn(&self.request, &self.gateway.settings.limits)?;
         let owners = claim::owners(&turn.calls, &catalog, &self.request.tools);
         let open = resume::open_calls(&turn, owners)?;
         let results = self.batch(&open, Approval::Given).await;
@@ -309,7 +299,7 @@ impl<'a> Exchange<'a> {
             self.receipt.add_round(None, &results);
         }
         let tools = catalog.definitions();
-        self.conversation = Conversation::resumed(self.request, &tools, turn.kept);
+        self.conversation = Conversation::resumed(&self.request, &tools, turn.kept);
         self.conversation.extend(resume::answers(&turn, &results));
         Ok(())
     }
@@ -345,7 +335,7 @@ impl<'a> Exchange<'a> {
         }
         if is_success && self.relays && headers::is_stream(response.headers()) {
             let last_words = self.last_words();
-            let reply = relay::with_receipt(response, self.record, reading, last_words);
+            let reply = relay::with_receipt(response, &self.record, reading, last_words);
             return Err(Stop::Reply(reply));
         }
         match delivery.read(response, reading).await {
@@ -358,10 +348,10 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// An answer that has nothing of ours in it, and is nothing to go on with.
+    /// Passes on an answer that has nothing of ours in it, and is nothing to go on with.
     fn passed_on(&self, response: Response<InnerBody>, reading: Reading) -> Reply {
         if self.record.is_heard() {
-            return relay::passed_on(response, self.record, reading);
+            return relay::passed_on(response, &self.record, reading);
         }
         self.record.end(match response.status().is_success() {
             true => Ending::PassedOn,
@@ -370,7 +360,7 @@ impl<'a> Exchange<'a> {
         response.map(McpBody::through)
     }
 
-    /// What is said behind a turn that goes to the caller as it comes.
+    /// The receipt of an exchange whose last turn goes to the caller as it comes.
     fn last_words(&self) -> relay::LastWords {
         let (catalog, own) = (self.catalog.clone(), self.request.tools.clone());
         let (budget, mut receipt) = (self.budget.spent(), self.receipt.clone());
@@ -383,7 +373,7 @@ impl<'a> Exchange<'a> {
         })
     }
 
-    /// What becomes of an answer that is no turn.
+    /// Ends the exchange with an answer that is no turn.
     async fn no_turn(
         &mut self,
         parts: response::Parts,
@@ -409,7 +399,7 @@ impl<'a> Exchange<'a> {
         Stop::Reply(self.end(Ending::UpstreamError, reply))
     }
 
-    /// There will be no answer, though the caller has to learn what was done.
+    /// Ends the exchange without an answer, though the caller has to learn what was done.
     async fn fail(&mut self, failure: Failure, delivery: &mut impl Delivery) -> Stop {
         let receipt = self.receipt.member(None);
         let reply = match delivery.has_begun() {
@@ -451,15 +441,15 @@ impl<'a> Exchange<'a> {
         }
         let limits = &self.gateway.settings.limits;
         let batch = Batch {
-            gateway: self.gateway,
+            gateway: &self.gateway,
             project: &self.project,
-            caller: self.caller,
+            caller: &self.caller,
             sessions: &self.sessions,
             ends: self.budget.batch_ends(),
             allowed: self.budget.take_calls(calls.len().min(limits.turn_calls)),
             parallel: self.request.parallel,
             approval,
-            record: self.record,
+            record: &self.record,
             round: self.record.round(),
         };
         batch.run(calls).await
@@ -486,7 +476,7 @@ impl<'a> Exchange<'a> {
     }
 }
 
-impl Drop for Exchange<'_> {
+impl Drop for Exchange {
     /// Whoever goes on with the record, or has it end, finds there what was used until now.
     fn drop(&mut self) {
         self.record.used(self.receipt.take_total());

@@ -1,4 +1,4 @@
-//! What this caller asked for: the member `mcp`.
+//! Options: what this caller asked for, in the member `mcp`.
 
 use crate::{
     chat::{ChatRequest, Unread},
@@ -51,7 +51,7 @@ impl Options {
         Ok(options)
     }
 
-    /// Whether all of the loop is to be one stream.
+    /// Tells whether all of the loop is to be one stream.
     pub(crate) fn streams(&self, request: &ChatRequest, settings: &Settings) -> bool {
         let is_wanted = self.enabled && self.auto_execute && request.stream;
         is_wanted && settings.streaming == Streaming::Execute
@@ -149,7 +149,7 @@ fn boolean(param: &str, value: &str) -> Result<bool, Refusal> {
     }
 }
 
-/// How many names of servers or tools are read.
+/// The most names of servers or tools that are read.
 const NAMES: usize = 1024;
 
 fn strings(param: &str, value: &str, most: usize) -> Result<Vec<String>, Refusal> {

@@ -1,4 +1,4 @@
-//! What was done for a request: the member `mcp` of its answer.
+//! The receipt: what was done for a request, in the member `mcp` of its answer.
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -30,7 +30,7 @@ pub(crate) struct Receipt {
 struct ToolNote {
     server: String,
     tool: String,
-    /// Why it is left out.
+    /// The reason why it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
@@ -56,7 +56,7 @@ struct Member<'a> {
     cleaned: &'a [ToolNote],
 }
 
-/// All that is written for a caller who wants no receipt but must be able to go on.
+/// The member for a caller who wants no receipt but must be able to go on.
 #[derive(Serialize)]
 struct Replay {
     messages: Box<RawValue>,
@@ -113,12 +113,12 @@ impl Receipt {
         }
     }
 
-    /// Whether a retry of this request would run tools again.
+    /// Tells whether a retry of this request would run tools again.
     pub(crate) fn tools_ran(&self) -> bool {
         self.rounds > 0
     }
 
-    /// What the last turn used, with its cost.
+    /// The usage of the last turn, with its cost.
     pub(crate) fn last_usage(&self) -> Option<&Map<String, Value>> {
         self.usage_by_round.last()?.as_ref()
     }
@@ -127,7 +127,7 @@ impl Receipt {
         self.rounds
     }
 
-    /// What all turns used; nothing is left of it here.
+    /// Takes the usage of all turns.
     pub(crate) fn take_total(&mut self) -> Usage {
         std::mem::take(&mut self.total)
     }
@@ -177,7 +177,7 @@ impl Receipt {
         }
     }
 
-    /// What is told at the end of a loop that stopped so.
+    /// The closing of a loop that stopped so.
     pub(crate) fn closing(&self, stopped_by: StoppedBy) -> Closing {
         Closing {
             usage: (!self.total.is_empty()).then(|| self.total.to_json()),

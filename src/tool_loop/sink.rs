@@ -22,11 +22,11 @@ use crate::{body::McpBody, inner::InnerError};
 /// A comment: clients skip it, and what stands in between sees that the connection lives.
 const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
 
-/// What may wait to be read before the loop waits, too: the events of one read of the upstream go
-/// out together, and what is held is not there twice.
+/// The most bytes that wait to be read before the loop waits, too: the events of one read of the
+/// upstream go out together, and what is held is not there twice.
 const ROOM: usize = 16 << 10;
 
-/// Where the loop puts its answer.
+/// The place where the loop puts its answer.
 #[derive(Clone)]
 pub(crate) struct Sink {
     state: Arc<Mutex<State>>,
@@ -37,7 +37,7 @@ pub(crate) struct Sink {
 struct State {
     head: Option<response::Parts>,
     begun: bool,
-    /// What waits to be read: [`ROOM`], and one event more.
+    /// Bytes that wait to be read: [`ROOM`], and one event more.
     waiting: Vec<u8>,
 }
 
@@ -49,7 +49,7 @@ impl Sink {
         state.head = Some(head);
     }
 
-    /// Whether the answer has begun: from then on there is no other one.
+    /// Tells whether the answer has begun: from then on there is no other one.
     pub(crate) fn has_begun(&self) -> bool {
         self.state().begun
     }

@@ -64,7 +64,7 @@ impl Upstream {
         self.inner.ask(request).await
     }
 
-    /// What an error of [`ask`](Self::ask) says, with its causes.
+    /// The text of an error of [`ask`](Self::ask), with its causes.
     pub(crate) fn describe(&self, error: InnerError) -> String {
         self.inner.describe(error)
     }

@@ -19,7 +19,7 @@ use super::{
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Trace {
-    /// Its own; ids of later exchanges are greater.
+    /// Its id; ids of later exchanges are greater.
     pub id: TraceId,
     /// The organization that it can be read in.
     pub organization: Arc<str>,
@@ -29,19 +29,20 @@ pub struct Trace {
     pub model: Option<Arc<str>>,
     /// The servers that were named.
     pub servers: Vec<String>,
-    /// When the request came.
+    /// The time at which the request came.
     pub started_at: SystemTime,
-    /// Until its answer ended.
+    /// The time until its answer ended.
     pub duration: Duration,
     /// Batches of executed calls.
     pub rounds: u64,
     /// The executed calls of all batches.
     pub calls: u64,
-    /// Why the loop stopped, as in the receipt; `None` where there was no loop, or it broke off.
+    /// The reason why the loop stopped, as in the receipt; `None` if there was no loop, or it broke
+    /// off.
     pub stopped_by: Option<StoppedBy>,
-    /// How it ended.
+    /// The way that it ended, as its caller saw it.
     pub outcome: Outcome,
-    /// Summed over all turns, with `cost` where it is known.
+    /// The usage summed over all turns, with `cost` where it is known.
     pub usage: Option<Map<String, Value>>,
     pub(crate) steps: Steps,
 }
@@ -106,7 +107,7 @@ impl Trace {
         }
     }
 
-    /// Whether its steps are made in less than a thousandth of a second.
+    /// Tells whether its steps are made in less than a thousandth of a second.
     #[cfg(any(feature = "admin", feature = "postgres", feature = "sqlite"))]
     pub(crate) fn is_small(&self) -> bool {
         const SMALL: usize = 64 << 10;

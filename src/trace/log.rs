@@ -13,10 +13,10 @@ use super::{
 /// Facts of one record; a model may ask for any number of calls.
 const FACTS: usize = 1000;
 
-/// What a record has of arguments and results, all together; those that come later are left out.
+/// The most that a record has of arguments and results, in bytes; later ones are left out.
 const PAYLOADS: usize = 1 << 20;
 
-/// What most exchanges have.
+/// Room for most exchanges, in bytes of text and in facts.
 const TEXTS: usize = 1024;
 const FEW: usize = 4;
 
@@ -26,11 +26,11 @@ pub(crate) struct TraceLog {
     pub(super) payloads: Payloads,
     texts: String,
     facts: Vec<Fact<TextRange>>,
-    /// What arguments and results take of the texts.
+    /// The part of the texts that is arguments and results, in bytes.
     payload_bytes: usize,
 }
 
-/// Where a text is among the others.
+/// The place of a text among the others.
 #[derive(Clone, Copy)]
 struct TextRange {
     start: u32,
@@ -42,7 +42,7 @@ struct TextRange {
 pub(super) enum Fact<T> {
     Turn(TurnFact<T>),
     Call(CallFact<T>),
-    /// What is rare is built at once.
+    /// A rare step, built at once.
     Built(Box<Step>),
 }
 
@@ -80,7 +80,7 @@ pub(crate) struct CallFact<T> {
 #[derive(Clone, Copy)]
 pub(crate) struct Payload<T> {
     pub(super) text: T,
-    /// How long the whole is.
+    /// The length of the whole.
     pub(super) whole: usize,
 }
 
@@ -124,7 +124,7 @@ impl TraceLog {
         }
     }
 
-    /// Whether one more fact is kept.
+    /// Tells whether one more fact is kept.
     pub(crate) fn has_room(&self) -> bool {
         self.facts.len() < FACTS
     }
@@ -161,7 +161,7 @@ impl TraceLog {
         TextRange { start, end }
     }
 
-    /// What is logged of a payload, as long as there is room.
+    /// The part of a payload that is logged, as long as there is room.
     fn payload<'a>(&mut self, payload: Option<Payload<&'a str>>) -> Option<Payload<&'a str>> {
         let mut payload = payload.filter(|_| self.payload_bytes < PAYLOADS)?;
         payload.text = self.payloads.logged(payload.text)?;

@@ -1,4 +1,4 @@
-//! What metrics count of a record, without building its steps.
+//! Measures for metrics, taken of a record without building its steps.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! How an exchange ended, why its loop stopped, and what each of its calls came to.
+//! Outcomes: of an exchange, of its loop, and of each of its calls.
 
 use std::fmt;
 
@@ -32,7 +32,7 @@ macro_rules! words {
 }
 
 words! {
-    /// How an exchange ended, as its caller saw it.
+    /// The outcome of an exchange, as its caller saw it.
     Outcome {
         /// The caller got an answer of the model, or calls to run itself.
         Ok = "ok",
@@ -48,7 +48,7 @@ words! {
 }
 
 words! {
-    /// Why the loop stopped; a receipt's `stopped_by`.
+    /// The reason why a loop stopped: `stopped_by` in a receipt.
     ///
     /// In the order of precedence: where several reasons apply, the greatest is told, because it
     /// is what the caller has to act on.
@@ -67,7 +67,7 @@ words! {
 }
 
 words! {
-    /// What a tool call came to.
+    /// The outcome of a tool call.
     CallOutcome {
         /// The tool gave a result.
         Ok = "ok",

@@ -1,16 +1,16 @@
-//! What of arguments and results is kept.
+//! Payloads: the parts of arguments and results that are kept.
 
 use serde::Deserialize;
 
 use super::redact::redacted;
 
-/// What is kept of one text: enough to see what it was about.
+/// The most that is kept of one text, in bytes: enough to see what it was about.
 const KEPT: usize = 8 * 1024;
 
 /// So much more is looked at, so that a secret at the end of what is kept is seen whole.
 const MARGIN: usize = 1024;
 
-/// What of arguments and results is in a record.
+/// The parts of arguments and results that a record has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
@@ -25,7 +25,7 @@ pub enum Payloads {
 }
 
 impl Payloads {
-    /// What is logged of `text`: enough to find out later what a record may have of it.
+    /// The part of `text` that is logged: enough to find out later what a record may have of it.
     pub(super) fn logged(self, text: &str) -> Option<&str> {
         match self {
             Self::Off => None,
@@ -33,7 +33,7 @@ impl Payloads {
         }
     }
 
-    /// What a record may have of a text of `whole` bytes of which `logged` was logged.
+    /// The part that a record may have of a text of `whole` bytes of which `logged` was logged.
     pub(super) fn kept(self, logged: &str, whole: usize) -> String {
         let mut kept = self.masked(logged);
         if whole > KEPT {

@@ -1,10 +1,10 @@
-//! Who hears of exchanges.
+//! Sinks, which receive the record of every exchange.
 
 use std::sync::Arc;
 
 use super::exchange::Trace;
 
-/// Hears of every exchange when it has ended.
+/// Receives the record of every exchange when it has ended.
 ///
 /// ```
 /// use std::sync::Arc;

@@ -18,13 +18,13 @@ use super::{
 pub struct Span {
     /// `chat {model}`, `execute_tool {server}__{tool}`, `list_tools {server}` or `refuse`.
     pub name: String,
-    /// Since the exchange began.
+    /// The time from the beginning of the exchange.
     #[serde(rename = "start_ms", with = "millis")]
     pub start: Duration,
-    /// How long it took.
+    /// The time that it took.
     #[serde(rename = "duration_ms", with = "millis")]
     pub duration: Duration,
-    /// By the names of OpenTelemetry, such as `gen_ai.tool.call.id`.
+    /// Attributes by the names of OpenTelemetry, such as `gen_ai.tool.call.id`.
     pub attributes: Map<String, Value>,
 }
 

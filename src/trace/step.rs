@@ -29,13 +29,13 @@ pub enum Step {
     Refusal(RefusalStep),
 }
 
-/// When a step began, and how long it took.
+/// The time of a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timing {
-    /// Since the exchange began.
+    /// The time from the beginning of the exchange to that of the step.
     #[serde(rename = "start_ms", with = "millis")]
     pub start: Duration,
-    /// Until the step ended.
+    /// The time that the step took.
     #[serde(rename = "duration_ms", with = "millis")]
     pub duration: Duration,
 }
@@ -44,27 +44,27 @@ pub struct Timing {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TurnStep {
-    /// When it ran.
+    /// The time that it took.
     #[serde(flatten)]
     pub timing: Timing,
-    /// Which turn of the exchange it is, from 1 on.
+    /// The number of the turn, from 1 on.
     pub number: u64,
     /// The model that answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// Why the model ended its answer.
+    /// The model's reason to end its answer, such as `stop`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<String>,
-    /// What the model read, in tokens.
+    /// Tokens that the model read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_tokens: Option<u64>,
-    /// What the model wrote, in tokens.
+    /// Tokens that the model wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_tokens: Option<u64>,
     /// The HTTP status of the answer; `None` if there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// How the exchange ended meanwhile, if it came to no answer.
+    /// The outcome of the exchange, if it ended before the turn did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Outcome>,
 }
@@ -73,7 +73,7 @@ pub struct TurnStep {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct CallStep {
-    /// When it ran.
+    /// The time that it took.
     #[serde(flatten)]
     pub timing: Timing,
     /// The model's id of the call.
@@ -89,7 +89,7 @@ pub struct CallStep {
     /// The batch that it ran in, from 1 on; `None` if it was not run here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub round: Option<u64>,
-    /// What it came to.
+    /// The outcome.
     pub outcome: CallOutcome,
     /// The kind of error, in one word such as `tool_error`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -97,16 +97,16 @@ pub struct CallStep {
     /// The arguments, as far as [`Payloads`](super::Payloads) allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arguments: Option<String>,
-    /// What the model got, as far as [`Payloads`](super::Payloads) allows.
+    /// The text that the model got, as far as [`Payloads`](super::Payloads) allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<String>,
     /// The size of the result before it was truncated; `None` if it was not run to its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result_bytes: Option<u64>,
-    /// Whether the model got a part of the result only.
+    /// Set if the model got a part of the result only.
     #[serde(default)]
     pub truncated: bool,
-    /// Whether a store has dropped arguments and result, because the record was too large.
+    /// Set if a store dropped arguments and result because the record was too large.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub payloads_dropped: bool,
 }
@@ -115,12 +115,12 @@ pub struct CallStep {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ListingStep {
-    /// When it ran.
+    /// The time that it took.
     #[serde(flatten)]
     pub timing: Timing,
     /// The server.
     pub server: String,
-    /// Why the server could not be used.
+    /// The reason why the server cannot be used, if it cannot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
@@ -129,12 +129,12 @@ pub struct ListingStep {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct OmissionStep {
-    /// When the turn was looked at.
+    /// The time of the decision.
     #[serde(flatten)]
     pub timing: Timing,
     /// The batch that ran instead, from 1 on.
     pub round: u64,
-    /// How many calls were omitted.
+    /// The number of calls that were omitted.
     pub calls: u64,
 }
 
@@ -142,7 +142,7 @@ pub struct OmissionStep {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RefusalStep {
-    /// When it was decided.
+    /// The time of the decision.
     #[serde(flatten)]
     pub timing: Timing,
     /// The code that the caller got.
@@ -154,7 +154,7 @@ pub struct RefusalStep {
 }
 
 impl Step {
-    /// When it began, and how long it took.
+    /// The time of the step.
     pub fn timing(&self) -> Timing {
         match self {
             Self::Turn(turn) => turn.timing,
@@ -243,7 +243,7 @@ impl ListingStep {
 }
 
 impl OmissionStep {
-    /// So many calls, beside the batch `round`.
+    /// An omission of so many calls beside the batch `round`.
     pub fn new(timing: Timing, round: u64, calls: u64) -> Self {
         Self {
             timing,
@@ -254,7 +254,7 @@ impl OmissionStep {
 }
 
 impl RefusalStep {
-    /// What the caller got.
+    /// A refusal with the code, message and status that the caller got.
     pub fn new(
         timing: Timing,
         code: impl Into<Cow<'static, str>>,
@@ -270,7 +270,7 @@ impl RefusalStep {
     }
 }
 
-/// Whether an HTTP status is no success.
+/// Tells whether an HTTP status is no success.
 pub(super) fn is_error(status: &u16) -> bool {
     !(200..300).contains(status)
 }

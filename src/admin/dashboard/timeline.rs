@@ -21,9 +21,9 @@ use super::{
 };
 use crate::trace::{CallOutcome, CallStep, Step, Trace, TurnStep};
 
-/// How wide all of the time is drawn.
+/// The width of all of the time, as it is drawn.
 const WIDTH: u128 = 1000;
-/// What took no time is seen all the same.
+/// The least width: what took no time is seen all the same.
 const LEAST: u128 = 4;
 
 #[derive(Template)]
@@ -38,7 +38,7 @@ struct Timeline {
 /// A step, as it is drawn and described.
 struct Bar {
     kind: &'static str,
-    /// What it is, before its name.
+    /// Its kind in words, before its name.
     what: &'static str,
     name: Shown,
     x: u128,
@@ -144,7 +144,7 @@ fn error(step: &Step) -> Option<String> {
     }
 }
 
-/// What is said of a step in a few words.
+/// Facts of a step, in a few words each.
 fn facts(step: &Step) -> Vec<(&'static str, Shown)> {
     let mut facts = match step {
         Step::Turn(turn) => of_turn(turn),
@@ -193,7 +193,7 @@ fn number(number: Option<u64>) -> Option<String> {
     number.map(|number| number.to_string())
 }
 
-/// What was given to a tool, and what it gave.
+/// The texts that were given to a tool, and that it gave.
 fn texts(step: &Step) -> Vec<(&'static str, Shown)> {
     let Step::Call(call) = step else {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! The exchanges of late.
+//! The page of recent exchanges.
 
 use std::{sync::Arc, time::SystemTime};
 
@@ -28,7 +28,7 @@ use crate::{
     trace::{Outcome, StoppedBy, Trace},
 };
 
-/// What a list can be narrowed to.
+/// The members that a list can be narrowed by.
 const NAMES: [&str; 4] = ["project", "server", "model", "outcome"];
 /// A menu of more is no help; others are typed.
 const CHOICES: usize = 40;
@@ -64,7 +64,7 @@ pub(super) struct Figures {
     pub(super) took: String,
     pub(super) tone: &'static str,
     pub(super) outcome: String,
-    /// Why the loop ended, where it did not end with a final answer.
+    /// The reason why the loop ended without a final answer.
     pub(super) stopped: Option<String>,
 }
 
@@ -136,7 +136,7 @@ async fn example(store: &OrganizationStore) -> Result<Option<String>, Fault> {
     Ok(first.map(|server| server.name.to_string()))
 }
 
-/// How an exchange ends, in words, and their tone.
+/// Outcomes in words, with their tone.
 const OUTCOMES: [(Outcome, &str, &str); 5] = [
     (Outcome::Ok, "Answered", "good"),
     (Outcome::UpstreamError, "Model's error", "bad"),
@@ -172,7 +172,7 @@ impl Figures {
     }
 }
 
-/// Why a loop was left before there was a final answer.
+/// The reason, in words, why a loop was left before there was a final answer.
 fn stopped(reason: StoppedBy) -> Option<String> {
     let words = match reason {
         StoppedBy::Final => return None,

@@ -31,7 +31,7 @@ pub(crate) struct CallRecord<'a> {
     has_ended: bool,
 }
 
-/// What the model gets for a call.
+/// The reply that the model gets for a call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CallReply<'a> {
     /// One word; `None` if it succeeded.
@@ -44,7 +44,7 @@ pub(crate) struct CallReply<'a> {
     pub(crate) truncated: bool,
 }
 
-/// How a call ended, for the log of the exchange.
+/// The end of a call, for the log of the exchange.
 pub(super) struct CallEnd<'a> {
     pub(super) timing: Timing,
     /// `None` if it was not run here.
@@ -155,7 +155,7 @@ fn without_credentials(server: &Server, text: &str) -> Option<String> {
 }
 
 impl CallRecord<'_> {
-    /// The span that what is done for the call belongs into.
+    /// The span of everything that is done for the call.
     pub(crate) fn span(&self) -> Span {
         self.span.clone()
     }

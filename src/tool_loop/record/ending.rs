@@ -1,8 +1,8 @@
-//! How an exchange ended.
+//! The ending of an exchange.
 
 use crate::trace::{Outcome, StoppedBy};
 
-/// How an exchange ended: finer than an [`Outcome`], as its event in the log says it.
+/// The ending of an exchange: finer than an [`Outcome`], as its event in the log says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// The loop came to its end, and the caller has an answer.
@@ -43,7 +43,7 @@ impl Ending {
         }
     }
 
-    /// What a turn that is still under way failed with.
+    /// The failure of a turn that is still under way.
     pub(super) fn failure(self) -> Option<Outcome> {
         Some(self.outcome()).filter(|outcome| *outcome != Outcome::Ok)
     }

@@ -35,7 +35,7 @@ const SERVERS: usize = 128;
 #[derive(Clone)]
 pub(crate) struct Record(pub(super) Arc<Inner>);
 
-/// What all clones of a record share.
+/// The record that all clones share.
 pub(super) struct Inner {
     project: Project,
     began: Instant,
@@ -46,7 +46,7 @@ pub(super) struct Inner {
     state: Mutex<State>,
 }
 
-/// Who gets the [`Trace`], and what it has besides its steps.
+/// The listeners who get the [`Trace`], and what it has besides its steps.
 pub(super) struct Audience {
     gateway: Arc<Gateway>,
     id: TraceId,
@@ -55,7 +55,7 @@ pub(super) struct Audience {
     pub(super) catalog: OnceLock<Arc<Catalog>>,
 }
 
-/// What has happened so far.
+/// Everything that has happened so far.
 #[derive(Default)]
 pub(super) struct State {
     turns: u64,
@@ -117,7 +117,7 @@ impl Record {
         self.0.span.clone()
     }
 
-    /// Whether somebody wants a [`Trace`].
+    /// Tells whether somebody wants a [`Trace`].
     pub(crate) fn is_heard(&self) -> bool {
         self.0.audience.is_some()
     }
@@ -227,7 +227,7 @@ impl Record {
         self.0.end(ending);
     }
 
-    /// A text without secrets, as far as records are to be without.
+    /// A text without secrets, as far as records are to be without any.
     fn masked(&self, text: &str) -> String {
         let audience = self.0.audience.as_ref();
         let payloads = audience.map(|audience| audience.gateway.settings.tracing.payloads);
@@ -306,7 +306,7 @@ impl Inner {
         }
     }
 
-    /// When something began, and how long it took.
+    /// The time of something that began then and took so long.
     pub(super) fn timing(&self, started: Instant, duration: Duration) -> Timing {
         let start = started.saturating_duration_since(self.began);
         Timing { start, duration }

@@ -6,9 +6,10 @@
 //! ```
 //!
 //! The loop says what happens. From that the record makes `tracing` spans with OpenTelemetry's
-//! names, one event when the exchange ends, and, where somebody listens, a [`Trace`](crate::trace::Trace), for which it
-//! logs facts and no more. Clones are one record, for the body of an answer that is still under
-//! way. It lies below the steps of the loop: any of them may tell it something, and it knows none.
+//! names, one event when the exchange ends, and, where somebody listens, a
+//! [`Trace`](crate::trace::Trace), for which it logs facts and no more. Clones are one record, for
+//! the body of an answer that is still under way. It lies below the steps of the loop: any of them
+//! may tell it something, and it knows none.
 
 mod call;
 mod ending;

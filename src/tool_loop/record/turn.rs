@@ -19,7 +19,7 @@ pub(super) struct TurnRecord {
     status: Option<u16>,
 }
 
-/// What a record has of the model's answer.
+/// The part of the model's answer that a record has.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct TurnSummary<'a> {
     pub(crate) model: Option<&'a str>,
@@ -56,7 +56,7 @@ impl TurnRecord {
         }
     }
 
-    /// The span that what is done for the turn belongs into.
+    /// The span of everything that is done for the turn.
     pub(super) fn span(&self) -> Span {
         self.span.clone()
     }

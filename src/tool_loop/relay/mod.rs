@@ -1,0 +1,153 @@
+//! An answer of the model's service that goes on as it comes, read on its way: for the record of
+//! the exchange, and for the receipt of a turn that ends it.
+//!
+//! Every byte goes on at once; only a line that may still become the end is held back where a
+//! receipt is to stand before it, and that has at most a dozen bytes. Without a receipt frames,
+//! trailers, `size_hint` and the end are the body's own.
+
+mod tail;
+mod watch;
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::Response;
+use http_body::{Body, Frame, SizeHint};
+
+pub(crate) use self::tail::LastWords;
+use self::{tail::Tail, watch::Watch};
+use super::{
+    delivery::{Reading, Reply},
+    headers::{remove_stale, unbuffered},
+    record::{Ending, Record},
+};
+use crate::{
+    body::McpBody,
+    inner::{InnerBody, InnerError},
+};
+
+/// Passes an answer on as it comes, with nothing of ours in it.
+pub(crate) fn passed_on(response: Response<InnerBody>, record: &Record, reading: Reading) -> Reply {
+    let watch = Watch::new(&response, reading);
+    response.map(|body| Relay::of(body, record, watch, None))
+}
+
+/// Passes on the stream of the last turn, with the receipt in a chunk of its own.
+pub(crate) fn with_receipt(
+    response: Response<InnerBody>,
+    record: &Record,
+    reading: Reading,
+    last_words: LastWords,
+) -> Reply {
+    let watch = Watch::new(&response, reading);
+    let tail = Some(Tail::new(last_words));
+    let mut reply = response.map(|body| Relay::of(body, record, watch, tail));
+    remove_stale(reply.headers_mut());
+    unbuffered(reply.headers_mut());
+    reply
+}
+
+/// The body of an answer on its way.
+struct Relay {
+    body: InnerBody,
+    record: Record,
+    has_ended: bool,
+    watch: Watch,
+    /// `None` where nothing is added.
+    tail: Option<Tail>,
+}
+
+impl Relay {
+    fn of(
+        body: InnerBody,
+        record: &Record,
+        watch: Watch,
+        tail: Option<Tail>,
+    ) -> McpBody<InnerBody> {
+        McpBody::relayed(Self {
+            body,
+            record: record.clone(),
+            has_ended: false,
+            watch,
+            tail,
+        })
+    }
+
+    /// The answer has come to its end.
+    fn end(&mut self) {
+        let (ending, turn) = self.watch.end();
+        match turn {
+            Some(turn) => self.record.end_with(turn, ending),
+            None => self.record.end(ending),
+        }
+    }
+}
+
+impl Body for Relay {
+    type Data = Bytes;
+    type Error = InnerError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, InnerError>>> {
+        let this = self.get_mut();
+        loop {
+            if let Some(data) = this.tail.as_mut().and_then(|tail| tail.ready.pop_front()) {
+                return Poll::Ready(Some(Ok(Frame::data(data))));
+            }
+            if this.has_ended {
+                return Poll::Ready(None);
+            }
+            let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
+            match &frame {
+                Some(Ok(frame)) => {
+                    if let Some(data) = frame.data_ref() {
+                        this.watch.take(data);
+                    }
+                }
+                Some(Err(_)) => this.record.end(Ending::UpstreamFailed),
+                None => {
+                    this.has_ended = true;
+                    if let Some(tail) = &mut this.tail {
+                        tail.finish(&mut this.watch);
+                    }
+                    this.end();
+                }
+            }
+            match (frame, &mut this.tail) {
+                // Trailers were made for the upstream's own bytes.
+                (Some(Ok(frame)), Some(tail)) => {
+                    if let Ok(data) = frame.into_data() {
+                        tail.take(data, &mut this.watch);
+                    }
+                }
+                (None, Some(_)) => {}
+                (frame, _) => return Poll::Ready(frame),
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.tail.is_none() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.tail {
+            Some(_) => SizeHint::default(),
+            None => self.body.size_hint(),
+        }
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        // Whoever has read what there is need not ask for more.
+        if !self.has_ended && (self.body.is_end_stream() || self.watch.is_whole()) {
+            self.end();
+        }
+    }
+}
