@@ -57,4 +57,3 @@ pub(crate) use self::{
 /// The target of the `tracing` spans of exchanges, turns and tool calls, so that a log can leave
 /// out what an exporter is to have.
 pub const TARGET: &str = "mcp_layer::trace";
-    #[must_use]
