@@ -19,6 +19,7 @@
 //! | catch-panic | **right**: for all below | a turn that panics becomes an answer of status 500 |
 //! | set-header | **right** for callers | **right** for the provider, at every turn |
 //! | sensitive-headers | **right**, outermost | too late for spans outside |
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::{
     convert::Infallible,
