@@ -29,8 +29,8 @@ use crate::secret::SecretString;
 ///
 /// Callers assume nothing about what a method did that failed or was dropped, and read again.
 ///
-/// [`MemoryCredentialStore`](super::MemoryCredentialStore) is one that forgets;
-/// [`conformance::credentials`](super::conformance) has a test for each promise.
+/// [`MemoryCredentialStore`](super::MemoryCredentialStore) is one that forgets.
+/// `conformance::credentials` (feature `conformance`) tries what one process can see of this.
 ///
 /// # Cancellation
 /// Every method may be dropped at any point. What it was to do has then happened as a whole or

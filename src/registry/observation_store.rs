@@ -21,7 +21,7 @@ use super::{error::Error, future::BoxFuture, observation::Observation, server_id
 ///   in every replica; and what is known of a server goes when the server is removed;
 /// - organizations share nothing, not even what is known of servers of the same id.
 ///
-/// [`conformance::observations`](super::conformance) has a test for each of them.
+/// `conformance::observations` (feature `conformance`) tries what one process can see of this.
 pub trait ObservationStore: Send + Sync + 'static {
     /// Returns all that is known of a server; `None` where nothing was observed.
     ///

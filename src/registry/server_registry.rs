@@ -22,6 +22,8 @@ use crate::{name::ServerName, project::Project};
 /// - every server is whole, with its credentials opened, and keeps its [`id`](Server::id) for as
 ///   long as it exists: sessions, tool lists and credentials go by it.
 ///
+/// `conformance::reading` (feature `conformance`) tries all of this but drafts.
+///
 /// Answer from memory where you can: each tool call waits for it. Callers assume nothing about the
 /// order of the answer, and bring a timeout of their own.
 ///

@@ -27,7 +27,8 @@ use crate::name::ServerName;
 ///   are the store's own; where `on_change` or `new_tools` is `None` it decides;
 /// - a draft that has not been changed for [`DRAFT_LIFE`](super::DRAFT_LIFE) is gone.
 ///
-/// [`conformance::stores`](super::conformance) has a test for each of them.
+/// `conformance::stores` (feature `conformance`) tries what one process can see of this, but for the
+/// life of drafts.
 pub trait ServerStore: ServerRegistry {
     /// Returns one page of an organization's servers, sorted by the bytes of their names; drafts
     /// only where the filter asks for them.
@@ -116,4 +117,4 @@ impl<S: ServerStore + ?Sized> ServerStore for Arc<S> {
 /// `Arc<dyn Store>` is a store of any type.
 pub trait Store: ServerStore + ObservationStore {}
 
-impl<S: ServerStore + ObservationStore + ?Sized> Store for S {}
+impl<S: ServerStore + ObservationStore> Store for S {}

@@ -16,8 +16,8 @@ use crate::trace::{Trace, TraceId, TraceSink};
 /// - an exchange comes back as it went in; times may lose what is finer than a millisecond;
 /// - neither lists nor ids lead from one organization to another.
 ///
-/// [`conformance::traces`](super::conformance) has a test for each of them. An `Arc<S>` is a store
-/// where `S` is one, `Arc<dyn TraceStore>` included.
+/// `conformance::traces` (feature `conformance`) tries all of this but the bounds. An `Arc<S>` is a
+/// store where `S` is one, `Arc<dyn TraceStore>` included.
 pub trait TraceStore: TraceSink {
     /// Returns one page of an organization's exchanges, the latest first, without their spans
     /// ([`Trace::without_spans`]).

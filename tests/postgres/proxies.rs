@@ -115,6 +115,9 @@ async fn an_outage_stops_no_one_whose_servers_are_in_memory_and_heals_by_itself(
     create(&proxy, "known", &mcp.url()).await;
     create(&proxy, "other", &mcp.url()).await;
     assert!(answers(&proxy, "known").await);
+    // That pinned its tools, and word of this change takes the server from memory once more.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(answers(&proxy, "known").await);
 
     storage.postgres.kill();
     assert!(answers(&proxy, "known").await);
