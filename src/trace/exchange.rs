@@ -89,6 +89,7 @@ impl Trace {
     }
 
     /// A copy without its steps, as lists have it.
+    #[must_use]
     pub fn without_steps(&self) -> Self {
         Self {
             id: self.id,

@@ -26,16 +26,21 @@ impl Traces {
 /// The record, made anew of all that is in it: a store that keeps columns can give back as much.
 fn rebuilt(kept: &Trace) -> Trace {
     let (organization, project) = (kept.organization.clone(), kept.project.clone());
-    let mut trace = Trace::new(kept.id, organization, project, kept.started_at);
+    let mut trace = Trace::new(
+        kept.id,
+        organization,
+        project,
+        kept.started_at,
+        kept.outcome,
+    );
     trace.model = kept.model.clone();
     trace.servers = kept.servers.clone();
     trace.duration = kept.duration;
     trace.rounds = kept.rounds;
     trace.calls = kept.calls;
-    trace.stopped_by = kept.stopped_by.clone();
-    trace.outcome = kept.outcome.clone();
+    trace.stopped_by = kept.stopped_by;
     trace.usage = kept.usage.clone();
-    trace.with_spans(kept.spans().into_owned())
+    trace.with_steps(kept.steps().into_owned())
 }
 
 impl TraceSink for Traces {
@@ -64,7 +69,7 @@ impl TraceStore for Traces {
             });
             let traces = listed.by_ref().take(page.size());
             let traces: Vec<_> = traces
-                .map(|trace| Arc::new(trace.without_spans()))
+                .map(|trace| Arc::new(trace.without_steps()))
                 .collect();
             let next = listed.next().and(traces.last()).map(|last| last.id);
             Ok(TraceListing::new(traces, next))
