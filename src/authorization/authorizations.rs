@@ -45,6 +45,7 @@ type Documents = Arc<dyn Fn(&ServerId) -> Url + Send + Sync>;
 /// The clock by which tokens expire.
 type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
+/// What clones share; a setting replaces it for the clone that it is set on.
 #[derive(Clone)]
 pub(super) struct Inner {
     pub(super) http: Http,

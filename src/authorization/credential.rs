@@ -39,6 +39,7 @@ pub(super) struct Credential {
     pub(super) missing: Scopes,
 }
 
+/// Tokens, and when they were obtained and expire.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct StoredTokens {
     #[serde(with = "secret")]
@@ -60,6 +61,7 @@ pub(super) struct StoredClient {
     pub(super) origin: ClientOrigin,
 }
 
+/// The way in which a client became known.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum ClientOrigin {
@@ -218,6 +220,7 @@ impl StoredTokens {
         }
     }
 
+    /// The freshness of the access token at `now`.
     pub(super) fn freshness(&self, now: u64) -> Freshness {
         freshness(self.obtained_at, self.expires_at, now)
     }
@@ -247,10 +250,12 @@ impl StoredClient {
         }
     }
 
+    /// Returns `true` for the same client, by id and origin.
     pub(super) fn is_same_as(&self, other: &Self) -> bool {
         self.id == other.id && self.origin == other.origin
     }
 
+    /// The client as the protocol takes it.
     pub(super) fn to_client(&self) -> Client {
         Client {
             id: self.id.clone(),

@@ -29,6 +29,7 @@ pub(super) type Flight = Shared<BoxFuture<'static, Result<Token, Inactive>>>;
 #[derive(Default)]
 pub(super) struct Flights(Mutex<State>);
 
+/// The refreshes under way, and the pauses after failed ones.
 #[derive(Default)]
 struct State {
     running: HashMap<CredentialKey, Flight>,
@@ -36,6 +37,7 @@ struct State {
     forced: HashMap<CredentialKey, Instant>,
 }
 
+/// Failures in a row, and the pause after the last.
 struct Trouble {
     inactive: Inactive,
     pause: Duration,
@@ -97,6 +99,7 @@ impl Flights {
         }
     }
 
+    /// Notes a failed refresh: the next one waits, twice as long each time, up to a minute.
     pub(super) fn failed(&self, key: &CredentialKey, inactive: Inactive) {
         let mut state = self.lock();
         let last = state.troubles.get(key).map_or(Duration::ZERO, |t| t.pause);

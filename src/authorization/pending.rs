@@ -58,6 +58,7 @@ impl Pending {
     }
 }
 
+/// The hash by which a browser's secret is kept: the store has nothing that would stand for it.
 fn hash(browser: &SecretString) -> String {
     hex(&Sha256::digest(browser.expose_secret()))
 }

@@ -45,6 +45,7 @@ pub(super) fn check(
     }
 }
 
+/// The last part of a path.
 fn last(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or_default()
 }

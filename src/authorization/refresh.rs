@@ -70,6 +70,7 @@ impl Loaded {
         Some(self.token(&tokens.access))
     }
 
+    /// The token as connections take it.
     pub(super) fn token(&self, access: &SecretString) -> Token {
         Token {
             value: access.clone(),
@@ -127,6 +128,7 @@ impl Inner {
         .shared()
     }
 
+    /// Refreshes, and notes if that failed.
     async fn refresh(
         &self,
         server: &Server,
@@ -143,6 +145,7 @@ impl Inner {
         outcome
     }
 
+    /// Refreshes under a lease, or waits for the process that has it.
     async fn refresh_in_turn(
         &self,
         server: &Server,
@@ -186,6 +189,7 @@ impl Inner {
         ))
     }
 
+    /// Refreshes, now that no other process does.
     async fn refresh_alone(
         &self,
         server: &Server,

@@ -103,6 +103,7 @@ impl Access {
         }
     }
 
+    /// The credential that sends `token` as a bearer token.
     fn with(token: Token) -> Result<Self, Inactive> {
         let bearer = format!("Bearer {}", token.value.expose_secret());
         let mut value = HeaderValue::from_str(&bearer).map_err(|_| Inactive::CredentialInvalid)?;

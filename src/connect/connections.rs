@@ -57,6 +57,7 @@ pub struct Connections {
     shared: Arc<Shared>,
 }
 
+/// What clones share.
 struct Shared {
     pool: Arc<Pool>,
     credentials: Credentials,

@@ -10,9 +10,9 @@ use crate::{
 
 /// Names a server as it is reached with one credential.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Reached(Digest);
+pub(super) struct PeerKey(Digest);
 
-impl Reached {
+impl PeerKey {
     pub(super) fn new(server: &Server, access: &Access) -> Self {
         let mut hash = Keyed::new("reached")
             .with(&*server.organization)

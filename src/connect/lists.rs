@@ -138,6 +138,7 @@ impl Lists {
         }
     }
 
+    /// Keeps a list that was just fetched, with the pins that hold for it.
     async fn keep(
         &self,
         server: &Server,
@@ -163,6 +164,7 @@ impl Lists {
         Ok(list)
     }
 
+    /// Counts a listing that failed; after too many the server has no list.
     async fn failed(
         &self,
         server: &Server,
@@ -177,7 +179,7 @@ impl Lists {
             peer.set_list(None);
         }
         if access.payer.is_some() {
-            self.pool.peers(server).note_failure(peer.reached, reason);
+            self.pool.peers(server).note_failure(peer.key, reason);
         }
         self.note_failure(server, stage, reason).await;
     }

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{access::Access, health::Health, key::Reached, session::Session, weight};
+use super::{access::Access, health::Health, key::PeerKey, session::Session, weight};
 use crate::{
     keyed::Digest,
     mcp::{self, Client, Endpoint},
@@ -22,8 +22,9 @@ use crate::{
 /// The age at which a list that could not be refreshed is no longer used.
 pub(super) const STALE: Duration = Duration::from_secs(60 * 60);
 
+/// A server with one credential.
 pub(super) struct Peer {
-    pub(super) reached: Reached,
+    pub(super) key: PeerKey,
     /// Lists the tools; calls them where everybody shares one session.
     pub(super) common: Arc<Session>,
     health: Mutex<Health>,
@@ -32,6 +33,7 @@ pub(super) struct Peer {
     pub(super) listing: tokio::sync::Mutex<()>,
 }
 
+/// A list of tools, with its age.
 pub(super) struct CachedList {
     pub(super) offers: Arc<Offers>,
     /// The memory that the offers take, and a digest of them.
@@ -53,7 +55,7 @@ impl Peer {
         let endpoint = Endpoint::new(server.url.clone(), server.transport, headers);
         let client = Client::new(outbound.clone(), endpoint, limits.clone());
         Self {
-            reached: Reached::new(server, access),
+            key: PeerKey::new(server, access),
             common: Arc::new(Session::new(client, access)),
             health: Mutex::default(),
             list: Mutex::default(),

@@ -14,9 +14,9 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    key::Reached,
+    key::PeerKey,
     peer::{CachedList, Peer},
-    session::{Closing, Session},
+    session::{Session, SessionCloser},
 };
 use crate::{inactive::Inactive, keyed::Digest, mcp::ServerLimits, offer::Offers};
 
@@ -38,22 +38,24 @@ pub(super) struct Peers {
     state: Mutex<State>,
     most: usize,
     most_bytes: usize,
-    closing: Closing,
+    closer: SessionCloser,
 }
 
+/// All that is behind the lock.
 struct State {
     kept: HashMap<Place, Entry>,
     /// Callers' tokens that are being tried for the first time. Nothing is kept for them yet, so
     /// tokens that are made up push out nothing.
-    tried: HashMap<Reached, Weak<Peer>>,
+    tried: HashMap<PeerKey, Weak<Peer>>,
     /// Callers' tokens with which nothing could be listed.
-    failed: HashMap<Reached, (Inactive, Instant)>,
+    failed: HashMap<PeerKey, (Inactive, Instant)>,
     swept: Instant,
 }
 
 /// A credential's peer, or the session of one holder with it.
-type Place = (Reached, Option<Digest>);
+type Place = (PeerKey, Option<Digest>);
 
+/// A peer or a session that is kept.
 struct Entry {
     item: Item,
     /// The caller whose share it is in; `None` for a credential of the server's own.
@@ -67,7 +69,7 @@ enum Item {
 }
 
 impl Peers {
-    pub(super) fn new(limits: &ServerLimits, closing: Closing) -> Self {
+    pub(super) fn new(limits: &ServerLimits, closer: SessionCloser) -> Self {
         Self {
             state: Mutex::new(State {
                 kept: HashMap::new(),
@@ -77,15 +79,15 @@ impl Peers {
             }),
             most: limits.peers,
             most_bytes: limits.peer_bytes,
-            closing,
+            closer,
         }
     }
 
     /// The peer of a credential, if it is known.
-    pub(super) fn known(&self, reached: Reached) -> Option<Arc<Peer>> {
+    pub(super) fn known(&self, key: PeerKey) -> Option<Arc<Peer>> {
         let mut state = self.state();
-        let kept = state.kept.get_mut(&(reached, None)).and_then(Entry::peer);
-        let known = kept.or_else(|| state.tried.get(&reached)?.upgrade());
+        let kept = state.kept.get_mut(&(key, None)).and_then(Entry::peer);
+        let known = kept.or_else(|| state.tried.get(&key)?.upgrade());
         let gone = state.sweep();
         drop(state);
         self.end(gone);
@@ -93,9 +95,9 @@ impl Peers {
     }
 
     /// Why a token is not tried again yet.
-    pub(super) fn failure(&self, reached: Reached) -> Option<Inactive> {
+    pub(super) fn failure(&self, key: PeerKey) -> Option<Inactive> {
         let state = self.state();
-        let (reason, until) = state.failed.get(&reached)?;
+        let (reason, until) = state.failed.get(&key)?;
         (Instant::now() < *until).then(|| reason.clone())
     }
 
@@ -103,11 +105,11 @@ impl Peers {
     /// turns out to be good. Of two who try it at once one makes it.
     pub(super) fn try_out(&self, peer: Peer) -> Arc<Peer> {
         let mut state = self.state();
-        let tried = state.tried.get(&peer.reached).and_then(Weak::upgrade);
+        let tried = state.tried.get(&peer.key).and_then(Weak::upgrade);
         tried.unwrap_or_else(|| {
             state.tried.retain(|_, peer| peer.strong_count() > 0);
             let peer = Arc::new(peer);
-            state.tried.insert(peer.reached, Arc::downgrade(&peer));
+            state.tried.insert(peer.key, Arc::downgrade(&peer));
             peer
         })
     }
@@ -115,20 +117,20 @@ impl Peers {
     /// Keeps a peer; of two that are kept at once, the first.
     pub(super) fn keep(&self, peer: Arc<Peer>, payer: Option<Digest>) -> Arc<Peer> {
         let mut state = self.state();
-        let kept = state.kept.get_mut(&(peer.reached, None));
+        let kept = state.kept.get_mut(&(peer.key, None));
         if let Some(kept) = kept.and_then(Entry::peer) {
             return kept;
         }
-        state.tried.remove(&peer.reached);
-        state.failed.remove(&peer.reached);
+        state.tried.remove(&peer.key);
+        state.failed.remove(&peer.key);
         let kept = Entry::new(Item::Peer(peer.clone()), payer);
-        state.kept.insert((peer.reached, None), kept);
+        state.kept.insert((peer.key, None), kept);
         self.make_room(state, payer);
         peer
     }
 
     /// Remembers that nothing could be listed with a token.
-    pub(super) fn note_failure(&self, reached: Reached, reason: &Inactive) {
+    pub(super) fn note_failure(&self, key: PeerKey, reason: &Inactive) {
         let now = Instant::now();
         let lasts = match reason {
             Inactive::TokenRefused => REFUSED,
@@ -139,7 +141,7 @@ impl Peers {
             state.failed.retain(|_, (_, until)| now < *until);
         }
         if state.failed.len() < self.most {
-            state.failed.insert(reached, (reason.clone(), now + lasts));
+            state.failed.insert(key, (reason.clone(), now + lasts));
         }
     }
 
@@ -151,7 +153,7 @@ impl Peers {
             None => list,
         });
         peer.set_list(Some(list.clone()));
-        if let Some(kept) = state.kept.get_mut(&(peer.reached, None)) {
+        if let Some(kept) = state.kept.get_mut(&(peer.key, None)) {
             let payer = kept.payer;
             self.make_room(state, payer);
         }
@@ -167,7 +169,7 @@ impl Peers {
         open: impl FnOnce() -> Session,
     ) -> Arc<Session> {
         let mut state = self.state();
-        let place = (peer.reached, Some(holder));
+        let place = (peer.key, Some(holder));
         if let Some(kept) = state.kept.get_mut(&place) {
             kept.used = Instant::now();
             if let Item::Session(session) = &kept.item {
@@ -199,7 +201,7 @@ impl Peers {
     /// Ends everything: the server is not used any more.
     pub(super) fn give_way(&self) {
         for session in self.sessions() {
-            self.closing.end(session);
+            self.closer.end(session);
         }
     }
 
@@ -231,7 +233,7 @@ impl Peers {
 
     fn end(&self, gone: Vec<Entry>) {
         for kept in gone {
-            self.closing.end(kept.session());
+            self.closer.end(kept.session());
         }
     }
 
@@ -274,6 +276,7 @@ impl State {
             .map(|(place, _)| *place)
     }
 
+    /// The least used entry of whichever caller has the most.
     fn least_of_the_largest(&self) -> Option<Place> {
         let mut counts: HashMap<Digest, usize> = HashMap::new();
         for payer in self.kept.values().filter_map(|kept| kept.payer) {
@@ -286,6 +289,8 @@ impl State {
         least.map(|(place, _)| *place)
     }
 
+    /// Takes out what nobody has used for long; at most once a minute, since it looks at
+    /// everything.
     fn sweep(&mut self) -> Vec<Entry> {
         let now = Instant::now();
         if now.duration_since(self.swept) < SWEEP {
@@ -359,7 +364,7 @@ mod tests {
                 ..ServerLimits::default()
             };
             Self {
-                peers: Peers::new(&limits, Closing::new(Workers::default())),
+                peers: Peers::new(&limits, SessionCloser::new(Workers::default())),
                 outbound: Outbound::new(Default::default()),
                 server: Server::new("a", "https://a.example/mcp").unwrap(),
                 limits,
@@ -388,7 +393,7 @@ mod tests {
         }
 
         fn knows(&self, token: &str) -> bool {
-            self.peers.known(self.peer(token).reached).is_some()
+            self.peers.known(self.peer(token).key).is_some()
         }
     }
 
@@ -444,14 +449,13 @@ mod tests {
         let tried = rig.peers.try_out(rig.peer("new"));
         assert!(Arc::ptr_eq(&tried, &rig.peers.try_out(rig.peer("new"))));
         assert!(rig.knows("new") && rig.peers.all().is_empty());
-        rig.peers
-            .note_failure(tried.reached, &Inactive::TokenRefused);
-        let reached = tried.reached;
+        rig.peers.note_failure(tried.key, &Inactive::TokenRefused);
+        let key = tried.key;
         drop(tried);
         assert!(!rig.knows("new"));
-        assert_eq!(rig.peers.failure(reached), Some(Inactive::TokenRefused));
+        assert_eq!(rig.peers.failure(key), Some(Inactive::TokenRefused));
         tokio::time::advance(REFUSED).await;
-        assert_eq!(rig.peers.failure(reached), None);
+        assert_eq!(rig.peers.failure(key), None);
         rig.keep("new", Some(1));
         assert!(rig.knows("new"));
     }

@@ -8,11 +8,11 @@ use tokio::time::timeout;
 
 use super::{
     access::Access,
-    key::{Holder, Reached},
+    key::{Holder, PeerKey},
     peer::Peer,
     peers::{IDLE, Peers},
     rate::Rates,
-    session::{CLOSE, Closing, ExchangeSessions, Session},
+    session::{CLOSE, ExchangeSessions, Session, SessionCloser},
 };
 use crate::{
     inactive::Inactive,
@@ -39,13 +39,13 @@ pub(super) struct Pool {
     pub(super) limits: ServerLimits,
     servers: Cache<(Arc<str>, ServerId), Arc<Peers>>,
     rates: Rates,
-    closing: Closing,
+    closer: SessionCloser,
 }
 
 impl Pool {
     pub(super) fn new(outbound: Outbound, limits: ServerLimits) -> Self {
         Self {
-            closing: Closing::new(outbound.workers().clone()),
+            closer: SessionCloser::new(outbound.workers().clone()),
             rates: Rates::new(&limits),
             servers: Cache::builder()
                 .max_capacity(SERVERS)
@@ -61,15 +61,15 @@ impl Pool {
     /// [kept](Self::keep) until the token turns out to be good.
     pub(super) fn peer(&self, server: &Server, access: &Access) -> Result<Arc<Peer>, Inactive> {
         let peers = self.peers(server);
-        let reached = Reached::new(server, access);
-        if let Some(known) = peers.known(reached) {
+        let key = PeerKey::new(server, access);
+        if let Some(known) = peers.known(key) {
             return Ok(known);
         }
         let new = || Peer::new(&self.outbound, &self.limits, server, access);
         let Some(payer) = access.payer else {
             return Ok(peers.keep(Arc::new(new()), None));
         };
-        if let Some(failure) = peers.failure(reached) {
+        if let Some(failure) = peers.failure(key) {
             return Err(failure);
         }
         if !self.rates.take(payer) {
@@ -101,19 +101,19 @@ impl Pool {
                 let peers = self.peers(server);
                 peers.session(peer, holder, whose.payer, open)
             }
-            Holder::Exchange => exchange.session(peer.reached, open),
+            Holder::Exchange => exchange.session(peer.key, open),
         }
     }
 
     /// The sessions of an exchange that begins.
     pub(super) fn exchange(&self) -> ExchangeSessions {
-        ExchangeSessions::new(self.closing.clone())
+        ExchangeSessions::new(self.closer.clone())
     }
 
     /// The peers of one server.
     pub(super) fn peers(&self, server: &Server) -> Arc<Peers> {
         let key = (server.organization.clone(), server.id.clone());
-        let new = || Arc::new(Peers::new(&self.limits, self.closing.clone()));
+        let new = || Arc::new(Peers::new(&self.limits, self.closer.clone()));
         self.servers.get_with(key, new)
     }
 
@@ -129,7 +129,7 @@ impl Pool {
         let all = join_all(sessions.iter().map(|session| session.close()));
         let all = async {
             all.await;
-            self.closing.settled().await;
+            self.closer.settled().await;
         };
         // What a server does not answer in time is over for us all the same.
         let _ = timeout(CLOSE, all).await;

@@ -20,6 +20,7 @@ pub(super) struct Rates {
     per_second: f64,
 }
 
+/// The tokens that are left of one caller's, and since when.
 struct Bucket {
     left: f64,
     at: Instant,

@@ -14,7 +14,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{access::Access, key::Reached};
+use super::{access::Access, key::PeerKey};
 use crate::{mcp::Client, outbound::Workers};
 
 /// The time that ending a session at its server may take.
@@ -92,12 +92,12 @@ impl Drop for InUse<'_> {
 
 /// Ends sessions in the background, few at once.
 #[derive(Clone)]
-pub(super) struct Closing {
+pub(super) struct SessionCloser {
     workers: Workers,
     free: Arc<Semaphore>,
 }
 
-impl Closing {
+impl SessionCloser {
     pub(super) fn new(workers: Workers) -> Self {
         Self {
             workers,
@@ -130,20 +130,20 @@ impl Closing {
 
 /// The sessions of one exchange. They end when it is dropped, whatever the reason.
 pub(crate) struct ExchangeSessions {
-    open: Mutex<HashMap<Reached, Arc<Session>>>,
-    closing: Closing,
+    open: Mutex<HashMap<PeerKey, Arc<Session>>>,
+    closer: SessionCloser,
 }
 
 impl ExchangeSessions {
-    pub(super) fn new(closing: Closing) -> Self {
+    pub(super) fn new(closer: SessionCloser) -> Self {
         Self {
             open: Mutex::default(),
-            closing,
+            closer,
         }
     }
 
     /// The exchange's session of a server with one credential.
-    pub(super) fn session(&self, of: Reached, open: impl FnOnce() -> Session) -> Arc<Session> {
+    pub(super) fn session(&self, of: PeerKey, open: impl FnOnce() -> Session) -> Arc<Session> {
         let mut sessions = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         sessions
             .entry(of)
@@ -156,7 +156,7 @@ impl Drop for ExchangeSessions {
     fn drop(&mut self) {
         let open = self.open.get_mut().unwrap_or_else(PoisonError::into_inner);
         for (_, session) in open.drain() {
-            self.closing.end(session);
+            self.closer.end(session);
         }
     }
 }

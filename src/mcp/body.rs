@@ -34,6 +34,7 @@ pub(super) async fn read_all(
     }
 }
 
+/// The next chunk, unless the server is silent for too long.
 async fn next_chunk(
     response: &mut Response,
     idle: Option<Duration>,
@@ -49,6 +50,7 @@ async fn next_chunk(
     chunk.map_err(Error::interrupted_by)
 }
 
+/// The error of a body, an event or a stream beyond its limit.
 fn too_large(what: &str, max: usize) -> Error {
     let text = format!("the server's {what} is too large: more than {max} bytes");
     Error::new(ErrorKind::TooLarge, text)
@@ -100,6 +102,7 @@ impl Events {
         }
     }
 
+    /// Takes bytes off the budget of all streams of one request.
     fn spend(&mut self, bytes: usize) -> Result<(), Error> {
         self.budget = self
             .budget
@@ -108,6 +111,7 @@ impl Events {
         Ok(())
     }
 
+    /// The bytes that are left for further streams of the request.
     pub(super) fn budget(&self) -> usize {
         self.budget
     }
@@ -117,10 +121,12 @@ impl Events {
         self.budget = self.max_stream;
     }
 
+    /// The id of the last event, from which a broken stream is resumed.
     pub(super) fn last_id(&self) -> Option<&[u8]> {
         self.parser.last_id()
     }
 
+    /// The pause that the server asks for before a stream is resumed.
     pub(super) fn retry(&self) -> Option<Duration> {
         self.parser.retry()
     }

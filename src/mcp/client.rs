@@ -53,6 +53,7 @@ const STATE_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 
+/// What clones share.
 struct Inner {
     line: Line,
     /// Which arguments the tools of the last listing want in headers. What one client of a server
@@ -195,6 +196,7 @@ impl Client {
         self.0.line.close().await;
     }
 
+    /// Lists page after page; the last page replaces the plans of parameter headers.
     async fn list_pages(&self) -> Result<ToolList, Error> {
         #[derive(Serialize, Clone, Copy)]
         struct Params<'a> {
@@ -218,6 +220,7 @@ impl Client {
         }
     }
 
+    /// One page, asked for again after a 5xx: a listing runs nothing.
     async fn page(&self, params: impl Serialize + Copy) -> Result<Answer, Error> {
         let request = Request::new("tools/list", params, 0);
         for pause in LIST_PAUSES {
@@ -272,6 +275,7 @@ impl Client {
         }
     }
 
+    /// Sends the call once, with the headers of `plan`.
     async fn send_call(
         &self,
         call: Call<'_>,

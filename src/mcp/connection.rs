@@ -64,6 +64,7 @@ impl Dialer {
         }
     }
 
+    /// Connects over what is known, or else over what the configured transport leads to.
     async fn dial_any(&self, known: Option<Dialect>) -> Result<Connection, Error> {
         if let Some(known) = known {
             match self.dial_one(known).await {
@@ -103,6 +104,7 @@ impl Dialer {
         })
     }
 
+    /// Connects over one transport.
     async fn dial_one(&self, dialect: Dialect) -> Result<Connection, Failure> {
         let route = self.route();
         Ok(match dialect {
@@ -117,6 +119,7 @@ impl Dialer {
         })
     }
 
+    /// The way to the server, before any session.
     fn route(&self) -> Route {
         Route {
             outbound: self.outbound.clone(),

@@ -81,6 +81,7 @@ struct Block<'a> {
     resource: Option<Resource<'a>>,
 }
 
+/// A resource within a block: text, or bytes in Base64.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Resource<'a> {
@@ -175,11 +176,13 @@ fn is_text_of(
 /// had to be until 2025-11-25.
 const WRAPPER: &str = "result";
 
+/// The value of an object with one member, `result`: some SDKs wrap what is no object.
 fn only_wrapped(value: &Value) -> Option<&Value> {
     let object = value.as_object().filter(|object| object.len() == 1)?;
     object.get(WRAPPER)
 }
 
+/// Returns `true` if this may be such an object.
 fn is_wrapped(json: &str) -> bool {
     let inside = json.strip_prefix('{').map(str::trim_start);
     let inside = inside.and_then(|json| json.strip_prefix('"'));
@@ -213,6 +216,7 @@ impl Text {
         }
     }
 
+    /// Adds an embedded resource: its URI, and its text or a note.
     fn resource(&mut self, resource: &Resource<'_>) {
         self.line(&resource.uri);
         match &resource.text {
@@ -240,6 +244,7 @@ fn note(mime_type: Option<&str>, kind: &str, base64: Option<&RawValue>) -> Strin
     note
 }
 
+/// Returns `true` for a type that a note may repeat: it is the server's text.
 fn is_mime_type(text: &str) -> bool {
     let is_token = |b: u8| b.is_ascii_alphanumeric() || b"/.+-_".contains(&b);
     !text.is_empty() && text.len() <= 100 && text.bytes().all(is_token)

@@ -56,6 +56,7 @@ impl Credential {
         Self(Arc::new(Mutex::new(Arc::new(live))))
     }
 
+    /// The credential as it is now.
     pub(super) fn now(&self) -> Arc<Live> {
         Arc::clone(&self.lock())
     }

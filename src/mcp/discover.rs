@@ -60,6 +60,7 @@ fn supported(result: &RawValue) -> Result<Vec<String>, Failure> {
         })
 }
 
+/// `Ok` if our revision is among these.
 fn chosen(supported: &[String]) -> Result<(), Failure> {
     let speaks = |revision: &str| supported.iter().any(|known| known == revision);
     if speaks(REVISION) {
@@ -73,6 +74,7 @@ fn chosen(supported: &[String]) -> Result<(), Failure> {
     Err(Error::protocol(text).into())
 }
 
+/// The failure that leads to an older transport.
 fn older(error: Error) -> Failure {
     Failure::new(error, Remedy::OlderTransport)
 }

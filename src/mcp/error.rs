@@ -31,6 +31,7 @@ use crate::outbound::{self, SendError};
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
+/// The parts of an error; callers see `text`, operators `source`, too.
 struct Inner {
     kind: ErrorKind,
     text: Cow<'static, str>,

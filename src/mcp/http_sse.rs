@@ -59,6 +59,7 @@ pub(super) struct Session {
 /// is awaited.
 struct Pending(Mutex<Waiting>);
 
+/// The callers that wait on the shared stream.
 struct Waiting {
     /// The stream is gone: nobody may begin to wait.
     closed: bool,
@@ -132,6 +133,7 @@ impl Drop for Session {
     }
 }
 
+/// The failure of a request that the endpoint refused.
 fn refused(unanswered: Unanswered) -> Failure {
     match unanswered {
         Unanswered::Refused(refusal) if refusal.session_is_lost() => {
@@ -201,6 +203,7 @@ impl Reader {
         self.pending.fail(&error);
     }
 
+    /// Gives an answer to whoever waits for it, and says no to the server's own requests.
     fn deliver(&mut self, message: &[u8]) -> Result<(), Error> {
         let mut failed = None;
         let live = self.courtesy.route().credential.now();
@@ -248,6 +251,7 @@ impl<'a> Slot<'a> {
         })
     }
 
+    /// Waits for the answer.
     async fn answer(&mut self) -> Answer {
         let answer = (&mut self.answer).await;
         answer.unwrap_or_else(|_| Err(Error::interrupted()))
@@ -279,6 +283,7 @@ impl Pending {
         waiting.closed
     }
 
+    /// Gives this error to all who wait.
     fn fail(&self, error: &Error) {
         let mut waiting = self.lock();
         waiting.closed = true;

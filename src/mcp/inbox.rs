@@ -32,6 +32,7 @@ impl Courtesy {
         &self.route
     }
 
+    /// Lets the server ask as much again: a call was answered.
     pub(super) fn renew(&mut self) {
         self.left = MAX_REQUESTS;
     }

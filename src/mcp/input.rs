@@ -26,11 +26,13 @@ pub(super) struct Reply {
     request_state: Option<Box<RawValue>>,
 }
 
+/// The answer no.
 #[derive(Serialize, Clone, Copy, Debug)]
 struct Decline {
     action: &'static str,
 }
 
+/// A result that asks for input.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct InputRequired<'a> {

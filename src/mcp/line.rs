@@ -18,6 +18,7 @@ use super::request::Request;
 /// moment.
 const SEND_AGAIN_PAUSE: Duration = Duration::from_millis(100);
 
+/// The line to one server: connected when it is first needed, and anew when it is lost.
 pub(super) struct Line {
     dialer: Arc<Dialer>,
     /// Held only to look at and to swap the future, never while it is awaited.
@@ -32,6 +33,7 @@ struct State {
     known: Option<Dialect>,
 }
 
+/// An attempt to connect that all who wait share.
 #[derive(Clone)]
 struct Attempt {
     dialled: Shared<BoxFuture<'static, Result<Arc<Connection>, Error>>>,
@@ -95,6 +97,7 @@ impl Line {
         answer.map_err(|Failure { error, .. }| error)
     }
 
+    /// Sends a request over a connection; the failure says what may be done next.
     async fn send(
         &self,
         connection: &Connection,
@@ -154,6 +157,7 @@ impl Line {
         Some(connection)
     }
 
+    /// The attempt under way, or a new one in the place of `stale`.
     fn attempt(&self, stale: Option<&Arc<Connection>>) -> Attempt {
         let mut state = self.state();
         // Polled, not peeked at: an attempt that nobody waited for to the end may have failed
@@ -188,6 +192,7 @@ impl Line {
         }
     }
 
+    /// The number of times that the credential was renewed.
     fn renewals(&self) -> u64 {
         self.dialer.credential.now().renewals
     }

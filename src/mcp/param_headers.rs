@@ -27,6 +27,7 @@ pub(super) type Plans = HashMap<String, Plan>;
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct Plan(Vec<Param>);
 
+/// A parameter, and the header that repeats it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 struct Param {
     /// Names of properties, from the outermost to the annotated one.
@@ -62,6 +63,7 @@ impl ParamHeaders<'_> {
     }
 }
 
+/// The text of a string, a flag or an integer; other values are not repeated.
 fn text(argument: &Value) -> Option<String> {
     match argument {
         Value::String(text) => Some(text.clone()),
@@ -95,6 +97,7 @@ impl Plan {
         Ok(plan)
     }
 
+    /// Returns `true` if no argument is repeated.
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

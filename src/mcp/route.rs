@@ -154,6 +154,7 @@ impl Route {
         request
     }
 
+    /// Takes a response for an answer, or for a refusal.
     async fn judge(&self, response: Response) -> Result<Response, Unanswered> {
         if !response.status().is_success() {
             return Err(Unanswered::Refused(self.refusal(response).await));
@@ -169,6 +170,7 @@ impl Route {
         Ok(response)
     }
 
+    /// Reads why a response refuses the request.
     async fn refusal(&self, response: Response) -> Refusal {
         let status = response.status();
         let live = self.credential.now();
@@ -207,6 +209,7 @@ impl fmt::Debug for Route {
     }
 }
 
+/// The failure of a request without a response; it says if the request may be sent again.
 fn unsent(error: SendError, sent: &Sent) -> Failure {
     let was_sent = sent.yes();
     let remedy = match !was_sent && may_heal(&error) {
@@ -229,11 +232,13 @@ pub(super) fn media(response: &Response) -> Option<Media> {
     }
 }
 
+/// The error of a response that is neither JSON nor an event stream.
 pub(super) fn unexpected_type() -> Error {
     let text = "the server's answer has an unexpected content type";
     Error::new(ErrorKind::ContentType, text)
 }
 
+/// The `WWW-Authenticate` headers in one text.
 fn challenge(headers: &HeaderMap) -> Option<String> {
     const MAX: usize = 4096;
     let mut all = String::new();

@@ -40,6 +40,7 @@ struct Params<'a, P> {
     meta: Meta<'a>,
 }
 
+/// The member `_meta` of every request.
 #[derive(Serialize)]
 struct Meta<'a> {
     #[serde(rename = "io.modelcontextprotocol/protocolVersion")]
@@ -112,6 +113,7 @@ impl Stateless {
         answer.map_err(|error| Failure::from(error).into())
     }
 
+    /// Reads the response: a JSON body, or an event stream.
     async fn answer(&self, response: Response, id: u64) -> Result<Box<RawValue>, Error> {
         let limits = &self.0.limits;
         let mut inbox = Inbox::aloof(&self.0, id);
@@ -150,6 +152,7 @@ fn refused(refusal: Refusal) -> Failure {
     }
 }
 
+/// The failure, with what it says about the server's revision.
 fn judged(failure: Failure) -> Failure {
     match failure.error.code() {
         Some(wire::UNSUPPORTED_VERSION) => Failure::new(failure.error, Remedy::Rediscover),

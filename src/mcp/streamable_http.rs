@@ -102,10 +102,12 @@ impl Session {
         }
     }
 
+    /// Returns `true` if the server opened a session.
     fn has_id(&self) -> bool {
         self.0.headers.contains_key(SESSION_ID)
     }
 
+    /// The failure of a request that was refused within this session.
     fn refused(&self, refusal: Refusal) -> Failure {
         // A 404 to a request without a session is only a wrong URL; a 400 may well be about the
         // session that a restarted server wants and we do not have.
@@ -121,6 +123,7 @@ impl Session {
         Failure::new(refusal.error, remedy)
     }
 
+    /// Reads the response: a JSON body, or an event stream.
     async fn answer(&self, response: Response, id: u64) -> Result<Box<RawValue>, Error> {
         let limits = &self.0.limits;
         match media(&response) {
@@ -134,6 +137,7 @@ impl Session {
         }
     }
 
+    /// Waits for the answer in an event stream, which is resumed where it breaks.
     async fn answer_in_stream(&self, response: Response, id: u64) -> Result<Box<RawValue>, Error> {
         let limits = &self.0.limits;
         let mut events = Events::new(response, limits, limits.stream_bytes);
@@ -194,6 +198,7 @@ impl Resume {
     }
 }
 
+/// The failure of a handshake that was refused.
 fn not_initialized(refusal: Refusal) -> Failure {
     // What old servers say to a POST (2025-11-25, basic/transports, "Backwards compatibility").
     // A JSON-RPC error shows that somebody there understands.
@@ -209,6 +214,7 @@ fn not_initialized(refusal: Refusal) -> Failure {
     Failure::new(refusal.error, remedy)
 }
 
+/// The session id that a response assigns.
 fn session_id(response: &Response) -> Result<Option<HeaderValue>, Error> {
     let Some(id) = response.headers().get(&SESSION_ID) else {
         return Ok(None);

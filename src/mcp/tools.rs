@@ -63,6 +63,7 @@ pub(super) struct Listing<'a> {
     bytes: usize,
 }
 
+/// A page of a listing; its tools stay text until each is read by itself.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Page<'a> {
@@ -76,6 +77,7 @@ struct Page<'a> {
     result_type: Option<Cow<'a, str>>,
 }
 
+/// A listed tool, before it is checked.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Entry<'a> {
@@ -92,6 +94,7 @@ struct Entry<'a> {
     execution: Option<Execution<'a>>,
 }
 
+/// How a tool wants to be run; one that wants a task is left out.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Execution<'a> {
@@ -141,6 +144,7 @@ impl<'a> Listing<'a> {
         (self.list, self.plans)
     }
 
+    /// The next page's cursor. One that repeats would lead in a circle.
     fn next(&mut self, cursor: Option<String>) -> Result<Option<String>, Error> {
         let Some(cursor) = cursor else {
             return Ok(None);
@@ -157,6 +161,7 @@ impl<'a> Listing<'a> {
         Ok(Some(cursor))
     }
 
+    /// Reads one tool, or leaves it out with the reason.
     fn add_tool(&mut self, tool: &RawValue, has_param_headers: bool) -> Result<(), Error> {
         if self.list.tools.len() + self.list.left_out.len() >= self.limits.tools {
             return Err(too_large("tools", self.limits.tools));
@@ -184,11 +189,13 @@ impl<'a> Listing<'a> {
     }
 }
 
+/// The error of a listing beyond the limits.
 fn too_large(what: &str, max: usize) -> Error {
     let text = format!("the server's tool list is too large: more than {max} {what}");
     Error::new(ErrorKind::TooLarge, text)
 }
 
+/// Reads and checks one tool; `Err` is the reason to leave it out.
 fn read_tool(tool: &RawValue, limits: &ServerLimits) -> Result<Tool, &'static str> {
     let entry: Entry<'_> =
         serde_json::from_str(tool.get()).map_err(|_| "the entry is malformed")?;

@@ -42,11 +42,13 @@ impl Ids {
         Self(AtomicU64::new(RandomState::new().hash_one(()) >> 12))
     }
 
+    /// An id that no other request of this client has.
     pub(super) fn next(&self) -> u64 {
         self.0.fetch_add(1, Ordering::Relaxed)
     }
 }
 
+/// A message of ours.
 #[derive(Serialize)]
 struct Outgoing<'a, P> {
     jsonrpc: &'static str,
@@ -85,6 +87,7 @@ pub(super) fn notification(method: &str, params: Option<impl Serialize>) -> Byte
 
 /// Encodes our answer to a server's request: `ping` is answered, everything else we do not know.
 pub(super) fn answer(id: &RawValue, method: &str) -> Bytes {
+    /// Our answer to a request of the server.
     #[derive(Serialize)]
     struct Answer<'a> {
         jsonrpc: &'static str,
@@ -92,6 +95,7 @@ pub(super) fn answer(id: &RawValue, method: &str) -> Bytes {
         #[serde(flatten)]
         outcome: Outcome,
     }
+    /// A result, or an error.
     #[derive(Serialize)]
     #[serde(rename_all = "lowercase")]
     enum Outcome {
@@ -115,6 +119,7 @@ pub(super) fn answer(id: &RawValue, method: &str) -> Bytes {
     )
 }
 
+/// Writes a message into a buffer of about the right size.
 fn encode(size: usize, message: &impl Serialize) -> Bytes {
     let mut body = Vec::with_capacity(size + 128);
     // Writing plain structs with string keys to memory does not fail.
@@ -133,6 +138,7 @@ pub(super) enum Incoming<'a> {
     Notification,
 }
 
+/// A message of the server: any of request, notification and answer.
 #[derive(Deserialize)]
 struct Envelope<'a> {
     #[serde(borrow)]
@@ -147,6 +153,7 @@ struct Envelope<'a> {
     error: Option<RpcError<'a>>,
 }
 
+/// A JSON-RPC error.
 #[derive(Deserialize)]
 struct RpcError<'a> {
     code: f64,
@@ -173,6 +180,7 @@ impl RpcError<'_> {
 
     /// `data.supported` of an unsupported version (2026-07-28, basic/versioning).
     fn supported(&self) -> Vec<String> {
+        /// The part of an error's data that is read.
         #[derive(Deserialize)]
         struct Data {
             supported: Vec<String>,
@@ -245,6 +253,7 @@ pub(super) fn read<'a>(bytes: &'a [u8], mut take: impl FnMut(Incoming<'a>)) -> R
     })
 }
 
+/// The error of a body that is not JSON.
 fn not_json(error: serde_json::Error) -> Error {
     // The parser's words can quote the body; its place and kind cannot.
     let place = format!(
@@ -262,11 +271,13 @@ fn not_json(error: serde_json::Error) -> Error {
 
 const NOT_RPC: &str = "the server's answer is not a JSON-RPC 2.0 message";
 
+/// Reads one message of a batch.
 fn message(text: &RawValue) -> Result<Incoming<'_>, Error> {
     let envelope = serde_json::from_str(text.get()).map_err(|_| Error::protocol(NOT_RPC))?;
     incoming(envelope)
 }
 
+/// Tells the kind of a message by its members.
 fn incoming(envelope: Envelope<'_>) -> Result<Incoming<'_>, Error> {
     if envelope.jsonrpc.as_deref() != Some("2.0") {
         return Err(Error::protocol(NOT_RPC));

@@ -13,8 +13,8 @@
 //!
 //! Each server has a callback of its own, so that no other's code comes back to it.
 
-pub(super) mod back;
 mod fault;
+pub(super) mod return_page;
 
 use std::{borrow::Cow, time::Duration};
 
@@ -24,7 +24,7 @@ use serde_json::json;
 use tokio::time::timeout;
 use url::Url;
 
-use self::{back::Back, fault::begin_fault};
+use self::{fault::begin_fault, return_page::ReturnPage};
 use super::{
     answer::{Answer, Named, json},
     fault::{Code, Fault},
@@ -116,7 +116,7 @@ impl Flows {
     /// draft that it came from.
     pub(super) async fn connect(&self, server: &Server, outside: &Outside) -> Result<Url, Fault> {
         let (callbacks, callback) = (outside.callbacks(), outside.callback(&server.id));
-        let note = Back::to(server).to_string();
+        let note = ReturnPage::to(server).to_string();
         let prepared = self.authorizations()?.prepare(server, &callbacks, &note);
         let prepared = timeout(PATIENCE, prepared).await.map_err(|_| {
             let seconds = PATIENCE.as_secs();

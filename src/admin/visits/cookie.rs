@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue, header::COOKIE};
 use url::Url;
 
 use crate::{
-    admin::{oauth::back::Back, outside::Outside},
+    admin::{oauth::return_page::ReturnPage, outside::Outside},
     hex::hex,
     registry::StateHash,
     secret::{ExposeSecret, SecretString},
@@ -21,7 +21,7 @@ const LONGEST: usize = 16 * 1024;
 /// The cookie that the browser is given, and brings back.
 pub(super) struct Cookie {
     pub(super) browser: SecretString,
-    pub(super) back: Back,
+    pub(super) back: ReturnPage,
 }
 
 impl Cookie {

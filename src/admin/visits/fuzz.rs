@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderValue, header::COOKIE};
 
 use super::cookie::Cookie;
 use crate::{
-    admin::{oauth::back::Back, outside::Outside},
+    admin::{oauth::return_page::ReturnPage, outside::Outside},
     secret::ExposeSecret,
 };
 
@@ -16,7 +16,7 @@ pub(in crate::admin) fn cookies(outside: &Outside, headers: &HeaderMap) {
     };
     assert!(cookie.back.path().starts_with("/servers/"));
     assert_eq!(
-        cookie.back.to_string().parse::<Back>().as_ref(),
+        cookie.back.to_string().parse::<ReturnPage>().as_ref(),
         Ok(&cookie.back)
     );
     let callback = "http://127.0.0.1:8788/oauth/callback/7f3a".parse();

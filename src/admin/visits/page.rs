@@ -4,7 +4,7 @@ use axum::response::Response;
 use http::StatusCode;
 
 use crate::{
-    admin::{dashboard::Notice, hosts::Hosts, oauth::back::Back},
+    admin::{dashboard::Notice, hosts::Hosts, oauth::return_page::ReturnPage},
     authorization::Error,
     oauth::{self, ErrorKind},
 };
@@ -14,13 +14,13 @@ pub(super) struct Page {
     status: StatusCode,
     title: &'static str,
     text: String,
-    back: Option<Back>,
+    back: Option<ReturnPage>,
     goes_on: bool,
 }
 
 impl Page {
     /// A page that leads back by itself.
-    pub(super) fn done(title: &'static str, text: impl Into<String>, back: Back) -> Self {
+    pub(super) fn done(title: &'static str, text: impl Into<String>, back: ReturnPage) -> Self {
         Self {
             status: StatusCode::OK,
             title,
@@ -35,7 +35,7 @@ impl Page {
         status: StatusCode,
         title: &'static str,
         text: impl Into<String>,
-        back: Option<Back>,
+        back: Option<ReturnPage>,
     ) -> Self {
         Self {
             status,
@@ -77,7 +77,7 @@ pub(super) fn start_page(error: &Error) -> Page {
 }
 
 /// The page of a callback that connected nothing.
-pub(super) fn finish_page(error: &Error, back: Option<Back>) -> Page {
+pub(super) fn finish_page(error: &Error, back: Option<ReturnPage>) -> Page {
     let text = match error {
         Error::Store(_) => return out_of_order(back),
         Error::State => {
@@ -131,7 +131,7 @@ fn explained(error: &oauth::Error) -> String {
     }
 }
 
-fn out_of_order(back: Option<Back>) -> Page {
+fn out_of_order(back: Option<ReturnPage>) -> Page {
     Page::failed(
         StatusCode::INTERNAL_SERVER_ERROR,
         "Out of order",

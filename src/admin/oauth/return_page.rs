@@ -6,14 +6,14 @@ use crate::{name::ServerName, registry::Server};
 
 /// The page that an authorization was begun on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::admin) enum Back {
+pub(in crate::admin) enum ReturnPage {
     /// The server's own.
     Server(ServerName),
     /// The step of a draft at which it is connected.
     Draft(ServerName),
 }
 
-impl Back {
+impl ReturnPage {
     pub(in crate::admin) fn to(server: &Server) -> Self {
         match server.draft {
             true => Self::Draft(server.name.clone()),
@@ -36,7 +36,7 @@ impl Back {
 }
 
 /// As it is noted, in a cookie too.
-impl fmt::Display for Back {
+impl fmt::Display for ReturnPage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Server(name) => write!(f, "server.{name}"),
@@ -45,7 +45,7 @@ impl fmt::Display for Back {
     }
 }
 
-impl FromStr for Back {
+impl FromStr for ReturnPage {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn only_pages_of_servers_are_a_way_back() {
         for text in ["server.tracker", "draft.a-b-1"] {
-            let back: Back = text.parse().unwrap();
+            let back: ReturnPage = text.parse().unwrap();
             assert_eq!(back.to_string(), text);
             assert!(back.path().starts_with("/servers/"), "{text}");
         }
@@ -80,7 +80,7 @@ mod tests {
             "https://evil.example",
             "other.tracker",
         ] {
-            assert_eq!(text.parse::<Back>(), Err(()), "{text}");
+            assert_eq!(text.parse::<ReturnPage>(), Err(()), "{text}");
         }
     }
 }
