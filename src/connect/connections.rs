@@ -46,7 +46,7 @@ use crate::{left_out::LeftOut, outbound};
 ///
 /// // Servers in the local network, which are refused otherwise.
 /// let egress = EgressRules::default().allow("10.1.2.0/24")?;
-/// let connections = Connections::new(Outbound::new(egress, [])?);
+/// let connections = Connections::new(Outbound::new(egress));
 /// let layer = McpLayer::new(MemoryRegistry::default()).with_connections(connections);
 /// # Ok::<(), mcp_layer::outbound::Error>(())
 /// ```

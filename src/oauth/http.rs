@@ -38,7 +38,7 @@ const ANSWER: usize = 64 * 1024;
 /// use mcp_layer::oauth::{AuthorizationServer, Http};
 /// use mcp_layer::outbound::{EgressRules, Outbound};
 ///
-/// let http = Http::new(Outbound::new(EgressRules::parse(["10.1.2.3"])?, [])?);
+/// let http = Http::new(Outbound::new(EgressRules::parse(["10.1.2.3"])?));
 /// let endpoint = |path: &str| format!("https://10.1.2.3/{path}").parse();
 /// let inside = AuthorizationServer::typed(endpoint("authorize")?, endpoint("token")?, None)?;
 /// assert!(inside.check(&http).is_err());

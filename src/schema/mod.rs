@@ -7,6 +7,7 @@
 mod cost;
 #[cfg(feature = "validate")]
 mod pattern_cost;
+mod place;
 #[cfg(feature = "validate")]
 mod validator;
 
@@ -16,24 +17,9 @@ mod validator;
 
 use serde_json::{Value, value::RawValue};
 
-pub(crate) use self::validator::Schema;
+pub(crate) use self::{place::Place, validator::Schema};
 
-/// Where arguments are checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    not(feature = "validate"),
-    expect(dead_code, reason = "nothing is checked here")
-)]
-pub(crate) enum Place {
-    /// At the server, which does it anyway: it would take more work than arguments are worth.
-    AtTheServer,
-    /// At once.
-    Here,
-    /// On a thread that serves nobody.
-    Apart,
-}
-
-/// Says why a tool with this schema is not offered at all; `None` where it is.
+/// Returns the reason why a tool with this schema cannot be offered; `None` if it can.
 pub(crate) fn fault(schema: &RawValue) -> Option<&'static str> {
     match serde_json::from_str::<Value>(schema.get()) {
         Ok(schema @ Value::Object(_)) => {
@@ -43,7 +29,7 @@ pub(crate) fn fault(schema: &RawValue) -> Option<&'static str> {
     }
 }
 
-/// Whether a `$ref` leads out of the document; it would never be followed.
+/// Returns true if a `$ref` leads out of the document; it would never be followed.
 fn leads_out(schema: &Value) -> bool {
     match schema {
         Value::Object(members) => members.iter().any(|(name, value)| match (&**name, value) {

@@ -5,7 +5,7 @@
 
 use serde_json::{Value, value::RawValue};
 
-use super::Place;
+use super::place::Place;
 
 /// A schema that is passed on to models, and checks nothing.
 #[derive(Debug)]

@@ -9,8 +9,8 @@ use jsonschema::{PatternOptions, Retrieve, Uri, Validator};
 use serde_json::{Value, value::RawValue};
 
 use super::{
-    Place,
     cost::{Measure, Patterns, Shape},
+    place::Place,
 };
 
 /// The most bytes that one pattern may compile to, so that a counted repetition is no bomb.

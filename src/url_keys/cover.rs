@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use super::is_key;
+use super::key::is_key;
 
 /// The cover of a key: `…` as a URL encodes it.
 pub(super) const COVERED: &str = "%E2%80%A6";

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use aho_corasick::{AhoCorasick, Input, MatchKind};
 use memchr::memchr;
 
-use super::{REDACTED, visited};
+use super::mark::{REDACTED, visited};
 
 /// How the secrets of well-known issuers begin, as they are written.
 const PREFIXES: [&str; 33] = [

@@ -12,14 +12,16 @@
 //! word, under a name that says nothing, stays.
 
 mod form;
+mod mark;
 mod name;
 
 use memchr::{memchr, memmem};
 
-use self::{form::plain, name::Name};
-
-/// What a secret becomes.
-const REDACTED: &str = "[redacted]";
+use self::{
+    form::plain,
+    mark::{REDACTED, visited},
+    name::Name,
+};
 
 /// How deep JSON in strings of JSON is looked into.
 const NESTED: usize = 3;
@@ -144,12 +146,6 @@ fn literal(text: &str) -> Result<&str, usize> {
     }
 }
 
-/// Counts bytes that were looked at one by one, so that a test can tell how many times that was.
-fn visited(_bytes: usize) {
-    #[cfg(test)]
-    tests::VISITED.with(|visited| visited.set(visited.get() + _bytes));
-}
-
 /// How far it is from the name of a member to its value; `None` where no value follows.
 fn gap(behind: &str) -> Option<usize> {
     let colon = behind.len() - behind.trim_ascii_start().len();
@@ -224,11 +220,7 @@ fn string(literal: &str, depth: usize, out: &mut String) {
 mod tests {
     use std::cell::Cell;
 
-    use super::*;
-
-    thread_local! {
-        pub(super) static VISITED: Cell<usize> = const { Cell::new(0) };
-    }
+    use super::{mark::VISITED, *};
 
     #[test]
     fn no_text_is_looked_at_more_than_a_few_times() {
