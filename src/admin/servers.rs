@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::{
     Admin,
     answer::{Answer, Named, json},
+    body::tree,
     edit::Reader,
     fault::Fault,
     query::{LONGEST, Query},
@@ -56,7 +57,7 @@ pub(super) async fn create(
     OriginalUri(uri): OriginalUri,
     body: Bytes,
 ) -> Answer {
-    let server = admin.reader().create(&body)?;
+    let server = admin.reader().create(&tree(&body)?)?;
     let server = admin.store.insert(server).await?;
     log("insert", &server);
     let seen = admin.seen_of(&server, None).await;
@@ -86,7 +87,7 @@ pub(super) async fn replace(
     if stored.source == Source::File {
         return Err(Error::Declared { name }.into());
     }
-    let server = admin.reader().replace(&body, &stored)?;
+    let server = admin.reader().replace(&tree(&body)?, &stored)?;
     // Before anything is changed: afterwards a fault would look as if nothing was.
     let observation = admin.observed(&stored).await?;
     let server = admin.store.replace(server).await?;

@@ -44,6 +44,25 @@ mod definition;
 mod error;
 #[cfg(feature = "file")]
 mod file;
+#[cfg(any(
+    feature = "admin",
+    feature = "file",
+    feature = "postgres",
+    feature = "sqlite"
+))]
+#[cfg_attr(
+    not(all(
+        feature = "admin",
+        feature = "file",
+        any(feature = "postgres", feature = "sqlite")
+    )),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "each text of a server needs a part of it"
+    )
+)]
+pub(crate) mod members;
 mod memory;
 mod oauth2;
 mod observation;

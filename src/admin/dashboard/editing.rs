@@ -8,7 +8,6 @@ use axum::{
     extract::{RawQuery, State},
 };
 use http::StatusCode;
-use serde_json::Value;
 
 use super::{
     super::{
@@ -16,12 +15,12 @@ use super::{
         answer::{Answer, Named},
         fault::{Code, Fault},
         outside::Outside,
+        view::entered,
     },
     connecting::{Connection, going},
     errors::Errors,
     fields::{Fields, read_auth, read_scope, read_switches},
     form::Form,
-    list::auth,
     page::{Frame, Section, page, to},
     status::StatusView,
     text::{Shown, words},
@@ -30,7 +29,10 @@ use super::{
 };
 use crate::{
     name::ServerName,
-    registry::{Server, ServerStore, Source, ToolState},
+    registry::{
+        Projects, Server, ServerStore, Source, ToolState,
+        members::{Kind, OAUTH2, PASSTHROUGH, SERVER, Tree, method},
+    },
 };
 
 /// What all pages of one server begin with.
@@ -88,13 +90,13 @@ pub(super) async fn edit(
     if server.draft {
         return Ok(to(&admin, &format!("/servers/{name}/setup/server")));
     }
-    let body = admin.record(&server)?;
     if server.source == Source::File {
-        return declared(&admin, &server, &body, &outside).await;
+        return declared(&admin, &server, &outside).await;
     }
+    let entered = entered(&server);
     let query = query.unwrap_or_default();
     let query = Form::parse(query.as_bytes())?;
-    let mut content = content(&admin, &server, &body, &outside, Errors::default()).await?;
+    let mut content = content(&admin, &server, &entered, &outside, Errors::default()).await?;
     content.more_rows = query.has("more");
     content.done = match query.text("done") {
         "saved" => Some("Saved. Requests that come now use it."),
@@ -113,26 +115,23 @@ pub(super) async fn save(
 ) -> Answer {
     let server = admin.store.get(&admin.organization, &name).await?;
     let form = Form::parse(&form)?;
-    let mut body = admin.record(&server)?;
-    body["version"] = form.text("version").parse::<u64>().ok().into();
-    read_scope(&form, &mut body);
-    read_auth(&form, &mut body);
-    read_switches(&form, &mut body);
-    let saved = match admin.change(&body, &server).await {
+    let mut given = entered(&server);
+    given.set("version", form.text("version").parse::<u64>().ok());
+    read_scope(&form, &mut given);
+    read_auth(&form, &mut given);
+    read_switches(&form, &mut given);
+    let saved = match admin.change(&given, &server).await {
         Ok(saved) => saved,
         Err(fault) if fault.code() == Code::StaleVersion => {
-            return conflict(&admin, &name, body, &outside).await;
+            return conflict(&admin, &name, given, &outside).await;
         }
-        Err(fault) => return wrong(&admin, &server, &body, &outside, fault).await,
+        Err(fault) => return wrong(&admin, &server, &given, &outside, fault).await,
     };
     match form.text("go") {
         "more" => Ok(to(&admin, &format!("/servers/{name}?more#headers-title"))),
         "connect" => match going(&admin, &saved, &outside).await {
             Ok(response) => Ok(response),
-            Err(fault) => {
-                let body = admin.record(&saved)?;
-                wrong(&admin, &saved, &body, &outside, fault).await
-            }
+            Err(fault) => wrong(&admin, &saved, &entered(&saved), &outside, fault).await,
         },
         _ => Ok(to(&admin, &format!("/servers/{name}?done=saved"))),
     }
@@ -141,21 +140,26 @@ pub(super) async fn save(
 async fn wrong(
     admin: &Admin,
     server: &Server,
-    body: &Value,
+    given: &Tree<'_>,
     outside: &Outside,
     fault: Fault,
 ) -> Answer {
-    let content = content(admin, server, body, outside, Errors::of(fault)?).await?;
+    let content = content(admin, server, given, outside, Errors::of(fault)?).await?;
     page(status(&content.errors), &content)
 }
 
 /// Somebody else has saved meanwhile: what was typed stays, for the version that is there now.
-async fn conflict(admin: &Admin, name: &ServerName, mut body: Value, outside: &Outside) -> Answer {
+async fn conflict(
+    admin: &Admin,
+    name: &ServerName,
+    mut given: Tree<'_>,
+    outside: &Outside,
+) -> Answer {
     // Once more: it is this version that the next try replaces.
     let server = admin.store.get(&admin.organization, name).await?;
-    body["version"] = server.version.into();
-    let differences = differences(&admin.record(&server)?, &body);
-    let mut content = content(admin, &server, &body, outside, Errors::default()).await?;
+    given.set("version", server.version);
+    let differences = differences(&entered(&server), &given);
+    let mut content = content(admin, &server, &given, outside, Errors::default()).await?;
     content.conflict = Some(differences);
     page(StatusCode::CONFLICT, &content)
 }
@@ -163,7 +167,7 @@ async fn conflict(admin: &Admin, name: &ServerName, mut body: Value, outside: &O
 async fn content(
     admin: &Admin,
     server: &Server,
-    body: &Value,
+    given: &Tree<'_>,
     outside: &Outside,
     errors: Errors,
 ) -> Result<Edit, Fault> {
@@ -171,7 +175,7 @@ async fn content(
         frame: Frame::of(admin, Section::Servers),
         top: Top::of(admin, server).await?,
         name: server.name.to_string(),
-        fields: Fields::of(body, &*admin.choices().await?),
+        fields: Fields::of(given, &*admin.choices().await?),
         connection: Connection::of(admin, server, outside).await,
         done: None,
         conflict: None,
@@ -181,15 +185,13 @@ async fn content(
     })
 }
 
-async fn declared(admin: &Admin, server: &Server, body: &Value, outside: &Outside) -> Answer {
-    let projects = body["projects"].as_array().into_iter().flatten();
-    let projects = projects.filter_map(Value::as_str).map(Shown::of);
+async fn declared(admin: &Admin, server: &Server, outside: &Outside) -> Answer {
     let content = Declared {
         frame: Frame::of(admin, Section::Servers),
         top: Top::of(admin, server).await?,
-        fields: Fields::of(body, &Default::default()),
+        fields: Fields::of(&entered(server), &Default::default()),
         about: server.description.as_deref().map(Shown::of),
-        projects: projects.collect(),
+        projects: named(&server.projects).unwrap_or_default(),
         connection: Connection::of(admin, server, outside).await,
     };
     page(StatusCode::OK, &content)
@@ -209,35 +211,41 @@ impl Top {
             display: Shown::of(server.display_name()),
             status: StatusView::of(server, &seen, admin.now()),
             is_declared: server.source == Source::File,
-            auth: auth(server.auth.kind()),
+            auth: method(server.auth.kind()),
             waiting,
         })
     }
 }
 
+/// The projects that are named; `None` for all.
+pub(super) fn named(projects: &Projects) -> Option<Vec<Shown>> {
+    match projects {
+        Projects::Only(projects) => Some(projects.iter().map(|name| Shown::of(name)).collect()),
+        _ => None,
+    }
+}
+
 /// The members, but secrets, in which two records differ.
-fn differences(theirs: &Value, mine: &Value) -> Vec<Difference> {
-    const MEMBERS: [(&str, &str); 16] = [
-        ("/display_name", "Display name"),
-        ("/description", "Description"),
-        ("/url", "Server URL"),
-        ("/transport", "Server type"),
-        ("/projects", "Project scope"),
-        ("/auth/type", "Authentication"),
-        ("/auth/client_id", "Client ID"),
-        ("/auth/authorization_url", "Authorization URL"),
-        ("/auth/token_url", "Token URL"),
-        ("/auth/issuer", "Issuer"),
-        ("/auth/header", "Header"),
-        ("/enabled", "Enabled"),
-        ("/on_change", "Changed tools"),
-        ("/new_tools", "New tools"),
-        ("/share_session", "Sessions"),
-        ("/trace_context", "Traces"),
-    ];
-    let of = |record: &Value, member| record.pointer(member).map(words).unwrap_or_default();
-    let both = MEMBERS.map(|(member, label)| (label, of(theirs, member), of(mine, member)));
-    let differ = both.into_iter().filter(|(_, theirs, mine)| theirs != mine);
+fn differences(theirs: &Tree<'_>, mine: &Tree<'_>) -> Vec<Difference> {
+    let both = |label, name: &str, theirs: &Tree<'_>, mine: &Tree<'_>| {
+        let of = |tree: &Tree<'_>| serde_json::to_value(tree.get(name)).unwrap_or_default();
+        (label, words(&of(theirs)), words(&of(mine)))
+    };
+    let server = SERVER.iter().filter(|member| member.name != "auth");
+    let server = server.map(|member| both(member.label, member.name, theirs, mine));
+    let (theirs, mine) = (theirs.get("auth"), mine.get("auth"));
+    let oauth2 = OAUTH2.iter();
+    let oauth2 = oauth2.filter(|member| !matches!(member.kind, Kind::Secret));
+    let auth = [
+        ("Authentication", "type"),
+        (PASSTHROUGH.label, PASSTHROUGH.name),
+    ]
+    .into_iter();
+    let auth = auth.chain(oauth2.map(|member| (member.label, member.name)));
+    let auth = auth.map(|(label, name)| both(label, name, theirs, mine));
+    let differ = server
+        .chain(auth)
+        .filter(|(_, theirs, mine)| theirs != mine);
     let shown = differ.map(|(label, theirs, mine)| Difference {
         label,
         theirs: Shown::short(&theirs, 200),

@@ -18,7 +18,10 @@ use super::{
     text::Shown,
     when::When,
 };
-use crate::registry::{AuthKind, Filter, Page, Projects, Server, ServerStore, Source};
+use crate::registry::{
+    AuthKind, Filter, Page, Projects, Server, ServerStore, Source,
+    members::{Word, method},
+};
 
 /// Of a server's projects so many are named in its row.
 const PROJECTS: usize = 3;
@@ -97,7 +100,7 @@ pub(super) async fn servers(State(admin): State<Arc<Admin>>, RawQuery(query): Ra
 }
 
 /// What was just done, as the page before says it.
-fn done(form: &Form<'_>) -> Option<String> {
+fn done(form: &Form) -> Option<String> {
     let server: crate::ServerName = form.text("server").parse().ok()?;
     let done = match form.text("done") {
         "created" => "is created; callers name it in mcp.servers",
@@ -122,12 +125,9 @@ async fn chips(admin: &Admin, filters: &Filters) -> Result<Vec<Chip>, Fault> {
         filters.chip(
             "auth",
             "Authentication Method",
-            [
-                ("none", auth(AuthKind::None)),
-                ("static_headers", auth(AuthKind::StaticHeaders)),
-                ("oauth2", auth(AuthKind::OAuth2)),
-                ("token_passthrough", auth(AuthKind::TokenPassthrough)),
-            ],
+            AuthKind::WORDS
+                .iter()
+                .map(|(word, kind)| (*word, method(*kind))),
         ),
     ])
 }
@@ -173,20 +173,10 @@ impl Row {
             about: about.map(|about| Shown::short(about, 160)),
             status: StatusView::of(server, seen, now),
             tools: listed.map(|seen| seen.offered(server)),
-            auth: auth(server.auth.kind()),
+            auth: method(server.auth.kind()),
             projects,
             more_projects,
             is_declared: server.source == Source::File,
         }
-    }
-}
-
-/// What a way to authenticate is called.
-pub(super) fn auth(kind: AuthKind) -> &'static str {
-    match kind {
-        AuthKind::None => "No Auth",
-        AuthKind::StaticHeaders => "Static Headers",
-        AuthKind::OAuth2 => "OAuth 2.0",
-        AuthKind::TokenPassthrough => "Token Passthrough",
     }
 }

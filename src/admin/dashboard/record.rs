@@ -1,51 +1,44 @@
-//! A server as the JSON that REST answers and takes: what forms are made of, and turned into.
+//! Saving what forms say.
 
 use std::sync::Arc;
-
-use serde_json::Value;
 
 use super::super::{
     Admin,
     fault::{Code, Fault},
-    seen::Seen,
     servers::log,
-    view::View,
 };
-use crate::registry::{Error, Server, ServerStore};
+use crate::registry::{Error, Server, ServerStore, members::Tree};
 
 impl Admin {
-    /// `server` as an answer of REST has it; sent back, it changes nothing.
-    pub(super) fn record(&self, server: &Server) -> Result<Value, Fault> {
-        // The status is shown elsewhere.
-        let seen = Seen {
-            observation: None,
-            is_authorized: true,
-        };
-        let view = View::of(server, &seen, self.now());
-        serde_json::to_value(view).map_err(unwritten)
-    }
-
-    /// Adds the server that `body` says.
-    pub(super) async fn add(&self, body: &Value) -> Result<Arc<Server>, Fault> {
-        let server = self.reader().create(&bytes(body)?)?;
+    /// Adds the server that is `entered`.
+    pub(super) async fn add(&self, entered: &Tree<'_>) -> Result<Arc<Server>, Fault> {
+        let server = self.reader().create(entered)?;
         let server = self.store.insert(server).await.map_err(taken)?;
         log("insert", &server);
         self.note_projects(&server);
         Ok(server)
     }
 
-    /// Puts what `body` says in the place of `stored`.
-    pub(super) async fn change(&self, body: &Value, stored: &Server) -> Result<Arc<Server>, Fault> {
-        let server = self.reader().replace(&bytes(body)?, stored)?;
+    /// Puts what is `entered` in the place of `stored`.
+    pub(super) async fn change(
+        &self,
+        entered: &Tree<'_>,
+        stored: &Server,
+    ) -> Result<Arc<Server>, Fault> {
+        let server = self.reader().replace(entered, stored)?;
         let server = self.store.replace(server).await?;
         log("replace", &server);
         self.note_projects(&server);
         Ok(server)
     }
 
-    /// Puts a draft under another name, with what `body` says.
-    pub(super) async fn rename(&self, body: &Value, stored: &Server) -> Result<Arc<Server>, Fault> {
-        let server = self.reader().rename(&bytes(body)?, stored)?;
+    /// Puts a draft under another name, with what is `entered`.
+    pub(super) async fn rename(
+        &self,
+        entered: &Tree<'_>,
+        stored: &Server,
+    ) -> Result<Arc<Server>, Fault> {
+        let server = self.reader().rename(entered, stored)?;
         let server = self.store.insert(server).await.map_err(taken)?;
         log("insert", &server);
         self.note_projects(&server);
@@ -64,13 +57,4 @@ fn taken(error: Error) -> Fault {
         }
         error => error.into(),
     }
-}
-
-fn bytes(body: &Value) -> Result<Vec<u8>, Fault> {
-    serde_json::to_vec(body).map_err(unwritten)
-}
-
-fn unwritten(error: serde_json::Error) -> Fault {
-    tracing::error!(%error, "a server cannot be written");
-    Fault::new(Code::Registry, "the server cannot be written")
 }

@@ -8,7 +8,6 @@ use axum::{
     extract::{RawQuery, State},
 };
 use http::StatusCode;
-use serde_json::{Value, json};
 
 use super::{
     super::{
@@ -17,6 +16,7 @@ use super::{
         fault::{Code, Fault},
         tool_view::ToolView,
         tools::is_listed_for_callers,
+        view::entered,
     },
     diff::{self, Line},
     editing::Top,
@@ -28,7 +28,9 @@ use super::{
     text::Shown,
     wizard::{Problem, status},
 };
-use crate::registry::{Error, Fingerprint, Observation, Server, ServerStore, Source, ToolState};
+use crate::registry::{
+    Error, Fingerprint, Observation, Server, ServerStore, Source, ToolState, members::Tree,
+};
 
 /// So many lines of a difference are shown.
 const LINES: usize = 1500;
@@ -70,8 +72,13 @@ pub(super) async fn show(
     if server.draft {
         return Ok(to(&admin, &format!("/servers/{name}/setup/tools")));
     }
-    let chosen = admin.record(&server)?["tools"].take();
-    let mut content = content(&admin, &server, &chosen, Errors::default()).await?;
+    let mut content = content(
+        &admin,
+        &server,
+        entered(&server).get("tools"),
+        Errors::default(),
+    )
+    .await?;
     let query = query.unwrap_or_default();
     content.done = match Form::parse(query.as_bytes())?.text("done") {
         "saved" => Some("Saved. Requests that come now get these tools."),
@@ -89,24 +96,24 @@ pub(super) async fn save(
 ) -> Answer {
     let server = admin.store.get(&admin.organization, &name).await?;
     let form = Form::parse(&form)?;
-    let mut body = admin.record(&server)?;
-    body["version"] = form.text("version").parse::<u64>().ok().into();
+    let mut given = entered(&server);
+    given.set("version", form.text("version").parse::<u64>().ok());
     let unsaved = match form.text("go") {
         "again" => {
             // What is wrong is on the page that follows.
             let _ = admin.probe(&server).await;
             return Ok(to(&admin, &format!("/servers/{name}/tools")));
         }
-        "all" => Some(every_tool(&form, &body["tools"])),
-        "clear" => Some(json!([])),
+        "all" => Some(every_tool(&form, given.get("tools"))),
+        "clear" => Some(Tree::List(Vec::new())),
         _ => None,
     };
     if let Some(chosen) = unsaved {
         let content = content(&admin, &server, &chosen, Errors::default()).await?;
         return page(StatusCode::OK, &content);
     }
-    let saved = match read_tools(&form, &mut body) {
-        Ok(()) => admin.change(&body, &server).await,
+    let saved = match read_tools(&form, &mut given) {
+        Ok(()) => admin.change(&given, &server).await,
         Err(fault) => Err(fault),
     };
     match saved {
@@ -120,7 +127,7 @@ pub(super) async fn save(
                 }
                 _ => Errors::of(fault)?,
             };
-            let content = content(&admin, &server, &body["tools"], errors).await?;
+            let content = content(&admin, &server, given.get("tools"), errors).await?;
             page(status(&content.errors), &content)
         }
     }
@@ -159,7 +166,7 @@ fn meant((tool, fingerprint): (&str, &str)) -> Result<(String, Option<Fingerprin
 async fn content(
     admin: &Admin,
     server: &Server,
-    chosen: &Value,
+    chosen: &Tree<'_>,
     errors: Errors,
 ) -> Result<Tools, Fault> {
     let (seen, problem) = admin.known_tools(server).await?;

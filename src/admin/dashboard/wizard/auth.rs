@@ -8,7 +8,6 @@ use axum::{
     extract::{RawQuery, State},
 };
 use http::StatusCode;
-use serde_json::Value;
 
 use super::{
     super::{
@@ -26,8 +25,9 @@ use crate::{
         answer::{Answer, Named},
         fault::Fault,
         outside::Outside,
+        view::entered,
     },
-    registry::Server,
+    registry::{Server, members::Tree},
 };
 
 #[derive(Template)]
@@ -54,9 +54,8 @@ pub(in super::super) async fn auth(
         return Ok(done(&admin, &name));
     };
     let query = query.unwrap_or_default();
-    let body = admin.record(&draft)?;
     let mut content = admin
-        .auth_content(&draft, &body, &outside, Errors::default())
+        .auth_content(&draft, &entered(&draft), &outside, Errors::default())
         .await;
     content.has_moved = query == "moved";
     content.more_rows = query == "more";
@@ -74,19 +73,16 @@ pub(in super::super) async fn save_auth(
         return Ok(done(&admin, &name));
     };
     let form = Form::parse(&form)?;
-    let mut body = admin.record(&draft)?;
-    read_auth(&form, &mut body);
-    let server = match admin.change(&body, &draft).await {
+    let mut given = entered(&draft);
+    read_auth(&form, &mut given);
+    let server = match admin.change(&given, &draft).await {
         Ok(server) => server,
-        Err(fault) => return wrong_auth(&admin, &draft, &body, &outside, fault).await,
+        Err(fault) => return wrong_auth(&admin, &draft, &given, &outside, fault).await,
     };
     match form.text("go") {
         "connect" => match connecting::going(&admin, &server, &outside).await {
             Ok(response) => Ok(response),
-            Err(fault) => {
-                let body = admin.record(&server)?;
-                wrong_auth(&admin, &server, &body, &outside, fault).await
-            }
+            Err(fault) => wrong_auth(&admin, &server, &entered(&server), &outside, fault).await,
         },
         "more" => Ok(step(&admin, &server.name, "auth?more")),
         _ => Ok(step(&admin, &server.name, "tools")),
@@ -96,12 +92,12 @@ pub(in super::super) async fn save_auth(
 async fn wrong_auth(
     admin: &Admin,
     draft: &Server,
-    body: &Value,
+    given: &Tree<'_>,
     outside: &Outside,
     fault: Fault,
 ) -> Answer {
     let errors = Errors::of(fault)?;
-    let content = admin.auth_content(draft, body, outside, errors).await;
+    let content = admin.auth_content(draft, given, outside, errors).await;
     page(StatusCode::BAD_REQUEST, &content)
 }
 
@@ -109,7 +105,7 @@ impl Admin {
     async fn auth_content(
         &self,
         draft: &Server,
-        body: &Value,
+        given: &Tree<'_>,
         outside: &Outside,
         errors: Errors,
     ) -> AuthStep {
@@ -117,7 +113,7 @@ impl Admin {
             frame: Frame::of(self, Section::Servers),
             steps: steps(self, Some(&draft.name), 1),
             name: draft.name.to_string(),
-            fields: Fields::of(body, &Default::default()),
+            fields: Fields::of(given, &Default::default()),
             connection: Connection::of(self, draft, outside).await,
             has_moved: false,
             more_rows: false,

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::{body::Bytes, extract::State};
-use serde_json::{Value, json};
 
 use super::{
     super::{
@@ -19,8 +18,10 @@ use crate::{
     admin::{
         Admin,
         answer::{Answer, Named},
+        view::entered,
     },
     name::ServerName,
+    registry::members::Tree,
 };
 
 #[derive(Template)]
@@ -36,18 +37,19 @@ struct ServerStep {
 
 /// `GET /create`
 pub(in super::super) async fn begin(State(admin): State<Arc<Admin>>) -> Answer {
-    let body = json!({"transport": "streamable_http", "projects": "all"});
-    server_step(&admin, None, &body, Errors::default()).await
+    server_step(&admin, None, &Tree::new(), Errors::default()).await
 }
 
 /// `POST /create`
 pub(in super::super) async fn create(State(admin): State<Arc<Admin>>, form: Bytes) -> Answer {
     let form = Form::parse(&form)?;
-    let mut body = json!({"name": form.trimmed("name"), "draft": true});
-    read_scope(&form, &mut body);
-    match admin.add(&body).await {
+    let mut given = Tree::new()
+        .with("name", form.trimmed("name"))
+        .with("draft", true);
+    read_scope(&form, &mut given);
+    match admin.add(&given).await {
         Ok(server) => Ok(step(&admin, &server.name, "auth")),
-        Err(fault) => server_step(&admin, None, &body, Errors::of(fault)?).await,
+        Err(fault) => server_step(&admin, None, &given, Errors::of(fault)?).await,
     }
 }
 
@@ -59,8 +61,7 @@ pub(in super::super) async fn server(
     let Some(draft) = admin.draft(&name).await? else {
         return Ok(done(&admin, &name));
     };
-    let body = admin.record(&draft)?;
-    server_step(&admin, Some(&name), &body, Errors::default()).await
+    server_step(&admin, Some(&name), &entered(&draft), Errors::default()).await
 }
 
 /// `POST /servers/{name}/setup/server`
@@ -73,32 +74,32 @@ pub(in super::super) async fn save_server(
         return Ok(done(&admin, &name));
     };
     let form = Form::parse(&form)?;
-    let mut body = admin.record(&draft)?;
-    body["name"] = form.trimmed("name").into();
-    read_scope(&form, &mut body);
-    let has_moved = drop_moved_secrets(&mut body, &draft.url);
-    let saved = match body["name"] == name.as_str() {
-        true => admin.change(&body, &draft).await,
-        false => admin.rename(&body, &draft).await,
+    let mut given = entered(&draft);
+    given.set("name", form.trimmed("name"));
+    read_scope(&form, &mut given);
+    let has_moved = drop_moved_secrets(&mut given, &draft.url);
+    let saved = match form.trimmed("name") == name.as_str() {
+        true => admin.change(&given, &draft).await,
+        false => admin.rename(&given, &draft).await,
     };
     match saved {
         Ok(server) if has_moved => Ok(step(&admin, &server.name, "auth?moved")),
         Ok(server) => Ok(step(&admin, &server.name, "auth")),
-        Err(fault) => server_step(&admin, Some(&name), &body, Errors::of(fault)?).await,
+        Err(fault) => server_step(&admin, Some(&name), &given, Errors::of(fault)?).await,
     }
 }
 
 async fn server_step(
     admin: &Admin,
     draft: Option<&ServerName>,
-    body: &Value,
+    given: &Tree<'_>,
     errors: Errors,
 ) -> Answer {
     let content = ServerStep {
         frame: Frame::of(admin, Section::Servers),
         steps: steps(admin, draft, 0),
         name: draft.map(ToString::to_string).unwrap_or_default(),
-        fields: Fields::of(body, &*admin.choices().await?),
+        fields: Fields::of(given, &*admin.choices().await?),
         errors,
     };
     page(status(&content.errors), &content)

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::{body::Bytes, extract::State};
-use serde_json::{Value, json};
 
 use super::{
     super::{
@@ -23,8 +22,9 @@ use crate::{
         answer::{Answer, Named},
         fault::{Code, Fault},
         tools::is_listed_for_callers,
+        view::entered,
     },
-    registry::{Observation, Server},
+    registry::{Observation, Server, members::Tree},
 };
 
 #[derive(Template)]
@@ -51,8 +51,13 @@ pub(in super::super) async fn tools(State(admin): State<Arc<Admin>>, Named(name)
     let Some(draft) = admin.draft(&name).await? else {
         return Ok(done(&admin, &name));
     };
-    let chosen = admin.record(&draft)?["tools"].take();
-    tools_step(&admin, &draft, &chosen, Errors::default()).await
+    tools_step(
+        &admin,
+        &draft,
+        entered(&draft).get("tools"),
+        Errors::default(),
+    )
+    .await
 }
 
 /// `POST /servers/{name}/setup/tools`
@@ -65,7 +70,7 @@ pub(in super::super) async fn save_tools(
         return Ok(done(&admin, &name));
     };
     let form = Form::parse(&form)?;
-    let mut body = admin.record(&draft)?;
+    let mut given = entered(&draft);
     match form.text("go") {
         // Once more, whatever was chosen; it stays as it is stored.
         "again" => {
@@ -74,23 +79,25 @@ pub(in super::super) async fn save_tools(
             return Ok(step(&admin, &name, "tools"));
         }
         "all" => {
-            let tools = every_tool(&form, &body["tools"]);
+            let tools = every_tool(&form, given.get("tools"));
             return tools_step(&admin, &draft, &tools, Errors::default()).await;
         }
-        "clear" => return tools_step(&admin, &draft, &json!([]), Errors::default()).await,
+        "clear" => {
+            return tools_step(&admin, &draft, &Tree::List(Vec::new()), Errors::default()).await;
+        }
         _ => {}
     }
-    let saved = match read_tools(&form, &mut body) {
-        Ok(()) => admin.change(&body, &draft).await,
+    let saved = match read_tools(&form, &mut given) {
+        Ok(()) => admin.change(&given, &draft).await,
         Err(fault) => Err(fault),
     };
     match saved {
         Ok(server) => Ok(step(&admin, &server.name, "review")),
-        Err(fault) => tools_step(&admin, &draft, &body["tools"], Errors::of(fault)?).await,
+        Err(fault) => tools_step(&admin, &draft, given.get("tools"), Errors::of(fault)?).await,
     }
 }
 
-async fn tools_step(admin: &Admin, draft: &Server, chosen: &Value, errors: Errors) -> Answer {
+async fn tools_step(admin: &Admin, draft: &Server, chosen: &Tree<'_>, errors: Errors) -> Answer {
     let (seen, problem) = admin.known_tools(draft).await?;
     let content = ToolsStep {
         frame: Frame::of(admin, Section::Servers),
