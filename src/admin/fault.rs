@@ -1,5 +1,7 @@
 //! Errors of the operator's side, in the shape that callers of the layer get.
 
+use std::borrow::Cow;
+
 use axum::response::{IntoResponse, Response};
 use http::{
     HeaderValue, StatusCode,
@@ -95,6 +97,8 @@ pub(super) struct Fault {
     code: Code,
     message: String,
     param: Option<String>,
+    /// What a page says instead.
+    page: Option<Cow<'static, str>>,
 }
 
 impl Fault {
@@ -103,6 +107,7 @@ impl Fault {
             code,
             message: message.into(),
             param: None,
+            page: None,
         }
     }
 
@@ -120,12 +125,27 @@ impl Fault {
         self
     }
 
+    /// Gives a page words of its own.
+    pub(super) fn with_page(self, page: Option<Cow<'static, str>>) -> Self {
+        Self { page, ..self }
+    }
+
+    /// The same with another code.
+    pub(super) fn with_code(self, code: Code) -> Self {
+        Self { code, ..self }
+    }
+
     pub(super) fn code(&self) -> Code {
         self.code
     }
 
     pub(super) fn message(&self) -> &str {
         &self.message
+    }
+
+    /// What a page says instead of the message.
+    pub(super) fn page(&self) -> Option<&str> {
+        self.page.as_deref()
     }
 
     pub(super) fn status(&self) -> StatusCode {

@@ -9,7 +9,6 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use bytes::BytesMut;
 use http::{
     HeaderMap, HeaderValue, Method,
     header::{
@@ -19,6 +18,7 @@ use http::{
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use tokio::time::timeout;
+use zeroize::Zeroizing;
 
 use super::{
     access::Access,
@@ -238,11 +238,11 @@ async fn read(body: Body) -> Result<Bytes, Fault> {
     let mut body = Limited::new(body, BODY);
     let reading = async {
         // Copied as it comes: each frame is a piece of a buffer that one byte of it would keep.
-        let mut read = BytesMut::new();
+        let mut read = Zeroizing::new(Vec::new());
         while let Some(frame) = body.frame().await.transpose()? {
-            read.extend_from_slice(&frame.into_data().unwrap_or_default());
+            append(&mut read, &frame.into_data().unwrap_or_default());
         }
-        Ok::<_, BoxError>(read.freeze())
+        Ok::<_, BoxError>(Bytes::from_owner(read))
     };
     match timeout(BODY_TIME, reading).await {
         Ok(Ok(body)) => Ok(body),
@@ -256,6 +256,18 @@ async fn read(body: Body) -> Result<Bytes, Fault> {
             format!("the body took longer than {} s", BODY_TIME.as_secs()),
         )),
     }
+}
+
+/// Puts `frame` behind what was `read`. A body may have secrets, and a vector that grows by itself
+/// leaves what it had where it was.
+fn append(read: &mut Zeroizing<Vec<u8>>, frame: &[u8]) {
+    let length = read.len() + frame.len();
+    if length > read.capacity() {
+        let mut larger = Vec::with_capacity(length.max(2 * read.capacity()));
+        larger.extend_from_slice(read);
+        *read = larger.into();
+    }
+    read.extend_from_slice(frame);
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     name::ServerName,
-    registry::{AuthKind, Filter},
+    registry::{AuthKind, Filter, members::Word},
 };
 
 /// The longest page.
@@ -78,16 +78,8 @@ pub(super) fn parameters(
 }
 
 fn kind(value: &str) -> Result<AuthKind, Fault> {
-    match value {
-        "none" => Ok(AuthKind::None),
-        "static_headers" => Ok(AuthKind::StaticHeaders),
-        "oauth2" => Ok(AuthKind::OAuth2),
-        "token_passthrough" => Ok(AuthKind::TokenPassthrough),
-        _ => Err(fault(
-            "auth",
-            "must be none, static_headers, oauth2 or token_passthrough",
-        )),
-    }
+    let kind = AuthKind::of_word(value);
+    kind.ok_or_else(|| fault("auth", &AuthKind::expected().replace('"', "")))
 }
 
 pub(super) fn limit(value: &str) -> Result<usize, Fault> {

@@ -2,21 +2,17 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use super::{
     clock::Clock,
     edit::Reader,
     fault::{Code, Fault},
     organization::OrganizationStore,
     projects::Projects,
-    server_status::ServerStatus,
-    view::View,
 };
 use crate::{
     connect::Connections,
     name::ServerName,
-    registry::{Error, Server, Source},
+    registry::{Error, Server, Source, members::Tree},
 };
 
 /// Reads records from what is entered, and keeps them.
@@ -78,32 +74,29 @@ impl Records {
         Ok(Some(server).filter(|server| server.draft))
     }
 
-    /// `server` as an answer of REST has it; sent back, it changes nothing.
-    pub(super) fn record(&self, server: &Server) -> Result<Value, Fault> {
-        // The status is shown elsewhere.
-        let status = ServerStatus {
-            observation: None,
-            is_authorized: true,
-        };
-        let view = View::of(server, &status, self.clock.now());
-        serde_json::to_value(view).map_err(unwritten)
-    }
-
-    /// Adds the server that `body` says.
-    pub(super) async fn add(&self, body: &Value) -> Result<Arc<Server>, Fault> {
-        let server = self.reader().create(&bytes(body)?)?;
+    /// Adds the server that is `entered`.
+    pub(super) async fn add(&self, entered: &Tree<'_>) -> Result<Arc<Server>, Fault> {
+        let server = self.reader().create(entered)?;
         self.insert(server).await.map_err(taken)
     }
 
-    /// Puts what `body` says in the place of `stored`.
-    pub(super) async fn change(&self, body: &Value, stored: &Server) -> Result<Arc<Server>, Fault> {
-        let server = self.reader().replace(&bytes(body)?, stored)?;
+    /// Puts what is `entered` in the place of `stored`.
+    pub(super) async fn change(
+        &self,
+        entered: &Tree<'_>,
+        stored: &Server,
+    ) -> Result<Arc<Server>, Fault> {
+        let server = self.reader().replace(entered, stored)?;
         Ok(self.replace(server).await?)
     }
 
-    /// Puts a draft under another name, with what `body` says.
-    pub(super) async fn rename(&self, body: &Value, stored: &Server) -> Result<Arc<Server>, Fault> {
-        let server = self.reader().rename(&bytes(body)?, stored)?;
+    /// Puts a draft under another name, with what is `entered`.
+    pub(super) async fn rename(
+        &self,
+        entered: &Tree<'_>,
+        stored: &Server,
+    ) -> Result<Arc<Server>, Fault> {
+        let server = self.reader().rename(entered, stored)?;
         let server = self.insert(server).await.map_err(taken)?;
         self.store.remove(&stored.name).await?;
         log("remove", stored);
@@ -126,13 +119,4 @@ fn taken(error: Error) -> Fault {
         }
         error => error.into(),
     }
-}
-
-fn bytes(body: &Value) -> Result<Vec<u8>, Fault> {
-    serde_json::to_vec(body).map_err(unwritten)
-}
-
-fn unwritten(error: serde_json::Error) -> Fault {
-    tracing::error!(%error, "a server cannot be written");
-    Fault::new(Code::Registry, "the server cannot be written")
 }

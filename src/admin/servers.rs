@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::{
     answer::{Answer, Named, json},
+    body::tree,
     organization::OrganizationStore,
     query::Query,
     records::Records,
@@ -49,7 +50,7 @@ pub(super) async fn create(
     OriginalUri(uri): OriginalUri,
     body: Bytes,
 ) -> Answer {
-    let server = records.reader().create(&body)?;
+    let server = records.reader().create(&tree(&body)?)?;
     let server = records.insert(server).await?;
     let status = statuses.of(&server, None).await;
     let view = View::of(&server, &status, statuses.now());
@@ -84,7 +85,7 @@ pub(super) async fn replace(
     if stored.source == Source::File {
         return Err(Error::Declared { name }.into());
     }
-    let server = records.reader().replace(&body, &stored)?;
+    let server = records.reader().replace(&tree(&body)?, &stored)?;
     // Before anything is changed: afterwards a fault would look as if nothing was.
     let observation = store.observed(&stored).await?;
     let server = records.replace(server).await?;

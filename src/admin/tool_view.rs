@@ -3,10 +3,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::view::policy_name;
 use crate::{
     name::offered_name,
-    registry::{Fingerprint, Observation, Server, ToolState},
+    registry::{Fingerprint, Observation, Server, ToolState, members::Word},
 };
 
 /// A tool in JSON.
@@ -57,7 +56,7 @@ impl<'a> ToolView<'a> {
             description: shown.description,
             input_schema: shown.input_schema,
             selected: policy.is_some(),
-            policy: policy.map(policy_name),
+            policy: policy.map(Word::word),
             state,
             fingerprint: now,
             approved_fingerprint: approved,

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::{
     answer::{Answer, Named, json},
-    body::Value,
+    body,
     fault::{Code, Fault},
     organization::OrganizationStore,
     tool_view::ToolView,
@@ -18,7 +18,10 @@ use crate::{
     connect::Connections,
     inactive::Inactive,
     left_out::LeftOut,
-    registry::{Auth, Error, Fingerprint, Server, Source},
+    registry::{
+        Auth, Error, Fingerprint, Server, Source,
+        members::{self, Node, Words},
+    },
 };
 
 /// Attempts at accepting, after which somebody else was faster each time.
@@ -169,8 +172,15 @@ pub(super) fn is_listed_for_callers(server: &Server) -> bool {
 
 /// The tools that a body accepts; without a fingerprint that they are gone.
 fn accepted(body: &[u8]) -> Result<Vec<(String, Option<Fingerprint>)>, Fault> {
-    let body = Value::parse(body, Code::InvalidRequest)?;
-    let tools = body.members(&["tools"])?.require("tools")?;
+    let body = body::tree(body)?;
+    let tools = all(&Node::new(&body, &Words::JSON));
+    tools.map_err(|fault| Fault::from(fault).with_code(Code::InvalidRequest))
+}
+
+fn all(body: &Node<'_>) -> Result<Vec<(String, Option<Fingerprint>)>, members::Fault> {
+    let members = body.table("must be an object")?;
+    members.allow(["tools"])?;
+    let tools = members.require("tools")?;
     let items = tools.items("must be a list of {\"name\", \"fingerprint\"}")?;
     if items.is_empty() {
         return Err(tools.fault("must name at least one tool"));
@@ -178,18 +188,17 @@ fn accepted(body: &[u8]) -> Result<Vec<(String, Option<Fingerprint>)>, Fault> {
     items.iter().map(one).collect()
 }
 
-fn one(value: &Value<'_>) -> Result<(String, Option<Fingerprint>), Fault> {
-    let members = value.members(&["name", "fingerprint"])?;
-    let name = members.require("name")?.text()?;
+fn one(at: &Node<'_>) -> Result<(String, Option<Fingerprint>), members::Fault> {
+    let members = at.table("must be an object")?;
+    members.allow(["name", "fingerprint"])?;
+    let name = members.require("name")?.text()?.to_owned();
     if !members.has("fingerprint") {
-        return Err(members.fault(
-            "fingerprint",
-            "is missing; null accepts that the tool is gone",
-        ));
+        let reason = "is missing; null accepts that the tool is gone";
+        return Err(members.fault("fingerprint", reason));
     }
-    let fingerprint = members.read("fingerprint", |value| {
-        let fingerprint = value.text()?.parse();
-        fingerprint.map_err(|_| value.fault("must be 64 hex digits in lower case, or null"))
-    })?;
-    Ok((name, fingerprint))
+    let fingerprint = members.get("fingerprint").map(|at| {
+        let fingerprint = at.text()?.parse();
+        fingerprint.map_err(|_| at.fault("must be 64 hex digits in lower case, or null"))
+    });
+    Ok((name, fingerprint.transpose()?))
 }

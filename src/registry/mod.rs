@@ -32,6 +32,25 @@ mod error;
 mod file;
 mod future;
 mod listing;
+#[cfg(any(
+    feature = "admin",
+    feature = "file",
+    feature = "postgres",
+    feature = "sqlite"
+))]
+#[cfg_attr(
+    not(all(
+        feature = "admin",
+        feature = "file",
+        any(feature = "postgres", feature = "sqlite")
+    )),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "each text of a server needs a part of it"
+    )
+)]
+pub(crate) mod members;
 mod memory;
 mod oauth2;
 mod observation;

@@ -197,7 +197,8 @@ async fn a_server_is_changed_and_keeps_its_secret() {
     let mut moved = filled("2", "Beta");
     moved[3].1 = "https://elsewhere.example.com/mcp";
     let page = pages.post("/servers/b", &moved).await;
-    assert!(page.html(400).contains("entered for another origin"));
+    let words = "The server address changed. Enter the header value again.";
+    assert!(page.html(400).contains(words), "{}", page.text);
 }
 
 /// Creating was at `/servers/new` once, so a server of that name had no settings.

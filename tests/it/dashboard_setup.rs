@@ -192,7 +192,11 @@ async fn what_is_wrong_stands_beside_its_field_and_what_was_typed_stays() {
     let pages = Pages::in_memory().await;
     let answer = begin(&pages, "A wiki", "https://mcp.example.com/mcp").await;
     let html = answer.html(400);
-    wrong(html, "f-name", "Server name");
+    wrong(
+        html,
+        "f-name",
+        "Use 1–40 lowercase letters, digits and single hyphens.",
+    );
     assert!(html.contains("value=\"A wiki\"") && html.contains("value=\"Wiki\""));
     assert!(html.contains("value=\"ops\" checked"));
     assert_eq!(

@@ -6,19 +6,18 @@ use axum::{
     extract::{RawQuery, State},
 };
 use http::StatusCode;
-use serde_json::Value;
 
 use super::{
     super::{
         answer::{Answer, Named},
         fault::{Code, Fault},
         outside::Outside,
+        view::entered,
     },
     connecting::{Connection, going},
     errors::Errors,
     fields::{Fields, read_auth, read_scope, read_switches},
     form::Form,
-    list::auth,
     page::{Frame, page},
     server_pages::ServerPages,
     status::StatusView,
@@ -28,7 +27,10 @@ use super::{
 };
 use crate::{
     name::ServerName,
-    registry::{Server, Source, ToolState},
+    registry::{
+        Projects, Server, Source, ToolState,
+        members::{Kind, OAUTH2, PASSTHROUGH, SERVER, Tree, method},
+    },
 };
 
 /// The head of every page of one server.
@@ -86,13 +88,13 @@ pub(super) async fn edit(
     if server.draft {
         return Ok(pages.to(&format!("/servers/{name}/setup/server")));
     }
-    let body = pages.records.record(&server)?;
     if server.source == Source::File {
-        return declared(&pages, &server, &body, &outside).await;
+        return declared(&pages, &server, &outside).await;
     }
+    let entered = entered(&server);
     let query = query.unwrap_or_default();
     let query = Form::parse(query.as_bytes())?;
-    let mut content = content(&pages, &server, &body, &outside, Errors::default()).await?;
+    let mut content = content(&pages, &server, &entered, &outside, Errors::default()).await?;
     content.more_rows = query.has("more");
     content.done = match query.text("done") {
         "saved" => Some("Saved. Requests that come now use it."),
@@ -111,26 +113,23 @@ pub(super) async fn save(
 ) -> Answer {
     let server = pages.store.get(&name).await?;
     let form = Form::parse(&form)?;
-    let mut body = pages.records.record(&server)?;
-    body["version"] = form.text("version").parse::<u64>().ok().into();
-    read_scope(&form, &mut body);
-    read_auth(&form, &mut body);
-    read_switches(&form, &mut body);
-    let saved = match pages.records.change(&body, &server).await {
+    let mut given = entered(&server);
+    given.set("version", form.text("version").parse::<u64>().ok());
+    read_scope(&form, &mut given);
+    read_auth(&form, &mut given);
+    read_switches(&form, &mut given);
+    let saved = match pages.records.change(&given, &server).await {
         Ok(saved) => saved,
         Err(fault) if fault.code() == Code::StaleVersion => {
-            return conflict(&pages, &name, body, &outside).await;
+            return conflict(&pages, &name, given, &outside).await;
         }
-        Err(fault) => return wrong(&pages, &server, &body, &outside, fault).await,
+        Err(fault) => return wrong(&pages, &server, &given, &outside, fault).await,
     };
     match form.text("go") {
         "more" => Ok(pages.to(&format!("/servers/{name}?more#headers-title"))),
         "connect" => match going(&pages, &saved, &outside).await {
             Ok(response) => Ok(response),
-            Err(fault) => {
-                let body = pages.records.record(&saved)?;
-                wrong(&pages, &saved, &body, &outside, fault).await
-            }
+            Err(fault) => wrong(&pages, &saved, &entered(&saved), &outside, fault).await,
         },
         _ => Ok(pages.to(&format!("/servers/{name}?done=saved"))),
     }
@@ -139,11 +138,11 @@ pub(super) async fn save(
 async fn wrong(
     pages: &ServerPages,
     server: &Server,
-    body: &Value,
+    given: &Tree<'_>,
     outside: &Outside,
     fault: Fault,
 ) -> Answer {
-    let content = content(pages, server, body, outside, Errors::of(fault)?).await?;
+    let content = content(pages, server, given, outside, Errors::of(fault)?).await?;
     page(status(&content.errors), &content)
 }
 
@@ -151,14 +150,14 @@ async fn wrong(
 async fn conflict(
     pages: &ServerPages,
     name: &ServerName,
-    mut body: Value,
+    mut given: Tree<'_>,
     outside: &Outside,
 ) -> Answer {
     // Once more: it is this version that the next try replaces.
     let server = pages.store.get(name).await?;
-    body["version"] = server.version.into();
-    let differences = differences(&pages.records.record(&server)?, &body);
-    let mut content = content(pages, &server, &body, outside, Errors::default()).await?;
+    given.set("version", server.version);
+    let differences = differences(&entered(&server), &given);
+    let mut content = content(pages, &server, &given, outside, Errors::default()).await?;
     content.conflict = Some(differences);
     page(StatusCode::CONFLICT, &content)
 }
@@ -166,7 +165,7 @@ async fn conflict(
 async fn content(
     pages: &ServerPages,
     server: &Server,
-    body: &Value,
+    given: &Tree<'_>,
     outside: &Outside,
     errors: Errors,
 ) -> Result<Edit, Fault> {
@@ -174,7 +173,7 @@ async fn content(
         frame: pages.frame(),
         top: Top::of(pages, server).await?,
         name: server.name.to_string(),
-        fields: Fields::of(body, &*pages.choices().await?),
+        fields: Fields::of(given, &*pages.choices().await?),
         connection: Connection::of(pages, server, outside).await,
         done: None,
         conflict: None,
@@ -186,15 +185,13 @@ async fn content(
     })
 }
 
-async fn declared(pages: &ServerPages, server: &Server, body: &Value, outside: &Outside) -> Answer {
-    let projects = body["projects"].as_array().into_iter().flatten();
-    let projects = projects.filter_map(Value::as_str).map(Shown::of);
+async fn declared(pages: &ServerPages, server: &Server, outside: &Outside) -> Answer {
     let content = Declared {
         frame: pages.frame(),
         top: Top::of(pages, server).await?,
-        fields: Fields::of(body, &Default::default()),
+        fields: Fields::of(&entered(server), &Default::default()),
         about: server.description.as_deref().map(Shown::of),
-        projects: projects.collect(),
+        projects: named(&server.projects).unwrap_or_default(),
         connection: Connection::of(pages, server, outside).await,
     };
     page(StatusCode::OK, &content)
@@ -214,35 +211,41 @@ impl Top {
             display: Shown::of(server.display_name()),
             status: StatusView::of(server, &seen, pages.statuses.now()),
             is_declared: server.source == Source::File,
-            auth: auth(server.auth.kind()),
+            auth: method(server.auth.kind()),
             waiting,
         })
     }
 }
 
+/// The projects that are named; `None` for all.
+pub(super) fn named(projects: &Projects) -> Option<Vec<Shown>> {
+    match projects {
+        Projects::Only(projects) => Some(projects.iter().map(|name| Shown::of(name)).collect()),
+        _ => None,
+    }
+}
+
 /// The members, but secrets, in which two records differ.
-fn differences(theirs: &Value, mine: &Value) -> Vec<Difference> {
-    const MEMBERS: [(&str, &str); 16] = [
-        ("/display_name", "Display name"),
-        ("/description", "Description"),
-        ("/url", "Server URL"),
-        ("/transport", "Server type"),
-        ("/projects", "Project scope"),
-        ("/auth/type", "Authentication"),
-        ("/auth/client_id", "Client ID"),
-        ("/auth/authorization_url", "Authorization URL"),
-        ("/auth/token_url", "Token URL"),
-        ("/auth/issuer", "Issuer"),
-        ("/auth/header", "Header"),
-        ("/enabled", "Enabled"),
-        ("/on_change", "Changed tools"),
-        ("/new_tools", "New tools"),
-        ("/share_session", "Sessions"),
-        ("/trace_context", "Traces"),
-    ];
-    let of = |record: &Value, member| record.pointer(member).map(words).unwrap_or_default();
-    let both = MEMBERS.map(|(member, label)| (label, of(theirs, member), of(mine, member)));
-    let differ = both.into_iter().filter(|(_, theirs, mine)| theirs != mine);
+fn differences(theirs: &Tree<'_>, mine: &Tree<'_>) -> Vec<Difference> {
+    let both = |label, name: &str, theirs: &Tree<'_>, mine: &Tree<'_>| {
+        let of = |tree: &Tree<'_>| serde_json::to_value(tree.get(name)).unwrap_or_default();
+        (label, words(&of(theirs)), words(&of(mine)))
+    };
+    let server = SERVER.iter().filter(|member| member.name != "auth");
+    let server = server.map(|member| both(member.label, member.name, theirs, mine));
+    let (theirs, mine) = (theirs.get("auth"), mine.get("auth"));
+    let oauth2 = OAUTH2.iter();
+    let oauth2 = oauth2.filter(|member| !matches!(member.kind, Kind::Secret));
+    let auth = [
+        ("Authentication", "type"),
+        (PASSTHROUGH.label, PASSTHROUGH.name),
+    ]
+    .into_iter();
+    let auth = auth.chain(oauth2.map(|member| (member.label, member.name)));
+    let auth = auth.map(|(label, name)| both(label, name, theirs, mine));
+    let differ = server
+        .chain(auth)
+        .filter(|(_, theirs, mine)| theirs != mine);
     let shown = differ.map(|(label, theirs, mine)| Difference {
         label,
         theirs: Shown::short(&theirs, 200),

@@ -4,6 +4,9 @@ use super::{
     super::fault::{Code, Fault},
     text::sentence,
 };
+use crate::registry::members::{
+    HEADER, HEADER_VALUE, HEADERS, Member, OAUTH2, PASSTHROUGH, SERVER,
+};
 
 /// What was refused, by the member that a field stands for.
 #[derive(Default)]
@@ -36,7 +39,7 @@ impl Errors {
         let wrong = Wrong {
             param: param.to_owned(),
             field: field(param),
-            message: said(param, fault.message()),
+            message: said(param, &fault),
         };
         Ok(Self {
             all: vec![wrong],
@@ -66,7 +69,7 @@ impl Errors {
 }
 
 /// The id of the field of a member.
-fn field(param: &str) -> String {
+pub(super) fn field(param: &str) -> String {
     if param.is_empty() {
         return String::new();
     }
@@ -84,43 +87,38 @@ fn field(param: &str) -> String {
 }
 
 /// A fault's message with the words of the form.
-fn said(param: &str, message: &str) -> String {
+fn said(param: &str, fault: &Fault) -> String {
+    if let Some(words) = fault.page() {
+        return words.to_owned();
+    }
     let rest = match param {
         "" => None,
-        param => message.strip_prefix(param),
+        param => fault.message().strip_prefix(param),
     };
     match rest {
         Some(rest) => format!("{}{rest}.", label(param)),
-        None => sentence(message),
+        None => sentence(fault.message()),
     }
 }
 
+/// What people call the member at `param`, or the one that it is a part of.
 fn label(param: &str) -> &'static str {
-    match param {
-        "name" => "Server name",
-        "display_name" => "Display name",
-        "description" => "Description",
-        "url" => "Server URL",
-        "transport" => "Server type",
-        "share_session" => "Sessions",
-        "trace_context" => "Traces",
-        "auth" => "Authentication",
-        "auth.header" => "Header name",
-        "auth.headers" => "Headers",
-        "auth.client_id" => "Client ID",
-        "auth.client_secret" => "Client secret",
-        "auth.authorization_url" => "Authorization URL",
-        "auth.token_url" => "Token URL",
-        "auth.scopes" => "Scopes",
-        "auth.issuer" => "Issuer",
-        "auth.resource" => "Resource",
-        "auth.token_auth" => "Client authentication",
-        param if param.starts_with("projects") => "Project scope",
-        param if param.starts_with("tools") => "Tools",
-        param if param.ends_with(".value") => "Header value",
-        param if param.starts_with("auth.headers") => "Header name",
-        _ => "This",
-    }
+    let steps: Vec<_> = param.split(['.', '[']).collect();
+    let found = match steps[..] {
+        ["auth", "headers"] => Some(HEADERS),
+        ["auth", "headers", .., "value"] => Some(HEADER_VALUE),
+        ["auth", "headers", ..] => Some(HEADER),
+        ["auth", name, ..] if name == PASSTHROUGH.name => Some(PASSTHROUGH.label),
+        ["auth", name, ..] => of(OAUTH2, name),
+        [name, ..] => of(SERVER, name),
+        [] => None,
+    };
+    found.unwrap_or("This")
+}
+
+fn of<T>(members: &'static [Member<T>], name: &str) -> Option<&'static str> {
+    let member = members.iter().find(|member| member.name == name);
+    member.map(|member| member.label)
 }
 
 #[cfg(test)]
@@ -145,7 +143,7 @@ mod tests {
             ),
             ("tools[3]", "is empty", "f-tools", "Tools is empty."),
         ] {
-            let fault = Fault::of(Code::InvalidServer, param, reason);
+            let fault = Fault::new(Code::InvalidServer, format!("{param} {reason}")).at(param);
             let errors = Errors::of(fault).unwrap();
             assert_eq!(errors.all()[0].field, field);
             assert_eq!(errors.at(param), Some(message));

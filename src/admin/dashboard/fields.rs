@@ -1,19 +1,20 @@
-//! The fields of a server's forms: read into the JSON that REST takes, and shown out of it.
+//! The fields of a server's forms: read into the tree that a server is read from, and shown out of it.
 //!
 //! So what was typed and what is stored are shown by the same code; of secrets it knows only
 //! whether there are any.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::{
     super::fault::{Code, Fault},
+    control::{Control, texts},
     form::Form,
     selection::selected,
     text::Shown,
 };
+use crate::registry::members::{Kind, OAUTH2, PASSTHROUGH, SERVER, Tree};
 
 /// Projects beyond these, and beyond those that are chosen, are typed: nobody looks through more
 /// boxes.
@@ -22,10 +23,8 @@ const PROJECTS: usize = 200;
 /// What a form shows of a server.
 #[derive(Default)]
 pub(super) struct Fields {
-    pub(super) name: String,
-    pub(super) display_name: String,
-    pub(super) description: String,
-    pub(super) url: String,
+    /// Members that are typed as a text.
+    controls: Vec<Control>,
     pub(super) is_sse: bool,
     pub(super) is_for_all: bool,
     pub(super) projects: Vec<ProjectBox>,
@@ -35,15 +34,8 @@ pub(super) struct Fields {
     /// `none`, `static_headers`, `oauth2` or `token_passthrough`.
     pub(super) auth: String,
     pub(super) headers: Vec<HeaderRow>,
-    pub(super) client_id: String,
     pub(super) client_secret: Secret,
-    pub(super) authorization_url: String,
-    pub(super) token_url: String,
-    pub(super) scopes: String,
-    pub(super) issuer: String,
-    pub(super) resource: String,
     pub(super) token_auth: String,
-    pub(super) header: String,
     pub(super) is_enabled: bool,
     pub(super) on_change: String,
     pub(super) new_tools: String,
@@ -72,59 +64,53 @@ pub(super) struct Secret {
 }
 
 impl Fields {
-    /// What `body` says; `known` are projects to choose from.
-    pub(super) fn of(body: &Value, known: &BTreeSet<String>) -> Self {
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let auth = &body["auth"];
-        let chosen = strings(&body["projects"]);
-        let others = known.iter().filter(|project| !chosen.contains(*project));
-        let boxes = chosen.iter().map(|project| (project, true));
-        let boxes = boxes.chain(others.map(|project| (project, false)));
-        // A chosen one without a box would be lost when the form is sent.
-        let boxes = boxes
-            .take(PROJECTS.max(chosen.len()))
-            .map(|(project, is_on)| ProjectBox {
-                value: project.clone(),
-                label: Shown::of(project),
-                is_on,
-            });
-        let headers = auth["headers"].as_array().into_iter().flatten();
-        let headers = headers.map(|header| HeaderRow {
-            name: text(&header["name"]),
-            value: Secret::of(&header["value"]),
+    /// What `entered` says; `known` are projects to choose from.
+    pub(super) fn of(entered: &Tree<'_>, known: &BTreeSet<String>) -> Self {
+        let text = |tree: &Tree<'_>| tree.as_text().unwrap_or_default().to_owned();
+        let flag = |tree: &Tree<'_>| match tree {
+            Tree::Flag(flag) => Some(*flag),
+            _ => None,
+        };
+        let auth = entered.get("auth");
+        let headers = auth.get("headers").items().iter().map(|header| HeaderRow {
+            name: text(header.get("name")),
+            value: Secret::of(header.get("value")),
         });
+        let or = |tree: &Tree<'_>, word: &str| tree.as_text().unwrap_or(word).to_owned();
         Self {
-            name: text(&body["name"]),
-            display_name: text(&body["display_name"]),
-            description: text(&body["description"]),
-            url: text(&body["url"]),
-            is_sse: body["transport"] == "sse",
-            is_for_all: !body["projects"].is_array(),
-            projects: boxes.collect(),
-            share_session: body["share_session"]
-                .as_str()
-                .unwrap_or("project")
-                .to_owned(),
-            trace_context: body["trace_context"].as_bool(),
-            auth: auth["type"].as_str().unwrap_or("none").to_owned(),
+            controls: controls(entered),
+            is_sse: entered.get("transport").as_text() == Some("sse"),
+            is_for_all: !entered.get("projects").is_list(),
+            projects: boxes(&texts(entered.get("projects")), known),
+            share_session: or(entered.get("share_session"), "project"),
+            trace_context: flag(entered.get("trace_context")),
+            auth: or(auth.get("type"), "none"),
             headers: headers.collect(),
-            client_id: text(&auth["client_id"]),
-            client_secret: Secret::of(&auth["client_secret"]),
-            authorization_url: text(&auth["authorization_url"]),
-            token_url: text(&auth["token_url"]),
-            scopes: match &auth["scopes"] {
-                Value::Array(_) => strings(&auth["scopes"]).join(", "),
-                scopes => text(scopes),
+            client_secret: Secret::of(auth.get("client_secret")),
+            token_auth: text(auth.get("token_auth")),
+            is_enabled: flag(entered.get("enabled")).unwrap_or(true),
+            on_change: text(entered.get("on_change")),
+            new_tools: text(entered.get("new_tools")),
+            version: match entered.get("version") {
+                Tree::Count(version) => *version,
+                _ => 0,
             },
-            issuer: text(&auth["issuer"]),
-            resource: text(&auth["resource"]),
-            token_auth: text(&auth["token_auth"]),
-            header: text(&auth["header"]),
-            is_enabled: body["enabled"].as_bool().unwrap_or(true),
-            on_change: text(&body["on_change"]),
-            new_tools: text(&body["new_tools"]),
-            version: body["version"].as_u64().unwrap_or_default(),
         }
+    }
+
+    /// The field of the member at `param`.
+    pub(super) fn control(&self, param: &str) -> Option<&Control> {
+        self.controls.iter().find(|control| control.param == param)
+    }
+
+    /// What is in that field.
+    pub(super) fn value(&self, param: &str) -> &str {
+        self.control(param).map_or("", |control| &control.value)
+    }
+
+    /// The fields of texts for people.
+    pub(super) fn prose(&self) -> impl Iterator<Item = &Control> {
+        self.controls.iter().filter(|control| !control.is_code())
     }
 
     /// Who shares a session, for a list of facts.
@@ -139,100 +125,113 @@ impl Fields {
 
     /// Whether something beside the common fields of OAuth is filled in.
     pub(super) fn has_advanced(&self) -> bool {
-        let advanced = [&self.issuer, &self.resource, &self.token_auth];
+        let advanced = [
+            self.value("auth.issuer"),
+            self.value("auth.resource"),
+            &*self.token_auth,
+        ];
         advanced.iter().any(|field| !field.is_empty())
     }
 }
 
 impl Secret {
-    fn of(value: &Value) -> Self {
-        let set_on = value["updated_at"].as_str();
+    fn of(value: &Tree<'_>) -> Self {
+        let set_on = value.get("updated_at").as_text();
         Self {
-            is_set: value["set"] == true,
+            is_set: matches!(value.get("set"), Tree::Flag(true)),
             // The day of it.
             set_on: set_on.map(|at| at.chars().take(10).collect()),
-            was_typed: value.as_str().is_some_and(|typed| !typed.is_empty()),
+            was_typed: value.as_text().is_some_and(|typed| !typed.is_empty()),
         }
     }
 }
 
-fn strings(value: &Value) -> Vec<String> {
-    let items = value.as_array().into_iter().flatten();
-    let items = items.filter_map(Value::as_str);
-    items.map(str::to_owned).collect()
+fn controls(entered: &Tree<'_>) -> Vec<Control> {
+    let auth = entered.get("auth");
+    let server = SERVER.iter().map(|member| ("", **member, entered));
+    let oauth2 = OAUTH2.iter().map(|member| ("auth.", **member, auth));
+    let all = server.chain(oauth2).chain([("auth.", *PASSTHROUGH, auth)]);
+    let all = all.filter_map(|(whole, about, of)| Control::of(whole, about, of.get(about.name)));
+    all.collect()
 }
 
-/// Puts into `body` where a server is and who may use it.
-pub(super) fn read_scope(form: &Form<'_>, body: &mut Value) {
-    for name in ["display_name", "description", "url"] {
-        body[name] = form.trimmed(name).into();
+/// The boxes of the projects that are chosen, and of others that are known.
+fn boxes(chosen: &[&str], known: &BTreeSet<String>) -> Vec<ProjectBox> {
+    let others = known.iter().map(String::as_str);
+    let others = others.filter(|project| !chosen.contains(project));
+    let boxes = chosen.iter().map(|project| (*project, true));
+    let boxes = boxes.chain(others.map(|project| (project, false)));
+    // A chosen one without a box would be lost when the form is sent.
+    let boxes = boxes.take(PROJECTS.max(chosen.len()));
+    let boxes = boxes.map(|(project, is_on)| ProjectBox {
+        value: project.to_owned(),
+        label: Shown::of(project),
+        is_on,
+    });
+    boxes.collect()
+}
+
+/// Puts into `entered` where a server is and who may use it. What a form has no field for stays.
+pub(super) fn read_scope<'a>(form: &'a Form, entered: &mut Tree<'a>) {
+    for member in SERVER {
+        let is_typed = matches!(member.kind, Kind::Prose(..) | Kind::Url);
+        if is_typed && form.has(member.name) {
+            entered.set(member.name, form.trimmed(member.name));
+        }
     }
-    body["transport"] = form.text("transport").into();
-    body["projects"] = match form.text("scope") {
+    entered.set("transport", form.text("transport"));
+    let projects: Tree<'a> = match form.text("scope") {
         "only" => {
             let typed = form.text("new_projects").split(',').map(str::trim);
             let typed = typed.filter(|project| !project.is_empty());
             let projects: BTreeSet<&str> = form.all("project").chain(typed).collect();
-            json!(projects)
+            projects.into_iter().collect()
         }
-        _ => json!("all"),
+        _ => "all".into(),
     };
-    // A form without them changes nothing.
+    entered.set("projects", projects);
     if form.has("share_session") {
-        body["share_session"] = form.text("share_session").into();
+        entered.set("share_session", form.text("share_session"));
     }
     if form.has("trace_context") {
-        body["trace_context"] = match form.text("trace_context") {
-            "always" => true.into(),
-            "never" => false.into(),
-            _ => Value::Null,
+        let told = match form.text("trace_context") {
+            "always" => Some(true),
+            "never" => Some(false),
+            _ => None,
         };
+        entered.set("trace_context", told);
     }
 }
 
-/// Puts into `body` how to authenticate; a secret that is not typed is kept, where there is one.
-pub(super) fn read_auth(form: &Form<'_>, body: &mut Value) {
+/// Puts into `entered` how to authenticate; a secret that is not typed is kept, where there is one.
+pub(super) fn read_auth<'a>(form: &'a Form, entered: &mut Tree<'a>) {
     let kind = form.text("auth");
-    let mut auth = Map::new();
-    auth.insert("type".into(), kind.into());
+    let mut auth = Tree::new().with("type", kind);
     match kind {
-        "static_headers" => {
-            auth.insert("headers".into(), headers(form, &body["auth"]));
-        }
+        "static_headers" => auth.set("headers", headers(form, entered.get("auth"))),
         "oauth2" => {
-            for name in [
-                "client_id",
-                "authorization_url",
-                "token_url",
-                "scopes",
-                "issuer",
-                "resource",
-                "token_auth",
-            ] {
-                let given = form.trimmed(name);
-                if !given.is_empty() {
-                    auth.insert(name.into(), given.into());
-                }
+            for member in OAUTH2 {
+                let value = match (member.kind, form.trimmed(member.name)) {
+                    (Kind::Secret, "") if !form.has("no_client_secret") => {
+                        entered.get("auth").get(member.name).clone()
+                    }
+                    (_, "") => continue,
+                    (_, typed) => typed.into(),
+                };
+                auth.set(member.name, value);
             }
-            let kept = &body["auth"]["client_secret"];
-            let secret = match form.trimmed("client_secret") {
-                "" if form.has("no_client_secret") => &Value::Null,
-                "" => kept,
-                typed => &Value::from(typed),
-            };
-            auth.insert("client_secret".into(), secret.clone());
         }
         "token_passthrough" => {
-            let header = Some(form.trimmed("header")).filter(|header| !header.is_empty());
-            auth.insert("header".into(), header.into());
+            let header = Some(form.trimmed(PASSTHROUGH.name)).filter(|header| !header.is_empty());
+            auth.set(PASSTHROUGH.name, header);
         }
         _ => {}
     }
-    body["auth"] = auth.into();
+    entered.set("auth", auth);
 }
 
 /// The rows of headers but those that are empty or ticked to be removed.
-fn headers(form: &Form<'_>, stored: &Value) -> Value {
+fn headers<'a>(form: &'a Form, stored: &Tree<'a>) -> Tree<'a> {
     let removed: BTreeSet<&str> = form.all("remove_header").collect();
     let rows = form.all("header_name").zip(form.all("header_value"));
     let rows = rows.enumerate().filter_map(|(index, (name, value))| {
@@ -241,114 +240,124 @@ fn headers(form: &Form<'_>, stored: &Value) -> Value {
         if is_empty || removed.contains(index.to_string().as_str()) {
             return None;
         }
-        let stored = stored["headers"].as_array().into_iter().flatten();
-        let mut stored = stored.filter(|header| {
-            let other = header["name"].as_str();
+        let mut stored = stored.get("headers").items().iter().filter(|header| {
+            let other = header.get("name").as_text();
             other.is_some_and(|other| other.eq_ignore_ascii_case(name))
         });
         let value = match (value, stored.next()) {
-            ("", Some(stored)) => stored["value"].clone(),
+            ("", Some(stored)) => stored.get("value").clone(),
             (value, _) => value.into(),
         };
-        Some(json!({"name": name, "value": value}))
+        Some(Tree::new().with("name", name).with("value", value))
     });
     rows.collect()
 }
 
-/// Puts into `body` what an operator switches.
-pub(super) fn read_switches(form: &Form<'_>, body: &mut Value) {
-    body["enabled"] = form.has("enabled").into();
+/// Puts into `entered` what an operator switches.
+pub(super) fn read_switches<'a>(form: &'a Form, entered: &mut Tree<'a>) {
+    entered.set("enabled", form.has("enabled"));
     for name in ["on_change", "new_tools"] {
-        body[name] = form.text(name).into();
+        entered.set(name, form.text(name));
     }
 }
 
-/// Puts into `body` which tools are offered.
+/// Puts into `entered` which tools are offered.
 ///
 /// # Errors
 /// All tools are to be offered, and some to be asked for first: that is a selection.
-pub(super) fn read_tools(form: &Form<'_>, body: &mut Value) -> Result<(), Fault> {
+pub(super) fn read_tools<'a>(form: &'a Form, entered: &mut Tree<'a>) -> Result<(), Fault> {
     let is_all = form.text("tools") == "all";
     if is_all && form.all("policy").any(|policy| policy == "ask_first") {
         let reason = "that are asked for first have to be selected: choose Selected tools, \
                       or auto for each of them";
         return Err(Fault::of(Code::InvalidServer, "tools", reason));
     }
-    body["tools"] = match is_all {
-        true => json!("all"),
-        false => selection(form, form.all("tool"), &body["tools"]),
+    let tools = match is_all {
+        true => "all".into(),
+        false => selection(form, form.all("tool"), entered.get("tools")),
     };
+    entered.set("tools", tools);
     Ok(())
 }
 
 /// All tools of a form, with their policies; for a page, before anything is saved.
-pub(super) fn every_tool(form: &Form<'_>, stored: &Value) -> Value {
+pub(super) fn every_tool<'a>(form: &'a Form, stored: &Tree<'_>) -> Tree<'a> {
     selection(form, form.all("tool_name"), stored)
 }
 
 /// These tools and those that are typed, with their policies. One that is not listed now has no
 /// row in the form, and keeps the policy that is stored.
 fn selection<'a>(
-    form: &'a Form<'_>,
+    form: &'a Form,
     tools: impl Iterator<Item = &'a str>,
-    stored: &Value,
-) -> Value {
-    let kept = stored.as_array().into_iter().flatten().filter_map(selected);
+    stored: &Tree<'_>,
+) -> Tree<'a> {
+    let kept = stored.items().iter().filter_map(selected);
     let given = form.all("tool_name").zip(form.all("policy"));
     let policies: BTreeMap<&str, &str> = kept.chain(given).collect();
     let typed = form.text("more_tools").lines().map(str::trim);
     let typed = typed.filter(|tool| !tool.is_empty());
     let tools: BTreeSet<&str> = tools.chain(typed).collect();
     let tools = tools.into_iter().map(|tool| match policies.get(tool) {
-        Some(&"ask_first") => json!({"name": tool, "policy": "ask_first"}),
+        Some(&"ask_first") => Tree::new().with("name", tool).with("policy", "ask_first"),
         _ => tool.into(),
     });
     tools.collect()
 }
 
-/// Takes from `body` the secrets that were entered for another origin; whether there were any.
-pub(super) fn drop_moved_secrets(body: &mut Value, before: &Url) -> bool {
-    let url = body["url"].as_str().unwrap_or_default();
+/// Takes from `entered` the secrets that were entered for another origin; whether there were any.
+pub(super) fn drop_moved_secrets(entered: &mut Tree<'_>, before: &Url) -> bool {
+    let url = entered.get("url").as_text().unwrap_or_default();
     let Ok(url) = Url::parse(url) else {
         return false;
     };
     if url.origin() == before.origin() {
         return false;
     }
-    match body["auth"]["type"].as_str() {
-        Some("static_headers") => body["auth"] = json!({"type": "none"}),
-        Some("oauth2") if !body["auth"]["client_secret"].is_null() => {
-            body["auth"]["client_secret"] = Value::Null;
+    let auth = entered.get("auth");
+    let left = match auth.get("type").as_text() {
+        Some("static_headers") => Tree::new().with("type", "none"),
+        Some("oauth2") if !auth.get("client_secret").is_null() => {
+            auth.clone().with("client_secret", Tree::Null)
         }
         _ => return false,
-    }
+    };
+    entered.set("auth", left);
     true
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
-    fn form(fields: &str) -> Form<'_> {
+    fn form(fields: &str) -> Form {
         Form::parse(fields.as_bytes()).unwrap()
+    }
+
+    fn shown(tree: &Tree<'_>) -> Value {
+        serde_json::to_value(tree).unwrap()
     }
 
     #[test]
     fn a_secret_that_is_not_typed_is_kept_and_one_that_is_typed_is_not_shown() {
         let set = json!({"set": true, "updated_at": "2026-11-28T03:00:00.000Z"});
-        let mut body = json!({"auth": {"type": "static_headers", "headers": [
+        let stored = json!({"auth": {"type": "static_headers", "headers": [
             {"name": "x-api-key", "value": set}, {"name": "x-old", "value": set},
         ]}});
+        let stored = stored.to_string();
         let form = form(
             "auth=static_headers&header_name=X-Api-Key&header_value=&header_name=x-old\
              &header_value=&remove_header=1&header_name=x-new&header_value=s3cret&header_name=&header_value=",
         );
-        read_auth(&form, &mut body);
+        let mut entered = Tree::json(stored.as_bytes()).unwrap();
+        read_auth(&form, &mut entered);
         assert_eq!(
-            body["auth"]["headers"],
+            shown(entered.get("auth").get("headers")),
             json!([{"name": "X-Api-Key", "value": set}, {"name": "x-new", "value": "s3cret"}])
         );
-        let fields = Fields::of(&body, &BTreeSet::new());
+        let fields = Fields::of(&entered, &BTreeSet::new());
         assert!(fields.headers[0].value.is_set && !fields.headers[0].value.was_typed);
         assert_eq!(
             fields.headers[0].value.set_on.as_deref(),
@@ -359,64 +368,76 @@ mod tests {
 
     #[test]
     fn what_a_form_says_of_sessions_and_traces_is_shown_again() {
-        let mut body = json!({"share_session": "caller", "trace_context": false});
-        read_scope(&form("url=x"), &mut body);
-        assert_eq!(
-            (&body["share_session"], &body["trace_context"]),
-            (&json!("caller"), &json!(false))
-        );
-        for (sent, means) in [
-            ("own", None),
-            ("always", Some(true)),
-            ("never", Some(false)),
+        let stored = Tree::new()
+            .with("share_session", "caller")
+            .with("trace_context", false);
+        for (sent, sharing, means) in [
+            ("", "caller", Some(false)),
+            (
+                "&share_session=exchange&trace_context=own",
+                "exchange",
+                None,
+            ),
+            (
+                "&share_session=exchange&trace_context=always",
+                "exchange",
+                Some(true),
+            ),
+            (
+                "&share_session=exchange&trace_context=never",
+                "exchange",
+                Some(false),
+            ),
         ] {
-            let sent = format!("url=x&share_session=exchange&trace_context={sent}");
-            read_scope(&form(&sent), &mut body);
-            let fields = Fields::of(&body, &BTreeSet::new());
-            assert_eq!(fields.share_session, "exchange");
-            assert_eq!(fields.trace_context, means);
+            let form = form(&format!("url=x{sent}"));
+            let mut entered = stored.clone();
+            read_scope(&form, &mut entered);
+            let fields = Fields::of(&entered, &BTreeSet::new());
+            assert_eq!(
+                (&*fields.share_session, fields.trace_context),
+                (sharing, means)
+            );
         }
     }
 
     #[test]
     fn tools_are_selected_with_their_policy() {
-        let mut body = json!({});
+        let read = |fields: &str, stored: &Tree<'_>| {
+            let form = form(fields);
+            let mut entered = Tree::new().with("tools", stored.clone());
+            read_tools(&form, &mut entered).map(|()| shown(entered.get("tools")))
+        };
         let fields = "tools=only&tool_name=a&policy=auto&tool=a&tool_name=b&policy=ask_first&tool=b\
                       &tool_name=c&policy=ask_first&more_tools=d%0D%0A%0D%0A e";
-        read_tools(&form(fields), &mut body).unwrap();
-        assert_eq!(
-            body["tools"],
-            json!(["a", {"name": "b", "policy": "ask_first"}, "d", "e"])
-        );
-        read_tools(&form("tools=all&tool=a"), &mut body).unwrap();
-        assert_eq!(body["tools"], "all");
-        let all = form("tool_name=a&policy=ask_first&tool_name=b&policy=auto&more_tools=c");
-        let stored = json!(["a", {"name": "b", "policy": "ask_first"}, {"name": "c", "policy": "ask_first"}]);
         let asked = |name| json!({"name": name, "policy": "ask_first"});
         assert_eq!(
-            every_tool(&all, &stored),
+            read(fields, &Tree::Null).unwrap(),
+            json!(["a", asked("b"), "d", "e"])
+        );
+        assert_eq!(read("tools=all&tool=a", &Tree::Null).unwrap(), "all");
+        let all = form("tool_name=a&policy=ask_first&tool_name=b&policy=auto&more_tools=c");
+        let stored = json!(["a", asked("b"), asked("c")]).to_string();
+        let stored = Tree::json(stored.as_bytes()).unwrap();
+        assert_eq!(
+            shown(&every_tool(&all, &stored)),
             json!([asked("a"), "b", asked("c")])
         );
         // A tool that is not listed today still waits for a person when it is back.
-        body["tools"] = stored;
-        read_tools(
-            &form("tools=only&tool_name=a&policy=auto&tool=a&more_tools=c"),
-            &mut body,
-        )
-        .unwrap();
-        assert_eq!(body["tools"], json!(["a", asked("c")]));
-        let asks = form("tools=all&tool_name=a&policy=ask_first&tool=a");
-        assert!(read_tools(&asks, &mut body).is_err());
+        let fields = "tools=only&tool_name=a&policy=auto&tool=a&more_tools=c";
+        assert_eq!(read(fields, &stored).unwrap(), json!(["a", asked("c")]));
+        let asks = "tools=all&tool_name=a&policy=ask_first&tool=a";
+        assert!(read(asks, &stored).is_err());
     }
 
     #[test]
     fn secrets_stay_with_the_origin_that_they_are_for() {
         let before = Url::parse("https://a.example/mcp").unwrap();
-        let mut body =
-            json!({"url": "https://a.example/other", "auth": {"type": "static_headers"}});
-        assert!(!drop_moved_secrets(&mut body, &before));
-        body["url"] = "https://b.example/mcp".into();
-        assert!(drop_moved_secrets(&mut body, &before));
-        assert_eq!(body["auth"], json!({"type": "none"}));
+        let mut entered = Tree::new()
+            .with("url", "https://a.example/other")
+            .with("auth", Tree::new().with("type", "static_headers"));
+        assert!(!drop_moved_secrets(&mut entered, &before));
+        entered.set("url", "https://b.example/mcp");
+        assert!(drop_moved_secrets(&mut entered, &before));
+        assert_eq!(shown(entered.get("auth")), json!({"type": "none"}));
     }
 }

@@ -1,21 +1,28 @@
 //! A submitted form.
 
-use std::borrow::Cow;
-
-use url::form_urlencoded;
+use percent_encoding::percent_decode;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::super::fault::{Code, Fault};
 
 /// More than the largest form has: a server of 1,024 tools has three fields for each.
 const FIELDS: usize = 5000;
 
-/// The fields of a form, in their order.
-pub(super) struct Form<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+/// The fields of a form, in their order. Any may be a secret: all are wiped.
+pub(super) struct Form(Vec<(Zeroizing<String>, Zeroizing<String>)>);
 
-impl<'a> Form<'a> {
+impl Form {
     /// Reads a body, or a query.
-    pub(super) fn parse(text: &'a [u8]) -> Result<Self, Fault> {
-        let fields: Vec<_> = form_urlencoded::parse(text).take(FIELDS + 1).collect();
+    pub(super) fn parse(text: &[u8]) -> Result<Self, Fault> {
+        let fields = text
+            .split(|byte| *byte == b'&')
+            .filter(|field| !field.is_empty());
+        let fields = fields.take(FIELDS + 1).map(|field| {
+            let mut parts = field.splitn(2, |byte| *byte == b'=');
+            let mut part = || decoded(parts.next().unwrap_or_default());
+            (part(), part())
+        });
+        let fields: Vec<_> = fields.collect();
         match fields.len() {
             0..=FIELDS => Ok(Self(fields)),
             _ => Err(Fault::new(
@@ -27,8 +34,7 @@ impl<'a> Form<'a> {
 
     /// The first field of this name; empty where there is none.
     pub(super) fn text(&self, name: &str) -> &str {
-        let field = self.0.iter().find(|(field, _)| field == name);
-        field.map_or("", |(_, value)| value)
+        self.all(name).next().unwrap_or_default()
     }
 
     /// The field of this name, without the blanks around it that come from pasting.
@@ -38,12 +44,68 @@ impl<'a> Form<'a> {
 
     /// Whether there is such a field: a box that is ticked, a button that was pressed.
     pub(super) fn has(&self, name: &str) -> bool {
-        self.0.iter().any(|(field, _)| field == name)
+        self.all(name).next().is_some()
     }
 
     /// All fields of this name.
     pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
-        let fields = self.0.iter().filter(move |(field, _)| field == name);
-        fields.map(|(_, value)| value.as_ref())
+        let fields = self.0.iter().filter(move |(field, _)| **field == name);
+        fields.map(|(_, value)| value.as_str())
+    }
+}
+
+/// What a name or a value means, in one buffer that never moves: a parser that grows its own leaves
+/// pieces of a secret behind.
+fn decoded(encoded: &[u8]) -> Zeroizing<String> {
+    let mut bytes = Vec::with_capacity(encoded.len());
+    for (index, piece) in encoded.split(|byte| *byte == b'+').enumerate() {
+        if index > 0 {
+            bytes.push(b' ');
+        }
+        bytes.extend(percent_decode(piece));
+    }
+    String::from_utf8(bytes).map_or_else(
+        |error| {
+            let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+            error.into_bytes().zeroize();
+            text.into()
+        },
+        Into::into,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use url::form_urlencoded;
+
+    use super::*;
+
+    #[test]
+    fn a_form_is_read_as_browsers_write_it() {
+        for text in [
+            "",
+            "a",
+            "a=",
+            "=b",
+            "a=b=c&&d",
+            "a+b=c%20d%2B+",
+            "a=%C3%A9&a=é",
+            "%ff=%f",
+            "a=%",
+            "+",
+        ] {
+            let form = Form::parse(text.as_bytes()).unwrap();
+            let read: Vec<_> = form
+                .0
+                .iter()
+                .map(|(name, value)| (&***name, &***value))
+                .collect();
+            let expected: Vec<_> = form_urlencoded::parse(text.as_bytes()).collect();
+            let expected: Vec<_> = expected
+                .iter()
+                .map(|(name, value)| (&**name, &**value))
+                .collect();
+            assert_eq!(read, expected, "{text}");
+        }
     }
 }

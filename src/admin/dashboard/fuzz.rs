@@ -2,8 +2,6 @@
 
 use std::{collections::BTreeSet, sync::LazyLock, time::SystemTime};
 
-use serde_json::json;
-
 use super::{
     fields::{
         Fields, drop_moved_secrets, every_tool, read_auth, read_scope, read_switches, read_tools,
@@ -15,6 +13,7 @@ use crate::{
     connect::Connections,
     fuzz_input::{text, url},
     outbound::{EgressRules, Outbound},
+    registry::members::Tree,
 };
 
 /// A secret that somebody types; no fault repeats it.
@@ -33,29 +32,32 @@ pub(in crate::admin) fn forms(data: &[u8]) {
         Ok(form) => form,
         Err(fault) => return told(&fault, data),
     };
-    let mut body = json!({"name": form.text("name"), "auth": {
-        "type": "static_headers",
-        "headers": [{"name": "x-api-key", "value": {"set": true}}],
-    }});
-    read_scope(&form, &mut body);
-    read_auth(&form, &mut body);
-    read_switches(&form, &mut body);
-    if let Err(fault) = read_tools(&form, &mut body) {
+    let set = Tree::new().with("set", true);
+    let header = Tree::new().with("name", "x-api-key").with("value", set);
+    let auth = Tree::new().with("type", "static_headers");
+    let auth = auth.with("headers", Tree::List(vec![header]));
+    let mut entered = Tree::new()
+        .with("name", form.text("name"))
+        .with("auth", auth);
+    read_scope(&form, &mut entered);
+    read_auth(&form, &mut entered);
+    read_switches(&form, &mut entered);
+    if let Err(fault) = read_tools(&form, &mut entered) {
         told(&fault, data);
     }
-    let tools = every_tool(&form, &body["tools"]);
-    assert!(tools.is_array());
+    let tools = every_tool(&form, entered.get("tools"));
+    assert!(tools.is_list());
     let reader = Reader {
         organization: "default".into(),
         connections: &CONNECTIONS,
         now: SystemTime::UNIX_EPOCH,
     };
-    match reader.create(body.to_string().as_bytes()) {
+    match reader.create(&entered) {
         Ok(server) => assert_eq!(server.name.as_str(), form.text("name")),
         Err(fault) => told(&fault, data),
     }
-    drop_moved_secrets(&mut body, &url("https://a.example/mcp"));
-    let shown = Fields::of(&body, &BTreeSet::new());
+    drop_moved_secrets(&mut entered, &url("https://a.example/mcp"));
+    let shown = Fields::of(&entered, &BTreeSet::new());
     let _ = shown.has_advanced();
 }
 

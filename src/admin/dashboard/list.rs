@@ -22,7 +22,10 @@ use super::{
     text::Shown,
     when::When,
 };
-use crate::registry::{AuthKind, Filter, Page, Projects, Server, Source};
+use crate::registry::{
+    AuthKind, Filter, Page, Projects, Server, Source,
+    members::{Word, method},
+};
 
 /// Projects named in a server's row.
 const PROJECTS: usize = 3;
@@ -106,8 +109,8 @@ pub(super) async fn servers(
     page(StatusCode::OK, &content)
 }
 
-/// The notice of what was just done, from the address that the last page led to.
-fn done(form: &Form<'_>) -> Option<String> {
+/// What was just done, as the page before says it.
+fn done(form: &Form) -> Option<String> {
     let server: crate::ServerName = form.text("server").parse().ok()?;
     let done = match form.text("done") {
         "created" => "is created; callers name it in mcp.servers",
@@ -132,12 +135,9 @@ async fn chips(projects: &KnownProjects, filters: &Filters) -> Result<Vec<Chip>,
         filters.chip(
             "auth",
             "Authentication Method",
-            [
-                ("none", auth(AuthKind::None)),
-                ("static_headers", auth(AuthKind::StaticHeaders)),
-                ("oauth2", auth(AuthKind::OAuth2)),
-                ("token_passthrough", auth(AuthKind::TokenPassthrough)),
-            ],
+            AuthKind::WORDS
+                .iter()
+                .map(|(word, kind)| (*word, method(*kind))),
         ),
     ])
 }
@@ -180,20 +180,10 @@ impl Row {
             about: about.map(|about| Shown::short(about, 160)),
             status: StatusView::of(server, status, now),
             tools: listed.map(|seen| seen.offered(server)),
-            auth: auth(server.auth.kind()),
+            auth: method(server.auth.kind()),
             projects,
             more_projects,
             is_declared: server.source == Source::File,
         }
-    }
-}
-
-/// The name of an authentication method.
-pub(super) fn auth(kind: AuthKind) -> &'static str {
-    match kind {
-        AuthKind::None => "No Auth",
-        AuthKind::StaticHeaders => "Static Headers",
-        AuthKind::OAuth2 => "OAuth 2.0",
-        AuthKind::TokenPassthrough => "Token Passthrough",
     }
 }

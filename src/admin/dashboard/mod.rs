@@ -17,6 +17,7 @@
 
 mod assets;
 mod connecting;
+mod control;
 mod deleting;
 mod diff;
 mod editing;

@@ -2,12 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value;
-
 use super::{super::tool_view::ToolView, text::Shown};
 use crate::{
     left_out::LeftOut,
-    registry::{Observation, Server, ToolState},
+    registry::{Observation, Server, ToolState, members::Tree},
 };
 
 /// The longest schema that is shown; what is longer is cut.
@@ -39,17 +37,15 @@ pub(super) struct ToolRow {
 }
 
 impl Selection {
-    /// What `chosen`, the member `tools` of a body, selects of what is known of `server`.
+    /// What `chosen`, the member `tools` as it is entered, selects of what is known of `server`.
     pub(super) fn of(
-        chosen: &Value,
+        chosen: &Tree<'_>,
         server: &Server,
         seen: &Observation,
         left_out: &[LeftOut],
     ) -> Self {
-        let is_all = !chosen.is_array();
-        let policies: BTreeMap<&str, &str> = chosen.as_array().map_or_else(BTreeMap::new, |list| {
-            list.iter().filter_map(selected).collect()
-        });
+        let is_all = !chosen.is_list();
+        let policies: BTreeMap<&str, &str> = chosen.items().iter().filter_map(selected).collect();
         let views = ToolView::all(server, seen);
         let twice = twice(&views);
         let known: BTreeSet<&str> = views.iter().map(|view| view.name).collect();
@@ -89,10 +85,10 @@ impl Selection {
 }
 
 /// A tool in a list of a body, with its policy.
-pub(super) fn selected(tool: &Value) -> Option<(&str, &str)> {
-    match tool {
-        Value::String(name) => Some((name, "auto")),
-        tool => Some((tool["name"].as_str()?, tool["policy"].as_str()?)),
+pub(super) fn selected<'t>(tool: &'t Tree<'_>) -> Option<(&'t str, &'t str)> {
+    match tool.as_text() {
+        Some(name) => Some((name, "auto")),
+        None => Some((tool.get("name").as_text()?, tool.get("policy").as_text()?)),
     }
 }
 
@@ -115,7 +111,7 @@ pub(super) fn badge(state: ToolState) -> Option<(&'static str, &'static str)> {
 
 /// JSON over several lines; what is none as it is.
 pub(super) fn pretty(json: &str) -> String {
-    let value: Option<Value> = serde_json::from_str(json).ok();
+    let value: Option<serde_json::Value> = serde_json::from_str(json).ok();
     let pretty = value.and_then(|value| serde_json::to_string_pretty(&value).ok());
     pretty.unwrap_or_else(|| json.to_owned())
 }

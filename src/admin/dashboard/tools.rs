@@ -6,7 +6,6 @@ use axum::{
     extract::{RawQuery, State},
 };
 use http::StatusCode;
-use serde_json::{Value, json};
 
 use super::{
     super::{
@@ -14,6 +13,7 @@ use super::{
         fault::{Code, Fault},
         tool_view::ToolView,
         tools::is_listed_for_callers,
+        view::entered,
     },
     diff::{self, Line},
     editing::Top,
@@ -26,7 +26,7 @@ use super::{
     text::Shown,
     wizard::{Problem, known_tools, status},
 };
-use crate::registry::{Error, Fingerprint, Observation, Server, Source, ToolState};
+use crate::registry::{Error, Fingerprint, Observation, Server, Source, ToolState, members::Tree};
 
 /// Lines of a difference that are shown.
 const LINES: usize = 1500;
@@ -68,8 +68,13 @@ pub(super) async fn show(
     if server.draft {
         return Ok(pages.to(&format!("/servers/{name}/setup/tools")));
     }
-    let chosen = pages.records.record(&server)?["tools"].take();
-    let mut content = content(&pages, &server, &chosen, Errors::default()).await?;
+    let mut content = content(
+        &pages,
+        &server,
+        entered(&server).get("tools"),
+        Errors::default(),
+    )
+    .await?;
     let query = query.unwrap_or_default();
     content.done = match Form::parse(query.as_bytes())?.text("done") {
         "saved" => Some("Saved. Requests that come now get these tools."),
@@ -87,24 +92,24 @@ pub(super) async fn save(
 ) -> Answer {
     let server = pages.store.get(&name).await?;
     let form = Form::parse(&form)?;
-    let mut body = pages.records.record(&server)?;
-    body["version"] = form.text("version").parse::<u64>().ok().into();
+    let mut given = entered(&server);
+    given.set("version", form.text("version").parse::<u64>().ok());
     let unsaved = match form.text("go") {
         "again" => {
             // What is wrong is on the page that follows.
             let _ = pages.tools.probe(&server).await;
             return Ok(pages.to(&format!("/servers/{name}/tools")));
         }
-        "all" => Some(every_tool(&form, &body["tools"])),
-        "clear" => Some(json!([])),
+        "all" => Some(every_tool(&form, given.get("tools"))),
+        "clear" => Some(Tree::List(Vec::new())),
         _ => None,
     };
     if let Some(chosen) = unsaved {
         let content = content(&pages, &server, &chosen, Errors::default()).await?;
         return page(StatusCode::OK, &content);
     }
-    let saved = match read_tools(&form, &mut body) {
-        Ok(()) => pages.records.change(&body, &server).await,
+    let saved = match read_tools(&form, &mut given) {
+        Ok(()) => pages.records.change(&given, &server).await,
         Err(fault) => Err(fault),
     };
     match saved {
@@ -118,7 +123,7 @@ pub(super) async fn save(
                 }
                 _ => Errors::of(fault)?,
             };
-            let content = content(&pages, &server, &body["tools"], errors).await?;
+            let content = content(&pages, &server, given.get("tools"), errors).await?;
             page(status(&content.errors), &content)
         }
     }
@@ -157,7 +162,7 @@ fn meant((tool, fingerprint): (&str, &str)) -> Result<(String, Option<Fingerprin
 async fn content(
     pages: &ServerPages,
     server: &Server,
-    chosen: &Value,
+    chosen: &Tree<'_>,
     errors: Errors,
 ) -> Result<Tools, Fault> {
     let (seen, problem) = known_tools(pages, server).await?;

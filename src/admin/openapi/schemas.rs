@@ -6,8 +6,14 @@ use serde_json::{Map, Value, json};
 
 use super::reference;
 use crate::{
-    admin::{query::LONGEST, view::READ_ONLY},
-    registry::ShareSession,
+    admin::{
+        query::LONGEST,
+        view::{self, READ_ONLY},
+    },
+    registry::{
+        AuthKind, Server, ToolPolicy,
+        members::{About, Kind, OAUTH2, PASSTHROUGH, SERVER, Word},
+    },
 };
 
 /// RFC 3339, in UTC.
@@ -92,7 +98,7 @@ pub(super) fn all() -> Value {
 }
 
 fn words() -> Value {
-    json!({
+    let mut words = json!({
         "Text": text(),
         "Limit": {"type": "integer", "minimum": 1, "maximum": LONGEST, "default": 50},
         "ServerName": {
@@ -102,16 +108,8 @@ fn words() -> Value {
         "TraceId": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
         "Fingerprint": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
         "WantedStatus": word(&["active", "inactive", "draft"]),
-        "AuthType": word(&["none", "static_headers", "oauth2", "token_passthrough"]),
-        "Transport": word(&["streamable_http", "sse"]),
-        "Policy": word(&["auto", "ask_first"]),
-        "Gate": word(&["block", "allow"]),
-        "ShareSession": {
-            "type": "string",
-            "enum": ShareSession::ALL.map(|(word, _)| word),
-            "description": "Who shares one session of the server, and so sees what it remembers; default project.",
-        },
-        "TokenAuth": word(&["client_secret_basic", "client_secret_post", "none"]),
+        "AuthType": word(&AuthKind::words()),
+        "Policy": word(&ToolPolicy::words()),
         "Projects": {
             "description": "All projects, or those that are named.",
             "anyOf": [
@@ -138,31 +136,82 @@ fn words() -> Value {
             "param": or_null(text()),
             "code": text(),
         }))})),
-    })
+    });
+    let server = SERVER.iter().map(|member| member.kind);
+    for kind in server.chain(OAUTH2.iter().map(|member| member.kind)) {
+        if let Kind::Word(name, all) = kind {
+            words[name] = word(&all());
+        }
+    }
+    words
+}
+
+/// What a member is in an answer, and what may be sent for it.
+fn both(member: &About) -> (Value, Value) {
+    let (mut answered, mut sent) = match member.kind {
+        Kind::Prose(..) => (text(), text()),
+        Kind::Code | Kind::Url if member.is_optional => (some_text(), some_text()),
+        Kind::Code => (text(), some_text()),
+        Kind::Url => {
+            let url = json!({"type": "string", "format": "iri"});
+            (url.clone(), url)
+        }
+        Kind::Name => (reference("ServerName"), reference("ServerName")),
+        Kind::Flag => (json!({"type": "boolean"}), json!({"type": "boolean"})),
+        Kind::Scopes => (
+            scopes(),
+            json!({"anyOf": [
+                scopes(),
+                {"type": "string", "description": "With blanks or commas between them."},
+            ]}),
+        ),
+        Kind::Secret => (reference("SecretState"), reference("Secret")),
+        Kind::Word(name, _) => (reference(name), reference(name)),
+        Kind::Schema("Auth") => (reference("Auth"), reference("NewAuth")),
+        Kind::Schema(name) => (reference(name), reference(name)),
+    };
+    if member.is_optional {
+        answered = nullable(answered);
+    }
+    if !REQUIRED.contains(&member.name) {
+        sent = nullable(sent);
+    }
+    if !member.description.is_empty() {
+        answered["description"] = member.description.into();
+        sent["description"] = member.description.into();
+    }
+    (answered, sent)
+}
+
+/// What has to be sent of a server; of anything else null is as good as absent.
+const REQUIRED: [&str; 2] = ["name", "url"];
+
+/// What `schema` describes, or null.
+fn nullable(schema: Value) -> Value {
+    match &schema["type"] {
+        Value::String(_) => or_null(schema),
+        Value::Array(_) => schema,
+        _ => json!({"anyOf": [schema, {"type": "null"}]}),
+    }
 }
 
 fn servers() -> Value {
-    let mut server = json!({
+    let version = json!({"type": "integer", "minimum": 0});
+    let (mut answered, mut new) = (Map::new(), Map::new());
+    let fresh = Server::new("a", "https://mcp.example.com/mcp");
+    let fresh = fresh.as_ref().map(view::entered).unwrap_or_default();
+    for member in SERVER {
+        let (answer, mut sent) = both(member);
+        answered.insert(member.name.to_owned(), answer);
+        let default = serde_json::to_value(fresh.get(member.name)).unwrap_or_default();
+        if !REQUIRED.contains(&member.name) && !default.is_null() {
+            sent["default"] = default;
+        }
+        new.insert(member.name.to_owned(), sent);
+    }
+    answered.insert("version".to_owned(), version.clone());
+    let only_answered = json!({
         "id": text(),
-        "name": reference("ServerName"),
-        "display_name": or_null(text()),
-        "description": or_null(text()),
-        "url": {"type": "string", "format": "iri", "description":
-            "Keys in it are shown as … in answers; sent back, that keeps them."},
-        "transport": reference("Transport"),
-        "projects": reference("Projects"),
-        "auth": reference("Auth"),
-        "tools": reference("Selection"),
-        "share_session": reference("ShareSession"),
-        "trace_context": {
-            "type": ["boolean", "null"],
-            "description": "Whether the server is told which trace a call is a part of; null: where its host is the operator's own.",
-        },
-        "on_change": maybe("Gate"),
-        "new_tools": maybe("Gate"),
-        "enabled": {"type": "boolean"},
-        "draft": {"type": "boolean"},
-        "version": {"type": "integer", "minimum": 0},
         "source": word(&["store", "file"]),
         "status": word(&["active", "inactive"]),
         "status_reason": {"enum": [
@@ -181,69 +230,53 @@ fn servers() -> Value {
         "created_at": or_null(time()),
         "updated_at": or_null(time()),
     });
-    let answered = object(server.clone());
-    if let Some(members) = server.as_object_mut() {
-        for name in READ_ONLY {
-            members[name] = ignored();
-        }
-        for (name, schema) in [
-            ("auth", reference("NewAuth")),
-            ("transport", maybe("Transport")),
-            ("projects", maybe("Projects")),
-            ("tools", maybe("Selection")),
-            ("share_session", maybe("ShareSession")),
-            (
-                "enabled",
-                json!({"type": ["boolean", "null"], "default": true}),
-            ),
-            (
-                "draft",
-                json!({"type": ["boolean", "null"], "default": false}),
-            ),
-        ] {
-            members[name] = schema;
-        }
+    if let Value::Object(members) = only_answered {
+        answered.extend(members);
     }
-    let mut new = server.clone();
+    new.extend(READ_ONLY.map(|name| (name.to_owned(), ignored())));
+    let mut changed = new.clone();
+    changed.insert("version".to_owned(), version);
     // So that a server is copied by sending what was read under another name.
-    new["version"] = ignored();
+    new.insert("version".to_owned(), ignored());
     json!({
-        "Server": answered,
-        "NewServer": entered(&["name", "url"], new),
-        "ChangedServer": entered(&["url", "version"], server),
+        "Server": object(answered.into()),
+        "NewServer": entered(&REQUIRED, new.into()),
+        "ChangedServer": entered(&["url", "version"], changed.into()),
         "Servers": object(json!({"servers": list_of("Server"), "next": maybe("ServerName")})),
     })
 }
 
-fn authentication() -> Value {
-    let of = |kind: &str, mut members: Value, required: &[&str]| {
-        members["type"] = json!({"const": kind});
-        let required: Vec<&str> = ["type"].iter().chain(required).copied().collect();
-        entered(&required, members)
-    };
-    let oauth = |secret: &str, scopes: Value| {
-        json!({
-            "client_id": some_text(),
-            "client_secret": maybe(secret),
-            "authorization_url": some_text(),
-            "token_url": some_text(),
-            "scopes": scopes,
-            "issuer": some_text(),
-            "resource": some_text(),
-            "token_auth": maybe("TokenAuth"),
-        })
-    };
+fn scopes() -> Value {
     let scope = json!({"type": "string", "pattern": "^[\\x21\\x23-\\x5b\\x5d-\\x7e]+$"});
-    let scopes = json!({"type": "array", "items": scope});
-    let mut answered = oauth("SecretState", scopes.clone());
-    answered["type"] = json!({"const": "oauth2"});
+    json!({"type": "array", "items": scope})
+}
+
+fn authentication() -> Value {
+    let of = |kind: AuthKind, mut members: Value| {
+        members["type"] = json!({"const": kind.word()});
+        members
+    };
     let headers = |secret: &str| {
         let header = object(json!({"name": text(), "value": reference(secret)}));
-        json!({"headers": {"type": "array", "minItems": 1, "items": header}})
+        of(
+            AuthKind::StaticHeaders,
+            json!({"headers": {"type": "array", "minItems": 1, "items": header}}),
+        )
     };
-    let none = of("none", json!({}), &[]);
-    let passthrough = |header: Value, required: &[&str]| {
-        of("token_passthrough", json!({"header": header}), required)
+    let (mut answered, mut sent) = (Map::new(), Map::new());
+    for member in OAUTH2 {
+        let (answer, send) = both(member);
+        answered.insert(member.name.to_owned(), answer);
+        sent.insert(member.name.to_owned(), send);
+    }
+    let oauth2 = |members: Map<_, _>| of(AuthKind::OAuth2, members.into());
+    let none = object(of(AuthKind::None, json!({})));
+    let header = both(&PASSTHROUGH);
+    let passthrough = |header: Value| {
+        of(
+            AuthKind::TokenPassthrough,
+            json!({PASSTHROUGH.name: header}),
+        )
     };
     json!({
         "SecretState": object(json!({"set": {"type": "boolean"}, "updated_at": or_null(time())})),
@@ -256,19 +289,15 @@ fn authentication() -> Value {
         },
         "Auth": {"oneOf": [
             none,
-            of("static_headers", headers("SecretState"), &["headers"]),
-            object(answered),
-            passthrough(text(), &["header"]),
+            object(headers("SecretState")),
+            object(oauth2(answered)),
+            object(passthrough(header.0)),
         ]},
         "NewAuth": {"anyOf": [
-            {"type": "null"},
             none,
-            of("static_headers", headers("Secret"), &["headers"]),
-            of("oauth2", oauth("Secret", json!({"anyOf": [
-                scopes,
-                {"type": ["string", "null"], "description": "With blanks or commas between them."},
-            ]})), &[]),
-            passthrough(some_text(), &[]),
+            object(headers("Secret")),
+            entered(&["type"], oauth2(sent)),
+            entered(&["type"], passthrough(header.1)),
         ]},
     })
 }

@@ -1,198 +1,73 @@
-//! The `auth` of an entry: secrets are named in the file, and looked up.
+//! The secrets of an entry: named in the file, and looked up.
 
-use secrecy::{ExposeSecret, SecretString};
+use std::time::SystemTime;
 
-use super::value::{Fault, Table, Value, optional};
+use secrecy::SecretString;
+use url::Url;
+
+use super::value::WORDS;
 use crate::{
-    registry::{Auth, Error, OAuth2},
-    scopes::Scopes,
+    registry::{
+        OAuth2,
+        members::{Fault, HeaderValue, Members, Secrets},
+    },
     secret::SecretSource,
-    token_auth::TokenAuth,
 };
 
 /// Gives the value of an environment variable.
 pub(super) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// The `auth` of an entry.
-pub(super) fn auth(value: &Value<'_>, env: Env<'_>) -> Result<Auth, Fault> {
-    let keys = value.table("must be a table with a type")?;
-    let kind = keys.require("type")?;
-    match kind.as_text() {
-        Some("none") => {
-            keys.allow(&["type"])?;
-            Ok(Auth::None)
-        }
-        Some("static_headers") => {
-            keys.allow(&["type", "headers"])?;
-            static_headers(&keys.require("headers")?, env)
-        }
-        Some("oauth2") => oauth2(value, &keys, env),
-        Some("token_passthrough") => {
-            keys.allow(&["type", "header"])?;
-            let header = keys.get("header");
-            let name = header.as_ref().map(Value::text).transpose()?;
-            let at = header.as_ref().unwrap_or(value);
-            Auth::token_passthrough(name).map_err(|error| at.refused(error))
-        }
-        _ => {
-            Err(kind
-                .fault("must be \"none\", \"static_headers\", \"oauth2\" or \"token_passthrough\""))
-        }
+/// A file, with the variables that it names.
+pub(super) struct File<'a>(pub(super) Env<'a>);
+
+impl Secrets for File<'_> {
+    fn header(&self, header: &Members<'_>, _: &str, _: &Url) -> Result<HeaderValue, Fault> {
+        let value = self.secret(header, "value")?;
+        let value =
+            value.ok_or_else(|| header.at().fault("needs either value_env or value_file"))?;
+        Ok(HeaderValue::Given(value, None))
+    }
+
+    fn client_secret(
+        &self,
+        auth: &Members<'_>,
+        _: &OAuth2,
+        _: &Url,
+    ) -> Result<(Option<SecretString>, Option<SystemTime>), Fault> {
+        Ok((self.secret(auth, "client_secret")?, None))
     }
 }
 
-fn static_headers(value: &Value<'_>, env: Env<'_>) -> Result<Auth, Fault> {
-    let headers = value
-        .items("must be a list of { name, value_env } or { name, value_file }")?
-        .iter()
-        .map(|item| header(item, env))
-        .collect::<Result<Vec<_>, _>>()?;
-    let headers = headers
-        .iter()
-        .map(|(name, secret)| (*name, secret.expose_secret()));
-    Auth::static_headers(headers).map_err(|error| value.refused(error))
-}
-
-fn oauth2(value: &Value<'_>, keys: &Table<'_>, env: Env<'_>) -> Result<Auth, Fault> {
-    const CLIENT_SECRET: Named = Named {
-        written: "client_secret",
-        variable: "client_secret_env",
-        file: "client_secret_file",
-    };
-    CLIENT_SECRET.check(keys)?;
-    keys.allow(&[
-        "type",
-        "client_id",
-        "client_secret_env",
-        "client_secret_file",
-        "authorization_url",
-        "token_url",
-        "scopes",
-        "issuer",
-        "resource",
-        "token_auth",
-    ])?;
-    let text = |key: &str| optional(keys, key, |value| value.text().map(str::to_owned));
-    let url = |key: &str| {
-        optional(keys, key, |value| {
-            let url = value.text()?.parse();
-            url.map_err(|_| value.fault("not an absolute URL"))
-        })
-    };
-    let oauth = OAuth2 {
-        client_secret_set_at: None,
-        client_id: text("client_id")?,
-        client_secret: CLIENT_SECRET.read(keys, env)?,
-        authorization_url: url("authorization_url")?,
-        token_url: url("token_url")?,
-        scopes: optional(keys, "scopes", scopes)?.unwrap_or_default(),
-        issuer: text("issuer")?,
-        resource: text("resource")?,
-        token_auth: optional(keys, "token_auth", token_auth)?,
-    };
-    Auth::oauth2(oauth).map_err(|error| match &error {
-        Error::Invalid { field, .. } => {
-            let key = match field.strip_prefix("auth.").unwrap_or(field) {
-                "client_secret" => CLIENT_SECRET.given(keys),
-                key => key,
-            };
-            keys.refused(key, error)
-        }
-        _ => value.refused(error),
-    })
-}
-
-/// A list of scopes, or a text with blanks or commas between them.
-fn scopes(value: &Value<'_>) -> Result<Scopes, Fault> {
-    let scopes = match value.as_text() {
-        Some(text) => Scopes::parse(text),
-        None => {
-            let items = value.items("must be a list of scopes, or one text")?;
-            let items = items
-                .iter()
-                .map(Value::text)
-                .collect::<Result<Vec<_>, _>>()?;
-            Scopes::new(items)
-        }
-    };
-    scopes.map_err(|error| value.fault(error.to_string()))
-}
-
-fn token_auth(value: &Value<'_>) -> Result<TokenAuth, Fault> {
-    match value.as_text() {
-        Some("client_secret_basic") => Ok(TokenAuth::ClientSecretBasic),
-        Some("client_secret_post") => Ok(TokenAuth::ClientSecretPost),
-        Some("none") => Ok(TokenAuth::None),
-        _ => {
-            Err(value.fault("must be \"client_secret_basic\", \"client_secret_post\" or \"none\""))
-        }
-    }
-}
-
-/// The name and the value of a header.
-fn header<'a>(value: &Value<'a>, env: Env<'_>) -> Result<(&'a str, SecretString), Fault> {
-    const VALUE: Named = Named {
-        written: "value",
-        variable: "value_env",
-        file: "value_file",
-    };
-    let keys = value.table("must be { name, value_env } or { name, value_file }")?;
-    VALUE.check(&keys)?;
-    keys.allow(&["name", "value_env", "value_file"])?;
-    let name = keys.require("name")?.text()?;
-    let secret = VALUE.read(&keys, env)?;
-    let secret = secret.ok_or_else(|| value.fault("needs either value_env or value_file"))?;
-    Ok((name, secret))
-}
-
-/// The keys that name where a secret is, and the one that nobody should write it under.
-struct Named {
-    written: &'static str,
-    variable: &'static str,
-    file: &'static str,
-}
-
-impl Named {
-    /// Refuses a secret that is written in the file.
-    fn check(&self, keys: &Table<'_>) -> Result<(), Fault> {
-        let Self { variable, file, .. } = self;
-        keys.get(self.written).map_or(Ok(()), |secret| {
-            Err(secret.fault(format!(
+impl File<'_> {
+    /// The secret that the keys for `member` name, if they are there.
+    fn secret(&self, keys: &Members<'_>, member: &str) -> Result<Option<SecretString>, Fault> {
+        let [variable, file] = &WORDS.spelled(member)[..] else {
+            return Ok(None);
+        };
+        if keys.has(member) {
+            return Err(keys.fault(member, format!(
                 "a secret is not written in the file; use {variable}, the name of the environment variable that holds it, or {file}, the path of a file that does"
-            )))
-        })
-    }
-
-    /// The secret, if one is named.
-    fn read(&self, keys: &Table<'_>, env: Env<'_>) -> Result<Option<SecretString>, Fault> {
-        let Self { variable, file, .. } = self;
-        let (value, source) = match (keys.get(variable), keys.get(file)) {
+            )));
+        }
+        let (at, source) = match (keys.get(variable), keys.get(file)) {
             (None, None) => return Ok(None),
-            (Some(value), None) => (value.clone(), SecretSource::Variable(value.text()?.into())),
-            (None, Some(value)) => (value.clone(), SecretSource::File(value.text()?.into())),
-            (Some(_), Some(value)) => {
-                return Err(value.fault(format!("give either {variable} or {file}")));
+            (Some(at), None) => (at.clone(), SecretSource::Variable(at.text()?.into())),
+            (None, Some(at)) => (at.clone(), SecretSource::File(at.text()?.into())),
+            (Some(_), Some(at)) => {
+                return Err(at.fault(format!("give either {variable} or {file}")));
             }
         };
-        let secret = source.read(env);
+        let secret = source.read(self.0);
         secret
             .map(Some)
-            .map_err(|fault| value.fault(fault.to_string()))
-    }
-
-    /// The key that is there of the two.
-    fn given(&self, keys: &Table<'_>) -> &'static str {
-        match keys.get(self.file) {
-            Some(_) => self.file,
-            None => self.variable,
-        }
+            .map_err(|fault| at.fault(fault.to_string()))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::FileRegistry;
-    use super::*;
+    use crate::{registry::Auth, token_auth::TokenAuth};
 
     fn env(name: &str) -> Option<String> {
         match name {

@@ -1,19 +1,21 @@
-//! One `[[servers]]` entry: from TOML to a [`Server`].
+//! The `[[servers]]` of a text, from TOML to [`Server`]s.
 
-use std::{collections::HashSet, sync::Arc};
+use std::collections::HashSet;
 
-use toml::de::{DeTable, DeValue};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
 
 use super::{
     FileError,
-    auth::{Env, auth},
-    value::{Fault, Value, optional},
+    auth::{Env, File},
+    value::{WORDS, tree},
 };
 use crate::{
-    mcp::Transport,
     registry::{
-        Error, Fingerprint, Gate, Pins, Projects, SelectedTool, Server, ServerId, ShareSession,
-        Source, ToolPolicy, ToolSelection,
+        Gate, Server, ServerId, Source,
+        members::{self, Fault, Given, Node, Tree},
     },
     secret::Doubtful,
 };
@@ -25,155 +27,65 @@ pub(super) fn servers(text: &str, env: Env<'_>) -> Result<Vec<Server>, FileError
         return Ok(Vec::new());
     };
     let DeValue::Array(items) = entries.get_ref() else {
-        let fault = Value::entry(entries).fault("must be tables, each under [[servers]]");
-        return Err(FileError::entry(text, "servers".into(), fault));
+        let fault = whole(&Tree::Other).fault("must be tables, each under [[servers]]");
+        return Err(FileError::entry(text, "servers".into(), entries, fault));
     };
     let mut names = HashSet::new();
     let mut servers = Vec::with_capacity(items.len());
     for (index, item) in items.iter().enumerate() {
-        let entry = Value::entry(item);
+        let entry = tree(item.get_ref());
         let server = server(&entry, env).and_then(|server| {
             if names.insert(server.name.clone()) {
                 Ok(server)
             } else {
-                Err(entry.fault("another server has this name already"))
+                Err(whole(&entry).fault("another server has this name already"))
             }
         });
-        servers.push(server.map_err(|fault| {
-            let name = item.get_ref().get("name");
-            let name = name.and_then(|name| name.as_ref().as_str());
-            let label = match name.filter(|name| Doubtful(name).is_shown()) {
-                Some(name) => format!("servers {name:?}"),
-                None => format!("servers[{index}]"),
-            };
-            FileError::entry(text, label, fault)
-        })?);
+        servers
+            .push(server.map_err(|fault| FileError::entry(text, label(item, index), item, fault))?);
     }
     Ok(servers)
 }
 
-fn server(entry: &Value<'_>, env: Env<'_>) -> Result<Server, Fault> {
-    let keys = entry.table("must be a table, under [[servers]]")?;
-    keys.allow(&[
-        "name",
-        "display_name",
-        "description",
-        "url",
-        "transport",
-        "projects",
-        "tools",
-        "share_session",
-        "trace_context",
-        "enabled",
-        "auth",
-    ])?;
-    let (name, url) = (keys.require("name")?, keys.require("url")?);
-    let mut server = Server::new(name.text()?, url.text()?).map_err(|error| match &error {
-        Error::Invalid { field: "url", .. } => url.refused(error),
-        _ => name.refused(error),
-    })?;
+/// An entry by its name, or by its place.
+fn label(entry: &Spanned<DeValue<'_>>, index: usize) -> String {
+    let name = entry.get_ref().get("name");
+    let name = name.and_then(|name| name.as_ref().as_str());
+    match name.filter(|name| Doubtful(name).is_shown()) {
+        Some(name) => format!("servers {name:?}"),
+        None => format!("servers[{index}]"),
+    }
+}
+
+fn whole<'t>(entry: &'t Tree<'t>) -> Node<'t> {
+    Node::new(entry, &WORDS)
+}
+
+fn server(entry: &Tree<'_>, env: Env<'_>) -> Result<Server, Fault> {
+    let keys = whole(entry).table("must be a table, under [[servers]]")?;
+    keys.allow(members::names(|given| {
+        matches!(given, Given::Everywhere | Given::Entered)
+    }))?;
+    let name = keys.require("name")?;
+    let mut server = members::read(&keys, name.text()?, &File(env))?;
     server.id = ServerId::of_declared(&server.name);
-    server.display_name = optional(&keys, "display_name", owned_text)?;
-    server.description = optional(&keys, "description", owned_text)?;
-    server.transport = optional(&keys, "transport", transport)?.unwrap_or_default();
-    server.projects = optional(&keys, "projects", projects)?.unwrap_or_default();
-    let (selection, pins) = optional(&keys, "tools", tools)?.unwrap_or_default();
-    server.tools = selection;
-    server.share_session = optional(&keys, "share_session", share_session)?.unwrap_or_default();
-    server.trace_context = optional(&keys, "trace_context", |flag| flag.flag())?;
     // What the file says is accepted, and nobody can accept anything else.
-    let on_change = if pins.is_some() {
-        Gate::Block
-    } else {
-        Gate::Allow
-    };
-    server.on_change = Some(on_change);
+    server.on_change = Some(match server.pins {
+        Some(_) => Gate::Block,
+        None => Gate::Allow,
+    });
     server.new_tools = Some(Gate::Allow);
-    server.pins = pins.map(Arc::new);
     server.source = Source::File;
-    server.enabled = optional(&keys, "enabled", |flag| flag.flag())?.unwrap_or(true);
-    server.auth = optional(&keys, "auth", |value| auth(value, env))?.unwrap_or_default();
     Ok(server)
-}
-
-fn owned_text(value: &Value<'_>) -> Result<String, Fault> {
-    value.text().map(str::to_owned)
-}
-
-fn transport(value: &Value<'_>) -> Result<Transport, Fault> {
-    match value.as_text() {
-        Some("streamable_http") => Ok(Transport::StreamableHttp),
-        Some("sse") => Ok(Transport::Sse),
-        _ => Err(value.fault("must be \"streamable_http\" or \"sse\"")),
-    }
-}
-
-fn share_session(value: &Value<'_>) -> Result<ShareSession, Fault> {
-    let sharing = value.as_text().and_then(|word| word.parse().ok());
-    sharing.ok_or_else(|| value.fault(ShareSession::EXPECTED))
-}
-
-fn projects(value: &Value<'_>) -> Result<Projects, Fault> {
-    if value.as_text() == Some("all") {
-        return Ok(Projects::All);
-    }
-    let names = value
-        .items("must be \"all\" or a list of projects")?
-        .iter()
-        .map(Value::text)
-        .collect::<Result<Vec<_>, _>>()?;
-    Projects::only(names).map_err(|error| value.refused(error))
-}
-
-/// The selection, and what is accepted of it.
-fn tools(value: &Value<'_>) -> Result<(ToolSelection, Option<Pins>), Fault> {
-    if value.as_text() == Some("all") {
-        return Ok((ToolSelection::All, None));
-    }
-    let tools = value
-        .items("must be \"all\" or a list of tools")?
-        .iter()
-        .map(tool)
-        .collect::<Result<Vec<_>, _>>()?;
-    let pins: Pins = tools
-        .iter()
-        .filter_map(|(tool, pin)| Some((tool.name(), (*pin)?)))
-        .collect();
-    let pins = (!pins.is_empty()).then_some(pins);
-    let selection = ToolSelection::only(tools.into_iter().map(|(tool, _)| tool));
-    let selection = selection.map_err(|error| value.refused(error))?;
-    Ok((selection, pins))
-}
-
-/// A name, or `{ name, policy, fingerprint }`.
-fn tool(value: &Value<'_>) -> Result<(SelectedTool, Option<Fingerprint>), Fault> {
-    if value.as_text().is_some() {
-        return Ok((SelectedTool::from(value.text()?), None));
-    }
-    let keys = value.table("must be a tool's name, or { name, policy, fingerprint }")?;
-    keys.allow(&["name", "policy", "fingerprint"])?;
-    let name = keys.require("name")?.text()?;
-    let policy = optional(&keys, "policy", policy)?.unwrap_or_default();
-    let pin = optional(&keys, "fingerprint", fingerprint)?;
-    Ok((SelectedTool::new(name, policy), pin))
-}
-
-fn fingerprint(value: &Value<'_>) -> Result<Fingerprint, Fault> {
-    let parsed = value.text()?.parse();
-    parsed.map_err(|_| value.fault("must be a fingerprint: 64 hex digits in lower case"))
-}
-
-fn policy(value: &Value<'_>) -> Result<ToolPolicy, Fault> {
-    match value.as_text() {
-        Some("auto") => Ok(ToolPolicy::Auto),
-        Some("ask_first") => Ok(ToolPolicy::AskFirst),
-        _ => Err(value.fault("must be \"auto\" or \"ask_first\"")),
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        mcp::Transport,
+        registry::{Error, Projects, ShareSession, ToolPolicy, ToolSelection},
+    };
 
     const ENTRY: &str = "[[servers]]\nname = \"a\"\nurl = \"https://a.example/mcp\"\n";
 

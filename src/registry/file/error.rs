@@ -2,8 +2,13 @@
 
 use std::{borrow::Cow, error::Error as StdError, fmt, io};
 
-use super::value::{Fault, line_and_column};
-use crate::{name::ServerName, registry::Error};
+use toml::{Spanned, de::DeValue};
+
+use super::value::{WORDS, line_and_column, offset};
+use crate::{
+    name::ServerName,
+    registry::{Error, members::Fault},
+};
 
 /// Why a file gives no servers.
 ///
@@ -84,11 +89,17 @@ impl FileError {
         }
     }
 
-    pub(super) fn entry(text: &str, entry: String, fault: Fault) -> Self {
+    /// The fault of an entry, which `item` of the text is.
+    pub(super) fn entry(
+        text: &str,
+        entry: String,
+        item: &Spanned<DeValue<'_>>,
+        fault: Fault,
+    ) -> Self {
         Self::Entry {
             entry,
-            key: fault.key,
-            line: line_and_column(text, fault.offset).0,
+            key: fault.place(&WORDS),
+            line: line_and_column(text, offset(item, &fault.path)).0,
             reason: fault.reason,
             source: fault.source,
         }

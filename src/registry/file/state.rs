@@ -6,7 +6,10 @@ use secrecy::ExposeSecret;
 
 use crate::{
     name::ServerName,
-    registry::{Auth, OAuth2, Server},
+    registry::{
+        Server,
+        members::{self, Tree, Writer},
+    },
 };
 
 /// The servers by name; a file has one organization.
@@ -33,99 +36,22 @@ pub(super) fn after(old: &Servers, read: Vec<Server>) -> Servers {
     servers.collect()
 }
 
-/// Whether two records say the same, whatever their `id` and `version`.
+/// Whether two records of a file say the same, secrets included, whatever their `version`.
 fn is_same(old: &Server, new: &Server) -> bool {
-    // Taken apart in full: a field that is added later does not compile until it is decided here.
-    let Server {
-        // Made from the name.
-        id: _,
-        version: _,
-        // Of stores only.
-        draft: _,
-        source: _,
-        created_at: _,
-        updated_at: _,
-        organization,
-        name,
-        display_name,
-        description,
-        url,
-        transport,
-        projects,
-        auth,
-        tools,
-        share_session,
-        trace_context,
-        on_change,
-        new_tools,
-        pins,
-        enabled,
-    } = new;
-    old.organization == *organization
-        && old.name == *name
-        && old.display_name == *display_name
-        && old.description == *description
-        && old.url == *url
-        && old.transport == *transport
-        && old.projects == *projects
-        && is_same_auth(&old.auth, auth)
-        && old.tools == *tools
-        && old.share_session == *share_session
-        && old.trace_context == *trace_context
-        && old.on_change == *on_change
-        && old.new_tools == *new_tools
-        && old.pins == *pins
-        && old.enabled == *enabled
-}
-
-/// Whether the same credential is sent, secrets included.
-fn is_same_auth(old: &Auth, new: &Auth) -> bool {
-    match (old, new) {
-        (Auth::None, Auth::None) => true,
-        (Auth::StaticHeaders(_), Auth::StaticHeaders(_)) => old.headers() == new.headers(),
-        (Auth::OAuth2(old), Auth::OAuth2(new)) => is_same_oauth(old, new),
-        (Auth::TokenPassthrough(old), Auth::TokenPassthrough(new)) => old == new,
-        (
-            Auth::None
-            | Auth::StaticHeaders(_)
-            | Auth::OAuth2(_)
-            | Auth::TokenPassthrough(_)
-            | Auth::Unreadable(_),
-            _,
-        ) => false,
-    }
-}
-
-fn is_same_oauth(old: &OAuth2, new: &OAuth2) -> bool {
-    let secret = |oauth: &OAuth2| {
-        let secret = oauth.client_secret.as_ref();
-        secret.map(|secret| secret.expose_secret().to_owned())
+    const CLEAR: Writer = Writer {
+        url: |url| url.as_str().into(),
+        time: |_| Tree::Null,
+        secret: |secret| secret.expose_secret().into(),
     };
-    // Taken apart in full, as above.
-    let OAuth2 {
-        client_id,
-        client_secret: _,
-        client_secret_set_at: _,
-        authorization_url,
-        token_url,
-        scopes,
-        issuer,
-        resource,
-        token_auth,
-    } = new;
-    old.client_id == *client_id
-        && secret(old) == secret(new)
-        && old.authorization_url == *authorization_url
-        && old.token_url == *token_url
-        && old.scopes == *scopes
-        && old.issuer == *issuer
-        && old.resource == *resource
-        && old.token_auth == *token_auth
+    let all = |server| members::write(server, &CLEAR, |_| true);
+    // Pins are written nowhere.
+    old.organization == new.organization && old.pins == new.pins && all(old) == all(new)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::registry::Auth;
 
     fn server(name: &str) -> Server {
         Server::new(name, "https://a.example/mcp").unwrap()

@@ -1,177 +1,67 @@
-//! TOML values that know where they stand, so that every error can say where.
-
-use std::borrow::Cow;
+//! TOML as a tree, and where in its text a value stands.
 
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
 };
 
-use crate::{registry::Error, secret::Doubtful};
+use crate::{
+    registry::members::{Blank, Step, Tree, Words},
+    secret::Doubtful,
+};
 
-/// What is wrong with a value.
-///
-/// It never repeats the value: one pasted into the wrong place may be a secret.
-#[derive(Debug)]
-pub(super) struct Fault {
-    /// The key within the entry, such as `auth.type`.
-    pub(super) key: String,
-    /// Where it stands in the text.
-    pub(super) offset: usize,
-    /// The rule, in words.
-    pub(super) reason: Cow<'static, str>,
-    /// What the record's own check said.
-    pub(super) source: Option<Error>,
+/// The words of a file.
+pub(super) const WORDS: Words = Words {
+    unknown: "unknown key",
+    table: "a table",
+    // A quoted key can hold anything: line breaks, and somebody's secret.
+    name: |key| Doubtful(key).to_string(),
+    secrets: &[
+        ("value", &["value_env", "value_file"]),
+        (
+            "client_secret",
+            &["client_secret_env", "client_secret_file"],
+        ),
+    ],
+    blank: Blank::Refused,
+    blames_items: false,
+    pins: true,
+};
+
+/// `value` with the keys of each table in the order in which they stand.
+pub(super) fn tree<'a>(value: &'a DeValue<'a>) -> Tree<'a> {
+    match value {
+        DeValue::String(text) => (&**text).into(),
+        DeValue::Boolean(flag) => (*flag).into(),
+        DeValue::Array(items) => items.iter().map(|item| tree(item.get_ref())).collect(),
+        DeValue::Table(table) => members(table),
+        DeValue::Integer(_) | DeValue::Float(_) | DeValue::Datetime(_) => Tree::Other,
+    }
 }
 
-/// A value under its key.
-#[derive(Clone, Debug)]
-pub(super) struct Value<'a> {
-    key: String,
-    value: &'a Spanned<DeValue<'a>>,
+fn members<'a>(table: &'a DeTable<'a>) -> Tree<'a> {
+    let mut members: Vec<_> = table.iter().collect();
+    members.sort_by_key(|(key, _)| key.span().start);
+    let member = |(key, value): (&'a Spanned<_>, &'a Spanned<DeValue<'a>>)| {
+        let key: &std::borrow::Cow<'a, str> = key.get_ref();
+        (std::borrow::Cow::Borrowed(&**key), tree(value.get_ref()))
+    };
+    Tree::Table(members.into_iter().map(member).collect())
 }
 
-impl<'a> Value<'a> {
-    /// An entry, from which keys are counted.
-    pub(super) fn entry(value: &'a Spanned<DeValue<'a>>) -> Self {
-        Self {
-            key: String::new(),
-            value,
-        }
-    }
-
-    pub(super) fn fault(&self, reason: impl Into<Cow<'static, str>>) -> Fault {
-        Fault {
-            key: self.key.clone(),
-            offset: self.value.span().start,
-            reason: reason.into(),
-            source: None,
-        }
-    }
-
-    /// The fault that the record's own check found in this value.
-    pub(super) fn refused(&self, error: Error) -> Fault {
-        let reason = match &error {
-            Error::Invalid { reason, .. } => reason.clone(),
-            other => other.to_string().into(),
+/// Where the value at `path` of `entry` begins, or what should have it.
+pub(super) fn offset(entry: &Spanned<DeValue<'_>>, path: &[Step]) -> usize {
+    let mut at = entry;
+    for step in path {
+        let next = match (at.get_ref(), step) {
+            (DeValue::Table(table), Step::Member(key)) => table.get(key.as_str()),
+            (DeValue::Array(items), Step::Item(index)) => items.get(*index),
+            _ => None,
         };
-        Fault {
-            source: Some(error),
-            ..self.fault(reason)
-        }
+        let Some(next) = next else { break };
+        at = next;
     }
-
-    pub(super) fn as_text(&self) -> Option<&'a str> {
-        self.value.get_ref().as_str()
-    }
-
-    /// The value as text with at least one character.
-    pub(super) fn text(&self) -> Result<&'a str, Fault> {
-        match self.as_text() {
-            Some("") => Err(self.fault("is empty")),
-            Some(text) => Ok(text),
-            None => Err(self.fault("must be a string")),
-        }
-    }
-
-    pub(super) fn flag(&self) -> Result<bool, Fault> {
-        let flag = self.value.get_ref().as_bool();
-        flag.ok_or_else(|| self.fault("must be true or false"))
-    }
-
-    /// The items of a list; `kind` says what the value must be when it is none.
-    pub(super) fn items(&self, kind: &'static str) -> Result<Vec<Self>, Fault> {
-        let DeValue::Array(items) = self.value.get_ref() else {
-            return Err(self.fault(kind));
-        };
-        let items = items.iter().enumerate().map(|(index, value)| Self {
-            key: format!("{}[{index}]", self.key),
-            value,
-        });
-        Ok(items.collect())
-    }
-
-    pub(super) fn table(&self, kind: &'static str) -> Result<Table<'a>, Fault> {
-        let DeValue::Table(keys) = self.value.get_ref() else {
-            return Err(self.fault(kind));
-        };
-        Ok(Table {
-            at: self.clone(),
-            keys,
-        })
-    }
-}
-
-/// A table under its key.
-#[derive(Debug)]
-pub(super) struct Table<'a> {
-    at: Value<'a>,
-    keys: &'a DeTable<'a>,
-}
-
-impl<'a> Table<'a> {
-    pub(super) fn get(&self, key: &str) -> Option<Value<'a>> {
-        self.keys.get(key).map(|value| Value {
-            key: self.path(key),
-            value,
-        })
-    }
-
-    pub(super) fn require(&self, key: &str) -> Result<Value<'a>, Fault> {
-        self.get(key).ok_or_else(|| Fault {
-            key: self.path(key),
-            ..self.at.fault("is missing")
-        })
-    }
-
-    /// The fault that the record's own check found in what stands under `key`, or should.
-    pub(super) fn refused(&self, key: &str, error: Error) -> Fault {
-        match self.get(key) {
-            Some(value) => value.refused(error),
-            None => Fault {
-                key: self.path(key),
-                ..self.at.refused(error)
-            },
-        }
-    }
-
-    /// Refuses every key that is not one of these.
-    ///
-    /// To be asked before anything is required: of a mistyped key the operator wants to hear that
-    /// it is unknown, not that another one is missing.
-    pub(super) fn allow(&self, known: &[&str]) -> Result<(), Fault> {
-        let unknown = self
-            .keys
-            .keys()
-            .filter(|key| !known.contains(&&**key.get_ref()))
-            .min_by_key(|key| key.span().start);
-        unknown.map_or(Ok(()), |key| {
-            Err(Fault {
-                key: self.path(key.get_ref()),
-                offset: key.span().start,
-                reason: format!("unknown key; known are {}", known.join(", ")).into(),
-                source: None,
-            })
-        })
-    }
-
-    fn path(&self, key: &str) -> String {
-        // A quoted key can hold anything: line breaks, and somebody's secret.
-        let key = Doubtful(key);
-        match self.at.key.as_str() {
-            "" => key.to_string(),
-            table => format!("{table}.{key}"),
-        }
-    }
-}
-
-/// What stands under `key`, if it is there.
-pub(super) fn optional<'a, T>(
-    keys: &Table<'a>,
-    key: &str,
-    read: impl FnOnce(&Value<'a>) -> Result<T, Fault>,
-) -> Result<Option<T>, Fault> {
-    keys.get(key).map(|value| read(&value)).transpose()
+    at.span().start
 }
 
 /// The line, and the column in characters, of a place in a text; both from 1.

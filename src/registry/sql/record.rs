@@ -1,32 +1,56 @@
 //! A server as it is stored: JSON for what anybody may see, and one sealed record for its secrets.
 //!
-//! A URL with keys in it is among the secrets, whole: the JSON has it with covers, so that it can
-//! be looked at, and whoever changes one of both has a server whose secrets do not open.
+//! What has secrets in it, the URL and the authentication, is sealed whole, and stands in the JSON
+//! without them, so that it can be looked at. Whoever changes one of both has a server whose secrets
+//! do not open.
 
-use std::{collections::BTreeSet, fmt};
+use std::{cell::Cell, fmt, io, time::SystemTime};
 
-use serde::{Deserialize, Serialize};
 use sqlx::{Row, any::AnyRow};
 use url::Url;
+use zeroize::Zeroizing;
 
 use super::{
     observed, text,
     time::{milliseconds, time},
 };
 use crate::{
-    mcp::Transport,
     registry::{
-        Auth, AuthKind, Error, Gate, OAuth2, Projects, SelectedTool, Server, ShareSession, Source,
-        StaticHeader, ToolPolicy, ToolSelection,
+        Auth, AuthKind, Error, Gate, OAuth2, Projects, Server, ServerId, Source, StaticHeader,
+        members::{
+            self, Blank, Fault, Given, HeaderValue, Kind, Members, Node, SERVER, Tree, Word, Words,
+            Writer,
+        },
     },
-    scopes::Scopes,
     secret::{ExposeSecret, KeyRing, OpenError, Place, SecretString},
-    token_auth::TokenAuth,
     url_keys,
 };
 
 /// The longest record, in bytes: a description, a thousand projects and 512 tools fit.
 const RECORD_LEN: usize = 256 * 1024;
+
+/// What the sealed record of a server is called.
+const AUTH: &str = "auth";
+/// The member of a record that says whether something is sealed beside it.
+const SEALED: &str = "sealed";
+
+/// The words of a record, which nobody reads; what is stored was checked when it was entered.
+const WORDS: Words = Words {
+    blank: Blank::Kept,
+    ..Words::JSON
+};
+
+/// How a record shows what is not plain, and how it is sealed.
+const SHOWN: Writer = Writer {
+    url: |url| url_keys::covered(url).into(),
+    time: |at| milliseconds(at).unsigned_abs().into(),
+    secret: |_| true.into(),
+};
+const CLEAR: Writer = Writer {
+    url: |url| url.as_str().into(),
+    secret: |secret| secret.expose_secret().into(),
+    ..SHOWN
+};
 
 /// A server on its way to the database.
 pub(super) struct Written {
@@ -41,35 +65,40 @@ impl Written {
     /// Seals the secrets of `server` with the newest key.
     pub(super) fn new(server: &Server, ring: &KeyRing) -> Result<Self, Error> {
         text::check("organization", &server.organization)?;
-        for (field, text) in [
-            ("display_name", &server.display_name),
-            ("description", &server.description),
-        ] {
-            text.as_deref()
-                .map_or(Ok(()), |t| text::check_long(field, t))?;
+        let record = Record::of(server)?;
+        for member in SERVER
+            .iter()
+            .filter(|member| matches!(member.kind, Kind::Prose(..)))
+        {
+            let prose = record.0.get(member.name).as_text();
+            prose.map_or(Ok(()), |prose| text::check_long(member.name, prose))?;
         }
         if let Projects::Only(projects) = &server.projects {
             projects
                 .iter()
                 .try_for_each(|p| text::check("projects", p))?;
         }
-        let record = Record::of(server)?;
-        // Plain structs with string keys do not fail to be written.
-        let text = serde_json::to_string(&record).map_err(Error::unavailable)?;
+        // Trees do not fail to be written.
+        let text = serde_json::to_string(&record.0).map_err(Error::unavailable)?;
         if text.len() > RECORD_LEN {
             let reason = format!("the record is longer than {RECORD_LEN} bytes");
             return Err(Error::invalid("server", reason));
         }
-        let secrets = record.sealed(&server.url, secrets(&server.auth))?;
-        let sealed = secrets.map(|secrets| {
-            let origin = record.origin();
-            let place = place(server, record.field(), &origin, server.version);
-            ring.seal(&place, &secrets)
-        });
+        let sealed = match record.is_sealed() {
+            false => None,
+            true => {
+                let clear = Tree::new()
+                    .with("url", server.url.as_str())
+                    .with("auth", members::write_auth(&server.auth, &CLEAR));
+                let origin = record.origin()?;
+                let place = place(&server.organization, &server.id, &origin, server.version);
+                Some(ring.seal(&place, &secret_json(&clear)?))
+            }
+        };
         Ok(Self {
             record: text,
             search: text::search(server),
-            auth: kind(server.auth.kind()),
+            auth: server.auth.kind().word(),
             sealed_by: sealed.as_ref().map(|_| ring.newest().to_string()),
             sealed,
         })
@@ -94,106 +123,63 @@ pub(super) use select_servers;
 ///
 /// Secrets that do not open are no reason to fail: the server is then [`Auth::Unreadable`].
 pub(super) fn read(row: &AnyRow, ring: &KeyRing) -> Result<Server, Broken> {
-    let organization: &str = row.try_get(1)?;
-    let version: i64 = row.try_get(3)?;
+    let id: ServerId = row.try_get::<&str, _>(0)?.parse().map_err(|_| Broken)?;
+    let (organization, name): (&str, &str) = (row.try_get(1)?, row.try_get(2)?);
+    let version = row.try_get::<i64, _>(3)?.unsigned_abs();
     let record = Record::parse(row.try_get(4)?)?;
-    let (origin, field, sealed_url) = (record.origin(), record.field(), record.sealed_url);
-    let mut server = Server {
-        id: parse(row.try_get(0)?)?,
-        organization: organization.into(),
-        name: parse(row.try_get(2)?)?,
-        display_name: record.display_name,
-        description: record.description,
-        url: record.url,
-        transport: record.transport,
-        projects: match record.projects {
-            None => Projects::All,
-            Some(projects) => Projects::only(projects)?,
-        },
-        auth: Auth::None,
-        tools: match record.tools {
-            None => ToolSelection::All,
-            Some(tools) => ToolSelection::only(tools.into_iter().map(SelectedTool::from))?,
-        },
-        share_session: record.share_session,
-        trace_context: record.trace_context,
-        on_change: Some(record.on_change),
-        new_tools: Some(record.new_tools),
-        pins: observed::pins(row.try_get(9)?),
-        enabled: record.enabled,
-        draft: row.try_get::<i64, _>(6)? != 0,
-        source: Source::Store,
-        created_at: Some(time(row.try_get(7)?)),
-        updated_at: Some(time(row.try_get(8)?)),
-        version: version.unsigned_abs(),
-    };
+    let origin = record.origin()?;
     let sealed: Option<&[u8]> = row.try_get(5)?;
-    let opened = sealed.map(|sealed| {
-        let place = place(&server, field, &origin, server.version);
-        ring.open(&place, sealed)
-    });
-    let auth = match sealed_url {
-        false => record.auth.auth(opened),
-        true => match opened_url(opened, &server.url) {
-            Ok((url, secrets)) => {
-                server.url = url;
-                record.auth.auth(secrets.map(Ok))
+    // Where something was sealed and is not there, somebody took it away.
+    let opened = sealed.ok_or(OpenError::Format);
+    let opened = opened
+        .and_then(|sealed| ring.open(&place(organization, &id, &origin, version), sealed))
+        .and_then(|opened| record.server(name, &opened));
+    let mut server = match opened {
+        Ok(server) => server,
+        Err(error) => {
+            let shape = record.shape(name)?;
+            if matches!(shape.auth, Auth::Unreadable(_)) {
+                tracing::error!(server = name, %error, "the server's stored credential does not open");
             }
-            // A secret there may be or not: it goes with the URL.
-            Err(error) => match record.auth.auth(None) {
-                Ok(shape) | Err((shape, _)) => Err((shape, error)),
-            },
-        },
+            shape
+        }
     };
-    server.auth = auth.unwrap_or_else(|(shape, error)| {
-        tracing::error!(server = %server.name, %error, "the server's stored credential does not open");
-        Auth::Unreadable(Box::new(shape))
-    });
+    server.id = id;
+    server.organization = organization.into();
+    server.on_change.get_or_insert(Gate::Block);
+    server.new_tools.get_or_insert(Gate::Block);
+    server.pins = observed::pins(row.try_get(9)?);
+    server.draft = row.try_get::<i64, _>(6)? != 0;
+    server.source = Source::Store;
+    server.created_at = Some(time(row.try_get(7)?));
+    server.updated_at = Some(time(row.try_get(8)?));
+    server.version = version;
     Ok(server)
-}
-
-/// The URL with its keys, which is `shown` without them, and what else was sealed.
-fn opened_url(
-    opened: Option<Result<SecretString, OpenError>>,
-    shown: &Url,
-) -> Result<(Url, Option<SecretString>), OpenError> {
-    let opened = opened.unwrap_or(Err(OpenError::Format))?;
-    let secrets: UrlSecrets =
-        serde_json::from_str(opened.expose_secret()).map_err(|_| OpenError::Format)?;
-    match url_keys::covered(&secrets.url) == *shown {
-        true => Ok((secrets.url, secrets.auth.map(SecretString::from))),
-        false => Err(OpenError::Refused),
-    }
 }
 
 /// The field and the origin that a stored record's secrets are sealed for.
 pub(super) fn sealed_for(record: &str) -> Result<(&'static str, String), Broken> {
-    let record = Record::parse(record)?;
-    Ok((record.field(), record.origin()))
+    Ok((AUTH, Record::parse(record)?.origin()?))
 }
 
-/// What the sealed record of a server is called; with a URL in it, it is another text.
-const AUTH: &str = "auth";
-const URL_AND_AUTH: &str = "url and auth";
-
-/// A kind of authentication, as it is called in the column and in the record.
-pub(super) fn kind(kind: AuthKind) -> &'static str {
-    match kind {
-        AuthKind::None => "none",
-        AuthKind::StaticHeaders => "static_headers",
-        AuthKind::OAuth2 => "oauth2",
-        AuthKind::TokenPassthrough => "token_passthrough",
-    }
-}
-
-fn place<'a>(server: &'a Server, field: &'a str, origin: &'a str, version: u64) -> Place<'a> {
+fn place<'a>(
+    organization: &'a str,
+    server: &'a ServerId,
+    origin: &'a str,
+    version: u64,
+) -> Place<'a> {
     Place {
-        organization: &server.organization,
-        server: server.id.as_str(),
-        field,
+        organization,
+        server: server.as_str(),
+        field: AUTH,
         origin,
         version,
     }
+}
+
+/// A kind of authentication, as it is called in the column and in the record.
+pub(super) fn kind(kind: AuthKind) -> &'static str {
+    kind.word()
 }
 
 /// A row that is none of ours: not even the server without its secrets can be read.
@@ -218,7 +204,7 @@ macro_rules! broken_by {
     )*};
 }
 
-broken_by!(sqlx::Error serde_json::Error Error);
+broken_by!(sqlx::Error Fault members::NotJson url::ParseError);
 
 impl From<Broken> for Error {
     fn from(broken: Broken) -> Self {
@@ -226,300 +212,174 @@ impl From<Broken> for Error {
     }
 }
 
-fn parse<T: std::str::FromStr>(text: &str) -> Result<T, Broken> {
-    text.parse().map_err(|_| Broken)
-}
-
 /// What anybody may see. Unknown members are of a newer program, and may matter.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Record {
-    display_name: Option<String>,
-    description: Option<String>,
-    /// Without its keys.
-    url: Url,
-    /// Whether it has some, and is sealed with them.
-    #[serde(default)]
-    sealed_url: bool,
-    transport: Transport,
-    /// Absent for all.
-    projects: Option<BTreeSet<String>>,
-    auth: AuthRecord,
-    /// Absent for all.
-    tools: Option<Vec<ToolRecord>>,
-    #[serde(default)]
-    share_session: ShareSession,
-    #[serde(default)]
-    trace_context: Option<bool>,
-    on_change: Gate,
-    new_tools: Gate,
-    enabled: bool,
-}
+struct Record<'t>(Tree<'t>);
 
-/// What is sealed where the URL has keys in it.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct UrlSecrets {
-    url: Url,
-    auth: Option<String>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ToolRecord {
-    name: String,
-    ask_first: bool,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-enum AuthRecord {
-    None,
-    StaticHeaders {
-        headers: Vec<HeaderRecord>,
-    },
-    #[serde(rename = "oauth2")]
-    OAuth2(Box<OAuth2Record>),
-    TokenPassthrough {
-        header: String,
-    },
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct HeaderRecord {
-    name: String,
-    set_at: Option<i64>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct OAuth2Record {
-    client_id: Option<String>,
-    /// Whether a secret is sealed beside.
-    client_secret: bool,
-    client_secret_set_at: Option<i64>,
-    authorization_url: Option<Url>,
-    token_url: Option<Url>,
-    scopes: Scopes,
-    issuer: Option<String>,
-    resource: Option<String>,
-    token_auth: Option<TokenAuth>,
-}
-
-impl Record {
-    fn of(server: &Server) -> Result<Self, Error> {
-        let mut record = Self {
-            display_name: server.display_name.clone(),
-            description: server.description.clone(),
-            url: server.url.clone(),
-            sealed_url: false,
-            transport: server.transport,
-            projects: match &server.projects {
-                Projects::All => None,
-                Projects::Only(projects) => Some(projects.clone()),
-            },
-            auth: AuthRecord::of(&server.auth)?,
-            tools: match &server.tools {
-                ToolSelection::All => None,
-                ToolSelection::Only(tools) => Some(tools.iter().map(ToolRecord::from).collect()),
-            },
-            share_session: server.share_session,
-            trace_context: server.trace_context,
-            on_change: server.on_change.unwrap_or(Gate::Block),
-            new_tools: server.new_tools.unwrap_or(Gate::Block),
-            enabled: server.enabled,
-        };
-        record.cover();
-        Ok(record)
-    }
-
-    /// Takes the keys out of the URL.
-    fn cover(&mut self) {
-        let covered = url_keys::covered(&self.url);
-        self.sealed_url = covered != self.url;
-        self.url = covered;
-    }
-
-    /// The text to seal, of the URL with its keys and what else is secret; `None` without any.
-    fn sealed(&self, url: &Url, auth: Option<SecretString>) -> Result<Option<SecretString>, Error> {
-        if !self.sealed_url {
-            return Ok(auth);
+impl<'t> Record<'t> {
+    fn of(server: &'t Server) -> Result<Self, Error> {
+        if matches!(server.auth, Auth::Unreadable(_)) {
+            let reason = "the stored credential does not open; enter it anew";
+            return Err(Error::invalid("auth", reason));
         }
-        let secrets = UrlSecrets {
-            url: url.clone(),
-            auth: auth.map(|auth| auth.expose_secret().to_owned()),
+        let has_secret = match &server.auth {
+            Auth::StaticHeaders(_) => true,
+            Auth::OAuth2(oauth) => oauth.client_secret.is_some(),
+            _ => false,
         };
-        // Plain structs do not fail to be written.
-        let text = serde_json::to_string(&secrets).map_err(Error::unavailable)?;
-        Ok(Some(text.into()))
+        let is_sealed = has_secret || url_keys::covered(&server.url) != server.url;
+        let record = members::write(server, &SHOWN, is_stored);
+        Ok(Self(record.with(SEALED, is_sealed)))
     }
 
-    fn field(&self) -> &'static str {
-        match self.sealed_url {
-            false => AUTH,
-            true => URL_AND_AUTH,
-        }
+    fn parse(text: &'t str) -> Result<Self, Broken> {
+        Ok(Self(Tree::json(text.as_bytes())?))
     }
 
-    fn parse(text: &str) -> Result<Self, Broken> {
-        Ok(serde_json::from_str(text)?)
+    fn is_sealed(&self) -> bool {
+        matches!(self.0.get(SEALED), Tree::Flag(true))
     }
 
     /// Whom the secrets are for: a client secret's authorization server, else the server.
-    fn origin(&self) -> String {
-        if let AuthRecord::OAuth2(oauth) = &self.auth {
-            if let Some(issuer) = &oauth.issuer {
-                return issuer.clone();
-            }
-            if let Some(url) = &oauth.token_url {
-                return url.origin().ascii_serialization();
-            }
+    fn origin(&self) -> Result<String, Broken> {
+        let auth = self.0.get("auth");
+        if let Some(issuer) = auth.get("issuer").as_text() {
+            return Ok(issuer.to_owned());
         }
-        self.url.origin().ascii_serialization()
-    }
-}
-
-impl AuthRecord {
-    fn of(auth: &Auth) -> Result<Self, Error> {
-        Ok(match auth {
-            Auth::None => Self::None,
-            Auth::StaticHeaders(headers) => Self::StaticHeaders {
-                headers: headers.iter().map(HeaderRecord::from).collect(),
-            },
-            Auth::OAuth2(oauth) => Self::OAuth2(Box::new(OAuth2Record {
-                client_id: oauth.client_id.clone(),
-                client_secret: oauth.client_secret.is_some(),
-                client_secret_set_at: oauth.client_secret_set_at.map(milliseconds),
-                authorization_url: oauth.authorization_url.clone(),
-                token_url: oauth.token_url.clone(),
-                scopes: oauth.scopes.clone(),
-                issuer: oauth.issuer.clone(),
-                resource: oauth.resource.clone(),
-                token_auth: oauth.token_auth,
-            })),
-            Auth::TokenPassthrough(header) => Self::TokenPassthrough {
-                header: header.to_string(),
-            },
-            Auth::Unreadable(_) => {
-                let reason = "the stored credential does not open; enter it anew";
-                return Err(Error::invalid("auth", reason));
-            }
-        })
+        let token_url = auth.get("token_url").as_text();
+        let url = token_url.or(self.0.get("url").as_text()).ok_or(Broken)?;
+        Ok(Url::parse(url)?.origin().ascii_serialization())
     }
 
-    /// The authentication with its secrets; without them where they do not open.
-    fn auth(
-        self,
-        opened: Option<Result<SecretString, OpenError>>,
-    ) -> Result<Auth, (Auth, OpenError)> {
-        // Where a secret belongs and there is none, somebody took it away.
-        let opened = || opened.unwrap_or(Err(OpenError::Format));
-        match self {
-            Self::None => Ok(Auth::None),
-            Self::TokenPassthrough { header } => header
-                .parse()
-                .map(Auth::TokenPassthrough)
-                .map_err(|_| (Auth::None, OpenError::Format)),
-            Self::StaticHeaders { headers } => opened()
-                .and_then(|secrets| with_values(&headers, &secrets))
-                .map_err(|error| (shape(&headers), error)),
-            Self::OAuth2(record) => {
-                let wanted = record.client_secret;
-                let mut oauth = OAuth2 {
-                    client_id: record.client_id,
-                    client_secret: None,
-                    client_secret_set_at: record.client_secret_set_at.map(time),
-                    authorization_url: record.authorization_url,
-                    token_url: record.token_url,
-                    scopes: record.scopes,
-                    issuer: record.issuer,
-                    resource: record.resource,
-                    token_auth: record.token_auth,
-                };
-                if wanted {
-                    match opened() {
-                        Ok(secret) => oauth.client_secret = Some(secret),
-                        Err(error) => return Err((Auth::OAuth2(Box::new(oauth)), error)),
-                    }
-                }
-                let shape = Auth::OAuth2(Box::new(OAuth2 {
-                    client_secret: None,
-                    ..oauth.clone()
-                }));
-                Auth::oauth2(oauth).map_err(|_| (shape, OpenError::Format))
-            }
+    /// The server with what was `sealed`, which without its secrets is what the record shows.
+    fn server(&self, name: &str, sealed: &SecretString) -> Result<Server, OpenError> {
+        let sealed =
+            Tree::json(sealed.expose_secret().as_bytes()).map_err(|_| OpenError::Format)?;
+        let url = sealed.get("url").as_text().and_then(|url| url.parse().ok());
+        let covered = (SHOWN.url)(&url.ok_or(OpenError::Format)?);
+        let auth = without_secrets(sealed.get("auth"));
+        if *self.0.get("url") != covered.into() || *self.0.get("auth") != auth {
+            return Err(OpenError::Refused);
+        }
+        let mut whole = self.0.clone();
+        for member in ["url", "auth"] {
+            whole.set(member, sealed.get(member).clone());
+        }
+        match read_tree(&whole, name) {
+            Ok((server, true)) => Ok(server),
+            _ => Err(OpenError::Format),
         }
     }
-}
 
-/// The text to seal: a JSON list of the headers with their values, or the client's secret.
-fn secrets(auth: &Auth) -> Option<SecretString> {
-    match auth {
-        Auth::StaticHeaders(headers) => {
-            let headers = headers.iter();
-            let headers: Vec<_> = headers
-                .map(|header| (header.name().as_str(), header.value().expose_secret()))
-                .collect();
-            // Text in lists does not fail to be written.
-            Some(serde_json::to_string(&headers).unwrap_or_default().into())
+    /// The server without its secrets; unreadable, if it should have some.
+    fn shape(&self, name: &str) -> Result<Server, Fault> {
+        let (mut server, is_whole) = read_tree(&self.0, name)?;
+        if self.is_sealed() || !is_whole {
+            server.auth = Auth::Unreadable(Box::new(server.auth));
         }
-        Auth::OAuth2(oauth) => oauth.client_secret.clone(),
-        Auth::None | Auth::TokenPassthrough(_) | Auth::Unreadable(_) => None,
+        Ok(server)
     }
 }
 
-/// The headers from the text that was sealed, which has their names too: whoever can write to the
-/// database cannot have a value sent under another name.
-fn with_values(records: &[HeaderRecord], secrets: &SecretString) -> Result<Auth, OpenError> {
-    let headers: Vec<(String, String)> =
-        serde_json::from_str(secrets.expose_secret()).map_err(|_| OpenError::Format)?;
-    let names = records.iter().map(|record| &record.name);
-    if !headers.iter().map(|(name, _)| name).eq(names) {
-        return Err(OpenError::Refused);
-    }
-    match Auth::static_headers(headers) {
-        Ok(Auth::StaticHeaders(headers)) => {
-            let dated = headers.into_iter().zip(records);
-            let dated = dated.map(|(header, record)| header.with_set_at(record.set_at.map(time)));
-            Ok(Auth::StaticHeaders(dated.collect()))
+/// What a record has of a server; the rest is in columns.
+fn is_stored(given: Given) -> bool {
+    matches!(given, Given::Everywhere | Given::NotInFiles)
+}
+
+/// The server that `tree` says, and whether its secrets are there.
+fn read_tree(tree: &Tree<'_>, name: &str) -> Result<(Server, bool), Fault> {
+    let members = Node::new(tree, &WORDS).table("must be an object")?;
+    members.allow(members::names(is_stored).chain([SEALED]))?;
+    let secrets = Stored::default();
+    let server = members::read(&members, name, &secrets)?;
+    Ok((server, !secrets.are_missing.get()))
+}
+
+/// An authentication in clear as a record shows it.
+fn without_secrets<'t>(clear: &Tree<'t>) -> Tree<'t> {
+    match clear {
+        Tree::List(items) => items.iter().map(without_secrets).collect(),
+        Tree::Table(members) => {
+            let members = members.iter().map(|(name, value)| match &**name {
+                "set" => (name.clone(), true.into()),
+                _ => (name.clone(), without_secrets(value)),
+            });
+            Tree::Table(members.collect())
         }
-        _ => Err(OpenError::Format),
+        other => other.clone(),
     }
 }
 
-fn shape(records: &[HeaderRecord]) -> Auth {
-    let headers = records.iter().filter_map(|record| {
-        let header = StaticHeader::without_value(record.name.parse().ok()?);
-        Some(header.with_set_at(record.set_at.map(time)))
-    });
-    Auth::StaticHeaders(headers.collect())
+/// The secrets of a record: in clear where they were sealed.
+#[derive(Default)]
+struct Stored {
+    are_missing: Cell<bool>,
 }
 
-impl From<&StaticHeader> for HeaderRecord {
-    fn from(header: &StaticHeader) -> Self {
-        Self {
-            name: header.name().to_string(),
-            set_at: header.set_at().map(milliseconds),
+impl Stored {
+    fn secret(
+        &self,
+        members: &Members<'_>,
+        name: &str,
+    ) -> Result<(Option<SecretString>, Option<SystemTime>), Fault> {
+        let secret = members.require(name)?.table("must be an object")?;
+        secret.allow(["set", "updated_at"])?;
+        let value = secret.require("set")?.as_text().map(SecretString::from);
+        self.are_missing
+            .set(self.are_missing.get() || value.is_none());
+        let at = secret.get("updated_at").map(|at| at.count()).transpose()?;
+        Ok((value, at.map(|at| time(at.try_into().unwrap_or(i64::MAX)))))
+    }
+}
+
+impl members::Secrets for Stored {
+    fn header(&self, header: &Members<'_>, name: &str, _: &Url) -> Result<HeaderValue, Fault> {
+        let (value, set_at) = self.secret(header, "value")?;
+        if let Some(value) = value {
+            return Ok(HeaderValue::Given(value, set_at));
+        }
+        let name = name.parse();
+        let name = name.map_err(|_| header.fault("name", "is no header's name"))?;
+        Ok(HeaderValue::Kept(
+            StaticHeader::without_value(name).with_set_at(set_at),
+        ))
+    }
+
+    fn client_secret(
+        &self,
+        auth: &Members<'_>,
+        _: &OAuth2,
+        _: &Url,
+    ) -> Result<(Option<SecretString>, Option<SystemTime>), Fault> {
+        match auth.get("client_secret") {
+            Some(_) => self.secret(auth, "client_secret"),
+            None => Ok((None, None)),
+        }
+    }
+
+    fn oauth2(&self, oauth: OAuth2) -> Result<Auth, Error> {
+        match self.are_missing.get() {
+            true => Ok(Auth::OAuth2(Box::new(oauth))),
+            false => Auth::oauth2(oauth),
         }
     }
 }
 
-impl From<&SelectedTool> for ToolRecord {
-    fn from(tool: &SelectedTool) -> Self {
-        Self {
-            name: tool.name().to_owned(),
-            ask_first: tool.policy() == ToolPolicy::AskFirst,
+/// The JSON of secrets, written into a buffer of its length: one that grows leaves pieces behind.
+fn secret_json(secrets: &Tree<'_>) -> Result<SecretString, Error> {
+    struct Length(usize);
+    impl io::Write for Length {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
         }
     }
-}
-
-impl From<ToolRecord> for SelectedTool {
-    fn from(record: ToolRecord) -> Self {
-        let policy = match record.ask_first {
-            true => ToolPolicy::AskFirst,
-            false => ToolPolicy::Auto,
-        };
-        Self::new(record.name, policy)
-    }
+    let mut length = Length(0);
+    serde_json::to_writer(&mut length, secrets).map_err(Error::unavailable)?;
+    let mut json = Zeroizing::new(Vec::with_capacity(length.0));
+    serde_json::to_writer(&mut *json, secrets).map_err(Error::unavailable)?;
+    let json = std::str::from_utf8(&json).map_err(Error::unavailable)?;
+    Ok(json.into())
 }

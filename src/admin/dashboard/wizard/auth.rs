@@ -6,7 +6,6 @@ use axum::{
     extract::{RawQuery, State},
 };
 use http::StatusCode;
-use serde_json::Value;
 
 use super::{
     super::{
@@ -24,8 +23,9 @@ use crate::{
         answer::{Answer, Named},
         fault::Fault,
         outside::Outside,
+        view::entered,
     },
-    registry::Server,
+    registry::{Server, members::Tree},
 };
 
 #[derive(Template)]
@@ -52,8 +52,14 @@ pub(in super::super) async fn auth(
         return Ok(done(&pages, &name));
     };
     let query = query.unwrap_or_default();
-    let body = pages.records.record(&draft)?;
-    let mut content = auth_content(&pages, &draft, &body, &outside, Errors::default()).await;
+    let mut content = auth_content(
+        &pages,
+        &draft,
+        &entered(&draft),
+        &outside,
+        Errors::default(),
+    )
+    .await;
     content.has_moved = query == "moved";
     content.more_rows = query == "more";
     page(StatusCode::OK, &content)
@@ -70,19 +76,16 @@ pub(in super::super) async fn save_auth(
         return Ok(done(&pages, &name));
     };
     let form = Form::parse(&form)?;
-    let mut body = pages.records.record(&draft)?;
-    read_auth(&form, &mut body);
-    let server = match pages.records.change(&body, &draft).await {
+    let mut given = entered(&draft);
+    read_auth(&form, &mut given);
+    let server = match pages.records.change(&given, &draft).await {
         Ok(server) => server,
-        Err(fault) => return wrong_auth(&pages, &draft, &body, &outside, fault).await,
+        Err(fault) => return wrong_auth(&pages, &draft, &given, &outside, fault).await,
     };
     match form.text("go") {
         "connect" => match connecting::going(&pages, &server, &outside).await {
             Ok(response) => Ok(response),
-            Err(fault) => {
-                let body = pages.records.record(&server)?;
-                wrong_auth(&pages, &server, &body, &outside, fault).await
-            }
+            Err(fault) => wrong_auth(&pages, &server, &entered(&server), &outside, fault).await,
         },
         "more" => Ok(step(&pages, &server.name, "auth?more")),
         _ => Ok(step(&pages, &server.name, "tools")),
@@ -92,19 +95,19 @@ pub(in super::super) async fn save_auth(
 async fn wrong_auth(
     pages: &ServerPages,
     draft: &Server,
-    body: &Value,
+    given: &Tree<'_>,
     outside: &Outside,
     fault: Fault,
 ) -> Answer {
     let errors = Errors::of(fault)?;
-    let content = auth_content(pages, draft, body, outside, errors).await;
+    let content = auth_content(pages, draft, given, outside, errors).await;
     page(StatusCode::BAD_REQUEST, &content)
 }
 
 async fn auth_content(
     pages: &ServerPages,
     draft: &Server,
-    body: &Value,
+    given: &Tree<'_>,
     outside: &Outside,
     errors: Errors,
 ) -> AuthStep {
@@ -112,7 +115,7 @@ async fn auth_content(
         frame: pages.frame(),
         steps: steps(pages, Some(&draft.name), 1),
         name: draft.name.to_string(),
-        fields: Fields::of(body, &Default::default()),
+        fields: Fields::of(given, &Default::default()),
         connection: Connection::of(pages, draft, outside).await,
         has_moved: false,
         more_rows: false,

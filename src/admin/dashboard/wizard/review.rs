@@ -4,14 +4,13 @@ use std::time::Duration;
 
 use askama::Template;
 use axum::extract::State;
-use serde_json::Value;
 use tokio::time::timeout;
 
 use super::{
     super::{
+        editing::named,
         errors::Errors,
         fields::Fields,
-        list,
         page::{Frame, page},
         server_pages::ServerPages,
         text::Shown,
@@ -19,8 +18,11 @@ use super::{
     step::{Step, done, status, steps},
 };
 use crate::{
-    admin::answer::{Answer, Named},
-    registry::Server,
+    admin::{
+        answer::{Answer, Named},
+        view::entered,
+    },
+    registry::{Server, ToolPolicy, ToolSelection, members::method},
 };
 
 /// How long the list waits to be able to say how a server is that was just created. What takes
@@ -62,9 +64,8 @@ pub(in super::super) async fn finish(
     let Some(draft) = pages.records.draft(&name).await? else {
         return Ok(done(&pages, &name));
     };
-    let mut body = pages.records.record(&draft)?;
-    body["draft"] = false.into();
-    match pages.records.change(&body, &draft).await {
+    let finished = entered(&draft).with("draft", false);
+    match pages.records.change(&finished, &draft).await {
         Ok(server) => {
             // What is wrong is in its row.
             let _ = timeout(LOOK, pages.tools.probe(&server)).await;
@@ -76,29 +77,24 @@ pub(in super::super) async fn finish(
 }
 
 async fn review_step(pages: &ServerPages, draft: &Server, errors: Errors) -> Answer {
-    let body = pages.records.record(draft)?;
-    let tools = body["tools"].as_array().map(|tools| {
-        let tools = tools.iter().map(|tool| match tool.as_str() {
-            Some(name) => (Shown::of(name), false),
-            None => (Shown::of(tool["name"].as_str().unwrap_or_default()), true),
-        });
-        tools.collect()
-    });
-    let projects = body["projects"].as_array().map(|projects| {
-        let projects = projects.iter().filter_map(Value::as_str);
-        projects.map(Shown::of).collect()
-    });
+    let tools = match &draft.tools {
+        ToolSelection::Only(tools) => Some(tools.iter().map(|tool| {
+            let asks = tool.policy() == ToolPolicy::AskFirst;
+            (Shown::of(tool.name()), asks)
+        })),
+        _ => None,
+    };
     let content = ReviewStep {
         frame: pages.frame(),
         steps: steps(pages, Some(&draft.name), 3),
         name: draft.name.to_string(),
-        fields: Fields::of(&body, &Default::default()),
+        fields: Fields::of(&entered(draft), &Default::default()),
         display: Shown::of(draft.display_name()),
-        auth: list::auth(draft.auth.kind()),
+        auth: method(draft.auth.kind()),
         is_unconnected: !pages.statuses.is_authorized(draft).await,
         about: draft.description.as_deref().map(Shown::of),
-        tools,
-        projects,
+        tools: tools.map(Iterator::collect),
+        projects: named(&draft.projects),
         errors,
     };
     page(status(&content.errors), &content)

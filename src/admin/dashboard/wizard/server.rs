@@ -2,7 +2,6 @@
 
 use askama::Template;
 use axum::{body::Bytes, extract::State};
-use serde_json::{Value, json};
 
 use super::{
     super::{
@@ -15,8 +14,12 @@ use super::{
     step::{Step, done, status, step, steps},
 };
 use crate::{
-    admin::answer::{Answer, Named},
+    admin::{
+        answer::{Answer, Named},
+        view::entered,
+    },
     name::ServerName,
+    registry::members::Tree,
 };
 
 #[derive(Template)]
@@ -32,18 +35,19 @@ struct ServerStep {
 
 /// `GET /create`
 pub(in super::super) async fn begin(State(pages): State<ServerPages>) -> Answer {
-    let body = json!({"transport": "streamable_http", "projects": "all"});
-    server_step(&pages, None, &body, Errors::default()).await
+    server_step(&pages, None, &Tree::new(), Errors::default()).await
 }
 
 /// `POST /create`
 pub(in super::super) async fn create(State(pages): State<ServerPages>, form: Bytes) -> Answer {
     let form = Form::parse(&form)?;
-    let mut body = json!({"name": form.trimmed("name"), "draft": true});
-    read_scope(&form, &mut body);
-    match pages.records.add(&body).await {
+    let mut given = Tree::new()
+        .with("name", form.trimmed("name"))
+        .with("draft", true);
+    read_scope(&form, &mut given);
+    match pages.records.add(&given).await {
         Ok(server) => Ok(step(&pages, &server.name, "auth")),
-        Err(fault) => server_step(&pages, None, &body, Errors::of(fault)?).await,
+        Err(fault) => server_step(&pages, None, &given, Errors::of(fault)?).await,
     }
 }
 
@@ -55,8 +59,7 @@ pub(in super::super) async fn server(
     let Some(draft) = pages.records.draft(&name).await? else {
         return Ok(done(&pages, &name));
     };
-    let body = pages.records.record(&draft)?;
-    server_step(&pages, Some(&name), &body, Errors::default()).await
+    server_step(&pages, Some(&name), &entered(&draft), Errors::default()).await
 }
 
 /// `POST /servers/{name}/setup/server`
@@ -69,32 +72,32 @@ pub(in super::super) async fn save_server(
         return Ok(done(&pages, &name));
     };
     let form = Form::parse(&form)?;
-    let mut body = pages.records.record(&draft)?;
-    body["name"] = form.trimmed("name").into();
-    read_scope(&form, &mut body);
-    let has_moved = drop_moved_secrets(&mut body, &draft.url);
-    let saved = match body["name"] == name.as_str() {
-        true => pages.records.change(&body, &draft).await,
-        false => pages.records.rename(&body, &draft).await,
+    let mut given = entered(&draft);
+    given.set("name", form.trimmed("name"));
+    read_scope(&form, &mut given);
+    let has_moved = drop_moved_secrets(&mut given, &draft.url);
+    let saved = match form.trimmed("name") == name.as_str() {
+        true => pages.records.change(&given, &draft).await,
+        false => pages.records.rename(&given, &draft).await,
     };
     match saved {
         Ok(server) if has_moved => Ok(step(&pages, &server.name, "auth?moved")),
         Ok(server) => Ok(step(&pages, &server.name, "auth")),
-        Err(fault) => server_step(&pages, Some(&name), &body, Errors::of(fault)?).await,
+        Err(fault) => server_step(&pages, Some(&name), &given, Errors::of(fault)?).await,
     }
 }
 
 async fn server_step(
     pages: &ServerPages,
     draft: Option<&ServerName>,
-    body: &Value,
+    given: &Tree<'_>,
     errors: Errors,
 ) -> Answer {
     let content = ServerStep {
         frame: pages.frame(),
         steps: steps(pages, draft, 0),
         name: draft.map(ToString::to_string).unwrap_or_default(),
-        fields: Fields::of(body, &*pages.choices().await?),
+        fields: Fields::of(given, &*pages.choices().await?),
         errors,
     };
     page(status(&content.errors), &content)

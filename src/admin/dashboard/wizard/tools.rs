@@ -2,7 +2,6 @@
 
 use askama::Template;
 use axum::{body::Bytes, extract::State};
-use serde_json::{Value, json};
 
 use super::{
     super::{
@@ -21,8 +20,9 @@ use crate::{
         answer::{Answer, Named},
         fault::{Code, Fault},
         tools::is_listed_for_callers,
+        view::entered,
     },
-    registry::{Observation, Server},
+    registry::{Observation, Server, members::Tree},
 };
 
 #[derive(Template)]
@@ -52,8 +52,13 @@ pub(in super::super) async fn tools(
     let Some(draft) = pages.records.draft(&name).await? else {
         return Ok(done(&pages, &name));
     };
-    let chosen = pages.records.record(&draft)?["tools"].take();
-    tools_step(&pages, &draft, &chosen, Errors::default()).await
+    tools_step(
+        &pages,
+        &draft,
+        entered(&draft).get("tools"),
+        Errors::default(),
+    )
+    .await
 }
 
 /// `POST /servers/{name}/setup/tools`
@@ -66,7 +71,7 @@ pub(in super::super) async fn save_tools(
         return Ok(done(&pages, &name));
     };
     let form = Form::parse(&form)?;
-    let mut body = pages.records.record(&draft)?;
+    let mut given = entered(&draft);
     match form.text("go") {
         // Once more, whatever was chosen; it stays as it is stored.
         "again" => {
@@ -75,23 +80,30 @@ pub(in super::super) async fn save_tools(
             return Ok(step(&pages, &name, "tools"));
         }
         "all" => {
-            let tools = every_tool(&form, &body["tools"]);
+            let tools = every_tool(&form, given.get("tools"));
             return tools_step(&pages, &draft, &tools, Errors::default()).await;
         }
-        "clear" => return tools_step(&pages, &draft, &json!([]), Errors::default()).await,
+        "clear" => {
+            return tools_step(&pages, &draft, &Tree::List(Vec::new()), Errors::default()).await;
+        }
         _ => {}
     }
-    let saved = match read_tools(&form, &mut body) {
-        Ok(()) => pages.records.change(&body, &draft).await,
+    let saved = match read_tools(&form, &mut given) {
+        Ok(()) => pages.records.change(&given, &draft).await,
         Err(fault) => Err(fault),
     };
     match saved {
         Ok(server) => Ok(step(&pages, &server.name, "review")),
-        Err(fault) => tools_step(&pages, &draft, &body["tools"], Errors::of(fault)?).await,
+        Err(fault) => tools_step(&pages, &draft, given.get("tools"), Errors::of(fault)?).await,
     }
 }
 
-async fn tools_step(pages: &ServerPages, draft: &Server, chosen: &Value, errors: Errors) -> Answer {
+async fn tools_step(
+    pages: &ServerPages,
+    draft: &Server,
+    chosen: &Tree<'_>,
+    errors: Errors,
+) -> Answer {
     let (seen, problem) = known_tools(pages, draft).await?;
     let content = ToolsStep {
         frame: pages.frame(),

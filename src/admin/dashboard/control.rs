@@ -1,0 +1,72 @@
+//! A field for text, of which a member's description says all.
+
+use super::errors::field;
+use crate::registry::members::{About, Kind, Tree};
+
+pub(super) struct Control {
+    /// The member's place in a server, such as `auth.client_id`.
+    pub(super) param: String,
+    pub(super) id: String,
+    pub(super) about: About,
+    pub(super) value: String,
+    pub(super) lines: usize,
+    /// The most characters that it takes; 0: any number.
+    pub(super) longest: usize,
+}
+
+impl Control {
+    /// The field of a member of `whole`; `None` where a text is no field for it.
+    pub(super) fn of(whole: &str, about: About, value: &Tree<'_>) -> Option<Self> {
+        let (lines, longest) = match about.kind {
+            Kind::Prose(longest, lines) => (lines, longest),
+            Kind::Name => (1, 40),
+            Kind::Code | Kind::Url | Kind::Scopes => (1, 0),
+            _ => return None,
+        };
+        let param = format!("{whole}{}", about.name);
+        Some(Self {
+            id: field(&param),
+            value: match value {
+                Tree::List(_) => texts(value).join(", "),
+                value => value.as_text().unwrap_or_default().to_owned(),
+            },
+            about,
+            param,
+            lines,
+            longest,
+        })
+    }
+
+    /// Whether it is read by programs.
+    pub(super) fn is_code(&self) -> bool {
+        !matches!(self.about.kind, Kind::Prose(..))
+    }
+
+    pub(super) fn is_url(&self) -> bool {
+        matches!(self.about.kind, Kind::Url)
+    }
+
+    pub(super) fn is_required(&self) -> bool {
+        ["name", "url"].contains(&&*self.param)
+    }
+
+    pub(super) fn example(&self) -> &'static str {
+        match &*self.param {
+            "url" => "https://mcp.example.com/mcp",
+            "auth.header" => "Authorization",
+            _ => "",
+        }
+    }
+
+    /// The ids of the hint, where there is one, and of what is wrong.
+    pub(super) fn described_by(&self, is_wrong: bool) -> String {
+        let hint = (!self.about.hint.is_empty()).then(|| format!("{}-hint", self.id));
+        let wrong = is_wrong.then(|| format!("{}-wrong", self.id));
+        hint.into_iter().chain(wrong).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// The texts of a list.
+pub(super) fn texts<'t>(list: &'t Tree<'_>) -> Vec<&'t str> {
+    list.items().iter().filter_map(Tree::as_text).collect()
+}

@@ -1,0 +1,214 @@
+//! The member `auth`: how the gateway authenticates with a server.
+
+use std::time::SystemTime;
+
+use http::header::AUTHORIZATION;
+use url::Url;
+
+use super::{
+    Fault, HeaderValue, Kind, Member, Members, Node, Secrets, Tree, Writer, member, read_all,
+    word::Word,
+};
+use crate::registry::{Auth, AuthKind, Error, OAuth2, StaticHeader};
+
+/// What people call the headers, the name and the value of one.
+pub(crate) const HEADERS: &str = "Headers";
+pub(crate) const HEADER: &str = "Header name";
+pub(crate) const HEADER_VALUE: &str = "Header value";
+
+/// The members of an OAuth 2.0 client.
+pub(crate) static OAUTH2: &[Member<OAuth2>] = &[
+    member!(OAuth2, client_id, "Client ID"),
+    Member::new(
+        "client_secret",
+        "Client secret",
+        (Kind::Secret, true),
+        // Read after the others: which secret is kept depends on them.
+        |_, _, _| Ok(()),
+        |oauth, writer| {
+            let secret = oauth.client_secret.as_ref().map(writer.secret);
+            let state = |secret| state(secret, oauth.client_secret_set_at, writer);
+            secret.map(state).into()
+        },
+    ),
+    member!(OAuth2, authorization_url, "Authorization URL"),
+    member!(OAuth2, token_url, "Token URL").reached(),
+    member!(OAuth2, scopes, "Scopes").hint(
+        "With commas between them, such as <code>repo, read:org</code>. Empty: those that the \
+         server names.",
+    ),
+    // A text, as it was written: an issuer is compared character by character.
+    member!(OAuth2, issuer, "Issuer")
+        .kind(Kind::Url)
+        .reached()
+        .hint(
+            "The only authorization server that is accepted. Needed with a client secret where no \
+         token URL is given.",
+        ),
+    member!(OAuth2, resource, "Resource")
+        .hint("What the token is to be for. Empty: the server itself."),
+    member!(OAuth2, token_auth, "Client authentication"),
+];
+
+/// The name of the header that a caller's token goes under.
+pub(crate) static PASSTHROUGH: Member<Auth> = Member::<Auth>::new(
+    "header",
+    HEADER,
+    (Kind::Code, false),
+    |auth, at, _| {
+        let passthrough = Auth::token_passthrough(Some(at.text()?));
+        *auth = passthrough.map_err(|error| at.refused(error))?;
+        Ok(())
+    },
+    |auth, _| match auth {
+        Auth::TokenPassthrough(header) => header.as_str().into(),
+        _ => Tree::Null,
+    },
+)
+.hint("Under which name the server gets the token. Empty: Authorization.");
+
+/// What people call a way to authenticate.
+pub(crate) fn method(kind: AuthKind) -> &'static str {
+    match kind {
+        AuthKind::None => "No Auth",
+        AuthKind::StaticHeaders => "Static Headers",
+        AuthKind::OAuth2 => "OAuth 2.0",
+        AuthKind::TokenPassthrough => "Token Passthrough",
+    }
+}
+
+/// The authentication with a server at `url`.
+pub(super) fn read(at: &Node<'_>, url: &Url, secrets: &dyn Secrets) -> Result<Auth, Fault> {
+    let members = at.table(format!("must be {} with a type", at.words().table))?;
+    match members.require("type")?.word()? {
+        AuthKind::None => members.allow(["type"]).map(|()| Auth::None),
+        AuthKind::StaticHeaders => {
+            members.allow(["type", "headers"])?;
+            read_headers(&members.require("headers")?, url, secrets)
+        }
+        AuthKind::OAuth2 => read_oauth2(&members, url, secrets),
+        AuthKind::TokenPassthrough => {
+            members.allow(["type", PASSTHROUGH.name])?;
+            let mut auth = Auth::TokenPassthrough(AUTHORIZATION);
+            if let Some(at) = members.get(PASSTHROUGH.name) {
+                (PASSTHROUGH.read)(&mut auth, &at, secrets)?;
+            }
+            Ok(auth)
+        }
+    }
+}
+
+fn read_headers(at: &Node<'_>, url: &Url, secrets: &dyn Secrets) -> Result<Auth, Fault> {
+    let forms = at.words().spelled("value");
+    let forms: Vec<_> = forms
+        .iter()
+        .map(|value| format!("{{ name, {value} }}"))
+        .collect();
+    let form = forms.join(" or ");
+    let items = at.items(format!("must be a list of {form}"))?;
+    let mut headers: Vec<StaticHeader> = Vec::with_capacity(items.len());
+    for item in &items {
+        let members = item.table(format!("must be {form}"))?;
+        let header = read_header(at, &members, url, secrets)?;
+        if headers.iter().any(|other| other.name() == header.name()) {
+            let reason = format!("{} is given twice", header.name());
+            let error = Error::invalid("auth.headers", reason);
+            return Err(blamed(at, item).refused(error));
+        }
+        headers.push(header);
+    }
+    match headers.is_empty() {
+        true => Err(at.refused(Error::invalid("auth.headers", "name at least one header"))),
+        false => Ok(Auth::StaticHeaders(headers)),
+    }
+}
+
+fn read_header(
+    list: &Node<'_>,
+    members: &Members<'_>,
+    url: &Url,
+    secrets: &dyn Secrets,
+) -> Result<StaticHeader, Fault> {
+    members.allow(["name", "value"])?;
+    let at = members.require("name")?;
+    let name = at.text()?;
+    let (value, set_at) = match secrets.header(members, name, url)? {
+        HeaderValue::Kept(header) => return Ok(header),
+        HeaderValue::Given(value, set_at) => (value, set_at),
+    };
+    let blame = |at: &Node<'_>, error| blamed(list, at).unusable_by(error);
+    // With a value that any header can have, only the name can be wrong.
+    StaticHeader::new(name, "x").map_err(|error| blame(&at, error))?;
+    let header = StaticHeader::new(name, value);
+    let at = members.get("value").unwrap_or(at);
+    Ok(header
+        .map_err(|error| blame(&at, error))?
+        .with_set_at(set_at))
+}
+
+/// Of what the fault of a header is told.
+fn blamed<'b>(list: &'b Node<'b>, item: &'b Node<'b>) -> &'b Node<'b> {
+    match list.words().blames_items {
+        true => item,
+        false => list,
+    }
+}
+
+fn read_oauth2(members: &Members<'_>, url: &Url, secrets: &dyn Secrets) -> Result<Auth, Fault> {
+    members.allow(
+        ["type"]
+            .into_iter()
+            .chain(OAUTH2.iter().map(|member| member.name)),
+    )?;
+    let mut oauth = OAuth2::default();
+    read_all(OAUTH2, &mut oauth, members, secrets)?;
+    let (secret, set_at) = secrets.client_secret(members, &oauth, url)?;
+    (oauth.client_secret, oauth.client_secret_set_at) = (secret, set_at);
+    secrets
+        .oauth2(oauth)
+        .map_err(|error| members.refused(error))
+}
+
+/// `auth` with its secrets as `writer` has them.
+pub(crate) fn write<'a>(auth: &'a Auth, writer: &Writer) -> Tree<'a> {
+    let (auth, is_readable) = match auth {
+        Auth::Unreadable(auth) => (&**auth, false),
+        auth => (auth, true),
+    };
+    let tree = Tree::new().with("type", auth.kind().word());
+    match auth {
+        Auth::StaticHeaders(headers) => {
+            let headers = headers.iter().map(|header| {
+                let value = match is_readable {
+                    true => (writer.secret)(header.value()),
+                    false => false.into(),
+                };
+                let value = state(value, header.set_at(), writer);
+                Tree::new()
+                    .with("name", header.name().as_str())
+                    .with("value", value)
+            });
+            tree.with("headers", headers.collect::<Tree<'_>>())
+        }
+        Auth::OAuth2(oauth) => {
+            let mut tree = OAUTH2.iter().fold(tree, |tree, member| {
+                tree.with(member.name, (member.write)(oauth, writer))
+            });
+            if !is_readable {
+                // Nothing else of it can be unreadable, so there was one.
+                let secret = state(false.into(), oauth.client_secret_set_at, writer);
+                tree.set("client_secret", secret);
+            }
+            tree
+        }
+        Auth::TokenPassthrough(_) => tree.with(PASSTHROUGH.name, (PASSTHROUGH.write)(auth, writer)),
+        Auth::None | Auth::Unreadable(_) => tree,
+    }
+}
+
+/// What is said of a secret: whether there is one that can be used, and since when.
+fn state<'a>(set: Tree<'a>, at: Option<SystemTime>, writer: &Writer) -> Tree<'a> {
+    Tree::new()
+        .with("set", set)
+        .with("updated_at", at.map(writer.time))
+}

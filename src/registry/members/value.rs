@@ -1,0 +1,181 @@
+//! How a member of each type is read and written, and what it looks like.
+
+use std::sync::Arc;
+
+use url::Url;
+
+use super::{Fault, Kind, Node, Tree, Word, Writer};
+use crate::{
+    registry::{Fingerprint, Pins, Projects, SelectedTool, ToolPolicy, ToolSelection},
+    scopes::Scopes,
+};
+
+/// A type of members.
+pub(super) trait Value: Sized {
+    const KIND: Kind;
+    /// Whether a member may be absent for good: an answer has null then.
+    const IS_OPTIONAL: bool = false;
+
+    fn read(at: &Node<'_>) -> Result<Self, Fault>;
+    fn write(&self, writer: &Writer) -> Tree<'_>;
+}
+
+/// What the member that `field` gives looks like.
+pub(super) const fn looks<T, V: Value>(_field: fn(&T) -> &V) -> (Kind, bool) {
+    (V::KIND, V::IS_OPTIONAL)
+}
+
+impl<T: Value> Value for Option<T> {
+    const KIND: Kind = T::KIND;
+    const IS_OPTIONAL: bool = true;
+
+    fn read(at: &Node<'_>) -> Result<Self, Fault> {
+        T::read(at).map(Some)
+    }
+
+    fn write(&self, writer: &Writer) -> Tree<'_> {
+        self.as_ref()
+            .map_or(Tree::Null, |value| value.write(writer))
+    }
+}
+
+impl<T: Word> Value for T {
+    const KIND: Kind = Kind::Word(T::SCHEMA, T::words);
+
+    fn read(at: &Node<'_>) -> Result<Self, Fault> {
+        at.word()
+    }
+
+    fn write(&self, _: &Writer) -> Tree<'_> {
+        self.word().into()
+    }
+}
+
+impl Value for bool {
+    const KIND: Kind = Kind::Flag;
+
+    fn read(at: &Node<'_>) -> Result<Self, Fault> {
+        at.flag()
+    }
+
+    fn write(&self, _: &Writer) -> Tree<'_> {
+        (*self).into()
+    }
+}
+
+impl Value for String {
+    const KIND: Kind = Kind::Code;
+
+    fn read(at: &Node<'_>) -> Result<Self, Fault> {
+        at.text().map(Self::from)
+    }
+
+    fn write(&self, _: &Writer) -> Tree<'_> {
+        self.as_str().into()
+    }
+}
+
+impl Value for Url {
+    const KIND: Kind = Kind::Url;
+
+    fn read(at: &Node<'_>) -> Result<Self, Fault> {
+        let url = at.text()?.parse();
+        url.map_err(|_| at.fault("is not an absolute URL"))
+    }
+
+    fn write(&self, _: &Writer) -> Tree<'_> {
+        self.as_str().into()
+    }
+}
+
+/// A list of scopes, or a text with blanks or commas between them.
+impl Value for Scopes {
+    const KIND: Kind = Kind::Scopes;
+
+    fn read(at: &Node<'_>) -> Result<Self, Fault> {
+        let scopes = match at.as_text() {
+            Some(text) => Self::parse(text),
+            None => Self::new(at.texts("must be a list of scopes, or one text")?),
+        };
+        scopes.map_err(|error| at.unusable(error))
+    }
+
+    fn write(&self, _: &Writer) -> Tree<'_> {
+        self.iter().collect()
+    }
+}
+
+impl Value for Projects {
+    const KIND: Kind = Kind::Schema("Projects");
+
+    fn read(at: &Node<'_>) -> Result<Self, Fault> {
+        if at.as_text() == Some("all") {
+            return Ok(Self::All);
+        }
+        let names = at.texts("must be \"all\" or a list of projects")?;
+        Self::only(names).map_err(|error| at.refused(error))
+    }
+
+    fn write(&self, _: &Writer) -> Tree<'_> {
+        match self {
+            Self::All => "all".into(),
+            Self::Only(projects) => projects.iter().map(String::as_str).collect(),
+        }
+    }
+}
+
+/// The selection, and what is accepted of it.
+pub(super) fn read_tools(at: &Node<'_>) -> Result<(ToolSelection, Option<Arc<Pins>>), Fault> {
+    if at.as_text() == Some("all") {
+        return Ok((ToolSelection::All, None));
+    }
+    let tools = at.items("must be \"all\" or a list of tools")?;
+    let tools = tools.iter().map(tool).collect::<Result<Vec<_>, _>>()?;
+    let pins = tools.iter();
+    let pins: Pins = pins
+        .filter_map(|(tool, pin)| Some((tool.name(), (*pin)?)))
+        .collect();
+    let pins = (!pins.is_empty()).then(|| Arc::new(pins));
+    let tools = ToolSelection::only(tools.into_iter().map(|(tool, _)| tool));
+    Ok((tools.map_err(|error| at.refused(error))?, pins))
+}
+
+/// A name, or a table with one.
+fn tool(at: &Node<'_>) -> Result<(SelectedTool, Option<Fingerprint>), Fault> {
+    if at.as_text().is_some() {
+        return Ok((at.text()?.into(), None));
+    }
+    let known = match at.words().pins {
+        true => &["name", "policy", "fingerprint"][..],
+        false => &["name", "policy"],
+    };
+    let members = at.table(format!(
+        "must be a tool's name, or {{ {} }}",
+        known.join(", ")
+    ))?;
+    members.allow(known.iter().copied())?;
+    let name = members.require("name")?.text()?;
+    let policy = members.get("policy").map(|at| at.word()).transpose()?;
+    let pin = members.get("fingerprint").map(|at| {
+        let pin = at.text()?.parse();
+        pin.map_err(|_| at.fault("must be a fingerprint: 64 hex digits in lower case"))
+    });
+    Ok((
+        SelectedTool::new(name, policy.unwrap_or_default()),
+        pin.transpose()?,
+    ))
+}
+
+pub(super) fn write_tools(tools: &ToolSelection) -> Tree<'_> {
+    let ToolSelection::Only(tools) = tools else {
+        return "all".into();
+    };
+    // In the short form where it has one.
+    let tools = tools.iter().map(|tool| match tool.policy() {
+        ToolPolicy::Auto => tool.name().into(),
+        policy => Tree::new()
+            .with("name", tool.name())
+            .with("policy", policy.word()),
+    });
+    tools.collect()
+}
