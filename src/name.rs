@@ -96,7 +96,7 @@ impl fmt::Display for InvalidServerName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "use 1 to {SLUG_LEN} lowercase letters, digits and single hyphens for a server's name"
+            "use 1 to {SLUG_LEN} lowercase letters, digits and single hyphens"
         )
     }
 }

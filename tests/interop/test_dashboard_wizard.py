@@ -56,7 +56,7 @@ def test_nothing_is_lost_by_going_back_reloading_leaving_or_renaming(visit, dash
 def test_errors_stand_beside_their_fields(visit, dashboard, everything_http):
     dashboard.create("taken", everything_http)
     wrong = [
-        ({"name": "Has Spaces"}, "Server name", "a-z"),
+        ({"name": "Has Spaces"}, "Server name", "lowercase letters"),
         ({"name": "taken"}, "Server name", "exists"),
         ({"name": "declared"}, "Server name", "declared in the configuration file"),
         ({"url": "https://user@mcp.example.com/"}, "Server URL", "user"),

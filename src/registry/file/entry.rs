@@ -312,7 +312,7 @@ mod tests {
             ),
             (
                 "[[servers]]\nname = \"A\"\nurl = \"https://a.example\"",
-                "servers \"A\": name: use 1 to 40 lowercase letters, digits and single hyphens for a server's name (line 2)",
+                "servers \"A\": name: use 1 to 40 lowercase letters, digits and single hyphens (line 2)",
             ),
             (
                 "[[servers]]\nname = \"a\"\nurl = \"https://me:s3cret@a.example\"",
