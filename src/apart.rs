@@ -26,7 +26,7 @@ static READING: LazyLock<Places> = LazyLock::new(Places::half);
 /// Up to this size a request is read where others are served: a few thousandths of a second.
 const READ_HERE: usize = 1 << 20;
 
-/// Whether a request of this size is read apart.
+/// Returns `true` if a request of this size is parsed on a separate thread.
 pub(crate) fn is_large(size: usize) -> bool {
     size > READ_HERE
 }

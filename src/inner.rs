@@ -1,9 +1,9 @@
-//! The inner service behind one type, whatever its own is.
+//! The inner service behind one type, whatever its own type is.
 //!
-//! So the loop is written, and compiled, once: generic over service, bodies and errors, each of its
-//! functions would carry their bounds, and every program would compile it anew for each service.
-//! What that costs, a box for each turn and one for each answer, is nothing beside a call of a
-//! model; bodies still come frame by frame. Requests that are not for the loop never come here.
+//! So the loop is written and compiled once. If it were generic over service, bodies and errors,
+//! each of its functions would carry their bounds, and every program would compile it anew for each
+//! service. The cost is one box per turn and one per answer, which is nothing beside a model call;
+//! bodies still arrive frame by frame. Requests that are not for the loop never get here.
 
 use std::{any::Any, error::Error as StdError, fmt, future::Future, pin::Pin};
 

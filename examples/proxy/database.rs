@@ -45,7 +45,7 @@ impl OpenDatabase {
         Arc::new(self.registry.clone())
     }
 
-    /// How many records each key seals.
+    /// Counts the records that each key seals.
     pub async fn keys(self) -> Result<Vec<SealingKey>, Error> {
         let counts = self.registry.sealed_by_key().await?.into_iter();
         let keys = counts.map(|(id, records)| SealingKey {

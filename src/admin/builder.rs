@@ -1,4 +1,4 @@
-//! `Admin`: what an operator's side is made of.
+//! `Admin`: the configuration of the operator's side.
 
 use std::{collections::BTreeSet, fmt, future::Future, sync::Arc, time::SystemTime};
 
@@ -21,10 +21,10 @@ use crate::{
     secret::KeyRing,
 };
 
-/// The configuration of the operator's side: what [`router`](super::router) is made of.
+/// The configuration of the operator's side, from which [`router`](super::router) is made.
 ///
-/// Each `with_…` replaces one setting and leaves the others; nothing runs before the router is
-/// made, so nothing is lost.
+/// Each `with_…` replaces one setting and leaves the others. Nothing runs before the router is
+/// made.
 #[derive(Clone)]
 pub struct Admin {
     pub(super) store: Arc<dyn Store>,
@@ -44,14 +44,15 @@ pub struct Admin {
 }
 
 impl Admin {
-    /// The operator's side of `store`, for whoever has `token`.
+    /// Configures the operator's side of `store`, for holders of `token`: at least 16 characters,
+    /// visible ASCII without blanks. Only its hash stays in memory.
     ///
-    /// `connections` are those of the layer, and [tell the same
-    /// store](crate::ConnectionsBuilder::observations) what they see: that is where the status of
-    /// servers and their tools come from. Their egress rules decide which URLs can be saved.
+    /// `connections` are those of the layer, and must [report to the same
+    /// store](crate::ConnectionsBuilder::observations): the status of servers and their tools come
+    /// from there. Their egress rules decide which URLs can be saved.
     ///
     /// # Errors
-    /// [`InvalidToken`] for one that could be guessed, and for one that no client can send.
+    /// [`InvalidToken`] for a token that could be guessed, or that no client can send.
     pub fn new(
         store: impl Store,
         connections: Connections,
@@ -75,57 +76,58 @@ impl Admin {
         })
     }
 
-    /// Replaces the organization whose servers these are; default `default`.
+    /// Replaces the organization that is administered; default `default`. Other organizations'
+    /// servers are neither seen nor changed.
     #[must_use]
     pub fn with_organization(mut self, organization: impl Into<Arc<str>>) -> Self {
         self.organization = organization.into();
         self
     }
 
-    /// Replaces the projects that are known without any server that names them, such as those of
-    /// API keys; default none.
+    /// Replaces the projects that are suggested even if no server names them, such as those of API
+    /// keys; default none.
     #[must_use]
     pub fn with_projects<P: Into<String>>(mut self, projects: impl IntoIterator<Item = P>) -> Self {
         self.projects = projects.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Replaces the address under which this side is reached: the only `Host`, and the only
-    /// `Origin`, that is answered; links of pages begin with its path. Default: any name of this
-    /// machine (`localhost`, `127.0.0.1`, `[::1]`) with any port, and no path.
+    /// Replaces the URL under which browsers reach this side: the only `Host` and the only `Origin`
+    /// that are accepted, and the prefix of all links. Default: any name of this machine
+    /// (`localhost`, `127.0.0.1`, `[::1]`) with any port, and no path.
     #[must_use]
     pub fn with_public_url(mut self, url: Url) -> Self {
         self.hosts = Hosts::Public(url);
         self
     }
 
-    /// Replaces the authorizations of servers with OAuth 2.0, which are connected here; they are
-    /// those of the [connections](crate::ConnectionsBuilder::authorizations). Default none: then no
-    /// server is connected here.
+    /// Sets the authorizations by which servers with OAuth 2.0 are connected; pass those of the
+    /// [connections](crate::ConnectionsBuilder::authorizations). Default none: such servers cannot
+    /// be connected here.
     #[must_use]
     pub fn with_authorizations(mut self, authorizations: Authorizations) -> Self {
         self.authorizations = Some(authorizations);
         self
     }
 
-    /// Says which layer's requests are explained, with what its
-    /// [`explainer`](crate::McpLayer::explainer) gives; default none, and `POST …/explain` is an
-    /// error.
+    /// Sets the layer whose requests `POST …/explain` explains, by its
+    /// [`explainer`](crate::McpLayer::explainer). Default none: the route answers with an error.
     #[must_use]
     pub fn with_explainer(mut self, explainer: Explainer) -> Self {
         self.explainer = Some(explainer);
         self
     }
 
-    /// Says where the records of exchanges are kept, which the layer is told as
-    /// [a sink](crate::McpLayer::add_trace_sink); default: there are none.
+    /// Sets the store whose exchanges are shown; add it to the layer as [a
+    /// sink](crate::McpLayer::add_trace_sink), too. Default none: there are no traces to show.
     #[must_use]
     pub fn with_traces(mut self, traces: impl TraceStore) -> Self {
         self.traces = Arc::new(traces);
         self
     }
 
-    /// Says where the sealing keys are known; default: there are none.
+    /// Sets a function that lists the sealing keys, for `GET …/keys`; default none. It is called
+    /// for each request.
     #[must_use]
     pub fn with_keys<F, T>(mut self, keys: F) -> Self
     where
@@ -136,8 +138,8 @@ impl Admin {
         self
     }
 
-    /// Replaces the keys that seal who is signed in to the dashboard; default a random one, so
-    /// that a restart, and another replica, want the token again.
+    /// Replaces the keys that seal the sessions of the dashboard. Default: a random key, so that
+    /// everyone has to sign in again after a restart and on another replica.
     ///
     /// A session is good for 12 hours, for this organization, token and public URL.
     #[must_use]
@@ -146,8 +148,8 @@ impl Admin {
         self
     }
 
-    /// Answers `GET /metrics`, for whoever has the token, with what `metrics` have counted and how
-    /// the servers stand; default: there is no such path.
+    /// Serves `GET /metrics`, behind the token, with the counts of `metrics` and the status of the
+    /// servers. Default: there is no such path.
     #[must_use]
     pub fn with_metrics(mut self, metrics: Metrics) -> Self {
         self.metrics = Some(metrics);

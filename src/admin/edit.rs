@@ -20,15 +20,15 @@ pub(super) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// A server that is not there yet.
+    /// Creates a server from the members that were entered.
     ///
-    /// What only answers have is ignored, the version too: a server is copied by sending what was
-    /// read under another name. Its secrets are not copied, and have to be entered.
+    /// Read-only members are ignored, `version` included, so a server can be copied by sending what
+    /// was read under another name. Its secrets are not copied, and have to be entered again.
     pub(super) fn create(&self, entered: &Tree<'_>) -> Result<Server, Fault> {
         self.named(entered, None)
     }
 
-    /// What is to be in the place of `stored`, with the version that was read.
+    /// The replacement for `stored`, with the version that the client read.
     pub(super) fn replace(&self, entered: &Tree<'_>, stored: &Server) -> Result<Server, Fault> {
         let members = members(entered)?;
         if let Some(name) = members.get("name")
@@ -47,8 +47,7 @@ impl Reader<'_> {
         Ok(Server { version, ..server })
     }
 
-    /// What `stored`, a draft, is under the name that is entered: another server, with the secrets
-    /// of this one.
+    /// Gives the draft `stored` the name that was entered: a new server, with the same secrets.
     pub(super) fn rename(&self, entered: &Tree<'_>, stored: &Server) -> Result<Server, Fault> {
         self.named(entered, Some(stored))
     }

@@ -97,7 +97,7 @@ pub(super) struct Fault {
     code: Code,
     message: String,
     param: Option<String>,
-    /// What a page says instead.
+    /// The text that a page shows in place of the message.
     page: Option<Cow<'static, str>>,
 }
 
@@ -130,7 +130,7 @@ impl Fault {
         Self { page, ..self }
     }
 
-    /// The same with another code.
+    /// Replaces the code.
     pub(super) fn with_code(self, code: Code) -> Self {
         Self { code, ..self }
     }
@@ -143,7 +143,7 @@ impl Fault {
         &self.message
     }
 
-    /// What a page says instead of the message.
+    /// The text that a page shows in place of the message.
     pub(super) fn page(&self) -> Option<&str> {
         self.page.as_deref()
     }

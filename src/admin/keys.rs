@@ -1,4 +1,4 @@
-//! The keys that seal what is stored.
+//! The keys that seal stored secrets.
 
 use std::{fmt, future::Future, sync::Arc};
 
@@ -10,7 +10,8 @@ use serde_json::json;
 use super::answer::{Answer, json};
 use crate::{registry::Error, secret::KeyId};
 
-/// A key that seals records.
+/// A key that seals records, as `GET …/keys` shows it. An older key with 0 records can be removed
+/// from the ring once no replica seals with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SealingKey {
     /// Its id.

@@ -1,4 +1,4 @@
-//! What happened, in numbers for Prometheus.
+//! Counters and histograms of exchanges, for Prometheus.
 
 use std::{
     collections::HashSet,
@@ -15,8 +15,7 @@ use serde_json::Value;
 
 use crate::trace::{CallOutcome, Measure, StoppedBy, Trace, TraceSink};
 
-/// So many tools have numbers of their own, as many as a scrape should carry; further ones share
-/// a row.
+/// The most tools with rows of their own, as many as a scrape should carry; the others share a row.
 const TOOLS: usize = 1000;
 /// The name of that row, which no server can have.
 const OTHER: &str = "_other";
@@ -35,9 +34,12 @@ const BUCKETS: [f64; 14] = [
 /// // Admin::with_metrics(metrics) answers `GET /metrics` with what was counted.
 /// ```
 ///
-/// All of it is of this process: a monitoring system sums over replicas. Labels are names of
-/// servers and tools, of which 1,000 tools are told apart, and words of our own: nothing that a
-/// caller can choose.
+/// Counts are of this process; a monitoring system sums over replicas. They start at 0 and are lost
+/// with the process, as Prometheus expects of counters. Durations are in seconds.
+///
+/// Labels are the names of servers and tools, and fixed words: never text that a caller or a model
+/// can choose. Up to 1,000 tools have rows of their own; the others are counted together under the
+/// server `_other`.
 #[derive(Clone)]
 pub struct Metrics(Arc<Counts>);
 

@@ -1,5 +1,5 @@
-//! The operator's REST interface and dashboard (feature `admin`): servers, their tools, their
-//! status and what they were used for.
+//! The operator's REST interface and dashboard (feature `admin`): servers, their tools and status,
+//! and the records of exchanges.
 //!
 //! ```
 //! use mcp_layer::{Connections, McpLayer, admin::{self, Admin, Metrics}};
@@ -27,61 +27,62 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Every request to `/api/v1` needs `Authorization: Bearer <token>` and a `Host` that is ours; a
-//! page of another origin is refused, and a body is JSON. The holder of the token can do everything
-//! there is for one organization, except read secrets: those are write-only.
+//! Every request to `/api/v1` needs `Authorization: Bearer <token>` and a `Host` that is ours.
+//! Requests from pages of another origin are refused, and bodies are JSON. The holder of the token
+//! can do everything within one organization, except read secrets: those are write-only.
 //!
-//! Who gives wrong tokens is counted by [address](ClientAddress), over REST and on pages together:
-//! after ten within a minute the sign-in answers 429, after thirty REST does, and the log has one
-//! line of them all. The right token always enters.
+//! Wrong tokens are counted by [client address](ClientAddress), over REST and on pages together:
+//! after ten within a minute the sign-in page answers 429, after thirty REST does, and the log has
+//! one line about all of them. The right token is always accepted.
 //!
 //! # Dashboard
 //!
-//! Everything else is pages for people, from `/` on; they can do nothing that REST cannot. Whoever
-//! gives the token at `/sign-in` gets a cookie that is good for 12 hours, in every replica with the
-//! same [keys](Admin::with_session_keys), and ends when the token changes. A form is taken from our
-//! own pages only.
-//! Pages run nothing but one file of ours, fetch nothing from elsewhere, and work without scripts.
+//! Everything else is pages for people, from `/` on; they can do nothing that REST cannot. Giving
+//! the token at `/sign-in` sets a cookie that is good for 12 hours, in every replica with the same
+//! [keys](Admin::with_session_keys), and ends when the token changes. Forms are only accepted from
+//! our own pages. Pages run one script of ours, fetch nothing from elsewhere, and work without
+//! scripts.
 //!
 //! # Servers
 //!
-//! A server has the members of [`Server`](crate::registry::Server). What is absent has its default,
-//! also in a `PUT`, which replaces the whole record. A member that is not known is refused by its
-//! path: a server without what its operator meant is worse than none.
+//! A server has the members of [`Server`](crate::registry::Server). Absent members have their
+//! defaults, even in a `PUT`, which replaces the whole record. An unknown member is refused, with
+//! its path: ignoring it could give a server fewer restrictions than its operator meant.
 //!
 //! - `id`, `source`, `status`, `status_reason`, `last_failure`, `tool_count`, `created_at` and
-//!   `updated_at` are in answers; they are ignored in what is sent, so that a client can send back
-//!   what it has read. In a `POST` so is `version`.
-//! - A secret is sent as text and answered as `{"set": true, "updated_at": …}`; that sent back
-//!   keeps it. It is kept for the origin and the authorization server that it was entered for, and
-//!   has to be entered anew for others. `{"set": false}`: what is stored cannot be opened.
-//! - `null` is as good as absent.
+//!   `updated_at` are read-only; they are ignored in requests, so that a client can send back what
+//!   it has read. In a `POST` so is `version`.
+//! - A secret is sent as text and answered as `{"set": true, "updated_at": …}`; sending that back
+//!   keeps the secret. It is kept for the origin and the authorization server that it was entered
+//!   for, and has to be entered again for others. `{"set": false}` means that the stored secret
+//!   cannot be opened.
+//! - `null` is the same as absent.
 //!
 //! # Tools
 //!
-//! A tool is `approved`, `changed`, `new` or `removed` by what was accepted of it. Of one that has
-//! changed both definitions are shown. Accepting names the fingerprint that was looked at: what has
-//! changed again since is not accepted.
+//! A tool is `approved`, `changed`, `new` or `removed`, compared with its accepted definition. If
+//! it has changed, both definitions are shown. Accepting names the fingerprint that the operator
+//! reviewed; if the definition has changed again since, nothing is accepted.
 //!
 //! # OAuth 2.0
 //!
-//! A server with OAuth 2.0 is connected in a browser: `POST …/oauth/connect` answers an address of
-//! ours that works once, `/oauth/start/…`, and `/oauth/callback/{id}` is the redirect URI of the
-//! server with this identity. Both are open to browsers without the token, and need
-//! [`Admin::with_authorizations`]. Whoever has the first address can begin with it, so a log has
-//! its [path](path_for_log) only as far as that, and no query.
+//! A server with OAuth 2.0 is connected in a browser: `POST …/oauth/connect` answers with a
+//! one-time address of ours, `/oauth/start/…`, and `/oauth/callback/{id}` is the redirect URI of
+//! the server with this id. Both are open to browsers without the token, and need
+//! [`Admin::with_authorizations`]. Anyone who has the first address can use it, so a log should
+//! only have its [path up to that point](path_for_log), and no query.
 //!
 //! # What a request would get
 //!
-//! `POST …/explain` takes a chat completion and tells its tools, by the very code of the
-//! [layer](Admin::with_explainer).
+//! `POST …/explain` takes a chat completion and lists the tools that it would be offered, by the
+//! code of the [layer](Admin::with_explainer) itself.
 //!
 //! # Metrics
 //!
-//! `GET /metrics` is for Prometheus, which sends the token as its `authorization` says. Where
-//! [`Metrics`] are no sink of the layer, exchanges are not in it.
+//! `GET /metrics` is for Prometheus, which sends the token by its setting `authorization`.
+//! Exchanges are only counted if [`Metrics`] are a trace sink of the layer.
 //!
-//! This part knows neither the layer nor who calls it.
+//! This module knows neither the layer nor its callers.
 
 mod access;
 mod answer;

@@ -15,13 +15,13 @@ use super::{
     scrape, visits,
 };
 
-/// The operator's REST interface under `/api/v1`, `/metrics`, and the dashboard beside them, to be
-/// served or nested anywhere. Links of pages begin with the path of the
-/// [public URL](Admin::with_public_url), so behind another path that has to say so.
+/// Creates the router: the REST interface under `/api/v1`, `/metrics`, and the dashboard beside
+/// them. Serve it by itself, or nest it anywhere; links begin with the path of the [public
+/// URL](Admin::with_public_url), which must therefore include the prefix that it is nested under.
 ///
-/// Everything that reaches it is behind the token or a session, also what has no path here. So a
-/// router that it is merged into cannot have a fallback of its own, and a path that it is nested
-/// under has no parameters.
+/// Every request that reaches the router needs the token or a session, even for a path that does
+/// not exist. So a router that it is merged into cannot have a fallback of its own, and the path
+/// that it is nested under must not have parameters.
 pub fn router(admin: Admin) -> Router {
     let parts = Parts::from(admin);
     let paths = table().into_iter();
@@ -39,8 +39,8 @@ pub fn router(admin: Admin) -> Router {
     Router::new().fallback_service(gate.layer(paths))
 }
 
-/// The methods and paths of [`router`], with the names of a path's parameters in braces; for
-/// whoever describes or tests them.
+/// The methods and paths of [`router`], with path parameters in braces; for documentation and
+/// tests.
 pub fn routes() -> impl Iterator<Item = (Method, &'static str)> {
     table().into_iter().map(|(method, path, _)| (method, path))
 }

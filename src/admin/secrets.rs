@@ -14,7 +14,7 @@ use crate::{
     url_keys,
 };
 
-/// What was stored before, as far as secrets of it may be kept.
+/// The stored record, as far as its secrets may be kept.
 pub(super) struct Kept<'a> {
     pub(super) stored: Option<&'a Server>,
     pub(super) connections: &'a Connections,

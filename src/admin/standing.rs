@@ -17,7 +17,7 @@ pub(super) enum Status {
     Inactive,
 }
 
-/// Why a server is inactive; what went wrong in detail is in its last failure.
+/// The reason why a server is inactive; details are in its last failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Reason {
@@ -28,9 +28,9 @@ pub(super) enum Reason {
     NoTools,
 }
 
-/// Why `server` cannot be used; `None`: it can, as far as anybody knows.
+/// The reason why `server` cannot be used; `None` if it can, as far as is known.
 ///
-/// What is known without looking at the server comes first.
+/// Reasons that are in the record come before those from probing the server.
 pub(super) fn reason(server: &Server, seen: &ServerStatus, now: SystemTime) -> Option<Reason> {
     if !server.enabled {
         return Some(Reason::Disabled);

@@ -40,14 +40,15 @@ impl Token {
     }
 }
 
-/// Why a token is not taken.
+/// The reason why an operator's token is rejected. Generate one, for instance with `openssl rand
+/// -base64 32`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidToken {
-    /// It has fewer than 16 characters.
+    /// The token has fewer than 16 characters.
     Short,
-    /// It has blanks, control characters or such as are not ASCII: the line break at the end of a
-    /// file, for instance.
+    /// The token has blanks, control characters or characters that are not ASCII, such as the line
+    /// break at the end of a file.
     Characters,
 }
 

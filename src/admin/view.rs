@@ -36,8 +36,8 @@ const SHOWN: Writer = Writer {
     secret: |_| true.into(),
 };
 
-/// What can be entered of `server`, without its secrets and the keys in its URL; sent back, it
-/// changes nothing.
+/// The members of `server` that can be entered, without its secrets and the keys in its URL.
+/// Sending them back changes nothing.
 pub(super) fn entered(server: &Server) -> Tree<'_> {
     members::write(server, &SHOWN, |_| true).with("version", server.version)
 }
@@ -52,7 +52,7 @@ pub(super) struct View<'a> {
     status: Status,
     status_reason: Option<Reason>,
     last_failure: Option<FailureView>,
-    /// How many tools models are offered; `null` before the first listing.
+    /// The number of tools that are offered to models; `null` before the first listing.
     tool_count: Option<usize>,
     created_at: Option<Time>,
     updated_at: Option<Time>,

@@ -12,10 +12,17 @@ use crate::{
     registry::{Auth, CredentialStore, Server, ServerId, Timeout},
 };
 
-/// The name that authorization servers show to people, unless another one is given.
+/// The default name that authorization servers show to people.
 const CLIENT_NAME: &str = "mcp-layer";
 
-/// The authorizations of all servers with OAuth 2.0. Clones share them.
+/// The authorizations of all servers with OAuth 2.0: connects servers, keeps their tokens fresh,
+/// and disconnects them.
+///
+/// `Clone` is cheap, and clones share refreshes and pauses, so a token is refreshed once however
+/// many requests need it. Settings apply to the clone that they are called on, so make them before
+/// cloning. Give the same value to [`Connections`](crate::ConnectionsBuilder::authorizations),
+/// which asks it for tokens, and to whatever serves the callback. Background work needs a tokio
+/// runtime with its time enabled.
 ///
 /// ```
 /// use mcp_layer::{Connections, McpLayer, authorization::Authorizations};
@@ -45,7 +52,7 @@ type Documents = Arc<dyn Fn(&ServerId) -> Url + Send + Sync>;
 /// The clock by which tokens expire.
 type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
-/// What clones share; a setting replaces it for the clone that it is set on.
+/// The state that clones share; a setting replaces it for the clone that it is called on.
 #[derive(Clone)]
 pub(super) struct Inner {
     pub(super) http: Http,
@@ -60,8 +67,12 @@ pub(super) struct Inner {
 }
 
 impl Authorizations {
-    /// Authorizations that are kept in `store`; authorization servers are reached over `outbound`.
-    /// An answer of the store that takes longer than 3 s counts as none.
+    /// Creates authorizations that keep credentials in `store` and reach authorization servers over
+    /// `outbound`.
+    ///
+    /// Each answer of the store has 3 s; a slower one counts as
+    /// [`registry::Error::Unavailable`](crate::registry::Error::Unavailable). A request to an
+    /// authorization server has 15 s.
     pub fn new(outbound: Outbound, store: impl CredentialStore) -> Self {
         Self {
             inner: Arc::new(Inner {
@@ -86,13 +97,16 @@ impl Authorizations {
     }
 
     /// Sets the address of each server's client id metadata document, an `https` URL with a path;
-    /// there, [`oauth::client_metadata`](crate::oauth::client_metadata) with the server's
-    /// [`redirect_uri`](super::redirect_uri) is to be served. Authorization servers that take such
-    /// ids need no registration. Default: none.
+    /// default none.
+    ///
+    /// Serve [`oauth::client_metadata`](crate::oauth::client_metadata) there, with the server's
+    /// [`redirect_uri`](super::redirect_uri). Authorization servers that accept such ids need no
+    /// registration.
     ///
     /// # Security
-    /// Give each server a URL of its own. One document for all would name the callbacks of all,
-    /// so that an authorization server would send its code to an attacker's one.
+    /// Give each server a URL of its own. One document for all servers would list the callbacks of
+    /// all, so that an authorization server would send its code to the callback of an attacker's
+    /// server.
     #[must_use]
     pub fn with_client_metadata_url(
         mut self,
@@ -102,8 +116,8 @@ impl Authorizations {
         self
     }
 
-    /// Replaces the clock, by which tokens and pending authorizations expire; default
-    /// [`SystemTime::now`]. Pauses and limits are measured by the runtime's own.
+    /// Replaces the clock by which tokens and pending authorizations expire; default
+    /// [`SystemTime::now`]. Pauses and timeouts follow the runtime's own clock.
     #[must_use]
     pub fn with_clock(mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         Arc::make_mut(&mut self.inner).now = Arc::new(now);
@@ -112,8 +126,8 @@ impl Authorizations {
 }
 
 impl Inner {
-    /// The way to the authorization server of `server`: besides public addresses, only what its
-    /// operator entered may be reached.
+    /// The HTTP client for the authorization server of `server`: it reaches public addresses, and
+    /// otherwise only hosts that the operator entered.
     pub(super) fn way(&self, server: &Server) -> Http {
         let mut entered = vec![server.url.clone()];
         if let Auth::OAuth2(record) = &server.auth {

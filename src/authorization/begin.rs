@@ -1,8 +1,8 @@
-//! The first half: from a server to the address that a browser is sent to.
+//! The first half of an authorization: from a server to the address that a browser is sent to.
 //!
-//! Everything that can fail before the consent fails here, where the operator is told. The scopes
-//! of an authorization that is repeated are those granted before and those missing since: asking
-//! for the missing ones alone would narrow it to them.
+//! Everything that can fail before the consent fails here, where the operator sees it. A repeated
+//! authorization requests the scopes granted before and those missing since: requesting the missing
+//! ones alone would narrow it to them.
 
 use std::{
     fmt,
@@ -34,50 +34,56 @@ use crate::{
     secret::SecretString,
 };
 
-/// The time that an operator may take for the consent (RFC 9700 advises a short time).
+/// The time that an operator has for the consent (RFC 9700 advises a short time).
 pub(super) const PATIENCE: Duration = Duration::from_secs(10 * 60);
 
-/// An authorization that has begun.
+/// An authorization that has begun, and waits for its callback.
+///
+/// Send the browser to [`authorization_url`](Self::authorization_url), with
+/// [`browser`](Self::browser) in a cookie, and pass both the callback and the cookie to
+/// [`finish`](super::Authorizations::finish).
 #[non_exhaustive]
 pub struct Begun {
-    /// The address to send the browser to. Not for a log: the state is in it.
+    /// The address to send the browser to. Keep it out of logs: it contains the state.
     pub authorization_url: Url,
-    /// The address that the browser is sent back to: the server's own path below the callbacks.
+    /// The address that the browser comes back to: the server's own path below the callbacks.
     pub redirect_uri: Url,
-    /// The name of this authorization, which is in the address and comes back with the callback.
+    /// The OAuth state, which is part of the address and comes back with the callback.
     pub state: SecretString,
-    /// The secret that only this browser gets, in a cookie of its own (`HttpOnly`,
-    /// `SameSite=Lax`), and brings along to the callback: 256 random bits.
+    /// The secret of this browser, 256 random bits. Set it in a cookie of its own (`HttpOnly`,
+    /// `SameSite=Lax`), and read it back at the callback.
     pub browser: SecretString,
-    /// The end of the wait for the callback: ten minutes from now.
+    /// The deadline of the callback: ten minutes after the beginning.
     pub expires_at: SystemTime,
 }
 
 impl Authorizations {
-    /// Begins to connect `server`; the authorization server sends the browser back to the
+    /// Begins to connect `server`. The authorization server then sends the browser back to the
     /// server's own path [below](super::redirect_uri) `callbacks`.
     ///
-    /// So no other authorization server can have it send its code there, and what comes to another
-    /// path is refused by [`finish`](Self::finish). Whoever serves `callbacks` serves every path
-    /// below it, and, for clients that were registered when all servers shared one callback,
-    /// `callbacks` itself: such a client is used again where its authorization server says in
-    /// callbacks who it is (RFC 9207); else another one is registered.
+    /// Serve every path below `callbacks`. Since each server has its own, no other authorization
+    /// server can have the browser deliver its code there, and [`finish`](Self::finish) refuses a
+    /// callback on another path. Serve `callbacks` itself, too, if clients were registered when all
+    /// servers shared one callback: such a client is reused if its authorization server identifies
+    /// itself in callbacks (RFC 9207); otherwise another one is registered.
     ///
-    /// Where the operator entered no endpoints, the server is asked once without a credential,
-    /// and says who gives tokens for it. Where no client was entered, one is registered, or our
-    /// metadata document is named. The scopes are those that were entered, else those that the
-    /// server names; and those that it has missed since it was connected last.
+    /// If the operator entered no endpoints, the server is asked once without a credential, and
+    /// names its authorization server. If no client was entered, one is registered, or our metadata
+    /// document is named. The requested scopes are those that were entered, or else those that the
+    /// server names, plus those that were missing since the server was last connected.
     ///
     /// # Errors
-    /// [`Error::NotOAuth`], [`Error::Record`], [`Error::NoClient`], [`Error::RedirectUri`],
-    /// [`Error::Server`] where the server is to be asked and cannot be reached, [`Error::OAuth`]
-    /// with what discovery or registration failed at, [`Error::Store`].
+    /// - [`Error::NotOAuth`], [`Error::Record`], [`Error::NoClient`] and [`Error::RedirectUri`] if
+    ///   the configuration does not suffice.
+    /// - [`Error::Server`] if the server has to be asked and cannot be reached.
+    /// - [`Error::OAuth`] if discovery or registration fails.
+    /// - [`Error::Store`] if the store fails.
     ///
-    /// A client that we registered is used again. If the authorization server has forgotten it
-    /// and shows the browser an error page instead of coming back, [`disconnect`] first.
+    /// A client that we registered is reused. If the authorization server has forgotten it and
+    /// shows an error page instead of sending the browser back, [`disconnect`] first.
     ///
     /// # Cancellation
-    /// Nothing is begun; a client may have been registered.
+    /// Nothing has begun, though a client may have been registered.
     ///
     /// [`disconnect`]: Self::disconnect
     pub async fn begin(&self, server: &Server, callbacks: &Url) -> Result<Begun, Error> {
@@ -87,7 +93,7 @@ impl Authorizations {
 }
 
 impl Inner {
-    /// The request that connects `server`.
+    /// Prepares the request that connects `server`.
     pub(super) async fn ask_for(
         &self,
         server: &Server,
@@ -133,7 +139,7 @@ impl Inner {
         })
     }
 
-    /// Opens the authorization for one browser.
+    /// Begins the authorization in one browser.
     pub(super) async fn open(
         &self,
         key: &CredentialKey,
@@ -159,7 +165,7 @@ impl Inner {
     }
 }
 
-/// The authorization server to ask, and for what.
+/// The authorization server to ask, and the scopes and resource to ask for.
 struct Target {
     server: AuthorizationServer,
     resource: Option<String>,
@@ -192,8 +198,8 @@ impl Inner {
         })
     }
 
-    /// What the server says to somebody without a credential. One that is not there, or may not
-    /// be reached, has no metadata either, and the operator wants to hear just that.
+    /// Asks the server without a credential, for the challenge that names its metadata. A server
+    /// that is down or must not be reached has no metadata either; the operator sees that error.
     async fn challenge(&self, server: &Server) -> Result<Option<Challenge>, Error> {
         let endpoint = Endpoint::new(server.url.clone(), server.transport, HeaderMap::new());
         let limits = mcp::ServerLimits::default();
@@ -210,7 +216,7 @@ impl Inner {
     }
 }
 
-/// RFC 8252 section 7.3 for this machine, RFC 9700 section 2.6 else.
+/// Checks a redirect URI: RFC 8252 section 7.3 for this machine, otherwise RFC 9700 section 2.6.
 fn is_redirect_uri(uri: &Url) -> bool {
     let is_here = match uri.host() {
         Some(Host::Domain(name)) => name == "localhost",

@@ -1,4 +1,4 @@
-//! The client that we are at an authorization server, and its redirect URI.
+//! Our client at an authorization server, and its redirect URI.
 
 use url::Url;
 
@@ -15,12 +15,12 @@ use crate::{
     token_auth::TokenAuth,
 };
 
-/// The server that a client is for, and whom it asks.
+/// The server that a client is for, and the authorization server that it is known to.
 pub(super) struct Whose<'a> {
     pub(super) server: &'a Server,
     pub(super) record: &'a OAuth2,
     pub(super) asked: &'a AuthorizationServer,
-    /// Below this, each server has its callback.
+    /// The URL below which each server has its own callback.
     pub(super) callbacks: &'a Url,
 }
 
@@ -29,7 +29,7 @@ impl Whose<'_> {
         place::redirect_uri(self.callbacks, &self.server.id)
     }
 
-    /// The server's own path, or that of all where the client was registered for it.
+    /// The server's own callback, or the shared one if the client was registered for it.
     pub(super) fn redirect_uri(&self, client: &StoredClient) -> Url {
         match &client.origin {
             ClientOrigin::Registered(uri) => uri.clone(),
@@ -37,8 +37,8 @@ impl Whose<'_> {
         }
     }
 
-    /// Whether a client that we registered can come back to where it was registered for. From when
-    /// all servers shared one callback: where the answer says whose it is.
+    /// Returns `true` if a client that we registered can use its redirect URI. The callback that
+    /// all servers once shared is only good if the answer says which authorization server sent it.
     fn is_usable(&self, client: &StoredClient) -> bool {
         let ClientOrigin::Registered(uri) = &client.origin else {
             return false;
@@ -48,8 +48,8 @@ impl Whose<'_> {
 }
 
 impl Inner {
-    /// The client that was entered, the one that we registered there before (which is `stored`),
-    /// the one that our metadata describe, or a new one.
+    /// Finds a client: the one that was entered, `stored`, which we registered earlier, the one of
+    /// our metadata document, or a new one.
     pub(super) async fn client(
         &self,
         http: &Http,

@@ -18,28 +18,28 @@ use crate::{
     token_auth::TokenAuth,
 };
 
-/// Tokens are refreshed so long before they expire; of those with a short life, a quarter of it.
+/// The time before expiry at which tokens are refreshed; at most a quarter of their life.
 const EARLY: Duration = Duration::from_secs(60);
 
-/// An authorization of one server.
+/// The authorization of one server.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Credential {
-    /// A random name: sessions and tool lists belong to it, and outlive its tokens.
+    /// A random id, to which sessions and tool lists belong; it outlives the tokens.
     pub(super) grant: String,
-    /// The source of the tokens, where they are refreshed, too.
+    /// The authorization server that issued the tokens, and refreshes them.
     pub(super) server: AuthorizationServer,
     pub(super) client: StoredClient,
     pub(super) resource: Option<String>,
     /// The scopes granted, or requested if the authorization server did not say.
     pub(super) scopes: Scopes,
-    /// `None` after the authorization server has withdrawn them.
+    /// The tokens; `None` after the authorization server has withdrawn them.
     pub(super) tokens: Option<StoredTokens>,
-    /// The scopes that the server has missed since, to be requested next time.
+    /// The scopes that the server has since found missing, to be requested next time.
     #[serde(default)]
     pub(super) missing: Scopes,
 }
 
-/// Tokens, and when they were obtained and expire.
+/// Tokens, with the times of their issue and expiry.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct StoredTokens {
     #[serde(with = "secret")]
@@ -51,7 +51,7 @@ pub(super) struct StoredTokens {
     expires_at: Option<u64>,
 }
 
-/// A client, and how we came by it.
+/// A client, and its origin.
 #[derive(Clone, Serialize, Deserialize)]
 pub(super) struct StoredClient {
     id: String,
@@ -77,7 +77,7 @@ pub(super) enum ClientOrigin {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Freshness {
     Fresh,
-    /// It still can, and it is time for another one.
+    /// Still usable, and due to be refreshed.
     Due,
     Expired,
 }
@@ -112,8 +112,8 @@ impl Credential {
         text::write(self)
     }
 
-    /// The same authorization with what a refresh gave. The old refresh token stays where the
-    /// answer had none (RFC 6749, section 6).
+    /// The authorization with the tokens of a refresh. The old refresh token stays if the answer
+    /// has none (RFC 6749, section 6).
     pub(super) fn refreshed(&self, tokens: Tokens, now: u64) -> Self {
         let old = self.tokens.as_ref().and_then(|old| old.refresh.clone());
         Self {
@@ -123,8 +123,8 @@ impl Credential {
         }
     }
 
-    /// What stays after the authorization server has refused the refresh token: not the tokens,
-    /// and not a client that we had registered and that is no longer known there. The next
+    /// The rest of the authorization after its refresh token was refused, without tokens. `None` if
+    /// the authorization server no longer knows a client that we registered, so that the next
     /// authorization registers another one.
     pub(super) fn withdrawn(&self, why: oauth::ErrorKind) -> Option<Self> {
         let is_registered = matches!(self.client.origin, ClientOrigin::Registered(_));
@@ -135,12 +135,13 @@ impl Credential {
         })
     }
 
-    /// Whether the tokens are of this authorization server: clients and scopes are its own.
+    /// Returns `true` if the tokens are from this authorization server, so that client and scopes
+    /// can be reused there.
     pub(super) fn is_of(&self, server: &AuthorizationServer) -> bool {
         self.server.issuer == server.issuer && self.server.token_endpoint == server.token_endpoint
     }
 
-    /// Whether the refresh token is still the other's.
+    /// Returns `true` if both have the same refresh token.
     pub(super) fn is_as_old_as(&self, other: &Self) -> bool {
         let refresh = |credential: &Self| {
             let tokens = credential.tokens.as_ref();
@@ -152,8 +153,8 @@ impl Credential {
         }
     }
 
-    /// Whether this is still what the operator's record says: another client or another
-    /// authorization server needs another consent.
+    /// Returns `true` if this still fits the operator's record: another client or another
+    /// authorization server needs a new consent.
     pub(super) fn fits(&self, record: &OAuth2) -> bool {
         let origin = Origin {
             entered: self.client.origin == ClientOrigin::Entered,
@@ -165,8 +166,9 @@ impl Credential {
         origin.fits(record)
     }
 
-    /// The client as it is now: an operator may have entered another secret. Where the record is
-    /// of another client or another authorization server by now, its secret is not for this one.
+    /// The client with its current secret, since an operator may have entered another one. If the
+    /// record now names another client or authorization server, its secret is not used for this
+    /// one.
     pub(super) fn client(&self, server: &Server) -> Result<Client, oauth::Error> {
         match (&self.client.origin, &server.auth) {
             (ClientOrigin::Entered, Auth::OAuth2(record)) if self.fits(record) => Client::new(
@@ -180,9 +182,9 @@ impl Credential {
     }
 }
 
-/// The origin of an authorization.
+/// The client, endpoints and resource that an authorization is bound to.
 pub(super) struct Origin<'a> {
-    /// An operator entered the client.
+    /// `true` if an operator entered the client.
     pub(super) entered: bool,
     pub(super) client_id: &'a str,
     pub(super) token_endpoint: &'a str,
@@ -191,7 +193,7 @@ pub(super) struct Origin<'a> {
 }
 
 impl Origin<'_> {
-    /// As [`Credential::fits`].
+    /// Checks the record like [`Credential::fits`].
     pub(super) fn fits(&self, record: &OAuth2) -> bool {
         let client = match &record.client_id {
             Some(id) => self.entered && id == self.client_id,
@@ -226,7 +228,7 @@ impl StoredTokens {
     }
 }
 
-/// Whether a token of these seconds since 1970 can be used.
+/// The freshness of a token; times are in seconds since 1970.
 pub(super) fn freshness(obtained_at: u64, expires_at: Option<u64>, now: u64) -> Freshness {
     let Some(expires_at) = expires_at else {
         return Freshness::Fresh;
@@ -255,7 +257,7 @@ impl StoredClient {
         self.id == other.id && self.origin == other.origin
     }
 
-    /// The client as the protocol takes it.
+    /// The client in the form that the protocol takes.
     pub(super) fn to_client(&self) -> Client {
         Client {
             id: self.id.clone(),
@@ -265,7 +267,7 @@ impl StoredClient {
     }
 }
 
-/// The record of a server with OAuth 2.0.
+/// The OAuth 2.0 record of a server.
 pub(super) fn record(server: &Server) -> Result<&OAuth2, Error> {
     match &server.auth {
         Auth::OAuth2(record) => Ok(record),

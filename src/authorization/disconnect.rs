@@ -1,8 +1,8 @@
-//! Giving up an authorization.
+//! Disconnecting a server.
 //!
-//! The tokens are forgotten first and revoked afterwards: where the provider does not answer, they
-//! are gone here all the same. A refresh token is revoked rather than an access token, since that
-//! revokes all that came of it.
+//! The tokens are deleted first and revoked afterwards: if the provider does not answer, they are
+//! gone here all the same. The refresh token is revoked rather than the access token, since that
+//! revokes everything derived from it.
 
 use std::time::Duration;
 
@@ -16,18 +16,22 @@ use crate::{
     registry::{self, CredentialKey, Expected, Server},
 };
 
-/// The time that the revocation may take: it is a courtesy to the provider.
+/// The limit of a revocation, which is a courtesy to the provider.
 const REVOCATION: Duration = Duration::from_secs(5);
 
 impl Authorizations {
-    /// Gives up the authorization of `server`: forgets its tokens, and revokes them where the
-    /// authorization server lets us (RFC 7009), for which it has 5 s.
+    /// Disconnects `server`: deletes its tokens, and revokes them if the authorization server
+    /// supports that (RFC 7009), within 5 s.
+    ///
+    /// Returns `Ok` whether or not the revocation succeeds, and if there was nothing to delete.
+    /// Until it is connected again, the server is inactive with
+    /// [`Inactive::NeedsAuthorization`](crate::Inactive::NeedsAuthorization).
     ///
     /// # Errors
-    /// [`Error::Store`]; then nothing is revoked, and the tokens are most likely still there.
+    /// [`Error::Store`]; nothing is revoked then, and the tokens are most likely still stored.
     ///
     /// # Cancellation
-    /// They are forgotten or not, and may not be revoked.
+    /// The tokens may or may not be deleted, and may not be revoked.
     pub async fn disconnect(&self, server: &Server) -> Result<(), Error> {
         let inner = &self.inner;
         let key = CredentialKey::of(server);
@@ -47,7 +51,7 @@ impl Authorizations {
 }
 
 impl Inner {
-    /// Revokes the tokens of `credential`, where the authorization server lets us.
+    /// Revokes the tokens of `credential`, if the authorization server supports that.
     pub(super) async fn revoke(&self, server: &Server, credential: &Credential) {
         let Some(tokens) = &credential.tokens else {
             return;

@@ -19,20 +19,22 @@ use crate::{mcp, oauth, registry};
 pub enum Error {
     /// The server's authentication is not OAuth 2.0.
     NotOAuth,
-    /// The fields of the server's [`OAuth2`](registry::OAuth2) do not go together.
+    /// The fields of the server's [`OAuth2`](registry::OAuth2) contradict each other, or some are
+    /// missing.
     Record(registry::Error),
-    /// There is no client: none was entered, and the authorization server registers none.
+    /// No client was entered, and the authorization server does not register any.
     NoClient,
-    /// The redirect URI is neither `https` nor of this machine.
+    /// The redirect URI is neither `https` nor on this machine.
     RedirectUri,
-    /// No authorization of this browser waits for this callback: it is unknown, used or too old,
-    /// or it began in another browser.
+    /// No authorization of this browser waits for this callback: it is unknown, used or expired, or
+    /// it began in another browser.
     State,
-    /// The browser came back to another server's callback: its answer was asked of somebody else.
+    /// The browser came back on another server's callback, so the answer is not from the
+    /// authorization server that was asked.
     Place,
-    /// The MCP server, which knows who gives tokens for it, cannot be reached.
+    /// The MCP server, which names its authorization server, cannot be reached.
     Server(mcp::Error),
-    /// The authorization server refused, or its answer cannot be used.
+    /// The authorization server refused, or its answer is not usable.
     OAuth(oauth::Error),
     /// The store failed.
     Store(registry::Error),

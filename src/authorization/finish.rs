@@ -1,8 +1,8 @@
-//! The second half: from the callback to tokens.
+//! The second half of an authorization: from the callback to tokens.
 //!
-//! The state is taken from the store before anything else, so a callback counts once, whatever
-//! comes of it. The rest runs in a task of its own: a browser that closes the page must not lose a
-//! code that can be used only once.
+//! The state is taken from the store first, so a callback counts once, whatever the outcome. The
+//! rest runs in a task of its own: a code can be used only once, and must not be lost if the
+//! browser closes the page.
 
 use std::sync::Arc;
 
@@ -24,33 +24,38 @@ use crate::{
     secret::SecretString,
 };
 
-/// A server that was connected.
+/// A server that was just connected; its tokens are stored.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Connected {
-    /// The organization of the server.
+    /// The server's organization.
     pub organization: Arc<str>,
-    /// The server.
+    /// The server's id.
     pub server: ServerId,
-    /// The scopes granted, or requested if the authorization server did not say.
+    /// The granted scopes, or the requested ones if the authorization server did not say.
     pub scopes: Scopes,
 }
 
 impl Authorizations {
-    /// Finishes what [`begin`](Self::begin) began: `callback` is path and query as the browser
-    /// asked for them, and `browser` what it was given then.
+    /// Finishes what [`begin`](Self::begin) began. `callback` is the path and query that the
+    /// browser requested, and `browser` the secret that it was given then.
     ///
-    /// A callback counts once. Before anything is sent anywhere, its path, which is that of the
-    /// server whose state it has, its browser and its issuer (RFC 9207) are looked at.
-    /// Tokens that a server had before are forgotten, and not revoked: some providers would
-    /// revoke the new ones with them.
+    /// A callback counts once, even if it fails. Before any request is sent, it must prove three
+    /// things: it arrived on the path of the server that its state belongs to, in the browser that
+    /// began, and from the right issuer (RFC 9207). Tokens that the server had before are deleted
+    /// but not revoked: some providers would revoke the new ones with them.
+    ///
+    /// Answer the browser with a redirect to a page of your own: the address of the callback
+    /// contains the code and the state.
     ///
     /// # Errors
-    /// [`Error::State`], [`Error::Place`], [`Error::OAuth`] also where the consent was refused,
-    /// [`Error::Store`].
+    /// - [`Error::State`] and [`Error::Place`] if the callback is not trusted; nothing was sent.
+    /// - [`Error::OAuth`] if the consent was refused, or the code could not be exchanged.
+    /// - [`Error::Store`] if the store fails; if that was on saving, the code is spent, so begin
+    ///   again.
     ///
     /// # Cancellation
-    /// It goes on: a code can be used only once.
+    /// The exchange continues in the background: a code can be used only once.
     pub async fn finish(&self, callback: &Uri, browser: &SecretString) -> Result<Connected, Error> {
         let path = callback.path().to_owned();
         let callback = Callback::parse(callback.query().unwrap_or_default())?;
@@ -109,9 +114,9 @@ impl Inner {
         })
     }
 
-    /// Forgets a client that we had registered and that is no longer known there, so that the
-    /// next authorization registers another one; unless there are tokens with it, which may be
-    /// good for a while.
+    /// Deletes a client that we registered and that the authorization server no longer knows, so
+    /// that the next authorization registers another one. A client with tokens is kept: they may
+    /// still be good for a while.
     async fn forget_client(&self, key: &CredentialKey, request: &AuthorizationRequest) {
         let Ok(Some(stored)) = self.store.load(key).await else {
             return;
@@ -129,8 +134,7 @@ impl Inner {
         }
     }
 
-    /// The authorization that this callback finishes, if it is at the right place, not too late,
-    /// and in the right browser.
+    /// Finds the authorization that this callback finishes, and checks its path, time and browser.
     async fn pending(
         &self,
         path: &str,

@@ -1,4 +1,4 @@
-//! Refreshes that are under way, and when to try again after one that failed.
+//! Refreshes in flight, and the pauses after failed ones.
 
 use std::{
     collections::HashMap,
@@ -14,15 +14,15 @@ use tokio::time::Instant;
 
 use crate::{connect::access::Token, inactive::Inactive, registry::CredentialKey};
 
-/// The pause after a refresh that failed, which doubles up to the longest.
+/// The pause after a failed refresh, doubled each time up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// A server that refuses a token that was just made would have us make tokens without end: after
-/// a 401 there is another one only so often.
+/// The least time between two refreshes after a 401: a server that refuses every new token would
+/// otherwise have us request tokens without end.
 const FORCED: Duration = Duration::from_secs(60);
 
-/// The outcome that all who wait for a refresh share.
+/// The outcome of a refresh, shared by all who wait for it.
 pub(super) type Flight = Shared<BoxFuture<'static, Result<Token, Inactive>>>;
 
 /// The refreshes of one process. The lock is held for map operations, never across an await.
@@ -51,7 +51,7 @@ impl Trouble {
 }
 
 impl Flights {
-    /// The refresh that is under way, or the one that `begin` begins.
+    /// Joins the refresh in flight, or starts one with `begin`.
     pub(super) fn join(&self, key: &CredentialKey, begin: impl FnOnce() -> Flight) -> Flight {
         let mut state = self.lock();
         if let Some(flight) = state.running.get(key)
@@ -68,8 +68,8 @@ impl Flights {
         flight
     }
 
-    /// The refresh after a 401, unless the last one was a moment ago: then nobody begins one, and
-    /// there is only what is under way.
+    /// Joins or starts a refresh after a 401; if the last one was a moment ago, none is started,
+    /// and only one in flight is returned.
     pub(super) fn force(
         &self,
         key: &CredentialKey,
@@ -91,7 +91,7 @@ impl Flights {
         Some(self.join(key, begin))
     }
 
-    /// The last failure, while it is too early to try again.
+    /// Returns the last failure while it is too early to try again.
     pub(super) fn may_try(&self, key: &CredentialKey) -> Result<(), Inactive> {
         match self.lock().troubles.get(key) {
             Some(trouble) if !trouble.is_over() => Err(trouble.inactive.clone()),
@@ -99,7 +99,7 @@ impl Flights {
         }
     }
 
-    /// Notes a failed refresh: the next one waits, twice as long each time, up to a minute.
+    /// Records a failed refresh; the pause before the next one doubles each time, up to a minute.
     pub(super) fn failed(&self, key: &CredentialKey, inactive: Inactive) {
         let mut state = self.lock();
         let last = state.troubles.get(key).map_or(Duration::ZERO, |t| t.pause);
@@ -117,14 +117,14 @@ impl Flights {
         state.forced.remove(key);
     }
 
-    /// All is well again.
+    /// Resets the failures of a credential.
     pub(super) fn forget(&self, key: &CredentialKey) {
         let mut state = self.lock();
         state.troubles.remove(key);
         state.forced.remove(key);
     }
 
-    /// It answers again; a 401 is another matter.
+    /// Ends the pause after a successful refresh; the limit on refreshes after a 401 stays.
     pub(super) fn succeeded(&self, key: &CredentialKey) {
         self.lock().troubles.remove(key);
     }

@@ -1,9 +1,8 @@
-//! A look at a stored credential, on the way of every request: is its token fresh, and is it still
-//! what the operator's record asks for?
+//! A quick look at a stored credential, on the path of every request: is its token fresh, and does
+//! it still fit the operator's record?
 //!
-//! Most often both are so, and then no more is read than that takes: nothing is copied but the
-//! token, and no address is taken apart. In all other cases
-//! [`Credential`](super::credential::Credential) reads everything.
+//! Usually both are true, and then only that much is read: nothing but the token is copied, and no
+//! URL is parsed. Otherwise [`Credential`](super::credential::Credential) reads everything.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -15,11 +14,12 @@ use crate::{
     secret::ExposeSecret,
 };
 
-/// How [`ClientOrigin::Entered`](super::credential::ClientOrigin) is written.
+/// The JSON of [`ClientOrigin::Entered`](super::credential::ClientOrigin).
 const ENTERED: &str = "\"entered\"";
 
-/// The same members as [`Credential`](super::credential::Credential). Texts with escapes, of which
-/// tokens and addresses have none, cannot be borrowed: those are not read here.
+/// The members of a [`Credential`](super::credential::Credential) that a request needs, borrowed.
+/// Texts with escapes cannot be borrowed, so such a credential is not read here; tokens and
+/// addresses have none.
 #[derive(Deserialize)]
 struct Glance<'a> {
     grant: &'a str,
@@ -52,7 +52,7 @@ struct Tokens<'a> {
     expires_at: Option<u64>,
 }
 
-/// The token of `stored`, where it is fresh and fits.
+/// The token of `stored`, if it is fresh and fits the record.
 pub(super) fn fresh_token(stored: &StoredCredential, record: &OAuth2, now: u64) -> Option<Token> {
     let glance: Glance<'_> = serde_json::from_str(stored.secret.expose_secret()).ok()?;
     let Glance {

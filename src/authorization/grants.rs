@@ -1,10 +1,10 @@
-//! The tokens that connections ask for: one now, another after a 401, and the scopes that a 403
-//! lacks.
+//! The tokens that connections ask for: the current one, another after a 401, and the scopes that a
+//! 403 reports as missing.
 //!
-//! A token that soon expires is used while another is fetched in the background, so a request waits
-//! for a refresh only where there is no usable token at all. After a 401 the store is looked at
+//! A token that is about to expire is used while another is fetched in the background, so a request
+//! waits for a refresh only if there is no usable token at all. After a 401 the store is read
 //! first: another process may have refreshed meanwhile, and a refresh token works once. Missing
-//! scopes are only noted: no request can give a consent, so the next authorization asks for them.
+//! scopes are only recorded: no request can give consent, so the next authorization asks for them.
 
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ use crate::{
     scopes::Scopes,
 };
 
-/// Attempts at storing a note of missing scopes.
+/// The number of attempts to store missing scopes.
 const NOTES: usize = 3;
 
 impl Grants for Authorizations {
@@ -70,8 +70,8 @@ impl Grants for Authorizations {
 }
 
 impl Authorizations {
-    /// A token that has not expired. One that soon will is refreshed in the background; only
-    /// where there is no other is the refresh waited for.
+    /// A token that has not expired. One that is about to is refreshed in the background; only
+    /// without a usable one is the refresh waited for.
     async fn current(&self, server: &Server) -> Result<Token, Inactive> {
         let inner = &self.inner;
         let Auth::OAuth2(record) = &server.auth else {
@@ -103,7 +103,7 @@ impl Authorizations {
         Ok(loaded.token(&tokens.access))
     }
 
-    /// Another token than the one that the server has refused.
+    /// A token other than the one that the server refused.
     async fn another(&self, server: &Server, refused: &Token) -> Result<Token, Inactive> {
         let inner = &self.inner;
         let key = CredentialKey::of(server);
@@ -130,7 +130,7 @@ impl Authorizations {
         newer().await?.ok_or(Inactive::NeedsAuthorization)
     }
 
-    /// Notes the scopes of a 403 for the next authorization.
+    /// Records the missing scopes of a 403 for the next authorization.
     async fn note_missing(&self, server: &Server, challenge: &str) -> Option<Scopes> {
         let scopes = Challenge::parse(challenge)?.scope?;
         let key = CredentialKey::of(server);
@@ -154,8 +154,11 @@ impl Authorizations {
 }
 
 impl ConnectionsBuilder {
-    /// Replaces the authorizations of servers with OAuth 2.0; default none, and then such servers
-    /// need authorization.
+    /// Sets the source of access tokens for servers with OAuth 2.0; default none, so that such
+    /// servers are inactive.
+    ///
+    /// Pass a clone of the [`Authorizations`] that serve the callback, so that a server that was
+    /// just connected is usable at once.
     pub fn authorizations(self, authorizations: &Authorizations) -> Self {
         self.grants(Arc::new(authorizations.clone()))
     }

@@ -1,5 +1,5 @@
-//! Between the two halves: whoever asks for an authorization may have no browser, as over REST, and
-//! the browser that comes later has nothing but an address.
+//! The handover between two requests: the client that asks for an authorization may have no
+//! browser, as over REST, and the browser that comes later has nothing but an address.
 
 use std::fmt;
 
@@ -31,24 +31,25 @@ struct Waiting {
 /// An authorization that has begun in the browser that it waited for.
 #[non_exhaustive]
 pub struct Started {
-    /// As from [`begin`](Authorizations::begin).
+    /// The authorization, as from [`begin`](Authorizations::begin).
     pub begun: Begun,
-    /// The note from when it was prepared.
+    /// The note that was given to [`prepare`](Authorizations::prepare).
     pub note: String,
 }
 
 impl Authorizations {
-    /// Does all of [`begin`](Self::begin) that needs no browser, and returns 256 random bits: who
-    /// brings them first, within ten minutes, [starts](Self::start) the authorization.
+    /// Does everything of [`begin`](Self::begin) that needs no browser, and returns a one-time
+    /// secret of 256 random bits. The first browser that presents it within ten minutes
+    /// [starts](Self::start) the authorization.
     ///
-    /// What can go wrong before the consent goes wrong here, where the operator is told.
-    /// `note` is kept until then, such as where the browser is to end up.
+    /// Everything that can fail before the consent fails here, where the operator sees it. `note`
+    /// is kept until then, for instance the page to return to.
     ///
     /// # Errors
     /// Those of [`begin`](Self::begin).
     ///
     /// # Cancellation
-    /// Nothing waits; a client may have been registered.
+    /// Nothing is pending, though a client may have been registered.
     pub async fn prepare(
         &self,
         server: &Server,
@@ -72,14 +73,14 @@ impl Authorizations {
         Ok(one_time)
     }
 
-    /// Begins what was [prepared](Self::prepare), in the browser that brought `one_time`. Any
-    /// process that shares the store can do it; it is done once.
+    /// Begins what was [prepared](Self::prepare), in the browser that presented `one_time`. Any
+    /// process that shares the store can do so, once.
     ///
     /// # Errors
-    /// [`Error::State`] where nothing waits for it, [`Error::Store`].
+    /// [`Error::State`] if `one_time` is unknown, used or expired; [`Error::Store`].
     ///
     /// # Cancellation
-    /// Nothing may wait for `one_time` any more.
+    /// `one_time` may be used up.
     pub async fn start(&self, one_time: &SecretString) -> Result<Started, Error> {
         let inner = &self.inner;
         let taken = match inner.store.take_state(&StateHash::of(one_time)).await {

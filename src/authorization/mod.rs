@@ -1,5 +1,5 @@
-//! The authorizations of servers with OAuth 2.0: begun by an operator, finished by a callback,
-//! kept fresh, and given up.
+//! The authorizations of servers with OAuth 2.0: an operator begins them, a callback finishes them,
+//! refreshes keep them alive, and disconnecting ends them.
 //!
 //! ```text
 //!  operator      begin(server) ──▶ Begun: the address for the browser, and the browser's own secret
@@ -13,18 +13,20 @@
 //!                            ──▶ renewed: after a 401        ──▶ missing: after a 403
 //! ```
 //!
-//! The protocol's messages are [`oauth`](crate::oauth)'s; what is kept lies in a
-//! [`CredentialStore`](crate::registry::CredentialStore), sealed there. This part knows which
-//! server a token is for, and sees to it that it never reaches another one:
+//! The messages of the protocol are in [`oauth`](crate::oauth); credentials are stored, sealed, in
+//! a [`CredentialStore`](crate::registry::CredentialStore). This module knows which server a token
+//! is for, and ensures that no other server ever gets it:
 //!
-//! - What is stored is bound to the origin of the server's URL. A URL that moves to another origin
-//!   has no authorization.
-//! - A client secret that an operator entered goes to the authorization server that it was entered
-//!   for: the server itself cannot name another one.
-//! - Each server has a callback of its own, and what comes back elsewhere is refused: an attacker's
-//!   server cannot have an honest one's code sent to itself.
-//! - What a server names in its metadata is public, or on a host that the operator entered.
-//! - A refresh token goes to the token endpoint that it came from, whatever is discovered later.
+//! - A stored credential is bound to the origin of the server's URL. If the URL moves to another
+//!   origin, the server has to be connected again.
+//! - A client secret is only sent to the authorization server that the operator entered it for; the
+//!   MCP server cannot name another one.
+//! - Each server has its own callback, and an answer on another one is refused, so an attacker's
+//!   server cannot have an honest server's code sent to itself.
+//! - Endpoints that a server names in its metadata must be public, or on a host that the operator
+//!   entered.
+//! - A refresh token is only sent to the token endpoint that issued it, whatever is discovered
+//!   later.
 
 mod authorizations;
 mod begin;

@@ -1,4 +1,4 @@
-//! An authorization between the operator's click and the callback, as it is kept.
+//! A pending authorization, as it is stored between the operator's click and the callback.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -18,7 +18,7 @@ use crate::{
 pub(super) struct Pending {
     /// In seconds since 1970.
     pub(super) expires_at: u64,
-    /// The hash of what only the browser that began has.
+    /// The hash of the browser's secret.
     browser: String,
     #[serde(with = "secret")]
     pub(super) verifier: SecretString,
@@ -58,7 +58,7 @@ impl Pending {
     }
 }
 
-/// The hash by which a browser's secret is kept: the store has nothing that would stand for it.
+/// The hash of a browser's secret, so that nothing in the store can take its place.
 fn hash(browser: &SecretString) -> String {
     hex(&Sha256::digest(browser.expose_secret()))
 }

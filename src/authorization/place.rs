@@ -1,5 +1,5 @@
-//! The redirect URIs that browsers come back to: a path for each server, so that a code can only
-//! come back to the authorization server that it was asked of (RFC 9700 section 4.4.2.2).
+//! The redirect URIs that browsers come back to. Each server has its own path, so that a code can
+//! only come from the authorization server that was asked for it (RFC 9700 section 4.4.2.2).
 
 use url::Url;
 
@@ -7,7 +7,8 @@ use super::error::Error;
 use crate::{oauth, registry::ServerId};
 
 /// The redirect URI of a server: its [id](crate::registry::Server::id) below `callbacks`, such as
-/// `https://gateway.example/oauth/callback`. For whoever registers a client by hand.
+/// `https://gateway.example/oauth/callback`. An operator who registers a client by hand enters it
+/// there.
 ///
 /// ```
 /// use mcp_layer::{authorization::redirect_uri, registry::Server};
@@ -26,11 +27,11 @@ pub fn redirect_uri(callbacks: &Url, server: &ServerId) -> Url {
     uri
 }
 
-/// Whether a browser that came to `path` came to where the authorization of `server` sent it.
+/// Checks that a browser that arrived at `path` was sent there by the authorization of `server`.
 ///
-/// Of the path its last part counts: what is before it may differ by what a proxy in front takes
-/// off. A client that was registered when all servers shared one callback comes back there, and
-/// then only the authorization server itself can say that it is the one that was asked.
+/// Only the last segment of the path counts, since a proxy in front may strip a prefix. A client
+/// that was registered when all servers shared one callback returns to that one; then only the
+/// authorization server itself can prove that it is the one that was asked.
 pub(super) fn check(
     path: &str,
     server: &ServerId,

@@ -1,9 +1,9 @@
-//! A fresh access token in the place of an old one, once for all who wait for it.
+//! Refreshing an access token, once for all who wait for it.
 //!
-//! Authorization servers that rotate refresh tokens take the reuse of an old one for a theft, and
-//! withdraw everything. So a refresh runs alone: one task in this process, one lease between
-//! processes, and a look at what is stored once more before anything is sent. The new tokens are
-//! stored before anybody gets them.
+//! Authorization servers that rotate refresh tokens treat the reuse of an old one as theft, and
+//! revoke everything. So a refresh runs alone: one task in this process, one lease between
+//! processes, and another look at the store before anything is sent. The new tokens are stored
+//! before anyone gets them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,26 +24,27 @@ use crate::{
     secret::SecretString,
 };
 
-/// The length of a lease: longer than all that is done under it. The store may take 3 s to give
-/// it and 3 s for a look, a request to an authorization server takes at most 15 s, and saving what
-/// it gave 8 s and the 3 s of the last try.
+/// The length of a lease, longer than everything that is done under it. The store may take 3 s to
+/// grant it and 3 s for a read, a request to an authorization server takes at most 15 s, and saving
+/// the result 8 s and the 3 s of the last attempt.
 const LEASE: Duration = Duration::from_secs(35);
-/// The interval at which one looks if another process is done, and the longest wait for it.
+/// The interval at which the store is checked for the tokens of another process.
 const LOOK: Duration = Duration::from_millis(100);
 const LOOKS: usize = 200;
-/// New tokens that are not stored are lost, and with them the authorization: worth some patience.
+/// The time for saving new tokens: tokens that are not stored are lost, and the authorization with
+/// them.
 const SAVING: Duration = Duration::from_secs(8);
-/// The pause before the next try, which doubles.
+/// The pause before saving again, doubled each time.
 const SAVE_PAUSE: Duration = Duration::from_millis(100);
 
-/// A credential as it is stored now.
+/// A credential as it is stored at the moment.
 pub(super) struct Loaded {
     pub(super) version: u64,
     pub(super) credential: Credential,
 }
 
 impl Loaded {
-    /// What is stored, if it can still be what `record` asks for.
+    /// Reads what is stored, if it can still belong to `record`.
     pub(super) fn read(stored: &StoredCredential, record: &OAuth2) -> Result<Self, Inactive> {
         let credential = Credential::read(&stored.secret).ok_or(Inactive::CredentialInvalid)?;
         if !credential.fits(record) || credential.tokens.is_none() {
@@ -55,7 +56,7 @@ impl Loaded {
         })
     }
 
-    /// The access token, if it has not expired and is not the refused one.
+    /// The access token, unless it has expired or is the refused one.
     pub(super) fn usable(&self, refused: Option<&SecretString>, now: u64) -> Option<Token> {
         let tokens = self.credential.tokens.as_ref()?;
         let usable = tokens.freshness(now) == Freshness::Fresh
@@ -64,7 +65,7 @@ impl Loaded {
         (usable && !refused).then(|| self.token(&tokens.access))
     }
 
-    /// The access token, whatever it is good for.
+    /// The access token, expired or not.
     fn stored(&self) -> Option<Token> {
         let tokens = self.credential.tokens.as_ref()?;
         Some(self.token(&tokens.access))
@@ -81,7 +82,7 @@ impl Loaded {
 }
 
 impl Inner {
-    /// What is stored for `server`, whatever it is.
+    /// Loads the credential that is stored for `server`, whether or not it fits the record.
     pub(super) async fn stored(
         &self,
         server: &Server,
@@ -100,7 +101,7 @@ impl Inner {
         }
     }
 
-    /// What is stored for `server`, if it can still be what its record asks for.
+    /// Loads the credential that is stored for `server`, if it still fits the record.
     pub(super) async fn load(
         &self,
         server: &Server,
@@ -112,7 +113,7 @@ impl Inner {
         Loaded::read(&self.stored(server, key).await?, record)
     }
 
-    /// A refresh in a task of its own: whoever waits may go, and it goes on.
+    /// Starts a refresh in a task of its own, which continues if those who wait for it go away.
     pub(super) fn begin_refresh(
         self: &Arc<Self>,
         server: &Server,
@@ -128,7 +129,7 @@ impl Inner {
         .shared()
     }
 
-    /// Refreshes, and notes if that failed.
+    /// Refreshes, and records a failure.
     async fn refresh(
         &self,
         server: &Server,
@@ -163,7 +164,7 @@ impl Inner {
         outcome
     }
 
-    /// Waits for our turn among all processes, or for another's token.
+    /// Waits for the lease, or for the tokens of the process that holds it.
     async fn lease(
         &self,
         server: &Server,
@@ -189,7 +190,7 @@ impl Inner {
         ))
     }
 
-    /// Refreshes, now that no other process does.
+    /// Refreshes while no other process does.
     async fn refresh_alone(
         &self,
         server: &Server,
@@ -219,7 +220,7 @@ impl Inner {
         }
     }
 
-    /// Stores new tokens, and only then gives them out.
+    /// Stores new tokens before it returns them.
     async fn keep(
         &self,
         server: &Server,
@@ -268,7 +269,7 @@ impl Inner {
         ))
     }
 
-    /// What a refusal means: few of them take an authorization away.
+    /// Handles a refused refresh; few refusals end an authorization.
     async fn refused(
         &self,
         server: &Server,
@@ -305,7 +306,7 @@ impl Inner {
     }
 }
 
-/// Who refreshes.
+/// The process that refreshes: this one, or another.
 enum Turn {
     Ours(Lease),
     Done(Token),

@@ -1,4 +1,4 @@
-//! The authorization request: everything of it but what is drawn for one browser.
+//! The authorization request, without the parts that are random per browser.
 
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -9,7 +9,7 @@ use crate::{
     scopes::Scopes,
 };
 
-/// A request to one authorization server, as it is kept between the operator's click and the
+/// A request to one authorization server, as it is stored between the operator's click and the
 /// callback.
 #[derive(Serialize, Deserialize)]
 pub(super) struct AuthorizationRequest {
@@ -18,13 +18,13 @@ pub(super) struct AuthorizationRequest {
     pub(super) redirect_uri: Url,
     pub(super) scopes: Scopes,
     pub(super) resource: Option<String>,
-    /// The origins that the operator entered, for the way to the token endpoint.
+    /// The origins that the operator entered, which may be reached for the token endpoint.
     #[serde(default)]
     pub(super) entered: Vec<Url>,
 }
 
 impl AuthorizationRequest {
-    /// The request with `client`, as the protocol takes it.
+    /// The request of `client`, in the form that the protocol takes.
     pub(super) fn with<'a>(&'a self, client: &'a Client) -> Request<'a> {
         Request {
             server: &self.server,

@@ -7,7 +7,7 @@ use subtle::ConstantTimeEq;
 
 use crate::secret::{ExposeSecret, SecretString};
 
-/// JSON, itself a secret.
+/// Writes JSON that is itself a secret.
 pub(super) fn write(value: &impl Serialize) -> SecretString {
     // Plain structs with string keys do not fail to be written.
     serde_json::to_string(value).unwrap_or_default().into()
@@ -17,7 +17,7 @@ pub(super) fn read<T: DeserializeOwned>(text: &SecretString) -> Option<T> {
     serde_json::from_str(text.expose_secret()).ok()
 }
 
-/// For `#[serde(with)]`.
+/// Serializes a secret, for `#[serde(with)]`.
 pub(super) mod secret {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -37,7 +37,7 @@ pub(super) mod secret {
     }
 }
 
-/// For `#[serde(with)]`.
+/// Serializes an optional secret, for `#[serde(with)]`.
 pub(super) mod optional_secret {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -58,13 +58,13 @@ pub(super) mod optional_secret {
     }
 }
 
-/// Seconds since 1970.
+/// A time in seconds since 1970.
 pub(super) fn seconds(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH);
     since.map_or(0, |since| since.as_secs())
 }
 
-/// Compares two secrets, in a time that does not tell where they differ.
+/// Compares two secrets in constant time.
 pub(super) fn is_same(a: &SecretString, b: &SecretString) -> bool {
     a.expose_secret()
         .as_bytes()

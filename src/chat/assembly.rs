@@ -14,8 +14,8 @@ pub(crate) struct Assembly {
     /// The text as it stands between the quotes of JSON: halves of a character that were escaped
     /// in two deltas are a whole one again.
     content: Option<String>,
-    /// What we know nothing of, such as `reasoning_content`: texts grow, lists grow or merge by
-    /// their `index`, of anything else the newest counts.
+    /// Members that we do not know, such as `reasoning_content`: texts are appended, lists are
+    /// appended or merged by `index`, and of anything else the newest value counts.
     rest: Map<String, Value>,
     calls: Vec<Call>,
     /// The place of the last call of each index: a stream may have very many.
@@ -53,17 +53,17 @@ impl Assembly {
         }
     }
 
-    /// How many bytes of deltas it is made of.
+    /// The number of bytes of deltas received so far.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Whether any tool call has begun.
+    /// Returns `true` once any tool call has begun.
     pub(crate) fn has_calls(&self) -> bool {
         !self.calls.is_empty()
     }
 
-    /// Whether a client could put the tool calls together from the deltas as they came.
+    /// Returns `true` if a client could assemble the tool calls from the deltas as they came.
     pub(crate) fn is_regular(&self) -> bool {
         !self.irregular && self.calls.iter().all(|call| !call.id().is_empty())
     }
@@ -181,8 +181,8 @@ impl Call {
             .unwrap_or_default()
     }
 
-    /// Whether a piece with these members, which has no id, can only be another call's. Whoever
-    /// sends no index either sends a call in one piece, also one without arguments.
+    /// Returns `true` if a piece with these members and no id can only belong to another call. A
+    /// model that sends no index either sends each call in one piece, even one without arguments.
     fn is_followed_by(&self, members: &Map<String, Value>, is_one_piece: bool) -> bool {
         let [name, arguments] = ["name", "arguments"].map(|member| function(members, member));
         let known = ["name", "arguments"].map(|member| function(&self.members, member));

@@ -14,7 +14,7 @@ use crate::json::Edit;
 pub(crate) struct Conversation {
     first: Template,
     later: Template,
-    /// Whether a comma comes before the next message.
+    /// `true` if the next message needs a comma before it.
     comma: bool,
     appended: Vec<Bytes>,
 }
@@ -47,8 +47,8 @@ impl Conversation {
         Self::around(request, tools, hole..hole, comma)
     }
 
-    /// The same with only the first `kept` messages: what follows them is left out, so that it
-    /// can be put in again in another order.
+    /// Begins a conversation with only the first `kept` messages. The rest are left out, so that
+    /// they can be added again in another order.
     pub(crate) fn resumed(request: &ChatRequest, tools: &[Bytes], kept: usize) -> Self {
         let places = request.message_places().unwrap_or_default();
         let last = kept.checked_sub(1).and_then(|last| places.get(last));

@@ -133,7 +133,7 @@ fn assembled(frames: &[Bytes]) -> Assembly {
     assembly
 }
 
-/// What a caller gets of a chunk is one, and has what nobody here knows as it came.
+/// Asserts that a changed chunk is still a chunk, with unknown members untouched.
 fn changed(chunk: &str, piece: &Chunk<'_>, change: Change<'_>) {
     const OURS: [&str; 7] = [
         "id",

@@ -13,14 +13,14 @@ use crate::json::Object;
 /// An assistant turn at the end of a request, with what the caller has answered of it.
 #[derive(Debug)]
 pub(crate) struct OpenTurn {
-    /// How many messages there are up to the assistant's, itself included.
+    /// The number of messages up to and including the assistant's.
     pub(crate) kept: usize,
     pub(crate) calls: Vec<ToolCall>,
     /// For each call the caller's own `tool` message, if there is one.
     pub(crate) answered: Vec<Option<Bytes>>,
 }
 
-/// Why a request's last assistant turn cannot be resumed, and where that is seen.
+/// The reason why a request's last assistant turn cannot be resumed, and the parameter to blame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NotResumable {
     pub(crate) param: String,

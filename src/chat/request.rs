@@ -36,7 +36,7 @@ pub(crate) struct ChatRequest {
     /// The edit that removes `mcp`.
     pub(super) removal: Edit,
     pub(super) tools_place: ToolsPlace,
-    /// What becomes of `tool_choice` once tools have run.
+    /// The edit that relaxes `tool_choice` once tools have run.
     pub(super) relaxed_choice: Option<Edit>,
 }
 
@@ -71,7 +71,7 @@ const READ: [&str; 11] = [
     "user",
 ];
 
-/// Why a body is not a request for the layer.
+/// The reason why a body is not a request for the layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Unread {
     /// Valid JSON without a top-level `mcp`: not ours.
@@ -84,8 +84,8 @@ pub(crate) enum Unread {
     TooLarge,
 }
 
-/// How many messages a turn that is resumed may stand behind; a request of 20 MiB has room for
-/// millions that say nothing.
+/// The most messages before a turn that is resumed; a request of 20 MiB has room for millions of
+/// empty ones.
 const MESSAGES: usize = 100_000;
 
 impl ChatRequest {
@@ -171,7 +171,7 @@ impl ChatRequest {
         &self.body
     }
 
-    /// Whether `messages` is an array.
+    /// Returns `true` if `messages` is an array.
     pub(crate) fn has_messages(&self) -> bool {
         self.messages.is_some()
     }
@@ -250,7 +250,8 @@ fn caller_tools(tools: &[&str]) -> Vec<CallerTool> {
     tools.iter().enumerate().filter_map(name).collect()
 }
 
-/// What becomes of `tool_choice` once tools have run: a model that must call a tool never ends.
+/// Relaxes `tool_choice` for the turns after tools have run: a model that must call a tool never
+/// finishes.
 fn relaxed_choice(object: &Object<'_>) -> Option<Edit> {
     let choice = object.present("tool_choice")?;
     let place = object.span(choice);

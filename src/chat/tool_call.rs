@@ -22,8 +22,8 @@ pub(crate) enum Arguments {
     Unreadable,
 }
 
-/// How many calls of one turn are read at all, be they run or not; 20 MiB have room for a million,
-/// and no model asks for so many.
+/// The most calls of one turn that are read at all, executed or not. A body of 20 MiB has room for
+/// a million, and no model asks for so many.
 pub(crate) const CALLS_READ: usize = 16_384;
 
 impl ToolCall {

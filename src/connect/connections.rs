@@ -57,7 +57,7 @@ pub struct Connections {
     shared: Arc<Shared>,
 }
 
-/// What clones share.
+/// The state that clones share.
 struct Shared {
     pool: Arc<Pool>,
     credentials: Credentials,
@@ -85,17 +85,17 @@ impl Connections {
         }
     }
 
-    /// The tools that `server` offers now, from the cache where it has them.
+    /// The tools that `server` offers now, from the cache if they are fresh.
     ///
-    /// `tokens` are the caller's; a server with token passthrough lists its tools for whom the
-    /// token belongs to.
+    /// `tokens` are the caller's. A server with token passthrough lists its tools for the owner of
+    /// the token.
     ///
     /// # Errors
-    /// Why the server is [`Inactive`]. After a failure the server is left alone for 5 s, then
-    /// 10 s, up to 60 s; meanwhile the same answer is given at once.
+    /// The reason why the server is [`Inactive`]. After a failure the server is left alone for 5 s,
+    /// then 10 s, up to 60 s; until then the same error is returned at once.
     ///
     /// # Cancellation
-    /// The listing goes on, for whoever asks next.
+    /// The listing continues in the background, and its result is cached for the next caller.
     pub async fn tools(
         &self,
         server: &Server,
@@ -124,15 +124,15 @@ impl Connections {
         self.shared.calls.call(server, tokens, call).await
     }
 
-    /// Lists the tools of `server` now, whatever is known of it; the outcome counts for everybody.
-    /// A server that is disabled is asked too.
+    /// Lists the tools of `server` now, bypassing the cache and the pause after a failure, and
+    /// shares the outcome with all callers. A disabled server is asked, too.
     ///
     /// # Errors
-    /// Why the server cannot be used; for token passthrough that is always
-    /// [`Inactive::TokenMissing`].
+    /// The reason why the server cannot be used; always [`Inactive::TokenMissing`] for token
+    /// passthrough, since there is no caller whose token could be sent.
     ///
     /// # Cancellation
-    /// The listing goes on.
+    /// The listing continues in the background.
     pub async fn probe(&self, server: &Server) -> Result<(), Inactive> {
         let list = self.shared.lists.probe(server).await?;
         match list.offers.offered(server).next() {

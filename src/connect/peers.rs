@@ -94,7 +94,7 @@ impl Peers {
         known
     }
 
-    /// Why a token is not tried again yet.
+    /// The failure because of which a token is not tried again yet.
     pub(super) fn failure(&self, key: PeerKey) -> Option<Inactive> {
         let state = self.state();
         let (reason, until) = state.failed.get(&key)?;

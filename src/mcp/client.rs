@@ -53,11 +53,11 @@ const STATE_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 
-/// What clones share.
+/// The state that clones share.
 struct Inner {
     line: Line,
-    /// Which arguments the tools of the last listing want in headers. What one client of a server
-    /// lists is for all beside it.
+    /// The arguments that calls repeat in headers, by the tools of the last listing. Shared by all
+    /// clients of one server.
     plans: Arc<Mutex<Arc<Plans>>>,
 }
 

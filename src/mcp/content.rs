@@ -140,8 +140,8 @@ pub(super) fn failed(text: &'static str) -> CallToolResult {
     }
 }
 
-/// Whether a text block says what the structured content says: servers send both, for clients
-/// that know only text.
+/// Returns `true` if a text block repeats the structured content: servers send both, for clients
+/// that only understand text.
 fn is_text_of(
     block: &Block<'_>,
     json: &str,

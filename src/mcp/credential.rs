@@ -1,5 +1,5 @@
-//! What authenticates us: headers, which may be renewed while a client is connected, and keys in
-//! the server's address.
+//! The credential of a server: headers, which may be renewed while a client is connected, and keys
+//! in the server's address.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -32,12 +32,13 @@ pub(super) struct Credential(
 pub(super) struct Live {
     pub(super) headers: HeaderMap,
     pub(super) scrubber: Scrubber,
-    /// How often the headers were replaced.
+    /// The number of times that the headers were replaced.
     pub(super) renewals: u64,
     besides: Besides,
 }
 
-/// What is kept out of answers beside the headers; of what changes, the newest first.
+/// The values that are redacted from answers besides the headers; of those that change, the newest
+/// come first.
 #[derive(Clone, Default)]
 struct Besides {
     keys: Vec<HeaderValue>,

@@ -15,12 +15,13 @@ use super::route::Route;
 use super::stateless::{REVISION, Stateless};
 use super::wire::{self, Ids};
 
-/// Asks the server. [`Remedy::OlderTransport`] if it seems to want a handshake.
+/// Asks the server whether it speaks this revision. [`Remedy::OlderTransport`] if it seems to
+/// expect a handshake.
 ///
 /// # Errors
 ///
-/// What says nothing about revisions (no connection, 401, 403, 429, 5xx, silence) is no verdict,
-/// and fails as it is. So does a complaint of 2026-07-28 itself: an older transport cannot help.
+/// A failure that says nothing about revisions (no connection, 401, 403, 429, 5xx, silence) is
+/// returned as it is. So is an error of 2026-07-28 itself: an older transport cannot help.
 pub(super) async fn discover(route: Route, ids: &Ids) -> Result<Stateless, Failure> {
     #[derive(Serialize)]
     struct Params {}

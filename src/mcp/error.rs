@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::outbound::{self, SendError};
 
-/// Why an MCP server gave no answer that can be used.
+/// The error of a request to an MCP server that got no usable answer.
 ///
 /// `Display` is one short line that is safe to show to a caller and to a model: it has no URL,
 /// header, body, address or secret in it. A JSON-RPC error's message, which is the server's own
@@ -221,7 +221,8 @@ impl Error {
         Self::because(kind, text, error)
     }
 
-    /// Whether this may be how a server says that it does not speak what it was spoken to in.
+    /// Returns `true` if a server may fail like this because it does not speak our revision or
+    /// transport.
     ///
     /// No connection, 401, 403, 429, 5xx and silence say nothing about that (2026-07-28,
     /// basic/versioning, "Backward compatibility").
@@ -310,9 +311,9 @@ fn connect_text(error: &SendError) -> &'static str {
     }
 }
 
-/// Whether a request that was not sent may soon have better luck: a restarting server refuses
-/// connections, and an idle connection may have been closed just now. A name, a certificate or a
-/// route that swallows packets does not heal in a moment.
+/// Returns `true` if a request that was not sent may succeed in a moment: a restarting server
+/// refuses connections, and an idle connection may just have been closed. A wrong name, a bad
+/// certificate or a route that drops packets does not heal that fast.
 pub(super) fn may_heal(error: &SendError) -> bool {
     !error.is_connect() || error.io_kind() == Some(io::ErrorKind::ConnectionRefused)
 }

@@ -17,7 +17,7 @@ use crate::{
     sse::Parser,
 };
 
-/// What a server may repeat, and nobody may be shown.
+/// A secret that a server may repeat, and that must not be shown to anyone.
 const SECRET: &str = "k3y-5f0c9d1e7a2b";
 
 /// The text of a result is bounded by what was sent, and the result is handed on as it came.

@@ -37,7 +37,7 @@ impl Revision {
         }
     }
 
-    /// Whether requests name the revision in a header.
+    /// Returns `true` if requests name the revision in a header.
     pub(super) fn has_header(self) -> bool {
         self >= Self::V2025_06_18
     }

@@ -55,8 +55,8 @@ pub(super) struct Session {
     reader: JoinHandle<()>,
 }
 
-/// Who waits for which answer. The lock is held for a map operation only, never while anything
-/// is awaited.
+/// The callers that wait, by the id of their request. The lock is held for a map operation only,
+/// never across an await.
 struct Pending(Mutex<Waiting>);
 
 /// The callers that wait on the shared stream.

@@ -121,8 +121,8 @@ impl<'a> Inbox<'a> {
 }
 
 impl Event {
-    /// Whether this event carries JSON-RPC. Some servers open a stream with an id and no data,
-    /// only to make it resumable.
+    /// Returns `true` if this event carries JSON-RPC. Some servers open a stream with an event that
+    /// has an id and no data, only to make the stream resumable.
     pub(super) fn is_message(&self) -> bool {
         matches!(&self.name[..], b"" | b"message") && !self.data.is_empty()
     }

@@ -94,7 +94,7 @@ struct Entry<'a> {
     execution: Option<Execution<'a>>,
 }
 
-/// How a tool wants to be run; one that wants a task is left out.
+/// The task support of a tool; a tool that requires a task is left out.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Execution<'a> {

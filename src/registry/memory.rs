@@ -50,7 +50,7 @@ pub struct MemoryRegistry {
 /// By organization and identity.
 type Observed = HashMap<(Arc<str>, ServerId), ObservedServer>;
 
-/// What is known of a server, and until when its probe is claimed.
+/// The observation of a server, and the end of the current claim on its probe.
 #[derive(Debug, Default)]
 struct ObservedServer {
     observation: Observation,

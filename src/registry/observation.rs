@@ -67,7 +67,7 @@ pub struct Observation {
 pub struct Failure {
     /// The stage that failed.
     pub stage: Stage,
-    /// Why the server cannot be used.
+    /// The reason why the server cannot be used.
     pub reason: Inactive,
     /// The time of the failure.
     pub at: SystemTime,

@@ -1,7 +1,7 @@
-//! What stands in for the validator without the feature `validate`: servers check arguments alone.
+//! The stand-in for the validator without the feature `validate`: only servers check arguments.
 //!
-//! That arguments are a JSON object, not too deep and not too long, is held before a schema is
-//! asked, with the feature and without it.
+//! Arguments must be a JSON object within the limits of depth and length in either case: that is
+//! checked before any schema is consulted.
 
 use serde_json::{Value, value::RawValue};
 

@@ -63,10 +63,10 @@ pub(crate) enum Approval {
 }
 
 impl Batch<'_> {
-    /// Runs the calls; the results are in the order of the calls.
+    /// Runs the calls, and returns the results in the order of the calls.
     ///
     /// # Cancellation
-    /// What runs is cancelled, and nothing more starts.
+    /// Running calls are cancelled, and no others start.
     pub(crate) async fn run(self, calls: &[(&ToolCall, Owner<'_>)]) -> Vec<CallResult> {
         let width = if self.parallel {
             self.gateway.settings.limits.concurrent_calls.max(1)

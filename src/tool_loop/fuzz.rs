@@ -51,7 +51,7 @@ pub(crate) fn request(data: &[u8]) {
     assert_eq!(asked, expected);
 }
 
-/// Whether `rest` is `body` without one piece of it.
+/// Returns `true` if `rest` is `body` with one piece cut out.
 fn is_cut(body: &[u8], rest: &[u8]) -> bool {
     let before = body.iter().zip(rest).take_while(|(a, b)| a == b).count();
     let behind = body.iter().rev().zip(rest.iter().rev());

@@ -73,10 +73,10 @@ use crate::{
     trace::StoppedBy,
 };
 
-/// Reads `body`; `None` where it has no top-level `mcp`.
+/// Reads `body`; `None` if it has no top-level `mcp`.
 ///
 /// # Errors
-/// Why it cannot be read, though something spelt like `mcp` was seen in it.
+/// The refusal of a body that cannot be read although `mcp` seems to be in it.
 pub(crate) async fn read(body: Bytes) -> Result<Option<ChatRequest>, Refusal> {
     let parsed = apart::read(body.len(), move || ChatRequest::parse(body)).await;
     match parsed.unwrap_or(Err(Unread::NotJson)) {

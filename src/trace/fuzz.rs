@@ -8,8 +8,8 @@ use crate::fuzz_input::text;
 /// No word of the alphabet of secrets, so that a mask has none of it in it.
 const SECRET: &str = "ZQXJ0123456789ZQXJ";
 
-/// What is masked stays JSON where it was; a secret that is given away by its name, or by its
-/// form, is not in what is kept, whatever stands before it.
+/// Asserts that masked JSON is still JSON, and that no secret remains that its name or its form
+/// gives away, whatever stands before it.
 pub(crate) fn redact(data: &[u8]) {
     let text = text(data);
     let kept = redacted(text);

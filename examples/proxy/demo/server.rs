@@ -95,7 +95,7 @@ fn tools() -> Value {
     ])
 }
 
-/// What a tool says, or what is wrong with the call.
+/// Runs a tool: returns its answer, or the reason why the call is wrong.
 fn call(tool: &Value, arguments: &Value) -> Result<String, String> {
     match tool.as_str() {
         Some("roll_dice") => roll_dice(arguments.get("sides").unwrap_or(&json!(6))),

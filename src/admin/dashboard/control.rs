@@ -37,7 +37,8 @@ impl Control {
         })
     }
 
-    /// Whether it is read by programs.
+    /// Returns `true` for a value that programs read: the field is set in monospace, without spell
+    /// checking.
     pub(super) fn is_code(&self) -> bool {
         !matches!(self.about.kind, Kind::Prose(..))
     }

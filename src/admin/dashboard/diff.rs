@@ -41,7 +41,7 @@ pub(super) fn lines<'a>(old: &'a str, new: &'a str) -> Vec<Line<'a>> {
     lines
 }
 
-/// How many lines the rests of both texts have in common, from each pair of places on.
+/// The number of common lines of both remainders, for each pair of positions.
 fn common(old: &[&str], new: &[&str]) -> Vec<Vec<u16>> {
     let mut common = vec![vec![0; new.len() + 1]; old.len() + 1];
     for i in (0..old.len()).rev() {

@@ -1,4 +1,4 @@
-//! What is wrong with a form, beside the field that it is about.
+//! The errors of a form, each beside the field that it is about.
 
 use super::{
     super::fault::{Code, Fault},
@@ -8,7 +8,7 @@ use crate::registry::members::{
     HEADER, HEADER_VALUE, HEADERS, Member, OAUTH2, PASSTHROUGH, SERVER,
 };
 
-/// What was refused, by the member that a field stands for.
+/// The refusals, by the member that a field stands for.
 #[derive(Default)]
 pub(super) struct Errors {
     all: Vec<Wrong>,
@@ -47,13 +47,13 @@ impl Errors {
         })
     }
 
-    /// What is wrong with the member `param`.
+    /// The error of the member `param`.
     pub(super) fn at(&self, param: &str) -> Option<&str> {
         let wrong = self.all.iter().find(|wrong| wrong.param == param);
         wrong.map(|wrong| wrong.message.as_str())
     }
 
-    /// What is wrong with one member of an item of a list, such as `auth.headers[0].name`.
+    /// The error of one member of a list's item, such as `auth.headers[0].name`.
     pub(super) fn at_item(&self, list: &str, index: &usize, member: &str) -> Option<&str> {
         self.at(&format!("{list}[{index}].{member}"))
             .or_else(|| match member {
@@ -101,7 +101,7 @@ fn said(param: &str, fault: &Fault) -> String {
     }
 }
 
-/// What people call the member at `param`, or the one that it is a part of.
+/// The label of the member at `param`, or of the member that contains it.
 fn label(param: &str) -> &'static str {
     let steps: Vec<_> = param.split(['.', '[']).collect();
     let found = match steps[..] {

@@ -20,7 +20,7 @@ use crate::registry::members::{Kind, OAUTH2, PASSTHROUGH, SERVER, Tree};
 /// boxes.
 const PROJECTS: usize = 200;
 
-/// What a form shows of a server.
+/// The values that a form shows of a server.
 #[derive(Default)]
 pub(super) struct Fields {
     /// Members that are typed as a text.
@@ -53,7 +53,7 @@ pub(super) struct HeaderRow {
     pub(super) value: Secret,
 }
 
-/// What is known of a secret.
+/// The state of a secret, without the secret.
 #[derive(Default)]
 pub(super) struct Secret {
     /// One is stored and can be used; since then, where that is known.
@@ -64,7 +64,7 @@ pub(super) struct Secret {
 }
 
 impl Fields {
-    /// What `entered` says; `known` are projects to choose from.
+    /// The fields of `entered`; `known` are the projects to choose from.
     pub(super) fn of(entered: &Tree<'_>, known: &BTreeSet<String>) -> Self {
         let text = |tree: &Tree<'_>| tree.as_text().unwrap_or_default().to_owned();
         let flag = |tree: &Tree<'_>| match tree {
@@ -103,7 +103,7 @@ impl Fields {
         self.controls.iter().find(|control| control.param == param)
     }
 
-    /// What is in that field.
+    /// The value of that field.
     pub(super) fn value(&self, param: &str) -> &str {
         self.control(param).map_or("", |control| &control.value)
     }
@@ -113,7 +113,7 @@ impl Fields {
         self.controls.iter().filter(|control| !control.is_code())
     }
 
-    /// Who shares a session, for a list of facts.
+    /// The callers that share a session, in words for a list of facts.
     pub(super) fn sharing(&self) -> &'static str {
         match &*self.share_session {
             "exchange" => "one for each request",
@@ -123,7 +123,7 @@ impl Fields {
         }
     }
 
-    /// Whether something beside the common fields of OAuth is filled in.
+    /// Returns `true` if any of the less common OAuth fields is filled in.
     pub(super) fn has_advanced(&self) -> bool {
         let advanced = [
             self.value("auth.issuer"),

@@ -16,7 +16,7 @@ pub(super) struct Chip {
     pub(super) choices: Vec<Choice>,
     /// The name of the parameter, where it can also be typed.
     pub(super) typed: Option<&'static str>,
-    /// What a form that sets it leaves as it is.
+    /// The other parameters of the page, which a filter form carries along unchanged.
     pub(super) kept: Vec<(&'static str, String)>,
 }
 

@@ -42,7 +42,7 @@ impl Form {
         self.text(name).trim()
     }
 
-    /// Whether there is such a field: a box that is ticked, a button that was pressed.
+    /// Returns `true` if the field is there: a ticked box, a pressed button.
     pub(super) fn has(&self, name: &str) -> bool {
         self.all(name).next().is_some()
     }
@@ -54,7 +54,7 @@ impl Form {
     }
 }
 
-/// What a name or a value means, in one buffer that never moves: a parser that grows its own leaves
+/// Decodes a name or a value into one buffer that never moves. A parser whose buffer grows leaves
 /// pieces of a secret behind.
 fn decoded(encoded: &[u8]) -> Zeroizing<String> {
     let mut bytes = Vec::with_capacity(encoded.len());

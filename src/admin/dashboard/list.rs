@@ -109,7 +109,7 @@ pub(super) async fn servers(
     page(StatusCode::OK, &content)
 }
 
-/// What was just done, as the page before says it.
+/// The message about the action that led to this page.
 fn done(form: &Form) -> Option<String> {
     let server: crate::ServerName = form.text("server").parse().ok()?;
     let done = match form.text("done") {

@@ -37,7 +37,8 @@ pub(super) struct ToolRow {
 }
 
 impl Selection {
-    /// What `chosen`, the member `tools` as it is entered, selects of what is known of `server`.
+    /// Reads `chosen`, the member `tools` as it was entered, as a selection from the known tools of
+    /// `server`.
     pub(super) fn of(
         chosen: &Tree<'_>,
         server: &Server,

@@ -50,8 +50,8 @@ const LISTING: Duration = Duration::from_secs(3);
 /// The path that begins an authorization, before the secret that works once.
 const START: &str = "/oauth/start/";
 
-/// The path of a request as a log may have it: without the part that begins an
-/// authorization, which works for whoever reads it before it was used.
+/// Redacts the path of a request for a log: without the one-time secret that begins an
+/// authorization, which works for anyone who reads it before it is used.
 ///
 /// ```
 /// use mcp_layer::admin::path_for_log;

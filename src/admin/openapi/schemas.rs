@@ -1,6 +1,6 @@
-//! The schemas of what is sent and answered, by their names.
+//! The schemas of requests and answers, by their names.
 //!
-//! What is answered is described to the last member: the tests hold every answer to it.
+//! Answers are described down to the last member: the tests hold every answer to its schema.
 
 use serde_json::{Map, Value, json};
 
@@ -40,7 +40,7 @@ fn list_of(schema: &str) -> Value {
     json!({"type": "array", "items": reference(schema)})
 }
 
-/// What only answers have.
+/// A schema for a read-only member.
 fn ignored() -> Value {
     json!({"readOnly": true, "description": "Ignored in what is sent."})
 }
@@ -50,7 +50,7 @@ fn word(words: &[&str]) -> Value {
     json!({"type": "string", "enum": words})
 }
 
-/// What is described elsewhere, or `null`.
+/// A schema for a value that is described elsewhere, or for `null`.
 fn maybe(schema: &str) -> Value {
     json!({"anyOf": [reference(schema), {"type": "null"}]})
 }
@@ -146,7 +146,7 @@ fn words() -> Value {
     words
 }
 
-/// What a member is in an answer, and what may be sent for it.
+/// The two schemas of a member: in an answer, and in a request.
 fn both(member: &About) -> (Value, Value) {
     let (mut answered, mut sent) = match member.kind {
         Kind::Prose(..) => (text(), text()),
@@ -183,10 +183,10 @@ fn both(member: &About) -> (Value, Value) {
     (answered, sent)
 }
 
-/// What has to be sent of a server; of anything else null is as good as absent.
+/// The members that a request must have; for any other, `null` is as good as absent.
 const REQUIRED: [&str; 2] = ["name", "url"];
 
-/// What `schema` describes, or null.
+/// Allows `null` beside the values of `schema`.
 fn nullable(schema: Value) -> Value {
     match &schema["type"] {
         Value::String(_) => or_null(schema),

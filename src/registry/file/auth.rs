@@ -1,4 +1,4 @@
-//! The secrets of an entry: named in the file, and looked up.
+//! The secrets of an entry, which the file names by variable or by path.
 
 use std::time::SystemTime;
 
@@ -14,10 +14,10 @@ use crate::{
     secret::SecretSource,
 };
 
-/// Gives the value of an environment variable.
+/// A function that returns the value of an environment variable.
 pub(super) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// A file, with the variables that it names.
+/// The secrets of a file, looked up in these variables.
 pub(super) struct File<'a>(pub(super) Env<'a>);
 
 impl Secrets for File<'_> {
@@ -39,7 +39,7 @@ impl Secrets for File<'_> {
 }
 
 impl File<'_> {
-    /// The secret that the keys for `member` name, if they are there.
+    /// Reads the secret that the keys for `member` name; `None` if there are no such keys.
     fn secret(&self, keys: &Members<'_>, member: &str) -> Result<Option<SecretString>, Fault> {
         let [variable, file] = &WORDS.spelled(member)[..] else {
             return Ok(None);

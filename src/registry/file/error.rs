@@ -1,4 +1,4 @@
-//! Why a file gives no servers.
+//! The error of a file that cannot be used.
 
 use std::{borrow::Cow, error::Error as StdError, fmt, io};
 
@@ -10,41 +10,43 @@ use crate::{
     registry::{Error, members::Fault},
 };
 
-/// Why a file gives no servers.
+/// The reason why a file cannot be used.
 ///
-/// `Display` is one line, without the file's name and without any value of it: a secret that was
-/// written there by mistake does not go on into a log. `Debug` has no more.
+/// `Display` is one line, without the file's name and without any of its values, so that a secret
+/// that was written there by mistake does not end up in a log. `Debug` reveals no more than that.
+///
+/// Errors of parsing carry the line, from 1, to be shown along with the file's name.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum FileError {
     /// The file cannot be read, or is not UTF-8.
     #[non_exhaustive]
     Read {
-        /// What the system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// The file is larger than a file of servers can be.
+    /// The file is over the limit of 1 MiB, and was not read.
     #[non_exhaustive]
     TooLarge {
-        /// The most that is read, in bytes.
+        /// The limit, in bytes.
         limit: u64,
     },
-    /// The text is no TOML.
+    /// The text is not TOML.
     #[non_exhaustive]
     Toml {
         /// The line, from 1.
         line: usize,
         /// The column in characters, from 1.
         column: usize,
-        /// What is wrong there.
+        /// The parser's message, without any of the text.
         reason: String,
-        /// The parser's error, without the text.
+        /// The parser's error, without any of the text.
         source: Box<dyn StdError + Send + Sync>,
     },
     /// An entry breaks a rule.
     #[non_exhaustive]
     Entry {
-        /// The entry: `servers "deepwiki-mcp"`, or `servers[2]` where it has no name.
+        /// The entry: `servers "deepwiki-mcp"`, or `servers[2]` if it has no name.
         entry: String,
         /// The key within it, such as `auth.headers[0].name`; empty for the entry as a whole.
         key: String,
@@ -52,25 +54,26 @@ pub enum FileError {
         line: usize,
         /// The rule, in words.
         reason: Cow<'static, str>,
-        /// The error of the record's member, where it was the record that refused it.
+        /// The error of the record, if the record itself refused the value.
         source: Option<Error>,
     },
-    /// A server that the file declares is in the store under it, too.
+    /// A server that the file declares also exists in the store beneath it. Rename or remove one of
+    /// them.
     #[non_exhaustive]
     Taken {
         /// The name that both have.
         name: ServerName,
     },
-    /// The store does not say whether it has a server that the file declares.
+    /// The store beneath the file cannot say whether it has a server that the file declares.
     #[non_exhaustive]
     Store {
-        /// What it said instead.
+        /// The error of the store.
         source: Error,
     },
-    /// Following a file needs a tokio runtime, and there is none.
+    /// Following a file needs a tokio runtime, and none is running.
     #[non_exhaustive]
     NoRuntime {
-        /// What tokio said.
+        /// The error of tokio.
         source: Box<dyn StdError + Send + Sync>,
     },
 }
@@ -89,7 +92,7 @@ impl FileError {
         }
     }
 
-    /// The fault of an entry, which `item` of the text is.
+    /// The fault of the entry `item`.
     pub(super) fn entry(
         text: &str,
         entry: String,

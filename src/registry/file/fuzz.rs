@@ -5,7 +5,7 @@ use toml::de::{DeTable, DeValue};
 use super::entry::servers;
 use crate::{fuzz_input::text, registry::Source};
 
-/// A secret that somebody wrote into the file, or that a variable has: no error repeats it.
+/// A secret in the file or in one of its variables; no error may repeat it.
 const SECRET: &str = "k3y-5f0c9d1e7a2b";
 
 /// Any text becomes servers or an error in one line.
@@ -34,7 +34,7 @@ pub(crate) fn servers_toml(data: &[u8]) {
     }
 }
 
-/// Whether the secret stands in a key or in a name, which are told.
+/// Returns `true` if the secret is part of a key or of a name, which errors do show.
 fn is_named(text: &str) -> bool {
     fn in_keys(value: &DeValue<'_>) -> bool {
         match value {

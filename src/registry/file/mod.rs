@@ -6,7 +6,7 @@
 //!   └──────────── watch: looks, and reads again after a change ◀───────┘
 //! ```
 //!
-//! It knows nothing of the file's other keys: they belong to whoever owns the file.
+//! Other keys of the file are left to the program that owns it.
 
 mod auth;
 mod entry;
@@ -49,19 +49,20 @@ use crate::{name::ServerName, project::Project};
 /// ```
 ///
 /// `value_env` names the environment variable that holds the whole value of the header, such as
-/// `Bearer …`; it has to be set and not empty, for a server that is not enabled too.
-/// `value_file` in its place names a file that does, which on Unix nobody but its owner may read
-/// ([`SecretSource`](crate::secret::SecretSource)); of OAuth 2.0 these are `client_secret_env` and
-/// `client_secret_file`. Both are read anew whenever the file of servers is.
-/// Nothing else is interpolated.
-/// A tool's `policy` is `"auto"` (default) or `"ask_first"`; with a `fingerprint`, as the log and
-/// the dashboard show it, the tool is withheld once it is something else.
-/// An unknown key in an entry is an error; keys beside `servers` are left alone, and a file
-/// without `servers` is a registry without servers.
+/// `Bearer …`. It must be set and not empty, even for a server that is not enabled. `value_file`
+/// instead names a file with the value, which on Unix only its owner may be able to read
+/// ([`SecretSource`](crate::secret::SecretSource)). For OAuth 2.0 these are `client_secret_env` and
+/// `client_secret_file`. Both are read again whenever the file of servers is. Nothing else is
+/// interpolated.
 ///
-/// A server's `id` is made from its name: it is the same in every process, after a restart, and for
-/// a server that was removed and comes back. What is stored about a server elsewhere, such as its
-/// OAuth authorization, is found by it.
+/// A tool's `policy` is `"auto"` (default) or `"ask_first"`. With a `fingerprint`, as the log and
+/// the dashboard show it, the tool is withheld as soon as its definition differs. An unknown key in
+/// an entry is an error. Keys beside `servers` are ignored, and a file without `servers` is a
+/// registry without servers.
+///
+/// A server's `id` is derived from its name, so it is the same in every process, after a restart,
+/// and for a server that was removed and added again. Data that is stored elsewhere by id, such as
+/// an OAuth authorization, stays with the server.
 ///
 /// `Clone` is cheap and gives the same registry. `Debug` shows names only.
 ///
@@ -103,16 +104,14 @@ pub struct FileRegistry {
 impl FileRegistry {
     /// Reads the file, and follows its changes from then on.
     ///
-    /// This call blocks for as long as reading the file takes; it is meant for the start.
-    /// Secrets come from the environment of the process, and from files; both are looked at anew at
-    /// each reload.
+    /// This call blocks while it reads the file, so make it at startup. Secrets come from the
+    /// environment of the process and from files; both are read again at each reload.
     ///
-    /// A task looks at the file's time and length twice a second, and reads it again when they
-    /// have changed and then stayed the same for one look; so a change counts after about a
-    /// second, and a file that is being written is not read half.
-    /// While the changed file is at fault, the last good state stays, and the fault is logged
-    /// once for each change.
-    /// A server's `version` counts up when its entry changed.
+    /// A task checks the file's time and length twice a second, and reads it once they have changed
+    /// and then stayed the same for one check. So a change takes effect after about a second, and a
+    /// half-written file is not read. While a changed file is faulty, the last good state stays in
+    /// force, and the fault is logged once per change. A server's `version` counts up when its
+    /// entry changes.
     ///
     /// # Errors
     /// Those of [`parse`](Self::parse); [`FileError::Read`] and [`FileError::TooLarge`] (over
@@ -127,7 +126,8 @@ impl FileRegistry {
         Ok(Self { state })
     }
 
-    /// The same, where `guard` has to agree to the names of the file, now and after each change.
+    /// Opens the file like [`open`](Self::open); `guard` has to accept its names, now and after
+    /// each change.
     pub(super) async fn open_guarded(path: &Path, guard: Guard) -> Result<Self, FileError> {
         let runtime = runtime()?;
         let (state, follower) = Follower::open(path, process_env)?;
@@ -139,12 +139,12 @@ impl FileRegistry {
 
     /// Reads TOML text; `env` gives the value of an environment variable, or `None`.
     ///
-    /// Nothing is followed, and no runtime is needed.
+    /// No file is followed, and no runtime is needed.
     ///
     /// # Errors
-    /// [`FileError::Toml`] where the text is no TOML, and [`FileError::Entry`] where an entry
-    /// breaks a rule: an unknown key, a value of the wrong kind, two servers of one name, a
-    /// variable that is not set, a file of a secret that others may read, or a secret in the text.
+    /// [`FileError::Toml`] if the text is not TOML, and [`FileError::Entry`] if an entry breaks a
+    /// rule: an unknown key, a value of the wrong type, two servers of one name, a variable that is
+    /// not set, a secret's file that others may read, or a secret in the text itself.
     pub fn parse(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<Self, FileError> {
         let servers = state::after(&Servers::new(), entry::servers(text, &env)?);
         Ok(Self {
@@ -152,12 +152,12 @@ impl FileRegistry {
         })
     }
 
-    /// All servers as they are now, by name; those that are not enabled too.
+    /// The current servers, sorted by name; disabled ones included.
     pub fn servers(&self) -> Vec<Arc<Server>> {
         self.state.load().values().cloned().collect()
     }
 
-    /// The servers by name, as they are now.
+    /// The current servers, by name.
     pub(super) fn state(&self) -> Arc<Servers> {
         self.state.load_full()
     }
@@ -181,7 +181,7 @@ impl ServerRegistry for FileRegistry {
     }
 }
 
-/// Names only: a URL can have a secret in its query.
+/// Shows names only: a URL can have a secret in its query.
 impl fmt::Debug for FileRegistry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FileRegistry")
@@ -196,10 +196,10 @@ fn runtime() -> Result<Handle, FileError> {
     })
 }
 
-/// A variable of the process.
+/// Reads an environment variable of the process.
 ///
-/// What is not UTF-8 is replaced rather than taken for absent: no header can carry it, and the
-/// error then says so instead of "not set".
+/// Bytes that are not UTF-8 are replaced rather than treated as unset: no header can carry the
+/// result, and the error then says so instead of "not set".
 fn process_env(name: &str) -> Option<String> {
     env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }

@@ -1,4 +1,4 @@
-//! The servers of a file, and what stays the same from one reading to the next.
+//! The servers of a file, and the identities that survive a reload.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -15,11 +15,11 @@ use crate::{
 /// The servers by name; a file has one organization.
 pub(in crate::registry) type Servers = BTreeMap<ServerName, Arc<Server>>;
 
-/// The state after `old` when the file now says `read`.
+/// The state that follows `old` once the file says `read`.
 ///
-/// A server of the same name is the same one, so that sessions and tool lists live on. One that was
-/// removed and comes back is so too: what is stored about servers goes by their identity, and a
-/// process that has just started cannot know what the file has said in the meantime.
+/// A server keeps its record while its entry is unchanged, so that sessions and tool lists live on.
+/// A server that was removed and added again has its old identity, too: stored data goes by it, and
+/// a process that has just started cannot know what the file said in the meantime.
 pub(super) fn after(old: &Servers, read: Vec<Server>) -> Servers {
     let servers = read.into_iter().map(|server| {
         let name = server.name.clone();
@@ -36,7 +36,7 @@ pub(super) fn after(old: &Servers, read: Vec<Server>) -> Servers {
     servers.collect()
 }
 
-/// Whether two records of a file say the same, secrets included, whatever their `version`.
+/// Returns `true` if two records of a file are equal, secrets included, apart from their `version`.
 fn is_same(old: &Server, new: &Server) -> bool {
     const CLEAR: Writer = Writer {
         url: |url| url.as_str().into(),
@@ -61,7 +61,7 @@ mod tests {
         server("a").with_auth(Auth::static_headers([("x-api-key", key)]).unwrap())
     }
 
-    /// What `new` becomes when it is read after `old`.
+    /// The record of `old`, and that of `new` when it is read after `old`.
     fn read_again(old: Server, new: Server) -> (Arc<Server>, Arc<Server>) {
         let old = after(&Servers::new(), vec![old]);
         let new = after(&old, vec![new]);

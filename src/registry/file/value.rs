@@ -1,4 +1,4 @@
-//! TOML as a tree, and where in its text a value stands.
+//! TOML as a tree, and the position of a value in its text.
 
 use toml::{
     Spanned,
@@ -10,7 +10,7 @@ use crate::{
     secret::Doubtful,
 };
 
-/// The words of a file.
+/// The vocabulary of a file.
 pub(super) const WORDS: Words = Words {
     unknown: "unknown key",
     table: "a table",
@@ -28,7 +28,7 @@ pub(super) const WORDS: Words = Words {
     pins: true,
 };
 
-/// `value` with the keys of each table in the order in which they stand.
+/// Reads `value` as a tree, with the keys of each table in the order of the text.
 pub(super) fn tree<'a>(value: &'a DeValue<'a>) -> Tree<'a> {
     match value {
         DeValue::String(text) => (&**text).into(),
@@ -49,7 +49,7 @@ fn members<'a>(table: &'a DeTable<'a>) -> Tree<'a> {
     Tree::Table(members.into_iter().map(member).collect())
 }
 
-/// Where the value at `path` of `entry` begins, or what should have it.
+/// The offset of the value at `path` of `entry`, or of the table that should contain it.
 pub(super) fn offset(entry: &Spanned<DeValue<'_>>, path: &[Step]) -> usize {
     let mut at = entry;
     for step in path {
@@ -64,7 +64,7 @@ pub(super) fn offset(entry: &Spanned<DeValue<'_>>, path: &[Step]) -> usize {
     at.span().start
 }
 
-/// The line, and the column in characters, of a place in a text; both from 1.
+/// The line and the column, in characters, of an offset in a text; both from 1.
 pub(super) fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
     // The parser may point behind the end, or into a character.
     let before = &text[..text.floor_char_boundary(offset)];

@@ -1,4 +1,4 @@
-//! Follows a file: looks at it, and reads it again after a change.
+//! Follows a file: checks it for changes, and reads it again after one.
 
 use std::{
     fs::{self, File},
@@ -149,19 +149,19 @@ where
     }
 }
 
-/// What a look came to.
+/// The outcome of a check.
 enum Look {
-    /// Nothing new, or nothing at rest yet.
+    /// Nothing new, or a change that has not come to rest.
     Unchanged,
-    /// The changed file says this.
+    /// The servers of the changed file.
     Read(Servers),
-    /// The changed file is at fault; this is said once.
+    /// The changed file is faulty; this is returned once per change.
     Faulty,
-    /// Nobody has the registry any more.
+    /// The last clone of the registry was dropped.
     Gone,
 }
 
-/// What tells one state of a file from the next: time and length; `None` where there is no file.
+/// The time and length of a file, by which a change shows; `None` if there is no file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp(Option<(SystemTime, u64)>);
 

@@ -1,4 +1,4 @@
-//! The servers of the conformance suite as a file has them, for tests.
+//! The servers of the conformance suite as a TOML file, for tests.
 
 use crate::registry::{
     Server,
@@ -11,7 +11,7 @@ const WRITER: Writer = Writer {
     secret: |_| true.into(),
 };
 
-/// The same servers in TOML.
+/// Writes `servers` as TOML.
 pub(in crate::registry) fn written(servers: &[Server]) -> String {
     let mut text = String::new();
     for server in servers {
@@ -46,7 +46,7 @@ fn toml(value: &Tree<'_>) -> String {
     }
 }
 
-/// The environment that they need.
+/// The environment that the file needs.
 pub(in crate::registry) fn env(name: &str) -> Option<String> {
     let value = match name {
         "SECRET" => "s3cret: 3",

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::registry::{Auth, AuthKind, Error, OAuth2, StaticHeader};
 
-/// What people call the headers, the name and the value of one.
+/// The labels of the list of headers, and of the name and value of each.
 pub(crate) const HEADERS: &str = "Headers";
 pub(crate) const HEADER: &str = "Header name";
 pub(crate) const HEADER_VALUE: &str = "Header value";
@@ -50,7 +50,7 @@ pub(crate) static OAUTH2: &[Member<OAuth2>] = &[
     member!(OAuth2, token_auth, "Client authentication"),
 ];
 
-/// The name of the header that a caller's token goes under.
+/// The header under which a caller's token is passed on.
 pub(crate) static PASSTHROUGH: Member<Auth> = Member::<Auth>::new(
     "header",
     HEADER,
@@ -67,7 +67,7 @@ pub(crate) static PASSTHROUGH: Member<Auth> = Member::<Auth>::new(
 )
 .hint("Under which name the server gets the token. Empty: Authorization.");
 
-/// What people call a way to authenticate.
+/// The label of an authentication method.
 pub(crate) fn method(kind: AuthKind) -> &'static str {
     match kind {
         AuthKind::None => "No Auth",
@@ -77,7 +77,7 @@ pub(crate) fn method(kind: AuthKind) -> &'static str {
     }
 }
 
-/// The authentication with a server at `url`.
+/// Reads the authentication with a server at `url`; a member of another type is refused.
 pub(super) fn read(at: &Node<'_>, url: &Url, secrets: &dyn Secrets) -> Result<Auth, Fault> {
     let members = at.table(format!("must be {} with a type", at.words().table))?;
     match members.require("type")?.word()? {
@@ -146,7 +146,8 @@ fn read_header(
         .with_set_at(set_at))
 }
 
-/// Of what the fault of a header is told.
+/// The value that a header's fault is reported for: the header itself, or the whole list, as the
+/// text's [`Words`](super::Words) say.
 fn blamed<'b>(list: &'b Node<'b>, item: &'b Node<'b>) -> &'b Node<'b> {
     match list.words().blames_items {
         true => item,
@@ -169,7 +170,8 @@ fn read_oauth2(members: &Members<'_>, url: &Url, secrets: &dyn Secrets) -> Resul
         .map_err(|error| members.refused(error))
 }
 
-/// `auth` with its secrets as `writer` has them.
+/// Writes `auth`, with its secrets as `writer` represents them. A credential that cannot be opened
+/// is written as not set.
 pub(crate) fn write<'a>(auth: &'a Auth, writer: &Writer) -> Tree<'a> {
     let (auth, is_readable) = match auth {
         Auth::Unreadable(auth) => (&**auth, false),
@@ -206,7 +208,7 @@ pub(crate) fn write<'a>(auth: &'a Auth, writer: &Writer) -> Tree<'a> {
     }
 }
 
-/// What is said of a secret: whether there is one that can be used, and since when.
+/// The state of a secret: whether a usable one is set, and when it was entered.
 fn state<'a>(set: Tree<'a>, at: Option<SystemTime>, writer: &Writer) -> Tree<'a> {
     Tree::new()
         .with("set", set)

@@ -1,17 +1,32 @@
-//! The members of a server, each described once, and what is read and written by that.
+//! The members of a server, each described once; every text of a server is read and written by that
+//! description.
 //!
 //! ```text
-//! TOML ─────────┐                                         ┌──▶ an answer of REST, a page's form
-//! a body of REST├─▶ Tree ──read──▶ Server ──write──▶ Tree ┤
-//! a page's form │          ▲           ▲                  └──▶ a stored record
+//! TOML file ────┐                                         ┌──▶ REST answer, form of a page
+//! REST body ────┼─▶ Tree ──read──▶ Server ──write──▶ Tree ┤
+//! form of a page│          ▲           ▲                  └──▶ stored record
 //! stored record ┘       SERVER      Secrets
 //! ```
 //!
-//! A row of [`SERVER`] (of [`OAUTH2`](auth::OAUTH2) for OAuth 2.0) is all that there is to say of
-//! a member: what it is called and where it is given, how it is read from a [`Tree`] and written
-//! into one, what its schema is in the OpenAPI document, its label and its hint on a page. What a
-//! text has of secrets differs: a file names variables, an operator keeps what is stored, a record
-//! is opened. That is for the text's [`Secrets`] to know.
+//! A row of [`SERVER`] (or of [`OAUTH2`](auth::OAUTH2) for an OAuth 2.0 client) describes one
+//! member completely: its name, where it may be given, how it is read from a [`Tree`] and written
+//! to one, its schema in the OpenAPI document, and its label and hint on a page.
+//!
+//! Secrets are the one thing that differs between texts: a file names environment variables, a form
+//! keeps what is stored, a stored record is opened with a key. Each text therefore brings its own
+//! [`Secrets`].
+//!
+//! # Adding a member
+//! 1. Add the field to [`Server`] with its default in [`Server::new`], and a row to [`SERVER`]. The
+//! row's order is the order in which pages and documents list it. 2. If the field's type is new,
+//! implement [`Value`](value::Value) for it, or [`Word`] for an enum whose values are single words.
+//! For anything that reads more than its own value, use `Member::new` with functions of your own.
+//! 3. Say where the member may be given with [`Given`]; the default is everywhere.
+//!
+//! Files, REST, the OpenAPI document, forms and stored records then have it; a choice on a page
+//! also needs its template and a line in `dashboard/fields.rs`. A stored record without the member
+//! reads as the default. A record with an unknown member is refused by older versions of the
+//! program, so count up the version in `registry/sql/schema.rs`.
 
 mod auth;
 mod node;
@@ -33,30 +48,36 @@ pub(crate) use self::{
 };
 use super::{Auth, Error, OAuth2, Server, StaticHeader};
 
-/// A member of `T`: of a server, or of its OAuth 2.0 client.
+/// A member of `T`, which is a server or its OAuth 2.0 client: its description, and the functions
+/// that read and write it.
 pub(crate) struct Member<T: 'static> {
     about: About,
-    /// Whether it is a URL that we are to reach.
+    /// `true` for a URL that the gateway itself connects to; [`Secrets::reach`] checks it before it
+    /// is read.
     is_reached: bool,
     read: Read<T>,
     write: Write<T>,
 }
 
-/// What there is to say of a member.
+/// The description of a member, for pages and for the OpenAPI document.
 #[derive(Clone, Copy)]
+/// The name in every text, which is the name of the field.
 pub(crate) struct About {
     pub(crate) name: &'static str,
-    /// What people call it.
+    /// The label on pages, also used in their messages.
     pub(crate) label: &'static str,
-    /// What a page says below the label, in HTML.
+    /// The explanation below the label on a page, in HTML; empty for none.
     pub(crate) hint: &'static str,
-    /// What the OpenAPI document says.
+    /// The description in the OpenAPI document; empty for none.
     pub(crate) description: &'static str,
-    /// What a page says of a value that the record refuses, where it has better words.
+    /// The message of a page for a value that the record refuses, if there are better words than
+    /// the record's own.
     pub(crate) refusal: Option<&'static str>,
+    /// The form of the value, from which the schema and the field of a form follow.
     pub(crate) kind: Kind,
-    /// Whether it may be absent for good: an answer has null then.
+    /// `true` if the member has no default, so that answers have `null` where it is not set.
     pub(crate) is_optional: bool,
+    /// The texts in which the member may be given.
     pub(crate) given: Given,
 }
 
@@ -68,42 +89,47 @@ impl<T> Deref for Member<T> {
     }
 }
 
-/// What a value looks like.
+/// The form of a member's value.
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
-    /// A text for people; a page takes so many characters, in so many lines.
+    /// Text for people: the most characters that a page takes, and the height of its field in
+    /// lines.
     Prose(usize, usize),
     /// A server's name.
     Name,
-    /// A text for programs.
+    /// Text for programs, such as an id.
     Code,
+    /// An absolute URL.
     Url,
-    /// One of these words, as the schema of this name.
+    /// One of a few words: the name of the schema, and the words.
     Word(&'static str, fn() -> Vec<&'static str>),
     Flag,
-    /// Scopes of OAuth 2.0.
+    /// A list of OAuth 2.0 scopes.
     Scopes,
     Secret,
-    /// What the schema of this name describes.
+    /// Anything else, by the name of its schema.
     Schema(&'static str),
 }
 
-/// Where a member is given.
+/// The texts in which a member may be given.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Given {
+    /// Files, REST, pages and stored records.
     Everywhere,
-    /// By whoever enters a server: what is stored has a column for it.
+    /// Wherever a server is entered, but not in a stored record: the database has a column for it.
     Entered,
-    /// Not in a file, which says all there is to say.
+    /// Everywhere but in files: a file is the whole truth about its servers.
     NotInFiles,
-    /// Over REST only.
+    /// REST only.
     OverRest,
 }
 
+/// Reads a value into its field of `T`. The value is neither absent nor null.
 type Read<T> = fn(&mut T, &Node<'_>, &dyn Secrets) -> Result<(), Fault>;
+/// Writes the field of `T` as a value; [`Tree::Null`] if it is not set.
 type Write<T> = for<'t> fn(&'t T, &Writer) -> Tree<'t>;
 
-/// The member of a struct in the field of its name.
+/// A member that is read and written by the type of the field of its name.
 macro_rules! member {
     ($of:ty, $name:ident, $label:literal) => {
         $crate::registry::members::Member::<$of>::new(
@@ -120,12 +146,14 @@ macro_rules! member {
 }
 use member;
 
-/// What a text of a server cannot say by itself: where its secrets are, and what may be reached.
+/// The knowledge of a text that its tree does not contain: where its secrets are, and which URLs
+/// may be reached.
 pub(crate) trait Secrets {
-    /// The value of the header `name` of a server at `url`.
+    /// Finds the value of the header `name` of a server at `url`.
     fn header(&self, header: &Members<'_>, name: &str, url: &Url) -> Result<HeaderValue, Fault>;
 
-    /// The secret of the client `oauth` of a server at `url`, if it has one, and since when.
+    /// Finds the secret of the client `oauth` of a server at `url`, and the time when it was
+    /// entered; `None` for a client without a secret.
     fn client_secret(
         &self,
         auth: &Members<'_>,
@@ -133,39 +161,43 @@ pub(crate) trait Secrets {
         url: &Url,
     ) -> Result<(Option<SecretString>, Option<SystemTime>), Fault>;
 
-    /// The URL that `entered` means.
+    /// Resolves the URL that `entered` stands for: one with a covered key means the stored URL.
+    /// Default: `entered` itself.
     fn url(&self, _at: &Node<'_>, entered: Url) -> Result<Url, Fault> {
         Ok(entered)
     }
 
-    /// Refuses what is no URL that may be reached, where that is known.
+    /// Refuses a URL that the egress rules forbid. Default: accepts every URL, for texts that are
+    /// checked elsewhere.
     fn reach(&self, _at: &Node<'_>) -> Result<(), Fault> {
         Ok(())
     }
 
-    /// Checks the members of `oauth` together.
+    /// Checks the members of `oauth` together. Default: [`Auth::oauth2`].
     fn oauth2(&self, oauth: OAuth2) -> Result<Auth, Error> {
         Auth::oauth2(oauth)
     }
 }
 
-/// A header's value.
+/// The value of a static header.
 pub(crate) enum HeaderValue {
-    /// It is given, at this time.
+    /// A new value, and the time when it was entered, if known.
     Given(SecretString, Option<SystemTime>),
-    /// It is that of a header which there is.
+    /// The stored header, unchanged.
     Kept(StaticHeader),
 }
 
-/// How a text shows what is not plain.
+/// The representation of values that not every text shows in the same way.
 pub(crate) struct Writer {
+    /// The text of a URL, in clear or with its keys covered.
     pub(crate) url: fn(&Url) -> String,
+    /// The value of a time.
     pub(crate) time: fn(SystemTime) -> Tree<'static>,
-    /// What stands for a secret that there is.
+    /// The value of a secret that is set: the secret itself, or a mark that it exists.
     pub(crate) secret: for<'t> fn(&'t SecretString) -> Tree<'t>,
 }
 
-/// The members of a server, in the order in which they are told.
+/// The members of a server, in the order in which pages and documents list them.
 pub(crate) static SERVER: &[Member<Server>] = &[
     Member::new(
         "name",
@@ -233,9 +265,12 @@ pub(crate) static SERVER: &[Member<Server>] = &[
     member!(Server, draft, "Draft").given(Given::OverRest),
 ];
 
-/// The server that `members` say, of this name.
+/// Reads the server `name` from `members`. Absent members have their defaults.
 ///
-/// Which members there may be is for the caller to [allow](Members::allow).
+/// Unknown members are ignored: callers first decide which ones to [allow](Members::allow).
+///
+/// # Errors
+/// The first [`Fault`], with the path of its value.
 pub(crate) fn read(
     members: &Members<'_>,
     name: &str,
@@ -248,7 +283,7 @@ pub(crate) fn read(
     Ok(server)
 }
 
-/// Reads those of `all` that are there into `of`.
+/// Reads those members of `all` that are present into `of`.
 fn read_all<T>(
     all: &[Member<T>],
     of: &mut T,
@@ -271,7 +306,7 @@ fn read_all<T>(
     Ok(())
 }
 
-/// `server` as a table of the members that are `given` where it is written.
+/// Writes `server` as a table of the members that `is_given` selects.
 pub(crate) fn write<'s>(
     server: &'s Server,
     writer: &Writer,
@@ -282,12 +317,14 @@ pub(crate) fn write<'s>(
     Tree::Table(members.collect())
 }
 
-/// The names of the members that are given somewhere.
+/// The names of the members that `is_given` selects.
 pub(crate) fn names(is_given: impl Fn(Given) -> bool) -> impl Iterator<Item = &'static str> {
     let members = SERVER.iter().filter(move |member| is_given(member.given));
     members.map(|member| member.name)
 }
 
+/// Turns a record's error into a fault of the member that it names, with the page's own words if
+/// there are some.
 fn refused(members: &Members<'_>, error: Error) -> Fault {
     let fault = members.refused(error);
     let name = match fault.path.last() {
@@ -357,7 +394,7 @@ impl<T> Member<T> {
     }
 }
 
-/// Name and URL are read before the rest: there is no server without them.
+/// The reader of name and URL, which does nothing: [`read`] needs both before there is a server.
 fn read_before(_: &mut Server, _: &Node<'_>, _: &dyn Secrets) -> Result<(), Fault> {
     Ok(())
 }

@@ -1,73 +1,75 @@
-//! A tree with the place of each of its values, so that every fault says where it is.
+//! A tree whose values know their paths, so that every fault says where it is.
 
 use std::{borrow::Cow, fmt::Display};
 
 use super::{Word, tree::Tree};
 use crate::registry::Error;
 
-/// In whose words something is written, and what is wrong with it told.
+/// The vocabulary of a kind of text, for messages and for the spelling of secrets.
 pub(crate) struct Words {
-    /// What a member is that nobody knows.
+    /// The message for an unknown member, such as `unknown key`.
     pub(crate) unknown: &'static str,
-    /// What has members, with its article.
+    /// The word for a table, with its article: `an object` in JSON.
     pub(crate) table: &'static str,
-    /// How the name of a member is shown that may be anything, or somebody's secret.
+    /// Makes the name of a member fit for messages: an unknown one can be anything, even a
+    /// misplaced secret.
     pub(crate) name: fn(&str) -> String,
-    /// Secrets that are not written under their own name, and the names by which they are found.
+    /// The secrets that are given under other names, and those names: a file has `value_env` in
+    /// place of `value`.
     pub(crate) secrets: &'static [(&'static str, &'static [&'static str])],
-    /// What a text without a character is.
+    /// The meaning of an empty text.
     pub(crate) blank: Blank,
-    /// Whether what is wrong with a header is told of its own members, not of the list.
+    /// `true` if the fault of a header is reported for the header itself, not for the whole list.
     pub(crate) blames_items: bool,
-    /// Whether a tool may be given with its fingerprint.
+    /// `true` if a tool may be given with its fingerprint.
     pub(crate) pins: bool,
 }
 
-/// What a text without a character is.
+/// The meaning of an empty text.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Blank {
-    /// A fault.
+    /// A fault in every member.
     Refused,
-    /// A fault, but where people read it: there it is a field that nobody filled in.
+    /// A fault, except in text for people: there it is a form field that was left empty.
     NoProse,
-    /// A text like any other.
+    /// An ordinary text.
     Kept,
 }
 
-/// A step on the way to a value.
+/// A step of the path to a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     Member(String),
     Item(usize),
 }
 
-/// What is wrong with a value.
+/// A value that was refused: its path, and the rule that it breaks.
 ///
-/// It never repeats the value: one in the wrong place may be a secret.
+/// It never contains the value, which may be a secret in the wrong place.
 #[derive(Debug)]
 pub(crate) struct Fault {
     pub(crate) path: Vec<Step>,
-    /// The rule, in words.
+    /// The rule, in words that fit the [`Tone`].
     pub(crate) reason: Cow<'static, str>,
     pub(crate) tone: Tone,
-    /// What a page says instead.
+    /// The message that a page shows instead.
     pub(crate) page: Option<Cow<'static, str>>,
-    /// What the record's own check said.
+    /// The error of the record's own check, if that refused the value.
     pub(crate) source: Option<Error>,
 }
 
-/// How a reason is put behind the name of its member.
+/// The grammar of a reason, by which it is joined to the name of its member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tone {
-    /// It goes on from there, such as `is empty`.
+    /// A predicate of the name, such as `is empty`.
     Continues,
-    /// It says why the value cannot be used.
+    /// A cause, such as `contains a blank`, behind "cannot be used:".
     Unusable,
-    /// It is a sentence of its own.
+    /// A sentence of its own.
     Sentence,
 }
 
-/// A value in its place.
+/// A value with its path and the vocabulary of its text.
 #[derive(Clone)]
 pub(crate) struct Node<'t> {
     tree: &'t Tree<'t>,
@@ -75,14 +77,14 @@ pub(crate) struct Node<'t> {
     words: &'static Words,
 }
 
-/// A table in its place.
+/// A table with its path.
 pub(crate) struct Members<'t> {
     at: Node<'t>,
     members: &'t [(Cow<'t, str>, Tree<'t>)],
 }
 
 impl Fault {
-    /// Where it is, such as `auth.headers[0].value`; empty for the whole.
+    /// The path as text, such as `auth.headers[0].value`; empty for the text as a whole.
     pub(crate) fn place(&self, words: &Words) -> String {
         let mut place = String::new();
         for step in &self.path {
@@ -97,7 +99,7 @@ impl Fault {
         place
     }
 
-    /// What a page says instead.
+    /// Replaces the message that a page shows.
     pub(crate) fn with_page(mut self, page: impl Into<Cow<'static, str>>) -> Self {
         self.page = Some(page.into());
         self
@@ -105,7 +107,7 @@ impl Fault {
 }
 
 impl<'t> Node<'t> {
-    /// The whole of `tree`.
+    /// The root of `tree`.
     pub(crate) fn new(tree: &'t Tree<'t>, words: &'static Words) -> Self {
         Self {
             tree,
@@ -135,7 +137,7 @@ impl<'t> Node<'t> {
         }
     }
 
-    /// The fault that the record's own check found in this value.
+    /// Turns an error of the record's own check into a fault of this value.
     pub(crate) fn refused(&self, error: Error) -> Fault {
         let reason = match &error {
             Error::Invalid { reason, .. } => reason.clone(),
@@ -148,7 +150,8 @@ impl<'t> Node<'t> {
         }
     }
 
-    /// The same, of a value for which the record has a sentence without a subject.
+    /// Turns an error of the record's own check, whose reason is no full sentence, into a fault of
+    /// this value.
     pub(crate) fn unusable_by(&self, error: Error) -> Fault {
         Fault {
             tone: Tone::Unusable,
@@ -160,7 +163,7 @@ impl<'t> Node<'t> {
         self.tree.as_text()
     }
 
-    /// A text with at least one character.
+    /// Reads a text; an empty one is a fault unless the vocabulary allows it.
     pub(crate) fn text(&self) -> Result<&'t str, Fault> {
         match self.as_text() {
             Some("") if self.words.blank != Blank::Kept => Err(self.fault("is empty")),
@@ -169,7 +172,7 @@ impl<'t> Node<'t> {
         }
     }
 
-    /// Whether it is a text for people that is not there.
+    /// Returns `true` for an empty text that counts as absent in a member for people.
     pub(crate) fn is_blank(&self) -> bool {
         self.as_text() == Some("") && self.words.blank == Blank::NoProse
     }
@@ -188,13 +191,13 @@ impl<'t> Node<'t> {
         }
     }
 
-    /// One of the words of `T`.
+    /// Reads one of the words of `T`.
     pub(crate) fn word<T: Word>(&self) -> Result<T, Fault> {
         let word = self.as_text().and_then(T::of_word);
         word.ok_or_else(|| self.fault(T::expected()))
     }
 
-    /// The items of a list; `kind` says what the value must be when it is none.
+    /// Reads the items of a list; `kind` is the message for any other value.
     pub(crate) fn items(&self, kind: impl Into<Cow<'static, str>>) -> Result<Vec<Self>, Fault> {
         let Tree::List(items) = self.tree else {
             return Err(self.fault(kind));
@@ -207,12 +210,12 @@ impl<'t> Node<'t> {
         Ok(items.iter().enumerate().map(item).collect())
     }
 
-    /// A list of texts.
+    /// Reads a list of texts; `kind` is the message for any other value.
     pub(crate) fn texts(&self, kind: &'static str) -> Result<Vec<&'t str>, Fault> {
         self.items(kind)?.iter().map(Self::text).collect()
     }
 
-    /// The members of a table; `kind` says what the value must be when it is none.
+    /// Reads a table; `kind` is the message for any other value.
     pub(crate) fn table(&self, kind: impl Into<Cow<'static, str>>) -> Result<Members<'t>, Fault> {
         let Tree::Table(members) = self.tree else {
             return Err(self.fault(kind));
@@ -231,7 +234,7 @@ impl<'t> Node<'t> {
 }
 
 impl<'t> Members<'t> {
-    /// The table's own place.
+    /// The table itself, as a value.
     pub(crate) fn at(&self) -> &Node<'t> {
         &self.at
     }
@@ -241,7 +244,7 @@ impl<'t> Members<'t> {
         member.map(|(_, tree)| tree)
     }
 
-    /// The member `name`, unless it is absent or null.
+    /// The member `name`; `None` if it is absent or null.
     pub(crate) fn get(&self, name: &str) -> Option<Node<'t>> {
         let tree = self.find(name).filter(|tree| !tree.is_null())?;
         Some(Node {
@@ -250,7 +253,7 @@ impl<'t> Members<'t> {
         })
     }
 
-    /// Whether the member `name` is there, if only as null.
+    /// Returns `true` if the member `name` is present, even as null.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.find(name).is_some()
     }
@@ -259,12 +262,12 @@ impl<'t> Members<'t> {
         self.get(name).ok_or_else(|| self.fault(name, "is missing"))
     }
 
-    /// A fault of the member `name`, whether it is there or not.
+    /// A fault of the member `name`, present or not.
     pub(crate) fn fault(&self, name: &str, reason: impl Into<Cow<'static, str>>) -> Fault {
         self.place(name).fault(reason)
     }
 
-    /// The fault that the record's own check found in the member that it names.
+    /// Turns an error of the record's own check into a fault of the member that it names.
     pub(crate) fn refused(&self, error: Error) -> Fault {
         let Error::Invalid { field, .. } = &error else {
             return self.at.refused(error);
@@ -275,10 +278,10 @@ impl<'t> Members<'t> {
         self.place(given.unwrap_or(&spelled[0])).refused(error)
     }
 
-    /// Refuses every member that is not one of these, and one that is there twice.
+    /// Refuses members that are not `known`, and members that are given twice.
     ///
-    /// To be asked before anything is required: of a mistyped member the operator wants to hear
-    /// that it is unknown, not that another one is missing.
+    /// Call it before requiring any member: for a mistyped name, the useful message is that it is
+    /// unknown, not that another member is missing.
     pub(crate) fn allow<'k>(&self, known: impl IntoIterator<Item = &'k str>) -> Result<(), Fault> {
         let words = self.at.words;
         let members: Vec<&str> = known.into_iter().collect();
@@ -309,12 +312,12 @@ impl<'t> Members<'t> {
 }
 
 impl Words {
-    /// The words of JSON.
+    /// The vocabulary of JSON, for REST and for pages.
     pub(crate) const JSON: Self = Self {
         unknown: "is not known here",
         table: "an object",
         name: |name| {
-            /// Names can be anything; what is longer is no mistyped member.
+            /// The most characters of a name that are shown: no typo of a known member is longer.
             const SHOWN: usize = 80;
             let name: String = name.chars().take(SHOWN).collect();
             name.escape_debug().to_string()
@@ -325,7 +328,7 @@ impl Words {
         pins: false,
     };
 
-    /// The names by which a member is given.
+    /// The names under which the member `name` is given in this kind of text.
     pub(crate) fn spelled<'n>(&self, name: &'n str) -> Vec<&'n str>
     where
         'static: 'n,

@@ -1,4 +1,4 @@
-//! The small tree that every text of a server is read into, and written from.
+//! The tree that every text of a server is read into and written from.
 
 use std::{borrow::Cow, fmt, ops::Deref};
 
@@ -11,33 +11,33 @@ use zeroize::Zeroizing;
 
 use crate::json::{Object, array, depth_exceeds};
 
-/// Deeper than any server.
+/// The deepest nesting that is read; no server comes near it.
 const DEPTH: usize = 16;
 
-/// A value of TOML, of JSON, of a page's form or of a stored record.
+/// A value from TOML, JSON, a page's form or a stored record.
 #[derive(Clone, Default, PartialEq)]
 pub(crate) enum Tree<'a> {
-    /// As good as absent.
+    /// Null, which is as good as absent.
     #[default]
     Null,
     Flag(bool),
     Count(u64),
     Text(Text<'a>),
     List(Vec<Self>),
-    /// The members in their order, doubled ones included.
+    /// Members in their order, duplicates included.
     Table(Vec<(Cow<'a, str>, Self)>),
-    /// A value that no member has: a date, a fraction, half of a character.
+    /// A value of a type that no member has: a date, a fraction, a lone surrogate.
     Other,
 }
 
-/// A text, which may be a secret: it is lent, or wiped.
+/// A text, which may be a secret: it is borrowed, or wiped on drop.
 #[derive(Clone)]
 pub(crate) enum Text<'a> {
     Lent(&'a str),
     Own(Zeroizing<String>),
 }
 
-/// A text that is not JSON, or nests deeper than any server.
+/// The error of a text that is not JSON, or nests too deeply.
 #[derive(Debug)]
 pub(crate) enum NotJson {
     Malformed,
@@ -50,7 +50,8 @@ impl<'a> Tree<'a> {
         Self::Table(Vec::new())
     }
 
-    /// Reads a JSON text. Strings without escapes are lent from it, others are wiped with the tree.
+    /// Reads a JSON text. Strings without escapes are borrowed from it; the others are wiped when
+    /// the tree is dropped.
     pub(crate) fn json(text: &'a [u8]) -> Result<Self, NotJson> {
         if depth_exceeds(text, DEPTH) {
             return Err(NotJson::TooDeep);
@@ -59,7 +60,7 @@ impl<'a> Tree<'a> {
         Ok(Self::value(value.get()))
     }
 
-    /// The JSON value `json`, which is one.
+    /// Reads a JSON value that is known to be valid.
     fn value(json: &'a str) -> Self {
         match json.as_bytes() {
             b"null" => Self::Null,
@@ -80,7 +81,7 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// The member `name` of a table; nothing of anything else.
+    /// The member `name` of a table; [`Tree::Null`] if it is absent or this is no table.
     pub(crate) fn get(&self, name: &str) -> &Self {
         static NULL: Tree<'static> = Tree::Null;
         let member = match self {
@@ -90,7 +91,7 @@ impl<'a> Tree<'a> {
         member.map_or(&NULL, |(_, value)| value)
     }
 
-    /// Gives the member `name` of a table this value.
+    /// Sets the member `name` of a table.
     pub(crate) fn set(&mut self, name: &'a str, value: impl Into<Self>) {
         let Self::Table(members) = self else {
             *self = Self::new();
@@ -100,7 +101,7 @@ impl<'a> Tree<'a> {
         members.push((name.into(), value.into()));
     }
 
-    /// A table with this member besides.
+    /// Adds a member to a table.
     pub(crate) fn with(mut self, name: &'a str, value: impl Into<Self>) -> Self {
         self.set(name, value);
         self
@@ -129,7 +130,7 @@ impl<'a> Tree<'a> {
     }
 }
 
-/// The text of a JSON string; `None` where it has half of a character.
+/// The text of a JSON string; `None` if it has a lone surrogate.
 fn unquoted(json: &str) -> Option<Text<'_>> {
     let inner = json.strip_prefix('"')?.strip_suffix('"')?;
     if !inner.contains('\\') {
@@ -238,7 +239,7 @@ impl Serialize for Tree<'_> {
     }
 }
 
-/// Shapes only: a text may be a secret.
+/// Shows the shape only: a text may be a secret.
 impl fmt::Debug for Tree<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

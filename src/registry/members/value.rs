@@ -1,4 +1,4 @@
-//! How a member of each type is read and written, and what it looks like.
+//! The types of members: how a value of each is read and written, and its form.
 
 use std::sync::Arc;
 
@@ -10,17 +10,20 @@ use crate::{
     scopes::Scopes,
 };
 
-/// A type of members.
+/// A type that a member can have.
 pub(super) trait Value: Sized {
+    /// The form of a value.
     const KIND: Kind;
-    /// Whether a member may be absent for good: an answer has null then.
+    /// `true` if there is no default, so that answers have `null` where the member is not set.
     const IS_OPTIONAL: bool = false;
 
+    /// Reads a value that is present and not null.
     fn read(at: &Node<'_>) -> Result<Self, Fault>;
+    /// Writes the value; [`Tree::Null`] if it is not set.
     fn write(&self, writer: &Writer) -> Tree<'_>;
 }
 
-/// What the member that `field` gives looks like.
+/// The form of the field that `field` returns, and whether it is optional.
 pub(super) const fn looks<T, V: Value>(_field: fn(&T) -> &V) -> (Kind, bool) {
     (V::KIND, V::IS_OPTIONAL)
 }
@@ -88,7 +91,7 @@ impl Value for Url {
     }
 }
 
-/// A list of scopes, or a text with blanks or commas between them.
+/// Reads a list of scopes, or a text in which spaces or commas separate them.
 impl Value for Scopes {
     const KIND: Kind = Kind::Scopes;
 
@@ -124,7 +127,7 @@ impl Value for Projects {
     }
 }
 
-/// The selection, and what is accepted of it.
+/// Reads the selected tools, and the fingerprints that are pinned along with them.
 pub(super) fn read_tools(at: &Node<'_>) -> Result<(ToolSelection, Option<Arc<Pins>>), Fault> {
     if at.as_text() == Some("all") {
         return Ok((ToolSelection::All, None));
@@ -140,7 +143,7 @@ pub(super) fn read_tools(at: &Node<'_>) -> Result<(ToolSelection, Option<Arc<Pin
     Ok((tools.map_err(|error| at.refused(error))?, pins))
 }
 
-/// A name, or a table with one.
+/// Reads a tool: a name, or a table with a name.
 fn tool(at: &Node<'_>) -> Result<(SelectedTool, Option<Fingerprint>), Fault> {
     if at.as_text().is_some() {
         return Ok((at.text()?.into(), None));

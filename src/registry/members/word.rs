@@ -1,4 +1,4 @@
-//! Values that are one word in every text.
+//! Enums whose values are written as a single word in every text.
 
 use crate::{
     mcp::Transport,
@@ -6,30 +6,32 @@ use crate::{
     token_auth::TokenAuth,
 };
 
-/// A type whose values are written as one word each.
+/// A type whose values are written as a single word each.
 pub(crate) trait Word: Copy + PartialEq + 'static {
-    /// What the OpenAPI document calls it.
+    /// The name of the schema in the OpenAPI document.
     const SCHEMA: &'static str;
 
-    /// All of them, in the order in which they are told.
+    /// The words and their values, in the order in which they are listed.
     const WORDS: &'static [(&'static str, Self)];
 
-    /// The words alone.
+    /// The words without their values.
     fn words() -> Vec<&'static str> {
         Self::WORDS.iter().map(|(word, _)| *word).collect()
     }
 
+    /// The value of `word`; `None` if there is none.
     fn of_word(word: &str) -> Option<Self> {
         let found = Self::WORDS.iter().find(|(known, _)| *known == word);
         found.map(|(_, value)| *value)
     }
 
+    /// The word of this value.
     fn word(self) -> &'static str {
         let found = Self::WORDS.iter().find(|(_, value)| *value == self);
         found.map_or("", |(word, _)| word)
     }
 
-    /// What a text must be that is none of them.
+    /// The message for a text that is none of the words.
     fn expected() -> String {
         let quoted = |word: &&str| format!("\"{word}\"");
         match &Self::words()[..] {

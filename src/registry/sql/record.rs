@@ -1,8 +1,8 @@
-//! A server as it is stored: JSON for what anybody may see, and one sealed record for its secrets.
+//! The stored form of a server: JSON in clear, and one sealed record for its secrets.
 //!
-//! What has secrets in it, the URL and the authentication, is sealed whole, and stands in the JSON
-//! without them, so that it can be looked at. Whoever changes one of both has a server whose secrets
-//! do not open.
+//! The URL and the authentication may have secrets in them, so both are sealed as a whole, and the
+//! JSON contains them without the secrets, for operators to see. If somebody changes only one of
+//! the two, they no longer match, and the server's secrets do not open.
 
 use std::{cell::Cell, fmt, io, time::SystemTime};
 
@@ -29,18 +29,18 @@ use crate::{
 /// The longest record, in bytes: a description, a thousand projects and 512 tools fit.
 const RECORD_LEN: usize = 256 * 1024;
 
-/// What the sealed record of a server is called.
+/// The field that the secrets of a server are sealed for.
 const AUTH: &str = "auth";
-/// The member of a record that says whether something is sealed beside it.
+/// The member of a record that says whether it has a sealed part.
 const SEALED: &str = "sealed";
 
-/// The words of a record, which nobody reads; what is stored was checked when it was entered.
+/// The vocabulary of a record. Nobody reads its messages; a record was checked when it was entered.
 const WORDS: Words = Words {
     blank: Blank::Kept,
     ..Words::JSON
 };
 
-/// How a record shows what is not plain, and how it is sealed.
+/// The writer of the JSON in clear; `CLEAR` writes the part that is sealed.
 const SHOWN: Writer = Writer {
     url: |url| url_keys::covered(url).into(),
     time: |at| milliseconds(at).unsigned_abs().into(),
@@ -52,7 +52,7 @@ const CLEAR: Writer = Writer {
     ..SHOWN
 };
 
-/// A server on its way to the database.
+/// A server as it is written to the database.
 pub(super) struct Written {
     pub(super) record: String,
     pub(super) search: String,
@@ -105,7 +105,7 @@ impl Written {
     }
 }
 
-/// The statement for rows that [`read`] reads; the servers are `s`.
+/// A query for rows that [`read`] takes; the servers are `s`.
 macro_rules! select_servers {
     ($rest:literal) => {
         concat!(
@@ -119,9 +119,9 @@ macro_rules! select_servers {
 }
 pub(super) use select_servers;
 
-/// A server from a row of [`select_servers`].
+/// Reads a server from a row of [`select_servers`].
 ///
-/// Secrets that do not open are no reason to fail: the server is then [`Auth::Unreadable`].
+/// Secrets that do not open are no error: the server is then [`Auth::Unreadable`].
 pub(super) fn read(row: &AnyRow, ring: &KeyRing) -> Result<Server, Broken> {
     let id: ServerId = row.try_get::<&str, _>(0)?.parse().map_err(|_| Broken)?;
     let (organization, name): (&str, &str) = (row.try_get(1)?, row.try_get(2)?);
@@ -157,7 +157,7 @@ pub(super) fn read(row: &AnyRow, ring: &KeyRing) -> Result<Server, Broken> {
     Ok(server)
 }
 
-/// The field and the origin that a stored record's secrets are sealed for.
+/// The field and the origin that the secrets of a stored record are sealed for.
 pub(super) fn sealed_for(record: &str) -> Result<(&'static str, String), Broken> {
     Ok((AUTH, Record::parse(record)?.origin()?))
 }
@@ -177,12 +177,12 @@ fn place<'a>(
     }
 }
 
-/// A kind of authentication, as it is called in the column and in the record.
+/// The name of a kind of authentication, in the column and in the record.
 pub(super) fn kind(kind: AuthKind) -> &'static str {
     kind.word()
 }
 
-/// A row that is none of ours: not even the server without its secrets can be read.
+/// The error of a row that cannot be read at all, not even without its secrets.
 #[derive(Debug)]
 pub(super) struct Broken;
 
@@ -212,7 +212,7 @@ impl From<Broken> for Error {
     }
 }
 
-/// What anybody may see. Unknown members are of a newer program, and may matter.
+/// The JSON in clear. Unknown members are an error: they come from a newer version, and may matter.
 struct Record<'t>(Tree<'t>);
 
 impl<'t> Record<'t> {
@@ -239,7 +239,8 @@ impl<'t> Record<'t> {
         matches!(self.0.get(SEALED), Tree::Flag(true))
     }
 
-    /// Whom the secrets are for: a client secret's authorization server, else the server.
+    /// The origin that the secrets are for: a client secret's authorization server, else the
+    /// server's.
     fn origin(&self) -> Result<String, Broken> {
         let auth = self.0.get("auth");
         if let Some(issuer) = auth.get("issuer").as_text() {
@@ -250,7 +251,8 @@ impl<'t> Record<'t> {
         Ok(Url::parse(url)?.origin().ascii_serialization())
     }
 
-    /// The server with what was `sealed`, which without its secrets is what the record shows.
+    /// Reads the server with its `sealed` part, which without its secrets must equal the JSON in
+    /// clear.
     fn server(&self, name: &str, sealed: &SecretString) -> Result<Server, OpenError> {
         let sealed =
             Tree::json(sealed.expose_secret().as_bytes()).map_err(|_| OpenError::Format)?;
@@ -270,7 +272,7 @@ impl<'t> Record<'t> {
         }
     }
 
-    /// The server without its secrets; unreadable, if it should have some.
+    /// Reads the server without its secrets; if it should have some, it is [`Auth::Unreadable`].
     fn shape(&self, name: &str) -> Result<Server, Fault> {
         let (mut server, is_whole) = read_tree(&self.0, name)?;
         if self.is_sealed() || !is_whole {
@@ -280,12 +282,12 @@ impl<'t> Record<'t> {
     }
 }
 
-/// What a record has of a server; the rest is in columns.
+/// Returns `true` for a member of the record; the rest are in columns.
 fn is_stored(given: Given) -> bool {
     matches!(given, Given::Everywhere | Given::NotInFiles)
 }
 
-/// The server that `tree` says, and whether its secrets are there.
+/// Reads the server of `tree`; the flag says whether its secrets are in there.
 fn read_tree(tree: &Tree<'_>, name: &str) -> Result<(Server, bool), Fault> {
     let members = Node::new(tree, &WORDS).table("must be an object")?;
     members.allow(members::names(is_stored).chain([SEALED]))?;
@@ -294,7 +296,8 @@ fn read_tree(tree: &Tree<'_>, name: &str) -> Result<(Server, bool), Fault> {
     Ok((server, !secrets.are_missing.get()))
 }
 
-/// An authentication in clear as a record shows it.
+/// Replaces each secret of an authentication in clear by the mark that the JSON in clear has for
+/// it.
 fn without_secrets<'t>(clear: &Tree<'t>) -> Tree<'t> {
     match clear {
         Tree::List(items) => items.iter().map(without_secrets).collect(),
@@ -309,7 +312,7 @@ fn without_secrets<'t>(clear: &Tree<'t>) -> Tree<'t> {
     }
 }
 
-/// The secrets of a record: in clear where they were sealed.
+/// The secrets of a record, in clear once the sealed part is opened.
 #[derive(Default)]
 struct Stored {
     are_missing: Cell<bool>,
@@ -364,7 +367,8 @@ impl members::Secrets for Stored {
     }
 }
 
-/// The JSON of secrets, written into a buffer of its length: one that grows leaves pieces behind.
+/// Writes the JSON of secrets into a buffer of the right length: a growing one leaves copies
+/// behind.
 fn secret_json(secrets: &Tree<'_>) -> Result<SecretString, Error> {
     struct Length(usize);
     impl io::Write for Length {

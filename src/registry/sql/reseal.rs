@@ -72,16 +72,17 @@ impl SqlRegistry {
             .await
     }
 
-    /// Seals with the newest key what older ones seal, a few records at a time, while everything
-    /// goes on; `progress` is called after each step. Versions stay.
+    /// Seals every record again with the newest key, a few at a time and without downtime.
+    /// `progress` is called after each step. Versions stay the same.
     ///
-    /// A record that somebody changes meanwhile is sealed by that change.
+    /// A record that is changed meanwhile is sealed by that change.
     ///
     /// # Errors
-    /// [`Error::Unavailable`]; what is done stays done, and another call continues from there.
+    /// [`Error::Unavailable`]. Finished steps stay; another call continues from there.
     ///
     /// # Cancellation
-    /// What is done stays done. It runs only while it is polled: give it a task of its own.
+    /// Finished steps stay. Work is only done while the future is polled, so spawn it as a task of
+    /// its own.
     pub async fn reseal(
         &self,
         mut progress: impl FnMut(Resealed) + Send,

@@ -112,7 +112,8 @@ mod tests {
 
     const STREAM: &str = "data: {\"id\":\"x\",\"created\":7,\"model\":\"m\",\"choices\":[{\"delta\":{\"content\":\"é\"}}]}\r\n\r\n: ping\n\ndata: {\"choices\":[],\"usage\":{\"total_tokens\":3}}\n\ndata: [DONE]\n\n";
 
-    /// Why a turn stops that calls one of these, in the order of the caller's tools and ours.
+    /// The reason to stop a turn with these calls; the caller's own tools take precedence over
+    /// ours.
     fn reason(calls: &[ToolCall]) -> StoppedBy {
         let reason = |call: &ToolCall| match call.function.as_deref() {
             Some("own") => StoppedBy::CallerTools,

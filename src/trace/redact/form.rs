@@ -7,7 +7,7 @@ use memchr::memchr;
 
 use super::mark::{REDACTED, visited};
 
-/// How the secrets of well-known issuers begin, as they are written.
+/// The prefixes of well-known issuers' secrets, as they are written.
 const PREFIXES: [&str; 33] = [
     "sk-",
     "sk_live_",
@@ -72,7 +72,7 @@ const WRITTEN: [&str; 18] = [
 
 /// Shorter words are none of the secrets that have a form.
 const SHORTEST: usize = 8;
-/// The same behind a prefix that is short: `sk-` begins words, too.
+/// The shortest secret behind a short prefix: `sk-` begins words, too.
 const SHORTEST_WITH_PREFIX: usize = 16;
 
 /// All that is searched for in plain text, by its first places in this order.
@@ -118,7 +118,7 @@ pub(super) fn plain(text: &str, out: &mut String) -> bool {
 /// Where a secret is.
 enum Found {
     At(usize, usize),
-    /// What comes behind the text.
+    /// A secret that begins after the text, which ends with its name.
     Behind,
     Nothing,
 }
@@ -171,8 +171,8 @@ fn password(text: &str, from: usize) -> Found {
     })
 }
 
-/// What is given to the name that goes on at `from`; if that is nothing, `unassigned` is where the
-/// name ends.
+/// The value assigned to the name that continues at `from`. If there is none, `unassigned` is set
+/// to the end of the name.
 fn assigned(text: &str, from: usize, unassigned: &mut usize) -> Found {
     let bytes = text.as_bytes();
     let skip = |from: usize, skipped: &dyn Fn(&u8) -> bool| {

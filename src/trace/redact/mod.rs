@@ -23,7 +23,7 @@ use self::{
     name::Name,
 };
 
-/// How deep JSON in strings of JSON is looked into.
+/// The most levels of JSON within JSON strings that are searched.
 const NESTED: usize = 3;
 
 /// `text` without what looks like a secret.
@@ -114,8 +114,8 @@ fn scan(text: &str, depth: usize, out: &mut String) {
     plain(rest, out);
 }
 
-/// How much of `text`, which begins with the value of a secret, is masked: nothing that says only
-/// whether there is one, and no count of tokens.
+/// The length of the secret value at the beginning of `text`; `None` for a value that only says
+/// that there is a secret, and for a count of tokens.
 fn hidden(text: &str, counts: bool) -> Option<usize> {
     if counts && !text.starts_with(['"', '[']) {
         return None;
@@ -146,7 +146,7 @@ fn literal(text: &str) -> Result<&str, usize> {
     }
 }
 
-/// How far it is from the name of a member to its value; `None` where no value follows.
+/// The distance from the name of a member to its value; `None` if no value follows.
 fn gap(behind: &str) -> Option<usize> {
     let colon = behind.len() - behind.trim_ascii_start().len();
     let after = behind[colon..].strip_prefix(':')?;

@@ -83,7 +83,7 @@ impl Name {
                 .is_some_and(|names| names.is_match(letters))
     }
 
-    /// Whether this name is one of counts, which are numbers.
+    /// Returns `true` if this name is that of a count, which is a number.
     pub(super) fn counts(&self) -> bool {
         memmem::find(self.letters(), b"tokens").is_some()
     }

@@ -25,8 +25,8 @@ use crate::{
     registry::{Server, ToolPolicy, ToolSelection, members::method},
 };
 
-/// How long the list waits to be able to say how a server is that was just created. What takes
-/// longer goes on without it.
+/// The longest wait for the status of a server that was just created, before the list is shown. A
+/// slower probe continues in the background.
 const LOOK: Duration = Duration::from_secs(3);
 
 #[derive(Template)]

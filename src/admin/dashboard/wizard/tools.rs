@@ -33,12 +33,12 @@ struct ToolsStep {
     errors: Errors,
     name: String,
     selection: Selection,
-    /// Why the server's tools are not known.
+    /// The problem because of which the server's tools are not known.
     problem: Option<Problem>,
     is_passthrough: bool,
 }
 
-/// Why a server cannot be asked for its tools, and what to do about it.
+/// The reason why a server cannot list its tools, and the remedy.
 pub(in super::super) struct Problem {
     pub(in super::super) message: Shown,
     pub(in super::super) advice: &'static str,
