@@ -7,25 +7,25 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-/// A person may mistype a token, and a program may have an old one; neither goes on for long.
+/// The period in which wrong attempts are counted: a person may mistype a token, and a program may
+/// have an old one, but neither goes on for long.
 const WITHIN: Duration = Duration::from_secs(60);
-/// Networks that are counted at the same time, some hundred bytes each; more than these count as
-/// one.
+/// The most networks counted at once, some hundred bytes each; any others are counted as one.
 const NETWORKS: usize = 4096;
 
-/// The address that a request comes from: an extension of the request, put there by whoever
-/// accepts its connection. Behind a reverse proxy, the client's and not the proxy's.
+/// The client address of a request: an extension that the accepting server adds to the request.
+/// Behind a reverse proxy, use the client's address, not the proxy's.
 ///
-/// [`router`](super::router) counts wrong tokens by it; requests without one count together.
+/// [`router`](super::router) counts wrong tokens by it; requests without one are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientAddress(pub IpAddr);
 
-/// Counts who gives wrong tokens or keys, by address, over IPv6 by `/64`, which is what one
-/// customer has. Clones count together.
+/// Counts wrong tokens or keys by client address; IPv6 addresses by `/64`, the network of one
+/// customer. Clones count together.
 ///
-/// Only who is wrong is counted: whoever has the right token enters at once, also from the address
-/// of somebody who guesses. Secrets of 16 random characters and more are not found by guessing in
-/// any case; this keeps logs short, and people from trying.
+/// Only wrong attempts are counted: the right token is accepted at once, even from an address that
+/// has been guessing. Secrets of 16 or more random characters cannot be guessed in any case; the
+/// count keeps logs short and discourages attempts.
 ///
 /// ```
 /// use mcp_layer::admin::{ClientAddress, Throttle, Wrong};
@@ -43,9 +43,9 @@ pub struct Throttle(Arc<Mutex<Table>>);
 /// The wrong attempts of one address within a minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wrong {
-    /// This time counted in: the first is worth a line in a log, the thousandth is not.
+    /// The number of this attempt: the first is worth a line in a log, the thousandth is not.
     pub times: u32,
-    /// Until the minute is over, and the next time is the first again.
+    /// The time until the minute is over, and the count starts again.
     pub wait: Duration,
 }
 
@@ -70,7 +70,8 @@ struct Minute {
 }
 
 impl Throttle {
-    /// Counts a wrong attempt.
+    /// Counts a wrong attempt from this address at `now`, and returns how many there were within a
+    /// minute.
     pub fn wrong(&self, from: Option<ClientAddress>, now: SystemTime) -> Wrong {
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let network = table.place(from.map_or(Network::Others, Network::of), now);

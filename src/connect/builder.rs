@@ -5,10 +5,10 @@ use std::{fmt, sync::Arc};
 use super::{access::Grants, connections::Connections, watch::Watch};
 use crate::{mcp::ServerLimits, outbound::Outbound, registry::ObservationStore};
 
-/// Sets up [`Connections`]; [`build`](Self::build) makes them.
+/// Configures [`Connections`]; [`build`](Self::build) creates them.
 ///
-/// Everything is decided here, before anything is connected: built connections are never set up
-/// anew, so no session and no tool list is lost that way.
+/// All settings are made here, before anything is connected, so that no change of a setting can
+/// drop sessions or tool lists.
 ///
 /// ```
 /// use std::time::Duration;
@@ -33,14 +33,14 @@ pub struct ConnectionsBuilder {
 }
 
 impl Connections {
-    /// Connections over `outbound` with the defaults of every setting: short for
+    /// Creates connections over `outbound` with default settings: short for
     /// `Connections::builder(outbound).build()`.
     #[must_use]
     pub fn new(outbound: Outbound) -> Self {
         Self::builder(outbound).build()
     }
 
-    /// The builder of connections over `outbound`, the one way out that all their requests take.
+    /// Begins to configure connections over `outbound`, which all their requests go through.
     pub fn builder(outbound: Outbound) -> ConnectionsBuilder {
         ConnectionsBuilder {
             outbound,
@@ -52,22 +52,22 @@ impl Connections {
 }
 
 impl ConnectionsBuilder {
-    /// Replaces the limits of what a server may take and give; see [`ServerLimits`] for the
-    /// defaults.
+    /// Replaces the limits of time and size for servers; see [`ServerLimits`] for the defaults.
     pub fn limits(mut self, limits: ServerLimits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// Replaces the store that is told what is seen of servers; default none.
+    /// Sets the store to which successes and failures of servers are reported; default none.
     ///
-    /// Tools are pinned by what is noted there, and an operator sees in it whether a server is up.
+    /// Pins of tools are kept there, and operators see in it whether a server is up. Without a
+    /// store, tools are only withheld because of pins in a server's own record.
     pub fn observations(mut self, store: impl ObservationStore) -> Self {
         self.watch = Some(Watch::new(store));
         self
     }
 
-    /// Replaces the source of access tokens for servers with OAuth 2.0.
+    /// Sets the source of access tokens for servers with OAuth 2.0.
     #[cfg_attr(
         not(feature = "oauth"),
         allow(dead_code, reason = "its one caller is `oauth`'s")
@@ -77,8 +77,7 @@ impl ConnectionsBuilder {
         self
     }
 
-    /// Connections with these settings. Nothing is connected yet: a server is when it is first
-    /// used.
+    /// Creates the connections. No server is connected before its first use.
     #[must_use]
     pub fn build(self) -> Connections {
         Connections::assemble(self.outbound, self.limits, self.grants, self.watch)

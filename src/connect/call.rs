@@ -1,4 +1,4 @@
-//! A request for a tool call, and the reasons why it may have no result.
+//! A request for a tool call, and the errors of one without a result.
 
 use std::{fmt, time::Duration};
 
@@ -24,22 +24,22 @@ use crate::{inactive::Inactive, mcp, scopes::Scopes, settings::Limits, trace_par
 pub struct CallToolRequest<'a> {
     /// The tool's own name at the server.
     pub tool: &'a str,
-    /// A JSON object, sent byte for byte.
+    /// The arguments: a JSON object, sent byte for byte.
     pub arguments: &'a RawValue,
-    /// The time that all of it may take, finding the credential and a retry included; default 60 s.
-    /// [`ServerLimits::call`](mcp::ServerLimits::call), 60 s too, bounds each attempt besides:
-    /// the shorter one wins, so a longer call needs both.
+    /// The limit of the whole call, including the credential and a retry; default 60 s.
+    /// [`ServerLimits::call`](mcp::ServerLimits::call), also 60 s, limits each attempt in addition:
+    /// the shorter one applies, so a longer call needs both.
     pub timeout: Duration,
-    /// The trace that the call is a part of; default none. A server is told of it where its record
-    /// says so, see [`Server::trace_context`](crate::registry::Server::trace_context).
+    /// The trace that the call is part of; default none. It is sent to the server if the server's
+    /// record allows that: see [`Server::trace_context`](crate::registry::Server::trace_context).
     pub trace: Option<&'a TraceParent>,
-    /// The sessions of the exchange that the call is a part of. Without them a session that ends
+    /// The sessions of the exchange that the call is part of. Without them, a session that ends
     /// with its exchange ends with the call.
     pub(crate) exchange: Option<&'a ExchangeSessions>,
 }
 
 impl<'a> CallToolRequest<'a> {
-    /// A call with the default timeout, in no trace.
+    /// Creates a call with the default timeout, outside of any trace.
     pub fn new(tool: &'a str, arguments: &'a RawValue) -> Self {
         Self {
             tool,
@@ -51,13 +51,13 @@ impl<'a> CallToolRequest<'a> {
     }
 }
 
-/// The reason why a tool call has no result; `Display` words it for a model.
+/// The reason why a tool call has no result; `Display` is worded for a model.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum CallToolError {
     /// The server cannot be used; nothing was sent.
     Inactive(Inactive),
-    /// The server's authorization does not cover these; the next one asks for them too.
+    /// The server's authorization lacks these scopes; the next authorization requests them, too.
     MissingScopes(Scopes),
     /// The call failed.
     Failed(mcp::Error),

@@ -1,4 +1,4 @@
-//! Tool calls: with the credential of this moment, in the session of whoever may share it.
+//! Tool calls, with the current credential, in a session that the caller may share.
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ use crate::{
     trace_parent::TraceParent,
 };
 
-/// No call takes longer; it keeps the sum with the present time within bounds.
+/// The longest timeout; it keeps the sum with the present time within bounds.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Calls of the tools of all servers.
@@ -32,13 +32,13 @@ pub(super) struct Calls {
     watch: Option<Watch>,
 }
 
-/// One call on its way: what all its attempts have in common.
+/// One call in progress, and everything that its attempts share.
 struct Attempts<'a> {
     server: &'a Server,
     tokens: &'a CallerTokens,
     call: CallToolRequest<'a>,
     exchange: &'a ExchangeSessions,
-    /// The trace, where the server is told of it.
+    /// The trace, if it is sent to the server.
     trace: Option<&'a TraceParent>,
     ends: Instant,
 }

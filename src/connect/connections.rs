@@ -27,19 +27,19 @@ use crate::{
 #[cfg(feature = "admin")]
 use crate::{left_out::LeftOut, outbound};
 
-/// Connections to servers: sessions, tool lists and what is known of their health.
+/// Connections to servers: sessions, tool lists and health.
 ///
-/// All clones share them; so do layers that are given the same `Connections`.
-/// Nothing is shared between two servers, two organizations or two credentials. Whether two
-/// projects or two callers share a session is for the server's record to say
-/// ([`ShareSession`](crate::registry::ShareSession)); by default a project has a session to itself.
+/// Clones share all of it, as do layers that are given the same `Connections`. Nothing is ever
+/// shared between two servers, two organizations or two credentials. Whether two projects or two
+/// callers share a session is up to the server's record
+/// ([`ShareSession`](crate::registry::ShareSession)); by default each project has its own.
 ///
-/// Callers' own tokens are kept within limits ([`peers`](ServerLimits::peers) and those beside it):
-/// a caller who brings too many pushes out their own.
+/// Data kept for callers' own tokens is limited (see [`peers`](ServerLimits::peers)): a caller with
+/// too many tokens evicts only their own.
 ///
-/// A tool list is fetched once, however many requests wait for it, and kept for five minutes
-/// (or as long as the server says). After that requests still get it while it is fetched anew,
-/// so that a slow server slows nobody.
+/// A tool list is fetched once, however many requests wait for it, and is fresh for five minutes,
+/// or as long as the server says. A stale list is still used while a new one is fetched in the
+/// background, so a slow server does not slow requests down.
 ///
 /// ```
 /// use mcp_layer::{Connections, McpLayer, outbound::{EgressRules, Outbound}, registry::MemoryRegistry};
@@ -51,7 +51,7 @@ use crate::{left_out::LeftOut, outbound};
 /// # Ok::<(), mcp_layer::outbound::Error>(())
 /// ```
 ///
-/// [`Connections::builder`] has the rest: limits, a store of observations, OAuth 2.0.
+/// [`Connections::builder`] has the other settings: limits, a store of observations, OAuth 2.0.
 #[derive(Clone)]
 pub struct Connections {
     shared: Arc<Shared>,
@@ -105,13 +105,15 @@ impl Connections {
         Ok(ServerTools::of(server, &offers))
     }
 
-    /// Calls a tool of `server`; once more with a renewed token if the first one was refused.
+    /// Calls a tool of `server`, and retries once with a renewed token if the first one was
+    /// refused.
     ///
-    /// Nothing is checked: neither whose server it is, nor which of its tools are selected, nor
-    /// the arguments. The layer does all of that before.
+    /// Nothing is checked: neither who may use the server, nor which of its tools are selected, nor
+    /// the arguments. The layer does that before it calls this.
     ///
     /// # Errors
-    /// A tool that fails is an answer. No answer: [`CallToolError`].
+    /// [`CallToolError`] if there is no result. A tool that fails has one: see
+    /// [`CallToolResult::is_error`](crate::mcp::CallToolResult::is_error).
     ///
     /// # Cancellation
     /// The call is cancelled at the server.
@@ -141,14 +143,14 @@ impl Connections {
         }
     }
 
-    /// Returns `true` if there is a credential for `server`, as far as that can be said without
-    /// asking anybody else. Callers' own tokens are theirs to give.
+    /// Returns `true` if there is a credential for `server`, as far as is known without asking
+    /// anyone. A server that needs none counts as authorized, and so does one with token
+    /// passthrough, whose callers bring their own.
     pub async fn is_authorized(&self, server: &Server) -> bool {
         self.shared.credentials.are_there(server).await
     }
 
-    /// Running totals so far. Token refreshes are those of the `Authorizations` behind, whoever
-    /// else uses them.
+    /// Running totals. Token refreshes include those for other users of the same `Authorizations`.
     pub fn counts(&self) -> ConnectionCounts {
         let (list_hits, list_misses) = self.shared.lists.hits();
         let (token_refreshes, failed_token_refreshes) = self.shared.credentials.refreshes();
@@ -160,18 +162,18 @@ impl Connections {
         }
     }
 
-    /// Ends all sessions at their servers, all at once and within 5 s; for the end of a process.
-    /// A later call connects anew.
+    /// Ends all sessions at their servers, concurrently and within 5 s; call it before the process
+    /// ends. A later call connects again.
     pub async fn close(&self) {
         self.shared.pool.close().await;
     }
 
-    /// The sessions of an exchange that begins.
+    /// Creates the set of sessions of a new exchange.
     pub(crate) fn exchange(&self) -> ExchangeSessions {
         self.shared.pool.exchange()
     }
 
-    /// All tools of `server`; at least one of them is offered.
+    /// All tools of `server`, of which at least one is offered.
     pub(crate) async fn offers(
         &self,
         server: &Server,
@@ -187,19 +189,18 @@ impl Connections {
         }
     }
 
-    /// The servers that are left alone.
+    /// The servers that are in a pause after failures.
     pub(crate) fn failing(&self) -> Vec<Failing> {
         self.shared.pool.failing()
     }
 
-    /// Stops leaving a server alone that another replica has listed since.
+    /// Ends the pause of a server that another replica has listed since.
     pub(crate) fn forgive(&self, failing: &Failing) {
         self.shared.pool.forgive(failing);
     }
 
-    /// The tools of `server` that cannot be offered to anybody, selected or not: from the list that
-    /// is in memory, else from one that is waited for this long. None where there is no list: why
-    /// not is said elsewhere.
+    /// The tools of `server` that cannot be offered to anyone, selected or not: from the list in
+    /// memory, or else from one that is awaited for up to `patience`. Empty if there is no list.
     #[cfg(feature = "admin")]
     pub(crate) async fn unoffered(&self, server: &Server, patience: Duration) -> Vec<LeftOut> {
         let nobody = CallerTokens::default();
@@ -210,11 +211,11 @@ impl Connections {
         }
     }
 
-    /// Checks that calls may go to `url`, as far as that can be said without looking its name up;
-    /// for whoever is about to save it.
+    /// Checks that `url` may be called, as far as is known without resolving its name; for URLs
+    /// that are about to be saved.
     ///
     /// # Errors
-    /// The first thing about the URL that is not acceptable.
+    /// The first rule that the URL breaks.
     #[cfg(feature = "admin")]
     pub(crate) fn may_reach(&self, url: &url::Url) -> Result<(), outbound::Error> {
         self.shared.pool.outbound.check(url)

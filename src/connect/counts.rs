@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectionCounts {
-    /// Tool lists that were answered from memory, fresh or stale.
+    /// Tool lists answered from memory, fresh or stale.
     pub list_hits: u64,
-    /// Tool lists that somebody had to wait for.
+    /// Tool lists that a request had to wait for.
     pub list_misses: u64,
     /// Access tokens that an authorization server renewed.
     pub token_refreshes: u64,
-    /// Renewals that it refused, or did not answer.
+    /// Renewals that an authorization server refused, or did not answer.
     pub failed_token_refreshes: u64,
 }
 

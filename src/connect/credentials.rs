@@ -55,8 +55,8 @@ impl Credentials {
         }
     }
 
-    /// Returns `true` if there is a credential for `server`, as far as is known without asking.
-    /// Callers' own tokens are theirs to give.
+    /// Returns `true` if there is a credential for `server`, or it needs none of ours, as far as is
+    /// known without asking anyone.
     pub(super) async fn are_there(&self, server: &Server) -> bool {
         match (&server.auth, &self.grants) {
             (Auth::None | Auth::StaticHeaders(_) | Auth::TokenPassthrough(_), _) => true,

@@ -45,8 +45,8 @@ impl Lists {
         self.hits.read()
     }
 
-    /// The list of `server` for whom `tokens` belong to: fresh, or stale while it is being
-    /// refreshed, or fetched.
+    /// The list of `server` for the owner of `tokens`: fresh, stale while it is being refreshed, or
+    /// newly fetched.
     pub(super) async fn list(
         self: &Arc<Self>,
         server: &Server,

@@ -17,7 +17,7 @@ pub(super) fn left_out(server: &Server, offers: &Offers) {
     }
 }
 
-/// Logs the tools that wait for somebody to accept them.
+/// Logs the tools that wait to be accepted.
 pub(super) fn withheld(server: &Server, offers: &Offers) {
     for tool in offers.withheld(server).take(NAMED) {
         tracing::warn!(server = %server.name, tool = tool.tool(), reason = tool.reason(), "tool withheld");

@@ -1,4 +1,4 @@
-//! Servers in use: a client for each server and credential, its tools, and calls of them.
+//! Servers in use: a client per server and credential, its tools, and calls of them.
 //!
 //! ```text
 //! ConnectionsBuilder ──▶ Connections      one handle; clones share everything below

@@ -1,9 +1,8 @@
-//! The peers of one server, one for each credential, and the sessions that somebody has to
-//! themselves.
+//! The peers of one server, one per credential, and the sessions that are not shared.
 //!
-//! Credentials of the server's own are few, and kept while they are used. Callers bring tokens, and
-//! what makes them other callers, as they like: so what is kept for callers is counted and weighed,
-//! no caller has more than an eighth, and each pushes out what is their own.
+//! A server's own credentials are few, and kept while they are used. Callers can bring as many
+//! tokens as they like. So entries for callers are counted and weighed: no caller has more than an
+//! eighth, and each evicts only their own.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -198,7 +197,7 @@ impl Peers {
         self.state().kept.values().map(Entry::session).collect()
     }
 
-    /// Ends everything: the server is not used any more.
+    /// Ends all sessions, since the server is evicted.
     pub(super) fn give_way(&self) {
         for session in self.sessions() {
             self.closer.end(session);

@@ -22,7 +22,7 @@ use crate::{
     whose::Whose,
 };
 
-/// Servers in use at once; the least used give way, and are connected anew when needed.
+/// The most servers in use at once; the least used are evicted, and connect again when needed.
 const SERVERS: u64 = 10_000;
 
 /// A server that is left alone after failures.

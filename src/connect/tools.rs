@@ -14,7 +14,7 @@ use crate::{
 pub struct ServerTools {
     /// The selected tools, by offered name.
     pub offered: Vec<OfferedTool>,
-    /// Selected tools that cannot be offered, or are withheld until somebody accepts them.
+    /// Selected tools that cannot be offered, or are withheld until an operator accepts them.
     pub left_out: Vec<LeftOut>,
 }
 

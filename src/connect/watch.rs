@@ -20,7 +20,7 @@ const TRIES: usize = 5;
 /// worth a write for each listing.
 const TOLD: Duration = Duration::from_secs(10 * 60);
 
-/// The store that is told of every listing and every failure.
+/// The store that receives every listing and every failure.
 #[derive(Clone)]
 pub(super) struct Watch(Arc<dyn ObservationStore>);
 

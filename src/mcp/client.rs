@@ -26,30 +26,30 @@ use crate::{outbound::Outbound, trace_parent::TraceParent};
 /// The pauses before a page of a listing is asked for again after a 5xx.
 const LIST_PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
 
-/// Times that a tool that asks for input is told no before the call is given up.
+/// The number of times that a tool's request for input is declined before the call fails.
 const MAX_DECLINES: usize = 3;
 
-/// The pause before a server that asked nothing, and only wants to be called again, is.
+/// The pause before calling again a server that asked for nothing but a retry.
 const STATE_PAUSE: Duration = Duration::from_millis(100);
 
 /// A client of one MCP server with one credential. Clones are cheap and share one session.
 ///
-/// Works within a tokio runtime with time and I/O enabled. Nothing is sent before the first call.
-/// Callers that come at once share one handshake, and its failure if it fails; the next call after
-/// a failure tries again. Make one client per server *and credential*: a session belongs to
-/// whoever opened it.
+/// Needs a tokio runtime with time and I/O enabled. Nothing is sent before the first call.
+/// Concurrent callers share one handshake, and its error if it fails; the next call after a failure
+/// tries again. Create one client per server *and credential*: a session belongs to the credential
+/// that opened it.
 ///
-/// Answers never repeat the credential: see [`CallToolResult`]. Dropping the last clone closes
+/// Answers never contain the credential: see [`CallToolResult`]. Dropping the last clone closes
 /// connections, but only [`close`](Self::close) tells the server that the session has ended.
 ///
-/// # What is repeated, and what is not
+/// # Retries
 ///
-/// A tool call is sent once. It is sent a second time only if it cannot have run: the server did
-/// not know the session (404, or a 400 about it) or refused the revision or the headers of the
-/// request, or not a byte of it had been sent. A tool that asks for input first is answered, with
-/// a no, up to three times. Where the connection breaks afterwards the outcome is unknown, and
-/// stays so: [`ErrorKind::Interrupted`]. Listings run nothing, so they are repeated after a 5xx,
-/// twice, with a pause that grows.
+/// A tool call is sent a second time only if it cannot have run: the server did not know the
+/// session (404, or a 400 about it), or refused the revision or the headers of the request, or not
+/// a byte of it had been sent. A tool that asks for input first is declined, up to three times. If
+/// the connection breaks after the call was sent, its outcome is unknown, and it is not repeated:
+/// [`ErrorKind::Interrupted`]. Listings have no effect, so they are repeated after a 5xx, twice,
+/// with a growing pause.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 
@@ -70,7 +70,7 @@ struct Call<'a> {
 }
 
 impl Client {
-    /// Makes a client; does no I/O.
+    /// Creates a client. No I/O takes place before the first call.
     #[must_use]
     pub fn new(outbound: Outbound, endpoint: Endpoint, limits: ServerLimits) -> Self {
         let Endpoint {
@@ -93,8 +93,8 @@ impl Client {
         }))
     }
 
-    /// Another client of the same server, with a session of its own and these headers; it begins
-    /// with what this one found out about the server.
+    /// Creates another client of the same server, with its own session and these headers, which
+    /// begins with what this one has learned about the server.
     pub(crate) fn beside(&self, headers: HeaderMap) -> Self {
         let dialer = self.0.line.dialer();
         let dialer = Dialer {
@@ -111,25 +111,27 @@ impl Client {
         }))
     }
 
-    /// Sends these headers from now on, in the place of those of the [`Endpoint`]: the same
-    /// credential, renewed. Another credential needs a client of its own.
+    /// Replaces the headers of the [`Endpoint`] from now on, to renew the same credential, such as
+    /// an access token. The session stays, and the old values are still redacted from answers.
+    /// Another credential needs another client.
     pub fn set_headers(&self, headers: HeaderMap) {
         self.0.line.dialer().credential.replace(headers);
     }
 
     /// Lists all tools, page by page (2026-07-28, server/tools and server/utilities/pagination).
     ///
-    /// All of it, connecting included, takes at most `limits.list`. A 5xx is tried again twice.
-    /// A tool that cannot be used is left out with a reason.
+    /// Takes at most `limits.list`, 10 s by default, connecting included. A 5xx is retried twice. A
+    /// tool that cannot be used is left out, with the reason in [`ToolList::left_out`].
     ///
     /// # Errors
     ///
     /// [`ErrorKind::TooLarge`] for more pages, tools or bytes than the limits allow,
-    /// [`ErrorKind::Protocol`] if a page's cursor repeats, and whatever a request can fail with.
+    /// [`ErrorKind::Protocol`] if the cursor of a page repeats, and any other [`ErrorKind`] of a
+    /// request.
     ///
     /// # Cancellation
     ///
-    /// Dropping the future drops the request. A handshake that others may wait for goes on.
+    /// Dropping the future drops the request. A handshake continues, since others may wait for it.
     pub async fn list_tools(&self) -> Result<ToolList, Error> {
         let client = self.clone();
         let limit = self.0.line.dialer().limits.list;
@@ -142,9 +144,11 @@ impl Client {
 
     /// Calls a tool (2026-07-28, server/tools).
     ///
-    /// `arguments` is a JSON object, and sent byte for byte. All of it, connecting included,
-    /// takes at most the smaller of `limit` and `limits.call`. A tool that fails is an answer:
-    /// see [`CallToolResult::is_error`]. The server is told of `trace` in headers and in `_meta`.
+    /// `arguments` is a JSON object, and is sent byte for byte. The whole call, connecting
+    /// included, takes at most the smaller of `limit` and `limits.call`, which is 60 s by default.
+    /// `trace` is sent in headers and in `_meta`.
+    ///
+    /// A tool that fails has a result, not an error: see [`CallToolResult::is_error`].
     ///
     /// # Errors
     ///
@@ -153,9 +157,9 @@ impl Client {
     ///
     /// # Cancellation
     ///
-    /// Dropping the future, and a timeout, drop the response at once and tell the server
-    /// `notifications/cancelled` in the background, if the request was sent and the server is of a
-    /// revision where the dropped response does not say so.
+    /// Dropping the future or reaching the timeout drops the response at once. If the request was
+    /// sent, and the server's revision does not treat that as cancellation,
+    /// `notifications/cancelled` is sent in the background.
     pub async fn call_tool(
         &self,
         name: &str,
@@ -189,9 +193,9 @@ impl Client {
 
     /// Ends the session at the server, if there is one (2025-11-25, basic/transports).
     ///
-    /// Takes at most 5 s, and `limits.list` more where a handshake is still going on. Answers
-    /// nothing: a server may refuse, and the session is forgotten here in any case. A later call
-    /// opens another.
+    /// Takes at most 5 s, and `limits.list` more if a handshake is in progress. Returns nothing,
+    /// since a server may refuse, and the session is forgotten here in either case. A later call
+    /// opens another one.
     pub async fn close(&self) {
         self.0.line.close().await;
     }
@@ -234,7 +238,7 @@ impl Client {
         self.0.line.request(request).await
     }
 
-    /// Calls a tool, and says no to whatever it asks before it answers.
+    /// Calls a tool, and declines whatever input it asks for.
     async fn call(&self, call: Call<'_>) -> Result<CallToolResult, Error> {
         let mut reply = None;
         for _ in 0..=MAX_DECLINES {

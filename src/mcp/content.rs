@@ -23,13 +23,13 @@ const MAX_COMPARED: usize = 256 * 1024;
 
 /// The result of a tool call.
 ///
-/// Where the server repeats the credential that it was sent, the session's id, or a long parameter
-/// of its own address, this has `[redacted:credential]`, in whatever encoding it comes: see
-/// [`Scrubber`](crate::Scrubber). Credentials of less than 8 bytes are not looked for.
+/// If the server repeats the credential that it was sent, the session id, or a long parameter of
+/// its own address, in any encoding, it is replaced by `[redacted:credential]`: see
+/// [`Scrubber`](crate::Scrubber). Credentials of less than 8 bytes are not redacted.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct CallToolResult {
-    /// The tool says that it failed; `text` tells the model how.
+    /// `true` if the tool reports that it failed; `text` then tells the model why.
     pub is_error: bool,
     /// The result as text, one block after another on lines of their own:
     ///
@@ -41,10 +41,10 @@ pub struct CallToolResult {
     /// | embedded text resource | a line with its URI, and the text |
     /// | resource link | its name and URI, which is never fetched |
     ///
-    /// Not cut: see `ServerLimits::result_bytes` for how large it can be. The server's text is
-    /// untrusted, and may have control characters in it.
+    /// Not truncated: [`ServerLimits::result_bytes`](super::ServerLimits::result_bytes) limits its
+    /// size. The text comes from the server: it is untrusted, and may contain control characters.
     pub text: String,
-    /// The result as the server sent it.
+    /// The result as the server sent it, apart from the redaction.
     pub raw: Box<RawValue>,
 }
 

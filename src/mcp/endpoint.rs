@@ -6,16 +6,16 @@ use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-/// The transport over which a server is spoken to.
+/// The transport by which a server is reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Transport {
-    /// One endpoint for everything (2025-03-26 and later). A server that turns out to know only
-    /// HTTP+SSE is spoken to in that way.
+    /// A single endpoint for everything (2025-03-26 and later). If the server turns out to know
+    /// only HTTP+SSE, that is used instead.
     #[default]
     StreamableHttp,
-    /// HTTP+SSE (2024-11-05): a stream to listen on, and an endpoint to post to that the stream
+    /// HTTP+SSE (2024-11-05): a stream to listen on, and an endpoint to post to, which the stream
     /// names.
     Sse,
 }
@@ -36,16 +36,16 @@ pub enum Transport {
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Endpoint {
-    /// Judged by the egress rules at every request.
+    /// The URL. The egress rules decide at each request whether it may be reached.
     pub url: Url,
-    /// The transport over which it is spoken to.
+    /// The transport to try first.
     pub transport: Transport,
-    /// The credential. Never sent to another origin, never part of an error or of `Debug`.
+    /// The credential. Never sent to another origin, and never part of an error or of `Debug`.
     pub headers: HeaderMap,
 }
 
 impl Endpoint {
-    /// Puts an endpoint together and marks every header value as sensitive.
+    /// Creates an endpoint, and marks every header value as sensitive.
     #[must_use]
     pub fn new(url: Url, transport: Transport, mut headers: HeaderMap) -> Self {
         for value in headers.values_mut() {

@@ -10,9 +10,9 @@ use crate::outbound::{self, SendError};
 
 /// The error of a request to an MCP server that got no usable answer.
 ///
-/// `Display` is one short line that is safe to show to a caller and to a model: it has no URL,
-/// header, body, address or secret in it. A JSON-RPC error's message, which is the server's own
-/// text, is in it: cut to 1 KiB and without control characters. Causes are in
+/// `Display` is one short line that is safe to show to a caller and to a model: it contains no URL,
+/// header, body, address or secret. The message of a JSON-RPC error is the server's own text; it is
+/// included, truncated to 1 KiB and without control characters. Causes are in
 /// [`source`](StdError::source), for an operator's log.
 ///
 /// ```
@@ -24,7 +24,7 @@ use crate::outbound::{self, SendError};
 /// }
 /// ```
 ///
-/// Clones share one error, because all who wait for a handshake get the failure of it.
+/// Clones share one error, since all who wait for a handshake get its failure.
 ///
 /// A tool that fails is no `Error`: see
 /// [`CallToolResult::is_error`](super::CallToolResult::is_error).
@@ -49,46 +49,48 @@ pub(super) struct Rpc {
     pub(super) supported: Vec<String>,
 }
 
-/// The kinds of [`Error`] that a caller may want to treat differently.
+/// The kinds of [`Error`], for callers that treat some of them differently.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// No connection: the name does not resolve, the connection is refused or takes too long, or
-    /// the TLS handshake fails. Nothing was sent.
+    /// the TLS handshake fails. Nothing was sent, so a retry is safe.
     Unreachable,
-    /// No complete answer in time. The call was cancelled; it may have had its effect.
+    /// No complete answer in time. The call was cancelled, but may have had its effect.
     Timeout,
-    /// The connection broke after the request was sent: the outcome is unknown, and the request
-    /// was not repeated.
+    /// The connection broke after the request was sent. The outcome is unknown, and the request was
+    /// not repeated.
     Interrupted,
-    /// The answer is over one of the [`ServerLimits`](super::ServerLimits).
+    /// The answer exceeds one of the [`ServerLimits`](super::ServerLimits).
     TooLarge,
-    /// The answer is not what MCP or JSON-RPC say it must be.
+    /// The answer violates MCP or JSON-RPC.
     Protocol,
-    /// The answer is neither JSON nor an event stream; a login page, for instance.
+    /// The answer is neither JSON nor an event stream, but for instance a login page.
     ContentType,
-    /// The answer is compressed, which was not asked for.
+    /// The answer is compressed, which was not requested.
     Encoding,
-    /// The server wants to send us elsewhere. Redirects are never followed.
+    /// The server redirects. Redirects are never followed, since they would send the credential
+    /// elsewhere.
     Redirect,
-    /// Status 401: see [`Error::challenge`].
+    /// Status 401: the server wants a credential, or another one. See [`Error::challenge`].
     Unauthorized,
-    /// Status 403: see [`Error::challenge`].
+    /// Status 403: the credential does not suffice, for instance because it lacks a scope. See
+    /// [`Error::challenge`].
     Forbidden,
-    /// Status 429. Not waited for.
+    /// Status 429. `Retry-After` is not waited for.
     RateLimited,
-    /// Any other status that is no success: see [`Error::status`].
+    /// Any other status that is not a success: see [`Error::status`].
     Status,
     /// The server answered with a JSON-RPC error.
     Rpc,
     /// The egress rules do not allow the server's host or address. Nothing was sent.
     EgressDenied,
-    /// More calls are waiting on the one shared stream of an HTTP+SSE server than we allow.
+    /// Too many calls are waiting on the one shared stream of an HTTP+SSE server. Nothing was sent.
     Busy,
 }
 
 impl ErrorKind {
-    /// In one word.
+    /// The kind in one word.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Unreachable => "unreachable",
@@ -257,17 +259,17 @@ impl Error {
         }
     }
 
-    /// The kind of this error.
+    /// The kind of the error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// Returns `true` if the server was not reached, or hung: the failures that a health check
-    /// counts.
+    /// Returns `true` if the server was not reached or did not answer: the failures that a health
+    /// check counts.
     ///
-    /// An answer, however unwelcome, shows that the server is there; only 502, 503 and 504 are
-    /// what a proxy says in the place of one that is not.
+    /// Any answer, however unwelcome, shows that the server is up; only 502, 503 and 504 come from
+    /// a proxy whose server is not.
     #[must_use]
     pub fn is_transport(&self) -> bool {
         match self.0.kind {
@@ -277,14 +279,14 @@ impl Error {
         }
     }
 
-    /// The HTTP status, where it is the status that failed the request.
+    /// The HTTP status, if the request failed because of it.
     #[must_use]
     pub fn status(&self) -> Option<u16> {
         self.0.status
     }
 
-    /// The server's `WWW-Authenticate` of a 401 or 403: several are joined by `, `, and what is
-    /// over 4 KiB or not visible ASCII is left out. Not part of `Display`.
+    /// The `WWW-Authenticate` headers of a 401 or 403, joined by `, `. Values over 4 KiB and values
+    /// that are not visible ASCII are left out. Not part of `Display`.
     #[must_use]
     pub fn challenge(&self) -> Option<&str> {
         self.0.challenge.as_deref()

@@ -203,7 +203,7 @@ impl Reader {
         self.pending.fail(&error);
     }
 
-    /// Gives an answer to whoever waits for it, and says no to the server's own requests.
+    /// Delivers an answer to the request that waits for it, and declines the server's own requests.
     fn deliver(&mut self, message: &[u8]) -> Result<(), Error> {
         let mut failed = None;
         let live = self.courtesy.route().credential.now();

@@ -1,7 +1,7 @@
 //! A tool that asks for input before it answers (2026-07-28, basic/patterns/mrtr).
 //!
-//! Nobody is here to ask: we declare no elicitation, no sampling and no roots, so a server should
-//! not do this. One that does is told no, which lets most tools answer after all.
+//! There is no user to ask: we declare no elicitation, no sampling and no roots, so a server should
+//! not do this. One that does is declined, after which most tools answer anyway.
 
 use std::collections::BTreeMap;
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// The limits of a [`Client`](super::Client), and of the [`Connections`](crate::Connections) that
-/// have many.
+/// The limits of a [`Client`](super::Client), and of [`Connections`](crate::Connections), which
+/// have many clients.
 ///
 /// ```
 /// use mcp_layer::mcp::ServerLimits;
@@ -15,50 +15,53 @@ use std::time::Duration;
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct ServerLimits {
-    /// A whole tool call, connecting included. Default 60 s: a model's turn waits for it. A caller
-    /// may want less, by [`CallToolRequest::timeout`](crate::CallToolRequest::timeout) or
-    /// [`Limits::call`](crate::Limits::call), and never gets more: the shortest wins.
+    /// The longest tool call, connecting included. Default 60 s: a model's turn waits for it.
+    /// [`CallToolRequest::timeout`](crate::CallToolRequest::timeout) and
+    /// [`Limits::call`](crate::Limits::call) can shorten it, never extend it.
     pub call: Duration,
-    /// A whole listing with all its pages, connecting included; also the handshake alone.
+    /// The longest listing with all its pages, connecting included; also the longest handshake.
     /// Default 10 s: a request with several servers waits for the slowest.
     pub list: Duration,
-    /// The time for which a listing counts as fresh if the server does not say. Default 5 minutes;
-    /// after that it is still used while it is fetched anew.
+    /// The time for which a listing is fresh if the server does not say. Default 5 minutes; after
+    /// that it is still used while a new one is fetched.
     pub list_fresh: Duration,
-    /// The longest silence inside a message that has begun: a JSON body, or one event. Default
-    /// 30 s. Between events a tool may work in silence for as long as the call may take.
+    /// The longest silence within a message that has begun: a JSON body, or one event. Default 30
+    /// s. Between events a tool may be silent for as long as the call may take.
     pub idle: Duration,
-    /// The shared stream of an HTTP+SSE server is closed after so long without a call. Default
-    /// 60 s: it holds a connection on both sides.
+    /// The time without a call after which the shared stream of an HTTP+SSE server is closed.
+    /// Default 60 s: it costs a connection on both sides.
     pub unused: Duration,
-    /// Pages of one listing. Default 64.
+    /// The most pages of one listing. Default 64.
     pub pages: usize,
-    /// Tools of one listing, those left out included. Default 512, four times what a request
-    /// can offer to a model.
+    /// The most tools of one listing, including those left out. Default 512, four times what a
+    /// request can offer to a model.
     pub tools: usize,
-    /// A tool's input schema in bytes. Default 64 KiB; a tool with more is left out.
+    /// The largest input schema of a tool, in bytes. Default 64 KiB; a tool with a larger one is
+    /// left out.
     pub schema_bytes: usize,
-    /// The deepest nesting of an input schema. Default 32, enough for any form, and harmless to
-    /// whoever walks it recursively; a tool with more is left out.
+    /// The deepest nesting of an input schema. Default 32, enough for any form, and safe for
+    /// recursive code; a tool with more is left out.
     pub schema_depth: usize,
-    /// A JSON body. Default 4 MiB, sixteen times what a model is given of a result.
+    /// The largest JSON body, in bytes. Default 4 MiB, sixteen times what a model is given of a
+    /// result.
     pub result_bytes: usize,
-    /// One event of an event stream. Default 1 MiB.
+    /// The largest event of an event stream, in bytes. Default 1 MiB.
     pub event_bytes: usize,
-    /// All the event streams of one request together; on the shared stream of an HTTP+SSE server,
-    /// between one answer and the next; and all pages of one listing. Default 16 MiB: leaves room
-    /// for progress notifications, and ends a stream that never does.
+    /// The most bytes in all the event streams of one request; on the shared stream of an HTTP+SSE
+    /// server, between one answer and the next; and in all pages of one listing. Default 16 MiB,
+    /// which leaves room for progress notifications, and stops a stream that never ends.
     pub stream_bytes: usize,
-    /// Lists and sessions kept of one server for callers: a list for each token of theirs, and a
-    /// session for each project, caller or token that has one to itself. Default 1000; of one
-    /// caller an eighth. Beyond, the caller's least used gives way: it is listed, or opened, anew.
+    /// The most lists and sessions that are kept of one server for callers: a list for each token,
+    /// and a session for each project, caller or token that has its own. Default 1000, of which one
+    /// caller gets at most an eighth. Beyond that, the caller's least used entry is evicted, and
+    /// listed or opened again when needed.
     pub peers: usize,
-    /// The bytes kept of one server for callers, equal lists counted once. Default 64 MiB; of one
-    /// caller an eighth.
+    /// The most bytes that are kept of one server for callers; equal lists are counted once.
+    /// Default 64 MiB, of which one caller gets at most an eighth.
     pub peer_bytes: usize,
-    /// Tokens that one caller may bring for the first time, in a minute. Default 120, and at the
-    /// beginning an eighth of `peers` at once: each costs a listing, and the server has to bear
-    /// those of all callers. One caller is one [`CallerId`](crate::CallerId), or one project.
+    /// The most new tokens that one caller may bring per minute. Default 120, after an initial
+    /// burst of an eighth of `peers`: each new token costs a listing, and the server has to bear
+    /// those of all callers. A caller is one [`CallerId`](crate::CallerId), or one project.
     pub new_tokens: usize,
 }
 

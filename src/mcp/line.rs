@@ -71,7 +71,7 @@ impl Line {
         &self.dialer
     }
 
-    /// Sends a request, and once more where that is safe.
+    /// Sends a request, and sends it again if that is safe.
     pub(super) async fn request(
         &self,
         request: Request<'_, impl Serialize + Copy>,
@@ -142,7 +142,7 @@ impl Line {
         Ok(connection)
     }
 
-    /// The connection that somebody has waited for.
+    /// The connection, if it has been established.
     fn present(&self) -> Option<Arc<Connection>> {
         let mut state = self.state();
         let connection = state

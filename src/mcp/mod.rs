@@ -1,11 +1,11 @@
 //! A client of MCP servers that uses their tools, and nothing else of them.
 //!
 //! Speaks the revisions 2024-11-05 (HTTP+SSE), 2025-03-26, 2025-06-18, 2025-11-25 (Streamable HTTP
-//! with sessions) and 2026-07-28 (Streamable HTTP without), and finds out by itself which of them
-//! a server speaks: one request more, at the first connection of a [`Client`]. It offers servers
+//! with sessions) and 2026-07-28 (Streamable HTTP without). It detects which of them a server
+//! speaks, with one additional request at the first connection of a [`Client`]. It offers servers
 //! no sampling, no elicitation and no roots, and fetches nothing that they link to. It does not
-//! know chat completions, registries or OAuth: it is given an [`Endpoint`] with ready headers, and
-//! gives back tools and text.
+//! know chat completions, registries or OAuth: it takes an [`Endpoint`] with ready headers, and
+//! returns tools and text.
 //!
 //! ```text
 //! Client            one server, one credential; lists tools and calls them
@@ -21,9 +21,9 @@
 //!         Sent      whether a request left us, which decides what may be repeated
 //! ```
 //!
-//! A server is never trusted: every answer is bounded in time and size ([`ServerLimits`]), nothing
-//! it says reaches an error's text but the message of a JSON-RPC error, and a tool call is never
-//! sent twice unless it cannot have run ([`Client`]).
+//! A server is never trusted: every answer is limited in time and size ([`ServerLimits`]), the only
+//! text of a server in an error is the message of a JSON-RPC error, and a tool call is not sent
+//! twice unless it cannot have run ([`Client`]).
 //!
 //! ```no_run
 //! use mcp_layer::mcp::{Client, Endpoint, ServerLimits, Transport};

@@ -1,9 +1,8 @@
 //! Streamable HTTP without sessions: revision 2026-07-28.
 //!
-//! Every request stands alone: it says who we are and what we speak, in `_meta` and again in
-//! headers. The answer is a JSON body, or an event stream with notifications before it. There is
-//! no handshake, nothing to resume and nothing to end; whoever drops the response has cancelled
-//! the request.
+//! Every request stands alone: it says who we are and which revision we speak, in `_meta` and again
+//! in headers. The answer is a JSON body, or an event stream with notifications before it. There is
+//! no handshake, nothing to resume and nothing to end; dropping the response cancels the request.
 
 use std::sync::Arc;
 

@@ -20,37 +20,42 @@ use crate::left_out::LeftOut;
 /// Longer names are left out; the specification advises 128 characters at most.
 const MAX_NAME: usize = 1024;
 
-/// The tools of a server, from one whole listing with all its pages.
+/// The tools of a server, from one complete listing with all its pages.
 ///
-/// Names may repeat: which of two tools of one name is meant is for whoever offers them to decide.
+/// Names may repeat; whoever offers the tools has to choose between two of the same name.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct ToolList {
-    /// The tools that can be used, in the server's order.
+    /// The usable tools, in the server's order.
     pub tools: Vec<Tool>,
-    /// The time for which the server lets the list be kept: the shortest of its pages. `None` if it
-    /// does not say.
+    /// The time for which the server allows the list to be cached, the shortest of all its pages;
+    /// `None` if it does not say.
     pub ttl: Option<Duration>,
     /// The listed tools that cannot be used, each with the reason.
     pub left_out: Vec<LeftOut>,
 }
 
-/// A tool as its server describes it. The texts are the server's, unchecked; schemas are kept
-/// byte for byte.
+/// A tool as its server describes it.
+///
+/// Texts are the server's own and are not cleaned; treat them as untrusted before they reach a
+/// model or a page. Schemas are kept byte for byte.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Tool {
-    /// The name to call it by: not empty, at most 1 KiB, without control characters.
+    /// The name by which it is called: not empty, at most 1 KiB, without control characters.
     pub name: String,
-    /// A name for people.
+    /// The name for people.
     pub title: Option<String>,
     /// The description that the model reads.
     pub description: Option<String>,
-    /// JSON Schema of the arguments: an object.
+    /// The JSON Schema of the arguments, an object within
+    /// [`ServerLimits::schema_bytes`](super::ServerLimits::schema_bytes) and
+    /// [`schema_depth`](super::ServerLimits::schema_depth).
     pub input_schema: Box<RawValue>,
-    /// JSON Schema of the structured result.
+    /// The JSON Schema of the structured result.
     pub output_schema: Option<Box<RawValue>>,
-    /// Hints on behaviour. Untrusted: a server can claim what it likes.
+    /// Hints on the tool's behaviour, such as `readOnlyHint`. Untrusted: a server can claim
+    /// anything.
     pub annotations: Option<Box<RawValue>>,
 }
 

@@ -9,7 +9,7 @@ use super::{
     static_header::{StaticHeader, is_reserved},
 };
 
-/// The credential that the gateway sends with each request to a server.
+/// The credential that the gateway sends to a server with each request; default [`Auth::None`].
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum Auth {
@@ -18,17 +18,18 @@ pub enum Auth {
     None,
     /// Fixed headers, such as an API key.
     StaticHeaders(Vec<StaticHeader>),
-    /// An access token of the organization, which an operator has connected (feature `oauth`).
+    /// An access token of the organization, from an authorization by an operator (feature `oauth`).
     OAuth2(Box<OAuth2>),
-    /// A token of the caller's own, taken from the request's header `x-mcp-auth-{server}` and sent
-    /// to this server as it is, under this name. It is never stored, and no other server gets it.
+    /// A token of the caller's own, taken from the request header `x-mcp-auth-{server}` and sent to
+    /// this server unchanged, under this name. It is never stored, and no other server gets it.
     TokenPassthrough(HeaderName),
-    /// A stored credential that does not open: it was tampered with, or belongs to something else.
+    /// A stored credential that does not open, because the record was tampered with or its key is
+    /// gone.
     ///
-    /// This is the authentication without its secrets, for operators to see; the values of its
+    /// It contains the authentication without its secrets, for operators to see; the values of
     /// headers are empty. Nothing is sent: the server is inactive, with
-    /// [`Inactive::CredentialInvalid`](crate::Inactive::CredentialInvalid), until an operator enters
-    /// the credential again. Only stores create it, and none takes it back.
+    /// [`Inactive::CredentialInvalid`](crate::Inactive::CredentialInvalid), until an operator
+    /// enters the credential again. Only stores create this variant, and none accepts it back.
     Unreadable(Box<Self>),
 }
 
@@ -49,7 +50,7 @@ pub enum AuthKind {
 }
 
 impl Auth {
-    /// The kind of authentication; of a credential that does not open, what it was.
+    /// The kind of authentication; for [`Auth::Unreadable`], the kind that it was.
     pub fn kind(&self) -> AuthKind {
         match self {
             Self::None => AuthKind::None,
@@ -90,20 +91,20 @@ impl Auth {
         Ok(Self::StaticHeaders(headers))
     }
 
-    /// Creates [`Auth::OAuth2`] from what an operator entered; an empty [`OAuth2`] discovers
-    /// everything.
+    /// Creates [`Auth::OAuth2`] from the fields that an operator entered; with an empty [`OAuth2`]
+    /// everything is discovered.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for fields that do not go together: see [`OAuth2`].
+    /// [`Error::Invalid`] for fields that contradict each other: see [`OAuth2`].
     pub fn oauth2(oauth: OAuth2) -> Result<Self, Error> {
         oauth.check()?;
         Ok(Self::OAuth2(Box::new(oauth)))
     }
 
-    /// Creates [`Auth::TokenPassthrough`] under the name `header`; `None` is `Authorization`.
+    /// Creates [`Auth::TokenPassthrough`] under the header name `header`; default `Authorization`.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for an invalid header name, and for one that is reserved.
+    /// [`Error::Invalid`] for an invalid header name, and for a reserved one.
     pub fn token_passthrough(header: Option<&str>) -> Result<Self, Error> {
         let name = match header {
             None => AUTHORIZATION,

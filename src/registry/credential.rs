@@ -1,4 +1,5 @@
-//! Credentials that change by themselves: their keys, their versions, and who refreshes them.
+//! Credentials that change by themselves: their keys, their versions, and the leases for refreshing
+//! them.
 
 use std::{fmt, sync::Arc};
 
@@ -10,31 +11,31 @@ use crate::{
     secret::{ExposeSecret, Place, SecretString},
 };
 
-/// The longest secret that a [`CredentialStore`](super::CredentialStore) takes, in bytes: an
-/// authorization server's answer is read up to 64 KiB, and what is kept is its tokens and who they
-/// belong to.
+/// The longest secret that a [`CredentialStore`](super::CredentialStore) takes, in bytes. An
+/// authorization server's answer is read up to 64 KiB, and its tokens are stored with some data
+/// about their origin.
 pub const CREDENTIAL_LEN: usize = 128 * 1024;
 
-/// The most authorizations of one server that may be pending: a few operators, each with a few
-/// tabs. Those that nobody finishes do not pile up.
+/// The most pending authorizations of one server: enough for a few operators with a few tabs each.
+/// Unfinished ones do not pile up.
 pub const STATES_PER_SERVER: usize = 10;
 
 /// The key of a credential: a server, and the origin that the credential is for.
 ///
-/// A credential is found only for the origin that it was stored for: once an edit has moved the
-/// server's URL to another origin, it is not.
+/// A credential is only found for the origin that it was stored for. After an edit that moves the
+/// server's URL to another origin it is not, so no credential ever reaches another host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CredentialKey {
     /// The organization of the server.
     pub organization: Arc<str>,
-    /// The server's id. Never its name, which another server may have later.
+    /// The server's id; not its name, which another server may have later.
     pub server: ServerId,
     /// Scheme, host and port of the server's URL, such as `https://mcp.example.com`.
     pub origin: String,
 }
 
 impl CredentialKey {
-    /// The key of `server`, with the origin of its URL as it is now.
+    /// The key for `server`, with the origin of its current URL.
     pub fn of(server: &Server) -> Self {
         Self {
             organization: server.organization.clone(),
@@ -43,8 +44,8 @@ impl CredentialKey {
         }
     }
 
-    /// The place to seal a record of this key for, so that it opens nowhere else: `field` tells
-    /// the records of one key apart, `version` its credentials.
+    /// The place that a record of this key is sealed for, so that it opens nowhere else. `field`
+    /// distinguishes the records of one key, `version` its credentials.
     pub fn place<'a>(&'a self, field: &'a str, version: u64) -> Place<'a> {
         Place {
             organization: &self.organization,
@@ -56,17 +57,17 @@ impl CredentialKey {
     }
 }
 
-/// A credential as it is stored.
+/// A credential as it was loaded from a store.
 #[derive(Clone, Debug)]
 pub struct StoredCredential {
-    /// The version for [`Expected::Version`]; for one key no two are alike.
+    /// The version, for [`Expected::Version`]. No key ever has the same version twice.
     pub version: u64,
-    /// Opaque text; a store does not look into it.
+    /// The secret, which stores do not interpret.
     pub secret: SecretString,
 }
 
 impl StoredCredential {
-    /// The credential `secret` of this version.
+    /// Creates a credential from its version and its secret; stores call it.
     pub fn new(version: u64, secret: SecretString) -> Self {
         Self { version, secret }
     }
@@ -75,16 +76,16 @@ impl StoredCredential {
 /// The state of a key that a [`swap`](super::CredentialStore::swap) expects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expected {
-    /// Nothing.
+    /// No credential.
     Nothing,
-    /// The credential of this version.
+    /// The credential with this version.
     Version(u64),
-    /// Whatever is there, be it one that does not open: for what an operator decides.
+    /// Any state, including a credential that does not open; for changes that an operator decides.
     Anything,
 }
 
 impl Expected {
-    /// Returns `true` if this stored version, `None` where nothing is stored, was expected.
+    /// Returns `true` if the stored version, `None` for no credential, meets the expectation.
     pub fn is(self, stored: Option<u64>) -> bool {
         match self {
             Self::Nothing => stored.is_none(),
@@ -94,7 +95,8 @@ impl Expected {
     }
 }
 
-/// The SHA-256 of an OAuth state, so that what is stored lets nobody finish an authorization.
+/// The SHA-256 of an OAuth state. Stores only know the hash, so reading a store does not let anyone
+/// finish an authorization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StateHash(pub [u8; 32]);
 
@@ -116,9 +118,10 @@ pub(super) fn check_len(secret: &SecretString) -> Result<(), Error> {
     Ok(())
 }
 
-/// The right to refresh a credential, held until it is released or runs out.
+/// The right to refresh a credential, until it is released or expires.
 ///
-/// Dropping it does not release it.
+/// Dropping it does not release it: pass it to
+/// [`CredentialStore::release`](super::CredentialStore::release).
 #[must_use = "a lease that is not released keeps others from refreshing until it runs out"]
 pub struct Lease {
     key: CredentialKey,
@@ -126,7 +129,7 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// A lease with a random holder. Stores make them.
+    /// Creates a lease with a random holder; stores call it.
     ///
     /// # Panics
     /// Panics if the system has no randomness.
@@ -141,7 +144,7 @@ impl Lease {
         &self.key
     }
 
-    /// Random bytes that tell this lease from any other of the same key.
+    /// The random id of the holder, which distinguishes this lease from any other of the same key.
     pub fn holder(&self) -> [u8; 16] {
         self.holder
     }

@@ -22,10 +22,10 @@ use crate::{
     secret::{KeyId, KeyRing, OpenError, SecretString},
 };
 
-/// A credential store in memory, which forgets when the process ends: every server then has to be
-/// authorized again.
+/// A credential store in memory. It is lost with the process: every server then has to be connected
+/// again.
 ///
-/// Secrets are sealed, as they would be on a disk. `Clone` is cheap and gives the same store;
+/// Secrets are sealed as they would be on disk. `Clone` is cheap, and clones are the same store;
 /// `Default` seals with a random key.
 ///
 /// ```
@@ -56,7 +56,8 @@ struct Inner {
     credentials: BTreeMap<CredentialKey, Record>,
     states: BTreeMap<StateHash, State>,
     leases: BTreeMap<CredentialKey, Held>,
-    /// Counts the records of all keys, so that nothing has to be kept of one that was removed.
+    /// The last version of any key. Sharing one counter means that nothing has to be kept of a key
+    /// that was removed.
     last_version: u64,
 }
 
@@ -73,7 +74,7 @@ struct State {
     record: Record,
 }
 
-/// A lease that somebody holds.
+/// A lease in force.
 struct Held {
     holder: [u8; 16],
     until: Instant,
@@ -81,6 +82,9 @@ struct Held {
 
 impl MemoryCredentialStore {
     /// Creates an empty store that seals with the newest key of `ring`.
+    ///
+    /// Only needed to control the keys, for instance in tests of rotation; `default()` is enough
+    /// otherwise.
     pub fn new(ring: KeyRing) -> Self {
         Self {
             inner: Arc::new(Mutex::new(Inner {
@@ -93,8 +97,8 @@ impl MemoryCredentialStore {
         }
     }
 
-    /// The number of records that each key seals, pending authorizations included; keys of the ring
-    /// that seal none have 0.
+    /// Counts the records that each key seals, pending authorizations included. Keys of the ring
+    /// that seal none have 0, and can be removed from it.
     pub fn sealed_by_key(&self) -> BTreeMap<KeyId, u64> {
         let inner = self.lock();
         let mut counts: BTreeMap<_, _> = inner.ring.ids().map(|id| (id, 0)).collect();
@@ -106,12 +110,13 @@ impl MemoryCredentialStore {
         counts
     }
 
-    /// Replaces the key ring, and seals everything again with its newest key.
+    /// Replaces the key ring, and seals everything again with its newest key. The call blocks
+    /// meanwhile.
     ///
-    /// Versions stay, so callers of the store notice nothing.
+    /// Versions stay the same, so users of the store do not notice.
     ///
     /// # Errors
-    /// [`Error::Sealed`] where a record cannot be opened with `ring`; nothing has changed then.
+    /// [`Error::Sealed`] if a record cannot be opened with `ring`; nothing has changed then.
     pub fn reseal(&self, ring: KeyRing) -> Result<(), Error> {
         let mut inner = self.lock();
         inner.forget_expired();
@@ -266,7 +271,7 @@ impl CredentialStore for MemoryCredentialStore {
 /// The field under which credentials are sealed; it tells the records of one server apart.
 const CREDENTIAL: &str = "credential";
 
-/// The longest lease: nobody refreshes for a day, and the sum with the present time stays in bounds.
+/// The longest lease: no refresh takes a day, and the sum with the present time stays in bounds.
 const LONGEST_LEASE: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn field(state: &StateHash) -> String {
@@ -295,7 +300,7 @@ impl Inner {
         self.states.retain(|_, state| now < state.expires_at);
     }
 
-    /// Removes the oldest state of the server of `key` if there is no room for one more.
+    /// Removes the oldest state of the server of `key`, if there is no room for another one.
     fn make_room(&mut self, key: &CredentialKey) {
         let of_server = |state: &State| {
             state.key.organization == key.organization && state.key.server == key.server

@@ -18,42 +18,45 @@ use crate::secret::SecretString;
 /// # Contract
 /// An implementor guarantees that
 ///
-/// - every promise holds between all processes that share what is underneath;
+/// - every promise holds across all processes that share the underlying storage;
 /// - a secret comes back byte for byte, up to [`CREDENTIAL_LEN`](super::CREDENTIAL_LEN) bytes, and
-///   only for the key that it was stored for: organization, server and origin;
+///   only under the key that it was stored with: organization, server and origin;
 /// - a version is never used twice for a key, not even after a removal;
-/// - a change is durable when its method returns: a refresh token, of which the provider accepts
-///   only the newest, outlives a crash;
-/// - secrets are sealed at rest, and are in no error and no log. How is the store's own matter;
-///   [`KeyRing`](crate::secret::KeyRing) with [`CredentialKey::place`] is there for it.
+/// - a change is durable when its method returns: providers often accept only the newest refresh
+///   token, so it has to survive a crash;
+/// - secrets are sealed at rest, and appear in no error and no log. The method is up to the store;
+///   [`KeyRing`](crate::secret::KeyRing) with [`CredentialKey::place`] is one.
 ///
-/// Callers assume nothing about what a method did that failed or was dropped, and read again.
+/// After an error or a dropped future, callers assume nothing about the stored state, and read it
+/// again.
 ///
-/// [`MemoryCredentialStore`](super::MemoryCredentialStore) is one that forgets.
-/// `conformance::credentials` (feature `conformance`) tries what one process can see of this.
+/// [`MemoryCredentialStore`](super::MemoryCredentialStore) is an implementation in memory.
+/// `conformance::credentials` (feature `conformance`) tests what can be seen of this contract
+/// within one process.
 ///
 /// # Cancellation
-/// Every method may be dropped at any point. What it was to do has then happened as a whole or
-/// not at all, and the caller does not know which.
+/// Every method may be dropped at any point. Its effect has then happened completely or not at all,
+/// and the caller does not know which.
 pub trait CredentialStore: Send + Sync + 'static {
-    /// Returns the credential of `key`, if there is one.
+    /// Returns the credential of `key`; `None` if there is none.
     ///
     /// # Errors
-    /// [`Error::Sealed`] where there is one that does not open; it stays stored.
-    /// [`Error::Unavailable`].
+    /// [`Error::Sealed`] if there is one that does not open; it stays stored.
+    /// [`Error::Unavailable`] if the storage failed.
     fn load<'a>(
         &'a self,
         key: &'a CredentialKey,
     ) -> BoxFuture<'a, Result<Option<StoredCredential>, Error>>;
 
-    /// Replaces (`Some`) or removes (`None`) the credential of `key`, if what is stored is what
-    /// was `expected`. Returns whether it was; if not, nothing has changed.
+    /// Replaces (`Some`) or removes (`None`) the credential of `key`, if the stored state meets
+    /// `expected`. Returns `true` if it did; otherwise nothing has changed.
     ///
-    /// Of swaps that expect the same version, exactly one returns `true`. Versions of a key only
-    /// grow. A stored record need not open to be replaced or removed.
+    /// Of several swaps that expect the same version, exactly one returns `true`. Versions of a key
+    /// only grow. A stored record does not have to open to be replaced or removed.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a secret that is too long. [`Error::Unavailable`].
+    /// [`Error::Invalid`] for a secret that is too long. [`Error::Unavailable`] if the storage
+    /// failed.
     fn swap<'a>(
         &'a self,
         key: &'a CredentialKey,
@@ -62,32 +65,33 @@ pub trait CredentialStore: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<bool, Error>>;
 
     /// Leases the right to refresh the credential of `key`, for at most `duration`; `None` while
-    /// somebody else has it.
+    /// another caller has it.
     ///
-    /// There need not be a credential. A lease is a courtesy that saves a second refresh: it
-    /// locks neither [`load`](Self::load) nor [`swap`](Self::swap).
+    /// No credential has to exist. A lease only avoids duplicate refreshes: it locks neither
+    /// [`load`](Self::load) nor [`swap`](Self::swap).
     ///
     /// # Errors
-    /// [`Error::Unavailable`].
+    /// [`Error::Unavailable`] if the storage failed.
     fn lease<'a>(
         &'a self,
         key: &'a CredentialKey,
         duration: Duration,
     ) -> BoxFuture<'a, Result<Option<Lease>, Error>>;
 
-    /// Gives a lease back. One that ran out has no effect on its successor.
+    /// Releases a lease. Releasing one that has expired does not affect its successor.
     ///
     /// # Errors
-    /// [`Error::Unavailable`]; the lease then runs out by itself.
+    /// [`Error::Unavailable`] if the storage failed; the lease then expires by itself.
     fn release(&self, lease: Lease) -> BoxFuture<'_, Result<(), Error>>;
 
-    /// Stores what an authorization needs until its callback, or until `expires_at`.
+    /// Stores the data that an authorization needs for its callback, until `expires_at`.
     ///
-    /// At most [`STATES_PER_SERVER`](super::STATES_PER_SERVER) are kept for a server, whatever its
-    /// origins: the oldest gives way. Expired ones are dropped.
+    /// At most [`STATES_PER_SERVER`](super::STATES_PER_SERVER) are kept per server, across its
+    /// origins; beyond that, the oldest is dropped. Expired ones are dropped, too.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a `pending` that is too long. [`Error::Unavailable`].
+    /// [`Error::Invalid`] for a `pending` that is too long. [`Error::Unavailable`] if the storage
+    /// failed.
     fn put_state<'a>(
         &'a self,
         key: &'a CredentialKey,
@@ -96,12 +100,13 @@ pub trait CredentialStore: Send + Sync + 'static {
         pending: SecretString,
     ) -> BoxFuture<'a, Result<(), Error>>;
 
-    /// Takes what was stored for `state`, with the key that it was stored for.
+    /// Takes the data that was stored for `state`, along with its key.
     ///
-    /// At most one caller receives it; nobody does once it has expired.
+    /// At most one caller receives it, and none does once it has expired.
     ///
     /// # Errors
-    /// [`Error::Sealed`] where it does not open; it is gone then, too. [`Error::Unavailable`].
+    /// [`Error::Sealed`] if it does not open; it is removed in that case, too.
+    /// [`Error::Unavailable`] if the storage failed.
     fn take_state<'a>(
         &'a self,
         state: &'a StateHash,

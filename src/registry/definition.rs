@@ -11,12 +11,12 @@ use sha2::{Digest, Sha256};
 
 use crate::{hex::hex, json::quoted, mcp::Tool};
 
-/// A tool as its server defines it: name, title, description, schemas and annotations, as JSON
-/// with sorted members and without blanks.
+/// A tool as its server defines it, in a canonical form: name, title, description, schemas and
+/// annotations, as JSON with sorted members and without whitespace.
 ///
-/// Texts are escaped in one way, numbers stay as the server wrote them, and a member given twice is
-/// there twice. So anything that could change what a model reads changes the fingerprint, and the
-/// order of members does not.
+/// Strings are escaped in one way, numbers stay as the server wrote them, and duplicate members are
+/// kept. So every change of what a model reads changes the fingerprint, while the order of members
+/// does not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Definition {
     fingerprint: Fingerprint,
@@ -55,18 +55,19 @@ impl Definition {
         }
     }
 
-    /// The SHA-256 of the definition.
+    /// Computes the SHA-256 of the definition, which stands for it in pins.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
 
-    /// The definition, as JSON.
+    /// The canonical JSON, to show to an operator.
     pub fn json(&self) -> &Arc<str> {
         &self.json
     }
 }
 
-/// The SHA-256 of a [`Definition`]; as text, 64 hex digits in lower case.
+/// The SHA-256 of a [`Definition`]. `Display`, `FromStr` and serde use 64 hex digits in lower case,
+/// as the log, the dashboard and a file of servers do.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint([u8; 32]);
 
@@ -115,7 +116,7 @@ impl<'de> Deserialize<'de> for Fingerprint {
     }
 }
 
-/// The error of parsing a text that is no [`Fingerprint`].
+/// The error of parsing a text that is not a [`Fingerprint`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InvalidFingerprint;
@@ -128,7 +129,7 @@ impl fmt::Display for InvalidFingerprint {
 
 impl std::error::Error for InvalidFingerprint {}
 
-/// Returns JSON in its canonical spelling.
+/// Rewrites JSON in its canonical form.
 fn canonical(value: &RawValue) -> String {
     let mut text = String::with_capacity(value.get().len());
     write(value, &mut text);

@@ -4,9 +4,11 @@ use std::{borrow::Cow, fmt};
 
 use crate::name::ServerName;
 
-/// The error of a registry or store.
+/// The error of a registry or store. Variants name who can act: the operator by another name, a
+/// newer version or a valid value, or whoever runs the storage.
 ///
-/// `Display` shows no secret; the cause is in `source()`.
+/// `Display` shows no secret; the cause is in `source()`. Callers of the layer never see it: they
+/// get `500 mcp_registry_error`, and the details are logged.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
@@ -15,11 +17,11 @@ pub enum Error {
         /// The name that is taken.
         name: ServerName,
     },
-    /// The record has changed since it was read.
+    /// The record was changed after it was read. Read it again, and apply the change to that.
     Stale {
         /// The server's name.
         name: ServerName,
-        /// The stored version.
+        /// The version that is stored now.
         version: u64,
     },
     /// No server has this name.
@@ -32,20 +34,20 @@ pub enum Error {
         /// The server's name.
         name: ServerName,
     },
-    /// A member of a record breaks its rule.
+    /// A member of a record breaks a rule.
     Invalid {
-        /// The member, such as `auth.headers`.
+        /// The path of the member, such as `auth.headers`.
         field: &'static str,
-        /// The rule, in words, without any secret.
+        /// The rule, in words and without secrets.
         reason: Cow<'static, str>,
     },
     /// A stored credential does not open: its key is gone, or the record was tampered with.
-    /// Trying again does not help; an operator has to enter it again.
+    /// Retrying does not help; an operator has to enter it again.
     Sealed {
         /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The storage failed; trying again may help.
+    /// The storage failed; retrying may help.
     Unavailable {
         /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,

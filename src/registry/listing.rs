@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::{auth::AuthKind, server::Server};
 use crate::name::ServerName;
 
-/// The servers to list; the default is all but drafts.
+/// A filter for lists of servers; the default matches all but drafts. Conditions are combined with
+/// "and".
 ///
 /// ```
 /// use mcp_layer::registry::Filter;
@@ -18,16 +19,17 @@ use crate::name::ServerName;
 pub struct Filter {
     /// Only servers that this project can use.
     pub project: Option<String>,
-    /// Only servers with this text in name, display name or description, whatever its case.
+    /// Only servers with this text in their name, display name or description, ignoring case.
     pub text: Option<String>,
     /// Only servers with this kind of authentication.
     pub auth: Option<AuthKind>,
-    /// Drafts and nothing else; `false` lists no drafts.
+    /// `true` lists only drafts, `false` (default) everything but drafts.
     pub drafts: bool,
 }
 
 impl Filter {
-    /// Returns `true` if `server` is to be listed.
+    /// Returns `true` if `server` matches all conditions. A store that filters by itself has to
+    /// agree with this.
     pub fn matches(&self, server: &Server) -> bool {
         let project = self
             .project
@@ -49,18 +51,18 @@ impl Filter {
     }
 }
 
-/// The part of a list to return; the default is its first 50 servers.
+/// A position and a size in a list; the default is the first 50 servers.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Page {
-    /// Only servers whose name comes after this one: the `next` of the page before.
+    /// Only servers after this name: [`Listing::next`] of the previous page.
     pub after: Option<ServerName>,
-    /// The number of servers wanted; default 50. A store goes by [`Page::size`].
+    /// The requested number of servers; default 50. Stores use [`Page::size`].
     pub limit: usize,
 }
 
 impl Page {
-    /// The most servers on this page: its limit, but at least 1 and at most 200.
+    /// The number of servers on this page: the limit, clamped to 1–200.
     pub fn size(&self) -> usize {
         self.limit.clamp(1, 200)
     }
@@ -79,15 +81,14 @@ impl Default for Page {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Listing {
-    /// The servers, by name.
+    /// The servers, sorted by name.
     pub servers: Vec<Arc<Server>>,
     /// The cursor of the next page, for [`Page::after`]; `None` on the last page.
     pub next: Option<ServerName>,
 }
 
 impl Listing {
-    /// A page of `servers`, which are sorted by name; `next` is the last one's name where more
-    /// follow.
+    /// Creates a page of `servers`, sorted by name; `next` is the last one's name if more follow.
     pub fn new(servers: Vec<Arc<Server>>, next: Option<ServerName>) -> Self {
         Self { servers, next }
     }

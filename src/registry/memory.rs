@@ -23,13 +23,17 @@ use super::{
 };
 use crate::{name::ServerName, project::Project};
 
-/// By organization, then by name.
+/// Servers by organization, then by name.
 type Servers = BTreeMap<Arc<str>, BTreeMap<ServerName, Arc<Server>>>;
 
-/// A registry, server store and observation store in memory, which forgets when the process ends.
+/// A registry, server store and observation store in memory. Everything is lost with the process.
 ///
-/// Tools are not pinned unless a record says so ([`Gate::Allow`]): an approval would not outlive the
-/// process. `Clone` is cheap and gives the same registry.
+/// Tools are only pinned if a record says so; the default here is [`Gate::Allow`], since no
+/// approval would survive a restart. All methods answer at once and never fail with
+/// [`Error::Unavailable`]. `Clone` is cheap, and clones are the same registry.
+///
+/// Use it in tests and for servers that are fixed in code; with [`ServerStore`], servers can be
+/// added while the layer runs.
 ///
 /// ```
 /// use mcp_layer::{McpLayer, registry::{MemoryRegistry, Server}};
@@ -47,7 +51,7 @@ pub struct MemoryRegistry {
     observed: Arc<Mutex<Observed>>,
 }
 
-/// By organization and identity.
+/// Observations by organization and server id.
 type Observed = HashMap<(Arc<str>, ServerId), ObservedServer>;
 
 /// The observation of a server, and the end of the current claim on its probe.
@@ -58,7 +62,7 @@ struct ObservedServer {
 }
 
 impl MemoryRegistry {
-    /// Creates a registry with these servers.
+    /// Creates a registry with these servers, each as version 1.
     ///
     /// # Errors
     /// [`Error::Conflict`] for two servers of one name in one organization.
@@ -106,7 +110,7 @@ fn key(server: &Server) -> (Arc<str>, ServerId) {
     (server.organization.clone(), server.id.clone())
 }
 
-/// Decides what the operator leaves open: nothing lasts here, so nobody could accept tools for long.
+/// Sets the rules that a record leaves open: nothing lasts here, so pinning would not help.
 fn decide(server: &mut Server) {
     server.on_change.get_or_insert(Gate::Allow);
     server.new_tools.get_or_insert(Gate::Allow);
@@ -114,7 +118,7 @@ fn decide(server: &mut Server) {
     server.updated_at = Some(SystemTime::now());
 }
 
-/// Returns `true` for a draft that nobody has finished in time.
+/// Returns `true` for a draft that was not finished in time.
 fn is_forgotten(server: &Server) -> bool {
     let age = server.updated_at.and_then(|at| at.elapsed().ok());
     server.draft && age.is_some_and(|age| age > DRAFT_LIFE)

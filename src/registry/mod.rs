@@ -1,8 +1,8 @@
-//! Registries: the servers that there are, and who may use them.
+//! Registries and stores: servers, who may use them, and everything that is known about them.
 //!
 //! | trait | stores | in memory | in a database |
 //! |---|---|---|---|
-//! | [`ServerRegistry`] | servers, for the layer: all that it needs | [`MemoryRegistry`], `FileRegistry` | `SqlRegistry` |
+//! | [`ServerRegistry`] | servers, for the layer, which needs nothing else | [`MemoryRegistry`], `FileRegistry` | `SqlRegistry` |
 //! | [`ServerStore`] | servers, for an operator who changes them | [`MemoryRegistry`], `Overlay` | `SqlRegistry` |
 //! | [`ObservationStore`] | what is known of servers from using them | [`MemoryRegistry`] | `SqlRegistry` |
 //! | [`CredentialStore`] | OAuth tokens | [`MemoryCredentialStore`] | `SqlRegistry` |
@@ -13,9 +13,15 @@
 //! `postgres`) keeps everything in a database.
 //!
 //! # Writing one
-//! A registry is one method: see [`ServerRegistry`] for an example. All methods return a
-//! [`BoxFuture`], so each trait can be used as `Arc<dyn …>`. The `conformance` module (feature of
-//! that name) has a test for every promise of the traits.
+//! A registry is a single method: see [`ServerRegistry`] for an example. All methods return a
+//! [`BoxFuture`], so each trait can be used as `Arc<dyn …>`. The `conformance` module (feature
+//! `conformance`) has a test for every promise of the traits.
+//!
+//! # Concurrency
+//! Stores use versions instead of locks: read a record, change it, and write it back with the
+//! version that was read. If another writer was faster, nothing is written, and you read again.
+//! Nothing stays locked between two calls, apart from leases and claims, which expire by
+//! themselves; so a future may be dropped at any time. The traits say what has happened then.
 //!
 //! A registry knows nothing of sessions, tool lists or whether a server is up: see
 //! [`Connections`](crate::Connections).

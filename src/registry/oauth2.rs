@@ -8,32 +8,41 @@ use url::Url;
 use super::error::Error;
 use crate::{scopes::Scopes, token_auth::TokenAuth};
 
-/// The OAuth 2.0 client of a server. What is absent is discovered (RFC 9728, RFC 8414) or
-/// registered (RFC 7591) when an operator connects the server.
+/// The OAuth 2.0 client of a server, as an operator enters it. Missing fields are discovered (RFC
+/// 9728, RFC 8414) or registered (RFC 7591) when an operator connects the server, so the default
+/// often suffices.
 ///
-/// The fields are checked together by [`Auth::oauth2`](super::Auth::oauth2).
+/// [`Auth::oauth2`](super::Auth::oauth2) checks the fields together.
+///
+/// | entered | discovered |
+/// |---|---|
+/// | nothing | everything; a client is registered |
+/// | `client_id`, perhaps `client_secret` with `issuer` | the endpoints |
+/// | `authorization_url`, `token_url` and `client_id` | nothing |
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct OAuth2 {
-    /// The client's id at the authorization server.
+    /// The client id at the authorization server; default: one is registered there.
     pub client_id: Option<String>,
-    /// The client's secret. It needs `issuer` or `token_url`: it belongs to one authorization
-    /// server, and the MCP server must not choose which.
+    /// The client secret. It needs `issuer` or `token_url`: a secret belongs to one authorization
+    /// server, and the MCP server must not choose which one gets it.
     pub client_secret: Option<SecretString>,
-    /// The time when the secret was entered, where known.
+    /// The time when the secret was entered, if known.
     pub client_secret_set_at: Option<SystemTime>,
     /// The authorization endpoint, for browsers; it needs `token_url` and `client_id`.
     pub authorization_url: Option<Url>,
-    /// The token endpoint.
+    /// The token endpoint, where codes and refresh tokens are exchanged.
     pub token_url: Option<Url>,
-    /// The scopes to request; if empty, those that the server names.
+    /// The scopes to request; default those that the server names.
     pub scopes: Scopes,
-    /// The issuer identifier of the only authorization server that is accepted.
+    /// The issuer of the only authorization server that is accepted, compared character by
+    /// character; default any that the server names.
     pub issuer: Option<String>,
-    /// The `resource` parameter (RFC 8707). With discovered endpoints one is always sent; with
-    /// endpoints entered by hand only this one, since some providers refuse it.
+    /// The `resource` parameter (RFC 8707). With discovered endpoints one is always sent, by
+    /// default the discovered one; with entered endpoints only this one, since some providers
+    /// reject it.
     pub resource: Option<String>,
-    /// The client's authentication at the token endpoint; default whatever the server supports.
+    /// The client authentication at the token endpoint; default a method that the server supports.
     pub token_auth: Option<TokenAuth>,
 }
 
@@ -121,7 +130,7 @@ impl OAuth2 {
 
 const NO_URL: &str = "not an absolute https URL without user and fragment";
 
-/// Checks an endpoint. Plain http passes; the egress rules decide whether it may be used.
+/// Checks an endpoint. Plain http is accepted here; the egress rules decide whether it may be used.
 fn check_url(field: &'static str, url: &Url) -> Result<(), Error> {
     let clean = matches!(url.scheme(), "https" | "http")
         && url.username().is_empty()

@@ -1,4 +1,4 @@
-//! Observations: what is known of a server from probing and using it, and the rules of pins and
+//! Observations: the state of a server as seen by probing and using it, and the rules of pins and
 //! status.
 
 use std::{
@@ -18,18 +18,22 @@ use super::{
 };
 use crate::inactive::Inactive;
 
-/// This many failures in a row make a server unreachable, whatever is known of its tools.
+/// The number of failures in a row that make a server unreachable, even if its tools are known.
 const FAILURES: u32 = 3;
-/// An older list of tools is of no use any more.
+/// The age from which a list of tools no longer counts.
 const STALE: Duration = Duration::from_secs(60 * 60);
-/// The most tools that are kept of a server: twice what a listing may have, since tools that are
-/// gone, and those of other callers' tokens, count too.
+/// The most tools that are kept of a server: twice the most of one listing, since removed tools and
+/// those that only other callers' tokens list count too.
 const TOOLS: usize = 1024;
-/// The most text of definitions that is kept of a server, in bytes. Beyond it only fingerprints
-/// are kept: a change is noticed, but cannot be shown.
+/// The most text of definitions that is kept of a server, in bytes. Beyond it only fingerprints are
+/// kept: a change is then noticed, but cannot be shown.
 const DEFINITIONS_LEN: usize = 4 << 20;
 
 /// Everything known of a server from probing and using it; the default is nothing.
+///
+/// [`Connections`](crate::Connections) write it through an
+/// [`ObservationStore`](super::ObservationStore); operators read it to see the status of a server
+/// and to accept its tools.
 ///
 /// ```
 /// use mcp_layer::registry::Observation;
@@ -40,24 +44,25 @@ const DEFINITIONS_LEN: usize = 4 << 20;
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Observation {
-    /// The number of changes so far; 0 where nothing is stored yet.
+    /// The number of changes so far, for
+    /// [`ObservationStore::observe`](super::ObservationStore::observe); 0 if nothing is stored yet.
     pub version: u64,
-    /// The version of the server's record that was observed last; failures with another version
-    /// say nothing about this one.
+    /// The version of the server's record at the last observation. Failures of another version say
+    /// nothing about this one.
     pub record_version: u64,
-    /// The number of failures in a row, up to now.
+    /// The number of failures in a row; 0 after a success.
     pub failures: u32,
-    /// The time of the first of these failures.
+    /// The time of the first of these failures; `None` after a success.
     pub failing_since: Option<SystemTime>,
-    /// The last failure, be it over.
+    /// The last failure, even if the server works again.
     pub last_failure: Option<Failure>,
     /// The time of the last successful listing of tools.
     pub listed_at: Option<SystemTime>,
-    /// The tools of the last listing that can be offered, by their own names.
+    /// The usable tools of the last listing, by their own names.
     pub listed: BTreeMap<String, Fingerprint>,
     /// The accepted tools; `None` before the first listing that had any.
     pub pins: Option<Arc<Pins>>,
-    /// The text of the definitions that are listed or accepted.
+    /// The canonical JSON of listed and accepted definitions, to compare them on a page.
     pub definitions: BTreeMap<Fingerprint, Arc<str>>,
 }
 
@@ -78,37 +83,39 @@ pub struct Failure {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Stage {
-    /// No connection came about.
+    /// No connection could be made.
     Connect,
     /// There was no credential, or the server refused it.
     Authorize,
-    /// The server did not list its tools as it should.
+    /// The server did not list its tools, or not properly.
     List,
-    /// It lists its tools, but calls fail.
+    /// The server lists its tools, but calls fail.
     Call,
 }
 
-/// The error of accepting a tool that has changed since it was shown.
+/// The error of accepting a tool that has changed since it was shown. Show the new definition, and
+/// ask again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NotAccepted {
     /// The tool's own name.
     pub tool: String,
-    /// The tool's fingerprint now; `None` where the server does not have it.
+    /// The tool's current fingerprint; `None` if the server no longer has the tool.
     pub now: Option<Fingerprint>,
 }
 
 impl Failure {
-    /// A failure of this stage at this time.
+    /// Creates a failure.
     pub fn new(stage: Stage, reason: Inactive, at: SystemTime) -> Self {
         Self { stage, reason, at }
     }
 }
 
 impl Observation {
-    /// Records that the server listed these tools.
+    /// Records a successful listing, which ends a row of failures.
     ///
-    /// The first listing accepts all of them, a later one those that are new and not withheld.
+    /// The first listing accepts all of its tools; a later one accepts those that are new, unless
+    /// the server's rule withholds them.
     pub fn listed(&mut self, server: &Server, tools: &[(String, Definition)], now: SystemTime) {
         self.record_version = server.version;
         self.failures = 0;
@@ -141,7 +148,7 @@ impl Observation {
         self.forget_definitions();
     }
 
-    /// Records that the server could not be used.
+    /// Records a failure of the server.
     pub fn failed(&mut self, server: &Server, failure: Failure) {
         if self.record_version != server.version {
             self.record_version = server.version;
@@ -154,11 +161,12 @@ impl Observation {
         self.last_failure = Some(failure);
     }
 
-    /// Accepts tools with the fingerprints that an operator has seen; `None` accepts that a tool is
-    /// gone.
+    /// Accepts tools with the fingerprints that an operator reviewed; `None` accepts that a tool
+    /// was removed.
     ///
     /// # Errors
-    /// [`NotAccepted`] names the first tool that has changed since; nothing is accepted then.
+    /// [`NotAccepted`] names the first tool that has changed since the review; nothing is accepted
+    /// then.
     pub fn accept(&mut self, tools: &[(String, Option<Fingerprint>)]) -> Result<(), NotAccepted> {
         for (tool, meant) in tools {
             let now = self.listed.get(tool).copied();
@@ -180,9 +188,9 @@ impl Observation {
         Ok(())
     }
 
-    /// All known tools by name, each compared with what was accepted.
+    /// All known tools by name, each compared with its accepted definition.
     ///
-    /// The record's own pins count, where it has some.
+    /// If the record has pins of its own, those count instead of the observed ones.
     pub fn tools<'a>(&'a self, server: &'a Server) -> impl Iterator<Item = (&'a str, ToolState)> {
         let pins = server.pins.as_deref().or(self.pins.as_deref());
         let accepted = pins
@@ -222,11 +230,12 @@ impl Observation {
         self.listed.iter().filter(is_withheld).count()
     }
 
-    /// Checks whether `server` can be used, as far as is known. One that was never observed can be.
+    /// Checks whether `server` can be used, as far as is known. A server that was never observed
+    /// can.
     ///
     /// # Errors
-    /// The reason why not: three failures in a row, a single one without a list of tools from the
-    /// last hour, or no tools.
+    /// The reason why it cannot: three failures in a row, one failure without a list of tools from
+    /// the last hour, or no tools.
     pub fn standing(&self, server: &Server, now: SystemTime) -> Result<(), Inactive> {
         let is_usable = self
             .listed_at
@@ -248,7 +257,7 @@ impl Observation {
         Ok(())
     }
 
-    /// Drops the definitions that nothing refers to, and those that there is no room for.
+    /// Drops definitions that nothing refers to, and those beyond the limit.
     fn forget_definitions(&mut self) {
         let pins = self.pins.clone().unwrap_or_default();
         let used: BTreeSet<Fingerprint> = pins

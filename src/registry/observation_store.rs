@@ -1,4 +1,4 @@
-//! Storage for what is known of servers from probing and using them.
+//! Storage for observations of servers.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,48 +6,50 @@ use super::{error::Error, future::BoxFuture, observation::Observation, server_id
 
 /// Stores [`Observation`]s of servers.
 ///
-/// Replicas that share one agree on which tools were accepted, and on who
-/// probes which server.
+/// Replicas that share a store agree on which tools were accepted, and on which replica probes
+/// which server.
 ///
 /// # Contract
 /// An implementor guarantees that
 ///
-/// - a server need not be one of its own: those of a file are observed too;
-/// - an observation comes back as it went in, its version apart; times may lose what is finer than
+/// - it stores observations of any server, not only of its own: a file's servers are observed, too;
+/// - an observation comes back as it went in, apart from its version; times may lose anything below
 ///   a millisecond;
-/// - of concurrent calls of [`observe`](Self::observe) with the same version, exactly one is taken;
-/// - where it stores the server too, pins that differ are in what
-///   [`find`](super::ServerRegistry::find) and every other answer has from then on, within a second
-///   in every replica; and what is known of a server goes when the server is removed;
-/// - organizations share nothing, not even what is known of servers of the same id.
+/// - of several concurrent calls of [`observe`](Self::observe) with the same version, exactly one
+///   succeeds;
+/// - if it also stores the server, changed pins are part of every later answer,
+///   [`find`](super::ServerRegistry::find) included, within a second in every replica; and removing
+///   the server removes its observation;
+/// - organizations share nothing, not even observations of servers with the same id.
 ///
-/// `conformance::observations` (feature `conformance`) tries what one process can see of this.
+/// `conformance::observations` (feature `conformance`) tests what can be seen of this contract
+/// within one process.
 pub trait ObservationStore: Send + Sync + 'static {
-    /// Returns all that is known of a server; `None` where nothing was observed.
+    /// Returns the observation of a server; `None` if it was never observed.
     ///
     /// # Errors
-    /// [`Error::Unavailable`].
+    /// [`Error::Unavailable`] if the storage failed.
     fn observation<'a>(
         &'a self,
         organization: &'a str,
         server: &'a ServerId,
     ) -> BoxFuture<'a, Result<Option<Observation>, Error>>;
 
-    /// Returns what is known of these servers, in their order, without the text of definitions.
+    /// Returns the observations of these servers, in their order, without the text of definitions.
     ///
     /// # Errors
-    /// [`Error::Unavailable`].
+    /// [`Error::Unavailable`] if the storage failed.
     fn observations<'a>(
         &'a self,
         organization: &'a str,
         servers: &'a [ServerId],
     ) -> BoxFuture<'a, Result<Vec<Option<Observation>>, Error>>;
 
-    /// Replaces what is known, if what is stored still has the version of `observation` (0 where
-    /// nothing is); the version then counts up. Returns whether it was replaced.
+    /// Replaces the observation, if the stored one still has the version of `observation` (0 for
+    /// none); the version then counts up. Returns `true` if it was replaced.
     ///
     /// # Errors
-    /// [`Error::Unavailable`].
+    /// [`Error::Unavailable`] if the storage failed.
     fn observe<'a>(
         &'a self,
         organization: &'a str,
@@ -55,13 +57,13 @@ pub trait ObservationStore: Send + Sync + 'static {
         observation: &'a Observation,
     ) -> BoxFuture<'a, Result<bool, Error>>;
 
-    /// Claims the probes of those of `servers` that nobody has claimed within the last `every`;
-    /// returns, in their order, which are the caller's.
+    /// Claims the probes of `servers`, except those that another caller has claimed within the last
+    /// `every`. Returns, in their order, which ones the caller is to probe.
     ///
-    /// A claim ends by itself; one that somebody else made lasts as long as *they* asked for.
+    /// A claim ends by itself, after the `every` of the caller that made it.
     ///
     /// # Errors
-    /// [`Error::Unavailable`].
+    /// [`Error::Unavailable`] if the storage failed.
     fn claim_probes<'a>(
         &'a self,
         organization: &'a str,

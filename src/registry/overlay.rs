@@ -1,4 +1,4 @@
-//! A file's servers over those of a store.
+//! The servers of a file, on top of those of a store.
 
 use std::{fmt, ops::Bound, path::Path, sync::Arc, time::Duration};
 
@@ -18,22 +18,22 @@ use super::{
 };
 use crate::{name::ServerName, project::Project};
 
-/// The organization of all servers of a file.
+/// The organization of a file's servers.
 const ORGANIZATION: &str = "default";
-/// The number of servers that the store is asked for at once: a file of fifty takes a few round
-/// trips, and most of the store's connections stay free.
+/// The number of concurrent queries when names are checked: a file of fifty servers takes a few
+/// round trips, and most of the store's connections stay free.
 const AT_ONCE: usize = 4;
 
-/// A registry of the servers that a file declares, over those of a store.
+/// A registry that combines the servers of a file with those of a store.
 ///
-/// Declared servers can only be changed in the file: for them,
+/// Servers in the file are *declared*, and can only be changed there: for them,
 /// [`insert`](ServerStore::insert), [`replace`](ServerStore::replace) and
 /// [`remove`](ServerStore::remove) fail with [`Error::Declared`]. Everything else goes to the
-/// store, observations of declared servers included.
+/// store, including observations of declared servers.
 ///
-/// No name is in both: a file with a name that the store has, be it a draft's, is refused, at the
-/// start and when it changes. If another replica adds such a name to the store later, the file's
-/// server counts.
+/// No name may be in both. A file with a name that the store has, even as a draft, is refused, at
+/// startup and after each change. If another replica adds such a name to the store later, the
+/// declared server takes precedence.
 ///
 /// `Clone` is cheap and gives the same registry.
 ///
@@ -64,22 +64,23 @@ pub struct Overlay {
 impl Overlay {
     /// Reads a file, as [`FileRegistry::open`] does, and follows its changes from then on.
     ///
-    /// A changed file is refused while the store has one of its names, or cannot say: the last
-    /// good state stays, and the fault is logged once. The store is asked again every 10 s.
+    /// A changed file is also refused while the store has one of its names, or cannot be asked: the
+    /// last good state stays in force, and the fault is logged once. The store is asked again every
+    /// 10 s.
     ///
     /// # Errors
     /// Those of [`FileRegistry::open`], [`FileError::Taken`] and [`FileError::Store`].
     ///
     /// # Cancellation
-    /// Dropping the future stops everything. The task that follows the file holds the store, and
-    /// ends within half a second after the last clone is dropped.
+    /// Dropping the future stops everything. Later, the task that follows the file holds the store,
+    /// and ends within half a second after the last clone is dropped.
     pub async fn open(path: impl AsRef<Path>, store: impl Store) -> Result<Self, FileError> {
         let store: Arc<dyn Store> = Arc::new(store);
         let file = FileRegistry::open_guarded(path.as_ref(), guard(store.clone())).await?;
         Ok(Self { file, store })
     }
 
-    /// Reads TOML text, as [`FileRegistry::parse`] does.
+    /// Reads TOML text, as [`FileRegistry::parse`] does; no file is followed.
     ///
     /// # Errors
     /// Those of [`FileRegistry::parse`], [`FileError::Taken`] and [`FileError::Store`].
@@ -102,7 +103,7 @@ impl Overlay {
         (organization == ORGANIZATION).then(|| self.file.state())
     }
 
-    /// Refuses to change what the file declares.
+    /// Refuses changes of declared servers.
     fn refuse_declared(&self, organization: &str, name: &ServerName) -> Result<(), Error> {
         match self.declared(organization) {
             Some(declared) if declared.contains_key(name) => {

@@ -1,4 +1,4 @@
-//! Pinned tools: the accepted definitions, and what happens to others.
+//! Pinned tools: the accepted definitions, and the rule for all others.
 
 use std::collections::BTreeMap;
 
@@ -6,14 +6,17 @@ use serde::{Deserialize, Serialize};
 
 use super::definition::Fingerprint;
 
-/// A rule for tools that nobody has accepted.
+/// The rule for tools that were not accepted: new ones, and those whose definition has changed.
+///
+/// Default per store: a database withholds them, other stores offer them. See
+/// [`Server::on_change`](super::Server::on_change).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Gate {
-    /// It is offered.
+    /// The tool is offered without an operator's approval.
     Allow,
-    /// It is withheld until an operator accepts it.
+    /// The tool is withheld from models until an operator accepts it.
     Block,
 }
 
@@ -21,28 +24,28 @@ pub enum Gate {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pins(BTreeMap<String, Fingerprint>);
 
-/// A tool compared with what was accepted.
+/// The state of a tool, compared with its accepted definition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ToolState {
-    /// It is as it was accepted.
+    /// Its definition is the accepted one.
     Approved,
-    /// It was accepted, and its definition has changed since.
+    /// Its definition has changed since it was accepted.
     Changed,
     /// It was never accepted.
     New,
-    /// It was accepted, and its server no longer has it.
+    /// It was accepted, and its server no longer lists it.
     Removed,
 }
 
 impl Pins {
-    /// The accepted fingerprint of `tool`.
+    /// The accepted fingerprint of `tool`; `None` if it was never accepted.
     pub fn of(&self, tool: &str) -> Option<Fingerprint> {
         self.0.get(tool).copied()
     }
 
-    /// Compares `tool`, which has this fingerprint now, with what was accepted.
+    /// Compares `tool`, whose current fingerprint is `now`, with its accepted definition.
     pub fn state(&self, tool: &str, now: Fingerprint) -> ToolState {
         match self.of(tool) {
             Some(accepted) if accepted == now => ToolState::Approved,
@@ -51,12 +54,12 @@ impl Pins {
         }
     }
 
-    /// Accepts `tool` as it is now.
+    /// Accepts `tool` with its current fingerprint, in place of any earlier one.
     pub fn accept(&mut self, tool: impl Into<String>, now: Fingerprint) {
         self.0.insert(tool.into(), now);
     }
 
-    /// Forgets `tool`.
+    /// Removes `tool`, which is then new again.
     pub fn forget(&mut self, tool: &str) {
         self.0.remove(tool);
     }
@@ -71,7 +74,7 @@ impl Pins {
         self.0.is_empty()
     }
 
-    /// All accepted tools, by name.
+    /// All accepted tools with their fingerprints, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Fingerprint)> {
         self.0.iter().map(|(tool, pin)| (tool.as_str(), *pin))
     }

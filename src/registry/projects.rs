@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use super::error::Error;
 
-/// The projects that may use a server.
+/// The projects that may use a server; default all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Projects {
-    /// Every project of the organization.
+    /// Every project of the organization, including future ones.
     #[default]
     All,
-    /// These projects of the organization; never empty.
+    /// Only these projects of the organization; never empty.
     Only(BTreeSet<String>),
 }
 

@@ -20,9 +20,9 @@ use super::{
 };
 use crate::{mcp::Transport, name::ServerName, project::Project};
 
-/// A registered server: where it is, who may use it, and which of its tools are offered.
+/// A registered server: its address, the projects that may use it, and the tools that are offered.
 ///
-/// The fields check themselves; the `with_…` methods are there for building.
+/// The types of the fields enforce their rules; the `with_…` methods are for building a record.
 ///
 /// ```
 /// use mcp_layer::registry::Server;
@@ -36,18 +36,18 @@ use crate::{mcp::Transport, name::ServerName, project::Project};
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Server {
-    /// The identity, which never changes. It is random, so recreating a server gives it a new one;
-    /// that of a server in a file is derived from the name, so there it stays the same.
+    /// The id, which never changes. It is random, so recreating a server gives it a new id; the id
+    /// of a server in a file is derived from its name, and stays the same.
     pub id: ServerId,
     /// The organization that the server belongs to; default `default`.
     pub organization: Arc<str>,
-    /// The slug, unique in the organization.
+    /// The name by which callers ask for the server; a slug, unique in the organization.
     pub name: ServerName,
     /// The name for people; see [`Server::display_name`].
     pub display_name: Option<String>,
     /// A description for people.
     pub description: Option<String>,
-    /// The endpoint. The egress rules decide at each use whether it may be reached.
+    /// The MCP endpoint. The egress rules decide at each use whether it may be reached.
     pub url: Url,
     /// The transport to try first; default [`Transport::StreamableHttp`].
     pub transport: Transport,
@@ -66,16 +66,16 @@ pub struct Server {
     /// The rule for a tool whose definition has changed since it was accepted. Default `None`, for
     /// the store to decide: a database takes [`Gate::Block`], others [`Gate::Allow`].
     pub on_change: Option<Gate>,
-    /// The rule for a tool that appears later, where all tools are selected; default as for
-    /// `on_change`.
+    /// The rule for tools that appear later, if all tools are selected; default as for `on_change`.
     pub new_tools: Option<Gate>,
-    /// The accepted tools; `None` before the first listing, and where nothing is pinned. Stores set
-    /// it, and ignore it in what they are given.
+    /// The accepted tools; `None` before the first listing, and if nothing is pinned. Stores set
+    /// it, and ignore it in records that they are given.
     pub pins: Option<Arc<Pins>>,
-    /// The operator's switch; default `true`.
+    /// The operator's switch; default `true`. A disabled server is found, so that callers get a
+    /// reason, and is never called.
     pub enabled: bool,
-    /// Marks a server that is not finished: no caller finds it, and after [`DRAFT_LIFE`] it is gone.
-    /// Default `false`.
+    /// Marks an unfinished server: no caller finds it, and it expires after [`DRAFT_LIFE`]. Default
+    /// `false`.
     pub draft: bool,
     /// The origin of the record; default [`Source::Store`].
     pub source: Source,
@@ -91,8 +91,8 @@ impl Server {
     /// Creates a server that all projects may use, with all its tools and without authentication.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for a name that is not a slug, and for a URL that is not an absolute
-    /// `http` or `https` one, or has a user, a password or a fragment.
+    /// [`Error::Invalid`] for a name that is not a slug, and for a URL that is not absolute with
+    /// the scheme `http` or `https`, or that contains a user, a password or a fragment.
     pub fn new(name: &str, url: &str) -> Result<Self, Error> {
         Ok(Self {
             id: ServerId::random(),
@@ -133,8 +133,8 @@ impl Server {
 
     /// The reason why a selected tool with this fingerprint is withheld; `None` if it is offered.
     ///
-    /// `pins` count where the record has none of its own. Without any, nothing is withheld: nobody
-    /// has listed the server's tools before.
+    /// `pins` are used if the record has none of its own. Without any, nothing is withheld: the
+    /// server's tools have never been listed.
     pub fn withheld(&self, tool: &str, now: Fingerprint, pins: Option<&Pins>) -> Option<ToolState> {
         let state = self.pins.as_deref().or(pins)?.state(tool, now);
         let gate = match state {
@@ -264,7 +264,7 @@ pub enum Source {
     /// A store, where an operator can change it.
     #[default]
     Store,
-    /// A file, where it is declared.
+    /// A file, where it is declared and which only its author changes.
     File,
 }
 

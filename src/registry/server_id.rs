@@ -6,12 +6,15 @@ use crate::random::fill_random;
 #[cfg(feature = "file")]
 use crate::{hex::hex, name::ServerName};
 
-/// A server's identity: 128 bits in hex, random or a digest, never another server's.
+/// The id of a server: 128 bits as 32 hex digits, random or a digest. Sessions, tool lists and
+/// credentials are kept by it, and no other server ever has it.
+///
+/// A store of your own keeps it as text ([`as_str`](Self::as_str)) and restores it with `FromStr`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerId(Arc<str>);
 
 impl ServerId {
-    /// Creates a random identity.
+    /// Creates a random id.
     ///
     /// # Panics
     /// Panics if the system has no randomness; nothing here is safe without it.
@@ -21,8 +24,8 @@ impl ServerId {
         Self(format!("{:032x}", u128::from_be_bytes(bits)).into())
     }
 
-    /// Derives the identity of the server that a file declares by this name: the same in every
-    /// process and after every restart, so that what is stored about it is found again.
+    /// Derives the id of the server that a file declares by this name: the same in every process
+    /// and after every restart, so that data stored about it is found again.
     #[cfg(feature = "file")]
     pub(super) fn of_declared(name: &ServerName) -> Self {
         use sha2::{Digest, Sha256};
@@ -34,7 +37,7 @@ impl ServerId {
         Self(hex(&digest[..16]).into())
     }
 
-    /// The identity as text.
+    /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -52,7 +55,7 @@ impl FromStr for ServerId {
     }
 }
 
-/// The error of parsing a text that is no [`ServerId`].
+/// The error of parsing a text that is not a [`ServerId`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InvalidServerId;

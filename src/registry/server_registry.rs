@@ -7,27 +7,28 @@ use crate::{name::ServerName, project::Project};
 
 /// Finds the servers that a request names.
 ///
-/// The layer asks once for each request with `mcp`, and once more before each tool call, so that
-/// a server which was removed, disabled or taken from the project in the meantime is not called.
+/// The layer calls [`find`](Self::find) once for each request with `mcp`, and again before each
+/// tool call, so that a server that was removed, disabled or withdrawn from the project meanwhile
+/// is not called.
 ///
 /// # Contract
 /// An implementor guarantees that
 ///
 /// - a server is found by its exact name, in its own organization, by the projects that may use it
-///   ([`Server::is_usable_by`]), and by nobody else;
-/// - a server that does not exist and one that belongs to somebody else are both just absent from
-///   the answer, so that nobody can find out by asking;
+///   ([`Server::is_usable_by`]), and by no others;
+/// - a server that does not exist and one that the project may not use are both absent from the
+///   answer, so that callers cannot probe for names;
 /// - disabled servers are found, since the layer tells callers why it does not use them; drafts
 ///   are not;
-/// - every server is whole, with its credentials opened, and keeps its [`id`](Server::id) for as
-///   long as it exists: sessions, tool lists and credentials go by it.
+/// - every server is complete, with its credentials opened, and keeps its [`id`](Server::id) for as
+///   long as it exists, since sessions, tool lists and credentials are kept by id.
 ///
-/// `conformance::reading` (feature `conformance`) tries all of this but drafts.
+/// `conformance::reading` (feature `conformance`) tests all of this except drafts.
 ///
-/// Answer from memory where you can: each tool call waits for it. Callers assume nothing about the
-/// order of the answer, and bring a timeout of their own.
+/// Answer from memory if you can: each tool call waits for the answer. Callers assume nothing about
+/// its order, and set their own timeout.
 ///
-/// An `Arc<R>` is a registry where `R` is one, `Arc<dyn ServerRegistry>` included.
+/// `Arc<R>` implements the trait for every registry `R`, `Arc<dyn ServerRegistry>` included.
 ///
 /// # Examples
 /// One server for everybody:
@@ -68,8 +69,8 @@ pub trait ServerRegistry: Send + Sync + 'static {
     /// Returns the servers of these names that `project` may use, in any order; others are absent.
     ///
     /// # Errors
-    /// [`Error::Unavailable`] where the storage or a key is at fault; the caller then gets
-    /// `500 mcp_registry_error`, and no tool runs.
+    /// [`Error::Unavailable`] if the storage or a key fails; the caller then gets `500
+    /// mcp_registry_error`, and no tool runs.
     ///
     /// # Cancellation
     /// The future is dropped when the caller hangs up.

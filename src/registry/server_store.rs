@@ -18,23 +18,23 @@ use crate::name::ServerName;
 /// An implementor guarantees that
 ///
 /// - a name is unique in its organization, and no method crosses an organization's border;
-/// - a change happens as a whole or not at all, also when its future is dropped; of concurrent
-///   changes that expect the same version, exactly one is made;
-/// - a change shows in every later answer of this store, [`find`](ServerRegistry::find) included,
-///   and within a second in every process that shares its storage;
-/// - it keeps what is not for the operator to say, whatever a record brings along: [`Server::id`]
-///   stays that of the first insertion; `version`, `created_at`, `updated_at`, `source` and `pins`
-///   are the store's own; where `on_change` or `new_tools` is `None` it decides;
-/// - a draft that has not been changed for [`DRAFT_LIFE`](super::DRAFT_LIFE) is gone.
+/// - a change happens completely or not at all, even if its future is dropped; of several
+///   concurrent changes that expect the same version, exactly one succeeds;
+/// - a change is visible in every later answer of this store, [`find`](ServerRegistry::find)
+///   included, and within a second in every process that shares its storage;
+/// - it controls the fields that are not the operator's, whatever a record contains: [`Server::id`]
+///   stays that of the insertion; `version`, `created_at`, `updated_at`, `source` and `pins` are
+///   the store's own; it chooses `on_change` and `new_tools` if they are `None`;
+/// - a draft that has not been changed for [`DRAFT_LIFE`](super::DRAFT_LIFE) no longer exists.
 ///
-/// `conformance::stores` (feature `conformance`) tries what one process can see of this, but for the
-/// life of drafts.
+/// `conformance::stores` (feature `conformance`) tests what can be seen of this contract within one
+/// process, except the life of drafts.
 pub trait ServerStore: ServerRegistry {
     /// Returns one page of an organization's servers, sorted by the bytes of their names; drafts
-    /// only where the filter asks for them.
+    /// only if the filter asks for them.
     ///
     /// # Errors
-    /// [`Error::Unavailable`].
+    /// [`Error::Unavailable`] if the storage failed.
     fn list<'a>(
         &'a self,
         organization: &'a str,
@@ -42,32 +42,32 @@ pub trait ServerStore: ServerRegistry {
         page: &'a Page,
     ) -> BoxFuture<'a, Result<Listing, Error>>;
 
-    /// Returns the server of this name, be it a draft.
+    /// Returns the server of this name, even if it is a draft.
     ///
     /// # Errors
-    /// [`Error::NotFound`], [`Error::Unavailable`].
+    /// [`Error::NotFound`]; [`Error::Unavailable`] if the storage failed.
     fn get<'a>(
         &'a self,
         organization: &'a str,
         name: &'a ServerName,
     ) -> BoxFuture<'a, Result<Arc<Server>, Error>>;
 
-    /// Adds a server, as version 1, and returns what is stored.
+    /// Adds a server as version 1, and returns the stored record.
     ///
     /// # Errors
-    /// [`Error::Conflict`] where the name exists in the organization: never an overwrite.
+    /// [`Error::Conflict`] if the name exists in the organization; it is never overwritten.
     /// [`Error::Declared`], [`Error::Invalid`], [`Error::Unavailable`].
     fn insert(&self, server: Server) -> BoxFuture<'_, Result<Arc<Server>, Error>>;
 
     /// Replaces the server of the same organization and name, if it still has the version of
-    /// `server`; the version then counts up. Returns what is stored.
+    /// `server`; the version then counts up. Returns the stored record.
     ///
     /// # Errors
-    /// [`Error::Stale`] where somebody else has changed it. [`Error::NotFound`],
-    /// [`Error::Declared`], [`Error::Invalid`], [`Error::Unavailable`].
+    /// [`Error::Stale`] if another change came first. [`Error::NotFound`], [`Error::Declared`],
+    /// [`Error::Invalid`], [`Error::Unavailable`].
     fn replace(&self, server: Server) -> BoxFuture<'_, Result<Arc<Server>, Error>>;
 
-    /// Removes the server of this name, with everything that was learned about it.
+    /// Removes the server of this name, along with everything that was learned about it.
     ///
     /// # Errors
     /// [`Error::NotFound`], [`Error::Declared`], [`Error::Unavailable`].
@@ -113,8 +113,8 @@ impl<S: ServerStore + ?Sized> ServerStore for Arc<S> {
     }
 }
 
-/// A [`ServerStore`] that keeps observations too. Every type that is both is one, so
-/// `Arc<dyn Store>` is a store of any type.
+/// A [`ServerStore`] that is also an [`ObservationStore`]. Every type that implements both
+/// implements this, so `Arc<dyn Store>` is a type-erased store of both.
 pub trait Store: ServerStore + ObservationStore {}
 
 impl<S: ServerStore + ObservationStore> Store for S {}

@@ -8,9 +8,9 @@ use super::error::Error;
 
 /// The callers that share one MCP session of a server.
 ///
-/// A browser, a shell or a notebook keeps state in its session: whoever shares the session sees
-/// it. Two credentials or tokens, two servers and two organizations never share one, whatever this
-/// says. Tool lists are shared by all who use one credential.
+/// A browser, a shell or a notebook keeps state in its session, which all callers that share the
+/// session can see. Two credentials or tokens, two servers and two organizations never share one,
+/// whatever this says. Tool lists are shared by all users of a credential.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -18,19 +18,19 @@ pub enum ShareSession {
     /// The calls of one exchange; the session ends with it. Each exchange that calls the server
     /// costs it a handshake.
     Exchange,
-    /// The exchanges of one caller: of one project and one API key (a
-    /// [`CallerId`](crate::CallerId), else the `Authorization`), with the same `x-mcp-…` headers,
-    /// and the same `user` or `safety_identifier` in the body.
+    /// The exchanges of one caller: the same project and API key (a [`CallerId`](crate::CallerId),
+    /// or else the `Authorization`), the same `x-mcp-…` headers, and the same `user` or
+    /// `safety_identifier` in the body.
     Caller,
-    /// The exchanges of one project.
+    /// The exchanges of one project (default).
     #[default]
     Project,
-    /// Everyone who uses the same credential: for servers that keep no state.
+    /// Everyone who uses the same credential; for servers that keep no state.
     All,
 }
 
 impl ShareSession {
-    /// The words for all of them, in order, from the narrowest to the widest.
+    /// The words of all variants, from the narrowest to the widest.
     pub const ALL: [(&'static str, Self); 4] = [
         ("exchange", Self::Exchange),
         ("caller", Self::Caller),

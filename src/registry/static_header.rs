@@ -7,12 +7,12 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::error::Error;
 
-/// The longest value of a static header; real keys and tokens are far shorter.
+/// The longest value of a static header, in bytes; real keys and tokens are far shorter.
 const VALUE_LEN: usize = 8 * 1024;
 
-/// A header with a secret value that is sent with every request to a server.
+/// A header with a secret value that is sent with every request to a server, such as an API key.
 ///
-/// `Debug` shows only its name.
+/// `Debug` shows only its name. The value is wiped from memory when it is dropped.
 #[derive(Clone, Debug)]
 pub struct StaticHeader {
     name: HeaderName,
@@ -21,13 +21,15 @@ pub struct StaticHeader {
 }
 
 impl StaticHeader {
-    /// Creates a header with the whole value, such as `Bearer …` for `Authorization`.
+    /// Creates a header with its whole value, such as `Bearer …` for `Authorization`.
     ///
     /// # Errors
-    /// [`Error::Invalid`] for an invalid name; for a reserved one (framing, hop-by-hop, MCP's own
-    /// or the trace's: `Host`, `Content-Length`, `Connection`, `Mcp-Session-Id`, …); and for a value
-    /// that is empty, longer than 8 KiB or has characters that a header cannot carry, such as a
-    /// line break. The error never contains the value.
+    /// [`Error::Invalid`], which never contains the value:
+    ///
+    /// - for an invalid name, or a reserved one (framing, hop-by-hop, MCP's own or the trace's:
+    ///   `Host`, `Content-Length`, `Connection`, `Mcp-Session-Id`, …);
+    /// - for a value that is empty, longer than 8 KiB, or has characters that a header cannot
+    ///   carry, such as a line break.
     pub fn new(name: &str, value: impl Into<SecretString>) -> Result<Self, Error> {
         let name: HeaderName = name.parse().map_err(|_| {
             Error::invalid(
@@ -65,7 +67,7 @@ impl StaticHeader {
         &self.name
     }
 
-    /// Creates a header whose stored value does not open, for [`Auth::Unreadable`](super::Auth): it
+    /// Creates a header whose stored value does not open, for [`Auth::Unreadable`](super::Auth). It
     /// can be shown, and is never sent.
     pub fn without_value(name: HeaderName) -> Self {
         Self {
@@ -82,12 +84,12 @@ impl StaticHeader {
         self
     }
 
-    /// The time when the value was entered, where known.
+    /// The time when the value was entered, if known.
     pub fn set_at(&self) -> Option<SystemTime> {
         self.set_at
     }
 
-    /// The whole value.
+    /// The whole value, as it is sent.
     pub fn value(&self) -> &SecretString {
         &self.value
     }

@@ -1,4 +1,4 @@
-//! A store that answers in time.
+//! A wrapper that limits the time of a store.
 
 use std::time::{Duration, SystemTime};
 
@@ -15,13 +15,13 @@ use super::{
 };
 use crate::secret::SecretString;
 
-/// The longest that a request waits for an answer of a store: while a refresh waits, so does
-/// everybody who needs the token, and it must not outlast its lease. A database that needs longer is
-/// in trouble.
+/// The longest wait for an answer of a store. While a refresh waits, every request that needs the
+/// token waits too, and the refresh must not outlast its lease. A database that needs longer is in
+/// trouble.
 const LIMIT: Duration = Duration::from_secs(3);
 
-/// Wraps a store so that it answers within 3 s, be it with [`Error::Unavailable`]; what was asked
-/// for may have been done all the same.
+/// Wraps a store so that each call returns within 3 s, if only with [`Error::Unavailable`]. The
+/// call may have had its effect even so.
 pub(crate) struct Timeout<S>(S);
 
 impl<S> Timeout<S> {

@@ -2,14 +2,15 @@
 
 use super::error::Error;
 
-/// The tools of a server that are offered to models.
+/// The tools of a server that are offered to models; default all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ToolSelection {
-    /// Every tool that the server lists, each with [`ToolPolicy::Auto`].
+    /// Every tool that the server lists, now and later, each with [`ToolPolicy::Auto`].
     #[default]
     All,
-    /// These tools of the server; never empty.
+    /// Only these tools of the server; never empty. A selected tool that the server does not list
+    /// is not offered.
     Only(Vec<SelectedTool>),
 }
 
@@ -46,7 +47,8 @@ impl ToolSelection {
     }
 }
 
-/// A selected tool, by its own name at the server.
+/// A selected tool, by its own name at the server. A `&str` or `String` converts into one with
+/// [`ToolPolicy::Auto`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SelectedTool {
     name: String,
@@ -79,13 +81,13 @@ impl<T: Into<String>> From<T> for SelectedTool {
     }
 }
 
-/// The rule for calls of a tool in a request with auto-execution.
+/// The rule for calls of a tool in a request with auto-execution; default [`ToolPolicy::Auto`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ToolPolicy {
-    /// A call is run.
+    /// Calls are executed.
     #[default]
     Auto,
-    /// The turn goes back to the caller, who approves the call by resuming.
+    /// The turn is returned to the caller, who approves the call by resuming the conversation.
     AskFirst,
 }

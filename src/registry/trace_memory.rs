@@ -16,16 +16,20 @@ use crate::trace::{Trace, TraceId, TraceSink};
 /// The most exchanges that are kept: an afternoon of debugging.
 const KEPT: usize = 1000;
 
-/// The most memory that they take all together, in bytes: few of them are near the largest.
+/// The most memory that they take, in bytes; few of them are near the largest.
 const BYTES: usize = 64 << 20;
 
-/// A trace store in memory: the latest 1,000 exchanges, or 64 MiB of them. Clones share them.
+/// A trace store in memory: the latest 1,000 exchanges, or as many of them as fit into 64 MiB.
+///
+/// Recording takes a lock for a moment and never waits; records are lost with the process. `Clone`
+/// is cheap, and clones are the same store, so one can be a sink of the layer and another be shown
+/// by `admin`.
 #[derive(Clone, Default)]
 pub struct MemoryTraces(Arc<Mutex<Kept>>);
 
 #[derive(Default)]
 struct Kept {
-    /// The latest first, each with its size.
+    /// The records, latest first, each with its size.
     traces: VecDeque<(Arc<Trace>, usize)>,
     bytes: usize,
 }

@@ -10,14 +10,14 @@ use crate::trace::{Trace, TraceId, TraceSink};
 /// # Contract
 /// An implementor guarantees that
 ///
-/// - [recording](TraceSink::record) blocks nobody: it is best effort, so a record may be lost, or
-///   be seen a moment later;
-/// - what is kept is bounded, by age, count or size, and the oldest goes first;
-/// - an exchange comes back as it went in; times may lose what is finer than a millisecond;
-/// - neither lists nor ids lead from one organization to another.
+/// - [recording](TraceSink::record) never blocks: it is best effort, so a record may be lost, or be
+///   visible a moment later;
+/// - the stored records are bounded by age, number or size, and the oldest are removed first;
+/// - an exchange comes back as it went in; times may lose anything below a millisecond;
+/// - neither lists nor ids give one organization access to another's exchanges.
 ///
-/// `conformance::traces` (feature `conformance`) tries all of this but the bounds. An `Arc<S>` is a
-/// store where `S` is one, `Arc<dyn TraceStore>` included.
+/// `conformance::traces` (feature `conformance`) tests all of this except the bounds. `Arc<S>`
+/// implements the trait for every store `S`, `Arc<dyn TraceStore>` included.
 pub trait TraceStore: TraceSink {
     /// Returns one page of an organization's exchanges, the latest first, without their spans
     /// ([`Trace::without_spans`]).
@@ -31,10 +31,10 @@ pub trait TraceStore: TraceSink {
         page: &'a TracePage,
     ) -> BoxFuture<'a, Result<TraceListing, Error>>;
 
-    /// Returns the exchange of this id, if it is the organization's and still kept.
+    /// Returns the exchange of this id, if it belongs to the organization and is still stored.
     ///
     /// # Errors
-    /// [`Error::Unavailable`].
+    /// [`Error::Unavailable`] if the storage failed.
     fn get<'a>(
         &'a self,
         organization: &'a str,
@@ -61,22 +61,24 @@ impl<S: TraceStore + ?Sized> TraceStore for Arc<S> {
     }
 }
 
-/// The exchanges to list; the default is all.
+/// A filter for lists of exchanges; the default matches all. Conditions are combined with "and",
+/// and compare whole names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TraceFilter {
-    /// Only those of this project.
+    /// Only exchanges of this project.
     pub project: Option<String>,
-    /// Only those that named this server.
+    /// Only exchanges that requested this server.
     pub server: Option<String>,
-    /// Only those that asked for this model.
+    /// Only exchanges that requested this model.
     pub model: Option<String>,
-    /// Only those that ended so.
+    /// Only exchanges with this outcome, by its [word](crate::trace::Outcome::as_str).
     pub outcome: Option<String>,
 }
 
 impl TraceFilter {
-    /// Returns `true` if `trace` is to be listed.
+    /// Returns `true` if `trace` matches all conditions. A store that filters by itself has to
+    /// agree with this.
     pub fn matches(&self, trace: &Trace) -> bool {
         let is = |wanted: &Option<String>, found: Option<&str>| {
             wanted.is_none() || wanted.as_deref() == found
@@ -89,13 +91,13 @@ impl TraceFilter {
     }
 }
 
-/// The part of a list to return; the default is the latest 50 exchanges.
+/// A position and a size in a list; the default is the latest 50 exchanges.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct TracePage {
-    /// Only exchanges before this one: the `next` of the page before.
+    /// Only exchanges before this one: [`TraceListing::next`] of the previous page.
     pub before: Option<TraceId>,
-    /// The number of exchanges wanted; default 50. A store goes by [`TracePage::size`].
+    /// The requested number of exchanges; default 50. Stores use [`TracePage::size`].
     pub limit: usize,
 }
 
@@ -109,7 +111,7 @@ impl Default for TracePage {
 }
 
 impl TracePage {
-    /// The most exchanges on this page: its limit, but at least 1 and at most 200.
+    /// The number of exchanges on this page: the limit, clamped to 1–200.
     pub fn size(&self) -> usize {
         self.limit.clamp(1, 200)
     }
@@ -126,7 +128,7 @@ pub struct TraceListing {
 }
 
 impl TraceListing {
-    /// A page of `traces`, the latest first; `next` is the last one's id where more follow.
+    /// Creates a page of `traces`, latest first; `next` is the last one's id if more follow.
     pub fn new(traces: Vec<Arc<Trace>>, next: Option<TraceId>) -> Self {
         Self { traces, next }
     }

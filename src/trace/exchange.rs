@@ -16,39 +16,42 @@ use super::{
 };
 
 /// One exchange: a request with `mcp`, all its turns and all its tool calls.
+///
+/// Fields are public so that stores can read and restore them; later versions may add more.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Trace {
-    /// Its id; ids of later exchanges are greater.
+    /// The id; later exchanges have greater ids.
     pub id: TraceId,
-    /// The organization that it can be read in.
+    /// The organization whose operators may read the record.
     pub organization: Arc<str>,
     /// The caller's project.
     pub project: Arc<str>,
-    /// The model that was asked for.
+    /// The model that the caller asked for; `None` if the request named none.
     pub model: Option<Arc<str>>,
-    /// The servers that were named.
+    /// The names of the requested servers, as the caller gave them.
     pub servers: Vec<String>,
-    /// The time at which the request came.
+    /// The time when the request arrived.
     pub started_at: SystemTime,
-    /// The time until its answer ended.
+    /// The time from the arrival of the request to the end of its answer.
     pub duration: Duration,
-    /// Batches of executed calls.
+    /// The number of batches of tool calls that were executed.
     pub rounds: u64,
-    /// The executed calls of all batches.
+    /// The number of calls that were executed, in all batches together.
     pub calls: u64,
-    /// The reason why the loop stopped, as in the receipt; `None` if there was no loop, or it broke
-    /// off.
+    /// The reason why the loop stopped, as in the receipt; `None` if there was no loop, or it was
+    /// interrupted.
     pub stopped_by: Option<StoppedBy>,
-    /// The way that it ended, as its caller saw it.
+    /// The outcome, as the caller saw it.
     pub outcome: Outcome,
-    /// The usage summed over all turns, with `cost` where it is known.
+    /// The token usage, summed over all turns, with `cost` if it is known.
     pub usage: Option<Map<String, Value>>,
     pub(crate) steps: Steps,
 }
 
 impl Trace {
-    /// A record of which nothing else is known; stores set the other fields.
+    /// Creates a record with these values and nothing else: no model, no servers, no steps, and
+    /// zero for every number. A store sets the other fields.
     pub fn new(
         id: TraceId,
         organization: impl Into<Arc<str>>,
@@ -73,22 +76,22 @@ impl Trace {
         }
     }
 
-    /// The steps of the exchange, by their start.
+    /// The steps of the exchange, ordered by their start.
     ///
-    /// They are made here of what was logged, with what looks like a secret masked, so it takes a
-    /// while: a [`TraceSink`](super::TraceSink) leaves it to whoever reads the record.
+    /// They are built by this call, from what was logged, with probable secrets masked. That takes
+    /// a while, so a [`TraceSink`](super::TraceSink) should leave it to readers of the record.
     pub fn steps(&self) -> Cow<'_, [Step]> {
         self.steps.get()
     }
 
-    /// Replaces the steps.
+    /// Replaces the steps, which are taken as they are: nothing is masked again.
     #[must_use]
     pub fn with_steps(mut self, steps: Vec<Step>) -> Self {
         self.steps = Steps::Built(steps);
         self
     }
 
-    /// A copy without its steps, as lists have it.
+    /// A copy without its steps, as in lists.
     #[must_use]
     pub fn without_steps(&self) -> Self {
         Self {
@@ -108,14 +111,14 @@ impl Trace {
         }
     }
 
-    /// Tells whether its steps are made in less than a thousandth of a second.
+    /// Returns `true` if its steps can be built in less than a millisecond.
     #[cfg(any(feature = "admin", feature = "postgres", feature = "sqlite"))]
     pub(crate) fn is_small(&self) -> bool {
         const SMALL: usize = 64 << 10;
         self.size() <= SMALL
     }
 
-    /// About how many bytes it takes.
+    /// The approximate size in memory, in bytes.
     pub(crate) fn size(&self) -> usize {
         let servers = self.servers.iter().map(|server| server.len() + 24);
         let usage = self.usage.as_ref().map_or(0, members);
@@ -123,9 +126,9 @@ impl Trace {
     }
 }
 
-/// About how many bytes the members of an object take.
+/// The approximate size of an object's members, in bytes.
 fn members(object: &Map<String, Value>) -> usize {
-    /// A name, a value, and what a map needs for them.
+    /// The size of a name, a value and their place in the map.
     const MEMBER: usize = 80;
     let member = |(name, value): (&String, &Value)| {
         let value = match value {

@@ -1,4 +1,4 @@
-//! The target for what records keep.
+//! The target for the redaction of records.
 
 use serde_json::Value;
 

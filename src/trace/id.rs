@@ -11,30 +11,32 @@ use serde::{Deserialize, Serialize};
 
 use crate::random::fill_random;
 
-/// 32 hex digits: the time in milliseconds, then 80 random bits. In order they are in the order
-/// of time.
+/// The id of an exchange: 48 bits of the time in milliseconds, then 80 random bits.
+///
+/// `Display` and `FromStr` use 32 hex digits in lower case. The order of ids is the order of time,
+/// so a list by id needs no other key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TraceId(u128);
 
 impl TraceId {
-    /// An id for an exchange that begins `at`.
+    /// Creates an id for an exchange that begins `at`. Two ids of the same time differ.
     ///
     /// # Panics
-    /// When the system gives no random numbers.
+    /// Panics if the system has no randomness.
     pub fn new(at: SystemTime) -> Self {
         Self(Self::first_of(at).0 | random())
     }
 
-    /// The first id that an exchange may have which begins `at`.
+    /// The first possible id of an exchange that begins `at`.
     pub(crate) fn first_of(at: SystemTime) -> Self {
         let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
         Self(since.as_millis() << 80)
     }
 }
 
-/// 80 random bits. The system is asked for those of many ids at once: each time costs more than all
-/// else of an id.
+/// Draws 80 random bits. The system is asked for the bits of many ids at once, since each request
+/// costs more than the rest of an id.
 fn random() -> u128 {
     static BITS: Mutex<([u8; 640], usize)> = Mutex::new(([0; 640], 0));
     let mut bits = BITS.lock().unwrap_or_else(PoisonError::into_inner);
@@ -79,7 +81,7 @@ impl From<TraceId> for String {
     }
 }
 
-/// Not 32 hex digits in lower case.
+/// The error of parsing a text that is not 32 hex digits in lower case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct InvalidTraceId;

@@ -1,8 +1,8 @@
-//! The log of an exchange under way, in plain facts.
+//! The log of an exchange in progress, in plain facts.
 //!
-//! It is written on the way of a request, so nothing is built, masked or formatted here:
-//! `steps.rs` does that when somebody reads the record. All texts are in one buffer, since a record
-//! goes long after it has left every cache, where each piece of memory costs a while to give back.
+//! It is written while a request is being served, so nothing is built, masked or formatted here:
+//! `steps.rs` does that when the record is read. All texts share one buffer: by the time a record
+//! is dropped it has left every cache, and each allocation then takes a while to free.
 
 use super::{
     outcome::{CallOutcome, Outcome},
@@ -10,7 +10,7 @@ use super::{
     step::{Step, Timing, is_error},
 };
 
-/// Facts of one record; a model may ask for any number of calls.
+/// The most facts of one record; a model may request any number of calls.
 const FACTS: usize = 1000;
 
 /// The most that a record has of arguments and results, in bytes; later ones are left out.

@@ -1,14 +1,13 @@
-//! The record of an exchange: what a request with `mcp` came to, turn by turn and call by call.
+//! The record of an exchange: a request with `mcp`, turn by turn and call by call.
 //!
-//! The layer makes one for each exchange and gives it to whoever
-//! [wants to know](crate::McpLayer::add_trace_sink). This part knows neither the loop nor where
-//! records are kept.
+//! The layer makes one for each exchange and passes it to every
+//! [sink](crate::McpLayer::add_trace_sink). This module knows neither the loop nor where records
+//! are stored.
 //!
-//! A [`Step`] is typed, and so are the words of a record: a store keeps them as it likes, and
-//! makes a [`Trace`] of them again with [`Trace::new`] and [`Trace::with_steps`].
-//! OpenTelemetry's names are for those who look from outside: [`Trace::spans`] has them, REST
-//! shows them, and the `tracing` spans of the target [`TARGET`] have the same but arguments and
-//! results:
+//! A [`Step`] is typed, and so is every other value of a record. A store may keep them in any form,
+//! and rebuilds a [`Trace`] with [`Trace::new`] and [`Trace::with_steps`]. OpenTelemetry's names
+//! appear at the edges only: [`Trace::spans`] uses them, REST shows them, and the `tracing` spans
+//! with the target [`TARGET`] have them, without arguments and results:
 //!
 //! | span | attributes |
 //! |---|---|
@@ -54,6 +53,6 @@ pub(crate) use self::{
     steps::Steps,
 };
 
-/// The target of the `tracing` spans of exchanges, turns and tool calls, so that a log can leave
-/// out what an exporter is to have.
+/// The target of the `tracing` spans of exchanges, turns and tool calls. Filter on it to keep them
+/// out of a log that an exporter records anyway.
 pub const TARGET: &str = "mcp_layer::trace";

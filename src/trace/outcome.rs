@@ -15,7 +15,7 @@ macro_rules! words {
         }
 
         impl $name {
-            /// The word for it, as JSON has it.
+            /// The word for the value, as in JSON.
             pub fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => $word,)+
@@ -34,15 +34,15 @@ macro_rules! words {
 words! {
     /// The outcome of an exchange, as its caller saw it.
     Outcome {
-        /// The caller got an answer of the model, or calls to run itself.
+        /// The caller got an answer from the model, or tool calls to run itself.
         Ok = "ok",
-        /// The model's service answered with a status that is no success.
+        /// The model's service answered with an error status.
         UpstreamError = "upstream_error",
-        /// The model's service gave no answer, broke off, or sent what is no answer.
+        /// The model's service did not answer, broke off, or sent something that is not an answer.
         UpstreamFailed = "upstream_failed",
-        /// The request was refused, and no model was asked.
+        /// The request was refused before any model was called.
         Refused = "refused",
-        /// The caller hung up.
+        /// The caller hung up before the end.
         Cancelled = "cancelled",
     }
 }
@@ -50,14 +50,14 @@ words! {
 words! {
     /// The reason why a loop stopped: `stopped_by` in a receipt.
     ///
-    /// In the order of precedence: where several reasons apply, the greatest is told, because it
-    /// is what the caller has to act on.
+    /// The order is that of precedence: if several reasons apply, the greatest is reported, because
+    /// it is the one that the caller has to act on.
     StoppedBy {
-        /// The model called no tool: this is its answer.
+        /// The model called no tool: this is its final answer.
         Final = "final",
         /// Too little time is left for another batch and another turn.
         Deadline = "deadline",
-        /// The turn calls tools, and the rounds are used up.
+        /// The turn calls tools, but no round is left.
         MaxRounds = "max_rounds",
         /// The turn calls a tool that the caller must approve.
         AskFirst = "ask_first",
@@ -69,13 +69,13 @@ words! {
 words! {
     /// The outcome of a tool call.
     CallOutcome {
-        /// The tool gave a result.
+        /// The tool returned a result.
         Ok = "ok",
-        /// The tool gave an error, or could not be called; the model was told why.
+        /// The tool returned an error or could not be called; the model was told the reason.
         Error = "error",
-        /// The caller hung up meanwhile.
+        /// The caller hung up during the call.
         Cancelled = "cancelled",
-        /// The call was not run here: it went back to the caller.
+        /// The call was not executed here, but returned to the caller.
         NotExecuted = "not_executed",
     }
 }

@@ -1,31 +1,36 @@
-//! Payloads: the parts of arguments and results that are kept.
+//! Payloads: the parts of arguments and results that are recorded.
 
 use serde::Deserialize;
 
 use super::redact::redacted;
 
-/// The most that is kept of one text, in bytes: enough to see what it was about.
+/// The most that is recorded of one text, in bytes: enough to see what it was about.
 const KEPT: usize = 8 * 1024;
 
-/// So much more is looked at, so that a secret at the end of what is kept is seen whole.
+/// The additional bytes that are inspected, so that a secret at the cut is seen whole.
 const MARGIN: usize = 1024;
 
-/// The parts of arguments and results that a record has.
+/// The parts of arguments and results that records contain, by
+/// [`McpLayer::with_trace_payloads`](crate::McpLayer::with_trace_payloads). Default:
+/// [`Redacted`](Self::Redacted).
+///
+/// All together, one record contains at most 1 MiB of them; payloads beyond that are left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Payloads {
-    /// Their sizes.
+    /// Sizes only.
     Off,
-    /// The text, up to 8 KiB each, without the values of members whose names sound like secrets.
+    /// Up to 8 KiB of each text, with probable secrets masked: the values of members whose names
+    /// suggest a secret, and texts in the form of well-known keys. Masking is best effort.
     #[default]
     Redacted,
-    /// The text, up to 8 KiB each.
+    /// Up to 8 KiB of each text, unmasked.
     Full,
 }
 
 impl Payloads {
-    /// The part of `text` that is logged: enough to find out later what a record may have of it.
+    /// The part of `text` that is logged: enough to decide later what a record may contain.
     pub(super) fn logged(self, text: &str) -> Option<&str> {
         match self {
             Self::Off => None,
@@ -33,7 +38,7 @@ impl Payloads {
         }
     }
 
-    /// The part that a record may have of a text of `whole` bytes of which `logged` was logged.
+    /// The part that a record may contain of a text of `whole` bytes, of which `logged` was logged.
     pub(super) fn kept(self, logged: &str, whole: usize) -> String {
         let mut kept = self.masked(logged);
         if whole > KEPT {
@@ -43,7 +48,7 @@ impl Payloads {
         kept
     }
 
-    /// A text that is kept in any case, such as why a request was refused.
+    /// Masks a text that is always recorded, such as the reason of a refusal.
     pub(crate) fn masked(self, text: &str) -> String {
         match self {
             Self::Full => text.to_owned(),

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::exchange::Trace;
 
-/// Receives the record of every exchange when it has ended.
+/// Receives the record of every exchange, once, when it has ended: also of one that was refused,
+/// that failed, or whose caller hung up.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -22,9 +23,11 @@ use super::exchange::Trace;
 /// let layer = McpLayer::new(MemoryRegistry::default()).add_trace_sink(Printer);
 /// ```
 pub trait TraceSink: Send + Sync + 'static {
-    /// Takes a record. It is called on the way of a request, so it must not block; a sink that
-    /// cannot keep up drops records and counts them. A panic is told in the log, and neither the
-    /// caller nor another sink notices.
+    /// Takes a record.
+    ///
+    /// This is called while a request is being served, so it must not block: hand the record to a
+    /// task, and drop and count records if that cannot keep up. A panic is caught and logged;
+    /// neither the caller nor another sink notices.
     fn record(&self, trace: &Arc<Trace>);
 }
 

@@ -1,4 +1,4 @@
-//! The steps of a record by OpenTelemetry's names, for REST and for exporters.
+//! The steps of a record under OpenTelemetry's names, for REST and for exporters.
 
 use std::time::Duration;
 
@@ -12,24 +12,28 @@ use super::{
     step::{CallStep, ListingStep, OmissionStep, RefusalStep, Step, Timing, TurnStep},
 };
 
-/// A [step](Step) as OpenTelemetry names it.
+/// A [step](Step) under OpenTelemetry's names. There is one span per step, and none for the
+/// exchange as a whole.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Span {
-    /// `chat {model}`, `execute_tool {server}__{tool}`, `list_tools {server}` or `refuse`.
+    /// The name: `chat {model}`, `execute_tool {server}__{tool}`, `list_tools {server}` or
+    /// `refuse`.
     pub name: String,
-    /// The time from the beginning of the exchange.
+    /// The time from the beginning of the exchange; in JSON, milliseconds.
     #[serde(rename = "start_ms", with = "millis")]
     pub start: Duration,
-    /// The time that it took.
+    /// The duration; in JSON, milliseconds.
     #[serde(rename = "duration_ms", with = "millis")]
     pub duration: Duration,
-    /// Attributes by the names of OpenTelemetry, such as `gen_ai.tool.call.id`.
+    /// The attributes by OpenTelemetry's names, such as `gen_ai.tool.call.id`, and by `mcp_layer.…`
+    /// where it has none.
     pub attributes: Map<String, Value>,
 }
 
 impl Trace {
-    /// The [steps](Trace::steps) by OpenTelemetry's names, as REST shows them.
+    /// The [steps](Trace::steps) under OpenTelemetry's names, as REST shows them. Like the steps,
+    /// they are built by this call.
     pub fn spans(&self) -> Vec<Span> {
         let steps = self.steps();
         let model = self.model.as_deref();

@@ -1,4 +1,4 @@
-//! The steps of an exchange: turns, tool calls, listings, and what kept it from taking more.
+//! The steps of an exchange: turns, tool calls, listings, omissions and refusals.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -11,87 +11,89 @@ use super::{
 
 /// One step of an exchange.
 ///
-/// A store keeps it as it likes; serde has it as an object whose member `step` says which one it
-/// is.
+/// Its serde form is an object whose member `step` names the variant in snake case; stores may use
+/// it or another form.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "step", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Step {
     /// A call of the model.
     Turn(TurnStep),
-    /// A tool call that the model asked for, run here or not.
+    /// A tool call that the model requested, whether or not it was executed here.
     Call(CallStep),
-    /// A listing of a server's tools that took time or failed.
+    /// A listing of a server's tools that took time or failed; one from the cache is no step.
     Listing(ListingStep),
-    /// Tool calls that were not looked at, because one turn made too many.
+    /// Tool calls that were ignored, because one turn made too many.
     Omission(OmissionStep),
     /// The refusal of the request.
     Refusal(RefusalStep),
 }
 
-/// The time of a step.
+/// The time of a step, relative to its exchange; in JSON, whole milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timing {
-    /// The time from the beginning of the exchange to that of the step.
+    /// The time from the beginning of the exchange to the beginning of the step.
     #[serde(rename = "start_ms", with = "millis")]
     pub start: Duration,
-    /// The time that the step took.
+    /// The duration of the step.
     #[serde(rename = "duration_ms", with = "millis")]
     pub duration: Duration,
 }
 
 /// A call of the model.
+///
+/// Fields are `None` if the model's service did not report them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct TurnStep {
-    /// The time that it took.
+    /// The start and the duration.
     #[serde(flatten)]
     pub timing: Timing,
-    /// The number of the turn, from 1 on.
+    /// The number of the turn, from 1.
     pub number: u64,
     /// The model that answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// The model's reason to end its answer, such as `stop`.
+    /// The model's reason for ending its answer, such as `stop`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<String>,
-    /// Tokens that the model read.
+    /// The number of tokens that the model read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_tokens: Option<u64>,
-    /// Tokens that the model wrote.
+    /// The number of tokens that the model wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_tokens: Option<u64>,
     /// The HTTP status of the answer; `None` if there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// The outcome of the exchange, if it ended before the turn did.
+    /// The outcome of the exchange, if it ended during this turn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Outcome>,
 }
 
-/// A tool call that the model asked for.
+/// A tool call that the model requested.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct CallStep {
-    /// The time that it took.
+    /// The start and the duration.
     #[serde(flatten)]
     pub timing: Timing,
-    /// The model's id of the call.
+    /// The id that the model gave the call.
     pub id: String,
-    /// The tool as the model named it.
+    /// The tool's name as the model wrote it.
     pub name: String,
-    /// The server; `None` for a tool that none of the servers offers.
+    /// The server; `None` for a tool that no server offers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<String>,
     /// The tool's own name at its server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool: Option<String>,
-    /// The batch that it ran in, from 1 on; `None` if it was not run here.
+    /// The number of the batch that it ran in, from 1; `None` if it was not executed here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub round: Option<u64>,
     /// The outcome.
     pub outcome: CallOutcome,
-    /// The kind of error, in one word such as `tool_error`.
+    /// The kind of error in one word, such as `tool_error`; `None` if there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Cow<'static, str>>,
     /// The arguments, as far as [`Payloads`](super::Payloads) allows.
@@ -100,13 +102,13 @@ pub struct CallStep {
     /// The text that the model got, as far as [`Payloads`](super::Payloads) allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<String>,
-    /// The size of the result before it was truncated; `None` if it was not run to its end.
+    /// The size of the result in bytes before truncation; `None` if the call did not finish.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result_bytes: Option<u64>,
-    /// Set if the model got a part of the result only.
+    /// `true` if the model got only a part of the result.
     #[serde(default)]
     pub truncated: bool,
-    /// Set if a store dropped arguments and result because the record was too large.
+    /// `true` if a store dropped arguments and result because the record was too large.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub payloads_dropped: bool,
 }
@@ -115,37 +117,37 @@ pub struct CallStep {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ListingStep {
-    /// The time that it took.
+    /// The start and the duration.
     #[serde(flatten)]
     pub timing: Timing,
-    /// The server.
+    /// The name of the server.
     pub server: String,
-    /// The reason why the server cannot be used, if it cannot.
+    /// The reason why the server cannot be used; `None` if the listing succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }
 
-/// Tool calls beyond those that one turn may make: none of them ran.
+/// Tool calls beyond the most that one turn may make; none of them ran.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct OmissionStep {
     /// The time of the decision.
     #[serde(flatten)]
     pub timing: Timing,
-    /// The batch that ran instead, from 1 on.
+    /// The number of the batch that ran without them, from 1.
     pub round: u64,
     /// The number of calls that were omitted.
     pub calls: u64,
 }
 
-/// The refusal of the request: no model was asked.
+/// The refusal of the request; no model was called.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct RefusalStep {
     /// The time of the decision.
     #[serde(flatten)]
     pub timing: Timing,
-    /// The code that the caller got.
+    /// The error code that the caller got.
     pub code: Cow<'static, str>,
     /// The message that the caller got.
     pub message: String,
@@ -165,7 +167,7 @@ impl Step {
         }
     }
 
-    /// About how many bytes it takes.
+    /// The approximate size in memory, in bytes.
     pub(super) fn size(&self) -> usize {
         let len = |text: &Option<String>| text.as_ref().map_or(0, String::len);
         let texts = match self {
@@ -183,7 +185,7 @@ impl Step {
 }
 
 impl TurnStep {
-    /// A turn of which nothing else is known.
+    /// Creates a turn with nothing else known; the other fields are `None`.
     pub fn new(timing: Timing, number: u64) -> Self {
         Self {
             timing,
@@ -197,14 +199,14 @@ impl TurnStep {
         }
     }
 
-    /// The HTTP status, where it is no success.
+    /// The HTTP status, if it is not a success.
     pub fn error_status(&self) -> Option<u16> {
         self.status.filter(is_error)
     }
 }
 
 impl CallStep {
-    /// A call of which nothing else is known.
+    /// Creates a call with nothing else known; the other fields are `None` or `false`.
     pub fn new(
         timing: Timing,
         id: impl Into<String>,
@@ -230,7 +232,7 @@ impl CallStep {
 }
 
 impl ListingStep {
-    /// A listing that succeeded.
+    /// Creates a successful listing; set `error` for one that failed.
     pub fn new(timing: Timing, server: impl Into<String>) -> Self {
         let server = server.into();
         let error = None;
@@ -243,7 +245,7 @@ impl ListingStep {
 }
 
 impl OmissionStep {
-    /// An omission of so many calls beside the batch `round`.
+    /// Creates an omission of `calls` calls from the batch `round`.
     pub fn new(timing: Timing, round: u64, calls: u64) -> Self {
         Self {
             timing,
@@ -254,7 +256,7 @@ impl OmissionStep {
 }
 
 impl RefusalStep {
-    /// A refusal with the code, message and status that the caller got.
+    /// Creates a refusal with the code, message and status that the caller got.
     pub fn new(
         timing: Timing,
         code: impl Into<Cow<'static, str>>,
@@ -270,7 +272,7 @@ impl RefusalStep {
     }
 }
 
-/// Tells whether an HTTP status is no success.
+/// Returns `true` if an HTTP status is not a success.
 pub(super) fn is_error(status: &u16) -> bool {
     !(200..300).contains(status)
 }

@@ -1,4 +1,4 @@
-//! The contract of [`CredentialStore`], a function for each clause; each wants an empty store.
+//! The contract of [`CredentialStore`], a function per clause; each needs an empty store.
 //!
 //! Clauses about leases wait for them to run out, less than a second each.
 
@@ -152,7 +152,7 @@ pub async fn of_swaps_that_expect_the_same_one_wins(store: impl CredentialStore)
     }
 }
 
-/// A swap that expects `Expected::Anything` replaces or removes whatever is there, be it nothing.
+/// A swap that expects `Expected::Anything` replaces or removes any state, including none.
 pub async fn a_swap_that_expects_anything_always_gets_through(store: impl CredentialStore) {
     let key = key();
     let swap = async |new: Option<&str>| {
@@ -291,7 +291,7 @@ pub async fn an_expired_state_is_not_there(store: impl CredentialStore) {
     }
 }
 
-/// A server's states are limited, whatever its origins: the oldest gives way.
+/// The states of a server are limited, across its origins: the oldest is dropped.
 pub async fn the_oldest_state_of_a_server_gives_way(store: impl CredentialStore) {
     let (mine, other) = (key(), key());
     put(&store, &other, 255).await;

@@ -1,4 +1,4 @@
-//! The contracts of the traits as tests (feature `conformance`): a function for each clause, to try
+//! The contracts of the traits as tests (feature `conformance`): a function per clause, to test
 //! registries and stores of your own.
 //!
 //! - [`reading`] for [`ServerRegistry`](super::ServerRegistry)
@@ -7,9 +7,9 @@
 //! - [`credentials`] for [`CredentialStore`](super::CredentialStore)
 //! - [`traces`] for [`TraceStore`](super::TraceStore)
 //!
-//! Each module has a function `all`, which runs every clause with a new store, those that later
-//! versions add included. It prints the name of a clause before it runs it, and a clause that does
-//! not hold panics. They need a tokio runtime with its time enabled, paused or not.
+//! Each module has a function `all`, which runs every clause with a new store, including clauses
+//! that later versions add. It prints the name of each clause first, and panics at one that does
+//! not hold. A tokio runtime with its time enabled is needed, paused or not.
 //!
 //! ```
 //! use mcp_layer::registry::{MemoryCredentialStore, MemoryRegistry, MemoryTraces, conformance};

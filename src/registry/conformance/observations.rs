@@ -1,5 +1,5 @@
-//! The contract of [`ObservationStore`], a function for each clause; each wants an empty store that
-//! is a [`ServerStore`] too.
+//! The contract of [`ObservationStore`], a function per clause; each needs an empty store that is
+//! also a [`ServerStore`].
 //!
 //! The clause about the life of a claim waits for it to end, less than a second.
 
@@ -125,7 +125,7 @@ async fn claim(store: &impl ObservationStore, servers: &[ServerId], every: Durat
     store.claim_probes("default", servers, every).await.unwrap()
 }
 
-/// Nothing is known of a server that was never observed, be it registered or not.
+/// A server that was never observed has no observation, registered or not.
 pub async fn nothing_is_known_of_a_server_that_nobody_looked_at(
     store: impl ServerStore + ObservationStore,
 ) {
@@ -142,8 +142,8 @@ pub async fn nothing_is_known_of_a_server_that_nobody_looked_at(
     assert_eq!(observations(&store, &asked).await, [None, None]);
 }
 
-/// An observation comes back as it was but for its version, which counts up; of a server of the
-/// store's own, and of any other.
+/// An observation comes back as it was, but with the next version; for a server of the store's own,
+/// and for any other.
 pub async fn what_was_observed_is_there_as_it_was(store: impl ServerStore + ObservationStore) {
     let own = store.insert(server()).await.unwrap().id.clone();
     for server in [own, ServerId::random()] {
@@ -186,7 +186,8 @@ pub async fn every_reason_of_a_failure_is_kept(store: impl ServerStore + Observa
     }
 }
 
-/// Definitions are in a single observation, and not in many, which come in the order asked for.
+/// The text of definitions is in a single observation, but not in a list of many, which come in the
+/// order that was asked for.
 pub async fn the_text_of_definitions_is_in_one_observation_and_not_in_many(
     store: impl ServerStore + ObservationStore,
 ) {
@@ -221,7 +222,7 @@ pub async fn the_text_of_definitions_is_in_one_observation_and_not_in_many(
     assert_eq!(stored.definitions, seen.definitions);
 }
 
-/// An observation of another version than the stored one changes nothing.
+/// An observation with another version than the stored one changes nothing.
 pub async fn an_observation_of_another_version_changes_nothing(
     store: impl ServerStore + ObservationStore,
 ) {
@@ -318,7 +319,7 @@ pub async fn pins_are_in_what_is_found(store: impl ServerStore + ObservationStor
     assert_eq!(found().await, None);
 }
 
-/// A record keeps its pins when it is replaced, whatever the replacement says of pins.
+/// A record keeps its pins when it is replaced, whatever pins the replacement contains.
 pub async fn a_record_keeps_its_pins_when_it_is_replaced(
     store: impl ServerStore + ObservationStore,
 ) {
@@ -346,7 +347,7 @@ pub async fn a_record_keeps_its_pins_when_it_is_replaced(
     );
 }
 
-/// A removed server takes what is known along; a new one of its name starts with nothing.
+/// Removing a server removes its observation; a new server of the same name starts with none.
 pub async fn a_removed_server_takes_what_is_known_along(
     store: impl ServerStore + ObservationStore,
 ) {

@@ -1,4 +1,4 @@
-//! The contract of [`ServerRegistry`], a function for each clause; each wants a registry with the
+//! The contract of [`ServerRegistry`], a function per clause; each needs a registry with the
 //! [`servers`] of this module and no others.
 
 use std::sync::Arc;
@@ -115,7 +115,7 @@ pub async fn a_project_finds_its_own_servers_and_those_of_all(registry: impl Ser
     }
 }
 
-/// A server that does not exist and one that is somebody else's are both absent.
+/// A server that does not exist and one that the project may not use are both absent.
 pub async fn what_is_not_there_and_what_is_somebody_elses_are_both_absent(
     registry: impl ServerRegistry,
 ) {
@@ -152,7 +152,7 @@ pub async fn every_server_is_whole(registry: impl ServerRegistry) {
     }
 }
 
-/// An identity stays the same, since caches and credentials go by it.
+/// The id of a server stays the same, since caches and credentials go by it.
 pub async fn an_identity_stays_the_same(registry: impl ServerRegistry) {
     let asked = ["everyone", "web-only", "connected"];
     let project = Project::new("web");

@@ -1,4 +1,4 @@
-//! The contract of [`ServerStore`], a function for each clause; each wants an empty store.
+//! The contract of [`ServerStore`], a function per clause; each needs an empty store.
 
 use std::sync::Arc;
 

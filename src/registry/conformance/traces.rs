@@ -1,4 +1,4 @@
-//! The contract of [`TraceStore`], a function for each clause; each wants an empty store.
+//! The contract of [`TraceStore`], a function per clause; each needs an empty store.
 //!
 //! Clauses wait for what they record, since a store may write it a moment later.
 

@@ -15,8 +15,8 @@ const SERVERS: u64 = 20_000;
 /// make up as many as they like, and push out only each other.
 const NOBODYS: u64 = 5_000;
 
-/// The life of the cache without word from the database: an outage may last a while, but a server
-/// that somebody removed must not live on for ever.
+/// The life of the cache without contact to the database: an outage may last a while, but a server
+/// that was removed must not live on forever.
 const UNHEARD: Duration = Duration::from_secs(60);
 
 /// A server's organization and name.
@@ -25,8 +25,8 @@ pub(super) type Key = (Arc<str>, ServerName);
 /// Servers by organization and name, and names that no server has.
 pub(super) struct Cache {
     servers: moka::sync::Cache<Key, Arc<Server>>,
-    /// Names that no server has. They are cached so that a server that does not exist and one that
-    /// is somebody else's take the same time.
+    /// Names that no server has. They are cached so that looking up a server that does not exist
+    /// takes as long as looking up another project's.
     nobodys: moka::sync::Cache<Key, ()>,
     // Held while something is kept or forgotten, never across an await.
     state: Mutex<State>,
@@ -107,7 +107,7 @@ impl Cache {
     }
 }
 
-/// Invalidates a server when dropped, so also when whoever changes it goes away half-way.
+/// Invalidates a server when dropped, and so even if the change is cancelled half-way.
 pub(super) struct InvalidateOnDrop<'a> {
     pub(super) cache: &'a Cache,
     pub(super) key: Key,

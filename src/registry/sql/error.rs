@@ -10,9 +10,9 @@ use crate::{
 
 /// The error of opening a database.
 ///
-/// `Display` is one line for an operator, such as
-/// `database /var/lib/proxy.db: is a directory`.
-/// Neither it nor `Debug` shows a user, a password or a key.
+/// `Display` is one line for an operator, such as `database /var/lib/proxy.db: is a directory`.
+/// Neither it nor `Debug` shows a user, a password or a key. [`fault`](Self::fault) has the
+/// details, for programs that react to some of them.
 #[derive(Debug)]
 pub struct SqlError {
     whence: String,
@@ -27,7 +27,7 @@ impl SqlError {
         }
     }
 
-    /// The fault.
+    /// The fault, without the database's name.
     pub fn fault(&self) -> &SqlFault {
         &self.fault
     }
@@ -53,22 +53,23 @@ impl StdError for SqlError {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SqlFault {
-    /// The URL is not supported, or its engine is not built in.
+    /// The URL is not supported, or the feature for its engine is not enabled.
     #[non_exhaustive]
     Url {
-        /// The rule, in words, without anything of the URL.
+        /// The rule, in words, without any part of the URL.
         reason: Cow<'static, str>,
     },
     /// The path names a directory.
     Directory,
-    /// The path names neither a file nor a directory, but a pipe or a device.
+    /// The path is neither a file nor a directory, but a pipe or a device.
     NotAFile,
-    /// Others than the owner may read or write the file, or one that SQLite keeps beside it.
+    /// Users other than the owner may read or write the file, or one that SQLite keeps beside it.
+    /// `chmod 600` fixes it.
     #[non_exhaustive]
     Permissions {
         /// The file's permission bits.
         mode: u32,
-        /// The suffix to the database's name: nothing, `-wal`, `-shm` or `-journal`.
+        /// The suffix to the database's name: empty, `-wal`, `-shm` or `-journal`.
         suffix: &'static str,
     },
     /// The file is not a SQLite database.
@@ -77,15 +78,16 @@ pub enum SqlFault {
     ReadOnly,
     /// Another process keeps the file locked.
     Locked,
-    /// A newer version of this program has changed the tables.
+    /// A newer version of this program has upgraded the tables. Run that version, or restore a
+    /// backup.
     #[non_exhaustive]
     Newer {
         /// The version of the tables.
         found: i64,
-        /// The newest version that this program knows.
+        /// The newest version that this program supports.
         known: i64,
     },
-    /// Records are sealed with a key that the ring does not have.
+    /// Some records are sealed with a key that the ring does not contain.
     #[non_exhaustive]
     KeyMissing {
         /// The id of the key.
@@ -93,13 +95,13 @@ pub enum SqlFault {
         /// The number of records that it seals.
         records: u64,
     },
-    /// The database's check record does not open with the ring.
+    /// The database's check record does not open: the ring has another key under the same id.
     #[non_exhaustive]
     KeyRefused {
         /// The cause.
         source: OpenError,
     },
-    /// The database fails, or does not answer.
+    /// The database failed or did not answer.
     #[non_exhaustive]
     Storage {
         /// The cause.

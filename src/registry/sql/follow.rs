@@ -1,4 +1,4 @@
-//! Changes that others make: other replicas, and other processes on the same file.
+//! Changes by other replicas, and by other processes on the same file.
 //!
 //! Every change counts up a revision and leaves the server's name beside it. Each process looks at
 //! the revision twice a second, and at once when PostgreSQL says so, and drops from its cache what

@@ -7,7 +7,7 @@ use sqlx::{AnyConnection, Row};
 use super::{database::sql, error::SqlFault};
 use crate::secret::{KeyId, KeyRing, OpenError, Place};
 
-/// The place of the check record, by which the right keys are told from others.
+/// The place of the check record, which reveals a wrong key.
 const CHECK: Place<'static> = Place {
     organization: "",
     server: "",

@@ -9,7 +9,7 @@
 //!                                       └─────── traces: records of exchanges, for a week
 //! ```
 //!
-//! One code path serves both engines; `sqlite.rs` and `postgres.rs` have what differs.
+//! One code path serves both engines; `sqlite.rs` and `postgres.rs` contain the differences.
 //! Secrets are in the database as sealed records only, each bound to its place.
 
 mod belongings;

@@ -1,7 +1,7 @@
 //! The stored form of an observation: JSON in columns.
 //!
-//! Nothing here is sealed: whoever can write to the database can accept a tool, as they can
-//! point a server somewhere else. What cannot be read is lost, and is no reason for a server to fail.
+//! Nothing here is sealed: anyone who can write to the database can accept a tool, as they can
+//! point a server elsewhere. Unreadable observations are dropped, and never make a server fail.
 
 use std::{collections::BTreeMap, sync::Arc};
 

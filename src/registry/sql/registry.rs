@@ -27,31 +27,31 @@ use crate::secret::KeyRing;
 /// A store of servers, credentials, observations and traces in SQLite (feature `sqlite`) or
 /// PostgreSQL (feature `postgres`).
 ///
-/// It is a [`ServerStore`], a [`CredentialStore`], an [`ObservationStore`] and a [`TraceStore`].
-/// Removing a server removes its credentials, its pending authorizations and its observations, in
-/// the same transaction. Where a record has no rule for tools that nobody has accepted, it is
+/// It implements [`ServerStore`], [`CredentialStore`], [`ObservationStore`] and [`TraceStore`].
+/// Removing a server removes its credentials, its pending authorizations and its observations in
+/// the same transaction. If a record has no rule for tools that were not accepted, the rule is
 /// [`Gate::Block`].
 ///
 /// # Consistency
-/// Servers are answered from memory once they have been looked up. A change is in force in every
-/// replica, and in every process that has the same file open, within a second. While the database
-/// is down, cached servers keep working for one minute; everything else fails with
+/// Servers are answered from memory once they have been looked up. A change takes effect within a
+/// second, in every replica and in every process that has the same file open. While the database is
+/// down, cached servers keep working for one minute; everything else fails with
 /// [`Error::Unavailable`], within 10 s.
 ///
-/// Observations of servers that are not in this registry, such as those of a file, are dropped
-/// when nobody has added to them for 30 days.
+/// Observations of servers that are not in this registry, such as a file's, are dropped after 30
+/// days without a new one.
 ///
-/// Traces are written in groups, within a second, and kept for 7 days, at most 10,000 of each
-/// organization; spans of more than 256 KiB lose their arguments and results. A registry that is
-/// dropped still writes what waits, in a task of its own; call [`SqlRegistry::flush_traces`] before
-/// the process ends.
+/// Traces are written in batches, within a second, and kept for 7 days, at most 10,000 per
+/// organization; records with more than 256 KiB of spans lose their arguments and results. Pending
+/// traces are still written, in a background task, when the registry is dropped; call
+/// [`SqlRegistry::flush_traces`] before the process ends.
 ///
 /// # Security
-/// All secrets are sealed, and nothing else is; keys in URLs are secrets too: each value of a query,
-/// and what looks random in a path. Whoever can write to the database can point a server at another
-/// address, where its secrets do not open, switch servers on and accept tools. A server whose secrets
-/// do not open is still listed, as [`Auth::Unreadable`]: it is inactive until somebody enters them
-/// again.
+/// All secrets are sealed, and nothing else is. Keys in URLs are secrets too: each value of a
+/// query, and random-looking parts of a path. Anyone who can write to the database can point a
+/// server at another address, where its secrets do not open, enable servers and accept tools. A
+/// server whose secrets do not open is still listed, as [`Auth::Unreadable`], and is inactive until
+/// an operator enters them again.
 ///
 /// [`ServerStore`]: crate::registry::ServerStore
 /// [`CredentialStore`]: crate::registry::CredentialStore
@@ -61,7 +61,7 @@ use crate::secret::KeyRing;
 /// [`Error::Unavailable`]: crate::registry::Error::Unavailable
 /// [`Auth::Unreadable`]: crate::registry::Auth::Unreadable
 ///
-/// `Clone` is cheap and gives the same registry.
+/// `Clone` is cheap, and clones are the same registry.
 ///
 /// ```
 /// # #[cfg(feature = "sqlite")]
@@ -102,22 +102,21 @@ pub(super) struct Shared {
 }
 
 impl SqlRegistry {
-    /// Opens the database, creates its tables or brings them up to date, and follows the changes
-    /// that others make.
+    /// Opens the database, creates or upgrades its tables, and follows changes by other processes.
     ///
-    /// - `sqlite://PATH`: a file on a disk of this machine. It is created with mode 0600 if there is
-    ///   none, but its directory is not. The path is taken literally. Writes use a write-ahead log,
-    ///   and are synced at each commit.
-    /// - `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, with the parameters of libpq. TLS is
-    ///   preferred; `?sslmode=verify-full` requires it, and `sslrootcert=PATH` names a root of your
-    ///   own. At most 11 connections are made.
+    /// - `sqlite://PATH`: a file on a local disk. It is created with mode 0600 if it does not
+    ///   exist; its directory must exist. The path is taken literally. Writes use a write-ahead
+    ///   log, and are synced at each commit.
+    /// - `postgres://USER:PASSWORD@HOST:PORT/DATABASE`, with libpq's parameters. TLS is preferred;
+    ///   `?sslmode=verify-full` requires it, and `sslrootcert=PATH` names a root of your own. At
+    ///   most 11 connections are made.
     ///
-    /// `ring` must contain every key that seals a record of the database; nothing is written until
-    /// that is certain.
+    /// `ring` must contain every key that seals a record of the database. This is checked before
+    /// anything is written.
     ///
     /// # Errors
     /// [`SqlError`], in one line: a fault of the URL, the file, the server or the keys, or tables
-    /// that a newer version of this program has changed. A locked database is waited for 5 s.
+    /// that a newer version of this program has upgraded. A locked database is retried for 5 s.
     ///
     /// # Panics
     /// Panics outside of a tokio runtime with its time enabled.

@@ -16,28 +16,28 @@ use crate::{
     secret::{KeyId, KeyRing, OpenError, Place},
 };
 
-/// The progress of a resealing.
+/// The progress of a resealing, in records. It is complete when `left` equals `unreadable`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Resealed {
-    /// The number of records sealed again so far.
+    /// The number of records that were sealed again so far.
     pub resealed: u64,
-    /// The number of records that another key than the newest still seals.
+    /// The number of records that are still sealed by a key other than the newest.
     pub left: u64,
-    /// The number of records that do not open; they stay as they are, and are counted in `left`.
+    /// The number of records that do not open. They stay unchanged, and are counted in `left`.
     pub unreadable: u64,
 }
 
 impl SqlRegistry {
     /// Replaces the key ring, whose newest key seals from now on.
     ///
-    /// If several replicas share the database, give a new key to all of them before it is the newest
-    /// of any: put it above the older ones in the file first, and at its end later. A replica that
-    /// lacks a key treats what it seals as invalid.
+    /// If several replicas share the database, every replica must have a new key before any of them
+    /// seals with it: first add it above the older ones in the key file, and move it to the end
+    /// later. A replica that lacks a key treats the records that it seals as invalid.
     ///
     /// # Errors
-    /// [`SqlFault::KeyMissing`], [`SqlFault::KeyRefused`], [`SqlFault::Storage`]; the ring is then
-    /// what it was.
+    /// [`SqlFault::KeyMissing`], [`SqlFault::KeyRefused`], [`SqlFault::Storage`]; the old ring then
+    /// stays in use.
     pub async fn replace_ring(&self, ring: KeyRing) -> Result<(), SqlError> {
         let checked = async {
             let mut connection = self.shared.database.reading().await?;
@@ -52,12 +52,12 @@ impl SqlRegistry {
         Ok(())
     }
 
-    /// The number of records that each key seals: those of servers, credentials and pending
-    /// authorizations, and the one by which the keys are checked. Keys of the ring that seal none
-    /// have 0, and can be [removed](KeyRing::remove) once no replica seals with them.
+    /// Counts the records that each key seals: those of servers, credentials and pending
+    /// authorizations, and the check record. Keys of the ring that seal none have 0, and can be
+    /// [removed](KeyRing::remove) once no replica seals with them.
     ///
     /// # Errors
-    /// [`Error::Unavailable`].
+    /// [`Error::Unavailable`] if the database failed.
     pub async fn sealed_by_key(&self) -> Result<BTreeMap<KeyId, u64>, Error> {
         self.shared
             .database

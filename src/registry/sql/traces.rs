@@ -1,4 +1,4 @@
-//! Records of exchanges, shared by all who share the database.
+//! Records of exchanges, shared by all users of the database.
 
 use std::sync::Arc;
 
@@ -113,8 +113,11 @@ fn wanted(text: &Option<String>) -> String {
 }
 
 impl SqlRegistry {
-    /// Writes down the exchanges that were recorded until now, in 10 s at most; for the end of a
-    /// process. Without it, those of the last half second may be lost.
+    /// Waits until all exchanges recorded so far are written, for at most 10 s. Call it before the
+    /// process ends; otherwise those of the last half second may be lost.
+    ///
+    /// # Cancellation
+    /// Writing continues in the background.
     pub async fn flush_traces(&self) {
         self.traces().flush().await;
     }

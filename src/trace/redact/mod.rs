@@ -5,8 +5,8 @@
 //! read as it stands and never as a tree: JSON that was cut, JSON in a string of JSON, and JSON
 //! amid prose are masked like whole documents.
 //!
-//! However a text is made, each of its bytes is looked at a few times and no more: whoever writes it
-//! must not be able to make it dear.
+//! However a text is crafted, each of its bytes is visited only a few times: a caller must not be
+//! able to make redaction expensive.
 //!
 //! It errs on the side of masking, and it is a net with holes: a secret that looks like any other
 //! word, under a name that says nothing, stays.
