@@ -1,10 +1,10 @@
 //! The access that a path requires.
 
-/// The guard of a path. It is decided by the path alone, before any route is looked for: so a
-/// refusal tells nothing of which paths there are.
+/// The guard of a path. It depends on the path alone and is decided before any route is looked for,
+/// so a refusal does not reveal which paths exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
-    /// The token, in each request; no cookie counts, so no page can have a browser send it.
+    /// The token in each request. Cookies do not count, so no page can make a browser send it.
     Token,
     /// A session, and for a change a page of our own that sends it.
     Session,

@@ -38,7 +38,7 @@ const JSON: &str = "application/json";
 const FORM: &str = "application/x-www-form-urlencoded";
 /// The longest body. A server with a thousand tools by name is a tenth of it.
 const BODY: usize = 1 << 20;
-/// The time in which a body must arrive: nobody types while it is sent.
+/// The time in which a body must arrive; forms are sent after they are filled in.
 const BODY_TIME: Duration = Duration::from_secs(30);
 
 /// Calls of REST with a wrong token that are answered as such, within a minute and from one

@@ -104,7 +104,7 @@ impl Records {
     }
 }
 
-/// One line for each change; who made it nobody knows but the holder of the token.
+/// Logs one line for each change; the author is not known, since the token is shared.
 fn log(action: &str, server: &Server) {
     let (name, version) = (&server.name, server.version);
     tracing::info!(action, server = %name, version, "a server was changed");

@@ -1,7 +1,4 @@
-//! Sessions of the dashboard: whoever has a cookie that we have sealed is signed in.
-//!
-//! No session is kept anywhere, so every replica with the same keys accepts it, and signing out
-//! takes the cookie away and nothing else.
+//! Sessions of the dashboard: a browser with a cookie that we have sealed is signed in.
 
 use std::{
     sync::Arc,
@@ -49,7 +46,7 @@ impl Sessions {
         }
     }
 
-    /// The cookie of whoever signs in now.
+    /// The cookie of a browser that signs in now.
     pub(super) fn begin(&self) -> HeaderValue {
         let ends = seconds(self.clock.now() + LIFE);
         let record = self.keys.seal(&self.place(), &ends.to_string().into());
@@ -61,7 +58,7 @@ impl Sessions {
         self.cookie("", Duration::ZERO)
     }
 
-    /// Returns `true` if a request is from somebody who is signed in.
+    /// Returns `true` if a request has the cookie of a session in force.
     pub(super) fn is_there(&self, headers: &HeaderMap) -> bool {
         let name = self.cookie_name();
         cookies(headers, &name).take(TRIED).any(|value| {

@@ -8,7 +8,7 @@ use subtle::ConstantTimeEq;
 
 use crate::hex::hex;
 
-/// The shortest token; of random characters, nobody guesses it over a network.
+/// The shortest token; a random one of this length cannot be guessed over a network.
 const SHORTEST: usize = 16;
 
 /// The hash of the token: all that is compared, and all that is kept, so that
@@ -34,7 +34,7 @@ impl Token {
         self.0.ct_eq(&given).into()
     }
 
-    /// A mark that tells this token from others, but nobody what it is.
+    /// A mark that distinguishes this token from others without revealing it.
     pub(super) fn mark(&self) -> String {
         hex(&Sha256::digest(self.0))
     }

@@ -24,11 +24,12 @@ use crate::{
     },
 };
 
-/// Attempts at accepting, after which somebody else was faster each time.
+/// The most attempts to accept, each of which another writer has overtaken.
 const TRIES: usize = 5;
-/// An operator who has waited so long wants an answer, whatever the connections' limits are.
+/// The longest wait for a probe, whatever the limits of the connections: an operator wants an
+/// answer by then.
 const PROBE: Duration = Duration::from_secs(30);
-/// The wait for the tools that are left out; they are told beside the rest, and are worth no more.
+/// The longest wait for the tools that are left out, which only complete the page.
 const LEFT_OUT: Duration = Duration::from_secs(3);
 
 #[derive(Serialize)]
@@ -37,7 +38,7 @@ struct List<'a> {
     left_out: Vec<LeftOutView<'a>>,
 }
 
-/// A tool that nobody can be offered.
+/// A tool that cannot be offered to anyone.
 #[derive(Serialize)]
 struct LeftOutView<'a> {
     name: &'a str,
@@ -137,7 +138,7 @@ impl Tools {
         json(StatusCode::OK, &List { tools, left_out })
     }
 
-    /// The tools that the server lists and that nobody can be offered, and why.
+    /// The listed tools that cannot be offered to anyone, with the reasons.
     pub(super) async fn left_out(&self, server: &Server) -> Vec<LeftOut> {
         // Looking at a server that is switched off is no reason to ask it.
         match is_listed_for_callers(server) || !server.enabled {
@@ -165,7 +166,7 @@ impl Tools {
     }
 }
 
-/// Returns `true` if the tools are listed for the owner of a caller's token, and for nobody else.
+/// Returns `true` if the tools are listed separately for the owner of each caller's token.
 pub(super) fn is_listed_for_callers(server: &Server) -> bool {
     matches!(server.auth, Auth::TokenPassthrough(_))
 }

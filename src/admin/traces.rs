@@ -90,7 +90,8 @@ pub(super) async fn steps(trace: &Arc<Trace>) -> Vec<Step> {
     built(trace, |trace| trace.steps().into_owned()).await
 }
 
-/// Builds something of a record. A large one is masked apart: nobody else waits for that.
+/// Builds something from a record. A large one is masked on a separate thread, so that other
+/// requests do not wait.
 async fn built<T: Send + 'static>(
     trace: &Arc<Trace>,
     build: impl FnOnce(&Trace) -> Vec<T> + Send + 'static,

@@ -1,4 +1,4 @@
-//! An assistant message, put together from the deltas of a stream.
+//! An assistant message, assembled from the deltas of a stream.
 
 use std::collections::HashMap;
 
@@ -8,11 +8,11 @@ use serde_json::{Map, Value};
 use super::{ToolCall, tool_call::CALLS_READ};
 use crate::json::{Object, array, quoted, tree_or_text};
 
-/// The message as far as it has come.
+/// The message so far.
 #[derive(Debug, Default)]
 pub(crate) struct Assembly {
-    /// The text as it stands between the quotes of JSON: halves of a character that were escaped
-    /// in two deltas are a whole one again.
+    /// The text as it stands between the quotes of JSON: surrogates that were escaped in two deltas
+    /// are joined again.
     content: Option<String>,
     /// Members that we do not know, such as `reasoning_content`: texts are appended, lists are
     /// appended or merged by `index`, and of anything else the newest value counts.
@@ -20,8 +20,8 @@ pub(crate) struct Assembly {
     calls: Vec<Call>,
     /// The place of the last call of each index: a stream may have very many.
     places: HashMap<u64, usize>,
-    /// Some call came without an index or an id, or shares one: a client could not put the deltas
-    /// together.
+    /// `true` if some call came without an index or an id, or shares one, so that a client could
+    /// not assemble the deltas.
     irregular: bool,
     bytes: usize,
 }
@@ -87,7 +87,7 @@ impl Assembly {
         (message.into(), calls.unwrap_or_default())
     }
 
-    /// The content as JSON: a text, or what came in parts, with the text as the last of them.
+    /// The content as JSON: a string, or the parts that came, with the text as the last of them.
     fn content(&self) -> String {
         match (self.rest.get("content"), &self.content) {
             (Some(Value::Array(parts)), text) => {
@@ -101,8 +101,7 @@ impl Assembly {
         }
     }
 
-    /// The tool calls, in one delta each: what takes the place of deltas that no client could put
-    /// together.
+    /// The tool calls, each in one delta, in place of deltas that no client could assemble.
     pub(crate) fn calls_delta(&self) -> String {
         format!(r#"{{"tool_calls":{}}}"#, self.calls(true))
     }
@@ -161,7 +160,7 @@ impl Assembly {
         }
     }
 
-    /// A `tool` message needs an id to answer to.
+    /// Gives each call an id: a `tool` message needs one to refer to.
     fn give_ids(&mut self) {
         for (index, call) in self.calls.iter_mut().enumerate() {
             if call.id().is_empty() {
@@ -242,7 +241,7 @@ fn add_text(known: &mut String, name: &str, more: &str) {
     }
 }
 
-/// As much of it.
+/// The end of the text, at most this long.
 const END: usize = 1024;
 
 fn add_item(items: &mut Vec<Value>, item: Value) {
@@ -271,7 +270,7 @@ mod tests {
 
     use super::*;
 
-    /// The message of these deltas, and whether a client could have put it together.
+    /// The message of these deltas; the flag says whether a client could have assembled it.
     fn message(deltas: &[Value]) -> (Value, bool) {
         let mut assembly = Assembly::default();
         for delta in deltas {

@@ -6,13 +6,13 @@ use serde_json::{Map, Value};
 
 use crate::json::{Edit, Object, array, quoted};
 
-/// Members that all chunks of one stream have in common.
+/// The members that all chunks of one stream share.
 const IDENTITY: [&str; 4] = ["id", "created", "model", "system_fingerprint"];
 
-/// Some upstreams say in every chunk but the last that there is no reason yet.
+/// The empty reason that some upstreams send in every chunk but the last.
 const NO_REASON: &str = r#""""#;
 
-/// A chunk of a streamed turn: every part of it in its place.
+/// A chunk of a streamed turn, with the positions of its parts.
 #[derive(Debug)]
 pub(crate) struct Chunk<'a> {
     object: Object<'a>,
@@ -20,8 +20,8 @@ pub(crate) struct Chunk<'a> {
     delta: Option<Object<'a>>,
 }
 
-/// The members that all chunks of the caller's stream have in common, each as JSON text: that of the first chunk
-/// with a choice.
+/// The members that all chunks of the caller's stream share, each as JSON text: those of the first
+/// chunk with a choice.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Identity([Option<String>; 4]);
 
@@ -29,18 +29,18 @@ pub(crate) struct Identity([Option<String>; 4]);
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Change<'a> {
     pub(crate) identity: Option<&'a Identity>,
-    /// Somebody has said the role already.
+    /// Removes the role, which an earlier chunk has already sent.
     pub(crate) without_role: bool,
-    /// Its tool calls are told otherwise, or not at all.
+    /// Removes the tool calls, which are sent in another chunk or not at all.
     pub(crate) without_calls: bool,
-    /// If it ends the turn, this is why, as JSON text.
+    /// Replaces the reason of a chunk that ends the turn, as JSON text.
     pub(crate) finish_reason: Option<&'a str>,
-    /// These members are set.
+    /// Sets these members.
     pub(crate) members: &'a [(&'a str, &'a str)],
 }
 
 impl<'a> Chunk<'a> {
-    /// Reads a chunk; `None` where it is no JSON object.
+    /// Reads a chunk; `None` if it is not a JSON object.
     pub(crate) fn parse(text: &'a str) -> Option<Self> {
         let object = Object::parse(text).ok()?;
         let choices = object.present("choices");
@@ -56,7 +56,7 @@ impl<'a> Chunk<'a> {
         })
     }
 
-    /// Tells whether it says that the upstream failed.
+    /// Returns `true` if it reports that the upstream failed.
     pub(crate) fn is_error(&self) -> bool {
         self.object.present("error").is_some()
     }
@@ -65,7 +65,7 @@ impl<'a> Chunk<'a> {
         self.delta.as_ref()
     }
 
-    /// Tells whether it begins or goes on with tool calls.
+    /// Returns `true` if it begins or continues tool calls.
     pub(crate) fn has_calls(&self) -> bool {
         let calls = self
             .delta
@@ -76,31 +76,31 @@ impl<'a> Chunk<'a> {
             .is_some_and(|calls| !calls.is_empty())
     }
 
-    /// Tells whether it ends the turn.
+    /// Returns `true` if it ends the turn.
     pub(crate) fn is_finish(&self) -> bool {
         let choice = self.choice.as_ref();
         let reason = choice.and_then(|choice| choice.present("finish_reason"));
         reason.is_some_and(|reason| reason != NO_REASON)
     }
 
-    /// The reason why the turn ended, where it says so.
+    /// The reason why the turn ended; `None` if it does not end here.
     pub(crate) fn finish_reason(&self) -> Option<String> {
         let choice = self.choice.as_ref()?;
         choice.string("finish_reason").map(Into::into)
     }
 
-    /// Tells whether it is about no choice, as chunks with usage are.
+    /// Returns `true` if it has a choice; chunks with usage have none.
     pub(crate) fn has_choice(&self) -> bool {
         self.choice.is_some()
     }
 
-    /// Tells whether its delta says the role.
+    /// Returns `true` if its delta has the role.
     pub(crate) fn says_role(&self) -> bool {
         let delta = self.delta.as_ref();
         delta.is_some_and(|delta| delta.present("role").is_some())
     }
 
-    /// Tells whether there is something in its delta besides the role, tool calls and empty texts.
+    /// Returns `true` if its delta has anything besides the role, tool calls and empty texts.
     pub(crate) fn says_more(&self) -> bool {
         let says = |(name, value): (&str, &str)| {
             !matches!(name, "role" | "tool_calls") && !matches!(value, "null" | "\"\"" | "[]")
@@ -175,7 +175,7 @@ impl<'a> Chunk<'a> {
 }
 
 impl Identity {
-    /// A chunk with this identity and these members, about no choice or with this one.
+    /// A chunk with this identity and these members, with this choice or none.
     pub(crate) fn chunk(&self, choice: Option<&str>, members: &[(&str, &str)]) -> String {
         let [id, others @ ..] = &self.0;
         // Clients insist on an id.

@@ -1,4 +1,4 @@
-//! A completion: what the upstream answered in one turn.
+//! A completion: the upstream's answer to one turn.
 
 use super::{
     tool_call::{CALLS_READ, ToolCall},
@@ -7,18 +7,18 @@ use super::{
 use crate::json::{Edit, Object, array, concat, quoted};
 use bytes::Bytes;
 
-/// A JSON object that the upstream answered with: a completion, or another one, such as an error.
+/// A JSON object that the upstream answered: a completion, or anything else, such as an error.
 #[derive(Debug)]
 pub(crate) struct Completion {
     body: Bytes,
-    /// The turn that the first choice is.
+    /// The turn of the first choice.
     turn: Turn,
     has_message: bool,
     has_calls: bool,
 }
 
 impl Completion {
-    /// Reads the answer; `None` where it is no JSON object.
+    /// Reads the answer; `None` if it is not a JSON object.
     ///
     /// An object of another shape is a turn without a message.
     pub(crate) fn parse(body: &Bytes) -> Option<Self> {
@@ -53,17 +53,17 @@ impl Completion {
         })
     }
 
-    /// Takes the turn that the first choice is.
+    /// Takes the turn of the first choice.
     pub(crate) fn take_turn(&mut self) -> Turn {
         std::mem::take(&mut self.turn)
     }
 
-    /// Tells whether it is a completion at all.
+    /// Returns `true` if it is a completion at all.
     pub(crate) fn has_message(&self) -> bool {
         self.has_message
     }
 
-    /// The answer with these top-level members set, in standard form where it calls tools.
+    /// The answer with these top-level members set, in standard form if it calls tools.
     pub(crate) fn with(&self, members: &[(&str, &str)]) -> Vec<Bytes> {
         // `parse` has read the same bytes, so this does not fail.
         let object = std::str::from_utf8(&self.body)
@@ -77,7 +77,7 @@ impl Completion {
         Edit::apply(&self.body, edits)
     }
 
-    /// The chunks that a stream would have had, which say it in three steps: what there is but calls, the
+    /// The chunks that a stream would have had, in three steps: everything but the calls, the
     /// calls, and the end with the usage.
     pub(crate) fn chunks(&self) -> Vec<String> {
         let text = std::str::from_utf8(&self.body).ok();
@@ -108,7 +108,8 @@ impl Completion {
         chunks
     }
 
-    /// Some upstreams say `stop` beside tool calls; callers go by `finish_reason`.
+    /// Replaces the reason `stop` that some upstreams give beside tool calls; callers go by
+    /// `finish_reason`.
     fn standard_finish(&self, object: &Object<'_>) -> Option<Vec<Edit>> {
         if !self.has_calls {
             return None;
@@ -128,15 +129,15 @@ fn first_choice<'a>(object: &Object<'a>) -> Option<Object<'a>> {
         .and_then(|choice| Object::parse(choice).ok())
 }
 
-/// The members of `message` besides its tool calls. As text: a half of a character, where a model was cut
-/// off, is in no tree.
+/// The members of `message` without its tool calls. They stay text, since a lone surrogate, where a
+/// model was cut off, fits into no tree.
 fn but_calls(message: &Object<'_>) -> String {
     let members = message.iter().filter(|(name, _)| *name != "tool_calls");
     let members = members.map(|(name, value)| format!("{}:{value}", quoted(name)));
     format!("{{{}}}", members.collect::<Vec<_>>().join(","))
 }
 
-/// The tool calls of `message` with the places that they have in it.
+/// The tool calls of `message`, each with its index.
 fn numbered_calls(message: &Object<'_>) -> String {
     let calls = message.present("tool_calls").unwrap_or_default();
     let calls = array(calls, CALLS_READ).unwrap_or_default();
@@ -148,7 +149,7 @@ fn numbered_calls(message: &Object<'_>) -> String {
     calls.collect::<Vec<_>>().join(",")
 }
 
-/// The body with an id for each call of `message` that has none: a `tool` message needs one.
+/// The body with an id for each call of `message` that lacks one: a `tool` message needs it.
 fn with_call_ids(object: &Object<'_>, body: &Bytes, message: &str) -> Option<Bytes> {
     let message = Object::parse(message).ok()?;
     let calls = array(message.present("tool_calls")?, CALLS_READ)?;
@@ -166,8 +167,8 @@ fn with_call_ids(object: &Object<'_>, body: &Bytes, message: &str) -> Option<Byt
     (!edits.is_empty()).then(|| concat(&Edit::apply(body, edits)))
 }
 
-/// An id for the call at this place of a message. Ids must differ between turns of a conversation,
-/// no more.
+/// Creates an id for the call at this index of a message. Ids only have to differ between the turns
+/// of a conversation.
 pub(super) fn new_call_id(index: usize) -> String {
     use std::hash::{BuildHasher, RandomState};
     format!("call_{:016x}_{index}", RandomState::new().hash_one(()))

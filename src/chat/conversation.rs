@@ -1,4 +1,4 @@
-//! The body of each turn that is made of a request.
+//! The request bodies of all turns, derived from one request.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{ChatRequest, request::ToolsPlace};
 use crate::json::Edit;
 
-/// The bodies of a request's turns: fixed text around a list of messages that grows.
+/// The bodies of a request's turns: fixed text around a growing list of messages.
 ///
 /// A turn appends bytes and copies none; `tools` is the same text in every turn.
 #[derive(Clone, Debug)]
@@ -19,7 +19,7 @@ pub(crate) struct Conversation {
     appended: Vec<Bytes>,
 }
 
-/// The text before and behind the place where messages are appended.
+/// The text before and after the place where messages are appended.
 #[derive(Clone, Debug)]
 struct Template {
     before: Vec<Bytes>,
@@ -34,7 +34,7 @@ impl Template {
 }
 
 impl Conversation {
-    /// The turns of `request`, with `tools` behind the caller's own.
+    /// Begins a conversation with `request`, and `tools` after the caller's own.
     pub(crate) fn new(request: &ChatRequest, tools: &[Bytes]) -> Self {
         let (hole, comma) = match request.messages.clone() {
             Some(list) => {
@@ -60,7 +60,7 @@ impl Conversation {
         }
     }
 
-    /// The turns whose messages are appended at the beginning of `hole`, which is left out.
+    /// Begins a conversation whose messages are appended in place of `hole`.
     fn around(request: &ChatRequest, tools: &[Bytes], hole: Range<usize>, comma: bool) -> Self {
         let mut edits = vec![request.removal.clone()];
         edits.extend(injection(request, tools));
@@ -99,14 +99,15 @@ impl Conversation {
         messages.into_iter().for_each(|message| self.push(message));
     }
 
-    /// The body of the next turn; `tools_ran` relaxes a `tool_choice` that would never end.
+    /// The body of the next turn. `tools_ran` relaxes a `tool_choice` that would otherwise never
+    /// end.
     pub(crate) fn turn(&self, tools_ran: bool) -> Vec<Bytes> {
         let template = if tools_ran { &self.later } else { &self.first };
         [&template.before[..], &self.appended, &template.behind].concat()
     }
 }
 
-/// The edit that puts `tools` behind the caller's own.
+/// The edit that adds `tools` after the caller's own.
 fn injection(request: &ChatRequest, tools: &[Bytes]) -> Option<Edit> {
     if tools.is_empty() {
         return None;

@@ -10,8 +10,7 @@ use crate::{
     sse::Parser,
 };
 
-/// A completion: what is edited into it changes nothing else, and the chunks that it is told in
-/// say the same.
+/// Asserts that an edit of a completion changes nothing else, and that its chunks mean the same.
 pub(crate) fn answer(data: &[u8]) {
     let body = Bytes::copy_from_slice(data);
     let Some(mut answer) = Completion::parse(&body) else {
@@ -72,7 +71,8 @@ pub(crate) fn answer(data: &[u8]) {
     }
 }
 
-/// A stream of chunks: put together the same wherever it is cut, and each changed as it is meant.
+/// Asserts that a stream of chunks is assembled the same wherever it is cut, and that each change
+/// does what it should.
 pub(crate) fn chunks(data: &[u8]) {
     let (at, data) = number(data);
     let whole = assembled(&[Bytes::copy_from_slice(data)]);

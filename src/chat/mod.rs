@@ -1,8 +1,7 @@
 //! The shapes of chat completions, read as far as the layer needs them.
 //!
-//! Nothing here is typed through and through: an object is read at its top level, its values
-//! stay the bytes they were, and a rewrite is a list of [edits](crate::json::Edit) over those bytes. So members
-//! that nobody here has heard of survive byte for byte.
+//! Objects are read at their top level only: values stay the bytes that they were, and a rewrite is
+//! a list of [edits](crate::json::Edit) over those bytes. So unknown members survive byte for byte.
 //!
 //! This module does not know MCP.
 

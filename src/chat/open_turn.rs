@@ -1,4 +1,4 @@
-//! The assistant turn at the end of a request that its caller wants to go on with.
+//! The assistant turn at the end of a request, if its caller wants to resume it.
 
 use std::{
     borrow::Cow,
@@ -10,13 +10,13 @@ use bytes::Bytes;
 use super::{ChatRequest, ToolCall};
 use crate::json::Object;
 
-/// An assistant turn at the end of a request, with what the caller has answered of it.
+/// An assistant turn at the end of a request, with the answers that the caller has added.
 #[derive(Debug)]
 pub(crate) struct OpenTurn {
     /// The number of messages up to and including the assistant's.
     pub(crate) kept: usize,
     pub(crate) calls: Vec<ToolCall>,
-    /// For each call the caller's own `tool` message, if there is one.
+    /// The caller's own `tool` message for each call, if there is one.
     pub(crate) answered: Vec<Option<Bytes>>,
 }
 
@@ -28,8 +28,8 @@ pub(crate) struct NotResumable {
 }
 
 impl OpenTurn {
-    /// The last assistant turn of `request`, if only `tool` messages follow it and it has at most
-    /// `most` calls.
+    /// Finds the last assistant turn of `request`, if only `tool` messages follow it and it has at
+    /// most `most` calls.
     pub(crate) fn of(request: &ChatRequest, most: usize) -> Result<Self, NotResumable> {
         let fault = |param: String, reason: &'static str| NotResumable {
             param,

@@ -6,32 +6,32 @@ use bytes::Bytes;
 
 use crate::json::{Edit, Malformed, Object, array, string};
 
-/// A request as far as the layer reads it: where things stand in its bytes.
+/// A request as far as the layer reads it: the positions of its parts.
 #[derive(Debug)]
 pub(crate) struct ChatRequest {
     pub(super) body: Bytes,
     /// The member `mcp`, as text.
     pub(crate) mcp: String,
     pub(crate) model: Option<String>,
-    /// The caller wants server-sent events.
+    /// `true` if the caller wants server-sent events.
     pub(crate) stream: bool,
-    /// The caller wants a chunk with the usage at the end of the stream.
+    /// `true` if the caller wants a chunk with the usage at the end of the stream.
     pub(crate) include_usage: bool,
-    /// The edit that asks the upstream for it; [`ChatRequest::ask_for_usage`] has it made.
+    /// The edit that requests the usage from the upstream, made by [`ChatRequest::ask_for_usage`].
     pub(super) usage: Option<Edit>,
-    /// The caller asks for one choice; so does the default.
+    /// `true` if the caller asks for one choice, as by default.
     pub(crate) one_choice: bool,
-    /// The caller allows several calls at once; so does the default.
+    /// `true` if the caller allows several calls at once, as by default.
     pub(crate) parallel: bool,
-    /// `tool_choice` is `"none"`.
+    /// `true` if `tool_choice` is `"none"`.
     pub(crate) tools_forbidden: bool,
-    /// The person that the caller asks for: `user` and `safety_identifier`, where they are sent.
+    /// The end user of the caller: `user` and `safety_identifier`, if they are sent.
     pub(crate) users: [Option<String>; 2],
-    /// The caller's own tools, in their order, once they were [read](ChatRequest::read_tools).
+    /// The caller's own tools, in their order, once they are [read](ChatRequest::read_tools).
     pub(crate) tools: Vec<CallerTool>,
-    /// The place of the list `tools`.
+    /// The position of the list `tools`.
     tools_list: Option<Range<usize>>,
-    /// The place of the list `messages`; `None` where it is no list.
+    /// The position of the list `messages`; `None` if it is not a list.
     pub(super) messages: Option<Range<usize>>,
     /// The edit that removes `mcp`.
     pub(super) removal: Edit,
@@ -40,7 +40,7 @@ pub(crate) struct ChatRequest {
     pub(super) relaxed_choice: Option<Edit>,
 }
 
-/// Where more tools are put, and what has to stand around them there.
+/// The position where tools are added, and the text that has to surround them there.
 #[derive(Debug)]
 pub(super) struct ToolsPlace {
     pub(super) place: Range<usize>,
@@ -51,12 +51,13 @@ pub(super) struct ToolsPlace {
 /// A tool that the caller sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CallerTool {
-    /// Where the name stands, such as `tools[0].function.name`.
+    /// The path of the name, such as `tools[0].function.name`.
     pub(crate) param: String,
     pub(crate) name: String,
 }
 
-/// The members that the layer reads; given twice, one of them would be a guess.
+/// The members that the layer reads. A duplicate of one of them is refused, since the layer would
+/// have to guess which one counts.
 const READ: [&str; 11] = [
     "mcp",
     "messages",
@@ -74,13 +75,13 @@ const READ: [&str; 11] = [
 /// The reason why a body is not a request for the layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Unread {
-    /// Valid JSON without a top-level `mcp`: not ours.
+    /// Valid JSON without a top-level `mcp`, which is not for the layer.
     NotOurs,
-    /// `mcp` was seen in something that is not JSON.
+    /// Text that is not JSON, but seems to contain `mcp`.
     NotJson,
     /// A member that the layer reads is given twice.
     Doubled(String),
-    /// More top-level members than are read.
+    /// Too many top-level members.
     TooLarge,
 }
 
@@ -89,9 +90,9 @@ pub(crate) enum Unread {
 const MESSAGES: usize = 100_000;
 
 impl ChatRequest {
-    /// Reads `body`, in which something spelt like `mcp` was seen.
+    /// Reads `body`, which seems to contain `mcp`.
     ///
-    /// This is the only time that the whole of it is read: a conversation can be long.
+    /// The whole body is only read this once: a conversation can be long.
     pub(crate) fn parse(body: Bytes) -> Result<Self, Unread> {
         let text = std::str::from_utf8(&body).map_err(|_| Unread::NotJson)?;
         let object = Object::parse(text).map_err(|malformed| match malformed {
@@ -135,7 +136,7 @@ impl ChatRequest {
         })
     }
 
-    /// Has the turns of this request end with a chunk that says the usage.
+    /// Requests a chunk with the usage at the end of each turn.
     pub(crate) fn ask_for_usage(&mut self) {
         let text = std::str::from_utf8(&self.body).ok();
         // `parse` has read the same bytes, so this does not fail.
@@ -152,7 +153,7 @@ impl ChatRequest {
         self.usage = edits.into_iter().next();
     }
 
-    /// Reads the caller's own tools, if there are no more than `most`; whether that is so.
+    /// Reads the caller's own tools; returns `false` if there are more than `most`.
     pub(crate) fn read_tools(&mut self, most: usize) -> bool {
         let Some(list) = self.tools_list.clone() else {
             return true;

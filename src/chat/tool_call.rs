@@ -8,15 +8,16 @@ use crate::json::{Object, array, quoted, string};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ToolCall {
     pub(crate) id: String,
-    /// The function's name, empty where it has none; `None` for a call of another type, which is the caller's own matter.
+    /// The function's name, empty if it has none; `None` for a call of another type, which is left
+    /// to the caller.
     pub(crate) function: Option<String>,
     pub(crate) arguments: Arguments,
 }
 
-/// A call's arguments, as far as they are what they should be.
+/// The arguments of a call, if they have a usable form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Arguments {
-    /// The text of what should be a JSON object.
+    /// Text that should be a JSON object.
     Text(String),
     /// Neither a string nor an object.
     Unreadable,
@@ -27,7 +28,7 @@ pub(crate) enum Arguments {
 pub(crate) const CALLS_READ: usize = 16_384;
 
 impl ToolCall {
-    /// The first `most` calls of the assistant message `message`; empty where it makes none.
+    /// The first `most` calls of the assistant message `message`; empty if it has none.
     pub(crate) fn of_message(message: &Object<'_>, most: usize) -> Vec<Self> {
         let calls = message
             .present("tool_calls")
@@ -52,8 +53,9 @@ impl ToolCall {
 }
 
 impl Arguments {
-    /// A JSON string with an object in it, as OpenAI has it; or the object itself, as some
-    /// upstreams do. Models that call a tool without parameters send an empty string or nothing.
+    /// Reads a JSON string that contains an object, as OpenAI sends it, or the object itself, as
+    /// some upstreams do. Models that call a tool without parameters send an empty string or
+    /// nothing.
     fn parse(value: Option<&str>) -> Self {
         let Some(value) = value else {
             return Self::Text("{}".into());

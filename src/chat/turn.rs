@@ -5,16 +5,16 @@ use serde_json::{Map, Value};
 
 use super::{chunk::Identity, tool_call::ToolCall};
 
-/// A turn of the model, whichever way it came.
+/// A turn of the model, from a whole answer or from a stream.
 #[derive(Debug, Default)]
 pub(crate) struct Turn {
-    /// The assistant's message; `None` where there is none.
+    /// The assistant's message; `None` if there is none.
     pub(crate) message: Option<Bytes>,
-    /// The tool calls in that message; every one has an id.
+    /// The tool calls in that message; each has an id.
     pub(crate) calls: Vec<ToolCall>,
     pub(crate) usage: Option<Map<String, Value>>,
     pub(crate) model: Option<String>,
     pub(crate) finish_reason: Option<String>,
-    /// The members that all chunks of its stream have in common.
+    /// The members that all chunks of its stream share.
     pub(crate) identity: Option<Identity>,
 }

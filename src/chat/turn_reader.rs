@@ -13,15 +13,16 @@ use super::{
 };
 use crate::sse;
 
-/// Reads a turn that somebody else is sent meanwhile: of a stream its calls, but not its message,
-/// since a text can be long and nobody here needs it.
+/// Reads a turn while it is being sent to the caller. Of a stream it reads the calls but not the
+/// message, since a text can be long and is not needed here.
 pub(crate) enum TurnReader {
     Whole { body: Vec<u8>, limit: usize },
     Stream(Box<StreamReader>),
 }
 
 impl TurnReader {
-    /// A reader of a whole completion, or of an event, of at most `limit` bytes.
+    /// Creates a reader for a whole completion, or for a stream of events, of at most `limit` bytes
+    /// each.
     pub(crate) fn new(is_stream: bool, limit: usize) -> Self {
         match is_stream {
             true => Self::Stream(Box::new(StreamReader::of_calls(limit))),
@@ -55,12 +56,12 @@ impl TurnReader {
         }
     }
 
-    /// Tells whether the stream has said that it is over.
+    /// Returns `true` once the stream has said that it is over.
     pub(crate) fn is_over(&self) -> bool {
         matches!(self, Self::Stream(stream) if stream.is_over())
     }
 
-    /// The turn; `None` where a whole answer is no completion.
+    /// The turn; `None` if a whole answer is not a completion.
     pub(crate) fn finish(self) -> Option<Turn> {
         match self {
             Self::Whole { body, .. } => Some(Completion::parse(&body.into())?.take_turn()),
@@ -73,32 +74,32 @@ impl TurnReader {
     }
 }
 
-/// Takes a stream apart, and puts together what its chunks say.
+/// Splits a stream into chunks, and assembles the turn from them.
 pub(crate) struct StreamReader {
     parser: sse::Parser,
-    /// The rest of an event of several lines.
+    /// The remaining lines of an event.
     lines: VecDeque<String>,
     assembly: Assembly,
-    /// Only the deltas of calls are put together.
+    /// `true` if only the deltas of calls are assembled.
     calls_only: bool,
     usage: Option<Map<String, Value>>,
     model: Option<String>,
     finish_reason: Option<String>,
-    /// That of the first chunk about a choice.
+    /// The identity of the first chunk with a choice.
     identity: Option<Identity>,
     is_over: bool,
 }
 
-/// One thing that a stream says.
+/// An event of a stream.
 pub(crate) enum StreamEvent {
-    /// The text of a chunk, or of what stands in the place of one.
+    /// The text of a chunk, or whatever is sent in place of one.
     Chunk(String),
-    /// The text of an event of the name `error`.
+    /// The text of an event named `error`.
     Error(String),
 }
 
 impl StreamReader {
-    /// A reader of the whole turn that refuses events of more than `limit` bytes.
+    /// Creates a reader of the whole turn that refuses events of more than `limit` bytes.
     pub(crate) fn new(limit: usize) -> Self {
         Self {
             parser: sse::Parser::new(limit),
@@ -120,7 +121,7 @@ impl StreamReader {
         }
     }
 
-    /// The next event in `data`, of which what it was in is consumed; `None` where it has no more.
+    /// The next event in `data`, whose bytes are consumed; `None` if there is no complete one.
     ///
     /// # Errors
     /// An event is larger than the limit.
@@ -160,7 +161,7 @@ impl StreamReader {
         }
     }
 
-    /// Adds what a chunk says.
+    /// Adds a chunk to the turn.
     pub(crate) fn add(&mut self, chunk: &Chunk<'_>) {
         self.usage = chunk.usage().or(self.usage.take());
         if chunk.has_choice() {
@@ -188,7 +189,7 @@ impl StreamReader {
         Ok(())
     }
 
-    /// The message as far as it has come.
+    /// The message so far.
     pub(crate) fn assembly(&self) -> &Assembly {
         &self.assembly
     }
@@ -198,17 +199,17 @@ impl StreamReader {
         self.assembly.bytes()
     }
 
-    /// The members that all chunks have in common; `None` until one was about a choice.
+    /// The members that all chunks share; `None` before the first chunk with a choice.
     pub(crate) fn identity(&self) -> Option<&Identity> {
         self.identity.as_ref()
     }
 
-    /// Tells whether the stream has said that it is over.
+    /// Returns `true` once the stream has said that it is over.
     pub(crate) fn is_over(&self) -> bool {
         self.is_over
     }
 
-    /// The turn; nothing of it is left here but what [`assembly`](Self::assembly) is asked for.
+    /// Takes the turn; only the [`assembly`](Self::assembly) stays.
     pub(crate) fn finish(&mut self) -> Turn {
         let (message, calls) = self.assembly.finish();
         Turn {

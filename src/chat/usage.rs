@@ -49,7 +49,7 @@ fn add_numbers(a: &Number, b: &Number) -> Number {
     Number::from_f64(tidy(sum)).unwrap_or_else(|| 0.into())
 }
 
-/// `value` with the twelve digits that matter: a sum of costs is not to end in `…0000004`.
+/// Rounds `value` to twelve significant digits, so that a sum of costs does not end in `…0000004`.
 pub(crate) fn tidy(value: f64) -> f64 {
     format!("{value:.11e}").parse().unwrap_or(value)
 }

@@ -31,8 +31,8 @@ impl Health {
         }
     }
 
-    /// The last failure, while it is too early to call again: a single failed listing keeps nobody
-    /// from calling.
+    /// The last failure, while it is too early to call again. A single failed listing does not
+    /// prevent calls.
     pub(super) fn may_call(&self) -> Result<(), Inactive> {
         match self.is_down() {
             true => self.may_try(),

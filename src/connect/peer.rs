@@ -29,7 +29,7 @@ pub(super) struct Peer {
     pub(super) common: Arc<Session>,
     health: Mutex<Health>,
     list: Mutex<Option<Arc<CachedList>>>,
-    /// Held while the tools are listed because somebody waits for them.
+    /// Held while a request waits for the tools to be listed.
     pub(super) listing: tokio::sync::Mutex<()>,
 }
 

@@ -288,8 +288,8 @@ impl State {
         least.map(|(place, _)| *place)
     }
 
-    /// Takes out what nobody has used for long; at most once a minute, since it looks at
-    /// everything.
+    /// Removes entries that have not been used for a long time; at most once a minute, since it
+    /// looks at all of them.
     fn sweep(&mut self) -> Vec<Entry> {
         let now = Instant::now();
         if now.duration_since(self.swept) < SWEEP {

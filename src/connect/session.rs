@@ -105,7 +105,7 @@ impl SessionCloser {
         }
     }
 
-    /// Ends the session when nobody uses it any more: its place is lost, but its calls go on.
+    /// Ends the session once it is no longer used: it is evicted, but its calls continue.
     pub(super) fn end(&self, session: Arc<Session>) {
         if self.workers.elsewhere().is_none() && Handle::try_current().is_err() {
             // The process ends.

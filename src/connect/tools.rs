@@ -1,4 +1,4 @@
-//! The tools of one server, as whoever shows servers gets them.
+//! The tools of one server, for those who show or administer servers.
 
 use serde_json::value::RawValue;
 

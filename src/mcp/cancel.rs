@@ -1,4 +1,4 @@
-//! Tells the server that nobody waits for a call any more.
+//! Tells the server that a call's result is no longer wanted.
 
 use std::sync::Arc;
 

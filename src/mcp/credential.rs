@@ -28,7 +28,7 @@ pub(super) struct Credential(
     Arc<Mutex<Arc<Live>>>,
 );
 
-/// The headers that go with every request, and must not come back.
+/// The headers that go with every request, and are redacted from answers.
 pub(super) struct Live {
     pub(super) headers: HeaderMap,
     pub(super) scrubber: Scrubber,

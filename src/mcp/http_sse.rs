@@ -61,7 +61,7 @@ struct Pending(Mutex<Waiting>);
 
 /// The callers that wait on the shared stream.
 struct Waiting {
-    /// The stream is gone: nobody may begin to wait.
+    /// `true` once the stream is gone: no request may begin to wait.
     closed: bool,
     /// When the last caller stopped waiting.
     last_used: Instant,

@@ -22,7 +22,7 @@ use super::sent::{Outgoing, Sent};
 use super::wire;
 use crate::outbound::{Outbound, Response, SendError};
 
-/// The time that a message may take that nobody waits for, such as a cancellation.
+/// The limit of a message that no request waits for, such as a cancellation.
 const ASIDE: Duration = Duration::from_secs(5);
 
 /// The bytes of an error answer that are read to see if it is a JSON-RPC error.

@@ -15,6 +15,15 @@ use crate::random::fill_random;
 ///
 /// `Display` and `FromStr` use 32 hex digits in lower case. The order of ids is the order of time,
 /// so a list by id needs no other key.
+///
+/// ```
+/// use mcp_layer::trace::TraceId;
+/// use std::time::{Duration, UNIX_EPOCH};
+///
+/// let id = TraceId::new(UNIX_EPOCH);
+/// assert!(id < TraceId::new(UNIX_EPOCH + Duration::from_secs(1)));
+/// assert_eq!(id.to_string().parse(), Ok(id));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct TraceId(u128);

@@ -1,21 +1,21 @@
-//! A field for text, of which a member's description says all.
+//! A text field, which is described completely by its member.
 
 use super::errors::field;
 use crate::registry::members::{About, Kind, Tree};
 
 pub(super) struct Control {
-    /// The member's place in a server, such as `auth.client_id`.
+    /// The path of the member within a server, such as `auth.client_id`.
     pub(super) param: String,
     pub(super) id: String,
     pub(super) about: About,
     pub(super) value: String,
     pub(super) lines: usize,
-    /// The most characters that it takes; 0: any number.
+    /// The most characters that it takes; 0 for any number.
     pub(super) longest: usize,
 }
 
 impl Control {
-    /// The field of a member of `whole`; `None` where a text is no field for it.
+    /// The field of a member of `whole`; `None` if the member is not entered as text.
     pub(super) fn of(whole: &str, about: About, value: &Tree<'_>) -> Option<Self> {
         let (lines, longest) = match about.kind {
             Kind::Prose(longest, lines) => (lines, longest),
@@ -59,7 +59,7 @@ impl Control {
         }
     }
 
-    /// The ids of the hint, where there is one, and of what is wrong.
+    /// The ids of the hint, if there is one, and of the error.
     pub(super) fn described_by(&self, is_wrong: bool) -> String {
         let hint = (!self.about.hint.is_empty()).then(|| format!("{}-hint", self.id));
         let wrong = is_wrong.then(|| format!("{}-wrong", self.id));

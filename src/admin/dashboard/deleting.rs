@@ -1,4 +1,4 @@
-//! Deleting a server: with its name typed, since it takes its authorization with it.
+//! Deleting a server, which requires typing its name, since its authorization is deleted with it.
 
 use askama::Template;
 use axum::{body::Bytes, extract::State};

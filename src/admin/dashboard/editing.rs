@@ -1,4 +1,4 @@
-//! Changing a server that is there.
+//! Changing an existing server.
 
 use askama::Template;
 use axum::{
@@ -40,11 +40,11 @@ pub(super) struct Top {
     pub(super) status: StatusView,
     pub(super) is_declared: bool,
     pub(super) auth: &'static str,
-    /// The number of tools that wait for somebody to accept them.
+    /// The number of tools that wait to be accepted.
     pub(super) waiting: usize,
 }
 
-/// A member that two people have given other values.
+/// A member for which two people have entered different values.
 struct Difference {
     label: &'static str,
     theirs: Shown,
@@ -146,7 +146,8 @@ async fn wrong(
     page(status(&content.errors), &content)
 }
 
-/// Somebody else has saved meanwhile: what was typed stays, for the version that is there now.
+/// Handles a concurrent edit: the form keeps what was typed, on top of the version that is stored
+/// now.
 async fn conflict(
     pages: &ServerPages,
     name: &ServerName,

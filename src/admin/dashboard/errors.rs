@@ -12,7 +12,7 @@ use crate::registry::members::{
 #[derive(Default)]
 pub(super) struct Errors {
     all: Vec<Wrong>,
-    /// The form was saved before this went wrong.
+    /// `true` if the form was saved before the error occurred.
     pub(super) is_saved: bool,
 }
 
@@ -24,10 +24,10 @@ pub(super) struct Wrong {
 }
 
 impl Errors {
-    /// A fault as that of a field.
+    /// Turns a fault into the error of a field.
     ///
     /// # Errors
-    /// The fault, where no field can mend it.
+    /// The fault itself, if no field can fix it.
     pub(super) fn of(fault: Fault) -> Result<Self, Fault> {
         let is_saved = match fault.code() {
             Code::InvalidServer | Code::InvalidRequest | Code::Conflict => false,
@@ -86,7 +86,7 @@ pub(super) fn field(param: &str) -> String {
     format!("f-{}", param.chars().map(letter).collect::<String>())
 }
 
-/// A fault's message with the words of the form.
+/// The message of a fault, in the words of the form.
 fn said(param: &str, fault: &Fault) -> String {
     if let Some(words) = fault.page() {
         return words.to_owned();

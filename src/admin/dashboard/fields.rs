@@ -1,7 +1,8 @@
-//! The fields of a server's forms: read into the tree that a server is read from, and shown out of it.
+//! The fields of a server's forms: read into the tree that a server is read from, and shown from
+//! it.
 //!
-//! So what was typed and what is stored are shown by the same code; of secrets it knows only
-//! whether there are any.
+//! So typed and stored values are shown by the same code. Of secrets it only knows whether they are
+//! set.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,14 +17,13 @@ use super::{
 };
 use crate::registry::members::{Kind, OAUTH2, PASSTHROUGH, SERVER, Tree};
 
-/// Projects beyond these, and beyond those that are chosen, are typed: nobody looks through more
-/// boxes.
+/// The most projects with a box of their own, besides the chosen ones; others are typed.
 const PROJECTS: usize = 200;
 
 /// The values that a form shows of a server.
 #[derive(Default)]
 pub(super) struct Fields {
-    /// Members that are typed as a text.
+    /// The members that are entered as text.
     controls: Vec<Control>,
     pub(super) is_sse: bool,
     pub(super) is_for_all: bool,
@@ -56,10 +56,10 @@ pub(super) struct HeaderRow {
 /// The state of a secret, without the secret.
 #[derive(Default)]
 pub(super) struct Secret {
-    /// One is stored and can be used; since then, where that is known.
+    /// `true` if a usable secret is stored; its date follows, if known.
     pub(super) is_set: bool,
     pub(super) set_on: Option<String>,
-    /// It was typed, and is not shown again.
+    /// `true` if a secret was typed; it is not shown again.
     pub(super) was_typed: bool,
 }
 
@@ -171,7 +171,7 @@ fn boxes(chosen: &[&str], known: &BTreeSet<String>) -> Vec<ProjectBox> {
     boxes.collect()
 }
 
-/// Puts into `entered` where a server is and who may use it. What a form has no field for stays.
+/// Reads address and scope into `entered`. Members without a field in the form stay.
 pub(super) fn read_scope<'a>(form: &'a Form, entered: &mut Tree<'a>) {
     for member in SERVER {
         let is_typed = matches!(member.kind, Kind::Prose(..) | Kind::Url);
@@ -203,7 +203,7 @@ pub(super) fn read_scope<'a>(form: &'a Form, entered: &mut Tree<'a>) {
     }
 }
 
-/// Puts into `entered` how to authenticate; a secret that is not typed is kept, where there is one.
+/// Reads the authentication into `entered`. A secret that was not typed is kept, if there is one.
 pub(super) fn read_auth<'a>(form: &'a Form, entered: &mut Tree<'a>) {
     let kind = form.text("auth");
     let mut auth = Tree::new().with("type", kind);
@@ -230,7 +230,7 @@ pub(super) fn read_auth<'a>(form: &'a Form, entered: &mut Tree<'a>) {
     entered.set("auth", auth);
 }
 
-/// The rows of headers but those that are empty or ticked to be removed.
+/// The rows of headers, except those that are empty or marked for removal.
 fn headers<'a>(form: &'a Form, stored: &Tree<'a>) -> Tree<'a> {
     let removed: BTreeSet<&str> = form.all("remove_header").collect();
     let rows = form.all("header_name").zip(form.all("header_value"));
@@ -253,7 +253,7 @@ fn headers<'a>(form: &'a Form, stored: &Tree<'a>) -> Tree<'a> {
     rows.collect()
 }
 
-/// Puts into `entered` what an operator switches.
+/// Reads the switches into `entered`.
 pub(super) fn read_switches<'a>(form: &'a Form, entered: &mut Tree<'a>) {
     entered.set("enabled", form.has("enabled"));
     for name in ["on_change", "new_tools"] {
@@ -261,10 +261,10 @@ pub(super) fn read_switches<'a>(form: &'a Form, entered: &mut Tree<'a>) {
     }
 }
 
-/// Puts into `entered` which tools are offered.
+/// Reads the offered tools into `entered`.
 ///
 /// # Errors
-/// All tools are to be offered, and some to be asked for first: that is a selection.
+/// All tools are to be offered, and some need approval: that requires a selection.
 pub(super) fn read_tools<'a>(form: &'a Form, entered: &mut Tree<'a>) -> Result<(), Fault> {
     let is_all = form.text("tools") == "all";
     if is_all && form.all("policy").any(|policy| policy == "ask_first") {
@@ -285,8 +285,8 @@ pub(super) fn every_tool<'a>(form: &'a Form, stored: &Tree<'_>) -> Tree<'a> {
     selection(form, form.all("tool_name"), stored)
 }
 
-/// These tools and those that are typed, with their policies. One that is not listed now has no
-/// row in the form, and keeps the policy that is stored.
+/// These tools and the typed ones, with their policies. A tool that is not listed at the moment has
+/// no row in the form, and keeps its stored policy.
 fn selection<'a>(
     form: &'a Form,
     tools: impl Iterator<Item = &'a str>,
@@ -305,7 +305,8 @@ fn selection<'a>(
     tools.collect()
 }
 
-/// Takes from `entered` the secrets that were entered for another origin; whether there were any.
+/// Removes the secrets from `entered` that were entered for another origin; returns `true` if there
+/// were any.
 pub(super) fn drop_moved_secrets(entered: &mut Tree<'_>, before: &Url) -> bool {
     let url = entered.get("url").as_text().unwrap_or_default();
     let Ok(url) = Url::parse(url) else {

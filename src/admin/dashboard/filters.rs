@@ -1,5 +1,5 @@
-//! The filters of a list. They are all in the address, so a filtered list can be bookmarked and
-//! shared.
+//! The filters of a list. All of them are part of the address, so a filtered list can be bookmarked
+//! and shared.
 
 use url::form_urlencoded;
 
@@ -9,18 +9,18 @@ use super::text::Shown;
 #[derive(Clone, Default)]
 pub(super) struct Filters(Vec<(&'static str, String)>);
 
-/// A filter as it is shown: what it is set to, or what it could be set to.
+/// A filter on a page: its present value, or the values to choose from.
 pub(super) struct Chip {
     pub(super) label: &'static str,
     pub(super) set: Option<Choice>,
     pub(super) choices: Vec<Choice>,
-    /// The name of the parameter, where it can also be typed.
+    /// The name of the parameter, if its value can also be typed.
     pub(super) typed: Option<&'static str>,
     /// The other parameters of the page, which a filter form carries along unchanged.
     pub(super) kept: Vec<(&'static str, String)>,
 }
 
-/// A value, and the address with it; of one that is set, the address without it.
+/// A value, and the address with it; if it is already set, the address without it.
 pub(super) struct Choice {
     pub(super) label: Shown,
     pub(super) link: String,
@@ -53,7 +53,7 @@ impl Filters {
         query.extend_pairs(&self.0).finish()
     }
 
-    /// The address with `name` set to `value`, or without it where that is empty.
+    /// The address with `name` set to `value`, or without `name` if `value` is empty.
     pub(super) fn link(&self, name: &'static str, value: &str) -> String {
         let mut filters = self.without(name);
         if !value.is_empty() {
@@ -99,7 +99,7 @@ impl Filters {
         }
     }
 
-    /// Likewise, with a field to type another value.
+    /// The filter `name` with a field to type other values.
     pub(super) fn open_chip<'a>(
         &self,
         name: &'static str,

@@ -5,10 +5,10 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::super::fault::{Code, Fault};
 
-/// More than the largest form has: a server of 1,024 tools has three fields for each.
+/// The most fields of a form: a server of 1,024 tools has three fields for each.
 const FIELDS: usize = 5000;
 
-/// The fields of a form, in their order. Any may be a secret: all are wiped.
+/// The fields of a form, in their order. Any may be a secret, so all are wiped.
 pub(super) struct Form(Vec<(Zeroizing<String>, Zeroizing<String>)>);
 
 impl Form {
@@ -32,7 +32,7 @@ impl Form {
         }
     }
 
-    /// The first field of this name; empty where there is none.
+    /// The first field of this name; empty if there is none.
     pub(super) fn text(&self, name: &str) -> &str {
         self.all(name).next().unwrap_or_default()
     }

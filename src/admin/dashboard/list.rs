@@ -31,7 +31,7 @@ use crate::registry::{
 const PROJECTS: usize = 3;
 /// Projects in the menu: a longer one is no help, and others can be typed.
 const CHOICES: usize = 40;
-/// Drafts that are shown. They are gone after a day, so nobody has more at once.
+/// The most drafts that are shown. They expire after a day, so there are hardly ever more.
 const DRAFTS: usize = 20;
 
 #[derive(Template)]

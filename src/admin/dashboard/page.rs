@@ -108,9 +108,8 @@ struct Failure<'a> {
     next_step: &'a str,
 }
 
-/// Makes an answer one for a browser: with the headers of all pages, and a fault as a page.
-///
-/// `is_inside`: whether it is for somebody who is signed in.
+/// Turns an answer into one for a browser: adds the headers of all pages, and shows a fault as a
+/// page. `is_inside` is `true` for a signed-in browser.
 pub(in super::super) fn dress(hosts: &Hosts, response: Response, is_inside: bool) -> Response {
     let fault = response.extensions().get::<Fault>().cloned();
     let mut response = match fault {

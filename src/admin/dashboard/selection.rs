@@ -8,19 +8,19 @@ use crate::{
     registry::{Observation, Server, ToolState, members::Tree},
 };
 
-/// The longest schema that is shown; what is longer is cut.
+/// The most characters of a schema that are shown.
 const SCHEMA: usize = 8000;
 
 /// The tools in a form, with those that are selected.
 #[derive(Default)]
 pub(super) struct Selection {
-    /// All there are, also those that appear later.
+    /// `true` for all tools, including later ones.
     pub(super) is_all: bool,
     pub(super) rows: Vec<ToolRow>,
     /// Selected tools that the server does not list, one in each line.
     pub(super) typed: String,
     pub(super) count: usize,
-    /// Tools that nobody can be offered, and why.
+    /// Tools that cannot be offered to anyone, with the reasons.
     pub(super) left_out: Vec<(Shown, Shown)>,
 }
 

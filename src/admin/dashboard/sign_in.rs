@@ -1,4 +1,4 @@
-//! In and out.
+//! Signing in and out.
 
 use std::sync::Arc;
 
@@ -23,10 +23,10 @@ use super::{
     page::{Frame, Section, page, to},
 };
 
-/// The longest path that somebody is brought back to.
+/// The longest path to return to after signing in.
 const LONGEST: usize = 2000;
 
-/// Wrong tokens of a person who mistypes, within a minute and from one address.
+/// The wrong tokens per minute and address that are taken for typing errors.
 const TRIES: u32 = 10;
 
 #[derive(Template)]
@@ -112,8 +112,8 @@ fn asked(
     page(status, &content)
 }
 
-/// For a request without a session: to the sign-in, and back from there, unless something was to
-/// be changed.
+/// Redirects a request without a session to the sign-in page, and back afterwards unless it would
+/// have changed something.
 pub(in super::super) fn signed_out(hosts: &Hosts, request: &Request) -> Response {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let message = "you are signed out; sign in, go back, and send the form again";
@@ -125,7 +125,7 @@ pub(in super::super) fn signed_out(hosts: &Hosts, request: &Request) -> Response
     to(hosts, &format!("/sign-in?next={next}"))
 }
 
-/// `next`, if it is a path of a page of ours; else the first one.
+/// `next`, if it is the path of a page of ours; otherwise the first page.
 fn inside(next: &str) -> &str {
     const HOME: &str = "/servers";
     const OURS: &str = "http://ours.invalid";

@@ -1,4 +1,4 @@
-//! Texts of others, for people to read.
+//! Texts by others, for people to read.
 
 use std::fmt::{self, Write};
 
@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use crate::unseen::is_unseen;
 
-/// A text that is not ours, as HTML: escaped, apart from the direction of what is around it, and
-/// with a badge in the place of each character that would not be seen.
+/// A text that is not ours, as HTML: escaped, isolated in its direction, and with a badge in place
+/// of each invisible character.
 #[derive(Clone, Debug)]
 pub(super) struct Shown(String);
 
@@ -23,7 +23,7 @@ impl Shown {
         Self(html)
     }
 
-    /// At most so many characters of it; that there are more is said.
+    /// Shows at most `longest` characters, and says if there are more.
     pub(super) fn short(text: &str, longest: usize) -> Self {
         match text.char_indices().nth(longest) {
             Some((end, _)) => Self::of(&format!("{}…", &text[..end])),
@@ -40,7 +40,7 @@ impl fmt::Display for Shown {
 
 impl HtmlSafe for Shown {}
 
-/// A message of ours as a sentence: errors begin in lower case and end without a full stop.
+/// Turns a message of ours into a sentence: errors begin in lower case and end without a full stop.
 pub(super) fn sentence(message: &str) -> String {
     let mut letters = message.chars();
     let first = letters.next().map(|first| first.to_uppercase().to_string());
@@ -67,7 +67,7 @@ fn push(html: &mut String, letter: char) {
     }
 }
 
-/// A value of JSON as people say it.
+/// A JSON value in words.
 pub(super) fn words(value: &Value) -> String {
     match value {
         Value::Null => String::new(),

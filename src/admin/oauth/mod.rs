@@ -6,12 +6,12 @@
 //!  /oauth/callback/id ◀── from the provider, with the cookie: tokens, and back to where one was
 //! ```
 //!
-//! The way back comes from another site, where the cookie of a session, which is `SameSite=Strict`,
-//! is not sent. So the callback asks for no session: its state was random and is good once, and
-//! the cookie, which is `Lax`, shows that it is in the browser that was sent away. Where one ends
-//! up is one of our own pages, never an address that somebody brought along.
+//! The browser comes back from another site, and does not send the session's cookie then, which is
+//! `SameSite=Strict`. So the callback needs no session: its state was random and works once, and
+//! the cookie of the authorization, which is `Lax`, shows that this is the browser that was sent
+//! away. It ends up on one of our own pages, never on an address from the request.
 //!
-//! Each server has a callback of its own, so that no other's code comes back to it.
+//! Each server has its own callback, so that no other server's code arrives there.
 
 mod fault;
 pub(super) mod return_page;

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::registry::server::DRAFT_LIFE;
 
-/// The most expired drafts that one insertion removes, so that nobody waits for more.
+/// The most expired drafts that one insertion removes, to keep it short.
 const DRAFTS: i64 = 10;
 
 /// Removes everything that belongs to the server `id`, whose row is gone.
@@ -52,7 +52,8 @@ pub(super) async fn remove_observed(
     Ok(())
 }
 
-/// The time before which a draft's last change makes it expired, be its row still there.
+/// The time of the last change before which a draft has expired, whether or not its row still
+/// exists.
 pub(super) fn drafts_since() -> i64 {
     now() - span(DRAFT_LIFE)
 }

@@ -21,10 +21,10 @@ use tokio::time::{sleep, timeout};
 use super::sessions::Sessions;
 use crate::registry::error::Error;
 
-/// The limit of one operation, its wait for a connection included: a database that hangs must not
-/// hang requests. The layer gives a registry as long.
+/// The limit of one operation, including the wait for a connection: a database that hangs must not
+/// hang requests. The layer's own limit for a registry is the same.
 const OPERATION: Duration = Duration::from_secs(10);
-/// The limit while the database is known to be away, so that not everybody waits.
+/// The limit while the database is known to be down, so that not every request waits.
 const WHILE_AWAY: Duration = Duration::from_millis(500);
 
 /// The wait for a connection, and the pause between two looks for one that others give back.

@@ -61,7 +61,7 @@ impl ServerRegistry for SqlRegistry {
 }
 
 impl SqlRegistry {
-    /// Reads the server of this name, be it a draft.
+    /// Reads the server of this name, even if it is a draft.
     pub(super) async fn load(
         &self,
         connection: &mut AnyConnection,

@@ -22,7 +22,7 @@ use crate::registry::{
     server_id::ServerId,
 };
 
-/// The life of observations that nobody adds to, of servers that are not in this registry.
+/// The life of observations without new ones, of servers that are not in this registry.
 const NOBODYS: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// The pause between two looks for them.
 const SWEEP: Duration = Duration::from_secs(24 * 60 * 60);
@@ -200,8 +200,8 @@ impl SqlRegistry {
         claimed.collect()
     }
 
-    /// Removes what is known of servers that are in no registry any more, as far as one can tell:
-    /// nobody has observed them for a month. Our own are removed with their servers.
+    /// Removes the observations of servers that no registry seems to have any more, since they were
+    /// not observed for a month. Our own are removed with their servers.
     async fn sweep(&self) -> Result<(), Error> {
         let mut tx = self.shared.database.begin().await?;
         let last: i64 = sql("SELECT value FROM mcp_counters WHERE name = 'swept'")

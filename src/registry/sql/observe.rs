@@ -33,7 +33,7 @@ pub(super) struct QueuedObservation {
     pub(super) written: oneshot::Sender<Result<bool, Error>>,
 }
 
-/// Writes what is queued, for as long as it is polled.
+/// Writes the queued observations, for as long as it is polled.
 pub(super) async fn write(
     database: Database,
     cache: Arc<Cache>,
@@ -59,7 +59,8 @@ pub(super) async fn write(
     }
 }
 
-/// Writes what nobody else has observed meanwhile; `pinned` gets the servers whose pins differ.
+/// Writes the observations that were not overtaken by others; `pinned` gets the servers whose pins
+/// differ.
 async fn commit(
     database: &Database,
     batch: &[QueuedObservation],

@@ -197,7 +197,7 @@ struct Table {
     /// A query for rows of `id, version, sealed, organization, server`, and what `place` needs.
     select: &'static str,
     update: &'static str,
-    /// The number of rows in a step; small, so that nobody waits long for a row.
+    /// The number of rows in a step; small, so that other writers do not wait long for a row.
     batch: i64,
     /// Finds field and origin from the id and the last column.
     place: fn(&str, &str) -> Option<(String, String)>,

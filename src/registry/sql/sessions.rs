@@ -11,7 +11,7 @@ use std::{
 
 use tokio::time::sleep;
 
-/// The pause between two renewals: if new sessions are no better, more of them help nobody.
+/// The pause between two renewals: if new sessions are no better, more of them do not help.
 const RENEWAL: Duration = Duration::from_millis(250);
 
 /// The age from which on sessions are not trusted. Held for an assignment, never across an await.

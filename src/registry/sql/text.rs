@@ -8,7 +8,7 @@ const SHORT: usize = 512;
 /// The longest text for people, in bytes.
 const LONG: usize = 8 * 1024;
 
-/// The separator of the fields that are searched; nobody searches for it.
+/// The separator of the searched fields, which no search contains.
 const SEPARATOR: char = '\u{1f}';
 
 /// Returns `true` if a text can be in a column that is compared; any other is in none.

@@ -91,7 +91,7 @@ pub(super) fn read(
     Ok(trace.with_steps(steps.map_err(Error::unavailable)?))
 }
 
-/// A text of a caller's as a column can have it: PostgreSQL takes no NUL.
+/// A caller's text in a form that a column takes: PostgreSQL rejects NUL.
 pub(super) fn column(text: &str) -> Cow<'_, str> {
     match text.contains('\0') {
         true => text.replace('\0', "\u{fffd}").into(),
