@@ -241,7 +241,7 @@ fn add_text(known: &mut String, name: &str, more: &str) {
     }
 }
 
-/// The end of the text, at most this long.
+/// The number of items at the end of a list that are searched.
 const END: usize = 1024;
 
 fn add_item(items: &mut Vec<Value>, item: Value) {

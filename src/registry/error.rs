@@ -4,11 +4,18 @@ use std::{borrow::Cow, fmt};
 
 use crate::name::ServerName;
 
-/// The error of a registry or store. Variants name who can act: the operator by another name, a
-/// newer version or a valid value, or whoever runs the storage.
+/// The error of a registry or store.
 ///
 /// `Display` shows no secret; the cause is in `source()`. Callers of the layer never see it: they
 /// get `500 mcp_registry_error`, and the details are logged.
+///
+/// | variant | remedy |
+/// |---|---|
+/// | [`Conflict`](Self::Conflict), [`NotFound`](Self::NotFound), [`Invalid`](Self::Invalid) | another name or value |
+/// | [`Stale`](Self::Stale) | read again, and repeat the change |
+/// | [`Declared`](Self::Declared) | change the file |
+/// | [`Sealed`](Self::Sealed) | enter the credential again |
+/// | [`Unavailable`](Self::Unavailable) | try again later |
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {

@@ -212,7 +212,7 @@ impl Observation {
         })
     }
 
-    /// The number of tools that are offered to models.
+    /// The number of tools that are offered to models: listed, selected and not withheld.
     pub fn offered(&self, server: &Server) -> usize {
         let pins = self.pins.as_deref();
         let is_offered = |(tool, now): &(&String, &Fingerprint)| {

@@ -20,7 +20,8 @@ pub enum Gate {
     Block,
 }
 
-/// The fingerprints of a server's accepted tools, by the tools' own names.
+/// The fingerprints of a server's accepted tools, by the tools' own names. At most 1,024 are kept
+/// per server.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pins(BTreeMap<String, Fingerprint>);
 

@@ -5,6 +5,15 @@ use std::collections::BTreeSet;
 use super::error::Error;
 
 /// The projects that may use a server; default all.
+///
+/// ```
+/// use mcp_layer::registry::Projects;
+///
+/// let projects = Projects::only(["web", "batch"])?;
+/// assert!(projects.contains("web"));
+/// assert!(!projects.contains("mobile"));
+/// # Ok::<(), mcp_layer::registry::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Projects {

@@ -9,7 +9,15 @@ use crate::{hex::hex, name::ServerName};
 /// The id of a server: 128 bits as 32 hex digits, random or a digest. Sessions, tool lists and
 /// credentials are kept by it, and no other server ever has it.
 ///
-/// A store of your own keeps it as text ([`as_str`](Self::as_str)) and restores it with `FromStr`.
+/// A store of your own keeps it as text, and restores it with `FromStr`:
+///
+/// ```
+/// use mcp_layer::registry::ServerId;
+///
+/// let id = ServerId::random();
+/// let text = id.as_str().to_owned();
+/// assert_eq!(text.parse(), Ok(id));
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerId(Arc<str>);
 

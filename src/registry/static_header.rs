@@ -13,6 +13,15 @@ const VALUE_LEN: usize = 8 * 1024;
 /// A header with a secret value that is sent with every request to a server, such as an API key.
 ///
 /// `Debug` shows only its name. The value is wiped from memory when it is dropped.
+///
+/// ```
+/// use mcp_layer::registry::StaticHeader;
+///
+/// let header = StaticHeader::new("x-api-key", "s3cret")?;
+/// assert!(!format!("{header:?}").contains("s3cret"));
+/// assert!(StaticHeader::new("host", "a.example").is_err());
+/// # Ok::<(), mcp_layer::registry::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct StaticHeader {
     name: HeaderName,

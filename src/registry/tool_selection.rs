@@ -3,6 +3,19 @@
 use super::error::Error;
 
 /// The tools of a server that are offered to models; default all.
+///
+/// ```
+/// use mcp_layer::registry::{SelectedTool, ToolPolicy, ToolSelection};
+///
+/// let tools = ToolSelection::only([
+///     "ask_question".into(),
+///     SelectedTool::new("delete_page", ToolPolicy::AskFirst),
+/// ])?;
+/// assert_eq!(tools.policy("ask_question"), Some(ToolPolicy::Auto));
+/// assert_eq!(tools.policy("delete_page"), Some(ToolPolicy::AskFirst));
+/// assert_eq!(tools.policy("rename_page"), None);
+/// # Ok::<(), mcp_layer::registry::Error>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ToolSelection {

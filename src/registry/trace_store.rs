@@ -19,11 +19,11 @@ use crate::trace::{Trace, TraceId, TraceSink};
 /// `conformance::traces` (feature `conformance`) tests all of this except the bounds. `Arc<S>`
 /// implements the trait for every store `S`, `Arc<dyn TraceStore>` included.
 pub trait TraceStore: TraceSink {
-    /// Returns one page of an organization's exchanges, the latest first, without their spans
-    /// ([`Trace::without_spans`]).
+    /// Returns one page of an organization's exchanges, latest first, without their steps
+    /// ([`Trace::without_steps`]).
     ///
     /// # Errors
-    /// [`Error::Unavailable`].
+    /// [`Error::Unavailable`] if the storage failed.
     fn list<'a>(
         &'a self,
         organization: &'a str,

@@ -18,6 +18,16 @@ use super::{
 /// One exchange: a request with `mcp`, all its turns and all its tool calls.
 ///
 /// Fields are public so that stores can read and restore them; later versions may add more.
+///
+/// ```
+/// use mcp_layer::trace::{Outcome, Trace, TraceId};
+/// use std::time::SystemTime;
+///
+/// let now = SystemTime::now();
+/// let mut trace = Trace::new(TraceId::new(now), "default", "web", now, Outcome::Ok);
+/// trace.model = Some("gpt-4o".into());
+/// assert!(trace.steps().is_empty());
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Trace {

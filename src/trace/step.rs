@@ -113,7 +113,9 @@ pub struct CallStep {
     pub payloads_dropped: bool,
 }
 
-/// A listing of a server's tools.
+/// A listing of a server's tools that took time or failed.
+///
+/// The time is that of the request's wait for the list; several listings may overlap.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct ListingStep {

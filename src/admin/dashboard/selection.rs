@@ -110,7 +110,7 @@ pub(super) fn badge(state: ToolState) -> Option<(&'static str, &'static str)> {
     }
 }
 
-/// JSON over several lines; what is none as it is.
+/// JSON with line breaks and indentation; a text that is not JSON unchanged.
 pub(super) fn pretty(json: &str) -> String {
     let value: Option<serde_json::Value> = serde_json::from_str(json).ok();
     let pretty = value.and_then(|value| serde_json::to_string_pretty(&value).ok());

@@ -28,7 +28,7 @@ pub enum FileError {
     /// The file is over the limit of 1 MiB, and was not read.
     #[non_exhaustive]
     TooLarge {
-        /// The limit, in bytes.
+        /// The most that is read, in bytes.
         limit: u64,
     },
     /// The text is not TOML.
