@@ -14,7 +14,7 @@ use crate::{
 /// Reads servers for one organization.
 pub(super) struct Reader<'a> {
     pub(super) organization: Arc<str>,
-    /// They know where servers may be.
+    /// The connections, which know the URLs that may be reached.
     pub(super) connections: &'a Connections,
     pub(super) now: SystemTime,
 }

@@ -10,7 +10,7 @@ use crate::{
     registry::MemoryRegistry,
 };
 
-/// Somebody's side, with the cookie of who is signed in there.
+/// An operator's side, with the cookie of a signed-in browser.
 static ADMIN: LazyLock<(Sessions, Outside, String)> = LazyLock::new(|| {
     let token = "a-token-of-many-random-characters".into();
     let admin = Admin::new(
@@ -32,7 +32,8 @@ pub(crate) fn forms(data: &[u8]) {
     dashboard::fuzz::forms(data);
 }
 
-/// Lines are headers, and in them a byte 1 the cookie of whoever is signed in: nobody else is.
+/// Asserts that no cookie but the genuine one is a session; a byte 1 in the headers stands for that
+/// one.
 pub(crate) fn cookies(data: &[u8]) {
     let (sessions, outside, genuine) = &*ADMIN;
     let mut headers = HeaderMap::new();

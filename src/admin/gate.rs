@@ -85,7 +85,7 @@ pub(super) async fn gate(State(gate): State<Gate>, request: Request, next: Next)
     over_https(&gate.hosts, response)
 }
 
-/// Tells browsers that reach us over https never to try without.
+/// Adds the header that keeps browsers on https once they have reached us over it.
 fn over_https(hosts: &Hosts, mut response: Response) -> Response {
     if hosts.is_secure() {
         // A year, and only this name: others under it may have nothing to do with us.
@@ -126,7 +126,7 @@ async fn with_token(gate: &Gate, request: Request) -> Result<Request, Response> 
     whole(request, JSON).await.map_err(Fault::into_response)
 }
 
-/// For a request whose token is wrong, or absent.
+/// The answer to a request whose token is wrong or absent.
 fn without_token(gate: &Gate, request: &Request) -> Response {
     let message = "send the admin token as Authorization: Bearer …";
     let unsent = Fault::new(Code::InvalidToken, message).into_response();

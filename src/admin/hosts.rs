@@ -15,9 +15,9 @@ use super::fault::{Code, Fault};
 /// our address (DNS rebinding) sends neither.
 #[derive(Clone, Debug)]
 pub(super) enum Hosts {
-    /// Those of this machine, with any port.
+    /// The names of this machine, with any port.
     Loopback,
-    /// That of this URL.
+    /// The host of this URL.
     Public(Url),
 }
 
@@ -138,7 +138,7 @@ impl Hosts {
 enum Sender {
     /// Nothing: it is a program, or a link.
     Nobody,
-    /// Only that there is one.
+    /// A page whose origin is not given.
     Nameless,
     Own,
     Foreign,

@@ -19,7 +19,7 @@ use crate::trace::{CallOutcome, Measure, StoppedBy, Trace, TraceSink};
 const TOOLS: usize = 1000;
 /// The name of that row, which no server can have.
 const OTHER: &str = "_other";
-/// From a cached answer to the deadline of a loop, in seconds.
+/// The bounds of durations in seconds, from a cached answer to the deadline of a loop.
 const BUCKETS: [f64; 14] = [
     0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0,
 ];
@@ -168,7 +168,8 @@ impl Counts {
         self.calls.get_or_create(&labels).inc();
     }
 
-    /// Where a tool is counted. What a model has made up is no server's, and has no name here.
+    /// The labels under which a tool is counted. A tool that a model has invented has no server,
+    /// and no name here.
     fn row<'a>(&self, server: &'a str, tool: &'a str) -> (&'a str, &'a str) {
         if server.is_empty() {
             return ("", "");

@@ -32,7 +32,7 @@ impl Outside {
         url
     }
 
-    /// Below this, each server has the path that authorization servers send browsers back to.
+    /// The URL below which each server has its redirect URI.
     pub(super) fn callbacks(&self) -> Url {
         self.at("/oauth/callback")
     }

@@ -33,7 +33,7 @@ pub(super) async fn list(State(projects): State<Projects>) -> Answer {
 #[derive(Clone)]
 pub(super) struct Projects {
     store: OrganizationStore,
-    /// Those that are known without any server that names them.
+    /// The projects that are known without any server that names them.
     named: Arc<BTreeSet<String>>,
     menu: Arc<Mutex<Option<Menu>>>,
 }
@@ -81,7 +81,7 @@ impl Projects {
         Ok(choices)
     }
 
-    /// Has the projects of what was just saved in the menu.
+    /// Adds the projects of a server that was just saved to the menu.
     pub(super) fn note(&self, server: &Server) {
         let named = &server.projects;
         if let (registry::Projects::Only(named), Some(menu)) = (named, &mut *self.menu()) {
@@ -109,7 +109,7 @@ impl Projects {
         Some((menu.projects.clone(), is_old))
     }
 
-    /// Held for a few assignments, never across an await.
+    /// Locks the menu, for a few assignments and never across an await.
     fn menu(&self) -> MutexGuard<'_, Option<Menu>> {
         self.menu.lock().unwrap_or_else(PoisonError::into_inner)
     }

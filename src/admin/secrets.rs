@@ -66,7 +66,7 @@ impl Secrets for Kept<'_> {
         }
     }
 
-    /// With the keys that are stored, where `entered` has what answers show in their place.
+    /// Restores the stored keys if `entered` has the marks that answers show in their place.
     fn url(&self, at: &Node<'_>, entered: Url) -> Result<Url, Fault> {
         let url = match url_keys::is_covered(&entered) {
             true => self

@@ -5,7 +5,7 @@ use crate::registry::Observation;
 /// The observation and the authorization that a server's status is judged by.
 #[derive(Debug)]
 pub(super) struct ServerStatus {
-    /// Without the text of definitions.
+    /// The observation, without the text of definitions.
     pub(super) observation: Option<Observation>,
     /// `true` if there is a credential for it.
     pub(super) is_authorized: bool,

@@ -14,7 +14,7 @@ use crate::secret::{KeyRing, Place};
 
 /// A working day.
 const LIFE: Duration = Duration::from_secs(12 * 60 * 60);
-/// Of cookies with our name, which another page of the same host may have set, so many are tried.
+/// The most cookies with our name that are tried; another page of the same host may have set some.
 const TRIED: usize = 4;
 const NAME: &str = "mcp_layer_session";
 
@@ -23,7 +23,7 @@ const NAME: &str = "mcp_layer_session";
 pub(super) struct Sessions {
     keys: Arc<KeyRing>,
     organization: Arc<str>,
-    /// Of the token: with another one a session ends.
+    /// The mark of the token: a session ends when the token changes.
     mark: Arc<str>,
     hosts: Arc<Hosts>,
     clock: Clock,

@@ -18,10 +18,10 @@ pub(super) struct ToolView<'a> {
     selected: bool,
     policy: Option<&'static str>,
     pub(super) state: ToolState,
-    /// Of what it is now; `null` where the server has it no more.
+    /// The present fingerprint; `null` if the server no longer has the tool.
     pub(super) fingerprint: Option<Fingerprint>,
     pub(super) approved_fingerprint: Option<Fingerprint>,
-    /// Of a tool that has changed: what it is, and what was accepted.
+    /// The present definition of a tool that has changed; the accepted one follows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) definition: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -46,7 +46,7 @@ pub(super) struct StoredTokens {
     pub(super) access: SecretString,
     #[serde(with = "optional_secret")]
     pub(super) refresh: Option<SecretString>,
-    /// In seconds since 1970.
+    /// The time of issue, in seconds since 1970.
     obtained_at: u64,
     expires_at: Option<u64>,
 }

@@ -21,7 +21,7 @@ use crate::{
 /// An authorization that waits for its browser.
 #[derive(Serialize, Deserialize)]
 struct Waiting {
-    /// In seconds since 1970.
+    /// The deadline, in seconds since 1970.
     expires_at: u64,
     note: String,
     #[serde(flatten)]

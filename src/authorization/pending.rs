@@ -16,7 +16,7 @@ use crate::{
 /// An authorization that has begun.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Pending {
-    /// In seconds since 1970.
+    /// The deadline, in seconds since 1970.
     pub(super) expires_at: u64,
     /// The hash of the browser's secret.
     browser: String,

@@ -203,7 +203,7 @@ impl ChatRequest {
 }
 
 impl ToolsPlace {
-    /// Behind the `tools` that `object` has.
+    /// The place after the `tools` of `object`.
     fn of(object: &Object<'_>) -> Self {
         match object.get("tools") {
             Some(list) if list.starts_with('[') => {

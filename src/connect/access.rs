@@ -53,7 +53,7 @@ pub(crate) struct Token {
 /// The credential of one request to a server.
 pub(super) struct Access {
     pub(super) headers: HeaderMap,
-    /// With OAuth, what the headers were made of.
+    /// The token that the headers were made of, for OAuth 2.0.
     pub(super) token: Option<Token>,
     /// The caller who brought it, if it is a caller's own.
     pub(super) payer: Option<Digest>,

@@ -148,7 +148,7 @@ impl Attempts<'_> {
     }
 }
 
-/// The reason where the timeout was over before anything was sent.
+/// The error of a call whose timeout ended before anything was sent.
 fn slow() -> CallToolError {
     CallToolError::Inactive(Inactive::unreachable("its authorization took too long"))
 }

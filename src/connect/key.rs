@@ -39,7 +39,7 @@ impl PeerKey {
 pub(super) enum Holder {
     /// All who use the credential.
     Everybody,
-    /// These alone.
+    /// A single project, caller or token.
     Some(Digest),
     /// One exchange.
     Exchange,

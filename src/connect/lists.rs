@@ -99,7 +99,7 @@ impl Lists {
         task.await.unwrap_or_else(|_| Err(broken()))
     }
 
-    /// Replaces a stale list; where that fails, the old one stays until it is too old.
+    /// Replaces a stale list; if that fails, the old one stays until it is too old.
     async fn refresh(
         self: Arc<Self>,
         server: Server,

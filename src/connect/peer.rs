@@ -63,7 +63,7 @@ impl Peer {
         }
     }
 
-    /// Held for a few assignments, never across an await.
+    /// Locks the health, for a few assignments and never across an await.
     pub(super) fn health(&self) -> MutexGuard<'_, Health> {
         lock(&self.health)
     }
@@ -92,7 +92,7 @@ impl CachedList {
         }
     }
 
-    /// This list with equal offers that are in memory already.
+    /// Replaces the offers by equal ones that are in memory already.
     pub(super) fn with_offers(self, offers: Arc<Offers>) -> Self {
         Self { offers, ..self }
     }
@@ -102,7 +102,7 @@ impl CachedList {
         self.fresh_until <= Instant::now() && !self.refreshing.swap(true, Ordering::Relaxed)
     }
 
-    /// Nobody is replacing it any more.
+    /// Notes that the list was not replaced, so that the next caller tries.
     pub(super) fn was_not_refreshed(&self) {
         self.refreshing.store(false, Ordering::Relaxed);
     }

@@ -236,7 +236,7 @@ impl Peers {
         }
     }
 
-    /// Held for operations on maps, never across an await.
+    /// Locks the state, for operations on maps and never across an await.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -251,8 +251,8 @@ impl State {
         })
     }
 
-    /// The least used of these, where they are more, or heavier, than that. The last one stays,
-    /// however heavy it is: who uses one token has a list.
+    /// The least used of the entries of `which`, if they are more than `most` or weigh more than
+    /// `bytes`. The last one always stays, so that a caller with one token has a list.
     fn beyond(&self, most: usize, bytes: usize, which: impl Fn(&Entry) -> bool) -> Option<Place> {
         let (mut count, mut weight, mut seen) = (0, 0, HashSet::new());
         let mut least: Option<(&Place, Instant)> = None;

@@ -68,7 +68,7 @@ impl Session {
         self.client.close().await;
     }
 
-    /// Nobody uses it.
+    /// Waits until it is not in use.
     async fn is_left(&self) {
         let mut users = self.users.subscribe();
         // Fails only where there is no sender, and we have it.

@@ -49,8 +49,8 @@ pub(super) struct Dialer {
 }
 
 impl Dialer {
-    /// Connects. `known` is what an earlier connection turned out to speak; that may have
-    /// changed since, so where it fails the configured transport decides again.
+    /// Connects. `known` is the dialect of an earlier connection; the server may have changed
+    /// since, so if it fails, the configured transport decides again.
     ///
     /// The whole attempt takes at most `limits.list`.
     pub(super) async fn dial(&self, known: Option<Dialect>) -> Result<Connection, Error> {
@@ -82,8 +82,9 @@ impl Dialer {
         }
     }
 
-    /// From the newest to the oldest (2026-07-28, basic/transports/streamable-http, "Backwards
-    /// compatibility"). Anything but "I do not speak this" ends the search.
+    /// Tries the transports from the newest to the oldest (2026-07-28,
+    /// basic/transports/streamable-http, "Backwards compatibility"). Any failure other than "I do
+    /// not speak this" ends the search.
     async fn detect(&self) -> Result<Connection, Error> {
         let route = self.route();
         let newest = match discover(route, &self.ids).await {

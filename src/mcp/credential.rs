@@ -43,7 +43,7 @@ pub(super) struct Live {
 struct Besides {
     keys: Vec<HeaderValue>,
     former: Vec<HeaderValue>,
-    /// Apart from the values: a session lives through many tokens.
+    /// Session ids, separate from the values since a session outlives many tokens.
     sessions: Vec<HeaderValue>,
 }
 

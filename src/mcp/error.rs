@@ -183,7 +183,7 @@ impl Error {
         }))
     }
 
-    /// This error in other words, with the first words as its cause.
+    /// Rewords the error, with the original as its cause.
     pub(super) fn with_text(&self, text: String) -> Self {
         Self(Arc::new(Inner {
             kind: self.0.kind,

@@ -19,7 +19,7 @@ pub(super) enum Remedy {
     /// The server does not speak our revision any more, so it executed nothing: find out what it
     /// speaks, and send the request again.
     Rediscover,
-    /// Not a byte of the request was sent: send it again.
+    /// The request was not sent at all: send it again.
     SendAgain,
     /// The endpoint does not speak this transport: try the older one.
     OlderTransport,

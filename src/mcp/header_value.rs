@@ -7,10 +7,10 @@ use http::HeaderValue;
 const OPEN: &str = "=?base64?";
 const CLOSE: &str = "?=";
 
-/// Writes `text` as it is where a header can carry it unchanged, and in base64 between markers
-/// where it cannot, or where it looks as if it were so already.
+/// Writes `text` as it is if a header can carry it unchanged, and otherwise in base64 between
+/// markers; also a text that already looks like that.
 ///
-/// Marked as sensitive: what a model says is not for a log of headers.
+/// The value is marked as sensitive: a model's words do not belong in a log of headers.
 pub(super) fn encoded(text: &str) -> HeaderValue {
     let marked;
     let value = if needs_base64(text) {

@@ -43,7 +43,7 @@ use crate::sse::Event;
 /// enough that a server that never answers cannot fill our memory.
 const MAX_PENDING: usize = 64;
 
-/// Longer endpoint URIs are refused.
+/// The longest endpoint URI, in bytes; a longer one is refused.
 const MAX_ENDPOINT: usize = 8 * 1024;
 
 type Answer = Result<Box<RawValue>, Error>;
@@ -63,7 +63,7 @@ struct Pending(Mutex<Waiting>);
 struct Waiting {
     /// `true` once the stream is gone: no request may begin to wait.
     closed: bool,
-    /// When the last caller stopped waiting.
+    /// The time when the last caller stopped waiting.
     last_used: Instant,
     by_id: HashMap<u64, oneshot::Sender<Answer>>,
 }

@@ -53,7 +53,8 @@ impl Courtesy {
 pub(super) struct Inbox<'a> {
     route: &'a Route,
     id: u64,
-    /// None where a server may not ask (2026-07-28): what it asks all the same is ignored.
+    /// The answers to a server's requests; `None` for a revision without them (2026-07-28), where
+    /// requests are ignored.
     courtesy: Option<Courtesy>,
 }
 

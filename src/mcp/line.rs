@@ -21,7 +21,7 @@ const SEND_AGAIN_PAUSE: Duration = Duration::from_millis(100);
 /// The line to one server: connected when it is first needed, and anew when it is lost.
 pub(super) struct Line {
     dialer: Arc<Dialer>,
-    /// Held only to look at and to swap the future, never while it is awaited.
+    /// The state, locked only to look at the future or to swap it, never across an await.
     state: Mutex<State>,
 }
 

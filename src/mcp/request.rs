@@ -10,7 +10,7 @@ use crate::trace_parent::TraceParent;
 pub(super) struct Request<'a, P> {
     pub(super) method: &'static str,
     pub(super) params: P,
-    /// About how large the parameters are.
+    /// The approximate size of the parameters, in bytes.
     pub(super) size: usize,
     /// The call whose parameters 2026-07-28 repeats in headers.
     pub(super) param_headers: Option<ParamHeaders<'a>>,

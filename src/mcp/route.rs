@@ -37,7 +37,7 @@ pub(super) struct Route {
     pub(super) outbound: Outbound,
     pub(super) url: Url,
     pub(super) credential: Credential,
-    /// Once known, the session and the protocol version.
+    /// The session and the protocol version, once known.
     pub(super) headers: HeaderMap,
     pub(super) limits: Arc<ServerLimits>,
 }
@@ -69,7 +69,7 @@ impl Route {
         self.post_with(HeaderMap::new(), body, sent).await
     }
 
-    /// As [`post`](Self::post), with headers of this message alone.
+    /// Posts a message like [`post`](Self::post), with additional headers.
     pub(super) async fn post_with(
         &self,
         headers: HeaderMap,

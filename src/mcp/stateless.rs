@@ -56,7 +56,7 @@ struct Meta<'a> {
 #[derive(Serialize)]
 struct Nothing {}
 
-/// About how large `_meta` is.
+/// The approximate size of `_meta`, in bytes.
 const META_SIZE: usize = 192;
 
 impl Stateless {
@@ -85,7 +85,8 @@ impl Stateless {
         })
     }
 
-    /// As [`request`](Self::request), with what failed left to the caller to judge.
+    /// Sends a request like [`request`](Self::request), and leaves failures for the caller to
+    /// interpret.
     pub(super) async fn send(
         &self,
         id: u64,

@@ -29,10 +29,10 @@ const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 /// Reconnects for one answer. A server that lets clients poll ends the stream now and then.
 const MAX_RESUMES: usize = 16;
 
-/// Longer session ids are refused: they go with every request. A signed token fits.
+/// The longest session id, in bytes: it goes with every request. A signed token fits.
 const MAX_SESSION_ID: usize = 4096;
 
-/// The pause before a reconnect where the server asks for none.
+/// The pause before a reconnect if the server asks for none.
 const DEFAULT_RETRY: Duration = Duration::from_secs(1);
 
 /// An initialized session.
@@ -137,7 +137,7 @@ impl Session {
         }
     }
 
-    /// Waits for the answer in an event stream, which is resumed where it breaks.
+    /// Waits for the answer in an event stream, and resumes the stream if it breaks.
     async fn answer_in_stream(&self, response: Response, id: u64) -> Result<Box<RawValue>, Error> {
         let limits = &self.0.limits;
         let mut events = Events::new(response, limits, limits.stream_bytes);
@@ -162,8 +162,8 @@ impl Session {
     }
 }
 
-/// Where and when to take a broken stream up again (2025-11-25, basic/transports, "Resumability
-/// and redelivery").
+/// The position and the pause from which to resume a broken stream (2025-11-25, basic/transports,
+/// "Resumability and redelivery").
 #[derive(Default)]
 struct Resume {
     last_id: Option<HeaderValue>,

@@ -17,7 +17,7 @@ use super::raw;
 use crate::json::depth;
 use crate::left_out::LeftOut;
 
-/// Longer names are left out; the specification advises 128 characters at most.
+/// The longest name, in bytes; the specification recommends at most 128 characters.
 const MAX_NAME: usize = 1024;
 
 /// The tools of a server, from one complete listing with all its pages.
@@ -74,7 +74,7 @@ pub(super) struct Listing<'a> {
 struct Page<'a> {
     #[serde(borrow)]
     tools: &'a RawValue,
-    /// Absent at the end. An empty string is a cursor like any other.
+    /// The cursor, absent on the last page. An empty string is a cursor like any other.
     next_cursor: Option<String>,
     ttl_ms: Option<f64>,
     // `cacheScope` is not read: lists are never shared between credentials, be they public or not.

@@ -30,7 +30,7 @@ pub(super) const MISSING_CAPABILITY: i32 = -32021;
 /// The server does not speak the request's revision.
 pub(super) const UNSUPPORTED_VERSION: i32 = -32022;
 
-/// More bytes about supported versions are not read: each takes twelve.
+/// The most bytes of supported versions that are read; each takes twelve.
 const MAX_SUPPORTED: usize = 4096;
 
 /// Hands out request ids.
@@ -277,7 +277,7 @@ fn message(text: &RawValue) -> Result<Incoming<'_>, Error> {
     incoming(envelope)
 }
 
-/// Tells the kind of a message by its members.
+/// Determines the kind of a message from its members.
 fn incoming(envelope: Envelope<'_>) -> Result<Incoming<'_>, Error> {
     if envelope.jsonrpc.as_deref() != Some("2.0") {
         return Err(Error::protocol(NOT_RPC));

@@ -124,7 +124,7 @@ impl TraceLog {
         }
     }
 
-    /// Tells whether one more fact is kept.
+    /// Returns `true` if there is room for another fact.
     pub(crate) fn has_room(&self) -> bool {
         self.facts.len() < FACTS
     }
@@ -142,7 +142,7 @@ impl TraceLog {
         })
     }
 
-    /// About how many bytes it takes.
+    /// The approximate size in memory, in bytes.
     pub(super) fn size(&self) -> usize {
         let built = self.facts.iter().map(|fact| match fact {
             Fact::Built(step) => step.size(),
@@ -171,7 +171,7 @@ impl TraceLog {
 }
 
 impl<T: Copy> TurnFact<T> {
-    /// The HTTP status, where it is no success.
+    /// The HTTP status, if it is not a success.
     pub(crate) fn error_status(&self) -> Option<u16> {
         self.status.filter(is_error)
     }

@@ -12,7 +12,7 @@ pub(crate) enum Measure<'a> {
         duration: Duration,
     },
     Call {
-        /// Empty for a tool that none of the servers offers; so is `tool`.
+        /// The server; empty, like `tool`, for a tool that no server offers.
         server: &'a str,
         tool: &'a str,
         outcome: CallOutcome,

@@ -15,7 +15,7 @@ pub(crate) enum Steps {
 }
 
 impl Steps {
-    /// By their start.
+    /// The steps, sorted by their start.
     pub(super) fn get(&self) -> Cow<'_, [Step]> {
         match self {
             Self::Log(log) => log.steps().into(),
@@ -23,7 +23,7 @@ impl Steps {
         }
     }
 
-    /// About how many bytes they take.
+    /// The approximate size in memory, in bytes.
     pub(super) fn size(&self) -> usize {
         match self {
             Self::Log(log) => log.size(),

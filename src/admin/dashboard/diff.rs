@@ -1,6 +1,7 @@
 //! The differences between two texts, line by line.
 
-/// Longer texts are shown whole, one after the other: the table below grows with the product.
+/// The most lines that are compared: the table below grows with their product. Longer texts are
+/// shown whole, one after the other.
 const LINES: usize = 600;
 
 /// A line of a difference.

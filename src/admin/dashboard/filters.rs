@@ -27,7 +27,7 @@ pub(super) struct Choice {
 }
 
 impl Filters {
-    /// Those of `names` that `value` has.
+    /// The filters among `names` for which `value` has one.
     pub(super) fn of<'a>(names: &[&'static str], value: impl Fn(&'static str) -> &'a str) -> Self {
         let values = names.iter().map(|name| (*name, value(name).trim()));
         let values = values.filter(|(_, value)| !value.is_empty());
@@ -47,7 +47,7 @@ impl Filters {
         self.0.is_empty()
     }
 
-    /// As a query, without its `?`.
+    /// The filters as a query, without its `?`.
     pub(super) fn query(&self) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.extend_pairs(&self.0).finish()

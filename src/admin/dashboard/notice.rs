@@ -17,7 +17,7 @@ pub(in super::super) struct Notice<'a> {
     /// One of our own paths.
     pub(in super::super) path: &'a str,
     pub(in super::super) link: &'a str,
-    /// It goes there by itself.
+    /// `true` if the page follows the link by itself.
     pub(in super::super) goes_on: bool,
 }
 

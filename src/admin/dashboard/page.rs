@@ -37,7 +37,7 @@ pub(super) struct Frame {
 pub(super) enum Section {
     Servers,
     Traces,
-    /// Before anybody is signed in.
+    /// No section, before signing in.
     Outside,
 }
 
@@ -92,7 +92,7 @@ pub(super) fn page(status: StatusCode, content: &impl Template) -> Answer {
     Ok((status, kind, html).into_response())
 }
 
-/// On to another page of ours, whatever the method was.
+/// Redirects to another page of ours with GET, whatever the method was.
 pub(super) fn to(hosts: &Hosts, path: &str) -> Response {
     let place = format!("{}{path}", hosts.base());
     let place = HeaderValue::try_from(place).unwrap_or_else(|_| HeaderValue::from_static("/"));

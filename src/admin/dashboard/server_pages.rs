@@ -43,7 +43,7 @@ impl ServerPages {
         Frame::of(&self.hosts, Section::Servers)
     }
 
-    /// On to another page of ours.
+    /// Redirects to another page of ours.
     pub(super) fn to(&self, path: &str) -> Response {
         to(&self.hosts, path)
     }

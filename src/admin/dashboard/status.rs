@@ -17,7 +17,7 @@ pub(super) struct StatusView {
     pub(super) tone: &'static str,
     pub(super) word: &'static str,
     pub(super) why: Shown,
-    /// Since when, or when it was last looked at.
+    /// The time since when it is so, or of the last look at it.
     pub(super) when: Option<When>,
 }
 

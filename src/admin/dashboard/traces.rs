@@ -184,7 +184,7 @@ fn stopped(reason: StoppedBy) -> Option<String> {
     Some(format!("handed back {words}"))
 }
 
-/// As many digits as say something.
+/// Formats a cost with as many digits as are significant.
 fn cost(cost: f64) -> String {
     let text = format!("{cost:.6}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()

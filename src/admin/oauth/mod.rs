@@ -92,7 +92,7 @@ pub(super) async fn disconnect(
 /// The authorizations of this organization's servers, from the operator's click to the tokens.
 #[derive(Clone)]
 pub(super) struct Flows {
-    /// None where servers with OAuth 2.0 are not connected here.
+    /// The authorizations; `None` if servers with OAuth 2.0 are not connected here.
     authorizations: Option<Authorizations>,
     store: OrganizationStore,
     connections: Connections,
@@ -166,7 +166,7 @@ impl Flows {
         }
     }
 
-    /// Has the tools of a server that was connected listed.
+    /// Lists the tools of a server that was just connected.
     async fn look(&self, connected: &Connected, name: &ServerName) {
         let server = self.store.get(name).await;
         let Some(server) = server.ok().filter(|server| server.id == connected.server) else {

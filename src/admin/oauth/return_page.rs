@@ -35,7 +35,7 @@ impl ReturnPage {
     }
 }
 
-/// As it is noted, in a cookie too.
+/// Writes the page for the note of an authorization, and for a cookie.
 impl fmt::Display for ReturnPage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -13,7 +13,7 @@ use crate::{
     secret::{ExposeSecret, SecretString},
 };
 
-/// As long as an authorization waits for its callback.
+/// The life of the cookie: an authorization waits as long for its callback.
 const SECONDS: u64 = 600;
 /// Browsers send no more than this in cookies; what is longer is not theirs.
 const LONGEST: usize = 16 * 1024;

@@ -18,19 +18,20 @@ use super::{
 };
 use crate::name::ServerName;
 
-/// Between two looks. A change needs two of them, so it counts after about a second; a look is
-/// one `stat`, which costs nothing and works on every file system, network mounts too.
+/// The pause between two checks. A change needs two of them, so it takes effect after about a
+/// second. A check is one `stat`, which costs nothing and works on every file system, network
+/// mounts included.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// The largest file that is read: thousands of servers, where a few dozen are usual. More is a
 /// wrong path, and would be read into memory again at each of its changes.
 const LIMIT: u64 = 1024 * 1024;
 
-/// After so many looks, 10 s, a guard that has refused is asked again: what it knows may change
-/// without the file.
+/// The number of checks, 10 s, after which a guard that has refused is asked again: its answer may
+/// change without the file.
 const REFUSED: u32 = 20;
 
-/// Asked with the names of a changed file before they become the state.
+/// A check of the names of a changed file, before they take effect.
 pub(in crate::registry) type Guard =
     Box<dyn Fn(Vec<ServerName>) -> BoxFuture<'static, Result<(), FileError>> + Send + Sync>;
 
@@ -38,7 +39,8 @@ pub(in crate::registry) type Guard =
 pub(super) struct Follower<E> {
     path: PathBuf,
     env: E,
-    /// Weak: the registry's clones keep the state, and following ends with the last of them.
+    /// The registry's state, which only its clones keep alive: following ends with the last of
+    /// them.
     state: Weak<ArcSwap<Servers>>,
     /// The file as it was when it was read last.
     read: Stamp,

@@ -1,4 +1,5 @@
-//! Rows that go with a server: its credentials, and what is known of it. And drafts that expire.
+//! Rows that are removed with a server, its credentials and its observation, and drafts that
+//! expire.
 
 use sqlx::{Any, Row, Transaction};
 

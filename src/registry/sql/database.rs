@@ -62,9 +62,9 @@ pub(super) enum Reading {
 pub(super) struct Dialect {
     /// The statement that begins a transaction that writes.
     pub(super) begin: &'static str,
-    /// A query for 1 where a transaction that has begun must not write; `None` where it always may.
+    /// A query for 1 if a transaction that has begun must not write; `None` if it always may.
     pub(super) is_read_only: Option<&'static str>,
-    /// Behind a pooler: outside of a transaction each statement may run in another session.
+    /// `true` behind a pooler: outside of a transaction, each statement may run in another session.
     pub(super) is_pooled: bool,
     /// A query for the number of tables named `mcp_schema`.
     pub(super) has_schema: &'static str,
@@ -195,7 +195,7 @@ impl Database {
     }
 }
 
-/// Takes a connection with `take`, which waits; where that ends in vain, with `take_idle`.
+/// Takes a connection with `take`, which waits, and if that fails with `take_idle`.
 ///
 /// A pool that waits because no connection can be made does not see that others give theirs back.
 /// Where there are none, the next caller finds out that some can be made again.

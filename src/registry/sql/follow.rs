@@ -15,7 +15,7 @@ use super::{
 };
 use crate::registry::error::Error;
 
-/// The pause between two looks: a change is in force everywhere within a second.
+/// The pause between two looks: a change takes effect everywhere within a second.
 const LOOK: Duration = Duration::from_millis(500);
 /// The time after which the database counts as away; longer than the wait for a connection, so that
 /// the reason of that is logged.

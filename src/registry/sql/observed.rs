@@ -26,7 +26,7 @@ pub(super) struct ObservationRow {
     pub(super) health: String,
     pub(super) pins: Option<String>,
     pub(super) listed: String,
-    /// Tells whether these definitions are stored already.
+    /// A digest that shows whether these definitions are stored already.
     pub(super) digest: String,
     // Megabytes, for some servers, so they become text only where they are needed.
     definitions: BTreeMap<Fingerprint, Arc<str>>,

@@ -202,7 +202,8 @@ async fn connect(
     Err(SqlError::new("URL", SqlFault::url(reason)))
 }
 
-/// Tells sqlx which drivers are built in. Other code in the process may have done so already.
+/// Registers the drivers that are built in with sqlx. Other code in the process may have done so
+/// already.
 fn install_drivers() {
     let _ = sqlx::any::install_drivers(&[
         #[cfg(feature = "postgres")]

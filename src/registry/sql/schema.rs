@@ -1,5 +1,5 @@
-//! The tables: created and brought up to date at start, and left alone where a newer version of
-//! this program has changed them.
+//! The tables: created and upgraded at startup, and left alone if a newer version of this program
+//! has changed them.
 
 use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
@@ -54,7 +54,7 @@ async fn bring_to(steps: &[&str], database: &Database, ring: &KeyRing) -> Result
     Ok(())
 }
 
-/// Checks version and keys; returns the version of the tables, 0 where there are none.
+/// Checks version and keys; returns the version of the tables, 0 if there are none.
 async fn check(
     known: i64,
     connection: &mut AnyConnection,

@@ -22,12 +22,12 @@ pub(super) struct Sessions(Mutex<State>);
 struct State {
     /// Older sessions are not used.
     renewed_at: Option<Instant>,
-    /// Set once it was logged that new sessions refuse writes, too.
+    /// `true` once it was logged that new sessions refuse writes, too.
     is_told: bool,
 }
 
 impl Sessions {
-    /// Has all present sessions replaced when they are next asked for.
+    /// Marks all present sessions to be replaced when they are next asked for.
     pub(super) fn distrust(&self) {
         let mut state = self.state();
         let is_due = state.renewed_at.is_none_or(|at| at.elapsed() >= RENEWAL);
@@ -36,7 +36,7 @@ impl Sessions {
         }
     }
 
-    /// Has all present sessions replaced, and waits until a new one may be made.
+    /// Marks all present sessions to be replaced, and waits until a new one may be made.
     pub(super) async fn renew(&self) {
         let since = self.state().renewed_at.map(|at| at.elapsed());
         if let Some(rest) = since.and_then(|since| RENEWAL.checked_sub(since)) {

@@ -14,7 +14,7 @@ use crate::{
 /// The most that the steps of a record may take. A database is no archive of what tools say.
 const STEPS: usize = 256 << 10;
 
-/// Between the names of servers.
+/// The separator of the names of servers.
 const SEPARATOR: char = '\u{1f}';
 
 /// All of a record but its steps and who may see it.
@@ -70,7 +70,7 @@ pub(super) fn write(trace: &Trace) -> Result<Row, Error> {
     })
 }
 
-/// The record of these texts; without steps where it is one of a list.
+/// Reads a record from these texts; without steps for a list.
 pub(super) fn read(
     id: &str,
     organization: &str,
@@ -105,7 +105,8 @@ pub(super) fn server(name: &str) -> String {
     format!("{SEPARATOR}{name}{SEPARATOR}")
 }
 
-/// The steps as JSON: without payloads where they are too long, and then those that fit.
+/// The steps as JSON. If they are too long, they lose their payloads, and if that does not suffice,
+/// only the first ones are kept.
 fn steps(steps: &[Step]) -> Result<String, Error> {
     let whole = serde_json::to_string(steps).map_err(Error::unavailable)?;
     if whole.len() <= STEPS {

@@ -106,7 +106,7 @@ impl TraceStore for SqlRegistry {
     }
 }
 
-/// A text that is asked for, told from none.
+/// Encodes an optional text, so that an empty one differs from none.
 fn wanted(text: &Option<String>) -> String {
     let text = text.as_deref();
     text.map_or_else(String::new, |text| format!("={}", column(text)))

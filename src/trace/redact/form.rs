@@ -115,7 +115,7 @@ pub(super) fn plain(text: &str, out: &mut String) -> bool {
     is_assigned
 }
 
-/// Where a secret is.
+/// The position of a secret.
 enum Found {
     At(usize, usize),
     /// A secret that begins after the text, which ends with its name.
@@ -149,7 +149,7 @@ fn secret(text: &str, start: usize, end: usize, unassigned: &mut usize) -> Found
     }
 }
 
-/// Where the word ends that goes on at `from`.
+/// The end of the word that continues at `from`.
 fn word_end(text: &str, from: usize) -> usize {
     let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.~+/=".contains(byte);
     let bytes = text.as_bytes()[from..].iter();
@@ -206,7 +206,7 @@ fn assigned(text: &str, from: usize, unassigned: &mut usize) -> Found {
     }
 }
 
-/// Where the value ends that begins at `start`: a header's with its line, any other with its
+/// The end of the value that begins at `start`: of a header, the end of its line; otherwise, of its
 /// word.
 fn line_or_word(text: &str, name: usize, start: usize) -> usize {
     let name = &text.as_bytes()[..name];

@@ -1,6 +1,6 @@
 //! The mark that takes a secret's place, and a count of the work of finding it.
 
-/// The text that stands where a secret was.
+/// The text that replaces a secret.
 pub(super) const REDACTED: &str = "[redacted]";
 
 #[cfg(test)]

@@ -40,7 +40,8 @@ pub(super) struct Name {
 }
 
 impl Name {
-    /// Longer names are no names of secrets, as far as their end goes.
+    /// The most letters of a name that are read. A longer name is taken for its beginning; no name
+    /// of a secret is that long.
     const LEN: usize = 64;
 
     /// The name that is written so in JSON.

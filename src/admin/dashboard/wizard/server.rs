@@ -1,4 +1,4 @@
-//! The first step: where a server is, and who may use it.
+//! The first step: the address of a server, and the projects that may use it.
 
 use askama::Template;
 use axum::{body::Bytes, extract::State};
@@ -28,7 +28,7 @@ struct ServerStep {
     frame: Frame,
     steps: Vec<Step>,
     errors: Errors,
-    /// Of the draft; empty where there is none yet.
+    /// The name of the draft; empty if there is none yet.
     name: String,
     fields: Fields,
 }

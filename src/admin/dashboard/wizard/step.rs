@@ -39,12 +39,12 @@ pub(super) fn steps(pages: &ServerPages, name: Option<&ServerName>, now: usize) 
     STEPS.into_iter().enumerate().map(step).collect()
 }
 
-/// On to a step.
+/// Redirects to a step.
 pub(super) fn step(pages: &ServerPages, name: &ServerName, step: &str) -> Response {
     pages.to(&format!("/servers/{name}/setup/{step}"))
 }
 
-/// On to the server: there is nothing left to set up.
+/// Redirects to the server: there is nothing left to set up.
 pub(super) fn done(pages: &ServerPages, name: &ServerName) -> Response {
     pages.to(&format!("/servers/{name}"))
 }
