@@ -17,13 +17,13 @@ use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
 /// The time that callers wait for a place and for the work together.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Half of the processors, so that the other half can serve.
+/// The places for work: half of the processors, so that the other half can serve.
 static PLACES: LazyLock<Places> = LazyLock::new(Places::half);
-/// As many for large requests, a tenth of a second each: none of them waits for work that takes a
-/// second.
+/// The places for large requests, as many again, a tenth of a second each: none of them waits for
+/// work that takes a second.
 static READING: LazyLock<Places> = LazyLock::new(Places::half);
 
-/// Up to this size a request is read where others are served: a few thousandths of a second.
+/// The largest request that is read on a serving thread, which takes a few milliseconds.
 const READ_HERE: usize = 1 << 20;
 
 /// Returns `true` if a request of this size is parsed on a separate thread.

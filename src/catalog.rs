@@ -37,7 +37,7 @@ pub(crate) enum Owner<'a> {
     Ours(&'a Entry),
     /// The caller's: a tool that it sent, or a call of a type that only it can know.
     Caller,
-    /// Nobody's: the model has made the name up.
+    /// A name that the model has made up, and that belongs to no one.
     Unknown,
 }
 

@@ -2,29 +2,30 @@
 
 use std::fmt;
 
-/// The reason why a server cannot be used now; `Display` tells callers.
+/// The reason why a server cannot be used now; `Display` is worded for callers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Inactive {
-    /// The operator has disabled it.
+    /// The operator has disabled the server.
     Disabled,
-    /// It does not answer, or not as an MCP server should.
+    /// The server does not answer, or not as an MCP server should.
     Unreachable {
         /// The fault, without addresses and secrets.
         message: String,
     },
-    /// An operator has to connect it, or to connect it again: there is no authorization, the
-    /// authorization server has withdrawn it, or the server refuses the credential.
+    /// The server has to be connected by an operator, for the first time or again: there is no
+    /// authorization, the authorization server has withdrawn it, or the server refuses the
+    /// credential.
     NeedsAuthorization,
-    /// Its stored credential cannot be opened: it was changed, or belongs to something else.
+    /// The stored credential cannot be opened: it was changed, or belongs to something else.
     CredentialInvalid,
-    /// It needs a token of the caller's own, and the caller sent none.
+    /// The server needs the caller's own token, and the caller sent none.
     TokenMissing,
-    /// It refuses the caller's token.
+    /// The server refuses the caller's token.
     TokenRefused,
     /// The caller sent too many new tokens.
     TooManyCredentials,
-    /// It has no tools, or none of the selected ones.
+    /// The server has no tools, or none of the selected ones.
     NoTools,
 }
 

@@ -202,7 +202,7 @@ impl Monitor {
         }
     }
 
-    /// Has the connections use servers again that another replica has listed since they failed.
+    /// Ends the pauses of servers that another replica has listed since they failed.
     async fn forgive(&self, organization: &str) -> Result<(), Error> {
         let failing = self.connections.failing().into_iter();
         let failing: Vec<_> = failing

@@ -60,7 +60,7 @@ pub(crate) struct Offer {
     /// The element of a request's `tools`.
     pub(crate) definition: Bytes,
     pub(crate) input_schema: Box<RawValue>,
-    /// Set if invisible characters were removed from what the model gets.
+    /// `true` if invisible characters were removed from the texts for the model.
     pub(crate) is_cleaned: bool,
     /// The definition as the server listed it.
     pub(crate) listed: Definition,

@@ -33,12 +33,12 @@ pub(crate) struct Parser {
     /// A line whose end has not arrived.
     line: Vec<u8>,
     event: Event,
-    /// Set once a field of the current event has been seen.
+    /// `true` once a field of the current event has been seen.
     begun: bool,
     id: Option<Vec<u8>>,
     last_id: Option<Vec<u8>>,
     retry: Option<Duration>,
-    /// Set if a line ended in CR: an LF that follows belongs to it.
+    /// `true` if a line ended in CR: an LF that follows belongs to it.
     after_cr: bool,
     first_line: bool,
 }

@@ -76,7 +76,7 @@ pub struct Side {
     pub token: Token,
     /// The key that names the token in messages.
     token_key: String,
-    /// Absent: every name of this machine is answered.
+    /// The public URL; without one, every name of this machine is accepted.
     public_url: Option<Url>,
 }
 

@@ -20,7 +20,7 @@ const AT_ONCE: usize = 32;
 pub struct Report {
     /// The report for people.
     pub text: String,
-    /// Set if every enabled server can be used.
+    /// `true` if every enabled server can be used.
     pub all_well: bool,
 }
 

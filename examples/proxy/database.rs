@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::config::{Invalid, chain};
 
-/// Between two lines in the log about how far sealing anew is.
+/// The pause between two log lines about the progress of resealing.
 const PROGRESS: Duration = Duration::from_secs(5);
 
 /// An open database, and the newest of the keys that seal what is secret in it.

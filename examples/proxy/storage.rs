@@ -32,7 +32,7 @@ pub struct Storage {
     pub traces: Arc<dyn TraceStore>,
     /// The keys that seal the database's secrets.
     pub keys: Option<KeyRing>,
-    /// Absent: everything is in memory.
+    /// The database; `None` if everything is in memory.
     pub database: Option<OpenDatabase>,
 }
 

@@ -87,7 +87,7 @@ impl<'a> Object<'a> {
             .find(|name| !seen.insert(*name))
     }
 
-    /// Where `value`, which came from this object, stands in its text.
+    /// The position of `value`, which came from this object, in its text.
     pub(crate) fn span(&self, value: &str) -> Range<usize> {
         let start = value.as_ptr() as usize - self.text.as_ptr() as usize;
         start..start + value.len()
@@ -140,12 +140,12 @@ impl<'a> Object<'a> {
         text
     }
 
-    /// Behind the opening brace.
+    /// The position after the opening brace.
     fn open(&self) -> usize {
         self.text.len() - self.text.trim_start().len() + 1
     }
 
-    /// Behind the last member, or behind the opening brace of an empty object.
+    /// The position after the last member, or after the opening brace of an empty object.
     pub(crate) fn close(&self) -> usize {
         self.members
             .last()

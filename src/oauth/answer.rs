@@ -23,10 +23,11 @@ const MAX_LIFE: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Tokens {
-    /// For the `Authorization` header, after `Bearer `: visible ASCII, 16 KiB at most.
+    /// The access token, to be sent in the `Authorization` header after `Bearer `: visible ASCII,
+    /// 16 KiB at most.
     pub access_token: SecretString,
-    /// For [`refresh`](super::refresh). `None` in the answer to a refresh means that the old one
-    /// stays valid.
+    /// The token for [`refresh`](super::refresh). `None` in the answer to a refresh means that the
+    /// old one stays valid.
     pub refresh_token: Option<SecretString>,
     /// Lifetime of the access token from now on, at most 366 days. `None` if the server did not
     /// say, or said 0, which nobody can mean.

@@ -21,7 +21,8 @@ type Boxed = Box<dyn StdError + Send + Sync>;
 
 #[derive(Clone)]
 pub(super) struct Connector {
-    /// Absent where TLS cannot be set up: then nothing is reached, plain http neither.
+    /// The connector; `None` if TLS cannot be set up, and then nothing is reached, not even over
+    /// plain http.
     https: Option<HttpsConnector<HttpConnector<Resolver>>>,
     limit: Duration,
     workers: Workers,

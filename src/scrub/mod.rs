@@ -62,9 +62,9 @@ const BEFORE: usize = 512;
 /// ```
 #[derive(Default)]
 pub struct Scrubber {
-    /// Absent if there is nothing to look for.
+    /// The secrets to look for; `None` if there are none.
     needles: Option<Needles>,
-    /// Set once the finding is logged; a server may repeat it in every answer.
+    /// `true` once a finding was logged; a server may repeat it in every answer.
     told: AtomicBool,
 }
 

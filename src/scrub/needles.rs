@@ -27,7 +27,7 @@ pub(super) struct Needles {
     buckets: Vec<u32>,
     places: Vec<u32>,
     shift: u32,
-    /// Set if a secret is so short that one gram of four must be looked up.
+    /// `true` if a secret is so short that one gram of four must be looked up.
     short: bool,
     bytes: [bool; 256],
     /// The length of the shortest match.

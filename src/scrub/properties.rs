@@ -17,7 +17,7 @@ pub(super) mod encodings {
         mapped(bytes, |byte| format!("{byte:02x}"))
     }
 
-    /// As `encodeURIComponent` has it, roughly.
+    /// Encodes roughly as `encodeURIComponent` does.
     pub(in super::super) fn percent(bytes: &[u8]) -> String {
         mapped(bytes, |byte| match byte {
             b'-' | b'.' | b'_' | b'~' => char::from(byte).into(),

@@ -8,7 +8,7 @@ use super::escapes::Unit;
 #[derive(Clone, Copy)]
 pub(super) struct Text<'a> {
     pub(super) bytes: &'a [u8],
-    /// Absent if these are the source's own bytes.
+    /// The places in the source; `None` if these are its own bytes.
     places: Option<&'a [Place]>,
 }
 

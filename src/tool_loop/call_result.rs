@@ -21,6 +21,7 @@ pub(crate) struct CallResult {
     pub(crate) is_cleaned: bool,
     /// The `tool` message for the model.
     pub(crate) message: Bytes,
-    /// It is beyond the calls of a turn: one of many that are counted and not told one by one.
+    /// `true` for a call beyond the most of one turn; such calls are counted, not reported one by
+    /// one.
     pub(crate) is_beyond: bool,
 }

@@ -53,7 +53,7 @@ pub(crate) struct CallerStream {
 struct HeldChunks {
     chunks: Vec<String>,
     bytes: usize,
-    /// Which of them ends the turn.
+    /// The index of the chunk that ends the turn.
     finish: Option<usize>,
     /// The chunk that says the usage and nothing else.
     usage: Option<String>,

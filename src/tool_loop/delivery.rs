@@ -26,7 +26,8 @@ pub(crate) trait Delivery: Send {
         future: impl Future<Output = T> + Send,
     ) -> impl Future<Output = T> + Send;
 
-    /// Tells whether the caller has something of the answer already: then there is no other one.
+    /// Returns `true` if the caller has received a part of the answer, so that it can no longer be
+    /// replaced.
     fn has_begun(&self) -> bool;
 
     /// Reads the model's answer, and tells of it what needs no verdict.
@@ -36,17 +37,17 @@ pub(crate) trait Delivery: Send {
         reading: Reading,
     ) -> impl Future<Output = Result<Turn, NoTurn>> + Send;
 
-    /// Tells the rest of a turn whose tools are run.
+    /// Sends the rest of a turn whose tools are executed.
     fn go_on(&mut self) -> impl Future<Output = ()> + Send;
 
-    /// Tells the rest of a turn that ends the loop, whose calls are handed back.
+    /// Sends the rest of a turn that ends the loop, and whose calls are handed back.
     fn finish(
         &mut self,
         calls: &[ToolCall],
         closing: Closing,
     ) -> impl Future<Output = Reply> + Send;
 
-    /// Tells that there will be no answer, after tools have run or a stream has begun.
+    /// Reports that there will be no answer, after tools have run or a stream has begun.
     fn fail(
         &mut self,
         failure: Failure,
@@ -57,7 +58,7 @@ pub(crate) trait Delivery: Send {
 /// Terms on which an answer is read.
 #[derive(Debug)]
 pub(crate) struct Reading {
-    /// At most so many bytes.
+    /// The most bytes that are read.
     pub(crate) limit: usize,
     /// The room that they take.
     pub(crate) room: Held,

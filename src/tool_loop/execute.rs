@@ -34,7 +34,7 @@ pub(crate) struct Batch<'a> {
     pub(crate) gateway: &'a Gateway,
     pub(crate) project: &'a Project,
     pub(crate) caller: &'a Caller,
-    /// Those that end with the exchange.
+    /// The sessions that end with the exchange.
     pub(crate) sessions: &'a ExchangeSessions,
     pub(crate) ends: Instant,
     /// The number of calls that may still be run; the model is told about the rest.
@@ -43,15 +43,15 @@ pub(crate) struct Batch<'a> {
     pub(crate) parallel: bool,
     pub(crate) approval: Approval,
     pub(crate) record: &'a Record,
-    /// Which round it is.
+    /// The number of the round.
     pub(crate) round: u64,
 }
 
 /// The reason why a tool was not run, or gave no result.
 struct CallFault {
-    /// In one word.
+    /// The kind of error in one word.
     kind: &'static str,
-    /// For the model.
+    /// The text for the model.
     text: String,
 }
 
@@ -291,7 +291,7 @@ async fn checked(
     RawValue::from_string(text.trim().to_owned()).map_err(|_| ARGUMENTS_ARE_NO_OBJECT.into())
 }
 
-/// At most `limit` bytes of `text`, and whether something was cut; the text says so itself.
+/// Truncates `text` to `limit` bytes, and says so in the text; returns `true` if something was cut.
 fn cut(mut text: String, limit: usize) -> (String, bool) {
     if text.len() <= limit {
         return (text, false);

@@ -2,13 +2,13 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
-/// Tells whether a body with these headers can be read as it is.
+/// Returns `true` if a body with these headers can be read as it is.
 pub(crate) fn is_plain(headers: &HeaderMap) -> bool {
     let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
     encodings.all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
-/// Tells whether an answer with these headers is a stream of events that can be read.
+/// Returns `true` if an answer with these headers is a readable stream of events.
 pub(crate) fn is_stream(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE);
     kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream")) && is_plain(headers)

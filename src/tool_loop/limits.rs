@@ -17,7 +17,7 @@ pub(crate) struct Budget {
     max_rounds: u64,
     calls: usize,
     deadline: Instant,
-    /// Whatever the model says, the caller wants no tool to run.
+    /// `true` if the caller allows no tool to run, whatever the model says.
     tools_forbidden: bool,
 }
 

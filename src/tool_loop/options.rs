@@ -51,7 +51,7 @@ impl Options {
         Ok(options)
     }
 
-    /// Tells whether all of the loop is to be one stream.
+    /// Returns `true` if the whole loop is to be one stream.
     pub(crate) fn streams(&self, request: &ChatRequest, settings: &Settings) -> bool {
         let is_wanted = self.enabled && self.auto_execute && request.stream;
         is_wanted && settings.streaming == Streaming::Execute

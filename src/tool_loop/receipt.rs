@@ -49,10 +49,10 @@ struct Member<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     messages: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "<[ToolNote]>::is_empty")]
-    /// Those that the caller would have had, if an operator had accepted them.
+    /// Tools that the caller would have had if an operator had accepted them.
     withheld: &'a [ToolNote],
     #[serde(skip_serializing_if = "<[ToolNote]>::is_empty")]
-    /// Those whose description or schema had characters in it that nobody sees.
+    /// Tools from whose description or schema invisible characters were removed.
     cleaned: &'a [ToolNote],
 }
 
@@ -113,7 +113,7 @@ impl Receipt {
         }
     }
 
-    /// Tells whether a retry of this request would run tools again.
+    /// Returns `true` if a retry of this request would run tools again.
     pub(crate) fn tools_ran(&self) -> bool {
         self.rounds > 0
     }

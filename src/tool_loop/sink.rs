@@ -49,7 +49,7 @@ impl Sink {
         state.head = Some(head);
     }
 
-    /// Tells whether the answer has begun: from then on there is no other one.
+    /// Returns `true` if the answer has begun, so that it can no longer be replaced.
     pub(crate) fn has_begun(&self) -> bool {
         self.state().begun
     }
@@ -82,7 +82,8 @@ impl Sink {
         }
     }
 
-    /// Until nothing waits. Whoever takes it polls the loop afterwards, so nobody need be woken.
+    /// Waits until everything is taken. The reader polls the loop afterwards, so nothing has to
+    /// wake it.
     pub(crate) async fn taken(&self) {
         poll_fn(|_| match self.state().waiting.is_empty() {
             true => Poll::Ready(()),
@@ -104,7 +105,7 @@ impl Sink {
         (!waiting.is_empty()).then(|| waiting.into())
     }
 
-    /// Held for an assignment, never across an await.
+    /// Locks the state, for an assignment and never across an await.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -24,7 +24,7 @@ pub fn router() -> Router {
 /// A message of JSON-RPC.
 #[derive(Deserialize)]
 struct Message {
-    /// Absent: a notification, which nobody answers.
+    /// The id; absent for a notification, which gets no answer.
     id: Option<Value>,
     method: String,
     #[serde(default)]

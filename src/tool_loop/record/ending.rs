@@ -22,7 +22,7 @@ pub(crate) enum Ending {
 }
 
 impl Ending {
-    /// As the event says it.
+    /// The word for an event.
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Stopped(reason) => reason.as_str(),
@@ -32,7 +32,7 @@ impl Ending {
         }
     }
 
-    /// As a trace says it.
+    /// The outcome for a trace.
     pub(super) fn outcome(self) -> Outcome {
         match self {
             Self::Stopped(_) | Self::PassedOn => Outcome::Ok,

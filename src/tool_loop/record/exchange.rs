@@ -51,7 +51,7 @@ pub(super) struct Audience {
     gateway: Arc<Gateway>,
     id: TraceId,
     started_at: SystemTime,
-    /// Once it is known.
+    /// The catalog, once it is known.
     pub(super) catalog: OnceLock<Arc<Catalog>>,
 }
 
@@ -117,7 +117,7 @@ impl Record {
         self.0.span.clone()
     }
 
-    /// Tells whether somebody wants a [`Trace`].
+    /// Returns `true` if there is a sink for the [`Trace`].
     pub(crate) fn is_heard(&self) -> bool {
         self.0.audience.is_some()
     }
@@ -312,12 +312,12 @@ impl Inner {
         Timing { start, duration }
     }
 
-    /// This moment.
+    /// The present moment, as a step without duration.
     pub(super) fn now(&self) -> Timing {
         self.timing(Instant::now(), Duration::ZERO)
     }
 
-    /// Held for an assignment or two, never across an await.
+    /// Locks the state, for an assignment or two and never across an await.
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

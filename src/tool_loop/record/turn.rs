@@ -23,7 +23,7 @@ pub(super) struct TurnRecord {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct TurnSummary<'a> {
     pub(crate) model: Option<&'a str>,
-    /// With the cost, where it is known.
+    /// The usage, with the cost if it is known.
     pub(crate) usage: Option<&'a Map<String, Value>>,
     pub(crate) finish_reason: Option<&'a str>,
 }

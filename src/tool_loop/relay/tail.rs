@@ -84,7 +84,7 @@ impl Tail {
     }
 }
 
-/// Tells whether a line with this beginning may still become `data: [DONE]`.
+/// Returns `true` if a line with this beginning may still become `data: [DONE]`.
 fn may_be_end(line: &[u8]) -> bool {
     match line.strip_prefix(b"data:") {
         Some(data) => b"[DONE]".starts_with(data.trim_ascii()),
@@ -92,7 +92,7 @@ fn may_be_end(line: &[u8]) -> bool {
     }
 }
 
-/// Tells whether this line is `data: [DONE]`.
+/// Returns `true` if this line is `data: [DONE]`.
 fn is_end(line: &[u8]) -> bool {
     let data = line.strip_prefix(b"data:");
     data.is_some_and(|data| data.trim_ascii() == b"[DONE]")

@@ -22,7 +22,7 @@ pub(super) struct Watch {
     reader: Option<TurnReader>,
     pub(super) turn: Option<Turn>,
     pub(super) stopped_by: Option<StoppedBy>,
-    /// It was more than is kept: the rest is not read.
+    /// `true` if it exceeds the limit; the rest is not read.
     is_cut: bool,
     is_success: bool,
     /// Something was read, or could have been.
@@ -30,7 +30,7 @@ pub(super) struct Watch {
     /// The number of bytes that there will be, where the head says so.
     length: Option<u64>,
     passed: u64,
-    /// At most so many bytes are kept, and there must be room for them.
+    /// The most bytes that are kept, for which there must be room.
     limit: usize,
     room: Held,
 }
@@ -65,7 +65,7 @@ impl Watch {
         self.is_cut = !is_taken || kept > self.limit || self.room.hold(kept).is_err();
     }
 
-    /// Tells whether all is there that a caller waits for.
+    /// Returns `true` if everything that a caller waits for is there.
     pub(super) fn is_whole(&self) -> bool {
         let is_over = self.reader.as_ref().is_none_or(TurnReader::is_over);
         self.is_read && is_over || self.length.is_some_and(|length| self.passed >= length)
