@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt::Display};
 
-use super::{Word, tree::Tree};
+use super::{tree::Tree, word::Word};
 use crate::registry::Error;
 
 /// In whose words something is written, and what is wrong with it told.
