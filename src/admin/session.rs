@@ -2,6 +2,9 @@
 //!
 //! No session is kept anywhere, so every replica with the same keys accepts it, and signing out
 //! takes the cookie away and nothing else.
+//!
+//! A cookie is sealed for the organization, the admin token and the public URL. Nobody can end one
+//! session alone; a new token ends them all.
 
 use std::{
     sync::Arc,

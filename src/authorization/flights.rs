@@ -18,8 +18,8 @@ use crate::{connect::access::Token, inactive::Inactive, registry::CredentialKey}
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// A server that refuses a token that was just made would have us make tokens without end: after
-/// a 401 there is another one only so often.
+/// After a 401 a token is renewed at most this often: a server that refuses every token would have
+/// us make tokens without end, and look like an attack to its authorization server.
 const FORCED: Duration = Duration::from_secs(60);
 
 /// The outcome that all who wait for a refresh share.
@@ -113,7 +113,8 @@ impl Flights {
             since: Instant::now(),
         };
         state.troubles.insert(key.clone(), trouble);
-        // It made no token: this pause counts, and not the one between tokens.
+        // It made no token: this pause counts, and not the one between tokens. Counted together, a
+        // short outage would look like a lost authorization.
         state.forced.remove(key);
     }
 

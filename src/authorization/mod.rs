@@ -25,6 +25,10 @@
 //!   server cannot have an honest one's code sent to itself.
 //! - What a server names in its metadata is public, or on a host that the operator entered.
 //! - A refresh token goes to the token endpoint that it came from, whatever is discovered later.
+//!
+//! One attack remains. Someone may register a client of their own at an honest authorization server
+//! that takes any client and never says who it is, with the callback of their own MCP server here,
+//! and have the consent given there. That code was asked for by the attacker's client.
 
 mod authorizations;
 mod begin;

@@ -1,5 +1,9 @@
 //! The redirect URIs that browsers come back to: a path for each server, so that a code can only
 //! come back to the authorization server that it was asked of (RFC 9700 section 4.4.2.2).
+//!
+//! A program cannot compare the path wrongly or forget to: [`begin`](super::Authorizations::begin)
+//! appends the server's identity to it, and [`finish`](super::Authorizations::finish) compares it
+//! before it looks at the code.
 
 use url::Url;
 

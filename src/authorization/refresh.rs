@@ -268,7 +268,8 @@ impl Inner {
         ))
     }
 
-    /// What a refusal means: few of them take an authorization away.
+    /// Handles a refusal. Only `invalid_grant` and `invalid_client` take an authorization away;
+    /// after any other the credential is kept, and the next refresh waits.
     async fn refused(
         &self,
         server: &Server,

@@ -11,8 +11,8 @@ use crate::json::{Object, array, quoted, tree_or_text};
 /// The message as far as it has come.
 #[derive(Debug, Default)]
 pub(crate) struct Assembly {
-    /// The text as it stands between the quotes of JSON: halves of a character that were escaped
-    /// in two deltas are a whole one again.
+    /// The text as it stands between the quotes of JSON, never decoded: that costs less, and halves
+    /// of a character that were escaped in two deltas are a whole one again.
     content: Option<String>,
     /// What we know nothing of, such as `reasoning_content`: texts grow, lists grow or merge by
     /// their `index`, of anything else the newest counts.

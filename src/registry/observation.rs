@@ -108,7 +108,10 @@ impl Failure {
 impl Observation {
     /// Records that the server listed these tools.
     ///
-    /// The first listing accepts all of them, a later one those that are new and not withheld.
+    /// The first listing accepts all of them, a later one those that are new and not withheld. An
+    /// empty first one accepts nothing: otherwise a server that lists no tools while it starts
+    /// would have all of them withheld for good. A tool that is named in the selection is accepted
+    /// when it first appears, since somebody chose it by its name; from then on it is pinned.
     pub fn listed(&mut self, server: &Server, tools: &[(String, Definition)], now: SystemTime) {
         self.record_version = server.version;
         self.failures = 0;

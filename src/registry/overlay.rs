@@ -33,7 +33,7 @@ const AT_ONCE: usize = 4;
 ///
 /// No name is in both: a file with a name that the store has, be it a draft's, is refused, at the
 /// start and when it changes. If another replica adds such a name to the store later, the file's
-/// server counts.
+/// server counts, and hides the other one.
 ///
 /// `Clone` is cheap and gives the same registry.
 ///
@@ -64,8 +64,9 @@ pub struct Overlay {
 impl Overlay {
     /// Reads a file, as [`FileRegistry::open`] does, and follows its changes from then on.
     ///
-    /// A changed file is refused while the store has one of its names, or cannot say: the last
-    /// good state stays, and the fault is logged once. The store is asked again every 10 s.
+    /// A changed file is refused while the store has one of its names, or cannot say: the last good
+    /// state stays, and the fault is logged once. The store is asked again every 10 s, since the
+    /// way out may be to remove its server.
     ///
     /// # Errors
     /// Those of [`FileRegistry::open`], [`FileError::Taken`] and [`FileError::Store`].

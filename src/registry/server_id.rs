@@ -22,7 +22,9 @@ impl ServerId {
     }
 
     /// Derives the identity of the server that a file declares by this name: the same in every
-    /// process and after every restart, so that what is stored about it is found again.
+    /// process and after every restart, so that what is stored about it is found again. A process
+    /// that has just started cannot know whether the name was gone in between; what is stored for
+    /// another origin is not found all the same.
     #[cfg(feature = "file")]
     pub(super) fn of_declared(name: &ServerName) -> Self {
         use sha2::{Digest, Sha256};

@@ -19,8 +19,8 @@ use crate::trace::{Trace, TraceId, TraceSink};
 /// `conformance::traces` (feature `conformance`) tries all of this but the bounds. An `Arc<S>` is a
 /// store where `S` is one, `Arc<dyn TraceStore>` included.
 pub trait TraceStore: TraceSink {
-    /// Returns one page of an organization's exchanges, the latest first, without their spans
-    /// ([`Trace::without_spans`]).
+    /// Returns one page of an organization's exchanges, the latest first, without their steps
+    /// ([`Trace::without_steps`]).
     ///
     /// # Errors
     /// [`Error::Unavailable`].

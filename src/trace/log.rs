@@ -3,6 +3,11 @@
 //! It is written on the way of a request, so nothing is built, masked or formatted here:
 //! `steps.rs` does that when somebody reads the record. All texts are in one buffer, since a record
 //! goes long after it has left every cache, where each piece of memory costs a while to give back.
+//!
+//! So a record in memory is not masked yet, and nothing but its steps is ever shown, `Debug`
+//! included. They are made when the memory store shows an exchange, or in the task that writes to a
+//! database. Payloads are cut when they are logged, with enough left behind the cut to recognise a
+//! secret there.
 
 use super::{
     outcome::{CallOutcome, Outcome},

@@ -3,6 +3,9 @@
 //! What has secrets in it, the URL and the authentication, is sealed whole, and stands in the JSON
 //! without them, so that it can be looked at. Whoever changes one of both has a server whose secrets
 //! do not open.
+//!
+//! All of it is in one row, which is read and written as a whole: no reader meets the secret of one
+//! version with the URL of another, and no value is sent under another header's name.
 
 use std::{cell::Cell, fmt, io, time::SystemTime};
 

@@ -1,5 +1,8 @@
 //! The tables: created and brought up to date at start, and left alone where a newer version of
 //! this program has changed them.
+//!
+//! They are written in PostgreSQL's dialect alone; SQLite's is made of it by the replacements in
+//! `sqlite.rs`.
 
 use sqlx::{AnyConnection, AssertSqlSafe, Row};
 
