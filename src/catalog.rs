@@ -14,7 +14,8 @@ use crate::{
 
 /// The tools that a request is offered, in the order of their names.
 ///
-/// A model's call is routed by this map and nothing else; no name is ever taken apart.
+/// A model's call is routed by this map and nothing else. No name is ever taken apart, so neither a
+/// tool called `b__c` nor a name that the model makes up leads anywhere else.
 #[derive(Debug)]
 pub(crate) struct Catalog {
     entries: Vec<Entry>,

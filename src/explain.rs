@@ -1,4 +1,7 @@
 //! Explanations of requests: the tools that one would get, without calling a model.
+//!
+//! This lies below `admin/`, so the operator's side explains requests without knowing the layer. It
+//! runs the loop's own first steps: what it tells is what happens, down to the bytes of a refusal.
 
 use std::{fmt, sync::Arc};
 

@@ -203,6 +203,8 @@ impl Monitor {
     }
 
     /// Ends the pauses of servers that another replica has listed since they failed.
+    /// Only recovery is learned from others: an outage may be a matter of one replica's network, so
+    /// each finds out for itself, within three calls.
     async fn forgive(&self, organization: &str) -> Result<(), Error> {
         let failing = self.connections.failing().into_iter();
         let failing: Vec<_> = failing

@@ -1,4 +1,8 @@
 //! JSON of an operator, and what is wrong with it in REST's words.
+//!
+//! A body is read as text, not into types. Types cannot say `auth.headers[0].value`, take a member
+//! that is given twice for one, and repeat in their messages what was sent, which may be a secret
+//! in the wrong place.
 
 use super::fault::{Code, Fault};
 use crate::registry::members::{self, Tone, Tree, Words};

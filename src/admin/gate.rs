@@ -1,4 +1,7 @@
 //! The gate that every request goes through, whatever its path.
+//!
+//! It stands around everything, fallbacks included: without the token all paths are alike. `Host`
+//! and `Origin` are checked even for those who have the token, since a browser may have it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -135,7 +138,8 @@ fn without_token(gate: &Gate, request: &Request) -> Response {
         return unsent;
     }
     let wrong = gate.token.wrong(request.extensions());
-    // Where nobody tells addresses, one who guesses must not change the answers of all others.
+    // Where nobody tells addresses, REST stays at 401: one who guesses must not change the answers
+    // of all others.
     let is_known = request.extensions().get::<ClientAddress>().is_some();
     if is_known && wrong.times > CALLS {
         let message =

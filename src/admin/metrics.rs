@@ -1,4 +1,8 @@
 //! Counters and histograms of exchanges, for Prometheus.
+//!
+//! The numbers come from the records of exchanges, so metrics, traces and the dashboard agree. A
+//! caller chooses no label: tools that a model makes up share one row, and so do all tools after
+//! the first 1,000.
 
 use std::{
     collections::HashSet,

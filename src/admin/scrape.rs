@@ -1,4 +1,6 @@
 //! `GET /metrics`: what was counted, and how the servers stand.
+//!
+//! Counts come from the records of exchanges; how the servers stand is looked up at each scrape.
 
 use std::fmt;
 

@@ -1,4 +1,7 @@
 //! Sessions of the dashboard: a browser with a cookie that we have sealed is signed in.
+//!
+//! A cookie is sealed for the organization, the admin token and the public URL. Nobody can end one
+//! session alone; a new token ends them all.
 
 use std::{
     sync::Arc,

@@ -1,4 +1,7 @@
 //! The count of wrong tokens and keys, by address.
+//!
+//! It counts who is wrong, not who asks: otherwise ten wrong tokens would lock the operator out.
+//! All that it protects is the log; tokens are too long to be guessed.
 
 use std::{
     collections::HashMap,

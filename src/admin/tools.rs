@@ -68,6 +68,9 @@ pub(super) async fn list(
 }
 
 /// `POST /servers/{name}/refresh`
+///
+/// A server that cannot be used is a 400, as it is for callers: whoever asked named it, and nothing
+/// here is at fault.
 pub(super) async fn refresh(
     State(store): State<OrganizationStore>,
     State(tools): State<Tools>,

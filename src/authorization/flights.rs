@@ -18,8 +18,8 @@ use crate::{connect::access::Token, inactive::Inactive, registry::CredentialKey}
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// The least time between two refreshes after a 401: a server that refuses every new token would
-/// otherwise have us request tokens without end.
+/// The least time between two renewals after a 401: a server that refuses every token would otherwise
+/// have us request tokens without end, and look like an attack to its authorization server.
 const FORCED: Duration = Duration::from_secs(60);
 
 /// The outcome of a refresh, shared by all who wait for it.
@@ -113,7 +113,8 @@ impl Flights {
             since: Instant::now(),
         };
         state.troubles.insert(key.clone(), trouble);
-        // It made no token: this pause counts, and not the one between tokens.
+        // It made no token: this pause counts, and not the one between tokens. Counted together, a
+        // short outage would look like a lost authorization.
         state.forced.remove(key);
     }
 

@@ -1,5 +1,9 @@
 //! The handover between two requests: the client that asks for an authorization may have no
 //! browser, as over REST, and the browser that comes later has nothing but an address.
+//!
+//! So everything that can fail before the consent fails in the call, and state, verifier and cookie
+//! are made only when the one-time address is opened. No answer contains anything that could finish
+//! an authorization, and no click leaves two pending states.
 
 use std::fmt;
 

@@ -27,6 +27,10 @@
 //!   entered.
 //! - A refresh token is only sent to the token endpoint that issued it, whatever is discovered
 //!   later.
+//!
+//! One attack remains. Someone may register a client of their own at an honest authorization server
+//! that takes any client and never says who it is, with the callback of their own MCP server here,
+//! and have the consent given there. That code was asked for by the attacker's client.
 
 mod authorizations;
 mod begin;

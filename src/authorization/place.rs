@@ -1,5 +1,9 @@
 //! The redirect URIs that browsers come back to. Each server has its own path, so that a code can
 //! only come from the authorization server that was asked for it (RFC 9700 section 4.4.2.2).
+//!
+//! A program cannot compare the path wrongly or forget to: [`begin`](super::Authorizations::begin)
+//! appends the server's identity to it, and [`finish`](super::Authorizations::finish) compares it
+//! before it looks at the code.
 
 use url::Url;
 

@@ -269,7 +269,8 @@ impl Inner {
         ))
     }
 
-    /// Handles a refused refresh; few refusals end an authorization.
+    /// Handles a refusal. Only `invalid_grant` and `invalid_client` end an authorization; after any
+    /// other the credential is kept, and the next refresh waits.
     async fn refused(
         &self,
         server: &Server,

@@ -11,8 +11,8 @@ use crate::json::{Object, array, quoted, tree_or_text};
 /// The message so far.
 #[derive(Debug, Default)]
 pub(crate) struct Assembly {
-    /// The text as it stands between the quotes of JSON: surrogates that were escaped in two deltas
-    /// are joined again.
+    /// The text as it stands between the quotes of JSON, never decoded: that costs less, and
+    /// surrogates that were escaped in two deltas are joined again.
     content: Option<String>,
     /// Members that we do not know, such as `reasoning_content`: texts are appended, lists are
     /// appended or merged by `index`, and of anything else the newest value counts.

@@ -1,4 +1,8 @@
 //! A chunk of a streamed completion.
+//!
+//! A chunk is changed like a request, by edits over its text, so members that nobody here knows
+//! stay as they came. `id`, `created`, `model` and `system_fingerprint` become those of the first
+//! turn, which makes all turns look like one completion, and a second role is removed.
 
 use std::borrow::Cow;
 

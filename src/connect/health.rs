@@ -1,4 +1,8 @@
 //! The health of a server with one credential: its failures in a row, and the pause after them.
+//!
+//! Of calls, only those that find no connection count. One that breaks off or takes long may be the
+//! doing of one tool or one caller, who must not be able to take the server from all others. A
+//! server that hangs is found by the monitor's listings.
 
 use std::time::{Duration, SystemTime};
 

@@ -1,5 +1,8 @@
 //! The keys of what must not be shared: anything that changes how a server is reached, or who holds
 //! its state.
+//!
+//! A key is a salted hash, so nothing that was learned with one credential is used with another,
+//! and a record that changes starts anew.
 
 use super::access::Access;
 use crate::{

@@ -1,4 +1,7 @@
 //! Tool lists: from the cache, or fetched once for everybody who waits.
+//!
+//! Failures of listing are remembered: a server that cannot be listed is left alone for a while,
+//! and answered for at once. Failures of calls are not; the model is told of them.
 
 use std::sync::Arc;
 

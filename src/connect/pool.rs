@@ -1,4 +1,10 @@
 //! The peers of all servers: one for each server and credential, and the sessions beside them.
+//!
+//! A peer lists tools and knows whether the server is up, for everybody with its credential, so no
+//! project lists tools or meets an outage anew. A session beside it belongs to whom `share_session`
+//! says and begins with what the peer knows of the server. It has a credential of its own, so that
+//! its session id is looked for in its own answers. Sessions of an exchange are held by the
+//! exchange, not by a cache: however it ends, they end.
 
 use std::{sync::Arc, time::SystemTime};
 

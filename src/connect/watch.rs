@@ -16,8 +16,9 @@ use crate::{
 
 /// The number of attempts where another replica is faster.
 const TRIES: usize = 5;
-/// The age that the time of the last listing may reach while nothing else changes: it alone is not
-/// worth a write for each listing.
+/// The age that the time of the last listing may reach while nothing else changes. It alone is not
+/// worth a write for each listing: a store with thousands of servers would write all the time, to
+/// say that nothing is new.
 const TOLD: Duration = Duration::from_secs(10 * 60);
 
 /// The store that receives every listing and every failure.

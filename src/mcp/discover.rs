@@ -3,6 +3,9 @@
 //!
 //! The probe is `server/discover`, which servers of that revision must have. `tools/list` would
 //! not do: some older servers answer it without a handshake.
+//!
+//! The verdict costs one request for each client and is kept until something contradicts it. Only
+//! an answer of the server is a verdict: an outage or a refused credential is none.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

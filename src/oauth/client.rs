@@ -19,7 +19,7 @@ const MAX_LEN: usize = 4 * 1024;
 /// Valid only for the issuer that it was made for; the caller keeps the two together.
 ///
 /// ```
-/// use mcp_layer::oauth::{AuthorizationServer, Client, ErrorKind, TokenAuth};
+/// use mcp_layer::{TokenAuth, oauth::{AuthorizationServer, Client, ErrorKind}};
 ///
 /// let endpoint = |path: &str| format!("https://as.example/{path}").parse();
 /// let server = AuthorizationServer::typed(endpoint("authorize")?, endpoint("token")?, None)?;

@@ -30,6 +30,8 @@ pub enum Auth {
     /// headers are empty. Nothing is sent: the server is inactive, with
     /// [`Inactive::CredentialInvalid`](crate::Inactive::CredentialInvalid), until an operator
     /// enters the credential again. Only stores create this variant, and none accepts it back.
+    // A variant, not an error: `find` must neither fail the other servers nor hide one that an
+    // operator can see. The compiler makes everybody who sends something handle it.
     Unreadable(Box<Self>),
 }
 

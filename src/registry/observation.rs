@@ -115,7 +115,10 @@ impl Observation {
     /// Records a successful listing, which ends a row of failures.
     ///
     /// The first listing accepts all of its tools; a later one accepts those that are new, unless
-    /// the server's rule withholds them.
+    /// the server's rule withholds them. An empty first listing accepts nothing: otherwise a server
+    /// that lists no tools while it starts would have all of them withheld for good. A tool that is
+    /// selected by name is accepted when it first appears, since an operator chose it; from then on
+    /// it is pinned.
     pub fn listed(&mut self, server: &Server, tools: &[(String, Definition)], now: SystemTime) {
         self.record_version = server.version;
         self.failures = 0;

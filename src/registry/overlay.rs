@@ -33,7 +33,7 @@ const AT_ONCE: usize = 4;
 ///
 /// No name may be in both. A file with a name that the store has, even as a draft, is refused, at
 /// startup and after each change. If another replica adds such a name to the store later, the
-/// declared server takes precedence.
+/// declared server takes precedence and hides the other one.
 ///
 /// `Clone` is cheap and gives the same registry.
 ///
@@ -66,7 +66,7 @@ impl Overlay {
     ///
     /// A changed file is also refused while the store has one of its names, or cannot be asked: the
     /// last good state stays in force, and the fault is logged once. The store is asked again every
-    /// 10 s.
+    /// 10 s, since the remedy may be to remove its server.
     ///
     /// # Errors
     /// Those of [`FileRegistry::open`], [`FileError::Taken`] and [`FileError::Store`].

@@ -1,4 +1,9 @@
 //! Pinned tools: the accepted definitions, and the rule for all others.
+//!
+//! Pins are part of the record that [`find`](super::ServerRegistry::find) returns, so whatever
+//! spreads changes of a registry spreads approvals too. Two fingerprints are compared at the start
+//! of a request and again before each call, and nobody is asked. Only a listing writes: the first
+//! one accepts everything, later ones note what they saw for the operator.
 
 use std::collections::BTreeMap;
 

@@ -33,7 +33,9 @@ impl ServerId {
     }
 
     /// Derives the id of the server that a file declares by this name: the same in every process
-    /// and after every restart, so that data stored about it is found again.
+    /// and after every restart, so that data stored about it is found again. A process that has
+    /// just started cannot know whether the name was gone in between; data stored for another
+    /// origin is not found in any case.
     #[cfg(feature = "file")]
     pub(super) fn of_declared(name: &ServerName) -> Self {
         use sha2::{Digest, Sha256};

@@ -263,7 +263,8 @@ fn call_time(batch_ends: Instant, limit: Duration) -> Option<Duration> {
     (!left.is_zero()).then(|| left.min(limit))
 }
 
-/// The arguments as they go to the server, byte for byte, if they are an object that fits.
+/// The arguments as they go to the server, byte for byte, if they are an object that fits. They are
+/// never serialised again, so a 20-digit id keeps all of its digits.
 async fn checked(
     entry: &Entry,
     arguments: &Arguments,

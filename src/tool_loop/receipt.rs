@@ -188,8 +188,9 @@ impl Receipt {
 
     /// The member `mcp` of an answer that ended so; `None` where the caller wants none.
     ///
-    /// `stopped_by` is absent where the upstream failed. The executed turns are there whenever
-    /// the caller may want to go on: always but after a final answer.
+    /// `stopped_by` is absent where the upstream failed: the loop did not stop, it was stopped. The
+    /// executed turns are there whenever the caller may want to go on: always but after a final
+    /// answer.
     pub(crate) fn member(&self, stopped_by: Option<StoppedBy>) -> Option<String> {
         let goes_on = stopped_by != Some(StoppedBy::Final);
         let messages = goes_on.then(|| self.messages()).flatten();

@@ -1,4 +1,9 @@
 //! Takes up the open turn that a caller sends back: `mcp.resume_tool_calls`.
+//!
+//! A resumed turn counts as round 1. The receipt's `messages` are exactly those that the caller has
+//! to append: whole executed turns, but only our tool messages of a resumed batch. Without
+//! auto-execution, or in a stream that is not looped, a resume is one round, and a turn with calls
+//! after it stops with `max_rounds`.
 
 use bytes::Bytes;
 

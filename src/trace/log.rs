@@ -3,6 +3,11 @@
 //! It is written while a request is being served, so nothing is built, masked or formatted here:
 //! `steps.rs` does that when the record is read. All texts share one buffer: by the time a record
 //! is dropped it has left every cache, and each allocation then takes a while to free.
+//!
+//! So a record in memory is not masked yet, and nothing but its steps is ever shown, `Debug`
+//! included. They are made when the memory store shows an exchange, or in the task that writes to a
+//! database. Payloads are cut when they are logged, with enough left behind the cut to recognise a
+//! secret there.
 
 use super::{
     outcome::{CallOutcome, Outcome},

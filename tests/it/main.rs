@@ -37,6 +37,7 @@ mod fault_matrix;
 mod hand_back;
 mod health;
 mod http_rules;
+mod layering;
 mod pass_through;
 mod passthrough;
 mod pins;

@@ -53,8 +53,8 @@ pub(super) async fn connect(
     going(&pages, &server, &outside).await
 }
 
-/// A page that goes on to the authorization server: browsers do not let the answer to a form
-/// redirect to another site, by the policy that all our pages have.
+/// A page that goes on to the authorization server. Browsers apply `form-action` to what the answer
+/// to a form redirects to, and the policy that all our pages have is not to know any provider.
 pub(super) async fn going(
     pages: &ServerPages,
     server: &Server,

@@ -112,8 +112,9 @@ struct Visit {
 impl Visit {
     /// The answer at the callback of the server `id`, or at that of all.
     ///
-    /// Without the cookie of its state, or at another server's path, nothing is touched: the right
-    /// browser may still come to the right one.
+    /// Without the cookie of its state, or at another server's path, nothing is touched: it may be
+    /// a pasted address, and the right browser may still come to the right one. A cookie that is
+    /// there and wrong ends the authorization.
     async fn answer(&self, hosts: &Hosts, flows: &Flows, id: Option<&ServerId>) -> Response {
         let outside = &self.outside;
         let state = match Callback::parse(self.uri.query().unwrap_or_default()) {
@@ -152,7 +153,8 @@ impl Visit {
     }
 }
 
-/// A method that changes something without a body, such as what a preview of a link asks for.
+/// A method that changes something without a body, such as what a preview of a link asks for. It
+/// uses nothing up.
 pub(super) async fn not_asked() -> Response {
     let message = "this address is opened in a browser, with GET";
     Fault::new(Code::MethodNotAllowed, message).into_response()

@@ -19,7 +19,8 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// A page that leads back by itself.
+    /// A page that leads back by itself. A redirect would still come from the provider's site, and
+    /// the session's cookie, which is `SameSite=Strict`, would not be sent along.
     pub(super) fn done(title: &'static str, text: impl Into<String>, back: ReturnPage) -> Self {
         Self {
             status: StatusCode::OK,

@@ -6,7 +6,11 @@ use http::header::AUTHORIZATION;
 use url::Url;
 
 use super::{
-    Fault, HeaderValue, Kind, Member, Members, Node, Secrets, Tree, Writer, member, read_all,
+    about::Kind,
+    member::{Member, member, read_all},
+    node::{Fault, Members, Node},
+    secrets::{HeaderValue, Secrets, Writer},
+    tree::Tree,
     word::Word,
 };
 use crate::registry::{Auth, AuthKind, Error, OAuth2, StaticHeader};

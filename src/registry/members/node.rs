@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, fmt::Display};
 
-use super::{Word, tree::Tree};
+use super::{tree::Tree, word::Word};
 use crate::registry::Error;
 
 /// The vocabulary of a kind of text, for messages and for the spelling of secrets.

@@ -4,7 +4,13 @@ use std::sync::Arc;
 
 use url::Url;
 
-use super::{Fault, Kind, Node, Tree, Word, Writer};
+use super::{
+    about::Kind,
+    node::{Fault, Node},
+    secrets::Writer,
+    tree::Tree,
+    word::Word,
+};
 use crate::{
     registry::{Fingerprint, Pins, Projects, SelectedTool, ToolPolicy, ToolSelection},
     scopes::Scopes,

@@ -92,6 +92,7 @@ impl CredentialStore for SqlRegistry {
                 .in_time(async {
                     let mut tx = self.shared.database.begin().await?;
                     let now = shared_now(&mut tx, &self.shared.database).await?;
+                    // One that ends later than any may was made by a clock that was wrong.
                     sql("DELETE FROM mcp_leases WHERE ends_at <= $1 OR ends_at > $2")
                         .bind(now)
                         .bind(now + longest)

@@ -35,7 +35,8 @@ const LOOK: Duration = Duration::from_millis(20);
 #[derive(Clone)]
 pub(super) struct Database {
     read: AnyPool,
-    /// A single connection with SQLite, which has one writer at a time: so writers wait in line.
+    /// A single connection with SQLite, which has one writer at a time: so writers wait in line. A
+    /// second one could only wait, and sqlx cannot tell waiting from failing.
     write: AnyPool,
     pub(super) dialect: &'static Dialect,
     sessions: Arc<Sessions>,
@@ -161,7 +162,8 @@ impl Database {
     /// Begins a transaction that writes; it is rolled back unless it is committed.
     ///
     /// A session that must not write is thrown away, with all that are as old, and a new one is
-    /// tried: after a failover it may lead to another server.
+    /// tried: after a failover it may lead to another server. Nothing has been done by then that
+    /// would have to be done again.
     pub(super) async fn begin(&self) -> Result<Transaction<'static, Any>, Error> {
         self.check()?;
         if let Some(tx) = self.try_begin().await? {

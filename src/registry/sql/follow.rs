@@ -3,6 +3,9 @@
 //! Every change counts up a revision and leaves the server's name beside it. Each process looks at
 //! the revision twice a second, and at once when PostgreSQL says so, and drops from its cache what
 //! has changed.
+//!
+//! Notifications only make it faster: a connection that is deaf, or a pooler that swallows them,
+//! costs half a second and nothing else.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,7 @@
 //! The keys that a database needs, and the check that a ring has them.
+//!
+//! Nothing is written before the check, and there is no way around it: whoever has lost a key
+//! removes what it sealed.
 
 use std::collections::BTreeMap;
 

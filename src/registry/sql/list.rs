@@ -1,4 +1,7 @@
 //! Pages of servers.
+//!
+//! Names are compared by bytes, whatever order the database was made with, so a page means the same
+//! everywhere.
 
 use std::sync::Arc;
 

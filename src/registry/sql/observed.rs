@@ -77,7 +77,8 @@ pub(super) fn read(row: &AnyRow) -> Result<Observation, sqlx::Error> {
     })
 }
 
-/// Reads the accepted tools. If they cannot be read, none is accepted: an operator does so again.
+/// Reads the accepted tools. If they cannot be read, none is accepted until an operator accepts
+/// them again: without any pins, the next listing would accept whatever it finds.
 pub(super) fn pins(text: Option<&str>) -> Option<Arc<Pins>> {
     text.map(|text| Arc::new(parse("pins", text).unwrap_or_default()))
 }

@@ -41,7 +41,8 @@ const CHANNEL: &str = "mcp_layer";
 
 const DIALECT: Dialect = Dialect {
     begin: "BEGIN",
-    // True of a standby, and of a database or a session that is set so.
+    // True of a standby, and of a database or a session that is set so. `BEGIN READ WRITE` would
+    // not do: it overrides what an operator, or a provider whose disk is full, has set.
     is_read_only: Some("SELECT (current_setting('transaction_read_only') = 'on')::INT::BIGINT"),
     is_pooled: false,
     // From a table, as of now: `to_regclass` would still say what it said before the wait for a
@@ -56,8 +57,9 @@ const DIALECT: Dialect = Dialect {
     notify: Some("SELECT pg_notify('mcp_layer', '')"),
 };
 
-/// The dialect behind a pooler that gives a session away after each transaction. Prepared statements
-/// have the same names in all sessions, so those of the previous user are dropped first.
+/// The dialect behind a pooler that gives a session away after each transaction. Prepared
+/// statements have the same names in all sessions, so those of the previous user are dropped first;
+/// reads are transactions, too.
 const POOLED: Dialect = Dialect {
     begin: "BEGIN; DEALLOCATE ALL",
     is_pooled: true,
@@ -103,8 +105,9 @@ pub(super) async fn open(url: &Url) -> Result<Database, SqlError> {
 pub(super) const MANY_HOSTS: &str = "it names several hosts; name one that leads to the primary, \
      such as a virtual address: sessions that a failover leaves behind are replaced";
 
-/// Returns `true` if the URL tells sqlx to keep no prepared statements: that is how an operator says
-/// that a pooler in transaction mode is in between.
+/// Returns `true` if the URL tells sqlx to keep no prepared statements: that is how an operator
+/// says that a pooler in transaction mode is in between. Nothing tells such a pooler from a server
+/// until two clients meet; the error that they get then has this advice.
 pub(super) fn is_pooled(url: &Url) -> bool {
     let mut parameters = url.query_pairs();
     parameters.any(|(name, value)| name == "statement-cache-capacity" && value == "0")

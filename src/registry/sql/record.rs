@@ -3,6 +3,9 @@
 //! The URL and the authentication may have secrets in them, so both are sealed as a whole, and the
 //! JSON contains them without the secrets, for operators to see. If somebody changes only one of
 //! the two, they no longer match, and the server's secrets do not open.
+//!
+//! All of it is in one row, which is read and written as a whole: no reader meets the secret of one
+//! version with the URL of another, and no value is sent under another header's name.
 
 use std::{cell::Cell, fmt, io, time::SystemTime};
 

@@ -1,5 +1,8 @@
 //! The tables: created and upgraded at startup, and left alone if a newer version of this program
 //! has changed them.
+//!
+//! They are written in PostgreSQL's dialect alone; SQLite's is made of it by the replacements in
+//! `sqlite.rs`.
 
 use sqlx::{AnyConnection, AssertSqlSafe, Row};
 

@@ -71,8 +71,9 @@ async fn connect(url: AnyConnectOptions, file: File) -> Result<Database, sqlx::E
         .after_connect(|connection, _| Box::pin(prepare_writer(connection)))
         .after_release(|connection, _| {
             Box::pin(async move {
-                // A full disk ends a transaction by itself, and sqlx then goes on counting it.
-                // The ping waits until a rollback has been tried.
+                // A full disk ends a transaction by itself, and sqlx then goes on counting it: the
+                // connection would refuse every further write. The ping waits until a rollback has
+                // been tried.
                 connection.ping().await?;
                 Ok(!connection.is_in_transaction())
             })

@@ -10,6 +10,9 @@
 //! [`Trace`](crate::trace::Trace), for which it logs facts and no more. Clones are one record, for
 //! the body of an answer that is still under way. It lies below the steps of the loop: any of them
 //! may tell it something, and it knows none.
+//!
+//! Spans have no arguments and no results; a trace has them, masked and cut. A span goes wherever a
+//! subscriber sends it, a log included, and nobody asks for payloads there.
 
 mod call;
 mod ending;

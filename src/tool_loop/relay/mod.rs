@@ -4,6 +4,10 @@
 //! Every byte goes on at once; only a line that may still become the end is held back where a
 //! receipt is to stand before it, and that has at most a dozen bytes. Without a receipt frames,
 //! trailers, `size_hint` and the end are the body's own.
+//!
+//! The record of the exchange travels in this body and ends with its last byte. If the reader goes
+//! away before that, the last clone of the record says `cancelled`. Where nobody listens, an answer
+//! without a receipt gets no body around its own, and nothing is collected.
 
 mod tail;
 mod watch;

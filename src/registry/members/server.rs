@@ -1,0 +1,129 @@
+//! The members of a server, and the record read and written by them.
+
+use super::{
+    about::{Given, Kind},
+    auth,
+    member::{Member, member, read_all},
+    node::{Fault, Members, Node, Step},
+    secrets::{Secrets, Writer},
+    tree::Tree,
+    value::{read_tools, write_tools},
+};
+use crate::registry::{Error, Server};
+
+/// The members of a server, in the order in which they are told.
+pub(crate) static SERVER: &[Member<Server>] = &[
+    Member::new(
+        "name",
+        "Server name",
+        (Kind::Name, false),
+        read_before,
+        |server, _| server.name.as_str().into(),
+    )
+    .given(Given::Entered)
+    .refusal("Use 1–40 lowercase letters, digits and single hyphens.")
+    .hint(
+        "A unique name, by which callers ask for this server, such as \
+         <code>github-production</code>: lowercase letters, digits and single hyphens.",
+    ),
+    member!(Server, display_name, "Display name")
+        .kind(Kind::Prose(200, 1))
+        .hint("What people read in lists, such as Github Production. Empty: the server name."),
+    member!(Server, description, "Description")
+        .kind(Kind::Prose(2000, 3))
+        .hint("What this server is good for."),
+    Member::new(
+        "url",
+        "Server URL",
+        (Kind::Url, false),
+        read_before,
+        |server, writer| (writer.url)(&server.url).into(),
+    )
+    .description("Keys in it are shown as … in answers; sent back, that keeps them.")
+    .hint(
+        "The address of the MCP endpoint. It begins with https://, unless the gateway may reach \
+         the host over plain http. A key in it is stored sealed and shown as …; leave that to \
+         keep the key.",
+    ),
+    member!(Server, transport, "Server type"),
+    member!(Server, projects, "Project scope"),
+    Member::new(
+        "tools",
+        "Tools",
+        (Kind::Schema("Selection"), false),
+        |server, at, _| {
+            (server.tools, server.pins) = read_tools(at)?;
+            Ok(())
+        },
+        |server, _| write_tools(&server.tools),
+    ),
+    member!(Server, share_session, "Sessions")
+        .description("Who shares one session of the server, and so sees what it remembers."),
+    member!(Server, trace_context, "Traces").description(
+        "Whether the server is told which trace a call is a part of; null: where its host is the \
+         operator's own.",
+    ),
+    member!(Server, on_change, "Changed tools").given(Given::NotInFiles),
+    member!(Server, new_tools, "New tools").given(Given::NotInFiles),
+    member!(Server, enabled, "Enabled"),
+    Member::new(
+        "auth",
+        "Authentication",
+        (Kind::Schema("Auth"), false),
+        |server, at, secrets| {
+            server.auth = auth::read(at, &server.url, secrets)?;
+            Ok(())
+        },
+        |server, writer| auth::write(&server.auth, writer),
+    ),
+    member!(Server, draft, "Draft").given(Given::OverRest),
+];
+
+/// The server that `members` say, of this name.
+///
+/// Which members there may be is for the caller to [allow](Members::allow).
+pub(crate) fn read(
+    members: &Members<'_>,
+    name: &str,
+    secrets: &dyn Secrets,
+) -> Result<Server, Fault> {
+    let url = members.require("url")?;
+    let mut server = Server::new(name, url.text()?).map_err(|error| refused(members, error))?;
+    server.url = secrets.url(&url, server.url)?;
+    read_all(SERVER, &mut server, members, secrets)?;
+    Ok(server)
+}
+
+/// `server` as a table of the members that are `given` where it is written.
+pub(crate) fn write<'s>(
+    server: &'s Server,
+    writer: &Writer,
+    is_given: impl Fn(Given) -> bool,
+) -> Tree<'s> {
+    let members = SERVER.iter().filter(|member| is_given(member.given));
+    let members = members.map(|member| (member.name.into(), (member.write)(server, writer)));
+    Tree::Table(members.collect())
+}
+
+/// The names of the members that are given somewhere.
+pub(crate) fn names(is_given: impl Fn(Given) -> bool) -> impl Iterator<Item = &'static str> {
+    let members = SERVER.iter().filter(move |member| is_given(member.given));
+    members.map(|member| member.name)
+}
+
+fn refused(members: &Members<'_>, error: Error) -> Fault {
+    let fault = members.refused(error);
+    let name = match fault.path.last() {
+        Some(Step::Member(name)) => SERVER.iter().find(|member| member.name == name),
+        _ => None,
+    };
+    match name.and_then(|member| member.refusal) {
+        Some(words) => fault.with_page(words),
+        None => fault,
+    }
+}
+
+/// Name and URL are read before the rest: there is no server without them.
+fn read_before(_: &mut Server, _: &Node<'_>, _: &dyn Secrets) -> Result<(), Fault> {
+    Ok(())
+}
