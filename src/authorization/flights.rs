@@ -18,8 +18,9 @@ use crate::{connect::access::Token, inactive::Inactive, registry::CredentialKey}
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// The least time between two renewals after a 401: a server that refuses every token would otherwise
-/// have us request tokens without end, and look like an attack to its authorization server.
+/// The least time between two renewals after a 401: a server that refuses every token would
+/// otherwise have us request tokens without end, and look like an attack to its authorization
+/// server.
 const FORCED: Duration = Duration::from_secs(60);
 
 /// The outcome of a refresh, shared by all who wait for it.

@@ -1,51 +1,61 @@
-//! The description of a member: its name, label, hint and kind, and where it is given.
+//! The description of a member: its name, label, hint and form, and the texts in which it may be
+//! given.
 
-/// What there is to say of a member.
+/// The description of a member, for pages and for the OpenAPI document.
 #[derive(Clone, Copy)]
 pub(crate) struct About {
+    /// The name in every text, which is the name of the field.
     pub(crate) name: &'static str,
-    /// What people call it.
+    /// The label on pages, also used in their messages.
     pub(crate) label: &'static str,
-    /// What a page says below the label, in HTML.
+    /// The explanation below the label on a page, in HTML; empty for none.
     pub(crate) hint: &'static str,
-    /// What the OpenAPI document says.
+    /// The description in the OpenAPI document; empty for none.
     pub(crate) description: &'static str,
-    /// What a page says of a value that the record refuses, where it has better words.
+    /// The message of a page for a value that the record refuses, if there are better words than
+    /// the record's own.
     pub(crate) refusal: Option<&'static str>,
+    /// The form of the value, from which the schema and the field of a form follow.
     pub(crate) kind: Kind,
-    /// Whether it may be absent for good: an answer has null then.
+    /// `true` if the member has no default, so that answers have `null` where it is not set.
     pub(crate) is_optional: bool,
+    /// The texts in which the member may be given.
     pub(crate) given: Given,
 }
 
-/// What a value looks like.
+/// The form of a member's value.
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
-    /// A text for people; a page takes so many characters, in so many lines.
+    /// Text for people: the most characters that a page takes, and the height of its field in
+    /// lines.
     Prose(usize, usize),
     /// A server's name.
     Name,
-    /// A text for programs.
+    /// Text for programs, such as an id.
     Code,
+    /// An absolute URL.
     Url,
-    /// One of these words, as the schema of this name.
+    /// One of a few words: the name of the schema, and the words.
     Word(&'static str, fn() -> Vec<&'static str>),
+    /// `true` or `false`.
     Flag,
-    /// Scopes of OAuth 2.0.
+    /// A list of OAuth 2.0 scopes.
     Scopes,
+    /// A secret, which can be written and never read.
     Secret,
-    /// What the schema of this name describes.
+    /// Anything else, by the name of its schema.
     Schema(&'static str),
 }
 
-/// Where a member is given.
+/// The texts in which a member may be given.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Given {
+    /// Files, REST, pages and stored records.
     Everywhere,
-    /// By whoever enters a server: what is stored has a column for it.
+    /// Wherever a server is entered, but not in a stored record: the database has a column for it.
     Entered,
-    /// Not in a file, which says all there is to say.
+    /// Everywhere but in files: a file is the whole truth about its servers.
     NotInFiles,
-    /// Over REST only.
+    /// REST only; the database has a column for it.
     OverRest,
 }

@@ -1,4 +1,4 @@
-//! `Member`: a description with its reader and its writer.
+//! A member: its description, with the functions that read and write it.
 
 use std::ops::Deref;
 
@@ -9,16 +9,20 @@ use super::{
     tree::Tree,
 };
 
-/// A member of `T`: of a server, or of its OAuth 2.0 client.
+/// A member of `T`, which is a server or its OAuth 2.0 client: its description, and the functions
+/// that read and write it.
 pub(crate) struct Member<T: 'static> {
     about: About,
-    /// Whether it is a URL that we are to reach.
+    /// `true` for a URL that the gateway itself connects to; [`Secrets::reach`] checks it before it
+    /// is read.
     is_reached: bool,
     pub(super) read: Read<T>,
     pub(super) write: Write<T>,
 }
 
+/// Reads a value into its field of `T`. The value is neither absent nor null.
 type Read<T> = fn(&mut T, &Node<'_>, &dyn Secrets) -> Result<(), Fault>;
+/// Writes the field of `T` as a value; [`Tree::Null`] if it is not set.
 type Write<T> = for<'t> fn(&'t T, &Writer) -> Tree<'t>;
 
 impl<T> Deref for Member<T> {
@@ -29,7 +33,7 @@ impl<T> Deref for Member<T> {
     }
 }
 
-/// The member of a struct in the field of its name.
+/// A member that is read and written by the type of the field of its name.
 macro_rules! member {
     ($of:ty, $name:ident, $label:literal) => {
         $crate::registry::members::member::Member::<$of>::new(
@@ -103,7 +107,7 @@ impl<T> Member<T> {
     }
 }
 
-/// Reads those of `all` that are there into `of`.
+/// Reads those members of `all` that are present into `of`.
 pub(super) fn read_all<T>(
     all: &[Member<T>],
     of: &mut T,

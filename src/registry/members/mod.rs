@@ -1,17 +1,33 @@
-//! The members of a server, each described once, and what is read and written by that.
+//! The members of a server, each described once; every text of a server is read and written by that
+//! description.
 //!
 //! ```text
-//! TOML ─────────┐                                         ┌──▶ an answer of REST, a page's form
-//! a body of REST├─▶ Tree ──read──▶ Server ──write──▶ Tree ┤
-//! a page's form │          ▲           ▲                  └──▶ a stored record
+//! TOML file ────┐                                         ┌──▶ REST answer, form of a page
+//! REST body ────┼─▶ Tree ──read──▶ Server ──write──▶ Tree ┤
+//! form of a page│          ▲           ▲                  └──▶ stored record
 //! stored record ┘       SERVER      Secrets
 //! ```
 //!
-//! A row of [`SERVER`] (of [`OAUTH2`](OAUTH2) for OAuth 2.0) is all that there is to say of
-//! a member: what it is called and where it is given, how it is read from a [`Tree`] and written
-//! into one, what its schema is in the OpenAPI document, its label and its hint on a page. What a
-//! text has of secrets differs: a file names variables, an operator keeps what is stored, a record
-//! is opened. That is for the text's [`Secrets`] to know.
+//! A row of [`SERVER`] (or of [`OAUTH2`] for an OAuth 2.0 client) describes one member completely:
+//! its name, where it may be given, how it is read from a [`Tree`] and written to one, its schema
+//! in the OpenAPI document, and its label and hint on a page.
+//!
+//! Secrets are the one thing that differs between texts: a file names environment variables, a form
+//! keeps what is stored, a stored record is opened with a key. Each text therefore brings its own
+//! [`Secrets`].
+//!
+//! # Adding a member
+//! 1. Add the field to [`Server`](super::Server) with its default in `Server::new`, and a row to
+//!    [`SERVER`]. The order of rows is the order on pages and in documents.
+//! 2. If the field's type is new, implement `Value` for it, or [`Word`] for an enum whose values
+//!    are single words. For anything that reads more than its own value, use `Member::new` with
+//!    functions of your own.
+//! 3. Say where the member may be given with [`Given`]; the default is everywhere.
+//!
+//! Files, REST, the OpenAPI document, forms and stored records then have it; a choice on a page
+//! also needs its template and a line in `dashboard/fields.rs`. A stored record without the member
+//! reads as the default. A record with an unknown member is refused by older versions of the
+//! program, so count up the version in `registry/sql/schema.rs`.
 
 mod about;
 mod auth;

@@ -1,4 +1,4 @@
-//! What differs from text to text: where secrets come from, and how they are shown.
+//! The differences between texts: where their secrets come from, and how they are shown.
 
 use std::time::SystemTime;
 
@@ -11,12 +11,14 @@ use super::{
 };
 use crate::registry::{Auth, Error, OAuth2, StaticHeader};
 
-/// What a text of a server cannot say by itself: where its secrets are, and what may be reached.
+/// The knowledge of a text that its tree does not contain: where its secrets are, and which URLs
+/// may be reached.
 pub(crate) trait Secrets {
-    /// The value of the header `name` of a server at `url`.
+    /// Finds the value of the header `name` of a server at `url`.
     fn header(&self, header: &Members<'_>, name: &str, url: &Url) -> Result<HeaderValue, Fault>;
 
-    /// The secret of the client `oauth` of a server at `url`, if it has one, and since when.
+    /// Finds the secret of the client `oauth` of a server at `url`, and the time when it was
+    /// entered; `None` for a client without a secret.
     fn client_secret(
         &self,
         auth: &Members<'_>,
@@ -24,34 +26,38 @@ pub(crate) trait Secrets {
         url: &Url,
     ) -> Result<(Option<SecretString>, Option<SystemTime>), Fault>;
 
-    /// The URL that `entered` means.
+    /// Resolves the URL that `entered` stands for: one with a covered key means the stored URL.
+    /// Default: `entered` itself.
     fn url(&self, _at: &Node<'_>, entered: Url) -> Result<Url, Fault> {
         Ok(entered)
     }
 
-    /// Refuses what is no URL that may be reached, where that is known.
+    /// Refuses a URL that the egress rules forbid. Default: accepts every URL, for texts that are
+    /// checked elsewhere.
     fn reach(&self, _at: &Node<'_>) -> Result<(), Fault> {
         Ok(())
     }
 
-    /// Checks the members of `oauth` together.
+    /// Checks the members of `oauth` together. Default: [`Auth::oauth2`].
     fn oauth2(&self, oauth: OAuth2) -> Result<Auth, Error> {
         Auth::oauth2(oauth)
     }
 }
 
-/// A header's value.
+/// The value of a static header.
 pub(crate) enum HeaderValue {
-    /// It is given, at this time.
+    /// A new value, and the time when it was entered, if known.
     Given(SecretString, Option<SystemTime>),
-    /// It is that of a header which there is.
+    /// The stored header, unchanged.
     Kept(StaticHeader),
 }
 
-/// How a text shows what is not plain.
+/// The representation of values that not every text shows in the same way.
 pub(crate) struct Writer {
+    /// The text of a URL, in clear or with its keys covered.
     pub(crate) url: fn(&Url) -> String,
+    /// The value of a time.
     pub(crate) time: fn(SystemTime) -> Tree<'static>,
-    /// What stands for a secret that there is.
+    /// The value of a secret that is set: the secret itself, or a mark that it exists.
     pub(crate) secret: for<'t> fn(&'t SecretString) -> Tree<'t>,
 }

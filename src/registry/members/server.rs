@@ -1,4 +1,4 @@
-//! The members of a server, and the record read and written by them.
+//! The members of a server, and the functions that read and write a server by them.
 
 use super::{
     about::{Given, Kind},
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::registry::{Error, Server};
 
-/// The members of a server, in the order in which they are told.
+/// The members of a server, in the order in which pages and documents list them.
 pub(crate) static SERVER: &[Member<Server>] = &[
     Member::new(
         "name",
@@ -79,9 +79,12 @@ pub(crate) static SERVER: &[Member<Server>] = &[
     member!(Server, draft, "Draft").given(Given::OverRest),
 ];
 
-/// The server that `members` say, of this name.
+/// Reads the server `name` from `members`. Absent members have their defaults.
 ///
-/// Which members there may be is for the caller to [allow](Members::allow).
+/// Unknown members are ignored: callers first decide which ones to [allow](Members::allow).
+///
+/// # Errors
+/// The first [`Fault`], with the path of its value.
 pub(crate) fn read(
     members: &Members<'_>,
     name: &str,
@@ -94,7 +97,7 @@ pub(crate) fn read(
     Ok(server)
 }
 
-/// `server` as a table of the members that are `given` where it is written.
+/// Writes `server` as a table of the members that `is_given` selects.
 pub(crate) fn write<'s>(
     server: &'s Server,
     writer: &Writer,
@@ -105,12 +108,14 @@ pub(crate) fn write<'s>(
     Tree::Table(members.collect())
 }
 
-/// The names of the members that are given somewhere.
+/// The names of the members that `is_given` selects.
 pub(crate) fn names(is_given: impl Fn(Given) -> bool) -> impl Iterator<Item = &'static str> {
     let members = SERVER.iter().filter(move |member| is_given(member.given));
     members.map(|member| member.name)
 }
 
+/// Turns a record's error into a fault of the member that it names, with the page's own words if
+/// there are some.
 fn refused(members: &Members<'_>, error: Error) -> Fault {
     let fault = members.refused(error);
     let name = match fault.path.last() {
@@ -123,7 +128,7 @@ fn refused(members: &Members<'_>, error: Error) -> Fault {
     }
 }
 
-/// Name and URL are read before the rest: there is no server without them.
+/// The reader of name and URL, which does nothing: [`read`] needs both before there is a server.
 fn read_before(_: &mut Server, _: &Node<'_>, _: &dyn Secrets) -> Result<(), Fault> {
     Ok(())
 }
