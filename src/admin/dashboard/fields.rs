@@ -174,7 +174,7 @@ fn boxes(chosen: &[&str], known: &BTreeSet<String>) -> Vec<ProjectBox> {
 /// Puts into `entered` where a server is and who may use it. What a form has no field for stays.
 pub(super) fn read_scope<'a>(form: &'a Form, entered: &mut Tree<'a>) {
     for member in SERVER {
-        let is_typed = matches!(member.kind, Kind::Prose(..) | Kind::Url);
+        let is_typed = matches!(member.kind, Kind::Prose { .. } | Kind::Url);
         if is_typed && form.has(member.name) {
             entered.set(member.name, form.trimmed(member.name));
         }

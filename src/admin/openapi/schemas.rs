@@ -149,7 +149,7 @@ fn words() -> Value {
 /// What a member is in an answer, and what may be sent for it.
 fn both(member: &About) -> (Value, Value) {
     let (mut answered, mut sent) = match member.kind {
-        Kind::Prose(..) => (text(), text()),
+        Kind::Prose { .. } => (text(), text()),
         Kind::Code | Kind::Url if member.is_optional => (some_text(), some_text()),
         Kind::Code => (text(), some_text()),
         Kind::Url => {

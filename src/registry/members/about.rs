@@ -21,8 +21,12 @@ pub(crate) struct About {
 /// What a value looks like.
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
-    /// A text for people; a page takes so many characters, in so many lines.
-    Prose(usize, usize),
+    /// A text for people. The form's field takes `longest` characters and shows `lines` lines; other
+    /// texts are not held to it.
+    Prose {
+        longest: usize,
+        lines: usize,
+    },
     /// A server's name.
     Name,
     /// A text for programs.
