@@ -6,15 +6,18 @@
 //!                            tools)      caller's)    ▼                                  │
 //!                                         claim: whose calls are these?                  │
 //!                                                     │                                  │
-//!                       nobody's need an answer ──────┼── all ours ──▶ limits ──▶ execute
-//!                       of ours, or not ours alone    │               (or stop)
-//!                                 ▼                   ▼
-//!                   reply, caller_stream ◀────────────┘
+//!                                         limits: may the loop go on?                    │
+//!                                                     │                                  │
+//!            stop: no calls, a call of the caller's,  │  go on                           │
+//!            ask first, rounds, time                  │                                  │
+//!                                 ┌───────────────────┴───────────────▶ execute ─────────┘
+//!                                 ▼
+//!                   reply, caller_stream
 //! ```
 //!
-//! Outwards the loop counts *rounds*, batches of executed calls; inwards *turns*, calls of the
-//! model. Each step is a file; the steps do not know each other and meet here, over plain types
-//! that lie below them.
+//! Callers see *rounds*, batches of executed calls; inside, the loop counts *turns*, requests to
+//! the model with their answers. Each step is a file. Steps do not import each other: this file
+//! connects them, over plain types that lie below them.
 
 mod call_result;
 mod caller_stream;
@@ -76,7 +79,7 @@ use crate::{
 /// Reads `body`; `None` if it has no top-level `mcp`.
 ///
 /// # Errors
-/// The refusal of a body that cannot be read although `mcp` seems to be in it.
+/// The body is not readable JSON, although it seems to contain `mcp`.
 pub(crate) async fn read(body: Bytes) -> Result<Option<ChatRequest>, Refusal> {
     let parsed = apart::read(body.len(), move || ChatRequest::parse(body)).await;
     match parsed.unwrap_or(Err(Unread::NotJson)) {
@@ -149,7 +152,7 @@ async fn options_of(
         let settings = &gateway.settings;
         let options = Options::read(&mut request, settings).and_then(|options| {
             if options.enabled && options.resume && apart::is_large(size) {
-                // Of a forged turn no more is to be read than that it is one.
+                // A large forged turn is found out here, on the thread for expensive work.
                 resume::open_turn(&request, &settings.limits)?;
             }
             Ok(options)
@@ -202,25 +205,26 @@ struct Exchange {
     budget: Budget,
     receipt: Receipt,
     record: Record,
-    /// Answers are read here; else the first one goes to the caller as it comes.
+    /// Whether the model's answers are read; if not, the first is passed through.
     reads: bool,
-    /// A streamed answer is the last, and goes to the caller as it comes, with the receipt.
+    /// Whether a streamed answer is passed through with a receipt, as the last one.
     relays: bool,
 }
 
-/// The end of an exchange whose turn is nothing to go on with.
+/// The end of an exchange that goes on with no further turn.
 enum Stop {
     /// The inner service's error, before any tool has run: it goes through.
     Inner(InnerError),
-    /// The caller's answer instead.
+    /// This answer goes to the caller.
     Reply(Reply),
 }
 
 impl Exchange {
-    /// Finds the tools that the request is offered, and answers the turn that it sends back.
+    /// Finds the tools that the request is offered, and runs the open calls of a resumed turn.
     ///
     /// # Errors
-    /// Until here no model was asked, and nearly every fault is the caller's to mend.
+    /// No model was asked until here, and nearly every fault is the caller's; only a resumed turn
+    /// runs tools, after all checks.
     async fn begin(
         gateway: Arc<Gateway>,
         request: ChatRequest,
@@ -235,8 +239,8 @@ impl Exchange {
         conflicts::check(&gateway, &request, &catalog)?;
         let catalog = Arc::new(catalog);
         record.offers(&catalog);
-        // A turn that is resumed alone is one round, and the model's word; so is a stream that is
-        // not looped.
+        // Resuming without auto-execution runs one round, then returns what the model says; so does
+        // a stream that is not looped.
         let loops =
             options.auto_execute && (!request.stream || options.streams(&request, settings));
         let max_rounds = if loops { options.max_tool_rounds } else { 1 };
@@ -477,7 +481,7 @@ impl Exchange {
 }
 
 impl Drop for Exchange {
-    /// Whoever goes on with the record, or has it end, finds there what was used until now.
+    /// A record that outlives the exchange still has its usage.
     fn drop(&mut self) {
         self.record.used(self.receipt.take_total());
     }

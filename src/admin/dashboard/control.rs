@@ -18,7 +18,7 @@ impl Control {
     /// The field of a member of `whole`; `None` if the member is not entered as text.
     pub(super) fn of(whole: &str, about: About, value: &Tree<'_>) -> Option<Self> {
         let (lines, longest) = match about.kind {
-            Kind::Prose(longest, lines) => (lines, longest),
+            Kind::Prose { longest, lines } => (lines, longest),
             Kind::Name => (1, 40),
             Kind::Code | Kind::Url | Kind::Scopes => (1, 0),
             _ => return None,
@@ -40,7 +40,7 @@ impl Control {
     /// Returns `true` for a value that programs read: the field is set in monospace, without spell
     /// checking.
     pub(super) fn is_code(&self) -> bool {
-        !matches!(self.about.kind, Kind::Prose(..))
+        !matches!(self.about.kind, Kind::Prose { .. })
     }
 
     pub(super) fn is_url(&self) -> bool {

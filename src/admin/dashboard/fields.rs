@@ -174,7 +174,7 @@ fn boxes(chosen: &[&str], known: &BTreeSet<String>) -> Vec<ProjectBox> {
 /// Reads address and scope into `entered`. Members without a field in the form stay.
 pub(super) fn read_scope<'a>(form: &'a Form, entered: &mut Tree<'a>) {
     for member in SERVER {
-        let is_typed = matches!(member.kind, Kind::Prose(..) | Kind::Url);
+        let is_typed = matches!(member.kind, Kind::Prose { .. } | Kind::Url);
         if is_typed && form.has(member.name) {
             entered.set(member.name, form.trimmed(member.name));
         }

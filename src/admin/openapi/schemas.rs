@@ -149,7 +149,7 @@ fn words() -> Value {
 /// The two schemas of a member: in an answer, and in a request.
 fn both(member: &About) -> (Value, Value) {
     let (mut answered, mut sent) = match member.kind {
-        Kind::Prose(..) => (text(), text()),
+        Kind::Prose { .. } => (text(), text()),
         Kind::Code | Kind::Url if member.is_optional => (some_text(), some_text()),
         Kind::Code => (text(), some_text()),
         Kind::Url => {

@@ -65,6 +65,7 @@ fn assert_same(found: &Server, meant: &Server) {
             server.url.clone(),
             server.transport,
             projects,
+            (server.share_session, server.trace_context),
             server.enabled,
         )
     };

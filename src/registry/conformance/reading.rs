@@ -13,6 +13,7 @@ use crate::{
         oauth2::OAuth2,
         server::Server,
         server_registry::ServerRegistry,
+        share_session::ShareSession,
         tool_selection::{SelectedTool, ToolPolicy},
     },
     scopes::Scopes,
@@ -47,6 +48,8 @@ pub fn servers() -> Vec<Server> {
         display_name: Some("Everyone's \"Ключ\" \u{1f511}".to_owned()),
         description: Some("Line 1\nline 2, 100 % of it_".to_owned()),
         transport: Transport::Sse,
+        share_session: ShareSession::Caller,
+        trace_context: Some(false),
         ..new("everyone")
     };
     let tools = [

@@ -26,9 +26,12 @@ pub(crate) struct About {
 /// The form of a member's value.
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
-    /// Text for people: the most characters that a page takes, and the height of its field in
-    /// lines.
-    Prose(usize, usize),
+    /// Text for people. The form's field takes `longest` characters and shows `lines` lines; other
+    /// texts are not held to it.
+    Prose {
+        longest: usize,
+        lines: usize,
+    },
     /// A server's name.
     Name,
     /// Text for programs, such as an id.

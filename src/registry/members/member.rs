@@ -119,7 +119,7 @@ pub(super) fn read_all<T>(
             continue;
         };
         // A field that nobody filled in.
-        if matches!(member.kind, Kind::Prose(..)) && at.is_blank() {
+        if matches!(member.kind, Kind::Prose { .. }) && at.is_blank() {
             continue;
         }
         if member.is_reached {

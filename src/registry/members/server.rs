@@ -27,10 +27,16 @@ pub(crate) static SERVER: &[Member<Server>] = &[
          <code>github-production</code>: lowercase letters, digits and single hyphens.",
     ),
     member!(Server, display_name, "Display name")
-        .kind(Kind::Prose(200, 1))
+        .kind(Kind::Prose {
+            longest: 200,
+            lines: 1,
+        })
         .hint("What people read in lists, such as Github Production. Empty: the server name."),
     member!(Server, description, "Description")
-        .kind(Kind::Prose(2000, 3))
+        .kind(Kind::Prose {
+            longest: 2000,
+            lines: 3,
+        })
         .hint("What this server is good for."),
     Member::new(
         "url",

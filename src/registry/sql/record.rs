@@ -71,7 +71,7 @@ impl Written {
         let record = Record::of(server)?;
         for member in SERVER
             .iter()
-            .filter(|member| matches!(member.kind, Kind::Prose(..)))
+            .filter(|member| matches!(member.kind, Kind::Prose { .. }))
         {
             let prose = record.0.get(member.name).as_text();
             prose.map_or(Ok(()), |prose| text::check_long(member.name, prose))?;
@@ -227,7 +227,7 @@ impl<'t> Record<'t> {
         let has_secret = match &server.auth {
             Auth::StaticHeaders(_) => true,
             Auth::OAuth2(oauth) => oauth.client_secret.is_some(),
-            _ => false,
+            Auth::None | Auth::TokenPassthrough(_) | Auth::Unreadable(_) => false,
         };
         let is_sealed = has_secret || url_keys::covered(&server.url) != server.url;
         let record = members::write(server, &SHOWN, is_stored);

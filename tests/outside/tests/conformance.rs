@@ -57,7 +57,9 @@ fn the_layer_takes_them_in_whatever_pointer() -> Result<(), mcp_layer::outbound:
     let store = Arc::new(Servers::default());
     let any: Arc<dyn Store> = store.clone();
     let outbound = Outbound::new(EgressRules::default());
-    let connections = Connections::builder(outbound).observations(any.clone()).build();
+    let connections = Connections::builder(outbound)
+        .observations(any.clone())
+        .build();
     let _monitor = Monitor::new(any.clone(), connections);
     let traces: Arc<dyn TraceStore> = Arc::new(Traces::default());
     let _layers = [
