@@ -205,9 +205,9 @@ struct Exchange {
     budget: Budget,
     receipt: Receipt,
     record: Record,
-    /// Whether the model's answers are read; if not, the first is passed through.
+    /// `true` if the model's answers are read; otherwise the first is passed through.
     reads: bool,
-    /// Whether a streamed answer is passed through with a receipt, as the last one.
+    /// `true` if a streamed answer is passed through with a receipt, as the last one.
     relays: bool,
 }
 

@@ -26,12 +26,9 @@ pub(crate) struct About {
 /// The form of a member's value.
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
-    /// Text for people. The form's field takes `longest` characters and shows `lines` lines; other
+    /// A text for people. The form's field takes `longest` characters and shows `lines` lines; other
     /// texts are not held to it.
-    Prose {
-        longest: usize,
-        lines: usize,
-    },
+    Prose { longest: usize, lines: usize },
     /// A server's name.
     Name,
     /// Text for programs, such as an id.
