@@ -18,7 +18,7 @@
 //!
 //! # Adding a member
 //! 1. Add the field to [`Server`](super::Server) with its default in `Server::new`, and a row to
-//!    [`SERVER`]. The order of rows is the order on pages and in documents.
+//!    [`SERVER`] in `server.rs`. The order of rows is the order on pages and in documents.
 //! 2. If the field's type is new, implement `Value` for it, or [`Word`] for an enum whose values
 //!    are single words. For anything that reads more than its own value, use `Member::new` with
 //!    functions of your own.
@@ -26,8 +26,10 @@
 //!
 //! Files, REST, the OpenAPI document, forms and stored records then have it; a choice on a page
 //! also needs its template and a line in `dashboard/fields.rs`. A stored record without the member
-//! reads as the default. A record with an unknown member is refused by older versions of the
-//! program, so count up the version in `registry/sql/schema.rs`.
+//! reads as the default, and an older program refuses a record with an unknown member. So once a
+//! version is released, add a step to `registry/sql/schema.rs`, by which an older program refuses
+//! the whole database instead of single records. `ARCHITECTURE.md` lists the tests and pages to
+//! complete by hand.
 
 mod about;
 mod auth;
