@@ -37,7 +37,7 @@ pub(crate) static OAUTH2: &[Member<OAuth2>] = &[
     ),
     member!(OAuth2, authorization_url, "Authorization URL"),
     member!(OAuth2, token_url, "Token URL").reached(),
-    member!(OAuth2, scopes, "Scopes").hint(
+    member!(OAuth2, scopes, "OAuth scopes").hint(
         "With commas between them, such as <code>repo, read:org</code>. Empty: those that the \
          server names.",
     ),
