@@ -38,7 +38,7 @@ pub(crate) static OAUTH2: &[Member<OAuth2>] = &[
     member!(OAuth2, authorization_url, "Authorization URL"),
     member!(OAuth2, token_url, "Token URL").reached(),
     member!(OAuth2, scopes, "OAuth scopes").hint(
-        "With commas between them, such as <code>repo, read:org</code>. Empty: those that the \
+        "Separated by commas, such as <code>repo, read:org</code>. Leave empty for those that the \
          server names.",
     ),
     // A text, as it was written: an issuer is compared character by character.

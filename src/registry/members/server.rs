@@ -31,7 +31,7 @@ pub(crate) static SERVER: &[Member<Server>] = &[
             longest: 200,
             lines: 1,
         })
-        .hint("What people read in lists, such as Github Production. Empty: the server name."),
+        .hint("The name that people read in lists, such as GitHub Production. Leave empty for the server name."),
     member!(Server, description, "Description")
         .kind(Kind::Prose {
             longest: 2000,
