@@ -38,15 +38,24 @@ pub(super) fn redacted(text: &str) -> String {
 
 const KEY_BEGINS: &[u8] = b"-----BEGIN ";
 
-/// The text without private keys in PEM; one that was cut goes to the end.
+/// `text` up to the quote, escaped or not, that ends a JSON string; PEM has none.
+fn in_string(text: &str) -> &str {
+    let end = memchr(b'"', text.as_bytes()).unwrap_or(text.len());
+    text[..end].trim_end_matches('\\')
+}
+
+/// The text without private keys in PEM; one without an end goes to the end of its JSON string.
 fn without_private_keys(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(begin) = memmem::find(rest.as_bytes(), KEY_BEGINS) {
-        let label = &rest[begin + KEY_BEGINS.len()..];
-        let label = label.split_once("-----").map_or(label, |(label, _)| label);
-        let body = begin + KEY_BEGINS.len() + label.len();
+        let behind = &rest[begin + KEY_BEGINS.len()..];
+        let inside = in_string(behind);
+        let label = inside
+            .split_once("-----")
+            .map_or(inside, |(label, _)| label);
         if !label.contains("PRIVATE KEY") && !"PRIVATE KEY".starts_with(label) {
+            let body = begin + KEY_BEGINS.len() + label.len();
             out.push_str(&rest[..body]);
             rest = &rest[body..];
             continue;
@@ -54,9 +63,8 @@ fn without_private_keys(text: &str) -> String {
         out.push_str(&rest[..begin]);
         out.push_str(REDACTED);
         let end = format!("-----END {label}-----");
-        rest = rest[body..]
-            .split_once(&*end)
-            .map_or("", |(_, behind)| behind);
+        let key = inside.find(&*end).map_or(inside.len(), |at| at + end.len());
+        rest = &behind[key..];
     }
     out.push_str(rest);
     out
@@ -221,6 +229,23 @@ mod tests {
     use std::cell::Cell;
 
     use super::{mark::VISITED, *};
+
+    #[test]
+    fn a_private_key_without_an_end_leaves_the_json_around_it() {
+        for (text, expected) in [
+            (
+                r#"{"cmd":"x-----BEGIN RSA PRIVATE KEY-----abc","n":1}"#,
+                r#"{"cmd":"x[redacted]","n":1}"#,
+            ),
+            (
+                r#"{"a":"-----BEGIN PRIVATE KEY--","b":"-----END PRIVATE KEY-----"}"#,
+                r#"{"a":"[redacted]","b":"-----END PRIVATE KEY-----"}"#,
+            ),
+            ("a -----BEGIN PRIVATE KEY-----\nabc", "a [redacted]"),
+        ] {
+            assert_eq!(redacted(text), expected, "{text}");
+        }
+    }
 
     #[test]
     fn no_text_is_looked_at_more_than_a_few_times() {
