@@ -61,14 +61,14 @@ impl OpenDatabase {
         self.registry.flush_traces().await;
     }
 
-    /// Seals with the newest key what older ones seal, if there is anything, while the proxy runs.
+    /// Reseals the records of older keys with the newest one, while the proxy runs.
     pub async fn reseal(self) {
         match resealed(&self.registry, self.newest).await {
             Ok(()) => {}
-            // What is done stays done.
+            // Records that were resealed stay so.
             Err(error) => tracing::error!(
                 error = chain(&error),
-                "sealing anew was broken off; the next start goes on with it"
+                "resealing was interrupted; the next start continues it"
             ),
         }
     }
@@ -81,13 +81,13 @@ async fn resealed(database: &SqlRegistry, newest: KeyId) -> Result<(), Error> {
     if records == 0 {
         return Ok(());
     }
-    tracing::info!(%newest, records, "sealing with the newest key what older ones seal");
+    tracing::info!(%newest, records, "resealing the records of older keys with the newest one");
     let mut told = Instant::now();
     let done = database
         .reseal(|done| {
             if told.elapsed() >= PROGRESS {
                 told = Instant::now();
-                tracing::info!(resealed = done.resealed, left = done.left, "sealing anew");
+                tracing::info!(resealed = done.resealed, left = done.left, "resealing");
             }
         })
         .await?;

@@ -1,4 +1,4 @@
-//! Tells the server that a call's result is no longer wanted.
+//! Cancellation of a call whose result is no longer wanted.
 
 use std::sync::Arc;
 
