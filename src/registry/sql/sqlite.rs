@@ -4,7 +4,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures_util::future::{BoxFuture, ready};
@@ -12,6 +12,7 @@ use sqlx::{
     AnyConnection, Connection, Executor, Row,
     any::{AnyConnectOptions, AnyPoolOptions},
 };
+use tokio::time::sleep;
 use url::Url;
 
 use super::{
@@ -22,8 +23,10 @@ use crate::registry::error::Error;
 
 /// The connections that read; more than there are cores are of no use.
 const READERS: u32 = 4;
-/// The time that a request waits for a connection.
+/// The time that a request waits for a connection, and a start for a file that is locked.
 const ACQUIRE: Duration = Duration::from_secs(5);
+/// The pause between two tries to open a file that is locked.
+const LOOK: Duration = Duration::from_millis(20);
 
 const DIALECT: Dialect = Dialect {
     // Takes the write lock at once: a transaction that reads first, and then finds somebody else
@@ -54,10 +57,7 @@ pub(super) async fn open(path: &str) -> Result<Database, SqlError> {
 }
 
 async fn connect(url: AnyConnectOptions, file: File) -> Result<Database, sqlx::Error> {
-    // Not from a pool, which tries again until its time is over, and then says no more than that.
-    let mut probe = AnyConnection::connect_with(&url).await?;
-    prepare_writer(&mut probe).await?;
-    probe.close().await?;
+    probe(&url).await?;
     // Local connections do not go stale.
     let pool = || {
         AnyPoolOptions::new()
@@ -95,6 +95,26 @@ async fn connect(url: AnyConnectOptions, file: File) -> Result<Database, sqlx::E
         Arc::default(),
         Arc::new(file),
     ))
+}
+
+/// Opens the file once, which makes it a database with write-ahead logging.
+///
+/// Not from a pool, which tries again until its time is over, and then says no more than that.
+async fn probe(url: &AnyConnectOptions) -> Result<(), sqlx::Error> {
+    let begun = Instant::now();
+    loop {
+        let opened = async {
+            let mut connection = AnyConnection::connect_with(url).await?;
+            prepare_writer(&mut connection).await?;
+            connection.close().await
+        };
+        match opened.await {
+            // Whoever changes the mode finds the file locked at once if another process does so
+            // too: SQLite waits for other locks, and not for this one.
+            Err(error) if is_locked(&error) && begun.elapsed() < ACQUIRE => sleep(LOOK).await,
+            done => return done,
+        }
+    }
 }
 
 /// Sets a connection up to write: readers do not wait for it, and what is committed is on the disk.
@@ -211,15 +231,22 @@ fn create(path: &Path) -> io::Result<()> {
     options.open(path).map(drop)
 }
 
-/// Turns a failure to open into one for operators. The codes: <https://sqlite.org/rescode.html>.
+/// Turns a failure to open into one for operators.
 pub(super) fn judge(error: sqlx::Error) -> SqlFault {
-    let code = error.as_database_error().and_then(|error| error.code());
-    let code: Option<u32> = code.and_then(|code| code.parse().ok());
-    // The lower byte is the primary code.
-    match code.map(|code| code & 0xff) {
+    match code(&error) {
         Some(5 | 6) => SqlFault::Locked,
         Some(8) => SqlFault::ReadOnly,
         Some(26) => SqlFault::NotADatabase,
         _ => SqlFault::from(error),
     }
+}
+
+fn is_locked(error: &sqlx::Error) -> bool {
+    matches!(code(error), Some(5 | 6))
+}
+
+/// The primary code, which is the lower byte: <https://sqlite.org/rescode.html>.
+fn code(error: &sqlx::Error) -> Option<u32> {
+    let code: u32 = error.as_database_error()?.code()?.parse().ok()?;
+    Some(code & 0xff)
 }
