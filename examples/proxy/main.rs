@@ -56,6 +56,7 @@ use mcp_layer::{
     outbound::{EgressRules, Outbound},
     registry::{Overlay, Store},
 };
+use mimalloc::MiMalloc;
 #[cfg(target_os = "linux")]
 use socket2::SockRef;
 use tokio::{
@@ -76,6 +77,10 @@ use crate::{
     storage::Storage,
     upstream::Upstream,
 };
+
+/// A request makes and frees many small pieces, often on another thread.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     hidden::hide();
