@@ -4,7 +4,7 @@ use std::{env, path::PathBuf};
 
 pub struct Arguments {
     /// A few requests of each row, to see that all works.
-    pub test: bool,
+    pub is_test: bool,
     /// Only rows with one of these in their names.
     pub filters: Vec<String>,
     pub connections: Vec<usize>,
@@ -17,10 +17,10 @@ impl Arguments {
     /// Reads the command line; `None` if neither measures nor tests are asked for.
     pub fn read() -> Option<Self> {
         let mut arguments = Self {
-            test: false,
+            is_test: false,
             filters: Vec::new(),
-            connections: vec![32],
-            turns: 7,
+            connections: vec![1, 32, 256],
+            turns: 5,
             proxy: None,
         };
         let mut is_bench = false;
@@ -29,7 +29,11 @@ impl Arguments {
             let mut value = || given.next().expect("a value behind the flag");
             match &*argument {
                 "--bench" => is_bench = true,
-                "--test" => arguments.test = true,
+                "--test" => {
+                    arguments.is_test = true;
+                    arguments.connections = vec![2];
+                    arguments.turns = 1;
+                }
                 "--turns" => arguments.turns = value().parse().unwrap(),
                 "--connections" => {
                     let numbers = value();
@@ -40,7 +44,7 @@ impl Arguments {
                 _ => arguments.filters.push(argument),
             }
         }
-        (is_bench || arguments.test).then_some(arguments)
+        (is_bench || arguments.is_test).then_some(arguments)
     }
 
     pub fn wants(&self, name: &str) -> bool {

@@ -12,7 +12,10 @@ use std::{
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1::{self, SendRequest};
+use hyper::{
+    body::Incoming,
+    client::conn::http1::{self, SendRequest},
+};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, task::JoinSet};
 
@@ -44,11 +47,7 @@ impl Callers {
     pub async fn connect(address: SocketAddr, count: usize) -> Self {
         let mut connections = Vec::with_capacity(count);
         for _ in 0..count {
-            let stream = TcpStream::connect(address).await.unwrap();
-            stream.set_nodelay(true).unwrap();
-            let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
-            tokio::spawn(connection);
-            connections.push(sender);
+            connections.push(connect(address).await);
         }
         Self {
             connections,
@@ -81,7 +80,8 @@ impl Order {
         while self.take_one() {
             let started = Instant::now();
             connection.ready().await.unwrap();
-            let response = connection.send_request(self.request()).await.unwrap();
+            let response = connection.send_request(request(self.address, &self.body));
+            let response = response.await.unwrap();
             let status = response.status();
             let answer = response.into_body().collect().await.unwrap().to_bytes();
             times.push(started.elapsed());
@@ -100,14 +100,56 @@ impl Order {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
         taken.is_ok()
     }
+}
 
-    fn request(&self) -> Request<Full<Bytes>> {
-        Request::builder()
-            .method(Method::POST)
-            .uri("/v1/chat/completions")
-            .header(header::HOST, self.address.to_string())
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(self.body.clone()))
-            .unwrap()
+/// How much of an answer is read before the next request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    Begun,
+    End,
+}
+
+/// A connection with the answer that is still read, if one is.
+pub type Held = (SendRequest<Full<Bytes>>, Option<Incoming>);
+
+/// Has so many connections, each with one request sent.
+pub async fn hold(address: SocketAddr, body: &Bytes, count: usize, until: Until) -> Vec<Held> {
+    let mut held = Vec::with_capacity(count);
+    for _ in 0..count {
+        let mut connection = connect(address).await;
+        let response = connection.send_request(request(address, body));
+        let response = response.await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        let mut answer = response.into_body();
+        let rest = match until {
+            Until::Begun => {
+                answer.frame().await.unwrap().unwrap();
+                Some(answer)
+            }
+            Until::End => {
+                answer.collect().await.unwrap();
+                None
+            }
+        };
+        held.push((connection, rest));
     }
+    held
+}
+
+async fn connect(address: SocketAddr) -> SendRequest<Full<Bytes>> {
+    let stream = TcpStream::connect(address).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
+fn request(address: SocketAddr, body: &Bytes) -> Request<Full<Bytes>> {
+    Request::builder()
+        .method(Method::POST)
+        .uri("/v1/chat/completions")
+        .header(header::HOST, address.to_string())
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Full::new(body.clone()))
+        .unwrap()
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo bench --bench proxy
-//! cargo bench --bench proxy -- "one round" --connections 1,32,256 --turns 5
+//! cargo bench --bench proxy -- "one round" --connections 32 --turns 9
 //! cargo bench --bench proxy -- --proxy OTHER      # a second proxy, such as that of another commit
 //! cargo bench --bench proxy -- --test             # everything once, to see that it works
 //! ```
@@ -11,7 +11,7 @@
 //! process of its own, started anew for each row. A model and an MCP server that answer at once
 //! (`doubles/`) and the callers (`load.rs`) are in this process; every answer is checked.
 //!
-//! What counts is the processor time of the program, as the operating system has it: callers and
+//! What counts is the processor time of a program, as the operating system has it: callers and
 //! doubles share the machine with what is measured, so that requests per second say less.
 #![forbid(unsafe_code)]
 #![allow(
@@ -25,63 +25,73 @@ mod arguments;
 mod doubles;
 mod load;
 mod measure;
+mod memory;
 mod process;
 mod programs;
 mod rows;
 mod table;
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use crate::{
     arguments::Arguments,
     doubles::Doubles,
-    measure::{Effort, Side, measure},
-    programs::Programs,
-    rows::{ROWS, Row},
+    measure::{Side, measure},
+    memory::Open,
+    programs::{Programs, Setup},
+    rows::{GROUPS, Ours, Row},
 };
 
 #[tokio::main]
 async fn main() {
-    // `cargo test --all-targets` runs benches without either.
+    // `cargo test --all-targets` runs benches, too, and asks for neither.
     let Some(arguments) = Arguments::read() else {
         return;
     };
-    let doubles = Doubles::start().await;
-    let programs = Programs::build(doubles);
+    let programs = Programs::build(Doubles::start().await);
+    let other = arguments.proxy.as_deref();
+    table::print_machine();
     for &connections in &arguments.connections {
-        let effort = match arguments.test {
-            true => Effort {
-                connections: 2,
-                turns: 1,
-                share: 0.0,
-            },
-            false => Effort {
-                connections,
-                turns: arguments.turns,
-                share: 1.0,
-            },
-        };
-        table::print_head(effort.connections, arguments.proxy.is_some());
-        for row in ROWS.iter().filter(|row| arguments.wants(row.name)) {
-            let sides = sides(row, &programs, arguments.proxy.as_deref());
-            table::print_row(row.name, &measure(row, &sides, effort).await);
+        for group in &GROUPS {
+            let rows = group.rows.iter().filter(|row| arguments.wants(row.name));
+            for (index, row) in rows.enumerate() {
+                if index == 0 {
+                    table::print_head(group.sides, connections, other.is_some());
+                }
+                let sides = sides(row, &programs, other, arguments.is_test);
+                let figures = measure(&sides, connections, arguments.turns).await;
+                table::print_row(row.name, &figures);
+            }
         }
+    }
+    if arguments.wants("memory") {
+        let open = match arguments.is_test {
+            true => Open {
+                connections: 20,
+                streams: 10,
+            },
+            false => Open::most(),
+        };
+        memory::print(&programs, open).await;
     }
 }
 
 /// The floor, the proxy, and perhaps another proxy.
-fn sides(row: &Row, programs: &Programs, other: Option<&Path>) -> Vec<Side> {
-    let tools = row.script.tools;
-    let floor = Side {
-        process: programs.start_floor(row.floor, tools),
-        body: row.plain(),
-        expected: row.expected(),
+fn sides(row: &Row, programs: &Programs, other: Option<&Path>, is_test: bool) -> Vec<Side> {
+    let side = |process, (body, expected)| Side {
+        process,
+        body,
+        expected,
+        requests: if is_test { 1 } else { row.requests },
+        afterwards: match row.ours {
+            Ours::Records if !is_test => Duration::from_millis(1500),
+            _ => Duration::ZERO,
+        },
     };
-    let proxies = [programs.proxy()].into_iter().chain(other);
-    let proxies = proxies.map(|proxy| Side {
-        process: programs.start_proxy(proxy, tools),
-        body: row.asking(),
-        expected: row.expected_of_ours(),
+    let floor = side(programs.start_floor(row), row.of_floor());
+    let proxies = [programs.proxy()].into_iter().chain(other).map(|proxy| {
+        let process = programs.start_proxy(proxy, Setup::of(row, row.ours));
+        side(process, row.of_ours())
     });
     [floor].into_iter().chain(proxies).collect()
 }

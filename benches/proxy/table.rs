@@ -1,22 +1,33 @@
 //! The table, in Markdown.
 
-use std::time::Duration;
+use std::{fs, thread::available_parallelism, time::Duration};
 
 use crate::measure::Figures;
 
-/// Prints the names of the columns; `other` is there if a second proxy is.
-pub fn print_head(connections: usize, other: bool) {
-    println!("\n{connections} connections; CPU is milliseconds of processor time for a request.\n");
-    let third = if other {
-        " other CPU | ratio | to ours |"
-    } else {
-        ""
+/// Prints what the figures are of.
+pub fn print_machine() {
+    let processors = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = processors
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"));
+    let model = model.and_then(|line| line.split_once(": "));
+    let count = available_parallelism().map_or(1, usize::from);
+    println!(
+        "{}, {count} processors",
+        model.map_or("unknown", |(_, model)| model)
+    );
+}
+
+/// Prints the names of the columns; there are more if a second proxy is.
+pub fn print_head([floor, ours]: [&str; 2], connections: usize, has_other: bool) {
+    let other = match has_other {
+        true => format!(" other | to {floor} | to {ours} |"),
+        false => String::new(),
     };
     println!(
-        "| work | floor CPU | proxy CPU | ratio |{third} floor req/s | proxy req/s | floor p50, p99 ms | proxy p50, p99 ms | floor MiB | proxy MiB |"
+        "\n| {connections} connections: CPU ms per request | {floor} | {ours} | ratio |{other} req/s: {floor} | {ours} | p50, p99 ms: {floor} | {ours} | peak MiB: {floor} | {ours} |"
     );
-    let columns = if other { 12 } else { 9 };
-    println!("|---|{}", "--:|".repeat(columns));
+    println!("|---|{}", "--:|".repeat(if has_other { 12 } else { 9 }));
 }
 
 /// Prints a row: the floor, the proxy and perhaps a second proxy.

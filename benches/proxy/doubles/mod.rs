@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tower::BoxError;
 
-pub use model::{ANSWER, EVENTS, Script};
+pub use model::{ANSWER, EVENTS, Length, Script};
 
 /// Where they are.
 #[derive(Clone, Copy)]
