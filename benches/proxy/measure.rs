@@ -1,0 +1,69 @@
+//! One row: all programs in turns, so that whatever else the machine does hits each of them.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::sleep;
+
+use crate::{
+    load::{Callers, Turn},
+    process::Process,
+    rows::Expected,
+};
+
+/// A program with what it is asked.
+pub struct Side {
+    pub process: Process,
+    pub body: Bytes,
+    pub expected: Expected,
+    /// Requests of a turn.
+    pub requests: usize,
+    /// What it still does when all have their answers: records are written within a second.
+    pub afterwards: Duration,
+}
+
+/// What a program needed.
+#[derive(Default)]
+pub struct Figures {
+    /// Of each turn: milliseconds of processor time for a request.
+    pub cpu: Vec<f64>,
+    /// Of each turn: requests per second.
+    pub rates: Vec<f64>,
+    /// Of each request, sorted.
+    pub times: Vec<Duration>,
+    pub peak_kib: u64,
+}
+
+pub async fn measure(sides: &[Side], connections: usize, turns: usize) -> Vec<Figures> {
+    for side in sides {
+        // Pools and caches fill.
+        side.turn(connections).await;
+    }
+    let mut all: Vec<_> = sides.iter().map(|_| Figures::default()).collect();
+    for _ in 0..turns {
+        for (side, figures) in sides.iter().zip(&mut all) {
+            let (cpu, turn) = side.turn(connections).await;
+            let requests = turn.times.len() as f64;
+            figures.cpu.push(cpu.as_secs_f64() * 1e3 / requests);
+            figures.rates.push(requests / turn.took.as_secs_f64());
+            figures.times.extend(turn.times);
+        }
+    }
+    for (side, figures) in sides.iter().zip(&mut all) {
+        figures.times.sort();
+        figures.peak_kib = side.process.peak_kib();
+    }
+    all
+}
+
+impl Side {
+    async fn turn(&self, connections: usize) -> (Duration, Turn) {
+        let callers = Callers::connect(self.process.address, connections).await;
+        let before = self.process.cpu();
+        // At 256 connections each should have some.
+        let requests = self.requests.max(4 * connections);
+        let turn = callers.send(&self.body, &self.expected, requests).await;
+        sleep(self.afterwards).await;
+        (self.process.cpu().since(&before), turn)
+    }
+}

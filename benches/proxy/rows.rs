@@ -1,0 +1,279 @@
+//! The rows of the tables: what is asked, of whom, and what the answer must be.
+
+use bytes::Bytes;
+use memchr::memmem;
+use serde_json::{Value, json};
+
+use crate::doubles::{ANSWER, EVENTS, Length, Script};
+
+/// Rows under one head.
+pub struct Group {
+    /// What the two sides of its rows are called.
+    pub sides: [&'static str; 2],
+    pub rows: &'static [Row],
+}
+
+/// One kind of work.
+#[derive(Clone, Copy)]
+pub struct Row {
+    pub name: &'static str,
+    pub floor: Floor,
+    pub ours: Ours,
+    /// What the model does; tools are those that are added.
+    pub script: Script,
+    /// Messages of the conversation.
+    pub messages: usize,
+    /// Requests of a turn.
+    pub requests: usize,
+}
+
+/// What a row is held against.
+#[derive(Clone, Copy)]
+pub enum Floor {
+    /// The program that only passes on.
+    Bare,
+    /// The straight line of a tool loop.
+    Loop,
+    /// The proxy itself, doing less.
+    Proxy(Ours),
+}
+
+/// What the proxy does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Ours {
+    /// It passes a request without `mcp` on.
+    Passes,
+    /// It runs a tool loop.
+    Executes,
+    /// The same with an operator's side, and with a database that keeps a record of each exchange.
+    Records,
+}
+
+/// What must be in an answer, and how often.
+#[derive(Clone)]
+pub struct Expected(Vec<(String, usize)>);
+
+const WHOLE: Script = Script {
+    length: Length::Whole,
+    tools: 0,
+    rounds: 0,
+    calls: 0,
+};
+const STREAM: Script = Script {
+    length: Length::Stream,
+    ..WHOLE
+};
+pub const PASS: Row = Row {
+    name: "pass-through",
+    floor: Floor::Bare,
+    ours: Ours::Passes,
+    script: WHOLE,
+    messages: 1,
+    requests: 8000,
+};
+const LOOP: Row = Row {
+    name: "20 tools added, none called",
+    floor: Floor::Loop,
+    ours: Ours::Executes,
+    script: rounds(0, 0),
+    messages: 1,
+    requests: 4000,
+};
+const RECORDED: Row = Row {
+    floor: Floor::Proxy(Ours::Executes),
+    ours: Ours::Records,
+    ..LOOP
+};
+
+const fn rounds(rounds: usize, calls: usize) -> Script {
+    Script {
+        tools: 20,
+        rounds,
+        calls,
+        ..WHOLE
+    }
+}
+
+const STREAMED_LOOP: Script = Script {
+    tools: 20,
+    ..STREAM
+};
+
+pub const GROUPS: [Group; 2] = [
+    Group {
+        sides: ["floor", "proxy"],
+        rows: &[
+            PASS,
+            Row {
+                name: "pass-through, streamed, 50 events",
+                script: STREAM,
+                requests: 1000,
+                ..PASS
+            },
+            Row {
+                name: "a streamed loop of text, 50 events",
+                ours: Ours::Executes,
+                script: STREAMED_LOOP,
+                requests: 1000,
+                ..PASS
+            },
+            LOOP,
+            Row {
+                name: "128 tools added, none called",
+                script: Script {
+                    tools: 128,
+                    ..LOOP.script
+                },
+                requests: 2000,
+                ..LOOP
+            },
+            Row {
+                name: "one round, one call",
+                script: rounds(1, 1),
+                requests: 2000,
+                ..LOOP
+            },
+            Row {
+                name: "one round, four calls",
+                script: rounds(1, 4),
+                requests: 1500,
+                ..LOOP
+            },
+            Row {
+                name: "three rounds, four calls",
+                script: rounds(3, 4),
+                requests: 600,
+                ..LOOP
+            },
+            Row {
+                name: "one round, one call, after 400 messages",
+                script: rounds(1, 1),
+                messages: 400,
+                requests: 600,
+                ..LOOP
+            },
+        ],
+    },
+    Group {
+        sides: ["without", "with"],
+        rows: &[
+            Row {
+                name: "a tool loop around a streamed text, 50 events",
+                floor: Floor::Proxy(Ours::Passes),
+                ours: Ours::Executes,
+                script: STREAMED_LOOP,
+                requests: 1000,
+                ..LOOP
+            },
+            Row {
+                name: "records: 20 tools added, none called",
+                ..RECORDED
+            },
+            Row {
+                name: "records: one round, one call",
+                script: rounds(1, 1),
+                requests: 2000,
+                ..RECORDED
+            },
+            Row {
+                name: "records: three rounds, four calls",
+                script: rounds(3, 4),
+                requests: 600,
+                ..RECORDED
+            },
+        ],
+    },
+];
+
+/// Streams that stay open.
+pub const OPEN: Row = Row {
+    script: Script {
+        length: Length::Open,
+        ..WHOLE
+    },
+    ..PASS
+};
+pub const OPEN_LOOP: Row = Row {
+    ours: Ours::Executes,
+    script: Script {
+        length: Length::Open,
+        ..STREAMED_LOOP
+    },
+    ..PASS
+};
+
+impl Row {
+    /// What the floor is asked, and answers.
+    pub fn of_floor(&self) -> (Bytes, Expected) {
+        match self.floor {
+            Floor::Bare => self.asked_of(Ours::Passes),
+            Floor::Loop => (text(&self.request(self.script)), self.answered(None)),
+            Floor::Proxy(ours) => self.asked_of(ours),
+        }
+    }
+
+    /// What the proxy is asked, and answers.
+    pub fn of_ours(&self) -> (Bytes, Expected) {
+        self.asked_of(self.ours)
+    }
+
+    fn asked_of(&self, ours: Ours) -> (Bytes, Expected) {
+        if ours == Ours::Passes {
+            // Nobody adds tools.
+            let script = Script {
+                tools: 0,
+                ..self.script
+            };
+            return (text(&self.request(script)), self.answered(None));
+        }
+        let mut request = self.request(self.script);
+        request["mcp"] = json!({"enabled": true, "servers": ["docs"], "auto_execute_tools": true});
+        (text(&request), self.answered(Some(self.script)))
+    }
+
+    fn request(&self, script: Script) -> Value {
+        let message = |index: usize| {
+            let role = if index.is_multiple_of(2) {
+                "user"
+            } else {
+                "assistant"
+            };
+            let text = "How does a tower layer work, and what is it for? ".repeat(9);
+            json!({"role": role, "content": text})
+        };
+        let messages: Vec<_> = (0..self.messages).map(message).collect();
+        let mut request = json!({"model": script.to_string(), "messages": messages});
+        if script.length != Length::Whole {
+            request["stream"] = true.into();
+        }
+        request
+    }
+
+    /// The answer, with the receipt of what was executed.
+    fn answered(&self, executed: Option<Script>) -> Expected {
+        let mut parts = match self.script.length {
+            Length::Whole => vec![(ANSWER.to_owned(), 1)],
+            Length::Stream => vec![
+                ("\"some words\"".to_owned(), EVENTS - 1),
+                ("data: [DONE]".to_owned(), 1),
+            ],
+            Length::Open => vec![],
+        };
+        if let Some(Script { rounds, calls, .. }) = executed {
+            parts.push((format!("\"rounds\":{rounds},"), 1));
+            parts.push(("\"is_error\":false".to_owned(), rounds * calls));
+        }
+        Expected(parts)
+    }
+}
+
+fn text(request: &Value) -> Bytes {
+    request.to_string().into()
+}
+
+impl Expected {
+    pub fn is_met(&self, answer: &[u8]) -> bool {
+        let found = |part: &str| memmem::find_iter(answer, part).count();
+        self.0.iter().all(|(part, times)| found(part) == *times)
+    }
+}
