@@ -4,20 +4,20 @@
 //! reserved for answers that there is no room, health checks among them, each for seconds and few
 //! for one address; beyond those the answer is written without reading the request.
 
-use std::{net::IpAddr, time::Duration};
+use std::{convert::Infallible, net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 
-use axum::{Router, middleware::from_fn};
-use futures_util::future::join;
-use hyper::server::conn::http1;
+use futures_util::future::{join, ready};
+use http::Request;
+use hyper::{body::Incoming as Body, server::conn::http1, service::Service};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
-    service::TowerToHyperService,
 };
+use mcp_layer::admin::ClientAddress;
 use tokio::{net::TcpStream, time::timeout};
 
 use crate::{
-    addressed::Addressed,
+    answer::Answer,
     places::{Place, Places},
     progress::Progress,
     shed,
@@ -36,20 +36,22 @@ pub struct Terms {
     pub spare: Places,
 }
 
+/// What answers the requests of a listener, given the addresses that they come from.
+pub type App = Arc<dyn Fn(Request<Body>, ClientAddress) -> Answering + Send + Sync>;
+pub type Answering = Pin<Box<dyn Future<Output = Result<Answer, Infallible>> + Send>>;
+
 /// The connections of one listener.
 pub struct Incoming {
     /// The listener's name in the log.
     listener: &'static str,
-    app: Router,
-    /// The router for connections without a place.
-    health: Router,
+    app: App,
     http: http1::Builder,
     terms: Terms,
     without_place: shed::Report,
 }
 
 impl Incoming {
-    pub fn new(listener: &'static str, app: Router, terms: Terms) -> Self {
+    pub fn new(listener: &'static str, app: App, terms: Terms) -> Self {
         // `axum::serve` sets no timer, and without one a caller may take forever to send its
         // headers.
         let mut http = http1::Builder::new();
@@ -58,7 +60,6 @@ impl Incoming {
             .max_buf_size(BUFFER as usize);
         Self {
             listener,
-            health: app.clone().layer(from_fn(shed::all_but_health)),
             app,
             http,
             terms,
@@ -69,9 +70,9 @@ impl Incoming {
     /// Serves a connection until it ends, or is shut down with the `running` ones.
     pub fn serve(&self, stream: TcpStream, peer: IpAddr, running: &GracefulShutdown) {
         let Ok(place) = self.terms.places.take(peer) else {
-            return self.turn_away(stream, peer, &self.health);
+            return self.turn_away(stream, peer, Answers::Health);
         };
-        let connection = self.connection(&self.http, stream, peer, &self.app);
+        let connection = self.connection(&self.http, stream, peer, Answers::All);
         let connection = running.watch(connection);
         tokio::spawn(async move {
             end(connection.await);
@@ -83,7 +84,7 @@ impl Incoming {
     pub fn answer_late_comer(&self, stream: TcpStream, peer: IpAddr) {
         match self.terms.places.take(peer) {
             Ok(place) => self.answer_once(stream, peer, Some(place)),
-            Err(_) => self.turn_away(stream, peer, &self.app),
+            Err(_) => self.turn_away(stream, peer, Answers::All),
         }
     }
 
@@ -100,23 +101,23 @@ impl Incoming {
     fn answer_once(&self, stream: TcpStream, peer: IpAddr, place: Option<Place>) {
         let mut http = self.http.clone();
         http.keep_alive(false);
-        let connection = self.connection(&http, stream, peer, &self.app);
+        let connection = self.connection(&http, stream, peer, Answers::All);
         tokio::spawn(async move {
             end(connection.await);
             drop(place);
         });
     }
 
-    /// Answers once with `app`, briefly; if too many are being answered already, without reading
+    /// Answers once, briefly; if too many are being answered already, without reading
     /// the request.
-    fn turn_away(&self, stream: TcpStream, peer: IpAddr, app: &Router) {
+    fn turn_away(&self, stream: TcpStream, peer: IpAddr, answers: Answers) {
         self.without_place.count(self.listener);
         let Ok(place) = self.terms.spare.take(peer) else {
             return shed::at_once(stream);
         };
         let mut http = self.http.clone();
         http.keep_alive(false).header_read_timeout(shed::HEAD);
-        let connection = self.connection(&http, stream, peer, app);
+        let connection = self.connection(&http, stream, peer, answers);
         tokio::spawn(async move {
             if let Ok(result) = timeout(shed::PATIENCE, connection).await {
                 end(result);
@@ -130,15 +131,46 @@ impl Incoming {
         http: &http1::Builder,
         stream: TcpStream,
         peer: IpAddr,
-        app: &Router,
+        answers: Answers,
     ) -> Connection {
         let io = TokioIo::new(Progress::new(stream, self.terms.idle_write));
-        let service = Addressed::new(app.clone(), peer);
-        http.serve_connection(io, TowerToHyperService::new(service))
+        let requests = Requests {
+            app: self.app.clone(),
+            from: ClientAddress(peer),
+            answers,
+        };
+        http.serve_connection(io, requests)
     }
 }
 
-type Connection = http1::Connection<TokioIo<Progress>, TowerToHyperService<Addressed>>;
+type Connection = http1::Connection<TokioIo<Progress>, Requests>;
+
+/// The requests of one connection.
+struct Requests {
+    app: App,
+    from: ClientAddress,
+    answers: Answers,
+}
+
+/// The requests that are answered with more than that there is no place.
+#[derive(Clone, Copy)]
+enum Answers {
+    All,
+    Health,
+}
+
+impl Service<Request<Body>> for Requests {
+    type Response = Answer;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn call(&self, request: Request<Body>) -> Answering {
+        match self.answers {
+            Answers::Health if !shed::is_health(&request) => Box::pin(ready(Ok(shed::refused()))),
+            _ => (self.app)(request, self.from),
+        }
+    }
+}
 
 /// Logs the end of a connection at level debug: it is the caller's business.
 fn end(result: hyper::Result<()>) {

@@ -7,15 +7,10 @@ use std::{
     time::Duration,
 };
 
-use axum::{
-    extract::Request,
-    middleware::Next,
-    response::{IntoResponse, Response},
-};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, Request, StatusCode, header};
 use tokio::{net::TcpStream, time::Instant};
 
-use crate::refusal::Refusal;
+use crate::{answer::Answer, refusal::Refusal};
 
 /// The time limit of such a connection, the rest of a body included.
 pub const PATIENCE: Duration = Duration::from_secs(3);
@@ -28,16 +23,19 @@ const PAUSE: Duration = Duration::from_secs(10);
 
 const MESSAGE: &str = "the proxy has no place for another connection, from this address or at all; try again, or reuse an open connection";
 
-/// Answers only health checks: a load balancer must not take a busy proxy for a dead one.
-pub async fn all_but_health(request: Request, next: Next) -> Response {
-    match request.uri().path() {
-        "/healthz" | "/readyz" => next.run(request).await,
-        _ => {
-            let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", MESSAGE);
-            let wait = HeaderValue::from_static(WAIT);
-            ([(header::RETRY_AFTER, wait)], refusal).into_response()
-        }
-    }
+/// Returns true for health checks, which are always answered: a load balancer must not take a busy
+/// proxy for a dead one.
+pub fn is_health<B>(request: &Request<B>) -> bool {
+    matches!(request.uri().path(), "/healthz" | "/readyz")
+}
+
+/// Answers anything else.
+pub fn refused() -> Answer {
+    let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", MESSAGE);
+    let mut answer = Answer::from(refusal);
+    let wait = HeaderValue::from_static(WAIT);
+    answer.headers_mut().insert(header::RETRY_AFTER, wait);
+    answer
 }
 
 /// Answers without reading the request, and closes the connection without waiting.

@@ -6,6 +6,7 @@
 )]
 
 mod admin;
+mod answers;
 mod connections;
 mod database;
 mod dear;
