@@ -23,6 +23,7 @@ use crate::{
     answer::Answer,
     config::{Config, LogFormat},
     otlp::Exporter,
+    plain::Plain,
 };
 
 /// The span whose fields appear in each line of a request.
@@ -37,11 +38,16 @@ pub fn start(config: &Config, exporter: Option<&Exporter>) {
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let filter = filter.and(filter_fn(is_logged));
+    let is_terminal = io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt::layer()
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(is_terminal)
         .with_writer(io::stderr);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match config.log_format {
-        LogFormat::Text => lines.with_filter(filter).boxed(),
+        LogFormat::Text if is_terminal => lines.with_filter(filter).boxed(),
+        LogFormat::Text => {
+            let lines = lines.event_format(Plain).fmt_fields(Plain);
+            lines.with_filter(filter).boxed()
+        }
         LogFormat::Json => {
             let lines = lines.json().flatten_event(true).with_current_span(false);
             lines.with_filter(filter).boxed()

@@ -34,6 +34,7 @@ mod log;
 mod otlp;
 mod paths;
 mod places;
+mod plain;
 mod progress;
 mod refusal;
 mod routes;
