@@ -141,22 +141,16 @@ const LOGGED: u32 = 10;
 
 impl Door {
     /// Identifies the caller, and removes the key from the request: it is for this proxy only.
-    pub fn admit<B>(
-        &self,
-        request: &mut Request<B>,
-        from: ClientAddress,
-    ) -> Result<Caller, Answer> {
-        let Some(caller) = self.keys.caller(request.headers()) else {
-            return Err(self.refuse(from));
-        };
+    pub fn admit<B>(&self, request: &mut Request<B>) -> Option<Caller> {
+        let caller = self.keys.caller(request.headers())?;
         if !self.keys.is_empty() {
             request.headers_mut().remove(header::AUTHORIZATION);
         }
-        Ok(caller)
+        Some(caller)
     }
 
     /// Answers 401, never 429: clients retry that one.
-    fn refuse(&self, from: ClientAddress) -> Answer {
+    pub fn refuse(&self, from: ClientAddress) -> Answer {
         let wrong = self.throttle.wrong(Some(from), SystemTime::now());
         if wrong.times == 1 {
             let address = from.0.to_string();

@@ -5,7 +5,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header, uri::Authority};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version, header, uri::Authority};
 use url::{Host, Url};
 
 use crate::{
@@ -80,13 +80,13 @@ impl Hosts {
         })
     }
 
-    fn allow(&self, host: &HeaderValue) -> bool {
+    fn allow(&self, host: Option<&str>) -> bool {
         let (names, are_addresses_fine) = match self {
             Self::Any => return true,
             Self::Loopback(names) => (names, false),
             Self::Addresses(names) => (names, true),
         };
-        let host = host.to_str().ok().filter(|host| !host.contains('@'));
+        let host = host.filter(|host| !host.contains('@'));
         let Some(host) = host.and_then(|host| host.parse::<Authority>().ok()) else {
             return false;
         };
@@ -131,7 +131,14 @@ impl Rules {
     fn fault<B>(&self, request: &Request<B>) -> Option<Refusal> {
         let headers = request.headers();
         let mut hosts = headers.get_all(header::HOST).iter();
-        if !hosts.all(|host| self.hosts.allow(host)) {
+        // HTTP/2 has no need of the header.
+        let authority = match request.version() {
+            Version::HTTP_2 => request.uri().authority(),
+            _ => None,
+        };
+        if !hosts.all(|host| self.hosts.allow(host.to_str().ok()))
+            || authority.is_some_and(|authority| !self.hosts.allow(Some(authority.as_str())))
+        {
             return Some(self.hosts.refusal());
         }
         if !self.comes_from_allowed(headers) {

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{Method, Request};
+use http::{Method, Request, Version};
 use hyper::body::Incoming;
 use mcp_layer::{McpService, admin::ClientAddress};
 use tower::Service;
@@ -114,9 +114,8 @@ impl Front {
             return server::turned_away(request).await.into();
         }
         // Both the model and the list of servers need the project.
-        let caller = match self.door.admit(&mut request, from) {
-            Ok(caller) => caller,
-            Err(answer) => return answer,
+        let Some(caller) = self.door.admit(&mut request) else {
+            return self.door.refuse(from);
         };
         if route == SERVERS {
             return self.servers.answer(&caller, &mut request).await;
@@ -125,6 +124,8 @@ impl Front {
             return refusal.into();
         }
         caller.mark(&mut request);
+        // Callers may speak HTTP/2, which is nothing to whatever is inside.
+        *request.version_mut() = Version::HTTP_11;
         // A caller that falls silent in the middle of a body does not hold a connection.
         let request = request.map(|body| CallerBody::new(body, self.body_idle));
         // The tools. Directly around the upstream, so that everything outside sees one request, and

@@ -5,13 +5,11 @@
 //! for each stream.
 
 use std::{
+    cell::Cell,
     convert::Infallible,
     future::poll_fn,
     pin::{Pin, pin},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU32, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -23,7 +21,10 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::{body::Incoming, rt::Executor, server::conn::http2::Builder, service::Service};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use pin_project_lite::pin_project;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::{
+    task_local,
+    time::{Instant, Sleep, sleep, sleep_until},
+};
 use tower::BoxError;
 
 use crate::{
@@ -32,7 +33,6 @@ use crate::{
     places::{Place, Places},
     progress::Progress,
     running::Told,
-    shed,
 };
 
 /// The requests at once on one connection: as many as RFC 9113 section 6.5.2 advises at least. Who
@@ -95,25 +95,22 @@ pub async fn serve(
     let mut waits = pin!(sleep(patience.idle));
     let mut is_ending = false;
     poll_fn(|cx| {
-        let mut ends = Pin::new(&mut told).poll(cx).is_ready() || once && counted.have_begun();
-        while waits.as_mut().poll(cx).is_ready() {
-            let patience = if is_ending { LAST } else { patience.idle };
-            let until = counted.idle_since().map_or_else(Instant::now, |idle| idle);
-            match counted.idle_since() {
-                Some(since) if since.elapsed() >= patience && is_ending => {
-                    return Poll::Ready(Ok(()));
-                }
-                Some(since) if since.elapsed() >= patience => {
-                    ends = true;
-                    waits.as_mut().reset(Instant::now() + LAST);
-                }
-                _ => waits.as_mut().reset(until + patience),
+        let mut is_over = Pin::new(&mut told).poll(cx).is_ready() || once && counted.have_begun();
+        loop {
+            if is_over && !is_ending {
+                is_ending = true;
+                connection.as_mut().graceful_shutdown();
+                waits.as_mut().reset(Instant::now() + LAST);
             }
-        }
-        if ends && !is_ending {
-            is_ending = true;
-            connection.as_mut().graceful_shutdown();
-            waits.as_mut().reset(Instant::now() + LAST);
+            if waits.as_mut().poll(cx).is_pending() {
+                break;
+            }
+            let (limit, idle) = (if is_ending { LAST } else { patience.idle }, counted.idle());
+            match idle.checked_sub(limit) {
+                Some(_) if is_ending => return Poll::Ready(Ok(())),
+                Some(_) => is_over = true,
+                None => waits.as_mut().reset(Instant::now() + (limit - idle)),
+            }
         }
         let ended = connection.as_mut().poll(cx);
         match counted.are_given_up() {
@@ -122,4 +119,207 @@ pub async fn serve(
         }
     })
     .await
+}
+
+/// Gives each request a place, and an answer that there is none to those for which there is not.
+struct Counting {
+    requests: Requests,
+    places: Places,
+    counted: Arc<Counted>,
+}
+
+impl Service<Request<Incoming>> for Counting {
+    type Response = Response<StreamBody>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let place = self.places.take(self.requests.from.0).ok();
+        let answering = match place {
+            Some(_) => self.requests.call(request),
+            None => self.requests.without_place(request),
+        };
+        let mut stream = Stream::new(self.counted.clone(), place);
+        Box::pin(async move {
+            let Ok(answer) = answering.await;
+            stream.has_ended = answer.body().is_end_stream();
+            Ok(answer.map(|body| StreamBody {
+                body,
+                rest: Bytes::new(),
+                stream,
+            }))
+        })
+    }
+}
+
+/// The requests of one connection.
+#[derive(Default)]
+struct Counted(Mutex<Counts>);
+
+struct Counts {
+    begun: u32,
+    running: u32,
+    given_up: u32,
+    /// When the last one ended.
+    idle: Instant,
+}
+
+impl Counted {
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn have_begun(&self) -> bool {
+        self.counts().begun > 0
+    }
+
+    /// Returns for how long there has been none.
+    fn idle(&self) -> Duration {
+        let counts = self.counts();
+        match counts.running {
+            0 => counts.idle.elapsed(),
+            _ => Duration::ZERO,
+        }
+    }
+
+    fn are_given_up(&self) -> bool {
+        let counts = self.counts();
+        counts.given_up > GIVEN_UP && counts.given_up > counts.begun / 2
+    }
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self {
+            begun: 0,
+            running: 0,
+            given_up: 0,
+            idle: Instant::now(),
+        }
+    }
+}
+
+/// A request with its place, until its answer has been given away.
+struct Stream {
+    counted: Arc<Counted>,
+    has_ended: bool,
+    _place: Option<Place>,
+}
+
+impl Stream {
+    fn new(counted: Arc<Counted>, place: Option<Place>) -> Self {
+        let mut counts = counted.counts();
+        counts.begun = counts.begun.saturating_add(1);
+        counts.running += 1;
+        drop(counts);
+        Self {
+            counted,
+            has_ended: false,
+            _place: place,
+        }
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let mut counts = self.counted.counts();
+        counts.running -= 1;
+        counts.idle = Instant::now();
+        if !self.has_ended {
+            counts.given_up = counts.given_up.saturating_add(1);
+        }
+    }
+}
+
+pin_project! {
+    /// The body of an answer, in pieces.
+    struct StreamBody {
+        #[pin]
+        body: AnswerBody,
+        rest: Bytes,
+        stream: Stream,
+    }
+}
+
+impl Body for StreamBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.as_mut().project();
+        GIVEN.with(|given| given.set(None));
+        if this.rest.is_empty() {
+            let frame = ready!(this.body.poll_frame(cx));
+            match frame.map(|frame| frame.map(Frame::into_data)) {
+                Some(Ok(Ok(data))) => *this.rest = data,
+                Some(Ok(Err(trailers))) => {
+                    this.stream.has_ended = true;
+                    return Poll::Ready(Some(Ok(trailers)));
+                }
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => {
+                    this.stream.has_ended = true;
+                    return Poll::Ready(None);
+                }
+            }
+        }
+        let piece = this.rest.split_to(this.rest.len().min(PIECE));
+        if self.is_end_stream() {
+            self.as_mut().project().stream.has_ended = true;
+        }
+        GIVEN.with(|given| given.set(Some(Instant::now())));
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        // Nobody asks once a part has been given away.
+        self.body.size_hint()
+    }
+}
+
+task_local! {
+    /// When the last piece of the stream's answer was given away; none if more has been asked for.
+    static GIVEN: Cell<Option<Instant>>;
+}
+
+/// Runs the streams of a connection, each until its caller takes nothing of the answer for so long.
+/// The time limit of [`Progress`] is not enough: it is for the connection as a whole, and a caller
+/// can open the window of one stream and not of another.
+#[derive(Clone)]
+struct Streams(Duration);
+
+impl<F> Executor<F> for Streams
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    fn execute(&self, stream: F) {
+        tokio::spawn(GIVEN.scope(Cell::new(None), taken(stream, self.0)));
+    }
+}
+
+async fn taken(stream: impl Future<Output = ()>, patience: Duration) {
+    let mut stream = pin!(stream);
+    let mut waits: Option<Pin<Box<Sleep>>> = None;
+    poll_fn(|cx| {
+        if stream.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let Some(given) = GIVEN.with(Cell::get) else {
+            return Poll::Pending;
+        };
+        let until = given + patience;
+        let waits = waits.get_or_insert_with(|| Box::pin(sleep_until(until)));
+        if waits.deadline() != until {
+            waits.as_mut().reset(until);
+        }
+        waits.as_mut().poll(cx)
+    })
+    .await;
 }

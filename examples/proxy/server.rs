@@ -15,14 +15,13 @@ use futures_util::future::join_all;
 use http::{HeaderName, Request, StatusCode};
 use http_body::Body;
 use http_body_util::BodyExt;
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::{
     net::{TcpListener, TcpStream},
     task::yield_now,
     time::{Instant, sleep, timeout},
 };
 
-use crate::{incoming::Incoming, refusal::Refusal};
+use crate::{incoming::Incoming, refusal::Refusal, running::Running};
 
 /// The header with which a load balancer chooses the status of requests that are turned away.
 pub const DRAIN_STATUS: HeaderName = HeaderName::from_static("x-drain-status");
@@ -76,7 +75,7 @@ pub async fn run(
     grace: Duration,
 ) -> io::Result<Instant> {
     let mut signals = Signals::new()?;
-    let running = GracefulShutdown::new();
+    let running = Running::new();
     tokio::select! {
         biased;
         () = signals.next() => {}
@@ -88,7 +87,7 @@ pub async fn run(
     tracing::info!(connections = running.count(), ?grace, "stopping");
     let ended = async {
         sleep(UNDER_WAY).await;
-        running.shutdown().await;
+        running.stop().await;
     };
     let has_ended = tokio::select! {
         ended = timeout(grace, ended) => ended.is_ok(),
@@ -105,7 +104,7 @@ pub async fn run(
     Ok(ends)
 }
 
-/// Serves HTTP/1.1 on one listener.
+/// Serves HTTP/1.1 and HTTP/2 on one listener.
 pub struct Server {
     listener: TcpListener,
     incoming: Incoming,
@@ -117,7 +116,7 @@ impl Server {
     }
 
     /// Accepts connections while it is polled.
-    async fn serve(&self, running: &GracefulShutdown) {
+    async fn serve(&self, running: &Running) {
         for accepted in 1.. {
             let (stream, peer) = self.accept(accepted).await;
             self.incoming.serve(stream, peer, running);

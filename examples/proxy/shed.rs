@@ -59,8 +59,10 @@ static ANSWER: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// A report to the log: one line in a while, however many connections there are.
-#[derive(Default)]
-pub struct Report(Mutex<Counted>);
+pub struct Report {
+    listener: &'static str,
+    counted: Mutex<Counted>,
+}
 
 #[derive(Default)]
 struct Counted {
@@ -69,11 +71,18 @@ struct Counted {
 }
 
 impl Report {
-    pub fn count(&self, listener: &str) {
-        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn new(listener: &'static str) -> Self {
+        Self {
+            listener,
+            counted: Mutex::default(),
+        }
+    }
+
+    pub fn count(&self) {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         counted.count += 1;
         if counted.said.is_none_or(|said| said.elapsed() >= PAUSE) {
-            let connections = counted.count;
+            let (listener, connections) = (self.listener, counted.count);
             tracing::warn!(listener, connections, "no place for connections");
             *counted = Counted {
                 count: 0,
