@@ -3,10 +3,11 @@
 use std::{net::SocketAddr, str::FromStr, sync::Arc};
 
 use axum::{
-    Router,
-    middleware::{from_fn_with_state, map_response},
-    response::Response,
+    extract::{Request, State},
+    middleware::{Next, from_fn_with_state, map_response},
+    response::{IntoResponse, Response},
 };
+use futures_util::FutureExt;
 use http::StatusCode;
 use mcp_layer::{
     Connections,
@@ -15,15 +16,20 @@ use mcp_layer::{
     secret::SecretString,
 };
 use serde::Deserialize;
+use tower::Service;
+use tracing::Span;
 use url::{Host, Url};
 
 use crate::{
+    answer::AnswerBody,
     auth::Keys,
     config::Invalid,
     database::OpenDatabase,
-    log::{self, Unlogged},
+    incoming::App,
+    log::Unlogged,
     secrets::Named,
     server::{self, Draining},
+    watch::Watch,
 };
 
 /// The address of the operator's side, or `off`.
@@ -147,12 +153,26 @@ impl Side {
     }
 }
 
-/// Builds the operator's router with its layers, from the inside to the outside.
-pub fn app(admin: Admin, draining: Draining) -> Router {
+/// Builds the operator's side: the router with its layers, from the inside to the outside.
+pub fn app(admin: Admin, draining: Draining) -> App {
     let app = admin::router(admin)
         .layer(map_response(quieted))
-        .layer(from_fn_with_state(draining, server::turn_away));
-    log::requests(app)
+        .layer(from_fn_with_state(draining, turn_away));
+    Arc::new(move |mut request, from| {
+        let watch = Watch::new(&request, Span::none());
+        request.extensions_mut().insert(from);
+        let answering = app.clone().call(request);
+        let answering = answering.map(|Ok(answer)| answer.map(AnswerBody::operators));
+        Box::pin(watch.over(answering).map(Ok))
+    })
+}
+
+/// Refuses new requests while the proxy is stopping.
+async fn turn_away(State(draining): State<Draining>, request: Request, next: Next) -> Response {
+    match draining.has_begun() {
+        true => server::turned_away(request).await.into_response(),
+        false => next.run(request).await,
+    }
 }
 
 /// Keeps further 429s out of the log: the first one has its line.

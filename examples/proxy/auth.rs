@@ -2,12 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::SystemTime};
 
-use axum::{
-    extract::{Request, State},
-    middleware::Next,
-    response::{IntoResponse, Response},
-};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use mcp_layer::{
     CallerId, Project,
     admin::{ClientAddress, Throttle},
@@ -16,7 +11,7 @@ use mcp_layer::{
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use crate::{config::Invalid, log::Unlogged, refusal::Refusal, secrets::Named};
+use crate::{answer::Answer, config::Invalid, log::Unlogged, refusal::Refusal, secrets::Named};
 
 /// An entry of `[[api_keys]]`: the key in an environment variable or a file, or its SHA-256.
 #[derive(Deserialize)]
@@ -39,6 +34,23 @@ pub struct Keys(Arc<[Key]>);
 
 /// A key's digest, its project, and its id for the layer.
 struct Key(Sha, Project, CallerId);
+
+/// The project of a request, and the id of its key.
+pub struct Caller {
+    pub project: Project,
+    pub id: Option<CallerId>,
+}
+
+impl Caller {
+    /// Tells the layer whose a request is.
+    pub fn mark<B>(self, request: &mut Request<B>) {
+        let extensions = request.extensions_mut();
+        extensions.insert(self.project);
+        if let Some(id) = self.id {
+            extensions.insert(id);
+        }
+    }
+}
 
 impl Keys {
     pub fn new(keys: Vec<ApiKey>) -> Result<Self, Invalid> {
@@ -72,11 +84,14 @@ impl Keys {
             .chain(everybody)
     }
 
-    /// Returns the project of a request with these headers, and the id of its key. Without keys the
-    /// layer looks at `Authorization`, which is passed on to the upstream.
-    fn caller(&self, headers: &HeaderMap) -> Option<(Project, Option<CallerId>)> {
+    /// Returns the caller with these headers. Without keys the layer looks at `Authorization`,
+    /// which is passed on to the upstream.
+    fn caller(&self, headers: &HeaderMap) -> Option<Caller> {
         if self.is_empty() {
-            return Some((Project::default(), None));
+            return Some(Caller {
+                project: Project::default(),
+                id: None,
+            });
         }
         let key = bearer(headers).filter(|key| key.len() <= LONGEST)?;
         let digest: Sha = Sha256::digest(key).into();
@@ -88,7 +103,10 @@ impl Keys {
             }
         }
         let (project, id) = found?;
-        Some((project.clone(), Some(id.clone())))
+        Some(Caller {
+            project: project.clone(),
+            id: Some(id.clone()),
+        })
     }
 }
 
@@ -113,7 +131,6 @@ impl ApiKey {
 }
 
 /// The keys, with a count of wrong ones that keeps them from filling the log.
-#[derive(Clone)]
 pub struct Door {
     pub keys: Keys,
     pub throttle: Throttle,
@@ -122,29 +139,21 @@ pub struct Door {
 /// Wrong keys of one address that are logged within a minute.
 const LOGGED: u32 = 10;
 
-/// Identifies the caller's project, and removes the key from the request: it is for this proxy
-/// only.
-pub async fn authenticate(State(door): State<Door>, mut request: Request, next: Next) -> Response {
-    let Some((project, id)) = door.keys.caller(request.headers()) else {
-        return door.refuse(&request);
-    };
-    if !door.keys.is_empty() {
-        request.headers_mut().remove(header::AUTHORIZATION);
-    }
-    request.extensions_mut().insert(project);
-    if let Some(id) = id {
-        request.extensions_mut().insert(id);
-    }
-    next.run(request).await
-}
-
 impl Door {
+    /// Identifies the caller, and removes the key from the request: it is for this proxy only.
+    pub fn admit<B>(&self, request: &mut Request<B>) -> Option<Caller> {
+        let caller = self.keys.caller(request.headers())?;
+        if !self.keys.is_empty() {
+            request.headers_mut().remove(header::AUTHORIZATION);
+        }
+        Some(caller)
+    }
+
     /// Answers 401, never 429: clients retry that one.
-    fn refuse(&self, request: &Request) -> Response {
-        let from = request.extensions().get::<ClientAddress>().copied();
-        let wrong = self.throttle.wrong(from, SystemTime::now());
+    pub fn refuse(&self, from: ClientAddress) -> Answer {
+        let wrong = self.throttle.wrong(Some(from), SystemTime::now());
         if wrong.times == 1 {
-            let address = from.map_or("unknown".into(), |from| from.0.to_string());
+            let address = from.0.to_string();
             tracing::warn!(
                 address,
                 "an unknown API key, or none; only the first few from one address within a minute are logged"
@@ -152,8 +161,11 @@ impl Door {
         }
         let message = "the API key is missing or unknown; send it as: Authorization: Bearer KEY";
         let refusal = Refusal::new(StatusCode::UNAUTHORIZED, "invalid_api_key", message);
+        let mut refused = Answer::from(refusal);
         let challenge = HeaderValue::from_static("Bearer");
-        let mut refused = ([(header::WWW_AUTHENTICATE, challenge)], refusal).into_response();
+        refused
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, challenge);
         if wrong.times > LOGGED {
             refused.extensions_mut().insert(Unlogged);
         }

@@ -5,13 +5,7 @@
 
 use std::{net::IpAddr, sync::Arc};
 
-use axum::{
-    extract::{Request, State},
-    middleware::Next,
-    response::{IntoResponse, Response},
-};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header, uri::Authority};
-use tower_http::cors::{AllowHeaders, CorsLayer};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version, header, uri::Authority};
 use url::{Host, Url};
 
 use crate::{
@@ -31,13 +25,12 @@ impl Origins {
             .map(Self)
     }
 
-    /// Answers preflights of the allowed origins, and lets their pages read the answers.
-    pub fn cors(&self) -> Option<CorsLayer> {
-        let layer = CorsLayer::new()
-            .allow_origin(self.0.to_vec())
-            .allow_methods([Method::GET, Method::POST, Method::DELETE])
-            .allow_headers(AllowHeaders::mirror_request());
-        (!self.0.is_empty()).then_some(layer)
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn contain(&self, origin: &HeaderValue) -> bool {
+        self.0.contains(origin)
     }
 }
 
@@ -87,13 +80,13 @@ impl Hosts {
         })
     }
 
-    fn allow(&self, host: &HeaderValue) -> bool {
+    fn allow(&self, host: Option<&str>) -> bool {
         let (names, are_addresses_fine) = match self {
             Self::Any => return true,
             Self::Loopback(names) => (names, false),
             Self::Addresses(names) => (names, true),
         };
-        let host = host.to_str().ok().filter(|host| !host.contains('@'));
+        let host = host.filter(|host| !host.contains('@'));
         let Some(host) = host.and_then(|host| host.parse::<Authority>().ok()) else {
             return false;
         };
@@ -125,22 +118,27 @@ pub struct Rules {
     pub hosts: Hosts,
 }
 
-/// Refuses requests of web pages that are not allowed.
-pub async fn guard(State(rules): State<Rules>, request: Request, next: Next) -> Response {
-    match rules.fault(&request) {
-        Some(refusal) => {
-            tracing::info!(method = %request.method(), path = request.uri().path(), "request refused");
-            refusal.into_response()
-        }
-        None => next.run(request).await,
-    }
-}
-
 impl Rules {
-    fn fault(&self, request: &Request) -> Option<Refusal> {
+    /// Returns the refusal of a web page that is not allowed.
+    pub fn refusal<B>(&self, request: &Request<B>) -> Option<Refusal> {
+        let refusal = self.fault(request);
+        if refusal.is_some() {
+            tracing::info!(method = %request.method(), path = request.uri().path(), "request refused");
+        }
+        refusal
+    }
+
+    fn fault<B>(&self, request: &Request<B>) -> Option<Refusal> {
         let headers = request.headers();
         let mut hosts = headers.get_all(header::HOST).iter();
-        if !hosts.all(|host| self.hosts.allow(host)) {
+        // HTTP/2 has no need of the header.
+        let authority = match request.version() {
+            Version::HTTP_2 => request.uri().authority(),
+            _ => None,
+        };
+        if !hosts.all(|host| self.hosts.allow(host.to_str().ok()))
+            || authority.is_some_and(|authority| !self.hosts.allow(Some(authority.as_str())))
+        {
             return Some(self.hosts.refusal());
         }
         if !self.comes_from_allowed(headers) {
@@ -168,7 +166,7 @@ impl Rules {
             (None, _) => headers
                 .get("sec-fetch-site")
                 .is_none_or(|site| site == "same-origin" || site == "none"),
-            (Some(origin), None) => self.origins.0.contains(origin),
+            (Some(origin), None) => self.origins.contain(origin),
             (Some(_), Some(_)) => false,
         }
     }

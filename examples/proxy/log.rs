@@ -1,12 +1,15 @@
 //! The log on stderr, with one line for each request.
 
-use std::io::{self, IsTerminal};
+use std::{
+    error::Error,
+    io::{self, IsTerminal},
+    time::Duration,
+};
 
-use axum::Router;
+use http::{HeaderMap, Request};
 use mcp_layer::admin::path_for_log;
-use tower_http::{
-    classify::ServerErrorsFailureClass,
-    trace::{DefaultOnResponse, OnResponse, TraceLayer},
+use tower_http::trace::{
+    DefaultOnEos, DefaultOnRequest, DefaultOnResponse, OnEos, OnRequest, OnResponse,
 };
 use tracing::{Level, Metadata, Span};
 use tracing_subscriber::{
@@ -17,8 +20,10 @@ use tracing_subscriber::{
 };
 
 use crate::{
+    answer::Answer,
     config::{Config, LogFormat},
     otlp::Exporter,
+    plain::Plain,
 };
 
 /// The span whose fields appear in each line of a request.
@@ -33,11 +38,16 @@ pub fn start(config: &Config, exporter: Option<&Exporter>) {
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
     let filter = filter.and(filter_fn(is_logged));
+    let is_terminal = io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt::layer()
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(is_terminal)
         .with_writer(io::stderr);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match config.log_format {
-        LogFormat::Text => lines.with_filter(filter).boxed(),
+        LogFormat::Text if is_terminal => lines.with_filter(filter).boxed(),
+        LogFormat::Text => {
+            let lines = lines.event_format(Plain).fmt_fields(Plain);
+            lines.with_filter(filter).boxed()
+        }
         LogFormat::Json => {
             let lines = lines.json().flatten_event(true).with_current_span(false);
             lines.with_filter(filter).boxed()
@@ -58,26 +68,29 @@ fn is_logged(metadata: &Metadata<'_>) -> bool {
 #[derive(Clone, Copy)]
 pub struct Unlogged;
 
-/// Logs one line for each request to these routes.
-pub fn requests(routes: Router) -> Router {
-    let requests = TraceLayer::new_for_http()
-        .make_span_with(|request: &http::Request<_>| {
-            // Without the query and other parts that may contain a secret.
-            let (method, path) = (request.method(), path_for_log(request.uri().path()));
-            tracing::info_span!(REQUEST, %method, path = &*path)
-        })
-        .on_response(|response: &http::Response<_>, latency, span: &Span| {
-            if response.extensions().get::<Unlogged>().is_none() {
-                let line = DefaultOnResponse::new().level(Level::INFO);
-                line.on_response(response, latency, span);
-            }
-        })
-        .on_failure(|class: ServerErrorsFailureClass, _, _: &Span| match class {
-            // Its line has been written already.
-            ServerErrorsFailureClass::StatusCode(_) => {}
-            ServerErrorsFailureClass::Error(error) => {
-                tracing::warn!(error, "the answer broke off");
-            }
-        });
-    routes.layer(requests)
+/// Returns the span of a request's line, whose fields are in every line of the request.
+pub fn begun<B>(request: &Request<B>) -> Span {
+    let (method, path) = (request.method(), request.uri().path());
+    // Without the query and other parts that may contain a secret.
+    let span = tracing::info_span!(REQUEST, %method, path = &*path_for_log(path));
+    DefaultOnRequest::new().on_request(request, &span);
+    span
+}
+
+/// Logs the line of a request.
+pub fn answered(answer: &Answer, latency: Duration, span: &Span) {
+    if answer.extensions().get::<Unlogged>().is_none() {
+        let line = DefaultOnResponse::new().level(Level::INFO);
+        line.on_response(answer, latency, span);
+    }
+}
+
+/// Logs that an answer ended before its end.
+pub fn broke_off(error: &dyn Error, span: &Span) {
+    tracing::warn!(parent: span, error = error.to_string(), "the answer broke off");
+}
+
+/// Logs the end of an answer, at level debug.
+pub fn ended(trailers: Option<&HeaderMap>, took: Duration, span: &Span) {
+    DefaultOnEos::new().on_eos(trailers, took, span);
 }

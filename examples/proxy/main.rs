@@ -7,49 +7,53 @@
 //! cargo run --example proxy -- --database sqlite://proxy.db --key-file proxy.keys
 //! ```
 //!
-//! Read `main` and `app` first: `main` has the start, `app` the way of a request, layer by layer.
+//! Read `main` and `front.rs` first: `main` has the start, `front.rs` the way of a request.
 
 #![allow(
     unreachable_pub,
     reason = "a program has no outside: `pub` is for its other files"
 )]
 
-mod addressed;
 mod admin;
+mod answer;
 mod auth;
 mod browser;
+mod caller_body;
 mod check;
 mod config;
+mod cors;
 mod database;
 mod demo;
 mod file;
 mod files;
+mod first;
+mod front;
+mod head_timer;
 mod hidden;
+mod http2;
 mod incoming;
 mod limits;
 mod log;
 mod otlp;
 mod paths;
 mod places;
+mod plain;
 mod progress;
 mod refusal;
 mod routes;
+mod running;
 mod sealing;
 mod secrets;
 mod server;
 mod shed;
 mod storage;
 mod upstream;
+mod watch;
 
 use std::{
     io, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, thread::available_parallelism,
 };
 
-use axum::{
-    Router,
-    middleware::from_fn_with_state,
-    routing::{any_service, get},
-};
 use mcp_layer::{
     Connections, McpLayer, Monitor,
     admin::{Metrics, Throttle},
@@ -63,15 +67,15 @@ use tokio::{
     net::{TcpListener, TcpSocket},
     runtime::{Builder, Handle, Runtime},
 };
-use tower::{ServiceBuilder, util::option_layer};
-use tower_http::timeout::RequestBodyTimeoutLayer;
+use tower::Layer;
 
 use crate::{
     admin::Token,
     auth::Door,
     browser::Rules,
     config::{Config, Flags, Invalid},
-    incoming::Incoming,
+    front::Front,
+    incoming::{App, Incoming},
     routes::Servers,
     server::{Draining, Server},
     storage::Storage,
@@ -318,13 +322,13 @@ fn layer(config: &Config, registry: Arc<dyn Store>, connections: Connections) ->
     }
 }
 
-/// Builds the router with its layers, from the inside to the outside.
+/// Builds what answers callers.
 async fn app(
     config: &Config,
     mcp: McpLayer,
     servers: Servers,
     draining: Draining,
-) -> Result<Router, Invalid> {
+) -> Result<App, Invalid> {
     let base = match &config.upstream {
         Some(url) => url.clone(),
         None => demo::model().await.map_err(Invalid::new)?,
@@ -335,40 +339,21 @@ async fn app(
         config.roots.as_deref(),
         config.limits.upstream_timeout(),
     )?;
-
-    let model = ServiceBuilder::new()
-        // A caller that falls silent in the middle of a body does not hold a connection.
-        .layer(RequestBodyTimeoutLayer::new(config.limits.body_idle()))
-        // The tools. Directly around the upstream, so that everything outside sees one request, and
-        // anything inside, such as a rate limit, would see every turn.
-        .layer(mcp)
-        .service(upstream);
-
-    let rules = Rules {
-        origins: config.origins.clone(),
-        hosts: config.hosts.clone(),
+    let front = Front {
+        rules: Rules {
+            origins: config.origins.clone(),
+            hosts: config.hosts.clone(),
+        },
+        draining,
+        door: Door {
+            keys: config.keys.clone(),
+            throttle: Throttle::default(),
+        },
+        servers,
+        paths: config.paths.clone(),
+        model: mcp.layer(upstream),
+        body_idle: config.limits.body_idle(),
+        exports: config.otlp.is_some(),
     };
-    let door = Door {
-        keys: config.keys.clone(),
-        throttle: Throttle::default(),
-    };
-    let routes = Router::new()
-        .route("/v1/mcp/servers", get(routes::servers).with_state(servers))
-        .route(
-            "/v1/{*rest}",
-            any_service(model).layer(from_fn_with_state(config.paths.clone(), paths::guard)),
-        )
-        .method_not_allowed_fallback(routes::method_not_allowed)
-        // Authentication. Around the model and the list of servers, which need the project.
-        .route_layer(from_fn_with_state(door, auth::authenticate))
-        // No new requests once the proxy is stopping.
-        .route_layer(from_fn_with_state(draining.clone(), server::turn_away));
-    Ok(log::requests(otlp::requests(routes))
-        .route("/healthz", get(routes::healthz))
-        .route("/readyz", get(routes::readyz).with_state(draining))
-        .fallback(routes::not_found)
-        // Lets pages of allowed origins read the answers, including refusals of a key.
-        .layer(option_layer(config.origins.cors()))
-        // Refuses other pages: outermost, so that they reach nothing at all.
-        .layer(from_fn_with_state(rules, browser::guard)))
+    Ok(front.app())
 }

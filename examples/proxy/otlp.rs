@@ -12,7 +12,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{Router, extract::MatchedPath};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use mcp_layer::{
@@ -29,13 +28,13 @@ use opentelemetry_sdk::{
 };
 use reqwest::Client;
 use tokio::{runtime::Handle, task::spawn_blocking};
-use tower_http::{classify::ServerErrorsFailureClass, trace::TraceLayer};
 use tracing::{Level, Metadata, Span, Subscriber, field::Empty};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::{Layer, filter::filter_fn, registry::LookupSpan};
 use url::Url;
 
 use crate::{
+    answer::Answer,
     config::{Invalid, chain},
     log, upstream,
 };
@@ -169,32 +168,27 @@ fn endpoint(base: &Url) -> String {
     }
 }
 
-/// Creates a span for each request to these routes, in the caller's trace if there is one.
-pub fn requests(routes: Router) -> Router {
-    let requests = TraceLayer::new_for_http()
-        .make_span_with(span)
-        .on_request(())
-        .on_response(|response: &Response<_>, _, span: &Span| {
-            let status = response.status();
-            // Exporters know only signed integers.
-            span.record("http.response.status_code", i64::from(status.as_u16()));
-            if status.is_server_error() {
-                span.record("otel.status_code", "ERROR");
-            }
-        })
-        .on_failure(|_: ServerErrorsFailureClass, _, span: &Span| {
-            span.record("otel.status_code", "ERROR");
-        });
-    routes.layer(requests)
+/// Notes how a request was answered.
+pub fn answered(answer: &Answer, span: &Span) {
+    let status = answer.status();
+    // Exporters know only signed integers.
+    span.record("http.response.status_code", i64::from(status.as_u16()));
+    if status.is_server_error() {
+        broke_off(span);
+    }
 }
 
-fn span<B>(request: &Request<B>) -> Span {
+/// Notes that a request failed.
+pub fn broke_off(span: &Span) {
+    span.record("otel.status_code", "ERROR");
+}
+
+/// Returns the span of a request to `route`, in the caller's trace if there is one.
+pub fn span<B>(request: &Request<B>, route: &'static str) -> Span {
     let method = request.method();
-    let route = request.extensions().get::<MatchedPath>();
-    let route = route.map(MatchedPath::as_str);
     let span = tracing::info_span!(
         "http_request",
-        otel.name = format!("{method} {}", route.unwrap_or_default()).trim_end(),
+        otel.name = format!("{method} {route}"),
         otel.kind = "server",
         otel.status_code = Empty,
         http.request.method = %method,

@@ -9,12 +9,7 @@
 
 use std::sync::Arc;
 
-use axum::{
-    extract::{Request, State},
-    middleware::Next,
-    response::{IntoResponse, Response},
-};
-use http::{Method, StatusCode};
+use http::{Method, Request, StatusCode};
 
 use crate::{
     config::{Invalid, described},
@@ -62,6 +57,23 @@ impl Paths {
         });
         let patterns = patterns.collect::<Result<Arc<[_]>, _>>()?;
         Ok(Self(Some(patterns)))
+    }
+
+    /// Returns the refusal of a path that is not open.
+    ///
+    /// It is asked outside of the layer, so that no tool runs for a request that is refused in the
+    /// end.
+    pub fn refusal<B>(&self, request: &Request<B>) -> Option<Refusal> {
+        let path = request.uri().path();
+        if !is_plain(path) {
+            let message = "this path has dots, separators or escapes that can be read in two ways; write it plainly";
+            return refused("not_found", message);
+        }
+        if !self.allow(request.method(), path) {
+            let message = "this method and path of the provider's API are not open to callers of this proxy; its operator can add them to upstream_paths";
+            return refused("path_not_allowed", message);
+        }
+        None
     }
 
     fn allow(&self, method: &Method, path: &str) -> bool {
@@ -126,24 +138,8 @@ impl Pattern {
     }
 }
 
-/// Passes on requests whose path is open, and refuses the others.
-///
-/// It stands outside of the layer, so that no tool runs for a request that is refused in the end.
-pub async fn guard(State(paths): State<Paths>, request: Request, next: Next) -> Response {
-    let path = request.uri().path();
-    if !is_plain(path) {
-        let message = "this path has dots, separators or escapes that can be read in two ways; write it plainly";
-        return refused("not_found", message);
-    }
-    if !paths.allow(request.method(), path) {
-        let message = "this method and path of the provider's API are not open to callers of this proxy; its operator can add them to upstream_paths";
-        return refused("path_not_allowed", message);
-    }
-    next.run(request).await
-}
-
-fn refused(code: &'static str, message: &str) -> Response {
-    Refusal::new(StatusCode::NOT_FOUND, code, message).into_response()
+fn refused(code: &'static str, message: &str) -> Option<Refusal> {
+    Some(Refusal::new(StatusCode::NOT_FOUND, code, message))
 }
 
 /// Returns true if everybody reads this path in the same way.

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, IoSlice},
+    mem::take,
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -14,20 +15,27 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
+use crate::first::First;
+
 /// The time for which input is read and discarded after the last answer. A connection that is
 /// closed with unread bytes is reset, and the answer may be lost.
 const LINGER: Duration = Duration::from_secs(2);
 /// The most bytes of that input: the largest request, and some.
 const LEFT: usize = 32 << 20;
 
-/// The cost of a write, of the 128 steps after which a task yields: after a few answers other tasks
-/// run, however many requests a caller sends at once.
+/// The cost of a further write, of the 128 steps after which a task yields: after a few answers other
+/// tasks run, however many requests a caller sends at once.
 const TURN: usize = 30;
 
 /// A connection with a time limit for writes. Without it a caller that never reads keeps its
 /// connection forever: HTTP has no timer for that.
 pub struct Progress {
     stream: TcpStream,
+    /// What was read before.
+    first: First,
+    /// Whether anything has been written since the caller was waited for. Only further writes cost
+    /// a [`TURN`]: with one answer for each request nobody is kept waiting.
+    has_written: bool,
     /// The time that a write may wait while nothing is taken.
     idle: Duration,
     waits: Option<Pin<Box<Sleep>>>,
@@ -41,9 +49,11 @@ struct Closing {
 }
 
 impl Progress {
-    pub fn new(stream: TcpStream, idle: Duration) -> Self {
+    pub fn new(stream: TcpStream, first: First, idle: Duration) -> Self {
         Self {
             stream,
+            first,
+            has_written: false,
             idle,
             waits: None,
             closing: None,
@@ -62,11 +72,14 @@ impl Progress {
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.waits = None;
-            for _ in 0..TURN {
-                if let Poll::Ready(turn) = poll_proceed(cx) {
-                    turn.made_progress();
+            if self.has_written {
+                for _ in 0..TURN {
+                    if let Poll::Ready(turn) = poll_proceed(cx) {
+                        turn.made_progress();
+                    }
                 }
             }
+            self.has_written = true;
             return written;
         }
         if !has_budget_remaining() {
@@ -113,7 +126,15 @@ impl AsyncRead for Progress {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.stream().poll_read(cx, buf)
+        if !self.first.bytes().is_empty() {
+            buf.put_slice(take(&mut self.first).bytes());
+            return Poll::Ready(Ok(()));
+        }
+        let read = self.stream().poll_read(cx, buf);
+        if read.is_pending() && has_budget_remaining() {
+            self.has_written = false;
+        }
+        read
     }
 }
 

@@ -4,6 +4,9 @@ use axum::response::{IntoResponse, Json, Response};
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::answer::{self, Answer};
+
+#[derive(Debug)]
 pub struct Refusal {
     status: StatusCode,
     code: &'static str,
@@ -32,6 +35,12 @@ impl Refusal {
         let error =
             json!({"message": self.message, "type": kind, "param": null, "code": self.code});
         json!({"error": error})
+    }
+}
+
+impl From<Refusal> for Answer {
+    fn from(refusal: Refusal) -> Self {
+        answer::json(refusal.status, refusal.body())
     }
 }
 

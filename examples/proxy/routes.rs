@@ -2,20 +2,23 @@
 
 use std::sync::Arc;
 
-use axum::{
-    extract::{Extension, State},
-    response::{IntoResponse, Json},
-};
 use futures_util::{StreamExt, stream};
-use http::{HeaderMap, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use mcp_layer::{
-    CallerId, CallerTokens, Connections, Project,
+    CallerTokens, Connections,
     registry::{Filter, Server, Store},
 };
 use serde_json::{Value, json};
 use tokio::time::{Duration, Instant, timeout_at};
 
-use crate::{config::chain, refusal::Refusal, server::Draining, storage};
+use crate::{
+    answer::{self, Answer},
+    auth::Caller,
+    config::chain,
+    refusal::Refusal,
+    server::Draining,
+    storage,
+};
 
 /// The most servers listed, the first by name: more than a caller can make sense of, and no more
 /// than can be asked for their tools in one answer.
@@ -24,23 +27,32 @@ const LISTED: usize = 1000;
 const AT_ONCE: usize = 32;
 
 /// `GET /healthz`: the process is alive.
-pub async fn healthz() -> impl IntoResponse {
-    Json(json!({"status": "ok"}))
+pub fn healthz() -> Answer {
+    answer::json(StatusCode::OK, json!({"status": "ok"}).to_string())
 }
 
 /// `GET /readyz`: the process accepts requests.
-pub async fn readyz(State(draining): State<Draining>) -> impl IntoResponse {
-    match draining.has_begun() {
-        false => (StatusCode::OK, Json(json!({"status": "ready"}))),
-        true => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            Json(json!({"status": "draining"})),
-        ),
+pub fn readyz(draining: &Draining) -> Answer {
+    let (status, word) = match draining.has_begun() {
+        false => (StatusCode::OK, "ready"),
+        true => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
+    };
+    answer::json(status, json!({"status": word}).to_string())
+}
+
+/// Returns the answer of a health check, which is only for `GET`.
+pub fn health(method: &Method, answer: Answer) -> Answer {
+    match is_get(method) {
+        true => answer,
+        false => only_get(answer::empty(StatusCode::METHOD_NOT_ALLOWED)),
     }
 }
 
+fn is_get(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
 /// The state of `GET /v1/mcp/servers`.
-#[derive(Clone)]
 pub struct Servers {
     pub registry: Arc<dyn Store>,
     pub connections: Connections,
@@ -48,36 +60,39 @@ pub struct Servers {
     pub patience: Duration,
 }
 
-/// `GET /v1/mcp/servers`: what the caller can name in `mcp.servers` and `mcp.tools`.
-pub async fn servers(
-    State(servers): State<Servers>,
-    Extension(project): Extension<Project>,
-    id: Option<Extension<CallerId>>,
-    mut headers: HeaderMap,
-) -> Result<Json<Value>, Refusal> {
-    let id = id.map(|Extension(id)| id);
-    let tokens = CallerTokens::take(&mut headers);
-    let tokens = &tokens.of_caller(&project, id.as_ref());
-    let mut filter = Filter::default();
-    filter.project = Some(project.name().to_owned());
-    let usable = storage::list(&servers.registry, &filter, LISTED);
-    let usable = usable.await.map_err(|error| {
-        tracing::error!(error = chain(&error), "the servers cannot be listed");
-        let message = "the server registry is not available";
-        let status = StatusCode::INTERNAL_SERVER_ERROR;
-        Refusal::new(status, "mcp_registry_error", message)
-    })?;
-    let servers = &servers;
-    let deadline = Instant::now() + servers.patience;
-    let described: Vec<_> = stream::iter(usable)
-        .map(|server| servers.describe(server, tokens, deadline))
-        .buffered(AT_ONCE)
-        .collect()
-        .await;
-    Ok(Json(json!({"servers": described})))
-}
-
 impl Servers {
+    /// Answers a request for the list of servers.
+    pub async fn answer<B>(&self, caller: &Caller, request: &mut Request<B>) -> Answer {
+        match is_get(request.method()) {
+            true => self.list(caller, request.headers_mut()).await,
+            false => method_not_allowed(request.method(), request.uri().path()),
+        }
+    }
+
+    /// `GET /v1/mcp/servers`: what the caller can name in `mcp.servers` and `mcp.tools`.
+    async fn list(&self, caller: &Caller, headers: &mut HeaderMap) -> Answer {
+        let tokens = CallerTokens::take(headers);
+        let tokens = &tokens.of_caller(&caller.project, caller.id.as_ref());
+        let mut filter = Filter::default();
+        filter.project = Some(caller.project.name().to_owned());
+        let usable = match storage::list(&self.registry, &filter, LISTED).await {
+            Ok(usable) => usable,
+            Err(error) => {
+                tracing::error!(error = chain(&error), "the servers cannot be listed");
+                let message = "the server registry is not available";
+                let status = StatusCode::INTERNAL_SERVER_ERROR;
+                return Refusal::new(status, "mcp_registry_error", message).into();
+            }
+        };
+        let deadline = Instant::now() + self.patience;
+        let described: Vec<_> = stream::iter(usable)
+            .map(|server| self.describe(server, tokens, deadline))
+            .buffered(AT_ONCE)
+            .collect()
+            .await;
+        answer::json(StatusCode::OK, json!({"servers": described}).to_string())
+    }
+
     async fn describe(
         &self,
         server: Arc<Server>,
@@ -100,20 +115,21 @@ impl Servers {
 }
 
 /// Answers any other path.
-pub async fn not_found() -> Refusal {
+pub fn not_found() -> Refusal {
     let message = "there is nothing at this path; chat completions are at /v1/chat/completions";
     Refusal::new(StatusCode::NOT_FOUND, "not_found", message)
 }
 
-/// Answers any other method of the proxy's own paths.
-pub async fn method_not_allowed(method: Method, uri: Uri) -> Refusal {
-    let message = format!(
-        "{} does not answer {method}; see the header Allow",
-        uri.path()
-    );
-    Refusal::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "method_not_allowed",
-        message,
-    )
+/// Answers any other method of the list of servers.
+fn method_not_allowed(method: &Method, path: &str) -> Answer {
+    let message = format!("{path} does not answer {method}; see the header Allow");
+    let status = StatusCode::METHOD_NOT_ALLOWED;
+    only_get(Refusal::new(status, "method_not_allowed", message).into())
+}
+
+/// Says that a path is only for `GET` and `HEAD`.
+pub fn only_get(mut answer: Answer) -> Answer {
+    let methods = HeaderValue::from_static("GET,HEAD");
+    answer.headers_mut().insert(header::ALLOW, methods);
+    answer
 }

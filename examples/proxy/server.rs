@@ -1,7 +1,6 @@
 //! Listeners, and a stop that loses no request.
 
 use std::{
-    future::ready,
     io, iter,
     net::IpAddr,
     pin::pin,
@@ -12,21 +11,17 @@ use std::{
     time::Duration,
 };
 
-use axum::{
-    extract::{Request, State},
-    middleware::Next,
-    response::{IntoResponse, Response},
-};
-use futures_util::{StreamExt, future::join_all};
-use http::{HeaderName, StatusCode};
-use hyper_util::server::graceful::GracefulShutdown;
+use futures_util::future::join_all;
+use http::{HeaderName, Request, StatusCode};
+use http_body::Body;
+use http_body_util::BodyExt;
 use tokio::{
     net::{TcpListener, TcpStream},
     task::yield_now,
     time::{Instant, sleep, timeout},
 };
 
-use crate::{incoming::Incoming, refusal::Refusal};
+use crate::{incoming::Incoming, refusal::Refusal, running::Running};
 
 /// The header with which a load balancer chooses the status of requests that are turned away.
 pub const DRAIN_STATUS: HeaderName = HeaderName::from_static("x-drain-status");
@@ -52,24 +47,22 @@ impl Draining {
     }
 }
 
-/// Refuses new requests while the proxy is stopping.
+/// Refuses a new request while the proxy is stopping.
 ///
 /// A load balancer must know that nothing was started, since only then may it try another replica,
 /// and a 503 may be the upstream's, after tools have run. One that sends `x-drain-status: 421` gets
 /// a status that nothing else uses (RFC 9110 section 15.5.20: ask over another connection).
-pub async fn turn_away(State(draining): State<Draining>, request: Request, next: Next) -> Response {
-    if draining.has_begun() {
-        let message = "the proxy is stopping; try again";
-        let status = match request.headers().get(DRAIN_STATUS) {
-            Some(status) if status == "421" => StatusCode::MISDIRECTED_REQUEST,
-            _ => StatusCode::SERVICE_UNAVAILABLE,
-        };
-        // A connection that is closed with unread bytes is reset, and the answer may be lost.
-        let rest = request.into_body().into_data_stream();
-        let _ = timeout(LAST, rest.for_each(|_| ready(()))).await;
-        return Refusal::new(status, "shutting_down", message).into_response();
-    }
-    next.run(request).await
+pub async fn turned_away<B: Body + Unpin>(request: Request<B>) -> Refusal {
+    let message = "the proxy is stopping; try again";
+    let status = match request.headers().get(DRAIN_STATUS) {
+        Some(status) if status == "421" => StatusCode::MISDIRECTED_REQUEST,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    // A connection that is closed with unread bytes is reset, and the answer may be lost.
+    let mut rest = request.into_body();
+    let read = async { while rest.frame().await.is_some() {} };
+    let _ = timeout(LAST, read).await;
+    Refusal::new(status, "shutting_down", message)
 }
 
 /// Serves all of `servers` until a signal arrives. Then `draining` is set, running requests may end
@@ -82,7 +75,7 @@ pub async fn run(
     grace: Duration,
 ) -> io::Result<Instant> {
     let mut signals = Signals::new()?;
-    let running = GracefulShutdown::new();
+    let running = Running::new();
     tokio::select! {
         biased;
         () = signals.next() => {}
@@ -94,7 +87,7 @@ pub async fn run(
     tracing::info!(connections = running.count(), ?grace, "stopping");
     let ended = async {
         sleep(UNDER_WAY).await;
-        running.shutdown().await;
+        running.stop().await;
     };
     let has_ended = tokio::select! {
         ended = timeout(grace, ended) => ended.is_ok(),
@@ -111,7 +104,7 @@ pub async fn run(
     Ok(ends)
 }
 
-/// Serves HTTP/1.1 on one listener.
+/// Serves HTTP/1.1 and HTTP/2 on one listener.
 pub struct Server {
     listener: TcpListener,
     incoming: Incoming,
@@ -123,7 +116,7 @@ impl Server {
     }
 
     /// Accepts connections while it is polled.
-    async fn serve(&self, running: &GracefulShutdown) {
+    async fn serve(&self, running: &Running) {
         for accepted in 1.. {
             let (stream, peer) = self.accept(accepted).await;
             self.incoming.serve(stream, peer, running);

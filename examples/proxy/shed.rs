@@ -7,15 +7,10 @@ use std::{
     time::Duration,
 };
 
-use axum::{
-    extract::Request,
-    middleware::Next,
-    response::{IntoResponse, Response},
-};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, Request, StatusCode, header};
 use tokio::{net::TcpStream, time::Instant};
 
-use crate::refusal::Refusal;
+use crate::{answer::Answer, refusal::Refusal};
 
 /// The time limit of such a connection, the rest of a body included.
 pub const PATIENCE: Duration = Duration::from_secs(3);
@@ -28,16 +23,19 @@ const PAUSE: Duration = Duration::from_secs(10);
 
 const MESSAGE: &str = "the proxy has no place for another connection, from this address or at all; try again, or reuse an open connection";
 
-/// Answers only health checks: a load balancer must not take a busy proxy for a dead one.
-pub async fn all_but_health(request: Request, next: Next) -> Response {
-    match request.uri().path() {
-        "/healthz" | "/readyz" => next.run(request).await,
-        _ => {
-            let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", MESSAGE);
-            let wait = HeaderValue::from_static(WAIT);
-            ([(header::RETRY_AFTER, wait)], refusal).into_response()
-        }
-    }
+/// Returns true for health checks, which are always answered: a load balancer must not take a busy
+/// proxy for a dead one.
+pub fn is_health<B>(request: &Request<B>) -> bool {
+    matches!(request.uri().path(), "/healthz" | "/readyz")
+}
+
+/// Answers anything else.
+pub fn refused() -> Answer {
+    let refusal = Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", MESSAGE);
+    let mut answer = Answer::from(refusal);
+    let wait = HeaderValue::from_static(WAIT);
+    answer.headers_mut().insert(header::RETRY_AFTER, wait);
+    answer
 }
 
 /// Answers without reading the request, and closes the connection without waiting.
@@ -61,8 +59,10 @@ static ANSWER: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// A report to the log: one line in a while, however many connections there are.
-#[derive(Default)]
-pub struct Report(Mutex<Counted>);
+pub struct Report {
+    listener: &'static str,
+    counted: Mutex<Counted>,
+}
 
 #[derive(Default)]
 struct Counted {
@@ -71,11 +71,18 @@ struct Counted {
 }
 
 impl Report {
-    pub fn count(&self, listener: &str) {
-        let mut counted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn new(listener: &'static str) -> Self {
+        Self {
+            listener,
+            counted: Mutex::default(),
+        }
+    }
+
+    pub fn count(&self) {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         counted.count += 1;
         if counted.said.is_none_or(|said| said.elapsed() >= PAUSE) {
-            let connections = counted.count;
+            let (listener, connections) = (self.listener, counted.count);
             tracing::warn!(listener, connections, "no place for connections");
             *counted = Counted {
                 count: 0,

@@ -22,11 +22,11 @@ use hyper::ext::ReasonPhrase;
 use mcp_layer::{ScrubbedChunks, Scrubber};
 use reqwest::{Certificate, Client, ClientBuilder};
 use tower::{BoxError, Service};
-use tower_http::timeout::TimeoutError;
 use tracing::Span;
 use url::{Host, Url};
 
 use crate::{
+    caller_body::Silent,
     config::{Invalid, chain},
     otlp,
     refusal::Refusal,
@@ -137,7 +137,7 @@ where
         let request = self.request(request);
         Box::pin(async move {
             let Some(request) = request else {
-                return Ok(routes::not_found().await.into_response());
+                return Ok(routes::not_found().into_response());
             };
             Ok(match client.execute(request).await {
                 Ok(response) => {
@@ -223,7 +223,7 @@ fn failed(error: &reqwest::Error) -> Refusal {
 fn is_silent_caller(error: &reqwest::Error) -> bool {
     let mut cause = error.source();
     while let Some(error) = cause {
-        if error.is::<TimeoutError>() {
+        if error.is::<Silent>() {
             return true;
         }
         cause = error.source();

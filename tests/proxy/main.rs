@@ -6,6 +6,7 @@
 )]
 
 mod admin;
+mod answers;
 mod connections;
 mod database;
 mod dear;
@@ -30,6 +31,9 @@ mod mistakes;
 #[allow(dead_code, reason = "these tests need a part of it")]
 mod notebook;
 mod observability;
+#[path = "../../examples/proxy/plain.rs"]
+#[allow(dead_code, reason = "its tests are run here")]
+mod plain;
 #[path = "../it/support/shelf.rs"]
 #[allow(dead_code, reason = "these tests need a part of it")]
 mod shelf;

@@ -1,0 +1,141 @@
+//! The way of a caller's request, from the outside to the inside.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{Method, Request, Version};
+use hyper::body::Incoming;
+use mcp_layer::{McpService, admin::ClientAddress};
+use tower::Service;
+use tracing::Span;
+
+use crate::{
+    answer::{self, Answer, AnswerBody},
+    auth::Door,
+    browser::Rules,
+    caller_body::CallerBody,
+    cors,
+    incoming::App,
+    otlp,
+    paths::Paths,
+    routes::{self, Servers},
+    server::{self, Draining},
+    upstream::Upstream,
+    watch::Watch,
+};
+
+const HEALTH: &str = "/healthz";
+const READY: &str = "/readyz";
+/// The list of servers, which is not the provider's.
+const SERVERS: &str = "/v1/mcp/servers";
+/// The provider's paths, as spans name them.
+const MODEL: &str = "/v1/{*rest}";
+
+/// All that requests of callers meet; the same for all, so that none of it is made or copied for
+/// one.
+pub struct Front {
+    pub rules: Rules,
+    pub draining: Draining,
+    pub door: Door,
+    pub servers: Servers,
+    pub paths: Paths,
+    pub model: McpService<Upstream>,
+    /// The longest silence of a caller within a body.
+    pub body_idle: Duration,
+    /// Whether a collector gets spans.
+    pub exports: bool,
+}
+
+impl Front {
+    pub fn app(self) -> App {
+        let front = Arc::new(self);
+        Arc::new(move |request, from| {
+            let front = front.clone();
+            // The only box of a request on its way to the layer: the type of this future has no
+            // name.
+            Box::pin(async move { Ok(front.answer(request, from).await) })
+        })
+    }
+
+    async fn answer(&self, request: Request<Incoming>, from: ClientAddress) -> Answer {
+        let is_head = request.method() == Method::HEAD;
+        // Pages of other origins are refused first, so that they reach nothing at all.
+        let answer = match self.rules.refusal(&request) {
+            Some(refusal) => refusal.into(),
+            None => self.readable(request, from).await,
+        };
+        answer::complete(answer, is_head)
+    }
+
+    /// Lets pages of allowed origins read the answers, including refusals of a key.
+    async fn readable(&self, request: Request<Incoming>, from: ClientAddress) -> Answer {
+        let origins = &self.rules.origins;
+        let allowed = (!origins.is_empty()).then(|| cors::Allowed::of(request.headers(), origins));
+        let mut answer = match request.method() {
+            &Method::OPTIONS if allowed.is_some() => {
+                let preflight = cors::preflight(request.headers());
+                match request.uri().path() {
+                    HEALTH | READY | SERVERS => routes::only_get(preflight),
+                    _ => preflight,
+                }
+            }
+            _ => self.routed(request, from).await,
+        };
+        if let Some(allowed) = allowed {
+            allowed.mark(&mut answer);
+        }
+        answer
+    }
+
+    /// Answers what is the proxy's own, and watches the rest.
+    async fn routed(&self, request: Request<Incoming>, from: ClientAddress) -> Answer {
+        let route = match request.uri().path() {
+            HEALTH => return routes::health(request.method(), routes::healthz()),
+            READY => return routes::health(request.method(), routes::readyz(&self.draining)),
+            SERVERS => SERVERS,
+            path if is_models(path) => MODEL,
+            _ => return routes::not_found().into(),
+        };
+        let exported = match self.exports {
+            true => otlp::span(&request, route),
+            false => Span::none(),
+        };
+        let watch = Watch::new(&request, exported);
+        watch.over(self.served(request, from, route)).await
+    }
+
+    async fn served(
+        &self,
+        mut request: Request<Incoming>,
+        from: ClientAddress,
+        route: &str,
+    ) -> Answer {
+        // No new requests once the proxy is stopping.
+        if self.draining.has_begun() {
+            return server::turned_away(request).await.into();
+        }
+        // Both the model and the list of servers need the project.
+        let Some(caller) = self.door.admit(&mut request) else {
+            return self.door.refuse(from);
+        };
+        if route == SERVERS {
+            return self.servers.answer(&caller, &mut request).await;
+        }
+        if let Some(refusal) = self.paths.refusal(&request) {
+            return refusal.into();
+        }
+        caller.mark(&mut request);
+        // Callers may speak HTTP/2, which is nothing to whatever is inside.
+        *request.version_mut() = Version::HTTP_11;
+        // A caller that falls silent in the middle of a body does not hold a connection.
+        let request = request.map(|body| CallerBody::new(body, self.body_idle));
+        // The tools. Directly around the upstream, so that everything outside sees one request, and
+        // anything inside, such as a rate limit, would see every turn.
+        let Ok(answer) = self.model.clone().call(request).await;
+        answer.map(AnswerBody::model)
+    }
+}
+
+fn is_models(path: &str) -> bool {
+    path.strip_prefix("/v1/")
+        .is_some_and(|rest| !rest.is_empty())
+}
