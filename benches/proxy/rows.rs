@@ -1,10 +1,12 @@
 //! The rows of the tables: what is asked, of whom, and what the answer must be.
 
-use bytes::Bytes;
 use memchr::memmem;
 use serde_json::{Value, json};
 
-use crate::doubles::{ANSWER, EVENTS, Length, Script};
+use crate::{
+    doubles::{ANSWER, EVENTS, Length, Script},
+    load::Asked,
+};
 
 /// Rows under one head.
 pub struct Group {
@@ -204,31 +206,31 @@ pub const OPEN_LOOP: Row = Row {
 
 impl Row {
     /// What the floor is asked, and answers.
-    pub fn of_floor(&self) -> (Bytes, Expected) {
+    pub fn of_floor(&self) -> (Asked, Expected) {
         match self.floor {
             Floor::Bare => self.asked_of(Ours::Passes),
-            Floor::Loop => (text(&self.request(self.script)), self.answered(None)),
+            Floor::Loop => (asked(&self.request(self.script)), self.answered(None)),
             Floor::Proxy(ours) => self.asked_of(ours),
         }
     }
 
     /// What the proxy is asked, and answers.
-    pub fn of_ours(&self) -> (Bytes, Expected) {
+    pub fn of_ours(&self) -> (Asked, Expected) {
         self.asked_of(self.ours)
     }
 
-    fn asked_of(&self, ours: Ours) -> (Bytes, Expected) {
+    fn asked_of(&self, ours: Ours) -> (Asked, Expected) {
         if ours == Ours::Passes {
             // Nobody adds tools.
             let script = Script {
                 tools: 0,
                 ..self.script
             };
-            return (text(&self.request(script)), self.answered(None));
+            return (asked(&self.request(script)), self.answered(None));
         }
         let mut request = self.request(self.script);
         request["mcp"] = json!({"enabled": true, "servers": ["docs"], "auto_execute_tools": true});
-        (text(&request), self.answered(Some(self.script)))
+        (asked(&request), self.answered(Some(self.script)))
     }
 
     fn request(&self, script: Script) -> Value {
@@ -267,8 +269,11 @@ impl Row {
     }
 }
 
-fn text(request: &Value) -> Bytes {
-    request.to_string().into()
+fn asked(request: &Value) -> Asked {
+    Asked {
+        body: request.to_string().into(),
+        key: None,
+    }
 }
 
 impl Expected {
