@@ -43,7 +43,7 @@ use crate::{
     peers::Peers,
     process::Process,
     programs::{Programs, Setup},
-    rows::{Expected, GROUPS, Ours, Row},
+    rows::{Expected, GROUPS, Group, Ours, Row},
 };
 
 /// What is measured, beside the floor and the proxy.
@@ -72,13 +72,14 @@ async fn main() {
         for group in &GROUPS {
             let mut names = group.sides.to_vec();
             names.extend(run.arguments.proxy.as_ref().map(|_| "other"));
-            names.extend(run.peers.iter().flat_map(|_| peers::NAMES));
+            names.extend(run.peers_of(group).iter().flat_map(|_| peers::NAMES));
             let rows = group.rows.iter();
             for (index, row) in rows.filter(|row| run.arguments.wants(row.name)).enumerate() {
                 if index == 0 {
                     table::print_head(&names, connections);
                 }
-                let figures = measure(&run.sides(row), connections, run.arguments.turns).await;
+                let figures =
+                    measure(&run.sides(group, row), connections, run.arguments.turns).await;
                 table::print_row(row.name, &figures);
             }
         }
@@ -97,11 +98,11 @@ async fn main() {
 
 impl Run {
     /// The floor, the proxy, perhaps another one, and others' programs, where they can do it.
-    fn sides(&self, row: &Row) -> Vec<Option<Side>> {
+    fn sides(&self, group: &Group, row: &Row) -> Vec<Option<Side>> {
         let Self {
             arguments,
             programs,
-            peers,
+            ..
         } = self;
         let mut sides = vec![Some(self.side(
             row,
@@ -112,7 +113,7 @@ impl Run {
             let process = programs.start_proxy(proxy, Setup::of(row, row.ours));
             sides.push(Some(self.side(row, process, row.of_ours())));
         }
-        if let Some(peers) = peers {
+        if let Some(peers) = self.peers_of(group) {
             let (doubles, folder) = (&programs.doubles, &*programs.folder);
             for started in [
                 peers.litellm(row, doubles, folder),
@@ -126,6 +127,11 @@ impl Run {
             }
         }
         sides
+    }
+
+    /// Nobody else is measured beside the proxy itself.
+    fn peers_of(&self, group: &Group) -> Option<&Peers> {
+        self.peers.as_ref().filter(|_| group.has_peers)
     }
 
     fn side(&self, row: &Row, process: Process, (asked, expected): (Asked, Expected)) -> Side {

@@ -12,6 +12,8 @@ use crate::{
 pub struct Group {
     /// What the two sides of its rows are called.
     pub sides: [&'static str; 2],
+    /// Whether others' programs can do the same.
+    pub has_peers: bool,
     pub rows: &'static [Row],
 }
 
@@ -104,6 +106,7 @@ const STREAMED_LOOP: Script = Script {
 pub const GROUPS: [Group; 2] = [
     Group {
         sides: ["floor", "proxy"],
+        has_peers: true,
         rows: &[
             PASS,
             Row {
@@ -158,6 +161,7 @@ pub const GROUPS: [Group; 2] = [
     },
     Group {
         sides: ["without", "with"],
+        has_peers: false,
         rows: &[
             Row {
                 name: "a tool loop around a streamed text, 50 events",
