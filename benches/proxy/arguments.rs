@@ -11,6 +11,8 @@ pub struct Arguments {
     pub turns: usize,
     /// A second proxy.
     pub proxy: Option<PathBuf>,
+    /// A Python environment with other programs.
+    pub peers: Option<PathBuf>,
 }
 
 impl Arguments {
@@ -22,6 +24,7 @@ impl Arguments {
             connections: vec![1, 32, 256],
             turns: 5,
             proxy: None,
+            peers: None,
         };
         let mut is_bench = false;
         let mut given = env::args().skip(1);
@@ -40,6 +43,7 @@ impl Arguments {
                     let numbers = numbers.split(',').map(|number| number.parse().unwrap());
                     arguments.connections = numbers.collect();
                 }
+                "--peers" => arguments.peers = Some(value().into()),
                 "--proxy" => arguments.proxy = Some(value().into()),
                 _ => arguments.filters.push(argument),
             }

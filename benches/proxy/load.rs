@@ -27,6 +27,14 @@ pub struct Callers {
     address: SocketAddr,
 }
 
+/// A request.
+#[derive(Clone)]
+pub struct Asked {
+    pub body: Bytes,
+    /// The caller's key, where one is wanted.
+    pub key: Option<&'static str>,
+}
+
 /// What a turn of requests took.
 pub struct Turn {
     pub took: Duration,
@@ -37,7 +45,7 @@ pub struct Turn {
 /// What all callers of a turn share.
 struct Order {
     address: SocketAddr,
-    body: Bytes,
+    asked: Asked,
     expected: Expected,
     /// Requests that are still to be sent.
     left: AtomicUsize,
@@ -56,10 +64,10 @@ impl Callers {
     }
 
     /// Sends so many requests, and checks each answer.
-    pub async fn send(self, body: &Bytes, expected: &Expected, requests: usize) -> Turn {
+    pub async fn send(self, asked: &Asked, expected: &Expected, requests: usize) -> Turn {
         let order = Arc::new(Order {
             address: self.address,
-            body: body.clone(),
+            asked: asked.clone(),
             expected: expected.clone(),
             left: AtomicUsize::new(requests),
         });
@@ -74,13 +82,27 @@ impl Callers {
     }
 }
 
+impl Asked {
+    fn of(&self, address: SocketAddr) -> Request<Full<Bytes>> {
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri("/v1/chat/completions")
+            .header(header::HOST, address.to_string())
+            .header(header::CONTENT_TYPE, "application/json");
+        if let Some(key) = self.key {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
+        }
+        request.body(Full::new(self.body.clone())).unwrap()
+    }
+}
+
 impl Order {
     async fn work_off(self: Arc<Self>, mut connection: SendRequest<Full<Bytes>>) -> Vec<Duration> {
         let mut times = Vec::new();
         while self.take_one() {
             let started = Instant::now();
             connection.ready().await.unwrap();
-            let response = connection.send_request(request(self.address, &self.body));
+            let response = connection.send_request(self.asked.of(self.address));
             let response = response.await.unwrap();
             let status = response.status();
             let answer = response.into_body().collect().await.unwrap().to_bytes();
@@ -113,11 +135,11 @@ pub enum Until {
 pub type Held = (SendRequest<Full<Bytes>>, Option<Incoming>);
 
 /// Has so many connections, each with one request sent.
-pub async fn hold(address: SocketAddr, body: &Bytes, count: usize, until: Until) -> Vec<Held> {
+pub async fn hold(address: SocketAddr, asked: &Asked, count: usize, until: Until) -> Vec<Held> {
     let mut held = Vec::with_capacity(count);
     for _ in 0..count {
         let mut connection = connect(address).await;
-        let response = connection.send_request(request(address, body));
+        let response = connection.send_request(asked.of(address));
         let response = response.await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
         let mut answer = response.into_body();
@@ -142,14 +164,4 @@ async fn connect(address: SocketAddr) -> SendRequest<Full<Bytes>> {
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
     sender
-}
-
-fn request(address: SocketAddr, body: &Bytes) -> Request<Full<Bytes>> {
-    Request::builder()
-        .method(Method::POST)
-        .uri("/v1/chat/completions")
-        .header(header::HOST, address.to_string())
-        .header(header::CONTENT_TYPE, "application/json")
-        .body(Full::new(body.clone()))
-        .unwrap()
 }

@@ -26,21 +26,32 @@ mod doubles;
 mod load;
 mod measure;
 mod memory;
+mod peers;
 mod process;
 mod programs;
 mod rows;
 mod table;
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use crate::{
     arguments::Arguments,
     doubles::Doubles,
+    load::Asked,
     measure::{Side, measure},
     memory::Open,
+    peers::Peers,
+    process::Process,
     programs::{Programs, Setup},
-    rows::{GROUPS, Ours, Row},
+    rows::{Expected, GROUPS, Group, Ours, Row},
 };
+
+/// What is measured, beside the floor and the proxy.
+struct Run {
+    arguments: Arguments,
+    programs: Programs,
+    peers: Option<Peers>,
+}
 
 #[tokio::main]
 async fn main() {
@@ -48,50 +59,92 @@ async fn main() {
     let Some(arguments) = Arguments::read() else {
         return;
     };
-    let programs = Programs::build(Doubles::start().await);
-    let other = arguments.proxy.as_deref();
+    let run = Run {
+        programs: Programs::build(Doubles::start().await),
+        peers: arguments
+            .peers
+            .clone()
+            .map(|environment| Peers { environment }),
+        arguments,
+    };
     table::print_machine();
-    for &connections in &arguments.connections {
+    for &connections in &run.arguments.connections {
         for group in &GROUPS {
-            let rows = group.rows.iter().filter(|row| arguments.wants(row.name));
-            for (index, row) in rows.enumerate() {
+            let mut names = group.sides.to_vec();
+            names.extend(run.arguments.proxy.as_ref().map(|_| "other"));
+            names.extend(run.peers_of(group).iter().flat_map(|_| peers::NAMES));
+            let rows = group.rows.iter();
+            for (index, row) in rows.filter(|row| run.arguments.wants(row.name)).enumerate() {
                 if index == 0 {
-                    table::print_head(group.sides, connections, other.is_some());
+                    table::print_head(&names, connections);
                 }
-                let sides = sides(row, &programs, other, arguments.is_test);
-                let figures = measure(&sides, connections, arguments.turns).await;
+                let figures =
+                    measure(&run.sides(group, row), connections, run.arguments.turns).await;
                 table::print_row(row.name, &figures);
             }
         }
     }
-    if arguments.wants("memory") {
-        let open = match arguments.is_test {
+    if run.arguments.wants("memory") {
+        let open = match run.arguments.is_test {
             true => Open {
                 connections: 20,
                 streams: 10,
             },
             false => Open::most(),
         };
-        memory::print(&programs, open).await;
+        memory::print(&run.programs, open).await;
     }
 }
 
-/// The floor, the proxy, and perhaps another proxy.
-fn sides(row: &Row, programs: &Programs, other: Option<&Path>, is_test: bool) -> Vec<Side> {
-    let side = |process, (body, expected)| Side {
-        process,
-        body,
-        expected,
-        requests: if is_test { 1 } else { row.requests },
-        afterwards: match row.ours {
-            Ours::Records if !is_test => Duration::from_millis(1500),
-            _ => Duration::ZERO,
-        },
-    };
-    let floor = side(programs.start_floor(row), row.of_floor());
-    let proxies = [programs.proxy()].into_iter().chain(other).map(|proxy| {
-        let process = programs.start_proxy(proxy, Setup::of(row, row.ours));
-        side(process, row.of_ours())
-    });
-    [floor].into_iter().chain(proxies).collect()
+impl Run {
+    /// The floor, the proxy, perhaps another one, and others' programs, where they can do it.
+    fn sides(&self, group: &Group, row: &Row) -> Vec<Option<Side>> {
+        let Self {
+            arguments,
+            programs,
+            ..
+        } = self;
+        let mut sides = vec![Some(self.side(
+            row,
+            programs.start_floor(row),
+            row.of_floor(),
+        ))];
+        for proxy in [&programs.proxy].into_iter().chain(&arguments.proxy) {
+            let process = programs.start_proxy(proxy, Setup::of(row, row.ours));
+            sides.push(Some(self.side(row, process, row.of_ours())));
+        }
+        if let Some(peers) = self.peers_of(group) {
+            let (doubles, folder) = (&programs.doubles, &*programs.folder);
+            for started in [
+                peers.litellm(row, doubles, folder),
+                peers.sdk_loop(row, doubles, folder),
+            ] {
+                sides.push(started.map(|(process, asked)| Side {
+                    // They take their time.
+                    requests: 1,
+                    ..self.side(row, process, (asked, row.of_floor().1))
+                }));
+            }
+        }
+        sides
+    }
+
+    /// Nobody else is measured beside the proxy itself.
+    fn peers_of(&self, group: &Group) -> Option<&Peers> {
+        self.peers.as_ref().filter(|_| group.has_peers)
+    }
+
+    fn side(&self, row: &Row, process: Process, (asked, expected): (Asked, Expected)) -> Side {
+        let is_test = self.arguments.is_test;
+        Side {
+            process,
+            asked,
+            expected,
+            requests: if is_test { 1 } else { row.requests },
+            afterwards: match row.ours {
+                Ours::Records if !is_test => Duration::from_millis(1500),
+                _ => Duration::ZERO,
+            },
+        }
+    }
 }

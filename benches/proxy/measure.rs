@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::time::sleep;
 
 use crate::{
-    load::{Callers, Turn},
+    load::{Asked, Callers, Turn},
     process::Process,
     rows::Expected,
 };
@@ -14,7 +13,7 @@ use crate::{
 /// A program with what it is asked.
 pub struct Side {
     pub process: Process,
-    pub body: Bytes,
+    pub asked: Asked,
     pub expected: Expected,
     /// Requests of a turn.
     pub requests: usize,
@@ -34,14 +33,21 @@ pub struct Figures {
     pub peak_kib: u64,
 }
 
-pub async fn measure(sides: &[Side], connections: usize, turns: usize) -> Vec<Figures> {
-    for side in sides {
+/// Measures the sides that there are.
+pub async fn measure(
+    sides: &[Option<Side>],
+    connections: usize,
+    turns: usize,
+) -> Vec<Option<Figures>> {
+    for side in sides.iter().flatten() {
         // Pools and caches fill.
         side.turn(connections).await;
     }
-    let mut all: Vec<_> = sides.iter().map(|_| Figures::default()).collect();
+    let figures = |side: &Option<Side>| side.as_ref().map(|_| Figures::default());
+    let mut all: Vec<_> = sides.iter().map(figures).collect();
     for _ in 0..turns {
-        for (side, figures) in sides.iter().zip(&mut all) {
+        let both = sides.iter().flatten().zip(all.iter_mut().flatten());
+        for (side, figures) in both {
             let (cpu, turn) = side.turn(connections).await;
             let requests = turn.times.len() as f64;
             figures.cpu.push(cpu.as_secs_f64() * 1e3 / requests);
@@ -49,7 +55,7 @@ pub async fn measure(sides: &[Side], connections: usize, turns: usize) -> Vec<Fi
             figures.times.extend(turn.times);
         }
     }
-    for (side, figures) in sides.iter().zip(&mut all) {
+    for (side, figures) in sides.iter().flatten().zip(all.iter_mut().flatten()) {
         figures.times.sort();
         figures.peak_kib = side.process.peak_kib();
     }
@@ -62,7 +68,7 @@ impl Side {
         let before = self.process.cpu();
         // At 256 connections each should have some.
         let requests = self.requests.max(4 * connections);
-        let turn = callers.send(&self.body, &self.expected, requests).await;
+        let turn = callers.send(&self.asked, &self.expected, requests).await;
         sleep(self.afterwards).await;
         (self.process.cpu().since(&before), turn)
     }

@@ -2,10 +2,8 @@
 
 use std::fs;
 
-use bytes::Bytes;
-
 use crate::{
-    load::{self, Until},
+    load::{self, Asked, Until},
     process::Process,
     programs::{Programs, Setup},
     rows::{OPEN, OPEN_LOOP, PASS},
@@ -59,18 +57,18 @@ pub async fn print(programs: &Programs, open: Open) {
             is_patient: true,
             ..Setup::of(&row, row.ours)
         };
-        let proxy = programs.start_proxy(programs.proxy(), setup);
+        let proxy = programs.start_proxy(&programs.proxy, setup);
         let proxy = of_each(&proxy, &row.of_ours().0, count, until).await;
         println!("| {name}, of {count} | {floor:.1} | {proxy:.1} |");
     }
 }
 
 /// The KiB that each of so many takes, beside what the first few take.
-async fn of_each(process: &Process, body: &Bytes, count: usize, until: Until) -> f64 {
+async fn of_each(process: &Process, asked: &Asked, count: usize, until: Until) -> f64 {
     const FEW: usize = 8;
-    let _first = load::hold(process.address, body, FEW, until).await;
+    let _first = load::hold(process.address, asked, FEW, until).await;
     let before = process.resident_kib();
     let others = count - FEW;
-    let _others = load::hold(process.address, body, others, until).await;
+    let _others = load::hold(process.address, asked, others, until).await;
     process.resident_kib().saturating_sub(before) as f64 / others as f64
 }

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fs::{self, File},
     io::{BufRead, BufReader},
-    net::SocketAddr,
+    net::{SocketAddr, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
@@ -39,6 +39,26 @@ impl Process {
         };
         // It may go on printing.
         std::thread::spawn(move || std::io::copy(&mut printed, &mut std::io::sink()));
+        Self { child, address }
+    }
+
+    /// Starts a program that will serve at an address, and waits until it does.
+    pub fn start_at(command: &mut Command, log: &Path, address: SocketAddr) -> Self {
+        let output = File::create(log).unwrap();
+        let errors = output.try_clone().unwrap();
+        let started = command
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(errors)
+            .spawn();
+        let mut child = started.unwrap();
+        while TcpStream::connect(address).is_err() {
+            if child.try_wait().unwrap().is_some() {
+                let log = fs::read_to_string(log).unwrap_or_default();
+                panic!("{command:?} has ended: {log}");
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
         Self { child, address }
     }
 

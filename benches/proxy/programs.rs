@@ -15,10 +15,10 @@ use crate::{
 /// The programs of a run.
 pub struct Programs {
     floor: PathBuf,
-    proxy: PathBuf,
-    doubles: Doubles,
+    pub proxy: PathBuf,
+    pub doubles: Doubles,
     /// For configurations, databases and logs.
-    folder: PathBuf,
+    pub folder: PathBuf,
 }
 
 /// What a proxy is started with.
@@ -64,11 +64,6 @@ impl Programs {
             doubles,
             folder,
         }
-    }
-
-    /// The proxy that was built.
-    pub fn proxy(&self) -> &Path {
-        &self.proxy
     }
 
     pub fn start_floor(&self, row: &Row) -> Process {

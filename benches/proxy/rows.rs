@@ -1,15 +1,19 @@
 //! The rows of the tables: what is asked, of whom, and what the answer must be.
 
-use bytes::Bytes;
 use memchr::memmem;
 use serde_json::{Value, json};
 
-use crate::doubles::{ANSWER, EVENTS, Length, Script};
+use crate::{
+    doubles::{ANSWER, EVENTS, Length, Script},
+    load::Asked,
+};
 
 /// Rows under one head.
 pub struct Group {
     /// What the two sides of its rows are called.
     pub sides: [&'static str; 2],
+    /// Whether others' programs can do the same.
+    pub has_peers: bool,
     pub rows: &'static [Row],
 }
 
@@ -102,6 +106,7 @@ const STREAMED_LOOP: Script = Script {
 pub const GROUPS: [Group; 2] = [
     Group {
         sides: ["floor", "proxy"],
+        has_peers: true,
         rows: &[
             PASS,
             Row {
@@ -156,6 +161,7 @@ pub const GROUPS: [Group; 2] = [
     },
     Group {
         sides: ["without", "with"],
+        has_peers: false,
         rows: &[
             Row {
                 name: "a tool loop around a streamed text, 50 events",
@@ -204,31 +210,31 @@ pub const OPEN_LOOP: Row = Row {
 
 impl Row {
     /// What the floor is asked, and answers.
-    pub fn of_floor(&self) -> (Bytes, Expected) {
+    pub fn of_floor(&self) -> (Asked, Expected) {
         match self.floor {
             Floor::Bare => self.asked_of(Ours::Passes),
-            Floor::Loop => (text(&self.request(self.script)), self.answered(None)),
+            Floor::Loop => (asked(&self.request(self.script)), self.answered(None)),
             Floor::Proxy(ours) => self.asked_of(ours),
         }
     }
 
     /// What the proxy is asked, and answers.
-    pub fn of_ours(&self) -> (Bytes, Expected) {
+    pub fn of_ours(&self) -> (Asked, Expected) {
         self.asked_of(self.ours)
     }
 
-    fn asked_of(&self, ours: Ours) -> (Bytes, Expected) {
+    fn asked_of(&self, ours: Ours) -> (Asked, Expected) {
         if ours == Ours::Passes {
             // Nobody adds tools.
             let script = Script {
                 tools: 0,
                 ..self.script
             };
-            return (text(&self.request(script)), self.answered(None));
+            return (asked(&self.request(script)), self.answered(None));
         }
         let mut request = self.request(self.script);
         request["mcp"] = json!({"enabled": true, "servers": ["docs"], "auto_execute_tools": true});
-        (text(&request), self.answered(Some(self.script)))
+        (asked(&request), self.answered(Some(self.script)))
     }
 
     fn request(&self, script: Script) -> Value {
@@ -267,8 +273,11 @@ impl Row {
     }
 }
 
-fn text(request: &Value) -> Bytes {
-    request.to_string().into()
+fn asked(request: &Value) -> Asked {
+    Asked {
+        body: request.to_string().into(),
+        key: None,
+    }
 }
 
 impl Expected {

@@ -18,49 +18,52 @@ pub fn print_machine() {
     );
 }
 
-/// Prints the names of the columns; there are more if a second proxy is.
-pub fn print_head([floor, ours]: [&str; 2], connections: usize, has_other: bool) {
-    let other = match has_other {
-        true => format!(" other | to {floor} | to {ours} |"),
-        false => String::new(),
-    };
-    println!(
-        "\n| {connections} connections: CPU ms per request | {floor} | {ours} | ratio |{other} req/s: {floor} | {ours} | p50, p99 ms: {floor} | {ours} | peak MiB: {floor} | {ours} |"
-    );
-    println!("|---|{}", "--:|".repeat(if has_other { 12 } else { 9 }));
+/// Prints the names of the columns, of which each side has several.
+pub fn print_head(sides: &[&str], connections: usize) {
+    let columns = |of: &str, sides: &[&str]| format!(" {of}: {} |", sides.join(" | "));
+    let heads = [
+        columns("CPU ms", sides),
+        columns("ratio", &sides[1..]),
+        columns("req/s", sides),
+        columns("p50, p99 ms", sides),
+        columns("peak MiB", sides),
+    ];
+    println!("\n| {connections} connections |{}", heads.concat());
+    println!("|---|{}", "--:|".repeat(5 * sides.len() - 1));
 }
 
-/// Prints a row: the floor, the proxy and perhaps a second proxy.
-pub fn print_row(name: &str, sides: &[Figures]) {
-    let [floor, ours, others @ ..] = sides else {
+/// Prints a row; sides that cannot do it are absent.
+pub fn print_row(name: &str, sides: &[Option<Figures>]) {
+    let cells = |sides: &[Option<Figures>], cell: &dyn Fn(&Figures) -> String| {
+        let cell = |side: &Option<Figures>| {
+            side.as_ref().map_or(" – |".to_owned(), |figures| {
+                format!(" {} |", cell(figures))
+            })
+        };
+        sides.iter().map(cell).collect::<String>()
+    };
+    let Some(Some(floor)) = sides.first() else {
         return;
     };
-    let mut line = format!(
-        "| {name} | {:.3} | {:.3} | {:.2} |",
-        median(&floor.cpu),
-        median(&ours.cpu),
-        ratio(floor, ours)
+    let at = |figures: &Figures, percent| percentile(&figures.times, percent);
+    println!(
+        "| {name} |{}{}{}{}{}",
+        cells(sides, &|figures| format!("{:.3}", median(&figures.cpu))),
+        cells(&sides[1..], &|figures| format!(
+            "{:.2}",
+            ratio(floor, figures)
+        )),
+        cells(sides, &|figures| format!("{:.0}", median(&figures.rates))),
+        cells(sides, &|figures| format!(
+            "{:.2}, {:.2}",
+            at(figures, 50),
+            at(figures, 99)
+        )),
+        cells(sides, &|figures| format!(
+            "{:.1}",
+            figures.peak_kib as f64 / 1024.0
+        )),
     );
-    for other in others {
-        line += &format!(
-            " {:.3} | {:.2} | {:.2} |",
-            median(&other.cpu),
-            ratio(floor, other),
-            ratio(ours, other)
-        );
-    }
-    let both = [floor, ours];
-    for figures in both {
-        line += &format!(" {:.0} |", median(&figures.rates));
-    }
-    for figures in both {
-        let at = |percent| percentile(&figures.times, percent);
-        line += &format!(" {:.2}, {:.2} |", at(50), at(99));
-    }
-    for figures in both {
-        line += &format!(" {:.1} |", figures.peak_kib as f64 / 1024.0);
-    }
-    println!("{line}");
 }
 
 /// The median of the turns' ratios: both of a turn ran next to each other.

@@ -18,7 +18,7 @@ use super::{Never, answered, refused};
 pub const EVENTS: usize = 50;
 
 /// What the model says in the end.
-pub const ANSWER: &str = "A layer wraps a service and gives a service back.";
+pub const ANSWER: &str = "That is what a layer is.";
 
 /// What the model does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
