@@ -1,34 +1,23 @@
 //! The tools of one request: offered name to server and tool.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use serde_json::Value;
 
-use crate::{
-    left_out::LeftOut,
-    name::ServerName,
-    offer::{Offer, Offers},
-    registry::{Server, ToolPolicy},
-};
+pub(crate) use crate::offer::Entry;
+use crate::{left_out::LeftOut, name::ServerName, offer::Offered};
 
-/// The tools that a request is offered, in the order of their names.
+/// The tools that a request is offered.
 ///
 /// A model's call is routed by this map and nothing else. No name is ever taken apart, so neither a
 /// tool called `b__c` nor a name that the model makes up leads anywhere else.
+///
+/// All that concerns single tools was made before, once for each server's record and list; a
+/// catalog is only the list of these parts.
 #[derive(Debug)]
 pub(crate) struct Catalog {
-    entries: Vec<Entry>,
-    left_out: Vec<(ServerName, LeftOut)>,
-}
-
-/// One offered tool.
-#[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    pub(crate) server: Arc<Server>,
-    pub(crate) policy: ToolPolicy,
-    offers: Arc<Offers>,
-    index: usize,
+    /// In the order of the request.
+    servers: Vec<Arc<Offered>>,
 }
 
 /// The owner of a call of the model.
@@ -52,78 +41,221 @@ impl<'a> Owner<'a> {
     }
 }
 
-impl Entry {
-    pub(crate) fn offer(&self) -> &Offer {
-        &self.offers.tools[self.index]
-    }
-
-    /// Checks `arguments` against the tool's input schema.
-    ///
-    /// # Errors
-    /// The faults, in words that let a model repair its call.
-    pub(crate) async fn check(&self, arguments: Value) -> Result<(), String> {
-        self.offers.check(self.index, arguments).await
-    }
-
-    /// Returns the tool's policy in `server`, the current record; `None` if it is not offered any
-    /// more.
-    pub(crate) fn policy_now(&self, server: &Server) -> Option<ToolPolicy> {
-        let withheld = self.offer().withheld(server, self.offers.pins.as_deref());
-        server
-            .tools
-            .policy(&self.offer().tool)
-            .filter(|_| withheld.is_none())
-    }
-}
-
 impl Catalog {
-    /// The tools of these servers that their selections have.
-    pub(crate) fn new(servers: &[(Arc<Server>, Arc<Offers>)]) -> Self {
-        let mut entries = Vec::new();
-        let mut left_out = Vec::new();
-        for (server, offers) in servers {
-            entries.extend(offers.offered(server).map(|(index, _, policy)| Entry {
-                server: server.clone(),
-                policy,
-                offers: offers.clone(),
-                index,
-            }));
-            let withheld = offers.withheld(server);
-            left_out.extend(withheld.map(|tool| (server.name.clone(), tool)));
-        }
-        entries.sort_by(|a, b| a.offer().name.cmp(&b.offer().name));
-        Self { entries, left_out }
-    }
-
-    /// The selected tools that the servers would offer too, if somebody accepted them.
-    pub(crate) fn left_out(&self) -> &[(ServerName, LeftOut)] {
-        &self.left_out
+    /// The tools of these servers, each of which is there once.
+    pub(crate) fn new(servers: Vec<Arc<Offered>>) -> Self {
+        Self { servers }
     }
 
     /// Keeps only the tools with these offered names.
-    pub(crate) fn retain(&mut self, names: &[String]) {
-        let names: HashSet<&str> = names.iter().map(String::as_str).collect();
-        self.entries
-            .retain(|entry| names.contains(&*entry.offer().name));
+    ///
+    /// # Errors
+    /// The index of the first name that none of them has.
+    pub(crate) fn only(&self, names: &[String]) -> Result<Self, usize> {
+        let mut places = vec![Vec::new(); self.servers.len()];
+        for (index, name) in names.iter().enumerate() {
+            let mut servers = self.servers.iter().zip(&mut places);
+            let found = servers.find_map(|(offered, of)| Some((of, offered.place(name)?)));
+            let (of, place) = found.ok_or(index)?;
+            of.push(place);
+        }
+        let servers = self.servers.iter().zip(places);
+        let only = servers.map(|(offered, places)| offered.only(places));
+        Ok(Self::new(only.collect()))
+    }
+
+    /// The selected tools that the servers would offer too, if somebody accepted them.
+    pub(crate) fn left_out(&self) -> impl Iterator<Item = (&ServerName, &LeftOut)> {
+        let servers = self.servers.iter();
+        servers.flat_map(|offered| {
+            let withheld = offered.withheld().iter();
+            withheld.map(|tool| (&offered.server().name, tool))
+        })
+    }
+
+    /// The tools from whose texts something was removed, in the order of their names.
+    pub(crate) fn cleaned(&self) -> impl Iterator<Item = &Entry> {
+        self.by_name().flat_map(Offered::cleaned)
     }
 
     /// The tool that is offered as `name`.
     pub(crate) fn entry(&self, name: &str) -> Option<&Entry> {
-        let found = self
-            .entries
-            .binary_search_by(|entry| (*entry.offer().name).cmp(name));
-        found.ok().map(|index| &self.entries[index])
+        let mut servers = self.servers.iter();
+        servers.find_map(|offered| offered.entry(name))
     }
 
-    pub(crate) fn entries(&self) -> &[Entry] {
-        &self.entries
+    /// The tools, in the order of their names.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.by_name().flat_map(Offered::entries)
     }
 
-    /// The elements for a request's `tools`.
+    /// The number of tools of each server.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (&ServerName, usize)> {
+        let servers = self.servers.iter();
+        servers.map(|offered| (&offered.server().name, offered.entries().len()))
+    }
+
+    /// The elements for a request's `tools`, in the order of the tools' names: some, with commas
+    /// between them, in each piece.
     pub(crate) fn definitions(&self) -> Vec<Bytes> {
-        self.entries
-            .iter()
-            .map(|entry| entry.offer().definition.clone())
-            .collect()
+        let pieces = self.by_name().map(|offered| offered.definitions().clone());
+        pieces.filter(|piece| !piece.is_empty()).collect()
+    }
+
+    /// The servers in the order of their tools' names. No tool of another server comes between two
+    /// of one, since a server's name and `__` begin all of its tools' names, and none of others'.
+    fn by_name(&self) -> impl Iterator<Item = &Offered> {
+        let mut servers: Vec<&Offered> = self.servers.iter().map(|offered| &**offered).collect();
+        servers.sort_by_key(|offered| offered.entries().first().map(|entry| &*entry.offer().name));
+        servers.into_iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::value::RawValue;
+
+    use super::*;
+    use crate::{
+        json::concat,
+        mcp::Tool,
+        offer::{Offer, Offers},
+        registry::{Gate, Pins, SelectedTool, Server, ToolPolicy},
+    };
+
+    fn tool(name: &str) -> Tool {
+        Tool {
+            name: name.into(),
+            input_schema: RawValue::from_string("{}".into()).unwrap(),
+            title: None,
+            description: Some(format!("{name} hides\u{200b} something")),
+            output_schema: None,
+            annotations: None,
+        }
+    }
+
+    fn list(server: &str, tools: &[String]) -> Offers {
+        let tools = tools.iter().map(|name| tool(name)).collect();
+        Offers::new(&server.parse().unwrap(), tools, Vec::new())
+    }
+
+    /// Servers whose names begin alike, each with tools, of which it selects and accepts some.
+    fn servers() -> impl Strategy<Value = Vec<(Arc<Server>, Offers)>> {
+        let all = ["a", "a-b", "ab", "a0", "b"].map(str::to_owned).to_vec();
+        let tools = prop::collection::btree_set("[a-c_.-]{1,3}", 1..6);
+        let server = (tools, any::<[bool; 6]>(), any::<[bool; 6]>(), 0..3_u8);
+        let names = prop::sample::subsequence(all, 1..=5).prop_shuffle();
+        (names, prop::collection::vec(server, 5)).prop_map(|(names, servers)| {
+            let server = |(name, (tools, selected, accepted, how)): (String, (_, _, _, _))| {
+                let tools: Vec<String> = std::collections::BTreeSet::into_iter(tools).collect();
+                let mut offers = list(&name, &tools);
+                let mut server = Server::new(&name, "https://a.example/mcp").unwrap();
+                let chosen = tools.iter().zip(selected).filter(|(_, chosen)| *chosen);
+                let chosen = chosen.map(|(tool, _)| SelectedTool::new(tool, ToolPolicy::AskFirst));
+                if how == 1 {
+                    server = server
+                        .with_tools(chosen)
+                        .unwrap_or_else(|_| Server::new(&name, "https://a.example/mcp").unwrap());
+                }
+                if how == 2 {
+                    server.new_tools = Some(Gate::Block);
+                    let known = offers.tools.iter().zip(accepted).filter(|(_, is)| *is);
+                    let pin = |offer: &Offer| (offer.tool.clone(), offer.listed.fingerprint());
+                    let pins: Pins = known.map(|(offer, _)| pin(offer)).collect();
+                    offers.pins = Some(Arc::new(pins));
+                }
+                (Arc::new(server), offers)
+            };
+            names.into_iter().zip(servers).map(server).collect()
+        })
+    }
+
+    /// What each server offers, one tool after the other, and all of them in order.
+    fn slowly(servers: &[(Arc<Server>, Offers)]) -> Vec<(&Server, &Offer, ToolPolicy)> {
+        let mut all = Vec::new();
+        for (server, offers) in servers {
+            let tools = offers.selected(server);
+            all.extend(tools.map(|(offer, policy)| (&**server, &**offer, policy)));
+        }
+        all.sort_by_key(|(_, offer, _)| &*offer.name);
+        all
+    }
+
+    fn assert_same(catalog: &Catalog, all: &[(&Server, &Offer, ToolPolicy)]) {
+        let entries: Vec<&Entry> = catalog.entries().collect();
+        assert_eq!(entries.len(), all.len());
+        for (entry, (server, offer, policy)) in entries.iter().zip(all) {
+            assert!(std::ptr::eq(entry.offer(), *offer));
+            assert!(std::ptr::eq(&*entry.server, *server));
+            assert_eq!(entry.policy, *policy);
+            let found = catalog.entry(&offer.name).unwrap();
+            assert!(std::ptr::eq(found.offer(), *offer));
+        }
+        let definitions: Vec<_> = all.iter().map(|(_, offer, _)| &*offer.definition).collect();
+        let pieces = catalog.definitions().into_iter();
+        let pieces: Vec<_> = pieces
+            .flat_map(|piece| [Bytes::from_static(b","), piece])
+            .collect();
+        let pieces = concat(&pieces);
+        assert_eq!(
+            pieces.strip_prefix(b",").unwrap_or_default(),
+            definitions.join(&b","[..])
+        );
+        assert_eq!(catalog.cleaned().count(), all.len());
+        assert_eq!(
+            catalog.counts().map(|(_, count)| count).sum::<usize>(),
+            all.len()
+        );
+        for nobodys in ["", "a", "a__", "a-b__", "ab__zz", "zz__a"] {
+            assert!(catalog.entry(nobodys).is_none());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_made_before_is_what_each_request_would_make(
+            servers in servers(), chosen in any::<[bool; 30]>(),
+        ) {
+            let all = slowly(&servers);
+            let catalog = || {
+                let offered = servers.iter().map(|(server, offers)| offers.offered(server));
+                Catalog::new(offered.collect())
+            };
+            assert_same(&catalog(), &all);
+            // The second time nothing is made.
+            let again = catalog();
+            assert!(again.servers.iter().zip(&catalog().servers).all(|(a, b)| Arc::ptr_eq(a, b)));
+            assert_same(&again, &all);
+
+            let (some, others): (Vec<_>, Vec<_>) =
+                all.iter().copied().zip(chosen).partition(|(_, chosen)| *chosen);
+            let some: Vec<_> = some.into_iter().map(|(tool, _)| tool).collect();
+            let mut names: Vec<String> = some.iter().map(|(_, offer, _)| offer.name.clone()).collect();
+            names.reverse();
+            names.extend(names.first().cloned());
+            let only = again.only(&names).unwrap();
+            assert_same(&only, &some);
+            for ((_, offer, _), _) in others {
+                assert!(only.entry(&offer.name).is_none());
+            }
+            assert_eq!(only.left_out().count(), again.left_out().count());
+            names.push("a__nobodys".into());
+            assert_eq!(again.only(&names).unwrap_err(), names.len() - 1);
+        }
+
+        #[test]
+        fn another_record_or_list_has_its_own(servers in servers()) {
+            for (server, offers) in &servers {
+                let first = offers.offered(server);
+                let edited = Arc::new(Server::clone(server).with_enabled(false));
+                let second = offers.offered(&edited);
+                assert!(!Arc::ptr_eq(&first, &second));
+                assert!(std::ptr::eq(second.server(), &*edited));
+                let back = offers.offered(server);
+                assert!(std::ptr::eq(back.server(), &**server));
+                assert_eq!(back.definitions(), first.definitions());
+            }
+        }
     }
 }

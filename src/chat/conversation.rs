@@ -34,7 +34,8 @@ impl Template {
 }
 
 impl Conversation {
-    /// Begins a conversation with `request`, and `tools` after the caller's own.
+    /// Begins a conversation with `request`, and `tools` after the caller's own: pieces of one or
+    /// more elements, with commas between them.
     pub(crate) fn new(request: &ChatRequest, tools: &[Bytes]) -> Self {
         let (hole, comma) = match request.messages.clone() {
             Some(list) => {
@@ -107,27 +108,28 @@ impl Conversation {
     }
 }
 
-/// The edit that adds `tools` after the caller's own.
-fn injection(request: &ChatRequest, tools: &[Bytes]) -> Option<Edit> {
+/// The edits that add `tools` after the caller's own. They are not copied: they are as long as all
+/// else, and the same for all requests.
+fn injection(request: &ChatRequest, tools: &[Bytes]) -> Vec<Edit> {
     if tools.is_empty() {
-        return None;
+        return Vec::new();
     }
     let ToolsPlace {
         place,
         before,
         behind,
     } = &request.tools_place;
-    let length: usize = tools.iter().map(|tool| tool.len() + 1).sum();
-    let mut text = Vec::with_capacity(before.len() + length + behind.len());
-    text.extend_from_slice(before.as_bytes());
-    for (index, tool) in tools.iter().enumerate() {
+    let insert = |text: Bytes| Edit::insert(place.end, text);
+    let comma = Bytes::from_static(b",");
+    let mut edits = vec![Edit::replace(place.clone(), *before)];
+    for (index, piece) in tools.iter().enumerate() {
         if index > 0 {
-            text.push(b',');
+            edits.push(insert(comma.clone()));
         }
-        text.extend_from_slice(tool);
+        edits.push(insert(piece.clone()));
     }
-    text.extend_from_slice(behind.as_bytes());
-    Some(Edit::replace(place.clone(), text))
+    edits.push(insert(Bytes::from_static(behind.as_bytes())));
+    edits
 }
 
 #[cfg(test)]

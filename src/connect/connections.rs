@@ -20,7 +20,7 @@ use crate::{
     caller::CallerTokens,
     inactive::Inactive,
     mcp::{CallToolResult, ServerLimits},
-    offer::Offers,
+    offer::{Offered, Offers},
     outbound::Outbound,
     registry::Server,
 };
@@ -101,8 +101,15 @@ impl Connections {
         server: &Server,
         tokens: &CallerTokens,
     ) -> Result<ServerTools, Inactive> {
-        let offers = self.offers(server, tokens).await?;
-        Ok(ServerTools::of(server, &offers))
+        if !server.enabled {
+            return Err(Inactive::Disabled);
+        }
+        let list = self.shared.lists.list(server, tokens).await?;
+        let tools = ServerTools::of(server, &list.offers);
+        match tools.offered.is_empty() {
+            true => Err(Inactive::NoTools),
+            false => Ok(tools),
+        }
     }
 
     /// Calls a tool of `server`, and retries once with a renewed token if the first one was
@@ -137,7 +144,7 @@ impl Connections {
     /// The listing continues in the background.
     pub async fn probe(&self, server: &Server) -> Result<(), Inactive> {
         let list = self.shared.lists.probe(server).await?;
-        match list.offers.offered(server).next() {
+        match list.offers.selected(server).next() {
             Some(_) => Ok(()),
             None => Err(Inactive::NoTools),
         }
@@ -173,19 +180,20 @@ impl Connections {
         self.shared.pool.exchange()
     }
 
-    /// All tools of `server`, of which at least one is offered.
+    /// All tools of `server`, and those that it offers: at least one.
     pub(crate) async fn offers(
         &self,
-        server: &Server,
+        server: &Arc<Server>,
         tokens: &CallerTokens,
-    ) -> Result<Arc<Offers>, Inactive> {
+    ) -> Result<(Arc<Offers>, Arc<Offered>), Inactive> {
         if !server.enabled {
             return Err(Inactive::Disabled);
         }
         let list = self.shared.lists.list(server, tokens).await?;
-        match list.offers.offered(server).next() {
-            Some(_) => Ok(list.offers.clone()),
-            None => Err(Inactive::NoTools),
+        let offered = list.offers.offered(server);
+        match offered.entries().is_empty() {
+            true => Err(Inactive::NoTools),
+            false => Ok((list.offers.clone(), offered)),
         }
     }
 

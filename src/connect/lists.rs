@@ -161,7 +161,7 @@ impl Lists {
         }
         log::withheld(server, &offers);
         let fresh = list.ttl.unwrap_or(self.pool.limits.list_fresh);
-        let list = CachedList::new(offers, fresh);
+        let list = CachedList::new(offers, server, fresh);
         let list = self.pool.peers(server).listed(peer, list);
         self.pool.keep(server, access, peer);
         Ok(list)

@@ -80,10 +80,10 @@ impl Peer {
 }
 
 impl CachedList {
-    pub(super) fn new(offers: Offers, fresh: Duration) -> Self {
+    pub(super) fn new(offers: Offers, server: &Server, fresh: Duration) -> Self {
         let now = Instant::now();
         Self {
-            bytes: weight::bytes(&offers),
+            bytes: weight::bytes(&offers, server),
             digest: weight::digest(&offers),
             offers: Arc::new(offers),
             listed_at: now,

@@ -35,7 +35,7 @@ pub struct OfferedTool {
 impl ServerTools {
     pub(super) fn of(server: &Server, offers: &Offers) -> Self {
         let selected = |tool: &LeftOut| server.tools.policy(tool.tool()).is_some();
-        let offered = offers.offered(server).map(|(_, offer, _)| offer.into());
+        let offered = offers.selected(server).map(|(offer, _)| (&**offer).into());
         let left_out = offers.left_out.iter().filter(|tool| selected(tool));
         Self {
             offered: offered.collect(),

@@ -38,7 +38,7 @@ impl Watch {
     pub(super) async fn listed(
         &self,
         server: &Server,
-        offers: &[Offer],
+        offers: &[Arc<Offer>],
     ) -> Result<Option<Arc<Pins>>, Error> {
         let tools: Vec<(String, Definition)> = offers
             .iter()

@@ -3,6 +3,7 @@
 use crate::{
     keyed::{Digest, Keyed},
     offer::Offers,
+    registry::Server,
 };
 
 /// The bytes of a tool beside its texts.
@@ -10,8 +11,8 @@ const TOOL: usize = 512;
 /// The factor by which a schema grows when its first call compiles it.
 const COMPILED: usize = 4;
 
-/// The bytes that these offers take, compiled schemas included.
-pub(super) fn bytes(offers: &Offers) -> usize {
+/// The bytes that these offers take, compiled schemas included, with what `server` offers of them.
+pub(super) fn bytes(offers: &Offers, server: &Server) -> usize {
     let tools = offers.tools.iter().map(|tool| {
         let schema = tool.input_schema.get().len();
         let texts = [
@@ -26,7 +27,14 @@ pub(super) fn bytes(offers: &Offers) -> usize {
     });
     let left_out = offers.left_out.iter();
     let left_out = left_out.map(|tool| TOOL + tool.tool().len() + tool.reason().len());
-    tools.chain(left_out).sum()
+    let selected = offers.selected(server);
+    let selected: Vec<_> = selected.map(|(tool, _)| tool.definition.len()).collect();
+    // All of them are there once; a part of them is put together for requests.
+    let part = match selected.len() < offers.tools.len() {
+        true => selected.iter().sum(),
+        false => 0,
+    };
+    tools.chain(left_out).sum::<usize>() + part
 }
 
 /// The digest of these offers: equal for lists that are equal to the byte.

@@ -1,7 +1,5 @@
 //! Checks that the tools of the catalog can be offered beside the caller's own.
 
-use std::collections::BTreeMap;
-
 use super::gateway::Gateway;
 use crate::{
     catalog::Catalog,
@@ -31,14 +29,12 @@ pub(crate) fn check(
     }
     let limit = gateway.settings.limits.tools;
     let own = request.tools.len();
-    let added = catalog.entries().len();
+    let added: usize = catalog.counts().map(|(_, count)| count).sum();
     if own + added > limit {
-        let mut counts = BTreeMap::<&str, usize>::new();
-        for entry in catalog.entries() {
-            *counts.entry(entry.server.name.as_str()).or_default() += 1;
-        }
+        let mut counts: Vec<_> = catalog.counts().filter(|(_, count)| *count > 0).collect();
+        counts.sort();
+        let counts = counts.into_iter();
         let counts: Vec<_> = counts
-            .iter()
             .map(|(server, count)| format!("{server}: {count}"))
             .collect();
         let message = format!(

@@ -42,7 +42,7 @@ pub(crate) async fn explain(
     let active = resolve::active(gateway, project, tokens, &options.servers, None).await?;
     let catalog = resolve::selected(&active, options.tools.as_deref())?;
     conflicts::check(gateway, &request, &catalog)?;
-    let tools = catalog.entries().iter().map(|entry| ToolOffer {
+    let tools = catalog.entries().map(|entry| ToolOffer {
         offered_name: entry.offer().name.clone(),
         server: entry.server.name.clone(),
         tool: entry.offer().tool.clone(),
@@ -51,7 +51,7 @@ pub(crate) async fn explain(
         tools: tools.collect(),
         left_out: active
             .iter()
-            .flat_map(|(server, offers)| left_out(server, offers, &catalog))
+            .flat_map(|(offers, offered)| left_out(offered.server(), offers, &catalog))
             .collect(),
     })
 }
@@ -64,7 +64,6 @@ fn left_out(server: &Server, offers: &Offers, catalog: &Catalog) -> Vec<(ServerN
     let withheld: Vec<_> = offers.withheld(server).collect();
     let offered: HashSet<&str> = catalog
         .entries()
-        .iter()
         .map(|entry| &*entry.offer().name)
         .collect();
     for offer in &offers.tools {

@@ -1,8 +1,10 @@
 //! Options: what this caller asked for, in the member `mcp`.
 
+use std::{borrow::Cow, collections::HashSet};
+
 use crate::{
     chat::{ChatRequest, Unread},
-    json::{Object, array, depth_exceeds},
+    json::{Object, array, depth_exceeds, string},
     name::short,
     refusal::{Kind, Refusal},
     settings::{Settings, Streaming},
@@ -79,24 +81,28 @@ impl Options {
             receipt: settings.receipt,
         };
         for (name, value) in object.iter() {
-            let param = format!("mcp.{}", short(name));
-            match name {
-                "enabled" => options.enabled = boolean(&param, value)?,
-                "servers" => options.servers = once(strings(&param, value, names)?),
-                "auto_execute_tools" => options.auto_execute = boolean(&param, value)?,
-                "max_tool_rounds" => options.max_tool_rounds = rounds(&param, value, cap)?,
-                "tools" => options.tools = Some(strings(&param, value, names)?),
-                "resume_tool_calls" => options.resume = boolean(&param, value)?,
-                "receipt" => options.receipt = boolean(&param, value)?,
-                _ => {
-                    return Err(Refusal::invalid_option(
-                        &param,
-                        "is not a member of mcp; those are enabled, servers, auto_execute_tools, max_tool_rounds, tools, resume_tool_calls and receipt",
-                    ));
-                }
-            }
+            let set = options.set(name, value, cap, names);
+            set.map_err(|fault| fault.of(name))?;
         }
         Ok(options)
+    }
+
+    fn set(&mut self, name: &str, value: &str, cap: u64, names: usize) -> Result<(), Fault> {
+        match name {
+            "enabled" => self.enabled = boolean(value)?,
+            "servers" => self.servers = once(strings(value, names)?),
+            "auto_execute_tools" => self.auto_execute = boolean(value)?,
+            "max_tool_rounds" => self.max_tool_rounds = rounds(value, cap)?,
+            "tools" => self.tools = Some(strings(value, names)?),
+            "resume_tool_calls" => self.resume = boolean(value)?,
+            "receipt" => self.receipt = boolean(value)?,
+            _ => {
+                return Err(Fault::new(
+                    "is not a member of mcp; those are enabled, servers, auto_execute_tools, max_tool_rounds, tools, resume_tool_calls and receipt",
+                ));
+            }
+        }
+        Ok(())
     }
 
     fn check(&self, request: &ChatRequest, settings: &Settings) -> Result<(), Refusal> {
@@ -141,48 +147,69 @@ impl From<Unread> for Option<Refusal> {
     }
 }
 
-fn boolean(param: &str, value: &str) -> Result<bool, Refusal> {
+/// What is wrong with the value of a member.
+struct Fault {
+    text: Cow<'static, str>,
+    /// The element of a list that it is about.
+    at: Option<usize>,
+}
+
+impl Fault {
+    fn new(text: impl Into<Cow<'static, str>>) -> Self {
+        let text = text.into();
+        Self { text, at: None }
+    }
+
+    /// The refusal of a request in whose member `name` it is.
+    fn of(self, name: &str) -> Refusal {
+        let param = match self.at {
+            Some(index) => format!("mcp.{}[{index}]", short(name)),
+            None => format!("mcp.{}", short(name)),
+        };
+        Refusal::invalid_option(&param, &self.text)
+    }
+}
+
+fn boolean(value: &str) -> Result<bool, Fault> {
     match value {
         "true" => Ok(true),
         "false" => Ok(false),
-        _ => Err(Refusal::invalid_option(param, "must be a boolean")),
+        _ => Err(Fault::new("must be a boolean")),
     }
 }
 
 /// The most names of servers or tools that are read.
 const NAMES: usize = 1024;
 
-fn strings(param: &str, value: &str, most: usize) -> Result<Vec<String>, Refusal> {
+fn strings(value: &str, most: usize) -> Result<Vec<String>, Fault> {
     let Some(elements) = array(value, most + 1) else {
-        return Err(Refusal::invalid_option(
-            param,
-            "must be an array of strings",
-        ));
+        return Err(Fault::new("must be an array of strings"));
     };
     if elements.len() > most {
-        return Err(Refusal::invalid_option(
-            param,
-            &format!("has more than {most} names"),
-        ));
+        return Err(Fault::new(format!("has more than {most} names")));
     }
     let string = |(index, element)| {
-        let text = serde_json::from_str::<String>(element);
-        text.map_err(|_| Refusal::invalid_option(&format!("{param}[{index}]"), "must be a string"))
+        let text = string(element).map(Cow::into_owned);
+        text.ok_or(Fault {
+            text: "must be a string".into(),
+            at: Some(index),
+        })
     };
     elements.into_iter().enumerate().map(string).collect()
 }
 
 /// Each name once, with the index of its first mention.
 fn once(names: Vec<String>) -> Vec<(usize, String)> {
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::with_capacity(names.len());
+    let first: Vec<bool> = names.iter().map(|name| seen.insert(&**name)).collect();
+    let names = names.into_iter().enumerate().zip(first);
     names
-        .into_iter()
-        .enumerate()
-        .filter(|(_, name)| seen.insert(name.clone()))
+        .filter(|(_, first)| *first)
+        .map(|(name, _)| name)
         .collect()
 }
 
-fn rounds(param: &str, value: &str, cap: u64) -> Result<u64, Refusal> {
+fn rounds(value: &str, cap: u64) -> Result<u64, Fault> {
     let integer = value
         .strip_prefix('-')
         .unwrap_or(value)
@@ -192,10 +219,9 @@ fn rounds(param: &str, value: &str, cap: u64) -> Result<u64, Refusal> {
         Some(Ok(rounds)) if rounds > 0 => Ok(rounds.min(cap)),
         // More than 64 bits hold is above any cap.
         Some(Err(_)) if !value.starts_with('-') => Ok(cap),
-        _ => Err(Refusal::invalid_option(
-            param,
-            &format!("must be an integer of at least 1; this gateway runs at most {cap} rounds"),
-        )),
+        _ => Err(Fault::new(format!(
+            "must be an integer of at least 1; this gateway runs at most {cap} rounds"
+        ))),
     }
 }
 

@@ -86,14 +86,12 @@ fn is_zero(count: &usize) -> bool {
 
 impl Receipt {
     pub(crate) fn new(wanted: bool, max_tool_rounds: u64, catalog: &Catalog) -> Self {
-        let withheld = catalog.left_out().iter().map(|(server, tool)| ToolNote {
+        let withheld = catalog.left_out().map(|(server, tool)| ToolNote {
             server: server.to_string(),
             tool: tool.tool().to_owned(),
             reason: Some(tool.reason().to_owned()),
         });
-        let cleaned = catalog.entries().iter();
-        let cleaned = cleaned.filter(|entry| entry.offer().is_cleaned);
-        let cleaned = cleaned.map(|entry| ToolNote {
+        let cleaned = catalog.cleaned().map(|entry| ToolNote {
             server: entry.server.name.to_string(),
             tool: entry.offer().tool.clone(),
             reason: None,
@@ -227,7 +225,7 @@ mod tests {
     #[test]
     fn a_turn_that_is_handed_back_can_be_replayed() {
         for wanted in [true, false] {
-            let receipt = Receipt::new(wanted, 1, &Catalog::new(&[]));
+            let receipt = Receipt::new(wanted, 1, &Catalog::new(Vec::new()));
             let member = receipt.member(Some(StoppedBy::MaxRounds)).unwrap();
             assert!(member.contains(r#""messages":[]"#), "{member}");
         }

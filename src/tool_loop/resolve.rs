@@ -1,9 +1,9 @@
 //! Names of servers to servers to tools: builds the catalog of a request.
 
-use std::sync::Arc;
+use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use futures_util::future::join_all;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, error::Elapsed, timeout};
 
 use super::{gateway::Gateway, record::Record};
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     catalog::Catalog,
     inactive::Inactive,
     name::{ServerName, offered_name, short},
-    offer::Offers,
+    offer::{Offered, Offers},
     project::Project,
     refusal::{Kind, Refusal},
     registry::{self, Server},
@@ -19,6 +19,9 @@ use crate::{
 
 /// The servers that a request names, in its order, each with the index of its first mention.
 type Named<'a> = &'a [(usize, String)];
+
+/// A server that is used: its whole list, and the tools that it offers of it.
+pub(crate) type Active = (Arc<Offers>, Arc<Offered>);
 
 /// The tools that `project` is offered: of the servers that it names, and of those tools that it
 /// names, if it does.
@@ -43,7 +46,7 @@ pub(crate) async fn active(
     tokens: &CallerTokens,
     named: Named<'_>,
     record: Option<&Record>,
-) -> Result<Vec<(Arc<Server>, Arc<Offers>)>, Refusal> {
+) -> Result<Vec<Active>, Refusal> {
     let limits = &gateway.settings.limits;
     if named.len() > limits.tools {
         // Every active server has at least one tool.
@@ -61,7 +64,7 @@ pub(crate) async fn active(
     let left = limits.resolve.saturating_sub(began.elapsed());
     let ask = |server: Arc<Server>| async move {
         let started = Instant::now();
-        let offers = timeout(left, gateway.connections.offers(&server, tokens)).await;
+        let offers = within(left, gateway.connections.offers(&server, tokens)).await;
         let offers = offers.unwrap_or_else(|_| {
             let seconds = limits.resolve.as_secs();
             Err(Inactive::unreachable(format!(
@@ -79,19 +82,38 @@ pub(crate) async fn active(
     for ((index, _), (server, offers)) in named.iter().zip(join_all(asked).await) {
         let offers = offers
             .map_err(|inactive| unusable(&server, &inactive).at(format!("mcp.servers[{index}]")))?;
-        active.push((server, offers));
+        active.push(offers);
     }
     Ok(active)
 }
 
 /// The tools of these servers that the request wants.
-pub(crate) fn selected(
-    active: &[(Arc<Server>, Arc<Offers>)],
-    tools: Option<&[String]>,
-) -> Result<Catalog, Refusal> {
-    let mut catalog = Catalog::new(active);
-    select(&mut catalog, tools)?;
-    Ok(catalog)
+pub(crate) fn selected(active: &[Active], tools: Option<&[String]>) -> Result<Catalog, Refusal> {
+    let offered = active.iter().map(|(_, offered)| offered.clone());
+    let catalog = Catalog::new(offered.collect());
+    let Some(names) = tools else {
+        return Ok(catalog);
+    };
+    catalog.only(names).map_err(|index| {
+        let fault = not_offered(&catalog, &names[index]);
+        Refusal::invalid_option(&format!("mcp.tools[{index}]"), &fault)
+    })
+}
+
+/// The fault of a name in `mcp.tools` that is not in the catalog.
+fn not_offered(catalog: &Catalog, name: &str) -> String {
+    let mut left_out = catalog.left_out();
+    let found = left_out.find(|(server, tool)| offered_name(server, tool.tool()) == *name);
+    match found {
+        Some((_, tool)) => {
+            let reason = tool.reason();
+            format!("names {:?}, which is withheld: {reason}", short(name))
+        }
+        None => format!(
+            "names {:?}, which none of the servers offers; an offered name is {{server}}__{{tool}}, of a tool that is selected",
+            short(name)
+        ),
+    }
 }
 
 fn unusable(server: &Server, inactive: &Inactive) -> Refusal {
@@ -132,7 +154,7 @@ async fn servers(
         .filter_map(|(_, name)| name.parse().ok())
         .collect();
     let found = gateway.registry.find(project, &names);
-    let found = timeout(gateway.settings.limits.resolve, found).await;
+    let found = within(gateway.settings.limits.resolve, found).await;
     let found = found
         .unwrap_or_else(|elapsed| Err(registry::Error::unavailable(elapsed)))
         .map_err(|error| {
@@ -158,34 +180,16 @@ async fn servers(
     named.iter().map(server).collect()
 }
 
-fn error_source(error: &dyn std::error::Error) -> Option<String> {
-    error.source().map(ToString::to_string)
+/// Waits for at most so long. What is there at once, as warm servers and lists are, costs no timer.
+async fn within<F: Future>(limit: Duration, future: F) -> Result<F::Output, Elapsed> {
+    let mut future = pin!(future);
+    let at_once = poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx)));
+    match at_once.await {
+        Poll::Ready(done) => Ok(done),
+        Poll::Pending => timeout(limit, future).await,
+    }
 }
 
-/// Keeps what `mcp.tools` names.
-fn select(catalog: &mut Catalog, tools: Option<&[String]>) -> Result<(), Refusal> {
-    let Some(tools) = tools else {
-        return Ok(());
-    };
-    if let Some(index) = tools.iter().position(|name| catalog.entry(name).is_none()) {
-        let name = &tools[index];
-        let mut left_out = catalog.left_out().iter();
-        let found = left_out.find(|(server, tool)| offered_name(server, tool.tool()) == *name);
-        let fault = match found {
-            Some((_, tool)) => {
-                let reason = tool.reason();
-                format!("names {:?}, which is withheld: {reason}", short(name))
-            }
-            None => format!(
-                "names {:?}, which none of the servers offers; an offered name is {{server}}__{{tool}}, of a tool that is selected",
-                short(name)
-            ),
-        };
-        return Err(Refusal::invalid_option(
-            &format!("mcp.tools[{index}]"),
-            &fault,
-        ));
-    }
-    catalog.retain(tools);
-    Ok(())
+fn error_source(error: &dyn std::error::Error) -> Option<String> {
+    error.source().map(ToString::to_string)
 }

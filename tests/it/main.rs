@@ -78,3 +78,4 @@ mod sql_registry;
 mod sql_tampering;
 mod sql_traces;
 mod url_keys;
+mod warm_tools;

@@ -1,71 +1,44 @@
-//! A server's tools, in the form offered to models.
+//! All tools of one server.
 
 use std::{
-    borrow::Cow,
     collections::HashMap,
-    sync::{
-        Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
 };
 
 use bytes::Bytes;
-use serde_json::{Value, value::RawValue};
 
+use super::{
+    offered::{Entry, Offered, joined},
+    tool::{Offer, name_fault},
+};
 use crate::{
     apart,
-    json::{Object, quoted},
-    left_out::{LeftOut, cut},
+    left_out::LeftOut,
     mcp::Tool,
     name::{ServerName, offered_name},
-    registry::{Definition, Pins, Server, ToolPolicy, ToolState},
-    schema::{self, Place, Schema},
-    unseen::{self, Json, cleaned, is_unseen},
+    registry::{Pins, Server, ToolPolicy, ToolState},
+    schema,
+    unseen::{self, Json},
 };
 
 const HIDDEN_NAME: &str = "a name in its input schema has invisible characters";
 
-/// The longest tool name that is mapped; MCP allows 128 characters.
-const NAME_BYTES: usize = 1024;
-/// The longest description that a model is given; a cut is announced.
-const DESCRIPTION_BYTES: usize = 8 << 10;
-
 /// The largest list of tools read on a serving thread: a few thousandths of a second.
 const LISTED_HERE: usize = 256 << 10;
-/// The largest schema read on a serving thread.
-const READ_HERE: usize = 16 << 10;
-/// The memory for compiled schemas of one server's tools; a hundred ordinary tools with five
-/// patterns each keep about 40 MiB. Further schemas check nothing.
-const COMPILED_BYTES: u64 = 64 << 20;
 
 /// All tools of one server that can be offered, by offered name, and those that cannot.
 #[derive(Debug)]
 pub(crate) struct Offers {
-    pub(crate) tools: Vec<Offer>,
+    pub(crate) tools: Vec<Arc<Offer>>,
     pub(crate) left_out: Vec<LeftOut>,
     /// The pins accepted when they were listed, for records that have none.
     pub(crate) pins: Option<Arc<Pins>>,
-    /// The bytes that compiled schemas keep in memory.
-    compiled: AtomicU64,
-}
-
-/// One tool, ready to be put into requests.
-#[derive(Debug)]
-pub(crate) struct Offer {
-    /// The name that the model sees.
-    pub(crate) name: String,
-    /// The tool's own name at the server.
-    pub(crate) tool: String,
-    pub(crate) description: Option<String>,
-    /// The element of a request's `tools`.
-    pub(crate) definition: Bytes,
-    pub(crate) input_schema: Box<RawValue>,
-    /// `true` if invisible characters were removed from the texts for the model.
-    pub(crate) is_cleaned: bool,
-    /// The definition as the server listed it.
-    pub(crate) listed: Definition,
-    /// Parsed at the first call: most tools are listed far more often than called.
-    schema: OnceLock<Schema>,
+    /// The definitions of all tools, which are slices of it.
+    definitions: Bytes,
+    /// What the record that was last asked for offers. A server has one record, so one place is
+    /// enough: only while an edit spreads do requests take it from each other.
+    // Held for an assignment, never across an await.
+    offered: Mutex<Option<Arc<Offered>>>,
 }
 
 impl Offers {
@@ -76,6 +49,7 @@ impl Offers {
             *uses.entry(offered_name(server, &tool.name)).or_default() += 1;
         }
         let mut tools = Vec::with_capacity(listed.len());
+        let compiled = Arc::new(AtomicU64::new(0));
         for tool in listed {
             let name = offered_name(server, &tool.name);
             let fault = name_fault(&tool.name).or_else(|| schema::fault(&tool.input_schema));
@@ -89,15 +63,17 @@ impl Offers {
                         format!("another tool of this server also becomes {name}"),
                     ));
                 }
-                None => tools.push(Offer::new(name, tool, schema)),
+                None => tools.push(Offer::new(name, tool, schema, &compiled)),
             }
         }
         tools.sort_by(|a, b| a.name.cmp(&b.name));
+        let definitions = share_definitions(&mut tools);
         Self {
-            tools,
+            tools: tools.into_iter().map(Arc::new).collect(),
             left_out,
             pins: None,
-            compiled: AtomicU64::new(0),
+            definitions,
+            offered: Mutex::default(),
         }
     }
 
@@ -118,68 +94,45 @@ impl Offers {
         apart::finish(move || Self::new(&server, listed, left_out)).await
     }
 
-    /// Checks arguments of the tool at `index` against its input schema. An expensive check runs on
-    /// another thread; one that is too expensive, or finds no time, is left to the server.
-    ///
-    /// # Errors
-    /// The faults, in words that let a model repair its call.
-    ///
-    /// # Cancellation
-    /// A check that has begun on another thread ends there.
-    pub(crate) async fn check(
-        self: &Arc<Self>,
-        index: usize,
-        arguments: Value,
-    ) -> Result<(), String> {
-        let offer = &self.tools[index];
-        let is_read = offer.schema.get().is_some();
-        if is_read || offer.input_schema.get().len() <= READ_HERE {
-            match offer.schema().place(&arguments) {
-                Place::AtTheServer => return Ok(()),
-                Place::Here => return self.check_now(index, &arguments),
-                Place::Apart => {}
-            }
+    /// What `server` offers of them: as it was made for the last request, if that had the same
+    /// record. Nothing is done for each tool then.
+    pub(crate) fn offered(&self, server: &Arc<Server>) -> Arc<Offered> {
+        let kept = || self.offered.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(offered) = &*kept()
+            && offered.is_of(server)
+        {
+            return offered.clone();
         }
-        let offers = self.clone();
-        let checked = apart::run(
-            move || match offers.tools[index].schema().place(&arguments) {
-                Place::AtTheServer => Ok(()),
-                Place::Here | Place::Apart => offers.check_now(index, &arguments),
-            },
-        );
-        checked.await.unwrap_or_else(|| {
-            tracing::debug!(
-                tool = offer.name,
-                "arguments were not checked, which takes long"
-            );
-            Ok(())
-        })
+        let offered = Arc::new(self.select(server));
+        *kept() = Some(offered.clone());
+        offered
     }
 
-    fn check_now(&self, index: usize, arguments: &Value) -> Result<(), String> {
-        let offer = &self.tools[index];
-        let (schema, text) = (offer.schema(), &offer.input_schema);
-        let has_room = || {
-            let weight = schema.weight(text);
-            let kept = |kept: u64| Some(kept + weight).filter(|kept| *kept <= COMPILED_BYTES);
-            let kept = self
-                .compiled
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, kept);
-            kept.is_ok()
+    fn select(&self, server: &Arc<Server>) -> Offered {
+        let entry = |(offer, policy): (&Arc<Offer>, _)| Entry {
+            server: server.clone(),
+            policy,
+            offer: offer.clone(),
+            pins: self.pins.clone(),
         };
-        schema.check(text, arguments, has_room)
+        let entries: Vec<_> = self.selected(server).map(entry).collect();
+        let definitions = match entries.len() == self.tools.len() {
+            true => self.definitions.clone(),
+            false => joined(entries.iter().map(|entry| &entry.offer.definition)),
+        };
+        let withheld = self.withheld(server).collect();
+        Offered::new(server.clone(), entries, definitions, withheld)
     }
 
-    /// The tools that `server` offers, with their places among [`Offers::tools`].
-    pub(crate) fn offered(
+    /// The tools that `server` offers.
+    pub(crate) fn selected(
         &self,
         server: &Server,
-    ) -> impl Iterator<Item = (usize, &Offer, ToolPolicy)> {
-        let tools = self.tools.iter().enumerate();
-        tools.filter_map(move |(index, offer)| {
+    ) -> impl Iterator<Item = (&Arc<Offer>, ToolPolicy)> {
+        self.tools.iter().filter_map(move |offer| {
             let policy = server.tools.policy(&offer.tool)?;
             let is_offered = offer.withheld(server, self.pins.as_deref()).is_none();
-            is_offered.then_some((index, offer, policy))
+            is_offered.then_some((offer, policy))
         })
     }
 
@@ -197,79 +150,24 @@ impl Offers {
     }
 }
 
-impl Offer {
-    fn new(name: String, tool: Tool, schema: Json) -> Self {
-        let listed = Definition::of(&tool);
-        let text = tool.description.or(tool.title);
-        let text = text.as_deref().map(cleaned);
-        let schema = match schema {
-            Json::Cleaned(schema) => Some(schema),
-            Json::Clean | Json::InAName => None,
-        };
-        let is_cleaned = schema.is_some() || matches!(text, Some(Cow::Owned(_)));
-        let description = text.map(|text| cut(text, DESCRIPTION_BYTES));
-        let offered = schema.as_deref().unwrap_or(tool.input_schema.get());
-        Self {
-            definition: definition(&name, description.as_deref(), offered),
-            is_cleaned,
-            description,
-            name,
-            tool: tool.name,
-            input_schema: tool.input_schema,
-            listed,
-            schema: OnceLock::new(),
-        }
+/// Puts the definitions of all tools into one piece of memory, of which each then has a slice.
+fn share_definitions(tools: &mut [Offer]) -> Bytes {
+    let all = joined(tools.iter().map(|offer| &offer.definition));
+    let mut start = 0;
+    for offer in tools {
+        let end = start + offer.definition.len();
+        offer.definition = all.slice(start..end);
+        start = end + 1;
     }
-
-    /// Returns the reason why `server` withholds the tool; `pins` were accepted when it was listed.
-    pub(crate) fn withheld(&self, server: &Server, pins: Option<&Pins>) -> Option<ToolState> {
-        server.withheld(&self.tool, self.listed.fingerprint(), pins)
-    }
-
-    fn schema(&self) -> &Schema {
-        self.schema.get_or_init(|| Schema::of(&self.input_schema))
-    }
-}
-
-/// A function tool. The schema stays as it is, but for an absent `properties`, which some providers
-/// insist on.
-fn definition(name: &str, description: Option<&str>, schema: &str) -> Bytes {
-    let description = match description {
-        Some(text) => format!(r#","description":{}"#, quoted(text)),
-        None => String::new(),
-    };
-    let parameters = with_properties(schema);
-    format!(r#"{{"type":"function","function":{{"name":"{name}"{description},"parameters":{parameters}}}}}"#).into()
-}
-
-fn with_properties(schema: &str) -> String {
-    match Object::parse(schema) {
-        Ok(object) if object.get("properties").is_none() => {
-            let edits = object.set(&[("properties", "{}")]);
-            object.edited(edits)
-        }
-        _ => schema.to_owned(),
-    }
-}
-
-/// Names are shown in terminals, logs and pages, and are what a model must repeat exactly.
-fn name_fault(name: &str) -> Option<&'static str> {
-    if name.is_empty() {
-        return Some("its name is empty");
-    }
-    if name.len() > NAME_BYTES {
-        return Some("its name is over 1 KiB");
-    }
-    name.chars()
-        .any(|letter| letter.is_control() || is_unseen(letter))
-        .then_some("its name has control or invisible characters")
+    all
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::{Value, json, value::RawValue};
 
     use super::*;
+    use crate::{registry::Definition, unseen::is_unseen};
 
     fn tool(name: &str, schema: Value) -> Tool {
         raw_tool(name, serde_json::value::to_raw_value(&schema).unwrap())

@@ -1,0 +1,155 @@
+//! The tools that a server offers by one record: made once, for all requests.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use serde_json::Value;
+
+use super::tool::Offer;
+use crate::{
+    left_out::LeftOut,
+    registry::{Pins, Server, ToolPolicy},
+};
+
+/// The tools of a list that a server's record offers, ready for requests.
+///
+/// It depends on the record and the list alone, which both never change: another record, or a
+/// list that was fetched again, has another one. So it is kept with the list
+/// ([`Offers::offered`](super::Offers::offered)), goes with it, and is never out of date.
+#[derive(Debug)]
+pub(crate) struct Offered {
+    server: Arc<Server>,
+    /// By offered name.
+    entries: Vec<Entry>,
+    /// The elements for a request's `tools`, with commas between them.
+    definitions: Bytes,
+    /// The places of those whose texts were cleaned.
+    cleaned: Vec<usize>,
+    withheld: Arc<[LeftOut]>,
+}
+
+/// One offered tool.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) server: Arc<Server>,
+    pub(crate) policy: ToolPolicy,
+    pub(super) offer: Arc<Offer>,
+    /// The pins accepted when the tool was listed.
+    pub(super) pins: Option<Arc<Pins>>,
+}
+
+impl Entry {
+    pub(crate) fn offer(&self) -> &Offer {
+        &self.offer
+    }
+
+    /// Checks `arguments` against the tool's input schema.
+    ///
+    /// # Errors
+    /// The faults, in words that let a model repair its call.
+    pub(crate) async fn check(&self, arguments: Value) -> Result<(), String> {
+        self.offer.check(arguments).await
+    }
+
+    /// Returns the tool's policy in `server`, the current record; `None` if it is not offered any
+    /// more.
+    pub(crate) fn policy_now(&self, server: &Server) -> Option<ToolPolicy> {
+        let withheld = self.offer.withheld(server, self.pins.as_deref());
+        server
+            .tools
+            .policy(&self.offer.tool)
+            .filter(|_| withheld.is_none())
+    }
+}
+
+impl Offered {
+    pub(super) fn new(
+        server: Arc<Server>,
+        entries: Vec<Entry>,
+        definitions: Bytes,
+        withheld: Arc<[LeftOut]>,
+    ) -> Self {
+        let places = entries.iter().enumerate();
+        let cleaned = places.filter(|(_, entry)| entry.offer.is_cleaned);
+        Self {
+            cleaned: cleaned.map(|(place, _)| place).collect(),
+            server,
+            entries,
+            definitions,
+            withheld,
+        }
+    }
+
+    /// Only those at these places.
+    pub(crate) fn only(self: &Arc<Self>, mut places: Vec<usize>) -> Arc<Self> {
+        places.sort_unstable();
+        places.dedup();
+        if places.len() == self.entries.len() {
+            return self.clone();
+        }
+        let entries: Vec<_> = places.iter().map(|&at| self.entries[at].clone()).collect();
+        let definitions = joined(entries.iter().map(|entry| &entry.offer.definition));
+        let (server, withheld) = (self.server.clone(), self.withheld.clone());
+        Arc::new(Self::new(server, entries, definitions, withheld))
+    }
+
+    /// Returns `true` if it is `server`, this very record, that offers them.
+    pub(super) fn is_of(&self, server: &Arc<Server>) -> bool {
+        Arc::ptr_eq(&self.server, server)
+    }
+
+    /// The record that offers them.
+    pub(crate) fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// The tools, in the order of their names.
+    pub(crate) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The elements for a request's `tools`, with commas between them; empty without tools.
+    pub(crate) fn definitions(&self) -> &Bytes {
+        &self.definitions
+    }
+
+    /// The place of the tool that is offered as `name`.
+    pub(crate) fn place(&self, name: &str) -> Option<usize> {
+        // Every offered name begins with the server's: most names of others end here.
+        if !name.starts_with(self.server.name.as_str()) {
+            return None;
+        }
+        let found = self
+            .entries
+            .binary_search_by(|entry| (*entry.offer.name).cmp(name));
+        found.ok()
+    }
+
+    /// The tool that is offered as `name`.
+    pub(crate) fn entry(&self, name: &str) -> Option<&Entry> {
+        Some(&self.entries[self.place(name)?])
+    }
+
+    /// The tools from whose texts something was removed.
+    pub(crate) fn cleaned(&self) -> impl Iterator<Item = &Entry> {
+        self.cleaned.iter().map(|&place| &self.entries[place])
+    }
+
+    /// The selected tools that the server would offer too, if somebody accepted them.
+    pub(crate) fn withheld(&self) -> &[LeftOut] {
+        &self.withheld
+    }
+}
+
+/// These definitions in one piece, with commas between them.
+pub(super) fn joined<'a>(definitions: impl Iterator<Item = &'a Bytes> + Clone) -> Bytes {
+    let length = definitions.clone().map(|one| one.len() + 1).sum();
+    let mut joined = BytesMut::with_capacity(length);
+    for definition in definitions {
+        if !joined.is_empty() {
+            joined.extend_from_slice(b",");
+        }
+        joined.extend_from_slice(definition);
+    }
+    joined.freeze()
+}
