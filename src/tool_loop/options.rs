@@ -2,7 +2,7 @@
 
 use crate::{
     chat::{ChatRequest, Unread},
-    json::{Object, array, depth_exceeds},
+    json::{Object, array},
     name::short,
     refusal::{Kind, Refusal},
     settings::{Settings, Streaming},
@@ -37,7 +37,7 @@ impl Options {
 
     /// Reads the options of `request`.
     pub(crate) fn parse(request: &ChatRequest, settings: &Settings) -> Result<Self, Refusal> {
-        if depth_exceeds(request.bytes(), settings.limits.json_depth) {
+        if request.is_deeper_than(settings.limits.json_depth) {
             let limit = settings.limits.json_depth;
             return Err(Refusal::new(
                 Kind::InvalidJson,
