@@ -4,12 +4,13 @@ use std::{
     error::Error as StdError,
     fmt,
     future::Future,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{Method, Request, Response, request};
 use http_body::Body;
 use pin_project_lite::pin_project;
@@ -108,8 +109,13 @@ where
 {
     let limits = &gateway.settings.limits;
     let held = gateway.room.of(&caller::whose(&parts), limits);
-    let reading = body::read(body, limits.body_bytes, held);
-    let Ok(read) = timeout(limits.body_read, reading).await else {
+    let mut reading = pin!(body::read(body, limits.body_bytes, held));
+    // What is there already needs no timer.
+    let read = match reading.as_mut().now_or_never() {
+        Some(read) => Ok(read),
+        None => timeout(limits.body_read, reading).await,
+    };
+    let Ok(read) = read else {
         return Ok(tool_loop::refused(&too_slow(limits)));
     };
     if let Some(excess) = read.excess() {
@@ -124,7 +130,8 @@ where
             let caller = Caller::of(&parts, tokens, &request);
             // The frames are gone; what the request was made of stays until the exchange ends.
             let upstream = Upstream::new(Inner::new(inner), parts, read.into_held());
-            let answer = tool_loop::run(gateway, request, upstream, caller).await;
+            // The loop is large, and most requests pass: they get a future without it.
+            let answer = Box::pin(tool_loop::run(gateway, request, upstream, caller)).await;
             answer.map(restored).map_err(InnerError::restore)
         }
         Ok(None) => {

@@ -1,12 +1,17 @@
 //! A quick test of bytes for a possible member `mcp`.
 
-use bytes::Bytes;
-use memchr::memmem;
+use std::sync::LazyLock;
 
-/// The plain name, and the beginnings of the escapes for its letters, U+006D, U+0063 and U+0070.
+use bytes::Bytes;
+use memchr::memmem::Finder;
+
+/// The plain name.
+const NAME: &[u8] = b"\"mcp\"";
+/// The beginning of the escapes for its letters, U+006D, U+0063 and U+0070, and what may follow it.
 /// Common escapes, such as `\u00e9` and `\u001b`, do not match.
-const SPELLINGS: [&[u8]; 3] = [b"\"mcp\"", b"\\u006", b"\\u0070"];
-/// One less than the longest of them: the most of a match that one frame can end with.
+const ESCAPE: &[u8] = b"\\u00";
+const LETTERS: [&[u8]; 2] = [b"6", b"70"];
+/// One less than the longest of all: the most of a match that one frame can end with.
 const OVERLAP: usize = 5;
 
 /// Returns true if one of the spellings occurs in `frames`, even across their borders.
@@ -14,39 +19,43 @@ const OVERLAP: usize = 5;
 /// `false` is certain; `true` means that the body has to be parsed.
 pub(crate) fn may_have_mcp<'a>(frames: impl Iterator<Item = &'a Bytes>) -> bool {
     // The end of the earlier frames, to which the beginning of the next is appended.
-    let mut border = Vec::with_capacity(2 * OVERLAP);
+    let (mut border, mut length) = ([0; 2 * OVERLAP], 0);
     for frame in frames {
-        if !border.is_empty() {
-            border.extend_from_slice(&frame[..frame.len().min(OVERLAP)]);
-            if has_spelling(&border) {
-                return true;
-            }
-        }
-        if has_spelling(frame) {
+        let begun = &frame[..frame.len().min(OVERLAP)];
+        let both = length + begun.len();
+        border[length..both].copy_from_slice(begun);
+        // Before the first frame there is no border.
+        if length > 0 && has_spelling(&border[..both]) || has_spelling(frame) {
             return true;
         }
-        if frame.len() >= OVERLAP {
-            border.clear();
-            border.extend_from_slice(&frame[frame.len() - OVERLAP..]);
-        } else {
-            // A frame this short is already in the border, unless that was empty.
-            if border.is_empty() {
-                border.extend_from_slice(frame);
-            }
-            border.drain(..border.len().saturating_sub(OVERLAP));
-        }
+        // A frame this short is in the border already.
+        let end = match frame.len() < OVERLAP {
+            true => &border[both.saturating_sub(OVERLAP)..both],
+            false => &frame[frame.len() - OVERLAP..],
+        };
+        let mut kept = [0; OVERLAP];
+        length = end.len();
+        kept[..length].copy_from_slice(end);
+        border[..OVERLAP].copy_from_slice(&kept);
     }
     false
 }
 
 fn has_spelling(bytes: &[u8]) -> bool {
-    SPELLINGS
-        .iter()
-        .any(|spelling| memmem::find(bytes, spelling).is_some())
+    // To build a finder takes as long as to search a short body.
+    static FINDERS: LazyLock<[Finder<'_>; 2]> = LazyLock::new(|| [NAME, ESCAPE].map(Finder::new));
+    let [name, escape] = &*FINDERS;
+    let is_letter = |at: usize| {
+        let behind = &bytes[at + ESCAPE.len()..];
+        LETTERS.iter().any(|letter| behind.starts_with(letter))
+    };
+    name.find(bytes).is_some() || escape.find_iter(bytes).any(is_letter)
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn sniff(frames: &[&'static str]) -> bool {
@@ -93,6 +102,19 @@ mod tests {
             }
             let bytes: Vec<&'static str> = (0..text.len()).map(|i| &text[i..i + 1]).collect();
             assert!(sniff(&bytes));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_body_in_any_frames_is_sniffed_as_a_plain_search_of_the_whole_finds(
+            frames in prop::collection::vec(prop_oneof!["[\"mcp\\\\u0067]{0,9}", "\"mcp|\\\\u00|cp\""], 0..6)
+        ) {
+            let whole = frames.concat();
+            let spellings = ["\"mcp\"", "\\u006", "\\u0070"];
+            let found = spellings.iter().any(|spelling| whole.contains(spelling));
+            let frames: Vec<_> = frames.into_iter().map(Bytes::from).collect();
+            prop_assert_eq!(may_have_mcp(frames.iter()), found);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use crate::json::{Edit, Object, array, quoted};
+use crate::json::{Edit, Object, first, quoted};
 
 /// The members that all chunks of one stream share.
 const IDENTITY: [&str; 4] = ["id", "created", "model", "system_fingerprint"];
@@ -47,9 +47,7 @@ impl<'a> Chunk<'a> {
     /// Reads a chunk; `None` if it is not a JSON object.
     pub(crate) fn parse(text: &'a str) -> Option<Self> {
         let object = Object::parse(text).ok()?;
-        let choices = object.present("choices");
-        let choice = choices.and_then(|choices| array(choices, 1));
-        let choice = choice.and_then(|choices| Object::parse(choices.first()?).ok());
+        let choice = object.present("choices").and_then(Object::first_of);
         let delta = choice
             .as_ref()
             .and_then(|choice| Object::parse(choice.present("delta")?).ok());
@@ -75,9 +73,7 @@ impl<'a> Chunk<'a> {
             .delta
             .as_ref()
             .and_then(|delta| delta.present("tool_calls"));
-        calls
-            .and_then(|calls| array(calls, 1))
-            .is_some_and(|calls| !calls.is_empty())
+        calls.and_then(first).is_some()
     }
 
     /// Returns `true` if it ends the turn.

@@ -4,7 +4,7 @@ use super::{
     tool_call::{CALLS_READ, ToolCall},
     turn::Turn,
 };
-use crate::json::{Edit, Object, array, concat, quoted};
+use crate::json::{Edit, Object, Places, array, concat, quoted};
 use bytes::Bytes;
 
 /// A JSON object that the upstream answered: a completion, or anything else, such as an error.
@@ -15,6 +15,10 @@ pub(crate) struct Completion {
     turn: Turn,
     has_message: bool,
     has_calls: bool,
+    /// The places of `usage` and `mcp`, which are set at the end of a loop.
+    members: Places<2>,
+    /// The place of `finish_reason`, where the answer calls tools and gives another reason.
+    finish: Option<Places<1>>,
 }
 
 impl Completion {
@@ -45,11 +49,15 @@ impl Completion {
                 return Self::parse(&with_call_ids(&object, body, message)?);
             }
         }
+        let has_calls = !turn.calls.is_empty();
+        let choice = choice.filter(|_| has_calls);
         Some(Self {
             body: body.clone(),
             has_message: turn.message.is_some(),
-            has_calls: !turn.calls.is_empty(),
+            has_calls,
             turn,
+            members: object.places(["usage", "mcp"]),
+            finish: choice.and_then(|choice| other_finish(&object, &choice)),
         })
     }
 
@@ -63,17 +71,13 @@ impl Completion {
         self.has_message
     }
 
-    /// The answer with these top-level members set, in standard form if it calls tools.
-    pub(crate) fn with(&self, members: &[(&str, &str)]) -> Vec<Bytes> {
-        // `parse` has read the same bytes, so this does not fail.
-        let object = std::str::from_utf8(&self.body)
-            .ok()
-            .and_then(|text| Object::parse(text).ok());
-        let Some(object) = object else {
-            return vec![self.body.clone()];
-        };
-        let mut edits = object.set(members);
-        edits.extend(self.standard_finish(&object).unwrap_or_default());
+    /// The answer with this usage and this member `mcp`, where they are given, in standard form if
+    /// it calls tools. It is edited at the places that were found when it was read.
+    pub(crate) fn with(&self, usage: Option<&str>, mcp: Option<&str>) -> Vec<Bytes> {
+        let mut edits = self.members.set([usage, mcp]);
+        if let Some(finish) = &self.finish {
+            edits.extend(finish.set([Some(CALLS)]));
+        }
         Edit::apply(&self.body, edits)
     }
 
@@ -107,26 +111,21 @@ impl Completion {
         chunks.push(chunk("{}".to_owned(), finish.unwrap_or(r#""stop""#), usage));
         chunks
     }
+}
 
-    /// Replaces the reason `stop` that some upstreams give beside tool calls; callers go by
-    /// `finish_reason`.
-    fn standard_finish(&self, object: &Object<'_>) -> Option<Vec<Edit>> {
-        if !self.has_calls {
-            return None;
-        }
-        let choice = first_choice(object)?;
-        Some(object.within(
-            choice.text(),
-            choice.set(&[("finish_reason", r#""tool_calls""#)]),
-        ))
-    }
+/// The `finish_reason` of a choice with tool calls.
+const CALLS: &str = r#""tool_calls""#;
+
+/// The place of a `finish_reason` other than that of tool calls: some upstreams say `stop` beside
+/// them, and callers go by it.
+fn other_finish(object: &Object<'_>, choice: &Object<'_>) -> Option<Places<1>> {
+    let is_other = choice.get("finish_reason") != Some(CALLS);
+    let place = || choice.places(["finish_reason"]);
+    is_other.then(|| place().behind(object.span(choice.text()).start))
 }
 
 fn first_choice<'a>(object: &Object<'a>) -> Option<Object<'a>> {
-    let choices = array(object.present("choices")?, 1)?;
-    choices
-        .first()
-        .and_then(|choice| Object::parse(choice).ok())
+    Object::first_of(object.present("choices")?)
 }
 
 /// The members of `message` without its tool calls. They stay text, since a lone surrogate, where a
@@ -254,10 +253,48 @@ mod tests {
         ]});
         let mut answer = Completion::parse(&body.to_string().into()).unwrap();
         assert_eq!(answer.take_turn().calls.len(), 1);
-        let body: Value = serde_json::from_slice(&concat(&answer.with(&[("mcp", "{}")]))).unwrap();
+        let body: Value = serde_json::from_slice(&concat(&answer.with(None, Some("{}")))).unwrap();
         assert_eq!(body["choices"][0]["finish_reason"], "tool_calls");
         assert_eq!(body["mcp"], json!({}));
         assert_eq!(body["id"], "x");
+    }
+
+    #[test]
+    fn members_are_set_at_the_places_that_were_found_as_if_the_answer_were_read_again() {
+        let calls = r#"[{"id":"a","function":{"name":"f"}}]"#;
+        for finish in [
+            r#","finish_reason":"stop""#,
+            r#","finish_reason" : null"#,
+            "",
+            r#","finish_reason":"tool_calls""#,
+        ] {
+            for (before, behind) in [
+                ("", ""),
+                (r#""usage": {"a":1} ,"#, ""),
+                (r#""mcp":0,"#, r#", "usage":null "#),
+            ] {
+                let body = format!(
+                    r#" {{{before} "choices": [ {{"message":{{"tool_calls":{calls}}}{finish} }},1]{behind}}}"#
+                );
+                let answer = Completion::parse(&body.clone().into()).unwrap();
+                for values in [
+                    [None, None],
+                    [Some("{}"), None],
+                    [Some("1.50"), Some("[2]")],
+                ] {
+                    let object = Object::parse(&body).unwrap();
+                    let members = ["usage", "mcp"].into_iter().zip(values);
+                    let members = members.filter_map(|(name, value)| Some((name, value?)));
+                    let mut edits = object.set(&members.collect::<Vec<_>>());
+                    let choice = first_choice(&object).unwrap();
+                    edits.extend(
+                        object.within(choice.text(), choice.set(&[("finish_reason", CALLS)])),
+                    );
+                    let [usage, mcp] = values;
+                    assert_eq!(concat(&answer.with(usage, mcp)), object.edited(edits));
+                }
+            }
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub(crate) fn answer(data: &[u8]) {
     };
     let turn = answer.take_turn();
     assert!(turn.calls.iter().all(|call| !call.id.is_empty()));
-    let told = concat(&answer.with(&[("usage", "{}"), ("mcp", "[1]")]));
+    let told = concat(&answer.with(Some("{}"), Some("[1]")));
     let object = Object::parse(text(&told)).expect("what a caller gets is an object");
     assert_eq!(
         (object.get("usage"), object.get("mcp")),

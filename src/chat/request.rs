@@ -17,8 +17,13 @@ pub(crate) struct ChatRequest {
     pub(crate) stream: bool,
     /// `true` if the caller wants a chunk with the usage at the end of the stream.
     pub(crate) include_usage: bool,
-    /// The edit that requests the usage from the upstream, made by [`ChatRequest::ask_for_usage`].
+    /// The edit that requests the usage from the upstream, once [`ChatRequest::ask_for_usage`] wants
+    /// it.
     pub(super) usage: Option<Edit>,
+    /// The same edit until then; `None` where nothing is streamed.
+    usage_request: Option<Edit>,
+    /// The number of levels that the request nests.
+    depth: usize,
     /// `true` if the caller asks for one choice, as by default.
     pub(crate) one_choice: bool,
     /// `true` if the caller allows several calls at once, as by default.
@@ -104,13 +109,20 @@ impl ChatRequest {
         if let Some(name) = READ.into_iter().find(|name| object.count(name) > 1) {
             return Err(Unread::Doubled(name.into()));
         }
+        let stream_options = stream_options(&object);
+        let stream = object.get("stream") == Some("true");
         Ok(Self {
             mcp,
             model: object.string("model").map(Into::into),
-            stream: object.get("stream") == Some("true"),
-            include_usage: stream_options(&object)
+            stream,
+            include_usage: stream_options
+                .as_ref()
                 .is_some_and(|options| options.get("include_usage") == Some("true")),
             usage: None,
+            usage_request: stream
+                .then(|| usage_request(&object, stream_options.as_ref()))
+                .flatten(),
+            depth: object.depth(),
             one_choice: object.present("n").is_none_or(|n| n.parse() == Ok(1.0)),
             parallel: object.get("parallel_tool_calls") != Some("false"),
             tools_forbidden: object
@@ -138,19 +150,12 @@ impl ChatRequest {
 
     /// Requests a chunk with the usage at the end of each turn.
     pub(crate) fn ask_for_usage(&mut self) {
-        let text = std::str::from_utf8(&self.body).ok();
-        // `parse` has read the same bytes, so this does not fail.
-        let Some(object) = text.and_then(|text| Object::parse(text).ok()) else {
-            return;
-        };
-        let edits = match stream_options(&object) {
-            Some(options) => {
-                let edits = options.set(&[("include_usage", "true")]);
-                object.within(options.text(), edits)
-            }
-            None => object.set(&[("stream_options", r#"{"include_usage":true}"#)]),
-        };
-        self.usage = edits.into_iter().next();
+        self.usage = self.usage_request.take();
+    }
+
+    /// Returns `true` if the request nests deeper than `limit` levels, which reading it has counted.
+    pub(crate) fn is_deeper_than(&self, limit: usize) -> bool {
+        self.depth > limit
     }
 
     /// Reads the caller's own tools; returns `false` if there are more than `most`.
@@ -230,11 +235,23 @@ impl ToolsPlace {
     }
 }
 
-/// The caller's own tools, as far as they have names.
 fn stream_options<'a>(object: &Object<'a>) -> Option<Object<'a>> {
     Object::parse(object.present("stream_options")?).ok()
 }
 
+/// The edit that requests the usage from the upstream.
+fn usage_request(object: &Object<'_>, stream_options: Option<&Object<'_>>) -> Option<Edit> {
+    let edits = match stream_options {
+        Some(options) => {
+            let edits = options.set(&[("include_usage", "true")]);
+            object.within(options.text(), edits)
+        }
+        None => object.set(&[("stream_options", r#"{"include_usage":true}"#)]),
+    };
+    edits.into_iter().next()
+}
+
+/// The caller's own tools, as far as they have names.
 fn caller_tools(tools: &[&str]) -> Vec<CallerTool> {
     let name = |(index, tool): (usize, &&str)| {
         let tool = Object::parse(tool).ok()?;

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use memchr::memchr;
 use serde_json::{Map, Value};
 
 use super::{
@@ -153,7 +154,7 @@ impl StreamReader {
             if event.name == b"error" {
                 return Ok(Some(StreamEvent::Error(text)));
             }
-            match text.contains('\n') && Chunk::parse(&text).is_none() {
+            match memchr(b'\n', text.as_bytes()).is_some() && Chunk::parse(&text).is_none() {
                 // Events without blank lines between them look like one of several lines.
                 true => self.lines.extend(text.lines().map(str::to_owned)),
                 false => self.lines.push_back(text),

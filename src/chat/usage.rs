@@ -7,6 +7,14 @@ use serde_json::{Map, Number, Value};
 pub(crate) struct Usage(Map<String, Value>);
 
 impl Usage {
+    /// The sum of these; the first is moved, and with one there is nothing to add.
+    pub(crate) fn sum(usages: impl IntoIterator<Item = Map<String, Value>>) -> Self {
+        let mut usages = usages.into_iter();
+        let mut sum = Self(usages.next().unwrap_or_default());
+        usages.for_each(|usage| sum.add(&usage));
+        sum
+    }
+
     /// Adds every numeric member of `usage`, nested ones too; of anything else the newest stays.
     pub(crate) fn add(&mut self, usage: &Map<String, Value>) {
         add_members(&mut self.0, usage);

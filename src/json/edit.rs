@@ -50,6 +50,21 @@ impl Edit {
         before
     }
 
+    /// The rewritten text in one piece.
+    pub(crate) fn apply_to_text(original: &str, mut edits: Vec<Self>) -> String {
+        edits.sort_by_key(|edit| (edit.range.start, edit.range.end));
+        let added: usize = edits.iter().map(|edit| edit.with.len()).sum();
+        let mut text = String::with_capacity(original.len() + added);
+        let mut done = 0;
+        for edit in edits {
+            text.push_str(&original[done..edit.range.start]);
+            text.push_str(&String::from_utf8_lossy(&edit.with));
+            done = edit.range.end;
+        }
+        text.push_str(&original[done..]);
+        text
+    }
+
     /// Applies the edits, and returns two parts: the text before the byte `place` of the original,
     /// and the rest.
     pub(crate) fn apply_around(

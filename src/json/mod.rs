@@ -5,12 +5,15 @@
 
 mod edit;
 mod object;
+mod places;
+mod scan;
 mod text;
 mod tree;
 
 pub(crate) use self::{
     edit::{Edit, concat},
-    object::{Malformed, Object, array},
+    object::{Malformed, Object, array, first},
+    places::Places,
     text::{depth, depth_exceeds, quoted, string},
     tree::tree_or_text,
 };

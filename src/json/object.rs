@@ -1,23 +1,22 @@
 //! One JSON object, read at its top level only.
 
-use std::{borrow::Cow, collections::HashSet, fmt, ops::Range};
+use std::{borrow::Cow, collections::HashSet, ops::Range};
 
-use serde::{
-    Deserialize, Deserializer,
-    de::{Error as _, MapAccess, SeqAccess, Visitor},
-};
 use serde_json::value::RawValue;
 
 use super::{
     Edit,
-    text::{quoted, string},
+    places::{Places, addition},
+    scan::{NoJson, Scan},
+    text::string,
 };
 
 /// An object's members in their order, doubled ones included; values are left as they are.
 #[derive(Debug)]
 pub(crate) struct Object<'a> {
     text: &'a str,
-    members: Vec<(Cow<'a, str>, &'a RawValue)>,
+    members: Vec<(Cow<'a, str>, &'a str)>,
+    depth: usize,
 }
 
 /// The reason why a text is not read as an object.
@@ -35,14 +34,65 @@ const MEMBERS: usize = 1 << 18;
 impl<'a> Object<'a> {
     /// Reads the object that `text` is.
     pub(crate) fn parse(text: &'a str) -> Result<Self, Malformed> {
-        match serde_json::from_str(text) {
-            Ok(Members(members)) => Ok(Self { text, members }),
-            Err(_) => match serde_json::from_str::<&RawValue>(text) {
-                Ok(whole) if whole.get().starts_with('{') => Err(Malformed::TooLarge),
-                Ok(_) => Err(Malformed::NotAnObject),
-                Err(_) => Err(Malformed::NotJson),
-            },
+        Self::read(text).map_err(|NoJson| match serde_json::from_str::<&RawValue>(text) {
+            Ok(whole) if whole.get().starts_with('{') => Malformed::TooLarge,
+            Ok(_) => Malformed::NotAnObject,
+            Err(_) => Malformed::NotJson,
+        })
+    }
+
+    /// Reads the object that is the first element of the array `text`.
+    pub(crate) fn first_of(text: &'a str) -> Option<Self> {
+        let mut scan = Scan::new(text);
+        scan.eat(b'[').ok()?;
+        scan.peek();
+        let start = scan.at();
+        let members = Self::members(&mut scan).ok()?;
+        Some(Self {
+            text: &text[start..scan.at()],
+            members,
+            depth: 1 + scan.deepest(),
+        })
+    }
+
+    fn read(text: &'a str) -> Result<Self, NoJson> {
+        let mut scan = Scan::new(text);
+        let members = Self::members(&mut scan)?;
+        let depth = 1 + scan.deepest();
+        let object = Self {
+            text,
+            members,
+            depth,
+        };
+        scan.peek().is_none().then_some(object).ok_or(NoJson)
+    }
+
+    fn members(scan: &mut Scan<'a>) -> Result<Vec<(Cow<'a, str>, &'a str)>, NoJson> {
+        scan.eat(b'{')?;
+        // About as many as a message and a completion have.
+        let mut members = Vec::with_capacity(8);
+        let mut is_over = scan.eats(b'}');
+        while !is_over {
+            if members.len() == MEMBERS {
+                return Err(NoJson);
+            }
+            let name = match scan.string()? {
+                (name, true) => name[1..name.len() - 1].into(),
+                (name, false) => string(name).ok_or(NoJson)?,
+            };
+            scan.eat(b':')?;
+            members.push((name, scan.value()?));
+            is_over = !scan.eats(b',');
+            if is_over {
+                scan.eat(b'}')?;
+            }
         }
+        Ok(members)
+    }
+
+    /// The number of levels that it nests, itself included.
+    pub(crate) fn depth(&self) -> usize {
+        self.depth
     }
 
     /// The object as it was read.
@@ -53,7 +103,7 @@ impl<'a> Object<'a> {
     /// The value of the (first) member `key`.
     pub(crate) fn get(&self, key: &str) -> Option<&'a str> {
         let (_, value) = self.members.iter().find(|(name, _)| name == key)?;
-        Some(value.get())
+        Some(value)
     }
 
     /// The value of the member `key`, unless it is absent or `null`.
@@ -68,9 +118,7 @@ impl<'a> Object<'a> {
 
     /// Names and values in their order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &'a str)> {
-        self.members
-            .iter()
-            .map(|(name, value)| (&**name, value.get()))
+        self.members.iter().map(|(name, value)| (&**name, *value))
     }
 
     /// Returns how often the member `key` is given.
@@ -96,9 +144,9 @@ impl<'a> Object<'a> {
     /// The edit that removes the member `key`, with one comma.
     pub(crate) fn remove(&self, key: &str) -> Option<Edit> {
         let index = self.members.iter().position(|(name, _)| name == key)?;
-        let end = self.span(self.members[index].1.get()).end;
+        let end = self.span(self.members[index].1).end;
         if index > 0 {
-            let before = self.span(self.members[index - 1].1.get()).end;
+            let before = self.span(self.members[index - 1].1).end;
             return Some(Edit::remove(before..end));
         }
         // The first member has no comma before it, but may have one behind it.
@@ -117,12 +165,15 @@ impl<'a> Object<'a> {
         let mut empty = self.members.is_empty();
         let edit = |&(key, value): &(&str, &str)| match self.get(key) {
             Some(old) => Edit::replace(self.span(old), value.to_owned()),
-            None => {
-                let comma = if std::mem::take(&mut empty) { "" } else { "," };
-                Edit::insert(self.close(), format!("{comma}{}:{value}", quoted(key)))
-            }
+            None => Edit::insert(self.close(), addition(&mut empty, key, value)),
         };
         members.iter().map(edit).collect()
+    }
+
+    /// The places of the members with these names, for edits when the object itself is gone.
+    pub(crate) fn places<const N: usize>(&self, names: [&'static str; N]) -> Places<N> {
+        let place = |name| (name, self.get(name).map(|value| self.span(value)));
+        Places::new(names.map(place), self.close(), self.members.is_empty())
     }
 
     /// Edits of `value`, which came from this object, as edits of this object.
@@ -133,11 +184,7 @@ impl<'a> Object<'a> {
 
     /// The object's text after `edits`.
     pub(crate) fn edited(&self, edits: Vec<Edit>) -> String {
-        let mut text = String::with_capacity(self.text.len());
-        for segment in Edit::apply(&self.text.to_owned().into(), edits) {
-            text.push_str(&String::from_utf8_lossy(&segment));
-        }
-        text
+        Edit::apply_to_text(self.text, edits)
     }
 
     /// The position after the opening brace.
@@ -149,82 +196,38 @@ impl<'a> Object<'a> {
     pub(crate) fn close(&self) -> usize {
         self.members
             .last()
-            .map_or_else(|| self.open(), |(_, value)| self.span(value.get()).end)
+            .map_or_else(|| self.open(), |(_, value)| self.span(value).end)
     }
 }
 
 /// The first `most` elements of the array that `text` is, whose rest is not read: millions of
 /// elements fit into what callers may send.
 pub(crate) fn array(text: &str, most: usize) -> Option<Vec<&str>> {
-    let mut elements = Elements {
-        found: Vec::new(),
-        most,
-    };
-    let read = serde_json::Deserializer::from_str(text).deserialize_seq(&mut elements);
-    let is_array = read.is_ok() || text.starts_with('[') && elements.found.len() == most;
-    is_array.then_some(elements.found)
-}
-
-struct Elements<'a> {
-    found: Vec<&'a str>,
-    most: usize,
-}
-
-impl<'de> Visitor<'de> for &mut Elements<'de> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while self.found.len() < self.most {
-            match seq.next_element::<&'de RawValue>()? {
-                Some(element) => self.found.push(element.get()),
-                None => return Ok(()),
-            }
+    let mut scan = Scan::new(text);
+    scan.eat(b'[').ok()?;
+    let mut found = Vec::new();
+    let mut is_over = scan.eats(b']');
+    while !is_over && found.len() < most {
+        found.push(scan.value().ok()?);
+        is_over = !scan.eats(b',');
+        if is_over && found.len() < most {
+            scan.eat(b']').ok()?;
         }
-        // Where there is more, this is an error, and the rest is left alone.
-        Ok(())
     }
+    Some(found)
 }
 
-struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct InOrder;
-
-        impl<'de> Visitor<'de> for InOrder {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                #[derive(Deserialize)]
-                struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
-                // About as many as a message and a completion have.
-                let mut members = Vec::with_capacity(8);
-                while let Some((Key(key), value)) = map.next_entry()? {
-                    if members.len() == MEMBERS {
-                        return Err(A::Error::custom("too many members"));
-                    }
-                    members.push((key, value));
-                }
-                Ok(Members(members))
-            }
-        }
-
-        deserializer.deserialize_map(InOrder)
-    }
+/// The first element of the array that `text` is; `None` if there is none.
+pub(crate) fn first(text: &str) -> Option<&str> {
+    let mut scan = Scan::new(text);
+    scan.eat(b'[').ok()?;
+    scan.value().ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::json::concat;
+    use crate::json::{concat, quoted};
 
     fn without(text: &'static str, key: &str) -> String {
         let object = Object::parse(text).unwrap();
@@ -310,6 +313,84 @@ mod tests {
         assert_eq!(array("[]", 0), Some(vec![]));
         for no_array in ["{}", "1", "\"[\"", "null"] {
             assert_eq!(array(no_array, 0), None);
+        }
+    }
+
+    mod by_serde {
+        //! The same by serde_json, which reads each byte.
+
+        use std::collections::BTreeMap;
+
+        use proptest::prelude::*;
+
+        use super::*;
+
+        fn object(text: &str) -> Option<BTreeMap<String, &RawValue>> {
+            serde_json::from_str(text).ok()
+        }
+
+        fn members() -> impl Strategy<Value = String> {
+            let value = prop_oneof![
+                Just(r#"[1, {"a": [null]}]"#),
+                Just("\"\\ud83d\""),
+                Just(" 1e999 "),
+                Just("{ }"),
+                Just("tru"),
+                Just("\"\u{7f}é\\n\""),
+                Just("\"\n\""),
+            ];
+            let name = prop_oneof![".{0,12}", Just("model".to_owned())];
+            let member = (name, value, "[ \n]{0,2}", prop::bool::weighted(0.05));
+            let member = member.prop_map(|(name, value, blank, is_half)| {
+                let name = if is_half {
+                    r#""\ud83d""#.to_owned()
+                } else {
+                    quoted(&name)
+                };
+                format!("{blank}{name}{blank}:{blank}{value}{blank}")
+            });
+            let members = prop::collection::vec(member, 0..5);
+            (members, "[ }]{0,2}")
+                .prop_map(|(members, end)| format!("{{{}}}{end}", members.join(",")))
+        }
+
+        proptest! {
+            #[test]
+            fn an_object_has_the_same_members(text in members()) {
+                let read = Object::parse(&text).ok();
+                let by_serde = object(&text);
+                prop_assert_eq!(read.is_some(), by_serde.is_some());
+                for (name, value) in by_serde.into_iter().flatten() {
+                    let read = read.as_ref().unwrap();
+                    prop_assert_eq!(read.depth(), crate::json::depth(text.as_bytes()));
+                    let (_, last) = read.iter().filter(|(other, _)| *other == name).last().unwrap();
+                    prop_assert_eq!(last, value.get());
+                }
+            }
+
+            #[test]
+            fn an_array_has_the_same_elements(text in members(), most in 0..4_usize) {
+                let text = text.replace('{', "[").replace('}', "]").replace(':', ",");
+                let whole: Option<Vec<&RawValue>> = serde_json::from_str(&text).ok();
+                let whole = whole.map(|all| all.iter().map(|value| value.get()).collect::<Vec<_>>());
+                if let Some(whole) = whole {
+                    let beginning = &whole[..most.min(whole.len())];
+                    prop_assert_eq!(array(&text, most).unwrap(), beginning);
+                    prop_assert_eq!(first(&text), whole.first().copied());
+                }
+            }
+
+            #[test]
+            fn the_first_object_of_a_list_is_read_as_by_itself(text in members(), behind in "(,1)?") {
+                let list = format!("[ {} {behind}]", text.trim());
+                if array(&list, 1).is_some_and(|found| found.first() == Some(&text.trim())) {
+                    let alone = Object::parse(text.trim()).ok();
+                    let read = Object::first_of(&list);
+                    let told = |object: &Object<'_>| format!("{:?} {}", object.members, object.depth);
+                    prop_assert_eq!(read.as_ref().map(told), alone.as_ref().map(told));
+                    prop_assert_eq!(read.map(|read| read.text), alone.map(|alone| alone.text));
+                }
+            }
         }
     }
 }

@@ -5,10 +5,21 @@ use std::borrow::Cow;
 use memchr::memchr2;
 use serde::Deserialize;
 
+use super::scan::plain;
+
 /// The text of the JSON string that `text` is.
 pub(crate) fn string(text: &str) -> Option<Cow<'_, str>> {
     #[derive(Deserialize)]
     struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+    // Names, ids and roles have nothing to decode.
+    let between = text
+        .strip_prefix('"')
+        .and_then(|text| text.strip_suffix('"'));
+    if let Some(between) = between
+        && plain(between.as_bytes()) == between.len()
+    {
+        return Some(between.into());
+    }
     serde_json::from_str(text).ok().map(|Text(text)| text)
 }
 

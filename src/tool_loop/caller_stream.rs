@@ -22,6 +22,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, header, response};
 use http_body::Body;
 use http_body_util::BodyExt;
+use memchr::memchr2;
 use tokio::time::timeout;
 
 use super::{
@@ -319,7 +320,7 @@ impl CallerStream {
 
     async fn event(&self, data: &str) {
         // A line break in JSON is a blank.
-        let data = match data.contains(['\r', '\n']) {
+        let data = match memchr2(b'\r', b'\n', data.as_bytes()).is_some() {
             true => Cow::Owned(data.replace(['\r', '\n'], " ")),
             false => Cow::Borrowed(data),
         };

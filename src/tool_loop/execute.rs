@@ -1,6 +1,6 @@
 //! Runs our calls; every result becomes one `tool` message.
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{borrow::Cow, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, StreamExt, stream};
 use serde_json::{Value, value::RawValue};
@@ -75,17 +75,7 @@ impl Batch<'_> {
         };
         // A future is large beside a call, so only what may run gets one.
         let (run, beyond) = calls.split_at(self.allowed.min(calls.len()));
-        // Collected, since the compiler cannot see that a lazy iterator's futures are `Send`.
-        let runs: Vec<_> = run
-            .iter()
-            .enumerate()
-            .map(|(index, &(call, owner))| {
-                self.run_one(call, owner).map(move |result| (index, result))
-            })
-            .collect();
-        let mut results: Vec<_> = stream::iter(runs).buffer_unordered(width).collect().await;
-        results.sort_by_key(|(index, _)| *index);
-        let results = results.into_iter().map(|(_, result)| result);
+        let results = self.run_all(run, width).await.into_iter();
         let limits = &self.gateway.settings.limits;
         let in_turn = limits.turn_calls.saturating_sub(run.len());
         let (beyond, uncounted) = beyond.split_at(in_turn.min(beyond.len()));
@@ -102,6 +92,25 @@ impl Batch<'_> {
         results
             .chain(uncounted.iter().map(|(call, _)| self.beyond(call)))
             .collect()
+    }
+
+    /// Runs these calls, so many at a time. Each future is boxed before it is handed around: it is
+    /// large, and every move would copy it.
+    async fn run_all(self, calls: &[(&ToolCall, Owner<'_>)], width: usize) -> Vec<CallResult> {
+        if let &[(call, owner)] = calls {
+            return vec![Box::pin(self.run_one(call, owner)).await];
+        }
+        // Collected, since the compiler cannot see that a lazy iterator's futures are `Send`.
+        let runs: Vec<_> = calls
+            .iter()
+            .enumerate()
+            .map(|(index, &(call, owner))| {
+                Box::pin(self.run_one(call, owner)).map(move |result| (index, result))
+            })
+            .collect();
+        let mut results: Vec<_> = stream::iter(runs).buffer_unordered(width).collect().await;
+        results.sort_by_key(|(index, _)| *index);
+        results.into_iter().map(|(_, result)| result).collect()
     }
 
     /// The result of a call beyond those of a turn: a message, since providers want one
@@ -127,7 +136,7 @@ impl Batch<'_> {
         let record = self.record.call(self.round, call, owner.entry());
         let result = match owner {
             Owner::Ours(entry) => {
-                let called = self.call(entry, &call.arguments);
+                let called = pin!(self.call(entry, &call.arguments));
                 called.instrument(record.span()).await
             }
             Owner::Caller | Owner::Unknown => {

@@ -42,7 +42,7 @@ mod resume;
 mod sink;
 mod upstream;
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use bytes::Bytes;
 use http::{Response, response};
@@ -121,22 +121,19 @@ pub(crate) async fn run(
     let record = Record::begin(&gateway, &project, &request, servers);
     let span = record.span();
     if !options.streams(&request, &gateway.settings) {
-        let exchange = answer(
-            gateway,
-            request,
-            options,
-            upstream,
-            caller,
-            record,
-            WholeReply::default(),
-        );
+        let delivery = WholeReply::default();
+        // Pinned here, since to be wrapped it would be moved, and it is large.
+        let exchange = pin!(answer(
+            gateway, request, options, upstream, caller, record, delivery
+        ));
         return exchange.instrument(span).await;
     }
     request.ask_for_usage();
     let keep_alive = gateway.settings.limits.keep_alive;
     sink::driven(keep_alive, |sink| {
         let stream = CallerStream::new(sink, request.include_usage);
-        answer(gateway, request, options, upstream, caller, record, stream).instrument(span)
+        let exchange = answer(gateway, request, options, upstream, caller, record, stream);
+        Box::pin(exchange).instrument(span)
     })
     .await
 }
@@ -231,7 +228,7 @@ impl Exchange {
         options: Options,
         caller: Caller,
         record: Record,
-    ) -> Result<Self, Refusal> {
+    ) -> Result<Box<Self>, Refusal> {
         let settings = &gateway.settings;
         let project = project_of(&caller, settings)?;
         let wanted = (&*options.servers, options.tools.as_deref());
@@ -244,7 +241,8 @@ impl Exchange {
         let loops =
             options.auto_execute && (!request.stream || options.streams(&request, settings));
         let max_rounds = if loops { options.max_tool_rounds } else { 1 };
-        let mut exchange = Self {
+        // Boxed, since futures are moved, and each has a copy of what it is given.
+        let mut exchange = Box::new(Self {
             project,
             caller,
             sessions: gateway.connections.exchange(),
@@ -257,16 +255,16 @@ impl Exchange {
             relays: request.stream && !loops,
             request,
             gateway,
-        };
+        });
         if options.resume {
-            exchange.resume().await?;
+            Box::pin(exchange.resume()).await?;
         }
         Ok(exchange)
     }
 
     /// Runs the loop: asks the model and runs what it calls, until there is a reason to stop.
     async fn run(
-        mut self,
+        mut self: Box<Self>,
         mut upstream: Upstream,
         mut delivery: impl Delivery,
     ) -> Result<Reply, InnerError> {
@@ -343,8 +341,8 @@ impl Exchange {
             return Err(Stop::Reply(reply));
         }
         match delivery.read(response, reading).await {
-            Ok(turn) => {
-                self.count(&turn);
+            Ok(mut turn) => {
+                self.count(&mut turn);
                 Ok(turn)
             }
             Err(NoTurn::Stream(failure)) => Err(self.fail(failure, delivery).await),
@@ -413,11 +411,11 @@ impl Exchange {
         Stop::Reply(self.end(Ending::UpstreamFailed, reply))
     }
 
-    /// Counts a turn of the model.
-    fn count(&mut self, turn: &Turn) {
+    /// Counts a turn of the model, whose usage goes into the receipt.
+    fn count(&mut self, turn: &mut Turn) {
         let models = [self.request.model.as_deref(), turn.model.as_deref()];
         let settings = &self.gateway.settings;
-        self.receipt.add_turn(turn.usage.clone(), models, settings);
+        self.receipt.add_turn(turn.usage.take(), models, settings);
         self.record.turn_ended(TurnSummary {
             model: turn.model.as_deref(),
             usage: self.receipt.last_usage(),

@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::HashSet};
 
 use crate::{
     chat::{ChatRequest, Unread},
-    json::{Object, array, depth_exceeds, string},
+    json::{Object, array, string},
     name::short,
     refusal::{Kind, Refusal},
     settings::{Settings, Streaming},
@@ -39,7 +39,7 @@ impl Options {
 
     /// Reads the options of `request`.
     pub(crate) fn parse(request: &ChatRequest, settings: &Settings) -> Result<Self, Refusal> {
-        if depth_exceeds(request.bytes(), settings.limits.json_depth) {
+        if request.is_deeper_than(settings.limits.json_depth) {
             let limit = settings.limits.json_depth;
             return Err(Refusal::new(
                 Kind::InvalidJson,

@@ -17,7 +17,6 @@ pub(crate) struct Receipt {
     /// Calls beyond those that turns may make; none of them ran.
     calls_omitted: usize,
     usage_by_round: Vec<Option<Map<String, Value>>>,
-    total: Usage,
     priced: bool,
     /// The executed turns, for the caller to replay.
     messages: Vec<Bytes>,
@@ -103,7 +102,6 @@ impl Receipt {
             calls: Vec::new(),
             calls_omitted: 0,
             usage_by_round: Vec::new(),
-            total: Usage::default(),
             priced: false,
             messages: Vec::new(),
             withheld: withheld.collect(),
@@ -125,9 +123,13 @@ impl Receipt {
         self.rounds
     }
 
-    /// Takes the usage of all turns.
+    /// Takes the usage of all turns, which the receipt then has no more.
     pub(crate) fn take_total(&mut self) -> Usage {
-        std::mem::take(&mut self.total)
+        Usage::sum(
+            std::mem::take(&mut self.usage_by_round)
+                .into_iter()
+                .flatten(),
+        )
     }
 
     /// Counts a turn of the model.
@@ -145,9 +147,6 @@ impl Receipt {
 
     /// Counts a turn of the model by what it says of its usage.
     pub(crate) fn add_usage(&mut self, usage: Option<Map<String, Value>>) {
-        if let Some(usage) = &usage {
-            self.total.add(usage);
-        }
         self.usage_by_round.push(usage);
     }
 
@@ -178,7 +177,7 @@ impl Receipt {
     /// The closing of a loop that stopped so.
     pub(crate) fn closing(&self, stopped_by: StoppedBy) -> Closing {
         Closing {
-            usage: (!self.total.is_empty()).then(|| self.total.to_json()),
+            usage: self.total(),
             is_summed: self.usage_by_round.len() > 1 || self.priced,
             receipt: self.member(Some(stopped_by)),
         }
@@ -210,6 +209,20 @@ impl Receipt {
             })
         };
         member.ok()
+    }
+
+    /// The usage of all turns as JSON; `None` if none of them has any. That of one turn is not
+    /// copied.
+    fn total(&self) -> Option<String> {
+        let is_some = |usage: &&Map<String, Value>| !usage.is_empty();
+        let mut turns = self.usage_by_round.iter().flatten().filter(is_some);
+        match (turns.next()?, turns.next()) {
+            (only, None) => serde_json::to_string(only).ok(),
+            (first, second) => {
+                let turns = [first].into_iter().chain(second).chain(turns);
+                Some(Usage::sum(turns.cloned()).to_json())
+            }
+        }
     }
 
     fn messages(&self) -> Option<Box<RawValue>> {

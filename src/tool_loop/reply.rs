@@ -68,16 +68,12 @@ impl Delivery for WholeReply {
         let Some((parts, answer)) = self.last.take() else {
             return upstream_failed(closing.receipt);
         };
-        let members = [
-            ("usage", closing.usage.filter(|_| closing.is_summed)),
-            ("mcp", closing.receipt),
-        ];
-        let members: Vec<_> = members
-            .iter()
-            .filter_map(|(name, value)| Some((*name, value.as_deref()?)))
-            .collect();
+        let usage = closing.usage.filter(|_| closing.is_summed);
         // All else stays as the upstream sent it.
-        rewritten(parts, answer.with(&members))
+        rewritten(
+            parts,
+            answer.with(usage.as_deref(), closing.receipt.as_deref()),
+        )
     }
 
     async fn fail(&mut self, _: Failure, receipt: Option<String>) -> Reply {
@@ -103,7 +99,7 @@ pub(crate) fn upstream_error(
     }
     not_to_be_retried(&mut parts);
     match (completion(&parts, &read), receipt) {
-        (Some(answer), Some(receipt)) => rewritten(parts, answer.with(&[("mcp", &receipt)])),
+        (Some(answer), Some(receipt)) => rewritten(parts, answer.with(None, Some(&receipt))),
         _ => untouched(parts, read),
     }
 }
@@ -120,7 +116,7 @@ pub(crate) fn upstream_failed(receipt: Option<String>) -> Reply {
     not_to_be_retried(&mut parts);
     let body = Bytes::from(refusal.body());
     let body = match (Completion::parse(&body), receipt) {
-        (Some(answer), Some(receipt)) => answer.with(&[("mcp", &receipt)]),
+        (Some(answer), Some(receipt)) => answer.with(None, Some(&receipt)),
         _ => vec![body],
     };
     rewritten(parts, body)

@@ -58,7 +58,9 @@ impl Sink {
     pub(crate) async fn send(&self, data: &str) {
         let waiting = {
             let waiting = &mut self.state().waiting;
-            for part in ["data: ", data, "\n\n"] {
+            let parts = ["data: ", data, "\n\n"];
+            waiting.reserve(parts.iter().map(|part| part.len()).sum());
+            for part in parts {
                 waiting.extend_from_slice(part.as_bytes());
             }
             waiting.len()

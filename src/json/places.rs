@@ -1,0 +1,61 @@
+//! The places of an object's members, kept when the object has been read.
+
+use std::ops::Range;
+
+use super::{Edit, text::quoted};
+
+/// Where some members of an object are in its text, and where it ends: enough to set them later,
+/// without reading it again.
+#[derive(Clone, Debug)]
+pub(crate) struct Places<const N: usize> {
+    members: [(&'static str, Option<Range<usize>>); N],
+    close: usize,
+    is_empty: bool,
+}
+
+impl<const N: usize> Places<N> {
+    /// The same in a text that has `before` bytes before the object.
+    pub(crate) fn behind(mut self, before: usize) -> Self {
+        for (_, place) in &mut self.members {
+            *place = place
+                .take()
+                .map(|place| place.start + before..place.end + before);
+        }
+        self.close += before;
+        self
+    }
+
+    pub(super) fn new(
+        members: [(&'static str, Option<Range<usize>>); N],
+        close: usize,
+        is_empty: bool,
+    ) -> Self {
+        Self {
+            members,
+            close,
+            is_empty,
+        }
+    }
+
+    /// The edits that give these members their values, if they are given one; new ones come last.
+    /// The same as if the object were asked.
+    pub(crate) fn set(&self, values: [Option<&str>; N]) -> Vec<Edit> {
+        let mut is_empty = self.is_empty;
+        let members = self.members.iter().zip(values);
+        let edit =
+            |((name, place), value): (&(&'static str, Option<Range<usize>>), Option<&str>)| {
+                let value = value?;
+                Some(match place {
+                    Some(place) => Edit::replace(place.clone(), value.to_owned()),
+                    None => Edit::insert(self.close, addition(&mut is_empty, name, value)),
+                })
+            };
+        members.filter_map(edit).collect()
+    }
+}
+
+/// A member to be added to an object: behind a comma, unless the object is empty until then.
+pub(super) fn addition(is_empty: &mut bool, name: &str, value: &str) -> String {
+    let comma = if std::mem::take(is_empty) { "" } else { "," };
+    format!("{comma}{}:{value}", quoted(name))
+}
