@@ -55,25 +55,25 @@ pub(super) fn digits_for(bytes: usize) -> usize {
     (bytes * 4).div_ceil(3)
 }
 
+/// The bytes that are judged at once.
+const BLOCK: usize = 8;
+/// The bytes that are looked over at once for marks.
+const STRIP: usize = 8 * BLOCK;
+
 /// Finds the next run of possible base64 or hex that ends behind `from` and has the least length.
 /// Every such run contains a whole block, and most blocks of a text contain a blank or a quote.
 pub(super) fn next_run(bytes: &[u8], from: usize, least: usize) -> Option<Range<usize>> {
-    const BLOCK: usize = 8;
     if least < 2 * BLOCK - 1 {
         return next_where(bytes.len(), from, least, |at| is_in_run(bytes, at));
     }
     let is_in = |at: usize| is_in_run(bytes, at);
     let mut from = from;
     let mut at = from;
-    while let Some(block) = bytes.get(at..at + BLOCK) {
-        let next = at + BLOCK;
-        if has_mark(block) || !(at..next).all(is_in) {
-            at = next;
-            continue;
-        }
-        let before = (from..at).rev().take_while(|at| is_in(*at)).count();
+    while let Some(block) = next_block(bytes, at) {
+        let next = block + BLOCK;
+        let before = (from..block).rev().take_while(|at| is_in(*at)).count();
         let after = (next..bytes.len()).take_while(|at| is_in(*at)).count();
-        let run = at - before..next + after;
+        let run = block - before..next + after;
         if run.len() >= least {
             return Some(run);
         }
@@ -83,20 +83,46 @@ pub(super) fn next_run(bytes: &[u8], from: usize, least: usize) -> Option<Range<
     None
 }
 
-fn is_in_run(bytes: &[u8], at: usize) -> bool {
+pub(super) fn is_in_run(bytes: &[u8], at: usize) -> bool {
     let byte = bytes[at];
     IN_RUN[usize::from(byte)]
         || byte == b'\\' && matches!(bytes.get(at + 1), Some(b'n' | b'r' | b'\\'))
 }
 
-/// Returns true if one of eight bytes is certainly outside of any run: a blank, a quote, or another
-/// mark before `+`. Possible ends of lines do not count.
-fn has_mark(block: &[u8]) -> bool {
-    const ONES: u64 = u64::MAX / 255;
-    let block = u64::from_le_bytes(block.try_into().unwrap_or_default());
-    let has_less =
-        |than: u8| block.wrapping_sub(ONES * u64::from(than)) & !block & (ONES << 7) != 0;
-    has_less(b'+') && !has_less(b'\r' + 1)
+/// Returns the next block that is within a run, in steps of a block from `from`.
+fn next_block(bytes: &[u8], from: usize) -> Option<usize> {
+    let is_within = |at: usize| (at..at + BLOCK).all(|at| is_in_run(bytes, at));
+    let mut at = from;
+    while let Some(strip) = bytes.get(at..).and_then(<[u8]>::first_chunk::<STRIP>) {
+        // Without a branch for any byte, so that the compiler judges sixteen in one step.
+        let mut marks = [0; STRIP];
+        for (mark, byte) in marks.iter_mut().zip(strip) {
+            *mark = is_mark(*byte);
+        }
+        for (block, marks) in marks.chunks_exact(BLOCK).enumerate() {
+            let block = at + block * BLOCK;
+            if is_unmarked(marks) && is_within(block) {
+                return Some(block);
+            }
+        }
+        at += STRIP;
+    }
+    let blocks = (at..bytes.len()).step_by(BLOCK);
+    let mut blocks = blocks.take_while(|at| at + BLOCK <= bytes.len());
+    blocks.find(|at| is_within(*at))
+}
+
+/// Returns 1 for a byte that is certainly outside of any run: a blank, a quote, or another mark
+/// before `+`, `,` and `.`, one between `9` and `A`, or none of ASCII.
+#[inline]
+fn is_mark(byte: u8) -> u8 {
+    let low = byte.wrapping_sub(b'\r' + 1) < b'+' - (b'\r' + 1);
+    let high = byte.wrapping_sub(b':') < b'A' - b':';
+    u8::from(low) | u8::from(high) | u8::from(byte & !2 == b',') | byte >> 7
+}
+
+fn is_unmarked(marks: &[u8]) -> bool {
+    u64::from_le_bytes(marks.try_into().unwrap_or_default()) == 0
 }
 
 /// Finds the next run of at least `least` places where `is` holds. Each such run contains one that
@@ -146,15 +172,19 @@ impl Digits {
     pub(super) fn read(&mut self, text: &[u8], run: Range<usize>, most: usize) {
         self.bytes.clear();
         self.places.clear();
-        let mut at = run.start;
+        let (longest, mut at) = (run.len().min(most), run.start);
+        self.bytes.reserve(longest);
+        self.places.reserve(longest);
         while at < run.end && self.bytes.len() < most {
-            if SIXTY_FOUR[usize::from(text[at])] == NONE {
+            let rest = &text[at..run.end.min(at + most - self.bytes.len())];
+            let is_digit = |byte: &&u8| SIXTY_FOUR[usize::from(**byte)] != NONE;
+            let digits = rest.iter().take_while(is_digit).count();
+            self.bytes.extend_from_slice(&rest[..digits]);
+            self.places.extend(at as u32..(at + digits) as u32);
+            at += digits;
+            if digits < rest.len() {
                 at += line_end(&text[at..]).max(1);
-                continue;
             }
-            self.bytes.push(text[at]);
-            self.places.push(at as u32);
-            at += 1;
         }
         self.end = at.min(run.end);
     }
@@ -294,5 +324,21 @@ impl Digits {
     /// Returns the range of these digits in the text that they were read from.
     fn place(&self, digits: Range<usize>) -> Range<usize> {
         self.places[digits.start] as usize..self.places[digits.end - 1] as usize + 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_is_in_no_run() {
+        for byte in 0..=u8::MAX {
+            assert!(is_mark(byte) == 0 || !is_in_run(&[byte, b'n'], 0), "{byte}");
+        }
+        assert_eq!(
+            is_mark(b'"') + is_mark(b':') + is_mark(b',') + is_mark(b'.'),
+            4
+        );
     }
 }

@@ -40,7 +40,7 @@ const REDACTED: &[u8] = b"[redacted:credential]";
 /// The replacement of a text whose nested encodings are too expensive to search.
 const UNREADABLE: &[u8] = b"[redacted: too many encodings to look for credentials in]";
 
-/// The bytes of earlier chunks that are searched together with a chunk.
+/// The most bytes of earlier chunks that are searched together with a chunk.
 const BEFORE: usize = 512;
 
 /// Finds the credentials that a server was sent in what it sends back.
@@ -206,7 +206,7 @@ fn with_escape(bytes: &[u8], found: &Range<usize>) -> usize {
 #[derive(Debug)]
 pub struct ScrubbedChunks {
     scrubber: Arc<Scrubber>,
-    /// The unredacted end of the earlier chunks.
+    /// The unredacted end of the earlier chunks, as far as a credential may go on from it.
     before: Vec<u8>,
 }
 
@@ -221,17 +221,31 @@ impl ScrubbedChunks {
 
     /// Returns the next chunk, with each credential overwritten by a text of its length.
     pub fn next(&mut self, chunk: Bytes) -> Bytes {
+        let Some(needles) = &self.scrubber.needles else {
+            return chunk;
+        };
         let before = self.before.len();
-        self.before.extend_from_slice(&chunk);
-        let everything = || iter::once(before..self.before.len()).collect();
-        let found = self.scrubber.find(&self.before).unwrap_or_else(everything);
+        // Between two events of a stream nothing is left, and nothing is copied.
+        let text = match before {
+            0 => &*chunk,
+            _ => {
+                self.before.extend_from_slice(&chunk);
+                &self.before
+            }
+        };
+        let everything = || iter::once(before..text.len()).collect();
+        let found = self.scrubber.find(text).unwrap_or_else(everything);
         let mut clean = None::<Vec<u8>>;
         for found in found.iter().filter(|found| found.end > before) {
             let clean = clean.get_or_insert_with(|| chunk.to_vec());
             overwrite(&mut clean[found.start.saturating_sub(before)..found.end - before]);
         }
-        self.before
-            .drain(..self.before.len().saturating_sub(BEFORE));
+        let goes_on = needles.open_end(text, BEFORE);
+        if before == 0 {
+            self.before.extend_from_slice(&chunk[goes_on..]);
+        } else {
+            self.before.drain(..goes_on);
+        }
         clean.map_or(chunk, Bytes::from)
     }
 }

@@ -17,6 +17,9 @@ const REPEATS: usize = 8;
 /// The least number of distinct bytes of a match, so that `000000000000` is none.
 const DISTINCT: usize = 4;
 
+/// Marks that belong to no encoding: escaped, too, they stand for themselves.
+const MARKS: &[u8] = b" \"{}[](),";
+
 pub(super) struct Needles {
     /// All texts, concatenated and in lower case.
     folded: Zeroizing<Vec<u8>>,
@@ -186,6 +189,22 @@ impl Needles {
     /// Returns true if a secret may contain this byte.
     pub(super) fn has_byte(&self, byte: u8) -> bool {
         self.bytes[usize::from(byte)]
+    }
+
+    /// Returns where the end of `text` begins from which a secret may go on in a text behind it; at
+    /// most `most` bytes of it count.
+    ///
+    /// Nothing goes on over a mark that is no part of a secret, and of no encoding of one. Ends of
+    /// lines behind it are within nothing.
+    pub(super) fn open_end(&self, text: &[u8], most: usize) -> usize {
+        let from = text.len().saturating_sub(most);
+        let is_end = |byte: &u8| MARKS.contains(byte) && !self.has_byte(*byte);
+        let Some(mark) = text[from..].iter().rposition(is_end) else {
+            return from;
+        };
+        let behind = &text[from + mark + 1..];
+        let is_line_end = |byte: &&u8| matches!(byte, b'\n' | b'\r') && !self.has_byte(**byte);
+        text.len() - behind.len() + behind.iter().take_while(is_line_end).count()
     }
 
     /// Returns true if a secret may contain the first bytes of `text`, or its last few.

@@ -1,8 +1,11 @@
 //! Pieces of secrets in every composition of encodings, and texts that have none.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::Scrubber;
+use super::{ScrubbedChunks, Scrubber, bases};
 
 /// Encodings written apart from what decodes them.
 pub(super) mod encodings {
@@ -153,6 +156,22 @@ fn texts() -> impl Strategy<Value = String> {
     prop::collection::vec(text, 1..8).prop_map(|texts| texts.concat())
 }
 
+/// Redacts chunks as [`ScrubbedChunks`] does, each with all that is before it.
+fn with_everything_before(scrubber: &Scrubber, chunks: &[&[u8]]) -> Vec<u8> {
+    let (mut before, mut clean) = (Vec::new(), Vec::new());
+    for chunk in chunks {
+        let from = before.len();
+        before.extend_from_slice(chunk);
+        clean.extend_from_slice(chunk);
+        for found in scrubber.find(&before).unwrap() {
+            if found.end > from {
+                super::overwrite(&mut clean[found.start.max(from)..found.end]);
+            }
+        }
+    }
+    clean
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(cases()))]
 
@@ -189,5 +208,47 @@ proptest! {
         if !text.contains(&value) {
             prop_assert_eq!(scrubber.text(text.clone()), text);
         }
+    }
+
+    #[test]
+    fn a_run_is_found_where_each_byte_is_judged_alone(text in texts(), least in 15_usize..40) {
+        let text = text.repeat(2);
+        let is_in = |at: &usize| bases::is_in_run(text.as_bytes(), *at);
+        let (mut from, mut runs) = (0, Vec::new());
+        while from < text.len() {
+            let run = (from..text.len()).take_while(is_in).count();
+            if run >= least {
+                runs.push(from..from + run);
+            }
+            from += run + 1;
+        }
+        let mut from = 0;
+        let next = || bases::next_run(text.as_bytes(), from, least).inspect(|run| from = run.end);
+        prop_assert_eq!(std::iter::from_fn(next).collect::<Vec<_>>(), runs);
+    }
+
+    #[test]
+    fn of_what_came_before_a_chunk_no_more_matters_than_is_kept(
+        secret in "[A-Za-z0-9_~./+<>&'\" -]{20,40}",
+        texts in prop::collection::vec((texts(), prop::collection::vec((0..encodings::COUNT, 0_usize..20), 0..=2)), 1..4),
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 1..6),
+    ) {
+        let scrubber = Arc::new(Scrubber::new([format!("Bearer {secret}").as_bytes()]));
+        let mut text = String::new();
+        for (around, ways) in &texts {
+            text.push_str(&around.chars().take(60).collect::<String>());
+            let encode = |text: String, (way, at): &(usize, usize)| encodings::encode(*way, *at, &text);
+            text.push_str(&ways.iter().fold(secret.clone(), encode));
+        }
+        // No more than a chunk is searched with.
+        let text = &text.as_bytes()[..text.len().min(super::BEFORE)];
+        let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(text.len())).collect();
+        cuts.extend([0, text.len()]);
+        cuts.sort_unstable();
+        let chunks: Vec<_> = cuts.windows(2).map(|cut| &text[cut[0]..cut[1]]).collect();
+        let mut scrubbed = ScrubbedChunks::new(scrubber.clone());
+        let clean: Vec<_> = chunks.iter().map(|chunk| scrubbed.next(Bytes::copy_from_slice(chunk))).collect();
+        let (clean, whole) = (clean.concat(), with_everything_before(&scrubber, &chunks));
+        prop_assert_eq!(String::from_utf8_lossy(&clean), String::from_utf8_lossy(&whole));
     }
 }
