@@ -46,63 +46,86 @@ use crate::{
     rows::{Expected, GROUPS, Group, Ours, Row},
 };
 
-/// What is measured, beside the floor and the proxy.
+/// What is measured, and with what.
 struct Run {
     arguments: Arguments,
     programs: Programs,
     peers: Option<Peers>,
 }
 
+/// What the rows about memory are called, to be asked for.
+const MEMORY: &str = "memory";
+
 #[tokio::main]
 async fn main() {
-    // `cargo test --all-targets` runs benches, too, and asks for neither.
-    let Some(arguments) = Arguments::read() else {
+    // `cargo test --all-targets` runs benches, too, and asks for neither; filters may mean others.
+    let Some(arguments) = Arguments::read().filter(|arguments| {
+        let mut names = GROUPS
+            .iter()
+            .flat_map(|group| group.rows)
+            .map(|row| row.name);
+        arguments.wants(MEMORY) || names.any(|name| arguments.wants(name))
+    }) else {
         return;
     };
+    let environment = arguments.peers.clone();
     let run = Run {
         programs: Programs::build(Doubles::start().await),
-        peers: arguments
-            .peers
-            .clone()
-            .map(|environment| Peers { environment }),
+        peers: environment.map(|environment| Peers { environment }),
         arguments,
     };
     table::print_machine();
     for &connections in &run.arguments.connections {
         for group in &GROUPS {
-            let mut names = group.sides.to_vec();
-            names.extend(run.arguments.proxy.as_ref().map(|_| "other"));
-            names.extend(run.peers_of(group).iter().flat_map(|_| peers::NAMES));
-            let rows = group.rows.iter();
-            for (index, row) in rows.filter(|row| run.arguments.wants(row.name)).enumerate() {
-                if index == 0 {
-                    table::print_head(&names, connections);
-                }
-                let figures =
-                    measure(&run.sides(group, row), connections, run.arguments.turns).await;
-                table::print_row(row.name, &figures);
-            }
+            run.group(group, connections).await;
         }
     }
-    if run.arguments.wants("memory") {
-        let open = match run.arguments.is_test {
+    run.memory().await;
+}
+
+impl Run {
+    async fn group(&self, group: &Group, connections: usize) {
+        let mut names = group.sides.to_vec();
+        names.extend(self.arguments.proxy.as_ref().map(|_| "other"));
+        if self.peers.is_some() {
+            if !group.has_peers {
+                return;
+            }
+            names.extend(peers::NAMES);
+        }
+        let rows = group.rows.iter();
+        for (index, row) in rows
+            .filter(|row| self.arguments.wants(row.name))
+            .enumerate()
+        {
+            if index == 0 {
+                table::print_head(&names, connections);
+            }
+            let figures = measure(&self.sides(row), connections, self.arguments.turns).await;
+            table::print_row(row.name, &figures);
+        }
+    }
+
+    async fn memory(&self) {
+        if self.peers.is_some() || !self.arguments.wants(MEMORY) {
+            return;
+        }
+        let open = match self.arguments.is_test {
             true => Open {
                 connections: 20,
                 streams: 10,
             },
             false => Open::most(),
         };
-        memory::print(&run.programs, open).await;
+        memory::print(&self.programs, open).await;
     }
-}
 
-impl Run {
     /// The floor, the proxy, perhaps another one, and others' programs, where they can do it.
-    fn sides(&self, group: &Group, row: &Row) -> Vec<Option<Side>> {
+    fn sides(&self, row: &Row) -> Vec<Option<Side>> {
         let Self {
             arguments,
             programs,
-            ..
+            peers,
         } = self;
         let mut sides = vec![Some(self.side(
             row,
@@ -113,7 +136,7 @@ impl Run {
             let process = programs.start_proxy(proxy, Setup::of(row, row.ours));
             sides.push(Some(self.side(row, process, row.of_ours())));
         }
-        if let Some(peers) = self.peers_of(group) {
+        if let Some(peers) = peers {
             let (doubles, folder) = (&programs.doubles, &*programs.folder);
             for started in [
                 peers.litellm(row, doubles, folder),
@@ -127,11 +150,6 @@ impl Run {
             }
         }
         sides
-    }
-
-    /// Nobody else is measured beside the proxy itself.
-    fn peers_of(&self, group: &Group) -> Option<&Peers> {
-        self.peers.as_ref().filter(|_| group.has_peers)
     }
 
     fn side(&self, row: &Row, process: Process, (asked, expected): (Asked, Expected)) -> Side {
