@@ -12,7 +12,8 @@
 //! (`doubles/`) and the callers (`load.rs`) are in this process; every answer is checked.
 //!
 //! What counts is the processor time of a program, as the operating system has it: callers and
-//! doubles share the machine with what is measured, so that requests per second say less.
+//! doubles share the machine with what is measured, so that requests per second say less. Needs
+//! Linux, which tells it in `/proc`.
 #![forbid(unsafe_code)]
 #![allow(
     clippy::unwrap_used,
@@ -29,6 +30,7 @@ mod memory;
 mod peers;
 mod process;
 mod programs;
+mod requests;
 mod rows;
 mod table;
 
@@ -37,13 +39,13 @@ use std::time::Duration;
 use crate::{
     arguments::Arguments,
     doubles::Doubles,
-    load::Asked,
     measure::{Side, measure},
     memory::Open,
     peers::Peers,
     process::Process,
     programs::{Programs, Setup},
-    rows::{Expected, GROUPS, Group, Ours, Row},
+    requests::{Asked, Expected},
+    rows::{GROUPS, Group, Ours, Row},
 };
 
 /// What is measured, and with what.
@@ -145,6 +147,7 @@ impl Run {
                 sides.push(started.map(|(process, asked)| Side {
                     // They take their time.
                     requests: 1,
+                    least: 1,
                     ..self.side(row, process, (asked, row.of_floor().1))
                 }));
             }
@@ -159,6 +162,7 @@ impl Run {
             asked,
             expected,
             requests: if is_test { 1 } else { row.requests },
+            least: 4,
             afterwards: match row.ours {
                 Ours::Records if !is_test => Duration::from_millis(1500),
                 _ => Duration::ZERO,
