@@ -1,7 +1,7 @@
 //! What the layer costs, always beside a floor: the least that the same work costs without it.
 //!
 //! ```text
-//! cargo bench
+//! cargo bench --bench layer
 //! ```
 //!
 //! | file | measures | against |
@@ -19,7 +19,7 @@
 //! what to quote: floor and layer in turns, so that whatever else the machine does hits both, in
 //! processor time of the measuring thread. Everything that is measured runs on that thread, in
 //! tokio's `current_thread` runtime; MCP servers run on another and are not counted. What waking
-//! that other thread costs depends on the core that it sleeps on: `taskset -c 1 cargo bench`,
+//! that other thread costs depends on the core that it sleeps on: `taskset -c 1 cargo bench --bench layer`,
 //! with both on one core, gives steadier figures for rounds.
 //!
 //! Each file makes sure, before and after, that both sides do the same work.

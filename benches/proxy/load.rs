@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, header};
+use http::StatusCode;
 use http_body_util::{BodyExt, Full};
 use hyper::{
     body::Incoming,
@@ -19,20 +19,12 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpStream, task::JoinSet};
 
-use crate::rows::Expected;
+use crate::requests::{Asked, Expected};
 
 /// Connections to one program.
 pub struct Callers {
     connections: Vec<SendRequest<Full<Bytes>>>,
     address: SocketAddr,
-}
-
-/// A request.
-#[derive(Clone)]
-pub struct Asked {
-    pub body: Bytes,
-    /// The caller's key, where one is wanted.
-    pub key: Option<&'static str>,
 }
 
 /// What a turn of requests took.
@@ -79,20 +71,6 @@ impl Callers {
             took: started.elapsed(),
             times,
         }
-    }
-}
-
-impl Asked {
-    fn of(&self, address: SocketAddr) -> Request<Full<Bytes>> {
-        let mut request = Request::builder()
-            .method(Method::POST)
-            .uri("/v1/chat/completions")
-            .header(header::HOST, address.to_string())
-            .header(header::CONTENT_TYPE, "application/json");
-        if let Some(key) = self.key {
-            request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
-        }
-        request.body(Full::new(self.body.clone())).unwrap()
     }
 }
 

@@ -12,7 +12,8 @@
 //! (`doubles/`) and the callers (`load.rs`) are in this process; every answer is checked.
 //!
 //! What counts is the processor time of a program, as the operating system has it: callers and
-//! doubles share the machine with what is measured, so that requests per second say less.
+//! doubles share the machine with what is measured, so that requests per second say less. Needs
+//! Linux, which tells it in `/proc`.
 #![forbid(unsafe_code)]
 #![allow(
     clippy::unwrap_used,
@@ -29,6 +30,7 @@ mod memory;
 mod peers;
 mod process;
 mod programs;
+mod requests;
 mod rows;
 mod table;
 
@@ -37,72 +39,95 @@ use std::time::Duration;
 use crate::{
     arguments::Arguments,
     doubles::Doubles,
-    load::Asked,
     measure::{Side, measure},
     memory::Open,
     peers::Peers,
     process::Process,
     programs::{Programs, Setup},
-    rows::{Expected, GROUPS, Group, Ours, Row},
+    requests::{Asked, Expected},
+    rows::{GROUPS, Group, Ours, Row},
 };
 
-/// What is measured, beside the floor and the proxy.
+/// What is measured, and with what.
 struct Run {
     arguments: Arguments,
     programs: Programs,
     peers: Option<Peers>,
 }
 
+/// What the rows about memory are called, to be asked for.
+const MEMORY: &str = "memory";
+
 #[tokio::main]
 async fn main() {
-    // `cargo test --all-targets` runs benches, too, and asks for neither.
-    let Some(arguments) = Arguments::read() else {
+    // `cargo test --all-targets` runs benches, too, and asks for neither; filters may mean others.
+    let Some(arguments) = Arguments::read().filter(|arguments| {
+        let mut names = GROUPS
+            .iter()
+            .flat_map(|group| group.rows)
+            .map(|row| row.name);
+        arguments.wants(MEMORY) || names.any(|name| arguments.wants(name))
+    }) else {
         return;
     };
+    let environment = arguments.peers.clone();
     let run = Run {
         programs: Programs::build(Doubles::start().await),
-        peers: arguments
-            .peers
-            .clone()
-            .map(|environment| Peers { environment }),
+        peers: environment.map(|environment| Peers { environment }),
         arguments,
     };
     table::print_machine();
     for &connections in &run.arguments.connections {
         for group in &GROUPS {
-            let mut names = group.sides.to_vec();
-            names.extend(run.arguments.proxy.as_ref().map(|_| "other"));
-            names.extend(run.peers_of(group).iter().flat_map(|_| peers::NAMES));
-            let rows = group.rows.iter();
-            for (index, row) in rows.filter(|row| run.arguments.wants(row.name)).enumerate() {
-                if index == 0 {
-                    table::print_head(&names, connections);
-                }
-                let figures =
-                    measure(&run.sides(group, row), connections, run.arguments.turns).await;
-                table::print_row(row.name, &figures);
-            }
+            run.group(group, connections).await;
         }
     }
-    if run.arguments.wants("memory") {
-        let open = match run.arguments.is_test {
+    run.memory().await;
+}
+
+impl Run {
+    async fn group(&self, group: &Group, connections: usize) {
+        let mut names = group.sides.to_vec();
+        names.extend(self.arguments.proxy.as_ref().map(|_| "other"));
+        if self.peers.is_some() {
+            if !group.has_peers {
+                return;
+            }
+            names.extend(peers::NAMES);
+        }
+        let rows = group.rows.iter();
+        for (index, row) in rows
+            .filter(|row| self.arguments.wants(row.name))
+            .enumerate()
+        {
+            if index == 0 {
+                table::print_head(&names, connections);
+            }
+            let figures = measure(&self.sides(row), connections, self.arguments.turns).await;
+            table::print_row(row.name, &figures);
+        }
+    }
+
+    async fn memory(&self) {
+        if self.peers.is_some() || !self.arguments.wants(MEMORY) {
+            return;
+        }
+        let open = match self.arguments.is_test {
             true => Open {
                 connections: 20,
                 streams: 10,
             },
             false => Open::most(),
         };
-        memory::print(&run.programs, open).await;
+        memory::print(&self.programs, open).await;
     }
-}
 
-impl Run {
     /// The floor, the proxy, perhaps another one, and others' programs, where they can do it.
-    fn sides(&self, group: &Group, row: &Row) -> Vec<Option<Side>> {
+    fn sides(&self, row: &Row) -> Vec<Option<Side>> {
         let Self {
             arguments,
             programs,
-            ..
+            peers,
         } = self;
         let mut sides = vec![Some(self.side(
             row,
@@ -113,7 +138,7 @@ impl Run {
             let process = programs.start_proxy(proxy, Setup::of(row, row.ours));
             sides.push(Some(self.side(row, process, row.of_ours())));
         }
-        if let Some(peers) = self.peers_of(group) {
+        if let Some(peers) = peers {
             let (doubles, folder) = (&programs.doubles, &*programs.folder);
             for started in [
                 peers.litellm(row, doubles, folder),
@@ -122,16 +147,12 @@ impl Run {
                 sides.push(started.map(|(process, asked)| Side {
                     // They take their time.
                     requests: 1,
+                    least: 1,
                     ..self.side(row, process, (asked, row.of_floor().1))
                 }));
             }
         }
         sides
-    }
-
-    /// Nobody else is measured beside the proxy itself.
-    fn peers_of(&self, group: &Group) -> Option<&Peers> {
-        self.peers.as_ref().filter(|_| group.has_peers)
     }
 
     fn side(&self, row: &Row, process: Process, (asked, expected): (Asked, Expected)) -> Side {
@@ -141,6 +162,7 @@ impl Run {
             asked,
             expected,
             requests: if is_test { 1 } else { row.requests },
+            least: 4,
             afterwards: match row.ours {
                 Ours::Records if !is_test => Duration::from_millis(1500),
                 _ => Duration::ZERO,

@@ -5,9 +5,9 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use crate::{
-    load::{Asked, Callers, Turn},
+    load::{Callers, Turn},
     process::Process,
-    rows::Expected,
+    requests::{Asked, Expected},
 };
 
 /// A program with what it is asked.
@@ -15,8 +15,9 @@ pub struct Side {
     pub process: Process,
     pub asked: Asked,
     pub expected: Expected,
-    /// Requests of a turn.
+    /// Requests of a turn, of all connections together, and the least of each.
     pub requests: usize,
+    pub least: usize,
     /// What it still does when all have their answers: records are written within a second.
     pub afterwards: Duration,
 }
@@ -66,8 +67,7 @@ impl Side {
     async fn turn(&self, connections: usize) -> (Duration, Turn) {
         let callers = Callers::connect(self.process.address, connections).await;
         let before = self.process.cpu();
-        // At 256 connections each should have some.
-        let requests = self.requests.max(4 * connections);
+        let requests = self.requests.max(self.least * connections);
         let turn = callers.send(&self.asked, &self.expected, requests).await;
         sleep(self.afterwards).await;
         (self.process.cpu().since(&before), turn)

@@ -3,9 +3,10 @@
 use std::fs;
 
 use crate::{
-    load::{self, Asked, Until},
+    load::{self, Until},
     process::Process,
     programs::{Programs, Setup},
+    requests::Asked,
     rows::{OPEN, OPEN_LOOP, PASS},
 };
 

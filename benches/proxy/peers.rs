@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use crate::{
     doubles::{Doubles, Length},
-    load::Asked,
     process::Process,
+    requests::Asked,
     rows::{Floor, Row},
 };
 

@@ -50,7 +50,7 @@ impl Programs {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let built = Command::new(cargo)
             .current_dir(root)
-            .args(["build", "--release", "--features", "full"])
+            .args(["build", "--release"])
             .args(["--example", "proxy", "--example", "floor"])
             .status();
         assert!(built.unwrap().success(), "the programs were not built");

@@ -1,12 +1,6 @@
-//! The rows of the tables: what is asked, of whom, and what the answer must be.
+//! The rows of the tables: what is asked, and of whom.
 
-use memchr::memmem;
-use serde_json::{Value, json};
-
-use crate::{
-    doubles::{ANSWER, EVENTS, Length, Script},
-    load::Asked,
-};
+use crate::doubles::{Length, Script};
 
 /// Rows under one head.
 pub struct Group {
@@ -52,10 +46,6 @@ pub enum Ours {
     /// The same with an operator's side, and with a database that keeps a record of each exchange.
     Records,
 }
-
-/// What must be in an answer, and how often.
-#[derive(Clone)]
-pub struct Expected(Vec<(String, usize)>);
 
 const WHOLE: Script = Script {
     length: Length::Whole,
@@ -207,82 +197,3 @@ pub const OPEN_LOOP: Row = Row {
     },
     ..PASS
 };
-
-impl Row {
-    /// What the floor is asked, and answers.
-    pub fn of_floor(&self) -> (Asked, Expected) {
-        match self.floor {
-            Floor::Bare => self.asked_of(Ours::Passes),
-            Floor::Loop => (asked(&self.request(self.script)), self.answered(None)),
-            Floor::Proxy(ours) => self.asked_of(ours),
-        }
-    }
-
-    /// What the proxy is asked, and answers.
-    pub fn of_ours(&self) -> (Asked, Expected) {
-        self.asked_of(self.ours)
-    }
-
-    fn asked_of(&self, ours: Ours) -> (Asked, Expected) {
-        if ours == Ours::Passes {
-            // Nobody adds tools.
-            let script = Script {
-                tools: 0,
-                ..self.script
-            };
-            return (asked(&self.request(script)), self.answered(None));
-        }
-        let mut request = self.request(self.script);
-        request["mcp"] = json!({"enabled": true, "servers": ["docs"], "auto_execute_tools": true});
-        (asked(&request), self.answered(Some(self.script)))
-    }
-
-    fn request(&self, script: Script) -> Value {
-        let message = |index: usize| {
-            let role = if index.is_multiple_of(2) {
-                "user"
-            } else {
-                "assistant"
-            };
-            let text = "How does a tower layer work, and what is it for? ".repeat(9);
-            json!({"role": role, "content": text})
-        };
-        let messages: Vec<_> = (0..self.messages).map(message).collect();
-        let mut request = json!({"model": script.to_string(), "messages": messages});
-        if script.length != Length::Whole {
-            request["stream"] = true.into();
-        }
-        request
-    }
-
-    /// The answer, with the receipt of what was executed.
-    fn answered(&self, executed: Option<Script>) -> Expected {
-        let mut parts = match self.script.length {
-            Length::Whole => vec![(ANSWER.to_owned(), 1)],
-            Length::Stream => vec![
-                ("\"some words\"".to_owned(), EVENTS - 1),
-                ("data: [DONE]".to_owned(), 1),
-            ],
-            Length::Open => vec![],
-        };
-        if let Some(Script { rounds, calls, .. }) = executed {
-            parts.push((format!("\"rounds\":{rounds},"), 1));
-            parts.push(("\"is_error\":false".to_owned(), rounds * calls));
-        }
-        Expected(parts)
-    }
-}
-
-fn asked(request: &Value) -> Asked {
-    Asked {
-        body: request.to_string().into(),
-        key: None,
-    }
-}
-
-impl Expected {
-    pub fn is_met(&self, answer: &[u8]) -> bool {
-        let found = |part: &str| memmem::find_iter(answer, part).count();
-        self.0.iter().all(|(part, times)| found(part) == *times)
-    }
-}

@@ -1,7 +1,7 @@
 //! A model whose name is its script: `whole/20/1/4` answers a request with 20 tools with one round of
 //! four calls, and then with a text.
 
-use std::{borrow::Cow, fmt, fmt::Write, iter, str::FromStr};
+use std::{borrow::Cow, convert::Infallible, fmt, fmt::Write, iter, str::FromStr};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -12,7 +12,7 @@ use memchr::{memchr, memmem, memrchr};
 use serde_json::Value;
 use tokio::task::yield_now;
 
-use super::{Never, answered, refused};
+use super::{answered, refused};
 
 /// Events of a streamed text, without the last, `[DONE]`.
 pub const EVENTS: usize = 50;
@@ -70,7 +70,7 @@ impl FromStr for Script {
     }
 }
 
-pub fn answer(_path: &str, body: &Bytes) -> Response<UnsyncBoxBody<Bytes, Never>> {
+pub fn answer(_path: &str, body: &Bytes) -> Response<UnsyncBoxBody<Bytes, Infallible>> {
     let refused = |status| refused(status).map(BodyExt::boxed_unsync);
     let body = compact(body);
     let Some(script) = script(&body) else {
@@ -142,7 +142,7 @@ fn completion(message: &str, reason: &str) -> String {
 }
 
 /// Each event is sent alone: those of a model come one by one.
-fn streamed(length: Length) -> UnsyncBoxBody<Bytes, Never> {
+fn streamed(length: Length) -> UnsyncBoxBody<Bytes, Infallible> {
     const WORDS: &str = r#"{"content":"some words"},"finish_reason":null"#;
     const LAST: &str = r#"{"content":""},"finish_reason":"stop""#;
     let chunk = |delta| {
