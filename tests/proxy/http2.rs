@@ -293,14 +293,17 @@ async fn streams_that_are_opened_and_reset_without_end_end_the_connection() {
                 .flat_map(|n| reset(100 * first + 2 * n + 1))
                 .collect();
             if stream.write_all(&many).await.is_err() {
-                return first * 50;
+                return;
             }
         }
-        0
     };
-    let opened = timeout(PATIENCE, flood).await.unwrap();
-    // What the system takes of those that nobody reads any more is more than what the proxy did.
-    assert!(opened < 100_000, "{opened}");
+    assert!(timeout(PATIENCE, flood).await.is_ok(), "it is still there");
+    // The rest of what was sent has been read, but not answered.
+    let answered = proxy
+        .logged()
+        .matches("finished processing request")
+        .count();
+    assert!(answered < 1000, "{answered}");
     assert_eq!(proxy.get("/healthz").await.0, StatusCode::OK);
 }
 
