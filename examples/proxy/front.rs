@@ -17,16 +17,12 @@ use crate::{
     incoming::App,
     otlp,
     paths::Paths,
-    routes::{self, Servers},
+    routes::{self, HEALTH, READY, SERVERS, Servers},
     server::{self, Draining},
     upstream::Upstream,
     watch::Watch,
 };
 
-const HEALTH: &str = "/healthz";
-const READY: &str = "/readyz";
-/// The list of servers, which is not the provider's.
-const SERVERS: &str = "/v1/mcp/servers";
 /// The provider's paths, as spans name them.
 const MODEL: &str = "/v1/{*rest}";
 
@@ -58,11 +54,15 @@ impl Front {
 
     async fn answer(&self, request: Request<Incoming>, from: ClientAddress) -> Answer {
         let is_head = request.method() == Method::HEAD;
+        let is_misused = routes::is_misused(&request);
         // Pages of other origins are refused first, so that they reach nothing at all.
-        let answer = match self.rules.refusal(&request) {
+        let mut answer = match self.rules.refusal(&request) {
             Some(refusal) => refusal.into(),
             None => self.readable(request, from).await,
         };
+        if is_misused {
+            routes::allow_get(&mut answer);
+        }
         answer::complete(answer, is_head)
     }
 
@@ -71,13 +71,7 @@ impl Front {
         let origins = &self.rules.origins;
         let allowed = (!origins.is_empty()).then(|| cors::Allowed::of(request.headers(), origins));
         let mut answer = match request.method() {
-            &Method::OPTIONS if allowed.is_some() => {
-                let preflight = cors::preflight(request.headers());
-                match request.uri().path() {
-                    HEALTH | READY | SERVERS => routes::only_get(preflight),
-                    _ => preflight,
-                }
-            }
+            &Method::OPTIONS if allowed.is_some() => cors::preflight(request.headers()),
             _ => self.routed(request, from).await,
         };
         if let Some(allowed) = allowed {

@@ -37,7 +37,10 @@ pub fn start(config: &Config, exporter: Option<&Exporter>) {
         false => "info",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    let filter = filter.and(filter_fn(is_logged));
+    // With a level, even if it is any: otherwise the whole would have none, and each debug line of
+    // each library would be looked at before it is left out.
+    let is_logged = filter_fn(is_logged).with_max_level_hint(Level::TRACE);
+    let filter = filter.and(is_logged);
     let is_terminal = io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(is_terminal)

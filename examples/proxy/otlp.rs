@@ -94,7 +94,7 @@ impl Exporter {
             .with_threads(false)
             .with_target(false)
             .with_tracked_inactivity(false)
-            .with_filter(filter_fn(is_exported))
+            .with_filter(filter_fn(is_exported).with_max_level_hint(Level::INFO))
     }
 
     /// Sends the remaining spans: until `ends`, or for a moment if that has passed.

@@ -128,7 +128,11 @@ impl AsyncRead for Progress {
     ) -> Poll<io::Result<()>> {
         if !self.first.bytes().is_empty() {
             buf.put_slice(take(&mut self.first).bytes());
-            return Poll::Ready(Ok(()));
+            // With what has come after them, so that hyper need not make room for two reads.
+            return match self.stream().poll_read(cx, buf) {
+                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                _ => Poll::Ready(Ok(())),
+            };
         }
         let read = self.stream().poll_read(cx, buf);
         if read.is_pending() && has_budget_remaining() {

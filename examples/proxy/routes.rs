@@ -26,6 +26,11 @@ const LISTED: usize = 1000;
 /// Servers whose tools are listed at the same time.
 const AT_ONCE: usize = 32;
 
+pub const HEALTH: &str = "/healthz";
+pub const READY: &str = "/readyz";
+/// The list of servers, which is not the provider's.
+pub const SERVERS: &str = "/v1/mcp/servers";
+
 /// `GET /healthz`: the process is alive.
 pub fn healthz() -> Answer {
     answer::json(StatusCode::OK, json!({"status": "ok"}).to_string())
@@ -44,8 +49,19 @@ pub fn readyz(draining: &Draining) -> Answer {
 pub fn health(method: &Method, answer: Answer) -> Answer {
     match is_get(method) {
         true => answer,
-        false => only_get(answer::empty(StatusCode::METHOD_NOT_ALLOWED)),
+        false => answer::empty(StatusCode::METHOD_NOT_ALLOWED),
     }
+}
+
+/// Returns true for a request to one of these paths with a method that none of them has.
+pub fn is_misused<B>(request: &Request<B>) -> bool {
+    matches!(request.uri().path(), HEALTH | READY | SERVERS) && !is_get(request.method())
+}
+
+/// Says that a path is only for `GET` and `HEAD`.
+pub fn allow_get(answer: &mut Answer) {
+    let methods = HeaderValue::from_static("GET,HEAD");
+    answer.headers_mut().insert(header::ALLOW, methods);
 }
 
 fn is_get(method: &Method) -> bool {
@@ -124,12 +140,5 @@ pub fn not_found() -> Refusal {
 fn method_not_allowed(method: &Method, path: &str) -> Answer {
     let message = format!("{path} does not answer {method}; see the header Allow");
     let status = StatusCode::METHOD_NOT_ALLOWED;
-    only_get(Refusal::new(status, "method_not_allowed", message).into())
-}
-
-/// Says that a path is only for `GET` and `HEAD`.
-pub fn only_get(mut answer: Answer) -> Answer {
-    let methods = HeaderValue::from_static("GET,HEAD");
-    answer.headers_mut().insert(header::ALLOW, methods);
-    answer
+    Refusal::new(status, "method_not_allowed", message).into()
 }

@@ -10,7 +10,7 @@ use std::{
 use http::{HeaderValue, Request, StatusCode, header};
 use tokio::{net::TcpStream, time::Instant};
 
-use crate::{answer::Answer, refusal::Refusal};
+use crate::{answer::Answer, refusal::Refusal, routes};
 
 /// The time limit of such a connection, the rest of a body included.
 pub const PATIENCE: Duration = Duration::from_secs(3);
@@ -26,7 +26,7 @@ const MESSAGE: &str = "the proxy has no place for another connection, from this 
 /// Returns true for health checks, which are always answered: a load balancer must not take a busy
 /// proxy for a dead one.
 pub fn is_health<B>(request: &Request<B>) -> bool {
-    matches!(request.uri().path(), "/healthz" | "/readyz")
+    matches!(request.uri().path(), routes::HEALTH | routes::READY)
 }
 
 /// Answers anything else.

@@ -5,6 +5,7 @@ import subprocess
 import time
 from itertools import pairwise
 
+import pytest
 from upstream import call, completion, stream
 
 
@@ -12,7 +13,8 @@ def curl(*arguments):
     return ["curl", "-sS", "--max-time", "20", *arguments]
 
 
-def test_the_documented_request_runs_a_tool_and_shows_the_receipt(proxy, model):
+@pytest.mark.parametrize("version", ["--http1.1", "--http2-prior-knowledge"])
+def test_the_documented_request_runs_a_tool_and_shows_the_receipt(proxy, model, version):
     model.answers(
         completion(calls=[call("call_1", "everything__echo", {"message": "hello"})]), completion("It said hello.")
     )
@@ -22,6 +24,7 @@ def test_the_documented_request_runs_a_tool_and_shows_the_receipt(proxy, model):
         "mcp": {"enabled": True, "servers": ["everything"], "auto_execute_tools": True, "max_tool_rounds": 5},
     }
     command = curl(
+        version,
         "-w",
         "\n%{http_code}",
         f"{proxy.url}/chat/completions",

@@ -23,6 +23,7 @@ mod evidence;
 #[path = "../it/support/evil.rs"]
 #[allow(dead_code, reason = "these tests need a part of it")]
 mod evil;
+mod http2;
 #[path = "../it/support/mcp_server.rs"]
 #[allow(dead_code, reason = "these tests need a part of it")]
 mod mcp_server;
