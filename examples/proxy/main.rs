@@ -19,15 +19,18 @@ mod admin;
 mod auth;
 mod browser;
 mod check;
+mod client;
 mod config;
 mod database;
 mod demo;
 mod file;
 mod files;
+mod headers;
 mod hidden;
 mod incoming;
 mod limits;
 mod log;
+mod metered;
 mod otlp;
 mod paths;
 mod places;
@@ -38,7 +41,9 @@ mod sealing;
 mod secrets;
 mod server;
 mod shed;
+mod silence;
 mod storage;
+mod target;
 mod upstream;
 
 use std::{

@@ -101,6 +101,11 @@ impl Servers {
 
 /// Answers any other path.
 pub async fn not_found() -> Refusal {
+    nothing()
+}
+
+/// Returns the answer for a path where nothing is.
+pub fn nothing() -> Refusal {
     let message = "there is nothing at this path; chat completions are at /v1/chat/completions";
     Refusal::new(StatusCode::NOT_FOUND, "not_found", message)
 }

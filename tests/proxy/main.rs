@@ -34,6 +34,7 @@ mod observability;
 #[allow(dead_code, reason = "these tests need a part of it")]
 mod shelf;
 mod support;
+mod upstream;
 
 use std::{
     io::{Read, Write},
