@@ -149,8 +149,10 @@ async fn a_connection_that_was_closed_meanwhile_fails_no_request() {
         stream.write_all(ANSWER.as_bytes()).unwrap();
     });
     let proxy = over(&closing, &[]);
-    for _ in 0..20 {
+    for _ in 0..4 {
         assert_eq!(ask(&proxy).await.0, StatusCode::OK);
+        // A request that is on its way as the connection closes is lost: it may have been heard.
+        tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 
