@@ -11,7 +11,11 @@ use std::env;
 use std::error::Error;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::header::LOCATION;
+use http_body_util::Empty;
+use hyper_util::client::legacy;
+use hyper_util::rt::TokioExecutor;
 use mcp_layer::authorization::Authorizations;
 use mcp_layer::oauth::{self, Http};
 use mcp_layer::outbound::{EgressRules, Outbound};
@@ -160,8 +164,10 @@ impl Client {
         let callbacks = CALLBACKS.parse()?;
         let begun = self.authorizations.begin(&self.server, &callbacks).await?;
         // A redirect is never followed, so the way back can be read.
-        let browser = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
-        let consent = browser.build()?.get(begun.authorization_url).send().await?;
+        let browser = legacy::Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
+        let consent = browser
+            .get(begun.authorization_url.as_str().parse()?)
+            .await?;
         let back = consent.headers().get(LOCATION).ok_or("no way back")?;
         let back = begun.redirect_uri.join(back.to_str()?)?;
         let back = back[url::Position::BeforePath..].parse()?;

@@ -19,7 +19,6 @@ use mcp_layer::{
     secret::{Doubtful, ExposeSecret, SecretString},
     trace::Payloads,
 };
-use reqwest::Certificate;
 use serde::Deserialize;
 use url::Url;
 
@@ -27,6 +26,7 @@ use crate::{
     admin,
     auth::Keys,
     browser::{Hosts, Origins},
+    client,
     file::File,
     limits::Limits,
     otlp,
@@ -485,7 +485,7 @@ fn read_roots(path: &Path) -> Result<Vec<u8>, Invalid> {
         Invalid::new(format!("ca_file: {}: {reason}", Doubtful(&path)))
     };
     let pem = fs::read(path).map_err(|error| invalid(&error))?;
-    match Certificate::from_pem_bundle(&pem) {
+    match client::certificates(&pem) {
         Ok(roots) if !roots.is_empty() => Ok(pem),
         _ => Err(invalid(&"it contains no PEM certificate")),
     }

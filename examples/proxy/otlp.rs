@@ -8,12 +8,13 @@ use std::{
     env, fmt,
     future::Future,
     pin::Pin,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, uri::PathAndQuery};
+use http_body_util::{BodyExt, Full, Limited};
 use mcp_layer::{
     TraceParent,
     secret::{ExposeSecret, SecretString},
@@ -26,8 +27,7 @@ use opentelemetry_sdk::{
     propagation::TraceContextPropagator,
     trace::{Sampler, SdkTracerProvider},
 };
-use reqwest::Client;
-use tokio::{runtime::Handle, task::spawn_blocking};
+use tokio::{runtime::Handle, task::spawn_blocking, time::timeout};
 use tracing::{Level, Metadata, Span, Subscriber, field::Empty};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::{Layer, filter::filter_fn, registry::LookupSpan};
@@ -35,8 +35,9 @@ use url::Url;
 
 use crate::{
     answer::Answer,
+    client::Client,
     config::{Invalid, chain},
-    log, upstream,
+    log,
 };
 
 /// The time limit of one batch: a collector that hangs does not delay the next ones for longer.
@@ -64,7 +65,7 @@ impl Exporter {
         headers: HashMap<String, String>,
         roots: Option<&[u8]>,
     ) -> Result<Self, Invalid> {
-        let client = upstream::client(Client::builder().timeout(PATIENCE), base, roots)?;
+        let client = Client::new(base, roots)?;
         let exporter = SpanExporter::builder()
             .with_http()
             .with_http_client(Collector::new(client))
@@ -220,24 +221,24 @@ pub fn headers_of(span: &Span) -> HeaderMap {
 
 /// The HTTP client for the collector. The exporter's thread has no tokio, so requests run here.
 struct Collector {
-    client: Client,
+    client: Arc<Client<Full<Bytes>>>,
     runtime: Handle,
     complained: Mutex<Option<Instant>>,
 }
 
 impl Collector {
-    fn new(client: Client) -> Self {
+    fn new(client: Client<Full<Bytes>>) -> Self {
         Self {
-            client,
+            client: client.into(),
             runtime: Handle::current(),
             complained: Mutex::default(),
         }
     }
 
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let request: reqwest::Request = request.try_into()?;
         let client = self.client.clone();
-        self.runtime.spawn(exchange(client, request)).await?
+        let exchanged = async move { timeout(PATIENCE, exchange(&client, request)).await? };
+        self.runtime.spawn(exchanged).await?
     }
 
     /// Logs that traces are lost, once a minute.
@@ -253,19 +254,16 @@ impl Collector {
     }
 }
 
-async fn exchange(client: Client, request: reqwest::Request) -> Result<Response<Bytes>, HttpError> {
-    let mut answer = client.execute(request).await?;
-    let mut body = Vec::new();
-    while let Some(piece) = answer.chunk().await? {
-        if body.len() + piece.len() > ANSWER {
-            return Err("the answer is too long".into());
-        }
-        body.extend_from_slice(&piece);
-    }
-    let mut response = Response::new(body.into());
-    *response.status_mut() = answer.status();
-    *response.headers_mut() = answer.headers().clone();
-    Ok(response)
+async fn exchange(
+    client: &Client<Full<Bytes>>,
+    request: Request<Bytes>,
+) -> Result<Response<Bytes>, HttpError> {
+    let path = request.uri().path_and_query().cloned();
+    let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let answer = client.send(path, request.map(Full::new)).await?;
+    let (head, body) = answer.into_parts();
+    let body = Limited::new(body, ANSWER).collect().await?;
+    Ok(Response::from_parts(head, body.to_bytes()))
 }
 
 type Sent<'a> = Pin<Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 'a>>;

@@ -1,11 +1,13 @@
 //! The provider behind the proxy: forwards each request, and streams both ways.
 
 use std::{
-    borrow::Cow,
     convert::Infallible,
     error::Error,
+    future::Future,
+    io, iter, mem,
+    pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -14,44 +16,45 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, Version, header};
-use http_body::Frame;
-use http_body_util::{BodyDataStream, BodyExt};
-use hyper::ext::ReasonPhrase;
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Version, header};
+use http_body::{Frame, SizeHint};
+use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
+use hyper::{body::Incoming, ext::ReasonPhrase};
+use hyper_util::client::legacy::ResponseFuture;
 use mcp_layer::{ScrubbedChunks, Scrubber};
-use reqwest::{Certificate, Client, ClientBuilder};
+use pin_project_lite::pin_project;
 use tower::{BoxError, Service};
 use tracing::Span;
-use url::{Host, Url};
+use url::Url;
 
 use crate::{
     caller_body::Silent,
+    client::Client,
     config::{Invalid, chain},
+    headers,
+    metered::Meter,
     otlp,
     refusal::Refusal,
-    routes, server,
+    routes,
+    silence::{Silence, Stalled},
+    target::Base,
 };
-
-/// The time limit for connecting, TLS included.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The path that the base URL replaces.
-const PREFIX: &str = "/v1";
 
 /// An OpenAI-compatible API: `/v1/REST` goes to `{base}/REST`.
 ///
 /// Its answers are passed on unchanged, redirects included. It is the operator's own choice, so the
-/// rules for calls to MCP servers do not apply.
+/// rules for calls to MCP servers do not apply. Clones share its connections.
 #[derive(Clone)]
-pub struct Upstream {
-    client: Client,
-    base: Url,
+pub struct Upstream(Arc<Provider>);
+
+struct Provider {
+    client: Client<UnsyncBoxBody<Bytes, BoxError>>,
+    base: Base,
     key: Option<Key>,
+    silence: Duration,
 }
 
 /// The proxy's own key, with the scrubber that keeps it out of answers.
-#[derive(Clone)]
 struct Key {
     authorization: HeaderValue,
     scrubber: Arc<Scrubber>,
@@ -66,58 +69,49 @@ impl Upstream {
         roots: Option<&[u8]>,
         silence: Duration,
     ) -> Result<Self, Invalid> {
-        Ok(Self {
-            client: client(Client::builder().read_timeout(silence), &base, roots)?,
-            base,
+        Ok(Self(Arc::new(Provider {
+            client: Client::new(&base, roots)?,
+            base: Base::new(base),
             key: authorization.map(|authorization| Key {
                 scrubber: Arc::new(Scrubber::new([authorization.as_bytes()])),
                 authorization,
             }),
-        })
+            silence,
+        })))
     }
+}
 
-    fn request<B>(&self, request: Request<B>) -> Option<reqwest::Request>
+impl Provider {
+    /// Sends a request; `None` if there is nothing at its path.
+    fn send<B>(&self, request: Request<B>) -> Option<ResponseFuture>
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         let (parts, body) = request.into_parts();
-        let url = self.url(parts.uri.path(), parts.uri.query())?;
-        let mut sent = reqwest::Request::new(parts.method, url);
+        // A tunnel is not below the base.
+        let is_request = parts.method != Method::CONNECT;
+        let target = self.base.target(&parts.uri).filter(|_| is_request)?;
+        // Nothing else of the caller's connection goes with it.
+        let mut sent = Request::new(WithoutTrailers { body }.map_err(Into::into).boxed_unsync());
+        *sent.method_mut() = parts.method;
         *sent.headers_mut() = parts.headers;
-        remove_hop_by_hop(sent.headers_mut());
-        for name in NOT_FOR_THE_UPSTREAM {
-            sent.headers_mut().remove(name);
-        }
-        if sent.headers().contains_key("traceparent") {
+        headers::for_the_upstream(sent.headers_mut());
+        let headers = sent.headers_mut();
+        if headers.contains_key(TRACEPARENT) {
             // The turn's span is the parent of the upstream's, if it is exported.
-            sent.headers_mut()
-                .extend(otlp::headers_of(&Span::current()));
+            headers.extend(otlp::headers_of(&Span::current()));
         }
         if let Some(key) = &self.key {
-            let headers = sent.headers_mut();
             headers.insert(header::AUTHORIZATION, key.authorization.clone());
             // A compressed answer could not be searched for the key.
             headers.remove(header::ACCEPT_ENCODING);
         }
-        if !body.is_end_stream() {
-            *sent.body_mut() = Some(reqwest::Body::wrap_stream(BodyDataStream::new(body)));
-        }
-        Some(sent)
-    }
-
-    /// Returns the URL for a path; `None` if it is not literally below the base, as with `..`.
-    fn url(&self, path: &str, query: Option<&str>) -> Option<Url> {
-        let path = format!(
-            "{}{}",
-            self.base.path().trim_end_matches('/'),
-            path.strip_prefix(PREFIX)?
-        );
-        let mut url = self.base.clone();
-        url.set_path(&path);
-        url.set_query(query);
-        (url.path() == path).then_some(url)
+        (headers.entry(header::ACCEPT)).or_insert(HeaderValue::from_static("*/*"));
+        Some(self.client.send(target, sent))
     }
 }
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 impl<B> Service<Request<B>> for Upstream
 where
@@ -125,93 +119,187 @@ where
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+    type Future = Asking;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let client = self.client.clone();
-        let scrubber = self.key.as_ref().map(|key| key.scrubber.clone());
-        let request = self.request(request);
-        Box::pin(async move {
-            let Some(request) = request else {
-                return Ok(routes::not_found().into_response());
-            };
-            Ok(match client.execute(request).await {
-                Ok(response) => {
-                    let response = passed_on(response);
-                    match scrubber {
-                        Some(scrubber) => without_key(response, scrubber),
-                        None => response,
-                    }
-                }
-                // Its URL has the caller's query, which may contain a secret.
-                Err(error) => failed(&error.without_url()).into_response(),
-            })
-        })
+    fn call(&mut self, request: Request<B>) -> Asking {
+        let provider = &*self.0;
+        match provider.send(request) {
+            None => Asking::Nothing,
+            Some(answer) => Asking::Sent {
+                answer,
+                silence: Silence::new(provider.silence),
+                scrubber: provider.key.as_ref().map(|key| key.scrubber.clone()),
+            },
+        }
     }
 }
 
-fn passed_on(response: reqwest::Response) -> Response {
-    let (mut parts, body) = http::Response::from(response).into_parts();
+/// A request that waits for the head of its answer.
+pub enum Asking {
+    Nothing,
+    Sent {
+        answer: ResponseFuture,
+        silence: Silence,
+        scrubber: Option<Arc<Scrubber>>,
+    },
+}
+
+impl Future for Asking {
+    type Output = Result<Response, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = match &mut *self {
+            Self::Nothing => return Poll::Ready(Ok(routes::not_found().into_response())),
+            Self::Sent {
+                answer, silence, ..
+            } => match Pin::new(answer).poll(cx) {
+                Poll::Ready(Ok(answer)) => answer,
+                Poll::Ready(Err(error)) => {
+                    return Poll::Ready(Ok(failed(&error, error.is_connect()).into_response()));
+                }
+                Poll::Pending => {
+                    ready!(silence.poll_end(cx));
+                    return Poll::Ready(Ok(failed(&Stalled, false).into_response()));
+                }
+            },
+        };
+        // With the timer that is set already.
+        let response = match mem::replace(&mut *self, Self::Nothing) {
+            Self::Sent {
+                silence, scrubber, ..
+            } => passed_on(answer, silence, scrubber),
+            Self::Nothing => routes::not_found().into_response(),
+        };
+        Poll::Ready(Ok(response))
+    }
+}
+
+fn passed_on(
+    answer: http::Response<Incoming>,
+    mut silence: Silence,
+    scrubber: Option<Arc<Scrubber>>,
+) -> Response {
+    let (mut parts, body) = answer.into_parts();
+    silence.heard();
+    let meter = parts.extensions.remove::<Meter>().unwrap_or_default();
+    meter.reset();
     // The upstream's connection is not the caller's: each has its own version.
     parts.version = Version::HTTP_11;
-    remove_hop_by_hop(&mut parts.headers);
-    // This proxy decides which pages may read an answer.
-    let cors: Vec<_> = (parts.headers.keys())
-        .filter(|name| name.as_str().starts_with("access-control-"))
-        .cloned()
-        .collect();
-    for name in cors {
-        parts.headers.remove(name);
+    headers::for_the_caller(&mut parts.headers);
+    if let Some(scrubber) = &scrubber {
+        // The reason phrase: no client needs it, and it is not searched for the key.
+        parts.extensions.remove::<ReasonPhrase>();
+        headers::scrub(&mut parts.headers, scrubber);
     }
+    let body = AnswerBody {
+        body,
+        meter,
+        silence,
+        chunks: scrubber.map(|scrubber| (ScrubbedChunks::new(scrubber.clone()), scrubber)),
+    };
     Response::from_parts(parts, Body::new(body))
 }
 
-/// Removes the proxy's key from an answer: some upstreams repeat it in errors.
-fn without_key(response: Response, scrubber: Arc<Scrubber>) -> Response {
-    let (mut parts, body) = response.into_parts();
-    // The reason phrase: no client needs it, and it is not searched for the key.
-    parts.extensions.remove::<ReasonPhrase>();
-    scrub(&mut parts.headers, &scrubber);
-    if body.is_end_stream() {
-        return Response::from_parts(parts, body);
+/// The body of an answer, as it comes.
+struct AnswerBody {
+    body: Incoming,
+    meter: Meter,
+    silence: Silence,
+    /// What removes the proxy's key: some upstreams repeat it in errors.
+    chunks: Option<(ScrubbedChunks, Arc<Scrubber>)>,
+}
+
+impl HttpBody for AnswerBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) else {
+            ready!(this.silence.poll_end(cx));
+            return Poll::Ready(Some(Err(Stalled.into())));
+        };
+        this.silence.heard();
+        this.meter.reset();
+        Poll::Ready(frame.map(|frame| match (&mut this.chunks, frame?) {
+            (None, frame) => Ok(frame),
+            (Some((chunks, scrubber)), frame) => Ok(match frame.into_data() {
+                Ok(data) => Frame::data(chunks.next(data)),
+                Err(mut frame) => {
+                    if let Some(trailers) = frame.trailers_mut() {
+                        headers::scrub(trailers, scrubber);
+                    }
+                    frame
+                }
+            }),
+        }))
     }
-    let mut chunks = ScrubbedChunks::new(scrubber.clone());
-    let body = body.map_frame(move |frame| match frame.into_data() {
-        Ok(data) => Frame::data(chunks.next(data)),
-        Err(mut frame) => {
-            if let Some(trailers) = frame.trailers_mut() {
-                scrub(trailers, &scrubber);
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        // Scrubbed or not: what is redacted keeps its length.
+        self.body.size_hint()
+    }
+}
+
+pin_project! {
+    /// The body of a request without its trailers: they have no name in `Trailer`, which is for one
+    /// connection alone.
+    struct WithoutTrailers<B> {
+        #[pin]
+        body: B,
+    }
+}
+
+impl<B: HttpBody<Data = Bytes>> HttpBody for WithoutTrailers<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let mut body = self.project().body;
+        loop {
+            match ready!(body.as_mut().poll_frame(cx)) {
+                Some(Ok(frame)) if !frame.is_data() => {}
+                frame => return Poll::Ready(frame),
             }
-            frame
         }
-    });
-    Response::from_parts(parts, Body::new(body))
-}
+    }
 
-fn scrub(headers: &mut HeaderMap, scrubber: &Scrubber) {
-    for value in headers.values_mut() {
-        if let Cow::Owned(clean) = scrubber.bytes(value.as_bytes()) {
-            *value = HeaderValue::from_bytes(&clean).unwrap_or(HeaderValue::from_static(""));
-        }
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
 /// Returns the answer for an upstream that failed; addresses are only logged.
-fn failed(error: &reqwest::Error) -> Refusal {
-    if is_silent_caller(error) {
+fn failed(error: &(dyn Error + 'static), is_connect: bool) -> Refusal {
+    // The caller fell silent in the middle of the request's body.
+    if causes(error).any(|error| error.is::<Silent>()) {
         let message = "the request's body did not arrive in time";
         return Refusal::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", message);
     }
     tracing::warn!(error = chain(error), "the upstream gave no answer");
-    if error.is_timeout() {
+    if causes(error).any(is_timeout) {
         let message = "the model's provider did not answer in time";
         Refusal::new(StatusCode::GATEWAY_TIMEOUT, "upstream_timeout", message)
     } else {
-        let message = match error.is_connect() {
+        let message = match is_connect {
             true => "the model's provider cannot be reached",
             false => "the connection to the model's provider was lost before it answered",
         };
@@ -219,96 +307,14 @@ fn failed(error: &reqwest::Error) -> Refusal {
     }
 }
 
-/// Returns true if the caller fell silent in the middle of the request's body.
-fn is_silent_caller(error: &reqwest::Error) -> bool {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if error.is::<Silent>() {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+/// Returns an error and what caused it.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    iter::successors(Some(error), |&error| error.source())
 }
 
-/// Headers of the caller that are not forwarded: the upstream has its own `Host`, cookies and the
-/// like belong to this proxy's address, and some headers make servers treat a request as one with
-/// another method or path.
-const NOT_FOR_THE_UPSTREAM: [HeaderName; 11] = [
-    HeaderName::from_static("x-http-method"),
-    HeaderName::from_static("x-http-method-override"),
-    HeaderName::from_static("x-method-override"),
-    HeaderName::from_static("x-original-url"),
-    HeaderName::from_static("x-rewrite-url"),
-    server::DRAIN_STATUS,
-    header::HOST,
-    header::EXPECT,
-    header::COOKIE,
-    header::ORIGIN,
-    header::REFERER,
-];
-
-/// Removes hop-by-hop headers (RFC 9110 section 7.6.1).
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    const HOP_BY_HOP: [HeaderName; 8] = [
-        header::CONNECTION,
-        HeaderName::from_static("keep-alive"),
-        HeaderName::from_static("proxy-connection"),
-        header::PROXY_AUTHORIZATION,
-        header::TE,
-        header::TRAILER,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-    ];
-    let named: Vec<HeaderName> = (headers.get_all(header::CONNECTION).iter())
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        // The length frames the body, whatever `Connection` says.
-        .filter(|name| name != header::CONTENT_LENGTH)
-        .collect();
-    for name in HOP_BY_HOP.into_iter().chain(named) {
-        headers.remove(name);
-    }
-}
-
-/// Builds a client for `base`, which the operator chose.
-pub fn client(builder: ClientBuilder, base: &Url, roots: Option<&[u8]>) -> Result<Client, Invalid> {
-    let mut builder = builder
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .referer(false)
-        .tcp_nodelay(true)
-        .connect_timeout(CONNECT_TIMEOUT);
-    if is_loopback(base) {
-        // A proxy from the environment cannot reach this machine.
-        builder = builder.no_proxy();
-    }
-    trust(builder, roots)
-        .and_then(ClientBuilder::build)
-        .map_err(|error| Invalid::because(&error))
-}
-
-/// Trusts the system's roots, or Mozilla's if it has none, and the operator's own.
-fn trust(builder: ClientBuilder, roots: Option<&[u8]>) -> Result<ClientBuilder, reqwest::Error> {
-    let mut trusted = match roots {
-        Some(pem) => Certificate::from_pem_bundle(pem)?,
-        None => Vec::new(),
-    };
-    if !rustls_native_certs::load_native_certs().certs.is_empty() {
-        return Ok(builder.tls_certs_merge(trusted));
-    }
-    for root in webpki_root_certs::TLS_SERVER_ROOT_CERTS {
-        trusted.push(Certificate::from_der(root)?);
-    }
-    Ok(builder.tls_certs_only(trusted))
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        None => false,
-    }
+fn is_timeout(error: &(dyn Error + 'static)) -> bool {
+    let io = error.downcast_ref::<io::Error>();
+    error.is::<Stalled>()
+        || io.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
+        || (error.downcast_ref::<hyper::Error>()).is_some_and(hyper::Error::is_timeout)
 }

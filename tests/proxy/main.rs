@@ -39,6 +39,7 @@ mod plain;
 #[allow(dead_code, reason = "these tests need a part of it")]
 mod shelf;
 mod support;
+mod upstream;
 
 use std::{
     io::{Read, Write},
