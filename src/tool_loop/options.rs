@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::HashSet};
 
 use crate::{
     chat::{ChatRequest, Unread},
-    json::{Object, array, depth_exceeds, string},
+    json::{Object, array, depth_exceeds},
     name::short,
     refusal::{Kind, Refusal},
     settings::{Settings, Streaming},
@@ -189,7 +189,7 @@ fn strings(value: &str, most: usize) -> Result<Vec<String>, Fault> {
         return Err(Fault::new(format!("has more than {most} names")));
     }
     let string = |(index, element)| {
-        let text = string(element).map(Cow::into_owned);
+        let text = crate::json::string(element).map(Cow::into_owned);
         text.ok_or(Fault {
             text: "must be a string".into(),
             at: Some(index),
@@ -200,6 +200,9 @@ fn strings(value: &str, most: usize) -> Result<Vec<String>, Fault> {
 
 /// Each name once, with the index of its first mention.
 fn once(names: Vec<String>) -> Vec<(usize, String)> {
+    if names.len() < 2 {
+        return names.into_iter().enumerate().collect();
+    }
     let mut seen = HashSet::with_capacity(names.len());
     let first: Vec<bool> = names.iter().map(|name| seen.insert(&**name)).collect();
     let names = names.into_iter().enumerate().zip(first);
