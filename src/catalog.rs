@@ -85,6 +85,7 @@ impl Catalog {
     }
 
     /// The tools, in the order of their names.
+    #[cfg(any(test, feature = "admin"))]
     pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.by_name().flat_map(Offered::entries)
     }

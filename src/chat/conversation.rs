@@ -13,7 +13,8 @@ use crate::json::Edit;
 #[derive(Clone, Debug)]
 pub(crate) struct Conversation {
     first: Template,
-    later: Template,
+    /// What differs once tools have run: a `tool_choice` that is relaxed.
+    later: Option<Template>,
     /// `true` if the next message needs a comma before it.
     comma: bool,
     appended: Vec<Bytes>,
@@ -70,14 +71,11 @@ impl Conversation {
         if !hole.is_empty() {
             edits.push(Edit::remove(hole));
         }
-        let first = Template::new(&request.body, edits.clone(), place);
-        let later = match request.relaxed_choice.clone() {
-            Some(choice) => {
-                edits.push(choice);
-                Template::new(&request.body, edits, place)
-            }
-            None => first.clone(),
-        };
+        let later = request.relaxed_choice.clone().map(|choice| {
+            let edits = edits.iter().cloned().chain([choice]);
+            Template::new(&request.body, edits.collect(), place)
+        });
+        let first = Template::new(&request.body, edits, place);
         Self {
             first,
             later,
@@ -103,7 +101,8 @@ impl Conversation {
     /// The body of the next turn. `tools_ran` relaxes a `tool_choice` that would otherwise never
     /// end.
     pub(crate) fn turn(&self, tools_ran: bool) -> Vec<Bytes> {
-        let template = if tools_ran { &self.later } else { &self.first };
+        let later = self.later.as_ref().filter(|_| tools_ran);
+        let template = later.unwrap_or(&self.first);
         [&template.before[..], &self.appended, &template.behind].concat()
     }
 }

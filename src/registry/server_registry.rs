@@ -25,8 +25,9 @@ use crate::{name::ServerName, project::Project};
 ///
 /// `conformance::reading` (feature `conformance`) tests all of this except drafts.
 ///
-/// Answer from memory if you can: each tool call waits for the answer. Callers assume nothing about
-/// its order, and set their own timeout.
+/// Answer from memory if you can: each tool call waits for the answer. As long as a record is the
+/// same, give the same `Arc`: what the layer makes of a server's tools is then made once, and not for
+/// each request. Callers assume nothing about the order, and set their own timeout.
 ///
 /// `Arc<R>` implements the trait for every registry `R`, `Arc<dyn ServerRegistry>` included.
 ///

@@ -200,6 +200,9 @@ fn strings(value: &str, most: usize) -> Result<Vec<String>, Fault> {
 
 /// Each name once, with the index of its first mention.
 fn once(names: Vec<String>) -> Vec<(usize, String)> {
+    if names.len() < 2 {
+        return names.into_iter().enumerate().collect();
+    }
     let mut seen = HashSet::with_capacity(names.len());
     let first: Vec<bool> = names.iter().map(|name| seen.insert(&**name)).collect();
     let names = names.into_iter().enumerate().zip(first);
