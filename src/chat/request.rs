@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::json::{Edit, Malformed, Object, array, string};
+use crate::json::{Edit, Malformed, Object, Places, array, string};
 
 /// A request as far as the layer reads it: the positions of its parts.
 #[derive(Debug)]
@@ -20,8 +20,8 @@ pub(crate) struct ChatRequest {
     /// The edit that requests the usage from the upstream, once [`ChatRequest::ask_for_usage`] wants
     /// it.
     pub(super) usage: Option<Edit>,
-    /// The same edit until then; `None` where nothing is streamed.
-    usage_request: Option<Edit>,
+    /// The place of the member for that, and its value.
+    usage_request: (Places<1>, &'static str),
     /// The number of levels that the request nests.
     depth: usize,
     /// `true` if the caller asks for one choice, as by default.
@@ -110,18 +110,15 @@ impl ChatRequest {
             return Err(Unread::Doubled(name.into()));
         }
         let stream_options = stream_options(&object);
-        let stream = object.get("stream") == Some("true");
         Ok(Self {
             mcp,
             model: object.string("model").map(Into::into),
-            stream,
+            stream: object.get("stream") == Some("true"),
             include_usage: stream_options
                 .as_ref()
                 .is_some_and(|options| options.get("include_usage") == Some("true")),
             usage: None,
-            usage_request: stream
-                .then(|| usage_request(&object, stream_options.as_ref()))
-                .flatten(),
+            usage_request: usage_request(&object, stream_options.as_ref()),
             depth: object.depth(),
             one_choice: object.present("n").is_none_or(|n| n.parse() == Ok(1.0)),
             parallel: object.get("parallel_tool_calls") != Some("false"),
@@ -150,7 +147,8 @@ impl ChatRequest {
 
     /// Requests a chunk with the usage at the end of each turn.
     pub(crate) fn ask_for_usage(&mut self) {
-        self.usage = self.usage_request.take();
+        let (place, value) = &self.usage_request;
+        self.usage = place.set([Some(value)]).into_iter().next();
     }
 
     /// Returns `true` if the request nests deeper than `limit` levels, which reading it has counted.
@@ -239,16 +237,18 @@ fn stream_options<'a>(object: &Object<'a>) -> Option<Object<'a>> {
     Object::parse(object.present("stream_options")?).ok()
 }
 
-/// The edit that requests the usage from the upstream.
-fn usage_request(object: &Object<'_>, stream_options: Option<&Object<'_>>) -> Option<Edit> {
-    let edits = match stream_options {
+/// The place of the member that requests the usage from the upstream, and its value.
+fn usage_request(object: &Object<'_>, options: Option<&Object<'_>>) -> (Places<1>, &'static str) {
+    match options {
         Some(options) => {
-            let edits = options.set(&[("include_usage", "true")]);
-            object.within(options.text(), edits)
+            let place = options.places(["include_usage"]);
+            (place.behind(object.span(options.text()).start), "true")
         }
-        None => object.set(&[("stream_options", r#"{"include_usage":true}"#)]),
-    };
-    edits.into_iter().next()
+        None => {
+            let place = object.places(["stream_options"]);
+            (place, r#"{"include_usage":true}"#)
+        }
+    }
 }
 
 /// The caller's own tools, as far as they have names.

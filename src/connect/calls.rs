@@ -70,14 +70,15 @@ impl Calls {
         };
         let access = timeout(call.timeout, self.credentials.of(server, tokens));
         let access = access.await.map_err(|_| slow())??;
-        let error = match self.attempt(&attempts, &access).await {
+        // Boxed, since it is large, and each future around it would be copied with it.
+        let error = match Box::pin(self.attempt(&attempts, &access)).await {
             Err(CallToolError::Failed(error)) => error,
             called => return called,
         };
         let again = self.credentials.after(server, &access, &error);
         let again = timeout(attempts.left(), again);
         match again.await.map_err(|_| slow())?? {
-            Some(access) => self.attempt(&attempts, &access).await,
+            Some(access) => Box::pin(self.attempt(&attempts, &access)).await,
             None => Err(error.into()),
         }
     }

@@ -14,6 +14,6 @@ pub(crate) use self::{
     edit::{Edit, concat},
     object::{Malformed, Object, array, first},
     places::Places,
-    text::{depth, depth_exceeds, quoted, string},
+    text::{depth, quoted, string},
     tree::tree_or_text,
 };

@@ -9,7 +9,7 @@ use serde::{
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-use crate::json::{Object, array, depth_exceeds};
+use crate::json::{Object, array, depth};
 
 /// The deepest nesting that is read; no server comes near it.
 const DEPTH: usize = 16;
@@ -53,7 +53,7 @@ impl<'a> Tree<'a> {
     /// Reads a JSON text. Strings without escapes are borrowed from it; the others are wiped when
     /// the tree is dropped.
     pub(crate) fn json(text: &'a [u8]) -> Result<Self, NotJson> {
-        if depth_exceeds(text, DEPTH) {
+        if depth(text) > DEPTH {
             return Err(NotJson::TooDeep);
         }
         let value: &RawValue = serde_json::from_slice(text).map_err(|_| NotJson::Malformed)?;
