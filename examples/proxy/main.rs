@@ -95,8 +95,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Creates one runtime that serves callers, and one for the work that MCP servers and authorization
-/// servers cause: it has half of the processors, so that no server can keep the proxy from
+/// Creates one runtime that serves callers, and one for what MCP servers and authorization servers
+/// make expensive: it has half of the processors, so that no server can keep the proxy from
 /// answering callers.
 fn runtimes() -> io::Result<(Runtime, Runtime)> {
     let processors = available_parallelism().map_or(1, usize::from);
@@ -129,7 +129,7 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         .with_roots(config.roots.clone())
         .map_err(|error| Invalid::because(&error))?
         .with_connect_timeout(config.limits.connect())
-        .with_runtime(runtime);
+        .with_spare_runtime(runtime);
     let storage = Storage::open(config.database.as_ref(), outbound.clone()).await?;
     let registry = declared.over(storage.servers).await?;
     let connections = Connections::builder(outbound)
