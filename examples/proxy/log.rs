@@ -12,10 +12,13 @@ use tracing::{Level, Metadata, Span};
 use tracing_subscriber::{
     EnvFilter, Layer, Registry,
     filter::{FilterExt, filter_fn},
+    fmt::writer::BoxMakeWriter,
     layer::SubscriberExt,
     util::SubscriberInitExt,
 };
 
+#[cfg(unix)]
+use crate::lines::Lines;
 use crate::{
     config::{Config, LogFormat},
     otlp::Exporter,
@@ -35,7 +38,7 @@ pub fn start(config: &Config, exporter: Option<&Exporter>) {
     let filter = filter.and(filter_fn(is_logged));
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr);
+        .with_writer(writer());
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match config.log_format {
         LogFormat::Text => lines.with_filter(filter).boxed(),
         LogFormat::Json => {
@@ -47,6 +50,15 @@ pub fn start(config: &Config, exporter: Option<&Exporter>) {
         .with(lines)
         .with(exporter.map(Exporter::layer))
         .init();
+}
+
+/// Returns standard error, for all threads at once where that is possible.
+fn writer() -> BoxMakeWriter {
+    #[cfg(unix)]
+    if let Ok(lines) = Lines::of_stderr() {
+        return BoxMakeWriter::new(lines);
+    }
+    BoxMakeWriter::new(io::stderr)
 }
 
 /// Excludes the spans made for a collector: each line is complete by itself.

@@ -27,6 +27,8 @@ mod files;
 mod hidden;
 mod incoming;
 mod limits;
+#[cfg(unix)]
+mod lines;
 mod log;
 mod otlp;
 mod paths;
@@ -158,9 +160,14 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     let monitor = Monitor::new(registry.clone(), connections.clone());
     let draining = Draining::default();
     let metrics = Metrics::default();
-    let mcp = layer(&config, registry.clone(), connections.clone())
-        .add_trace_sink(storage.traces.clone())
-        .add_trace_sink(metrics.clone());
+    let mut mcp = layer(&config, registry.clone(), connections.clone());
+    // What is kept in memory only the operator's side shows; without it nothing is recorded.
+    if side.is_some() || storage.database.is_some() {
+        mcp = mcp.add_trace_sink(storage.traces.clone());
+    }
+    if side.is_some() {
+        mcp = mcp.add_trace_sink(metrics.clone());
+    }
     let admin = admin.map(|admin| {
         let admin = admin
             .with_authorizations(storage.authorizations)
