@@ -251,8 +251,9 @@ impl Outbound {
         &self.0.workers
     }
 
-    /// Sends `request` to `url`, whatever URI it has itself, if the URL is acceptable; the
-    /// addresses behind a name are checked when the connection is made.
+    /// Sends `request` to a URL that many requests go to, whatever URI it has itself, if the URL is
+    /// acceptable; the addresses behind a name are checked when the connection is made. A
+    /// destination is judged once, so it is for this client and its clones alone.
     ///
     /// Only connecting has a timeout: the caller bounds the rest.
     ///
@@ -260,6 +261,28 @@ impl Outbound {
     ///
     /// [`SendError::into_refusal`] returns those of [`check`](Self::check).
     /// [`SendError::is_denied`] is true if the name leads to a refused address.
+    pub(crate) async fn send_to<B>(
+        &self,
+        destination: &Destination,
+        request: Request<B>,
+    ) -> Result<Response, SendError>
+    where
+        B: Body<Data = Bytes, Error = Infallible> + Send + Sync + 'static,
+    {
+        let (judgement, uri) = match destination.found.get() {
+            Some(found) => found,
+            None => {
+                let url = &destination.url;
+                let judgement = self.judge(url).map_err(SendError::refused)?;
+                let uri = Uri::try_from(url.as_str()).map_err(SendError::uri)?;
+                destination.found.get_or_init(|| (judgement, uri))
+            }
+        };
+        self.through(*judgement, uri.clone(), request).await
+    }
+
+    /// Sends `request` to `url` once. Otherwise like [`send_to`](Self::send_to), with its errors.
+    #[cfg(feature = "oauth")]
     pub(crate) async fn send<B>(
         &self,
         url: &Url,
@@ -291,28 +314,6 @@ impl Outbound {
         self.check_foreign(url).map_err(SendError::refused)?;
         let uri = Uri::try_from(url.as_str()).map_err(SendError::uri)?;
         self.through(Judgement::Foreign, uri, request).await
-    }
-
-    /// Sends `request` like [`send`](Self::send) to a URL that many requests go to: one client is
-    /// all that a destination may be used with.
-    pub(crate) async fn send_to<B>(
-        &self,
-        destination: &Destination,
-        request: Request<B>,
-    ) -> Result<Response, SendError>
-    where
-        B: Body<Data = Bytes, Error = Infallible> + Send + Sync + 'static,
-    {
-        let (judgement, uri) = match destination.found.get() {
-            Some(found) => found,
-            None => {
-                let url = &destination.url;
-                let judgement = self.judge(url).map_err(SendError::refused)?;
-                let uri = Uri::try_from(url.as_str()).map_err(SendError::uri)?;
-                destination.found.get_or_init(|| (judgement, uri))
-            }
-        };
-        self.through(*judgement, uri.clone(), request).await
     }
 
     async fn through<B>(
