@@ -15,10 +15,13 @@ use tracing::{Level, Metadata, Span};
 use tracing_subscriber::{
     EnvFilter, Layer, Registry,
     filter::{FilterExt, filter_fn},
+    fmt::writer::BoxMakeWriter,
     layer::SubscriberExt,
     util::SubscriberInitExt,
 };
 
+#[cfg(unix)]
+use crate::lines::Lines;
 use crate::{
     answer::Answer,
     config::{Config, LogFormat},
@@ -44,7 +47,7 @@ pub fn start(config: &Config, exporter: Option<&Exporter>) {
     let is_terminal = io::stderr().is_terminal();
     let lines = tracing_subscriber::fmt::layer()
         .with_ansi(is_terminal)
-        .with_writer(io::stderr);
+        .with_writer(writer());
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match config.log_format {
         LogFormat::Text if is_terminal => lines.with_filter(filter).boxed(),
         LogFormat::Text => {
@@ -60,6 +63,15 @@ pub fn start(config: &Config, exporter: Option<&Exporter>) {
         .with(lines)
         .with(exporter.map(Exporter::layer))
         .init();
+}
+
+/// Returns standard error, for all threads at once where that is possible.
+fn writer() -> BoxMakeWriter {
+    #[cfg(unix)]
+    if let Ok(lines) = Lines::of_stderr() {
+        return BoxMakeWriter::new(lines);
+    }
+    BoxMakeWriter::new(io::stderr)
 }
 
 /// Excludes the spans made for a collector: each line is complete by itself.

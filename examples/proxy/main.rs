@@ -35,6 +35,8 @@ mod hidden;
 mod http2;
 mod incoming;
 mod limits;
+#[cfg(unix)]
+mod lines;
 mod log;
 mod metered;
 mod otlp;
@@ -109,8 +111,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Creates one runtime that serves callers, and one for the work that MCP servers and authorization
-/// servers cause: it has half of the processors, so that no server can keep the proxy from
+/// Creates one runtime that serves callers, and one for what MCP servers and authorization servers
+/// make expensive: it has half of the processors, so that no server can keep the proxy from
 /// answering callers.
 fn runtimes() -> io::Result<(Runtime, Runtime)> {
     let processors = available_parallelism().map_or(1, usize::from);
@@ -143,7 +145,7 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         .with_roots(config.roots.clone())
         .map_err(|error| Invalid::because(&error))?
         .with_connect_timeout(config.limits.connect())
-        .with_runtime(runtime);
+        .with_spare_runtime(runtime);
     let storage = Storage::open(config.database.as_ref(), outbound.clone()).await?;
     let registry = declared.over(storage.servers).await?;
     let connections = Connections::builder(outbound)
@@ -172,9 +174,14 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     let monitor = Monitor::new(registry.clone(), connections.clone());
     let draining = Draining::default();
     let metrics = Metrics::default();
-    let mcp = layer(&config, registry.clone(), connections.clone())
-        .add_trace_sink(storage.traces.clone())
-        .add_trace_sink(metrics.clone());
+    let mut mcp = layer(&config, registry.clone(), connections.clone());
+    // What is kept in memory only the operator's side shows; without it nothing is recorded.
+    if side.is_some() || storage.database.is_some() {
+        mcp = mcp.add_trace_sink(storage.traces.clone());
+    }
+    if side.is_some() {
+        mcp = mcp.add_trace_sink(metrics.clone());
+    }
     let admin = admin.map(|admin| {
         let admin = admin
             .with_authorizations(storage.authorizations)

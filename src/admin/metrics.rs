@@ -5,8 +5,9 @@
 //! the first 1,000.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fmt,
+    hash::Hash,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -47,22 +48,25 @@ const BUCKETS: [f64; 14] = [
 #[derive(Clone)]
 pub struct Metrics(Arc<Counts>);
 
-type Labels<const N: usize> = [(&'static str, String); N];
-type Durations<const N: usize> = Family<Labels<N>, Histogram, fn() -> Histogram>;
+/// Labels with fixed words.
+type Words<const N: usize> = [(&'static str, &'static str); N];
+/// Labels with names, which are shared, so that counting copies no text.
+type Names<const N: usize> = [(&'static str, Arc<str>); N];
+type Durations<L> = Family<L, Histogram, fn() -> Histogram>;
 
 struct Counts {
     /// All of the following, with names.
     registry: Registry,
-    exchanges: Family<Labels<2>, Counter>,
-    exchange_duration: Durations<0>,
+    exchanges: Family<Words<2>, Counter>,
+    exchange_duration: Durations<Words<0>>,
     rounds: Counter,
-    turns: Family<Labels<1>, Counter>,
-    turn_duration: Durations<0>,
-    calls: Family<Labels<3>, Counter>,
-    call_duration: Durations<1>,
-    tokens: Family<Labels<1>, Counter>,
-    /// Servers and tools that have rows.
-    known: Mutex<HashSet<(String, String)>>,
+    turns: Family<Words<1>, Counter>,
+    turn_duration: Durations<Words<0>>,
+    calls: Family<(Names<2>, Words<1>), Counter>,
+    call_duration: Durations<Names<1>>,
+    tokens: Family<Words<1>, Counter>,
+    /// The tools that have rows, by their servers.
+    known: Mutex<HashMap<Arc<str>, HashSet<Arc<str>>>>,
 }
 
 impl Metrics {
@@ -91,7 +95,7 @@ impl Default for Metrics {
     }
 }
 
-fn durations<const N: usize>() -> Durations<N> {
+fn durations<L: Clone + Eq + Hash>() -> Durations<L> {
     Family::new_with_constructor(|| Histogram::new(BUCKETS))
 }
 
@@ -146,7 +150,7 @@ impl Counts {
                 duration,
             } => {
                 let outcome = if is_failed { "error" } else { "ok" };
-                self.turns.get_or_create(&[label("outcome", outcome)]).inc();
+                self.turns.get_or_create(&[("outcome", outcome)]).inc();
                 observe(&self.turn_duration, &[], duration);
             }
             Measure::Call {
@@ -158,36 +162,35 @@ impl Counts {
         }
     }
 
-    fn call(&self, (server, tool): (&str, &str), outcome: CallOutcome, duration: Duration) {
-        let server = label("server", server);
+    fn call(&self, [server, tool]: [Arc<str>; 2], outcome: CallOutcome, duration: Duration) {
+        let server = ("server", server);
         if outcome != CallOutcome::NotExecuted {
             let labels = std::array::from_ref(&server);
             observe(&self.call_duration, labels, duration);
         }
-        let labels = [
-            server,
-            label("tool", tool),
-            label("outcome", outcome.as_str()),
-        ];
+        let labels = ([server, ("tool", tool)], [("outcome", outcome.as_str())]);
         self.calls.get_or_create(&labels).inc();
     }
 
     /// The labels under which a tool is counted. A tool that a model has invented has no server,
     /// and no name here.
-    fn row<'a>(&self, server: &'a str, tool: &'a str) -> (&'a str, &'a str) {
+    fn row(&self, server: &str, tool: &str) -> [Arc<str>; 2] {
         if server.is_empty() {
-            return ("", "");
+            return ["", ""].map(Into::into);
         }
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let row = (server.to_owned(), tool.to_owned());
-        if known.contains(&row) {
-            return (server, tool);
+        if let Some((server, tools)) = known.get_key_value(server)
+            && let Some(tool) = tools.get(tool)
+        {
+            return [server.clone(), tool.clone()];
         }
-        if known.len() == TOOLS {
-            return (OTHER, OTHER);
+        if known.values().map(HashSet::len).sum::<usize>() == TOOLS {
+            return [OTHER, OTHER].map(Into::into);
         }
-        known.insert(row);
-        (server, tool)
+        let row = [server, tool].map(Arc::from);
+        let [server, tool] = row.clone();
+        known.entry(server).or_default().insert(tool);
+        row
     }
 }
 
@@ -196,8 +199,8 @@ impl TraceSink for Metrics {
         let counts = &*self.0;
         let stopped_by = trace.stopped_by.map_or("", StoppedBy::as_str);
         let labels = [
-            label("outcome", trace.outcome.as_str()),
-            label("stopped_by", stopped_by),
+            ("outcome", trace.outcome.as_str()),
+            ("stopped_by", stopped_by),
         ];
         counts.exchanges.get_or_create(&labels).inc();
         observe(&counts.exchange_duration, &[], trace.duration);
@@ -209,7 +212,7 @@ impl TraceSink for Metrics {
         ] {
             let usage = trace.usage.as_ref().and_then(|usage| usage.get(member));
             if let Some(tokens) = usage.and_then(Value::as_u64) {
-                let tokens_of = counts.tokens.get_or_create_owned(&[label("type", kind)]);
+                let tokens_of = counts.tokens.get_or_create_owned(&[("type", kind)]);
                 tokens_of.inc_by(tokens);
             }
         }
@@ -222,11 +225,7 @@ impl fmt::Debug for Metrics {
     }
 }
 
-fn label(name: &'static str, value: &str) -> (&'static str, String) {
-    (name, value.to_owned())
-}
-
-fn observe<const N: usize>(durations: &Durations<N>, labels: &Labels<N>, took: Duration) {
+fn observe<L: Clone + Eq + Hash>(durations: &Durations<L>, labels: &L, took: Duration) {
     durations.get_or_create(labels).observe(took.as_secs_f64());
 }
 

@@ -59,12 +59,19 @@ impl Calls {
         tokens: &CallerTokens,
         call: CallToolRequest<'_>,
     ) -> Result<CallToolResult, CallToolError> {
-        let own = self.pool.exchange();
+        let own;
+        let exchange = match call.exchange {
+            Some(exchange) => exchange,
+            None => {
+                own = self.pool.exchange();
+                &own
+            }
+        };
         let attempts = Attempts {
             server,
             tokens,
             call,
-            exchange: call.exchange.unwrap_or(&own),
+            exchange,
             trace: call.trace.filter(|_| self.is_told_traces(server)),
             ends: Instant::now() + call.timeout.min(LONGEST),
         };

@@ -13,11 +13,14 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    key::PeerKey,
+    access::Access,
+    key::{KnownKey, PeerKey},
     peer::{CachedList, Peer},
     session::{Session, SessionCloser},
 };
-use crate::{inactive::Inactive, keyed::Digest, mcp::ServerLimits, offer::Offers};
+use crate::{
+    inactive::Inactive, keyed::Digest, mcp::ServerLimits, offer::Offers, registry::Server,
+};
 
 /// The time after which an unused session is closed.
 pub(super) const IDLE: Duration = Duration::from_secs(60 * 60);
@@ -35,6 +38,8 @@ const FAILED: Duration = Duration::from_secs(5);
 /// The peers and sessions of one server.
 pub(super) struct Peers {
     state: Mutex<State>,
+    /// The key of the credential of the server's own that was used last, of which there is one.
+    last: Mutex<Option<KnownKey>>,
     most: usize,
     most_bytes: usize,
     closer: SessionCloser,
@@ -76,10 +81,23 @@ impl Peers {
                 failed: HashMap::new(),
                 swept: Instant::now(),
             }),
+            last: Mutex::default(),
             most: limits.peers,
             most_bytes: limits.peer_bytes,
             closer,
         }
+    }
+
+    /// The key of a credential.
+    pub(super) fn key(&self, server: &Server, access: &Access) -> PeerKey {
+        if access.payer.is_some() {
+            return PeerKey::new(server, access);
+        }
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(key) = last.as_ref().and_then(|last| last.of(server, access)) {
+            return key;
+        }
+        last.insert(KnownKey::new(server, access)).key()
     }
 
     /// The peer of a credential, if it is known.
@@ -345,11 +363,7 @@ mod tests {
     use http::HeaderMap;
 
     use super::*;
-    use crate::{
-        connect::access::Access,
-        outbound::{Outbound, Workers},
-        registry::Server,
-    };
+    use crate::outbound::{Outbound, Workers};
 
     struct Rig {
         peers: Peers,

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::{
     access::Access,
-    key::{Holder, PeerKey},
+    key::Holder,
     peer::Peer,
     peers::{IDLE, Peers},
     rate::Rates,
@@ -67,7 +67,7 @@ impl Pool {
     /// [kept](Self::keep) until the token turns out to be good.
     pub(super) fn peer(&self, server: &Server, access: &Access) -> Result<Arc<Peer>, Inactive> {
         let peers = self.peers(server);
-        let key = PeerKey::new(server, access);
+        let key = peers.key(server, access);
         if let Some(known) = peers.known(key) {
             return Ok(known);
         }

@@ -4,13 +4,17 @@ use std::{
     collections::HashMap,
     fmt,
     ops::Deref,
-    sync::{Arc, Mutex, PoisonError},
+    pin::pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use tokio::{
     runtime::Handle,
-    sync::{Semaphore, watch},
+    sync::{Notify, Semaphore},
     time::timeout,
 };
 
@@ -29,7 +33,9 @@ pub(super) struct Session {
     /// The version of the token that the client sends. Held while the client is given another.
     version: Mutex<u64>,
     /// The number of calls that use the client now.
-    users: watch::Sender<usize>,
+    users: AtomicUsize,
+    /// Told whenever that becomes 0.
+    left: Notify,
 }
 
 /// A client in use: its session is not ended meanwhile, but for the end of the process.
@@ -41,7 +47,8 @@ impl Session {
         Self {
             client,
             version: Mutex::new(access.token.as_ref().map_or(0, |token| token.version)),
-            users: watch::Sender::new(0),
+            users: AtomicUsize::new(0),
+            left: Notify::new(),
         }
     }
 
@@ -59,7 +66,7 @@ impl Session {
                 self.client.set_headers(access.headers.clone());
             }
         }
-        self.users.send_modify(|users| *users += 1);
+        self.users.fetch_add(1, Ordering::SeqCst);
         InUse(self)
     }
 
@@ -70,9 +77,15 @@ impl Session {
 
     /// Waits until it is not in use.
     async fn is_left(&self) {
-        let mut users = self.users.subscribe();
-        // Fails only where there is no sender, and we have it.
-        let _ = users.wait_for(|users| *users == 0).await;
+        loop {
+            let mut left = pin!(self.left.notified());
+            // Whoever leaves from here on is heard of.
+            left.as_mut().enable();
+            if self.users.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            left.await;
+        }
     }
 }
 
@@ -86,7 +99,9 @@ impl Deref for InUse<'_> {
 
 impl Drop for InUse<'_> {
     fn drop(&mut self) {
-        self.0.users.send_modify(|users| *users -= 1);
+        if self.0.users.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.left.notify_waiters();
+        }
     }
 }
 

@@ -15,20 +15,30 @@ pub(super) async fn read_all(
     mut response: Response,
     max: usize,
     idle: Duration,
-) -> Result<Vec<u8>, Error> {
+) -> Result<Bytes, Error> {
     let announced = usize::try_from(response.content_length().unwrap_or(0)).unwrap_or(usize::MAX);
     if announced > max {
         return Err(too_large("answer", max));
     }
-    let mut body = Vec::with_capacity(announced);
+    // Most answers are one piece, which is not copied.
+    let mut first = Bytes::new();
+    let mut body = Vec::new();
     loop {
         // Before the first byte the server is still at work, for as long as the call may take.
-        let idle = (!body.is_empty()).then_some(idle);
+        let idle = (!first.is_empty()).then_some(idle);
         let Some(chunk) = next_chunk(&mut response, idle).await? else {
-            return Ok(body);
+            return Ok(if body.is_empty() { first } else { body.into() });
         };
-        if body.len() + chunk.len() > max {
+        if first.len().max(body.len()) + chunk.len() > max {
             return Err(too_large("answer", max));
+        }
+        if first.is_empty() {
+            first = chunk;
+            continue;
+        }
+        if body.is_empty() {
+            body.reserve(announced);
+            body.extend_from_slice(&first);
         }
         body.extend_from_slice(&chunk);
     }
@@ -39,6 +49,8 @@ async fn next_chunk(
     response: &mut Response,
     idle: Option<Duration>,
 ) -> Result<Option<Bytes>, Error> {
+    // After the last byte nothing is left for the server to do, so no timer is needed.
+    let idle = idle.filter(|_| !response.is_over());
     let chunk = response.chunk();
     let chunk = match idle {
         None => chunk.await,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use http::HeaderMap;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -21,7 +22,10 @@ use super::param_headers::{ParamHeaders, Plan, Plans};
 use super::request::Request;
 use super::tools::{Listing, ToolList};
 use super::wire::{self, Ids};
-use crate::{outbound::Outbound, trace_parent::TraceParent};
+use crate::{
+    outbound::{Outbound, move_on},
+    trace_parent::TraceParent,
+};
 
 /// The pauses before a page of a listing is asked for again after a 5xx.
 const LIST_PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
@@ -135,7 +139,7 @@ impl Client {
     pub async fn list_tools(&self) -> Result<ToolList, Error> {
         let client = self.clone();
         let limit = self.0.line.dialer().limits.list;
-        let work = async move { within(limit, client.list_pages()).await };
+        let work = async move { within(limit, client.list_pages()).await }.boxed();
         match self.0.line.dialer().outbound.workers().elsewhere() {
             Some(elsewhere) => elsewhere.run(work).await.unwrap_or_else(|| Err(stopped())),
             None => work.await,
@@ -174,8 +178,10 @@ impl Client {
             arguments,
             trace,
         };
+        // Boxed here, as on the way elsewhere: callers' futures would contain it otherwise, and move
+        // its kilobytes again and again.
         let Some(elsewhere) = dialer.outbound.workers().elsewhere() else {
-            return within(limit, self.call(call)).await;
+            return within(limit, self.call(call).boxed()).await;
         };
         // It goes along, since work elsewhere may outlive whoever asks by a moment.
         let (client, name, arguments) = (self.clone(), name.to_owned(), arguments.to_owned());
@@ -188,7 +194,10 @@ impl Client {
             };
             within(limit, client.call(call)).await
         };
-        elsewhere.run(work).await.unwrap_or_else(|| Err(stopped()))
+        elsewhere
+            .run(work.boxed())
+            .await
+            .unwrap_or_else(|| Err(stopped()))
     }
 
     /// Ends the session at the server, if there is one (2025-11-25, basic/transports).
@@ -215,6 +224,8 @@ impl Client {
                     cursor: cursor.as_deref(),
                 })
                 .await?;
+            // Reading definitions is expensive, and done for everybody.
+            move_on().await;
             cursor = listing.add(&page.result, page.dialect == Dialect::Stateless)?;
             if cursor.is_none() {
                 let (list, plans) = listing.finish();

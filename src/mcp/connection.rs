@@ -18,7 +18,7 @@ use super::route::Route;
 use super::stateless::Stateless;
 use super::wire::Ids;
 use super::{http_sse, streamable_http};
-use crate::outbound::Outbound;
+use crate::outbound::{Destination, Outbound};
 
 /// A server that is ready for requests.
 pub(super) enum Connection {
@@ -124,7 +124,7 @@ impl Dialer {
     fn route(&self) -> Route {
         Route {
             outbound: self.outbound.clone(),
-            url: self.url.clone(),
+            to: Destination::new(self.url.clone()),
             credential: self.credential.clone(),
             headers: HeaderMap::new(),
             limits: Arc::clone(&self.limits),

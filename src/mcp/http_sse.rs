@@ -37,6 +37,7 @@ use super::request::Request;
 use super::route::{Route, Unanswered};
 use super::sent::Sent;
 use super::wire::{self, Ids, Incoming};
+use crate::outbound::Destination;
 use crate::sse::Event;
 
 /// Calls that may wait on one stream: more than a gateway has at once to one server, and little
@@ -52,7 +53,7 @@ type Answer = Result<Box<RawValue>, Error>;
 pub(super) struct Session {
     route: Arc<Route>,
     pending: Arc<Pending>,
-    reader: JoinHandle<()>,
+    reader: JoinHandle<Option<()>>,
 }
 
 /// The callers that wait, by the id of their request. The lock is held for a map operation only,
@@ -73,11 +74,12 @@ impl Session {
     pub(super) async fn connect(route: Route, ids: &Ids) -> Result<Self, Failure> {
         let response = route.open(None).await.map_err(Unanswered::into_failure)?;
         let mut events = Events::new(response, &route.limits, route.limits.stream_bytes);
-        let url = endpoint(&route.url, &mut events).await?;
-        if let Some(id) = session_id(&route.url, &url) {
+        let url = endpoint(route.to.url(), &mut events).await?;
+        if let Some(id) = session_id(route.to.url(), &url) {
             route.credential.hide(id);
         }
-        let route = Arc::new(Route { url, ..route });
+        let to = Destination::new(url);
+        let route = Arc::new(Route { to, ..route });
         let pending = Arc::<Pending>::default();
         let reader = Reader {
             events,
@@ -85,10 +87,11 @@ impl Session {
             pending: Arc::clone(&pending),
             unused: route.limits.unused,
         };
+        let workers = route.outbound.workers().clone();
         let session = Self {
             route,
             pending,
-            reader: tokio::spawn(reader.run()),
+            reader: workers.spawn(reader.run()),
         };
         let result = session
             .request(ids.next(), Request::new("initialize", INITIALIZE, 128))

@@ -184,8 +184,12 @@ impl Line {
     fn begin(&self, known: Option<Dialect>) -> Attempt {
         let dialer = Arc::clone(&self.dialer);
         let renewals = self.renewals();
-        let task = tokio::spawn(async move { dialer.dial(known).await.map(Arc::new) });
-        let dialled = task.map(|joined| joined.unwrap_or_else(|_| Err(Error::interrupted())));
+        let workers = self.dialer.outbound.workers();
+        let task = workers.spawn(async move { dialer.dial(known).await.map(Arc::new) });
+        let dialled = task.map(|joined| match joined {
+            Ok(Some(dialled)) => dialled,
+            Ok(None) | Err(_) => Err(Error::interrupted()),
+        });
         Attempt {
             dialled: dialled.boxed().shared(),
             renewals,

@@ -11,7 +11,6 @@ use http::header::{
 };
 use http::{Method, Request, StatusCode};
 use http_body_util::Empty;
-use url::Url;
 
 use super::body::read_all;
 use super::credential::Credential;
@@ -20,7 +19,7 @@ use super::failure::{Failure, Remedy};
 use super::limits::ServerLimits;
 use super::sent::{Outgoing, Sent};
 use super::wire;
-use crate::outbound::{Outbound, Response, SendError};
+use crate::outbound::{Destination, Outbound, Response, SendError};
 
 /// The limit of a message that no request waits for, such as a cancellation.
 const ASIDE: Duration = Duration::from_secs(5);
@@ -35,7 +34,7 @@ const ERROR_BODY_IDLE: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub(super) struct Route {
     pub(super) outbound: Outbound,
-    pub(super) url: Url,
+    pub(super) to: Destination,
     pub(super) credential: Credential,
     /// The session and the protocol version, once known.
     pub(super) headers: HeaderMap,
@@ -79,7 +78,7 @@ impl Route {
         let body = Outgoing::new(body, sent.clone());
         let accept = "application/json, text/event-stream";
         let request = self.request(Method::POST, accept, headers, body);
-        let response = self.outbound.send(&self.url, request).await;
+        let response = self.outbound.send_to(&self.to, request).await;
         let response = response.map_err(|error| unsent(error, sent))?;
         self.judge(response).await
     }
@@ -90,7 +89,7 @@ impl Route {
         let id = last_id.map(|id| (LAST_EVENT_ID, id));
         let headers = id.into_iter().collect();
         let request = self.request(Method::GET, "text/event-stream", headers, Empty::new());
-        let sent = self.outbound.send(&self.url, request).await;
+        let sent = self.outbound.send_to(&self.to, request).await;
         // Nothing is executed by a GET, so an interruption here is just a failed connection.
         let response = sent.map_err(|error| Failure::from(Error::unsendable(error, false)))?;
         let response = self.judge(response).await?;
@@ -123,7 +122,7 @@ impl Route {
     pub(super) async fn delete(&self) {
         let request = self.request(Method::DELETE, "*/*", HeaderMap::new(), Empty::new());
         // Whatever comes of it, the session is over for us.
-        let _ = tokio::time::timeout(ASIDE, self.outbound.send(&self.url, request)).await;
+        let _ = tokio::time::timeout(ASIDE, self.outbound.send_to(&self.to, request)).await;
     }
 
     /// A request with the credential, and with these headers of its own.

@@ -7,23 +7,33 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::BoxFuture;
-use http::Uri;
+use futures_util::{FutureExt, future::BoxFuture};
+use http::{Uri, uri::Scheme};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::{client::legacy::connect::HttpConnector, rt::TokioIo};
 use rustls::ClientConfig;
 use tokio::{net::TcpStream, time::timeout};
 use tower::Service;
 
-use super::{error::Error, meter::Metered, resolver::Resolver, workers::Workers};
+use super::{
+    error::Error,
+    meter::Metered,
+    resolver::Resolver,
+    workers::{Workers, move_on},
+};
 
 type Boxed = Box<dyn StdError + Send + Sync>;
+
+/// Makes connections of TCP. A socket belongs to the runtime that it is made on, so it is made where
+/// the calls are; a TLS handshake is expensive.
+#[derive(Clone)]
+struct Tcp(HttpConnector<Resolver>);
 
 #[derive(Clone)]
 pub(super) struct Connector {
     /// The connector; `None` if TLS cannot be set up, and then nothing is reached, not even over
     /// plain http.
-    https: Option<HttpsConnector<HttpConnector<Resolver>>>,
+    https: Option<HttpsConnector<Tcp>>,
     limit: Duration,
     workers: Workers,
 }
@@ -44,13 +54,35 @@ impl Connector {
                 .with_tls_config(tls.clone())
                 .https_or_http()
                 .enable_all_versions()
-                .wrap_connector(http)
+                .wrap_connector(Tcp(http))
         });
         Self {
             https,
             limit,
             workers,
         }
+    }
+}
+
+impl Service<Uri> for Tcp {
+    type Response = TokioIo<TcpStream>;
+    type Error = Boxed;
+    type Future = BoxFuture<'static, Result<Self::Response, Boxed>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Boxed>> {
+        self.0.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let is_tls = uri.scheme() == Some(&Scheme::HTTPS);
+        let connecting = self.0.call(uri);
+        Box::pin(async move {
+            let connected = connecting.await?;
+            if is_tls {
+                move_on().await;
+            }
+            Ok(connected)
+        })
     }
 }
 
@@ -74,7 +106,10 @@ impl Service<Uri> for Connector {
         let workers = self.workers.clone();
         Box::pin(async move {
             let connected = match workers.elsewhere() {
-                Some(elsewhere) => elsewhere.run(connecting).await.ok_or("no runtime")?,
+                Some(elsewhere) => elsewhere
+                    .run(connecting.boxed())
+                    .await
+                    .ok_or("no runtime")?,
                 None => connecting.await,
             };
             let connection = connected.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;

@@ -24,6 +24,8 @@ use hyper_util::{
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::workers::{Cost, note_expensive};
+
 /// The bytes that the HTTP/1.1 client reads ahead, and so the longest head of an answer. Heads in
 /// use are a tenth of it.
 pub(super) const READ_AHEAD: usize = 64 << 10;
@@ -36,18 +38,36 @@ const IN_VAIN_HTTP2: usize = IN_VAIN + 2 * WINDOW as usize;
 /// The bytes read before yielding to other tasks.
 const TURN: usize = 64 << 10;
 
-/// A count of the bytes that a connection has read since its last result. Clones share it.
+/// What a connection has read since its last result, and since its last head. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Meter(Arc<AtomicUsize>);
+pub(super) struct Meter(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    /// The bytes since the last result.
+    in_vain: AtomicUsize,
+    /// What it has cost to read since the last head.
+    cost: AtomicUsize,
+}
 
 impl Meter {
-    /// Resets the count, because a head or a piece of a body has reached its reader.
+    /// Resets the count of bytes, because a head or a piece of a body has reached its reader.
     pub(super) fn reset(&self) {
-        self.0.store(0, Ordering::Relaxed);
+        self.0.in_vain.store(0, Ordering::Relaxed);
     }
 
-    fn add(&self, bytes: usize) -> usize {
-        self.0.fetch_add(bytes, Ordering::Relaxed) + bytes
+    /// Resets the cost, too, because an answer begins.
+    pub(super) fn begin_answer(&self) {
+        self.reset();
+        self.0.cost.store(0, Ordering::Relaxed);
+    }
+
+    /// Adds bytes; returns those read without result, and what the answer has cost.
+    fn add(&self, bytes: usize) -> (usize, Cost) {
+        let in_vain = self.0.in_vain.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        let piece = Cost::of(bytes);
+        let cost = self.0.cost.fetch_add(piece.0, Ordering::Relaxed) + piece.0;
+        (in_vain, Cost(cost))
     }
 }
 
@@ -116,8 +136,13 @@ impl<T: Read + Unpin> AsyncRead for Metered<T> {
         ready!(read)?;
         let bytes = buf.filled().len() - before;
         this.turn += bytes;
-        if this.meter.add(bytes) > this.limit {
+        let (in_vain, cost) = this.meter.add(bytes);
+        if in_vain > this.limit {
             return Poll::Ready(Err(io::Error::other(ReadInVain)));
+        }
+        if note_expensive(cost.is_high()) {
+            // It goes on where it belongs.
+            this.turn = TURN;
         }
         Poll::Ready(Ok(()))
     }

@@ -41,7 +41,7 @@ mod workers;
 use std::convert::Infallible;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -57,7 +57,7 @@ use url::{Host, Url};
 pub use error::Error;
 pub(crate) use response::{Response, SendError};
 pub use rules::EgressRules;
-pub(crate) use workers::Workers;
+pub(crate) use workers::{Workers, move_on};
 
 use address::{Place, place};
 use connector::Connector;
@@ -90,6 +90,26 @@ struct Doors {
     public: Door,
     covered: Door,
     foreign: Door,
+}
+
+/// A URL that many requests go to: the first judges and reads it, for all.
+#[derive(Clone)]
+pub(crate) struct Destination {
+    url: Url,
+    found: OnceLock<(Judgement, Uri)>,
+}
+
+impl Destination {
+    pub(crate) fn new(url: Url) -> Self {
+        Self {
+            url,
+            found: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn url(&self) -> &Url {
+        &self.url
+    }
 }
 
 impl Outbound {
@@ -167,7 +187,22 @@ impl Outbound {
     pub fn with_runtime(self, runtime: &Handle) -> Self {
         let doors = &*self.0;
         let (rules, roots) = (doors.rules.clone(), doors.roots.clone());
-        let workers = Workers::on(runtime.clone());
+        let workers = Workers::on(runtime.clone(), false);
+        Self::build(rules, roots, doors.connect_timeout, workers)
+    }
+
+    /// Moves what becomes expensive of the work that servers cause to `runtime`: TLS handshakes, and
+    /// answers and connections that bring more than a few kilobytes, or many small pieces.
+    ///
+    /// This keeps what [`with_runtime`](Self::with_runtime) promises to callers for all but a
+    /// bounded part of each answer, which is all there is of an ordinary one, and costs an ordinary
+    /// call no hand-over. The runtime needs I/O and time enabled, and must outlive all clones; what
+    /// would run on it fails once it is shut down. Existing connections are not moved.
+    #[must_use]
+    pub fn with_spare_runtime(self, runtime: &Handle) -> Self {
+        let doors = &*self.0;
+        let (rules, roots) = (doors.rules.clone(), doors.roots.clone());
+        let workers = Workers::on(runtime.clone(), true);
         Self::build(rules, roots, doors.connect_timeout, workers)
     }
 
@@ -182,7 +217,7 @@ impl Outbound {
             tracing::error!(%error, "no server can be reached");
         }
         let door = |judgement| {
-            let resolver = Resolver::new(Arc::clone(&rules), judgement);
+            let resolver = Resolver::new(Arc::clone(&rules), judgement, workers.clone());
             let connector = Connector::new(
                 resolver,
                 tls.as_ref().ok(),
@@ -216,8 +251,9 @@ impl Outbound {
         &self.0.workers
     }
 
-    /// Sends `request` to `url`, whatever URI it has itself, if the URL is acceptable; the
-    /// addresses behind a name are checked when the connection is made.
+    /// Sends `request` to a URL that many requests go to, whatever URI it has itself, if the URL is
+    /// acceptable; the addresses behind a name are checked when the connection is made. A
+    /// destination is judged once, so it is for this client and its clones alone.
     ///
     /// Only connecting has a timeout: the caller bounds the rest.
     ///
@@ -225,6 +261,28 @@ impl Outbound {
     ///
     /// [`SendError::into_refusal`] returns those of [`check`](Self::check).
     /// [`SendError::is_denied`] is true if the name leads to a refused address.
+    pub(crate) async fn send_to<B>(
+        &self,
+        destination: &Destination,
+        request: Request<B>,
+    ) -> Result<Response, SendError>
+    where
+        B: Body<Data = Bytes, Error = Infallible> + Send + Sync + 'static,
+    {
+        let (judgement, uri) = match destination.found.get() {
+            Some(found) => found,
+            None => {
+                let url = &destination.url;
+                let judgement = self.judge(url).map_err(SendError::refused)?;
+                let uri = Uri::try_from(url.as_str()).map_err(SendError::uri)?;
+                destination.found.get_or_init(|| (judgement, uri))
+            }
+        };
+        self.through(*judgement, uri.clone(), request).await
+    }
+
+    /// Sends `request` to `url` once. Otherwise like [`send_to`](Self::send_to), with its errors.
+    #[cfg(feature = "oauth")]
     pub(crate) async fn send<B>(
         &self,
         url: &Url,
@@ -234,7 +292,8 @@ impl Outbound {
         B: Body<Data = Bytes, Error = Infallible> + Send + Sync + 'static,
     {
         let judgement = self.judge(url).map_err(SendError::refused)?;
-        self.through(judgement, url, request).await
+        let uri = Uri::try_from(url.as_str()).map_err(SendError::uri)?;
+        self.through(judgement, uri, request).await
     }
 
     /// Sends `request` to a URL that the operator did not name: the egress rules open nothing to
@@ -253,13 +312,14 @@ impl Outbound {
         B: Body<Data = Bytes, Error = Infallible> + Send + Sync + 'static,
     {
         self.check_foreign(url).map_err(SendError::refused)?;
-        self.through(Judgement::Foreign, url, request).await
+        let uri = Uri::try_from(url.as_str()).map_err(SendError::uri)?;
+        self.through(Judgement::Foreign, uri, request).await
     }
 
     async fn through<B>(
         &self,
         judgement: Judgement,
-        url: &Url,
+        uri: Uri,
         request: Request<B>,
     ) -> Result<Response, SendError>
     where
@@ -272,7 +332,7 @@ impl Outbound {
             Judgement::Foreign => &self.0.foreign,
         };
         let mut request = request.map(|body| body.boxed());
-        *request.uri_mut() = Uri::try_from(url.as_str()).map_err(SendError::uri)?;
+        *request.uri_mut() = uri;
         let response = door.request(request).await.map_err(SendError::client)?;
         Ok(Response::new(response))
     }

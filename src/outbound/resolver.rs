@@ -13,6 +13,7 @@ use hyper_util::client::legacy::connect::dns::Name;
 use tower::Service;
 
 use super::address::{Place, place};
+use super::workers::Workers;
 use super::{EgressRules, Error};
 
 /// The addresses that a connection may be made to.
@@ -33,11 +34,16 @@ pub(super) enum Judgement {
 pub(super) struct Resolver {
     rules: Arc<EgressRules>,
     judgement: Judgement,
+    workers: Workers,
 }
 
 impl Resolver {
-    pub(super) fn new(rules: Arc<EgressRules>, judgement: Judgement) -> Self {
-        Self { rules, judgement }
+    pub(super) fn new(rules: Arc<EgressRules>, judgement: Judgement, workers: Workers) -> Self {
+        Self {
+            rules,
+            judgement,
+            workers,
+        }
     }
 }
 
@@ -52,10 +58,20 @@ impl Service<Name> for Resolver {
 
     fn call(&mut self, name: Name) -> Self::Future {
         let (rules, judgement) = (Arc::clone(&self.rules), self.judgement);
+        let workers = self.workers.clone();
         Box::pin(async move {
+            let host = name.as_str().to_owned();
             // Port 0 is replaced by the URL's.
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await;
-            let found: Vec<_> = found.map_err(Unresolved)?.collect();
+            let look_up = async move {
+                let found = tokio::net::lookup_host((host, 0)).await;
+                found.map(Vec::from_iter)
+            };
+            let found = match workers.elsewhere() {
+                // A lookup that hangs holds a thread.
+                Some(elsewhere) => elsewhere.run_there(look_up).await.ok_or("no runtime")?,
+                None => look_up.await,
+            };
+            let found = found.map_err(Unresolved)?;
             admit(&rules, judgement, name.as_str(), &found)?;
             Ok(found.into_iter())
         })

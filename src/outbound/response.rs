@@ -4,6 +4,7 @@ use std::{error::Error as StdError, fmt, io};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header::CONTENT_LENGTH};
+use http_body::Body;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
@@ -12,6 +13,7 @@ use super::{
     Error,
     meter::{Meter, ReadInVain},
     resolver::Unresolved,
+    workers::{Cost, move_on},
 };
 
 /// A response whose body is read piece by piece.
@@ -21,18 +23,23 @@ pub(crate) struct Response {
     headers: HeaderMap,
     body: Incoming,
     meter: Meter,
+    cost: Cost,
+    /// A piece that was read before the work moved.
+    read: Option<Bytes>,
 }
 
 impl Response {
     pub(super) fn new(response: http::Response<Incoming>) -> Self {
         let (mut head, body) = response.into_parts();
         let meter: Meter = head.extensions.remove().unwrap_or_default();
-        meter.reset();
+        meter.begin_answer();
         Self {
             status: head.status,
             headers: head.headers,
             body,
             meter,
+            cost: Cost::default(),
+            read: None,
         }
     }
 
@@ -54,17 +61,32 @@ impl Response {
             .ok()
     }
 
-    /// Reads the next piece of the body; `None` at its end.
+    /// Returns `true` if every byte of the body is known to have been read.
+    pub(crate) fn is_over(&self) -> bool {
+        self.read.is_none() && self.body.is_end_stream()
+    }
+
+    /// Reads the next piece of the body; `None` at its end. Nothing is lost if this future is
+    /// dropped.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, SendError> {
         loop {
+            if self.read.is_some() {
+                return Ok(self.read.take());
+            }
             let Some(frame) = self.body.frame().await else {
                 return Ok(None);
             };
             let frame = frame.map_err(|error| SendError(Cause::Body(error)))?;
             self.meter.reset();
             // Trailers are ignored.
-            if let Ok(data) = frame.into_data() {
-                return Ok(Some(data));
+            let Ok(data) = frame.into_data() else {
+                continue;
+            };
+            self.cost.add(Cost::of(data.len()));
+            self.read = Some(data);
+            if self.cost.is_high() {
+                // Whatever is made of it, too.
+                move_on().await;
             }
         }
     }

@@ -75,7 +75,7 @@ impl Batch<'_> {
         };
         // A future is large beside a call, so only what may run gets one.
         let (run, beyond) = calls.split_at(self.allowed.min(calls.len()));
-        let results = self.run_all(run, width).await.into_iter();
+        let results = self.run_all(run, width).await;
         let limits = &self.gateway.settings.limits;
         let in_turn = limits.turn_calls.saturating_sub(run.len());
         let (beyond, uncounted) = beyond.split_at(in_turn.min(beyond.len()));
@@ -87,26 +87,25 @@ impl Batch<'_> {
             let record = self.record.call(self.round, call, owner.entry());
             self.result(record, call, owner, Err(CallFault::new("call_limit", text)))
         });
-        let results = results.chain(beyond);
+        let results = results.into_iter().chain(beyond);
         self.record.beyond(self.round, uncounted.len());
         results
             .chain(uncounted.iter().map(|(call, _)| self.beyond(call)))
             .collect()
     }
 
-    /// Runs these calls, so many at a time. Each future is boxed before it is handed around: it is
-    /// large, and every move would copy it.
+    /// Runs these calls, so many at once, and returns their results in the order of the calls.
     async fn run_all(self, calls: &[(&ToolCall, Owner<'_>)], width: usize) -> Vec<CallResult> {
-        if let &[(call, owner)] = calls {
-            return vec![Box::pin(self.run_one(call, owner)).await];
+        // Boxed, since a future of kilobytes would be moved a dozen times on its way into a batch.
+        let run = |&(call, owner): &(_, _)| self.run_one(call, owner).boxed();
+        if let [call] = calls {
+            return vec![run(call).await];
         }
         // Collected, since the compiler cannot see that a lazy iterator's futures are `Send`.
         let runs: Vec<_> = calls
             .iter()
             .enumerate()
-            .map(|(index, &(call, owner))| {
-                Box::pin(self.run_one(call, owner)).map(move |result| (index, result))
-            })
+            .map(|(index, call)| run(call).map(move |result| (index, result)))
             .collect();
         let mut results: Vec<_> = stream::iter(runs).buffer_unordered(width).collect().await;
         results.sort_by_key(|(index, _)| *index);

@@ -6,7 +6,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -52,6 +52,11 @@ const SWEEP: Duration = Duration::from_secs(60);
 const SWEEP_AFTER: usize = 500;
 /// The most that one sweep removes; the next one is soon enough for more.
 const SWEPT: i64 = 1000;
+
+/// The sizes of statements, and the statements. Each statement is a trip to the server, or two
+/// switches of threads with SQLite; with few sizes, each is prepared once.
+static INSERTS: LazyLock<[(usize, String); 3]> =
+    LazyLock::new(|| [16, 4, 1].map(|size| (size, insert_text(size))));
 
 /// The queue in which records wait.
 pub(super) struct Queue {
@@ -227,25 +232,53 @@ impl Writer {
     }
 }
 
-async fn insert(database: &Database, rows: &[Row]) -> Result<(), Error> {
+async fn insert(database: &Database, mut rows: &[Row]) -> Result<(), Error> {
     let mut tx = database.begin().await?;
-    for row in rows {
-        sql("INSERT INTO mcp_traces
-                 (id, organization, project, model, servers, outcome, record, spans)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING")
-        .bind(&*row.id)
-        .bind(&*row.organization)
-        .bind(&*row.project)
-        .bind(&*row.model)
-        .bind(&*row.servers)
-        .bind(&*row.outcome)
-        .bind(&*row.record)
-        .bind(&*row.steps)
-        .execute(&mut *tx)
-        .await?;
+    for (size, text) in &*INSERTS {
+        while let Some((some, rest)) = rows.split_at_checked(*size) {
+            rows = rest;
+            let mut insert = sql(text);
+            for row in some {
+                insert = insert
+                    .bind(&*row.id)
+                    .bind(&*row.organization)
+                    .bind(&*row.project)
+                    .bind(&*row.model)
+                    .bind(&*row.servers)
+                    .bind(&*row.outcome)
+                    .bind(&*row.record)
+                    .bind(&*row.steps);
+            }
+            insert.execute(&mut *tx).await?;
+        }
     }
     tx.commit().await?;
     Ok(())
+}
+
+/// The statement that inserts so many rows.
+fn insert_text(size: usize) -> String {
+    let columns = [
+        "id",
+        "organization",
+        "project",
+        "model",
+        "servers",
+        "outcome",
+        "record",
+        "spans",
+    ];
+    let row = |row: usize| {
+        let first = row * columns.len() + 1;
+        let values = (first..first + columns.len()).map(|value| format!("${value}"));
+        format!("({})", values.collect::<Vec<_>>().join(", "))
+    };
+    let rows: Vec<_> = (0..size).map(row).collect();
+    format!(
+        "INSERT INTO mcp_traces ({}) VALUES {} ON CONFLICT DO NOTHING",
+        columns.join(", "),
+        rows.join(", ")
+    )
 }
 
 /// Removes records that are too old, and those that are too many of these organizations.
