@@ -59,10 +59,12 @@ pub fn start(config: &Config, exporter: Option<&Exporter>) {
             lines.with_filter(filter).boxed()
         }
     };
-    tracing_subscriber::registry()
-        .with(lines)
-        .with(exporter.map(Exporter::layer))
-        .init();
+    let registry = tracing_subscriber::registry().with(lines);
+    match exporter {
+        Some(exporter) => registry.with(exporter.layer()).init(),
+        // Not a layer that is `None`: it has no filter, and spans would be made for it.
+        None => registry.init(),
+    }
 }
 
 /// Returns standard error, for all threads at once where that is possible.
