@@ -13,7 +13,7 @@
 //! | `oauth` | connect servers with OAuth 2.0 from a program of your own (feature `oauth`) |
 //! | [`scale`] | run several replicas on one PostgreSQL, and restart them without losing a request |
 //! | [`security`] | know what is guaranteed to whom, and run the proxy hardened |
-//! | [`speed`] | see what the layer costs |
+//! | [`speed`] | see what the proxy and the layer cost, and beside what |
 
 #[doc = include_str!("requests.md")]
 pub mod requests {}

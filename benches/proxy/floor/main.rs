@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Both are hyper and hyper-util on tokio, without a feature, a check or a limit. They listen on a
-//! free port of loopback, which they print.
+//! free port of loopback, which they print, and have the allocator of the proxy.
 #![forbid(unsafe_code)]
 #![allow(
     clippy::unwrap_used,
@@ -22,6 +22,11 @@ mod straight_line;
 use std::env;
 
 use http::Uri;
+use mimalloc::MiMalloc;
+
+/// The proxy's.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 #[tokio::main]
 async fn main() {
