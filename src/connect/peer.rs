@@ -22,6 +22,10 @@ use crate::{
 /// The age at which a list that could not be refreshed is no longer used.
 pub(super) const STALE: Duration = Duration::from_secs(60 * 60);
 
+/// The time for which every list is fresh. Servers have to say how long theirs is, and most say 0:
+/// they would be asked again and again, as fast as they answer, for as long as requests come.
+const FRESH: Duration = Duration::from_secs(1);
+
 /// A server with one credential.
 pub(super) struct Peer {
     pub(super) key: PeerKey,
@@ -87,7 +91,7 @@ impl CachedList {
             digest: weight::digest(&offers),
             offers: Arc::new(offers),
             listed_at: now,
-            fresh_until: now + fresh.min(STALE),
+            fresh_until: now + fresh.clamp(FRESH, STALE),
             refreshing: AtomicBool::new(false),
         }
     }
@@ -110,4 +114,22 @@ impl CachedList {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_is_stale_at_once_is_asked_for_once_in_a_second() {
+        let server = Server::new("a", "https://a.example/mcp").unwrap();
+        let offers = Offers::listed(&server.name, Vec::new(), Vec::new()).await;
+        let list = CachedList::new(offers.unwrap(), &server, Duration::ZERO);
+        assert!(!list.is_to_be_refreshed());
+        advance(Duration::from_secs(1)).await;
+        assert!(list.is_to_be_refreshed());
+        assert!(!list.is_to_be_refreshed());
+    }
 }
