@@ -22,7 +22,8 @@ pub struct ServerLimits {
     /// The longest listing with all its pages, connecting included; also the longest handshake.
     /// Default 10 s: a request with several servers waits for the slowest.
     pub list: Duration,
-    /// The time for which a listing is fresh if the server does not say. Default 5 minutes; after
+    /// The time for which a listing is fresh if the server does not say; the shortest that a server
+    /// can say is a second. Default 5 minutes; after
     /// that it is still used while a new one is fetched.
     pub list_fresh: Duration,
     /// The longest silence within a message that has begun: a JSON body, or one event. Default 30
