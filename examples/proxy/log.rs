@@ -85,12 +85,13 @@ fn is_logged(metadata: &Metadata<'_>) -> bool {
 #[derive(Clone, Copy)]
 pub struct Unlogged;
 
-/// Returns the span of a request's line, whose fields are in every line of the request.
+/// Returns the span of a request's line, whose fields are in every line of the request: each is
+/// written within it, since JSON tells only of the spans that are entered.
 pub fn begun<B>(request: &Request<B>) -> Span {
     let (method, path) = (request.method(), request.uri().path());
     // Without the query and other parts that may contain a secret.
     let span = tracing::info_span!(REQUEST, %method, path = &*path_for_log(path));
-    DefaultOnRequest::new().on_request(request, &span);
+    span.in_scope(|| DefaultOnRequest::new().on_request(request, &span));
     span
 }
 
@@ -98,16 +99,16 @@ pub fn begun<B>(request: &Request<B>) -> Span {
 pub fn answered(answer: &Answer, latency: Duration, span: &Span) {
     if answer.extensions().get::<Unlogged>().is_none() {
         let line = DefaultOnResponse::new().level(Level::INFO);
-        line.on_response(answer, latency, span);
+        span.in_scope(|| line.on_response(answer, latency, span));
     }
 }
 
 /// Logs that an answer ended before its end.
 pub fn broke_off(error: &dyn Error, span: &Span) {
-    tracing::warn!(parent: span, error = error.to_string(), "the answer broke off");
+    span.in_scope(|| tracing::warn!(error = error.to_string(), "the answer broke off"));
 }
 
 /// Logs the end of an answer, at level debug.
 pub fn ended(trailers: Option<&HeaderMap>, took: Duration, span: &Span) {
-    DefaultOnEos::new().on_eos(trailers, took, span);
+    span.in_scope(|| DefaultOnEos::new().on_eos(trailers, took, span));
 }

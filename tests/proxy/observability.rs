@@ -40,6 +40,20 @@ async fn each_tool_call_is_one_line_of_json() {
 }
 
 #[tokio::test]
+async fn the_line_of_a_request_names_its_method_and_path_in_both_formats() {
+    let proxy = Proxy::start(&["--log-format", "json"]);
+    proxy.get("/v1/models").await;
+    let line = lines(&proxy, "finished processing request");
+    let within = json!([{"name": "request", "method": "GET", "path": "/v1/models"}]);
+    assert_eq!(line[0]["spans"], within, "{line:?}");
+
+    let proxy = Proxy::start(&["--log-format", "text"]);
+    proxy.get("/v1/models").await;
+    let line = r#"request{method=GET path="/v1/models"}: tower_http::trace::on_response: finished"#;
+    assert!(proxy.logged().contains(line), "{}", proxy.logged());
+}
+
+#[tokio::test]
 async fn what_was_done_is_counted_for_whoever_has_the_token() {
     let mcp = crate::mcp_server::McpServer::start(crate::mcp_server::Mode::Newest).await;
     let config = format!(
