@@ -27,8 +27,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub const READ_AHEAD: usize = 400 << 10;
 /// The bytes that an HTTP/2 server may send ahead of its readers, over all streams of a connection.
 pub const WINDOW: u32 = 5 << 20;
-/// The most bytes read without result: what is read ahead, and as much again.
-const IN_VAIN: usize = 2 * READ_AHEAD;
+/// The most bytes read without result: a piece that is read ahead, one that waits for its reader, and
+/// one that the reader has, but has not counted yet; with room for what surrounds them.
+const IN_VAIN: usize = 4 * READ_AHEAD;
 /// The limit for HTTP/2, where a slow reader leaves a full window unread, in frames of any size.
 const IN_VAIN_HTTP2: usize = IN_VAIN + 2 * WINDOW as usize;
 

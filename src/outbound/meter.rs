@@ -31,8 +31,9 @@ use super::workers::{Cost, note_expensive};
 pub(super) const READ_AHEAD: usize = 64 << 10;
 /// The bytes that an HTTP/2 server may send ahead of its readers, over all streams of a connection.
 pub(super) const WINDOW: u32 = 1 << 20;
-/// The most bytes read without a head or a piece of a body: what is read ahead, and as much again.
-const IN_VAIN: usize = 2 * READ_AHEAD;
+/// The most bytes read without result: a piece that is read ahead, one that waits for its reader, and
+/// one that the reader has, but has not counted yet; with room for what surrounds them.
+const IN_VAIN: usize = 4 * READ_AHEAD;
 /// The limit for HTTP/2, where a slow reader leaves a full window unread, in frames of any size.
 const IN_VAIN_HTTP2: usize = IN_VAIN + 2 * WINDOW as usize;
 /// The bytes read before yielding to other tasks.
