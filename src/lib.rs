@@ -151,6 +151,7 @@ mod token_auth;
 mod trace_parent;
 mod unseen;
 mod url_keys;
+mod within;
 
 #[cfg(feature = "admin")]
 pub use self::explain::Explainer;

@@ -10,11 +10,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::FutureExt;
 use http::{Method, Request, Response, request};
 use http_body::Body;
 use pin_project_lite::pin_project;
-use tokio::time::timeout;
 use tower::{Service, ServiceExt, util::Oneshot};
 
 use crate::{
@@ -26,6 +24,7 @@ use crate::{
     settings::Limits,
     sniff::may_have_mcp,
     tool_loop::{self, Gateway, Upstream, is_plain},
+    within::within,
 };
 
 /// The service that [`McpLayer`](crate::McpLayer) makes of an inner one.
@@ -109,13 +108,8 @@ where
 {
     let limits = &gateway.settings.limits;
     let held = gateway.room.of(&caller::whose(&parts), limits);
-    let mut reading = pin!(body::read(body, limits.body_bytes, held));
-    // What is there already needs no timer.
-    let read = match reading.as_mut().now_or_never() {
-        Some(read) => Ok(read),
-        None => timeout(limits.body_read, reading).await,
-    };
-    let Ok(read) = read else {
+    let reading = pin!(body::read(body, limits.body_bytes, held));
+    let Ok(read) = within(limits.body_read, reading).await else {
         return Ok(tool_loop::refused(&too_slow(limits)));
     };
     if let Some(excess) = read.excess() {

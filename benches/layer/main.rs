@@ -40,6 +40,8 @@ mod rounds;
 mod scrub;
 mod streams;
 mod support;
+#[path = "../tool.rs"]
+mod tool;
 mod traces;
 mod wire;
 

@@ -27,6 +27,8 @@ use serde_json::{json, value::RawValue};
 use tokio::net::TcpListener;
 use tower::{Service, ServiceExt};
 
+use crate::tool::tool;
+
 /// A model that takes a request's frames, as they are, and gives the next of its answers, from
 /// the beginning again after the last.
 #[derive(Clone)]
@@ -306,21 +308,4 @@ impl McpServer {
         );
         Ok(response)
     }
-}
-
-/// A tool of about the size that real ones have.
-fn tool(number: usize) -> serde_json::Value {
-    json!({
-        "name": format!("tool_{number:03}"),
-        "title": "Search the documentation",
-        "description": "Searches the documentation and returns the best passages, with their titles. Use it for questions about how something works.",
-        "inputSchema": {
-            "type": "object",
-            "properties": {
-                "query": {"type": "string", "description": "What to search for, in a few words."},
-                "limit": {"type": "integer", "minimum": 1, "maximum": 50, "description": "How many passages to return."}
-            },
-            "required": ["query"]
-        }
-    })
 }

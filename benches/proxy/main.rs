@@ -33,6 +33,8 @@ mod programs;
 mod requests;
 mod rows;
 mod table;
+#[path = "../tool.rs"]
+mod tool;
 
 use std::time::Duration;
 

@@ -12,32 +12,26 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
-use tokio::time::{Instant, Sleep, sleep};
 use tower::BoxError;
+
+use crate::silence::Silence;
 
 pin_project! {
     /// The body of a request.
     ///
-    /// Most come together with their head, so a timer is only set for one that has to be waited
-    /// for.
+    /// Most come together with their head, and are not waited for.
     pub struct CallerBody {
         #[pin]
         body: Incoming,
-        // The longest silence.
-        patience: Duration,
-        waits: Option<Pin<Box<Sleep>>>,
-        is_waiting: bool,
+        silence: Silence,
     }
 }
 
 impl CallerBody {
+    /// `patience` is the longest silence.
     pub fn new(body: Incoming, patience: Duration) -> Self {
-        Self {
-            body,
-            patience,
-            waits: None,
-            is_waiting: false,
-        }
+        let silence = Silence::new(patience);
+        Self { body, silence }
     }
 }
 
@@ -55,16 +49,10 @@ impl Body for CallerBody {
             return Poll::Ready(None);
         }
         if let Poll::Ready(frame) = this.body.poll_frame(cx) {
-            *this.is_waiting = false;
+            this.silence.heard();
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
-        let patience = *this.patience;
-        let waits = this.waits.get_or_insert_with(|| Box::pin(sleep(patience)));
-        if !*this.is_waiting {
-            *this.is_waiting = true;
-            waits.as_mut().reset(Instant::now() + patience);
-        }
-        ready!(waits.as_mut().poll(cx));
+        ready!(this.silence.poll_end(cx));
         Poll::Ready(Some(Err(Silent.into())))
     }
 

@@ -61,7 +61,8 @@ pub struct Client<B> {
     authority: Authority,
     /// The `Host` without TLS; with it, HTTP/2 may be spoken, which has none.
     host: Option<HeaderValue>,
-    /// What a proxy wants that is sent whole requests; in front of TLS it is the connector's.
+    /// The credentials for a proxy that is sent whole requests; in front of TLS they are the
+    /// connector's.
     proxy_authorization: Option<HeaderValue>,
 }
 
@@ -104,7 +105,7 @@ where
         })
     }
 
-    /// Sends a request to this path at the base's host. Whatever URI and version it has itself.
+    /// Sends a request to this path at the base's host, whatever URI and version it has itself.
     ///
     /// Only connecting has a time limit: the caller bounds the rest. A request is sent again only
     /// if its connection was closed before it could be sent.

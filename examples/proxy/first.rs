@@ -4,8 +4,7 @@ use std::io;
 
 use tokio::{io::AsyncReadExt, net::TcpStream};
 
-/// What tells the two apart: how the preface of HTTP/2 begins (RFC 9113 section 3.4), and no
-/// method.
+/// The beginning of the preface of HTTP/2 (RFC 9113 section 3.4), with which no method begins.
 const PREFACE: &[u8; LENGTH] = b"PRI ";
 const LENGTH: usize = 4;
 

@@ -37,7 +37,7 @@ pub struct Front {
     pub model: McpService<Upstream>,
     /// The longest silence of a caller within a body.
     pub body_idle: Duration,
-    /// Whether a collector gets spans.
+    /// `true` if a collector gets spans.
     pub exports: bool,
 }
 

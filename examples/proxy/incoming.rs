@@ -48,7 +48,7 @@ pub struct Terms {
     pub spare: Places,
 }
 
-/// What answers the requests of a listener, given the addresses that they come from.
+/// The function that answers the requests of a listener, given the addresses that they come from.
 pub type App = Arc<dyn Fn(Request<Body>, ClientAddress) -> Answering + Send + Sync>;
 pub type Answering = BoxFuture<'static, Result<Answer, Infallible>>;
 
@@ -151,7 +151,7 @@ struct Connection {
     places: Places,
     header_read: Duration,
     idle_write: Duration,
-    /// Whether it is closed after one request.
+    /// `true` if it is closed after one request.
     once: bool,
     told: Told,
 }

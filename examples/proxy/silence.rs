@@ -2,7 +2,7 @@
 
 use std::{
     error::Error,
-    fmt,
+    fmt, mem,
     pin::Pin,
     task::{Context, Poll, Waker, ready},
     time::Duration,
@@ -43,6 +43,12 @@ impl Silence {
             waker: None,
             ends: None,
         }
+    }
+
+    /// Goes on elsewhere, with the timer that is set.
+    pub fn take(&mut self) -> Self {
+        let limit = self.limit;
+        mem::replace(self, Self::new(limit))
     }
 
     /// Ends the present wait, because something came.

@@ -4,7 +4,7 @@ use std::{
     convert::Infallible,
     error::Error,
     future::Future,
-    io, iter, mem,
+    io, iter,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -152,29 +152,23 @@ impl Future for Asking {
     type Output = Result<Response, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let answer = match &mut *self {
-            Self::Nothing => return Poll::Ready(Ok(routes::not_found().into_response())),
-            Self::Sent {
-                answer, silence, ..
-            } => match Pin::new(answer).poll(cx) {
-                Poll::Ready(Ok(answer)) => answer,
-                Poll::Ready(Err(error)) => {
-                    return Poll::Ready(Ok(failed(&error, error.is_connect()).into_response()));
-                }
-                Poll::Pending => {
-                    ready!(silence.poll_end(cx));
-                    return Poll::Ready(Ok(failed(&Stalled, false).into_response()));
-                }
-            },
+        let Self::Sent {
+            answer,
+            silence,
+            scrubber,
+        } = &mut *self
+        else {
+            return Poll::Ready(Ok(routes::not_found().into_response()));
         };
-        // With the timer that is set already.
-        let response = match mem::replace(&mut *self, Self::Nothing) {
-            Self::Sent {
-                silence, scrubber, ..
-            } => passed_on(answer, silence, scrubber),
-            Self::Nothing => routes::not_found().into_response(),
-        };
-        Poll::Ready(Ok(response))
+        Poll::Ready(Ok(match Pin::new(answer).poll(cx) {
+            // With the timer that is set already.
+            Poll::Ready(Ok(answer)) => passed_on(answer, silence.take(), scrubber.take()),
+            Poll::Ready(Err(error)) => failed(&error, error.is_connect()).into_response(),
+            Poll::Pending => {
+                ready!(silence.poll_end(cx));
+                failed(&Stalled, false).into_response()
+            }
+        }))
     }
 }
 

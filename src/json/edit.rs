@@ -52,16 +52,13 @@ impl Edit {
 
     /// The rewritten text in one piece.
     pub(crate) fn apply_to_text(original: &str, mut edits: Vec<Self>) -> String {
-        edits.sort_by_key(|edit| (edit.range.start, edit.range.end));
+        sort(&mut edits);
         let added: usize = edits.iter().map(|edit| edit.with.len()).sum();
         let mut text = String::with_capacity(original.len() + added);
-        let mut done = 0;
-        for edit in edits {
-            text.push_str(&original[done..edit.range.start]);
-            text.push_str(&String::from_utf8_lossy(&edit.with));
-            done = edit.range.end;
+        for (kept, with) in pieces(0..original.len(), edits) {
+            text.push_str(&original[kept]);
+            text.push_str(&String::from_utf8_lossy(&with));
         }
-        text.push_str(&original[done..]);
         text
     }
 
@@ -72,7 +69,7 @@ impl Edit {
         mut edits: Vec<Self>,
         place: usize,
     ) -> (Vec<Bytes>, Vec<Bytes>) {
-        edits.sort_by_key(|edit| (edit.range.start, edit.range.end));
+        sort(&mut edits);
         let behind = edits.split_off(edits.partition_point(|edit| edit.range.start < place));
         let whole = original.len();
         (
@@ -84,19 +81,31 @@ impl Edit {
 
 fn segments(original: &Bytes, part: Range<usize>, edits: Vec<Edit>) -> Vec<Bytes> {
     let mut segments = Vec::with_capacity(edits.len() * 2 + 1);
+    for (kept, with) in pieces(part, edits) {
+        let pair = [original.slice(kept), with].into_iter();
+        segments.extend(pair.filter(|segment| !segment.is_empty()));
+    }
+    segments
+}
+
+fn sort(edits: &mut [Edit]) {
+    edits.sort_by_key(|edit| (edit.range.start, edit.range.end));
+}
+
+/// What stays of a part of the original, each with what stands behind it afterwards; the edits are
+/// sorted.
+fn pieces(part: Range<usize>, edits: Vec<Edit>) -> impl Iterator<Item = (Range<usize>, Bytes)> {
     let mut done = part.start;
-    for edit in edits {
+    let rest = Edit::insert(part.end, Bytes::new());
+    edits.into_iter().chain([rest]).map(move |edit| {
         debug_assert!(
             edit.range.start >= done && edit.range.end <= part.end,
             "edits overlap"
         );
-        segments.push(original.slice(done..edit.range.start));
-        segments.push(edit.with);
+        let kept = done..edit.range.start;
         done = edit.range.end;
-    }
-    segments.push(original.slice(done..part.end));
-    segments.retain(|segment| !segment.is_empty());
-    segments
+        (kept, edit.with)
+    })
 }
 
 /// The segments in one piece; a single one is not copied.

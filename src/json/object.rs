@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::{
     Edit,
-    places::{Places, addition},
+    places::{self, Places},
     scan::{NoJson, Scan},
     text::string,
 };
@@ -163,9 +163,9 @@ impl<'a> Object<'a> {
     /// The edits that give these members their values; new ones come last, in their order.
     pub(crate) fn set(&self, members: &[(&str, &str)]) -> Vec<Edit> {
         let mut empty = self.members.is_empty();
-        let edit = |&(key, value): &(&str, &str)| match self.get(key) {
-            Some(old) => Edit::replace(self.span(old), value.to_owned()),
-            None => Edit::insert(self.close(), addition(&mut empty, key, value)),
+        let edit = |&(key, value): &(&str, &str)| {
+            let place = self.get(key).map(|old| self.span(old));
+            places::set(place, self.close(), &mut empty, key, value)
         };
         members.iter().map(edit).collect()
     }

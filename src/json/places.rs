@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::{Edit, text::quoted};
 
-/// Where some members of an object are in its text, and where it ends: enough to set them later,
+/// The places of some members of an object in its text, and its end: enough to set them later,
 /// without reading it again.
 #[derive(Clone, Debug)]
 pub(crate) struct Places<const N: usize> {
@@ -14,7 +14,7 @@ pub(crate) struct Places<const N: usize> {
 }
 
 impl<const N: usize> Places<N> {
-    /// The same in a text that has `before` bytes before the object.
+    /// These places in a text that has `before` bytes before the object.
     pub(crate) fn behind(mut self, before: usize) -> Self {
         for (_, place) in &mut self.members {
             *place = place
@@ -44,18 +44,25 @@ impl<const N: usize> Places<N> {
         let members = self.members.iter().zip(values);
         let edit =
             |((name, place), value): (&(&'static str, Option<Range<usize>>), Option<&str>)| {
-                let value = value?;
-                Some(match place {
-                    Some(place) => Edit::replace(place.clone(), value.to_owned()),
-                    None => Edit::insert(self.close, addition(&mut is_empty, name, value)),
-                })
+                let place = place.clone();
+                value.map(|value| set(place, self.close, &mut is_empty, name, value))
             };
         members.filter_map(edit).collect()
     }
 }
 
-/// A member to be added to an object: behind a comma, unless the object is empty until then.
-pub(super) fn addition(is_empty: &mut bool, name: &str, value: &str) -> String {
+/// The edit that gives a member its value: at its place, or as the last one, behind a comma, unless
+/// the object is empty until then.
+pub(super) fn set(
+    place: Option<Range<usize>>,
+    close: usize,
+    is_empty: &mut bool,
+    name: &str,
+    value: &str,
+) -> Edit {
+    if let Some(place) = place {
+        return Edit::replace(place, value.to_owned());
+    }
     let comma = if std::mem::take(is_empty) { "" } else { "," };
-    format!("{comma}{}:{value}", quoted(name))
+    Edit::insert(close, format!("{comma}{}:{value}", quoted(name)))
 }

@@ -291,9 +291,7 @@ impl Outbound {
     where
         B: Body<Data = Bytes, Error = Infallible> + Send + Sync + 'static,
     {
-        let judgement = self.judge(url).map_err(SendError::refused)?;
-        let uri = Uri::try_from(url.as_str()).map_err(SendError::uri)?;
-        self.through(judgement, uri, request).await
+        self.send_to(&Destination::new(url.clone()), request).await
     }
 
     /// Sends `request` to a URL that the operator did not name: the egress rules open nothing to

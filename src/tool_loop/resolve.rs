@@ -1,9 +1,9 @@
 //! Names of servers to servers to tools: builds the catalog of a request.
 
-use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::sync::Arc;
 
 use futures_util::future::join_all;
-use tokio::time::{Instant, error::Elapsed, timeout};
+use tokio::time::Instant;
 
 use super::{gateway::Gateway, record::Record};
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
     project::Project,
     refusal::{Kind, Refusal},
     registry::{self, Server},
+    within::within,
 };
 
 /// The servers that a request names, in its order, each with the index of its first mention.
@@ -178,16 +179,6 @@ async fn servers(
         })
     };
     named.iter().map(server).collect()
-}
-
-/// Waits for at most so long. What is there at once, as warm servers and lists are, costs no timer.
-async fn within<F: Future>(limit: Duration, future: F) -> Result<F::Output, Elapsed> {
-    let mut future = pin!(future);
-    let at_once = poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx)));
-    match at_once.await {
-        Poll::Ready(done) => Ok(done),
-        Poll::Pending => timeout(limit, future).await,
-    }
 }
 
 fn error_source(error: &dyn std::error::Error) -> Option<String> {

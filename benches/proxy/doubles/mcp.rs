@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
 use super::{answered, refused};
+use crate::tool::tool;
 
 /// The results of `tools/list`, by the number of tools.
 static LISTS: LazyLock<[(usize, String); 2]> = LazyLock::new(|| [20, 128].map(|n| (n, list(n))));
@@ -78,21 +79,4 @@ fn list(tools: usize) -> String {
     let tools: Vec<_> = (0..tools).map(tool).collect();
     json!({"resultType": "complete", "ttlMs": 0, "cacheScope": "private", "tools": tools})
         .to_string()
-}
-
-/// A tool of about the size that real ones have.
-fn tool(number: usize) -> Value {
-    json!({
-        "name": format!("tool_{number:03}"),
-        "title": "Search the documentation",
-        "description": "Searches the documentation and returns the best passages, with their titles. Use it for questions about how something works.",
-        "inputSchema": {
-            "type": "object",
-            "properties": {
-                "query": {"type": "string", "description": "What to search for, in a few words."},
-                "limit": {"type": "integer", "minimum": 1, "maximum": 50, "description": "How many passages to return."}
-            },
-            "required": ["query"]
-        }
-    })
 }

@@ -29,7 +29,7 @@ const WHILE_AWAY: Duration = Duration::from_millis(500);
 
 /// The wait for a connection, and the pause between two looks for one that others give back.
 const PATIENCE: Duration = Duration::from_secs(5);
-const LOOK: Duration = Duration::from_millis(20);
+pub(super) const LOOK: Duration = Duration::from_millis(20);
 
 /// A database that is open.
 #[derive(Clone)]

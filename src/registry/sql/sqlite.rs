@@ -16,7 +16,7 @@ use tokio::time::sleep;
 use url::Url;
 
 use super::{
-    database::{Database, Dialect, Location},
+    database::{Database, Dialect, LOOK, Location},
     error::{SqlError, SqlFault},
 };
 use crate::registry::error::Error;
@@ -25,8 +25,6 @@ use crate::registry::error::Error;
 const READERS: u32 = 4;
 /// The time that a request waits for a connection, and a start for a file that is locked.
 const ACQUIRE: Duration = Duration::from_secs(5);
-/// The pause between two tries to open a file that is locked.
-const LOOK: Duration = Duration::from_millis(20);
 
 const DIALECT: Dialect = Dialect {
     // Takes the write lock at once: a transaction that reads first, and then finds somebody else
@@ -52,11 +50,10 @@ const DIALECT: Dialect = Dialect {
 pub(super) async fn open(path: &str) -> Result<Database, SqlError> {
     let fault = |fault| SqlError::new(path, fault);
     let (url, file) = prepare(path).map_err(fault)?;
-    let database = connect(url, file).await;
-    database.map_err(|error| fault(judge(error)))
+    connect(url, file).await.map_err(fault)
 }
 
-async fn connect(url: AnyConnectOptions, file: File) -> Result<Database, sqlx::Error> {
+async fn connect(url: AnyConnectOptions, file: File) -> Result<Database, SqlFault> {
     probe(&url).await?;
     // Local connections do not go stale.
     let pool = || {
@@ -100,7 +97,7 @@ async fn connect(url: AnyConnectOptions, file: File) -> Result<Database, sqlx::E
 /// Opens the file once, which makes it a database with write-ahead logging.
 ///
 /// Not from a pool, which tries again until its time is over, and then says no more than that.
-async fn probe(url: &AnyConnectOptions) -> Result<(), sqlx::Error> {
+async fn probe(url: &AnyConnectOptions) -> Result<(), SqlFault> {
     let begun = Instant::now();
     loop {
         let opened = async {
@@ -108,10 +105,10 @@ async fn probe(url: &AnyConnectOptions) -> Result<(), sqlx::Error> {
             prepare_writer(&mut connection).await?;
             connection.close().await
         };
-        match opened.await {
+        match opened.await.map_err(judge) {
             // Whoever changes the mode finds the file locked at once if another process does so
             // too: SQLite waits for other locks, and not for this one.
-            Err(error) if is_locked(&error) && begun.elapsed() < ACQUIRE => sleep(LOOK).await,
+            Err(SqlFault::Locked) if begun.elapsed() < ACQUIRE => sleep(LOOK).await,
             done => return done,
         }
     }
@@ -231,22 +228,15 @@ fn create(path: &Path) -> io::Result<()> {
     options.open(path).map(drop)
 }
 
-/// Turns a failure to open into one for operators.
+/// Turns a failure to open into one for operators. The codes: <https://sqlite.org/rescode.html>.
 pub(super) fn judge(error: sqlx::Error) -> SqlFault {
-    match code(&error) {
+    let code = error.as_database_error().and_then(|error| error.code());
+    let code: Option<u32> = code.and_then(|code| code.parse().ok());
+    // The lower byte is the primary code.
+    match code.map(|code| code & 0xff) {
         Some(5 | 6) => SqlFault::Locked,
         Some(8) => SqlFault::ReadOnly,
         Some(26) => SqlFault::NotADatabase,
         _ => SqlFault::from(error),
     }
-}
-
-fn is_locked(error: &sqlx::Error) -> bool {
-    matches!(code(error), Some(5 | 6))
-}
-
-/// The primary code, which is the lower byte: <https://sqlite.org/rescode.html>.
-fn code(error: &sqlx::Error) -> Option<u32> {
-    let code: u32 = error.as_database_error()?.code()?.parse().ok()?;
-    Some(code & 0xff)
 }
