@@ -17,7 +17,7 @@ use crate::{
     registry::ServerRegistry,
     service::McpService,
     settings::{Limits, Paths, Settings, Streaming},
-    tool_loop::Gateway,
+    tool_loop::{Gateway, Remembered},
     trace::{Payloads, TraceSink},
     trace_parent::TraceParent,
 };
@@ -81,6 +81,8 @@ pub struct McpLayer {
     connections: Arc<OnceLock<Connections>>,
     /// Shared, too: a router applies the layer to each of its routes.
     room: Arc<Room>,
+    /// Shared likewise.
+    remembered: Arc<Remembered>,
 }
 
 impl McpLayer {
@@ -91,6 +93,7 @@ impl McpLayer {
             registry: Arc::new(registry),
             connections: Arc::default(),
             room: Arc::default(),
+            remembered: Arc::default(),
         }
     }
 
@@ -212,6 +215,7 @@ impl McpLayer {
             registry: Arc::clone(&self.registry),
             connections: connections.clone(),
             room: Arc::clone(&self.room),
+            remembered: Arc::clone(&self.remembered),
         }
     }
 }

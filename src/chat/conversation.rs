@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::{ChatRequest, request::ToolsPlace};
+use super::{ChatRequest, Omitted, Place, request::ToolsPlace};
 use crate::json::Edit;
 
 /// The bodies of a request's turns: fixed text around a growing list of messages.
@@ -15,13 +15,18 @@ pub(crate) struct Conversation {
     first: Template,
     /// What differs once tools have run: a `tool_choice` that is relaxed.
     later: Option<Template>,
+    /// The place of the messages to come, and of those that they replace.
+    hole: Range<usize>,
     /// `true` if the next message needs a comma before it.
     comma: bool,
     appended: Vec<Bytes>,
+    omitted: Omitted,
+    /// A forced `tool_choice` is left out, too.
+    omits_forced: bool,
 }
 
 /// The text before and after the place where messages are appended.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Template {
     before: Vec<Bytes>,
     behind: Vec<Bytes>,
@@ -64,24 +69,44 @@ impl Conversation {
 
     /// Begins a conversation whose messages are appended in place of `hole`.
     fn around(request: &ChatRequest, tools: &[Bytes], hole: Range<usize>, comma: bool) -> Self {
-        let mut edits = vec![request.removal.clone()];
-        edits.extend(injection(request, tools));
-        edits.extend(request.usage.clone());
-        let place = hole.start;
-        if !hole.is_empty() {
-            edits.push(Edit::remove(hole));
-        }
-        let later = request.relaxed_choice.clone().map(|choice| {
-            let edits = edits.iter().cloned().chain([choice]);
-            Template::new(&request.body, edits.collect(), place)
-        });
-        let first = Template::new(&request.body, edits, place);
-        Self {
-            first,
-            later,
+        let mut conversation = Self {
+            first: Template::default(),
+            later: None,
+            hole,
             comma,
             appended: Vec::new(),
+            omitted: Omitted::default(),
+            omits_forced: false,
+        };
+        conversation.build(request, tools);
+        conversation
+    }
+
+    /// Makes the text around the messages.
+    fn build(&mut self, request: &ChatRequest, tools: &[Bytes]) {
+        let mut edits = injection(request, tools);
+        if !self.omitted.has(Omitted::STREAM_OPTIONS) {
+            edits.extend(request.usage.clone());
         }
+        if !self.hole.is_empty() {
+            edits.push(Edit::remove(self.hole.clone()));
+        }
+        let relaxed = request.relaxed_choice();
+        self.later = relaxed.map(|choice| {
+            let omits_choice = self.omitted.has(Omitted::TOOL_CHOICE);
+            let choice = (!omits_choice).then(|| choice.clone());
+            let edits = edits.iter().cloned().chain(choice);
+            self.template(request, edits.collect(), omits_choice)
+        });
+        let is_default = request.tool_choice.is_default;
+        let omits_choice = self.omitted.has(Omitted::TOOL_CHOICE) && is_default;
+        self.first = self.template(request, edits, omits_choice || self.omits_forced);
+    }
+
+    fn template(&self, request: &ChatRequest, mut edits: Vec<Edit>, no_choice: bool) -> Template {
+        let no_parallel = self.omitted.has(Omitted::PARALLEL_TOOL_CALLS);
+        edits.extend(request.removable.edits([true, no_parallel, no_choice]));
+        Template::new(&request.body, edits, self.hole.start)
     }
 
     /// Appends a message.
@@ -103,7 +128,79 @@ impl Conversation {
     pub(crate) fn turn(&self, tools_ran: bool) -> Vec<Bytes> {
         let later = self.later.as_ref().filter(|_| tools_ran);
         let template = later.unwrap_or(&self.first);
+        if self.omitted.rows().any(|row| row.place != Place::Request) {
+            let appended = self.appended.iter();
+            let appended: Vec<_> = appended.map(|text| self.omitted.taken_from(text)).collect();
+            return [&template.before[..], &appended, &template.behind].concat();
+        }
         [&template.before[..], &self.appended, &template.behind].concat()
+    }
+
+    /// The members that turns leave out.
+    pub(crate) fn omitted(&self) -> Omitted {
+        self.omitted
+    }
+
+    /// Of these, what another request can leave out, too: a forced choice is asked for anew.
+    pub(crate) fn omitted_for_long(&self) -> Omitted {
+        match self.omits_forced {
+            true => self.omitted.without(Omitted::TOOL_CHOICE),
+            false => self.omitted,
+        }
+    }
+
+    /// Those of `members` that the next turn has, and can do without.
+    ///
+    /// Before tools have run that is what was added here, and what the loop sees to itself: an error
+    /// about anything else is the caller's. Afterwards it is also what the loop has appended, and a
+    /// `tool_choice`, unless it forbids tools.
+    pub(crate) fn has(&self, request: &ChatRequest, members: Omitted, tools_ran: bool) -> Omitted {
+        let has_parallel = request.removable.has(1);
+        let ours = [
+            (Omitted::STREAM_OPTIONS, request.usage.is_some()),
+            (Omitted::PARALLEL_TOOL_CALLS, has_parallel),
+        ];
+        let ours = ours.into_iter().filter(|(_, is_there)| *is_there);
+        let ours = ours.fold(Omitted::default(), |all, (member, _)| all.and(member));
+        let appended = self.appended.iter().filter(|_| tools_ran);
+        let appended = appended.map(|message| members.in_message(message));
+        let found = appended.fold(members.common(ours), Omitted::and);
+        let choice = match self.can_omit_choice(request, tools_ran) {
+            true => members.common(Omitted::TOOL_CHOICE),
+            false => Omitted::default(),
+        };
+        found.without(self.omitted).and(choice)
+    }
+
+    fn can_omit_choice(&self, request: &ChatRequest, tools_ran: bool) -> bool {
+        if !request.removable.has(2) || request.tool_choice.forbids {
+            return false;
+        }
+        match self.choice_is_free(request, tools_ran) {
+            true => !self.omitted.has(Omitted::TOOL_CHOICE),
+            false => tools_ran && !self.omits_forced,
+        }
+    }
+
+    /// Returns `true` if the next turn's `tool_choice` says what holds without it.
+    fn choice_is_free(&self, request: &ChatRequest, tools_ran: bool) -> bool {
+        request.tool_choice.is_default || tools_ran && self.later.is_some()
+    }
+
+    /// Leaves these out of the turns to come, and nothing else.
+    pub(crate) fn omit(
+        &mut self,
+        request: &ChatRequest,
+        tools: &[Bytes],
+        omitted: Omitted,
+        tools_ran: bool,
+    ) {
+        let is_new = self.has(request, omitted, tools_ran).has(Omitted::TOOL_CHOICE);
+        let is_forced = is_new && !self.choice_is_free(request, tools_ran);
+        let is_kept = omitted.has(Omitted::TOOL_CHOICE);
+        self.omits_forced = is_kept && (is_forced || self.omits_forced);
+        self.omitted = omitted;
+        self.build(request, tools);
     }
 }
 
@@ -236,6 +333,57 @@ mod tests {
             };
             assert_eq!(choice(false), sent);
             assert_eq!(choice(true), later);
+        }
+    }
+
+    #[test]
+    fn a_turn_leaves_out_what_is_refused_and_keeps_the_rest_byte_for_byte() {
+        let body = r#"{"tool_choice":"auto","parallel_tool_calls":false , "messages":[1],"mcp":{},"n": 1.0}"#;
+        let request = ChatRequest::parse(body.into()).unwrap();
+        let mut conversation = Conversation::new(&request, &[]);
+        conversation.push(r#"{"role":"assistant","reasoning":"x","content":null}"#.into());
+        conversation.push(r#"{"role":"tool","name":"f"}"#.into());
+        let all = Omitted::of(|_| true);
+        let early = conversation.has(&request, all, false);
+        assert_eq!(early, Omitted::PARALLEL_TOOL_CALLS.and(Omitted::TOOL_CHOICE));
+        let found = conversation.has(&request, all, true);
+        conversation.omit(&request, &[], found, true);
+        assert!(conversation.has(&request, all, true).is_empty());
+        assert_eq!(conversation.omitted_for_long(), found);
+        assert_eq!(
+            text(&conversation.turn(true)),
+            r#"{ "messages":[1,{"role":"assistant","content":null},{"role":"tool"}],"n": 1.0}"#
+        );
+    }
+
+    #[test]
+    fn a_forced_choice_is_left_out_once_tools_ran_and_only_in_this_request() {
+        let body = json!({"mcp": {}, "messages": [], "tool_choice": "required",
+            "tools": [{"type": "function", "function": {"name": "own"}}]});
+        let mut request = request(body);
+        assert!(request.read_tools(1));
+        let mut conversation = Conversation::new(&request, &[]);
+        let choice = Omitted::TOOL_CHOICE;
+        assert!(conversation.has(&request, choice, false).is_empty());
+        // Remembered of another request, whose choice was free.
+        conversation.omit(&request, &[], choice, false);
+        assert!(text(&conversation.turn(true)).contains("required"));
+        assert_eq!(conversation.has(&request, choice, true), choice);
+        conversation.omit(&request, &[], choice, true);
+        assert!(!text(&conversation.turn(true)).contains("tool_choice"));
+        assert!(conversation.omitted_for_long().is_empty());
+    }
+
+    #[test]
+    fn a_choice_that_forbids_tools_is_never_left_out() {
+        let choice = Omitted::TOOL_CHOICE;
+        for sent in [json!("none"), json!({"type": "none"})] {
+            let body = json!({"mcp": {}, "messages": [], "tool_choice": sent});
+            let request = request(body);
+            let mut conversation = Conversation::new(&request, &[]);
+            assert!(conversation.has(&request, choice, true).is_empty());
+            conversation.omit(&request, &[], choice, true);
+            assert!(text(&conversation.turn(true)).contains("none"));
         }
     }
 

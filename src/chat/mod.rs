@@ -12,8 +12,10 @@ mod conversation;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzz;
 mod open_turn;
+mod optional;
 mod request;
 mod tool_call;
+mod tool_choice;
 mod turn;
 mod turn_reader;
 mod usage;
@@ -23,6 +25,7 @@ pub(crate) use self::{
     completion::Completion,
     conversation::Conversation,
     open_turn::OpenTurn,
+    optional::{OPTIONAL, Omitted, Optional, Place},
     request::{CallerTool, ChatRequest, Unread},
     tool_call::{Arguments, ToolCall, tool_message},
     turn::Turn,

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::json::{Edit, Malformed, Object, Places, array, string};
+use super::tool_choice::ToolChoice;
+use crate::json::{Edit, Malformed, Object, Places, Removable, array};
 
 /// A request as far as the layer reads it: the positions of its parts.
 #[derive(Debug)]
@@ -28,8 +29,6 @@ pub(crate) struct ChatRequest {
     pub(crate) one_choice: bool,
     /// `true` if the caller allows several calls at once, as by default.
     pub(crate) parallel: bool,
-    /// `true` if `tool_choice` is `"none"`.
-    pub(crate) tools_forbidden: bool,
     /// The end user of the caller: `user` and `safety_identifier`, if they are sent.
     pub(crate) users: [Option<String>; 2],
     /// The caller's own tools, in their order, once they are [read](ChatRequest::read_tools).
@@ -38,12 +37,14 @@ pub(crate) struct ChatRequest {
     tools_list: Option<Range<usize>>,
     /// The position of the list `messages`; `None` if it is not a list.
     pub(super) messages: Option<Range<usize>>,
-    /// The edit that removes `mcp`.
-    pub(super) removal: Edit,
+    /// The places of [`REMOVABLE`], to be removed.
+    pub(super) removable: Removable<3>,
     pub(super) tools_place: ToolsPlace,
-    /// The edit that relaxes `tool_choice` once tools have run.
-    pub(super) relaxed_choice: Option<Edit>,
+    pub(super) tool_choice: ToolChoice,
 }
+
+/// The members that are, or may be, removed from the request.
+const REMOVABLE: [&str; 3] = ["mcp", "parallel_tool_calls", "tool_choice"];
 
 /// The position where tools are added, and the text that has to surround them there.
 #[derive(Debug)]
@@ -122,9 +123,6 @@ impl ChatRequest {
             depth: object.depth(),
             one_choice: object.present("n").is_none_or(|n| n.parse() == Ok(1.0)),
             parallel: object.get("parallel_tool_calls") != Some("false"),
-            tools_forbidden: object
-                .string("tool_choice")
-                .is_some_and(|choice| choice == "none"),
             users: ["user", "safety_identifier"].map(|name| {
                 let text = object.string(name).map(Into::into);
                 text.or_else(|| object.present(name).map(str::to_owned))
@@ -138,9 +136,9 @@ impl ChatRequest {
                 .get("messages")
                 .filter(|messages| messages.starts_with('['))
                 .map(|messages| object.span(messages)),
-            removal: object.remove("mcp").ok_or(Unread::NotOurs)?,
+            removable: object.removable(REMOVABLE),
             tools_place: ToolsPlace::of(&object),
-            relaxed_choice: relaxed_choice(&object),
+            tool_choice: ToolChoice::of(&object),
             body,
         })
     }
@@ -199,9 +197,20 @@ impl ChatRequest {
         is_read.then(|| messages.into_iter().map(place).collect())
     }
 
+    /// Returns `true` if the caller allows no tool to run, whatever the model says.
+    pub(crate) fn forbids_tools(&self) -> bool {
+        self.tool_choice.forbids
+    }
+
+    /// The edit that relaxes `tool_choice` once tools have run.
+    pub(super) fn relaxed_choice(&self) -> Option<&Edit> {
+        let own = self.tools.iter().map(|tool| &*tool.name);
+        self.tool_choice.relaxed(own)
+    }
+
     /// The body without `mcp` and otherwise untouched.
     pub(crate) fn without_mcp(&self) -> Vec<Bytes> {
-        Edit::apply(&self.body, vec![self.removal.clone()])
+        Edit::apply(&self.body, self.removable.edits([true, false, false]))
     }
 }
 
@@ -266,29 +275,6 @@ fn caller_tools(tools: &[&str]) -> Vec<CallerTool> {
         })
     };
     tools.iter().enumerate().filter_map(name).collect()
-}
-
-/// Relaxes `tool_choice` for the turns after tools have run: a model that must call a tool never
-/// finishes.
-fn relaxed_choice(object: &Object<'_>) -> Option<Edit> {
-    let choice = object.present("tool_choice")?;
-    let place = object.span(choice);
-    let Ok(named) = Object::parse(choice) else {
-        return is_required(choice).then(|| Edit::replace(place, r#""auto""#));
-    };
-    // `allowed_tools` keeps its list and is only no longer required.
-    let Some(allowed) = named.present("allowed_tools") else {
-        return Some(Edit::replace(place, r#""auto""#));
-    };
-    let mode = Object::parse(allowed)
-        .ok()?
-        .present("mode")
-        .filter(|mode| is_required(mode))?;
-    Some(Edit::replace(object.span(mode), r#""auto""#))
-}
-
-fn is_required(choice: &str) -> bool {
-    string(choice).is_some_and(|choice| choice == "required")
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 mod edit;
 mod object;
 mod places;
+mod removable;
 mod scan;
 mod text;
 mod tree;
@@ -14,6 +15,7 @@ pub(crate) use self::{
     edit::{Edit, concat},
     object::{Malformed, Object, array, first},
     places::Places,
+    removable::Removable,
     text::{depth, quoted, string},
     tree::tree_or_text,
 };

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use super::{
     Edit,
     places::{self, Places},
+    removable::{Member, Removable},
     scan::{NoJson, Scan},
     text::string,
 };
@@ -174,6 +175,24 @@ impl<'a> Object<'a> {
     pub(crate) fn places<const N: usize>(&self, names: [&'static str; N]) -> Places<N> {
         let place = |name| (name, self.get(name).map(|value| self.span(value)));
         Places::new(names.map(place), self.close(), self.members.is_empty())
+    }
+
+    /// The (first) members with these names, for edits that remove some of them when the object itself
+    /// is gone.
+    pub(crate) fn removable<const N: usize>(&self, names: [&str; N]) -> Removable<N> {
+        let end = |index: usize| self.span(self.members[index].1).end;
+        let member = |name: &str| {
+            let index = self.members.iter().position(|(other, _)| other == name)?;
+            let before = index.checked_sub(1).map_or_else(|| self.open(), end);
+            let rest = self.text[end(index)..].trim_start();
+            let comma = rest.strip_prefix(',');
+            Some(Member {
+                index,
+                place: before..end(index),
+                behind: comma.map_or(end(index), |rest| self.text.len() - rest.len()),
+            })
+        };
+        Removable::new(names.map(member), self.open())
     }
 
     /// Edits of `value`, which came from this object, as edits of this object.

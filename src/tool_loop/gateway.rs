@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::remembered::Remembered;
 use crate::{connect::Connections, held::Room, registry::ServerRegistry, settings::Settings};
 
 /// Settings, registry and connections, which all requests of a layer share.
@@ -10,4 +11,6 @@ pub(crate) struct Gateway {
     pub(crate) registry: Arc<dyn ServerRegistry>,
     pub(crate) connections: Connections,
     pub(crate) room: Arc<Room>,
+    /// What the models' services refused lately.
+    pub(crate) remembered: Arc<Remembered>,
 }

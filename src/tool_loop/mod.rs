@@ -35,7 +35,9 @@ mod limits;
 mod options;
 mod receipt;
 mod record;
+mod refused;
 mod relay;
+mod remembered;
 mod reply;
 mod resolve;
 mod resume;
@@ -46,7 +48,7 @@ use std::{pin::pin, sync::Arc};
 
 use bytes::Bytes;
 use http::{Response, response};
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 #[cfg(feature = "admin")]
 pub(crate) use self::explain::{Explanation, explain};
@@ -61,15 +63,19 @@ use self::{
     record::{Ending, Record, TurnSummary},
     reply::WholeReply,
 };
-pub(crate) use self::{gateway::Gateway, headers::is_plain, reply::refused, upstream::Upstream};
+pub(crate) use self::{
+    gateway::Gateway, headers::is_plain, remembered::Remembered, reply::refused,
+    upstream::Upstream,
+};
 use crate::{
     apart,
-    body::{McpBody, Read},
+    body::{self, McpBody, Read},
     caller::Caller,
     catalog::{Catalog, Owner},
-    chat::{ChatRequest, Conversation, ToolCall, Turn, Unread},
+    chat::{ChatRequest, Conversation, Omitted, ToolCall, Turn, Unread},
     connect::ExchangeSessions,
     inner::{InnerBody, InnerError},
+    name::short,
     project::Project,
     refusal::{Kind, Refusal},
     settings::Settings,
@@ -208,6 +214,13 @@ struct Exchange {
     relays: bool,
 }
 
+/// What the model's service says to a turn.
+enum Asked {
+    Answer(Response<InnerBody>),
+    /// A refusal, as far as it was read.
+    Refused(response::Parts, Read<InnerBody>),
+}
+
 /// The end of an exchange that goes on with no further turn.
 enum Stop {
     /// The inner service's error, before any tool has run: it goes through.
@@ -247,7 +260,7 @@ impl Exchange {
             caller,
             sessions: gateway.connections.exchange(),
             conversation: Conversation::new(&request, &catalog.definitions()),
-            budget: Budget::new(&settings.limits, max_rounds, request.tools_forbidden),
+            budget: Budget::new(&settings.limits, max_rounds, request.forbids_tools()),
             receipt: Receipt::new(options.receipt, max_rounds, &catalog),
             catalog,
             record,
@@ -270,6 +283,11 @@ impl Exchange {
     ) -> Result<Reply, InnerError> {
         if self.reads {
             upstream.read_answers();
+            let model = self.request.model.as_deref();
+            let refused = self.gateway.remembered.of(upstream.path(), model);
+            if !refused.is_empty() {
+                self.omit(refused);
+            }
         }
         let catalog = self.catalog.clone();
         loop {
@@ -313,19 +331,10 @@ impl Exchange {
         delivery: &mut impl Delivery,
     ) -> Result<Turn, Stop> {
         let tools_ran = self.receipt.tools_ran();
-        let asked = upstream.ask(self.conversation.turn(tools_ran));
-        let response = match delivery.alive(asked.instrument(self.record.turn())).await {
-            Ok(response) => response,
-            Err(error) if !tools_ran => {
-                return Err(self.end(Ending::UpstreamFailed, Stop::Inner(error)));
-            }
-            Err(error) => {
-                let error = upstream.describe(error);
-                tracing::warn!(error, "the model's service failed after tools had run");
-                return Err(self.fail(Failure::Ours(FAILED), delivery).await);
-            }
+        let response = match self.asked(upstream, delivery).await? {
+            Asked::Answer(response) => response,
+            Asked::Refused(parts, read) => return Err(self.no_turn(parts, read, delivery).await),
         };
-        self.record.answering(response.status());
         let is_success = response.status().is_success();
         let reading = Reading {
             limit: self.gateway.settings.limits.body_bytes,
@@ -348,6 +357,91 @@ impl Exchange {
             Err(NoTurn::Stream(failure)) => Err(self.fail(failure, delivery).await),
             Err(NoTurn::Whole(parts, read)) => Err(self.no_turn(parts, read, delivery).await),
         }
+    }
+
+    /// Asks the model, and once more without what its service refuses of the request, if that can be
+    /// left out. Both are one turn.
+    async fn asked(
+        &mut self,
+        upstream: &mut Upstream,
+        delivery: &mut impl Delivery,
+    ) -> Result<Asked, Stop> {
+        let turn = self.record.turn();
+        let first = self.ask(upstream, delivery, &turn).await?;
+        if !(self.reads && refused::may_name(first.status())) {
+            return Ok(Asked::Answer(first));
+        }
+        let (parts, body) = first.into_parts();
+        let read = delivery.alive(body::read(body, refused::READ, upstream.room()));
+        let read = read.await;
+        if !self.omit_refused(&parts, &read) {
+            return Ok(Asked::Refused(parts, read));
+        }
+        let second = self.ask(upstream, delivery, &turn).await?;
+        if second.status().is_success() {
+            let omitted = self.conversation.omitted_for_long();
+            let model = self.request.model.as_deref();
+            self.gateway.remembered.set(upstream.path(), model, omitted);
+        }
+        Ok(Asked::Answer(second))
+    }
+
+    async fn ask(
+        &mut self,
+        upstream: &mut Upstream,
+        delivery: &mut impl Delivery,
+        turn: &Span,
+    ) -> Result<Response<InnerBody>, Stop> {
+        let tools_ran = self.receipt.tools_ran();
+        let asked = upstream.ask(self.conversation.turn(tools_ran));
+        let response = match delivery.alive(asked.instrument(turn.clone())).await {
+            Ok(response) => response,
+            Err(error) if !tools_ran => {
+                return Err(self.end(Ending::UpstreamFailed, Stop::Inner(error)));
+            }
+            Err(error) => {
+                let error = upstream.describe(error);
+                tracing::warn!(error, "the model's service failed after tools had run");
+                return Err(self.fail(Failure::Ours(FAILED), delivery).await);
+            }
+        };
+        self.record.answering(response.status());
+        Ok(response)
+    }
+
+    /// Leaves out what this refusal names, or puts back what it misses; returns `false` where the
+    /// next turn would be the same.
+    fn omit_refused(&mut self, parts: &response::Parts, read: &Read<InnerBody>) -> bool {
+        if !(read.is_complete() && is_plain(&parts.headers)) {
+            return false;
+        }
+        let (body, tools_ran) = (read.bytes(), self.receipt.tools_ran());
+        let refused = refused::named(&body);
+        let refused = self.conversation.has(&self.request, refused, tools_ran);
+        let omitted = self.conversation.omitted();
+        let wanted = match refused.is_empty() && !omitted.is_empty() {
+            true => refused::mentioned(&body).common(omitted),
+            false => Omitted::default(),
+        };
+        if refused.is_empty() && wanted.is_empty() {
+            return false;
+        }
+        tracing::info!(
+            model = self.request.model.as_deref().map(short),
+            left_out = names(refused),
+            put_back = names(wanted),
+            status = parts.status.as_u16(),
+            "the model's service refused the request, and is asked once more"
+        );
+        self.omit(omitted.and(refused).without(wanted));
+        true
+    }
+
+    fn omit(&mut self, omitted: Omitted) {
+        let tools = self.catalog.definitions();
+        let tools_ran = self.receipt.tools_ran();
+        self.conversation
+            .omit(&self.request, &tools, omitted, tools_ran);
     }
 
     /// Passes on an answer that has nothing of ours in it, and is nothing to go on with.
@@ -390,9 +484,13 @@ impl Exchange {
             };
             return self.fail(failure, delivery).await;
         }
-        if is_success && !self.receipt.tools_ran() {
+        if !self.receipt.tools_ran() {
             let reply = reply::untouched(parts, read);
-            return Stop::Reply(self.end(Ending::Unreadable, reply));
+            let ending = match is_success {
+                true => Ending::Unreadable,
+                false => Ending::UpstreamError,
+            };
+            return Stop::Reply(self.end(ending, reply));
         }
         if is_success && completion(&parts, &read).is_none() {
             return self.fail(Failure::Ours(FAILED), delivery).await;
@@ -476,6 +574,12 @@ impl Exchange {
         self.record.end(ending);
         result
     }
+}
+
+/// The names of these members; `None` if there are none.
+fn names(members: Omitted) -> Option<String> {
+    let names: Vec<_> = members.rows().map(|row| row.name).collect();
+    (!names.is_empty()).then(|| names.join(", "))
 }
 
 impl Drop for Exchange {

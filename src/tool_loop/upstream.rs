@@ -33,6 +33,11 @@ impl Upstream {
         }
     }
 
+    /// The path that is asked.
+    pub(crate) fn path(&self) -> &str {
+        self.parts.uri.path()
+    }
+
     /// Room for an answer.
     pub(crate) fn room(&self) -> Held {
         self.held.another()

@@ -1,0 +1,349 @@
+//! The members that a refusal of the model's service names.
+//!
+//! Services say in many ways that they do not take a member, but all of them name it: in `param`, in
+//! the `loc` of a validator, or in a sentence. A member counts only where one of these says that it
+//! is refused, at the place where it stands; a service that repeats what a user or a tool said
+//! can at worst make one turn be asked again without it.
+
+use http::StatusCode;
+use serde_json::Value;
+
+use crate::chat::{Omitted, Optional, Place};
+
+/// The longest refusal that is read.
+pub(crate) const READ: usize = 64 << 10;
+
+/// The levels of JSON within texts of JSON that are looked into: gateways wrap what they got.
+const LEVELS: usize = 6;
+
+/// The most words between a member and what is said of it, all of them [`BETWEEN`].
+const APART: usize = 6;
+
+/// Words that end right before a member's name, where it is refused.
+const BEFORE: [&[&str]; 7] = [
+    // OpenAI: "Unsupported parameter: 'x'" (microsoft/semantic-kernel#10365).
+    &["unsupported"],
+    // "Unknown parameter", "unknown field" (Databricks, Cohere: OpenRouterTeam/openrouter-examples#71),
+    // "Unknown name" (Gemini: jackmpcollins/magentic#382).
+    &["unknown"],
+    // "Unrecognized request argument supplied: x" (Azure/azure-rest-api-specs#29545).
+    &["unrecognized"],
+    // "got an unexpected keyword argument".
+    &["unexpected"],
+    // "extraneous key [x] is not permitted" (BerriAI/litellm#9916).
+    &["extraneous"],
+    // "Extra inputs are not permitted, field: 'x'" (can1357/oh-my-pi#1157).
+    &["not", "permitted"],
+    // "Thinking mode does not support this x" (deepseek-ai/DeepSeek-V3#1376).
+    &["not", "support"],
+];
+
+/// Words that begin right behind it.
+const BEHIND: [&[&str]; 7] = [
+    // "property 'x' is unsupported" (karthink/gptel#774).
+    &["unsupported"],
+    &["not", "supported"],
+    &["not", "allowed"],
+    &["not", "permitted"],
+    &["not", "a", "valid"],
+    // "x: Extra inputs are not permitted" (gpustack/gpustack#429).
+    &["extra", "inputs"],
+    // "The x parameter does not support being set to …" (cloudwego/eino#994).
+    &["does", "not", "support"],
+];
+
+/// Words that may stand between the two.
+const BETWEEN: [&str; 28] = [
+    "any", "and", "are", "argument", "arguments", "assistant", "body", "field", "is", "key",
+    "keyword", "message", "messages", "msg", "name", "of", "option", "parameter", "property",
+    "request", "supplied", "the", "this", "tool", "type", "value", "was", "were",
+];
+
+/// Returns `true` if an answer with this status may be a refusal of a member.
+pub(crate) fn may_name(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::UNPROCESSABLE_ENTITY
+    )
+}
+
+/// The members that the refusal `body` says are not taken.
+pub(crate) fn named(body: &[u8]) -> Omitted {
+    let said = Said::of(body);
+    Omitted::of(|row| said.refuses(row))
+}
+
+/// The members that the refusal `body` mentions at all.
+pub(crate) fn mentioned(body: &[u8]) -> Omitted {
+    let said = Said::of(body);
+    Omitted::of(|row| said.mentions(row))
+}
+
+/// What a refusal says.
+#[derive(Default)]
+struct Said {
+    sentences: Vec<Vec<Word>>,
+    /// The paths of members, from the request's top.
+    paths: Vec<Vec<String>>,
+}
+
+/// A word of a sentence.
+struct Word {
+    text: String,
+    /// It is quoted, or the end of a path.
+    is_marked: bool,
+}
+
+impl Said {
+    fn of(body: &[u8]) -> Self {
+        let mut said = Self::default();
+        match serde_json::from_slice(body) {
+            Ok(value) => said.read(&value, LEVELS),
+            Err(_) => said.add(&String::from_utf8_lossy(body)),
+        }
+        said
+    }
+
+    /// Reads the members of an error that its service has written. What it repeats of the request
+    /// (`input`, `failed_generation`, …) is not read.
+    fn read(&mut self, value: &Value, levels: usize) {
+        let Some(levels) = levels.checked_sub(1) else {
+            return;
+        };
+        match value {
+            Value::Array(items) => items.iter().for_each(|item| self.read(item, levels)),
+            Value::String(text) => match serde_json::from_str(text) {
+                Ok(inner @ (Value::Object(_) | Value::Array(_))) => self.read(&inner, levels),
+                _ => self.add(text),
+            },
+            Value::Object(members) => {
+                for (name, value) in members {
+                    match (&**name, value) {
+                        ("param" | "field", Value::String(path)) => self.paths.push(steps(path)),
+                        ("loc", Value::Array(path)) => self.paths.push(location(path)),
+                        (
+                            "error" | "errors" | "message" | "msg" | "detail" | "details"
+                            | "description" | "fieldViolations" | "metadata" | "raw",
+                            value,
+                        ) => self.read(value, levels),
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn add(&mut self, text: &str) {
+        self.sentences.push(words(text));
+    }
+
+    fn refuses(&self, row: &Optional) -> bool {
+        let is_path = |path: &Vec<String>| is_path_of(row, path);
+        let is_refused = |words: &Vec<Word>| {
+            let others = row.others.iter().any(|other| has_phrase(words, other));
+            others || (is_meant(row, words) && is_refused(row.name, words))
+                || row.others.iter().any(|other| is_refused(other, words))
+        };
+        self.paths.iter().any(is_path) || self.sentences.iter().any(is_refused)
+    }
+
+    fn mentions(&self, row: &Optional) -> bool {
+        let is_said = |words: &Vec<Word>| words.iter().any(|word| word.text == row.name);
+        self.paths.iter().any(|path| is_path_of(row, path)) || self.sentences.iter().any(is_said)
+    }
+}
+
+/// The steps of a path such as `messages[2].name` or `body.messages.2.assistant.name`.
+fn steps(path: &str) -> Vec<String> {
+    let steps = path.split(['.', '[', ']', '/', '\'', '"']);
+    steps.filter(|step| !step.is_empty() && *step != "body").map(str::to_owned).collect()
+}
+
+fn location(path: &[Value]) -> Vec<String> {
+    let steps = path.iter().filter_map(|step| match step {
+        Value::String(text) if text != "body" => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    });
+    steps.collect()
+}
+
+/// Returns `true` if a member of this row stands at `path`.
+fn is_path_of(row: &Optional, path: &[String]) -> bool {
+    let is_inside = |step: &String| matches!(&**step, "content" | "function" | "tool_calls");
+    match (row.place, path) {
+        (Place::Request, [first, ..]) => first == row.name,
+        (Place::Turn | Place::ToolMessage, [first, between @ .., last]) => {
+            first == "messages" && last == row.name && !between.iter().any(is_inside)
+        }
+        _ => false,
+    }
+}
+
+fn words(text: &str) -> Vec<Word> {
+    let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    let mut words = Vec::new();
+    let mut before = ' ';
+    let mut rest = text;
+    while let Some(start) = rest.find(is_part) {
+        before = rest[..start].chars().next_back().unwrap_or(before);
+        rest = &rest[start..];
+        let end = rest.find(|letter| !is_part(letter)).unwrap_or(rest.len());
+        let (word, behind) = rest.split_at(end);
+        words.push(Word {
+            text: word.to_ascii_lowercase(),
+            is_marked: matches!(before, '"' | '\'' | '`' | '.' | '[' | '/'),
+        });
+        rest = behind;
+        before = ' ';
+    }
+    words
+}
+
+fn has_phrase(words: &[Word], phrase: &str) -> bool {
+    let phrase: Vec<&str> = phrase.split(' ').collect();
+    phrase.len() > 1 && words.windows(phrase.len()).any(|words| is_phrase(words, &phrase))
+}
+
+fn is_phrase(words: &[Word], phrase: &[&str]) -> bool {
+    words.len() == phrase.len() && words.iter().zip(phrase).all(|(word, said)| word.text == *said)
+}
+
+/// Returns `true` if a sentence can be about the member of this row: one of a message's is also the
+/// name of a request's own, of a tool's, or of nothing at all.
+fn is_meant(row: &Optional, words: &[Word]) -> bool {
+    let is_message = |word: &Word| matches!(&*word.text, "message" | "messages");
+    let is_plain = matches!(row.place, Place::Request) || row.name.starts_with("reasoning_");
+    is_plain || words.iter().any(is_message)
+}
+
+/// Returns `true` if a sentence says that the member `name` is refused.
+fn is_refused(name: &str, words: &[Word]) -> bool {
+    // `name` and `reasoning` are words of any sentence.
+    let is_name = |word: &Word| word.text == name && (word.is_marked || name.contains('_'));
+    let mut places = (0..words.len()).filter(|place| is_name(&words[*place]));
+    places.any(|place| is_refused_before(&words[..place]) || is_refused_behind(&words[place + 1..]))
+}
+
+fn is_refused_before(words: &[Word]) -> bool {
+    (0..=APART.min(words.len())).any(|apart| {
+        let (words, between) = words.split_at(words.len() - apart);
+        let ends = |phrase: &&[&str]| {
+            let start = words.len().checked_sub(phrase.len());
+            start.is_some_and(|start| is_phrase(&words[start..], phrase))
+        };
+        between.iter().all(is_between) && BEFORE.iter().any(ends)
+    })
+}
+
+fn is_refused_behind(words: &[Word]) -> bool {
+    (0..=APART.min(words.len())).any(|apart| {
+        let (between, words) = words.split_at(apart);
+        let begins = |phrase: &&[&str]| {
+            let words = words.get(..phrase.len());
+            words.is_some_and(|words| is_phrase(words, phrase))
+        };
+        between.iter().all(is_between) && BEHIND.iter().any(begins)
+    })
+}
+
+fn is_between(word: &Word) -> bool {
+    let is_number = word.text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_row = || crate::chat::OPTIONAL.iter().any(|row| row.name == word.text);
+    is_number || BETWEEN.contains(&&*word.text) || is_row()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(body: &str) -> Vec<&'static str> {
+        named(body.as_bytes()).rows().map(|row| row.name).collect()
+    }
+
+    #[test]
+    fn refusals_are_understood_as_services_word_them() {
+        for (body, expected) in [
+            // OpenAI and Azure.
+            (r#"{"error":{"message":"Unsupported parameter: 'parallel_tool_calls' is not supported with this model.","type":"invalid_request_error","param":"parallel_tool_calls","code":"unsupported_parameter"}}"#, "parallel_tool_calls"),
+            (r#"{"error":{"message":"Unrecognized request argument supplied: parallel_tool_calls. Please contact us","param":null,"code":null}}"#, "parallel_tool_calls"),
+            (r#"{"error":{"message":"litellm.BadRequestError: AzureException BadRequestError - {\n \"error\": {\n \"message\": \"Unknown parameter: 'stream_options.include_usage'.\",\n \"param\": \"stream_options.include_usage\"}}","param":null,"code":"400"}}"#, "stream_options"),
+            // Databricks, in JSON and as text.
+            (r#"{"error_code":"BAD_REQUEST","message":"Bad request: json: unknown field \"stream_options\"\n"}"#, "stream_options"),
+            ("Bad request: json: unknown field \"parallel_tool_calls\"", "parallel_tool_calls"),
+            // Bedrock.
+            (r##"{"message":"Malformed input request: #: extraneous key [include_usage] is not permitted, please reformat your input and try again."}"##, "stream_options"),
+            // Mistral, in three forms.
+            (r#"{"object":"error","message":{"detail":[{"type":"extra_forbidden","loc":["body","messages",31,"assistant","reasoning_content"],"msg":"Extra inputs are not permitted","input":"\n"}]},"type":"invalid_request_error","param":null}"#, "reasoning_content"),
+            (r#"{"detail":[{"type":"extra_forbidden","msg":"Extra inputs are not permitted","loc":["body","stream_options"],"input":{"include_usage":true}}]}"#, "stream_options"),
+            (r#"{"object":"error","message":"{\"detail\":[{\"type\":\"extra_forbidden\",\"loc\":[\"body\",\"messages\",2,\"tool\",\"name\"],\"msg\":\"Extra inputs are not permitted\"}]}"}"#, "name"),
+            // vLLM.
+            (r#"{"object":"error","message":"[{'type': 'extra_forbidden', 'loc': ('body', 'stream_options'), 'msg': 'Extra inputs are not permitted', 'input': {'include_usage': True}}]","type":"BadRequestError","param":null,"code":400}"#, "stream_options"),
+            // Groq.
+            (r#"{"error":{"message":"'messages.2' : for 'role:assistant' the following must be satisfied[('messages.2' : property 'reasoning' is unsupported, did you mean 'role'?)]","type":"invalid_request_error"}}"#, "reasoning"),
+            // Cerebras.
+            (r#"{"message":"messages.2.assistant.reasoning_content: property 'messages.2.assistant.reasoning_content' is unsupported","type":"invalid_request_error","param":"validation_error"}"#, "reasoning_content"),
+            // Fireworks and Kimi.
+            (r#"{"error":{"message":"Error from provider: Extra inputs are not permitted, field: 'messages[8].reasoning', value: 'Now I need'"}}"#, "reasoning"),
+            // Gemini, whose errors are in a list.
+            (r#"[{"error":{"code":400,"message":"Invalid JSON payload received. Unknown name \"stream_options\": Cannot find field.","status":"INVALID_ARGUMENT","details":[{"fieldViolations":[{"description":"Unknown name \"stream_options\": Cannot find field."}]}]}}]"#, "stream_options"),
+            (r#"[{"error":{"message":"Invalid JSON payload received. Unknown name \"reasoning\" at 'messages[1]': Cannot find field."}}]"#, "reasoning"),
+            // Cohere.
+            (r#"{"message":"unknown field: parameter 'parallel_tool_calls' is not a valid field. For proper usage, please refer to …"}"#, "parallel_tool_calls"),
+            // DeepSeek, Qwen and Claude.
+            (r#"{"error":{"message":"Thinking mode does not support this tool_choice","type":"invalid_request_error","param":null}}"#, "tool_choice"),
+            (r#"{"error":{"message":"<400> InternalError.Algo.InvalidParameter: The tool_choice parameter does not support being set to required or object in thinking mode","param":null}}"#, "tool_choice"),
+            (r#"{"error":{"message":"tool_choice: type \"tool\" and \"any\" are not supported for this model."}}"#, "tool_choice"),
+            // OpenCode's relay and xAI.
+            (r#"{"error":{"message":"Error from provider (Console Go): Upstream request failed: [invalid_request_error] messages[3]: \"name\" is not supported by this endpoint"}}"#, "name"),
+            (r#"{"code":"Client specified an invalid argument","error":"Only messages of role 'user' can have a name."}"#, "name"),
+        ] {
+            assert_eq!(names(body), [expected], "{body}");
+        }
+    }
+
+    #[test]
+    fn all_that_a_refusal_names_is_found() {
+        let gemini = r#"[{"error":{"message":"Invalid JSON payload received. Unknown name \"stream_options\": Cannot find field.\nInvalid JSON payload received. Unknown name \"parallel_tool_calls\": Cannot find field."}}]"#;
+        assert_eq!(names(gemini), ["stream_options", "parallel_tool_calls"]);
+        let azure = r#"{"error":{"message":"Unrecognized request arguments supplied: parallel_tool_calls, tool_choice"}}"#;
+        assert_eq!(names(azure), ["parallel_tool_calls", "tool_choice"]);
+    }
+
+    #[test]
+    fn what_names_a_member_for_another_reason_refuses_nothing() {
+        for body in [
+            // DeepSeek wants them back.
+            r#"{"error":{"message":"The reasoning_content in the thinking mode must be passed back to the API.","param":null}}"#,
+            r#"{"error":{"message":"Missing `reasoning_content` field in the assistant message at message index 2."}}"#,
+            // Another member, with one of ours as a guess.
+            r#"{"error":{"message":"'messages.2' : for 'role:assistant' the following must be satisfied[('messages.2' : property 'status' is unsupported, did you mean 'name'?)]"}}"#,
+            r#"{"error":{"message":"'messages.1' : property 'tool_calls' is unsupported, did you mean 'tool_call_id'?"}}"#,
+            // A caller's own member of the request, not of a turn.
+            r#"[{"error":{"message":"Invalid JSON payload received. Unknown name \"reasoning\": Cannot find field."}}]"#,
+            // A tool's name, and the name of a call.
+            r#"{"error":{"message":"Invalid 'tools[0].function.name': string does not match pattern.","param":"tools[0].function.name"}}"#,
+            r#"{"error":{"message":"Invalid","param":"messages[1].tool_calls[0].function.name"}}"#,
+            // Part of another word.
+            r#"{"error":{"message":"Unknown parameter: 'my_tool_choice'."}}"#,
+            // A server without a parser of calls.
+            r#"{"object":"error","message":"\"auto\" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set","code":400}"#,
+            // The request, repeated.
+            r#"{"detail":[{"type":"missing","loc":["body","model"],"msg":"Field required","input":{"tool_choice":"auto","stream_options":{},"note":"unknown field tool_choice"}}]}"#,
+            r#"{"error":{"message":"Failed to call a function.","failed_generation":"Unknown parameter: 'tool_choice'"}}"#,
+            "",
+            "<html>",
+            "7",
+        ] {
+            assert_eq!(names(body), [""; 0], "{body}");
+        }
+    }
+
+    #[test]
+    fn a_member_that_is_wanted_back_is_mentioned() {
+        let body = br#"{"error":{"message":"The reasoning_content in the thinking mode must be passed back to the API."}}"#;
+        let names: Vec<_> = mentioned(body).rows().map(|row| row.name).collect();
+        assert_eq!(names, ["reasoning_content"]);
+    }
+}
