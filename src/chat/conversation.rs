@@ -195,7 +195,9 @@ impl Conversation {
         omitted: Omitted,
         tools_ran: bool,
     ) {
-        let is_new = self.has(request, omitted, tools_ran).has(Omitted::TOOL_CHOICE);
+        let is_new = self
+            .has(request, omitted, tools_ran)
+            .has(Omitted::TOOL_CHOICE);
         let is_forced = is_new && !self.choice_is_free(request, tools_ran);
         let is_kept = omitted.has(Omitted::TOOL_CHOICE);
         self.omits_forced = is_kept && (is_forced || self.omits_forced);
@@ -345,7 +347,10 @@ mod tests {
         conversation.push(r#"{"role":"tool","name":"f"}"#.into());
         let all = Omitted::of(|_| true);
         let early = conversation.has(&request, all, false);
-        assert_eq!(early, Omitted::PARALLEL_TOOL_CALLS.and(Omitted::TOOL_CHOICE));
+        assert_eq!(
+            early,
+            Omitted::PARALLEL_TOOL_CALLS.and(Omitted::TOOL_CHOICE)
+        );
         let found = conversation.has(&request, all, true);
         conversation.omit(&request, &[], found, true);
         assert!(conversation.has(&request, all, true).is_empty());

@@ -18,6 +18,7 @@ mod tool_call;
 mod tool_choice;
 mod turn;
 mod turn_reader;
+mod unstreamed;
 mod usage;
 
 pub(crate) use self::{

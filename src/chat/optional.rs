@@ -129,7 +129,9 @@ impl Omitted {
             return message.clone();
         };
         let text = object.text().to_owned();
-        let text = found.rows().fold(text, |text, row| without(&text, row.name));
+        let text = found
+            .rows()
+            .fold(text, |text, row| without(&text, row.name));
         text.into()
     }
 }
@@ -183,7 +185,10 @@ mod tests {
                 r#"{"role":"tool","name":"f","content":"","reasoning":1}"#,
                 r#"{"role":"tool","content":"","reasoning":1}"#,
             ),
-            (r#"{"role":"user","name":"f"}"#, r#"{"role":"user","name":"f"}"#),
+            (
+                r#"{"role":"user","name":"f"}"#,
+                r#"{"role":"user","name":"f"}"#,
+            ),
             ("7", "7"),
         ] {
             assert_eq!(all.taken_from(&message.into()), expected);

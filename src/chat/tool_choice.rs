@@ -115,7 +115,9 @@ impl ToolChoice {
 /// or with the name beside the type, as in OpenAI's Responses and (`tool`) in Anthropic's Messages.
 fn named<'a>(choice: &Object<'a>) -> Option<Cow<'a, str>> {
     let kind = choice.string("type").unwrap_or("function".into());
-    let inner = choice.present(&kind).and_then(|text| Object::parse(text).ok());
+    let inner = choice
+        .present(&kind)
+        .and_then(|text| Object::parse(text).ok());
     match inner {
         Some(inner) => inner.string("name"),
         None => choice.string("name"),
@@ -156,7 +158,10 @@ mod tests {
             (json!("any"), json!("auto")),
             (function("s__f"), json!("auto")),
             (json!({"type": "function", "name": "s__f"}), json!("auto")),
-            (json!({"type": "tool", "name": "s__f"}), json!({"type": "auto"})),
+            (
+                json!({"type": "tool", "name": "s__f"}),
+                json!({"type": "auto"}),
+            ),
             (
                 json!({"type": "any", "disable_parallel_tool_use": true}),
                 json!({"type": "auto", "disable_parallel_tool_use": true}),
@@ -186,7 +191,12 @@ mod tests {
     #[test]
     fn a_caller_with_tools_of_its_own_is_only_freed_of_a_tool_that_is_not_its_own() {
         let named = |name: &str| json!({"type": "function", "function": {"name": name}});
-        for stays in [json!("required"), json!("any"), json!({"type": "any"}), named("own")] {
+        for stays in [
+            json!("required"),
+            json!("any"),
+            json!({"type": "any"}),
+            named("own"),
+        ] {
             assert_eq!(later(&stays, &["other", "own"]), stays);
         }
         assert_eq!(later(&named("s__f"), &["own"]), json!("auto"));

@@ -26,7 +26,9 @@ use memchr::memchr2;
 use tokio::time::timeout;
 
 use super::{
-    delivery::{Closing, Delivery, Failure, NoTurn, Reading, Reply, completion, read_whole},
+    delivery::{
+        Closing, Delivery, Failure, NoTurn, Reading, Reply, completion, read_whole, unstreamed,
+    },
     headers::{is_stream, remove_stale, unbuffered},
     sink::Sink,
 };
@@ -361,7 +363,7 @@ impl Delivery for CallerStream {
             return turn.map_err(NoTurn::Stream);
         }
         let read = self.alive(read_whole(body, reading)).await;
-        let answer = completion(&parts, &read);
+        let answer = completion(&parts, &read).or_else(|| unstreamed(&parts, &read));
         match answer.filter(|answer| is_success && answer.has_message()) {
             Some(answer) => {
                 self.begin(parts);

@@ -105,6 +105,16 @@ pub(crate) async fn read_whole(body: InnerBody, reading: Reading) -> Read<InnerB
 
 /// The object that an answer is, if it can be read.
 pub(crate) fn completion(parts: &response::Parts, read: &Read<InnerBody>) -> Option<Completion> {
-    let is_readable = read.is_complete() && is_plain(&parts.headers);
-    is_readable.then(|| Completion::parse(&read.bytes()))?
+    is_readable(parts, read).then(|| Completion::parse(&read.bytes()))?
+}
+
+/// The completion that a successful answer streams, if it can be read.
+pub(crate) fn unstreamed(parts: &response::Parts, read: &Read<InnerBody>) -> Option<Completion> {
+    let may_be = parts.status.is_success() && is_readable(parts, read);
+    may_be.then(|| Completion::of_stream(&read.bytes()))?
+}
+
+/// Returns `true` if all of an answer is there, as it was meant.
+fn is_readable(parts: &response::Parts, read: &Read<InnerBody>) -> bool {
+    read.is_complete() && is_plain(&parts.headers)
 }

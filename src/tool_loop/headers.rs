@@ -10,8 +10,10 @@ pub(crate) fn is_plain(headers: &HeaderMap) -> bool {
 
 /// Returns `true` if an answer with these headers is a readable stream of events.
 pub(crate) fn is_stream(headers: &HeaderMap) -> bool {
+    const KIND: &[u8] = b"text/event-stream";
     let kind = headers.get(header::CONTENT_TYPE);
-    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream")) && is_plain(headers)
+    let kind = kind.and_then(|kind| kind.as_bytes().get(..KIND.len()));
+    kind.is_some_and(|kind| kind.eq_ignore_ascii_case(KIND)) && is_plain(headers)
 }
 
 /// Removes what describes a body that was rewritten.

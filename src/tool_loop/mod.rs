@@ -64,8 +64,7 @@ use self::{
     reply::WholeReply,
 };
 pub(crate) use self::{
-    gateway::Gateway, headers::is_plain, remembered::Remembered, reply::refused,
-    upstream::Upstream,
+    gateway::Gateway, headers::is_plain, remembered::Remembered, reply::refused, upstream::Upstream,
 };
 use crate::{
     apart,
@@ -372,7 +371,8 @@ impl Exchange {
             return Ok(Asked::Answer(first));
         }
         let (parts, body) = first.into_parts();
-        let read = delivery.alive(body::read(body, refused::READ, upstream.room()));
+        let limit = self.gateway.settings.limits.body_bytes;
+        let read = delivery.alive(body::read(body, limit, upstream.room()));
         let read = read.await;
         if !self.omit_refused(&parts, &read) {
             return Ok(Asked::Refused(parts, read));
@@ -416,6 +416,9 @@ impl Exchange {
             return false;
         }
         let (body, tools_ran) = (read.bytes(), self.receipt.tools_ran());
+        if body.len() > refused::READ {
+            return false;
+        }
         let refused = refused::named(&body);
         let refused = self.conversation.has(&self.request, refused, tools_ran);
         let omitted = self.conversation.omitted();

@@ -54,9 +54,34 @@ const BEHIND: [&[&str]; 7] = [
 
 /// Words that may stand between the two.
 const BETWEEN: [&str; 28] = [
-    "any", "and", "are", "argument", "arguments", "assistant", "body", "field", "is", "key",
-    "keyword", "message", "messages", "msg", "name", "of", "option", "parameter", "property",
-    "request", "supplied", "the", "this", "tool", "type", "value", "was", "were",
+    "any",
+    "and",
+    "are",
+    "argument",
+    "arguments",
+    "assistant",
+    "body",
+    "field",
+    "is",
+    "key",
+    "keyword",
+    "message",
+    "messages",
+    "msg",
+    "name",
+    "of",
+    "option",
+    "parameter",
+    "property",
+    "request",
+    "supplied",
+    "the",
+    "this",
+    "tool",
+    "type",
+    "value",
+    "was",
+    "were",
 ];
 
 /// Returns `true` if an answer with this status may be a refusal of a member.
@@ -142,7 +167,8 @@ impl Said {
         let is_path = |path: &Vec<String>| is_path_of(row, path);
         let is_refused = |words: &Vec<Word>| {
             let others = row.others.iter().any(|other| has_phrase(words, other));
-            others || (is_meant(row, words) && is_refused(row.name, words))
+            others
+                || (is_meant(row, words) && is_refused(row.name, words))
                 || row.others.iter().any(|other| is_refused(other, words))
         };
         self.paths.iter().any(is_path) || self.sentences.iter().any(is_refused)
@@ -157,7 +183,10 @@ impl Said {
 /// The steps of a path such as `messages[2].name` or `body.messages.2.assistant.name`.
 fn steps(path: &str) -> Vec<String> {
     let steps = path.split(['.', '[', ']', '/', '\'', '"']);
-    steps.filter(|step| !step.is_empty() && *step != "body").map(str::to_owned).collect()
+    steps
+        .filter(|step| !step.is_empty() && *step != "body")
+        .map(str::to_owned)
+        .collect()
 }
 
 fn location(path: &[Value]) -> Vec<String> {
@@ -203,11 +232,18 @@ fn words(text: &str) -> Vec<Word> {
 
 fn has_phrase(words: &[Word], phrase: &str) -> bool {
     let phrase: Vec<&str> = phrase.split(' ').collect();
-    phrase.len() > 1 && words.windows(phrase.len()).any(|words| is_phrase(words, &phrase))
+    phrase.len() > 1
+        && words
+            .windows(phrase.len())
+            .any(|words| is_phrase(words, &phrase))
 }
 
 fn is_phrase(words: &[Word], phrase: &[&str]) -> bool {
-    words.len() == phrase.len() && words.iter().zip(phrase).all(|(word, said)| word.text == *said)
+    words.len() == phrase.len()
+        && words
+            .iter()
+            .zip(phrase)
+            .all(|(word, said)| word.text == *said)
 }
 
 /// Returns `true` if a sentence can be about the member of this row: one of a message's is also the
@@ -250,7 +286,11 @@ fn is_refused_behind(words: &[Word]) -> bool {
 
 fn is_between(word: &Word) -> bool {
     let is_number = word.text.bytes().all(|byte| byte.is_ascii_digit());
-    let is_row = || crate::chat::OPTIONAL.iter().any(|row| row.name == word.text);
+    let is_row = || {
+        crate::chat::OPTIONAL
+            .iter()
+            .any(|row| row.name == word.text)
+    };
     is_number || BETWEEN.contains(&&*word.text) || is_row()
 }
 
@@ -266,38 +306,101 @@ mod tests {
     fn refusals_are_understood_as_services_word_them() {
         for (body, expected) in [
             // OpenAI and Azure.
-            (r#"{"error":{"message":"Unsupported parameter: 'parallel_tool_calls' is not supported with this model.","type":"invalid_request_error","param":"parallel_tool_calls","code":"unsupported_parameter"}}"#, "parallel_tool_calls"),
-            (r#"{"error":{"message":"Unrecognized request argument supplied: parallel_tool_calls. Please contact us","param":null,"code":null}}"#, "parallel_tool_calls"),
-            (r#"{"error":{"message":"litellm.BadRequestError: AzureException BadRequestError - {\n \"error\": {\n \"message\": \"Unknown parameter: 'stream_options.include_usage'.\",\n \"param\": \"stream_options.include_usage\"}}","param":null,"code":"400"}}"#, "stream_options"),
+            (
+                r#"{"error":{"message":"Unsupported parameter: 'parallel_tool_calls' is not supported with this model.","type":"invalid_request_error","param":"parallel_tool_calls","code":"unsupported_parameter"}}"#,
+                "parallel_tool_calls",
+            ),
+            (
+                r#"{"error":{"message":"Unrecognized request argument supplied: parallel_tool_calls. Please contact us","param":null,"code":null}}"#,
+                "parallel_tool_calls",
+            ),
+            (
+                r#"{"error":{"message":"litellm.BadRequestError: AzureException BadRequestError - {\n \"error\": {\n \"message\": \"Unknown parameter: 'stream_options.include_usage'.\",\n \"param\": \"stream_options.include_usage\"}}","param":null,"code":"400"}}"#,
+                "stream_options",
+            ),
             // Databricks, in JSON and as text.
-            (r#"{"error_code":"BAD_REQUEST","message":"Bad request: json: unknown field \"stream_options\"\n"}"#, "stream_options"),
-            ("Bad request: json: unknown field \"parallel_tool_calls\"", "parallel_tool_calls"),
+            (
+                r#"{"error_code":"BAD_REQUEST","message":"Bad request: json: unknown field \"stream_options\"\n"}"#,
+                "stream_options",
+            ),
+            (
+                "Bad request: json: unknown field \"parallel_tool_calls\"",
+                "parallel_tool_calls",
+            ),
             // Bedrock.
-            (r##"{"message":"Malformed input request: #: extraneous key [include_usage] is not permitted, please reformat your input and try again."}"##, "stream_options"),
+            (
+                r##"{"message":"Malformed input request: #: extraneous key [include_usage] is not permitted, please reformat your input and try again."}"##,
+                "stream_options",
+            ),
             // Mistral, in three forms.
-            (r#"{"object":"error","message":{"detail":[{"type":"extra_forbidden","loc":["body","messages",31,"assistant","reasoning_content"],"msg":"Extra inputs are not permitted","input":"\n"}]},"type":"invalid_request_error","param":null}"#, "reasoning_content"),
-            (r#"{"detail":[{"type":"extra_forbidden","msg":"Extra inputs are not permitted","loc":["body","stream_options"],"input":{"include_usage":true}}]}"#, "stream_options"),
-            (r#"{"object":"error","message":"{\"detail\":[{\"type\":\"extra_forbidden\",\"loc\":[\"body\",\"messages\",2,\"tool\",\"name\"],\"msg\":\"Extra inputs are not permitted\"}]}"}"#, "name"),
+            (
+                r#"{"object":"error","message":{"detail":[{"type":"extra_forbidden","loc":["body","messages",31,"assistant","reasoning_content"],"msg":"Extra inputs are not permitted","input":"\n"}]},"type":"invalid_request_error","param":null}"#,
+                "reasoning_content",
+            ),
+            (
+                r#"{"detail":[{"type":"extra_forbidden","msg":"Extra inputs are not permitted","loc":["body","stream_options"],"input":{"include_usage":true}}]}"#,
+                "stream_options",
+            ),
+            (
+                r#"{"object":"error","message":"{\"detail\":[{\"type\":\"extra_forbidden\",\"loc\":[\"body\",\"messages\",2,\"tool\",\"name\"],\"msg\":\"Extra inputs are not permitted\"}]}"}"#,
+                "name",
+            ),
             // vLLM.
-            (r#"{"object":"error","message":"[{'type': 'extra_forbidden', 'loc': ('body', 'stream_options'), 'msg': 'Extra inputs are not permitted', 'input': {'include_usage': True}}]","type":"BadRequestError","param":null,"code":400}"#, "stream_options"),
+            (
+                r#"{"object":"error","message":"[{'type': 'extra_forbidden', 'loc': ('body', 'stream_options'), 'msg': 'Extra inputs are not permitted', 'input': {'include_usage': True}}]","type":"BadRequestError","param":null,"code":400}"#,
+                "stream_options",
+            ),
             // Groq.
-            (r#"{"error":{"message":"'messages.2' : for 'role:assistant' the following must be satisfied[('messages.2' : property 'reasoning' is unsupported, did you mean 'role'?)]","type":"invalid_request_error"}}"#, "reasoning"),
+            (
+                r#"{"error":{"message":"'messages.2' : for 'role:assistant' the following must be satisfied[('messages.2' : property 'reasoning' is unsupported, did you mean 'role'?)]","type":"invalid_request_error"}}"#,
+                "reasoning",
+            ),
             // Cerebras.
-            (r#"{"message":"messages.2.assistant.reasoning_content: property 'messages.2.assistant.reasoning_content' is unsupported","type":"invalid_request_error","param":"validation_error"}"#, "reasoning_content"),
+            (
+                r#"{"message":"messages.2.assistant.reasoning_content: property 'messages.2.assistant.reasoning_content' is unsupported","type":"invalid_request_error","param":"validation_error"}"#,
+                "reasoning_content",
+            ),
             // Fireworks and Kimi.
-            (r#"{"error":{"message":"Error from provider: Extra inputs are not permitted, field: 'messages[8].reasoning', value: 'Now I need'"}}"#, "reasoning"),
+            (
+                r#"{"error":{"message":"Error from provider: Extra inputs are not permitted, field: 'messages[8].reasoning', value: 'Now I need'"}}"#,
+                "reasoning",
+            ),
             // Gemini, whose errors are in a list.
-            (r#"[{"error":{"code":400,"message":"Invalid JSON payload received. Unknown name \"stream_options\": Cannot find field.","status":"INVALID_ARGUMENT","details":[{"fieldViolations":[{"description":"Unknown name \"stream_options\": Cannot find field."}]}]}}]"#, "stream_options"),
-            (r#"[{"error":{"message":"Invalid JSON payload received. Unknown name \"reasoning\" at 'messages[1]': Cannot find field."}}]"#, "reasoning"),
+            (
+                r#"[{"error":{"code":400,"message":"Invalid JSON payload received. Unknown name \"stream_options\": Cannot find field.","status":"INVALID_ARGUMENT","details":[{"fieldViolations":[{"description":"Unknown name \"stream_options\": Cannot find field."}]}]}}]"#,
+                "stream_options",
+            ),
+            (
+                r#"[{"error":{"message":"Invalid JSON payload received. Unknown name \"reasoning\" at 'messages[1]': Cannot find field."}}]"#,
+                "reasoning",
+            ),
             // Cohere.
-            (r#"{"message":"unknown field: parameter 'parallel_tool_calls' is not a valid field. For proper usage, please refer to …"}"#, "parallel_tool_calls"),
+            (
+                r#"{"message":"unknown field: parameter 'parallel_tool_calls' is not a valid field. For proper usage, please refer to …"}"#,
+                "parallel_tool_calls",
+            ),
             // DeepSeek, Qwen and Claude.
-            (r#"{"error":{"message":"Thinking mode does not support this tool_choice","type":"invalid_request_error","param":null}}"#, "tool_choice"),
-            (r#"{"error":{"message":"<400> InternalError.Algo.InvalidParameter: The tool_choice parameter does not support being set to required or object in thinking mode","param":null}}"#, "tool_choice"),
-            (r#"{"error":{"message":"tool_choice: type \"tool\" and \"any\" are not supported for this model."}}"#, "tool_choice"),
+            (
+                r#"{"error":{"message":"Thinking mode does not support this tool_choice","type":"invalid_request_error","param":null}}"#,
+                "tool_choice",
+            ),
+            (
+                r#"{"error":{"message":"<400> InternalError.Algo.InvalidParameter: The tool_choice parameter does not support being set to required or object in thinking mode","param":null}}"#,
+                "tool_choice",
+            ),
+            (
+                r#"{"error":{"message":"tool_choice: type \"tool\" and \"any\" are not supported for this model."}}"#,
+                "tool_choice",
+            ),
             // OpenCode's relay and xAI.
-            (r#"{"error":{"message":"Error from provider (Console Go): Upstream request failed: [invalid_request_error] messages[3]: \"name\" is not supported by this endpoint"}}"#, "name"),
-            (r#"{"code":"Client specified an invalid argument","error":"Only messages of role 'user' can have a name."}"#, "name"),
+            (
+                r#"{"error":{"message":"Error from provider (Console Go): Upstream request failed: [invalid_request_error] messages[3]: \"name\" is not supported by this endpoint"}}"#,
+                "name",
+            ),
+            (
+                r#"{"code":"Client specified an invalid argument","error":"Only messages of role 'user' can have a name."}"#,
+                "name",
+            ),
         ] {
             assert_eq!(names(body), [expected], "{body}");
         }

@@ -10,6 +10,7 @@ use http_body::Body;
 use super::{
     delivery::{
         Closing, Delivery, FAILED, Failure, NoTurn, Reading, Reply, completion, read_whole,
+        unstreamed,
     },
     headers::remove_stale,
 };
@@ -19,6 +20,8 @@ use crate::{
     inner::InnerBody,
     refusal::{Kind, Refusal},
 };
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// The answer of the last turn, which is the caller's once the loop ends.
 #[derive(Default)]
@@ -44,12 +47,16 @@ impl Delivery for WholeReply {
         reading: Reading,
     ) -> Result<Turn, NoTurn> {
         let tools_ran = reading.tools_ran;
-        let (parts, body) = response.into_parts();
+        let (mut parts, body) = response.into_parts();
         let read = read_whole(body, reading).await;
         // Some upstreams report an error with status 200. Before tools have run, that is an answer
         // to hand on.
         let is_turn = |answer: &Completion| answer.has_message() || !tools_ran;
-        let answer = completion(&parts, &read);
+        let answer = completion(&parts, &read).or_else(|| {
+            let answer = unstreamed(&parts, &read)?;
+            parts.headers.insert(header::CONTENT_TYPE, JSON);
+            Some(answer)
+        });
         match answer.filter(|answer| parts.status.is_success() && is_turn(answer)) {
             Some(mut answer) => {
                 let turn = answer.take_turn();
@@ -109,10 +116,7 @@ pub(crate) fn upstream_failed(receipt: Option<String>) -> Reply {
     let refusal = Refusal::new(Kind::Upstream, FAILED);
     let (mut parts, ()) = Response::new(()).into_parts();
     parts.status = refusal.status();
-    parts.headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
+    parts.headers.insert(header::CONTENT_TYPE, JSON);
     not_to_be_retried(&mut parts);
     let body = Bytes::from(refusal.body());
     let body = match (Completion::parse(&body), receipt) {
@@ -126,10 +130,7 @@ pub(crate) fn upstream_failed(receipt: Option<String>) -> Reply {
 pub(crate) fn refused<B: Body<Data = Bytes>>(refusal: &Refusal) -> Response<McpBody<B>> {
     let (mut parts, ()) = Response::new(()).into_parts();
     parts.status = refusal.status();
-    parts.headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
+    parts.headers.insert(header::CONTENT_TYPE, JSON);
     if matches!(
         parts.status,
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
