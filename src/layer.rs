@@ -25,7 +25,9 @@ use crate::{
 /// A layer that gives a chat-completions service the tools of the servers in a registry.
 ///
 /// The layer looks at `POST` requests whose path ends in `/chat/completions` and that have a
-/// top-level member `mcp`; everything else reaches the inner service untouched.
+/// top-level member `mcp`; everything else reaches the inner service untouched. Only `POST` requests
+/// to a model's other APIs (`/completions`, `/responses`, `/messages`) that have it are refused with
+/// `400 invalid_mcp_options`.
 ///
 /// ```
 /// use axum::{Router, routing::post};
@@ -108,7 +110,8 @@ impl McpLayer {
     }
 
     /// Replaces the paths that the layer handles; by default every path that ends in
-    /// `/chat/completions`.
+    /// `/chat/completions`. Slashes at the end, and several in a row, make no difference. With paths
+    /// of your own, `mcp` is looked for nowhere else.
     #[must_use]
     pub fn with_paths<P: Into<String>>(mut self, paths: impl IntoIterator<Item = P>) -> Self {
         self.settings.paths = Paths::Only(paths.into_iter().map(Into::into).collect());

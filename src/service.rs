@@ -20,6 +20,7 @@ use crate::{
     caller::{self, Caller, CallerTokens},
     held::Full,
     inner::{Inner, InnerError, restored},
+    name::short,
     refusal::{self, Refusal},
     settings::Limits,
     sniff::may_have_mcp,
@@ -71,10 +72,10 @@ where
         let tokens = CallerTokens::take(request.headers_mut());
         let inner = self.inner.clone();
         // An encoded body passes through: decompression belongs outside of this layer.
-        let ours = request.method() == Method::POST
-            && self.gateway.settings.paths.contain(request.uri().path())
-            && is_plain(request.headers());
-        if !ours {
+        let is_read = request.method() == Method::POST && is_plain(request.headers());
+        let (paths, path) = (&self.gateway.settings.paths, request.uri().path());
+        let is_ours = is_read && paths.contain(path);
+        if !(is_ours || is_read && paths.are_beside(path)) {
             let future = inner.oneshot(request.map(RequestBody::through));
             return ResponseFuture {
                 kind: Kind::Through { future },
@@ -82,7 +83,10 @@ where
         }
         let gateway = self.gateway.clone();
         let (parts, body) = request.into_parts();
-        let future = Box::pin(async move { answer(gateway, inner, parts, body, tokens).await });
+        let future: Answering<RB, S::Error> = match is_ours {
+            true => Box::pin(async move { answer(gateway, inner, parts, body, tokens).await }),
+            false => Box::pin(async move { beside(gateway, inner, parts, body).await }),
+        };
         ResponseFuture {
             kind: Kind::Ours { future },
         }
@@ -137,6 +141,43 @@ where
         }
         Err(refusal) => Ok(tool_loop::refused(&refusal)),
     }
+}
+
+/// Answers a request to another API of a model's service: it passes, unless it asks for tools.
+async fn beside<S, B, RB>(
+    gateway: Arc<Gateway>,
+    inner: S,
+    parts: request::Parts,
+    body: B,
+) -> Result<Response<McpBody<RB>>, S::Error>
+where
+    S: Service<Request<RequestBody<B>>, Response = Response<RB>> + Clone + Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    RB: Body<Data = Bytes> + Send + 'static,
+{
+    let limits = &gateway.settings.limits;
+    let held = gateway.room.of(&caller::whose(&parts), limits);
+    let reading = pin!(body::read(body, limits.body_bytes, held));
+    let Ok(read) = within(limits.body_read, reading).await else {
+        return Ok(tool_loop::refused(&too_slow(limits)));
+    };
+    // What is too large to be read goes on as it comes.
+    if let Some(body) = may_be_ours(&read)
+        && tool_loop::asks_for_tools(body).await
+    {
+        return Ok(tool_loop::refused(&elsewhere(parts.uri.path())));
+    }
+    let request = Request::from_parts(parts, RequestBody::replayed(read));
+    let response = inner.oneshot(request).await;
+    response.map(|response| response.map(McpBody::through))
+}
+
+fn elsewhere(path: &str) -> Refusal {
+    let fault = format!(
+        "is a member of chat completions (POST …/chat/completions) alone; send the request there, or to {} without it",
+        short(path)
+    );
+    Refusal::invalid_option("mcp", &fault)
 }
 
 fn too_slow(limits: &Limits) -> Refusal {

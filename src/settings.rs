@@ -189,6 +189,10 @@ impl Settings {
 }
 
 /// The paths of chat completions.
+///
+/// Slashes at the end, or several in a row, are one: clients put them there (BerriAI/litellm#8350,
+/// librefang/librefang#3498), many servers read them so, and `mcp` must not pass unread. The
+/// request goes on to the path that it came to.
 #[derive(Clone, Debug)]
 pub(crate) enum Paths {
     /// Every path that ends in `/chat/completions`.
@@ -196,11 +200,64 @@ pub(crate) enum Paths {
     Only(Arc<[String]>),
 }
 
+/// The ends of paths of other APIs that models answer, where callers look for tools as well.
+const OTHERS: [&str; 3] = ["completions", "messages", "responses"];
+
 impl Paths {
     pub(crate) fn contain(&self, path: &str) -> bool {
         match self {
-            Self::ChatCompletions => path.ends_with("/chat/completions"),
-            Self::Only(paths) => paths.iter().any(|p| p == path),
+            Self::ChatCompletions => {
+                let mut from_end = segments(path).rev();
+                from_end.next() == Some("completions") && from_end.next() == Some("chat")
+            }
+            Self::Only(paths) => paths.iter().any(|p| segments(p).eq(segments(path))),
+        }
+    }
+
+    /// Returns `true` if `path` is another API of a model's service, where `mcp` has no meaning.
+    /// Paths beside those that an operator has named are nobody's business here.
+    pub(crate) fn are_beside(&self, path: &str) -> bool {
+        let last = segments(path).next_back();
+        let is_other = last.is_some_and(|last| OTHERS.contains(&last));
+        matches!(self, Self::ChatCompletions) && is_other && !self.contain(path)
+    }
+}
+
+fn segments(path: &str) -> impl DoubleEndedIterator<Item = &str> {
+    path.split('/').filter(|segment| !segment.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slashes_do_not_hide_a_path_of_ours() {
+        let any = Paths::ChatCompletions;
+        let one = Paths::Only([String::from("/ask")].into());
+        for path in [
+            "/chat/completions",
+            "/v1/chat/completions",
+            "/v1/chat/completions/",
+            "/openai/deployments/m/chat/completions//",
+            "/v1//chat//completions",
+        ] {
+            assert!(any.contain(path) && !any.are_beside(path), "{path}");
+            assert!(!one.contain(path) && !one.are_beside(path), "{path}");
+        }
+        for path in ["/ask", "/ask/", "//ask"] {
+            assert!(one.contain(path) && !any.contain(path), "{path}");
+        }
+        for path in ["/v1/completions", "/v1/responses/", "/v1/messages"] {
+            assert!(!any.contain(path) && any.are_beside(path), "{path}");
+        }
+        for path in [
+            "/",
+            "/v1/models",
+            "/v1/chat/completions/x",
+            "/v1/mychat/completionsx",
+        ] {
+            assert!(!any.contain(path) && !any.are_beside(path), "{path}");
         }
     }
 }

@@ -150,7 +150,8 @@ impl Rules {
             ));
         }
         // A page may send text and forms anywhere without a preflight, but not JSON.
-        let is_chat = request.uri().path().ends_with("/chat/completions");
+        let path = request.uri().path().trim_end_matches('/');
+        let is_chat = path.ends_with("/chat/completions");
         if is_chat && request.method() == Method::POST && !is_json(headers) {
             let message = "send the request with content-type: application/json";
             let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;

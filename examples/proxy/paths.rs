@@ -133,7 +133,8 @@ impl Pattern {
         is_method
             && match self.goes_on {
                 true => path.starts_with(&self.path),
-                false => path == self.path,
+                // Clients add a slash to any path.
+                false => path.strip_suffix('/').unwrap_or(path) == self.path || path == self.path,
             }
     }
 }

@@ -93,6 +93,12 @@ pub(crate) async fn read(body: Bytes) -> Result<Option<ChatRequest>, Refusal> {
     }
 }
 
+/// Returns `true` if `body` is a JSON object with a top-level `mcp`.
+pub(crate) async fn asks_for_tools(body: Bytes) -> bool {
+    let parsed = apart::read(body.len(), move || ChatRequest::parse(body)).await;
+    matches!(parsed, Some(Ok(_) | Err(Unread::Doubled(_))))
+}
+
 /// Answers a request that has a member `mcp`.
 ///
 /// # Errors
