@@ -7,9 +7,18 @@ use serde_json::Value;
 
 use super::tool::Offer;
 use crate::{
+    apart,
     left_out::LeftOut,
     registry::{Pins, Server, ToolPolicy},
+    schema::{has_whole_fraction, reread},
 };
+
+/// The most bytes of a schema and arguments that are read again on a serving thread.
+const REREAD_HERE: usize = 32 << 10;
+
+/// What a model is told that sends `null` for a member that does not take it: to leave it out could
+/// change what the tool is asked to do (danny-avila/LibreChat#11905, openclaw/openclaw#96729).
+const NO_NULL: &str = "; leave out a member that has no value, instead of sending null";
 
 /// The tools of a list that a server's record offers, ready for requests.
 ///
@@ -43,12 +52,46 @@ impl Entry {
         &self.offer
     }
 
-    /// Checks `arguments` against the tool's input schema.
+    /// Checks `arguments`, which are the JSON `text`, against the tool's input schema. Where they are
+    /// of nearly the right type, returns them as they were meant.
     ///
     /// # Errors
     /// The faults, in words that let a model repair its call.
-    pub(crate) async fn check(&self, arguments: Value) -> Result<(), String> {
-        self.offer.check(arguments).await
+    pub(crate) async fn check(
+        &self,
+        text: &str,
+        arguments: Value,
+    ) -> Result<Option<String>, String> {
+        let checked = self.offer.check(arguments).await;
+        if checked.is_ok() && !has_whole_fraction(text) {
+            return Ok(None);
+        }
+        let reread = self.reread(text).await;
+        if let Some((read, arguments)) = reread
+            && self.offer.check(arguments).await.is_ok()
+        {
+            return Ok(Some(read));
+        }
+        let told = |fault: String| match fault.contains("null is not of type") {
+            true => fault + NO_NULL,
+            false => fault,
+        };
+        checked.map(|()| None).map_err(told)
+    }
+
+    async fn reread(&self, text: &str) -> Option<(String, Value)> {
+        let offer = self.offer.clone();
+        let size = text.len() + offer.input_schema.get().len();
+        let text = text.to_owned();
+        let reread = move || {
+            let read = reread(&offer.input_schema, &text)?;
+            let arguments = serde_json::from_str(&read).ok()?;
+            Some((read, arguments))
+        };
+        match size <= REREAD_HERE {
+            true => reread(),
+            false => apart::run(reread).await?,
+        }
     }
 
     /// Returns the tool's policy in `server`, the current record; `None` if it is not offered any

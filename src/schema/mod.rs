@@ -9,6 +9,8 @@ mod cost;
 mod pattern_cost;
 mod place;
 #[cfg(feature = "validate")]
+mod reread;
+#[cfg(feature = "validate")]
 mod validator;
 
 #[cfg(not(feature = "validate"))]
@@ -17,6 +19,10 @@ mod validator;
 
 use serde_json::{Value, value::RawValue};
 
+#[cfg(feature = "validate")]
+pub(crate) use self::reread::{has_whole_fraction, reread};
+#[cfg(not(feature = "validate"))]
+pub(crate) use self::validator::{has_whole_fraction, reread};
 pub(crate) use self::{place::Place, validator::Schema};
 
 /// Returns the reason why a tool with this schema cannot be offered; `None` if it can.

@@ -7,6 +7,15 @@ use serde_json::{Value, value::RawValue};
 
 use super::place::Place;
 
+/// Nothing is read in another way.
+pub(crate) fn reread(_: &RawValue, _: &str) -> Option<String> {
+    None
+}
+
+pub(crate) fn has_whole_fraction(_: &str) -> bool {
+    false
+}
+
 /// A schema that is passed on to models, and checks nothing.
 #[derive(Debug)]
 pub(crate) struct Schema;

@@ -10,7 +10,7 @@ use tracing::Instrument;
 use super::{
     call_result::CallResult,
     gateway::Gateway,
-    record::{CallRecord, CallReply, Record},
+    record::{CallRecord, CallReply, Checked, Record},
 };
 use crate::{
     caller::Caller,
@@ -132,11 +132,18 @@ impl Batch<'_> {
     }
 
     async fn run_one(self, call: &ToolCall, owner: Owner<'_>) -> CallResult {
-        let record = self.record.call(self.round, call, owner.entry());
+        let mut record = self.record.call(self.round, call, owner.entry());
         let result = match owner {
             Owner::Ours(entry) => {
-                let called = pin!(self.call(entry, &call.arguments));
-                called.instrument(record.span()).await
+                let arguments = self.checked(entry, &call.arguments);
+                match arguments.instrument(record.span()).await {
+                    Ok(arguments) => {
+                        record.reads(&arguments);
+                        let called = pin!(self.call(entry, arguments.text()));
+                        called.instrument(record.span()).await
+                    }
+                    Err(text) => Err(CallFault::new("invalid_arguments", text)),
+                }
             }
             Owner::Caller | Owner::Unknown => {
                 let name = short(call.function.as_deref().unwrap_or_default());
@@ -198,17 +205,14 @@ impl Batch<'_> {
     }
 
     /// Calls the tool: whether the result is an error, and its text.
-    async fn call(self, entry: &Entry, arguments: &Arguments) -> Result<(bool, String), CallFault> {
+    async fn call(self, entry: &Entry, arguments: &RawValue) -> Result<(bool, String), CallFault> {
         let limits = &self.gateway.settings.limits;
-        let arguments = checked(entry, arguments, limits.argument_bytes)
-            .await
-            .map_err(|text| CallFault::new("invalid_arguments", text))?;
         let out_of_time = || CallFault::new("deadline", "not run: the request's time is up");
         let left = || call_time(self.ends, limits.call).ok_or_else(out_of_time);
         let server = timeout(left()?, self.still_offered(entry)).await;
         let server = server.unwrap_or_else(|_| Err(out_of_time()))?;
         let trace = self.trace();
-        let mut call = CallToolRequest::new(&entry.offer().tool, &arguments);
+        let mut call = CallToolRequest::new(&entry.offer().tool, arguments);
         call.timeout = left()?;
         call.trace = trace.as_ref();
         call.exchange = Some(self.sessions);
@@ -217,6 +221,38 @@ impl Batch<'_> {
             Ok(result) => Ok((result.is_error, result.text)),
             Err(error) => Err(CallFault::new(error.as_str(), error.to_string())),
         }
+    }
+
+    /// The arguments as they go to the server, if they are an object that fits: byte for byte, but for
+    /// what was meant in another way than it stands. They are never serialised again, so a 20-digit
+    /// id keeps all of its digits.
+    async fn checked(self, entry: &Entry, arguments: &Arguments) -> Result<Checked, String> {
+        let Arguments::Text(text) = arguments else {
+            return Err(ARGUMENTS_ARE_NO_OBJECT.into());
+        };
+        let limit = self.gateway.settings.limits.argument_bytes;
+        if text.len() > limit {
+            return Err(format!(
+                "the arguments have {} bytes, more than the {limit} allowed",
+                text.len()
+            ));
+        }
+        let value: Value = serde_json::from_str(text)
+            .map_err(|error| format!("the arguments are not valid JSON: {error}"))?;
+        if !value.is_object() {
+            return Err(ARGUMENTS_ARE_NO_OBJECT.into());
+        }
+        // Two parsers may read a doubled name in two ways; what was checked must be what is used.
+        if let Some(name) = Object::parse(text).ok().as_ref().and_then(Object::doubled) {
+            return Err(format!("the argument {:?} is given twice", short(name)));
+        }
+        let read = entry.check(text, value).await?;
+        let raw = |text: &str| RawValue::from_string(text.trim().to_owned());
+        let checked = match read {
+            Some(read) => raw(&read).map(Checked::Reread),
+            None => raw(text).map(Checked::AsSent),
+        };
+        checked.map_err(|_| ARGUMENTS_ARE_NO_OBJECT.into())
     }
 
     /// The trace that the server's part of this call belongs to: below the call's own span where
@@ -269,35 +305,6 @@ impl CallFault {
 fn call_time(batch_ends: Instant, limit: Duration) -> Option<Duration> {
     let left = batch_ends.saturating_duration_since(Instant::now());
     (!left.is_zero()).then(|| left.min(limit))
-}
-
-/// The arguments as they go to the server, byte for byte, if they are an object that fits. They are
-/// never serialised again, so a 20-digit id keeps all of its digits.
-async fn checked(
-    entry: &Entry,
-    arguments: &Arguments,
-    limit: usize,
-) -> Result<Box<RawValue>, String> {
-    let Arguments::Text(text) = arguments else {
-        return Err(ARGUMENTS_ARE_NO_OBJECT.into());
-    };
-    if text.len() > limit {
-        return Err(format!(
-            "the arguments have {} bytes, more than the {limit} allowed",
-            text.len()
-        ));
-    }
-    let value: Value = serde_json::from_str(text)
-        .map_err(|error| format!("the arguments are not valid JSON: {error}"))?;
-    if !value.is_object() {
-        return Err(ARGUMENTS_ARE_NO_OBJECT.into());
-    }
-    // Two parsers may read a doubled name in two ways; what was checked must be what is used.
-    if let Some(name) = Object::parse(text).ok().as_ref().and_then(Object::doubled) {
-        return Err(format!("the argument {:?} is given twice", short(name)));
-    }
-    entry.check(value).await?;
-    RawValue::from_string(text.trim().to_owned()).map_err(|_| ARGUMENTS_ARE_NO_OBJECT.into())
 }
 
 /// Truncates `text` to `limit` bytes, and says so in the text; returns `true` if something was cut.

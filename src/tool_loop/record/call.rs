@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::HeaderValue;
+use serde_json::value::RawValue;
 use tokio::time::Instant;
 use tracing::{Span, field::Empty};
 
@@ -29,6 +30,25 @@ pub(crate) struct CallRecord<'a> {
     started: Instant,
     span: Span,
     has_ended: bool,
+    /// The arguments as they were read, if that is not how they stand.
+    read: Option<Box<RawValue>>,
+}
+
+/// The arguments of a call, once they were checked.
+#[derive(Debug)]
+pub(crate) enum Checked {
+    /// As the model sent them.
+    AsSent(Box<RawValue>),
+    /// As they were meant.
+    Reread(Box<RawValue>),
+}
+
+impl Checked {
+    pub(crate) fn text(&self) -> &RawValue {
+        match self {
+            Self::AsSent(text) | Self::Reread(text) => text,
+        }
+    }
 }
 
 /// The reply that the model gets for a call.
@@ -52,6 +72,8 @@ pub(super) struct CallEnd<'a> {
     pub(super) outcome: CallOutcome,
     pub(super) error: Option<&'static str>,
     pub(super) reply: Option<CallReply<'a>>,
+    /// The arguments, if they were read in another way than they stand.
+    pub(super) read: Option<&'a str>,
 }
 
 impl Record {
@@ -91,6 +113,7 @@ impl Record {
             started: Instant::now(),
             span,
             has_ended: false,
+            read: None,
         }
     }
 
@@ -112,6 +135,7 @@ impl Record {
                 outcome: CallOutcome::NotExecuted,
                 error: None,
                 reply: None,
+                read: None,
             };
             self.log_call(call, entry, end);
         }
@@ -122,7 +146,7 @@ impl Record {
         let name = shortened(call.function.as_deref().unwrap_or_default());
         let id = shortened(&call.id);
         let text = match &call.arguments {
-            Arguments::Text(text) => Some(&**text),
+            Arguments::Text(text) => Some(end.read.unwrap_or(text)),
             Arguments::Unreadable => None,
         };
         let clean = text.and_then(|text| without_credentials(&entry?.server, text));
@@ -158,6 +182,13 @@ impl CallRecord<'_> {
     /// The span of everything that is done for the call.
     pub(crate) fn span(&self) -> Span {
         self.span.clone()
+    }
+
+    /// Records the arguments as they were read, if that is not how they stand.
+    pub(crate) fn reads(&mut self, arguments: &Checked) {
+        if let Checked::Reread(text) = arguments {
+            self.read = Some(text.clone());
+        }
     }
 
     /// Ends the record with what the model gets; returns how long the call took.
@@ -205,6 +236,7 @@ impl CallRecord<'_> {
                 outcome,
                 error,
                 reply,
+                read: self.read.as_deref().map(RawValue::get),
             };
             self.record.log_call(self.call, self.entry, end);
         }

@@ -21,7 +21,7 @@ mod fields;
 mod turn;
 
 pub(crate) use self::{
-    call::{CallRecord, CallReply},
+    call::{CallRecord, CallReply, Checked},
     ending::Ending,
     exchange::Record,
     turn::TurnSummary,
