@@ -55,7 +55,8 @@ async fn before_tools_ran_what_cannot_be_read_goes_through_untouched() {
 }
 
 #[tokio::test]
-async fn a_stream_that_nobody_asked_for_goes_through_untouched_and_after_tools_is_a_failure() {
+async fn a_stream_of_nothing_that_nobody_asked_for_goes_through_untouched_and_after_tools_is_a_failure()
+ {
     let stream = || {
         raw_answer(
             200,
