@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_leaves_out_what_is_refused_and_keeps_the_rest_byte_for_byte() {
+    fn a_turn_leaves_out_what_is_rejected_and_keeps_the_rest_byte_for_byte() {
         let body = r#"{"tool_choice":"auto","parallel_tool_calls":false , "messages":[1],"mcp":{},"n": 1.0}"#;
         let request = ChatRequest::parse(body.into()).unwrap();
         let mut conversation = Conversation::new(&request, &[]);

@@ -1,6 +1,6 @@
-//! Members that a turn can do without: left out where the model's service refuses them.
+//! Members that a turn can do without: left out where the model's service rejects them.
 //!
-//! Each is a row. How refusals name them is the same for all of them, and not told here.
+//! Each is a row. How rejections name them is the same for all of them, and not told here.
 
 use bytes::Bytes;
 
@@ -11,7 +11,7 @@ use crate::json::{Edit, Object};
 pub(crate) struct Optional {
     pub(crate) name: &'static str,
     pub(crate) place: Place,
-    /// What some services say in place of its name, or to refuse it.
+    /// What some services say in place of its name, or to reject it.
     pub(crate) others: &'static [&'static str],
 }
 
@@ -56,7 +56,7 @@ pub(crate) const OPTIONAL: [Optional; 12] = [
     // What LiteLLM puts beside a message of other providers' (LibreChat-AI/agents#38).
     row(Place::Turn, "provider_specific_fields", &[]),
     row(Place::Turn, "thinking_blocks", &[]),
-    // What OpenAI's own answers have, refused where a router sends the next turn elsewhere.
+    // What OpenAI's own answers have, rejected where a router sends the next turn elsewhere.
     row(Place::Turn, "annotations", &[]),
     row(Place::Turn, "refusal", &[]),
     // Wanted by Gemini; OpenCode's relay (NousResearch/hermes-agent#114713), xAI
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_loses_what_is_refused_at_its_own_place_and_keeps_the_rest_byte_for_byte() {
+    fn a_message_loses_what_is_rejected_at_its_own_place_and_keeps_the_rest_byte_for_byte() {
         let all = Omitted::of(|_| true);
         for (message, expected) in [
             (

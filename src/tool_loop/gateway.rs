@@ -11,6 +11,6 @@ pub(crate) struct Gateway {
     pub(crate) registry: Arc<dyn ServerRegistry>,
     pub(crate) connections: Connections,
     pub(crate) room: Arc<Room>,
-    /// What the models' services refused lately.
+    /// What the models' services rejected lately.
     pub(crate) remembered: Arc<Remembered>,
 }

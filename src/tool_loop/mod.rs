@@ -35,7 +35,7 @@ mod limits;
 mod options;
 mod receipt;
 mod record;
-mod refused;
+mod rejected;
 mod relay;
 mod remembered;
 mod reply;
@@ -222,8 +222,8 @@ struct Exchange {
 /// What the model's service says to a turn.
 enum Asked {
     Answer(Response<InnerBody>),
-    /// A refusal, as far as it was read.
-    Refused(response::Parts, Read<InnerBody>),
+    /// A rejection, as far as it was read.
+    Rejected(response::Parts, Read<InnerBody>),
 }
 
 /// The end of an exchange that goes on with no further turn.
@@ -289,9 +289,9 @@ impl Exchange {
         if self.reads {
             upstream.read_answers();
             let model = self.request.model.as_deref();
-            let refused = self.gateway.remembered.of(upstream.path(), model);
-            if !refused.is_empty() {
-                self.omit(refused);
+            let rejected = self.gateway.remembered.of(upstream.path(), model);
+            if !rejected.is_empty() {
+                self.omit(rejected);
             }
         }
         let catalog = self.catalog.clone();
@@ -338,7 +338,7 @@ impl Exchange {
         let tools_ran = self.receipt.tools_ran();
         let response = match self.asked(upstream, delivery).await? {
             Asked::Answer(response) => response,
-            Asked::Refused(parts, read) => return Err(self.no_turn(parts, read, delivery).await),
+            Asked::Rejected(parts, read) => return Err(self.no_turn(parts, read, delivery).await),
         };
         let is_success = response.status().is_success();
         let reading = Reading {
@@ -364,7 +364,7 @@ impl Exchange {
         }
     }
 
-    /// Asks the model, and once more without what its service refuses of the request, if that can be
+    /// Asks the model, and once more without what its service rejects of the request, if that can be
     /// left out. Both are one turn.
     async fn asked(
         &mut self,
@@ -373,15 +373,15 @@ impl Exchange {
     ) -> Result<Asked, Stop> {
         let turn = self.record.turn();
         let first = self.ask(upstream, delivery, &turn).await?;
-        if !(self.reads && refused::may_name(first.status())) {
+        if !(self.reads && rejected::may_name(first.status())) {
             return Ok(Asked::Answer(first));
         }
         let (parts, body) = first.into_parts();
         let limit = self.gateway.settings.limits.body_bytes;
         let read = delivery.alive(body::read(body, limit, upstream.room()));
         let read = read.await;
-        if !self.omit_refused(&parts, &read) {
-            return Ok(Asked::Refused(parts, read));
+        if !self.omit_rejected(&parts, &read) {
+            return Ok(Asked::Rejected(parts, read));
         }
         let second = self.ask(upstream, delivery, &turn).await?;
         if second.status().is_success() {
@@ -415,34 +415,34 @@ impl Exchange {
         Ok(response)
     }
 
-    /// Leaves out what this refusal names, or puts back what it misses; returns `false` where the
+    /// Leaves out what this rejection names, or puts back what it misses; returns `false` where the
     /// next turn would be the same.
-    fn omit_refused(&mut self, parts: &response::Parts, read: &Read<InnerBody>) -> bool {
+    fn omit_rejected(&mut self, parts: &response::Parts, read: &Read<InnerBody>) -> bool {
         if !(read.is_complete() && is_plain(&parts.headers)) {
             return false;
         }
         let (body, tools_ran) = (read.bytes(), self.receipt.tools_ran());
-        if body.len() > refused::READ {
+        if body.len() > rejected::READ {
             return false;
         }
-        let refused = refused::named(&body);
-        let refused = self.conversation.has(&self.request, refused, tools_ran);
+        let rejected = rejected::named(&body);
+        let rejected = self.conversation.has(&self.request, rejected, tools_ran);
         let omitted = self.conversation.omitted();
-        let wanted = match refused.is_empty() && !omitted.is_empty() {
-            true => refused::mentioned(&body).common(omitted),
+        let wanted = match rejected.is_empty() && !omitted.is_empty() {
+            true => rejected::mentioned(&body).common(omitted),
             false => Omitted::default(),
         };
-        if refused.is_empty() && wanted.is_empty() {
+        if rejected.is_empty() && wanted.is_empty() {
             return false;
         }
         tracing::info!(
             model = self.request.model.as_deref().map(short),
-            left_out = names(refused),
+            left_out = names(rejected),
             put_back = names(wanted),
             status = parts.status.as_u16(),
-            "the model's service refused the request, and is asked once more"
+            "the model's service rejected the request, and is asked once more"
         );
-        self.omit(omitted.and(refused).without(wanted));
+        self.omit(omitted.and(rejected).without(wanted));
         true
     }
 

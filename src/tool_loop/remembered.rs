@@ -1,4 +1,4 @@
-//! What a model's service has refused lately, so that the next request does not ask in vain.
+//! What a model's service has rejected lately, so that the next request does not ask in vain.
 
 use std::{
     collections::HashMap,
@@ -16,7 +16,7 @@ const KEPT: Duration = Duration::from_secs(60 * 60);
 /// The most models that are remembered; callers choose their names, but only of models that answer.
 const MODELS: usize = 1_000;
 
-/// The members that services refused, and answered without, by the path and the model of a request.
+/// The members that services rejected, and answered without, by the path and the model of a request.
 ///
 /// It is shared by all services of a layer. Of names only hashes are kept.
 #[derive(Default)]
@@ -66,7 +66,7 @@ mod tests {
     const ONE: Omitted = Omitted::TOOL_CHOICE;
 
     #[tokio::test(start_paused = true)]
-    async fn a_refusal_is_remembered_for_its_path_and_model_for_an_hour() {
+    async fn a_rejection_is_remembered_for_its_path_and_model_for_an_hour() {
         let remembered = Remembered::default();
         remembered.set("/a", Some("m"), ONE);
         assert_eq!(remembered.of("/a", Some("m")), ONE);

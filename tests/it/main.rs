@@ -42,7 +42,7 @@ mod nearly_right_arguments;
 mod pass_through;
 mod passthrough;
 mod pins;
-mod refused_members;
+mod rejected_members;
 mod secrets;
 mod streamed_attacks;
 mod streamed_faults;

@@ -1,4 +1,4 @@
-//! Members that a model's service refuses: the turn is asked once more without them.
+//! Members that a model's service rejects: the turn is asked once more without them.
 
 use std::time::Duration;
 
@@ -16,15 +16,15 @@ use crate::{
     },
 };
 
-/// A refusal as OpenAI words it.
-fn refuses(member: &str) -> Answer {
+/// A rejection as OpenAI words it.
+fn rejects(member: &str) -> Answer {
     let message = format!("Unsupported parameter: '{member}' is not supported with this model.");
     let error = json!({"message": message, "type": "invalid_request_error", "param": member, "code": "unsupported_parameter"});
     json_answer(400, &json!({"error": error}))
 }
 
-/// A refusal as Groq words it.
-fn refuses_in_history(member: &str) -> Answer {
+/// A rejection as Groq words it.
+fn rejects_in_history(member: &str) -> Answer {
     let message = format!(
         "'messages.1' : for 'role:assistant' the following must be satisfied[('messages.1' : property '{member}' is unsupported)]"
     );
@@ -74,7 +74,7 @@ fn said(gateway: &Gateway) -> Vec<Vec<String>> {
 
 #[tokio::test]
 async fn a_stream_goes_on_without_the_usage_that_a_service_does_not_tell() {
-    for refusal in [
+    for rejection in [
         (
             400,
             json!({"error_code": "BAD_REQUEST", "message": "Bad request: json: unknown field \"stream_options\"\n"}),
@@ -89,7 +89,7 @@ async fn a_stream_goes_on_without_the_usage_that_a_service_does_not_tell() {
         ),
     ] {
         let turn = || streams(&[chunk(echo()), finish("tool_calls")]);
-        let gateway = Gateway::new([json_answer(refusal.0, &refusal.1), turn(), done()]).await;
+        let gateway = Gateway::new([json_answer(rejection.0, &rejection.1), turn(), done()]).await;
         let gateway = gateway.layered(execute);
         let told = send(&gateway, &streamed(json!({}))).await;
         assert_eq!(told.content, "done");
@@ -102,10 +102,10 @@ async fn a_stream_goes_on_without_the_usage_that_a_service_does_not_tell() {
 }
 
 #[tokio::test]
-async fn what_was_refused_is_left_out_of_the_next_requests_for_that_model_for_an_hour() {
+async fn what_was_rejected_is_left_out_of_the_next_requests_for_that_model_for_an_hour() {
     let turn = || streams(&[call_delta(), finish("tool_calls")]);
     let gateway = Gateway::new([
-        refuses("stream_options"),
+        rejects("stream_options"),
         done(),
         done(),
         turn(),
@@ -131,7 +131,7 @@ fn call_delta() -> Value {
 
 #[tokio::test(start_paused = true)]
 async fn after_an_hour_a_service_is_asked_again() {
-    let gateway = Gateway::new([refuses("parallel_tool_calls"), says("a"), says("b")]).await;
+    let gateway = Gateway::new([rejects("parallel_tool_calls"), says("a"), says("b")]).await;
     let body = auto(json!({"parallel_tool_calls": true}));
     gateway.send(&body).await;
     tokio::time::advance(Duration::from_secs(3600)).await;
@@ -143,10 +143,10 @@ async fn after_an_hour_a_service_is_asked_again() {
 }
 
 #[tokio::test]
-async fn a_request_for_one_call_after_the_other_is_honoured_where_the_service_refuses_to_hear_it() {
+async fn a_request_for_one_call_after_the_other_is_honoured_where_the_service_rejects_to_hear_it() {
     let slow = ("s__slow", json!({"ms": 20}));
     let answers = [
-        refuses("parallel_tool_calls"),
+        rejects("parallel_tool_calls"),
         calls(&[slow.clone(), slow]),
         says("hi"),
     ];
@@ -164,14 +164,14 @@ async fn a_request_for_one_call_after_the_other_is_honoured_where_the_service_re
 
 #[tokio::test]
 async fn a_free_choice_of_tools_is_what_holds_without_it() {
-    let gateway = Gateway::new([refuses("tool_choice"), says("hi")]).await;
+    let gateway = Gateway::new([rejects("tool_choice"), says("hi")]).await;
     let reply = gateway.send(&auto(json!({"tool_choice": "auto"}))).await;
     assert_eq!(reply.status, 200);
     assert_eq!(asked(&gateway, "tool_choice"), [json!("auto"), Value::Null]);
 }
 
 #[tokio::test]
-async fn before_tools_ran_a_refusal_of_what_the_caller_asked_for_goes_through_untouched() {
+async fn before_tools_ran_a_rejection_of_what_the_caller_asked_for_goes_through_untouched() {
     for (sent, member) in [
         (json!({"tool_choice": "required"}), "tool_choice"),
         (json!({"tool_choice": "none"}), "tool_choice"),
@@ -184,7 +184,7 @@ async fn before_tools_ran_a_refusal_of_what_the_caller_asked_for_goes_through_un
         (json!({}), "parallel_tool_calls"),
         (json!({"temperature": 2}), "temperature"),
     ] {
-        let gateway = Gateway::new([refuses(member)]).await;
+        let gateway = Gateway::new([rejects(member)]).await;
         let reply = gateway.send(&auto(sent)).await;
         assert_eq!(reply.status, 400, "{member}");
         let error = &reply.json()["error"];
@@ -218,7 +218,7 @@ async fn after_tools_ran_a_forced_choice_is_left_out_and_asked_for_again_by_the_
 async fn a_choice_that_forbids_tools_is_never_left_out() {
     let open = json!({"role": "assistant", "tool_calls": [{"id": "a", "type": "function",
         "function": {"name": "s__echo", "arguments": "{\"text\":\"x\"}"}}]});
-    let gateway = Gateway::new([refuses("tool_choice")]).await;
+    let gateway = Gateway::new([rejects("tool_choice")]).await;
     let body =
         json!({"tool_choice": "none", "messages": [open], "mcp": {"resume_tool_calls": true}});
     let reply = gateway.send(&auto(body)).await;
@@ -228,10 +228,10 @@ async fn a_choice_that_forbids_tools_is_never_left_out() {
 }
 
 #[tokio::test]
-async fn a_thought_that_a_service_refuses_in_its_own_turn_is_left_out_and_no_other_member_is() {
+async fn a_thought_that_a_service_rejects_in_its_own_turn_is_left_out_and_no_other_member_is() {
     let gateway = Gateway::new([
         thinks(),
-        refuses_in_history("reasoning"),
+        rejects_in_history("reasoning"),
         thinks(),
         says("hi"),
     ])
@@ -261,7 +261,7 @@ async fn a_thought_that_is_wanted_back_is_sent_again() {
             &json!({"error": {"message": "The reasoning_content in the thinking mode must be passed back to the API.", "type": "invalid_request_error", "param": null}}),
         )
     };
-    // Wanted from the start: that is no refusal.
+    // Wanted from the start: that is no rejection.
     let gateway = Gateway::new([thinks(), missed()]).await;
     let reply = gateway.send(&auto(json!({}))).await;
     assert_eq!(reply.status, 400);
@@ -269,7 +269,7 @@ async fn a_thought_that_is_wanted_back_is_sent_again() {
     // Of a router, whose models differ in it.
     let gateway = Gateway::new([
         thinks(),
-        refuses_in_history("reasoning_content"),
+        rejects_in_history("reasoning_content"),
         says("a"),
         thinks(),
         missed(),
@@ -290,15 +290,15 @@ async fn a_thought_that_is_wanted_back_is_sent_again() {
 }
 
 #[tokio::test]
-async fn all_that_a_refusal_names_is_left_out_at_once_and_a_turn_is_repeated_no_more_than_once() {
+async fn all_that_a_rejection_names_is_left_out_at_once_and_a_turn_is_repeated_no_more_than_once() {
     let both = json!({"error": {"message": "Unrecognized request arguments supplied: parallel_tool_calls, tool_choice", "param": null}});
     let sent = || auto(json!({"parallel_tool_calls": true, "tool_choice": "auto"}));
     let gateway = Gateway::new([json_answer(400, &both), says("hi")]).await;
     assert_eq!(gateway.send(&sent()).await.status, 200);
-    // One after the other: the second refusal is the answer, and nothing is remembered.
+    // One after the other: the second rejection is the answer, and nothing is remembered.
     let gateway = Gateway::new([
-        refuses("parallel_tool_calls"),
-        refuses("tool_choice"),
+        rejects("parallel_tool_calls"),
+        rejects("tool_choice"),
         says("hi"),
     ])
     .await;
@@ -314,17 +314,17 @@ async fn all_that_a_refusal_names_is_left_out_at_once_and_a_turn_is_repeated_no_
 #[tokio::test]
 async fn a_service_that_fails_at_the_repeat_fails_as_it_would_have_at_the_first() {
     let body = auto(json!({"parallel_tool_calls": true}));
-    let gateway = Gateway::new([refuses("parallel_tool_calls"), Answer::Fail]).await;
+    let gateway = Gateway::new([rejects("parallel_tool_calls"), Answer::Fail]).await;
     let request = crate::support::gateway::chat(body.to_string());
     assert!(gateway.respond(request).await.is_err());
-    let gateway = Gateway::new([echoes(), refuses("parallel_tool_calls"), Answer::Fail]).await;
+    let gateway = Gateway::new([echoes(), rejects("parallel_tool_calls"), Answer::Fail]).await;
     let reply = gateway.send(&body).await;
     assert_eq!(reply.error().1, "upstream_error");
     assert_eq!(reply.receipt()["rounds"], 1);
 }
 
 #[tokio::test]
-async fn other_statuses_and_refusals_of_nothing_in_particular_are_no_reason_to_ask_again() {
+async fn other_statuses_and_rejections_of_nothing_in_particular_are_no_reason_to_ask_again() {
     let sent = || auto(json!({"parallel_tool_calls": true}));
     for status in [401, 403, 409, 413, 429, 500, 503] {
         let error = json!({"error": {"message": "Unsupported parameter: 'parallel_tool_calls'", "param": "parallel_tool_calls"}});
@@ -349,13 +349,13 @@ async fn other_statuses_and_refusals_of_nothing_in_particular_are_no_reason_to_a
 #[tokio::test]
 async fn a_request_that_only_passes_is_never_repeated() {
     let body = json!({"parallel_tool_calls": true, "mcp": {"auto_execute_tools": false}});
-    let gateway = Gateway::new([refuses("parallel_tool_calls")]).await;
+    let gateway = Gateway::new([rejects("parallel_tool_calls")]).await;
     assert_eq!(gateway.send(&auto(body)).await.status, 400);
 }
 
 #[tokio::test]
 async fn a_repeat_is_the_same_turn_in_records() {
-    let gateway = Gateway::new([refuses("parallel_tool_calls"), echoes(), says("hi")]).await;
+    let gateway = Gateway::new([rejects("parallel_tool_calls"), echoes(), says("hi")]).await;
     let (gateway, traces) = Traces::with(gateway, |layer: McpLayer| layer);
     gateway
         .send(&auto(json!({"parallel_tool_calls": true})))

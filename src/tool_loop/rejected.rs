@@ -1,8 +1,8 @@
-//! The members that a refusal of the model's service names.
+//! The members that a rejection of the model's service names.
 //!
 //! Services say in many ways that they do not take a member, but all of them name it: in `param`, in
 //! the `loc` of a validator, or in a sentence. A member counts only where one of these says that it
-//! is refused, at the place where it stands; a service that repeats what a user or a tool said
+//! is rejected, at the place where it stands; a service that repeats what a user or a tool said
 //! can at worst make one turn be asked again without it.
 
 use http::StatusCode;
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::chat::{Omitted, Optional, Place};
 
-/// The longest refusal that is read.
+/// The longest rejection that is read.
 pub(crate) const READ: usize = 64 << 10;
 
 /// The levels of JSON within texts of JSON that are looked into: gateways wrap what they got.
@@ -19,7 +19,7 @@ const LEVELS: usize = 6;
 /// The most words between a member and what is said of it, all of them [`BETWEEN`].
 const APART: usize = 6;
 
-/// Words that end right before a member's name, where it is refused.
+/// Words that end right before a member's name, where it is rejected.
 const BEFORE: [&[&str]; 7] = [
     // OpenAI: "Unsupported parameter: 'x'" (microsoft/semantic-kernel#10365).
     &["unsupported"],
@@ -84,7 +84,7 @@ const BETWEEN: [&str; 28] = [
     "were",
 ];
 
-/// Returns `true` if an answer with this status may be a refusal of a member.
+/// Returns `true` if an answer with this status may be a rejection of a member.
 pub(crate) fn may_name(status: StatusCode) -> bool {
     matches!(
         status,
@@ -92,19 +92,19 @@ pub(crate) fn may_name(status: StatusCode) -> bool {
     )
 }
 
-/// The members that the refusal `body` says are not taken.
+/// The members that the rejection `body` says are not taken.
 pub(crate) fn named(body: &[u8]) -> Omitted {
     let said = Said::of(body);
-    Omitted::of(|row| said.refuses(row))
+    Omitted::of(|row| said.rejects(row))
 }
 
-/// The members that the refusal `body` mentions at all.
+/// The members that the rejection `body` mentions at all.
 pub(crate) fn mentioned(body: &[u8]) -> Omitted {
     let said = Said::of(body);
     Omitted::of(|row| said.mentions(row))
 }
 
-/// What a refusal says.
+/// What a rejection says.
 #[derive(Default)]
 struct Said {
     sentences: Vec<Vec<Word>>,
@@ -163,15 +163,15 @@ impl Said {
         self.sentences.push(words(text));
     }
 
-    fn refuses(&self, row: &Optional) -> bool {
+    fn rejects(&self, row: &Optional) -> bool {
         let is_path = |path: &Vec<String>| is_path_of(row, path);
-        let is_refused = |words: &Vec<Word>| {
+        let is_rejected = |words: &Vec<Word>| {
             let others = row.others.iter().any(|other| has_phrase(words, other));
             others
-                || (is_meant(row, words) && is_refused(row.name, words))
-                || row.others.iter().any(|other| is_refused(other, words))
+                || (is_meant(row, words) && is_rejected(row.name, words))
+                || row.others.iter().any(|other| is_rejected(other, words))
         };
-        self.paths.iter().any(is_path) || self.sentences.iter().any(is_refused)
+        self.paths.iter().any(is_path) || self.sentences.iter().any(is_rejected)
     }
 
     fn mentions(&self, row: &Optional) -> bool {
@@ -254,15 +254,16 @@ fn is_meant(row: &Optional, words: &[Word]) -> bool {
     is_plain || words.iter().any(is_message)
 }
 
-/// Returns `true` if a sentence says that the member `name` is refused.
-fn is_refused(name: &str, words: &[Word]) -> bool {
+/// Returns `true` if a sentence says that the member `name` is rejected.
+fn is_rejected(name: &str, words: &[Word]) -> bool {
     // `name` and `reasoning` are words of any sentence.
     let is_name = |word: &Word| word.text == name && (word.is_marked || name.contains('_'));
     let mut places = (0..words.len()).filter(|place| is_name(&words[*place]));
-    places.any(|place| is_refused_before(&words[..place]) || is_refused_behind(&words[place + 1..]))
+    places
+        .any(|place| is_rejected_before(&words[..place]) || is_rejected_behind(&words[place + 1..]))
 }
 
-fn is_refused_before(words: &[Word]) -> bool {
+fn is_rejected_before(words: &[Word]) -> bool {
     (0..=APART.min(words.len())).any(|apart| {
         let (words, between) = words.split_at(words.len() - apart);
         let ends = |phrase: &&[&str]| {
@@ -273,7 +274,7 @@ fn is_refused_before(words: &[Word]) -> bool {
     })
 }
 
-fn is_refused_behind(words: &[Word]) -> bool {
+fn is_rejected_behind(words: &[Word]) -> bool {
     (0..=APART.min(words.len())).any(|apart| {
         let (between, words) = words.split_at(apart);
         let begins = |phrase: &&[&str]| {
@@ -303,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn refusals_are_understood_as_services_word_them() {
+    fn rejections_are_understood_as_services_word_them() {
         for (body, expected) in [
             // OpenAI and Azure.
             (
@@ -407,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_a_refusal_names_is_found() {
+    fn all_that_a_rejection_names_is_found() {
         let gemini = r#"[{"error":{"message":"Invalid JSON payload received. Unknown name \"stream_options\": Cannot find field.\nInvalid JSON payload received. Unknown name \"parallel_tool_calls\": Cannot find field."}}]"#;
         assert_eq!(names(gemini), ["stream_options", "parallel_tool_calls"]);
         let azure = r#"{"error":{"message":"Unrecognized request arguments supplied: parallel_tool_calls, tool_choice"}}"#;
@@ -415,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_a_member_for_another_reason_refuses_nothing() {
+    fn what_names_a_member_for_another_reason_rejects_nothing() {
         for body in [
             // DeepSeek wants them back.
             r#"{"error":{"message":"The reasoning_content in the thinking mode must be passed back to the API.","param":null}}"#,
