@@ -9,7 +9,7 @@ use super::{
 use crate::{
     json::{Node, quoted},
     name::ServerName,
-    settings::SchemaDialect,
+    schema_dialect::SchemaDialect,
 };
 
 /// The longest description, in bytes: OpenAI refuses a longer one (probelabs/probe#9,
@@ -46,7 +46,8 @@ pub(super) struct Formed {
 impl Form {
     /// The reason why no tool of a server with this name can be offered.
     pub(super) fn name_fault(self, server: &ServerName) -> Option<&'static str> {
-        self.dialect.name_fault(server)
+        let fault = self.dialect.name_fault(server);
+        fault.map(|_| "its server's name begins with a digit, which Gemini refuses")
     }
 
     /// The definition of a tool with the offered name `name`.
