@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     price::Price,
+    schema_dialect::SchemaDialect,
     trace::{Payloads, TraceSink},
     trace_parent::TraceParent,
 };
@@ -118,6 +119,9 @@ pub(crate) struct Settings {
     /// The cap on rounds, if one was set.
     pub(crate) rounds_cap: Option<u64>,
     pub(crate) streaming: Streaming,
+    /// The dialect of the upstream, and the longest description; `None`: those of the connections.
+    pub(crate) dialect: Option<SchemaDialect>,
+    pub(crate) description_bytes: Option<usize>,
     pub(crate) receipt: bool,
     pub(crate) project_required: bool,
     pub(crate) prices: Vec<Price>,
@@ -152,6 +156,8 @@ impl Default for Settings {
             limits: Limits::default(),
             rounds_cap: None,
             streaming: Streaming::default(),
+            dialect: None,
+            description_bytes: None,
             receipt: true,
             project_required: false,
             prices: Vec::new(),

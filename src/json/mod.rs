@@ -4,6 +4,7 @@
 //! has heard of. This module knows no protocol.
 
 mod edit;
+mod node;
 mod object;
 mod places;
 mod removable;
@@ -13,6 +14,7 @@ mod tree;
 
 pub(crate) use self::{
     edit::{Edit, concat},
+    node::{Members, Node},
     object::{Malformed, Object, array, first},
     places::Places,
     removable::Removable,
