@@ -66,6 +66,7 @@ mod mcp_tls;
 
 mod oauth_attacks;
 mod oauth_discovery;
+mod oauth_field;
 mod oauth_mixup;
 mod oauth_tokens;
 
