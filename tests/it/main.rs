@@ -26,6 +26,7 @@ mod dashboard_traces;
 mod authorization_attacks;
 mod authorization_connect;
 mod authorization_faults;
+mod authorization_field;
 mod authorization_records;
 mod authorization_refresh;
 mod authorization_rotation;

@@ -671,7 +671,12 @@ fn a_callback_that_cannot_count_says_as_much_as_can_be_believed() {
     // cloudflare/mcp-server-cloudflare#449
     let silent = refused("code=c&state=s", true);
     assert_eq!(silent.kind(), ErrorKind::Issuer);
-    assert!(silent.to_string().ends_with("it has no iss, which that one promises"), "{silent}");
+    assert!(
+        silent
+            .to_string()
+            .ends_with("it has no iss, which that one promises"),
+        "{silent}"
+    );
     let silent = refused("error=access_denied&state=s&error_description=no", true);
     assert_eq!((silent.kind(), silent.said()), (ErrorKind::Issuer, None));
 
