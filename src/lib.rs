@@ -140,6 +140,8 @@ mod apart;
 #[cfg(feature = "fuzzing")]
 mod fuzz_input;
 mod hex;
+#[cfg(feature = "oauth")]
+mod issuer;
 mod json;
 mod name;
 mod project;

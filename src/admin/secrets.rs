@@ -7,6 +7,7 @@ use url::Url;
 
 use crate::{
     connect::Connections,
+    issuer::are_same,
     registry::{
         Auth, OAuth2, Server,
         members::{Fault, HeaderValue, Members, Node, Secrets},
@@ -59,8 +60,8 @@ impl Secrets for Kept<'_> {
         }
         // It is for one authorization server.
         let origin = |url: &Option<Url>| url.as_ref().map(Url::origin);
-        match former.issuer == oauth.issuer && origin(&former.token_url) == origin(&oauth.token_url)
-        {
+        let is_same_issuer = are_same(former.issuer.as_deref(), oauth.issuer.as_deref());
+        match is_same_issuer && origin(&former.token_url) == origin(&oauth.token_url) {
             true => Ok((former.client_secret.clone(), former.client_secret_set_at)),
             false => Err(at.fault("was entered for another authorization server; enter it anew")),
         }

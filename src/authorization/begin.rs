@@ -29,7 +29,7 @@ use crate::{
     },
     oauth::{self, AuthorizationServer, Challenge, Http},
     random::fill_random,
-    registry::{CredentialKey, OAuth2, Server, StateHash},
+    registry::{CredentialKey, Expected, OAuth2, Server, StateHash},
     scopes::Scopes,
     secret::SecretString,
 };
@@ -79,13 +79,12 @@ impl Authorizations {
     /// - [`Error::OAuth`] if discovery or registration fails.
     /// - [`Error::Store`] if the store fails.
     ///
-    /// A client that we registered is reused. If the authorization server has forgotten it and
-    /// shows an error page instead of sending the browser back, [`disconnect`] first.
+    /// A client that we registered is reused, unless a browser was sent away with it over 30 s ago
+    /// and has not come back: an authorization server that has forgotten it shows an error page, and
+    /// does not send the browser back. Then another one is registered.
     ///
     /// # Cancellation
     /// Nothing has begun, though a client may have been registered.
-    ///
-    /// [`disconnect`]: Self::disconnect
     pub async fn begin(&self, server: &Server, callbacks: &Url) -> Result<Begun, Error> {
         let asked = self.inner.ask_for(server, callbacks).await?;
         self.inner.open(&CredentialKey::of(server), asked).await
@@ -126,7 +125,12 @@ impl Inner {
             asked: &asked.server,
             callbacks,
         };
-        let stored = stored.map(|stored| stored.client);
+        // Where it cannot be replaced, it stays.
+        let is_good = |stored: &Credential| {
+            let is_unanswered = stored.is_unanswered(seconds((self.now)()));
+            !is_unanswered || asked.server.registration_endpoint.is_none()
+        };
+        let stored = stored.filter(is_good).map(|stored| stored.client);
         let client = self.client(&http, &whose, &scopes, stored).await?;
         let redirect_uri = whose.redirect_uri(&client);
         Ok(AuthorizationRequest {
@@ -147,6 +151,7 @@ impl Inner {
     ) -> Result<Begun, Error> {
         let client = request.client.to_client();
         let begun = oauth::begin(&request.with(&client));
+        self.note_sent(key, &request).await;
         let redirect_uri = request.redirect_uri.clone();
         let browser = random();
         let expires_at = (self.now)() + PATIENCE;
@@ -165,6 +170,23 @@ impl Inner {
     }
 }
 
+impl Inner {
+    /// Notes that a browser is sent away with the client of the tokens that there are.
+    async fn note_sent(&self, key: &CredentialKey, request: &AuthorizationRequest) {
+        let Ok(Some(stored)) = self.store.load(key).await else {
+            return;
+        };
+        let credential = Credential::read(&stored.secret);
+        let credential = credential.filter(|stored| stored.client.is_same_as(&request.client));
+        let noted = credential.and_then(|stored| stored.sent(seconds((self.now)())));
+        if let Some(noted) = noted {
+            let expected = Expected::Version(stored.version);
+            // Where that fails, the client is taken to be good once more.
+            let _ = self.store.swap(key, expected, Some(noted.write())).await;
+        }
+    }
+}
+
 /// The authorization server to ask, and the scopes and resource to ask for.
 struct Target {
     server: AuthorizationServer,
@@ -180,7 +202,7 @@ impl Inner {
             typed.check(http)?;
             return Ok(Target {
                 server: typed,
-                resource: record.resource.clone(),
+                resource: record.resource_or(None),
                 scopes: record.scopes.clone(),
             });
         }
@@ -193,7 +215,7 @@ impl Inner {
         };
         Ok(Target {
             server: found.server,
-            resource: record.resource.clone().or(found.resource),
+            resource: record.resource_or(found.resource),
             scopes,
         })
     }

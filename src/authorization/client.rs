@@ -37,13 +37,18 @@ impl Whose<'_> {
         }
     }
 
-    /// Returns `true` if a client that we registered can use its redirect URI. The callback that
+    /// Returns `true` if a client that we registered can use its redirect URI, and authenticates as
+    /// the operator wants. The callback that
     /// all servers once shared is only good if the answer says which authorization server sent it.
     fn is_usable(&self, client: &StoredClient) -> bool {
         let ClientOrigin::Registered(uri) = &client.origin else {
             return false;
         };
-        *uri == self.own() || uri == self.callbacks && self.asked.sends_issuer
+        let is_as_entered = self
+            .record
+            .token_auth
+            .is_none_or(|auth| auth == client.auth);
+        is_as_entered && (*uri == self.own() || uri == self.callbacks && self.asked.sends_issuer)
     }
 }
 
@@ -77,6 +82,11 @@ impl Inner {
             return Err(Error::NoClient);
         }
         let own = whose.own();
+        // Some servers take another method than they say (springfall2008/batpred#4799).
+        let asked = match record.token_auth {
+            Some(auth) => &asked.clone().with_token_auth(auth),
+            None => asked,
+        };
         let client = oauth::register(http, asked, &own, scopes, &self.client_name).await?;
         Ok(StoredClient::new(client, ClientOrigin::Registered(own)))
     }

@@ -10,6 +10,7 @@ use super::{
     text::{self, is_same, optional_secret, secret},
 };
 use crate::{
+    issuer,
     oauth::{self, AuthorizationServer, Client, Tokens},
     random::fill_random,
     registry::{Auth, OAuth2, Server},
@@ -20,6 +21,10 @@ use crate::{
 
 /// The time before expiry at which tokens are refreshed; at most a quarter of their life.
 const EARLY: Duration = Duration::from_secs(60);
+
+/// The time after which an operator who connects a server once more has most likely seen an error
+/// page. Shorter, a second tab would register a second client.
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// The authorization of one server.
 #[derive(Clone, Serialize, Deserialize)]
@@ -37,6 +42,10 @@ pub(super) struct Credential {
     /// The scopes that the server has since found missing, to be requested next time.
     #[serde(default)]
     pub(super) missing: Scopes,
+    /// The first time that a browser was sent away with this client and has not come back with new
+    /// tokens, in seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sent_at: Option<u64>,
 }
 
 /// Tokens, with the times of their issue and expiry.
@@ -57,7 +66,7 @@ pub(super) struct StoredClient {
     id: String,
     #[serde(with = "optional_secret")]
     secret: Option<SecretString>,
-    auth: TokenAuth,
+    pub(super) auth: TokenAuth,
     pub(super) origin: ClientOrigin,
 }
 
@@ -101,6 +110,7 @@ impl Credential {
             scopes: tokens.scopes.clone().unwrap_or(asked),
             tokens: Some(StoredTokens::new(tokens, None, now)),
             missing: Scopes::default(),
+            sent_at: None,
         }
     }
 
@@ -138,7 +148,24 @@ impl Credential {
     /// Returns `true` if the tokens are from this authorization server, so that client and scopes
     /// can be reused there.
     pub(super) fn is_of(&self, server: &AuthorizationServer) -> bool {
-        self.server.issuer == server.issuer && self.server.token_endpoint == server.token_endpoint
+        let (ours, theirs) = (self.server.issuer.as_deref(), server.issuer.as_deref());
+        issuer::are_same(ours, theirs) && self.server.token_endpoint == server.token_endpoint
+    }
+
+    /// This with a note that a browser was sent away with its client; `None` if it has one.
+    pub(super) fn sent(&self, now: u64) -> Option<Self> {
+        self.sent_at.is_none().then(|| Self {
+            sent_at: Some(now),
+            ..self.clone()
+        })
+    }
+
+    /// Returns `true` if the client may have been forgotten there: a browser was sent away with it a
+    /// while ago, and nobody came back with tokens. Where a client is unknown, people see an error
+    /// page, and we see nothing (supabase/mcp#355, PrefectHQ/fastmcp#1762).
+    pub(super) fn is_unanswered(&self, now: u64) -> bool {
+        let since = self.sent_at.map(|sent| now.saturating_sub(sent));
+        since.is_some_and(|since| since >= ANSWER.as_secs())
     }
 
     /// Returns `true` if both have the same refresh token.
@@ -199,14 +226,12 @@ impl Origin<'_> {
             Some(id) => self.entered && id == self.client_id,
             None => !self.entered,
         };
-        let is = |wanted: Option<&str>, have: Option<&str>| wanted.is_none() || wanted == have;
+        let token_url = record.token_url.as_ref().map(Url::as_str);
+        let wanted = record.issuer.as_deref();
         client
-            && is(
-                record.token_url.as_ref().map(Url::as_str),
-                Some(self.token_endpoint),
-            )
-            && is(record.issuer.as_deref(), self.issuer)
-            && is(record.resource.as_deref(), self.resource)
+            && token_url.is_none_or(|wanted| wanted == self.token_endpoint)
+            && (wanted.is_none() || issuer::are_same(wanted, self.issuer))
+            && record.is_for(self.resource)
     }
 }
 

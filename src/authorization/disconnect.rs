@@ -66,7 +66,8 @@ impl Inner {
         match tokio::time::timeout(REVOCATION, revoked).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => {
-                tracing::warn!(server = %server.name, %error, "the tokens were not revoked");
+                let said = error.said();
+                tracing::warn!(server = %server.name, %error, said, "the tokens were not revoked");
             }
             Err(_) => tracing::warn!(server = %server.name, "the tokens were not revoked in time"),
         }

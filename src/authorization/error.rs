@@ -83,6 +83,18 @@ impl std::error::Error for Error {
     }
 }
 
+impl Error {
+    /// Returns what the authorization server answered, if it did, for the operator alone: see
+    /// [`oauth::Error::said`].
+    #[must_use]
+    pub fn said(&self) -> Option<&str> {
+        match self {
+            Self::OAuth(error) => error.said(),
+            _ => None,
+        }
+    }
+}
+
 impl From<oauth::Error> for Error {
     fn from(error: oauth::Error) -> Self {
         Self::OAuth(error)

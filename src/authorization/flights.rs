@@ -18,6 +18,10 @@ use crate::{connect::access::Token, inactive::Inactive, registry::CredentialKey}
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
+/// The longest that an authorization server may have us wait: it may mean a day, and an operator
+/// who connects the server anew does not wait at all.
+const LONGEST_HOLD: Duration = Duration::from_secs(5 * 60);
+
 /// The least time between two renewals after a 401: a server that refuses every token would
 /// otherwise have us request tokens without end, and look like an attack to its authorization
 /// server.
@@ -36,18 +40,22 @@ struct State {
     running: HashMap<CredentialKey, Flight>,
     troubles: HashMap<CredentialKey, Trouble>,
     forced: HashMap<CredentialKey, Instant>,
+    /// The pauses that were asked for, until their failures are recorded.
+    held: HashMap<CredentialKey, Duration>,
 }
 
 /// Failures in a row, and the pause after the last.
 struct Trouble {
     inactive: Inactive,
     pause: Duration,
+    /// The pause that was asked for, which does not grow.
+    held: Duration,
     since: Instant,
 }
 
 impl Trouble {
     fn is_over(&self) -> bool {
-        self.since.elapsed() >= self.pause
+        self.since.elapsed() >= self.pause.max(self.held)
     }
 }
 
@@ -100,17 +108,25 @@ impl Flights {
         }
     }
 
+    /// Makes the pause after the failure that is about to be recorded at least this long, within
+    /// five minutes.
+    pub(super) fn hold(&self, key: &CredentialKey, wait: Duration) {
+        let wait = wait.min(LONGEST_HOLD);
+        self.lock().held.insert(key.clone(), wait);
+    }
+
     /// Records a failed refresh; the pause before the next one doubles each time, up to a minute.
     pub(super) fn failed(&self, key: &CredentialKey, inactive: Inactive) {
         let mut state = self.lock();
         let last = state.troubles.get(key).map_or(Duration::ZERO, |t| t.pause);
         // Kept a while longer than they count, so that the pauses grow.
-        state
-            .troubles
-            .retain(|_, trouble| trouble.since.elapsed() < trouble.pause + LONGEST_PAUSE);
+        state.troubles.retain(|_, trouble| {
+            trouble.since.elapsed() < trouble.pause.max(trouble.held) + LONGEST_PAUSE
+        });
         let trouble = Trouble {
             inactive,
             pause: (last * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE),
+            held: state.held.remove(key).unwrap_or_default(),
             since: Instant::now(),
         };
         state.troubles.insert(key.clone(), trouble);

@@ -282,7 +282,11 @@ impl Inner {
             error.kind(),
             ErrorKind::InvalidGrant | ErrorKind::InvalidClient
         ) {
-            tracing::warn!(server = %server.name, %error, "the server's token was not refreshed");
+            let said = error.said();
+            tracing::warn!(server = %server.name, %error, said, "the server's token was not refreshed");
+            if let Some(wait) = error.retry_after() {
+                self.flights.hold(key, wait);
+            }
             return Err(Inactive::unreachable(format!(
                 "its token could not be refreshed: {error}"
             )));
@@ -302,7 +306,8 @@ impl Inner {
                 tracing::error!(server = %server.name, %error, "withdrawn tokens are still stored");
             }
         }
-        tracing::warn!(server = %server.name, %error, "the server needs authorization");
+        let said = error.said();
+        tracing::warn!(server = %server.name, %error, said, "the server needs authorization");
         Err(Inactive::NeedsAuthorization)
     }
 }

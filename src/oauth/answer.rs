@@ -4,20 +4,21 @@ use std::time::Duration;
 
 use http::Response;
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 use super::{
-    endpoint::{accepted, is_readable, unreadable},
+    endpoint::{accepted, unreadable},
     error::Error,
-    http::{bad, object},
+    http::{bad, unread},
     server::TOKEN_ENDPOINT,
+    tolerated::{self, object},
 };
 use crate::scopes::Scopes;
 
 /// The longest token in bytes; servers accept none this long in a header.
 const MAX_TOKEN: usize = 16 * 1024;
-/// The longest lifetime. Nobody means a longer one, and this can be added to any date.
-const MAX_LIFE: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+/// The only type of token that MCP has, so what is meant where none is named.
+const BEARER: &str = "Bearer";
 
 /// Tokens issued by an authorization server. `Debug` does not show them.
 #[derive(Clone, Debug)]
@@ -30,7 +31,7 @@ pub struct Tokens {
     /// old one stays valid.
     pub refresh_token: Option<SecretString>,
     /// Lifetime of the access token from now on, at most 366 days. `None` if the server did not
-    /// say, or said 0, which nobody can mean.
+    /// say, or said what nobody can mean, such as 0.
     pub expires_in: Option<Duration>,
     /// The scopes granted, if the server said so. `None` means those that were requested.
     pub scopes: Option<Scopes>,
@@ -38,43 +39,42 @@ pub struct Tokens {
 
 /// Reads an answer of the token endpoint.
 pub(super) fn tokens(answer: Response<Vec<u8>>) -> Result<Tokens, Error> {
-    let is_readable = is_readable(&answer);
+    let said = unread(&answer);
     let json = accepted(TOKEN_ENDPOINT, answer)?;
-    match object::<Answer>(&json) {
-        Some(answer) if is_readable => answer.accept(),
-        _ => Err(unreadable(TOKEN_ENDPOINT)),
-    }
+    let tokens = object::<Answer>(&json).map(Answer::accept);
+    let tokens = tokens.unwrap_or_else(|| Err(unreadable(TOKEN_ENDPOINT)));
+    tokens.map_err(|error| error.saying(said))
 }
 
-/// Tokens as they are written (RFC 6749 section 5.1).
+/// Tokens as they are written (RFC 6749 section 5.1), or nearly so: [`tolerated`] has the reasons.
 #[derive(Deserialize)]
 struct Answer {
     access_token: String,
-    token_type: String,
-    #[serde(default, deserialize_with = "lifetime")]
+    token_type: Option<String>,
+    #[serde(default, deserialize_with = "tolerated::lifetime")]
     expires_in: Option<Duration>,
+    #[serde(default, deserialize_with = "tolerated::text")]
     refresh_token: Option<String>,
-    scope: Option<String>,
+    #[serde(default, deserialize_with = "tolerated::scopes")]
+    scope: Option<Scopes>,
 }
 
 impl Answer {
     /// The tokens, if they can be used and kept.
     fn accept(self) -> Result<Tokens, Error> {
-        if !self.token_type.eq_ignore_ascii_case("bearer") {
+        let kind = self.token_type.as_deref().unwrap_or(BEARER);
+        if !kind.eq_ignore_ascii_case(BEARER) {
             return Err(bad(
                 TOKEN_ENDPOINT,
                 "gives tokens that are not Bearer tokens",
             ));
         }
-        let refresh_token = self.refresh_token.filter(|token| !token.is_empty());
+        let refresh_token = self.refresh_token.map(token).transpose()?;
         Ok(Tokens {
             access_token: token(self.access_token)?,
-            refresh_token: refresh_token.map(token).transpose()?,
+            refresh_token,
             expires_in: self.expires_in,
-            scopes: self
-                .scope
-                .and_then(|scope| Scopes::parse(&scope).ok())
-                .filter(|scopes| !scopes.is_empty()),
+            scopes: self.scope,
         })
     }
 }
@@ -92,31 +92,10 @@ fn token(text: String) -> Result<SecretString, Error> {
     Ok(text)
 }
 
-/// Reads whole seconds, as a number or as text, capped at [`MAX_LIFE`]; 0 counts as absent.
-fn lifetime<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Written {
-        Number(f64),
-        Text(String),
-    }
-    let seconds = match Option::<Written>::deserialize(deserializer)? {
-        None => return Ok(None),
-        Some(Written::Number(seconds)) => seconds,
-        Some(Written::Text(text)) => text.parse().map_err(serde::de::Error::custom)?,
-    };
-    // NaN fails both conditions.
-    if !(seconds >= 0.0 && seconds.fract() == 0.0) {
-        return Err(serde::de::Error::custom("not a lifetime"));
-    }
-    let life = Duration::from_secs_f64(seconds.min(MAX_LIFE.as_secs_f64()));
-    Ok(Some(life).filter(|life| !life.is_zero()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oauth::ErrorKind;
+    use crate::oauth::{ErrorKind, tolerated::MAX_LIFE};
 
     fn read(json: &str) -> Result<Tokens, Error> {
         let answer: Answer =
@@ -136,30 +115,57 @@ mod tests {
             ("3600", Some(3600)),
             ("\"3600\"", Some(3600)),
             ("3600.0", Some(3600)),
-            ("null", None),
-            ("0", None),
+            ("3599.9", Some(3599)),
+            ("\"3600.5\"", Some(3600)),
             ("1000000000000000000", Some(MAX_LIFE.as_secs())),
             ("1e18", Some(MAX_LIFE.as_secs())),
+            ("1e999", Some(MAX_LIFE.as_secs())),
+            ("\"1e999\"", Some(MAX_LIFE.as_secs())),
         ] {
             assert_eq!(life(written).unwrap(), seconds, "{written}");
         }
+    }
+
+    #[test]
+    fn a_lifetime_that_is_none_counts_as_absent() {
         for written in [
+            "null",
+            "0",
+            "0.5",
             "-1",
             "\"-1\"",
-            "3600.5",
+            "-1e999",
             "\"\"",
             "\"soon\"",
+            "\"3600abc\"",
             "\"NaN\"",
-            "\"1e999\"",
+            "\"inf\"",
             "[]",
+            "[60]",
+            "{\"a\": 60}",
             "true",
         ] {
-            assert_eq!(
-                life(written).unwrap_err().kind(),
-                ErrorKind::BadResponse,
-                "{written}"
+            assert_eq!(life(written).unwrap(), None, "{written}");
+        }
+    }
+
+    #[test]
+    fn an_optional_member_of_another_type_is_ignored() {
+        for json in [
+            r#"{"access_token": "a", "refresh_token": 7, "scope": 7}"#,
+            r#"{"access_token": "a", "refresh_token": null, "scope": null, "token_type": null}"#,
+            r#"{"access_token": "a", "refresh_token": ["b"], "scope": ["a", 1]}"#,
+            r#"{"access_token": "a", "refresh_token": {}, "scope": {"a": "b"}, "id_token": []}"#,
+            r#"{"access_token": "a", "scope": "no \"quotes\""}"#,
+        ] {
+            let tokens = read(json).unwrap();
+            assert!(
+                tokens.refresh_token.is_none() && tokens.scopes.is_none(),
+                "{json}"
             );
         }
+        let listed = r#"{"access_token": "a", "scope": ["b", "a"]}"#;
+        assert_eq!(read(listed).unwrap().scopes.unwrap().to_string(), "a b");
     }
 
     #[test]
@@ -198,7 +204,9 @@ mod tests {
         for json in [
             r#"{"access_token": "a", "token_type": "mac"}"#,
             r#"{"access_token": "a", "token_type": "DPoP"}"#,
-            r#"{"access_token": "a"}"#,
+            r#"{"access_token": "a", "token_type": ""}"#,
+            r#"{"access_token": "a", "token_type": ["bearer"]}"#,
+            r#"{"access_token": 1, "token_type": "bearer"}"#,
             r#"{"token_type": "bearer"}"#,
             r#"{"access_token": "a", "access_token": "b", "token_type": "bearer"}"#,
         ] {

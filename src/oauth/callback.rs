@@ -9,9 +9,12 @@ use url::{Url, form_urlencoded};
 
 use super::{
     challenge::is_code,
+    codes::{coded, known, refuses_resource},
     error::{Error, ErrorKind},
-    server::AuthorizationServer,
+    said,
+    server::{AUTHORIZATION_ENDPOINT, AuthorizationServer},
 };
+use crate::issuer::is_same;
 
 /// The longest query in bytes; a longer one is no answer to a request of ours.
 const MAX_QUERY: usize = 16 * 1024;
@@ -49,6 +52,8 @@ pub struct Callback {
     pub iss: Option<String>,
     /// The code or the refusal.
     pub outcome: CallbackOutcome,
+    /// What a refusal says in its own words, cleaned.
+    said: Option<String>,
 }
 
 /// The outcome that an authorization server sends through the browser.
@@ -73,12 +78,17 @@ impl Callback {
             return Err(malformed("is too long"));
         }
         let [mut state, mut iss, mut code, mut error] = [const { None::<String> }; 4];
+        let mut description = None;
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             let member = match &*name {
                 "state" => &mut state,
                 "iss" => &mut iss,
                 "code" => &mut code,
                 "error" => &mut error,
+                "error_description" => {
+                    description = Some(said::line(&value)).filter(|line| !line.is_empty());
+                    continue;
+                }
                 _ => continue,
             };
             let visible = |byte: u8| (0x20..=0x7e).contains(&byte);
@@ -89,6 +99,9 @@ impl Callback {
                 return Err(malformed("has a member twice"));
             }
         }
+        let Some(state) = state else {
+            return Err(stateless(error.as_deref()));
+        };
         let outcome = match (code, error) {
             (Some(code), None) => CallbackOutcome::Code(code.into()),
             (None, Some(error)) if is_code(&error) => CallbackOutcome::Refused(error),
@@ -96,16 +109,17 @@ impl Callback {
             _ => return Err(malformed("must have either a code or an error")),
         };
         Ok(Self {
-            state: state.ok_or_else(|| malformed("has no state"))?.into(),
+            state: state.into(),
             iss,
             outcome,
+            said: description,
         })
     }
 
     /// Returns the code if the callback comes from `server`, the one that the state belongs to.
     ///
     /// The sender is checked first, for refusals too (RFC 9207 section 2.4): `iss` must equal the
-    /// recorded issuer, character for character. If no issuer is recorded, because the endpoints
+    /// recorded issuer, character for character but for the slash at a root. If no issuer is recorded, because the endpoints
     /// were typed without one, `iss` must at least have the authorization endpoint's origin.
     ///
     /// # Errors
@@ -113,7 +127,7 @@ impl Callback {
     /// the outcome must not be shown either. [`ErrorKind::Denied`] for a refusal.
     pub fn code(&self, server: &AuthorizationServer) -> Result<&SecretString, Error> {
         let is_from_server = match (&self.iss, &server.issuer) {
-            (Some(iss), Some(issuer)) => iss == issuer,
+            (Some(iss), Some(issuer)) => is_same(iss, issuer),
             (Some(iss), None) => Url::parse(iss)
                 .is_ok_and(|iss| iss.origin() == server.authorization_endpoint.origin()),
             (None, _) => !server.sends_issuer,
@@ -121,15 +135,45 @@ impl Callback {
         if !is_from_server {
             return Err(Error::new(
                 ErrorKind::Issuer,
-                "the callback does not come from the authorization server that was asked",
+                match self.iss {
+                    Some(_) => {
+                        "the callback does not come from the authorization server that was asked"
+                    }
+                    None => {
+                        "the callback does not come from the authorization server that was asked: \
+                         it has no iss, which that one promises"
+                    }
+                },
             ));
         }
         match &self.outcome {
             CallbackOutcome::Code(code) => Ok(code),
-            CallbackOutcome::Refused(code) => {
-                Err(Error::coded("the authorization endpoint", code).with_kind(ErrorKind::Denied))
-            }
+            CallbackOutcome::Refused(code) => Err(self.refusal(code)),
         }
+    }
+
+    /// The error of a refusal, once its sender is known.
+    fn refusal(&self, code: &str) -> Error {
+        let said = self.said.as_deref();
+        let error = coded(AUTHORIZATION_ENDPOINT, code);
+        let is_about_the_resource =
+            error.kind() == ErrorKind::InvalidTarget || said.is_some_and(refuses_resource);
+        let error = match is_about_the_resource {
+            true => error.with_kind(ErrorKind::InvalidTarget),
+            false => error.with_kind(ErrorKind::Denied),
+        };
+        match said {
+            Some(said) => error.saying(format!("{said:?}")),
+            None => error,
+        }
+    }
+}
+
+/// The fault of a callback that belongs to nothing: only an error code that is known is believed.
+fn stateless(error: Option<&str>) -> Error {
+    match error.and_then(known) {
+        Some((code, _)) => malformed(&format!("has no state, and says {code}")),
+        None => malformed("has no state"),
     }
 }
 

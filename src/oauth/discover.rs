@@ -1,7 +1,8 @@
 //! Discovery of the authorization server of an MCP server.
 //!
 //! Only a 4xx means that there is no document. An outage, a redirect or a login page in its place
-//! ends the search, because whoever can cause one must not be able to choose the next place.
+//! is passed over for the next place of the same origin, and is an error where none is good: whoever
+//! can cause one must not be able to choose another authorization server.
 
 use serde::Deserialize;
 use url::Url;
@@ -9,11 +10,12 @@ use url::Url;
 use super::{
     challenge::Challenge,
     error::{Error, ErrorKind},
-    http::Http,
-    metadata,
+    http::{Absent, Http},
+    metadata, said, search,
     server::AuthorizationServer,
+    tolerated,
 };
-use crate::scopes::Scopes;
+use crate::{issuer::is_same, scopes::Scopes};
 
 const RESOURCE_METADATA: &str = "the server's authorization metadata";
 /// The scope that requests a refresh token, at servers that know it (OpenID Connect Core section
@@ -42,15 +44,17 @@ pub struct Discovered {
 ///    server's own origin; else from the well-known place with the server's path; else from the one
 ///    without it. They must describe this server: its URL, or a parent of it.
 /// 2. The authorization server is `issuer`, if given, which must be among those that the metadata
-///    name; else the first of them. Its own metadata (RFC 8414, or OpenID Connect) must name
-///    exactly this issuer, and promise PKCE with S256.
+///    name, if they name any; else the first of them. Its own metadata (RFC 8414, or OpenID Connect)
+///    must name exactly this issuer, and promise PKCE with S256.
 /// 3. A server without metadata speaks MCP 2025-03-26, or tells nothing. Then the issuer is
 ///    `issuer`, or else the server's own origin; that one may have no metadata either, in which
 ///    case its endpoints are `/authorize`, `/token` and `/register`.
 ///
 /// Every URL named on the way must be public, or on a host that `http` has as
-/// [entered](Http::with_entered); add that of `server`. At most six documents are requested,
-/// without any credential.
+/// [entered](Http::with_entered); add that of `server`. At most seven documents are requested,
+/// without any credential. Metadata that are unreadable or about something else are passed over for
+/// those at the next place, and count where no place has good ones; if `issuer` is given, those of
+/// the server may be unreadable.
 ///
 /// # Errors
 /// [`ErrorKind::Discovery`] if none is found, [`ErrorKind::Issuer`] if metadata describe another
@@ -63,7 +67,11 @@ pub async fn discover(
     issuer: Option<&str>,
 ) -> Result<Discovered, Error> {
     http.check("the server", server)?;
-    let metadata = resource_metadata(http, server, challenge).await?;
+    let metadata = match resource_metadata(http, server, challenge).await {
+        // The operator has named the authorization server, so nobody chooses it by this.
+        Err(error) if issuer.is_some() && error.kind() == ErrorKind::BadResponse => None,
+        found => found?,
+    };
     let (found, resource, scopes) = match metadata {
         Some(metadata) => {
             let issuer = metadata.choose(issuer)?;
@@ -82,9 +90,8 @@ pub async fn discover(
         }
     };
     let challenged = challenge.and_then(|challenge| challenge.scope.clone());
-    let named = scopes.and_then(|scopes| Scopes::new(scopes).ok());
     Ok(Discovered {
-        scopes: wanted(challenged.or(named), &found),
+        scopes: wanted(challenged.or(scopes), &found),
         server: found,
         resource: Some(resource),
     })
@@ -94,23 +101,29 @@ pub async fn discover(
 #[derive(Deserialize)]
 pub(super) struct ResourceMetadata {
     pub(super) resource: String,
+    #[serde(default, deserialize_with = "tolerated::list")]
     authorization_servers: Option<Vec<String>>,
-    scopes_supported: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "tolerated::scopes")]
+    scopes_supported: Option<Scopes>,
 }
 
 impl ResourceMetadata {
     pub(super) fn choose<'a>(&'a self, issuer: Option<&'a str>) -> Result<&'a str, Error> {
         let named = self.authorization_servers.as_deref().unwrap_or_default();
         match issuer {
-            Some(issuer) if named.iter().any(|named| named == issuer) => Ok(issuer),
-            Some(_) => Err(Error::new(
-                ErrorKind::Issuer,
-                "the server names other authorization servers than the one configured for it",
-            )),
+            Some(issuer) if named.is_empty() => Ok(issuer),
+            Some(issuer) if named.iter().any(|named| is_same(named, issuer)) => Ok(issuer),
+            Some(_) => {
+                let fault = Error::new(
+                    ErrorKind::Issuer,
+                    "the server names other authorization servers than the one configured for it",
+                );
+                Err(fault.saying(format!("it names {}", said::line(&named.join(" ")))))
+            }
             None => named.first().map(String::as_str).ok_or_else(|| {
                 Error::new(
                     ErrorKind::Discovery,
-                    "the server's metadata name no authorization server",
+                    "the server's metadata name no authorization server: enter its issuer",
                 )
             }),
         }
@@ -138,20 +151,21 @@ async fn resource_metadata(
             places.push(place);
         }
     }
-    for place in places {
-        let found: Option<ResourceMetadata> = http.document(RESOURCE_METADATA, &place).await?;
-        match found {
-            Some(metadata) if is_of(&metadata.resource, server) => return Ok(Some(metadata)),
-            Some(_) => {
-                return Err(Error::new(
-                    ErrorKind::Issuer,
-                    "the server's authorization metadata describe another server",
-                ));
-            }
-            None => {}
+    let accept = |metadata: ResourceMetadata| match is_of(&metadata.resource, server) {
+        true => Ok(metadata),
+        false => {
+            let fault = Error::new(
+                ErrorKind::Issuer,
+                "the server's authorization metadata describe another server",
+            );
+            Err(fault.saying(format!(
+                "the resource is {:?}",
+                said::line(&metadata.resource)
+            )))
         }
-    }
-    Ok(None)
+    };
+    let found = search::first(http, RESOURCE_METADATA, &places, accept).await?;
+    Ok(found.ok())
 }
 
 /// Returns true if `resource` is the server's URL or a parent of it: paths are compared by
@@ -184,20 +198,20 @@ fn canonical(server: &Url) -> String {
 
 /// Finds the authorization server of an issuer that was named.
 async fn known(http: &Http, issuer: &str) -> Result<AuthorizationServer, Error> {
-    metadata::of_issuer(http, &[issuer]).await?.ok_or_else(|| {
-        Error::new(
+    let found = metadata::of_issuer(http, issuer).await?;
+    found.map_err(|Absent(answers)| {
+        let fault = Error::new(
             ErrorKind::Discovery,
             "the authorization server has no metadata: enter its endpoints",
-        )
+        );
+        fault.saying(answers)
     })
 }
 
 /// Treats a server as its own authorization server (MCP 2025-03-26, basic/authorization 2.3).
 async fn at_origin(http: &Http, server: &Url) -> Result<AuthorizationServer, Error> {
     let origin = server.origin().ascii_serialization();
-    // Nothing has spelt this issuer yet, and both spellings lead to the same document.
-    let slashed = format!("{origin}/");
-    if let Some(found) = metadata::of_issuer(http, &[&origin, &slashed]).await? {
+    if let Ok(found) = metadata::of_issuer(http, &origin).await? {
         return Ok(found);
     }
     let endpoint = |path: &str| {

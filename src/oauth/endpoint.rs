@@ -18,12 +18,15 @@ use zeroize::Zeroizing;
 
 use super::{
     client::Client,
+    codes::{coded, known, refuses_resource},
     error::{Error, ErrorKind},
-    http::{Http, bad, object},
+    http::{Http, bad, heard},
+    tolerated::{self, object},
 };
 use crate::token_auth::TokenAuth;
 
 const JSON: &str = "application/json";
+const TEXT: &str = "text/plain";
 const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Posts a form with `members`, and with what proves who `client` is (RFC 6749 section 2.3.1).
@@ -81,38 +84,91 @@ fn basic(id: &str, secret: &str) -> Result<HeaderValue, Error> {
 /// The JSON of an answer that is no refusal; empty where it is not an object, as an answer to a
 /// revocation need not be.
 ///
-/// Some servers refuse with status 200, and some answer with a form.
+/// Some servers refuse with status 200, some answer with a form, and some name neither.
 pub(super) fn accepted(what: &str, answer: Response<Vec<u8>>) -> Result<Vec<u8>, Error> {
     let is_success = answer.status().is_success();
-    let body = match is(&answer, FORM) {
+    let body = match is_form(&answer) {
         true => form_as_json(answer.body())
             .ok_or_else(|| bad(what, "answers with a form that has a member twice"))?,
-        false => answer.into_body(),
+        false => answer.body().clone(),
     };
-    match (is_success, object::<Refusal>(&body)) {
-        (true, Some(Refusal { error: None })) => Ok(body),
-        (true, None) => Ok(Vec::new()),
-        (_, Some(Refusal { error: Some(error) })) => Err(match error {
-            Value::String(code) => Error::coded(what, &code),
-            _ => unreadable(what),
-        }),
-        (false, _) => Err(unreadable(what)),
+    let refusal = object::<Refusal>(&body);
+    let is_read = refusal.is_some();
+    let refused = match refusal {
+        Some(refusal) => refusal.code(is_success),
+        // Words instead of JSON, where they are a code that is known.
+        None if !is_success => word(&body).filter(|word| known(word).is_some()).map(Some),
+        None => None,
+    };
+    match refused {
+        None if !is_success => Err(unreadable(what).saying(heard(&answer))),
+        None if is_read => Ok(body),
+        None => Ok(Vec::new()),
+        Some(None) => Err(unreadable(what).saying(heard(&answer))),
+        Some(Some(code)) => Err(refused_by(what, &code, &body).saying(heard(&answer))),
     }
 }
 
-/// Returns true if the answer is JSON or a form, or does not say.
-pub(super) fn is_readable(answer: &Response<Vec<u8>>) -> bool {
-    !answer.headers().contains_key(CONTENT_TYPE) || is(answer, JSON) || is(answer, FORM)
+/// The error of a code, and of a description that says more than its code.
+fn refused_by(what: &str, code: &str, body: &[u8]) -> Error {
+    let error = coded(what, code);
+    let description = object::<Description>(body).and_then(|refusal| refusal.error_description);
+    match description.is_some_and(|description| refuses_resource(&description)) {
+        true => error.with_kind(ErrorKind::InvalidTarget),
+        false => error,
+    }
+}
+
+/// A text that is one word, perhaps in quotes.
+fn word(body: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(body).ok()?;
+    Some(text.trim().trim_matches('"').to_owned())
 }
 
 pub(super) fn unreadable(what: &str) -> Error {
     bad(what, "does not answer as OAuth 2.0 says")
 }
 
-/// An error answer (RFC 6749 section 5.2). Its description is the provider's text, and not read.
+/// An error answer (RFC 6749 section 5.2).
 #[derive(Deserialize)]
 struct Refusal {
-    error: Option<Value>,
+    #[serde(default)]
+    error: Value,
+    #[serde(default)]
+    error_code: Value,
+}
+
+impl Refusal {
+    /// The code, if this is a refusal; one that cannot be read is none of text.
+    fn code(&self, is_success: bool) -> Option<Option<String>> {
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        match &self.error {
+            Value::String(code) if !code.is_empty() => Some(Some(code.clone())),
+            Value::Null | Value::String(_) | Value::Bool(false) if is_success => None,
+            Value::Null | Value::String(_) | Value::Bool(false) => text(&self.error_code).map(Some),
+            Value::Object(error) => {
+                let members = ["code", "type", "error"].map(|name| error.get(name).and_then(text));
+                Some(members.into_iter().flatten().next())
+            }
+            _ => Some(None),
+        }
+    }
+}
+
+/// The description of a refusal. It is the provider's text, and never shown as it is.
+#[derive(Deserialize)]
+struct Description {
+    #[serde(default, deserialize_with = "tolerated::text")]
+    error_description: Option<String>,
+}
+
+/// Returns true if the answer is a form: it says so, or it says nothing that is against it and has
+/// the members of one.
+fn is_form(answer: &Response<Vec<u8>>) -> bool {
+    let names = ["access_token", "error"];
+    let says_nothing = !answer.headers().contains_key(CONTENT_TYPE) || is(answer, TEXT);
+    let mut members = form_urlencoded::parse(answer.body());
+    is(answer, FORM) || says_nothing && members.any(|(name, _)| names.contains(&&*name))
 }
 
 /// Returns true if the content type of `answer` is `media_type`, with any parameters.

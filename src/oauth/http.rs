@@ -8,15 +8,22 @@ use std::{
 
 use bytes::Bytes;
 use http::{
-    HeaderValue, Request, Response,
-    header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE},
+    HeaderMap, HeaderValue, Request, Response,
+    header::{
+        ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName,
+        LOCATION, RETRY_AFTER,
+    },
 };
 use http_body_util::Full;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 use url::{Host, Url};
 
-use super::error::{Error, ErrorKind};
+use super::{
+    error::{Error, ErrorKind},
+    said,
+    tolerated::object,
+};
 use crate::outbound::{self, Outbound, SendError};
 
 /// The time limit of one request, its answer included. An operator waits in front of a browser, or
@@ -25,6 +32,10 @@ const REQUEST: Duration = Duration::from_secs(15);
 
 /// The limit of one answer in bytes, ten times the largest metadata in use.
 const ANSWER: usize = 64 * 1024;
+
+/// The most that is read of a refusal, for its first line, and the time for that.
+const REFUSAL: usize = 4 * 1024;
+const COURTESY: Duration = Duration::from_secs(1);
 
 /// A guarded HTTP client for authorization servers: https and public addresses except for the hosts
 /// that an operator [entered](Self::with_entered), no redirects, 15 s per request, 64 KiB per
@@ -120,22 +131,22 @@ impl Http {
         }
     }
 
-    /// Fetches a JSON document; `None` if there is none (any 4xx).
+    /// Fetches a JSON document, which is absent where a 4xx says so.
     pub(super) async fn document<T: DeserializeOwned>(
         &self,
         what: &'static str,
         url: &Url,
-    ) -> Result<Option<T>, Error> {
+    ) -> Result<Result<T, Absent>, Error> {
         let mut request = Request::new(Vec::new());
         let json = HeaderValue::from_static("application/json");
         request.headers_mut().insert(ACCEPT, json);
         let answer = self.send(what, url, request).await?;
         if answer.status().is_client_error() {
-            return Ok(None);
+            return Ok(Err(Absent(heard(&answer))));
         }
         match object(answer.body()) {
-            Some(document) => Ok(Some(document)),
-            None => Err(bad(what, "is not the expected JSON")),
+            Some(document) => Ok(Ok(document)),
+            None => Err(bad(what, "is not the expected JSON").saying(unread(&answer))),
         }
     }
 
@@ -157,7 +168,12 @@ impl Http {
         let request = Request::from_parts(head, Full::from(body));
         let exchange = async {
             let response = self.exchange(url, request).await;
-            judge(what, response.map_err(|error| unanswered(what, error))?).await
+            judge(
+                what,
+                url,
+                response.map_err(|error| unanswered(what, error))?,
+            )
+            .await
         };
         timeout(REQUEST, exchange).await.unwrap_or_else(|_| {
             let text = format!("{what} did not answer within {} s", REQUEST.as_secs());
@@ -166,19 +182,76 @@ impl Http {
     }
 }
 
+/// A document that is not there, and what was answered in its place.
+pub(super) struct Absent(pub(super) String);
+
 /// Returns the answer if it is a success or a conclusive 4xx.
 async fn judge(
     what: &'static str,
+    url: &Url,
     response: outbound::Response,
 ) -> Result<Response<Vec<u8>>, Error> {
-    match response.status().as_u16() {
+    let status = response.status();
+    match status.as_u16() {
         200..=299 | 400..=407 | 409..=428 | 430..=499 => read(what, response).await,
-        300..=399 => Err(bad(what, "redirects, which is not followed")),
-        status => {
-            let text = format!("{what} cannot answer now (status {status})");
-            Err(Error::new(ErrorKind::Unreachable, text))
+        300..=399 => {
+            let target = header(response.headers(), LOCATION);
+            let said = said::redirect(status, url, target);
+            Err(bad(what, "redirects, which is not followed").saying(said))
+        }
+        code => {
+            let text = format!("{what} cannot answer now (status {code})");
+            let wait = header(response.headers(), RETRY_AFTER).parse();
+            let wait = wait.ok().map(Duration::from_secs);
+            let said = refusal(response).await;
+            Err(Error::new(ErrorKind::Unreachable, text)
+                .saying(said)
+                .waiting(wait))
         }
     }
+}
+
+/// What an answer that says "not now" says besides, as far as it comes at once.
+async fn refusal(mut response: outbound::Response) -> String {
+    let mut answer = head_of(&response);
+    let read = async {
+        while let Ok(Some(chunk)) = response.chunk().await
+            && answer.body().len() < REFUSAL
+        {
+            answer.body_mut().extend_from_slice(&chunk);
+        }
+    };
+    // Without the end there may still be a line.
+    let _ = timeout(COURTESY, read).await;
+    answer.body_mut().truncate(REFUSAL);
+    heard(&answer)
+}
+
+/// What an answer says in its own words, for the operator.
+pub(super) fn heard(answer: &Response<Vec<u8>>) -> String {
+    let kind = header(answer.headers(), CONTENT_TYPE);
+    said::answer(answer.status(), kind, answer.body())
+}
+
+/// What kind of answer it is, where its words are not to be shown.
+pub(super) fn unread(answer: &Response<Vec<u8>>) -> String {
+    said::kind_of_answer(answer.status(), header(answer.headers(), CONTENT_TYPE))
+}
+
+/// The text of a header, or none.
+fn header(headers: &HeaderMap, name: HeaderName) -> &str {
+    let value = headers.get(name).and_then(|value| value.to_str().ok());
+    value.unwrap_or_default()
+}
+
+/// Status and media type of an answer, without its body.
+fn head_of(response: &outbound::Response) -> Response<Vec<u8>> {
+    let mut answer = Response::new(Vec::new());
+    *answer.status_mut() = response.status();
+    if let Some(kind) = response.headers().get(CONTENT_TYPE) {
+        answer.headers_mut().insert(CONTENT_TYPE, kind.clone());
+    }
+    answer
 }
 
 /// Returns true if a URL is on this machine.
@@ -196,14 +269,11 @@ async fn read(
     what: &'static str,
     mut response: outbound::Response,
 ) -> Result<Response<Vec<u8>>, Error> {
+    let mut answer = head_of(&response);
     let coding = response.headers().get(CONTENT_ENCODING);
     if coding.is_some_and(|coding| coding != "identity") {
-        return Err(bad(what, "is compressed, although that was not requested"));
-    }
-    let mut answer = Response::new(Vec::new());
-    *answer.status_mut() = response.status();
-    if let Some(kind) = response.headers().get(CONTENT_TYPE) {
-        answer.headers_mut().insert(CONTENT_TYPE, kind.clone());
+        let fault = bad(what, "is compressed, although that was not requested");
+        return Err(fault.saying(unread(&answer)));
     }
     while let Some(chunk) = response
         .chunk()
@@ -211,20 +281,11 @@ async fn read(
         .map_err(|error| unanswered(what, error))?
     {
         if answer.body().len() + chunk.len() > ANSWER {
-            return Err(bad(what, "is over 64 KiB"));
+            return Err(bad(what, "is over 64 KiB").saying(unread(&answer)));
         }
         answer.body_mut().extend_from_slice(&chunk);
     }
     Ok(answer)
-}
-
-/// Parses a JSON object. The parser's error is dropped, since it may quote the text.
-pub(super) fn object<T: DeserializeOwned>(text: &[u8]) -> Option<T> {
-    // A derived `Deserialize` accepts a list for an object, member by member.
-    if text.trim_ascii_start().first() != Some(&b'{') {
-        return None;
-    }
-    serde_json::from_slice(text).ok()
 }
 
 pub(super) fn bad(what: &str, how: &str) -> Error {

@@ -5,30 +5,29 @@ use url::Url;
 
 use super::{
     error::{Error, ErrorKind},
-    http::Http,
+    http::{Absent, Http},
+    said, search,
     server::{AuthorizationServer, issuer_url},
+    tolerated,
 };
-use crate::{scopes::Scopes, token_auth::TokenAuth};
+use crate::{issuer::is_same, scopes::Scopes, token_auth::TokenAuth};
 
 const METADATA: &str = "the authorization server's metadata";
 
 /// Fetches the metadata of an issuer (RFC 8414 section 3, OpenID Connect Discovery section 4) from
-/// the places in the order of the MCP specification; `None` if there are none.
+/// the places in the order of the MCP specification.
 ///
-/// `spellings` are those that the document may use for the issuer, character for character: one,
-/// unless nothing has spelt it yet. A document that names another issuer ends the search.
+/// The document must name this issuer; one that names another is passed over like a broken one.
 pub(super) async fn of_issuer(
     http: &Http,
-    spellings: &[&str],
-) -> Result<Option<AuthorizationServer>, Error> {
-    for place in places(&issuer_url(spellings[0])?) {
-        if let Some(metadata) = http.document::<Metadata>(METADATA, &place).await? {
-            let server = metadata.accept(spellings)?;
-            server.check(http)?;
-            return Ok(Some(server));
-        }
-    }
-    Ok(None)
+    issuer: &str,
+) -> Result<Result<AuthorizationServer, Absent>, Error> {
+    let accept = |metadata: Metadata| {
+        let server = metadata.accept(issuer)?;
+        server.check(http).map(|()| server)
+    };
+    let places = places(&issuer_url(issuer)?);
+    search::first(http, METADATA, &places, accept).await
 }
 
 /// Returns the places where the metadata of an issuer may be.
@@ -39,6 +38,8 @@ fn places(issuer: &Url) -> Vec<Url> {
     let mut places = vec![format!("{OAUTH}{path}"), format!("{OPENID}{path}")];
     if !path.is_empty() {
         places.push(format!("{path}{OPENID}"));
+        // Where RFC 8414 section 5 does not want it, and Okta and Keycloak have it.
+        places.push(format!("{path}{OAUTH}"));
     }
     let place = |path: String| {
         let mut url = issuer.clone();
@@ -54,37 +55,47 @@ pub(super) struct Metadata {
     issuer: String,
     authorization_endpoint: Option<Url>,
     token_endpoint: Option<Url>,
+    #[serde(default, deserialize_with = "tolerated::url")]
     registration_endpoint: Option<Url>,
+    #[serde(default, deserialize_with = "tolerated::url")]
     revocation_endpoint: Option<Url>,
+    #[serde(default, deserialize_with = "tolerated::list")]
     token_endpoint_auth_methods_supported: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "tolerated::list")]
     code_challenge_methods_supported: Option<Vec<String>>,
-    authorization_response_iss_parameter_supported: Option<bool>,
-    client_id_metadata_document_supported: Option<bool>,
-    scopes_supported: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "tolerated::flag")]
+    authorization_response_iss_parameter_supported: bool,
+    #[serde(default, deserialize_with = "tolerated::flag")]
+    client_id_metadata_document_supported: bool,
+    #[serde(default, deserialize_with = "tolerated::scopes")]
+    scopes_supported: Option<Scopes>,
 }
 
 impl Metadata {
-    pub(super) fn accept(self, spellings: &[&str]) -> Result<AuthorizationServer, Error> {
-        if !spellings.contains(&&*self.issuer) {
-            return Err(Error::new(
+    pub(super) fn accept(self, issuer: &str) -> Result<AuthorizationServer, Error> {
+        if !is_same(&self.issuer, issuer) {
+            let fault = Error::new(
                 ErrorKind::Issuer,
                 "the authorization server's metadata belong to another issuer",
-            ));
+            );
+            return Err(fault.saying(format!("the issuer is {:?}", said::line(&self.issuer))));
         }
         let (Some(authorization_endpoint), Some(token_endpoint)) =
             (self.authorization_endpoint, self.token_endpoint)
         else {
-            return Err(Error::new(
+            let fault = Error::new(
                 ErrorKind::Discovery,
                 "the authorization server's metadata lack an endpoint",
-            ));
+            );
+            return Err(fault.saying("an endpoint is missing"));
         };
         let pkce = self.code_challenge_methods_supported.unwrap_or_default();
         if !pkce.iter().any(|method| method == "S256") {
-            return Err(Error::new(
+            let fault = Error::new(
                 ErrorKind::Pkce,
                 "the authorization server does not declare support for PKCE with S256",
-            ));
+            );
+            return Err(fault.saying("code_challenge_methods_supported does not have S256"));
         }
         Ok(AuthorizationServer {
             issuer: Some(self.issuer),
@@ -97,12 +108,10 @@ impl Metadata {
                 // RFC 8414 section 2.
                 None => vec![TokenAuth::ClientSecretBasic],
             },
-            sends_issuer: self.authorization_response_iss_parameter_supported == Some(true),
-            takes_client_metadata_url: self.client_id_metadata_document_supported == Some(true),
+            sends_issuer: self.authorization_response_iss_parameter_supported,
+            takes_client_metadata_url: self.client_id_metadata_document_supported,
             // Used only to choose additional scopes: a list out of bounds counts as none.
-            scopes_supported: self
-                .scopes_supported
-                .and_then(|scopes| Scopes::new(scopes).ok()),
+            scopes_supported: self.scopes_supported,
         })
     }
 }
@@ -122,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_issuer_with_a_path_has_three_places() {
+    fn an_issuer_with_a_path_has_four_places() {
         let of = |issuer: &str| {
             places(&issuer.parse().unwrap())
                 .into_iter()
@@ -137,6 +146,7 @@ mod tests {
             "https://as.example/.well-known/oauth-authorization-server/a/b",
             "https://as.example/.well-known/openid-configuration/a/b",
             "https://as.example/a/b/.well-known/openid-configuration",
+            "https://as.example/a/b/.well-known/oauth-authorization-server",
         ]));
     }
 }

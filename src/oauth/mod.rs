@@ -53,11 +53,14 @@
 //! - All requests go through the guarded [`Outbound`](crate::outbound::Outbound): https and public
 //!   addresses, no redirects, 15 s, 64 KiB. The operator's egress rules apply only to hosts that
 //!   were [entered](Http::with_entered); metadata lead nowhere else.
-//! - Issuers are compared character for character, in metadata and in callbacks.
+//! - Issuers are compared character for character, in metadata and in callbacks; only the slash at a
+//!   root counts for nothing. `tolerated.rs` has a table of all that is read although it is not as
+//!   it should be, and of what never is.
 //! - If a server does not identify itself in callbacks, only the redirect URI can: give each server
 //!   its own, as [`Authorizations`](crate::authorization::Authorizations) does, and compare it.
 //! - PKCE with S256 is always used; discovered servers must promise it.
-//! - No error, `Debug` output or log line contains a secret, or text of a provider's choice.
+//! - No error's `Display` or `Debug` contains a secret, or text of a provider's choice; what it said
+//!   is apart, cleaned, in [`Error::said`].
 
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzz;
@@ -76,9 +79,16 @@ mod client;
 mod server;
 
 mod challenge;
+mod search;
+
 mod http;
+mod said;
+
+mod tolerated;
 
 mod error;
+
+mod codes;
 
 pub use self::{
     answer::Tokens,

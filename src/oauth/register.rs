@@ -11,9 +11,11 @@ use url::{Host, Url};
 
 use super::{
     client::{Client, preferred},
+    codes::coded,
     error::{Error, ErrorKind},
-    http::{Http, bad, object},
+    http::{Http, bad, heard, unread},
     server::{AuthorizationServer, REGISTRATION_ENDPOINT},
+    tolerated::{self, object},
 };
 use crate::{scopes::Scopes, token_auth::TokenAuth};
 
@@ -62,21 +64,24 @@ pub(super) fn registered(
     server: &AuthorizationServer,
 ) -> Result<Client, Error> {
     if answer.status().is_client_error() {
-        return Err(match object(answer.body()) {
-            Some(Refusal { error }) => Error::coded(REGISTRATION_ENDPOINT, &error),
-            None => Error::new(
-                ErrorKind::Registration,
-                format!(
-                    "{REGISTRATION_ENDPOINT} refuses (status {})",
-                    answer.status().as_u16()
-                ),
-            ),
-        }
-        .with_kind(ErrorKind::Registration));
+        let refused = match object(answer.body()) {
+            Some(Refusal { error: Some(error) }) => coded(REGISTRATION_ENDPOINT, &error),
+            _ => {
+                let status = answer.status().as_u16();
+                let text = format!("{REGISTRATION_ENDPOINT} refuses (status {status})");
+                Error::new(ErrorKind::Registration, text)
+            }
+        };
+        return Err(refused
+            .with_kind(ErrorKind::Registration)
+            .saying(heard(answer)));
     }
-    let registered: Registered = object(answer.body())
-        .ok_or_else(|| bad(REGISTRATION_ENDPOINT, "does not answer with a client"))?;
+    let registered: Registered = object(answer.body()).ok_or_else(|| {
+        bad(REGISTRATION_ENDPOINT, "does not answer with a client").saying(unread(answer))
+    })?;
     let auth = match registered.token_endpoint_auth_method {
+        // Said by one that was not asked for a method, and does not mean to choose one.
+        Some(Value::String(method)) if method.is_empty() => None,
         // The server's choice overrides the request (RFC 7591 section 3.2.1).
         Some(method) => Some(TokenAuth::deserialize(method).map_err(|_| {
             let text = "the client was registered with an unknown authentication method";
@@ -84,8 +89,7 @@ pub(super) fn registered(
         })?),
         None => None,
     };
-    let secret = registered.client_secret.filter(|secret| !secret.is_empty());
-    let secret = secret.map(SecretString::from);
+    let secret = registered.client_secret.map(SecretString::from);
     Client::new(registered.client_id, secret, auth, server)
 }
 
@@ -132,12 +136,14 @@ fn is_on_this_machine(url: &Url) -> bool {
 
 #[derive(Deserialize)]
 struct Refusal {
-    error: String,
+    #[serde(default, deserialize_with = "tolerated::text")]
+    error: Option<String>,
 }
 
 #[derive(Deserialize)]
 struct Registered {
     client_id: String,
+    #[serde(default, deserialize_with = "tolerated::text")]
     client_secret: Option<String>,
     token_endpoint_auth_method: Option<Value>,
 }

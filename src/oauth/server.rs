@@ -34,8 +34,8 @@ const MAX_ISSUER: usize = 2 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct AuthorizationServer {
-    /// The issuer, exactly as it was spelt: compared with the `iss` of callbacks. `None` if it is
-    /// not known.
+    /// The issuer as it was spelt: compared with the `iss` of callbacks, character by character but
+    /// for the slash at a root. `None` if it is not known.
     pub issuer: Option<String>,
     /// The URL that the browser is sent to.
     pub authorization_endpoint: Url,
@@ -108,6 +108,14 @@ impl AuthorizationServer {
             takes_client_metadata_url: false,
             scopes_supported: None,
         }
+    }
+
+    /// Returns the server as one that accepts only this client authentication, for an operator who
+    /// knows better than its metadata.
+    #[must_use]
+    pub fn with_token_auth(mut self, auth: TokenAuth) -> Self {
+        self.token_auth_methods = vec![auth];
+        self
     }
 
     /// Checks that all endpoints are allowed, as far as possible without looking up names.

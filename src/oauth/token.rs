@@ -44,7 +44,9 @@ pub async fn exchange(
         .into_iter()
         .chain(request.resource.map(|resource| ("resource", resource)));
     let url = &request.server.token_endpoint;
-    tokens(post(http, TOKEN_ENDPOINT, url, request.client, form).await?)
+    let answer = post(http, TOKEN_ENDPOINT, url, request.client, form).await;
+    let sent = [code, verifier].into_iter().chain(&request.client.secret);
+    answer.and_then(tokens).map_err(|error| error.hiding(sent))
 }
 
 /// Exchanges a refresh token for a new access token (RFC 6749 section 6), with the scopes granted
@@ -74,7 +76,9 @@ pub async fn refresh(
     let form = form
         .into_iter()
         .chain(resource.map(|resource| ("resource", resource)));
-    tokens(post(http, TOKEN_ENDPOINT, &server.token_endpoint, client, form).await?)
+    let answer = post(http, TOKEN_ENDPOINT, &server.token_endpoint, client, form).await;
+    let sent = [refresh_token].into_iter().chain(&client.secret);
+    answer.and_then(tokens).map_err(|error| error.hiding(sent))
 }
 
 /// Revokes a token (RFC 7009), preferably the refresh token: most servers revoke the access tokens
@@ -96,6 +100,8 @@ pub async fn revoke(
         ("token", token.expose_secret()),
         ("token_type_hint", "refresh_token"),
     ];
-    let answer = post(http, REVOCATION_ENDPOINT, url, client, form).await?;
-    accepted(REVOCATION_ENDPOINT, answer).map(drop)
+    let answer = post(http, REVOCATION_ENDPOINT, url, client, form).await;
+    let revoked = answer.and_then(|answer| accepted(REVOCATION_ENDPOINT, answer));
+    let sent = [token].into_iter().chain(&client.secret);
+    revoked.map(drop).map_err(|error| error.hiding(sent))
 }

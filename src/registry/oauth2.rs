@@ -36,11 +36,11 @@ pub struct OAuth2 {
     /// The scopes to request; default those that the server names.
     pub scopes: Scopes,
     /// The issuer of the only authorization server that is accepted, compared character by
-    /// character; default any that the server names.
+    /// character but for the slash at a root; default any that the server names.
     pub issuer: Option<String>,
     /// The `resource` parameter (RFC 8707). With discovered endpoints one is always sent, by
-    /// default the discovered one; with entered endpoints only this one, since some providers
-    /// reject it.
+    /// default the discovered one; with entered endpoints only this one. `none` sends none, for
+    /// providers that refuse it although they can be discovered, such as Entra ID.
     pub resource: Option<String>,
     /// The client authentication at the token endpoint; default a method that the server supports.
     pub token_auth: Option<TokenAuth>,
@@ -83,16 +83,38 @@ impl OAuth2 {
                 .map_err(|_| Error::invalid("auth.issuer", NO_URL))?;
             check_url("auth.issuer", &url)?;
         }
-        if let Some(resource) = &self.resource {
+        if let Some(resource) = &self.resource
+            && resource != NO_RESOURCE
+        {
             let url: Result<Url, _> = resource.parse();
             if url.map_or(true, |url| url.fragment().is_some()) {
                 return Err(Error::invalid(
                     "auth.resource",
-                    "not an absolute URI without a fragment",
+                    "not an absolute URI without a fragment, and not none",
                 ));
             }
         }
         self.check_secret()
+    }
+
+    /// Returns the `resource` to send, where `found` is the one that was discovered.
+    #[cfg(feature = "oauth")]
+    pub(crate) fn resource_or(&self, found: Option<String>) -> Option<String> {
+        match &self.resource {
+            Some(resource) if resource == NO_RESOURCE => None,
+            Some(resource) => Some(resource.clone()),
+            None => found,
+        }
+    }
+
+    /// Returns true if tokens that were asked for with `resource` are those that are meant.
+    #[cfg(feature = "oauth")]
+    pub(crate) fn is_for(&self, resource: Option<&str>) -> bool {
+        match self.resource.as_deref() {
+            Some(NO_RESOURCE) => resource.is_none(),
+            Some(wanted) => resource == Some(wanted),
+            None => true,
+        }
     }
 
     fn check_secret(&self) -> Result<(), Error> {
@@ -127,6 +149,9 @@ impl OAuth2 {
         Ok(())
     }
 }
+
+/// The word for [`OAuth2::resource`] that sends none. It is no URI, so it is nobody's resource.
+const NO_RESOURCE: &str = "none";
 
 const NO_URL: &str = "not an absolute https URL without user and fragment";
 
@@ -192,6 +217,7 @@ mod tests {
             fault(|o| o.resource = Some("not a uri".into())),
             "auth.resource"
         );
+        assert_eq!(fault(|o| o.resource = Some("none".into())), "");
         assert_eq!(
             fault(|o| o.issuer = Some("as.example".into())),
             "auth.issuer"

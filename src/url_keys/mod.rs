@@ -11,13 +11,13 @@
 //! can have a key sent elsewhere. Only stored keys are covered: a page that refuses a form shows
 //! what was typed, like every other field.
 
-#[cfg(any(feature = "admin", feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "oauth", feature = "postgres", feature = "sqlite"))]
 mod cover;
 mod key;
 #[cfg(feature = "admin")]
 mod shown;
 
-#[cfg(any(feature = "postgres", feature = "sqlite"))]
+#[cfg(any(feature = "oauth", feature = "postgres", feature = "sqlite"))]
 pub(crate) use self::cover::covered;
 pub(crate) use self::key::in_path;
 #[cfg(feature = "admin")]

@@ -17,18 +17,18 @@ HERE = Path(__file__).parent
 
 
 class Oidc(Part):
-    """npm `oidc-provider`, for one MCP server; `options` as in `oidc.mjs`."""
+    """npm `oidc-provider`, for one MCP server; `options` as in `oidc.mjs`, and `path` of its issuer."""
 
-    def __init__(self, resource, name, host="127.0.0.1", options=()):
-        self.issuer = f"http://{host}:{free_port()}"
+    def __init__(self, resource, name, host="127.0.0.1", options=(), path=""):
+        self.issuer = f"http://{host}:{free_port()}{path}"
         # Where it lies, Node.js looks for the packages that it imports.
         script = MODULES.parent / "oidc.mjs"
-        script.write_text((HERE / "oidc.mjs").read_text())
+        for file in (script.name, "oidc_shapes.mjs"):
+            script.with_name(file).write_text((HERE / file).read_text())
         super().__init__(name, ["node", script, self.issuer, resource, TOKEN_SECONDS, *options])
 
     def ready(self):
-        metadata = f"{self.issuer}/.well-known/oauth-authorization-server"
-        return super().ready(lambda: send(metadata).json()["issuer"] == self.issuer)
+        return super().ready(lambda: send(f"{self.issuer}/control/log").status == 200)
 
     def seen(self, route, **params):
         """What one of its endpoints got and answered, with these parameters."""

@@ -1,16 +1,23 @@
 // An authorization server: npm oidc-provider, and a person who logs in and agrees to everything at once.
 //
-//     node oidc.mjs ISSUER RESOURCE SECONDS [ask]
+//     node oidc.mjs ISSUER RESOURCE SECONDS [ask] [SHAPE]
 //
 // Anyone may register. PKCE is required, refresh tokens are rotated, and access tokens are JWTs for RESOURCE
-// that live for SECONDS. With `ask` it shows a page, and the person in front of it says yes or no.
+// that live for SECONDS. With `ask` it shows a page, and the person in front of it says yes or no. With the name of a
+// SHAPE it has the habits of a real provider: `oidc_shapes.mjs` has them.
 //
 // `GET /control/log`, which is for tests only, has what came to its endpoints, with parameters and tokens.
 
 import { generateKeyPairSync } from "node:crypto";
+import { createServer } from "node:http";
 import Provider, { errors } from "oidc-provider";
+import { OPENID, answered, shapes } from "./oidc_shapes.mjs";
 
-const [issuer, resource, seconds, ask] = process.argv.slice(2);
+const [issuer, resource, seconds, ...options] = process.argv.slice(2);
+const ask = options.includes("ask");
+const shape = shapes[options.find((option) => option in shapes) ?? "plain"];
+const path = new URL(issuer).pathname.replace(/\/$/, "");
+const offline = new Set();
 const scope = "tools";
 const key = generateKeyPairSync("rsa", { modulusLength: 2048 }).privateKey.export({ format: "jwk" });
 
@@ -21,17 +28,18 @@ const provider = new Provider(issuer, {
   pkce: { required: () => true },
   rotateRefreshToken: true,
   // Also without `offline_access`: not every client knows that OpenID word.
-  issueRefreshToken: (_, client) => client.grantTypeAllowed("refresh_token"),
+  issueRefreshToken: (_, client) => client.grantTypeAllowed("refresh_token") && (!shape.offline || offline.has(client.clientId)),
   ttl: { AccessToken: Number(seconds), Grant: 3600, RefreshToken: 3600, Session: 3600, Interaction: 60 },
   findAccount: (_, accountId) => ({ accountId, claims: () => ({ sub: accountId }) }),
-  interactions: { url: (_, { uid }) => `/interaction/${uid}` },
+  interactions: { url: (_, { uid }) => `${path}/interaction/${uid}` },
   features: {
     devInteractions: { enabled: false },
     registration: { enabled: true },
     revocation: { enabled: true, allowedPolicy: (_, client, token) => token.clientId === client.clientId },
     resourceIndicators: {
       enabled: true,
-      defaultResource: () => undefined,
+      defaultResource: () => (shape.resource === "wanted" ? undefined : resource),
+      useGrantedResource: () => shape.resource !== "wanted",
       getResourceServerInfo(_, indicator) {
         if (indicator !== resource) throw new errors.InvalidTarget(`not ${resource}`);
         return { scope, audience: resource, accessTokenFormat: "jwt", jwt: { sign: { alg: "RS256" } } };
@@ -45,17 +53,31 @@ const log = [];
 provider.use(async (ctx, next) => {
   if (ctx.path === "/control/log") {
     ctx.body = log;
-  } else if (ctx.path === "/.well-known/oauth-authorization-server") {
-    // RFC 8414's name for the same document.
-    ctx.path = "/.well-known/openid-configuration";
+  } else if (ctx.path === OPENID) {
     await next();
+    ctx.body = shape.document(ctx.body);
+  } else if (answered(shape, ctx)) {
+    note(ctx);
   } else if (ctx.path.startsWith("/interaction/")) {
     await agree(ctx);
   } else {
+    if (ctx.path === "/auth" && ctx.query[shape.offline] === "offline") offline.add(ctx.query.client_id);
     await next();
     note(ctx);
   }
 });
+
+// The metadata are where the shape has them, under whichever name; all else is below the issuer's path.
+function route(request, response) {
+  const asked = request.url.split("?")[0];
+  const at = (url) => {
+    [request.originalUrl, request.url] = [path + url, url];
+    return provider.callback()(request, response);
+  };
+  if (shape.places(path).includes(asked)) return at(OPENID);
+  if (asked.includes("/.well-known/") || !asked.startsWith(`${path}/`)) return response.writeHead(404).end();
+  return at(request.url.slice(path.length));
+}
 
 // Answers the one question that the provider has, whichever it is.
 async function agree(ctx) {
@@ -97,4 +119,4 @@ function note(ctx) {
 }
 
 provider.on("server_error", (_, error) => console.error(error));
-provider.listen(new URL(issuer).port, "127.0.0.1", () => console.log(`${issuer} signs for ${resource}`));
+createServer(route).listen(new URL(issuer).port, "127.0.0.1", () => console.log(`${issuer} signs for ${resource}`));

@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::support::admin::{Answer, Operator, request};
-use super::support::auth_server::{METADATA, callback, json_reply, parameter, refusal, reply};
+use super::support::auth_server::{
+    METADATA, callback, json_reply, parameter, redirect, refusal, reply,
+};
 use super::support::pages::Pages;
 use super::support::provider::{LIFE, Provider};
 
@@ -724,4 +726,98 @@ async fn a_token_is_refreshed_for_a_server_that_was_connected_here() {
     let refreshed = stage.ask("POST", &format!("{TRACKER}/refresh"), None).await;
     refreshed.expect(200);
     assert_eq!(stage.provider.refreshes(), 1);
+}
+
+/// What an operator is told of a refusal, over REST: the server's words, cleaned, and what helps.
+#[tokio::test]
+async fn what_an_authorization_server_answers_is_told_where_it_is_connected() {
+    let stage = Stage::at(LOCAL).await;
+    stage.create("free", json!({}), false).await;
+    let server = &stage.provider.server;
+    let (metadata, url) = (server.metadata(), server.url.clone());
+    server.answer(METADATA, || {
+        redirect("https://login.example/in?state=5tate&code=c0de")
+    });
+    let answer = stage.connects("free").await;
+    answer.error(400);
+    let place = format!("{url}{METADATA}: status 307, redirects to https://login.example/in;");
+    assert!(answer.text.contains(&place), "{}", answer.text);
+    assert!(!answer.text.contains("5tate") && !answer.text.contains("c0de"));
+
+    // Entra's common tenant: the document names no tenant, so nobody knows whose it is.
+    let mut template = metadata.clone();
+    template["issuer"] = "https://login.example/{tenantid}/v2.0".into();
+    server.json(METADATA, template);
+    let answer = stage.connects("free").await;
+    let (_, param) = answer.error(400);
+    assert_eq!(param.as_deref(), Some("auth.issuer"));
+    assert!(answer.text.contains("{tenantid}"), "{}", answer.text);
+
+    server.json(METADATA, metadata);
+    server.answer("/register", || {
+        let error = json!({"error": "insufficient_scope", "error_description":
+            "Policy 'Trusted Hosts' rejected request <script>alert(1)</script>\u{202e}"});
+        json_reply(403, &error)
+    });
+    let answer = stage.connects("free").await;
+    let (_, param) = answer.error(400);
+    assert_eq!(param.as_deref(), Some("auth.client_id"));
+    let said = "status 403, \\\"insufficient_scope: Policy 'Trusted Hosts' rejected request\\\"";
+    assert!(answer.text.contains(said), "{}", answer.text);
+    assert!(!answer.text.contains("alert") && !answer.text.contains('\u{202e}'));
+}
+
+/// The same on the page that a browser comes back to.
+#[tokio::test]
+async fn what_an_authorization_server_answers_is_told_on_the_page_of_the_callback() {
+    let stage = Stage::set().await;
+    stage.provider.before_code(|_| async {
+        let error = json!({"error": "invalid_request", "error_description":
+            "AADSTS9010010: <b>The resource</b> code-1"});
+        Some(json_reply(400, &error))
+    });
+    let mut browser = Browser::default();
+    let query = stage.approved(&mut browser).await;
+    let page = browser.comes_back(&stage, &query).await;
+    let text = refused(&page, 400);
+    assert!(
+        text.contains("AADSTS9010010") && text.contains("or to none"),
+        "{text}"
+    );
+
+    stage.provider.recover();
+    let asked = stage.sent_on(&mut browser, "tracker").await;
+    let state = parameter(&asked, "state");
+    let query = format!(
+        "error=access_denied&state={state}&iss={}&error_description=The+admin+must+agree",
+        stage.provider.server.url
+    );
+    let page = browser
+        .comes_back(&stage, &callback(&asked, &query).to_string())
+        .await;
+    let text = refused(&page, 400);
+    assert!(text.contains("The admin must agree"), "{text}");
+    assert!(!text.contains(&state), "{text}");
+}
+
+#[tokio::test]
+async fn a_slash_more_at_the_issuers_root_keeps_the_client_secret() {
+    let stage = Stage::at(LOCAL).await;
+    let auth = json!({"client_id": "c", "client_secret": "s3cret/0-of-a-client",
+        "issuer": stage.provider.server.url});
+    stage.create("tracker", auth, false).await;
+    let put = async |issuer: String| {
+        let mut server = stage.ask("GET", TRACKER, None).await.expect(200);
+        server["auth"]["issuer"] = issuer.into();
+        let server = server.to_string();
+        stage.ask("PUT", TRACKER, Some(&server)).await
+    };
+    put(format!("{}/", stage.provider.server.url))
+        .await
+        .expect(200);
+    let other = put(format!("{}/tenant", stage.provider.server.url)).await;
+    assert_eq!(other.status, 400, "{}", other.text);
+    let mut browser = Browser::default();
+    let query = stage.approved(&mut browser).await;
+    assert_eq!(browser.comes_back(&stage, &query).await.status, 200);
 }

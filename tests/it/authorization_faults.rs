@@ -201,11 +201,11 @@ async fn a_bad_answer_to_a_code_stores_nothing_and_says_one_thing() {
         ("200 and an error of its own", || refusal(200, "<script>")),
         ("HTML", html),
         ("1 GB", flood),
-        ("an expires_in of -1", || {
+        ("a type that is none", || {
             reply(
                 200,
                 "application/json",
-                r#"{"access_token": "x", "token_type": "Bearer", "expires_in": -1}"#,
+                r#"{"access_token": "x", "token_type": ["Bearer"]}"#,
             )
         }),
         ("another type of token", || {

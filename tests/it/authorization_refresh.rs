@@ -250,11 +250,11 @@ async fn what_an_authorization_server_says_in_trouble_takes_nothing_away() {
         ("401 without a code", || reply(401, "text/html", "<script>")),
         ("HTML", html),
         ("1 GB", flood),
-        ("an expires_in of -1", || {
+        ("a token of another type", || {
             reply(
                 200,
                 "application/json",
-                r#"{"access_token": "x", "token_type": "Bearer", "expires_in": -1}"#,
+                r#"{"access_token": "x", "token_type": "DPoP"}"#,
             )
         }),
     ];

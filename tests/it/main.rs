@@ -26,6 +26,7 @@ mod dashboard_traces;
 mod authorization_attacks;
 mod authorization_connect;
 mod authorization_faults;
+mod authorization_field;
 mod authorization_records;
 mod authorization_refresh;
 mod authorization_rotation;
@@ -69,6 +70,7 @@ mod mcp_tls;
 
 mod oauth_attacks;
 mod oauth_discovery;
+mod oauth_field;
 mod oauth_mixup;
 mod oauth_tokens;
 

@@ -197,9 +197,9 @@ fn table() -> Vec<(&'static str, ErrorKind, Attack)> {
             Metadata(json!({"issuer": "https://evil.example"})),
         ),
         (
-            "issuer with a slash more",
+            "issuer with two slashes more",
             Issuer,
-            Metadata(json!({"issuer": "{as}/"})),
+            Metadata(json!({"issuer": "{as}//"})),
         ),
         (
             "issuer with a dot segment",
@@ -495,9 +495,23 @@ fn table() -> Vec<(&'static str, ErrorKind, Attack)> {
             Unpromised("code=c&state={state}&iss=https%3A%2F%2Fevil.example"),
         ),
         (
-            "iss with a slash more",
+            "iss with two slashes more",
             Issuer,
-            Back("code=c&state={state}&iss={as}%2F"),
+            Back("code=c&state={state}&iss={as}%2F%2F"),
+        ),
+        (
+            "iss with a path",
+            Issuer,
+            Back("code=c&state={state}&iss={as}%2Ftenant"),
+        ),
+        (
+            "iss with a slash behind a path",
+            Issuer,
+            Typed(
+                "{as}/authorize",
+                "{as}/token",
+                Some("https://as.example/tenant/"),
+            ),
         ),
         (
             "iss in capitals",

@@ -151,7 +151,7 @@ async fn an_outage_is_not_taken_for_absence() {
         server.answer(RESOURCE, move || reply(status, "text/plain", ""));
         let error = discover(&server, "").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unreachable, "{status}");
-        assert_eq!(server.paths(), [RESOURCE]);
+        assert_eq!(server.paths(), [RESOURCE, RESOURCE_AT_ROOT]);
     }
     let gone = AuthServer::start().await;
     let url = gone.mcp();

@@ -1,6 +1,7 @@
 //! Errors of an authorization that does not come about, with advice for the operator.
 //!
-//! Of what an authorization server says, only error codes that are known are repeated.
+//! What an authorization server answered is repeated as [`Error::said`] has it: cleaned, and
+//! beside our own words.
 
 use url::Url;
 
@@ -39,6 +40,8 @@ pub(super) fn begin_fault(error: Error, callback: &Url) -> Fault {
         }
         Error::OAuth(error) => {
             let (param, advice) = advice(error.kind(), callback);
+            let said = error.said().map(|said| format!(" ({said})"));
+            let message = message + &said.unwrap_or_default();
             let fault = Fault::new(Code::AuthorizationFailed, format!("{message}; {advice}"));
             match param {
                 Some(param) => fault.at(param),
@@ -63,11 +66,12 @@ fn advice(kind: ErrorKind, callback: &Url) -> (Option<&'static str>, String) {
     let (param, advice) = match kind {
         ErrorKind::Discovery => (
             Some("auth.authorization_url"),
-            "enter its authorization URL and its token URL by hand",
+            "enter its issuer, or its authorization URL and its token URL by hand",
         ),
         ErrorKind::Issuer => (
             Some("auth.issuer"),
-            "check the URL and the issuer that were entered",
+            "check the URL and the issuer that were entered, or enter its authorization URL and its \
+             token URL by hand",
         ),
         ErrorKind::Pkce => (
             Some("auth.authorization_url"),
@@ -82,11 +86,17 @@ fn advice(kind: ErrorKind, callback: &Url) -> (Option<&'static str>, String) {
         }
         ErrorKind::InvalidClient => (
             Some("auth.client_id"),
-            "check the client id and the client secret",
+            "check the client id and the client secret, and whether the provider wants another \
+             token_auth",
         ),
         ErrorKind::InvalidScope => (
             Some("auth.scopes"),
             "check the scopes: the provider does not know one of them, or does not give it",
+        ),
+        ErrorKind::InvalidTarget => (
+            Some("auth.resource"),
+            "set resource to what the provider calls this server, or to none if it takes no such \
+             parameter, and name in the scopes what the token is for",
         ),
         ErrorKind::Denied => (
             None,

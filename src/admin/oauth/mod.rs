@@ -123,7 +123,11 @@ impl Flows {
             let message = format!("the server and its authorization server took over {seconds} s");
             Fault::new(Code::AuthorizationFailed, message)
         })?;
-        let one_time = prepared.map_err(|error| begin_fault(error, &callback))?;
+        let one_time = prepared.map_err(|error| {
+            let said = error.said();
+            tracing::warn!(server = %server.name, %error, said, "an authorization did not begin");
+            begin_fault(error, &callback)
+        })?;
         tracing::info!(action = "connect", server = %server.name, "an authorization waits for its browser");
         Ok(outside.at(&format!("{START}{}", one_time.expose_secret())))
     }

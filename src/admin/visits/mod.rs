@@ -146,7 +146,8 @@ impl Visit {
                 Page::done("Connected", text, back)
             }
             Err(error) => {
-                tracing::warn!(server = %back.server(), %error, "a server was not connected");
+                let said = error.said();
+                tracing::warn!(server = %back.server(), %error, said, "a server was not connected");
                 finish_page(&error, Some(back))
             }
         }

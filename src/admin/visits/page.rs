@@ -94,7 +94,7 @@ pub(super) fn finish_page(error: &Error, back: Option<ReturnPage>) -> Page {
              of another one."
                 .to_owned()
         }
-        Error::OAuth(error) => explained(error),
+        Error::OAuth(error) => explained(error) + &quoted(error),
         other => format!("{other}."),
     };
     Page::failed(StatusCode::BAD_REQUEST, "Not connected", text, back)
@@ -102,19 +102,24 @@ pub(super) fn finish_page(error: &Error, back: Option<ReturnPage>) -> Page {
 
 fn explained(error: &oauth::Error) -> String {
     match error.kind() {
+        ErrorKind::InvalidTarget => format!(
+            "The provider does not give tokens for this server by the name that was sent: {error}. \
+             Set the resource to what the provider calls it, or to none if it takes no such \
+             parameter; then the scopes say what the token is for. Connect again."
+        ),
         ErrorKind::Denied => format!(
             "The consent was not given: {error}. Connect again and agree when the provider asks, \
              with a user who may; or check the scopes and the client id."
         ),
-        ErrorKind::Issuer => "The answer does not come from the authorization server that was \
-                              asked. It was not used, and nothing was sent anywhere. Connect \
-                              again; should it happen once more, check the issuer."
-            .to_owned(),
-        ErrorKind::Callback => {
-            "The provider sent the browser back with something that cannot be read. Connect \
-             again; should it happen once more, the provider is not one that can be used."
-                .to_owned()
-        }
+        ErrorKind::Issuer => format!(
+            "The answer is not known to come from the authorization server that was asked: \
+             {error}. It was not used, and nothing was sent anywhere. Connect again; should it \
+             happen once more, check the issuer, or enter the authorization URL and the token URL."
+        ),
+        ErrorKind::Callback => format!(
+            "The provider sent the browser back with something that cannot be read: {error}. \
+             Connect again; should it happen once more, the provider is not one that can be used."
+        ),
         ErrorKind::InvalidClient => format!(
             "The provider does not accept this gateway as its client: {error}. Check the client id \
              and the client secret, and connect again."
@@ -130,6 +135,14 @@ fn explained(error: &oauth::Error) -> String {
         }
         _ => format!("The provider gave no usable token: {error}. Connect again."),
     }
+}
+
+/// What the provider said, in its own words.
+fn quoted(error: &oauth::Error) -> String {
+    let said = error
+        .said()
+        .map(|said| format!(" The provider answered: {said}"));
+    said.unwrap_or_default()
 }
 
 fn out_of_order(back: Option<ReturnPage>) -> Page {

@@ -41,7 +41,7 @@ pub(crate) static OAUTH2: &[Member<OAuth2>] = &[
         "Separated by commas, such as <code>repo, read:org</code>. Leave empty for those that the \
          server names.",
     ),
-    // A text, as it was written: an issuer is compared character by character.
+    // A text, as it was written: an issuer is compared by its characters.
     member!(OAuth2, issuer, "Issuer")
         .kind(Kind::Url)
         .reached()
@@ -49,8 +49,10 @@ pub(crate) static OAUTH2: &[Member<OAuth2>] = &[
             "The only authorization server that is accepted. Needed with a client secret where no \
          token URL is given.",
         ),
-    member!(OAuth2, resource, "Resource")
-        .hint("What the token is to be for. Empty: the server itself."),
+    member!(OAuth2, resource, "Resource").hint(
+        "What the token is to be for. Empty: the server itself. <code>none</code>: it is not sent, \
+         for providers that refuse it (Entra ID).",
+    ),
     member!(OAuth2, token_auth, "Client authentication"),
 ];
 
