@@ -16,7 +16,7 @@ use crate::{
     price::Price,
     registry::ServerRegistry,
     service::McpService,
-    settings::{Limits, Paths, Settings, Streaming},
+    settings::{Limits, Paths, SchemaDialect, Settings, Streaming},
     tool_loop::Gateway,
     trace::{Payloads, TraceSink},
     trace_parent::TraceParent,
@@ -137,6 +137,28 @@ impl McpLayer {
         self
     }
 
+    /// Replaces the dialect of JSON Schema in which the upstream reads tools; by default that of the
+    /// [connections](Self::with_connections), which is [`SchemaDialect::Standard`].
+    ///
+    /// With [`SchemaDialect::Gemini`], servers whose name begins with a digit have no tools: refuse
+    /// such names where servers are registered ([`SchemaDialect::name_fault`]). To show operators
+    /// what this layer leaves out, give them connections
+    /// [with the same dialect](Connections::with_schema_dialect).
+    #[must_use]
+    pub fn with_schema_dialect(mut self, dialect: SchemaDialect) -> Self {
+        self.settings.dialect = Some(dialect);
+        self
+    }
+
+    /// Replaces the longest description of a tool in bytes; by default that of the
+    /// [connections](Self::with_connections), which is 1,024, the limit of OpenAI. At least 64 and
+    /// at most 8,192.
+    #[must_use]
+    pub fn with_description_limit(mut self, bytes: usize) -> Self {
+        self.settings.description_bytes = Some(bytes);
+        self
+    }
+
     /// Replaces the default of `mcp.receipt`; by default `true`.
     #[must_use]
     pub fn with_receipt(mut self, receipt: bool) -> Self {
@@ -206,11 +228,20 @@ impl McpLayer {
     fn gateway(&self) -> Gateway {
         let connections = self
             .connections
-            .get_or_init(|| Connections::new(Outbound::new(EgressRules::default())));
+            .get_or_init(|| Connections::new(Outbound::new(EgressRules::default())))
+            .clone();
+        let connections = match self.settings.dialect {
+            Some(dialect) => connections.with_schema_dialect(dialect),
+            None => connections,
+        };
+        let connections = match self.settings.description_bytes {
+            Some(bytes) => connections.with_description_limit(bytes),
+            None => connections,
+        };
         Gateway {
             settings: self.settings.clone(),
             registry: Arc::clone(&self.registry),
-            connections: connections.clone(),
+            connections,
             room: Arc::clone(&self.room),
         }
     }

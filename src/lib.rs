@@ -172,7 +172,7 @@ pub use self::{
     scopes::{InvalidScopes, Scopes},
     scrub::{ScrubbedChunks, Scrubber},
     service::{McpService, ResponseFuture},
-    settings::{Limits, Streaming},
+    settings::{Limits, SchemaDialect, Streaming},
     token_auth::TokenAuth,
     trace_parent::TraceParent,
     whose::CallerId,

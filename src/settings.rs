@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use serde_json::{Map, Value};
 
 use crate::{
+    name::ServerName,
     price::Price,
     trace::{Payloads, TraceSink},
     trace_parent::TraceParent,
@@ -110,6 +111,35 @@ pub enum Streaming {
     Execute,
 }
 
+/// The words of JSON Schema that an upstream reads in tools.
+///
+/// With either one, schemas are first made portable, and arguments are checked by the schema as the
+/// server wrote it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SchemaDialect {
+    /// JSON Schema, as OpenAI, Anthropic and most others read it.
+    #[default]
+    Standard,
+    /// Gemini's own selection of it, which its API and Vertex AI read; anything else they refuse.
+    /// Source: <https://ai.google.dev/api/caching#Schema>.
+    Gemini,
+}
+
+impl SchemaDialect {
+    /// The reason why tools of a server with this name cannot be offered; `None` if they can.
+    ///
+    /// Gemini wants names of functions to begin with a letter, and offered names begin with the
+    /// server's.
+    pub fn name_fault(self, server: &ServerName) -> Option<&'static str> {
+        let begins_with_digit = server
+            .as_str()
+            .starts_with(|first: char| first.is_ascii_digit());
+        (self == Self::Gemini && begins_with_digit)
+            .then_some("its server's name begins with a digit, which Gemini refuses")
+    }
+}
+
 /// All settings of the loop.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -118,6 +148,9 @@ pub(crate) struct Settings {
     /// The cap on rounds, if one was set.
     pub(crate) rounds_cap: Option<u64>,
     pub(crate) streaming: Streaming,
+    /// The dialect of the upstream, and the longest description; `None`: those of the connections.
+    pub(crate) dialect: Option<SchemaDialect>,
+    pub(crate) description_bytes: Option<usize>,
     pub(crate) receipt: bool,
     pub(crate) project_required: bool,
     pub(crate) prices: Vec<Price>,
@@ -152,6 +185,8 @@ impl Default for Settings {
             limits: Limits::default(),
             rounds_cap: None,
             streaming: Streaming::default(),
+            dialect: None,
+            description_bytes: None,
             receipt: true,
             project_required: false,
             prices: Vec::new(),

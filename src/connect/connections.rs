@@ -20,9 +20,10 @@ use crate::{
     caller::CallerTokens,
     inactive::Inactive,
     mcp::{CallToolResult, ServerLimits},
-    offer::{Offered, Offers},
+    offer::{Form, Offered, Offers},
     outbound::Outbound,
     registry::Server,
+    settings::SchemaDialect,
 };
 #[cfg(feature = "admin")]
 use crate::{left_out::LeftOut, outbound};
@@ -55,6 +56,8 @@ use crate::{left_out::LeftOut, outbound};
 #[derive(Clone)]
 pub struct Connections {
     shared: Arc<Shared>,
+    /// The form in which this clone offers tools.
+    form: Form,
 }
 
 /// The state that clones share.
@@ -82,7 +85,36 @@ impl Connections {
                 credentials,
                 pool,
             }),
+            form: Form::default(),
         }
+    }
+
+    /// Replaces the dialect in which these connections offer tools; by default
+    /// [`SchemaDialect::Standard`]. Clones that were made before keep theirs, and share everything
+    /// else: one list of tools serves upstreams with different dialects.
+    ///
+    /// [`McpLayer::with_schema_dialect`](crate::McpLayer::with_schema_dialect) does this for a
+    /// layer; here it is for those who show servers to operators.
+    #[must_use]
+    pub fn with_schema_dialect(mut self, dialect: SchemaDialect) -> Self {
+        self.form.dialect = dialect;
+        self
+    }
+
+    /// Replaces the longest description of a tool in bytes; by default 1,024, the limit of OpenAI.
+    /// At least 64 and at most 8,192. What is cut ends with `[cut]`, which counts.
+    ///
+    /// [`McpLayer::with_description_limit`](crate::McpLayer::with_description_limit) does this for a
+    /// layer.
+    #[must_use]
+    pub fn with_description_limit(mut self, bytes: usize) -> Self {
+        self.form.description_bytes = bytes.clamp(64, 8 << 10);
+        self
+    }
+
+    /// The dialect in which these connections offer tools.
+    pub fn schema_dialect(&self) -> SchemaDialect {
+        self.form.dialect
     }
 
     /// The tools that `server` offers now, from the cache if they are fresh.
@@ -105,7 +137,7 @@ impl Connections {
             return Err(Inactive::Disabled);
         }
         let list = self.shared.lists.list(server, tokens).await?;
-        let tools = ServerTools::of(server, &list.offers);
+        let tools = ServerTools::of(server, &*self.formed(server, &list.offers).await?);
         match tools.offered.is_empty() {
             true => Err(Inactive::NoTools),
             false => Ok(tools),
@@ -144,7 +176,8 @@ impl Connections {
     /// The listing continues in the background.
     pub async fn probe(&self, server: &Server) -> Result<(), Inactive> {
         let list = self.shared.lists.probe(server).await?;
-        match list.offers.selected(server).next() {
+        let offers = self.formed(server, &list.offers).await?;
+        match offers.selected(server).next() {
             Some(_) => Ok(()),
             None => Err(Inactive::NoTools),
         }
@@ -190,11 +223,18 @@ impl Connections {
             return Err(Inactive::Disabled);
         }
         let list = self.shared.lists.list(server, tokens).await?;
-        let offered = list.offers.offered(server);
+        let offers = self.formed(server, &list.offers).await?;
+        let offered = offers.offered(server);
         match offered.entries().is_empty() {
             true => Err(Inactive::NoTools),
-            false => Ok((list.offers.clone(), offered)),
+            false => Ok((offers, offered)),
         }
+    }
+
+    /// `offers` of `server` in the form of these connections.
+    async fn formed(&self, server: &Server, offers: &Arc<Offers>) -> Result<Arc<Offers>, Inactive> {
+        let formed = offers.in_form(&server.name, self.form).await;
+        formed.ok_or_else(|| Inactive::unreachable("its tools cannot be read"))
     }
 
     /// The servers that are in a pause after failures.
@@ -214,7 +254,10 @@ impl Connections {
         let nobody = CallerTokens::default();
         let listed = self.shared.lists.list(server, &nobody);
         match tokio::time::timeout(patience, listed).await {
-            Ok(Ok(list)) => list.offers.left_out.clone(),
+            Ok(Ok(list)) => match self.formed(server, &list.offers).await {
+                Ok(offers) => offers.left_out.clone(),
+                Err(_) => Vec::new(),
+            },
             Ok(Err(_)) | Err(_) => Vec::new(),
         }
     }

@@ -282,7 +282,7 @@ impl State {
             if let Some(list) = kept.list()
                 && seen.insert(Arc::as_ptr(&list.offers))
             {
-                weight += list.bytes;
+                weight += list.bytes + list.offers.form_bytes();
             }
             if least.is_none_or(|(_, used)| kept.used < used) {
                 least = Some((place, kept.used));

@@ -26,10 +26,14 @@ pub struct OfferedTool {
     pub offered_name: String,
     /// The tool's own name at the server.
     pub name: String,
-    /// The server's description of the tool.
+    /// The server's description of the tool; models get no more than
+    /// [`with_description_limit`](super::Connections::with_description_limit) allows.
     pub description: Option<String>,
     /// The JSON Schema of the arguments, byte for byte as the server wrote it.
     pub input_schema: Box<RawValue>,
+    /// What was changed in the copy that models get, so that providers take it; empty for nearly
+    /// all that is well-formed.
+    pub changes: Vec<&'static str>,
 }
 
 impl ServerTools {
@@ -50,7 +54,8 @@ impl From<&Offer> for OfferedTool {
             offered_name: offer.name.clone(),
             name: offer.tool.clone(),
             description: offer.description.clone(),
-            input_schema: offer.input_schema.clone(),
+            input_schema: offer.input_schema().to_owned(),
+            changes: offer.changes.clone(),
         }
     }
 }

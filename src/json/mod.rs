@@ -4,6 +4,7 @@
 //! has heard of. This module knows no protocol.
 
 mod edit;
+mod node;
 mod object;
 mod places;
 mod scan;
@@ -12,6 +13,7 @@ mod tree;
 
 pub(crate) use self::{
     edit::{Edit, concat},
+    node::{Members, Node},
     object::{Malformed, Object, array, first},
     places::Places,
     text::{depth, quoted, string},

@@ -52,7 +52,8 @@ pub struct Tool {
     /// [`ServerLimits::schema_bytes`](super::ServerLimits::schema_bytes) and
     /// [`schema_depth`](super::ServerLimits::schema_depth).
     pub input_schema: Box<RawValue>,
-    /// The JSON Schema of the structured result.
+    /// The JSON Schema of the structured result; `None` also if it is beyond the limits of
+    /// `input_schema`, since no model gets it. What it says is then in no fingerprint.
     pub output_schema: Option<Box<RawValue>>,
     /// Hints on the tool's behaviour, such as `readOnlyHint`. Untrusted: a server can claim
     /// anything.
@@ -210,19 +211,20 @@ fn read_tool(tool: &RawValue, limits: &ServerLimits) -> Result<Tool, &'static st
     if entry.name.chars().any(char::is_control) {
         return Err("the name has control characters");
     }
-    let schemas = [
-        Some(entry.input_schema),
-        entry.output_schema,
-        entry.annotations,
-    ];
-    for schema in schemas.into_iter().flatten() {
-        if schema.get().len() > limits.schema_bytes {
+    let is_large = |schema: &RawValue| schema.get().len() > limits.schema_bytes;
+    let is_deep = |schema: &RawValue| depth(schema.get().as_bytes()) > limits.schema_depth;
+    for schema in [Some(entry.input_schema), entry.annotations] {
+        if schema.is_some_and(is_large) {
             return Err("a schema is too large");
         }
-        if depth(schema.get().as_bytes()) > limits.schema_depth {
+        if schema.is_some_and(is_deep) {
             return Err("a schema nests too deep");
         }
     }
+    // No model gets it, so the tool is as good without.
+    let output_schema = entry
+        .output_schema
+        .filter(|schema| !is_large(schema) && !is_deep(schema));
     if !entry.input_schema.get().starts_with('{') {
         return Err("the input schema is not an object");
     }
@@ -234,7 +236,7 @@ fn read_tool(tool: &RawValue, limits: &ServerLimits) -> Result<Tool, &'static st
         title: entry.title,
         description: entry.description,
         input_schema: entry.input_schema.to_owned(),
-        output_schema: entry.output_schema.map(ToOwned::to_owned),
+        output_schema: output_schema.map(ToOwned::to_owned),
         annotations: entry.annotations.map(ToOwned::to_owned),
     })
 }

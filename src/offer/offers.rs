@@ -2,12 +2,13 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
 };
 
 use bytes::Bytes;
 
 use super::{
+    form::Form,
     offered::{Entry, Offered, joined},
     tool::{Offer, name_fault},
 };
@@ -24,7 +25,13 @@ use crate::{
 const HIDDEN_NAME: &str = "a name in its input schema has invisible characters";
 
 /// The largest list of tools read on a serving thread: a few thousandths of a second.
-const LISTED_HERE: usize = 256 << 10;
+const LISTED_HERE: usize = 64 << 10;
+/// The most forms of a list that are kept beside the usual one; a proxy has one upstream.
+const FORMS: usize = 2;
+/// Tools left out of another form that are named in the log.
+const NAMED: usize = 8;
+/// The bytes of a tool in another form, beside its definition.
+const TOOL: usize = 512;
 
 /// All tools of one server that can be offered, by offered name, and those that cannot.
 #[derive(Debug)]
@@ -39,10 +46,12 @@ pub(crate) struct Offers {
     /// enough: only while an edit spreads do requests take it from each other.
     // Held for an assignment, never across an await.
     offered: Mutex<Option<Arc<Offered>>>,
+    /// The same tools in other forms, made when they are first asked for.
+    forms: Mutex<Vec<(Form, Arc<Self>)>>,
 }
 
 impl Offers {
-    /// The tools that `server` listed.
+    /// The tools that `server` listed, in the usual form.
     pub(crate) fn new(server: &ServerName, listed: Vec<Tool>, mut left_out: Vec<LeftOut>) -> Self {
         let mut uses: HashMap<String, usize> = HashMap::new();
         for tool in &listed {
@@ -55,26 +64,89 @@ impl Offers {
             let fault = name_fault(&tool.name).or_else(|| schema::fault(&tool.input_schema));
             let schema = unseen::json(tool.input_schema.get());
             let hides = matches!(schema, Json::InAName).then_some(HIDDEN_NAME);
-            match fault.or(hides) {
-                Some(reason) => left_out.push(LeftOut::new(&tool.name, reason)),
-                None if uses[&name] > 1 => {
-                    left_out.push(LeftOut::new(
-                        &tool.name,
-                        format!("another tool of this server also becomes {name}"),
-                    ));
-                }
-                None => tools.push(Offer::new(name, tool, schema, &compiled)),
+            if uses[&name] > 1 && fault.or(hides).is_none() {
+                let reason = format!("another tool of this server also becomes {name}");
+                left_out.push(LeftOut::new(&tool.name, reason));
+                continue;
+            }
+            let offer = || Offer::new(name, &tool, &schema, Form::default(), &compiled);
+            match fault.or(hides).map_or_else(offer, Err) {
+                Ok(offer) => tools.push(offer),
+                Err(reason) => left_out.push(LeftOut::new(&tool.name, reason)),
             }
         }
         tools.sort_by(|a, b| a.name.cmp(&b.name));
+        Self::of(tools, left_out, None)
+    }
+
+    fn of(mut tools: Vec<Offer>, left_out: Vec<LeftOut>, pins: Option<Arc<Pins>>) -> Self {
         let definitions = share_definitions(&mut tools);
         Self {
             tools: tools.into_iter().map(Arc::new).collect(),
             left_out,
-            pins: None,
+            pins,
             definitions,
             offered: Mutex::default(),
+            forms: Mutex::default(),
         }
+    }
+
+    /// The same tools in `form`, which are made once; on another thread if they are many. `None` if
+    /// that failed.
+    pub(crate) async fn in_form(
+        self: &Arc<Self>,
+        server: &ServerName,
+        form: Form,
+    ) -> Option<Arc<Self>> {
+        if form == Form::default() {
+            return Some(self.clone());
+        }
+        let known = self
+            .forms()
+            .iter()
+            .find(|(known, _)| *known == form)
+            .cloned();
+        if let Some((_, offers)) = known {
+            return Some(offers);
+        }
+        let (offers, name) = (self.clone(), server.clone());
+        let make = move || Arc::new(offers.formed(&name, form));
+        let made = match self.definitions.len() <= LISTED_HERE {
+            true => make(),
+            false => apart::finish(make).await?,
+        };
+        for tool in made.left_out.iter().skip(self.left_out.len()).take(NAMED) {
+            tracing::warn!(%server, tool = tool.tool(), reason = tool.reason(), "tool left out for this upstream");
+        }
+        let mut forms = self.forms();
+        forms.truncate(FORMS - 1);
+        forms.insert(0, (form, made.clone()));
+        Some(made)
+    }
+
+    fn formed(&self, server: &ServerName, form: Form) -> Self {
+        let (mut tools, mut left_out) = (Vec::new(), self.left_out.clone());
+        let fault = form.name_fault(server);
+        for offer in &self.tools {
+            match fault.map_or_else(|| offer.in_form(form), Err) {
+                Ok(offer) => tools.push(offer),
+                Err(reason) => left_out.push(LeftOut::new(&offer.tool, reason)),
+            }
+        }
+        Self::of(tools, left_out, self.pins.clone())
+    }
+
+    /// The bytes that the other forms take.
+    pub(crate) fn form_bytes(&self) -> usize {
+        let forms = self.forms();
+        let bytes = forms
+            .iter()
+            .map(|(_, form)| form.definitions.len() + form.tools.len() * TOOL);
+        bytes.sum()
+    }
+
+    fn forms(&self) -> MutexGuard<'_, Vec<(Form, Arc<Self>)>> {
+        self.forms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Builds the offers on another thread if the list is long; `None` if that failed.
@@ -190,18 +262,20 @@ mod tests {
 
     #[test]
     fn tools_are_sorted_and_keep_their_schema_byte_for_byte() {
-        let schema =
-            RawValue::from_string(r#"{"properties":{ "a" : 1.0 },"x-unknown":[ ]}"#.into())
-                .unwrap();
+        let schema = RawValue::from_string(
+            r#"{"type":"object", "properties":{ "a" : {"maximum":1.0} },"x-unknown":[ ]}"#.into(),
+        )
+        .unwrap();
         let offers = offers(vec![tool("b", json!({})), raw_tool("a", schema)]);
         let names: Vec<_> = offers.tools.iter().map(|t| &*t.name).collect();
         assert_eq!(names, ["s__a", "s__b"]);
         assert_eq!(
             offers.tools[0].definition,
-            r#"{"type":"function","function":{"name":"s__a","parameters":{"properties":{ "a" : 1.0 },"x-unknown":[ ]}}}"#
+            r#"{"type":"function","function":{"name":"s__a","parameters":{"type":"object", "properties":{ "a" : {"maximum":1.0} },"x-unknown":[ ]}}}"#
         );
         let b: Value = serde_json::from_slice(&offers.tools[1].definition).unwrap();
-        assert_eq!(b["function"]["parameters"], json!({"properties": {}}));
+        let empty = json!({"type": "object", "properties": {}});
+        assert_eq!(b["function"]["parameters"], empty);
     }
 
     #[test]
@@ -243,6 +317,10 @@ mod tests {
         let description = offers.tools[0].description.as_deref().unwrap();
         assert!(description.starts_with("seen\nxxx") && description.ends_with("x [cut]"));
         assert!(description.len() < 9000);
+        let offered: Value = serde_json::from_slice(&offers.tools[0].definition).unwrap();
+        let offered = offered["function"]["description"].as_str().unwrap();
+        assert!(offered.starts_with("seen\nxxx") && offered.ends_with("x [cut]"));
+        assert_eq!(offered.len(), 1024);
     }
 
     #[test]
@@ -261,7 +339,7 @@ mod tests {
         let property = &offered["function"]["parameters"]["properties"]["a"];
         assert_eq!(*property, json!({"title": "A", "enum": ["x"]}));
         assert_eq!(a.listed, original);
-        assert_eq!(a.input_schema.get(), schema.get());
+        assert_eq!(a.input_schema().get(), schema.get());
         assert!(a.is_cleaned && !b.is_cleaned);
     }
 

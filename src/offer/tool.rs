@@ -11,19 +11,19 @@ use std::{
 use bytes::Bytes;
 use serde_json::{Value, value::RawValue};
 
+use super::form::{Form, Formed};
 use crate::{
     apart,
-    json::{Object, quoted},
     left_out::cut,
     mcp::Tool,
     registry::{Definition, Pins, Server, ToolState},
     schema::{Place, Schema},
-    unseen::{Json, cleaned, is_unseen},
+    unseen::{self, Json, cleaned, is_unseen},
 };
 
 /// The longest tool name that is mapped; MCP allows 128 characters.
 const NAME_BYTES: usize = 1024;
-/// The longest description that a model is given; a cut is announced.
+/// The longest description that is kept; a cut is announced. Models get less: see [`Form`].
 const DESCRIPTION_BYTES: usize = 8 << 10;
 
 /// The largest schema read on a serving thread.
@@ -39,14 +39,24 @@ pub(crate) struct Offer {
     pub(crate) name: String,
     /// The tool's own name at the server.
     pub(crate) tool: String,
+    /// The server's description without invisible characters, longer than that of the model.
     pub(crate) description: Option<String>,
     /// The element of a request's `tools`.
     pub(crate) definition: Bytes,
-    pub(crate) input_schema: Box<RawValue>,
+    /// What was changed so that providers take it, in the words of [`portable`](super::portable).
+    pub(crate) changes: Vec<&'static str>,
     /// `true` if invisible characters were removed from the texts for the model.
     pub(crate) is_cleaned: bool,
     /// The definition as the server listed it.
     pub(crate) listed: Definition,
+    /// The same in every form in which the tool is offered.
+    checks: Arc<Checks>,
+}
+
+/// The input schema as the server wrote it, and the check of arguments by it.
+#[derive(Debug)]
+struct Checks {
+    input_schema: Box<RawValue>,
     /// Parsed at the first call: most tools are listed far more often than called.
     schema: OnceLock<Schema>,
     /// The bytes that compiled schemas of the server's tools keep in memory, all together.
@@ -54,28 +64,68 @@ pub(crate) struct Offer {
 }
 
 impl Offer {
-    pub(super) fn new(name: String, tool: Tool, schema: Json, compiled: &Arc<AtomicU64>) -> Self {
-        let listed = Definition::of(&tool);
-        let text = tool.description.or(tool.title);
-        let text = text.as_deref().map(cleaned);
-        let schema = match schema {
-            Json::Cleaned(schema) => Some(schema),
-            Json::Clean | Json::InAName => None,
-        };
-        let is_cleaned = schema.is_some() || matches!(text, Some(Cow::Owned(_)));
+    /// The offer of a listed tool, whose schema is `schema` for a model.
+    ///
+    /// # Errors
+    /// The reason why no provider would take it.
+    pub(super) fn new(
+        name: String,
+        tool: &Tool,
+        schema: &Json,
+        form: Form,
+        compiled: &Arc<AtomicU64>,
+    ) -> Result<Self, &'static str> {
+        let text = tool.description.as_ref().or(tool.title.as_ref());
+        let text = text.map(|text| cleaned(text));
+        let is_cleaned = matches!(schema, Json::Cleaned(_)) || matches!(text, Some(Cow::Owned(_)));
         let description = text.map(|text| cut(text, DESCRIPTION_BYTES));
-        let offered = schema.as_deref().unwrap_or(tool.input_schema.get());
-        Self {
-            definition: definition(&name, description.as_deref(), offered),
+        let offered = seen(schema, &tool.input_schema);
+        let Formed {
+            definition,
+            changes,
+        } = form.define(&name, description.as_deref(), offered)?;
+        Ok(Self {
+            definition: definition.into(),
+            changes,
             is_cleaned,
             description,
             name,
-            tool: tool.name,
-            input_schema: tool.input_schema,
-            listed,
-            schema: OnceLock::new(),
-            compiled: compiled.clone(),
-        }
+            tool: tool.name.clone(),
+            listed: Definition::of(tool),
+            checks: Arc::new(Checks {
+                input_schema: tool.input_schema.clone(),
+                schema: OnceLock::new(),
+                compiled: compiled.clone(),
+            }),
+        })
+    }
+
+    /// The same tool in another form.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub(super) fn in_form(&self, form: Form) -> Result<Self, &'static str> {
+        let schema = unseen::json(self.input_schema().get());
+        let offered = seen(&schema, self.input_schema());
+        let Formed {
+            definition,
+            changes,
+        } = form.define(&self.name, self.description.as_deref(), offered)?;
+        Ok(Self {
+            name: self.name.clone(),
+            tool: self.tool.clone(),
+            description: self.description.clone(),
+            definition: definition.into(),
+            changes,
+            is_cleaned: self.is_cleaned,
+            listed: self.listed.clone(),
+            checks: self.checks.clone(),
+        })
+    }
+
+    /// The JSON Schema of the arguments, as the server wrote it.
+    pub(crate) fn input_schema(&self) -> &RawValue {
+        &self.checks.input_schema
     }
 
     /// Returns the reason why `server` withholds the tool; `pins` were accepted when it was listed.
@@ -91,19 +141,20 @@ impl Offer {
     ///
     /// # Cancellation
     /// A check that has begun on another thread ends there.
-    pub(crate) async fn check(self: &Arc<Self>, arguments: Value) -> Result<(), String> {
-        let is_read = self.schema.get().is_some();
-        if is_read || self.input_schema.get().len() <= READ_HERE {
-            match self.schema().place(&arguments) {
+    pub(crate) async fn check(&self, arguments: Value) -> Result<(), String> {
+        let checks = &self.checks;
+        let is_read = checks.schema.get().is_some();
+        if is_read || checks.input_schema.get().len() <= READ_HERE {
+            match checks.schema().place(&arguments) {
                 Place::AtTheServer => return Ok(()),
-                Place::Here => return self.check_now(&arguments),
+                Place::Here => return checks.check(&arguments),
                 Place::Apart => {}
             }
         }
-        let offer = self.clone();
-        let checked = apart::run(move || match offer.schema().place(&arguments) {
+        let checks = checks.clone();
+        let checked = apart::run(move || match checks.schema().place(&arguments) {
             Place::AtTheServer => Ok(()),
-            Place::Here | Place::Apart => offer.check_now(&arguments),
+            Place::Here | Place::Apart => checks.check(&arguments),
         });
         checked.await.unwrap_or_else(|| {
             tracing::debug!(
@@ -113,8 +164,10 @@ impl Offer {
             Ok(())
         })
     }
+}
 
-    fn check_now(&self, arguments: &Value) -> Result<(), String> {
+impl Checks {
+    fn check(&self, arguments: &Value) -> Result<(), String> {
         let (schema, text) = (self.schema(), &self.input_schema);
         let has_room = || {
             let weight = schema.weight(text);
@@ -132,24 +185,11 @@ impl Offer {
     }
 }
 
-/// A function tool. The schema stays as it is, but for an absent `properties`, which some providers
-/// insist on.
-fn definition(name: &str, description: Option<&str>, schema: &str) -> Bytes {
-    let description = match description {
-        Some(text) => format!(r#","description":{}"#, quoted(text)),
-        None => String::new(),
-    };
-    let parameters = with_properties(schema);
-    format!(r#"{{"type":"function","function":{{"name":"{name}"{description},"parameters":{parameters}}}}}"#).into()
-}
-
-fn with_properties(schema: &str) -> String {
-    match Object::parse(schema) {
-        Ok(object) if object.get("properties").is_none() => {
-            let edits = object.set(&[("properties", "{}")]);
-            object.edited(edits)
-        }
-        _ => schema.to_owned(),
+/// The schema `listed` without what nobody sees.
+fn seen<'a>(schema: &'a Json, listed: &'a RawValue) -> &'a str {
+    match schema {
+        Json::Cleaned(schema) => schema,
+        Json::Clean | Json::InAName => listed.get(),
     }
 }
 

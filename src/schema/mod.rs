@@ -6,6 +6,8 @@
 #[cfg(feature = "validate")]
 mod cost;
 #[cfg(feature = "validate")]
+mod meant;
+#[cfg(feature = "validate")]
 mod pattern_cost;
 mod place;
 #[cfg(feature = "validate")]

@@ -10,6 +10,7 @@ use serde_json::{Value, value::RawValue};
 
 use super::{
     cost::{Measure, Patterns, Shape},
+    meant::as_meant,
     place::Place,
 };
 
@@ -65,7 +66,8 @@ impl Schema {
     /// Reads a schema, and estimates its cost.
     pub(crate) fn of(schema: &RawValue) -> Self {
         let shape = || {
-            let schema: Value = serde_json::from_str(schema.get()).ok()?;
+            let mut schema: Value = serde_json::from_str(schema.get()).ok()?;
+            as_meant(&mut schema);
             let shape = Shape::of(&schema)?;
             // Some cycles never end at any depth; the compiler must not see them.
             shape.work(0)?;
@@ -125,7 +127,8 @@ impl Schema {
             if !has_room() {
                 return None;
             }
-            let schema: Value = serde_json::from_str(schema.get()).ok()?;
+            let mut schema: Value = serde_json::from_str(schema.get()).ok()?;
+            let draft = as_meant(&mut schema);
             let kept = (PATTERNS_BYTES / patterns.count.max(1)).min(KEPT_BYTES);
             let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
             // The engine is held to the estimate, so a wrong one makes a schema that checks
@@ -133,7 +136,12 @@ impl Schema {
             let patterns = PatternOptions::regex()
                 .size_limit(size(patterns.largest))
                 .dfa_size_limit(size(kept));
+            // Formats and encodings tell a reader something: by 2020-12 for every draft.
             let options = jsonschema::options()
+                .with_draft(draft)
+                .should_validate_formats(false)
+                .without_content_encoding_support("base64")
+                .without_content_media_type_support("application/json")
                 .with_retriever(Nowhere)
                 .with_pattern_options(patterns);
             options.build(&schema).ok()
@@ -267,6 +275,89 @@ mod tests {
         let told = check(schema.clone(), json!({"n": "x"})).unwrap_err();
         assert!(told.contains("repoName") && told.contains("/n"), "{told}");
         assert_eq!(check(schema, json!({"repoName": "a/b", "n": 1})), Ok(()));
+    }
+
+    #[test]
+    fn a_required_property_with_a_default_may_be_absent() {
+        let schema = json!({
+            "type": "object", "required": ["a", "b"],
+            "properties": {"a": {"type": "string"}, "b": {"type": "integer", "default": 5}},
+        });
+        assert_eq!(check(schema.clone(), json!({"a": "x"})), Ok(()));
+        assert!(check(schema.clone(), json!({"b": 1})).is_err());
+        assert!(check(schema, json!({"a": "x", "b": "y"})).is_err());
+        let inner = json!({"properties": {"o": {"$ref": "#/$defs/O"}}, "$defs": {"O": {"required": ["b"], "properties": {"b": {"default": null}}}}});
+        assert_eq!(check(inner, json!({"o": {}})), Ok(()));
+    }
+
+    #[test]
+    fn a_format_is_an_annotation_in_every_draft() {
+        for draft in [
+            "draft-04/schema#",
+            "draft-07/schema#",
+            "draft/2019-09/schema",
+            "draft/2020-12/schema",
+        ] {
+            let schema = json!({
+                "$schema": format!("http://json-schema.org/{draft}"),
+                "properties": {"a": {"type": "string", "format": "date-time", "contentEncoding": "base64"}},
+            });
+            assert_eq!(
+                check(schema.clone(), json!({"a": "tomorrow!"})),
+                Ok(()),
+                "{draft}"
+            );
+            assert!(check(schema, json!({"a": 1})).is_err(), "{draft}");
+        }
+    }
+
+    #[test]
+    fn a_schema_is_read_as_the_draft_that_it_names_and_an_unknown_one_is_no_fault() {
+        for (draft, keyword) in [
+            (
+                "http://json-schema.org/draft-04/schema#",
+                json!({"minimum": 0, "exclusiveMinimum": true}),
+            ),
+            (
+                "http://json-schema.org/draft-04/schema#",
+                json!({"exclusiveMinimum": 0}),
+            ),
+            (
+                "https://json-schema.org/draft-07/schema",
+                json!({"exclusiveMinimum": 0}),
+            ),
+            (
+                "https://json-schema.org/draft/2020-12/schema",
+                json!({"minimum": 0, "exclusiveMinimum": true}),
+            ),
+            (
+                "https://example.com/our-own-dialect",
+                json!({"exclusiveMinimum": 0}),
+            ),
+            (
+                "http://json-schema.org/schema#",
+                json!({"exclusiveMinimum": 0}),
+            ),
+        ] {
+            let schema = json!({"$schema": draft, "properties": {"a": keyword}});
+            assert_eq!(check(schema.clone(), json!({"a": 1})), Ok(()), "{draft}");
+            assert!(check(schema, json!({"a": 0})).is_err(), "{draft}");
+        }
+        let tuple = |draft: &str, items: &str| json!({"$schema": draft, "properties": {"a": {items: [{"type": "string"}]}}});
+        for (draft, items) in [
+            ("http://json-schema.org/draft-07/schema#", "items"),
+            ("https://json-schema.org/draft/2019-09/schema", "items"),
+            (
+                "https://json-schema.org/draft/2020-12/schema",
+                "prefixItems",
+            ),
+        ] {
+            assert!(
+                check(tuple(draft, items), json!({"a": [1]})).is_err(),
+                "{draft}"
+            );
+            assert_eq!(check(tuple(draft, items), json!({"a": ["x"]})), Ok(()));
+        }
     }
 
     #[test]
