@@ -41,6 +41,7 @@ mod layering;
 mod pass_through;
 mod passthrough;
 mod pins;
+mod providers;
 mod secrets;
 mod streamed_attacks;
 mod streamed_faults;
