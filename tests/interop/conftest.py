@@ -55,7 +55,7 @@ class Part:
             try:
                 if probe():
                     return self
-            except (OSError, http.client.HTTPException, AssertionError, KeyError, ValueError) as error:
+            except (OSError, http.client.HTTPException, AssertionError, KeyError, ValueError, StopIteration) as error:
                 last = error
             time.sleep(0.05)
         raise AssertionError(f"{self.name} was not ready in {seconds} s ({last!r}):\n{self.tail()}")
@@ -67,11 +67,11 @@ class Part:
         """The exit code."""
         return self._process.wait(seconds)
 
-    def stop(self):
+    def stop(self, seconds=10):
         if self._process.poll() is None:
             self.terminate()
         try:
-            self.wait()
+            self.wait(seconds)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self.wait()

@@ -10,6 +10,7 @@ import json
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -18,13 +19,17 @@ MODELS = b'{"object": "list",  "data": [{"id": "scripted", "object": "model"}]}'
 
 @dataclass
 class Answer:
-    """One prepared answer: a body, or `chunks` that are sent one by one with a `pause` between them."""
+    """One prepared answer: a body, or `chunks` that are sent one by one with a `pause` between them.
+
+    `before` is done before any of it is sent.
+    """
 
     body: bytes = b""
     chunks: list[bytes] = field(default_factory=list)
     status: int = 200
     delay: float = 0.0
     pause: float = 0.0
+    before: Callable[[], None] | None = None
 
 
 @dataclass
@@ -138,6 +143,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, answer):
         time.sleep(answer.delay)
+        if answer.before is not None:
+            answer.before()
         self.send_response(answer.status)
         self.send_header("x-request-id", "scripted-1")
         if answer.chunks:

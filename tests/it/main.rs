@@ -43,6 +43,7 @@ mod nearly_right_arguments;
 mod pass_through;
 mod passthrough;
 mod pins;
+mod providers;
 mod rejected_members;
 mod secrets;
 mod streamed_attacks;
