@@ -12,7 +12,7 @@ mod tree;
 
 pub(crate) use self::{
     edit::{Edit, concat},
-    object::{Malformed, Object, array, first},
+    object::{Malformed, Object, array, first, is_object, objects},
     places::Places,
     text::{depth, quoted, string},
     tree::tree_or_text,
