@@ -5,7 +5,9 @@
 //!
 //! This module does not know MCP.
 
+mod arguments;
 mod assembly;
+mod choices;
 mod chunk;
 mod completion;
 mod conversation;
@@ -13,6 +15,7 @@ mod conversation;
 pub(crate) mod fuzz;
 mod open_turn;
 mod optional;
+mod repair;
 mod request;
 mod tool_call;
 mod tool_choice;
@@ -22,13 +25,15 @@ mod unstreamed;
 mod usage;
 
 pub(crate) use self::{
+    arguments::Arguments,
     chunk::{Change, Chunk, Identity},
     completion::Completion,
     conversation::Conversation,
     open_turn::OpenTurn,
     optional::{OPTIONAL, Omitted, Optional, Place},
+    repair::executed,
     request::{CallerTool, ChatRequest, Unread},
-    tool_call::{Arguments, ToolCall, tool_message},
+    tool_call::{NAMESPACE, ToolCall, tool_message},
     turn::Turn,
     turn_reader::{StreamEvent, StreamReader, TurnReader},
     usage::{Usage, tidy},

@@ -105,7 +105,7 @@ pub(crate) async fn read_whole(body: InnerBody, reading: Reading) -> Read<InnerB
 
 /// The object that an answer is, if it can be read.
 pub(crate) fn completion(parts: &response::Parts, read: &Read<InnerBody>) -> Option<Completion> {
-    is_readable(parts, read).then(|| Completion::parse(&read.bytes()))?
+    is_readable(parts, read).then(|| Completion::of_one_choice(&read.bytes()))?
 }
 
 /// The completion that a successful answer streams, if it can be read.

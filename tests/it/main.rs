@@ -40,6 +40,8 @@ mod health;
 mod http_rules;
 mod layering;
 mod nearly_right_arguments;
+mod odd_answers;
+mod odd_streams;
 mod pass_through;
 mod passthrough;
 mod pins;
