@@ -20,7 +20,7 @@ const LEVELS: usize = 6;
 const APART: usize = 6;
 
 /// Words that end right before a member's name, where it is rejected.
-const BEFORE: [&[&str]; 7] = [
+const BEFORE: [&[&str]; 9] = [
     // OpenAI: "Unsupported parameter: 'x'" (microsoft/semantic-kernel#10365).
     &["unsupported"],
     // "Unknown parameter", "unknown field" (Databricks, Cohere: OpenRouterTeam/openrouter-examples#71),
@@ -36,10 +36,14 @@ const BEFORE: [&[&str]; 7] = [
     &["not", "permitted"],
     // "Thinking mode does not support this x" (deepseek-ai/DeepSeek-V3#1376).
     &["not", "support"],
+    // "No endpoints found that support the provided 'x' value" (zed-industries/zed#36094).
+    &["found", "that", "support"],
+    // "Invalid x type: 'object'" (lmstudio-ai/lmstudio-bug-tracker#670).
+    &["invalid"],
 ];
 
 /// Words that begin right behind it.
-const BEHIND: [&[&str]; 7] = [
+const BEHIND: [&[&str]; 10] = [
     // "property 'x' is unsupported" (karthink/gptel#774).
     &["unsupported"],
     &["not", "supported"],
@@ -50,18 +54,27 @@ const BEHIND: [&[&str]; 7] = [
     &["extra", "inputs"],
     // "The x parameter does not support being set to …" (cloudwego/eino#994).
     &["does", "not", "support"],
+    // "x 'required' is incompatible with thinking enabled" (AstrBotDevs/AstrBot#7805).
+    &["incompatible"],
+    // "The 'x' parameter is only allowed when …" (BerriAI/litellm#5803).
+    &["only", "allowed"],
+    // "`x` must either be …" (pydantic/pydantic-ai#728).
+    &["must", "either", "be"],
 ];
 
 /// Words that may stand between the two.
-const BETWEEN: [&str; 28] = [
-    "any",
+const BETWEEN: [&str; 36] = [
     "and",
+    "any",
     "are",
     "argument",
     "arguments",
     "assistant",
+    "auto",
     "body",
+    "currently",
     "field",
+    "function",
     "is",
     "key",
     "keyword",
@@ -69,11 +82,16 @@ const BETWEEN: [&str; 28] = [
     "messages",
     "msg",
     "name",
+    "none",
+    "object",
     "of",
     "option",
     "parameter",
     "property",
+    "provided",
     "request",
+    "required",
+    "specified",
     "supplied",
     "the",
     "this",
@@ -393,6 +411,34 @@ mod tests {
                 r#"{"error":{"message":"tool_choice: type \"tool\" and \"any\" are not supported for this model."}}"#,
                 "tool_choice",
             ),
+            (
+                r#"{"error":{"message":"tool_choice 'specified' is incompatible with thinking enabled","type":"invalid_request_error"}}"#,
+                "tool_choice",
+            ),
+            // OpenRouter, LM Studio, vLLM's two ways.
+            (
+                r#"{"error":{"message":"No endpoints found that support the provided 'tool_choice' value. To learn more about provider routing, visit: …","code":404}}"#,
+                "tool_choice",
+            ),
+            (
+                r#"{"error":"Invalid tool_choice type: 'object'. Supported string values: none, auto, required"}"#,
+                "tool_choice",
+            ),
+            (
+                r#"{"object":"error","message":"[{'type': 'value_error', 'loc': ('body',), 'msg': 'Value error, `tool_choice` must either be a named tool, "auto", or "none".', 'input': {'stream': True}}]","code":400}"#,
+                "tool_choice",
+            ),
+            (
+                r#"{"code":400,"message":"2 validation errors for ChatCompletionRequest
+tool_choice
+  Extra inputs are not permitted [type=extra_forbidden, input_value='auto', input_type=str]","object":"error"}"#,
+                "tool_choice",
+            ),
+            // A stream that is none at the other side of a gateway.
+            (
+                r#"{"error":{"message":"litellm.BadRequestError: OpenAIException - Error code: 400 - {'error': {'message': "The 'stream_options' parameter is only allowed when 'stream' is enabled."}}","param":null}}"#,
+                "stream_options",
+            ),
             // OpenCode's relay and xAI.
             (
                 r#"{"error":{"message":"Error from provider (Console Go): Upstream request failed: [invalid_request_error] messages[3]: \"name\" is not supported by this endpoint"}}"#,
@@ -421,6 +467,9 @@ mod tests {
             // DeepSeek wants them back.
             r#"{"error":{"message":"The reasoning_content in the thinking mode must be passed back to the API.","param":null}}"#,
             r#"{"error":{"message":"Missing `reasoning_content` field in the assistant message at message index 2."}}"#,
+            r#"{"error":{"message":"thinking is enabled but reasoning_content is missing in assistant tool call message at index 2"}}"#,
+            // No model with tools at all.
+            r#"{"error":{"message":"No endpoints found that support tool use. To learn more about provider routing, visit: …","code":404}}"#,
             // Another member, with one of ours as a guess.
             r#"{"error":{"message":"'messages.2' : for 'role:assistant' the following must be satisfied[('messages.2' : property 'status' is unsupported, did you mean 'name'?)]"}}"#,
             r#"{"error":{"message":"'messages.1' : property 'tool_calls' is unsupported, did you mean 'tool_call_id'?"}}"#,
