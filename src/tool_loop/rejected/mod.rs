@@ -5,16 +5,15 @@
 //! is rejected, at the place where it stands; a service that repeats what a user or a tool said
 //! can at worst make one turn be asked again without it.
 
-use http::StatusCode;
-use serde_json::Value;
+mod said;
 
+use http::StatusCode;
+
+use self::said::{Said, Word};
 use crate::chat::{Omitted, Optional, Place};
 
 /// The longest rejection that is read.
 pub(crate) const READ: usize = 64 << 10;
-
-/// The levels of JSON within texts of JSON that are looked into: gateways wrap what they got.
-const LEVELS: usize = 6;
 
 /// The most words between a member and what is said of it, all of them [`BETWEEN`].
 const APART: usize = 6;
@@ -113,107 +112,29 @@ pub(crate) fn may_name(status: StatusCode) -> bool {
 /// The members that the rejection `body` says are not taken.
 pub(crate) fn named(body: &[u8]) -> Omitted {
     let said = Said::of(body);
-    Omitted::of(|row| said.rejects(row))
+    Omitted::of(|row| rejects(&said, row))
 }
 
 /// The members that the rejection `body` mentions at all.
 pub(crate) fn mentioned(body: &[u8]) -> Omitted {
     let said = Said::of(body);
-    Omitted::of(|row| said.mentions(row))
+    Omitted::of(|row| mentions(&said, row))
 }
 
-/// What a rejection says.
-#[derive(Default)]
-struct Said {
-    sentences: Vec<Vec<Word>>,
-    /// The paths of members, from the request's top.
-    paths: Vec<Vec<String>>,
+fn rejects(said: &Said, row: &Optional) -> bool {
+    let is_path = |path: &Vec<String>| is_path_of(row, path);
+    let is_rejected = |words: &Vec<Word>| {
+        let others = row.others.iter().any(|other| has_phrase(words, other));
+        others
+            || (is_meant(row, words) && is_rejected(row.name, words))
+            || row.others.iter().any(|other| is_rejected(other, words))
+    };
+    said.paths.iter().any(is_path) || said.sentences.iter().any(is_rejected)
 }
 
-/// A word of a sentence.
-struct Word {
-    text: String,
-    /// It is quoted, or the end of a path.
-    is_marked: bool,
-}
-
-impl Said {
-    fn of(body: &[u8]) -> Self {
-        let mut said = Self::default();
-        match serde_json::from_slice(body) {
-            Ok(value) => said.read(&value, LEVELS),
-            Err(_) => said.add(&String::from_utf8_lossy(body)),
-        }
-        said
-    }
-
-    /// Reads the members of an error that its service has written. What it repeats of the request
-    /// (`input`, `failed_generation`, …) is not read.
-    fn read(&mut self, value: &Value, levels: usize) {
-        let Some(levels) = levels.checked_sub(1) else {
-            return;
-        };
-        match value {
-            Value::Array(items) => items.iter().for_each(|item| self.read(item, levels)),
-            Value::String(text) => match serde_json::from_str(text) {
-                Ok(inner @ (Value::Object(_) | Value::Array(_))) => self.read(&inner, levels),
-                _ => self.add(text),
-            },
-            Value::Object(members) => {
-                for (name, value) in members {
-                    match (&**name, value) {
-                        ("param" | "field", Value::String(path)) => self.paths.push(steps(path)),
-                        ("loc", Value::Array(path)) => self.paths.push(location(path)),
-                        (
-                            "error" | "errors" | "message" | "msg" | "detail" | "details"
-                            | "description" | "fieldViolations" | "metadata" | "raw",
-                            value,
-                        ) => self.read(value, levels),
-                        _ => {}
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn add(&mut self, text: &str) {
-        self.sentences.push(words(text));
-    }
-
-    fn rejects(&self, row: &Optional) -> bool {
-        let is_path = |path: &Vec<String>| is_path_of(row, path);
-        let is_rejected = |words: &Vec<Word>| {
-            let others = row.others.iter().any(|other| has_phrase(words, other));
-            others
-                || (is_meant(row, words) && is_rejected(row.name, words))
-                || row.others.iter().any(|other| is_rejected(other, words))
-        };
-        self.paths.iter().any(is_path) || self.sentences.iter().any(is_rejected)
-    }
-
-    fn mentions(&self, row: &Optional) -> bool {
-        let is_said = |words: &Vec<Word>| words.iter().any(|word| word.text == row.name);
-        self.paths.iter().any(|path| is_path_of(row, path)) || self.sentences.iter().any(is_said)
-    }
-}
-
-/// The steps of a path such as `messages[2].name` or `body.messages.2.assistant.name`.
-fn steps(path: &str) -> Vec<String> {
-    let steps = path.split(['.', '[', ']', '/', '\'', '"']);
-    steps
-        .filter(|step| !step.is_empty() && *step != "body")
-        .map(str::to_owned)
-        .collect()
-}
-
-fn location(path: &[Value]) -> Vec<String> {
-    let steps = path.iter().filter_map(|step| match step {
-        Value::String(text) if text != "body" => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
-    });
-    steps.collect()
+fn mentions(said: &Said, row: &Optional) -> bool {
+    let is_said = |words: &Vec<Word>| words.iter().any(|word| word.text == row.name);
+    said.paths.iter().any(|path| is_path_of(row, path)) || said.sentences.iter().any(is_said)
 }
 
 /// Returns `true` if a member of this row stands at `path`.
@@ -226,26 +147,6 @@ fn is_path_of(row: &Optional, path: &[String]) -> bool {
         }
         _ => false,
     }
-}
-
-fn words(text: &str) -> Vec<Word> {
-    let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
-    let mut words = Vec::new();
-    let mut before = ' ';
-    let mut rest = text;
-    while let Some(start) = rest.find(is_part) {
-        before = rest[..start].chars().next_back().unwrap_or(before);
-        rest = &rest[start..];
-        let end = rest.find(|letter| !is_part(letter)).unwrap_or(rest.len());
-        let (word, behind) = rest.split_at(end);
-        words.push(Word {
-            text: word.to_ascii_lowercase(),
-            is_marked: matches!(before, '"' | '\'' | '`' | '.' | '[' | '/'),
-        });
-        rest = behind;
-        before = ' ';
-    }
-    words
 }
 
 fn has_phrase(words: &[Word], phrase: &str) -> bool {
