@@ -42,6 +42,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("metadata", oauth::fuzz::metadata),
     ("redact", trace::fuzz::redact),
     ("registration", oauth::fuzz::registration),
+    ("rejection", tool_loop::fuzz::rejection),
     ("request", tool_loop::fuzz::request),
     ("rpc", mcp::fuzz::rpc),
     ("rpc_stream", mcp::fuzz::stream),
@@ -104,6 +105,12 @@ fn schema(data: &[u8]) {
     };
     let fault = schema::fault(&schema);
     assert!(fault.is_some() || schema.get().starts_with('{'));
+    if serde_json::from_str::<&RawValue>(arguments).is_ok()
+        && let Some(read) = schema::reread(&schema, arguments)
+    {
+        assert!(read.len() <= arguments.len(), "it has grown");
+        serde_json::from_str::<&RawValue>(&read).expect("what is read anew is JSON");
+    }
     let compiled = Schema::of(&schema);
     let arguments =
         serde_json::from_str(arguments).unwrap_or_else(|_| serde_json::json!({"a": arguments}));

@@ -28,6 +28,9 @@ const DEFAULT: [&str; 8] = [
     "GET /v1/models*",
 ];
 
+/// The path of chat completions, to which some clients add a slash.
+const CHAT: &str = "/v1/chat/completions";
+
 /// The paths of `upstream_paths`; clones share them.
 #[derive(Clone)]
 pub struct Paths(Option<Arc<[Pattern]>>);
@@ -77,6 +80,11 @@ impl Paths {
     }
 
     fn allow(&self, method: &Method, path: &str) -> bool {
+        // The layer reads the two as one.
+        let path = path
+            .strip_suffix('/')
+            .filter(|path| *path == CHAT)
+            .unwrap_or(path);
         match &self.0 {
             Some(patterns) => patterns.iter().any(|pattern| pattern.fits(method, path)),
             None => true,
@@ -133,8 +141,7 @@ impl Pattern {
         is_method
             && match self.goes_on {
                 true => path.starts_with(&self.path),
-                // Clients add a slash to any path.
-                false => path.strip_suffix('/').unwrap_or(path) == self.path || path == self.path,
+                false => path == self.path,
             }
     }
 }

@@ -156,8 +156,10 @@ impl Conversation {
     /// `tool_choice`, unless it forbids tools.
     pub(crate) fn has(&self, request: &ChatRequest, members: Omitted, tools_ran: bool) -> Omitted {
         let has_parallel = request.removable.has(1);
+        // Where the caller asks for it as well, there is nothing of ours to leave out.
+        let asks_for_usage = request.usage.is_some() && !request.include_usage;
         let ours = [
-            (Omitted::STREAM_OPTIONS, request.usage.is_some()),
+            (Omitted::STREAM_OPTIONS, asks_for_usage),
             (Omitted::PARALLEL_TOOL_CALLS, has_parallel),
         ];
         let ours = ours.into_iter().filter(|(_, is_there)| *is_there);

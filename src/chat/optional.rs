@@ -43,7 +43,8 @@ pub(crate) const OPTIONAL: [Optional; 12] = [
     // (run-llama/llama_index#20865), Azure (Azure/azure-rest-api-specs#29545), Gemini
     // (jackmpcollins/magentic#382).
     row(Place::Request, "parallel_tool_calls", &[]),
-    // While they think: DeepSeek (deepseek-ai/DeepSeek-V3#1376), Qwen (cloudwego/eino#994).
+    // While they think: DeepSeek (deepseek-ai/DeepSeek-V3#1376), Qwen (cloudwego/eino#994), Kimi
+    // (AstrBotDevs/AstrBot#7805). As an object: LM Studio (lmstudio-ai/lmstudio-bug-tracker#670).
     row(Place::Request, "tool_choice", &[]),
     // Groq (karthink/gptel#774), Fireworks (can1357/oh-my-pi#1157), Kimi (earendil-works/pi#4514).
     row(Place::Turn, "reasoning", &[]),

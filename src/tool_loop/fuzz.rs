@@ -1,11 +1,11 @@
-//! The target for what callers send.
+//! Targets for what callers send, and for what providers reject.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::options::Options;
+use super::{options::Options, rejected};
 use crate::{
-    chat::{ChatRequest, Conversation, OpenTurn},
+    chat::{ChatRequest, Conversation, OPTIONAL, OpenTurn},
     fuzz_input::{halves, number},
     json::concat,
     settings::Settings,
@@ -49,6 +49,13 @@ pub(crate) fn request(data: &[u8]) {
     assert_eq!(asked["stream_options"]["include_usage"], true);
     expected["stream_options"] = asked["stream_options"].clone();
     assert_eq!(asked, expected);
+}
+
+/// What a rejection names is a row, whatever it says.
+pub(crate) fn rejection(data: &[u8]) {
+    let data = &data[..data.len().min(rejected::READ)];
+    let both = rejected::named(data).and(rejected::mentioned(data));
+    assert!(both.rows().count() <= OPTIONAL.len());
 }
 
 /// Returns `true` if `rest` is `body` with one piece cut out.

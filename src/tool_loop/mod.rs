@@ -220,8 +220,9 @@ struct Exchange {
 }
 
 /// What the model's service says to a turn.
-enum Asked {
-    Answer(Response<InnerBody>),
+enum Answered {
+    /// Anything else, still to be read.
+    Fully(Response<InnerBody>),
     /// A rejection, as far as it was read.
     Rejected(response::Parts, Read<InnerBody>),
 }
@@ -337,8 +338,10 @@ impl Exchange {
     ) -> Result<Turn, Stop> {
         let tools_ran = self.receipt.tools_ran();
         let response = match self.asked(upstream, delivery).await? {
-            Asked::Answer(response) => response,
-            Asked::Rejected(parts, read) => return Err(self.no_turn(parts, read, delivery).await),
+            Answered::Fully(response) => response,
+            Answered::Rejected(parts, read) => {
+                return Err(self.no_turn(parts, read, delivery).await);
+            }
         };
         let is_success = response.status().is_success();
         let reading = Reading {
@@ -370,18 +373,18 @@ impl Exchange {
         &mut self,
         upstream: &mut Upstream,
         delivery: &mut impl Delivery,
-    ) -> Result<Asked, Stop> {
+    ) -> Result<Answered, Stop> {
         let turn = self.record.turn();
         let first = self.ask(upstream, delivery, &turn).await?;
         if !(self.reads && rejected::may_name(first.status())) {
-            return Ok(Asked::Answer(first));
+            return Ok(Answered::Fully(first));
         }
         let (parts, body) = first.into_parts();
         let limit = self.gateway.settings.limits.body_bytes;
         let read = delivery.alive(body::read(body, limit, upstream.room()));
         let read = read.await;
         if !self.omit_rejected(&parts, &read) {
-            return Ok(Asked::Rejected(parts, read));
+            return Ok(Answered::Rejected(parts, read));
         }
         let second = self.ask(upstream, delivery, &turn).await?;
         if second.status().is_success() {
@@ -389,7 +392,7 @@ impl Exchange {
             let model = self.request.model.as_deref();
             self.gateway.remembered.set(upstream.path(), model, omitted);
         }
-        Ok(Asked::Answer(second))
+        Ok(Answered::Fully(second))
     }
 
     async fn ask(

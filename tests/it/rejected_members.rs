@@ -125,6 +125,16 @@ async fn what_was_rejected_is_left_out_of_the_next_requests_for_that_model_for_a
     );
 }
 
+#[tokio::test]
+async fn a_rejection_of_the_usage_that_the_caller_asked_for_goes_through_untouched() {
+    let gateway = Gateway::new([rejects("stream_options")])
+        .await
+        .layered(execute);
+    let body = streamed(json!({"stream_options": {"include_usage": true}}));
+    let reply = gateway.send(&body).await;
+    assert_eq!(reply.json()["error"]["param"], "stream_options");
+}
+
 fn call_delta() -> Value {
     chunk(call(0, "a", "s__echo", &json!({"text": "hi"})))
 }

@@ -39,6 +39,7 @@ async fn callers_reach_with_the_proxys_key_only_what_belongs_to_nobody_else() {
     let proxy = with_key(&upstream.url, "");
     for (method, path) in [
         ("POST", "/v1/chat/completions"),
+        ("POST", "/v1/chat/completions/"),
         ("POST", "/v1/completions"),
         ("POST", "/v1/embeddings"),
         ("POST", "/v1/responses"),

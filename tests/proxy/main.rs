@@ -396,14 +396,15 @@ async fn a_name_that_only_leads_to_the_loopback_address_is_refused() {
 async fn a_form_is_no_chat_completion() {
     let proxy = Proxy::start(&[]);
     let body = with_demo("Roll a die").to_string();
-    for kind in [
-        "text/plain",
-        "application/x-www-form-urlencoded",
-        "application/jsonp",
+    for (kind, slash) in [
+        ("text/plain", ""),
+        ("application/x-www-form-urlencoded", ""),
+        ("application/jsonp", ""),
+        ("text/plain", "/"),
     ] {
         let request = proxy
             .client
-            .post(format!("{}/v1/chat/completions", proxy.url));
+            .post(format!("{}/v1/chat/completions{slash}", proxy.url));
         let request = request.header("content-type", kind).body(body.clone());
         let answer = request.send().await.unwrap();
         assert_eq!(

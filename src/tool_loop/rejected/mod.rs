@@ -5,22 +5,21 @@
 //! is rejected, at the place where it stands; a service that repeats what a user or a tool said
 //! can at worst make one turn be asked again without it.
 
-use http::StatusCode;
-use serde_json::Value;
+mod said;
 
+use http::StatusCode;
+
+use self::said::{Said, Word};
 use crate::chat::{Omitted, Optional, Place};
 
 /// The longest rejection that is read.
 pub(crate) const READ: usize = 64 << 10;
 
-/// The levels of JSON within texts of JSON that are looked into: gateways wrap what they got.
-const LEVELS: usize = 6;
-
 /// The most words between a member and what is said of it, all of them [`BETWEEN`].
 const APART: usize = 6;
 
 /// Words that end right before a member's name, where it is rejected.
-const BEFORE: [&[&str]; 7] = [
+const BEFORE: [&[&str]; 9] = [
     // OpenAI: "Unsupported parameter: 'x'" (microsoft/semantic-kernel#10365).
     &["unsupported"],
     // "Unknown parameter", "unknown field" (Databricks, Cohere: OpenRouterTeam/openrouter-examples#71),
@@ -36,10 +35,14 @@ const BEFORE: [&[&str]; 7] = [
     &["not", "permitted"],
     // "Thinking mode does not support this x" (deepseek-ai/DeepSeek-V3#1376).
     &["not", "support"],
+    // "No endpoints found that support the provided 'x' value" (zed-industries/zed#36094).
+    &["found", "that", "support"],
+    // "Invalid x type: 'object'" (lmstudio-ai/lmstudio-bug-tracker#670).
+    &["invalid"],
 ];
 
 /// Words that begin right behind it.
-const BEHIND: [&[&str]; 7] = [
+const BEHIND: [&[&str]; 10] = [
     // "property 'x' is unsupported" (karthink/gptel#774).
     &["unsupported"],
     &["not", "supported"],
@@ -50,18 +53,27 @@ const BEHIND: [&[&str]; 7] = [
     &["extra", "inputs"],
     // "The x parameter does not support being set to …" (cloudwego/eino#994).
     &["does", "not", "support"],
+    // "x 'required' is incompatible with thinking enabled" (AstrBotDevs/AstrBot#7805).
+    &["incompatible"],
+    // "The 'x' parameter is only allowed when …" (BerriAI/litellm#5803).
+    &["only", "allowed"],
+    // "`x` must either be …" (pydantic/pydantic-ai#728).
+    &["must", "either", "be"],
 ];
 
 /// Words that may stand between the two.
-const BETWEEN: [&str; 28] = [
-    "any",
+const BETWEEN: [&str; 36] = [
     "and",
+    "any",
     "are",
     "argument",
     "arguments",
     "assistant",
+    "auto",
     "body",
+    "currently",
     "field",
+    "function",
     "is",
     "key",
     "keyword",
@@ -69,11 +81,16 @@ const BETWEEN: [&str; 28] = [
     "messages",
     "msg",
     "name",
+    "none",
+    "object",
     "of",
     "option",
     "parameter",
     "property",
+    "provided",
     "request",
+    "required",
+    "specified",
     "supplied",
     "the",
     "this",
@@ -95,107 +112,29 @@ pub(crate) fn may_name(status: StatusCode) -> bool {
 /// The members that the rejection `body` says are not taken.
 pub(crate) fn named(body: &[u8]) -> Omitted {
     let said = Said::of(body);
-    Omitted::of(|row| said.rejects(row))
+    Omitted::of(|row| rejects(&said, row))
 }
 
 /// The members that the rejection `body` mentions at all.
 pub(crate) fn mentioned(body: &[u8]) -> Omitted {
     let said = Said::of(body);
-    Omitted::of(|row| said.mentions(row))
+    Omitted::of(|row| mentions(&said, row))
 }
 
-/// What a rejection says.
-#[derive(Default)]
-struct Said {
-    sentences: Vec<Vec<Word>>,
-    /// The paths of members, from the request's top.
-    paths: Vec<Vec<String>>,
+fn rejects(said: &Said, row: &Optional) -> bool {
+    let is_path = |path: &Vec<String>| is_path_of(row, path);
+    let is_rejected = |words: &Vec<Word>| {
+        let others = row.others.iter().any(|other| has_phrase(words, other));
+        others
+            || (is_meant(row, words) && is_rejected(row.name, words))
+            || row.others.iter().any(|other| is_rejected(other, words))
+    };
+    said.paths.iter().any(is_path) || said.sentences.iter().any(is_rejected)
 }
 
-/// A word of a sentence.
-struct Word {
-    text: String,
-    /// It is quoted, or the end of a path.
-    is_marked: bool,
-}
-
-impl Said {
-    fn of(body: &[u8]) -> Self {
-        let mut said = Self::default();
-        match serde_json::from_slice(body) {
-            Ok(value) => said.read(&value, LEVELS),
-            Err(_) => said.add(&String::from_utf8_lossy(body)),
-        }
-        said
-    }
-
-    /// Reads the members of an error that its service has written. What it repeats of the request
-    /// (`input`, `failed_generation`, …) is not read.
-    fn read(&mut self, value: &Value, levels: usize) {
-        let Some(levels) = levels.checked_sub(1) else {
-            return;
-        };
-        match value {
-            Value::Array(items) => items.iter().for_each(|item| self.read(item, levels)),
-            Value::String(text) => match serde_json::from_str(text) {
-                Ok(inner @ (Value::Object(_) | Value::Array(_))) => self.read(&inner, levels),
-                _ => self.add(text),
-            },
-            Value::Object(members) => {
-                for (name, value) in members {
-                    match (&**name, value) {
-                        ("param" | "field", Value::String(path)) => self.paths.push(steps(path)),
-                        ("loc", Value::Array(path)) => self.paths.push(location(path)),
-                        (
-                            "error" | "errors" | "message" | "msg" | "detail" | "details"
-                            | "description" | "fieldViolations" | "metadata" | "raw",
-                            value,
-                        ) => self.read(value, levels),
-                        _ => {}
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn add(&mut self, text: &str) {
-        self.sentences.push(words(text));
-    }
-
-    fn rejects(&self, row: &Optional) -> bool {
-        let is_path = |path: &Vec<String>| is_path_of(row, path);
-        let is_rejected = |words: &Vec<Word>| {
-            let others = row.others.iter().any(|other| has_phrase(words, other));
-            others
-                || (is_meant(row, words) && is_rejected(row.name, words))
-                || row.others.iter().any(|other| is_rejected(other, words))
-        };
-        self.paths.iter().any(is_path) || self.sentences.iter().any(is_rejected)
-    }
-
-    fn mentions(&self, row: &Optional) -> bool {
-        let is_said = |words: &Vec<Word>| words.iter().any(|word| word.text == row.name);
-        self.paths.iter().any(|path| is_path_of(row, path)) || self.sentences.iter().any(is_said)
-    }
-}
-
-/// The steps of a path such as `messages[2].name` or `body.messages.2.assistant.name`.
-fn steps(path: &str) -> Vec<String> {
-    let steps = path.split(['.', '[', ']', '/', '\'', '"']);
-    steps
-        .filter(|step| !step.is_empty() && *step != "body")
-        .map(str::to_owned)
-        .collect()
-}
-
-fn location(path: &[Value]) -> Vec<String> {
-    let steps = path.iter().filter_map(|step| match step {
-        Value::String(text) if text != "body" => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
-    });
-    steps.collect()
+fn mentions(said: &Said, row: &Optional) -> bool {
+    let is_said = |words: &Vec<Word>| words.iter().any(|word| word.text == row.name);
+    said.paths.iter().any(|path| is_path_of(row, path)) || said.sentences.iter().any(is_said)
 }
 
 /// Returns `true` if a member of this row stands at `path`.
@@ -208,26 +147,6 @@ fn is_path_of(row: &Optional, path: &[String]) -> bool {
         }
         _ => false,
     }
-}
-
-fn words(text: &str) -> Vec<Word> {
-    let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
-    let mut words = Vec::new();
-    let mut before = ' ';
-    let mut rest = text;
-    while let Some(start) = rest.find(is_part) {
-        before = rest[..start].chars().next_back().unwrap_or(before);
-        rest = &rest[start..];
-        let end = rest.find(|letter| !is_part(letter)).unwrap_or(rest.len());
-        let (word, behind) = rest.split_at(end);
-        words.push(Word {
-            text: word.to_ascii_lowercase(),
-            is_marked: matches!(before, '"' | '\'' | '`' | '.' | '[' | '/'),
-        });
-        rest = behind;
-        before = ' ';
-    }
-    words
 }
 
 fn has_phrase(words: &[Word], phrase: &str) -> bool {
@@ -393,6 +312,34 @@ mod tests {
                 r#"{"error":{"message":"tool_choice: type \"tool\" and \"any\" are not supported for this model."}}"#,
                 "tool_choice",
             ),
+            (
+                r#"{"error":{"message":"tool_choice 'specified' is incompatible with thinking enabled","type":"invalid_request_error"}}"#,
+                "tool_choice",
+            ),
+            // OpenRouter, LM Studio, vLLM's two ways.
+            (
+                r#"{"error":{"message":"No endpoints found that support the provided 'tool_choice' value. To learn more about provider routing, visit: …","code":404}}"#,
+                "tool_choice",
+            ),
+            (
+                r#"{"error":"Invalid tool_choice type: 'object'. Supported string values: none, auto, required"}"#,
+                "tool_choice",
+            ),
+            (
+                r#"{"object":"error","message":"[{'type': 'value_error', 'loc': ('body',), 'msg': 'Value error, `tool_choice` must either be a named tool, "auto", or "none".', 'input': {'stream': True}}]","code":400}"#,
+                "tool_choice",
+            ),
+            (
+                r#"{"code":400,"message":"2 validation errors for ChatCompletionRequest
+tool_choice
+  Extra inputs are not permitted [type=extra_forbidden, input_value='auto', input_type=str]","object":"error"}"#,
+                "tool_choice",
+            ),
+            // A stream that is none at the other side of a gateway.
+            (
+                r#"{"error":{"message":"litellm.BadRequestError: OpenAIException - Error code: 400 - {'error': {'message': "The 'stream_options' parameter is only allowed when 'stream' is enabled."}}","param":null}}"#,
+                "stream_options",
+            ),
             // OpenCode's relay and xAI.
             (
                 r#"{"error":{"message":"Error from provider (Console Go): Upstream request failed: [invalid_request_error] messages[3]: \"name\" is not supported by this endpoint"}}"#,
@@ -421,6 +368,9 @@ mod tests {
             // DeepSeek wants them back.
             r#"{"error":{"message":"The reasoning_content in the thinking mode must be passed back to the API.","param":null}}"#,
             r#"{"error":{"message":"Missing `reasoning_content` field in the assistant message at message index 2."}}"#,
+            r#"{"error":{"message":"thinking is enabled but reasoning_content is missing in assistant tool call message at index 2"}}"#,
+            // No model with tools at all.
+            r#"{"error":{"message":"No endpoints found that support tool use. To learn more about provider routing, visit: …","code":404}}"#,
             // Another member, with one of ours as a guess.
             r#"{"error":{"message":"'messages.2' : for 'role:assistant' the following must be satisfied[('messages.2' : property 'status' is unsupported, did you mean 'name'?)]"}}"#,
             r#"{"error":{"message":"'messages.1' : property 'tool_calls' is unsupported, did you mean 'tool_call_id'?"}}"#,
