@@ -54,7 +54,7 @@ impl From<&Offer> for OfferedTool {
             offered_name: offer.name.clone(),
             name: offer.tool.clone(),
             description: offer.description.clone(),
-            input_schema: offer.input_schema().to_owned(),
+            input_schema: (*offer.input_schema).to_owned(),
             changes: offer.changes.clone(),
         }
     }

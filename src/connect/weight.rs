@@ -14,7 +14,7 @@ const COMPILED: usize = 4;
 /// The bytes that these offers take, compiled schemas included, with what `server` offers of them.
 pub(super) fn bytes(offers: &Offers, server: &Server) -> usize {
     let tools = offers.tools.iter().map(|tool| {
-        let schema = tool.input_schema().get().len();
+        let schema = tool.input_schema.get().len();
         let texts = [
             tool.name.len(),
             tool.tool.len(),
@@ -42,7 +42,7 @@ pub(super) fn digest(offers: &Offers) -> Digest {
     let mut hash = Keyed::new("offers");
     for tool in &offers.tools {
         hash.add(&tool.definition);
-        hash.add(tool.input_schema().get());
+        hash.add(tool.input_schema.get());
         hash.add(&**tool.listed.json());
     }
     hash.add([]);

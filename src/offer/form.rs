@@ -72,14 +72,17 @@ impl Form {
             }),
             SchemaDialect::Gemini => {
                 let read = || Node::parse(schema).map(|(node, _)| node);
+                let own = changes.is_empty();
                 let root = changed
                     .or_else(read)
                     .ok_or("its input schema is not an object")?;
-                let written = gemini(&root)?.map(|schema| schema.written());
-                if written.as_deref() != Some(schema) {
-                    changes.push("Gemini's words only");
+                match gemini(&root)? {
+                    Some(same) if own && same.is_same(&root) => Some(Cow::Borrowed(schema)),
+                    read => {
+                        changes.push("Gemini's words only");
+                        read.map(|read| read.written().into())
+                    }
                 }
-                written.map(Into::into)
             }
         };
         let description = self.describe(description.unwrap_or_default(), &told);

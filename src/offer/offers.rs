@@ -339,7 +339,7 @@ mod tests {
         let property = &offered["function"]["parameters"]["properties"]["a"];
         assert_eq!(*property, json!({"title": "A", "enum": ["x"]}));
         assert_eq!(a.listed, original);
-        assert_eq!(a.input_schema().get(), schema.get());
+        assert_eq!(a.input_schema.get(), schema.get());
         assert!(a.is_cleaned && !b.is_cleaned);
     }
 

@@ -49,6 +49,8 @@ pub(crate) struct Offer {
     pub(crate) is_cleaned: bool,
     /// The definition as the server listed it.
     pub(crate) listed: Definition,
+    /// The JSON Schema of the arguments, as the server wrote it.
+    pub(crate) input_schema: Arc<RawValue>,
     /// The same in every form in which the tool is offered.
     checks: Arc<Checks>,
 }
@@ -56,7 +58,7 @@ pub(crate) struct Offer {
 /// The input schema as the server wrote it, and the check of arguments by it.
 #[derive(Debug)]
 struct Checks {
-    input_schema: Box<RawValue>,
+    input_schema: Arc<RawValue>,
     /// Parsed at the first call: most tools are listed far more often than called.
     schema: OnceLock<Schema>,
     /// The bytes that compiled schemas of the server's tools keep in memory, all together.
@@ -84,6 +86,7 @@ impl Offer {
             definition,
             changes,
         } = form.define(&name, description.as_deref(), offered)?;
+        let input_schema: Arc<RawValue> = tool.input_schema.clone().into();
         Ok(Self {
             definition: definition.into(),
             changes,
@@ -92,8 +95,9 @@ impl Offer {
             name,
             tool: tool.name.clone(),
             listed: Definition::of(tool),
+            input_schema: input_schema.clone(),
             checks: Arc::new(Checks {
-                input_schema: tool.input_schema.clone(),
+                input_schema,
                 schema: OnceLock::new(),
                 compiled: compiled.clone(),
             }),
@@ -105,8 +109,8 @@ impl Offer {
     /// # Errors
     /// As for [`new`](Self::new).
     pub(super) fn in_form(&self, form: Form) -> Result<Self, &'static str> {
-        let schema = unseen::json(self.input_schema().get());
-        let offered = seen(&schema, self.input_schema());
+        let schema = unseen::json(self.input_schema.get());
+        let offered = seen(&schema, &self.input_schema);
         let Formed {
             definition,
             changes,
@@ -119,13 +123,9 @@ impl Offer {
             changes,
             is_cleaned: self.is_cleaned,
             listed: self.listed.clone(),
+            input_schema: self.input_schema.clone(),
             checks: self.checks.clone(),
         })
-    }
-
-    /// The JSON Schema of the arguments, as the server wrote it.
-    pub(crate) fn input_schema(&self) -> &RawValue {
-        &self.checks.input_schema
     }
 
     /// Returns the reason why `server` withholds the tool; `pins` were accepted when it was listed.

@@ -664,4 +664,24 @@ mod tests {
         );
         fs::remove_file(&path).unwrap();
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_with_a_name_that_the_dialect_refuses_is_not_used() {
+        let path = temp_dir().join(format!("mcp-layer-dialect-{}.toml", process::id()));
+        let open = || Overlay::open_for(&path, MemoryRegistry::default(), SchemaDialect::Gemini);
+        fs::write(&path, text(&["1a"])).unwrap();
+        let refused = open().await.unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            "servers \"1a\": the name begins with a digit, which Gemini refuses"
+        );
+
+        fs::write(&path, text(&["a"])).unwrap();
+        let overlay = open().await.unwrap();
+        fs::write(&path, text(&["1a", "b"])).unwrap();
+        sleep(Duration::from_secs(30)).await;
+        assert!(overlay.get("default", &name("a")).await.is_ok());
+        assert!(overlay.get("default", &name("b")).await.is_err());
+        fs::remove_file(&path).unwrap();
+    }
 }
