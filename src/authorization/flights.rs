@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -12,7 +12,7 @@ use futures_util::{
 };
 use tokio::time::Instant;
 
-use crate::{connect::access::Token, inactive::Inactive, registry::CredentialKey};
+use crate::{connect::access::Token, inactive::Inactive, oauth, registry::CredentialKey};
 
 /// The pause after a failed refresh, doubled each time up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -40,22 +40,31 @@ struct State {
     running: HashMap<CredentialKey, Flight>,
     troubles: HashMap<CredentialKey, Trouble>,
     forced: HashMap<CredentialKey, Instant>,
-    /// The pauses that were asked for, until their failures are recorded.
-    held: HashMap<CredentialKey, Duration>,
+    /// What was answered to refreshes, until their failures are recorded.
+    answers: HashMap<CredentialKey, Answer>,
+}
+
+/// What an authorization server answered to a refresh that it refused.
+#[derive(Default)]
+struct Answer {
+    /// The pause that it asked for.
+    wait: Duration,
+    /// Its words, for the operator.
+    said: Option<Arc<str>>,
 }
 
 /// Failures in a row, and the pause after the last.
 struct Trouble {
     inactive: Inactive,
     pause: Duration,
-    /// The pause that was asked for, which does not grow.
-    held: Duration,
+    /// What was answered; a pause that was asked for does not grow.
+    answer: Answer,
     since: Instant,
 }
 
 impl Trouble {
     fn is_over(&self) -> bool {
-        self.since.elapsed() >= self.pause.max(self.held)
+        self.since.elapsed() >= self.pause.max(self.answer.wait)
     }
 }
 
@@ -108,11 +117,20 @@ impl Flights {
         }
     }
 
-    /// Makes the pause after the failure that is about to be recorded at least this long, within
-    /// five minutes.
-    pub(super) fn hold(&self, key: &CredentialKey, wait: Duration) {
-        let wait = wait.min(LONGEST_HOLD);
-        self.lock().held.insert(key.clone(), wait);
+    /// Keeps what was answered for the failure that is about to be recorded: its words, and the
+    /// pause that it asks for, within five minutes.
+    pub(super) fn answered(&self, key: &CredentialKey, error: &oauth::Error) {
+        let wait = error.retry_after().unwrap_or_default();
+        let answer = Answer {
+            wait: wait.min(LONGEST_HOLD),
+            said: error.said().map(Arc::from),
+        };
+        self.lock().answers.insert(key.clone(), answer);
+    }
+
+    /// Returns what was answered to the last refresh, if that failed.
+    pub(super) fn said(&self, key: &CredentialKey) -> Option<Arc<str>> {
+        self.lock().troubles.get(key)?.answer.said.clone()
     }
 
     /// Records a failed refresh; the pause before the next one doubles each time, up to a minute.
@@ -121,12 +139,12 @@ impl Flights {
         let last = state.troubles.get(key).map_or(Duration::ZERO, |t| t.pause);
         // Kept a while longer than they count, so that the pauses grow.
         state.troubles.retain(|_, trouble| {
-            trouble.since.elapsed() < trouble.pause.max(trouble.held) + LONGEST_PAUSE
+            trouble.since.elapsed() < trouble.pause.max(trouble.answer.wait) + LONGEST_PAUSE
         });
         let trouble = Trouble {
             inactive,
             pause: (last * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE),
-            held: state.held.remove(key).unwrap_or_default(),
+            answer: state.answers.remove(key).unwrap_or_default(),
             since: Instant::now(),
         };
         state.troubles.insert(key.clone(), trouble);

@@ -64,6 +64,10 @@ impl Grants for Authorizations {
         Box::pin(self.note_missing(server, challenge))
     }
 
+    fn said(&self, server: &Server) -> Option<Arc<str>> {
+        self.inner.flights.said(&CredentialKey::of(server))
+    }
+
     fn refreshes(&self) -> (u64, u64) {
         self.inner.refreshes.read()
     }

@@ -278,15 +278,13 @@ impl Inner {
         loaded: Loaded,
         error: &oauth::Error,
     ) -> Result<Token, Inactive> {
+        self.flights.answered(key, error);
         if !matches!(
             error.kind(),
             ErrorKind::InvalidGrant | ErrorKind::InvalidClient
         ) {
             let said = error.said();
             tracing::warn!(server = %server.name, %error, said, "the server's token was not refreshed");
-            if let Some(wait) = error.retry_after() {
-                self.flights.hold(key, wait);
-            }
             return Err(Inactive::unreachable(format!(
                 "its token could not be refreshed: {error}"
             )));

@@ -36,6 +36,10 @@ pub(crate) trait Grants: Send + Sync {
         challenge: &'a str,
     ) -> BoxFuture<'a, Option<Scopes>>;
 
+    /// What the authorization server answered to the last refresh, if that failed: for the operator
+    /// alone.
+    fn said(&self, server: &Server) -> Option<Arc<str>>;
+
     /// The number of refreshed tokens, and of refreshes that failed.
     fn refreshes(&self) -> (u64, u64);
 }

@@ -65,6 +65,14 @@ impl Credentials {
         }
     }
 
+    /// What an operator is told where there is no credential for `server`.
+    pub(super) fn said(&self, server: &Server) -> Option<Arc<str>> {
+        match &server.auth {
+            Auth::OAuth2(_) => self.grants.as_ref()?.said(server),
+            _ => None,
+        }
+    }
+
     /// The number of refreshed tokens, and of refreshes that failed.
     pub(super) fn refreshes(&self) -> (u64, u64) {
         let refreshes = self.grants.as_ref().map(|grants| grants.refreshes());

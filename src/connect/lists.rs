@@ -92,7 +92,7 @@ impl Lists {
             let access = match lists.credentials.of(&server, &nobody).await {
                 Ok(access) => access,
                 Err(reason) => {
-                    let failure = NotListed::unauthorized(reason);
+                    let failure = NotListed::unauthorized(reason, lists.credentials.said(&server));
                     lists.note_failure(&server, &failure).await;
                     return Err(failure.reason);
                 }
@@ -199,7 +199,7 @@ impl Lists {
     /// Lists a server's tools; once more with a renewed token if the first one was refused.
     async fn listing(&self, server: &Server, access: &Access) -> Result<ToolList, NotListed> {
         let failed = |error: &mcp::Error| NotListed::of(server, error);
-        let refused = NotListed::unauthorized;
+        let refused = |reason| NotListed::unauthorized(reason, self.credentials.said(server));
         let list = async |access: &Access| {
             let peer = self.pool.peer(server, access).map_err(refused)?;
             Ok(peer.common.client(access).list_tools().await)

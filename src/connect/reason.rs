@@ -43,11 +43,11 @@ impl NotListed {
     }
 
     /// There was no credential to list with.
-    pub(super) fn unauthorized(reason: Inactive) -> Self {
+    pub(super) fn unauthorized(reason: Inactive, said: Option<Arc<str>>) -> Self {
         Self {
             stage: Stage::Authorize,
             reason,
-            detail: None,
+            detail: said.map(|said| redacted(&said).into()),
         }
     }
 }

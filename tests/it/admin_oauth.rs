@@ -800,6 +800,29 @@ async fn what_an_authorization_server_answers_is_told_on_the_page_of_the_callbac
     assert!(!text.contains(&state), "{text}");
 }
 
+/// The same where a token cannot be refreshed: with the server, as its last failure.
+#[tokio::test]
+async fn what_an_authorization_server_answers_to_a_refresh_is_told_with_the_server() {
+    let stage = Stage::set().await;
+    let mut browser = Browser::default();
+    let query = stage.approved(&mut browser).await;
+    browser.comes_back(&stage, &query).await;
+    stage.provider.clock.pass(LIFE);
+    stage.provider.fail(|| {
+        let error =
+            json!({"error": "invalid_request", "error_description": "No refresh-0.1 on Sundays"});
+        json_reply(400, &error)
+    });
+    stage.ask("POST", &format!("{TRACKER}/refresh"), None).await;
+    let tracker = stage.ask("GET", TRACKER, None).await.expect(200);
+    let told = tracker["last_failure"]["message"].as_str().unwrap();
+    assert!(
+        told.contains("on Sundays") && !told.contains("refresh-0.1"),
+        "{told}"
+    );
+    assert!(!tracker["status_reason"].to_string().contains("Sundays"));
+}
+
 #[tokio::test]
 async fn a_slash_more_at_the_issuers_root_keeps_the_client_secret() {
     let stage = Stage::at(LOCAL).await;

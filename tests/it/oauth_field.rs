@@ -260,6 +260,35 @@ async fn an_operator_can_name_the_authorization_server_that_the_metadata_do_not(
     }
 }
 
+// modelcontextprotocol/python-sdk#1264, sigbit/mcp-auth-proxy#177; mesh/mesh-mcp#20
+#[tokio::test]
+async fn a_resource_that_is_the_origin_is_the_servers_and_one_over_another_scheme_is_not() {
+    let server = AuthServer::start().await;
+    for resource in [
+        server.url.clone(),
+        format!("{}/", server.url),
+        format!("{}/mcp/", server.url),
+    ] {
+        server.json(
+            RESOURCE,
+            with(server.resource(), json!({"resource": resource})),
+        );
+        assert_eq!(discover(&server).await.unwrap().resource, Some(resource));
+    }
+    let resource = server.mcp().as_str().replace("http:", "https:");
+    server.json(
+        RESOURCE,
+        with(server.resource(), json!({"resource": resource})),
+    );
+    let error = discover(&server).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Issuer);
+    let said = error.said().unwrap();
+    assert!(
+        said.contains(&format!("the resource is {resource:?}")),
+        "{said}"
+    );
+}
+
 async fn exchange(server: &AuthServer) -> Result<Tokens, Error> {
     let [authorize, token] = ["/authorize", "/token"].map(|path| server.at(path));
     let typed = AuthorizationServer::typed(authorize, token, None).unwrap();
