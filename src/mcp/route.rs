@@ -107,7 +107,7 @@ impl Route {
         let accept = "application/json, text/event-stream";
         let response = self.send(|| {
             let body = Outgoing::new(body.clone(), sent.clone());
-            self.request(Method::POST, accept, headers.clone(), body)
+            self.request(Method::POST, accept, &headers, body)
         });
         let response = response.await;
         let response = response.map_err(|error| unsent(error, self.url(), sent))?;
@@ -120,7 +120,7 @@ impl Route {
         let id = last_id.map(|id| (LAST_EVENT_ID, id));
         let headers: HeaderMap = id.into_iter().collect();
         let accept = "text/event-stream";
-        let sent = self.send(|| self.request(Method::GET, accept, headers.clone(), Empty::new()));
+        let sent = self.send(|| self.request(Method::GET, accept, &headers, Empty::new()));
         // Nothing is executed by a GET, so an interruption here is just a failed connection.
         let sent = sent.await;
         let response =
@@ -170,7 +170,7 @@ impl Route {
 
     /// Ends the session, within a few seconds. A server may refuse that.
     pub(super) async fn delete(&self) {
-        let request = self.request(Method::DELETE, "*/*", HeaderMap::new(), Empty::new());
+        let request = self.request(Method::DELETE, "*/*", &HeaderMap::new(), Empty::new());
         // Whatever comes of it, the session is over for us.
         let _ =
             tokio::time::timeout(ASIDE, self.outbound.send_to(self.destination(), request)).await;
@@ -216,7 +216,7 @@ impl Route {
         &self,
         method: Method,
         accept: &'static str,
-        own: HeaderMap,
+        own: &HeaderMap,
         body: B,
     ) -> Request<B> {
         let live = self.credential.now();
@@ -232,7 +232,9 @@ impl Route {
         headers.insert(ACCEPT, HeaderValue::from_static(accept));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.extend(own);
+        for (name, value) in own {
+            headers.insert(name, value.clone());
+        }
         let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.headers_mut() = headers;
@@ -265,11 +267,9 @@ impl Route {
             .filter(|_| matches!(status.as_u16(), 429 | 503))
             .map(Later::In);
         if status.is_redirection() {
-            let target = redirect::shown(response.headers(), self.url());
+            let target = redirect::shown(response.headers(), self.url(), &live.scrubber);
             let target = target.map_or_else(String::new, |target| format!(" to {target}"));
-            let detail = live
-                .scrubber
-                .text(format!("status {}{target}", status.as_u16()));
+            let detail = format!("status {}{target}", status.as_u16());
             return Refusal::new(status, error.with_detail(Some(detail)));
         }
         let body = read_all(response, ERROR_BODY, ERROR_BODY_IDLE)
@@ -296,8 +296,8 @@ impl Route {
 /// What an operator is told of a refusal: its status, and the first line of its body.
 fn detail(status: StatusCode, body: &[u8], scrubber: &Scrubber) -> Option<String> {
     let status = status.as_u16();
-    Some(match first_line(body) {
-        Some(line) => scrubber.text(format!("status {status}: {line}")),
+    Some(match first_line(body, scrubber) {
+        Some(line) => format!("status {status}: {line}"),
         None => format!("status {status}, and no more"),
     })
 }

@@ -79,7 +79,7 @@ impl Stateless {
         id: u64,
         request: Request<'_, impl Serialize>,
     ) -> Result<Box<RawValue>, Failure> {
-        let sent = self.send(id, request).await;
+        let sent = self.send(id, request, &Sent::default()).await;
         sent.map_err(|unanswered| match unanswered {
             Unanswered::Refused(refusal) => refused(refusal),
             Unanswered::Failed(failure) => judged(failure),
@@ -92,6 +92,7 @@ impl Stateless {
         &self,
         id: u64,
         request: Request<'_, impl Serialize>,
+        sent: &Sent,
     ) -> Result<Box<RawValue>, Unanswered> {
         let Request { method, size, .. } = request;
         let mut headers = request.trace_headers();
@@ -109,10 +110,7 @@ impl Stateless {
             },
         };
         let body = wire::request(id, method, params, size + META_SIZE);
-        let response = self
-            .0
-            .post_with(headers, id, body, &Sent::default())
-            .await?;
+        let response = self.0.post_with(headers, id, body, sent).await?;
         let answer = self.answer(response, id).await;
         answer.map_err(|error| Failure::from(error).into())
     }
