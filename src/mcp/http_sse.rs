@@ -181,9 +181,16 @@ pub(super) fn endpoint_of(base: &Url, event: Event) -> Result<Url, Error> {
     }
     let uri = String::from_utf8(event.data).ok();
     let url = uri.and_then(|uri| base.join(uri.trim()).ok());
-    // Anything else would carry the credential to whomever the server names.
-    url.filter(|url| url.origin() == base.origin())
-        .ok_or_else(|| Error::protocol("the server's endpoint is not on the server's own origin"))
+    match url {
+        Some(url) if url.origin() == base.origin() => Ok(url),
+        // That would carry the credential to whomever the server names; behind a proxy it is often
+        // an address within (heym#78), which its operator can correct.
+        url => {
+            let text = "the server's endpoint is not on the server's own origin";
+            let detail = url.map(|url| format!("it is on {}", url.origin().ascii_serialization()));
+            Err(Error::protocol(text).with_detail(detail))
+        }
+    }
 }
 
 /// The session's id, with which anybody could speak in our name: the longest parameter of the

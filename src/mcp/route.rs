@@ -252,7 +252,10 @@ impl Route {
             .any(|c| !c.as_bytes().eq_ignore_ascii_case(b"identity"))
         {
             let text = "the server's answer has a content encoding, which is not accepted";
-            return Err(Failure::from(Error::new(ErrorKind::Encoding, text)).into());
+            // Mostly an edge that compresses unasked (mcp-proxy#72, codex#37228).
+            let detail = "it, or what stands before it, compresses although identity was asked for";
+            let error = Error::new(ErrorKind::Encoding, text).with_detail(Some(detail.to_owned()));
+            return Err(Failure::from(error).into());
         }
         Ok(response)
     }

@@ -1054,3 +1054,44 @@ async fn a_connection_that_fails_says_what_to_do_about_it() {
         assert!(detail.unwrap().contains(&told), "{url}");
     }
 }
+
+/// heym#78: behind a proxy, the endpoint is on an address within; mcp-proxy#72: an edge compresses.
+#[tokio::test]
+async fn what_a_proxy_spoils_is_named_to_the_operator() {
+    let server = Evil::serve(|_| {
+        let endpoint = b"event: endpoint\ndata: http://10.0.0.7:10105/message?session=s3cret\n\n";
+        vec![
+            Step::Send(stream_head()),
+            Step::Send(endpoint.to_vec()),
+            Step::Hang,
+        ]
+    })
+    .await;
+    let client = client_over(&server.url(), Transport::Sse, short_limits());
+    let failed = call(&client, "a", "{}").await.unwrap_err();
+    assert_eq!(failed.detail(), Some("it is on http://10.0.0.7:10105"));
+    assert!(!everything(&failed).contains("10.0.0.7"));
+
+    let server = Evil::serve_all(|_| {
+        let headers = format!("{JSON}content-encoding: br\r\n");
+        vec![Step::Send(reply(200, &headers, "x"))]
+    })
+    .await;
+    let (_, told) = inactive(&server.url()).await;
+    assert!(told.unwrap().contains("compresses"));
+}
+
+/// vercel/ai#20171, python-sdk#1796, pi-mcp-adapter#113: `content` absent, `null` or empty.
+#[tokio::test]
+async fn a_result_may_have_structured_content_alone() {
+    for result in [
+        json!({"structuredContent": {"n": 1}}),
+        json!({"content": null, "structuredContent": {"n": 1}}),
+        json!({"content": [], "structuredContent": {"n": 1}}),
+    ] {
+        let server =
+            Evil::mcp(move |request| vec![Step::Send(json_reply(&request.result(&result)))]).await;
+        let answer = call(&client(&server.url(), ServerLimits::default()), "a", "{}").await;
+        assert_eq!(answer.unwrap().text, r#"{"n":1}"#);
+    }
+}
