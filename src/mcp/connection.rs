@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 use url::Url;
 
 use super::credential::Credential;
@@ -80,12 +81,13 @@ impl Dialer {
         known: Option<Dialect>,
         limit: Duration,
     ) -> Result<Dialled, Error> {
+        let began = Instant::now();
         let refused = match self.dial_any(known).await {
             Err(error) => error,
             dialled => return dialled,
         };
         match refused.later() {
-            Some(Later::In(pause)) if pause < limit => {
+            Some(Later::In(pause)) if pause < limit.saturating_sub(began.elapsed()) => {
                 tokio::time::sleep(pause).await;
                 let again = self.dial_any(known).await;
                 again.map_err(|error| error.with_later(Some(Later::Waited)))
