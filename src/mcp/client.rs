@@ -249,20 +249,14 @@ impl Client {
             began: Some(began),
             ..Request::new("tools/list", params, 0)
         };
-        let left = self
-            .0
-            .line
-            .dialer()
-            .limits
-            .list
-            .saturating_sub(began.elapsed());
+        let limit = self.0.line.dialer().limits.list;
         for pause in LIST_PAUSES {
             let error = match self.0.line.request(request).await {
                 Err(error) => error,
                 page => return page,
             };
             match error.later() {
-                Some(Later::In(pause)) if pause < left => {
+                Some(Later::In(pause)) if pause < limit.saturating_sub(began.elapsed()) => {
                     tokio::time::sleep(pause).await;
                     break;
                 }

@@ -1,11 +1,13 @@
 //! A live connection over any of the transports, and the choice between them.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 use url::Url;
 
 use super::credential::Credential;
@@ -16,6 +18,7 @@ use super::failure::{Failure, Remedy};
 use super::limits::ServerLimits;
 use super::request::Request;
 use super::route::Route;
+use super::sent::Sent;
 use super::stateless::{REVISION, Stateless};
 use super::wire::{self, Ids};
 use super::{http_sse, streamable_http};
@@ -78,12 +81,13 @@ impl Dialer {
         known: Option<Dialect>,
         limit: Duration,
     ) -> Result<Dialled, Error> {
+        let began = Instant::now();
         let refused = match self.dial_any(known).await {
             Err(error) => error,
             dialled => return dialled,
         };
         match refused.later() {
-            Some(Later::In(pause)) if pause < limit => {
+            Some(Later::In(pause)) if pause < limit.saturating_sub(began.elapsed()) => {
                 tokio::time::sleep(pause).await;
                 let again = self.dial_any(known).await;
                 again.map_err(|error| error.with_later(Some(Later::Waited)))
@@ -115,13 +119,10 @@ impl Dialer {
     /// basic/transports/streamable-http, "Backwards compatibility"). Any failure other than "I do
     /// not speak this" ends the search.
     async fn detect(&self, route: &Route) -> Result<Dialled, Error> {
-        // Servers that never answer what they do not know need the rest of the time.
-        let patience = self.limits.list / 3;
-        let newest = match tokio::time::timeout(patience, discover(route.clone(), &self.ids)).await
-        {
-            Ok(Ok(server)) => return Ok(Dialled::of(Connection::Stateless(server))),
-            Ok(Err(failure)) => or_older(failure)?,
-            Err(_) => Error::new(ErrorKind::Timeout, "no answer to server/discover in time"),
+        let newest = match self.discover(route).await {
+            Some(Ok(server)) => return Ok(Dialled::of(Connection::Stateless(server))),
+            Some(Err(failure)) => or_older(failure)?,
+            None => Error::new(ErrorKind::Timeout, "no answer to server/discover in time"),
         };
         let is_certain = newest.is_incomprehension();
         let newer = match self.dial_one(Dialect::StreamableHttp, route).await {
@@ -154,6 +155,19 @@ impl Dialer {
             let detail = newer.detail().map(ToOwned::to_owned);
             error.with_text(text).with_detail(detail)
         })
+    }
+
+    /// Asks the server what it speaks; `None` if it takes the question and does not answer: such
+    /// servers need the rest of the time for a handshake.
+    async fn discover(&self, route: &Route) -> Option<Result<Stateless, Failure>> {
+        let sent = Sent::default();
+        let mut asked = pin!(discover(route.clone(), &self.ids, &sent));
+        match tokio::time::timeout(self.limits.list / 3, &mut asked).await {
+            Ok(answered) => Some(answered),
+            // No connection yet: a handshake would have none either.
+            Err(_) if !sent.yes() => Some(asked.await),
+            Err(_) => None,
+        }
     }
 
     /// Connects over one transport.

@@ -162,16 +162,34 @@ fn is_text_of(
     if text.len().max(json.len()) > MAX_COMPARED {
         return false;
     }
-    if let Some(wrapped) = (**value).as_ref().and_then(only_wrapped)
-        && says(text, wrapped)
+    let Some(whole) = (**value).as_ref() else {
+        return false;
+    };
+    let wrapped = only_wrapped(whole);
+    if let Some(Value::String(string)) = wrapped
+        && string.trim() == text
     {
         return true;
     }
-    // Looks at the first byte before any parsing.
-    if text.as_bytes().first() != json.as_bytes().first() {
-        return false;
+    let whole = Some(whole).filter(|value| begins(value, text));
+    let wrapped = wrapped.filter(|value| begins(value, text));
+    // Looks at the first byte before any parsing, and parses once.
+    (whole.is_some() || wrapped.is_some())
+        && serde_json::from_str(text)
+            .is_ok_and(|text: Value| [whole, wrapped].contains(&Some(&text)))
+}
+
+/// Returns `true` if `text` begins as the JSON of this value does.
+fn begins(value: &Value, text: &str) -> bool {
+    let first = text.as_bytes().first().copied().unwrap_or_default();
+    match value {
+        Value::Null => first == b'n',
+        Value::Bool(_) => matches!(first, b't' | b'f'),
+        Value::Number(_) => first == b'-' || first.is_ascii_digit(),
+        Value::String(_) => first == b'"',
+        Value::Array(_) => first == b'[',
+        Value::Object(_) => first == b'{',
     }
-    serde_json::from_str(text).is_ok_and(|text: Value| (**value).as_ref() == Some(&text))
 }
 
 /// The value of an object with one member: structured content had to be an object until 2025-11-25,
@@ -186,7 +204,10 @@ fn only_wrapped(value: &Value) -> Option<&Value> {
 fn says(text: &str, value: &Value) -> bool {
     match value {
         Value::String(string) => string.trim() == text.trim(),
-        value => serde_json::from_str(text).is_ok_and(|text: Value| text == *value),
+        value => {
+            begins(value, text.trim_start())
+                && serde_json::from_str(text).is_ok_and(|text: Value| text == *value)
+        }
     }
 }
 

@@ -16,9 +16,11 @@ use serde_json::value::RawValue;
 use super::error::{Error, ErrorKind};
 use super::failure::{Failure, Remedy};
 use super::handshake::Revision;
-use super::refusals::Meaning;
+use super::meaning::Meaning;
+use super::refusal::Unanswered;
 use super::request::Request;
-use super::route::{Route, Unanswered};
+use super::route::Route;
+use super::sent::Sent;
 use super::stateless::{REVISION, Stateless};
 use super::wire::{self, Ids};
 
@@ -29,11 +31,12 @@ use super::wire::{self, Ids};
 ///
 /// A failure that an older transport would meet as well (no connection, 401, 403, 429, a redirect)
 /// is returned as it is. So is an error of 2026-07-28 itself. The caller bounds the time.
-pub(super) async fn discover(route: Route, ids: &Ids) -> Result<Stateless, Failure> {
+pub(super) async fn discover(route: Route, ids: &Ids, sent: &Sent) -> Result<Stateless, Failure> {
     #[derive(Serialize)]
     struct Params {}
     let server = Stateless::new(route);
-    let answer = server.send(ids.next(), Request::new("server/discover", Params {}, 0));
+    let request = Request::new("server/discover", Params {}, 0);
+    let answer = server.send(ids.next(), request, sent);
     match answer.await {
         Ok(result) => chosen(&supported(&result)?)?,
         // No credential, but a session is what it misses.

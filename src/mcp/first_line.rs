@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::unseen;
+use crate::{scrub::Scrubber, unseen};
 
 /// The bytes of a body that are looked at: pages of proxies have their title early.
 const LOOKED_AT: usize = 8 * 1024;
@@ -22,7 +22,7 @@ const MEMBERS: [&str; 6] = [
 
 /// The first line that says something, for people: of a page its title, of JSON its message.
 /// `None` if there is nothing to read.
-pub(super) fn first_line(body: &[u8]) -> Option<String> {
+pub(super) fn first_line(body: &[u8], scrubber: &Scrubber) -> Option<String> {
     let end = body.len().min(LOOKED_AT);
     let text = String::from_utf8_lossy(&body[..end]);
     let text = text.trim_start_matches('\u{feff}').trim_start();
@@ -31,27 +31,17 @@ pub(super) fn first_line(body: &[u8]) -> Option<String> {
         b'{' => of_json(body).or_else(|| lines(text)),
         _ => lines(text),
     };
-    line.map(|line| cleaned(&line))
-        .filter(|line| !line.is_empty())
+    let line = line.map(|line| shown(&line, scrubber));
+    line.filter(|line| !line.is_empty())
 }
 
-/// `text` in one line, without characters that nobody sees, and cut.
-pub(super) fn cleaned(text: &str) -> String {
+/// `text` in one line, without characters that nobody sees and without credentials, and cut: in
+/// this order, since a credential with such a character in it, or cut in two, would not be found.
+pub(super) fn shown(text: &str, scrubber: &Scrubber) -> String {
     let seen = unseen::cleaned(text);
-    let words: Vec<_> = seen
-        .split(|c: char| c.is_whitespace() || c.is_control())
-        .collect();
-    let mut line =
-        words
-            .into_iter()
-            .filter(|word| !word.is_empty())
-            .fold(String::new(), |mut line, word| {
-                if !line.is_empty() {
-                    line.push(' ');
-                }
-                line.push_str(word);
-                line
-            });
+    let words = seen.split(|c: char| c.is_whitespace() || c.is_control());
+    let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
+    let mut line = scrubber.text(words.join(" "));
     if let Some((end, _)) = line.char_indices().nth(SHOWN) {
         line.truncate(end);
         line.push('…');
@@ -95,6 +85,24 @@ fn of_json(body: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn first_line(body: &[u8]) -> Option<String> {
+        super::first_line(body, &Scrubber::new([]))
+    }
+
+    #[test]
+    fn a_credential_is_found_before_anything_is_cut_or_taken_out_and_after() {
+        let scrubber = Scrubber::new([&b"k3y-5f0c9d1e7a2b"[..]]);
+        for body in [
+            format!("{} k3y-5f0c9d1e7a2b", "x".repeat(190)),
+            "bad key k3y-5f0c\u{200b}9d1e7a2b".to_owned(),
+            r#"{"message":"bad key k3y-\u0035f0c9d1e7a2b"}"#.to_owned(),
+            "<title>k3y-5f0c9d1e7a2b</title>".to_owned(),
+        ] {
+            let line = super::first_line(body.as_bytes(), &scrubber).expect("a line");
+            assert!(!line.contains("k3y-5"), "{line}");
+        }
+    }
 
     #[test]
     fn the_first_words_for_people_are_found() {

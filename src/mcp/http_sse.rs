@@ -33,9 +33,10 @@ use super::failure::{Failure, Remedy};
 use super::handshake::{Initialize, Revision, chosen};
 use super::inbox::{Courtesy, Skipped};
 use super::legacy_params::LegacyParams;
-use super::refusals;
+use super::meaning;
+use super::refusal::Unanswered;
 use super::request::Request;
-use super::route::{Route, Unanswered};
+use super::route::Route;
 use super::sent::Sent;
 use super::wire::{self, Ids, Incoming};
 use crate::outbound::Destination;
@@ -152,7 +153,7 @@ fn refused(unanswered: Unanswered) -> Failure {
 
 /// The failure of a request that was answered with an error.
 fn failed(error: Error) -> Failure {
-    let remedy = Remedy::in_session(refusals::meaning_of(&error, true));
+    let remedy = Remedy::in_session(meaning::meaning_of(&error, true));
     Failure::new(error, remedy)
 }
 
@@ -181,9 +182,16 @@ pub(super) fn endpoint_of(base: &Url, event: Event) -> Result<Url, Error> {
     }
     let uri = String::from_utf8(event.data).ok();
     let url = uri.and_then(|uri| base.join(uri.trim()).ok());
-    // Anything else would carry the credential to whomever the server names.
-    url.filter(|url| url.origin() == base.origin())
-        .ok_or_else(|| Error::protocol("the server's endpoint is not on the server's own origin"))
+    match url {
+        Some(url) if url.origin() == base.origin() => Ok(url),
+        // That would carry the credential to whomever the server names; behind a proxy it is often
+        // an address within (heym#78), which its operator can correct.
+        url => {
+            let text = "the server's endpoint is not on the server's own origin";
+            let detail = url.map(|url| format!("it is on {}", url.origin().ascii_serialization()));
+            Err(Error::protocol(text).with_detail(detail))
+        }
+    }
 }
 
 /// The session's id, with which anybody could speak in our name: the longest parameter of the

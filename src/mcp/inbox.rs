@@ -111,6 +111,7 @@ impl<'a> Inbox<'a> {
         media: Option<Media>,
     ) -> Result<Box<RawValue>, Error> {
         let limits = &self.route.limits;
+        let status = response.status().as_u16();
         let body = read_all(response, limits.result_bytes, limits.idle).await?;
         let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&body);
         let answer = match is_event_stream(text) {
@@ -125,8 +126,9 @@ impl<'a> Inbox<'a> {
                 "the server's answer answers another request",
             )),
             (_, None) => {
-                let line =
-                    first_line(&body).map(|line| self.route.credential.now().scrubber.text(line));
+                let live = self.route.credential.now();
+                let line = first_line(&body, &live.scrubber);
+                let line = line.map(|line| format!("status {status}: {line}"));
                 Err(unexpected_type().with_detail(line))
             }
         }

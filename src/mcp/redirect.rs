@@ -3,8 +3,8 @@
 use http::{HeaderMap, StatusCode, header::LOCATION};
 use url::Url;
 
-use super::first_line::cleaned;
-use crate::url_keys;
+use super::first_line;
+use crate::{scrub::Scrubber, url_keys};
 
 /// The target of a redirect that only adds or drops a final slash, on the same origin.
 ///
@@ -33,7 +33,7 @@ pub(super) fn with_other_slash(status: StatusCode, headers: &HeaderMap, from: &U
 }
 
 /// The target for an operator: without user, parameters and what looks like a key in the path.
-pub(super) fn shown(headers: &HeaderMap, from: &Url) -> Option<String> {
+pub(super) fn shown(headers: &HeaderMap, from: &Url, scrubber: &Scrubber) -> Option<String> {
     let mut to = location(headers, from)?;
     // What cannot have a user has none.
     let _ = to.set_username("");
@@ -49,7 +49,7 @@ pub(super) fn shown(headers: &HeaderMap, from: &Url) -> Option<String> {
     if has_query {
         shown.push_str("?…");
     }
-    Some(cleaned(&shown))
+    Some(first_line::shown(&shown, scrubber))
 }
 
 fn location(headers: &HeaderMap, from: &Url) -> Option<Url> {
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_target_is_shown_without_what_may_be_secret() {
-        let from = url("https://a.example/mcp");
+        let (from, nothing) = (url("https://a.example/mcp"), Scrubber::new([]));
         for (location, expected) in [
             ("/login", "https://a.example/login"),
             (
@@ -133,9 +133,12 @@ mod tests {
                 "https://a.example/…/mcp",
             ),
         ] {
-            assert_eq!(shown(&to(location), &from).as_deref(), Some(expected));
+            assert_eq!(
+                shown(&to(location), &from, &nothing).as_deref(),
+                Some(expected)
+            );
         }
-        assert_eq!(shown(&to("http://["), &from), None);
-        assert_eq!(shown(&HeaderMap::new(), &from), None);
+        assert_eq!(shown(&to("http://["), &from, &nothing), None);
+        assert_eq!(shown(&HeaderMap::new(), &from, &nothing), None);
     }
 }

@@ -15,9 +15,10 @@ use super::error::Error;
 use super::failure::{Failure, Remedy};
 use super::handshake::{CLIENT_INFO, Info, PROTOCOL_VERSION};
 use super::inbox::Inbox;
-use super::refusals;
+use super::meaning;
+use super::refusal::{Refusal, Unanswered};
 use super::request::Request;
-use super::route::{Media, Refusal, Route, Unanswered, media};
+use super::route::{Media, Route, media};
 use super::sent::Sent;
 use super::wire;
 use crate::outbound::Response;
@@ -79,7 +80,7 @@ impl Stateless {
         id: u64,
         request: Request<'_, impl Serialize>,
     ) -> Result<Box<RawValue>, Failure> {
-        let sent = self.send(id, request).await;
+        let sent = self.send(id, request, &Sent::default()).await;
         sent.map_err(|unanswered| match unanswered {
             Unanswered::Refused(refusal) => refused(refusal),
             Unanswered::Failed(failure) => judged(failure),
@@ -92,6 +93,7 @@ impl Stateless {
         &self,
         id: u64,
         request: Request<'_, impl Serialize>,
+        sent: &Sent,
     ) -> Result<Box<RawValue>, Unanswered> {
         let Request { method, size, .. } = request;
         let mut headers = request.trace_headers();
@@ -109,10 +111,7 @@ impl Stateless {
             },
         };
         let body = wire::request(id, method, params, size + META_SIZE);
-        let response = self
-            .0
-            .post_with(headers, id, body, &Sent::default())
-            .await?;
+        let response = self.0.post_with(headers, id, body, sent).await?;
         let answer = self.answer(response, id).await;
         answer.map_err(|error| Failure::from(error).into())
     }
@@ -151,7 +150,7 @@ fn refused(refusal: Refusal) -> Failure {
 
 /// The failure, with what it says about the server's revision.
 fn judged(failure: Failure) -> Failure {
-    let remedy = Remedy::without_sessions(refusals::meaning_of(&failure.error, false));
+    let remedy = Remedy::without_sessions(meaning::meaning_of(&failure.error, false));
     if remedy == Remedy::Rediscover {
         return Failure::new(failure.error, remedy);
     }

@@ -99,7 +99,8 @@ const ROWS: &[Row] = &[
     // 2026-07-28, basic/versioning.
     Row { status: &[], code: &[wire::UNSUPPORTED_VERSION], says: Anything, by: Anybody, means: OtherRevision },
     // 2025-11-25, basic/transports, "Session Management".
-    Row { status: &[404], code: &[], says: Anything, by: InSession, means: SessionLost },
+    Row { status: &[404], code: &[], says: Anything, by: SessionsTransport, means: SessionLost },
+    Row { status: &[404], code: &[], says: Somewhere(LOST), by: InSession, means: SessionLost },
     // typescript-sdk ("No valid session ID provided", "Server not initialized"), python-sdk#1004,
     // anubis-mcp#123 ("No active session"), OmniRoute#5169. Without a session of ours, too: a
     // restarted server may want one that we do not have.
@@ -259,6 +260,22 @@ mod tests {
             answered(-32602, "Invalid request parameters"),
             Meaning::SessionLost
         );
+    }
+
+    #[test]
+    fn a_404_that_answers_our_request_is_about_the_session_only_if_it_says_so() {
+        let meaning = |body: &str| {
+            meaning(&Refused {
+                status: 404,
+                rpc: Some(&rpc(-32000, body, false)),
+                body: body.as_bytes(),
+                names_us: true,
+                in_session: true,
+                is_challenge: false,
+            })
+        };
+        assert_eq!(meaning("session not found"), Meaning::SessionLost);
+        assert_eq!(meaning("no such record"), Meaning::Plain);
     }
 
     #[test]
