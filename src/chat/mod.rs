@@ -13,8 +13,10 @@ mod completion;
 mod conversation;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzz;
+mod merge;
 mod open_turn;
 mod optional;
+mod pieces;
 mod repair;
 mod request;
 mod tool_call;
@@ -34,7 +36,7 @@ pub(crate) use self::{
     repair::executed,
     request::{CallerTool, ChatRequest, Unread},
     tool_call::{NAMESPACE, ToolCall, tool_message},
-    turn::Turn,
+    turn::{Asked, Turn},
     turn_reader::{StreamEvent, StreamReader, TurnReader},
     usage::{Usage, tidy},
 };

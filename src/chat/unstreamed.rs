@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use super::{
     completion::Completion,
+    turn::Asked,
     turn_reader::{StreamEvent, StreamReader},
 };
 use crate::{
@@ -29,11 +30,11 @@ impl Completion {
     /// Reads the answer that `body` streams; `None` if it is no whole one.
     ///
     /// Of a chunk it keeps what all chunks share and what their deltas say.
-    pub(crate) fn of_stream(body: &Bytes) -> Option<Self> {
+    pub(crate) fn of_stream(body: &Bytes, asked: Asked) -> Option<Self> {
         if !looks_streamed(body) {
-            return Self::before_end(body);
+            return Self::before_end(body, asked);
         }
-        let mut reader = StreamReader::new(body.len());
+        let mut reader = StreamReader::answering(body.len(), asked);
         let mut has_finish = false;
         // The last event may lack its blank line.
         for mut data in [body.clone(), Bytes::from_static(b"\n\n")] {
@@ -57,10 +58,10 @@ impl Completion {
     }
 
     /// Reads a whole completion that only the end of a stream follows (decolua/9router#3492).
-    fn before_end(body: &Bytes) -> Option<Self> {
+    fn before_end(body: &Bytes, asked: Asked) -> Option<Self> {
         let text = std::str::from_utf8(body).ok()?;
         let whole = text.trim_end().strip_suffix(END)?;
-        Self::parse(&body.slice(..whole.len()))
+        Self::answering(&body.slice(..whole.len()), asked)
     }
 }
 
@@ -88,7 +89,7 @@ mod tests {
     use crate::json::concat;
 
     fn read(body: &str) -> Option<Value> {
-        let completion = Completion::of_stream(&body.to_owned().into())?;
+        let completion = Completion::of_stream(&body.to_owned().into(), Asked::default())?;
         serde_json::from_slice(&concat(&completion.with(None, None))).ok()
     }
 

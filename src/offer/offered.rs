@@ -81,10 +81,10 @@ impl Entry {
 
     async fn reread(&self, text: &str) -> Option<(String, Value)> {
         let offer = self.offer.clone();
-        let size = text.len() + offer.input_schema().get().len();
+        let size = text.len() + offer.input_schema.get().len();
         let text = text.to_owned();
         let reread = move || {
-            let read = reread(offer.input_schema(), &text)?;
+            let read = reread(&offer.input_schema, &text)?;
             let arguments = serde_json::from_str(&read).ok()?;
             Some((read, arguments))
         };

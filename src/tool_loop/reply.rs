@@ -9,8 +9,8 @@ use http_body::Body;
 
 use super::{
     delivery::{
-        Closing, Delivery, FAILED, Failure, NoTurn, Reading, Reply, completion, read_whole,
-        unstreamed,
+        Closing, Delivery, FAILED, Failure, NoTurn, Reading, Reply, answering, completion,
+        read_whole, unstreamed,
     },
     headers::remove_stale,
 };
@@ -46,14 +46,14 @@ impl Delivery for WholeReply {
         response: Response<InnerBody>,
         reading: Reading,
     ) -> Result<Turn, NoTurn> {
-        let tools_ran = reading.tools_ran;
+        let (tools_ran, asked) = (reading.tools_ran, reading.asked);
         let (mut parts, body) = response.into_parts();
         let read = read_whole(body, reading).await;
         // Some upstreams report an error with status 200. Before tools have run, that is an answer
         // to hand on.
         let is_turn = |answer: &Completion| answer.has_message() || !tools_ran;
-        let answer = completion(&parts, &read).or_else(|| {
-            let answer = unstreamed(&parts, &read)?;
+        let answer = answering(asked, &parts, &read).or_else(|| {
+            let answer = unstreamed(asked, &parts, &read)?;
             parts.headers.insert(header::CONTENT_TYPE, JSON);
             Some(answer)
         });
