@@ -144,6 +144,7 @@ mod json;
 mod name;
 mod project;
 mod random;
+mod schema_dialect;
 mod scopes;
 mod scrub;
 mod sse;
@@ -169,10 +170,11 @@ pub use self::{
     name::{InvalidServerName, ServerName},
     price::Price,
     project::Project,
+    schema_dialect::SchemaDialect,
     scopes::{InvalidScopes, Scopes},
     scrub::{ScrubbedChunks, Scrubber},
     service::{McpService, ResponseFuture},
-    settings::{Limits, SchemaDialect, Streaming},
+    settings::{Limits, Streaming},
     token_auth::TokenAuth,
     trace_parent::TraceParent,
     whose::CallerId,

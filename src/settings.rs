@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use serde_json::{Map, Value};
 
 use crate::{
-    name::ServerName,
     price::Price,
+    schema_dialect::SchemaDialect,
     trace::{Payloads, TraceSink},
     trace_parent::TraceParent,
 };
@@ -109,35 +109,6 @@ pub enum Streaming {
     Reject,
     /// The whole loop is one stream: text as the model produces it, tools run in between.
     Execute,
-}
-
-/// The words of JSON Schema that an upstream reads in tools.
-///
-/// With either one, schemas are first made portable, and arguments are checked by the schema as the
-/// server wrote it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SchemaDialect {
-    /// JSON Schema, as OpenAI, Anthropic and most others read it.
-    #[default]
-    Standard,
-    /// Gemini's own selection of it, which its API and Vertex AI read; anything else they refuse.
-    /// Source: <https://ai.google.dev/api/caching#Schema>.
-    Gemini,
-}
-
-impl SchemaDialect {
-    /// The reason why tools of a server with this name cannot be offered; `None` if they can.
-    ///
-    /// Gemini wants names of functions to begin with a letter, and offered names begin with the
-    /// server's.
-    pub fn name_fault(self, server: &ServerName) -> Option<&'static str> {
-        let begins_with_digit = server
-            .as_str()
-            .starts_with(|first: char| first.is_ascii_digit());
-        (self == Self::Gemini && begins_with_digit)
-            .then_some("its server's name begins with a digit, which Gemini refuses")
-    }
 }
 
 /// All settings of the loop.

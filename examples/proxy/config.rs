@@ -15,7 +15,7 @@ use clap::{
 };
 use http::HeaderValue;
 use mcp_layer::{
-    Price, Streaming,
+    Price, SchemaDialect, Streaming,
     secret::{Doubtful, ExposeSecret, SecretString},
     trace::Payloads,
 };
@@ -71,6 +71,12 @@ pub struct Flags {
     /// return-tool-calls]
     #[arg(long, value_name = "MODE")]
     streaming: Option<StreamingMode>,
+    /// Words in which the upstream reads the schemas of tools [default: standard]
+    #[arg(long, value_name = "DIALECT")]
+    schema_dialect: Option<DialectMode>,
+    /// Longest description of a tool that the upstream takes, in bytes, 64 to 8192 [default: 1024]
+    #[arg(long, value_name = "BYTES")]
+    description_limit: Option<u32>,
     /// Host, host:port, address or CIDR block that MCP servers may use although it is private or
     /// plain http, such as 127.0.0.0/8; repeatable
     #[arg(long, value_name = "RULE")]
@@ -137,6 +143,16 @@ pub enum StreamingMode {
 
 #[derive(Clone, Copy, Default, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
+pub enum DialectMode {
+    /// JSON Schema, as OpenAI, Anthropic and most others read it
+    #[default]
+    Standard,
+    /// What the documentation of Gemini lists; servers need names that begin with a letter
+    Gemini,
+}
+
+#[derive(Clone, Copy, Default, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub enum PayloadMode {
     /// Only sizes
     Off,
@@ -174,6 +190,9 @@ pub struct Config {
     pub origins: Origins,
     pub trusted: Trusted,
     pub streaming: Streaming,
+    pub dialect: SchemaDialect,
+    /// The longest description of a tool in bytes; absent: the library's default.
+    pub description_limit: Option<usize>,
     pub egress: Vec<String>,
     /// The database; absent: servers and credentials are kept in memory.
     pub database: Option<Database>,
@@ -359,6 +378,17 @@ impl Config {
                 StreamingMode::Reject => Streaming::Reject,
                 StreamingMode::Execute => Streaming::Execute,
             },
+            dialect: match flags
+                .schema_dialect
+                .or(file.schema_dialect)
+                .unwrap_or_default()
+            {
+                DialectMode::Standard => SchemaDialect::Standard,
+                DialectMode::Gemini => SchemaDialect::Gemini,
+            },
+            description_limit: description_limit(
+                flags.description_limit.or(file.description_limit),
+            )?,
             egress: replaced(flags.allow_egress, file.allow_egress),
             database: database(url, flags.key_file.or(file.key_file))?,
             admin,
@@ -386,6 +416,16 @@ impl Config {
                 .collect::<Result<_, _>>()?,
             check: flags.check,
         })
+    }
+}
+
+fn description_limit(bytes: Option<u32>) -> Result<Option<usize>, Invalid> {
+    match bytes {
+        Some(bytes @ 64..=8192) => Ok(Some(bytes as usize)),
+        None => Ok(None),
+        Some(_) => Err(Invalid::new(
+            "description_limit must be from 64 to 8192 bytes",
+        )),
     }
 }
 

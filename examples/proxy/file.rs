@@ -12,7 +12,7 @@ use serde::{Deserialize, de::IgnoredAny};
 use crate::{
     admin,
     auth::ApiKey,
-    config::{Invalid, LogFormat, PayloadMode, StreamingMode},
+    config::{DialectMode, Invalid, LogFormat, PayloadMode, StreamingMode},
     limits::Limits,
 };
 
@@ -31,6 +31,8 @@ pub struct File {
     pub allow_origins: Vec<String>,
     pub trusted_proxies: Vec<String>,
     pub streaming: Option<StreamingMode>,
+    pub schema_dialect: Option<DialectMode>,
+    pub description_limit: Option<u32>,
     pub allow_egress: Vec<String>,
     pub database: Option<String>,
     pub database_file: Option<PathBuf>,

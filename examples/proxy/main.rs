@@ -62,7 +62,7 @@ use std::{
 };
 
 use mcp_layer::{
-    Connections, McpLayer, Monitor,
+    Connections, McpLayer, Monitor, SchemaDialect,
     admin::{Metrics, Throttle},
     outbound::{EgressRules, Outbound},
     registry::{Overlay, Store},
@@ -147,12 +147,17 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         .with_connect_timeout(config.limits.connect())
         .with_spare_runtime(runtime);
     let storage = Storage::open(config.database.as_ref(), outbound.clone()).await?;
-    let registry = declared.over(storage.servers).await?;
+    let registry = declared.over(storage.servers, config.dialect).await?;
     let connections = Connections::builder(outbound)
         .limits(config.limits.of_servers())
         .authorizations(&storage.authorizations)
         .observations(registry.clone())
-        .build();
+        .build()
+        .with_schema_dialect(config.dialect);
+    let connections = match config.description_limit {
+        Some(bytes) => connections.with_description_limit(bytes),
+        None => connections,
+    };
 
     let side = config.admin.as_ref();
     let admin = side
@@ -287,9 +292,13 @@ enum Declared {
 
 impl Declared {
     /// Returns one registry: these servers over those of a store.
-    async fn over(self, store: Arc<dyn Store>) -> Result<Arc<dyn Store>, Invalid> {
+    async fn over(
+        self,
+        store: Arc<dyn Store>,
+        dialect: SchemaDialect,
+    ) -> Result<Arc<dyn Store>, Invalid> {
         let overlay = match self {
-            Self::File(path) => Overlay::open(&path, store)
+            Self::File(path) => Overlay::open_for(&path, store, dialect)
                 .await
                 .map_err(|error| Invalid::new(format!("{}: {error}", path.display())))?,
             Self::Demo(text) => Overlay::parse(&text, |_| None, store)

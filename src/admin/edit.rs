@@ -14,7 +14,7 @@ use crate::{
 /// Reads servers for one organization.
 pub(super) struct Reader<'a> {
     pub(super) organization: Arc<str>,
-    /// The connections, which know the URLs that may be reached.
+    /// The connections, which know the URLs that may be reached, and the names that may be offered.
     pub(super) connections: &'a Connections,
     pub(super) now: SystemTime,
 }
@@ -55,7 +55,11 @@ impl Reader<'_> {
     fn named(&self, entered: &Tree<'_>, stored: Option<&Server>) -> Result<Server, Fault> {
         let members = members(entered)?;
         let name = members.require("name")?;
-        self.server(&members, name.text()?, stored)
+        let server = self.server(&members, name.text()?, stored)?;
+        match self.connections.schema_dialect().name_fault(&server.name) {
+            Some(reason) => Err(name.fault(reason).into()),
+            None => Ok(server),
+        }
     }
 
     fn server(

@@ -23,7 +23,7 @@ use crate::{
     offer::{Form, Offered, Offers},
     outbound::Outbound,
     registry::Server,
-    settings::SchemaDialect,
+    schema_dialect::SchemaDialect,
 };
 #[cfg(feature = "admin")]
 use crate::{left_out::LeftOut, outbound};

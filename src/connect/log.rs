@@ -11,6 +11,10 @@ pub(super) fn left_out(server: &Server, offers: &Offers) {
         tracing::warn!(server = %server.name, tool = tool.tool(), reason = tool.reason(), "tool left out");
     }
     rest(server, offers.left_out.len(), "more tools left out");
+    let changed = offers.tools.iter().filter(|tool| !tool.changes.is_empty());
+    for tool in changed {
+        tracing::debug!(server = %server.name, tool = tool.tool, changes = ?tool.changes, "tool offered in a portable copy");
+    }
     let cleaned = offers.tools.iter().filter(|tool| tool.is_cleaned).count();
     if cleaned > 0 {
         tracing::warn!(server = %server.name, tools = cleaned, "characters that nobody sees are kept from models");

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     json::{Node, quoted},
     name::ServerName,
-    settings::SchemaDialect,
+    schema_dialect::SchemaDialect,
 };
 
 /// The longest description, in bytes: OpenAI refuses a longer one (probelabs/probe#9,
@@ -46,7 +46,8 @@ pub(super) struct Formed {
 impl Form {
     /// The reason why no tool of a server with this name can be offered.
     pub(super) fn name_fault(self, server: &ServerName) -> Option<&'static str> {
-        self.dialect.name_fault(server)
+        let fault = self.dialect.name_fault(server);
+        fault.map(|_| "its server's name begins with a digit, which Gemini refuses")
     }
 
     /// The definition of a tool with the offered name `name`.
@@ -71,14 +72,17 @@ impl Form {
             }),
             SchemaDialect::Gemini => {
                 let read = || Node::parse(schema).map(|(node, _)| node);
+                let own = changes.is_empty();
                 let root = changed
                     .or_else(read)
                     .ok_or("its input schema is not an object")?;
-                let written = gemini(&root)?.map(|schema| schema.written());
-                if written.as_deref() != Some(schema) {
-                    changes.push("Gemini's words only");
+                match gemini(&root)? {
+                    Some(same) if own && same.is_same(&root) => Some(Cow::Borrowed(schema)),
+                    read => {
+                        changes.push("Gemini's words only");
+                        read.map(|read| read.written().into())
+                    }
                 }
-                written.map(Into::into)
             }
         };
         let description = self.describe(description.unwrap_or_default(), &told);

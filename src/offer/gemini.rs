@@ -371,3 +371,143 @@ fn values(schema: &Members, kind: &str, one: &mut Members) {
         tell(one, &format!("One of: {}.", others.join(", ")));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{super::portable::portable, *};
+
+    fn read(schema: &Value) -> Option<Value> {
+        let text = schema.to_string();
+        let made = portable(&text).unwrap().schema;
+        let root = made.unwrap_or_else(|| Node::parse(&text).unwrap().0);
+        let read = gemini(&root).unwrap()?;
+        Some(serde_json::from_str(&read.written()).unwrap())
+    }
+
+    /// What becomes of a property.
+    fn property(schema: Value) -> Value {
+        let root = json!({"type": "object", "properties": {"a": schema}});
+        read(&root).unwrap()["properties"]["a"].clone()
+    }
+
+    #[test]
+    fn each_word_that_gemini_does_not_have_is_said_otherwise_or_gone() {
+        for (schema, wanted) in [
+            (
+                json!({"type": ["string", "null"], "description": "x"}),
+                json!({"type": "string", "description": "x", "nullable": true}),
+            ),
+            (
+                json!({"anyOf": [{"type": "string"}, {"type": "null"}], "default": null, "title": "A"}),
+                json!({"type": "string", "nullable": true}),
+            ),
+            (
+                json!({"anyOf": [{"type": "string"}, {"type": "integer"}], "description": "x"}),
+                json!({"anyOf": [{"type": "string", "description": "x"}, {"type": "integer"}]}),
+            ),
+            (
+                json!({"type": ["string", "integer"], "minLength": 2}),
+                json!({"anyOf": [{"type": "integer"}, {"type": "string", "minLength": 2}]}),
+            ),
+            (
+                json!({"const": "a"}),
+                json!({"type": "string", "enum": ["a"]}),
+            ),
+            (
+                json!({"type": "integer", "enum": [1, 2]}),
+                json!({"type": "integer", "description": "One of: 1, 2."}),
+            ),
+            (
+                json!({"enum": ["a", null]}),
+                json!({"type": "string", "enum": ["a"], "nullable": true}),
+            ),
+            (
+                json!({"type": "string", "format": "uri"}),
+                json!({"type": "string"}),
+            ),
+            (
+                json!({"type": "string", "format": "date-time"}),
+                json!({"type": "string", "format": "date-time"}),
+            ),
+            (
+                json!({"type": "integer", "exclusiveMinimum": 0, "multipleOf": 5}),
+                json!({"type": "integer", "minimum": 0}),
+            ),
+            (
+                json!({"type": "object", "additionalProperties": {"type": "string"}, "properties": {}}),
+                json!({"type": "object"}),
+            ),
+            (
+                json!({"type": "object", "properties": {"b": {"type": "string"}}, "required": ["b"], "additionalProperties": false}),
+                json!({"type": "object", "properties": {"b": {"type": "string"}}, "required": ["b"]}),
+            ),
+            (
+                json!({"type": "array", "items": {"type": "string"}, "uniqueItems": true}),
+                json!({"type": "array", "items": {"type": "string"}}),
+            ),
+            (
+                json!({"type": "array", "items": [{"type": "string"}, {"type": "string"}], "maxItems": 2}),
+                json!({"type": "array", "items": {"type": "string"}, "maxItems": 2}),
+            ),
+            (
+                json!({"type": "string", "properties": {"b": {}}, "required": ["b"]}),
+                json!({"type": "string"}),
+            ),
+            (
+                json!({"allOf": [{"type": "string", "minLength": 1}], "description": "x"}),
+                json!({"type": "string", "description": "x", "minLength": 1}),
+            ),
+        ] {
+            assert_eq!(property(schema.clone()), wanted, "{schema}");
+        }
+        let anything = property(json!({"description": "x"}));
+        assert_eq!(anything["anyOf"].as_array().unwrap().len(), 5, "{anything}");
+        assert_eq!(anything["anyOf"][0]["description"], "x");
+    }
+
+    #[test]
+    fn references_are_resolved_and_circles_are_cut() {
+        let schema = json!({
+            "type": "object",
+            "properties": {"tree": {"$ref": "#/$defs/Tree", "description": "The whole."}},
+            "$defs": {"Tree": {"type": "object", "description": "A node.", "properties": {
+                "name": {"type": "string"}, "next": {"$ref": "#/$defs/Tree"},
+            }}},
+        });
+        let read = read(&schema).unwrap();
+        assert_eq!(
+            read,
+            json!({"type": "object", "properties": {"tree": {"type": "object", "description": "The whole.", "properties": {
+                "name": {"type": "string"}, "next": {"type": "object", "description": "A node."},
+            }}}})
+        );
+    }
+
+    #[test]
+    fn references_that_double_leave_the_tool_out() {
+        let mut definitions: serde_json::Map<_, _> = (0..30)
+            .map(|i| {
+                let next = json!({"$ref": format!("#/$defs/d{}", (i + 1) % 14)});
+                (
+                    format!("d{i}"),
+                    json!({"type": "object", "properties": {"a": next, "b": next}}),
+                )
+            })
+            .collect();
+        definitions.insert("d13".into(), json!({"type": "string"}));
+        let schema = json!({"type": "object", "properties": {"a": {"$ref": "#/$defs/d0"}}, "$defs": definitions});
+        let made = portable(&schema.to_string()).unwrap().schema;
+        let root = made.unwrap_or_else(|| Node::parse(&schema.to_string()).unwrap().0);
+        assert!(gemini(&root).unwrap_err().contains("too large"));
+    }
+
+    #[test]
+    fn a_tool_without_arguments_has_no_parameters() {
+        assert_eq!(
+            read(&json!({"type": "object", "additionalProperties": false})),
+            None
+        );
+    }
+}

@@ -591,4 +591,49 @@ mod tests {
             assert!(again.schema.is_none(), "{once}: {:?}", again.changes);
         }
     }
+
+    /// Schemas to which no rule applies.
+    fn sound() -> impl proptest::strategy::Strategy<Value = Value> {
+        use proptest::prelude::*;
+        let text = "[a-zA-Zé ]{1,8}";
+        let plain = prop_oneof![
+            (text, 0..9_u32).prop_map(
+                |(text, least)| json!({"description": text, "type": "string", "minLength": least})
+            ),
+            (-9..9_i32).prop_map(
+                |least| json!({"type": "integer", "exclusiveMinimum": least, "default": 5})
+            ),
+            proptest::collection::btree_set("[a-z]{1,5}", 1..4)
+                .prop_map(|values| json!({"enum": values, "type": "string"})),
+            Just(json!({"type": ["number", "null"], "default": null})),
+            Just(json!({"type": "string", "pattern": "^[a-z]{2,5}$", "format": "uri"})),
+            Just(json!({"$ref": "#/$defs/One"})),
+            Just(json!({"const": true})),
+            Just(json!({})),
+        ];
+        let nested = plain.prop_recursive(4, 24, 4, |inner| {
+            let named = proptest::collection::btree_map("[a-zA-Z_.-]{1,6}", inner.clone(), 0..4);
+            prop_oneof![
+                inner.clone().prop_map(|items| json!({"items": items, "type": "array"})),
+                proptest::collection::vec(inner.clone(), 2..4).prop_map(|any| json!({"anyOf": any})),
+                proptest::collection::vec(inner.clone(), 2..4).prop_map(|one| json!({"oneOf": one, "title": "é"})),
+                inner.prop_map(|values| json!({"type": "object", "additionalProperties": values})),
+                named.prop_map(|named| {
+                    let first: Vec<_> = named.keys().take(1).cloned().collect();
+                    json!({"type": "object", "properties": named, "required": first, "additionalProperties": false})
+                }),
+            ]
+        });
+        proptest::collection::btree_map("[a-zA-Z_.-]{1,6}", nested, 0..5).prop_map(|named| {
+            json!({"properties": named, "type": "object", "$defs": {"One": {"type": "boolean"}}, "additionalProperties": false})
+        })
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_no_rule_applies_to_stays_as_it_is(schema in sound()) {
+            let made = portable(&schema.to_string()).unwrap();
+            proptest::prop_assert!(made.schema.is_none(), "{} {:?}", schema, made.changes);
+        }
+    }
 }

@@ -16,7 +16,7 @@ use super::{
     server_registry::ServerRegistry,
     server_store::{ServerStore, Store},
 };
-use crate::{name::ServerName, project::Project};
+use crate::{name::ServerName, project::Project, schema_dialect::SchemaDialect};
 
 /// The organization of a file's servers.
 const ORGANIZATION: &str = "default";
@@ -75,8 +75,25 @@ impl Overlay {
     /// Dropping the future stops everything. Later, the task that follows the file holds the store,
     /// and ends within half a second after the last clone is dropped.
     pub async fn open(path: impl AsRef<Path>, store: impl Store) -> Result<Self, FileError> {
+        Self::open_for(path, store, SchemaDialect::default()).await
+    }
+
+    /// Like [`open`](Self::open), for an upstream that reads tools in `dialect`: a file is also
+    /// refused for a name that it [refuses](SchemaDialect::name_fault).
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open), and [`FileError::Name`].
+    ///
+    /// # Cancellation
+    /// That of [`open`](Self::open).
+    pub async fn open_for(
+        path: impl AsRef<Path>,
+        store: impl Store,
+        dialect: SchemaDialect,
+    ) -> Result<Self, FileError> {
         let store: Arc<dyn Store> = Arc::new(store);
-        let file = FileRegistry::open_guarded(path.as_ref(), guard(store.clone())).await?;
+        let guard = guard(store.clone(), dialect);
+        let file = FileRegistry::open_guarded(path.as_ref(), guard).await?;
         Ok(Self { file, store })
     }
 
@@ -114,10 +131,18 @@ impl Overlay {
     }
 }
 
-fn guard(store: Arc<dyn Store>) -> Guard {
+fn guard(store: Arc<dyn Store>, dialect: SchemaDialect) -> Guard {
     Box::new(move |names| {
         let store = store.clone();
-        Box::pin(async move { check(&*store, &names).await })
+        Box::pin(async move {
+            for name in &names {
+                if let Some(reason) = dialect.name_fault(name) {
+                    let name = name.clone();
+                    return Err(FileError::Name { name, reason });
+                }
+            }
+            check(&*store, &names).await
+        })
     })
 }
 
@@ -637,6 +662,26 @@ mod tests {
             overlay.get("default", &name("b")).await.unwrap().source,
             Source::File
         );
+        fs::remove_file(&path).unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_with_a_name_that_the_dialect_refuses_is_not_used() {
+        let path = temp_dir().join(format!("mcp-layer-dialect-{}.toml", process::id()));
+        let open = || Overlay::open_for(&path, MemoryRegistry::default(), SchemaDialect::Gemini);
+        fs::write(&path, text(&["1a"])).unwrap();
+        let refused = open().await.unwrap_err().to_string();
+        assert_eq!(
+            refused,
+            "servers \"1a\": the name begins with a digit, which Gemini refuses"
+        );
+
+        fs::write(&path, text(&["a"])).unwrap();
+        let overlay = open().await.unwrap();
+        fs::write(&path, text(&["1a", "b"])).unwrap();
+        sleep(Duration::from_secs(30)).await;
+        assert!(overlay.get("default", &name("a")).await.is_ok());
+        assert!(overlay.get("default", &name("b")).await.is_err());
         fs::remove_file(&path).unwrap();
     }
 }

@@ -216,6 +216,12 @@ fn a_broken_configuration_is_one_clear_line_and_exit_code_2() {
             "no__slug",
         ),
         ("streaming = \"always\"", "return-tool-calls"),
+        ("schema_dialect = \"claude\"", "gemini"),
+        ("description_limit = 10", "description_limit must be"),
+        (
+            "schema_dialect = \"gemini\"\n[[servers]]\nname = \"1a\"\nurl = \"https://x/mcp\"",
+            "servers \"1a\": the name begins with a digit",
+        ),
     ] {
         for flags in [&["--check"][..], &[]] {
             if expected == "in use" && !flags.is_empty() {

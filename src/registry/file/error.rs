@@ -64,6 +64,15 @@ pub enum FileError {
         /// The name that both have.
         name: ServerName,
     },
+    /// A server has a name that the upstream refuses
+    /// ([`SchemaDialect::name_fault`](crate::SchemaDialect::name_fault)).
+    #[non_exhaustive]
+    Name {
+        /// The name.
+        name: ServerName,
+        /// The reason, in words.
+        reason: &'static str,
+    },
     /// The store beneath the file cannot say whether it has a server that the file declares.
     #[non_exhaustive]
     Store {
@@ -134,6 +143,7 @@ impl fmt::Display for FileError {
                 f,
                 "servers \"{name}\": the store has a server of this name; remove one of the two"
             ),
+            Self::Name { name, reason } => write!(f, "servers \"{name}\": the name {reason}"),
             Self::Store { source } => {
                 write!(
                     f,
@@ -152,7 +162,7 @@ impl StdError for FileError {
             Self::Toml { source, .. } | Self::NoRuntime { source } => Some(&**source),
             Self::Entry { source, .. } => source.as_ref().map(|source| source as _),
             Self::Store { source } => Some(source),
-            Self::TooLarge { .. } | Self::Taken { .. } => None,
+            Self::TooLarge { .. } | Self::Taken { .. } | Self::Name { .. } => None,
         }
     }
 }
