@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
+use super::choices;
 use crate::json::{Edit, Object, first, quoted};
 
 /// The members that all chunks of one stream share.
@@ -22,6 +23,7 @@ pub(crate) struct Chunk<'a> {
     object: Object<'a>,
     choice: Option<Object<'a>>,
     delta: Option<Object<'a>>,
+    is_odd: bool,
 }
 
 /// The members that all chunks of the caller's stream share, each as JSON text: those of the first
@@ -47,11 +49,14 @@ impl<'a> Chunk<'a> {
     /// Reads a chunk; `None` if it is not a JSON object.
     pub(crate) fn parse(text: &'a str) -> Option<Self> {
         let object = Object::parse(text).ok()?;
-        let choice = object.present("choices").and_then(Object::first_of);
+        let choices = object.present("choices");
+        let choice = choices.and_then(Object::first_of);
         let delta = choice
             .as_ref()
             .and_then(|choice| Object::parse(choice.present("delta")?).ok());
+        let is_odd = |choices| Some(choices::are_odd(choices, choice.as_ref()?));
         Some(Self {
+            is_odd: choices.and_then(is_odd).unwrap_or_default(),
             object,
             choice,
             delta,
@@ -63,17 +68,23 @@ impl<'a> Chunk<'a> {
         self.object.present("error").is_some()
     }
 
+    /// Returns `true` if it is none of a stream of one choice, and has to be told
+    /// [apart](super::StreamReader::apart) first.
+    pub(crate) fn is_odd(&self) -> bool {
+        self.is_odd
+    }
+
     pub(crate) fn delta(&self) -> Option<&Object<'a>> {
         self.delta.as_ref()
     }
 
     /// Returns `true` if it begins or continues tool calls.
     pub(crate) fn has_calls(&self) -> bool {
-        let calls = self
-            .delta
-            .as_ref()
-            .and_then(|delta| delta.present("tool_calls"));
-        calls.and_then(first).is_some()
+        let Some(delta) = &self.delta else {
+            return false;
+        };
+        let calls = delta.present("tool_calls").and_then(first);
+        calls.is_some() || delta.present("function_call").is_some()
     }
 
     /// Returns `true` if it ends the turn.
@@ -103,7 +114,8 @@ impl<'a> Chunk<'a> {
     /// Returns `true` if its delta has anything besides the role, tool calls and empty texts.
     pub(crate) fn says_more(&self) -> bool {
         let says = |(name, value): (&str, &str)| {
-            !matches!(name, "role" | "tool_calls") && !matches!(value, "null" | "\"\"" | "[]")
+            !matches!(name, "role" | "tool_calls" | "function_call")
+                && !matches!(value, "null" | "\"\"" | "[]")
         };
         self.delta
             .as_ref()
@@ -156,7 +168,7 @@ impl<'a> Chunk<'a> {
         }
         let goes = |name: &str| match name {
             "role" => change.without_role,
-            "tool_calls" => change.without_calls,
+            "tool_calls" | "function_call" => change.without_calls,
             _ => false,
         };
         if let Some(delta) = &self.delta

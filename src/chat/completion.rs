@@ -1,10 +1,7 @@
 //! A completion: the upstream's answer to one turn.
 
-use super::{
-    tool_call::{CALLS_READ, ToolCall},
-    turn::Turn,
-};
-use crate::json::{Edit, Object, Places, array, concat, quoted};
+use super::{choices, repair, tool_call::ToolCall, turn::Turn};
+use crate::json::{Edit, Object, Places, concat};
 use bytes::Bytes;
 
 /// A JSON object that the upstream answered: a completion, or anything else, such as an error.
@@ -22,10 +19,19 @@ pub(crate) struct Completion {
 }
 
 impl Completion {
-    /// Reads the answer; `None` if it is not a JSON object.
+    /// Reads the answer; `None` if it is not a JSON object. Its turn is that of its first choice.
     ///
     /// An object of another shape is a turn without a message.
     pub(crate) fn parse(body: &Bytes) -> Option<Self> {
+        Self::read(body, false, true)
+    }
+
+    /// Reads the answer to a request for one choice: if there are several, they are parts of it.
+    pub(crate) fn of_one_choice(body: &Bytes) -> Option<Self> {
+        Self::read(body, true, true)
+    }
+
+    fn read(body: &Bytes, joins: bool, repairs: bool) -> Option<Self> {
         let text = std::str::from_utf8(body).ok()?;
         let object = Object::parse(text).ok()?;
         let mut turn = Turn {
@@ -35,22 +41,39 @@ impl Completion {
             model: object.string("model").map(Into::into),
             ..Turn::default()
         };
-        let choice = first_choice(&object);
+        let choices = object.present("choices");
+        let choice = choices.and_then(Object::first_of);
+        let replaced = |value: &str, with: String| {
+            concat(&Edit::apply(
+                body,
+                vec![Edit::replace(object.span(value), with)],
+            ))
+        };
+        if let (true, Some(choices), Some(choice)) = (joins, choices, &choice)
+            && choices::are_several(choices, choice)
+            && let Some(joined) = choices::joined(choices)
+        {
+            return Self::read(&replaced(choices, joined), false, repairs);
+        }
         if let Some(message) = choice.as_ref().and_then(|choice| choice.present("message")) {
             // The message verbatim.
             turn.message = Some(body.slice(object.span(message)));
             turn.finish_reason = choice
                 .as_ref()
                 .and_then(|choice| choice.string("finish_reason").map(Into::into));
-            turn.calls = Object::parse(message)
-                .map(|m| ToolCall::of_message(&m, CALLS_READ))
-                .unwrap_or_default();
-            if turn.calls.iter().any(|call| call.id.is_empty()) {
-                return Self::parse(&with_call_ids(&object, body, message)?);
+            let is_cut = turn.finish_reason.as_deref().is_some_and(repair::is_cut);
+            let taken = Object::parse(message).map(|message| repair::taken(&message, is_cut));
+            let (repaired, calls) = taken.unwrap_or_default();
+            if let Some(repaired) = repaired.filter(|_| repairs) {
+                // Once: what is not right then never will be.
+                return Self::read(&replaced(message, repaired), false, false);
             }
+            turn.calls = calls;
         }
         let has_calls = !turn.calls.is_empty();
-        let choice = choice.filter(|_| has_calls);
+        // A turn that was cut short does not look whole.
+        let is_whole = !turn.calls.iter().any(ToolCall::is_cut);
+        let choice = choice.filter(|_| has_calls && is_whole);
         Some(Self {
             body: body.clone(),
             has_message: turn.message.is_some(),
@@ -96,15 +119,12 @@ impl Completion {
             let kind = r#""chat.completion.chunk""#;
             object.edited(object.set(&[("object", kind), ("choices", &choices), ("usage", usage)]))
         };
+        let but_calls = |message| repair::without(message, "tool_calls");
         let rest = message.as_ref().map_or_else(|| "{}".to_owned(), but_calls);
         let mut chunks = vec![chunk(rest, "null", "null")];
         if self.has_calls {
-            let calls = message.as_ref().map(numbered_calls).unwrap_or_default();
-            chunks.push(chunk(
-                format!(r#"{{"tool_calls":[{calls}]}}"#),
-                "null",
-                "null",
-            ));
+            let calls = message.as_ref().map(repair::calls_delta);
+            chunks.push(chunk(calls.unwrap_or_default(), "null", "null"));
         }
         let finish = choice.and_then(|choice| choice.present("finish_reason"));
         let usage = object.present("usage").unwrap_or("null");
@@ -128,51 +148,6 @@ fn first_choice<'a>(object: &Object<'a>) -> Option<Object<'a>> {
     Object::first_of(object.present("choices")?)
 }
 
-/// The members of `message` without its tool calls. They stay text, since a lone surrogate, where a
-/// model was cut off, fits into no tree.
-fn but_calls(message: &Object<'_>) -> String {
-    let members = message.iter().filter(|(name, _)| *name != "tool_calls");
-    let members = members.map(|(name, value)| format!("{}:{value}", quoted(name)));
-    format!("{{{}}}", members.collect::<Vec<_>>().join(","))
-}
-
-/// The tool calls of `message`, each with its index.
-fn numbered_calls(message: &Object<'_>) -> String {
-    let calls = message.present("tool_calls").unwrap_or_default();
-    let calls = array(calls, CALLS_READ).unwrap_or_default();
-    let calls = calls.into_iter().enumerate();
-    let calls = calls.map(|(index, text)| match Object::parse(text) {
-        Ok(call) => call.edited(call.set(&[("index", &index.to_string())])),
-        Err(_) => text.to_owned(),
-    });
-    calls.collect::<Vec<_>>().join(",")
-}
-
-/// The body with an id for each call of `message` that lacks one: a `tool` message needs it.
-fn with_call_ids(object: &Object<'_>, body: &Bytes, message: &str) -> Option<Bytes> {
-    let message = Object::parse(message).ok()?;
-    let calls = array(message.present("tool_calls")?, CALLS_READ)?;
-    let mut edits = Vec::new();
-    for (index, text) in calls.into_iter().enumerate() {
-        let Ok(call) = Object::parse(text) else {
-            continue;
-        };
-        if call.string("id").is_none_or(|id| id.is_empty()) {
-            let id = quoted(&new_call_id(index));
-            edits.extend(object.within(text, call.set(&[("id", &id)])));
-        }
-    }
-    // Without an edit the caller would come here again and again.
-    (!edits.is_empty()).then(|| concat(&Edit::apply(body, edits)))
-}
-
-/// Creates an id for the call at this index of a message. Ids only have to differ between the turns
-/// of a conversation.
-pub(super) fn new_call_id(index: usize) -> String {
-    use std::hash::{BuildHasher, RandomState};
-    format!("call_{:016x}_{index}", RandomState::new().hash_one(()))
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -189,12 +164,12 @@ mod tests {
     #[test]
     fn the_message_is_kept_byte_for_byte() {
         let body = Bytes::from_static(
-            br#"{"choices":[{"message" : {"content":null, "reasoning_details":[ 1.50 ],"tool_calls":[{"id":"a","function":{"name":"f","arguments":"{}"}}]}}]}"#,
+            br#"{"choices":[{"message" : {"role":"assistant","content":null, "reasoning_details":[ 1.50 ],"tool_calls":[{"id":"a","type":"function","function":{"name":"f","arguments":"{}"}}]}}]}"#,
         );
         let turn = Completion::parse(&body).unwrap().take_turn();
         assert_eq!(
             turn.message.unwrap(),
-            r#"{"content":null, "reasoning_details":[ 1.50 ],"tool_calls":[{"id":"a","function":{"name":"f","arguments":"{}"}}]}"#
+            r#"{"role":"assistant","content":null, "reasoning_details":[ 1.50 ],"tool_calls":[{"id":"a","type":"function","function":{"name":"f","arguments":"{}"}}]}"#
         );
         assert_eq!(turn.calls[0].id, "a");
     }
@@ -261,7 +236,7 @@ mod tests {
 
     #[test]
     fn members_are_set_at_the_places_that_were_found_as_if_the_answer_were_read_again() {
-        let calls = r#"[{"id":"a","function":{"name":"f"}}]"#;
+        let calls = r#"[{"id":"a","type":"function","function":{"name":"f","arguments":"{}"}}]"#;
         for finish in [
             r#","finish_reason":"stop""#,
             r#","finish_reason" : null"#,
@@ -274,7 +249,7 @@ mod tests {
                 (r#""mcp":0,"#, r#", "usage":null "#),
             ] {
                 let body = format!(
-                    r#" {{{before} "choices": [ {{"message":{{"tool_calls":{calls}}}{finish} }},1]{behind}}}"#
+                    r#" {{{before} "choices": [ {{"message":{{"role":"assistant","content":"","tool_calls":{calls}}}{finish} }},1]{behind}}}"#
                 );
                 let answer = Completion::parse(&body.clone().into()).unwrap();
                 for values in [

@@ -1,12 +1,17 @@
 //! Targets for what models answer.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{Change, Chunk, Completion, ToolCall, assembly::Assembly, tool_call::CALLS_READ};
+use super::{
+    Arguments, Change, Chunk, Completion, ToolCall, Turn, assembly::Assembly, choices, executed,
+    repair::is_cut, tool_call::CALLS_READ,
+};
 use crate::{
     fuzz_input::{halves, number, text},
-    json::{Object, array, concat},
+    json::{Object, array, concat, is_object},
     sse::Parser,
 };
 
@@ -17,7 +22,10 @@ pub(crate) fn answer(data: &[u8]) {
         return;
     };
     let turn = answer.take_turn();
-    assert!(turn.calls.iter().all(|call| !call.id.is_empty()));
+    goes_back(&turn);
+    if let Some(mut joined) = Completion::of_one_choice(&body) {
+        goes_back(&joined.take_turn());
+    }
     let told = concat(&answer.with(Some("{}"), Some("[1]")));
     let object = Object::parse(text(&told)).expect("what a caller gets is an object");
     assert_eq!(
@@ -59,7 +67,8 @@ pub(crate) fn answer(data: &[u8]) {
         if !calls.all(|call| Object::parse(call).is_ok_and(|call| is_plain(&call))) {
             return;
         }
-        let (assembled, calls) = assembly.finish();
+        let is_cut = turn.finish_reason.as_deref().is_some_and(is_cut);
+        let (assembled, calls) = assembly.finish(is_cut);
         let assembled = Object::parse(text(&assembled)).expect("a message is an object");
         let text = |message: &Object<'_>| {
             let content = message.get("content").unwrap_or_default();
@@ -81,9 +90,8 @@ pub(crate) fn chunks(data: &[u8]) {
         (whole.bytes(), whole.has_calls()),
         (cut.bytes(), cut.has_calls())
     );
-    let is_regular = whole.is_regular();
-    let (message, calls) = finished(whole);
-    let (again, same) = finished(cut);
+    let (message, calls, is_regular) = finished(whole);
+    let (again, same, _) = finished(cut);
     if is_regular {
         assert_eq!((message, calls), (again, same), "cut at {at}");
     } else {
@@ -92,15 +100,57 @@ pub(crate) fn chunks(data: &[u8]) {
     }
 }
 
-fn finished(mut assembly: Assembly) -> (Bytes, Vec<ToolCall>) {
-    let delta = assembly.calls_delta();
+fn finished(mut assembly: Assembly) -> (Bytes, Vec<ToolCall>, bool) {
+    let had_calls = assembly.has_calls();
+    let (message, calls) = assembly.finish(false);
+    assert!(had_calls || calls.is_empty());
+    let turn = Turn {
+        message: Some(message.clone()),
+        calls: calls.clone(),
+        ..Turn::default()
+    };
+    let delta = turn.calls_delta().expect("a message is an object");
     assert!(Object::parse(&delta).is_ok(), "{delta}");
-    let (message, calls) = assembly.finish();
-    let object = Object::parse(text(&message)).expect("a message is an object");
-    assert_eq!(object.string("role").as_deref(), Some("assistant"));
-    assert_eq!(object.get("tool_calls").is_some(), assembly.has_calls());
-    assert!(calls.iter().all(|call| !call.id.is_empty()));
-    (message, calls)
+    goes_back(&turn);
+    (message, calls, assembly.is_regular())
+}
+
+/// Asserts that a turn with calls has the form of OpenAI's reference: for the caller, but for
+/// arguments that nobody can read, and for the provider altogether.
+fn goes_back(turn: &Turn) {
+    let Some(message) = turn.message.as_ref().filter(|_| !turn.calls.is_empty()) else {
+        return;
+    };
+    let sent = executed(message.clone(), turn.calls.iter());
+    for (message, is_executed) in [(message, false), (&sent, true)] {
+        let message = Object::parse(text(message)).expect("a message with calls is an object");
+        assert_eq!(message.string("role").as_deref(), Some("assistant"));
+        assert!(message.get("content").is_some());
+        let calls = message
+            .present("tool_calls")
+            .and_then(|calls| array(calls, CALLS_READ));
+        let calls = calls.expect("the calls are a list");
+        assert_eq!(calls.len(), turn.calls.len());
+        let mut ids = HashSet::new();
+        for (text, read) in calls.into_iter().zip(&turn.calls) {
+            let call = Object::parse(text).expect("a call is an object");
+            let id = call
+                .string("id")
+                .filter(|id| !id.is_empty())
+                .expect("a call has an id");
+            assert_eq!(id, read.id);
+            assert!(ids.insert(id.into_owned()), "an id of its own");
+            let Some(function) = call.present("function").and_then(|f| Object::parse(f).ok())
+            else {
+                continue;
+            };
+            assert_eq!(call.string("type").as_deref(), Some("function"));
+            let arguments = function.string("arguments");
+            if is_executed || matches!(read.arguments, Arguments::Text(_)) {
+                assert!(is_object(&arguments.expect("arguments are a string")));
+            }
+        }
+    }
 }
 
 fn assembled(frames: &[Bytes]) -> Assembly {
@@ -114,6 +164,10 @@ fn assembled(frames: &[Bytes]) -> Assembly {
             let Some(chunk) = Chunk::parse(data) else {
                 continue;
             };
+            for text in choices::apart(data, &assembly) {
+                let single = Chunk::parse(&text).expect("a part of a chunk is one");
+                assert!(!single.is_odd(), "{text}");
+            }
             let identity = identity.get_or_insert_with(|| chunk.identity());
             if let Some(delta) = chunk.delta() {
                 assembly.add(delta);

@@ -5,13 +5,16 @@
 //!
 //! This module does not know MCP.
 
+mod arguments;
 mod assembly;
+mod choices;
 mod chunk;
 mod completion;
 mod conversation;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzz;
 mod open_turn;
+mod repair;
 mod request;
 mod tool_call;
 mod turn;
@@ -19,12 +22,14 @@ mod turn_reader;
 mod usage;
 
 pub(crate) use self::{
+    arguments::Arguments,
     chunk::{Change, Chunk, Identity},
     completion::Completion,
     conversation::Conversation,
     open_turn::OpenTurn,
+    repair::executed,
     request::{CallerTool, ChatRequest, Unread},
-    tool_call::{Arguments, ToolCall, tool_message},
+    tool_call::{NAMESPACE, ToolCall, tool_message},
     turn::Turn,
     turn_reader::{StreamEvent, StreamReader, TurnReader},
     usage::{Usage, tidy},

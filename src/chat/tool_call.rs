@@ -1,8 +1,11 @@
 //! A model's call of a tool, and the message that answers it.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
-use crate::json::{Object, array, quoted, string};
+use super::arguments::Arguments;
+use crate::json::{Object, array, quoted};
 
 /// One element of an assistant message's `tool_calls`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,18 +17,12 @@ pub(crate) struct ToolCall {
     pub(crate) arguments: Arguments,
 }
 
-/// The arguments of a call, if they have a usable form.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Arguments {
-    /// Text that should be a JSON object.
-    Text(String),
-    /// Neither a string nor an object.
-    Unreadable,
-}
-
 /// The most calls of one turn that are read at all, executed or not. A body of 20 MiB has room for
 /// a million, and no model asks for so many.
 pub(crate) const CALLS_READ: usize = 16_384;
+
+/// The longest name of a function that providers take.
+const NAME: usize = 64;
 
 impl ToolCall {
     /// The first `most` calls of the assistant message `message`; empty if it has none.
@@ -34,47 +31,86 @@ impl ToolCall {
             .present("tool_calls")
             .and_then(|calls| array(calls, most))
             .unwrap_or_default();
-        calls.into_iter().filter_map(Self::parse).collect()
+        let read = |text| Some(Self::read(&Object::parse(text).ok()?, false).0);
+        calls.into_iter().filter_map(read).collect()
     }
 
-    fn parse(call: &str) -> Option<Self> {
-        let call = Object::parse(call).ok()?;
+    /// Reads a call; the flag says whether it has the form that every provider takes. In a turn
+    /// that was cut short nothing is guessed about its arguments.
+    pub(super) fn read(call: &Object<'_>, is_cut: bool) -> (Self, bool) {
+        let id = call.string("id").unwrap_or_default().into_owned();
         let function = call
             .present("function")
             .and_then(|text| Object::parse(text).ok());
-        Some(Self {
-            id: call.string("id").unwrap_or_default().into_owned(),
-            function: function
-                .as_ref()
-                .map(|f| f.string("name").unwrap_or_default().into_owned()),
-            arguments: Arguments::parse(function.as_ref().and_then(|f| f.present("arguments"))),
+        let member = function.as_ref().and_then(|f| f.present("arguments"));
+        let (arguments, can_stay) = Arguments::read(member, is_cut);
+        let Some(function) = function else {
+            let is_good = !id.is_empty();
+            let call = Self {
+                id,
+                function: None,
+                arguments,
+            };
+            return (call, is_good);
+        };
+        let said = function.string("name").unwrap_or_default();
+        // No tool's name begins or ends with a blank (code-yeongyu/oh-my-openagent#1568).
+        let name = said.trim();
+        let is_good = can_stay && is_function(call) && !id.is_empty() && name.len() == said.len();
+        let call = Self {
+            id,
+            function: Some(name.to_owned()),
+            arguments,
+        };
+        (call, is_good)
+    }
+
+    /// Returns `true` if its turn was cut short before its arguments were whole.
+    pub(crate) fn is_cut(&self) -> bool {
+        matches!(self.arguments, Arguments::Cut(_))
+    }
+
+    /// The name under which it goes back to the model, with its result: providers refuse a history
+    /// with other characters than these, or without a name, even of a tool that a model has made up
+    /// (mastra-ai/mastra#13632, pydantic/pydantic-ai#4585, anomalyco/opencode#48750). That of an
+    /// offered tool stays; before it some models write the namespace of their training.
+    pub(crate) fn name_back(&self) -> Option<Cow<'_, str>> {
+        let name = self.function.as_deref()?;
+        let name = name.strip_prefix(NAMESPACE).unwrap_or(name);
+        let is_taken = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+        if (1..=NAME).contains(&name.len()) && name.bytes().all(is_taken) {
+            return Some(name.into());
+        }
+        let taken = |character: char| match u8::try_from(character) {
+            Ok(byte) if is_taken(byte) => character,
+            _ => '_',
+        };
+        let name: String = name.chars().map(taken).take(NAME).collect();
+        Some(if name.is_empty() {
+            "_".into()
+        } else {
+            name.into()
         })
     }
 }
 
-impl Arguments {
-    /// Reads a JSON string that contains an object, as OpenAI sends it, or the object itself, as
-    /// some upstreams do. Models that call a tool without parameters send an empty string or
-    /// nothing.
-    fn parse(value: Option<&str>) -> Self {
-        let Some(value) = value else {
-            return Self::Text("{}".into());
-        };
-        if value.starts_with('{') {
-            return Self::Text(value.into());
-        }
-        match string(value) {
-            Some(text) if text.trim().is_empty() => Self::Text("{}".into()),
-            Some(text) => Self::Text(text.into_owned()),
-            None => Self::Unreadable,
-        }
-    }
+/// Returns `true` if the call says that it is one of a function.
+pub(super) fn is_function(call: &Object<'_>) -> bool {
+    call.string("type").is_some_and(|kind| kind == "function")
 }
 
-/// The `tool` message that answers the call `id`.
-pub(crate) fn tool_message(id: &str, content: &str) -> Bytes {
-    let (id, content) = (quoted(id), quoted(content));
-    format!(r#"{{"role":"tool","tool_call_id":{id},"content":{content}}}"#).into()
+/// The namespace that some models write before the names of functions (tontinton/maki#518).
+pub(crate) const NAMESPACE: &str = "functions.";
+
+/// The `tool` message that answers `call`.
+///
+/// Gemini's compatible endpoint refuses one without a name (NousResearch/hermes-agent#16482).
+pub(crate) fn tool_message(call: &ToolCall, content: &str) -> Bytes {
+    let (id, content) = (quoted(&call.id), quoted(content));
+    let name = call.name_back().map(|name| quoted(&name));
+    let name = name.map(|name| format!(r#","name":{name}"#));
+    let name = name.unwrap_or_default();
+    format!(r#"{{"role":"tool","tool_call_id":{id}{name},"content":{content}}}"#).into()
 }
 
 #[cfg(test)]
@@ -85,26 +121,12 @@ mod tests {
         ToolCall::of_message(&Object::parse(message).unwrap(), CALLS_READ)
     }
 
-    #[test]
-    fn arguments_come_as_text_as_an_object_or_not_at_all() {
-        for (arguments, expected) in [
-            (r#","arguments":"{\"a\":1}""#, r#"{"a":1}"#),
-            (r#","arguments":{"a":1}"#, r#"{"a":1}"#),
-            (r#","arguments":"""#, "{}"),
-            (r#","arguments":null"#, "{}"),
-            ("", "{}"),
-            (r#","arguments":"[1]""#, "[1]"),
-        ] {
-            let message =
-                format!(r#"{{"tool_calls":[{{"id":"c","function":{{"name":"f"{arguments}}}}}]}}"#);
-            assert_eq!(
-                calls(&message)[0].arguments,
-                Arguments::Text(expected.into()),
-                "{arguments}"
-            );
+    fn call(name: Option<&str>) -> ToolCall {
+        ToolCall {
+            id: "c\"1".into(),
+            function: name.map(Into::into),
+            arguments: Arguments::Unreadable,
         }
-        let message = r#"{"tool_calls":[{"id":"c","function":{"name":"f","arguments":7}}]}"#;
-        assert_eq!(calls(message)[0].arguments, Arguments::Unreadable);
     }
 
     #[test]
@@ -120,13 +142,32 @@ mod tests {
     }
 
     #[test]
-    fn a_message_quotes_what_it_is_given() {
-        let message = tool_message("c\"1", "line\nbreak \u{1b}");
+    fn a_message_quotes_what_it_is_given_and_names_what_it_answers() {
+        let message = tool_message(&call(Some("s__f")), "line\nbreak \u{1b}");
         let value: serde_json::Value = serde_json::from_slice(&message).unwrap();
         assert_eq!(
             value,
-            serde_json::json!({"role": "tool", "tool_call_id": "c\"1", "content": "line\nbreak \u{1b}"})
+            serde_json::json!({"role": "tool", "tool_call_id": "c\"1", "name": "s__f", "content": "line\nbreak \u{1b}"})
         );
+        let other: serde_json::Value =
+            serde_json::from_slice(&tool_message(&call(None), "x")).unwrap();
+        assert!(other.get("name").is_none());
+    }
+
+    #[test]
+    fn a_name_goes_back_in_the_form_that_providers_take() {
+        let long = "x".repeat(70);
+        for (said, back) in [
+            ("s__echo", "s__echo"),
+            ("functions.s__echo", "s__echo"),
+            ("browser.tabs.open", "browser_tabs_open"),
+            ("", "_"),
+            ("öffne", "_ffne"),
+            (&long, &long[..64]),
+        ] {
+            assert_eq!(call(Some(said)).name_back().as_deref(), Some(back));
+        }
+        assert_eq!(call(None).name_back(), None);
     }
 
     #[test]

@@ -8,8 +8,10 @@ use serde_json::{Map, Value};
 
 use super::{
     assembly::Assembly,
+    choices,
     chunk::{Chunk, Identity},
     completion::Completion,
+    repair::is_cut,
     turn::Turn,
 };
 use crate::sse;
@@ -86,6 +88,8 @@ pub(crate) struct StreamReader {
     usage: Option<Map<String, Value>>,
     model: Option<String>,
     finish_reason: Option<String>,
+    /// `true` if the model was not done.
+    is_cut: bool,
     /// The identity of the first chunk with a choice.
     identity: Option<Identity>,
     is_over: bool,
@@ -110,6 +114,7 @@ impl StreamReader {
             usage: None,
             model: None,
             finish_reason: None,
+            is_cut: false,
             identity: None,
             is_over: false,
         }
@@ -171,6 +176,7 @@ impl StreamReader {
         }
         if chunk.is_finish() {
             self.finish_reason = chunk.finish_reason();
+            self.is_cut |= self.finish_reason.as_deref().is_some_and(is_cut);
         }
         if let Some(delta) = chunk.delta()
             && (!self.calls_only || chunk.has_calls())
@@ -188,6 +194,11 @@ impl StreamReader {
             }
         }
         Ok(())
+    }
+
+    /// An [odd](Chunk::is_odd) chunk as chunks of a stream of one choice.
+    pub(crate) fn apart(&self, chunk: &str) -> Vec<String> {
+        choices::apart(chunk, &self.assembly)
     }
 
     /// The message so far.
@@ -212,7 +223,7 @@ impl StreamReader {
 
     /// Takes the turn; only the [`assembly`](Self::assembly) stays.
     pub(crate) fn finish(&mut self) -> Turn {
-        let (message, calls) = self.assembly.finish();
+        let (message, calls) = self.assembly.finish(self.is_cut);
         Turn {
             message: Some(message),
             calls,

@@ -14,7 +14,7 @@ mod tree;
 pub(crate) use self::{
     edit::{Edit, concat},
     node::{Members, Node},
-    object::{Malformed, Object, array, first},
+    object::{Malformed, Object, array, first, is_object, objects},
     places::Places,
     text::{depth, quoted, string},
     tree::tree_or_text,

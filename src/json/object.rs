@@ -217,6 +217,25 @@ pub(crate) fn array(text: &str, most: usize) -> Option<Vec<&str>> {
     Some(found)
 }
 
+/// Returns `true` if `text` is a JSON object.
+pub(crate) fn is_object(text: &str) -> bool {
+    let mut scan = Scan::new(text);
+    scan.peek() == Some(b'{') && scan.value().is_ok() && scan.peek().is_none()
+}
+
+/// The objects that `text` is, one behind the other; `None` if it is anything else, or more of them.
+pub(crate) fn objects(text: &str, most: usize) -> Option<Vec<&str>> {
+    let mut scan = Scan::new(text);
+    let mut found = Vec::new();
+    while let Some(first) = scan.peek() {
+        if first != b'{' || found.len() == most {
+            return None;
+        }
+        found.push(scan.value().ok()?);
+    }
+    Some(found)
+}
+
 /// The first element of the array that `text` is; `None` if there is none.
 pub(crate) fn first(text: &str) -> Option<&str> {
     let mut scan = Scan::new(text);
@@ -314,6 +333,19 @@ mod tests {
         for no_array in ["{}", "1", "\"[\"", "null"] {
             assert_eq!(array(no_array, 0), None);
         }
+    }
+
+    #[test]
+    fn objects_are_told_apart_and_from_all_else() {
+        assert!(is_object(" {\"a\":[1]}\n") && !is_object("{} {}") && !is_object("[]"));
+        assert!(!is_object("{\"a\":1") && !is_object(""));
+        assert_eq!(
+            objects("{}{\"a\":\"}{\"} ", 2),
+            Some(vec!["{}", "{\"a\":\"}{\"}"])
+        );
+        assert_eq!(objects("{}{}{}", 2), None);
+        assert_eq!(objects("{}1", 2), None);
+        assert_eq!(objects("{}{", 2), None);
     }
 
     mod by_serde {

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Held chunks are released as they came. Their calls are sent anew, in one delta, only where no
-//! client could put them together (no index, no id, or one index for all). Whatever a held chunk
+//! client could put them together (no index, no id, or one index for all), or where the turn was
+//! repaired. Whatever a held chunk
 //! says besides its call (text, reasoning, a first role) reaches the caller even if the call is run
 //! here. The end of a turn is held because some upstreams report one in every chunk: the last one
 //! counts, and more text after an end takes it back.
@@ -150,9 +151,8 @@ impl CallerStream {
 
     fn turn(&mut self, mut reader: StreamReader) -> Turn {
         let turn = reader.finish();
-        let assembly = reader.assembly();
-        let is_irregular = !turn.calls.is_empty() && !assembly.is_regular();
-        self.held.calls_delta = is_irregular.then(|| assembly.calls_delta());
+        let is_irregular = !turn.calls.is_empty() && !reader.assembly().is_regular();
+        self.held.calls_delta = is_irregular.then(|| turn.calls_delta()).flatten();
         turn
     }
 
@@ -178,10 +178,25 @@ impl CallerStream {
         if chunk.is_error() {
             return Err(Failure::Reported(text));
         }
+        if !chunk.is_odd() {
+            self.take_chunk(reader, text).await;
+            return Ok(());
+        }
+        for text in reader.apart(&text) {
+            self.take_chunk(reader, text).await;
+        }
+        Ok(())
+    }
+
+    /// Takes a chunk of a stream of one choice.
+    async fn take_chunk(&mut self, reader: &mut StreamReader, text: String) {
+        let Some(chunk) = Chunk::parse(&text) else {
+            return;
+        };
         reader.add(&chunk);
         if !chunk.has_choice() && chunk.usage().is_some() {
             self.held.usage = Some(text);
-            return Ok(());
+            return;
         }
         if self.identity.is_none() {
             self.identity = reader.identity().cloned();
@@ -197,10 +212,9 @@ impl CallerStream {
             }
             self.held.bytes += text.len();
             self.held.chunks.push(text);
-            return Ok(());
+            return;
         }
         self.forward(&chunk, Change::default()).await;
-        Ok(())
     }
 
     /// Sends a chunk to the caller as one of the caller's stream.
@@ -249,6 +263,8 @@ impl CallerStream {
         let mut calls_delta = self.held.calls_delta.take();
         let is_replaced = calls_delta.is_some();
         let is_called = !calls.is_empty();
+        // A turn that was cut short does not look whole.
+        let is_whole = is_called && !calls.iter().any(ToolCall::is_cut);
         let mut is_finished = false;
         for (index, text) in held.iter().enumerate() {
             let Some(chunk) = Chunk::parse(text) else {
@@ -265,7 +281,7 @@ impl CallerStream {
             let is_finish = self.held.finish == Some(index);
             is_finished |= is_finish;
             let finish_reason = match is_finish {
-                true => is_called.then_some(r#""tool_calls""#),
+                true => is_whole.then_some(r#""tool_calls""#),
                 // Said once, at the end.
                 false => Some("null"),
             };

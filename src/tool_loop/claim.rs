@@ -2,10 +2,11 @@
 
 use crate::{
     catalog::{Catalog, Owner},
-    chat::{CallerTool, ToolCall},
+    chat::{CallerTool, NAMESPACE, ToolCall},
 };
 
-/// The owner of each call, by the request's own map and nothing else.
+/// The owner of each call, by the request's own map and nothing else. A name that nobody has may be
+/// one of ours behind a namespace that no offered name has.
 pub(crate) fn owners<'a>(
     calls: &[ToolCall],
     catalog: &'a Catalog,
@@ -15,10 +16,11 @@ pub(crate) fn owners<'a>(
         let Some(name) = &call.function else {
             return Owner::Caller;
         };
+        let behind = || catalog.entry(name.strip_prefix(NAMESPACE)?);
         match catalog.entry(name) {
             Some(entry) => Owner::Ours(entry),
             None if callers.iter().any(|tool| tool.name == *name) => Owner::Caller,
-            None => Owner::Unknown,
+            None => behind().map_or(Owner::Unknown, Owner::Ours),
         }
     };
     calls.iter().map(owner).collect()

@@ -106,5 +106,5 @@ pub(crate) async fn read_whole(body: InnerBody, reading: Reading) -> Read<InnerB
 /// The object that an answer is, if it can be read.
 pub(crate) fn completion(parts: &response::Parts, read: &Read<InnerBody>) -> Option<Completion> {
     let is_readable = read.is_complete() && is_plain(&parts.headers);
-    is_readable.then(|| Completion::parse(&read.bytes()))?
+    is_readable.then(|| Completion::of_one_choice(&read.bytes()))?
 }

@@ -28,6 +28,8 @@ use crate::{
 const ARGUMENTS_ARE_NO_OBJECT: &str =
     "the arguments are not a JSON object; send one that fits the tool's parameters";
 
+const ARGUMENTS_ARE_CUT: &str = "not run: the answer was cut short before the arguments of this call were whole; call again, with less in one answer";
+
 /// A batch: the terms on which its calls are run.
 #[derive(Clone, Copy)]
 pub(crate) struct Batch<'a> {
@@ -118,7 +120,7 @@ impl Batch<'_> {
         let limit = self.gateway.settings.limits.turn_calls;
         let text = format!("Error: not run: a turn may make {limit} tool calls");
         CallResult {
-            message: tool_message(&call.id, &text),
+            message: tool_message(call, &text),
             id: String::new(),
             server: None,
             tool: String::new(),
@@ -184,7 +186,7 @@ impl Batch<'_> {
             truncated,
         });
         CallResult {
-            message: tool_message(&call.id, &text),
+            message: tool_message(call, &text),
             id: call.id.clone(),
             server,
             tool,
@@ -278,8 +280,10 @@ async fn checked(
     arguments: &Arguments,
     limit: usize,
 ) -> Result<Box<RawValue>, String> {
-    let Arguments::Text(text) = arguments else {
-        return Err(ARGUMENTS_ARE_NO_OBJECT.into());
+    let text = match arguments {
+        Arguments::Text(text) | Arguments::Broken(text) => text,
+        Arguments::Cut(_) => return Err(ARGUMENTS_ARE_CUT.into()),
+        Arguments::Unreadable => return Err(ARGUMENTS_ARE_NO_OBJECT.into()),
     };
     if text.len() > limit {
         return Err(format!(

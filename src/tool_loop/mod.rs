@@ -67,7 +67,7 @@ use crate::{
     body::{McpBody, Read},
     caller::Caller,
     catalog::{Catalog, Owner},
-    chat::{ChatRequest, Conversation, ToolCall, Turn, Unread},
+    chat::{ChatRequest, Conversation, ToolCall, Turn, Unread, executed},
     connect::ExchangeSessions,
     inner::{InnerBody, InnerError},
     project::Project,
@@ -427,6 +427,8 @@ impl Exchange {
     async fn round(&mut self, message: Option<Bytes>, calls: &[ToolCall], owners: Vec<Owner<'_>>) {
         let calls: Vec<_> = calls.iter().zip(owners).collect();
         let results = self.batch(&calls, Approval::Needed).await;
+        let calls = calls.iter().map(|(call, _)| *call);
+        let message = message.map(|message| executed(message, calls));
         self.receipt.add_round(message.as_ref(), &results);
         self.conversation.extend(message);
         let messages = results.into_iter().map(|result| result.message);

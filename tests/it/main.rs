@@ -38,6 +38,8 @@ mod hand_back;
 mod health;
 mod http_rules;
 mod layering;
+mod odd_answers;
+mod odd_streams;
 mod offers;
 mod pass_through;
 mod passthrough;

@@ -148,7 +148,8 @@ async fn a_loop_is_one_completion() {
         json!({"role": "assistant", "content": text, "tool_calls": [
         {"id": id, "type": "function", "function": {"name": "s__echo", "arguments": "{\"text\":\"hi\"}"}}]})
     };
-    let result = |id: &str| json!({"role": "tool", "tool_call_id": id, "content": "hi"});
+    let result =
+        |id: &str| json!({"role": "tool", "tool_call_id": id, "name": "s__echo", "content": "hi"});
     assert_eq!(
         messages[1..],
         [

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     catalog::Entry,
-    chat::{Arguments, ToolCall},
+    chat::ToolCall,
     name::{short, shortened},
     registry::Server,
     scrub::Scrubber,
@@ -121,10 +121,7 @@ impl Record {
     pub(super) fn log_call(&self, call: &ToolCall, entry: Option<&Entry>, end: CallEnd<'_>) {
         let name = shortened(call.function.as_deref().unwrap_or_default());
         let id = shortened(&call.id);
-        let text = match &call.arguments {
-            Arguments::Text(text) => Some(&**text),
-            Arguments::Unreadable => None,
-        };
+        let text = call.arguments.text();
         let clean = text.and_then(|text| without_credentials(&entry?.server, text));
         let reply = end.reply;
         self.0.state().log.add_call(CallFact {
