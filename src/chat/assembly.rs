@@ -92,8 +92,9 @@ impl Assembly {
         !self.irregular && self.calls.iter().all(|call| !call.id().is_empty())
     }
 
-    /// The message and its calls, in the form that every provider takes.
-    pub(crate) fn finish(&mut self, is_cut: bool) -> (Bytes, Vec<ToolCall>) {
+    /// The message and its calls, in the form that every provider takes: of a turn that may be half
+    /// of one, or whose call in the old form counts.
+    pub(crate) fn finish(&mut self, is_cut: bool, takes_old: bool) -> (Bytes, Vec<ToolCall>) {
         let content = self.content();
         let mut message = format!(r#"{{"role":"assistant","content":{content}"#);
         for (name, value) in &self.rest {
@@ -110,7 +111,8 @@ impl Assembly {
             message.push_str(&format!(r#","tool_calls":[{}]"#, calls.join(",")));
         }
         message.push('}');
-        let taken = Object::parse(&message).map(|message| repair::taken(&message, is_cut));
+        let taken =
+            Object::parse(&message).map(|message| repair::taken(&message, is_cut, takes_old));
         let (repaired, calls) = taken.unwrap_or_default();
         self.irregular |= repaired.is_some();
         (repaired.unwrap_or(message).into(), calls)
@@ -429,7 +431,7 @@ mod tests {
             assembly.add(&Object::parse(&text).unwrap());
         }
         let is_regular = assembly.is_regular();
-        let (message, _) = assembly.finish(false);
+        let (message, _) = assembly.finish(false, true);
         (serde_json::from_slice(&message).unwrap(), is_regular)
     }
 
@@ -468,7 +470,7 @@ mod tests {
         for delta in [r#"{"content":"a\ud83d"}"#, r#"{"content":"\udc4b\"b"}"#] {
             assembly.add(&Object::parse(delta).unwrap());
         }
-        let message: Value = serde_json::from_slice(&assembly.finish(false).0).unwrap();
+        let message: Value = serde_json::from_slice(&assembly.finish(false, true).0).unwrap();
         assert_eq!(message["content"], "a\u{1f44b}\"b");
     }
 
@@ -552,7 +554,7 @@ mod tests {
         ] {
             assembly.add(&Object::parse(delta).unwrap());
         }
-        let (message, calls) = assembly.finish(false);
+        let (message, calls) = assembly.finish(false, true);
         let message: Value = serde_json::from_slice(&message).unwrap();
         assert_eq!(message["reasoning_content"], "so \u{fffd}\u{fffd} on");
         assert_eq!(calls[0].function.as_deref(), Some("f"));

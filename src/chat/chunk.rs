@@ -68,7 +68,11 @@ impl<'a> Chunk<'a> {
         self.object.present("error").is_some()
     }
 
-    /// Returns `true` if it is none of a stream of one choice, and has to be told
+    pub(crate) fn text(&self) -> &'a str {
+        self.object.text()
+    }
+
+    /// Returns `true` if it is none of a stream of one choice, and has to be taken
     /// [apart](super::StreamReader::apart) first.
     pub(crate) fn is_odd(&self) -> bool {
         self.is_odd

@@ -1,6 +1,10 @@
 //! A completion: the upstream's answer to one turn.
 
-use super::{choices, repair, tool_call::ToolCall, turn::Turn};
+use super::{
+    choices, repair,
+    tool_call::ToolCall,
+    turn::{Asked, Turn},
+};
 use crate::json::{Edit, Object, Places, concat};
 use bytes::Bytes;
 
@@ -19,19 +23,20 @@ pub(crate) struct Completion {
 }
 
 impl Completion {
-    /// Reads the answer; `None` if it is not a JSON object. Its turn is that of its first choice.
+    /// Reads an answer to whatever was asked; `None` if it is not a JSON object. Its turn is that of
+    /// its first choice.
     ///
     /// An object of another shape is a turn without a message.
     pub(crate) fn parse(body: &Bytes) -> Option<Self> {
-        Self::read(body, false, true)
+        Self::answering(body, Asked::default())
     }
 
-    /// Reads the answer to a request for one choice: if there are several, they are parts of it.
-    pub(crate) fn of_one_choice(body: &Bytes) -> Option<Self> {
-        Self::read(body, true, true)
+    /// Reads the answer to what was asked.
+    pub(crate) fn answering(body: &Bytes, asked: Asked) -> Option<Self> {
+        Self::read(body, asked, true)
     }
 
-    fn read(body: &Bytes, joins: bool, repairs: bool) -> Option<Self> {
+    fn read(body: &Bytes, asked: Asked, repairs: bool) -> Option<Self> {
         let text = std::str::from_utf8(body).ok()?;
         let object = Object::parse(text).ok()?;
         let mut turn = Turn {
@@ -49,11 +54,15 @@ impl Completion {
                 vec![Edit::replace(object.span(value), with)],
             ))
         };
-        if let (true, Some(choices), Some(choice)) = (joins, choices, &choice)
+        if let (true, Some(choices), Some(choice)) = (asked.one_choice, choices, &choice)
             && choices::are_several(choices, choice)
             && let Some(joined) = choices::joined(choices)
         {
-            return Self::read(&replaced(choices, joined), false, repairs);
+            let asked = Asked {
+                one_choice: false,
+                ..asked
+            };
+            return Self::read(&replaced(choices, joined), asked, repairs);
         }
         if let Some(message) = choice.as_ref().and_then(|choice| choice.present("message")) {
             // The message verbatim.
@@ -62,11 +71,13 @@ impl Completion {
                 .as_ref()
                 .and_then(|choice| choice.string("finish_reason").map(Into::into));
             let is_cut = turn.finish_reason.as_deref().is_some_and(repair::is_cut);
-            let taken = Object::parse(message).map(|message| repair::taken(&message, is_cut));
+            let takes_old = asked.tools_only;
+            let taken =
+                Object::parse(message).map(|message| repair::taken(&message, is_cut, takes_old));
             let (repaired, calls) = taken.unwrap_or_default();
             if let Some(repaired) = repaired.filter(|_| repairs) {
                 // Once: what is not right then never will be.
-                return Self::read(&replaced(message, repaired), false, false);
+                return Self::read(&replaced(message, repaired), Asked::default(), false);
             }
             turn.calls = calls;
         }

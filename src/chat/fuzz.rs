@@ -6,13 +6,18 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::{
-    Arguments, Change, Chunk, Completion, ToolCall, Turn, assembly::Assembly, choices, executed,
-    repair::is_cut, tool_call::CALLS_READ,
+    Arguments, Asked, Change, Chunk, Completion, ToolCall, Turn, assembly::Assembly, choices,
+    executed, repair::is_cut, tool_call::CALLS_READ,
 };
 use crate::{
     fuzz_input::{halves, number, text},
     json::{Object, array, concat, is_object},
     sse::Parser,
+};
+
+const ASKED: Asked = Asked {
+    one_choice: true,
+    tools_only: true,
 };
 
 /// Asserts that an edit of a completion changes nothing else, and that its chunks mean the same.
@@ -23,7 +28,7 @@ pub(crate) fn answer(data: &[u8]) {
     };
     let turn = answer.take_turn();
     goes_back(&turn);
-    if let Some(mut joined) = Completion::of_one_choice(&body) {
+    if let Some(mut joined) = Completion::answering(&body, ASKED) {
         goes_back(&joined.take_turn());
     }
     let told = concat(&answer.with(Some("{}"), Some("[1]")));
@@ -68,7 +73,7 @@ pub(crate) fn answer(data: &[u8]) {
             return;
         }
         let is_cut = turn.finish_reason.as_deref().is_some_and(is_cut);
-        let (assembled, calls) = assembly.finish(is_cut);
+        let (assembled, calls) = assembly.finish(is_cut, false);
         let assembled = Object::parse(text(&assembled)).expect("a message is an object");
         let text = |message: &Object<'_>| {
             let content = message.get("content").unwrap_or_default();
@@ -102,7 +107,7 @@ pub(crate) fn chunks(data: &[u8]) {
 
 fn finished(mut assembly: Assembly) -> (Bytes, Vec<ToolCall>, bool) {
     let had_calls = assembly.has_calls();
-    let (message, calls) = assembly.finish(false);
+    let (message, calls) = assembly.finish(false, true);
     assert!(had_calls || calls.is_empty());
     let turn = Turn {
         message: Some(message.clone()),

@@ -30,7 +30,7 @@ pub(crate) use self::{
     repair::executed,
     request::{CallerTool, ChatRequest, Unread},
     tool_call::{NAMESPACE, ToolCall, tool_message},
-    turn::Turn,
+    turn::{Asked, Turn},
     turn_reader::{StreamEvent, StreamReader, TurnReader},
     usage::{Usage, tidy},
 };

@@ -44,8 +44,17 @@ pub(super) fn is_cut(finish_reason: &str) -> bool {
 }
 
 /// The message in the form that every provider takes, unless it has that already; and its calls.
-pub(super) fn taken(message: &Object<'_>, is_cut: bool) -> (Option<String>, Vec<ToolCall>) {
+///
+/// `takes_old` says whether a call in the old form is one, `is_cut` that the turn may be half of one.
+pub(super) fn taken(
+    message: &Object<'_>,
+    is_cut: bool,
+    takes_old: bool,
+) -> (Option<String>, Vec<ToolCall>) {
     let (calls, is_good) = read(message, is_cut);
+    if calls.is_empty() && !takes_old {
+        return (None, calls);
+    }
     if is_good {
         return (None, calls);
     }
@@ -247,7 +256,12 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::chat::{Chunk, Completion, StreamReader};
+    use crate::chat::{Asked, Chunk, Completion, StreamReader};
+
+    const ASKED: Asked = Asked {
+        one_choice: true,
+        tools_only: true,
+    };
 
     /// SplitMix64.
     struct Dice(u64);
@@ -401,7 +415,7 @@ mod tests {
             let said = turn(&mut dice);
             let body = answer(&said, &mut dice);
             let bytes = Bytes::from(body.clone());
-            let mut read = Completion::of_one_choice(&bytes).unwrap();
+            let mut read = Completion::answering(&bytes, ASKED).unwrap();
             let turn = read.take_turn();
             let message = turn.message.unwrap();
             // It is a part of the answer's own bytes.
@@ -429,7 +443,7 @@ mod tests {
         let mut dice = Dice(51);
         for case in 0..cases() {
             let said = turn(&mut dice);
-            let mut reader = StreamReader::new(usize::MAX);
+            let mut reader = StreamReader::answering(usize::MAX, ASKED);
             let chunks = chunks(&said, &mut dice);
             for chunk in &chunks {
                 let text = chunk.to_string();
@@ -496,16 +510,16 @@ mod tests {
         let mut repaired = 0;
         for _ in 0..cases() {
             let (text, is_cut) = (odd(&mut dice), dice.roll(4) == 0);
-            let (once, calls) = taken(&Object::parse(&text).unwrap(), is_cut);
+            let (once, calls) = taken(&Object::parse(&text).unwrap(), is_cut, true);
             let once = once.map_or(text, |once| {
                 repaired += 1;
                 once
             });
-            let (again, same) = taken(&Object::parse(&once).unwrap(), is_cut);
+            let (again, same) = taken(&Object::parse(&once).unwrap(), is_cut, true);
             assert_eq!((again, &same), (None, &calls), "{once}");
             let sent = executed(once.into(), calls.iter());
             let text = std::str::from_utf8(&sent).unwrap();
-            let (again, same) = taken(&Object::parse(text).unwrap(), false);
+            let (again, same) = taken(&Object::parse(text).unwrap(), false, true);
             assert_eq!(again, None, "{text}");
             assert_eq!(executed(sent.clone(), same.iter()), sent);
         }

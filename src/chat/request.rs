@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::turn::Asked;
 use crate::json::{Edit, Malformed, Object, Places, array, string};
 
 /// A request as far as the layer reads it: the positions of its parts.
@@ -26,6 +27,8 @@ pub(crate) struct ChatRequest {
     depth: usize,
     /// `true` if the caller asks for one choice, as by default.
     pub(crate) one_choice: bool,
+    /// `true` if the caller sends functions in the old form.
+    has_functions: bool,
     /// `true` if the caller allows several calls at once, as by default.
     pub(crate) parallel: bool,
     /// `true` if `tool_choice` is `"none"`.
@@ -121,6 +124,7 @@ impl ChatRequest {
             usage_request: usage_request(&object, stream_options.as_ref()),
             depth: object.depth(),
             one_choice: object.present("n").is_none_or(|n| n.parse() == Ok(1.0)),
+            has_functions: object.present("functions").is_some(),
             parallel: object.get("parallel_tool_calls") != Some("false"),
             tools_forbidden: object
                 .string("tool_choice")
@@ -143,6 +147,14 @@ impl ChatRequest {
             relaxed_choice: relaxed_choice(&object),
             body,
         })
+    }
+
+    /// What the caller asked for.
+    pub(crate) fn asked(&self) -> Asked {
+        Asked {
+            one_choice: self.one_choice,
+            tools_only: !self.has_functions,
+        }
     }
 
     /// Requests a chunk with the usage at the end of each turn.

@@ -6,6 +6,16 @@ use serde_json::{Map, Value};
 use super::{chunk::Identity, repair, tool_call::ToolCall};
 use crate::json::Object;
 
+/// What a caller asked for, as far as an answer is read by it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Asked {
+    /// One choice: if there are several, they are parts of it.
+    pub(crate) one_choice: bool,
+    /// Tools and nothing else: a call in the old form, `function_call`, is one of them, and not the
+    /// answer to `functions`.
+    pub(crate) tools_only: bool,
+}
+
 /// A turn of the model, from a whole answer or from a stream.
 #[derive(Debug, Default)]
 pub(crate) struct Turn {

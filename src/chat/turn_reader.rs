@@ -12,7 +12,7 @@ use super::{
     chunk::{Chunk, Identity},
     completion::Completion,
     repair::is_cut,
-    turn::Turn,
+    turn::{Asked, Turn},
 };
 use crate::sse;
 
@@ -85,6 +85,7 @@ pub(crate) struct StreamReader {
     assembly: Assembly,
     /// `true` if only the deltas of calls are assembled.
     calls_only: bool,
+    asked: Asked,
     usage: Option<Map<String, Value>>,
     model: Option<String>,
     finish_reason: Option<String>,
@@ -111,12 +112,21 @@ impl StreamReader {
             lines: VecDeque::new(),
             assembly: Assembly::default(),
             calls_only: false,
+            asked: Asked::default(),
             usage: None,
             model: None,
             finish_reason: None,
             is_cut: false,
             identity: None,
             is_over: false,
+        }
+    }
+
+    /// Creates a reader of the answer to what was asked.
+    pub(crate) fn answering(limit: usize, asked: Asked) -> Self {
+        Self {
+            asked,
+            ..Self::new(limit)
         }
     }
 
@@ -169,6 +179,14 @@ impl StreamReader {
 
     /// Adds a chunk to the turn.
     pub(crate) fn add(&mut self, chunk: &Chunk<'_>) {
+        if let Some(chunks) = self.apart(chunk) {
+            let chunks = chunks.iter().filter_map(|chunk| Chunk::parse(chunk));
+            return chunks.for_each(|chunk| self.add_one(&chunk));
+        }
+        self.add_one(chunk);
+    }
+
+    fn add_one(&mut self, chunk: &Chunk<'_>) {
         self.usage = chunk.usage().or(self.usage.take());
         if chunk.has_choice() {
             self.identity.get_or_insert_with(|| chunk.identity());
@@ -196,9 +214,10 @@ impl StreamReader {
         Ok(())
     }
 
-    /// An [odd](Chunk::is_odd) chunk as chunks of a stream of one choice.
-    pub(crate) fn apart(&self, chunk: &str) -> Vec<String> {
-        choices::apart(chunk, &self.assembly)
+    /// A chunk as chunks of one choice each, the first, if it is [none](Chunk::is_odd) such.
+    pub(crate) fn apart(&self, chunk: &Chunk<'_>) -> Option<Vec<String>> {
+        let is_odd = self.asked.one_choice && chunk.is_odd();
+        is_odd.then(|| choices::apart(chunk.text(), &self.assembly))
     }
 
     /// The message so far.
@@ -223,7 +242,7 @@ impl StreamReader {
 
     /// Takes the turn; only the [`assembly`](Self::assembly) stays.
     pub(crate) fn finish(&mut self) -> Turn {
-        let (message, calls) = self.assembly.finish(self.is_cut);
+        let (message, calls) = self.assembly.finish(self.is_cut, self.asked.tools_only);
         Turn {
             message: Some(message),
             calls,

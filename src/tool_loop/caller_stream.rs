@@ -27,13 +27,13 @@ use memchr::memchr2;
 use tokio::time::timeout;
 
 use super::{
-    delivery::{Closing, Delivery, Failure, NoTurn, Reading, Reply, completion, read_whole},
+    delivery::{Closing, Delivery, Failure, NoTurn, Reading, Reply, answering, read_whole},
     headers::{is_stream, remove_stale, unbuffered},
     sink::Sink,
 };
 use crate::{
     body::McpBody,
-    chat::{Change, Chunk, Identity, StreamEvent, StreamReader, ToolCall, Turn},
+    chat::{Asked, Change, Chunk, Identity, StreamEvent, StreamReader, ToolCall, Turn},
     held::Held,
     inner::InnerBody,
     json::Object,
@@ -105,8 +105,9 @@ impl CallerStream {
         mut body: InnerBody,
         limit: usize,
         mut room: Held,
+        asked: Asked,
     ) -> Result<Turn, Failure> {
-        let mut reader = StreamReader::new(limit);
+        let mut reader = StreamReader::answering(limit, asked);
         let mut has_ended = false;
         while !has_ended && !reader.is_over() {
             // A slow reader slows the upstream.
@@ -178,12 +179,13 @@ impl CallerStream {
         if chunk.is_error() {
             return Err(Failure::Reported(text));
         }
-        if !chunk.is_odd() {
-            self.take_chunk(reader, text).await;
-            return Ok(());
-        }
-        for text in reader.apart(&text) {
-            self.take_chunk(reader, text).await;
+        match reader.apart(&chunk) {
+            None => self.take_chunk(reader, text).await,
+            Some(chunks) => {
+                for text in chunks {
+                    self.take_chunk(reader, text).await;
+                }
+            }
         }
         Ok(())
     }
@@ -369,15 +371,17 @@ impl Delivery for CallerStream {
         reading: Reading,
     ) -> Result<Turn, NoTurn> {
         self.held = HeldChunks::default();
+        let asked = reading.asked;
         let is_success = response.status().is_success();
         let (parts, body) = response.into_parts();
         if is_success && is_stream(&parts.headers) {
             self.begin(parts);
-            let turn = self.read_events(body, reading.limit, reading.room).await;
+            let (limit, room) = (reading.limit, reading.room);
+            let turn = self.read_events(body, limit, room, asked).await;
             return turn.map_err(NoTurn::Stream);
         }
         let read = self.alive(read_whole(body, reading)).await;
-        let answer = completion(&parts, &read);
+        let answer = answering(asked, &parts, &read);
         match answer.filter(|answer| is_success && answer.has_message()) {
             Some(answer) => {
                 self.begin(parts);

@@ -10,7 +10,7 @@ use http::{Response, response};
 use super::headers::is_plain;
 use crate::{
     body::{self, McpBody, Read},
-    chat::{Completion, ToolCall, Turn},
+    chat::{Asked, Completion, ToolCall, Turn},
     held::Held,
     inner::InnerBody,
 };
@@ -64,6 +64,8 @@ pub(crate) struct Reading {
     pub(crate) room: Held,
     /// The caller must learn what was done, so an error is no answer.
     pub(crate) tools_ran: bool,
+    /// What the caller asked for.
+    pub(crate) asked: Asked,
 }
 
 /// The end of the loop, as texts of JSON.
@@ -105,6 +107,19 @@ pub(crate) async fn read_whole(body: InnerBody, reading: Reading) -> Read<InnerB
 
 /// The object that an answer is, if it can be read.
 pub(crate) fn completion(parts: &response::Parts, read: &Read<InnerBody>) -> Option<Completion> {
-    let is_readable = read.is_complete() && is_plain(&parts.headers);
-    is_readable.then(|| Completion::of_one_choice(&read.bytes()))?
+    is_readable(parts, read).then(|| Completion::parse(&read.bytes()))?
+}
+
+/// The completion that an answer to what was asked is.
+pub(crate) fn answering(
+    asked: Asked,
+    parts: &response::Parts,
+    read: &Read<InnerBody>,
+) -> Option<Completion> {
+    is_readable(parts, read).then(|| Completion::answering(&read.bytes(), asked))?
+}
+
+/// Returns `true` if all of an answer is there, as it was meant.
+fn is_readable(parts: &response::Parts, read: &Read<InnerBody>) -> bool {
+    read.is_complete() && is_plain(&parts.headers)
 }

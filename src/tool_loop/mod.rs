@@ -331,6 +331,7 @@ impl Exchange {
             limit: self.gateway.settings.limits.body_bytes,
             room: upstream.room(),
             tools_ran,
+            asked: self.request.asked(),
         };
         if !(tools_ran || is_success && self.reads) {
             return Err(Stop::Reply(self.passed_on(response, reading)));

@@ -9,7 +9,8 @@ use http_body::Body;
 
 use super::{
     delivery::{
-        Closing, Delivery, FAILED, Failure, NoTurn, Reading, Reply, completion, read_whole,
+        Closing, Delivery, FAILED, Failure, NoTurn, Reading, Reply, answering, completion,
+        read_whole,
     },
     headers::remove_stale,
 };
@@ -43,13 +44,13 @@ impl Delivery for WholeReply {
         response: Response<InnerBody>,
         reading: Reading,
     ) -> Result<Turn, NoTurn> {
-        let tools_ran = reading.tools_ran;
+        let (tools_ran, asked) = (reading.tools_ran, reading.asked);
         let (parts, body) = response.into_parts();
         let read = read_whole(body, reading).await;
         // Some upstreams report an error with status 200. Before tools have run, that is an answer
         // to hand on.
         let is_turn = |answer: &Completion| answer.has_message() || !tools_ran;
-        let answer = completion(&parts, &read);
+        let answer = answering(asked, &parts, &read);
         match answer.filter(|answer| parts.status.is_success() && is_turn(answer)) {
             Some(mut answer) => {
                 let turn = answer.take_turn();

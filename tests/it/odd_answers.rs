@@ -600,3 +600,36 @@ async fn several_choices_are_handed_back_as_one() {
             {"role": "assistant", "content": "Both.", "tool_calls": [called("a", "own", "{}")]}}])
     );
 }
+
+#[tokio::test]
+async fn what_was_asked_for_is_not_odd() {
+    // Several choices for `n`, and a call in the old form for `functions`.
+    let message = calling(&json!([called("a", "own", "{}")]));
+    let choice = json!({"index": 0, "message": message, "finish_reason": "tool_calls"});
+    let answer = json!({"id": "x", "choices": [choice, choice]});
+    let answers = Gateway::new([json_answer(200, &answer)]).await;
+    let open = calling(&json!([called("b", "s__echo", HI)]));
+    let mut request = auto(json!({"n": 2, "messages": [{"role": "user", "content": "hi"}, open]}));
+    request["mcp"]["auto_execute_tools"] = false.into();
+    request["mcp"]["resume_tool_calls"] = true.into();
+    let reply = answers.send(&request).await.json();
+    assert_eq!(reply["choices"], answer["choices"]);
+
+    let message = json!({"role": "assistant", "content": null, "function_call": {"name": "own", "arguments": ""}});
+    let old = Odd {
+        reason: "function_call",
+        ..odd("", message.clone(), Value::Null, &[], 0)
+    };
+    let functions = json!({"functions": [{"name": "own"}]});
+    let answers = Gateway::new([whole(&old)]).await;
+    let reply = answers.send(&auto(functions.clone())).await.json();
+    assert_eq!(reply["choices"][0]["message"], message);
+    assert_eq!(reply["choices"][0]["finish_reason"], "function_call");
+    let streams = gateway([stream(&old)]).await;
+    let told = send(&streams, &streamed(functions)).await;
+    assert_eq!(
+        told.with("function_call")["function_call"],
+        message["function_call"]
+    );
+    assert_eq!(told.finish_reasons, ["function_call"]);
+}

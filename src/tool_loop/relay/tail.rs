@@ -108,7 +108,12 @@ mod tests {
     use http::{Response, header};
 
     use super::*;
-    use crate::{chat::ToolCall, held::Room, settings::Limits, tool_loop::delivery::Reading};
+    use crate::{
+        chat::{Asked, ToolCall},
+        held::Room,
+        settings::Limits,
+        tool_loop::delivery::Reading,
+    };
 
     const STREAM: &str = "data: {\"id\":\"x\",\"created\":7,\"model\":\"m\",\"choices\":[{\"delta\":{\"content\":\"é\"}}]}\r\n\r\n: ping\n\ndata: {\"choices\":[],\"usage\":{\"total_tokens\":3}}\n\ndata: [DONE]\n\n";
 
@@ -128,6 +133,7 @@ mod tests {
             limit: limits.body_bytes,
             room: Arc::new(Room::default()).of(&"caller", &limits),
             tools_ran: true,
+            asked: Asked::default(),
         };
         let empty = Empty::new().map_err(|never| match never {}).boxed_unsync();
         let mut response = Response::new(empty);
