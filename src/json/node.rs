@@ -27,10 +27,15 @@ impl Node {
         match text.as_bytes().first()? {
             b'{' => {
                 let object = Object::parse(text).ok()?;
-                let (mut members, mut doubled) = (Members::default(), false);
+                let mut doubled = object.doubled().is_some();
+                let mut members = Members::default();
                 for (name, value) in object.iter() {
                     let (value, inner) = Self::parse(value)?;
-                    doubled |= inner | members.set(name, value).is_some();
+                    match doubled {
+                        true => drop(members.set(name, value)),
+                        false => members.0.push((name.into(), value)),
+                    }
+                    doubled |= inner;
                 }
                 Some((Self::Object(members), doubled))
             }

@@ -6,6 +6,10 @@
 //! the properties of all choices are offered, required is what all of them require, and the
 //! description says what belongs together. The check of arguments knows the choices as they are.
 
+use std::cell::Cell;
+
+use serde_json::Value;
+
 use super::{
     references::definition,
     rules::{has_type, is_never},
@@ -16,6 +20,10 @@ use crate::json::{Members, Node};
 const MERGED: [&str; 7] = ["$ref", "allOf", "anyOf", "const", "enum", "not", "oneOf"];
 /// The most levels of choices within choices; below, everything is allowed.
 const DEPTH: usize = 8;
+/// The most choices that are looked at: references to them may double at each step.
+const MOST: usize = 512;
+/// The most schemas between which a property has the choice; with more it may be anything.
+const SCHEMAS: usize = 64;
 /// The longest sentence about choices, in bytes.
 const SENTENCE: usize = 400;
 
@@ -45,7 +53,11 @@ pub(super) fn choices_at_root(root: &mut Members) -> Result<Option<String>, NoOb
 /// Merges the choices of `schema`, which describes an object, into its properties; `root` has the
 /// definitions.
 pub(super) fn choices(schema: &mut Members, root: &Members) -> Result<Option<String>, NoObject> {
-    let flat = Flat::of(schema, root, 0).ok_or(NoObject)?;
+    let source = Source {
+        root,
+        left: Cell::new(MOST),
+    };
+    let flat = source.flat(schema, 0).ok_or(NoObject)?;
     let own = schema.get("properties").and_then(Node::members);
     let is_more = flat
         .properties
@@ -72,19 +84,22 @@ pub(super) fn choices(schema: &mut Members, root: &Members) -> Result<Option<Str
     Ok(Some(told))
 }
 
-impl Flat {
+/// Where references lead, and how many choices may still be looked at.
+struct Source<'a> {
+    root: &'a Members,
+    left: Cell<usize>,
+}
+
+impl Source<'_> {
     /// What `schema` says; `None` if no object fits.
-    fn of(schema: &Members, root: &Members, depth: usize) -> Option<Self> {
+    fn flat(&self, schema: &Members, depth: usize) -> Option<Flat> {
         if schema.has("type") && !has_type(schema, "object") {
             return None;
         }
         let list = |name: &str| schema.elements(name).unwrap_or_default();
-        let mut flat = Self {
-            properties: schema
-                .get("properties")
-                .and_then(Node::members)
-                .cloned()
-                .unwrap_or_default(),
+        let properties = schema.get("properties").and_then(Node::members);
+        let mut flat = Flat {
+            properties: properties.cloned().unwrap_or_default(),
             required: list("required").iter().filter_map(Node::text).collect(),
             told: Vec::new(),
         };
@@ -92,18 +107,18 @@ impl Flat {
             return Some(flat);
         }
         if let Some(reference) = schema.text("$ref")
-            && let Some(target) = definition(root, &reference)
+            && let Some(target) = definition(self.root, &reference)
         {
-            flat = flat.and(Self::of_node(target, root, depth + 1)?);
+            flat = flat.and(self.flat_of(target, depth + 1)?);
         }
         for part in list("allOf") {
-            flat = flat.and(Self::of_node(part, root, depth + 1)?);
+            flat = flat.and(self.flat_of(part, depth + 1)?);
         }
         for (name, how) in [("anyOf", "At least one"), ("oneOf", "Exactly one")] {
             if schema.elements(name).is_some() {
                 let flats = list(name).iter();
                 let flats: Vec<_> = flats
-                    .filter_map(|one| Self::of_node(one, root, depth + 1))
+                    .filter_map(|one| self.flat_of(one, depth + 1))
                     .collect();
                 flat = flat.choose(&flats, how)?;
             }
@@ -114,14 +129,20 @@ impl Flat {
         Some(flat)
     }
 
-    fn of_node(schema: &Node, root: &Members, depth: usize) -> Option<Self> {
+    fn flat_of(&self, schema: &Node, depth: usize) -> Option<Flat> {
+        let left = self.left.get();
+        self.left.set(left.saturating_sub(1));
         match schema {
+            // It may be anything.
+            _ if left == 0 => Some(Flat::default()),
             Node::Object(_) if is_never(schema) => None,
-            Node::Object(members) => Self::of(members, root, depth),
-            schema => (!schema.is("false")).then(Self::default),
+            Node::Object(members) => self.flat(members, depth),
+            schema => (!schema.is("false")).then(Flat::default),
         }
     }
+}
 
+impl Flat {
     /// What both say.
     fn and(mut self, other: Self) -> Self {
         for (name, schema) in other.properties.iter() {
@@ -214,14 +235,17 @@ impl Flat {
 
 /// A schema that fits whatever one of `schemas` does.
 fn either<'a>(schemas: impl Iterator<Item = &'a Node>) -> Node {
+    let mut known: Vec<Value> = Vec::new();
     let mut distinct: Vec<Node> = Vec::new();
     for schema in schemas {
-        if !distinct.iter().any(|known| known.is_same(schema)) {
+        let value = serde_json::from_str(&schema.written()).unwrap_or_default();
+        if !known.contains(&value) {
+            known.push(value);
             distinct.push(schema.clone());
         }
-    }
-    if distinct.iter().any(Node::is_empty_object) {
-        return Node::empty();
+        if schema.is_empty_object() || distinct.len() > SCHEMAS {
+            return Node::empty();
+        }
     }
     if let Some(values) = joined_values(&distinct) {
         return values;

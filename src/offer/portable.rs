@@ -158,10 +158,11 @@ fn merge_root(root: &mut Node, changes: &mut Changes) -> Result<String, &'static
     }
     let told = merge::choices_at_root(members).map_err(|NoObject| NO_OBJECT)?;
     changes.note(MERGED, told.is_some());
-    changes.note(OBJECT, shape(members));
+    let shaped = shape(members);
+    changes.note(OBJECT, shaped);
     let refused = refused_names(members)?;
     changes.note(NAMES, refused);
-    if told.is_some() {
+    if told.is_some() || shaped {
         // What was put together may need it once more.
         apply(root, changes);
     }
@@ -634,6 +635,116 @@ mod tests {
         fn whatever_no_rule_applies_to_stays_as_it_is(schema in sound()) {
             let made = portable(&schema.to_string()).unwrap();
             proptest::prop_assert!(made.schema.is_none(), "{} {:?}", schema, made.changes);
+        }
+    }
+
+    /// Whatever a server may write, with the words of schemas in all the wrong places.
+    fn hostile() -> impl proptest::strategy::Strategy<Value = Value> {
+        use proptest::prelude::*;
+        const WORDS: [&str; 34] = [
+            "$ref",
+            "$defs",
+            "definitions",
+            "$schema",
+            "$id",
+            "$anchor",
+            "type",
+            "properties",
+            "required",
+            "items",
+            "prefixItems",
+            "additionalItems",
+            "additionalProperties",
+            "patternProperties",
+            "propertyNames",
+            "anyOf",
+            "oneOf",
+            "allOf",
+            "not",
+            "if",
+            "then",
+            "else",
+            "enum",
+            "const",
+            "default",
+            "pattern",
+            "description",
+            "exclusiveMinimum",
+            "minimum",
+            "dependencies",
+            "nullable",
+            "a",
+            "a b",
+            "maxItems",
+        ];
+        const TEXTS: [&str; 16] = [
+            "",
+            "object",
+            "array",
+            "string",
+            "STRING",
+            "any",
+            "a",
+            "#",
+            "#/$defs/a",
+            "#/definitions/a",
+            "#/properties/a",
+            "#/nowhere",
+            "#a",
+            "^[a",
+            "^a$",
+            "null",
+        ];
+        let plain = prop_oneof![
+            Just(json!(null)),
+            any::<bool>().prop_map(|flag| json!(flag)),
+            (-2..5_i32).prop_map(|number| json!(number)),
+            prop::sample::select(&TEXTS[..]).prop_map(|text| json!(text)),
+        ];
+        plain.prop_recursive(6, 48, 5, |inner| {
+            let word = prop::sample::select(&WORDS[..]).prop_map(str::to_owned);
+            prop_oneof![
+                1 => prop::collection::vec(inner.clone(), 0..4).prop_map(|list| json!(list)),
+                4 => prop::collection::btree_map(word, inner, 0..5).prop_map(|all| json!(all)),
+            ]
+        })
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(400))]
+        #[test]
+        fn whatever_a_server_writes_becomes_an_object_that_providers_read(schema in hostile()) {
+            let schema = json!({"properties": schema, "anyOf": [schema], "$defs": {"a": schema}, "not": schema});
+            for schema in [schema["not"].clone(), schema] {
+                if !schema.is_object() {
+                    continue;
+                }
+                let text = schema.to_string();
+                let Ok(Portable { schema: made, .. }) = portable(&text) else {
+                    continue;
+                };
+                let made = made.unwrap_or_else(|| Node::parse(&text).unwrap().0);
+                let value: Value = serde_json::from_str(&made.written()).unwrap();
+                proptest::prop_assert_eq!(&value["type"], "object");
+                proptest::prop_assert!(value["properties"].is_object());
+                proptest::prop_assert!(["anyOf", "oneOf", "allOf", "not", "enum", "$ref", "$schema"].iter().all(|word| value.get(word).is_none()), "{} {}", text, value);
+                let mut seen = 0;
+                look(&made, &mut |schema| {
+                    seen += 1;
+                    let is_array = rules::has_type(schema, "array") && !schema.has("$ref");
+                    assert!(!is_array || schema.has("items"), "{text} {value}");
+                    if let Some(reference) = schema.text("$ref") {
+                        let root = made.members().unwrap();
+                        assert!(crate::offer::references::definition(root, &reference).is_some(), "{text} {value}");
+                    }
+                });
+                if let Ok(Some(gemini)) = crate::offer::gemini::gemini(&made) {
+                    assert_eq!(gemini.members().unwrap().text("type").as_deref(), Some("object"));
+                }
+                // Made once, it stays.
+                let again = portable(&value.to_string()).unwrap();
+                proptest::prop_assert!(again.changes.is_empty(), "{} {} {:?} {}", text, value, again.changes, again.schema.map(|s| s.written()).unwrap_or_default());
+            }
         }
     }
 }

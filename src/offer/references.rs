@@ -14,6 +14,8 @@ use crate::json::{Members, Node};
 
 /// The most places beside definitions that references may lead to: each is copied.
 const MOST: usize = 64;
+/// The most places that are looked for; those that lead nowhere count.
+const MOST_LOOKED_FOR: usize = 256;
 /// The keywords of references; a dynamic one is followed as if it were not.
 const KEYWORDS: [&str; 3] = ["$ref", "$dynamicRef", "$recursiveRef"];
 /// Where definitions are.
@@ -43,7 +45,7 @@ pub(super) fn lead_to_definitions(root: &mut Node) -> Result<bool, TooMany> {
             place
         });
         targets.insert(reference, place);
-        if moved.len() > MOST {
+        if moved.len() > MOST || targets.len() > MOST_LOOKED_FOR {
             return Err(TooMany);
         }
     }

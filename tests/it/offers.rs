@@ -124,7 +124,8 @@ async fn a_description_is_cut_where_the_operator_says() {
             Some(limit) => layer.with_description_limit(limit),
             None => layer,
         };
-        let (gateway, _shelf) = gateway("s", &[long.clone()], vec![says("done")], change).await;
+        let (gateway, _shelf) =
+            gateway("s", std::slice::from_ref(&long), vec![says("done")], change).await;
         let text = ask(&gateway).await[0]["description"]
             .as_str()
             .unwrap()
