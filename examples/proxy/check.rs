@@ -64,7 +64,10 @@ pub async fn check(
                 unusable += usize::from(!meant);
                 let reason = match inactive {
                     Inactive::TokenMissing => inactive.to_string(),
-                    inactive => format!("inactive: {inactive}"),
+                    inactive => match connections.failure_detail(&server) {
+                        Some(detail) => format!("inactive: {inactive}; {detail}"),
+                        None => format!("inactive: {inactive}"),
+                    },
                 };
                 rows.push(row(&server, "-".into(), "-".into(), reason));
             }

@@ -121,7 +121,9 @@ impl Tools {
         match probed {
             Ok(()) | Err(Inactive::NoTools) => Ok(()),
             Err(reason) => {
-                let message = format!("the server {} is inactive: {reason}", server.name);
+                let detail = self.connections.failure_detail(server);
+                let detail = detail.map_or_else(String::new, |detail| format!("; {detail}"));
+                let message = format!("the server {} is inactive: {reason}{detail}", server.name);
                 Err(Fault::new(Code::ServerInactive, message))
             }
         }

@@ -93,7 +93,7 @@ impl FailureView {
     fn of(failure: &Failure) -> Self {
         Self {
             stage: failure.stage,
-            message: failure.reason.to_string(),
+            message: failure.message(),
             at: Time(failure.at),
         }
     }

@@ -136,9 +136,11 @@ impl Calls {
         };
         let reason = inactive(server, error);
         if peer.health().call_failed(&reason) {
-            tracing::warn!(server = %server.name, %reason, "the server is left alone after failed calls");
+            let detail = error.detail();
+            tracing::warn!(server = %server.name, %reason, detail, "the server is left alone after failed calls");
             peer.set_list(None);
-            note_failure(self.watch.as_ref(), server, Stage::Call, &reason).await;
+            self.pool.peers(server).set_detail(detail.map(Arc::from));
+            note_failure(self.watch.as_ref(), server, Stage::Call, &reason, detail).await;
         }
     }
 

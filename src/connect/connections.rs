@@ -183,6 +183,17 @@ impl Connections {
         }
     }
 
+    /// What an operator may be told besides the reason of the last failure of `server`: the status
+    /// and the first line of a refusal, the target of a redirect, or what to do about a connection
+    /// that failed, as [`mcp::Error::detail`](crate::mcp::Error::detail) has it. `None` while the
+    /// server can be used, and where there is no more to say.
+    ///
+    /// # Security
+    /// Never for callers and models: it has hosts and the server's own words.
+    pub fn failure_detail(&self, server: &Server) -> Option<Arc<str>> {
+        self.shared.pool.peers(server).detail()
+    }
+
     /// Returns `true` if there is a credential for `server`, as far as is known without asking
     /// anyone. A server that needs none counts as authorized, and so does one with token
     /// passthrough, whose callers bring their own.

@@ -13,7 +13,7 @@ use super::{
     log,
     peer::{CachedList, Peer},
     pool::Pool,
-    reason::{inactive, stage},
+    reason::NotListed,
     watch::{Watch, note_failure},
 };
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
     inactive::Inactive,
     mcp::{self, ToolList},
     offer::Offers,
-    registry::{Server, Stage},
+    registry::Server,
 };
 
 /// The tool lists of all servers.
@@ -92,8 +92,9 @@ impl Lists {
             let access = match lists.credentials.of(&server, &nobody).await {
                 Ok(access) => access,
                 Err(reason) => {
-                    lists.note_failure(&server, Stage::Authorize, &reason).await;
-                    return Err(reason);
+                    let failure = NotListed::unauthorized(reason);
+                    lists.note_failure(&server, &failure).await;
+                    return Err(failure.reason);
                 }
             };
             let peer = lists.pool.peer(&server, &access)?;
@@ -134,9 +135,9 @@ impl Lists {
     ) -> Result<Arc<CachedList>, Inactive> {
         match self.listing(server, &access).await {
             Ok(list) => self.keep(server, peer, &access, list).await,
-            Err((stage, reason)) => {
-                self.failed(server, peer, &access, stage, &reason).await;
-                Err(reason)
+            Err(failure) => {
+                self.failed(server, peer, &access, &failure).await;
+                Err(failure.reason)
             }
         }
     }
@@ -150,6 +151,7 @@ impl Lists {
         list: ToolList,
     ) -> Result<Arc<CachedList>, Inactive> {
         peer.health().succeeded();
+        self.pool.peers(server).set_detail(None);
         let offers = Offers::listed(&server.name, list.tools, list.left_out).await;
         let mut offers = offers.ok_or_else(|| Inactive::unreachable("its tools cannot be read"))?;
         log::left_out(server, &offers);
@@ -168,37 +170,36 @@ impl Lists {
     }
 
     /// Counts a listing that failed; after too many the server has no list.
-    async fn failed(
-        &self,
-        server: &Server,
-        peer: &Peer,
-        access: &Access,
-        stage: Stage,
-        reason: &Inactive,
-    ) {
-        tracing::warn!(server = %server.name, %reason, "listing the server's tools failed");
+    async fn failed(&self, server: &Server, peer: &Peer, access: &Access, failure: &NotListed) {
+        let NotListed { reason, detail, .. } = failure;
+        let told = detail.as_deref();
+        tracing::warn!(server = %server.name, %reason, detail = told, "listing the server's tools failed");
         peer.health().failed(reason.clone());
         if peer.health().is_down() {
             peer.set_list(None);
         }
-        if access.payer.is_some() {
-            self.pool.peers(server).note_failure(peer.key, reason);
+        match access.payer {
+            Some(_) => self.pool.peers(server).note_failure(peer.key, reason),
+            // What one caller's token meets is no news of the server.
+            None => self.pool.peers(server).set_detail(detail.clone()),
         }
-        self.note_failure(server, stage, reason).await;
+        self.note_failure(server, failure).await;
     }
 
-    async fn note_failure(&self, server: &Server, stage: Stage, reason: &Inactive) {
-        note_failure(self.watch.as_ref(), server, stage, reason).await;
+    async fn note_failure(&self, server: &Server, failure: &NotListed) {
+        let NotListed {
+            stage,
+            reason,
+            detail,
+        } = failure;
+        let detail = detail.as_deref();
+        note_failure(self.watch.as_ref(), server, *stage, reason, detail).await;
     }
 
     /// Lists a server's tools; once more with a renewed token if the first one was refused.
-    async fn listing(
-        &self,
-        server: &Server,
-        access: &Access,
-    ) -> Result<ToolList, (Stage, Inactive)> {
-        let failed = |error: &mcp::Error| (stage(error), inactive(server, error));
-        let refused = |inactive| (Stage::Authorize, inactive);
+    async fn listing(&self, server: &Server, access: &Access) -> Result<ToolList, NotListed> {
+        let failed = |error: &mcp::Error| NotListed::of(server, error);
+        let refused = NotListed::unauthorized;
         let list = async |access: &Access| {
             let peer = self.pool.peer(server, access).map_err(refused)?;
             Ok(peer.common.client(access).list_tools().await)

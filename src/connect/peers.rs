@@ -40,6 +40,8 @@ pub(super) struct Peers {
     state: Mutex<State>,
     /// The key of the credential of the server's own that was used last, of which there is one.
     last: Mutex<Option<KnownKey>>,
+    /// What an operator is told of the last failure with that credential.
+    detail: Mutex<Option<Arc<str>>>,
     most: usize,
     most_bytes: usize,
     closer: SessionCloser,
@@ -82,6 +84,7 @@ impl Peers {
                 swept: Instant::now(),
             }),
             last: Mutex::default(),
+            detail: Mutex::default(),
             most: limits.peers,
             most_bytes: limits.peer_bytes,
             closer,
@@ -144,6 +147,17 @@ impl Peers {
         state.kept.insert((peer.key, None), kept);
         self.make_room(state, payer);
         peer
+    }
+
+    /// What an operator is told of the last failure.
+    pub(super) fn detail(&self) -> Option<Arc<str>> {
+        let detail = self.detail.lock();
+        detail.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Replaces what an operator is told; `None` after a success.
+    pub(super) fn set_detail(&self, detail: Option<Arc<str>>) {
+        *self.detail.lock().unwrap_or_else(PoisonError::into_inner) = detail;
     }
 
     /// Remembers that nothing could be listed with a token.

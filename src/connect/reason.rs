@@ -1,27 +1,62 @@
 //! The reason why a server is inactive, read from the error of a request to it.
 
+use std::sync::Arc;
+
 use crate::{
     inactive::Inactive,
     mcp::{Error, ErrorKind},
     registry::{Auth, Server, Stage},
+    trace::redacted,
 };
 
 /// The reason that `error` gives for leaving `server` alone.
+///
+/// A 403 without a challenge is no matter of authorization: a firewall, or a check of the host. But
+/// what a caller's own token meets is the caller's affair, or one token could take the server from
+/// all.
 pub(super) fn inactive(server: &Server, error: &Error) -> Inactive {
     match (error.kind(), &server.auth) {
         (ErrorKind::Unauthorized | ErrorKind::Forbidden, Auth::TokenPassthrough(_)) => {
             Inactive::TokenRefused
         }
-        (ErrorKind::Unauthorized | ErrorKind::Forbidden, _) => Inactive::NeedsAuthorization,
+        _ if error.is_authorization() => Inactive::NeedsAuthorization,
         _ => Inactive::unreachable(error.to_string()),
     }
 }
 
+/// A listing that failed.
+pub(super) struct NotListed {
+    pub(super) stage: Stage,
+    pub(super) reason: Inactive,
+    /// What an operator is told besides.
+    pub(super) detail: Option<Arc<str>>,
+}
+
+impl NotListed {
+    pub(super) fn of(server: &Server, error: &Error) -> Self {
+        Self {
+            stage: stage(error),
+            reason: inactive(server, error),
+            // It has the server's own words, which may repeat anybody's secret.
+            detail: error.detail().map(|detail| redacted(detail).into()),
+        }
+    }
+
+    /// There was no credential to list with.
+    pub(super) fn unauthorized(reason: Inactive) -> Self {
+        Self {
+            stage: Stage::Authorize,
+            reason,
+            detail: None,
+        }
+    }
+}
+
 /// The stage that a listing reached before it failed with `error`.
-pub(super) fn stage(error: &Error) -> Stage {
+fn stage(error: &Error) -> Stage {
     match error.kind() {
         ErrorKind::Unreachable | ErrorKind::EgressDenied => Stage::Connect,
-        ErrorKind::Unauthorized | ErrorKind::Forbidden => Stage::Authorize,
+        _ if error.is_authorization() => Stage::Authorize,
         _ => Stage::List,
     }
 }

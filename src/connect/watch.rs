@@ -112,9 +112,11 @@ pub(super) async fn note_failure(
     server: &Server,
     stage: Stage,
     reason: &Inactive,
+    detail: Option<&str>,
 ) {
     if let (Some(watch), false) = (watch, reason.is_callers()) {
-        let failure = Failure::new(stage, reason.clone(), SystemTime::now());
+        let mut failure = Failure::new(stage, reason.clone(), SystemTime::now());
+        failure.detail = detail.map(ToOwned::to_owned);
         watch.failed(server, failure).await;
     }
 }

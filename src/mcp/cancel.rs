@@ -51,7 +51,7 @@ impl Drop for CancelOnDrop {
                 reason: "no longer needed",
             };
             self.route
-                .tell_aside(wire::notification("notifications/cancelled", Some(params)));
+                .tell_aside(wire::notification("notifications/cancelled", params));
         }
     }
 }

@@ -8,13 +8,13 @@ use futures_util::FutureExt;
 use http::HeaderMap;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::connection::{Dialect, Dialer};
 use super::content::{self, CallToolResult};
 use super::credential::Credential;
 use super::endpoint::Endpoint;
-use super::error::{Error, ErrorKind};
+use super::error::{Error, ErrorKind, Later};
 use super::input::{self, Reply};
 use super::limits::ServerLimits;
 use super::line::{Answer, Line};
@@ -49,11 +49,12 @@ const STATE_PAUSE: Duration = Duration::from_millis(100);
 /// # Retries
 ///
 /// A tool call is sent a second time only if it cannot have run: the server did not know the
-/// session (404, or a 400 about it), or refused the revision or the headers of the request, or not
-/// a byte of it had been sent. A tool that asks for input first is declined, up to three times. If
-/// the connection breaks after the call was sent, its outcome is unknown, and it is not repeated:
-/// [`ErrorKind::Interrupted`]. Listings have no effect, so they are repeated after a 5xx, twice,
-/// with a growing pause.
+/// session (404, or words of its transport about it), or refused the revision or the headers of the
+/// request, or not a byte of it had been sent. A tool that asks for input first is declined, up to
+/// three times. If the connection breaks after the call was sent, its outcome is unknown, and it is
+/// not repeated: [`ErrorKind::Interrupted`]. Listings have no effect, so they are repeated after a
+/// 5xx, twice, with a growing pause, or once after the pause that the server asks for; and whatever
+/// fails one in an older session, another session is begun, once.
 #[derive(Clone)]
 pub struct Client(Arc<Inner>);
 
@@ -129,9 +130,9 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::TooLarge`] for more pages, tools or bytes than the limits allow,
-    /// [`ErrorKind::Protocol`] if the cursor of a page repeats, and any other [`ErrorKind`] of a
-    /// request.
+    /// [`ErrorKind::TooLarge`] for more pages, tools or bytes than the limits allow, and any other
+    /// [`ErrorKind`] of a request. A list that goes round in circles ends where it does, with a note
+    /// in [`ToolList::left_out`].
     ///
     /// # Cancellation
     ///
@@ -139,7 +140,14 @@ impl Client {
     pub async fn list_tools(&self) -> Result<ToolList, Error> {
         let client = self.clone();
         let limit = self.0.line.dialer().limits.list;
-        let work = async move { within(limit, client.list_pages()).await }.boxed();
+        let work = async move {
+            let listed = within(limit, client.list_pages()).await;
+            if let Err(error) = &listed {
+                client.0.line.listing_failed(error);
+            }
+            listed
+        }
+        .boxed();
         match self.0.line.dialer().outbound.workers().elsewhere() {
             Some(elsewhere) => elsewhere.run(work).await.unwrap_or_else(|| Err(stopped())),
             None => work.await,
@@ -214,16 +222,16 @@ impl Client {
         #[derive(Serialize, Clone, Copy)]
         struct Params<'a> {
             #[serde(skip_serializing_if = "Option::is_none")]
-            cursor: Option<&'a str>,
+            cursor: Option<&'a RawValue>,
         }
+        let began = Instant::now();
         let mut listing = Listing::new(&self.0.line.dialer().limits);
-        let mut cursor: Option<String> = None;
+        let mut cursor: Option<Box<RawValue>> = None;
         loop {
-            let page = self
-                .page(Params {
-                    cursor: cursor.as_deref(),
-                })
-                .await?;
+            let params = Params {
+                cursor: cursor.as_deref(),
+            };
+            let page = self.page(params, began).await?;
             // Reading definitions is expensive, and done for everybody.
             move_on().await;
             cursor = listing.add(&page.result, page.dialect == Dialect::Stateless)?;
@@ -235,15 +243,25 @@ impl Client {
         }
     }
 
-    /// One page, asked for again after a 5xx: a listing runs nothing.
-    async fn page(&self, params: impl Serialize + Copy) -> Result<Answer, Error> {
-        let request = Request::new("tools/list", params, 0);
+    /// One page, asked for again after a 5xx, or when the server says: a listing runs nothing.
+    async fn page(&self, params: impl Serialize + Copy, began: Instant) -> Result<Answer, Error> {
+        let request = Request {
+            began: Some(began),
+            ..Request::new("tools/list", params, 0)
+        };
+        let limit = self.0.line.dialer().limits.list;
         for pause in LIST_PAUSES {
-            match self.0.line.request(request).await {
-                Err(error) if error.status().is_some_and(|status| status >= 500) => {
-                    tokio::time::sleep(pause).await;
-                }
+            let error = match self.0.line.request(request).await {
+                Err(error) => error,
                 page => return page,
+            };
+            match error.later() {
+                Some(Later::In(pause)) if pause < limit.saturating_sub(began.elapsed()) => {
+                    tokio::time::sleep(pause).await;
+                    break;
+                }
+                None if error.is_server_error() => tokio::time::sleep(pause).await,
+                _ => return Err(error),
             }
         }
         self.0.line.request(request).await
@@ -323,6 +341,7 @@ impl Client {
                 plan,
             }),
             trace,
+            began: None,
         };
         self.0.line.request(request).await
     }

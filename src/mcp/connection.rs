@@ -1,22 +1,26 @@
 //! A live connection over any of the transports, and the choice between them.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderMap;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use tokio::time::Instant;
 use url::Url;
 
 use super::credential::Credential;
 use super::discover::discover;
 use super::endpoint::Transport;
-use super::error::{Error, ErrorKind};
+use super::error::{Error, ErrorKind, Later};
 use super::failure::{Failure, Remedy};
 use super::limits::ServerLimits;
 use super::request::Request;
 use super::route::Route;
-use super::stateless::Stateless;
-use super::wire::Ids;
+use super::sent::Sent;
+use super::stateless::{REVISION, Stateless};
+use super::wire::{self, Ids};
 use super::{http_sse, streamable_http};
 use crate::outbound::{Destination, Outbound};
 
@@ -38,6 +42,13 @@ pub(super) enum Dialect {
     HttpSse,
 }
 
+/// A connection that was just established.
+pub(super) struct Dialled {
+    pub(super) connection: Connection,
+    /// `false` if the dialect was concluded from what may have been an outage.
+    pub(super) is_certain: bool,
+}
+
 /// Everything that is needed to connect.
 pub(super) struct Dialer {
     pub(super) outbound: Outbound,
@@ -52,10 +63,11 @@ impl Dialer {
     /// Connects. `known` is the dialect of an earlier connection; the server may have changed
     /// since, so if it fails, the configured transport decides again.
     ///
-    /// The whole attempt takes at most `limits.list`.
-    pub(super) async fn dial(&self, known: Option<Dialect>) -> Result<Connection, Error> {
+    /// The whole attempt takes at most `limits.list`. A server that says when it will be ready is
+    /// asked once more then, if that is within the limit.
+    pub(super) async fn dial(&self, known: Option<Dialect>) -> Result<Dialled, Error> {
         let limit = self.limits.list;
-        match tokio::time::timeout(limit, self.dial_any(known)).await {
+        match tokio::time::timeout(limit, self.dial_patiently(known, limit)).await {
             Ok(connection) => connection,
             Err(_) => {
                 let text = format!("the server did not complete the handshake within {limit:?}");
@@ -64,20 +76,41 @@ impl Dialer {
         }
     }
 
+    async fn dial_patiently(
+        &self,
+        known: Option<Dialect>,
+        limit: Duration,
+    ) -> Result<Dialled, Error> {
+        let began = Instant::now();
+        let refused = match self.dial_any(known).await {
+            Err(error) => error,
+            dialled => return dialled,
+        };
+        match refused.later() {
+            Some(Later::In(pause)) if pause < limit.saturating_sub(began.elapsed()) => {
+                tokio::time::sleep(pause).await;
+                let again = self.dial_any(known).await;
+                again.map_err(|error| error.with_later(Some(Later::Waited)))
+            }
+            _ => Err(refused),
+        }
+    }
+
     /// Connects over what is known, or else over what the configured transport leads to.
-    async fn dial_any(&self, known: Option<Dialect>) -> Result<Connection, Error> {
+    async fn dial_any(&self, known: Option<Dialect>) -> Result<Dialled, Error> {
+        let route = self.route();
         if let Some(known) = known {
-            match self.dial_one(known).await {
+            match self.dial_one(known, &route).await {
                 // Somebody else answers there now.
                 Err(failure) if failure.error.is_incomprehension() => {}
-                connection => return connection.map_err(|failure| failure.error),
+                dialled => return dialled.map_err(|failure| failure.error),
             }
         }
         match self.transport {
-            Transport::StreamableHttp => self.detect().await,
+            Transport::StreamableHttp => self.detect(&route).await,
             Transport::Sse => {
-                let connection = self.dial_one(Dialect::HttpSse).await;
-                connection.map_err(|failure| failure.error)
+                let dialled = self.dial_one(Dialect::HttpSse, &route).await;
+                dialled.map_err(|failure| failure.error)
             }
         }
     }
@@ -85,30 +118,62 @@ impl Dialer {
     /// Tries the transports from the newest to the oldest (2026-07-28,
     /// basic/transports/streamable-http, "Backwards compatibility"). Any failure other than "I do
     /// not speak this" ends the search.
-    async fn detect(&self) -> Result<Connection, Error> {
-        let route = self.route();
-        let newest = match discover(route, &self.ids).await {
-            Ok(server) => return Ok(Connection::Stateless(server)),
+    async fn detect(&self, route: &Route) -> Result<Dialled, Error> {
+        let newest = match self.discover(route).await {
+            Some(Ok(server)) => return Ok(Dialled::of(Connection::Stateless(server))),
+            Some(Err(failure)) => or_older(failure)?,
+            None => Error::new(ErrorKind::Timeout, "no answer to server/discover in time"),
+        };
+        let is_certain = newest.is_incomprehension();
+        let newer = match self.dial_one(Dialect::StreamableHttp, route).await {
+            Ok(dialled) => {
+                return Ok(Dialled {
+                    is_certain,
+                    ..dialled
+                });
+            }
+            // It was not quick enough to say so before.
+            Err(failure) if speaks_newest(&failure.error) => {
+                return self
+                    .dial_one(Dialect::Stateless, route)
+                    .await
+                    .map_err(|f| f.error);
+            }
             Err(failure) => or_older(failure)?,
         };
-        let newer = match self.dial_one(Dialect::StreamableHttp).await {
-            Ok(connection) => return Ok(connection),
-            Err(failure) => or_older(failure)?,
-        };
-        let oldest = self.dial_one(Dialect::HttpSse).await;
+        let oldest = self.dial_one(Dialect::HttpSse, route).await;
+        let oldest = oldest.map(|dialled| Dialled {
+            is_certain,
+            ..dialled
+        });
         oldest.map_err(|Failure { error, .. }| {
             let text = format!(
                 "the server speaks neither Streamable HTTP (without sessions: {newest}; \
                  with sessions: {newer}) nor HTTP+SSE ({error})"
             );
-            error.with_text(text)
+            // What is said to a POST tells more than what is said to a GET.
+            let detail = newer.detail().map(ToOwned::to_owned);
+            error.with_text(text).with_detail(detail)
         })
     }
 
+    /// Asks the server what it speaks; `None` if it takes the question and does not answer: such
+    /// servers need the rest of the time for a handshake.
+    async fn discover(&self, route: &Route) -> Option<Result<Stateless, Failure>> {
+        let sent = Sent::default();
+        let mut asked = pin!(discover(route.clone(), &self.ids, &sent));
+        match tokio::time::timeout(self.limits.list / 3, &mut asked).await {
+            Ok(answered) => Some(answered),
+            // No connection yet: a handshake would have none either.
+            Err(_) if !sent.yes() => Some(asked.await),
+            Err(_) => None,
+        }
+    }
+
     /// Connects over one transport.
-    async fn dial_one(&self, dialect: Dialect) -> Result<Connection, Failure> {
-        let route = self.route();
-        Ok(match dialect {
+    async fn dial_one(&self, dialect: Dialect, route: &Route) -> Result<Dialled, Failure> {
+        let route = route.clone();
+        let connection = match dialect {
             // Costs nothing: a request will show if it is so no longer.
             Dialect::Stateless => Connection::Stateless(Stateless::new(route)),
             Dialect::StreamableHttp => Connection::StreamableHttp(
@@ -117,7 +182,8 @@ impl Dialer {
             Dialect::HttpSse => {
                 Connection::HttpSse(http_sse::Session::connect(route, &self.ids).await?)
             }
-        })
+        };
+        Ok(Dialled::of(connection))
     }
 
     /// The way to the server, before any session.
@@ -125,6 +191,7 @@ impl Dialer {
         Route {
             outbound: self.outbound.clone(),
             to: Destination::new(self.url.clone()),
+            moved: Arc::default(),
             credential: self.credential.clone(),
             headers: HeaderMap::new(),
             limits: Arc::clone(&self.limits),
@@ -137,6 +204,21 @@ fn or_older(failure: Failure) -> Result<Error, Error> {
     match failure.remedy {
         Remedy::OlderTransport => Ok(failure.error),
         _ => Err(failure.error),
+    }
+}
+
+/// Returns `true` if a refusal of `initialize` says that the server speaks the newest revision.
+fn speaks_newest(error: &Error) -> bool {
+    error.code() == Some(wire::UNSUPPORTED_VERSION)
+        && error.supported().iter().any(|known| known == REVISION)
+}
+
+impl Dialled {
+    fn of(connection: Connection) -> Self {
+        Self {
+            connection,
+            is_certain: true,
+        }
     }
 }
 
@@ -167,6 +249,14 @@ impl Connection {
         match self {
             Self::StreamableHttp(session) => session.close().await,
             // The stream is the session, and ends when this is dropped; or there is none.
+            Self::HttpSse(_) | Self::Stateless(_) => {}
+        }
+    }
+
+    /// Ends the session in the background.
+    pub(super) fn close_aside(&self) {
+        match self {
+            Self::StreamableHttp(session) => session.close_aside(),
             Self::HttpSse(_) | Self::Stateless(_) => {}
         }
     }

@@ -110,15 +110,20 @@ pub(super) fn read(result: Box<RawValue>) -> Result<CallToolResult, Error> {
     // Read once, however many blocks it is compared with.
     let value = LazyCell::new(|| serde_json::from_str(structured?).ok());
     let mut told = false;
+    let mut elements = Elements::default();
     if let Some(content) = outcome.content {
         raw::each(content, |block| {
             let block: Block<'_> =
                 serde_json::from_str(block.get()).map_err(|_| Error::protocol(MALFORMED))?;
-            told = told || structured.is_some_and(|json| is_text_of(&block, json, &value));
+            if let Some(json) = structured.filter(|_| !told) {
+                told = is_text_of(&block, json, &value);
+                elements.look(&block, json, &value);
+            }
             text.add(&block);
             Ok(())
         })?;
     }
+    let told = told || elements.are_all(&value);
     if let Some(json) = structured.filter(|_| !told) {
         text.line(json);
     }
@@ -157,36 +162,95 @@ fn is_text_of(
     if text.len().max(json.len()) > MAX_COMPARED {
         return false;
     }
-    if is_wrapped(json)
-        && let Some(wrapped) = (**value).as_ref().and_then(only_wrapped)
-    {
-        return match wrapped {
-            Value::String(string) => *string == *block.text,
-            wrapped => serde_json::from_str(text).is_ok_and(|text: Value| text == *wrapped),
-        };
-    }
-    // Looks at the first byte before any parsing.
-    if text.as_bytes().first() != json.as_bytes().first() {
+    let Some(whole) = (**value).as_ref() else {
         return false;
+    };
+    let wrapped = only_wrapped(whole);
+    if let Some(Value::String(string)) = wrapped
+        && string.trim() == text
+    {
+        return true;
     }
-    serde_json::from_str(text).is_ok_and(|text: Value| (**value).as_ref() == Some(&text))
+    let whole = Some(whole).filter(|value| begins(value, text));
+    let wrapped = wrapped.filter(|value| begins(value, text));
+    // Looks at the first byte before any parsing, and parses once.
+    (whole.is_some() || wrapped.is_some())
+        && serde_json::from_str(text)
+            .is_ok_and(|text: Value| [whole, wrapped].contains(&Some(&text)))
 }
 
-/// The member in which the Python SDK puts a result that is no object, which structured content
-/// had to be until 2025-11-25.
-const WRAPPER: &str = "result";
+/// Returns `true` if `text` begins as the JSON of this value does.
+fn begins(value: &Value, text: &str) -> bool {
+    let first = text.as_bytes().first().copied().unwrap_or_default();
+    match value {
+        Value::Null => first == b'n',
+        Value::Bool(_) => matches!(first, b't' | b'f'),
+        Value::Number(_) => first == b'-' || first.is_ascii_digit(),
+        Value::String(_) => first == b'"',
+        Value::Array(_) => first == b'[',
+        Value::Object(_) => first == b'{',
+    }
+}
 
-/// The value of an object with one member, `result`: some SDKs wrap what is no object.
+/// The value of an object with one member: structured content had to be an object until 2025-11-25,
+/// so what is none is wrapped, by the Python SDK in `result`, by other servers in whatever they
+/// call it (`content`, `text`, …).
 fn only_wrapped(value: &Value) -> Option<&Value> {
     let object = value.as_object().filter(|object| object.len() == 1)?;
-    object.get(WRAPPER)
+    object.values().next()
 }
 
-/// Returns `true` if this may be such an object.
-fn is_wrapped(json: &str) -> bool {
-    let inside = json.strip_prefix('{').map(str::trim_start);
-    let inside = inside.and_then(|json| json.strip_prefix('"'));
-    inside.is_some_and(|json| json.starts_with(WRAPPER))
+/// Returns `true` if `text` is this value: a string itself, or the JSON of anything else.
+fn says(text: &str, value: &Value) -> bool {
+    match value {
+        Value::String(string) => string.trim() == text.trim(),
+        value => {
+            begins(value, text.trim_start())
+                && serde_json::from_str(text).is_ok_and(|text: Value| text == *value)
+        }
+    }
+}
+
+/// The text blocks that are, one after another, the elements of a list that is the structured
+/// content: fastmcp makes a block of each.
+#[derive(Default)]
+struct Elements {
+    seen: usize,
+    differ: bool,
+}
+
+impl Elements {
+    fn look(
+        &mut self,
+        block: &Block<'_>,
+        json: &str,
+        value: &LazyCell<Option<Value>, impl FnOnce() -> Option<Value>>,
+    ) {
+        if self.differ || block.kind != "text" || block.text.len().max(json.len()) > MAX_COMPARED {
+            self.differ = true;
+            return;
+        }
+        let element = (**value)
+            .as_ref()
+            .and_then(list)
+            .and_then(|list| list.get(self.seen));
+        self.differ = element.is_none_or(|element| !says(&block.text, element));
+        self.seen += 1;
+    }
+
+    fn are_all(&self, value: &LazyCell<Option<Value>, impl FnOnce() -> Option<Value>>) -> bool {
+        !self.differ
+            && self.seen > 0
+            && (**value)
+                .as_ref()
+                .and_then(list)
+                .is_some_and(|list| list.len() == self.seen)
+    }
+}
+
+/// The list that structured content is, or wraps.
+fn list(value: &Value) -> Option<&Vec<Value>> {
+    value.as_array().or_else(|| only_wrapped(value)?.as_array())
 }
 
 /// Lines; none yet is not the same as an empty one.
@@ -290,10 +354,40 @@ mod tests {
             let both = json!({"content": [{"type": "text", "text": told}], "structuredContent": {"result": wrapped}});
             assert_eq!(text(&both), told);
         }
+        for name in ["content", "text", "größe"] {
+            let both = json!({"content": [{"type": "text", "text": "a b\n"}], "structuredContent": {name: "a b"}});
+            assert_eq!(text(&both), "a b\n");
+        }
+        let pretty = json!({"content": [{"type": "text", "text": "{\n  \"b\": [1],\n  \"a\": 2\n}"}], "structuredContent": {"a": 2, "b": [1]}});
+        assert_eq!(text(&pretty), "{\n  \"b\": [1],\n  \"a\": 2\n}");
         let other = json!({"content": [{"type": "text", "text": "a"}], "structuredContent": {"result": "b"}});
         assert_eq!(text(&other), "a\n{\"result\":\"b\"}");
         let more = json!({"content": [{"type": "text", "text": "a"}], "structuredContent": {"result": "a", "sum": 1}});
         assert_eq!(text(&more), "a\n{\"result\":\"a\",\"sum\":1}");
+    }
+
+    #[test]
+    fn a_block_for_each_element_of_a_list_says_it_all_and_fewer_do_not() {
+        let blocks = |texts: &[&str]| {
+            let blocks = texts
+                .iter()
+                .map(|text| json!({"type": "text", "text": text}));
+            blocks.collect::<Vec<_>>()
+        };
+        for structured in [json!({"result": ["a", {"n": 1}]}), json!(["a", {"n": 1}])] {
+            let all =
+                json!({"content": blocks(&["a", "{\"n\": 1}"]), "structuredContent": structured});
+            assert_eq!(text(&all), "a\n{\"n\": 1}");
+            for texts in [
+                &["a"][..],
+                &["{\"n\": 1}", "a"],
+                &["a", "{\"n\": 1}", "b"],
+                &[],
+            ] {
+                let some = json!({"content": blocks(texts), "structuredContent": structured});
+                assert!(text(&some).ends_with(&structured.to_string()), "{texts:?}");
+            }
+        }
     }
 
     #[test]

@@ -4,17 +4,22 @@
 //! The probe is `server/discover`, which servers of that revision must have. `tools/list` would
 //! not do: some older servers answer it without a handshake.
 //!
-//! The verdict costs one request for each client and is kept until something contradicts it. Only
-//! an answer of the server is a verdict: an outage or a refused credential is none.
+//! The verdict costs one request for each client and is kept until something contradicts it. A
+//! complaint of the new revision is its; whatever else a server makes of a method that it has never
+//! heard of, be it 500, HTML, silence or the end of the connection, is an older one's
+//! (typescript-sdk, csharp-sdk#1765, rust-sdk#1149). What might as well be an outage is no verdict
+//! to be kept for long, and a refused credential, a redirect or a wait is none at all.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::error::Error;
+use super::error::{Error, ErrorKind};
 use super::failure::{Failure, Remedy};
 use super::handshake::Revision;
+use super::refusals::Meaning;
 use super::request::Request;
-use super::route::Route;
+use super::route::{Route, Unanswered};
+use super::sent::Sent;
 use super::stateless::{REVISION, Stateless};
 use super::wire::{self, Ids};
 
@@ -23,15 +28,20 @@ use super::wire::{self, Ids};
 ///
 /// # Errors
 ///
-/// A failure that says nothing about revisions (no connection, 401, 403, 429, 5xx, silence) is
-/// returned as it is. So is an error of 2026-07-28 itself: an older transport cannot help.
-pub(super) async fn discover(route: Route, ids: &Ids) -> Result<Stateless, Failure> {
+/// A failure that an older transport would meet as well (no connection, 401, 403, 429, a redirect)
+/// is returned as it is. So is an error of 2026-07-28 itself. The caller bounds the time.
+pub(super) async fn discover(route: Route, ids: &Ids, sent: &Sent) -> Result<Stateless, Failure> {
     #[derive(Serialize)]
     struct Params {}
     let server = Stateless::new(route);
-    let answer = server.send(ids.next(), Request::new("server/discover", Params {}, 0));
+    let request = Request::new("server/discover", Params {}, 0);
+    let answer = server.send(ids.next(), request, sent);
     match answer.await {
         Ok(result) => chosen(&supported(&result)?)?,
+        // No credential, but a session is what it misses.
+        Err(Unanswered::Refused(refusal)) if refusal.meaning(false) == Meaning::SessionLost => {
+            return Err(older(refusal.error));
+        }
         Err(unanswered) => judge(unanswered.into_failure())?,
     }
     tracing::debug!(revision = REVISION, "connected over Streamable HTTP");
@@ -43,9 +53,26 @@ fn judge(failure: Failure) -> Result<(), Failure> {
     match failure.error.code() {
         Some(wire::UNSUPPORTED_VERSION) => chosen(failure.error.supported()),
         Some(wire::HEADER_MISMATCH | wire::MISSING_CAPABILITY) => Err(failure),
-        _ if failure.error.is_incomprehension() => Err(older(failure.error)),
-        _ => Err(failure),
+        _ if is_anyones(failure.error.kind()) => Err(failure),
+        _ => Err(older(failure.error)),
     }
+}
+
+/// Returns `true` for failures that say nothing about revisions.
+fn is_anyones(kind: ErrorKind) -> bool {
+    use ErrorKind::{
+        Busy, EgressDenied, Forbidden, RateLimited, Redirect, Unauthorized, Unreachable,
+    };
+    let anyones = [
+        Busy,
+        EgressDenied,
+        Forbidden,
+        RateLimited,
+        Redirect,
+        Unauthorized,
+        Unreachable,
+    ];
+    anyones.contains(&kind)
 }
 
 /// The revisions in the result of `server/discover`.

@@ -5,6 +5,9 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
+
+use url::Url;
 
 use crate::outbound::{self, SendError};
 
@@ -31,22 +34,40 @@ use crate::outbound::{self, SendError};
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
-/// The parts of an error; callers see `text`, operators `source`, too.
+/// The parts of an error; callers see `text`, operators `detail` and `source`, too.
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
     text: Cow<'static, str>,
     status: Option<u16>,
     challenge: Option<String>,
+    detail: Option<String>,
+    later: Option<Later>,
     rpc: Option<Rpc>,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 /// The parts of a JSON-RPC error that decide what we do next. Not shown.
 #[derive(Clone)]
 pub(super) struct Rpc {
     pub(super) code: i32,
+    /// The server's message, fit to be shown.
+    pub(super) message: String,
+    /// `data` is there and an empty text.
+    pub(super) has_blank_data: bool,
     /// The revisions that the server says it speaks.
     pub(super) supported: Vec<String>,
+    /// Message and data, in lower case, if they are about a version.
+    pub(super) named: String,
+}
+
+/// When the server says that a refused request may be sent again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Later {
+    /// After this time.
+    In(Duration),
+    /// That was waited for, and it refused again.
+    Waited,
 }
 
 /// The kinds of [`Error`], for callers that treat some of them differently.
@@ -69,15 +90,16 @@ pub enum ErrorKind {
     ContentType,
     /// The answer is compressed, which was not requested.
     Encoding,
-    /// The server redirects. Redirects are never followed, since they would send the credential
-    /// elsewhere.
+    /// The server redirects. That is not followed, since it would send the credential elsewhere,
+    /// unless it only adds or drops a final slash. See [`Error::detail`] for the target.
     Redirect,
     /// Status 401: the server wants a credential, or another one. See [`Error::challenge`].
     Unauthorized,
-    /// Status 403: the credential does not suffice, for instance because it lacks a scope. See
-    /// [`Error::challenge`].
+    /// Status 403: with an [`Error::challenge`] the credential does not suffice, for instance
+    /// because it lacks a scope; without one it is no matter of authorization.
     Forbidden,
-    /// Status 429. `Retry-After` is not waited for.
+    /// Status 429. `Retry-After` is waited for before a handshake or a listing, once, if it fits
+    /// into the limit; never before a call.
     RateLimited,
     /// Any other status that is not a success: see [`Error::status`].
     Status,
@@ -120,21 +142,22 @@ impl Error {
             text: text.into(),
             status: None,
             challenge: None,
+            detail: None,
+            later: None,
             rpc: None,
             source: None,
         }))
     }
 
+    /// This error with a change.
+    fn with(mut self, change: impl FnOnce(&mut Inner)) -> Self {
+        change(Arc::make_mut(&mut self.0));
+        self
+    }
+
     /// A JSON-RPC error of the server.
     pub(super) fn rpc(rpc: Rpc, text: String) -> Self {
-        Self(Arc::new(Inner {
-            kind: ErrorKind::Rpc,
-            text: text.into(),
-            status: None,
-            challenge: None,
-            rpc: Some(rpc),
-            source: None,
-        }))
+        Self::new(ErrorKind::Rpc, text).with(|inner| inner.rpc = Some(rpc))
     }
 
     /// An answer that breaks the rules of MCP or JSON-RPC.
@@ -148,14 +171,7 @@ impl Error {
         text: &'static str,
         source: impl Into<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
-        Self(Arc::new(Inner {
-            kind,
-            text: text.into(),
-            status: None,
-            challenge: None,
-            rpc: None,
-            source: Some(source.into()),
-        }))
+        Self::new(kind, text).with(|inner| inner.source = Some(source.into().into()))
     }
 
     /// A status that is no success, with the server's `WWW-Authenticate`.
@@ -173,31 +189,44 @@ impl Error {
             ),
             _ => (ErrorKind::Status, "the server refuses the request"),
         };
-        Self(Arc::new(Inner {
-            kind,
-            text: format!("{text} (status {status})").into(),
-            status: Some(status),
-            challenge,
-            rpc: None,
-            source: None,
-        }))
+        Self::new(kind, format!("{text} (status {status})")).with(|inner| {
+            inner.status = Some(status);
+            inner.challenge = challenge;
+        })
     }
 
     /// Rewords the error, with the original as its cause.
     pub(super) fn with_text(&self, text: String) -> Self {
-        Self(Arc::new(Inner {
-            kind: self.0.kind,
-            text: text.into(),
-            status: self.0.status,
-            challenge: self.0.challenge.clone(),
-            rpc: self.0.rpc.clone(),
-            source: Some(Box::new(self.clone())),
-        }))
+        self.clone().with(|inner| {
+            inner.text = text.into();
+            inner.source = Some(Arc::new(self.clone()));
+        })
     }
 
-    /// A request that got no response head. `sent` says whether any of its body had been handed
-    /// to a connection.
-    pub(super) fn unsendable(error: SendError, sent: bool) -> Self {
+    /// Adds what only an operator is told; see [`detail`](Self::detail).
+    pub(super) fn with_detail(self, detail: Option<String>) -> Self {
+        match detail {
+            Some(_) => self.with(|inner| inner.detail = detail),
+            None => self,
+        }
+    }
+
+    /// Adds when the request may be sent again.
+    pub(super) fn with_later(self, later: Option<Later>) -> Self {
+        match later {
+            Some(_) => self.with(|inner| inner.later = later),
+            None => self,
+        }
+    }
+
+    /// A request to `url` that got no response head. `sent` says whether any of its body had been
+    /// handed to a connection.
+    pub(super) fn unsendable(error: SendError, url: &Url, sent: bool) -> Self {
+        let detail = error.advice(url);
+        Self::unsent(error, sent).with_detail(detail)
+    }
+
+    fn unsent(error: SendError, sent: bool) -> Self {
         use ErrorKind::{EgressDenied, Interrupted, TooLarge, Unreachable};
         let error = match error.into_refusal() {
             Ok(refusal) => return refusal.into(),
@@ -223,17 +252,29 @@ impl Error {
         Self::because(kind, text, error)
     }
 
-    /// Returns `true` if a server may fail like this because it does not speak our revision or
-    /// transport.
-    ///
-    /// No connection, 401, 403, 429, 5xx and silence say nothing about that (2026-07-28,
-    /// basic/versioning, "Backward compatibility").
+    /// Returns `true` if a server that is well fails like this where it does not speak our revision
+    /// or transport. 5xx, silence and a broken connection may be that, or an outage.
     pub(super) fn is_incomprehension(&self) -> bool {
         match self.0.kind {
             ErrorKind::Rpc | ErrorKind::Protocol | ErrorKind::ContentType => true,
             ErrorKind::Status => matches!(self.0.status, Some(400..=499)),
             _ => false,
         }
+    }
+
+    /// The JSON-RPC error, if it is one.
+    pub(super) fn as_rpc(&self) -> Option<&Rpc> {
+        self.0.rpc.as_ref()
+    }
+
+    /// When the server says that the request may be sent again: for 429 and 503 alone.
+    pub(super) fn later(&self) -> Option<Later> {
+        self.0.later
+    }
+
+    /// Returns `true` for a status 5xx.
+    pub(super) fn is_server_error(&self) -> bool {
+        self.0.status.is_some_and(|status| status >= 500)
     }
 
     /// The code of a JSON-RPC error.
@@ -277,6 +318,31 @@ impl Error {
             ErrorKind::Status => matches!(self.0.status, Some(502..=504)),
             _ => false,
         }
+    }
+
+    /// Returns `true` if another credential, or one with more scopes, is what the server asks for:
+    /// status 401, or 403 with a challenge (RFC 6750, section 3).
+    #[must_use]
+    pub fn is_authorization(&self) -> bool {
+        match self.0.kind {
+            ErrorKind::Unauthorized => true,
+            ErrorKind::Forbidden => self.0.challenge.is_some(),
+            _ => false,
+        }
+    }
+
+    /// What an operator should know besides the text, in one line of at most 400 characters: the
+    /// status and the first line of a refusal, the target of a redirect, or what to do about a
+    /// connection that failed. `None` if there is no more to say.
+    ///
+    /// # Security
+    ///
+    /// Contains a server's own words, without the credential that it was sent and without invisible
+    /// characters, and hosts. Show it to operators alone, never to a caller or a model: it is not
+    /// part of `Display`, `Debug` or [`source`](StdError::source).
+    #[must_use]
+    pub fn detail(&self) -> Option<&str> {
+        self.0.detail.as_deref()
     }
 
     /// The HTTP status, if the request failed because of it.

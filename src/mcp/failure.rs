@@ -1,6 +1,7 @@
 //! A failed request, and what may still be done about it.
 
 use super::error::Error;
+use super::refusals::Meaning;
 
 /// An error with what our client may do before it gives up. Callers only see the error.
 #[derive(Debug)]
@@ -16,6 +17,9 @@ pub(super) enum Remedy {
     /// The server does not know our session any more, so it executed nothing: begin another
     /// session and send the request again.
     NewSession,
+    /// The session may be at fault, but the request may have run: another session is begun for the
+    /// next one.
+    Doubt,
     /// The server does not speak our revision any more, so it executed nothing: find out what it
     /// speaks, and send the request again.
     Rediscover,
@@ -23,6 +27,26 @@ pub(super) enum Remedy {
     SendAgain,
     /// The endpoint does not speak this transport: try the older one.
     OlderTransport,
+}
+
+impl Remedy {
+    /// What may be done about a refusal by a server with sessions.
+    pub(super) fn in_session(meaning: Meaning) -> Self {
+        match meaning {
+            Meaning::SessionLost => Self::NewSession,
+            Meaning::SessionDoubtful => Self::Doubt,
+            Meaning::OtherRevision => Self::Rediscover,
+            Meaning::Plain => Self::None,
+        }
+    }
+
+    /// What may be done about a refusal by a server that was thought to have none.
+    pub(super) fn without_sessions(meaning: Meaning) -> Self {
+        match meaning {
+            Meaning::SessionLost | Meaning::OtherRevision => Self::Rediscover,
+            Meaning::SessionDoubtful | Meaning::Plain => Self::None,
+        }
+    }
 }
 
 impl Failure {

@@ -28,6 +28,9 @@ impl Revision {
         Self::V2025_11_25,
     ];
 
+    /// The one that we ask for.
+    pub(super) const NEWEST: Self = Self::V2025_11_25;
+
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::V2024_11_05 => "2024-11-05",
@@ -63,11 +66,16 @@ pub(super) struct Info {
     version: &'static str,
 }
 
-pub(super) const INITIALIZE: Initialize = Initialize {
-    protocol_version: Revision::V2025_11_25.as_str(),
-    capabilities: Nothing {},
-    client_info: CLIENT_INFO,
-};
+impl Initialize {
+    /// Asks for a revision.
+    pub(super) fn over(revision: Revision) -> Self {
+        Self {
+            protocol_version: revision.as_str(),
+            capabilities: Nothing {},
+            client_info: CLIENT_INFO,
+        }
+    }
+}
 
 pub(super) const CLIENT_INFO: Info = Info {
     name: "mcp-layer",
@@ -88,4 +96,36 @@ pub(super) fn chosen(result: &RawValue) -> Result<Revision, Error> {
         .into_iter()
         .find(|revision| revision.as_str() == initialized.protocol_version)
         .ok_or_else(|| Error::protocol("the server speaks no revision of MCP that we speak"))
+}
+
+/// The newest revision that a refusal of ours names in its place; `None` if it is about something
+/// else. `text` is in lower case.
+pub(super) fn named_in(text: &[u8]) -> Option<Revision> {
+    let has = |word: &str| memchr::memmem::find(text, word.as_bytes()).is_some();
+    let mut older = Revision::ALL.into_iter().rev().skip(1);
+    older.find(|revision| has("version") && has(revision.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_of_our_revision_may_name_another() {
+        for (text, named) in [
+            (
+                "bad request: unsupported protocol version (supported versions: 2025-06-18, 2025-03-26)",
+                Some(Revision::V2025_06_18),
+            ),
+            (
+                "unsupported protocol version {\"expected\":\"2025-03-26\"}",
+                Some(Revision::V2025_03_26),
+            ),
+            ("unsupported protocol version 2025-11-25", None),
+            ("invalid protocol version: 2024-06-18", None),
+            ("closed since 2025-06-18", None),
+        ] {
+            assert_eq!(named_in(text.as_bytes()), named, "{text}");
+        }
+    }
 }

@@ -30,9 +30,10 @@ use super::cancel::CancelOnDrop;
 use super::credential::keys;
 use super::error::{Error, ErrorKind};
 use super::failure::{Failure, Remedy};
-use super::handshake::{INITIALIZE, chosen};
-use super::inbox::Courtesy;
+use super::handshake::{Initialize, Revision, chosen};
+use super::inbox::{Courtesy, Skipped};
 use super::legacy_params::LegacyParams;
+use super::refusals;
 use super::request::Request;
 use super::route::{Route, Unanswered};
 use super::sent::Sent;
@@ -74,18 +75,22 @@ impl Session {
     pub(super) async fn connect(route: Route, ids: &Ids) -> Result<Self, Failure> {
         let response = route.open(None).await.map_err(Unanswered::into_failure)?;
         let mut events = Events::new(response, &route.limits, route.limits.stream_bytes);
-        let url = endpoint(route.to.url(), &mut events).await?;
-        if let Some(id) = session_id(route.to.url(), &url) {
+        let base = route.url().clone();
+        let url = endpoint(&base, &mut events).await?;
+        if let Some(id) = session_id(&base, &url) {
             route.credential.hide(id);
         }
         let to = Destination::new(url);
-        let route = Arc::new(Route { to, ..route });
+        // The endpoint has an address of its own.
+        let moved = Arc::default();
+        let route = Arc::new(Route { to, moved, ..route });
         let pending = Arc::<Pending>::default();
         let reader = Reader {
             events,
             courtesy: Courtesy::new(&route),
             pending: Arc::clone(&pending),
             unused: route.limits.unused,
+            skipped: Skipped::default(),
         };
         let workers = route.outbound.workers().clone();
         let session = Self {
@@ -93,14 +98,12 @@ impl Session {
             pending,
             reader: workers.spawn(reader.run()),
         };
+        let params = Initialize::over(Revision::NEWEST);
         let result = session
-            .request(ids.next(), Request::new("initialize", INITIALIZE, 128))
+            .request(ids.next(), Request::new("initialize", params, 128))
             .await?;
         let revision = chosen(&result)?;
-        session
-            .route
-            .tell(wire::notification("notifications/initialized", None::<()>))
-            .await?;
+        session.route.tell_initialized().await;
         tracing::debug!(revision = revision.as_str(), "connected over HTTP+SSE");
         Ok(session)
     }
@@ -117,12 +120,12 @@ impl Session {
         let body = wire::request(id, method, LegacyParams::new(request), size);
         let sent = Sent::default();
         let mut cancel = CancelOnDrop::new(&self.route, id, method, &sent);
-        let posted = pin!(self.route.post_with(headers, body, &sent));
+        let posted = pin!(self.route.post_with(headers, id, body, &sent));
         // Some servers answer the POST only after the tool has run, so both are awaited.
         let answer = match select(pin!(slot.answer()), posted).await {
-            Either::Left((answer, _)) => answer.map_err(Failure::from),
+            Either::Left((answer, _)) => answer.map_err(failed),
             // The response says nothing: the answer is on the stream.
-            Either::Right((Ok(_), answer)) => answer.await.map_err(Failure::from),
+            Either::Right((Ok(_), answer)) => answer.await.map_err(failed),
             Either::Right((Err(unanswered), _)) => Err(refused(unanswered)),
         };
         cancel.settle(answer.as_ref().err().map(|failure| &failure.error));
@@ -139,22 +142,36 @@ impl Drop for Session {
 /// The failure of a request that the endpoint refused.
 fn refused(unanswered: Unanswered) -> Failure {
     match unanswered {
-        Unanswered::Refused(refusal) if refusal.session_is_lost() => {
-            Failure::new(refusal.error, Remedy::NewSession)
+        Unanswered::Refused(refusal) => {
+            let remedy = Remedy::in_session(refusal.meaning(true));
+            Failure::new(refusal.error, remedy)
         }
-        unanswered => unanswered.into_failure(),
+        Unanswered::Failed(failure) => failure,
     }
+}
+
+/// The failure of a request that was answered with an error.
+fn failed(error: Error) -> Failure {
+    let remedy = Remedy::in_session(refusals::meaning_of(&error, true));
+    Failure::new(error, remedy)
 }
 
 const NOT_OLD: &str = "the server's event stream does not begin with an endpoint";
 
-/// Waits for the `endpoint` event, which comes first.
+/// Events before the endpoint that are passed over.
+const MAX_BEFORE: usize = 16;
+
+/// Waits for the `endpoint` event, which comes first, but for heartbeats.
 async fn endpoint(base: &Url, events: &mut Events) -> Result<Url, Error> {
-    let event = events
-        .next()
-        .await?
-        .ok_or_else(|| Error::protocol(NOT_OLD))?;
-    endpoint_of(base, event)
+    for _ in 0..MAX_BEFORE {
+        let event = events.next().await?;
+        let event = event.ok_or_else(|| Error::protocol(NOT_OLD))?;
+        let is_heartbeat = event.data.is_empty() || event.data.starts_with(b"{");
+        if event.name == b"endpoint" || (event.is_message() && !is_heartbeat) {
+            return endpoint_of(base, event);
+        }
+    }
+    Err(Error::protocol(NOT_OLD))
 }
 
 /// The endpoint that an event says, on the server's own origin.
@@ -164,9 +181,16 @@ pub(super) fn endpoint_of(base: &Url, event: Event) -> Result<Url, Error> {
     }
     let uri = String::from_utf8(event.data).ok();
     let url = uri.and_then(|uri| base.join(uri.trim()).ok());
-    // Anything else would carry the credential to whomever the server names.
-    url.filter(|url| url.origin() == base.origin())
-        .ok_or_else(|| Error::protocol("the server's endpoint is not on the server's own origin"))
+    match url {
+        Some(url) if url.origin() == base.origin() => Ok(url),
+        // That would carry the credential to whomever the server names; behind a proxy it is often
+        // an address within (heym#78), which its operator can correct.
+        url => {
+            let text = "the server's endpoint is not on the server's own origin";
+            let detail = url.map(|url| format!("it is on {}", url.origin().ascii_serialization()));
+            Err(Error::protocol(text).with_detail(detail))
+        }
+    }
 }
 
 /// The session's id, with which anybody could speak in our name: the longest parameter of the
@@ -183,6 +207,7 @@ struct Reader {
     courtesy: Courtesy,
     pending: Arc<Pending>,
     unused: Duration,
+    skipped: Skipped,
 }
 
 impl Reader {
@@ -207,11 +232,12 @@ impl Reader {
     }
 
     /// Delivers an answer to the request that waits for it, and declines the server's own requests.
+    /// What is no message is passed over; what names a request that waits fails that one alone.
     fn deliver(&mut self, message: &[u8]) -> Result<(), Error> {
         let mut failed = None;
         let live = self.courtesy.route().credential.now();
         let message = wire::scrubbed(message, &live.scrubber)?;
-        wire::read(&message, |incoming| match incoming {
+        let read = wire::read(&message, |incoming| match incoming {
             Incoming::Answer(Some(id), answer) => {
                 let waiting = wire::id_number(id).and_then(|id| self.pending.take(id));
                 if let Some(waiting) = waiting {
@@ -223,7 +249,14 @@ impl Reader {
             }
             Incoming::Request(id, method) => failed = self.courtesy.answer(id, &method).err(),
             Incoming::Answer(None, _) | Incoming::Notification => {}
-        })?;
+        });
+        if let Err(error) = read {
+            match wire::named(&message).and_then(|id| self.pending.take(id)) {
+                // The caller may have gone in this moment.
+                Some(waiting) => drop(waiting.send(Err(error))),
+                None => self.skipped.note(),
+            }
+        }
         failed.map_or(Ok(()), Err)
     }
 }

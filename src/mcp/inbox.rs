@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use super::body::Events;
-use super::error::Error;
-use super::route::Route;
+use super::body::{Events, read_all};
+use super::error::{Error, ErrorKind};
+use super::first_line::first_line;
+use super::route::{Media, Route, unexpected_type};
 use super::wire::{self, Incoming};
-use crate::sse::Event;
+use crate::outbound::Response;
+use crate::sse::{Event, Parser};
 
 /// Requests of a server that are answered while one of ours waits. Every answer is a POST of its
 /// own, so a server that asks without end would have us flood it.
@@ -56,6 +59,26 @@ pub(super) struct Inbox<'a> {
     /// The answers to a server's requests; `None` for a revision without them (2026-07-28), where
     /// requests are ignored.
     courtesy: Option<Courtesy>,
+    skipped: Skipped,
+}
+
+/// Notes, once for a stream, that there are events in it that are no messages.
+#[derive(Default)]
+pub(super) struct Skipped(bool);
+
+impl Skipped {
+    pub(super) fn note(&mut self) {
+        if !std::mem::replace(&mut self.0, true) {
+            tracing::debug!("the server's event stream has events that are no messages");
+        }
+    }
+}
+
+/// What a message brought: the answer, if it was in there.
+#[derive(Default)]
+struct Found {
+    answer: Option<Result<Box<RawValue>, Error>>,
+    failed: Option<Error>,
 }
 
 impl<'a> Inbox<'a> {
@@ -64,6 +87,7 @@ impl<'a> Inbox<'a> {
             route,
             id,
             courtesy: Some(Courtesy::new(route)),
+            skipped: Skipped::default(),
         }
     }
 
@@ -73,7 +97,54 @@ impl<'a> Inbox<'a> {
             route,
             id,
             courtesy: None,
+            skipped: Skipped::default(),
         }
+    }
+
+    /// Reads a body that is to be the answer, of whatever type it says it is.
+    ///
+    /// Some servers say nothing of its type, or `text/plain` (helidon-mcp#97), and some send an
+    /// event stream as JSON (Blazorise#6621): what answers our request is the answer all the same.
+    pub(super) async fn body(
+        &mut self,
+        response: Response,
+        media: Option<Media>,
+    ) -> Result<Box<RawValue>, Error> {
+        let limits = &self.route.limits;
+        let status = response.status().as_u16();
+        let body = read_all(response, limits.result_bytes, limits.idle).await?;
+        let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&body);
+        let answer = match is_event_stream(text) {
+            true => self.events_in(text),
+            false => self.take(text),
+        };
+        match (answer, media) {
+            (Ok(Some(answer)), _) => Ok(answer),
+            (Err(error), _) if error.kind() == ErrorKind::Rpc => Err(error),
+            (Err(error), Some(_)) => Err(error),
+            (Ok(None), Some(_)) => Err(Error::protocol(
+                "the server's answer answers another request",
+            )),
+            (_, None) => {
+                let live = self.route.credential.now();
+                let line = first_line(&body, &live.scrubber);
+                let line = line.map(|line| format!("status {status}: {line}"));
+                Err(unexpected_type().with_detail(line))
+            }
+        }
+    }
+
+    /// The answer in a whole body of events.
+    fn events_in(&mut self, body: &[u8]) -> Result<Option<Box<RawValue>>, Error> {
+        let mut parser = Parser::new(body.len());
+        // An event ends with an empty line; the last one may lack it.
+        let mut bytes = Bytes::from([body, b"\n\n"].concat());
+        while let Ok(Some(event)) = parser.next(&mut bytes) {
+            if let Some(answer) = self.event(&event)? {
+                return Ok(Some(answer));
+            }
+        }
+        Ok(None)
     }
 
     /// Reads events until the answer, or the end of the stream.
@@ -82,38 +153,63 @@ impl<'a> Inbox<'a> {
         events: &mut Events,
     ) -> Result<Option<Box<RawValue>>, Error> {
         while let Some(event) = events.next().await? {
-            if !event.is_message() {
-                continue;
-            }
-            if let Some(answer) = self.take(&event.data)? {
+            if let Some(answer) = self.event(&event)? {
                 return Ok(Some(answer));
             }
         }
         Ok(None)
     }
 
+    /// Takes an event: the answer, if it is in there. What is no message is skipped, since servers
+    /// send heartbeats, and gateways the log lines of what they run (supergateway, dav-mcp#31); but
+    /// not what names our request, which is an answer gone wrong.
+    fn event(&mut self, event: &Event) -> Result<Option<Box<RawValue>>, Error> {
+        if !event.is_message() {
+            return Ok(None);
+        }
+        let live = self.route.credential.now();
+        let message = wire::scrubbed(&event.data, &live.scrubber)?;
+        let mut found = Found::default();
+        match wire::read(&message, |incoming| self.sort(incoming, &mut found)) {
+            Err(error) if wire::names(&message, self.id) => return Err(error),
+            Err(_) => self.skipped.note(),
+            Ok(()) => {}
+        }
+        found.into_answer()
+    }
+
     /// Takes a message or a batch: the answer, if it is in there. Other answers and
     /// notifications are ignored.
-    pub(super) fn take(&mut self, message: &[u8]) -> Result<Option<Box<RawValue>>, Error> {
-        let mut found = None;
-        let mut failed = None;
+    fn take(&mut self, message: &[u8]) -> Result<Option<Box<RawValue>>, Error> {
         let live = self.route.credential.now();
         let message = wire::scrubbed(message, &live.scrubber)?;
-        wire::read(&message, |incoming| match incoming {
+        let mut found = Found::default();
+        wire::read(&message, |incoming| self.sort(incoming, &mut found))?;
+        found.into_answer()
+    }
+
+    fn sort(&mut self, incoming: Incoming<'_>, found: &mut Found) {
+        match incoming {
             // An error without an id is about the only request on this stream.
             Incoming::Answer(id, answer)
                 if id.is_none_or(|id| wire::id_number(id) == Some(self.id)) =>
             {
-                found.get_or_insert(answer.map(ToOwned::to_owned));
+                let answer = answer.map(ToOwned::to_owned);
+                found.answer.get_or_insert(answer);
             }
             Incoming::Request(id, method) => {
                 if let Some(courtesy) = &mut self.courtesy {
-                    failed = courtesy.answer(id, &method).err();
+                    found.failed = courtesy.answer(id, &method).err();
                 }
             }
             Incoming::Answer(..) | Incoming::Notification => {}
-        })?;
-        match (found, failed) {
+        }
+    }
+}
+
+impl Found {
+    fn into_answer(self) -> Result<Option<Box<RawValue>>, Error> {
+        match (self.answer, self.failed) {
             (Some(answer), _) => answer.map(Some),
             (None, Some(error)) => Err(error),
             (None, None) => Ok(None),
@@ -121,10 +217,19 @@ impl<'a> Inbox<'a> {
     }
 }
 
+/// Returns `true` if a body begins as an event stream does, which no JSON does.
+fn is_event_stream(body: &[u8]) -> bool {
+    let body = body.trim_ascii_start();
+    [&b"event:"[..], b"data:", b"id:", b"retry:", b":"]
+        .iter()
+        .any(|field| body.starts_with(field))
+}
+
 impl Event {
-    /// Returns `true` if this event carries JSON-RPC. Some servers open a stream with an event that
-    /// has an id and no data, only to make the stream resumable.
+    /// Returns `true` if this event may carry JSON-RPC. Some servers open a stream with an event that
+    /// has an id and no data, only to make the stream resumable, and some name the events of errors
+    /// so (python-sdk#1514).
     pub(super) fn is_message(&self) -> bool {
-        matches!(&self.name[..], b"" | b"message") && !self.data.is_empty()
+        matches!(&self.name[..], b"" | b"message" | b"error") && !self.data.is_empty()
     }
 }

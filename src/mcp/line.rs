@@ -9,9 +9,11 @@ use futures_util::future::{BoxFuture, Shared};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::connection::{Connection, Dialect, Dialer};
+use super::connection::{Dialect, Dialer};
 use super::error::{Error, ErrorKind};
 use super::failure::{Failure, Remedy};
+use super::link::{Known, Link};
+use super::refusals;
 use super::request::Request;
 
 /// The pause before a request that was never sent is sent again: a restarting server needs a
@@ -30,13 +32,13 @@ pub(super) struct Line {
 struct State {
     attempt: Option<Attempt>,
     /// The dialect of the last connection.
-    known: Option<Dialect>,
+    known: Option<Known>,
 }
 
 /// An attempt to connect that all who wait share.
 #[derive(Clone)]
 struct Attempt {
-    dialled: Shared<BoxFuture<'static, Result<Arc<Connection>, Error>>>,
+    dialled: Shared<BoxFuture<'static, Result<Arc<Link>, Error>>>,
     /// The number of times that the credential had been renewed when the attempt began.
     renewals: u64,
 }
@@ -76,35 +78,76 @@ impl Line {
         &self,
         request: Request<'_, impl Serialize + Copy>,
     ) -> Result<Answer, Error> {
-        let connection = self.connection(None).await?;
-        let failure = match self.send(&connection, request).await {
+        let is_listing = request.began.is_some();
+        let link = self.link(None, is_listing).await?;
+        let failure = match self.send(&link, request).await {
             Ok(answer) => return Ok(answer),
             Err(failure) => failure,
         };
-        let connection = match failure.remedy {
-            Remedy::NewSession => self.connection(Some(&connection)).await?,
+        let link = match Self::remedy(&link, &request, &failure) {
+            Remedy::NewSession => self.link(Some(&link), is_listing).await?,
             Remedy::Rediscover => {
                 self.state().known = None;
-                self.connection(Some(&connection)).await?
+                self.link(Some(&link), is_listing).await?
             }
             Remedy::SendAgain => {
                 tokio::time::sleep(SEND_AGAIN_PAUSE).await;
-                connection
+                link
+            }
+            Remedy::Doubt => {
+                link.doubt();
+                return Err(failure.error);
             }
             Remedy::None | Remedy::OlderTransport => return Err(failure.error),
         };
-        let answer = self.send(&connection, request).await;
+        let answer = self.send(&link, request).await;
         answer.map_err(|Failure { error, .. }| error)
+    }
+
+    /// What is done about a failure. A listing runs nothing, so whatever fails it in a session that
+    /// is older than it is a reason to begin another; after a 5xx that is left to its own repeats.
+    fn remedy<P>(link: &Link, request: &Request<'_, P>, failure: &Failure) -> Remedy {
+        let is_old = request.began.is_some_and(|began| link.born < began);
+        match failure.remedy {
+            Remedy::None | Remedy::Doubt if is_old => {
+                if !refusals::is_worth_a_session(&failure.error) {
+                    return failure.remedy;
+                }
+                link.doubt_listings();
+                match (failure.error.is_server_error(), link.connection.dialect()) {
+                    (true, _) => Remedy::None,
+                    (false, Dialect::Stateless) => Remedy::Rediscover,
+                    (false, _) => Remedy::NewSession,
+                }
+            }
+            remedy => remedy,
+        }
+    }
+
+    /// A listing failed in the end: the next one begins another session, and finds out anew what
+    /// the server speaks if it was thought to need none.
+    pub(super) fn listing_failed(&self, error: &Error) {
+        let is_silence = matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Unreachable);
+        if !is_silence && !refusals::is_worth_a_session(error) {
+            return;
+        }
+        if let Some(link) = self.present() {
+            link.doubt_listings();
+            if link.connection.dialect() == Dialect::Stateless {
+                self.state().known = None;
+            }
+        }
     }
 
     /// Sends a request over a connection; the failure says what may be done next.
     async fn send(
         &self,
-        connection: &Connection,
+        link: &Link,
         request: Request<'_, impl Serialize + Copy>,
     ) -> Result<Answer, Failure> {
-        let result = connection.request(self.dialer.ids.next(), request).await?;
-        let dialect = connection.dialect();
+        let id = self.dialer.ids.next();
+        let result = link.connection.request(id, request).await?;
+        let dialect = link.connection.dialect();
         Ok(Answer { result, dialect })
     }
 
@@ -112,40 +155,41 @@ impl Line {
     pub(super) async fn close(&self) {
         let attempt = self.state().attempt.take();
         if let Some(attempt) = attempt
-            && let Ok(connection) = attempt.dialled.await
+            && let Ok(link) = attempt.dialled.await
         {
-            connection.close().await;
+            link.connection.close().await;
         }
     }
 
     /// The connection: the present one, or a new one if there is none, if the last attempt
-    /// failed, or if the present one is the `stale` one.
-    async fn connection(&self, stale: Option<&Arc<Connection>>) -> Result<Arc<Connection>, Error> {
+    /// failed, if the present one is the `stale` one, or if it is not trusted enough.
+    async fn link(&self, stale: Option<&Arc<Link>>, by_listing: bool) -> Result<Arc<Link>, Error> {
         if stale.is_none()
             && let Some(present) = self.present()
+            && present.is_trusted(by_listing)
         {
             return Ok(present);
         }
-        let attempt = self.attempt(stale);
-        let connection = match attempt.dialled.await {
+        let attempt = self.attempt(stale, by_listing);
+        let link = match attempt.dialled.await {
             // It was refused with a credential that has been renewed since: that says nothing of
             // the new one.
             Err(error)
                 if error.kind() == ErrorKind::Unauthorized
                     && attempt.renewals != self.renewals() =>
             {
-                self.attempt(stale).dialled.await?
+                self.attempt(stale, by_listing).dialled.await?
             }
             dialled => dialled?,
         };
-        self.state().known = Some(connection.dialect());
-        Ok(connection)
+        self.state().known = Some(link.shows());
+        Ok(link)
     }
 
     /// The connection, if it has been established.
-    fn present(&self) -> Option<Arc<Connection>> {
+    fn present(&self) -> Option<Arc<Link>> {
         let mut state = self.state();
-        let connection = state
+        let link = state
             .attempt
             .as_ref()?
             .dialled
@@ -153,12 +197,12 @@ impl Line {
             .as_ref()
             .ok()?
             .clone();
-        state.known = Some(connection.dialect());
-        Some(connection)
+        state.known = Some(link.shows());
+        Some(link)
     }
 
-    /// The attempt under way, or a new one in the place of `stale`.
-    fn attempt(&self, stale: Option<&Arc<Connection>>) -> Attempt {
+    /// The attempt under way, or a new one in the place of `stale`, or of one that is not trusted.
+    fn attempt(&self, stale: Option<&Arc<Link>>, by_listing: bool) -> Attempt {
         let mut state = self.state();
         // Polled, not peeked at: an attempt that nobody waited for to the end may have failed
         // long ago.
@@ -168,12 +212,13 @@ impl Line {
                 .take()
                 .filter(|attempt| match attempt.dialled.clone().now_or_never() {
                     None => true,
-                    Some(Ok(connection)) => {
-                        !stale.is_some_and(|stale| Arc::ptr_eq(stale, &connection))
+                    Some(Ok(link)) => {
+                        link.is_trusted(by_listing)
+                            && !stale.is_some_and(|stale| Arc::ptr_eq(stale, &link))
                     }
                     Some(Err(_)) => false,
                 });
-        let known = state.known;
+        let known = state.known.and_then(Known::dialect);
         let attempt = present.unwrap_or_else(|| self.begin(known));
         state.attempt = Some(attempt.clone());
         attempt
@@ -185,7 +230,8 @@ impl Line {
         let dialer = Arc::clone(&self.dialer);
         let renewals = self.renewals();
         let workers = self.dialer.outbound.workers();
-        let task = workers.spawn(async move { dialer.dial(known).await.map(Arc::new) });
+        let task =
+            workers.spawn(async move { dialer.dial(known).await.map(Link::new).map(Arc::new) });
         let dialled = task.map(|joined| match joined {
             Ok(Some(dialled)) => dialled,
             Ok(None) | Err(_) => Err(Error::interrupted()),

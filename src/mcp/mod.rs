@@ -10,19 +10,22 @@
 //! ```text
 //! Client            one server, one credential; lists tools and calls them
 //!   Line            connects once for all callers, remembers what the server speaks, recovers
+//!     Link          a connection in use, and how far it is trusted
 //!   ParamHeaders        arguments that 2026-07-28 repeats in headers
 //!   Connection      a server over one transport, newest first
 //!     discover      does it speak 2026-07-28?
 //!     stateless, streamable_http, http_sse
 //!       Inbox       the answer, amid what else the server says
 //!       Route       one HTTP exchange; what the head of a response means
+//!         refusals  the table: which refusals show that nothing ran, or that a session is lost
 //!       Events      an event stream within limits
 //!         wire, sse the two formats
 //!         Sent      whether a request left us, which decides what may be repeated
 //! ```
 //!
 //! A server is never trusted: every answer is limited in time and size ([`ServerLimits`]), the only
-//! text of a server in an error is the message of a JSON-RPC error, and a tool call is not sent
+//! text of a server in an error is the message of a JSON-RPC error, and what operators are told
+//! besides ([`Error::detail`]), and a tool call is not sent
 //! twice unless it cannot have run ([`Client`]).
 //!
 //! ```no_run
@@ -60,6 +63,8 @@ mod tools;
 
 mod line;
 
+mod link;
+
 mod connection;
 mod discover;
 mod http_sse;
@@ -71,11 +76,15 @@ mod cancel;
 mod credential;
 mod endpoint;
 mod failure;
+mod first_line;
 mod handshake;
 mod inbox;
 mod legacy_params;
 mod param_headers;
+mod redirect;
+mod refusals;
 mod request;
+mod retry_after;
 mod route;
 mod sent;
 

@@ -1,6 +1,7 @@
 //! A request, before any transport has made a message of it.
 
 use http::HeaderMap;
+use tokio::time::Instant;
 
 use super::param_headers::ParamHeaders;
 use crate::trace_parent::TraceParent;
@@ -16,6 +17,8 @@ pub(super) struct Request<'a, P> {
     pub(super) param_headers: Option<ParamHeaders<'a>>,
     /// The trace that the request is a part of.
     pub(super) trace: Option<&'a TraceParent>,
+    /// When the listing began that this is a part of: it runs nothing, and may be repeated.
+    pub(super) began: Option<Instant>,
 }
 
 impl<P> Request<'_, P> {
@@ -27,6 +30,7 @@ impl<P> Request<'_, P> {
             size,
             param_headers: None,
             trace: None,
+            began: None,
         }
     }
 

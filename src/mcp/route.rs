@@ -1,7 +1,8 @@
 //! One HTTP exchange with a server: what is sent, and what the head of the response means.
 
+use std::convert::Infallible;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,21 +11,28 @@ use http::header::{
     WWW_AUTHENTICATE,
 };
 use http::{Method, Request, StatusCode};
+use http_body::Body;
 use http_body_util::Empty;
+use url::Url;
 
 use super::body::read_all;
 use super::credential::Credential;
-use super::error::{Error, ErrorKind, may_heal};
+use super::error::{Error, ErrorKind, Later, may_heal};
 use super::failure::{Failure, Remedy};
+use super::first_line::first_line;
 use super::limits::ServerLimits;
+use super::redirect;
+use super::refusals::{self, Meaning, Refused};
+use super::retry_after::retry_after;
 use super::sent::{Outgoing, Sent};
 use super::wire;
 use crate::outbound::{Destination, Outbound, Response, SendError};
+use crate::scrub::Scrubber;
 
 /// The limit of a message that no request waits for, such as a cancellation.
 const ASIDE: Duration = Duration::from_secs(5);
 
-/// The bytes of an error answer that are read to see if it is a JSON-RPC error.
+/// The bytes of an error answer that are read, to see if it is a JSON-RPC error and what it says.
 const ERROR_BODY: usize = 64 * 1024;
 
 /// The time for which the body of an error answer is waited for.
@@ -35,6 +43,9 @@ const ERROR_BODY_IDLE: Duration = Duration::from_secs(2);
 pub(super) struct Route {
     pub(super) outbound: Outbound,
     pub(super) to: Destination,
+    /// Where a redirect that only adds or drops a final slash has led; shared by all routes of one
+    /// attempt to connect, and of the connection that comes of it.
+    pub(super) moved: Arc<OnceLock<Destination>>,
     pub(super) credential: Credential,
     /// The session and the protocol version, once known.
     pub(super) headers: HeaderMap,
@@ -52,8 +63,10 @@ pub(super) enum Media {
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
     pub(super) error: Error,
-    /// The body speaks of sessions or of initialization, and not in answer to our request.
-    pub(super) mentions_session: bool,
+    /// The body, in lower case.
+    says: Vec<u8>,
+    /// The body names a request of ours.
+    names_us: bool,
 }
 
 /// No answer to read: no response at all, or a refusal.
@@ -63,36 +76,56 @@ pub(super) enum Unanswered {
 }
 
 impl Route {
-    /// Posts a message, and returns a response that is a success and not encoded.
-    pub(super) async fn post(&self, body: Bytes, sent: &Sent) -> Result<Response, Unanswered> {
-        self.post_with(HeaderMap::new(), body, sent).await
+    /// Posts the message that `id` names, and returns a response that is a success and not encoded.
+    pub(super) async fn post(
+        &self,
+        id: u64,
+        body: Bytes,
+        sent: &Sent,
+    ) -> Result<Response, Unanswered> {
+        self.post_with(HeaderMap::new(), id, body, sent).await
     }
 
     /// Posts a message like [`post`](Self::post), with additional headers.
     pub(super) async fn post_with(
         &self,
         headers: HeaderMap,
+        id: u64,
         body: Bytes,
         sent: &Sent,
     ) -> Result<Response, Unanswered> {
-        let body = Outgoing::new(body, sent.clone());
+        self.post_as(headers, Some(id), body, sent).await
+    }
+
+    async fn post_as(
+        &self,
+        headers: HeaderMap,
+        id: Option<u64>,
+        body: Bytes,
+        sent: &Sent,
+    ) -> Result<Response, Unanswered> {
         let accept = "application/json, text/event-stream";
-        let request = self.request(Method::POST, accept, headers, body);
-        let response = self.outbound.send_to(&self.to, request).await;
-        let response = response.map_err(|error| unsent(error, sent))?;
-        self.judge(response).await
+        let response = self.send(|| {
+            let body = Outgoing::new(body.clone(), sent.clone());
+            self.request(Method::POST, accept, &headers, body)
+        });
+        let response = response.await;
+        let response = response.map_err(|error| unsent(error, self.url(), sent))?;
+        self.judge(response, id).await
     }
 
     /// Opens an event stream, after the event `last_id` if that is given.
     pub(super) async fn open(&self, last_id: Option<HeaderValue>) -> Result<Response, Unanswered> {
         const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
         let id = last_id.map(|id| (LAST_EVENT_ID, id));
-        let headers = id.into_iter().collect();
-        let request = self.request(Method::GET, "text/event-stream", headers, Empty::new());
-        let sent = self.outbound.send_to(&self.to, request).await;
+        let headers: HeaderMap = id.into_iter().collect();
+        let accept = "text/event-stream";
+        let sent = self.send(|| self.request(Method::GET, accept, &headers, Empty::new()));
         // Nothing is executed by a GET, so an interruption here is just a failed connection.
-        let response = sent.map_err(|error| Failure::from(Error::unsendable(error, false)))?;
-        let response = self.judge(response).await?;
+        let sent = sent.await;
+        let response =
+            sent.map_err(|error| Failure::from(Error::unsendable(error, self.url(), false)))?;
+        let response = self.judge(response, None).await?;
         match media(&response) {
             Some(Media::EventStream) => Ok(response),
             _ => Err(Failure::from(unexpected_type()).into()),
@@ -101,8 +134,25 @@ impl Route {
 
     /// Posts a message that is only to be accepted: a notification, or an answer of ours.
     pub(super) async fn tell(&self, body: Bytes) -> Result<(), Failure> {
-        let posted = self.post(body, &Sent::default()).await;
+        let sent = Sent::default();
+        let posted = self.post_as(HeaderMap::new(), None, body, &sent).await;
         posted.map(drop).map_err(Unanswered::into_failure)
+    }
+
+    /// Tells the server that the handshake is over. Whatever it makes of that ends nothing, since
+    /// the next request shows whether it takes requests: there are servers that refuse what they
+    /// do not know, and some that never answer (mcp-access-point#23).
+    pub(super) async fn tell_initialized(&self) {
+        #[derive(serde::Serialize)]
+        struct Params {}
+        let told = self.tell(wire::notification("notifications/initialized", Params {}));
+        match tokio::time::timeout(self.limits.list / 4, told).await {
+            Ok(Ok(())) => {}
+            Ok(Err(failure)) => {
+                tracing::debug!(error = %failure.error, "notifications/initialized was not accepted");
+            }
+            Err(_) => tracing::debug!("notifications/initialized was not answered"),
+        }
     }
 
     /// Posts a message in the background, for a few seconds at most.
@@ -120,9 +170,45 @@ impl Route {
 
     /// Ends the session, within a few seconds. A server may refuse that.
     pub(super) async fn delete(&self) {
-        let request = self.request(Method::DELETE, "*/*", HeaderMap::new(), Empty::new());
+        let request = self.request(Method::DELETE, "*/*", &HeaderMap::new(), Empty::new());
         // Whatever comes of it, the session is over for us.
-        let _ = tokio::time::timeout(ASIDE, self.outbound.send_to(&self.to, request)).await;
+        let _ =
+            tokio::time::timeout(ASIDE, self.outbound.send_to(self.destination(), request)).await;
+    }
+
+    /// Ends the session in the background.
+    pub(super) fn delete_aside(self: &Arc<Self>) {
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let route = Arc::clone(self);
+            runtime.spawn(async move { route.delete().await });
+        }
+    }
+
+    /// The address that requests go to.
+    pub(super) fn url(&self) -> &Url {
+        self.destination().url()
+    }
+
+    fn destination(&self) -> &Destination {
+        self.moved.get().unwrap_or(&self.to)
+    }
+
+    /// Sends a request; once more, if it is redirected to the same address with or without a final
+    /// slash.
+    async fn send<B>(&self, request: impl Fn() -> Request<B>) -> Result<Response, SendError>
+    where
+        B: Body<Data = Bytes, Error = Infallible> + Send + Sync + 'static,
+    {
+        let to = self.destination();
+        let response = self.outbound.send_to(to, request()).await?;
+        let (status, headers) = (response.status(), response.headers());
+        let Some(url) = redirect::with_other_slash(status, headers, to.url())
+            .filter(|_| std::ptr::eq(to, &self.to))
+        else {
+            return Ok(response);
+        };
+        let moved = self.moved.get_or_init(|| Destination::new(url));
+        self.outbound.send_to(moved, request()).await
     }
 
     /// A request with the credential, and with these headers of its own.
@@ -130,7 +216,7 @@ impl Route {
         &self,
         method: Method,
         accept: &'static str,
-        own: HeaderMap,
+        own: &HeaderMap,
         body: B,
     ) -> Request<B> {
         let live = self.credential.now();
@@ -146,17 +232,19 @@ impl Route {
         headers.insert(ACCEPT, HeaderValue::from_static(accept));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.extend(own);
+        for (name, value) in own {
+            headers.insert(name, value.clone());
+        }
         let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.headers_mut() = headers;
         request
     }
 
-    /// Takes a response for an answer, or for a refusal.
-    async fn judge(&self, response: Response) -> Result<Response, Unanswered> {
+    /// Takes a response for an answer to the request of this id, or for a refusal.
+    async fn judge(&self, response: Response, id: Option<u64>) -> Result<Response, Unanswered> {
         if !response.status().is_success() {
-            return Err(Unanswered::Refused(self.refusal(response).await));
+            return Err(Unanswered::Refused(self.refusal(response, id).await));
         }
         let codings = response.headers().get_all(CONTENT_ENCODING);
         if codings
@@ -164,41 +252,71 @@ impl Route {
             .any(|c| !c.as_bytes().eq_ignore_ascii_case(b"identity"))
         {
             let text = "the server's answer has a content encoding, which is not accepted";
-            return Err(Failure::from(Error::new(ErrorKind::Encoding, text)).into());
+            // Mostly an edge that compresses unasked (mcp-proxy#72, codex#37228).
+            let detail = "it, or what stands before it, compresses although identity was asked for";
+            let error = Error::new(ErrorKind::Encoding, text).with_detail(Some(detail.to_owned()));
+            return Err(Failure::from(error).into());
         }
         Ok(response)
     }
 
     /// Reads why a response refuses the request.
-    async fn refusal(&self, response: Response) -> Refusal {
+    async fn refusal(&self, response: Response, id: Option<u64>) -> Refusal {
         let status = response.status();
         let live = self.credential.now();
         let challenge = challenge(response.headers()).map(|text| live.scrubber.text(text));
         let mut error = Error::status_of(status.as_u16(), challenge);
-        let mut mentions_session = false;
-        // Only these have a body that changes what we do, and it is read for that alone.
-        if error.kind() == ErrorKind::Status && status.is_client_error() {
-            let body = read_all(response, ERROR_BODY, ERROR_BODY_IDLE)
-                .await
-                .unwrap_or_default();
-            let lower = body.to_ascii_lowercase();
-            mentions_session = [&b"session"[..], b"not initialized"]
-                .iter()
-                .any(|words| memchr::memmem::find(&lower, words).is_some());
-            if let Ok(body) = wire::scrubbed(&body, &live.scrubber)
-                && let Some((answered, rpc)) = wire::error_in(&body)
-            {
-                // Whoever names the request has looked at it, and may have executed it: what it
-                // says of sessions may be the tool's words.
-                mentions_session &= answered.is_none();
+        let later = retry_after(response.headers())
+            .filter(|_| matches!(status.as_u16(), 429 | 503))
+            .map(Later::In);
+        if status.is_redirection() {
+            let target = redirect::shown(response.headers(), self.url(), &live.scrubber);
+            let target = target.map_or_else(String::new, |target| format!(" to {target}"));
+            let detail = format!("status {}{target}", status.as_u16());
+            return Refusal::new(status, error.with_detail(Some(detail)));
+        }
+        let body = read_all(response, ERROR_BODY, ERROR_BODY_IDLE)
+            .await
+            .unwrap_or_default();
+        let detail = detail(status, &body, &live.scrubber);
+        let mut names_us = false;
+        if let Ok(body) = wire::scrubbed(&body, &live.scrubber)
+            && let Some((answered, rpc)) = wire::error_in(&body)
+        {
+            names_us = answered.is_some();
+            if is_answer(status, &error, answered.is_some() && answered == id) {
                 error = rpc;
             }
         }
         Refusal {
-            status,
-            error,
-            mentions_session,
+            says: body.to_ascii_lowercase(),
+            names_us,
+            ..Refusal::new(status, error.with_detail(detail).with_later(later))
         }
+    }
+}
+
+/// What an operator is told of a refusal: its status, and the first line of its body.
+fn detail(status: StatusCode, body: &[u8], scrubber: &Scrubber) -> Option<String> {
+    let status = status.as_u16();
+    Some(match first_line(body, scrubber) {
+        Some(line) => format!("status {status}: {line}"),
+        None => format!("status {status}, and no more"),
+    })
+}
+
+/// Returns `true` if a JSON-RPC error in the body says more than the status, and is taken for it.
+///
+/// A transport's refusal is a JSON-RPC error without an id, under 4xx (2025-11-25,
+/// basic/transports). In answer to our own request it is the server's answer under any status; a
+/// *result* under such a status contradicts itself, and is none. What is a matter of authorization
+/// stays that.
+fn is_answer(status: StatusCode, error: &Error, is_ours: bool) -> bool {
+    match error.kind() {
+        ErrorKind::Status => is_ours || status.is_client_error(),
+        ErrorKind::Forbidden => is_ours && error.challenge().is_none(),
+        ErrorKind::RateLimited => is_ours,
+        _ => false,
     }
 }
 
@@ -209,13 +327,13 @@ impl fmt::Debug for Route {
 }
 
 /// The failure of a request without a response; it says if the request may be sent again.
-fn unsent(error: SendError, sent: &Sent) -> Failure {
+fn unsent(error: SendError, url: &Url, sent: &Sent) -> Failure {
     let was_sent = sent.yes();
     let remedy = match !was_sent && may_heal(&error) {
         true => Remedy::SendAgain,
         false => Remedy::None,
     };
-    Failure::new(Error::unsendable(error, was_sent), remedy)
+    Failure::new(Error::unsendable(error, url, was_sent), remedy)
 }
 
 /// The kind of content, if it is one that MCP has.
@@ -258,15 +376,30 @@ fn challenge(headers: &HeaderMap) -> Option<String> {
 }
 
 impl Refusal {
-    /// Returns `true` if the server does not know our session: it executed nothing.
-    ///
-    /// The specification says 404; many servers say 400 and speak of sessions.
-    pub(super) fn session_is_lost(&self) -> bool {
-        match self.status {
-            StatusCode::NOT_FOUND => true,
-            StatusCode::BAD_REQUEST => self.mentions_session,
-            _ => false,
+    fn new(status: StatusCode, error: Error) -> Self {
+        Self {
+            status,
+            error,
+            says: Vec::new(),
+            names_us: false,
         }
+    }
+
+    /// What it means, within a session or without.
+    pub(super) fn meaning(&self, in_session: bool) -> Meaning {
+        refusals::meaning(&Refused {
+            status: self.status.as_u16(),
+            rpc: self.error.as_rpc(),
+            body: &self.says,
+            names_us: self.names_us,
+            in_session,
+            is_challenge: self.error.challenge().is_some(),
+        })
+    }
+
+    /// What it says, in lower case.
+    pub(super) fn says(&self) -> &[u8] {
+        &self.says
     }
 }
 

@@ -10,13 +10,14 @@ use http::header::{HeaderName, HeaderValue};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::body::{Events, read_all};
+use super::body::Events;
 use super::error::Error;
 use super::failure::{Failure, Remedy};
 use super::handshake::{CLIENT_INFO, Info, PROTOCOL_VERSION};
 use super::inbox::Inbox;
+use super::refusals;
 use super::request::Request;
-use super::route::{Media, Refusal, Route, Unanswered, media, unexpected_type};
+use super::route::{Media, Refusal, Route, Unanswered, media};
 use super::sent::Sent;
 use super::wire;
 use crate::outbound::Response;
@@ -78,7 +79,7 @@ impl Stateless {
         id: u64,
         request: Request<'_, impl Serialize>,
     ) -> Result<Box<RawValue>, Failure> {
-        let sent = self.send(id, request).await;
+        let sent = self.send(id, request, &Sent::default()).await;
         sent.map_err(|unanswered| match unanswered {
             Unanswered::Refused(refusal) => refused(refusal),
             Unanswered::Failed(failure) => judged(failure),
@@ -91,6 +92,7 @@ impl Stateless {
         &self,
         id: u64,
         request: Request<'_, impl Serialize>,
+        sent: &Sent,
     ) -> Result<Box<RawValue>, Unanswered> {
         let Request { method, size, .. } = request;
         let mut headers = request.trace_headers();
@@ -108,21 +110,16 @@ impl Stateless {
             },
         };
         let body = wire::request(id, method, params, size + META_SIZE);
-        let response = self.0.post_with(headers, body, &Sent::default()).await?;
+        let response = self.0.post_with(headers, id, body, sent).await?;
         let answer = self.answer(response, id).await;
         answer.map_err(|error| Failure::from(error).into())
     }
 
-    /// Reads the response: a JSON body, or an event stream.
+    /// Reads the response: a body, or an event stream.
     async fn answer(&self, response: Response, id: u64) -> Result<Box<RawValue>, Error> {
         let limits = &self.0.limits;
         let mut inbox = Inbox::aloof(&self.0, id);
         match media(&response) {
-            Some(Media::Json) => {
-                let body = read_all(response, limits.result_bytes, limits.idle).await?;
-                let answer = inbox.take(&body)?;
-                answer.ok_or_else(|| Error::protocol("the server's answer answers another request"))
-            }
             Some(Media::EventStream) => {
                 let mut events = Events::new(response, limits, limits.stream_bytes);
                 // A stream that breaks cannot be taken up again in this revision.
@@ -131,7 +128,7 @@ impl Stateless {
                 events.release();
                 Ok(answer)
             }
-            None => Err(unexpected_type()),
+            media => inbox.body(response, media).await,
         }
     }
 }
@@ -141,12 +138,10 @@ fn refused(refusal: Refusal) -> Failure {
     // Either an old server answers there now, which has no such endpoint or wants a handshake;
     // or the URL is wrong, which finding out once more will show. A server of this revision says
     // 404 too, but with an error that names the method.
-    let astray = match refusal.status.as_u16() {
-        400 => refusal.mentions_session,
-        404 | 405 => refusal.mentions_session || refusal.error.code().is_none(),
-        _ => false,
-    };
-    match astray {
+    let is_elsewhere =
+        matches!(refusal.status.as_u16(), 404 | 405) && refusal.error.code().is_none();
+    let remedy = Remedy::without_sessions(refusal.meaning(false));
+    match is_elsewhere || remedy == Remedy::Rediscover {
         true => Failure::new(refusal.error, Remedy::Rediscover),
         false => judged(refusal.error.into()),
     }
@@ -154,8 +149,11 @@ fn refused(refusal: Refusal) -> Failure {
 
 /// The failure, with what it says about the server's revision.
 fn judged(failure: Failure) -> Failure {
+    let remedy = Remedy::without_sessions(refusals::meaning_of(&failure.error, false));
+    if remedy == Remedy::Rediscover {
+        return Failure::new(failure.error, remedy);
+    }
     match failure.error.code() {
-        Some(wire::UNSUPPORTED_VERSION) => Failure::new(failure.error, Remedy::Rediscover),
         Some(wire::MISSING_CAPABILITY) => {
             let text = "the server needs input that is not available here".to_owned();
             failure.error.with_text(text).into()

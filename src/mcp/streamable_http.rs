@@ -6,20 +6,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::body::{Events, read_all};
+use super::body::Events;
 use super::cancel::CancelOnDrop;
 use super::error::{Error, ErrorKind};
 use super::failure::{Failure, Remedy};
-use super::handshake::{INITIALIZE, PROTOCOL_VERSION, chosen};
+use super::handshake::{Initialize, PROTOCOL_VERSION, Revision, chosen, named_in};
 use super::inbox::Inbox;
 use super::legacy_params::LegacyParams;
+use super::refusals;
 use super::request::Request;
-use super::route::{Media, Refusal, Route, Unanswered, media, unexpected_type};
+use super::route::{Media, Refusal, Route, Unanswered, media};
 use super::sent::Sent;
 use super::wire::{self, Ids};
 use crate::outbound::Response;
@@ -41,15 +41,37 @@ pub(super) struct Session(Arc<Route>);
 impl Session {
     /// Shakes hands. [`Remedy::OlderTransport`] if the endpoint does not seem to know Streamable
     /// HTTP.
-    pub(super) async fn connect(mut route: Route, ids: &Ids) -> Result<Self, Failure> {
+    ///
+    /// A server that refuses the newest revision, instead of choosing another, and names one that
+    /// we speak, is asked once more for that one (xiaohongshu-mcp#697,
+    /// agentic-awesome-skills#1003).
+    pub(super) async fn connect(route: Route, ids: &Ids) -> Result<Self, Failure> {
+        let refused = match Self::initialize(route.clone(), ids, Revision::NEWEST).await {
+            Ok(session) => return Ok(session),
+            Err(refused) => refused,
+        };
+        match refused.instead {
+            Some(revision) => Self::initialize(route, ids, revision)
+                .await
+                .map_err(|refused| refused.failure),
+            None => Err(refused.failure),
+        }
+    }
+
+    /// Shakes hands over a revision.
+    async fn initialize(
+        mut route: Route,
+        ids: &Ids,
+        revision: Revision,
+    ) -> Result<Self, NotInitialized> {
         let id = ids.next();
-        let body = wire::request(id, "initialize", INITIALIZE, 128);
+        let body = wire::request(id, "initialize", Initialize::over(revision), 128);
         let response = route
-            .post(body, &Sent::default())
+            .post(id, body, &Sent::default())
             .await
             .map_err(|unanswered| match unanswered {
                 Unanswered::Refused(refusal) => not_initialized(refusal),
-                Unanswered::Failed(failure) => failure,
+                Unanswered::Failed(failure) => failure.into(),
             })?;
         if let Some(session) = session_id(&response)? {
             // Whoever has it can speak in our name.
@@ -57,6 +79,7 @@ impl Session {
             route.headers.insert(SESSION_ID, session);
         }
         let mut route = Arc::new(route);
+        let mut unfinished = Unfinished(Some(Arc::clone(&route)));
         let result = Self(Arc::clone(&route)).answer(response, id).await?;
         let revision = chosen(&result)?;
         if revision.has_header() {
@@ -64,10 +87,10 @@ impl Session {
             Arc::make_mut(&mut route)
                 .headers
                 .insert(PROTOCOL_VERSION, version);
+            unfinished.0 = Some(Arc::clone(&route));
         }
-        route
-            .tell(wire::notification("notifications/initialized", None::<()>))
-            .await?;
+        route.tell_initialized().await;
+        unfinished.0 = None;
         tracing::debug!(
             revision = revision.as_str(),
             "connected over Streamable HTTP"
@@ -86,8 +109,11 @@ impl Session {
         let body = wire::request(id, method, LegacyParams::new(request), size);
         let sent = Sent::default();
         let mut cancel = CancelOnDrop::new(&self.0, id, method, &sent);
-        let answer = match self.0.post_with(headers, body, &sent).await {
-            Ok(response) => self.answer(response, id).await.map_err(Failure::from),
+        let answer = match self.0.post_with(headers, id, body, &sent).await {
+            Ok(response) => {
+                let answer = self.answer(response, id).await;
+                answer.map_err(|error| self.failed(error))
+            }
             Err(Unanswered::Refused(refusal)) => Err(self.refused(refusal)),
             Err(Unanswered::Failed(failure)) => Err(failure),
         };
@@ -102,6 +128,13 @@ impl Session {
         }
     }
 
+    /// Ends the session in the background, if there is one.
+    pub(super) fn close_aside(&self) {
+        if self.has_id() {
+            self.0.delete_aside();
+        }
+    }
+
     /// Returns `true` if the server opened a session.
     fn has_id(&self) -> bool {
         self.0.headers.contains_key(SESSION_ID)
@@ -109,31 +142,21 @@ impl Session {
 
     /// The failure of a request that was refused within this session.
     fn refused(&self, refusal: Refusal) -> Failure {
-        // A 404 to a request without a session is only a wrong URL; a 400 may well be about the
-        // session that a restarted server wants and we do not have.
-        let lost = refusal.session_is_lost()
-            && (self.has_id() || refusal.status == StatusCode::BAD_REQUEST);
-        let remedy = if refusal.error.code() == Some(wire::UNSUPPORTED_VERSION) {
-            Remedy::Rediscover
-        } else if lost {
-            Remedy::NewSession
-        } else {
-            Remedy::None
-        };
+        let remedy = Remedy::in_session(refusal.meaning(self.has_id()));
         Failure::new(refusal.error, remedy)
     }
 
-    /// Reads the response: a JSON body, or an event stream.
+    /// The failure of a request that was answered with an error, or not properly.
+    fn failed(&self, error: Error) -> Failure {
+        let remedy = Remedy::in_session(refusals::meaning_of(&error, self.has_id()));
+        Failure::new(error, remedy)
+    }
+
+    /// Reads the response: a body, or an event stream.
     async fn answer(&self, response: Response, id: u64) -> Result<Box<RawValue>, Error> {
-        let limits = &self.0.limits;
         match media(&response) {
-            Some(Media::Json) => {
-                let body = read_all(response, limits.result_bytes, limits.idle).await?;
-                let answer = Inbox::new(&self.0, id).take(&body)?;
-                answer.ok_or_else(|| Error::protocol("the server's answer answers another request"))
-            }
             Some(Media::EventStream) => self.answer_in_stream(response, id).await,
-            None => Err(unexpected_type()),
+            media => Inbox::new(&self.0, id).body(response, media).await,
         }
     }
 
@@ -198,20 +221,59 @@ impl Resume {
     }
 }
 
+/// A session that ends if the handshake does not get to its end.
+struct Unfinished(Option<Arc<Route>>);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(route) = self.0.take() {
+            Session(route).close_aside();
+        }
+    }
+}
+
+/// A handshake that failed.
+struct NotInitialized {
+    failure: Failure,
+    /// A revision that the server names in the place of ours.
+    instead: Option<Revision>,
+}
+
+impl From<Failure> for NotInitialized {
+    fn from(failure: Failure) -> Self {
+        let named = failure.error.as_rpc().map(|rpc| rpc.named.as_str());
+        Self {
+            instead: named.and_then(|named| named_in(named.as_bytes())),
+            failure,
+        }
+    }
+}
+
+impl From<Error> for NotInitialized {
+    fn from(error: Error) -> Self {
+        Failure::from(error).into()
+    }
+}
+
 /// The failure of a handshake that was refused.
-fn not_initialized(refusal: Refusal) -> Failure {
-    // What old servers say to a POST (2025-11-25, basic/transports, "Backwards compatibility").
-    // A JSON-RPC error shows that somebody there understands.
+fn not_initialized(refusal: Refusal) -> NotInitialized {
+    // What old servers say to a POST (2025-11-25, basic/transports, "Backwards compatibility"),
+    // and what else says that a POST, or what it accepts, is not known. A JSON-RPC error shows
+    // that somebody there understands.
     let old = matches!(
-        refusal.status,
-        StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED
+        refusal.status.as_u16(),
+        400 | 404 | 405 | 406 | 415 | 422 | 501
     ) && refusal.error.kind() == ErrorKind::Status;
     let remedy = if old {
         Remedy::OlderTransport
     } else {
         Remedy::None
     };
-    Failure::new(refusal.error, remedy)
+    let instead = named_in(refusal.says());
+    NotInitialized {
+        failure: Failure::new(refusal.error, remedy),
+        instead,
+    }
 }
 
 /// The session id that a response assigns.

@@ -5,6 +5,7 @@
 //! beyond the limits fails as a whole: cut short, it would look as if its last tools were removed.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -65,7 +66,9 @@ pub(super) struct Listing<'a> {
     limits: &'a ServerLimits,
     list: ToolList,
     plans: Plans,
-    cursors: Vec<String>,
+    cursors: Vec<Box<RawValue>>,
+    /// The tools of the page before, as they came.
+    before: Option<Box<RawValue>>,
     bytes: usize,
 }
 
@@ -75,8 +78,9 @@ pub(super) struct Listing<'a> {
 struct Page<'a> {
     #[serde(borrow)]
     tools: &'a RawValue,
-    /// The cursor, absent on the last page. An empty string is a cursor like any other.
-    next_cursor: Option<String>,
+    /// The cursor, absent on the last page. It is sent back as it came, whatever it is.
+    #[serde(borrow)]
+    next_cursor: Option<&'a RawValue>,
     ttl_ms: Option<f64>,
     // `cacheScope` is not read: lists are never shared between credentials, be they public or not.
     #[serde(borrow)]
@@ -91,7 +95,7 @@ struct Entry<'a> {
     title: Option<String>,
     description: Option<String>,
     #[serde(borrow)]
-    input_schema: &'a RawValue,
+    input_schema: Option<&'a RawValue>,
     #[serde(borrow)]
     output_schema: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -115,17 +119,18 @@ impl<'a> Listing<'a> {
             list: ToolList::default(),
             plans: Plans::new(),
             cursors: Vec::new(),
+            before: None,
             bytes: 0,
         }
     }
 
-    /// Adds a page and returns the next one's cursor. `has_param_headers` says whether calls will
-    /// repeat arguments in headers, as 2026-07-28 has it; older revisions know no such annotations.
+    /// Adds a page and returns the next one's cursor. `is_stateless` says whether this is 2026-07-28,
+    /// where calls repeat arguments in headers and an empty cursor is one like any other.
     pub(super) fn add(
         &mut self,
         result: &RawValue,
-        has_param_headers: bool,
-    ) -> Result<Option<String>, Error> {
+        is_stateless: bool,
+    ) -> Result<Option<Box<RawValue>>, Error> {
         self.bytes += result.get().len();
         if self.bytes > self.limits.stream_bytes {
             return Err(too_large("bytes", self.limits.stream_bytes));
@@ -137,12 +142,18 @@ impl<'a> Listing<'a> {
                 "the server's tool list is of a type that we did not ask for",
             ));
         }
-        raw::each(page.tools, |tool| self.add_tool(tool, has_param_headers))?;
+        // A list without any in Go.
+        if page.tools.get() != "null" {
+            raw::each(page.tools, |tool| self.add_tool(tool, is_stateless))?;
+        }
         if let Some(ttl) = page.ttl_ms {
             let ttl = Duration::from_millis(ttl.max(0.0) as u64);
             self.list.ttl = Some(self.list.ttl.map_or(ttl, |known| known.min(ttl)));
         }
-        self.next(page.next_cursor)
+        let cursor = page
+            .next_cursor
+            .filter(|cursor| is_cursor(cursor.get(), is_stateless));
+        self.next(page.tools, cursor)
     }
 
     /// The list, and which arguments its tools want in headers.
@@ -150,30 +161,52 @@ impl<'a> Listing<'a> {
         (self.list, self.plans)
     }
 
-    /// The next page's cursor. One that repeats would lead in a circle.
-    fn next(&mut self, cursor: Option<String>) -> Result<Option<String>, Error> {
+    /// The next page's cursor.
+    ///
+    /// One that repeats leads in a circle, and so does one to the same tools again
+    /// (codebase-memory-mcp#1247): what was read is the list, as far as anybody can know.
+    fn next(
+        &mut self,
+        tools: &RawValue,
+        cursor: Option<&RawValue>,
+    ) -> Result<Option<Box<RawValue>>, Error> {
         let Some(cursor) = cursor else {
             return Ok(None);
         };
-        if self.cursors.contains(&cursor) {
-            return Err(Error::protocol(
-                "the server's tool list goes round in circles",
-            ));
+        let known = self.cursors.iter().map(|known| known.get());
+        let before = self.before.as_deref().map(RawValue::get);
+        let is_again = before == Some(tools.get()) && tools.get() != "[]";
+        if is_again || known.into_iter().any(|known| known == cursor.get()) {
+            self.end_circle();
+            return Ok(None);
         }
-        self.cursors.push(cursor.clone());
+        self.cursors.push(cursor.to_owned());
+        self.before = Some(tools.to_owned());
         if self.cursors.len() >= self.limits.pages {
             return Err(too_large("pages", self.limits.pages));
         }
-        Ok(Some(cursor))
+        Ok(Some(cursor.to_owned()))
+    }
+
+    /// Keeps each tool of a circle once, and says that there may be more.
+    fn end_circle(&mut self) {
+        let mut seen = HashSet::new();
+        self.list
+            .tools
+            .retain(|tool| seen.insert(tool.definition()));
+        if self.list.tools.len() + self.list.left_out.len() < self.limits.tools {
+            let reason = "the list goes round in circles: it ends here, and tools may be missing";
+            self.list.left_out.push(LeftOut::new("", reason));
+        }
     }
 
     /// Reads one tool, or leaves it out with the reason.
-    fn add_tool(&mut self, tool: &RawValue, has_param_headers: bool) -> Result<(), Error> {
+    fn add_tool(&mut self, tool: &RawValue, is_stateless: bool) -> Result<(), Error> {
         if self.list.tools.len() + self.list.left_out.len() >= self.limits.tools {
             return Err(too_large("tools", self.limits.tools));
         }
         let read = read_tool(tool, self.limits).and_then(|tool| {
-            let plan = match has_param_headers {
+            let plan = match is_stateless {
                 true => Plan::of(&tool.input_schema)?,
                 false => Plan::default(),
             };
@@ -195,6 +228,34 @@ impl<'a> Listing<'a> {
     }
 }
 
+/// Returns `true` if this leads to another page. Servers of older revisions end their lists with an
+/// empty one (java-sdk#575, csharp-sdk#1072); in 2026-07-28 that is a cursor
+/// (server/utilities/pagination).
+fn is_cursor(cursor: &str, is_stateless: bool) -> bool {
+    match cursor {
+        "\"\"" => is_stateless,
+        cursor => cursor != "false",
+    }
+}
+
+impl Tool {
+    /// All that is read of it.
+    fn definition(&self) -> [String; 5] {
+        let raw = |value: &Option<Box<RawValue>>| {
+            value
+                .as_ref()
+                .map_or_else(String::new, |raw| raw.get().to_owned())
+        };
+        [
+            self.name.clone(),
+            self.description.clone().unwrap_or_default(),
+            self.input_schema.get().to_owned(),
+            raw(&self.output_schema),
+            raw(&self.annotations),
+        ]
+    }
+}
+
 /// The error of a listing beyond the limits.
 fn too_large(what: &str, max: usize) -> Error {
     let text = format!("the server's tool list is too large: more than {max} {what}");
@@ -211,9 +272,10 @@ fn read_tool(tool: &RawValue, limits: &ServerLimits) -> Result<Tool, &'static st
     if entry.name.chars().any(char::is_control) {
         return Err("the name has control characters");
     }
+    let input_schema = entry.input_schema.ok_or("it has no input schema")?;
     let is_large = |schema: &RawValue| schema.get().len() > limits.schema_bytes;
     let is_deep = |schema: &RawValue| depth(schema.get().as_bytes()) > limits.schema_depth;
-    for schema in [Some(entry.input_schema), entry.annotations] {
+    for schema in [Some(input_schema), entry.annotations] {
         if schema.is_some_and(is_large) {
             return Err("a schema is too large");
         }
@@ -225,7 +287,7 @@ fn read_tool(tool: &RawValue, limits: &ServerLimits) -> Result<Tool, &'static st
     let output_schema = entry
         .output_schema
         .filter(|schema| !is_large(schema) && !is_deep(schema));
-    if !entry.input_schema.get().starts_with('{') {
+    if !input_schema.get().starts_with('{') {
         return Err("the input schema is not an object");
     }
     if entry.execution.and_then(|e| e.task_support).as_deref() == Some("required") {
@@ -235,7 +297,7 @@ fn read_tool(tool: &RawValue, limits: &ServerLimits) -> Result<Tool, &'static st
         name: entry.name,
         title: entry.title,
         description: entry.description,
-        input_schema: entry.input_schema.to_owned(),
+        input_schema: input_schema.to_owned(),
         output_schema: output_schema.map(ToOwned::to_owned),
         annotations: entry.annotations.map(ToOwned::to_owned),
     })
@@ -282,7 +344,7 @@ mod tests {
         let limits = ServerLimits::default();
         let mut listing = Listing::new(&limits);
         let page = RawValue::from_string(page).expect("JSON");
-        assert_eq!(listing.add(&page, false).expect("a page"), None);
+        assert!(listing.add(&page, false).expect("a page").is_none());
         assert_eq!(listing.finish().0.tools[0].input_schema.get(), schema);
     }
 
@@ -345,17 +407,66 @@ mod tests {
         assert_eq!(ttl(&[json!({"tools": []})]), None);
     }
 
+    fn next(listing: &mut Listing<'_>, page: &Value, is_stateless: bool) -> Option<String> {
+        let next = listing.add(&raw(page), is_stateless).expect("a page");
+        next.map(|cursor| cursor.get().to_owned())
+    }
+
     #[test]
-    fn an_empty_cursor_is_a_cursor_and_a_repeated_one_a_circle() {
+    fn an_empty_cursor_ends_an_older_list_and_is_one_in_the_newest_revision() {
         let page = json!({"tools": [], "nextCursor": ""});
         let limits = ServerLimits::default();
+        assert_eq!(next(&mut Listing::new(&limits), &page, false), None);
         let mut listing = Listing::new(&limits);
-        assert_eq!(
-            listing.add(&raw(&page), false).expect("a page").as_deref(),
-            Some("")
-        );
-        let circle = listing.add(&raw(&page), false).expect_err("a circle");
-        assert_eq!(circle.kind(), ErrorKind::Protocol);
+        assert_eq!(next(&mut listing, &page, true).as_deref(), Some("\"\""));
+        assert_eq!(next(&mut listing, &page, true), None, "a circle");
+        assert_eq!(listing.finish().0.left_out.len(), 1);
+    }
+
+    #[test]
+    fn a_circle_ends_with_what_was_read_each_tool_once_and_says_so() {
+        let tool = |name: &str| json!({"name": name, "inputSchema": {}});
+        let page = |names: &[&str], cursor: &str| {
+            let tools: Vec<_> = names.iter().map(|name| tool(name)).collect();
+            json!({"tools": tools, "nextCursor": cursor})
+        };
+        for pages in [
+            vec![page(&["a", "b"], "x"), page(&["a", "b"], "x")],
+            vec![page(&["a"], "x"), page(&["b"], "y"), page(&["a"], "x")],
+            vec![page(&["a", "b"], "1"), page(&["a", "b"], "2")],
+        ] {
+            let limits = ServerLimits::default();
+            let mut listing = Listing::new(&limits);
+            let cursors = pages.iter().map(|page| next(&mut listing, page, false));
+            assert_eq!(cursors.last(), Some(None));
+            let (list, _) = listing.finish();
+            let names: Vec<_> = list.tools.iter().map(|tool| &tool.name).collect();
+            assert_eq!(names, ["a", "b"]);
+            assert!(list.left_out[0].reason().contains("circles"));
+        }
+    }
+
+    #[test]
+    fn a_cursor_is_sent_back_as_it_came_and_none_ends_the_list() {
+        let limits = ServerLimits::default();
+        for (cursor, expected) in [
+            (json!(2), Some("2")),
+            (json!("a\"b"), Some(r#""a\"b""#)),
+            (json!({"after": 1}), Some(r#"{"after":1}"#)),
+            (json!(null), None),
+            (json!(false), None),
+        ] {
+            let page = json!({"tools": [], "nextCursor": cursor});
+            let found = next(&mut Listing::new(&limits), &page, false);
+            assert_eq!(found.as_deref(), expected);
+        }
+    }
+
+    #[test]
+    fn no_tools_in_go_are_no_tools() {
+        let listed = list(&[json!({"tools": null})], &ServerLimits::default());
+        assert!(listed.expect("a list").tools.is_empty());
+        assert!(list(&[json!({})], &ServerLimits::default()).is_err());
     }
 
     #[test]
@@ -367,6 +478,7 @@ mod tests {
             ..ServerLimits::default()
         };
         let page = |n: usize| json!({"tools": [], "nextCursor": n.to_string()});
+        // Empty pages are no circle.
         assert!(list(&[page(1), page(2)], &limits).is_ok());
         let tool = json!({"name": "a", "inputSchema": {}});
         let many = json!({"tools": vec![tool; 6]});

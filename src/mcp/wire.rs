@@ -72,15 +72,16 @@ pub(super) fn request(id: u64, method: &str, params: impl Serialize, size: usize
     )
 }
 
-/// Encodes a notification.
-pub(super) fn notification(method: &str, params: Option<impl Serialize>) -> Bytes {
+/// Encodes a notification. Its parameters are always sent: there are servers that refuse
+/// notifications without (hyperdx#2686).
+pub(super) fn notification(method: &str, params: impl Serialize) -> Bytes {
     encode(
         0,
         &Outgoing {
             jsonrpc: "2.0",
             id: None,
             method,
-            params,
+            params: Some(params),
         },
     )
 }
@@ -168,14 +169,26 @@ impl RpcError<'_> {
         let rpc = Rpc {
             // Saturates; a fraction is no code that means anything to us.
             code: self.code as i32,
+            message: shown(&self.message),
+            has_blank_data: self.data.is_some_and(|data| data.get() == "\"\""),
             supported: self.supported(),
+            named: self.named(),
         };
         let text = format!(
             "the server answers with error {}: {}",
-            self.code,
-            shown(&self.message)
+            self.code, rpc.message
         );
         Error::rpc(rpc, text)
+    }
+
+    /// What it says of versions, for a handshake that was refused because of ours.
+    fn named(&self) -> String {
+        let data = self.data.map_or("", RawValue::get);
+        let text = [&*self.message, data].join(" ").to_ascii_lowercase();
+        match text.len() <= MAX_SUPPORTED && text.contains("version") {
+            true => text,
+            false => String::new(),
+        }
     }
 
     /// `data.supported` of an unsupported version (2026-07-28, basic/versioning).
@@ -236,6 +249,9 @@ pub(super) fn read<'a>(bytes: &'a [u8], mut take: impl FnMut(Incoming<'a>)) -> R
     {
         take(incoming(envelope)?);
         return Ok(());
+    }
+    if bytes.is_empty() {
+        return Err(Error::protocol("the server's answer is empty"));
     }
     let text: &RawValue = serde_json::from_slice(bytes).map_err(not_json)?;
     if !text.get().starts_with('[') {
@@ -319,6 +335,23 @@ pub(super) fn error_in(bytes: &[u8]) -> Option<(Option<u64>, Error)> {
     read.ok().and(found)
 }
 
+/// Returns `true` if `bytes` are an object that names this request of ours, whatever else is wrong
+/// with it.
+pub(super) fn names(bytes: &[u8], id: u64) -> bool {
+    named(bytes) == Some(id)
+}
+
+/// The request of ours that an object names, whatever else is wrong with it.
+pub(super) fn named(bytes: &[u8]) -> Option<u64> {
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        #[serde(borrow)]
+        id: Option<&'a RawValue>,
+    }
+    let named: Named<'_> = serde_json::from_slice(bytes).ok()?;
+    named.id.and_then(id_number)
+}
+
 /// The number in an id of ours as a server sends it back: `1`, `1.0` or `"1"`.
 pub(super) fn id_number(id: &RawValue) -> Option<u64> {
     let text = id.get();
@@ -363,10 +396,10 @@ mod tests {
             &body[..],
             br#"{"jsonrpc":"2.0","id":7,"method":"tools/list","params":{"cursor":""}}"#
         );
-        let body = notification("notifications/initialized", None::<()>);
+        let body = notification("notifications/initialized", json!({}));
         assert_eq!(
             &body[..],
-            br#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#
+            br#"{"jsonrpc":"2.0","method":"notifications/initialized","params":{}}"#
         );
     }
 

@@ -22,6 +22,11 @@ use super::{
     workers::{Workers, move_on},
 };
 
+/// The silence after which the other end of a connection is asked whether it is there: firewalls
+/// forget quiet connections after a minute or more, without a word to either end, and a call on
+/// such a one would wait for all of its time (copilot-cli#3257).
+const ALIVE: Duration = Duration::from_secs(30);
+
 type Boxed = Box<dyn StdError + Send + Sync>;
 
 /// Makes connections of TCP. A socket belongs to the runtime that it is made on, so it is made where
@@ -50,6 +55,9 @@ impl Connector {
             let mut http = HttpConnector::new_with_resolver(resolver);
             http.enforce_http(false);
             http.set_nodelay(true);
+            http.set_keepalive(Some(ALIVE));
+            http.set_keepalive_interval(Some(ALIVE / 2));
+            http.set_keepalive_retries(Some(3));
             HttpsConnectorBuilder::new()
                 .with_tls_config(tls.clone())
                 .https_or_http()

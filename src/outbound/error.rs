@@ -8,7 +8,7 @@ use crate::secret::Doubtful;
 ///
 /// The texts contain no address, so callers learn nothing about the internal network; operators
 /// find the refused address in a `tracing` event at level debug.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Error {
     /// An egress rule is neither an address, a CIDR block, nor a host with an optional port.

@@ -7,6 +7,7 @@
 //!   checked is the one connected to, so a name cannot be rebound in between. If an answer mixes
 //!   allowed and refused addresses, none is used. Addresses written in the URL never reach a
 //!   resolver and are checked earlier.
+//! - Every request has a `User-Agent`, `mcp-layer/VERSION` unless it brings its own.
 //! - No redirects, no proxy from the environment, no content codings, and no request is repeated by
 //!   the library.
 //! - A connection that sends on and on without an answer is closed: endless interim answers, pings
@@ -29,6 +30,7 @@
 //! ```
 
 mod address;
+mod advice;
 mod connector;
 mod error;
 mod meter;
@@ -45,7 +47,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Uri};
+use http::{HeaderValue, Request, Uri, header::USER_AGENT};
 use http_body::Body;
 use http_body_util::{BodyExt, combinators::BoxBody};
 use hyper_util::client::legacy::Client;
@@ -74,6 +76,9 @@ const IDLE_CONNECTIONS: usize = 64;
 
 /// The lifetime of an idle connection: as long as most servers keep it.
 const IDLE: Duration = Duration::from_secs(90);
+
+/// Firewalls and gateways refuse requests that do not say who sends them.
+const AGENT: &str = concat!("mcp-layer/", env!("CARGO_PKG_VERSION"));
 
 type Door = Client<Connector, BoxBody<Bytes, Infallible>>;
 
@@ -331,6 +336,9 @@ impl Outbound {
         };
         let mut request = request.map(|body| body.boxed());
         *request.uri_mut() = uri;
+        // The operator's own comes first.
+        let agent = request.headers_mut().entry(USER_AGENT);
+        agent.or_insert_with(|| HeaderValue::from_static(AGENT));
         let response = door.request(request).await.map_err(SendError::client)?;
         Ok(Response::new(response))
     }

@@ -159,6 +159,16 @@ impl SendError {
         kind
     }
 
+    /// Returns the first cause of this type.
+    pub(super) fn find<E: StdError + Clone + 'static>(&self) -> Option<E> {
+        let mut found = None;
+        self.any(|cause| {
+            found = cause.downcast_ref::<E>().cloned();
+            found.is_some()
+        });
+        found
+    }
+
     fn any(&self, mut is_it: impl FnMut(&(dyn StdError + 'static)) -> bool) -> bool {
         let mut cause = self.source();
         while let Some(error) = cause {

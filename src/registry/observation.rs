@@ -74,6 +74,10 @@ pub struct Failure {
     pub stage: Stage,
     /// The reason why the server cannot be used.
     pub reason: Inactive,
+    /// What an operator is told besides: the status and the first line of a refusal, the target of
+    /// a redirect, or what to do about a connection that failed. At most 400 characters; never for
+    /// callers or models.
+    pub detail: Option<String>,
     /// The time of the failure.
     pub at: SystemTime,
 }
@@ -105,9 +109,22 @@ pub struct NotAccepted {
 }
 
 impl Failure {
-    /// Creates a failure.
+    /// Creates a failure without a detail.
     pub fn new(stage: Stage, reason: Inactive, at: SystemTime) -> Self {
-        Self { stage, reason, at }
+        Self {
+            stage,
+            reason,
+            detail: None,
+            at,
+        }
+    }
+
+    /// The reason and the detail, in words for an operator.
+    pub fn message(&self) -> String {
+        match &self.detail {
+            Some(detail) => format!("{}; {detail}", self.reason),
+            None => self.reason.to_string(),
+        }
     }
 }
 

@@ -61,6 +61,7 @@ mod upstream_faults;
 mod made_up_tokens;
 mod mcp_egress;
 mod mcp_faults;
+mod mcp_field;
 mod mcp_http_sse;
 mod mcp_runtime;
 mod mcp_sdk;

@@ -58,11 +58,11 @@ async fn a_cursor_that_repeats_ends_the_listing() {
         vec![Step::Send(json_reply(&request.result(&page)))]
     })
     .await;
-    let failed = client(&server.url(), ServerLimits::default())
+    let list = client(&server.url(), ServerLimits::default())
         .list_tools()
         .await
-        .unwrap_err();
-    assert_eq!(failed.kind(), ErrorKind::Protocol);
+        .unwrap();
+    assert_eq!((list.tools.len(), list.left_out.len()), (1, 1));
     assert_eq!(server.count("tools/list"), 2);
 }
 
@@ -275,9 +275,10 @@ async fn garbage_is_a_protocol_error() {
             "{body:?}"
         );
     }
+    // In a stream it is no answer, and the answer may still come.
     let mut stream = stream_head();
     stream.extend(event("garbage"));
-    assert_eq!(kind_of(stream).await, ErrorKind::Protocol);
+    assert_eq!(kind_of(stream).await, ErrorKind::Timeout);
     let deep = format!(
         r#"{{"jsonrpc":"2.0","id":1,"result":{}}}"#,
         "[".repeat(200_000)

@@ -282,6 +282,29 @@ async fn a_stream_that_begins_otherwise_is_refused() {
     );
 }
 
+/// supergateway sends the log lines of what it runs; dav-mcp#31 heartbeats.
+#[tokio::test]
+async fn events_that_are_no_messages_disturb_nobody_who_waits() {
+    let server = OldServer::start().await;
+    let client = old_client(&server);
+    let waiting = tokio::spawn({
+        let client = client.clone();
+        async move { call(&client, "a", r#"{"ms":300}"#).await }
+    });
+    until("the call runs", || server.count("tools/call") == 1).await;
+    for noise in [
+        "[info] listening on 3000",
+        r#"{"type":"heartbeat"}"#,
+        r#"{"jsonrpc":"2.0","id":424242}"#,
+        "[]",
+    ] {
+        let _ = server.stream.send(Some(noise.to_owned()));
+    }
+    assert_eq!(waiting.await.unwrap().unwrap().text, r#"{"ms":300}"#);
+    assert_eq!(client.list_tools().await.unwrap().tools.len(), 1);
+    assert_eq!(server.count("GET"), 1);
+}
+
 #[tokio::test]
 async fn a_lost_stream_interrupts_who_waits_and_the_next_call_reconnects() {
     let server = OldServer::start().await;

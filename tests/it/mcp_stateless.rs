@@ -136,8 +136,6 @@ async fn what_says_nothing_about_revisions_is_no_verdict() {
         (401, ErrorKind::Unauthorized),
         (403, ErrorKind::Forbidden),
         (429, ErrorKind::RateLimited),
-        (500, ErrorKind::Status),
-        (503, ErrorKind::Status),
         (307, ErrorKind::Redirect),
     ] {
         let tries = AtomicUsize::new(0);
@@ -158,7 +156,11 @@ async fn what_says_nothing_about_revisions_is_no_verdict() {
     let silent = Evil::serve_all(|_| vec![Step::Hang]).await;
     let failed = call(&client(&silent.url(), short_limits()), "a", "{}").await;
     assert_eq!(failed.unwrap_err().kind(), ErrorKind::Timeout);
-    assert_eq!(silent.received().len(), 1);
+    assert_eq!(
+        silent.count("initialize"),
+        1,
+        "silence may be an older server's"
+    );
 }
 
 #[tokio::test]

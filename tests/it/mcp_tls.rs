@@ -100,10 +100,15 @@ async fn a_bad_certificate_gets_no_credential_and_no_second_try_without_tls() {
     let mut expired = named("localhost");
     expired.not_before = date_time_ymd(2020, 1, 1);
     expired.not_after = date_time_ymd(2021, 1, 1);
-    for (what, roots, certificate) in [
-        ("unknown root", None, named("localhost")),
-        ("wrong name", Some(&*authority.pem), named("other.example")),
-        ("expired", Some(&*authority.pem), expired),
+    for (what, roots, certificate, told) in [
+        ("unknown root", None, named("localhost"), "ca_file"),
+        (
+            "wrong name",
+            Some(&*authority.pem),
+            named("other.example"),
+            "is for other names than localhost",
+        ),
+        ("expired", Some(&*authority.pem), expired, "has expired"),
     ] {
         let port = in_front_of(&server, authority.certify(&certificate)).await;
         let failed = call_over_tls(roots, port).await.unwrap_err();
@@ -113,6 +118,8 @@ async fn a_bad_certificate_gets_no_credential_and_no_second_try_without_tls() {
             "the TLS handshake with the server failed",
             "{what}"
         );
+        let detail = failed.detail().unwrap();
+        assert!(detail.contains(told), "{what}: {detail}");
         assert!(!everything(&failed).contains("canary"));
     }
     assert_eq!(server.connections(), 0);

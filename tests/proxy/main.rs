@@ -155,6 +155,7 @@ fn the_check_fails_where_a_server_cannot_be_used() {
         out.contains("gone") && out.contains("inactive: it is unreachable"),
         "{out}"
     );
+    assert!(out.contains("; nothing listens at 127.0.0.1:"), "{out}");
 }
 
 #[test]

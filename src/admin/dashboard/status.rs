@@ -33,9 +33,17 @@ impl StatusView {
             None => ("good", "Tools listed".to_owned(), listed_at),
             Some(Reason::Disabled) => ("", "Switched off".to_owned(), server.updated_at),
             Some(Reason::Unreachable) => {
-                let why = match failure.map(|failure| &failure.reason) {
-                    Some(Inactive::Unreachable { message }) => format!("Unreachable: {message}"),
-                    Some(other) => format!("Unreachable: {other}"),
+                let why = match failure {
+                    Some(failure) => {
+                        let detail = failure.detail.as_deref();
+                        let detail = detail.map_or_else(String::new, |d| format!("; {d}"));
+                        match &failure.reason {
+                            Inactive::Unreachable { message } => {
+                                format!("Unreachable: {message}{detail}")
+                            }
+                            other => format!("Unreachable: {other}{detail}"),
+                        }
+                    }
                     None => "Unreachable".to_owned(),
                 };
                 let why = match failing_since {
@@ -66,7 +74,7 @@ impl StatusView {
                 None => "Active",
                 Some(_) => "Inactive",
             },
-            why: Shown::short(&why, 300),
+            why: Shown::short(&why, 600),
             when: at.map(|at| When::of(at, now)),
         }
     }

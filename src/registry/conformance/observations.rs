@@ -178,7 +178,9 @@ pub async fn every_reason_of_a_failure_is_kept(store: impl ServerStore + Observa
     let server = ServerId::random();
     let mut seen = Observation::default();
     for (stage, reason) in reasons {
-        seen.last_failure = Some(Failure::new(stage, reason, time()));
+        let mut failure = Failure::new(stage, reason, time());
+        failure.detail = (stage == Stage::List).then(|| "status 502: Bad Gateway".to_owned());
+        seen.last_failure = Some(failure);
         assert!(observe(&store, &server, &seen).await);
         let stored = observation(&store, &server).await.unwrap();
         assert_eq!(stored.last_failure, seen.last_failure);

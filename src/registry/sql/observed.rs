@@ -124,6 +124,8 @@ impl Health {
 struct FailureRecord {
     stage: Stage,
     reason: Reason,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
     at: i64,
 }
 
@@ -154,6 +156,7 @@ impl From<&Failure> for FailureRecord {
                 Inactive::TooManyCredentials => Reason::TooManyCredentials,
                 Inactive::NoTools => Reason::NoTools,
             },
+            detail: failure.detail.clone(),
             at: milliseconds(failure.at),
         }
     }
@@ -171,6 +174,9 @@ impl From<FailureRecord> for Failure {
             Reason::TooManyCredentials => Inactive::TooManyCredentials,
             Reason::NoTools => Inactive::NoTools,
         };
-        Self::new(record.stage, reason, time(record.at))
+        Self {
+            detail: record.detail,
+            ..Self::new(record.stage, reason, time(record.at))
+        }
     }
 }

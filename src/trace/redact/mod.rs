@@ -27,7 +27,7 @@ use self::{
 const NESTED: usize = 3;
 
 /// `text` without what looks like a secret.
-pub(super) fn redacted(text: &str) -> String {
+pub(crate) fn redacted(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     match memmem::find(text.as_bytes(), KEY_BEGINS) {
         Some(_) => scan(&without_private_keys(text), 0, &mut out),
