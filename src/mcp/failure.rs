@@ -1,7 +1,7 @@
 //! A failed request, and what may still be done about it.
 
 use super::error::Error;
-use super::refusals::Meaning;
+use super::meaning::Meaning;
 
 /// An error with what our client may do before it gives up. Callers only see the error.
 #[derive(Debug)]

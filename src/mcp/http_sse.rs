@@ -33,9 +33,10 @@ use super::failure::{Failure, Remedy};
 use super::handshake::{Initialize, Revision, chosen};
 use super::inbox::{Courtesy, Skipped};
 use super::legacy_params::LegacyParams;
-use super::refusals;
+use super::meaning;
+use super::refusal::Unanswered;
 use super::request::Request;
-use super::route::{Route, Unanswered};
+use super::route::Route;
 use super::sent::Sent;
 use super::wire::{self, Ids, Incoming};
 use crate::outbound::Destination;
@@ -152,7 +153,7 @@ fn refused(unanswered: Unanswered) -> Failure {
 
 /// The failure of a request that was answered with an error.
 fn failed(error: Error) -> Failure {
-    let remedy = Remedy::in_session(refusals::meaning_of(&error, true));
+    let remedy = Remedy::in_session(meaning::meaning_of(&error, true));
     Failure::new(error, remedy)
 }
 

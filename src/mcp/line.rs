@@ -13,7 +13,7 @@ use super::connection::{Dialect, Dialer};
 use super::error::{Error, ErrorKind};
 use super::failure::{Failure, Remedy};
 use super::link::{Known, Link};
-use super::refusals;
+use super::meaning;
 use super::request::Request;
 
 /// The pause before a request that was never sent is sent again: a restarting server needs a
@@ -110,7 +110,7 @@ impl Line {
         let is_old = request.began.is_some_and(|began| link.born < began);
         match failure.remedy {
             Remedy::None | Remedy::Doubt if is_old => {
-                if !refusals::is_worth_a_session(&failure.error) {
+                if !meaning::is_worth_a_session(&failure.error) {
                     return failure.remedy;
                 }
                 link.doubt_listings();
@@ -128,7 +128,7 @@ impl Line {
     /// the server speaks if it was thought to need none.
     pub(super) fn listing_failed(&self, error: &Error) {
         let is_silence = matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Unreachable);
-        if !is_silence && !refusals::is_worth_a_session(error) {
+        if !is_silence && !meaning::is_worth_a_session(error) {
             return;
         }
         if let Some(link) = self.present() {

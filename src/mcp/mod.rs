@@ -17,7 +17,7 @@
 //!     stateless, streamable_http, http_sse
 //!       Inbox       the answer, amid what else the server says
 //!       Route       one HTTP exchange; what the head of a response means
-//!         refusals  the table: which refusals show that nothing ran, or that a session is lost
+//!         meaning   the table: which refusals show that nothing ran, or that a session is lost
 //!       Events      an event stream within limits
 //!         wire, sse the two formats
 //!         Sent      whether a request left us, which decides what may be repeated
@@ -80,9 +80,10 @@ mod first_line;
 mod handshake;
 mod inbox;
 mod legacy_params;
+mod meaning;
 mod param_headers;
 mod redirect;
-mod refusals;
+mod refusal;
 mod request;
 mod retry_after;
 mod route;

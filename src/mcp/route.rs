@@ -1,4 +1,4 @@
-//! One HTTP exchange with a server: what is sent, and what the head of the response means.
+//! One HTTP exchange with a server: what is sent, and whether the response is a success.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -8,35 +8,24 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{
     ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
-    WWW_AUTHENTICATE,
 };
-use http::{Method, Request, StatusCode};
+use http::{Method, Request};
 use http_body::Body;
 use http_body_util::Empty;
 use url::Url;
 
-use super::body::read_all;
 use super::credential::Credential;
-use super::error::{Error, ErrorKind, Later, may_heal};
+use super::error::{Error, ErrorKind, may_heal};
 use super::failure::{Failure, Remedy};
-use super::first_line::first_line;
 use super::limits::ServerLimits;
 use super::redirect;
-use super::refusals::{self, Meaning, Refused};
-use super::retry_after::retry_after;
+use super::refusal::{Refusal, Unanswered};
 use super::sent::{Outgoing, Sent};
 use super::wire;
 use crate::outbound::{Destination, Outbound, Response, SendError};
-use crate::scrub::Scrubber;
 
 /// The limit of a message that no request waits for, such as a cancellation.
 const ASIDE: Duration = Duration::from_secs(5);
-
-/// The bytes of an error answer that are read, to see if it is a JSON-RPC error and what it says.
-const ERROR_BODY: usize = 64 * 1024;
-
-/// The time for which the body of an error answer is waited for.
-const ERROR_BODY_IDLE: Duration = Duration::from_secs(2);
 
 /// The way to a server: where messages go and the headers they all carry.
 #[derive(Clone)]
@@ -57,22 +46,6 @@ pub(super) struct Route {
 pub(super) enum Media {
     Json,
     EventStream,
-}
-
-/// A response that is no success.
-pub(super) struct Refusal {
-    pub(super) status: StatusCode,
-    pub(super) error: Error,
-    /// The body, in lower case.
-    says: Vec<u8>,
-    /// The body names a request of ours.
-    names_us: bool,
-}
-
-/// No answer to read: no response at all, or a refusal.
-pub(super) enum Unanswered {
-    Refused(Refusal),
-    Failed(Failure),
 }
 
 impl Route {
@@ -244,7 +217,9 @@ impl Route {
     /// Takes a response for an answer to the request of this id, or for a refusal.
     async fn judge(&self, response: Response, id: Option<u64>) -> Result<Response, Unanswered> {
         if !response.status().is_success() {
-            return Err(Unanswered::Refused(self.refusal(response, id).await));
+            let live = self.credential.now();
+            let refusal = Refusal::read(response, self.url(), id, &live.scrubber).await;
+            return Err(Unanswered::Refused(refusal));
         }
         let codings = response.headers().get_all(CONTENT_ENCODING);
         if codings
@@ -258,65 +233,6 @@ impl Route {
             return Err(Failure::from(error).into());
         }
         Ok(response)
-    }
-
-    /// Reads why a response refuses the request.
-    async fn refusal(&self, response: Response, id: Option<u64>) -> Refusal {
-        let status = response.status();
-        let live = self.credential.now();
-        let challenge = challenge(response.headers()).map(|text| live.scrubber.text(text));
-        let mut error = Error::status_of(status.as_u16(), challenge);
-        let later = retry_after(response.headers())
-            .filter(|_| matches!(status.as_u16(), 429 | 503))
-            .map(Later::In);
-        if status.is_redirection() {
-            let target = redirect::shown(response.headers(), self.url(), &live.scrubber);
-            let target = target.map_or_else(String::new, |target| format!(" to {target}"));
-            let detail = format!("status {}{target}", status.as_u16());
-            return Refusal::new(status, error.with_detail(Some(detail)));
-        }
-        let body = read_all(response, ERROR_BODY, ERROR_BODY_IDLE)
-            .await
-            .unwrap_or_default();
-        let detail = detail(status, &body, &live.scrubber);
-        let mut names_us = false;
-        if let Ok(body) = wire::scrubbed(&body, &live.scrubber)
-            && let Some((answered, rpc)) = wire::error_in(&body)
-        {
-            names_us = answered.is_some();
-            if is_answer(status, &error, answered.is_some() && answered == id) {
-                error = rpc;
-            }
-        }
-        Refusal {
-            says: body.to_ascii_lowercase(),
-            names_us,
-            ..Refusal::new(status, error.with_detail(detail).with_later(later))
-        }
-    }
-}
-
-/// What an operator is told of a refusal: its status, and the first line of its body.
-fn detail(status: StatusCode, body: &[u8], scrubber: &Scrubber) -> Option<String> {
-    let status = status.as_u16();
-    Some(match first_line(body, scrubber) {
-        Some(line) => format!("status {status}: {line}"),
-        None => format!("status {status}, and no more"),
-    })
-}
-
-/// Returns `true` if a JSON-RPC error in the body says more than the status, and is taken for it.
-///
-/// A transport's refusal is a JSON-RPC error without an id, under 4xx (2025-11-25,
-/// basic/transports). In answer to our own request it is the server's answer under any status; a
-/// *result* under such a status contradicts itself, and is none. What is a matter of authorization
-/// stays that.
-fn is_answer(status: StatusCode, error: &Error, is_ours: bool) -> bool {
-    match error.kind() {
-        ErrorKind::Status => is_ours || status.is_client_error(),
-        ErrorKind::Forbidden => is_ours && error.challenge().is_none(),
-        ErrorKind::RateLimited => is_ours,
-        _ => false,
     }
 }
 
@@ -353,67 +269,4 @@ pub(super) fn media(response: &Response) -> Option<Media> {
 pub(super) fn unexpected_type() -> Error {
     let text = "the server's answer has an unexpected content type";
     Error::new(ErrorKind::ContentType, text)
-}
-
-/// The `WWW-Authenticate` headers in one text.
-fn challenge(headers: &HeaderMap) -> Option<String> {
-    const MAX: usize = 4096;
-    let mut all = String::new();
-    for value in headers
-        .get_all(WWW_AUTHENTICATE)
-        .iter()
-        .filter_map(|v| v.to_str().ok())
-    {
-        if all.len() + value.len() + 2 > MAX {
-            break;
-        }
-        if !all.is_empty() {
-            all.push_str(", ");
-        }
-        all.push_str(value);
-    }
-    Some(all).filter(|all| !all.is_empty())
-}
-
-impl Refusal {
-    fn new(status: StatusCode, error: Error) -> Self {
-        Self {
-            status,
-            error,
-            says: Vec::new(),
-            names_us: false,
-        }
-    }
-
-    /// What it means, within a session or without.
-    pub(super) fn meaning(&self, in_session: bool) -> Meaning {
-        refusals::meaning(&Refused {
-            status: self.status.as_u16(),
-            rpc: self.error.as_rpc(),
-            body: &self.says,
-            names_us: self.names_us,
-            in_session,
-            is_challenge: self.error.challenge().is_some(),
-        })
-    }
-
-    /// What it says, in lower case.
-    pub(super) fn says(&self) -> &[u8] {
-        &self.says
-    }
-}
-
-impl Unanswered {
-    pub(super) fn into_failure(self) -> Failure {
-        match self {
-            Self::Refused(refusal) => refusal.error.into(),
-            Self::Failed(failure) => failure,
-        }
-    }
-}
-
-impl From<Failure> for Unanswered {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
-    }
 }

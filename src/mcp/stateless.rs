@@ -15,9 +15,10 @@ use super::error::Error;
 use super::failure::{Failure, Remedy};
 use super::handshake::{CLIENT_INFO, Info, PROTOCOL_VERSION};
 use super::inbox::Inbox;
-use super::refusals;
+use super::meaning;
+use super::refusal::{Refusal, Unanswered};
 use super::request::Request;
-use super::route::{Media, Refusal, Route, Unanswered, media};
+use super::route::{Media, Route, media};
 use super::sent::Sent;
 use super::wire;
 use crate::outbound::Response;
@@ -149,7 +150,7 @@ fn refused(refusal: Refusal) -> Failure {
 
 /// The failure, with what it says about the server's revision.
 fn judged(failure: Failure) -> Failure {
-    let remedy = Remedy::without_sessions(refusals::meaning_of(&failure.error, false));
+    let remedy = Remedy::without_sessions(meaning::meaning_of(&failure.error, false));
     if remedy == Remedy::Rediscover {
         return Failure::new(failure.error, remedy);
     }

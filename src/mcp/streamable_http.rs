@@ -17,9 +17,10 @@ use super::failure::{Failure, Remedy};
 use super::handshake::{Initialize, PROTOCOL_VERSION, Revision, chosen, named_in};
 use super::inbox::Inbox;
 use super::legacy_params::LegacyParams;
-use super::refusals;
+use super::meaning;
+use super::refusal::{Refusal, Unanswered};
 use super::request::Request;
-use super::route::{Media, Refusal, Route, Unanswered, media};
+use super::route::{Media, Route, media};
 use super::sent::Sent;
 use super::wire::{self, Ids};
 use crate::outbound::Response;
@@ -148,7 +149,7 @@ impl Session {
 
     /// The failure of a request that was answered with an error, or not properly.
     fn failed(&self, error: Error) -> Failure {
-        let remedy = Remedy::in_session(refusals::meaning_of(&error, self.has_id()));
+        let remedy = Remedy::in_session(meaning::meaning_of(&error, self.has_id()));
         Failure::new(error, remedy)
     }
 

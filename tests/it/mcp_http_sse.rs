@@ -1,5 +1,6 @@
 //! The transport of 2024-11-05, and the way to it.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ struct OldServer {
     url: String,
     seen: Arc<Mutex<Vec<(String, Value)>>>,
     stream: broadcast::Sender<Option<String>>,
+    /// The number of the session that it knows.
+    session: Arc<AtomicUsize>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -26,11 +29,14 @@ impl OldServer {
         let url = format!("http://{}/sse", listener.local_addr().unwrap());
         let seen = Arc::<Mutex<Vec<(String, Value)>>>::default();
         let (stream, _) = broadcast::channel(64);
+        let session = Arc::new(AtomicUsize::new(1));
         let task = tokio::spawn({
             let (seen, stream) = (Arc::clone(&seen), stream.clone());
+            let session = Arc::clone(&session);
             async move {
                 while let Ok((connection, _)) = listener.accept().await {
-                    tokio::spawn(serve(connection, Arc::clone(&seen), stream.clone()));
+                    let (seen, session) = (Arc::clone(&seen), Arc::clone(&session));
+                    tokio::spawn(serve(connection, seen, stream.clone(), session));
                 }
             }
         });
@@ -38,8 +44,14 @@ impl OldServer {
             url,
             seen,
             stream,
+            session,
             task,
         }
+    }
+
+    /// Forgets the session, and keeps its stream open, as a gateway does before a new server.
+    fn forget(&self) {
+        self.session.fetch_add(1, Ordering::SeqCst);
     }
 
     fn count(&self, what: &str) -> usize {
@@ -65,6 +77,7 @@ async fn serve(
     connection: tokio::net::TcpStream,
     seen: Arc<Mutex<Vec<(String, Value)>>>,
     stream: broadcast::Sender<Option<String>>,
+    session: Arc<AtomicUsize>,
 ) -> Option<()> {
     let mut connection = BufReader::new(connection);
     loop {
@@ -98,10 +111,16 @@ async fn serve(
         let body: Value = serde_json::from_slice(&body).unwrap_or_default();
         seen.lock().unwrap().push((line.clone(), body.clone()));
         if line.starts_with("GET") {
-            return listen(connection, stream).await;
+            return listen(connection, stream, session.load(Ordering::SeqCst)).await;
         }
         if line.starts_with("POST /sse") {
             connection.write_all(&status(405)).await.ok()?;
+            continue;
+        }
+        let known = format!("sessionId={} ", session.load(Ordering::SeqCst));
+        if !line.contains(&known) {
+            let gone = reply(404, "", "Could not find session");
+            connection.write_all(&gone).await.ok()?;
             continue;
         }
         connection
@@ -115,13 +134,12 @@ async fn serve(
 async fn listen(
     mut connection: BufReader<tokio::net::TcpStream>,
     stream: broadcast::Sender<Option<String>>,
+    session: usize,
 ) -> Option<()> {
     let mut events = stream.subscribe();
     connection.write_all(&stream_head()).await.ok()?;
-    connection
-        .write_all(b"event: endpoint\ndata: /messages?sessionId=1\n\n")
-        .await
-        .ok()?;
+    let endpoint = format!("event: endpoint\ndata: /messages?sessionId={session}\n\n");
+    connection.write_all(endpoint.as_bytes()).await.ok()?;
     let mut ignored = [0; 16];
     loop {
         tokio::select! {
@@ -280,6 +298,19 @@ async fn a_stream_that_begins_otherwise_is_refused() {
         call(&client, "a", "{}").await.unwrap_err().kind(),
         ErrorKind::Protocol
     );
+}
+
+#[tokio::test]
+async fn a_session_that_was_forgotten_is_opened_anew_by_a_call_and_by_a_listing() {
+    let server = OldServer::start().await;
+    let client = old_client(&server);
+    assert!(call(&client, "a", "{}").await.is_ok());
+    server.forget();
+    assert!(call(&client, "a", "{}").await.is_ok());
+    assert_eq!((server.count("GET"), server.count("tools/call")), (2, 3));
+    server.forget();
+    assert_eq!(client.list_tools().await.unwrap().tools.len(), 1);
+    assert_eq!((server.count("GET"), server.count("initialize")), (3, 3));
 }
 
 /// supergateway sends the log lines of what it runs; dav-mcp#31 heartbeats.
