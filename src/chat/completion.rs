@@ -49,17 +49,18 @@ impl Completion {
         let choices = object.present("choices");
         let choice = choices.and_then(Object::first_of);
         let replaced = |value: &str, with: String| {
-            concat(&Edit::apply(
-                body,
-                vec![Edit::replace(object.span(value), with)],
-            ))
+            let edit = Edit::replace(object.span(value), with);
+            concat(&Edit::apply(body, vec![edit]))
         };
-        if let (true, Some(choices), Some(choice)) = (asked.one_choice, choices, &choice)
+        if let (Some(choices), Some(choice)) = (choices, &choice)
+            && asked.one_choice
             && choices::are_several(choices, choice)
             && let Some(joined) = choices::joined(choices)
         {
+            // Once: then it is one.
+            let one_choice = false;
             let asked = Asked {
-                one_choice: false,
+                one_choice,
                 ..asked
             };
             return Self::read(&replaced(choices, joined), asked, repairs);
@@ -67,13 +68,11 @@ impl Completion {
         if let Some(message) = choice.as_ref().and_then(|choice| choice.present("message")) {
             // The message verbatim.
             turn.message = Some(body.slice(object.span(message)));
-            turn.finish_reason = choice
-                .as_ref()
-                .and_then(|choice| choice.string("finish_reason").map(Into::into));
+            let finish_reason = choice.as_ref().and_then(|c| c.string("finish_reason"));
+            turn.finish_reason = finish_reason.map(Into::into);
             let is_cut = turn.finish_reason.as_deref().is_some_and(repair::is_cut);
-            let takes_old = asked.tools_only;
-            let taken =
-                Object::parse(message).map(|message| repair::taken(&message, is_cut, takes_old));
+            let taken = |message| repair::taken(&message, is_cut, asked.tools_only);
+            let taken = Object::parse(message).map(taken);
             let (repaired, calls) = taken.unwrap_or_default();
             if let Some(repaired) = repaired.filter(|_| repairs) {
                 // Once: what is not right then never will be.

@@ -13,7 +13,9 @@ mod completion;
 mod conversation;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzz;
+mod merge;
 mod open_turn;
+mod pieces;
 mod repair;
 mod request;
 mod tool_call;

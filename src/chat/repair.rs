@@ -14,7 +14,7 @@
 //! | one id twice (HKUDS/nanobot#4059, can1357/oh-my-pi#2055) | another for the second | here |
 //! | `function_call`, the old form (run-llama/llama_index#18313) | a call | here |
 //! | text and calls in several choices, a `message` in a stream | one choice, a delta | `choices.rs` |
-//! | pieces of calls that no client could assemble | whole calls, in one delta | `assembly.rs` |
+//! | pieces of calls that no client could assemble | whole calls, in one delta | `pieces.rs` |
 //!
 //! Long ids stay: they may be what the provider itself needs back (BerriAI/litellm#37849).
 
