@@ -127,7 +127,9 @@ impl<'a> Chunk<'a> {
     }
 
     pub(crate) fn usage(&self) -> Option<Map<String, Value>> {
-        let usage = self.object.present("usage")?;
+        // Moonshot has it in the last choice (earendil-works/pi#2017).
+        let in_choice = || self.choice.as_ref()?.present("usage");
+        let usage = self.object.present("usage").or_else(in_choice)?;
         serde_json::from_str(usage).ok()
     }
 

@@ -272,9 +272,9 @@ fn read_tool(tool: &RawValue, limits: &ServerLimits) -> Result<Tool, &'static st
     if entry.name.chars().any(char::is_control) {
         return Err("the name has control characters");
     }
+    let input_schema = entry.input_schema.ok_or("it has no input schema")?;
     let is_large = |schema: &RawValue| schema.get().len() > limits.schema_bytes;
     let is_deep = |schema: &RawValue| depth(schema.get().as_bytes()) > limits.schema_depth;
-    let input_schema = entry.input_schema.ok_or("it has no input schema")?;
     for schema in [Some(input_schema), entry.annotations] {
         if schema.is_some_and(is_large) {
             return Err("a schema is too large");

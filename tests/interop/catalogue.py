@@ -174,7 +174,7 @@ ON_REQUEST = [
             *python("excel-mcp-server", "streamable-http", "--host", "127.0.0.1")(folder), "--port", port,
         ],
         "create_workbook", {"path": "tea.xlsx", "overwrite": True}, "tea.xlsx",
-        env={"EXCEL_FILES_PATH": "{folder}", "EXCEL_MCP_FILES_PATH": "{folder}", "EXCEL_MCP_ROOT": "{folder}"},
+        env={"EXCEL_FILES_PATH": "{folder}"},
     ),
     Published(
         "chrome-devtools",

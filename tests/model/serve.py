@@ -1,4 +1,4 @@
-"""llama.cpp's HTTP server with SmolLM2, on one thread: serve.py PORT."""
+"""llama.cpp's HTTP server with SmolLM2, on one thread: serve.py PORT [TEMPLATE]."""
 
 import sys
 from pathlib import Path
@@ -14,7 +14,8 @@ params = xllamacpp.CommonParams()
 params.model.path = str(weights)
 params.model_alias = {"smollm2"}
 params.port = int(sys.argv[1])
-params.chat_template = Path(__file__).with_name("template.jinja").read_text()
+template = sys.argv[2] if len(sys.argv) > 2 else "template.jinja"
+params.chat_template = Path(__file__).with_name(template).read_text()
 params.use_jinja = True
 params.n_ctx = 4096
 params.n_parallel = 1
