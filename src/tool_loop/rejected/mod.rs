@@ -2,7 +2,7 @@
 //!
 //! Services say in many ways that they do not take a member, but all of them name it: in `param`, in
 //! the `loc` of a validator, or in a sentence. A member counts only where one of these says that it
-//! is rejected, at the place where it stands; a service that repeats what a user or a tool said
+//! is rejected, at the place where it stands, or names what can be nothing else; a service that repeats what a user or a tool said
 //! can at worst make one turn be asked again without it.
 
 mod said;
@@ -101,6 +101,12 @@ const BETWEEN: [&str; 36] = [
     "were",
 ];
 
+/// Words of a sentence that names a member because it is missing, or for another one's sake. Any other
+/// sentence with a name that is no word of a language is about that member, however it is put.
+const WANTED: [&str; 9] = [
+    "empty", "expected", "mean", "missing", "must", "need", "needs", "require", "requires",
+];
+
 /// Returns `true` if an answer with this status may be a rejection of a member.
 pub(crate) fn may_name(status: StatusCode) -> bool {
     matches!(
@@ -127,6 +133,7 @@ fn rejects(said: &Said, row: &Optional) -> bool {
         let others = row.others.iter().any(|other| has_phrase(words, other));
         others
             || (is_meant(row, words) && is_rejected(row.name, words))
+            || is_told_of(row.name, words)
             || row.others.iter().any(|other| is_rejected(other, words))
     };
     said.paths.iter().any(is_path) || said.sentences.iter().any(is_rejected)
@@ -168,7 +175,12 @@ fn is_phrase(words: &[Word], phrase: &[&str]) -> bool {
 /// Returns `true` if a sentence can be about the member of this row: one of a message's is also the
 /// name of a request's own, of a tool's, or of nothing at all.
 fn is_meant(row: &Optional, words: &[Word]) -> bool {
-    let is_message = |word: &Word| matches!(&*word.text, "message" | "messages");
+    let is_message = |word: &Word| {
+        matches!(
+            &*word.text,
+            "assistant" | "message" | "messages" | "property"
+        )
+    };
     let is_plain = matches!(row.place, Place::Request) || row.name.starts_with("reasoning_");
     is_plain || words.iter().any(is_message)
 }
@@ -180,6 +192,12 @@ fn is_rejected(name: &str, words: &[Word]) -> bool {
     let mut places = (0..words.len()).filter(|place| is_name(&words[*place]));
     places
         .any(|place| is_rejected_before(&words[..place]) || is_rejected_behind(&words[place + 1..]))
+}
+
+/// Returns `true` if a sentence names `name`, which is a member and nothing else, and does not want it.
+fn is_told_of(name: &str, words: &[Word]) -> bool {
+    let is_wanted = |word: &Word| WANTED.contains(&&*word.text);
+    name.contains('_') && words.iter().any(|word| word.text == name) && !words.iter().any(is_wanted)
 }
 
 fn is_rejected_before(words: &[Word]) -> bool {
@@ -360,6 +378,21 @@ tool_choice
         assert_eq!(names(gemini), ["stream_options", "parallel_tool_calls"]);
         let azure = r#"{"error":{"message":"Unrecognized request arguments supplied: parallel_tool_calls, tool_choice"}}"#;
         assert_eq!(names(azure), ["parallel_tool_calls", "tool_choice"]);
+    }
+
+    #[test]
+    fn a_name_that_can_be_nothing_else_is_understood_however_it_is_put() {
+        for (text, expected) in [
+            ("stream_options cannot be used here", "stream_options"),
+            (
+                "This endpoint ignores no parallel_tool_calls: remove it",
+                "parallel_tool_calls",
+            ),
+            ("property 'reasoning' is unsupported", "reasoning"),
+        ] {
+            let body = format!(r#"{{"error":{{"message":"{text}"}}}}"#);
+            assert_eq!(names(&body), [expected], "{text}");
+        }
     }
 
     #[test]
