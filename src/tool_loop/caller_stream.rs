@@ -171,36 +171,38 @@ impl CallerStream {
             StreamEvent::Chunk(text) => text,
             StreamEvent::Error(text) => return Err(Failure::Reported(text)),
         };
+        // Nothing that a chunk of several choices is taken apart into is one itself.
+        for text in self.take_chunk(reader, text, is_last).await? {
+            self.take_chunk(reader, text, is_last).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes a chunk of a stream of one choice; of another, returns those that it is made of.
+    async fn take_chunk(
+        &mut self,
+        reader: &mut StreamReader,
+        text: String,
+        is_last: bool,
+    ) -> Result<Vec<String>, Failure> {
+        const TAKEN: Vec<String> = Vec::new();
         let Some(chunk) = Chunk::parse(&text) else {
             // Whatever it is to say, it is not about the turn.
             if !is_last {
                 self.event(&text).await;
             }
-            return Ok(());
+            return Ok(TAKEN);
         };
         if chunk.is_error() {
             return Err(Failure::Reported(text));
         }
-        match reader.apart(&chunk) {
-            None => self.take_chunk(reader, text).await,
-            Some(chunks) => {
-                for text in chunks {
-                    self.take_chunk(reader, text).await;
-                }
-            }
+        if let Some(chunks) = reader.apart(&chunk) {
+            return Ok(chunks);
         }
-        Ok(())
-    }
-
-    /// Takes a chunk of a stream of one choice.
-    async fn take_chunk(&mut self, reader: &mut StreamReader, text: String) {
-        let Some(chunk) = Chunk::parse(&text) else {
-            return;
-        };
         reader.add(&chunk);
         if !chunk.has_choice() && chunk.usage().is_some() {
             self.held.usage = Some(text);
-            return;
+            return Ok(TAKEN);
         }
         if self.identity.is_none() {
             self.identity = reader.identity().cloned();
@@ -216,9 +218,10 @@ impl CallerStream {
             }
             self.held.bytes += text.len();
             self.held.chunks.push(text);
-            return;
+            return Ok(TAKEN);
         }
         self.forward(&chunk, Change::default()).await;
+        Ok(TAKEN)
     }
 
     /// Sends a chunk to the caller as one of the caller's stream.
