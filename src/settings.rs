@@ -207,7 +207,16 @@ pub(crate) enum Paths {
 }
 
 /// The ends of paths of other APIs that models answer, where callers look for tools as well.
-const OTHERS: [&str; 3] = ["completions", "messages", "responses"];
+const OTHERS: [&str; 8] = [
+    "completions",
+    "edits",
+    "embeddings",
+    "generations",
+    "messages",
+    "moderations",
+    "responses",
+    "speech",
+];
 
 impl Paths {
     pub(crate) fn contain(&self, path: &str) -> bool {
@@ -254,7 +263,13 @@ mod tests {
         for path in ["/ask", "/ask/", "//ask"] {
             assert!(one.contain(path) && !any.contain(path), "{path}");
         }
-        for path in ["/v1/completions", "/v1/responses/", "/v1/messages"] {
+        for path in [
+            "/v1/completions",
+            "/v1/responses/",
+            "/v1/messages",
+            "/v1/embeddings",
+            "/v1/audio/speech",
+        ] {
             assert!(!any.contain(path) && any.are_beside(path), "{path}");
         }
         for path in [

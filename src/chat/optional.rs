@@ -35,7 +35,7 @@ const fn row(place: Place, name: &'static str, others: &'static [&'static str]) 
 }
 
 /// All of them.
-pub(crate) const OPTIONAL: [Optional; 12] = [
+pub(crate) const OPTIONAL: [Optional; 15] = [
     // Asked for to count tokens. Databricks (continuedev/continue#12936, anomalyco/opencode#31156),
     // Cerebras (janhq/jan#7928), Bedrock, which names the inner member (BerriAI/litellm#9916).
     row(Place::Request, "stream_options", &["include_usage"]),
@@ -60,6 +60,10 @@ pub(crate) const OPTIONAL: [Optional; 12] = [
     // What OpenAI's own answers have, rejected where a router sends the next turn elsewhere.
     row(Place::Turn, "annotations", &[]),
     row(Place::Turn, "refusal", &[]),
+    // What vLLM's answers have beside them, all null, and what Groq's tell of its own tools.
+    row(Place::Turn, "audio", &[]),
+    row(Place::Turn, "function_call", &[]),
+    row(Place::Turn, "executed_tools", &[]),
     // Wanted by Gemini; OpenCode's relay (NousResearch/hermes-agent#114713), xAI
     // (BerriAI/litellm#9720).
     row(Place::ToolMessage, "name", &["can have a name"]),

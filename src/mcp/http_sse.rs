@@ -162,13 +162,12 @@ const NOT_OLD: &str = "the server's event stream does not begin with an endpoint
 /// Events before the endpoint that are passed over.
 const MAX_BEFORE: usize = 16;
 
-/// Waits for the `endpoint` event, which comes first, but for heartbeats.
+/// Waits for the `endpoint` event, which comes first, but for heartbeats and lines of logs.
 async fn endpoint(base: &Url, events: &mut Events) -> Result<Url, Error> {
     for _ in 0..MAX_BEFORE {
         let event = events.next().await?;
         let event = event.ok_or_else(|| Error::protocol(NOT_OLD))?;
-        let is_heartbeat = event.data.is_empty() || event.data.starts_with(b"{");
-        if event.name == b"endpoint" || (event.is_message() && !is_heartbeat) {
+        if event.name == b"endpoint" {
             return endpoint_of(base, event);
         }
     }

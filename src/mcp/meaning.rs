@@ -90,6 +90,13 @@ const LOST: &[&str] = &[
     "not initialized",
 ];
 
+/// The whole messages of servers that wait for a handshake, and so run nothing.
+const UNINITIALIZED: &[&str] = &[
+    "server not initialized",
+    "not initialized",
+    "received request before initialization was complete",
+];
+
 use By::{Anybody, InSession, SessionsTransport, Transport};
 use Meaning::{OtherRevision, SessionDoubtful, SessionLost};
 use Says::{Anything, Exactly, Somewhere};
@@ -109,10 +116,9 @@ const ROWS: &[Row] = &[
     Row { status: &[401, 403, 409, 410, 422], code: &[], says: Somewhere(LOST), by: Transport, means: SessionLost },
     // supergateway#190: the server holds no stream on which it could answer.
     Row { status: &[503], code: &[], says: Somewhere(&["no active sse connection"]), by: Transport, means: SessionLost },
-    // Servers that look at the session when they have read the request, and before they run it.
-    Row { status: &[], code: &[-32002], says: Exactly(&["server not initialized", "not initialized"]), by: Anybody, means: SessionLost },
-    // python-sdk#2411.
-    Row { status: &[], code: &[-32600], says: Exactly(&["received request before initialization was complete"]), by: Anybody, means: SessionLost },
+    // Servers that look at the session when they have read the request, and before they run it, under
+    // whatever code (-32002, -32600 in python-sdk#2411, others behind gateways).
+    Row { status: &[], code: &[], says: Exactly(UNINITIALIZED), by: Anybody, means: SessionLost },
     // python-sdk#2583: before initialization, and for parameters that it cannot read; `data` is "".
     Row { status: &[200, 400], code: &[-32602], says: Exactly(&["invalid request parameters"]), by: InSession, means: SessionLost },
     // The codes of transports, in answer to us: as well a tool's words about sessions of its own.

@@ -2,15 +2,15 @@
 //!
 //! What is not there is passed over, and so is what answers and is no good: a login page, a broken
 //! proxy, a document of another issuer. Whoever can cause that chooses between places of one origin
-//! and nothing more, and each document has to name what it was asked for. A place that does not
-//! answer at all ends the search, since the others are on the same host. Something broken is never
-//! taken for absent: where no place is good, it is the error.
+//! and nothing more, and each document has to name what it was asked for. A second place that does
+//! not answer at all ends the search: the others are on the same host, and each may take its whole
+//! time. Something broken is never taken for absent: where no place is good, it is the error.
 
 use serde::de::DeserializeOwned;
 use url::Url;
 
 use super::{
-    error::Error,
+    error::{Error, ErrorKind},
     http::{Absent, Http},
     said,
 };
@@ -27,6 +27,7 @@ pub(super) async fn first<T: DeserializeOwned, U>(
 ) -> Result<Result<U, Absent>, Error> {
     let mut fault: Option<Error> = None;
     let mut answers: Vec<String> = Vec::new();
+    let mut was_silent = false;
     for place in places {
         let found = match http.document(what, place).await {
             Ok(Ok(document)) => accept(document).map(Ok),
@@ -37,9 +38,14 @@ pub(super) async fn first<T: DeserializeOwned, U>(
             Ok(Ok(found)) => return Ok(Ok(found)),
             Ok(Err(Absent(answer))) => answer,
             Err(error) => {
-                let Some(answer) = error.said().map(str::to_owned) else {
+                let is_silent = error.said().is_none();
+                if is_silent && (error.kind() != ErrorKind::Unreachable || was_silent) {
                     return Err(error);
-                };
+                }
+                was_silent |= is_silent;
+                let answer = error
+                    .said()
+                    .map_or_else(|| error.to_string(), str::to_owned);
                 fault.get_or_insert(error);
                 answer
             }

@@ -138,7 +138,10 @@ async fn listen(
 ) -> Option<()> {
     let mut events = stream.subscribe();
     connection.write_all(&stream_head()).await.ok()?;
-    let endpoint = format!("event: endpoint\ndata: /messages?sessionId={session}\n\n");
+    // A line of a log before it, as supergateway passes on.
+    let endpoint = format!(
+        "data: Server starting\n\nevent: endpoint\ndata: /messages?sessionId={session}\n\n"
+    );
     connection.write_all(endpoint.as_bytes()).await.ok()?;
     let mut ignored = [0; 16];
     loop {
@@ -288,7 +291,7 @@ async fn a_stream_that_begins_otherwise_is_refused() {
     let server = Evil::serve(|_| {
         vec![
             Step::Send(stream_head()),
-            Step::Send(event("hello")),
+            Step::Send(event("hello").repeat(16)),
             Step::Hang,
         ]
     })

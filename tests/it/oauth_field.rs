@@ -12,8 +12,8 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use crate::support::auth_server::{
-    AuthServer, METADATA, OPENID, RESOURCE, RESOURCE_AT_ROOT, flood, html, http, json_reply,
-    redirect, reply,
+    AuthServer, METADATA, OPENID, RESOURCE, RESOURCE_AT_ROOT, broken_off, flood, html, http,
+    json_reply, redirect, reply,
 };
 use crate::support::everything;
 
@@ -128,6 +128,18 @@ async fn what_is_broken_at_one_place_is_looked_for_at_the_next() {
         let places = [RESOURCE, RESOURCE_AT_ROOT, METADATA, OPENID];
         assert_eq!(server.paths(), places, "{what}");
     }
+}
+
+#[tokio::test]
+async fn one_place_without_an_answer_is_passed_over_and_a_second_ends_the_search() {
+    let server = AuthServer::start().await;
+    server.answer(METADATA, broken_off);
+    server.json(OPENID, server.metadata());
+    discover(&server).await.unwrap();
+
+    server.answer(OPENID, broken_off);
+    let error = discover(&server).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable);
 }
 
 #[tokio::test]

@@ -42,7 +42,9 @@ const BEFORE: [&[&str]; 9] = [
 ];
 
 /// Words that begin right behind it.
-const BEHIND: [&[&str]; 10] = [
+const BEHIND: [&[&str]; 11] = [
+    // "('x' was unexpected)", of JSON Schema's validators.
+    &["unexpected"],
     // "property 'x' is unsupported" (karthink/gptel#774).
     &["unsupported"],
     &["not", "supported"],
@@ -172,23 +174,18 @@ fn is_phrase(words: &[Word], phrase: &[&str]) -> bool {
             .all(|(word, said)| word.text == *said)
 }
 
-/// Returns `true` if a sentence can be about the member of this row: one of a message's is also the
-/// name of a request's own, of a tool's, or of nothing at all.
+/// Returns `true` if a sentence can be about the member of this row: `name` is also one of a tool's,
+/// or of nothing at all. One of a turn's is left out only once the service has taken the request
+/// without the turn, so it is not the request's own.
 fn is_meant(row: &Optional, words: &[Word]) -> bool {
-    let is_message = |word: &Word| {
-        matches!(
-            &*word.text,
-            "assistant" | "message" | "messages" | "property"
-        )
-    };
-    let is_plain = matches!(row.place, Place::Request) || row.name.starts_with("reasoning_");
-    is_plain || words.iter().any(is_message)
+    let is_message = |word: &Word| matches!(&*word.text, "message" | "messages");
+    row.place != Place::ToolMessage || words.iter().any(is_message)
 }
 
 /// Returns `true` if a sentence says that the member `name` is rejected.
 fn is_rejected(name: &str, words: &[Word]) -> bool {
-    // `name` and `reasoning` are words of any sentence.
-    let is_name = |word: &Word| word.text == name && (word.is_marked || name.contains('_'));
+    // It is a word of many sentences.
+    let is_name = |word: &Word| word.text == name && (word.is_marked || name != "name");
     let mut places = (0..words.len()).filter(|place| is_name(&words[*place]));
     places
         .any(|place| is_rejected_before(&words[..place]) || is_rejected_behind(&words[place + 1..]))
@@ -389,6 +386,16 @@ tool_choice
                 "parallel_tool_calls",
             ),
             ("property 'reasoning' is unsupported", "reasoning"),
+            ("unknown field reasoning", "reasoning"),
+            ("reasoning is not allowed in input messages", "reasoning"),
+            (
+                "Additional properties are not allowed ('reasoning' was unexpected) - 'messages.1'",
+                "reasoning",
+            ),
+            (
+                "Additional properties are not allowed ('name' was unexpected) - 'messages.2'",
+                "name",
+            ),
         ] {
             let body = format!(r#"{{"error":{{"message":"{text}"}}}}"#);
             assert_eq!(names(&body), [expected], "{text}");
@@ -407,8 +414,6 @@ tool_choice
             // Another member, with one of ours as a guess.
             r#"{"error":{"message":"'messages.2' : for 'role:assistant' the following must be satisfied[('messages.2' : property 'status' is unsupported, did you mean 'name'?)]"}}"#,
             r#"{"error":{"message":"'messages.1' : property 'tool_calls' is unsupported, did you mean 'tool_call_id'?"}}"#,
-            // A caller's own member of the request, not of a turn.
-            r#"[{"error":{"message":"Invalid JSON payload received. Unknown name \"reasoning\": Cannot find field."}}]"#,
             // A tool's name, and the name of a call.
             r#"{"error":{"message":"Invalid 'tools[0].function.name': string does not match pattern.","param":"tools[0].function.name"}}"#,
             r#"{"error":{"message":"Invalid","param":"messages[1].tool_calls[0].function.name"}}"#,

@@ -297,6 +297,12 @@ pub fn silence() -> Response {
     Response::new(Body::from_stream(nothing))
 }
 
+/// The head of an answer, and then the end of the connection.
+pub fn broken_off() -> Response {
+    let fault = Err::<Bytes, _>(std::io::Error::other("over"));
+    Response::new(Body::from_stream(stream::iter([fault])))
+}
+
 fn reply_404() -> Response {
     reply(404, "text/html", PROVIDERS_TEXT)
 }
