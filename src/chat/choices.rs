@@ -5,6 +5,7 @@
 use super::{
     assembly::Assembly,
     repair::{is_cut, with, without},
+    tool_call::CALLS_READ,
 };
 use crate::json::{Object, array, quoted};
 
@@ -134,7 +135,7 @@ fn numbered_apart(delta: String, choice: u64) -> String {
     let Some(calls) = Object::parse(&delta)
         .ok()
         .filter(|_| choice > 0)
-        .and_then(|delta| array(delta.present("tool_calls")?, CHOICES))
+        .and_then(|delta| array(delta.present("tool_calls")?, CALLS_READ))
     else {
         return delta;
     };
@@ -160,6 +161,14 @@ fn numbered_apart(delta: String, choice: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_call_of_another_choice_is_lost() {
+        let call = |index| format!(r#"{{"index":{index},"id":"c{index}"}}"#);
+        let calls: Vec<_> = (0..=CHOICES).map(call).collect();
+        let apart = numbered_apart(format!(r#"{{"tool_calls":[{}]}}"#, calls.join(",")), 1);
+        assert_eq!(apart.matches("\"id\"").count(), calls.len());
+    }
 
     #[test]
     fn choices_of_very_many_members_take_no_longer_than_their_length() {
