@@ -180,6 +180,6 @@ mod tests {
         );
         let began = std::time::Instant::now();
         let _ = joined(&choices);
-        assert!(began.elapsed().as_millis() < 2000, "{:?}", began.elapsed());
+        assert!(began.elapsed().as_millis() < 4_000, "{:?}", began.elapsed());
     }
 }

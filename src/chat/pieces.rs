@@ -312,7 +312,7 @@ mod tests {
         let rest = (0..2000)
             .map(|i| format!(r#"{{"id":"b{i}","function":{{"name":"f","arguments":" "}}}}"#));
         let took = timed(first.chain(rest));
-        assert!(took.as_millis() < 2000, "{took:?}");
+        assert!(took.as_millis() < 4_000, "{took:?}");
     }
 
     #[test]
@@ -322,6 +322,6 @@ mod tests {
         let more =
             (0..40_000).map(|i| format!(r#"{{"id":"d{i}","function":{{"arguments":"x"}}}}"#));
         let took = timed(pieces.chain(more));
-        assert!(took.as_millis() < 2000, "{took:?}");
+        assert!(took.as_millis() < 4_000, "{took:?}");
     }
 }

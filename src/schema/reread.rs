@@ -453,6 +453,6 @@ mod tests {
         let schema = RawValue::from_string(schema).unwrap();
         let began = std::time::Instant::now();
         assert_eq!(reread(&schema, &arguments), None);
-        assert!(began.elapsed().as_millis() < 500, "{:?}", began.elapsed());
+        assert!(began.elapsed().as_millis() < 5_000, "{:?}", began.elapsed());
     }
 }
