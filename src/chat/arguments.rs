@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use crate::json::{Object, is_object, objects, string};
+use crate::json::{Node, Object, is_object, objects, string};
 
 /// The arguments of a call, if they have a usable form.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,10 +109,18 @@ fn said_again(text: &str) -> Option<Cow<'_, str>> {
     let says = |object: &&str| !Object::parse(object).is_ok_and(|o| o.iter().next().is_none());
     let mut said = said.into_iter().skip_while(|object| !says(object));
     let first = said.next()?;
-    let value: Value = serde_json::from_str(first).ok()?;
-    let is_same =
-        |object: &str| serde_json::from_str(object).is_ok_and(|same: Value| same == value);
+    let node = node(first)?;
+    let is_same = |object: &str| self::node(object).is_some_and(|same| same == node);
     said.all(is_same).then_some(first.into())
+}
+
+/// An object by the text of its values, since numbers that differ may be read as one; `None` where a
+/// name is given twice.
+fn node(object: &str) -> Option<Node> {
+    // Within the depth that serde_json reads.
+    serde_json::from_str::<Value>(object).ok()?;
+    let (node, is_doubled) = Node::parse(object)?;
+    (!is_doubled).then_some(node)
 }
 
 /// Line breaks and tabs that are not escaped inside of strings (rhesis-ai/rhesis#2488), or are
@@ -202,6 +210,9 @@ mod tests {
         for text in [
             r#"{"a":1}{"a":2}"#,
             r#"{"a":1}{}"#,
+            r#"{"id":12345678901234567890123}{"id":12345678901234567890124}"#,
+            r#"{"a":0.1}{"a":0.10000000000000000001}"#,
+            r#"{"a":1,"a":2}{"a":2}"#,
             r#"{"a":1} and so on"#,
             r#"{"a":1}}"#,
             r#"{"a":1"#,

@@ -5,11 +5,15 @@
 use super::{
     assembly::Assembly,
     repair::{is_cut, with, without},
+    tool_call::CALLS_READ,
 };
 use crate::json::{Object, array, quoted};
 
 /// The most choices of an answer that are read.
 const CHOICES: usize = 128;
+
+/// The most members of a message that is joined with others.
+const MEMBERS: usize = 64;
 
 /// The calls of each choice are numbered anew from here on, times its number: each counts its own
 /// from 0.
@@ -22,7 +26,7 @@ pub(super) fn are_several(choices: &str, first: &Object<'_>) -> bool {
 }
 
 /// The list of the one choice that these are together; `None` where no choice has calls, since then
-/// nobody knows which one is meant.
+/// nobody knows which one is meant, and where a message has more members than any model's.
 pub(super) fn joined(choices: &str) -> Option<String> {
     let choices = array(choices, CHOICES)?;
     let choices: Vec<_> = choices
@@ -33,6 +37,12 @@ pub(super) fn joined(choices: &str) -> Option<String> {
         .iter()
         .filter_map(|choice| Object::parse(choice.present("message")?).ok())
         .collect();
+    if messages
+        .iter()
+        .any(|message| message.iter().count() > MEMBERS)
+    {
+        return None;
+    }
     let calls = messages.iter().filter_map(|message| {
         let calls = message.present("tool_calls")?.trim();
         let calls = calls.strip_prefix('[')?.strip_suffix(']')?.trim();
@@ -125,7 +135,7 @@ fn numbered_apart(delta: String, choice: u64) -> String {
     let Some(calls) = Object::parse(&delta)
         .ok()
         .filter(|_| choice > 0)
-        .and_then(|delta| array(delta.present("tool_calls")?, CHOICES))
+        .and_then(|delta| array(delta.present("tool_calls")?, CALLS_READ))
     else {
         return delta;
     };
@@ -146,4 +156,30 @@ fn numbered_apart(delta: String, choice: u64) -> String {
     });
     let calls = format!("[{}]", calls.collect::<Vec<_>>().join(","));
     with(&delta, &[("tool_calls", &calls)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_call_of_another_choice_is_lost() {
+        let call = |index| format!(r#"{{"index":{index},"id":"c{index}"}}"#);
+        let calls: Vec<_> = (0..=CHOICES).map(call).collect();
+        let apart = numbered_apart(format!(r#"{{"tool_calls":[{}]}}"#, calls.join(",")), 1);
+        assert_eq!(apart.matches("\"id\"").count(), calls.len());
+    }
+
+    #[test]
+    fn choices_of_very_many_members_take_no_longer_than_their_length() {
+        let members: Vec<_> = (0..50_000).map(|i| format!("\"k{i}\":1")).collect();
+        let calls = r#""tool_calls":[{"id":"a","function":{"name":"f","arguments":"{}"}}]"#;
+        let choices = format!(
+            r#"[{{"message":{{{calls}}}}},{{"message":{{{}}}}}]"#,
+            members.join(",")
+        );
+        let began = std::time::Instant::now();
+        let _ = joined(&choices);
+        assert!(began.elapsed().as_millis() < 4_000, "{:?}", began.elapsed());
+    }
 }

@@ -46,7 +46,7 @@ fn add_text(known: &mut String, name: &str, more: &str) {
 }
 
 /// The number of items at the end of a list that are searched.
-pub(super) const END: usize = 1024;
+const END: usize = 1024;
 
 fn add_item(items: &mut Vec<Value>, item: Value) {
     let index = |item: &Value| item.get("index").and_then(Value::as_u64);

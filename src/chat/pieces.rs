@@ -7,10 +7,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
-use super::{
-    merge::{END, merge},
-    tool_call::CALLS_READ,
-};
+use super::{merge::merge, tool_call::CALLS_READ};
 use crate::json::{Object, is_object, tree_or_text};
 
 /// The calls so far.
@@ -19,6 +16,8 @@ pub(super) struct Pieces {
     calls: Vec<Call>,
     /// The place of the last call of each index: a stream may have very many.
     places: HashMap<u64, usize>,
+    /// The place of the last call of each id.
+    ids: HashMap<String, usize>,
     /// `true` if a client could not have put the calls together to what they are here.
     irregular: bool,
 }
@@ -71,7 +70,11 @@ impl Pieces {
             let id = id_of(&members);
             self.irregular |= !id.is_empty() && !call.id().is_empty() && id != call.id();
             self.irregular |= index.is_some_and(|index| self.places.get(&index) != Some(&place));
+            let had_id = !call.id().is_empty();
             call.add(members);
+            if !had_id {
+                self.note_id(place);
+            }
         } else if self.calls.len() < CALLS_READ {
             if let Some(index) = index {
                 self.irregular |= index != self.calls.len() as u64;
@@ -85,6 +88,14 @@ impl Pieces {
             };
             call.add(members);
             self.calls.push(call);
+            self.note_id(self.calls.len() - 1);
+        }
+    }
+
+    fn note_id(&mut self, place: usize) {
+        let id = self.calls[place].id();
+        if !id.is_empty() {
+            self.ids.insert(id.to_owned(), place);
         }
     }
 
@@ -120,10 +131,7 @@ impl Pieces {
 
     /// The place of the last call with this id, if it has one.
     fn with_id(&self, id: &str) -> Option<usize> {
-        // Of a list that never ends only the end is looked through.
-        let mut last = self.calls.iter().enumerate().rev().take(END);
-        let (place, _) = last.find(|(_, call)| !id.is_empty() && call.id() == id)?;
-        Some(place)
+        self.ids.get(id).copied()
     }
 }
 
@@ -154,7 +162,7 @@ impl Call {
     /// Returns `true` if its arguments are an object.
     fn is_whole(&mut self) -> bool {
         let arguments = function(&self.members, "arguments");
-        if !arguments.trim_end().ends_with('}') || self.judged == JUDGED {
+        if !ends(arguments) || self.judged == JUDGED {
             return false;
         }
         self.judged += 1;
@@ -217,6 +225,16 @@ impl Call {
     }
 }
 
+/// The most blanks behind arguments that are looked through, for each piece anew.
+const BLANKS: usize = 64;
+
+/// Returns `true` if these arguments end like an object.
+fn ends(arguments: &str) -> bool {
+    let end = arguments.bytes().rev().take(BLANKS);
+    let mut end = end.skip_while(u8::is_ascii_whitespace);
+    end.next() == Some(b'}')
+}
+
 fn id_of(members: &Map<String, Value>) -> &str {
     let id = members.get("id").and_then(Value::as_str);
     id.unwrap_or_default()
@@ -271,4 +289,39 @@ fn json(members: &Map<String, Value>) -> String {
 fn function<'a>(members: &'a Map<String, Value>, name: &str) -> &'a str {
     let text = members.get("function").and_then(|f| f.get(name)?.as_str());
     text.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timed(pieces: impl Iterator<Item = String>) -> std::time::Duration {
+        let mut all = Pieces::default();
+        let began = std::time::Instant::now();
+        pieces.for_each(|piece| all.add(&piece));
+        began.elapsed()
+    }
+
+    #[test]
+    fn blanks_behind_arguments_are_not_read_for_each_piece() {
+        let blanks = " ".repeat(1 << 20);
+        let first = (0..4).map(|i| match i {
+            0 => format!(r#"{{"id":"a","function":{{"name":"f","arguments":"{{{blanks}"}}}}"#),
+            _ => format!(r#"{{"function":{{"arguments":"{blanks}"}}}}"#),
+        });
+        let rest = (0..2000)
+            .map(|i| format!(r#"{{"id":"b{i}","function":{{"name":"f","arguments":" "}}}}"#));
+        let took = timed(first.chain(rest));
+        assert!(took.as_millis() < 4_000, "{took:?}");
+    }
+
+    #[test]
+    fn many_calls_without_an_index_take_no_longer_than_their_number() {
+        let pieces = (0..16384)
+            .map(|i| format!(r#"{{"id":"c{i}","function":{{"name":"f","arguments":"{{}}"}}}}"#));
+        let more =
+            (0..40_000).map(|i| format!(r#"{{"id":"d{i}","function":{{"arguments":"x"}}}}"#));
+        let took = timed(pieces.chain(more));
+        assert!(took.as_millis() < 4_000, "{took:?}");
+    }
 }

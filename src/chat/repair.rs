@@ -28,13 +28,32 @@ use super::{
 };
 use crate::json::{Edit, Object, array, quoted};
 
-/// The reasons for which a turn ends before the model is done, in the words of OpenAI, Anthropic
-/// and Gemini (nearai/ironclaw#5665).
-const CUT: [&str; 4] = [
+/// The reasons for which a turn ends before the model is done, in the words of those who say them.
+/// What is odd in a turn that broke off may be missing its end.
+const CUT: [&str; 16] = [
+    // OpenAI, Anthropic and Gemini (nearai/ironclaw#5665).
     "length",
     "content_filter",
     "max_tokens",
     "max_output_tokens",
+    // Anthropic.
+    "model_context_window_exceeded",
+    "refusal",
+    // Gemini.
+    "safety",
+    "recitation",
+    "malformed_function_call",
+    // Mistral, whose schema has both; OpenRouter has the second, too.
+    "model_length",
+    "error",
+    // DeepSeek.
+    "insufficient_system_resource",
+    // Z.ai.
+    "sensitive",
+    "network_error",
+    // vLLM and SGLang.
+    "abort",
+    "timeout",
 ];
 
 /// Returns `true` if a turn that ended for this reason may be half of one.

@@ -65,11 +65,12 @@ impl Refusal {
             .await
             .unwrap_or_default();
         let detail = detail(status, &body, scrubber);
-        let mut names_us = false;
+        // Also where it is no proper answer: who knows our id has read the request.
+        let mut names_us = id.is_some_and(|id| wire::names(&body, id));
         if let Ok(body) = wire::scrubbed(&body, scrubber)
             && let Some((answered, rpc)) = wire::error_in(&body)
         {
-            names_us = answered.is_some();
+            names_us |= answered.is_some();
             if is_answer(status, &error, answered.is_some() && answered == id) {
                 error = rpc;
             }

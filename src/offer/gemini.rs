@@ -8,6 +8,7 @@
 
 use super::{
     merge,
+    portable::LARGEST,
     references::definition,
     rules::{TYPES, has_type, tell, type_of},
 };
@@ -54,10 +55,15 @@ pub(super) fn gemini(root: &Node) -> Result<Option<Node>, &'static str> {
         root: members,
         path: Vec::new(),
         left: MOST,
+        bytes: LARGEST,
     };
     let schema = reader.read(members).ok_or(TOO_LARGE)?;
     let is_empty = !schema.has("properties");
-    Ok((!is_empty).then_some(Node::Object(schema)))
+    let schema = Node::Object(schema);
+    match schema.written().len() > LARGEST {
+        true => Err(TOO_LARGE),
+        false => Ok((!is_empty).then_some(schema)),
+    }
 }
 
 struct Reader<'a> {
@@ -66,6 +72,8 @@ struct Reader<'a> {
     path: Vec<String>,
     /// The subschemas that may still be made.
     left: usize,
+    /// The bytes of definitions that may still be put in the place of references.
+    bytes: usize,
 }
 
 impl Reader<'_> {
@@ -100,7 +108,10 @@ impl Reader<'_> {
 
     /// What a reference leads to, with what stands beside it. In a circle it is only its type.
     fn read_reference(&mut self, schema: &Members, reference: &str) -> Option<Members> {
-        let target = definition(self.root, reference).and_then(Node::members);
+        let target = definition(self.root, reference);
+        let size = target.map_or(0, |target| target.written().len());
+        let target = target.and_then(Node::members);
+        self.bytes = self.bytes.checked_sub(size)?;
         let is_circle = self.path.iter().any(|known| known == reference);
         let mut whole = match target {
             Some(target) if is_circle || self.path.len() == DEPTH => cut(target),
@@ -384,6 +395,30 @@ mod tests {
         let root = made.unwrap_or_else(|| Node::parse(&text).unwrap().0);
         let read = gemini(&root).unwrap()?;
         Some(serde_json::from_str(&read.written()).unwrap())
+    }
+
+    #[test]
+    fn references_do_not_multiply_a_schema() {
+        let part = json!({"type": "string", "description": "x".repeat(20_000)});
+        let names = (0..1_000).map(|i| (format!("p{i}"), json!({"$ref": "#/$defs/A"})));
+        let properties: serde_json::Map<_, _> = names.collect();
+        let schema = json!({"type": "object", "properties": properties, "$defs": {"A": part}});
+        let root = Node::parse(&schema.to_string()).unwrap().0;
+        assert!(gemini(&root).is_err());
+        // Each is merged anew.
+        let all = vec![json!({"$ref": "#/$defs/A"}); 500];
+        let names = (0..600).map(|i| (format!("p{i}"), json!({"$ref": "#/$defs/S"})));
+        let properties: serde_json::Map<_, _> = names.collect();
+        let schema = json!({"type": "object", "properties": properties, "$defs": {
+            "A": {"type": "object", "properties": {"a": part}},
+            "S": {"type": "object", "allOf": all},
+        }});
+        assert!(schema.to_string().len() < 64 << 10);
+        let root = Node::parse(&schema.to_string()).unwrap().0;
+        let began = std::time::Instant::now();
+        assert!(gemini(&root).is_err());
+        let took = began.elapsed();
+        assert!(took.as_secs() < 5, "{took:?}");
     }
 
     /// What becomes of a property.

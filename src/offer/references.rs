@@ -5,7 +5,7 @@
 //! langchain4j/langchain4j#5790), and one to a definition that is not there makes OpenAI and
 //! Moonshot refuse the request (CommandCodeAI/command-code#566).
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use percent_encoding::percent_decode_str;
 
@@ -199,23 +199,39 @@ fn redirect(schema: &mut Members, targets: &BTreeMap<String, Option<String>>) ->
     changed
 }
 
+/// The reference that stands at the top of a definition.
+fn reference(definition: &Node) -> Option<String> {
+    definition.members()?.text("$ref")
+}
+
 /// Removes the references of definitions that lead only to each other.
 fn break_circles(root: &mut Node) -> bool {
     let Some(members) = root.members() else {
         return false;
     };
     let mut endless = Vec::new();
+    // Whether the chain that begins with a reference never ends: each link is followed once.
+    let mut known = HashMap::new();
     for place in DEFINITIONS {
         let all = members.get(place).and_then(Node::members);
-        for name in all.iter().flat_map(|all| all.names()) {
+        for (name, node) in all.iter().flat_map(|all| all.iter()) {
             let mut seen = HashSet::new();
-            let mut at = members.get(place).and_then(|all| all.members()?.get(name));
-            while let Some(next) = at.and_then(|node| node.members()?.text("$ref")) {
-                at = definition(members, &next);
-                if !seen.insert(next) {
-                    endless.push((place, name.to_owned()));
+            let mut next = reference(node);
+            let mut is_endless = false;
+            while let Some(link) = next {
+                if let Some(known) = known.get(&link) {
+                    is_endless = *known;
                     break;
                 }
+                next = definition(members, &link).and_then(reference);
+                if !seen.insert(link) {
+                    is_endless = true;
+                    break;
+                }
+            }
+            known.extend(seen.into_iter().map(|link| (link, is_endless)));
+            if is_endless {
+                endless.push((place, name.to_owned()));
             }
         }
     }
@@ -225,4 +241,25 @@ fn break_circles(root: &mut Node) -> bool {
         one.map(|one| one.remove("$ref"));
     }
     !endless.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_chain_of_definitions_is_followed_once() {
+        let link = |at: usize, to: usize| format!(r##""d{at}":{{"$ref":"#/$defs/d{to}"}}"##);
+        for end in [r#""d1500":{"type":"string"}"#.to_owned(), link(1500, 1499)] {
+            let links: Vec<_> = (0..1500).map(|at| link(at, at + 1)).collect();
+            let schema = format!(r#"{{"$defs":{{{},{end}}}}}"#, links.join(","));
+            let mut root = Node::parse(&schema).unwrap().0;
+            let began = std::time::Instant::now();
+            let is_circle = !end.contains("type");
+            assert_eq!(lead_to_definitions(&mut root).unwrap(), is_circle);
+            assert_eq!(root.written().contains("$ref"), !is_circle);
+            let took = began.elapsed();
+            assert!(took.as_secs() < 2, "{took:?}");
+        }
+    }
 }

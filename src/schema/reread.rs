@@ -9,12 +9,16 @@
 //!
 //! What changes is an edit of the text, so that everything beside it keeps its bytes.
 
+use std::cell::Cell;
+
 use serde_json::{Value, value::RawValue};
 
 use crate::json::{Edit, Object, array, string};
 
 /// The most places of arguments that are looked at.
 const PLACES: usize = 10_000;
+/// The most subschemas that are looked at for all of them: a server can write many for each place.
+const STEPS: usize = 200_000;
 /// The most subschemas that apply to one place.
 const APPLIED: usize = 16;
 /// The deepest nesting, also of texts within texts.
@@ -30,6 +34,7 @@ pub(crate) fn reread(schema: &RawValue, arguments: &str) -> Option<String> {
     let mut reader = Reader {
         root: &root,
         places: PLACES,
+        steps: Cell::new(STEPS),
     };
     let applied = reader.applied(&[&root]);
     reader.read(&applied, arguments, LEVELS)
@@ -52,6 +57,8 @@ struct Reader<'a> {
     root: &'a Value,
     /// The places that may still be looked at.
     places: usize,
+    /// The subschemas that may still be looked at; without any, nothing more is read.
+    steps: Cell<usize>,
 }
 
 impl<'a> Reader<'a> {
@@ -71,7 +78,8 @@ impl<'a> Reader<'a> {
         levels: usize,
         edits: &mut Vec<Edit>,
     ) {
-        let Some(levels) = levels.checked_sub(1).filter(|_| self.places > 0) else {
+        let has_room = self.places > 0 && self.steps.get() > 0;
+        let Some(levels) = levels.checked_sub(1).filter(|_| has_room) else {
             return;
         };
         self.places -= 1;
@@ -93,7 +101,8 @@ impl<'a> Reader<'a> {
                 }
             }
             _ => {
-                let read = self.kind(schemas).and_then(|kind| match string(value) {
+                let kind = self.kind(schemas).filter(|_| self.steps.get() > 0);
+                let read = kind.and_then(|kind| match string(value) {
                     Some(text) => self.text(kind, schemas, &text, levels),
                     None => whole_number(kind, value),
                 });
@@ -148,7 +157,7 @@ impl<'a> Reader<'a> {
 
     /// The type that all branches of a choice have.
     fn kind_of_branches(&self, schema: &'a Value) -> Option<&'a str> {
-        let branches = branches(schema)?;
+        let branches = self.branches(schema)?;
         let mut kinds = branches.iter().map(|branch| {
             let applied = self.applied(&[branch]);
             let direct = applied.iter().find_map(|schema| schema.get("type"));
@@ -165,15 +174,13 @@ impl<'a> Reader<'a> {
         let mut next = 0;
         while let Some(schema) = applied.get(next).copied() {
             next += 1;
+            if !self.takes(1) {
+                break;
+            }
             applied.extend(self.referred(schema));
-            applied.extend(
-                schema
-                    .get("allOf")
-                    .and_then(Value::as_array)
-                    .into_iter()
-                    .flatten(),
-            );
-            if let Some([only]) = branches(schema).as_deref() {
+            let parts = schema.get("allOf").and_then(Value::as_array);
+            applied.extend(parts.into_iter().flatten().take(APPLIED));
+            if let Some([only]) = self.branches(schema).as_deref() {
                 applied.push(only);
             }
             // More is a circle, or nobody's tool.
@@ -182,18 +189,26 @@ impl<'a> Reader<'a> {
         applied
     }
 
+    /// The branches of a choice, `null` excepted; `None` if there are too many for what is left.
+    fn branches(&self, schema: &'a Value) -> Option<Vec<&'a Value>> {
+        let choice = schema.get("anyOf").or_else(|| schema.get("oneOf"))?;
+        let is_null = |branch: &&Value| branch.get("type").is_some_and(|kind| kind == "null");
+        let branches = choice.as_array()?;
+        self.takes(branches.len())
+            .then(|| branches.iter().filter(|branch| !is_null(branch)).collect())
+    }
+
+    /// Takes this many steps, or all that are left, which are too few.
+    fn takes(&self, steps: usize) -> bool {
+        let left = self.steps.get().checked_sub(steps);
+        self.steps.set(left.unwrap_or(0));
+        left.is_some()
+    }
+
     fn referred(&self, schema: &Value) -> Option<&'a Value> {
         let reference = schema.get("$ref")?.as_str()?;
         self.root.pointer(reference.strip_prefix('#')?)
     }
-}
-
-/// The branches of a choice, `null` excepted.
-fn branches(schema: &Value) -> Option<Vec<&Value>> {
-    let choice = schema.get("anyOf").or_else(|| schema.get("oneOf"))?;
-    let is_null = |branch: &&Value| branch.get("type").is_some_and(|kind| kind == "null");
-    let branches = choice.as_array()?.iter().filter(|branch| !is_null(branch));
-    Some(branches.collect())
 }
 
 /// The schemas of an object's member.
@@ -424,5 +439,20 @@ mod tests {
         for text in [r#"{"a":1.05}"#, r#"{"a":10}"#, r#"{"a":"v1.0"}"#, "{}"] {
             assert!(!has_whole_fraction(text), "{text}");
         }
+    }
+
+    #[test]
+    fn hostile_schemas_take_no_longer_than_ordinary_ones() {
+        let big = vec!["{}"; 2500].join(",");
+        let branches = vec![r##"{"$ref":"#/$defs/b"}"##; 350].join(",");
+        let schema = format!(
+            r##"{{"properties":{{"a":{{"items":{{"anyOf":[{branches}]}}}}}},"$defs":{{"b":{{"type":"integer","anyOf":[{big}]}}}}}}"##
+        );
+        let arguments = format!(r#"{{"a":[{}]}}"#, vec![r#""x""#; 3500].join(","));
+        assert!(schema.len() + arguments.len() < 32 << 10);
+        let schema = RawValue::from_string(schema).unwrap();
+        let began = std::time::Instant::now();
+        assert_eq!(reread(&schema, &arguments), None);
+        assert!(began.elapsed().as_millis() < 5_000, "{:?}", began.elapsed());
     }
 }

@@ -127,7 +127,7 @@ async fn a_call_to_a_server_that_says_it_has_lost_the_session_is_sent_once_more(
 /// tool's own words.
 #[tokio::test]
 async fn a_call_that_may_have_run_is_not_sent_again_and_the_next_heals_it() {
-    let all: [(Gone, usize); 6] = [
+    let all: [(Gone, usize); 7] = [
         (|_| reply(500, "", "session not found"), 2),
         (|_| reply(503, "", "unknown session"), 2),
         (|_| reply(403, "", "Forbidden"), 2),
@@ -138,6 +138,14 @@ async fn a_call_that_may_have_run_is_not_sent_again_and_the_next_heals_it() {
         // These say nothing of sessions.
         (
             |request| json_reply(&error(request, -32000, "the browser session has crashed")),
+            1,
+        ),
+        (
+            |request| {
+                let error = json!({"message": "the browser session has crashed"});
+                let body = json!({"id": request.json()["id"], "error": error});
+                reply(400, JSON, &body.to_string())
+            },
             1,
         ),
         (|_| reply(500, "", "oops"), 1),

@@ -321,6 +321,14 @@ fn cut_short() -> Vec<Odd> {
             json!(""),
         ),
         half("length", "something odd", json!("{}{}")),
+        half(
+            "insufficient_system_resource",
+            "DeepSeek's word for a turn that broke off",
+            json!(""),
+        ),
+        half("model_length", "Mistral's", json!("null")),
+        half("error", "OpenRouter's and Mistral's", json!("")),
+        half("abort", "SGLang's", json!("{}{\"a\":1}")),
         first_whole,
     ]
 }
