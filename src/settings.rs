@@ -207,16 +207,7 @@ pub(crate) enum Paths {
 }
 
 /// The ends of paths of other APIs that models answer, where callers look for tools as well.
-const OTHERS: [&str; 8] = [
-    "completions",
-    "edits",
-    "embeddings",
-    "generations",
-    "messages",
-    "moderations",
-    "responses",
-    "speech",
-];
+const OTHERS: [&str; 3] = ["completions", "messages", "responses"];
 
 impl Paths {
     pub(crate) fn contain(&self, path: &str) -> bool {
@@ -263,13 +254,7 @@ mod tests {
         for path in ["/ask", "/ask/", "//ask"] {
             assert!(one.contain(path) && !any.contain(path), "{path}");
         }
-        for path in [
-            "/v1/completions",
-            "/v1/responses/",
-            "/v1/messages",
-            "/v1/embeddings",
-            "/v1/audio/speech",
-        ] {
+        for path in ["/v1/completions", "/v1/responses/", "/v1/messages"] {
             assert!(!any.contain(path) && any.are_beside(path), "{path}");
         }
         for path in [

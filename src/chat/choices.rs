@@ -15,6 +15,10 @@ const CHOICES: usize = 128;
 /// The most members of a message that is joined with others.
 const MEMBERS: usize = 64;
 
+/// The members that each chunk of a stream has, as long as they are short.
+const SHARED: [&str; 5] = ["id", "object", "created", "model", "system_fingerprint"];
+const SHORT: usize = 256;
+
 /// The calls of each choice are numbered anew from here on, times its number: each counts its own
 /// from 0.
 const APART: u64 = 1 << 32;
@@ -94,6 +98,11 @@ pub(super) fn apart(text: &str, said: &Assembly) -> Vec<String> {
         .and_then(|list| array(list, CHOICES));
     let choices = choices.unwrap_or_default();
     let count = choices.len();
+    let shared = chunk
+        .iter()
+        .filter(|(name, value)| SHARED.contains(name) && value.len() <= SHORT || *name == "usage");
+    let shared = shared.map(|(name, value)| format!("{}:{value}", quoted(name)));
+    let shared = format!("{{{}}}", shared.collect::<Vec<_>>().join(","));
     let single = |(place, choice): (usize, &str)| {
         let choice = single(&Object::parse(choice).ok()?, said);
         let choices = format!("[{choice}]");
@@ -101,7 +110,11 @@ pub(super) fn apart(text: &str, said: &Assembly) -> Vec<String> {
         if place + 1 < count && chunk.present("usage").is_some() {
             members.push(("usage", "null"));
         }
-        Some(chunk.edited(chunk.set(&members)))
+        // What else the chunk has is said once.
+        match place {
+            0 => Some(chunk.edited(chunk.set(&members))),
+            _ => Some(with(&shared, &members)),
+        }
     };
     choices.into_iter().enumerate().filter_map(single).collect()
 }

@@ -155,7 +155,8 @@ impl Conversation {
     /// about anything else is the caller's. Afterwards it is also what the loop has appended, and a
     /// `tool_choice`, unless it forbids tools.
     pub(crate) fn has(&self, request: &ChatRequest, members: Omitted, tools_ran: bool) -> Omitted {
-        let has_parallel = request.removable.has(1);
+        // The loop runs its own calls one after the other in any case; a caller's are the caller's.
+        let has_parallel = request.removable.has(1) && (tools_ran || request.tools.is_empty());
         // Where the caller asks for it as well, there is nothing of ours to leave out.
         let asks_for_usage = request.usage.is_some() && !request.include_usage;
         let ours = [

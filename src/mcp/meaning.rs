@@ -81,6 +81,12 @@ const LOST: &[&str] = &[
     "session has expired",
     "session does not exist",
     "session id is required",
+    "session id required",
+    "missing session",
+    "missing mcp-session-id",
+    "mcp-session-id header is required",
+    "mcp-session-id header required",
+    "requires a session",
     "invalid session",
     "unknown session",
     "unknown mcp-session-id",
@@ -93,7 +99,6 @@ const LOST: &[&str] = &[
 /// The whole messages of servers that wait for a handshake, and so run nothing.
 const UNINITIALIZED: &[&str] = &[
     "server not initialized",
-    "not initialized",
     "received request before initialization was complete",
 ];
 
@@ -111,7 +116,9 @@ const ROWS: &[Row] = &[
     // typescript-sdk ("No valid session ID provided", "Server not initialized"), python-sdk#1004,
     // anubis-mcp#123 ("No active session"), OmniRoute#5169. Without a session of ours, too: a
     // restarted server may want one that we do not have.
-    Row { status: &[400, 404, 405], code: &[], says: Somewhere(&["session", "not initialized"]), by: Transport, means: SessionLost },
+    Row { status: &[400, 404, 405], code: &[], says: Somewhere(LOST), by: Transport, means: SessionLost },
+    // Any other word of a session may be one of a tool's, which has run.
+    Row { status: &[400, 404, 405], code: &[], says: Somewhere(&["session"]), by: Transport, means: SessionDoubtful },
     // rust-sdk#689 (401 "Session not found", 422 "expect initialize request").
     Row { status: &[401, 403, 409, 410, 422], code: &[], says: Somewhere(LOST), by: Transport, means: SessionLost },
     // supergateway#190: the server holds no stream on which it could answer.

@@ -176,7 +176,9 @@ async fn a_check_record_that_was_changed_is_refused() {
     let mut connection = intruder(&url).await;
     run(
         &mut connection,
-        "UPDATE mcp_schema SET sealed = CAST(substr(sealed, 1, 40) || x'00' || substr(sealed, 42) AS BLOB)",
+        "UPDATE mcp_schema SET sealed = CAST(substr(sealed, 1, 40)
+         || CASE substr(sealed, 41, 1) WHEN x'00' THEN x'01' ELSE x'00' END
+         || substr(sealed, 42) AS BLOB)",
     )
     .await;
     let line = refused(&url, &ring).await;
