@@ -20,6 +20,7 @@ pub(super) fn inactive(server: &Server, error: &Error) -> Inactive {
             Inactive::TokenRefused
         }
         _ if error.is_authorization() => Inactive::NeedsAuthorization,
+        (ErrorKind::Rpc, _) => Inactive::unreachable("the server answers with an error"),
         _ => Inactive::unreachable(error.to_string()),
     }
 }
@@ -37,8 +38,7 @@ impl NotListed {
         Self {
             stage: stage(error),
             reason: inactive(server, error),
-            // It has the server's own words, which may repeat anybody's secret.
-            detail: error.detail().map(|detail| redacted(detail).into()),
+            detail: detail(error).map(|detail| redacted(&detail).into()),
         }
     }
 
@@ -50,6 +50,14 @@ impl NotListed {
             detail: said.map(|said| redacted(&said).into()),
         }
     }
+}
+
+/// What an operator is told of `error` besides: the server's own words, which may hold an address or
+/// anybody's secret, and so are not for callers.
+fn detail(error: &Error) -> Option<String> {
+    let is_said = error.kind() == ErrorKind::Rpc;
+    let said = error.detail().map(str::to_owned);
+    said.or_else(|| is_said.then(|| error.to_string()))
 }
 
 /// The stage that a listing reached before it failed with `error`.

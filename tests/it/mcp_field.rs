@@ -770,6 +770,34 @@ async fn the_target_of_a_redirect_is_the_operators_and_nobody_elses() {
 }
 
 #[tokio::test]
+async fn the_words_of_a_listing_that_a_server_answers_with_an_error_are_the_operators() {
+    let words = "no database at http://10.1.2.3:9000/admin";
+    let server = Evil::mcp(move |request| {
+        let error = error(request, -32603, words);
+        vec![Step::Send(reply(500, JSON, &error))]
+    })
+    .await;
+    let operator = operator(&server.url(), json!({})).await;
+    operator.post("/api/v1/servers/s/refresh", &json!({})).await;
+    let seen = operator.get("/api/v1/servers/s").await;
+    let message = seen["last_failure"]["message"].as_str().unwrap();
+    assert!(message.contains("no database at"), "{message}");
+
+    let registry = MemoryRegistry::default();
+    registry
+        .insert(Server::new("s", &server.url()).unwrap())
+        .await
+        .unwrap();
+    let connections = connections_builder(ServerLimits::default()).build();
+    let gateway = gateway(&registry, &connections).await;
+    let reply = gateway.send(&auto(json!({}))).await;
+    assert_eq!(reply.status, 400);
+    let told = String::from_utf8_lossy(&reply.body);
+    assert!(told.contains("the server answers with an error"), "{told}");
+    assert!(!told.contains("database"), "{told}");
+}
+
+#[tokio::test]
 async fn a_models_tool_message_has_nothing_of_what_the_operator_is_told() {
     for (code, headers, body) in [
         (403, HTML, "<title>for-the-operator</title>"),
