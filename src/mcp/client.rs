@@ -1,7 +1,7 @@
 //! One server with one credential: lists its tools and calls them.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -27,8 +27,8 @@ use crate::{
     trace_parent::TraceParent,
 };
 
-/// The pauses before a page of a listing is asked for again after a 5xx.
-const LIST_PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(400)];
+/// The pause before a page of a listing is asked for again after a 5xx.
+const LIST_PAUSE: Duration = Duration::from_millis(250);
 
 /// The number of times that a tool's request for input is declined before the call fails.
 const MAX_DECLINES: usize = 3;
@@ -225,13 +225,19 @@ impl Client {
             cursor: Option<&'a RawValue>,
         }
         let began = Instant::now();
+        let repeated = AtomicBool::new(false);
         let mut listing = Listing::new(&self.0.line.dialer().limits);
         let mut cursor: Option<Box<RawValue>> = None;
         loop {
             let params = Params {
                 cursor: cursor.as_deref(),
             };
-            let page = self.page(params, began).await?;
+            let request = Request {
+                began: Some(began),
+                repeated: Some(&repeated),
+                ..Request::new("tools/list", params, 0)
+            };
+            let page = self.page(request, began).await?;
             // Reading definitions is expensive, and done for everybody.
             move_on().await;
             cursor = listing.add(&page.result, page.dialect == Dialect::Stateless)?;
@@ -243,27 +249,27 @@ impl Client {
         }
     }
 
-    /// One page, asked for again after a 5xx, or when the server says: a listing runs nothing.
-    async fn page(&self, params: impl Serialize + Copy, began: Instant) -> Result<Answer, Error> {
-        let request = Request {
-            began: Some(began),
-            ..Request::new("tools/list", params, 0)
+    /// One page, asked for again after a 5xx, or when the server says: a listing runs nothing, and is
+    /// repeated once, for whatever reason.
+    async fn page(
+        &self,
+        request: Request<'_, impl Serialize + Copy>,
+        began: Instant,
+    ) -> Result<Answer, Error> {
+        let error = match self.0.line.request(request).await {
+            Err(error) => error,
+            page => return page,
         };
         let limit = self.0.line.dialer().limits.list;
-        for pause in LIST_PAUSES {
-            let error = match self.0.line.request(request).await {
-                Err(error) => error,
-                page => return page,
-            };
-            match error.later() {
-                Some(Later::In(pause)) if pause < limit.saturating_sub(began.elapsed()) => {
-                    tokio::time::sleep(pause).await;
-                    break;
-                }
-                None if error.is_server_error() => tokio::time::sleep(pause).await,
-                _ => return Err(error),
-            }
+        let pause = match error.later() {
+            Some(Later::In(pause)) if pause < limit.saturating_sub(began.elapsed()) => pause,
+            None if error.is_server_error() => LIST_PAUSE,
+            _ => return Err(error),
+        };
+        if !request.take_repeat() {
+            return Err(error);
         }
+        tokio::time::sleep(pause).await;
         self.0.line.request(request).await
     }
 
@@ -342,6 +348,7 @@ impl Client {
             }),
             trace,
             began: None,
+            repeated: None,
         };
         self.0.line.request(request).await
     }

@@ -85,6 +85,11 @@ impl Line {
             Err(failure) => failure,
         };
         let link = match Self::remedy(&link, &request, &failure) {
+            Remedy::NewSession | Remedy::Rediscover | Remedy::SendAgain
+                if !request.take_repeat() =>
+            {
+                return Err(failure.error);
+            }
             Remedy::NewSession => self.link(Some(&link), is_listing).await?,
             Remedy::Rediscover => {
                 self.state().known = None;
@@ -105,7 +110,7 @@ impl Line {
     }
 
     /// What is done about a failure. A listing runs nothing, so whatever fails it in a session that
-    /// is older than it is a reason to begin another; after a 5xx that is left to its own repeats.
+    /// is older than it is a reason to begin another; after a 5xx that is left to its own repeat.
     fn remedy<P>(link: &Link, request: &Request<'_, P>, failure: &Failure) -> Remedy {
         let is_old = request.began.is_some_and(|began| link.born < began);
         match failure.remedy {

@@ -6,7 +6,7 @@
 //!
 //! | what failed | what is done |
 //! |---|---|
-//! | a listing in a session that is older than it, in whatever way is worth a new session | begins another session, once, and lists again: that runs nothing |
+//! | a listing in a session that is older than it, in whatever way is worth a new session | begins another session and lists again: that runs nothing, and happens once, as does any repeat of a listing |
 //! | a listing, in the end | the next listing begins another session |
 //! | 401, or 403 with a challenge (RFC 6750, section 3) | the caller of the client renews the credential |
 //! | 429 or 503 with `Retry-After`, before a handshake or a listing | waited for, once, within the limit |

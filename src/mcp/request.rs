@@ -1,5 +1,7 @@
 //! A request, before any transport has made a message of it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use http::HeaderMap;
 use tokio::time::Instant;
 
@@ -19,6 +21,8 @@ pub(super) struct Request<'a, P> {
     pub(super) trace: Option<&'a TraceParent>,
     /// When the listing began that this is a part of: it runs nothing, and may be repeated.
     pub(super) began: Option<Instant>,
+    /// Of a listing: `true` once any of its requests was sent again, which happens once.
+    pub(super) repeated: Option<&'a AtomicBool>,
 }
 
 impl<P> Request<'_, P> {
@@ -31,7 +35,14 @@ impl<P> Request<'_, P> {
             param_headers: None,
             trace: None,
             began: None,
+            repeated: None,
         }
+    }
+
+    /// Returns `true` if it may be sent again, which is then used up.
+    pub(super) fn take_repeat(&self) -> bool {
+        let is_left = |repeated: &AtomicBool| !repeated.swap(true, Ordering::Relaxed);
+        self.repeated.is_none_or(is_left)
     }
 
     /// The headers that say which trace this is a part of.

@@ -208,7 +208,7 @@ const FAULTS: &[(u8, &str, &[&str])] = &[
     (
         34,
         "a 5xx on a listing",
-        &["a_5xx_on_a_listing_is_retried_twice"],
+        &["a_5xx_on_a_listing_is_retried_once"],
     ),
     (
         35,

@@ -358,14 +358,14 @@ async fn a_5xx_on_a_call_is_not_retried_and_its_body_not_shown() {
 
 // Row 34.
 #[tokio::test]
-async fn a_5xx_on_a_listing_is_retried_twice() {
+async fn a_5xx_on_a_listing_is_retried_once() {
     let server = Evil::mcp(|_| vec![Step::Send(status(503))]).await;
     let failed = client(&server.url(), ServerLimits::default())
         .list_tools()
         .await
         .unwrap_err();
     assert_eq!(failed.status(), Some(503));
-    assert_eq!(server.count("tools/list"), 3);
+    assert_eq!(server.count("tools/list"), 2);
 }
 
 // Row 38.

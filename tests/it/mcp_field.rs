@@ -206,6 +206,22 @@ async fn a_listing_in_an_old_session_begins_another_whatever_fails_it() {
 }
 
 #[tokio::test]
+async fn a_listing_is_repeated_once_whatever_mixture_of_refusals_it_meets() {
+    let lists = AtomicUsize::new(0);
+    let server = Evil::mcp(move |request| match lists.fetch_add(1, Ordering::SeqCst) {
+        0 => tools(request),
+        odd if odd % 2 == 1 => vec![Step::Send(reply(400, "", "session not found"))],
+        _ => vec![Step::Send(status(500))],
+    })
+    .await;
+    let client = client(&server.url(), ServerLimits::default());
+    assert!(client.list_tools().await.is_ok());
+    assert!(client.list_tools().await.is_err());
+    assert_eq!(server.count("tools/list"), 3);
+    assert_eq!(server.count("initialize"), 2);
+}
+
+#[tokio::test]
 async fn a_server_that_refuses_every_listing_is_asked_twice_and_no_more() {
     let lists = AtomicUsize::new(0);
     let server = Evil::mcp(move |request| match lists.fetch_add(1, Ordering::SeqCst) {
