@@ -36,6 +36,25 @@ impl Inactive {
         }
     }
 
+    /// The reason in words for an operator, with what is known
+    /// [besides](crate::Connections::failure_detail): `the server forbids this (status 403): only
+    /// at localhost`.
+    pub fn with_detail(&self, detail: Option<&str>) -> String {
+        let reason = self.to_string();
+        let Some(detail) = detail else {
+            return reason;
+        };
+        // Both may begin with the status, which is said once.
+        let status = reason
+            .rsplit_once(" (")
+            .and_then(|(_, end)| end.strip_suffix(')'));
+        let rest = status.and_then(|status| detail.strip_prefix(status));
+        match rest.filter(|rest| rest.starts_with([':', ' '])) {
+            Some(rest) => reason + rest,
+            None => format!("{reason}; {detail}"),
+        }
+    }
+
     /// Returns true if the caller can do something about it.
     pub(crate) fn is_callers(&self) -> bool {
         matches!(
@@ -63,3 +82,27 @@ impl fmt::Display for Inactive {
 }
 
 impl std::error::Error for Inactive {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_said_once() {
+        let told = |message: &str, detail| Inactive::unreachable(message).with_detail(detail);
+        let forbidden = "the server forbids this (status 403)";
+        assert_eq!(
+            told(forbidden, Some("status 403: only at localhost")),
+            "it is unreachable: the server forbids this (status 403): only at localhost"
+        );
+        assert_eq!(
+            told(forbidden, None),
+            "it is unreachable: the server forbids this (status 403)"
+        );
+        assert!(told(forbidden, Some("status 4031: x")).ends_with("; status 4031: x"));
+        assert_eq!(
+            told("refused", Some("nothing listens")),
+            "it is unreachable: refused; nothing listens"
+        );
+    }
+}

@@ -62,12 +62,10 @@ pub async fn check(
                 // complain.
                 let meant = matches!(inactive, Inactive::Disabled | Inactive::TokenMissing);
                 unusable += usize::from(!meant);
+                let detail = connections.failure_detail(&server);
                 let reason = match inactive {
                     Inactive::TokenMissing => inactive.to_string(),
-                    inactive => match connections.failure_detail(&server) {
-                        Some(detail) => format!("inactive: {inactive}; {detail}"),
-                        None => format!("inactive: {inactive}"),
-                    },
+                    inactive => format!("inactive: {}", inactive.with_detail(detail.as_deref())),
                 };
                 rows.push(row(&server, "-".into(), "-".into(), reason));
             }

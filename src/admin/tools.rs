@@ -122,8 +122,8 @@ impl Tools {
             Ok(()) | Err(Inactive::NoTools) => Ok(()),
             Err(reason) => {
                 let detail = self.connections.failure_detail(server);
-                let detail = detail.map_or_else(String::new, |detail| format!("; {detail}"));
-                let message = format!("the server {} is inactive: {reason}{detail}", server.name);
+                let reason = reason.with_detail(detail.as_deref());
+                let message = format!("the server {} is inactive: {reason}", server.name);
                 Err(Fault::new(Code::ServerInactive, message))
             }
         }

@@ -121,10 +121,7 @@ impl Failure {
 
     /// The reason and the detail, in words for an operator.
     pub fn message(&self) -> String {
-        match &self.detail {
-            Some(detail) => format!("{}; {detail}", self.reason),
-            None => self.reason.to_string(),
-        }
+        self.reason.with_detail(self.detail.as_deref())
     }
 }
 

@@ -757,7 +757,7 @@ async fn the_target_of_a_redirect_is_the_operators_and_nobody_elses() {
     .await;
     let operator = operator(&server.url(), json!({})).await;
     let refused = operator.post("/api/v1/servers/s/refresh", &json!({})).await;
-    let told = "status 302 to https://sso.example/login?…";
+    let told = "(status 302) to https://sso.example/login?…";
     assert!(refused.text.contains(told), "{}", refused.text);
     let seen = operator.get("/api/v1/servers/s").await;
     assert_eq!(seen["status_reason"], "unreachable");

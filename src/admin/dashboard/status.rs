@@ -10,7 +10,7 @@ use super::{
     text::Shown,
     when::When,
 };
-use crate::{inactive::Inactive, registry::Server};
+use crate::registry::Server;
 
 /// A badge, and the reason beside it.
 pub(super) struct StatusView {
@@ -35,14 +35,9 @@ impl StatusView {
             Some(Reason::Unreachable) => {
                 let why = match failure {
                     Some(failure) => {
-                        let detail = failure.detail.as_deref();
-                        let detail = detail.map_or_else(String::new, |d| format!("; {d}"));
-                        match &failure.reason {
-                            Inactive::Unreachable { message } => {
-                                format!("Unreachable: {message}{detail}")
-                            }
-                            other => format!("Unreachable: {other}{detail}"),
-                        }
+                        let message = failure.message();
+                        let known = message.strip_prefix("it is unreachable: ");
+                        format!("Unreachable: {}", known.unwrap_or(&message))
                     }
                     None => "Unreachable".to_owned(),
                 };
