@@ -1,7 +1,6 @@
 //! Comparing issuers, the names of authorization servers.
 
-/// Returns true for two spellings of one issuer: the same characters (RFC 8414 section 3.3, RFC
-/// 9207 section 2.4), except that a URL without a path may end with a slash or not, since an empty
+/// Returns true for two spellings of one issuer: the same characters (RFC 8414 section 3.3), except that a URL without a path may end with a slash or not, since an empty
 /// path and `/` are one (RFC 3986 section 6.2.3).
 ///
 /// Google, Auth0, JumpCloud and all that use pydantic's URLs differ so between their documents

@@ -14,7 +14,6 @@ use super::{
     said,
     server::{AUTHORIZATION_ENDPOINT, AuthorizationServer},
 };
-use crate::issuer::is_same;
 
 /// The longest query in bytes; a longer one is no answer to a request of ours.
 const MAX_QUERY: usize = 16 * 1024;
@@ -119,7 +118,7 @@ impl Callback {
     /// Returns the code if the callback comes from `server`, the one that the state belongs to.
     ///
     /// The sender is checked first, for refusals too (RFC 9207 section 2.4): `iss` must equal the
-    /// recorded issuer, character for character but for the slash at a root. If no issuer is recorded, because the endpoints
+    /// recorded issuer, as its metadata spell it, character for character. If no issuer is recorded, because the endpoints
     /// were typed without one, `iss` must at least have the authorization endpoint's origin.
     ///
     /// # Errors
@@ -127,7 +126,7 @@ impl Callback {
     /// the outcome must not be shown either. [`ErrorKind::Denied`] for a refusal.
     pub fn code(&self, server: &AuthorizationServer) -> Result<&SecretString, Error> {
         let is_from_server = match (&self.iss, &server.issuer) {
-            (Some(iss), Some(issuer)) => is_same(iss, issuer),
+            (Some(iss), Some(issuer)) => iss == issuer,
             (Some(iss), None) => Url::parse(iss)
                 .is_ok_and(|iss| iss.origin() == server.authorization_endpoint.origin()),
             (None, _) => !server.sends_issuer,

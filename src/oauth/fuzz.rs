@@ -16,7 +16,6 @@ use super::{
 };
 use crate::{
     fuzz_input::{line, number, text, url},
-    issuer::is_same,
     outbound::{EgressRules, Outbound},
     scopes::Scopes,
     token_auth::TokenAuth,
@@ -173,7 +172,7 @@ pub(crate) fn callback(data: &[u8]) {
                 assert!(matches!(callback.outcome, CallbackOutcome::Code(_)));
                 assert!(!code.expose_secret().is_empty());
                 let iss = callback.iss.as_deref();
-                let is_ours = iss.is_some_and(|iss| is_same(iss, ISSUER));
+                let is_ours = iss.is_some_and(|iss| iss == ISSUER);
                 assert!(is_ours || iss.is_none() && !server.sends_issuer);
             }
             Err(error) => told(&error),

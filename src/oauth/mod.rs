@@ -53,8 +53,8 @@
 //! - All requests go through the guarded [`Outbound`](crate::outbound::Outbound): https and public
 //!   addresses, no redirects, 15 s, 64 KiB. The operator's egress rules apply only to hosts that
 //!   were [entered](Http::with_entered); metadata lead nowhere else.
-//! - Issuers are compared character for character, in metadata and in callbacks; only the slash at a
-//!   root counts for nothing. `tolerated.rs` has a table of all that is read although it is not as
+//! - Issuers are compared character for character; only in metadata the slash at a root counts for
+//!   nothing. The `iss` of a callback is what the metadata say, to the last slash. `tolerated.rs` has a table of all that is read although it is not as
 //!   it should be, and of what never is.
 //! - If a server does not identify itself in callbacks, only the redirect URI can: give each server
 //!   its own, as [`Authorizations`](crate::authorization::Authorizations) does, and compare it.

@@ -2,7 +2,7 @@
 //!
 //! | what | is read as | authority |
 //! |---|---|---|
-//! | an issuer with or without the slash at its root | one issuer ([`issuer`](crate::issuer)) | RFC 3986 section 6.2.3; modelcontextprotocol/python-sdk#1919 |
+//! | an issuer with or without the slash at its root, in metadata and where it is entered | one issuer ([`issuer`](crate::issuer)) | RFC 3986 section 6.2.3; modelcontextprotocol/python-sdk#1919 |
 //! | metadata at one place that are broken, or of another issuer | go on to the next place of the same origin ([`search`](super::search)) | RFC 8414 section 3.1, RFC 9728 section 3.1; outline/outline#11572 |
 //! | metadata behind an issuer's path | one more place ([`metadata`](super::metadata)) | RFC 8414 section 5; Okta, Keycloak |
 //! | an optional member that is null, empty or of another type | absent | RFC 6749 section 5.1; modelcontextprotocol/typescript-sdk#1923 |

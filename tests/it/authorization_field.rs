@@ -43,8 +43,6 @@ async fn a_slash_at_the_issuers_root_orphans_no_authorization() {
         format!("{}/", rig.provider.server.url),
     );
     count_clients(&rig.provider);
-    // Its metadata have the slash; its `iss` and its MCP server do not.
-    state_issuer(&rig.provider, &slashed);
     rig.connect().await.unwrap();
     for issuer in [None, Some(bare), Some(slashed)] {
         let server = edited(&rig.server, |oauth| oauth.issuer.clone_from(&issuer));
@@ -53,9 +51,12 @@ async fn a_slash_at_the_issuers_root_orphans_no_authorization() {
         rig.provider.clock.pass(LIFE);
         call(&rig.connections, &server, "echo", "x").await.unwrap();
     }
-    // Whoever takes the slash away has no other client for it.
-    state_issuer(&rig.provider, &rig.provider.server.url);
-    rig.connect().await.unwrap();
+    // Metadata that have the slash from now on name no other server.
+    state_issuer(&rig.provider, &format!("{}/", rig.provider.server.url));
+    rig.provider.clock.pass(LIFE);
+    call(&rig.connections, &rig.server, "echo", "x")
+        .await
+        .unwrap();
     assert_eq!(rig.provider.server.count("/register"), 1);
     let other = edited(&rig.server, |oauth| {
         oauth.issuer = Some(format!("{}//", rig.provider.server.url));
