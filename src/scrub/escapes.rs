@@ -94,6 +94,8 @@ pub(super) fn escape(text: &[u8]) -> Option<(usize, Unit)> {
         [b'\\', b'n', ..] => byte(2, b'\n'),
         [b'\\', b'r', ..] => byte(2, b'\r'),
         [b'\\', b't', ..] => byte(2, b'\t'),
+        // A backslash that another encoding has cut off from its letter: no JSON escapes an escape.
+        [b'\\', b'&' | b'%', ..] if escape(&text[1..]).is_some() => None,
         [b'\\', escaped, ..] if escaped.is_ascii_punctuation() => byte(2, *escaped),
         [b'%', b'u', digits @ ..] => Some((6, char_of(hex(digits.get(..4)?)?))),
         [b'%', digits @ ..] => byte(3, hex(digits.get(..2)?)? as u8),

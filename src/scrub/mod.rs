@@ -347,6 +347,14 @@ mod tests {
     }
 
     #[test]
+    fn a_line_break_between_a_backslash_and_its_letter_hides_nothing() {
+        let scrubber = Scrubber::new([b"Bearer AaAaaAaA_\"Aa&_&00~Aa>-A_".as_slice()]);
+        // Quoted-printable around JSON, and HTML around both.
+        let text = "\\u0061\\u0041\\u0061\\u0061\\&#061;\r\nu0041\\u0061\\u0041\\u005f\\u&#061;\r\n0022\\u0041\\u0061\\u0026";
+        assert_eq!(scrubber.text(text.into()), "[redacted:credential]");
+    }
+
+    #[test]
     fn the_secret_within_a_value_is_found_by_itself() {
         for (value, secret) in [
             ("Bot bot-s3cret-1", "bot-s3cret-1"),
