@@ -63,9 +63,19 @@ provider.use(async (ctx, next) => {
   } else {
     if (ctx.path === "/auth" && ctx.query[shape.offline] === "offline") offline.add(ctx.query.client_id);
     await next();
+    sayIssuer(ctx);
     note(ctx);
   }
 });
+
+// A callback has the issuer as the metadata spell it.
+function sayIssuer(ctx) {
+  const location = ctx.response.get("location");
+  if (!shape.iss || !location.includes("iss=")) return;
+  const back = new URL(location, issuer);
+  back.searchParams.set("iss", shape.iss(back.searchParams.get("iss")));
+  ctx.response.set("location", back.href);
+}
 
 // The metadata are where the shape has them, under whichever name; all else is below the issuer's path.
 function route(request, response) {

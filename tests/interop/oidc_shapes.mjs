@@ -2,7 +2,7 @@
 //
 // `places`: where the metadata are, below an issuer's path. `document`: what they say. `resource`: whether the parameter
 // is `wanted` (a token without it is opaque), `optional` (there is a default), or `refused`. `closed`: how a
-// registration is refused; `byHand` in a header stands for an administrator's page. `offline`: a refresh token only for who asks.
+// registration is refused; `iss`: what a callback says of the issuer; `byHand` in a header stands for an administrator's page. `offline`: a refresh token only for who asks.
 
 const OAUTH = "/.well-known/oauth-authorization-server";
 export const OPENID = "/.well-known/openid-configuration";
@@ -32,7 +32,7 @@ export const shapes = {
   // RFC 8414's document, but behind the issuer's path.
   okta: { places: (path) => [`${path}${OAUTH}`], document: without("registration_endpoint"), resource: "optional", closed },
   // A slash at the issuer's root; opaque tokens for who names no audience.
-  auth0: { places: inserted, document: (it) => ({ ...it, issuer: `${it.issuer}/` }), resource: "wanted" },
+  auth0: { places: inserted, document: (it) => ({ ...it, issuer: `${it.issuer}/` }), iss: (iss) => `${iss}/`, resource: "wanted" },
 };
 
 // Answers what oidc-provider would not, or would otherwise; true if it did.

@@ -117,7 +117,7 @@ def test_google_is_named_with_a_slash_and_gives_refresh_tokens_to_who_asks(shape
     shaped.enters(**client, issuer=f"{shaped.issuer}/")
     shaped.is_connected()
     shaped.calls()
-    shaped.enters(**client, issuer=f"{shaped.issuer}/", **shaped.endpoints("?access_type=offline&prompt=consent"), scopes="tools")
+    shaped.enters(**client, issuer=shaped.issuer, **shaped.endpoints("?access_type=offline&prompt=consent"), scopes="tools")
     assert shaped.is_connected()["access_type"] == "offline"
     shaped.works()
 
