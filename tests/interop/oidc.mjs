@@ -71,7 +71,7 @@ provider.use(async (ctx, next) => {
 // A callback has the issuer as the metadata spell it.
 function sayIssuer(ctx) {
   const location = ctx.response.get("location");
-  if (!shape.iss || !location.includes("iss=")) return;
+  if (!shape.iss || !location?.includes("iss=")) return;
   const back = new URL(location, issuer);
   back.searchParams.set("iss", shape.iss(back.searchParams.get("iss")));
   ctx.response.set("location", back.href);
