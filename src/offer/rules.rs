@@ -3,11 +3,11 @@
 //!
 //! None makes a schema refuse what it took before, except where it says so.
 
-use super::{
-    pattern::is_portable,
-    walk::{LISTS, NAMED},
+use super::{pattern::is_portable, walk::LISTS};
+use crate::{
+    json::{Members, Node},
+    schema::NAMED,
 };
-use crate::json::{Members, Node};
 
 /// The kinds of values that a keyword has.
 #[derive(Clone, Copy)]

@@ -1,6 +1,9 @@
 //! The subschemas of a schema: where JSON Schema has them.
 
-use crate::json::{Members, Node};
+use crate::{
+    json::{Members, Node},
+    schema::NAMED,
+};
 
 /// Keywords that hold one subschema.
 pub(super) const ONE: [&str; 12] = [
@@ -19,15 +22,6 @@ pub(super) const ONE: [&str; 12] = [
 ];
 /// Keywords that hold a list of subschemas; of old drafts `items` is one as well.
 pub(super) const LISTS: [&str; 5] = ["allOf", "anyOf", "items", "oneOf", "prefixItems"];
-/// Keywords that hold subschemas by name.
-pub(super) const NAMED: [&str; 6] = [
-    "$defs",
-    "definitions",
-    "dependencies",
-    "dependentSchemas",
-    "patternProperties",
-    "properties",
-];
 /// Keywords whose subschemas decide about others: made looser, they make the whole stricter.
 pub(super) const TURNING: [&str; 2] = ["if", "not"];
 

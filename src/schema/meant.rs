@@ -6,15 +6,8 @@
 use jsonschema::Draft;
 use serde_json::{Map, Value};
 
-/// Subschemas by names of their own, such as "required".
-const NAMED: [&str; 6] = [
-    "$defs",
-    "definitions",
-    "dependencies",
-    "dependentSchemas",
-    "patternProperties",
-    "properties",
-];
+use super::named::NAMED;
+
 /// Data, and conditions, in which what is allowed decides about something else.
 const UNTOUCHED: [&str; 6] = ["const", "default", "enum", "examples", "if", "not"];
 

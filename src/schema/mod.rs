@@ -7,6 +7,7 @@
 mod cost;
 #[cfg(feature = "validate")]
 mod meant;
+mod named;
 #[cfg(feature = "validate")]
 mod pattern_cost;
 mod place;
@@ -25,7 +26,7 @@ use serde_json::{Value, value::RawValue};
 pub(crate) use self::reread::{has_whole_fraction, reread};
 #[cfg(not(feature = "validate"))]
 pub(crate) use self::validator::{has_whole_fraction, reread};
-pub(crate) use self::{place::Place, validator::Schema};
+pub(crate) use self::{named::NAMED, place::Place, validator::Schema};
 
 /// Returns the reason why a tool with this schema cannot be offered; `None` if it can.
 pub(crate) fn fault(schema: &RawValue) -> Option<&'static str> {

@@ -130,6 +130,6 @@ pub(crate) fn unstreamed(
 }
 
 /// Returns `true` if all of an answer is there, as it was meant.
-fn is_readable(parts: &response::Parts, read: &Read<InnerBody>) -> bool {
+pub(crate) fn is_readable(parts: &response::Parts, read: &Read<InnerBody>) -> bool {
     read.is_complete() && is_plain(&parts.headers)
 }

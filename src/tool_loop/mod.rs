@@ -55,7 +55,7 @@ pub(crate) use self::explain::{Explanation, explain};
 use self::{
     call_result::CallResult,
     caller_stream::CallerStream,
-    delivery::{Delivery, FAILED, Failure, NoTurn, Reading, Reply, completion},
+    delivery::{Delivery, FAILED, Failure, NoTurn, Reading, Reply, completion, is_readable},
     execute::{Approval, Batch},
     limits::Budget,
     options::Options,
@@ -422,7 +422,7 @@ impl Exchange {
     /// Leaves out what this rejection names, or puts back what it misses; returns `false` where the
     /// next turn would be the same.
     fn omit_rejected(&mut self, parts: &response::Parts, read: &Read<InnerBody>) -> bool {
-        if !(read.is_complete() && is_plain(&parts.headers)) {
+        if !is_readable(parts, read) {
             return false;
         }
         let (body, tools_ran) = (read.bytes(), self.receipt.tools_ran());

@@ -2,15 +2,15 @@
 //!
 //! Services say in many ways that they do not take a member, but all of them name it: in `param`, in
 //! the `loc` of a validator, or in a sentence. A member counts only where one of these says that it
-//! is rejected, at the place where it stands, or names what can be nothing else; a service that repeats what a user or a tool said
-//! can at worst make one turn be asked again without it.
+//! is rejected, at the place where it stands, or names what can be nothing else; a service that
+//! repeats what a user or a tool said can at worst make one turn be asked again without it.
 
 mod said;
 
 use http::StatusCode;
 
 use self::said::{Said, Word};
-use crate::chat::{Omitted, Optional, Place};
+use crate::chat::{OPTIONAL, Omitted, Optional, Place};
 
 /// The longest rejection that is read.
 pub(crate) const READ: usize = 64 << 10;
@@ -221,11 +221,7 @@ fn is_rejected_behind(words: &[Word]) -> bool {
 
 fn is_between(word: &Word) -> bool {
     let is_number = word.text.bytes().all(|byte| byte.is_ascii_digit());
-    let is_row = || {
-        crate::chat::OPTIONAL
-            .iter()
-            .any(|row| row.name == word.text)
-    };
+    let is_row = || OPTIONAL.iter().any(|row| row.name == word.text);
     is_number || BETWEEN.contains(&&*word.text) || is_row()
 }
 
