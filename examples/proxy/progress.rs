@@ -12,13 +12,14 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     task::coop::{has_budget_remaining, poll_proceed},
-    time::{Sleep, sleep},
+    time::{Instant, Sleep, sleep, sleep_until},
 };
 
 use crate::first::First;
 
 /// The time for which input is read and discarded after the last answer. A connection that is
-/// closed with unread bytes is reset, and the answer may be lost.
+/// closed with unread bytes is reset, and the answer may be lost; so is one whose caller goes on
+/// sending, also if at this moment all has been read.
 const LINGER: Duration = Duration::from_secs(2);
 /// The most bytes of that input: the largest request, and some.
 const LEFT: usize = 32 << 20;
@@ -36,6 +37,8 @@ pub struct Progress {
     /// Whether anything has been written since the caller was waited for. Only further writes cost
     /// a [`TURN`]: with one answer for each request nobody is kept waiting.
     has_written: bool,
+    /// When the caller last took something.
+    written_at: Option<Instant>,
     /// The time that a write may wait while nothing is taken.
     idle: Duration,
     waits: Option<Pin<Box<Sleep>>>,
@@ -54,6 +57,7 @@ impl Progress {
             stream,
             first,
             has_written: false,
+            written_at: None,
             idle,
             waits: None,
             closing: None,
@@ -80,6 +84,7 @@ impl Progress {
                 }
             }
             self.has_written = true;
+            self.written_at = Some(Instant::now());
             return written;
         }
         if !has_budget_remaining() {
@@ -92,31 +97,31 @@ impl Progress {
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, reason)))
     }
 
-    /// Reads the input available; ready when there will be no more, or no more is wanted.
+    /// Reads what still comes until the caller closes as well, or [`LINGER`] after the last answer:
+    /// a connection that was idle ends at once.
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let written_at = self.written_at;
+        let mut closing = self.closing.take().unwrap_or_else(|| Closing {
+            ends: Box::pin(sleep_until(
+                written_at.map_or_else(Instant::now, |at| at + LINGER),
+            )),
+            left: LEFT,
+        });
         let mut bytes = [0; 8 << 10];
-        loop {
+        while closing.left > 0 && closing.ends.as_mut().poll(cx).is_pending() {
             let mut read = ReadBuf::new(&mut bytes);
-            let polled = self.stream().poll_read(cx, &mut read);
-            match (polled, &mut self.closing) {
-                // All input so far has been read. This does not wait for more: most connections
-                // still open are just idle.
-                (Poll::Pending, None) => return Poll::Ready(()),
-                (Poll::Pending, Some(closing)) => return closing.ends.as_mut().poll(cx),
-                (Poll::Ready(Err(_)), _) => return Poll::Ready(()),
-                (Poll::Ready(Ok(())), _) if read.filled().is_empty() => return Poll::Ready(()),
-                (Poll::Ready(Ok(())), closing) => {
-                    let closing = closing.get_or_insert_with(|| Closing {
-                        ends: Box::pin(sleep(LINGER)),
-                        left: LEFT,
-                    });
-                    closing.left = closing.left.saturating_sub(read.filled().len());
-                    if closing.left == 0 || closing.ends.as_mut().poll(cx).is_ready() {
-                        return Poll::Ready(());
-                    }
+            match self.stream().poll_read(cx, &mut read) {
+                Poll::Pending => {
+                    self.closing = Some(closing);
+                    return Poll::Pending;
                 }
+                Poll::Ready(Ok(())) if !read.filled().is_empty() => {
+                    closing.left = closing.left.saturating_sub(read.filled().len());
+                }
+                Poll::Ready(_) => break,
             }
         }
+        Poll::Ready(())
     }
 }
 
