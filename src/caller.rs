@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header::AUTHORIZATION, request};
 
 use crate::{
     chat::ChatRequest,
-    keyed::Keyed,
+    keyed::{Digest, Keyed},
     name::ServerName,
     project::Project,
     trace_parent::TraceParent,
@@ -23,11 +23,16 @@ const SERVER_TOKEN: &str = "x-mcp-auth-";
 const TOKEN_LEN: usize = 8 * 1024;
 
 /// A request's caller, as far as the loop needs to know.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Caller {
     pub(crate) project: Option<Project>,
     pub(crate) tokens: CallerTokens,
     pub(crate) trace: Option<TraceParent>,
+    /// The key or person that the proxy's authentication found.
+    id: Option<CallerId>,
+    /// A hash of all else that tells people apart who share a key. It has no key, so it is never
+    /// kept or shown.
+    person: Digest,
 }
 
 impl Caller {
@@ -39,26 +44,42 @@ impl Caller {
     ) -> Self {
         let project: Option<Project> = parts.extensions.get().cloned();
         let id = parts.extensions.get::<CallerId>();
-        let whose = Whose::new(&project.clone().unwrap_or_default(), id, |person| {
-            if id.is_none() {
-                add_all(person, parts.headers.get_all(AUTHORIZATION));
-            }
-            person.add(tokens.tokens.len().to_be_bytes());
-            for (server, token) in &tokens.tokens {
-                person.add(server);
-                person.add(token);
-            }
-            add_ours(person, &parts.headers);
-            for user in &request.users {
-                person.add_optional(user.as_deref());
-            }
-        });
-        tokens.whose = Some(whose);
+        let mut person = Keyed::without_key("person");
+        if id.is_none() {
+            add_all(&mut person, parts.headers.get_all(AUTHORIZATION));
+        }
+        person.add(tokens.tokens.len().to_be_bytes());
+        for (server, token) in &tokens.tokens {
+            person.add(server);
+            person.add(token);
+        }
+        add_ours(&mut person, &parts.headers);
+        for user in &request.users {
+            person.add_optional(user.as_deref());
+        }
+        let person = person.finish();
+        let of = project.clone().unwrap_or_default();
+        tokens.whose = Some(Whose::new(&of, id, |caller| caller.add(person)));
         Self {
             project,
             tokens,
             trace: TraceParent::of(&parts.headers),
+            id: id.cloned(),
+            person,
         }
+    }
+}
+
+impl Caller {
+    /// The hash of the caller with this key, the same in all processes that have it.
+    pub(crate) fn hashed(&self, key: &[u8; 32]) -> Digest {
+        let project = self.project.clone().unwrap_or_default();
+        let mut hash = Keyed::with_key(key, "exchange");
+        hash.add(project.organization());
+        hash.add(project.name());
+        hash.add_optional(self.id.as_ref().map(CallerId::as_str));
+        hash.add(self.person);
+        hash.finish()
     }
 }
 

@@ -10,7 +10,7 @@ use crate::random::fill_random;
 /// The output of [`Keyed`].
 pub(crate) type Digest = [u8; 32];
 
-/// A hash with a key that only this process has.
+/// A hash with a key; by default one that only this process has.
 pub(crate) struct Keyed(Sha256);
 
 impl Keyed {
@@ -21,7 +21,17 @@ impl Keyed {
             fill_random(&mut key);
             key
         });
-        Self(Sha256::new()).with(*KEY).with(purpose)
+        Self::with_key(&KEY, purpose)
+    }
+
+    /// Starts a hash with a key that other processes have as well.
+    pub(crate) fn with_key(key: &[u8; 32], purpose: &str) -> Self {
+        Self(Sha256::new()).with(key).with(purpose)
+    }
+
+    /// Starts a hash that anybody can make, for a part of another.
+    pub(crate) fn without_key(purpose: &str) -> Self {
+        Self(Sha256::new()).with(purpose)
     }
 
     /// Adds a part with its length, so that different lists of parts never hash alike.

@@ -14,10 +14,10 @@ use crate::{
     held::Room,
     outbound::{EgressRules, Outbound},
     price::Price,
-    registry::ServerRegistry,
+    registry::{ExchangeStore, MemoryExchanges, ServerRegistry},
     schema_dialect::SchemaDialect,
     service::McpService,
-    settings::{Limits, Paths, Settings, Streaming},
+    settings::{Limits, OnMaxRounds, OwnTools, Paths, Settings, Streaming},
     tool_loop::{Gateway, Remembered},
     trace::{Payloads, TraceSink},
     trace_parent::TraceParent,
@@ -86,6 +86,7 @@ pub struct McpLayer {
     room: Arc<Room>,
     /// Shared likewise.
     remembered: Arc<Remembered>,
+    exchanges: Option<Arc<dyn ExchangeStore>>,
 }
 
 impl McpLayer {
@@ -97,6 +98,7 @@ impl McpLayer {
             connections: Arc::default(),
             room: Arc::default(),
             remembered: Arc::default(),
+            exchanges: Some(Arc::new(MemoryExchanges::default())),
         }
     }
 
@@ -141,6 +143,36 @@ impl McpLayer {
     #[must_use]
     pub fn with_streaming(mut self, streaming: Streaming) -> Self {
         self.settings.streaming = streaming;
+        self
+    }
+
+    /// Replaces the default of `mcp.own_tools`; by default [`OwnTools::Split`].
+    #[must_use]
+    pub fn with_own_tools(mut self, own_tools: OwnTools) -> Self {
+        self.settings.own_tools = own_tools;
+        self
+    }
+
+    /// Replaces the default of `mcp.on_max_rounds`; by default [`OnMaxRounds::Answer`].
+    #[must_use]
+    pub fn with_on_max_rounds(mut self, on_max_rounds: OnMaxRounds) -> Self {
+        self.settings.on_max_rounds = on_max_rounds;
+        self
+    }
+
+    /// Replaces the place where exchanges are kept for later requests; by default
+    /// [`MemoryExchanges`], which the services of this layer share.
+    #[must_use]
+    pub fn with_exchanges(mut self, exchanges: impl ExchangeStore) -> Self {
+        self.exchanges = Some(Arc::new(exchanges));
+        self
+    }
+
+    /// Keeps nothing between requests: turns with calls of the caller's own go back whole, and a
+    /// repeated request runs its tools again.
+    #[must_use]
+    pub fn without_exchanges(mut self) -> Self {
+        self.exchanges = None;
         self
     }
 
@@ -251,6 +283,7 @@ impl McpLayer {
             connections,
             room: Arc::clone(&self.room),
             remembered: Arc::clone(&self.remembered),
+            exchanges: self.exchanges.clone(),
         }
     }
 }

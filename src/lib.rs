@@ -106,6 +106,8 @@ pub mod authorization;
 mod catalog;
 mod connect;
 
+mod kept;
+
 mod caller;
 mod whose;
 
@@ -176,7 +178,7 @@ pub use self::{
     scopes::{InvalidScopes, Scopes},
     scrub::{ScrubbedChunks, Scrubber},
     service::{McpService, ResponseFuture},
-    settings::{Limits, Streaming},
+    settings::{Limits, OnMaxRounds, OwnTools, Streaming},
     token_auth::TokenAuth,
     trace_parent::TraceParent,
     whose::CallerId,

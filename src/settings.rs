@@ -111,6 +111,29 @@ pub enum Streaming {
     Execute,
 }
 
+/// What becomes of a turn that calls tools of the caller's own beside ours: `mcp.own_tools`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OwnTools {
+    /// The caller gets its own calls alone, and ours run when it sends its answers. Needs a place
+    /// where exchanges are kept; else turns go back whole.
+    #[default]
+    Split,
+    /// The caller gets the whole turn, unexecuted, and resumes it.
+    Whole,
+}
+
+/// What happens when the rounds of a request are used up: `mcp.on_max_rounds`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnMaxRounds {
+    /// The model is told so, and asked once more for an answer.
+    #[default]
+    Answer,
+    /// The turn goes back to the caller, unexecuted.
+    Return,
+}
+
 /// All settings of the loop.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -119,6 +142,8 @@ pub(crate) struct Settings {
     /// The cap on rounds, if one was set.
     pub(crate) rounds_cap: Option<u64>,
     pub(crate) streaming: Streaming,
+    pub(crate) own_tools: OwnTools,
+    pub(crate) on_max_rounds: OnMaxRounds,
     /// The dialect of the upstream, and the longest description; `None`: those of the connections.
     pub(crate) dialect: Option<SchemaDialect>,
     pub(crate) description_bytes: Option<usize>,
@@ -156,6 +181,8 @@ impl Default for Settings {
             limits: Limits::default(),
             rounds_cap: None,
             streaming: Streaming::default(),
+            own_tools: OwnTools::default(),
+            on_max_rounds: OnMaxRounds::default(),
             dialect: None,
             description_bytes: None,
             receipt: true,

@@ -42,6 +42,10 @@ impl CallerId {
     pub fn new(id: impl Into<Arc<str>>) -> Self {
         Self(id.into())
     }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 impl fmt::Debug for CallerId {

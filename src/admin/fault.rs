@@ -167,6 +167,7 @@ impl From<registry::Error> for Fault {
             Error::NotFound { .. } => Self::new(Code::ServerNotFound, message),
             Error::Declared { .. } => Self::new(Code::DeclaredInFile, message),
             Error::Invalid { field, .. } => Self::new(Code::InvalidServer, message).at(field),
+            Error::Full => Self::new(Code::Registry, message),
             Error::Sealed { source } | Error::Unavailable { source } => {
                 tracing::error!(%source, "the registry does not answer as it should");
                 Self::new(Code::Registry, message)

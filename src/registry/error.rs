@@ -15,6 +15,7 @@ use crate::name::ServerName;
 /// | [`Stale`](Self::Stale) | read again, and repeat the change |
 /// | [`Declared`](Self::Declared) | change the file |
 /// | [`Sealed`](Self::Sealed) | enter the credential again |
+/// | [`Full`](Self::Full) | wait until older records have expired |
 /// | [`Unavailable`](Self::Unavailable) | try again later |
 #[derive(Debug)]
 #[non_exhaustive]
@@ -54,6 +55,8 @@ pub enum Error {
         /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The share of a project in the storage is used up.
+    Full,
     /// The storage failed; retrying may help.
     Unavailable {
         /// The cause.
@@ -105,6 +108,7 @@ impl fmt::Display for Error {
             Self::NotFound { name } => write!(f, "there is no server named {name}"),
             Self::Invalid { field, reason } => write!(f, "{field}: {reason}"),
             Self::Sealed { .. } => f.write_str("the stored credential cannot be opened"),
+            Self::Full => f.write_str("the project's share of the storage is used up"),
             Self::Unavailable { .. } => f.write_str("the registry's storage is not available"),
         }
     }

@@ -34,6 +34,8 @@ mod credential_memory;
 mod credential_store;
 mod definition;
 mod error;
+mod exchange_memory;
+mod exchange_store;
 #[cfg(feature = "file")]
 mod file;
 mod future;
@@ -93,6 +95,8 @@ pub use self::{
     credential_store::CredentialStore,
     definition::{Definition, Fingerprint, InvalidFingerprint},
     error::Error,
+    exchange_memory::MemoryExchanges,
+    exchange_store::{ExchangeId, ExchangeOwner, ExchangeRecord, ExchangeStore, StoredExchange},
     future::BoxFuture,
     listing::{Filter, Listing, Page},
     memory::MemoryRegistry,

@@ -3,7 +3,12 @@
 use std::sync::Arc;
 
 use super::remembered::Remembered;
-use crate::{connect::Connections, held::Room, registry::ServerRegistry, settings::Settings};
+use crate::{
+    connect::Connections,
+    held::Room,
+    registry::{ExchangeStore, ServerRegistry},
+    settings::Settings,
+};
 
 /// Settings, registry and connections, which all requests of a layer share.
 pub(crate) struct Gateway {
@@ -13,4 +18,6 @@ pub(crate) struct Gateway {
     pub(crate) room: Arc<Room>,
     /// What the models' services rejected lately.
     pub(crate) remembered: Arc<Remembered>,
+    /// Where exchanges are kept for later requests; `None` if nowhere.
+    pub(crate) exchanges: Option<Arc<dyn ExchangeStore>>,
 }

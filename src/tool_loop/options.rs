@@ -7,7 +7,7 @@ use crate::{
     json::{Object, array, string},
     name::short,
     refusal::{Kind, Refusal},
-    settings::{Settings, Streaming},
+    settings::{OnMaxRounds, OwnTools, Settings, Streaming},
 };
 
 /// The member `mcp` of a request, checked.
@@ -22,6 +22,10 @@ pub(crate) struct Options {
     pub(crate) tools: Option<Vec<String>>,
     pub(crate) resume: bool,
     pub(crate) receipt: bool,
+    pub(crate) on_max_rounds: OnMaxRounds,
+    pub(crate) own_tools: OwnTools,
+    /// The caller's own choice for streams; `None` for the operator's.
+    pub(crate) on_stream: Option<Streaming>,
 }
 
 impl Options {
@@ -56,7 +60,8 @@ impl Options {
     /// Returns `true` if the whole loop is to be one stream.
     pub(crate) fn streams(&self, request: &ChatRequest, settings: &Settings) -> bool {
         let is_wanted = self.enabled && self.auto_execute && request.stream;
-        is_wanted && settings.streaming == Streaming::Execute
+        let streaming = self.on_stream.unwrap_or(settings.streaming);
+        is_wanted && streaming == Streaming::Execute
     }
 
     fn of_member(mcp: &str, settings: &Settings) -> Result<Self, Refusal> {
@@ -79,6 +84,9 @@ impl Options {
             tools: None,
             resume: false,
             receipt: settings.receipt,
+            on_max_rounds: settings.on_max_rounds,
+            own_tools: settings.own_tools,
+            on_stream: None,
         };
         for (name, value) in object.iter() {
             let set = options.set(name, value, cap, names);
@@ -96,9 +104,27 @@ impl Options {
             "tools" => self.tools = Some(strings(value, names)?),
             "resume_tool_calls" => self.resume = boolean(value)?,
             "receipt" => self.receipt = boolean(value)?,
+            "on_max_rounds" => {
+                let words = [
+                    ("answer", OnMaxRounds::Answer),
+                    ("return", OnMaxRounds::Return),
+                ];
+                self.on_max_rounds = word(value, words)?;
+            }
+            "own_tools" => {
+                let words = [("split", OwnTools::Split), ("whole", OwnTools::Whole)];
+                self.own_tools = word(value, words)?;
+            }
+            "on_stream" => {
+                let words = [
+                    ("execute", Streaming::Execute),
+                    ("return", Streaming::ReturnToolCalls),
+                ];
+                self.on_stream = Some(word(value, words)?);
+            }
             _ => {
                 return Err(Fault::new(
-                    "is not a member of mcp; those are enabled, servers, auto_execute_tools, max_tool_rounds, tools, resume_tool_calls and receipt",
+                    "is not a member of mcp; those are enabled, servers, auto_execute_tools, max_tool_rounds, tools, resume_tool_calls, receipt, on_max_rounds, own_tools and on_stream",
                 ));
             }
         }
@@ -176,6 +202,15 @@ fn boolean(value: &str) -> Result<bool, Fault> {
         "false" => Ok(false),
         _ => Err(Fault::new("must be a boolean")),
     }
+}
+
+/// One of two words, by what it means.
+fn word<T: Copy>(value: &str, words: [(&str, T); 2]) -> Result<T, Fault> {
+    let said = string(value);
+    let meant = words.iter().find(|(word, _)| said.as_deref() == Some(word));
+    let [(one, _), (other, _)] = words;
+    let fault = || Fault::new(format!("must be {one:?} or {other:?}"));
+    meant.map(|(_, meant)| *meant).ok_or_else(fault)
 }
 
 /// The most names of servers or tools that are read.
