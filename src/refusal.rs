@@ -33,6 +33,8 @@ pub(crate) enum Kind {
     ProjectMissing,
     Registry,
     Upstream,
+    IdempotencyKeyReused,
+    OutcomeUnknown,
 }
 
 impl Kind {
@@ -43,7 +45,9 @@ impl Kind {
             | Self::ServerInactive
             | Self::ToolNameConflict
             | Self::TooManyTools
-            | Self::RequiresNonStream => StatusCode::BAD_REQUEST,
+            | Self::RequiresNonStream
+            | Self::IdempotencyKeyReused
+            | Self::OutcomeUnknown => StatusCode::BAD_REQUEST,
             Self::CredentialRequired => StatusCode::UNAUTHORIZED,
             Self::TooManyCredentials => StatusCode::TOO_MANY_REQUESTS,
             Self::ServerNotFound => StatusCode::NOT_FOUND,
@@ -72,6 +76,8 @@ impl Kind {
             Self::ProjectMissing => "mcp_project_missing",
             Self::Registry => "mcp_registry_error",
             Self::Upstream => "upstream_error",
+            Self::IdempotencyKeyReused => "idempotency_key_reused",
+            Self::OutcomeUnknown => "outcome_unknown",
         }
     }
 }

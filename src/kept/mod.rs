@@ -3,9 +3,11 @@
 #![allow(dead_code, unused_imports, reason = "under construction")]
 
 mod id;
+mod journal;
 mod turn;
 
 pub(crate) use self::{
     id::{CallId, CallIds},
+    journal::{Journal, KeptAnswer, OpenBatch, OpenCall, RECORD},
     turn::{KeptCall, KeptTurn, Tail},
 };

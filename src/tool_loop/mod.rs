@@ -19,6 +19,7 @@
 //! the model with their answers. Each step is a file. Steps do not import each other: this file
 //! connects them, over plain types that lie below them.
 
+mod again;
 mod call_result;
 mod caller_stream;
 mod claim;
@@ -30,7 +31,10 @@ mod explain;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzz;
 mod gateway;
+mod hang_up;
 mod headers;
+mod journal;
+mod lease;
 mod limits;
 mod options;
 mod receipt;
@@ -38,16 +42,19 @@ mod record;
 mod rejected;
 mod relay;
 mod remembered;
+mod repeat;
 mod reply;
 mod resolve;
 mod resume;
 mod sink;
+mod taken;
 mod upstream;
 
 use std::{pin::pin, sync::Arc};
 
 use bytes::Bytes;
 use http::{Response, response};
+use serde_json::value::RawValue;
 use tracing::{Instrument, Span};
 
 #[cfg(feature = "admin")]
@@ -57,10 +64,12 @@ use self::{
     caller_stream::CallerStream,
     delivery::{Delivery, FAILED, Failure, NoTurn, Reading, Reply, completion, is_readable},
     execute::{Approval, Batch},
+    journal::{BatchJournal, ExchangeJournal},
     limits::Budget,
     options::Options,
     receipt::Receipt,
     record::{Ending, Record, TurnSummary},
+    repeat::{Claimed, Repeat, RepeatHeaders},
     reply::WholeReply,
 };
 pub(crate) use self::{
@@ -70,10 +79,11 @@ use crate::{
     apart,
     body::{self, McpBody, Read},
     caller::Caller,
-    catalog::{Catalog, Owner},
-    chat::{ChatRequest, Conversation, Omitted, ToolCall, Turn, Unread, executed},
+    catalog::{Catalog, Entry, Owner},
+    chat::{Asked, ChatRequest, Conversation, Omitted, ToolCall, Turn, Unread, executed},
     connect::ExchangeSessions,
     inner::{InnerBody, InnerError},
+    kept::{KeptAnswer, OpenBatch, OpenCall},
     name::short,
     project::Project,
     refusal::{Kind, Refusal},
@@ -128,23 +138,40 @@ pub(crate) async fn run(
         let answer = upstream.ask(request.without_mcp()).await;
         return answer.map(|response| response.map(McpBody::through));
     }
+    // They are about this request, and not about its turns.
+    let repeats = match RepeatHeaders::take(upstream.headers_mut()) {
+        Ok(repeats) => repeats,
+        Err(refusal) => {
+            Record::begin(&gateway, &project, &request, []).refuse(&refusal);
+            return Ok(refused(&refusal));
+        }
+    };
     let servers = options.servers.iter().map(|(_, name)| &**name);
     let record = Record::begin(&gateway, &project, &request, servers);
     let span = record.span();
-    if !options.streams(&request, &gateway.settings) {
-        let delivery = WholeReply::default();
+    let streams = options.streams(&request, &gateway.settings);
+    let keep_alive = gateway.settings.limits.keep_alive;
+    if streams {
+        request.ask_for_usage();
+    }
+    let include_usage = request.include_usage;
+    let asked = Incoming {
+        gateway,
+        request,
+        options,
+        upstream,
+        caller,
+        record,
+        repeats,
+    };
+    if !streams {
         // Pinned here, since to be wrapped it would be moved, and it is large.
-        let exchange = pin!(answer(
-            gateway, request, options, upstream, caller, record, delivery
-        ));
+        let exchange = pin!(answer(asked, WholeReply::default()));
         return exchange.instrument(span).await;
     }
-    request.ask_for_usage();
-    let keep_alive = gateway.settings.limits.keep_alive;
     sink::driven(keep_alive, |sink| {
-        let stream = CallerStream::new(sink, request.include_usage);
-        let exchange = answer(gateway, request, options, upstream, caller, record, stream);
-        Box::pin(exchange).instrument(span)
+        let stream = CallerStream::new(sink, include_usage);
+        Box::pin(answer(asked, stream)).instrument(span)
     })
     .await
 }
@@ -170,24 +197,83 @@ async fn options_of(
     apart::read(size, read).await
 }
 
-/// Answers a request with these options, and tells the caller by `delivery`.
-async fn answer(
+/// A request with a member `mcp`, and what answers it.
+struct Incoming {
     gateway: Arc<Gateway>,
     request: ChatRequest,
     options: Options,
     upstream: Upstream,
     caller: Caller,
     record: Record,
-    delivery: impl Delivery,
-) -> Result<Reply, InnerError> {
-    let exchange = Exchange::begin(gateway, request, options, caller, record.clone()).await;
-    match exchange {
-        Ok(exchange) => exchange.run(upstream, delivery).await,
+    repeats: RepeatHeaders,
+}
+
+impl Incoming {
+    /// Returns `true` if tools may run for it here.
+    fn loops(&self) -> bool {
+        self.options.resume || self.options.loops(&self.request, &self.gateway.settings)
+    }
+
+    /// Finds what is kept of an equal request; `None` where nothing is kept of this one.
+    async fn claim(&mut self) -> Option<Claimed> {
+        let headers = std::mem::take(&mut self.repeats);
+        if !self.loops() {
+            return None;
+        }
+        let (body, path) = (self.request.bytes().clone(), self.upstream.path());
+        let repeat = Repeat::of(&self.gateway, &self.caller, headers, path, body).await?;
+        Some(
+            repeat
+                .claim(limits::after(self.gateway.settings.limits.deadline))
+                .await,
+        )
+    }
+}
+
+/// Answers a request, and tells the caller by `delivery`.
+async fn answer(mut asked: Incoming, mut delivery: impl Delivery) -> Result<Reply, InnerError> {
+    let record = asked.record.clone();
+    let journal = match asked.claim().await {
+        None => None,
+        Some(Claimed::Run(journal)) => Some(journal),
+        Some(Claimed::Answer(answer)) => {
+            let reading = Reading {
+                limit: usize::MAX,
+                room: asked.upstream.room(),
+                tools_ran: false,
+                asked: Asked::default(),
+            };
+            let reply = again::told(&answer, &mut delivery, reading).await;
+            record.end(Ending::PassedOn);
+            return Ok(reply.unwrap_or_else(|| reply::upstream_failed(None)));
+        }
+        Some(Claimed::Refused(refusal, done)) => {
+            record.refuse(&refusal);
+            let receipt = done.and_then(|done| {
+                let options = &asked.options;
+                Receipt::of(options.receipt, options.max_tool_rounds, &done)
+            });
+            return Ok(reply::refused_after(&refusal, receipt));
+        }
+    };
+    let Incoming {
+        gateway,
+        request,
+        options,
+        upstream,
+        caller,
+        ..
+    } = asked;
+    let exchange = Exchange::begin(gateway, request, options, caller, record.clone(), journal);
+    let mut exchange = match exchange.await {
+        Ok(exchange) => exchange,
         Err(refusal) => {
             record.refuse(&refusal);
-            Ok(refused(&refusal))
+            return Ok(refused(&refusal));
         }
-    }
+    };
+    let reply = exchange.run(upstream, &mut delivery).await?;
+    Ok(exchange.kept_until_taken(reply).await)
 }
 
 fn project_of(caller: &Caller, settings: &Settings) -> Result<Project, Refusal> {
@@ -205,10 +291,10 @@ struct Exchange {
     gateway: Arc<Gateway>,
     request: ChatRequest,
     project: Project,
-    caller: Caller,
+    caller: Arc<Caller>,
     catalog: Arc<Catalog>,
     /// Sessions that end with the exchange.
-    sessions: ExchangeSessions,
+    sessions: Arc<ExchangeSessions>,
     conversation: Conversation,
     budget: Budget,
     receipt: Receipt,
@@ -217,6 +303,14 @@ struct Exchange {
     reads: bool,
     /// `true` if a streamed answer is passed through with a receipt, as the last one.
     relays: bool,
+    /// Kept for a repeat of the request; `None` where nothing is.
+    journal: Option<Box<ExchangeJournal>>,
+    /// The caller gets, or has had, an answer that ends the exchange.
+    is_answered: bool,
+    /// That answer, where it was streamed.
+    streamed: Option<KeptAnswer>,
+    /// The results that the next batch has from an equal request.
+    known: Vec<Option<CallResult>>,
 }
 
 /// What the model's service says to a turn.
@@ -247,6 +341,7 @@ impl Exchange {
         options: Options,
         caller: Caller,
         record: Record,
+        journal: Option<Box<ExchangeJournal>>,
     ) -> Result<Box<Self>, Refusal> {
         let settings = &gateway.settings;
         let project = project_of(&caller, settings)?;
@@ -257,14 +352,13 @@ impl Exchange {
         record.offers(&catalog);
         // Resuming without auto-execution runs one round, then returns what the model says; so does
         // a stream that is not looped.
-        let loops =
-            options.auto_execute && (!request.stream || options.streams(&request, settings));
+        let loops = options.loops(&request, settings);
         let max_rounds = if loops { options.max_tool_rounds } else { 1 };
         // Boxed, since futures are moved, and each has a copy of what it is given.
         let mut exchange = Box::new(Self {
             project,
-            caller,
-            sessions: gateway.connections.exchange(),
+            caller: Arc::new(caller),
+            sessions: Arc::new(gateway.connections.exchange()),
             conversation: Conversation::new(&request, &catalog.definitions()),
             budget: Budget::new(&settings.limits, max_rounds, request.forbids_tools()),
             receipt: Receipt::new(options.receipt, max_rounds, &catalog),
@@ -274,18 +368,24 @@ impl Exchange {
             relays: request.stream && !loops,
             request,
             gateway,
+            journal,
+            is_answered: false,
+            streamed: None,
+            known: Vec::new(),
         });
-        if options.resume {
-            Box::pin(exchange.resume()).await?;
+        exchange.go_on();
+        match options.resume {
+            true => Box::pin(exchange.resume()).await?,
+            false => exchange.append_executed(),
         }
         Ok(exchange)
     }
 
     /// Runs the loop: asks the model and runs what it calls, until there is a reason to stop.
     async fn run(
-        mut self: Box<Self>,
+        &mut self,
         mut upstream: Upstream,
-        mut delivery: impl Delivery,
+        delivery: &mut impl Delivery,
     ) -> Result<Reply, InnerError> {
         if self.reads {
             upstream.read_answers();
@@ -296,15 +396,16 @@ impl Exchange {
             }
         }
         let catalog = self.catalog.clone();
+        self.finish_open(delivery).await;
         loop {
-            let turn = match self.turn(&mut upstream, &mut delivery).await {
+            let turn = match self.turn(&mut upstream, delivery).await {
                 Ok(turn) => turn,
                 Err(Stop::Reply(reply)) => return Ok(reply),
                 Err(Stop::Inner(error)) => return Err(error),
             };
             let owners = claim::owners(&turn.calls, &catalog, &self.request.tools);
             match self.budget.stop(self.receipt.rounds(), &owners) {
-                Some(reason) => return Ok(self.finish(&turn, reason, &mut delivery).await),
+                Some(reason) => return Ok(self.finish(&turn, reason, delivery).await),
                 None => {
                     delivery.go_on().await;
                     let round = self.round(turn.message, &turn.calls, owners);
@@ -314,19 +415,69 @@ impl Exchange {
         }
     }
 
+    /// Takes up the figures of an equal request that ended before its answer.
+    fn go_on(&mut self) {
+        if let Some(done) = self
+            .journal
+            .as_mut()
+            .and_then(|journal| journal.take_done())
+        {
+            self.receipt.go_on_from(&done);
+            self.budget.take_calls(self.receipt.calls());
+        }
+    }
+
+    /// Appends the turns that were executed for an equal request.
+    fn append_executed(&mut self) {
+        self.conversation.extend(self.receipt.executed().to_vec());
+    }
+
+    /// Ends the batch that an equal request had begun: what has a result does not run again.
+    async fn finish_open(&mut self, delivery: &mut impl Delivery) {
+        let Some(open) = self
+            .journal
+            .as_mut()
+            .and_then(|journal| journal.take_open())
+        else {
+            return;
+        };
+        let Some(message) = open.message else {
+            return;
+        };
+        let message = Bytes::from(Box::<str>::from(message).into_string());
+        let calls = ToolCall::of_turn(&message, open.is_cut);
+        let catalog = self.catalog.clone();
+        let owners = claim::owners(&calls, &catalog, &self.request.tools);
+        self.known = known(&open.calls);
+        let round = self.round(Some(message), &calls, owners);
+        delivery.alive(round).await;
+    }
+
     /// Runs the open calls of the turn that the caller sends back: the first round.
     async fn resume(&mut self) -> Result<(), Refusal> {
         let catalog = self.catalog.clone();
         let turn = resume::open_turn(&self.request, &self.gateway.settings.limits)?;
         let owners = claim::owners(&turn.calls, &catalog, &self.request.tools);
         let open = resume::open_calls(&turn, owners)?;
-        let results = self.batch(&open, Approval::Given).await;
-        if !open.is_empty() {
-            self.receipt.add_round(None, &results);
+        if !self.receipt.tools_ran() {
+            if let Some(begun) = self
+                .journal
+                .as_mut()
+                .and_then(|journal| journal.take_open())
+            {
+                self.known = known(&begun.calls);
+            }
+            let results = self.batch(None, &open, Approval::Given).await;
+            if !open.is_empty() {
+                self.receipt.add_round(None, &results);
+            }
         }
         let tools = catalog.definitions();
         self.conversation = Conversation::resumed(&self.request, &tools, turn.kept);
-        self.conversation.extend(resume::answers(&turn, &results));
+        let (ours, later) = self.receipt.executed().split_at(open.len());
+        self.conversation
+            .extend(resume::answers(&turn, ours.iter().cloned()));
+        self.conversation.extend(later.to_vec());
         Ok(())
     }
 
@@ -355,6 +506,7 @@ impl Exchange {
         }
         if is_success && self.relays && headers::is_stream(response.headers()) {
             let last_words = self.last_words();
+            self.is_answered = true;
             let reply = relay::with_receipt(response, &self.record, reading, last_words);
             return Err(Stop::Reply(reply));
         }
@@ -537,7 +689,7 @@ impl Exchange {
     /// Runs the calls of a turn: one more round.
     async fn round(&mut self, message: Option<Bytes>, calls: &[ToolCall], owners: Vec<Owner<'_>>) {
         let calls: Vec<_> = calls.iter().zip(owners).collect();
-        let results = self.batch(&calls, Approval::Needed).await;
+        let results = self.batch(message.as_ref(), &calls, Approval::Needed).await;
         let calls = calls.iter().map(|(call, _)| *call);
         let message = message.map(|message| executed(message, calls));
         self.receipt.add_round(message.as_ref(), &results);
@@ -546,28 +698,103 @@ impl Exchange {
         self.conversation.extend(messages);
     }
 
+    /// Runs the calls of a turn, but those whose results are known, and writes its journal.
     async fn batch(
         &mut self,
+        message: Option<&Bytes>,
         calls: &[(&ToolCall, Owner<'_>)],
         approval: Approval,
     ) -> Vec<CallResult> {
-        if calls.is_empty() {
-            return Vec::new();
+        let mut known = std::mem::take(&mut self.known);
+        known.resize_with(calls.len(), || None);
+        let open = calls.iter().zip(&known);
+        let open: Vec<_> = open.filter(|(_, known)| known.is_none()).collect();
+        let open: Vec<_> = open.into_iter().map(|(call, _)| *call).collect();
+        if open.is_empty() {
+            return known.into_iter().flatten().collect();
         }
-        let limits = &self.gateway.settings.limits;
-        let batch = Batch {
-            gateway: &self.gateway,
-            project: &self.project,
-            caller: &self.caller,
-            sessions: &self.sessions,
-            ends: self.budget.batch_ends(),
-            allowed: self.budget.take_calls(calls.len().min(limits.turn_calls)),
-            parallel: self.request.parallel,
-            approval,
-            record: &self.record,
-            round: self.record.round(),
+        let journal = self.opens(message, calls, &known).await;
+        let mut results = self.run_calls(&open, approval, journal).await.into_iter();
+        let known = known.into_iter();
+        known
+            .filter_map(|known| known.or_else(|| results.next()))
+            .collect()
+    }
+
+    /// Writes that a batch begins; returns what writes its end.
+    async fn opens(
+        &mut self,
+        message: Option<&Bytes>,
+        calls: &[(&ToolCall, Owner<'_>)],
+        known: &[Option<CallResult>],
+    ) -> Option<BatchJournal> {
+        let journal = self.journal.as_mut()?;
+        let done = self.receipt.figures()?;
+        let message = match message {
+            Some(message) => {
+                let text = String::from_utf8(message.to_vec()).ok()?;
+                Some(RawValue::from_string(text).ok()?)
+            }
+            None => None,
         };
-        batch.run(calls).await
+        let call =
+            |((call, owner), known): (&(&ToolCall, Owner<'_>), &Option<CallResult>)| OpenCall {
+                name: short(call.function.as_deref().unwrap_or_default()),
+                may_run_again: owner.entry().is_none_or(Entry::is_read_only),
+                result: known.as_ref().and_then(CallResult::kept),
+            };
+        let open = OpenBatch {
+            message,
+            is_cut: calls.iter().any(|(call, _)| call.is_cut()),
+            calls: calls.iter().zip(known).map(call).collect(),
+        };
+        let room = calls.len() * self.gateway.settings.limits.result_bytes;
+        journal.opens(done, open, room).await
+    }
+
+    /// Runs calls; where a journal takes the results, also to their end if the caller hangs up.
+    async fn run_calls(
+        &mut self,
+        calls: &[(&ToolCall, Owner<'_>)],
+        approval: Approval,
+        journal: Option<BatchJournal>,
+    ) -> Vec<CallResult> {
+        let turn_calls = self.gateway.settings.limits.turn_calls;
+        let ends = self.budget.batch_ends();
+        let allowed = self.budget.take_calls(calls.len().min(turn_calls));
+        let parallel = self.request.parallel;
+        let round = self.record.round();
+        let (waits, hang_up) = hang_up::waits();
+        // All of it is its own, since it may outlive the exchange.
+        let (gateway, catalog) = (self.gateway.clone(), self.catalog.clone());
+        let (caller, project) = (self.caller.clone(), self.project.clone());
+        let (sessions, record) = (self.sessions.clone(), self.record.clone());
+        let own = self.request.tools.clone();
+        let calls: Vec<ToolCall> = calls.iter().map(|(call, _)| (*call).clone()).collect();
+        let told = hang_up.clone();
+        let batch = Box::pin(async move {
+            let owners = claim::owners(&calls, &catalog, &own);
+            let calls: Vec<_> = calls.iter().zip(owners).collect();
+            let batch = Batch {
+                gateway: &gateway,
+                project: &project,
+                caller: &caller,
+                sessions: &sessions,
+                ends,
+                allowed,
+                parallel,
+                approval,
+                hang_up: &told,
+                record: &record,
+                round,
+            };
+            batch.run(&calls).await
+        });
+        let results = match journal {
+            Some(journal) => waits.for_batch(journal.keeps(hang_up, batch)).await,
+            None => waits.here(batch).await,
+        };
+        results.into_iter().flatten().collect()
     }
 
     /// Ends the loop with a turn, whose calls go back to the caller.
@@ -578,9 +805,36 @@ impl Exchange {
         delivery: &mut impl Delivery,
     ) -> Reply {
         let closing = self.receipt.closing(reason);
+        self.is_answered = true;
+        if delivery.has_begun()
+            && self
+                .journal
+                .as_ref()
+                .is_some_and(|journal| journal.is_keyed)
+        {
+            self.streamed = again::streamed(turn, &closing);
+        }
         let reply = delivery.finish(&turn.calls, closing).await;
         self.record.not_executed(&turn.calls);
         self.end(Ending::Stopped(reason), reply)
+    }
+
+    /// Keeps the journal until the caller has taken all of the answer, or, with a key, the answer.
+    async fn kept_until_taken(mut self: Box<Self>, reply: Reply) -> Reply {
+        let Some(journal) = self.journal.take() else {
+            return reply;
+        };
+        if !(self.is_answered && journal.is_stored()) {
+            return reply;
+        }
+        if !journal.is_keyed {
+            return taken::once_taken(reply, move || journal.taken());
+        }
+        let answer = self.streamed.take().or_else(|| again::whole(&reply));
+        if let Some(answer) = answer {
+            journal.answered(answer).await;
+        }
+        reply
     }
 
     /// Records how the exchange ended, and passes its result on.
@@ -589,6 +843,12 @@ impl Exchange {
         self.record.end(ending);
         result
     }
+}
+
+/// The results that these calls have.
+fn known(calls: &[OpenCall]) -> Vec<Option<CallResult>> {
+    let known = calls.iter().map(|call| call.result.as_deref());
+    known.map(|text| CallResult::of_kept(text?)).collect()
 }
 
 /// The names of these members; `None` if there are none.

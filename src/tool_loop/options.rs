@@ -64,6 +64,11 @@ impl Options {
         is_wanted && streaming == Streaming::Execute
     }
 
+    /// Returns `true` if the loop runs tools, whole or as one stream.
+    pub(crate) fn loops(&self, request: &ChatRequest, settings: &Settings) -> bool {
+        self.auto_execute && (!request.stream || self.streams(request, settings))
+    }
+
     fn of_member(mcp: &str, settings: &Settings) -> Result<Self, Refusal> {
         let object =
             Object::parse(mcp).map_err(|_| Refusal::invalid_option("mcp", "must be an object"))?;

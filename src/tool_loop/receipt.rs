@@ -1,8 +1,11 @@
 //! The receipt: what was done for a request, in the member `mcp` of its answer.
 
 use bytes::Bytes;
-use serde::Serialize;
-use serde_json::{Map, Value, value::RawValue};
+use serde::{Deserialize, Serialize};
+use serde_json::{
+    Map, Value,
+    value::{RawValue, to_raw_value},
+};
 
 use super::{call_result::CallResult, delivery::Closing};
 use crate::{catalog::Catalog, chat::Usage, settings::Settings, trace::StoppedBy};
@@ -61,7 +64,18 @@ struct Replay {
     messages: Box<RawValue>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+/// The figures as they are kept for a repeat of the request.
+#[derive(Serialize, Deserialize)]
+struct Figures {
+    rounds: u64,
+    calls: Vec<CallEntry>,
+    calls_omitted: usize,
+    usage_by_round: Vec<Option<Map<String, Value>>>,
+    priced: bool,
+    messages: Vec<Box<RawValue>>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct CallEntry {
     round: u64,
     id: String,
@@ -71,7 +85,7 @@ struct CallEntry {
     is_error: bool,
     result_bytes: usize,
     truncated: bool,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     cleaned: bool,
 }
 
@@ -112,6 +126,54 @@ impl Receipt {
     /// Returns `true` if a retry of this request would run tools again.
     pub(crate) fn tools_ran(&self) -> bool {
         self.rounds > 0
+    }
+
+    /// The figures and the executed turns, as text.
+    pub(crate) fn figures(&self) -> Option<Box<RawValue>> {
+        let raw = |message: &Bytes| {
+            let text = String::from_utf8(message.to_vec()).ok()?;
+            RawValue::from_string(text).ok()
+        };
+        let figures = Figures {
+            rounds: self.rounds,
+            calls: self.calls.clone(),
+            calls_omitted: self.calls_omitted,
+            usage_by_round: self.usage_by_round.clone(),
+            priced: self.priced,
+            messages: self.messages.iter().map(raw).collect::<Option<_>>()?,
+        };
+        to_raw_value(&figures).ok()
+    }
+
+    /// The member `mcp` of an error about an exchange with these figures.
+    pub(crate) fn of(wanted: bool, max_tool_rounds: u64, figures: &RawValue) -> Option<String> {
+        let mut receipt = Self::new(wanted, max_tool_rounds, &Catalog::new(Vec::new()));
+        receipt.go_on_from(figures);
+        receipt.member(None)
+    }
+
+    /// Goes on from these figures.
+    pub(crate) fn go_on_from(&mut self, figures: &RawValue) {
+        let Ok(figures) = serde_json::from_str::<Figures>(figures.get()) else {
+            return;
+        };
+        let text = |message: Box<RawValue>| Bytes::from(Box::<str>::from(message).into_string());
+        self.rounds = figures.rounds;
+        self.calls = figures.calls;
+        self.calls_omitted = figures.calls_omitted;
+        self.usage_by_round = figures.usage_by_round;
+        self.priced = figures.priced;
+        self.messages = figures.messages.into_iter().map(text).collect();
+    }
+
+    /// The executed turns, without what the caller has already.
+    pub(crate) fn executed(&self) -> &[Bytes] {
+        &self.messages
+    }
+
+    /// The number of calls that were run.
+    pub(crate) fn calls(&self) -> usize {
+        self.calls.len()
     }
 
     /// The usage of the last turn, with its cost.

@@ -126,6 +126,19 @@ pub(crate) fn upstream_failed(receipt: Option<String>) -> Reply {
     rewritten(parts, body)
 }
 
+/// An error of ours about what was done for another request.
+pub(crate) fn refused_after(refusal: &Refusal, receipt: Option<String>) -> Reply {
+    let (mut parts, body) = refused::<InnerBody>(refusal).into_parts();
+    let body = body.written_bytes().unwrap_or_default();
+    let answer = Completion::parse(&body).zip(receipt);
+    let body = match &answer {
+        Some((answer, receipt)) => answer.with(None, Some(receipt)),
+        None => vec![body],
+    };
+    not_to_be_retried(&mut parts);
+    rewritten(parts, body)
+}
+
 /// An error of ours before anything was done.
 pub(crate) fn refused<B: Body<Data = Bytes>>(refusal: &Refusal) -> Response<McpBody<B>> {
     let (mut parts, ()) = Response::new(()).into_parts();

@@ -49,6 +49,7 @@ mod pins;
 mod providers;
 mod real_tools;
 mod rejected_members;
+mod repeats;
 mod secrets;
 mod streamed_attacks;
 mod streamed_faults;

@@ -1,0 +1,88 @@
+//! Gives a finished answer again.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Response};
+use http_body_util::{BodyExt, Full};
+use serde_json::value::RawValue;
+
+use super::delivery::{Closing, Delivery, NoTurn, Reading, Reply};
+use crate::{
+    chat::Turn,
+    inner::InnerBody,
+    json::{Object, quoted},
+    kept::KeptAnswer,
+};
+
+/// The prefix of our own headers.
+const OURS: &str = "x-mcp-";
+
+/// Tells the caller `answer` once more, as the same bytes or as a stream; `None` if it cannot be
+/// read.
+pub(crate) async fn told(
+    answer: &KeptAnswer,
+    delivery: &mut impl Delivery,
+    reading: Reading,
+) -> Option<Reply> {
+    let object = Object::parse(answer.body.get()).ok()?;
+    let text = |name| object.present(name).map(str::to_owned);
+    let closing = Closing {
+        usage: text("usage"),
+        is_summed: true,
+        receipt: text("mcp"),
+    };
+    // A stream says it once, at its end.
+    let bare = object.edited(object.remove("mcp").into_iter().collect());
+    let mut response = Response::new(body(bare));
+    for (name, value) in &answer.headers {
+        let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_str(value).ok()?);
+    }
+    let turn = match delivery.read(response, reading).await {
+        Ok(turn) => turn,
+        Err(NoTurn::Whole(..) | NoTurn::Stream(_)) => return None,
+    };
+    Some(delivery.finish(&turn.calls, closing).await)
+}
+
+/// A whole answer, to be kept; `None` if it is none.
+pub(crate) fn whole(reply: &Reply) -> Option<KeptAnswer> {
+    let body = String::from_utf8(reply.body().written_bytes()?.to_vec()).ok()?;
+    let kept = |(name, value): (&HeaderName, &HeaderValue)| {
+        let is_kept = name.as_str().starts_with(OURS) || *name == http::header::CONTENT_TYPE;
+        is_kept.then_some(())?;
+        Some((name.to_string(), value.to_str().ok()?.to_owned()))
+    };
+    Some(KeptAnswer {
+        headers: reply.headers().iter().filter_map(kept).collect(),
+        body: RawValue::from_string(body).ok()?,
+    })
+}
+
+/// The answer that a stream told with this turn at its end.
+pub(crate) fn streamed(turn: &Turn, closing: &Closing) -> Option<KeptAnswer> {
+    let message = std::str::from_utf8(turn.message.as_ref()?).ok()?;
+    let reason = match turn.calls.is_empty() {
+        true => turn.finish_reason.as_deref().unwrap_or("stop"),
+        false => "tool_calls",
+    };
+    let choice = format!(
+        r#"{{"index":0,"message":{message},"finish_reason":{}}}"#,
+        quoted(reason)
+    );
+    let identity = turn.identity.clone().unwrap_or_default();
+    let members = [("usage", &closing.usage), ("mcp", &closing.receipt)];
+    let members = members.into_iter();
+    let members = members.filter_map(|(name, value)| Some((name, value.as_deref()?)));
+    let body = identity.completion(&choice, &members.collect::<Vec<_>>());
+    Some(KeptAnswer {
+        headers: vec![("content-type".into(), "application/json".into())],
+        body: RawValue::from_string(body).ok()?,
+    })
+}
+
+fn body(text: String) -> InnerBody {
+    let body = Full::new(Bytes::from(text));
+    body.map_err(|never| match never {}).boxed_unsync()
+}

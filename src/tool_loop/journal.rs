@@ -1,0 +1,163 @@
+//! The journal of the exchange that runs: written before each batch and after it, under a lease.
+
+use std::{pin::pin, time::Duration};
+
+use futures_util::future::{Either, join, select};
+use serde_json::value::RawValue;
+
+use super::{
+    call_result::CallResult,
+    hang_up::HangUp,
+    lease::{After, Lease, Place},
+};
+use crate::kept::{Journal, KeptAnswer, OpenBatch, RECORD};
+
+/// The time for which an exchange without a key is kept once it has failed or lost its caller.
+pub(crate) const LIFE: Duration = Duration::from_secs(10 * 60);
+
+/// The time for which one with a key is kept, and its answer.
+pub(crate) const KEYED_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The journal of one exchange.
+pub(crate) struct ExchangeJournal {
+    place: Place,
+    /// The request has a key, so its answer is kept as well.
+    pub(crate) is_keyed: bool,
+    /// `None` until something is stored.
+    lease: Option<Lease>,
+    journal: Journal,
+}
+
+/// Writes the results of a batch, also when the exchange is gone.
+pub(crate) struct BatchJournal {
+    lease: Lease,
+    journal: Journal,
+}
+
+impl ExchangeJournal {
+    /// A journal at `place`, which `lease` holds if it is stored.
+    pub(crate) fn new(
+        place: Place,
+        is_keyed: bool,
+        lease: Option<Lease>,
+        journal: Journal,
+    ) -> Self {
+        Self {
+            place,
+            is_keyed,
+            lease,
+            journal,
+        }
+    }
+
+    /// The figures up to the last batch.
+    pub(crate) fn take_done(&mut self) -> Option<Box<RawValue>> {
+        self.journal.done.take()
+    }
+
+    /// The batch that was open.
+    pub(crate) fn take_open(&mut self) -> Option<OpenBatch> {
+        self.journal.open.take()
+    }
+
+    /// Returns `true` if something is stored.
+    pub(crate) fn is_stored(&self) -> bool {
+        self.lease.is_some()
+    }
+
+    /// Writes that this batch begins after all that is done, and reserves `room` for its results;
+    /// returns what writes its end, or `None` if it is not kept.
+    pub(crate) async fn opens(
+        &mut self,
+        done: Box<RawValue>,
+        open: OpenBatch,
+        room: usize,
+    ) -> Option<BatchJournal> {
+        self.journal.done = Some(done);
+        self.journal.open = Some(open);
+        let Some(text) = self.journal.text() else {
+            // Older steps alone would make a repeat run the later ones again.
+            if let Some(lease) = self.lease.take() {
+                lease.set_after(After::Remove).await;
+            }
+            return None;
+        };
+        let room = text.len().saturating_add(room).min(RECORD);
+        match &self.lease {
+            Some(lease) => {
+                if !lease.put(text, room).await {
+                    return None;
+                }
+                lease.set_after(After::Release).await;
+            }
+            None => {
+                let place = self.place.clone();
+                self.lease = Lease::take(place, None, text, room, After::Release).await;
+            }
+        }
+        let lease = self.lease.clone()?;
+        let journal = self.journal.clone();
+        Some(BatchJournal { lease, journal })
+    }
+
+    /// Stores the answer for those who ask with the same key.
+    pub(crate) async fn answered(mut self, answer: KeptAnswer) {
+        self.journal.answer = Some(answer);
+        self.journal.done = None;
+        self.journal.open = None;
+        let Some(lease) = self.lease.take() else {
+            return;
+        };
+        if let Some(text) = self.journal.text() {
+            lease.put_last(text).await;
+        }
+    }
+
+    /// The caller has the whole answer: nothing is to be kept any more.
+    pub(crate) fn taken(self) {
+        let Some(lease) = self.lease else {
+            return;
+        };
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move { lease.set_after(After::Remove).await });
+        }
+    }
+}
+
+impl BatchJournal {
+    /// Runs `batch`, and stores its results; when the caller hangs up, repeats are told to wait for
+    /// them.
+    pub(crate) async fn keeps(
+        mut self,
+        hang_up: HangUp,
+        batch: impl Future<Output = Vec<Option<CallResult>>>,
+    ) -> Vec<Option<CallResult>> {
+        let hung_up = pin!(hang_up.told());
+        let results = match select(pin!(batch), hung_up).await {
+            Either::Left((results, _)) => results,
+            Either::Right(((), batch)) => {
+                self.journal.is_forsaken = true;
+                join(batch, self.write()).await.0
+            }
+        };
+        let calls = self.journal.open.iter_mut();
+        let calls = calls.flat_map(|open| &mut open.calls);
+        let open = calls.filter(|call| call.result.is_none());
+        for (call, result) in open.zip(&results) {
+            call.result = result.as_ref().and_then(CallResult::kept);
+            // Then it never began, or changes nothing.
+            call.may_run_again |= result.is_none();
+        }
+        self.write().await;
+        results
+    }
+
+    async fn write(&self) {
+        let Some(text) = self.journal.text() else {
+            // Without the results, nobody knows that the calls ran.
+            return;
+        };
+        let room = text.len();
+        self.lease.put(text, room).await;
+    }
+}
