@@ -4,6 +4,7 @@ use std::{pin::pin, time::Duration};
 
 use futures_util::future::{Either, join, select};
 use serde_json::value::RawValue;
+use tokio::runtime::Handle;
 
 use super::{
     call_result::CallResult,
@@ -17,6 +18,9 @@ pub(crate) const LIFE: Duration = Duration::from_secs(10 * 60);
 
 /// The time for which one with a key is kept, and its answer.
 pub(crate) const KEYED_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The time for which one without a key is kept for those who waited for it, who look every second.
+const ANSWER_LIFE: Duration = Duration::from_secs(10);
 
 /// The journal of one exchange.
 pub(crate) struct ExchangeJournal {
@@ -100,26 +104,34 @@ impl ExchangeJournal {
         Some(BatchJournal { lease, journal })
     }
 
-    /// Stores the answer for those who ask with the same key.
-    pub(crate) async fn answered(mut self, answer: KeptAnswer) {
-        self.journal.answer = Some(answer);
-        self.journal.done = None;
-        self.journal.open = None;
+    /// Stores the answer: with a key for everybody who has it, else for those who wait already. If
+    /// that fails, nothing is left of an exchange without a key, and of one with a key its steps.
+    pub(crate) async fn answered(mut self: Box<Self>, answer: Option<KeptAnswer>) {
         let Some(lease) = self.lease.take() else {
             return;
         };
-        if let Some(text) = self.journal.text() {
-            lease.put_last(text).await;
+        self.journal.answer = answer;
+        self.journal.done = None;
+        self.journal.open = None;
+        let text = self.journal.answer.is_some().then(|| self.journal.text());
+        let life = if self.is_keyed {
+            KEYED_LIFE
+        } else {
+            ANSWER_LIFE
+        };
+        let is_kept = match text.flatten() {
+            Some(text) => lease.put_last(text, life).await,
+            None => false,
+        };
+        if !is_kept && !self.is_keyed {
+            lease.set_after(After::Remove).await;
         }
     }
 
-    /// The caller has the whole answer: nothing is to be kept any more.
-    pub(crate) fn taken(self) {
-        let Some(lease) = self.lease else {
-            return;
-        };
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move { lease.set_after(After::Remove).await });
+    /// The caller has the whole answer.
+    pub(crate) fn taken(self: Box<Self>, answer: Option<KeptAnswer>) {
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(self.answered(answer));
         }
     }
 }

@@ -73,6 +73,7 @@ struct Change {
     data: Option<Arc<str>>,
     room: usize,
     lease: Option<Duration>,
+    life: Option<Duration>,
 }
 
 impl Lease {
@@ -114,16 +115,18 @@ impl Lease {
             room: room.max(data.len()),
             data: Some(data),
             lease: Some(LEASE),
+            life: self.0.place.life,
         };
         self.0.write(change).await
     }
 
-    /// Writes the record for the last time, and lets it go.
-    pub(crate) async fn put_last(&self, data: Arc<str>) -> bool {
+    /// Writes the record for the last time, and lets it go for so long.
+    pub(crate) async fn put_last(&self, data: Arc<str>, life: Duration) -> bool {
         let change = Change {
             room: data.len(),
             data: Some(data),
             lease: None,
+            life: Some(life),
         };
         let is_stored = self.0.write(change).await;
         if is_stored {
@@ -159,6 +162,7 @@ impl Held {
                 data: None,
                 room: state.room,
                 lease: Some(LEASE),
+                life: self.place.life,
             };
             self.write_to(&mut state, change).await;
         }
@@ -181,7 +185,7 @@ impl Held {
             data: change.data,
             room: change.room,
             lease: change.lease,
-            life: self.place.life,
+            life: change.life,
         };
         let put = self.place.exchanges.put(owner, *id, record, state.version);
         match timeout(PATIENCE, put).await {
@@ -225,16 +229,17 @@ impl Held {
     }
 
     /// Does what is to be done once nobody holds the record.
-    async fn let_go(&self) {
+    async fn let_go(&self, after: After) {
         let mut state = self.state.lock().await;
         // A store that was away for a moment would keep what nobody has any more.
         for _ in 0..3 {
-            let is_done = match state.after {
+            let is_done = match after {
                 After::Release => {
                     let change = Change {
                         data: None,
                         room: state.data.len(),
                         lease: None,
+                        life: self.place.life,
                     };
                     self.write_to(&mut state, change).await
                 }
@@ -246,7 +251,6 @@ impl Held {
             }
             sleep(Duration::from_secs(1)).await;
         }
-        state.after = After::Nothing;
     }
 
     async fn remove(&self, state: &mut State) -> bool {
@@ -273,15 +277,18 @@ impl Drop for Held {
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
+        let after = state.after;
+        // The task may be dropped before it is done, and must not begin another then.
         let state = State {
             tried: state.tried.take(),
             data: mem::replace(&mut state.data, "".into()),
+            after: After::Nothing,
             ..*state
         };
         let held = Self {
             place: self.place.clone(),
             state: Mutex::new(state),
         };
-        runtime.spawn(async move { held.let_go().await });
+        runtime.spawn(async move { held.let_go(after).await });
     }
 }

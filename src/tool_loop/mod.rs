@@ -806,12 +806,7 @@ impl Exchange {
     ) -> Reply {
         let closing = self.receipt.closing(reason);
         self.is_answered = true;
-        if delivery.has_begun()
-            && self
-                .journal
-                .as_ref()
-                .is_some_and(|journal| journal.is_keyed)
-        {
+        if delivery.has_begun() && self.journal.is_some() {
             self.streamed = again::streamed(turn, &closing);
         }
         let reply = delivery.finish(&turn.calls, closing).await;
@@ -827,13 +822,11 @@ impl Exchange {
         if !(self.is_answered && journal.is_stored()) {
             return reply;
         }
-        if !journal.is_keyed {
-            return taken::once_taken(reply, move || journal.taken());
-        }
         let answer = self.streamed.take().or_else(|| again::whole(&reply));
-        if let Some(answer) = answer {
-            journal.answered(answer).await;
+        if !journal.is_keyed {
+            return taken::once_taken(reply, move || journal.taken(answer));
         }
+        journal.answered(answer).await;
         reply
     }
 

@@ -82,7 +82,8 @@ enum Found {
     Nothing,
     Steps(StoredExchange, Journal),
     Answer(KeptAnswer),
-    Running,
+    /// These run.
+    Running(Vec<ExchangeId>),
     Refused(Refusal, Option<Box<RawValue>>),
 }
 
@@ -148,10 +149,10 @@ impl Repeat {
     /// Claims what is kept of an equal request, and waits until `ends` for one that still runs.
     pub(crate) async fn claim(&self, ends: Instant) -> Claimed {
         let [mut pause, longest] = PAUSES;
-        let mut has_waited = false;
+        let mut awaited = Vec::new();
         let mut failures = 0;
         loop {
-            match self.find().await {
+            match self.find(&awaited).await {
                 Some(Found::Answer(answer)) => return Claimed::Answer(answer),
                 Some(Found::Refused(refusal, done)) => return Claimed::Refused(refusal, done),
                 Some(Found::Steps(stored, journal)) => {
@@ -170,9 +171,9 @@ impl Repeat {
                     }
                 }
                 // The store is away: the request runs as without one, unless another runs.
-                None if !has_waited => return Claimed::Run(self.unstored()),
+                None if awaited.is_empty() => return Claimed::Run(self.unstored()),
                 None => {}
-                Some(Found::Running) => has_waited = true,
+                Some(Found::Running(ids)) => awaited = ids,
             }
             if Instant::now() + pause > ends {
                 return Claimed::Refused(still_running(), None);
@@ -182,8 +183,8 @@ impl Repeat {
         }
     }
 
-    /// What there is; `None` if the store does not say.
-    async fn find(&self) -> Option<Found> {
+    /// What there is for one who has waited for these; `None` if the store does not say.
+    async fn find(&self, awaited: &[ExchangeId]) -> Option<Found> {
         let found = self.exchanges.find(&self.owner, &self.topic);
         let found = timeout(PATIENCE, found).await.ok()?;
         let found = found
@@ -194,21 +195,24 @@ impl Repeat {
             Some((stored, journal))
         };
         let found: Vec<_> = found.into_iter().filter_map(read).collect();
-        Some(self.choose(found))
+        Some(self.choose(found, awaited))
     }
 
-    fn choose(&self, found: Vec<(StoredExchange, Journal)>) -> Found {
+    fn choose(&self, found: Vec<(StoredExchange, Journal)>, awaited: &[ExchangeId]) -> Found {
         let mut unknown = None;
-        let mut is_running = false;
+        let mut running = Vec::new();
         for (stored, journal) in found {
             if journal.request != self.request {
                 return Found::Refused(reused(), None);
             }
             if let Some(answer) = journal.answer {
-                return Found::Answer(answer);
-            }
-            if stored.is_leased {
-                is_running |= self.waits || journal.is_forsaken;
+                // Without a key, an equal request after a finished one is another.
+                if self.is_keyed || awaited.contains(&stored.id) {
+                    return Found::Answer(answer);
+                }
+            } else if stored.is_leased {
+                let is_awaited = self.waits || journal.is_forsaken;
+                running.extend(is_awaited.then_some(stored.id));
             } else if journal.is_unknown() {
                 unknown.get_or_insert(journal);
             } else {
@@ -216,7 +220,7 @@ impl Repeat {
             }
         }
         match unknown {
-            _ if is_running => Found::Running,
+            _ if !running.is_empty() => Found::Running(running),
             Some(mut journal) => Found::Refused(outcome_unknown(&journal), journal.done.take()),
             None => Found::Nothing,
         }

@@ -1,7 +1,10 @@
 //! Requests that come again: after a failure, after a hang-up, with a key, and while the first runs.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
@@ -11,17 +14,20 @@ use http_body_util::{BodyExt, Full};
 use mcp_layer::{
     McpLayer, Project, Streaming,
     mcp::ServerLimits,
-    registry::{MemoryExchanges, MemoryRegistry, Server},
+    registry::{
+        BoxFuture, Error, ExchangeId, ExchangeOwner, ExchangeRecord, ExchangeStore,
+        MemoryExchanges, MemoryRegistry, Server, StoredExchange,
+    },
 };
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
-use tower::{Layer, ServiceExt, service_fn};
+use tower::{Layer, ServiceExt};
 
 use crate::support::{
     events::{assembled, call, chunk, finish, streams, usage},
-    evil::{Evil, Step},
+    evil::{Evil, Step, json_reply},
     gateway::{Gateway, Reply, auto, chat, connections},
-    model::{Answer, BrokenOff, Model, broken_answer, calls, json_answer, said, says},
+    model::{Answer, Model, broken_answer, calls, json_answer, says},
     until,
 };
 
@@ -168,6 +174,7 @@ async fn ten_minutes_later_it_is_forgotten() {
     gateway.send(&request).await;
     tokio::time::pause();
     sleep(Duration::from_secs(601)).await;
+    tokio::time::resume();
     let reply = gateway.send(&request).await;
     assert_eq!(reply.receipt()["rounds"], 0);
 }
@@ -184,9 +191,7 @@ async fn two_equal_requests_at_once_without_a_key_both_run() {
 
 #[tokio::test]
 async fn a_turn_that_is_resumed_goes_on_as_well() {
-    let ask = |layer| layer;
-    let script = [failure(401), says("done")];
-    let gateway = Gateway::new(script).await.layered(ask);
+    let gateway = Gateway::new([failure(401), says("done")]).await;
     let turn = json!({"role": "assistant", "content": null, "tool_calls": [
         {"id": "a", "type": "function", "function": {"name": "s__echo", "arguments": "{\"text\":\"x\"}"}},
         {"id": "b", "type": "function", "function": {"name": "own", "arguments": "{}"}}]});
@@ -503,22 +508,179 @@ async fn without_exchanges_a_caller_who_hangs_up_cancels_everything() {
     until("it is cancelled", || gateway.server.cancelled() == 1).await;
 }
 
-/// A layer over a server of a runtime of its own, which dies with the call in flight.
-fn dies_in_flight(exchanges: &MemoryExchanges, record: Server, body: &Value) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .worker_threads(1)
-        .build()
-        .unwrap();
-    let layer = McpLayer::new(MemoryRegistry::new([record]).unwrap())
+/// A server with the tool `act`, which hangs at its first call, and then is quick.
+async fn acting(is_read_only: bool) -> Evil {
+    let calls = AtomicUsize::new(0);
+    Evil::stateless(move |request| {
+        let tool = json!({"name": "act", "inputSchema": {"type": "object"},
+            "annotations": {"readOnlyHint": is_read_only}});
+        let result = match &*request.method() {
+            "tools/list" => json!({"resultType": "complete", "tools": [tool]}),
+            _ if calls.fetch_add(1, SeqCst) == 0 => return vec![Step::Hang],
+            _ => json!({"resultType": "complete", "content": [{"type": "text", "text": "acted"}]}),
+        };
+        vec![Step::Send(json_reply(&request.result(&result)))]
+    })
+    .await
+}
+
+fn acts() -> Answer {
+    calls(&[("s__act", json!({}))])
+}
+
+/// A layer over this server.
+fn over(server: &Evil, exchanges: impl ExchangeStore) -> McpLayer {
+    let record = Server::new("s", &server.url()).unwrap();
+    McpLayer::new(MemoryRegistry::new([record]).unwrap())
         .with_connections(connections(ServerLimits::default()))
-        .with_exchanges(exchanges.clone());
-    let model = Model::new([calls(&[("s__act", json!({}))])]);
-    let request = chat(body.to_string());
-    runtime.block_on(async {
-        let exchange = layer.layer(model).oneshot(request);
-        assert!(timeout(Duration::from_millis(500), exchange).await.is_err());
-    });
-    // Nothing of it has a chance to end.
-    runtime.shutdown_background();
+        .with_exchanges(exchanges)
+}
+
+async fn asked(layer: &McpLayer, model: &Model, request: Request<Full<Bytes>>) -> Value {
+    let answer = layer.layer(model.clone()).oneshot(request).await.unwrap();
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    serde_json::from_slice(&body).unwrap()
+}
+
+#[tokio::test]
+async fn a_call_that_changes_nothing_is_cancelled_by_a_hang_up_and_runs_again() {
+    let server = acting(true).await;
+    let layer = over(&server, MemoryExchanges::default());
+    let model = Model::new([acts(), says("done")]);
+    let request = || chat(auto(json!({})).to_string());
+    let hung_up = timeout(Duration::from_millis(300), asked(&layer, &model, request())).await;
+    assert!(hung_up.is_err());
+    settled().await;
+    let answer = asked(&layer, &model, request()).await;
+    assert_eq!(answer["choices"][0]["message"]["content"], "done");
+    assert_eq!(server.count("tools/call"), 2);
+    assert_eq!(results(&model, 1), ["acted"]);
+}
+
+/// A store that cannot be reached any more once its process is dead.
+#[derive(Clone, Default)]
+struct Mortal {
+    store: MemoryExchanges,
+    is_dead: Arc<AtomicBool>,
+}
+
+impl Mortal {
+    fn is_alive(&self) -> Result<(), Error> {
+        match self.is_dead.load(SeqCst) {
+            true => Err(Error::unavailable("dead")),
+            false => Ok(()),
+        }
+    }
+}
+
+impl ExchangeStore for Mortal {
+    fn key(&self) -> BoxFuture<'_, Result<[u8; 32], Error>> {
+        self.store.key()
+    }
+
+    fn put<'a>(
+        &'a self,
+        owner: &'a ExchangeOwner,
+        id: ExchangeId,
+        record: ExchangeRecord,
+        expected: Option<u64>,
+    ) -> BoxFuture<'a, Result<Option<u64>, Error>> {
+        Box::pin(async move {
+            self.is_alive()?;
+            self.store.put(owner, id, record, expected).await
+        })
+    }
+
+    fn get<'a>(
+        &'a self,
+        owner: &'a ExchangeOwner,
+        ids: &'a [ExchangeId],
+    ) -> BoxFuture<'a, Result<Vec<StoredExchange>, Error>> {
+        Box::pin(async move {
+            self.is_alive()?;
+            self.store.get(owner, ids).await
+        })
+    }
+
+    fn find<'a>(
+        &'a self,
+        owner: &'a ExchangeOwner,
+        topic: &'a [u8; 32],
+    ) -> BoxFuture<'a, Result<Vec<StoredExchange>, Error>> {
+        Box::pin(async move {
+            self.is_alive()?;
+            self.store.find(owner, topic).await
+        })
+    }
+
+    fn remove<'a>(
+        &'a self,
+        owner: &'a ExchangeOwner,
+        id: ExchangeId,
+        version: u64,
+    ) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(async move {
+            self.is_alive()?;
+            self.store.remove(owner, id, version).await
+        })
+    }
+}
+
+/// The answer to the repeat, at another replica, of a request whose own died in a call of `act`.
+async fn after_death_in_flight(server: &Evil, model: &Model, key: Option<&str>) -> Value {
+    let mortal = Mortal::default();
+    let dying = over(server, mortal.clone());
+    let alive = over(server, mortal.store.clone());
+    let request = || match key {
+        Some(key) => keyed(key, &auto(json!({}))),
+        None => chat(auto(json!({})).to_string()),
+    };
+    let first = asked(&dying, model, request());
+    let died = async {
+        until("it acts", || server.count("tools/call") == 1).await;
+        mortal.is_dead.store(true, SeqCst);
+    };
+    tokio::select! {
+        _ = first => panic!("it hangs"),
+        () = died => {}
+    }
+    tokio::time::pause();
+    sleep(Duration::from_secs(6)).await;
+    tokio::time::resume();
+    asked(&alive, model, request()).await
+}
+
+#[tokio::test]
+async fn where_nobody_can_know_whether_a_call_ran_nothing_runs_again_and_the_caller_is_told() {
+    for key in [None, Some("k")] {
+        let server = acting(false).await;
+        let model = Model::new([acts()]);
+        let answer = after_death_in_flight(&server, &model, key).await;
+        assert_eq!(answer["error"]["code"], "outcome_unknown");
+        let message = answer["error"]["message"].as_str().unwrap();
+        assert!(message.contains("s__act"), "{message}");
+        assert_eq!(answer["mcp"]["rounds"], 0);
+        assert_eq!(server.count("tools/call"), 1);
+        assert_eq!(model.asked().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_changes_nothing_runs_again_where_its_process_died() {
+    let server = acting(true).await;
+    let model = Model::new([acts(), says("done")]);
+    let answer = after_death_in_flight(&server, &model, None).await;
+    assert_eq!(answer["choices"][0]["message"]["content"], "done");
+    assert_eq!(server.count("tools/call"), 2);
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_keeps_nothing_and_stops_nobody() {
+    let mortal = Mortal::default();
+    mortal.is_dead.store(true, SeqCst);
+    let gateway = Gateway::new([echoes(), says("a"), echoes(), says("b")]).await;
+    let gateway = gateway.layered(|layer| layer.with_exchanges(mortal));
+    let request = auto(json!({}));
+    assert_eq!(content(&gateway.send(&request).await), "a");
+    assert_eq!(content(&gateway.request(keyed("k", &request)).await), "b");
 }
