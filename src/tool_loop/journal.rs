@@ -10,6 +10,7 @@ use super::{
     call_result::CallResult,
     hang_up::HangUp,
     lease::{After, Lease, Place},
+    running::{Near, Runs},
 };
 use crate::kept::{Journal, KeptAnswer, OpenBatch, RECORD};
 
@@ -30,6 +31,9 @@ pub(crate) struct ExchangeJournal {
     /// `None` until something is stored.
     lease: Option<Lease>,
     journal: Journal,
+    near: Near,
+    /// Told to repeats for as long as the exchange is not over.
+    _runs: Option<Runs>,
 }
 
 /// Writes the results of a batch, also when the exchange is gone.
@@ -39,19 +43,28 @@ pub(crate) struct BatchJournal {
 }
 
 impl ExchangeJournal {
-    /// A journal at `place`, which `lease` holds if it is stored.
-    pub(crate) fn new(
-        place: Place,
-        is_keyed: bool,
-        lease: Option<Lease>,
-        journal: Journal,
-    ) -> Self {
-        Self {
+    /// A journal of which nothing is stored yet.
+    pub(crate) fn new(place: Place, journal: Journal, is_keyed: bool, near: Near) -> Box<Self> {
+        Box::new(Self {
             place,
             is_keyed,
-            lease,
+            lease: None,
             journal,
-        }
+            near,
+            _runs: None,
+        })
+    }
+
+    /// The same, held by `lease`.
+    pub(crate) fn held(mut self: Box<Self>, lease: Lease) -> Box<Self> {
+        self.lease = Some(lease);
+        self
+    }
+
+    /// The same, of an exchange that runs.
+    pub(crate) fn running(mut self: Box<Self>, runs: Runs) -> Box<Self> {
+        self._runs = Some(runs);
+        self
     }
 
     /// The figures up to the last batch.
@@ -104,6 +117,13 @@ impl ExchangeJournal {
         Some(BatchJournal { lease, journal })
     }
 
+    /// Lets the record go, before the caller hears that there is no answer.
+    pub(crate) async fn let_go(&self) {
+        if let Some(lease) = &self.lease {
+            lease.let_go().await;
+        }
+    }
+
     /// Stores the answer: with a key for everybody who has it, else for those who wait already. If
     /// that fails, nothing is left of an exchange without a key, and of one with a key its steps.
     pub(crate) async fn answered(mut self: Box<Self>, answer: Option<KeptAnswer>) {
@@ -132,6 +152,15 @@ impl ExchangeJournal {
     pub(crate) fn taken(self: Box<Self>, answer: Option<KeptAnswer>) {
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(self.answered(answer));
+        }
+    }
+}
+
+impl Drop for ExchangeJournal {
+    /// The caller is lost, and may ask again before the record says so.
+    fn drop(&mut self) {
+        if let Some(lease) = &self.lease {
+            lease.ends(self.near.end());
         }
     }
 }

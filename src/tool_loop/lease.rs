@@ -3,7 +3,11 @@
 //! The lease is renewed for as long as somebody has the [`Lease`]; with the last clone the record
 //! is let go, or removed. If the process dies, the lease ends by itself.
 
-use std::{mem, sync::Arc, time::Duration};
+use std::{
+    mem,
+    sync::{self, Arc, PoisonError},
+    time::Duration,
+};
 
 use tokio::{
     runtime::Handle,
@@ -11,6 +15,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+use super::running::Ends;
 use crate::registry::{Error, ExchangeId, ExchangeOwner, ExchangeRecord, ExchangeStore};
 
 /// The time for which a record is held without being renewed: a repeat waits so long for somebody
@@ -42,7 +47,11 @@ pub(crate) struct Lease(Arc<Held>);
 struct Held {
     place: Place,
     state: Mutex<State>,
+    /// Whoever waits for it to be let go.
+    ends: Ending,
 }
+
+type Ending = sync::Mutex<Option<Ends>>;
 
 /// The record as it is stored, as far as we know.
 struct State {
@@ -96,6 +105,7 @@ impl Lease {
         let lease = Self(Arc::new(Held {
             place,
             state: Mutex::new(state),
+            ends: Ending::default(),
         }));
         if !lease.put(data, room).await {
             // If it was stored after all, it tells of what is not kept.
@@ -133,6 +143,20 @@ impl Lease {
             self.set_after(After::Nothing).await;
         }
         is_stored
+    }
+
+    /// Lets the record go, or removes it, as far as that goes at once.
+    pub(crate) async fn let_go(&self) {
+        let mut state = self.0.state.lock().await;
+        let after = state.after;
+        if self.0.let_go(&mut state, after).await {
+            state.after = After::Nothing;
+        }
+    }
+
+    /// Keeps this until the record is let go.
+    pub(crate) fn ends(&self, ends: Ends) {
+        *self.0.ends.lock().unwrap_or_else(PoisonError::into_inner) = Some(ends);
     }
 
     /// Decides what becomes of the record.
@@ -228,25 +252,29 @@ impl Held {
         !state.is_lost
     }
 
-    /// Does what is to be done once nobody holds the record.
-    async fn let_go(&self, after: After) {
+    /// Does what is to be done once nobody holds the record; returns `true` if it is done.
+    async fn let_go(&self, state: &mut State, after: After) -> bool {
+        match after {
+            After::Release => {
+                let change = Change {
+                    data: None,
+                    room: state.data.len(),
+                    lease: None,
+                    life: self.place.life,
+                };
+                self.write_to(state, change).await
+            }
+            After::Remove => self.remove(state).await,
+            After::Nothing => true,
+        }
+    }
+
+    /// The same, again if it fails: a store that was away for a moment would keep what nobody has any
+    /// more.
+    async fn end(self, after: After) {
         let mut state = self.state.lock().await;
-        // A store that was away for a moment would keep what nobody has any more.
         for _ in 0..3 {
-            let is_done = match after {
-                After::Release => {
-                    let change = Change {
-                        data: None,
-                        room: state.data.len(),
-                        lease: None,
-                        life: self.place.life,
-                    };
-                    self.write_to(&mut state, change).await
-                }
-                After::Remove => self.remove(&mut state).await,
-                After::Nothing => true,
-            };
-            if is_done || state.is_lost {
+            if self.let_go(&mut state, after).await || state.is_lost {
                 break;
             }
             sleep(Duration::from_secs(1)).await;
@@ -288,7 +316,8 @@ impl Drop for Held {
         let held = Self {
             place: self.place.clone(),
             state: Mutex::new(state),
+            ends: mem::take(&mut self.ends),
         };
-        runtime.spawn(async move { held.let_go(after).await });
+        runtime.spawn(held.end(after));
     }
 }

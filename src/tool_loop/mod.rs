@@ -46,6 +46,7 @@ mod repeat;
 mod reply;
 mod resolve;
 mod resume;
+mod running;
 mod sink;
 mod taken;
 mod upstream;
@@ -73,7 +74,8 @@ use self::{
     reply::WholeReply,
 };
 pub(crate) use self::{
-    gateway::Gateway, headers::is_plain, remembered::Remembered, reply::refused, upstream::Upstream,
+    gateway::Gateway, headers::is_plain, remembered::Remembered, reply::refused, running::Running,
+    upstream::Upstream,
 };
 use crate::{
     apart,
@@ -115,7 +117,8 @@ pub(crate) async fn asks_for_tools(body: Bytes) -> bool {
 /// The inner service's own, as long as no tool has run.
 ///
 /// # Cancellation
-/// Dropped when the caller hangs up: nothing new starts, and what runs is cancelled.
+/// Dropped when the caller hangs up: nothing new starts, and what runs is cancelled, or ends for a
+/// repeat of the request.
 pub(crate) async fn run(
     gateway: Arc<Gateway>,
     request: ChatRequest,
@@ -233,7 +236,8 @@ impl Incoming {
 /// Answers a request, and tells the caller by `delivery`.
 async fn answer(mut asked: Incoming, mut delivery: impl Delivery) -> Result<Reply, InnerError> {
     let record = asked.record.clone();
-    let journal = match asked.claim().await {
+    // Boxed, since it is over before the rest begins.
+    let journal = match Box::pin(asked.claim()).await {
         None => None,
         Some(Claimed::Run(journal)) => Some(journal),
         Some(Claimed::Answer(answer)) => {
@@ -666,6 +670,9 @@ impl Exchange {
 
     /// Ends the exchange without an answer, though the caller has to learn what was done.
     async fn fail(&mut self, failure: Failure, delivery: &mut impl Delivery) -> Stop {
+        if let Some(journal) = &self.journal {
+            journal.let_go().await;
+        }
         let receipt = self.receipt.member(None);
         let reply = match delivery.has_begun() {
             true => delivery.fail(failure, receipt).await,
@@ -820,6 +827,7 @@ impl Exchange {
             return reply;
         };
         if !(self.is_answered && journal.is_stored()) {
+            journal.let_go().await;
             return reply;
         }
         let answer = self.streamed.take().or_else(|| again::whole(&reply));

@@ -19,6 +19,7 @@ use super::{
     gateway::Gateway,
     journal::{ExchangeJournal, KEYED_LIFE, LIFE},
     lease::{After, Lease, PATIENCE, Place},
+    running::{Near, Runs},
 };
 use crate::{
     apart,
@@ -44,8 +45,9 @@ const KEY_LEN: usize = 255;
 /// The first pause between two looks at an exchange that still runs; doubled up to the second.
 const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
 
-/// The attempts to store the journal of a key: after one that fails, another request may have it.
-const ATTEMPTS: u32 = 3;
+/// The attempts to store the journal of a key once more: where one failed, another request may have
+/// it.
+const ATTEMPTS: u32 = 2;
 
 /// The headers that say something about repeats.
 #[derive(Debug, Default)]
@@ -65,6 +67,15 @@ pub(crate) struct Repeat {
     is_keyed: bool,
     /// It waits for an equal request that still runs.
     waits: bool,
+    near: Near,
+}
+
+/// Equal requests that were seen to run.
+#[derive(Default)]
+struct Awaited {
+    ids: Vec<ExchangeId>,
+    /// One in this process, of which nothing was stored yet.
+    is_near: bool,
 }
 
 /// What a request gets.
@@ -108,6 +119,12 @@ impl RepeatHeaders {
     }
 }
 
+impl Awaited {
+    fn is_none(&self) -> bool {
+        self.ids.is_empty() && !self.is_near
+    }
+}
+
 impl Repeat {
     /// A request with this path and body; `None` where nothing is kept.
     pub(crate) async fn of(
@@ -136,6 +153,11 @@ impl Repeat {
             }
             None => hash,
         };
+        let near = Keyed::without_key("near").with(owner.caller).with(topic);
+        let near = Near {
+            running: gateway.running.clone(),
+            request: near.finish(),
+        };
         Some(Self {
             exchanges,
             owner,
@@ -143,13 +165,14 @@ impl Repeat {
             request: hex(&hash),
             is_keyed: headers.key.is_some(),
             waits: headers.key.is_some() || headers.is_retry,
+            near,
         })
     }
 
     /// Claims what is kept of an equal request, and waits until `ends` for one that still runs.
     pub(crate) async fn claim(&self, ends: Instant) -> Claimed {
         let [mut pause, longest] = PAUSES;
-        let mut awaited = Vec::new();
+        let mut awaited = Awaited::default();
         let mut failures = 0;
         loop {
             match self.find(&awaited).await {
@@ -161,19 +184,18 @@ impl Repeat {
                     }
                     // Another repeat was faster.
                 }
-                Some(Found::Nothing) => {
-                    if let Some(journal) = self.begin().await {
-                        return Claimed::Run(journal);
-                    }
-                    failures += 1;
-                    if failures == ATTEMPTS {
-                        return Claimed::Run(self.unstored());
-                    }
-                }
+                Some(Found::Running(ids)) => awaited.ids = ids,
                 // The store is away: the request runs as without one, unless another runs.
-                None if awaited.is_empty() => return Claimed::Run(self.unstored()),
+                None if awaited.is_none() => return Claimed::Run(self.unstored()),
                 None => {}
-                Some(Found::Running(ids)) => awaited = ids,
+                Some(Found::Nothing) => match self.runs() {
+                    None => awaited.is_near = true,
+                    Some(runs) => match self.begin(runs).await {
+                        Ok(journal) => return Claimed::Run(journal),
+                        Err(journal) if failures == ATTEMPTS => return Claimed::Run(journal),
+                        Err(_) => failures += 1,
+                    },
+                },
             }
             if Instant::now() + pause > ends {
                 return Claimed::Refused(still_running(), None);
@@ -184,7 +206,7 @@ impl Repeat {
     }
 
     /// What there is for one who has waited for these; `None` if the store does not say.
-    async fn find(&self, awaited: &[ExchangeId]) -> Option<Found> {
+    async fn find(&self, awaited: &Awaited) -> Option<Found> {
         let found = self.exchanges.find(&self.owner, &self.topic);
         let found = timeout(PATIENCE, found).await.ok()?;
         let found = found
@@ -198,7 +220,7 @@ impl Repeat {
         Some(self.choose(found, awaited))
     }
 
-    fn choose(&self, found: Vec<(StoredExchange, Journal)>, awaited: &[ExchangeId]) -> Found {
+    fn choose(&self, found: Vec<(StoredExchange, Journal)>, awaited: &Awaited) -> Found {
         let mut unknown = None;
         let mut running = Vec::new();
         for (stored, journal) in found {
@@ -207,7 +229,7 @@ impl Repeat {
             }
             if let Some(answer) = journal.answer {
                 // Without a key, an equal request after a finished one is another.
-                if self.is_keyed || awaited.contains(&stored.id) {
+                if self.is_keyed || awaited.is_near || awaited.ids.contains(&stored.id) {
                     return Found::Answer(answer);
                 }
             } else if stored.is_leased {
@@ -233,36 +255,45 @@ impl Repeat {
         let place = self.place(stored.id);
         let (version, room) = (Some(stored.version), text.len());
         let lease = Lease::take(place.clone(), version, text, room, After::Release).await?;
-        let journal = ExchangeJournal::new(place, self.is_keyed, Some(lease), journal);
-        Some(Box::new(journal))
+        Some(self.journal(place, journal).held(lease))
     }
 
-    /// A new journal. That of a key is stored at once, so that of many requests one begins.
-    async fn begin(&self) -> Option<Box<ExchangeJournal>> {
-        let unstored = self.unstored();
+    /// Counts the exchange; `None` if it is to wait for another one.
+    fn runs(&self) -> Option<Runs> {
+        // Of those with one key one begins, by what is stored.
+        self.near.begin(self.waits && !self.is_keyed)
+    }
+
+    /// A new journal. That of a key is stored at once, so that of many requests one begins; where it
+    /// is not, the error is a journal that is not stored.
+    async fn begin(&self, runs: Runs) -> Result<Box<ExchangeJournal>, Box<ExchangeJournal>> {
+        let unstored = self.unstored().running(runs);
         if !self.is_keyed {
-            return Some(unstored);
+            return Ok(unstored);
         }
-        let journal = Journal::of(self.request.clone());
-        let text = journal.text()?;
-        let place = self.place(self.keyed_id());
+        let (place, journal) = (
+            self.place(self.keyed_id()),
+            Journal::of(self.request.clone()),
+        );
+        let Some(text) = journal.text() else {
+            return Err(unstored);
+        };
         let room = text.len();
-        let lease = Lease::take(place.clone(), None, text, room, After::Remove).await?;
-        let journal = ExchangeJournal::new(place, true, Some(lease), journal);
-        Some(Box::new(journal))
+        match Lease::take(place.clone(), None, text, room, After::Remove).await {
+            Some(lease) => Ok(self.journal(place, journal).held(lease)),
+            None => Err(unstored),
+        }
     }
 
     /// A journal of which nothing is stored yet.
     fn unstored(&self) -> Box<ExchangeJournal> {
         let mut id = ExchangeId([0; 12]);
         fill_random(&mut id.0);
-        let journal = Journal::of(self.request.clone());
-        Box::new(ExchangeJournal::new(
-            self.place(id),
-            self.is_keyed,
-            None,
-            journal,
-        ))
+        self.journal(self.place(id), Journal::of(self.request.clone()))
+    }
+
+    fn journal(&self, place: Place, journal: Journal) -> Box<ExchangeJournal> {
+        ExchangeJournal::new(place, journal, self.is_keyed, self.near.clone())
     }
 
     /// The one id of a key.

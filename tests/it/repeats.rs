@@ -9,10 +9,11 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::Request;
 use http_body_util::{BodyExt, Full};
 use mcp_layer::{
-    McpLayer, Project, Streaming,
+    McpLayer, Project, RequestBody, Streaming,
     mcp::ServerLimits,
     registry::{
         BoxFuture, Error, ExchangeId, ExchangeOwner, ExchangeRecord, ExchangeStore,
@@ -21,7 +22,7 @@ use mcp_layer::{
 };
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
-use tower::{Layer, ServiceExt};
+use tower::{Layer, ServiceExt, service_fn};
 
 use crate::support::{
     events::{assembled, call, chunk, finish, streams, usage},
@@ -431,6 +432,34 @@ async fn a_repeat_of_an_sdk_has_the_answer_that_the_first_ended_with() {
     };
     let (first, second) = tokio::join!(first, second);
     assert_eq!(first.body, second.body);
+    assert_eq!(gateway.server.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_repeat_of_an_sdk_waits_while_the_model_thinks_before_any_tool_ran() {
+    let gateway = Gateway::new([echoes(), failure(401), says("done")]).await;
+    let request = auto(json!({}));
+    let thinks = Arc::new(AtomicBool::new(false));
+    let (model, seen) = (gateway.model.clone(), thinks.clone());
+    let slow = service_fn(move |request: Request<RequestBody<Full<Bytes>>>| {
+        let (model, thinks) = (model.clone(), seen.clone());
+        async move {
+            thinks.store(true, SeqCst);
+            sleep(Duration::from_millis(300)).await;
+            model.oneshot(request).await
+        }
+        .boxed()
+    });
+    let first = gateway.layer.layer(slow).oneshot(chat(request.to_string()));
+    let second = async {
+        until("it thinks", || thinks.load(SeqCst)).await;
+        gateway
+            .request(with("x-stainless-retry-count", "2", &request))
+            .await
+    };
+    let (_, second) = tokio::join!(first, second);
+    assert_eq!(content(&second), "done");
+    assert_eq!(second.receipt()["rounds"], 1);
     assert_eq!(gateway.server.calls(), 1);
 }
 
