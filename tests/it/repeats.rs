@@ -450,7 +450,8 @@ async fn a_repeat_of_an_sdk_waits_while_the_model_thinks_before_any_tool_ran() {
         }
         .boxed()
     });
-    let first = gateway.layer.layer(slow).oneshot(chat(request.to_string()));
+    let first = gateway.layer.layer(slow);
+    let first = first.oneshot(chat(request.to_string()));
     let second = async {
         until("it thinks", || thinks.load(SeqCst)).await;
         gateway

@@ -621,7 +621,8 @@ async fn whoever_hangs_up_while_a_tool_runs_leaves_a_cancelled_call_where_nothin
 async fn whoever_hangs_up_while_a_tool_runs_leaves_a_call_that_ended_where_exchanges_are_kept() {
     let answer = calls(&[("s__slow", json!({"ms": 300}))]);
     let (gateway, traces) = Traces::of(Gateway::new([answer]).await);
-    let request = gateway.send(&auto(json!({})));
+    let body = auto(json!({}));
+    let request = gateway.send(&body);
     tokio::select! {
         _ = request => panic!("an answer"),
         () = crate::support::until("the call runs", || gateway.server.calls() == 1) => {}
