@@ -1,10 +1,11 @@
 //! The receipt: what was done for a request, in the member `mcp` of its answer.
 
 use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 use serde_json::{Map, Value, value::RawValue};
 
-use super::{call_result::CallResult, delivery::Closing};
+use super::call_result::CallResult;
 use crate::{catalog::Catalog, chat::Usage, settings::Settings, trace::StoppedBy};
 
 /// Rounds, calls and usage, counted as they happen.
@@ -22,6 +23,27 @@ pub(crate) struct Receipt {
     messages: Vec<Bytes>,
     withheld: Vec<ToolNote>,
     cleaned: Vec<ToolNote>,
+}
+
+/// The end of the loop, as texts of JSON.
+#[derive(Debug)]
+pub(crate) struct Closing {
+    /// The usage over all turns.
+    pub(crate) usage: Option<String>,
+    /// The usage differs from what the last turn says itself.
+    pub(crate) is_summed: bool,
+    pub(crate) receipt: WrittenReceipt,
+}
+
+/// The receipt as it goes to the caller.
+#[derive(Clone, Debug)]
+pub(crate) struct WrittenReceipt {
+    /// The member `mcp`; `None` where the caller wants none.
+    pub(crate) member: Option<String>,
+    rounds: u64,
+    calls: usize,
+    /// `None` where the loop did not stop, but failed.
+    stopped_by: Option<StoppedBy>,
 }
 
 /// A tool that something is to be said of.
@@ -174,23 +196,50 @@ impl Receipt {
         }
     }
 
-    /// The closing of a loop that stopped so.
+    /// The closing of a loop whose caller has all that it needs.
     pub(crate) fn closing(&self, stopped_by: StoppedBy) -> Closing {
+        self.closed(self.written(Some(stopped_by), None))
+    }
+
+    /// The closing of a loop that hands its last turn back, to a caller who gets the executed turns
+    /// as well, since nothing of them is kept here.
+    pub(crate) fn handed_back(&self, stopped_by: StoppedBy) -> Closing {
+        self.closed(self.written(Some(stopped_by), self.messages()))
+    }
+
+    /// The receipt of a loop that did not stop, but was stopped: with the executed turns, since the
+    /// caller may want to go on.
+    pub(crate) fn failed(&self) -> WrittenReceipt {
+        let messages = self.tools_ran().then(|| self.messages()).flatten();
+        self.written(None, messages)
+    }
+
+    fn closed(&self, receipt: WrittenReceipt) -> Closing {
         Closing {
             usage: self.total(),
             is_summed: self.usage_by_round.len() > 1 || self.priced,
-            receipt: self.member(Some(stopped_by)),
+            receipt,
         }
     }
 
-    /// The member `mcp` of an answer that ended so; `None` where the caller wants none.
-    ///
-    /// `stopped_by` is absent where the upstream failed: the loop did not stop, it was stopped. The
-    /// executed turns are there whenever the caller may want to go on: always but after a final
-    /// answer.
-    pub(crate) fn member(&self, stopped_by: Option<StoppedBy>) -> Option<String> {
-        let goes_on = stopped_by != Some(StoppedBy::Final);
-        let messages = goes_on.then(|| self.messages()).flatten();
+    fn written(
+        &self,
+        stopped_by: Option<StoppedBy>,
+        messages: Option<Box<RawValue>>,
+    ) -> WrittenReceipt {
+        WrittenReceipt {
+            member: self.member(stopped_by, messages),
+            rounds: self.rounds,
+            calls: self.calls.len(),
+            stopped_by,
+        }
+    }
+
+    fn member(
+        &self,
+        stopped_by: Option<StoppedBy>,
+        messages: Option<Box<RawValue>>,
+    ) -> Option<String> {
         let member = if self.wanted {
             serde_json::to_string(&Member {
                 rounds: self.rounds,
@@ -231,16 +280,37 @@ impl Receipt {
     }
 }
 
+impl WrittenReceipt {
+    /// Says the same in headers, which frameworks let through that hide unknown members.
+    pub(crate) fn mark(&self, headers: &mut HeaderMap) {
+        let mut set = |name: &'static str, value: HeaderValue| {
+            headers.insert(HeaderName::from_static(name), value);
+        };
+        set("x-mcp-rounds", self.rounds.into());
+        set("x-mcp-calls", self.calls.into());
+        if let Some(reason) = self.stopped_by {
+            set(
+                "x-mcp-stopped-by",
+                HeaderValue::from_static(reason.as_str()),
+            );
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_turn_that_is_handed_back_can_be_replayed() {
+    fn only_a_turn_that_is_handed_back_can_be_replayed() {
         for wanted in [true, false] {
             let receipt = Receipt::new(wanted, 1, &Catalog::new(Vec::new()));
-            let member = receipt.member(Some(StoppedBy::MaxRounds)).unwrap();
+            let member = receipt.handed_back(StoppedBy::MaxRounds).receipt.member;
+            let member = member.unwrap();
             assert!(member.contains(r#""messages":[]"#), "{member}");
+            let member = receipt.closing(StoppedBy::CallerTools).receipt.member;
+            assert_eq!(member.is_some(), wanted);
+            assert!(!member.unwrap_or_default().contains("messages"));
         }
     }
 }
