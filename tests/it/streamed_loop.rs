@@ -275,6 +275,7 @@ async fn a_loop_ends_where_the_operator_and_the_caller_end_it() {
     .await;
     let mut request = streamed(json!({}));
     request["mcp"]["max_tool_rounds"] = 1.into();
+    request["mcp"]["on_max_rounds"] = "return".into();
     let told = send(&rounds, &request).await;
     assert_eq!(told.receipts[0]["stopped_by"], "max_rounds");
     assert_eq!(told.calls[0]["id"], "b");
@@ -282,11 +283,12 @@ async fn a_loop_ends_where_the_operator_and_the_caller_end_it() {
 
     let mut limits = Limits::default();
     limits.deadline = Duration::from_secs(1);
-    let late = gateway([streams(&says_and_echoes("", "a"))])
+    let late = gateway([streams(&says_and_echoes("", "a")), streams(&talks(&["x"]))])
         .await
         .layered(|layer| layer.with_limits(limits));
     let told = send(&late, &streamed(json!({}))).await;
     assert_eq!(told.receipts[0]["stopped_by"], "deadline");
+    assert_eq!(told.finish_reasons, ["length"]);
 
     let silent = gateway([streams(&talks(&["x"]))]).await;
     let mut request = streamed(json!({}));
