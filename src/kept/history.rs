@@ -1,168 +1,171 @@
-//! Stub until the real one is merged.
-use super::{
-    CallIds, KeptTurn,
-    turn::{asked_of, hash_of},
-};
-use crate::{chat::ToolCall, json::Object, registry::ExchangeId};
-use bytes::Bytes;
-use serde_json::Value;
-use std::collections::HashMap;
+//! A request's messages, and where kept turns are in them.
 
+use std::{collections::HashMap, sync::LazyLock};
+
+use bytes::Bytes;
+use memchr::memmem::Finder;
+
+use super::{
+    id::{CallId, CallIds},
+    said::{calls, read},
+};
+use crate::{json::Object, registry::ExchangeId};
+
+/// The messages of a request in which ids of ours stand where a call or an answer has one.
 pub(crate) struct History {
-    messages: Vec<Bytes>,
-    ids: CallIds,
+    pub(super) messages: Vec<Bytes>,
+    /// What the messages with such ids are, in their order.
+    pub(super) marks: Vec<(usize, Mark)>,
+    /// The turns that they speak of, each once, in the order in which they occur.
+    pub(super) turns: Vec<Seen>,
 }
-pub(crate) struct Restored {
-    pub(crate) parts: Vec<Part>,
-    pub(crate) untouched: usize,
-    pub(crate) last: Option<ExchangeId>,
-    pub(crate) is_incomplete: bool,
+
+/// What a message with an id of ours is.
+pub(super) enum Mark {
+    Calls(Calls),
+    /// An answer to a call of this turn.
+    Answer(usize),
 }
-pub(crate) enum Part {
-    Message(Bytes),
-    Answers(Answers),
+
+/// An assistant's message with calls of ours.
+#[derive(Default)]
+pub(super) struct Calls {
+    /// The turns that they belong to, each once.
+    pub(super) turns: Vec<usize>,
+    /// The calls in it that have no id of ours.
+    pub(super) rest: Vec<Bytes>,
 }
-pub(crate) struct Answers {
-    pub(crate) record: ExchangeId,
-    pub(crate) asks_first: bool,
-    pub(crate) calls: Vec<ToolCall>,
-    pub(crate) answers: Vec<Option<Bytes>>,
+
+/// What a history has of a kept turn.
+pub(super) struct Seen {
+    pub(super) record: ExchangeId,
+    /// The first message that has something of it.
+    pub(super) first: usize,
+    /// The assistant's messages with calls of it.
+    pub(super) messages: Vec<usize>,
+    pub(super) calls: Vec<SeenCall>,
+}
+
+/// What a history has of a call, the first of each.
+pub(super) struct SeenCall {
+    pub(super) call: usize,
+    pub(super) id: String,
+    /// The call as it stands in a list of calls.
+    pub(super) said: Option<Bytes>,
+    /// The message that answers it.
+    pub(super) answer: Option<usize>,
 }
 
 impl History {
+    /// Finds the ids of ours; `None` if there are none.
     pub(crate) fn of(messages: &[Bytes], ids: &CallIds) -> Option<Self> {
-        let h = Self {
+        let mut found = Finds::default();
+        for (index, message) in messages.iter().enumerate() {
+            if may_have_id(message)
+                && let Some(object) = read(message)
+                && let Some(mark) = found.mark(index, message, &object, ids)
+            {
+                found.marks.push((index, mark));
+            }
+        }
+        let Finds { marks, turns, .. } = found;
+        (!marks.is_empty()).then(|| Self {
             messages: messages.to_vec(),
-            ids: ids.clone(),
-        };
-        (!h.records().is_empty()).then_some(h)
+            marks,
+            turns,
+        })
     }
+
+    /// The records that it needs, each once, in the order in which they occur.
     pub(crate) fn records(&self) -> Vec<ExchangeId> {
-        let mut found = Vec::new();
-        for m in &self.messages {
-            let v: Value = serde_json::from_slice(m).unwrap_or_default();
-            let ids = v["tool_calls"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .map(|c| &c["id"])
-                .chain([&v["tool_call_id"]]);
-            for id in ids.filter_map(|id| self.ids.read(id.as_str()?)) {
-                if !found.contains(&id.record) {
-                    found.push(id.record);
-                }
-            }
-        }
-        found
+        self.turns.iter().map(|turn| turn.record).collect()
     }
-    pub(crate) fn restore(self, kept: &HashMap<ExchangeId, KeptTurn>, _: usize) -> Restored {
-        let mut out = Restored {
-            parts: vec![],
-            untouched: 0,
-            last: None,
-            is_incomplete: false,
-        };
-        let mut is_touched = false;
-        let values: Vec<Value> = self
-            .messages
-            .iter()
-            .map(|m| serde_json::from_slice(m).unwrap_or_default())
-            .collect();
-        for (i, (m, v)) in self.messages.iter().zip(&values).enumerate() {
-            if let Some(id) = v["tool_call_id"].as_str().and_then(|id| self.ids.read(id)) {
-                if kept.contains_key(&id.record) {
-                    continue;
-                }
-            }
-            let id = v["tool_calls"][0]["id"]
-                .as_str()
-                .and_then(|id| self.ids.read(id));
-            if let Some(id) = id {
-                is_touched = true;
-                let Some(turn) = kept.get(&id.record) else {
-                    out.is_incomplete = true;
-                    let mut v = v.clone();
-                    for c in v["tool_calls"].as_array_mut().into_iter().flatten() {
-                        c["id"] = "gonegone1".into();
-                    }
-                    out.parts.push(Part::Message(v.to_string().into()));
-                    continue;
-                };
-                out.last = Some(id.record);
-                out.parts
-                    .extend(turn.before.iter().cloned().map(Part::Message));
-                out.parts.push(Part::Message(turn.turn.clone()));
-                let text = String::from_utf8_lossy(&turn.turn).into_owned();
-                let calls = ToolCall::of_message(&Object::parse(&text).unwrap(), 128);
-                let own = |place: usize| {
-                    values
-                        .iter()
-                        .zip(&self.messages)
-                        .find(|(v, _)| {
-                            v["tool_call_id"]
-                                .as_str()
-                                .and_then(|id| self.ids.read(id))
-                                .is_some_and(|c| c.record == id.record && c.call == place)
-                        })
-                        .map(|(v, _)| {
-                            let mut v = v.clone();
-                            v["tool_call_id"] = turn.calls[place].id.clone().into();
-                            Bytes::from(v.to_string())
-                        })
-                };
-                let any = (0..turn.calls.len()).any(|p| !turn.calls[p].is_ours && own(p).is_some());
-                let answers = turn.calls.iter().enumerate().map(|(p, c)| {
-                    let said = |t: &str| {
-                        Some(Bytes::from(
-                            serde_json::json!({"role": "tool", "tool_call_id": c.id, "content": t})
-                                .to_string(),
-                        ))
-                    };
-                    own(p)
-                        .or_else(|| c.result.clone())
-                        .or_else(|| match c.is_ours {
-                            true if any || turn.asks_first => None,
-                            true => said("not run"),
-                            false => said("no answer"),
-                        })
-                });
-                out.parts.push(Part::Answers(Answers {
-                    record: id.record,
-                    asks_first: turn.asks_first,
-                    calls,
-                    answers: answers.collect(),
-                }));
+}
+
+/// Returns `false` if there is certainly no id of ours in it.
+fn may_have_id(message: &[u8]) -> bool {
+    static ID: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("\"mcp_"));
+    ID.find(message).is_some()
+}
+
+/// What was found so far.
+#[derive(Default)]
+struct Finds {
+    marks: Vec<(usize, Mark)>,
+    turns: Vec<Seen>,
+    /// The places of records in `turns`.
+    places: HashMap<ExchangeId, usize>,
+}
+
+impl Finds {
+    /// What the message is; `None` if it has no id of ours.
+    fn mark(
+        &mut self,
+        index: usize,
+        message: &Bytes,
+        object: &Object<'_>,
+        ids: &CallIds,
+    ) -> Option<Mark> {
+        let calls = calls(object);
+        if calls.is_empty() {
+            let text = object.string("tool_call_id")?;
+            let id = ids.read(&text)?;
+            let turn = self.turn(id, index);
+            let call = self.turns[turn].call(id, &text);
+            call.answer.get_or_insert(index);
+            return Some(Mark::Answer(turn));
+        }
+        let mut mark = Calls::default();
+        for call in calls {
+            let said = message.slice_ref(call.text().as_bytes());
+            let text = call.string("id").unwrap_or_default();
+            let Some(id) = ids.read(&text) else {
+                mark.rest.push(said);
                 continue;
-            }
-            if v["role"] == "assistant"
-                && let Some(tail) = out.last.and_then(|l| {
-                    kept[&l]
-                        .tails
-                        .iter()
-                        .find(|t| t.text == hash_of(m) && t.asked == asked_of(&self.messages[..i]))
-                })
-            {
-                out.parts
-                    .extend(tail.messages.iter().cloned().map(Part::Message));
-                out.parts.push(Part::Message(tail.last.clone()));
-                continue;
-            }
-            if v["tool_call_id"]
-                .as_str()
-                .and_then(|id| self.ids.read(id))
-                .is_some()
-            {
-                let mut v = v.clone();
-                v["tool_call_id"] = "gonegone1".into();
-                out.parts.push(Part::Message(v.to_string().into()));
-                continue;
-            }
-            if is_touched {
-                out.parts.push(Part::Message(m.clone()));
-            } else {
-                out.untouched += 1;
+            };
+            let turn = self.turn(id, index);
+            let seen = &mut self.turns[turn];
+            seen.call(id, &text).said.get_or_insert(said);
+            if seen.messages.last() != Some(&index) {
+                seen.messages.push(index);
+                mark.turns.push(turn);
             }
         }
-        out
+        (!mark.turns.is_empty()).then_some(Mark::Calls(mark))
+    }
+
+    /// The place of the turn that an id in this message belongs to.
+    fn turn(&mut self, id: CallId, index: usize) -> usize {
+        *self.places.entry(id.record).or_insert_with(|| {
+            self.turns.push(Seen {
+                record: id.record,
+                first: index,
+                messages: Vec::new(),
+                calls: Vec::new(),
+            });
+            self.turns.len() - 1
+        })
+    }
+}
+
+impl Seen {
+    /// What is known of a call. A turn has few: they are looked through.
+    fn call(&mut self, id: CallId, text: &str) -> &mut SeenCall {
+        let known = self.calls.iter().position(|call| call.call == id.call);
+        let place = known.unwrap_or_else(|| {
+            self.calls.push(SeenCall {
+                call: id.call,
+                id: text.to_owned(),
+                said: None,
+                answer: None,
+            });
+            self.calls.len() - 1
+        });
+        &mut self.calls[place]
+    }
+
+    /// What is known of the call at this place of the turn.
+    pub(super) fn of(&self, call: usize) -> Option<&SeenCall> {
+        self.calls.iter().find(|seen| seen.call == call)
     }
 }
