@@ -12,7 +12,9 @@ use super::{
     gone,
     history::{Calls, History, Mark, Seen},
     output::{Output, Part, Restored},
-    said::{READ, answered, calls, hash, is_same_but_for_blanks, other_arguments, read, text},
+    said::{
+        READ, answered, calls, hash, is_same_but_for_blanks, other_arguments, read, text, told_by,
+    },
     tail::Tail,
     turn::KeptTurn,
 };
@@ -31,6 +33,8 @@ struct Restoring<'a> {
     /// What is kept of each turn, and what it says; `None` for those that are gone.
     kept: Vec<Option<&'a KeptTurn>>,
     texts: Vec<String>,
+    /// The same behind the texts of the turns before it, as a stream has told them.
+    told: Vec<String>,
     /// What the client says that each turn says, as far as it says anything.
     said: Vec<Option<Said>>,
     /// The messages whose text is in one of the turns.
@@ -65,6 +69,10 @@ impl<'a> Restoring<'a> {
         Self {
             history,
             texts: texts.collect(),
+            told: kept
+                .iter()
+                .map(|kept| kept.map(told).unwrap_or_default())
+                .collect(),
             said: vec![None; kept.len()],
             taken: HashSet::new(),
             tails: tails(&kept),
@@ -111,7 +119,7 @@ impl<'a> Restoring<'a> {
     fn hear(&mut self, index: usize, turns: &[usize], said: &str) {
         let texts: Vec<&str> = turns.iter().map(|turn| &*self.texts[*turn]).collect();
         let is_all = turns.len() > 1 && is_same_but_for_blanks(&texts, said);
-        let is_same = |turn: &usize| is_all || self.texts[*turn] == said;
+        let is_same = |turn: &usize| is_all || self.says(*turn, said);
         let same: Vec<usize> = turns.iter().copied().filter(is_same).collect();
         let first = turns.iter().find(|turn| self.said[**turn].is_none());
         let (turns, how) = match same.is_empty() {
@@ -135,11 +143,16 @@ impl<'a> Restoring<'a> {
         let before = index.checked_sub(1).filter(|_| is_first);
         let before = before.map(|before| (before, &self.history.messages[before]));
         if let Some((before, message)) = before
-            && answered(message).is_some_and(|said| said == self.texts[turn])
+            && answered(message).is_some_and(|said| self.says(turn, &said))
         {
             self.taken.insert(before);
             self.said[turn] = Some(Said::Same);
         }
+    }
+
+    /// Returns `true` if this is what the caller has of a turn's text.
+    fn says(&self, turn: usize, said: &str) -> bool {
+        self.texts[turn] == said || !self.told[turn].is_empty() && self.told[turn] == said
     }
 
     fn marked(&mut self, index: usize, mark: &Mark) {
@@ -241,6 +254,14 @@ fn tails<'a>(
         }
     }
     tails
+}
+
+/// The text of a kept turn as a stream tells it, where turns were executed before.
+fn told(kept: &KeptTurn) -> String {
+    match kept.before.is_empty() {
+        true => String::new(),
+        false => told_by(kept.before.iter().chain([&kept.turn])),
+    }
 }
 
 /// The message of a kept turn, with what the caller has changed: what it says, and the arguments of

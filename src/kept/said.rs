@@ -48,6 +48,18 @@ pub(super) fn text(message: &Object<'_>) -> String {
     text
 }
 
+/// The texts of the assistant among these messages as one stream tells them, without the blanks
+/// around all of them.
+pub(super) fn told_by<'a>(messages: impl Iterator<Item = &'a Bytes>) -> String {
+    let text = |message| {
+        let message = read(message)?;
+        let is_assistant = message.string("role")? == "assistant";
+        plain(message.present("content").filter(|_| is_assistant)?)
+    };
+    let told: String = messages.filter_map(text).collect();
+    told.trim().to_owned()
+}
+
 /// The text of a part; `None` if it is something else, such as an image or a thought.
 fn part(part: &str) -> Option<String> {
     let Ok(object) = Object::parse(part) else {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::said::{answered, asked, hash};
+use super::said::{answered, asked, hash, told_by};
 use crate::keyed::Digest;
 
 /// Turns that were executed after a kept turn, and end with a text.
@@ -19,13 +19,26 @@ pub(crate) struct Tail {
 
 impl Tail {
     /// The tail of a request: `history` has all messages before those that were executed in it.
+    /// `is_told` says that the caller got the texts of all turns as one.
     /// `None` where nothing was executed, or nothing was said by which it could be found again.
-    pub(crate) fn new(history: &[Bytes], executed: Vec<Bytes>, last: Bytes) -> Option<Self> {
+    pub(crate) fn new(
+        history: &[Bytes],
+        executed: Vec<Bytes>,
+        last: Bytes,
+        is_told: bool,
+    ) -> Option<Self> {
         if executed.is_empty() {
             return None;
         }
+        let text = match is_told {
+            true => told_by(executed.iter().chain([&last])),
+            false => answered(&last)?,
+        };
+        if text.is_empty() {
+            return None;
+        }
         Some(Self {
-            text: hash(&answered(&last)?),
+            text: hash(&text),
             asked: history.iter().rev().find_map(asked).unwrap_or_default(),
             messages: executed,
             last,
