@@ -1,7 +1,7 @@
 //! The last turn of a loop without those of its calls that the caller does not get.
 
 use super::{
-    Completion, ToolCall,
+    Completion,
     repair::{calls_delta, elements, with, without},
 };
 use crate::json::{Object, quoted};
@@ -15,19 +15,13 @@ pub(crate) struct PartialMessage {
 }
 
 impl PartialMessage {
-    /// `message` with those of its `calls` for which `stays`; `None` if it cannot be read.
-    pub(crate) fn of(
-        message: &[u8],
-        calls: &[ToolCall],
-        stays: impl Fn(usize) -> bool,
-    ) -> Option<Self> {
+    /// `message` with those of its calls that stay; `None` if it cannot be read.
+    pub(crate) fn of(message: &[u8], stays: &[bool]) -> Option<Self> {
         let text = std::str::from_utf8(message).ok()?;
         let object = Object::parse(text).ok()?;
-        let elements = elements(&object).into_iter().take(calls.len()).enumerate();
-        let kept: Vec<_> = elements
-            .filter(|(place, _)| stays(*place))
-            .map(|(_, call)| call)
-            .collect();
+        let calls = elements(&object).into_iter().zip(stays);
+        let kept = calls.filter(|(_, stays)| **stays).map(|(call, _)| call);
+        let kept: Vec<_> = kept.collect();
         let text = match kept.is_empty() {
             true => without(&object, "tool_calls"),
             false => {

@@ -8,10 +8,9 @@
 //! ```
 //!
 //! Held chunks are released as they came. Their calls are sent anew, in one delta, only where no
-//! client could put them together (no index, no id, or one index for all), or where the turn was
-//! repaired. Whatever a held chunk
-//! says besides its call (text, reasoning, a first role) reaches the caller even if the call is run
-//! here. The end of a turn is held because some upstreams report one in every chunk: the last one
+//! client could put them together (no index, no id, or one index for all), where the turn was
+//! repaired, or where it goes back in part. Whatever a held chunk says besides its call (text,
+//! reasoning, a first role) reaches the caller even if the call is run here. The end of a turn is held because some upstreams report one in every chunk: the last one
 //! counts, and more text after an end takes it back.
 //!
 //! An error that a client would not recognise is replaced by one of ours: a named event, a body
@@ -380,6 +379,10 @@ impl Delivery for CallerStream {
         self.sink.has_begun()
     }
 
+    fn tells_all(&self) -> bool {
+        true
+    }
+
     async fn read(
         &mut self,
         response: Response<InnerBody>,
@@ -419,10 +422,14 @@ impl Delivery for CallerStream {
         shown: Option<Shown>,
         closing: Closing,
     ) -> Reply {
-        let end = match shown {
+        let mut end = match shown {
             Some(shown) => TurnEnd::shown(&shown),
             None => TurnEnd::as_it_came(calls, self.held.calls_delta.take()),
         };
+        if let Some(handed_back) = &closing.handed_back {
+            end.is_replaced = true;
+            end.deltas = vec![format!(r#"{{"tool_calls":{}}}"#, handed_back.delta)];
+        }
         let usage = closing.usage.as_deref().filter(|_| self.include_usage);
         let receipt = closing.receipt.member.as_deref();
         // A client that asks for no chunk without choices may read the first of each.

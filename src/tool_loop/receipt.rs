@@ -23,6 +23,11 @@ pub(crate) struct Receipt {
     messages: Vec<Bytes>,
     withheld: Vec<ToolNote>,
     cleaned: Vec<ToolNote>,
+    /// A part of what earlier requests left is gone.
+    is_incomplete: bool,
+    /// Whether the executed turns are kept, so that the caller need not replay them, or are lost to
+    /// later requests; `None` where neither is so.
+    is_kept: Option<bool>,
 }
 
 /// The end of the loop, as texts of JSON.
@@ -33,6 +38,17 @@ pub(crate) struct Closing {
     /// The usage differs from what the last turn says itself.
     pub(crate) is_summed: bool,
     pub(crate) receipt: WrittenReceipt,
+    /// The calls that the caller gets in place of the turn's own.
+    pub(crate) handed_back: Option<HandedBack>,
+}
+
+/// Calls of a turn as they go to the caller, each text an array.
+#[derive(Debug)]
+pub(crate) struct HandedBack {
+    /// As a message has them.
+    pub(crate) calls: String,
+    /// As a delta has them.
+    pub(crate) delta: String,
 }
 
 /// The receipt as it goes to the caller.
@@ -44,6 +60,7 @@ pub(crate) struct WrittenReceipt {
     calls: usize,
     /// `None` where the loop did not stop, but failed.
     stopped_by: Option<StoppedBy>,
+    is_incomplete: bool,
 }
 
 /// A tool that something is to be said of.
@@ -67,6 +84,8 @@ struct Member<'a> {
     #[serde(skip_serializing_if = "is_zero")]
     calls_omitted: usize,
     usage_by_round: &'a [Option<Map<String, Value>>],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    history: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     messages: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "<[ToolNote]>::is_empty")]
@@ -128,7 +147,27 @@ impl Receipt {
             messages: Vec::new(),
             withheld: withheld.collect(),
             cleaned: cleaned.collect(),
+            is_incomplete: false,
+            is_kept: None,
         }
+    }
+
+    /// Says that a part of what earlier requests left is gone.
+    pub(crate) fn tell_incomplete(&mut self) {
+        self.is_incomplete = true;
+    }
+
+    /// Counts a round whose turn is kept with its results, so that nobody has to replay them.
+    pub(crate) fn add_kept_round(&mut self, results: &[CallResult]) {
+        let told = self.messages.len();
+        self.add_round(None, results);
+        self.messages.truncate(told);
+    }
+
+    /// Says whether what was executed is kept for later requests. What was lost once stays to be
+    /// told.
+    pub(crate) fn kept(&mut self, is_kept: bool) {
+        self.is_kept = Some(is_kept && self.is_kept != Some(false));
     }
 
     /// Returns `true` if a retry of this request would run tools again.
@@ -196,15 +235,19 @@ impl Receipt {
         }
     }
 
-    /// The closing of a loop whose caller has all that it needs.
+    /// The closing of a loop whose caller has all that it needs, unless what was to be kept is lost.
     pub(crate) fn closing(&self, stopped_by: StoppedBy) -> Closing {
-        self.closed(self.written(Some(stopped_by), None))
+        let is_lost = self.is_kept == Some(false);
+        let messages = is_lost.then(|| self.messages()).flatten();
+        self.closed(self.written(Some(stopped_by), messages))
     }
 
     /// The closing of a loop that hands its last turn back, to a caller who gets the executed turns
-    /// as well, since nothing of them is kept here.
+    /// as well, unless they are kept here.
     pub(crate) fn handed_back(&self, stopped_by: StoppedBy) -> Closing {
-        self.closed(self.written(Some(stopped_by), self.messages()))
+        let is_kept = self.is_kept == Some(true);
+        let messages = (!is_kept).then(|| self.messages()).flatten();
+        self.closed(self.written(Some(stopped_by), messages))
     }
 
     /// The receipt of a loop that did not stop, but was stopped: with the executed turns, since the
@@ -219,6 +262,7 @@ impl Receipt {
             usage: self.total(),
             is_summed: self.usage_by_round.len() > 1 || self.priced,
             receipt,
+            handed_back: None,
         }
     }
 
@@ -232,6 +276,7 @@ impl Receipt {
             rounds: self.rounds,
             calls: self.calls.len(),
             stopped_by,
+            is_incomplete: self.is_incomplete,
         }
     }
 
@@ -248,6 +293,7 @@ impl Receipt {
                 calls: &self.calls,
                 calls_omitted: self.calls_omitted,
                 usage_by_round: &self.usage_by_round,
+                history: self.is_incomplete.then_some("incomplete"),
                 messages,
                 withheld: &self.withheld,
                 cleaned: &self.cleaned,
@@ -288,6 +334,9 @@ impl WrittenReceipt {
         };
         set("x-mcp-rounds", self.rounds.into());
         set("x-mcp-calls", self.calls.into());
+        if self.is_incomplete {
+            set("x-mcp-history", HeaderValue::from_static("incomplete"));
+        }
         if let Some(reason) = self.stopped_by {
             set(
                 "x-mcp-stopped-by",

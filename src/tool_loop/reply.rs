@@ -40,6 +40,10 @@ impl Delivery for WholeReply {
         false
     }
 
+    fn tells_all(&self) -> bool {
+        false
+    }
+
     async fn read(
         &mut self,
         response: Response<InnerBody>,
@@ -79,9 +83,13 @@ impl Delivery for WholeReply {
         }
         let usage = closing.usage.filter(|_| closing.is_summed);
         closing.receipt.mark(&mut parts.headers);
-        let receipt = closing.receipt.member;
+        let receipt = closing.receipt.member.as_deref();
         // All else stays as the upstream sent it.
-        rewritten(parts, answer.with(usage.as_deref(), receipt.as_deref()))
+        let body = match closing.handed_back {
+            Some(calls) => answer.handing_back(&calls.calls, usage.as_deref(), receipt),
+            None => answer.with(usage.as_deref(), receipt),
+        };
+        rewritten(parts, body)
     }
 
     async fn fail(&mut self, failure: Failure, _: bool, receipt: WrittenReceipt) -> Reply {

@@ -23,27 +23,32 @@ pub(crate) fn answers(calls: &[ToolCall], reason: StoppedBy) -> Vec<Bytes> {
     calls.iter().map(|call| tool_message(call, text)).collect()
 }
 
-/// The last turn as the caller gets it: without calls of ours, and cut short unless it calls tools
-/// of the caller's own.
-pub(crate) fn shown(turn: &Turn, owners: &[Owner<'_>], reason: StoppedBy) -> Option<Shown> {
-    let is_own = |place: usize| matches!(owners.get(place), Some(Owner::Caller));
-    let message = PartialMessage::of(turn.message.as_ref()?, &turn.calls, is_own)?;
-    if (0..owners.len()).any(is_own) {
-        return Some(Shown {
-            message: message.text,
-            note: None,
-            finish_reason: r#""tool_calls""#,
-        });
-    }
+/// Takes all calls out of the last turn that are not the caller's own, and returns how the caller
+/// gets it: cut short, unless it has calls of the caller's.
+pub(crate) fn reduced(
+    turn: &mut Turn,
+    owners: &mut Vec<Owner<'_>>,
+    reason: StoppedBy,
+) -> Option<Shown> {
+    let is_own = |owner: &Owner<'_>| matches!(owner, Owner::Caller);
+    let stays: Vec<bool> = owners.iter().map(is_own).collect();
+    let message = PartialMessage::of(turn.message.as_ref()?, &stays)?;
+    owners.retain(is_own);
+    let mut stays = stays.into_iter();
+    turn.calls.retain(|_| stays.next().unwrap_or_default());
     let note = message.is_empty.then(|| note(reason));
     let message = match note {
         Some(note) => message.saying(note),
         None => message,
     };
+    turn.message = Some(message.text.clone().into());
     Some(Shown {
         message: message.text,
         note,
-        finish_reason: r#""length""#,
+        finish_reason: match owners.is_empty() {
+            true => r#""length""#,
+            false => r#""tool_calls""#,
+        },
     })
 }
 

@@ -168,6 +168,38 @@ async fn calls_of_the_callers_own_in_the_last_turn_go_back_and_ours_are_dropped(
 }
 
 #[tokio::test]
+async fn calls_of_the_callers_own_in_the_last_turn_are_kept_with_all_that_came_before() {
+    let mixed = [
+        ("s__echo", json!({"text": "c"})),
+        ("lookup", json!({"q": 1})),
+    ];
+    let script = [echo("a"), echo("b"), calls(&mixed), says("done")];
+    let gateway = Gateway::new(script).await;
+    let mut request = one_round(json!({"tools": own()}));
+    let reply = gateway.send(&request).await;
+    let message = choice(&reply)["message"].clone();
+    let id = message["tool_calls"][0]["id"].as_str().unwrap();
+    assert!(id.starts_with("mcp_"), "{id}");
+    assert_eq!(message["tool_calls"].as_array().unwrap().len(), 1);
+    assert!(reply.receipt().get("messages").is_none());
+
+    let messages = request["messages"].as_array_mut().unwrap();
+    messages.push(message.clone());
+    messages.push(json!({"role": "tool", "tool_call_id": id, "content": "found"}));
+    assert_eq!(
+        choice(&gateway.send(&request).await)["message"]["content"],
+        "done"
+    );
+    assert_eq!(gateway.server.calls(), 1, "what was dropped never runs");
+    let (last, next) = (asked(&gateway, 2), asked(&gateway, 3));
+    let seen = last["messages"].as_array().unwrap();
+    let all = next["messages"].as_array().unwrap();
+    assert_eq!(all[..seen.len()], seen[..], "the model sees what it saw");
+    assert_eq!(all.len(), seen.len() + 2);
+    assert_eq!(all[seen.len()]["tool_calls"][0]["id"], "call_1");
+}
+
+#[tokio::test]
 async fn a_deadline_that_is_near_ends_in_an_answer_as_well() {
     let mut limits = Limits::default();
     limits.deadline = Duration::from_secs(1);

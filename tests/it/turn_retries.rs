@@ -41,8 +41,11 @@ fn error() -> Value {
     json!({"error": {"message": "no", "code": "x"}, "y": 1.0})
 }
 
-/// What a repeat can help with, each made anew.
-fn passing() -> Vec<(&'static str, fn() -> Answer)> {
+/// A failure, and what it is.
+type Named = (&'static str, fn() -> Answer);
+
+/// What a repeat can help with.
+fn passing() -> Vec<Named> {
     vec![
         ("no answer", || Answer::Fail),
         ("half an answer", broken_answer),
