@@ -5,7 +5,10 @@ use http::{HeaderName, HeaderValue, Response};
 use http_body_util::{BodyExt, Full};
 use serde_json::value::RawValue;
 
-use super::delivery::{Closing, Delivery, NoTurn, Reading, Reply};
+use super::{
+    delivery::{Delivery, NoTurn, Reading, Reply, Shown},
+    receipt::{Closing, WrittenReceipt},
+};
 use crate::{
     chat::Turn,
     inner::InnerBody,
@@ -28,7 +31,9 @@ pub(crate) async fn told(
     let closing = Closing {
         usage: text("usage"),
         is_summed: true,
-        receipt: text("mcp"),
+        receipt: WrittenReceipt::marked(text("mcp")),
+        // It has these calls, and no others.
+        handed_back: None,
     };
     // A stream says it once, at its end.
     let bare = object.edited(object.remove("mcp").into_iter().collect());
@@ -43,7 +48,7 @@ pub(crate) async fn told(
         Ok(turn) => turn,
         Err(NoTurn::Whole(..) | NoTurn::Stream(_)) => return None,
     };
-    Some(delivery.finish(&turn.calls, closing).await)
+    Some(delivery.finish(&turn.calls, None, closing).await)
 }
 
 /// A whole answer, to be kept; `None` if it is none.
@@ -60,19 +65,32 @@ pub(crate) fn whole(reply: &Reply) -> Option<KeptAnswer> {
     })
 }
 
-/// The answer that a stream told with this turn at its end.
-pub(crate) fn streamed(turn: &Turn, closing: &Closing) -> Option<KeptAnswer> {
-    let message = std::str::from_utf8(turn.message.as_ref()?).ok()?;
-    let reason = match turn.calls.is_empty() {
-        true => turn.finish_reason.as_deref().unwrap_or("stop"),
-        false => "tool_calls",
+/// The answer that a stream told with this turn at its end, or as that was `shown`.
+pub(crate) fn streamed(
+    turn: &Turn,
+    shown: Option<&Shown>,
+    closing: &Closing,
+) -> Option<KeptAnswer> {
+    let message = match shown {
+        Some(shown) => &*shown.message,
+        None => std::str::from_utf8(turn.message.as_ref()?).ok()?,
     };
-    let choice = format!(
-        r#"{{"index":0,"message":{message},"finish_reason":{}}}"#,
-        quoted(reason)
-    );
+    let message = match &closing.handed_back {
+        Some(calls) => {
+            let object = Object::parse(message).ok()?;
+            object.edited(object.set(&[("tool_calls", &calls.calls)]))
+        }
+        None => message.to_owned(),
+    };
+    let said = || quoted(turn.finish_reason.as_deref().unwrap_or("stop"));
+    let reason = match (shown, turn.calls.is_empty()) {
+        (Some(shown), _) => shown.finish_reason.to_owned(),
+        (None, true) => said(),
+        (None, false) => quoted("tool_calls"),
+    };
+    let choice = format!(r#"{{"index":0,"message":{message},"finish_reason":{reason}}}"#);
     let identity = turn.identity.clone().unwrap_or_default();
-    let members = [("usage", &closing.usage), ("mcp", &closing.receipt)];
+    let members = [("usage", &closing.usage), ("mcp", &closing.receipt.member)];
     let members = members.into_iter();
     let members = members.filter_map(|(name, value)| Some((name, value.as_deref()?)));
     let body = identity.completion(&choice, &members.collect::<Vec<_>>());

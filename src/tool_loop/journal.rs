@@ -77,6 +77,11 @@ impl ExchangeJournal {
         self.journal.open.take()
     }
 
+    /// That batch, if its turn is one that the request has.
+    pub(crate) fn take_resumed(&mut self) -> Option<OpenBatch> {
+        self.journal.open.take_if(|open| open.message.is_none())
+    }
+
     /// Returns `true` if something is stored.
     pub(crate) fn is_stored(&self) -> bool {
         self.lease.is_some()
