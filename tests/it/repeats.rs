@@ -100,7 +100,7 @@ async fn a_request_that_failed_after_a_tool_goes_on_when_it_comes_again() {
 
 /// A layer that asks no turn twice by itself.
 fn once_each(layer: McpLayer) -> McpLayer {
-    layer
+    layer.with_turn_retries(0)
 }
 
 #[tokio::test]
