@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::future::join_all;
-use mcp_layer::registry::{CredentialKey, CredentialStore, ServerStore, SqlRegistry, StateHash};
+use mcp_layer::registry::{
+    CredentialKey, CredentialStore, ExchangeId, ExchangeOwner, ExchangeRecord, ExchangeStore,
+    ServerStore, SqlRegistry, StateHash,
+};
 use mcp_layer::secret::KeyRing;
 
 use crate::support::postgres::Postgres;
@@ -95,6 +98,77 @@ async fn an_authorization_begun_on_one_replica_is_finished_on_another() {
     let takes = [&one, &other].map(|replica| replica.take_state(&state));
     let found = join_all(takes).await.into_iter().flat_map(Result::unwrap);
     assert_eq!(found.map(|(key, _)| key).collect::<Vec<_>>(), [key]);
+}
+
+#[tokio::test]
+async fn an_exchange_that_one_replica_keeps_is_claimed_once_in_all() {
+    let postgres = Postgres::start();
+    let (url, ring) = (postgres.database("a"), KeyRing::generate());
+    let replicas = [open(&url, &ring).await, open(&url, &ring).await];
+    let keys = join_all(replicas.iter().map(|replica| replica.key())).await;
+    let keys: Vec<_> = keys.into_iter().map(Result::unwrap).collect();
+    assert_eq!(keys[0], keys[1]);
+    let owner = ExchangeOwner::new("default", "web", [7; 32]);
+    for round in 0..50 {
+        let id = ExchangeId::random();
+        let record = ExchangeRecord::new(format!("turn {round}")).with_topic([1; 32]);
+        let put = replicas[round % 2].put(&owner, id, record, None).await;
+        let version = put.unwrap();
+        let found = replicas[0].find(&owner, &[1; 32]).await.unwrap();
+        assert_eq!((found[0].id, Some(found[0].version)), (id, version));
+        let claims = (0..6).map(|number: usize| {
+            let lease = ExchangeRecord::unchanged().with_lease(Duration::from_secs(5));
+            replicas[number % 2].put(&owner, id, lease, version)
+        });
+        let claimed = join_all(claims).await.into_iter().flat_map(Result::unwrap);
+        assert_eq!(claimed.count(), 1);
+        let read = ExchangeStore::get(&replicas[1], &owner, &[id]).await;
+        let read = read.unwrap();
+        assert_eq!(*read[0].data, format!("turn {round}"));
+        assert!(read[0].is_leased);
+    }
+}
+
+/// Puts that take each other's room, in projects that are full, wait for each other but never
+/// forever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_that_fill_a_project_give_way_and_count_right() {
+    let postgres = Postgres::start();
+    let (url, ring) = (postgres.database("a"), KeyRing::generate());
+    let replicas = [open(&url, &ring).await, open(&url, &ring).await];
+    let workers = (0..8).map(|worker| {
+        let registry = replicas[worker % 2].clone();
+        tokio::spawn(async move {
+            let owner = ExchangeOwner::new("default", format!("p{}", worker % 2), [7; 32]);
+            let mut ids = Vec::new();
+            for _ in 0..60 {
+                let id = ExchangeId::random();
+                let record = ExchangeRecord::new("a turn").with_room(8 << 20);
+                let version = registry.put(&owner, id, record, None).await.unwrap();
+                ids.push((id, version));
+                let read: Vec<_> = ids.iter().map(|(id, _)| *id).collect();
+                ExchangeStore::get(&registry, &owner, &read).await.unwrap();
+                let (id, version) = ids[ids.len() / 2];
+                let record = ExchangeRecord::new("more").with_room(4 << 20);
+                let put = registry.put(&owner, id, record, version).await.unwrap();
+                ids.retain(|(other, _)| *other != id);
+                if ids.len() % 3 == 0
+                    && let Some(version) = put
+                {
+                    registry.remove(&owner, id, version).await.unwrap();
+                }
+            }
+        })
+    });
+    for worker in join_all(workers).await {
+        worker.unwrap();
+    }
+    let sums = "SELECT bool_and(r.bytes = e.bytes) AND MAX(r.bytes) <= 536870912 FROM
+        mcp_exchange_rooms AS r JOIN (
+            SELECT project, SUM(room) AS bytes FROM mcp_exchanges GROUP BY project
+        ) AS e ON e.project = r.project";
+    let assertion = format!("DO $$ BEGIN ASSERT ({sums}); END $$");
+    postgres.run("a", &assertion);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

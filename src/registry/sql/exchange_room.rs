@@ -200,3 +200,49 @@ pub(super) fn list<'a>(ids: impl IntoIterator<Item = &'a str>) -> Result<String,
     let ids: Vec<_> = ids.into_iter().collect();
     serde_json::to_string(&ids).map_err(Error::unavailable)
 }
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use std::{env::temp_dir, fs, process};
+
+    use super::*;
+    use crate::{
+        registry::{ExchangeId, ExchangeRecord, ExchangeStore, SqlRegistry},
+        secret::KeyRing,
+    };
+
+    #[tokio::test]
+    async fn what_has_expired_is_swept_and_its_room_given_back() {
+        let path = temp_dir().join(format!("mcp-layer-sweep-{}.db", process::id()));
+        let url = format!("sqlite://{}", path.display());
+        let registry = SqlRegistry::open(&url, KeyRing::generate()).await.unwrap();
+        let database = &registry.shared.database;
+        for number in 0..120 {
+            let owner = ExchangeOwner::new("default", format!("p{}", number % 2), [7; 32]);
+            let record = ExchangeRecord::new("a").with_room(2000);
+            let record = match number {
+                7 => record,
+                _ => record.with_life(Duration::from_millis(1)),
+            };
+            let put = registry.put(&owner, ExchangeId::random(), record, None);
+            assert!(put.await.unwrap().is_some());
+        }
+        sleep(Duration::from_millis(20)).await;
+        let mut swept = Vec::new();
+        for _ in 0..3 {
+            swept.push(remove_expired(database).await.unwrap());
+        }
+        assert_eq!(swept, [100, 19, 0]);
+        let rooms = sql("SELECT project, bytes FROM mcp_exchange_rooms")
+            .fetch_all(&mut *database.reading().await.unwrap())
+            .await
+            .unwrap();
+        let rooms = rooms.iter().map(|row| (row.get(0), row.get(1)));
+        let rooms: Vec<(String, i64)> = rooms.collect();
+        assert_eq!(rooms, [("p1".to_owned(), 2000)]);
+        drop(registry);
+        for suffix in ["", "-wal", "-shm"] {
+            let _ = fs::remove_file(format!("{}{suffix}", path.display()));
+        }
+    }
+}

@@ -1,6 +1,10 @@
 //! What later requests need of exchanges.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use sqlx::{Any, AnyConnection, Row, Transaction, any::AnyRow};
 
@@ -35,8 +39,6 @@ const LONGEST_LIFE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 const RENEWED_AFTER: i64 = 30;
 /// The most text that one read returns.
 const READ: usize = 4 * EXCHANGE_LEN;
-/// Texts from this size on are sealed and opened apart: a millisecond.
-const LARGE: usize = 256 << 10;
 
 impl ExchangeStore for SqlRegistry {
     fn key(&self) -> BoxFuture<'_, Result<[u8; 32], Error>> {
@@ -251,20 +253,15 @@ impl SqlRegistry {
         version: i64,
     ) -> Result<(Vec<u8>, String), Error> {
         let (ring, owner) = (self.shared.ring.load_full(), owner.clone());
-        let is_large = data.len() >= LARGE;
+        let len = data.len();
         let seal = move || {
             let (server, origin) = (hex(&id.0), origin(&owner));
             let place = place(&owner, &server, &origin, version);
             let sealed = ring.seal(&place, &data.to_string().into());
             (sealed, ring.newest().to_string())
         };
-        match is_large {
-            false => Ok(seal()),
-            true => {
-                let sealed = apart::finish(seal).await;
-                sealed.ok_or_else(|| Error::unavailable("a text could not be sealed"))
-            }
-        }
+        let sealed = apart::read(len, seal).await;
+        sealed.ok_or_else(|| Error::unavailable("a text could not be sealed"))
     }
 
     /// Those of `ids` whose texts fit into one read, in their order, each once; perhaps with some
@@ -290,7 +287,7 @@ impl SqlRegistry {
         .bind(list(ids.iter().map(String::as_str))?)
         .fetch_all(connection)
         .await?;
-        let mut lengths = std::collections::HashMap::with_capacity(rows.len());
+        let mut lengths = HashMap::with_capacity(rows.len());
         for row in &rows {
             let (id, len): (&str, i64) = (row.try_get(0)?, row.try_get(1)?);
             lengths.insert(id, usize::try_from(len).unwrap_or(0));
@@ -368,24 +365,15 @@ impl SqlRegistry {
             sealed.push(Sealed::read(row, now)?);
         }
         let (ring, owner) = (self.shared.ring.load_full(), owner.clone());
-        let is_large = sealed
-            .iter()
-            .map(|record| record.sealed.len())
-            .sum::<usize>()
-            >= LARGE;
+        let len = sealed.iter().map(|record| record.sealed.len()).sum();
         let open = move || {
             let opened = sealed
                 .iter()
                 .filter_map(|record| record.open(&owner, &ring));
             opened.collect()
         };
-        match is_large {
-            false => Ok(open()),
-            true => {
-                let opened = apart::finish(open).await;
-                opened.ok_or_else(|| Error::unavailable("the texts could not be opened"))
-            }
-        }
+        let opened = apart::read(len, open).await;
+        opened.ok_or_else(|| Error::unavailable("the texts could not be opened"))
     }
 }
 
