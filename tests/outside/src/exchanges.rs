@@ -103,17 +103,18 @@ impl Exchanges {
         if stored.is_some_and(|row| !row.is(owner)) || stored.map(|row| row.version) != expected {
             return Ok(None);
         }
-        let (sealed, len) = match (&record.data, stored) {
-            (None, Some(row)) => (row.sealed.clone(), row.len),
-            (data, _) => {
-                let data = data.as_deref().unwrap_or_default();
-                (self.seal(owner, id, data), data.len())
-            }
+        let len = match (&record.data, stored) {
+            (None, Some(row)) => row.len,
+            (data, _) => data.as_ref().map_or(0, |data| data.len()),
         };
         let room = record.room.max(len);
         if room > EXCHANGE_LEN {
             return Err(Error::Full);
         }
+        let sealed = match (&record.data, stored) {
+            (None, Some(row)) => row.sealed.clone(),
+            (data, _) => self.seal(owner, id, data.as_deref().unwrap_or_default()),
+        };
         make_room(&mut tables.rows, owner, id, room)?;
         tables.last_version += 1;
         let now = Instant::now();
