@@ -12,17 +12,19 @@
 #![allow(dead_code, unused_imports, reason = "under construction")]
 
 mod answers;
-#[cfg(test)]
-mod clients;
 mod fit;
 mod gone;
 mod handed_back;
+mod heard;
 mod history;
 mod id;
 mod output;
 mod restore;
 mod said;
 mod tail;
+mod tails;
+#[cfg(test)]
+mod tests;
 mod text;
 mod turn;
 
