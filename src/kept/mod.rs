@@ -13,6 +13,8 @@
 
 mod answers;
 mod fit;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzz;
 mod gone;
 mod handed_back;
 mod heard;
