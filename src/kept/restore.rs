@@ -18,7 +18,12 @@ use super::{
     tail::Tail,
     turn::KeptTurn,
 };
-use crate::{chat::ToolCall, json::Object, keyed::Digest, registry::ExchangeId};
+use crate::{
+    chat::{ToolCall, executed},
+    json::Object,
+    keyed::Digest,
+    registry::ExchangeId,
+};
 
 impl History {
     /// Makes the history whole with what is `kept`, as far as that takes at most `most` bytes: beyond
@@ -191,7 +196,8 @@ impl<'a> Restoring<'a> {
             return;
         };
         let message = message(kept, seen, content);
-        let before = kept.before.iter().cloned().chain(once(message.clone()));
+        let sent = sendable(message.clone());
+        let before = kept.before.iter().cloned().chain(once(sent));
         let parts = before.map(Part::Message).collect::<Vec<_>>();
         self.output.turn(
             parts
@@ -254,6 +260,15 @@ fn tails<'a>(
         }
     }
     tails
+}
+
+/// The message in the form in which it goes back to a model.
+fn sendable(message: Bytes) -> Bytes {
+    let calls = read(&message).map(|object| ToolCall::of_message(&object, READ));
+    match calls {
+        Some(calls) => executed(message, calls.iter()),
+        None => message,
+    }
 }
 
 /// The text of a kept turn as a stream tells it, where turns were executed before.

@@ -12,7 +12,7 @@ use super::{delivery::HandedBack, exchanges::Exchanges, gateway::Gateway};
 use crate::{
     caller::Caller,
     catalog::Owner,
-    chat::Turn,
+    chat::{ToolCall, Turn},
     kept::{KeptCall, KeptTurn, Tail, handed_back, new_record},
     registry::{ExchangeId, ToolPolicy},
 };
@@ -142,11 +142,13 @@ impl Keeper {
         let own = owners.iter().filter(|owner| is_own(owner)).count();
         let is_needed = own < owners.len() || tools_ran;
         let is_split = asks_first || own > 0 && is_needed;
-        if !(self.splits && is_split && owners.len() <= CALLS) {
+        // Nobody can go on from a turn that was cut short.
+        let is_whole = owners.len() <= CALLS && !turn.calls.iter().any(ToolCall::is_cut);
+        if !(self.splits && is_split && is_whole) {
             return None;
         }
         let message = turn.message.clone()?;
-        let call = |(call, owner): (&crate::chat::ToolCall, &Owner<'_>)| KeptCall {
+        let call = |(call, owner): (&ToolCall, &Owner<'_>)| KeptCall {
             id: call.id.clone(),
             is_ours: !is_own(owner),
             result: None,

@@ -1,9 +1,12 @@
 //! The tool loop, told from top to bottom.
 //!
 //! ```text
-//!   request ──▶ options ──▶ resolve ──▶ conflicts ──▶ ┌─────── upstream: ask the model ◀─┐
-//!               (mcp: {…})  (servers,   (with the     │                                  │
-//!                            tools)      caller's)    ▼                                  │
+//!   request ──▶ restore ──▶ options ──▶ resolve ──▶ conflicts ──▶ ┐
+//!               (history)   (mcp: {…})  (servers,   (with the     │
+//!                                        tools)      caller's)    │
+//!                                                     ┌───────────┘
+//!                                                     ├─────── upstream: ask the model ◀─┐
+//!                                                     ▼                                  │
 //!                                         claim: whose calls are these?                  │
 //!                                                     │                                  │
 //!                                         limits: may the loop go on?                    │
@@ -12,6 +15,7 @@
 //!            ask first, rounds, time                  │                                  │
 //!                                 ┌───────────────────┴───────────────▶ execute ─────────┘
 //!                                 ▼
+//!                       hand_back
 //!                   reply, caller_stream
 //! ```
 //!
