@@ -207,8 +207,7 @@ impl Keeper {
     }
 
     /// Keeps the executed turns that end with this final text; returns `false` if they are lost.
-    /// `tells_all` says that the caller got the texts of the executed turns as well.
-    pub(crate) async fn end(&mut self, turn: &Turn, tells_all: bool) -> bool {
+    pub(crate) async fn end(&mut self, turn: &Turn) -> bool {
         let (room, executed) = (self.room.take(), std::mem::take(&mut self.executed));
         if let (Some((id, version)), Some(exchanges)) = (room, &self.exchanges) {
             exchanges.give_up(id, version).await;
@@ -219,7 +218,7 @@ impl Keeper {
         if executed.is_empty() {
             return true;
         }
-        match Tail::new(&self.sent, executed, message.clone(), tells_all) {
+        match Tail::new(&self.sent, executed, message.clone()) {
             Some(tail) => {
                 let add = |kept: &mut KeptTurn| kept.tails.push(tail.clone());
                 self.change(last, add).await

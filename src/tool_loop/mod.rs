@@ -766,7 +766,7 @@ impl Exchange {
         reason: StoppedBy,
         delivery: &mut impl Delivery,
     ) -> Reply {
-        let handed_back = self.keep(turn, owners, reason, delivery.tells_all()).await;
+        let handed_back = self.keep(turn, owners, reason).await;
         let mut closing = self.receipt.closing(reason);
         closing.handed_back = handed_back;
         let reply = delivery.finish(&turn.calls, closing).await;
@@ -780,10 +780,9 @@ impl Exchange {
         turn: &Turn,
         owners: &[Owner<'_>],
         reason: StoppedBy,
-        tells_all: bool,
     ) -> Option<HandedBack> {
         if reason == StoppedBy::Final {
-            let is_kept = self.keeper.end(turn, tells_all).await;
+            let is_kept = self.keeper.end(turn).await;
             self.receipt.kept(is_kept);
             return None;
         }
