@@ -100,14 +100,17 @@ class Restartable(Proxy):
 
 
 class Scene:
-    """One conversation: a model with its script, and titles and a city that are nobody else's."""
+    """One conversation: a model with its script, and titles and cities that are nobody else's.
+
+    `own_name` is the framework's tool as the model knows it; `end` makes the turn that ends the conversation.
+    """
 
     def __init__(self, strict, tracker, own, proxy):
         self.strict, self.tracker, self.own, self.proxy = strict, tracker, own, proxy
         self.token = secrets.token_hex(4)
         # Some frameworks know models by how their names begin.
         self.model = f"gpt-4o-{self.token}"
-        self.turns = []
+        self.turns, self.own_name, self.end = [], "weather", Turn
 
     def ours(self, number=1, tool="create_issue", **arguments):
         """A call of the MCP server's."""
@@ -115,7 +118,7 @@ class Scene:
 
     def weather(self, number=1):
         """A call of the framework's own tool."""
-        return "weather", {"city": f"{self.token}-{number}"}
+        return self.own_name, {"city": f"{self.token}-{number}"}
 
     def plays(self, *turns, other=None):
         self.turns = turns
@@ -137,7 +140,8 @@ class Scene:
     def judge(self, text):
         """All that was scripted happened once, the model was sent nothing wrong, and its last answer says all of it."""
         calls = [call for turn in self.turns for call in turn.calls if not callable(call[1])]
-        expected = {f"{name.removeprefix('tracker__')} {next(iter(said.values()))}": 1 for name, said in calls}
+        kinds = {self.own_name: "weather"}
+        expected = {f"{kinds.get(n, n).removeprefix('tracker__')} {next(iter(a.values()))}": 1 for n, a in calls}
         assert (self.ran(), self.strict.faults, self.strict.altered) == (expected, [], [])
         unsaid = [said for call in expected if (said := call.split()[1]) not in text]
         assert unsaid == [], text
@@ -211,55 +215,48 @@ def drivers():
         part.stop()
 
 
-# The scripts that each framework plays. Each gives a scene what happens in it, and says what the driver is told beside.
+# The scripts that each framework plays. Each gives a scene what happens in it, and what the driver is told beside.
 
 
 def ask(scene):
-    scene.plays(Turn([scene.ours()]), Turn())
+    scene.plays(Turn([scene.ours()]), scene.end())
 
 
 def mix(scene):
-    scene.plays(Turn([scene.ours(), scene.weather()], "Let me see."), Turn())
+    scene.plays(Turn([scene.ours(), scene.weather()], "Let me see."), scene.end())
 
 
 def seq(scene):
-    scene.plays(Turn([scene.ours(1)]), Turn([scene.weather()]), Turn([scene.ours(2)]), Turn())
+    scene.plays(Turn([scene.ours(1)]), Turn([scene.weather()]), Turn([scene.ours(2)]), scene.end())
 
 
 def restart(scene):
     """`seq` and `mix`, with another proxy on the same database from the first result of the framework's tool on."""
     scene.meanwhile(scene.proxy.restart)
     both = [scene.ours(2), scene.weather(2)]
-    scene.plays(Turn([scene.ours(1)]), Turn([scene.weather(1)]), Turn(both), Turn())
+    scene.plays(Turn([scene.ours(1)]), Turn([scene.weather(1)]), Turn(both), scene.end())
 
 
 def failing(status):
     def case(scene):
         """The model's service fails once in the turn after a tool."""
-        scene.plays(Turn([scene.ours()]), Turn(fails=[status]))
+        scene.plays(Turn([scene.ours()]), scene.end(fails=[status]))
 
     return case
 
 
 def down(scene):
     """The model's service fails after a tool as often as the layer asks; the user then asks the same again."""
-    scene.plays(Turn([scene.ours()]), Turn(fails=[500, 500, 500]))
+    scene.plays(Turn([scene.ours()]), scene.end(fails=[500, 500, 500]))
     return {"again": True}
 
 
 def timeout(scene):
     """The client gives up while a tool runs; it or its user asks the same again."""
-    scene.plays(Turn([scene.ours(tool="slow", seconds=3)]), Turn())
+    scene.plays(Turn([scene.ours(tool="slow", seconds=3)]), scene.end())
     return {"again": True, "timeout": 2}
 
 
-CASES = {
-    "ask": ask,
-    "mix": mix,
-    "seq": seq,
-    "restart": restart,
-    "500": failing(500),
-    "429": failing(429),
-    "down": down,
-    "timeout": timeout,
-}
+ALONE = {"ask": ask, "500": failing(500), "429": failing(429), "down": down, "timeout": timeout}
+WITH_OWN = {"mix": mix, "seq": seq, "restart": restart}
+CASES = ALONE | WITH_OWN

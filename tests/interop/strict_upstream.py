@@ -32,34 +32,42 @@ NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 class Turn:
     """Calls, or where there are none a text: by default one that says what all tools have said.
 
-    `calls` are pairs of a name and arguments, which may be made of what the tools have said by then.
+    `calls` are pairs of a name and arguments, which, like a text, may be made of what the tools have said by then.
     A text that is not the last is the answer to the user's message number `question`; what stands behind waits for the next one.
     `fails` are statuses that are answered first, each once.
     """
 
     calls: list[tuple[str, dict | Callable[[str], dict]]] = field(default_factory=list)
-    text: str | None = None
+    text: str | Callable[[str], str] | None = None
     question: int | None = None
     fails: list[int] = field(default_factory=list)
 
     def is_over(self, seen):
         if not self.calls:
             return self.question is not None and seen.questions > self.question
-        return all(seen.answered(name, arguments) for name, arguments in self.calls)
+        return all(seen.answered(*call) for call in self.calls)
 
     def message(self, seen):
-        """The text and the calls, as the model says them."""
+        """The text, and the calls that were not answered yet, as the model says them."""
         said = seen.said()
-        calls = [(name, arguments(said) if callable(arguments) else arguments) for name, arguments in self.calls]
-        text = self.text if self.calls or self.text else f"The tools said: {said}"
-        return text, calls
+        calls = [call for call in self.calls if not seen.answered(*call)]
+        text = self.text if calls or self.text else f"The tools said: {said}"
+        return made(text, said), [(name, made(arguments, said)) for name, arguments in calls]
+
+
+def made(value, said):
+    return value(said) if callable(value) else value
 
 
 class Seen:
-    """What a request shows of the conversation so far."""
+    """What a request shows of the conversation so far.
+
+    Some frameworks tell results as the words of a user: what these name counts as answered.
+    """
 
     def __init__(self, messages):
-        self.questions = sum(message["role"] == "user" for message in messages)
+        users = [text_of(message["content"]) for message in messages if message["role"] == "user"]
+        self.questions, self.told = len(users), users[1:]
         results = {m["tool_call_id"]: text_of(m["content"]) for m in messages if m["role"] == "tool"}
         calls = [call for message in messages for call in message.get("tool_calls") or ()]
         self.results = [
@@ -67,10 +75,13 @@ class Seen:
         ]
 
     def answered(self, name, arguments):
-        return any(name == n and (callable(arguments) or arguments == a) for n, a, _ in self.results)
+        if callable(arguments):
+            return any(name == called for called, *_ in self.results)
+        subject = next(iter(arguments.values()))
+        return any((name, arguments) == (n, a) for n, a, _ in self.results) or any(subject in t for t in self.told)
 
     def said(self):
-        return " | ".join(result for *_, result in self.results)
+        return " | ".join([*(result for *_, result in self.results), *self.told])
 
 
 class StrictUpstream(Upstream):
@@ -107,7 +118,9 @@ class StrictUpstream(Upstream):
         answer = other(asked) if other else None
         if answer is None:
             seen = Seen(asked["messages"])
-            turn = next(turn for turn in turns if not turn.is_over(seen) and is_allowed(turn, asked))
+            turn = next((turn for turn in turns if not turn.is_over(seen) and is_allowed(turn, asked)), None)
+            if turn is None:
+                return self.fault(f"{asked['model']}: no turn is due for {asked}")
             if turn.fails:
                 return failure(turn.fails.pop(0))
             text, calls = turn.message(seen)

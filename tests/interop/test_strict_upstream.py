@@ -6,7 +6,7 @@ from strict_upstream import Seen, Turn, broken_rule
 from upstream import call
 
 ASKED = {"role": "user", "content": "hi"}
-CALLS = {"role": "assistant", "content": None, "tool_calls": [call("call_1", "a", {}), call("call_2", "b", {"c": 1})]}
+CALLS = {"role": "assistant", "content": None, "tool_calls": [call("call_1", "a", {"c": "x"}), call("call_2", "b", {"c": "y"})]}
 FIRST = {"role": "tool", "tool_call_id": "call_1", "content": "one"}
 SECOND = {"role": "tool", "tool_call_id": "call_2", "content": "two"}
 RIGHT = [ASKED, CALLS, SECOND, FIRST, {"role": "assistant", "content": "done"}]
@@ -41,9 +41,9 @@ def test_a_request_that_openai_refuses_is_refused(more):
 
 
 def test_a_turn_is_over_when_all_its_calls_are_answered():
-    turn = Turn([("a", {}), ("b", {"c": 1})])
+    turn = Turn([("a", {"c": "x"}), ("b", {"c": "y"})])
     assert turn.is_over(Seen(RIGHT))
-    assert not Turn([("a", {"other": 1})]).is_over(Seen(RIGHT))
+    assert not Turn([("a", {"other": "x"})]).is_over(Seen(RIGHT))
     assert not turn.is_over(Seen([ASKED]))
 
 
