@@ -77,8 +77,8 @@ class Seen:
     def answered(self, name, arguments):
         if callable(arguments):
             return any(name == called for called, *_ in self.results)
-        subject = next(iter(arguments.values()))
-        return any((name, arguments) == (n, a) for n, a, _ in self.results) or any(subject in t for t in self.told)
+        told = bool(arguments) and any(next(iter(arguments.values())) in text for text in self.told)
+        return told or any((name, arguments) == (n, a) for n, a, _ in self.results)
 
     def said(self):
         return " | ".join([*(result for *_, result in self.results), *self.told])
