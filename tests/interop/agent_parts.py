@@ -1,7 +1,7 @@
-"""What the tests of agent frameworks stand on: a strict model, a counting MCP server, and programs that use a framework.
+"""What the tests of agent frameworks stand on: a strict model, an MCP server that counts, and programs of frameworks.
 
-A framework runs in a program of its own (`drivers/`), with the framework's own agent and a tool of its own, `weather`, which
-asks this process. So whoever runs what can be counted, and something can happen in the middle: the proxy may restart.
+A framework runs in a program of its own (`drivers/`), with its own agent and a tool of its own, `weather`, which asks
+this process. So its runs are counted too, and something can happen in the middle: the proxy may restart.
 """
 
 import json
@@ -25,7 +25,7 @@ MCP = {"enabled": True, "servers": ["tracker"], "auto_execute_tools": True}
 
 
 class OwnTool:
-    """Where the drivers' own tool `weather` is answered: `ran` counts by city; what `meanwhile` has for a city happens first."""
+    """What the drivers' own tool `weather` asks. `ran` counts by city; what `meanwhile` has for a city happens first."""
 
     def __init__(self):
         self.ran, self.meanwhile = Counter(), {}
@@ -144,7 +144,7 @@ class Scene:
         return of_server | {f"weather {city}": n for city, n in self.own.ran.items() if self.token in city}
 
     def judge(self, text, never=()):
-        """All calls but some happened once, the model was sent nothing wrong, and what came before the end is in the text."""
+        """All calls but some ran once, the model was sent nothing wrong, and what ran before the end is in the text."""
         expected = {self._line(call): 1 for turn in self.turns for call in turn.calls if self._counts(call, never)}
         assert (self.ran(), self.strict.faults, self.strict.altered) == (expected, [], [])
         told = [call for turn in self.turns[:-1] for call in turn.calls if self._counts(call, never)]
@@ -249,7 +249,8 @@ def both(scene):
 
 
 def handoff(scene):
-    scene.plays(Turn([scene.ours(1), ("transfer_to_clerk", {})]), Turn([scene.weather()]), Turn([scene.ours(2)]), scene.end())
+    first = [Turn([scene.ours(1), ("transfer_to_clerk", {})]), Turn([scene.weather()])]
+    scene.plays(*first, Turn([scene.ours(2)]), scene.end())
 
 
 def restart(scene):

@@ -33,7 +33,7 @@ class Turn:
     """Calls, or where there are none a text: by default one that says what all tools have said.
 
     `calls` are pairs of a name and arguments, which, like a text, may be made of what the tools have said by then.
-    A text that is not the last is the answer to the user's message number `question`; what stands behind waits for the next one.
+    A text that is not the last answers the user's message number `question`; what stands behind waits for the next.
     `fails` are statuses that are answered first, each once.
     """
 
@@ -124,6 +124,8 @@ class StrictUpstream(Upstream):
             if turn.fails:
                 return failure(turn.fails.pop(0))
             text, calls = turn.message(seen)
+            if text and "response_format" in asked:
+                text = as_asked(asked["response_format"], text)
             offered = {tool["function"]["name"] for tool in asked.get("tools", ())}
             if missing := {name for name, _ in calls} - offered:
                 return self.fault(f"{asked['model']}: the script calls {missing}, of {offered}")
@@ -144,7 +146,10 @@ class StrictUpstream(Upstream):
             return Answer(json.dumps(answer).encode())
         if not (asked.get("stream_options") or {}).get("include_usage"):
             answer["usage"] = None
-        return streamed(answer)
+        told = streamed(answer)
+        # LangChain.js takes answers of one id for one message.
+        told.chunks = [chunk.replace(b"chatcmpl-scripted", answer["id"].encode()) for chunk in told.chunks]
+        return told
 
     def _unknown_id(self, asked):
         ids = [call["id"] for message in asked["messages"] for call in message.get("tool_calls") or ()]
@@ -170,6 +175,12 @@ def is_allowed(turn, asked):
     if isinstance(choice, dict):
         return [name for name, _ in turn.calls] == [choice["function"]["name"]]
     return {"none": not turn.calls, "required": bool(turn.calls)}.get(choice, True)
+
+
+def as_asked(response_format, text):
+    """A text in the schema that a client asks for: all of it in the first member."""
+    [member, *_] = response_format["json_schema"]["schema"]["properties"]
+    return json.dumps({member: text})
 
 
 def text_of(content):
