@@ -33,7 +33,7 @@ class Turn:
     """Calls, or where there are none a text: by default one that says what all tools have said.
 
     `calls` are pairs of a name and arguments, which, like a text, may be made of what the tools have said by then.
-    A text that is not the last is the answer to the user's message number `question`; what stands behind waits for the next one.
+    A text that is not the last answers the user's message number `question`; what stands behind waits for the next.
     `fails` are statuses that are answered first, each once.
     """
 
@@ -77,8 +77,8 @@ class Seen:
     def answered(self, name, arguments):
         if callable(arguments):
             return any(name == called for called, *_ in self.results)
-        subject = next(iter(arguments.values()))
-        return any((name, arguments) == (n, a) for n, a, _ in self.results) or any(subject in t for t in self.told)
+        told = bool(arguments) and any(next(iter(arguments.values())) in text for text in self.told)
+        return told or any((name, arguments) == (n, a) for n, a, _ in self.results)
 
     def said(self):
         return " | ".join([*(result for *_, result in self.results), *self.told])

@@ -11,7 +11,6 @@ from conftest import NODE
 from strict_upstream import Turn
 
 
-
 def talk(scene):
     """Two questions in one conversation; between the last call of the client's own and the first answer, one of ours ran."""
     first = [Turn([scene.ours(1)]), Turn([scene.weather(1)]), Turn([scene.ours(2)]), Turn(question=1)]

@@ -22,7 +22,8 @@ def run(task):
         generation_kwargs={"extra_body": {"mcp": task.mcp}},
     )
     more = {"streaming_callback": lambda chunk: None} if task.stream else {}
-    return Agent(chat_generator=generator, tools=[weather], **more).run([ChatMessage.from_user(ASKED)])["last_message"].text
+    agent = Agent(chat_generator=generator, tools=[weather], **more)
+    return agent.run([ChatMessage.from_user(ASKED)])["last_message"].text
 
 
 serve(run=run)

@@ -1,4 +1,4 @@
-"""langchain-openai and langgraph: the prebuilt agent with a tool of its own; a checkpointer, an interrupt, a summary."""
+"""langchain-openai and langgraph: the prebuilt agent with an own tool; a checkpointer, an interrupt, a summary."""
 
 import warnings
 from uuid import uuid4

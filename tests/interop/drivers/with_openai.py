@@ -4,6 +4,7 @@ import json
 
 from driver import ASKED, serve
 from openai import OpenAI
+from pydantic import BaseModel
 
 WEATHER = {
     "type": "function",
@@ -13,6 +14,10 @@ WEATHER = {
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
     },
 }
+
+
+class Report(BaseModel):
+    report: str
 
 
 def whole(client, request):
@@ -29,21 +34,38 @@ def tutorial(client, request):
             call = calls.setdefault(piece.index, {"id": piece.id, "name": piece.function.name, "arguments": ""})
             call["arguments"] += piece.function.arguments or ""
     functions = [(c["id"], {"name": c["name"], "arguments": c["arguments"]}) for c in calls.values()]
+    return assistant(content, functions)
+
+
+def accumulated(client, request):
+    """The SDK's own way to read a stream."""
+    with client.chat.completions.stream(**request) as events:
+        message = events.get_final_completion().choices[0].message
+    functions = [(c.id, {"name": c.function.name, "arguments": c.function.arguments}) for c in message.tool_calls or ()]
+    return assistant(message.content, functions)
+
+
+def assistant(content, functions):
     message = {"role": "assistant", "content": content}
     if functions:
         message["tool_calls"] = [{"id": id, "type": "function", "function": function} for id, function in functions]
     return message
 
 
-def accumulated(client, request):
-    """The SDK's own way to read a stream."""
-    with client.chat.completions.stream(**request) as events:
-        return events.get_final_completion().choices[0].message.to_dict(exclude_unset=False, exclude_none=True)
+def connected(task):
+    return OpenAI(base_url=task.base_url, api_key="key-of-the-caller", timeout=task.timeout)
+
+
+def parse(task):
+    asked = [{"role": "user", "content": ASKED}]
+    more = {"extra_body": {"mcp": task.mcp}, "response_format": Report}
+    answer = connected(task).chat.completions.parse(model=task.model, messages=asked, **more)
+    return answer.choices[0].message.parsed.report
 
 
 def converse(turn):
     def run(task):
-        client = OpenAI(base_url=task.base_url, api_key="key-of-the-caller", timeout=task.timeout)
+        client = connected(task)
         messages = [{"role": "user", "content": ASKED}]
         request = {"model": task.model, "messages": messages, "tools": [WEATHER], "extra_body": {"mcp": task.mcp}}
         while True:
@@ -59,4 +81,8 @@ def converse(turn):
     return run
 
 
-serve(run=lambda task: converse(tutorial if task.stream else whole)(task), stream=converse(accumulated))
+serve(
+    run=lambda task: converse(tutorial if task.stream else whole)(task),
+    stream=converse(accumulated),
+    parse=parse,
+)
