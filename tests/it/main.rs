@@ -43,6 +43,7 @@ mod nearly_right_arguments;
 mod odd_answers;
 mod odd_streams;
 mod offers;
+mod own_tools_properties;
 mod pass_through;
 mod passthrough;
 mod pins;
