@@ -51,14 +51,15 @@ struct Stage {
     events: Events,
 }
 
-/// What was done, and the cases in which something was wrong, each with its scripts.
+/// What was done, and the cases in which something was wrong, each with its script and the
+/// faults.
 #[derive(Default)]
 struct Tally {
     requests: usize,
     hang_ups: usize,
     asks: usize,
     calls: usize,
-    faulty: Vec<(u64, String)>,
+    faulty: Vec<(u64, String, String)>,
 }
 
 #[test]
@@ -88,17 +89,15 @@ fn no_tool_runs_twice_and_no_result_is_lost_whatever_a_client_does() {
         sum(|tally| tally.asks),
         sum(|tally| tally.calls),
     );
-    let faulty = tallies.iter().flat_map(|tally| &tally.faulty);
-    let (numbers, shortest) = (
-        faulty.clone().map(|(case, _)| case),
-        faulty.clone().min_by_key(|(_, script)| script.len()),
-    );
-    if let Some((case, script)) = shortest {
-        let numbers: Vec<_> = numbers.collect();
-        panic!(
-            "{} cases are faulty: {numbers:?}; the shortest is {case}:\n{script}",
-            numbers.len()
-        );
+    let faulty: Vec<_> = tallies.iter().flat_map(|tally| &tally.faulty).collect();
+    for (case, _, faults) in &faulty {
+        let start: String = faults.chars().take(200).collect();
+        println!("case {case}: {start}");
+    }
+    let shortest = faulty.iter().min_by_key(|(_, script, _)| script.len());
+    if let Some((case, script, faults)) = shortest {
+        let count = faulty.len();
+        panic!("{count} cases are faulty, the shortest is {case}:\n{script}\n{faults}");
     }
     println!("0 tools twice, 0 lost results, 0 histories that differ, 0 answers to another caller");
 }
@@ -152,9 +151,8 @@ impl Stage {
         let runs = self.tools.take(&format!("c{case}."));
         let faults = [state.faults.clone(), twice(&state, &runs, hang_ups)].concat();
         if !faults.is_empty() {
-            let scripts = clients.each_ref().map(|client| &*client.script).concat();
-            let script = format!("{scripts}\n{}", faults.join("\n"));
-            tally.faulty.push((case, script));
+            let script = clients.each_ref().map(|client| &*client.script).concat();
+            tally.faulty.push((case, script, faults.join("\n")));
         }
         tally.requests += clients.iter().map(|client| client.requests).sum::<usize>();
         tally.hang_ups += hang_ups;

@@ -15,7 +15,7 @@ use super::{
     clock::Events,
     history::{Item, OwnCall, Text, Turn, expected, rendered},
     judge::Judge,
-    provider::{ATTEMPT, Ask, Provider, Said},
+    provider::{ATTEMPT, Ask, Provider, Said, place},
 };
 use crate::support::{counting::Counting, dice::Dice, events::assembled};
 
@@ -74,6 +74,18 @@ struct Reply {
     finish_reason: String,
 }
 
+impl Reply {
+    /// Whether it is that answer, told once more: a stream of it has no texts of the turns before.
+    fn is_same(&self, first: &Self) -> bool {
+        let texts = (self.content.as_deref(), first.content.as_deref());
+        let is_same_text = match texts {
+            (Some(again), Some(first)) => first.ends_with(again),
+            (again, first) => again == first,
+        };
+        is_same_text && self.calls == first.calls && self.finish_reason == first.finish_reason
+    }
+}
+
 enum Ended {
     Answered(Reply),
     Failed(StatusCode),
@@ -114,7 +126,7 @@ impl Client {
                 true => self.go_on(),
                 false => self.ask(),
             }
-            if !self.provider.state().faults.is_empty() {
+            if self.is_faulty() {
                 return;
             }
         }
@@ -127,6 +139,10 @@ impl Client {
     fn fault(&self, fault: impl Into<String>) {
         let fault = format!("{}: {}", self.name, fault.into());
         self.provider.state().faults.push(fault);
+    }
+
+    fn is_faulty(&self) -> bool {
+        !self.provider.state().faults.is_empty()
     }
 
     fn mark(&mut self) -> String {
@@ -200,12 +216,56 @@ impl Client {
                 }
             }
         }
-        let wanted = self.wanted();
-        let Some(reply) = self.insist(&wanted).await else {
+        let mut wanted = self.wanted();
+        let Some(mut reply) = self.insist(&wanted).await else {
             return false;
         };
+        match wanted.repeats {
+            Repeats::WithKey if self.dice.roll(3) == 0 => self.ask_for(&wanted, &reply).await,
+            Repeats::Plainly | Repeats::WithCount if self.dice.roll(6) == 0 => {
+                // Another answer to the same question.
+                self.anew(&mut wanted);
+                match self.insist(&wanted).await {
+                    Some(other) => reply = other,
+                    None => return false,
+                }
+            }
+            _ => {}
+        }
         self.take(&wanted, &reply);
         true
+    }
+
+    /// Sends a request that was answered once more with its key: the same answer, and nothing is
+    /// done.
+    async fn ask_for(&mut self, wanted: &Wanted, reply: &Reply) {
+        let asked = self.asks(wanted).len();
+        self.log(format_args!("{} once more", wanted.group));
+        match self.send(wanted, 99).await {
+            Ended::Answered(again) if again.is_same(reply) => {}
+            Ended::Answered(again) => self.fault(format!("{again:?}\n  and before {reply:?}")),
+            Ended::Failed(status) => self.fault(format!("{} again: {status}", wanted.group)),
+            Ended::HungUp => {}
+        }
+        if self.asks(wanted).len() > asked {
+            self.fault(format!("{} asked the model again", wanted.group));
+        }
+    }
+
+    /// Makes another request of the same body, and lets the model say something else.
+    fn anew(&mut self, wanted: &mut Wanted) {
+        let asks = self.asks(wanted);
+        if let Some(ask) = asks.last() {
+            let (mark, _) = place(&ask.view);
+            let mut state = self.provider.state();
+            *state
+                .epochs
+                .entry((self.name.to_owned(), mark))
+                .or_default() += 1;
+        }
+        self.groups += 1;
+        wanted.group = format!("{}{}", self.name, self.groups);
+        self.log(format_args!("{} is the same anew", wanted.group));
     }
 
     fn has_kept_turn(&self) -> bool {
@@ -252,6 +312,9 @@ impl Client {
             }
             let ended = self.attempt(wanted, &mut attempt).await;
             self.check(wanted);
+            if self.is_faulty() {
+                return None;
+            }
             match ended {
                 Ended::Answered(reply) => return Some(reply),
                 Ended::Failed(status) => self.blame(wanted, status),
@@ -260,8 +323,6 @@ impl Client {
             }
             if attempt > 2 * HARD_TRIES {
                 self.fault(format!("{} does not succeed", wanted.group));
-            }
-            if !self.provider.state().faults.is_empty() {
                 return None;
             }
             let pause = *self.dice.of(&[60, 600, 8000]);

@@ -210,7 +210,7 @@ fn assistant(content: Option<&str>, calls: &[OwnCall], dice: &mut impl Choose) -
         let arguments = match dice.choose(4) {
             0 => call.arguments.clone(),
             1 => parsed.to_string(),
-            2 => parsed.to_string().replace("1.0", "1"),
+            2 => parsed.to_string().replace("\"n\":1.0", "\"n\":1"),
             _ => serde_json::to_string_pretty(&parsed).unwrap(),
         };
         let function = json!({"name": call.name, "arguments": arguments});

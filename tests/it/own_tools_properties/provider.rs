@@ -97,24 +97,6 @@ impl Provider {
         self.state.lock().unwrap()
     }
 
-    /// What is left of a conversation behind the last mark: the mark, and the turns since.
-    fn place(view: &[String]) -> (String, usize) {
-        let mut index = 0;
-        for message in view.iter().rev() {
-            let message: Value = serde_json::from_str(message).unwrap();
-            let content = message["content"].to_string();
-            let mark = content
-                .split_once("[[")
-                .and_then(|(_, rest)| rest.split_once("]]"));
-            match (message["role"].as_str(), mark) {
-                (Some("assistant"), _) => index += 1,
-                (_, Some((mark, _))) => return (mark.to_owned(), index),
-                _ => {}
-            }
-        }
-        ("none".to_owned(), index)
-    }
-
     async fn answer(self, headers: HeaderMap, body: Bytes) -> Result<Answer, BrokenOff> {
         self.events.happened();
         let header = |name: &str| headers[name].to_str().unwrap().to_owned();
@@ -151,7 +133,7 @@ impl Provider {
             self.state().asks.push(ask);
             return failure.answer(question.stream == Some(true));
         }
-        let (mark, index) = Self::place(&ask.view);
+        let (mark, index) = place(&ask.view);
         let epoch = self
             .state()
             .epochs
@@ -179,6 +161,24 @@ impl Provider {
         self.state().asks.push(ask);
         Ok(answer)
     }
+}
+
+/// What is left of a conversation behind the last mark: the mark, and the turns since.
+pub fn place(view: &[String]) -> (String, usize) {
+    let mut index = 0;
+    for message in view.iter().rev() {
+        let message: Value = serde_json::from_str(message).unwrap();
+        let content = message["content"].to_string();
+        let mark = content
+            .split_once("[[")
+            .and_then(|(_, rest)| rest.split_once("]]"));
+        match (message["role"].as_str(), mark) {
+            (Some("assistant"), _) => index += 1,
+            (_, Some((mark, _))) => return (mark.to_owned(), index),
+            _ => {}
+        }
+    }
+    ("none".to_owned(), index)
 }
 
 impl State {
