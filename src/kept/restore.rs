@@ -127,13 +127,13 @@ impl<'a> Restoring<'a> {
     fn listen(&mut self) {
         let history = self.history;
         for (index, mark) in &history.marks {
-            if let Mark::Calls(calls) = mark
-                && let Some(message) = read(&history.messages[*index])
-            {
-                match text(&message) {
-                    said if said.is_empty() => self.look_before(*index, &calls.turns),
-                    said => self.hear(*index, &calls.turns, &said),
-                }
+            let said = match mark {
+                Mark::Calls(_) => read(&history.messages[*index]).map(|message| text(&message)),
+                Mark::Answer(_) => None,
+            };
+            match said.filter(|said| !said.is_empty()) {
+                Some(said) => self.hear(*index, mark.turns(), &said),
+                None => self.look_before(*index, mark.turns()),
             }
         }
     }
@@ -162,17 +162,16 @@ impl<'a> Restoring<'a> {
         }
     }
 
-    /// Some clients make two messages of a turn: one of its text, and one of its calls.
+    /// Some clients make two messages of a turn, one of its text and one of its calls, or keep of
+    /// both only the text.
     fn look_before(&mut self, index: usize, turns: &[usize]) {
         let Some(turn) = turns.first().copied() else {
             return;
         };
-        let is_first =
-            self.history.turns[turn].first == index && !self.texts[turn].streamed.is_empty();
-        let before = index.checked_sub(1).filter(|_| is_first);
-        let before = before.map(|before| (before, &self.history.messages[before]));
-        if let Some((before, message)) = before
-            && answered(message).is_some_and(|said| self.texts[turn].are(&said))
+        let texts = &self.texts[turn];
+        let is_first = self.history.turns[turn].first == index && !texts.streamed.is_empty();
+        if let Some(before) = index.checked_sub(1).filter(|_| is_first)
+            && answered(&self.history.messages[before]).is_some_and(|said| texts.are(&said))
         {
             self.taken.insert(before);
             self.said[turn] = Some(Said::Same);
@@ -180,11 +179,7 @@ impl<'a> Restoring<'a> {
     }
 
     fn marked(&mut self, index: usize, mark: &Mark) {
-        let turns = match mark {
-            Mark::Calls(calls) => &*calls.turns,
-            Mark::Answer(turn) => std::slice::from_ref(turn),
-        };
-        for turn in turns {
+        for turn in mark.turns() {
             if self.history.turns[*turn].first == index {
                 self.turn(*turn);
             }

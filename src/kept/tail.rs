@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{
     heard::Heard,
-    said::{answered, streamed},
+    said::{answered, read, streamed},
 };
 use crate::keyed::Digest;
 
@@ -30,6 +30,7 @@ impl Tail {
         if executed.is_empty() {
             return None;
         }
+        let last = with_role(last)?;
         let heard = Heard::of(history);
         let (text, asked) = heard.key(&answered(&last)?);
         let (streamed, _) = heard.key(&streamed(executed.iter().chain([&last])));
@@ -41,4 +42,20 @@ impl Tail {
             last,
         })
     }
+}
+
+/// The message as one of an assistant: some upstreams leave its role out.
+fn with_role(message: Bytes) -> Option<Bytes> {
+    let object = read(&message)?;
+    if object
+        .string("role")
+        .is_some_and(|role| role == "assistant")
+    {
+        return Some(message);
+    }
+    Some(
+        object
+            .edited(object.set(&[("role", "\"assistant\"")]))
+            .into(),
+    )
 }

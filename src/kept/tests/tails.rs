@@ -68,6 +68,13 @@ fn each_of_two_equal_texts_has_its_own_turns() {
 }
 
 #[test]
+fn a_text_without_a_role_is_an_assistants() {
+    let tail = Tail::new(&[], executed(1, ""), bytes(r#"{"content":"Done."}"#)).unwrap();
+    let expected = r#"{"content":"Done.","role":"assistant"}"#;
+    assert_eq!(text(&tail.last), expected);
+}
+
+#[test]
 fn nothing_is_kept_of_a_text_that_could_not_be_found() {
     let last =
         |content: Value| bytes(&json!({"role": "assistant", "content": content}).to_string());
