@@ -12,6 +12,7 @@
 #![allow(dead_code, unused_imports, reason = "under construction")]
 
 mod answers;
+mod changed;
 mod fit;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzz;
@@ -28,6 +29,7 @@ mod tails;
 #[cfg(test)]
 mod tests;
 mod text;
+mod texts;
 mod turn;
 
 pub(crate) use self::{
