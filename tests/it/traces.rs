@@ -17,6 +17,7 @@ use crate::support::model::{
     Answer, broken_answer, called, calls, json_answer, raw_answer, said, says,
 };
 use crate::support::traces::{Traces, attributes, names, outcomes, tools};
+use mcp_layer::OwnTools;
 
 async fn traced(answers: impl IntoIterator<Item = Answer>) -> (Gateway, Traces) {
     Traces::of(Gateway::new(answers).await)
@@ -168,6 +169,7 @@ async fn calls_that_go_back_to_the_caller_were_not_executed() {
     ];
     let own = json!({"tools": [{"type": "function", "function": {"name": "lookup"}}]});
     let (gateway, traces) = traced([calls(&mixed), says("done")]).await;
+    let gateway = gateway.layered(|layer| layer.with_own_tools(OwnTools::Whole));
     let reply = gateway.send(&auto(own.clone())).await;
     let trace = traces.one();
     assert_eq!(
@@ -229,7 +231,9 @@ async fn the_other_reasons_to_stop_are_recorded() {
 
     let (gateway, traces) = traced([echo("a"), echo("b")]).await;
     gateway
-        .send(&auto(json!({"mcp": {"max_tool_rounds": 1}})))
+        .send(&auto(
+            json!({"mcp": {"max_tool_rounds": 1, "on_max_rounds": "return"}}),
+        ))
         .await;
     let trace = traces.one();
     assert_eq!(trace.stopped_by.map(StoppedBy::as_str), Some("max_rounds"));
@@ -560,6 +564,7 @@ async fn failures_of_the_models_service_are_recorded() {
         (broken_answer(), "upstream_failed"),
     ] {
         let (gateway, traces) = traced([echo("a"), answer]).await;
+        let gateway = gateway.layered(|layer| layer.with_turn_retries(0));
         gateway.send(&auto(json!({}))).await;
         let trace = traces.one();
         assert_eq!((trace.outcome.as_str(), trace.rounds), (outcome, 1));
