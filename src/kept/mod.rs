@@ -9,7 +9,6 @@
 //! ```
 //!
 //! All of it is pure: it asks no store, and runs no call.
-#![allow(dead_code, unused_imports, reason = "under construction")]
 
 mod answers;
 mod changed;
@@ -35,7 +34,7 @@ mod turn;
 pub(crate) use self::{
     handed_back::handed_back,
     history::History,
-    id::{CallId, CallIds, new_record},
+    id::{CallIds, new_record},
     output::{Answers, Part, Restored},
     tail::Tail,
     turn::{KeptCall, KeptTurn},

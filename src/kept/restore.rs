@@ -9,9 +9,9 @@ use super::{
     changed::message,
     gone,
     heard::Heard,
-    history::{Calls, History, Mark, Seen},
+    history::{Calls, History, Mark},
     output::{Output, Part, Restored},
-    said::{READ, answered, calls, letters, other_arguments, read, streamed, text},
+    said::{READ, answered, letters, read, text},
     tail::Tail,
     tails::Tails,
     texts::{Texts, are_all},
@@ -145,6 +145,7 @@ impl<'a> Restoring<'a> {
         let is_first = self.history.turns[turn].first == index && !texts.streamed.is_empty();
         if let Some(before) = index.checked_sub(1).filter(|_| is_first)
             && let Some(said) = answered(&self.history.messages[before])
+            && !said.is_empty()
             && texts.are(&said, &letters(&said))
         {
             self.taken.insert(before);
@@ -215,8 +216,12 @@ impl<'a> Restoring<'a> {
     /// Puts out a message that has no id of ours, behind the turns that led to it.
     fn own(&mut self, index: usize, message: &Bytes) {
         if let Some(tail) = self.tail(index, message) {
-            let messages = tail.messages.iter().chain([&tail.last]).cloned();
-            return self.output.turn(messages.map(Part::Message));
+            let messages = tail.messages.iter().cloned();
+            self.output.turn(messages.map(Part::Message));
+            // Without a text each client has its own way to say so, which providers take of it.
+            if answered(&tail.last).is_some_and(|said| !said.is_empty()) {
+                return self.output.turn([Part::Message(tail.last.clone())]);
+            }
         }
         self.output.own(message);
     }

@@ -25,7 +25,7 @@ pub(crate) struct Tail {
 
 impl Tail {
     /// The tail of a request: `history` has the messages that the caller sent.
-    /// `None` where nothing was executed, or nothing was said by which it could be found again.
+    /// `None` where nothing was executed, or the last message has calls.
     pub(crate) fn new(history: &[Bytes], executed: Vec<Bytes>, last: Bytes) -> Option<Self> {
         if executed.is_empty() {
             return None;
@@ -42,6 +42,19 @@ impl Tail {
             last,
         })
     }
+
+    /// The bytes that it takes in a kept turn.
+    pub(super) fn size(&self) -> usize {
+        EMPTY + length(&self.messages) + self.last.len()
+    }
+}
+
+/// The bytes of a tail without any message: at least as many as its text takes.
+const EMPTY: usize = 512;
+
+/// The bytes that messages take in a list.
+pub(super) fn length(messages: &[Bytes]) -> usize {
+    messages.iter().map(|message| message.len() + 1).sum()
 }
 
 /// The message as one of an assistant: some upstreams leave its role out.
