@@ -509,6 +509,8 @@ impl Exchange {
         if !open.is_empty() {
             self.receipt.add_round(None, &results);
         }
+        let messages: Vec<_> = results.iter().map(|result| result.message.clone()).collect();
+        self.keeper.add(&messages);
         Ok(resume::answers(turn, &results))
     }
 
