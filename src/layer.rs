@@ -160,6 +160,19 @@ impl McpLayer {
         self
     }
 
+    /// Replaces how often a turn of the model is asked for again that fails once tools have run; by
+    /// default 2. With 0 the caller gets each failure, as `400 upstream_error`.
+    ///
+    /// Repeated is what may succeed then: no answer, one that breaks off or has no choices, and the
+    /// statuses 408, 429 and 5xx. `Retry-After` counts up to 10 s; a service that asks for more is
+    /// not asked again. Without it the waits are about 0.5 s and 1 s. No repeat begins behind the
+    /// [deadline](Limits::deadline), nor once the caller of a stream has a part of the turn.
+    #[must_use]
+    pub fn with_turn_retries(mut self, turn_retries: u32) -> Self {
+        self.settings.turn_retries = turn_retries;
+        self
+    }
+
     /// Replaces the place where exchanges are kept for later requests; by default
     /// [`MemoryExchanges`], which the services of this layer share.
     #[must_use]

@@ -77,6 +77,11 @@ impl Budget {
         taken
     }
 
+    /// The time at which no further turn begins.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
     /// The time at which a batch must be over, so that the model can still answer.
     pub(crate) fn batch_ends(&self) -> Instant {
         self.deadline

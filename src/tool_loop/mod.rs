@@ -19,6 +19,8 @@
 //!                   reply, caller_stream
 //! ```
 //!
+//! Where rounds or time are used up, the model is asked once more, for an answer (`unfinished`).
+//!
 //! Callers see *rounds*, batches of executed calls; inside, the loop counts *turns*, requests to
 //! the model with their answers. Each step is a file. Steps do not import each other: this file
 //! connects them, over plain types that lie below them.
@@ -32,6 +34,7 @@ mod exchanges;
 mod execute;
 #[cfg(feature = "admin")]
 mod explain;
+mod failure;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzz;
 mod gateway;
@@ -48,13 +51,16 @@ mod reply;
 mod resolve;
 mod restore;
 mod resume;
+mod retry;
 mod sink;
+mod unfinished;
 mod upstream;
 
 use std::{pin::pin, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, response};
+use tokio::time::sleep;
 use tracing::{Instrument, Span};
 
 #[cfg(feature = "admin")]
@@ -62,17 +68,17 @@ pub(crate) use self::explain::{Explanation, explain};
 use self::{
     call_result::CallResult,
     caller_stream::CallerStream,
-    delivery::{
-        Delivery, FAILED, Failure, HandedBack, NoTurn, Reading, Reply, completion, is_readable,
-    },
+    delivery::{Delivery, NoTurn, Reading, Reply, Shown, is_readable},
     execute::{Approval, Batch},
+    failure::Failure,
     hand_back::Keeper,
     limits::Budget,
     options::Options,
-    receipt::Receipt,
+    receipt::{HandedBack, Receipt},
     record::{Ending, Record, TurnSummary},
     reply::WholeReply,
     restore::Whole,
+    retry::Retries,
 };
 pub(crate) use self::{
     gateway::Gateway, headers::is_plain, remembered::Remembered, reply::refused, upstream::Upstream,
@@ -90,7 +96,7 @@ use crate::{
     project::Project,
     refusal::{Kind, Refusal},
     registry::ExchangeId,
-    settings::{OwnTools, Settings},
+    settings::{OnMaxRounds, OwnTools, Settings},
     sniff::names_mcp,
     trace::StoppedBy,
 };
@@ -157,7 +163,9 @@ pub(crate) async fn run(
         caller,
         history,
     } = incoming;
-    let Some((mut request, options)) = options_of(&gateway, request).await else {
+    // What a history resumes is known once it is whole.
+    let is_whole = history.is_none();
+    let Some((mut request, options)) = options_of(&gateway, request, is_whole).await else {
         let refusal = Refusal::new(Kind::InvalidJson, "the request could not be read");
         return Ok(refused(&refusal));
     };
@@ -203,13 +211,14 @@ pub(crate) async fn run(
 async fn options_of(
     gateway: &Arc<Gateway>,
     mut request: ChatRequest,
+    is_whole: bool,
 ) -> Option<(ChatRequest, Result<Options, Refusal>)> {
     let gateway = gateway.clone();
     let size = request.bytes().len();
     let read = move || {
         let settings = &gateway.settings;
         let options = Options::read(&mut request, settings).and_then(|options| {
-            if options.enabled && options.resume && apart::is_large(size) {
+            if options.enabled && options.resume && is_whole && apart::is_large(size) {
                 // A large forged turn is found out here, on the thread for expensive work.
                 resume::open_turn(&request, &settings.limits)?;
             }
@@ -274,6 +283,9 @@ struct Exchange {
     reads: bool,
     /// `true` if a streamed answer is passed through with a receipt, as the last one.
     relays: bool,
+    /// `true` if the model is asked for an answer where rounds or time are used up; otherwise its
+    /// turn goes back.
+    answers: bool,
 }
 
 /// What the model's service says to a turn.
@@ -290,6 +302,23 @@ enum Stop {
     Inner(InnerError),
     /// This answer goes to the caller.
     Reply(Reply),
+}
+
+/// Why one attempt at a turn gave none.
+enum Missed {
+    /// The exchange ends with this.
+    Stop(Stop),
+    /// The model's service failed, after tools had run.
+    Failed(Failure),
+}
+
+impl Stop {
+    fn result(self) -> Result<Reply, InnerError> {
+        match self {
+            Self::Inner(error) => Err(error),
+            Self::Reply(reply) => Ok(reply),
+        }
+    }
 }
 
 impl Exchange {
@@ -333,6 +362,7 @@ impl Exchange {
             record,
             reads: options.resume || loops,
             relays: request.stream && !loops,
+            answers: loops && options.on_max_rounds == OnMaxRounds::Answer,
             request,
             gateway,
         });
@@ -362,13 +392,18 @@ impl Exchange {
         loop {
             let turn = match self.turn(&mut upstream, &mut delivery).await {
                 Ok(turn) => turn,
-                Err(Stop::Reply(reply)) => return Ok(reply),
-                Err(Stop::Inner(error)) => return Err(error),
+                Err(stop) => return stop.result(),
             };
             let owners = claim::owners(&turn.calls, &catalog, &self.request.tools);
             match self.stop(&owners).await {
+                Some(reason @ (StoppedBy::MaxRounds | StoppedBy::Deadline)) if self.answers => {
+                    delivery.go_on().await;
+                    self.refuse(turn, reason);
+                    return self.last_turn(reason, &mut upstream, &mut delivery).await;
+                }
                 Some(reason) => {
-                    return Ok(self.finish(&turn, &owners, reason, &mut delivery).await);
+                    let finished = self.finish(&turn, &owners, reason, None, &mut delivery);
+                    return Ok(finished.await);
                 }
                 None => {
                     delivery.go_on().await;
@@ -401,6 +436,10 @@ impl Exchange {
         if is_incomplete {
             self.is_incomplete = true;
             self.receipt.tell_incomplete();
+        }
+        if !self.keeper.offers() {
+            // A caller who has not asked for tools of ours is told nothing of them.
+            self.receipt.kept(true);
         }
         let (exchanges, sent) = (whole.exchanges, whole.sent);
         let mut messages = sent[..untouched].to_vec();
@@ -509,25 +548,94 @@ impl Exchange {
         if !open.is_empty() {
             self.receipt.add_round(None, &results);
         }
-        let messages: Vec<_> = results.iter().map(|result| result.message.clone()).collect();
+        let messages: Vec<_> = results
+            .iter()
+            .map(|result| result.message.clone())
+            .collect();
         self.keeper.add(&messages);
         Ok(resume::answers(turn, &results))
     }
 
-    /// Asks the model, and reads its answer.
+    /// Tells the model that its calls do not run any more, and that it is to answer.
+    fn refuse(&mut self, turn: Turn, reason: StoppedBy) {
+        let message = turn
+            .message
+            .map(|message| executed(message, turn.calls.iter()));
+        let answers = unfinished::answers(&turn.calls, reason);
+        let messages: Vec<Bytes> = message.into_iter().chain(answers).collect();
+        self.keeper.add(&messages);
+        self.conversation.extend(messages);
+        self.record.not_executed(&turn.calls);
+        if self.request.tools.is_empty() {
+            let tools = self.catalog.definitions();
+            self.conversation.forbid_tools(&self.request, &tools);
+        }
+    }
+
+    /// Asks the model for an answer without calls of ours.
+    async fn last_turn(
+        &mut self,
+        reason: StoppedBy,
+        upstream: &mut Upstream,
+        delivery: &mut impl Delivery,
+    ) -> Result<Reply, InnerError> {
+        let mut turn = match self.turn(upstream, delivery).await {
+            Ok(turn) => turn,
+            Err(stop) => return stop.result(),
+        };
+        let catalog = self.catalog.clone();
+        let mut owners = claim::owners(&turn.calls, &catalog, &self.request.tools);
+        let shown = unfinished::reduced(&mut turn, &mut owners, reason);
+        let reason = match owners.is_empty() {
+            true => reason,
+            false => StoppedBy::CallerTools,
+        };
+        let finished = self.finish(&turn, &owners, reason, shown, delivery);
+        Ok(finished.await)
+    }
+
+    /// Asks the model, and reads its answer. Once tools have run, asks again where that can help.
     async fn turn(
         &mut self,
         upstream: &mut Upstream,
         delivery: &mut impl Delivery,
     ) -> Result<Turn, Stop> {
-        let tools_ran = self.receipt.tools_ran();
-        let response = match self.asked(upstream, delivery).await? {
+        let most = self.gateway.settings.turn_retries;
+        let mut retries = Retries::new(most, self.budget.deadline());
+        loop {
+            let mut failure = match self.attempt(upstream, delivery).await {
+                Ok(turn) => return Ok(turn),
+                Err(Missed::Stop(stop)) => return Err(stop),
+                Err(Missed::Failed(failure)) => failure,
+            };
+            self.count_failed(&mut failure);
+            let wait = retries.wait(&failure);
+            let Some(wait) = wait.filter(|_| self.receipt.tools_ran()) else {
+                return Err(self.fail(failure, delivery).await);
+            };
+            tracing::info!(
+                model = self.request.model.as_deref().map(short),
+                status = failure.status.map(|status| status.as_u16()),
+                wait_ms = wait.as_millis() as u64,
+                "a turn failed after tools had run, and is asked for again"
+            );
+            delivery.alive(sleep(wait)).await;
+        }
+    }
+
+    /// Asks the model once, and reads its answer.
+    async fn attempt(
+        &mut self,
+        upstream: &mut Upstream,
+        delivery: &mut impl Delivery,
+    ) -> Result<Turn, Missed> {
+        let is_late = self.is_late(delivery);
+        let mut response = match self.asked(upstream, delivery).await? {
             Answered::Fully(response) => response,
             Answered::Rejected(parts, read) => {
-                return Err(self.no_turn(parts, read, delivery).await);
+                return Err(self.no_turn(parts, read, delivery));
             }
         };
-        let mut response = response;
         if self.is_incomplete {
             response.headers_mut().insert(HISTORY, INCOMPLETE);
         }
@@ -535,25 +643,31 @@ impl Exchange {
         let reading = Reading {
             limit: self.gateway.settings.limits.body_bytes,
             room: upstream.room(),
-            tools_ran,
+            tools_ran: is_late,
             asked: self.request.asked(),
         };
-        if !(tools_ran || is_success && self.reads) {
-            return Err(Stop::Reply(self.passed_on(response, reading)));
+        if !(is_late || is_success && self.reads) {
+            let reply = self.passed_on(response, reading);
+            return Err(Missed::Stop(Stop::Reply(reply)));
         }
         if is_success && self.relays && headers::is_stream(response.headers()) {
-            let last_words = self.last_words();
-            let reply = relay::with_receipt(response, &self.record, reading, last_words);
-            return Err(Stop::Reply(reply));
+            let (usage, last_words) = (self.request.include_usage, self.last_words());
+            let reply = relay::with_receipt(response, &self.record, reading, usage, last_words);
+            return Err(Missed::Stop(Stop::Reply(reply)));
         }
         match delivery.read(response, reading).await {
             Ok(mut turn) => {
                 self.count(&mut turn);
                 Ok(turn)
             }
-            Err(NoTurn::Stream(failure)) => Err(self.fail(failure, delivery).await),
-            Err(NoTurn::Whole(parts, read)) => Err(self.no_turn(parts, read, delivery).await),
+            Err(NoTurn::Stream(failure)) => Err(Missed::Failed(failure)),
+            Err(NoTurn::Whole(parts, read)) => Err(self.no_turn(parts, read, delivery)),
         }
+    }
+
+    /// Returns `true` if the answer of the model's service cannot go through as it comes any more.
+    fn is_late(&self, delivery: &impl Delivery) -> bool {
+        self.receipt.tools_ran() || delivery.has_begun()
     }
 
     /// Asks the model, and once more without what its service rejects of the request, if that can be
@@ -562,7 +676,7 @@ impl Exchange {
         &mut self,
         upstream: &mut Upstream,
         delivery: &mut impl Delivery,
-    ) -> Result<Answered, Stop> {
+    ) -> Result<Answered, Missed> {
         let turn = self.record.turn();
         let first = self.ask(upstream, delivery, &turn).await?;
         if !(self.reads && rejected::may_name(first.status())) {
@@ -589,22 +703,23 @@ impl Exchange {
         upstream: &mut Upstream,
         delivery: &mut impl Delivery,
         turn: &Span,
-    ) -> Result<Response<InnerBody>, Stop> {
-        let tools_ran = self.receipt.tools_ran();
-        let asked = upstream.ask(self.conversation.turn(tools_ran));
-        let response = match delivery.alive(asked.instrument(turn.clone())).await {
-            Ok(response) => response,
-            Err(error) if !tools_ran => {
-                return Err(self.end(Ending::UpstreamFailed, Stop::Inner(error)));
+    ) -> Result<Response<InnerBody>, Missed> {
+        let asked = upstream.ask(self.conversation.turn(self.receipt.tools_ran()));
+        match delivery.alive(asked.instrument(turn.clone())).await {
+            Ok(response) => {
+                self.record.answering(response.status());
+                Ok(response)
+            }
+            Err(error) if !self.is_late(delivery) => {
+                let stop = self.end(Ending::UpstreamFailed, Stop::Inner(error));
+                Err(Missed::Stop(stop))
             }
             Err(error) => {
                 let error = upstream.describe(error);
                 tracing::warn!(error, "the model's service failed after tools had run");
-                return Err(self.fail(Failure::Ours(FAILED), delivery).await);
+                Err(Missed::Failed(Failure::unanswered()))
             }
-        };
-        self.record.answering(response.status());
-        Ok(response)
+        }
     }
 
     /// Leaves out what this rejection names, or puts back what it misses; returns `false` where the
@@ -666,48 +781,57 @@ impl Exchange {
             let reason = budget.stop(receipt.rounds(), &owners);
             let reason = reason.unwrap_or(StoppedBy::MaxRounds);
             receipt.add_usage(turn.usage.clone());
-            (reason, receipt.member(Some(reason)))
+            let closing = match reason {
+                StoppedBy::Final => receipt.closing(reason),
+                _ => receipt.handed_back(reason),
+            };
+            (reason, closing.receipt.member)
         })
     }
 
-    /// Ends the exchange with an answer that is no turn.
-    async fn no_turn(
+    /// What an answer that is no turn comes to: before tools have run it goes through, then it is a
+    /// failure.
+    fn no_turn(
         &mut self,
         parts: response::Parts,
         read: Read<InnerBody>,
-        delivery: &mut impl Delivery,
-    ) -> Stop {
-        let is_success = parts.status.is_success();
-        if delivery.has_begun() {
-            let failure = match completion(&parts, &read) {
-                Some(_) => Failure::Reported(String::from_utf8_lossy(&read.bytes()).into_owned()),
-                None => Failure::Ours(FAILED),
-            };
-            return self.fail(failure, delivery).await;
+        delivery: &impl Delivery,
+    ) -> Missed {
+        if self.is_late(delivery) {
+            return Missed::Failed(Failure::answered(parts, &read));
         }
-        if !self.receipt.tools_ran() {
-            let reply = reply::untouched(parts, read);
-            let ending = match is_success {
-                true => Ending::Unreadable,
-                false => Ending::UpstreamError,
-            };
-            return Stop::Reply(self.end(ending, reply));
+        let ending = match parts.status.is_success() {
+            true => Ending::Unreadable,
+            false => Ending::UpstreamError,
+        };
+        let reply = reply::untouched(parts, read);
+        Missed::Stop(Stop::Reply(self.end(ending, reply)))
+    }
+
+    /// Counts a turn that failed, though it may have cost something.
+    fn count_failed(&mut self, failure: &mut Failure) {
+        let usage = failure.usage.take();
+        let has_usage = usage.is_some();
+        if has_usage {
+            let models = [self.request.model.as_deref(), None];
+            self.receipt.add_turn(usage, models, &self.gateway.settings);
         }
-        if is_success && completion(&parts, &read).is_none() {
-            return self.fail(Failure::Ours(FAILED), delivery).await;
-        }
-        let reply = reply::upstream_error(parts, read, self.receipt.member(None));
-        Stop::Reply(self.end(Ending::UpstreamError, reply))
+        let summary = TurnSummary {
+            usage: self.receipt.last_usage().filter(|_| has_usage),
+            ..TurnSummary::default()
+        };
+        self.record.turn_failed(summary, ending(failure));
     }
 
     /// Ends the exchange without an answer, though the caller has to learn what was done.
     async fn fail(&mut self, failure: Failure, delivery: &mut impl Delivery) -> Stop {
-        let receipt = self.receipt.member(None);
+        let ending = ending(&failure);
+        let (receipt, tools_ran) = (self.receipt.failed(), self.receipt.tools_ran());
         let reply = match delivery.has_begun() {
-            true => delivery.fail(failure, receipt).await,
-            false => reply::upstream_failed(receipt),
+            true => delivery.fail(failure, tools_ran, receipt).await,
+            false => reply::failed(&failure, &receipt),
         };
-        Stop::Reply(self.end(Ending::UpstreamFailed, reply))
+        Stop::Reply(self.end(ending, reply))
     }
 
     /// Counts a turn of the model, whose usage goes into the receipt.
@@ -760,18 +884,24 @@ impl Exchange {
     }
 
     /// Ends the loop with a turn, whose calls go back to the caller: in part, where the rest can be
-    /// kept.
+    /// kept, else as it came, or as it is to be `shown`.
     async fn finish(
         &mut self,
         turn: &Turn,
         owners: &[Owner<'_>],
         reason: StoppedBy,
+        shown: Option<Shown>,
         delivery: &mut impl Delivery,
     ) -> Reply {
-        let handed_back = self.keep(turn, owners, reason).await;
-        let mut closing = self.receipt.closing(reason);
+        // One at the end of the rounds is an answer, too.
+        let is_answer = reason == StoppedBy::Final || shown.is_some() && owners.is_empty();
+        let handed_back = self.keep(turn, owners, is_answer).await;
+        let mut closing = match is_answer {
+            true => self.receipt.closing(reason),
+            false => self.receipt.handed_back(reason),
+        };
         closing.handed_back = handed_back;
-        let reply = delivery.finish(&turn.calls, closing).await;
+        let reply = delivery.finish(&turn.calls, shown, closing).await;
         self.record.not_executed(&turn.calls);
         self.end(Ending::Stopped(reason), reply)
     }
@@ -781,9 +911,9 @@ impl Exchange {
         &mut self,
         turn: &Turn,
         owners: &[Owner<'_>],
-        reason: StoppedBy,
+        is_answer: bool,
     ) -> Option<HandedBack> {
-        if reason == StoppedBy::Final {
+        if is_answer {
             let is_kept = self.keeper.end(turn).await;
             self.receipt.kept(is_kept);
             return None;
@@ -802,6 +932,14 @@ impl Exchange {
         self.record.used(self.receipt.take_total());
         self.record.end(ending);
         result
+    }
+}
+
+/// The ending of an exchange with a turn that failed.
+fn ending(failure: &Failure) -> Ending {
+    match failure.is_reported() {
+        true => Ending::UpstreamError,
+        false => Ending::UpstreamFailed,
     }
 }
 

@@ -1,10 +1,11 @@
 //! The receipt: what was done for a request, in the member `mcp` of its answer.
 
 use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::Serialize;
 use serde_json::{Map, Value, value::RawValue};
 
-use super::{call_result::CallResult, delivery::Closing};
+use super::call_result::CallResult;
 use crate::{catalog::Catalog, chat::Usage, settings::Settings, trace::StoppedBy};
 
 /// Rounds, calls and usage, counted as they happen.
@@ -27,6 +28,39 @@ pub(crate) struct Receipt {
     /// Whether the executed turns are kept, so that the caller need not replay them, or are lost to
     /// later requests; `None` where neither is so.
     is_kept: Option<bool>,
+}
+
+/// The end of the loop, as texts of JSON.
+#[derive(Debug)]
+pub(crate) struct Closing {
+    /// The usage over all turns.
+    pub(crate) usage: Option<String>,
+    /// The usage differs from what the last turn says itself.
+    pub(crate) is_summed: bool,
+    pub(crate) receipt: WrittenReceipt,
+    /// The calls that the caller gets in place of the turn's own.
+    pub(crate) handed_back: Option<HandedBack>,
+}
+
+/// Calls of a turn as they go to the caller, each text an array.
+#[derive(Debug)]
+pub(crate) struct HandedBack {
+    /// As a message has them.
+    pub(crate) calls: String,
+    /// As a delta has them.
+    pub(crate) delta: String,
+}
+
+/// The receipt as it goes to the caller.
+#[derive(Clone, Debug)]
+pub(crate) struct WrittenReceipt {
+    /// The member `mcp`; `None` where the caller wants none.
+    pub(crate) member: Option<String>,
+    rounds: u64,
+    calls: usize,
+    /// `None` where the loop did not stop, but failed.
+    stopped_by: Option<StoppedBy>,
+    is_incomplete: bool,
 }
 
 /// A tool that something is to be said of.
@@ -201,29 +235,56 @@ impl Receipt {
         }
     }
 
-    /// The closing of a loop that stopped so.
+    /// The closing of a loop whose caller has all that it needs, unless what was to be kept is lost.
     pub(crate) fn closing(&self, stopped_by: StoppedBy) -> Closing {
+        let is_lost = self.is_kept == Some(false);
+        let messages = is_lost.then(|| self.messages()).flatten();
+        self.closed(self.written(Some(stopped_by), messages))
+    }
+
+    /// The closing of a loop that hands its last turn back, to a caller who gets the executed turns
+    /// as well, unless they are kept here.
+    pub(crate) fn handed_back(&self, stopped_by: StoppedBy) -> Closing {
+        let is_kept = self.is_kept == Some(true);
+        let messages = (!is_kept).then(|| self.messages()).flatten();
+        self.closed(self.written(Some(stopped_by), messages))
+    }
+
+    /// The receipt of a loop that did not stop, but was stopped: with the executed turns, since the
+    /// caller may want to go on.
+    pub(crate) fn failed(&self) -> WrittenReceipt {
+        let messages = self.tools_ran().then(|| self.messages()).flatten();
+        self.written(None, messages)
+    }
+
+    fn closed(&self, receipt: WrittenReceipt) -> Closing {
         Closing {
             usage: self.total(),
             is_summed: self.usage_by_round.len() > 1 || self.priced,
-            receipt: self.member(Some(stopped_by)),
+            receipt,
             handed_back: None,
         }
     }
 
-    /// The member `mcp` of an answer that ended so; `None` where the caller wants none.
-    ///
-    /// `stopped_by` is absent where the upstream failed: the loop did not stop, it was stopped. The
-    /// executed turns are there whenever the caller may want to go on: always but after a final
-    /// answer.
-    pub(crate) fn member(&self, stopped_by: Option<StoppedBy>) -> Option<String> {
-        let goes_on = stopped_by != Some(StoppedBy::Final);
-        let is_told = match (stopped_by, self.is_kept) {
-            (Some(_), Some(is_kept)) => !is_kept,
-            _ => goes_on,
-        };
-        let messages = is_told.then(|| self.messages());
-        let messages = messages.flatten();
+    fn written(
+        &self,
+        stopped_by: Option<StoppedBy>,
+        messages: Option<Box<RawValue>>,
+    ) -> WrittenReceipt {
+        WrittenReceipt {
+            member: self.member(stopped_by, messages),
+            rounds: self.rounds,
+            calls: self.calls.len(),
+            stopped_by,
+            is_incomplete: self.is_incomplete,
+        }
+    }
+
+    fn member(
+        &self,
+        stopped_by: Option<StoppedBy>,
+        messages: Option<Box<RawValue>>,
+    ) -> Option<String> {
         let member = if self.wanted {
             serde_json::to_string(&Member {
                 rounds: self.rounds,
@@ -265,16 +326,40 @@ impl Receipt {
     }
 }
 
+impl WrittenReceipt {
+    /// Says the same in headers, which frameworks let through that hide unknown members.
+    pub(crate) fn mark(&self, headers: &mut HeaderMap) {
+        let mut set = |name: &'static str, value: HeaderValue| {
+            headers.insert(HeaderName::from_static(name), value);
+        };
+        set("x-mcp-rounds", self.rounds.into());
+        set("x-mcp-calls", self.calls.into());
+        if self.is_incomplete {
+            set("x-mcp-history", HeaderValue::from_static("incomplete"));
+        }
+        if let Some(reason) = self.stopped_by {
+            set(
+                "x-mcp-stopped-by",
+                HeaderValue::from_static(reason.as_str()),
+            );
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_turn_that_is_handed_back_can_be_replayed() {
+    fn only_a_turn_that_is_handed_back_can_be_replayed() {
         for wanted in [true, false] {
             let receipt = Receipt::new(wanted, 1, &Catalog::new(Vec::new()));
-            let member = receipt.member(Some(StoppedBy::MaxRounds)).unwrap();
+            let member = receipt.handed_back(StoppedBy::MaxRounds).receipt.member;
+            let member = member.unwrap();
             assert!(member.contains(r#""messages":[]"#), "{member}");
+            let member = receipt.closing(StoppedBy::CallerTools).receipt.member;
+            assert_eq!(member.is_some(), wanted);
+            assert!(!member.unwrap_or_default().contains("messages"));
         }
     }
 }

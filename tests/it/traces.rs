@@ -231,7 +231,9 @@ async fn the_other_reasons_to_stop_are_recorded() {
 
     let (gateway, traces) = traced([echo("a"), echo("b")]).await;
     gateway
-        .send(&auto(json!({"mcp": {"max_tool_rounds": 1}})))
+        .send(&auto(
+            json!({"mcp": {"max_tool_rounds": 1, "on_max_rounds": "return"}}),
+        ))
         .await;
     let trace = traces.one();
     assert_eq!(trace.stopped_by.map(StoppedBy::as_str), Some("max_rounds"));
@@ -562,6 +564,7 @@ async fn failures_of_the_models_service_are_recorded() {
         (broken_answer(), "upstream_failed"),
     ] {
         let (gateway, traces) = traced([echo("a"), answer]).await;
+        let gateway = gateway.layered(|layer| layer.with_turn_retries(0));
         gateway.send(&auto(json!({}))).await;
         let trace = traces.one();
         assert_eq!((trace.outcome.as_str(), trace.rounds), (outcome, 1));
