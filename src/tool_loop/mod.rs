@@ -1,9 +1,12 @@
 //! The tool loop, told from top to bottom.
 //!
 //! ```text
-//!   request ──▶ options ──▶ resolve ──▶ conflicts ──▶ ┌─────── upstream: ask the model ◀─┐
-//!               (mcp: {…})  (servers,   (with the     │                                  │
-//!                            tools)      caller's)    ▼                                  │
+//!   request ──▶ restore ──▶ options ──▶ resolve ──▶ conflicts ──▶ ┐
+//!               (history)   (mcp: {…})  (servers,   (with the     │
+//!                                        tools)      caller's)    │
+//!                                                     ┌───────────┘
+//!                                                     ├─────── upstream: ask the model ◀─┐
+//!                                                     ▼                                  │
 //!                                         claim: whose calls are these?                  │
 //!                                                     │                                  │
 //!                                         limits: may the loop go on?                    │
@@ -12,6 +15,7 @@
 //!            ask first, rounds, time                  │                                  │
 //!                                 ┌───────────────────┴───────────────▶ execute ─────────┘
 //!                                 ▼
+//!                       hand_back
 //!                   reply, caller_stream
 //! ```
 //!
@@ -879,8 +883,7 @@ impl Exchange {
     ) -> Reply {
         // One at the end of the rounds is an answer, too.
         let is_answer = reason == StoppedBy::Final || shown.is_some() && owners.is_empty();
-        let tells_all = delivery.tells_all();
-        let handed_back = self.keep(turn, owners, is_answer, tells_all).await;
+        let handed_back = self.keep(turn, owners, is_answer).await;
         let mut closing = match is_answer {
             true => self.receipt.closing(reason),
             false => self.receipt.handed_back(reason),
@@ -897,10 +900,9 @@ impl Exchange {
         turn: &Turn,
         owners: &[Owner<'_>],
         is_answer: bool,
-        tells_all: bool,
     ) -> Option<HandedBack> {
         if is_answer {
-            let is_kept = self.keeper.end(turn, tells_all).await;
+            let is_kept = self.keeper.end(turn).await;
             self.receipt.kept(is_kept);
             return None;
         }
