@@ -53,6 +53,7 @@ mod providers;
 mod real_tools;
 mod receipt_places;
 mod rejected_members;
+mod repeats;
 mod secrets;
 mod streamed_attacks;
 mod streamed_faults;
