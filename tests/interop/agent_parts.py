@@ -143,10 +143,14 @@ class Scene:
         of_server = {call: n for call, n in self.tracker.ran().items() if self.token in call}
         return of_server | {f"weather {city}": n for city, n in self.own.ran.items() if self.token in city}
 
+    def wrong(self):
+        """What the model had to refuse, and what it had said otherwise, in this conversation."""
+        return [[w for w in wrong if self.token in str(w)] for wrong in (self.strict.faults, self.strict.altered)]
+
     def judge(self, text, never=()):
         """All calls but some ran once, the model was sent nothing wrong, and what ran before the end is in the text."""
         expected = {self._line(call): 1 for turn in self.turns for call in turn.calls if self._counts(call, never)}
-        assert (self.ran(), self.strict.faults, self.strict.altered) == (expected, [], [])
+        assert (self.ran(), *self.wrong()) == (expected, [], [])
         told = [call for turn in self.turns[:-1] for call in turn.calls if self._counts(call, never)]
         assert [call for call in told if self._line(call).split()[1] not in text] == [], text
 
@@ -207,8 +211,6 @@ def agent_proxy(strict_server, tracker, tmp_path_factory):
 
 @pytest.fixture
 def scene(strict_server, tracker, own_tool, agent_proxy):
-    strict_server.faults.clear()
-    strict_server.altered.clear()
     return Scene(strict_server, tracker, own_tool, agent_proxy)
 
 

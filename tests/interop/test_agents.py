@@ -63,7 +63,7 @@ def driver(drivers, scene):
 def says(driver, scene, **task):
     """The answer that a framework gives in the end; a failure tells what has run by then."""
     done = driver.run(**scene.task(**task))
-    assert "error" not in done, (done["error"], scene.ran(), scene.strict.faults)
+    assert "error" not in done, (done["error"], scene.ran(), scene.wrong())
     return done["text"]
 
 
