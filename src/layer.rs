@@ -18,7 +18,7 @@ use crate::{
     schema_dialect::SchemaDialect,
     service::McpService,
     settings::{Limits, OnMaxRounds, OwnTools, Paths, Settings, Streaming},
-    tool_loop::{Gateway, Remembered},
+    tool_loop::{Gateway, Remembered, Running},
     trace::{Payloads, TraceSink},
     trace_parent::TraceParent,
 };
@@ -86,6 +86,8 @@ pub struct McpLayer {
     room: Arc<Room>,
     /// Shared likewise.
     remembered: Arc<Remembered>,
+    /// Shared likewise.
+    running: Arc<Running>,
     exchanges: Option<Arc<dyn ExchangeStore>>,
 }
 
@@ -98,6 +100,7 @@ impl McpLayer {
             connections: Arc::default(),
             room: Arc::default(),
             remembered: Arc::default(),
+            running: Arc::default(),
             exchanges: Some(Arc::new(MemoryExchanges::default())),
         }
     }
@@ -296,6 +299,7 @@ impl McpLayer {
             connections,
             room: Arc::clone(&self.room),
             remembered: Arc::clone(&self.remembered),
+            running: Arc::clone(&self.running),
             exchanges: self.exchanges.clone(),
         }
     }

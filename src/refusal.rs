@@ -35,6 +35,8 @@ pub(crate) enum Kind {
     ProjectMissing,
     Registry,
     Upstream,
+    IdempotencyKeyReused,
+    OutcomeUnknown,
 }
 
 impl Kind {
@@ -46,6 +48,8 @@ impl Kind {
             | Self::ToolNameConflict
             | Self::TooManyTools
             | Self::RequiresNonStream
+            | Self::IdempotencyKeyReused
+            | Self::OutcomeUnknown
             // A status that no client repeats: tools have run.
             | Self::Upstream => StatusCode::BAD_REQUEST,
             Self::CredentialRequired => StatusCode::UNAUTHORIZED,
@@ -75,6 +79,8 @@ impl Kind {
             Self::ProjectMissing => "mcp_project_missing",
             Self::Registry => "mcp_registry_error",
             Self::Upstream => "upstream_error",
+            Self::IdempotencyKeyReused => "idempotency_key_reused",
+            Self::OutcomeUnknown => "outcome_unknown",
         }
     }
 }

@@ -187,7 +187,7 @@ impl ChatRequest {
     }
 
     /// The whole request, as it came.
-    pub(crate) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &Bytes {
         &self.body
     }
 

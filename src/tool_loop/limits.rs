@@ -22,7 +22,7 @@ pub(crate) struct Budget {
 }
 
 /// The end of so much time from now; in years where nobody can say when.
-fn after(time: Duration) -> Instant {
+pub(crate) fn after(time: Duration) -> Instant {
     const YEARS: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
     let now = Instant::now();
     now.checked_add(time).unwrap_or_else(|| now + YEARS)

@@ -2,8 +2,11 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use serde::Serialize;
-use serde_json::{Map, Value, value::RawValue};
+use serde::{Deserialize, Serialize};
+use serde_json::{
+    Map, Value,
+    value::{RawValue, to_raw_value},
+};
 
 use super::call_result::CallResult;
 use crate::{catalog::Catalog, chat::Usage, settings::Settings, trace::StoppedBy};
@@ -61,6 +64,8 @@ pub(crate) struct WrittenReceipt {
     /// `None` where the loop did not stop, but failed.
     stopped_by: Option<StoppedBy>,
     is_incomplete: bool,
+    /// The headers say it already.
+    is_marked: bool,
 }
 
 /// A tool that something is to be said of.
@@ -102,7 +107,18 @@ struct Replay {
     messages: Box<RawValue>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+/// The figures as they are kept for a repeat of the request.
+#[derive(Serialize, Deserialize)]
+struct Figures {
+    rounds: u64,
+    calls: Vec<CallEntry>,
+    calls_omitted: usize,
+    usage_by_round: Vec<Option<Map<String, Value>>>,
+    priced: bool,
+    messages: Vec<Box<RawValue>>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct CallEntry {
     round: u64,
     id: String,
@@ -112,7 +128,7 @@ struct CallEntry {
     is_error: bool,
     result_bytes: usize,
     truncated: bool,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     cleaned: bool,
 }
 
@@ -173,6 +189,54 @@ impl Receipt {
     /// Returns `true` if a retry of this request would run tools again.
     pub(crate) fn tools_ran(&self) -> bool {
         self.rounds > 0
+    }
+
+    /// The figures and the executed turns, as text.
+    pub(crate) fn figures(&self) -> Option<Box<RawValue>> {
+        let raw = |message: &Bytes| {
+            let text = String::from_utf8(message.to_vec()).ok()?;
+            RawValue::from_string(text).ok()
+        };
+        let figures = Figures {
+            rounds: self.rounds,
+            calls: self.calls.clone(),
+            calls_omitted: self.calls_omitted,
+            usage_by_round: self.usage_by_round.clone(),
+            priced: self.priced,
+            messages: self.messages.iter().map(raw).collect::<Option<_>>()?,
+        };
+        to_raw_value(&figures).ok()
+    }
+
+    /// The member `mcp` of an error about an exchange with these figures.
+    pub(crate) fn of(wanted: bool, max_tool_rounds: u64, figures: &RawValue) -> WrittenReceipt {
+        let mut receipt = Self::new(wanted, max_tool_rounds, &Catalog::new(Vec::new()));
+        receipt.go_on_from(figures);
+        receipt.failed()
+    }
+
+    /// Goes on from these figures.
+    pub(crate) fn go_on_from(&mut self, figures: &RawValue) {
+        let Ok(figures) = serde_json::from_str::<Figures>(figures.get()) else {
+            return;
+        };
+        let text = |message: Box<RawValue>| Bytes::from(Box::<str>::from(message).into_string());
+        self.rounds = figures.rounds;
+        self.calls = figures.calls;
+        self.calls_omitted = figures.calls_omitted;
+        self.usage_by_round = figures.usage_by_round;
+        self.priced = figures.priced;
+        self.messages = figures.messages.into_iter().map(text).collect();
+    }
+
+    /// The executed turns, without what the caller has already.
+    pub(crate) fn executed(&self) -> &[Bytes] {
+        &self.messages
+    }
+
+    /// The number of calls that were run.
+    pub(crate) fn calls(&self) -> usize {
+        self.calls.len()
     }
 
     /// The usage of the last turn, with its cost.
@@ -277,6 +341,7 @@ impl Receipt {
             calls: self.calls.len(),
             stopped_by,
             is_incomplete: self.is_incomplete,
+            is_marked: false,
         }
     }
 
@@ -327,8 +392,23 @@ impl Receipt {
 }
 
 impl WrittenReceipt {
+    /// The receipt of an answer whose headers say the same already.
+    pub(crate) fn marked(member: Option<String>) -> Self {
+        Self {
+            member,
+            rounds: 0,
+            calls: 0,
+            stopped_by: None,
+            is_incomplete: false,
+            is_marked: true,
+        }
+    }
+
     /// Says the same in headers, which frameworks let through that hide unknown members.
     pub(crate) fn mark(&self, headers: &mut HeaderMap) {
+        if self.is_marked {
+            return;
+        }
         let mut set = |name: &'static str, value: HeaderValue| {
             headers.insert(HeaderName::from_static(name), value);
         };

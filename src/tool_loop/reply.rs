@@ -117,6 +117,19 @@ pub(crate) fn failed(failure: &Failure, receipt: &WrittenReceipt) -> Reply {
     rewritten(parts, vec![body.into()])
 }
 
+/// An error of ours about what was done for another request.
+pub(crate) fn refused_after(refusal: &Refusal, receipt: &WrittenReceipt) -> Reply {
+    let (mut parts, body) = refused::<InnerBody>(refusal).into_parts();
+    let body = body.written_bytes().unwrap_or_default();
+    let receipt_and_body = receipt.member.as_deref().zip(Completion::parse(&body));
+    let body = match receipt_and_body {
+        Some((receipt, answer)) => answer.with(None, Some(receipt)),
+        None => vec![body],
+    };
+    receipt.mark(&mut parts.headers);
+    rewritten(parts, body)
+}
+
 /// An error of ours before anything was done.
 pub(crate) fn refused<B: Body<Data = Bytes>>(refusal: &Refusal) -> Response<McpBody<B>> {
     let (mut parts, ()) = Response::new(()).into_parts();

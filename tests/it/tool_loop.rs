@@ -502,6 +502,7 @@ async fn the_deadline_cuts_tools_and_leaves_the_model_its_turn() {
 async fn a_caller_who_hangs_up_cancels_what_runs_and_nothing_new_starts() {
     let slow = [("s__slow", json!({"ms": 20_000}))];
     let gateway = Gateway::new([calls(&slow)]).await;
+    let gateway = gateway.layered(McpLayer::without_exchanges);
     let exchange = gateway.request(chat(auto(json!({})).to_string()));
     let hung_up = tokio::time::timeout(Duration::from_millis(300), exchange).await;
     assert!(hung_up.is_err());
