@@ -21,7 +21,7 @@ from mcp_direct import Direct
 from strict_upstream import StrictUpstream, Turn
 
 HERE = Path(__file__).parent
-MCP = {"enabled": True, "servers": ["tracker"], "auto_execute_tools": True}
+MCP = {"enabled": True, "servers": ["tracker"], "auto_execute_tools": True, "on_stream": "execute"}
 
 
 class OwnTool:
@@ -200,10 +200,10 @@ def own_tool():
 
 @pytest.fixture(scope="session")
 def agent_proxy(strict_server, tracker, tmp_path_factory):
-    """A proxy that keeps exchanges in SQLite and streams the whole loop."""
+    """A proxy that keeps exchanges in SQLite."""
     folder = tmp_path_factory.mktemp("agents")
     subprocess.run([PROXY, "--generate-key", folder / "keys"], check=True, capture_output=True)
-    keeping = f'database = "sqlite://{folder}/proxy.db"\nkey_file = "{folder}/keys"\nstreaming = "execute"\n'
+    keeping = f'database = "sqlite://{folder}/proxy.db"\nkey_file = "{folder}/keys"\n'
     proxy = Restartable("proxy-agents", keeping + config(strict_server.url, {"tracker": (tracker.url, None)}))
     yield proxy
     proxy.stop()
