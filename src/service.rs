@@ -120,16 +120,18 @@ where
         return Ok(tool_loop::refused(&too_much(excess, limits)));
     }
     let ours = match may_be_ours(&read) {
-        Some(body) => tool_loop::read(body).await,
+        Some(body) => {
+            let caller = |request: &_| Caller::of(&parts, tokens, request);
+            tool_loop::read(&gateway, body, caller).await
+        }
         None => Ok(None),
     };
     match ours {
         Ok(Some(request)) => {
-            let caller = Caller::of(&parts, tokens, &request);
             // The frames are gone; what the request was made of stays until the exchange ends.
             let upstream = Upstream::new(Inner::new(inner), parts, read.into_held());
             // The loop is large, and most requests pass: they get a future without it.
-            let answer = Box::pin(tool_loop::run(gateway, request, upstream, caller)).await;
+            let answer = Box::pin(tool_loop::run(gateway, request, upstream)).await;
             answer.map(restored).map_err(InnerError::restore)
         }
         Ok(None) => {

@@ -67,6 +67,17 @@ impl Conversation {
         }
     }
 
+    /// Begins a conversation with only the first `untouched` messages, even none; the rest are added
+    /// as they are restored.
+    pub(crate) fn restored(request: &ChatRequest, tools: &[Bytes], untouched: usize) -> Self {
+        match request.messages.clone() {
+            Some(list) if untouched == 0 => {
+                Self::around(request, tools, list.start + 1..list.end - 1, false)
+            }
+            _ => Self::resumed(request, tools, untouched),
+        }
+    }
+
     /// Begins a conversation whose messages are appended in place of `hole`.
     fn around(request: &ChatRequest, tools: &[Bytes], hole: Range<usize>, comma: bool) -> Self {
         let mut conversation = Self {

@@ -1,11 +1,36 @@
 //! What is kept of exchanges for later requests: turns that went back to the caller in part, under
 //! the ids of its calls, and exchanges that broke off, under their request.
+//!
+//! ```text
+//!   a turn ──▶ KeptTurn ──▶ text ──▶ store          the caller gets its calls under ids of ours
+//!
+//!   a later request ──▶ History: which records? ──▶ store ──▶ restore ──▶ the messages as the
+//!                       (ids of calls and answers)                        model saw and said them
+//! ```
+//!
+//! All of it is pure: it asks no store, and runs no call.
 #![allow(dead_code, unused_imports, reason = "under construction")]
 
+mod answers;
+#[cfg(test)]
+mod clients;
+mod fit;
+mod gone;
+mod handed_back;
+mod history;
 mod id;
+mod output;
+mod restore;
+mod said;
+mod tail;
+mod text;
 mod turn;
 
 pub(crate) use self::{
-    id::{CallId, CallIds},
-    turn::{KeptCall, KeptTurn, Tail},
+    handed_back::handed_back,
+    history::History,
+    id::{CallId, CallIds, new_record},
+    output::{Answers, Part, Restored},
+    tail::Tail,
+    turn::{KeptCall, KeptTurn},
 };

@@ -8,9 +8,8 @@
 //! ```
 //!
 //! Held chunks are released as they came. Their calls are sent anew, in one delta, only where no
-//! client could put them together (no index, no id, or one index for all), or where the turn was
-//! repaired. Whatever a held chunk
-//! says besides its call (text, reasoning, a first role) reaches the caller even if the call is run
+//! client could put them together (no index, no id, or one index for all), where the turn was
+//! repaired, or where it goes back in part. Whatever a held chunk says besides its call (text, reasoning, a first role) reaches the caller even if the call is run
 //! here. The end of a turn is held because some upstreams report one in every chunk: the last one
 //! counts, and more text after an end takes it back.
 //!
@@ -370,6 +369,10 @@ impl Delivery for CallerStream {
         self.sink.has_begun()
     }
 
+    fn tells_all(&self) -> bool {
+        true
+    }
+
     async fn read(
         &mut self,
         response: Response<InnerBody>,
@@ -402,6 +405,10 @@ impl Delivery for CallerStream {
     }
 
     async fn finish(&mut self, calls: &[ToolCall], closing: Closing) -> Reply {
+        if let Some(handed_back) = &closing.handed_back {
+            let delta = format!(r#"{{"tool_calls":{}}}"#, handed_back.delta);
+            self.held.calls_delta = Some(delta);
+        }
         self.release(calls).await;
         self.end(closing).await;
         self.streamed().await

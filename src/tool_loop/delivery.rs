@@ -30,6 +30,9 @@ pub(crate) trait Delivery: Send {
     /// replaced.
     fn has_begun(&self) -> bool;
 
+    /// Returns `true` if the caller gets the texts of executed turns, too, before that of the last.
+    fn tells_all(&self) -> bool;
+
     /// Reads the model's answer, and tells of it what needs no verdict.
     fn read(
         &mut self,
@@ -77,6 +80,17 @@ pub(crate) struct Closing {
     pub(crate) is_summed: bool,
     /// The member `mcp`.
     pub(crate) receipt: Option<String>,
+    /// The calls that the caller gets in place of the turn's own.
+    pub(crate) handed_back: Option<HandedBack>,
+}
+
+/// Calls of a turn as they go to the caller, each text an array.
+#[derive(Debug)]
+pub(crate) struct HandedBack {
+    /// As a message has them.
+    pub(crate) calls: String,
+    /// As a delta has them.
+    pub(crate) delta: String,
 }
 
 /// An answer that is no turn to go on with.

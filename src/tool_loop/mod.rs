@@ -24,12 +24,14 @@ mod caller_stream;
 mod claim;
 mod conflicts;
 mod delivery;
+mod exchanges;
 mod execute;
 #[cfg(feature = "admin")]
 mod explain;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzz;
 mod gateway;
+mod hand_back;
 mod headers;
 mod limits;
 mod options;
@@ -40,6 +42,7 @@ mod relay;
 mod remembered;
 mod reply;
 mod resolve;
+mod restore;
 mod resume;
 mod sink;
 mod upstream;
@@ -47,7 +50,7 @@ mod upstream;
 use std::{pin::pin, sync::Arc};
 
 use bytes::Bytes;
-use http::{Response, response};
+use http::{HeaderName, HeaderValue, Response, response};
 use tracing::{Instrument, Span};
 
 #[cfg(feature = "admin")]
@@ -55,13 +58,17 @@ pub(crate) use self::explain::{Explanation, explain};
 use self::{
     call_result::CallResult,
     caller_stream::CallerStream,
-    delivery::{Delivery, FAILED, Failure, NoTurn, Reading, Reply, completion, is_readable},
+    delivery::{
+        Delivery, FAILED, Failure, HandedBack, NoTurn, Reading, Reply, completion, is_readable,
+    },
     execute::{Approval, Batch},
+    hand_back::Keeper,
     limits::Budget,
     options::Options,
     receipt::Receipt,
     record::{Ending, Record, TurnSummary},
     reply::WholeReply,
+    restore::Whole,
 };
 pub(crate) use self::{
     gateway::Gateway, headers::is_plain, remembered::Remembered, reply::refused, upstream::Upstream,
@@ -71,35 +78,65 @@ use crate::{
     body::{self, McpBody, Read},
     caller::Caller,
     catalog::{Catalog, Owner},
-    chat::{ChatRequest, Conversation, Omitted, ToolCall, Turn, Unread, executed},
+    chat::{ChatRequest, Conversation, Omitted, OpenTurn, ToolCall, Turn, Unread, executed},
     connect::ExchangeSessions,
     inner::{InnerBody, InnerError},
+    kept::{Answers, Part, Restored},
     name::short,
     project::Project,
     refusal::{Kind, Refusal},
-    settings::Settings,
+    registry::ExchangeId,
+    settings::{OwnTools, Settings},
+    sniff::names_mcp,
     trace::StoppedBy,
 };
 
-/// Reads `body`; `None` if it has no top-level `mcp`.
+/// A request for the loop.
+pub(crate) struct Incoming {
+    request: ChatRequest,
+    caller: Caller,
+    /// Its history, where that has to be made whole.
+    history: Option<Whole>,
+}
+
+/// Reads `body`, a request of this caller; `None` if it has neither a top-level `mcp` nor an id of
+/// a call that went back to the caller.
 ///
 /// # Errors
-/// The body is not readable JSON, although it seems to contain `mcp`.
-pub(crate) async fn read(body: Bytes) -> Result<Option<ChatRequest>, Refusal> {
-    let parsed = apart::read(body.len(), move || ChatRequest::parse(body)).await;
-    match parsed.unwrap_or(Err(Unread::NotJson)) {
-        Ok(request) => Ok(Some(request)),
-        Err(unread) => Option::from(unread).map_or(Ok(None), Err),
-    }
+/// The body is not readable JSON, although it seems to contain `mcp`, or its history cannot be made
+/// whole at the moment.
+pub(crate) async fn read(
+    gateway: &Gateway,
+    body: Bytes,
+    caller: impl FnOnce(&ChatRequest) -> Caller,
+) -> Result<Option<Incoming>, Refusal> {
+    let text = body.clone();
+    let parsed = apart::read(body.len(), move || ChatRequest::parse(text)).await;
+    let request = match parsed.unwrap_or(Err(Unread::NotJson)) {
+        Ok(request) => request,
+        Err(_) if !names_mcp(&body) => return Ok(None),
+        Err(unread) => return Option::from(unread).map_or(Ok(None), Err),
+    };
+    let caller = caller(&request);
+    let history = restore::whole(gateway, &caller, &request).await?;
+    let is_ours = request.mcp.is_some() || history.is_some();
+    Ok(is_ours.then_some(Incoming {
+        request,
+        caller,
+        history,
+    }))
 }
 
 /// Returns `true` if `body` is a JSON object with a top-level `mcp`.
 pub(crate) async fn asks_for_tools(body: Bytes) -> bool {
     let parsed = apart::read(body.len(), move || ChatRequest::parse(body)).await;
-    matches!(parsed, Some(Ok(_) | Err(Unread::Doubled(_))))
+    match parsed {
+        Some(Ok(request)) => request.mcp.is_some(),
+        parsed => matches!(parsed, Some(Err(Unread::Doubled(_)))),
+    }
 }
 
-/// Answers a request that has a member `mcp`.
+/// Answers a request that has a member `mcp`, or a history to be made whole.
 ///
 /// # Errors
 /// The inner service's own, as long as no tool has run.
@@ -108,10 +145,14 @@ pub(crate) async fn asks_for_tools(body: Bytes) -> bool {
 /// Dropped when the caller hangs up: nothing new starts, and what runs is cancelled.
 pub(crate) async fn run(
     gateway: Arc<Gateway>,
-    request: ChatRequest,
+    incoming: Incoming,
     mut upstream: Upstream,
-    caller: Caller,
 ) -> Result<Reply, InnerError> {
+    let Incoming {
+        request,
+        caller,
+        history,
+    } = incoming;
     let Some((mut request, options)) = options_of(&gateway, request).await else {
         let refusal = Refusal::new(Kind::InvalidJson, "the request could not be read");
         return Ok(refused(&refusal));
@@ -124,10 +165,15 @@ pub(crate) async fn run(
             return Ok(refused(&refusal));
         }
     };
-    if !options.enabled {
-        let answer = upstream.ask(request.without_mcp()).await;
-        return answer.map(|response| response.map(McpBody::through));
-    }
+    let options = match options.enabled {
+        true => options,
+        false if history.is_some() => Options::of_restoring(&gateway.settings),
+        false => {
+            let answer = upstream.ask(request.without_mcp()).await;
+            return answer.map(|response| response.map(McpBody::through));
+        }
+    };
+    let caller = (caller, history);
     let servers = options.servers.iter().map(|(_, name)| &**name);
     let record = Record::begin(&gateway, &project, &request, servers);
     let span = record.span();
@@ -176,7 +222,7 @@ async fn answer(
     request: ChatRequest,
     options: Options,
     upstream: Upstream,
-    caller: Caller,
+    caller: (Caller, Option<Whole>),
     record: Record,
     delivery: impl Delivery,
 ) -> Result<Reply, InnerError> {
@@ -200,6 +246,10 @@ fn project_of(caller: &Caller, settings: &Settings) -> Result<Project, Refusal> 
     }
 }
 
+/// Says that a part of what earlier requests left is gone, also where an answer has no receipt.
+const HISTORY: HeaderName = HeaderName::from_static("x-mcp-history");
+const INCOMPLETE: HeaderValue = HeaderValue::from_static("incomplete");
+
 /// One request with all its turns.
 struct Exchange {
     gateway: Arc<Gateway>,
@@ -212,6 +262,9 @@ struct Exchange {
     conversation: Conversation,
     budget: Budget,
     receipt: Receipt,
+    keeper: Keeper,
+    /// A part of what earlier requests left is gone.
+    is_incomplete: bool,
     record: Record,
     /// `true` if the model's answers are read; otherwise the first is passed through.
     reads: bool,
@@ -245,7 +298,7 @@ impl Exchange {
         gateway: Arc<Gateway>,
         request: ChatRequest,
         options: Options,
-        caller: Caller,
+        (caller, history): (Caller, Option<Whole>),
         record: Record,
     ) -> Result<Box<Self>, Refusal> {
         let settings = &gateway.settings;
@@ -260,6 +313,8 @@ impl Exchange {
         let loops =
             options.auto_execute && (!request.stream || options.streams(&request, settings));
         let max_rounds = if loops { options.max_tool_rounds } else { 1 };
+        let splits = loops && options.own_tools == OwnTools::Split && gateway.exchanges.is_some();
+        let has_own = !request.tools.is_empty();
         // Boxed, since futures are moved, and each has a copy of what it is given.
         let mut exchange = Box::new(Self {
             project,
@@ -268,6 +323,8 @@ impl Exchange {
             conversation: Conversation::new(&request, &catalog.definitions()),
             budget: Budget::new(&settings.limits, max_rounds, request.forbids_tools()),
             receipt: Receipt::new(options.receipt, max_rounds, &catalog),
+            keeper: Keeper::new(splits, has_own, &options.servers, options.tools),
+            is_incomplete: false,
             catalog,
             record,
             reads: options.resume || loops,
@@ -275,8 +332,10 @@ impl Exchange {
             request,
             gateway,
         });
-        if options.resume {
-            Box::pin(exchange.resume()).await?;
+        match history {
+            Some(history) => Box::pin(exchange.restore(history, options.resume)).await?,
+            None if options.resume => Box::pin(exchange.resume()).await?,
+            None => {}
         }
         Ok(exchange)
     }
@@ -303,8 +362,10 @@ impl Exchange {
                 Err(Stop::Inner(error)) => return Err(error),
             };
             let owners = claim::owners(&turn.calls, &catalog, &self.request.tools);
-            match self.budget.stop(self.receipt.rounds(), &owners) {
-                Some(reason) => return Ok(self.finish(&turn, reason, &mut delivery).await),
+            match self.stop(&owners).await {
+                Some(reason) => {
+                    return Ok(self.finish(&turn, &owners, reason, &mut delivery).await);
+                }
                 None => {
                     delivery.go_on().await;
                     let round = self.round(turn.message, &turn.calls, owners);
@@ -314,20 +375,137 @@ impl Exchange {
         }
     }
 
+    /// The reason to stop at a turn whose calls have these owners. Where a caller with tools of its
+    /// own has no room for what would be executed, the turn goes back to it.
+    async fn stop(&mut self, owners: &[Owner<'_>]) -> Option<StoppedBy> {
+        if let Some(reason) = self.budget.stop(self.receipt.rounds(), owners) {
+            return Some(reason);
+        }
+        let of = (&*self.gateway, &self.caller);
+        let has_room = self.keeper.reserve(of, owners.len()).await;
+        (!has_room).then_some(StoppedBy::CallerTools)
+    }
+
+    /// Makes the history of the request whole, and runs what is open in it: the first round.
+    async fn restore(&mut self, whole: Whole, resumes: bool) -> Result<(), Refusal> {
+        let Restored {
+            parts,
+            untouched,
+            last,
+            is_incomplete,
+        } = whole.restored;
+        if is_incomplete {
+            self.is_incomplete = true;
+            self.receipt.tell_incomplete();
+        }
+        let (exchanges, sent) = (whole.exchanges, whole.sent);
+        let mut messages = sent[..untouched].to_vec();
+        let is_open = matches!(parts.last(), Some(Part::Answers(_)));
+        let resumed = match resumes && !is_open {
+            true => Some(self.resumable(&restore::without_open(&messages, &parts))?),
+            false => None,
+        };
+        self.keeper
+            .restored(exchanges, whole.kept, whole.versions, last, sent);
+        let all = parts.len();
+        let (mut results, mut all_kept) = (Vec::new(), true);
+        for (place, part) in parts.into_iter().enumerate() {
+            match part {
+                Part::Message(message) => messages.push(message),
+                Part::Answers(answers) => {
+                    let approves = resumes && place + 1 == all;
+                    let (ran, is_kept) = self.run_open(&answers, approves).await;
+                    all_kept &= is_kept;
+                    let texts = ran.iter().map(|result| result.message.clone());
+                    restore::add_answers(&mut messages, answers, texts);
+                    results.extend(ran);
+                }
+            }
+        }
+        match all_kept {
+            true if results.is_empty() => {}
+            true => self.receipt.add_kept_round(&results),
+            false => {
+                self.receipt.add_round(None, &results);
+                self.receipt.kept(false);
+            }
+        }
+        if let Some((turn, behind)) = resumed {
+            messages.truncate(messages.len() - behind);
+            messages.extend(self.run_resumed(&turn).await?);
+        }
+        let untouched = untouched.min(messages.len());
+        let tools = self.catalog.definitions();
+        self.conversation = Conversation::restored(&self.request, &tools, untouched);
+        self.conversation.extend(messages.split_off(untouched));
+        Ok(())
+    }
+
+    /// Runs the open calls of a kept turn, under all checks, and keeps their results; `false` if
+    /// that failed.
+    async fn run_open(&mut self, answers: &Answers, approves: bool) -> (Vec<CallResult>, bool) {
+        let open = restore::open_calls(answers);
+        if open.is_empty() || answers.asks_first && !approves {
+            return (Vec::new(), true);
+        }
+        let catalog = self.catalog_of(answers.record).await;
+        let calls: Vec<ToolCall> = open.iter().map(|(_, call)| (*call).clone()).collect();
+        let owners = claim::owners(&calls, &catalog, &self.request.tools);
+        let calls: Vec<_> = calls.iter().zip(owners).collect();
+        let approval = match answers.asks_first {
+            true => Approval::Given,
+            false => Approval::Needed,
+        };
+        let results = self.batch(&calls, approval).await;
+        let messages = results.iter().map(|result| result.message.clone());
+        let messages: Vec<_> = open.iter().map(|(place, _)| *place).zip(messages).collect();
+        let is_kept = self.keeper.answered(answers.record, &messages).await;
+        (results, is_kept)
+    }
+
+    /// The tools for the open calls of a kept turn: those of this request, or, if it asks for none,
+    /// of the one that has kept it.
+    async fn catalog_of(&self, record: ExchangeId) -> Arc<Catalog> {
+        if self.keeper.offers() {
+            return self.catalog.clone();
+        }
+        let (servers, tools) = self.keeper.offered(record);
+        let (gateway, tokens) = (&self.gateway, &self.caller.tokens);
+        let wanted = (&*servers, tools.as_deref());
+        let usable = resolve::usable(gateway, &self.project, tokens, wanted, &self.record);
+        Arc::new(usable.await)
+    }
+
+    /// The turn at the end of these messages that the caller resumes, and the number of messages
+    /// behind it.
+    fn resumable(&self, messages: &[Bytes]) -> Result<(OpenTurn, usize), Refusal> {
+        let turn = resume::open_turn_of(messages, &self.gateway.settings.limits)?;
+        let owners = claim::owners(&turn.calls, &self.catalog, &self.request.tools);
+        resume::open_calls(&turn, owners)?;
+        let behind = messages.len() - turn.kept;
+        Ok((turn, behind))
+    }
+
     /// Runs the open calls of the turn that the caller sends back: the first round.
     async fn resume(&mut self) -> Result<(), Refusal> {
-        let catalog = self.catalog.clone();
         let turn = resume::open_turn(&self.request, &self.gateway.settings.limits)?;
+        let answers = self.run_resumed(&turn).await?;
+        let tools = self.catalog.definitions();
+        self.conversation = Conversation::resumed(&self.request, &tools, turn.kept);
+        self.conversation.extend(answers);
+        Ok(())
+    }
+
+    /// Runs the open calls of a turn that is resumed, and returns all answers to it.
+    async fn run_resumed(&mut self, turn: &OpenTurn) -> Result<Vec<Bytes>, Refusal> {
+        let catalog = self.catalog.clone();
         let owners = claim::owners(&turn.calls, &catalog, &self.request.tools);
-        let open = resume::open_calls(&turn, owners)?;
+        let open = resume::open_calls(turn, owners)?;
         let results = self.batch(&open, Approval::Given).await;
         if !open.is_empty() {
             self.receipt.add_round(None, &results);
         }
-        let tools = catalog.definitions();
-        self.conversation = Conversation::resumed(&self.request, &tools, turn.kept);
-        self.conversation.extend(resume::answers(&turn, &results));
-        Ok(())
+        Ok(resume::answers(turn, &results))
     }
 
     /// Asks the model, and reads its answer.
@@ -343,6 +521,10 @@ impl Exchange {
                 return Err(self.no_turn(parts, read, delivery).await);
             }
         };
+        let mut response = response;
+        if self.is_incomplete {
+            response.headers_mut().insert(HISTORY, INCOMPLETE);
+        }
         let is_success = response.status().is_success();
         let reading = Reading {
             limit: self.gateway.settings.limits.body_bytes,
@@ -541,8 +723,9 @@ impl Exchange {
         let calls = calls.iter().map(|(call, _)| *call);
         let message = message.map(|message| executed(message, calls));
         self.receipt.add_round(message.as_ref(), &results);
-        self.conversation.extend(message);
-        let messages = results.into_iter().map(|result| result.message);
+        let results = results.into_iter().map(|result| result.message);
+        let messages: Vec<Bytes> = message.into_iter().chain(results).collect();
+        self.keeper.add(&messages);
         self.conversation.extend(messages);
     }
 
@@ -570,17 +753,43 @@ impl Exchange {
         batch.run(calls).await
     }
 
-    /// Ends the loop with a turn, whose calls go back to the caller.
+    /// Ends the loop with a turn, whose calls go back to the caller: in part, where the rest can be
+    /// kept.
     async fn finish(
         &mut self,
         turn: &Turn,
+        owners: &[Owner<'_>],
         reason: StoppedBy,
         delivery: &mut impl Delivery,
     ) -> Reply {
-        let closing = self.receipt.closing(reason);
+        let handed_back = self.keep(turn, owners, reason, delivery.tells_all()).await;
+        let mut closing = self.receipt.closing(reason);
+        closing.handed_back = handed_back;
         let reply = delivery.finish(&turn.calls, closing).await;
         self.record.not_executed(&turn.calls);
         self.end(Ending::Stopped(reason), reply)
+    }
+
+    /// Keeps what later requests need of the last turn, and what was executed before it.
+    async fn keep(
+        &mut self,
+        turn: &Turn,
+        owners: &[Owner<'_>],
+        reason: StoppedBy,
+        tells_all: bool,
+    ) -> Option<HandedBack> {
+        if reason == StoppedBy::Final {
+            let is_kept = self.keeper.end(turn, tells_all).await;
+            self.receipt.kept(is_kept);
+            return None;
+        }
+        let of = (&*self.gateway, &self.caller);
+        let tools_ran = self.receipt.tools_ran();
+        let handed_back = self.keeper.hand_back(of, turn, owners, tools_ran).await;
+        if handed_back.is_some() {
+            self.receipt.kept(true);
+        }
+        handed_back
     }
 
     /// Records how the exchange ended, and passes its result on.

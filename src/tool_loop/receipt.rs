@@ -22,6 +22,11 @@ pub(crate) struct Receipt {
     messages: Vec<Bytes>,
     withheld: Vec<ToolNote>,
     cleaned: Vec<ToolNote>,
+    /// A part of what earlier requests left is gone.
+    is_incomplete: bool,
+    /// Whether the executed turns are kept, so that the caller need not replay them, or are lost to
+    /// later requests; `None` where neither is so.
+    is_kept: Option<bool>,
 }
 
 /// A tool that something is to be said of.
@@ -45,6 +50,8 @@ struct Member<'a> {
     #[serde(skip_serializing_if = "is_zero")]
     calls_omitted: usize,
     usage_by_round: &'a [Option<Map<String, Value>>],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    history: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     messages: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "<[ToolNote]>::is_empty")]
@@ -106,7 +113,27 @@ impl Receipt {
             messages: Vec::new(),
             withheld: withheld.collect(),
             cleaned: cleaned.collect(),
+            is_incomplete: false,
+            is_kept: None,
         }
+    }
+
+    /// Says that a part of what earlier requests left is gone.
+    pub(crate) fn tell_incomplete(&mut self) {
+        self.is_incomplete = true;
+    }
+
+    /// Counts a round whose turn is kept with its results, so that nobody has to replay them.
+    pub(crate) fn add_kept_round(&mut self, results: &[CallResult]) {
+        let told = self.messages.len();
+        self.add_round(None, results);
+        self.messages.truncate(told);
+    }
+
+    /// Says whether what was executed is kept for later requests. What was lost once stays to be
+    /// told.
+    pub(crate) fn kept(&mut self, is_kept: bool) {
+        self.is_kept = Some(is_kept && self.is_kept != Some(false));
     }
 
     /// Returns `true` if a retry of this request would run tools again.
@@ -180,6 +207,7 @@ impl Receipt {
             usage: self.total(),
             is_summed: self.usage_by_round.len() > 1 || self.priced,
             receipt: self.member(Some(stopped_by)),
+            handed_back: None,
         }
     }
 
@@ -190,7 +218,12 @@ impl Receipt {
     /// answer.
     pub(crate) fn member(&self, stopped_by: Option<StoppedBy>) -> Option<String> {
         let goes_on = stopped_by != Some(StoppedBy::Final);
-        let messages = goes_on.then(|| self.messages()).flatten();
+        let is_told = match (stopped_by, self.is_kept) {
+            (Some(_), Some(is_kept)) => !is_kept,
+            _ => goes_on,
+        };
+        let messages = is_told.then(|| self.messages());
+        let messages = messages.flatten();
         let member = if self.wanted {
             serde_json::to_string(&Member {
                 rounds: self.rounds,
@@ -199,6 +232,7 @@ impl Receipt {
                 calls: &self.calls,
                 calls_omitted: self.calls_omitted,
                 usage_by_round: &self.usage_by_round,
+                history: self.is_incomplete.then_some("incomplete"),
                 messages,
                 withheld: &self.withheld,
                 cleaned: &self.cleaned,

@@ -41,6 +41,10 @@ impl Delivery for WholeReply {
         false
     }
 
+    fn tells_all(&self) -> bool {
+        false
+    }
+
     async fn read(
         &mut self,
         response: Response<InnerBody>,
@@ -76,11 +80,13 @@ impl Delivery for WholeReply {
             return upstream_failed(closing.receipt);
         };
         let usage = closing.usage.filter(|_| closing.is_summed);
+        let (usage, receipt) = (usage.as_deref(), closing.receipt.as_deref());
         // All else stays as the upstream sent it.
-        rewritten(
-            parts,
-            answer.with(usage.as_deref(), closing.receipt.as_deref()),
-        )
+        let body = match closing.handed_back {
+            Some(handed_back) => answer.handing_back(&handed_back.calls, usage, receipt),
+            None => answer.with(usage, receipt),
+        };
+        rewritten(parts, body)
     }
 
     async fn fail(&mut self, _: Failure, receipt: Option<String>) -> Reply {

@@ -22,6 +22,12 @@ pub(crate) fn open_turn(request: &ChatRequest, limits: &Limits) -> Result<OpenTu
     turn.map_err(|fault| Refusal::invalid_option(&fault.param, &fault.reason))
 }
 
+/// The open turn at the end of these messages.
+pub(crate) fn open_turn_of(messages: &[Bytes], limits: &Limits) -> Result<OpenTurn, Refusal> {
+    let turn = OpenTurn::of_messages(messages, limits.turn_calls);
+    turn.map_err(|fault| Refusal::invalid_option(&fault.param, &fault.reason))
+}
+
 /// The calls that nobody has answered yet.
 ///
 /// # Errors

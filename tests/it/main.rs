@@ -43,6 +43,8 @@ mod nearly_right_arguments;
 mod odd_answers;
 mod odd_streams;
 mod offers;
+mod own_tools;
+mod own_tools_bad;
 mod pass_through;
 mod passthrough;
 mod pins;

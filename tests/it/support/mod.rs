@@ -12,6 +12,7 @@ pub mod evidence;
 pub mod evil;
 #[path = "../../leaks/forms.rs"]
 pub mod forms;
+pub mod framework;
 pub mod gateway;
 pub mod mcp_server;
 pub mod model;
