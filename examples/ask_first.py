@@ -1,11 +1,11 @@
-"""Asks a person before the model calls a tool that the operator has marked `policy = "ask_first"`, and stops at limits.
+"""Asks a person before a tool runs that the operator has marked `policy = "ask_first"`, and stops at limits.
 
     pip install openai
     export OPENAI_BASE_URL=http://127.0.0.1:8787/v1 OPENAI_API_KEY=none
     python examples/ask_first.py MODEL SERVER 'File an issue about the broken link.'
 
-With `own_tools: "whole"` the conversation is kept here and nowhere else: a turn comes back as the model said it, and is
-sent again with what this program and its user have to say about it.
+With `own_tools: "whole"` the conversation is kept here and nowhere else: a turn that calls such a tool, or one of this
+program's own, comes back as the model said it, and is sent again with what the program and its user say about its calls.
 """
 
 import sys
@@ -34,7 +34,7 @@ def main(model, server, question):
         for call in turn.tool_calls:
             if call.function.name == "today":
                 messages.append(result(call, date.today().isoformat()))
-            elif stopped_by == "ask_first" and not approved(call):
+            elif not approved(call):
                 messages.append(result(call, "The user has declined this call."))
         # The calls that have no result yet are approved: the layer runs them, and goes on.
         mcp["resume_tool_calls"] = True

@@ -46,7 +46,7 @@ def test_what_the_person_approves_runs_once_beside_a_tool_of_the_programs_own(ru
     scene.plays(
         Turn([scene.ours(1, "look")]),
         Turn([("today", {}), scene.ours(2), scene.ours(3, "look")]),
-        Turn([("today", {"again": True}), scene.ours(4, "look")]),
+        Turn([scene.ours(4, "look")]),
         Turn(),
     )
     code, read = run("y", "y")

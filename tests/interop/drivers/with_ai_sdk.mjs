@@ -24,7 +24,7 @@ async function streamed(options) {
   let text = "";
   for await (const piece of result.textStream) text += piece;
   if (failed.length) throw failed[0];
-  return { text, response: await result.response };
+  return { text, responseMessages: await result.responseMessages };
 }
 
 // A program that keeps the model's messages.
@@ -33,8 +33,8 @@ function program(task) {
   let history = [];
   return task.converse(async (question) => {
     const messages = [...history, { role: "user", content: question }];
-    const { text, response } = await answer({ ...request(task, (asked) => task.weather(asked)), messages });
-    history = [...messages, ...response.messages];
+    const { text, responseMessages } = await answer({ ...request(task, (asked) => task.weather(asked)), messages });
+    history = [...messages, ...responseMessages];
     return text;
   });
 }

@@ -16,6 +16,11 @@ class Report(BaseModel):
     report: str
 
 
+async def watch(_, events):
+    async for _ in events:
+        pass
+
+
 async def say(task, **more):
     async with AsyncOpenAI(base_url=task.base_url, api_key="key-of-the-caller", timeout=task.timeout) as client:
         model = OpenAIChatModel(task.model, provider=OpenAIProvider(openai_client=client))
@@ -26,10 +31,8 @@ async def say(task, **more):
             """The weather in a city."""
             return task.weather(city)
 
-        if not task.stream:
-            return (await agent.run(ASKED)).output
-        async with agent.run_stream(ASKED) as answer:
-            return await answer.get_output()
+        # `run_stream` would end with the first text, also that of a turn with calls.
+        return (await agent.run(ASKED, event_stream_handler=watch if task.stream else None)).output
 
 
 def run(task):
