@@ -20,16 +20,13 @@ pub(super) const NO_ANSWER: &str = "No result: the client did not answer this ca
 /// What a model is told of a call of ours in such a turn.
 const NOT_RUN: &str = "This call did not run: the client answered no call of this turn.";
 
-/// What follows the message of a kept turn.
+/// What follows the message of a kept turn, whose calls these are.
 pub(super) fn answers(
     history: &History,
     kept: &KeptTurn,
     seen: &Seen,
-    message: &Bytes,
+    calls: Vec<ToolCall>,
 ) -> Vec<Part> {
-    let object = read(message);
-    let calls = object.map(|object| ToolCall::of_message(&object, READ));
-    let calls = calls.unwrap_or_default();
     let said = |place: usize| Some(&history.messages[seen.of(place)?.answer?]);
     let is_answered = |(place, call): (usize, &KeptCall)| !call.is_ours && said(place).is_some();
     let runs = kept.asks_first || kept.calls.iter().enumerate().any(is_answered);

@@ -12,17 +12,21 @@
 #![allow(dead_code, unused_imports, reason = "under construction")]
 
 mod answers;
-#[cfg(test)]
-mod clients;
 mod fit;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzz;
 mod gone;
 mod handed_back;
+mod heard;
 mod history;
 mod id;
 mod output;
 mod restore;
 mod said;
 mod tail;
+mod tails;
+#[cfg(test)]
+mod tests;
 mod text;
 mod turn;
 

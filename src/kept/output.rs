@@ -1,11 +1,12 @@
 //! A history that is whole again, as it is put together.
 
-use std::collections::{HashSet, VecDeque};
+use std::{collections::HashSet, sync::LazyLock};
 
 use bytes::Bytes;
+use memchr::memmem::Finder;
 
-use super::said::{asked, calls, read};
-use crate::{chat::ToolCall, keyed::Digest, registry::ExchangeId};
+use super::said::{calls, read};
+use crate::{chat::ToolCall, registry::ExchangeId};
 
 /// A history that is whole again.
 #[derive(Debug, Default)]
@@ -48,12 +49,9 @@ pub(crate) struct Answers {
 pub(super) struct Output {
     pub(super) restored: Restored,
     is_touched: bool,
-    waiting: VecDeque<Part>,
+    waiting: Vec<Part>,
     /// The calls of the last message that was not ours to restore, as far as they are not answered.
     unanswered: HashSet<String>,
-    /// Set where somebody asks for it.
-    pub(super) asked: Option<Digest>,
-    pub(super) tells_asked: bool,
 }
 
 impl Output {
@@ -63,9 +61,8 @@ impl Output {
         if !is_answer {
             self.settle();
         }
-        self.note(message);
         match self.is_touched {
-            true => self.put(Part::Message(message.clone())),
+            true => self.restored.parts.push(Part::Message(message.clone())),
             false => self.restored.untouched += 1,
         }
         if is_answer {
@@ -97,31 +94,15 @@ impl Output {
         self.is_touched = true;
     }
 
+    /// Ends the wait for answers.
     pub(super) fn settle(&mut self) {
         self.unanswered.clear();
-        for part in std::mem::take(&mut self.waiting) {
-            if let Part::Message(message) = &part {
-                self.note(message);
-            }
-            self.put(part);
-        }
+        self.restored.parts.append(&mut self.waiting);
     }
 
     pub(super) fn finish(mut self) -> Restored {
         self.settle();
         self.restored
-    }
-
-    fn put(&mut self, part: Part) {
-        self.restored.parts.push(part);
-    }
-
-    fn note(&mut self, message: &Bytes) {
-        if self.tells_asked
-            && let Some(asked) = asked(message)
-        {
-            self.asked = Some(asked);
-        }
     }
 
     /// Returns `true` if the message answers a call of the turn before it, which is then answered.
@@ -136,17 +117,9 @@ impl Output {
 
 /// The ids of the calls in a message.
 fn ids(message: &Bytes) -> HashSet<String> {
-    use memchr::memmem::Finder;
-    use std::sync::LazyLock;
-
     static CALLS: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("\"tool_calls\""));
-    if CALLS.find(message).is_none() {
-        return HashSet::new();
-    }
-    let Some(object) = read(message) else {
-        return HashSet::new();
-    };
-    let calls = calls(&object).into_iter();
+    let object = CALLS.find(message).and_then(|_| read(message));
+    let calls = object.iter().flat_map(calls);
     let ids = calls.filter_map(|call| call.string("id").map(Into::into));
     ids.collect()
 }

@@ -1,24 +1,25 @@
 //! Makes a history whole.
 
-use std::{
-    collections::{HashMap, HashSet, VecDeque},
-    iter::once,
-};
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 
 use super::{
     answers::answers,
     gone,
+    heard::Heard,
     history::{Calls, History, Mark, Seen},
     output::{Output, Part, Restored},
-    said::{
-        READ, answered, calls, hash, is_same_but_for_blanks, other_arguments, read, text, told_by,
-    },
+    said::{READ, answered, calls, letters, other_arguments, read, streamed, text},
     tail::Tail,
+    tails::Tails,
     turn::KeptTurn,
 };
-use crate::{chat::ToolCall, json::Object, keyed::Digest, registry::ExchangeId};
+use crate::{
+    chat::{ToolCall, executed},
+    json::Object,
+    registry::ExchangeId,
+};
 
 impl History {
     /// Makes the history whole with what is `kept`, as far as that takes at most `most` bytes: beyond
@@ -30,17 +31,44 @@ impl History {
 
 struct Restoring<'a> {
     history: &'a History,
-    /// What is kept of each turn, and what it says; `None` for those that are gone.
+    /// What is kept of each turn; `None` for those that are gone.
     kept: Vec<Option<&'a KeptTurn>>,
-    texts: Vec<String>,
-    /// The same behind the texts of the turns before it, as a stream has told them.
-    told: Vec<String>,
+    texts: Vec<Texts>,
     /// What the client says that each turn says, as far as it says anything.
     said: Vec<Option<Said>>,
     /// The messages whose text is in one of the turns.
     taken: HashSet<usize>,
-    tails: HashMap<(Digest, Digest), VecDeque<(usize, &'a Tail)>>,
+    tails: Tails<'a>,
+    /// What was heard so far, where there are tails.
+    heard: Heard,
     output: Output,
+}
+
+/// What a kept turn says.
+#[derive(Default)]
+struct Texts {
+    own: String,
+    /// The same without blanks, and with what was said before it in the same request: a stream has
+    /// both.
+    letters: String,
+    streamed: String,
+}
+
+impl Texts {
+    fn of(kept: &KeptTurn) -> Self {
+        let own = read(&kept.turn).map(|turn| text(&turn));
+        let own = own.unwrap_or_default();
+        Self {
+            letters: letters(&own),
+            streamed: letters(&streamed(kept.before.iter().chain([&kept.turn]))),
+            own,
+        }
+    }
+
+    /// Returns `true` if a client that says `said` has changed nothing.
+    fn are(&self, said: &str) -> bool {
+        self.own == said || self.streamed == letters(said)
+    }
 }
 
 /// The text of a turn, in the client's words.
@@ -62,20 +90,14 @@ impl<'a> Restoring<'a> {
         });
         let mut kept: Vec<_> = kept.collect();
         kept.reverse();
-        let texts = kept.iter().map(|kept| {
-            let turn = kept.and_then(|kept| read(&kept.turn));
-            turn.map(|turn| text(&turn)).unwrap_or_default()
-        });
+        let texts = kept.iter().map(|kept| kept.map(Texts::of));
         Self {
             history,
-            texts: texts.collect(),
-            told: kept
-                .iter()
-                .map(|kept| kept.map(told).unwrap_or_default())
-                .collect(),
+            texts: texts.map(Option::unwrap_or_default).collect(),
             said: vec![None; kept.len()],
             taken: HashSet::new(),
-            tails: tails(&kept),
+            tails: Tails::of(&kept),
+            heard: Heard::default(),
             output: Output::default(),
             kept,
         }
@@ -83,13 +105,15 @@ impl<'a> Restoring<'a> {
 
     fn run(mut self) -> Restored {
         self.listen();
-        self.output.tells_asked = !self.tails.is_empty();
         let mut marks = self.history.marks.iter().peekable();
         for (index, message) in self.history.messages.iter().enumerate() {
             match marks.next_if(|(marked, _)| *marked == index) {
                 Some((_, mark)) => self.marked(index, mark),
                 None if self.taken.contains(&index) => self.output.skip(),
                 None => self.own(index, message),
+            }
+            if !self.tails.is_empty() {
+                self.heard.add(message);
             }
         }
         let mut restored = self.output.finish();
@@ -117,9 +141,13 @@ impl<'a> Restoring<'a> {
     /// Takes the text of a message for that of its turns. Of several messages of a turn the first
     /// that has a text counts.
     fn hear(&mut self, index: usize, turns: &[usize], said: &str) {
-        let texts: Vec<&str> = turns.iter().map(|turn| &*self.texts[*turn]).collect();
-        let is_all = turns.len() > 1 && is_same_but_for_blanks(&texts, said);
-        let is_same = |turn: &usize| is_all || self.says(*turn, said);
+        let texts = || turns.iter().map(|turn| &self.texts[*turn]);
+        let all = [
+            texts().map(|texts| &*texts.letters).collect::<String>(),
+            texts().map(|texts| &*texts.streamed).collect(),
+        ];
+        let is_all = turns.len() > 1 && all.contains(&letters(said));
+        let is_same = |turn: &usize| is_all || self.texts[*turn].are(said);
         let same: Vec<usize> = turns.iter().copied().filter(is_same).collect();
         let first = turns.iter().find(|turn| self.said[**turn].is_none());
         let (turns, how) = match same.is_empty() {
@@ -139,20 +167,16 @@ impl<'a> Restoring<'a> {
         let Some(turn) = turns.first().copied() else {
             return;
         };
-        let is_first = self.history.turns[turn].first == index && !self.texts[turn].is_empty();
+        let is_first =
+            self.history.turns[turn].first == index && !self.texts[turn].streamed.is_empty();
         let before = index.checked_sub(1).filter(|_| is_first);
         let before = before.map(|before| (before, &self.history.messages[before]));
         if let Some((before, message)) = before
-            && answered(message).is_some_and(|said| self.says(turn, &said))
+            && answered(message).is_some_and(|said| self.texts[turn].are(&said))
         {
             self.taken.insert(before);
             self.said[turn] = Some(Said::Same);
         }
-    }
-
-    /// Returns `true` if this is what the caller has of a turn's text.
-    fn says(&self, turn: usize, said: &str) -> bool {
-        self.texts[turn] == said || !self.told[turn].is_empty() && self.told[turn] == said
     }
 
     fn marked(&mut self, index: usize, mark: &Mark) {
@@ -191,13 +215,13 @@ impl<'a> Restoring<'a> {
             return;
         };
         let message = message(kept, seen, content);
-        let before = kept.before.iter().cloned().chain(once(message.clone()));
-        let parts = before.map(Part::Message).collect::<Vec<_>>();
-        self.output.turn(
-            parts
-                .into_iter()
-                .chain(answers(history, kept, seen, &message)),
-        );
+        let calls = read(&message).map(|message| ToolCall::of_message(&message, READ));
+        let calls = calls.unwrap_or_default();
+        // The provider gets it in the form that it takes, as before.
+        let message = executed(message, calls.iter());
+        let before = kept.before.iter().cloned().chain([message]);
+        self.output.turn(before.map(Part::Message));
+        self.output.turn(answers(history, kept, seen, calls));
     }
 
     /// Puts out a message without the calls of ours that it had.
@@ -232,35 +256,10 @@ impl<'a> Restoring<'a> {
         if self.tails.is_empty() {
             return None;
         }
-        let text = answered(message)?;
+        let key = self.heard.key(&answered(message)?);
         self.output.settle();
-        let key = (hash(&text), self.output.asked.unwrap_or_default());
-        let tails = self.tails.get_mut(&key)?;
-        let (turn, _) = tails.front()?;
-        let is_before = self.history.turns[*turn].first < index;
-        tails.pop_front_if(|_| is_before).map(|(_, tail)| tail)
-    }
-}
-
-/// The tails of all turns by what they are found by, those of earlier turns first.
-fn tails<'a>(
-    kept: &[Option<&'a KeptTurn>],
-) -> HashMap<(Digest, Digest), VecDeque<(usize, &'a Tail)>> {
-    let mut tails = HashMap::<_, VecDeque<_>>::new();
-    for (turn, kept) in kept.iter().enumerate() {
-        for tail in kept.iter().flat_map(|kept| &kept.tails) {
-            let found = tails.entry((tail.text, tail.asked)).or_default();
-            found.push_back((turn, tail));
-        }
-    }
-    tails
-}
-
-/// The text of a kept turn as a stream tells it, where turns were executed before.
-fn told(kept: &KeptTurn) -> String {
-    match kept.before.is_empty() {
-        true => String::new(),
-        false => told_by(kept.before.iter().chain([&kept.turn])),
+        let is_before = |turn: usize| self.history.turns[turn].first < index;
+        self.tails.take(&key, is_before)
     }
 }
 

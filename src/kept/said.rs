@@ -48,18 +48,6 @@ pub(super) fn text(message: &Object<'_>) -> String {
     text
 }
 
-/// The texts of the assistant among these messages as one stream tells them, without the blanks
-/// around all of them.
-pub(super) fn told_by<'a>(messages: impl Iterator<Item = &'a Bytes>) -> String {
-    let text = |message| {
-        let message = read(message)?;
-        let is_assistant = message.string("role")? == "assistant";
-        plain(message.present("content").filter(|_| is_assistant)?)
-    };
-    let told: String = messages.filter_map(text).collect();
-    told.trim().to_owned()
-}
-
 /// The text of a part; `None` if it is something else, such as an image or a thought.
 fn part(part: &str) -> Option<String> {
     let Ok(object) = Object::parse(part) else {
@@ -83,13 +71,9 @@ fn plain(text: &str) -> Option<String> {
     }
 }
 
-/// Returns `true` if both texts differ at most in blanks.
-pub(super) fn is_same_but_for_blanks(one: &[&str], other: &str) -> bool {
-    let letters = |text: &&str| {
-        let letters: String = text.split_whitespace().collect();
-        letters
-    };
-    one.iter().map(letters).collect::<String>() == letters(&other)
+/// A text without its blanks: clients join, trim and break texts.
+pub(super) fn letters(text: &str) -> String {
+    text.split_whitespace().collect()
 }
 
 /// The arguments of `said`, as JSON text of a string, if they are others than those of `kept`. No
@@ -132,7 +116,7 @@ fn is_same(one: &Value, other: &Value) -> bool {
 
 /// A hash of a text, by which it is found again.
 pub(super) fn hash(text: &str) -> Digest {
-    Keyed::without_key("said").with(text).finish()
+    Keyed::without_key("said").with(letters(text)).finish()
 }
 
 /// The hash of a message's text, if it is the user's.
@@ -145,11 +129,24 @@ pub(super) fn asked(message: &Bytes) -> Option<Digest> {
 
 /// The text of a message, if it is an assistant's with a text and without calls.
 pub(super) fn answered(message: &Bytes) -> Option<String> {
+    let object = assistant(message)?;
+    let text = text(&object);
+    (!text.is_empty() && calls(&object).is_empty()).then_some(text)
+}
+
+/// The texts of the assistant's messages among these, one behind the other: what a client has of
+/// them that was streamed to it as one answer.
+pub(super) fn streamed<'a>(messages: impl IntoIterator<Item = &'a Bytes>) -> String {
+    let messages = messages.into_iter().filter_map(assistant);
+    messages.map(|message| text(&message)).collect()
+}
+
+fn assistant(message: &Bytes) -> Option<Object<'_>> {
     static ASSISTANT: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("\"assistant\""));
     ASSISTANT.find(message)?;
-    let message = read(message)?;
-    if message.string("role")? != "assistant" || !calls(&message).is_empty() {
-        return None;
-    }
-    Some(text(&message)).filter(|text| !text.is_empty())
+    read(message).filter(|message| {
+        message
+            .string("role")
+            .is_some_and(|role| role == "assistant")
+    })
 }

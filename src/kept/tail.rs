@@ -2,14 +2,20 @@
 
 use bytes::Bytes;
 
-use super::said::{answered, asked, hash, told_by};
+use super::{
+    heard::Heard,
+    said::{answered, streamed},
+};
 use crate::keyed::Digest;
 
 /// Turns that were executed after a kept turn, and end with a text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tail {
-    /// A hash of the text, and of the user's last message before it.
+    /// A hash of the text, and of its number among equal ones.
     pub(crate) text: Digest,
+    /// The same of all texts that were said until then, as a stream joins them.
+    pub(crate) streamed: Digest,
+    /// A hash of the user's last message before them.
     pub(crate) asked: Digest,
     /// The executed turns.
     pub(crate) messages: Vec<Bytes>,
@@ -18,28 +24,19 @@ pub(crate) struct Tail {
 }
 
 impl Tail {
-    /// The tail of a request: `history` has all messages before those that were executed in it.
-    /// `is_told` says that the caller got the texts of all turns as one.
+    /// The tail of a request: `history` has the messages that the caller sent.
     /// `None` where nothing was executed, or nothing was said by which it could be found again.
-    pub(crate) fn new(
-        history: &[Bytes],
-        executed: Vec<Bytes>,
-        last: Bytes,
-        is_told: bool,
-    ) -> Option<Self> {
+    pub(crate) fn new(history: &[Bytes], executed: Vec<Bytes>, last: Bytes) -> Option<Self> {
         if executed.is_empty() {
             return None;
         }
-        let text = match is_told {
-            true => told_by(executed.iter().chain([&last])),
-            false => answered(&last)?,
-        };
-        if text.is_empty() {
-            return None;
-        }
+        let heard = Heard::of(history);
+        let (text, asked) = heard.key(&answered(&last)?);
+        let (streamed, _) = heard.key(&streamed(executed.iter().chain([&last])));
         Some(Self {
-            text: hash(&text),
-            asked: history.iter().rev().find_map(asked).unwrap_or_default(),
+            text,
+            streamed,
+            asked,
             messages: executed,
             last,
         })

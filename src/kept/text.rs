@@ -35,6 +35,7 @@ struct CallText<'a> {
 #[derive(Serialize, Deserialize)]
 struct TailText<'a> {
     text: Digest,
+    streamed: Digest,
     asked: Digest,
     #[serde(borrow)]
     messages: Vec<&'a RawValue>,
@@ -110,6 +111,7 @@ impl<'a> TailText<'a> {
     fn of(tail: &'a Tail) -> Self {
         Self {
             text: tail.text,
+            streamed: tail.streamed,
             asked: tail.asked,
             messages: tail.messages.iter().map(raw).collect(),
             last: raw(&tail.last),
@@ -119,6 +121,7 @@ impl<'a> TailText<'a> {
     fn read(self, whole: &Bytes) -> Tail {
         Tail {
             text: self.text,
+            streamed: self.streamed,
             asked: self.asked,
             messages: messages(whole, self.messages),
             last: message(whole, self.last),

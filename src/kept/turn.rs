@@ -43,7 +43,7 @@ pub(crate) struct KeptCall {
 /// text takes.
 const EMPTY: usize = 128;
 const CALL: usize = 48;
-const TAIL: usize = 384;
+const TAIL: usize = 512;
 
 impl KeptTurn {
     /// The bytes that it takes: those of its text, and a few more.

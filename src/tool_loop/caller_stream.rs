@@ -369,10 +369,6 @@ impl Delivery for CallerStream {
         self.sink.has_begun()
     }
 
-    fn tells_all(&self) -> bool {
-        true
-    }
-
     async fn read(
         &mut self,
         response: Response<InnerBody>,

@@ -30,9 +30,6 @@ pub(crate) trait Delivery: Send {
     /// replaced.
     fn has_begun(&self) -> bool;
 
-    /// Returns `true` if the caller gets the texts of executed turns, too, before that of the last.
-    fn tells_all(&self) -> bool;
-
     /// Reads the model's answer, and tells of it what needs no verdict.
     fn read(
         &mut self,

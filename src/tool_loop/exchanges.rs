@@ -8,16 +8,13 @@ use crate::{
     caller::Caller,
     kept::{CallIds, KeptTurn},
     refusal::{Kind, Refusal},
-    registry::{self, ExchangeId, ExchangeOwner, ExchangeRecord, ExchangeStore},
+    registry::{self, EXCHANGE_LEN, ExchangeId, ExchangeOwner, ExchangeRecord, ExchangeStore},
     within::within,
 };
 
 /// The time for one call of the store. A good one takes milliseconds, and a request makes one or
 /// two for each of its turns.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// The largest record in bytes: what eight conversations of a project may have in memory.
-pub(crate) const RECORD: usize = 8 << 20;
 
 /// The time for which room is reserved, should nobody come back: longer than a request lasts.
 const RESERVED: Duration = Duration::from_secs(600);
@@ -48,11 +45,11 @@ impl Exchanges {
         };
         let key = in_time(store.key()).await?;
         let project = caller.project.clone().unwrap_or_default();
-        let owner = ExchangeOwner {
-            organization: project.shared_organization(),
-            project: project.shared_name(),
-            caller: caller.hashed(&key),
-        };
+        let owner = ExchangeOwner::new(
+            project.shared_organization(),
+            project.shared_name(),
+            caller.hashed(&key),
+        );
         Ok(Some(Self {
             store: store.clone(),
             owner,
@@ -86,15 +83,10 @@ impl Exchanges {
         more: usize,
         expected: Option<u64>,
     ) -> Result<Option<u64>, NotKept> {
-        turn.fit(RECORD);
+        turn.fit(EXCHANGE_LEN);
         let text = turn.to_text();
-        let record = ExchangeRecord {
-            topic: None,
-            room: text.len().max(RECORD.min(text.len() + more)),
-            data: Some(text.into()),
-            lease: None,
-            life: None,
-        };
+        let room = EXCHANGE_LEN.min(text.len().saturating_add(more));
+        let record = ExchangeRecord::new(text).with_room(room);
         in_time(self.store.put(&self.owner, id, record, expected)).await
     }
 
@@ -105,13 +97,9 @@ impl Exchanges {
         room: usize,
         expected: Option<u64>,
     ) -> Result<Option<u64>, NotKept> {
-        let record = ExchangeRecord {
-            topic: None,
-            data: Some("".into()),
-            room: room.min(RECORD),
-            lease: None,
-            life: Some(RESERVED),
-        };
+        let record = ExchangeRecord::new("")
+            .with_room(room.min(EXCHANGE_LEN))
+            .with_life(RESERVED);
         in_time(self.store.put(&self.owner, id, record, expected)).await
     }
 

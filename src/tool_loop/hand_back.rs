@@ -12,7 +12,7 @@ use super::{delivery::HandedBack, exchanges::Exchanges, gateway::Gateway};
 use crate::{
     caller::Caller,
     catalog::Owner,
-    chat::Turn,
+    chat::{ToolCall, Turn},
     kept::{KeptCall, KeptTurn, Tail, handed_back, new_record},
     registry::{ExchangeId, ToolPolicy},
 };
@@ -142,11 +142,13 @@ impl Keeper {
         let own = owners.iter().filter(|owner| is_own(owner)).count();
         let is_needed = own < owners.len() || tools_ran;
         let is_split = asks_first || own > 0 && is_needed;
-        if !(self.splits && is_split && owners.len() <= CALLS) {
+        // Nobody can go on from a turn that was cut short.
+        let is_whole = owners.len() <= CALLS && !turn.calls.iter().any(ToolCall::is_cut);
+        if !(self.splits && is_split && is_whole) {
             return None;
         }
         let message = turn.message.clone()?;
-        let call = |(call, owner): (&crate::chat::ToolCall, &Owner<'_>)| KeptCall {
+        let call = |(call, owner): (&ToolCall, &Owner<'_>)| KeptCall {
             id: call.id.clone(),
             is_ours: !is_own(owner),
             result: None,
@@ -205,8 +207,7 @@ impl Keeper {
     }
 
     /// Keeps the executed turns that end with this final text; returns `false` if they are lost.
-    /// `tells_all` says that the caller got the texts of the executed turns as well.
-    pub(crate) async fn end(&mut self, turn: &Turn, tells_all: bool) -> bool {
+    pub(crate) async fn end(&mut self, turn: &Turn) -> bool {
         let (room, executed) = (self.room.take(), std::mem::take(&mut self.executed));
         if let (Some((id, version)), Some(exchanges)) = (room, &self.exchanges) {
             exchanges.give_up(id, version).await;
@@ -217,7 +218,7 @@ impl Keeper {
         if executed.is_empty() {
             return true;
         }
-        match Tail::new(&self.sent, executed, message.clone(), tells_all) {
+        match Tail::new(&self.sent, executed, message.clone()) {
             Some(tail) => {
                 let add = |kept: &mut KeptTurn| kept.tails.push(tail.clone());
                 self.change(last, add).await

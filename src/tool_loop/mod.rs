@@ -1,9 +1,12 @@
 //! The tool loop, told from top to bottom.
 //!
 //! ```text
-//!   request ──▶ options ──▶ resolve ──▶ conflicts ──▶ ┌─────── upstream: ask the model ◀─┐
-//!               (mcp: {…})  (servers,   (with the     │                                  │
-//!                            tools)      caller's)    ▼                                  │
+//!   request ──▶ restore ──▶ options ──▶ resolve ──▶ conflicts ──▶ ┐
+//!               (history)   (mcp: {…})  (servers,   (with the     │
+//!                                        tools)      caller's)    │
+//!                                                     ┌───────────┘
+//!                                                     ├─────── upstream: ask the model ◀─┐
+//!                                                     ▼                                  │
 //!                                         claim: whose calls are these?                  │
 //!                                                     │                                  │
 //!                                         limits: may the loop go on?                    │
@@ -12,6 +15,7 @@
 //!            ask first, rounds, time                  │                                  │
 //!                                 ┌───────────────────┴───────────────▶ execute ─────────┘
 //!                                 ▼
+//!                       hand_back
 //!                   reply, caller_stream
 //! ```
 //!
@@ -762,7 +766,7 @@ impl Exchange {
         reason: StoppedBy,
         delivery: &mut impl Delivery,
     ) -> Reply {
-        let handed_back = self.keep(turn, owners, reason, delivery.tells_all()).await;
+        let handed_back = self.keep(turn, owners, reason).await;
         let mut closing = self.receipt.closing(reason);
         closing.handed_back = handed_back;
         let reply = delivery.finish(&turn.calls, closing).await;
@@ -776,10 +780,9 @@ impl Exchange {
         turn: &Turn,
         owners: &[Owner<'_>],
         reason: StoppedBy,
-        tells_all: bool,
     ) -> Option<HandedBack> {
         if reason == StoppedBy::Final {
-            let is_kept = self.keeper.end(turn, tells_all).await;
+            let is_kept = self.keeper.end(turn).await;
             self.receipt.kept(is_kept);
             return None;
         }

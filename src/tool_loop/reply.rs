@@ -41,10 +41,6 @@ impl Delivery for WholeReply {
         false
     }
 
-    fn tells_all(&self) -> bool {
-        false
-    }
-
     async fn read(
         &mut self,
         response: Response<InnerBody>,

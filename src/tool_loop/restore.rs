@@ -13,7 +13,7 @@ use super::{
 use crate::{
     apart,
     caller::Caller,
-    chat::{ChatRequest, ToolCall, executed, tool_message},
+    chat::{ChatRequest, ToolCall, tool_message},
     kept::{Answers, History, KeptTurn, Part, Restored},
     refusal::{Kind, Refusal},
     registry::ExchangeId,
@@ -99,16 +99,12 @@ pub(crate) fn open_calls(answers: &Answers) -> Vec<(usize, &ToolCall)> {
     open.map(|(call, _)| call).collect()
 }
 
-/// Adds a turn's answers behind its message, with those of its open calls in their order.
+/// Adds a turn's answers, with the results of its open calls in their order.
 pub(crate) fn add_answers(
     messages: &mut Vec<Bytes>,
     answers: Answers,
     results: impl IntoIterator<Item = Bytes>,
 ) {
-    // The message goes to the provider in the form that it takes.
-    if let Some(message) = messages.pop() {
-        messages.push(executed(message, answers.calls.iter()));
-    }
     let mut results = results.into_iter();
     let all = answers.calls.iter().zip(answers.answers);
     messages.extend(all.map(|(call, answer)| {

@@ -45,7 +45,7 @@ async fn a_turn_with_a_tool_of_the_callers_goes_back_whole_and_is_resumed_in_cal
         says("done"),
     ];
     let gateway = Gateway::new(script).await;
-    let request = auto(json!({"tools": own_tool()}));
+    let request = auto(json!({"tools": own_tool(), "mcp": {"own_tools": "whole"}}));
 
     let reply = gateway.send(&request).await;
     assert_eq!(
@@ -123,7 +123,7 @@ async fn a_tool_that_asks_first_runs_once_the_caller_has_resumed() {
             .unwrap()
     })
     .await;
-    let request = auto(json!({}));
+    let request = auto(json!({"mcp": {"own_tools": "whole"}}));
     let reply = gateway.send(&request).await;
     assert_eq!(reply.receipt()["stopped_by"], "ask_first");
     assert_eq!(reply.receipt()["messages"], json!([]));

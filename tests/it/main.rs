@@ -84,6 +84,7 @@ mod oauth_tokens;
 
 mod sharing;
 mod sql_drafts;
+mod sql_exchanges;
 mod sql_keys;
 mod sql_observations;
 mod sql_open;

@@ -25,6 +25,7 @@ use crate::{
         model::{Answer, BrokenOff, json_answer},
     },
 };
+use mcp_layer::OwnTools;
 
 /// A delta with a whole call in it.
 pub fn echo() -> Value {
@@ -202,6 +203,7 @@ async fn calls_that_no_client_could_put_together_are_put_together_when_they_go_b
         (events(&[no_id]), vec!["lookup"]),
     ] {
         let gateway = gateway([raw_stream(stream.clone())]).await;
+        let gateway = gateway.layered(|layer| layer.with_own_tools(OwnTools::Whole));
         let told = send(&gateway, &streamed(json!({"tools": own}))).await;
         let told_names: Vec<_> = told
             .calls

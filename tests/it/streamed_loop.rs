@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Request;
 use http_body_util::{BodyExt, Full};
 use mcp_layer::{
-    Limits, McpLayer, Streaming,
+    Limits, McpLayer, OwnTools, Streaming,
     registry::{SelectedTool, ToolPolicy},
 };
 use serde_json::{Value, json};
@@ -215,7 +215,8 @@ async fn a_turn_that_goes_back_is_released_as_it_came() {
         streams(&another(mixed("b"))),
         streams(&talks(&["done"])),
     ])
-    .await;
+    .await
+    .layered(|layer| layer.with_own_tools(OwnTools::Whole));
     let request = streamed(json!({"tools": own}));
     let told = send(&gateway, &request).await;
     assert_eq!(told.finish_reasons, ["tool_calls"]);

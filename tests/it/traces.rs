@@ -17,6 +17,7 @@ use crate::support::model::{
     Answer, broken_answer, called, calls, json_answer, raw_answer, said, says,
 };
 use crate::support::traces::{Traces, attributes, names, outcomes, tools};
+use mcp_layer::OwnTools;
 
 async fn traced(answers: impl IntoIterator<Item = Answer>) -> (Gateway, Traces) {
     Traces::of(Gateway::new(answers).await)
@@ -168,6 +169,7 @@ async fn calls_that_go_back_to_the_caller_were_not_executed() {
     ];
     let own = json!({"tools": [{"type": "function", "function": {"name": "lookup"}}]});
     let (gateway, traces) = traced([calls(&mixed), says("done")]).await;
+    let gateway = gateway.layered(|layer| layer.with_own_tools(OwnTools::Whole));
     let reply = gateway.send(&auto(own.clone())).await;
     let trace = traces.one();
     assert_eq!(

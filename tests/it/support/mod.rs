@@ -10,6 +10,7 @@ pub mod events;
 #[path = "../../leaks/evidence.rs"]
 pub mod evidence;
 pub mod evil;
+pub mod failing_exchanges;
 #[path = "../../leaks/forms.rs"]
 pub mod forms;
 pub mod framework;

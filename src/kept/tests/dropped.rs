@@ -1,167 +1,6 @@
-//! What clients make of a history before they send it back, and what a model must get of it.
+//! What clients drop of a turn, and what they change.
 
-use std::collections::HashMap;
-
-use bytes::Bytes;
-use serde_json::{Value, json};
-
-use super::{CallIds, History, KeptCall, KeptTurn, Part, Restored, Tail, handed_back};
-use crate::{json::concat, registry::ExchangeId};
-
-const MOST: usize = 1 << 20;
-
-fn ids() -> CallIds {
-    CallIds::new([7; 32])
-}
-
-fn record(number: u8) -> ExchangeId {
-    ExchangeId([number; 12])
-}
-
-/// The id under which the caller knows a call.
-fn id(number: u8, call: usize) -> String {
-    ids().write(record(number), call)
-}
-
-fn bytes(text: &str) -> Bytes {
-    Bytes::copy_from_slice(text.as_bytes())
-}
-
-/// A turn with a text and three calls, the second of which is ours and has run, behind an executed
-/// turn. All is spelt as no client would spell it.
-fn kept(number: u8) -> KeptTurn {
-    let call = |place: u8, name: &str, arguments: &str| {
-        let arguments = serde_json::to_string(arguments).unwrap();
-        format!(
-            r#"{{ "index":{place},"type":"function", "id" : "c{number}{place}","function":{{"name":"{name}","arguments":{arguments}}}, "sig":"q"}}"#
-        )
-    };
-    let calls = [
-        call(0, "look", r#"{"b": 1.0, "a":"\u00e9"}"#),
-        call(1, "s__b", r#"{ "x":[1] }"#),
-        call(2, "add", ""),
-    ];
-    let kept_call = |place: usize, result: Option<&str>| KeptCall {
-        id: format!("c{number}{place}"),
-        is_ours: place == 1,
-        result: result.map(bytes),
-    };
-    KeptTurn {
-        before: vec![
-            bytes(r#"{"role":"assistant", "content":null,"tool_calls":[{"id":"e"}]}"#),
-            bytes(r#"{"role":"tool","tool_call_id":"e", "content":"ran before"}"#),
-        ],
-        turn: bytes(&format!(
-            r#"{{"role" : "assistant","content":" Text {number}: \u00e9.\n", "reasoning":[1.50], "tool_calls" :[{}] }}"#,
-            calls.join(" , ")
-        )),
-        calls: vec![
-            kept_call(0, None),
-            kept_call(
-                1,
-                Some(&format!(
-                    r#"{{"role":"tool", "tool_call_id":"c{number}1","content":"ours"}}"#
-                )),
-            ),
-            kept_call(2, None),
-        ],
-        ..KeptTurn::default()
-    }
-}
-
-/// What the model gets of it.
-fn whole(number: u8) -> Vec<String> {
-    let kept = kept(number);
-    let mut whole = kept.before.clone();
-    whole.push(kept.turn);
-    let answer = |call: usize| {
-        bytes(
-            &json!({"role": "tool", "tool_call_id": format!("c{number}{call}"), "content": format!("own {call}")})
-                .to_string(),
-        )
-    };
-    let result = kept.calls[1].result.clone().unwrap();
-    whole.extend([answer(0), result, answer(2)]);
-    whole.iter().map(text).collect()
-}
-
-fn text(message: &Bytes) -> String {
-    String::from_utf8(message.to_vec()).unwrap()
-}
-
-fn all_kept() -> HashMap<ExchangeId, KeptTurn> {
-    (1..4)
-        .map(|number| (record(number), kept(number)))
-        .collect()
-}
-
-/// A call as the caller got it, without what clients drop.
-fn call(number: u8, place: usize) -> Value {
-    let (name, arguments) = match place {
-        0 => ("look", r#"{"b": 1.0, "a":"\u00e9"}"#),
-        _ => ("add", ""),
-    };
-    json!({"id": id(number, place), "type": "function", "function": {"name": name, "arguments": arguments}})
-}
-
-fn calls(number: u8) -> Value {
-    json!([call(number, 0), call(number, 2)])
-}
-
-fn said(number: u8) -> String {
-    format!(" Text {number}: é.\n")
-}
-
-fn turn(number: u8) -> Value {
-    json!({"role": "assistant", "content": said(number), "tool_calls": calls(number)})
-}
-
-fn answer(number: u8, call: usize) -> Value {
-    json!({"role": "tool", "tool_call_id": id(number, call), "content": format!("own {call}")})
-}
-
-fn user(text: &str) -> Value {
-    json!({"role": "user", "content": text})
-}
-
-fn split(messages: &[Value]) -> Vec<Bytes> {
-    let messages = messages.iter().map(|message| bytes(&message.to_string()));
-    messages.collect()
-}
-
-fn restored(messages: &[Value], kept: &HashMap<ExchangeId, KeptTurn>) -> Option<Restored> {
-    let history = History::of(&split(messages), &ids())?;
-    Some(history.restore(kept, MOST))
-}
-
-/// The messages that a model gets; `"open"` for a call that is.
-fn told_with(messages: &[Value], kept: &HashMap<ExchangeId, KeptTurn>) -> Vec<String> {
-    let Some(restored) = restored(messages, kept) else {
-        return messages.iter().map(Value::to_string).collect();
-    };
-    let own = &split(messages)[..restored.untouched];
-    let mut told: Vec<_> = own.iter().map(text).collect();
-    for part in &restored.parts {
-        match part {
-            Part::Message(message) => told.push(text(message)),
-            Part::Answers(answers) => told.extend(
-                answers
-                    .answers
-                    .iter()
-                    .map(|answer| answer.as_ref().map_or("open".into(), text)),
-            ),
-        }
-    }
-    told
-}
-
-fn told(messages: &[Value]) -> Vec<String> {
-    told_with(messages, &all_kept())
-}
-
-fn texts(messages: &[Value]) -> Vec<String> {
-    messages.iter().map(Value::to_string).collect()
-}
+use super::*;
 
 #[test]
 fn what_a_client_drops_is_there_again() {
@@ -181,10 +20,6 @@ fn what_a_client_drops_is_there_again() {
         })
     };
     let alone = |place: usize, content: Value| json!({"role": "assistant", "content": content, "tool_calls": [call(1, place)]});
-    let with_name = |mut answer: Value| {
-        answer["name"] = "look".into();
-        answer
-    };
     let arguments = |text: &str| {
         in_calls(&|call| {
             if call["function"]["name"] == "look" {
@@ -347,14 +182,6 @@ fn what_a_client_drops_is_there_again() {
             "an answer before the message",
             vec![answer(1, 0), turn(1), answer(1, 2)],
         ),
-        (
-            "role function",
-            vec![
-                turn(1),
-                answer(1, 0),
-                json!({"role": "tool", "tool_call_id": id(1, 2), "content": "own 2"}),
-            ],
-        ),
     ];
     for (case, sent) in cases {
         let mut messages = vec![system.clone(), user("hi")];
@@ -365,5 +192,90 @@ fn what_a_client_drops_is_there_again() {
         expected.push(user("and now?").to_string());
         assert_eq!(told(&messages), expected, "{case}");
     }
-    assert_eq!(with_name(answer(1, 0))["name"], "look");
+}
+
+#[test]
+fn answers_stay_as_the_client_sends_them_but_for_the_id() {
+    let id = id(1, 0);
+    for (sent, expected) in [
+        (
+            r#"{ "tool_call_id" : "ID", "role":"tool", "name":"look","content":[{"type":"text","text":"a"}]}"#,
+            r#"{ "tool_call_id" : "c10", "role":"tool", "name":"look","content":[{"type":"text","text":"a"}]}"#,
+        ),
+        (
+            r#"{"role":"tool","content":"\u00e9","x":1.0,"tool_call_id":"ID"}"#,
+            r#"{"role":"tool","content":"\u00e9","x":1.0,"tool_call_id":"c10"}"#,
+        ),
+        (
+            r#"{"role":"function","name":"look","content":"a","tool_call_id":"ID"}"#,
+            r#"{"role":"tool","name":"look","content":"a","tool_call_id":"c10"}"#,
+        ),
+        (
+            r#"{"content":null,"tool_call_id":"ID"}"#,
+            r#"{"content":null,"tool_call_id":"c10","role":"tool"}"#,
+        ),
+    ] {
+        let messages = [bytes(&turn(1).to_string()), bytes(&sent.replace("ID", &id))];
+        let history = History::of(&messages, &ids()).unwrap();
+        let restored = history.restore(&all_kept(), MOST);
+        let Part::Message(told) = &restored.parts[3] else {
+            panic!("nothing is open");
+        };
+        assert_eq!(text(told), expected);
+    }
+}
+
+#[test]
+fn what_a_caller_has_changed_is_the_callers() {
+    let mut changed = turn(1);
+    changed["content"] = json!([{"type": "text", "text": "Other"}]);
+    changed["tool_calls"][0]["function"]["arguments"] = r#"{"a": "é", "b": 2}"#.into();
+    changed["tool_calls"][1]["function"]["arguments"] = json!({"c": 3});
+    let told = told(&[changed, answer(1, 0), answer(1, 2)]);
+    let expected = whole(1)[2]
+        .replace(
+            r#"" Text 1: \u00e9.\n""#,
+            r#"[{"text":"Other","type":"text"}]"#,
+        )
+        .replace(
+            r#""{\"b\": 1.0, \"a\":\"\\u00e9\"}""#,
+            r#""{\"a\": \"é\", \"b\": 2}""#,
+        )
+        .replace(r#""arguments":"""#, r#""arguments":"{\"c\":3}""#);
+    assert_eq!(told[2], expected);
+    assert_eq!(told[3..], whole(1)[3..]);
+}
+
+#[test]
+fn a_text_that_was_streamed_with_that_of_the_turns_before_it_is_not_changed() {
+    let mut kept = all_kept();
+    let before = &mut kept.get_mut(&record(1)).unwrap().before[0];
+    *before = bytes(r#"{"role":"assistant","content":"First. ","tool_calls":[{"id":"e"}]}"#);
+    let mut whole = whole(1);
+    whole[0] = text(before);
+    for said in ["First.  Text 1: é.\n", "First.\n\nText 1: é."] {
+        let mut turn = turn(1);
+        turn["content"] = said.into();
+        assert_eq!(told_with(&[turn, answer(1, 0), answer(1, 2)], &kept), whole);
+    }
+}
+
+#[test]
+fn a_turn_that_providers_would_refuse_goes_back_in_the_form_that_they_take() {
+    let mut kept = all_kept();
+    let turn = kept.get_mut(&record(1)).unwrap();
+    let broken = text(&turn.turn).replace(r#""name":"s__b""#, r#""name":"functions.s__b""#);
+    turn.turn = broken.replace(r#""{ \"x\":[1] }""#, r#""{\"x\"""#).into();
+    let told = told_with(&[self::turn(1), answer(1, 0), answer(1, 2)], &kept);
+    let calls: Value = serde_json::from_str(&told[2]).unwrap();
+    assert_eq!(
+        calls["tool_calls"][1]["function"],
+        json!({"name": "s__b", "arguments": "{}"})
+    );
+    kept.get_mut(&record(1)).unwrap().calls[1].result = None;
+    let restored = restored(&[self::turn(1), answer(1, 0)], &kept).unwrap();
+    let Some(Part::Answers(answers)) = restored.parts.last() else {
+        panic!("nothing is open");
+    };
+    assert_eq!(answers.calls[1].arguments.text(), Some(r#"{"x""#));
 }
