@@ -13,7 +13,7 @@ from strict_upstream import Turn
 from test_agents_node import AGENTS, talk
 
 PROGRAM = AGENTS.parent / "open-webui/bin/open-webui"
-pytestmark = pytest.mark.skipif(not PROGRAM.exists(), reason="with `run --all`")
+pytestmark = [pytest.mark.skipif(not PROGRAM.exists(), reason="with `run --all`"), pytest.mark.timeout(240)]
 
 # The one model that the scripted upstream lists.
 MODEL = "scripted"
@@ -57,7 +57,7 @@ class OpenWebui(Part):
         }
         super().__init__("open-webui", [PROGRAM, "serve", "--host", "127.0.0.1", "--port", port], env)
         self._token = None
-        self.ready(lambda: self.call("/health")["status"], 60)
+        self.ready(lambda: self.call("/health")["status"], 180)
         self._token = self.call("/api/v1/auths/signin", {"email": "", "password": ""})["token"]
 
     def call(self, path, body=None):
@@ -103,7 +103,6 @@ def person(open_webui, chromium, drivers, scene):
     return asks
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("chat", ["whole", "streamed"])
 @pytest.mark.parametrize("case", ["ask", "mix", "seq", "restart", "500", "429", "talk"])
 def test_each_tool_runs_once_and_its_result_is_on_the_page(case, chat, person, scene):
