@@ -35,8 +35,9 @@ use crate::{
 /// inner service makes a request wait inside of its future.
 ///
 /// # Cancellation
-/// Dropping the future ends the exchange: nothing new starts, tool calls that run are cancelled
-/// at their servers, and the inner service's future is dropped.
+/// Dropping the future ends the exchange: nothing new starts, and the inner service's future is
+/// dropped. Tool calls that run are cancelled at their servers; where exchanges are kept, only those
+/// that change nothing are, and the others end for a repeat of the request.
 #[derive(Clone)]
 pub struct McpService<S> {
     inner: S,

@@ -115,6 +115,15 @@ impl Completion {
         Edit::apply(&self.body, edits)
     }
 
+    /// The answer with these members in its first choice; `None` if it has no choice.
+    pub(super) fn with_choice(&self, members: &[(&str, &str)]) -> Option<Self> {
+        let object = Object::parse(std::str::from_utf8(&self.body).ok()?).ok()?;
+        let choice = first_choice(&object)?;
+        let edits = object.within(choice.text(), choice.set(members));
+        let body = Bytes::from(object.edited(edits));
+        Self::read(&body, Asked::default(), false)
+    }
+
     /// The same with only these calls, an array, in place of the turn's own.
     pub(crate) fn handing_back(
         &self,

@@ -43,6 +43,8 @@ pub(crate) struct ChatRequest {
     pub(super) removable: Removable<3>,
     pub(super) tools_place: ToolsPlace,
     pub(super) tool_choice: ToolChoice,
+    /// The place of `tool_choice`, and the value that forbids tools.
+    no_choice: (Places<1>, &'static str),
 }
 
 /// The members that are, or may be, removed from the request.
@@ -143,6 +145,10 @@ impl ChatRequest {
             removable: object.removable(REMOVABLE),
             tools_place: ToolsPlace::of(&object),
             tool_choice: ToolChoice::of(&object),
+            no_choice: (
+                object.places(["tool_choice"]),
+                ToolChoice::forbidding(&object),
+            ),
             body,
         })
     }
@@ -181,7 +187,7 @@ impl ChatRequest {
     }
 
     /// The whole request, as it came.
-    pub(crate) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &Bytes {
         &self.body
     }
 
@@ -224,6 +230,12 @@ impl ChatRequest {
     pub(super) fn relaxed_choice(&self) -> Option<&Edit> {
         let own = self.tools.iter().map(|tool| &*tool.name);
         self.tool_choice.relaxed(own)
+    }
+
+    /// The edit that forbids tools.
+    pub(super) fn forbidding(&self) -> Option<Edit> {
+        let (place, value) = &self.no_choice;
+        place.set([Some(value)]).into_iter().next()
     }
 
     /// The body without `mcp` and otherwise untouched.

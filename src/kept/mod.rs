@@ -20,6 +20,7 @@ mod handed_back;
 mod heard;
 mod history;
 mod id;
+mod journal;
 mod output;
 mod restore;
 mod said;
@@ -34,6 +35,7 @@ pub(crate) use self::{
     handed_back::handed_back,
     history::History,
     id::{CallId, CallIds, new_record},
+    journal::{Journal, KeptAnswer, OpenBatch, OpenCall, RECORD},
     output::{Answers, Part, Restored},
     tail::Tail,
     turn::{KeptCall, KeptTurn},

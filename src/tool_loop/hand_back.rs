@@ -8,7 +8,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{delivery::HandedBack, exchanges::Exchanges, gateway::Gateway};
+use super::{exchanges::Exchanges, gateway::Gateway, receipt::HandedBack};
 use crate::{
     caller::Caller,
     catalog::Owner,

@@ -68,6 +68,11 @@ impl Options {
         is_wanted && streaming == Streaming::Execute
     }
 
+    /// Returns `true` if the loop runs tools, whole or as one stream.
+    pub(crate) fn loops(&self, request: &ChatRequest, settings: &Settings) -> bool {
+        self.auto_execute && (!request.stream || self.streams(request, settings))
+    }
+
     /// The options of a request without the member: nothing is enabled.
     fn absent(settings: &Settings) -> Self {
         Self {

@@ -116,11 +116,11 @@ class Scene:
 
     def ours(self, number=1, tool="create_issue", **arguments):
         """A call of the MCP server's."""
-        return f"tracker__{tool}", {"title": f"{self.token}-{number}", **arguments}
+        return f"tracker__{tool}", {"title": f"{self.token}-issue-{number}", **arguments}
 
     def weather(self, number=1):
         """A call of the framework's own tool."""
-        return self.own_name, {"city": f"{self.token}-{number}"}
+        return self.own_name, {"city": f"{self.token}-city-{number}"}
 
     def plays(self, *turns, other=None):
         self.turns = turns
@@ -132,7 +132,7 @@ class Scene:
 
     def meanwhile(self, action, number=1):
         """Has something happen while the framework runs its own tool."""
-        self.own.meanwhile[f"{self.token}-{number}"] = action
+        self.own.meanwhile[f"{self.token}-city-{number}"] = action
 
     def asked(self):
         """The requests that the model got."""

@@ -62,12 +62,12 @@ def made(value, said):
 class Seen:
     """What a request shows of the conversation so far.
 
-    Some frameworks tell results as the words of a user: what these name counts as answered.
+    Results and summaries may be told as the words of a user: what these name counts as answered.
     """
 
     def __init__(self, messages):
         users = [text_of(message["content"]) for message in messages if message["role"] == "user"]
-        self.questions, self.told = len(users), users[1:]
+        self.questions, self.told = len(users), users
         results = {m["tool_call_id"]: text_of(m["content"]) for m in messages if m["role"] == "tool"}
         calls = [call for message in messages for call in message.get("tool_calls") or ()]
         self.results = [

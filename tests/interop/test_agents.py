@@ -6,6 +6,7 @@ Each in the form in which its users write it: `drivers/`. Those beside openai, l
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -25,11 +26,12 @@ class Framework:
 
     venv: str | None = None
     own_name: str = "weather"
-    end: type = Turn
+    end: Callable[..., Turn] = Turn
     cases: dict = field(default_factory=lambda: CASES)
     forms: tuple = ("whole", "streamed")
 
 
+final_answer = partial(Turn, [("final_answer", lambda said: {"answer": said})])
 EVERY_RUN = {"openai": Framework(), "langgraph": Framework(), "pydantic_ai": Framework()}
 ON_REQUEST = {
     "openai_agents": Framework("openai3"),
@@ -39,7 +41,8 @@ ON_REQUEST = {
     "llama_index": Framework("openai2"),
     "semantic_kernel": Framework("semantic_kernel", own_name="Skills-weather"),
     "crewai": Framework("crewai"),
-    "smolagents": Framework("openai3", end=partial(Turn, [("final_answer", lambda said: {"answer": said})])),
+    # It tells a model its calls as text, without their ids: what ran before a call of its own cannot be restored.
+    "smolagents": Framework("openai3", end=final_answer, cases=ALONE | {"mix": mix}),
     "instructor": Framework("openai2", cases=ALONE),
 }
 FRAMEWORKS = EVERY_RUN | (ON_REQUEST if VENVS.is_dir() else {})
