@@ -13,6 +13,7 @@
 //! | `credential.rs` | what a request's credential costs | a server that needs none |
 //! | `scrub.rs` | looking for a credential in what a server says | reading the same JSON |
 //! | `streams.rs` | streamed answers, passed on and executed | a proxy that copies bytes |
+//! | `kept.rs` | turns that go back in part, and histories that are made whole | the same with tools of the caller's alone; the whole history |
 //! | `traces.rs` | the tool loop with a record of each exchange | the same without |
 //!
 //! criterion gives the wall time of both. The table at the end is made in the same run and is
@@ -33,6 +34,7 @@
 
 mod credential;
 mod injection;
+mod kept;
 mod mcp_call;
 mod pair;
 mod pass_through;
@@ -65,6 +67,7 @@ fn main() {
         pass_through::group(&runtime),
         injection::group(&runtime),
         rounds::group(&runtime),
+        kept::group(&runtime),
         mcp_call::group(&runtime),
         credential::group(&runtime),
         scrub::group(&runtime),
@@ -79,6 +82,7 @@ fn main() {
     if std::env::args().any(|argument| argument == "--bench") {
         pair::print_table(&groups);
         streams::print_latency(&runtime, &ways);
+        kept::print_bytes(&runtime);
     }
     for group in &groups {
         group.check();

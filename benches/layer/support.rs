@@ -111,7 +111,8 @@ pub fn calls_tool(name: &str, calls: usize) -> String {
     completion("tool_calls", message)
 }
 
-fn completion(finish_reason: &str, message: serde_json::Value) -> String {
+/// A completion with this message.
+pub fn completion(finish_reason: &str, message: serde_json::Value) -> String {
     json!({
         "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "scripted",
         "choices": [{"index": 0, "message": message, "finish_reason": finish_reason}],

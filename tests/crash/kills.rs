@@ -18,7 +18,7 @@ use crate::support::sql::{intruder, open};
 use crate::writer::{ROLE, State, WORKERS, after, read};
 
 /// How often; in `.ci/run` 20 times.
-fn crashes() -> usize {
+pub fn crashes() -> usize {
     let crashes = std::env::var("MCP_LAYER_CRASHES");
     crashes.map_or(20, |crashes| crashes.parse().unwrap())
 }

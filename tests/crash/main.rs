@@ -6,7 +6,7 @@
 //! MCP_LAYER_CRASHES=1000 cargo test --all-features --test crash -- --nocapture
 //! ```
 //!
-//! Needs PostgreSQL 15 or newer (Debian: `postgresql`), and `unshare` for a small disk of its own.
+//! Needs `cargo build --example proxy` before, PostgreSQL 15 or newer (Debian: `postgresql`), and `unshare` for a small disk of its own.
 #![allow(
     clippy::unwrap_used,
     unreachable_pub,
@@ -16,7 +16,15 @@
 #[path = "../it/support/mod.rs"]
 mod support;
 
+#[path = "../proxy/support.rs"]
+#[allow(dead_code, reason = "this test needs a part of it")]
+mod proxy;
+
 mod child;
+mod conversations;
 mod disk;
 mod kills;
+mod scripted;
 mod writer;
+
+use support::evidence;

@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod auth_server;
+pub mod counting;
 pub mod described;
 pub mod dice;
 pub mod directory;
