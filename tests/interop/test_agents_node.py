@@ -52,7 +52,7 @@ def driver(drivers):
     return start
 
 
-@pytest.mark.parametrize(("name", "form", "case", "mode"), runs())
+@pytest.mark.parametrize(("name", "form", "case", "mode"), list(runs()))
 def test_each_tool_runs_once_and_its_result_arrives(name, form, case, mode, driver, scene):
     more = SCRIPTS[case](scene) or {}
     done = driver(name).run(**scene.task(case=form, stream=mode == "streamed", **more))
