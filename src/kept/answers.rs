@@ -20,6 +20,9 @@ pub(super) const NO_ANSWER: &str = "No result: the client did not answer this ca
 /// What a model is told of a call of ours in such a turn.
 const NOT_RUN: &str = "This call did not run: the client answered no call of this turn.";
 
+/// What a model is told of a call whose process was lost while it ran.
+const LOST: &str = "No result: the gateway was lost while this call ran. Nobody knows whether it was done: look before you call again.";
+
 /// What follows the message of a kept turn, whose calls these are.
 pub(super) fn answers(
     history: &History,
@@ -34,6 +37,9 @@ pub(super) fn answers(
     let answers = answers.map(|(place, (call, kept_call))| {
         if let Some(result) = &kept_call.result {
             return Some(result.clone());
+        }
+        if kept_call.has_begun {
+            return Some(tool_message(call, LOST));
         }
         let said = said(place).filter(|_| !kept_call.is_ours || kept.asks_first);
         match said {

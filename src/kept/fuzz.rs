@@ -20,7 +20,7 @@ fn kept() -> KeptTurn {
     let call = |id: &str| KeptCall {
         id: id.to_owned(),
         is_ours: id == "b",
-        result: None,
+        ..KeptCall::default()
     };
     let said = message(r#"{"role":"assistant","content":"Done."}"#);
     KeptTurn {

@@ -13,11 +13,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{hex::hex, random::fill_random};
-
-/// The largest record. Together with what a project may keep, it bounds what one exchange can push
-/// out.
-pub(crate) const RECORD: usize = 8 << 20;
+use crate::{hex::hex, random::fill_random, registry::EXCHANGE_LEN};
 
 /// An exchange as its journal says it; stored as one JSON text.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -94,7 +90,22 @@ impl Journal {
     /// The text; `None` if it is larger than a record may be.
     pub(crate) fn text(&self) -> Option<Arc<str>> {
         let text = serde_json::to_string(self).ok()?;
-        (text.len() <= RECORD).then(|| text.into())
+        (text.len() <= EXCHANGE_LEN).then(|| text.into())
+    }
+
+    /// What is left where there is no room for the rest: that the calls of the open batch ran.
+    pub(crate) fn lost(&self) -> Self {
+        let open = self.open.as_ref().map(|open| OpenBatch {
+            message: None,
+            is_cut: open.is_cut,
+            calls: open.calls.iter().map(OpenCall::lost).collect(),
+        });
+        Self {
+            writer: self.writer.clone(),
+            request: self.request.clone(),
+            open,
+            ..Self::default()
+        }
     }
 
     /// Returns `true` if nobody can know whether a call has run that must not run twice.
@@ -107,6 +118,16 @@ impl Journal {
         let calls = self.open.iter().flat_map(|open| &open.calls);
         let is_unknown = |call: &&OpenCall| call.result.is_none() && !call.may_run_again;
         calls.filter(is_unknown).map(|call| &*call.name)
+    }
+}
+
+impl OpenCall {
+    fn lost(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            may_run_again: false,
+            result: None,
+        }
     }
 }
 
@@ -160,7 +181,14 @@ mod tests {
     #[test]
     fn a_record_has_its_limit() {
         let mut journal = Journal::of(String::new());
-        journal.done = Some(raw(&format!("\"{}\"", "x".repeat(RECORD))));
+        journal.done = Some(raw(&format!("\"{}\"", "x".repeat(EXCHANGE_LEN))));
+        journal.open = Some(OpenBatch {
+            message: None,
+            is_cut: false,
+            calls: vec![call(true, Some("1"))],
+        });
         assert!(journal.text().is_none());
+        let lost = Journal::parse(&journal.lost().text().unwrap()).unwrap();
+        assert_eq!(lost.unknown().collect::<Vec<_>>(), ["s__f"]);
     }
 }

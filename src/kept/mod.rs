@@ -36,7 +36,7 @@ pub(crate) use self::{
     handed_back::handed_back,
     history::History,
     id::{CallIds, new_record},
-    journal::{Journal, KeptAnswer, OpenBatch, OpenCall, RECORD},
+    journal::{Journal, KeptAnswer, OpenBatch, OpenCall},
     output::{Answers, Part, Restored},
     tail::Tail,
     turn::{KeptCall, KeptTurn},

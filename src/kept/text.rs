@@ -30,6 +30,8 @@ struct CallText<'a> {
     ours: bool,
     #[serde(borrow)]
     result: Option<&'a RawValue>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    begun: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -95,6 +97,7 @@ impl<'a> CallText<'a> {
             id: call.id.clone(),
             ours: call.is_ours,
             result: call.result.as_ref().map(raw),
+            begun: call.has_begun,
         }
     }
 
@@ -103,6 +106,7 @@ impl<'a> CallText<'a> {
             id: self.id,
             is_ours: self.ours,
             result: self.result.map(|result| message(whole, result)),
+            has_begun: self.begun,
         }
     }
 }

@@ -37,12 +37,15 @@ pub(crate) struct KeptCall {
     pub(crate) is_ours: bool,
     /// The tool message of ours that answers it, once it has run.
     pub(crate) result: Option<Bytes>,
+    /// It has begun, and must not run twice: without a result it is lost, unless somebody holds the
+    /// record.
+    pub(crate) has_begun: bool,
 }
 
 /// The bytes of a record without any message, and of a call: at least as many as their
 /// text takes.
 const EMPTY: usize = 128;
-const CALL: usize = 48;
+const CALL: usize = 64;
 
 impl KeptTurn {
     /// The bytes that it takes: those of its text, and a few more.

@@ -3,7 +3,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::gateway::Gateway;
+use tokio::time::{Instant, sleep};
+
+use super::{
+    gateway::Gateway,
+    lease::{PAUSES, Place},
+};
 use crate::{
     caller::Caller,
     kept::{CallIds, KeptTurn},
@@ -31,6 +36,8 @@ pub(crate) struct Stored {
     pub(crate) id: ExchangeId,
     pub(crate) version: u64,
     pub(crate) turn: KeptTurn,
+    /// Its calls run.
+    pub(crate) is_leased: bool,
 }
 
 /// The store has no room, or did not answer in time.
@@ -68,10 +75,42 @@ impl Exchanges {
             Some(Stored {
                 id: stored.id,
                 version: stored.version,
+                is_leased: stored.is_leased,
                 turn: KeptTurn::read(&stored.data)?,
             })
         };
         Ok(found.into_iter().filter_map(read).collect())
+    }
+
+    /// The same, once none of their calls runs any more.
+    pub(crate) async fn settled(
+        &self,
+        ids: &[ExchangeId],
+        ends: Instant,
+    ) -> Result<Vec<Stored>, NotKept> {
+        let [mut pause, longest] = PAUSES;
+        loop {
+            let found = self.get(ids).await?;
+            if !found.iter().any(|stored| stored.is_leased) {
+                return Ok(found);
+            }
+            if Instant::now() + pause > ends {
+                return Err(NotKept);
+            }
+            sleep(pause).await;
+            pause = longest.min(pause * 2);
+        }
+    }
+
+    /// The place of a kept turn whose calls are to run.
+    pub(crate) fn place(&self, id: ExchangeId) -> Place {
+        Place {
+            exchanges: self.store.clone(),
+            owner: self.owner.clone(),
+            id,
+            topic: None,
+            life: None,
+        }
     }
 
     /// Keeps a turn, with room for so much more; returns the new version, or `None` where another

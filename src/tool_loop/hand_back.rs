@@ -7,14 +7,21 @@
 use std::{collections::HashMap, sync::Arc};
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
-use super::{exchanges::Exchanges, gateway::Gateway, receipt::HandedBack};
+use super::{
+    exchanges::Exchanges,
+    gateway::Gateway,
+    journal::{BatchJournal, turn_text},
+    lease::{After, Lease},
+    receipt::HandedBack,
+};
 use crate::{
     caller::Caller,
     catalog::Owner,
     chat::{ToolCall, Turn},
     kept::{KeptCall, KeptTurn, Tail, handed_back, new_record},
-    registry::{ExchangeId, ToolPolicy},
+    registry::{EXCHANGE_LEN, ExchangeId, ToolPolicy},
 };
 
 /// The most calls of a turn that goes back in part; an id says which of so many it is.
@@ -22,6 +29,9 @@ const CALLS: usize = 128;
 
 /// How often a record is read and written again where others write it at the same time.
 const ATTEMPTS: usize = 3;
+
+/// The bytes that say of a call that it has begun, at most.
+const BEGUN: usize = 16;
 
 /// What is kept of a request for later ones.
 #[derive(Default)]
@@ -151,7 +161,7 @@ impl Keeper {
         let call = |(call, owner): (&ToolCall, &Owner<'_>)| KeptCall {
             id: call.id.clone(),
             is_ours: !is_own(owner),
-            result: None,
+            ..KeptCall::default()
         };
         let mut kept = KeptTurn {
             before: self.executed.clone(),
@@ -188,22 +198,71 @@ impl Keeper {
         })
     }
 
-    /// Keeps the results of calls that an earlier request had left open, each with its place.
-    /// Returns `false` if they are lost.
+    /// Claims the open calls of a kept turn, each with its place and whether it may run twice; returns
+    /// what holds them, or `None` if they cannot be claimed. Those that another request has answered
+    /// since have their answers in [`result`](Self::result).
+    pub(crate) async fn begins(
+        &mut self,
+        record: ExchangeId,
+        open: &[(usize, bool)],
+        result_bytes: usize,
+        ends: Instant,
+    ) -> Option<(Lease, BatchJournal)> {
+        let (exchanges, kept) = (self.exchanges.as_ref()?, self.kept.get_mut(&record)?);
+        let version = self.versions.get_mut(&record)?;
+        for _ in 0..ATTEMPTS {
+            let mut begun = kept.clone();
+            let is_open = |place: usize| kept.calls.get(place).is_some_and(|c| c.result.is_none());
+            let open = open.iter().filter(|(place, _)| is_open(*place));
+            let open: Vec<_> = open.copied().collect();
+            for (place, may_run_again) in &open {
+                begun.calls[*place].has_begun = !may_run_again;
+            }
+            let text = turn_text(begun.clone());
+            // No more than was reserved when the turn was kept.
+            let more = open
+                .len()
+                .saturating_mul(result_bytes.saturating_sub(BEGUN));
+            let room = EXCHANGE_LEN.min(text.len().saturating_add(more));
+            let place = exchanges.place(record);
+            let lease = Lease::take(place, Some(*version), text, room, After::Release).await;
+            if let Some(lease) = lease {
+                let places = open.into_iter().map(|(place, _)| place).collect();
+                let journal = BatchJournal::of_turn(lease.clone(), begun, places);
+                return Some((lease, journal));
+            }
+            let again = exchanges.settled(&[record], ends).await.ok()?;
+            let again = again.into_iter().next()?;
+            (*kept, *version) = (again.turn, again.version);
+        }
+        None
+    }
+
+    /// The answer to a call of a kept turn, as far as it is known now.
+    pub(crate) fn result(&self, record: ExchangeId, place: usize) -> Option<Bytes> {
+        self.kept.get(&record)?.calls.get(place)?.result.clone()
+    }
+
+    /// Takes the results of calls that an earlier request had left open, each with its place, as they
+    /// were stored; returns `false` if they are lost.
     pub(crate) async fn answered(
         &mut self,
         record: ExchangeId,
         results: &[(usize, Bytes)],
+        lease: &Lease,
     ) -> bool {
-        let add = |kept: &mut KeptTurn| {
-            for (place, message) in results {
-                if let Some(call) = kept.calls.get_mut(*place) {
-                    // Whoever was first is in other histories by now.
-                    call.result.get_or_insert_with(|| message.clone());
-                }
-            }
+        lease.let_go().await;
+        let version = lease.version().await;
+        let (Some(kept), Some(version)) = (self.kept.get_mut(&record), version) else {
+            return false;
         };
-        self.change(record, add).await
+        self.versions.insert(record, version);
+        for (place, message) in results {
+            if let Some(call) = kept.calls.get_mut(*place) {
+                call.result = Some(message.clone());
+            }
+        }
+        true
     }
 
     /// Keeps the executed turns that end with this final text; returns `false` if they are lost.

@@ -1,6 +1,6 @@
 //! The journal of the exchange that runs: written before each batch and after it, under a lease.
 
-use std::{pin::pin, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures_util::future::{Either, join, select};
 use serde_json::value::RawValue;
@@ -12,7 +12,10 @@ use super::{
     lease::{After, Lease, Place},
     running::{Near, Runs},
 };
-use crate::kept::{Journal, KeptAnswer, OpenBatch, RECORD};
+use crate::{
+    kept::{Journal, KeptAnswer, KeptTurn, OpenBatch},
+    registry::EXCHANGE_LEN,
+};
 
 /// The time for which an exchange without a key is kept once it has failed or lost its caller.
 pub(crate) const LIFE: Duration = Duration::from_secs(10 * 60);
@@ -39,7 +42,15 @@ pub(crate) struct ExchangeJournal {
 /// Writes the results of a batch, also when the exchange is gone.
 pub(crate) struct BatchJournal {
     lease: Lease,
-    journal: Journal,
+    batch: Batch,
+}
+
+/// The record that has the batch.
+enum Batch {
+    /// Of an exchange, for a repeat of its request.
+    Exchange(Box<Journal>),
+    /// A kept turn, whose calls at these places were open.
+    Turn(Box<KeptTurn>, Vec<usize>),
 }
 
 impl ExchangeJournal {
@@ -87,39 +98,47 @@ impl ExchangeJournal {
         self.lease.is_some()
     }
 
-    /// Writes that this batch begins after all that is done, and reserves `room` for its results;
-    /// returns what writes its end, or `None` if it is not kept.
+    /// Writes that this batch begins after all that is done; returns what writes its end, or `None` if
+    /// it is not kept.
+    ///
+    /// No room is reserved for its results: where there is none, it is better kept that they ran than
+    /// nothing.
     pub(crate) async fn opens(
         &mut self,
         done: Box<RawValue>,
         open: OpenBatch,
-        room: usize,
     ) -> Option<BatchJournal> {
         self.journal.done = Some(done);
         self.journal.open = Some(open);
-        let Some(text) = self.journal.text() else {
-            // Older steps alone would make a repeat run the later ones again.
-            if let Some(lease) = self.lease.take() {
-                lease.set_after(After::Remove).await;
+        let is_stored = match self.journal.text() {
+            Some(text) => self.put(text).await,
+            None => false,
+        };
+        if !is_stored {
+            if self.lease.is_some() {
+                // Older steps alone would make a repeat run the later ones again.
+                let lost = self.journal.lost().text();
+                self.put(lost?).await;
             }
             return None;
-        };
-        let room = text.len().saturating_add(room).min(RECORD);
-        match &self.lease {
-            Some(lease) => {
-                if !lease.put(text, room).await {
-                    return None;
-                }
-                lease.set_after(After::Release).await;
-            }
-            None => {
-                let place = self.place.clone();
-                self.lease = Lease::take(place, None, text, room, After::Release).await;
-            }
         }
         let lease = self.lease.clone()?;
-        let journal = self.journal.clone();
-        Some(BatchJournal { lease, journal })
+        let batch = Batch::Exchange(Box::new(self.journal.clone()));
+        Some(BatchJournal { lease, batch })
+    }
+
+    async fn put(&mut self, text: Arc<str>) -> bool {
+        let room = text.len();
+        if let Some(lease) = &self.lease {
+            let is_stored = lease.put(text, room).await;
+            if is_stored {
+                lease.set_after(After::Release).await;
+            }
+            return is_stored;
+        }
+        let place = self.place.clone();
+        self.lease = Lease::take(place, None, text, room, After::Release).await;
+        self.lease.is_some()
     }
 
     /// Lets the record go, before the caller hears that there is no answer.
@@ -171,6 +190,12 @@ impl Drop for ExchangeJournal {
 }
 
 impl BatchJournal {
+    /// The journal of the open calls of a kept turn, whose record `lease` holds.
+    pub(crate) fn of_turn(lease: Lease, turn: KeptTurn, open: Vec<usize>) -> Self {
+        let batch = Batch::Turn(Box::new(turn), open);
+        Self { lease, batch }
+    }
+
     /// Runs `batch`, and stores its results; when the caller hangs up, repeats are told to wait for
     /// them.
     pub(crate) async fn keeps(
@@ -181,29 +206,62 @@ impl BatchJournal {
         let hung_up = pin!(hang_up.told());
         let results = match select(pin!(batch), hung_up).await {
             Either::Left((results, _)) => results,
-            Either::Right(((), batch)) => {
-                self.journal.is_forsaken = true;
-                join(batch, self.write()).await.0
-            }
+            Either::Right(((), batch)) => join(batch, self.forsaken()).await.0,
         };
-        let calls = self.journal.open.iter_mut();
-        let calls = calls.flat_map(|open| &mut open.calls);
-        let open = calls.filter(|call| call.result.is_none());
-        for (call, result) in open.zip(&results) {
-            call.result = result.as_ref().and_then(CallResult::kept);
-            // Then it never began, or changes nothing.
-            call.may_run_again |= result.is_none();
-        }
+        self.batch.end(&results);
         self.write().await;
         results
     }
 
-    async fn write(&self) {
-        let Some(text) = self.journal.text() else {
-            // Without the results, nobody knows that the calls ran.
-            return;
-        };
-        let room = text.len();
-        self.lease.put(text, room).await;
+    async fn forsaken(&mut self) {
+        if let Batch::Exchange(journal) = &mut self.batch {
+            journal.is_forsaken = true;
+            self.write().await;
+        }
     }
+
+    /// Without the results, nobody knows that the calls ran.
+    async fn write(&self) {
+        if let Some(text) = self.batch.text() {
+            let room = text.len();
+            self.lease.put(text, room).await;
+        }
+    }
+}
+
+impl Batch {
+    /// Adds the results; a call without one has never begun, or changes nothing.
+    fn end(&mut self, results: &[Option<CallResult>]) {
+        match self {
+            Self::Exchange(journal) => {
+                let calls = journal.open.iter_mut().flat_map(|open| &mut open.calls);
+                let open = calls.filter(|call| call.result.is_none());
+                for (call, result) in open.zip(results) {
+                    call.result = result.as_ref().and_then(CallResult::kept);
+                    call.may_run_again |= result.is_none();
+                }
+            }
+            Self::Turn(turn, open) => {
+                for (place, result) in open.iter().zip(results) {
+                    if let Some(call) = turn.calls.get_mut(*place) {
+                        call.result = result.as_ref().map(|result| result.message.clone());
+                        call.has_begun = false;
+                    }
+                }
+            }
+        }
+    }
+
+    fn text(&self) -> Option<Arc<str>> {
+        match self {
+            Self::Exchange(journal) => journal.text(),
+            Self::Turn(turn, _) => Some(turn_text(turn.as_ref().clone())),
+        }
+    }
+}
+
+/// The text of a kept turn, cut where it is larger than a record may be.
+pub(crate) fn turn_text(mut turn: KeptTurn) -> Arc<str> {
+    turn.fit(EXCHANGE_LEN);
+    turn.to_text().into()
 }

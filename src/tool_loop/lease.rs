@@ -28,6 +28,9 @@ const RENEWAL: Duration = Duration::from_secs(2);
 /// The longest wait for the store: every batch waits for it, and a caller with it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
+/// The first pause between two looks at a record that somebody holds; doubled up to the second.
+pub(crate) const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
+
 /// A record's place.
 #[derive(Clone)]
 pub(crate) struct Place {
@@ -61,6 +64,8 @@ struct State {
     /// The text of a write whose outcome is not known: the store was slow, or we did not wait.
     tried: Option<Arc<str>>,
     room: usize,
+    /// The last text was not stored.
+    is_behind: bool,
     /// Somebody else has it.
     is_lost: bool,
     after: After,
@@ -99,6 +104,7 @@ impl Lease {
             data: data.clone(),
             tried: None,
             room,
+            is_behind: false,
             is_lost: false,
             after,
         };
@@ -154,6 +160,13 @@ impl Lease {
         }
     }
 
+    /// The version that is stored, if it has the last text.
+    pub(crate) async fn version(&self) -> Option<u64> {
+        let state = self.0.state.lock().await;
+        let is_known = state.tried.is_none() && !state.is_lost && !state.is_behind;
+        state.version.filter(|_| is_known)
+    }
+
     /// Keeps this until the record is let go.
     pub(crate) fn ends(&self, ends: Ends) {
         *self.0.ends.lock().unwrap_or_else(PoisonError::into_inner) = Some(ends);
@@ -204,6 +217,8 @@ impl Held {
         let Place { owner, id, .. } = &self.place;
         let text = change.data.clone().unwrap_or_else(|| state.data.clone());
         state.tried = Some(text.clone());
+        state.is_behind |= change.data.is_some();
+        let has_no_text = change.data.is_none();
         let record = ExchangeRecord {
             topic: self.place.topic,
             data: change.data,
@@ -215,6 +230,7 @@ impl Held {
         match timeout(PATIENCE, put).await {
             Ok(Ok(Some(version))) => {
                 state.version = Some(version);
+                state.is_behind &= has_no_text;
                 state.data = text;
                 state.room = change.room;
                 state.tried = None;
@@ -243,6 +259,7 @@ impl Held {
             // No two writers store the same text.
             Some(stored) if stored.data == state.data || stored.data == *tried => {
                 state.version = Some(stored.version);
+                state.is_behind &= stored.data != *tried;
                 state.data = stored.data;
             }
             None if state.version.is_none() => {}

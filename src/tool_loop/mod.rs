@@ -77,6 +77,7 @@ use self::{
     call_result::CallResult,
     caller_stream::CallerStream,
     delivery::{Delivery, NoTurn, Reading, Reply, Shown, is_readable},
+    exchanges::NotKept,
     execute::{Approval, Batch},
     failure::Failure,
     hand_back::Keeper,
@@ -175,7 +176,9 @@ pub(crate) async fn run(
         caller,
         history,
     } = incoming;
-    let Some((mut request, options)) = options_of(&gateway, request).await else {
+    // What a history resumes is known once it is whole.
+    let is_whole = history.is_none();
+    let Some((mut request, options)) = options_of(&gateway, request, is_whole).await else {
         let refusal = Refusal::new(Kind::InvalidJson, "the request could not be read");
         return Ok(refused(&refusal));
     };
@@ -242,13 +245,14 @@ pub(crate) async fn run(
 async fn options_of(
     gateway: &Arc<Gateway>,
     mut request: ChatRequest,
+    is_whole: bool,
 ) -> Option<(ChatRequest, Result<Options, Refusal>)> {
     let gateway = gateway.clone();
     let size = request.bytes().len();
     let read = move || {
         let settings = &gateway.settings;
         let options = Options::read(&mut request, settings).and_then(|options| {
-            if options.enabled && options.resume && apart::is_large(size) {
+            if options.enabled && options.resume && is_whole && apart::is_large(size) {
                 // A large forged turn is found out here, on the thread for expensive work.
                 resume::open_turn(&request, &settings.limits)?;
             }
@@ -394,6 +398,16 @@ struct Exchange {
     streamed: Option<KeptAnswer>,
     /// The results that the next batch has from an equal request.
     known: Vec<Option<CallResult>>,
+}
+
+/// The open calls of a kept turn, once they have run.
+#[derive(Default)]
+struct Opened {
+    /// The tool messages, in the order of the calls.
+    texts: Vec<Bytes>,
+    /// What ran for this request.
+    ran: Vec<CallResult>,
+    is_kept: bool,
 }
 
 /// What the model's service says to a turn.
@@ -592,6 +606,10 @@ impl Exchange {
             self.is_incomplete = true;
             self.receipt.tell_incomplete();
         }
+        if !self.keeper.offers() {
+            // A caller who has not asked for tools of ours is told nothing of them.
+            self.receipt.kept(true);
+        }
         let (exchanges, sent) = (whole.exchanges, whole.sent);
         let mut messages = sent[..untouched].to_vec();
         let is_open = matches!(parts.last(), Some(Part::Answers(_)));
@@ -608,11 +626,10 @@ impl Exchange {
                 Part::Message(message) => messages.push(message),
                 Part::Answers(answers) => {
                     let approves = resumes && place + 1 == all;
-                    let (ran, is_kept) = self.run_open(&answers, approves).await;
-                    all_kept &= is_kept;
-                    let texts = ran.iter().map(|result| result.message.clone());
-                    restore::add_answers(&mut messages, answers, texts);
-                    results.extend(ran);
+                    let opened = self.run_open(&answers, approves).await?;
+                    all_kept &= opened.is_kept;
+                    restore::add_answers(&mut messages, answers, opened.texts);
+                    results.extend(opened.ran);
                 }
             }
         }
@@ -636,26 +653,62 @@ impl Exchange {
         Ok(())
     }
 
-    /// Runs the open calls of a kept turn, under all checks, and keeps their results; `false` if
-    /// that failed.
-    async fn run_open(&mut self, answers: &Answers, approves: bool) -> (Vec<CallResult>, bool) {
+    /// Runs the open calls of a kept turn, under all checks, and keeps their results.
+    ///
+    /// # Errors
+    /// They cannot be claimed at the moment: nothing of them has run.
+    async fn run_open(&mut self, answers: &Answers, approves: bool) -> Result<Opened, Refusal> {
         let open = restore::open_calls(answers);
         if open.is_empty() || answers.asks_first && !approves {
-            return (Vec::new(), true);
+            return Ok(Opened {
+                is_kept: true,
+                ..Opened::default()
+            });
         }
-        let catalog = self.catalog_of(answers.record).await;
-        let calls: Vec<ToolCall> = open.iter().map(|(_, call)| (*call).clone()).collect();
+        let (places, calls): (Vec<usize>, Vec<ToolCall>) = open
+            .into_iter()
+            .map(|(place, call)| (place, call.clone()))
+            .unzip();
+        let (record, catalog) = (answers.record, self.catalog_of(answers.record).await);
         let owners = claim::owners(&calls, &catalog, &self.request.tools);
-        let calls: Vec<_> = calls.iter().zip(owners).collect();
+        let begin = places.iter().copied().zip(owners.iter().map(may_run_again));
+        let begin: Vec<_> = begin.collect();
+        let result_bytes = self.gateway.settings.limits.result_bytes;
+        let ends = self.budget.deadline();
+        let begun = self.keeper.begins(record, &begin, result_bytes, ends).await;
+        let (lease, journal) = begun.ok_or_else(|| exchanges::unavailable(NotKept))?;
+        // Another request may have answered some of them since.
+        let known = places
+            .iter()
+            .map(|place| self.keeper.result(record, *place));
+        let known: Vec<Option<Bytes>> = known.collect();
+        let calls = calls.iter().zip(owners).zip(&known);
+        let calls = calls.filter(|(_, known)| known.is_none());
+        let calls: Vec<_> = calls.map(|(call, _)| call).collect();
         let approval = match answers.asks_first {
             true => Approval::Given,
             false => Approval::Needed,
         };
-        let results = self.batch(&catalog, None, &calls, approval).await;
-        let messages = results.iter().map(|result| result.message.clone());
-        let messages: Vec<_> = open.iter().map(|(place, _)| *place).zip(messages).collect();
-        let is_kept = self.keeper.answered(answers.record, &messages).await;
-        (results, is_kept)
+        let ran = match calls.is_empty() {
+            true => Vec::new(),
+            false => {
+                self.run_calls(&catalog, &calls, approval, Some(journal))
+                    .await
+            }
+        };
+        let mut results = ran.iter().map(|result| result.message.clone());
+        let texts = known
+            .into_iter()
+            .map(|known| known.or_else(|| results.next()));
+        let texts: Vec<Bytes> = texts.flatten().collect();
+        let results = places.into_iter().zip(texts.iter().cloned());
+        let results: Vec<_> = results.collect();
+        let is_kept = self.keeper.answered(record, &results, &lease).await;
+        Ok(Opened {
+            texts,
+            ran,
+            is_kept,
+        })
     }
 
     /// The tools for the open calls of a kept turn: those of this request, or, if it asks for none,
@@ -716,6 +769,8 @@ impl Exchange {
             self.receipt.add_round(None, &results);
         }
         let results = results.into_iter().map(|result| result.message);
+        let results: Vec<_> = results.collect();
+        self.keeper.add(&results);
         Ok(resume::answers(turn, results))
     }
 
@@ -1072,7 +1127,7 @@ impl Exchange {
         let call =
             |((call, owner), known): (&(&ToolCall, Owner<'_>), &Option<CallResult>)| OpenCall {
                 name: short(call.function.as_deref().unwrap_or_default()),
-                may_run_again: owner.entry().is_none_or(Entry::is_read_only),
+                may_run_again: may_run_again(owner),
                 result: known.as_ref().and_then(CallResult::kept),
             };
         let open = OpenBatch {
@@ -1080,8 +1135,7 @@ impl Exchange {
             is_cut: calls.iter().any(|(call, _)| call.is_cut()),
             calls: calls.iter().zip(known).map(call).collect(),
         };
-        let room = calls.len() * self.gateway.settings.limits.result_bytes;
-        journal.opens(done, open, room).await
+        journal.opens(done, open).await
     }
 
     /// Runs calls; where a journal takes the results, also to their end if the caller hangs up.
@@ -1201,6 +1255,11 @@ impl Exchange {
         self.record.end(ending);
         result
     }
+}
+
+/// Returns `true` if a call with this owner changes nothing.
+fn may_run_again(owner: &Owner<'_>) -> bool {
+    owner.entry().is_none_or(Entry::is_read_only)
 }
 
 /// The results that these calls have.

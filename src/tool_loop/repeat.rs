@@ -8,7 +8,7 @@
 //! | steps that another exchange holds | a request that says that it repeats waits; others run |
 //! | an answer, with a key | that answer |
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{
     gateway::Gateway,
     journal::{ExchangeJournal, KEYED_LIFE, LIFE},
-    lease::{After, Lease, PATIENCE, Place},
+    lease::{After, Lease, PATIENCE, PAUSES, Place},
     running::{Near, Runs},
 };
 use crate::{
@@ -41,9 +41,6 @@ const RETRIES: HeaderName = HeaderName::from_static("x-stainless-retry-count");
 
 /// The longest key in bytes, as in other APIs with such a header.
 const KEY_LEN: usize = 255;
-
-/// The first pause between two looks at an exchange that still runs; doubled up to the second.
-const PAUSES: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(1)];
 
 /// The attempts to store the journal of a key once more: where one failed, another request may have
 /// it.

@@ -9,6 +9,7 @@ use memchr::memmem;
 use super::{
     exchanges::{Exchanges, unavailable},
     gateway::Gateway,
+    limits::after,
 };
 use crate::{
     apart,
@@ -58,7 +59,8 @@ pub(crate) async fn whole(
         return Ok(None);
     };
     let (mut kept, mut versions) = (HashMap::new(), HashMap::new());
-    let found = exchanges.get(&history.records()).await;
+    let ends = after(gateway.settings.limits.deadline);
+    let found = exchanges.settled(&history.records(), ends).await;
     for stored in found.map_err(unavailable)? {
         versions.insert(stored.id, stored.version);
         kept.insert(stored.id, stored.turn);

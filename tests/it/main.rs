@@ -55,6 +55,7 @@ mod real_tools;
 mod receipt_places;
 mod rejected_members;
 mod repeats;
+mod repeats_of_turns;
 mod secrets;
 mod streamed_attacks;
 mod streamed_faults;

@@ -200,7 +200,8 @@ async fn a_store_that_fails_after_a_call_loses_nothing_that_can_be_told() {
         ];
         let gateway = Gateway::new(script).await;
         let gateway = gateway.layered(|layer| layer.with_exchanges(exchanges.clone()));
-        exchanges.fail_after(1);
+        // To look for a repeat, to reserve room, and to write the journal of the call twice.
+        exchanges.fail_after(4);
         let (reply, message) = Framework::new(false).ask(&gateway).await;
         assert_eq!(gateway.server.calls(), 1);
         assert_eq!(message["tool_calls"].as_array().unwrap().len(), 2);

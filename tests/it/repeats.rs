@@ -100,7 +100,7 @@ async fn a_request_that_failed_after_a_tool_goes_on_when_it_comes_again() {
 
 /// A layer that asks no turn twice by itself.
 fn once_each(layer: McpLayer) -> McpLayer {
-    layer
+    layer.with_turn_retries(0)
 }
 
 #[tokio::test]
@@ -539,7 +539,7 @@ async fn without_exchanges_a_caller_who_hangs_up_cancels_everything() {
 }
 
 /// A server with the tool `act`, which hangs at its first call, and then is quick.
-async fn acting(is_read_only: bool) -> Evil {
+pub async fn acting(is_read_only: bool) -> Evil {
     let calls = AtomicUsize::new(0);
     Evil::stateless(move |request| {
         let tool = json!({"name": "act", "inputSchema": {"type": "object"},
@@ -589,9 +589,9 @@ async fn a_call_that_changes_nothing_is_cancelled_by_a_hang_up_and_runs_again() 
 
 /// A store that cannot be reached any more once its process is dead.
 #[derive(Clone, Default)]
-struct Mortal {
-    store: MemoryExchanges,
-    is_dead: Arc<AtomicBool>,
+pub struct Mortal {
+    pub store: MemoryExchanges,
+    pub is_dead: Arc<AtomicBool>,
 }
 
 impl Mortal {

@@ -303,7 +303,7 @@ async fn a_session_of_an_exchange_ends_with_it() {
 async fn a_session_of_an_exchange_ends_when_its_caller_hangs_up() {
     for transport in [Transport::StreamableHttp, Transport::Sse] {
         let (notebook, server) = stateful(transport, ShareSession::Exchange, 1).await;
-        let layer = layer(server);
+        let layer = layer(server).without_exchanges();
         exchange(&layer, Who::of("a"), "note").await;
         until("the first has ended", || notebook.open() == 1).await;
         notebook.holds_calls(true);

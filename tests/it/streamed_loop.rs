@@ -446,6 +446,7 @@ async fn a_caller_that_hangs_up_while_tools_run_has_them_cancelled() {
         finish("tool_calls"),
     ];
     let gateway = gateway([streams(&slow)]).await;
+    let gateway = gateway.layered(McpLayer::without_exchanges);
     let request: Request<Full<_>> = chat(streamed(json!({})).to_string());
     let mut body = gateway.respond(request).await.unwrap().into_body();
     let first = body.frame().await.unwrap().unwrap().into_data().unwrap();

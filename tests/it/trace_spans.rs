@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 
 use http_body_util::BodyExt;
-use mcp_layer::{Streaming, trace};
+use mcp_layer::{McpLayer, Streaming, trace};
 use serde_json::json;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -298,6 +298,7 @@ async fn a_cancelled_call_has_its_line_and_its_span() {
     let _other = tracing::Dispatch::new(tracing_subscriber::registry());
     let (seer, _guard) = seer();
     let gateway = Gateway::new([calls(&[("s__slow", json!({"ms": 60_000}))])]).await;
+    let gateway = gateway.layered(McpLayer::without_exchanges);
     let body = auto(json!({}));
     tokio::select! {
         _ = gateway.send(&body).instrument(outer()) => panic!("an answer"),

@@ -53,6 +53,7 @@ fn kept(number: u8) -> KeptTurn {
         id: format!("c{number}{place}"),
         is_ours: place == 1,
         result: result.map(bytes),
+        has_begun: false,
     };
     KeptTurn {
         before: vec![

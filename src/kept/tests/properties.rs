@@ -104,6 +104,7 @@ impl Talk {
                 id: call["id"].as_str().unwrap().into(),
                 is_ours: *is_ours,
                 result: is_ours.then_some(bytes),
+                has_begun: false,
             });
             if !is_ours {
                 let id: Value = match is_kept {
