@@ -76,9 +76,18 @@ class Driver:
         """What the framework's program made of a task: `{"text": …}`, or `{"error": …}`."""
         self._process.stdin.write(json.dumps(task) + "\n")
         self._process.stdin.flush()
-        line = self._process.stdout.readline()
+        try:
+            line = self._process.stdout.readline()
+        except BaseException:
+            # A late answer would be taken for that of the next task.
+            self._process.kill()
+            self._process.wait()
+            raise
         assert line, f"the driver ended; see {self.log}"
         return json.loads(line)
+
+    def has_ended(self):
+        return self._process.poll() is not None
 
     def stop(self):
         # It has nothing to finish, and some frameworks take seconds for that.
@@ -214,7 +223,7 @@ def drivers():
     running = {}
 
     def driver(name, command, env=None):
-        if name not in running:
+        if name not in running or running[name].has_ended():
             running[name] = Driver(name, command, env)
         return running[name]
 
