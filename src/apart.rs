@@ -31,7 +31,8 @@ pub(crate) fn is_large(size: usize) -> bool {
     size > READ_HERE
 }
 
-/// Reads a request of this size: a large one apart, few at a time; `None` where that panicked.
+/// Reads a request, or a kept exchange, of this size: a large one apart, few at a time; `None` where
+/// that panicked.
 ///
 /// # Cancellation
 /// As for [`run`].

@@ -59,6 +59,16 @@ pin_project! {
 type Relayed<E> = Pin<Box<dyn Body<Data = Bytes, Error = E> + Send>>;
 
 impl<B: Body<Data = Bytes>> McpBody<B> {
+    /// All of an answer that the layer wrote; `None` for any other.
+    pub(crate) fn written_bytes(&self) -> Option<Bytes> {
+        match &self.kind {
+            Kind::Written { segments } => {
+                Some(concat(&segments.iter().cloned().collect::<Vec<_>>()))
+            }
+            _ => None,
+        }
+    }
+
     pub(crate) fn relayed(
         body: impl Body<Data = Bytes, Error = B::Error> + Send + 'static,
     ) -> Self {

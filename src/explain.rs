@@ -39,8 +39,8 @@ impl Explainer {
         tokens: &CallerTokens,
     ) -> Result<Explanation, Refusal> {
         let request = match ChatRequest::parse(body) {
-            Ok(request) => request,
-            Err(Unread::NotOurs) => return Ok(Explanation::default()),
+            Ok(request) if request.mcp.is_some() => request,
+            Ok(_) | Err(Unread::NotOurs) => return Ok(Explanation::default()),
             Err(unread) => {
                 let refusal = Option::<Refusal>::from(unread);
                 let not_json = || Refusal::new(Kind::InvalidJson, "the request is not valid JSON");

@@ -18,7 +18,7 @@ use crate::{
     schema_dialect::SchemaDialect,
     service::McpService,
     settings::{Limits, OnMaxRounds, OwnTools, Paths, Settings, Streaming},
-    tool_loop::{Gateway, Remembered},
+    tool_loop::{Gateway, Remembered, Running},
     trace::{Payloads, TraceSink},
     trace_parent::TraceParent,
 };
@@ -86,6 +86,8 @@ pub struct McpLayer {
     room: Arc<Room>,
     /// Shared likewise.
     remembered: Arc<Remembered>,
+    /// Shared likewise.
+    running: Arc<Running>,
     exchanges: Option<Arc<dyn ExchangeStore>>,
 }
 
@@ -98,6 +100,7 @@ impl McpLayer {
             connections: Arc::default(),
             room: Arc::default(),
             remembered: Arc::default(),
+            running: Arc::default(),
             exchanges: Some(Arc::new(MemoryExchanges::default())),
         }
     }
@@ -157,6 +160,19 @@ impl McpLayer {
     #[must_use]
     pub fn with_on_max_rounds(mut self, on_max_rounds: OnMaxRounds) -> Self {
         self.settings.on_max_rounds = on_max_rounds;
+        self
+    }
+
+    /// Replaces how often a turn of the model is asked for again that fails once tools have run; by
+    /// default 2. With 0 the caller gets each failure, as `400 upstream_error`.
+    ///
+    /// Repeated is what may succeed then: no answer, one that breaks off or has no choices, and the
+    /// statuses 408, 429 and 5xx. `Retry-After` counts up to 10 s; a service that asks for more is
+    /// not asked again. Without it the waits are about 0.5 s and 1 s. No repeat begins behind the
+    /// [deadline](Limits::deadline), nor once the caller of a stream has a part of the turn.
+    #[must_use]
+    pub fn with_turn_retries(mut self, turn_retries: u32) -> Self {
+        self.settings.turn_retries = turn_retries;
         self
     }
 
@@ -283,6 +299,7 @@ impl McpLayer {
             connections,
             room: Arc::clone(&self.room),
             remembered: Arc::clone(&self.remembered),
+            running: Arc::clone(&self.running),
             exchanges: self.exchanges.clone(),
         }
     }

@@ -5,6 +5,8 @@ use std::fmt;
 use http::StatusCode;
 use serde_json::json;
 
+use crate::json::quoted;
+
 /// An error answer of the layer.
 ///
 /// `Display` is the message: it says what to do, and contains no secret.
@@ -33,6 +35,8 @@ pub(crate) enum Kind {
     ProjectMissing,
     Registry,
     Upstream,
+    IdempotencyKeyReused,
+    OutcomeUnknown,
 }
 
 impl Kind {
@@ -43,7 +47,11 @@ impl Kind {
             | Self::ServerInactive
             | Self::ToolNameConflict
             | Self::TooManyTools
-            | Self::RequiresNonStream => StatusCode::BAD_REQUEST,
+            | Self::RequiresNonStream
+            | Self::IdempotencyKeyReused
+            | Self::OutcomeUnknown
+            // A status that no client repeats: tools have run.
+            | Self::Upstream => StatusCode::BAD_REQUEST,
             Self::CredentialRequired => StatusCode::UNAUTHORIZED,
             Self::TooManyCredentials => StatusCode::TOO_MANY_REQUESTS,
             Self::ServerNotFound => StatusCode::NOT_FOUND,
@@ -51,7 +59,6 @@ impl Kind {
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
             Self::ProjectMissing | Self::Registry => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Upstream => StatusCode::BAD_GATEWAY,
         }
     }
 
@@ -72,6 +79,8 @@ impl Kind {
             Self::ProjectMissing => "mcp_project_missing",
             Self::Registry => "mcp_registry_error",
             Self::Upstream => "upstream_error",
+            Self::IdempotencyKeyReused => "idempotency_key_reused",
+            Self::OutcomeUnknown => "outcome_unknown",
         }
     }
 }
@@ -111,12 +120,26 @@ impl Refusal {
 
     /// Returns the body in OpenAI's shape.
     pub(crate) fn body(&self) -> String {
-        let kind = match self.status().is_client_error() {
+        self.body_with([])
+    }
+
+    /// Returns the body with these further members of `error`, which are JSON texts.
+    pub(crate) fn body_with<'a>(
+        &self,
+        members: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> String {
+        let is_theirs = self.status().is_client_error() && self.kind != Kind::Upstream;
+        let kind = match is_theirs {
             true => "invalid_request_error",
             false => "server_error",
         };
-        json!({"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code()}})
-            .to_string()
+        let mut error = json!({"message": self.message, "type": kind, "param": self.param, "code": self.code()})
+            .to_string();
+        error.pop();
+        for (name, value) in members {
+            error.push_str(&format!(",{}:{value}", quoted(name)));
+        }
+        format!(r#"{{"error":{error}}}}}"#)
     }
 }
 

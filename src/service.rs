@@ -35,8 +35,9 @@ use crate::{
 /// inner service makes a request wait inside of its future.
 ///
 /// # Cancellation
-/// Dropping the future ends the exchange: nothing new starts, tool calls that run are cancelled
-/// at their servers, and the inner service's future is dropped.
+/// Dropping the future ends the exchange: nothing new starts, and the inner service's future is
+/// dropped. Tool calls that run are cancelled at their servers; where exchanges are kept, only those
+/// that change nothing are, and the others end for a repeat of the request.
 #[derive(Clone)]
 pub struct McpService<S> {
     inner: S,
@@ -120,16 +121,18 @@ where
         return Ok(tool_loop::refused(&too_much(excess, limits)));
     }
     let ours = match may_be_ours(&read) {
-        Some(body) => tool_loop::read(body).await,
+        Some(body) => {
+            let caller = |request: &_| Caller::of(&parts, tokens, request);
+            tool_loop::read(&gateway, body, caller).await
+        }
         None => Ok(None),
     };
     match ours {
         Ok(Some(request)) => {
-            let caller = Caller::of(&parts, tokens, &request);
             // The frames are gone; what the request was made of stays until the exchange ends.
             let upstream = Upstream::new(Inner::new(inner), parts, read.into_held());
             // The loop is large, and most requests pass: they get a future without it.
-            let answer = Box::pin(tool_loop::run(gateway, request, upstream, caller)).await;
+            let answer = Box::pin(tool_loop::run(gateway, request, upstream)).await;
             answer.map(restored).map_err(InnerError::restore)
         }
         Ok(None) => {

@@ -18,6 +18,9 @@ pub(crate) const ROUNDS: u64 = 5;
 /// less time left, and a batch gets the time left minus this.
 pub(crate) const LAST_TURN: Duration = Duration::from_secs(30);
 
+/// The repeats of a turn that fails once tools have run.
+pub(crate) const TURN_RETRIES: u32 = 2;
+
 /// Limits of one request.
 ///
 /// The limits of one server are in [`mcp::ServerLimits`](crate::mcp::ServerLimits).
@@ -123,11 +126,12 @@ pub enum OwnTools {
     Whole,
 }
 
-/// What happens when the rounds of a request are used up: `mcp.on_max_rounds`.
+/// What happens when the rounds of a request, or its time, are used up: `mcp.on_max_rounds`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnMaxRounds {
-    /// The model is told so, and asked once more for an answer.
+    /// The model is told so, and asked once more, for an answer. That ends with `finish_reason:
+    /// "length"`, and says that it is not finished if it says nothing else.
     #[default]
     Answer,
     /// The turn goes back to the caller, unexecuted.
@@ -144,6 +148,8 @@ pub(crate) struct Settings {
     pub(crate) streaming: Streaming,
     pub(crate) own_tools: OwnTools,
     pub(crate) on_max_rounds: OnMaxRounds,
+    /// The repeats of a turn that fails once tools have run.
+    pub(crate) turn_retries: u32,
     /// The dialect of the upstream, and the longest description; `None`: those of the connections.
     pub(crate) dialect: Option<SchemaDialect>,
     pub(crate) description_bytes: Option<usize>,
@@ -183,6 +189,7 @@ impl Default for Settings {
             streaming: Streaming::default(),
             own_tools: OwnTools::default(),
             on_max_rounds: OnMaxRounds::default(),
+            turn_retries: TURN_RETRIES,
             dialect: None,
             description_bytes: None,
             receipt: true,

@@ -1,12 +1,14 @@
-//! A quick test of bytes for a possible member `mcp`.
+//! A quick test of bytes for a possible member `mcp`, or an id of a call that went back to the caller.
 
 use std::sync::LazyLock;
 
 use bytes::Bytes;
-use memchr::memmem::Finder;
+use memchr::memmem::{self, Finder};
 
+/// The beginning of the plain name, and of ids.
+const NAME: &[u8] = b"\"mcp";
 /// The plain name.
-const NAME: &[u8] = b"\"mcp\"";
+const MEMBER: &[u8] = b"\"mcp\"";
 /// The beginning of the escapes for its letters, U+006D, U+0063 and U+0070, and what may follow it.
 /// Common escapes, such as `\u00e9` and `\u001b`, do not match.
 const ESCAPE: &[u8] = b"\\u00";
@@ -41,15 +43,24 @@ pub(crate) fn may_have_mcp<'a>(frames: impl Iterator<Item = &'a Bytes>) -> bool 
     false
 }
 
+/// Returns true if the name occurs in `body`, and not only the beginning of an id.
+pub(crate) fn names_mcp(body: &[u8]) -> bool {
+    memmem::find(body, MEMBER).is_some() || has_escape(body)
+}
+
 fn has_spelling(bytes: &[u8]) -> bool {
     // To build a finder takes as long as to search a short body.
-    static FINDERS: LazyLock<[Finder<'_>; 2]> = LazyLock::new(|| [NAME, ESCAPE].map(Finder::new));
-    let [name, escape] = &*FINDERS;
+    static FINDER: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(NAME));
+    FINDER.find(bytes).is_some() || has_escape(bytes)
+}
+
+fn has_escape(bytes: &[u8]) -> bool {
+    static FINDER: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(ESCAPE));
     let is_letter = |at: usize| {
         let behind = &bytes[at + ESCAPE.len()..];
         LETTERS.iter().any(|letter| behind.starts_with(letter))
     };
-    name.find(bytes).is_some() || escape.find_iter(bytes).any(is_letter)
+    FINDER.find_iter(bytes).any(is_letter)
 }
 
 #[cfg(test)]
@@ -80,9 +91,10 @@ mod tests {
                 [Bytes::from(format!("{{{name}:{{}}}}"))].iter()
             ));
         }
-        assert!(!sniff(&[r#"{"model":"mcp-1","messages":[]}"#]));
+        assert!(sniff(&[r#"{"id":"mcp_0"}"#]) && !names_mcp(br#"{"id":"mcp_0"}"#));
+        assert!(!sniff(&[r#"{"model":"my-mcp-1","messages":[]}"#]));
         assert!(!sniff(&[
-            r#"{"content":"caf\u00e9 \u001b \u0000","mcpx":1}"#
+            r#"{"content":"caf\u00e9 \u001b \u0000","xmcp":1}"#
         ]));
         assert!(!sniff(&[]));
     }
@@ -111,7 +123,7 @@ mod tests {
             frames in prop::collection::vec(prop_oneof!["[\"mcp\\\\u0067]{0,9}", "\"mcp|\\\\u00|cp\""], 0..6)
         ) {
             let whole = frames.concat();
-            let spellings = ["\"mcp\"", "\\u006", "\\u0070"];
+            let spellings = ["\"mcp", "\\u006", "\\u0070"];
             let found = spellings.iter().any(|spelling| whole.contains(spelling));
             let frames: Vec<_> = frames.into_iter().map(Bytes::from).collect();
             prop_assert_eq!(may_have_mcp(frames.iter()), found);

@@ -16,6 +16,9 @@ const DESCRIPTION_LEN: usize = 60;
 /// Servers listed at the same time.
 const AT_ONCE: usize = 32;
 
+/// What an operator of several replicas has to know where there is no database.
+pub const IN_MEMORY: &str = "exchanges are kept in memory: where several replicas run, a caller has to reach the same one each time, or give them a database";
+
 /// The result of the check.
 pub struct Report {
     /// The report for people.

@@ -15,7 +15,7 @@ use clap::{
 };
 use http::HeaderValue;
 use mcp_layer::{
-    Price, SchemaDialect, Streaming,
+    OnMaxRounds, OwnTools, Price, SchemaDialect, Streaming,
     secret::{Doubtful, ExposeSecret, SecretString},
     trace::Payloads,
 };
@@ -71,6 +71,13 @@ pub struct Flags {
     /// return-tool-calls]
     #[arg(long, value_name = "MODE")]
     streaming: Option<StreamingMode>,
+    /// What becomes of a turn that calls tools of the caller's own beside those of servers [default:
+    /// split]
+    #[arg(long, value_name = "MODE")]
+    own_tools: Option<OwnToolsMode>,
+    /// What happens when the rounds of a request are used up [default: answer]
+    #[arg(long, value_name = "MODE")]
+    on_max_rounds: Option<MaxRoundsMode>,
     /// Words in which the upstream reads the schemas of tools [default: standard]
     #[arg(long, value_name = "DIALECT")]
     schema_dialect: Option<DialectMode>,
@@ -81,7 +88,7 @@ pub struct Flags {
     /// plain http, such as 127.0.0.0/8; repeatable
     #[arg(long, value_name = "RULE")]
     allow_egress: Vec<String>,
-    /// Database for servers and credentials: sqlite://PATH or postgres://USER@HOST/DATABASE
+    /// Database for servers, credentials and kept exchanges: sqlite://PATH or postgres://USER@HOST/DATABASE
     /// [default: in memory]
     #[arg(long, value_name = "URL")]
     database: Option<String>,
@@ -143,6 +150,26 @@ pub enum StreamingMode {
 
 #[derive(Clone, Copy, Default, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
+pub enum OwnToolsMode {
+    /// The caller gets its own calls alone; the others run when it sends its answers
+    #[default]
+    Split,
+    /// The caller gets the whole turn, and may resume to run the rest
+    Whole,
+}
+
+#[derive(Clone, Copy, Default, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum MaxRoundsMode {
+    /// The model is told so, and asked once more for an answer
+    #[default]
+    Answer,
+    /// The caller gets the turn, and may resume to run it
+    Return,
+}
+
+#[derive(Clone, Copy, Default, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub enum DialectMode {
     /// JSON Schema, as OpenAI, Anthropic and most others read it
     #[default]
@@ -190,11 +217,13 @@ pub struct Config {
     pub origins: Origins,
     pub trusted: Trusted,
     pub streaming: Streaming,
+    pub own_tools: OwnTools,
+    pub on_max_rounds: OnMaxRounds,
     pub dialect: SchemaDialect,
     /// The longest description of a tool in bytes; absent: the library's default.
     pub description_limit: Option<usize>,
     pub egress: Vec<String>,
-    /// The database; absent: servers and credentials are kept in memory.
+    /// The database; absent: servers, credentials and exchanges are kept in memory.
     pub database: Option<Database>,
     /// The operator's side, if there is one.
     pub admin: Option<admin::Side>,
@@ -377,6 +406,18 @@ impl Config {
                 StreamingMode::ReturnToolCalls => Streaming::ReturnToolCalls,
                 StreamingMode::Reject => Streaming::Reject,
                 StreamingMode::Execute => Streaming::Execute,
+            },
+            own_tools: match flags.own_tools.or(file.own_tools).unwrap_or_default() {
+                OwnToolsMode::Split => OwnTools::Split,
+                OwnToolsMode::Whole => OwnTools::Whole,
+            },
+            on_max_rounds: match flags
+                .on_max_rounds
+                .or(file.on_max_rounds)
+                .unwrap_or_default()
+            {
+                MaxRoundsMode::Answer => OnMaxRounds::Answer,
+                MaxRoundsMode::Return => OnMaxRounds::Return,
             },
             dialect: match flags
                 .schema_dialect

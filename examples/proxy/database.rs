@@ -1,4 +1,4 @@
-//! The database: servers, credentials and traces in SQL.
+//! The database: servers, credentials, exchanges and traces in SQL.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,7 +6,7 @@ use mcp_layer::{
     admin::SealingKey,
     authorization::Authorizations,
     outbound::Outbound,
-    registry::{Error, SqlRegistry, Store, TraceStore},
+    registry::{Error, ExchangeStore, SqlRegistry, Store, TraceStore},
     secret::{KeyId, KeyRing},
 };
 use tokio::time::Instant;
@@ -43,6 +43,11 @@ impl OpenDatabase {
 
     pub fn traces(&self) -> Arc<dyn TraceStore> {
         Arc::new(self.registry.clone())
+    }
+
+    /// The place where exchanges are kept for later requests.
+    pub fn exchanges(&self) -> impl ExchangeStore {
+        self.registry.clone()
     }
 
     /// Counts the records that each key seals.

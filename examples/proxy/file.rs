@@ -12,7 +12,9 @@ use serde::{Deserialize, de::IgnoredAny};
 use crate::{
     admin,
     auth::ApiKey,
-    config::{DialectMode, Invalid, LogFormat, PayloadMode, StreamingMode},
+    config::{
+        DialectMode, Invalid, LogFormat, MaxRoundsMode, OwnToolsMode, PayloadMode, StreamingMode,
+    },
     limits::Limits,
 };
 
@@ -31,6 +33,8 @@ pub struct File {
     pub allow_origins: Vec<String>,
     pub trusted_proxies: Vec<String>,
     pub streaming: Option<StreamingMode>,
+    pub own_tools: Option<OwnToolsMode>,
+    pub on_max_rounds: Option<MaxRoundsMode>,
     pub schema_dialect: Option<DialectMode>,
     pub description_limit: Option<u32>,
     pub allow_egress: Vec<String>,

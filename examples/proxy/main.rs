@@ -173,6 +173,9 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         let report = check::check(&registry, &connections, patience).await;
         let report = report.map_err(|error| Invalid::because(&error))?;
         println!("{}", report.text);
+        if storage.database.is_none() {
+            println!("{}", check::IN_MEMORY);
+        }
         return Ok(ExitCode::from(if report.all_well { 0 } else { 2 }));
     }
 
@@ -180,6 +183,10 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     let draining = Draining::default();
     let metrics = Metrics::default();
     let mut mcp = layer(&config, registry.clone(), connections.clone());
+    // Otherwise they are kept in memory.
+    if let Some(database) = &storage.database {
+        mcp = mcp.with_exchanges(database.exchanges());
+    }
     // What is kept in memory only the operator's side shows; without it nothing is recorded.
     if side.is_some() || storage.database.is_some() {
         mcp = mcp.add_trace_sink(storage.traces.clone());
@@ -329,6 +336,8 @@ fn layer(config: &Config, registry: Arc<dyn Store>, connections: Connections) ->
         .with_connections(connections)
         .with_limits(config.limits.of_requests())
         .with_streaming(config.streaming)
+        .with_own_tools(config.own_tools)
+        .with_on_max_rounds(config.on_max_rounds)
         .with_prices(config.prices.clone())
         .with_trace_payloads(config.trace_payloads)
         // Authentication always adds a project; should it ever fail to, nothing opens.

@@ -195,10 +195,19 @@ impl<'a> Chunk<'a> {
 impl Identity {
     /// A chunk with this identity and these members, with this choice or none.
     pub(crate) fn chunk(&self, choice: Option<&str>, members: &[(&str, &str)]) -> String {
+        self.object("chat.completion.chunk", choice, members)
+    }
+
+    /// A whole completion with this identity, this choice and these members.
+    pub(crate) fn completion(&self, choice: &str, members: &[(&str, &str)]) -> String {
+        self.object("chat.completion", Some(choice), members)
+    }
+
+    fn object(&self, kind: &str, choice: Option<&str>, members: &[(&str, &str)]) -> String {
         let [id, others @ ..] = &self.0;
         // Clients insist on an id.
         let id = id.as_deref().unwrap_or("\"\"");
-        let mut text = format!(r#"{{"id":{id},"object":"chat.completion.chunk""#);
+        let mut text = format!(r#"{{"id":{id},"object":"{kind}""#);
         for (name, value) in IDENTITY[1..].iter().zip(others) {
             if let Some(value) = value {
                 text.push_str(&format!(",{}:{value}", quoted(name)));

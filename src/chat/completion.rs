@@ -7,6 +7,7 @@ use super::{
 };
 use crate::json::{Edit, Object, Places, concat};
 use bytes::Bytes;
+use std::ops::Range;
 
 /// A JSON object that the upstream answered: a completion, or anything else, such as an error.
 #[derive(Debug)]
@@ -112,6 +113,40 @@ impl Completion {
             edits.extend(finish.set([Some(CALLS)]));
         }
         Edit::apply(&self.body, edits)
+    }
+
+    /// The answer with these members in its first choice; `None` if it has no choice.
+    pub(super) fn with_choice(&self, members: &[(&str, &str)]) -> Option<Self> {
+        let object = Object::parse(std::str::from_utf8(&self.body).ok()?).ok()?;
+        let choice = first_choice(&object)?;
+        let edits = object.within(choice.text(), choice.set(members));
+        let body = Bytes::from(object.edited(edits));
+        Self::read(&body, Asked::default(), false)
+    }
+
+    /// The same with only these calls, an array, in place of the turn's own.
+    pub(crate) fn handing_back(
+        &self,
+        calls: &str,
+        usage: Option<&str>,
+        mcp: Option<&str>,
+    ) -> Vec<Bytes> {
+        let mut edits = self.members.set([usage, mcp]);
+        if let Some(finish) = &self.finish {
+            edits.extend(finish.set([Some(CALLS)]));
+        }
+        edits.extend(
+            self.calls_place()
+                .map(|place| Edit::replace(place, calls.to_owned())),
+        );
+        Edit::apply(&self.body, edits)
+    }
+
+    /// The place of the first choice's calls.
+    fn calls_place(&self) -> Option<Range<usize>> {
+        let object = Object::parse(std::str::from_utf8(&self.body).ok()?).ok()?;
+        let message = Object::parse(first_choice(&object)?.present("message")?).ok()?;
+        Some(object.span(message.present("tool_calls")?))
     }
 
     /// The chunks that a stream would have had, in three steps: everything but the calls, the

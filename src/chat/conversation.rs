@@ -23,6 +23,8 @@ pub(crate) struct Conversation {
     omitted: Omitted,
     /// A forced `tool_choice` is left out, too.
     omits_forced: bool,
+    /// No tool may be called any more.
+    forbids: bool,
 }
 
 /// The text before and after the place where messages are appended.
@@ -67,6 +69,17 @@ impl Conversation {
         }
     }
 
+    /// Begins a conversation with only the first `untouched` messages, even none; the rest are added
+    /// as they are restored.
+    pub(crate) fn restored(request: &ChatRequest, tools: &[Bytes], untouched: usize) -> Self {
+        match request.messages.clone() {
+            Some(list) if untouched == 0 => {
+                Self::around(request, tools, list.start + 1..list.end - 1, false)
+            }
+            _ => Self::resumed(request, tools, untouched),
+        }
+    }
+
     /// Begins a conversation whose messages are appended in place of `hole`.
     fn around(request: &ChatRequest, tools: &[Bytes], hole: Range<usize>, comma: bool) -> Self {
         let mut conversation = Self {
@@ -77,6 +90,7 @@ impl Conversation {
             appended: Vec::new(),
             omitted: Omitted::default(),
             omits_forced: false,
+            forbids: false,
         };
         conversation.build(request, tools);
         conversation
@@ -90,6 +104,12 @@ impl Conversation {
         }
         if !self.hole.is_empty() {
             edits.push(Edit::remove(self.hole.clone()));
+        }
+        if self.forbids && !self.omitted.has(Omitted::TOOL_CHOICE) {
+            edits.extend(request.forbidding());
+            self.later = None;
+            self.first = self.template(request, edits, false);
+            return;
         }
         let relaxed = request.relaxed_choice();
         self.later = relaxed.map(|choice| {
@@ -107,6 +127,12 @@ impl Conversation {
         let no_parallel = self.omitted.has(Omitted::PARALLEL_TOOL_CALLS);
         edits.extend(request.removable.edits([true, no_parallel, no_choice]));
         Template::new(&request.body, edits, self.hole.start)
+    }
+
+    /// Forbids all tools in the turns to come.
+    pub(crate) fn forbid_tools(&mut self, request: &ChatRequest, tools: &[Bytes]) {
+        self.forbids = true;
+        self.build(request, tools);
     }
 
     /// Appends a message.
@@ -176,6 +202,9 @@ impl Conversation {
     }
 
     fn can_omit_choice(&self, request: &ChatRequest, tools_ran: bool) -> bool {
+        if self.forbids {
+            return !self.omitted.has(Omitted::TOOL_CHOICE);
+        }
         if !request.removable.has(2) || request.tool_choice.forbids {
             return false;
         }
@@ -187,7 +216,8 @@ impl Conversation {
 
     /// Returns `true` if the next turn's `tool_choice` says what holds without it.
     fn choice_is_free(&self, request: &ChatRequest, tools_ran: bool) -> bool {
-        request.tool_choice.is_default || tools_ran && self.later.is_some()
+        let is_free = request.tool_choice.is_default || tools_ran && self.later.is_some();
+        is_free && !self.forbids
     }
 
     /// Leaves these out of the turns to come, and nothing else.

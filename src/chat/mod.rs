@@ -16,6 +16,7 @@ pub(crate) mod fuzz;
 mod merge;
 mod open_turn;
 mod optional;
+mod partial;
 mod pieces;
 mod repair;
 mod request;
@@ -33,6 +34,7 @@ pub(crate) use self::{
     conversation::Conversation,
     open_turn::OpenTurn,
     optional::{OPTIONAL, Omitted, Optional, Place},
+    partial::{PartialMessage, delta_of_calls},
     repair::executed,
     request::{CallerTool, ChatRequest, Unread},
     tool_call::{NAMESPACE, ToolCall, tool_message},

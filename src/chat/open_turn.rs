@@ -31,16 +31,17 @@ impl OpenTurn {
     /// Finds the last assistant turn of `request`, if only `tool` messages follow it and it has at
     /// most `most` calls.
     pub(crate) fn of(request: &ChatRequest, most: usize) -> Result<Self, NotResumable> {
-        let fault = |param: String, reason: &'static str| NotResumable {
-            param,
-            reason: reason.into(),
-        };
-        let Some(messages) = request.messages() else {
-            return Err(fault(
+        match request.messages() {
+            Some(messages) => Self::of_messages(&messages, most),
+            None => Err(fault(
                 "messages".into(),
                 "is no list of messages, or has more of them than can be resumed",
-            ));
-        };
+            )),
+        }
+    }
+
+    /// The same of a list of messages.
+    pub(crate) fn of_messages(messages: &[Bytes], most: usize) -> Result<Self, NotResumable> {
         // From the end: a conversation can be long, and only its tail is read.
         let mut answers = VecDeque::new();
         let (turn, assistant) = loop {
@@ -104,6 +105,13 @@ impl OpenTurn {
             calls,
             answered,
         })
+    }
+}
+
+fn fault(param: String, reason: &'static str) -> NotResumable {
+    NotResumable {
+        param,
+        reason: reason.into(),
     }
 }
 

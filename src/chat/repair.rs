@@ -111,7 +111,7 @@ fn read(message: &Object<'_>, is_cut: bool) -> (Vec<ToolCall>, bool) {
 const ROLE: &str = r#""assistant""#;
 const FUNCTION: &str = r#""function""#;
 
-fn elements<'a>(message: &Object<'a>) -> Vec<&'a str> {
+pub(super) fn elements<'a>(message: &Object<'a>) -> Vec<&'a str> {
     let calls = message.present("tool_calls");
     calls
         .and_then(|calls| array(calls, CALLS_READ))

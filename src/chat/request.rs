@@ -11,8 +11,8 @@ use crate::json::{Edit, Malformed, Object, Places, Removable, array};
 #[derive(Debug)]
 pub(crate) struct ChatRequest {
     pub(super) body: Bytes,
-    /// The member `mcp`, as text.
-    pub(crate) mcp: String,
+    /// The member `mcp`, as text; `None` if there is none.
+    pub(crate) mcp: Option<String>,
     pub(crate) model: Option<String>,
     /// `true` if the caller wants server-sent events.
     pub(crate) stream: bool,
@@ -43,6 +43,8 @@ pub(crate) struct ChatRequest {
     pub(super) removable: Removable<3>,
     pub(super) tools_place: ToolsPlace,
     pub(super) tool_choice: ToolChoice,
+    /// The place of `tool_choice`, and the value that forbids tools.
+    no_choice: (Places<1>, &'static str),
 }
 
 /// The members that are, or may be, removed from the request.
@@ -83,7 +85,7 @@ const READ: [&str; 11] = [
 /// The reason why a body is not a request for the layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Unread {
-    /// Valid JSON without a top-level `mcp`, which is not for the layer.
+    /// Valid JSON that is no object, or has members twice but no `mcp`: nothing for the layer.
     NotOurs,
     /// Text that is not JSON, but seems to contain `mcp`.
     NotJson,
@@ -108,9 +110,10 @@ impl ChatRequest {
             Malformed::NotAnObject => Unread::NotOurs,
             Malformed::TooLarge => Unread::TooLarge,
         })?;
-        let mcp = object.get("mcp").ok_or(Unread::NotOurs)?.to_owned();
+        let mcp = object.get("mcp").map(str::to_owned);
         if let Some(name) = READ.into_iter().find(|name| object.count(name) > 1) {
-            return Err(Unread::Doubled(name.into()));
+            let doubled = Unread::Doubled(name.into());
+            return Err(mcp.map_or(Unread::NotOurs, |_| doubled));
         }
         let stream_options = stream_options(&object);
         Ok(Self {
@@ -142,6 +145,10 @@ impl ChatRequest {
             removable: object.removable(REMOVABLE),
             tools_place: ToolsPlace::of(&object),
             tool_choice: ToolChoice::of(&object),
+            no_choice: (
+                object.places(["tool_choice"]),
+                ToolChoice::forbidding(&object),
+            ),
             body,
         })
     }
@@ -180,8 +187,14 @@ impl ChatRequest {
     }
 
     /// The whole request, as it came.
-    pub(crate) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &Bytes {
         &self.body
+    }
+
+    /// The list of messages, as text.
+    pub(crate) fn messages_text(&self) -> &[u8] {
+        let list = self.messages.clone();
+        list.map_or(&[], |list| &self.body[list])
     }
 
     /// Returns `true` if `messages` is an array.
@@ -217,6 +230,12 @@ impl ChatRequest {
     pub(super) fn relaxed_choice(&self) -> Option<&Edit> {
         let own = self.tools.iter().map(|tool| &*tool.name);
         self.tool_choice.relaxed(own)
+    }
+
+    /// The edit that forbids tools.
+    pub(super) fn forbidding(&self) -> Option<Edit> {
+        let (place, value) = &self.no_choice;
+        place.set([Some(value)]).into_iter().next()
     }
 
     /// The body without `mcp` and otherwise untouched.
@@ -309,7 +328,9 @@ mod tests {
             parse(r#"{"mcp":{},"mcp":{}}"#),
             Unread::Doubled("mcp".into())
         );
-        assert_eq!(parse(r#"{"a":{"mcp":{}}}"#), Unread::NotOurs);
+        assert_eq!(parse(r#"{"stream":1,"stream":1}"#), Unread::NotOurs);
+        let without = ChatRequest::parse(r#"{"a":{"mcp":{}}}"#.into()).unwrap();
+        assert_eq!(without.mcp, None);
         assert_eq!(parse(r#"["mcp"]"#), Unread::NotOurs);
         assert_eq!(parse(r#"{"mcp":"#), Unread::NotJson);
         assert!(ChatRequest::parse(r#"{"mcp":{},"x":1,"x":2}"#.into()).is_ok());

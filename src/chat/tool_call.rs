@@ -35,6 +35,20 @@ impl ToolCall {
         calls.into_iter().filter_map(read).collect()
     }
 
+    /// The calls of a turn as they were read before, of its message as it was read.
+    pub(crate) fn of_turn(message: &Bytes, is_cut: bool) -> Vec<Self> {
+        let text = std::str::from_utf8(message).unwrap_or_default();
+        let object = Object::parse(text).ok();
+        let calls = object
+            .as_ref()
+            .and_then(|object| object.present("tool_calls"));
+        let calls = calls
+            .and_then(|calls| array(calls, CALLS_READ))
+            .unwrap_or_default();
+        let read = |text| Some(Self::read(&Object::parse(text).ok()?, is_cut).0);
+        calls.into_iter().filter_map(read).collect()
+    }
+
     /// Reads a call; the flag says whether it has the form that every provider takes. In a turn
     /// that was cut short nothing is guessed about its arguments.
     pub(super) fn read(call: &Object<'_>, is_cut: bool) -> (Self, bool) {

@@ -98,6 +98,21 @@ impl ToolChoice {
         }
     }
 
+    /// The value that forbids tools, in the shape of `request`'s own.
+    pub(super) fn forbidding(request: &Object<'_>) -> &'static str {
+        let choice = request
+            .present("tool_choice")
+            .and_then(|choice| Object::parse(choice).ok());
+        let Some(choice) = choice else {
+            return r#""none""#;
+        };
+        match choice.string("type").as_deref() {
+            Some("tool" | "any" | "auto") => r#"{"type":"none"}"#,
+            None if choice.get("mode").is_some() => r#"{"mode":"NONE"}"#,
+            _ => r#""none""#,
+        }
+    }
+
     /// The edit for turns after tools have run: a model that must call a tool never finishes. A
     /// caller with tools of its own ends the loop with them, so only a tool that is none of them is
     /// let go.
@@ -185,6 +200,29 @@ mod tests {
             allowed("auto"),
         ] {
             assert_eq!(later(&sent, &[]), sent);
+        }
+    }
+
+    #[test]
+    fn tools_are_forbidden_in_the_shape_that_was_sent() {
+        for (sent, expected) in [
+            (json!(null), r#""none""#),
+            (json!("required"), r#""none""#),
+            (
+                json!({"type": "function", "function": {"name": "f"}}),
+                r#""none""#,
+            ),
+            (
+                json!({"type": "allowed_tools", "mode": "auto"}),
+                r#""none""#,
+            ),
+            (json!({"type": "tool", "name": "f"}), r#"{"type":"none"}"#),
+            (json!({"type": "auto"}), r#"{"type":"none"}"#),
+            (json!({"mode": "ANY"}), r#"{"mode":"NONE"}"#),
+        ] {
+            let text = json!({"tool_choice": sent}).to_string();
+            let object = Object::parse(&text).unwrap();
+            assert_eq!(ToolChoice::forbidding(&object), expected, "{sent}");
         }
     }
 

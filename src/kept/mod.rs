@@ -1,11 +1,42 @@
 //! What is kept of exchanges for later requests: turns that went back to the caller in part, under
 //! the ids of its calls, and exchanges that broke off, under their request.
+//!
+//! ```text
+//!   a turn ──▶ KeptTurn ──▶ text ──▶ store          the caller gets its calls under ids of ours
+//!
+//!   a later request ──▶ History: which records? ──▶ store ──▶ restore ──▶ the messages as the
+//!                       (ids of calls and answers)                        model saw and said them
+//! ```
+//!
+//! All of it is pure: it asks no store, and runs no call.
 #![allow(dead_code, unused_imports, reason = "under construction")]
 
+mod answers;
+mod fit;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzz;
+mod gone;
+mod handed_back;
+mod heard;
+mod history;
 mod id;
+mod journal;
+mod output;
+mod restore;
+mod said;
+mod tail;
+mod tails;
+#[cfg(test)]
+mod tests;
+mod text;
 mod turn;
 
 pub(crate) use self::{
-    id::{CallId, CallIds},
-    turn::{KeptCall, KeptTurn, Tail},
+    handed_back::handed_back,
+    history::History,
+    id::{CallId, CallIds, new_record},
+    journal::{Journal, KeptAnswer, OpenBatch, OpenCall, RECORD},
+    output::{Answers, Part, Restored},
+    tail::Tail,
+    turn::{KeptCall, KeptTurn},
 };

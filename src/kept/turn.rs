@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::tail::Tail;
+use crate::json::quoted;
+
 /// A turn of the model whose calls went back under ids of ours.
 ///
 /// It is stored as one JSON text; each message is kept as the text that it is.
@@ -36,14 +39,30 @@ pub(crate) struct KeptCall {
     pub(crate) result: Option<Bytes>,
 }
 
-/// Turns that were executed after a kept turn, and end with a text.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tail {
-    /// A hash of the text, and of the user's last message before it.
-    pub(crate) text: [u8; 32],
-    pub(crate) asked: [u8; 32],
-    /// The executed turns.
-    pub(crate) messages: Vec<Bytes>,
-    /// The assistant's message with the text, verbatim.
-    pub(crate) last: Bytes,
+/// The bytes of a record without any message, and of a call and a tail: at least as many as their
+/// text takes.
+const EMPTY: usize = 128;
+const CALL: usize = 48;
+const TAIL: usize = 512;
+
+impl KeptTurn {
+    /// The bytes that it takes: those of its text, and a few more.
+    pub(crate) fn size(&self) -> usize {
+        let messages = |messages: &[Bytes]| -> usize {
+            messages.iter().map(|message| message.len() + 1).sum()
+        };
+        let names = |name: &str| quoted(name).len() + 1;
+        let call = |call: &KeptCall| {
+            CALL + quoted(&call.id).len() + call.result.as_ref().map_or(4, Bytes::len)
+        };
+        let tail = |tail: &Tail| TAIL + messages(&tail.messages) + tail.last.len();
+        let tools = self.tools.iter().flatten();
+        EMPTY
+            + messages(&self.before)
+            + self.turn.len()
+            + self.calls.iter().map(call).sum::<usize>()
+            + self.servers.iter().map(|name| names(name)).sum::<usize>()
+            + tools.map(|name| names(name)).sum::<usize>()
+            + self.tails.iter().map(tail).sum::<usize>()
+    }
 }

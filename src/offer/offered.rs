@@ -52,6 +52,11 @@ impl Entry {
         &self.offer
     }
 
+    /// Returns `true` if the tool says that it changes nothing. What it does not say is not so.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.offer.listed.is_read_only()
+    }
+
     /// Checks `arguments`, which are the JSON `text`, against the tool's input schema. Where they are
     /// of nearly the right type, returns them as they were meant.
     ///

@@ -9,7 +9,14 @@ use serde::{
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use crate::{hex::hex, json::quoted, mcp::Tool};
+use crate::{
+    hex::hex,
+    json::{Object, quoted},
+    mcp::Tool,
+};
+
+/// The annotation of a tool that changes nothing.
+const READ_ONLY: &str = "readOnlyHint";
 
 /// A tool as its server defines it, in a canonical form: name, title, description, schemas and
 /// annotations, as JSON with sorted members and without whitespace.
@@ -58,6 +65,17 @@ impl Definition {
     /// Computes the SHA-256 of the definition, which stands for it in pins.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
+    }
+
+    /// Returns `true` if its annotations have `readOnlyHint: true`, and nothing else beside it of
+    /// that name.
+    pub(crate) fn is_read_only(&self) -> bool {
+        let object = Object::parse(&self.json).ok();
+        let annotations = object.as_ref().and_then(|tool| tool.present("annotations"));
+        let annotations = annotations.and_then(|text| Object::parse(text).ok());
+        annotations.is_some_and(|hints| {
+            hints.get(READ_ONLY) == Some("true") && hints.count(READ_ONLY) == 1
+        })
     }
 
     /// The canonical JSON, to show to an operator.

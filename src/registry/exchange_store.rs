@@ -1,65 +1,70 @@
 //! Storage for what later requests need of an exchange.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use super::{error::Error, future::BoxFuture};
-
-/// The key of a store's records: 96 random bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ExchangeId(pub [u8; 12]);
-
-/// The caller to whom a record belongs; nobody else gets it.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct ExchangeOwner {
-    /// The organization.
-    pub organization: Arc<str>,
-    /// The project, to whose share the record counts.
-    pub project: Arc<str>,
-    /// A keyed hash of everything that tells callers apart.
-    pub caller: [u8; 32],
-}
-
-/// What is to be stored.
-#[derive(Clone)]
-pub struct ExchangeRecord {
-    /// A keyed hash under which a repeat of the request finds the record; `None` for none.
-    pub topic: Option<[u8; 32]>,
-    /// The text; `None` leaves what is stored.
-    pub data: Option<Arc<str>>,
-    /// The bytes that the record may grow to, which count as used: at least those of the data.
-    pub room: usize,
-    /// The time for which nobody else may take the record; `None` to let it go.
-    pub lease: Option<Duration>,
-    /// The time after which it is removed, unless it is read or put again before; `None` for the
-    /// store's own, which is what conversations need.
-    pub life: Option<Duration>,
-}
-
-/// What is stored.
-#[derive(Clone)]
-pub struct StoredExchange {
-    /// Its id.
-    pub id: ExchangeId,
-    /// The version, which every put changes.
-    pub version: u64,
-    /// The text.
-    pub data: Arc<str>,
-    /// `true` while somebody's lease lasts.
-    pub is_leased: bool,
-}
+use super::{
+    error::Error,
+    exchange::{ExchangeId, ExchangeOwner, ExchangeRecord, StoredExchange},
+    future::BoxFuture,
+};
 
 /// Keeps exchanges between the requests of a conversation, and between a request and its repeat.
+///
+/// A record is a text with an id. The store knows nothing of what is in it.
+///
+/// # Contract
+/// An implementor guarantees that
+///
+/// - every promise holds across all processes that share the underlying storage;
+/// - a text comes back byte for byte, up to [`EXCHANGE_LEN`](super::EXCHANGE_LEN) bytes, and only
+///   for its owner: to anybody else, a record is as if it were not there;
+/// - a put happens only at the version that it expects, and every put makes a new one, which no
+///   record of that id has had before, not even one that was removed. So whoever puts a record at
+///   the version that was read, with a lease, has claimed it, once;
+/// - room that was granted is there until the record is put again or removed: a later put that
+///   needs no more of it does not fail for want of room;
+/// - a project has a share of the storage, and loses only records of its own for want of room:
+///   those whose last put or renewal is longest ago first, and none that is leased;
+/// - a record is there until its life ends, unless it is removed, or gives way to others of its
+///   project; reading it by its id and putting it begin its life anew. A store may round that by a
+///   thirtieth of the life;
+/// - a put is durable when its method returns;
+/// - texts, owners and topics appear in no error and no log. A store that outlasts the process
+///   seals texts at rest: they are parts of conversations.
+///
+/// A lease locks nothing: [`put`](Self::put), [`get`](Self::get) and [`remove`](Self::remove) work
+/// as ever. It tells others that somebody works on the record, and protects it from giving way.
+///
+/// After an error or a dropped future, callers assume nothing about the stored state, and read it
+/// again.
+///
+/// [`MemoryExchanges`](super::MemoryExchanges) is an implementation in memory.
+/// `conformance::exchanges` (feature `conformance`) tests what can be seen of this contract within
+/// one process. `Arc<S>` implements the trait for every store `S`, `Arc<dyn ExchangeStore>`
+/// included.
+///
+/// # Cancellation
+/// Every method may be dropped at any point. Its effect has then happened completely or not at all,
+/// and the caller does not know which.
 pub trait ExchangeStore: Send + Sync + 'static {
-    /// The key with which ids are signed and callers hashed: 32 random bytes, the same for all who
-    /// share the storage, and for as long as anything is stored.
+    /// Returns the key with which ids are signed and callers hashed: 32 random bytes, the same for
+    /// all who share the storage, and for as long as anything is stored.
+    ///
+    /// # Errors
+    /// [`Error::Sealed`] if it does not open, [`Error::Unavailable`] if the storage failed.
     fn key(&self) -> BoxFuture<'_, Result<[u8; 32], Error>>;
 
     /// Stores a record where the stored version is `expected` (`None`: none is stored); returns the
-    /// new version, or `None` where another is.
+    /// new version, or `None` where another is, and nothing has changed.
+    ///
+    /// Of several puts that expect the same version, exactly one gets through. Topic, room, lease
+    /// and life become those of `record`; so does the text, if there is one.
     ///
     /// # Errors
-    /// [`Error::Full`] if there is no room, not even after the project's own oldest records that
-    /// nobody leases were removed.
+    /// [`Error::Full`] if there is no room: text or room are beyond
+    /// [`EXCHANGE_LEN`](super::EXCHANGE_LEN), or the project's share is used up even without its
+    /// older records. Nothing has changed then. [`Error::Invalid`] for an owner that the store
+    /// cannot take, [`Error::Unavailable`] if the storage failed.
     fn put<'a>(
         &'a self,
         owner: &'a ExchangeOwner,
@@ -68,15 +73,25 @@ pub trait ExchangeStore: Send + Sync + 'static {
         expected: Option<u64>,
     ) -> BoxFuture<'a, Result<Option<u64>, Error>>;
 
-    /// The records of these ids that belong to `owner` and have not expired, in any order. Reading
-    /// renews their lives.
+    /// Returns the records of these ids that belong to `owner` and have not expired, each once, in
+    /// any order, and renews their lives.
+    ///
+    /// A store may leave out what goes beyond 32 MiB of text, but none of an id before that: name
+    /// those first that matter most. A record that does not open is left out.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the storage failed.
     fn get<'a>(
         &'a self,
         owner: &'a ExchangeOwner,
         ids: &'a [ExchangeId],
     ) -> BoxFuture<'a, Result<Vec<StoredExchange>, Error>>;
 
-    /// The latest records, at most 8, of `owner` with this topic that have not expired.
+    /// Returns the records of `owner` with this topic that have not expired, the one that was put
+    /// last first, at most 8. Their lives are not renewed.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the storage failed.
     fn find<'a>(
         &'a self,
         owner: &'a ExchangeOwner,
@@ -84,6 +99,9 @@ pub trait ExchangeStore: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Vec<StoredExchange>, Error>>;
 
     /// Removes a record where the stored version is `version`; returns `true` if it did.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the storage failed.
     fn remove<'a>(
         &'a self,
         owner: &'a ExchangeOwner,
@@ -92,20 +110,46 @@ pub trait ExchangeStore: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<bool, Error>>;
 }
 
-impl fmt::Debug for ExchangeOwner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ExchangeOwner").finish_non_exhaustive()
-    }
-}
+/// The most records that [`ExchangeStore::find`] returns.
+pub(super) const FOUND: usize = 8;
 
-impl fmt::Debug for ExchangeRecord {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ExchangeRecord").finish_non_exhaustive()
+impl<S: ExchangeStore + ?Sized> ExchangeStore for Arc<S> {
+    fn key(&self) -> BoxFuture<'_, Result<[u8; 32], Error>> {
+        (**self).key()
     }
-}
 
-impl fmt::Debug for StoredExchange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StoredExchange").finish_non_exhaustive()
+    fn put<'a>(
+        &'a self,
+        owner: &'a ExchangeOwner,
+        id: ExchangeId,
+        record: ExchangeRecord,
+        expected: Option<u64>,
+    ) -> BoxFuture<'a, Result<Option<u64>, Error>> {
+        (**self).put(owner, id, record, expected)
+    }
+
+    fn get<'a>(
+        &'a self,
+        owner: &'a ExchangeOwner,
+        ids: &'a [ExchangeId],
+    ) -> BoxFuture<'a, Result<Vec<StoredExchange>, Error>> {
+        (**self).get(owner, ids)
+    }
+
+    fn find<'a>(
+        &'a self,
+        owner: &'a ExchangeOwner,
+        topic: &'a [u8; 32],
+    ) -> BoxFuture<'a, Result<Vec<StoredExchange>, Error>> {
+        (**self).find(owner, topic)
+    }
+
+    fn remove<'a>(
+        &'a self,
+        owner: &'a ExchangeOwner,
+        id: ExchangeId,
+        version: u64,
+    ) -> BoxFuture<'a, Result<bool, Error>> {
+        (**self).remove(owner, id, version)
     }
 }

@@ -6,6 +6,7 @@
 //! | [`ServerStore`] | servers, for an operator who changes them | [`MemoryRegistry`], `Overlay` | `SqlRegistry` |
 //! | [`ObservationStore`] | what is known of servers from using them | [`MemoryRegistry`] | `SqlRegistry` |
 //! | [`CredentialStore`] | OAuth tokens | [`MemoryCredentialStore`] | `SqlRegistry` |
+//! | [`ExchangeStore`] | what later requests need of exchanges | [`MemoryExchanges`] | `SqlRegistry` |
 //! | [`TraceStore`] | records of exchanges | [`MemoryTraces`] | `SqlRegistry` |
 //!
 //! `FileRegistry` (feature `file`) reads servers from TOML and follows the file's changes;
@@ -34,6 +35,7 @@ mod credential_memory;
 mod credential_store;
 mod definition;
 mod error;
+mod exchange;
 mod exchange_memory;
 mod exchange_store;
 #[cfg(feature = "file")]
@@ -95,8 +97,9 @@ pub use self::{
     credential_store::CredentialStore,
     definition::{Definition, Fingerprint, InvalidFingerprint},
     error::Error,
+    exchange::{EXCHANGE_LEN, ExchangeId, ExchangeOwner, ExchangeRecord, StoredExchange},
     exchange_memory::MemoryExchanges,
-    exchange_store::{ExchangeId, ExchangeOwner, ExchangeRecord, ExchangeStore, StoredExchange},
+    exchange_store::ExchangeStore,
     future::BoxFuture,
     listing::{Filter, Listing, Page},
     memory::MemoryRegistry,

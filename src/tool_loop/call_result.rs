@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 
 /// The result of a tool call; an error is one, too.
 #[derive(Debug)]
@@ -24,4 +26,56 @@ pub(crate) struct CallResult {
     /// `true` for a call beyond the most of one turn; such calls are counted, not reported one by
     /// one.
     pub(crate) is_beyond: bool,
+}
+
+/// A result as it is kept for a repeat of the request.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    id: String,
+    server: Option<String>,
+    tool: String,
+    duration_ms: u64,
+    is_error: bool,
+    result_bytes: usize,
+    truncated: bool,
+    is_cleaned: bool,
+    message: Box<RawValue>,
+    is_beyond: bool,
+}
+
+impl CallResult {
+    /// The result as text.
+    pub(crate) fn kept(&self) -> Option<Box<RawValue>> {
+        let message = String::from_utf8(self.message.to_vec()).ok()?;
+        let kept = Kept {
+            id: self.id.clone(),
+            server: self.server.clone(),
+            tool: self.tool.clone(),
+            duration_ms: self.duration.as_millis() as u64,
+            is_error: self.is_error,
+            result_bytes: self.result_bytes,
+            truncated: self.truncated,
+            is_cleaned: self.is_cleaned,
+            message: RawValue::from_string(message).ok()?,
+            is_beyond: self.is_beyond,
+        };
+        to_raw_value(&kept).ok()
+    }
+
+    /// The result that is kept as this text.
+    pub(crate) fn of_kept(text: &RawValue) -> Option<Self> {
+        let kept: Kept = serde_json::from_str(text.get()).ok()?;
+        Some(Self {
+            id: kept.id,
+            server: kept.server,
+            tool: kept.tool,
+            duration: Duration::from_millis(kept.duration_ms),
+            is_error: kept.is_error,
+            result_bytes: kept.result_bytes,
+            truncated: kept.truncated,
+            is_cleaned: kept.is_cleaned,
+            message: Box::<str>::from(kept.message).into_string().into(),
+            is_beyond: kept.is_beyond,
+        })
+    }
 }

@@ -8,10 +8,9 @@
 //! ```
 //!
 //! Held chunks are released as they came. Their calls are sent anew, in one delta, only where no
-//! client could put them together (no index, no id, or one index for all), or where the turn was
-//! repaired. Whatever a held chunk
-//! says besides its call (text, reasoning, a first role) reaches the caller even if the call is run
-//! here. The end of a turn is held because some upstreams report one in every chunk: the last one
+//! client could put them together (no index, no id, or one index for all), where the turn was
+//! repaired, or where it goes back in part. Whatever a held chunk says besides its call (text,
+//! reasoning, a first role) reaches the caller even if the call is run here. The end of a turn is held because some upstreams report one in every chunk: the last one
 //! counts, and more text after an end takes it back.
 //!
 //! An error that a client would not recognise is replaced by one of ours: a named event, a body
@@ -27,27 +26,24 @@ use memchr::memchr2;
 use tokio::time::timeout;
 
 use super::{
-    delivery::{
-        Closing, Delivery, Failure, NoTurn, Reading, Reply, answering, read_whole, unstreamed,
-    },
+    delivery::{Delivery, NoTurn, Reading, Reply, Shown, answering, read_whole, unstreamed},
+    failure::Failure,
     headers::{is_stream, remove_stale, unbuffered},
+    receipt::{Closing, WrittenReceipt},
     sink::Sink,
 };
 use crate::{
     body::McpBody,
-    chat::{Asked, Change, Chunk, Identity, StreamEvent, StreamReader, ToolCall, Turn},
-    held::Held,
+    chat::{Change, Chunk, Identity, StreamEvent, StreamReader, ToolCall, Turn, delta_of_calls},
     inner::InnerBody,
-    json::Object,
-    refusal::{Kind, Refusal},
+    json::quoted,
 };
 
 /// The longest that the end of an answer may take behind its last event.
 const END: Duration = Duration::from_secs(1);
 
-const BROKE_OFF: Failure = Failure::Ours("the model's service broke off its answer");
-const TOO_LARGE: Failure = Failure::Ours("the model's service sent more than the gateway reads");
-const REPORTED: &str = "the model's service reported an error";
+const BROKE_OFF: &str = "the model's service broke off its answer";
+const TOO_LARGE: &str = "the model's service sent more than the gateway reads";
 
 /// The caller's stream as far as it was sent.
 pub(crate) struct CallerStream {
@@ -57,6 +53,8 @@ pub(crate) struct CallerStream {
     /// The members that all of its chunks have in common.
     identity: Option<Identity>,
     has_role: bool,
+    /// The caller has had something of the turn that is being read.
+    is_shown: bool,
     held: HeldChunks,
 }
 
@@ -83,6 +81,7 @@ impl CallerStream {
             include_usage,
             identity: None,
             has_role: false,
+            is_shown: false,
             held: HeldChunks::default(),
         }
     }
@@ -101,45 +100,56 @@ impl CallerStream {
         self.sink.begin(parts);
     }
 
+    /// Reads a turn from a stream.
+    async fn read_stream(&mut self, body: InnerBody, reading: Reading) -> Result<Turn, Failure> {
+        let mut reader = StreamReader::answering(reading.limit, reading.asked);
+        let read = self.read_events(body, &mut reader, reading).await;
+        match read {
+            Ok(()) => Ok(self.turn(reader)),
+            Err(failure) => Err(failure
+                .having_used(reader.finish().usage)
+                .shown(self.is_shown)),
+        }
+    }
+
     /// Reads a turn's events until it is over.
     async fn read_events(
         &mut self,
         mut body: InnerBody,
-        limit: usize,
-        mut room: Held,
-        asked: Asked,
-    ) -> Result<Turn, Failure> {
-        let mut reader = StreamReader::answering(limit, asked);
+        reader: &mut StreamReader,
+        mut reading: Reading,
+    ) -> Result<(), Failure> {
         let mut has_ended = false;
         while !has_ended && !reader.is_over() {
             // A slow reader slows the upstream.
             self.sink.taken().await;
             let mut data = match self.sink.alive(body.frame()).await {
                 Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
-                Some(Err(_)) => return Err(BROKE_OFF),
+                Some(Err(_)) => return Err(Failure::of_stream(BROKE_OFF)),
                 None => {
                     has_ended = true;
                     // The last event may lack its blank line.
                     Bytes::from_static(b"\n\n")
                 }
             };
-            while let Some(event) = reader.next(&mut data).map_err(|_| TOO_LARGE)? {
-                self.take(&mut reader, event, has_ended).await?;
+            let too_large = |_| Failure::of_stream(TOO_LARGE).shown(true);
+            while let Some(event) = reader.next(&mut data).map_err(too_large)? {
+                self.take(reader, event, has_ended).await?;
                 let bytes = reader.bytes() + self.held.bytes;
-                if bytes > limit || room.hold(bytes).is_err() {
-                    return Err(TOO_LARGE);
+                if bytes > reading.limit || reading.room.hold(bytes).is_err() {
+                    return Err(Failure::of_stream(TOO_LARGE).shown(true));
                 }
             }
         }
         // Some upstreams just end; but not before they have said why the model did.
         let is_whole = reader.is_over() || self.held.finish.is_some();
         if !is_whole || reader.identity().is_none() {
-            return Err(BROKE_OFF);
+            return Err(Failure::of_stream(BROKE_OFF));
         }
         if !has_ended {
             let_end(body);
         }
-        Ok(self.turn(reader))
+        Ok(())
     }
 
     /// Reads a whole answer as the chunks that a stream would have had.
@@ -169,7 +179,7 @@ impl CallerStream {
     ) -> Result<(), Failure> {
         let text = match event {
             StreamEvent::Chunk(text) => text,
-            StreamEvent::Error(text) => return Err(Failure::Reported(text)),
+            StreamEvent::Error(text) => return Err(Failure::reported(text)),
         };
         // Nothing that a chunk of several choices is taken apart into is one itself.
         for text in self.take_chunk(reader, text, is_last).await? {
@@ -194,7 +204,7 @@ impl CallerStream {
             return Ok(TAKEN);
         };
         if chunk.is_error() {
-            return Err(Failure::Reported(text));
+            return Err(Failure::reported(text));
         }
         if let Some(chunks) = reader.apart(&chunk) {
             return Ok(chunks);
@@ -228,15 +238,13 @@ impl CallerStream {
     async fn forward(&mut self, chunk: &Chunk<'_>, change: Change<'_>) {
         let without_role = self.has_role && chunk.says_role();
         self.has_role |= chunk.says_role();
-        let usage: &[_] = match chunk.usage() {
-            // Said once, at the end.
-            Some(_) => &[("usage", "null")],
-            None => &[],
-        };
+        let mut members = change.members.to_vec();
+        // Said once, at the end.
+        members.extend(chunk.usage().map(|_| ("usage", "null")));
         let text = chunk.changed(Change {
             identity: self.identity.as_ref(),
             without_role,
-            members: usage,
+            members: &members,
             ..change
         });
         self.event(&text).await;
@@ -264,71 +272,71 @@ impl CallerStream {
         }
     }
 
-    /// Sends what was held of a turn that goes to the caller.
-    async fn release(&mut self, calls: &[ToolCall]) {
-        let held = std::mem::take(&mut self.held.chunks);
-        let mut calls_delta = self.held.calls_delta.take();
-        let is_replaced = calls_delta.is_some();
-        let is_called = !calls.is_empty();
-        // A turn that was cut short does not look whole.
-        let is_whole = is_called && !calls.iter().any(ToolCall::is_cut);
+    /// Sends what was held of a turn that goes to the caller, with the receipt, if it is given, in
+    /// the chunk that ends it.
+    async fn release(&mut self, mut end: TurnEnd, receipt: Option<&str>) {
+        let receipt: Vec<_> = receipt
+            .map(|receipt| ("mcp", receipt))
+            .into_iter()
+            .collect();
         let mut is_finished = false;
-        for (index, text) in held.iter().enumerate() {
+        for (index, text) in std::mem::take(&mut self.held.chunks).iter().enumerate() {
             let Some(chunk) = Chunk::parse(text) else {
                 continue;
             };
-            if is_replaced && chunk.has_calls() {
-                self.forward_rest(&chunk).await;
-                if let Some(delta) = calls_delta.take() {
-                    let choice = format!(r#"{{"index":0,"delta":{delta},"finish_reason":null}}"#);
-                    self.event(&self.chunk(Some(&choice), &[])).await;
-                }
-                continue;
-            }
             let is_finish = self.held.finish == Some(index);
+            let without_calls = end.is_replaced && chunk.has_calls();
+            if without_calls || is_finish {
+                self.say(&mut end.deltas).await;
+            }
             is_finished |= is_finish;
-            let finish_reason = match is_finish {
-                true => is_whole.then_some(r#""tool_calls""#),
+            let change = match (is_finish, without_calls) {
+                (true, _) => Change {
+                    without_calls,
+                    finish_reason: end.finish_reason,
+                    members: &receipt,
+                    ..Change::default()
+                },
+                (false, true) => {
+                    self.forward_rest(&chunk).await;
+                    continue;
+                }
                 // Said once, at the end.
-                false => Some("null"),
-            };
-            let change = Change {
-                finish_reason,
-                ..Change::default()
+                (false, false) => Change {
+                    finish_reason: Some("null"),
+                    ..Change::default()
+                },
             };
             self.forward(&chunk, change).await;
         }
-        if is_called && !is_finished {
-            let choice = r#"{"index":0,"delta":{},"finish_reason":"tool_calls"}"#;
-            self.event(&self.chunk(Some(choice), &[])).await;
+        self.say(&mut end.deltas).await;
+        if !is_finished {
+            let reason = end.finish_reason.unwrap_or(r#""stop""#);
+            let choice = format!(r#"{{"index":0,"delta":{{}},"finish_reason":{reason}}}"#);
+            self.event(&self.chunk(Some(&choice), &receipt)).await;
         }
     }
 
-    /// Ends the stream with usage and receipt in one chunk.
-    async fn end(&self, closing: Closing) {
-        let usage = closing.usage.filter(|_| self.include_usage);
-        let members = [
-            ("usage", usage.as_deref()),
-            ("mcp", closing.receipt.as_deref()),
-        ];
-        let mut members: Vec<_> = members
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value?)))
-            .collect();
+    /// Sends these deltas of ours.
+    async fn say(&mut self, deltas: &mut Vec<String>) {
+        for delta in deltas.drain(..) {
+            let choice = format!(r#"{{"index":0,"delta":{delta},"finish_reason":null}}"#);
+            self.event(&self.chunk(Some(&choice), &[])).await;
+        }
+    }
+
+    /// Ends the stream, with the usage in a chunk of its own where the caller asked for that.
+    async fn end(&mut self, members: &[(&str, &str)]) {
         if !members.is_empty() {
-            let text = match self.held.usage.as_deref().and_then(Chunk::parse) {
+            let upstreams = self.held.usage.take();
+            let text = match upstreams.as_deref().and_then(Chunk::parse) {
                 // With what else the upstream's own last chunk says.
-                Some(chunk) => {
-                    if usage.is_none() {
-                        members.push(("usage", "null"));
-                    }
-                    chunk.changed(Change {
-                        identity: self.identity.as_ref(),
-                        members: &members,
-                        ..Change::default()
-                    })
-                }
-                None => self.chunk(None, &members).into(),
+                Some(chunk) => chunk.changed(Change {
+                    identity: self.identity.as_ref(),
+                    members,
+                    ..Change::default()
+                }),
+                None => self.chunk(None, members).into(),
             };
             self.event(&text).await;
         }
@@ -341,7 +349,8 @@ impl CallerStream {
         identity.chunk(choice, members)
     }
 
-    async fn event(&self, data: &str) {
+    async fn event(&mut self, data: &str) {
+        self.is_shown = true;
         // A line break in JSON is a blank.
         let data = match memchr2(b'\r', b'\n', data.as_bytes()).is_some() {
             true => Cow::Owned(data.replace(['\r', '\n'], " ")),
@@ -376,14 +385,16 @@ impl Delivery for CallerStream {
         reading: Reading,
     ) -> Result<Turn, NoTurn> {
         self.held = HeldChunks::default();
+        self.is_shown = false;
         let asked = reading.asked;
         let is_success = response.status().is_success();
         let (parts, body) = response.into_parts();
         if is_success && is_stream(&parts.headers) {
             self.begin(parts);
-            let (limit, room) = (reading.limit, reading.room);
-            let turn = self.read_events(body, limit, room, asked).await;
-            return turn.map_err(NoTurn::Stream);
+            return self
+                .read_stream(body, reading)
+                .await
+                .map_err(NoTurn::Stream);
         }
         let read = self.alive(read_whole(body, reading)).await;
         let answer = answering(asked, &parts, &read).or_else(|| unstreamed(asked, &parts, &read));
@@ -401,27 +412,74 @@ impl Delivery for CallerStream {
         self.let_go().await;
     }
 
-    async fn finish(&mut self, calls: &[ToolCall], closing: Closing) -> Reply {
-        self.release(calls).await;
-        self.end(closing).await;
+    async fn finish(
+        &mut self,
+        calls: &[ToolCall],
+        shown: Option<Shown>,
+        closing: Closing,
+    ) -> Reply {
+        let mut end = match shown {
+            Some(shown) => TurnEnd::shown(&shown),
+            None => TurnEnd::as_it_came(calls, self.held.calls_delta.take()),
+        };
+        if let Some(handed_back) = &closing.handed_back {
+            end.is_replaced = true;
+            end.deltas = vec![format!(r#"{{"tool_calls":{}}}"#, handed_back.delta)];
+        }
+        let usage = closing.usage.as_deref().filter(|_| self.include_usage);
+        let receipt = closing.receipt.member.as_deref();
+        // A client that asks for no chunk without choices may read the first of each.
+        self.release(end, receipt.filter(|_| usage.is_none())).await;
+        let members = usage.map(|usage| ("usage", usage)).into_iter();
+        let members = members
+            .clone()
+            .chain(receipt.map(|receipt| ("mcp", receipt)));
+        let members: Vec<_> = members.filter(|_| usage.is_some()).collect();
+        self.end(&members).await;
         self.streamed().await
     }
 
-    async fn fail(&mut self, failure: Failure, receipt: Option<String>) -> Reply {
-        let ours = |why| Refusal::new(Kind::Upstream, why).body();
-        let error = match failure {
-            // Without the member, clients would take it for a chunk, and the answer for whole.
-            Failure::Reported(text) if Chunk::parse(&text).is_some_and(|c| c.is_error()) => text,
-            Failure::Reported(_) => ours(REPORTED),
-            Failure::Ours(why) => ours(why),
-        };
-        // Where it is an object, it can say what was done as well.
-        let event = match (Object::parse(&error).ok(), receipt) {
-            (Some(object), Some(receipt)) => object.edited(object.set(&[("mcp", &receipt)])),
-            _ => error,
-        };
+    async fn fail(&mut self, failure: Failure, tools_ran: bool, receipt: WrittenReceipt) -> Reply {
+        let event = failure.event(tools_ran, receipt.member.as_deref());
         self.event(&event).await;
         self.streamed().await
+    }
+}
+
+/// The end of the last turn, as the caller gets it.
+struct TurnEnd {
+    /// The reason, as JSON text, where it is not the upstream's own.
+    finish_reason: Option<&'static str>,
+    /// The calls of the chunks do not go to the caller.
+    is_replaced: bool,
+    /// What is said in their place.
+    deltas: Vec<String>,
+}
+
+impl TurnEnd {
+    /// As it came; its calls are sent anew if `calls_delta` has them.
+    fn as_it_came(calls: &[ToolCall], calls_delta: Option<String>) -> Self {
+        // A turn that was cut short does not look whole.
+        let is_whole = !calls.is_empty() && !calls.iter().any(ToolCall::is_cut);
+        Self {
+            finish_reason: is_whole.then_some(r#""tool_calls""#),
+            is_replaced: calls_delta.is_some(),
+            deltas: calls_delta.into_iter().collect(),
+        }
+    }
+
+    fn shown(shown: &Shown) -> Self {
+        let note = shown
+            .note
+            .map(|note| format!(r#"{{"content":{}}}"#, quoted(note)));
+        Self {
+            finish_reason: Some(shown.finish_reason),
+            is_replaced: true,
+            deltas: note
+                .into_iter()
+                .chain(delta_of_calls(&shown.message))
+                .collect(),
+        }
     }
 }
 

@@ -7,7 +7,11 @@ use std::future::Future;
 
 use http::{Response, response};
 
-use super::headers::is_plain;
+use super::{
+    failure::Failure,
+    headers::is_plain,
+    receipt::{Closing, WrittenReceipt},
+};
 use crate::{
     body::{self, McpBody, Read},
     chat::{Asked, Completion, ToolCall, Turn},
@@ -40,10 +44,12 @@ pub(crate) trait Delivery: Send {
     /// Sends the rest of a turn whose tools are executed.
     fn go_on(&mut self) -> impl Future<Output = ()> + Send;
 
-    /// Sends the rest of a turn that ends the loop, and whose calls are handed back.
+    /// Sends the rest of a turn that ends the loop, and whose calls are handed back: as it came, or
+    /// as it is to be `shown`.
     fn finish(
         &mut self,
         calls: &[ToolCall],
+        shown: Option<Shown>,
         closing: Closing,
     ) -> impl Future<Output = Reply> + Send;
 
@@ -51,8 +57,20 @@ pub(crate) trait Delivery: Send {
     fn fail(
         &mut self,
         failure: Failure,
-        receipt: Option<String>,
+        tools_ran: bool,
+        receipt: WrittenReceipt,
     ) -> impl Future<Output = Reply> + Send;
+}
+
+/// The last turn as the caller gets it, where that is not how it came.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    /// The assistant's message, with the calls that go to the caller and no others.
+    pub(crate) message: String,
+    /// The text that was added to it: of a stream, the rest has been sent.
+    pub(crate) note: Option<&'static str>,
+    /// As JSON text.
+    pub(crate) finish_reason: &'static str,
 }
 
 /// Terms on which an answer is read.
@@ -68,17 +86,6 @@ pub(crate) struct Reading {
     pub(crate) asked: Asked,
 }
 
-/// The end of the loop, as texts of JSON.
-#[derive(Debug)]
-pub(crate) struct Closing {
-    /// The usage over all turns.
-    pub(crate) usage: Option<String>,
-    /// The usage differs from what the last turn says itself.
-    pub(crate) is_summed: bool,
-    /// The member `mcp`.
-    pub(crate) receipt: Option<String>,
-}
-
 /// An answer that is no turn to go on with.
 pub(crate) enum NoTurn {
     /// A whole one: an error, or something else.
@@ -87,27 +94,9 @@ pub(crate) enum NoTurn {
     Stream(Failure),
 }
 
-/// The reason why there is no answer.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    /// The model's service says why, as text.
-    Reported(String),
-    /// We say why.
-    Ours(&'static str),
-}
-
-/// Our own message where no answer came after tools had run.
-pub(crate) const FAILED: &str =
-    "the model's service failed after tools had run; the members of mcp say what was done";
-
 /// Reads a whole answer.
 pub(crate) async fn read_whole(body: InnerBody, reading: Reading) -> Read<InnerBody> {
     body::read(body, reading.limit, reading.room).await
-}
-
-/// The object that an answer is, if it can be read.
-pub(crate) fn completion(parts: &response::Parts, read: &Read<InnerBody>) -> Option<Completion> {
-    is_readable(parts, read).then(|| Completion::parse(&read.bytes()))?
 }
 
 /// The completion that an answer to what was asked is.

@@ -2,7 +2,11 @@
 
 use std::{borrow::Cow, pin::pin, sync::Arc, time::Duration};
 
-use futures_util::{FutureExt, StreamExt, stream};
+use futures_util::{
+    FutureExt, StreamExt,
+    future::{Either, select},
+    stream,
+};
 use serde_json::{Value, value::RawValue};
 use tokio::time::{Instant, timeout};
 use tracing::Instrument;
@@ -10,6 +14,7 @@ use tracing::Instrument;
 use super::{
     call_result::CallResult,
     gateway::Gateway,
+    hang_up::HangUp,
     record::{CallRecord, CallReply, Checked, Record},
 };
 use crate::{
@@ -44,6 +49,8 @@ pub(crate) struct Batch<'a> {
     /// Several calls at once.
     pub(crate) parallel: bool,
     pub(crate) approval: Approval,
+    /// Tells when the caller hangs up.
+    pub(crate) hang_up: &'a HangUp,
     pub(crate) record: &'a Record,
     /// The number of the round.
     pub(crate) round: u64,
@@ -65,11 +72,12 @@ pub(crate) enum Approval {
 }
 
 impl Batch<'_> {
-    /// Runs the calls, and returns the results in the order of the calls.
+    /// Runs the calls, and returns the results in the order of the calls. Once the caller has hung
+    /// up no call starts, those that only read are cancelled, and there is no result of either.
     ///
     /// # Cancellation
     /// Running calls are cancelled, and no others start.
-    pub(crate) async fn run(self, calls: &[(&ToolCall, Owner<'_>)]) -> Vec<CallResult> {
+    pub(crate) async fn run(self, calls: &[(&ToolCall, Owner<'_>)]) -> Vec<Option<CallResult>> {
         let width = if self.parallel {
             self.gateway.settings.limits.concurrent_calls.max(1)
         } else {
@@ -89,17 +97,19 @@ impl Batch<'_> {
             let record = self.record.call(self.round, call, owner.entry());
             self.result(record, call, owner, Err(CallFault::new("call_limit", text)))
         });
-        let results = results.into_iter().chain(beyond);
+        let beyond = beyond.chain(uncounted.iter().map(|(call, _)| self.beyond(call)));
         self.record.beyond(self.round, uncounted.len());
-        results
-            .chain(uncounted.iter().map(|(call, _)| self.beyond(call)))
-            .collect()
+        results.into_iter().chain(beyond.map(Some)).collect()
     }
 
     /// Runs these calls, so many at once, and returns their results in the order of the calls.
-    async fn run_all(self, calls: &[(&ToolCall, Owner<'_>)], width: usize) -> Vec<CallResult> {
+    async fn run_all(
+        self,
+        calls: &[(&ToolCall, Owner<'_>)],
+        width: usize,
+    ) -> Vec<Option<CallResult>> {
         // Boxed, since a future of kilobytes would be moved a dozen times on its way into a batch.
-        let run = |&(call, owner): &(_, _)| self.run_one(call, owner).boxed();
+        let run = |&(call, owner): &(_, _)| self.run_for_caller(call, owner).boxed();
         if let [call] = calls {
             return vec![run(call).await];
         }
@@ -130,6 +140,21 @@ impl Batch<'_> {
             truncated: false,
             is_cleaned: false,
             is_beyond: true,
+        }
+    }
+
+    /// The result of a call that its caller waits for, or that has to end.
+    async fn run_for_caller(self, call: &ToolCall, owner: Owner<'_>) -> Option<CallResult> {
+        if self.hang_up.is_told() {
+            return None;
+        }
+        let run = self.run_one(call, owner);
+        if !owner.entry().is_some_and(Entry::is_read_only) {
+            return Some(run.await);
+        }
+        match select(pin!(run), pin!(self.hang_up.told())).await {
+            Either::Left((result, _)) => Some(result),
+            Either::Right(_) => None,
         }
     }
 

@@ -26,6 +26,9 @@ pub(crate) fn request(data: &[u8]) {
     let Ok(mut request) = ChatRequest::parse(body.clone()) else {
         return;
     };
+    if request.mcp.is_none() {
+        return;
+    }
     assert!(sniffed, "a request for us is passed by");
     let rest = concat(&request.without_mcp());
     assert!(is_cut(&body, &rest), "more than one piece is gone");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::remembered::Remembered;
+use super::{remembered::Remembered, running::Running};
 use crate::{
     connect::Connections,
     held::Room,
@@ -18,6 +18,8 @@ pub(crate) struct Gateway {
     pub(crate) room: Arc<Room>,
     /// What the models' services rejected lately.
     pub(crate) remembered: Arc<Remembered>,
+    /// The exchanges that run.
+    pub(crate) running: Arc<Running>,
     /// Where exchanges are kept for later requests; `None` if nowhere.
     pub(crate) exchanges: Option<Arc<dyn ExchangeStore>>,
 }

@@ -22,7 +22,7 @@ pub(crate) struct Budget {
 }
 
 /// The end of so much time from now; in years where nobody can say when.
-fn after(time: Duration) -> Instant {
+pub(crate) fn after(time: Duration) -> Instant {
     const YEARS: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
     let now = Instant::now();
     now.checked_add(time).unwrap_or_else(|| now + YEARS)
@@ -75,6 +75,11 @@ impl Budget {
         let taken = wanted.min(self.calls);
         self.calls -= taken;
         taken
+    }
+
+    /// The time at which no further turn begins.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.deadline
     }
 
     /// The time at which a batch must be over, so that the model can still answer.

@@ -1,9 +1,12 @@
 //! The tool loop, told from top to bottom.
 //!
 //! ```text
-//!   request ──▶ options ──▶ resolve ──▶ conflicts ──▶ ┌─────── upstream: ask the model ◀─┐
-//!               (mcp: {…})  (servers,   (with the     │                                  │
-//!                            tools)      caller's)    ▼                                  │
+//!   request ──▶ restore ──▶ options ──▶ resolve ──▶ conflicts ──▶ ┐
+//!               (history)   (mcp: {…})  (servers,   (with the     │
+//!                                        tools)      caller's)    │
+//!                                                     ┌───────────┘
+//!                                                     ├─────── upstream: ask the model ◀─┐
+//!                                                     ▼                                  │
 //!                                         claim: whose calls are these?                  │
 //!                                                     │                                  │
 //!                                         limits: may the loop go on?                    │
@@ -12,25 +15,35 @@
 //!            ask first, rounds, time                  │                                  │
 //!                                 ┌───────────────────┴───────────────▶ execute ─────────┘
 //!                                 ▼
+//!                       hand_back
 //!                   reply, caller_stream
 //! ```
+//!
+//! Where rounds or time are used up, the model is asked once more, for an answer (`unfinished`).
 //!
 //! Callers see *rounds*, batches of executed calls; inside, the loop counts *turns*, requests to
 //! the model with their answers. Each step is a file. Steps do not import each other: this file
 //! connects them, over plain types that lie below them.
 
+mod again;
 mod call_result;
 mod caller_stream;
 mod claim;
 mod conflicts;
 mod delivery;
+mod exchanges;
 mod execute;
 #[cfg(feature = "admin")]
 mod explain;
+mod failure;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzz;
 mod gateway;
+mod hand_back;
+mod hang_up;
 mod headers;
+mod journal;
+mod lease;
 mod limits;
 mod options;
 mod receipt;
@@ -38,16 +51,24 @@ mod record;
 mod rejected;
 mod relay;
 mod remembered;
+mod repeat;
 mod reply;
 mod resolve;
+mod restore;
 mod resume;
+mod retry;
+mod running;
 mod sink;
+mod taken;
+mod unfinished;
 mod upstream;
 
 use std::{pin::pin, sync::Arc};
 
 use bytes::Bytes;
-use http::{Response, response};
+use http::{HeaderName, HeaderValue, Response, response};
+use serde_json::value::RawValue;
+use tokio::time::sleep;
 use tracing::{Instrument, Span};
 
 #[cfg(feature = "admin")]
@@ -55,63 +76,105 @@ pub(crate) use self::explain::{Explanation, explain};
 use self::{
     call_result::CallResult,
     caller_stream::CallerStream,
-    delivery::{Delivery, FAILED, Failure, NoTurn, Reading, Reply, completion, is_readable},
+    delivery::{Delivery, NoTurn, Reading, Reply, Shown, is_readable},
     execute::{Approval, Batch},
+    failure::Failure,
+    hand_back::Keeper,
+    journal::{BatchJournal, ExchangeJournal},
     limits::Budget,
     options::Options,
-    receipt::Receipt,
+    receipt::{HandedBack, Receipt},
     record::{Ending, Record, TurnSummary},
+    repeat::{Claimed, Repeat, RepeatHeaders},
     reply::WholeReply,
+    restore::Whole,
+    retry::Retries,
 };
 pub(crate) use self::{
-    gateway::Gateway, headers::is_plain, remembered::Remembered, reply::refused, upstream::Upstream,
+    gateway::Gateway, headers::is_plain, remembered::Remembered, reply::refused, running::Running,
+    upstream::Upstream,
 };
 use crate::{
     apart,
     body::{self, McpBody, Read},
     caller::Caller,
-    catalog::{Catalog, Owner},
-    chat::{ChatRequest, Conversation, Omitted, ToolCall, Turn, Unread, executed},
+    catalog::{Catalog, Entry, Owner},
+    chat::{Asked, ChatRequest, Conversation, Omitted, OpenTurn, ToolCall, Turn, Unread, executed},
     connect::ExchangeSessions,
     inner::{InnerBody, InnerError},
+    kept::{Answers, KeptAnswer, OpenBatch, OpenCall, Part, Restored},
     name::short,
     project::Project,
     refusal::{Kind, Refusal},
-    settings::Settings,
+    registry::ExchangeId,
+    settings::{OnMaxRounds, OwnTools, Settings},
+    sniff::names_mcp,
     trace::StoppedBy,
 };
 
-/// Reads `body`; `None` if it has no top-level `mcp`.
+/// A request for the loop.
+pub(crate) struct Incoming {
+    request: ChatRequest,
+    caller: Caller,
+    /// Its history, where that has to be made whole.
+    history: Option<Whole>,
+}
+
+/// Reads `body`, a request of this caller; `None` if it has neither a top-level `mcp` nor an id of
+/// a call that went back to the caller.
 ///
 /// # Errors
-/// The body is not readable JSON, although it seems to contain `mcp`.
-pub(crate) async fn read(body: Bytes) -> Result<Option<ChatRequest>, Refusal> {
-    let parsed = apart::read(body.len(), move || ChatRequest::parse(body)).await;
-    match parsed.unwrap_or(Err(Unread::NotJson)) {
-        Ok(request) => Ok(Some(request)),
-        Err(unread) => Option::from(unread).map_or(Ok(None), Err),
-    }
+/// The body is not readable JSON, although it seems to contain `mcp`, or its history cannot be made
+/// whole at the moment.
+pub(crate) async fn read(
+    gateway: &Gateway,
+    body: Bytes,
+    caller: impl FnOnce(&ChatRequest) -> Caller,
+) -> Result<Option<Incoming>, Refusal> {
+    let text = body.clone();
+    let parsed = apart::read(body.len(), move || ChatRequest::parse(text)).await;
+    let request = match parsed.unwrap_or(Err(Unread::NotJson)) {
+        Ok(request) => request,
+        Err(_) if !names_mcp(&body) => return Ok(None),
+        Err(unread) => return Option::from(unread).map_or(Ok(None), Err),
+    };
+    let caller = caller(&request);
+    let history = restore::whole(gateway, &caller, &request).await?;
+    let is_ours = request.mcp.is_some() || history.is_some();
+    Ok(is_ours.then_some(Incoming {
+        request,
+        caller,
+        history,
+    }))
 }
 
 /// Returns `true` if `body` is a JSON object with a top-level `mcp`.
 pub(crate) async fn asks_for_tools(body: Bytes) -> bool {
     let parsed = apart::read(body.len(), move || ChatRequest::parse(body)).await;
-    matches!(parsed, Some(Ok(_) | Err(Unread::Doubled(_))))
+    match parsed {
+        Some(Ok(request)) => request.mcp.is_some(),
+        parsed => matches!(parsed, Some(Err(Unread::Doubled(_)))),
+    }
 }
 
-/// Answers a request that has a member `mcp`.
+/// Answers a request that has a member `mcp`, or a history to be made whole.
 ///
 /// # Errors
 /// The inner service's own, as long as no tool has run.
 ///
 /// # Cancellation
-/// Dropped when the caller hangs up: nothing new starts, and what runs is cancelled.
+/// Dropped when the caller hangs up: nothing new starts, and what runs is cancelled, or ends for a
+/// repeat of the request.
 pub(crate) async fn run(
     gateway: Arc<Gateway>,
-    request: ChatRequest,
+    incoming: Incoming,
     mut upstream: Upstream,
-    caller: Caller,
 ) -> Result<Reply, InnerError> {
+    let Incoming {
+        request,
+        caller,
+        history,
+    } = incoming;
     let Some((mut request, options)) = options_of(&gateway, request).await else {
         let refusal = Refusal::new(Kind::InvalidJson, "the request could not be read");
         return Ok(refused(&refusal));
@@ -124,27 +187,53 @@ pub(crate) async fn run(
             return Ok(refused(&refusal));
         }
     };
-    if !options.enabled {
-        let answer = upstream.ask(request.without_mcp()).await;
-        return answer.map(|response| response.map(McpBody::through));
-    }
+    let options = match options.enabled {
+        true => options,
+        false if history.is_some() => Options::of_restoring(&gateway.settings),
+        false => {
+            let answer = upstream.ask(request.without_mcp()).await;
+            return answer.map(|response| response.map(McpBody::through));
+        }
+    };
+    // They are about this request, and not about its turns.
+    let repeats = match options.enabled {
+        true => RepeatHeaders::take(upstream.headers_mut()),
+        false => Ok(RepeatHeaders::default()),
+    };
+    let repeats = match repeats {
+        Ok(repeats) => repeats,
+        Err(refusal) => {
+            Record::begin(&gateway, &project, &request, []).refuse(&refusal);
+            return Ok(refused(&refusal));
+        }
+    };
     let servers = options.servers.iter().map(|(_, name)| &**name);
     let record = Record::begin(&gateway, &project, &request, servers);
     let span = record.span();
-    if !options.streams(&request, &gateway.settings) {
-        let delivery = WholeReply::default();
+    let streams = options.streams(&request, &gateway.settings);
+    let keep_alive = gateway.settings.limits.keep_alive;
+    if streams {
+        request.ask_for_usage();
+    }
+    let include_usage = request.include_usage;
+    let asked = Asking {
+        gateway,
+        request,
+        options,
+        upstream,
+        caller,
+        history,
+        record,
+        repeats,
+    };
+    if !streams {
         // Pinned here, since to be wrapped it would be moved, and it is large.
-        let exchange = pin!(answer(
-            gateway, request, options, upstream, caller, record, delivery
-        ));
+        let exchange = pin!(answer(asked, WholeReply::default()));
         return exchange.instrument(span).await;
     }
-    request.ask_for_usage();
-    let keep_alive = gateway.settings.limits.keep_alive;
     sink::driven(keep_alive, |sink| {
-        let stream = CallerStream::new(sink, request.include_usage);
-        let exchange = answer(gateway, request, options, upstream, caller, record, stream);
-        Box::pin(exchange).instrument(span)
+        let stream = CallerStream::new(sink, include_usage);
+        Box::pin(answer(asked, stream)).instrument(span)
     })
     .await
 }
@@ -170,24 +259,94 @@ async fn options_of(
     apart::read(size, read).await
 }
 
-/// Answers a request with these options, and tells the caller by `delivery`.
-async fn answer(
+/// A request whose options are known, and what answers it.
+struct Asking {
     gateway: Arc<Gateway>,
     request: ChatRequest,
     options: Options,
     upstream: Upstream,
     caller: Caller,
+    history: Option<Whole>,
     record: Record,
-    delivery: impl Delivery,
-) -> Result<Reply, InnerError> {
-    let exchange = Exchange::begin(gateway, request, options, caller, record.clone()).await;
-    match exchange {
-        Ok(exchange) => exchange.run(upstream, delivery).await,
+    repeats: RepeatHeaders,
+}
+
+impl Asking {
+    /// Returns `true` if tools may run for it here.
+    fn loops(&self) -> bool {
+        self.options.resume || self.options.loops(&self.request, &self.gateway.settings)
+    }
+
+    /// Finds what is kept of an equal request; `None` where nothing is kept of this one.
+    async fn claim(&mut self) -> Option<Claimed> {
+        let headers = std::mem::take(&mut self.repeats);
+        if !self.loops() {
+            return None;
+        }
+        let (body, path) = (self.request.bytes().clone(), self.upstream.path());
+        let repeat = Repeat::of(&self.gateway, &self.caller, headers, path, body).await?;
+        Some(
+            repeat
+                .claim(limits::after(self.gateway.settings.limits.deadline))
+                .await,
+        )
+    }
+}
+
+/// Answers a request, and tells the caller by `delivery`.
+async fn answer(mut asked: Asking, mut delivery: impl Delivery) -> Result<Reply, InnerError> {
+    let record = asked.record.clone();
+    // Boxed, since it is over before the rest begins.
+    let journal = match Box::pin(asked.claim()).await {
+        None => None,
+        Some(Claimed::Run(journal)) => Some(journal),
+        Some(Claimed::Answer(answer)) => {
+            let reading = Reading {
+                limit: usize::MAX,
+                room: asked.upstream.room(),
+                tools_ran: false,
+                asked: Asked::default(),
+            };
+            let reply = again::told(&answer, &mut delivery, reading).await;
+            record.end(Ending::PassedOn);
+            return Ok(reply.unwrap_or_else(unreadable));
+        }
+        Some(Claimed::Refused(refusal, done)) => {
+            record.refuse(&refusal);
+            let options = &asked.options;
+            let receipt = |done| Receipt::of(options.receipt, options.max_tool_rounds, done);
+            return Ok(match done.as_deref().map(receipt) {
+                Some(receipt) => reply::refused_after(&refusal, &receipt),
+                None => refused(&refusal),
+            });
+        }
+    };
+    let Asking {
+        gateway,
+        request,
+        options,
+        upstream,
+        caller,
+        history,
+        ..
+    } = asked;
+    let of = (caller, history);
+    let exchange = Exchange::begin(gateway, request, options, of, record.clone(), journal);
+    let mut exchange = match exchange.await {
+        Ok(exchange) => exchange,
         Err(refusal) => {
             record.refuse(&refusal);
-            Ok(refused(&refusal))
+            return Ok(refused(&refusal));
         }
-    }
+    };
+    let reply = exchange.run(upstream, &mut delivery).await?;
+    Ok(exchange.kept_until_taken(reply).await)
+}
+
+/// The answer where one that was kept cannot be given again.
+fn unreadable() -> Reply {
+    let message = "the answer that is kept for this request cannot be read; send it without a key";
+    refused(&Refusal::new(Kind::Registry, message))
 }
 
 fn project_of(caller: &Caller, settings: &Settings) -> Result<Project, Refusal> {
@@ -200,23 +359,41 @@ fn project_of(caller: &Caller, settings: &Settings) -> Result<Project, Refusal> 
     }
 }
 
+/// Says that a part of what earlier requests left is gone, also where an answer has no receipt.
+const HISTORY: HeaderName = HeaderName::from_static("x-mcp-history");
+const INCOMPLETE: HeaderValue = HeaderValue::from_static("incomplete");
+
 /// One request with all its turns.
 struct Exchange {
     gateway: Arc<Gateway>,
     request: ChatRequest,
     project: Project,
-    caller: Caller,
+    caller: Arc<Caller>,
     catalog: Arc<Catalog>,
     /// Sessions that end with the exchange.
-    sessions: ExchangeSessions,
+    sessions: Arc<ExchangeSessions>,
     conversation: Conversation,
     budget: Budget,
     receipt: Receipt,
+    keeper: Keeper,
+    /// A part of what earlier requests left is gone.
+    is_incomplete: bool,
     record: Record,
     /// `true` if the model's answers are read; otherwise the first is passed through.
     reads: bool,
     /// `true` if a streamed answer is passed through with a receipt, as the last one.
     relays: bool,
+    /// `true` if the model is asked for an answer where rounds or time are used up; otherwise its
+    /// turn goes back.
+    answers: bool,
+    /// Kept for a repeat of the request; `None` where nothing is.
+    journal: Option<Box<ExchangeJournal>>,
+    /// The caller gets, or has had, an answer that ends the exchange.
+    is_answered: bool,
+    /// That answer, where it was streamed.
+    streamed: Option<KeptAnswer>,
+    /// The results that the next batch has from an equal request.
+    known: Vec<Option<CallResult>>,
 }
 
 /// What the model's service says to a turn.
@@ -235,6 +412,23 @@ enum Stop {
     Reply(Reply),
 }
 
+/// Why one attempt at a turn gave none.
+enum Missed {
+    /// The exchange ends with this.
+    Stop(Stop),
+    /// The model's service failed, after tools had run.
+    Failed(Failure),
+}
+
+impl Stop {
+    fn result(self) -> Result<Reply, InnerError> {
+        match self {
+            Self::Inner(error) => Err(error),
+            Self::Reply(reply) => Ok(reply),
+        }
+    }
+}
+
 impl Exchange {
     /// Finds the tools that the request is offered, and runs the open calls of a resumed turn.
     ///
@@ -245,8 +439,9 @@ impl Exchange {
         gateway: Arc<Gateway>,
         request: ChatRequest,
         options: Options,
-        caller: Caller,
+        (caller, history): (Caller, Option<Whole>),
         record: Record,
+        journal: Option<Box<ExchangeJournal>>,
     ) -> Result<Box<Self>, Refusal> {
         let settings = &gateway.settings;
         let project = project_of(&caller, settings)?;
@@ -257,35 +452,46 @@ impl Exchange {
         record.offers(&catalog);
         // Resuming without auto-execution runs one round, then returns what the model says; so does
         // a stream that is not looped.
-        let loops =
-            options.auto_execute && (!request.stream || options.streams(&request, settings));
+        let loops = options.loops(&request, settings);
         let max_rounds = if loops { options.max_tool_rounds } else { 1 };
+        let splits = loops && options.own_tools == OwnTools::Split && gateway.exchanges.is_some();
+        let has_own = !request.tools.is_empty();
         // Boxed, since futures are moved, and each has a copy of what it is given.
         let mut exchange = Box::new(Self {
             project,
-            caller,
-            sessions: gateway.connections.exchange(),
+            caller: Arc::new(caller),
+            sessions: Arc::new(gateway.connections.exchange()),
             conversation: Conversation::new(&request, &catalog.definitions()),
             budget: Budget::new(&settings.limits, max_rounds, request.forbids_tools()),
             receipt: Receipt::new(options.receipt, max_rounds, &catalog),
+            keeper: Keeper::new(splits, has_own, &options.servers, options.tools),
+            is_incomplete: false,
             catalog,
             record,
             reads: options.resume || loops,
             relays: request.stream && !loops,
+            answers: loops && options.on_max_rounds == OnMaxRounds::Answer,
             request,
             gateway,
+            journal,
+            is_answered: false,
+            streamed: None,
+            known: Vec::new(),
         });
-        if options.resume {
-            Box::pin(exchange.resume()).await?;
+        let done = exchange.go_on();
+        match history {
+            Some(history) => Box::pin(exchange.restore(history, options.resume, done)).await?,
+            None if options.resume => Box::pin(exchange.resume(done)).await?,
+            None => exchange.append(done),
         }
         Ok(exchange)
     }
 
     /// Runs the loop: asks the model and runs what it calls, until there is a reason to stop.
     async fn run(
-        mut self: Box<Self>,
+        &mut self,
         mut upstream: Upstream,
-        mut delivery: impl Delivery,
+        delivery: &mut impl Delivery,
     ) -> Result<Reply, InnerError> {
         if self.reads {
             upstream.read_answers();
@@ -296,15 +502,23 @@ impl Exchange {
             }
         }
         let catalog = self.catalog.clone();
+        self.finish_open(delivery).await;
         loop {
-            let turn = match self.turn(&mut upstream, &mut delivery).await {
+            let turn = match self.turn(&mut upstream, delivery).await {
                 Ok(turn) => turn,
-                Err(Stop::Reply(reply)) => return Ok(reply),
-                Err(Stop::Inner(error)) => return Err(error),
+                Err(stop) => return stop.result(),
             };
             let owners = claim::owners(&turn.calls, &catalog, &self.request.tools);
-            match self.budget.stop(self.receipt.rounds(), &owners) {
-                Some(reason) => return Ok(self.finish(&turn, reason, &mut delivery).await),
+            match self.stop(&owners).await {
+                Some(reason @ (StoppedBy::MaxRounds | StoppedBy::Deadline)) if self.answers => {
+                    delivery.go_on().await;
+                    self.refuse(turn, reason);
+                    return self.last_turn(reason, &mut upstream, delivery).await;
+                }
+                Some(reason) => {
+                    let finished = self.finish(&turn, &owners, reason, None, delivery);
+                    return Ok(finished.await);
+                }
                 None => {
                     delivery.go_on().await;
                     let round = self.round(turn.message, &turn.calls, owners);
@@ -314,58 +528,310 @@ impl Exchange {
         }
     }
 
-    /// Runs the open calls of the turn that the caller sends back: the first round.
-    async fn resume(&mut self) -> Result<(), Refusal> {
+    /// Takes up the figures of an equal request that ended before its answer; returns the turns that
+    /// were executed for it.
+    fn go_on(&mut self) -> Vec<Bytes> {
+        let journal = self.journal.as_mut();
+        let Some(done) = journal.and_then(|journal| journal.take_done()) else {
+            return Vec::new();
+        };
+        self.receipt.go_on_from(&done);
+        self.budget.take_calls(self.receipt.calls());
+        self.receipt.executed().to_vec()
+    }
+
+    /// Appends turns that were executed for an equal request.
+    fn append(&mut self, done: Vec<Bytes>) {
+        self.keeper.add(&done);
+        self.conversation.extend(done);
+    }
+
+    /// Ends the batch that an equal request had begun: what has a result does not run again.
+    async fn finish_open(&mut self, delivery: &mut impl Delivery) {
+        let journal = self.journal.as_mut();
+        let Some(open) = journal.and_then(|journal| journal.take_open()) else {
+            return;
+        };
+        let Some(message) = open.message else {
+            return;
+        };
+        let message = Bytes::from(Box::<str>::from(message).into_string());
+        let calls = ToolCall::of_turn(&message, open.is_cut);
         let catalog = self.catalog.clone();
-        let turn = resume::open_turn(&self.request, &self.gateway.settings.limits)?;
-        let owners = claim::owners(&turn.calls, &catalog, &self.request.tools);
-        let open = resume::open_calls(&turn, owners)?;
-        let results = self.batch(&open, Approval::Given).await;
-        if !open.is_empty() {
-            self.receipt.add_round(None, &results);
+        let owners = claim::owners(&calls, &catalog, &self.request.tools);
+        self.known = known(&open.calls);
+        let round = self.round(Some(message), &calls, owners);
+        delivery.alive(round).await;
+    }
+
+    /// The reason to stop at a turn whose calls have these owners. Where a caller with tools of its
+    /// own has no room for what would be executed, the turn goes back to it.
+    async fn stop(&mut self, owners: &[Owner<'_>]) -> Option<StoppedBy> {
+        if let Some(reason) = self.budget.stop(self.receipt.rounds(), owners) {
+            return Some(reason);
         }
-        let tools = catalog.definitions();
-        self.conversation = Conversation::resumed(&self.request, &tools, turn.kept);
-        self.conversation.extend(resume::answers(&turn, &results));
+        let of = (&*self.gateway, &*self.caller);
+        let has_room = self.keeper.reserve(of, owners.len()).await;
+        (!has_room).then_some(StoppedBy::CallerTools)
+    }
+
+    /// Makes the history of the request whole, and runs what is open in it: the first round.
+    async fn restore(
+        &mut self,
+        whole: Whole,
+        resumes: bool,
+        mut done: Vec<Bytes>,
+    ) -> Result<(), Refusal> {
+        let Restored {
+            parts,
+            untouched,
+            last,
+            is_incomplete,
+        } = whole.restored;
+        if is_incomplete {
+            self.is_incomplete = true;
+            self.receipt.tell_incomplete();
+        }
+        let (exchanges, sent) = (whole.exchanges, whole.sent);
+        let mut messages = sent[..untouched].to_vec();
+        let is_open = matches!(parts.last(), Some(Part::Answers(_)));
+        let resumed = match resumes && !is_open {
+            true => Some(self.resumable(&restore::without_open(&messages, &parts))?),
+            false => None,
+        };
+        self.keeper
+            .restored(exchanges, whole.kept, whole.versions, last, sent);
+        let all = parts.len();
+        let (mut results, mut all_kept) = (Vec::new(), true);
+        for (place, part) in parts.into_iter().enumerate() {
+            match part {
+                Part::Message(message) => messages.push(message),
+                Part::Answers(answers) => {
+                    let approves = resumes && place + 1 == all;
+                    let (ran, is_kept) = self.run_open(&answers, approves).await;
+                    all_kept &= is_kept;
+                    let texts = ran.iter().map(|result| result.message.clone());
+                    restore::add_answers(&mut messages, answers, texts);
+                    results.extend(ran);
+                }
+            }
+        }
+        match all_kept {
+            true if results.is_empty() => {}
+            true => self.receipt.add_kept_round(&results),
+            false => {
+                self.receipt.add_round(None, &results);
+                self.receipt.kept(false);
+            }
+        }
+        if let Some((turn, behind)) = resumed {
+            messages.truncate(messages.len() - behind);
+            messages.extend(self.run_resumed(&turn, &mut done).await?);
+        }
+        let untouched = untouched.min(messages.len());
+        let tools = self.catalog.definitions();
+        self.conversation = Conversation::restored(&self.request, &tools, untouched);
+        self.conversation.extend(messages.split_off(untouched));
+        self.append(done);
         Ok(())
     }
 
-    /// Asks the model, and reads its answer.
+    /// Runs the open calls of a kept turn, under all checks, and keeps their results; `false` if
+    /// that failed.
+    async fn run_open(&mut self, answers: &Answers, approves: bool) -> (Vec<CallResult>, bool) {
+        let open = restore::open_calls(answers);
+        if open.is_empty() || answers.asks_first && !approves {
+            return (Vec::new(), true);
+        }
+        let catalog = self.catalog_of(answers.record).await;
+        let calls: Vec<ToolCall> = open.iter().map(|(_, call)| (*call).clone()).collect();
+        let owners = claim::owners(&calls, &catalog, &self.request.tools);
+        let calls: Vec<_> = calls.iter().zip(owners).collect();
+        let approval = match answers.asks_first {
+            true => Approval::Given,
+            false => Approval::Needed,
+        };
+        let results = self.batch(&catalog, None, &calls, approval).await;
+        let messages = results.iter().map(|result| result.message.clone());
+        let messages: Vec<_> = open.iter().map(|(place, _)| *place).zip(messages).collect();
+        let is_kept = self.keeper.answered(answers.record, &messages).await;
+        (results, is_kept)
+    }
+
+    /// The tools for the open calls of a kept turn: those of this request, or, if it asks for none,
+    /// of the one that has kept it.
+    async fn catalog_of(&self, record: ExchangeId) -> Arc<Catalog> {
+        if self.keeper.offers() {
+            return self.catalog.clone();
+        }
+        let (servers, tools) = self.keeper.offered(record);
+        let (gateway, tokens) = (&self.gateway, &self.caller.tokens);
+        let wanted = (&*servers, tools.as_deref());
+        let usable = resolve::usable(gateway, &self.project, tokens, wanted, &self.record);
+        Arc::new(usable.await)
+    }
+
+    /// The turn at the end of these messages that the caller resumes, and the number of messages
+    /// behind it.
+    fn resumable(&self, messages: &[Bytes]) -> Result<(OpenTurn, usize), Refusal> {
+        let turn = resume::open_turn_of(messages, &self.gateway.settings.limits)?;
+        let owners = claim::owners(&turn.calls, &self.catalog, &self.request.tools);
+        resume::open_calls(&turn, owners)?;
+        let behind = messages.len() - turn.kept;
+        Ok((turn, behind))
+    }
+
+    /// Runs the open calls of the turn that the caller sends back: the first round.
+    async fn resume(&mut self, mut done: Vec<Bytes>) -> Result<(), Refusal> {
+        let turn = resume::open_turn(&self.request, &self.gateway.settings.limits)?;
+        let answers = self.run_resumed(&turn, &mut done).await?;
+        let tools = self.catalog.definitions();
+        self.conversation = Conversation::resumed(&self.request, &tools, turn.kept);
+        self.conversation.extend(answers);
+        self.append(done);
+        Ok(())
+    }
+
+    /// Runs the open calls of a turn that is resumed, and returns all answers to it; those that are
+    /// done already are taken from there.
+    async fn run_resumed(
+        &mut self,
+        turn: &OpenTurn,
+        done: &mut Vec<Bytes>,
+    ) -> Result<Vec<Bytes>, Refusal> {
+        let catalog = self.catalog.clone();
+        let owners = claim::owners(&turn.calls, &catalog, &self.request.tools);
+        let open = resume::open_calls(turn, owners)?;
+        if !done.is_empty() {
+            let ours = done.drain(..open.len().min(done.len()));
+            return Ok(resume::answers(turn, ours));
+        }
+        let begun = self
+            .journal
+            .as_mut()
+            .and_then(|journal| journal.take_resumed());
+        self.known = begun.map(|begun| known(&begun.calls)).unwrap_or_default();
+        let results = self.batch(&catalog, None, &open, Approval::Given).await;
+        if !open.is_empty() {
+            self.receipt.add_round(None, &results);
+        }
+        let results = results.into_iter().map(|result| result.message);
+        Ok(resume::answers(turn, results))
+    }
+
+    /// Tells the model that its calls do not run any more, and that it is to answer.
+    fn refuse(&mut self, turn: Turn, reason: StoppedBy) {
+        let message = turn
+            .message
+            .map(|message| executed(message, turn.calls.iter()));
+        let answers = unfinished::answers(&turn.calls, reason);
+        let messages: Vec<Bytes> = message.into_iter().chain(answers).collect();
+        self.keeper.add(&messages);
+        self.conversation.extend(messages);
+        self.record.not_executed(&turn.calls);
+        if self.request.tools.is_empty() {
+            let tools = self.catalog.definitions();
+            self.conversation.forbid_tools(&self.request, &tools);
+        }
+    }
+
+    /// Asks the model for an answer without calls of ours.
+    async fn last_turn(
+        &mut self,
+        reason: StoppedBy,
+        upstream: &mut Upstream,
+        delivery: &mut impl Delivery,
+    ) -> Result<Reply, InnerError> {
+        let mut turn = match self.turn(upstream, delivery).await {
+            Ok(turn) => turn,
+            Err(stop) => return stop.result(),
+        };
+        let catalog = self.catalog.clone();
+        let mut owners = claim::owners(&turn.calls, &catalog, &self.request.tools);
+        let shown = unfinished::reduced(&mut turn, &mut owners, reason);
+        let reason = match owners.is_empty() {
+            true => reason,
+            false => StoppedBy::CallerTools,
+        };
+        let finished = self.finish(&turn, &owners, reason, shown, delivery);
+        Ok(finished.await)
+    }
+
+    /// Asks the model, and reads its answer. Once tools have run, asks again where that can help.
     async fn turn(
         &mut self,
         upstream: &mut Upstream,
         delivery: &mut impl Delivery,
     ) -> Result<Turn, Stop> {
-        let tools_ran = self.receipt.tools_ran();
-        let response = match self.asked(upstream, delivery).await? {
+        let most = self.gateway.settings.turn_retries;
+        let mut retries = Retries::new(most, self.budget.deadline());
+        loop {
+            let mut failure = match self.attempt(upstream, delivery).await {
+                Ok(turn) => return Ok(turn),
+                Err(Missed::Stop(stop)) => return Err(stop),
+                Err(Missed::Failed(failure)) => failure,
+            };
+            self.count_failed(&mut failure);
+            let wait = retries.wait(&failure);
+            let Some(wait) = wait.filter(|_| self.receipt.tools_ran()) else {
+                return Err(self.fail(failure, delivery).await);
+            };
+            tracing::info!(
+                model = self.request.model.as_deref().map(short),
+                status = failure.status.map(|status| status.as_u16()),
+                wait_ms = wait.as_millis() as u64,
+                "a turn failed after tools had run, and is asked for again"
+            );
+            delivery.alive(sleep(wait)).await;
+        }
+    }
+
+    /// Asks the model once, and reads its answer.
+    async fn attempt(
+        &mut self,
+        upstream: &mut Upstream,
+        delivery: &mut impl Delivery,
+    ) -> Result<Turn, Missed> {
+        let is_late = self.is_late(delivery);
+        let mut response = match self.asked(upstream, delivery).await? {
             Answered::Fully(response) => response,
             Answered::Rejected(parts, read) => {
-                return Err(self.no_turn(parts, read, delivery).await);
+                return Err(self.no_turn(parts, read, delivery));
             }
         };
+        if self.is_incomplete {
+            response.headers_mut().insert(HISTORY, INCOMPLETE);
+        }
         let is_success = response.status().is_success();
         let reading = Reading {
             limit: self.gateway.settings.limits.body_bytes,
             room: upstream.room(),
-            tools_ran,
+            tools_ran: is_late,
             asked: self.request.asked(),
         };
-        if !(tools_ran || is_success && self.reads) {
-            return Err(Stop::Reply(self.passed_on(response, reading)));
+        if !(is_late || is_success && self.reads) {
+            let reply = self.passed_on(response, reading);
+            return Err(Missed::Stop(Stop::Reply(reply)));
         }
         if is_success && self.relays && headers::is_stream(response.headers()) {
-            let last_words = self.last_words();
-            let reply = relay::with_receipt(response, &self.record, reading, last_words);
-            return Err(Stop::Reply(reply));
+            let (usage, last_words) = (self.request.include_usage, self.last_words());
+            self.is_answered = true;
+            let reply = relay::with_receipt(response, &self.record, reading, usage, last_words);
+            return Err(Missed::Stop(Stop::Reply(reply)));
         }
         match delivery.read(response, reading).await {
             Ok(mut turn) => {
                 self.count(&mut turn);
                 Ok(turn)
             }
-            Err(NoTurn::Stream(failure)) => Err(self.fail(failure, delivery).await),
-            Err(NoTurn::Whole(parts, read)) => Err(self.no_turn(parts, read, delivery).await),
+            Err(NoTurn::Stream(failure)) => Err(Missed::Failed(failure)),
+            Err(NoTurn::Whole(parts, read)) => Err(self.no_turn(parts, read, delivery)),
         }
+    }
+
+    /// Returns `true` if the answer of the model's service cannot go through as it comes any more.
+    fn is_late(&self, delivery: &impl Delivery) -> bool {
+        self.receipt.tools_ran() || delivery.has_begun()
     }
 
     /// Asks the model, and once more without what its service rejects of the request, if that can be
@@ -374,7 +840,7 @@ impl Exchange {
         &mut self,
         upstream: &mut Upstream,
         delivery: &mut impl Delivery,
-    ) -> Result<Answered, Stop> {
+    ) -> Result<Answered, Missed> {
         let turn = self.record.turn();
         let first = self.ask(upstream, delivery, &turn).await?;
         if !(self.reads && rejected::may_name(first.status())) {
@@ -401,22 +867,23 @@ impl Exchange {
         upstream: &mut Upstream,
         delivery: &mut impl Delivery,
         turn: &Span,
-    ) -> Result<Response<InnerBody>, Stop> {
-        let tools_ran = self.receipt.tools_ran();
-        let asked = upstream.ask(self.conversation.turn(tools_ran));
-        let response = match delivery.alive(asked.instrument(turn.clone())).await {
-            Ok(response) => response,
-            Err(error) if !tools_ran => {
-                return Err(self.end(Ending::UpstreamFailed, Stop::Inner(error)));
+    ) -> Result<Response<InnerBody>, Missed> {
+        let asked = upstream.ask(self.conversation.turn(self.receipt.tools_ran()));
+        match delivery.alive(asked.instrument(turn.clone())).await {
+            Ok(response) => {
+                self.record.answering(response.status());
+                Ok(response)
+            }
+            Err(error) if !self.is_late(delivery) => {
+                let stop = self.end(Ending::UpstreamFailed, Stop::Inner(error));
+                Err(Missed::Stop(stop))
             }
             Err(error) => {
                 let error = upstream.describe(error);
                 tracing::warn!(error, "the model's service failed after tools had run");
-                return Err(self.fail(Failure::Ours(FAILED), delivery).await);
+                Err(Missed::Failed(Failure::unanswered()))
             }
-        };
-        self.record.answering(response.status());
-        Ok(response)
+        }
     }
 
     /// Leaves out what this rejection names, or puts back what it misses; returns `false` where the
@@ -478,48 +945,60 @@ impl Exchange {
             let reason = budget.stop(receipt.rounds(), &owners);
             let reason = reason.unwrap_or(StoppedBy::MaxRounds);
             receipt.add_usage(turn.usage.clone());
-            (reason, receipt.member(Some(reason)))
+            let closing = match reason {
+                StoppedBy::Final => receipt.closing(reason),
+                _ => receipt.handed_back(reason),
+            };
+            (reason, closing.receipt.member)
         })
     }
 
-    /// Ends the exchange with an answer that is no turn.
-    async fn no_turn(
+    /// What an answer that is no turn comes to: before tools have run it goes through, then it is a
+    /// failure.
+    fn no_turn(
         &mut self,
         parts: response::Parts,
         read: Read<InnerBody>,
-        delivery: &mut impl Delivery,
-    ) -> Stop {
-        let is_success = parts.status.is_success();
-        if delivery.has_begun() {
-            let failure = match completion(&parts, &read) {
-                Some(_) => Failure::Reported(String::from_utf8_lossy(&read.bytes()).into_owned()),
-                None => Failure::Ours(FAILED),
-            };
-            return self.fail(failure, delivery).await;
+        delivery: &impl Delivery,
+    ) -> Missed {
+        if self.is_late(delivery) {
+            return Missed::Failed(Failure::answered(parts, &read));
         }
-        if !self.receipt.tools_ran() {
-            let reply = reply::untouched(parts, read);
-            let ending = match is_success {
-                true => Ending::Unreadable,
-                false => Ending::UpstreamError,
-            };
-            return Stop::Reply(self.end(ending, reply));
+        let ending = match parts.status.is_success() {
+            true => Ending::Unreadable,
+            false => Ending::UpstreamError,
+        };
+        let reply = reply::untouched(parts, read);
+        Missed::Stop(Stop::Reply(self.end(ending, reply)))
+    }
+
+    /// Counts a turn that failed, though it may have cost something.
+    fn count_failed(&mut self, failure: &mut Failure) {
+        let usage = failure.usage.take();
+        let has_usage = usage.is_some();
+        if has_usage {
+            let models = [self.request.model.as_deref(), None];
+            self.receipt.add_turn(usage, models, &self.gateway.settings);
         }
-        if is_success && completion(&parts, &read).is_none() {
-            return self.fail(Failure::Ours(FAILED), delivery).await;
-        }
-        let reply = reply::upstream_error(parts, read, self.receipt.member(None));
-        Stop::Reply(self.end(Ending::UpstreamError, reply))
+        let summary = TurnSummary {
+            usage: self.receipt.last_usage().filter(|_| has_usage),
+            ..TurnSummary::default()
+        };
+        self.record.turn_failed(summary, ending(failure));
     }
 
     /// Ends the exchange without an answer, though the caller has to learn what was done.
     async fn fail(&mut self, failure: Failure, delivery: &mut impl Delivery) -> Stop {
-        let receipt = self.receipt.member(None);
+        if let Some(journal) = &self.journal {
+            journal.let_go().await;
+        }
+        let ending = ending(&failure);
+        let (receipt, tools_ran) = (self.receipt.failed(), self.receipt.tools_ran());
         let reply = match delivery.has_begun() {
-            true => delivery.fail(failure, receipt).await,
-            false => reply::upstream_failed(receipt),
+            true => delivery.fail(failure, tools_ran, receipt).await,
+            false => reply::failed(&failure, &receipt),
         };
-        Stop::Reply(self.end(Ending::UpstreamFailed, reply))
+        Stop::Reply(self.end(ending, reply))
     }
 
     /// Counts a turn of the model, whose usage goes into the receipt.
@@ -537,50 +1016,183 @@ impl Exchange {
     /// Runs the calls of a turn: one more round.
     async fn round(&mut self, message: Option<Bytes>, calls: &[ToolCall], owners: Vec<Owner<'_>>) {
         let calls: Vec<_> = calls.iter().zip(owners).collect();
-        let results = self.batch(&calls, Approval::Needed).await;
+        let catalog = self.catalog.clone();
+        let batch = self.batch(&catalog, message.as_ref(), &calls, Approval::Needed);
+        let results = batch.await;
         let calls = calls.iter().map(|(call, _)| *call);
         let message = message.map(|message| executed(message, calls));
         self.receipt.add_round(message.as_ref(), &results);
-        self.conversation.extend(message);
-        let messages = results.into_iter().map(|result| result.message);
+        let results = results.into_iter().map(|result| result.message);
+        let messages: Vec<Bytes> = message.into_iter().chain(results).collect();
+        self.keeper.add(&messages);
         self.conversation.extend(messages);
     }
 
+    /// Runs the calls of a turn, but those whose results are known, and writes its journal.
     async fn batch(
         &mut self,
+        catalog: &Arc<Catalog>,
+        message: Option<&Bytes>,
         calls: &[(&ToolCall, Owner<'_>)],
         approval: Approval,
     ) -> Vec<CallResult> {
-        if calls.is_empty() {
-            return Vec::new();
+        let mut known = std::mem::take(&mut self.known);
+        known.resize_with(calls.len(), || None);
+        let open = calls.iter().zip(&known);
+        let open: Vec<_> = open.filter(|(_, known)| known.is_none()).collect();
+        let open: Vec<_> = open.into_iter().map(|(call, _)| *call).collect();
+        if open.is_empty() {
+            return known.into_iter().flatten().collect();
         }
-        let limits = &self.gateway.settings.limits;
-        let batch = Batch {
-            gateway: &self.gateway,
-            project: &self.project,
-            caller: &self.caller,
-            sessions: &self.sessions,
-            ends: self.budget.batch_ends(),
-            allowed: self.budget.take_calls(calls.len().min(limits.turn_calls)),
-            parallel: self.request.parallel,
-            approval,
-            record: &self.record,
-            round: self.record.round(),
-        };
-        batch.run(calls).await
+        let journal = self.opens(message, calls, &known).await;
+        let results = self.run_calls(catalog, &open, approval, journal).await;
+        let mut results = results.into_iter();
+        let known = known.into_iter();
+        known
+            .filter_map(|known| known.or_else(|| results.next()))
+            .collect()
     }
 
-    /// Ends the loop with a turn, whose calls go back to the caller.
+    /// Writes that a batch begins; returns what writes its end.
+    async fn opens(
+        &mut self,
+        message: Option<&Bytes>,
+        calls: &[(&ToolCall, Owner<'_>)],
+        known: &[Option<CallResult>],
+    ) -> Option<BatchJournal> {
+        let journal = self.journal.as_mut()?;
+        let done = self.receipt.figures()?;
+        let message = match message {
+            Some(message) => {
+                let text = String::from_utf8(message.to_vec()).ok()?;
+                Some(RawValue::from_string(text).ok()?)
+            }
+            None => None,
+        };
+        let call =
+            |((call, owner), known): (&(&ToolCall, Owner<'_>), &Option<CallResult>)| OpenCall {
+                name: short(call.function.as_deref().unwrap_or_default()),
+                may_run_again: owner.entry().is_none_or(Entry::is_read_only),
+                result: known.as_ref().and_then(CallResult::kept),
+            };
+        let open = OpenBatch {
+            message,
+            is_cut: calls.iter().any(|(call, _)| call.is_cut()),
+            calls: calls.iter().zip(known).map(call).collect(),
+        };
+        let room = calls.len() * self.gateway.settings.limits.result_bytes;
+        journal.opens(done, open, room).await
+    }
+
+    /// Runs calls; where a journal takes the results, also to their end if the caller hangs up.
+    async fn run_calls(
+        &mut self,
+        catalog: &Arc<Catalog>,
+        calls: &[(&ToolCall, Owner<'_>)],
+        approval: Approval,
+        journal: Option<BatchJournal>,
+    ) -> Vec<CallResult> {
+        let turn_calls = self.gateway.settings.limits.turn_calls;
+        let ends = self.budget.batch_ends();
+        let allowed = self.budget.take_calls(calls.len().min(turn_calls));
+        let parallel = self.request.parallel;
+        let round = self.record.round();
+        let (waits, hang_up) = hang_up::waits();
+        // All of it is its own, since it may outlive the exchange.
+        let (gateway, catalog) = (self.gateway.clone(), catalog.clone());
+        let (caller, project) = (self.caller.clone(), self.project.clone());
+        let (sessions, record) = (self.sessions.clone(), self.record.clone());
+        let own = self.request.tools.clone();
+        let calls: Vec<ToolCall> = calls.iter().map(|(call, _)| (*call).clone()).collect();
+        let told = hang_up.clone();
+        let batch = Box::pin(async move {
+            let owners = claim::owners(&calls, &catalog, &own);
+            let calls: Vec<_> = calls.iter().zip(owners).collect();
+            let batch = Batch {
+                gateway: &gateway,
+                project: &project,
+                caller: &caller,
+                sessions: &sessions,
+                ends,
+                allowed,
+                parallel,
+                approval,
+                hang_up: &told,
+                record: &record,
+                round,
+            };
+            batch.run(&calls).await
+        });
+        let results = match journal {
+            Some(journal) => waits.for_batch(journal.keeps(hang_up, batch)).await,
+            None => waits.here(batch).await,
+        };
+        results.into_iter().flatten().collect()
+    }
+
+    /// Ends the loop with a turn, whose calls go back to the caller: in part, where the rest can be
+    /// kept, else as it came, or as it is to be `shown`.
     async fn finish(
         &mut self,
         turn: &Turn,
+        owners: &[Owner<'_>],
         reason: StoppedBy,
+        shown: Option<Shown>,
         delivery: &mut impl Delivery,
     ) -> Reply {
-        let closing = self.receipt.closing(reason);
-        let reply = delivery.finish(&turn.calls, closing).await;
+        // One at the end of the rounds is an answer, too.
+        let is_answer = reason == StoppedBy::Final || shown.is_some() && owners.is_empty();
+        let handed_back = self.keep(turn, owners, is_answer).await;
+        let mut closing = match is_answer {
+            true => self.receipt.closing(reason),
+            false => self.receipt.handed_back(reason),
+        };
+        closing.handed_back = handed_back;
+        self.is_answered = true;
+        if delivery.has_begun() && self.journal.is_some() {
+            self.streamed = again::streamed(turn, shown.as_ref(), &closing);
+        }
+        let reply = delivery.finish(&turn.calls, shown, closing).await;
         self.record.not_executed(&turn.calls);
         self.end(Ending::Stopped(reason), reply)
+    }
+
+    /// Keeps what later requests need of the last turn, and what was executed before it.
+    async fn keep(
+        &mut self,
+        turn: &Turn,
+        owners: &[Owner<'_>],
+        is_answer: bool,
+    ) -> Option<HandedBack> {
+        if is_answer {
+            let is_kept = self.keeper.end(turn).await;
+            self.receipt.kept(is_kept);
+            return None;
+        }
+        let of = (&*self.gateway, &*self.caller);
+        let tools_ran = self.receipt.tools_ran();
+        let handed_back = self.keeper.hand_back(of, turn, owners, tools_ran).await;
+        if handed_back.is_some() {
+            self.receipt.kept(true);
+        }
+        handed_back
+    }
+
+    /// Keeps the journal until the caller has taken all of the answer, or, with a key, the answer.
+    async fn kept_until_taken(mut self: Box<Self>, reply: Reply) -> Reply {
+        let Some(journal) = self.journal.take() else {
+            return reply;
+        };
+        if !(self.is_answered && journal.is_stored()) {
+            journal.let_go().await;
+            return reply;
+        }
+        let answer = self.streamed.take().or_else(|| again::whole(&reply));
+        if !journal.is_keyed {
+            return taken::once_taken(reply, move || journal.taken(answer));
+        }
+        journal.answered(answer).await;
+        reply
     }
 
     /// Records how the exchange ended, and passes its result on.
@@ -588,6 +1200,20 @@ impl Exchange {
         self.record.used(self.receipt.take_total());
         self.record.end(ending);
         result
+    }
+}
+
+/// The results that these calls have.
+fn known(calls: &[OpenCall]) -> Vec<Option<CallResult>> {
+    let known = calls.iter().map(|call| call.result.as_deref());
+    known.map(|text| CallResult::of_kept(text?)).collect()
+}
+
+/// The ending of an exchange with a turn that failed.
+fn ending(failure: &Failure) -> Ending {
+    match failure.is_reported() {
+        true => Ending::UpstreamError,
+        false => Ending::UpstreamFailed,
     }
 }
 

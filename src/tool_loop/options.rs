@@ -43,14 +43,18 @@ impl Options {
 
     /// Reads the options of `request`.
     pub(crate) fn parse(request: &ChatRequest, settings: &Settings) -> Result<Self, Refusal> {
-        if request.is_deeper_than(settings.limits.json_depth) {
+        let is_ours = request.mcp.is_some();
+        if is_ours && request.is_deeper_than(settings.limits.json_depth) {
             let limit = settings.limits.json_depth;
             return Err(Refusal::new(
                 Kind::InvalidJson,
                 format!("the request is nested deeper than {limit} levels"),
             ));
         }
-        let options = Self::of_member(&request.mcp, settings)?;
+        let options = match &request.mcp {
+            Some(mcp) => Self::of_member(mcp, settings)?,
+            None => Self::absent(settings),
+        };
         if options.enabled {
             options.check(request, settings)?;
         }
@@ -62,6 +66,37 @@ impl Options {
         let is_wanted = self.enabled && self.auto_execute && request.stream;
         let streaming = self.on_stream.unwrap_or(settings.streaming);
         is_wanted && streaming == Streaming::Execute
+    }
+
+    /// Returns `true` if the loop runs tools, whole or as one stream.
+    pub(crate) fn loops(&self, request: &ChatRequest, settings: &Settings) -> bool {
+        self.auto_execute && (!request.stream || self.streams(request, settings))
+    }
+
+    /// The options of a request without the member: nothing is enabled.
+    fn absent(settings: &Settings) -> Self {
+        Self {
+            enabled: false,
+            servers: Vec::new(),
+            auto_execute: false,
+            max_tool_rounds: settings.rounds_cap(),
+            tools: None,
+            resume: false,
+            receipt: settings.receipt,
+            on_max_rounds: settings.on_max_rounds,
+            own_tools: settings.own_tools,
+            on_stream: None,
+        }
+    }
+
+    /// Those of a request that enables nothing, whose history is restored all the same: what the
+    /// model then says passes.
+    pub(crate) fn of_restoring(settings: &Settings) -> Self {
+        Self {
+            receipt: false,
+            on_max_rounds: OnMaxRounds::Return,
+            ..Self::absent(settings)
+        }
     }
 
     fn of_member(mcp: &str, settings: &Settings) -> Result<Self, Refusal> {
@@ -76,18 +111,7 @@ impl Options {
         let cap = settings.rounds_cap();
         // Each server that is of use has a tool, and names may be repeated.
         let names = NAMES.max(settings.limits.tools);
-        let mut options = Self {
-            enabled: false,
-            servers: Vec::new(),
-            auto_execute: false,
-            max_tool_rounds: cap,
-            tools: None,
-            resume: false,
-            receipt: settings.receipt,
-            on_max_rounds: settings.on_max_rounds,
-            own_tools: settings.own_tools,
-            on_stream: None,
-        };
+        let mut options = Self::absent(settings);
         for (name, value) in object.iter() {
             let set = options.set(name, value, cap, names);
             set.map_err(|fault| fault.of(name))?;

@@ -1,10 +1,14 @@
 //! The receipt: what was done for a request, in the member `mcp` of its answer.
 
 use bytes::Bytes;
-use serde::Serialize;
-use serde_json::{Map, Value, value::RawValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use serde::{Deserialize, Serialize};
+use serde_json::{
+    Map, Value,
+    value::{RawValue, to_raw_value},
+};
 
-use super::{call_result::CallResult, delivery::Closing};
+use super::call_result::CallResult;
 use crate::{catalog::Catalog, chat::Usage, settings::Settings, trace::StoppedBy};
 
 /// Rounds, calls and usage, counted as they happen.
@@ -22,6 +26,46 @@ pub(crate) struct Receipt {
     messages: Vec<Bytes>,
     withheld: Vec<ToolNote>,
     cleaned: Vec<ToolNote>,
+    /// A part of what earlier requests left is gone.
+    is_incomplete: bool,
+    /// Whether the executed turns are kept, so that the caller need not replay them, or are lost to
+    /// later requests; `None` where neither is so.
+    is_kept: Option<bool>,
+}
+
+/// The end of the loop, as texts of JSON.
+#[derive(Debug)]
+pub(crate) struct Closing {
+    /// The usage over all turns.
+    pub(crate) usage: Option<String>,
+    /// The usage differs from what the last turn says itself.
+    pub(crate) is_summed: bool,
+    pub(crate) receipt: WrittenReceipt,
+    /// The calls that the caller gets in place of the turn's own.
+    pub(crate) handed_back: Option<HandedBack>,
+}
+
+/// Calls of a turn as they go to the caller, each text an array.
+#[derive(Debug)]
+pub(crate) struct HandedBack {
+    /// As a message has them.
+    pub(crate) calls: String,
+    /// As a delta has them.
+    pub(crate) delta: String,
+}
+
+/// The receipt as it goes to the caller.
+#[derive(Clone, Debug)]
+pub(crate) struct WrittenReceipt {
+    /// The member `mcp`; `None` where the caller wants none.
+    pub(crate) member: Option<String>,
+    rounds: u64,
+    calls: usize,
+    /// `None` where the loop did not stop, but failed.
+    stopped_by: Option<StoppedBy>,
+    is_incomplete: bool,
+    /// The headers say it already.
+    is_marked: bool,
 }
 
 /// A tool that something is to be said of.
@@ -46,6 +90,8 @@ struct Member<'a> {
     calls_omitted: usize,
     usage_by_round: &'a [Option<Map<String, Value>>],
     #[serde(skip_serializing_if = "Option::is_none")]
+    history: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     messages: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "<[ToolNote]>::is_empty")]
     /// Tools that the caller would have had if an operator had accepted them.
@@ -61,7 +107,18 @@ struct Replay {
     messages: Box<RawValue>,
 }
 
-#[derive(Clone, Debug, Serialize)]
+/// The figures as they are kept for a repeat of the request.
+#[derive(Serialize, Deserialize)]
+struct Figures {
+    rounds: u64,
+    calls: Vec<CallEntry>,
+    calls_omitted: usize,
+    usage_by_round: Vec<Option<Map<String, Value>>>,
+    priced: bool,
+    messages: Vec<Box<RawValue>>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct CallEntry {
     round: u64,
     id: String,
@@ -71,7 +128,7 @@ struct CallEntry {
     is_error: bool,
     result_bytes: usize,
     truncated: bool,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     cleaned: bool,
 }
 
@@ -106,12 +163,80 @@ impl Receipt {
             messages: Vec::new(),
             withheld: withheld.collect(),
             cleaned: cleaned.collect(),
+            is_incomplete: false,
+            is_kept: None,
         }
+    }
+
+    /// Says that a part of what earlier requests left is gone.
+    pub(crate) fn tell_incomplete(&mut self) {
+        self.is_incomplete = true;
+    }
+
+    /// Counts a round whose turn is kept with its results, so that nobody has to replay them.
+    pub(crate) fn add_kept_round(&mut self, results: &[CallResult]) {
+        let told = self.messages.len();
+        self.add_round(None, results);
+        self.messages.truncate(told);
+    }
+
+    /// Says whether what was executed is kept for later requests. What was lost once stays to be
+    /// told.
+    pub(crate) fn kept(&mut self, is_kept: bool) {
+        self.is_kept = Some(is_kept && self.is_kept != Some(false));
     }
 
     /// Returns `true` if a retry of this request would run tools again.
     pub(crate) fn tools_ran(&self) -> bool {
         self.rounds > 0
+    }
+
+    /// The figures and the executed turns, as text.
+    pub(crate) fn figures(&self) -> Option<Box<RawValue>> {
+        let raw = |message: &Bytes| {
+            let text = String::from_utf8(message.to_vec()).ok()?;
+            RawValue::from_string(text).ok()
+        };
+        let figures = Figures {
+            rounds: self.rounds,
+            calls: self.calls.clone(),
+            calls_omitted: self.calls_omitted,
+            usage_by_round: self.usage_by_round.clone(),
+            priced: self.priced,
+            messages: self.messages.iter().map(raw).collect::<Option<_>>()?,
+        };
+        to_raw_value(&figures).ok()
+    }
+
+    /// The member `mcp` of an error about an exchange with these figures.
+    pub(crate) fn of(wanted: bool, max_tool_rounds: u64, figures: &RawValue) -> WrittenReceipt {
+        let mut receipt = Self::new(wanted, max_tool_rounds, &Catalog::new(Vec::new()));
+        receipt.go_on_from(figures);
+        receipt.failed()
+    }
+
+    /// Goes on from these figures.
+    pub(crate) fn go_on_from(&mut self, figures: &RawValue) {
+        let Ok(figures) = serde_json::from_str::<Figures>(figures.get()) else {
+            return;
+        };
+        let text = |message: Box<RawValue>| Bytes::from(Box::<str>::from(message).into_string());
+        self.rounds = figures.rounds;
+        self.calls = figures.calls;
+        self.calls_omitted = figures.calls_omitted;
+        self.usage_by_round = figures.usage_by_round;
+        self.priced = figures.priced;
+        self.messages = figures.messages.into_iter().map(text).collect();
+    }
+
+    /// The executed turns, without what the caller has already.
+    pub(crate) fn executed(&self) -> &[Bytes] {
+        &self.messages
+    }
+
+    /// The number of calls that were run.
+    pub(crate) fn calls(&self) -> usize {
+        self.calls.len()
     }
 
     /// The usage of the last turn, with its cost.
@@ -174,23 +299,57 @@ impl Receipt {
         }
     }
 
-    /// The closing of a loop that stopped so.
+    /// The closing of a loop whose caller has all that it needs, unless what was to be kept is lost.
     pub(crate) fn closing(&self, stopped_by: StoppedBy) -> Closing {
+        let is_lost = self.is_kept == Some(false);
+        let messages = is_lost.then(|| self.messages()).flatten();
+        self.closed(self.written(Some(stopped_by), messages))
+    }
+
+    /// The closing of a loop that hands its last turn back, to a caller who gets the executed turns
+    /// as well, unless they are kept here.
+    pub(crate) fn handed_back(&self, stopped_by: StoppedBy) -> Closing {
+        let is_kept = self.is_kept == Some(true);
+        let messages = (!is_kept).then(|| self.messages()).flatten();
+        self.closed(self.written(Some(stopped_by), messages))
+    }
+
+    /// The receipt of a loop that did not stop, but was stopped: with the executed turns, since the
+    /// caller may want to go on.
+    pub(crate) fn failed(&self) -> WrittenReceipt {
+        let messages = self.tools_ran().then(|| self.messages()).flatten();
+        self.written(None, messages)
+    }
+
+    fn closed(&self, receipt: WrittenReceipt) -> Closing {
         Closing {
             usage: self.total(),
             is_summed: self.usage_by_round.len() > 1 || self.priced,
-            receipt: self.member(Some(stopped_by)),
+            receipt,
+            handed_back: None,
         }
     }
 
-    /// The member `mcp` of an answer that ended so; `None` where the caller wants none.
-    ///
-    /// `stopped_by` is absent where the upstream failed: the loop did not stop, it was stopped. The
-    /// executed turns are there whenever the caller may want to go on: always but after a final
-    /// answer.
-    pub(crate) fn member(&self, stopped_by: Option<StoppedBy>) -> Option<String> {
-        let goes_on = stopped_by != Some(StoppedBy::Final);
-        let messages = goes_on.then(|| self.messages()).flatten();
+    fn written(
+        &self,
+        stopped_by: Option<StoppedBy>,
+        messages: Option<Box<RawValue>>,
+    ) -> WrittenReceipt {
+        WrittenReceipt {
+            member: self.member(stopped_by, messages),
+            rounds: self.rounds,
+            calls: self.calls.len(),
+            stopped_by,
+            is_incomplete: self.is_incomplete,
+            is_marked: false,
+        }
+    }
+
+    fn member(
+        &self,
+        stopped_by: Option<StoppedBy>,
+        messages: Option<Box<RawValue>>,
+    ) -> Option<String> {
         let member = if self.wanted {
             serde_json::to_string(&Member {
                 rounds: self.rounds,
@@ -199,6 +358,7 @@ impl Receipt {
                 calls: &self.calls,
                 calls_omitted: self.calls_omitted,
                 usage_by_round: &self.usage_by_round,
+                history: self.is_incomplete.then_some("incomplete"),
                 messages,
                 withheld: &self.withheld,
                 cleaned: &self.cleaned,
@@ -231,16 +391,55 @@ impl Receipt {
     }
 }
 
+impl WrittenReceipt {
+    /// The receipt of an answer whose headers say the same already.
+    pub(crate) fn marked(member: Option<String>) -> Self {
+        Self {
+            member,
+            rounds: 0,
+            calls: 0,
+            stopped_by: None,
+            is_incomplete: false,
+            is_marked: true,
+        }
+    }
+
+    /// Says the same in headers, which frameworks let through that hide unknown members.
+    pub(crate) fn mark(&self, headers: &mut HeaderMap) {
+        if self.is_marked {
+            return;
+        }
+        let mut set = |name: &'static str, value: HeaderValue| {
+            headers.insert(HeaderName::from_static(name), value);
+        };
+        set("x-mcp-rounds", self.rounds.into());
+        set("x-mcp-calls", self.calls.into());
+        if self.is_incomplete {
+            set("x-mcp-history", HeaderValue::from_static("incomplete"));
+        }
+        if let Some(reason) = self.stopped_by {
+            set(
+                "x-mcp-stopped-by",
+                HeaderValue::from_static(reason.as_str()),
+            );
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_turn_that_is_handed_back_can_be_replayed() {
+    fn only_a_turn_that_is_handed_back_can_be_replayed() {
         for wanted in [true, false] {
             let receipt = Receipt::new(wanted, 1, &Catalog::new(Vec::new()));
-            let member = receipt.member(Some(StoppedBy::MaxRounds)).unwrap();
+            let member = receipt.handed_back(StoppedBy::MaxRounds).receipt.member;
+            let member = member.unwrap();
             assert!(member.contains(r#""messages":[]"#), "{member}");
+            let member = receipt.closing(StoppedBy::CallerTools).receipt.member;
+            assert_eq!(member.is_some(), wanted);
+            assert!(!member.unwrap_or_default().contains("messages"));
         }
     }
 }

@@ -8,17 +8,16 @@ use http::{HeaderName, HeaderValue, Response, StatusCode, header, response};
 use http_body::Body;
 
 use super::{
-    delivery::{
-        Closing, Delivery, FAILED, Failure, NoTurn, Reading, Reply, answering, completion,
-        read_whole, unstreamed,
-    },
+    delivery::{Delivery, NoTurn, Reading, Reply, Shown, answering, read_whole, unstreamed},
+    failure::Failure,
     headers::remove_stale,
+    receipt::{Closing, WrittenReceipt},
 };
 use crate::{
     body::{McpBody, Read},
     chat::{Completion, ToolCall, Turn},
     inner::InnerBody,
-    refusal::{Kind, Refusal},
+    refusal::Refusal,
 };
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -71,20 +70,26 @@ impl Delivery for WholeReply {
         self.last = None;
     }
 
-    async fn finish(&mut self, _: &[ToolCall], closing: Closing) -> Reply {
-        let Some((parts, answer)) = self.last.take() else {
-            return upstream_failed(closing.receipt);
+    async fn finish(&mut self, _: &[ToolCall], shown: Option<Shown>, closing: Closing) -> Reply {
+        let Some((mut parts, mut answer)) = self.last.take() else {
+            return failed(&Failure::unanswered(), &closing.receipt);
         };
+        if let Some(shown) = shown {
+            answer = answer.ending(&shown.message, shown.finish_reason);
+        }
         let usage = closing.usage.filter(|_| closing.is_summed);
+        closing.receipt.mark(&mut parts.headers);
+        let receipt = closing.receipt.member.as_deref();
         // All else stays as the upstream sent it.
-        rewritten(
-            parts,
-            answer.with(usage.as_deref(), closing.receipt.as_deref()),
-        )
+        let body = match closing.handed_back {
+            Some(calls) => answer.handing_back(&calls.calls, usage.as_deref(), receipt),
+            None => answer.with(usage.as_deref(), receipt),
+        };
+        rewritten(parts, body)
     }
 
-    async fn fail(&mut self, _: Failure, receipt: Option<String>) -> Reply {
-        upstream_failed(receipt)
+    async fn fail(&mut self, failure: Failure, _: bool, receipt: WrittenReceipt) -> Reply {
+        failed(&failure, &receipt)
     }
 }
 
@@ -93,36 +98,35 @@ pub(crate) fn untouched(parts: response::Parts, read: Read<InnerBody>) -> Reply 
     Response::from_parts(parts, McpBody::replayed(read))
 }
 
-/// The upstream's error after tools have run: as it came, with the receipt where it is JSON, and
-/// not to be retried, because that would run the tools again.
-pub(crate) fn upstream_error(
-    mut parts: response::Parts,
-    read: Read<InnerBody>,
-    receipt: Option<String>,
-) -> Reply {
-    if read.is_broken() {
-        // The caller could not read it either, and would ask again.
-        return upstream_failed(receipt);
+/// The answer where the model's service has failed after tools had run: with the receipt, and not to
+/// be repeated, because that would run the tools again.
+pub(crate) fn failed(failure: &Failure, receipt: &WrittenReceipt) -> Reply {
+    let (status, body) = failure.answer(receipt.member.as_deref());
+    let (mut parts, ()) = Response::new(()).into_parts();
+    parts.status = status;
+    if failure.status == Some(status) {
+        // It is the upstream's own.
+        parts.headers = failure.headers.clone();
     }
-    not_to_be_retried(&mut parts);
-    match (completion(&parts, &read), receipt) {
-        (Some(answer), Some(receipt)) => rewritten(parts, answer.with(None, Some(&receipt))),
-        _ => untouched(parts, read),
-    }
+    parts.headers.insert(header::CONTENT_TYPE, JSON);
+    receipt.mark(&mut parts.headers);
+    let name = HeaderName::from_static("x-should-retry");
+    parts
+        .headers
+        .insert(name, HeaderValue::from_static("false"));
+    rewritten(parts, vec![body.into()])
 }
 
-/// Our own error where the upstream gave no answer after tools have run; with the receipt.
-pub(crate) fn upstream_failed(receipt: Option<String>) -> Reply {
-    let refusal = Refusal::new(Kind::Upstream, FAILED);
-    let (mut parts, ()) = Response::new(()).into_parts();
-    parts.status = refusal.status();
-    parts.headers.insert(header::CONTENT_TYPE, JSON);
-    not_to_be_retried(&mut parts);
-    let body = Bytes::from(refusal.body());
-    let body = match (Completion::parse(&body), receipt) {
-        (Some(answer), Some(receipt)) => answer.with(None, Some(&receipt)),
-        _ => vec![body],
+/// An error of ours about what was done for another request.
+pub(crate) fn refused_after(refusal: &Refusal, receipt: &WrittenReceipt) -> Reply {
+    let (mut parts, body) = refused::<InnerBody>(refusal).into_parts();
+    let body = body.written_bytes().unwrap_or_default();
+    let receipt_and_body = receipt.member.as_deref().zip(Completion::parse(&body));
+    let body = match receipt_and_body {
+        Some((receipt, answer)) => answer.with(None, Some(receipt)),
+        None => vec![body],
     };
+    receipt.mark(&mut parts.headers);
     rewritten(parts, body)
 }
 
@@ -150,19 +154,4 @@ fn rewritten<B: Body<Data = Bytes>>(
     let length: usize = body.iter().map(Bytes::len).sum();
     parts.headers.insert(header::CONTENT_LENGTH, length.into());
     Response::from_parts(parts, McpBody::written(body))
-}
-
-/// SDKs retry these statuses by themselves, unless they are told not to.
-fn not_to_be_retried(parts: &mut response::Parts) {
-    let retried = [
-        StatusCode::REQUEST_TIMEOUT,
-        StatusCode::CONFLICT,
-        StatusCode::TOO_MANY_REQUESTS,
-    ];
-    if retried.contains(&parts.status) || parts.status.is_server_error() {
-        parts.headers.insert(
-            HeaderName::from_static("x-should-retry"),
-            HeaderValue::from_static("false"),
-        );
-    }
 }

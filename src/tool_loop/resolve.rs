@@ -37,6 +37,34 @@ pub(crate) async fn catalog(
     selected(&active, tools)
 }
 
+/// The tools of those of these servers that can be used, and of those tools that are still offered.
+pub(crate) async fn usable(
+    gateway: &Gateway,
+    project: &Project,
+    tokens: &CallerTokens,
+    (named, tools): (Named<'_>, Option<&[String]>),
+    record: &Record,
+) -> Catalog {
+    let one = |server| {
+        active(
+            gateway,
+            project,
+            tokens,
+            std::slice::from_ref(server),
+            Some(record),
+        )
+    };
+    let found = join_all(named.iter().map(one)).await;
+    let found = found.into_iter().filter_map(Result::ok).flatten();
+    let catalog = Catalog::new(found.map(|(_, offered)| offered).collect());
+    let Some(tools) = tools else {
+        return catalog;
+    };
+    let offered = tools.iter().filter(|name| catalog.entry(name).is_some());
+    let offered: Vec<String> = offered.cloned().collect();
+    catalog.only(&offered).unwrap_or(Catalog::new(Vec::new()))
+}
+
 /// The servers that `project` names, each with all of its tools.
 ///
 /// All servers are asked at once, under one limit. The first fault in the caller's order is the

@@ -7,7 +7,6 @@
 
 use bytes::Bytes;
 
-use super::call_result::CallResult;
 use crate::{
     catalog::Owner,
     chat::{ChatRequest, OpenTurn, ToolCall},
@@ -19,6 +18,12 @@ use crate::{
 /// The open turn at the end of `request`: answered by the caller in part, by us for the rest.
 pub(crate) fn open_turn(request: &ChatRequest, limits: &Limits) -> Result<OpenTurn, Refusal> {
     let turn = OpenTurn::of(request, limits.turn_calls);
+    turn.map_err(|fault| Refusal::invalid_option(&fault.param, &fault.reason))
+}
+
+/// The open turn at the end of these messages.
+pub(crate) fn open_turn_of(messages: &[Bytes], limits: &Limits) -> Result<OpenTurn, Refusal> {
+    let turn = OpenTurn::of_messages(messages, limits.turn_calls);
     turn.map_err(|fault| Refusal::invalid_option(&fault.param, &fault.reason))
 }
 
@@ -49,9 +54,9 @@ pub(crate) fn open_calls<'t, 'a>(
     Ok(open)
 }
 
-/// All answers, in the order of the calls: the caller's, and these results for the open ones.
-pub(crate) fn answers(turn: &OpenTurn, results: &[CallResult]) -> Vec<Bytes> {
-    let mut ours = results.iter().map(|result| result.message.clone());
+/// All answers, in the order of the calls: the caller's, and `ours` for the open ones.
+pub(crate) fn answers(turn: &OpenTurn, ours: impl IntoIterator<Item = Bytes>) -> Vec<Bytes> {
+    let mut ours = ours.into_iter();
     let answers = turn.answered.iter();
     answers
         .filter_map(|callers| callers.clone().or_else(|| ours.next()))

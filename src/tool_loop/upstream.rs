@@ -1,7 +1,7 @@
 //! One turn: asks the inner service.
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request, Response, header, request};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header, request};
 
 use super::headers::remove_stale;
 use crate::{
@@ -13,7 +13,6 @@ use crate::{
 pub(crate) struct Upstream {
     inner: Inner,
     parts: request::Parts,
-    turns: usize,
     /// The request's body, which every turn is made of.
     held: Held,
 }
@@ -25,17 +24,17 @@ impl Upstream {
             parts.headers.remove(name);
         }
         remove_stale(&mut parts.headers);
-        Self {
-            inner,
-            parts,
-            turns: 0,
-            held,
-        }
+        Self { inner, parts, held }
     }
 
     /// The path that is asked.
     pub(crate) fn path(&self) -> &str {
         self.parts.uri.path()
+    }
+
+    /// The headers that every turn has.
+    pub(crate) fn headers_mut(&mut self) -> &mut HeaderMap {
+        &mut self.parts.headers
     }
 
     /// Room for an answer.
@@ -60,11 +59,6 @@ impl Upstream {
         self.parts
             .headers
             .insert(header::CONTENT_LENGTH, length.into());
-        self.turns += 1;
-        if self.turns == 2 {
-            // Another turn is another request; with the same key it would be answered the same.
-            self.parts.headers.remove("idempotency-key");
-        }
         let request = Request::from_parts(self.parts.clone(), body);
         self.inner.ask(request).await
     }

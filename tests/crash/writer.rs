@@ -5,7 +5,8 @@ use std::io::Write;
 
 use futures_util::future::join_all;
 use mcp_layer::registry::{
-    Auth, CredentialKey, CredentialStore, Error, Expected, Server, ServerStore, SqlRegistry,
+    Auth, CredentialKey, CredentialStore, Error, ExchangeId, ExchangeOwner, ExchangeRecord,
+    ExchangeStore, Expected, Server, ServerStore, SqlRegistry, StoredExchange,
 };
 use mcp_layer::secret::{KeyFile, KeySource};
 use secrecy::ExposeSecret;
@@ -16,51 +17,80 @@ use crate::support::sql::{name, open, server};
 pub const WORKERS: usize = 4;
 pub const ROLE: &str = "writer::the_writer";
 
-/// What there is after a step: the server's description, and its token.
-pub type State = (Option<String>, Option<String>);
+/// What there is after a step: the server's description, its token, and the text of a kept exchange.
+pub type State = (Option<String>, Option<String>, Option<String>);
 
-/// A cycle of five: removed, inserted, replaced, a token, another token.
+/// A cycle: removed, inserted, replaced, a token, another token, an exchange, the same again.
+const CYCLE: u64 = 7;
+
 pub fn after(step: u64) -> State {
-    let phase = step % 5;
+    let phase = step % CYCLE;
     let description = match phase {
         0 => None,
         1 => Some(step),
         _ => Some(step - (phase - 2)),
     };
-    let token = (phase >= 3).then_some(step);
+    let token = (phase >= 3).then_some(step - phase.saturating_sub(4));
+    let exchange = (0..=step).rev().find(|step| step % CYCLE >= 5);
     (
         description.map(|step| format!("step {step}")),
         token.map(|step| format!("token {step}")),
+        exchange.map(|step| format!("turn {step}")),
     )
+}
+
+fn owner() -> ExchangeOwner {
+    ExchangeOwner::new("default", "web", [7; 32])
+}
+
+fn exchange_id(worker: usize) -> ExchangeId {
+    ExchangeId([u8::try_from(worker).unwrap(); 12])
+}
+
+async fn exchange(registry: &SqlRegistry, worker: usize) -> Result<Option<StoredExchange>, Error> {
+    let (owner, ids) = (owner(), [exchange_id(worker)]);
+    Ok(ExchangeStore::get(registry, &owner, &ids).await?.pop())
 }
 
 /// What there is now.
 pub async fn read(registry: &SqlRegistry, worker: usize) -> State {
-    let server = match registry.get("default", &name(&format!("w{worker}"))).await {
-        Err(Error::NotFound { .. }) => return (None, None),
+    let kept = exchange(registry, worker).await.unwrap();
+    let text = kept.map(|kept| kept.data.to_string());
+    let slug = name(&format!("w{worker}"));
+    let server = match ServerStore::get(registry, "default", &slug).await {
+        Err(Error::NotFound { .. }) => return (None, None, text),
         found => found.unwrap(),
     };
     assert!(matches!(server.auth, Auth::StaticHeaders(_)), "{server:?}");
     let stored = registry.load(&CredentialKey::of(&server)).await.unwrap();
     let token = stored.map(|stored| stored.secret.expose_secret().to_owned());
-    (server.description.clone(), token)
+    (server.description.clone(), token, text)
 }
 
 async fn write(registry: &SqlRegistry, worker: usize, step: u64) -> Result<(), Error> {
     let slug = name(&format!("w{worker}"));
-    match step % 5 {
-        0 => registry.remove("default", &slug).await,
+    match step % CYCLE {
+        0 => ServerStore::remove(registry, "default", &slug).await,
         1 => {
             let server = described(server(slug.as_str()), step);
             registry.insert(server).await.map(drop)
         }
         2 => {
-            let stored = registry.get("default", &slug).await?;
+            let stored = ServerStore::get(registry, "default", &slug).await?;
             let server = described((*stored).clone(), step);
             registry.replace(server).await.map(drop)
         }
+        5.. => {
+            let stored = exchange(registry, worker).await?;
+            let version = stored.map(|stored| stored.version);
+            let record = ExchangeRecord::new(format!("turn {step}"));
+            let owner = owner();
+            let put = registry.put(&owner, exchange_id(worker), record, version);
+            assert!(put.await?.is_some());
+            Ok(())
+        }
         _ => {
-            let stored = registry.get("default", &slug).await?;
+            let stored = ServerStore::get(registry, "default", &slug).await?;
             let key = CredentialKey::of(&stored);
             let expected = match registry.load(&key).await? {
                 None => Expected::Nothing,

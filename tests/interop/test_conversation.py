@@ -143,7 +143,7 @@ def test_a_tool_that_fails_is_data_and_the_loop_goes_on(proxy, model):
 
 def test_the_cap_on_rounds_hands_the_turn_back(proxy, model):
     model.answers(*map(Answer, two_rounds("everything")[:2]))
-    status, answer = proxy.chat(request(model.name, "everything", b', "max_tool_rounds": 1'))
+    status, answer = proxy.chat(request(model.name, "everything", b', "max_tool_rounds": 1, "on_max_rounds": "return"'))
     assert status == 200, answer
     assert answer["choices"][0]["finish_reason"] == "tool_calls"
     assert [c["id"] for c in answer["choices"][0]["message"]["tool_calls"]] == ["call_3", "call_4"]

@@ -637,7 +637,9 @@ async fn a_model_that_repeats_one_call_for_ever_ends_at_the_limits() {
 #[tokio::test]
 async fn a_request_that_is_sent_again_is_another_request_and_a_failure_says_not_to() {
     let call = || calls(&[("s__echo", json!({"text": "once"}))]);
-    let gateway = Gateway::new([call(), says("a"), call(), says("b"), call(), Answer::Fail]).await;
+    let gateway = Gateway::new([call(), says("a"), call(), says("b"), call(), Answer::Fail])
+        .await
+        .layered(|layer| layer.with_turn_retries(0));
     for _ in 0..2 {
         assert_eq!(gateway.send(&auto(json!({}))).await.status, 200);
     }

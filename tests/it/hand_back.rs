@@ -45,7 +45,7 @@ async fn a_turn_with_a_tool_of_the_callers_goes_back_whole_and_is_resumed_in_cal
         says("done"),
     ];
     let gateway = Gateway::new(script).await;
-    let request = auto(json!({"tools": own_tool()}));
+    let request = auto(json!({"tools": own_tool(), "mcp": {"own_tools": "whole"}}));
 
     let reply = gateway.send(&request).await;
     assert_eq!(
@@ -80,7 +80,7 @@ async fn a_turn_with_a_tool_of_the_callers_goes_back_whole_and_is_resumed_in_cal
 async fn at_the_limit_of_rounds_the_turn_goes_back_and_can_be_resumed() {
     let echo = |text: &str| calls(&[("s__echo", json!({"text": text}))]);
     let gateway = Gateway::new([echo("a"), echo("b"), echo("c"), says("done")]).await;
-    let request = auto(json!({"mcp": {"max_tool_rounds": 1}}));
+    let request = auto(json!({"mcp": {"max_tool_rounds": 1, "on_max_rounds": "return"}}));
 
     let reply = gateway.send(&request).await;
     let receipt = reply.receipt();
@@ -123,7 +123,7 @@ async fn a_tool_that_asks_first_runs_once_the_caller_has_resumed() {
             .unwrap()
     })
     .await;
-    let request = auto(json!({}));
+    let request = auto(json!({"mcp": {"own_tools": "whole"}}));
     let reply = gateway.send(&request).await;
     assert_eq!(reply.receipt()["stopped_by"], "ask_first");
     assert_eq!(reply.receipt()["messages"], json!([]));
@@ -263,7 +263,7 @@ async fn without_a_receipt_a_hand_back_still_has_what_is_needed_to_go_on() {
     let gateway = Gateway::new([echo(), echo()]).await;
     let reply = gateway
         .send(&auto(
-            json!({"mcp": {"max_tool_rounds": 1, "receipt": false}}),
+            json!({"mcp": {"max_tool_rounds": 1, "on_max_rounds": "return", "receipt": false}}),
         ))
         .await;
     let receipt = reply.receipt();
@@ -277,12 +277,15 @@ async fn without_a_receipt_a_hand_back_still_has_what_is_needed_to_go_on() {
 async fn an_upstream_that_fails_after_tools_ran_loses_nothing() {
     let error = json!({"error": {"message": "overloaded", "type": "server_error"}});
     let failing = crate::support::model::json_answer(529, &error);
-    let gateway = Gateway::new([calls(&[("s__echo", json!({"text": "a"}))]), failing]).await;
+    let gateway = Gateway::new([calls(&[("s__echo", json!({"text": "a"}))]), failing])
+        .await
+        .layered(|layer| layer.with_turn_retries(0));
     let request = auto(json!({}));
     let reply = gateway.send(&request).await;
-    assert_eq!(reply.status, 529);
+    assert_eq!(reply.status, 400);
     assert_eq!(reply.headers["x-should-retry"], "false");
-    assert_eq!(reply.json()["error"], error["error"]);
+    assert_eq!(reply.json()["error"]["upstream_status"], 529);
+    assert_eq!(reply.json()["error"]["upstream"], error);
 
     let mut messages = request["messages"].as_array().unwrap().clone();
     messages.extend(reply.receipt()["messages"].as_array().unwrap().clone());

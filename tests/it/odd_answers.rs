@@ -12,6 +12,7 @@ use crate::{
         model::{Answer, json_answer, says},
     },
 };
+use mcp_layer::OwnTools;
 
 /// An odd message of a model, and what becomes of it.
 struct Odd {
@@ -511,6 +512,7 @@ async fn an_executed_turn_is_in_the_receipt_as_it_went_back() {
     let mixed = calling(&json!([called("b", "own", "{}")]));
     let mixed = odd("", mixed, Value::Null, &[], 0);
     let gateway = Gateway::new([whole(&broken), whole(&mixed)]).await;
+    let gateway = gateway.layered(|layer| layer.with_own_tools(OwnTools::Whole));
     let receipt = gateway.send(&auto(own())).await.receipt();
     assert_eq!(
         receipt["messages"].as_array().unwrap()[..],

@@ -8,6 +8,7 @@ use crate::{
     streamed_loop::{gateway, send, streamed},
     support::events::{chunk, finish, streams, usage},
 };
+use mcp_layer::OwnTools;
 
 /// A piece of a call.
 fn piece(index: Value, id: Value, name: Value, arguments: Value) -> Value {
@@ -363,6 +364,7 @@ async fn odd_pieces_go_to_a_caller_as_a_client_can_put_them_together() {
         let own_call = piece(json!(90), json!("own"), json!("own"), json!("{}"));
         chunks.extend([own_call, finish("tool_calls")]);
         let gateway = gateway([streams(&chunks)]).await;
+        let gateway = gateway.layered(|layer| layer.with_own_tools(OwnTools::Whole));
         let told = send(&gateway, &streamed(json!({"tools": own}))).await;
         if what.contains("old form") {
             // Beside calls in the new form it is nothing.

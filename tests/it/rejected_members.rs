@@ -327,7 +327,9 @@ async fn a_service_that_fails_at_the_repeat_fails_as_it_would_have_at_the_first(
     let gateway = Gateway::new([rejects("parallel_tool_calls"), Answer::Fail]).await;
     let request = crate::support::gateway::chat(body.to_string());
     assert!(gateway.respond(request).await.is_err());
-    let gateway = Gateway::new([echoes(), rejects("parallel_tool_calls"), Answer::Fail]).await;
+    let gateway = Gateway::new([echoes(), rejects("parallel_tool_calls"), Answer::Fail])
+        .await
+        .layered(|layer| layer.with_turn_retries(0));
     let reply = gateway.send(&body).await;
     assert_eq!(reply.error().1, "upstream_error");
     assert_eq!(reply.receipt()["rounds"], 1);

@@ -25,6 +25,7 @@ use crate::{
         model::{Answer, BrokenOff, json_answer},
     },
 };
+use mcp_layer::OwnTools;
 
 /// A delta with a whole call in it.
 pub fn echo() -> Value {
@@ -202,6 +203,7 @@ async fn calls_that_no_client_could_put_together_are_put_together_when_they_go_b
         (events(&[no_id]), vec!["lookup"]),
     ] {
         let gateway = gateway([raw_stream(stream.clone())]).await;
+        let gateway = gateway.layered(|layer| layer.with_own_tools(OwnTools::Whole));
         let told = send(&gateway, &streamed(json!({"tools": own}))).await;
         let told_names: Vec<_> = told
             .calls
@@ -302,7 +304,9 @@ async fn an_upstream_that_breaks_off_ends_the_stream_with_an_error() {
             1,
         ),
     ] {
-        let gateway = gateway(answers).await;
+        let gateway = gateway(answers)
+            .await
+            .layered(|layer| layer.with_turn_retries(0));
         let told = send(&gateway, &streamed(json!({}))).await;
         assert_eq!(told.content, "a", "{what}");
         assert!(told.finish_reasons.is_empty() && !told.is_done, "{what}");
@@ -311,11 +315,8 @@ async fn an_upstream_that_breaks_off_ends_the_stream_with_an_error() {
         };
         assert_eq!(error["error"]["code"], "upstream_error", "{what}");
         assert_eq!(error["mcp"]["rounds"], rounds, "{what}");
-        assert_eq!(
-            error["mcp"]["messages"].as_array().unwrap().len(),
-            2 * rounds,
-            "{what}"
-        );
+        let messages = error["mcp"]["messages"].as_array().map_or(0, Vec::len);
+        assert_eq!(messages, 2 * rounds, "{what}");
     }
 }
 
@@ -334,9 +335,11 @@ async fn what_an_upstream_says_of_its_failure_reaches_the_caller() {
         vec![begun(), json_answer(503, &said)],
         vec![begun(), raw_stream(format!("data: {said}\n\n"))],
     ] {
-        let gateway = gateway(answers).await;
+        let gateway = gateway(answers)
+            .await
+            .layered(|layer| layer.with_turn_retries(0));
         let told = send(&gateway, &streamed(json!({}))).await;
-        assert_eq!(told.errors[0]["error"], said["error"]);
+        assert_eq!(told.errors[0]["error"]["upstream"], said);
         assert_eq!(told.errors[0]["mcp"]["calls"][0]["tool"], "echo");
         assert!(!told.is_done);
     }

@@ -101,8 +101,8 @@ async fn a_caller_who_hangs_up_ends_the_model_s_turn_at_once_whenever_it_is() {
 }
 
 #[tokio::test]
-async fn a_tool_that_runs_is_told_within_a_tenth_of_a_second() {
-    let gateway = warm().await;
+async fn a_tool_that_runs_is_told_within_a_tenth_of_a_second_where_nothing_is_kept() {
+    let gateway = warm().await.layered(McpLayer::without_exchanges);
     let mut took = Vec::new();
     for number in 1..=5 {
         let turn = Turn::Slow(Duration::ZERO, vec![text(), slow(), finish("tool_calls")]);

@@ -19,6 +19,7 @@ use crate::{
         model::{Answer, Model, json_answer},
     },
 };
+use mcp_layer::OwnTools;
 
 fn cases() -> u64 {
     let cases = std::env::var("MCP_LAYER_CASES");
@@ -86,7 +87,10 @@ async fn body(gateway: &Gateway, body: &Value) -> Bytes {
 
 #[tokio::test]
 async fn a_stream_split_anywhere_is_the_same_stream() {
-    let mut gateway = Gateway::new([]).await.layered(execute);
+    let mut gateway = Gateway::new([])
+        .await
+        .layered(execute)
+        .layered(|layer| layer.with_own_tools(OwnTools::Whole));
     let request = streamed(json!({
         "stream_options": {"include_usage": true},
         "tools": [{"type": "function", "function": {"name": "lookup"}}],

@@ -485,7 +485,7 @@ async fn the_deadline_cuts_tools_and_leaves_the_model_its_turn() {
     let mut limits = Limits::default();
     limits.deadline = Duration::from_millis(30_300);
     let slow = [("s__slow", json!({"ms": 5000}))];
-    let gateway = Gateway::new([calls(&slow), calls(&slow)])
+    let gateway = Gateway::new([calls(&slow), calls(&slow), says("late")])
         .await
         .layered(|layer| layer.with_limits(limits));
     let reply = gateway.send(&auto(json!({}))).await;
@@ -494,13 +494,15 @@ async fn the_deadline_cuts_tools_and_leaves_the_model_its_turn() {
     let receipt = reply.receipt();
     assert_eq!(receipt["stopped_by"], "deadline");
     assert_eq!(receipt["rounds"], 1);
-    assert_eq!(reply.json()["choices"][0]["finish_reason"], "tool_calls");
+    assert_eq!(reply.json()["choices"][0]["message"]["content"], "late");
+    assert_eq!(reply.json()["choices"][0]["finish_reason"], "length");
 }
 
 #[tokio::test]
 async fn a_caller_who_hangs_up_cancels_what_runs_and_nothing_new_starts() {
     let slow = [("s__slow", json!({"ms": 20_000}))];
     let gateway = Gateway::new([calls(&slow)]).await;
+    let gateway = gateway.layered(McpLayer::without_exchanges);
     let exchange = gateway.request(chat(auto(json!({})).to_string()));
     let hung_up = tokio::time::timeout(Duration::from_millis(300), exchange).await;
     assert!(hung_up.is_err());

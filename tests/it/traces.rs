@@ -17,6 +17,7 @@ use crate::support::model::{
     Answer, broken_answer, called, calls, json_answer, raw_answer, said, says,
 };
 use crate::support::traces::{Traces, attributes, names, outcomes, tools};
+use mcp_layer::OwnTools;
 
 async fn traced(answers: impl IntoIterator<Item = Answer>) -> (Gateway, Traces) {
     Traces::of(Gateway::new(answers).await)
@@ -168,6 +169,7 @@ async fn calls_that_go_back_to_the_caller_were_not_executed() {
     ];
     let own = json!({"tools": [{"type": "function", "function": {"name": "lookup"}}]});
     let (gateway, traces) = traced([calls(&mixed), says("done")]).await;
+    let gateway = gateway.layered(|layer| layer.with_own_tools(OwnTools::Whole));
     let reply = gateway.send(&auto(own.clone())).await;
     let trace = traces.one();
     assert_eq!(
@@ -229,7 +231,9 @@ async fn the_other_reasons_to_stop_are_recorded() {
 
     let (gateway, traces) = traced([echo("a"), echo("b")]).await;
     gateway
-        .send(&auto(json!({"mcp": {"max_tool_rounds": 1}})))
+        .send(&auto(
+            json!({"mcp": {"max_tool_rounds": 1, "on_max_rounds": "return"}}),
+        ))
         .await;
     let trace = traces.one();
     assert_eq!(trace.stopped_by.map(StoppedBy::as_str), Some("max_rounds"));
@@ -560,6 +564,7 @@ async fn failures_of_the_models_service_are_recorded() {
         (broken_answer(), "upstream_failed"),
     ] {
         let (gateway, traces) = traced([echo("a"), answer]).await;
+        let gateway = gateway.layered(|layer| layer.with_turn_retries(0));
         gateway.send(&auto(json!({}))).await;
         let trace = traces.one();
         assert_eq!((trace.outcome.as_str(), trace.rounds), (outcome, 1));
@@ -576,10 +581,11 @@ async fn failures_of_the_models_service_are_recorded() {
 }
 
 #[tokio::test]
-async fn whoever_hangs_up_while_a_tool_runs_leaves_a_cancelled_call() {
-    for layer in [(|layer| layer) as fn(McpLayer) -> McpLayer, |layer| {
-        layer.with_streaming(Streaming::Execute)
-    }] {
+async fn whoever_hangs_up_while_a_tool_runs_leaves_a_cancelled_call_where_nothing_is_kept() {
+    for layer in [
+        McpLayer::without_exchanges as fn(McpLayer) -> McpLayer,
+        |layer| layer.without_exchanges().with_streaming(Streaming::Execute),
+    ] {
         let streamed = layer(McpLayer::new(mcp_layer::registry::MemoryRegistry::default()));
         let is_streamed = format!("{streamed:?}").contains("Execute");
         let slow = [
@@ -614,6 +620,22 @@ async fn whoever_hangs_up_while_a_tool_runs_leaves_a_cancelled_call() {
             assert_eq!(trace.usage.as_ref().unwrap()["prompt_tokens"], 10);
         }
     }
+}
+
+#[tokio::test]
+async fn whoever_hangs_up_while_a_tool_runs_leaves_a_call_that_ended_where_exchanges_are_kept() {
+    let answer = calls(&[("s__slow", json!({"ms": 300}))]);
+    let (gateway, traces) = Traces::of(Gateway::new([answer]).await);
+    let body = auto(json!({}));
+    let request = gateway.send(&body);
+    tokio::select! {
+        _ = request => panic!("an answer"),
+        () = crate::support::until("the call runs", || gateway.server.calls() == 1) => {}
+    }
+    let trace = traces.soon().await;
+    assert_eq!(trace.outcome.as_str(), "cancelled");
+    assert_eq!(outcomes(&trace), json!([["s__slow", "ok", 1, null]]));
+    assert_eq!(trace.usage.as_ref().unwrap()["prompt_tokens"], 10);
 }
 
 #[tokio::test]

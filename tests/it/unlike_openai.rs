@@ -92,7 +92,9 @@ async fn half_a_stream_that_nobody_asked_for_is_no_turn() {
     let gateway = Gateway::new([half()]).await;
     let reply = gateway.send(&auto(json!({}))).await;
     assert_eq!(reply.headers[header::CONTENT_TYPE], "text/event-stream");
-    let gateway = Gateway::new([calls(&[("s__echo", json!({"text": "x"}))]), half()]).await;
+    let gateway = Gateway::new([calls(&[("s__echo", json!({"text": "x"}))]), half()])
+        .await
+        .layered(|layer| layer.with_turn_retries(0));
     assert_eq!(
         gateway.send(&auto(json!({}))).await.error().1,
         "upstream_error"

@@ -93,3 +93,9 @@ async fn every_clause_of_a_credential_store_holds() {
     let databases = Databases::start();
     conformance::credentials::all(async || databases.fresh().await).await;
 }
+
+#[tokio::test]
+async fn every_clause_of_an_exchange_store_holds() {
+    let databases = Databases::start();
+    conformance::exchanges::all(async || databases.fresh().await).await;
+}

@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::future::join_all;
-use mcp_layer::registry::{CredentialKey, CredentialStore, ServerStore, SqlRegistry, StateHash};
+use mcp_layer::registry::{
+    CredentialKey, CredentialStore, ExchangeId, ExchangeOwner, ExchangeRecord, ExchangeStore,
+    ServerStore, SqlRegistry, StateHash,
+};
 use mcp_layer::secret::KeyRing;
 
 use crate::support::postgres::Postgres;
@@ -14,7 +17,7 @@ use crate::support::{replicas, tenants};
 async fn longest(one: &SqlRegistry, other: &SqlRegistry, changes: usize) -> Duration {
     let mut longest = Duration::ZERO;
     for _ in 0..changes {
-        let stored = one.get("default", &name("a")).await.unwrap();
+        let stored = ServerStore::get(one, "default", &name("a")).await.unwrap();
         assert_eq!(find(other, "a").await.unwrap().version, stored.version);
         one.replace((*stored).clone()).await.unwrap();
         let changed = Instant::now();
@@ -64,9 +67,9 @@ async fn a_connection_that_listened_and_broke_is_made_again() {
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'a'",
     );
     // In force all the same, whatever each connection still has to find out.
-    let mut stored = one.get("default", &name("a")).await;
+    let mut stored = ServerStore::get(&one, "default", &name("a")).await;
     while stored.is_err() {
-        stored = one.get("default", &name("a")).await;
+        stored = ServerStore::get(&one, "default", &name("a")).await;
     }
     longest(&one, &other, 10).await;
 }
@@ -95,6 +98,79 @@ async fn an_authorization_begun_on_one_replica_is_finished_on_another() {
     let takes = [&one, &other].map(|replica| replica.take_state(&state));
     let found = join_all(takes).await.into_iter().flat_map(Result::unwrap);
     assert_eq!(found.map(|(key, _)| key).collect::<Vec<_>>(), [key]);
+}
+
+#[tokio::test]
+async fn an_exchange_that_one_replica_keeps_is_claimed_once_in_all() {
+    let postgres = Postgres::start();
+    let (url, ring) = (postgres.database("a"), KeyRing::generate());
+    let replicas = [open(&url, &ring).await, open(&url, &ring).await];
+    let keys = join_all(replicas.iter().map(|replica| replica.key())).await;
+    let keys: Vec<_> = keys.into_iter().map(Result::unwrap).collect();
+    assert_eq!(keys[0], keys[1]);
+    let owner = ExchangeOwner::new("default", "web", [7; 32]);
+    for round in 0..50 {
+        let id = ExchangeId::random();
+        let record = ExchangeRecord::new(format!("turn {round}")).with_topic([1; 32]);
+        let put = replicas[round % 2].put(&owner, id, record, None).await;
+        let version = put.unwrap();
+        let found = replicas[0].find(&owner, &[1; 32]).await.unwrap();
+        assert_eq!((found[0].id, Some(found[0].version)), (id, version));
+        let claims = (0..6).map(|number: usize| {
+            let lease = ExchangeRecord::unchanged().with_lease(Duration::from_secs(5));
+            replicas[number % 2].put(&owner, id, lease, version)
+        });
+        let claimed = join_all(claims).await.into_iter().flat_map(Result::unwrap);
+        assert_eq!(claimed.count(), 1);
+        let read = ExchangeStore::get(&replicas[1], &owner, &[id]).await;
+        let read = read.unwrap();
+        assert_eq!(*read[0].data, format!("turn {round}"));
+        assert!(read[0].is_leased);
+    }
+}
+
+/// Puts that take each other's room, in projects that are full, wait for each other but never
+/// forever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_that_fill_a_project_give_way_and_count_right() {
+    let postgres = Postgres::start();
+    let (url, ring) = (postgres.database("a"), KeyRing::generate());
+    let replicas = [open(&url, &ring).await, open(&url, &ring).await];
+    let workers = (0..8).map(|worker| {
+        let registry = replicas[worker % 2].clone();
+        tokio::spawn(async move {
+            let owner = ExchangeOwner::new("default", format!("p{}", worker % 2), [7; 32]);
+            let mut ids = Vec::new();
+            for _ in 0..60 {
+                let id = ExchangeId::random();
+                let record = ExchangeRecord::new("a turn").with_room(8 << 20);
+                let version = registry.put(&owner, id, record, None).await.unwrap();
+                ids.push((id, version));
+                let read: Vec<_> = ids.iter().map(|(id, _)| *id).collect();
+                ExchangeStore::get(&registry, &owner, &read).await.unwrap();
+                let (id, version) = ids[ids.len() / 2];
+                let record = ExchangeRecord::new("more").with_room(4 << 20);
+                let put = registry.put(&owner, id, record, version).await.unwrap();
+                ids.retain(|(other, _)| *other != id);
+                if ids.len() % 3 == 0
+                    && let Some(version) = put
+                {
+                    let removed = ExchangeStore::remove(&registry, &owner, id, version);
+                    removed.await.unwrap();
+                }
+            }
+        })
+    });
+    for worker in join_all(workers).await {
+        worker.unwrap();
+    }
+    let sums = "SELECT string_agg(r.project || ': ' || r.bytes || ' and ' || e.bytes, '; ') FROM
+        mcp_exchange_rooms AS r JOIN (
+            SELECT project, SUM(room) AS bytes FROM mcp_exchanges GROUP BY project
+        ) AS e ON e.project = r.project
+        WHERE r.bytes <> e.bytes OR r.bytes > 536870912";
+    let assertion = format!("DO $$ BEGIN ASSERT ({sums}) IS NULL, ({sums}); END $$");
+    postgres.run("a", &assertion);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -141,6 +141,7 @@ fn the_check_lists_the_tools_of_each_server() {
         out.contains("demo__roll_dice") && out.contains("1 server, 4 tools"),
         "{out}"
     );
+    assert!(out.contains("exchanges are kept in memory"), "{out}");
 }
 
 #[test]
@@ -217,6 +218,8 @@ fn a_broken_configuration_is_one_clear_line_and_exit_code_2() {
             "no__slug",
         ),
         ("streaming = \"always\"", "return-tool-calls"),
+        ("own_tools = \"mine\"", "split"),
+        ("on_max_rounds = \"go on\"", "answer"),
         ("schema_dialect = \"claude\"", "gemini"),
         ("description_limit = 10", "description_limit must be"),
         (

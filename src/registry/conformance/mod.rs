@@ -5,6 +5,7 @@
 //! - [`stores`] for [`ServerStore`](super::ServerStore)
 //! - [`observations`] for [`ObservationStore`](super::ObservationStore)
 //! - [`credentials`] for [`CredentialStore`](super::CredentialStore)
+//! - [`exchanges`] for [`ExchangeStore`](super::ExchangeStore)
 //! - [`traces`] for [`TraceStore`](super::TraceStore)
 //!
 //! Each module has a function `all`, which runs every clause with a new store, including clauses
@@ -12,13 +13,16 @@
 //! not hold. A tokio runtime with its time enabled is needed, paused or not.
 //!
 //! ```
-//! use mcp_layer::registry::{MemoryCredentialStore, MemoryRegistry, MemoryTraces, conformance};
+//! use mcp_layer::registry::{
+//!     MemoryCredentialStore, MemoryExchanges, MemoryRegistry, MemoryTraces, conformance,
+//! };
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?.block_on(async {
 //! conformance::reading::all(async |servers| MemoryRegistry::new(servers).unwrap()).await;
 //! conformance::stores::all(async || MemoryRegistry::default()).await;
 //! conformance::observations::all(async || MemoryRegistry::default()).await;
 //! conformance::credentials::all(async || MemoryCredentialStore::default()).await;
+//! conformance::exchanges::all(async || MemoryExchanges::default()).await;
 //! conformance::traces::all(async || MemoryTraces::default()).await;
 //! # });
 //! # Ok::<(), std::io::Error>(())
@@ -30,6 +34,7 @@
 )]
 
 pub mod credentials;
+pub mod exchanges;
 pub mod observations;
 pub mod reading;
 pub mod stores;

@@ -78,6 +78,9 @@ pub(super) struct Dialect {
     pub(super) clock: Option<&'static str>,
     /// The texts of the JSON list `$2`, as a table with a column `value`.
     pub(super) texts: &'static str,
+    /// The end of a query for rows to change that passes over those that others are changing, so
+    /// that nobody waits for them.
+    pub(super) skip_locked: &'static str,
     /// The statement that notifies other replicas once the transaction is committed.
     pub(super) notify: Option<&'static str>,
 }

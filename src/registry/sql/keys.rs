@@ -75,6 +75,8 @@ pub(super) async fn counts(
             SELECT sealed_by FROM mcp_servers WHERE sealed_by IS NOT NULL
             UNION ALL SELECT sealed_by FROM mcp_credentials
             UNION ALL SELECT sealed_by FROM mcp_states
+            UNION ALL SELECT sealed_by FROM mcp_exchange_texts
+            UNION ALL SELECT sealed_by FROM mcp_exchange_key
             UNION ALL SELECT sealed_by FROM mcp_schema
         ) AS records GROUP BY sealed_by")
     .fetch_all(connection)

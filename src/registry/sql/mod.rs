@@ -5,18 +5,22 @@
 //!             ▲                      │  ▲  ▲
 //!             └── follow: what ◀─────┘  │  ├──── credentials: load, swap, lease, states
 //!                 others changed        │  └──── observations: what is known, who probes
+//!                                       ├─────── exchanges: what later requests need of them
 //!                                       ├─────── reseal: with the newest key, in small steps
 //!                                       └─────── traces: records of exchanges, for a week
 //! ```
 //!
 //! One code path serves both engines; `sqlite.rs` and `postgres.rs` contain the differences.
-//! Secrets are in the database as sealed records only, each bound to its place.
+//! Secrets and texts of exchanges are in the database as sealed records only, each bound to its place.
 
 mod belongings;
 mod cache;
 mod credentials;
 mod database;
 mod error;
+mod exchange_key;
+mod exchange_room;
+mod exchanges;
 mod find;
 mod follow;
 mod keys;

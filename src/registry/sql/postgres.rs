@@ -54,6 +54,7 @@ const DIALECT: Dialect = Dialect {
     words: &[],
     clock: Some("SELECT (EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::BIGINT"),
     texts: "json_array_elements_text(CAST($2 AS JSON))",
+    skip_locked: "FOR UPDATE SKIP LOCKED",
     notify: Some("SELECT pg_notify('mcp_layer', '')"),
 };
 

@@ -1,6 +1,9 @@
 //! The registry: an open database, its cache, and the tasks beside it.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use arc_swap::ArcSwap;
 use tokio::{
@@ -17,17 +20,18 @@ use super::{
     cache::Cache,
     database::Database,
     error::{SqlError, SqlFault},
-    follow,
+    exchange_room, follow,
     observe::{self, QueuedObservation},
     schema,
     trace_queue::Queue,
 };
 use crate::secret::KeyRing;
 
-/// A store of servers, credentials, observations and traces in SQLite (feature `sqlite`) or
+/// A store of servers, credentials, observations, exchanges and traces in SQLite (feature `sqlite`) or
 /// PostgreSQL (feature `postgres`).
 ///
-/// It implements [`ServerStore`], [`CredentialStore`], [`ObservationStore`] and [`TraceStore`].
+/// It implements [`ServerStore`], [`CredentialStore`], [`ObservationStore`], [`ExchangeStore`] and
+/// [`TraceStore`].
 /// Removing a server removes its credentials, its pending authorizations and its observations in
 /// the same transaction. If a record has no rule for tools that were not accepted, the rule is
 /// [`Gate::Block`].
@@ -41,13 +45,16 @@ use crate::secret::KeyRing;
 /// Observations of servers that are not in this registry, such as a file's, are dropped after 30
 /// days without a new one.
 ///
+/// What later requests need of exchanges is kept for 30 days after its last use, at most 4 GiB in
+/// all and 512 MiB per project; a record counts with its room, and with at least 1 KiB.
+///
 /// Traces are written in batches, within a second, and kept for 7 days, at most 10,000 per
 /// organization; records with more than 256 KiB of spans lose their arguments and results. Pending
 /// traces are still written, in a background task, when the registry is dropped; call
 /// [`SqlRegistry::flush_traces`] before the process ends.
 ///
 /// # Security
-/// All secrets are sealed, and nothing else is. Keys in URLs are secrets too: each value of a
+/// All secrets are sealed, and so are the texts of exchanges; nothing else is. Keys in URLs are secrets too: each value of a
 /// query, and random-looking parts of a path. Anyone who can write to the database can point a
 /// server at another address, where its secrets do not open, enable servers and accept tools. A
 /// server whose secrets do not open is still listed, as [`Auth::Unreadable`], and is inactive until
@@ -56,6 +63,7 @@ use crate::secret::KeyRing;
 /// [`ServerStore`]: crate::registry::ServerStore
 /// [`CredentialStore`]: crate::registry::CredentialStore
 /// [`ObservationStore`]: crate::registry::ObservationStore
+/// [`ExchangeStore`]: crate::registry::ExchangeStore
 /// [`TraceStore`]: crate::registry::TraceStore
 /// [`Gate::Block`]: crate::registry::Gate::Block
 /// [`Error::Unavailable`]: crate::registry::Error::Unavailable
@@ -98,6 +106,8 @@ pub(super) struct Shared {
     pub(super) cache: Arc<Cache>,
     pub(super) observing: mpsc::Sender<QueuedObservation>,
     pub(super) traces: Queue,
+    /// The key of the exchanges, once it was read.
+    pub(super) exchange_key: OnceLock<[u8; 32]>,
     tasks: Vec<AbortHandle>,
 }
 
@@ -142,6 +152,7 @@ impl SqlRegistry {
         let mut tasks = vec![
             tokio::spawn(follower).abort_handle(),
             tokio::spawn(writer).abort_handle(),
+            tokio::spawn(exchange_room::sweep(database.clone())).abort_handle(),
         ];
         tasks.extend(listener.map(|listener| tokio::spawn(listener).abort_handle()));
         Ok(Self {
@@ -151,6 +162,7 @@ impl SqlRegistry {
                 cache,
                 observing,
                 traces,
+                exchange_key: OnceLock::new(),
                 tasks,
                 whence,
             }),

@@ -8,7 +8,7 @@ use super::{
     credentials,
     database::sql,
     error::{SqlError, SqlFault},
-    keys, record,
+    exchange_key, exchanges, keys, record,
     registry::SqlRegistry,
 };
 use crate::{
@@ -52,8 +52,8 @@ impl SqlRegistry {
         Ok(())
     }
 
-    /// Counts the records that each key seals: those of servers, credentials and pending
-    /// authorizations, and the check record. Keys of the ring that seal none have 0, and can be
+    /// Counts the records that each key seals: those of servers, credentials, pending
+    /// authorizations and kept exchanges, the key of these, and the check record. Keys of the ring that seal none have 0, and can be
     /// [removed](KeyRing::remove) once no replica seals with them.
     ///
     /// # Errors
@@ -203,7 +203,7 @@ struct Table {
     place: fn(&str, &str) -> Option<(String, String)>,
 }
 
-const TABLES: [Table; 3] = [
+const TABLES: [Table; 5] = [
     Table {
         name: "mcp_servers",
         start: "",
@@ -237,5 +237,30 @@ const TABLES: [Table; 3] = [
         // One by one: whoever takes or replaces states holds several rows, in any order.
         batch: 1,
         place: |state, origin| Some((credentials::field(state), origin.to_owned())),
+    },
+    Table {
+        name: "mcp_exchange_texts",
+        start: "",
+        select: "SELECT t.exchange AS id, t.version, t.sealed, e.organization, e.id AS server,
+                     e.caller || ' ' || e.project AS origin
+                 FROM mcp_exchange_texts AS t JOIN mcp_exchanges AS e ON e.id = t.exchange
+                 WHERE t.sealed_by <> $1 AND t.exchange > $2 ORDER BY t.exchange LIMIT $3",
+        update: "UPDATE mcp_exchange_texts SET sealed = $1, sealed_by = $2
+                 WHERE exchange = $3 AND version = $4",
+        // One by one: each may be 8 MiB, and whoever removes exchanges holds several rows.
+        batch: 1,
+        place: |_, origin| Some((exchanges::FIELD.to_owned(), origin.to_owned())),
+    },
+    Table {
+        name: "mcp_exchange_key",
+        start: "",
+        select: "SELECT CAST(one AS TEXT) AS id, one AS version, sealed, '' AS organization,
+                     '' AS server, '' AS origin
+                 FROM mcp_exchange_key
+                 WHERE sealed_by <> $1 AND CAST(one AS TEXT) > $2 ORDER BY one LIMIT $3",
+        update: "UPDATE mcp_exchange_key SET sealed = $1, sealed_by = $2
+                 WHERE one = CAST($3 AS BIGINT) AND one = $4",
+        batch: 1,
+        place: |_, _| Some((exchange_key::PLACE.field.to_owned(), String::new())),
     },
 ];

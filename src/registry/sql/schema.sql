@@ -123,6 +123,52 @@ CREATE TABLE mcp_probes (
     PRIMARY KEY (organization, server)
 );
 
+-- What later requests need of exchanges. Times are those of the clock that all replicas share.
+CREATE TABLE mcp_exchanges (
+    -- In hex, like all that is hashed here.
+    id TEXT COLLATE "C" NOT NULL PRIMARY KEY,
+    organization TEXT COLLATE "C" NOT NULL,
+    project TEXT COLLATE "C" NOT NULL,
+    caller TEXT COLLATE "C" NOT NULL,
+    topic TEXT COLLATE "C",
+    version BIGINT NOT NULL,
+    -- The bytes of the text, and those that count.
+    length BIGINT NOT NULL,
+    room BIGINT NOT NULL,
+    leased_until BIGINT NOT NULL,
+    -- Their difference is the life.
+    used_at BIGINT NOT NULL,
+    ends_at BIGINT NOT NULL
+);
+CREATE INDEX mcp_exchanges_topic ON mcp_exchanges (caller, topic, used_at) WHERE topic IS NOT NULL;
+CREATE INDEX mcp_exchanges_used_at ON mcp_exchanges (organization, project, used_at);
+CREATE INDEX mcp_exchanges_ends_at ON mcp_exchanges (ends_at);
+
+-- Their texts: apart, since they are long, and leases change often.
+CREATE TABLE mcp_exchange_texts (
+    exchange TEXT COLLATE "C" NOT NULL PRIMARY KEY REFERENCES mcp_exchanges (id) ON DELETE CASCADE,
+    -- The exchange's version when the text was put.
+    version BIGINT NOT NULL,
+    sealed_by TEXT NOT NULL,
+    sealed BYTEA NOT NULL
+);
+CREATE INDEX mcp_exchange_texts_sealed_by ON mcp_exchange_texts (sealed_by);
+
+-- The sum of the rooms of each project.
+CREATE TABLE mcp_exchange_rooms (
+    organization TEXT COLLATE "C" NOT NULL,
+    project TEXT COLLATE "C" NOT NULL,
+    bytes BIGINT NOT NULL,
+    PRIMARY KEY (organization, project)
+);
+
+-- One row: the key with which their ids are signed.
+CREATE TABLE mcp_exchange_key (
+    one BIGINT NOT NULL PRIMARY KEY CHECK (one = 1),
+    sealed BYTEA NOT NULL,
+    sealed_by TEXT NOT NULL
+);
+
 -- Records of exchanges, the longest column last.
 CREATE TABLE mcp_traces (
     -- In the order of time.

@@ -43,6 +43,8 @@ const DIALECT: Dialect = Dialect {
     ],
     clock: None,
     texts: "json_each($2)",
+    // One writes at a time.
+    skip_locked: "",
     notify: None,
 };
 

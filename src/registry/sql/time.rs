@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use sqlx::{Any, Row, Transaction};
+use sqlx::{AnyConnection, Row};
 
 use super::database::{Database, sql};
 
@@ -31,11 +31,11 @@ pub(super) fn now() -> i64 {
 
 /// The present time by the clock that all replicas share.
 pub(super) async fn shared_now(
-    tx: &mut Transaction<'static, Any>,
+    connection: &mut AnyConnection,
     database: &Database,
 ) -> Result<i64, sqlx::Error> {
     match database.dialect.clock {
-        Some(clock) => sql(clock).fetch_one(&mut **tx).await?.try_get(0),
+        Some(clock) => sql(clock).fetch_one(connection).await?.try_get(0),
         None => Ok(now()),
     }
 }

@@ -206,6 +206,11 @@ impl Record {
         self.0.end_turn(summary, None);
     }
 
+    /// Ends the record of a turn that failed so, and may be asked for again.
+    pub(crate) fn turn_failed(&self, summary: TurnSummary<'_>, ending: Ending) {
+        self.0.end_turn(summary, ending.failure());
+    }
+
     /// Ends the record with a turn that went to the caller as it came.
     pub(crate) fn end_with(&self, mut turn: chat::Turn, ending: Ending) {
         if let (Some(usage), Some(audience)) = (&mut turn.usage, &self.0.audience) {

@@ -1,9 +1,9 @@
 //! An answer of the model's service that goes on as it comes, read on its way: for the record of
 //! the exchange, and for the receipt of a turn that ends it.
 //!
-//! Every byte goes on at once; only a line that may still become the end is held back where a
-//! receipt is to stand before it, and that has at most a dozen bytes. Without a receipt frames,
-//! trailers, `size_hint` and the end are the body's own.
+//! Every event goes on once it is whole; where a receipt is to stand in the one that ends the turn,
+//! that is held until the next says that it was the end. Without a receipt every byte goes on at
+//! once, and frames, trailers, `size_hint` and the end are the body's own.
 //!
 //! The record of the exchange travels in this body and ends with its last byte. If the reader goes
 //! away before that, the last clone of the record says `cancelled`. Where nobody listens, an answer
@@ -39,15 +39,17 @@ pub(crate) fn passed_on(response: Response<InnerBody>, record: &Record, reading:
     response.map(|body| Relay::of(body, record, watch, None))
 }
 
-/// Passes on the stream of the last turn, with the receipt in a chunk of its own.
+/// Passes on the stream of the last turn, with the receipt in the chunk that ends it, or in the one
+/// with the usage.
 pub(crate) fn with_receipt(
     response: Response<InnerBody>,
     record: &Record,
     reading: Reading,
+    include_usage: bool,
     last_words: LastWords,
 ) -> Reply {
     let watch = Watch::new(&response, reading);
-    let tail = Some(Tail::new(last_words));
+    let tail = Some(Tail::new(include_usage, last_words));
     let mut reply = response.map(|body| Relay::of(body, record, watch, tail));
     remove_stale(reply.headers_mut());
     unbuffered(reply.headers_mut());

@@ -11,8 +11,10 @@ pub mod events;
 #[path = "../../leaks/evidence.rs"]
 pub mod evidence;
 pub mod evil;
+pub mod failing_exchanges;
 #[path = "../../leaks/forms.rs"]
 pub mod forms;
+pub mod framework;
 pub mod gateway;
 pub mod mcp_server;
 pub mod model;

@@ -4,7 +4,8 @@
 //! public items only, and `tests/conformance.rs` has it keep every promise of the traits.
 
 mod credentials;
+mod exchanges;
 mod servers;
 mod traces;
 
-pub use self::{credentials::Credentials, servers::Servers, traces::Traces};
+pub use self::{credentials::Credentials, exchanges::Exchanges, servers::Servers, traces::Traces};

@@ -6,10 +6,11 @@ use mcp_layer::{
     Connections, McpLayer, Monitor,
     outbound::{EgressRules, Outbound},
     registry::{
-        CredentialStore, Error, Server, ServerRegistry, ServerStore, Store, TraceStore, conformance,
+        CredentialStore, Error, ExchangeStore, Server, ServerRegistry, ServerStore, Store,
+        TraceStore, conformance,
     },
 };
-use mcp_layer_outside::{Credentials, Servers, Traces};
+use mcp_layer_outside::{Credentials, Exchanges, Servers, Traces};
 
 async fn holding(servers: Vec<Server>) -> Result<Servers, Error> {
     let store = Servers::default();
@@ -47,6 +48,13 @@ async fn credentials_are_kept_as_a_store_promises() {
 }
 
 #[tokio::test]
+async fn exchanges_are_kept_as_a_store_promises() {
+    conformance::exchanges::all(async || Exchanges::default()).await;
+    let make = async || Arc::new(Exchanges::default()) as Arc<dyn ExchangeStore>;
+    conformance::exchanges::all(make).await;
+}
+
+#[tokio::test]
 async fn records_of_exchanges_are_kept_as_a_store_promises() {
     conformance::traces::all(async || Traces::default()).await;
     conformance::traces::all(async || Arc::new(Traces::default()) as Arc<dyn TraceStore>).await;
@@ -62,9 +70,10 @@ fn the_layer_takes_them_in_whatever_pointer() -> Result<(), mcp_layer::outbound:
         .build();
     let _monitor = Monitor::new(any.clone(), connections);
     let traces: Arc<dyn TraceStore> = Arc::new(Traces::default());
+    let exchanges: Arc<dyn ExchangeStore> = Arc::new(Exchanges::default());
     let _layers = [
-        McpLayer::new(Servers::default()),
-        McpLayer::new(store),
+        McpLayer::new(Servers::default()).with_exchanges(Exchanges::default()),
+        McpLayer::new(store).with_exchanges(exchanges),
         McpLayer::new(any as Arc<dyn ServerRegistry>).add_trace_sink(traces),
     ];
     Ok(())

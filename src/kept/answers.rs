@@ -1,0 +1,68 @@
+//! The answers to the calls of a turn, in their order: the caller's, ours, and words for those that are
+//! missing.
+
+use bytes::Bytes;
+
+use super::{
+    history::{History, Seen},
+    output::{Answers, Part},
+    said::{READ, read},
+    turn::{KeptCall, KeptTurn},
+};
+use crate::{
+    chat::{ToolCall, tool_message},
+    json::quoted,
+};
+
+/// What a model is told of a call of the caller's that nobody has answered.
+pub(super) const NO_ANSWER: &str = "No result: the client did not answer this call.";
+
+/// What a model is told of a call of ours in such a turn.
+const NOT_RUN: &str = "This call did not run: the client answered no call of this turn.";
+
+/// What follows the message of a kept turn, whose calls these are.
+pub(super) fn answers(
+    history: &History,
+    kept: &KeptTurn,
+    seen: &Seen,
+    calls: Vec<ToolCall>,
+) -> Vec<Part> {
+    let said = |place: usize| Some(&history.messages[seen.of(place)?.answer?]);
+    let is_answered = |(place, call): (usize, &KeptCall)| !call.is_ours && said(place).is_some();
+    let runs = kept.asks_first || kept.calls.iter().enumerate().any(is_answered);
+    let answers = calls.iter().zip(&kept.calls).enumerate();
+    let answers = answers.map(|(place, (call, kept_call))| {
+        if let Some(result) = &kept_call.result {
+            return Some(result.clone());
+        }
+        let said = said(place).filter(|_| !kept_call.is_ours || kept.asks_first);
+        match said {
+            Some(said) => Some(answer(said, &call.id)),
+            None if !kept_call.is_ours => Some(tool_message(call, NO_ANSWER)),
+            None => (!runs).then(|| tool_message(call, NOT_RUN)),
+        }
+    });
+    let answers: Vec<Option<Bytes>> = answers.collect();
+    if answers.iter().all(Option::is_some) {
+        return answers.into_iter().flatten().map(Part::Message).collect();
+    }
+    vec![Part::Answers(Answers {
+        record: seen.record,
+        asks_first: kept.asks_first,
+        calls,
+        answers,
+    })]
+}
+
+/// The caller's answer to a call, under the id that the model knows.
+pub(super) fn answer(message: &Bytes, id: &str) -> Bytes {
+    let Some(object) = read(message) else {
+        return message.clone();
+    };
+    let id = quoted(id);
+    let mut members = vec![("tool_call_id", &*id)];
+    if object.string("role").is_none_or(|role| role != "tool") {
+        members.push(("role", "\"tool\""));
+    }
+    object.edited(object.set(&members)).into()
+}

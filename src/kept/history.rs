@@ -1,0 +1,171 @@
+//! A request's messages, and where kept turns are in them.
+
+use std::{collections::HashMap, sync::LazyLock};
+
+use bytes::Bytes;
+use memchr::memmem::Finder;
+
+use super::{
+    id::{CallId, CallIds},
+    said::{calls, read},
+};
+use crate::{json::Object, registry::ExchangeId};
+
+/// The messages of a request in which ids of ours stand where a call or an answer has one.
+pub(crate) struct History {
+    pub(super) messages: Vec<Bytes>,
+    /// What the messages with such ids are, in their order.
+    pub(super) marks: Vec<(usize, Mark)>,
+    /// The turns that they speak of, each once, in the order in which they occur.
+    pub(super) turns: Vec<Seen>,
+}
+
+/// What a message with an id of ours is.
+pub(super) enum Mark {
+    Calls(Calls),
+    /// An answer to a call of this turn.
+    Answer(usize),
+}
+
+/// An assistant's message with calls of ours.
+#[derive(Default)]
+pub(super) struct Calls {
+    /// The turns that they belong to, each once.
+    pub(super) turns: Vec<usize>,
+    /// The calls in it that have no id of ours.
+    pub(super) rest: Vec<Bytes>,
+}
+
+/// What a history has of a kept turn.
+pub(super) struct Seen {
+    pub(super) record: ExchangeId,
+    /// The first message that has something of it.
+    pub(super) first: usize,
+    /// The assistant's messages with calls of it.
+    pub(super) messages: Vec<usize>,
+    pub(super) calls: Vec<SeenCall>,
+}
+
+/// What a history has of a call, the first of each.
+pub(super) struct SeenCall {
+    pub(super) call: usize,
+    pub(super) id: String,
+    /// The call as it stands in a list of calls.
+    pub(super) said: Option<Bytes>,
+    /// The message that answers it.
+    pub(super) answer: Option<usize>,
+}
+
+impl History {
+    /// Finds the ids of ours; `None` if there are none.
+    pub(crate) fn of(messages: &[Bytes], ids: &CallIds) -> Option<Self> {
+        let mut found = Finds::default();
+        for (index, message) in messages.iter().enumerate() {
+            if may_have_id(message)
+                && let Some(object) = read(message)
+                && let Some(mark) = found.mark(index, message, &object, ids)
+            {
+                found.marks.push((index, mark));
+            }
+        }
+        let Finds { marks, turns, .. } = found;
+        (!marks.is_empty()).then(|| Self {
+            messages: messages.to_vec(),
+            marks,
+            turns,
+        })
+    }
+
+    /// The records that it needs, each once, in the order in which they occur.
+    pub(crate) fn records(&self) -> Vec<ExchangeId> {
+        self.turns.iter().map(|turn| turn.record).collect()
+    }
+}
+
+/// Returns `false` if there is certainly no id of ours in it.
+pub(super) fn may_have_id(message: &[u8]) -> bool {
+    static ID: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("\"mcp_"));
+    ID.find(message).is_some()
+}
+
+/// What was found so far.
+#[derive(Default)]
+struct Finds {
+    marks: Vec<(usize, Mark)>,
+    turns: Vec<Seen>,
+    /// The places of records in `turns`.
+    places: HashMap<ExchangeId, usize>,
+}
+
+impl Finds {
+    /// What the message is; `None` if it has no id of ours.
+    fn mark(
+        &mut self,
+        index: usize,
+        message: &Bytes,
+        object: &Object<'_>,
+        ids: &CallIds,
+    ) -> Option<Mark> {
+        let calls = calls(object);
+        if calls.is_empty() {
+            let text = object.string("tool_call_id")?;
+            let id = ids.read(&text)?;
+            let turn = self.turn(id, index);
+            let call = self.turns[turn].call(id, &text);
+            call.answer.get_or_insert(index);
+            return Some(Mark::Answer(turn));
+        }
+        let mut mark = Calls::default();
+        for call in calls {
+            let said = message.slice_ref(call.text().as_bytes());
+            let text = call.string("id").unwrap_or_default();
+            let Some(id) = ids.read(&text) else {
+                mark.rest.push(said);
+                continue;
+            };
+            let turn = self.turn(id, index);
+            let seen = &mut self.turns[turn];
+            seen.call(id, &text).said.get_or_insert(said);
+            if seen.messages.last() != Some(&index) {
+                seen.messages.push(index);
+                mark.turns.push(turn);
+            }
+        }
+        (!mark.turns.is_empty()).then_some(Mark::Calls(mark))
+    }
+
+    /// The place of the turn that an id in this message belongs to.
+    fn turn(&mut self, id: CallId, index: usize) -> usize {
+        *self.places.entry(id.record).or_insert_with(|| {
+            self.turns.push(Seen {
+                record: id.record,
+                first: index,
+                messages: Vec::new(),
+                calls: Vec::new(),
+            });
+            self.turns.len() - 1
+        })
+    }
+}
+
+impl Seen {
+    /// What is known of a call. A turn has few: they are looked through.
+    fn call(&mut self, id: CallId, text: &str) -> &mut SeenCall {
+        let known = self.calls.iter().position(|call| call.call == id.call);
+        let place = known.unwrap_or_else(|| {
+            self.calls.push(SeenCall {
+                call: id.call,
+                id: text.to_owned(),
+                said: None,
+                answer: None,
+            });
+            self.calls.len() - 1
+        });
+        &mut self.calls[place]
+    }
+
+    /// What is known of the call at this place of the turn.
+    pub(super) fn of(&self, call: usize) -> Option<&SeenCall> {
+        self.calls.iter().find(|seen| seen.call == call)
+    }
+}

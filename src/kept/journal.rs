@@ -1,0 +1,166 @@
+//! The journal of an exchange: what a repeat of its request needs to go on.
+//!
+//! ```text
+//!   before a batch ──▶ done: all before it   open: its turn, its calls
+//!   after it       ──▶ done: the same        open: its calls with their results
+//! ```
+//!
+//! So two writes are all that a batch costs, and whoever goes on runs the open batch with the
+//! results that are there. Figures, turns and results are texts of the loop, which reads them.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::{hex::hex, random::fill_random};
+
+/// The largest record. Together with what a project may keep, it bounds what one exchange can push
+/// out.
+pub(crate) const RECORD: usize = 8 << 20;
+
+/// An exchange as its journal says it; stored as one JSON text.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Journal {
+    /// A random name of whoever wrote it, so that no two writers store the same text.
+    writer: String,
+    /// A hash of the request, for a key that comes with another one.
+    pub(crate) request: String,
+    /// The caller is gone, and only calls that run still end.
+    pub(crate) is_forsaken: bool,
+    /// The figures of the receipt, with the executed turns, up to the last batch.
+    pub(crate) done: Option<Box<RawValue>>,
+    /// The last batch.
+    pub(crate) open: Option<OpenBatch>,
+    /// The answer, once there is one.
+    pub(crate) answer: Option<KeptAnswer>,
+}
+
+/// A batch of calls that has begun.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct OpenBatch {
+    /// The assistant's message; `None` where the request has it.
+    pub(crate) message: Option<Box<RawValue>>,
+    /// The turn was cut short.
+    pub(crate) is_cut: bool,
+    pub(crate) calls: Vec<OpenCall>,
+}
+
+/// A call of an open batch.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct OpenCall {
+    /// The name that the model called.
+    pub(crate) name: String,
+    /// It has not begun, or changes nothing.
+    pub(crate) may_run_again: bool,
+    /// Its result, once there is one.
+    pub(crate) result: Option<Box<RawValue>>,
+}
+
+/// A finished answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct KeptAnswer {
+    /// Those of its headers that are ours, and its type.
+    pub(crate) headers: Vec<(String, String)>,
+    /// The completion, with usage and receipt.
+    pub(crate) body: Box<RawValue>,
+}
+
+impl Journal {
+    /// Begins the journal of a request with this hash.
+    pub(crate) fn of(request: String) -> Self {
+        let begun = Self {
+            request,
+            ..Self::default()
+        };
+        begun.taken_over()
+    }
+
+    /// Reads a journal; `None` if the text is none.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    /// The same, written by another from now on.
+    pub(crate) fn taken_over(mut self) -> Self {
+        let mut name = [0; 8];
+        fill_random(&mut name);
+        self.writer = hex(&name);
+        self.is_forsaken = false;
+        self
+    }
+
+    /// The text; `None` if it is larger than a record may be.
+    pub(crate) fn text(&self) -> Option<Arc<str>> {
+        let text = serde_json::to_string(self).ok()?;
+        (text.len() <= RECORD).then(|| text.into())
+    }
+
+    /// Returns `true` if nobody can know whether a call has run that must not run twice.
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.unknown().next().is_some()
+    }
+
+    /// The names of the calls of which nobody can know whether they have run.
+    pub(crate) fn unknown(&self) -> impl Iterator<Item = &str> {
+        let calls = self.open.iter().flat_map(|open| &open.calls);
+        let is_unknown = |call: &&OpenCall| call.result.is_none() && !call.may_run_again;
+        calls.filter(is_unknown).map(|call| &*call.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(text: &str) -> Box<RawValue> {
+        RawValue::from_string(text.into()).unwrap()
+    }
+
+    fn call(may_run_again: bool, result: Option<&str>) -> OpenCall {
+        OpenCall {
+            name: "s__f".into(),
+            may_run_again,
+            result: result.map(raw),
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again_byte_for_byte() {
+        let mut journal = Journal::of("r".into());
+        journal.done = Some(raw(r#"{"rounds" : 1.50, "x":"\ud83d"}"#));
+        journal.open = Some(OpenBatch {
+            message: Some(raw(r#"{"role":"assistant", "y":1e2}"#)),
+            is_cut: true,
+            calls: vec![call(false, Some("[ 1 ]"))],
+        });
+        let text = journal.text().unwrap();
+        assert_eq!(Journal::parse(&text).unwrap().text().unwrap(), text);
+        assert_ne!(journal.taken_over().text().unwrap(), text);
+    }
+
+    #[test]
+    fn a_call_without_a_result_is_unknown_unless_it_may_run_again() {
+        for (calls, is_unknown) in [
+            (vec![], false),
+            (vec![call(true, None), call(false, Some("1"))], false),
+            (vec![call(true, None), call(false, None)], true),
+        ] {
+            let mut journal = Journal::of(String::new());
+            journal.open = Some(OpenBatch {
+                message: None,
+                is_cut: false,
+                calls,
+            });
+            assert_eq!(journal.is_unknown(), is_unknown);
+        }
+    }
+
+    #[test]
+    fn a_record_has_its_limit() {
+        let mut journal = Journal::of(String::new());
+        journal.done = Some(raw(&format!("\"{}\"", "x".repeat(RECORD))));
+        assert!(journal.text().is_none());
+    }
+}

@@ -1,0 +1,289 @@
+//! Makes a history whole.
+
+use std::collections::{HashMap, HashSet};
+
+use bytes::Bytes;
+
+use super::{
+    answers::answers,
+    gone,
+    heard::Heard,
+    history::{Calls, History, Mark, Seen},
+    output::{Output, Part, Restored},
+    said::{READ, answered, calls, letters, other_arguments, read, streamed, text},
+    tail::Tail,
+    tails::Tails,
+    turn::KeptTurn,
+};
+use crate::{
+    chat::{ToolCall, executed},
+    json::Object,
+    registry::ExchangeId,
+};
+
+impl History {
+    /// Makes the history whole with what is `kept`, as far as that takes at most `most` bytes: beyond
+    /// them the oldest turns count as gone.
+    pub(crate) fn restore(self, kept: &HashMap<ExchangeId, KeptTurn>, most: usize) -> Restored {
+        Restoring::new(&self, kept, most).run()
+    }
+}
+
+struct Restoring<'a> {
+    history: &'a History,
+    /// What is kept of each turn; `None` for those that are gone.
+    kept: Vec<Option<&'a KeptTurn>>,
+    texts: Vec<Texts>,
+    /// What the client says that each turn says, as far as it says anything.
+    said: Vec<Option<Said>>,
+    /// The messages whose text is in one of the turns.
+    taken: HashSet<usize>,
+    tails: Tails<'a>,
+    /// What was heard so far, where there are tails.
+    heard: Heard,
+    output: Output,
+}
+
+/// What a kept turn says.
+#[derive(Default)]
+struct Texts {
+    own: String,
+    /// The same without blanks, and with what was said before it in the same request: a stream has
+    /// both.
+    letters: String,
+    streamed: String,
+}
+
+impl Texts {
+    fn of(kept: &KeptTurn) -> Self {
+        let own = read(&kept.turn).map(|turn| text(&turn));
+        let own = own.unwrap_or_default();
+        Self {
+            letters: letters(&own),
+            streamed: letters(&streamed(kept.before.iter().chain([&kept.turn]))),
+            own,
+        }
+    }
+
+    /// Returns `true` if a client that says `said` has changed nothing.
+    fn are(&self, said: &str) -> bool {
+        self.own == said || self.streamed == letters(said)
+    }
+}
+
+/// The text of a turn, in the client's words.
+#[derive(Clone, Copy)]
+enum Said {
+    /// What is kept.
+    Same,
+    /// That of this message.
+    Other(usize),
+}
+
+impl<'a> Restoring<'a> {
+    fn new(history: &'a History, all: &'a HashMap<ExchangeId, KeptTurn>, most: usize) -> Self {
+        let mut left = Some(most);
+        let kept = history.turns.iter().rev().map(|turn| {
+            let kept = all.get(&turn.record)?;
+            left = left.and_then(|left| left.checked_sub(kept.size()));
+            left.map(|_| kept)
+        });
+        let mut kept: Vec<_> = kept.collect();
+        kept.reverse();
+        let texts = kept.iter().map(|kept| kept.map(Texts::of));
+        Self {
+            history,
+            texts: texts.map(Option::unwrap_or_default).collect(),
+            said: vec![None; kept.len()],
+            taken: HashSet::new(),
+            tails: Tails::of(&kept),
+            heard: Heard::default(),
+            output: Output::default(),
+            kept,
+        }
+    }
+
+    fn run(mut self) -> Restored {
+        self.listen();
+        let mut marks = self.history.marks.iter().peekable();
+        for (index, message) in self.history.messages.iter().enumerate() {
+            match marks.next_if(|(marked, _)| *marked == index) {
+                Some((_, mark)) => self.marked(index, mark),
+                None if self.taken.contains(&index) => self.output.skip(),
+                None => self.own(index, message),
+            }
+            if !self.tails.is_empty() {
+                self.heard.add(message);
+            }
+        }
+        let mut restored = self.output.finish();
+        let last = self.kept.iter().rposition(Option::is_some);
+        restored.last = last.map(|turn| self.history.turns[turn].record);
+        restored.is_incomplete = self.kept.contains(&None);
+        restored
+    }
+
+    /// Finds out what the client says that the turns say.
+    fn listen(&mut self) {
+        let history = self.history;
+        for (index, mark) in &history.marks {
+            if let Mark::Calls(calls) = mark
+                && let Some(message) = read(&history.messages[*index])
+            {
+                match text(&message) {
+                    said if said.is_empty() => self.look_before(*index, &calls.turns),
+                    said => self.hear(*index, &calls.turns, &said),
+                }
+            }
+        }
+    }
+
+    /// Takes the text of a message for that of its turns. Of several messages of a turn the first
+    /// that has a text counts.
+    fn hear(&mut self, index: usize, turns: &[usize], said: &str) {
+        let texts = || turns.iter().map(|turn| &self.texts[*turn]);
+        let all = [
+            texts().map(|texts| &*texts.letters).collect::<String>(),
+            texts().map(|texts| &*texts.streamed).collect(),
+        ];
+        let is_all = turns.len() > 1 && all.contains(&letters(said));
+        let is_same = |turn: &usize| is_all || self.texts[*turn].are(said);
+        let same: Vec<usize> = turns.iter().copied().filter(is_same).collect();
+        let first = turns.iter().find(|turn| self.said[**turn].is_none());
+        let (turns, how) = match same.is_empty() {
+            false => (same, Said::Same),
+            true => (Vec::from_iter(first.copied()), Said::Other(index)),
+        };
+        if !turns.is_empty() {
+            self.taken.insert(index);
+        }
+        for turn in turns {
+            self.said[turn].get_or_insert(how);
+        }
+    }
+
+    /// Some clients make two messages of a turn: one of its text, and one of its calls.
+    fn look_before(&mut self, index: usize, turns: &[usize]) {
+        let Some(turn) = turns.first().copied() else {
+            return;
+        };
+        let is_first =
+            self.history.turns[turn].first == index && !self.texts[turn].streamed.is_empty();
+        let before = index.checked_sub(1).filter(|_| is_first);
+        let before = before.map(|before| (before, &self.history.messages[before]));
+        if let Some((before, message)) = before
+            && answered(message).is_some_and(|said| self.texts[turn].are(&said))
+        {
+            self.taken.insert(before);
+            self.said[turn] = Some(Said::Same);
+        }
+    }
+
+    fn marked(&mut self, index: usize, mark: &Mark) {
+        let turns = match mark {
+            Mark::Calls(calls) => &*calls.turns,
+            Mark::Answer(turn) => std::slice::from_ref(turn),
+        };
+        for turn in turns {
+            if self.history.turns[*turn].first == index {
+                self.turn(*turn);
+            }
+        }
+        if let Mark::Calls(calls) = mark
+            && !calls.rest.is_empty()
+        {
+            self.rest(index, calls);
+        }
+    }
+
+    /// Puts out all that is known of a turn.
+    fn turn(&mut self, turn: usize) {
+        let history = self.history;
+        let seen = &history.turns[turn];
+        let said = self.said[turn];
+        let other = match said {
+            Some(Said::Other(index)) => read(&history.messages[index]),
+            _ => None,
+        };
+        let content = other.as_ref().and_then(|message| message.get("content"));
+        let Some(kept) = self.kept[turn] else {
+            let first = seen.messages.first();
+            let is_taken = first.is_some_and(|first| self.taken.contains(first));
+            let content = content.or(is_taken.then_some("null"));
+            let messages = gone::messages(history, seen, content);
+            self.output.turn(messages.into_iter().map(Part::Message));
+            return;
+        };
+        let message = message(kept, seen, content);
+        let calls = read(&message).map(|message| ToolCall::of_message(&message, READ));
+        let calls = calls.unwrap_or_default();
+        // The provider gets it in the form that it takes, as before.
+        let message = executed(message, calls.iter());
+        let before = kept.before.iter().cloned().chain([message]);
+        self.output.turn(before.map(Part::Message));
+        self.output.turn(answers(history, kept, seen, calls));
+    }
+
+    /// Puts out a message without the calls of ours that it had.
+    fn rest(&mut self, index: usize, calls: &Calls) {
+        let Some(message) = read(&self.history.messages[index]) else {
+            return;
+        };
+        let rest: Vec<_> = calls
+            .rest
+            .iter()
+            .map(|call| String::from_utf8_lossy(call))
+            .collect();
+        let rest = format!("[{}]", rest.join(","));
+        let mut members = vec![("tool_calls", &*rest)];
+        if self.taken.contains(&index) {
+            members.push(("content", "null"));
+        }
+        self.output
+            .rest(message.edited(message.set(&members)).into());
+    }
+
+    /// Puts out a message that has no id of ours, behind the turns that led to it.
+    fn own(&mut self, index: usize, message: &Bytes) {
+        if let Some(tail) = self.tail(index, message) {
+            let messages = tail.messages.iter().chain([&tail.last]).cloned();
+            return self.output.turn(messages.map(Part::Message));
+        }
+        self.output.own(message);
+    }
+
+    fn tail(&mut self, index: usize, message: &Bytes) -> Option<&'a Tail> {
+        if self.tails.is_empty() {
+            return None;
+        }
+        let key = self.heard.key(&answered(message)?);
+        self.output.settle();
+        let is_before = |turn: usize| self.history.turns[turn].first < index;
+        self.tails.take(&key, is_before)
+    }
+}
+
+/// The message of a kept turn, with what the caller has changed: what it says, and the arguments of
+/// its calls.
+fn message(kept: &KeptTurn, seen: &Seen, content: Option<&str>) -> Bytes {
+    let Some(object) = read(&kept.turn) else {
+        return kept.turn.clone();
+    };
+    let content = content.map(|content| object.set(&[("content", content)]));
+    let mut edits = content.unwrap_or_default();
+    let read_calls = ToolCall::of_message(&object, READ);
+    for (place, (call, kept)) in calls(&object).iter().zip(&read_calls).enumerate() {
+        let said = seen.of(place).and_then(|seen| read(seen.said.as_ref()?));
+        if let Some(arguments) = said.and_then(|said| other_arguments(kept, &said))
+            && let Some(function) = call.present("function")
+            && let Ok(function) = Object::parse(function)
+        {
+            let changed = function.set(&[("arguments", &*arguments)]);
+            edits.extend(object.within(function.text(), changed));
+        }
+    }
+    match edits.is_empty() {
+        true => kept.turn.clone(),
+        false => object.edited(edits).into(),
+    }
+}

@@ -1,0 +1,44 @@
+//! Turns that were executed after a kept turn, and end with a text.
+
+use bytes::Bytes;
+
+use super::{
+    heard::Heard,
+    said::{answered, streamed},
+};
+use crate::keyed::Digest;
+
+/// Turns that were executed after a kept turn, and end with a text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tail {
+    /// A hash of the text, and of its number among equal ones.
+    pub(crate) text: Digest,
+    /// The same of all texts that were said until then, as a stream joins them.
+    pub(crate) streamed: Digest,
+    /// A hash of the user's last message before them.
+    pub(crate) asked: Digest,
+    /// The executed turns.
+    pub(crate) messages: Vec<Bytes>,
+    /// The assistant's message with the text, verbatim.
+    pub(crate) last: Bytes,
+}
+
+impl Tail {
+    /// The tail of a request: `history` has the messages that the caller sent.
+    /// `None` where nothing was executed, or nothing was said by which it could be found again.
+    pub(crate) fn new(history: &[Bytes], executed: Vec<Bytes>, last: Bytes) -> Option<Self> {
+        if executed.is_empty() {
+            return None;
+        }
+        let heard = Heard::of(history);
+        let (text, asked) = heard.key(&answered(&last)?);
+        let (streamed, _) = heard.key(&streamed(executed.iter().chain([&last])));
+        Some(Self {
+            text,
+            streamed,
+            asked,
+            messages: executed,
+            last,
+        })
+    }
+}

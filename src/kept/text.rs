@@ -1,0 +1,143 @@
+//! The text in which a kept turn is stored: JSON, in which each message is the text that it is.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::{
+    said::{calls, read},
+    tail::Tail,
+    turn::{KeptCall, KeptTurn},
+};
+use crate::keyed::Digest;
+
+/// What is stored. What is new in it needs a default: records outlive programs.
+#[derive(Serialize, Deserialize)]
+struct TurnText<'a> {
+    #[serde(borrow)]
+    before: Vec<&'a RawValue>,
+    turn: &'a RawValue,
+    calls: Vec<CallText<'a>>,
+    asks_first: bool,
+    servers: Vec<String>,
+    tools: Option<Vec<String>>,
+    tails: Vec<TailText<'a>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CallText<'a> {
+    id: String,
+    ours: bool,
+    #[serde(borrow)]
+    result: Option<&'a RawValue>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct TailText<'a> {
+    text: Digest,
+    streamed: Digest,
+    asked: Digest,
+    #[serde(borrow)]
+    messages: Vec<&'a RawValue>,
+    last: &'a RawValue,
+}
+
+impl KeptTurn {
+    /// The text to be stored.
+    pub(crate) fn to_text(&self) -> String {
+        let text = TurnText {
+            before: self.before.iter().map(raw).collect(),
+            turn: raw(&self.turn),
+            calls: self.calls.iter().map(CallText::of).collect(),
+            asks_first: self.asks_first,
+            servers: self
+                .servers
+                .iter()
+                .map(|name| (**name).to_owned())
+                .collect(),
+            tools: self.tools.clone(),
+            tails: self.tails.iter().map(TailText::of).collect(),
+        };
+        // There are no keys that are not strings.
+        serde_json::to_string(&text).unwrap_or_default()
+    }
+
+    /// Reads what was stored; `None` if it is not the text of a turn.
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        // Copied once: the messages are parts of it.
+        let whole = Bytes::copy_from_slice(text.as_bytes());
+        let text: TurnText<'_> = serde_json::from_slice(&whole).ok()?;
+        let turn = Self {
+            before: messages(&whole, text.before),
+            turn: message(&whole, text.turn),
+            calls: text
+                .calls
+                .into_iter()
+                .map(|call| call.read(&whole))
+                .collect(),
+            asks_first: text.asks_first,
+            servers: text.servers.into_iter().map(Into::into).collect(),
+            tools: text.tools,
+            tails: text
+                .tails
+                .into_iter()
+                .map(|tail| tail.read(&whole))
+                .collect(),
+        };
+        let has_all = calls(&read(&turn.turn)?).len() == turn.calls.len();
+        has_all.then_some(turn)
+    }
+}
+
+impl<'a> CallText<'a> {
+    fn of(call: &'a KeptCall) -> Self {
+        Self {
+            id: call.id.clone(),
+            ours: call.is_ours,
+            result: call.result.as_ref().map(raw),
+        }
+    }
+
+    fn read(self, whole: &Bytes) -> KeptCall {
+        KeptCall {
+            id: self.id,
+            is_ours: self.ours,
+            result: self.result.map(|result| message(whole, result)),
+        }
+    }
+}
+
+impl<'a> TailText<'a> {
+    fn of(tail: &'a Tail) -> Self {
+        Self {
+            text: tail.text,
+            streamed: tail.streamed,
+            asked: tail.asked,
+            messages: tail.messages.iter().map(raw).collect(),
+            last: raw(&tail.last),
+        }
+    }
+
+    fn read(self, whole: &Bytes) -> Tail {
+        Tail {
+            text: self.text,
+            streamed: self.streamed,
+            asked: self.asked,
+            messages: messages(whole, self.messages),
+            last: message(whole, self.last),
+        }
+    }
+}
+
+/// A message as it is; `null` for what is no JSON, which none is.
+fn raw(message: &Bytes) -> &RawValue {
+    serde_json::from_slice(message).unwrap_or(RawValue::NULL)
+}
+
+fn message(whole: &Bytes, raw: &RawValue) -> Bytes {
+    whole.slice_ref(raw.get().as_bytes())
+}
+
+fn messages(whole: &Bytes, raw: Vec<&RawValue>) -> Vec<Bytes> {
+    raw.into_iter().map(|raw| message(whole, raw)).collect()
+}

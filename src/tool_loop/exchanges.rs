@@ -1,0 +1,137 @@
+//! The store of exchanges as one caller has it: what it keeps under the caller's name, and not
+//! longer than anybody waits.
+
+use std::{sync::Arc, time::Duration};
+
+use super::gateway::Gateway;
+use crate::{
+    caller::Caller,
+    kept::{CallIds, KeptTurn},
+    refusal::{Kind, Refusal},
+    registry::{self, EXCHANGE_LEN, ExchangeId, ExchangeOwner, ExchangeRecord, ExchangeStore},
+    within::within,
+};
+
+/// The time for one call of the store. A good one takes milliseconds, and a request makes one or
+/// two for each of its turns.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The time for which room is reserved, should nobody come back: longer than a request lasts.
+const RESERVED: Duration = Duration::from_secs(600);
+
+/// A caller's records.
+pub(crate) struct Exchanges {
+    store: Arc<dyn ExchangeStore>,
+    owner: ExchangeOwner,
+    ids: CallIds,
+}
+
+/// A kept turn as it was read, with its version.
+pub(crate) struct Stored {
+    pub(crate) id: ExchangeId,
+    pub(crate) version: u64,
+    pub(crate) turn: KeptTurn,
+}
+
+/// The store has no room, or did not answer in time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NotKept;
+
+impl Exchanges {
+    /// The records of `caller`; `None` where nothing is kept.
+    pub(crate) async fn of(gateway: &Gateway, caller: &Caller) -> Result<Option<Self>, NotKept> {
+        let Some(store) = &gateway.exchanges else {
+            return Ok(None);
+        };
+        let key = in_time(store.key()).await?;
+        let project = caller.project.clone().unwrap_or_default();
+        let owner = ExchangeOwner::new(
+            project.shared_organization(),
+            project.shared_name(),
+            caller.hashed(&key),
+        );
+        Ok(Some(Self {
+            store: store.clone(),
+            owner,
+            ids: CallIds::new(key),
+        }))
+    }
+
+    pub(crate) fn ids(&self) -> &CallIds {
+        &self.ids
+    }
+
+    /// The kept turns of these ids that there are.
+    pub(crate) async fn get(&self, ids: &[ExchangeId]) -> Result<Vec<Stored>, NotKept> {
+        let found = in_time(self.store.get(&self.owner, ids)).await?;
+        let read = |stored: registry::StoredExchange| {
+            Some(Stored {
+                id: stored.id,
+                version: stored.version,
+                turn: KeptTurn::read(&stored.data)?,
+            })
+        };
+        Ok(found.into_iter().filter_map(read).collect())
+    }
+
+    /// Keeps a turn, with room for so much more; returns the new version, or `None` where another
+    /// than `expected` is stored.
+    pub(crate) async fn put(
+        &self,
+        id: ExchangeId,
+        turn: &mut KeptTurn,
+        more: usize,
+        expected: Option<u64>,
+    ) -> Result<Option<u64>, NotKept> {
+        turn.fit(EXCHANGE_LEN);
+        let text = turn.to_text();
+        let room = EXCHANGE_LEN.min(text.len().saturating_add(more));
+        let record = ExchangeRecord::new(text).with_room(room);
+        in_time(self.store.put(&self.owner, id, record, expected)).await
+    }
+
+    /// Reserves room under an id, before anything is there to be kept.
+    pub(crate) async fn reserve(
+        &self,
+        id: ExchangeId,
+        room: usize,
+        expected: Option<u64>,
+    ) -> Result<Option<u64>, NotKept> {
+        let record = ExchangeRecord::new("")
+            .with_room(room.min(EXCHANGE_LEN))
+            .with_life(RESERVED);
+        in_time(self.store.put(&self.owner, id, record, expected)).await
+    }
+
+    /// Gives up room that was reserved.
+    pub(crate) async fn give_up(&self, id: ExchangeId, version: u64) {
+        // Where that fails, it expires.
+        let _ = in_time(self.store.remove(&self.owner, id, version)).await;
+    }
+}
+
+/// The refusal of a request whose history cannot be read at the moment: nothing has run, and the
+/// next attempt loses nothing. If its ids counted as gone, the model would repeat what has run.
+pub(crate) fn unavailable(NotKept: NotKept) -> Refusal {
+    let message = "what the gateway keeps of this conversation cannot be read at the moment; nothing was done, try again";
+    Refusal::new(Kind::Overloaded, message)
+}
+
+async fn in_time<T>(call: impl Future<Output = Result<T, registry::Error>>) -> Result<T, NotKept> {
+    match within(PATIENCE, call).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(registry::Error::Full)) => {
+            tracing::warn!("there is no room to keep an exchange");
+            Err(NotKept)
+        }
+        Ok(Err(error)) => {
+            let source = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::error!(%error, source, "the store of exchanges failed");
+            Err(NotKept)
+        }
+        Err(_) => {
+            tracing::error!("the store of exchanges did not answer in time");
+            Err(NotKept)
+        }
+    }
+}

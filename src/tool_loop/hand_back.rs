@@ -1,0 +1,274 @@
+//! Hands a turn back in part: the caller gets its own calls, under ids of ours, and everything that
+//! it does not get is kept under them.
+//!
+//! What is kept has room before it comes to be. Where there is no room, or the store is away, a
+//! turn goes back whole, and the receipt has the executed ones.
+
+use std::{collections::HashMap, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{exchanges::Exchanges, gateway::Gateway, receipt::HandedBack};
+use crate::{
+    caller::Caller,
+    catalog::Owner,
+    chat::{ToolCall, Turn},
+    kept::{KeptCall, KeptTurn, Tail, handed_back, new_record},
+    registry::{ExchangeId, ToolPolicy},
+};
+
+/// The most calls of a turn that goes back in part; an id says which of so many it is.
+const CALLS: usize = 128;
+
+/// How often a record is read and written again where others write it at the same time.
+const ATTEMPTS: usize = 3;
+
+/// What is kept of a request for later ones.
+#[derive(Default)]
+pub(crate) struct Keeper {
+    /// Turns go back in part.
+    splits: bool,
+    /// The caller will come back with a history in which what runs now has no place of its own.
+    has_to_keep: bool,
+    exchanges: Option<Exchanges>,
+    /// What the request offers of ours.
+    servers: Vec<Arc<str>>,
+    tools: Option<Vec<String>>,
+    /// What the request's history was restored from.
+    kept: HashMap<ExchangeId, KeptTurn>,
+    versions: HashMap<ExchangeId, u64>,
+    last: Option<ExchangeId>,
+    /// The messages of that history, as they were sent.
+    sent: Vec<Bytes>,
+    /// The messages of the turns executed in this request.
+    executed: Vec<Bytes>,
+    /// The record under which room is reserved, with its version.
+    room: Option<(ExchangeId, u64)>,
+}
+
+impl Keeper {
+    /// A keeper for a request that offers these servers and tools.
+    pub(crate) fn new(
+        splits: bool,
+        has_own: bool,
+        servers: &[(usize, String)],
+        tools: Option<Vec<String>>,
+    ) -> Self {
+        Self {
+            splits,
+            has_to_keep: splits && has_own,
+            servers: servers.iter().map(|(_, name)| (&**name).into()).collect(),
+            tools,
+            ..Self::default()
+        }
+    }
+
+    /// Takes over what the request's history was restored from.
+    pub(crate) fn restored(
+        &mut self,
+        exchanges: Exchanges,
+        kept: HashMap<ExchangeId, KeptTurn>,
+        versions: HashMap<ExchangeId, u64>,
+        last: Option<ExchangeId>,
+        sent: Vec<Bytes>,
+    ) {
+        self.has_to_keep = self.splits;
+        self.exchanges = Some(exchanges);
+        (self.kept, self.versions) = (kept, versions);
+        (self.last, self.sent) = (last, sent);
+    }
+
+    /// Returns `true` if the request offers tools of ours.
+    pub(crate) fn offers(&self) -> bool {
+        !self.servers.is_empty()
+    }
+
+    /// The servers and tools of the request that has kept this record.
+    pub(crate) fn offered(
+        &self,
+        record: ExchangeId,
+    ) -> (Vec<(usize, String)>, Option<Vec<String>>) {
+        let kept = self.kept.get(&record);
+        let servers = kept.map(|kept| &*kept.servers).unwrap_or_default();
+        let servers = servers.iter().map(ToString::to_string).enumerate();
+        (servers.collect(), kept.and_then(|kept| kept.tools.clone()))
+    }
+
+    /// Adds the messages of a turn that was executed.
+    pub(crate) fn add(&mut self, messages: &[Bytes]) {
+        if self.splits {
+            self.executed.extend_from_slice(messages);
+        }
+    }
+
+    /// Makes room for the results of so many calls; returns `false` where they must not run, since
+    /// what they yield would be lost.
+    pub(crate) async fn reserve(&mut self, of: (&Gateway, &Caller), calls: usize) -> bool {
+        if !self.has_to_keep {
+            return true;
+        }
+        let more = calls.saturating_mul(of.0.settings.limits.result_bytes);
+        let bytes = self.executed.iter().map(Bytes::len).sum::<usize>() + more;
+        let (id, expected) = match self.room {
+            Some((id, version)) => (id, Some(version)),
+            None => (new_record(), None),
+        };
+        let Some(exchanges) = self.exchanges(of).await else {
+            return false;
+        };
+        let put = exchanges.reserve(id, bytes, expected).await;
+        let reserved = match put {
+            // It has expired, or had to make way.
+            Ok(None) => {
+                let id = new_record();
+                let put = exchanges.reserve(id, bytes, None).await;
+                put.ok().flatten().map(|version| (id, version))
+            }
+            put => put.ok().flatten().map(|version| (id, version)),
+        };
+        self.room = reserved.or(self.room);
+        reserved.is_some()
+    }
+
+    /// Keeps a turn, if that is to go back in part; `None` if it goes back as it came.
+    pub(crate) async fn hand_back(
+        &mut self,
+        of: (&Gateway, &Caller),
+        turn: &Turn,
+        owners: &[Owner<'_>],
+        tools_ran: bool,
+    ) -> Option<HandedBack> {
+        let asks_first = owners.iter().any(asks_first);
+        let own = owners.iter().filter(|owner| is_own(owner)).count();
+        let is_needed = own < owners.len() || tools_ran;
+        let is_split = asks_first || own > 0 && is_needed;
+        // Nobody can go on from a turn that was cut short.
+        let is_whole = owners.len() <= CALLS && !turn.calls.iter().any(ToolCall::is_cut);
+        if !(self.splits && is_split && is_whole) {
+            return None;
+        }
+        let message = turn.message.clone()?;
+        let call = |(call, owner): (&ToolCall, &Owner<'_>)| KeptCall {
+            id: call.id.clone(),
+            is_ours: !is_own(owner),
+            result: None,
+        };
+        let mut kept = KeptTurn {
+            before: self.executed.clone(),
+            turn: message.clone(),
+            calls: turn.calls.iter().zip(owners).map(call).collect(),
+            asks_first,
+            servers: self.servers.clone(),
+            tools: self.tools.clone(),
+            ..KeptTurn::default()
+        };
+        let open = (owners.len() - own).saturating_mul(of.0.settings.limits.result_bytes);
+        let (id, expected) = match self.room {
+            Some((id, version)) => (id, Some(version)),
+            None => (new_record(), None),
+        };
+        let exchanges = self.exchanges(of).await?;
+        let ids = exchanges.ids().clone();
+        let goes = |place: usize| asks_first || owners.get(place).is_some_and(is_own);
+        let list = |id, indexed| {
+            let id = |place| goes(place).then(|| ids.write(id, place));
+            handed_back(&message, id, indexed)
+        };
+        let mut record = id;
+        let mut put = exchanges.put(id, &mut kept, open, expected).await.ok()?;
+        if put.is_none() {
+            record = new_record();
+            put = exchanges.put(record, &mut kept, open, None).await.ok()?;
+        }
+        put?;
+        self.room = None;
+        Some(HandedBack {
+            calls: list(record, false)?,
+            delta: list(record, true)?,
+        })
+    }
+
+    /// Keeps the results of calls that an earlier request had left open, each with its place.
+    /// Returns `false` if they are lost.
+    pub(crate) async fn answered(
+        &mut self,
+        record: ExchangeId,
+        results: &[(usize, Bytes)],
+    ) -> bool {
+        let add = |kept: &mut KeptTurn| {
+            for (place, message) in results {
+                if let Some(call) = kept.calls.get_mut(*place) {
+                    // Whoever was first is in other histories by now.
+                    call.result.get_or_insert_with(|| message.clone());
+                }
+            }
+        };
+        self.change(record, add).await
+    }
+
+    /// Keeps the executed turns that end with this final text; returns `false` if they are lost.
+    pub(crate) async fn end(&mut self, turn: &Turn) -> bool {
+        let (room, executed) = (self.room.take(), std::mem::take(&mut self.executed));
+        if let (Some((id, version)), Some(exchanges)) = (room, &self.exchanges) {
+            exchanges.give_up(id, version).await;
+        }
+        let (Some(last), Some(message)) = (self.last, &turn.message) else {
+            return true;
+        };
+        if executed.is_empty() {
+            return true;
+        }
+        match Tail::new(&self.sent, executed, message.clone()) {
+            Some(tail) => {
+                let add = |kept: &mut KeptTurn| kept.tails.push(tail.clone());
+                self.change(last, add).await
+            }
+            None => true,
+        }
+    }
+
+    /// Changes a record that was read, as often as others do so at the same time.
+    async fn change(&mut self, id: ExchangeId, change: impl Fn(&mut KeptTurn)) -> bool {
+        let (Some(exchanges), Some(kept), Some(version)) = (
+            &self.exchanges,
+            self.kept.get_mut(&id),
+            self.versions.get_mut(&id),
+        ) else {
+            return false;
+        };
+        for _ in 0..ATTEMPTS {
+            change(kept);
+            match exchanges.put(id, kept, 0, Some(*version)).await {
+                Ok(Some(new)) => {
+                    *version = new;
+                    return true;
+                }
+                Ok(None) => {}
+                Err(_) => return false,
+            }
+            let again = exchanges.get(&[id]).await.unwrap_or_default();
+            let Some(again) = again.into_iter().next() else {
+                return false;
+            };
+            (*kept, *version) = (again.turn, again.version);
+        }
+        false
+    }
+
+    /// The caller's records; `None` where nothing can be kept.
+    async fn exchanges(&mut self, (gateway, caller): (&Gateway, &Caller)) -> Option<&Exchanges> {
+        if self.exchanges.is_none() {
+            self.exchanges = Exchanges::of(gateway, caller).await.ok().flatten();
+        }
+        self.exchanges.as_ref()
+    }
+}
+
+fn is_own(owner: &Owner<'_>) -> bool {
+    matches!(owner, Owner::Caller)
+}
+
+fn asks_first(owner: &Owner<'_>) -> bool {
+    let policy = owner.entry().map(|entry| entry.policy);
+    policy == Some(ToolPolicy::AskFirst)
+}

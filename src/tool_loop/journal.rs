@@ -1,0 +1,209 @@
+//! The journal of the exchange that runs: written before each batch and after it, under a lease.
+
+use std::{pin::pin, time::Duration};
+
+use futures_util::future::{Either, join, select};
+use serde_json::value::RawValue;
+use tokio::runtime::Handle;
+
+use super::{
+    call_result::CallResult,
+    hang_up::HangUp,
+    lease::{After, Lease, Place},
+    running::{Near, Runs},
+};
+use crate::kept::{Journal, KeptAnswer, OpenBatch, RECORD};
+
+/// The time for which an exchange without a key is kept once it has failed or lost its caller.
+pub(crate) const LIFE: Duration = Duration::from_secs(10 * 60);
+
+/// The time for which one with a key is kept, and its answer.
+pub(crate) const KEYED_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The time for which one without a key is kept for those who waited for it, who look every second.
+const ANSWER_LIFE: Duration = Duration::from_secs(10);
+
+/// The journal of one exchange.
+pub(crate) struct ExchangeJournal {
+    place: Place,
+    /// The request has a key, so its answer is kept as well.
+    pub(crate) is_keyed: bool,
+    /// `None` until something is stored.
+    lease: Option<Lease>,
+    journal: Journal,
+    near: Near,
+    /// Told to repeats for as long as the exchange is not over.
+    _runs: Option<Runs>,
+}
+
+/// Writes the results of a batch, also when the exchange is gone.
+pub(crate) struct BatchJournal {
+    lease: Lease,
+    journal: Journal,
+}
+
+impl ExchangeJournal {
+    /// A journal of which nothing is stored yet.
+    pub(crate) fn new(place: Place, journal: Journal, is_keyed: bool, near: Near) -> Box<Self> {
+        Box::new(Self {
+            place,
+            is_keyed,
+            lease: None,
+            journal,
+            near,
+            _runs: None,
+        })
+    }
+
+    /// The same, held by `lease`.
+    pub(crate) fn held(mut self: Box<Self>, lease: Lease) -> Box<Self> {
+        self.lease = Some(lease);
+        self
+    }
+
+    /// The same, of an exchange that runs.
+    pub(crate) fn running(mut self: Box<Self>, runs: Runs) -> Box<Self> {
+        self._runs = Some(runs);
+        self
+    }
+
+    /// The figures up to the last batch.
+    pub(crate) fn take_done(&mut self) -> Option<Box<RawValue>> {
+        self.journal.done.take()
+    }
+
+    /// The batch that was open.
+    pub(crate) fn take_open(&mut self) -> Option<OpenBatch> {
+        self.journal.open.take()
+    }
+
+    /// That batch, if its turn is one that the request has.
+    pub(crate) fn take_resumed(&mut self) -> Option<OpenBatch> {
+        self.journal.open.take_if(|open| open.message.is_none())
+    }
+
+    /// Returns `true` if something is stored.
+    pub(crate) fn is_stored(&self) -> bool {
+        self.lease.is_some()
+    }
+
+    /// Writes that this batch begins after all that is done, and reserves `room` for its results;
+    /// returns what writes its end, or `None` if it is not kept.
+    pub(crate) async fn opens(
+        &mut self,
+        done: Box<RawValue>,
+        open: OpenBatch,
+        room: usize,
+    ) -> Option<BatchJournal> {
+        self.journal.done = Some(done);
+        self.journal.open = Some(open);
+        let Some(text) = self.journal.text() else {
+            // Older steps alone would make a repeat run the later ones again.
+            if let Some(lease) = self.lease.take() {
+                lease.set_after(After::Remove).await;
+            }
+            return None;
+        };
+        let room = text.len().saturating_add(room).min(RECORD);
+        match &self.lease {
+            Some(lease) => {
+                if !lease.put(text, room).await {
+                    return None;
+                }
+                lease.set_after(After::Release).await;
+            }
+            None => {
+                let place = self.place.clone();
+                self.lease = Lease::take(place, None, text, room, After::Release).await;
+            }
+        }
+        let lease = self.lease.clone()?;
+        let journal = self.journal.clone();
+        Some(BatchJournal { lease, journal })
+    }
+
+    /// Lets the record go, before the caller hears that there is no answer.
+    pub(crate) async fn let_go(&self) {
+        if let Some(lease) = &self.lease {
+            lease.let_go().await;
+        }
+    }
+
+    /// Stores the answer: with a key for everybody who has it, else for those who wait already. If
+    /// that fails, nothing is left of an exchange without a key, and of one with a key its steps.
+    pub(crate) async fn answered(mut self: Box<Self>, answer: Option<KeptAnswer>) {
+        let Some(lease) = self.lease.take() else {
+            return;
+        };
+        self.journal.answer = answer;
+        self.journal.done = None;
+        self.journal.open = None;
+        let text = self.journal.answer.is_some().then(|| self.journal.text());
+        let life = if self.is_keyed {
+            KEYED_LIFE
+        } else {
+            ANSWER_LIFE
+        };
+        let is_kept = match text.flatten() {
+            Some(text) => lease.put_last(text, life).await,
+            None => false,
+        };
+        if !is_kept && !self.is_keyed {
+            lease.set_after(After::Remove).await;
+        }
+    }
+
+    /// The caller has the whole answer.
+    pub(crate) fn taken(self: Box<Self>, answer: Option<KeptAnswer>) {
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(self.answered(answer));
+        }
+    }
+}
+
+impl Drop for ExchangeJournal {
+    /// The caller is lost, and may ask again before the record says so.
+    fn drop(&mut self) {
+        if let Some(lease) = &self.lease {
+            lease.ends(self.near.end());
+        }
+    }
+}
+
+impl BatchJournal {
+    /// Runs `batch`, and stores its results; when the caller hangs up, repeats are told to wait for
+    /// them.
+    pub(crate) async fn keeps(
+        mut self,
+        hang_up: HangUp,
+        batch: impl Future<Output = Vec<Option<CallResult>>>,
+    ) -> Vec<Option<CallResult>> {
+        let hung_up = pin!(hang_up.told());
+        let results = match select(pin!(batch), hung_up).await {
+            Either::Left((results, _)) => results,
+            Either::Right(((), batch)) => {
+                self.journal.is_forsaken = true;
+                join(batch, self.write()).await.0
+            }
+        };
+        let calls = self.journal.open.iter_mut();
+        let calls = calls.flat_map(|open| &mut open.calls);
+        let open = calls.filter(|call| call.result.is_none());
+        for (call, result) in open.zip(&results) {
+            call.result = result.as_ref().and_then(CallResult::kept);
+            // Then it never began, or changes nothing.
+            call.may_run_again |= result.is_none();
+        }
+        self.write().await;
+        results
+    }
+
+    async fn write(&self) {
+        let Some(text) = self.journal.text() else {
+            // Without the results, nobody knows that the calls ran.
+            return;
+        };
+        let room = text.len();
+        self.lease.put(text, room).await;
+    }
+}

@@ -1,0 +1,58 @@
+"""Proves for the JavaScript clients what test_agents.py proves for those in Python."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from agent_parts import CASES, HERE
+from conftest import NODE
+from strict_upstream import Turn
+
+
+def talk(scene):
+    """Two questions in one conversation; between the last call of the client's own and the first answer, one of ours ran."""
+    first = [Turn([scene.ours(1)]), Turn([scene.weather(1)]), Turn([scene.ours(2)]), Turn(question=1)]
+    scene.plays(*first, Turn([scene.weather(2), scene.ours(3)]), Turn([scene.ours(4)]), Turn())
+    return {"questions": ["Create the issues, and tell me the weather.", "The same for the other city."]}
+
+
+# Where `run --all` has installed the frameworks that are not in every run.
+AGENTS = Path(os.environ.get("INTEROP_AGENTS", "not-installed")) / "node"
+EVERY_RUN = {"openai": ["create", "parse", "run_tools"], "ai_sdk": ["text", "chat", "chat_client"]}
+ON_REQUEST = {"langchain": ["agent"], "mastra": ["agent"]} if AGENTS.is_dir() else {}
+FORMS = [(name, form) for name, forms in (EVERY_RUN | ON_REQUEST).items() for form in forms]
+# `useChat` has no answer that is not streamed.
+SCRIPTS = CASES | {"talk": talk}
+STREAMED_ONLY = {"chat", "chat_client"}
+
+
+@pytest.fixture(scope="session")
+def driver(drivers):
+    """The driver of a framework, beside the installed packages that it imports."""
+
+    def start(name):
+        folder = (NODE if name in EVERY_RUN else AGENTS) / "drivers"
+        shutil.copytree(HERE / "drivers", folder, ignore=shutil.ignore_patterns("*.py"), dirs_exist_ok=True)
+        quiet = {"MASTRA_TELEMETRY_DISABLED": "1", "LANGSMITH_TRACING": "false"}
+        return drivers(f"{name}-node", ["node", folder / f"with_{name}.mjs"], os.environ | quiet)
+
+    return start
+
+
+def ids(form):
+    return "-".join(form)
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("case", SCRIPTS)
+@pytest.mark.parametrize("form", FORMS, ids=ids)
+def test_each_tool_runs_once_and_its_result_arrives(form, case, streamed, driver, scene):
+    name, form = form
+    if form in STREAMED_ONLY and not streamed:
+        pytest.skip("it streams only")
+    more = SCRIPTS[case](scene) or {}
+    done = driver(name).run(**scene.task(case=form, stream=streamed, **more))
+    assert "error" not in done, (done, scene.ran())
+    scene.judge(done["text"])

@@ -1,0 +1,716 @@
+//! Requests that come again: after a failure, after a hang-up, with a key, and while the first runs.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::Request;
+use http_body_util::{BodyExt, Full};
+use mcp_layer::{
+    McpLayer, Project, RequestBody, Streaming,
+    mcp::ServerLimits,
+    registry::{
+        BoxFuture, Error, ExchangeId, ExchangeOwner, ExchangeRecord, ExchangeStore,
+        MemoryExchanges, MemoryRegistry, Server, StoredExchange,
+    },
+};
+use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
+use tower::{Layer, ServiceExt, service_fn};
+
+use crate::support::{
+    events::{assembled, call, chunk, finish, streams, usage},
+    evil::{Evil, Step, json_reply},
+    gateway::{Gateway, Reply, auto, chat, connections},
+    model::{Answer, Model, broken_answer, calls, json_answer, says},
+    until,
+};
+
+/// A turn that calls `echo`.
+fn echoes() -> Answer {
+    calls(&[("s__echo", json!({"text": "once"}))])
+}
+
+fn failure(status: u16) -> Answer {
+    json_answer(
+        status,
+        &json!({"error": {"message": "not now", "code": "x"}}),
+    )
+}
+
+/// A request with this header.
+fn with(name: &'static str, value: &str, body: &Value) -> Request<Full<Bytes>> {
+    let mut request = chat(body.to_string());
+    request.headers_mut().insert(name, value.parse().unwrap());
+    request
+}
+
+fn keyed(key: &str, body: &Value) -> Request<Full<Bytes>> {
+    with("idempotency-key", key, body)
+}
+
+/// The texts of all tool messages of the model's request of this index.
+fn results(model: &Model, index: usize) -> Vec<String> {
+    let request = model.asked()[index].json();
+    let messages = request["messages"].as_array().unwrap().iter();
+    let results = messages.filter(|message| message["role"] == "tool");
+    results
+        .map(|message| message["content"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn content(reply: &Reply) -> Value {
+    reply.json()["choices"][0]["message"]["content"].clone()
+}
+
+#[tokio::test]
+async fn a_request_that_failed_after_a_tool_goes_on_when_it_comes_again() {
+    for failing in [
+        failure(401),
+        failure(422),
+        Answer::Fail,
+        broken_answer(),
+        json_answer(200, &json!({"error": {"message": "overloaded"}})),
+    ] {
+        let gateway = Gateway::new([echoes(), failing, says("done")]).await;
+        let gateway = gateway.layered(once_each);
+        let request = auto(json!({}));
+        let reply = gateway.send(&request).await;
+        assert_ne!(reply.status, 200);
+        let reply = gateway.send(&request).await;
+        assert_eq!(
+            (reply.status.as_u16(), content(&reply)),
+            (200, json!("done"))
+        );
+        assert_eq!(gateway.server.calls(), 1);
+        assert_eq!(results(&gateway.model, 2), ["once"]);
+        let receipt = reply.receipt();
+        assert_eq!(receipt["rounds"], 1);
+        assert_eq!(receipt["calls"].as_array().unwrap().len(), 1);
+        assert_eq!(receipt["usage_by_round"].as_array().unwrap().len(), 2);
+        assert_eq!(reply.json()["usage"]["total_tokens"], 24);
+    }
+}
+
+/// A layer that asks no turn twice by itself.
+fn once_each(layer: McpLayer) -> McpLayer {
+    layer
+}
+
+#[tokio::test]
+async fn the_model_sees_what_it_saw_when_it_was_asked_for_the_turn_that_failed() {
+    let script = [echoes(), echoes(), failure(401), says("done")];
+    let gateway = Gateway::new(script).await;
+    let request = auto(json!({"x": 1.50}));
+    gateway.send(&request).await;
+    gateway.send(&request).await;
+    let asked = gateway.model.asked();
+    assert_eq!(asked[2].body, asked[3].body);
+    assert_eq!(gateway.server.calls(), 2);
+}
+
+#[tokio::test]
+async fn it_goes_on_once_and_after_that_it_is_another_request() {
+    let script = [
+        echoes(),
+        failure(401),
+        says("done"),
+        echoes(),
+        says("again"),
+    ];
+    let gateway = Gateway::new(script).await;
+    let request = auto(json!({}));
+    gateway.send(&request).await;
+    assert_eq!(content(&gateway.send(&request).await), "done");
+    assert_eq!(content(&gateway.send(&request).await), "again");
+    assert_eq!(gateway.server.calls(), 2);
+}
+
+#[tokio::test]
+async fn each_failure_on_the_way_is_gone_on_from() {
+    let script = [echoes(), failure(401), echoes(), failure(401), says("done")];
+    let gateway = Gateway::new(script).await;
+    let request = auto(json!({}));
+    gateway.send(&request).await;
+    gateway.send(&request).await;
+    let reply = gateway.send(&request).await;
+    assert_eq!(content(&reply), "done");
+    assert_eq!(reply.receipt()["rounds"], 2);
+    assert_eq!(gateway.server.calls(), 2);
+}
+
+#[tokio::test]
+async fn another_body_another_caller_or_another_project_does_not_go_on() {
+    let script = || [echoes(), failure(401), says("new")];
+    let request = auto(json!({}));
+    let mut other = request.clone();
+    other["temperature"] = json!(1);
+    let named = |name, value| with(name, value, &request);
+    let mut elsewhere = chat(request.to_string());
+    elsewhere.extensions_mut().insert(Project::new("other"));
+    for second in [
+        chat(other.to_string()),
+        named("authorization", "Bearer other"),
+        named("x-mcp-anything", "x"),
+        elsewhere,
+    ] {
+        let gateway = Gateway::new(script()).await;
+        gateway.send(&request).await;
+        let reply = gateway.request(second).await;
+        assert_eq!(content(&reply), "new");
+        assert_eq!(reply.receipt()["rounds"], 0);
+    }
+}
+
+#[tokio::test]
+async fn ten_minutes_later_it_is_forgotten() {
+    let gateway = Gateway::new([echoes(), failure(401), says("new")]).await;
+    let request = auto(json!({}));
+    gateway.send(&request).await;
+    tokio::time::pause();
+    sleep(Duration::from_secs(601)).await;
+    tokio::time::resume();
+    let reply = gateway.send(&request).await;
+    assert_eq!(reply.receipt()["rounds"], 0);
+}
+
+#[tokio::test]
+async fn two_equal_requests_at_once_without_a_key_both_run() {
+    let slow = || calls(&[("s__slow", json!({"ms": 100}))]);
+    let gateway = Gateway::new([slow(), slow(), says("a"), says("b")]).await;
+    let request = auto(json!({}));
+    let (first, second) = tokio::join!(gateway.send(&request), gateway.send(&request));
+    assert_eq!([first.status, second.status], [200; 2]);
+    assert_eq!(gateway.server.calls(), 2);
+}
+
+#[tokio::test]
+async fn a_turn_that_is_resumed_goes_on_as_well() {
+    let gateway = Gateway::new([failure(401), says("done")]).await;
+    let turn = json!({"role": "assistant", "content": null, "tool_calls": [
+        {"id": "a", "type": "function", "function": {"name": "s__echo", "arguments": "{\"text\":\"x\"}"}},
+        {"id": "b", "type": "function", "function": {"name": "own", "arguments": "{}"}}]});
+    let answer = json!({"role": "tool", "tool_call_id": "b", "content": "mine"});
+    let own = json!([{"type": "function", "function": {"name": "own"}}]);
+    let request = auto(json!({
+        "mcp": {"resume_tool_calls": true},
+        "tools": own,
+        "messages": [{"role": "user", "content": "hi"}, turn, answer],
+    }));
+    assert_ne!(gateway.send(&request).await.status, 200);
+    let reply = gateway.send(&request).await;
+    assert_eq!(content(&reply), "done");
+    assert_eq!(gateway.server.calls(), 1);
+    let asked = gateway.model.asked();
+    assert_eq!(asked[0].body, asked[1].body);
+    assert_eq!(results(&gateway.model, 1), ["x", "mine"]);
+}
+
+#[tokio::test]
+async fn a_body_that_was_not_read_to_its_end_was_not_had() {
+    let gateway = Gateway::new([echoes(), says("lost"), says("done")]).await;
+    let request = auto(json!({}));
+    let reply = gateway.respond(chat(request.to_string())).await.unwrap();
+    drop(reply);
+    settled().await;
+    let reply = gateway.send(&request).await;
+    assert_eq!(content(&reply), "done");
+    assert_eq!(gateway.server.calls(), 1);
+}
+
+/// Lets tasks that are about to end do so.
+async fn settled() {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_key_gives_the_answer_again() {
+    let gateway = Gateway::new([echoes(), says("done")]).await;
+    let request = auto(json!({}));
+    let first = gateway.request(keyed("k", &request)).await;
+    let second = gateway.request(keyed("k", &request)).await;
+    assert_eq!(second.status, 200);
+    assert_eq!(first.body, second.body);
+    assert_eq!(second.headers["content-type"], "application/json");
+    let length = second.body.len().to_string();
+    assert_eq!(second.headers["content-length"], length);
+    assert_eq!(gateway.server.calls(), 1);
+    assert_eq!(gateway.model.asked().len(), 2);
+    for asked in gateway.model.asked() {
+        assert!(!asked.headers.contains_key("idempotency-key"));
+    }
+}
+
+#[tokio::test]
+async fn a_key_gives_an_answer_without_tools_again_as_well() {
+    let gateway = Gateway::new([says("done"), says("other")]).await;
+    let request = auto(json!({}));
+    let first = gateway.request(keyed("k", &request)).await;
+    assert_eq!(first.body, gateway.request(keyed("k", &request)).await.body);
+    assert_eq!(
+        content(&gateway.request(keyed("l", &request)).await),
+        "other"
+    );
+}
+
+#[tokio::test]
+async fn a_streamed_answer_is_given_again_as_a_stream() {
+    let text = chunk(json!({"role": "assistant", "content": "do"}));
+    let more = chunk(json!({"content": "ne"}));
+    let turn = [
+        chunk(call(0, "a", "s__echo", &json!({"text": "once"}))),
+        finish("tool_calls"),
+        usage(3, 1),
+    ];
+    let last = [text, more, finish("stop"), usage(5, 2)];
+    let gateway = Gateway::new([streams(&turn), streams(&last)]).await;
+    let gateway = gateway.layered(|layer| layer.with_streaming(Streaming::Execute));
+    let request = auto(json!({"stream": true, "stream_options": {"include_usage": true}}));
+    let first = assembled(&gateway.request(keyed("k", &request)).await.body);
+    let reply = gateway.request(keyed("k", &request)).await;
+    assert_eq!(reply.headers["content-type"], "text/event-stream");
+    let second = assembled(&reply.body);
+    assert!(second.is_done);
+    assert_eq!((&*second.content, second.roles), ("done", 1));
+    assert_eq!(second.content, first.content);
+    assert_eq!(second.usages, first.usages);
+    assert_eq!(second.receipts, first.receipts);
+    assert_eq!(second.finish_reasons, ["stop"]);
+    assert_eq!(second.one("id"), first.one("id"));
+    assert_eq!(gateway.server.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_stream_that_failed_after_a_tool_goes_on_as_a_stream() {
+    let turn = [
+        chunk(call(0, "a", "s__echo", &json!({"text": "once"}))),
+        finish("tool_calls"),
+    ];
+    let last = [
+        chunk(json!({"role": "assistant", "content": "done"})),
+        finish("stop"),
+    ];
+    let script = [streams(&turn), failure(401), streams(&last)];
+    let gateway = Gateway::new(script).await;
+    let gateway = gateway.layered(|layer| layer.with_streaming(Streaming::Execute));
+    let request = auto(json!({"stream": true}));
+    let first = assembled(&gateway.send(&request).await.body);
+    assert_eq!(first.errors.len(), 1);
+    let second = assembled(&gateway.send(&request).await.body);
+    assert_eq!(second.content, "done");
+    assert_eq!(second.receipts[0]["rounds"], 1);
+    assert_eq!(gateway.server.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_key_stands_for_one_request() {
+    let gateway = Gateway::new([echoes(), says("done")]).await;
+    let request = auto(json!({}));
+    gateway.request(keyed("k", &request)).await;
+    let other = auto(json!({"temperature": 1}));
+    let reply = gateway.request(keyed("k", &other)).await;
+    let param = json!("idempotency-key");
+    assert_eq!(reply.error(), (400, "idempotency_key_reused".into(), param));
+    assert_eq!(gateway.model.asked().len(), 2);
+}
+
+#[tokio::test]
+async fn the_same_key_of_another_caller_is_another_key() {
+    let gateway = Gateway::new([echoes(), says("a"), echoes(), says("b")]).await;
+    let request = auto(json!({}));
+    let of = |caller: &str| {
+        let mut request = keyed("k", &request);
+        let token = format!("Bearer {caller}").parse().unwrap();
+        request.headers_mut().insert("authorization", token);
+        request
+    };
+    assert_eq!(content(&gateway.request(of("a")).await), "a");
+    assert_eq!(content(&gateway.request(of("b")).await), "b");
+    assert_eq!(content(&gateway.request(of("a")).await), "a");
+    assert_eq!(gateway.server.calls(), 2);
+}
+
+#[tokio::test]
+async fn a_key_that_is_none_is_named() {
+    let gateway = Gateway::new([]).await;
+    let request = auto(json!({}));
+    let mut twice = keyed("a", &request);
+    twice
+        .headers_mut()
+        .append("idempotency-key", "b".parse().unwrap());
+    for bad in [
+        keyed("", &request),
+        keyed(&"x".repeat(256), &request),
+        twice,
+    ] {
+        let reply = gateway.request(bad).await;
+        let param = json!("idempotency-key");
+        assert_eq!(reply.error(), (400, "invalid_mcp_options".into(), param));
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_before_anything_ran_leaves_the_key_free() {
+    let gateway = Gateway::new([failure(429), echoes(), says("done")]).await;
+    let bad = auto(json!({"mcp": {"servers": ["nobody"]}}));
+    let reply = gateway.request(keyed("k", &bad)).await;
+    assert_eq!(reply.status, 404);
+    settled().await;
+    let request = auto(json!({}));
+    let reply = gateway.request(keyed("k", &request)).await;
+    assert_eq!(reply.status, 429);
+    settled().await;
+    let reply = gateway.request(keyed("k", &request)).await;
+    assert_eq!(content(&reply), "done");
+}
+
+#[tokio::test]
+async fn of_ten_requests_at_once_with_one_key_one_runs_and_all_have_its_answer() {
+    let slow = calls(&[("s__slow", json!({"ms": 300}))]);
+    let gateway = Gateway::new([slow, says("done")]).await;
+    let request = auto(json!({}));
+    let all = (0..10).map(|_| gateway.request(keyed("k", &request)));
+    let all = futures_util::future::join_all(all).await;
+    assert!(all.iter().all(|reply| reply.body == all[0].body));
+    assert_eq!(content(&all[0]), "done");
+    assert_eq!(gateway.server.calls(), 1);
+}
+
+#[tokio::test]
+async fn of_ten_repeats_at_once_one_goes_on() {
+    let script = [echoes(), failure(401)];
+    let script = script.into_iter().chain((0..10).map(|_| says("done")));
+    let gateway = Gateway::new(script).await;
+    let request = auto(json!({}));
+    gateway.send(&request).await;
+    let all = (0..10).map(|_| gateway.send(&request));
+    let all = futures_util::future::join_all(all).await;
+    let rounds: u64 = all
+        .iter()
+        .map(|reply| reply.receipt()["rounds"].as_u64().unwrap())
+        .sum();
+    assert_eq!((rounds, gateway.server.calls()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_repeat_of_an_sdk_waits_for_the_first_and_goes_on_from_its_failure() {
+    let slow = calls(&[("s__slow", json!({"ms": 300}))]);
+    let gateway = Gateway::new([slow, failure(401), says("done")]).await;
+    let request = auto(json!({}));
+    let first = gateway.send(&request);
+    let second = async {
+        until("the tool runs", || gateway.server.calls() == 1).await;
+        gateway
+            .request(with("x-stainless-retry-count", "1", &request))
+            .await
+    };
+    let (first, second) = tokio::join!(first, second);
+    assert_ne!(first.status, 200);
+    assert_eq!(content(&second), "done");
+    assert_eq!(gateway.server.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_repeat_of_an_sdk_has_the_answer_that_the_first_ended_with() {
+    let slow = calls(&[("s__slow", json!({"ms": 300}))]);
+    let gateway = Gateway::new([slow, says("done")]).await;
+    let request = auto(json!({}));
+    let first = gateway.send(&request);
+    let second = async {
+        until("the tool runs", || gateway.server.calls() == 1).await;
+        gateway
+            .request(with("x-stainless-retry-count", "1", &request))
+            .await
+    };
+    let (first, second) = tokio::join!(first, second);
+    assert_eq!(first.body, second.body);
+    assert_eq!(gateway.server.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_repeat_of_an_sdk_waits_while_the_model_thinks_before_any_tool_ran() {
+    let gateway = Gateway::new([echoes(), failure(401), says("done")]).await;
+    let request = auto(json!({}));
+    let thinks = Arc::new(AtomicBool::new(false));
+    let (model, seen) = (gateway.model.clone(), thinks.clone());
+    let slow = service_fn(move |request: Request<RequestBody<Full<Bytes>>>| {
+        let (model, thinks) = (model.clone(), seen.clone());
+        async move {
+            thinks.store(true, SeqCst);
+            sleep(Duration::from_millis(300)).await;
+            model.oneshot(request).await
+        }
+        .boxed()
+    });
+    let first = gateway.layer.layer(slow);
+    let first = first.oneshot(chat(request.to_string()));
+    let second = async {
+        until("it thinks", || thinks.load(SeqCst)).await;
+        gateway
+            .request(with("x-stainless-retry-count", "2", &request))
+            .await
+    };
+    let (_, second) = tokio::join!(first, second);
+    assert_eq!(content(&second), "done");
+    assert_eq!(second.receipt()["rounds"], 1);
+    assert_eq!(gateway.server.calls(), 1);
+}
+
+/// A second layer over the same servers and exchanges, as another process has it.
+fn replica(gateway: &Gateway, exchanges: &MemoryExchanges) -> McpLayer {
+    McpLayer::new(gateway.registry.clone())
+        .with_connections(connections(ServerLimits::default()))
+        .with_exchanges(exchanges.clone())
+}
+
+#[tokio::test]
+async fn another_replica_goes_on_and_knows_the_keys() {
+    let exchanges = MemoryExchanges::default();
+    let script = [echoes(), failure(401), says("done")];
+    let gateway = Gateway::new(script).await;
+    let mut gateway = gateway.layered(|layer| layer.with_exchanges(exchanges.clone()));
+    let request = auto(json!({}));
+    gateway.request(keyed("k", &request)).await;
+    settled().await;
+    gateway.layer = replica(&gateway, &exchanges);
+    let second = gateway.request(keyed("k", &request)).await;
+    assert_eq!(content(&second), "done");
+    gateway.layer = replica(&gateway, &exchanges);
+    let third = gateway.request(keyed("k", &request)).await;
+    assert_eq!(second.body, third.body);
+    assert_eq!(gateway.server.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_caller_who_hangs_up_finds_what_ended_meanwhile() {
+    let slow = calls(&[
+        ("s__slow", json!({"ms": 400})),
+        ("s__echo", json!({"text": "quick"})),
+    ]);
+    let gateway = Gateway::new([slow, says("done")]).await;
+    let request = auto(json!({}));
+    let hung_up = timeout(Duration::from_millis(200), gateway.send(&request)).await;
+    assert!(hung_up.is_err());
+    assert_eq!(gateway.server.calls(), 2);
+    let reply = gateway.send(&request).await;
+    assert_eq!(content(&reply), "done");
+    assert_eq!(results(&gateway.model, 1), ["done", "quick"]);
+    assert_eq!((gateway.server.calls(), gateway.server.cancelled()), (2, 0));
+    assert_eq!(reply.receipt()["calls"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_streamed_caller_who_hangs_up_finds_what_ended_meanwhile() {
+    let turn = [
+        chunk(call(0, "a", "s__slow", &json!({"ms": 400}))),
+        finish("tool_calls"),
+    ];
+    let last = [
+        chunk(json!({"role": "assistant", "content": "done"})),
+        finish("stop"),
+    ];
+    let gateway = Gateway::new([streams(&turn), streams(&last)]).await;
+    let gateway = gateway.layered(|layer| layer.with_streaming(Streaming::Execute));
+    let request = auto(json!({"stream": true}));
+    let hung_up = timeout(Duration::from_millis(200), gateway.send(&request)).await;
+    assert!(hung_up.is_err());
+    let reply = assembled(&gateway.send(&request).await.body);
+    assert_eq!(reply.content, "done");
+    assert_eq!(gateway.server.calls(), 1);
+}
+
+#[tokio::test]
+async fn without_exchanges_a_caller_who_hangs_up_cancels_everything() {
+    let slow = || calls(&[("s__slow", json!({"ms": 60_000}))]);
+    let gateway = Gateway::new([slow()]).await;
+    let gateway = gateway.layered(McpLayer::without_exchanges);
+    let request = auto(json!({}));
+    let hung_up = timeout(Duration::from_millis(300), gateway.send(&request)).await;
+    assert!(hung_up.is_err());
+    until("it is cancelled", || gateway.server.cancelled() == 1).await;
+}
+
+/// A server with the tool `act`, which hangs at its first call, and then is quick.
+async fn acting(is_read_only: bool) -> Evil {
+    let calls = AtomicUsize::new(0);
+    Evil::stateless(move |request| {
+        let tool = json!({"name": "act", "inputSchema": {"type": "object"},
+            "annotations": {"readOnlyHint": is_read_only}});
+        let result = match &*request.method() {
+            "tools/list" => json!({"resultType": "complete", "tools": [tool]}),
+            _ if calls.fetch_add(1, SeqCst) == 0 => return vec![Step::Hang],
+            _ => json!({"resultType": "complete", "content": [{"type": "text", "text": "acted"}]}),
+        };
+        vec![Step::Send(json_reply(&request.result(&result)))]
+    })
+    .await
+}
+
+fn acts() -> Answer {
+    calls(&[("s__act", json!({}))])
+}
+
+/// A layer over this server.
+fn over(server: &Evil, exchanges: impl ExchangeStore) -> McpLayer {
+    let record = Server::new("s", &server.url()).unwrap();
+    McpLayer::new(MemoryRegistry::new([record]).unwrap())
+        .with_connections(connections(ServerLimits::default()))
+        .with_exchanges(exchanges)
+}
+
+async fn asked(layer: &McpLayer, model: &Model, request: Request<Full<Bytes>>) -> Value {
+    let answer = layer.layer(model.clone()).oneshot(request).await.unwrap();
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    serde_json::from_slice(&body).unwrap()
+}
+
+#[tokio::test]
+async fn a_call_that_changes_nothing_is_cancelled_by_a_hang_up_and_runs_again() {
+    let server = acting(true).await;
+    let layer = over(&server, MemoryExchanges::default());
+    let model = Model::new([acts(), says("done")]);
+    let request = || chat(auto(json!({})).to_string());
+    let hung_up = timeout(Duration::from_millis(300), asked(&layer, &model, request())).await;
+    assert!(hung_up.is_err());
+    settled().await;
+    let answer = asked(&layer, &model, request()).await;
+    assert_eq!(answer["choices"][0]["message"]["content"], "done");
+    assert_eq!(server.count("tools/call"), 2);
+    assert_eq!(results(&model, 1), ["acted"]);
+}
+
+/// A store that cannot be reached any more once its process is dead.
+#[derive(Clone, Default)]
+struct Mortal {
+    store: MemoryExchanges,
+    is_dead: Arc<AtomicBool>,
+}
+
+impl Mortal {
+    fn is_alive(&self) -> Result<(), Error> {
+        match self.is_dead.load(SeqCst) {
+            true => Err(Error::unavailable("dead")),
+            false => Ok(()),
+        }
+    }
+}
+
+impl ExchangeStore for Mortal {
+    fn key(&self) -> BoxFuture<'_, Result<[u8; 32], Error>> {
+        self.store.key()
+    }
+
+    fn put<'a>(
+        &'a self,
+        owner: &'a ExchangeOwner,
+        id: ExchangeId,
+        record: ExchangeRecord,
+        expected: Option<u64>,
+    ) -> BoxFuture<'a, Result<Option<u64>, Error>> {
+        Box::pin(async move {
+            self.is_alive()?;
+            self.store.put(owner, id, record, expected).await
+        })
+    }
+
+    fn get<'a>(
+        &'a self,
+        owner: &'a ExchangeOwner,
+        ids: &'a [ExchangeId],
+    ) -> BoxFuture<'a, Result<Vec<StoredExchange>, Error>> {
+        Box::pin(async move {
+            self.is_alive()?;
+            self.store.get(owner, ids).await
+        })
+    }
+
+    fn find<'a>(
+        &'a self,
+        owner: &'a ExchangeOwner,
+        topic: &'a [u8; 32],
+    ) -> BoxFuture<'a, Result<Vec<StoredExchange>, Error>> {
+        Box::pin(async move {
+            self.is_alive()?;
+            self.store.find(owner, topic).await
+        })
+    }
+
+    fn remove<'a>(
+        &'a self,
+        owner: &'a ExchangeOwner,
+        id: ExchangeId,
+        version: u64,
+    ) -> BoxFuture<'a, Result<bool, Error>> {
+        Box::pin(async move {
+            self.is_alive()?;
+            self.store.remove(owner, id, version).await
+        })
+    }
+}
+
+/// The answer to the repeat, at another replica, of a request whose own died in a call of `act`.
+async fn after_death_in_flight(server: &Evil, model: &Model, key: Option<&str>) -> Value {
+    let mortal = Mortal::default();
+    let dying = over(server, mortal.clone());
+    let alive = over(server, mortal.store.clone());
+    let request = || match key {
+        Some(key) => keyed(key, &auto(json!({}))),
+        None => chat(auto(json!({})).to_string()),
+    };
+    let first = asked(&dying, model, request());
+    let died = async {
+        until("it acts", || server.count("tools/call") == 1).await;
+        mortal.is_dead.store(true, SeqCst);
+    };
+    tokio::select! {
+        _ = first => panic!("it hangs"),
+        () = died => {}
+    }
+    tokio::time::pause();
+    sleep(Duration::from_secs(6)).await;
+    tokio::time::resume();
+    asked(&alive, model, request()).await
+}
+
+#[tokio::test]
+async fn where_nobody_can_know_whether_a_call_ran_nothing_runs_again_and_the_caller_is_told() {
+    for key in [None, Some("k")] {
+        let server = acting(false).await;
+        let model = Model::new([acts()]);
+        let answer = after_death_in_flight(&server, &model, key).await;
+        assert_eq!(answer["error"]["code"], "outcome_unknown");
+        let message = answer["error"]["message"].as_str().unwrap();
+        assert!(message.contains("s__act"), "{message}");
+        assert_eq!(answer["mcp"]["rounds"], 0);
+        assert_eq!(server.count("tools/call"), 1);
+        assert_eq!(model.asked().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_changes_nothing_runs_again_where_its_process_died() {
+    let server = acting(true).await;
+    let model = Model::new([acts(), says("done")]);
+    let answer = after_death_in_flight(&server, &model, None).await;
+    assert_eq!(answer["choices"][0]["message"]["content"], "done");
+    assert_eq!(server.count("tools/call"), 2);
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_keeps_nothing_and_stops_nobody() {
+    let mortal = Mortal::default();
+    mortal.is_dead.store(true, SeqCst);
+    let gateway = Gateway::new([echoes(), says("a"), echoes(), says("b")]).await;
+    let gateway = gateway.layered(|layer| layer.with_exchanges(mortal));
+    let request = auto(json!({}));
+    assert_eq!(content(&gateway.send(&request).await), "a");
+    assert_eq!(content(&gateway.request(keyed("k", &request)).await), "b");
+}
