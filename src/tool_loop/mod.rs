@@ -1203,7 +1203,8 @@ impl Exchange {
             false => self.receipt.handed_back(reason),
         };
         closing.handed_back = handed_back;
-        self.is_answered = true;
+        // Without a choice it is a failure, whatever its status: a repeat asks again.
+        self.is_answered = turn.message.is_some();
         if delivery.has_begun() && self.journal.is_some() {
             self.streamed = again::streamed(turn, shown.as_ref(), &closing);
         }
