@@ -1049,6 +1049,7 @@ impl Exchange {
             journal.let_go().await;
         }
         let ending = ending(&failure);
+        self.keeper.give_up_room().await;
         let (receipt, tools_ran) = (self.receipt.failed(), self.receipt.tools_ran());
         let reply = match delivery.has_begun() {
             true => delivery.fail(failure, tools_ran, receipt).await,
@@ -1228,8 +1229,9 @@ impl Exchange {
         let of = (&*self.gateway, &*self.caller);
         let tools_ran = self.receipt.tools_ran();
         let handed_back = self.keeper.hand_back(of, turn, owners, tools_ran).await;
-        if handed_back.is_some() {
-            self.receipt.kept(true);
+        match handed_back {
+            Some(_) => self.receipt.kept(true),
+            None => self.keeper.give_up_room().await,
         }
         handed_back
     }
