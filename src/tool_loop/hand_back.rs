@@ -267,10 +267,8 @@ impl Keeper {
 
     /// Keeps the executed turns that end with this final text; returns `false` if they are lost.
     pub(crate) async fn end(&mut self, turn: &Turn) -> bool {
-        let (room, executed) = (self.room.take(), std::mem::take(&mut self.executed));
-        if let (Some((id, version)), Some(exchanges)) = (room, &self.exchanges) {
-            exchanges.give_up(id, version).await;
-        }
+        self.give_up_room().await;
+        let executed = std::mem::take(&mut self.executed);
         let (Some(last), Some(message)) = (self.last, &turn.message) else {
             return true;
         };
@@ -283,6 +281,13 @@ impl Keeper {
                 self.change(last, add).await
             }
             None => true,
+        }
+    }
+
+    /// Gives up room that nothing needs any more.
+    pub(crate) async fn give_up_room(&mut self) {
+        if let (Some((id, version)), Some(exchanges)) = (self.room.take(), &self.exchanges) {
+            exchanges.give_up(id, version).await;
         }
     }
 

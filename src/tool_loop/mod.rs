@@ -176,7 +176,9 @@ pub(crate) async fn run(
         caller,
         history,
     } = incoming;
-    let Some((request, options)) = options_of(&gateway, request).await else {
+    // What a history resumes is known once it is whole.
+    let is_whole = history.is_none();
+    let Some((request, options)) = options_of(&gateway, request, is_whole).await else {
         let refusal = Refusal::new(Kind::InvalidJson, "the request could not be read");
         return Ok(refused(&refusal));
     };
@@ -244,13 +246,14 @@ async fn told(mut asked: Asking) -> Result<Reply, InnerError> {
 async fn options_of(
     gateway: &Arc<Gateway>,
     mut request: ChatRequest,
+    is_whole: bool,
 ) -> Option<(ChatRequest, Result<Options, Refusal>)> {
     let gateway = gateway.clone();
     let size = request.bytes().len();
     let read = move || {
         let settings = &gateway.settings;
         let options = Options::read(&mut request, settings).and_then(|options| {
-            if options.enabled && options.resume && apart::is_large(size) {
+            if options.enabled && options.resume && is_whole && apart::is_large(size) {
                 // A large forged turn is found out here, on the thread for expensive work.
                 resume::open_turn(&request, &settings.limits)?;
             }
@@ -604,6 +607,10 @@ impl Exchange {
             self.is_incomplete = true;
             self.receipt.tell_incomplete();
         }
+        if !self.keeper.offers() {
+            // A caller who has not asked for tools of ours is told nothing of them.
+            self.receipt.kept(true);
+        }
         let (exchanges, sent) = (whole.exchanges, whole.sent);
         let mut messages = sent[..untouched].to_vec();
         let is_open = matches!(parts.last(), Some(Part::Answers(_)));
@@ -763,6 +770,8 @@ impl Exchange {
             self.receipt.add_round(None, &results);
         }
         let results = results.into_iter().map(|result| result.message);
+        let results: Vec<_> = results.collect();
+        self.keeper.add(&results);
         Ok(resume::answers(turn, results))
     }
 
@@ -1040,6 +1049,7 @@ impl Exchange {
             journal.let_go().await;
         }
         let ending = ending(&failure);
+        self.keeper.give_up_room().await;
         let (receipt, tools_ran) = (self.receipt.failed(), self.receipt.tools_ran());
         let reply = match delivery.has_begun() {
             true => delivery.fail(failure, tools_ran, receipt).await,
@@ -1194,7 +1204,8 @@ impl Exchange {
             false => self.receipt.handed_back(reason),
         };
         closing.handed_back = handed_back;
-        self.is_answered = true;
+        // Without a choice it is a failure, whatever its status: a repeat asks again.
+        self.is_answered = turn.message.is_some();
         if delivery.has_begun() && self.journal.is_some() {
             self.streamed = again::streamed(turn, shown.as_ref(), &closing);
         }
@@ -1218,8 +1229,9 @@ impl Exchange {
         let of = (&*self.gateway, &*self.caller);
         let tools_ran = self.receipt.tools_ran();
         let handed_back = self.keeper.hand_back(of, turn, owners, tools_ran).await;
-        if handed_back.is_some() {
-            self.receipt.kept(true);
+        match handed_back {
+            Some(_) => self.receipt.kept(true),
+            None => self.keeper.give_up_room().await,
         }
         handed_back
     }

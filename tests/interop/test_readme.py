@@ -96,7 +96,7 @@ def test_the_command_that_connects_a_server_works(protected):
         connected.close()
 
 
-def test_the_ten_lines_run_own_tools_and_go_on(own_proxy, model):
+def test_the_usual_loop_runs_own_tools_and_every_tool_once(own_proxy, model):
     ours, own = call("call_1", "demo__echo", {"message": "hello"}), call("call_2", "own_clock", {})
     model.answers(completion(calls=[ours]), completion(calls=[own, ours | {"id": "call_3"}]), completion("done"))
     program = {}
@@ -104,14 +104,14 @@ def test_the_ten_lines_run_own_tools_and_go_on(own_proxy, model):
     with openai.OpenAI(base_url=own_proxy.url, api_key="none") as client:
         answer = program["chat"](
             client,
-            lambda call: f"noon, says {call.id}",
+            lambda call: "noon",
             model=model.name,
             messages=[{"role": "user", "content": "hi"}],
             tools=[{"type": "function", "function": {"name": "own_clock", "parameters": {"type": "object"}}}],
         )
     assert answer.choices[0].message.content == "done"
     told = [m["content"] for m in model.received[2].json["messages"] if m["role"] == "tool"]
-    assert told == ["Echo: hello", "noon, says call_2", "Echo: hello"]
+    assert told == ["Echo: hello", "noon", "Echo: hello"]
 
 
 def test_the_configuration_starts(tmp_path):

@@ -8,6 +8,7 @@ use mcp_layer::{
 use serde_json::{Value, json};
 
 use crate::support::{
+    events::assembled,
     framework::{Framework, grows, results, strict, turn},
     gateway::Gateway,
     model::{Answer, json_answer},
@@ -354,4 +355,112 @@ async fn whole_and_layers_that_keep_nothing_hand_back_as_ever() {
         assert_eq!(reply.receipt()["messages"].as_array().unwrap().len(), 2);
         assert_eq!(gateway.server.calls(), 1);
     }
+}
+
+#[tokio::test]
+async fn a_split_turn_is_streamed_as_it_came_with_the_callers_calls_in_one_delta() {
+    let mixed = [echo("a"), lookup("x"), ("ask", json!({}))];
+    let script = [
+        turn(true, "One. ", &[echo("b")]),
+        turn(true, "Two.", &mixed),
+    ];
+    let gateway = Gateway::new(script).await;
+    let (reply, _) = Framework::new(true).ask(&gateway).await;
+    let told = assembled(&reply.body);
+    assert_eq!(told.content, "One. Two.");
+    assert_eq!(told.finish_reasons, ["tool_calls"]);
+    assert!(told.is_done);
+    let deltas = told.chunks.iter().filter_map(|chunk| {
+        let delta = &chunk["choices"][0]["delta"];
+        delta["tool_calls"].as_array()
+    });
+    let deltas: Vec<_> = deltas.collect();
+    let [calls] = &deltas[..] else {
+        panic!("{deltas:?}")
+    };
+    let named: Vec<_> = calls
+        .iter()
+        .map(|call| (&call["index"], &call["function"]["name"], &call["type"]))
+        .collect();
+    let function = &json!("function");
+    assert_eq!(
+        named,
+        [
+            (&json!(0), &json!("lookup"), function),
+            (&json!(1), &json!("ask"), function)
+        ]
+    );
+    let receipt = &told.receipts[0];
+    assert_eq!(receipt["stopped_by"], "caller_tools");
+    assert_eq!(receipt.get("messages"), None);
+    assert!(!String::from_utf8_lossy(&reply.body).contains("s__echo"));
+}
+
+#[tokio::test]
+async fn the_last_turn_after_all_rounds_may_call_the_callers_tools() {
+    for stream in [false, true] {
+        let script = [
+            turn(stream, "", &[echo("a")]),
+            turn(stream, "", &[echo("refused")]),
+            turn(stream, "", &[echo("dropped"), lookup("x")]),
+            turn(stream, "done", &[]),
+        ];
+        let gateway = Gateway::new(script).await;
+        let mut framework = Framework::new(stream);
+        framework.request["mcp"]["max_tool_rounds"] = 1.into();
+        framework.run(&gateway).await;
+        assert_eq!(gateway.server.calls(), 1);
+        let asked = grows(&gateway.model.asked());
+        let told = results(&asked[3]);
+        assert_eq!(told.len(), 3, "{told:?}");
+        assert_eq!((&*told[0], &*told[2]), ("a", ALL_X));
+    }
+}
+
+const ALL_X: &str = r#"lookup says {"what":"x"}"#;
+
+#[tokio::test]
+async fn a_turn_that_goes_back_whole_behind_a_kept_one_is_resumed() {
+    let script = [
+        turn(false, "", &[lookup("x"), echo("kept")]),
+        turn(false, "", &[echo("more")]),
+        turn(false, "done", &[]),
+    ];
+    let gateway = Gateway::new(script).await;
+    let mut framework = Framework::new(false);
+    framework.request["mcp"]["max_tool_rounds"] = 1.into();
+    framework.request["mcp"]["on_max_rounds"] = "return".into();
+    let calls = framework.turn(&gateway).await;
+    framework.answer(&calls);
+    let (reply, message) = framework.ask(&gateway).await;
+    assert_eq!(reply.receipt()["stopped_by"], "max_rounds");
+    assert_eq!(reply.receipt()["messages"], json!([]), "the rest is kept");
+    framework.add(&message);
+    framework.request["mcp"]["resume_tool_calls"] = true.into();
+    framework.run(&gateway).await;
+    assert_eq!(gateway.server.calls(), 2);
+    let asked = grows(&gateway.model.asked());
+    assert_eq!(results(&asked[2]), [ALL_X, "kept", "more"]);
+}
+
+#[tokio::test]
+async fn a_long_conversation_runs_every_call_once_and_repeats_none_of_it() {
+    let turns = (0..30).flat_map(|n| {
+        let text = n.to_string();
+        let mixed = [lookup(&text), echo(&text)];
+        [
+            turn(false, "", &mixed),
+            turn(false, "", &[echo("between")]),
+            turn(false, &format!("text {n}"), &[]),
+        ]
+    });
+    let gateway = Gateway::new(turns).await;
+    let mut framework = Framework::new(false);
+    for n in 0..30 {
+        framework.user(&format!("question {n}"));
+        assert_eq!(framework.run(&gateway).await, format!("text {n}"));
+    }
+    assert_eq!(gateway.server.calls(), 60);
+    let asked = grows(&gateway.model.asked());
+    assert_eq!(results(asked.last().unwrap()).len(), 90);
 }

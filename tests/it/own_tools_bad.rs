@@ -255,3 +255,32 @@ async fn a_tool_or_server_that_is_gone_makes_a_tool_message() {
         assert!(told.contains("there is no tool"), "{told}");
     }
 }
+
+#[tokio::test]
+async fn a_message_that_mixes_two_kept_turns_gives_both() {
+    let script = [
+        turn(false, "", &[lookup("x"), echo("a")]),
+        turn(false, "", &[lookup("y"), echo("b")]),
+        turn(false, "done", &[]),
+    ];
+    let gateway = Gateway::new(script).await;
+    let mut framework = Framework::new(false);
+    let mut calls = framework.turn(&gateway).await;
+    framework.answer(&calls);
+    calls.extend(framework.turn(&gateway).await);
+    let mut mixed = framework.messages[1].clone();
+    mixed["tool_calls"] = calls.clone().into();
+    framework.messages.truncate(1);
+    framework.messages.push(mixed);
+    framework.answer(&calls);
+    framework.run(&gateway).await;
+    assert_eq!(gateway.server.calls(), 2);
+    let asked = strict(&gateway.model.asked());
+    let expected = [
+        r#"lookup says {"what":"x"}"#,
+        "a",
+        r#"lookup says {"what":"y"}"#,
+        "b",
+    ];
+    assert_eq!(results(&asked[2]), expected);
+}

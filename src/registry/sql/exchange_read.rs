@@ -35,8 +35,8 @@ macro_rules! select_exchanges {
 }
 
 impl SqlRegistry {
-    /// Those of `ids` whose texts fit into one read, in their order, each once; perhaps with some
-    /// that are not there.
+    /// Those of `ids`, from the last, whose texts fit into one read, each once; perhaps with some that
+    /// are not there.
     pub(super) async fn affordable(
         &self,
         connection: &mut AnyConnection,
@@ -44,7 +44,7 @@ impl SqlRegistry {
         ids: &[ExchangeId],
     ) -> Result<Vec<String>, Error> {
         let mut seen = HashSet::new();
-        let ids = ids.iter().filter(|id| seen.insert(**id));
+        let ids = ids.iter().rev().filter(|id| seen.insert(**id));
         let mut ids: Vec<_> = ids.map(|id| hex(&id.0)).collect();
         if ids.len() * EXCHANGE_LEN <= READ {
             return Ok(ids);
