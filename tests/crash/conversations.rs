@@ -124,13 +124,11 @@ async fn kill_between_turns(subject: Subject, engine: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "until turns are split"]
 async fn with_sqlite_a_conversation_goes_on_where_the_proxy_was_killed() {
     kill_between_turns(Subject::new(None).await, "SQLite").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "until turns are split"]
 async fn with_postgresql_a_conversation_goes_on_where_the_proxy_was_killed() {
     let postgres = Postgres::start();
     kill_between_turns(

@@ -63,7 +63,6 @@ struct Tally {
 }
 
 #[test]
-#[ignore = "until turns are split and repeats are known"]
 fn no_tool_runs_twice_and_no_result_is_lost_whatever_a_client_does() {
     // One case alone, for whoever looks for a fault.
     let only = std::env::var("MCP_LAYER_CASE").map(|case| case.parse::<u64>().unwrap());
