@@ -24,6 +24,8 @@ pub struct Limits {
     tools: Option<Count>,
     max_tool_rounds: Option<Count>,
     max_tool_rounds_cap: Option<Count>,
+    /// The repeats of a turn that fails once tools have run; may be 0.
+    turn_retries: Option<u32>,
     turn_calls: Option<Count>,
     calls: Option<Count>,
     concurrent_calls: Option<Count>,
@@ -130,6 +132,11 @@ impl Limits {
     /// Returns the cap on rounds, if one is set.
     pub fn max_tool_rounds_cap(&self) -> Option<u64> {
         self.max_tool_rounds_cap.map(u64::from)
+    }
+
+    /// Returns how often a turn that fails once tools have run is asked for again, if that is set.
+    pub fn turn_retries(&self) -> Option<u32> {
+        self.turn_retries
     }
 
     /// Returns the limits of calls to servers.
@@ -243,7 +250,7 @@ impl Limits {
     }
 }
 
-/// A number from 1: no limit here has a use for 0.
+/// A number from 1: a limit of 0 would silently not work.
 #[derive(Clone, Copy)]
 struct Count(u32);
 

@@ -346,6 +346,10 @@ fn layer(config: &Config, registry: Arc<dyn Store>, connections: Connections) ->
         Some(_) => layer.with_trace_context(otlp::context),
         None => layer,
     };
+    let layer = match config.limits.turn_retries() {
+        Some(retries) => layer.with_turn_retries(retries),
+        None => layer,
+    };
     match config.limits.max_tool_rounds_cap() {
         Some(rounds) => layer.with_max_tool_rounds_cap(rounds),
         None => layer,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::{
     history::{History, Seen},
     output::{Answers, Part},
-    said::{READ, read},
+    said::read,
     turn::{KeptCall, KeptTurn},
 };
 use crate::{

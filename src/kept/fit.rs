@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::{
     said::{READ, read},
+    tail::Tail,
     turn::KeptTurn,
 };
 use crate::json::{Object, array, quoted};
@@ -17,8 +18,7 @@ const MEDIA: &str = "[This was left out: the results of this conversation need m
 
 impl KeptTurn {
     /// Cuts the oldest results until it takes at most `bytes`: first images and the like, then texts.
-    ///
-    /// What the model has said stays, so a turn without results to cut stays as large as it is.
+    /// Where that is not enough the oldest tails go. The turn itself stays as it was said.
     pub(crate) fn fit(&mut self, bytes: usize) {
         let mut size = self.size();
         for cut in [without_media, without_result] {
@@ -33,6 +33,13 @@ impl KeptTurn {
                 }
             }
         }
+        let is_too_much = |tail: &&Tail| {
+            let is_too_much = size > bytes;
+            size -= tail.size();
+            is_too_much
+        };
+        let gone = self.tails.iter().take_while(is_too_much).count();
+        self.tails.drain(..gone);
     }
 
     /// The messages that may be results, the oldest first.

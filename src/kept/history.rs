@@ -27,6 +27,16 @@ pub(super) enum Mark {
     Answer(usize),
 }
 
+impl Mark {
+    /// The turns that it belongs to.
+    pub(super) fn turns(&self) -> &[usize] {
+        match self {
+            Self::Calls(calls) => &calls.turns,
+            Self::Answer(turn) => std::slice::from_ref(turn),
+        }
+    }
+}
+
 /// An assistant's message with calls of ours.
 #[derive(Default)]
 pub(super) struct Calls {

@@ -9,9 +9,9 @@
 //! ```
 //!
 //! All of it is pure: it asks no store, and runs no call.
-#![allow(dead_code, unused_imports, reason = "under construction")]
 
 mod answers;
+mod changed;
 mod fit;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzz;
@@ -29,12 +29,13 @@ mod tails;
 #[cfg(test)]
 mod tests;
 mod text;
+mod texts;
 mod turn;
 
 pub(crate) use self::{
     handed_back::handed_back,
     history::History,
-    id::{CallId, CallIds, new_record},
+    id::{CallIds, new_record},
     journal::{Journal, KeptAnswer, OpenBatch, OpenCall},
     output::{Answers, Part, Restored},
     tail::Tail,

@@ -6,18 +6,19 @@ use bytes::Bytes;
 
 use super::{
     answers::answers,
+    changed::message,
     gone,
     heard::Heard,
-    history::{Calls, History, Mark, Seen},
+    history::{Calls, History, Mark},
     output::{Output, Part, Restored},
-    said::{READ, answered, calls, letters, other_arguments, read, streamed, text},
+    said::{READ, answered, letters, read, text},
     tail::Tail,
     tails::Tails,
+    texts::{Texts, are_all},
     turn::KeptTurn,
 };
 use crate::{
     chat::{ToolCall, executed},
-    json::Object,
     registry::ExchangeId,
 };
 
@@ -42,33 +43,6 @@ struct Restoring<'a> {
     /// What was heard so far, where there are tails.
     heard: Heard,
     output: Output,
-}
-
-/// What a kept turn says.
-#[derive(Default)]
-struct Texts {
-    own: String,
-    /// The same without blanks, and with what was said before it in the same request: a stream has
-    /// both.
-    letters: String,
-    streamed: String,
-}
-
-impl Texts {
-    fn of(kept: &KeptTurn) -> Self {
-        let own = read(&kept.turn).map(|turn| text(&turn));
-        let own = own.unwrap_or_default();
-        Self {
-            letters: letters(&own),
-            streamed: letters(&streamed(kept.before.iter().chain([&kept.turn]))),
-            own,
-        }
-    }
-
-    /// Returns `true` if a client that says `said` has changed nothing.
-    fn are(&self, said: &str) -> bool {
-        self.own == said || self.streamed == letters(said)
-    }
 }
 
 /// The text of a turn, in the client's words.
@@ -127,13 +101,13 @@ impl<'a> Restoring<'a> {
     fn listen(&mut self) {
         let history = self.history;
         for (index, mark) in &history.marks {
-            if let Mark::Calls(calls) = mark
-                && let Some(message) = read(&history.messages[*index])
-            {
-                match text(&message) {
-                    said if said.is_empty() => self.look_before(*index, &calls.turns),
-                    said => self.hear(*index, &calls.turns, &said),
-                }
+            let said = match mark {
+                Mark::Calls(_) => read(&history.messages[*index]).map(|message| text(&message)),
+                Mark::Answer(_) => None,
+            };
+            match said.filter(|said| !said.is_empty()) {
+                Some(said) => self.hear(*index, mark.turns(), &said),
+                None => self.look_before(*index, mark.turns()),
             }
         }
     }
@@ -141,13 +115,12 @@ impl<'a> Restoring<'a> {
     /// Takes the text of a message for that of its turns. Of several messages of a turn the first
     /// that has a text counts.
     fn hear(&mut self, index: usize, turns: &[usize], said: &str) {
+        let letters = letters(said);
         let texts = || turns.iter().map(|turn| &self.texts[*turn]);
-        let all = [
-            texts().map(|texts| &*texts.letters).collect::<String>(),
-            texts().map(|texts| &*texts.streamed).collect(),
-        ];
-        let is_all = turns.len() > 1 && all.contains(&letters(said));
-        let is_same = |turn: &usize| is_all || self.texts[*turn].are(said);
+        let is_all = turns.len() > 1
+            && (are_all(texts().map(|texts| &*texts.letters), &letters)
+                || are_all(texts().map(|texts| &*texts.streamed), &letters));
+        let is_same = |turn: &usize| is_all || self.texts[*turn].are(said, &letters);
         let same: Vec<usize> = turns.iter().copied().filter(is_same).collect();
         let first = turns.iter().find(|turn| self.said[**turn].is_none());
         let (turns, how) = match same.is_empty() {
@@ -162,17 +135,18 @@ impl<'a> Restoring<'a> {
         }
     }
 
-    /// Some clients make two messages of a turn: one of its text, and one of its calls.
+    /// Some clients make two messages of a turn, one of its text and one of its calls, or keep of
+    /// both only the text.
     fn look_before(&mut self, index: usize, turns: &[usize]) {
         let Some(turn) = turns.first().copied() else {
             return;
         };
-        let is_first =
-            self.history.turns[turn].first == index && !self.texts[turn].streamed.is_empty();
-        let before = index.checked_sub(1).filter(|_| is_first);
-        let before = before.map(|before| (before, &self.history.messages[before]));
-        if let Some((before, message)) = before
-            && answered(message).is_some_and(|said| self.texts[turn].are(&said))
+        let texts = &self.texts[turn];
+        let is_first = self.history.turns[turn].first == index && !texts.streamed.is_empty();
+        if let Some(before) = index.checked_sub(1).filter(|_| is_first)
+            && let Some(said) = answered(&self.history.messages[before])
+            && !said.is_empty()
+            && texts.are(&said, &letters(&said))
         {
             self.taken.insert(before);
             self.said[turn] = Some(Said::Same);
@@ -180,11 +154,7 @@ impl<'a> Restoring<'a> {
     }
 
     fn marked(&mut self, index: usize, mark: &Mark) {
-        let turns = match mark {
-            Mark::Calls(calls) => &*calls.turns,
-            Mark::Answer(turn) => std::slice::from_ref(turn),
-        };
-        for turn in turns {
+        for turn in mark.turns() {
             if self.history.turns[*turn].first == index {
                 self.turn(*turn);
             }
@@ -246,8 +216,12 @@ impl<'a> Restoring<'a> {
     /// Puts out a message that has no id of ours, behind the turns that led to it.
     fn own(&mut self, index: usize, message: &Bytes) {
         if let Some(tail) = self.tail(index, message) {
-            let messages = tail.messages.iter().chain([&tail.last]).cloned();
-            return self.output.turn(messages.map(Part::Message));
+            let messages = tail.messages.iter().cloned();
+            self.output.turn(messages.map(Part::Message));
+            // Without a text each client has its own way to say so, which providers take of it.
+            if answered(&tail.last).is_some_and(|said| !said.is_empty()) {
+                return self.output.turn([Part::Message(tail.last.clone())]);
+            }
         }
         self.output.own(message);
     }
@@ -260,30 +234,5 @@ impl<'a> Restoring<'a> {
         self.output.settle();
         let is_before = |turn: usize| self.history.turns[turn].first < index;
         self.tails.take(&key, is_before)
-    }
-}
-
-/// The message of a kept turn, with what the caller has changed: what it says, and the arguments of
-/// its calls.
-fn message(kept: &KeptTurn, seen: &Seen, content: Option<&str>) -> Bytes {
-    let Some(object) = read(&kept.turn) else {
-        return kept.turn.clone();
-    };
-    let content = content.map(|content| object.set(&[("content", content)]));
-    let mut edits = content.unwrap_or_default();
-    let read_calls = ToolCall::of_message(&object, READ);
-    for (place, (call, kept)) in calls(&object).iter().zip(&read_calls).enumerate() {
-        let said = seen.of(place).and_then(|seen| read(seen.said.as_ref()?));
-        if let Some(arguments) = said.and_then(|said| other_arguments(kept, &said))
-            && let Some(function) = call.present("function")
-            && let Ok(function) = Object::parse(function)
-        {
-            let changed = function.set(&[("arguments", &*arguments)]);
-            edits.extend(object.within(function.text(), changed));
-        }
-    }
-    match edits.is_empty() {
-        true => kept.turn.clone(),
-        false => object.edited(edits).into(),
     }
 }

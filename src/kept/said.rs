@@ -127,11 +127,10 @@ pub(super) fn asked(message: &Bytes) -> Option<Digest> {
     (message.string("role")? == "user").then(|| hash(&text(&message)))
 }
 
-/// The text of a message, if it is an assistant's with a text and without calls.
+/// The text of a message, if it is an assistant's without calls.
 pub(super) fn answered(message: &Bytes) -> Option<String> {
     let object = assistant(message)?;
-    let text = text(&object);
-    (!text.is_empty() && calls(&object).is_empty()).then_some(text)
+    calls(&object).is_empty().then(|| text(&object))
 }
 
 /// The texts of the assistant's messages among these, one behind the other: what a client has of

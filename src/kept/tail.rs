@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{
     heard::Heard,
-    said::{answered, streamed},
+    said::{answered, read, streamed},
 };
 use crate::keyed::Digest;
 
@@ -25,11 +25,12 @@ pub(crate) struct Tail {
 
 impl Tail {
     /// The tail of a request: `history` has the messages that the caller sent.
-    /// `None` where nothing was executed, or nothing was said by which it could be found again.
+    /// `None` where nothing was executed, or the last message has calls.
     pub(crate) fn new(history: &[Bytes], executed: Vec<Bytes>, last: Bytes) -> Option<Self> {
         if executed.is_empty() {
             return None;
         }
+        let last = with_role(last)?;
         let heard = Heard::of(history);
         let (text, asked) = heard.key(&answered(&last)?);
         let (streamed, _) = heard.key(&streamed(executed.iter().chain([&last])));
@@ -41,4 +42,33 @@ impl Tail {
             last,
         })
     }
+
+    /// The bytes that it takes in a kept turn.
+    pub(super) fn size(&self) -> usize {
+        EMPTY + length(&self.messages) + self.last.len()
+    }
+}
+
+/// The bytes of a tail without any message: at least as many as its text takes.
+const EMPTY: usize = 512;
+
+/// The bytes that messages take in a list.
+pub(super) fn length(messages: &[Bytes]) -> usize {
+    messages.iter().map(|message| message.len() + 1).sum()
+}
+
+/// The message as one of an assistant: some upstreams leave its role out.
+fn with_role(message: Bytes) -> Option<Bytes> {
+    let object = read(&message)?;
+    if object
+        .string("role")
+        .is_some_and(|role| role == "assistant")
+    {
+        return Some(message);
+    }
+    Some(
+        object
+            .edited(object.set(&[("role", "\"assistant\"")]))
+            .into(),
+    )
 }

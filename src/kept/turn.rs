@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::tail::Tail;
+use super::tail::{Tail, length};
 use crate::json::quoted;
 
 /// A turn of the model whose calls went back under ids of ours.
@@ -42,30 +42,25 @@ pub(crate) struct KeptCall {
     pub(crate) has_begun: bool,
 }
 
-/// The bytes of a record without any message, and of a call and a tail: at least as many as their
+/// The bytes of a record without any message, and of a call: at least as many as their
 /// text takes.
 const EMPTY: usize = 128;
 const CALL: usize = 64;
-const TAIL: usize = 512;
 
 impl KeptTurn {
     /// The bytes that it takes: those of its text, and a few more.
     pub(crate) fn size(&self) -> usize {
-        let messages = |messages: &[Bytes]| -> usize {
-            messages.iter().map(|message| message.len() + 1).sum()
-        };
         let names = |name: &str| quoted(name).len() + 1;
         let call = |call: &KeptCall| {
             CALL + quoted(&call.id).len() + call.result.as_ref().map_or(4, Bytes::len)
         };
-        let tail = |tail: &Tail| TAIL + messages(&tail.messages) + tail.last.len();
         let tools = self.tools.iter().flatten();
         EMPTY
-            + messages(&self.before)
+            + length(&self.before)
             + self.turn.len()
             + self.calls.iter().map(call).sum::<usize>()
             + self.servers.iter().map(|name| names(name)).sum::<usize>()
             + tools.map(|name| names(name)).sum::<usize>()
-            + self.tails.iter().map(tail).sum::<usize>()
+            + self.tails.iter().map(Tail::size).sum::<usize>()
     }
 }

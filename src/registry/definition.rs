@@ -244,6 +244,25 @@ mod tests {
     }
 
     #[test]
+    fn a_tool_is_read_only_where_it_says_so_and_nothing_else() {
+        for (annotations, is_read_only) in [
+            (None, false),
+            (Some("{}"), false),
+            (Some("[]"), false),
+            (Some(r#"{"readOnlyHint":true}"#), true),
+            (Some(r#"{"readOnlyHint":"true"}"#), false),
+            (Some(r#"{"readOnlyHint":true,"readOnlyHint":false}"#), false),
+            (Some(r#"{"destructiveHint":false}"#), false),
+        ] {
+            let raw = |text: &str| RawValue::from_string(text.into()).unwrap();
+            let mut tool = tool("{}");
+            tool.annotations = annotations.map(raw);
+            let found = Definition::of(&tool).is_read_only();
+            assert_eq!(found, is_read_only, "{annotations:?}");
+        }
+    }
+
+    #[test]
     fn a_definition_has_one_spelling() {
         let schema =
             r#"{ "type":"object", "properties": {"é": {"type" : "string"}, "a":[1.0, 1e2]}}"#;

@@ -76,8 +76,9 @@ pub trait ExchangeStore: Send + Sync + 'static {
     /// Returns the records of these ids that belong to `owner` and have not expired, each once, in
     /// any order, and renews their lives.
     ///
-    /// A store may leave out what goes beyond 32 MiB of text, but none of an id before that: name
-    /// those first that matter most. A record that does not open is left out.
+    /// Where there are more than 32 MiB of text, a store may leave records out, those first that
+    /// stand first among `ids`: of a conversation, the oldest. A record that does not open is left
+    /// out.
     ///
     /// # Errors
     /// [`Error::Unavailable`] if the storage failed.

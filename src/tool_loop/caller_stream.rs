@@ -430,11 +430,11 @@ impl Delivery for CallerStream {
         let receipt = closing.receipt.member.as_deref();
         // A client that asks for no chunk without choices may read the first of each.
         self.release(end, receipt.filter(|_| usage.is_none())).await;
-        let members = usage.map(|usage| ("usage", usage)).into_iter();
-        let members = members
-            .clone()
-            .chain(receipt.map(|receipt| ("mcp", receipt)));
-        let members: Vec<_> = members.filter(|_| usage.is_some()).collect();
+        let receipt = receipt.map(|receipt| ("mcp", receipt));
+        let members: Vec<_> = match usage {
+            Some(usage) => [("usage", usage)].into_iter().chain(receipt).collect(),
+            None => Vec::new(),
+        };
         self.end(&members).await;
         self.streamed().await
     }

@@ -178,7 +178,7 @@ pub(crate) async fn run(
     } = incoming;
     // What a history resumes is known once it is whole.
     let is_whole = history.is_none();
-    let Some((mut request, options)) = options_of(&gateway, request, is_whole).await else {
+    let Some((request, options)) = options_of(&gateway, request, is_whole).await else {
         let refusal = Refusal::new(Kind::InvalidJson, "the request could not be read");
         return Ok(refused(&refusal));
     };
@@ -212,13 +212,6 @@ pub(crate) async fn run(
     };
     let servers = options.servers.iter().map(|(_, name)| &**name);
     let record = Record::begin(&gateway, &project, &request, servers);
-    let span = record.span();
-    let streams = options.streams(&request, &gateway.settings);
-    let keep_alive = gateway.settings.limits.keep_alive;
-    if streams {
-        request.ask_for_usage();
-    }
-    let include_usage = request.include_usage;
     let asked = Asking {
         gateway,
         request,
@@ -229,12 +222,20 @@ pub(crate) async fn run(
         record,
         repeats,
     };
-    if !streams {
+    told(asked).await
+}
+
+/// Answers a request, whole or as a stream of the loop.
+async fn told(mut asked: Asking) -> Result<Reply, InnerError> {
+    let (gateway, span) = (asked.gateway.clone(), asked.record.span());
+    if !asked.options.streams(&asked.request, &gateway.settings) {
         // Pinned here, since to be wrapped it would be moved, and it is large.
         let exchange = pin!(answer(asked, WholeReply::default()));
         return exchange.instrument(span).await;
     }
-    sink::driven(keep_alive, |sink| {
+    asked.request.ask_for_usage();
+    let include_usage = asked.request.include_usage;
+    sink::driven(gateway.settings.limits.keep_alive, |sink| {
         let stream = CallerStream::new(sink, include_usage);
         Box::pin(answer(asked, stream)).instrument(span)
     })
@@ -1203,7 +1204,8 @@ impl Exchange {
             false => self.receipt.handed_back(reason),
         };
         closing.handed_back = handed_back;
-        self.is_answered = true;
+        // Without a choice it is a failure, whatever its status: a repeat asks again.
+        self.is_answered = turn.message.is_some();
         if delivery.has_begun() && self.journal.is_some() {
             self.streamed = again::streamed(turn, shown.as_ref(), &closing);
         }

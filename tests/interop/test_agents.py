@@ -32,7 +32,10 @@ class Framework:
 
 
 final_answer = partial(Turn, [("final_answer", lambda said: {"answer": said})])
-EVERY_RUN = {"openai": Framework(), "langgraph": Framework(), "pydantic_ai": Framework()}
+# langgraph and pydantic-ai talk through the SDK of openai, which is in every case anyway.
+QUICK = {name: CASES[name] for name in ("ask", "500", "mix", "seq", "restart")}
+OVER_OPENAI = Framework(cases=CASES if VENVS.is_dir() else QUICK)
+EVERY_RUN = {"openai": Framework(), "langgraph": OVER_OPENAI, "pydantic_ai": OVER_OPENAI}
 ON_REQUEST = {
     "openai_agents": Framework("openai3"),
     "litellm": Framework("openai3"),
@@ -63,7 +66,7 @@ def driver(drivers, scene):
 def says(driver, scene, **task):
     """The answer that a framework gives in the end; a failure tells what has run by then."""
     done = driver.run(**scene.task(**task))
-    assert "error" not in done, (done["error"], scene.ran(), scene.strict.faults)
+    assert "error" not in done, (done["error"], scene.ran(), scene.wrong())
     return done["text"]
 
 
@@ -80,14 +83,14 @@ def test_each_tool_runs_once_and_its_result_arrives(name, case, form, driver, sc
 on_request = pytest.mark.skipif(not VENVS.is_dir(), reason="with `run --all`")
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", ["500", "mix", "seq"])
 def test_the_sdks_own_reading_of_a_stream_loses_nothing(case, driver, scene):
     openai = driver("openai")
     more = CASES[case](scene) or {}
     scene.judge(says(openai, scene, case="stream", **more))
 
 
-@pytest.mark.parametrize("case", ALONE)
+@pytest.mark.parametrize("case", ["ask", "down"])
 def test_an_answer_of_a_type_is_parsed(case, driver, scene):
     openai = driver("openai")
     more = ALONE[case](scene) or {}

@@ -52,17 +52,15 @@ def test_what_the_person_approves_runs_once_beside_a_tool_of_the_programs_own(ru
     code, read = run("y", "y")
     assert code == 0, read
     assert read.count("Run it?") == 2
-    token = scene.token
-    assert scene.ran() == {f"look {token}-1": 1, f"create_issue {token}-2": 1, f"look {token}-3": 1, f"look {token}-4": 1}
-    assert all(f"{token}-{number}" in read for number in (1, 2, 3, 4))
-    assert (scene.strict.faults, scene.strict.altered) == ([], [])
+    scene.judge(read)
 
 
 def test_what_the_person_declines_does_not_run_and_the_model_is_told(run, scene):
-    scene.plays(Turn([scene.ours(1), scene.ours(2)]), Turn())
+    declined = scene.ours(1)
+    scene.plays(Turn([declined, scene.ours(2)]), Turn())
     code, read = run("no", "yes")
     assert code == 0, read
-    assert scene.ran() == {f"create_issue {scene.token}-2": 1}
+    scene.judge(read, never=[declined])
     assert "The user has declined this call. | Created the issue" in read
 
 

@@ -54,6 +54,7 @@ mod providers;
 mod real_tools;
 mod receipt_places;
 mod rejected_members;
+mod repeated_failures;
 mod repeats;
 mod repeats_of_turns;
 mod secrets;

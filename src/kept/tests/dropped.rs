@@ -175,6 +175,14 @@ fn what_a_client_drops_is_there_again() {
             ],
         ),
         (
+            "the calls dropped, and the text kept",
+            vec![
+                json!({"role": "assistant", "content": "Text 1: é."}),
+                answer(1, 0),
+                answer(1, 2),
+            ],
+        ),
+        (
             "the assistant's message dropped",
             vec![answer(1, 0), answer(1, 2)],
         ),

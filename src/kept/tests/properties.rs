@@ -246,6 +246,7 @@ fn turns(turn: &Value, dice: &mut Dice, told: &mut Vec<Value>) {
             told.push(message.clone());
             message["content"] = "".into();
         }
+        5 if !text.trim().is_empty() => return told.push(message),
         _ => {}
     }
     if dice.roll(3) == 1 {

@@ -96,7 +96,19 @@ fn what_is_too_large_loses_its_oldest_results_first_and_images_before_texts() {
     }
     let seen = text(turn.calls[1].result.as_ref().unwrap());
     assert!(seen.contains("seen") && seen.contains("left out"), "{seen}");
-    turn.fit(0);
     assert_eq!(turn.turn, said);
-    assert!(turn.to_text().contains("ran before") || turn.size() < size);
+}
+
+#[test]
+fn what_has_no_results_to_cut_loses_its_oldest_tails() {
+    let last = bytes(r#"{"role":"assistant","content":"Done."}"#);
+    let tail = Tail::new(&[], executed(1, "x"), last).unwrap();
+    let mut turn = kept(1);
+    turn.tails = vec![tail; 3];
+    let (said, size) = (turn.turn.clone(), turn.size());
+    turn.fit(size - 1);
+    assert!(turn.tails.len() == 2 && turn.size() < size);
+    turn.fit(0);
+    assert!(turn.tails.is_empty());
+    assert_eq!(turn.turn, said);
 }

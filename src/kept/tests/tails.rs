@@ -68,11 +68,30 @@ fn each_of_two_equal_texts_has_its_own_turns() {
 }
 
 #[test]
-fn nothing_is_kept_of_a_text_that_could_not_be_found() {
-    let last =
-        |content: Value| bytes(&json!({"role": "assistant", "content": content}).to_string());
-    assert!(Tail::new(&[], Vec::new(), last(json!("Done."))).is_none());
-    for content in [Value::Null, json!(" "), json!([])] {
-        assert!(Tail::new(&[], executed(1, "x"), last(content)).is_none());
-    }
+fn a_text_without_a_role_is_an_assistants() {
+    let tail = Tail::new(&[], executed(1, ""), bytes(r#"{"content":"Done."}"#)).unwrap();
+    let expected = r#"{"content":"Done.","role":"assistant"}"#;
+    assert_eq!(text(&tail.last), expected);
+}
+
+#[test]
+fn turns_that_led_to_no_text_stand_before_it_all_the_same() {
+    let sent = [user("hi"), turn(1), answer(1, 0), answer(1, 2)];
+    let last = bytes(r#"{"role":"assistant","content":null,"refusal":"no"}"#);
+    let mut kept = all_kept();
+    let tail = Tail::new(&split(&sent), executed(1, ""), last).unwrap();
+    kept.get_mut(&record(1)).unwrap().tails = vec![tail];
+    let empty = json!({"role": "assistant", "content": ""});
+    let told = told_with(&[sent.to_vec(), vec![empty.clone()]].concat(), &kept);
+    let ran = executed(1, "");
+    let expected = ran.iter().map(text).chain([empty.to_string()]);
+    assert_eq!(told[7..], expected.collect::<Vec<_>>());
+}
+
+#[test]
+fn nothing_is_kept_where_nothing_was_executed_or_a_turn_is_not_at_its_end() {
+    let said = bytes(r#"{"role":"assistant","content":"Done."}"#);
+    assert!(Tail::new(&[], Vec::new(), said).is_none());
+    let calls = bytes(r#"{"role":"assistant","content":"Done.","tool_calls":[{"id":"a"}]}"#);
+    assert!(Tail::new(&[], executed(1, "x"), calls).is_none());
 }

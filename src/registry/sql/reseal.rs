@@ -8,7 +8,7 @@ use super::{
     credentials,
     database::sql,
     error::{SqlError, SqlFault},
-    exchange_key, exchanges, keys, record,
+    exchange_key, exchange_text, keys, record,
     registry::SqlRegistry,
 };
 use crate::{
@@ -249,7 +249,7 @@ const TABLES: [Table; 5] = [
                  WHERE exchange = $3 AND version = $4",
         // One by one: each may be 8 MiB, and whoever removes exchanges holds several rows.
         batch: 1,
-        place: |_, origin| Some((exchanges::FIELD.to_owned(), origin.to_owned())),
+        place: |_, origin| Some((exchange_text::FIELD.to_owned(), origin.to_owned())),
     },
     Table {
         name: "mcp_exchange_key",

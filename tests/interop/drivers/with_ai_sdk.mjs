@@ -73,6 +73,8 @@ async function settled(chat) {
   const isOpen = () => chat.status !== "ready" || chat.lastMessage.parts.at(-1).type !== "text";
   while (!chat.error && isOpen()) await new Promise((done) => setTimeout(done, 10));
   if (chat.error) throw chat.error;
+  // Where the route has given up there is no answer, and no error either.
+  if (chat.lastMessage.role === "user") throw new Error("no answer came");
 }
 
 serve({

@@ -30,6 +30,9 @@ function unparsed({ parsed, tool_calls, ...message }) {
   return { ...message, ...(tool_calls?.length && { tool_calls: tool_calls.map(called) }) };
 }
 
+// The SDK's own timeout is over when a stream begins.
+const limited = (task) => ({ signal: AbortSignal.timeout(task.timeout * 1000) });
+
 // Until the model says something without asking for a tool.
 async function loop(task, messages, turn) {
   for (;;) {
@@ -56,20 +59,21 @@ serve({
   create: conversation(async (task, messages) => {
     const chat = completions(task);
     const whole = (request) => chat.create(request);
-    const streamed = (request) => chat.stream(request).finalChatCompletion();
+    const streamed = (request) => chat.stream(request, limited(task)).finalChatCompletion();
     return (await loop(task, messages, task.stream ? streamed : whole)).content;
   }),
 
   parse: conversation(async (task, messages) => {
     const chat = completions(task);
     const whole = (request) => chat.parse({ ...request, response_format });
-    const streamed = (request) => chat.stream({ ...request, response_format }).finalChatCompletion();
+    const streamed = (request) => chat.stream({ ...request, response_format }, limited(task)).finalChatCompletion();
     return (await loop(task, messages, task.stream ? streamed : whole)).parsed.summary;
   }),
 
   run_tools: conversation(async (task, messages) => {
     const { model, mcp, stream } = task;
-    const runner = completions(task).runTools({ model, messages, tools: [runnable(task)], mcp, stream });
+    const request = { model, messages, tools: [runnable(task)], mcp, stream };
+    const runner = completions(task).runTools(request, stream ? limited(task) : {});
     const text = await runner.finalContent();
     messages.splice(0, messages.length, ...runner.messages);
     return text;

@@ -8,7 +8,7 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use mcp_layer::McpLayer;
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tower::{Layer, ServiceExt};
 
 use super::{
@@ -22,6 +22,9 @@ use crate::support::{counting::Counting, dice::Dice, events::assembled};
 /// A request is tried so often with failures; then it is to succeed.
 const HARD_TRIES: u64 = 4;
 
+/// After this time a connection is known to be lost; nobody reads from it since a repeat was sent.
+const LOST: Duration = Duration::from_secs(3);
+
 pub struct Client {
     name: &'static str,
     replicas: [McpLayer; 2],
@@ -34,6 +37,7 @@ pub struct Client {
     groups: usize,
     pub hang_ups: usize,
     pub requests: usize,
+    began: Instant,
     /// What it did, for whoever looks for a fault.
     pub script: String,
 }
@@ -88,7 +92,8 @@ impl Reply {
 
 enum Ended {
     Answered(Reply),
-    Failed(StatusCode),
+    /// With what was said.
+    Failed(StatusCode, String),
     HungUp,
 }
 
@@ -114,6 +119,7 @@ impl Client {
             groups: 0,
             hang_ups: 0,
             requests: 0,
+            began: Instant::now(),
             script: String::new(),
         }
     }
@@ -133,7 +139,8 @@ impl Client {
     }
 
     fn log(&mut self, line: std::fmt::Arguments<'_>) {
-        writeln!(self.script, "{}: {line}", self.name).unwrap();
+        let at = self.began.elapsed().as_secs_f32();
+        writeln!(self.script, "{} {at:6.2}: {line}", self.name).unwrap();
     }
 
     fn fault(&self, fault: impl Into<String>) {
@@ -221,7 +228,9 @@ impl Client {
             return false;
         };
         match wanted.repeats {
-            Repeats::WithKey if self.dice.roll(3) == 0 => self.ask_for(&wanted, &reply).await,
+            Repeats::WithKey if wanted.with_mcp && self.dice.roll(3) == 0 => {
+                self.ask_for(&wanted, &reply).await
+            }
             Repeats::Plainly | Repeats::WithCount if self.dice.roll(6) == 0 => {
                 // Another answer to the same question.
                 self.anew(&mut wanted);
@@ -244,7 +253,9 @@ impl Client {
         match self.send(wanted, 99).await {
             Ended::Answered(again) if again.is_same(reply) => {}
             Ended::Answered(again) => self.fault(format!("{again:?}\n  and before {reply:?}")),
-            Ended::Failed(status) => self.fault(format!("{} again: {status}", wanted.group)),
+            Ended::Failed(status, said) => {
+                self.fault(format!("{} again: {status} {said}", wanted.group));
+            }
             Ended::HungUp => {}
         }
         if self.asks(wanted).len() > asked {
@@ -317,7 +328,7 @@ impl Client {
             }
             match ended {
                 Ended::Answered(reply) => return Some(reply),
-                Ended::Failed(status) => self.blame(wanted, status),
+                Ended::Failed(status, said) => self.blame(wanted, status, &said),
                 Ended::HungUp if self.dice.roll(5) == 0 => return None,
                 Ended::HungUp => {}
             }
@@ -371,6 +382,7 @@ impl Client {
             biased;
             ended = &mut second => Some(ended),
             () = events.pass(many) => None,
+            () = sleep(LOST) => None,
         };
         drop(first);
         self.close(wanted, *attempt - 2);
@@ -407,7 +419,7 @@ impl Client {
         let (name, other) = (self.name, if self.name == "A" { ".B." } else { ".A." });
         async move {
             let Ok(response) = service.oneshot(request).await else {
-                return Ended::Failed(StatusCode::BAD_GATEWAY);
+                return Ended::Failed(StatusCode::BAD_GATEWAY, String::new());
             };
             let (head, mut body) = response.into_parts();
             let mut bytes = Vec::new();
@@ -415,7 +427,7 @@ impl Client {
                 events.happened();
                 match frame {
                     Ok(frame) => bytes.extend(frame.into_data().unwrap_or_default()),
-                    Err(_) => return Ended::Failed(StatusCode::BAD_GATEWAY),
+                    Err(_) => return Ended::Failed(StatusCode::BAD_GATEWAY, String::new()),
                 }
             }
             let text = String::from_utf8_lossy(&bytes);
@@ -442,8 +454,8 @@ impl Client {
     }
 
     /// A failure that is to be had: after tools have run, none that clients repeat by themselves.
-    fn blame(&mut self, wanted: &Wanted, status: StatusCode) {
-        self.log(format_args!("{} failed: {status}", wanted.group));
+    fn blame(&mut self, wanted: &Wanted, status: StatusCode, said: &str) {
+        self.log(format_args!("{} failed: {status} {said}", wanted.group));
         let history = expected(&self.items).len();
         let asks = self.asks(wanted);
         let has_run = asks.last().is_some_and(|ask| ask.view.len() > history);
@@ -451,7 +463,7 @@ impl Client {
         let is_known = is_told || status == 429 || status.is_server_error() || status == 200;
         if !is_known || has_run && !is_told {
             self.fault(format!(
-                "{} failed with {status} (tools have run: {has_run})",
+                "{} failed with {status} (tools have run: {has_run}): {said}",
                 wanted.group
             ));
         }
@@ -536,7 +548,8 @@ fn read(status: StatusCode, body: &[u8], stream: bool) -> Ended {
     if stream {
         let told = assembled(body);
         if !told.errors.is_empty() || !told.is_done {
-            return Ended::Failed(status);
+            let said = String::from_utf8_lossy(body).into_owned();
+            return Ended::Failed(status, said);
         }
         return Ended::Answered(Reply {
             content: Some(told.content),
@@ -544,10 +557,11 @@ fn read(status: StatusCode, body: &[u8], stream: bool) -> Ended {
             finish_reason: told.finish_reasons.concat(),
         });
     }
+    let said = String::from_utf8_lossy(body);
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     let choice = &body["choices"][0];
     if status != 200 || choice.is_null() {
-        return Ended::Failed(status);
+        return Ended::Failed(status, said.into_owned());
     }
     let calls = choice["message"]["tool_calls"]
         .as_array()

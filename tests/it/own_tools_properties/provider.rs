@@ -108,9 +108,14 @@ impl Provider {
             .iter()
             .map(|m| m.get().to_owned())
             .collect();
+        let with_ours = question
+            .tools
+            .iter()
+            .any(|tool| tool["function"]["name"] == "s__write");
         let (pause, failure) = {
             let mut state = self.state();
-            if headers.contains_key("idempotency-key") {
+            // What passes without `mcp` keeps its headers.
+            if with_ours && headers.contains_key("idempotency-key") {
                 state.faults.push(format!("{attempt}: a key went upstream"));
             }
             if state.closed.contains(&attempt) {
@@ -139,10 +144,6 @@ impl Provider {
             .epochs
             .get(&(caller.clone(), mark.clone()))
             .copied();
-        let with_ours = question
-            .tools
-            .iter()
-            .any(|tool| tool["function"]["name"] == "s__write");
         let say = plan::say(
             self.case,
             &Place {
