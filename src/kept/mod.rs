@@ -34,8 +34,8 @@ mod turn;
 
 pub(crate) use self::{
     handed_back::handed_back,
-    history::History,
-    id::{CallIds, new_record},
+    history::{History, may_have_id},
+    id::{CallIds, PLACES, new_record},
     journal::{Journal, KeptAnswer, OpenBatch, OpenCall},
     output::{Answers, Part, Restored},
     tail::Tail,
