@@ -200,11 +200,7 @@ pub(crate) async fn run(
         }
     };
     // They are about this request, and not about its turns.
-    let repeats = match options.enabled {
-        true => RepeatHeaders::take(upstream.headers_mut()),
-        false => Ok(RepeatHeaders::default()),
-    };
-    let repeats = match repeats {
+    let repeats = match RepeatHeaders::take(upstream.headers_mut()) {
         Ok(repeats) => repeats,
         Err(refusal) => return Ok(refuse(&request, &refusal)),
     };
