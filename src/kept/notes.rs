@@ -69,7 +69,10 @@ mod tests {
         let text = |letter| match letter {
             'a' => r#"{"role":"assistant","content":"x"}"#.to_owned(),
             's' => r#"{"role":"tool","content":"s"}"#.to_owned(),
-            long => format!(r#"{{"role":"tool","content":"{}"}}"#, long.to_string().repeat(500)),
+            long => format!(
+                r#"{{"role":"tool","content":"{}"}}"#,
+                long.to_string().repeat(500)
+            ),
         };
         let mut messages: Vec<Bytes> = letters.chars().map(|l| text(l).into()).collect();
         let sent = messages.clone();

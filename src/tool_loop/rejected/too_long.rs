@@ -105,13 +105,18 @@ fn has(words: &[Word], row: &[&str]) -> bool {
     let [first, rest @ ..] = row else {
         return true;
     };
-    let begins = words.iter().enumerate().filter(|(_, word)| word.text == *first);
+    let begins = words
+        .iter()
+        .enumerate()
+        .filter(|(_, word)| word.text == *first);
     begins.into_iter().any(|(place, _)| {
         let mut place = Some(place);
         for next in rest {
             place = place.and_then(|place| {
                 let near = words.iter().enumerate().skip(place + 1).take(BETWEEN + 1);
-                near.into_iter().find(|(_, word)| word.text == *next).map(|(place, _)| place)
+                near.into_iter()
+                    .find(|(_, word)| word.text == *next)
+                    .map(|(place, _)| place)
             });
         }
         place.is_some()
