@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use crate::support::{
     framework::{Framework, results, strict, turn},
     gateway::Gateway,
-    model::Answer,
 };
 
 fn echo(text: &str) -> (&'static str, Value) {
@@ -18,37 +17,29 @@ fn lookup(what: &str) -> (&'static str, Value) {
     ("lookup", json!({"what": what}))
 }
 
-/// So many conversations at once, each of which is at its own mixed turn before any goes on.
+/// So many conversations at once, none of which goes on before all are at the same turn.
 async fn at_once(conversations: usize, calls: usize) {
-    let mixed = || {
-        let ours = (0..calls).map(|n| echo(&format!("waits {n}")));
-        turn(false, "", &[lookup("x")].into_iter().chain(ours).collect::<Vec<_>>())
-    };
-    let repeated = |answer: &dyn Fn() -> Answer| (0..conversations).map(|_| answer()).collect();
-    let script: [Vec<Answer>; 3] = [
-        repeated(&|| turn(false, "", &[echo("before")])),
-        repeated(&mixed),
-        repeated(&|| turn(false, "done", &[])),
-    ];
     let gateway = Gateway::new([]).await;
-    let [before, mixed, done] = script;
-    let run = async |script: Vec<Answer>, all: &mut Vec<Framework>| {
-        gateway.model.add(script);
-        let asked = all.iter().map(|framework| framework.ask(&gateway));
-        let told = join_all(asked).await;
+    let mut all = vec![Framework::new(false); conversations];
+    let ours = (0..calls).map(|n| echo(&format!("waits {n}")));
+    let mixed: Vec<_> = [lookup("x")].into_iter().chain(ours).collect();
+    for (text, tools) in [("", &mixed[..]), ("", &mixed), ("done", &[])] {
+        gateway
+            .model
+            .add((0..conversations).map(|_| turn(false, text, tools)));
+        let told = join_all(all.iter().map(|framework| framework.ask(&gateway))).await;
         for (framework, (reply, message)) in all.iter_mut().zip(told) {
-            assert_eq!(reply.receipt().get("messages"), None, "none goes back whole");
-            assert_eq!(reply.receipt().get("history"), None, "none is lost");
+            let receipt = reply.receipt();
+            assert_eq!(receipt.get("messages"), None, "none goes back whole");
+            assert_eq!(receipt.get("history"), None, "none is lost");
             let calls = framework.add(&message);
             framework.answer(&calls);
         }
-    };
-    let mut all = vec![Framework::new(false); conversations];
-    run(before.into_iter().chain(mixed).collect(), &mut all).await;
-    assert_eq!(gateway.server.calls(), conversations);
-    run(done, &mut all).await;
-    assert_eq!(gateway.server.calls(), conversations * (1 + calls));
-    strict(&gateway.model.asked());
+    }
+    assert_eq!(gateway.server.calls(), conversations * 2 * calls);
+    for asked in &strict(&gateway.model.asked())[2 * conversations..] {
+        assert_eq!(results(asked).len(), 2 * (1 + calls));
+    }
 }
 
 #[tokio::test]
@@ -64,14 +55,14 @@ async fn so_do_ten_with_sixteen_calls_each() {
 #[tokio::test]
 async fn a_result_larger_than_there_is_room_for_is_whole_once_and_then_a_note() {
     for stream in [false, true] {
-        let large = "x".repeat(100 << 10);
+        let big = |bytes| ("s__big", json!({"bytes": bytes}));
         let script = [
-            turn(stream, "", &[lookup("x"), echo(&large), echo("small")]),
+            turn(stream, "", &[lookup("x"), big(100 << 10), big(10)]),
             turn(stream, "", &[lookup("y")]),
             turn(stream, "done", &[]),
         ];
-        // A project has an eighth of it.
-        let exchanges = MemoryExchanges::with_bytes(8 * (180 << 10));
+        // A project has an eighth of it: what two calls reserve, and some more.
+        let exchanges = MemoryExchanges::with_bytes(8 * (80 << 10));
         let gateway = Gateway::new(script).await;
         let gateway = gateway.layered(|layer| layer.with_exchanges(exchanges));
         let mut framework = Framework::new(stream);
@@ -81,9 +72,13 @@ async fn a_result_larger_than_there_is_room_for_is_whole_once_and_then_a_note() 
         let [_, first, later] = &asked[..] else {
             panic!("{}", asked.len())
         };
-        assert_eq!(results(first)[1], large);
-        let told = results(later);
-        assert!(told[1].contains("left out") && told[1].len() < 200, "{}", told[1]);
-        assert_eq!(told[2], "small");
+        let (first, later) = (results(first), results(later));
+        assert!(first[1].len() >= 100 << 10);
+        assert!(
+            later[1].contains("left out") && later[1].len() < 200,
+            "{}",
+            later[1]
+        );
+        assert_eq!(later[2], first[2]);
     }
 }
