@@ -93,7 +93,7 @@ impl History {
 }
 
 /// Returns `false` if there is certainly no id of ours in it.
-pub(super) fn may_have_id(message: &[u8]) -> bool {
+pub(crate) fn may_have_id(message: &[u8]) -> bool {
     static ID: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("\"mcp_"));
     ID.find(message).is_some()
 }

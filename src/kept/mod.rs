@@ -35,8 +35,8 @@ mod turn;
 
 pub(crate) use self::{
     handed_back::handed_back,
-    history::History,
-    id::{CallIds, new_record},
+    history::{History, may_have_id},
+    id::{CallIds, PLACES, new_record},
     journal::{Journal, KeptAnswer, OpenBatch, OpenCall},
     notes::note_old_results,
     output::{Answers, Part, Restored},

@@ -38,7 +38,7 @@ struct Opened {
 impl Exchange {
     /// Takes up the figures of an equal request that ended before its answer; returns the turns that
     /// were executed for it.
-    pub(super) fn go_on(&mut self) -> Vec<Bytes> {
+    pub(super) fn take_up(&mut self) -> Vec<Bytes> {
         let journal = self.journal.as_mut();
         let Some(done) = journal.and_then(|journal| journal.take_done()) else {
             return Vec::new();
@@ -102,6 +102,27 @@ impl Exchange {
         };
         self.keeper
             .restored(exchanges, whole.kept, whole.versions, last, sent);
+        self.run_all_open(&mut messages, parts, resumes).await?;
+        if let Some((turn, behind)) = resumed {
+            messages.truncate(messages.len() - behind);
+            messages.extend(self.run_resumed(&turn, &mut done).await?);
+        }
+        let untouched = untouched.min(messages.len());
+        let tools = self.catalog.definitions();
+        self.conversation = Conversation::restored(&self.request, &tools, untouched);
+        self.conversation.extend(messages.split_off(untouched));
+        self.append(done);
+        self.park_sessions();
+        Ok(())
+    }
+
+    /// Adds what was restored to `messages`, and runs all that is open in it: one round.
+    async fn run_all_open(
+        &mut self,
+        messages: &mut Vec<Bytes>,
+        parts: Vec<Part>,
+        resumes: bool,
+    ) -> Result<(), Refusal> {
         let all = parts.len();
         let (mut results, mut all_kept) = (Vec::new(), true);
         for (place, part) in parts.into_iter().enumerate() {
@@ -111,7 +132,7 @@ impl Exchange {
                     let approves = resumes && place + 1 == all;
                     let opened = self.run_open(&answers, approves).await?;
                     all_kept &= opened.is_kept;
-                    restore::add_answers(&mut messages, answers, opened.texts);
+                    restore::add_answers(messages, answers, opened.texts);
                     results.extend(opened.ran);
                 }
             }
@@ -124,16 +145,6 @@ impl Exchange {
                 self.receipt.kept(false);
             }
         }
-        if let Some((turn, behind)) = resumed {
-            messages.truncate(messages.len() - behind);
-            messages.extend(self.run_resumed(&turn, &mut done).await?);
-        }
-        let untouched = untouched.min(messages.len());
-        let tools = self.catalog.definitions();
-        self.conversation = Conversation::restored(&self.request, &tools, untouched);
-        self.conversation.extend(messages.split_off(untouched));
-        self.append(done);
-        self.park_sessions();
         Ok(())
     }
 

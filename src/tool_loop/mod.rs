@@ -1,25 +1,26 @@
 //! The tool loop, told from top to bottom.
 //!
 //! ```text
-//!   request ──▶ restore ──▶ options ──▶ repeat ──▶ resolve ──▶ conflicts ──▶ continued
-//!               (history)   (mcp: {…})  (claimed   (servers,   (with the     (open calls run)
-//!                                        once)      tools)      caller's)       │
-//!                                          │                                    │
-//!                                          │    ┌───────────────────────────────┘
-//!                              an answer   │    ▼
-//!                              is there    │  turns: ask the model (upstream) ◀───┐
-//!                                          │    │                                 │
-//!                                          │  claim: whose calls are these?       │
-//!                                          │    │                                 │
-//!                                          │  limits: may the loop go on?         │
-//!                                          │    │                                 │
-//!                    stop: no calls, a call│    │  go on                          │
-//!                    of the caller's, ask  │    ├─────────▶ rounds: execute ──────┘
-//!                    first, rounds, time   │    ▼           (journal, before and after)
-//!                                          │  ends: hand_back
-//!                                          │    │   (in part; the rest is kept)
-//!                                          ▼    ▼
-//!                                  reply, caller_stream
+//!   request ──▶ restore ──▶ options ──▶ repeat ──▶ resolve ──▶ conflicts ──▶ continued ──┐
+//!               (history)   (mcp: {…})  (claimed   (servers,   (with the     (open calls │
+//!                                        once)      tools)      caller's)     run)       │
+//!                                          │                                             │
+//!                                          │      ┌──────────────────────────────────────┘
+//!                                          │      ▼
+//!                                          │    turns: ask the model (upstream) ◀───┐
+//!                                          │      │                                 │
+//!                                          │    claim: whose calls are these?       │
+//!                                          │      │                                 │
+//!                                          │    limits: may the loop go on?         │
+//!                          there is an     │      │  go on                          │
+//!                          answer already  │      ├──────────▶ rounds: execute ─────┘
+//!                                          │      │            (journal, before and after)
+//!                                          │      │  stop: no calls, a call of the
+//!                                          │      │  caller's, ask first, rounds, time
+//!                                          │      ▼
+//!                                          │    ends: hand_back (in part; the rest is kept)
+//!                                          ▼      ▼
+//!                                    reply, caller_stream
 //! ```
 //!
 //! Where rounds or time are used up, the model is asked once more, for an answer (`unfinished`).
@@ -184,12 +185,13 @@ pub(crate) async fn run(
         return Ok(refused(&refusal));
     };
     let project = caller.project.clone().unwrap_or_default();
+    let refuse = |request: &ChatRequest, refusal: &Refusal| {
+        Record::begin(&gateway, &project, request, []).refuse(refusal);
+        refused(refusal)
+    };
     let options = match options {
         Ok(options) => options,
-        Err(refusal) => {
-            Record::begin(&gateway, &project, &request, []).refuse(&refusal);
-            return Ok(refused(&refusal));
-        }
+        Err(refusal) => return Ok(refuse(&request, &refusal)),
     };
     let options = match options.enabled {
         true => options,
@@ -206,10 +208,7 @@ pub(crate) async fn run(
     };
     let repeats = match repeats {
         Ok(repeats) => repeats,
-        Err(refusal) => {
-            Record::begin(&gateway, &project, &request, []).refuse(&refusal);
-            return Ok(refused(&refusal));
-        }
+        Err(refusal) => return Ok(refuse(&request, &refusal)),
     };
     let servers = options.servers.iter().map(|(_, name)| &**name);
     let record = Record::begin(&gateway, &project, &request, servers);
@@ -415,7 +414,7 @@ impl Exchange {
             streamed: None,
             known: Vec::new(),
         });
-        let done = exchange.go_on();
+        let done = exchange.take_up();
         match history {
             Some(history) => Box::pin(exchange.restore(history, options.resume, done)).await?,
             None if options.resume => Box::pin(exchange.resume(done)).await?,
