@@ -5,15 +5,13 @@ use http::StatusCode;
 use super::said::{Said, Word};
 
 /// The codes of such a rejection; some gateways have them in a text.
-const CODES: [&str; 4] = [
+const CODES: [&str; 3] = [
     // OpenAI, Azure, Groq (chathub-dev/chathub#126, thepersonalaicompany/amurex-backend#51).
     "context_length_exceeded",
     // llama.cpp (ggml-org/llama.cpp#15780).
     "exceed_context_size_error",
     // GitHub Copilot (microsoft/copilot-intellij-feedback#94).
     "model_max_prompt_tokens_exceeded",
-    // What some relays make of all of these.
-    "context_window_exceeded",
 ];
 
 /// The most other words between two of a row.
