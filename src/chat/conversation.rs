@@ -149,6 +149,12 @@ impl Conversation {
         messages.into_iter().for_each(|message| self.push(message));
     }
 
+    /// The messages that were appended, to be replaced.
+    pub(crate) fn appended_mut(&mut self) -> impl Iterator<Item = &mut Bytes> {
+        let appended = self.appended.iter_mut();
+        appended.filter(|text| &text[..] != b",")
+    }
+
     /// The body of the next turn. `tools_ran` relaxes a `tool_choice` that would otherwise never
     /// end.
     pub(crate) fn turn(&self, tools_ran: bool) -> Vec<Bytes> {

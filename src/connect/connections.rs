@@ -22,7 +22,8 @@ use crate::{
     mcp::{CallToolResult, ServerLimits},
     offer::{Form, Offered, Offers},
     outbound::Outbound,
-    registry::Server,
+    project::Project,
+    registry::{ExchangeId, Server},
     schema_dialect::SchemaDialect,
 };
 #[cfg(feature = "admin")]
@@ -222,6 +223,26 @@ impl Connections {
     /// Creates the set of sessions of a new exchange.
     pub(crate) fn exchange(&self) -> ExchangeSessions {
         self.shared.pool.exchange()
+    }
+
+    /// The sessions of an exchange that goes on from one of these records: those that were left
+    /// there, if any were.
+    pub(crate) fn going_on(
+        &self,
+        records: impl IntoIterator<Item = ExchangeId>,
+    ) -> Arc<ExchangeSessions> {
+        let parked = self.shared.pool.parked.find(records);
+        parked.unwrap_or_else(|| Arc::new(self.exchange()))
+    }
+
+    /// Leaves sessions for the requests that go on from this record.
+    pub(crate) fn park(
+        &self,
+        project: &Project,
+        record: ExchangeId,
+        sessions: &Arc<ExchangeSessions>,
+    ) {
+        self.shared.pool.parked.park(project, record, sessions);
     }
 
     /// All tools of `server`, and those that it offers: at least one.

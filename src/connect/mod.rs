@@ -25,6 +25,7 @@ mod health;
 mod key;
 mod lists;
 mod log;
+mod parked;
 mod peer;
 mod peers;
 mod pool;

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use super::{
     access::Access,
     key::Holder,
+    parked::Parked,
     peer::Peer,
     peers::{IDLE, Peers},
     rate::Rates,
@@ -45,6 +46,8 @@ pub(super) struct Pool {
     pub(super) limits: ServerLimits,
     servers: Cache<(Arc<str>, ServerId), Arc<Peers>>,
     rates: Rates,
+    /// Sessions of exchanges that wait for their callers.
+    pub(super) parked: Arc<Parked>,
     closer: SessionCloser,
 }
 
@@ -53,6 +56,7 @@ impl Pool {
         Self {
             closer: SessionCloser::new(outbound.workers().clone()),
             rates: Rates::new(&limits),
+            parked: Arc::default(),
             servers: Cache::builder()
                 .max_capacity(SERVERS)
                 .time_to_idle(IDLE)
@@ -131,7 +135,8 @@ impl Pool {
     /// Ends all sessions, all at once.
     pub(super) async fn close(&self) {
         let servers = self.servers.iter();
-        let sessions: Vec<_> = servers.flat_map(|(_, peers)| peers.sessions()).collect();
+        let sessions = servers.flat_map(|(_, peers)| peers.sessions());
+        let sessions: Vec<_> = sessions.chain(self.parked.take_all()).collect();
         let all = join_all(sessions.iter().map(|session| session.close()));
         let all = async {
             all.await;

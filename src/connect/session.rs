@@ -143,7 +143,8 @@ impl SessionCloser {
     }
 }
 
-/// The sessions of one exchange. They end when it is dropped, whatever the reason.
+/// The sessions of one exchange, and of those that go on from it. They end when it is dropped,
+/// whatever the reason.
 pub(crate) struct ExchangeSessions {
     open: Mutex<HashMap<PeerKey, Arc<Session>>>,
     closer: SessionCloser,
@@ -164,6 +165,17 @@ impl ExchangeSessions {
             .entry(of)
             .or_insert_with(|| Arc::new(open()))
             .clone()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        let sessions = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.is_empty()
+    }
+
+    /// Takes all sessions out, to be ended.
+    pub(super) fn take(&self) -> Vec<Arc<Session>> {
+        let mut sessions = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.drain().map(|(_, session)| session).collect()
     }
 }
 

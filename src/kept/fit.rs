@@ -20,11 +20,30 @@ impl KeptTurn {
     /// Cuts the oldest results until it takes at most `bytes`: first images and the like, then texts.
     /// Where that is not enough the oldest tails go. The turn itself stays as it was said.
     pub(crate) fn fit(&mut self, bytes: usize) {
+        let mut size = self.cut(bytes);
+        let is_too_much = |tail: &&Tail| {
+            let is_too_much = size > bytes;
+            size -= tail.size();
+            is_too_much
+        };
+        let gone = self.tails.iter().take_while(is_too_much).count();
+        self.tails.drain(..gone);
+    }
+
+    /// Cuts results until it takes at most half of what it did; returns `false` if there are none
+    /// left.
+    pub(crate) fn shrink(&mut self) -> bool {
+        let size = self.size();
+        self.cut(size / 2) < size
+    }
+
+    /// Cuts the oldest results until it takes at most `bytes`; returns what it takes.
+    fn cut(&mut self, bytes: usize) -> usize {
         let mut size = self.size();
         for cut in [without_media, without_result] {
             for message in self.results() {
                 if size <= bytes {
-                    return;
+                    return size;
                 }
                 if let Some(smaller) = cut(message).filter(|smaller| smaller.len() < message.len())
                 {
@@ -33,13 +52,7 @@ impl KeptTurn {
                 }
             }
         }
-        let is_too_much = |tail: &&Tail| {
-            let is_too_much = size > bytes;
-            size -= tail.size();
-            is_too_much
-        };
-        let gone = self.tails.iter().take_while(is_too_much).count();
-        self.tails.drain(..gone);
+        size
     }
 
     /// The messages that may be results, the oldest first.
@@ -73,7 +86,7 @@ fn without_media(message: &Bytes) -> Option<Bytes> {
 }
 
 /// A tool message with a note as its result; `None` if it is none.
-fn without_result(message: &Bytes) -> Option<Bytes> {
+pub(super) fn without_result(message: &Bytes) -> Option<Bytes> {
     let object = read(message)?;
     let is_result = object.string("role")? == "tool";
     let note = quoted(RESULT);

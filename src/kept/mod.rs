@@ -21,6 +21,7 @@ mod heard;
 mod history;
 mod id;
 mod journal;
+mod notes;
 mod output;
 mod restore;
 mod said;
@@ -37,6 +38,7 @@ pub(crate) use self::{
     history::{History, may_have_id},
     id::{CallIds, PLACES, new_record},
     journal::{Journal, KeptAnswer, OpenBatch, OpenCall},
+    notes::note_old_results,
     output::{Answers, Part, Restored},
     tail::Tail,
     turn::{KeptCall, KeptTurn},

@@ -15,8 +15,10 @@ use super::error::Error;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ShareSession {
-    /// The calls of one exchange; the session ends with it. Each exchange that calls the server
-    /// costs it a handshake.
+    /// The calls of one exchange, and of those that go on from it with the answers to calls of the
+    /// caller's own. The session ends ten minutes after the last of these, or else with the
+    /// exchange. It is this process's: at another replica they get a new one. Each exchange that
+    /// begins anew and calls the server costs it a handshake.
     Exchange,
     /// The exchanges of one caller: the same project and API key (a [`CallerId`](crate::CallerId),
     /// or else the `Authorization`), the same `x-mcp-…` headers, and the same `user` or

@@ -112,6 +112,7 @@ impl Exchange {
         self.conversation = Conversation::restored(&self.request, &tools, untouched);
         self.conversation.extend(messages.split_off(untouched));
         self.append(done);
+        self.park_sessions();
         Ok(())
     }
 
@@ -167,9 +168,9 @@ impl Exchange {
         let owners = claim::owners(&calls, &catalog, &self.request.tools);
         let begin = places.iter().copied().zip(owners.iter().map(may_run_again));
         let begin: Vec<_> = begin.collect();
-        let result_bytes = self.gateway.settings.limits.result_bytes;
+        let limits = &self.gateway.settings.limits;
         let ends = self.budget.deadline();
-        let begun = self.keeper.begins(record, &begin, result_bytes, ends).await;
+        let begun = self.keeper.begins(record, &begin, limits, ends).await;
         let (lease, journal) = begun.ok_or_else(|| exchanges::unavailable(NotKept))?;
         // Another request may have answered some of them since.
         let known = places

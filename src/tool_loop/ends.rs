@@ -25,6 +25,7 @@ impl Exchange {
         // One at the end of the rounds is an answer, too.
         let is_answer = reason == StoppedBy::Final || shown.is_some() && owners.is_empty();
         let handed_back = self.keep(turn, owners, is_answer).await;
+        self.park_sessions();
         let mut closing = match is_answer {
             true => self.receipt.closing(reason),
             false => self.receipt.handed_back(reason),

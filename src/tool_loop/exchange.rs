@@ -29,7 +29,7 @@ pub(super) struct Exchange {
     pub(super) project: Project,
     pub(super) caller: Arc<Caller>,
     pub(super) catalog: Arc<Catalog>,
-    /// Sessions that end with the exchange.
+    /// Sessions that end with the exchange, and with those that go on from it.
     pub(super) sessions: Arc<ExchangeSessions>,
     pub(super) conversation: Conversation,
     pub(super) budget: Budget,
@@ -61,6 +61,16 @@ pub(super) enum Stop {
     Inner(InnerError),
     /// This answer goes to the caller.
     Reply(Reply),
+}
+
+impl Exchange {
+    /// Leaves the sessions for those who go on from here.
+    pub(super) fn park_sessions(&self) {
+        if let Some(record) = self.keeper.last() {
+            let connections = &self.gateway.connections;
+            connections.park(&self.project, record, &self.sessions);
+        }
+    }
 }
 
 impl Stop {

@@ -104,7 +104,7 @@ impl Exchanges {
     }
 
     /// Keeps a turn, with room for so much more; returns the new version, or `None` where another
-    /// than `expected` is stored.
+    /// than `expected` is stored. Where there is not so much room its oldest results are cut.
     pub(crate) async fn put(
         &self,
         id: ExchangeId,
@@ -113,10 +113,16 @@ impl Exchanges {
         expected: Option<u64>,
     ) -> Result<Option<u64>, NotKept> {
         turn.fit(EXCHANGE_LEN);
-        let text = turn.to_text();
-        let room = EXCHANGE_LEN.min(text.len().saturating_add(more));
-        let record = ExchangeRecord::new(text).with_room(room);
-        in_time(self.store.put(&self.owner, id, record, expected)).await
+        loop {
+            let text = turn.to_text();
+            let room = EXCHANGE_LEN.min(text.len().saturating_add(more));
+            let record = ExchangeRecord::new(text).with_room(room);
+            let put = self.store.put(&self.owner, id, record, expected);
+            match within(PATIENCE, put).await {
+                Ok(Err(registry::Error::Full)) if turn.shrink() => {}
+                put => return done(put),
+            }
+        }
     }
 
     /// Reserves room under an id, before anything is there to be kept.
@@ -157,7 +163,11 @@ pub(crate) fn unavailable(NotKept: NotKept) -> Refusal {
 }
 
 async fn in_time<T>(call: impl Future<Output = Result<T, registry::Error>>) -> Result<T, NotKept> {
-    match within(PATIENCE, call).await {
+    done(within(PATIENCE, call).await)
+}
+
+fn done<T, E>(call: Result<Result<T, registry::Error>, E>) -> Result<T, NotKept> {
+    match call {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(registry::Error::Full)) => {
             tracing::warn!("there is no room to keep an exchange");

@@ -15,6 +15,7 @@ use super::{
     journal::{BatchJournal, turn_text},
     lease::{After, Lease},
     receipt::HandedBack,
+    room,
 };
 use crate::{
     caller::Caller,
@@ -22,6 +23,7 @@ use crate::{
     chat::{ToolCall, Turn},
     kept::{KeptCall, KeptTurn, PLACES, Tail, handed_back, new_record},
     registry::{EXCHANGE_LEN, ExchangeId, ToolPolicy},
+    settings::Limits,
 };
 
 /// How often a record is read and written again where others write it at the same time.
@@ -114,7 +116,7 @@ impl Keeper {
         if !self.has_to_keep {
             return true;
         }
-        let more = calls.saturating_mul(of.0.settings.limits.result_bytes);
+        let more = room::reserved(calls, &of.0.settings.limits);
         let bytes = self.executed.iter().map(Bytes::len).sum::<usize>() + more;
         let (id, expected) = self.next_record();
         let Some(exchanges) = self.exchanges(of).await else {
@@ -172,7 +174,7 @@ impl Keeper {
             tools: self.tools.clone(),
             ..KeptTurn::default()
         };
-        let open = (owners.len() - own).saturating_mul(of.0.settings.limits.result_bytes);
+        let open = room::reserved(owners.len() - own, &of.0.settings.limits);
         let (id, expected) = self.next_record();
         let exchanges = self.exchanges(of).await?;
         let ids = exchanges.ids().clone();
@@ -189,6 +191,7 @@ impl Keeper {
         }
         put?;
         self.room = None;
+        self.last = Some(record);
         Some(HandedBack {
             calls: list(record, false)?,
             delta: list(record, true)?,
@@ -202,7 +205,7 @@ impl Keeper {
         &mut self,
         record: ExchangeId,
         open: &[(usize, bool)],
-        result_bytes: usize,
+        limits: &Limits,
         ends: Instant,
     ) -> Option<(Lease, BatchJournal)> {
         let (exchanges, kept) = (self.exchanges.as_ref()?, self.kept.get_mut(&record)?);
@@ -217,9 +220,7 @@ impl Keeper {
             }
             let text = turn_text(begun.clone());
             // No more than was reserved when the turn was kept.
-            let more = open
-                .len()
-                .saturating_mul(result_bytes.saturating_sub(BEGUN));
+            let more = room::reserved(open.len(), limits).saturating_sub(open.len() * BEGUN);
             let room = EXCHANGE_LEN.min(text.len().saturating_add(more));
             let place = exchanges.place(record);
             let lease = Lease::take(place, Some(*version), text, room, After::Release).await;
@@ -279,6 +280,21 @@ impl Keeper {
             }
             None => true,
         }
+    }
+
+    /// The record that later requests have an id of.
+    pub(crate) fn last(&self) -> Option<ExchangeId> {
+        self.last
+    }
+
+    /// Returns `true` if the request's history was restored.
+    pub(crate) fn has_kept(&self) -> bool {
+        !self.kept.is_empty()
+    }
+
+    /// The messages that were kept for the request's history.
+    pub(crate) fn kept_messages(&self) -> impl Iterator<Item = &Bytes> {
+        self.kept.values().flat_map(KeptTurn::messages)
     }
 
     /// Gives up room that nothing needs any more.

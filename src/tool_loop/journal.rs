@@ -220,11 +220,15 @@ impl BatchJournal {
         }
     }
 
-    /// Without the results, nobody knows that the calls ran.
-    async fn write(&self) {
-        if let Some(text) = self.batch.text() {
+    /// Without the results, nobody knows that the calls ran: where there is no room for all of them,
+    /// the oldest are cut.
+    async fn write(&mut self) {
+        while let Some(text) = self.batch.text() {
             let room = text.len();
-            self.lease.put(text, room).await;
+            let is_stored = self.lease.put(text, room).await;
+            if is_stored || !self.lease.lacks_room().await || !self.batch.shrink() {
+                return;
+            }
         }
     }
 }
@@ -249,6 +253,14 @@ impl BatchRecord {
                     }
                 }
             }
+        }
+    }
+
+    /// Cuts results; returns `false` if there is none to cut.
+    fn shrink(&mut self) -> bool {
+        match self {
+            Self::Exchange(_) => false,
+            Self::Turn(turn, _) => turn.shrink(),
         }
     }
 

@@ -166,6 +166,12 @@ impl Lease {
         state.version.filter(|_| is_known)
     }
 
+    /// Returns `true` if there was no room for the last text.
+    pub(crate) async fn lacks_room(&self) -> bool {
+        let state = self.0.state.lock().await;
+        state.is_behind && state.tried.is_none() && !state.is_lost
+    }
+
     /// Keeps this until the record is let go.
     pub(crate) fn ends(&self, ends: Ends) {
         *self.0.ends.lock().unwrap_or_else(PoisonError::into_inner) = Some(ends);

@@ -66,8 +66,10 @@ mod resolve;
 mod restore;
 mod resume;
 mod retry;
+mod room;
 mod rounds;
 mod running;
+mod shortened;
 mod sink;
 mod taken;
 mod turns;
@@ -384,11 +386,13 @@ impl Exchange {
         let max_rounds = if loops { options.max_tool_rounds } else { 1 };
         let splits = loops && options.own_tools == OwnTools::Split && gateway.exchanges.is_some();
         let has_own = !request.tools.is_empty();
+        let records = history.iter().flat_map(|history| history.kept.keys());
+        let sessions = gateway.connections.going_on(records.copied());
         // Boxed, since futures are moved, and each has a copy of what it is given.
         let mut exchange = Box::new(Self {
             project,
             caller: Arc::new(caller),
-            sessions: Arc::new(gateway.connections.exchange()),
+            sessions,
             conversation: Conversation::new(&request, &catalog.definitions()),
             budget: Budget::new(&settings.limits, max_rounds, request.forbids_tools()),
             receipt: Receipt::new(options.receipt, max_rounds, &catalog),
@@ -421,8 +425,10 @@ impl Exchange {
         mut upstream: Upstream,
         delivery: &mut impl Delivery,
     ) -> Result<Reply, InnerError> {
-        if self.reads {
+        if self.reads || self.keeper.has_kept() {
             upstream.read_answers();
+        }
+        if self.reads {
             let model = self.request.model.as_deref();
             let rejected = self.gateway.remembered.of(upstream.path(), model);
             if !rejected.is_empty() {

@@ -84,7 +84,10 @@ impl Exchange {
         let is_late = self.is_late(delivery);
         let mut response = match self.asked(upstream, delivery).await? {
             Answered::Fully(response) => response,
-            Answered::Rejected(parts, read) => {
+            Answered::Rejected(mut parts, read) => {
+                if self.is_incomplete {
+                    parts.headers.insert(HISTORY, INCOMPLETE);
+                }
                 return Err(self.no_turn(parts, read, delivery));
             }
         };
@@ -123,8 +126,8 @@ impl Exchange {
         self.receipt.tools_ran() || delivery.has_begun()
     }
 
-    /// Asks the model, and once more without what its service rejects of the request, if that can be
-    /// left out. Both are one turn.
+    /// Asks the model, and once more without what its service rejects of the request, or without old
+    /// results where it is too long, if something can be left out. Both are one turn.
     async fn asked(
         &mut self,
         upstream: &mut Upstream,
@@ -132,14 +135,16 @@ impl Exchange {
     ) -> Result<Answered, Missed> {
         let turn = self.record.turn();
         let first = self.ask(upstream, delivery, &turn).await?;
-        if !(self.reads && rejected::may_name(first.status())) {
+        let may_omit = self.reads && rejected::may_name(first.status());
+        if !(may_omit || self.may_shorten(first.status())) {
             return Ok(Answered::Fully(first));
         }
         let (parts, body) = first.into_parts();
         let limit = self.gateway.settings.limits.body_bytes;
         let read = delivery.alive(body::read(body, limit, upstream.room()));
         let read = read.await;
-        if !self.omit_rejected(&parts, &read) {
+        let is_another = may_omit && self.omit_rejected(&parts, &read);
+        if !(is_another || self.shorten(&parts, &read)) {
             return Ok(Answered::Rejected(parts, read));
         }
         let second = self.ask(upstream, delivery, &turn).await?;

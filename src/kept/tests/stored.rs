@@ -112,3 +112,18 @@ fn what_has_no_results_to_cut_loses_its_oldest_tails() {
     assert!(turn.tails.is_empty());
     assert_eq!(turn.turn, said);
 }
+
+#[test]
+fn what_shrinks_loses_results_and_nothing_else() {
+    let last = bytes(r#"{"role":"assistant","content":"Done."}"#);
+    let long = json!({"role": "tool", "content": "x".repeat(1000)}).to_string();
+    let mut turn = kept(1);
+    turn.tails = vec![Tail::new(&[], executed(1, "x"), last).unwrap()];
+    turn.calls[1].result = Some(bytes(&long));
+    let tails = turn.tails.len();
+    let size = turn.size();
+    assert!(turn.shrink() && turn.size() < size - 800);
+    while turn.shrink() {}
+    assert_eq!(turn.tails.len(), tails);
+    assert!(KeptTurn::read(&turn.to_text()).is_some());
+}

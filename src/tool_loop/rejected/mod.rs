@@ -1,4 +1,5 @@
-//! The members that a rejection of the model's service names.
+//! Rejections of the model's service: the members that they name, and whether they say that the
+//! messages are too long.
 //!
 //! Services say in many ways that they do not take a member, but all of them name it: in `param`, in
 //! the `loc` of a validator, or in a sentence. A member counts only where one of these says that it
@@ -6,10 +7,12 @@
 //! repeats what a user or a tool said can at worst make one turn be asked again without it.
 
 mod said;
+mod too_long;
 
 use http::StatusCode;
 
 use self::said::{Said, Word};
+pub(crate) use self::too_long::{is_too_long, may_be_too_long};
 use crate::chat::{OPTIONAL, Omitted, Optional, Place};
 
 /// The longest rejection that is read.

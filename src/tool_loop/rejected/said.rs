@@ -11,6 +11,8 @@ pub(super) struct Said {
     pub(super) sentences: Vec<Vec<Word>>,
     /// The paths of members, from the request's top.
     pub(super) paths: Vec<Vec<String>>,
+    /// The codes and types of errors.
+    pub(super) codes: Vec<String>,
 }
 
 /// A word of a sentence.
@@ -46,6 +48,7 @@ impl Said {
                 for (name, value) in members {
                     match (&**name, value) {
                         ("param" | "field", Value::String(path)) => self.paths.push(steps(path)),
+                        ("code" | "type", Value::String(code)) => self.codes.push(code.clone()),
                         ("loc", Value::Array(path)) => self.paths.push(location(path)),
                         (
                             "error" | "errors" | "message" | "msg" | "detail" | "details"

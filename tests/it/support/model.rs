@@ -80,6 +80,11 @@ impl Model {
         }
     }
 
+    /// Adds answers to the end of the script.
+    pub fn add(&self, answers: impl IntoIterator<Item = Answer>) {
+        self.script.lock().unwrap().extend(answers);
+    }
+
     /// All requests so far.
     pub fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap().clone()
