@@ -34,7 +34,7 @@ mod turn;
 
 pub(crate) use self::{
     handed_back::handed_back,
-    history::History,
+    history::{History, may_have_id},
     id::{CallIds, new_record},
     journal::{Journal, KeptAnswer, OpenBatch, OpenCall},
     output::{Answers, Part, Restored},

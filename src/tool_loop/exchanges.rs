@@ -10,6 +10,7 @@ use super::{
     lease::{PAUSES, Place},
 };
 use crate::{
+    apart,
     caller::Caller,
     kept::{CallIds, KeptTurn},
     refusal::{Kind, Refusal},
@@ -79,7 +80,9 @@ impl Exchanges {
                 turn: KeptTurn::read(&stored.data)?,
             })
         };
-        Ok(found.into_iter().filter_map(read).collect())
+        let size = found.iter().map(|stored| stored.data.len()).sum();
+        let read = apart::read(size, move || found.into_iter().filter_map(read).collect());
+        read.await.ok_or(NotKept)
     }
 
     /// The same, once none of their calls runs any more.
@@ -89,9 +92,11 @@ impl Exchanges {
         ends: Instant,
     ) -> Result<Vec<Stored>, NotKept> {
         let [mut pause, longest] = PAUSES;
+        let mut found = self.get(ids).await?;
         loop {
-            let found = self.get(ids).await?;
-            if !found.iter().any(|stored| stored.is_leased) {
+            let leased = found.iter().filter(|stored| stored.is_leased);
+            let leased: Vec<_> = leased.map(|stored| stored.id).collect();
+            if leased.is_empty() {
                 return Ok(found);
             }
             if Instant::now() + pause > ends {
@@ -99,6 +104,10 @@ impl Exchanges {
             }
             sleep(pause).await;
             pause = longest.min(pause * 2);
+            // The others are not read again: a conversation can have many, and large ones.
+            let again = self.get(&leased).await?;
+            found.retain(|stored| !stored.is_leased);
+            found.extend(again);
         }
     }
 

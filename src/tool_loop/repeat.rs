@@ -213,7 +213,9 @@ impl Repeat {
             let journal = Journal::parse(&stored.data)?;
             Some((stored, journal))
         };
-        let found: Vec<_> = found.into_iter().filter_map(read).collect();
+        let size = found.iter().map(|stored| stored.data.len()).sum();
+        let read = apart::read(size, move || found.into_iter().filter_map(read).collect());
+        let found: Vec<_> = read.await?;
         Some(self.choose(found, awaited))
     }
 

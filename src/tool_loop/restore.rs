@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use memchr::memmem;
 
 use super::{
     exchanges::{Exchanges, unavailable},
@@ -15,13 +14,10 @@ use crate::{
     apart,
     caller::Caller,
     chat::{ChatRequest, ToolCall, tool_message},
-    kept::{Answers, History, KeptTurn, Part, Restored},
+    kept::{Answers, History, KeptTurn, Part, Restored, may_have_id},
     refusal::{Kind, Refusal},
     registry::ExchangeId,
 };
-
-/// The beginning of an id as it stands in JSON.
-const ID: &[u8] = b"\"mcp_";
 
 const NOT_APPROVED: &str = "not run: this call waits for an approval that was not given";
 
@@ -45,7 +41,7 @@ pub(crate) async fn whole(
     caller: &Caller,
     request: &ChatRequest,
 ) -> Result<Option<Whole>, Refusal> {
-    if memmem::find(request.messages_text(), ID).is_none() {
+    if !may_have_id(request.messages_text()) {
         return Ok(None);
     }
     let exchanges = Exchanges::of(gateway, caller).await.map_err(unavailable)?;
