@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{
-    said::{READ, read},
+    said::{READ, is_assistant, read},
     tail::Tail,
     turn::KeptTurn,
 };
@@ -78,10 +78,4 @@ fn without_result(message: &Bytes) -> Option<Bytes> {
     let is_result = object.string("role")? == "tool";
     let note = quoted(RESULT);
     is_result.then(|| object.edited(object.set(&[("content", &note)])).into())
-}
-
-fn is_assistant(message: &Object<'_>) -> bool {
-    message
-        .string("role")
-        .is_some_and(|role| role == "assistant")
 }

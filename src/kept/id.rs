@@ -43,7 +43,7 @@ impl CallIds {
     pub(crate) fn write(&self, record: ExchangeId, call: usize) -> String {
         let mut bytes = [0; 16];
         bytes[..12].copy_from_slice(&record.0);
-        bytes[12..].copy_from_slice(&self.tail(record, call).to_be_bytes());
+        bytes[12..].copy_from_slice(&self.place_and_tag(record, call).to_be_bytes());
         let mut rest = u128::from_be_bytes(bytes);
         let mut digits = [0; LENGTH];
         for digit in digits.iter_mut().rev() {
@@ -65,15 +65,14 @@ impl CallIds {
         });
         let bytes = number?.to_be_bytes();
         let [record @ .., a, b, c, d] = bytes;
-        let tail = u32::from_be_bytes([a, b, c, d]);
+        let end = u32::from_be_bytes([a, b, c, d]);
         let record = ExchangeId(record);
         // Below 128.
-        let call = (tail >> TAG) as usize;
-        (self.tail(record, call) == tail).then_some(CallId { record, call })
+        let call = (end >> TAG) as usize;
+        (self.place_and_tag(record, call) == end).then_some(CallId { record, call })
     }
 
-    /// The place and the tag.
-    fn tail(&self, record: ExchangeId, call: usize) -> u32 {
+    fn place_and_tag(&self, record: ExchangeId, call: usize) -> u32 {
         let hash = Keyed::with_key(&self.key, "call id").with(record.0);
         let [a, b, c, d, ..] = hash.with((call as u64).to_be_bytes()).finish();
         let place = (call % PLACES) as u32;

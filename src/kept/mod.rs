@@ -35,7 +35,7 @@ mod turn;
 pub(crate) use self::{
     handed_back::handed_back,
     history::{History, may_have_id},
-    id::{CallIds, new_record},
+    id::{CallIds, PLACES, new_record},
     journal::{Journal, KeptAnswer, OpenBatch, OpenCall},
     output::{Answers, Part, Restored},
     tail::Tail,

@@ -143,9 +143,12 @@ pub(super) fn streamed<'a>(messages: impl IntoIterator<Item = &'a Bytes>) -> Str
 fn assistant(message: &Bytes) -> Option<Object<'_>> {
     static ASSISTANT: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("\"assistant\""));
     ASSISTANT.find(message)?;
-    read(message).filter(|message| {
-        message
-            .string("role")
-            .is_some_and(|role| role == "assistant")
-    })
+    read(message).filter(is_assistant)
+}
+
+/// Returns `true` for a message of an assistant.
+pub(super) fn is_assistant(message: &Object<'_>) -> bool {
+    message
+        .string("role")
+        .is_some_and(|role| role == "assistant")
 }

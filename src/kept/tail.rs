@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{
     heard::Heard,
-    said::{answered, read, streamed},
+    said::{answered, is_assistant, read, streamed},
 };
 use crate::keyed::Digest;
 
@@ -60,10 +60,7 @@ pub(super) fn length(messages: &[Bytes]) -> usize {
 /// The message as one of an assistant: some upstreams leave its role out.
 fn with_role(message: Bytes) -> Option<Bytes> {
     let object = read(&message)?;
-    if object
-        .string("role")
-        .is_some_and(|role| role == "assistant")
-    {
+    if is_assistant(&object) {
         return Some(message);
     }
     Some(

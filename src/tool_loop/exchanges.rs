@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     gateway::Gateway,
-    lease::{PAUSES, Place},
+    lease::{PATIENCE, PAUSES, Place},
 };
 use crate::{
     apart,
@@ -17,10 +17,6 @@ use crate::{
     registry::{self, EXCHANGE_LEN, ExchangeId, ExchangeOwner, ExchangeRecord, ExchangeStore},
     within::within,
 };
-
-/// The time for one call of the store. A good one takes milliseconds, and a request makes one or
-/// two for each of its turns.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The time for which room is reserved, should nobody come back: longer than a request lasts.
 const RESERVED: Duration = Duration::from_secs(600);
@@ -52,15 +48,9 @@ impl Exchanges {
             return Ok(None);
         };
         let key = in_time(store.key()).await?;
-        let project = caller.project.clone().unwrap_or_default();
-        let owner = ExchangeOwner::new(
-            project.shared_organization(),
-            project.shared_name(),
-            caller.hashed(&key),
-        );
         Ok(Some(Self {
             store: store.clone(),
-            owner,
+            owner: owner_of(caller, &key),
             ids: CallIds::new(key),
         }))
     }
@@ -156,6 +146,16 @@ impl Exchanges {
         // Where that fails, it expires.
         let _ = in_time(self.store.remove(&self.owner, id, version)).await;
     }
+}
+
+/// The owner of what is kept for `caller`, with the key of the store.
+pub(crate) fn owner_of(caller: &Caller, key: &[u8; 32]) -> ExchangeOwner {
+    let project = caller.project.clone().unwrap_or_default();
+    ExchangeOwner::new(
+        project.shared_organization(),
+        project.shared_name(),
+        caller.hashed(key),
+    )
 }
 
 /// The refusal of a request whose history cannot be read at the moment: nothing has run, and the

@@ -20,12 +20,9 @@ use crate::{
     caller::Caller,
     catalog::Owner,
     chat::{ToolCall, Turn},
-    kept::{KeptCall, KeptTurn, Tail, handed_back, new_record},
+    kept::{KeptCall, KeptTurn, PLACES, Tail, handed_back, new_record},
     registry::{EXCHANGE_LEN, ExchangeId, ToolPolicy},
 };
-
-/// The most calls of a turn that goes back in part; an id says which of so many it is.
-const CALLS: usize = 128;
 
 /// How often a record is read and written again where others write it at the same time.
 const ATTEMPTS: usize = 3;
@@ -119,25 +116,28 @@ impl Keeper {
         }
         let more = calls.saturating_mul(of.0.settings.limits.result_bytes);
         let bytes = self.executed.iter().map(Bytes::len).sum::<usize>() + more;
-        let (id, expected) = match self.room {
-            Some((id, version)) => (id, Some(version)),
-            None => (new_record(), None),
-        };
+        let (id, expected) = self.next_record();
         let Some(exchanges) = self.exchanges(of).await else {
             return false;
         };
-        let put = exchanges.reserve(id, bytes, expected).await;
-        let reserved = match put {
+        let mut record = id;
+        let mut put = exchanges.reserve(id, bytes, expected).await;
+        if let Ok(None) = put {
             // It has expired, or had to make way.
-            Ok(None) => {
-                let id = new_record();
-                let put = exchanges.reserve(id, bytes, None).await;
-                put.ok().flatten().map(|version| (id, version))
-            }
-            put => put.ok().flatten().map(|version| (id, version)),
-        };
+            record = new_record();
+            put = exchanges.reserve(record, bytes, None).await;
+        }
+        let reserved = put.ok().flatten().map(|version| (record, version));
         self.room = reserved.or(self.room);
         reserved.is_some()
+    }
+
+    /// The record that is kept next, with its version if room is reserved under it.
+    fn next_record(&self) -> (ExchangeId, Option<u64>) {
+        match self.room {
+            Some((id, version)) => (id, Some(version)),
+            None => (new_record(), None),
+        }
     }
 
     /// Keeps a turn, if that is to go back in part; `None` if it goes back as it came.
@@ -153,7 +153,7 @@ impl Keeper {
         let is_needed = own < owners.len() || tools_ran;
         let is_split = asks_first || own > 0 && is_needed;
         // Nobody can go on from a turn that was cut short.
-        let is_whole = owners.len() <= CALLS && !turn.calls.iter().any(ToolCall::is_cut);
+        let is_whole = owners.len() <= PLACES && !turn.calls.iter().any(ToolCall::is_cut);
         if !(self.splits && is_split && is_whole) {
             return None;
         }
@@ -173,10 +173,7 @@ impl Keeper {
             ..KeptTurn::default()
         };
         let open = (owners.len() - own).saturating_mul(of.0.settings.limits.result_bytes);
-        let (id, expected) = match self.room {
-            Some((id, version)) => (id, Some(version)),
-            None => (new_record(), None),
-        };
+        let (id, expected) = self.next_record();
         let exchanges = self.exchanges(of).await?;
         let ids = exchanges.ids().clone();
         let goes = |place: usize| asks_first || owners.get(place).is_some_and(is_own);

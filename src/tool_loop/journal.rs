@@ -42,11 +42,11 @@ pub(crate) struct ExchangeJournal {
 /// Writes the results of a batch, also when the exchange is gone.
 pub(crate) struct BatchJournal {
     lease: Lease,
-    batch: Batch,
+    batch: BatchRecord,
 }
 
 /// The record that has the batch.
-enum Batch {
+enum BatchRecord {
     /// Of an exchange, for a repeat of its request.
     Exchange(Box<Journal>),
     /// A kept turn, whose calls at these places were open.
@@ -126,7 +126,7 @@ impl ExchangeJournal {
             return None;
         }
         let lease = self.lease.clone()?;
-        let batch = Batch::Exchange(Box::new(self.journal.clone()));
+        let batch = BatchRecord::Exchange(Box::new(self.journal.clone()));
         Some(BatchJournal { lease, batch })
     }
 
@@ -199,7 +199,7 @@ impl Drop for ExchangeJournal {
 impl BatchJournal {
     /// The journal of the open calls of a kept turn, whose record `lease` holds.
     pub(crate) fn of_turn(lease: Lease, turn: KeptTurn, open: Vec<usize>) -> Self {
-        let batch = Batch::Turn(Box::new(turn), open);
+        let batch = BatchRecord::Turn(Box::new(turn), open);
         Self { lease, batch }
     }
 
@@ -222,7 +222,7 @@ impl BatchJournal {
     }
 
     async fn forsaken(&mut self) {
-        if let Batch::Exchange(journal) = &mut self.batch {
+        if let BatchRecord::Exchange(journal) = &mut self.batch {
             journal.is_forsaken = true;
             self.write().await;
         }
@@ -237,7 +237,7 @@ impl BatchJournal {
     }
 }
 
-impl Batch {
+impl BatchRecord {
     /// Adds the results; a call without one has never begun, or changes nothing.
     fn end(&mut self, results: &[Option<CallResult>]) {
         match self {

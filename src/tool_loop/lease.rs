@@ -25,7 +25,8 @@ const LEASE: Duration = Duration::from_secs(5);
 /// The time between two renewals: one of them may fail.
 const RENEWAL: Duration = Duration::from_secs(2);
 
-/// The longest wait for the store: every batch waits for it, and a caller with it.
+/// The longest wait for the store: every batch waits for it, and a caller with it. A good one takes
+/// milliseconds.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The first pause between two looks at a record that somebody holds; doubled up to the second.
@@ -45,16 +46,14 @@ pub(crate) struct Place {
 
 /// A record under a lease; clones hold it together.
 #[derive(Clone)]
-pub(crate) struct Lease(Arc<Held>);
+pub(crate) struct Lease(Arc<Holding>);
 
-struct Held {
+struct Holding {
     place: Place,
     state: Mutex<State>,
     /// Whoever waits for it to be let go.
-    ends: Ending,
+    ends: sync::Mutex<Option<Ends>>,
 }
-
-type Ending = sync::Mutex<Option<Ends>>;
 
 /// The record as it is stored, as far as we know.
 struct State {
@@ -110,10 +109,10 @@ impl Lease {
             is_lost: false,
             after,
         };
-        let lease = Self(Arc::new(Held {
+        let lease = Self(Arc::new(Holding {
             place,
             state: Mutex::new(state),
-            ends: Ending::default(),
+            ends: sync::Mutex::default(),
         }));
         if !lease.put(data, room).await {
             if version.is_none() {
@@ -207,7 +206,7 @@ impl Lease {
     }
 }
 
-impl Held {
+impl Holding {
     /// A change to this text, under a lease.
     fn change(&self, data: Arc<str>, room: usize) -> Change {
         Change {
@@ -344,7 +343,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for Holding {
     fn drop(&mut self) {
         let state = self.state.get_mut();
         let is_stored = state.version.is_some() || state.tried.is_some();

@@ -16,6 +16,7 @@ use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
+    exchanges::owner_of,
     gateway::Gateway,
     journal::{ExchangeJournal, KEYED_LIFE, LIFE},
     lease::{After, Lease, PATIENCE, PAUSES, Place},
@@ -25,10 +26,9 @@ use crate::{
     apart,
     caller::Caller,
     hex::hex,
-    kept::{Journal, KeptAnswer},
+    kept::{Journal, KeptAnswer, new_record},
     keyed::Keyed,
     name::short,
-    random::fill_random,
     refusal::{Kind, Refusal},
     registry::{ExchangeId, ExchangeOwner, ExchangeStore, StoredExchange},
 };
@@ -137,12 +137,7 @@ impl Repeat {
         };
         let hash = Keyed::with_key(&key, "request").with(path);
         let hash = apart::read(body.len(), move || hash.with(body).finish()).await?;
-        let project = caller.project.clone().unwrap_or_default();
-        let owner = ExchangeOwner {
-            organization: project.shared_organization(),
-            project: project.shared_name(),
-            caller: caller.hashed(&key),
-        };
+        let owner = owner_of(caller, &key);
         let topic = match &headers.key {
             Some(name) => {
                 let topic = Keyed::with_key(&key, "idempotency key");
@@ -286,9 +281,8 @@ impl Repeat {
 
     /// A journal of which nothing is stored yet.
     fn unstored(&self) -> Box<ExchangeJournal> {
-        let mut id = ExchangeId([0; 12]);
-        fill_random(&mut id.0);
-        self.journal(self.place(id), Journal::of(self.request.clone()))
+        let place = self.place(new_record());
+        self.journal(place, Journal::of(self.request.clone()))
     }
 
     fn journal(&self, place: Place, journal: Journal) -> Box<ExchangeJournal> {

@@ -9,7 +9,7 @@
 //! away before that, the last clone of the record says `cancelled`. Where nobody listens, an answer
 //! without a receipt gets no body around its own, and nothing is collected.
 
-mod tail;
+mod stream_end;
 mod watch;
 
 use std::{
@@ -21,8 +21,8 @@ use bytes::Bytes;
 use http::Response;
 use http_body::{Body, Frame, SizeHint};
 
-pub(crate) use self::tail::LastWords;
-use self::{tail::Tail, watch::Watch};
+pub(crate) use self::stream_end::LastWords;
+use self::{stream_end::StreamEnd, watch::Watch};
 use super::{
     delivery::{Reading, Reply},
     headers::{remove_stale, unbuffered},
@@ -49,8 +49,8 @@ pub(crate) fn with_receipt(
     last_words: LastWords,
 ) -> Reply {
     let watch = Watch::new(&response, reading);
-    let tail = Some(Tail::new(include_usage, last_words));
-    let mut reply = response.map(|body| Relay::of(body, record, watch, tail));
+    let end = Some(StreamEnd::new(include_usage, last_words));
+    let mut reply = response.map(|body| Relay::of(body, record, watch, end));
     remove_stale(reply.headers_mut());
     unbuffered(reply.headers_mut());
     reply
@@ -63,7 +63,7 @@ struct Relay {
     has_ended: bool,
     watch: Watch,
     /// `None` where nothing is added.
-    tail: Option<Tail>,
+    end: Option<StreamEnd>,
 }
 
 impl Relay {
@@ -71,14 +71,14 @@ impl Relay {
         body: InnerBody,
         record: &Record,
         watch: Watch,
-        tail: Option<Tail>,
+        end: Option<StreamEnd>,
     ) -> McpBody<InnerBody> {
         McpBody::relayed(Self {
             body,
             record: record.clone(),
             has_ended: false,
             watch,
-            tail,
+            end,
         })
     }
 
@@ -102,7 +102,7 @@ impl Body for Relay {
     ) -> Poll<Option<Result<Frame<Bytes>, InnerError>>> {
         let this = self.get_mut();
         loop {
-            if let Some(data) = this.tail.as_mut().and_then(|tail| tail.ready.pop_front()) {
+            if let Some(data) = this.end.as_mut().and_then(|end| end.ready.pop_front()) {
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }
             if this.has_ended {
@@ -118,17 +118,17 @@ impl Body for Relay {
                 Some(Err(_)) => this.record.end(Ending::UpstreamFailed),
                 None => {
                     this.has_ended = true;
-                    if let Some(tail) = &mut this.tail {
-                        tail.finish(&mut this.watch);
+                    if let Some(end) = &mut this.end {
+                        end.finish(&mut this.watch);
                     }
                     this.end();
                 }
             }
-            match (frame, &mut this.tail) {
+            match (frame, &mut this.end) {
                 // Trailers were made for the upstream's own bytes.
-                (Some(Ok(frame)), Some(tail)) => {
+                (Some(Ok(frame)), Some(end)) => {
                     if let Ok(data) = frame.into_data() {
-                        tail.take(data, &mut this.watch);
+                        end.take(data, &mut this.watch);
                     }
                 }
                 (None, Some(_)) => {}
@@ -138,11 +138,11 @@ impl Body for Relay {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.tail.is_none() && self.body.is_end_stream()
+        self.end.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self.tail {
+        match self.end {
             Some(_) => SizeHint::default(),
             None => self.body.size_hint(),
         }

@@ -20,7 +20,7 @@ pub(crate) type LastWords = Box<dyn FnOnce(&Turn) -> (StoppedBy, Option<String>)
 const HELD: usize = 64 << 10;
 
 /// The end of a stream, into which the receipt is put.
-pub(super) struct Tail {
+pub(super) struct StreamEnd {
     pub(super) ready: VecDeque<Bytes>,
     /// The line of data that has begun.
     line: Vec<u8>,
@@ -67,7 +67,7 @@ impl Line {
     }
 }
 
-impl Tail {
+impl StreamEnd {
     pub(super) fn new(include_usage: bool, last_words: LastWords) -> Self {
         Self {
             ready: VecDeque::new(),
@@ -257,14 +257,14 @@ mod tests {
             let receipt = json!({"stopped_by": reason, "usage_by_round": [turn.usage]});
             (reason, Some(receipt.to_string()))
         });
-        let mut tail = Tail::new(include_usage, last_words);
+        let mut end = StreamEnd::new(include_usage, last_words);
         for part in parts {
             let data = Bytes::copy_from_slice(part);
             watch.take(&data);
-            tail.take(data, &mut watch);
+            end.take(data, &mut watch);
         }
-        tail.finish(&mut watch);
-        let whole: Vec<_> = tail.ready.into_iter().collect();
+        end.finish(&mut watch);
+        let whole: Vec<_> = end.ready.into_iter().collect();
         String::from_utf8(whole.concat()).unwrap()
     }
 

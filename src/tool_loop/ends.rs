@@ -1,0 +1,104 @@
+//! The ends of an exchange: a turn that goes to the caller, or a failure, and what is kept then.
+
+use super::{
+    again,
+    delivery::{Delivery, Reply, Shown},
+    exchange::{Exchange, Stop},
+    failure::Failure,
+    receipt::HandedBack,
+    record::Ending,
+    reply, taken,
+};
+use crate::{catalog::Owner, chat::Turn, trace::StoppedBy};
+
+impl Exchange {
+    /// Ends the loop with a turn, whose calls go back to the caller: in part, where the rest can be
+    /// kept, else as it came, or as it is to be `shown`.
+    pub(super) async fn finish(
+        &mut self,
+        turn: &Turn,
+        owners: &[Owner<'_>],
+        reason: StoppedBy,
+        shown: Option<Shown>,
+        delivery: &mut impl Delivery,
+    ) -> Reply {
+        // One at the end of the rounds is an answer, too.
+        let is_answer = reason == StoppedBy::Final || shown.is_some() && owners.is_empty();
+        let handed_back = self.keep(turn, owners, is_answer).await;
+        let mut closing = match is_answer {
+            true => self.receipt.closing(reason),
+            false => self.receipt.handed_back(reason),
+        };
+        closing.handed_back = handed_back;
+        // Without a choice it is a failure, whatever its status: a repeat asks again.
+        self.is_answered = turn.message.is_some();
+        if delivery.has_begun() && self.journal.is_some() {
+            self.streamed = again::streamed(turn, shown.as_ref(), &closing);
+        }
+        let reply = delivery.finish(&turn.calls, shown, closing).await;
+        self.record.not_executed(&turn.calls);
+        self.end(Ending::Stopped(reason), reply)
+    }
+
+    /// Keeps what later requests need of the last turn, and what was executed before it.
+    async fn keep(
+        &mut self,
+        turn: &Turn,
+        owners: &[Owner<'_>],
+        is_answer: bool,
+    ) -> Option<HandedBack> {
+        if is_answer {
+            let is_kept = self.keeper.end(turn).await;
+            self.receipt.kept(is_kept);
+            return None;
+        }
+        let of = (&*self.gateway, &*self.caller);
+        let tools_ran = self.receipt.tools_ran();
+        let handed_back = self.keeper.hand_back(of, turn, owners, tools_ran).await;
+        match handed_back {
+            Some(_) => self.receipt.kept(true),
+            None => self.keeper.give_up_room().await,
+        }
+        handed_back
+    }
+
+    /// Ends the exchange without an answer, though the caller has to learn what was done.
+    pub(super) async fn fail(&mut self, failure: Failure, delivery: &mut impl Delivery) -> Stop {
+        if let Some(journal) = &self.journal {
+            journal.let_go().await;
+        }
+        let ending = ending(&failure);
+        self.keeper.give_up_room().await;
+        let (receipt, tools_ran) = (self.receipt.failed(), self.receipt.tools_ran());
+        let reply = match delivery.has_begun() {
+            true => delivery.fail(failure, tools_ran, receipt).await,
+            false => reply::failed(&failure, &receipt),
+        };
+        Stop::Reply(self.end(ending, reply))
+    }
+
+    /// Keeps the journal until the caller has taken all of the answer, or, with a key, the answer.
+    pub(super) async fn kept_until_taken(mut self: Box<Self>, reply: Reply) -> Reply {
+        let Some(journal) = self.journal.take() else {
+            return reply;
+        };
+        if !(self.is_answered && journal.is_stored()) {
+            journal.let_go().await;
+            return reply;
+        }
+        let answer = self.streamed.take().or_else(|| again::whole(&reply));
+        if !journal.is_keyed {
+            return taken::once_taken(reply, move || journal.taken(answer));
+        }
+        journal.answered(answer).await;
+        reply
+    }
+}
+
+/// The ending of an exchange with a turn that failed.
+pub(super) fn ending(failure: &Failure) -> Ending {
+    match failure.is_reported() {
+        true => Ending::UpstreamError,
+        false => Ending::UpstreamFailed,
+    }
+}
