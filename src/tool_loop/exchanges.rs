@@ -18,6 +18,10 @@ use crate::{
     within::within,
 };
 
+/// The time to read what a request needs before it can begin: a conversation's records may be 32 MiB,
+/// and where they are slow to come, they are so at the next attempt as well.
+pub(crate) const READING: Duration = Duration::from_secs(10);
+
 /// The time for which room is reserved, should nobody come back: longer than a request lasts.
 const RESERVED: Duration = Duration::from_secs(600);
 
@@ -61,7 +65,7 @@ impl Exchanges {
 
     /// The kept turns of these ids that there are.
     pub(crate) async fn get(&self, ids: &[ExchangeId]) -> Result<Vec<Stored>, NotKept> {
-        let found = in_time(self.store.get(&self.owner, ids)).await?;
+        let found = done(within(READING, self.store.get(&self.owner, ids)).await)?;
         let read = |stored: registry::StoredExchange| {
             Some(Stored {
                 id: stored.id,
@@ -166,7 +170,12 @@ pub(crate) fn unavailable(NotKept: NotKept) -> Refusal {
 }
 
 async fn in_time<T>(call: impl Future<Output = Result<T, registry::Error>>) -> Result<T, NotKept> {
-    match within(PATIENCE, call).await {
+    done(within(PATIENCE, call).await)
+}
+
+/// What the store has done, if it answered in time.
+fn done<T, E>(call: Result<Result<T, registry::Error>, E>) -> Result<T, NotKept> {
+    match call {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(registry::Error::Full)) => {
             tracing::warn!("there is no room to keep an exchange");

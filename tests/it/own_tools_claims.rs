@@ -3,13 +3,19 @@
 use std::{
     collections::VecDeque,
     future::pending,
-    sync::{Arc, Mutex, atomic::Ordering::SeqCst},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
-use mcp_layer::registry::{
-    BoxFuture, Error, ExchangeId, ExchangeOwner, ExchangeRecord, ExchangeStore, MemoryExchanges,
-    StoredExchange,
+use mcp_layer::{
+    Limits,
+    registry::{
+        BoxFuture, Error, ExchangeId, ExchangeOwner, ExchangeRecord, ExchangeStore,
+        MemoryExchanges, StoredExchange,
+    },
 };
 use serde_json::{Value, json};
 use tokio::time::{pause, resume, sleep};
@@ -19,7 +25,7 @@ use crate::{
     support::{
         framework::{Framework, results, strict, turn},
         gateway::{Gateway, auto, chat},
-        model::{Model, says},
+        model::{Model, json_answer, says},
         until,
     },
 };
@@ -37,12 +43,19 @@ enum Stall {
 #[derive(Clone, Default)]
 struct Stalling {
     store: MemoryExchanges,
+    is_slow_to_read: Arc<AtomicBool>,
     puts: Arc<Mutex<VecDeque<Stall>>>,
 }
 
 impl Stalling {
     fn stall(&self, stall: Stall) {
         self.puts.lock().unwrap().push_back(stall);
+    }
+
+    async fn reads(&self) {
+        if self.is_slow_to_read.load(SeqCst) {
+            sleep(Duration::from_secs(5)).await;
+        }
     }
 
     fn has_stalled(&self) -> bool {
@@ -80,7 +93,10 @@ impl ExchangeStore for Stalling {
         owner: &'a ExchangeOwner,
         ids: &'a [ExchangeId],
     ) -> BoxFuture<'a, Result<Vec<StoredExchange>, Error>> {
-        self.store.get(owner, ids)
+        Box::pin(async move {
+            self.reads().await;
+            self.store.get(owner, ids).await
+        })
     }
 
     fn find<'a>(
@@ -88,7 +104,10 @@ impl ExchangeStore for Stalling {
         owner: &'a ExchangeOwner,
         topic: &'a [u8; 32],
     ) -> BoxFuture<'a, Result<Vec<StoredExchange>, Error>> {
-        self.store.find(owner, topic)
+        Box::pin(async move {
+            self.reads().await;
+            self.store.find(owner, topic).await
+        })
     }
 
     fn remove<'a>(
@@ -322,4 +341,51 @@ async fn ids_that_are_spelt_with_escapes_are_ids() {
         );
         assert_eq!(gateway.server.calls(), 1, "{spelt}");
     }
+}
+
+#[tokio::test]
+async fn a_history_that_takes_long_to_read_is_read() {
+    let (gateway, exchanges, framework) = mixed(("s__echo", json!({"text": "a"}))).await;
+    exchanges.is_slow_to_read.store(true, SeqCst);
+    pause();
+    let (_, message) = framework.ask(&gateway).await;
+    assert_eq!(message["content"], "done");
+    assert_eq!(gateway.server.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_repeat_hears_of_steps_that_take_long_to_read() {
+    let exchanges = Stalling::default();
+    let script = [
+        turn(false, "", &[("s__slow", json!({"ms": 1}))]),
+        json_answer(401, &json!({"error": {"message": "not now"}})),
+        says("done"),
+    ];
+    let gateway = Gateway::new(script).await;
+    let gateway = gateway.layered(|layer| layer.with_exchanges(exchanges.clone()));
+    let request = auto(json!({}));
+    assert_eq!(gateway.send(&request).await.status, 401);
+    exchanges.is_slow_to_read.store(true, SeqCst);
+    pause();
+    let mut repeat = chat(request.to_string());
+    let headers = repeat.headers_mut();
+    headers.insert("x-stainless-retry-count", "1".parse().unwrap());
+    let reply = gateway.request(repeat).await;
+    assert_eq!(reply.status, 200);
+    assert_eq!(gateway.server.calls(), 1);
+}
+
+#[tokio::test]
+async fn what_a_history_is_restored_from_counts_as_the_bodies_of_its_caller() {
+    let (mut gateway, _, framework) =
+        mixed(("s__echo", json!({"text": "x".repeat(80 << 10)}))).await;
+    let mut limits = Limits::default();
+    limits.caller_body_bytes = 140 << 10;
+    gateway = gateway.layered(|layer| layer.with_limits(limits));
+    let (_, message) = framework.ask(&gateway).await;
+    assert_eq!(message["content"], "done");
+    // The result is kept as well now.
+    let reply = gateway.send_bytes(body(&framework)).await;
+    assert_eq!(reply.error(), (503, "overloaded".to_owned(), Value::Null));
+    assert_eq!(gateway.model.asked().len(), 2);
 }
