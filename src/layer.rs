@@ -54,8 +54,8 @@ use crate::{
 ///              └─ the provider
 /// ```
 ///
-/// A timeout outside must be longer than [`Limits::deadline`]; a retry outside would run tools
-/// again. Inside, axum's extractors stop at 2 MB unless `DefaultBodyLimit` allows more, and a turn
+/// A timeout outside must be longer than [`Limits::deadline`]; a retry outside must send the same
+/// body, and runs tools again where [no exchanges are kept](Self::without_exchanges). Inside, axum's extractors stop at 2 MB unless `DefaultBodyLimit` allows more, and a turn
 /// with tool results is larger than the caller's request.
 ///
 /// The layers of tower and tower-http fit on both sides; this is where each does what it is for:
@@ -66,7 +66,7 @@ use crate::{
 /// | timeout of a request's body, body limit | for callers | no use: a turn's body is whole, and larger than the caller's |
 /// | concurrency limit, load-shed | exchanges at once | turns at once |
 /// | rate limit, buffer | requests | turns, which are what a provider counts |
-/// | retry | runs tools again | the turn alone, once its body is collected |
+/// | retry | goes on where the request ended, if its body is the same | the turn alone, once its body is collected |
 /// | trace, request-id | the exchange | each turn besides |
 /// | cors, normalize-path, validate-request, sensitive-headers | before anything is read | too late |
 /// | compression | for callers | no: the layer reads what the model says |

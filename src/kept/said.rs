@@ -135,9 +135,17 @@ pub(super) fn answered(message: &Bytes) -> Option<String> {
 
 /// The texts of the assistant's messages among these, one behind the other: what a client has of
 /// them that was streamed to it as one answer.
+#[cfg(test)]
 pub(super) fn streamed<'a>(messages: impl IntoIterator<Item = &'a Bytes>) -> String {
+    texts(messages).collect()
+}
+
+/// The texts of the assistant's messages among these.
+pub(super) fn texts<'a>(
+    messages: impl IntoIterator<Item = &'a Bytes>,
+) -> impl Iterator<Item = String> {
     let messages = messages.into_iter().filter_map(assistant);
-    messages.map(|message| text(&message)).collect()
+    messages.map(|message| text(&message))
 }
 
 fn assistant(message: &Bytes) -> Option<Object<'_>> {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{
     heard::Heard,
-    said::{answered, is_assistant, read, streamed},
+    said::{answered, is_assistant, read, texts},
 };
 use crate::keyed::Digest;
 
@@ -13,8 +13,9 @@ use crate::keyed::Digest;
 pub(crate) struct Tail {
     /// A hash of the text, and of its number among equal ones.
     pub(crate) text: Digest,
-    /// The same of all texts that were said until then, as a stream joins them.
-    pub(crate) streamed: Digest,
+    /// The same of the texts that were said until then, as a stream joins them: all, and as many of
+    /// the last as the stream of a repeat can have.
+    pub(crate) streamed: Vec<Digest>,
     /// A hash of the user's last message before them.
     pub(crate) asked: Digest,
     /// The executed turns.
@@ -33,7 +34,11 @@ impl Tail {
         let last = with_role(last)?;
         let heard = Heard::of(history);
         let (text, asked) = heard.key(&answered(&last)?);
-        let (streamed, _) = heard.key(&streamed(executed.iter().chain([&last])));
+        let texts: Vec<_> = texts(executed.iter().chain([&last])).collect();
+        let runs = (0..texts.len()).filter(|first| *first == 0 || texts.len() - first <= RUNS);
+        let runs = runs.map(|first| heard.key(&texts[first..].concat()).0);
+        let mut streamed: Vec<_> = runs.filter(|run| *run != text).collect();
+        streamed.dedup();
         Some(Self {
             text,
             streamed,
@@ -45,12 +50,19 @@ impl Tail {
 
     /// The bytes that it takes in a kept turn.
     pub(super) fn size(&self) -> usize {
-        EMPTY + length(&self.messages) + self.last.len()
+        EMPTY + DIGEST * self.streamed.len() + length(&self.messages) + self.last.len()
     }
 }
 
 /// The bytes of a tail without any message: at least as many as its text takes.
 const EMPTY: usize = 512;
+
+/// The bytes of a hash in its text, at most.
+const DIGEST: usize = 130;
+
+/// The most of the last texts that are looked for as one: with more rounds than a request has, all
+/// or the last.
+const RUNS: usize = 16;
 
 /// The bytes that messages take in a list.
 pub(super) fn length(messages: &[Bytes]) -> usize {

@@ -22,9 +22,7 @@ impl<'a> Tails<'a> {
         for (place, (_, tail)) in all.iter().flatten().enumerate() {
             let mut add = |said| places.entry((said, tail.asked)).or_default().push(place);
             add(tail.text);
-            if tail.streamed != tail.text {
-                add(tail.streamed);
-            }
+            tail.streamed.iter().copied().for_each(add);
         }
         Self { all, places }
     }

@@ -39,7 +39,7 @@ struct CallText<'a> {
 #[derive(Serialize, Deserialize)]
 struct TailText<'a> {
     text: Digest,
-    streamed: Digest,
+    streamed: Vec<Digest>,
     asked: Digest,
     #[serde(borrow)]
     messages: Vec<&'a RawValue>,
@@ -119,7 +119,7 @@ impl<'a> TailText<'a> {
     fn of(tail: &'a Tail) -> Self {
         Self {
             text: tail.text,
-            streamed: tail.streamed,
+            streamed: tail.streamed.clone(),
             asked: tail.asked,
             messages: tail.messages.iter().map(raw).collect(),
             last: raw(&tail.last),

@@ -1,7 +1,7 @@
 //! What kept turns say, and whether a client says the same.
 
 use super::{
-    said::{letters, read, streamed, text},
+    said::{letters, read, text, texts},
     turn::KeptTurn,
 };
 
@@ -13,22 +13,32 @@ pub(super) struct Texts {
     /// both.
     pub(super) letters: String,
     pub(super) streamed: String,
+    /// Where each text begins in it. The stream of a repeat has only those since it went on.
+    begins: Vec<usize>,
 }
 
 impl Texts {
     pub(super) fn of(kept: &KeptTurn) -> Self {
         let own = read(&kept.turn).map(|turn| text(&turn));
         let own = own.unwrap_or_default();
+        let (mut streamed, mut begins) = (String::new(), Vec::new());
+        for said in texts(kept.before.iter().chain([&kept.turn])) {
+            begins.push(streamed.len());
+            streamed += &letters(&said);
+        }
         Self {
             letters: letters(&own),
-            streamed: letters(&streamed(kept.before.iter().chain([&kept.turn]))),
+            streamed,
+            begins,
             own,
         }
     }
 
     /// Returns `true` if a client that says `said`, with these letters, has changed nothing.
     pub(super) fn are(&self, said: &str, letters: &str) -> bool {
-        self.own == said || self.streamed == letters
+        let begin = self.streamed.len().checked_sub(letters.len());
+        let is_run = begin.is_some_and(|begin| self.begins.contains(&begin));
+        self.own == said || is_run && self.streamed.ends_with(letters)
     }
 }
 

@@ -59,10 +59,11 @@ words! {
         Deadline = "deadline",
         /// The turn calls tools, but no round is left.
         MaxRounds = "max_rounds",
-        /// The turn calls a tool that the caller must approve.
-        AskFirst = "ask_first",
         /// The turn calls the caller's own tools.
         CallerTools = "caller_tools",
+        /// The turn calls a tool that the caller must approve. It is above the caller's own tools, whose
+        /// calls anybody can see: who resumes without a look at this one has approved it.
+        AskFirst = "ask_first",
     }
 }
 

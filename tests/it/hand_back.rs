@@ -108,6 +108,24 @@ async fn at_the_limit_of_rounds_the_turn_goes_back_and_can_be_resumed() {
 }
 
 #[tokio::test]
+async fn a_turn_that_asks_first_says_so_also_beside_a_call_of_the_callers() {
+    for own_tools in ["split", "whole"] {
+        let turn = [("own", json!({})), ("s__echo", json!({"text": "x"}))];
+        let gateway = Gateway::with_server([calls(&turn)], |server| {
+            let ask = SelectedTool::new("echo", ToolPolicy::AskFirst);
+            server.with_tools([ask]).unwrap()
+        })
+        .await;
+        let request = auto(json!({
+            "mcp": {"own_tools": own_tools},
+            "tools": [{"type": "function", "function": {"name": "own"}}],
+        }));
+        let reply = gateway.send(&request).await;
+        assert_eq!(reply.receipt()["stopped_by"], "ask_first", "{own_tools}");
+    }
+}
+
+#[tokio::test]
 async fn a_tool_that_asks_first_runs_once_the_caller_has_resumed() {
     let turn = [
         ("s__echo", json!({"text": "x"})),

@@ -257,11 +257,22 @@ fn what_a_caller_has_changed_is_the_callers() {
 #[test]
 fn a_text_that_was_streamed_with_that_of_the_turns_before_it_is_not_changed() {
     let mut kept = all_kept();
-    let before = &mut kept.get_mut(&record(1)).unwrap().before[0];
-    *before = bytes(r#"{"role":"assistant","content":"First. ","tool_calls":[{"id":"e"}]}"#);
+    let before = &mut kept.get_mut(&record(1)).unwrap().before;
+    before[0] = bytes(r#"{"role":"assistant","content":"First. ","tool_calls":[{"id":"e"}]}"#);
+    let zeroth = [
+        r#"{"role":"assistant","content":"Zeroth.","tool_calls":[{"id":"d"}]}"#,
+        r#"{"role":"tool","tool_call_id":"d","content":"done"}"#,
+    ];
+    before.splice(0..0, zeroth.map(bytes));
     let mut whole = whole(1);
-    whole[0] = text(before);
-    for said in ["First.  Text 1: é.\n", "First.\n\nText 1: é."] {
+    whole[0] = text(&before[2]);
+    whole.splice(0..0, zeroth.map(str::to_owned));
+    for said in [
+        "Zeroth.First.  Text 1: é.\n",
+        // The stream of a repeat, which goes on from the last finished step.
+        "First.  Text 1: é.\n",
+        "First.\n\nText 1: é.",
+    ] {
         let mut turn = turn(1);
         turn["content"] = said.into();
         assert_eq!(told_with(&[turn, answer(1, 0), answer(1, 2)], &kept), whole);

@@ -66,12 +66,13 @@ impl Talk {
             .extend([&turn, &result].map(|message| bytes(&message.to_string())));
     }
 
-    /// What a stream tells of the executed turns, if it is one.
+    /// What a stream tells of the executed turns, if it is one: of a repeat, those since it went on.
     fn streamed(&self, dice: &mut Dice) -> String {
-        match dice.roll(2) {
-            0 => String::new(),
-            _ => said::streamed(&self.executed),
-        }
+        let from = match dice.roll(2) {
+            0 => 0,
+            _ => dice.roll(self.executed.len() + 1),
+        };
+        said::streamed(&self.executed[from..])
     }
 
     /// A turn with calls of the caller's, which it answers.
