@@ -373,6 +373,8 @@ async fn a_repeat_hears_of_steps_that_take_long_to_read() {
     let reply = gateway.request(repeat).await;
     assert_eq!(reply.status, 200);
     assert_eq!(gateway.server.calls(), 1);
+    let asked = strict(&gateway.model.asked());
+    assert_eq!(results(&asked[2]), ["done"], "it goes on");
 }
 
 #[tokio::test]
