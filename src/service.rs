@@ -130,7 +130,11 @@ where
     match ours {
         Ok(Some(request)) => {
             // The frames are gone; what the request was made of stays until the exchange ends.
-            let upstream = Upstream::new(Inner::new(inner), parts, read.into_held());
+            let mut held = read.into_held();
+            if let Err(full) = held.add(request.restored_bytes()) {
+                return Ok(tool_loop::refused(&too_much(Excess::NoRoom(full), limits)));
+            }
+            let upstream = Upstream::new(Inner::new(inner), parts, held);
             // The loop is large, and most requests pass: they get a future without it.
             let answer = Box::pin(tool_loop::run(gateway, request, upstream)).await;
             answer.map(restored).map_err(InnerError::restore)

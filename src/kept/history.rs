@@ -93,9 +93,13 @@ impl History {
 }
 
 /// Returns `false` if there is certainly no id of ours in it.
-pub(crate) fn may_have_id(message: &[u8]) -> bool {
+pub(crate) fn may_have_id(text: &[u8]) -> bool {
     static ID: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("\"mcp_"));
-    ID.find(message).is_some()
+    static ESCAPE: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("\\u00"));
+    // Of the four characters, U+006D, U+0063, U+0070 and U+005F.
+    let escaped: [&[u8]; 4] = [b"6", b"70", b"5f", b"5F"];
+    let is_escaped = |at: usize| escaped.iter().any(|end| text[at + 4..].starts_with(end));
+    ID.find(text).is_some() || ESCAPE.find_iter(text).any(is_escaped)
 }
 
 /// What was found so far.

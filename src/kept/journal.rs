@@ -13,7 +13,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::{hex::hex, random::fill_random, registry::EXCHANGE_LEN};
+use super::turn::writer;
+use crate::registry::EXCHANGE_LEN;
 
 /// An exchange as its journal says it; stored as one JSON text.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -80,9 +81,7 @@ impl Journal {
 
     /// The same, written by another from now on.
     pub(crate) fn taken_over(mut self) -> Self {
-        let mut name = [0; 8];
-        fill_random(&mut name);
-        self.writer = hex(&name);
+        self.writer = writer();
         self.is_forsaken = false;
         self
     }

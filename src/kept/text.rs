@@ -21,6 +21,8 @@ struct TurnText<'a> {
     asks_first: bool,
     servers: Vec<String>,
     tools: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    writer: String,
     tails: Vec<TailText<'a>>,
 }
 
@@ -58,6 +60,7 @@ impl KeptTurn {
                 .map(|name| (**name).to_owned())
                 .collect(),
             tools: self.tools.clone(),
+            writer: self.writer.clone(),
             tails: self.tails.iter().map(TailText::of).collect(),
         };
         // There are no keys that are not strings.
@@ -80,6 +83,7 @@ impl KeptTurn {
             asks_first: text.asks_first,
             servers: text.servers.into_iter().map(Into::into).collect(),
             tools: text.tools,
+            writer: text.writer,
             tails: text
                 .tails
                 .into_iter()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::tail::{Tail, length};
-use crate::json::quoted;
+use crate::{hex::hex, json::quoted, random::fill_random};
 
 /// A turn of the model whose calls went back under ids of ours.
 ///
@@ -24,6 +24,8 @@ pub(crate) struct KeptTurn {
     /// request that has no member `mcp`.
     pub(crate) servers: Vec<Arc<str>>,
     pub(crate) tools: Option<Vec<String>>,
+    /// A random name of whoever let calls of it begin last, so that no two store the same text.
+    pub(crate) writer: String,
     /// Turns that were executed later, before final texts that the caller got.
     pub(crate) tails: Vec<Tail>,
 }
@@ -42,12 +44,32 @@ pub(crate) struct KeptCall {
     pub(crate) has_begun: bool,
 }
 
+/// A random name for whoever writes a record.
+pub(super) fn writer() -> String {
+    let mut name = [0; 8];
+    fill_random(&mut name);
+    hex(&name)
+}
+
 /// The bytes of a record without any message, and of a call: at least as many as their
 /// text takes.
 const EMPTY: usize = 128;
 const CALL: usize = 64;
 
 impl KeptTurn {
+    /// The same, written by another from now on.
+    pub(crate) fn taken_over(mut self) -> Self {
+        self.writer = writer();
+        self
+    }
+
+    /// Returns `true` if the call at this place has begun, and nobody knows how it ended, unless
+    /// somebody holds the record.
+    pub(crate) fn is_lost(&self, place: usize) -> bool {
+        let call = self.calls.get(place);
+        call.is_some_and(|call| call.has_begun && call.result.is_none())
+    }
+
     /// The bytes that it takes: those of its text, and a few more.
     pub(crate) fn size(&self) -> usize {
         let names = |name: &str| quoted(name).len() + 1;

@@ -10,12 +10,17 @@ use super::{
     lease::{PATIENCE, PAUSES, Place},
 };
 use crate::{
+    apart,
     caller::Caller,
     kept::{CallIds, KeptTurn},
     refusal::{Kind, Refusal},
     registry::{self, EXCHANGE_LEN, ExchangeId, ExchangeOwner, ExchangeRecord, ExchangeStore},
     within::within,
 };
+
+/// The time to read what a request needs before it can begin: a conversation's records may be 32 MiB,
+/// and where they are slow to come, they are so at the next attempt as well.
+pub(crate) const READING: Duration = Duration::from_secs(10);
 
 /// The time for which room is reserved, should nobody come back: longer than a request lasts.
 const RESERVED: Duration = Duration::from_secs(600);
@@ -60,7 +65,7 @@ impl Exchanges {
 
     /// The kept turns of these ids that there are.
     pub(crate) async fn get(&self, ids: &[ExchangeId]) -> Result<Vec<Stored>, NotKept> {
-        let found = in_time(self.store.get(&self.owner, ids)).await?;
+        let found = done(within(READING, self.store.get(&self.owner, ids)).await)?;
         let read = |stored: registry::StoredExchange| {
             Some(Stored {
                 id: stored.id,
@@ -69,7 +74,9 @@ impl Exchanges {
                 turn: KeptTurn::read(&stored.data)?,
             })
         };
-        Ok(found.into_iter().filter_map(read).collect())
+        let size = found.iter().map(|stored| stored.data.len()).sum();
+        let read = apart::read(size, move || found.into_iter().filter_map(read).collect());
+        read.await.ok_or(NotKept)
     }
 
     /// The same, once none of their calls runs any more.
@@ -79,9 +86,11 @@ impl Exchanges {
         ends: Instant,
     ) -> Result<Vec<Stored>, NotKept> {
         let [mut pause, longest] = PAUSES;
+        let mut found = self.get(ids).await?;
         loop {
-            let found = self.get(ids).await?;
-            if !found.iter().any(|stored| stored.is_leased) {
+            let leased = found.iter().filter(|stored| stored.is_leased);
+            let leased: Vec<_> = leased.map(|stored| stored.id).collect();
+            if leased.is_empty() {
                 return Ok(found);
             }
             if Instant::now() + pause > ends {
@@ -89,6 +98,10 @@ impl Exchanges {
             }
             sleep(pause).await;
             pause = longest.min(pause * 2);
+            // The others are not read again: a conversation can have many, and large ones.
+            let again = self.get(&leased).await?;
+            found.retain(|stored| !stored.is_leased);
+            found.extend(again);
         }
     }
 
@@ -166,6 +179,7 @@ async fn in_time<T>(call: impl Future<Output = Result<T, registry::Error>>) -> R
     done(within(PATIENCE, call).await)
 }
 
+/// What the store has done, if it answered in time.
 fn done<T, E>(call: Result<Result<T, registry::Error>, E>) -> Result<T, NotKept> {
     match call {
         Ok(Ok(done)) => Ok(done),

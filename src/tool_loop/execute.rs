@@ -69,6 +69,8 @@ struct CallFault {
 pub(crate) enum Approval {
     Given,
     Needed,
+    /// Nothing runs any more: a repeat of the request goes on in its place.
+    Withdrawn,
 }
 
 impl Batch<'_> {
@@ -233,6 +235,10 @@ impl Batch<'_> {
 
     /// Calls the tool: whether the result is an error, and its text.
     async fn call(self, entry: &Entry, arguments: &RawValue) -> Result<(bool, String), CallFault> {
+        if self.approval == Approval::Withdrawn {
+            let text = "not run: a repeat of this request has taken over";
+            return Err(CallFault::new("taken_over", text));
+        }
         let limits = &self.gateway.settings.limits;
         let out_of_time = || CallFault::new("deadline", "not run: the request's time is up");
         let left = || call_time(self.ends, limits.call).ok_or_else(out_of_time);

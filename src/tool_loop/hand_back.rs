@@ -13,7 +13,7 @@ use super::{
     exchanges::Exchanges,
     gateway::Gateway,
     journal::{BatchJournal, turn_text},
-    lease::{After, Lease},
+    lease::{After, Lease, PATIENCE},
     receipt::HandedBack,
     room,
 };
@@ -29,8 +29,8 @@ use crate::{
 /// How often a record is read and written again where others write it at the same time.
 const ATTEMPTS: usize = 3;
 
-/// The bytes that say of a call that it has begun, at most.
-const BEGUN: usize = 16;
+/// The bytes that say of a call that it has begun, and who began it, at most.
+const BEGUN: usize = 64;
 
 /// What is kept of a request for later ones.
 #[derive(Default)]
@@ -211,7 +211,11 @@ impl Keeper {
         let (exchanges, kept) = (self.exchanges.as_ref()?, self.kept.get_mut(&record)?);
         let version = self.versions.get_mut(&record)?;
         for _ in 0..ATTEMPTS {
-            let mut begun = kept.clone();
+            if open.iter().any(|(place, _)| kept.is_lost(*place)) {
+                // Whoever began them meanwhile is gone: the next attempt tells the model.
+                return None;
+            }
+            let mut begun = kept.clone().taken_over();
             let is_open = |place: usize| kept.calls.get(place).is_some_and(|c| c.result.is_none());
             let open = open.iter().filter(|(place, _)| is_open(*place));
             let open: Vec<_> = open.copied().collect();
@@ -223,7 +227,8 @@ impl Keeper {
             let more = room::reserved(open.len(), limits).saturating_sub(open.len() * BEGUN);
             let room = EXCHANGE_LEN.min(text.len().saturating_add(more));
             let place = exchanges.place(record);
-            let lease = Lease::take(place, Some(*version), text, room, After::Release).await;
+            let after = After::PutBack(turn_text(kept.clone()));
+            let lease = Lease::take(place, Some(*version), text, room, after).await;
             if let Some(lease) = lease {
                 let places = open.into_iter().map(|(place, _)| place).collect();
                 let journal = BatchJournal::of_turn(lease.clone(), begun, places);
@@ -323,8 +328,9 @@ impl Keeper {
                 Ok(None) => {}
                 Err(_) => return false,
             }
-            let again = exchanges.get(&[id]).await.unwrap_or_default();
-            let Some(again) = again.into_iter().next() else {
+            // Its calls may run, and a put would end the lease under which they do.
+            let again = exchanges.settled(&[id], Instant::now() + PATIENCE).await;
+            let Some(again) = again.unwrap_or_default().into_iter().next() else {
                 return false;
             };
             (*kept, *version) = (again.turn, again.version);

@@ -120,6 +120,9 @@ impl ExchangeJournal {
                 let lost = self.journal.lost().text();
                 self.put(lost?).await;
             }
+            if let Some(lease) = &self.lease {
+                lease.begun().await;
+            }
             return None;
         }
         let lease = self.lease.clone()?;
@@ -130,15 +133,19 @@ impl ExchangeJournal {
     async fn put(&mut self, text: Arc<str>) -> bool {
         let room = text.len();
         if let Some(lease) = &self.lease {
-            let is_stored = lease.put(text, room).await;
-            if is_stored {
-                lease.set_after(After::Release).await;
-            }
-            return is_stored;
+            return lease.announce(text, room).await;
         }
         let place = self.place.clone();
-        self.lease = Lease::take(place, None, text, room, After::Release).await;
+        self.lease = Lease::take(place, None, text, room, After::Remove).await;
         self.lease.is_some()
+    }
+
+    /// Returns `true` if a repeat of the request has taken over, and goes on in its place.
+    pub(crate) async fn is_taken_over(&self) -> bool {
+        match &self.lease {
+            Some(lease) => lease.is_lost().await,
+            None => false,
+        }
     }
 
     /// Lets the record go, before the caller hears that there is no answer.
@@ -203,6 +210,7 @@ impl BatchJournal {
         hang_up: HangUp,
         batch: impl Future<Output = Vec<Option<CallResult>>>,
     ) -> Vec<Option<CallResult>> {
+        self.lease.begun().await;
         let hung_up = pin!(hang_up.told());
         let results = match select(pin!(batch), hung_up).await {
             Either::Left((results, _)) => results,

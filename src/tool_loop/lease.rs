@@ -71,10 +71,12 @@ struct State {
 }
 
 /// The fate of the record once nobody holds it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) enum After {
     /// It is let go, for others to take.
     Release,
+    /// The same with this text: what the stored one announces has not begun.
+    PutBack(Arc<str>),
     Remove,
     /// It stays as it is.
     Nothing,
@@ -113,11 +115,10 @@ impl Lease {
             ends: sync::Mutex::default(),
         }));
         if !lease.put(data, room).await {
-            // If it was stored after all, it tells of what is not kept.
-            let is_new = version.is_none();
-            lease
-                .set_after(if is_new { After::Remove } else { after })
-                .await;
+            if version.is_none() {
+                // If it was stored after all, it tells of what is not kept.
+                lease.set_after(After::Remove).await;
+            }
             return None;
         }
         lease.renew_on();
@@ -126,13 +127,28 @@ impl Lease {
 
     /// Writes the record; returns `true` if it is stored.
     pub(crate) async fn put(&self, data: Arc<str>, room: usize) -> bool {
-        let change = Change {
-            room: room.max(data.len()),
-            data: Some(data),
-            lease: Some(LEASE),
-            life: self.0.place.life,
-        };
-        self.0.write(change).await
+        self.0.write(self.0.change(data, room)).await
+    }
+
+    /// Writes what is to be done next; returns `true` if it is stored. Until that has
+    /// [begun](Self::begun), it is taken back once nobody holds the record.
+    pub(crate) async fn announce(&self, data: Arc<str>, room: usize) -> bool {
+        let mut state = self.0.state.lock().await;
+        if state.after == After::Release {
+            state.after = After::PutBack(state.data.clone());
+        }
+        let change = self.0.change(data, room);
+        self.0.write_to(&mut state, change).await
+    }
+
+    /// What was announced begins.
+    pub(crate) async fn begun(&self) {
+        self.set_after(After::Release).await;
+    }
+
+    /// Returns `true` if somebody else has the record.
+    pub(crate) async fn is_lost(&self) -> bool {
+        self.0.state.lock().await.is_lost
     }
 
     /// Writes the record for the last time, and lets it go for so long.
@@ -153,8 +169,8 @@ impl Lease {
     /// Lets the record go, or removes it, as far as that goes at once.
     pub(crate) async fn let_go(&self) {
         let mut state = self.0.state.lock().await;
-        let after = state.after;
-        if self.0.let_go(&mut state, after).await {
+        let after = state.after.clone();
+        if self.0.let_go(&mut state, &after).await {
             state.after = After::Nothing;
         }
     }
@@ -197,6 +213,16 @@ impl Lease {
 }
 
 impl Holding {
+    /// A change to this text, under a lease.
+    fn change(&self, data: Arc<str>, room: usize) -> Change {
+        Change {
+            room: room.max(data.len()),
+            data: Some(data),
+            lease: Some(LEASE),
+            life: self.place.life,
+        }
+    }
+
     async fn renew(&self) {
         let mut state = self.state.lock().await;
         if state.after != After::Nothing {
@@ -275,7 +301,7 @@ impl Holding {
     }
 
     /// Does what is to be done once nobody holds the record; returns `true` if it is done.
-    async fn let_go(&self, state: &mut State, after: After) -> bool {
+    async fn let_go(&self, state: &mut State, after: &After) -> bool {
         match after {
             After::Release => {
                 let change = Change {
@@ -283,6 +309,13 @@ impl Holding {
                     room: state.data.len(),
                     lease: None,
                     life: self.place.life,
+                };
+                self.write_to(state, change).await
+            }
+            After::PutBack(text) => {
+                let change = Change {
+                    lease: None,
+                    ..self.change(text.clone(), state.room)
                 };
                 self.write_to(state, change).await
             }
@@ -296,7 +329,7 @@ impl Holding {
     async fn end(self, after: After) {
         let mut state = self.state.lock().await;
         for _ in 0..3 {
-            if self.let_go(&mut state, after).await || state.is_lost {
+            if self.let_go(&mut state, &after).await || state.is_lost {
                 break;
             }
             sleep(Duration::from_secs(1)).await;
@@ -327,7 +360,7 @@ impl Drop for Holding {
         let Ok(runtime) = Handle::try_current() else {
             return;
         };
-        let after = state.after;
+        let after = mem::replace(&mut state.after, After::Nothing);
         // The task may be dropped before it is done, and must not begin another then.
         let state = State {
             tried: state.tried.take(),

@@ -123,6 +123,13 @@ pub(crate) struct Incoming {
     history: Option<Whole>,
 }
 
+impl Incoming {
+    /// The bytes of what its history was restored from, which are in memory beside its body.
+    pub(crate) fn restored_bytes(&self) -> usize {
+        self.history.as_ref().map_or(0, Whole::bytes)
+    }
+}
+
 /// Reads `body`, a request of this caller; `None` if it has neither a top-level `mcp` nor an id of
 /// a call that went back to the caller.
 ///

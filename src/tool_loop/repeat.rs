@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    exchanges::owner_of,
+    exchanges::{READING, owner_of},
     gateway::Gateway,
     journal::{ExchangeJournal, KEYED_LIFE, LIFE},
     lease::{After, Lease, PATIENCE, PAUSES, Place},
@@ -200,7 +200,9 @@ impl Repeat {
     /// What there is for one who has waited for these; `None` if the store does not say.
     async fn find(&self, awaited: &Awaited) -> Option<Found> {
         let found = self.exchanges.find(&self.owner, &self.topic);
-        let found = timeout(PATIENCE, found).await.ok()?;
+        // Steps can be large, and one who repeats would run again what it does not hear of.
+        let patience = if self.waits { READING } else { PATIENCE };
+        let found = timeout(patience, found).await.ok()?;
         let found = found
             .inspect_err(|error| tracing::warn!(%error, "the store of exchanges failed"))
             .ok()?;
@@ -208,7 +210,9 @@ impl Repeat {
             let journal = Journal::parse(&stored.data)?;
             Some((stored, journal))
         };
-        let found: Vec<_> = found.into_iter().filter_map(read).collect();
+        let size = found.iter().map(|stored| stored.data.len()).sum();
+        let read = apart::read(size, move || found.into_iter().filter_map(read).collect());
+        let found: Vec<_> = read.await?;
         Some(self.choose(found, awaited))
     }
 

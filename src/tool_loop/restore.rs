@@ -32,6 +32,13 @@ pub(crate) struct Whole {
     pub(crate) versions: HashMap<ExchangeId, u64>,
 }
 
+impl Whole {
+    /// The bytes of what was kept for it.
+    pub(crate) fn bytes(&self) -> usize {
+        self.kept.values().map(KeptTurn::size).sum()
+    }
+}
+
 /// Makes the history of `request` whole; `None` if it has no id of ours.
 ///
 /// # Errors

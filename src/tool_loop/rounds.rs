@@ -58,6 +58,10 @@ impl Exchange {
             return known.into_iter().flatten().collect();
         }
         let journal = self.opens(message, calls, &known).await;
+        let approval = match &self.journal {
+            Some(journal) if journal.is_taken_over().await => Approval::Withdrawn,
+            _ => approval,
+        };
         let results = self.run_calls(catalog, &open, approval, journal).await;
         let mut results = results.into_iter();
         let known = known.into_iter();

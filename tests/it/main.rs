@@ -46,6 +46,7 @@ mod odd_streams;
 mod offers;
 mod own_tools;
 mod own_tools_bad;
+mod own_tools_claims;
 mod own_tools_lengths;
 mod own_tools_properties;
 mod own_tools_room;

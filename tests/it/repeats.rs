@@ -563,14 +563,14 @@ fn acts() -> Answer {
 }
 
 /// A layer over this server.
-fn over(server: &Evil, exchanges: impl ExchangeStore) -> McpLayer {
+pub fn over(server: &Evil, exchanges: impl ExchangeStore) -> McpLayer {
     let record = Server::new("s", &server.url()).unwrap();
     McpLayer::new(MemoryRegistry::new([record]).unwrap())
         .with_connections(connections(ServerLimits::default()))
         .with_exchanges(exchanges)
 }
 
-async fn asked(layer: &McpLayer, model: &Model, request: Request<Full<Bytes>>) -> Value {
+pub async fn asked(layer: &McpLayer, model: &Model, request: Request<Full<Bytes>>) -> Value {
     let answer = layer.layer(model.clone()).oneshot(request).await.unwrap();
     let body = answer.into_body().collect().await.unwrap().to_bytes();
     serde_json::from_slice(&body).unwrap()
