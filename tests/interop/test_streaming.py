@@ -96,7 +96,8 @@ def test_a_turn_of_the_callers_own_tool_is_released_and_resumed_in_a_stream(clie
     mixed = completion("One moment. ", [call("call_4", "own_clock", {}), ECHO])
     model.answers(streamed(mixed), streamed(completion("It is noon.")))
     asked = {"model": model.name, "tools": [own]}
-    with client.chat.completions.stream(messages=ASKED, extra_body={"mcp": MCP}, **asked) as events:
+    whole = MCP | {"own_tools": "whole"}
+    with client.chat.completions.stream(messages=ASKED, extra_body={"mcp": whole}, **asked) as events:
         answer = events.get_final_completion()
     turn = answer.choices[0].message
     assert (answer.choices[0].finish_reason, turn.content) == ("tool_calls", "One moment. ")
@@ -109,7 +110,7 @@ def test_a_turn_of_the_callers_own_tool_is_released_and_resumed_in_a_stream(clie
         function.pop("parsed_arguments", None)
     messages = [*ASKED, {"role": "assistant", "content": turn.content, "tool_calls": calls}]
     messages.append({"role": "tool", "tool_call_id": "call_4", "content": "noon"})
-    mcp = MCP | {"resume_tool_calls": True}
+    mcp = whole | {"resume_tool_calls": True}
     with client.chat.completions.stream(messages=messages, extra_body={"mcp": mcp}, **asked) as events:
         answer, receipt, _ = read(events)
     assert answer.choices[0].message.content == "It is noon."
