@@ -97,31 +97,41 @@ impl Progress {
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, reason)))
     }
 
-    /// Reads what still comes until the caller closes as well, or [`LINGER`] after the last answer:
-    /// a connection that was idle ends at once.
+    /// Reads what still comes until the caller closes as well, or for [`LINGER`]; ready when no more
+    /// is wanted. A connection that was idle ends at once.
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let written_at = self.written_at;
-        let mut closing = self.closing.take().unwrap_or_else(|| Closing {
-            ends: Box::pin(sleep_until(
-                written_at.map_or_else(Instant::now, |at| at + LINGER),
-            )),
-            left: LEFT,
-        });
         let mut bytes = [0; 8 << 10];
-        while closing.left > 0 && closing.ends.as_mut().poll(cx).is_pending() {
+        loop {
             let mut read = ReadBuf::new(&mut bytes);
-            match self.stream().poll_read(cx, &mut read) {
-                Poll::Pending => {
-                    self.closing = Some(closing);
-                    return Poll::Pending;
-                }
-                Poll::Ready(Ok(())) if !read.filled().is_empty() => {
+            let polled = self.stream().poll_read(cx, &mut read);
+            match (polled, &mut self.closing) {
+                // All input so far has been read, but who was just answered may be sending more.
+                (Poll::Pending, None) => match self.written_at.map(|at| at + LINGER) {
+                    Some(ends) if ends > Instant::now() => self.closing = Some(Closing::new(ends)),
+                    _ => return Poll::Ready(()),
+                },
+                (Poll::Pending, Some(closing)) => return closing.ends.as_mut().poll(cx),
+                (Poll::Ready(Err(_)), _) => return Poll::Ready(()),
+                (Poll::Ready(Ok(())), _) if read.filled().is_empty() => return Poll::Ready(()),
+                (Poll::Ready(Ok(())), closing) => {
+                    let closing =
+                        closing.get_or_insert_with(|| Closing::new(Instant::now() + LINGER));
                     closing.left = closing.left.saturating_sub(read.filled().len());
+                    if closing.left == 0 || closing.ends.as_mut().poll(cx).is_ready() {
+                        return Poll::Ready(());
+                    }
                 }
-                Poll::Ready(_) => break,
             }
         }
-        Poll::Ready(())
+    }
+}
+
+impl Closing {
+    fn new(ends: Instant) -> Self {
+        Self {
+            ends: Box::pin(sleep_until(ends)),
+            left: LEFT,
+        }
     }
 }
 

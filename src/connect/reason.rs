@@ -52,8 +52,8 @@ impl NotListed {
     }
 }
 
-/// What an operator is told of `error` besides: the server's own words, which may hold an address or
-/// anybody's secret, and so are not for callers.
+/// The server's own words about `error`, for operators alone: they may hold an address or anybody's
+/// secret.
 fn detail(error: &Error) -> Option<String> {
     let is_said = error.kind() == ErrorKind::Rpc;
     let said = error.detail().map(str::to_owned);

@@ -298,6 +298,15 @@ async fn gateway(registry: &MemoryRegistry, connections: &Connections) -> Gatewa
     }
 }
 
+/// A gateway that has this server alone.
+async fn gateway_of(server: &Evil) -> Gateway {
+    let registry = MemoryRegistry::default();
+    let record = Server::new("s", &server.url()).unwrap();
+    registry.insert(record).await.unwrap();
+    let connections = connections_builder(ServerLimits::default()).build();
+    gateway(&registry, &connections).await
+}
+
 /// java-sdk#777 (500 "Missing handler"), rust-sdk#1149 and snow-app#56 (no answer),
 /// copilot-cli#4809 (the connection ends), csharp-sdk#1765 (404 "Invalid session ID").
 #[tokio::test]
@@ -773,13 +782,7 @@ async fn the_target_of_a_redirect_is_the_operators_and_nobody_elses() {
         );
     }
 
-    let registry = MemoryRegistry::default();
-    registry
-        .insert(Server::new("s", &server.url()).unwrap())
-        .await
-        .unwrap();
-    let connections = connections_builder(ServerLimits::default()).build();
-    let gateway = gateway(&registry, &connections).await;
+    let gateway = gateway_of(&server).await;
     let reply = gateway.send(&auto(json!({}))).await;
     assert_eq!(reply.status, 400);
     assert!(!String::from_utf8_lossy(&reply.body).contains("sso.example"));
@@ -799,13 +802,7 @@ async fn the_words_of_a_listing_that_a_server_answers_with_an_error_are_the_oper
     let message = seen["last_failure"]["message"].as_str().unwrap();
     assert!(message.contains("no database at"), "{message}");
 
-    let registry = MemoryRegistry::default();
-    registry
-        .insert(Server::new("s", &server.url()).unwrap())
-        .await
-        .unwrap();
-    let connections = connections_builder(ServerLimits::default()).build();
-    let gateway = gateway(&registry, &connections).await;
+    let gateway = gateway_of(&server).await;
     let reply = gateway.send(&auto(json!({}))).await;
     assert_eq!(reply.status, 400);
     let told = String::from_utf8_lossy(&reply.body);
@@ -826,13 +823,7 @@ async fn a_models_tool_message_has_nothing_of_what_the_operator_is_told() {
             _ => vec![Step::Send(reply(code, headers, body))],
         })
         .await;
-        let registry = MemoryRegistry::default();
-        registry
-            .insert(Server::new("s", &server.url()).unwrap())
-            .await
-            .unwrap();
-        let connections = connections_builder(ServerLimits::default()).build();
-        let gateway = gateway(&registry, &connections).await;
+        let gateway = gateway_of(&server).await;
         let reply = gateway.send(&auto(json!({}))).await;
         assert_eq!(reply.status, 200);
         let told = gateway.model.asked()[1].json().to_string();
