@@ -14,7 +14,7 @@ use crate::{
     held::Room,
     outbound::{EgressRules, Outbound},
     price::Price,
-    registry::{ExchangeStore, MemoryExchanges, ServerRegistry},
+    registry::{ExchangeStore, MemoryExchanges, MemoryModels, ModelRegistry, ServerRegistry},
     schema_dialect::SchemaDialect,
     service::McpService,
     settings::{Limits, OnMaxRounds, OwnTools, Paths, Settings, Streaming},
@@ -89,6 +89,7 @@ pub struct McpLayer {
     /// Shared likewise.
     running: Arc<Running>,
     exchanges: Option<Arc<dyn ExchangeStore>>,
+    models: Arc<dyn ModelRegistry>,
 }
 
 impl McpLayer {
@@ -102,6 +103,7 @@ impl McpLayer {
             remembered: Arc::default(),
             running: Arc::default(),
             exchanges: Some(Arc::new(MemoryExchanges::default())),
+            models: Arc::new(MemoryModels::default()),
         }
     }
 
@@ -189,6 +191,13 @@ impl McpLayer {
     #[must_use]
     pub fn without_exchanges(mut self) -> Self {
         self.exchanges = None;
+        self
+    }
+
+    /// Replaces the aliases of models and the default servers; by default there are none.
+    #[must_use]
+    pub fn with_models(mut self, models: impl ModelRegistry) -> Self {
+        self.models = Arc::new(models);
         self
     }
 
@@ -301,6 +310,7 @@ impl McpLayer {
             remembered: Arc::clone(&self.remembered),
             running: Arc::clone(&self.running),
             exchanges: self.exchanges.clone(),
+            models: Arc::clone(&self.models),
         }
     }
 }

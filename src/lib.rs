@@ -122,6 +122,7 @@ mod held;
 mod refusal;
 mod settings;
 
+mod pattern;
 mod price;
 pub mod registry;
 

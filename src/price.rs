@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::chat::tidy;
+use crate::{chat::tidy, pattern::fits};
 
 /// The price of a model's tokens, in dollars (or any unit that `usage.cost` should have) per
 /// million tokens.
@@ -96,22 +96,6 @@ fn with_cached(usage: &Map<String, Value>, prompt: f64) -> (f64, f64) {
         Some(read) if read > prompt => (prompt + read, read),
         _ => (prompt, cached.min(prompt)),
     }
-}
-
-/// Returns true if `text` matches `pattern`, in which `*` matches any text.
-fn fits<'a>(pattern: &str, text: &'a str) -> bool {
-    let Some((start, rest)) = pattern.split_once('*') else {
-        return pattern == text;
-    };
-    let (middle, end) = rest.rsplit_once('*').unwrap_or(("", rest));
-    let between = text
-        .strip_prefix(start)
-        .and_then(|text| text.strip_suffix(end));
-    // The first match of each part leaves most text to those behind it, so nothing is tried twice.
-    let after = |text: &'a str, part: &str| Some(&text[text.find(part)? + part.len()..]);
-    between
-        .and_then(|text| middle.split('*').try_fold(text, after))
-        .is_some()
 }
 
 #[cfg(test)]

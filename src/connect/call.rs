@@ -19,7 +19,7 @@ use crate::{inactive::Inactive, mcp, scopes::Scopes, settings::Limits, trace_par
 /// request.timeout = Duration::from_secs(20);
 /// # Ok::<(), serde_json::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct CallToolRequest<'a> {
     /// The tool's own name at the server.
@@ -33,9 +33,21 @@ pub struct CallToolRequest<'a> {
     /// The trace that the call is part of; default none. It is sent to the server if the server's
     /// record allows that: see [`Server::trace_context`](crate::registry::Server::trace_context).
     pub trace: Option<&'a TraceParent>,
+    /// Takes the progress of the call; default none.
+    pub on_progress: Option<&'a mcp::OnProgress>,
     /// The sessions of the exchange that the call is part of. Without them, a session that ends
     /// with its exchange ends with the call.
     pub(crate) exchange: Option<&'a ExchangeSessions>,
+}
+
+impl fmt::Debug for CallToolRequest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallToolRequest")
+            .field("tool", &self.tool)
+            .field("arguments", &self.arguments)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> CallToolRequest<'a> {
@@ -46,6 +58,7 @@ impl<'a> CallToolRequest<'a> {
             arguments,
             timeout: Limits::default().call,
             trace: None,
+            on_progress: None,
             exchange: None,
         }
     }

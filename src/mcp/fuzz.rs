@@ -76,7 +76,7 @@ fn kinds(data: &[u8]) -> Option<Vec<Kind>> {
                 request(id, &method);
                 ("request", Some(id), method.into_owned())
             }
-            Incoming::Notification => ("notification", None, String::new()),
+            Incoming::Notification(method, _) => ("notification", None, method.into_owned()),
         };
         let id = id.and_then(wire::id_number);
         kinds.push(Kind { what, id, text });

@@ -248,7 +248,7 @@ impl Reader {
                 }
             }
             Incoming::Request(id, method) => failed = self.courtesy.answer(id, &method).err(),
-            Incoming::Answer(None, _) | Incoming::Notification => {}
+            Incoming::Answer(None, _) | Incoming::Notification(..) => {}
         });
         if let Err(error) = read {
             match wire::named(&message).and_then(|id| self.pending.take(id)) {

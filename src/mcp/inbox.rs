@@ -202,7 +202,7 @@ impl<'a> Inbox<'a> {
                     found.failed = courtesy.answer(id, &method).err();
                 }
             }
-            Incoming::Answer(..) | Incoming::Notification => {}
+            Incoming::Answer(..) | Incoming::Notification(..) => {}
         }
     }
 }

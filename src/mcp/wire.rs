@@ -136,7 +136,8 @@ pub(super) enum Incoming<'a> {
     Answer(Option<&'a RawValue>, Result<&'a RawValue, Error>),
     /// A request, which wants an answer.
     Request(&'a RawValue, Cow<'a, str>),
-    Notification,
+    /// A notification: its method and parameters.
+    Notification(Cow<'a, str>, Option<&'a RawValue>),
 }
 
 /// A message of the server: any of request, notification and answer.
@@ -148,6 +149,8 @@ struct Envelope<'a> {
     id: Option<&'a RawValue>,
     #[serde(borrow)]
     method: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    params: Option<&'a RawValue>,
     #[serde(borrow)]
     result: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -305,8 +308,10 @@ fn incoming(envelope: Envelope<'_>) -> Result<Incoming<'_>, Error> {
             ..
         } => Ok(Incoming::Request(id, method)),
         Envelope {
-            method: Some(_), ..
-        } => Ok(Incoming::Notification),
+            method: Some(method),
+            params,
+            ..
+        } => Ok(Incoming::Notification(method, params)),
         Envelope {
             id: Some(id),
             result: Some(result),
@@ -383,7 +388,7 @@ mod tests {
                 Incoming::Answer(_, Ok(result)) => format!("result {result}"),
                 Incoming::Answer(_, Err(error)) => error.to_string(),
                 Incoming::Request(_, method) => format!("request {method}"),
-                Incoming::Notification => "notification".to_owned(),
+                Incoming::Notification(method, _) => format!("notification {method}"),
             });
         })?;
         Ok(kinds)

@@ -62,6 +62,9 @@ mod listing;
 )]
 pub(crate) mod members;
 mod memory;
+mod model_memory;
+mod model_rules;
+mod model_store;
 mod oauth2;
 mod observation;
 mod observation_store;
@@ -103,6 +106,9 @@ pub use self::{
     future::BoxFuture,
     listing::{Filter, Listing, Page},
     memory::MemoryRegistry,
+    model_memory::MemoryModels,
+    model_rules::{DefaultServers, ModelAlias, ModelRules},
+    model_store::{ModelRegistry, ModelStore},
     oauth2::OAuth2,
     observation::{Failure, NotAccepted, Observation, Stage},
     observation_store::ObservationStore,

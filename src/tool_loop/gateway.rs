@@ -6,7 +6,7 @@ use super::{remembered::Remembered, running::Running};
 use crate::{
     connect::Connections,
     held::Room,
-    registry::{ExchangeStore, ServerRegistry},
+    registry::{ExchangeStore, ModelRegistry, ServerRegistry},
     settings::Settings,
 };
 
@@ -22,4 +22,6 @@ pub(crate) struct Gateway {
     pub(crate) running: Arc<Running>,
     /// Where exchanges are kept for later requests; `None` if nowhere.
     pub(crate) exchanges: Option<Arc<dyn ExchangeStore>>,
+    /// Aliases of models, and default servers.
+    pub(crate) models: Arc<dyn ModelRegistry>,
 }

@@ -16,6 +16,7 @@ use super::{
     lease::{After, Lease, PATIENCE},
     receipt::HandedBack,
     room,
+    wanted::Wanted,
 };
 use crate::{
     caller::Caller,
@@ -60,13 +61,16 @@ impl Keeper {
     pub(crate) fn new(
         splits: bool,
         has_own: bool,
-        servers: &[(usize, String)],
+        servers: &[Wanted],
         tools: Option<Vec<String>>,
     ) -> Self {
         Self {
             splits,
             has_to_keep: splits && has_own,
-            servers: servers.iter().map(|(_, name)| (&**name).into()).collect(),
+            servers: servers
+                .iter()
+                .map(|wanted| (&*wanted.name).into())
+                .collect(),
             tools,
             ..Self::default()
         }
@@ -93,13 +97,13 @@ impl Keeper {
     }
 
     /// The servers and tools of the request that has kept this record.
-    pub(crate) fn offered(
-        &self,
-        record: ExchangeId,
-    ) -> (Vec<(usize, String)>, Option<Vec<String>>) {
+    pub(crate) fn offered(&self, record: ExchangeId) -> (Vec<Wanted>, Option<Vec<String>>) {
         let kept = self.kept.get(&record);
         let servers = kept.map(|kept| &*kept.servers).unwrap_or_default();
-        let servers = servers.iter().map(ToString::to_string).enumerate();
+        let servers = servers.iter().map(|name| Wanted {
+            name: name.to_string(),
+            param: "messages".to_owned(),
+        });
         (servers.collect(), kept.and_then(|kept| kept.tools.clone()))
     }
 

@@ -75,6 +75,7 @@ mod taken;
 mod turns;
 mod unfinished;
 mod upstream;
+mod wanted;
 
 use std::{pin::pin, sync::Arc};
 
@@ -213,7 +214,7 @@ pub(crate) async fn run(
         Ok(repeats) => repeats,
         Err(refusal) => return Ok(refuse(&request, &refusal)),
     };
-    let servers = options.servers.iter().map(|(_, name)| &**name);
+    let servers = options.servers.iter().map(|wanted| &*wanted.name);
     let record = Record::begin(&gateway, &project, &request, servers);
     let asked = Asking {
         gateway,

@@ -2,6 +2,7 @@
 
 use std::{borrow::Cow, collections::HashSet};
 
+use super::wanted::Wanted;
 use crate::{
     chat::{ChatRequest, Unread},
     json::{Object, array, string},
@@ -14,8 +15,8 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Options {
     pub(crate) enabled: bool,
-    /// The servers in their order, each once, with the index of its first mention.
-    pub(crate) servers: Vec<(usize, String)>,
+    /// The servers in their order, each once, with the place of its first mention.
+    pub(crate) servers: Vec<Wanted>,
     pub(crate) auto_execute: bool,
     pub(crate) max_tool_rounds: u64,
     /// The only tools to offer; `None` for all.
@@ -122,7 +123,7 @@ impl Options {
     fn set(&mut self, name: &str, value: &str, cap: u64, names: usize) -> Result<(), Fault> {
         match name {
             "enabled" => self.enabled = boolean(value)?,
-            "servers" => self.servers = once(strings(value, names)?),
+            "servers" => self.servers = once(strings(value, names)?, "mcp.servers"),
             "auto_execute_tools" => self.auto_execute = boolean(value)?,
             "max_tool_rounds" => self.max_tool_rounds = rounds(value, cap)?,
             "tools" => self.tools = Some(strings(value, names)?),
@@ -257,18 +258,17 @@ fn strings(value: &str, most: usize) -> Result<Vec<String>, Fault> {
     elements.into_iter().enumerate().map(string).collect()
 }
 
-/// Each name once, with the index of its first mention.
-fn once(names: Vec<String>) -> Vec<(usize, String)> {
-    if names.len() < 2 {
-        return names.into_iter().enumerate().collect();
-    }
+/// Each name of the list `param` once, with the place of its first mention.
+fn once(names: Vec<String>, param: &str) -> Vec<Wanted> {
     let mut seen = HashSet::with_capacity(names.len());
-    let first: Vec<bool> = names.iter().map(|name| seen.insert(&**name)).collect();
-    let names = names.into_iter().enumerate().zip(first);
-    names
-        .filter(|(_, first)| *first)
-        .map(|(name, _)| name)
-        .collect()
+    let is_first: Vec<bool> = names.iter().map(|name| seen.insert(&**name)).collect();
+    let names = names.into_iter().enumerate().zip(is_first);
+    let first = names.filter_map(|(name, is_first)| is_first.then_some(name));
+    let wanted = first.map(|(index, name)| Wanted {
+        name,
+        param: format!("{param}[{index}]"),
+    });
+    wanted.collect()
 }
 
 fn rounds(value: &str, cap: u64) -> Result<u64, Fault> {
@@ -304,7 +304,12 @@ mod tests {
     #[test]
     fn the_defaults_are_off_five_rounds_and_a_receipt() {
         let options = parse(json!({"enabled": true, "servers": ["b", "a", "b"]})).unwrap();
-        assert_eq!(options.servers, [(0, "b".to_owned()), (1, "a".to_owned())]);
+        let wanted = options
+            .servers
+            .iter()
+            .map(|wanted| (&*wanted.name, &*wanted.param));
+        let expected = [("b", "mcp.servers[0]"), ("a", "mcp.servers[1]")];
+        assert!(wanted.eq(expected), "{:?}", options.servers);
         assert!(!options.auto_execute && !options.resume && options.receipt);
         assert_eq!(options.max_tool_rounds, 5);
         assert!(!parse(json!({})).unwrap().enabled);

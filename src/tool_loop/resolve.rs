@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use super::{gateway::Gateway, record::Record};
+use super::{gateway::Gateway, record::Record, wanted::Wanted};
 use crate::{
     caller::CallerTokens,
     catalog::Catalog,
@@ -18,8 +18,8 @@ use crate::{
     within::within,
 };
 
-/// The servers that a request names, in its order, each with the index of its first mention.
-type Named<'a> = &'a [(usize, String)];
+/// The servers that a request names, in its order.
+type Named<'a> = &'a [Wanted];
 
 /// A server that is used: its whole list, and the tools that it offers of it.
 pub(crate) type Active = (Arc<Offers>, Arc<Offered>);
@@ -108,9 +108,9 @@ pub(crate) async fn active(
     };
     let mut active = Vec::with_capacity(servers.len());
     let asked: Vec<_> = servers.into_iter().map(ask).collect();
-    for ((index, _), (server, offers)) in named.iter().zip(join_all(asked).await) {
-        let offers = offers
-            .map_err(|inactive| unusable(&server, &inactive).at(format!("mcp.servers[{index}]")))?;
+    for (wanted, (server, offers)) in named.iter().zip(join_all(asked).await) {
+        let offers =
+            offers.map_err(|inactive| unusable(&server, &inactive).at(wanted.param.clone()))?;
         active.push(offers);
     }
     Ok(active)
@@ -180,7 +180,7 @@ async fn servers(
 ) -> Result<Vec<Arc<Server>>, Refusal> {
     let names: Vec<ServerName> = named
         .iter()
-        .filter_map(|(_, name)| name.parse().ok())
+        .filter_map(|wanted| wanted.name.parse().ok())
         .collect();
     let found = gateway.registry.find(project, &names);
     let found = within(gateway.settings.limits.resolve, found).await;
@@ -193,7 +193,7 @@ async fn servers(
                 "the gateway's server registry is not available",
             )
         })?;
-    let server = |(index, name): &(usize, String)| {
+    let server = |Wanted { name, param }: &Wanted| {
         let server = found
             .iter()
             .find(|server| server.name.as_str() == name && server.is_usable_by(project));
@@ -203,7 +203,7 @@ async fn servers(
                 "there is no MCP server named {:?} in this project: check the name, and whose project the API key is",
                 short(name)
             );
-            Refusal::new(Kind::ServerNotFound, message).at(format!("mcp.servers[{index}]"))
+            Refusal::new(Kind::ServerNotFound, message).at(param.clone())
         })
     };
     named.iter().map(server).collect()

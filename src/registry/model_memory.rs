@@ -1,0 +1,66 @@
+//! Aliases and defaults in memory.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use super::{
+    error::Error,
+    future::BoxFuture,
+    model_rules::ModelRules,
+    model_store::{ModelRegistry, ModelStore},
+};
+
+/// The rules of each organization, with their version.
+type Stored = HashMap<String, (Arc<ModelRules>, u64)>;
+
+/// Aliases and defaults in memory, lost with the process. Clones are the same store.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryModels(Arc<RwLock<Stored>>);
+
+impl MemoryModels {
+    /// Creates a store in which the organization `default` has these rules.
+    pub fn new(rules: ModelRules) -> Self {
+        let stored = Stored::from([("default".to_owned(), (Arc::new(rules), 1))]);
+        Self(Arc::new(RwLock::new(stored)))
+    }
+
+    fn stored(&self, organization: &str) -> (Arc<ModelRules>, u64) {
+        let stored = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        stored.get(organization).cloned().unwrap_or_default()
+    }
+
+    fn set(&self, organization: &str, rules: ModelRules, version: u64) -> Option<u64> {
+        let mut stored = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let is_current = version == stored.get(organization).map_or(0, |(_, version)| *version);
+        is_current.then(|| {
+            stored.insert(organization.to_owned(), (Arc::new(rules), version + 1));
+            version + 1
+        })
+    }
+}
+
+impl ModelRegistry for MemoryModels {
+    fn rules(&self, organization: &str) -> Arc<ModelRules> {
+        self.stored(organization).0
+    }
+}
+
+impl ModelStore for MemoryModels {
+    fn load<'a>(
+        &'a self,
+        organization: &'a str,
+    ) -> BoxFuture<'a, Result<(Arc<ModelRules>, u64), Error>> {
+        Box::pin(async move { Ok(self.stored(organization)) })
+    }
+
+    fn replace<'a>(
+        &'a self,
+        organization: &'a str,
+        rules: ModelRules,
+        version: u64,
+    ) -> BoxFuture<'a, Result<Option<u64>, Error>> {
+        Box::pin(async move { Ok(self.set(organization, rules, version)) })
+    }
+}
