@@ -14,7 +14,7 @@ use tracing::Instrument;
 use super::{
     call_result::CallResult,
     gateway::Gateway,
-    hang_up::HangUp,
+    journal::hang_up::HangUp,
     record::{CallRecord, CallReply, Checked, Record},
 };
 use crate::{

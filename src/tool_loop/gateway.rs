@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{remembered::Remembered, running::Running};
+use super::{failure::remembered::Remembered, running::Running};
 use crate::{
     connect::Connections,
     held::Room,

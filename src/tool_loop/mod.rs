@@ -31,16 +31,11 @@
 //! the model with their answers. Each step is a file. Steps do not import each other: this file and
 //! the parts of an [`Exchange`] connect them, over plain types that lie below them.
 
-mod again;
 mod call_result;
-mod caller_stream;
 mod claim;
 mod conflicts;
-mod continued;
 mod delivery;
-mod ends;
 mod exchange;
-mod exchanges;
 mod execute;
 #[cfg(feature = "admin")]
 mod explain;
@@ -48,31 +43,18 @@ mod failure;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzz;
 mod gateway;
-mod hand_back;
-mod hang_up;
 mod headers;
 mod journal;
-mod lease;
+mod kept_turns;
 mod limits;
 mod options;
 mod receipt;
 mod record;
-mod rejected;
-mod relay;
-mod remembered;
 mod repeat;
-mod reply;
 mod resolve;
-mod restore;
 mod resume;
-mod retry;
-mod room;
-mod rounds;
 mod running;
-mod shortened;
-mod sink;
-mod taken;
-mod turns;
+mod store;
 mod unfinished;
 mod upstream;
 
@@ -83,23 +65,28 @@ use tracing::Instrument;
 
 #[cfg(feature = "admin")]
 pub(crate) use self::explain::{Explanation, explain};
+pub(crate) use self::{
+    delivery::reply::refused, failure::remembered::Remembered, gateway::Gateway, headers::is_plain,
+    running::Running, upstream::Upstream,
+};
 use self::{
-    caller_stream::CallerStream,
-    delivery::{Delivery, Reading, Reply},
+    delivery::{
+        Delivery, Reading, Reply,
+        caller_stream::CallerStream,
+        reply::{self, WholeReply},
+        sink,
+    },
     exchange::Exchange,
-    hand_back::Keeper,
     journal::ExchangeJournal,
+    kept_turns::{
+        hand_back::Keeper,
+        restore::{self, Whole},
+    },
     limits::Budget,
     options::Options,
     receipt::Receipt,
     record::{Ending, Record},
-    repeat::{Claimed, Repeat, RepeatHeaders},
-    reply::WholeReply,
-    restore::Whole,
-};
-pub(crate) use self::{
-    gateway::Gateway, headers::is_plain, remembered::Remembered, reply::refused, running::Running,
-    upstream::Upstream,
+    repeat::{Claimed, Repeat, RepeatHeaders, again},
 };
 use crate::{
     apart,

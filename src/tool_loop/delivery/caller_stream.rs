@@ -26,17 +26,18 @@ use memchr::memchr2;
 use tokio::time::timeout;
 
 use super::{
-    delivery::{Delivery, NoTurn, Reading, Reply, Shown, answering, read_whole, unstreamed},
-    failure::Failure,
-    headers::{is_stream, remove_stale, unbuffered},
-    receipt::{Closing, WrittenReceipt},
-    sink::Sink,
+    Delivery, NoTurn, Reading, Reply, Shown, answering, read_whole, sink::Sink, unstreamed,
 };
 use crate::{
     body::McpBody,
     chat::{Change, Chunk, Identity, StreamEvent, StreamReader, ToolCall, Turn, delta_of_calls},
     inner::InnerBody,
     json::quoted,
+    tool_loop::{
+        failure::Failure,
+        headers::{is_stream, remove_stale, unbuffered},
+        receipt::{Closing, WrittenReceipt},
+    },
 };
 
 /// The longest that the end of an answer may take behind its last event.

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, header::RETRY_AFTER};
 use tokio::time::Instant;
 
-use super::failure::Failure;
+use super::Failure;
 use crate::random::fill_random;
 
 /// The longest wait that a service may ask for: a caller waits for all of it.

@@ -8,10 +8,10 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use super::delivery::Reply;
 use crate::{
     body::McpBody,
     inner::{InnerBody, InnerError},
+    tool_loop::delivery::Reply,
 };
 
 /// The body of such an answer.

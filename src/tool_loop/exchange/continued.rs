@@ -5,24 +5,22 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{
-    call_result::CallResult,
-    claim,
-    delivery::Delivery,
-    exchange::Exchange,
-    exchanges::{self, NotKept},
-    execute::Approval,
-    resolve,
-    restore::{self, Whole},
-    resume,
-    rounds::may_run_again,
-};
+use super::{Exchange, rounds::may_run_again};
 use crate::{
     catalog::Catalog,
     chat::{Conversation, OpenTurn, ToolCall},
     kept::{Answers, OpenCall, Part, Restored},
     refusal::Refusal,
     registry::ExchangeId,
+    tool_loop::{
+        call_result::CallResult,
+        claim,
+        delivery::Delivery,
+        execute::Approval,
+        kept_turns::restore::{self, Whole},
+        resolve, resume,
+        store::{self, NotKept},
+    },
 };
 
 /// The open calls of a kept turn, once they have run.
@@ -38,7 +36,7 @@ struct Opened {
 impl Exchange {
     /// Takes up the figures of an equal request that ended before its answer; returns the turns that
     /// were executed for it.
-    pub(super) fn take_up(&mut self) -> Vec<Bytes> {
+    pub(crate) fn take_up(&mut self) -> Vec<Bytes> {
         let journal = self.journal.as_mut();
         let Some(done) = journal.and_then(|journal| journal.take_done()) else {
             return Vec::new();
@@ -49,13 +47,13 @@ impl Exchange {
     }
 
     /// Appends turns that were executed for an equal request.
-    pub(super) fn append(&mut self, done: Vec<Bytes>) {
+    pub(crate) fn append(&mut self, done: Vec<Bytes>) {
         self.keeper.add(&done);
         self.conversation.extend(done);
     }
 
     /// Ends the batch that an equal request had begun: what has a result does not run again.
-    pub(super) async fn finish_open(&mut self, delivery: &mut impl Delivery) {
+    pub(crate) async fn finish_open(&mut self, delivery: &mut impl Delivery) {
         let journal = self.journal.as_mut();
         let Some(open) = journal.and_then(|journal| journal.take_open()) else {
             return;
@@ -73,7 +71,7 @@ impl Exchange {
     }
 
     /// Makes the history of the request whole, and runs what is open in it: the first round.
-    pub(super) async fn restore(
+    pub(crate) async fn restore(
         &mut self,
         whole: Whole,
         resumes: bool,
@@ -171,7 +169,7 @@ impl Exchange {
         let limits = &self.gateway.settings.limits;
         let ends = self.budget.deadline();
         let begun = self.keeper.begins(record, &begin, limits, ends).await;
-        let (lease, journal) = begun.ok_or_else(|| exchanges::unavailable(NotKept))?;
+        let (lease, journal) = begun.ok_or_else(|| store::unavailable(NotKept))?;
         // Another request may have answered some of them since.
         let known = places
             .iter()
@@ -230,7 +228,7 @@ impl Exchange {
     }
 
     /// Runs the open calls of the turn that the caller sends back: the first round.
-    pub(super) async fn resume(&mut self, mut done: Vec<Bytes>) -> Result<(), Refusal> {
+    pub(crate) async fn resume(&mut self, mut done: Vec<Bytes>) -> Result<(), Refusal> {
         let turn = resume::open_turn(&self.request, &self.gateway.settings.limits)?;
         let answers = self.run_resumed(&turn, &mut done).await?;
         let tools = self.catalog.definitions();

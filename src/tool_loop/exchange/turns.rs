@@ -5,23 +5,20 @@ use http::{HeaderName, HeaderValue, Response, response};
 use tokio::time::sleep;
 use tracing::{Instrument, Span};
 
-use super::{
-    claim,
-    delivery::{Delivery, NoTurn, Reading, Reply, is_readable},
-    ends::ending,
-    exchange::{Exchange, Stop},
-    failure::Failure,
-    headers,
-    record::{Ending, TurnSummary},
-    rejected, relay, reply,
-    retry::Retries,
-    upstream::Upstream,
-};
+use super::{Exchange, Stop, ends::ending};
 use crate::{
     body::{self, McpBody, Read},
     chat::{Omitted, Turn},
     inner::InnerBody,
     name::short,
+    tool_loop::{
+        claim,
+        delivery::{Delivery, NoTurn, Reading, Reply, is_readable, relay, reply},
+        failure::{Failure, rejected, retry::Retries},
+        headers,
+        record::{Ending, TurnSummary},
+        upstream::Upstream,
+    },
     trace::StoppedBy,
 };
 
@@ -47,7 +44,7 @@ enum Missed {
 
 impl Exchange {
     /// Asks the model, and reads its answer. Once tools have run, asks again where that can help.
-    pub(super) async fn turn(
+    pub(crate) async fn turn(
         &mut self,
         upstream: &mut Upstream,
         delivery: &mut impl Delivery,
@@ -211,7 +208,7 @@ impl Exchange {
         true
     }
 
-    pub(super) fn omit(&mut self, omitted: Omitted) {
+    pub(crate) fn omit(&mut self, omitted: Omitted) {
         let tools = self.catalog.definitions();
         let tools_ran = self.receipt.tools_ran();
         self.conversation

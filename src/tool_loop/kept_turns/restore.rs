@@ -5,11 +5,6 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use super::{
-    exchanges::{Exchanges, unavailable},
-    gateway::Gateway,
-    limits::after,
-};
 use crate::{
     apart,
     caller::Caller,
@@ -17,6 +12,11 @@ use crate::{
     kept::{Answers, History, KeptTurn, Part, Restored, may_have_id},
     refusal::{Kind, Refusal},
     registry::ExchangeId,
+    tool_loop::{
+        gateway::Gateway,
+        limits::after,
+        store::{Exchanges, unavailable},
+    },
 };
 
 const NOT_APPROVED: &str = "not run: this call waits for an approval that was not given";

@@ -8,6 +8,9 @@
 //! | steps that another exchange holds | a request that says that it repeats waits; others run |
 //! | an answer, with a key | that answer |
 
+pub(crate) mod again;
+pub(crate) mod taken;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -16,11 +19,10 @@ use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
-    exchanges::{READING, owner_of},
     gateway::Gateway,
     journal::{ExchangeJournal, KEYED_LIFE, LIFE},
-    lease::{After, Lease, PATIENCE, PAUSES, Place},
     running::{Near, Runs},
+    store::{After, Lease, PATIENCE, PAUSES, Place, READING, owner_of},
 };
 use crate::{
     apart,

@@ -5,6 +5,10 @@
 //! 5xx, whatever `x-should-retry` says. So a failure after tools is told with a status that none of
 //! them repeats; those that say what is wrong with the request itself stay.
 
+pub(crate) mod rejected;
+pub(crate) mod remembered;
+pub(crate) mod retry;
+
 use http::{HeaderMap, StatusCode, response};
 use serde_json::{Map, Value, value::RawValue};
 

@@ -1,13 +1,19 @@
 //! One request with all its turns: what its steps share.
 
+mod continued;
+mod ends;
+mod rounds;
+mod shortened;
+mod turns;
+
 use std::sync::Arc;
 
 use super::{
     call_result::CallResult,
     delivery::Reply,
     gateway::Gateway,
-    hand_back::Keeper,
     journal::ExchangeJournal,
+    kept_turns::hand_back::Keeper,
     limits::Budget,
     receipt::Receipt,
     record::{Ending, Record},
@@ -23,7 +29,7 @@ use crate::{
 };
 
 /// One request with all its turns.
-pub(super) struct Exchange {
+pub(crate) struct Exchange {
     pub(super) gateway: Arc<Gateway>,
     pub(super) request: ChatRequest,
     pub(super) project: Project,
@@ -56,7 +62,7 @@ pub(super) struct Exchange {
 }
 
 /// The end of an exchange that goes on with no further turn.
-pub(super) enum Stop {
+pub(crate) enum Stop {
     /// The inner service's error, before any tool has run: it goes through.
     Inner(InnerError),
     /// This answer goes to the caller.

@@ -16,7 +16,7 @@ use http::{Response, response};
 use http_body::{Body, Frame};
 use tokio::time::timeout;
 
-use super::delivery::Reply;
+use super::Reply;
 use crate::{body::McpBody, inner::InnerError};
 
 /// A comment: clients skip it, and what stands in between sees that the connection lives.

@@ -5,16 +5,14 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
-use super::{
-    gateway::Gateway,
-    lease::{PATIENCE, PAUSES, Place},
-};
+use super::lease::{PATIENCE, PAUSES, Place};
 use crate::{
     apart,
     caller::Caller,
     kept::{CallIds, KeptTurn},
     refusal::{Kind, Refusal},
     registry::{self, EXCHANGE_LEN, ExchangeId, ExchangeOwner, ExchangeRecord, ExchangeStore},
+    tool_loop::gateway::Gateway,
     within::within,
 };
 

@@ -7,17 +7,17 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header, response};
 use http_body::Body;
 
-use super::{
-    delivery::{Delivery, NoTurn, Reading, Reply, Shown, answering, read_whole, unstreamed},
-    failure::Failure,
-    headers::remove_stale,
-    receipt::{Closing, WrittenReceipt},
-};
+use super::{Delivery, NoTurn, Reading, Reply, Shown, answering, read_whole, unstreamed};
 use crate::{
     body::{McpBody, Read},
     chat::{Completion, ToolCall, Turn},
     inner::InnerBody,
     refusal::Refusal,
+    tool_loop::{
+        failure::Failure,
+        headers::remove_stale,
+        receipt::{Closing, WrittenReceipt},
+    },
 };
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");

@@ -5,15 +5,15 @@ use http::{HeaderName, HeaderValue, Response};
 use http_body_util::{BodyExt, Full};
 use serde_json::value::RawValue;
 
-use super::{
-    delivery::{Delivery, NoTurn, Reading, Reply, Shown},
-    receipt::{Closing, WrittenReceipt},
-};
 use crate::{
     chat::Turn,
     inner::InnerBody,
     json::{Object, quoted},
     kept::KeptAnswer,
+    tool_loop::{
+        delivery::{Delivery, NoTurn, Reading, Reply, Shown},
+        receipt::{Closing, WrittenReceipt},
+    },
 };
 
 /// The prefix of our own headers.

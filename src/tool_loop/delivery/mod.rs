@@ -3,6 +3,11 @@
 //! The loop is written once, over this trait. What it hands over is plain: turns, and texts of
 //! JSON.
 
+pub(crate) mod caller_stream;
+pub(crate) mod relay;
+pub(crate) mod reply;
+pub(crate) mod sink;
+
 use std::future::Future;
 
 use http::{Response, response};

@@ -9,14 +9,7 @@ use std::{collections::HashMap, sync::Arc};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{
-    exchanges::Exchanges,
-    gateway::Gateway,
-    journal::{BatchJournal, turn_text},
-    lease::{After, Lease, PATIENCE},
-    receipt::HandedBack,
-    room,
-};
+use super::room;
 use crate::{
     caller::Caller,
     catalog::Owner,
@@ -24,6 +17,12 @@ use crate::{
     kept::{KeptCall, KeptTurn, PLACES, Tail, handed_back, new_record},
     registry::{EXCHANGE_LEN, ExchangeId, ToolPolicy},
     settings::Limits,
+    tool_loop::{
+        gateway::Gateway,
+        journal::{BatchJournal, turn_text},
+        receipt::HandedBack,
+        store::{After, Exchanges, Lease, PATIENCE},
+    },
 };
 
 /// How often a record is read and written again where others write it at the same time.

@@ -23,14 +23,14 @@ use http_body::{Body, Frame, SizeHint};
 
 pub(crate) use self::stream_end::LastWords;
 use self::{stream_end::StreamEnd, watch::Watch};
-use super::{
-    delivery::{Reading, Reply},
-    headers::{remove_stale, unbuffered},
-    record::{Ending, Record},
-};
+use super::{Reading, Reply};
 use crate::{
     body::McpBody,
     inner::{InnerBody, InnerError},
+    tool_loop::{
+        headers::{remove_stale, unbuffered},
+        record::{Ending, Record},
+    },
 };
 
 /// Passes an answer on as it comes, with nothing of ours in it.

@@ -7,8 +7,14 @@ use std::collections::HashSet;
 use bytes::Bytes;
 use http::{StatusCode, response};
 
-use super::{delivery::is_readable, exchange::Exchange, rejected};
-use crate::{body::Read, inner::InnerBody, kept::note_old_results, name::short};
+use super::Exchange;
+use crate::{
+    body::Read,
+    inner::InnerBody,
+    kept::note_old_results,
+    name::short,
+    tool_loop::{delivery::is_readable, failure::rejected},
+};
 
 impl Exchange {
     /// Returns `true` if an answer with this status may reject results of ours as too long.

@@ -1,20 +1,23 @@
 //! The ends of an exchange: a turn that goes to the caller, or a failure, and what is kept then.
 
-use super::{
-    again,
-    delivery::{Delivery, Reply, Shown},
-    exchange::{Exchange, Stop},
-    failure::Failure,
-    receipt::HandedBack,
-    record::Ending,
-    reply, taken,
+use super::{Exchange, Stop};
+use crate::{
+    catalog::Owner,
+    chat::Turn,
+    tool_loop::{
+        delivery::{Delivery, Reply, Shown, reply},
+        failure::Failure,
+        receipt::HandedBack,
+        record::Ending,
+        repeat::{again, taken},
+    },
+    trace::StoppedBy,
 };
-use crate::{catalog::Owner, chat::Turn, trace::StoppedBy};
 
 impl Exchange {
     /// Ends the loop with a turn, whose calls go back to the caller: in part, where the rest can be
     /// kept, else as it came, or as it is to be `shown`.
-    pub(super) async fn finish(
+    pub(crate) async fn finish(
         &mut self,
         turn: &Turn,
         owners: &[Owner<'_>],
@@ -79,7 +82,7 @@ impl Exchange {
     }
 
     /// Keeps the journal until the caller has taken all of the answer, or, with a key, the answer.
-    pub(super) async fn kept_until_taken(mut self: Box<Self>, reply: Reply) -> Reply {
+    pub(crate) async fn kept_until_taken(mut self: Box<Self>, reply: Reply) -> Reply {
         let Some(journal) = self.journal.take() else {
             return reply;
         };

@@ -15,8 +15,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::running::Ends;
-use crate::registry::{Error, ExchangeId, ExchangeOwner, ExchangeRecord, ExchangeStore};
+use crate::{
+    registry::{Error, ExchangeId, ExchangeOwner, ExchangeRecord, ExchangeStore},
+    tool_loop::running::Ends,
+};
 
 /// The time for which a record is held without being renewed: a repeat waits so long for somebody
 /// who has died, and a process that stands still for longer loses what it holds.

@@ -5,24 +5,23 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use super::{
-    call_result::CallResult,
-    claim,
-    exchange::Exchange,
-    execute::{Approval, Batch},
-    hang_up,
-    journal::BatchJournal,
-};
+use super::Exchange;
 use crate::{
     catalog::{Catalog, Entry, Owner},
     chat::{ToolCall, executed},
     kept::{OpenBatch, OpenCall},
     name::short,
+    tool_loop::{
+        call_result::CallResult,
+        claim,
+        execute::{Approval, Batch},
+        journal::{BatchJournal, hang_up},
+    },
 };
 
 impl Exchange {
     /// Runs the calls of a turn: one more round.
-    pub(super) async fn round(
+    pub(crate) async fn round(
         &mut self,
         message: Option<Bytes>,
         calls: &[ToolCall],

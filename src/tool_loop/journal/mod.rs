@@ -1,16 +1,18 @@
 //! The journal of the exchange that runs: written before each batch and after it, under a lease.
 
+pub(crate) mod hang_up;
+
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures_util::future::{Either, join, select};
 use serde_json::value::RawValue;
 use tokio::runtime::Handle;
 
+use self::hang_up::HangUp;
 use super::{
     call_result::CallResult,
-    hang_up::HangUp,
-    lease::{After, Lease, Place},
     running::{Near, Runs},
+    store::{After, Lease, Place},
 };
 use crate::{
     kept::{Journal, KeptAnswer, KeptTurn, OpenBatch},
