@@ -1,7 +1,9 @@
 //! One request with all its turns: what its steps share.
 
+pub(crate) mod begin;
 mod continued;
 mod ends;
+mod last_turn;
 mod rounds;
 mod shortened;
 mod turns;

@@ -6,12 +6,14 @@ use http_body_util::{BodyExt, Full};
 use serde_json::value::RawValue;
 
 use crate::{
-    chat::Turn,
+    chat::{Asked, Turn},
+    held::Held,
     inner::InnerBody,
     json::{Object, quoted},
     kept::KeptAnswer,
+    refusal::{Kind, Refusal},
     tool_loop::{
-        delivery::{Delivery, NoTurn, Reading, Reply, Shown},
+        delivery::{Delivery, NoTurn, Reading, Reply, Shown, reply::refused},
         receipt::{Closing, WrittenReceipt},
     },
 };
@@ -21,7 +23,7 @@ const OURS: &str = "x-mcp-";
 
 /// Tells the caller `answer` once more, as the same bytes or as a stream; `None` if it cannot be
 /// read.
-pub(crate) async fn told(
+async fn told(
     answer: &KeptAnswer,
     delivery: &mut impl Delivery,
     reading: Reading,
@@ -49,6 +51,21 @@ pub(crate) async fn told(
         Err(NoTurn::Whole(..) | NoTurn::Stream(_)) => return None,
     };
     Some(delivery.finish(&turn.calls, None, closing).await)
+}
+
+/// Tells the caller `answer` once more, or that it cannot be read.
+pub(crate) async fn reply(answer: &KeptAnswer, delivery: &mut impl Delivery, room: Held) -> Reply {
+    let reading = Reading {
+        limit: usize::MAX,
+        room,
+        tools_ran: false,
+        asked: Asked::default(),
+    };
+    told(answer, delivery, reading).await.unwrap_or_else(|| {
+        let message =
+            "the answer that is kept for this request cannot be read; send it without a key";
+        refused(&Refusal::new(Kind::Registry, message))
+    })
 }
 
 /// A whole answer, to be kept; `None` if it is none.
