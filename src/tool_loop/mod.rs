@@ -275,8 +275,7 @@ impl Exchange {
         if let Some(reason) = self.budget.stop(self.receipt.rounds(), owners) {
             return Some(reason);
         }
-        let of = (&*self.gateway, &*self.caller);
-        let has_room = self.keeper.reserve(of, owners.len()).await;
+        let has_room = self.keeper.reserve(owners.len()).await;
         (!has_room).then_some(StoppedBy::CallerTools)
     }
 }

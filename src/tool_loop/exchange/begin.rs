@@ -13,7 +13,7 @@ use crate::{
         conflicts,
         gateway::Gateway,
         journal::ExchangeJournal,
-        kept_turns::{hand_back::Keeper, restore::Whole},
+        kept_turns::{Keeper, restore::Whole},
         limits::Budget,
         options::Options,
         receipt::Receipt,
@@ -78,15 +78,26 @@ impl Exchange {
         let has_own = !request.tools.is_empty();
         let records = history.iter().flat_map(|history| history.kept.keys());
         let sessions = gateway.connections.going_on(records.copied());
+        let caller = Arc::new(caller);
+        let keeper = Keeper::new(
+            gateway.clone(),
+            caller.clone(),
+            &options.servers,
+            options.tools,
+        );
+        let keeper = match splits {
+            true => keeper.splitting(has_own),
+            false => keeper,
+        };
         // Boxed, since futures are moved, and each has a copy of what it is given.
         let mut exchange = Box::new(Self {
             project,
-            caller: Arc::new(caller),
+            caller,
             sessions,
             conversation: Conversation::new(&request, &catalog.definitions()),
             budget: Budget::new(&settings.limits, max_rounds, request.forbids_tools()),
             receipt: Receipt::new(options.receipt, max_rounds, &catalog),
-            keeper: Keeper::new(splits, has_own, &options.servers, options.tools),
+            keeper,
             is_incomplete: false,
             catalog,
             record,

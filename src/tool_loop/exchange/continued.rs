@@ -166,9 +166,8 @@ impl Exchange {
         let owners = claim::owners(&calls, &catalog, &self.request.tools);
         let begin = places.iter().copied().zip(owners.iter().map(may_run_again));
         let begin: Vec<_> = begin.collect();
-        let limits = &self.gateway.settings.limits;
         let ends = self.budget.deadline();
-        let begun = self.keeper.begins(record, &begin, limits, ends).await;
+        let begun = self.keeper.claim_open(record, &begin, ends).await;
         let (lease, journal) = begun.ok_or_else(|| store::unavailable(NotKept))?;
         // Another request may have answered some of them since.
         let known = places
@@ -196,7 +195,7 @@ impl Exchange {
         let texts: Vec<Bytes> = texts.flatten().collect();
         let results = places.into_iter().zip(texts.iter().cloned());
         let results: Vec<_> = results.collect();
-        let is_kept = self.keeper.answered(record, &results, &lease).await;
+        let is_kept = self.keeper.take_results(record, &results, &lease).await;
         Ok(Opened {
             texts,
             ran,

@@ -52,13 +52,12 @@ impl Exchange {
         is_answer: bool,
     ) -> Option<HandedBack> {
         if is_answer {
-            let is_kept = self.keeper.end(turn).await;
+            let is_kept = self.keeper.keep_tail(turn).await;
             self.receipt.kept(is_kept);
             return None;
         }
-        let of = (&*self.gateway, &*self.caller);
         let tools_ran = self.receipt.tools_ran();
-        let handed_back = self.keeper.hand_back(of, turn, owners, tools_ran).await;
+        let handed_back = self.keeper.hand_back(turn, owners, tools_ran).await;
         match handed_back {
             Some(_) => self.receipt.kept(true),
             None => self.keeper.give_up_room().await,

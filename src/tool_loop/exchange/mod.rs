@@ -15,7 +15,7 @@ use super::{
     delivery::Reply,
     gateway::Gateway,
     journal::ExchangeJournal,
-    kept_turns::hand_back::Keeper,
+    kept_turns::Keeper,
     limits::Budget,
     receipt::Receipt,
     record::{Ending, Record},

@@ -10,6 +10,10 @@
 //! A caller with tools of its own gets a turn in part: its own calls, under ids of ours. The rest
 //! stays here, and is found again by these ids.
 
-pub(crate) mod hand_back;
+mod hand_back;
+mod keeper;
+mod open_calls;
 pub(crate) mod restore;
 mod room;
+
+pub(crate) use self::keeper::Keeper;
