@@ -15,10 +15,7 @@ use http_body_util::{BodyExt, Full};
 use mcp_layer::{
     McpLayer, Project, RequestBody, Streaming,
     mcp::ServerLimits,
-    registry::{
-        BoxFuture, Error, ExchangeId, ExchangeOwner, ExchangeRecord, ExchangeStore,
-        MemoryExchanges, MemoryRegistry, Server, StoredExchange,
-    },
+    registry::{ExchangeStore, MemoryExchanges, MemoryRegistry, Server},
 };
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -27,6 +24,7 @@ use tower::{Layer, ServiceExt, service_fn};
 use crate::support::{
     events::{assembled, call, chunk, finish, streams, usage},
     evil::{Evil, Step, json_reply},
+    failing_exchanges::Mortal,
     gateway::{Gateway, Reply, auto, chat, connections},
     model::{Answer, Model, broken_answer, calls, json_answer, says},
     until,
@@ -591,75 +589,6 @@ async fn a_call_that_changes_nothing_is_cancelled_by_a_hang_up_and_runs_again() 
     assert_eq!(answer["choices"][0]["message"]["content"], "done");
     assert_eq!(server.count("tools/call"), 2);
     assert_eq!(results(&model, 1), ["acted"]);
-}
-
-/// A store that cannot be reached any more once its process is dead.
-#[derive(Clone, Default)]
-pub struct Mortal {
-    pub store: MemoryExchanges,
-    pub is_dead: Arc<AtomicBool>,
-}
-
-impl Mortal {
-    fn is_alive(&self) -> Result<(), Error> {
-        match self.is_dead.load(SeqCst) {
-            true => Err(Error::unavailable("dead")),
-            false => Ok(()),
-        }
-    }
-}
-
-impl ExchangeStore for Mortal {
-    fn key(&self) -> BoxFuture<'_, Result<[u8; 32], Error>> {
-        self.store.key()
-    }
-
-    fn put<'a>(
-        &'a self,
-        owner: &'a ExchangeOwner,
-        id: ExchangeId,
-        record: ExchangeRecord,
-        expected: Option<u64>,
-    ) -> BoxFuture<'a, Result<Option<u64>, Error>> {
-        Box::pin(async move {
-            self.is_alive()?;
-            self.store.put(owner, id, record, expected).await
-        })
-    }
-
-    fn get<'a>(
-        &'a self,
-        owner: &'a ExchangeOwner,
-        ids: &'a [ExchangeId],
-    ) -> BoxFuture<'a, Result<Vec<StoredExchange>, Error>> {
-        Box::pin(async move {
-            self.is_alive()?;
-            self.store.get(owner, ids).await
-        })
-    }
-
-    fn find<'a>(
-        &'a self,
-        owner: &'a ExchangeOwner,
-        topic: &'a [u8; 32],
-    ) -> BoxFuture<'a, Result<Vec<StoredExchange>, Error>> {
-        Box::pin(async move {
-            self.is_alive()?;
-            self.store.find(owner, topic).await
-        })
-    }
-
-    fn remove<'a>(
-        &'a self,
-        owner: &'a ExchangeOwner,
-        id: ExchangeId,
-        version: u64,
-    ) -> BoxFuture<'a, Result<bool, Error>> {
-        Box::pin(async move {
-            self.is_alive()?;
-            self.store.remove(owner, id, version).await
-        })
-    }
 }
 
 /// The answer to the repeat, at another replica, of a request whose own died in a call of `act`.
