@@ -1,17 +1,17 @@
-//! The key of the exchanges, which whoever needs it first makes.
+//! The key of the exchanges, made when it is first needed.
 
 use sqlx::{AnyConnection, Row};
 
-use super::{database::sql, registry::SqlRegistry};
 use crate::{
     hex::{hex, unhex},
     random::fill_random,
     registry::error::Error,
+    registry::sql::{database::sql, registry::SqlRegistry},
     secret::{ExposeSecret, Place},
 };
 
 /// The place that it is sealed for.
-pub(super) const PLACE: Place<'static> = Place {
+pub(crate) const PLACE: Place<'static> = Place {
     organization: "",
     server: "",
     field: "exchange key",

@@ -5,16 +5,18 @@ use std::{sync::Arc, time::Duration};
 use sqlx::{Any, Row, Transaction};
 
 use super::{
-    database::sql,
-    exchange_room::{LEAST, make_room},
-    exchange_text::{self, Text},
-    registry::SqlRegistry,
-    time::{LONGEST_HOLD, shared_now, span},
-    version,
+    room::{Growing, LEAST},
+    sealed_text::{self, Text},
 };
 use crate::{
     hex::hex,
     random::fill_random,
+    registry::sql::{
+        database::sql,
+        registry::SqlRegistry,
+        time::{LONGEST_HOLD, shared_now, span},
+        version,
+    },
     registry::{
         error::Error,
         exchange::{EXCHANGE_LEN, ExchangeId, ExchangeOwner, ExchangeRecord},
@@ -43,8 +45,13 @@ impl SqlRegistry {
         }
         put.write_text(&mut tx).await?;
         let more = room - found.room;
-        let database = &self.shared.database;
-        make_room(&mut tx, database, put.owner, &put.row, more, now).await?;
+        let growing = Growing {
+            database: &self.shared.database,
+            owner: put.owner,
+            id: &put.row,
+            now,
+        };
+        growing.make_room(&mut tx, more).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -104,7 +111,7 @@ impl<'a> Put<'a> {
             Some(_) => self.record.data.take(),
         };
         if let Some(data) = data {
-            let sealed = exchange_text::sealed(self.owner, self.id, data, self.version, ring);
+            let sealed = sealed_text::sealed(self.owner, self.id, data, self.version, ring);
             self.text = Some(sealed.await?);
         }
         Ok(self)
@@ -199,10 +206,10 @@ async fn find(
     let Some(row) = row else {
         return Ok(Some(Found::default()));
     };
-    let is_theirs = row.try_get::<&str, _>(4)? == &*owner.organization
+    let is_owners = row.try_get::<&str, _>(4)? == &*owner.organization
         && row.try_get::<&str, _>(5)? == &*owner.project
         && row.try_get::<&str, _>(6)? == hex(&owner.caller);
-    if !is_theirs {
+    if !is_owners {
         return Ok(None);
     }
     let (version, room): (i64, i64) = (row.try_get(0)?, row.try_get(2)?);

@@ -1,4 +1,4 @@
-//! The texts of exchanges, sealed for caller, record and version; long ones apart.
+//! The texts of exchanges, each sealed for its caller, record and version.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The field that a text is sealed for.
-pub(super) const FIELD: &str = "exchange";
+pub(crate) const FIELD: &str = "exchange";
 
 /// A text that is sealed for its place.
 pub(super) struct Text {

@@ -4,13 +4,13 @@ use std::collections::{HashMap, HashSet};
 
 use sqlx::{AnyConnection, Row, any::AnyRow};
 
-use super::{
-    database::{sql, sql_with},
-    exchange_room::list,
-    registry::SqlRegistry,
-};
+use super::room::list;
 use crate::{
     hex::hex,
+    registry::sql::{
+        database::{sql, sql_with},
+        registry::SqlRegistry,
+    },
     registry::{
         error::Error,
         exchange::{EXCHANGE_LEN, ExchangeId, ExchangeOwner},
@@ -23,7 +23,7 @@ const RENEWED_AFTER: i64 = 30;
 /// The most text that one read returns.
 const READ: usize = 4 * EXCHANGE_LEN;
 
-/// A query for records with their texts, in the order that `exchange_text.rs` reads.
+/// A query for records with their texts, in the order that `sealed_text.rs` reads.
 macro_rules! select_exchanges {
     ($condition:literal) => {
         concat!(

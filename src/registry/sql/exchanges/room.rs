@@ -1,4 +1,5 @@
-//! The room that exchanges take: counted per project, given by the oldest, freed when lives end.
+//! The room that exchanges take: counted per project, freed when lives end, or by removing the
+//! oldest.
 //!
 //! Whoever changes the room of a record changes the sum of its project last, and waits for nobody
 //! while holding it: rows that others are changing are passed over.
@@ -8,11 +9,13 @@ use std::{collections::BTreeMap, time::Duration};
 use sqlx::{Any, Row, Transaction, any::AnyRow};
 use tokio::time::sleep;
 
-use super::{
-    database::{Database, sql, sql_with},
-    time::shared_now,
+use crate::{
+    registry::sql::{
+        database::{Database, sql, sql_with},
+        time::shared_now,
+    },
+    registry::{error::Error, exchange::ExchangeOwner},
 };
-use crate::registry::{error::Error, exchange::ExchangeOwner};
 
 /// The most that all records take together, and those of one project: a disk of a small machine has
 /// as much to spare.
@@ -51,85 +54,86 @@ pub(super) async fn count(
     .try_get(0)
 }
 
-/// Counts what the record `id` takes more than before, and removes older ones of its project where
-/// that is too much.
-pub(super) async fn make_room(
-    tx: &mut Tx,
-    database: &Database,
-    owner: &ExchangeOwner,
-    id: &str,
-    more: i64,
-    now: i64,
-) -> Result<(), Error> {
-    if more == 0 {
-        return Ok(());
-    }
-    let of_project = count(tx, &owner.organization, &owner.project, more).await?;
-    if more < 0 {
-        return Ok(());
-    }
-    // As many rows as there are projects.
-    let all: i64 = sql("SELECT CAST(SUM(bytes) AS BIGINT) FROM mcp_exchange_rooms")
-        .fetch_one(&mut **tx)
-        .await?
-        .try_get(0)?;
-    let needed = (of_project - SHARE).max(all - BYTES);
-    if needed > 0 {
-        let freed = remove_oldest(tx, database, owner, id, needed, now).await?;
-        count(tx, &owner.organization, &owner.project, -freed).await?;
-    }
-    Ok(())
+/// A record that grows, for which older ones of its project may have to give way.
+pub(super) struct Growing<'a> {
+    pub(super) database: &'a Database,
+    pub(super) owner: &'a ExchangeOwner,
+    pub(super) id: &'a str,
+    pub(super) now: i64,
 }
 
-/// Removes the oldest records of a project until so much is free, but not `id`; returns how much.
-async fn remove_oldest(
-    tx: &mut Tx,
-    database: &Database,
-    owner: &ExchangeOwner,
-    id: &str,
-    needed: i64,
-    now: i64,
-) -> Result<i64, Error> {
-    let skip_locked = database.dialect.skip_locked;
-    let mut freed = 0;
-    while freed < needed {
-        let rows = sql_with(format!(
-            "SELECT id, room FROM mcp_exchanges
-             WHERE organization = $1 AND project = $2 AND leased_until <= $3 AND id <> $4
-             ORDER BY used_at LIMIT $5 {skip_locked}"
-        ))
-        .bind(&*owner.organization)
-        .bind(&*owner.project)
-        .bind(now)
-        .bind(id)
-        .bind(BATCH)
-        .fetch_all(&mut **tx)
-        .await?;
-        if rows.is_empty() {
-            return Err(Error::Full);
+impl Growing<'_> {
+    /// Counts `more` bytes than before for the record, and removes older ones of its project where
+    /// that is too much.
+    ///
+    /// # Errors
+    /// [`Error::Full`] if they do not free enough.
+    pub(super) async fn make_room(&self, tx: &mut Tx, more: i64) -> Result<(), Error> {
+        if more == 0 {
+            return Ok(());
         }
-        let mut oldest = Vec::new();
-        for row in &rows {
-            if freed < needed {
-                freed += row.try_get::<i64, _>(1)?;
-                oldest.push(row.try_get::<&str, _>(0)?);
-            }
+        let (organization, project) = (&*self.owner.organization, &*self.owner.project);
+        let of_project = count(tx, organization, project, more).await?;
+        if more < 0 {
+            return Ok(());
         }
-        let texts = database.dialect.texts;
-        sql_with(format!(
-            "DELETE FROM mcp_exchanges
-             WHERE organization = $1 AND id IN (SELECT value FROM {texts})"
-        ))
-        .bind(&*owner.organization)
-        .bind(list(oldest)?)
-        .execute(&mut **tx)
-        .await?;
+        // As many rows as there are projects.
+        let all: i64 = sql("SELECT CAST(SUM(bytes) AS BIGINT) FROM mcp_exchange_rooms")
+            .fetch_one(&mut **tx)
+            .await?
+            .try_get(0)?;
+        let needed = (of_project - SHARE).max(all - BYTES);
+        if needed > 0 {
+            let freed = self.remove_oldest(tx, needed).await?;
+            count(tx, organization, project, -freed).await?;
+        }
+        Ok(())
     }
-    Ok(freed)
+
+    /// Removes the oldest other records of the project until `needed` bytes are free; returns how
+    /// many are.
+    async fn remove_oldest(&self, tx: &mut Tx, needed: i64) -> Result<i64, Error> {
+        let dialect = &self.database.dialect;
+        let (skip_locked, texts) = (dialect.skip_locked, dialect.texts);
+        let mut freed = 0;
+        while freed < needed {
+            let rows = sql_with(format!(
+                "SELECT id, room FROM mcp_exchanges
+                 WHERE organization = $1 AND project = $2 AND leased_until <= $3 AND id <> $4
+                 ORDER BY used_at LIMIT $5 {skip_locked}"
+            ))
+            .bind(&*self.owner.organization)
+            .bind(&*self.owner.project)
+            .bind(self.now)
+            .bind(self.id)
+            .bind(BATCH)
+            .fetch_all(&mut **tx)
+            .await?;
+            if rows.is_empty() {
+                return Err(Error::Full);
+            }
+            let mut oldest = Vec::new();
+            for row in &rows {
+                if freed < needed {
+                    freed += row.try_get::<i64, _>(1)?;
+                    oldest.push(row.try_get::<&str, _>(0)?);
+                }
+            }
+            sql_with(format!(
+                "DELETE FROM mcp_exchanges
+                 WHERE organization = $1 AND id IN (SELECT value FROM {texts})"
+            ))
+            .bind(&*self.owner.organization)
+            .bind(list(oldest)?)
+            .execute(&mut **tx)
+            .await?;
+        }
+        Ok(freed)
+    }
 }
 
 /// Removes records whose lives have ended, for as long as it is polled.
-pub(super) async fn sweep(database: Database) {
+pub(crate) async fn sweep(database: Database) {
     loop {
         sleep(SWEEP).await;
         loop {

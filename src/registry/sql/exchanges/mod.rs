@@ -1,9 +1,13 @@
-//! What later requests need of exchanges.
+//! The exchange store: what later requests need to know of exchanges, in rows that are sealed.
 
-use super::{
-    database::sql, exchange_put::Put, exchange_read::find, exchange_room::give_back,
-    exchange_text::opened, registry::SqlRegistry, text, time::shared_now, version,
-};
+pub(super) mod key;
+mod put;
+mod read;
+pub(super) mod room;
+pub(super) mod sealed_text;
+
+use self::{put::Put, read::find, room::give_back, sealed_text::opened};
+use super::{database::sql, registry::SqlRegistry, text, time::shared_now, version};
 use crate::{
     hex::hex,
     registry::{
