@@ -114,12 +114,12 @@ pub enum Streaming {
     Execute,
 }
 
-/// What becomes of a turn that calls tools of the caller's own beside ours: `mcp.own_tools`.
+/// What becomes of a turn that calls the caller's own tools beside ours: `mcp.own_tools`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OwnTools {
-    /// The caller gets its own calls alone, and ours run when it sends its answers. Needs a place
-    /// where exchanges are kept; else turns go back whole.
+    /// The caller gets its own calls alone, and ours run when it sends its answers. Without a store of
+    /// exchanges, turns go back whole.
     #[default]
     Split,
     /// The caller gets the whole turn, unexecuted, and resumes it.

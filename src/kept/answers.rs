@@ -1,5 +1,5 @@
-//! The answers to the calls of a turn, in their order: the caller's, ours, and words for those that are
-//! missing.
+//! The answers to the calls of a turn, in their order: the caller's, ours, and a fixed sentence for
+//! each that is missing.
 
 use bytes::Bytes;
 
@@ -14,16 +14,16 @@ use crate::{
     json::quoted,
 };
 
-/// What a model is told of a call of the caller's that nobody has answered.
+/// Stands in for the caller's answer to a call of its own tools.
 pub(super) const NO_ANSWER: &str = "No result: the client did not answer this call.";
 
-/// What a model is told of a call of ours in such a turn.
+/// Stands in for the result of a call of ours in a turn of which the caller answered no call.
 const NOT_RUN: &str = "This call did not run: the client answered no call of this turn.";
 
-/// What a model is told of a call whose process was lost while it ran.
+/// Stands in for the result of a call whose process died while it ran.
 const LOST: &str = "No result: the gateway was lost while this call ran. Nobody knows whether it was done: look before you call again.";
 
-/// What follows the message of a kept turn, whose calls these are.
+/// Returns what follows the message of a kept turn with these calls.
 pub(super) fn answers(
     history: &History,
     kept: &KeptTurn,
@@ -60,7 +60,7 @@ pub(super) fn answers(
     })]
 }
 
-/// The caller's answer to a call, under the id that the model knows.
+/// Returns the caller's answer to a call under the id that the model knows.
 pub(super) fn answer(message: &Bytes, id: &str) -> Bytes {
     let Some(object) = read(message) else {
         return message.clone();

@@ -1,4 +1,4 @@
-//! A kept turn with what the caller has changed of it.
+//! Applies the caller's changes to a kept turn.
 
 use bytes::Bytes;
 
@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{chat::ToolCall, json::Object};
 
-/// The message of a kept turn, with what the caller has changed: what it says, and the arguments of
-/// its calls.
+/// Returns the message of a kept turn with the caller's changes: its text, and the arguments of its
+/// calls.
 pub(super) fn message(kept: &KeptTurn, seen: &Seen, content: Option<&str>) -> Bytes {
     let Some(object) = read(&kept.turn) else {
         return kept.turn.clone();

@@ -1,4 +1,4 @@
-//! A request's messages, and where kept turns are in them.
+//! Finds the kept turns in a request's messages.
 
 use std::{collections::HashMap, sync::LazyLock};
 

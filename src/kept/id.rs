@@ -9,7 +9,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-use crate::{keyed::Keyed, random::fill_random, registry::ExchangeId};
+use crate::{keyed::Keyed, registry::ExchangeId};
 
 /// How an id begins.
 const PREFIX: &str = "mcp_";
@@ -90,13 +90,6 @@ fn value(digit: u8) -> Option<u128> {
     Some(value.into())
 }
 
-/// The id of a new record.
-pub(crate) fn new_record() -> ExchangeId {
-    let mut id = [0; 12];
-    fill_random(&mut id);
-    ExchangeId(id)
-}
-
 /// The id that stands for `id` when its record is gone: nine characters, which every provider takes,
 /// and the same each time.
 pub(super) fn stand_in(id: &str) -> String {
@@ -126,7 +119,7 @@ mod tests {
     #[test]
     fn a_place_that_no_id_holds_is_not_taken_for_another() {
         let ids = CallIds::new([7; 32]);
-        let (record, read) = (new_record(), |id: String| ids.read(&id));
+        let (record, read) = (ExchangeId::random(), |id: String| ids.read(&id));
         assert_eq!(read(ids.write(record, 127)).unwrap().call, 127);
         assert_eq!(read(ids.write(record, 128)), None);
     }
@@ -134,7 +127,7 @@ mod tests {
     #[test]
     fn what_is_no_id_is_none() {
         let ids = CallIds::new([7; 32]);
-        let id = ids.write(new_record(), 3);
+        let id = ids.write(ExchangeId::random(), 3);
         let longest = format!("mcp_{}", "z".repeat(22));
         for text in [
             "",

@@ -1,4 +1,4 @@
-//! Makes a history whole.
+//! Restores a history: puts back into it what is kept of its turns.
 
 use std::collections::{HashMap, HashSet};
 
@@ -23,8 +23,8 @@ use crate::{
 };
 
 impl History {
-    /// Makes the history whole with what is `kept`, as far as that takes at most `most` bytes: beyond
-    /// them the oldest turns count as gone.
+    /// Restores the history with at most `most` bytes of what is `kept`: beyond them the oldest turns
+    /// count as gone.
     pub(crate) fn restore(self, kept: &HashMap<ExchangeId, KeptTurn>, most: usize) -> Restored {
         Restoring::new(&self, kept, most).run()
     }
@@ -40,7 +40,7 @@ struct Restoring<'a> {
     /// The messages whose text is in one of the turns.
     taken: HashSet<usize>,
     tails: Tails<'a>,
-    /// What was heard so far, where there are tails.
+    /// The messages so far, where there are tails to be found by them.
     heard: Heard,
     output: Output,
 }

@@ -1,11 +1,11 @@
-//! What kept turns say, and whether a client says the same.
+//! The texts of kept turns, compared with what a client has of them.
 
 use super::{
     said::{letters, read, text, texts},
     turn::KeptTurn,
 };
 
-/// What a kept turn says.
+/// The texts of a kept turn.
 #[derive(Default)]
 pub(super) struct Texts {
     pub(super) own: String,
@@ -42,7 +42,7 @@ impl Texts {
     }
 }
 
-/// Returns `true` if these texts one behind the other are `whole`. They are not joined: a caller can
+/// Returns `true` if these texts make up `whole` in their order. They are not joined: a caller can
 /// have many large ones, and ask often.
 pub(super) fn are_all<'a>(texts: impl Iterator<Item = &'a str>, whole: &str) -> bool {
     let mut rest = Some(whole);

@@ -24,7 +24,8 @@ pub(crate) struct KeptTurn {
     /// request that has no member `mcp`.
     pub(crate) servers: Vec<Arc<str>>,
     pub(crate) tools: Option<Vec<String>>,
-    /// A random name of whoever let calls of it begin last, so that no two store the same text.
+    /// A random name of the process that last let calls of it begin, so that no two store the same
+    /// text.
     pub(crate) writer: String,
     /// Turns that were executed later, before final texts that the caller got.
     pub(crate) tails: Vec<Tail>,
@@ -35,7 +36,7 @@ pub(crate) struct KeptTurn {
 pub(crate) struct KeptCall {
     /// The id that the model gave it.
     pub(crate) id: String,
-    /// A call of one of our tools, or of nobody's; otherwise the caller's own.
+    /// A call of one of our tools, or of a tool that nobody has; otherwise the caller's own.
     pub(crate) is_ours: bool,
     /// The tool message of ours that answers it, once it has run.
     pub(crate) result: Option<Bytes>,

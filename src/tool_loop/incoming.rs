@@ -22,7 +22,7 @@ use crate::{
 pub(crate) struct Incoming {
     pub(super) request: ChatRequest,
     pub(super) caller: Caller,
-    /// Its history, where that has to be made whole.
+    /// Its history, where that was restored.
     pub(super) history: Option<Whole>,
 }
 
@@ -71,8 +71,8 @@ impl Incoming {
 /// a call that went back to the caller.
 ///
 /// # Errors
-/// The body is not readable JSON, although it seems to contain `mcp`, or its history cannot be made
-/// whole at the moment.
+/// The body is not readable JSON, although it seems to contain `mcp`, or its history cannot be
+/// restored at the moment.
 pub(crate) async fn read(
     gateway: &Gateway,
     body: Bytes,

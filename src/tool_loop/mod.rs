@@ -96,7 +96,7 @@ use crate::{
     trace::StoppedBy,
 };
 
-/// Answers a request that has a member `mcp`, or a history to be made whole.
+/// Answers a request that has a member `mcp`, or whose history was restored.
 ///
 /// # Errors
 /// The inner service's own, as long as no tool has run.

@@ -1,7 +1,7 @@
 //! The receipt: what was done for a request, in the member `mcp` of its answer.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderValue};
 use serde::{Deserialize, Serialize};
 use serde_json::{
     Map, Value,
@@ -409,21 +409,22 @@ impl WrittenReceipt {
         if self.is_marked {
             return;
         }
-        let mut set = |name: &'static str, value: HeaderValue| {
-            headers.insert(HeaderName::from_static(name), value);
-        };
-        set("x-mcp-rounds", self.rounds.into());
-        set("x-mcp-calls", self.calls.into());
+        headers.insert("x-mcp-rounds", self.rounds.into());
+        headers.insert("x-mcp-calls", self.calls.into());
         if self.is_incomplete {
-            set("x-mcp-history", HeaderValue::from_static("incomplete"));
+            mark_incomplete(headers);
         }
         if let Some(reason) = self.stopped_by {
-            set(
-                "x-mcp-stopped-by",
-                HeaderValue::from_static(reason.as_str()),
-            );
+            let reason = HeaderValue::from_static(reason.as_str());
+            headers.insert("x-mcp-stopped-by", reason);
         }
     }
+}
+
+/// Says in a header that a part of what earlier requests left is gone: an answer that passes has no
+/// receipt to say so.
+pub(crate) fn mark_incomplete(headers: &mut HeaderMap) {
+    headers.insert("x-mcp-history", HeaderValue::from_static("incomplete"));
 }
 
 #[cfg(test)]

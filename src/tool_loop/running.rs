@@ -1,5 +1,5 @@
-//! The exchanges of this process that a repeat has to wait for: some run, and nothing of them is
-//! stored before they run tools; others end, and what is stored still says that they run.
+//! The exchanges of this process that a repeat has to wait for: those that run, of which nothing may
+//! be stored yet, and those that end, which the store still calls running.
 
 use std::{
     collections::HashMap,

@@ -72,7 +72,7 @@ impl Talk {
             0 => 0,
             _ => dice.roll(self.executed.len() + 1),
         };
-        said::streamed(&self.executed[from..])
+        said::texts(&self.executed[from..]).collect()
     }
 
     /// A turn with calls of the caller's, which it answers.

@@ -28,7 +28,7 @@ pub(crate) struct Prepared {
     pub(crate) request: ChatRequest,
     pub(crate) options: Options,
     pub(crate) caller: Caller,
-    /// Its history, where that has to be made whole.
+    /// Its history, where that was restored.
     pub(crate) history: Option<Whole>,
     pub(crate) record: Record,
 }

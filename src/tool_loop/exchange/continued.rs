@@ -1,5 +1,5 @@
-//! What an exchange goes on with: the steps of an equal request, the open calls of kept turns, or the
-//! turn that the caller sends back.
+//! Takes up what is there before the first turn: the steps of an equal request, the open calls of
+//! kept turns, or the turn that the caller sends back.
 
 use std::sync::Arc;
 
@@ -70,7 +70,7 @@ impl Exchange {
         delivery.alive(round).await;
     }
 
-    /// Makes the history of the request whole, and runs what is open in it: the first round.
+    /// Goes on from a restored history, and runs what is open in it: the first round.
     pub(crate) async fn restore(
         &mut self,
         whole: Whole,

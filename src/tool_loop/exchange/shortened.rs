@@ -1,4 +1,4 @@
-//! A conversation that is too long for its model, asked once more with notes for old results.
+//! Shortens a conversation that is too long for its model: old results become notes.
 //!
 //! The caller cannot make it shorter itself: it does not have what is restored or executed here.
 

@@ -1,7 +1,7 @@
 //! The turns of an exchange: asks the model, once more without what its service rejects, and again
 //! where a turn failed after tools had run.
 
-use http::{HeaderName, HeaderValue, Response, response};
+use http::{Response, response};
 use tokio::time::sleep;
 use tracing::{Instrument, Span};
 
@@ -16,15 +16,12 @@ use crate::{
         delivery::{Delivery, NoTurn, Reading, Reply, is_readable, relay, reply},
         failure::{Failure, rejected, retry::Retries},
         headers,
+        receipt::mark_incomplete,
         record::{Ending, TurnSummary},
         upstream::Upstream,
     },
     trace::StoppedBy,
 };
-
-/// Says that a part of what earlier requests left is gone, also where an answer has no receipt.
-const HISTORY: HeaderName = HeaderName::from_static("x-mcp-history");
-const INCOMPLETE: HeaderValue = HeaderValue::from_static("incomplete");
 
 /// What the model's service says to a turn.
 enum Answered {
@@ -83,13 +80,13 @@ impl Exchange {
             Answered::Fully(response) => response,
             Answered::Rejected(mut parts, read) => {
                 if self.is_incomplete {
-                    parts.headers.insert(HISTORY, INCOMPLETE);
+                    mark_incomplete(&mut parts.headers);
                 }
                 return Err(self.no_turn(parts, read, delivery));
             }
         };
         if self.is_incomplete {
-            response.headers_mut().insert(HISTORY, INCOMPLETE);
+            mark_incomplete(response.headers_mut());
         }
         let is_success = response.status().is_success();
         let reading = Reading {

@@ -1,4 +1,4 @@
-//! The journal of the exchange that runs: written before each batch and after it, under a lease.
+//! The journal of a running exchange: written before each batch and after it, under a lease.
 
 pub(crate) mod hang_up;
 

@@ -1,8 +1,8 @@
-//! Hands a turn back in part: the caller gets its own calls, under ids of ours, and everything that
-//! it does not get is kept under them.
+//! Hands a turn back in part: the caller gets its own calls, under ids of ours, and the rest is kept
+//! under these ids.
 //!
-//! What is kept has room before it comes to be. Where there is no room, or the store is away, a
-//! turn goes back whole, and the receipt has the executed ones.
+//! Room for results is reserved before calls run. Where there is none, or the store is away, a turn
+//! goes back whole, and the receipt has the executed ones.
 
 use bytes::Bytes;
 
@@ -10,14 +10,14 @@ use super::{keeper::Keeper, room};
 use crate::{
     catalog::Owner,
     chat::{ToolCall, Turn},
-    kept::{KeptCall, KeptTurn, PLACES, handed_back, new_record},
+    kept::{KeptCall, KeptTurn, PLACES, handed_back},
     registry::{ExchangeId, ToolPolicy},
     tool_loop::receipt::HandedBack,
 };
 
 impl Keeper {
-    /// Makes room for the results of so many calls; returns `false` where they must not run, since
-    /// what they yield would be lost.
+    /// Reserves room for the results of a number of calls; returns `false` where they must not run,
+    /// since what they yield would be lost.
     pub(crate) async fn reserve(&mut self, calls: usize) -> bool {
         if !self.has_to_keep {
             return true;
@@ -32,7 +32,7 @@ impl Keeper {
         let mut put = exchanges.reserve(id, bytes, expected).await;
         if let Ok(None) = put {
             // It has expired, or had to make way.
-            record = new_record();
+            record = ExchangeId::random();
             put = exchanges.reserve(record, bytes, None).await;
         }
         let reserved = put.ok().flatten().map(|version| (record, version));
@@ -61,7 +61,7 @@ impl Keeper {
         let mut record = id;
         let mut put = exchanges.put(id, &mut kept, room, expected).await.ok()?;
         if put.is_none() {
-            record = new_record();
+            record = ExchangeId::random();
             put = exchanges.put(record, &mut kept, room, None).await.ok()?;
         }
         put?;
@@ -97,7 +97,7 @@ impl Keeper {
     fn next_record(&self) -> (ExchangeId, Option<u64>) {
         match self.room {
             Some((id, version)) => (id, Some(version)),
-            None => (new_record(), None),
+            None => (ExchangeId::random(), None),
         }
     }
 

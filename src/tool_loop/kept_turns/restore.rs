@@ -1,5 +1,5 @@
-//! Makes the history of a request whole: what earlier requests of the same caller have kept stands
-//! in the place of the ids that the caller sends back.
+//! Restores the history of a request: what earlier requests of the same caller have kept replaces
+//! the ids that the caller sends back.
 
 use std::collections::HashMap;
 
@@ -21,7 +21,7 @@ use crate::{
 
 const NOT_APPROVED: &str = "not run: this call waits for an approval that was not given";
 
-/// The history of a request, made whole.
+/// The restored history of a request.
 pub(crate) struct Whole {
     pub(crate) exchanges: Exchanges,
     /// What the caller sent.
@@ -39,7 +39,7 @@ impl Whole {
     }
 }
 
-/// Makes the history of `request` whole; `None` if it has no id of ours.
+/// Restores the history of `request`; `None` if it has no id of ours.
 ///
 /// # Errors
 /// The store cannot be asked at the moment.

@@ -7,7 +7,7 @@ use crate::settings::Limits;
 /// 250 calls can wait so, and 32 if each reserved the most that a result may have.
 const RESERVED: usize = 32 << 10;
 
-/// The bytes that so many calls reserve.
+/// The bytes that a number of calls reserve.
 pub(crate) fn reserved(calls: usize, limits: &Limits) -> usize {
     calls.saturating_mul(RESERVED.min(limits.result_bytes))
 }

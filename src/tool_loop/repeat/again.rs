@@ -1,4 +1,4 @@
-//! Gives a finished answer again.
+//! Keeps a finished answer, and gives it again.
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response};

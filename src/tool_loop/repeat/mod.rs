@@ -28,7 +28,7 @@ use crate::{
     apart,
     caller::Caller,
     hex::hex,
-    kept::{Journal, KeptAnswer, new_record},
+    kept::{Journal, KeptAnswer},
     keyed::Keyed,
     name::short,
     refusal::{Kind, Refusal},
@@ -285,7 +285,7 @@ impl Repeat {
 
     /// A journal of which nothing is stored yet.
     fn unstored(&self) -> Box<ExchangeJournal> {
-        let place = self.place(new_record());
+        let place = self.place(ExchangeId::random());
         self.journal(place, Journal::of(self.request.clone()))
     }
 

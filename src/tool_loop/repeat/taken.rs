@@ -1,4 +1,5 @@
-//! An answer whose taking matters: who hangs up before its end has not had it.
+//! An answer that the caller has only once it has read the end: whoever hangs up before may repeat
+//! the request.
 
 use std::{
     pin::Pin,
@@ -17,11 +18,11 @@ use crate::{
 /// The body of such an answer.
 struct Taken<F: FnOnce()> {
     body: Pin<Box<McpBody<InnerBody>>>,
-    /// Done once all of it is taken, and dropped with the body before that.
+    /// Called once all of it has been read, and dropped with the body before that.
     then: Option<F>,
 }
 
-/// The same answer; `then` is done when it has been read to its end.
+/// Returns the same answer, which calls `then` once it has been read to its end.
 pub(crate) fn once_taken(reply: Reply, then: impl FnOnce() + Send + 'static) -> Reply {
     if reply.body().is_end_stream() {
         then();

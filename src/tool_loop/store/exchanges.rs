@@ -1,5 +1,5 @@
-//! The store of exchanges as one caller has it: what it keeps under the caller's name, and not
-//! longer than anybody waits.
+//! The store of exchanges as one caller has it: only the caller's own records, and no call of the
+//! store for longer than a request can wait.
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,4 +1,4 @@
-//! A record of the exchange store that this process holds: nobody else takes it while it does.
+//! The lease of a record of the exchange store: nobody else takes it while this process holds it.
 //!
 //! The lease is renewed for as long as somebody has the [`Lease`]; with the last clone the record
 //! is let go, or removed. If the process dies, the lease ends by itself.

@@ -26,7 +26,7 @@ pub(super) struct StreamEnd {
     line: Vec<u8>,
     /// The line that has begun is another one: its beginning has gone on.
     is_other: bool,
-    /// The line that ends the turn, and what came behind it; empty before that.
+    /// The line that ends the turn, and what came after it; empty before that.
     held: Vec<u8>,
     has_finish: bool,
     /// The caller asked for a chunk with the usage.
@@ -109,7 +109,7 @@ impl StreamEnd {
         if !line.is_empty() {
             self.take_line(line, watch);
         }
-        // An event that has begun ends first; blank lines behind its end are nothing.
+        // An event that has begun ends first; further blank lines mean nothing.
         self.add_receipt("\n\n", watch);
     }
 
