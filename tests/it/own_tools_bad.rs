@@ -8,18 +8,10 @@ use serde_json::{Value, json};
 
 use crate::support::{
     failing_exchanges::{FailingExchanges, Fault},
-    framework::{Framework, results, strict, turn},
+    framework::{Framework, echo, lookup, results, strict, turn},
     gateway::Gateway,
     model::{Answer, says},
 };
-
-fn echo(text: &str) -> (&'static str, Value) {
-    ("s__echo", json!({"text": text}))
-}
-
-fn lookup(what: &str) -> (&'static str, Value) {
-    ("lookup", json!({"what": what}))
-}
 
 /// A gateway whose first answer is a mixed turn, and the conversation as far as it is answered.
 async fn mixed(stream: bool) -> (Gateway, Framework) {
@@ -66,7 +58,7 @@ async fn what_is_kept_for_one_caller_is_gone_for_every_other() {
 }
 
 #[tokio::test]
-async fn an_id_that_is_gone_is_another_one_each_time_the_same_and_the_model_is_told() {
+async fn an_id_that_is_gone_becomes_the_same_other_one_each_time_and_the_model_is_told() {
     let (gateway, framework) = mixed(false).await;
     let exchanges = MemoryExchanges::default();
     // Another store: none of its ids either, so they stay.

@@ -21,7 +21,7 @@ use crate::{
     repeats::{acting, asked, over},
     support::{
         failing_exchanges::{Call, Exchanges, Mortal, Rule},
-        framework::{Framework, results, strict, turn},
+        framework::{Framework, lookup, results, strict, turn},
         gateway::{Gateway, auto, chat},
         model::{Model, json_answer, says},
         until,
@@ -87,16 +87,12 @@ fn body(framework: &Framework) -> String {
     body.to_string()
 }
 
-fn lookup() -> (&'static str, Value) {
-    ("lookup", json!({"what": "x"}))
-}
-
 /// A gateway over a stalling store, and a conversation that has answered a turn with this call of
 /// ours beside.
 async fn mixed(call: (&'static str, Value)) -> (Gateway, Stalling, Framework) {
     let exchanges = Stalling::default();
     let script = [
-        turn(false, "", &[lookup(), call]),
+        turn(false, "", &[lookup("x"), call]),
         says("done"),
         says("done"),
     ];
@@ -114,7 +110,7 @@ async fn an_open_call_that_began_elsewhere_and_was_lost_does_not_run_again() {
     let exchanges = Stalling::default();
     let mortal = Mortal::over(exchanges.store.clone(), Default::default());
     let model = Model::new([
-        turn(false, "", &[lookup(), ("s__act", json!({}))]),
+        turn(false, "", &[lookup("x"), ("s__act", json!({}))]),
         says("done"),
     ]);
     let (dying, late) = (

@@ -114,7 +114,7 @@ async fn the_model_sees_what_it_saw_when_it_was_asked_for_the_turn_that_failed()
 }
 
 #[tokio::test]
-async fn it_goes_on_once_and_after_that_it_is_another_request() {
+async fn a_failed_request_goes_on_once_and_then_counts_as_another() {
     let script = [
         echoes(),
         failure(401),
@@ -131,7 +131,7 @@ async fn it_goes_on_once_and_after_that_it_is_another_request() {
 }
 
 #[tokio::test]
-async fn each_failure_on_the_way_is_gone_on_from() {
+async fn a_request_goes_on_from_each_of_several_failures() {
     let script = [echoes(), failure(401), echoes(), failure(401), says("done")];
     let gateway = Gateway::new(script).await;
     let request = auto(json!({}));
@@ -167,7 +167,7 @@ async fn another_body_another_caller_or_another_project_does_not_go_on() {
 }
 
 #[tokio::test]
-async fn ten_minutes_later_it_is_forgotten() {
+async fn a_failed_request_is_forgotten_after_ten_minutes() {
     let gateway = Gateway::new([echoes(), failure(401), says("new")]).await;
     let request = auto(json!({}));
     gateway.send(&request).await;
@@ -189,7 +189,7 @@ async fn two_equal_requests_at_once_without_a_key_both_run() {
 }
 
 #[tokio::test]
-async fn a_turn_that_is_resumed_goes_on_as_well() {
+async fn a_resumed_request_that_failed_goes_on_when_it_comes_again() {
     let gateway = Gateway::new([failure(401), says("done")]).await;
     let turn = json!({"role": "assistant", "content": null, "tool_calls": [
         {"id": "a", "type": "function", "function": {"name": "s__echo", "arguments": "{\"text\":\"x\"}"}},
@@ -211,7 +211,7 @@ async fn a_turn_that_is_resumed_goes_on_as_well() {
 }
 
 #[tokio::test]
-async fn a_body_that_was_not_read_to_its_end_was_not_had() {
+async fn a_repeat_of_an_answer_that_was_not_read_to_its_end_runs_no_tool_again() {
     let gateway = Gateway::new([echoes(), says("lost"), says("done")]).await;
     let request = auto(json!({}));
     let reply = gateway.respond(chat(request.to_string())).await.unwrap();
@@ -337,7 +337,7 @@ async fn the_same_key_of_another_caller_is_another_key() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_none_is_named() {
+async fn a_malformed_key_is_refused_by_the_name_of_its_header() {
     let gateway = Gateway::new([]).await;
     let request = auto(json!({}));
     let mut twice = keyed("a", &request);

@@ -30,7 +30,8 @@ use crate::{
     project::Project,
 };
 
-/// One request with all its turns.
+/// One request with all its turns: [`begin`] makes it, the loop runs it, and each of its parts
+/// (rounds, turns, ends) is an `impl` in a file of its own.
 pub(crate) struct Exchange {
     pub(super) gateway: Arc<Gateway>,
     pub(super) request: ChatRequest,
@@ -79,6 +80,13 @@ impl Exchange {
             connections.park(&self.project, record, &self.sessions);
         }
     }
+
+    /// Records how the exchange ended, and passes its result on.
+    pub(super) fn end<T>(&mut self, ending: Ending, result: T) -> T {
+        self.record.used(self.receipt.take_total());
+        self.record.end(ending);
+        result
+    }
 }
 
 impl Stop {
@@ -87,15 +95,6 @@ impl Stop {
             Self::Inner(error) => Err(error),
             Self::Reply(reply) => Ok(reply),
         }
-    }
-}
-
-impl Exchange {
-    /// Records how the exchange ended, and passes its result on.
-    pub(super) fn end<T>(&mut self, ending: Ending, result: T) -> T {
-        self.record.used(self.receipt.take_total());
-        self.record.end(ending);
-        result
     }
 }
 

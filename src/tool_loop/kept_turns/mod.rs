@@ -8,7 +8,9 @@
 //! ```
 //!
 //! A caller with tools of its own gets a turn in part: its own calls, under ids of ours. The rest
-//! stays here, and is found again by these ids.
+//! stays here, and is found again by these ids. Calls of ours in it are open until the caller has
+//! answered its own; then `open_calls` claims them, so that each runs once. What all of this needs
+//! to remember for one request is the [`Keeper`]'s.
 
 mod hand_back;
 mod keeper;
