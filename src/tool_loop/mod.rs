@@ -23,6 +23,9 @@
 //!                                    reply, caller_stream
 //! ```
 //!
+//! `continued`, `turns`, `rounds` and `ends` are the parts of `exchange/`, `restore` and `hand_back`
+//! those of `kept_turns/`; `delivery/` has the two ways to tell the caller.
+//!
 //! Where rounds or time are used up, the model is asked once more, for an answer (`unfinished`).
 //! What is kept of an exchange is found again by `restore`, where the caller sends back an id of a
 //! call that was handed back, and by `repeat`, where an equal request comes.

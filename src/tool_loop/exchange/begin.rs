@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::Exchange;
 use crate::{
     caller::Caller,
+    catalog::Catalog,
     chat::{ChatRequest, Conversation},
+    connect::ExchangeSessions,
     project::Project,
     refusal::{Kind, Refusal},
     settings::{OnMaxRounds, OwnTools, Settings},
@@ -43,6 +45,19 @@ impl Prepared {
     pub(crate) fn is_streamed(&self) -> bool {
         self.options.streams(&self.request, &self.gateway.settings)
     }
+
+    /// Finds the project of the caller, and the tools that the request is offered.
+    async fn catalog(&self) -> Result<(Project, Arc<Catalog>), Refusal> {
+        let (gateway, options) = (&self.gateway, &self.options);
+        let project = project_of(&self.caller, &gateway.settings)?;
+        let tokens = &self.caller.tokens;
+        let wanted = (&*options.servers, options.tools.as_deref());
+        let catalog = resolve::catalog(gateway, &project, tokens, wanted, &self.record).await?;
+        conflicts::check(gateway, &self.request, &catalog)?;
+        let catalog = Arc::new(catalog);
+        self.record.offers(&catalog);
+        Ok((project, catalog))
+    }
 }
 
 impl Exchange {
@@ -52,32 +67,48 @@ impl Exchange {
     /// No model was asked until here, and nearly every fault is the caller's; only a resumed turn
     /// runs tools, after all checks.
     pub(crate) async fn begin(
-        prepared: Prepared,
+        mut prepared: Prepared,
         journal: Option<Box<ExchangeJournal>>,
     ) -> Result<Box<Self>, Refusal> {
+        let history = prepared.history.take();
+        let resumes = prepared.options.resume;
+        let (project, catalog) = prepared.catalog().await?;
+        let records = history.iter().flat_map(|history| history.kept.keys());
+        let connections = &prepared.gateway.connections;
+        let sessions = connections.going_on(records.copied());
+        // Boxed, since futures are moved, and each has a copy of what it is given.
+        let mut exchange = Box::new(Self::of(prepared, project, catalog, sessions, journal));
+        let done = exchange.take_up();
+        match history {
+            Some(history) => Box::pin(exchange.restore(history, resumes, done)).await?,
+            None if resumes => Box::pin(exchange.resume(done)).await?,
+            None => exchange.append(done),
+        }
+        Ok(exchange)
+    }
+
+    /// An exchange of which nothing has happened yet.
+    fn of(
+        prepared: Prepared,
+        project: Project,
+        catalog: Arc<Catalog>,
+        sessions: Arc<ExchangeSessions>,
+        journal: Option<Box<ExchangeJournal>>,
+    ) -> Self {
         let Prepared {
             gateway,
             request,
             options,
             caller,
-            history,
             record,
+            ..
         } = prepared;
         let settings = &gateway.settings;
-        let project = project_of(&caller, settings)?;
-        let wanted = (&*options.servers, options.tools.as_deref());
-        let catalog = resolve::catalog(&gateway, &project, &caller.tokens, wanted, &record).await?;
-        conflicts::check(&gateway, &request, &catalog)?;
-        let catalog = Arc::new(catalog);
-        record.offers(&catalog);
         // Resuming without auto-execution runs one round, then returns what the model says; so does
         // a stream that is not looped.
         let loops = options.loops(&request, settings);
         let max_rounds = if loops { options.max_tool_rounds } else { 1 };
         let splits = loops && options.own_tools == OwnTools::Split && gateway.exchanges.is_some();
-        let has_own = !request.tools.is_empty();
-        let records = history.iter().flat_map(|history| history.kept.keys());
-        let sessions = gateway.connections.going_on(records.copied());
         let caller = Arc::new(caller);
         let keeper = Keeper::new(
             gateway.clone(),
@@ -86,11 +117,10 @@ impl Exchange {
             options.tools,
         );
         let keeper = match splits {
-            true => keeper.splitting(has_own),
+            true => keeper.splitting(!request.tools.is_empty()),
             false => keeper,
         };
-        // Boxed, since futures are moved, and each has a copy of what it is given.
-        let mut exchange = Box::new(Self {
+        Self {
             project,
             caller,
             sessions,
@@ -110,14 +140,7 @@ impl Exchange {
             is_answered: false,
             streamed: None,
             known: Vec::new(),
-        });
-        let done = exchange.take_up();
-        match history {
-            Some(history) => Box::pin(exchange.restore(history, options.resume, done)).await?,
-            None if options.resume => Box::pin(exchange.resume(done)).await?,
-            None => exchange.append(done),
         }
-        Ok(exchange)
     }
 }
 
