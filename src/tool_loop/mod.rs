@@ -316,7 +316,7 @@ async fn answer(mut asked: Asking, mut delivery: impl Delivery) -> Result<Reply,
                 asked: Asked::default(),
             };
             let reply = again::told(&answer, &mut delivery, reading).await;
-            record.end(Ending::PassedOn);
+            record.end(Ending::GivenAgain);
             return Ok(reply.unwrap_or_else(unreadable));
         }
         Some(Claimed::Refused(refusal, done)) => {
@@ -353,7 +353,7 @@ async fn answer(mut asked: Asking, mut delivery: impl Delivery) -> Result<Reply,
 
 /// The answer where one that was kept cannot be given again.
 fn unreadable() -> Reply {
-    let message = "the answer that is kept for this request cannot be read; send it without a key";
+    let message = "the answer that is kept for this request cannot be read; send it with another idempotency-key";
     refused(&Refusal::new(Kind::Registry, message))
 }
 
