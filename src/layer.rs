@@ -55,8 +55,9 @@ use crate::{
 /// ```
 ///
 /// A timeout outside must be longer than [`Limits::deadline`]; a retry outside must send the same
-/// body, and runs tools again where [no exchanges are kept](Self::without_exchanges). Inside, axum's extractors stop at 2 MB unless `DefaultBodyLimit` allows more, and a turn
-/// with tool results is larger than the caller's request.
+/// body, and runs tools again where [no exchanges are kept](Self::without_exchanges). Inside, axum's
+/// extractors stop at 2 MB unless `DefaultBodyLimit` allows more, and a turn with tool results is
+/// larger than the caller's request.
 ///
 /// The layers of tower and tower-http fit on both sides; this is where each does what it is for:
 ///
