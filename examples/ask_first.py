@@ -51,4 +51,4 @@ def result(call, text):
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:4]))
+    sys.exit(main(*sys.argv[1:]) if len(sys.argv) == 4 else __doc__)
