@@ -188,7 +188,7 @@ async fn answer(
         Some(Claimed::Run(journal)) => Some(journal),
         Some(Claimed::Answer(answer)) => {
             let reply = again::reply(&answer, &mut delivery, upstream.room()).await;
-            record.end(Ending::PassedOn);
+            record.end(Ending::GivenAgain);
             return Ok(reply);
         }
         Some(Claimed::Refused(refusal, done)) => {

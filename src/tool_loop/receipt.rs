@@ -21,6 +21,8 @@ pub(crate) struct Receipt {
     /// Calls beyond those that turns may make; none of them ran.
     calls_omitted: usize,
     usage_by_round: Vec<Option<Map<String, Value>>>,
+    /// The turns among these that an earlier request asked for, and recorded.
+    earlier_turns: usize,
     priced: bool,
     /// The executed turns, for the caller to replay.
     messages: Vec<Bytes>,
@@ -159,6 +161,7 @@ impl Receipt {
             calls: Vec::new(),
             calls_omitted: 0,
             usage_by_round: Vec::new(),
+            earlier_turns: 0,
             priced: false,
             messages: Vec::new(),
             withheld: withheld.collect(),
@@ -224,6 +227,7 @@ impl Receipt {
         self.rounds = figures.rounds;
         self.calls = figures.calls;
         self.calls_omitted = figures.calls_omitted;
+        self.earlier_turns = figures.usage_by_round.len();
         self.usage_by_round = figures.usage_by_round;
         self.priced = figures.priced;
         self.messages = figures.messages.into_iter().map(text).collect();
@@ -248,11 +252,12 @@ impl Receipt {
         self.rounds
     }
 
-    /// Takes the usage of all turns, which the receipt then has no more.
+    /// Takes the usage of all turns of this request, which the receipt then has no more.
     pub(crate) fn take_total(&mut self) -> Usage {
         Usage::sum(
             std::mem::take(&mut self.usage_by_round)
                 .into_iter()
+                .skip(self.earlier_turns)
                 .flatten(),
         )
     }

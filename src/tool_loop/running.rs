@@ -44,6 +44,11 @@ impl Near {
         Some(Runs(self.clone()))
     }
 
+    /// Returns `true` if an exchange with this request runs or ends in this process.
+    pub(crate) fn is_here(&self) -> bool {
+        self.running.counts().contains_key(&self.request)
+    }
+
     /// Begins the end of an exchange.
     pub(crate) fn end(&self) -> Ends {
         let mut counts = self.running.counts();

@@ -591,16 +591,19 @@ async fn a_call_that_changes_nothing_is_cancelled_by_a_hang_up_and_runs_again() 
     assert_eq!(results(&model, 1), ["acted"]);
 }
 
-/// The answer to the repeat, at another replica, of a request whose own died in a call of `act`.
-async fn after_death_in_flight(server: &Evil, model: &Model, key: Option<&str>) -> Value {
-    let mortal = Mortal::default();
-    let dying = over(server, mortal.clone());
-    let alive = over(server, mortal.store.clone());
-    let request = || match key {
+/// A request, with or without a key.
+fn perhaps_keyed(key: Option<&str>) -> Request<Full<Bytes>> {
+    match key {
         Some(key) => keyed(key, &auto(json!({}))),
         None => chat(auto(json!({})).to_string()),
-    };
-    let first = asked(&dying, model, request());
+    }
+}
+
+/// Another replica than that of a request which has just died in a call of `act`.
+async fn replica_of_the_dead(server: &Evil, model: &Model, key: Option<&str>) -> McpLayer {
+    let mortal = Mortal::default();
+    let dying = over(server, mortal.clone());
+    let first = asked(&dying, model, perhaps_keyed(key));
     let died = async {
         until("it acts", || server.count("tools/call") == 1).await;
         mortal.is_dead.store(true, SeqCst);
@@ -609,10 +612,16 @@ async fn after_death_in_flight(server: &Evil, model: &Model, key: Option<&str>) 
         _ = first => panic!("it hangs"),
         () = died => {}
     }
+    over(server, mortal.store.clone())
+}
+
+/// The answer to the repeat, at another replica, of a request whose own died in a call of `act`.
+async fn after_death_in_flight(server: &Evil, model: &Model, key: Option<&str>) -> Value {
+    let alive = replica_of_the_dead(server, model, key).await;
     tokio::time::pause();
     sleep(Duration::from_secs(6)).await;
     tokio::time::resume();
-    asked(&alive, model, request()).await
+    asked(&alive, model, perhaps_keyed(key)).await
 }
 
 #[tokio::test]
@@ -628,6 +637,44 @@ async fn where_nobody_can_know_whether_a_call_ran_nothing_runs_again_and_the_cal
         assert_eq!(server.count("tools/call"), 1);
         assert_eq!(model.asked().len(), 1);
     }
+}
+
+#[tokio::test]
+async fn a_repeat_that_comes_before_its_gateway_is_known_to_be_dead_runs_nothing_again() {
+    for key in [None, Some("k")] {
+        let server = acting(false).await;
+        let model = Model::new([acts()]);
+        let alive = replica_of_the_dead(&server, &model, key).await;
+        tokio::time::pause();
+        let answer = asked(&alive, &model, perhaps_keyed(key)).await;
+        tokio::time::resume();
+        assert_eq!(answer["error"]["code"], "outcome_unknown", "{answer}");
+        assert_eq!(server.count("tools/call"), 1);
+    }
+}
+
+#[tokio::test]
+async fn two_equal_requests_at_two_replicas_both_run_once_each_is_known_to_live() {
+    let server = acting(false).await;
+    let model = Model::new([acts(), acts(), says("done")]);
+    let exchanges = MemoryExchanges::default();
+    let [one, another] = [0, 1].map(|_| over(&server, exchanges.clone()));
+    let first = asked(&one, &model, perhaps_keyed(None));
+    let second = async {
+        until("it acts", || server.count("tools/call") == 1).await;
+        tokio::time::pause();
+        let renewed = async {
+            sleep(Duration::from_millis(2_500)).await;
+            tokio::time::resume();
+        };
+        let second = asked(&another, &model, perhaps_keyed(None));
+        tokio::join!(second, renewed).0
+    };
+    tokio::select! {
+        _ = first => panic!("it hangs"),
+        answer = second => assert_eq!(answer["choices"][0]["message"]["content"], "done"),
+    }
+    assert_eq!(server.count("tools/call"), 2);
 }
 
 #[tokio::test]

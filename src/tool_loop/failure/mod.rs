@@ -22,7 +22,7 @@ use crate::{
 };
 
 const FAILED: &str =
-    "the model's service failed after tools had run; the members of mcp say what was done";
+    "the model's service failed after tools had run; the member mcp lists what was done";
 const REPORTED: &str = "the model's service reported an error";
 
 /// A turn of which there is no answer, or none to go on with.

@@ -63,7 +63,7 @@ pub(crate) async fn reply(answer: &KeptAnswer, delivery: &mut impl Delivery, roo
     };
     told(answer, delivery, reading).await.unwrap_or_else(|| {
         let message =
-            "the answer that is kept for this request cannot be read; send it without a key";
+            "the answer that is kept for this request cannot be read; send it with another idempotency-key";
         refused(&Refusal::new(Kind::Registry, message))
     })
 }

@@ -5,7 +5,7 @@
 //! | nothing | the exchange runs |
 //! | steps that nobody holds | it goes on from the last one |
 //! | a batch that was lost while it ran, and may not run twice | `outcome_unknown` |
-//! | steps that another exchange holds | a request that says that it repeats waits; others run |
+//! | steps that another exchange holds | a request that says that it repeats waits; others run, once it is seen that the holder lives |
 //! | an answer, with a key | that answer |
 
 pub(crate) mod again;
@@ -75,6 +75,9 @@ struct Awaited {
     ids: Vec<ExchangeId>,
     /// One in this process, of which nothing was stored yet.
     is_near: bool,
+    /// Those of other processes, as they were first seen: a holder that lives renews its lease, and
+    /// with it the version.
+    seen: Vec<(ExchangeId, u64)>,
 }
 
 /// What a request gets.
@@ -94,6 +97,8 @@ enum Found {
     Answer(KeptAnswer),
     /// These run.
     Running(Vec<ExchangeId>),
+    /// These are held by processes that may be dead.
+    Doubtful(Vec<(ExchangeId, u64)>),
     Refused(Refusal, Option<Box<RawValue>>),
 }
 
@@ -121,6 +126,20 @@ impl RepeatHeaders {
 impl Awaited {
     fn is_none(&self) -> bool {
         self.ids.is_empty() && !self.is_near
+    }
+
+    fn see(&mut self, found: Vec<(ExchangeId, u64)>) {
+        for (id, version) in found {
+            if !self.seen.iter().any(|(seen, _)| *seen == id) {
+                self.seen.push((id, version));
+            }
+        }
+    }
+
+    /// Returns `true` unless the holder has written since the record was first seen.
+    fn may_be_dead(&self, stored: &StoredExchange) -> bool {
+        let seen = self.seen.iter().find(|(id, _)| *id == stored.id);
+        seen.is_none_or(|(_, version)| *version == stored.version)
     }
 }
 
@@ -179,6 +198,7 @@ impl Repeat {
                     // Another repeat was faster.
                 }
                 Some(Found::Running(ids)) => awaited.ids = ids,
+                Some(Found::Doubtful(seen)) => awaited.see(seen),
                 // The store is away: the request runs as without one, unless another runs.
                 None if awaited.is_none() => return Claimed::Run(self.unstored()),
                 None => {}
@@ -221,6 +241,8 @@ impl Repeat {
     fn choose(&self, found: Vec<(StoredExchange, Journal)>, awaited: &Awaited) -> Found {
         let mut unknown = None;
         let mut running = Vec::new();
+        let mut doubtful = Vec::new();
+        let is_here = self.near.is_here();
         for (stored, journal) in found {
             if journal.request != self.request {
                 return Found::Refused(reused(), None);
@@ -231,8 +253,11 @@ impl Repeat {
                     return Found::Answer(answer);
                 }
             } else if stored.is_leased {
-                let is_awaited = self.waits || journal.is_forsaken;
-                running.extend(is_awaited.then_some(stored.id));
+                if self.waits || journal.is_forsaken {
+                    running.push(stored.id);
+                } else if !is_here && awaited.may_be_dead(&stored) {
+                    doubtful.push((stored.id, stored.version));
+                }
             } else if journal.is_unknown() {
                 unknown.get_or_insert(journal);
             } else {
@@ -241,6 +266,7 @@ impl Repeat {
         }
         match unknown {
             _ if !running.is_empty() => Found::Running(running),
+            _ if !doubtful.is_empty() => Found::Doubtful(doubtful),
             Some(mut journal) => Found::Refused(outcome_unknown(&journal), journal.done.take()),
             None => Found::Nothing,
         }
@@ -312,14 +338,14 @@ impl Repeat {
 }
 
 fn reused() -> Refusal {
-    let message = "this idempotency-key came with another request before; a key stands for one request, so send this one with another";
+    let message = "this idempotency-key came with another request before; send each request with a key of its own";
     Refusal::new(Kind::IdempotencyKeyReused, message).at(KEY.as_str())
 }
 
 fn outcome_unknown(journal: &Journal) -> Refusal {
     let names: Vec<_> = journal.unknown().take(3).map(short).collect();
     let message = format!(
-        "an equal request broke off while it ran {}, and nobody knows whether that was done; nothing has run again: look there, and then ask in other words",
+        "an equal request was lost while it ran {}, and nobody knows whether that took effect; nothing was run again: check, and to run it anew send the request with a new idempotency-key",
         names.join(", ")
     );
     Refusal::new(Kind::OutcomeUnknown, message)
