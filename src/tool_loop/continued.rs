@@ -72,6 +72,12 @@ impl Exchange {
         delivery.alive(round).await;
     }
 
+    /// Says that a part of what earlier requests left is gone.
+    pub(super) fn tell_incomplete(&mut self) {
+        self.is_incomplete = true;
+        self.receipt.tell_incomplete();
+    }
+
     /// Makes the history of the request whole, and runs what is open in it: the first round.
     pub(super) async fn restore(
         &mut self,
@@ -86,8 +92,7 @@ impl Exchange {
             is_incomplete,
         } = whole.restored;
         if is_incomplete {
-            self.is_incomplete = true;
-            self.receipt.tell_incomplete();
+            self.tell_incomplete();
         }
         if !self.keeper.offers() {
             // A caller who has not asked for tools of ours is told nothing of them.
@@ -262,6 +267,7 @@ impl Exchange {
         let results = self.batch(&catalog, None, &open, Approval::Given).await;
         if !open.is_empty() {
             self.receipt.add_round(None, &results);
+            self.ran();
         }
         let results = results.into_iter().map(|result| result.message);
         let results: Vec<_> = results.collect();

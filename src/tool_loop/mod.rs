@@ -38,6 +38,7 @@ mod claim;
 mod conflicts;
 mod continued;
 mod delivery;
+mod detached;
 mod ends;
 mod exchange;
 mod exchanges;
@@ -98,8 +99,8 @@ use self::{
     restore::Whole,
 };
 pub(crate) use self::{
-    gateway::Gateway, headers::is_plain, remembered::Remembered, reply::refused, running::Running,
-    upstream::Upstream,
+    detached::Detached, gateway::Gateway, headers::is_plain, remembered::Remembered,
+    reply::refused, running::Running, upstream::Upstream,
 };
 use crate::{
     apart,
@@ -414,11 +415,15 @@ impl Exchange {
             gateway,
             journal,
             is_answered: false,
+            told: String::new(),
             streamed: None,
             known: Vec::new(),
         });
         let done = exchange.take_up();
-        match history {
+        if history.as_ref().is_some_and(|history| history.is_too_long) {
+            exchange.tell_incomplete();
+        }
+        match history.filter(|history| !history.is_too_long) {
             Some(history) => Box::pin(exchange.restore(history, options.resume, done)).await?,
             None if options.resume => Box::pin(exchange.resume(done)).await?,
             None => exchange.append(done),
@@ -453,6 +458,7 @@ impl Exchange {
             match self.stop(&owners).await {
                 Some(reason @ (StoppedBy::MaxRounds | StoppedBy::Deadline)) if self.answers => {
                     delivery.go_on().await;
+                    self.tell(&turn, delivery);
                     self.refuse(turn, reason);
                     return self.last_turn(reason, &mut upstream, delivery).await;
                 }
@@ -462,6 +468,7 @@ impl Exchange {
                 }
                 None => {
                     delivery.go_on().await;
+                    self.tell(&turn, delivery);
                     let round = self.round(turn.message, &turn.calls, owners);
                     delivery.alive(round).await;
                 }
