@@ -1,13 +1,14 @@
 //! Requests that say that they repeat, while the store of exchanges is full or away: in one process
 //! each tool runs once all the same.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
 use mcp_layer::{McpLayer, Streaming};
 use serde_json::json;
 use tokio::time::sleep;
 
 use crate::{
+    budgets::Log,
     repeats::{Mortal, content, echoes, failure, keyed, results, with},
     support::{
         events::{assembled, call, chunk, finish, streams},
@@ -25,8 +26,7 @@ fn slow() -> Answer {
 /// Gateways whose stores keep nothing from now on.
 async fn failing(script: fn() -> Vec<Answer>) -> Vec<Gateway> {
     let away = Mortal::default();
-    away.is_dead
-        .store(true, std::sync::atomic::Ordering::SeqCst);
+    away.is_dead.store(true, SeqCst);
     let mut gateways = vec![with_store(script(), |layer| layer.with_exchanges(away)).await];
     for fault in [Fault::Full, Fault::Away] {
         let store = FailingExchanges::new(fault);
@@ -129,6 +129,28 @@ async fn what_was_cancelled_by_a_hang_up_does_not_run_again_for_a_repeat_that_wa
         assert_eq!(second.error().1, "outcome_unknown");
         assert_eq!(gateway.server.calls(), 1);
     }
+}
+
+#[tokio::test]
+async fn an_operator_hears_of_results_that_could_not_be_stored() {
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt().with_env_filter("mcp_layer=warn");
+    let subscriber = subscriber.with_writer(log.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    // With two subscribers nothing is decided for both by one of them.
+    let _other = tracing::Dispatch::new(tracing_subscriber::registry());
+
+    let store = Mortal::default();
+    let exchanges = store.clone();
+    let gateway = with_store(vec![slow()], |layer| layer.with_exchanges(exchanges)).await;
+    let request = auto(json!({}));
+    tokio::select! {
+        _ = gateway.send(&request) => panic!("an answer"),
+        () = until("the tool runs", || gateway.server.calls() == 1) => {}
+    }
+    store.is_dead.store(true, SeqCst);
+    until("it is told", || log.text().contains("lost to repeats")).await;
+    assert!(log.text().contains("the store of exchanges failed"));
 }
 
 #[tokio::test]
