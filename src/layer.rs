@@ -18,7 +18,7 @@ use crate::{
     schema_dialect::SchemaDialect,
     service::McpService,
     settings::{Limits, OnMaxRounds, OwnTools, Paths, Settings, Streaming},
-    tool_loop::{Gateway, Remembered, Running},
+    tool_loop::{Detached, Gateway, Remembered, Running},
     trace::{Payloads, TraceSink},
     trace_parent::TraceParent,
 };
@@ -89,6 +89,8 @@ pub struct McpLayer {
     remembered: Arc<Remembered>,
     /// Shared likewise.
     running: Arc<Running>,
+    /// Shared likewise.
+    detached: Arc<Detached>,
     exchanges: Option<Arc<dyn ExchangeStore>>,
 }
 
@@ -102,6 +104,7 @@ impl McpLayer {
             room: Arc::default(),
             remembered: Arc::default(),
             running: Arc::default(),
+            detached: Arc::default(),
             exchanges: Some(Arc::new(MemoryExchanges::default())),
         }
     }
@@ -308,6 +311,7 @@ impl McpLayer {
             room: Arc::clone(&self.room),
             remembered: Arc::clone(&self.remembered),
             running: Arc::clone(&self.running),
+            detached: Arc::clone(&self.detached),
             exchanges: self.exchanges.clone(),
         }
     }

@@ -11,6 +11,9 @@ use super::{
 };
 use crate::{json::Object, registry::ExchangeId};
 
+/// How a text begins that may be an id of ours.
+static QUOTED: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("\"mcp_"));
+
 /// The messages of a request in which ids of ours stand where a call or an answer has one.
 pub(crate) struct History {
     pub(super) messages: Vec<Bytes>,
@@ -94,12 +97,21 @@ impl History {
 
 /// Returns `false` if there is certainly no id of ours in it.
 pub(crate) fn may_have_id(text: &[u8]) -> bool {
-    static ID: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("\"mcp_"));
     static ESCAPE: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("\\u00"));
     // Of the four characters, U+006D, U+0063, U+0070 and U+005F.
     let escaped: [&[u8]; 4] = [b"6", b"70", b"5f", b"5F"];
     let is_escaped = |at: usize| escaped.iter().any(|end| text[at + 4..].starts_with(end));
-    ID.find(text).is_some() || ESCAPE.find_iter(text).any(is_escaped)
+    QUOTED.find(text).is_some() || ESCAPE.find_iter(text).any(is_escaped)
+}
+
+/// Returns `true` if a text is an id of ours, spelt without escapes.
+pub(crate) fn has_id(text: &[u8], ids: &CallIds) -> bool {
+    let is_id = |start: usize| {
+        let id = text[start + 1..].split(|byte| *byte == b'"').next();
+        let id = id.and_then(|id| std::str::from_utf8(id).ok());
+        id.is_some_and(|id| ids.read(id).is_some())
+    };
+    QUOTED.find_iter(text).any(is_id)
 }
 
 /// What was found so far.

@@ -35,7 +35,7 @@ mod turn;
 
 pub(crate) use self::{
     handed_back::handed_back,
-    history::{History, may_have_id},
+    history::{History, has_id, may_have_id},
     id::{CallIds, PLACES},
     journal::{Journal, KeptAnswer, OpenBatch, OpenCall},
     notes::note_old_results,

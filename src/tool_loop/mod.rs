@@ -38,6 +38,7 @@ mod call_result;
 mod claim;
 mod conflicts;
 mod delivery;
+mod detached;
 mod exchange;
 mod execute;
 #[cfg(feature = "admin")]
@@ -70,6 +71,7 @@ use tracing::Instrument;
 pub(crate) use self::explain::{Explanation, explain};
 pub(crate) use self::{
     delivery::reply::refused,
+    detached::Detached,
     failure::remembered::Remembered,
     gateway::Gateway,
     headers::is_plain,
@@ -257,6 +259,7 @@ impl Exchange {
             match self.stop(&owners).await {
                 Some(reason @ (StoppedBy::MaxRounds | StoppedBy::Deadline)) if self.answers => {
                     delivery.go_on().await;
+                    self.tell(&turn, delivery);
                     return self.last_turn(turn, reason, &mut upstream, delivery).await;
                 }
                 Some(reason) => {
@@ -265,6 +268,7 @@ impl Exchange {
                 }
                 None => {
                     delivery.go_on().await;
+                    self.tell(&turn, delivery);
                     let round = self.round(turn.message, &turn.calls, owners);
                     delivery.alive(round).await;
                 }

@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 use http::Request;
 use http_body_util::{BodyExt, Full};
 use mcp_layer::{
-    McpLayer, Project, RequestBody, Streaming,
+    Limits, McpLayer, Project, RequestBody, Streaming,
     mcp::ServerLimits,
     registry::{ExchangeStore, MemoryExchanges, MemoryRegistry, Server},
 };
@@ -31,11 +31,11 @@ use crate::support::{
 };
 
 /// A turn that calls `echo`.
-fn echoes() -> Answer {
+pub fn echoes() -> Answer {
     calls(&[("s__echo", json!({"text": "once"}))])
 }
 
-fn failure(status: u16) -> Answer {
+pub fn failure(status: u16) -> Answer {
     json_answer(
         status,
         &json!({"error": {"message": "not now", "code": "x"}}),
@@ -43,18 +43,18 @@ fn failure(status: u16) -> Answer {
 }
 
 /// A request with this header.
-fn with(name: &'static str, value: &str, body: &Value) -> Request<Full<Bytes>> {
+pub fn with(name: &'static str, value: &str, body: &Value) -> Request<Full<Bytes>> {
     let mut request = chat(body.to_string());
     request.headers_mut().insert(name, value.parse().unwrap());
     request
 }
 
-fn keyed(key: &str, body: &Value) -> Request<Full<Bytes>> {
+pub fn keyed(key: &str, body: &Value) -> Request<Full<Bytes>> {
     with("idempotency-key", key, body)
 }
 
 /// The texts of all tool messages of the model's request of this index.
-fn results(model: &Model, index: usize) -> Vec<String> {
+pub fn results(model: &Model, index: usize) -> Vec<String> {
     let request = model.asked()[index].json();
     let messages = request["messages"].as_array().unwrap().iter();
     let results = messages.filter(|message| message["role"] == "tool");
@@ -63,7 +63,7 @@ fn results(model: &Model, index: usize) -> Vec<String> {
         .collect()
 }
 
-fn content(reply: &Reply) -> Value {
+pub fn content(reply: &Reply) -> Value {
     reply.json()["choices"][0]["message"]["content"].clone()
 }
 
@@ -284,6 +284,65 @@ async fn a_streamed_answer_is_given_again_as_a_stream() {
     assert_eq!(second.finish_reasons, ["stop"]);
     assert_eq!(second.one("id"), first.one("id"));
     assert_eq!(gateway.server.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_given_again_has_the_text_of_all_its_turns() {
+    for calls_own in [false, true] {
+        let first = [
+            chunk(json!({"role": "assistant", "content": "Let me"})),
+            chunk(json!({"content": " look. "})),
+            chunk(call(0, "a", "s__echo", &json!({"text": "once"}))),
+            finish("tool_calls"),
+        ];
+        let mut last = vec![chunk(
+            json!({"role": "assistant", "content": "It is \"once\"."}),
+        )];
+        if calls_own {
+            last.push(chunk(call(0, "b", "own", &json!({}))));
+        }
+        last.push(finish(if calls_own { "tool_calls" } else { "stop" }));
+        let gateway = Gateway::new([streams(&first), streams(&last)]).await;
+        let gateway = gateway.layered(|layer| layer.with_streaming(Streaming::Execute));
+        let own = json!([{"type": "function", "function": {"name": "own"}}]);
+        let request = auto(json!({"stream": true, "tools": own}));
+        let had = assembled(&gateway.request(keyed("k", &request)).await.body);
+        assert_eq!(had.content, "Let me look. It is \"once\".");
+        let again = assembled(&gateway.request(keyed("k", &request)).await.body);
+        assert_eq!(again.content, had.content);
+        assert_eq!(again.calls, had.calls);
+        assert_eq!(again.calls.len(), usize::from(calls_own));
+        assert_eq!(again.finish_reasons, had.finish_reasons);
+        assert_eq!(again.receipts, had.receipts);
+        assert_eq!(gateway.server.calls(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_repeat_goes_on_with_notes_where_a_record_has_no_room_for_all_results() {
+    // Of 2 MiB each: five of them in one turn, or in two turns.
+    let big = |calls: usize| vec![("s__big", json!({"bytes": 2 << 20})); calls];
+    for turns in [vec![5], vec![3, 3], vec![3, 3, 1]] {
+        let script = turns.iter().map(|turn| calls(&big(*turn)));
+        let script = script.chain([failure(401), says("done")]);
+        let mut limits = Limits::default();
+        limits.result_bytes = 3 << 20;
+        let gateway = Gateway::new(script).await;
+        let gateway = gateway.layered(|layer| layer.with_limits(limits));
+        let request = auto(json!({}));
+        assert_eq!(gateway.send(&request).await.status, 401);
+        let reply = gateway.send(&request).await;
+        let ran = turns.iter().sum::<usize>();
+        assert_eq!(content(&reply), "done", "{turns:?}");
+        assert_eq!(gateway.server.calls(), ran);
+        assert_eq!(reply.receipt()["calls"].as_array().unwrap().len(), ran);
+        let results = results(&gateway.model, turns.len() + 1);
+        let (notes, whole): (Vec<_>, Vec<_>) = results.iter().partition(|text| text.len() < 200);
+        assert_eq!(notes.len() + whole.len(), ran);
+        assert!(!notes.is_empty() && !whole.is_empty(), "{}", notes.len());
+        assert_eq!(results[0], *notes[0], "the oldest first");
+        assert!(notes[0].contains("left out"), "{}", notes[0]);
+    }
 }
 
 #[tokio::test]

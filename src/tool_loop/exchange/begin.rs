@@ -79,7 +79,10 @@ impl Exchange {
         // Boxed, since futures are moved, and each has a copy of what it is given.
         let mut exchange = Box::new(Self::of(prepared, project, catalog, sessions, journal));
         let done = exchange.take_up();
-        match history {
+        if history.as_ref().is_some_and(|history| history.is_too_long) {
+            exchange.tell_incomplete();
+        }
+        match history.filter(|history| !history.is_too_long) {
             Some(history) => Box::pin(exchange.restore(history, resumes, done)).await?,
             None if resumes => Box::pin(exchange.resume(done)).await?,
             None => exchange.append(done),
@@ -138,6 +141,7 @@ impl Exchange {
             gateway,
             journal,
             is_answered: false,
+            told: String::new(),
             streamed: None,
             known: Vec::new(),
         }

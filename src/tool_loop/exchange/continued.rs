@@ -70,6 +70,12 @@ impl Exchange {
         delivery.alive(round).await;
     }
 
+    /// Says that a part of what earlier requests left is gone.
+    pub(crate) fn tell_incomplete(&mut self) {
+        self.is_incomplete = true;
+        self.receipt.tell_incomplete();
+    }
+
     /// Goes on from a restored history, and runs what is open in it: the first round.
     pub(crate) async fn restore(
         &mut self,
@@ -84,8 +90,7 @@ impl Exchange {
             is_incomplete,
         } = whole.restored;
         if is_incomplete {
-            self.is_incomplete = true;
-            self.receipt.tell_incomplete();
+            self.tell_incomplete();
         }
         if !self.keeper.offers() {
             // A caller who has not asked for tools of ours is told nothing of them.
@@ -259,6 +264,7 @@ impl Exchange {
         let results = self.batch(&catalog, None, &open, Approval::Given).await;
         if !open.is_empty() {
             self.receipt.add_round(None, &results);
+            self.ran();
         }
         let results = results.into_iter().map(|result| result.message);
         let results: Vec<_> = results.collect();

@@ -15,6 +15,13 @@ use crate::{
 };
 
 impl Exchange {
+    /// Remembers the text of a turn that was streamed, for those who get the answer again.
+    pub(crate) fn tell(&mut self, turn: &Turn, delivery: &impl Delivery) {
+        if delivery.has_begun() && self.journal.is_some() {
+            self.told.extend(again::text(turn));
+        }
+    }
+
     /// Ends the loop with a turn, whose calls go back to the caller: in part, where the rest can be
     /// kept, else as it came, or as it is to be `shown`.
     pub(crate) async fn finish(
@@ -37,7 +44,7 @@ impl Exchange {
         // Without a choice it is a failure, whatever its status: a repeat asks again.
         self.is_answered = turn.message.is_some();
         if delivery.has_begun() && self.journal.is_some() {
-            self.streamed = again::streamed(turn, shown.as_ref(), &closing);
+            self.streamed = again::streamed(&self.told, turn, shown.as_ref(), &closing);
         }
         let reply = delivery.finish(&turn.calls, shown, closing).await;
         self.record.not_executed(&turn.calls);
@@ -67,7 +74,7 @@ impl Exchange {
 
     /// Ends the exchange without an answer, though the caller has to learn what was done.
     pub(super) async fn fail(&mut self, failure: Failure, delivery: &mut impl Delivery) -> Stop {
-        if let Some(journal) = &self.journal {
+        if let Some(journal) = &mut self.journal {
             journal.let_go().await;
         }
         let ending = ending(&failure);
@@ -82,10 +89,11 @@ impl Exchange {
 
     /// Keeps the journal until the caller has taken all of the answer, or, with a key, the answer.
     pub(crate) async fn kept_until_taken(mut self: Box<Self>, reply: Reply) -> Reply {
-        let Some(journal) = self.journal.take() else {
+        let Some(mut journal) = self.journal.take() else {
             return reply;
         };
-        if !(self.is_answered && journal.is_stored()) {
+        let is_kept = journal.is_stored() || journal.is_awaited();
+        if !(self.is_answered && is_kept) {
             journal.let_go().await;
             return reply;
         }

@@ -58,7 +58,9 @@ pub(crate) struct Exchange {
     pub(super) journal: Option<Box<ExchangeJournal>>,
     /// The caller gets, or has had, an answer that ends the exchange.
     pub(super) is_answered: bool,
-    /// That answer, where it was streamed.
+    /// The text of earlier turns that the caller has had in a stream.
+    pub(super) told: String,
+    /// The answer, where it was streamed.
     pub(super) streamed: Option<KeptAnswer>,
     /// The results that the next batch has from an equal request.
     pub(super) known: Vec<Option<CallResult>>,

@@ -34,10 +34,18 @@ impl Exchange {
         let calls = calls.iter().map(|(call, _)| *call);
         let message = message.map(|message| executed(message, calls));
         self.receipt.add_round(message.as_ref(), &results);
+        self.ran();
         let results = results.into_iter().map(|result| result.message);
         let messages: Vec<Bytes> = message.into_iter().chain(results).collect();
         self.keeper.add(&messages);
         self.conversation.extend(messages);
+    }
+
+    /// Tells the journal of a batch that is over.
+    pub(super) fn ran(&mut self) {
+        if let Some(journal) = &mut self.journal {
+            journal.ran(|| self.receipt.figures());
+        }
     }
 
     /// Runs the calls of a turn, but those whose results are known, and writes its journal.
@@ -112,7 +120,11 @@ impl Exchange {
         let allowed = self.budget.take_calls(calls.len().min(turn_calls));
         let parallel = self.request.parallel;
         let round = self.record.round();
-        let (waits, hang_up) = hang_up::waits();
+        let runs_on = journal.as_ref().map(|journal| {
+            let detached = self.gateway.detached.clone();
+            (detached, journal.owner().clone())
+        });
+        let (waits, hang_up) = hang_up::waits(runs_on);
         // All of it is its own, since it may outlive the exchange.
         let (gateway, catalog) = (self.gateway.clone(), catalog.clone());
         let (caller, project) = (self.caller.clone(), self.project.clone());

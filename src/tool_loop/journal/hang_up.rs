@@ -1,13 +1,31 @@
 //! Batches that outlive their caller.
 
-use std::{future::Future, panic};
+use std::{
+    future::{Future, pending},
+    panic,
+    sync::{Arc, OnceLock},
+};
 
 use tokio::sync::watch;
 use tracing::{Instrument, Span};
 
+use crate::tool_loop::detached::{Detached, DetachedBatch};
+use crate::registry::ExchangeOwner;
+
 /// Tells whether the caller still waits.
-#[derive(Clone, Debug)]
-pub(crate) struct HangUp(watch::Receiver<()>);
+#[derive(Clone)]
+pub(crate) struct HangUp {
+    waits: watch::Receiver<()>,
+    runs_on: Arc<RunsOn>,
+}
+
+/// Whether the batch runs on without its caller.
+struct RunsOn {
+    /// `None` if it never does.
+    of: Option<(Arc<Detached>, ExchangeOwner)>,
+    /// Its place, once that was needed; `None` if there was none.
+    place: OnceLock<Option<DetachedBatch>>,
+}
 
 /// The caller's side: dropped when the caller hangs up.
 #[derive(Debug)]
@@ -15,24 +33,40 @@ pub(crate) struct Waits {
     _told_by_drop: watch::Sender<()>,
 }
 
-/// A caller who waits, and what tells of the end of that.
-pub(crate) fn waits() -> (Waits, HangUp) {
-    let (waits, hang_up) = watch::channel(());
-    let waits = Waits {
-        _told_by_drop: waits,
+/// A caller who waits, and what tells of the end of that. The batch runs on then as one of these, if
+/// they take one more.
+pub(crate) fn waits(of: Option<(Arc<Detached>, ExchangeOwner)>) -> (Waits, HangUp) {
+    let (told_by_drop, waits) = watch::channel(());
+    let place = OnceLock::new();
+    let hang_up = HangUp {
+        waits,
+        runs_on: Arc::new(RunsOn { of, place }),
     };
-    (waits, HangUp(hang_up))
+    let waits = Waits {
+        _told_by_drop: told_by_drop,
+    };
+    (waits, hang_up)
 }
 
 impl HangUp {
     pub(crate) fn is_told(&self) -> bool {
-        self.0.has_changed().is_err()
+        self.waits.has_changed().is_err()
     }
 
     /// Waits for the caller to hang up.
     pub(crate) async fn told(&self) {
-        let mut waits = self.0.clone();
+        let mut waits = self.waits.clone();
         while waits.changed().await.is_ok() {}
+    }
+
+    /// Waits for the caller to hang up on a batch that does not run on; for ever, if it does.
+    pub(crate) async fn cancels(&self) {
+        self.told().await;
+        let RunsOn { of, place } = &*self.runs_on;
+        let begin = || of.as_ref().and_then(|(all, owner)| all.begin(owner));
+        if place.get_or_init(begin).is_some() {
+            pending().await
+        }
     }
 }
 
@@ -58,7 +92,7 @@ impl Waits {
             Ok(results) => results,
             Err(Ok(cause)) => panic::resume_unwind(cause),
             // The runtime ends, and this with it.
-            Err(Err(_)) => std::future::pending().await,
+            Err(Err(_)) => pending().await,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 pub(crate) mod hang_up;
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{mem, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::future::{Either, join, select};
 use serde_json::value::RawValue;
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     kept::{Journal, KeptAnswer, KeptTurn, OpenBatch},
-    registry::EXCHANGE_LEN,
+    registry::{EXCHANGE_LEN, ExchangeOwner},
 };
 
 /// The time for which an exchange without a key is kept once it has failed or lost its caller.
@@ -38,7 +38,7 @@ pub(crate) struct ExchangeJournal {
     journal: Journal,
     near: Near,
     /// Told to repeats for as long as the exchange is not over.
-    _runs: Option<Runs>,
+    runs: Option<Runs>,
 }
 
 /// Writes the results of a batch, also when the exchange is gone.
@@ -64,7 +64,7 @@ impl ExchangeJournal {
             lease: None,
             journal,
             near,
-            _runs: None,
+            runs: None,
         })
     }
 
@@ -76,7 +76,7 @@ impl ExchangeJournal {
 
     /// The same, of an exchange that runs.
     pub(crate) fn running(mut self: Box<Self>, runs: Runs) -> Box<Self> {
-        self._runs = Some(runs);
+        self.runs = Some(runs);
         self
     }
 
@@ -93,6 +93,21 @@ impl ExchangeJournal {
     /// That batch, if its turn is one that the request has.
     pub(crate) fn take_resumed(&mut self) -> Option<OpenBatch> {
         self.journal.open.take_if(|open| open.message.is_none())
+    }
+
+    /// Returns `true` if repeats in this process wait for it.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.near.is_awaited()
+    }
+
+    /// Takes the figures after a batch, where nobody has them but repeats in this process.
+    pub(crate) fn ran(&mut self, done: impl FnOnce() -> Option<Box<RawValue>>) {
+        if self.lease.is_none()
+            && let Some(done) = done()
+        {
+            self.journal.done = Some(done);
+            self.journal.open = None;
+        }
     }
 
     /// Returns `true` if something is stored.
@@ -112,11 +127,7 @@ impl ExchangeJournal {
     ) -> Option<BatchJournal> {
         self.journal.done = Some(done);
         self.journal.open = Some(open);
-        let is_stored = match self.journal.text() {
-            Some(text) => self.put(text).await,
-            None => false,
-        };
-        if !is_stored {
+        if !self.store().await {
             if self.lease.is_some() {
                 // Older steps alone would make a repeat run the later ones again.
                 let lost = self.journal.lost().text();
@@ -130,6 +141,23 @@ impl ExchangeJournal {
         let lease = self.lease.clone()?;
         let batch = BatchRecord::Exchange(Box::new(self.journal.clone()));
         Some(BatchJournal { lease, batch })
+    }
+
+    /// Stores the journal; where there is no room for all of it, the oldest results are cut.
+    async fn store(&mut self) -> bool {
+        while let Some(text) = self.journal.fitting() {
+            if self.put(text).await {
+                return true;
+            }
+            let lacks_room = match &self.lease {
+                Some(lease) => lease.lacks_room().await,
+                None => false,
+            };
+            if !(lacks_room && self.journal.shrink()) {
+                return false;
+            }
+        }
+        false
     }
 
     async fn put(&mut self, text: Arc<str>) -> bool {
@@ -151,21 +179,37 @@ impl ExchangeJournal {
     }
 
     /// Lets the record go, before the caller hears that there is no answer.
-    pub(crate) async fn let_go(&self) {
-        if let Some(lease) = &self.lease {
-            lease.let_go().await;
+    pub(crate) async fn let_go(&mut self) {
+        let is_over = match &self.lease {
+            Some(lease) => lease.let_go().await,
+            None => {
+                self.leave();
+                true
+            }
+        };
+        if is_over {
+            self.runs = None;
         }
+    }
+
+    /// Leaves what could not be stored to repeats in this process.
+    fn leave(&mut self) {
+        self.near.leave(mem::take(&mut self.journal));
     }
 
     /// Stores the answer: with a key for everybody who has it, else for those who wait already. If
     /// that fails, nothing is left of an exchange without a key, and of one with a key its steps.
     pub(crate) async fn answered(mut self: Box<Self>, answer: Option<KeptAnswer>) {
-        let Some(lease) = self.lease.take() else {
+        let lease = self.lease.take();
+        if lease.is_some() || answer.is_some() {
+            self.journal.done = None;
+            self.journal.open = None;
+        }
+        self.journal.answer = answer;
+        let Some(lease) = lease else {
+            // What it leaves is all that there is.
             return;
         };
-        self.journal.answer = answer;
-        self.journal.done = None;
-        self.journal.open = None;
         let text = self.journal.answer.is_some().then(|| self.journal.text());
         let life = if self.is_keyed {
             KEYED_LIFE
@@ -176,7 +220,9 @@ impl ExchangeJournal {
             Some(text) => lease.put_last(text, life).await,
             None => false,
         };
-        if !is_kept && !self.is_keyed {
+        if is_kept {
+            self.journal = Journal::default();
+        } else if !self.is_keyed {
             lease.set_after(After::Remove).await;
         }
     }
@@ -192,8 +238,9 @@ impl ExchangeJournal {
 impl Drop for ExchangeJournal {
     /// The caller is lost, and may ask again before the record says so.
     fn drop(&mut self) {
-        if let Some(lease) = &self.lease {
-            lease.ends(self.near.end());
+        match &self.lease {
+            Some(lease) => lease.ends(self.near.end()),
+            None => self.leave(),
         }
     }
 }
@@ -203,6 +250,11 @@ impl BatchJournal {
     pub(crate) fn of_turn(lease: Lease, turn: KeptTurn, open: Vec<usize>) -> Self {
         let batch = BatchRecord::Turn(Box::new(turn), open);
         Self { lease, batch }
+    }
+
+    /// The caller whose batch it is.
+    pub(crate) fn owner(&self) -> &ExchangeOwner {
+        self.lease.owner()
     }
 
     /// Runs `batch`, and stores its results; when the caller hangs up, repeats are told to wait for
@@ -269,14 +321,14 @@ impl BatchRecord {
     /// Cuts results; returns `false` if there is none to cut.
     fn shrink(&mut self) -> bool {
         match self {
-            Self::Exchange(_) => false,
+            Self::Exchange(journal) => journal.shrink(),
             Self::Turn(turn, _) => turn.shrink(),
         }
     }
 
-    fn text(&self) -> Option<Arc<str>> {
+    fn text(&mut self) -> Option<Arc<str>> {
         match self {
-            Self::Exchange(journal) => journal.text(),
+            Self::Exchange(journal) => journal.fitting(),
             Self::Turn(turn, _) => Some(turn_text(turn.as_ref().clone())),
         }
     }

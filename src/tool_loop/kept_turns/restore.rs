@@ -9,7 +9,7 @@ use crate::{
     apart,
     caller::Caller,
     chat::{ChatRequest, ToolCall, tool_message},
-    kept::{Answers, History, KeptTurn, Part, Restored, may_have_id},
+    kept::{Answers, History, KeptTurn, Part, Restored, has_id, may_have_id},
     refusal::{Kind, Refusal},
     registry::ExchangeId,
     tool_loop::{
@@ -30,9 +30,23 @@ pub(crate) struct Whole {
     /// What was kept for it, with the versions that were read.
     pub(crate) kept: HashMap<ExchangeId, KeptTurn>,
     pub(crate) versions: HashMap<ExchangeId, u64>,
+    /// It has too many messages to be read, and stays as it came.
+    pub(crate) is_too_long: bool,
 }
 
 impl Whole {
+    /// A history with ids of ours that is not made whole.
+    fn too_long(exchanges: Exchanges) -> Self {
+        Self {
+            exchanges,
+            sent: Vec::new(),
+            restored: Restored::default(),
+            kept: HashMap::new(),
+            versions: HashMap::new(),
+            is_too_long: true,
+        }
+    }
+
     /// The bytes of what was kept for it.
     pub(crate) fn bytes(&self) -> usize {
         self.kept.values().map(KeptTurn::size).sum()
@@ -52,10 +66,15 @@ pub(crate) async fn whole(
         return Ok(None);
     }
     let exchanges = Exchanges::of(gateway, caller).await.map_err(unavailable)?;
-    let (Some(exchanges), Some(sent)) = (exchanges, request.messages()) else {
+    let Some(exchanges) = exchanges.filter(|_| request.has_messages()) else {
         return Ok(None);
     };
     let size = request.bytes().len();
+    let Some(sent) = request.messages() else {
+        let (request, ids) = (request.bytes().clone(), exchanges.ids().clone());
+        let has_id = apart::read(size, move || has_id(&request, &ids)).await;
+        return Ok((has_id == Some(true)).then(|| Whole::too_long(exchanges)));
+    };
     let (ids, messages) = (exchanges.ids().clone(), sent.clone());
     let history = apart::read(size, move || History::of(&messages, &ids)).await;
     let Some(history) = history.ok_or_else(unreadable)? else {
@@ -78,6 +97,7 @@ pub(crate) async fn whole(
         restored,
         kept,
         versions,
+        is_too_long: false,
     }))
 }
 

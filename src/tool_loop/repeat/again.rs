@@ -82,8 +82,17 @@ pub(crate) fn whole(reply: &Reply) -> Option<KeptAnswer> {
     })
 }
 
-/// The answer that a stream told with this turn at its end, or as that was `shown`.
+/// The text of a turn, if it has any.
+pub(crate) fn text(turn: &Turn) -> Option<String> {
+    let message = std::str::from_utf8(turn.message.as_ref()?).ok()?;
+    let object = Object::parse(message).ok()?;
+    object.string("content").map(Into::into)
+}
+
+/// The answer that a stream told with this turn at its end, or as that was `shown`, behind the text
+/// that it had `told` before.
 pub(crate) fn streamed(
+    told: &str,
     turn: &Turn,
     shown: Option<&Shown>,
     closing: &Closing,
@@ -92,13 +101,16 @@ pub(crate) fn streamed(
         Some(shown) => &*shown.message,
         None => std::str::from_utf8(turn.message.as_ref()?).ok()?,
     };
-    let message = match &closing.handed_back {
-        Some(calls) => {
-            let object = Object::parse(message).ok()?;
-            object.edited(object.set(&[("tool_calls", &calls.calls)]))
-        }
-        None => message.to_owned(),
-    };
+    let object = Object::parse(message).ok()?;
+    let content = (!told.is_empty()).then(|| {
+        let last = object.string("content");
+        quoted(&[told, last.as_deref().unwrap_or_default()].concat())
+    });
+    let calls = closing.handed_back.as_ref().map(|calls| &calls.calls);
+    let members = [("content", &content), ("tool_calls", &calls.cloned())];
+    let members = members.into_iter();
+    let members = members.filter_map(|(name, value)| Some((name, value.as_deref()?)));
+    let message = object.edited(object.set(&members.collect::<Vec<_>>()));
     let said = || quoted(turn.finish_reason.as_deref().unwrap_or("stop"));
     let reason = match (shown, turn.calls.is_empty()) {
         (Some(shown), _) => shown.finish_reason.to_owned(),

@@ -124,10 +124,6 @@ impl RepeatHeaders {
 }
 
 impl Awaited {
-    fn is_none(&self) -> bool {
-        self.ids.is_empty() && !self.is_near
-    }
-
     fn see(&mut self, found: Vec<(ExchangeId, u64)>) {
         for (id, version) in found {
             if !self.seen.iter().any(|(seen, _)| *seen == id) {
@@ -187,7 +183,12 @@ impl Repeat {
         let [mut pause, longest] = PAUSES;
         let mut awaited = Awaited::default();
         let mut failures = 0;
+        // Whoever waits has what ends meanwhile and cannot be stored.
+        let _awaits = self.waits.then(|| self.near.wait());
         loop {
+            if let Some(left) = self.left() {
+                return left;
+            }
             match self.find(&awaited).await {
                 Some(Found::Answer(answer)) => return Claimed::Answer(answer),
                 Some(Found::Refused(refusal, done)) => return Claimed::Refused(refusal, done),
@@ -200,8 +201,15 @@ impl Repeat {
                 Some(Found::Running(ids)) => awaited.ids = ids,
                 Some(Found::Doubtful(seen)) => awaited.see(seen),
                 // The store is away: the request runs as without one, unless another runs.
-                None if awaited.is_none() => return Claimed::Run(self.unstored()),
-                None => {}
+                None if !awaited.ids.is_empty() => {}
+                None if !self.waits => {
+                    let runs = self.near.runs_anyway();
+                    return Claimed::Run(self.unstored().running(runs));
+                }
+                None => match self.near.begin_unstored() {
+                    Some(runs) => return Claimed::Run(self.unstored().running(runs)),
+                    None => awaited.is_near = true,
+                },
                 Some(Found::Nothing) => match self.runs() {
                     None => awaited.is_near = true,
                     Some(runs) => match self.begin(runs).await {
@@ -279,33 +287,50 @@ impl Repeat {
         let place = self.place(stored.id);
         let (version, room) = (Some(stored.version), text.len());
         let lease = Lease::take(place.clone(), version, text, room, After::Release).await?;
-        Some(self.journal(place, journal).held(lease))
+        let held = self.journal(place, journal).held(lease);
+        Some(held.running(self.near.runs_anyway()))
+    }
+
+    /// What an exchange of this process has left that could not be stored.
+    fn left(&self) -> Option<Claimed> {
+        let (mut journal, runs) = self.near.left(&self.request)?;
+        Some(match (journal.answer.take(), runs) {
+            _ if journal.request != self.request => Claimed::Refused(reused(), None),
+            (Some(answer), _) => Claimed::Answer(answer),
+            (None, Some(runs)) => {
+                let goes_on = self.journal(self.place(ExchangeId::random()), journal.taken_over());
+                Claimed::Run(goes_on.running(runs))
+            }
+            (None, None) => Claimed::Refused(outcome_unknown(&journal), journal.done.take()),
+        })
     }
 
     /// Counts the exchange; `None` if it is to wait for another one.
     fn runs(&self) -> Option<Runs> {
-        // Of those with one key one begins, by what is stored.
-        self.near.begin(self.waits && !self.is_keyed)
+        self.near.begin(self.waits)
     }
 
     /// A new journal. That of a key is stored at once, so that of many requests one begins; where it
     /// is not, the error is a journal that is not stored.
     async fn begin(&self, runs: Runs) -> Result<Box<ExchangeJournal>, Box<ExchangeJournal>> {
-        let unstored = self.unstored().running(runs);
         if !self.is_keyed {
-            return Ok(unstored);
+            return Ok(self.unstored().running(runs));
         }
         let (place, journal) = (
             self.place(self.keyed_id()),
             Journal::of(self.request.clone()),
         );
-        let Some(text) = journal.text() else {
-            return Err(unstored);
+        let text = journal.text();
+        let lease = match text {
+            Some(text) => {
+                let room = text.len();
+                Lease::take(place.clone(), None, text, room, After::Remove).await
+            }
+            None => None,
         };
-        let room = text.len();
-        match Lease::take(place.clone(), None, text, room, After::Remove).await {
-            Some(lease) => Ok(self.journal(place, journal).held(lease)),
-            None => Err(unstored),
+        match lease {
+            Some(lease) => Ok(self.journal(place, journal).held(lease).running(runs)),
+            None => Err(self.unstored().running(runs)),
         }
     }
 

@@ -148,6 +148,11 @@ impl Lease {
         self.set_after(After::Release).await;
     }
 
+    /// The caller whose record it is.
+    pub(crate) fn owner(&self) -> &ExchangeOwner {
+        &self.0.place.owner
+    }
+
     /// Returns `true` if somebody else has the record.
     pub(crate) async fn is_lost(&self) -> bool {
         self.0.state.lock().await.is_lost
@@ -168,13 +173,15 @@ impl Lease {
         is_stored
     }
 
-    /// Lets the record go, or removes it, as far as that goes at once.
-    pub(crate) async fn let_go(&self) {
+    /// Lets the record go, or removes it, as far as that goes at once; returns `true` if it did.
+    pub(crate) async fn let_go(&self) -> bool {
         let mut state = self.0.state.lock().await;
         let after = state.after.clone();
-        if self.0.let_go(&mut state, &after).await {
+        let is_done = self.0.let_go(&mut state, &after).await;
+        if is_done {
             state.after = After::Nothing;
         }
+        is_done
     }
 
     /// The version that is stored, if it has the last text.
@@ -270,8 +277,12 @@ impl Holding {
                 return true;
             }
             Ok(Ok(None)) => state.is_lost = true,
-            Ok(Err(Error::Full)) => state.tried = None,
-            Ok(Err(_)) | Err(_) => {}
+            Ok(Err(Error::Full)) => {
+                tracing::warn!("there is no room to keep an exchange");
+                state.tried = None;
+            }
+            Ok(Err(error)) => tracing::warn!(%error, "the store of exchanges failed"),
+            Err(_) => tracing::warn!("the store of exchanges did not answer in time"),
         }
         false
     }
@@ -332,9 +343,18 @@ impl Holding {
         let mut state = self.state.lock().await;
         for _ in 0..3 {
             if self.let_go(&mut state, &after).await || state.is_lost {
-                break;
+                return;
             }
             sleep(Duration::from_secs(1)).await;
+        }
+        match after {
+            After::PutBack(_) => tracing::error!(
+                "the store of exchanges is away: calls that have not begun count as lost, since it could not be told"
+            ),
+            _ if state.is_behind => tracing::error!(
+                "the store of exchanges is away: what calls have yielded is lost to repeats of their request"
+            ),
+            _ => {}
         }
     }
 
