@@ -160,15 +160,14 @@ impl Keeper {
             return None;
         }
         let message = turn.message.clone()?;
-        let call = |(call, owner): (&ToolCall, &Owner<'_>)| KeptCall {
-            id: call.id.clone(),
+        let call = |owner: &Owner<'_>| KeptCall {
             is_ours: !is_own(owner),
             ..KeptCall::default()
         };
         let mut kept = KeptTurn {
             before: self.executed.clone(),
             turn: message.clone(),
-            calls: turn.calls.iter().zip(owners).map(call).collect(),
+            calls: owners.iter().map(call).collect(),
             asks_first,
             servers: self.servers.clone(),
             tools: self.tools.clone(),
