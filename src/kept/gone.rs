@@ -27,8 +27,8 @@ pub(super) fn messages(history: &History, seen: &Seen, content: Option<&str>) ->
     let turn = turn(history, seen, &format!("[{}]", list.join(",")), content);
     let read = read(&turn).map(|object| ToolCall::of_message(&object, READ));
     let answers = read.unwrap_or_default().into_iter().zip(calls);
-    let answers = answers.map(|(call, seen)| match seen.answer {
-        Some(index) => noted(&answer(&history.messages[index], &call.id)),
+    let answers = answers.map(|(call, seen)| match &seen.answer {
+        Some(said) => noted(&answer(history, said, &call.id)),
         None => tool_message(&call, NO_ANSWER),
     });
     let answers: Vec<_> = answers.collect();
@@ -51,7 +51,8 @@ fn element(history: &History, seen: &SeenCall) -> String {
     if let Some(call) = seen.said.as_ref().and_then(read) {
         return call.edited(call.set(&[("id", &id)]));
     }
-    let answer = seen.answer.and_then(|index| read(&history.messages[index]));
+    let answer = seen.answer.as_ref();
+    let answer = answer.and_then(|answer| read(&history.messages[answer.message]));
     let name = answer.as_ref().and_then(|answer| answer.string("name"));
     let name = quoted(
         name.as_deref()

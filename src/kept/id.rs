@@ -31,12 +31,15 @@ pub(crate) struct CallId {
 /// Writes and reads ids, with the key of the store.
 #[derive(Clone)]
 pub(crate) struct CallIds {
-    key: [u8; 32],
+    /// The beginning of each tag's hash.
+    tags: Keyed,
 }
 
 impl CallIds {
     pub(crate) fn new(key: [u8; 32]) -> Self {
-        Self { key }
+        // With a purpose of 16 bytes that is one whole block, which is not hashed again for each id.
+        let tags = Keyed::with_key(&key, "id of tool calls");
+        Self { tags }
     }
 
     /// The id of a call. One whose place is 128 or more has none that can be read.
@@ -73,7 +76,7 @@ impl CallIds {
     }
 
     fn place_and_tag(&self, record: ExchangeId, call: usize) -> u32 {
-        let hash = Keyed::with_key(&self.key, "call id").with(record.0);
+        let hash = self.tags.clone().with(record.0);
         let [a, b, c, d, ..] = hash.with((call as u64).to_be_bytes()).finish();
         let place = (call % PLACES) as u32;
         place << TAG | u32::from_be_bytes([a, b, c, d]) >> (u32::BITS - TAG)

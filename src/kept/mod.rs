@@ -21,6 +21,7 @@ mod heard;
 mod history;
 mod id;
 mod journal;
+mod known;
 mod notes;
 mod output;
 mod restore;

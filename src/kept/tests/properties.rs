@@ -102,7 +102,6 @@ impl Talk {
             let bytes = bytes(&answer.to_string());
             self.seen.push(bytes.clone());
             kept_calls.push(KeptCall {
-                id: call["id"].as_str().unwrap().into(),
                 is_ours: *is_ours,
                 result: is_ours.then_some(bytes),
                 has_begun: false,

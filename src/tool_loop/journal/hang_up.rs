@@ -9,8 +9,8 @@ use std::{
 use tokio::sync::watch;
 use tracing::{Instrument, Span};
 
-use crate::tool_loop::detached::{Detached, DetachedBatch};
 use crate::registry::ExchangeOwner;
+use crate::tool_loop::detached::{Detached, DetachedBatch};
 
 /// Tells whether the caller still waits.
 #[derive(Clone)]

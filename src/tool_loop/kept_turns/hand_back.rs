@@ -51,7 +51,7 @@ impl Keeper {
             return None;
         }
         let message = turn.message.clone()?;
-        let mut kept = self.kept_turn(&message, turn, owners);
+        let mut kept = self.kept_turn(&message, owners);
         let asks_first = kept.asks_first;
         let open = kept.calls.iter().filter(|call| call.is_ours).count();
         let room = room::reserved(open, &self.gateway.settings.limits);
@@ -76,16 +76,15 @@ impl Keeper {
     }
 
     /// What is kept of a turn whose calls have these owners; none of them has run.
-    fn kept_turn(&self, message: &Bytes, turn: &Turn, owners: &[Owner<'_>]) -> KeptTurn {
-        let call = |(call, owner): (&ToolCall, &Owner<'_>)| KeptCall {
-            id: call.id.clone(),
+    fn kept_turn(&self, message: &Bytes, owners: &[Owner<'_>]) -> KeptTurn {
+        let call = |owner: &Owner<'_>| KeptCall {
             is_ours: !is_own(owner),
             ..KeptCall::default()
         };
         KeptTurn {
             before: self.executed.clone(),
             turn: message.clone(),
-            calls: turn.calls.iter().zip(owners).map(call).collect(),
+            calls: owners.iter().map(call).collect(),
             asks_first: owners.iter().any(asks_first),
             servers: self.servers.clone(),
             tools: self.tools.clone(),
