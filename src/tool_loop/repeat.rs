@@ -5,7 +5,7 @@
 //! | nothing | the exchange runs |
 //! | steps that nobody holds | it goes on from the last one |
 //! | a batch that was lost while it ran, and may not run twice | `outcome_unknown` |
-//! | steps that another exchange holds | a request that says that it repeats waits; others run |
+//! | steps that another exchange holds | a request that says that it repeats waits; others run, where a replica holds them after another look |
 //! | an answer, with a key | that answer |
 
 use std::sync::Arc;
@@ -46,6 +46,11 @@ const KEY_LEN: usize = 255;
 /// it.
 const ATTEMPTS: u32 = 2;
 
+/// The looks at an equal request of another replica, 0.3 s in all, before this one is taken for
+/// another: whoever hangs up and asks again at once may be here before that replica has stored that
+/// its caller is gone.
+const LOOKS: u32 = 2;
+
 /// The headers that say something about repeats.
 #[derive(Debug, Default)]
 pub(crate) struct RepeatHeaders {
@@ -73,6 +78,8 @@ struct Awaited {
     ids: Vec<ExchangeId>,
     /// One in this process, of which nothing was stored yet.
     is_near: bool,
+    /// The looks at one of another replica.
+    looks: u32,
 }
 
 /// What a request gets.
@@ -92,6 +99,8 @@ enum Found {
     Answer(KeptAnswer),
     /// These run.
     Running(Vec<ExchangeId>),
+    /// One runs at another replica, where its caller may just have hung up.
+    Elsewhere,
     Refused(Refusal, Option<Box<RawValue>>),
 }
 
@@ -177,6 +186,7 @@ impl Repeat {
                     // Another repeat was faster.
                 }
                 Some(Found::Running(ids)) => awaited.ids = ids,
+                Some(Found::Elsewhere) => awaited.looks += 1,
                 // The store is away: the request runs as without one, unless another runs.
                 None if awaited.is_none() => return Claimed::Run(self.unstored()),
                 None => {}
@@ -219,6 +229,7 @@ impl Repeat {
     fn choose(&self, found: Vec<(StoredExchange, Journal)>, awaited: &Awaited) -> Found {
         let mut unknown = None;
         let mut running = Vec::new();
+        let mut is_elsewhere = false;
         for (stored, journal) in found {
             if journal.request != self.request {
                 return Found::Refused(reused(), None);
@@ -231,6 +242,7 @@ impl Repeat {
             } else if stored.is_leased {
                 let is_awaited = self.waits || journal.is_forsaken;
                 running.extend(is_awaited.then_some(stored.id));
+                is_elsewhere |= !is_awaited && !self.near.runs();
             } else if journal.is_unknown() {
                 unknown.get_or_insert(journal);
             } else {
@@ -240,6 +252,7 @@ impl Repeat {
         match unknown {
             _ if !running.is_empty() => Found::Running(running),
             Some(mut journal) => Found::Refused(outcome_unknown(&journal), journal.done.take()),
+            None if is_elsewhere && awaited.looks < LOOKS => Found::Elsewhere,
             None => Found::Nothing,
         }
     }

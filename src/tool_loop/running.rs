@@ -44,6 +44,14 @@ impl Near {
         Some(Runs(self.clone()))
     }
 
+    /// Returns `true` if an exchange of this process runs.
+    pub(crate) fn runs(&self) -> bool {
+        let counts = self.running.counts();
+        counts
+            .get(&self.request)
+            .is_some_and(|counts| counts.run > 0)
+    }
+
     /// Begins the end of an exchange.
     pub(crate) fn end(&self) -> Ends {
         let mut counts = self.running.counts();
@@ -96,6 +104,7 @@ mod tests {
         let first = near(1).begin(true);
         let second = near(1).begin(false);
         assert!(first.is_some() && second.is_some());
+        assert!(near(1).runs() && !near(2).runs());
         assert!(near(2).begin(true).is_some());
         drop(first);
         assert!(near(1).begin(true).is_none());

@@ -514,6 +514,44 @@ async fn a_caller_who_hangs_up_finds_what_ended_meanwhile() {
 }
 
 #[tokio::test]
+async fn a_caller_who_hangs_up_and_asks_another_replica_at_once_finds_what_ended_meanwhile() {
+    let exchanges = MemoryExchanges::default();
+    let busy = Mortal {
+        store: exchanges.clone(),
+        writing: Duration::from_millis(150),
+        ..Mortal::default()
+    };
+    let slow = calls(&[("s__slow", json!({"ms": 1000}))]);
+    let gateway = Gateway::new([slow, says("done")]).await;
+    let mut gateway = gateway.layered(|layer| layer.with_exchanges(busy));
+    let request = auto(json!({}));
+    hangs_up(&gateway, &request, 1).await;
+    gateway.layer = replica(&gateway, &exchanges);
+    let reply = gateway.send(&request).await;
+    assert_eq!(content(&reply), "done");
+    assert_eq!(results(&gateway.model, 1), ["done"]);
+    assert_eq!(gateway.server.calls(), 1);
+}
+
+#[tokio::test]
+async fn two_equal_requests_at_two_replicas_without_a_key_both_run() {
+    let exchanges = MemoryExchanges::default();
+    let slow = || calls(&[("s__slow", json!({"ms": 1000}))]);
+    let gateway = Gateway::new([slow(), slow(), says("done"), says("done")]).await;
+    let gateway = gateway.layered(|layer| layer.with_exchanges(exchanges.clone()));
+    let request = auto(json!({}));
+    let second = async {
+        until("the tool runs", || gateway.server.calls() == 1).await;
+        let other = replica(&gateway, &exchanges).layer(gateway.model.clone());
+        let sent = other.oneshot(chat(request.to_string())).await;
+        sent.unwrap().into_body().collect().await.unwrap();
+    };
+    let (first, ()) = tokio::join!(gateway.send(&request), second);
+    assert_eq!(content(&first), "done");
+    assert_eq!(gateway.server.calls(), 2);
+}
+
+#[tokio::test]
 async fn a_streamed_caller_who_hangs_up_finds_what_ended_meanwhile() {
     let turn = [
         chunk(call(0, "a", "s__slow", &json!({"ms": 1000}))),
@@ -598,6 +636,8 @@ async fn a_call_that_changes_nothing_is_cancelled_by_a_hang_up_and_runs_again() 
 pub struct Mortal {
     pub store: MemoryExchanges,
     pub is_dead: Arc<AtomicBool>,
+    /// The time that a write takes.
+    pub writing: Duration,
 }
 
 impl Mortal {
@@ -622,6 +662,9 @@ impl ExchangeStore for Mortal {
         expected: Option<u64>,
     ) -> BoxFuture<'a, Result<Option<u64>, Error>> {
         Box::pin(async move {
+            if !self.writing.is_zero() {
+                sleep(self.writing).await;
+            }
             self.is_alive()?;
             self.store.put(owner, id, record, expected).await
         })
