@@ -7,7 +7,7 @@ import urllib.request
 
 import pytest
 
-from agent_parts import CASES, HERE, MCP
+from agent_parts import ALONE, CASES, HERE, MCP
 from conftest import NODE, Part, free_port
 from strict_upstream import Turn
 from test_agents_node import AGENTS, talk
@@ -119,6 +119,19 @@ ROWS = [("whole", case) for case in WHOLE] + [("streamed", case) for case in STR
 def test_each_tool_runs_once_and_its_result_is_on_the_page(chat, case, person, scene):
     more = (CASES | {"talk": talk})[case](scene) or {}
     scene.judge(person(chat, **more))
+
+
+@pytest.mark.parametrize("chat", ["whole", "streamed"])
+@pytest.mark.parametrize("case", ["429-late", "down"])
+def test_who_sees_an_error_has_the_answer_regenerated(case, chat, person, scene):
+    more = ALONE[case](scene)
+    scene.judge(person(chat, **more))
+
+
+@pytest.mark.parametrize("chat", ["whole", "streamed"])
+def test_who_stops_an_answer_while_a_tool_runs_has_it_regenerated(chat, person, scene):
+    ALONE["timeout"](scene)
+    scene.judge(person(chat, again=True, stops=2))
 
 
 def test_a_turn_may_call_a_tool_that_open_webui_brings(person, scene):
