@@ -32,7 +32,7 @@ FAILURES = (ALONE.keys() - {"ask"}) | {"429-mix"}
 
 
 # Forms of clients that ask again by themselves when an answer takes too long.
-REPEATING = {"openai": ["create", "parse", "run_tools"]} | ({"langchain": ["agent"]} if ON_REQUEST else {})
+REPEATING = {"openai": ["create", "parse", "run_tools"], "langchain": ["agent"]} if ON_REQUEST else {"openai": ["create"]}
 
 
 def runs():
