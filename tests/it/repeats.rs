@@ -24,7 +24,7 @@ use tower::{Layer, ServiceExt, service_fn};
 use crate::support::{
     events::{assembled, call, chunk, finish, streams, usage},
     evil::{Evil, Step, json_reply},
-    failing_exchanges::Mortal,
+    failing_exchanges::{Exchanges, Mortal, SlowWrites},
     gateway::{Gateway, Reply, auto, chat, connections},
     model::{Answer, Model, broken_answer, calls, json_answer, says},
     until,
@@ -568,6 +568,40 @@ async fn a_caller_who_hangs_up_finds_what_ended_meanwhile() {
     assert_eq!(results(&gateway.model, 1), ["done", "quick"]);
     assert_eq!((gateway.server.calls(), gateway.server.cancelled()), (2, 0));
     assert_eq!(reply.receipt()["calls"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_caller_who_hangs_up_and_asks_another_replica_at_once_finds_what_ended_meanwhile() {
+    let exchanges = MemoryExchanges::default();
+    let busy = Exchanges::over(exchanges.clone(), SlowWrites(Duration::from_millis(150)));
+    let slow = calls(&[("s__slow", json!({"ms": 1000}))]);
+    let gateway = Gateway::new([slow, says("done")]).await;
+    let mut gateway = gateway.layered(|layer| layer.with_exchanges(busy));
+    let request = auto(json!({}));
+    hangs_up(&gateway, &request, 1).await;
+    gateway.layer = replica(&gateway, &exchanges);
+    let reply = gateway.send(&request).await;
+    assert_eq!(content(&reply), "done");
+    assert_eq!(results(&gateway.model, 1), ["done"]);
+    assert_eq!(gateway.server.calls(), 1);
+}
+
+#[tokio::test]
+async fn two_equal_requests_at_two_replicas_without_a_key_both_run() {
+    let exchanges = MemoryExchanges::default();
+    let slow = || calls(&[("s__slow", json!({"ms": 1000}))]);
+    let gateway = Gateway::new([slow(), slow(), says("done"), says("done")]).await;
+    let gateway = gateway.layered(|layer| layer.with_exchanges(exchanges.clone()));
+    let request = auto(json!({}));
+    let second = async {
+        until("the tool runs", || gateway.server.calls() == 1).await;
+        let other = replica(&gateway, &exchanges).layer(gateway.model.clone());
+        let sent = other.oneshot(chat(request.to_string())).await;
+        sent.unwrap().into_body().collect().await.unwrap();
+    };
+    let (first, ()) = tokio::join!(gateway.send(&request), second);
+    assert_eq!(content(&first), "done");
+    assert_eq!(gateway.server.calls(), 2);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Stores of exchanges in memory that misbehave by a rule: that fail on demand, or die.
+//! Stores of exchanges in memory that misbehave by a rule: that fail on demand, die, or are slow.
 
 use std::{
     ops::Deref,
@@ -6,12 +6,14 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
+    time::Duration,
 };
 
 use mcp_layer::registry::{
     BoxFuture, Error, ExchangeId, ExchangeOwner, ExchangeRecord, ExchangeStore, MemoryExchanges,
     StoredExchange,
 };
+use tokio::time::sleep;
 
 /// A call of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,5 +181,21 @@ impl Rule for Death {
             true => Err(Error::unavailable("dead")),
             false => made.await,
         }
+    }
+}
+
+/// The rule of a store whose writes take this long.
+pub struct SlowWrites(pub Duration);
+
+impl Rule for SlowWrites {
+    async fn apply<T: Send>(
+        &self,
+        call: Call,
+        made: BoxFuture<'_, Result<T, Error>>,
+    ) -> Result<T, Error> {
+        if call == Call::Put {
+            sleep(self.0).await;
+        }
+        made.await
     }
 }
