@@ -177,7 +177,7 @@ mod tests {
         let first = near(1).begin(true);
         let second = near(1).begin(false);
         assert!(first.is_some() && second.is_some());
-        assert!(near(1).runs() && !near(2).runs());
+        assert!(near(1).is_here() && !near(2).is_here());
         assert!(near(2).begin(true).is_some());
         drop(first);
         assert!(near(1).begin(true).is_none());
