@@ -4,8 +4,8 @@
     export OPENAI_BASE_URL=http://127.0.0.1:8787/v1 OPENAI_API_KEY=none
     python examples/ask_first.py MODEL SERVER 'File an issue about the broken link.'
 
-With `own_tools: "whole"` the conversation is kept here and nowhere else: a turn that calls such a tool, or one of this
-program's own, comes back as the model said it, and is sent again with what the program and its user say about its calls.
+With `own_tools: "whole"` only this program keeps the conversation: a turn that calls such a tool, or one of the program's
+own, comes back as the model said it, and is sent again with the program's results and the user's decisions.
 """
 
 import sys
@@ -51,4 +51,4 @@ def result(call, text):
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:4]))
+    sys.exit(main(*sys.argv[1:]) if len(sys.argv) == 4 else __doc__)

@@ -1,4 +1,4 @@
-//! The layer in an axum router, behind ten lines of authentication.
+//! The layer in an axum router, behind a few lines of authentication.
 //!
 //! ```text
 //! cargo run --example axum_router
@@ -20,7 +20,7 @@ use axum::{
 };
 use http::{StatusCode, header::AUTHORIZATION};
 use mcp_layer::{
-    McpLayer, Project,
+    CallerId, McpLayer, Project,
     registry::{MemoryRegistry, Server},
 };
 use serde_json::{Value, json};
@@ -47,12 +47,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// Finds the caller's project. The key is for us: the model's provider never sees it.
 async fn authenticate(mut request: Request, next: Next) -> Response {
     let key = request.headers_mut().remove(AUTHORIZATION);
-    let project = match key.as_ref().map(|key| key.as_bytes()) {
-        Some(b"Bearer web-key") => Project::new("web"),
-        Some(b"Bearer batch-key") => Project::new("batch"),
+    let (project, id) = match key.as_ref().map(|key| key.as_bytes()) {
+        Some(b"Bearer web-key") => ("web", "key-1"),
+        Some(b"Bearer batch-key") => ("batch", "key-2"),
         _ => return StatusCode::UNAUTHORIZED.into_response(),
     };
-    request.extensions_mut().insert(project);
+    request.extensions_mut().insert(Project::new(project));
+    // With the key gone, its id tells the callers of a project apart.
+    request.extensions_mut().insert(CallerId::new(id));
     next.run(request).await
 }
 

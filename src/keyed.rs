@@ -11,6 +11,7 @@ use crate::random::fill_random;
 pub(crate) type Digest = [u8; 32];
 
 /// A hash with a key; by default one that only this process has.
+#[derive(Clone)]
 pub(crate) struct Keyed(Sha256);
 
 impl Keyed {

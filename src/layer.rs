@@ -18,7 +18,7 @@ use crate::{
     schema_dialect::SchemaDialect,
     service::McpService,
     settings::{Limits, OnMaxRounds, OwnTools, Paths, Settings, Streaming},
-    tool_loop::{Gateway, Remembered, Running},
+    tool_loop::{Detached, Gateway, Remembered, Running},
     trace::{Payloads, TraceSink},
     trace_parent::TraceParent,
 };
@@ -55,8 +55,9 @@ use crate::{
 /// ```
 ///
 /// A timeout outside must be longer than [`Limits::deadline`]; a retry outside must send the same
-/// body, and runs tools again where [no exchanges are kept](Self::without_exchanges). Inside, axum's extractors stop at 2 MB unless `DefaultBodyLimit` allows more, and a turn
-/// with tool results is larger than the caller's request.
+/// body, and runs tools again where [no exchanges are kept](Self::without_exchanges). Inside, axum's
+/// extractors stop at 2 MB unless `DefaultBodyLimit` allows more, and a turn with tool results is
+/// larger than the caller's request.
 ///
 /// The layers of tower and tower-http fit on both sides; this is where each does what it is for:
 ///
@@ -88,6 +89,8 @@ pub struct McpLayer {
     remembered: Arc<Remembered>,
     /// Shared likewise.
     running: Arc<Running>,
+    /// Shared likewise.
+    detached: Arc<Detached>,
     exchanges: Option<Arc<dyn ExchangeStore>>,
     models: Arc<dyn ModelRegistry>,
 }
@@ -102,6 +105,7 @@ impl McpLayer {
             room: Arc::default(),
             remembered: Arc::default(),
             running: Arc::default(),
+            detached: Arc::default(),
             exchanges: Some(Arc::new(MemoryExchanges::default())),
             models: Arc::new(MemoryModels::default()),
         }
@@ -151,35 +155,42 @@ impl McpLayer {
         self
     }
 
-    /// Replaces the default of `mcp.own_tools`; by default [`OwnTools::Split`].
+    /// Replaces the default of `mcp.own_tools`, for requests that do not say themselves; by default
+    /// [`OwnTools::Split`].
     #[must_use]
     pub fn with_own_tools(mut self, own_tools: OwnTools) -> Self {
         self.settings.own_tools = own_tools;
         self
     }
 
-    /// Replaces the default of `mcp.on_max_rounds`; by default [`OnMaxRounds::Answer`].
+    /// Replaces the default of `mcp.on_max_rounds`, for requests that do not say themselves; by default
+    /// [`OnMaxRounds::Answer`].
     #[must_use]
     pub fn with_on_max_rounds(mut self, on_max_rounds: OnMaxRounds) -> Self {
         self.settings.on_max_rounds = on_max_rounds;
         self
     }
 
-    /// Replaces how often a turn of the model is asked for again that fails once tools have run; by
-    /// default 2. With 0 the caller gets each failure, as `400 upstream_error`.
+    /// Replaces how often a turn that fails once tools have run is asked for again; by default twice.
+    /// With 0 the caller gets each failure, as `400 upstream_error`.
     ///
-    /// Repeated is what may succeed then: no answer, one that breaks off or has no choices, and the
-    /// statuses 408, 429 and 5xx. `Retry-After` counts up to 10 s; a service that asks for more is
-    /// not asked again. Without it the waits are about 0.5 s and 1 s. No repeat begins behind the
-    /// [deadline](Limits::deadline), nor once the caller of a stream has a part of the turn.
+    /// A turn is repeated where that may help: where there is no answer, or one that breaks off or has
+    /// no choices, and for the statuses 408, 429 and 5xx. `Retry-After` is obeyed up to 10 s; a
+    /// service that asks for more is not asked again. Without it the waits are about 0.5 s and 1 s. No
+    /// repeat begins after the [deadline](Limits::deadline), or once the caller of a stream has a part
+    /// of the turn.
     #[must_use]
     pub fn with_turn_retries(mut self, turn_retries: u32) -> Self {
         self.settings.turn_retries = turn_retries;
         self
     }
 
-    /// Replaces the place where exchanges are kept for later requests; by default
-    /// [`MemoryExchanges`], which the services of this layer share.
+    /// Replaces the store that keeps exchanges for later requests; by default a [`MemoryExchanges`] of
+    /// 64 MiB, which the services of this layer share.
+    ///
+    /// Replicas behind a load balancer need one that they share, such as `SqlRegistry`. While it
+    /// fails, turns go back whole, requests run without being kept, and those that need what it has
+    /// get 503.
     #[must_use]
     pub fn with_exchanges(mut self, exchanges: impl ExchangeStore) -> Self {
         self.exchanges = Some(Arc::new(exchanges));
@@ -309,6 +320,7 @@ impl McpLayer {
             room: Arc::clone(&self.room),
             remembered: Arc::clone(&self.remembered),
             running: Arc::clone(&self.running),
+            detached: Arc::clone(&self.detached),
             exchanges: self.exchanges.clone(),
             models: Arc::clone(&self.models),
         }

@@ -31,7 +31,7 @@ pub struct Limits {
     /// room for a handful of images. A larger request gets 413.
     pub body_bytes: usize,
     /// The bytes of all bodies in memory: requests while they are read and while they may be sent
-    /// again, and answers that are read whole. Default 512 MiB. A request that finds no room gets
+    /// again, what their histories are restored from, and answers that are read whole. Default 512 MiB. A request that finds no room gets
     /// 503 before any model is called. Bodies over 64 KiB leave the last eighth free.
     pub all_body_bytes: usize,
     /// The share of [`all_body_bytes`](Self::all_body_bytes) for one caller, identified by
@@ -114,12 +114,12 @@ pub enum Streaming {
     Execute,
 }
 
-/// What becomes of a turn that calls tools of the caller's own beside ours: `mcp.own_tools`.
+/// What becomes of a turn that calls the caller's own tools beside ours: `mcp.own_tools`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OwnTools {
-    /// The caller gets its own calls alone, and ours run when it sends its answers. Needs a place
-    /// where exchanges are kept; else turns go back whole.
+    /// The caller gets its own calls alone, and ours run when it sends its answers. Without a store of
+    /// exchanges, turns go back whole.
     #[default]
     Split,
     /// The caller gets the whole turn, unexecuted, and resumes it.

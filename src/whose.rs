@@ -17,15 +17,16 @@ use crate::{
 /// The id of the API key, or the person, that sent a request of a [`Project`].
 ///
 /// Put it into the request's extensions beside the `Project` if the proxy's own authentication
-/// removes the key from the request. Any text that differs for each key will do: the key's id, a
-/// hash of the key, a user's name. It is hashed at once with a key of the process, and never kept
-/// or shown. Without it the request's `Authorization` stands for the key.
+/// removes the key from the request. Any text that differs for each key, and stays the same, will
+/// do: the key's id, a hash of the key, a user's name. It is hashed at once, and never kept or
+/// shown. Without it the request's `Authorization` stands for the key.
 ///
-/// It decides whether two requests have the same caller, for servers with
-/// [`ShareSession::Caller`](crate::registry::ShareSession::Caller), and whose share a request uses:
-/// of [`Limits::caller_body_bytes`](crate::Limits::caller_body_bytes), and of the memory and the
-/// rate for callers' own tokens. If no request has a `CallerId`, a whole project shares the latter
-/// two.
+/// It decides whether two requests have the same caller: for what is kept of exchanges
+/// (conversations, repeats, `Idempotency-Key`s), and for servers with
+/// [`ShareSession::Caller`](crate::registry::ShareSession::Caller). And it decides whose share a
+/// request uses: of [`Limits::caller_body_bytes`](crate::Limits::caller_body_bytes), and of the
+/// memory and the rate for callers' own tokens. If no request has a `CallerId`, a whole project
+/// shares the latter two.
 ///
 /// ```
 /// use mcp_layer::{CallerId, Project};

@@ -34,7 +34,16 @@ pub fn group(runtime: &Rc<Runtime>) -> Group {
     let server = McpServer::start(20);
     Group {
         name: "kept",
-        pairs: vec![split(runtime, &server), history(runtime, &server)],
+        pairs: vec![
+            split(runtime, &server),
+            history(
+                runtime,
+                &server,
+                "a history with ten turns that went back in part",
+                300,
+            ),
+            history(runtime, &server, "the same, with results of 4 KiB", 4 << 10),
+        ],
         check: Box::new(|| ()),
     }
 }
@@ -105,7 +114,8 @@ fn split(runtime: &Rc<Runtime>, server: &McpServer) -> Pair {
     Pair::new(name, runtime, repeat(own), repeat(mixed))
 }
 
-fn history(runtime: &Rc<Runtime>, server: &McpServer) -> Pair {
+/// A history in which each result of the caller's tools has so many bytes.
+fn history(runtime: &Rc<Runtime>, server: &McpServer, name: &'static str, bytes: usize) -> Pair {
     let layer = server.layer();
     let mut messages = question();
     for number in 0..TURNS {
@@ -113,7 +123,7 @@ fn history(runtime: &Rc<Runtime>, server: &McpServer) -> Pair {
         messages.push(answer["choices"][0]["message"].clone());
         let answered = ids(&answer)
             .into_iter()
-            .map(|id| json!({"role": "tool", "tool_call_id": id, "content": prose(300)}));
+            .map(|id| json!({"role": "tool", "tool_call_id": id, "content": prose(bytes)}));
         messages.extend(answered);
     }
     let calls = server.calls();
@@ -140,7 +150,6 @@ fn history(runtime: &Rc<Runtime>, server: &McpServer) -> Pair {
             async move { drop(send(service, request).await) }
         }
     };
-    let name = "a history with ten turns that went back in part";
     Pair::new(name, runtime, repeat(whole), repeat(&messages))
 }
 

@@ -71,14 +71,14 @@ pub struct Flags {
     /// return-tool-calls]
     #[arg(long, value_name = "MODE")]
     streaming: Option<StreamingMode>,
-    /// What becomes of a turn that calls tools of the caller's own beside those of servers [default:
+    /// What the caller gets when the model calls both its own tools and those of servers [default:
     /// split]
     #[arg(long, value_name = "MODE")]
     own_tools: Option<OwnToolsMode>,
-    /// What happens when the rounds of a request are used up [default: answer]
+    /// What happens when a request has used up its rounds [default: answer]
     #[arg(long, value_name = "MODE")]
     on_max_rounds: Option<MaxRoundsMode>,
-    /// Words in which the upstream reads the schemas of tools [default: standard]
+    /// Dialect of JSON Schema that the upstream reads [default: standard]
     #[arg(long, value_name = "DIALECT")]
     schema_dialect: Option<DialectMode>,
     /// Longest description of a tool that the upstream takes, in bytes, 64 to 8192 [default: 1024]
@@ -88,8 +88,8 @@ pub struct Flags {
     /// plain http, such as 127.0.0.0/8; repeatable
     #[arg(long, value_name = "RULE")]
     allow_egress: Vec<String>,
-    /// Database for servers, credentials and kept exchanges: sqlite://PATH or postgres://USER@HOST/DATABASE
-    /// [default: in memory]
+    /// Database for servers, credentials and what later requests need of exchanges: sqlite://PATH or
+    /// postgres://USER@HOST/DATABASE [default: in memory]
     #[arg(long, value_name = "URL")]
     database: Option<String>,
     /// File with such a URL; use it for a URL with a password, since everybody can see command
@@ -151,20 +151,20 @@ pub enum StreamingMode {
 #[derive(Clone, Copy, Default, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum OwnToolsMode {
-    /// The caller gets its own calls alone; the others run when it sends its answers
+    /// Only its own calls; the others run once it has answered them
     #[default]
     Split,
-    /// The caller gets the whole turn, and may resume to run the rest
+    /// The whole turn, unexecuted, which it may resume
     Whole,
 }
 
 #[derive(Clone, Copy, Default, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum MaxRoundsMode {
-    /// The model is told so, and asked once more for an answer
+    /// The model is told, and asked once more for an answer
     #[default]
     Answer,
-    /// The caller gets the turn, and may resume to run it
+    /// The caller gets the turn, unexecuted, and may resume it
     Return,
 }
 

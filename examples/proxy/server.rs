@@ -99,7 +99,7 @@ pub async fn run(
             join_all(servers.into_iter().map(Server::close)).await;
             tracing::info!("stopped");
         }
-        false => tracing::warn!("stopped before all requests had ended"),
+        false => tracing::warn!("stopped without waiting for running requests"),
     }
     Ok(ends)
 }

@@ -48,7 +48,7 @@ impl OpenTurn {
             let Some(index) = messages.len().checked_sub(answers.len() + 1) else {
                 return Err(fault(
                     "messages".into(),
-                    "there is no assistant message with tool calls to resume",
+                    "has no assistant message with tool calls to resume",
                 ));
             };
             let message = read(&messages[index]);
@@ -59,7 +59,7 @@ impl OpenTurn {
                 _ => {
                     return Err(fault(
                         format!("messages[{index}]"),
-                        "only tool messages may follow the assistant message that is resumed",
+                        "is not a tool message; only those may follow the assistant message to resume",
                     ));
                 }
             }
@@ -78,7 +78,7 @@ impl OpenTurn {
         if calls.is_empty() {
             return Err(fault(
                 format!("messages[{turn}]"),
-                "the assistant message to resume has no tool calls",
+                "is the assistant message to resume, and has no tool calls",
             ));
         }
         let mut answered = vec![None; calls.len()];

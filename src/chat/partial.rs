@@ -1,4 +1,4 @@
-//! The last turn of a loop without those of its calls that the caller does not get.
+//! The last turn of a loop, without the calls that the caller does not get.
 
 use super::{
     Completion,
@@ -60,7 +60,7 @@ pub(crate) fn delta_of_calls(message: &str) -> Option<String> {
 }
 
 impl Completion {
-    /// The answer with another message, and another reason to end, which is JSON text.
+    /// Replaces the message, and the reason to end, which is JSON text.
     pub(crate) fn ending(self, message: &str, finish_reason: &str) -> Self {
         let members = [("message", message), ("finish_reason", finish_reason)];
         self.with_choice(&members).unwrap_or(self)

@@ -1,36 +1,35 @@
-//! The answers to the calls of a turn, in their order: the caller's, ours, and words for those that are
-//! missing.
+//! The answers to the calls of a turn, in their order: the caller's, ours, and a fixed sentence for
+//! each that is missing.
 
 use bytes::Bytes;
 
 use super::{
-    history::{History, Seen},
+    history::{History, Seen, SeenAnswer},
     output::{Answers, Part},
-    said::read,
     turn::{KeptCall, KeptTurn},
 };
 use crate::{
     chat::{ToolCall, tool_message},
-    json::quoted,
+    json::{Edit, quoted},
 };
 
-/// What a model is told of a call of the caller's that nobody has answered.
+/// Stands in for the caller's answer to a call of its own tools.
 pub(super) const NO_ANSWER: &str = "No result: the client did not answer this call.";
 
-/// What a model is told of a call of ours in such a turn.
+/// Stands in for the result of a call of ours in a turn of which the caller answered no call.
 const NOT_RUN: &str = "This call did not run: the client answered no call of this turn.";
 
-/// What a model is told of a call whose process was lost while it ran.
+/// Stands in for the result of a call whose process died while it ran.
 const LOST: &str = "No result: the gateway was lost while this call ran. Nobody knows whether it was done: look before you call again.";
 
-/// What follows the message of a kept turn, whose calls these are.
+/// Returns what follows the message of a kept turn with these calls.
 pub(super) fn answers(
     history: &History,
     kept: &KeptTurn,
     seen: &Seen,
     calls: Vec<ToolCall>,
 ) -> Vec<Part> {
-    let said = |place: usize| Some(&history.messages[seen.of(place)?.answer?]);
+    let said = |place: usize| seen.of(place)?.answer.as_ref();
     let is_answered = |(place, call): (usize, &KeptCall)| !call.is_ours && said(place).is_some();
     let runs = kept.asks_first || kept.calls.iter().enumerate().any(is_answered);
     let answers = calls.iter().zip(&kept.calls).enumerate();
@@ -43,7 +42,7 @@ pub(super) fn answers(
         }
         let said = said(place).filter(|_| !kept_call.is_ours || kept.asks_first);
         match said {
-            Some(said) => Some(answer(said, &call.id)),
+            Some(said) => Some(answer(history, said, &call.id)),
             None if !kept_call.is_ours => Some(tool_message(call, NO_ANSWER)),
             None => (!runs).then(|| tool_message(call, NOT_RUN)),
         }
@@ -60,15 +59,13 @@ pub(super) fn answers(
     })]
 }
 
-/// The caller's answer to a call, under the id that the model knows.
-pub(super) fn answer(message: &Bytes, id: &str) -> Bytes {
-    let Some(object) = read(message) else {
-        return message.clone();
-    };
-    let id = quoted(id);
-    let mut members = vec![("tool_call_id", &*id)];
-    if object.string("role").is_none_or(|role| role != "tool") {
-        members.push(("role", "\"tool\""));
+/// Returns the caller's answer to a call under the id that the model knows.
+pub(super) fn answer(history: &History, seen: &SeenAnswer, id: &str) -> Bytes {
+    let message = &history.messages[seen.message];
+    let role = (!seen.is_tool).then_some("\"tool\"");
+    let edits = seen.places.set([Some(&quoted(id)), role]);
+    match std::str::from_utf8(message) {
+        Ok(text) => Edit::apply_to_text(text, edits).into(),
+        Err(_) => message.clone(),
     }
-    object.edited(object.set(&members)).into()
 }

@@ -1,35 +1,51 @@
-//! A kept turn with what the caller has changed of it.
+//! Applies the caller's changes to a kept turn.
 
 use bytes::Bytes;
 
 use super::{
     history::Seen,
+    known::Known,
     said::{READ, calls, other_arguments, read},
-    turn::KeptTurn,
 };
-use crate::{chat::ToolCall, json::Object};
+use crate::{
+    chat::ToolCall,
+    json::{Edit, Object},
+};
 
-/// The message of a kept turn, with what the caller has changed: what it says, and the arguments of
-/// its calls.
-pub(super) fn message(kept: &KeptTurn, seen: &Seen, content: Option<&str>) -> Bytes {
-    let Some(object) = read(&kept.turn) else {
-        return kept.turn.clone();
-    };
-    let content = content.map(|content| object.set(&[("content", content)]));
+/// Returns the message of a kept turn and its calls, with the caller's changes: its text, and the
+/// arguments of its calls.
+pub(super) fn message(
+    known: Known<'_>,
+    seen: &Seen,
+    content: Option<&str>,
+) -> (Bytes, Vec<ToolCall>) {
+    let content = content.map(|content| known.message.set(&[("content", content)]));
     let mut edits = content.unwrap_or_default();
-    let read_calls = ToolCall::of_message(&object, READ);
-    for (place, (call, kept)) in calls(&object).iter().zip(&read_calls).enumerate() {
-        let said = seen.of(place).and_then(|seen| read(seen.said.as_ref()?));
-        if let Some(arguments) = said.and_then(|said| other_arguments(kept, &said))
-            && let Some(function) = call.present("function")
-            && let Ok(function) = Object::parse(function)
-        {
-            let changed = function.set(&[("arguments", &*arguments)]);
-            edits.extend(object.within(function.text(), changed));
-        }
+    edits.extend(arguments(&known, seen));
+    if edits.is_empty() {
+        return (known.kept.turn.clone(), known.calls);
     }
-    match edits.is_empty() {
-        true => kept.turn.clone(),
-        false => object.edited(edits).into(),
+    let message = Bytes::from(known.message.edited(edits));
+    let calls = read(&message).map(|message| ToolCall::of_message(&message, READ));
+    let calls = calls.unwrap_or_default();
+    (message, calls)
+}
+
+/// The edits that give calls the arguments that the caller has changed.
+fn arguments(known: &Known<'_>, seen: &Seen) -> Vec<Edit> {
+    let others = known.calls.iter().enumerate().filter_map(|(place, call)| {
+        let said = read(seen.of(place)?.said.as_ref()?)?;
+        Some((place, other_arguments(call, &said)?))
+    });
+    let others: Vec<_> = others.collect();
+    if others.is_empty() {
+        return Vec::new();
     }
+    let calls = calls(&known.message);
+    let edits = others.into_iter().filter_map(|(place, arguments)| {
+        let function = Object::parse(calls.get(place)?.present("function")?).ok()?;
+        let changed = function.set(&[("arguments", &*arguments)]);
+        Some(known.message.within(function.text(), changed))
+    });
+    edits.flatten().collect()
 }

@@ -1,13 +1,20 @@
-//! Makes a kept turn smaller: its oldest results become notes.
+//! Makes what is kept smaller: its oldest results become notes.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
+use serde_json::value::RawValue;
 
 use super::{
+    journal::Journal,
     said::{READ, is_assistant, read},
     tail::Tail,
     turn::KeptTurn,
 };
-use crate::json::{Object, array, quoted};
+use crate::{
+    json::{Object, array, quoted},
+    registry::EXCHANGE_LEN,
+};
 
 /// What stands for a result that is left out.
 const RESULT: &str = "[This result was left out: the results of this conversation need more room \
@@ -64,6 +71,68 @@ impl KeptTurn {
         let tails = tails.flat_map(|tail| tail.messages.iter_mut());
         before.chain(own).chain(tails)
     }
+}
+
+impl Journal {
+    /// The text, with the oldest results cut as far as a record has no room for them; `None` if it is
+    /// larger all the same.
+    pub(crate) fn fitting(&mut self) -> Option<Arc<str>> {
+        if self.size() > EXCHANGE_LEN {
+            self.cut(EXCHANGE_LEN);
+        }
+        self.text()
+    }
+
+    /// Cuts results until it takes at most half of what it did; returns `false` if there are none
+    /// left.
+    pub(crate) fn shrink(&mut self) -> bool {
+        let size = self.size();
+        self.cut(size / 2) < size
+    }
+
+    /// Cuts the oldest results until it takes at most `bytes`; returns what it takes. The figures have
+    /// theirs in `messages`, and one of the open batch has its own in `message`.
+    fn cut(&mut self, bytes: usize) -> usize {
+        let mut size = self.size();
+        let mut noted = |message: &str| {
+            let note = without_result(&Bytes::copy_from_slice(message.as_bytes()))?;
+            let saved = message
+                .len()
+                .checked_sub(note.len())
+                .filter(|saved| *saved > 0)?;
+            if size <= bytes {
+                return None;
+            }
+            size -= saved;
+            String::from_utf8(note.into()).ok()
+        };
+        if let Some(done) = &mut self.done {
+            let edited = edited(done, "messages", |messages| {
+                let all = array(messages, READ)?.into_iter();
+                let all = all.map(|message| noted(message).unwrap_or_else(|| message.to_owned()));
+                Some(format!("[{}]", all.collect::<Vec<_>>().join(",")))
+            });
+            *done = edited.unwrap_or_else(|| done.clone());
+        }
+        let calls = self.open.iter_mut().flat_map(|open| &mut open.calls);
+        for result in calls.filter_map(|call| call.result.as_mut()) {
+            if let Some(edited) = edited(result, "message", &mut noted) {
+                *result = edited;
+            }
+        }
+        size
+    }
+}
+
+/// An object with this member as `edit` makes it; `None` if it does not.
+fn edited(
+    text: &RawValue,
+    member: &str,
+    edit: impl FnOnce(&str) -> Option<String>,
+) -> Option<Box<RawValue>> {
+    let object = Object::parse(text.get()).ok()?;
+    let value = edit(object.present(member)?)?;
+    RawValue::from_string(object.edited(object.set(&[(member, &value)]))).ok()
 }
 
 /// A tool's or a user's message without its images and the like; `None` if it has none.

@@ -18,7 +18,6 @@ fn message(text: &'static str) -> Bytes {
 
 fn kept() -> KeptTurn {
     let call = |id: &str| KeptCall {
-        id: id.to_owned(),
         is_ours: id == "b",
         ..KeptCall::default()
     };

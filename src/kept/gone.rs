@@ -1,5 +1,5 @@
-//! What stands for a turn that is not kept any more, or was never the caller's: the messages that the
-//! client has of it, whole again, and with a word to the model about what is missing.
+//! Stands in for a turn that is not kept any more, or belongs to another caller: the messages that the
+//! client has of it, in a form that providers take, with a note to the model about what is missing.
 
 use bytes::Bytes;
 
@@ -14,7 +14,7 @@ use crate::{
     json::quoted,
 };
 
-/// What is said behind each result of such a turn.
+/// The note, appended to each result of such a turn.
 const GONE: &str = "[Earlier tool calls of this turn ran, but their results are not available any \
                     more. Do not repeat them without checking what they did.]";
 
@@ -27,8 +27,8 @@ pub(super) fn messages(history: &History, seen: &Seen, content: Option<&str>) ->
     let turn = turn(history, seen, &format!("[{}]", list.join(",")), content);
     let read = read(&turn).map(|object| ToolCall::of_message(&object, READ));
     let answers = read.unwrap_or_default().into_iter().zip(calls);
-    let answers = answers.map(|(call, seen)| match seen.answer {
-        Some(index) => noted(&answer(&history.messages[index], &call.id)),
+    let answers = answers.map(|(call, seen)| match &seen.answer {
+        Some(said) => noted(&answer(history, said, &call.id)),
         None => tool_message(&call, NO_ANSWER),
     });
     let answers: Vec<_> = answers.collect();
@@ -45,13 +45,14 @@ fn turn(history: &History, seen: &Seen, calls: &str, content: Option<&str>) -> B
     }
 }
 
-/// The call as the client has it; one of which it has only the answer needs one all the same.
+/// The call as the client has it; where the client has only its answer, a call is made up.
 fn element(history: &History, seen: &SeenCall) -> String {
     let id = quoted(&stand_in(&seen.id));
     if let Some(call) = seen.said.as_ref().and_then(read) {
         return call.edited(call.set(&[("id", &id)]));
     }
-    let answer = seen.answer.and_then(|index| read(&history.messages[index]));
+    let answer = seen.answer.as_ref();
+    let answer = answer.and_then(|answer| read(&history.messages[answer.message]));
     let name = answer.as_ref().and_then(|answer| answer.string("name"));
     let name = quoted(
         name.as_deref()
@@ -61,7 +62,7 @@ fn element(history: &History, seen: &SeenCall) -> String {
     format!(r#"{{"id":{id},"type":"function","function":{{"name":{name},"arguments":"{{}}"}}}}"#)
 }
 
-/// The tool message with the word behind what it says.
+/// Appends the note to a tool message.
 fn noted(message: &Bytes) -> Bytes {
     let Some(object) = read(message) else {
         return message.clone();
@@ -70,7 +71,7 @@ fn noted(message: &Bytes) -> Bytes {
     object.edited(object.set(&[("content", &content)])).into()
 }
 
-/// The content with the word behind it; its own bytes stay.
+/// Appends the note to a content, whose own bytes stay.
 fn behind(content: &str) -> String {
     let inside = content.get(1..content.len().saturating_sub(1));
     let inside = inside.unwrap_or_default();

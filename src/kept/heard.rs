@@ -1,4 +1,4 @@
-//! Which of several equal texts one is, told by what stands before it.
+//! Tells equal texts in a history apart, by what precedes each.
 
 use std::collections::HashMap;
 
@@ -10,17 +10,17 @@ use super::{
 };
 use crate::keyed::{Digest, Keyed};
 
-/// What was heard of a history, message by message.
+/// What of the messages so far tells the texts that follow apart.
 #[derive(Default)]
 pub(super) struct Heard {
     /// The hash of the user's last message.
     asked: Digest,
-    /// How often each text was answered to each message, since the last turn of ours: what clients
-    /// drop is before that.
+    /// How often each text answered each message of the user since the last turn of ours; only what
+    /// is before that may have been dropped by the client.
     answers: HashMap<(Digest, Digest), u64>,
 }
 
-/// By what a final text is found: a hash of it and its number among equal ones, and one of the user's
+/// Finds a final text: a hash of it and of its number among equal ones, and a hash of the user's
 /// message before it.
 pub(super) type Key = (Digest, Digest);
 

@@ -1,4 +1,4 @@
-//! A request's messages, and where kept turns are in them.
+//! Finds the kept turns in a request's messages.
 
 use std::{collections::HashMap, sync::LazyLock};
 
@@ -7,9 +7,15 @@ use memchr::memmem::Finder;
 
 use super::{
     id::{CallId, CallIds},
-    said::{calls, read},
+    said::{calls, read, text},
 };
-use crate::{json::Object, registry::ExchangeId};
+use crate::{
+    json::{Object, Places},
+    registry::ExchangeId,
+};
+
+/// How a text begins that may be an id of ours.
+static QUOTED: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("\"mcp_"));
 
 /// The messages of a request in which ids of ours stand where a call or an answer has one.
 pub(crate) struct History {
@@ -44,6 +50,8 @@ pub(super) struct Calls {
     pub(super) turns: Vec<usize>,
     /// The calls in it that have no id of ours.
     pub(super) rest: Vec<Bytes>,
+    /// What the message says.
+    pub(super) text: String,
 }
 
 /// What a history has of a kept turn.
@@ -62,9 +70,20 @@ pub(super) struct SeenCall {
     pub(super) id: String,
     /// The call as it stands in a list of calls.
     pub(super) said: Option<Bytes>,
-    /// The message that answers it.
-    pub(super) answer: Option<usize>,
+    pub(super) answer: Option<SeenAnswer>,
 }
+
+/// A message that answers a call.
+pub(super) struct SeenAnswer {
+    pub(super) message: usize,
+    /// The places of [`OF_ANSWER`], to be set.
+    pub(super) places: Places<2>,
+    /// Its role is `tool`.
+    pub(super) is_tool: bool,
+}
+
+/// What is changed of an answer: whose it is.
+const OF_ANSWER: [&str; 2] = ["tool_call_id", "role"];
 
 impl History {
     /// Finds the ids of ours; `None` if there are none.
@@ -94,12 +113,21 @@ impl History {
 
 /// Returns `false` if there is certainly no id of ours in it.
 pub(crate) fn may_have_id(text: &[u8]) -> bool {
-    static ID: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("\"mcp_"));
     static ESCAPE: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("\\u00"));
     // Of the four characters, U+006D, U+0063, U+0070 and U+005F.
     let escaped: [&[u8]; 4] = [b"6", b"70", b"5f", b"5F"];
     let is_escaped = |at: usize| escaped.iter().any(|end| text[at + 4..].starts_with(end));
-    ID.find(text).is_some() || ESCAPE.find_iter(text).any(is_escaped)
+    QUOTED.find(text).is_some() || ESCAPE.find_iter(text).any(is_escaped)
+}
+
+/// Returns `true` if a text is an id of ours, spelt without escapes.
+pub(crate) fn has_id(text: &[u8], ids: &CallIds) -> bool {
+    let is_id = |start: usize| {
+        let id = text[start + 1..].split(|byte| *byte == b'"').next();
+        let id = id.and_then(|id| std::str::from_utf8(id).ok());
+        id.is_some_and(|id| ids.read(id).is_some())
+    };
+    QUOTED.find_iter(text).any(is_id)
 }
 
 /// What was found so far.
@@ -122,30 +150,48 @@ impl Finds {
     ) -> Option<Mark> {
         let calls = calls(object);
         if calls.is_empty() {
-            let text = object.string("tool_call_id")?;
-            let id = ids.read(&text)?;
+            let said = object.string("tool_call_id")?;
+            let id = self.read(&said, ids)?;
             let turn = self.turn(id, index);
-            let call = self.turns[turn].call(id, &text);
-            call.answer.get_or_insert(index);
+            let call = self.turns[turn].call(id, &said);
+            call.answer.get_or_insert_with(|| SeenAnswer {
+                message: index,
+                places: object.places(OF_ANSWER),
+                is_tool: object.string("role").is_some_and(|role| role == "tool"),
+            });
             return Some(Mark::Answer(turn));
         }
         let mut mark = Calls::default();
         for call in calls {
             let said = message.slice_ref(call.text().as_bytes());
-            let text = call.string("id").unwrap_or_default();
-            let Some(id) = ids.read(&text) else {
+            let name = call.string("id").unwrap_or_default();
+            let Some(id) = ids.read(&name) else {
                 mark.rest.push(said);
                 continue;
             };
             let turn = self.turn(id, index);
             let seen = &mut self.turns[turn];
-            seen.call(id, &text).said.get_or_insert(said);
+            seen.call(id, &name).said.get_or_insert(said);
             if seen.messages.last() != Some(&index) {
                 seen.messages.push(index);
                 mark.turns.push(turn);
             }
         }
-        (!mark.turns.is_empty()).then_some(Mark::Calls(mark))
+        if mark.turns.is_empty() {
+            return None;
+        }
+        mark.text = text(object);
+        Some(Mark::Calls(mark))
+    }
+
+    /// The call that an answer's id tells. Most answer the last turn, whose ids were read.
+    fn read(&self, id: &str, ids: &CallIds) -> Option<CallId> {
+        let known = self.turns.last().and_then(|turn| {
+            let call = turn.calls.iter().find(|call| call.id == id)?;
+            let (record, call) = (turn.record, call.call);
+            Some(CallId { record, call })
+        });
+        known.or_else(|| ids.read(id))
     }
 
     /// The place of the turn that an id in this message belongs to.

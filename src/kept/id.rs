@@ -9,7 +9,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-use crate::{keyed::Keyed, random::fill_random, registry::ExchangeId};
+use crate::{keyed::Keyed, registry::ExchangeId};
 
 /// How an id begins.
 const PREFIX: &str = "mcp_";
@@ -31,12 +31,15 @@ pub(crate) struct CallId {
 /// Writes and reads ids, with the key of the store.
 #[derive(Clone)]
 pub(crate) struct CallIds {
-    key: [u8; 32],
+    /// The beginning of each tag's hash.
+    tags: Keyed,
 }
 
 impl CallIds {
     pub(crate) fn new(key: [u8; 32]) -> Self {
-        Self { key }
+        // With a purpose of 16 bytes that is one whole block, which is not hashed again for each id.
+        let tags = Keyed::with_key(&key, "id of tool calls");
+        Self { tags }
     }
 
     /// The id of a call. One whose place is 128 or more has none that can be read.
@@ -73,7 +76,7 @@ impl CallIds {
     }
 
     fn place_and_tag(&self, record: ExchangeId, call: usize) -> u32 {
-        let hash = Keyed::with_key(&self.key, "call id").with(record.0);
+        let hash = self.tags.clone().with(record.0);
         let [a, b, c, d, ..] = hash.with((call as u64).to_be_bytes()).finish();
         let place = (call % PLACES) as u32;
         place << TAG | u32::from_be_bytes([a, b, c, d]) >> (u32::BITS - TAG)
@@ -88,13 +91,6 @@ fn value(digit: u8) -> Option<u128> {
         _ => return None,
     };
     Some(value.into())
-}
-
-/// The id of a new record.
-pub(crate) fn new_record() -> ExchangeId {
-    let mut id = [0; 12];
-    fill_random(&mut id);
-    ExchangeId(id)
 }
 
 /// The id that stands for `id` when its record is gone: nine characters, which every provider takes,
@@ -126,7 +122,7 @@ mod tests {
     #[test]
     fn a_place_that_no_id_holds_is_not_taken_for_another() {
         let ids = CallIds::new([7; 32]);
-        let (record, read) = (new_record(), |id: String| ids.read(&id));
+        let (record, read) = (ExchangeId::random(), |id: String| ids.read(&id));
         assert_eq!(read(ids.write(record, 127)).unwrap().call, 127);
         assert_eq!(read(ids.write(record, 128)), None);
     }
@@ -134,7 +130,7 @@ mod tests {
     #[test]
     fn what_is_no_id_is_none() {
         let ids = CallIds::new([7; 32]);
-        let id = ids.write(new_record(), 3);
+        let id = ids.write(ExchangeId::random(), 3);
         let longest = format!("mcp_{}", "z".repeat(22));
         for text in [
             "",

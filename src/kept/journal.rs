@@ -92,6 +92,11 @@ impl Journal {
         (text.len() <= EXCHANGE_LEN).then(|| text.into())
     }
 
+    /// The bytes that it takes.
+    pub(super) fn size(&self) -> usize {
+        serde_json::to_string(self).map_or(0, |text| text.len())
+    }
+
     /// What is left where there is no room for the rest: that the calls of the open batch ran.
     pub(crate) fn lost(&self) -> Self {
         let open = self.open.as_ref().map(|open| OpenBatch {
@@ -105,6 +110,11 @@ impl Journal {
             open,
             ..Self::default()
         }
+    }
+
+    /// Returns `true` if there is anything to go on from.
+    pub(crate) fn says_something(&self) -> bool {
+        self.done.is_some() || self.answer.is_some()
     }
 
     /// Returns `true` if nobody can know whether a call has run that must not run twice.

@@ -1,5 +1,5 @@
-//! What is kept of exchanges for later requests: turns that went back to the caller in part, under
-//! the ids of its calls, and exchanges that broke off, under their request.
+//! What is kept for later requests: turns that went back to the caller in part, found by the ids of
+//! their calls, and exchanges that broke off, found by a repeat of their request.
 //!
 //! ```text
 //!   a turn ──▶ KeptTurn ──▶ text ──▶ store          the caller gets its calls under ids of ours
@@ -8,7 +8,7 @@
 //!                       (ids of calls and answers)                        model saw and said them
 //! ```
 //!
-//! All of it is pure: it asks no store, and runs no call.
+//! All of it is pure: nothing here asks a store or runs a call.
 
 mod answers;
 mod changed;
@@ -21,6 +21,7 @@ mod heard;
 mod history;
 mod id;
 mod journal;
+mod known;
 mod notes;
 mod output;
 mod restore;
@@ -35,8 +36,8 @@ mod turn;
 
 pub(crate) use self::{
     handed_back::handed_back,
-    history::{History, may_have_id},
-    id::{CallIds, PLACES, new_record},
+    history::{History, has_id, may_have_id},
+    id::{CallIds, PLACES},
     journal::{Journal, KeptAnswer, OpenBatch, OpenCall},
     notes::note_old_results,
     output::{Answers, Part, Restored},

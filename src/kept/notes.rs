@@ -1,4 +1,4 @@
-//! Old results as notes, where a model does not take a whole history.
+//! Replaces old results by notes, where a history is too long for its model.
 
 use bytes::Bytes;
 

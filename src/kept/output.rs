@@ -1,4 +1,4 @@
-//! A history that is whole again, as it is put together.
+//! Puts a restored history together, message by message.
 
 use std::{collections::HashSet, sync::LazyLock};
 
@@ -8,10 +8,10 @@ use memchr::memmem::Finder;
 use super::said::{calls, read};
 use crate::{chat::ToolCall, registry::ExchangeId};
 
-/// A history that is whole again.
+/// A restored history.
 #[derive(Debug, Default)]
 pub(crate) struct Restored {
-    /// So many first messages are the request's own, as they came.
+    /// The number of messages at the beginning that are the request's own, byte for byte.
     pub(crate) untouched: usize,
     /// What follows them.
     pub(crate) parts: Vec<Part>,
@@ -41,10 +41,10 @@ pub(crate) struct Answers {
     pub(crate) answers: Vec<Option<Bytes>>,
 }
 
-/// The messages that are put out one after the other.
+/// The messages of a restored history, in the order in which they are put out.
 ///
-/// A turn that is restored waits until a turn of nobody's before it has all its answers, so that
-/// both stand whole.
+/// A restored turn waits until the turn before it, if that is not one of ours, has all its answers:
+/// providers refuse a turn between a call and its answer.
 #[derive(Default)]
 pub(super) struct Output {
     pub(super) restored: Restored,
@@ -80,7 +80,7 @@ impl Output {
         self.own(&message);
     }
 
-    /// Puts out messages that the request has not.
+    /// Puts out messages that the request lacks.
     pub(super) fn turn(&mut self, parts: impl IntoIterator<Item = Part>) {
         self.is_touched = true;
         self.waiting.extend(parts);

@@ -1,4 +1,4 @@
-//! Makes a history whole.
+//! Restores a history: puts back into it what is kept of its turns.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,21 +10,19 @@ use super::{
     gone,
     heard::Heard,
     history::{Calls, History, Mark},
+    known::Known,
     output::{Output, Part, Restored},
-    said::{READ, answered, letters, read, text},
+    said::{answered, letters, read},
     tail::Tail,
     tails::Tails,
     texts::{Texts, are_all},
     turn::KeptTurn,
 };
-use crate::{
-    chat::{ToolCall, executed},
-    registry::ExchangeId,
-};
+use crate::{chat::executed, registry::ExchangeId};
 
 impl History {
-    /// Makes the history whole with what is `kept`, as far as that takes at most `most` bytes: beyond
-    /// them the oldest turns count as gone.
+    /// Restores the history with at most `most` bytes of what is `kept`: beyond them the oldest turns
+    /// count as gone.
     pub(crate) fn restore(self, kept: &HashMap<ExchangeId, KeptTurn>, most: usize) -> Restored {
         Restoring::new(&self, kept, most).run()
     }
@@ -32,15 +30,18 @@ impl History {
 
 struct Restoring<'a> {
     history: &'a History,
-    /// What is kept of each turn; `None` for those that are gone.
-    kept: Vec<Option<&'a KeptTurn>>,
+    /// What is kept of each turn; `None` for those that are gone, and those that were put out.
+    known: Vec<Option<Known<'a>>>,
     texts: Vec<Texts>,
     /// What the client says that each turn says, as far as it says anything.
     said: Vec<Option<Said>>,
     /// The messages whose text is in one of the turns.
     taken: HashSet<usize>,
     tails: Tails<'a>,
-    /// What was heard so far, where there are tails.
+    /// The last turn that is kept.
+    last: Option<ExchangeId>,
+    is_incomplete: bool,
+    /// The messages so far, where there are tails to be found by them.
     heard: Heard,
     output: Output,
 }
@@ -57,23 +58,26 @@ enum Said {
 impl<'a> Restoring<'a> {
     fn new(history: &'a History, all: &'a HashMap<ExchangeId, KeptTurn>, most: usize) -> Self {
         let mut left = Some(most);
-        let kept = history.turns.iter().rev().map(|turn| {
+        let known = history.turns.iter().rev().map(|turn| {
             let kept = all.get(&turn.record)?;
             left = left.and_then(|left| left.checked_sub(kept.size()));
-            left.map(|_| kept)
+            left.and_then(|_| Known::of(kept))
         });
-        let mut kept: Vec<_> = kept.collect();
-        kept.reverse();
-        let texts = kept.iter().map(|kept| kept.map(Texts::of));
+        let mut known: Vec<_> = known.collect();
+        known.reverse();
+        let texts = known.iter().map(|known| known.as_ref().map(Texts::of));
+        let last = known.iter().rposition(Option::is_some);
         Self {
             history,
             texts: texts.map(Option::unwrap_or_default).collect(),
-            said: vec![None; kept.len()],
+            said: vec![None; known.len()],
             taken: HashSet::new(),
-            tails: Tails::of(&kept),
+            tails: Tails::of(&known),
+            last: last.map(|turn| history.turns[turn].record),
+            is_incomplete: known.iter().any(Option::is_none),
             heard: Heard::default(),
             output: Output::default(),
-            kept,
+            known,
         }
     }
 
@@ -91,9 +95,7 @@ impl<'a> Restoring<'a> {
             }
         }
         let mut restored = self.output.finish();
-        let last = self.kept.iter().rposition(Option::is_some);
-        restored.last = last.map(|turn| self.history.turns[turn].record);
-        restored.is_incomplete = self.kept.contains(&None);
+        (restored.last, restored.is_incomplete) = (self.last, self.is_incomplete);
         restored
     }
 
@@ -101,13 +103,11 @@ impl<'a> Restoring<'a> {
     fn listen(&mut self) {
         let history = self.history;
         for (index, mark) in &history.marks {
-            let said = match mark {
-                Mark::Calls(_) => read(&history.messages[*index]).map(|message| text(&message)),
-                Mark::Answer(_) => None,
-            };
-            match said.filter(|said| !said.is_empty()) {
-                Some(said) => self.hear(*index, mark.turns(), &said),
-                None => self.look_before(*index, mark.turns()),
+            match mark {
+                Mark::Calls(calls) if !calls.text.is_empty() => {
+                    self.hear(*index, &calls.turns, &calls.text);
+                }
+                _ => self.look_before(*index, mark.turns()),
             }
         }
     }
@@ -176,7 +176,7 @@ impl<'a> Restoring<'a> {
             _ => None,
         };
         let content = other.as_ref().and_then(|message| message.get("content"));
-        let Some(kept) = self.kept[turn] else {
+        let Some(known) = self.known[turn].take() else {
             let first = seen.messages.first();
             let is_taken = first.is_some_and(|first| self.taken.contains(first));
             let content = content.or(is_taken.then_some("null"));
@@ -184,9 +184,8 @@ impl<'a> Restoring<'a> {
             self.output.turn(messages.into_iter().map(Part::Message));
             return;
         };
-        let message = message(kept, seen, content);
-        let calls = read(&message).map(|message| ToolCall::of_message(&message, READ));
-        let calls = calls.unwrap_or_default();
+        let kept = known.kept;
+        let (message, calls) = message(known, seen, content);
         // The provider gets it in the form that it takes, as before.
         let message = executed(message, calls.iter());
         let before = kept.before.iter().cloned().chain([message]);

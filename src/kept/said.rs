@@ -1,4 +1,4 @@
-//! What a message says, however a client spells it.
+//! Reads the text, the calls and the arguments of a message, however a client spells them.
 
 use std::{borrow::Cow, sync::LazyLock};
 
@@ -76,8 +76,8 @@ pub(super) fn letters(text: &str) -> String {
     text.split_whitespace().collect()
 }
 
-/// The arguments of `said`, as JSON text of a string, if they are others than those of `kept`. No
-/// arguments at all are none that a caller wants.
+/// The arguments of `said`, as JSON text of a string, if they differ from those of `kept`. Missing
+/// or empty ones count as dropped by the client, not as changed.
 pub(super) fn other_arguments(kept: &ToolCall, said: &Object<'_>) -> Option<String> {
     let function = Object::parse(said.present("function")?).ok()?;
     let member = function.present("arguments")?;
@@ -131,13 +131,6 @@ pub(super) fn asked(message: &Bytes) -> Option<Digest> {
 pub(super) fn answered(message: &Bytes) -> Option<String> {
     let object = assistant(message)?;
     calls(&object).is_empty().then(|| text(&object))
-}
-
-/// The texts of the assistant's messages among these, one behind the other: what a client has of
-/// them that was streamed to it as one answer.
-#[cfg(test)]
-pub(super) fn streamed<'a>(messages: impl IntoIterator<Item = &'a Bytes>) -> String {
-    texts(messages).collect()
 }
 
 /// The texts of the assistant's messages among these.

@@ -64,7 +64,7 @@ const DIGEST: usize = 130;
 /// or the last.
 const RUNS: usize = 16;
 
-/// The bytes that messages take in a list.
+/// The bytes that messages take in a list, with a comma each.
 pub(super) fn length(messages: &[Bytes]) -> usize {
     messages.iter().map(|message| message.len() + 1).sum()
 }

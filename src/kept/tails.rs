@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{heard::Key, tail::Tail, turn::KeptTurn};
+use super::{heard::Key, known::Known, tail::Tail};
 
 /// The tails of some kept turns, each to be found once.
 pub(super) struct Tails<'a> {
@@ -13,10 +13,10 @@ pub(super) struct Tails<'a> {
 }
 
 impl<'a> Tails<'a> {
-    pub(super) fn of(turns: &[Option<&'a KeptTurn>]) -> Self {
+    pub(super) fn of(turns: &[Option<Known<'a>>]) -> Self {
         let turns = turns.iter().enumerate();
-        let tails = turns.filter_map(|(turn, kept)| Some((turn, (*kept)?)));
-        let tails = tails.flat_map(|(turn, kept)| kept.tails.iter().map(move |tail| (turn, tail)));
+        let tails = turns.filter_map(|(turn, known)| Some((turn, &known.as_ref()?.kept.tails)));
+        let tails = tails.flat_map(|(turn, tails)| tails.iter().map(move |tail| (turn, tail)));
         let all: Vec<_> = tails.map(Some).collect();
         let mut places = HashMap::<Key, Vec<usize>>::new();
         for (place, (_, tail)) in all.iter().flatten().enumerate() {

@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{
-    said::{calls, read},
     tail::Tail,
     turn::{KeptCall, KeptTurn},
 };
@@ -28,7 +27,6 @@ struct TurnText<'a> {
 
 #[derive(Serialize, Deserialize)]
 struct CallText<'a> {
-    id: String,
     ours: bool,
     #[serde(borrow)]
     result: Option<&'a RawValue>,
@@ -69,47 +67,36 @@ impl KeptTurn {
 
     /// Reads what was stored; `None` if it is not the text of a turn.
     pub(crate) fn read(text: &str) -> Option<Self> {
-        // Copied once: the messages are parts of it.
-        let whole = Bytes::copy_from_slice(text.as_bytes());
-        let text: TurnText<'_> = serde_json::from_slice(&whole).ok()?;
-        let turn = Self {
-            before: messages(&whole, text.before),
-            turn: message(&whole, text.turn),
-            calls: text
-                .calls
-                .into_iter()
-                .map(|call| call.read(&whole))
-                .collect(),
+        let whole = Whole::of(text);
+        let text: TurnText<'_> = serde_json::from_str(text).ok()?;
+        let calls = text.calls.into_iter().map(|call| call.read(&whole));
+        let tails = text.tails.into_iter().map(|tail| tail.read(&whole));
+        Some(Self {
+            before: whole.messages(text.before),
+            turn: whole.message(text.turn),
+            calls: calls.collect(),
             asks_first: text.asks_first,
             servers: text.servers.into_iter().map(Into::into).collect(),
             tools: text.tools,
             writer: text.writer,
-            tails: text
-                .tails
-                .into_iter()
-                .map(|tail| tail.read(&whole))
-                .collect(),
-        };
-        let has_all = calls(&read(&turn.turn)?).len() == turn.calls.len();
-        has_all.then_some(turn)
+            tails: tails.collect(),
+        })
     }
 }
 
 impl<'a> CallText<'a> {
     fn of(call: &'a KeptCall) -> Self {
         Self {
-            id: call.id.clone(),
             ours: call.is_ours,
             result: call.result.as_ref().map(raw),
             begun: call.has_begun,
         }
     }
 
-    fn read(self, whole: &Bytes) -> KeptCall {
+    fn read(self, whole: &Whole<'_>) -> KeptCall {
         KeptCall {
-            id: self.id,
             is_ours: self.ours,
-            result: self.result.map(|result| message(whole, result)),
+            result: self.result.map(|result| whole.message(result)),
             has_begun: self.begun,
         }
     }
@@ -126,13 +113,13 @@ impl<'a> TailText<'a> {
         }
     }
 
-    fn read(self, whole: &Bytes) -> Tail {
+    fn read(self, whole: &Whole<'_>) -> Tail {
         Tail {
             text: self.text,
             streamed: self.streamed,
             asked: self.asked,
-            messages: messages(whole, self.messages),
-            last: message(whole, self.last),
+            messages: whole.messages(self.messages),
+            last: whole.message(self.last),
         }
     }
 }
@@ -142,10 +129,27 @@ fn raw(message: &Bytes) -> &RawValue {
     serde_json::from_slice(message).unwrap_or(RawValue::NULL)
 }
 
-fn message(whole: &Bytes, raw: &RawValue) -> Bytes {
-    whole.slice_ref(raw.get().as_bytes())
+/// A text, and its copy, of which the messages are parts.
+struct Whole<'a> {
+    text: &'a str,
+    copy: Bytes,
 }
 
-fn messages(whole: &Bytes, raw: Vec<&RawValue>) -> Vec<Bytes> {
-    raw.into_iter().map(|raw| message(whole, raw)).collect()
+impl<'a> Whole<'a> {
+    fn of(text: &'a str) -> Self {
+        Self {
+            text,
+            copy: Bytes::copy_from_slice(text.as_bytes()),
+        }
+    }
+
+    /// The message that stands in the text.
+    fn message(&self, raw: &RawValue) -> Bytes {
+        let start = raw.get().as_ptr() as usize - self.text.as_ptr() as usize;
+        self.copy.slice(start..start + raw.get().len())
+    }
+
+    fn messages(&self, raw: Vec<&RawValue>) -> Vec<Bytes> {
+        raw.into_iter().map(|raw| self.message(raw)).collect()
+    }
 }

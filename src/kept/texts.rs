@@ -1,11 +1,11 @@
-//! What kept turns say, and whether a client says the same.
+//! The texts of kept turns, compared with what a client has of them.
 
 use super::{
-    said::{letters, read, text, texts},
-    turn::KeptTurn,
+    known::Known,
+    said::{letters, text, texts},
 };
 
-/// What a kept turn says.
+/// The texts of a kept turn.
 #[derive(Default)]
 pub(super) struct Texts {
     pub(super) own: String,
@@ -18,16 +18,18 @@ pub(super) struct Texts {
 }
 
 impl Texts {
-    pub(super) fn of(kept: &KeptTurn) -> Self {
-        let own = read(&kept.turn).map(|turn| text(&turn));
-        let own = own.unwrap_or_default();
+    pub(super) fn of(known: &Known<'_>) -> Self {
+        let own = text(&known.message);
+        let own_letters = letters(&own);
         let (mut streamed, mut begins) = (String::new(), Vec::new());
-        for said in texts(kept.before.iter().chain([&kept.turn])) {
+        for said in texts(&known.kept.before) {
             begins.push(streamed.len());
             streamed += &letters(&said);
         }
+        begins.push(streamed.len());
+        streamed += &own_letters;
         Self {
-            letters: letters(&own),
+            letters: own_letters,
             streamed,
             begins,
             own,
@@ -42,7 +44,7 @@ impl Texts {
     }
 }
 
-/// Returns `true` if these texts one behind the other are `whole`. They are not joined: a caller can
+/// Returns `true` if these texts make up `whole` in their order. They are not joined: a caller can
 /// have many large ones, and ask often.
 pub(super) fn are_all<'a>(texts: impl Iterator<Item = &'a str>, whole: &str) -> bool {
     let mut rest = Some(whole);

@@ -24,7 +24,8 @@ pub(crate) struct KeptTurn {
     /// request that has no member `mcp`.
     pub(crate) servers: Vec<Arc<str>>,
     pub(crate) tools: Option<Vec<String>>,
-    /// A random name of whoever let calls of it begin last, so that no two store the same text.
+    /// A random name of the process that last let calls of it begin, so that no two store the same
+    /// text.
     pub(crate) writer: String,
     /// Turns that were executed later, before final texts that the caller got.
     pub(crate) tails: Vec<Tail>,
@@ -33,9 +34,7 @@ pub(crate) struct KeptTurn {
 /// A call of a kept turn.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct KeptCall {
-    /// The id that the model gave it.
-    pub(crate) id: String,
-    /// A call of one of our tools, or of nobody's; otherwise the caller's own.
+    /// A call of one of our tools, or of a tool that nobody has; otherwise the caller's own.
     pub(crate) is_ours: bool,
     /// The tool message of ours that answers it, once it has run.
     pub(crate) result: Option<Bytes>,
@@ -73,9 +72,7 @@ impl KeptTurn {
     /// The bytes that it takes: those of its text, and a few more.
     pub(crate) fn size(&self) -> usize {
         let names = |name: &str| quoted(name).len() + 1;
-        let call = |call: &KeptCall| {
-            CALL + quoted(&call.id).len() + call.result.as_ref().map_or(4, Bytes::len)
-        };
+        let call = |call: &KeptCall| CALL + call.result.as_ref().map_or(4, Bytes::len);
         let tools = self.tools.iter().flatten();
         EMPTY
             + length(&self.before)

@@ -1,4 +1,4 @@
-//! What exchange stores hold: records of text, each of one caller.
+//! The records of an exchange store: texts, each of which belongs to one caller.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -36,7 +36,7 @@ pub struct ExchangeOwner {
 }
 
 impl ExchangeOwner {
-    /// The owner of this hash within a project.
+    /// Creates the owner with this hash, within a project.
     pub fn new(
         organization: impl Into<Arc<str>>,
         project: impl Into<Arc<str>>,
@@ -50,7 +50,7 @@ impl ExchangeOwner {
     }
 }
 
-/// What is to be stored.
+/// A record to be stored.
 #[derive(Clone, Default)]
 #[non_exhaustive]
 pub struct ExchangeRecord {
@@ -70,7 +70,7 @@ pub struct ExchangeRecord {
 }
 
 impl ExchangeRecord {
-    /// A record of this text, without topic, lease and further room.
+    /// Creates a record of this text, without topic, lease or further room.
     pub fn new(data: impl Into<Arc<str>>) -> Self {
         Self {
             data: Some(data.into()),
@@ -78,33 +78,34 @@ impl ExchangeRecord {
         }
     }
 
-    /// A record that leaves the text as it is stored, without topic, lease and further room.
+    /// Creates a record that leaves the stored text, without topic, lease or further room.
     pub fn unchanged() -> Self {
         Self::default()
     }
 
-    /// Sets the topic.
+    /// Sets the topic; by default none.
     #[must_use]
     pub fn with_topic(mut self, topic: [u8; 32]) -> Self {
         self.topic = Some(topic);
         self
     }
 
-    /// Sets the bytes that the record may grow to.
+    /// Sets the bytes that the record may grow to, which count as used at once; by default the length
+    /// of its text.
     #[must_use]
     pub fn with_room(mut self, room: usize) -> Self {
         self.room = room;
         self
     }
 
-    /// Sets the lease.
+    /// Sets the lease, at most an hour; by default none.
     #[must_use]
     pub fn with_lease(mut self, lease: Duration) -> Self {
         self.lease = Some(lease);
         self
     }
 
-    /// Sets the life.
+    /// Sets the life; by default the store's own.
     #[must_use]
     pub fn with_life(mut self, life: Duration) -> Self {
         self.life = Some(life);
@@ -112,7 +113,7 @@ impl ExchangeRecord {
     }
 }
 
-/// What is stored.
+/// A record as it is stored.
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StoredExchange {
@@ -127,7 +128,7 @@ pub struct StoredExchange {
 }
 
 impl StoredExchange {
-    /// A record as it is stored.
+    /// Creates the record of this id and version.
     pub fn new(id: ExchangeId, version: u64, data: impl Into<Arc<str>>, is_leased: bool) -> Self {
         Self {
             id,

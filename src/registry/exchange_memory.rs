@@ -236,17 +236,16 @@ impl Kept {
 
     /// Begins the life of a record anew.
     fn renew(&mut self, id: ExchangeId, now: Instant) {
-        if let Some(mut record) = self.records.remove(&id) {
+        let used = self.count();
+        if let Some(record) = self.records.get_mut(&id) {
             self.ends.remove(&(record.ends, id));
             record.ends = now + record.life;
             self.ends.insert((record.ends, id));
-            let used = self.count();
             if let Some(share) = self.projects.get_mut(&record.project()) {
                 share.uses.remove(&(record.used, id));
                 share.uses.insert((used, id));
             }
             record.used = used;
-            self.records.insert(id, record);
         }
     }
 

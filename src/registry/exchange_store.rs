@@ -1,4 +1,4 @@
-//! Storage for what later requests need of an exchange.
+//! The trait of stores that keep exchanges for later requests.
 
 use std::sync::Arc;
 

@@ -14,7 +14,7 @@ use tracing::Instrument;
 use super::{
     call_result::CallResult,
     gateway::Gateway,
-    hang_up::HangUp,
+    journal::hang_up::HangUp,
     record::{CallRecord, CallReply, Checked, Record},
 };
 use crate::{
@@ -34,6 +34,8 @@ const ARGUMENTS_ARE_NO_OBJECT: &str =
     "the arguments are not a JSON object; send one that fits the tool's parameters";
 
 const ARGUMENTS_ARE_CUT: &str = "not run: the answer was cut short before the arguments of this call were whole; call again, with less in one answer";
+
+const CANCELLED: &str = "Error: cancelled: the caller hung up while this call ran, as others did whose calls still run; it may have been carried out, so look before calling again";
 
 /// A batch: the terms on which its calls are run.
 #[derive(Clone, Copy)]
@@ -150,13 +152,18 @@ impl Batch<'_> {
         if self.hang_up.is_told() {
             return None;
         }
-        let run = self.run_one(call, owner);
-        if !owner.entry().is_some_and(Entry::is_read_only) {
-            return Some(run.await);
-        }
-        match select(pin!(run), pin!(self.hang_up.told())).await {
+        let begun = Instant::now();
+        let is_read_only = owner.entry().is_some_and(Entry::is_read_only);
+        let is_cancelled = async {
+            match is_read_only {
+                true => self.hang_up.told().await,
+                false => self.hang_up.cancels().await,
+            }
+        };
+        match select(pin!(self.run_one(call, owner)), pin!(is_cancelled)).await {
             Either::Left((result, _)) => Some(result),
-            Either::Right(_) => None,
+            Either::Right(_) if is_read_only => None,
+            Either::Right(_) => Some(cancelled(call, owner, begun.elapsed())),
         }
     }
 
@@ -190,15 +197,7 @@ impl Batch<'_> {
         owner: Owner<'_>,
         result: Result<(bool, String), CallFault>,
     ) -> CallResult {
-        let (server, tool) = match owner {
-            Owner::Ours(entry) => (
-                Some(entry.server.name.to_string()),
-                entry.offer().tool.clone(),
-            ),
-            Owner::Caller | Owner::Unknown => {
-                (None, short(call.function.as_deref().unwrap_or_default()))
-            }
-        };
+        let (server, tool) = named(call, owner);
         let (error, text) = match result {
             Ok((is_error, text)) => (is_error.then_some("tool_error"), text),
             Err(fault) => (Some(fault.kind), fault.text),
@@ -340,6 +339,36 @@ impl CallFault {
 fn call_time(batch_ends: Instant, limit: Duration) -> Option<Duration> {
     let left = batch_ends.saturating_duration_since(Instant::now());
     (!left.is_zero()).then(|| left.min(limit))
+}
+
+/// The result of a call that was cancelled, though nobody knows what it has done.
+fn cancelled(call: &ToolCall, owner: Owner<'_>, duration: Duration) -> CallResult {
+    let (server, tool) = named(call, owner);
+    CallResult {
+        message: tool_message(call, CANCELLED),
+        id: call.id.clone(),
+        server,
+        tool,
+        duration,
+        is_error: true,
+        result_bytes: 0,
+        truncated: false,
+        is_cleaned: false,
+        is_beyond: false,
+    }
+}
+
+/// The server and the tool of a call, as far as it has them.
+fn named(call: &ToolCall, owner: Owner<'_>) -> (Option<String>, String) {
+    match owner {
+        Owner::Ours(entry) => (
+            Some(entry.server.name.to_string()),
+            entry.offer().tool.clone(),
+        ),
+        Owner::Caller | Owner::Unknown => {
+            (None, short(call.function.as_deref().unwrap_or_default()))
+        }
+    }
 }
 
 /// Truncates `text` to `limit` bytes, and says so in the text; returns `true` if something was cut.

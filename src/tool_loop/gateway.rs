@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{remembered::Remembered, running::Running};
+use super::{detached::Detached, failure::remembered::Remembered, running::Running};
 use crate::{
     connect::Connections,
     held::Room,
@@ -20,6 +20,8 @@ pub(crate) struct Gateway {
     pub(crate) remembered: Arc<Remembered>,
     /// The exchanges that run.
     pub(crate) running: Arc<Running>,
+    /// The batches whose callers have hung up.
+    pub(crate) detached: Arc<Detached>,
     /// Where exchanges are kept for later requests; `None` if nowhere.
     pub(crate) exchanges: Option<Arc<dyn ExchangeStore>>,
     /// Aliases of models, and default servers.

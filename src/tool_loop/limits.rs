@@ -21,7 +21,7 @@ pub(crate) struct Budget {
     tools_forbidden: bool,
 }
 
-/// The end of so much time from now; in years where nobody can say when.
+/// Returns the moment `time` from now, or one in 30 years where clocks do not reach so far.
 pub(crate) fn after(time: Duration) -> Instant {
     const YEARS: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
     let now = Instant::now();

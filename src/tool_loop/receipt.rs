@@ -1,7 +1,7 @@
 //! The receipt: what was done for a request, in the member `mcp` of its answer.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderValue};
 use serde::{Deserialize, Serialize};
 use serde_json::{
     Map, Value,
@@ -21,6 +21,8 @@ pub(crate) struct Receipt {
     /// Calls beyond those that turns may make; none of them ran.
     calls_omitted: usize,
     usage_by_round: Vec<Option<Map<String, Value>>>,
+    /// The turns among these that an earlier request asked for, and recorded.
+    earlier_turns: usize,
     priced: bool,
     /// The executed turns, for the caller to replay.
     messages: Vec<Bytes>,
@@ -159,6 +161,7 @@ impl Receipt {
             calls: Vec::new(),
             calls_omitted: 0,
             usage_by_round: Vec::new(),
+            earlier_turns: 0,
             priced: false,
             messages: Vec::new(),
             withheld: withheld.collect(),
@@ -224,6 +227,7 @@ impl Receipt {
         self.rounds = figures.rounds;
         self.calls = figures.calls;
         self.calls_omitted = figures.calls_omitted;
+        self.earlier_turns = figures.usage_by_round.len();
         self.usage_by_round = figures.usage_by_round;
         self.priced = figures.priced;
         self.messages = figures.messages.into_iter().map(text).collect();
@@ -248,11 +252,12 @@ impl Receipt {
         self.rounds
     }
 
-    /// Takes the usage of all turns, which the receipt then has no more.
+    /// Takes the usage of all turns of this request, which the receipt then has no more.
     pub(crate) fn take_total(&mut self) -> Usage {
         Usage::sum(
             std::mem::take(&mut self.usage_by_round)
                 .into_iter()
+                .skip(self.earlier_turns)
                 .flatten(),
         )
     }
@@ -409,21 +414,22 @@ impl WrittenReceipt {
         if self.is_marked {
             return;
         }
-        let mut set = |name: &'static str, value: HeaderValue| {
-            headers.insert(HeaderName::from_static(name), value);
-        };
-        set("x-mcp-rounds", self.rounds.into());
-        set("x-mcp-calls", self.calls.into());
+        headers.insert("x-mcp-rounds", self.rounds.into());
+        headers.insert("x-mcp-calls", self.calls.into());
         if self.is_incomplete {
-            set("x-mcp-history", HeaderValue::from_static("incomplete"));
+            mark_incomplete(headers);
         }
         if let Some(reason) = self.stopped_by {
-            set(
-                "x-mcp-stopped-by",
-                HeaderValue::from_static(reason.as_str()),
-            );
+            let reason = HeaderValue::from_static(reason.as_str());
+            headers.insert("x-mcp-stopped-by", reason);
         }
     }
+}
+
+/// Says in a header that a part of what earlier requests left is gone: an answer that passes has no
+/// receipt to say so.
+pub(crate) fn mark_incomplete(headers: &mut HeaderMap) {
+    headers.insert("x-mcp-history", HeaderValue::from_static("incomplete"));
 }
 
 #[cfg(test)]

@@ -10,15 +10,17 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from alternating import Alternating
 from conftest import LOGS, PROXY, Part, Proxy, config, free_port
 from mcp_direct import Direct
-from strict_upstream import StrictUpstream, Turn
+from strict_upstream import StrictUpstream, Turn, failure
 
 HERE = Path(__file__).parent
 MCP = {"enabled": True, "servers": ["tracker"], "auto_execute_tools": True, "on_stream": "execute"}
@@ -110,8 +112,10 @@ class Scene:
     `own_name` is the framework's tool as the model knows it; `end` makes the turn that ends the conversation.
     """
 
-    def __init__(self, strict, tracker, own, proxy):
+    def __init__(self, strict, tracker, own, proxy, replicas=None):
         self.strict, self.tracker, self.own, self.proxy = strict, tracker, own, proxy
+        # Gives two proxies on one database, in place of `proxy`.
+        self.replicas = replicas
         self.token = secrets.token_hex(4)
         # Some frameworks know models by how their names begin.
         self.model = f"gpt-4o-{self.token}"
@@ -212,9 +216,19 @@ def agent_proxy(strict_server, tracker, tmp_path_factory):
     proxy.stop()
 
 
+@pytest.fixture(scope="session")
+def replicated(strict_server, tracker, tmp_path_factory):
+    """Two proxies that keep exchanges in PostgreSQL."""
+    replicas = Alternating(tmp_path_factory.mktemp("replicated"), strict_server.url, {"tracker": (tracker.url, None)})
+    yield replicas
+    replicas.close()
+
+
 @pytest.fixture
-def scene(strict_server, tracker, own_tool, agent_proxy):
-    return Scene(strict_server, tracker, own_tool, agent_proxy)
+def scene(strict_server, tracker, own_tool, agent_proxy, request):
+    # They take seconds to start, and most scenes do without.
+    replicas = partial(request.getfixturevalue, "replicated")
+    return Scene(strict_server, tracker, own_tool, agent_proxy, replicas)
 
 
 @pytest.fixture(scope="session")
@@ -258,25 +272,42 @@ def handoff(scene):
     scene.plays(*first, Turn([scene.ours(2)]), scene.end())
 
 
-def restart(scene):
-    """`seq` and `mix`, with another proxy on the same database from the first result of the framework's tool on."""
-    scene.meanwhile(scene.proxy.restart)
+def seq_and_mix(scene):
     mixed = [scene.ours(2), scene.weather(2)]
     scene.plays(Turn([scene.ours(1)]), Turn([scene.weather(1)]), Turn(mixed), scene.end())
 
 
-def failing(status):
+def restart(scene):
+    """Another proxy on the same database from the first result of the framework's tool on."""
+    scene.meanwhile(scene.proxy.restart)
+    seq_and_mix(scene)
+
+
+def replicas(scene):
+    """Each request comes to another replica than the one before."""
+    scene.proxy = scene.replicas()
+    seq_and_mix(scene)
+
+
+def failing(*failures):
     def case(scene):
         """The model's service fails once in the turn after a tool."""
-        scene.plays(Turn([scene.ours()]), scene.end(fails=[status]))
+        scene.plays(Turn([scene.ours()]), scene.end(fails=list(failures)))
 
     return case
 
 
-def down(scene):
-    """The model's service fails after a tool as often as the layer asks; the user then asks the same again."""
-    scene.plays(Turn([scene.ours()]), scene.end(fails=[500, 500, 500]))
-    return {"again": True}
+def failing_for_long(*failures):
+    def case(scene):
+        """The model's service fails after a tool as often as the layer asks; the user then asks the same again."""
+        return failing(*failures)(scene) or {"again": True}
+
+    return case
+
+
+def failing_mix(scene):
+    """The model's service fails in the turn after tools of both, and says when to come again."""
+    scene.plays(Turn([scene.weather(), scene.ours()]), scene.end(fails=[failure(429, after=1)]))
 
 
 def timeout(scene):
@@ -285,6 +316,29 @@ def timeout(scene):
     return {"again": True, "timeout": 2}
 
 
-ALONE = {"ask": ask, "500": failing(500), "429": failing(429), "down": down, "timeout": timeout}
-WITH_OWN = {"mix": mix, "seq": seq, "restart": restart}
+def timeout_elsewhere(scene):
+    """`timeout`, with another replica for what is asked again."""
+    scene.proxy = scene.replicas()
+    return timeout(scene)
+
+
+def timeout_mix(scene):
+    """The client gives up while a tool runs that waited for its own, and asks again by itself, another replica."""
+    scene.proxy = scene.replicas()
+    scene.plays(Turn([scene.ours(tool="slow", seconds=3), scene.weather()]), scene.end())
+    return {"timeout": 2}
+
+
+ALONE = {
+    "ask": ask,
+    "500": failing(failure(500)),
+    "429": failing(failure(429)),
+    "429-soon": failing(failure(429, after=1)),
+    # Longer than the layer waits.
+    "429-late": failing_for_long(failure(429, after=60)),
+    "down": failing_for_long(*[failure(500)] * 3),
+    "timeout": timeout,
+    "timeout-elsewhere": timeout_elsewhere,
+}
+WITH_OWN = {"mix": mix, "seq": seq, "restart": restart, "replicas": replicas, "429-mix": failing_mix}
 CASES = ALONE | WITH_OWN

@@ -34,13 +34,13 @@ class Turn:
 
     `calls` are pairs of a name and arguments, which, like a text, may be made of what the tools have said by then.
     A text that is not the last answers the user's message number `question`; what stands behind waits for the next.
-    `fails` are statuses that are answered first, each once.
+    `fails` are answered first, each once: see `failure`.
     """
 
     calls: list[tuple[str, dict | Callable[[str], dict]]] = field(default_factory=list)
     text: str | Callable[[str], str] | None = None
     question: int | None = None
-    fails: list[int] = field(default_factory=list)
+    fails: list[Answer] = field(default_factory=list)
 
     def is_over(self, seen):
         if not self.calls:
@@ -122,7 +122,7 @@ class StrictUpstream(Upstream):
             if turn is None:
                 return self.fault(f"{asked['model']}: no turn is due for {asked}")
             if turn.fails:
-                return failure(turn.fails.pop(0))
+                return turn.fails.pop(0)
             text, calls = turn.message(seen)
             if text and "response_format" in asked:
                 text = as_asked(asked["response_format"], text)
@@ -164,9 +164,11 @@ class StrictUpstream(Upstream):
                     self.altered.append((said, message))
 
 
-def failure(status):
+def failure(status, after=None):
+    """An answer of a service that fails, which may say after how many seconds to come again."""
     error = {"message": f"scripted failure {status}", "type": "server_error", "param": None, "code": None}
-    return Answer(json.dumps({"error": error}).encode(), status=status)
+    headers = {} if after is None else {"retry-after": str(after)}
+    return Answer(json.dumps({"error": error}).encode(), status=status, headers=headers)
 
 
 def is_allowed(turn, asked):

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from agent_parts import ALONE, CASES, HERE, both, handoff, mix, seq
-from strict_upstream import Turn, text_of
+from agent_parts import ALONE, CASES, HERE, both, handoff, mix, replicas, restart, seq, timeout_mix
+from strict_upstream import Turn, failure, text_of
 from upstream import completion
 
 VENVS = Path(os.environ.get("INTEROP_AGENTS", "not-installed"))
@@ -33,7 +33,7 @@ class Framework:
 
 final_answer = partial(Turn, [("final_answer", lambda said: {"answer": said})])
 # langgraph and pydantic-ai talk through the SDK of openai, which is in every case anyway.
-QUICK = {name: CASES[name] for name in ("ask", "500", "mix", "seq", "restart")}
+QUICK = {name: CASES[name] for name in ("ask", "500", "mix", "seq", "restart", "replicas")}
 OVER_OPENAI = Framework(cases=CASES if VENVS.is_dir() else QUICK)
 EVERY_RUN = {"openai": Framework(), "langgraph": OVER_OPENAI, "pydantic_ai": OVER_OPENAI}
 ON_REQUEST = {
@@ -78,6 +78,20 @@ def test_each_tool_runs_once_and_its_result_arrives(name, case, form, driver, sc
     assert {bool(asked.json.get("stream")) for asked in scene.asked()} == {form == "streamed"}
 
 
+# instructor has no tools of its own, and smolagents tells of its calls in words.
+REPEATING = FRAMEWORKS.keys() - {"instructor", "smolagents"} if VENVS.is_dir() else ["openai"]
+
+
+@pytest.mark.parametrize("name", sorted(REPEATING))
+@pytest.mark.parametrize("form", ["whole", "streamed"])
+def test_a_client_that_asks_again_during_a_call_of_a_kept_turn_waits_for_it(form, name, driver, scene):
+    framework = driver(name)
+    more = timeout_mix(scene)
+    before = scene.proxy.given_up()
+    scene.judge(says(framework, scene, stream=form == "streamed", **more))
+    assert scene.proxy.given_up() > before
+
+
 # What each framework has of its own.
 
 on_request = pytest.mark.skipif(not VENVS.is_dir(), reason="with `run --all`")
@@ -97,6 +111,22 @@ def test_an_answer_of_a_type_is_parsed(case, driver, scene):
     scene.judge(says(openai, scene, case="parse", **more))
 
 
+@pytest.mark.parametrize("case", ["500", "mix", "seq"])
+def test_an_answer_of_a_type_is_parsed_after_tools_of_both(case, driver, scene):
+    openai = driver("openai")
+    more = CASES[case](scene) or {}
+    scene.judge(says(openai, scene, case="parse_with_tools", **more))
+
+
+@pytest.mark.parametrize("form", ["whole", "streamed"])
+@pytest.mark.parametrize("waits", [None, 60])
+def test_a_thread_of_langgraph_that_failed_goes_on_where_it_was(waits, form, driver, scene):
+    langgraph = driver("langgraph")
+    fails = [failure(429, after=waits)] if waits else [failure(500)] * 3
+    scene.plays(Turn([scene.ours(), scene.weather()]), scene.end(fails=fails))
+    scene.judge(says(langgraph, scene, case="resumed", stream=form == "streamed"))
+
+
 @pytest.mark.parametrize("form", ["whole", "streamed"])
 def test_a_thread_of_langgraph_goes_on_with_all_that_was_done(form, driver, scene):
     langgraph = driver("langgraph")
@@ -104,7 +134,7 @@ def test_a_thread_of_langgraph_goes_on_with_all_that_was_done(form, driver, scen
     scene.judge(says(langgraph, scene, case="remembering", stream=form == "streamed"))
 
 
-@pytest.mark.parametrize("script", [mix, seq])
+@pytest.mark.parametrize("script", [mix, seq, restart, replicas])
 @pytest.mark.parametrize("form", ["whole", "streamed"])
 def test_an_interrupt_of_langgraph_may_take_its_time(form, script, driver, scene):
     langgraph = driver("langgraph")

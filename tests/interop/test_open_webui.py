@@ -7,7 +7,7 @@ import urllib.request
 
 import pytest
 
-from agent_parts import CASES, HERE, MCP
+from agent_parts import ALONE, CASES, HERE, MCP
 from conftest import NODE, Part, free_port
 from strict_upstream import Turn
 from test_agents_node import AGENTS, talk
@@ -66,6 +66,11 @@ class OpenWebui(Part):
         with urllib.request.urlopen(request, timeout=20) as answer:
             return json.load(answer)
 
+    def connect(self, upstream):
+        """Has it ask another address, as an operator does in its settings."""
+        connection = {"OPENAI_API_BASE_URLS": [upstream], "OPENAI_API_KEYS": ["key-of-the-caller"]}
+        self.call("/openai/config/update", {"ENABLE_OPENAI_API": True, "OPENAI_API_CONFIGS": {}, **connection})
+
     def furnish(self, own):
         """What an operator sets: the tool, and models with the custom parameter `mcp`."""
         tool = {"id": "weather", "name": "Weather", "content": WEATHER.replace("OWN", own), "meta": {"description": ""}}
@@ -96,6 +101,7 @@ def person(open_webui, chromium, drivers, scene):
     driver = drivers("open-webui", ["node", folder / "with_open_webui.mjs"])
 
     def asks(chat, **more):
+        open_webui.connect(scene.proxy.url)
         done = driver.run(**scene.task(case="chat", page=open_webui.url, chromium=chromium, chat=chat, **more))
         assert "error" not in done, (done, scene.ran())
         return done["text"]
@@ -104,8 +110,8 @@ def person(open_webui, chromium, drivers, scene):
 
 
 # Without streaming, Open WebUI runs no tools of its own.
-WHOLE = ["ask", "500", "429"]
-STREAMED = [*WHOLE, "mix", "seq", "restart", "talk"]
+WHOLE = ["ask", "500", "429", "429-soon"]
+STREAMED = [*WHOLE, "mix", "seq", "restart", "replicas", "429-mix", "talk"]
 ROWS = [("whole", case) for case in WHOLE] + [("streamed", case) for case in STREAMED]
 
 
@@ -113,6 +119,19 @@ ROWS = [("whole", case) for case in WHOLE] + [("streamed", case) for case in STR
 def test_each_tool_runs_once_and_its_result_is_on_the_page(chat, case, person, scene):
     more = (CASES | {"talk": talk})[case](scene) or {}
     scene.judge(person(chat, **more))
+
+
+@pytest.mark.parametrize("chat", ["whole", "streamed"])
+@pytest.mark.parametrize("case", ["429-late", "down"])
+def test_who_sees_an_error_has_the_answer_regenerated(case, chat, person, scene):
+    more = ALONE[case](scene)
+    scene.judge(person(chat, **more))
+
+
+@pytest.mark.parametrize("chat", ["whole", "streamed"])
+def test_who_stops_an_answer_while_a_tool_runs_has_it_regenerated(chat, person, scene):
+    ALONE["timeout"](scene)
+    scene.judge(person(chat, again=True, stops=2))
 
 
 def test_a_turn_may_call_a_tool_that_open_webui_brings(person, scene):

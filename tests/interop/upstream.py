@@ -27,6 +27,7 @@ class Answer:
     body: bytes = b""
     chunks: list[bytes] = field(default_factory=list)
     status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
     delay: float = 0.0
     pause: float = 0.0
     before: Callable[[], None] | None = None
@@ -146,7 +147,8 @@ class _Handler(BaseHTTPRequestHandler):
         if answer.before is not None:
             answer.before()
         self.send_response(answer.status)
-        self.send_header("x-request-id", "scripted-1")
+        for name, value in {"x-request-id": "scripted-1", **answer.headers}.items():
+            self.send_header(name, value)
         if answer.chunks:
             self.send_header("content-type", "text/event-stream")
             self.send_header("transfer-encoding", "chunked")

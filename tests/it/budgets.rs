@@ -47,9 +47,13 @@ fn resumed(calls: &[(&str, Value)]) -> Value {
 }
 
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
+    pub fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+
     fn lines(&self) -> usize {
         let log = self.0.lock().unwrap();
         log.iter().filter(|byte| **byte == b'\n').count()

@@ -7,7 +7,7 @@ use mcp_layer::trace::TraceId;
 use serde_json::json;
 
 use super::support::admin::Operator;
-use super::support::gateway::{Gateway, auto, with_mcp};
+use super::support::gateway::{Gateway, auto, chat, with_mcp};
 use super::support::model::{calls, says};
 use super::support::pages::Pages;
 
@@ -87,6 +87,21 @@ async fn a_call_that_was_not_run_here_is_marked() {
     let page = pages.get(&first(list.html(200))).await;
     let html = page.html(200);
     assert!(html.contains("not executed here") && html.contains("<rect class=\"unrun\""));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_given_again_says_that_nothing_ran() {
+    let (gateway, pages) = watched().await;
+    for _ in 0..2 {
+        let mut request = chat(auto(json!({})).to_string());
+        let key = "idempotency-key";
+        request.headers_mut().insert(key, "k".parse().unwrap());
+        gateway.request(request).await;
+    }
+    let list = pages.get("/traces").await;
+    let page = pages.get(&first(list.html(200))).await;
+    let html = page.html(200);
+    assert!(html.contains("was given again"), "{html}");
 }
 
 #[tokio::test]

@@ -300,7 +300,7 @@ async fn streamed_with(last: Answer, members: Value) -> (Gateway, Assembled) {
 }
 
 #[tokio::test]
-async fn a_stream_ends_the_same_way() {
+async fn a_stream_ends_in_an_answer_after_the_last_round() {
     let (gateway, told) = streamed_with(turn("3", &[]), json!({})).await;
     assert_eq!(told.content, "123");
     assert!(told.calls.is_empty());
@@ -340,7 +340,7 @@ async fn a_stream_hands_back_the_callers_own_calls_of_the_last_turn() {
 }
 
 #[tokio::test]
-async fn a_whole_answer_to_a_stream_ends_the_same_way() {
+async fn a_stream_ends_in_an_answer_that_the_model_gave_whole() {
     let (_, told) = streamed_with(json_answer(200, &said("")), json!({})).await;
     assert_eq!(told.content, format!("12{NOTE}"));
     assert_eq!(told.finish_reasons, ["length"]);

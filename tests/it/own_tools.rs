@@ -5,22 +5,14 @@ use mcp_layer::{
     McpLayer,
     registry::{MemoryExchanges, SelectedTool, ToolPolicy},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::{
     events::assembled,
-    framework::{Framework, grows, results, strict, turn},
+    framework::{Framework, echo, grows, lookup, results, strict, turn},
     gateway::Gateway,
     model::{Answer, json_answer},
 };
-
-fn echo(text: &str) -> (&'static str, Value) {
-    ("s__echo", json!({"text": text}))
-}
-
-fn lookup(what: &str) -> (&'static str, Value) {
-    ("lookup", json!({"what": what}))
-}
 
 /// Ours, the caller's, ours; then one of each in one turn, and a text.
 fn script(stream: bool) -> Vec<Answer> {

@@ -8,18 +8,10 @@ use serde_json::{Value, json};
 
 use crate::support::{
     failing_exchanges::{FailingExchanges, Fault},
-    framework::{Framework, results, strict, turn},
-    gateway::Gateway,
+    framework::{Framework, echo, lookup, results, strict, turn},
+    gateway::{Gateway, auto},
     model::{Answer, says},
 };
-
-fn echo(text: &str) -> (&'static str, Value) {
-    ("s__echo", json!({"text": text}))
-}
-
-fn lookup(what: &str) -> (&'static str, Value) {
-    ("lookup", json!({"what": what}))
-}
 
 /// A gateway whose first answer is a mixed turn, and the conversation as far as it is answered.
 async fn mixed(stream: bool) -> (Gateway, Framework) {
@@ -66,7 +58,7 @@ async fn what_is_kept_for_one_caller_is_gone_for_every_other() {
 }
 
 #[tokio::test]
-async fn an_id_that_is_gone_is_another_one_each_time_the_same_and_the_model_is_told() {
+async fn an_id_that_is_gone_becomes_the_same_other_one_each_time_and_the_model_is_told() {
     let (gateway, framework) = mixed(false).await;
     let exchanges = MemoryExchanges::default();
     // Another store: none of its ids either, so they stay.
@@ -232,6 +224,37 @@ async fn a_history_that_cannot_be_read_at_the_moment_is_refused_and_nothing_is_l
     exchanges.recover();
     assert_eq!(framework.run(&gateway).await, "done");
     assert_eq!(gateway.server.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_history_of_too_many_messages_stays_as_it_came_and_the_caller_is_told() {
+    for with_mcp in [true, false] {
+        let (gateway, framework) = mixed(false).await;
+        let mut body = framework.request.clone();
+        let mut messages = framework.messages.clone();
+        messages.resize(100_001, json!({"role": "user", "content": ""}));
+        body["messages"] = messages.into();
+        if !with_mcp {
+            body.as_object_mut().unwrap().remove("mcp");
+        }
+        let reply = gateway.send(&body).await;
+        assert_eq!(reply.status, 200);
+        assert_eq!(reply.headers["x-mcp-history"], "incomplete");
+        if with_mcp {
+            assert_eq!(reply.receipt()["history"], "incomplete");
+        }
+        assert_eq!(gateway.server.calls(), 0);
+        let asked = gateway.model.asked()[1].json();
+        assert_eq!(asked["messages"], body["messages"]);
+    }
+    // One without ids of ours is nothing to tell of.
+    let gateway = Gateway::new([says("done")]).await;
+    let mut messages = vec![json!({"role": "user", "content": "mcp_0123456789012345678901"})];
+    messages.resize(100_001, json!({"role": "user", "content": ""}));
+    let mut body = auto(json!({}));
+    body["messages"] = messages.into();
+    let reply = gateway.send(&body).await;
+    assert!(!reply.headers.contains_key("x-mcp-history"));
 }
 
 #[tokio::test]

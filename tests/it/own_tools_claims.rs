@@ -12,18 +12,16 @@ use std::{
 
 use mcp_layer::{
     Limits,
-    registry::{
-        BoxFuture, Error, ExchangeId, ExchangeOwner, ExchangeRecord, ExchangeStore,
-        MemoryExchanges, StoredExchange,
-    },
+    registry::{BoxFuture, Error},
 };
 use serde_json::{Value, json};
 use tokio::time::{pause, resume, sleep};
 
 use crate::{
-    repeats::{Mortal, acting, asked, over},
+    repeats::{acting, asked, over},
     support::{
-        framework::{Framework, results, strict, turn},
+        failing_exchanges::{Call, Exchanges, Mortal, Rule},
+        framework::{Framework, lookup, results, strict, turn},
         gateway::{Gateway, auto, chat},
         model::{Model, json_answer, says},
         until,
@@ -40,22 +38,17 @@ enum Stall {
 }
 
 /// A store whose next puts stall.
+type Stalling = Exchanges<Stalls>;
+
 #[derive(Clone, Default)]
-struct Stalling {
-    store: MemoryExchanges,
+struct Stalls {
     is_slow_to_read: Arc<AtomicBool>,
     puts: Arc<Mutex<VecDeque<Stall>>>,
 }
 
-impl Stalling {
+impl Stalls {
     fn stall(&self, stall: Stall) {
         self.puts.lock().unwrap().push_back(stall);
-    }
-
-    async fn reads(&self) {
-        if self.is_slow_to_read.load(SeqCst) {
-            sleep(Duration::from_secs(5)).await;
-        }
     }
 
     fn has_stalled(&self) -> bool {
@@ -63,60 +56,28 @@ impl Stalling {
     }
 }
 
-impl ExchangeStore for Stalling {
-    fn key(&self) -> BoxFuture<'_, Result<[u8; 32], Error>> {
-        self.store.key()
-    }
-
-    fn put<'a>(
-        &'a self,
-        owner: &'a ExchangeOwner,
-        id: ExchangeId,
-        record: ExchangeRecord,
-        expected: Option<u64>,
-    ) -> BoxFuture<'a, Result<Option<u64>, Error>> {
-        let stall = self.puts.lock().unwrap().pop_front();
-        Box::pin(async move {
-            if let Some(Stall::Lost) = stall {
-                return pending().await;
+impl Rule for Stalls {
+    async fn apply<T: Send>(
+        &self,
+        call: Call,
+        made: BoxFuture<'_, Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let is_read = matches!(call, Call::Get | Call::Find);
+        if is_read && self.is_slow_to_read.load(SeqCst) {
+            sleep(Duration::from_secs(5)).await;
+        }
+        let stall = match call {
+            Call::Put => self.puts.lock().unwrap().pop_front(),
+            _ => None,
+        };
+        match stall {
+            Some(Stall::Lost) => pending().await,
+            Some(Stall::Unheard) => {
+                drop(made.await);
+                pending().await
             }
-            let put = self.store.put(owner, id, record, expected).await;
-            match stall {
-                Some(_) => pending().await,
-                None => put,
-            }
-        })
-    }
-
-    fn get<'a>(
-        &'a self,
-        owner: &'a ExchangeOwner,
-        ids: &'a [ExchangeId],
-    ) -> BoxFuture<'a, Result<Vec<StoredExchange>, Error>> {
-        Box::pin(async move {
-            self.reads().await;
-            self.store.get(owner, ids).await
-        })
-    }
-
-    fn find<'a>(
-        &'a self,
-        owner: &'a ExchangeOwner,
-        topic: &'a [u8; 32],
-    ) -> BoxFuture<'a, Result<Vec<StoredExchange>, Error>> {
-        Box::pin(async move {
-            self.reads().await;
-            self.store.find(owner, topic).await
-        })
-    }
-
-    fn remove<'a>(
-        &'a self,
-        owner: &'a ExchangeOwner,
-        id: ExchangeId,
-        version: u64,
-    ) -> BoxFuture<'a, Result<bool, Error>> {
-        self.store.remove(owner, id, version)
+            None => made.await,
+        }
     }
 }
 
@@ -126,16 +87,12 @@ fn body(framework: &Framework) -> String {
     body.to_string()
 }
 
-fn lookup() -> (&'static str, Value) {
-    ("lookup", json!({"what": "x"}))
-}
-
 /// A gateway over a stalling store, and a conversation that has answered a turn with this call of
 /// ours beside.
 async fn mixed(call: (&'static str, Value)) -> (Gateway, Stalling, Framework) {
     let exchanges = Stalling::default();
     let script = [
-        turn(false, "", &[lookup(), call]),
+        turn(false, "", &[lookup("x"), call]),
         says("done"),
         says("done"),
     ];
@@ -151,12 +108,9 @@ async fn mixed(call: (&'static str, Value)) -> (Gateway, Stalling, Framework) {
 async fn an_open_call_that_began_elsewhere_and_was_lost_does_not_run_again() {
     let server = acting(false).await;
     let exchanges = Stalling::default();
-    let mortal = Mortal {
-        store: exchanges.store.clone(),
-        ..Mortal::default()
-    };
+    let mortal = Mortal::over(exchanges.store.clone(), Default::default());
     let model = Model::new([
-        turn(false, "", &[lookup(), ("s__act", json!({}))]),
+        turn(false, "", &[lookup("x"), ("s__act", json!({}))]),
         says("done"),
     ]);
     let (dying, late) = (

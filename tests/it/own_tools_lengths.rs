@@ -4,17 +4,13 @@
 use serde_json::{Value, json};
 
 use crate::support::{
-    framework::{Framework, results, strict, turn},
+    framework::{Framework, lookup, results, strict, turn},
     gateway::Gateway,
     model::{Answer, json_answer},
 };
 
 fn big(bytes: usize) -> (&'static str, Value) {
     ("s__big", json!({"bytes": bytes}))
-}
-
-fn lookup(what: &str) -> (&'static str, Value) {
-    ("lookup", json!({"what": what}))
 }
 
 fn too_long() -> Answer {
@@ -94,7 +90,7 @@ async fn what_was_executed_in_the_same_request_becomes_a_note_as_well() {
 }
 
 #[tokio::test]
-async fn the_next_request_has_all_of_it_again() {
+async fn the_request_after_a_shortened_one_has_all_results_again() {
     let last = vec![
         too_long(),
         turn(false, "done", &[]),
@@ -110,7 +106,7 @@ async fn the_next_request_has_all_of_it_again() {
 }
 
 #[tokio::test]
-async fn a_request_without_mcp_is_asked_once_more_as_well() {
+async fn a_request_without_mcp_that_is_too_long_is_asked_once_more() {
     let last = vec![too_long(), turn(false, "done", &[])];
     let (gateway, mut framework) = conversation(false, last).await;
     framework.request.as_object_mut().unwrap().remove("mcp");

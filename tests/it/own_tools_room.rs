@@ -2,20 +2,12 @@
 
 use futures_util::future::join_all;
 use mcp_layer::registry::MemoryExchanges;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::{
-    framework::{Framework, results, strict, turn},
+    framework::{Framework, echo, lookup, results, strict, turn},
     gateway::Gateway,
 };
-
-fn echo(text: &str) -> (&'static str, Value) {
-    ("s__echo", json!({"text": text}))
-}
-
-fn lookup(what: &str) -> (&'static str, Value) {
-    ("lookup", json!({"what": what}))
-}
 
 /// So many conversations at once, none of which goes on before all are at the same turn.
 async fn at_once(conversations: usize, calls: usize) {
@@ -48,7 +40,7 @@ async fn a_hundred_conversations_of_one_project_wait_in_memory_at_once() {
 }
 
 #[tokio::test]
-async fn so_do_ten_with_sixteen_calls_each() {
+async fn ten_conversations_with_sixteen_calls_each_wait_in_memory_at_once() {
     at_once(10, 16).await;
 }
 

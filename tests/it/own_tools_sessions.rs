@@ -89,7 +89,7 @@ async fn requests_that_go_on_from_one_another_have_one_session() {
 }
 
 #[tokio::test]
-async fn open_calls_of_a_request_without_mcp_have_that_session_too() {
+async fn open_calls_of_a_request_without_mcp_run_in_the_session_of_their_turn() {
     let script = [
         turn(false, "", &[remember("first")]),
         turn(false, "", &[lookup(), recall()]),
@@ -177,7 +177,7 @@ async fn a_project_keeps_so_many_sessions_and_gives_up_its_own() {
 }
 
 #[tokio::test]
-async fn the_end_of_the_process_ends_them() {
+async fn sessions_that_wait_end_with_the_process() {
     let connections = Connections::new(outbound());
     let transport = Transport::StreamableHttp;
     let (notebook, gateway) = stateful_over(connections.clone(), transport, script(false)).await;

@@ -13,12 +13,9 @@ use futures_util::FutureExt;
 use http::Request;
 use http_body_util::{BodyExt, Full};
 use mcp_layer::{
-    McpLayer, Project, RequestBody, Streaming,
+    Limits, McpLayer, Project, RequestBody, Streaming,
     mcp::ServerLimits,
-    registry::{
-        BoxFuture, Error, ExchangeId, ExchangeOwner, ExchangeRecord, ExchangeStore,
-        MemoryExchanges, MemoryRegistry, Server, StoredExchange,
-    },
+    registry::{ExchangeStore, MemoryExchanges, MemoryRegistry, Server},
 };
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -27,17 +24,18 @@ use tower::{Layer, ServiceExt, service_fn};
 use crate::support::{
     events::{assembled, call, chunk, finish, streams, usage},
     evil::{Evil, Step, json_reply},
+    failing_exchanges::{Exchanges, Mortal, SlowWrites},
     gateway::{Gateway, Reply, auto, chat, connections},
     model::{Answer, Model, broken_answer, calls, json_answer, says},
     until,
 };
 
 /// A turn that calls `echo`.
-fn echoes() -> Answer {
+pub fn echoes() -> Answer {
     calls(&[("s__echo", json!({"text": "once"}))])
 }
 
-fn failure(status: u16) -> Answer {
+pub fn failure(status: u16) -> Answer {
     json_answer(
         status,
         &json!({"error": {"message": "not now", "code": "x"}}),
@@ -45,18 +43,18 @@ fn failure(status: u16) -> Answer {
 }
 
 /// A request with this header.
-fn with(name: &'static str, value: &str, body: &Value) -> Request<Full<Bytes>> {
+pub fn with(name: &'static str, value: &str, body: &Value) -> Request<Full<Bytes>> {
     let mut request = chat(body.to_string());
     request.headers_mut().insert(name, value.parse().unwrap());
     request
 }
 
-fn keyed(key: &str, body: &Value) -> Request<Full<Bytes>> {
+pub fn keyed(key: &str, body: &Value) -> Request<Full<Bytes>> {
     with("idempotency-key", key, body)
 }
 
 /// The texts of all tool messages of the model's request of this index.
-fn results(model: &Model, index: usize) -> Vec<String> {
+pub fn results(model: &Model, index: usize) -> Vec<String> {
     let request = model.asked()[index].json();
     let messages = request["messages"].as_array().unwrap().iter();
     let results = messages.filter(|message| message["role"] == "tool");
@@ -65,7 +63,7 @@ fn results(model: &Model, index: usize) -> Vec<String> {
         .collect()
 }
 
-fn content(reply: &Reply) -> Value {
+pub fn content(reply: &Reply) -> Value {
     reply.json()["choices"][0]["message"]["content"].clone()
 }
 
@@ -116,7 +114,7 @@ async fn the_model_sees_what_it_saw_when_it_was_asked_for_the_turn_that_failed()
 }
 
 #[tokio::test]
-async fn it_goes_on_once_and_after_that_it_is_another_request() {
+async fn a_failed_request_goes_on_once_and_then_counts_as_another() {
     let script = [
         echoes(),
         failure(401),
@@ -133,7 +131,7 @@ async fn it_goes_on_once_and_after_that_it_is_another_request() {
 }
 
 #[tokio::test]
-async fn each_failure_on_the_way_is_gone_on_from() {
+async fn a_request_goes_on_from_each_of_several_failures() {
     let script = [echoes(), failure(401), echoes(), failure(401), says("done")];
     let gateway = Gateway::new(script).await;
     let request = auto(json!({}));
@@ -169,7 +167,7 @@ async fn another_body_another_caller_or_another_project_does_not_go_on() {
 }
 
 #[tokio::test]
-async fn ten_minutes_later_it_is_forgotten() {
+async fn a_failed_request_is_forgotten_after_ten_minutes() {
     let gateway = Gateway::new([echoes(), failure(401), says("new")]).await;
     let request = auto(json!({}));
     gateway.send(&request).await;
@@ -191,7 +189,7 @@ async fn two_equal_requests_at_once_without_a_key_both_run() {
 }
 
 #[tokio::test]
-async fn a_turn_that_is_resumed_goes_on_as_well() {
+async fn a_resumed_request_that_failed_goes_on_when_it_comes_again() {
     let gateway = Gateway::new([failure(401), says("done")]).await;
     let turn = json!({"role": "assistant", "content": null, "tool_calls": [
         {"id": "a", "type": "function", "function": {"name": "s__echo", "arguments": "{\"text\":\"x\"}"}},
@@ -213,7 +211,7 @@ async fn a_turn_that_is_resumed_goes_on_as_well() {
 }
 
 #[tokio::test]
-async fn a_body_that_was_not_read_to_its_end_was_not_had() {
+async fn a_repeat_of_an_answer_that_was_not_read_to_its_end_runs_no_tool_again() {
     let gateway = Gateway::new([echoes(), says("lost"), says("done")]).await;
     let request = auto(json!({}));
     let reply = gateway.respond(chat(request.to_string())).await.unwrap();
@@ -289,6 +287,65 @@ async fn a_streamed_answer_is_given_again_as_a_stream() {
 }
 
 #[tokio::test]
+async fn a_stream_that_is_given_again_has_the_text_of_all_its_turns() {
+    for calls_own in [false, true] {
+        let first = [
+            chunk(json!({"role": "assistant", "content": "Let me"})),
+            chunk(json!({"content": " look. "})),
+            chunk(call(0, "a", "s__echo", &json!({"text": "once"}))),
+            finish("tool_calls"),
+        ];
+        let mut last = vec![chunk(
+            json!({"role": "assistant", "content": "It is \"once\"."}),
+        )];
+        if calls_own {
+            last.push(chunk(call(0, "b", "own", &json!({}))));
+        }
+        last.push(finish(if calls_own { "tool_calls" } else { "stop" }));
+        let gateway = Gateway::new([streams(&first), streams(&last)]).await;
+        let gateway = gateway.layered(|layer| layer.with_streaming(Streaming::Execute));
+        let own = json!([{"type": "function", "function": {"name": "own"}}]);
+        let request = auto(json!({"stream": true, "tools": own}));
+        let had = assembled(&gateway.request(keyed("k", &request)).await.body);
+        assert_eq!(had.content, "Let me look. It is \"once\".");
+        let again = assembled(&gateway.request(keyed("k", &request)).await.body);
+        assert_eq!(again.content, had.content);
+        assert_eq!(again.calls, had.calls);
+        assert_eq!(again.calls.len(), usize::from(calls_own));
+        assert_eq!(again.finish_reasons, had.finish_reasons);
+        assert_eq!(again.receipts, had.receipts);
+        assert_eq!(gateway.server.calls(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_repeat_goes_on_with_notes_where_a_record_has_no_room_for_all_results() {
+    // Of 2 MiB each: five of them in one turn, or in two turns.
+    let big = |calls: usize| vec![("s__big", json!({"bytes": 2 << 20})); calls];
+    for turns in [vec![5], vec![3, 3], vec![3, 3, 1]] {
+        let script = turns.iter().map(|turn| calls(&big(*turn)));
+        let script = script.chain([failure(401), says("done")]);
+        let mut limits = Limits::default();
+        limits.result_bytes = 3 << 20;
+        let gateway = Gateway::new(script).await;
+        let gateway = gateway.layered(|layer| layer.with_limits(limits));
+        let request = auto(json!({}));
+        assert_eq!(gateway.send(&request).await.status, 401);
+        let reply = gateway.send(&request).await;
+        let ran = turns.iter().sum::<usize>();
+        assert_eq!(content(&reply), "done", "{turns:?}");
+        assert_eq!(gateway.server.calls(), ran);
+        assert_eq!(reply.receipt()["calls"].as_array().unwrap().len(), ran);
+        let results = results(&gateway.model, turns.len() + 1);
+        let (notes, whole): (Vec<_>, Vec<_>) = results.iter().partition(|text| text.len() < 200);
+        assert_eq!(notes.len() + whole.len(), ran);
+        assert!(!notes.is_empty() && !whole.is_empty(), "{}", notes.len());
+        assert_eq!(results[0], *notes[0], "the oldest first");
+        assert!(notes[0].contains("left out"), "{}", notes[0]);
+    }
+}
+
+#[tokio::test]
 async fn a_stream_that_failed_after_a_tool_goes_on_as_a_stream() {
     let turn = [
         chunk(call(0, "a", "s__echo", &json!({"text": "once"}))),
@@ -339,7 +396,7 @@ async fn the_same_key_of_another_caller_is_another_key() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_none_is_named() {
+async fn a_malformed_key_is_refused_by_the_name_of_its_header() {
     let gateway = Gateway::new([]).await;
     let request = auto(json!({}));
     let mut twice = keyed("a", &request);
@@ -514,6 +571,40 @@ async fn a_caller_who_hangs_up_finds_what_ended_meanwhile() {
 }
 
 #[tokio::test]
+async fn a_caller_who_hangs_up_and_asks_another_replica_at_once_finds_what_ended_meanwhile() {
+    let exchanges = MemoryExchanges::default();
+    let busy = Exchanges::over(exchanges.clone(), SlowWrites(Duration::from_millis(150)));
+    let slow = calls(&[("s__slow", json!({"ms": 1000}))]);
+    let gateway = Gateway::new([slow, says("done")]).await;
+    let mut gateway = gateway.layered(|layer| layer.with_exchanges(busy));
+    let request = auto(json!({}));
+    hangs_up(&gateway, &request, 1).await;
+    gateway.layer = replica(&gateway, &exchanges);
+    let reply = gateway.send(&request).await;
+    assert_eq!(content(&reply), "done");
+    assert_eq!(results(&gateway.model, 1), ["done"]);
+    assert_eq!(gateway.server.calls(), 1);
+}
+
+#[tokio::test]
+async fn two_equal_requests_at_two_replicas_without_a_key_both_run() {
+    let exchanges = MemoryExchanges::default();
+    let slow = || calls(&[("s__slow", json!({"ms": 1000}))]);
+    let gateway = Gateway::new([slow(), slow(), says("done"), says("done")]).await;
+    let gateway = gateway.layered(|layer| layer.with_exchanges(exchanges.clone()));
+    let request = auto(json!({}));
+    let second = async {
+        until("the tool runs", || gateway.server.calls() == 1).await;
+        let other = replica(&gateway, &exchanges).layer(gateway.model.clone());
+        let sent = other.oneshot(chat(request.to_string())).await;
+        sent.unwrap().into_body().collect().await.unwrap();
+    };
+    let (first, ()) = tokio::join!(gateway.send(&request), second);
+    assert_eq!(content(&first), "done");
+    assert_eq!(gateway.server.calls(), 2);
+}
+
+#[tokio::test]
 async fn a_streamed_caller_who_hangs_up_finds_what_ended_meanwhile() {
     let turn = [
         chunk(call(0, "a", "s__slow", &json!({"ms": 1000}))),
@@ -593,85 +684,19 @@ async fn a_call_that_changes_nothing_is_cancelled_by_a_hang_up_and_runs_again() 
     assert_eq!(results(&model, 1), ["acted"]);
 }
 
-/// A store that cannot be reached any more once its process is dead.
-#[derive(Clone, Default)]
-pub struct Mortal {
-    pub store: MemoryExchanges,
-    pub is_dead: Arc<AtomicBool>,
-}
-
-impl Mortal {
-    fn is_alive(&self) -> Result<(), Error> {
-        match self.is_dead.load(SeqCst) {
-            true => Err(Error::unavailable("dead")),
-            false => Ok(()),
-        }
-    }
-}
-
-impl ExchangeStore for Mortal {
-    fn key(&self) -> BoxFuture<'_, Result<[u8; 32], Error>> {
-        self.store.key()
-    }
-
-    fn put<'a>(
-        &'a self,
-        owner: &'a ExchangeOwner,
-        id: ExchangeId,
-        record: ExchangeRecord,
-        expected: Option<u64>,
-    ) -> BoxFuture<'a, Result<Option<u64>, Error>> {
-        Box::pin(async move {
-            self.is_alive()?;
-            self.store.put(owner, id, record, expected).await
-        })
-    }
-
-    fn get<'a>(
-        &'a self,
-        owner: &'a ExchangeOwner,
-        ids: &'a [ExchangeId],
-    ) -> BoxFuture<'a, Result<Vec<StoredExchange>, Error>> {
-        Box::pin(async move {
-            self.is_alive()?;
-            self.store.get(owner, ids).await
-        })
-    }
-
-    fn find<'a>(
-        &'a self,
-        owner: &'a ExchangeOwner,
-        topic: &'a [u8; 32],
-    ) -> BoxFuture<'a, Result<Vec<StoredExchange>, Error>> {
-        Box::pin(async move {
-            self.is_alive()?;
-            self.store.find(owner, topic).await
-        })
-    }
-
-    fn remove<'a>(
-        &'a self,
-        owner: &'a ExchangeOwner,
-        id: ExchangeId,
-        version: u64,
-    ) -> BoxFuture<'a, Result<bool, Error>> {
-        Box::pin(async move {
-            self.is_alive()?;
-            self.store.remove(owner, id, version).await
-        })
-    }
-}
-
-/// The answer to the repeat, at another replica, of a request whose own died in a call of `act`.
-async fn after_death_in_flight(server: &Evil, model: &Model, key: Option<&str>) -> Value {
-    let mortal = Mortal::default();
-    let dying = over(server, mortal.clone());
-    let alive = over(server, mortal.store.clone());
-    let request = || match key {
+/// A request, with or without a key.
+fn perhaps_keyed(key: Option<&str>) -> Request<Full<Bytes>> {
+    match key {
         Some(key) => keyed(key, &auto(json!({}))),
         None => chat(auto(json!({})).to_string()),
-    };
-    let first = asked(&dying, model, request());
+    }
+}
+
+/// Another replica than that of a request which has just died in a call of `act`.
+async fn replica_of_the_dead(server: &Evil, model: &Model, key: Option<&str>) -> McpLayer {
+    let mortal = Mortal::default();
+    let dying = over(server, mortal.clone());
+    let first = asked(&dying, model, perhaps_keyed(key));
     let died = async {
         until("it acts", || server.count("tools/call") == 1).await;
         mortal.is_dead.store(true, SeqCst);
@@ -680,10 +705,16 @@ async fn after_death_in_flight(server: &Evil, model: &Model, key: Option<&str>) 
         _ = first => panic!("it hangs"),
         () = died => {}
     }
+    over(server, mortal.store.clone())
+}
+
+/// The answer to the repeat, at another replica, of a request whose own died in a call of `act`.
+async fn after_death_in_flight(server: &Evil, model: &Model, key: Option<&str>) -> Value {
+    let alive = replica_of_the_dead(server, model, key).await;
     tokio::time::pause();
     sleep(Duration::from_secs(6)).await;
     tokio::time::resume();
-    asked(&alive, model, request()).await
+    asked(&alive, model, perhaps_keyed(key)).await
 }
 
 #[tokio::test]
@@ -699,6 +730,44 @@ async fn where_nobody_can_know_whether_a_call_ran_nothing_runs_again_and_the_cal
         assert_eq!(server.count("tools/call"), 1);
         assert_eq!(model.asked().len(), 1);
     }
+}
+
+#[tokio::test]
+async fn a_repeat_that_comes_before_its_gateway_is_known_to_be_dead_runs_nothing_again() {
+    for key in [None, Some("k")] {
+        let server = acting(false).await;
+        let model = Model::new([acts()]);
+        let alive = replica_of_the_dead(&server, &model, key).await;
+        tokio::time::pause();
+        let answer = asked(&alive, &model, perhaps_keyed(key)).await;
+        tokio::time::resume();
+        assert_eq!(answer["error"]["code"], "outcome_unknown", "{answer}");
+        assert_eq!(server.count("tools/call"), 1);
+    }
+}
+
+#[tokio::test]
+async fn two_equal_requests_at_two_replicas_both_run_once_each_is_known_to_live() {
+    let server = acting(false).await;
+    let model = Model::new([acts(), acts(), says("done")]);
+    let exchanges = MemoryExchanges::default();
+    let [one, another] = [0, 1].map(|_| over(&server, exchanges.clone()));
+    let first = asked(&one, &model, perhaps_keyed(None));
+    let second = async {
+        until("it acts", || server.count("tools/call") == 1).await;
+        tokio::time::pause();
+        let renewed = async {
+            sleep(Duration::from_millis(2_500)).await;
+            tokio::time::resume();
+        };
+        let second = asked(&another, &model, perhaps_keyed(None));
+        tokio::join!(second, renewed).0
+    };
+    tokio::select! {
+        _ = first => panic!("it hangs"),
+        answer = second => assert_eq!(answer["choices"][0]["message"]["content"], "done"),
+    }
+    assert_eq!(server.count("tools/call"), 2);
 }
 
 #[tokio::test]

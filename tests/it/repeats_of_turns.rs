@@ -12,8 +12,9 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use crate::{
-    repeats::{Mortal, acting},
+    repeats::acting,
     support::{
+        failing_exchanges::Mortal,
         framework::{Framework, results, strict, turn},
         gateway::{Gateway, connections},
         model::Answer,

@@ -162,6 +162,19 @@ async fn every_round_counts_and_costs_are_summed() {
 }
 
 #[tokio::test]
+async fn what_a_repeat_goes_on_from_is_counted_once() {
+    let refused = json_answer(401, &json!({"error": {"message": "not now"}}));
+    let (gateway, traces) = traced([echo("a"), refused, says("done")]).await;
+    gateway.send(&auto(json!({}))).await;
+    let reply = gateway.send(&auto(json!({}))).await;
+    assert_eq!(reply.json()["usage"]["total_tokens"], 24);
+    let tokens = |trace: &Arc<Trace>| trace.usage.clone().unwrap()["total_tokens"].clone();
+    let all = traces.all();
+    assert_eq!(all.iter().map(tokens).collect::<Vec<_>>(), [12, 12]);
+    assert_eq!([all[0].rounds, all[1].rounds], [1, 0]);
+}
+
+#[tokio::test]
 async fn calls_that_go_back_to_the_caller_were_not_executed() {
     let mixed = [
         ("s__echo", json!({"text": "x"})),

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use crate::directory::Directory;
 use crate::evidence;
 use crate::support::{
-    ADMIN_TOKEN, API_KEY, Proxy, UPSTREAM_KEY, Upstream, json as body_of, run_with,
+    ADMIN_TOKEN, API_KEY, Proxy, UPSTREAM_KEY, Upstream, json as body_of, question, run_with,
 };
 use crate::{KEYS, LOCAL};
 
@@ -31,6 +31,33 @@ async fn ask(proxy: &Proxy, method: &str, path: &str) -> (StatusCode, Value) {
         .header("content-type", "application/json");
     let answer = request.send().await.unwrap();
     (answer.status(), body_of(answer).await)
+}
+
+#[tokio::test]
+async fn pages_may_read_what_answers_say_of_tools_and_repeats() {
+    let proxy = Proxy::start(&["--allow-origin", "https://a.example"]);
+    let question = question("demo", "Roll a 20-sided die.");
+    let ask = async |origin: Option<&str>| {
+        let request = proxy.post(&question);
+        let request = origin
+            .iter()
+            .fold(request, |r, origin| r.header("origin", *origin));
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.headers()["x-mcp-rounds"], "1");
+        answer.headers().clone()
+    };
+    let headers = ask(Some("https://a.example")).await;
+    let exposed = headers["access-control-expose-headers"].to_str().unwrap();
+    let exposed: Vec<_> = exposed.split(", ").collect();
+    for name in ["x-mcp-rounds", "x-mcp-calls", "x-mcp-stopped-by"] {
+        assert!(exposed.contains(&name), "{exposed:?}");
+    }
+    assert!(!exposed.contains(&"content-type"));
+    assert!(
+        !ask(None)
+            .await
+            .contains_key("access-control-expose-headers")
+    );
 }
 
 #[tokio::test]

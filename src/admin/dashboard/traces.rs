@@ -64,8 +64,9 @@ pub(super) struct Figures {
     pub(super) took: String,
     pub(super) tone: &'static str,
     pub(super) outcome: String,
+    pub(super) is_answered: bool,
     /// The reason why the loop ended without a final answer.
-    pub(super) stopped: Option<String>,
+    pub(super) stopped: Option<&'static str>,
 }
 
 /// `GET /traces`
@@ -167,21 +168,21 @@ impl Figures {
             outcome: known
                 .map_or(trace.outcome.as_str(), |(_, words, _)| words)
                 .to_owned(),
+            is_answered: trace.outcome == Outcome::Ok,
             stopped: trace.stopped_by.and_then(stopped),
         }
     }
 }
 
 /// The reason, in words, why a loop was left before there was a final answer.
-fn stopped(reason: StoppedBy) -> Option<String> {
-    let words = match reason {
-        StoppedBy::Final => return None,
-        StoppedBy::MaxRounds => "after the last round that was allowed",
-        StoppedBy::CallerTools => "for the caller's own tools",
-        StoppedBy::AskFirst => "for approval",
-        StoppedBy::Deadline => "since time was up",
-    };
-    Some(format!("handed back {words}"))
+fn stopped(reason: StoppedBy) -> Option<&'static str> {
+    match reason {
+        StoppedBy::Final => None,
+        StoppedBy::MaxRounds => Some("out of rounds"),
+        StoppedBy::CallerTools => Some("handed back for the caller's own tools"),
+        StoppedBy::AskFirst => Some("handed back for approval"),
+        StoppedBy::Deadline => Some("out of time"),
+    }
 }
 
 /// Formats a cost with as many digits as are significant.

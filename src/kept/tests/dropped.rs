@@ -2,89 +2,100 @@
 
 use super::*;
 
-#[test]
-fn what_a_client_drops_is_there_again() {
+/// The first turn as a client sends it back after this edit, with its answers.
+fn edited(edit: impl Fn(&mut Value)) -> Vec<Value> {
+    let mut turn = turn(1);
+    edit(&mut turn);
+    vec![turn, answer(1, 0), answer(1, 2)]
+}
+
+/// The same with each call edited.
+fn in_calls(edit: impl Fn(&mut Value)) -> Vec<Value> {
+    edited(|turn| {
+        let calls = turn["tool_calls"].as_array_mut();
+        calls.unwrap().iter_mut().for_each(&edit);
+    })
+}
+
+/// The same with these arguments of `look`.
+fn arguments(arguments: Value) -> Vec<Value> {
+    in_calls(|call| {
+        if call["function"]["name"] == "look" {
+            call["function"]["arguments"] = arguments.clone();
+        }
+    })
+}
+
+/// Asserts that the first turn is whole again in each of these histories.
+fn assert_whole_again(cases: impl IntoIterator<Item = (&'static str, Vec<Value>)>) {
     let system = json!({"role": "system", "content": "be kind"});
-    let edited = |edit: &dyn Fn(&mut Value)| {
-        let mut turn = turn(1);
-        edit(&mut turn);
-        vec![turn, answer(1, 0), answer(1, 2)]
-    };
-    let in_calls = |edit: &dyn Fn(&mut Value)| {
-        edited(&|turn| {
-            turn["tool_calls"]
-                .as_array_mut()
-                .unwrap()
-                .iter_mut()
-                .for_each(edit)
-        })
-    };
-    let alone = |place: usize, content: Value| json!({"role": "assistant", "content": content, "tool_calls": [call(1, place)]});
-    let arguments = |text: &str| {
-        in_calls(&|call| {
-            if call["function"]["name"] == "look" {
-                call["function"]["arguments"] = text.into();
-            }
-        })
-    };
-    let cases: Vec<(&str, Vec<Value>)> = vec![
-        ("as it came", edited(&|_| {})),
-        (
-            "content null",
-            edited(&|turn| turn["content"] = Value::Null),
-        ),
-        ("content empty", edited(&|turn| turn["content"] = "".into())),
+    for (case, sent) in cases {
+        let mut messages = vec![system.clone(), user("hi")];
+        messages.extend(sent);
+        messages.push(user("and now?"));
+        let mut expected = texts(&messages[..2]);
+        expected.extend(whole(1));
+        expected.push(user("and now?").to_string());
+        assert_eq!(told(&messages), expected, "{case}");
+    }
+}
+
+#[test]
+fn a_text_that_a_client_drops_or_spells_in_another_way_is_there_again() {
+    assert_whole_again([
+        ("as it came", edited(|_| {})),
+        ("content null", edited(|turn| turn["content"] = Value::Null)),
+        ("content empty", edited(|turn| turn["content"] = "".into())),
         (
             "content of blanks",
-            edited(&|turn| turn["content"] = " \n".into()),
+            edited(|turn| turn["content"] = " \n".into()),
         ),
         (
             "content absent",
-            edited(&|turn| drop(turn.as_object_mut().unwrap().remove("content"))),
+            edited(|turn| drop(turn.as_object_mut().unwrap().remove("content"))),
         ),
         (
             "content trimmed",
-            edited(&|turn| turn["content"] = "Text 1: é.".into()),
+            edited(|turn| turn["content"] = "Text 1: é.".into()),
         ),
         (
             "content no part",
-            edited(&|turn| turn["content"] = json!([])),
+            edited(|turn| turn["content"] = json!([])),
         ),
         (
             "content one part",
-            edited(&|turn| turn["content"] = json!([{"type": "text", "text": said(1)}])),
+            edited(|turn| turn["content"] = json!([{"type": "text", "text": said(1)}])),
         ),
         (
             "content several parts",
-            edited(&|turn| {
+            edited(|turn| {
                 turn["content"] = json!([{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": " Text 1"},
                 {"type": "reasoning", "text": "hm"}, {"type": "output_text", "text": ": é."}, "\n"]);
             }),
         ),
         (
             "unknown members added",
-            edited(&|turn| turn["annotations"] = json!([])),
+            edited(|turn| turn["annotations"] = json!([])),
         ),
+    ]);
+}
+
+#[test]
+fn what_a_client_drops_of_calls_is_there_again() {
+    assert_whole_again([
         (
             "type dropped",
-            in_calls(&|call| drop(call.as_object_mut().unwrap().remove("type"))),
+            in_calls(|call| drop(call.as_object_mut().unwrap().remove("type"))),
         ),
-        ("an index kept", in_calls(&|call| call["index"] = 0.into())),
-        (
-            "arguments an object",
-            in_calls(&|call| {
-                if call["function"]["name"] == "look" {
-                    call["function"]["arguments"] = json!({"a": "é", "b": 1});
-                }
-            }),
-        ),
+        ("an index kept", in_calls(|call| call["index"] = 0.into())),
+        ("arguments an object", arguments(json!({"a": "é", "b": 1}))),
         (
             "arguments null",
-            in_calls(&|call| call["function"]["arguments"] = Value::Null),
+            in_calls(|call| call["function"]["arguments"] = Value::Null),
         ),
         (
             "arguments dropped",
-            in_calls(&|call| {
+            in_calls(|call| {
                 drop(
                     call["function"]
                         .as_object_mut()
@@ -95,15 +106,15 @@ fn what_a_client_drops_is_there_again() {
         ),
         (
             "arguments by another writer",
-            arguments(r#"{"a":"é","b":1}"#),
+            arguments(r#"{"a":"é","b":1}"#.into()),
         ),
         (
             "arguments with spaces",
-            arguments(r#" { "a" : "é" , "b" : 1.00 } "#),
+            arguments(r#" { "a" : "é" , "b" : 1.00 } "#.into()),
         ),
         (
             "no arguments as an object",
-            in_calls(&|call| {
+            in_calls(|call| {
                 if call["function"]["name"] == "add" {
                     call["function"]["arguments"] = "{}".into();
                 }
@@ -111,20 +122,27 @@ fn what_a_client_drops_is_there_again() {
         ),
         (
             "function gone",
-            in_calls(&|call| drop(call.as_object_mut().unwrap().remove("function"))),
+            in_calls(|call| drop(call.as_object_mut().unwrap().remove("function"))),
         ),
         (
             "calls in another order",
-            edited(&|turn| turn["tool_calls"] = json!([call(1, 2), call(1, 0)])),
+            edited(|turn| turn["tool_calls"] = json!([call(1, 2), call(1, 0)])),
         ),
         (
             "a call dropped",
-            edited(&|turn| turn["tool_calls"] = json!([call(1, 2)])),
+            edited(|turn| turn["tool_calls"] = json!([call(1, 2)])),
         ),
         (
             "a call twice",
-            edited(&|turn| turn["tool_calls"] = json!([call(1, 0), call(1, 2), call(1, 0)])),
+            edited(|turn| turn["tool_calls"] = json!([call(1, 0), call(1, 2), call(1, 0)])),
         ),
+    ]);
+}
+
+#[test]
+fn messages_that_a_client_drops_splits_or_moves_are_in_their_places_again() {
+    let alone = |place: usize, content: Value| json!({"role": "assistant", "content": content, "tool_calls": [call(1, place)]});
+    assert_whole_again([
         (
             "answers in another order",
             vec![turn(1), answer(1, 2), answer(1, 0)],
@@ -190,16 +208,7 @@ fn what_a_client_drops_is_there_again() {
             "an answer before the message",
             vec![answer(1, 0), turn(1), answer(1, 2)],
         ),
-    ];
-    for (case, sent) in cases {
-        let mut messages = vec![system.clone(), user("hi")];
-        messages.extend(sent);
-        messages.push(user("and now?"));
-        let mut expected = texts(&messages[..2]);
-        expected.extend(whole(1));
-        expected.push(user("and now?").to_string());
-        assert_eq!(told(&messages), expected, "{case}");
-    }
+    ]);
 }
 
 #[test]

@@ -108,3 +108,13 @@ fn of_more_than_there_is_room_for_the_oldest_are_gone() {
         assert_eq!(is_whole, [gone < 1, gone < 2, gone < 3]);
     }
 }
+
+#[test]
+fn a_turn_whose_message_has_other_calls_than_are_kept_counts_as_gone() {
+    let mut kept = all_kept();
+    kept.get_mut(&record(1)).unwrap().calls.pop();
+    let messages = [turn(1), answer(1, 0)];
+    assert!(restored(&messages, &kept).unwrap().is_incomplete);
+    let gone = told_with(&messages, &HashMap::new());
+    assert_eq!(told_with(&messages, &kept), gone);
+}

@@ -50,7 +50,6 @@ fn kept(number: u8) -> KeptTurn {
         call(2, "add", ""),
     ];
     let kept_call = |place: usize, result: Option<&str>| KeptCall {
-        id: format!("c{number}{place}"),
         is_ours: place == 1,
         result: result.map(bytes),
         has_begun: false,

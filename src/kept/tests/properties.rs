@@ -72,7 +72,7 @@ impl Talk {
             0 => 0,
             _ => dice.roll(self.executed.len() + 1),
         };
-        said::streamed(&self.executed[from..])
+        said::texts(&self.executed[from..]).collect()
     }
 
     /// A turn with calls of the caller's, which it answers.
@@ -102,7 +102,6 @@ impl Talk {
             let bytes = bytes(&answer.to_string());
             self.seen.push(bytes.clone());
             kept_calls.push(KeptCall {
-                id: call["id"].as_str().unwrap().into(),
                 is_ours: *is_ours,
                 result: is_ours.then_some(bytes),
                 has_begun: false,

@@ -35,7 +35,6 @@ fn a_caller_gets_its_calls_under_ids_of_ours_and_otherwise_as_they_are() {
 fn a_kept_turn_is_read_as_it_was_written_and_takes_what_it_says() {
     let mut turn = kept(1);
     turn.servers = vec!["a\"b".into(), "c".into()];
-    turn.calls[0].id = "\u{1}\"".into();
     let last = bytes(r#"{"role":"assistant","content":"Done."}"#);
     turn.tails = vec![Tail::new(&[], executed(1, "x"), last).unwrap()];
     for (asks_first, tools) in [
@@ -53,10 +52,7 @@ fn a_kept_turn_is_read_as_it_was_written_and_takes_what_it_says() {
             turn.size()
         );
     }
-    let fewer = turn
-        .to_text()
-        .replace(r#"{"id":"c12","ours":false,"result":null}"#, "");
-    for text in ["", "{}", "null", "[1]", &fewer.replace(",]", "]")] {
+    for text in ["", "{}", "null", "[1]"] {
         assert_eq!(KeptTurn::read(text), None, "{text}");
     }
 }

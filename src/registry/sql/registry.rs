@@ -20,7 +20,8 @@ use super::{
     cache::Cache,
     database::Database,
     error::{SqlError, SqlFault},
-    exchange_room, follow,
+    exchanges::room,
+    follow,
     observe::{self, QueuedObservation},
     schema,
     trace_queue::Queue,
@@ -152,7 +153,7 @@ impl SqlRegistry {
         let mut tasks = vec![
             tokio::spawn(follower).abort_handle(),
             tokio::spawn(writer).abort_handle(),
-            tokio::spawn(exchange_room::sweep(database.clone())).abort_handle(),
+            tokio::spawn(room::sweep(database.clone())).abort_handle(),
         ];
         tasks.extend(listener.map(|listener| tokio::spawn(listener).abort_handle()));
         Ok(Self {

@@ -8,7 +8,8 @@ use super::{
     credentials,
     database::sql,
     error::{SqlError, SqlFault},
-    exchange_key, exchange_text, keys, record,
+    exchanges::{key, sealed_text},
+    keys, record,
     registry::SqlRegistry,
 };
 use crate::{
@@ -249,7 +250,7 @@ const TABLES: [Table; 5] = [
                  WHERE exchange = $3 AND version = $4",
         // One by one: each may be 8 MiB, and whoever removes exchanges holds several rows.
         batch: 1,
-        place: |_, origin| Some((exchange_text::FIELD.to_owned(), origin.to_owned())),
+        place: |_, origin| Some((sealed_text::FIELD.to_owned(), origin.to_owned())),
     },
     Table {
         name: "mcp_exchange_key",
@@ -261,6 +262,6 @@ const TABLES: [Table; 5] = [
         update: "UPDATE mcp_exchange_key SET sealed = $1, sealed_by = $2
                  WHERE one = CAST($3 AS BIGINT) AND one = $4",
         batch: 1,
-        place: |_, _| Some((exchange_key::PLACE.field.to_owned(), String::new())),
+        place: |_, _| Some((key::PLACE.field.to_owned(), String::new())),
     },
 ];

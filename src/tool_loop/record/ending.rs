@@ -9,6 +9,8 @@ pub(crate) enum Ending {
     Stopped(StoppedBy),
     /// The answer of the model's service went on as it came.
     PassedOn,
+    /// The caller has the answer that an equal request had; no model was asked.
+    GivenAgain,
     /// The model's service answered with a status that is no success.
     UpstreamError,
     /// The model's service gave no answer, or broke off.
@@ -27,6 +29,7 @@ impl Ending {
         match self {
             Self::Stopped(reason) => reason.as_str(),
             Self::PassedOn => "passed_on",
+            Self::GivenAgain => "given_again",
             Self::Unreadable => "unreadable",
             other => other.outcome().as_str(),
         }
@@ -35,7 +38,7 @@ impl Ending {
     /// The outcome for a trace.
     pub(super) fn outcome(self) -> Outcome {
         match self {
-            Self::Stopped(_) | Self::PassedOn => Outcome::Ok,
+            Self::Stopped(_) | Self::PassedOn | Self::GivenAgain => Outcome::Ok,
             Self::UpstreamError => Outcome::UpstreamError,
             Self::UpstreamFailed | Self::Unreadable => Outcome::UpstreamFailed,
             Self::Refused => Outcome::Refused,

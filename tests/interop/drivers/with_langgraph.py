@@ -3,6 +3,7 @@
 import warnings
 from uuid import uuid4
 
+import httpx
 from driver import ASKED, serve
 from langchain.agents import create_agent
 from langchain.agents.middleware import SummarizationMiddleware
@@ -11,6 +12,7 @@ from langchain_openai import ChatOpenAI
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.prebuilt import create_react_agent
 from langgraph.types import Command, interrupt
+from openai import APIError
 
 warnings.filterwarnings("ignore", category=DeprecationWarning)
 
@@ -61,6 +63,17 @@ def remembering(task):
     return says(task, agent, question("And what else?"), config)
 
 
+def resumed(task):
+    """A thread that goes on where it failed."""
+    agent = create_react_agent(model(task), [tool(task)], checkpointer=InMemorySaver())
+    config = {"configurable": {"thread_id": str(uuid4())}}
+    try:
+        says(task, agent, question(), config)
+    except (APIError, httpx.TimeoutException):
+        return says(task, agent, None, config)
+    raise AssertionError("it did not fail")
+
+
 def interrupted(task):
     """A tool that a person has to let go on."""
 
@@ -72,7 +85,9 @@ def interrupted(task):
     config = {"configurable": {"thread_id": str(uuid4())}}
     waiting = agent.invoke(question(), config)
     assert waiting["__interrupt__"][0].value == "May I look?", waiting
-    return says(task, agent, Command(resume="yes"), config)
+    while agent.get_state(config).interrupts:
+        text = says(task, agent, Command(resume="yes"), config)
+    return text
 
 
 def summarised(task):
@@ -84,4 +99,4 @@ def summarised(task):
     return says(task, agent, question("And what else?"), config)
 
 
-serve(run=run, remembering=remembering, interrupted=interrupted, summarised=summarised)
+serve(run=run, remembering=remembering, resumed=resumed, interrupted=interrupted, summarised=summarised)

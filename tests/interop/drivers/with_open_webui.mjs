@@ -3,7 +3,8 @@
 import { chromium } from "playwright-core";
 import { serve } from "./driver.mjs";
 
-// Asks one question after the other in a new chat with `task.chat`, a model of `task.page`.
+// Asks one question after the other in a new chat with `task.chat`, a model of `task.page`. The person stops the answer
+// after `task.stops` seconds, and has it regenerated where they ask `again`.
 async function chat(task) {
   const browser = await chromium.connect(task.chromium);
   try {
@@ -16,6 +17,8 @@ async function chat(task) {
       await page.locator("#chat-input").click();
       await page.keyboard.type(question);
       await page.keyboard.press("Enter");
+      if (task.stops) await stop(page, task.stops);
+      if (task.again) await regenerate(page);
       const answer = page.locator(".chat-assistant").nth(asked - 1);
       // The page offers it when the answer is whole.
       await page.getByRole("button", { name: "Regenerate" }).nth(asked - 1).waitFor();
@@ -24,6 +27,18 @@ async function chat(task) {
   } finally {
     await browser.close();
   }
+}
+
+async function stop(page, seconds) {
+  await page.waitForTimeout(seconds * 1000);
+  await page.getByLabel("Stop").click();
+}
+
+async function regenerate(page) {
+  await page.getByRole("button", { name: "Regenerate" }).click();
+  await page.getByText("Try Again").click();
+  // Which of the answers is shown.
+  await page.getByText("2/2").waitFor();
 }
 
 serve({ chat });

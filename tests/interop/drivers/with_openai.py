@@ -11,7 +11,14 @@ WEATHER = {
     "function": {
         "name": "weather",
         "description": "The weather in a city.",
-        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+        # `parse` takes no other.
+        "strict": True,
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string"}},
+            "required": ["city"],
+            "additionalProperties": False,
+        },
     },
 }
 
@@ -40,7 +47,18 @@ def tutorial(client, request):
 def accumulated(client, request):
     """The SDK's own way to read a stream."""
     with client.chat.completions.stream(**request) as events:
-        message = events.get_final_completion().choices[0].message
+        return as_said(events.get_final_completion().choices[0].message)
+
+
+def parsed(client, request):
+    """The SDK's own way to read an answer of a type."""
+    message = client.chat.completions.parse(**request, response_format=Report).choices[0].message
+    assert message.tool_calls or message.parsed.report
+    return as_said(message)
+
+
+def as_said(message):
+    """A message without what the SDK has added."""
     functions = [(c.id, {"name": c.function.name, "arguments": c.function.arguments}) for c in message.tool_calls or ()]
     return assistant(message.content, functions)
 
@@ -85,4 +103,5 @@ serve(
     run=lambda task: converse(tutorial if task.stream else whole)(task),
     stream=converse(accumulated),
     parse=parse,
+    parse_with_tools=converse(parsed),
 )

@@ -8,6 +8,16 @@ use super::events::{assembled, call, chunk, finish, streams, usage};
 use super::gateway::{Gateway, Reply, auto, chat};
 use super::model::{Answer, Asked, called, json_answer, said};
 
+/// A call of our tool.
+pub fn echo(text: &str) -> (&'static str, Value) {
+    ("s__echo", json!({"text": text}))
+}
+
+/// A call of the framework's own tool.
+pub fn lookup(what: &str) -> (&'static str, Value) {
+    ("lookup", json!({"what": what}))
+}
+
 /// A turn of the model, whole or streamed: a text, empty for none, and calls.
 pub fn turn(stream: bool, text: &str, tools: &[(&str, Value)]) -> Answer {
     if !stream {

@@ -1,0 +1,159 @@
+//! The beginning of an exchange: its tools, and what it goes on with.
+
+use std::sync::Arc;
+
+use super::Exchange;
+use crate::{
+    caller::Caller,
+    catalog::Catalog,
+    chat::{ChatRequest, Conversation},
+    connect::ExchangeSessions,
+    project::Project,
+    refusal::{Kind, Refusal},
+    settings::{OnMaxRounds, OwnTools, Settings},
+    tool_loop::{
+        conflicts,
+        gateway::Gateway,
+        journal::ExchangeJournal,
+        kept_turns::{Keeper, restore::Whole},
+        limits::Budget,
+        options::Options,
+        receipt::Receipt,
+        record::Record,
+        resolve,
+    },
+};
+
+/// A request whose options are known: what an exchange begins with.
+pub(crate) struct Prepared {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) request: ChatRequest,
+    pub(crate) options: Options,
+    pub(crate) caller: Caller,
+    /// Its history, where that was restored.
+    pub(crate) history: Option<Whole>,
+    pub(crate) record: Record,
+}
+
+impl Prepared {
+    /// Returns `true` if tools may run for it here.
+    pub(crate) fn runs_tools(&self) -> bool {
+        self.options.resume || self.options.loops(&self.request, &self.gateway.settings)
+    }
+
+    /// Returns `true` if the caller is told by a stream of the loop.
+    pub(crate) fn is_streamed(&self) -> bool {
+        self.options.streams(&self.request, &self.gateway.settings)
+    }
+
+    /// Finds the project of the caller, and the tools that the request is offered.
+    async fn catalog(&self) -> Result<(Project, Arc<Catalog>), Refusal> {
+        let (gateway, options) = (&self.gateway, &self.options);
+        let project = project_of(&self.caller, &gateway.settings)?;
+        let tokens = &self.caller.tokens;
+        let wanted = (&*options.servers, options.tools.as_deref());
+        let catalog = resolve::catalog(gateway, &project, tokens, wanted, &self.record).await?;
+        conflicts::check(gateway, &self.request, &catalog)?;
+        let catalog = Arc::new(catalog);
+        self.record.offers(&catalog);
+        Ok((project, catalog))
+    }
+}
+
+impl Exchange {
+    /// Finds the tools that the request is offered, and runs the open calls of a resumed turn.
+    ///
+    /// # Errors
+    /// No model was asked until here, and nearly every fault is the caller's; only a resumed turn
+    /// runs tools, after all checks.
+    pub(crate) async fn begin(
+        mut prepared: Prepared,
+        journal: Option<Box<ExchangeJournal>>,
+    ) -> Result<Box<Self>, Refusal> {
+        let history = prepared.history.take();
+        let resumes = prepared.options.resume;
+        let (project, catalog) = prepared.catalog().await?;
+        let records = history.iter().flat_map(|history| history.kept.keys());
+        let connections = &prepared.gateway.connections;
+        let sessions = connections.going_on(records.copied());
+        // Boxed, since futures are moved, and each has a copy of what it is given.
+        let mut exchange = Box::new(Self::of(prepared, project, catalog, sessions, journal));
+        let done = exchange.take_up();
+        if history.as_ref().is_some_and(|history| history.is_too_long) {
+            exchange.tell_incomplete();
+        }
+        match history.filter(|history| !history.is_too_long) {
+            Some(history) => Box::pin(exchange.restore(history, resumes, done)).await?,
+            None if resumes => Box::pin(exchange.resume(done)).await?,
+            None => exchange.append(done),
+        }
+        Ok(exchange)
+    }
+
+    /// An exchange of which nothing has happened yet.
+    fn of(
+        prepared: Prepared,
+        project: Project,
+        catalog: Arc<Catalog>,
+        sessions: Arc<ExchangeSessions>,
+        journal: Option<Box<ExchangeJournal>>,
+    ) -> Self {
+        let Prepared {
+            gateway,
+            request,
+            options,
+            caller,
+            record,
+            ..
+        } = prepared;
+        let settings = &gateway.settings;
+        // Resuming without auto-execution runs one round, then returns what the model says; so does
+        // a stream that is not looped.
+        let loops = options.loops(&request, settings);
+        let max_rounds = if loops { options.max_tool_rounds } else { 1 };
+        let splits = loops && options.own_tools == OwnTools::Split && gateway.exchanges.is_some();
+        let caller = Arc::new(caller);
+        let keeper = Keeper::new(
+            gateway.clone(),
+            caller.clone(),
+            &options.servers,
+            options.tools,
+        );
+        let keeper = match splits {
+            true => keeper.splitting(!request.tools.is_empty()),
+            false => keeper,
+        };
+        Self {
+            project,
+            caller,
+            sessions,
+            conversation: Conversation::new(&request, &catalog.definitions()),
+            budget: Budget::new(&settings.limits, max_rounds, request.forbids_tools()),
+            receipt: Receipt::new(options.receipt, max_rounds, &catalog),
+            keeper,
+            is_incomplete: false,
+            catalog,
+            record,
+            reads: options.resume || loops,
+            relays: request.stream && !loops,
+            answers: loops && options.on_max_rounds == OnMaxRounds::Answer,
+            request,
+            gateway,
+            journal,
+            is_answered: false,
+            told: String::new(),
+            streamed: None,
+            known: Vec::new(),
+        }
+    }
+}
+
+fn project_of(caller: &Caller, settings: &Settings) -> Result<Project, Refusal> {
+    match &caller.project {
+        None if settings.project_required => Err(Refusal::new(
+            Kind::ProjectMissing,
+            "the gateway did not find out which project this request belongs to",
+        )),
+        project => Ok(project.clone().unwrap_or_default()),
+    }
+}

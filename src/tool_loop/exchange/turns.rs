@@ -1,0 +1,295 @@
+//! The turns of an exchange: asks the model, once more without what its service rejects, and again
+//! where a turn failed after tools had run.
+
+use http::{Response, response};
+use tokio::time::sleep;
+use tracing::{Instrument, Span};
+
+use super::{Exchange, Stop, ends::ending};
+use crate::{
+    body::{self, McpBody, Read},
+    chat::{Omitted, Turn},
+    inner::InnerBody,
+    name::short,
+    tool_loop::{
+        claim,
+        delivery::{Delivery, NoTurn, Reading, Reply, is_readable, relay, reply},
+        failure::{Failure, rejected, retry::Retries},
+        headers,
+        receipt::mark_incomplete,
+        record::{Ending, TurnSummary},
+        upstream::Upstream,
+    },
+    trace::StoppedBy,
+};
+
+/// What the model's service says to a turn.
+enum Answered {
+    /// Anything else, still to be read.
+    Fully(Response<InnerBody>),
+    /// A rejection, as far as it was read.
+    Rejected(response::Parts, Read<InnerBody>),
+}
+
+/// Why one attempt at a turn gave none.
+enum Missed {
+    /// The exchange ends with this.
+    Stop(Stop),
+    /// The model's service failed, after tools had run.
+    Failed(Failure),
+}
+
+impl Exchange {
+    /// Asks the model, and reads its answer. Once tools have run, asks again where that can help.
+    pub(crate) async fn turn(
+        &mut self,
+        upstream: &mut Upstream,
+        delivery: &mut impl Delivery,
+    ) -> Result<Turn, Stop> {
+        let most = self.gateway.settings.turn_retries;
+        let mut retries = Retries::new(most, self.budget.deadline());
+        loop {
+            let mut failure = match self.attempt(upstream, delivery).await {
+                Ok(turn) => return Ok(turn),
+                Err(Missed::Stop(stop)) => return Err(stop),
+                Err(Missed::Failed(failure)) => failure,
+            };
+            self.count_failed(&mut failure);
+            let wait = retries.wait(&failure);
+            let Some(wait) = wait.filter(|_| self.receipt.tools_ran()) else {
+                return Err(self.fail(failure, delivery).await);
+            };
+            tracing::info!(
+                model = self.request.model.as_deref().map(short),
+                status = failure.status.map(|status| status.as_u16()),
+                wait_ms = wait.as_millis() as u64,
+                "a turn failed after tools had run, and is asked for again"
+            );
+            delivery.alive(sleep(wait)).await;
+        }
+    }
+
+    /// Asks the model once, and reads its answer.
+    async fn attempt(
+        &mut self,
+        upstream: &mut Upstream,
+        delivery: &mut impl Delivery,
+    ) -> Result<Turn, Missed> {
+        let is_late = self.is_late(delivery);
+        let mut response = match self.asked(upstream, delivery).await? {
+            Answered::Fully(response) => response,
+            Answered::Rejected(mut parts, read) => {
+                if self.is_incomplete {
+                    mark_incomplete(&mut parts.headers);
+                }
+                return Err(self.no_turn(parts, read, delivery));
+            }
+        };
+        if self.is_incomplete {
+            mark_incomplete(response.headers_mut());
+        }
+        let is_success = response.status().is_success();
+        let reading = Reading {
+            limit: self.gateway.settings.limits.body_bytes,
+            room: upstream.room(),
+            tools_ran: is_late,
+            asked: self.request.asked(),
+        };
+        if !(is_late || is_success && self.reads) {
+            let reply = self.passed_on(response, reading);
+            return Err(Missed::Stop(Stop::Reply(reply)));
+        }
+        if is_success && self.relays && headers::is_stream(response.headers()) {
+            let (usage, last_words) = (self.request.include_usage, self.last_words());
+            self.is_answered = true;
+            let reply = relay::with_receipt(response, &self.record, reading, usage, last_words);
+            return Err(Missed::Stop(Stop::Reply(reply)));
+        }
+        match delivery.read(response, reading).await {
+            Ok(mut turn) => {
+                self.count(&mut turn);
+                Ok(turn)
+            }
+            Err(NoTurn::Stream(failure)) => Err(Missed::Failed(failure)),
+            Err(NoTurn::Whole(parts, read)) => Err(self.no_turn(parts, read, delivery)),
+        }
+    }
+
+    /// Returns `true` if the answer of the model's service cannot go through as it comes any more.
+    fn is_late(&self, delivery: &impl Delivery) -> bool {
+        self.receipt.tools_ran() || delivery.has_begun()
+    }
+
+    /// Asks the model, and once more without what its service rejects of the request, or without old
+    /// results where it is too long, if something can be left out. Both are one turn.
+    async fn asked(
+        &mut self,
+        upstream: &mut Upstream,
+        delivery: &mut impl Delivery,
+    ) -> Result<Answered, Missed> {
+        let turn = self.record.turn();
+        let first = self.ask(upstream, delivery, &turn).await?;
+        let may_omit = self.reads && rejected::may_name(first.status());
+        if !(may_omit || self.may_shorten(first.status())) {
+            return Ok(Answered::Fully(first));
+        }
+        let (parts, body) = first.into_parts();
+        let limit = self.gateway.settings.limits.body_bytes;
+        let read = delivery.alive(body::read(body, limit, upstream.room()));
+        let read = read.await;
+        let is_another = may_omit && self.omit_rejected(&parts, &read);
+        if !(is_another || self.shorten(&parts, &read)) {
+            return Ok(Answered::Rejected(parts, read));
+        }
+        let second = self.ask(upstream, delivery, &turn).await?;
+        if second.status().is_success() {
+            let omitted = self.conversation.omitted_for_long();
+            let model = self.request.model.as_deref();
+            self.gateway.remembered.set(upstream.path(), model, omitted);
+        }
+        Ok(Answered::Fully(second))
+    }
+
+    async fn ask(
+        &mut self,
+        upstream: &mut Upstream,
+        delivery: &mut impl Delivery,
+        turn: &Span,
+    ) -> Result<Response<InnerBody>, Missed> {
+        let asked = upstream.ask(self.conversation.turn(self.receipt.tools_ran()));
+        match delivery.alive(asked.instrument(turn.clone())).await {
+            Ok(response) => {
+                self.record.answering(response.status());
+                Ok(response)
+            }
+            Err(error) if !self.is_late(delivery) => {
+                let stop = self.end(Ending::UpstreamFailed, Stop::Inner(error));
+                Err(Missed::Stop(stop))
+            }
+            Err(error) => {
+                let error = upstream.describe(error);
+                tracing::warn!(error, "the model's service failed after tools had run");
+                Err(Missed::Failed(Failure::unanswered()))
+            }
+        }
+    }
+
+    /// Leaves out what this rejection names, or puts back what it misses; returns `false` where the
+    /// next turn would be the same.
+    fn omit_rejected(&mut self, parts: &response::Parts, read: &Read<InnerBody>) -> bool {
+        if !is_readable(parts, read) {
+            return false;
+        }
+        let (body, tools_ran) = (read.bytes(), self.receipt.tools_ran());
+        if body.len() > rejected::READ {
+            return false;
+        }
+        let rejected = rejected::named(&body);
+        let rejected = self.conversation.has(&self.request, rejected, tools_ran);
+        let omitted = self.conversation.omitted();
+        let wanted = match rejected.is_empty() && !omitted.is_empty() {
+            true => rejected::mentioned(&body).common(omitted),
+            false => Omitted::default(),
+        };
+        if rejected.is_empty() && wanted.is_empty() {
+            return false;
+        }
+        tracing::info!(
+            model = self.request.model.as_deref().map(short),
+            left_out = names(rejected),
+            put_back = names(wanted),
+            status = parts.status.as_u16(),
+            "the model's service rejected the request, and is asked once more"
+        );
+        self.omit(omitted.and(rejected).without(wanted));
+        true
+    }
+
+    pub(crate) fn omit(&mut self, omitted: Omitted) {
+        let tools = self.catalog.definitions();
+        let tools_ran = self.receipt.tools_ran();
+        self.conversation
+            .omit(&self.request, &tools, omitted, tools_ran);
+    }
+
+    /// Passes on an answer that has nothing of ours in it, and is nothing to go on with.
+    fn passed_on(&self, response: Response<InnerBody>, reading: Reading) -> Reply {
+        if self.record.is_heard() {
+            return relay::passed_on(response, &self.record, reading);
+        }
+        self.record.end(match response.status().is_success() {
+            true => Ending::PassedOn,
+            false => Ending::UpstreamError,
+        });
+        response.map(McpBody::through)
+    }
+
+    /// The receipt of an exchange whose last turn goes to the caller as it comes.
+    fn last_words(&self) -> relay::LastWords {
+        let (catalog, own) = (self.catalog.clone(), self.request.tools.clone());
+        let (budget, mut receipt) = (self.budget.spent(), self.receipt.clone());
+        Box::new(move |turn| {
+            let owners = claim::owners(&turn.calls, &catalog, &own);
+            let reason = budget.stop(receipt.rounds(), &owners);
+            let reason = reason.unwrap_or(StoppedBy::MaxRounds);
+            receipt.add_usage(turn.usage.clone());
+            let closing = match reason {
+                StoppedBy::Final => receipt.closing(reason),
+                _ => receipt.handed_back(reason),
+            };
+            (reason, closing.receipt.member)
+        })
+    }
+
+    /// What an answer that is no turn comes to: before tools have run it goes through, then it is a
+    /// failure.
+    fn no_turn(
+        &mut self,
+        parts: response::Parts,
+        read: Read<InnerBody>,
+        delivery: &impl Delivery,
+    ) -> Missed {
+        if self.is_late(delivery) {
+            return Missed::Failed(Failure::answered(parts, &read));
+        }
+        let ending = match parts.status.is_success() {
+            true => Ending::Unreadable,
+            false => Ending::UpstreamError,
+        };
+        let reply = reply::untouched(parts, read);
+        Missed::Stop(Stop::Reply(self.end(ending, reply)))
+    }
+
+    /// Counts a turn that failed, though it may have cost something.
+    fn count_failed(&mut self, failure: &mut Failure) {
+        let usage = failure.usage.take();
+        let has_usage = usage.is_some();
+        if has_usage {
+            let models = [self.request.model.as_deref(), None];
+            self.receipt.add_turn(usage, models, &self.gateway.settings);
+        }
+        let summary = TurnSummary {
+            usage: self.receipt.last_usage().filter(|_| has_usage),
+            ..TurnSummary::default()
+        };
+        self.record.turn_failed(summary, ending(failure));
+    }
+
+    /// Counts a turn of the model, whose usage goes into the receipt.
+    fn count(&mut self, turn: &mut Turn) {
+        let models = [self.request.model.as_deref(), turn.model.as_deref()];
+        let settings = &self.gateway.settings;
+        self.receipt.add_turn(turn.usage.take(), models, settings);
+        self.record.turn_ended(TurnSummary {
+            model: turn.model.as_deref(),
+            usage: self.receipt.last_usage(),
+            finish_reason: turn.finish_reason.as_deref(),
+        });
+    }
+}
+
+/// The names of these members; `None` if there are none.
+fn names(members: Omitted) -> Option<String> {
+    let names: Vec<_> = members.rows().map(|row| row.name).collect();
+    (!names.is_empty()).then(|| names.join(", "))
+}

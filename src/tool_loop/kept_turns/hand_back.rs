@@ -1,0 +1,128 @@
+//! Hands a turn back in part: the caller gets its own calls, under ids of ours, and the rest is kept
+//! under these ids.
+//!
+//! Room for results is reserved before calls run. Where there is none, or the store is away, a turn
+//! goes back whole, and the receipt has the executed ones.
+
+use bytes::Bytes;
+
+use super::{keeper::Keeper, room};
+use crate::{
+    catalog::Owner,
+    chat::{ToolCall, Turn},
+    kept::{KeptCall, KeptTurn, PLACES, handed_back},
+    registry::{ExchangeId, ToolPolicy},
+    tool_loop::receipt::HandedBack,
+};
+
+impl Keeper {
+    /// Reserves room for the results of a number of calls; returns `false` where they must not run,
+    /// since what they yield would be lost.
+    pub(crate) async fn reserve(&mut self, calls: usize) -> bool {
+        if !self.has_to_keep {
+            return true;
+        }
+        let more = room::reserved(calls, &self.gateway.settings.limits);
+        let bytes = self.executed.iter().map(Bytes::len).sum::<usize>() + more;
+        let (id, expected) = self.next_record();
+        let Some(exchanges) = self.exchanges().await else {
+            return false;
+        };
+        let mut record = id;
+        let mut put = exchanges.reserve(id, bytes, expected).await;
+        if let Ok(None) = put {
+            // It has expired, or had to make way.
+            record = ExchangeId::random();
+            put = exchanges.reserve(record, bytes, None).await;
+        }
+        let reserved = put.ok().flatten().map(|version| (record, version));
+        self.room = reserved.or(self.room);
+        reserved.is_some()
+    }
+
+    /// Keeps a turn, if that is to go back in part; `None` if it goes back as it came.
+    pub(crate) async fn hand_back(
+        &mut self,
+        turn: &Turn,
+        owners: &[Owner<'_>],
+        tools_ran: bool,
+    ) -> Option<HandedBack> {
+        if !(self.splits && is_split(turn, owners, tools_ran)) {
+            return None;
+        }
+        let message = turn.message.clone()?;
+        let mut kept = self.kept_turn(&message, owners);
+        let asks_first = kept.asks_first;
+        let open = kept.calls.iter().filter(|call| call.is_ours).count();
+        let room = room::reserved(open, &self.gateway.settings.limits);
+        let (id, expected) = self.next_record();
+        let exchanges = self.exchanges().await?;
+        let ids = exchanges.ids().clone();
+        let mut record = id;
+        let mut put = exchanges.put(id, &mut kept, room, expected).await.ok()?;
+        if put.is_none() {
+            record = ExchangeId::random();
+            put = exchanges.put(record, &mut kept, room, None).await.ok()?;
+        }
+        put?;
+        self.room = None;
+        self.last = Some(record);
+        let goes = |place: usize| asks_first || owners.get(place).is_some_and(is_own);
+        let id = |place| goes(place).then(|| ids.write(record, place));
+        Some(HandedBack {
+            calls: handed_back(&message, id, false)?,
+            delta: handed_back(&message, id, true)?,
+        })
+    }
+
+    /// What is kept of a turn whose calls have these owners; none of them has run.
+    fn kept_turn(&self, message: &Bytes, owners: &[Owner<'_>]) -> KeptTurn {
+        let call = |owner: &Owner<'_>| KeptCall {
+            is_ours: !is_own(owner),
+            ..KeptCall::default()
+        };
+        KeptTurn {
+            before: self.executed.clone(),
+            turn: message.clone(),
+            calls: owners.iter().map(call).collect(),
+            asks_first: owners.iter().any(asks_first),
+            servers: self.servers.clone(),
+            tools: self.tools.clone(),
+            ..KeptTurn::default()
+        }
+    }
+
+    /// The record that is kept next, with its version if room is reserved under it.
+    fn next_record(&self) -> (ExchangeId, Option<u64>) {
+        match self.room {
+            Some((id, version)) => (id, Some(version)),
+            None => (ExchangeId::random(), None),
+        }
+    }
+
+    /// Gives up room that nothing needs any more.
+    pub(crate) async fn give_up_room(&mut self) {
+        if let (Some((id, version)), Some(exchanges)) = (self.room.take(), &self.exchanges) {
+            exchanges.give_up(id, version).await;
+        }
+    }
+}
+
+/// Returns `true` if this turn is to go back in part, where that is possible.
+fn is_split(turn: &Turn, owners: &[Owner<'_>], tools_ran: bool) -> bool {
+    let asks_first = owners.iter().any(asks_first);
+    let own = owners.iter().filter(|owner| is_own(owner)).count();
+    let is_needed = own < owners.len() || tools_ran;
+    // Nobody can go on from a turn that was cut short.
+    let is_whole = owners.len() <= PLACES && !turn.calls.iter().any(ToolCall::is_cut);
+    is_whole && (asks_first || own > 0 && is_needed)
+}
+
+fn is_own(owner: &Owner<'_>) -> bool {
+    matches!(owner, Owner::Caller)
+}
+
+fn asks_first(owner: &Owner<'_>) -> bool {
+    let policy = owner.entry().map(|entry| entry.policy);
+    policy == Some(ToolPolicy::AskFirst)
+}
