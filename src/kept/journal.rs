@@ -86,6 +86,18 @@ impl Journal {
         self
     }
 
+    /// What it says, for whoever goes on with it; what is left says whose it is.
+    pub(crate) fn take_steps(&mut self) -> Self {
+        Self {
+            writer: self.writer.clone(),
+            request: self.request.clone(),
+            is_forsaken: self.is_forsaken,
+            done: self.done.take(),
+            open: self.open.take(),
+            answer: self.answer.take(),
+        }
+    }
+
     /// The text; `None` if it is larger than a record may be.
     pub(crate) fn text(&self) -> Option<Arc<str>> {
         let text = serde_json::to_string(self).ok()?;
