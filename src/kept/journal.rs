@@ -20,7 +20,7 @@ use crate::registry::EXCHANGE_LEN;
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Journal {
-    /// A random name of whoever wrote it, so that no two writers store the same text.
+    /// A name of whoever wrote it, so that no two writers store the same text.
     writer: String,
     /// A hash of the request, for a key that comes with another one.
     pub(crate) request: String,

@@ -1,6 +1,9 @@
 //! A turn that went back to the caller in part.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc, LazyLock,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use bytes::Bytes;
 
@@ -43,11 +46,14 @@ pub(crate) struct KeptCall {
     pub(crate) has_begun: bool,
 }
 
-/// A random name for whoever writes a record.
+/// A name that nobody else has who writes records: the next one from where this process began.
 pub(super) fn writer() -> String {
-    let mut name = [0; 8];
-    fill_random(&mut name);
-    hex(&name)
+    static NEXT: LazyLock<AtomicU64> = LazyLock::new(|| {
+        let mut first = [0; 8];
+        fill_random(&mut first);
+        u64::from_ne_bytes(first).into()
+    });
+    hex(&NEXT.fetch_add(1, Relaxed).to_be_bytes())
 }
 
 /// The bytes of a record without any message, and of a call: at least as many as their
