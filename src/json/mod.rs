@@ -18,6 +18,7 @@ pub(crate) use self::{
     object::{Malformed, Object, array, first, is_object, objects},
     places::Places,
     removable::Removable,
+    scan::{NoJson, Scan},
     text::{depth, quoted, string},
     tree::tree_or_text,
 };

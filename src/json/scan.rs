@@ -5,11 +5,15 @@
 //! what serde_json accepts for a `RawValue`: any depth, since the stack takes a bit for each level,
 //! and any number.
 
+use std::borrow::Cow;
+
 use memchr::memchr2;
+
+use super::text::string;
 
 /// A place in a JSON text.
 #[derive(Debug)]
-pub(super) struct Scan<'a> {
+pub(crate) struct Scan<'a> {
     json: &'a str,
     at: usize,
     /// `true` if there is no control character at all, so that nothing ends the plain text of a
@@ -30,14 +34,14 @@ struct Open {
 
 /// Returned where the text is not JSON.
 #[derive(Debug)]
-pub(super) struct NoJson;
+pub(crate) struct NoJson;
 
 /// The length from which a text is first looked through for control characters: with few of them,
 /// strings are skipped faster than that takes.
 const LONG: usize = 4 << 10;
 
 impl<'a> Scan<'a> {
-    pub(super) fn new(json: &'a str) -> Self {
+    pub(crate) fn new(json: &'a str) -> Self {
         // Without a branch for each byte, so that it compiles to comparisons of many at once.
         let has_control = |found, byte| found | u8::from(byte < b' ');
         Self {
@@ -50,7 +54,7 @@ impl<'a> Scan<'a> {
     }
 
     /// The number of bytes scanned so far.
-    pub(super) fn at(&self) -> usize {
+    pub(crate) fn at(&self) -> usize {
         self.at
     }
 
@@ -61,7 +65,7 @@ impl<'a> Scan<'a> {
 
     /// Scans white space, and returns the byte behind it.
     #[inline]
-    pub(super) fn peek(&mut self) -> Option<u8> {
+    pub(crate) fn peek(&mut self) -> Option<u8> {
         let bytes = self.json.as_bytes();
         loop {
             match bytes.get(self.at) {
@@ -93,7 +97,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Scans a value; returns its text.
-    pub(super) fn value(&mut self) -> Result<&'a str, NoJson> {
+    pub(crate) fn value(&mut self) -> Result<&'a str, NoJson> {
         self.peek();
         let start = self.at;
         self.begin_value()?;
@@ -101,6 +105,45 @@ impl<'a> Scan<'a> {
             self.go_on()?;
         }
         Ok(&self.json[start..self.at])
+    }
+
+    /// Scans an object; `member` is told the name of each member, and scans its value.
+    pub(crate) fn object(
+        &mut self,
+        mut member: impl FnMut(&mut Self, Cow<'a, str>) -> Result<(), NoJson>,
+    ) -> Result<(), NoJson> {
+        self.eat(b'{')?;
+        let mut is_over = self.eats(b'}');
+        while !is_over {
+            let name = match self.string()? {
+                (name, true) => name[1..name.len() - 1].into(),
+                (name, false) => string(name).ok_or(NoJson)?,
+            };
+            self.eat(b':')?;
+            member(self, name)?;
+            is_over = !self.eats(b',');
+            if is_over {
+                self.eat(b'}')?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Scans a list; `element` scans each of its values.
+    pub(crate) fn list(
+        &mut self,
+        mut element: impl FnMut(&mut Self) -> Result<(), NoJson>,
+    ) -> Result<(), NoJson> {
+        self.eat(b'[')?;
+        let mut is_over = self.eats(b']');
+        while !is_over {
+            element(self)?;
+            is_over = !self.eats(b',');
+            if is_over {
+                self.eat(b']')?;
+            }
+        }
+        Ok(())
     }
 
     /// Scans a value that is no list or object, or the beginning of one, with its first value.
