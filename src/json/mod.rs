@@ -11,6 +11,7 @@ mod removable;
 mod scan;
 mod text;
 mod tree;
+mod walk;
 
 pub(crate) use self::{
     edit::{Edit, concat},

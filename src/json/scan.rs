@@ -5,11 +5,7 @@
 //! what serde_json accepts for a `RawValue`: any depth, since the stack takes a bit for each level,
 //! and any number.
 
-use std::borrow::Cow;
-
 use memchr::memchr2;
-
-use super::text::string;
 
 /// A place in a JSON text.
 #[derive(Debug)]
@@ -105,45 +101,6 @@ impl<'a> Scan<'a> {
             self.go_on()?;
         }
         Ok(&self.json[start..self.at])
-    }
-
-    /// Scans an object; `member` is told the name of each member, and scans its value.
-    pub(crate) fn object(
-        &mut self,
-        mut member: impl FnMut(&mut Self, Cow<'a, str>) -> Result<(), NoJson>,
-    ) -> Result<(), NoJson> {
-        self.eat(b'{')?;
-        let mut is_over = self.eats(b'}');
-        while !is_over {
-            let name = match self.string()? {
-                (name, true) => name[1..name.len() - 1].into(),
-                (name, false) => string(name).ok_or(NoJson)?,
-            };
-            self.eat(b':')?;
-            member(self, name)?;
-            is_over = !self.eats(b',');
-            if is_over {
-                self.eat(b'}')?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Scans a list; `element` scans each of its values.
-    pub(crate) fn list(
-        &mut self,
-        mut element: impl FnMut(&mut Self) -> Result<(), NoJson>,
-    ) -> Result<(), NoJson> {
-        self.eat(b'[')?;
-        let mut is_over = self.eats(b']');
-        while !is_over {
-            element(self)?;
-            is_over = !self.eats(b',');
-            if is_over {
-                self.eat(b']')?;
-            }
-        }
-        Ok(())
     }
 
     /// Scans a value that is no list or object, or the beginning of one, with its first value.
