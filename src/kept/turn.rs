@@ -12,7 +12,7 @@ use crate::{hex::hex, json::quoted, random::fill_random};
 
 /// A turn of the model whose calls went back under ids of ours.
 ///
-/// It is stored as one JSON text; each message is kept as the text that it is.
+/// It is stored as one text; each message is kept as the text that it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct KeptTurn {
     /// The messages of the turns that were executed in the request before this turn.
@@ -21,6 +21,8 @@ pub(crate) struct KeptTurn {
     pub(crate) turn: Bytes,
     /// Its calls, in their order.
     pub(crate) calls: Vec<KeptCall>,
+    /// Its message goes to the provider as it is.
+    pub(crate) is_sendable: bool,
     /// All calls went to the caller, since one of them asks first.
     pub(crate) asks_first: bool,
     /// The names of the servers that the request had asked for, and of the only tools, for a later
@@ -58,7 +60,7 @@ pub(super) fn writer() -> String {
 
 /// The bytes of a record without any message, and of a call: at least as many as their
 /// text takes.
-const EMPTY: usize = 128;
+const EMPTY: usize = 192;
 const CALL: usize = 64;
 
 impl KeptTurn {
