@@ -60,11 +60,9 @@ type Relayed<E> = Pin<Box<dyn Body<Data = Bytes, Error = E> + Send>>;
 
 impl<B: Body<Data = Bytes>> McpBody<B> {
     /// All of an answer that the layer wrote; `None` for any other.
-    pub(crate) fn written_bytes(&self) -> Option<Bytes> {
+    pub(crate) fn as_written(&self) -> Option<Vec<Bytes>> {
         match &self.kind {
-            Kind::Written { segments } => {
-                Some(concat(&segments.iter().cloned().collect::<Vec<_>>()))
-            }
+            Kind::Written { segments } => Some(segments.iter().cloned().collect()),
             _ => None,
         }
     }

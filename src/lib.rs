@@ -153,6 +153,7 @@ mod schema_dialect;
 mod scopes;
 mod scrub;
 mod sse;
+mod to_its_end;
 mod token_auth;
 mod trace_parent;
 mod unseen;

@@ -69,15 +69,17 @@ impl Conversation {
         }
     }
 
-    /// Begins a conversation with only the first `untouched` messages, even none; the rest are added
-    /// as they are restored.
-    pub(crate) fn restored(request: &ChatRequest, tools: &[Bytes], untouched: usize) -> Self {
-        match request.messages.clone() {
-            Some(list) if untouched == 0 => {
-                Self::around(request, tools, list.start + 1..list.end - 1, false)
-            }
-            _ => Self::resumed(request, tools, untouched),
-        }
+    /// Begins a conversation with only `untouched`, the request's first messages, even none; the rest
+    /// are added as they are restored.
+    pub(crate) fn restored(request: &ChatRequest, tools: &[Bytes], untouched: &[Bytes]) -> Self {
+        let Some(list) = request.messages.clone() else {
+            return Self::new(request, tools);
+        };
+        // They are parts of the body.
+        let end =
+            |last: &Bytes| last.as_ptr() as usize + last.len() - request.body.as_ptr() as usize;
+        let start = untouched.last().map_or(list.start + 1, end);
+        Self::around(request, tools, start..list.end - 1, !untouched.is_empty())
     }
 
     /// Begins a conversation whose messages are appended in place of `hole`.

@@ -35,7 +35,7 @@ pub(crate) use self::{
     open_turn::OpenTurn,
     optional::{OPTIONAL, Omitted, Optional, Place},
     partial::{PartialMessage, delta_of_calls},
-    repair::executed,
+    repair::{executed, is_sendable},
     request::{CallerTool, ChatRequest, Unread},
     tool_call::{NAMESPACE, ToolCall, tool_message},
     turn::{Asked, Turn},

@@ -220,7 +220,7 @@ pub(crate) fn executed<'a>(
     message: Bytes,
     calls: impl Iterator<Item = &'a ToolCall> + Clone,
 ) -> Bytes {
-    if calls.clone().all(|call| has_object(call) && is_named(call)) {
+    if is_sendable(calls.clone()) {
         return message;
     }
     let text = String::from_utf8_lossy(&message);
@@ -231,6 +231,11 @@ pub(crate) fn executed<'a>(
     let edited = edited.map(|(text, call)| sendable(text, call));
     let list = format!("[{}]", edited.collect::<Vec<_>>().join(","));
     object.edited(object.set(&[("tool_calls", &list)])).into()
+}
+
+/// Returns `true` if a message with these calls goes back as it is.
+pub(crate) fn is_sendable<'a>(mut calls: impl Iterator<Item = &'a ToolCall>) -> bool {
+    calls.all(|call| has_object(call) && is_named(call))
 }
 
 fn has_object(call: &ToolCall) -> bool {

@@ -11,6 +11,7 @@ mod removable;
 mod scan;
 mod text;
 mod tree;
+mod walk;
 
 pub(crate) use self::{
     edit::{Edit, concat},
@@ -18,6 +19,7 @@ pub(crate) use self::{
     object::{Malformed, Object, array, first, is_object, objects},
     places::Places,
     removable::Removable,
+    scan::{NoJson, Scan},
     text::{depth, quoted, string},
     tree::tree_or_text,
 };

@@ -69,25 +69,15 @@ impl<'a> Object<'a> {
     }
 
     fn members(scan: &mut Scan<'a>) -> Result<Vec<(Cow<'a, str>, &'a str)>, NoJson> {
-        scan.eat(b'{')?;
         // About as many as a message and a completion have.
         let mut members = Vec::with_capacity(8);
-        let mut is_over = scan.eats(b'}');
-        while !is_over {
+        scan.object(|scan, name| {
             if members.len() == MEMBERS {
                 return Err(NoJson);
             }
-            let name = match scan.string()? {
-                (name, true) => name[1..name.len() - 1].into(),
-                (name, false) => string(name).ok_or(NoJson)?,
-            };
-            scan.eat(b':')?;
             members.push((name, scan.value()?));
-            is_over = !scan.eats(b',');
-            if is_over {
-                scan.eat(b'}')?;
-            }
-        }
+            Ok(())
+        })?;
         Ok(members)
     }
 

@@ -9,7 +9,7 @@ use memchr::memchr2;
 
 /// A place in a JSON text.
 #[derive(Debug)]
-pub(super) struct Scan<'a> {
+pub(crate) struct Scan<'a> {
     json: &'a str,
     at: usize,
     /// `true` if there is no control character at all, so that nothing ends the plain text of a
@@ -30,14 +30,14 @@ struct Open {
 
 /// Returned where the text is not JSON.
 #[derive(Debug)]
-pub(super) struct NoJson;
+pub(crate) struct NoJson;
 
 /// The length from which a text is first looked through for control characters: with few of them,
 /// strings are skipped faster than that takes.
 const LONG: usize = 4 << 10;
 
 impl<'a> Scan<'a> {
-    pub(super) fn new(json: &'a str) -> Self {
+    pub(crate) fn new(json: &'a str) -> Self {
         // Without a branch for each byte, so that it compiles to comparisons of many at once.
         let has_control = |found, byte| found | u8::from(byte < b' ');
         Self {
@@ -50,7 +50,7 @@ impl<'a> Scan<'a> {
     }
 
     /// The number of bytes scanned so far.
-    pub(super) fn at(&self) -> usize {
+    pub(crate) fn at(&self) -> usize {
         self.at
     }
 
@@ -61,7 +61,7 @@ impl<'a> Scan<'a> {
 
     /// Scans white space, and returns the byte behind it.
     #[inline]
-    pub(super) fn peek(&mut self) -> Option<u8> {
+    pub(crate) fn peek(&mut self) -> Option<u8> {
         let bytes = self.json.as_bytes();
         loop {
             match bytes.get(self.at) {
@@ -93,7 +93,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Scans a value; returns its text.
-    pub(super) fn value(&mut self) -> Result<&'a str, NoJson> {
+    pub(crate) fn value(&mut self) -> Result<&'a str, NoJson> {
         self.peek();
         let start = self.at;
         self.begin_value()?;

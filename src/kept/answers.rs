@@ -4,14 +4,14 @@
 use bytes::Bytes;
 
 use super::{
+    changed::Changed,
     history::{History, Seen, SeenAnswer},
+    known::Known,
     output::{Answers, Part},
-    turn::{KeptCall, KeptTurn},
+    said::read,
+    turn::KeptCall,
 };
-use crate::{
-    chat::{ToolCall, tool_message},
-    json::{Edit, quoted},
-};
+use crate::{chat::tool_message, json::quoted};
 
 /// Stands in for the caller's answer to a call of its own tools.
 pub(super) const NO_ANSWER: &str = "No result: the client did not answer this call.";
@@ -25,26 +25,32 @@ const LOST: &str = "No result: the gateway was lost while this call ran. Nobody 
 /// Returns what follows the message of a kept turn with these calls.
 pub(super) fn answers(
     history: &History,
-    kept: &KeptTurn,
+    known: &Known<'_>,
     seen: &Seen,
-    calls: Vec<ToolCall>,
+    turn: &Changed,
 ) -> Vec<Part> {
+    let kept = known.kept;
     let said = |place: usize| seen.of(place)?.answer.as_ref();
     let is_answered = |(place, call): (usize, &KeptCall)| !call.is_ours && said(place).is_some();
     let runs = kept.asks_first || kept.calls.iter().enumerate().any(is_answered);
-    let answers = calls.iter().zip(&kept.calls).enumerate();
+    let tell = |place: usize, content| {
+        let call = turn.calls().get(place);
+        call.map(|call| tool_message(call, content))
+    };
+    let answers = known.message.calls.iter().zip(&kept.calls).enumerate();
     let answers = answers.map(|(place, (call, kept_call))| {
         if let Some(result) = &kept_call.result {
             return Some(result.clone());
         }
         if kept_call.has_begun {
-            return Some(tool_message(call, LOST));
+            return tell(place, LOST);
         }
         let said = said(place).filter(|_| !kept_call.is_ours || kept.asks_first);
         match said {
-            Some(said) => Some(answer(history, said, &call.id)),
-            None if !kept_call.is_ours => Some(tool_message(call, NO_ANSWER)),
-            None => (!runs).then(|| tool_message(call, NOT_RUN)),
+            Some(said) => Some(answer(history, said, &call.id())),
+            None if !kept_call.is_ours => tell(place, NO_ANSWER),
+            None if !runs => tell(place, NOT_RUN),
+            None => None,
         }
     });
     let answers: Vec<Option<Bytes>> = answers.collect();
@@ -54,7 +60,7 @@ pub(super) fn answers(
     vec![Part::Answers(Answers {
         record: seen.record,
         asks_first: kept.asks_first,
-        calls,
+        calls: turn.calls().to_vec(),
         answers,
     })]
 }
@@ -62,10 +68,16 @@ pub(super) fn answers(
 /// Returns the caller's answer to a call under the id that the model knows.
 pub(super) fn answer(history: &History, seen: &SeenAnswer, id: &str) -> Bytes {
     let message = &history.messages[seen.message];
-    let role = (!seen.is_tool).then_some("\"tool\"");
-    let edits = seen.places.set([Some(&quoted(id)), role]);
-    match std::str::from_utf8(message) {
-        Ok(text) => Edit::apply_to_text(text, edits).into(),
-        Err(_) => message.clone(),
+    let id = quoted(id);
+    if seen.is_tool {
+        let (before, behind) = (&message[..seen.id.start], &message[seen.id.end..]);
+        return [before, id.as_bytes(), behind].concat().into();
+    }
+    match read(message) {
+        Some(object) => {
+            let members = [("tool_call_id", &*id), ("role", "\"tool\"")];
+            object.edited(object.set(&members)).into()
+        }
+        None => message.clone(),
     }
 }

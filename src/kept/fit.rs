@@ -77,10 +77,10 @@ impl Journal {
     /// The text, with the oldest results cut as far as a record has no room for them; `None` if it is
     /// larger all the same.
     pub(crate) fn fitting(&mut self) -> Option<Arc<str>> {
-        if self.size() > EXCHANGE_LEN {
+        self.text().or_else(|| {
             self.cut(EXCHANGE_LEN);
-        }
-        self.text()
+            self.text()
+        })
     }
 
     /// Cuts results until it takes at most half of what it did; returns `false` if there are none

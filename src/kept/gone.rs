@@ -48,7 +48,7 @@ fn turn(history: &History, seen: &Seen, calls: &str, content: Option<&str>) -> B
 /// The call as the client has it; where the client has only its answer, a call is made up.
 fn element(history: &History, seen: &SeenCall) -> String {
     let id = quoted(&stand_in(&seen.id));
-    if let Some(call) = seen.said.as_ref().and_then(read) {
+    if let Some(call) = seen.said.as_ref().and_then(|said| read(&said.text)) {
         return call.edited(call.set(&[("id", &id)]));
     }
     let answer = seen.answer.as_ref();

@@ -1,18 +1,16 @@
 //! Finds the kept turns in a request's messages.
 
-use std::{collections::HashMap, sync::LazyLock};
+use std::{collections::HashMap, ops::Range, sync::LazyLock};
 
 use bytes::Bytes;
 use memchr::memmem::Finder;
 
 use super::{
     id::{CallId, CallIds},
-    said::{calls, read, text},
+    message::Message,
+    said::text_of,
 };
-use crate::{
-    json::{Object, Places},
-    registry::ExchangeId,
-};
+use crate::{json::string, registry::ExchangeId};
 
 /// How a text begins that may be an id of ours.
 static QUOTED: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("\"mcp_"));
@@ -68,22 +66,24 @@ pub(super) struct Seen {
 pub(super) struct SeenCall {
     pub(super) call: usize,
     pub(super) id: String,
-    /// The call as it stands in a list of calls.
-    pub(super) said: Option<Bytes>,
+    pub(super) said: Option<SaidCall>,
     pub(super) answer: Option<SeenAnswer>,
+}
+
+/// A call as it stands in a list of calls.
+pub(super) struct SaidCall {
+    pub(super) text: Bytes,
+    pub(super) arguments: Option<Bytes>,
 }
 
 /// A message that answers a call.
 pub(super) struct SeenAnswer {
     pub(super) message: usize,
-    /// The places of [`OF_ANSWER`], to be set.
-    pub(super) places: Places<2>,
+    /// The place of the id in it.
+    pub(super) id: Range<usize>,
     /// Its role is `tool`.
     pub(super) is_tool: bool,
 }
-
-/// What is changed of an answer: whose it is.
-const OF_ANSWER: [&str; 2] = ["tool_call_id", "role"];
 
 impl History {
     /// Finds the ids of ours; `None` if there are none.
@@ -91,8 +91,8 @@ impl History {
         let mut found = Finds::default();
         for (index, message) in messages.iter().enumerate() {
             if may_have_id(message)
-                && let Some(object) = read(message)
-                && let Some(mark) = found.mark(index, message, &object, ids)
+                && let Some(read) = Message::of(message)
+                && let Some(mark) = found.mark(index, message, &read, ids)
             {
                 found.marks.push((index, mark));
             }
@@ -145,33 +145,39 @@ impl Finds {
         &mut self,
         index: usize,
         message: &Bytes,
-        object: &Object<'_>,
+        read: &Message<'_>,
         ids: &CallIds,
     ) -> Option<Mark> {
-        let calls = calls(object);
-        if calls.is_empty() {
-            let said = object.string("tool_call_id")?;
+        if read.calls.is_empty() {
+            let text = read.tool_call_id?;
+            let said = string(text)?;
             let id = self.read(&said, ids)?;
             let turn = self.turn(id, index);
             let call = self.turns[turn].call(id, &said);
-            call.answer.get_or_insert_with(|| SeenAnswer {
-                message: index,
-                places: object.places(OF_ANSWER),
-                is_tool: object.string("role").is_some_and(|role| role == "tool"),
+            call.answer.get_or_insert_with(|| {
+                let start = text.as_ptr() as usize - message.as_ptr() as usize;
+                SeenAnswer {
+                    message: index,
+                    id: start..start + text.len(),
+                    is_tool: read.is_tool(),
+                }
             });
             return Some(Mark::Answer(turn));
         }
         let mut mark = Calls::default();
-        for call in calls {
-            let said = message.slice_ref(call.text().as_bytes());
-            let name = call.string("id").unwrap_or_default();
+        let part = |text: &str| message.slice_ref(text.as_bytes());
+        for call in &read.calls {
+            let name = call.id();
             let Some(id) = ids.read(&name) else {
-                mark.rest.push(said);
+                mark.rest.push(part(call.text));
                 continue;
             };
             let turn = self.turn(id, index);
             let seen = &mut self.turns[turn];
-            seen.call(id, &name).said.get_or_insert(said);
+            seen.call(id, &name).said.get_or_insert_with(|| SaidCall {
+                text: part(call.text),
+                arguments: call.arguments.map(part),
+            });
             if seen.messages.last() != Some(&index) {
                 seen.messages.push(index);
                 mark.turns.push(turn);
@@ -180,7 +186,7 @@ impl Finds {
         if mark.turns.is_empty() {
             return None;
         }
-        mark.text = text(object);
+        mark.text = text_of(read.content);
         Some(Mark::Calls(mark))
     }
 

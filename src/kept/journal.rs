@@ -20,7 +20,7 @@ use crate::registry::EXCHANGE_LEN;
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Journal {
-    /// A random name of whoever wrote it, so that no two writers store the same text.
+    /// A name of whoever wrote it, so that no two writers store the same text.
     writer: String,
     /// A hash of the request, for a key that comes with another one.
     pub(crate) request: String,
@@ -84,6 +84,18 @@ impl Journal {
         self.writer = writer();
         self.is_forsaken = false;
         self
+    }
+
+    /// What it says, for whoever goes on with it; what is left says whose it is.
+    pub(crate) fn take_steps(&mut self) -> Self {
+        Self {
+            writer: self.writer.clone(),
+            request: self.request.clone(),
+            is_forsaken: self.is_forsaken,
+            done: self.done.take(),
+            open: self.open.take(),
+            answer: self.answer.take(),
+        }
     }
 
     /// The text; `None` if it is larger than a record may be.

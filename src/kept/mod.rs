@@ -22,6 +22,7 @@ mod history;
 mod id;
 mod journal;
 mod known;
+mod message;
 mod notes;
 mod output;
 mod restore;

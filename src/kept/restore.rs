@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{
     answers::answers,
-    changed::message,
+    changed::Changed,
     gone,
     heard::Heard,
     history::{Calls, History, Mark},
@@ -18,7 +18,7 @@ use super::{
     texts::{Texts, are_all},
     turn::KeptTurn,
 };
-use crate::{chat::executed, registry::ExchangeId};
+use crate::registry::ExchangeId;
 
 impl History {
     /// Restores the history with at most `most` bytes of what is `kept`: beyond them the oldest turns
@@ -185,12 +185,10 @@ impl<'a> Restoring<'a> {
             return;
         };
         let kept = known.kept;
-        let (message, calls) = message(known, seen, content);
-        // The provider gets it in the form that it takes, as before.
-        let message = executed(message, calls.iter());
-        let before = kept.before.iter().cloned().chain([message]);
+        let turn = Changed::of(&known, seen, content);
+        let before = kept.before.iter().cloned().chain([turn.message.clone()]);
         self.output.turn(before.map(Part::Message));
-        self.output.turn(answers(history, kept, seen, calls));
+        self.output.turn(answers(history, &known, seen, &turn));
     }
 
     /// Puts out a message without the calls of ours that it had.

@@ -28,9 +28,14 @@ pub(super) fn calls<'a>(message: &Object<'a>) -> Vec<Object<'a>> {
     calls.filter_map(|call| Object::parse(call).ok()).collect()
 }
 
-/// The text of a message, without the blanks around it: a string, or all texts of its parts.
+/// The text of a message, without the blanks around it.
 pub(super) fn text(message: &Object<'_>) -> String {
-    let Some(content) = message.present("content") else {
+    text_of(message.get("content"))
+}
+
+/// The text of a content, without the blanks around it: a string, or all texts of its parts.
+pub(super) fn text_of(content: Option<&str>) -> String {
+    let Some(content) = content.filter(|content| *content != "null") else {
         return String::new();
     };
     let mut text = match content.starts_with('[') {

@@ -64,9 +64,9 @@ const DIGEST: usize = 130;
 /// or the last.
 const RUNS: usize = 16;
 
-/// The bytes that messages take in a list, with a comma each.
+/// The bytes that messages take, with the length of each, at most eight digits and a comma.
 pub(super) fn length(messages: &[Bytes]) -> usize {
-    messages.iter().map(|message| message.len() + 1).sum()
+    messages.iter().map(|message| message.len() + 9).sum()
 }
 
 /// The message as one of an assistant: some upstreams leave its role out.

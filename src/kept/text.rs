@@ -1,8 +1,8 @@
-//! The text in which a kept turn is stored: JSON, in which each message is the text that it is.
+//! The text in which a kept turn is stored: a head of JSON, and behind it the messages, one after the
+//! other, of which the head has the lengths. So they are neither escaped nor read again.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
 use super::{
     tail::Tail,
@@ -10,146 +10,164 @@ use super::{
 };
 use crate::keyed::Digest;
 
-/// What is stored. What is new in it needs a default: records outlive programs.
+/// What is stored beside the messages. What is new in it needs a default: records outlive programs.
 #[derive(Serialize, Deserialize)]
-struct TurnText<'a> {
-    #[serde(borrow)]
-    before: Vec<&'a RawValue>,
-    turn: &'a RawValue,
-    calls: Vec<CallText<'a>>,
+struct Head {
+    before: Vec<usize>,
+    turn: usize,
+    calls: Vec<CallHead>,
+    sendable: bool,
     asks_first: bool,
     servers: Vec<String>,
     tools: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     writer: String,
-    tails: Vec<TailText<'a>>,
+    tails: Vec<TailHead>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct CallText<'a> {
+struct CallHead {
     ours: bool,
-    #[serde(borrow)]
-    result: Option<&'a RawValue>,
+    result: Option<usize>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     begun: bool,
 }
 
 #[derive(Serialize, Deserialize)]
-struct TailText<'a> {
+struct TailHead {
     text: Digest,
     streamed: Vec<Digest>,
     asked: Digest,
-    #[serde(borrow)]
-    messages: Vec<&'a RawValue>,
-    last: &'a RawValue,
+    messages: Vec<usize>,
+    last: usize,
 }
 
 impl KeptTurn {
     /// The text to be stored.
     pub(crate) fn to_text(&self) -> String {
-        let text = TurnText {
-            before: self.before.iter().map(raw).collect(),
-            turn: raw(&self.turn),
-            calls: self.calls.iter().map(CallText::of).collect(),
-            asks_first: self.asks_first,
-            servers: self
-                .servers
+        let mut messages = Written::default();
+        let head = Head {
+            before: messages.add_all(&self.before),
+            turn: messages.add(&self.turn),
+            calls: self
+                .calls
                 .iter()
-                .map(|name| (**name).to_owned())
+                .map(|call| call.head(&mut messages))
                 .collect(),
+            sendable: self.is_sendable,
+            asks_first: self.asks_first,
+            servers: self.servers.iter().map(ToString::to_string).collect(),
             tools: self.tools.clone(),
             writer: self.writer.clone(),
-            tails: self.tails.iter().map(TailText::of).collect(),
+            tails: self
+                .tails
+                .iter()
+                .map(|tail| tail.head(&mut messages))
+                .collect(),
         };
         // There are no keys that are not strings.
-        serde_json::to_string(&text).unwrap_or_default()
+        let head = serde_json::to_string(&head).unwrap_or_default();
+        head + &messages.0.concat()
     }
 
     /// Reads what was stored; `None` if it is not the text of a turn.
     pub(crate) fn read(text: &str) -> Option<Self> {
-        let whole = Whole::of(text);
-        let text: TurnText<'_> = serde_json::from_str(text).ok()?;
-        let calls = text.calls.into_iter().map(|call| call.read(&whole));
-        let tails = text.tails.into_iter().map(|tail| tail.read(&whole));
+        let mut heads = serde_json::Deserializer::from_str(text).into_iter::<Head>();
+        let head = heads.next()?.ok()?;
+        let rest = text.get(heads.byte_offset()..)?;
+        let mut messages = Messages(Bytes::copy_from_slice(rest.as_bytes()));
+        let turn = Self {
+            before: messages.take_all(head.before)?,
+            turn: messages.take(head.turn)?,
+            calls: messages.each(head.calls, KeptCall::read)?,
+            is_sendable: head.sendable,
+            asks_first: head.asks_first,
+            servers: head.servers.into_iter().map(Into::into).collect(),
+            tools: head.tools,
+            writer: head.writer,
+            tails: messages.each(head.tails, Tail::read)?,
+        };
+        messages.0.is_empty().then_some(turn)
+    }
+}
+
+impl KeptCall {
+    fn head<'a>(&'a self, messages: &mut Written<'a>) -> CallHead {
+        CallHead {
+            ours: self.is_ours,
+            result: self.result.as_ref().map(|result| messages.add(result)),
+            begun: self.has_begun,
+        }
+    }
+
+    fn read(head: CallHead, messages: &mut Messages) -> Option<Self> {
         Some(Self {
-            before: whole.messages(text.before),
-            turn: whole.message(text.turn),
-            calls: calls.collect(),
-            asks_first: text.asks_first,
-            servers: text.servers.into_iter().map(Into::into).collect(),
-            tools: text.tools,
-            writer: text.writer,
-            tails: tails.collect(),
+            is_ours: head.ours,
+            result: match head.result {
+                Some(result) => Some(messages.take(result)?),
+                None => None,
+            },
+            has_begun: head.begun,
         })
     }
 }
 
-impl<'a> CallText<'a> {
-    fn of(call: &'a KeptCall) -> Self {
-        Self {
-            ours: call.is_ours,
-            result: call.result.as_ref().map(raw),
-            begun: call.has_begun,
-        }
-    }
-
-    fn read(self, whole: &Whole<'_>) -> KeptCall {
-        KeptCall {
-            is_ours: self.ours,
-            result: self.result.map(|result| whole.message(result)),
-            has_begun: self.begun,
-        }
-    }
-}
-
-impl<'a> TailText<'a> {
-    fn of(tail: &'a Tail) -> Self {
-        Self {
-            text: tail.text,
-            streamed: tail.streamed.clone(),
-            asked: tail.asked,
-            messages: tail.messages.iter().map(raw).collect(),
-            last: raw(&tail.last),
-        }
-    }
-
-    fn read(self, whole: &Whole<'_>) -> Tail {
-        Tail {
+impl Tail {
+    fn head<'a>(&'a self, messages: &mut Written<'a>) -> TailHead {
+        TailHead {
             text: self.text,
-            streamed: self.streamed,
+            streamed: self.streamed.clone(),
             asked: self.asked,
-            messages: whole.messages(self.messages),
-            last: whole.message(self.last),
-        }
-    }
-}
-
-/// A message as it is; `null` for what is no JSON, which none is.
-fn raw(message: &Bytes) -> &RawValue {
-    serde_json::from_slice(message).unwrap_or(RawValue::NULL)
-}
-
-/// A text, and its copy, of which the messages are parts.
-struct Whole<'a> {
-    text: &'a str,
-    copy: Bytes,
-}
-
-impl<'a> Whole<'a> {
-    fn of(text: &'a str) -> Self {
-        Self {
-            text,
-            copy: Bytes::copy_from_slice(text.as_bytes()),
+            messages: messages.add_all(&self.messages),
+            last: messages.add(&self.last),
         }
     }
 
-    /// The message that stands in the text.
-    fn message(&self, raw: &RawValue) -> Bytes {
-        let start = raw.get().as_ptr() as usize - self.text.as_ptr() as usize;
-        self.copy.slice(start..start + raw.get().len())
+    fn read(head: TailHead, messages: &mut Messages) -> Option<Self> {
+        Some(Self {
+            text: head.text,
+            streamed: head.streamed,
+            asked: head.asked,
+            messages: messages.take_all(head.messages)?,
+            last: messages.take(head.last)?,
+        })
+    }
+}
+
+/// The messages of a text that is written.
+#[derive(Default)]
+struct Written<'a>(Vec<&'a str>);
+
+impl<'a> Written<'a> {
+    /// Adds a message, and returns its length.
+    fn add(&mut self, message: &'a Bytes) -> usize {
+        let message = std::str::from_utf8(message).unwrap_or_default();
+        self.0.push(message);
+        message.len()
     }
 
-    fn messages(&self, raw: Vec<&RawValue>) -> Vec<Bytes> {
-        raw.into_iter().map(|raw| self.message(raw)).collect()
+    fn add_all(&mut self, messages: &'a [Bytes]) -> Vec<usize> {
+        messages.iter().map(|message| self.add(message)).collect()
+    }
+}
+
+/// The messages of a text that is read, as far as they are not taken.
+struct Messages(Bytes);
+
+impl Messages {
+    fn take(&mut self, length: usize) -> Option<Bytes> {
+        (length <= self.0.len()).then(|| self.0.split_to(length))
+    }
+
+    fn take_all(&mut self, lengths: Vec<usize>) -> Option<Vec<Bytes>> {
+        self.each(lengths, |length, messages| messages.take(length))
+    }
+
+    fn each<H, T>(
+        &mut self,
+        heads: Vec<H>,
+        read: impl Fn(H, &mut Self) -> Option<T>,
+    ) -> Option<Vec<T>> {
+        heads.into_iter().map(|head| read(head, self)).collect()
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     known::Known,
-    said::{letters, text, texts},
+    said::{letters, text_of, texts},
 };
 
 /// The texts of a kept turn.
@@ -19,7 +19,7 @@ pub(super) struct Texts {
 
 impl Texts {
     pub(super) fn of(known: &Known<'_>) -> Self {
-        let own = text(&known.message);
+        let own = text_of(known.message.content);
         let own_letters = letters(&own);
         let (mut streamed, mut begins) = (String::new(), Vec::new());
         for said in texts(&known.kept.before) {

@@ -1,6 +1,9 @@
 //! A turn that went back to the caller in part.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc, LazyLock,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use bytes::Bytes;
 
@@ -9,7 +12,7 @@ use crate::{hex::hex, json::quoted, random::fill_random};
 
 /// A turn of the model whose calls went back under ids of ours.
 ///
-/// It is stored as one JSON text; each message is kept as the text that it is.
+/// It is stored as one text; each message is kept as the text that it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct KeptTurn {
     /// The messages of the turns that were executed in the request before this turn.
@@ -18,6 +21,8 @@ pub(crate) struct KeptTurn {
     pub(crate) turn: Bytes,
     /// Its calls, in their order.
     pub(crate) calls: Vec<KeptCall>,
+    /// Its message goes to the provider as it is.
+    pub(crate) is_sendable: bool,
     /// All calls went to the caller, since one of them asks first.
     pub(crate) asks_first: bool,
     /// The names of the servers that the request had asked for, and of the only tools, for a later
@@ -43,16 +48,19 @@ pub(crate) struct KeptCall {
     pub(crate) has_begun: bool,
 }
 
-/// A random name for whoever writes a record.
+/// A name that nobody else has who writes records: the next one from where this process began.
 pub(super) fn writer() -> String {
-    let mut name = [0; 8];
-    fill_random(&mut name);
-    hex(&name)
+    static NEXT: LazyLock<AtomicU64> = LazyLock::new(|| {
+        let mut first = [0; 8];
+        fill_random(&mut first);
+        u64::from_ne_bytes(first).into()
+    });
+    hex(&NEXT.fetch_add(1, Relaxed).to_be_bytes())
 }
 
 /// The bytes of a record without any message, and of a call: at least as many as their
 /// text takes.
-const EMPTY: usize = 128;
+const EMPTY: usize = 192;
 const CALL: usize = 64;
 
 impl KeptTurn {

@@ -1,6 +1,6 @@
 //! The result of a tool call, for the model and for the receipt.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -30,33 +30,36 @@ pub(crate) struct CallResult {
 
 /// A result as it is kept for a repeat of the request.
 #[derive(Serialize, Deserialize)]
-struct Kept {
-    id: String,
-    server: Option<String>,
-    tool: String,
+struct Kept<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    #[serde(borrow)]
+    server: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    tool: Cow<'a, str>,
     duration_ms: u64,
     is_error: bool,
     result_bytes: usize,
     truncated: bool,
     is_cleaned: bool,
-    message: Box<RawValue>,
+    #[serde(borrow)]
+    message: &'a RawValue,
     is_beyond: bool,
 }
 
 impl CallResult {
     /// The result as text.
     pub(crate) fn kept(&self) -> Option<Box<RawValue>> {
-        let message = String::from_utf8(self.message.to_vec()).ok()?;
         let kept = Kept {
-            id: self.id.clone(),
-            server: self.server.clone(),
-            tool: self.tool.clone(),
+            id: (&*self.id).into(),
+            server: self.server.as_deref().map(Cow::Borrowed),
+            tool: (&*self.tool).into(),
             duration_ms: self.duration.as_millis() as u64,
             is_error: self.is_error,
             result_bytes: self.result_bytes,
             truncated: self.truncated,
             is_cleaned: self.is_cleaned,
-            message: RawValue::from_string(message).ok()?,
+            message: serde_json::from_slice(&self.message).ok()?,
             is_beyond: self.is_beyond,
         };
         to_raw_value(&kept).ok()
@@ -64,17 +67,17 @@ impl CallResult {
 
     /// The result that is kept as this text.
     pub(crate) fn of_kept(text: &RawValue) -> Option<Self> {
-        let kept: Kept = serde_json::from_str(text.get()).ok()?;
+        let kept: Kept<'_> = serde_json::from_str(text.get()).ok()?;
         Some(Self {
-            id: kept.id,
-            server: kept.server,
-            tool: kept.tool,
+            id: kept.id.into_owned(),
+            server: kept.server.map(Cow::into_owned),
+            tool: kept.tool.into_owned(),
             duration: Duration::from_millis(kept.duration_ms),
             is_error: kept.is_error,
             result_bytes: kept.result_bytes,
             truncated: kept.truncated,
             is_cleaned: kept.is_cleaned,
-            message: Box::<str>::from(kept.message).into_string().into(),
+            message: Bytes::copy_from_slice(kept.message.get().as_bytes()),
             is_beyond: kept.is_beyond,
         })
     }

@@ -185,8 +185,12 @@ async fn answer(
     mut delivery: impl Delivery,
 ) -> Result<Reply, InnerError> {
     let record = prepared.record.clone();
-    // Boxed, since it is over before the rest begins.
-    let journal = match Box::pin(claim(&prepared, repeats, upstream.path())).await {
+    let claimed = match prepared.runs_tools() {
+        // Boxed, since it is over before the rest begins.
+        true => Box::pin(claim(&prepared, repeats, upstream.path())).await,
+        false => None,
+    };
+    let journal = match claimed {
         None => None,
         Some(Claimed::Run(journal)) => Some(journal),
         Some(Claimed::Answer(answer)) => {
@@ -217,9 +221,6 @@ async fn answer(
 
 /// Finds what is kept of an equal request; `None` where nothing is kept of this one.
 async fn claim(prepared: &Prepared, headers: RepeatHeaders, path: &str) -> Option<Claimed> {
-    if !prepared.runs_tools() {
-        return None;
-    }
     let Prepared {
         gateway,
         request,

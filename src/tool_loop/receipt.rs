@@ -1,5 +1,7 @@
 //! The receipt: what was done for a request, in the member `mcp` of its answer.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use serde::{Deserialize, Serialize};
@@ -111,13 +113,14 @@ struct Replay {
 
 /// The figures as they are kept for a repeat of the request.
 #[derive(Serialize, Deserialize)]
-struct Figures {
+struct Figures<'a> {
     rounds: u64,
-    calls: Vec<CallEntry>,
+    calls: Cow<'a, [CallEntry]>,
     calls_omitted: usize,
-    usage_by_round: Vec<Option<Map<String, Value>>>,
+    usage_by_round: Cow<'a, [Option<Map<String, Value>>]>,
     priced: bool,
-    messages: Vec<Box<RawValue>>,
+    #[serde(borrow)]
+    messages: Vec<&'a RawValue>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -196,17 +199,15 @@ impl Receipt {
 
     /// The figures and the executed turns, as text.
     pub(crate) fn figures(&self) -> Option<Box<RawValue>> {
-        let raw = |message: &Bytes| {
-            let text = String::from_utf8(message.to_vec()).ok()?;
-            RawValue::from_string(text).ok()
-        };
+        let messages = self.messages.iter();
+        let messages = messages.map(|message| serde_json::from_slice(message).ok());
         let figures = Figures {
             rounds: self.rounds,
-            calls: self.calls.clone(),
+            calls: (&*self.calls).into(),
             calls_omitted: self.calls_omitted,
-            usage_by_round: self.usage_by_round.clone(),
+            usage_by_round: (&*self.usage_by_round).into(),
             priced: self.priced,
-            messages: self.messages.iter().map(raw).collect::<Option<_>>()?,
+            messages: messages.collect::<Option<_>>()?,
         };
         to_raw_value(&figures).ok()
     }
@@ -220,15 +221,15 @@ impl Receipt {
 
     /// Goes on from these figures.
     pub(crate) fn go_on_from(&mut self, figures: &RawValue) {
-        let Ok(figures) = serde_json::from_str::<Figures>(figures.get()) else {
+        let Ok(figures) = serde_json::from_str::<Figures<'_>>(figures.get()) else {
             return;
         };
-        let text = |message: Box<RawValue>| Bytes::from(Box::<str>::from(message).into_string());
+        let text = |message: &RawValue| Bytes::copy_from_slice(message.get().as_bytes());
         self.rounds = figures.rounds;
-        self.calls = figures.calls;
+        self.calls = figures.calls.into_owned();
         self.calls_omitted = figures.calls_omitted;
         self.earlier_turns = figures.usage_by_round.len();
-        self.usage_by_round = figures.usage_by_round;
+        self.usage_by_round = figures.usage_by_round.into_owned();
         self.priced = figures.priced;
         self.messages = figures.messages.into_iter().map(text).collect();
     }

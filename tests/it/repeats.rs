@@ -15,7 +15,10 @@ use http_body_util::{BodyExt, Full};
 use mcp_layer::{
     Limits, McpLayer, Project, RequestBody, Streaming,
     mcp::ServerLimits,
-    registry::{ExchangeStore, MemoryExchanges, MemoryRegistry, Server},
+    registry::{
+        ExchangeId, ExchangeOwner, ExchangeRecord, ExchangeStore, MemoryExchanges, MemoryRegistry,
+        Server,
+    },
 };
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -584,6 +587,44 @@ async fn a_caller_who_hangs_up_and_asks_another_replica_at_once_finds_what_ended
     assert_eq!(content(&reply), "done");
     assert_eq!(results(&gateway.model, 1), ["done"]);
     assert_eq!(gateway.server.calls(), 1);
+}
+
+#[tokio::test]
+async fn a_repeat_of_an_sdk_at_another_replica_has_the_answer_that_the_first_ended_with() {
+    let exchanges = MemoryExchanges::default();
+    let slow = calls(&[("s__slow", json!({"ms": 300}))]);
+    let gateway = Gateway::new([slow, says("done")]).await;
+    let gateway = gateway.layered(|layer| layer.with_exchanges(exchanges.clone()));
+    let request = auto(json!({}));
+    let repeat = async || {
+        until("the tool runs", || gateway.server.calls() == 1).await;
+        let other = replica(&gateway, &exchanges).layer(gateway.model.clone());
+        let repeat = with("x-stainless-retry-count", "1", &request);
+        let reply = other.oneshot(repeat).await.unwrap();
+        reply.into_body().collect().await.unwrap().to_bytes()
+    };
+    let (first, second, third) = tokio::join!(gateway.send(&request), repeat(), repeat());
+    assert_eq!([second, third], [first.body.clone(), first.body]);
+    assert_eq!(gateway.server.calls(), 1);
+}
+
+#[tokio::test]
+async fn requests_that_are_over_push_out_nothing_that_conversations_need() {
+    // The project has room for eight records.
+    let exchanges = MemoryExchanges::with_bytes(8 * 8 * 1024);
+    let script = (0..20).flat_map(|_| [echoes(), says("done")]);
+    let gateway = Gateway::new(script).await;
+    let gateway = gateway.layered(|layer| layer.with_exchanges(exchanges.clone()));
+    let owner = ExchangeOwner::new("default", "default", [7; 32]);
+    let (id, turn) = (ExchangeId::random(), ExchangeRecord::new("a turn"));
+    exchanges.put(&owner, id, turn, None).await.unwrap();
+    for number in 0..20 {
+        gateway
+            .send(&auto(json!({"user": number.to_string()})))
+            .await;
+    }
+    assert_eq!(gateway.server.calls(), 20);
+    assert_eq!(exchanges.get(&owner, &[id]).await.unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -120,7 +120,7 @@ pub(crate) fn failed(failure: &Failure, receipt: &WrittenReceipt) -> Reply {
 /// An error of ours about what was done for another request.
 pub(crate) fn refused_after(refusal: &Refusal, receipt: &WrittenReceipt) -> Reply {
     let (mut parts, body) = refused::<InnerBody>(refusal).into_parts();
-    let body = body.written_bytes().unwrap_or_default();
+    let body = Bytes::from(body.as_written().unwrap_or_default().concat());
     let receipt_and_body = receipt.member.as_deref().zip(Completion::parse(&body));
     let body = match receipt_and_body {
         Some((receipt, answer)) => answer.with(None, Some(receipt)),

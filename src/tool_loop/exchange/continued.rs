@@ -112,7 +112,7 @@ impl Exchange {
         }
         let untouched = untouched.min(messages.len());
         let tools = self.catalog.definitions();
-        self.conversation = Conversation::restored(&self.request, &tools, untouched);
+        self.conversation = Conversation::restored(&self.request, &tools, &messages[..untouched]);
         self.conversation.extend(messages.split_off(untouched));
         self.append(done);
         self.park_sessions();

@@ -97,7 +97,8 @@ impl Exchange {
             journal.let_go().await;
             return reply;
         }
-        let answer = self.streamed.take().or_else(|| again::whole(&reply));
+        let (streamed, whole) = (self.streamed.take(), again::Whole::of(&reply));
+        let answer = || streamed.or_else(|| whole?.kept());
         if !journal.is_keyed {
             return taken::once_taken(reply, move || journal.taken(answer));
         }

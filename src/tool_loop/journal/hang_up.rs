@@ -2,15 +2,16 @@
 
 use std::{
     future::{Future, pending},
-    panic,
     sync::{Arc, OnceLock},
 };
 
 use tokio::sync::watch;
-use tracing::{Instrument, Span};
 
-use crate::registry::ExchangeOwner;
-use crate::tool_loop::detached::{Detached, DetachedBatch};
+use crate::{
+    registry::ExchangeOwner,
+    to_its_end::ToItsEnd,
+    tool_loop::detached::{Detached, DetachedBatch},
+};
 
 /// Tells whether the caller still waits.
 #[derive(Clone)]
@@ -78,21 +79,11 @@ impl Waits {
         results
     }
 
-    /// Waits for `batch`, which runs in a task of its own and ends even if nobody waits any more.
-    ///
-    /// # Panics
-    /// If the batch does.
+    /// Waits for `batch`, which ends even if nobody waits any more.
     pub(crate) async fn for_batch<T: Send + 'static>(
         self,
         batch: impl Future<Output = T> + Send + 'static,
     ) -> T {
-        let ended = tokio::spawn(batch.instrument(Span::current())).await;
-        drop(self);
-        match ended.map_err(tokio::task::JoinError::try_into_panic) {
-            Ok(results) => results,
-            Err(Ok(cause)) => panic::resume_unwind(cause),
-            // The runtime ends, and this with it.
-            Err(Err(_)) => pending().await,
-        }
+        self.here(ToItsEnd::new(batch)).await
     }
 }

@@ -6,7 +6,6 @@ use std::{mem, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::future::{Either, join, select};
 use serde_json::value::RawValue;
-use tokio::runtime::Handle;
 
 use self::hang_up::HangUp;
 use super::{
@@ -17,6 +16,7 @@ use super::{
 use crate::{
     kept::{Journal, KeptAnswer, KeptTurn, OpenBatch},
     registry::{EXCHANGE_LEN, ExchangeOwner},
+    to_its_end::ToItsEnd,
 };
 
 /// The time for which an exchange without a key is kept once it has failed or lost its caller.
@@ -139,7 +139,7 @@ impl ExchangeJournal {
             return None;
         }
         let lease = self.lease.clone()?;
-        let batch = BatchRecord::Exchange(Box::new(self.journal.clone()));
+        let batch = BatchRecord::Exchange(Box::new(self.journal.take_steps()));
         Some(BatchJournal { lease, batch })
     }
 
@@ -198,9 +198,19 @@ impl ExchangeJournal {
     }
 
     /// Stores the answer: with a key for everybody who has it, else for those who wait already. If
-    /// that fails, nothing is left of an exchange without a key, and of one with a key its steps.
-    pub(crate) async fn answered(mut self: Box<Self>, answer: Option<KeptAnswer>) {
+    /// that fails, or nobody waits, nothing is left of an exchange without a key, and of one with a
+    /// key its steps.
+    pub(crate) async fn answered(
+        mut self: Box<Self>,
+        answer: impl FnOnce() -> Option<KeptAnswer> + Send,
+    ) {
         let lease = self.lease.take();
+        let is_wanted = match &lease {
+            _ if self.is_keyed || self.is_awaited() => true,
+            Some(lease) => lease.is_awaited().await,
+            None => false,
+        };
+        let answer = is_wanted.then(answer).flatten();
         if lease.is_some() || answer.is_some() {
             self.journal.done = None;
             self.journal.open = None;
@@ -228,10 +238,11 @@ impl ExchangeJournal {
     }
 
     /// The caller has the whole answer.
-    pub(crate) fn taken(self: Box<Self>, answer: Option<KeptAnswer>) {
-        if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn(self.answered(answer));
-        }
+    pub(crate) fn taken(
+        self: Box<Self>,
+        answer: impl FnOnce() -> Option<KeptAnswer> + Send + 'static,
+    ) {
+        ToItsEnd::new(self.answered(answer)).begin();
     }
 }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::{keeper::Keeper, room};
 use crate::{
     catalog::Owner,
-    chat::{ToolCall, Turn},
+    chat::{ToolCall, Turn, is_sendable},
     kept::{KeptCall, KeptTurn, PLACES, handed_back},
     registry::{ExchangeId, ToolPolicy},
     tool_loop::receipt::HandedBack,
@@ -51,7 +51,7 @@ impl Keeper {
             return None;
         }
         let message = turn.message.clone()?;
-        let mut kept = self.kept_turn(&message, owners);
+        let mut kept = self.kept_turn(turn, &message, owners);
         let asks_first = kept.asks_first;
         let open = kept.calls.iter().filter(|call| call.is_ours).count();
         let room = room::reserved(open, &self.gateway.settings.limits);
@@ -76,7 +76,7 @@ impl Keeper {
     }
 
     /// What is kept of a turn whose calls have these owners; none of them has run.
-    fn kept_turn(&self, message: &Bytes, owners: &[Owner<'_>]) -> KeptTurn {
+    fn kept_turn(&self, turn: &Turn, message: &Bytes, owners: &[Owner<'_>]) -> KeptTurn {
         let call = |owner: &Owner<'_>| KeptCall {
             is_ours: !is_own(owner),
             ..KeptCall::default()
@@ -85,6 +85,7 @@ impl Keeper {
             before: self.executed.clone(),
             turn: message.clone(),
             calls: owners.iter().map(call).collect(),
+            is_sendable: is_sendable(turn.calls.iter()),
             asks_first: owners.iter().any(asks_first),
             servers: self.servers.clone(),
             tools: self.tools.clone(),

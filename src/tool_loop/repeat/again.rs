@@ -1,7 +1,7 @@
 //! Keeps a finished answer, and gives it again.
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
 use http_body_util::{BodyExt, Full};
 use serde_json::value::RawValue;
 
@@ -68,18 +68,34 @@ pub(crate) async fn reply(answer: &KeptAnswer, delivery: &mut impl Delivery, roo
     })
 }
 
-/// A whole answer, to be kept; `None` if it is none.
-pub(crate) fn whole(reply: &Reply) -> Option<KeptAnswer> {
-    let body = String::from_utf8(reply.body().written_bytes()?.to_vec()).ok()?;
-    let kept = |(name, value): (&HeaderName, &HeaderValue)| {
-        let is_kept = name.as_str().starts_with(OURS) || *name == http::header::CONTENT_TYPE;
-        is_kept.then_some(())?;
-        Some((name.to_string(), value.to_str().ok()?.to_owned()))
-    };
-    Some(KeptAnswer {
-        headers: reply.headers().iter().filter_map(kept).collect(),
-        body: RawValue::from_string(body).ok()?,
-    })
+/// A whole answer that may be kept.
+pub(crate) struct Whole {
+    headers: HeaderMap,
+    body: Vec<Bytes>,
+}
+
+impl Whole {
+    /// That of `reply`; `None` if it is none.
+    pub(crate) fn of(reply: &Reply) -> Option<Self> {
+        Some(Self {
+            body: reply.body().as_written()?,
+            headers: reply.headers().clone(),
+        })
+    }
+
+    /// The answer, to be kept; `None` if it is no JSON.
+    pub(crate) fn kept(self) -> Option<KeptAnswer> {
+        let body = String::from_utf8(self.body.concat()).ok()?;
+        let kept = |(name, value): (&HeaderName, &HeaderValue)| {
+            let is_kept = name.as_str().starts_with(OURS) || *name == http::header::CONTENT_TYPE;
+            is_kept.then_some(())?;
+            Some((name.to_string(), value.to_str().ok()?.to_owned()))
+        };
+        Some(KeptAnswer {
+            headers: self.headers.iter().filter_map(kept).collect(),
+            body: RawValue::from_string(body).ok()?,
+        })
+    }
 }
 
 /// The text of a turn, if it has any.

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
 use serde_json::value::RawValue;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::{
     gateway::Gateway,
@@ -33,6 +33,7 @@ use crate::{
     name::short,
     refusal::{Kind, Refusal},
     registry::{ExchangeId, ExchangeOwner, ExchangeStore, StoredExchange},
+    within::within,
 };
 
 /// The header with a name of the caller's own for a request.
@@ -78,6 +79,8 @@ struct Awaited {
     /// Those of other processes, as they were first seen: a holder that lives renews its lease, and
     /// with it the version.
     seen: Vec<(ExchangeId, u64)>,
+    /// They are told that somebody waits.
+    is_told: bool,
 }
 
 /// What a request gets.
@@ -149,11 +152,13 @@ impl Repeat {
         body: Bytes,
     ) -> Option<Self> {
         let exchanges = gateway.exchanges.clone()?;
-        let Ok(Ok(key)) = timeout(PATIENCE, exchanges.key()).await else {
+        let size = body.len();
+        let Ok(Ok(key)) = within(PATIENCE, exchanges.key()).await else {
             return None;
         };
         let hash = Keyed::with_key(&key, "request").with(path);
-        let hash = apart::read(body.len(), move || hash.with(body).finish()).await?;
+        let hashed = move || hash.with_long(&key, &body).finish();
+        let hash = apart::read(size, hashed).await?;
         let owner = owner_of(caller, &key);
         let topic = match &headers.key {
             Some(name) => {
@@ -185,6 +190,9 @@ impl Repeat {
         let mut failures = 0;
         // Whoever waits has what ends meanwhile and cannot be stored.
         let _awaits = self.waits.then(|| self.near.wait());
+        if self.waits {
+            self.await_end(&mut awaited, ends).await;
+        }
         loop {
             if let Some(left) = self.left() {
                 return left;
@@ -198,7 +206,10 @@ impl Repeat {
                     }
                     // Another repeat was faster.
                 }
-                Some(Found::Running(ids)) => awaited.ids = ids,
+                Some(Found::Running(ids)) => {
+                    self.await_end(&mut awaited, ends).await;
+                    awaited.ids = ids;
+                }
                 Some(Found::Doubtful(seen)) => awaited.see(seen),
                 // The store is away: the request runs as without one, unless another runs.
                 None if !awaited.ids.is_empty() => {}
@@ -227,12 +238,23 @@ impl Repeat {
         }
     }
 
+    /// Tells those who run, also at other processes, that somebody waits for their answers. Those with
+    /// a key are always kept.
+    async fn await_end(&self, awaited: &mut Awaited, ends: Instant) {
+        if !(self.is_keyed || awaited.is_told) {
+            awaited.is_told = true;
+            let time = ends.saturating_duration_since(Instant::now());
+            let place = self.place(ExchangeId([0; 12]));
+            place.await_end(time).await;
+        }
+    }
+
     /// What there is for one who has waited for these; `None` if the store does not say.
     async fn find(&self, awaited: &Awaited) -> Option<Found> {
         let found = self.exchanges.find(&self.owner, &self.topic);
         // Steps can be large, and one who repeats would run again what it does not hear of.
         let patience = if self.waits { READING } else { PATIENCE };
-        let found = timeout(patience, found).await.ok()?;
+        let found = within(patience, found).await.ok()?;
         let found = found
             .inspect_err(|error| tracing::warn!(%error, "the store of exchanges failed"))
             .ok()?;

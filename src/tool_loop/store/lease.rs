@@ -5,19 +5,17 @@
 
 use std::{
     mem,
-    sync::{self, Arc, PoisonError},
+    sync::{self, Arc, OnceLock, PoisonError},
     time::Duration,
 };
 
-use tokio::{
-    runtime::Handle,
-    sync::Mutex,
-    time::{sleep, timeout},
-};
+use tokio::{sync::Mutex, task::AbortHandle, time::sleep};
 
 use crate::{
     registry::{Error, ExchangeId, ExchangeOwner, ExchangeRecord, ExchangeStore},
+    to_its_end::ToItsEnd,
     tool_loop::running::Ends,
+    within::within,
 };
 
 /// The time for which a record is held without being renewed: a repeat waits so long for somebody
@@ -46,6 +44,41 @@ pub(crate) struct Place {
     pub(crate) life: Option<Duration>,
 }
 
+impl Place {
+    /// Notes for this time that a request waits for what has this topic to end, so that its answer is
+    /// kept: nearly always nobody waits, and thousands of answers would push out what
+    /// conversations need.
+    pub(crate) async fn await_end(&self, time: Duration) {
+        let Some(id) = self.awaits() else {
+            return;
+        };
+        let note = ExchangeRecord::new("").with_life(time);
+        let put = self.exchanges.put(&self.owner, id, note, None);
+        if let Ok(Ok(None)) = within(PATIENCE, put).await {
+            // Another waits as well. The note begins its life anew.
+            self.is_awaited().await;
+        }
+    }
+
+    /// Returns `true` if a request waits, or may do so.
+    async fn is_awaited(&self) -> bool {
+        let Some(id) = self.awaits() else {
+            return false;
+        };
+        let ids = [id];
+        let get = self.exchanges.get(&self.owner, &ids);
+        !matches!(within(PATIENCE, get).await, Ok(Ok(found)) if found.is_empty())
+    }
+
+    /// The record that says that a request waits.
+    fn awaits(&self) -> Option<ExchangeId> {
+        let mut id = ExchangeId([0; 12]);
+        // The id of a key has the bytes before.
+        id.0.copy_from_slice(&self.topic?[12..24]);
+        Some(id)
+    }
+}
+
 /// A record under a lease; clones hold it together.
 #[derive(Clone)]
 pub(crate) struct Lease(Arc<Holding>);
@@ -55,6 +88,9 @@ struct Holding {
     state: Mutex<State>,
     /// Whoever waits for it to be let go.
     ends: sync::Mutex<Option<Ends>>,
+    /// The task that renews it. Most are over before it has anything to do, and it goes with them:
+    /// thousands that sleep would scatter the memory of all others.
+    renews: OnceLock<AbortHandle>,
 }
 
 /// The record as it is stored, as far as we know.
@@ -115,6 +151,7 @@ impl Lease {
             place,
             state: Mutex::new(state),
             ends: sync::Mutex::default(),
+            renews: OnceLock::new(),
         }));
         if !lease.put(data, room).await {
             if version.is_none() {
@@ -151,6 +188,11 @@ impl Lease {
     /// The caller whose record it is.
     pub(crate) fn owner(&self) -> &ExchangeOwner {
         &self.0.place.owner
+    }
+
+    /// Returns `true` if a request waits for its end, here or at another process, or may do so.
+    pub(crate) async fn is_awaited(&self) -> bool {
+        self.0.place.is_awaited().await
     }
 
     /// Returns `true` if somebody else has the record.
@@ -209,7 +251,7 @@ impl Lease {
 
     fn renew_on(&self) {
         let held = Arc::downgrade(&self.0);
-        tokio::spawn(async move {
+        let renews = tokio::spawn(async move {
             loop {
                 sleep(RENEWAL).await;
                 let Some(held) = held.upgrade() else {
@@ -218,6 +260,7 @@ impl Lease {
                 held.renew().await;
             }
         });
+        let _ = self.0.renews.set(renews.abort_handle());
     }
 }
 
@@ -267,7 +310,7 @@ impl Holding {
             life: change.life,
         };
         let put = self.place.exchanges.put(owner, *id, record, state.version);
-        match timeout(PATIENCE, put).await {
+        match within(PATIENCE, put).await {
             Ok(Ok(Some(version))) => {
                 state.version = Some(version);
                 state.is_behind &= has_no_text;
@@ -296,7 +339,7 @@ impl Holding {
         let Place { owner, id, .. } = &self.place;
         let ids = [*id];
         let get = self.place.exchanges.get(owner, &ids);
-        let Ok(Ok(found)) = timeout(PATIENCE, get).await else {
+        let Ok(Ok(found)) = within(PATIENCE, get).await else {
             return false;
         };
         match found.into_iter().next() {
@@ -367,23 +410,22 @@ impl Holding {
         };
         let Place { owner, id, .. } = &self.place;
         let remove = self.place.exchanges.remove(owner, *id, version);
-        matches!(timeout(PATIENCE, remove).await, Ok(Ok(_)))
+        matches!(within(PATIENCE, remove).await, Ok(Ok(_)))
     }
 }
 
 impl Drop for Holding {
     fn drop(&mut self) {
+        if let Some(renews) = self.renews.get() {
+            renews.abort();
+        }
         let state = self.state.get_mut();
         let is_stored = state.version.is_some() || state.tried.is_some();
         if state.after == After::Nothing || state.is_lost || !is_stored {
             return;
         }
-        // Without a runtime the lease ends by itself.
-        let Ok(runtime) = Handle::try_current() else {
-            return;
-        };
         let after = mem::replace(&mut state.after, After::Nothing);
-        // The task may be dropped before it is done, and must not begin another then.
+        // It may be dropped before it is done, and must not begin another then.
         let state = State {
             tried: state.tried.take(),
             data: mem::replace(&mut state.data, "".into()),
@@ -394,7 +436,9 @@ impl Drop for Holding {
             place: self.place.clone(),
             state: Mutex::new(state),
             ends: mem::take(&mut self.ends),
+            renews: OnceLock::new(),
         };
-        runtime.spawn(held.end(after));
+        // Without a runtime the lease ends by itself.
+        ToItsEnd::new(held.end(after)).begin();
     }
 }
