@@ -15,7 +15,7 @@ mod tree;
 pub(crate) use self::{
     edit::{Edit, concat},
     node::{Members, Node},
-    object::{Malformed, Object, array, first, is_object, objects},
+    object::{Malformed, Object, array, elements, first, is_object, objects},
     places::Places,
     removable::Removable,
     text::{depth, quoted, string},

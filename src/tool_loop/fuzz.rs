@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{failure::rejected, options::Options};
+use super::{failure::rejected, options::Options, ways::OptInHeaders};
 use crate::{
     chat::{ChatRequest, Conversation, OPTIONAL, OpenTurn},
     fuzz_input::{halves, number},
@@ -26,13 +26,13 @@ pub(crate) fn request(data: &[u8]) {
     let Ok(mut request) = ChatRequest::parse(body.clone()) else {
         return;
     };
-    if request.mcp.is_none() {
+    if request.mcp.is_none() || request.asks.is_any() {
         return;
     }
     assert!(sniffed, "a request for us is passed by");
     let rest = concat(&request.without_mcp());
     assert!(is_cut(&body, &rest), "more than one piece is gone");
-    if let Ok(options) = Options::parse(&request, &Settings::default()) {
+    if let Ok(options) = Options::parse(&request, &OptInHeaders::default(), &Settings::default()) {
         assert!((1..=5).contains(&options.max_tool_rounds));
         assert!(!options.enabled || !options.servers.is_empty() && request.has_messages());
     }

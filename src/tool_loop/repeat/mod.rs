@@ -29,7 +29,7 @@ use crate::{
     caller::Caller,
     hex::hex,
     kept::{Journal, KeptAnswer},
-    keyed::Keyed,
+    keyed::{Digest, Keyed},
     name::short,
     refusal::{Kind, Refusal},
     registry::{ExchangeId, ExchangeOwner, ExchangeStore, StoredExchange},
@@ -140,20 +140,28 @@ impl Awaited {
 }
 
 impl Repeat {
-    /// A request with this path and body; `None` where nothing is kept.
+    /// A request with this path, body and hash of what is asked for outside of it; `None` where nothing
+    /// is kept.
     pub(crate) async fn of(
         gateway: &Gateway,
         caller: &Caller,
         headers: RepeatHeaders,
         path: &str,
-        body: Bytes,
+        (body, asked): (Bytes, Option<Digest>),
     ) -> Option<Self> {
         let exchanges = gateway.exchanges.clone()?;
         let Ok(Ok(key)) = timeout(PATIENCE, exchanges.key()).await else {
             return None;
         };
         let hash = Keyed::with_key(&key, "request").with(path);
-        let hash = apart::read(body.len(), move || hash.with(body).finish()).await?;
+        let size = body.len();
+        let hash = move || {
+            let hash = hash.with(&body);
+            asked
+                .map_or(hash.clone(), |asked| hash.with(asked))
+                .finish()
+        };
+        let hash = apart::read(size, hash).await?;
         let owner = owner_of(caller, &key);
         let topic = match &headers.key {
             Some(name) => {
