@@ -57,6 +57,9 @@ impl Caller {
         for user in &request.users {
             person.add_optional(user.as_deref());
         }
+        for token in request.asks.tokens() {
+            person.add(token);
+        }
         let person = person.finish();
         let of = project.clone().unwrap_or_default();
         tokens.whose = Some(Whose::new(&of, id, |caller| caller.add(person)));
@@ -167,6 +170,19 @@ impl CallerTokens {
     pub fn of_caller(mut self, project: &Project, id: Option<&CallerId>) -> Self {
         self.whose = Some(Whose::new(project, id, |_| {}));
         self
+    }
+
+    /// Reads a token that a caller gives; `None` if no header can have it, or it is longer than 8 KiB.
+    pub(crate) fn token(text: &str) -> Option<HeaderValue> {
+        let token = HeaderValue::from_str(text).ok();
+        let mut token = token.filter(|token| (1..=TOKEN_LEN).contains(&token.len()))?;
+        token.set_sensitive(true);
+        Some(token)
+    }
+
+    /// Adds the token for `server` that a request has in its body.
+    pub(crate) fn add(&mut self, server: &ServerName, token: HeaderValue) {
+        self.tokens.insert(server.to_string(), token);
     }
 
     /// Returns the owner of the tokens, who pays for what is kept for them.

@@ -85,9 +85,15 @@ impl Catalog {
     }
 
     /// The tools, in the order of their names.
-    #[cfg(any(test, feature = "admin"))]
     pub(crate) fn entries(&self) -> impl Iterator<Item = &Entry> {
         self.by_name().flat_map(Offered::entries)
+    }
+
+    /// Returns `true` if there is no tool.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.servers
+            .iter()
+            .all(|offered| offered.entries().is_empty())
     }
 
     /// The number of tools of each server.

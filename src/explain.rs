@@ -6,13 +6,14 @@
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
+use http::HeaderMap;
 
 use crate::{
     caller::CallerTokens,
     chat::{ChatRequest, Unread},
     project::Project,
     refusal::{Kind, Refusal},
-    tool_loop::{self, Explanation, Gateway},
+    tool_loop::{self, Explanation, Gateway, OptInHeaders},
 };
 
 /// An explainer of requests: it tells which tools the [layer](crate::McpLayer::explainer) would
@@ -25,7 +26,8 @@ impl Explainer {
         Self(Arc::new(gateway))
     }
 
-    /// Explains what the chat completion `body` of `project` would get.
+    /// Explains what the chat completion `body` of `project` with these headers would get; takes off
+    /// them what is meant for the layer.
     ///
     /// # Errors
     /// The layer's own refusal. A request that the layer would pass through gets no tools.
@@ -36,18 +38,20 @@ impl Explainer {
         &self,
         body: Bytes,
         project: &Project,
-        tokens: &CallerTokens,
+        headers: &mut HeaderMap,
     ) -> Result<Explanation, Refusal> {
-        let request = match ChatRequest::parse(body) {
-            Ok(request) if request.mcp.is_some() => request,
-            Ok(_) | Err(Unread::NotOurs) => return Ok(Explanation::default()),
+        let tokens = CallerTokens::take(headers);
+        let opt_in = OptInHeaders::take(headers, self.0.settings.header_opt_in);
+        let request = match ChatRequest::read(body, opt_in.given().is_some()) {
+            Ok(request) => request,
+            Err(Unread::NotOurs) => return Ok(Explanation::default()),
             Err(unread) => {
                 let refusal = Option::<Refusal>::from(unread);
                 let not_json = || Refusal::new(Kind::InvalidJson, "the request is not valid JSON");
                 return Err(refusal.unwrap_or_else(not_json));
             }
         };
-        tool_loop::explain(&self.0, request, project, tokens).await
+        tool_loop::explain(&self.0, (request, &opt_in), project, tokens).await
     }
 }
 

@@ -25,8 +25,9 @@ use crate::{
 
 /// A layer that gives a chat-completions service the tools of the servers in a registry.
 ///
-/// The layer looks at `POST` requests whose path ends in `/chat/completions` and that have a
-/// top-level member `mcp`; everything else reaches the inner service untouched. Only `POST` requests
+/// The layer looks at `POST` requests whose path ends in `/chat/completions` and that opt in: by a
+/// top-level member `mcp`, an entry of `tools` with the type `mcp`, `metadata.mcp_servers`, or
+/// [headers](Self::with_header_opt_in). Everything else reaches the inner service untouched. Only `POST` requests
 /// to a model's other APIs (`/completions`, `/responses`, `/messages`) that have it are refused with
 /// `400 invalid_mcp_options`.
 ///
@@ -289,6 +290,17 @@ impl McpLayer {
     #[must_use]
     pub fn with_required_project(mut self) -> Self {
         self.settings.project_required = true;
+        self
+    }
+
+    /// Lets requests opt in by the headers `x-mcp-servers: a,b` and `x-mcp-tools: a__x,b__y`, for clients
+    /// that can set headers and nothing else; by default `false`.
+    ///
+    /// Where it is `true` the headers are taken off every request, whatever its path. Otherwise they
+    /// mean nothing here and go through: LiteLLM has a header of that name for endpoints of its own.
+    #[must_use]
+    pub fn with_header_opt_in(mut self, header_opt_in: bool) -> Self {
+        self.settings.header_opt_in = header_opt_in;
         self
     }
 

@@ -17,14 +17,14 @@ use tower::{Service, ServiceExt, util::Oneshot};
 
 use crate::{
     body::{self, Excess, McpBody, Read, RequestBody},
-    caller::{self, Caller, CallerTokens},
+    caller::{self, CallerTokens},
     held::Full,
     inner::{Inner, InnerError, restored},
     name::short,
     refusal::{self, Refusal},
     settings::Limits,
     sniff::may_have_mcp,
-    tool_loop::{self, Gateway, Upstream, is_plain},
+    tool_loop::{self, Gateway, Head, OptInHeaders, Upstream, is_plain},
     within::within,
 };
 
@@ -71,6 +71,8 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         // Off every request: they are for MCP servers, and never for the model's provider.
         let tokens = CallerTokens::take(request.headers_mut());
+        let opts_in = self.gateway.settings.header_opt_in;
+        let opt_in = OptInHeaders::take(request.headers_mut(), opts_in);
         let inner = self.inner.clone();
         // An encoded body passes through: decompression belongs outside of this layer.
         let is_read = request.method() == Method::POST && is_plain(request.headers());
@@ -85,7 +87,9 @@ where
         let gateway = self.gateway.clone();
         let (parts, body) = request.into_parts();
         let future: Answering<RB, S::Error> = match is_ours {
-            true => Box::pin(async move { answer(gateway, inner, parts, body, tokens).await }),
+            true => {
+                Box::pin(async move { answer(gateway, inner, parts, body, (tokens, opt_in)).await })
+            }
             false => Box::pin(async move { beside(gateway, inner, parts, body).await }),
         };
         ResponseFuture {
@@ -94,13 +98,13 @@ where
     }
 }
 
-/// Answers a request that may have a member `mcp`.
+/// Answers a request that may opt in; what its headers say to the layer was taken off it.
 async fn answer<S, B, RB>(
     gateway: Arc<Gateway>,
     inner: S,
     parts: request::Parts,
     body: B,
-    tokens: CallerTokens,
+    (tokens, opt_in): (CallerTokens, OptInHeaders),
 ) -> Result<Response<McpBody<RB>>, S::Error>
 where
     S: Service<Request<RequestBody<B>>, Response = Response<RB>> + Clone + Send + 'static,
@@ -120,10 +124,14 @@ where
     if let Some(excess) = read.excess() {
         return Ok(tool_loop::refused(&too_much(excess, limits)));
     }
-    let ours = match may_be_ours(&read) {
+    let ours = match may_be_ours(&read, opt_in.given().is_some()) {
         Some(body) => {
-            let caller = |request: &_| Caller::of(&parts, tokens, request);
-            tool_loop::read(&gateway, body, caller).await
+            let head = Head {
+                parts: &parts,
+                tokens,
+                opt_in,
+            };
+            tool_loop::read(&gateway, body, head).await
         }
         None => Ok(None),
     };
@@ -169,7 +177,7 @@ where
         return Ok(tool_loop::refused(&too_slow(limits)));
     };
     // What is too large to be read goes on as it comes.
-    if let Some(body) = may_be_ours(&read)
+    if let Some(body) = may_be_ours(&read, false)
         && tool_loop::asks_for_tools(body).await
     {
         return Ok(tool_loop::refused(&elsewhere(parts.uri.path())));
@@ -219,10 +227,10 @@ fn too_much(excess: Excess, limits: &Limits) -> Refusal {
     Refusal::new(kind, message)
 }
 
-/// The body, if it is whole and may have a top-level `mcp`.
-fn may_be_ours<B: Body<Data = Bytes>>(read: &Read<B>) -> Option<Bytes> {
+/// The body, if it is whole and may opt in, or a header does.
+fn may_be_ours<B: Body<Data = Bytes>>(read: &Read<B>, is_asked: bool) -> Option<Bytes> {
     // A body that broke off goes on as it is: its error is the inner service's matter.
-    let may_be = read.is_complete() && may_have_mcp(read.data());
+    let may_be = read.is_complete() && (is_asked || may_have_mcp(read.data()));
     may_be.then(|| read.bytes())
 }
 

@@ -155,6 +155,8 @@ pub(crate) struct Settings {
     pub(crate) description_bytes: Option<usize>,
     pub(crate) receipt: bool,
     pub(crate) project_required: bool,
+    /// The headers `x-mcp-servers` and `x-mcp-tools` opt in.
+    pub(crate) header_opt_in: bool,
     pub(crate) prices: Vec<Price>,
     pub(crate) tracing: Tracing,
 }
@@ -194,6 +196,7 @@ impl Default for Settings {
             description_bytes: None,
             receipt: true,
             project_required: false,
+            header_opt_in: false,
             prices: Vec::new(),
             tracing: Tracing::default(),
         }

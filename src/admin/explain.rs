@@ -14,7 +14,7 @@ use super::{
     organization::OrganizationStore,
     query::{fault, parameters},
 };
-use crate::{caller::CallerTokens, explain::Explainer, project::Project};
+use crate::{explain::Explainer, project::Project};
 
 /// `POST /explain`
 ///
@@ -44,8 +44,7 @@ pub(super) async fn explain(
         let message = "the body must be an object: a chat completion";
         return Err(Fault::new(Code::InvalidJson, message));
     }
-    let tokens = CallerTokens::take(&mut headers);
-    let explanation = match explainer.explain(body, &project, &tokens).await {
+    let explanation = match explainer.explain(body, &project, &mut headers).await {
         Ok(explanation) => explanation,
         Err(refusal) => {
             let kind = [(CONTENT_TYPE, "application/json")];

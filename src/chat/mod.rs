@@ -6,6 +6,7 @@
 //! This module does not know MCP.
 
 mod arguments;
+mod asks;
 mod assembly;
 mod choices;
 mod chunk;
@@ -24,11 +25,13 @@ mod tool_call;
 mod tool_choice;
 mod turn;
 mod turn_reader;
+mod unread;
 mod unstreamed;
 mod usage;
 
 pub(crate) use self::{
     arguments::Arguments,
+    asks::ENTRIES,
     chunk::{Change, Chunk, Identity},
     completion::Completion,
     conversation::Conversation,
@@ -36,9 +39,10 @@ pub(crate) use self::{
     optional::{OPTIONAL, Omitted, Optional, Place},
     partial::{PartialMessage, delta_of_calls},
     repair::{executed, is_sendable},
-    request::{CallerTool, ChatRequest, Unread},
+    request::{CallerTool, ChatRequest},
     tool_call::{NAMESPACE, ToolCall, tool_message},
     turn::{Asked, Turn},
     turn_reader::{StreamEvent, StreamReader, TurnReader},
+    unread::Unread,
     usage::{Usage, tidy},
 };

@@ -4,8 +4,13 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::{tool_choice::ToolChoice, turn::Asked};
-use crate::json::{Edit, Malformed, Object, Places, Removable, array};
+use super::{
+    asks::{self, Asks},
+    tool_choice::ToolChoice,
+    turn::Asked,
+    unread::Unread,
+};
+use crate::json::{Edit, Malformed, Object, Places, Removable, array, concat};
 
 /// A request as far as the layer reads it: the positions of its parts.
 #[derive(Debug)]
@@ -13,6 +18,8 @@ pub(crate) struct ChatRequest {
     pub(super) body: Bytes,
     /// The member `mcp`, as text; `None` if there is none.
     pub(crate) mcp: Option<String>,
+    /// What was taken out of the body, since the layer is asked by it.
+    pub(crate) asks: Asks,
     pub(crate) model: Option<String>,
     /// `true` if the caller wants server-sent events.
     pub(crate) stream: bool,
@@ -68,9 +75,10 @@ pub(crate) struct CallerTool {
 
 /// The members that the layer reads. A duplicate of one of them is refused, since the layer would
 /// have to guess which one counts.
-const READ: [&str; 11] = [
+const READ: [&str; 12] = [
     "mcp",
     "messages",
+    "metadata",
     "model",
     "n",
     "parallel_tool_calls",
@@ -82,19 +90,6 @@ const READ: [&str; 11] = [
     "user",
 ];
 
-/// The reason why a body is not a request for the layer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Unread {
-    /// Valid JSON that is no object, or has members twice but no `mcp`: nothing for the layer.
-    NotOurs,
-    /// Text that is not JSON, but seems to contain `mcp`.
-    NotJson,
-    /// A member that the layer reads is given twice.
-    Doubled(String),
-    /// Too many top-level members.
-    TooLarge,
-}
-
 /// The most messages before a turn that is resumed; a request of 20 MiB has room for millions of
 /// empty ones.
 const MESSAGES: usize = 100_000;
@@ -102,8 +97,14 @@ const MESSAGES: usize = 100_000;
 impl ChatRequest {
     /// Reads `body`, which seems to contain `mcp`.
     ///
-    /// The whole body is only read this once: a conversation can be long.
+    /// The whole body is only read this once: a conversation can be long. Only what the layer is asked
+    /// by outside of `mcp` has to be taken out of it, and what is left is read again.
     pub(crate) fn parse(body: Bytes) -> Result<Self, Unread> {
+        Self::read(body, false)
+    }
+
+    /// Reads `body`; with `is_asked` the layer is asked for something by what is not in it.
+    pub(crate) fn read(body: Bytes, is_asked: bool) -> Result<Self, Unread> {
         let text = std::str::from_utf8(&body).map_err(|_| Unread::NotJson)?;
         let object = Object::parse(text).map_err(|malformed| match malformed {
             Malformed::NotJson => Unread::NotJson,
@@ -112,12 +113,20 @@ impl ChatRequest {
         })?;
         let mcp = object.get("mcp").map(str::to_owned);
         if let Some(name) = READ.into_iter().find(|name| object.count(name) > 1) {
-            let doubled = Unread::Doubled(name.into());
-            return Err(mcp.map_or(Unread::NotOurs, |_| doubled));
+            let is_asked = is_asked || mcp.is_some() || asks::is_asked(&object);
+            let doubled = is_asked.then(|| Unread::Doubled(name.into()));
+            return Err(doubled.unwrap_or(Unread::NotOurs));
+        }
+        let (asks, edits) = Asks::of(&object)?;
+        if !edits.is_empty() {
+            let rest = concat(&Edit::apply(&body, edits));
+            let request = Self::read(rest, is_asked)?;
+            return Ok(Self { asks, ..request });
         }
         let stream_options = stream_options(&object);
         Ok(Self {
             mcp,
+            asks,
             model: object.string("model").map(Into::into),
             stream: object.get("stream") == Some("true"),
             include_usage: stream_options
@@ -182,7 +191,7 @@ impl ChatRequest {
         if tools.len() > most {
             return false;
         }
-        self.tools = caller_tools(&tools);
+        self.tools = caller_tools(&tools, &self.asks);
         true
     }
 
@@ -238,9 +247,30 @@ impl ChatRequest {
         place.set([Some(value)]).into_iter().next()
     }
 
-    /// The body without `mcp` and otherwise untouched.
+    /// The body without `mcp` and otherwise untouched; where no tool is left, also without what says
+    /// how tools are called, which is refused beside none.
     pub(crate) fn without_mcp(&self) -> Vec<Bytes> {
-        Edit::apply(&self.body, self.removable.edits([true, false, false]))
+        let no_tools = self.asks.no_tools;
+        let gone = self.removable.edits([true, no_tools, no_tools]);
+        Edit::apply(&self.body, gone)
+    }
+
+    /// The request for a turn without any tool, if there was one that asked the layer: without what
+    /// says how tools are called.
+    pub(crate) fn without_tools(self) -> Self {
+        let gone = self.removable.edits([false, true, true]);
+        if !self.asks.no_tools || gone.is_empty() {
+            return self;
+        }
+        let rest = concat(&Edit::apply(&self.body, gone));
+        let Ok(mut request) = Self::read(rest, true) else {
+            return self;
+        };
+        if self.usage.is_some() {
+            request.ask_for_usage();
+        }
+        request.asks = self.asks;
+        request
     }
 }
 
@@ -291,7 +321,7 @@ fn usage_request(object: &Object<'_>, options: Option<&Object<'_>>) -> (Places<1
 }
 
 /// The caller's own tools, as far as they have names.
-fn caller_tools(tools: &[&str]) -> Vec<CallerTool> {
+fn caller_tools(tools: &[&str], asks: &Asks) -> Vec<CallerTool> {
     let name = |(index, tool): (usize, &&str)| {
         let tool = Object::parse(tool).ok()?;
         // A tool is named in the member of its own type: `function`, `custom`.
@@ -300,7 +330,7 @@ fn caller_tools(tools: &[&str]) -> Vec<CallerTool> {
             .present(&kind)
             .and_then(|text| Object::parse(text).ok()?.string("name").map(Into::into));
         Some(CallerTool {
-            param: format!("tools[{index}].{kind}.name"),
+            param: format!("tools[{}].{kind}.name", asks.place_before(index)),
             name: name.unwrap_or_default(),
         })
     };

@@ -16,7 +16,7 @@ mod walk;
 pub(crate) use self::{
     edit::{Edit, concat},
     node::{Members, Node},
-    object::{Malformed, Object, array, first, is_object, objects},
+    object::{Malformed, Object, array, elements, first, is_object, objects},
     places::Places,
     removable::Removable,
     scan::{NoJson, Scan},

@@ -226,6 +226,17 @@ pub(crate) fn array(text: &str, most: usize) -> Option<Vec<&str>> {
     Some(found)
 }
 
+/// The elements of the array that `text` is, each when it is asked for; none where it is no array.
+pub(crate) fn elements(text: &str) -> impl Iterator<Item = &str> {
+    let mut scan = Scan::new(text);
+    let mut is_over = scan.eat(b'[').is_err() || scan.eats(b']');
+    std::iter::from_fn(move || {
+        let element = (!is_over).then(|| scan.value().ok()).flatten();
+        is_over = element.is_none() || !scan.eats(b',');
+        element
+    })
+}
+
 /// Returns `true` if `text` is a JSON object.
 pub(crate) fn is_object(text: &str) -> bool {
     let mut scan = Scan::new(text);
@@ -341,6 +352,16 @@ mod tests {
         assert_eq!(array("[]", 0), Some(vec![]));
         for no_array in ["{}", "1", "\"[\"", "null"] {
             assert_eq!(array(no_array, 0), None);
+        }
+    }
+
+    #[test]
+    fn elements_are_read_one_by_one() {
+        let read = |text| elements(text).collect::<Vec<_>>();
+        assert_eq!(read("[1, [2] ,{}]"), ["1", "[2]", "{}"]);
+        assert_eq!(read("[1,]"), ["1"]);
+        for none in ["[]", "[ ]", "{}", "1", ""] {
+            assert!(read(none).is_empty(), "{none}");
         }
     }
 

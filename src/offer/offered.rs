@@ -141,6 +141,29 @@ impl Offered {
         Arc::new(Self::new(server, entries, definitions, withheld))
     }
 
+    /// The same, but that those of which this is true ask first.
+    pub(crate) fn asking_first(self: &Arc<Self>, asks: impl Fn(&Entry) -> bool) -> Arc<Self> {
+        let changes = |entry: &Entry| entry.policy != ToolPolicy::AskFirst && asks(entry);
+        if !self.entries.iter().any(changes) {
+            return self.clone();
+        }
+        let policy = |entry: &Entry| match changes(entry) {
+            true => ToolPolicy::AskFirst,
+            false => entry.policy,
+        };
+        let entries = self.entries.iter().map(|entry| Entry {
+            policy: policy(entry),
+            ..entry.clone()
+        });
+        Arc::new(Self {
+            server: self.server.clone(),
+            entries: entries.collect(),
+            definitions: self.definitions.clone(),
+            cleaned: self.cleaned.clone(),
+            withheld: self.withheld.clone(),
+        })
+    }
+
     /// Returns `true` if it is `server`, this very record, that offers them.
     pub(super) fn is_of(&self, server: &Arc<Server>) -> bool {
         Arc::ptr_eq(&self.server, server)

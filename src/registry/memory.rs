@@ -143,6 +143,19 @@ impl ServerRegistry for MemoryRegistry {
                 .collect())
         })
     }
+
+    fn visible<'a>(
+        &'a self,
+        project: &'a Project,
+    ) -> BoxFuture<'a, Result<Vec<Arc<Server>>, Error>> {
+        Box::pin(async move {
+            let servers = self.read();
+            let servers = servers.get(project.organization()).into_iter();
+            let servers = servers.flat_map(BTreeMap::values);
+            let visible = servers.filter(|server| server.is_usable_by(project) && !server.draft);
+            Ok(visible.cloned().collect())
+        })
+    }
 }
 
 impl ServerStore for MemoryRegistry {

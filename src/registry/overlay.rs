@@ -189,6 +189,25 @@ impl ServerRegistry for Overlay {
             Ok(found)
         })
     }
+
+    fn visible<'a>(
+        &'a self,
+        project: &'a Project,
+    ) -> BoxFuture<'a, Result<Vec<Arc<Server>>, Error>> {
+        let Some(declared) = self.declared(project.organization()) else {
+            return self.store.visible(project);
+        };
+        Box::pin(async move {
+            let mut visible = self.store.visible(project).await?;
+            // Whatever the store has under a name of the file is hidden.
+            visible.retain(|server| !declared.contains_key(&server.name));
+            let of_file = declared
+                .values()
+                .filter(|server| server.is_usable_by(project));
+            visible.extend(of_file.cloned());
+            Ok(visible)
+        })
+    }
 }
 
 impl ServerStore for Overlay {

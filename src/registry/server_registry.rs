@@ -1,6 +1,6 @@
 //! The lookup of the servers that a request names.
 
-use std::sync::Arc;
+use std::{future::ready, sync::Arc};
 
 use super::{error::Error, future::BoxFuture, server::Server};
 use crate::{name::ServerName, project::Project};
@@ -80,6 +80,26 @@ pub trait ServerRegistry: Send + Sync + 'static {
         project: &'a Project,
         names: &'a [ServerName],
     ) -> BoxFuture<'a, Result<Vec<Arc<Server>>, Error>>;
+
+    /// Returns all servers that `project` may use, in any order: those that [`find`](Self::find) finds,
+    /// disabled ones included.
+    ///
+    /// The layer calls it where a request names a server by its address, or asks for all of them; such
+    /// requests wait for the answer. The default says that there are none: those requests then get
+    /// `404 mcp_server_not_found`, and all others are as they would be.
+    ///
+    /// # Errors
+    /// Those of [`find`](Self::find).
+    ///
+    /// # Cancellation
+    /// The future is dropped when the caller hangs up.
+    fn visible<'a>(
+        &'a self,
+        project: &'a Project,
+    ) -> BoxFuture<'a, Result<Vec<Arc<Server>>, Error>> {
+        let _ = project;
+        Box::pin(ready(Ok(Vec::new())))
+    }
 }
 
 impl<R: ServerRegistry + ?Sized> ServerRegistry for Arc<R> {
@@ -89,5 +109,12 @@ impl<R: ServerRegistry + ?Sized> ServerRegistry for Arc<R> {
         names: &'a [ServerName],
     ) -> BoxFuture<'a, Result<Vec<Arc<Server>>, Error>> {
         (**self).find(project, names)
+    }
+
+    fn visible<'a>(
+        &'a self,
+        project: &'a Project,
+    ) -> BoxFuture<'a, Result<Vec<Arc<Server>>, Error>> {
+        (**self).visible(project)
     }
 }

@@ -7,7 +7,8 @@ use crate::{
     refusal::{Kind, Refusal},
 };
 
-/// Checks that the tools of the catalog can stand beside the caller's own.
+/// Checks that the tools of the catalog can stand beside the caller's own. `way` is the place in the
+/// request that asks for them, if that is not `mcp.servers`.
 ///
 /// # Errors
 /// Two tools have one name, or there are too many of them.
@@ -15,6 +16,7 @@ pub(crate) fn check(
     gateway: &Gateway,
     request: &ChatRequest,
     catalog: &Catalog,
+    way: Option<&str>,
 ) -> Result<(), Refusal> {
     let conflict = request
         .tools
@@ -22,7 +24,7 @@ pub(crate) fn check(
         .find(|tool| catalog.entry(&tool.name).is_some());
     if let Some(tool) = conflict {
         let message = format!(
-            "the tool {} of the request has the name of a tool that mcp adds; rename it, or leave that one out with mcp.tools",
+            "the tool {} of the request has the name of a tool that is added here; rename it, or leave that one out with mcp.tools",
             tool.name
         );
         return Err(Refusal::new(Kind::ToolNameConflict, message).at(&tool.param));
@@ -42,7 +44,7 @@ pub(crate) fn check(
             own + added,
             counts.join(", "),
         );
-        return Err(Refusal::new(Kind::TooManyTools, message).at("mcp.servers"));
+        return Err(Refusal::new(Kind::TooManyTools, message).at(way.unwrap_or("mcp.servers")));
     }
     Ok(())
 }

@@ -315,6 +315,11 @@ impl Batch<'_> {
             server.id == entry.server.id && server.enabled && server.is_usable_by(self.project)
         });
         let policy = server.as_ref().and_then(|server| entry.policy_now(server));
+        // A caller may ask for more than the record does.
+        let policy = policy.map(|now| match entry.policy {
+            ToolPolicy::AskFirst => ToolPolicy::AskFirst,
+            ToolPolicy::Auto => now,
+        });
         match (server, policy) {
             (Some(server), Some(ToolPolicy::Auto)) => Ok(server),
             (Some(server), Some(ToolPolicy::AskFirst)) if self.approval == Approval::Given => {

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use super::{conflicts, gateway::Gateway, options::Options, resolve};
+use super::{conflicts, gateway::Gateway, options::Options, resolve, ways::OptInHeaders};
 use crate::{
     caller::CallerTokens, catalog::Catalog, chat::ChatRequest, left_out::LeftOut, name::ServerName,
     offer::Offers, project::Project, refusal::Refusal, registry::Server,
@@ -31,17 +31,24 @@ pub(crate) struct ToolOffer {
 /// As the request itself would be refused.
 pub(crate) async fn explain(
     gateway: &Gateway,
-    mut request: ChatRequest,
+    (mut request, headers): (ChatRequest, &OptInHeaders),
     project: &Project,
-    tokens: &CallerTokens,
+    mut tokens: CallerTokens,
 ) -> Result<Explanation, Refusal> {
-    let options = Options::read(&mut request, &gateway.settings)?;
+    let mut options = Options::read(&mut request, headers, &gateway.settings)?;
     if !options.enabled {
         return Ok(Explanation::default());
     }
-    let active = resolve::active(gateway, project, tokens, &options.servers, None).await?;
-    let catalog = resolve::selected(&active, options.tools.as_deref())?;
-    conflicts::check(gateway, &request, &catalog)?;
+    if options.has_entries() {
+        options.find(gateway, project, None, &mut tokens).await?;
+    }
+    let active = resolve::active(gateway, project, &tokens, &options.servers, None).await?;
+    let catalog = resolve::selected(&active, &options.rules, options.only())?;
+    conflicts::check(gateway, &request, &catalog, options.way.as_deref())?;
+    let unchosen = match options.only() {
+        Some((_, "mcp.tools")) => "mcp.tools does not name it",
+        _ => "the request does not choose it",
+    };
     let tools = catalog.entries().map(|entry| ToolOffer {
         offered_name: entry.offer().name.clone(),
         server: entry.server.name.clone(),
@@ -51,15 +58,20 @@ pub(crate) async fn explain(
         tools: tools.collect(),
         left_out: active
             .iter()
-            .flat_map(|(offers, offered)| left_out(offered.server(), offers, &catalog))
+            .flat_map(|(offers, offered)| left_out(offered.server(), offers, &catalog, unchosen))
             .collect(),
     })
 }
 
 /// The tools of `server` that `catalog` does not have, with the reason that is nearest to the
 /// server: what cannot be offered at all, what is not selected, what waits to be accepted, and
-/// what the request itself does without.
-fn left_out(server: &Server, offers: &Offers, catalog: &Catalog) -> Vec<(ServerName, LeftOut)> {
+/// what the request itself does without, with the reason `unchosen`.
+fn left_out(
+    server: &Server,
+    offers: &Offers,
+    catalog: &Catalog,
+    unchosen: &'static str,
+) -> Vec<(ServerName, LeftOut)> {
     let mut all = offers.left_out.clone();
     let withheld: Vec<_> = offers.withheld(server).collect();
     let offered: HashSet<&str> = catalog
@@ -74,7 +86,7 @@ fn left_out(server: &Server, offers: &Offers, catalog: &Catalog) -> Vec<(ServerN
                 all.push(withheld.clone());
                 continue;
             }
-            None => "mcp.tools does not name it",
+            None => unchosen,
         };
         all.push(LeftOut::new(&offer.tool, reason));
     }

@@ -4,10 +4,15 @@ use std::sync::Arc;
 
 use super::{detached::Detached, failure::remembered::Remembered, running::Running};
 use crate::{
+    caller::Caller,
     connect::Connections,
     held::Room,
-    registry::{ExchangeStore, ModelRegistry, ServerRegistry},
+    name::ServerName,
+    project::Project,
+    refusal::{Kind, Refusal},
+    registry::{self, BoxFuture, ExchangeStore, ModelRegistry, Server, ServerRegistry},
     settings::Settings,
+    within::within,
 };
 
 /// Settings, registry and connections, which all requests of a layer share.
@@ -26,4 +31,58 @@ pub(crate) struct Gateway {
     pub(crate) exchanges: Option<Arc<dyn ExchangeStore>>,
     /// Aliases of models, and default servers.
     pub(crate) models: Arc<dyn ModelRegistry>,
+}
+
+impl Gateway {
+    /// The project of `caller`.
+    ///
+    /// # Errors
+    /// There is none, although one is required.
+    pub(crate) fn project_of(&self, caller: &Caller) -> Result<Project, Refusal> {
+        match &caller.project {
+            None if self.settings.project_required => Err(Refusal::new(
+                Kind::ProjectMissing,
+                "the gateway did not find out which project this request belongs to",
+            )),
+            project => Ok(project.clone().unwrap_or_default()),
+        }
+    }
+
+    /// The servers of these names that `project` may use.
+    ///
+    /// # Errors
+    /// The registry fails, or does not answer in time.
+    pub(crate) async fn find(
+        &self,
+        project: &Project,
+        names: &[ServerName],
+    ) -> Result<Vec<Arc<Server>>, Refusal> {
+        self.asked(self.registry.find(project, names)).await
+    }
+
+    /// All servers that `project` may use.
+    ///
+    /// # Errors
+    /// Those of [`find`](Self::find).
+    pub(crate) async fn visible(&self, project: &Project) -> Result<Vec<Arc<Server>>, Refusal> {
+        let mut servers = self.asked(self.registry.visible(project)).await?;
+        servers.retain(|server| server.is_usable_by(project));
+        Ok(servers)
+    }
+
+    async fn asked(
+        &self,
+        found: BoxFuture<'_, Result<Vec<Arc<Server>>, registry::Error>>,
+    ) -> Result<Vec<Arc<Server>>, Refusal> {
+        let found = within(self.settings.limits.resolve, found).await;
+        let found = found.unwrap_or_else(|elapsed| Err(registry::Error::unavailable(elapsed)));
+        found.map_err(|error| {
+            let source = std::error::Error::source(&error).map(ToString::to_string);
+            tracing::error!(%error, source, "the registry failed");
+            Refusal::new(
+                Kind::Registry,
+                "the gateway's server registry is not available",
+            )
+        })
+    }
 }

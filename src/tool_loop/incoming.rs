@@ -3,18 +3,21 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::{header::HOST, request, uri::Authority};
 
 use super::{
     gateway::Gateway,
     kept_turns::restore::{self, Whole},
     options::Options,
     resume,
+    ways::OptInHeaders,
 };
 use crate::{
     apart,
-    caller::Caller,
+    caller::{Caller, CallerTokens},
     chat::{ChatRequest, Unread},
-    refusal::Refusal,
+    json::Object,
+    refusal::{Kind, Refusal},
     sniff::names_mcp,
 };
 
@@ -24,6 +27,29 @@ pub(crate) struct Incoming {
     pub(super) caller: Caller,
     /// Its history, where that was restored.
     pub(super) history: Option<Whole>,
+    /// What its headers ask for.
+    pub(super) headers: OptInHeaders,
+    /// The host that it came to.
+    pub(super) host: Option<String>,
+}
+
+/// What the head of a request says.
+pub(crate) struct Head<'a> {
+    pub(crate) parts: &'a request::Parts,
+    /// Taken off its headers.
+    pub(crate) tokens: CallerTokens,
+    /// Taken off its headers, too.
+    pub(crate) opt_in: OptInHeaders,
+}
+
+impl Head<'_> {
+    /// The host that the request came to.
+    fn host(&self) -> Option<String> {
+        let header = self.parts.headers.get(HOST);
+        let header = header.and_then(|host| host.to_str().ok());
+        let authority = || self.parts.uri.authority().map(Authority::as_str);
+        header.or_else(authority).map(str::to_owned)
+    }
 }
 
 impl Incoming {
@@ -41,6 +67,8 @@ impl Incoming {
             mut request,
             caller,
             history,
+            headers,
+            host,
         } = self;
         // What a history resumes is known once it is whole.
         let is_whole = history.is_none();
@@ -48,58 +76,99 @@ impl Incoming {
         let size = request.bytes().len();
         let read = move || {
             let settings = &gateway.settings;
-            let options = Options::read(&mut request, settings).and_then(|options| {
+            let options = Options::read(&mut request, &headers, settings).and_then(|options| {
                 if options.enabled && options.resume && is_whole && apart::is_large(size) {
                     // A large forged turn is found out here, on the thread for expensive work.
                     resume::open_turn(&request, &settings.limits)?;
                 }
                 Ok(options)
             });
-            (request, options)
+            (request, headers, options)
         };
-        let (request, options) = apart::read(size, read).await?;
+        let (request, headers, options) = apart::read(size, read).await?;
         let incoming = Self {
             request,
             caller,
             history,
+            headers,
+            host,
         };
         Some((incoming, options))
     }
 }
 
-/// Reads `body`, a request of this caller; `None` if it has neither a top-level `mcp` nor an id of
-/// a call that went back to the caller.
+impl Incoming {
+    /// Finds the servers that entries of `tools` mean, and takes the tokens that these give.
+    ///
+    /// # Errors
+    /// An entry means no server, or says of one what it may not.
+    pub(super) async fn found(
+        &mut self,
+        gateway: &Gateway,
+        mut options: Options,
+    ) -> Result<Options, Refusal> {
+        if options.has_entries() {
+            let project = gateway.project_of(&self.caller)?;
+            let (host, tokens) = (self.host.as_deref(), &mut self.caller.tokens);
+            options.find(gateway, &project, host, tokens).await?;
+        }
+        Ok(options)
+    }
+}
+
+/// Reads `body`, a request with this head; `None` if it asks for nothing here: it has no `mcp`, no
+/// other way to opt in, and no id of a call that went back to the caller.
 ///
 /// # Errors
-/// The body is not readable JSON, although it seems to contain `mcp`, or its history cannot be
+/// The body is not readable JSON, although it seems to ask for something, or its history cannot be
 /// restored at the moment.
 pub(crate) async fn read(
     gateway: &Gateway,
     body: Bytes,
-    caller: impl FnOnce(&ChatRequest) -> Caller,
+    head: Head<'_>,
 ) -> Result<Option<Incoming>, Refusal> {
     let text = body.clone();
-    let parsed = apart::read(body.len(), move || ChatRequest::parse(text)).await;
+    let is_asked = head.opt_in.given().is_some();
+    let parsed = apart::read(body.len(), move || ChatRequest::read(text, is_asked)).await;
     let request = match parsed.unwrap_or(Err(Unread::NotJson)) {
         Ok(request) => request,
-        Err(_) if !names_mcp(&body) => return Ok(None),
+        Err(Unread::NotOurs) if is_asked => {
+            let message = "the request is not a JSON object";
+            return Err(Refusal::new(Kind::InvalidJson, message));
+        }
+        Err(unread) if !(is_asked || is_asking(&unread) || names_mcp(&body)) => return Ok(None),
         Err(unread) => return Option::from(unread).map_or(Ok(None), Err),
     };
-    let caller = caller(&request);
+    let host = head.host();
+    let Head {
+        parts,
+        tokens,
+        opt_in,
+    } = head;
+    let asks = request.mcp.is_some() || is_asked || request.asks.is_any();
+    let caller = Caller::of(parts, tokens, &request);
     let history = restore::whole(gateway, &caller, &request).await?;
-    let is_ours = request.mcp.is_some() || history.is_some();
+    let is_ours = asks || history.is_some();
     Ok(is_ours.then_some(Incoming {
         request,
         caller,
         history,
+        headers: opt_in,
+        host,
     }))
+}
+
+/// Returns `true` if a body that is not read asks for something for certain.
+fn is_asking(unread: &Unread) -> bool {
+    matches!(unread, Unread::Doubled(_) | Unread::TooManyEntries)
 }
 
 /// Returns `true` if `body` is a JSON object with a top-level `mcp`.
 pub(crate) async fn asks_for_tools(body: Bytes) -> bool {
-    let parsed = apart::read(body.len(), move || ChatRequest::parse(body)).await;
-    match parsed {
-        Some(Ok(request)) => request.mcp.is_some(),
-        parsed => matches!(parsed, Some(Err(Unread::Doubled(_)))),
-    }
+    let size = body.len();
+    let asks = move || {
+        let text = std::str::from_utf8(&body).unwrap_or_default();
+        Object::parse(text).is_ok_and(|request| request.count("mcp") > 0)
+    };
+    apart::read(size, asks).await == Some(true)
 }

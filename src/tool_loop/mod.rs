@@ -63,6 +63,7 @@ mod store;
 mod unfinished;
 mod upstream;
 mod wanted;
+mod ways;
 
 use std::{pin::pin, sync::Arc};
 
@@ -76,9 +77,10 @@ pub(crate) use self::{
     failure::remembered::Remembered,
     gateway::Gateway,
     headers::is_plain,
-    incoming::{Incoming, asks_for_tools, read},
+    incoming::{Head, Incoming, asks_for_tools, read},
     running::Running,
     upstream::Upstream,
+    ways::OptInHeaders,
 };
 use self::{
     delivery::{
@@ -102,7 +104,7 @@ use crate::{
     trace::StoppedBy,
 };
 
-/// Answers a request that has a member `mcp`, or whose history was restored.
+/// Answers a request that opts in, or whose history was restored.
 ///
 /// # Errors
 /// The inner service's own, as long as no tool has run.
@@ -115,14 +117,21 @@ pub(crate) async fn run(
     incoming: Incoming,
     mut upstream: Upstream,
 ) -> Result<Reply, InnerError> {
-    let Some((incoming, options)) = incoming.options(&gateway).await else {
+    let Some((mut incoming, options)) = incoming.options(&gateway).await else {
         let refusal = Refusal::new(Kind::InvalidJson, "the request could not be read");
         return Ok(refused(&refusal));
+    };
+    // What entries of `tools` mean is known once the registry was asked.
+    let options = match options {
+        Ok(options) if options.enabled => incoming.found(&gateway, options).await,
+        options => options,
     };
     let Incoming {
         request,
         caller,
         history,
+        headers,
+        ..
     } = incoming;
     let project = caller.project.clone().unwrap_or_default();
     let refuse = |request: &ChatRequest, refusal: &Refusal| {
@@ -145,12 +154,14 @@ pub(crate) async fn run(
     };
     let servers = options.servers.iter().map(|wanted| &*wanted.name);
     let record = Record::begin(&gateway, &project, &request, servers);
+    let asked = ways::asked(&request, &headers);
     let prepared = Prepared {
         gateway,
         request,
         options,
         caller,
         history,
+        asked,
         record,
     };
     deliver(prepared, repeats, upstream).await
@@ -225,10 +236,11 @@ async fn claim(prepared: &Prepared, headers: RepeatHeaders, path: &str) -> Optio
         gateway,
         request,
         caller,
+        asked,
         ..
     } = prepared;
     let body = request.bytes().clone();
-    let repeat = Repeat::of(gateway, caller, headers, path, body).await?;
+    let repeat = Repeat::of(gateway, caller, headers, path, (body, *asked)).await?;
     let ends = limits::after(gateway.settings.limits.deadline);
     Some(repeat.claim(ends).await)
 }

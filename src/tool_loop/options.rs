@@ -2,16 +2,23 @@
 
 use std::{borrow::Cow, collections::HashSet};
 
-use super::wanted::Wanted;
+use super::{
+    gateway::Gateway,
+    wanted::Wanted,
+    ways::{self, Entry, Found, OptIn, OptInHeaders, ToolRules, both},
+};
 use crate::{
-    chat::{ChatRequest, Unread},
+    caller::CallerTokens,
+    catalog::Catalog,
+    chat::{ChatRequest, ENTRIES, Unread},
     json::{Object, array, string},
     name::short,
+    project::Project,
     refusal::{Kind, Refusal},
     settings::{OnMaxRounds, OwnTools, Settings, Streaming},
 };
 
-/// The member `mcp` of a request, checked.
+/// What a request asks for, checked: in the member `mcp`, or in another [way](ways).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Options {
     pub(crate) enabled: bool,
@@ -20,19 +27,31 @@ pub(crate) struct Options {
     pub(crate) auto_execute: bool,
     pub(crate) max_tool_rounds: u64,
     /// The only tools to offer; `None` for all.
-    pub(crate) tools: Option<Vec<String>>,
+    tools: Option<Vec<String>>,
+    /// The place in the request that names them.
+    tools_param: &'static str,
     pub(crate) resume: bool,
     pub(crate) receipt: bool,
     pub(crate) on_max_rounds: OnMaxRounds,
     pub(crate) own_tools: OwnTools,
     /// The caller's own choice for streams; `None` for the operator's.
     pub(crate) on_stream: Option<Streaming>,
+    /// The place in the request where it opts in, if that is not the member `mcp`.
+    pub(crate) way: Option<String>,
+    /// Entries of `tools` whose servers are still to be [found](Self::find).
+    entries: Vec<Entry>,
+    /// What such entries say of the tools of their servers, each given by its place.
+    pub(crate) rules: Vec<(Vec<usize>, ToolRules)>,
 }
 
 impl Options {
     /// Reads the options of `request`, and, where they are enabled, the caller's own tools.
-    pub(crate) fn read(request: &mut ChatRequest, settings: &Settings) -> Result<Self, Refusal> {
-        let options = Self::parse(request, settings)?;
+    pub(crate) fn read(
+        request: &mut ChatRequest,
+        headers: &OptInHeaders,
+        settings: &Settings,
+    ) -> Result<Self, Refusal> {
+        let options = Self::parse(request, headers, settings)?;
         let limit = settings.limits.tools;
         // They are counted while they are read.
         if options.enabled && !request.read_tools(limit) {
@@ -43,8 +62,13 @@ impl Options {
     }
 
     /// Reads the options of `request`.
-    pub(crate) fn parse(request: &ChatRequest, settings: &Settings) -> Result<Self, Refusal> {
-        let is_ours = request.mcp.is_some();
+    pub(crate) fn parse(
+        request: &ChatRequest,
+        headers: &OptInHeaders,
+        settings: &Settings,
+    ) -> Result<Self, Refusal> {
+        let way = ways::place(request, headers);
+        let is_ours = request.mcp.is_some() || way.is_some();
         if is_ours && request.is_deeper_than(settings.limits.json_depth) {
             let limit = settings.limits.json_depth;
             return Err(Refusal::new(
@@ -52,10 +76,25 @@ impl Options {
                 format!("the request is nested deeper than {limit} levels"),
             ));
         }
-        let options = match &request.mcp {
+        let (mut options, said) = match &request.mcp {
             Some(mcp) => Self::of_member(mcp, settings)?,
-            None => Self::absent(settings),
+            None => (Self::absent(settings), Said::default()),
         };
+        options.resume |= headers.resumes()?;
+        match way {
+            Some(way) if options.enabled => return Err(both("mcp.enabled", &way)),
+            Some(way) if !said.opts_in => {
+                if let Some(member) = said.against {
+                    let fault = format!("says otherwise than {way}, with which tools always run");
+                    return Err(Refusal::invalid_option(member, &fault));
+                }
+                if let Some(opt_in) = ways::opt_in(request, headers, names(settings))? {
+                    options.opt_in(opt_in)?;
+                }
+            }
+            // What says that it is off is off, in each way.
+            _ => {}
+        }
         if options.enabled {
             options.check(request, settings)?;
         }
@@ -82,12 +121,83 @@ impl Options {
             auto_execute: false,
             max_tool_rounds: settings.rounds_cap(),
             tools: None,
+            tools_param: "mcp.tools",
             resume: false,
             receipt: settings.receipt,
             on_max_rounds: settings.on_max_rounds,
             own_tools: settings.own_tools,
             on_stream: None,
+            way: None,
+            entries: Vec::new(),
+            rules: Vec::new(),
         }
+    }
+
+    /// Enables what a way asks for. Whoever opts in so cannot run calls, so that streams are streams of
+    /// the loop, whatever the operator says.
+    fn opt_in(&mut self, opt_in: OptIn) -> Result<(), Refusal> {
+        let OptIn {
+            param,
+            servers,
+            tools,
+            entries,
+        } = opt_in;
+        if let Some(tools) = tools {
+            if self.tools.is_some() {
+                return Err(both("mcp.tools", TOOLS_HEADER));
+            }
+            self.tools = Some(tools);
+            self.tools_param = TOOLS_HEADER;
+        }
+        (self.enabled, self.auto_execute) = (true, true);
+        self.on_stream = Some(Streaming::Execute);
+        (self.servers, self.entries) = (servers, entries);
+        self.way = Some(param);
+        Ok(())
+    }
+
+    /// Returns `true` if there are servers to be [found](Self::find).
+    pub(crate) fn has_entries(&self) -> bool {
+        !self.entries.is_empty()
+    }
+
+    /// Finds the servers that entries of `tools` mean, and adds the tokens that these give to `tokens`.
+    /// `host` is that of the request.
+    ///
+    /// # Errors
+    /// An entry means no server, or says of one what it may not.
+    pub(crate) async fn find(
+        &mut self,
+        gateway: &Gateway,
+        project: &Project,
+        host: Option<&str>,
+        tokens: &mut CallerTokens,
+    ) -> Result<(), Refusal> {
+        let entries = std::mem::take(&mut self.entries);
+        let found = ways::tools_entries::find(gateway, project, host, tokens, &entries);
+        let Found { servers, rules } = found.await?;
+        (self.servers, self.rules) = (servers, rules);
+        Ok(())
+    }
+
+    /// The tools that a later request gets which goes on from this one, if they are not all of the
+    /// servers: no more than those of its catalog.
+    pub(crate) fn kept_tools(&self, catalog: &Catalog) -> Option<Vec<String>> {
+        let are_chosen = |(_, rules): &(Vec<usize>, ToolRules)| rules.allowed.is_some();
+        match self.rules.iter().any(are_chosen) {
+            true => Some(
+                catalog
+                    .entries()
+                    .map(|tool| tool.offer().name.clone())
+                    .collect(),
+            ),
+            false => self.tools.clone(),
+        }
+    }
+
+    /// The only tools to offer, and the place in the request that names them.
+    pub(crate) fn only(&self) -> Option<(&[String], &'static str)> {
+        Some((self.tools.as_deref()?, self.tools_param))
     }
 
     /// Those of a request that enables nothing, whose history is restored all the same: what the
@@ -100,7 +210,7 @@ impl Options {
         }
     }
 
-    fn of_member(mcp: &str, settings: &Settings) -> Result<Self, Refusal> {
+    fn of_member(mcp: &str, settings: &Settings) -> Result<(Self, Said), Refusal> {
         let object =
             Object::parse(mcp).map_err(|_| Refusal::invalid_option("mcp", "must be an object"))?;
         if let Some(name) = object.doubled() {
@@ -109,15 +219,13 @@ impl Options {
                 "is given twice",
             ));
         }
-        let cap = settings.rounds_cap();
-        // Each server that is of use has a tool, and names may be repeated.
-        let names = NAMES.max(settings.limits.tools);
+        let (cap, names) = (settings.rounds_cap(), names(settings));
         let mut options = Self::absent(settings);
         for (name, value) in object.iter() {
             let set = options.set(name, value, cap, names);
             set.map_err(|fault| fault.of(name))?;
         }
-        Ok(options)
+        Ok((options, Said::of(&object)))
     }
 
     fn set(&mut self, name: &str, value: &str, cap: u64, names: usize) -> Result<(), Fault> {
@@ -157,7 +265,7 @@ impl Options {
     }
 
     fn check(&self, request: &ChatRequest, settings: &Settings) -> Result<(), Refusal> {
-        if self.servers.is_empty() {
+        if self.servers.is_empty() && self.entries.is_empty() {
             return Err(Refusal::invalid_option(
                 "mcp.servers",
                 "must name at least one server when mcp is enabled",
@@ -167,17 +275,49 @@ impl Options {
             return Err(Refusal::invalid_option("messages", "must be an array"));
         }
         if self.auto_execute && !request.one_choice {
+            let way = self.way.as_deref().unwrap_or("mcp.auto_execute_tools");
             return Err(Refusal::invalid_option(
                 "n",
-                "must be 1 with mcp.auto_execute_tools",
+                &format!("must be 1 with {way}"),
             ));
         }
-        if self.auto_execute && request.stream && settings.streaming == Streaming::Reject {
+        let rejects = settings.streaming == Streaming::Reject && self.way.is_none();
+        if self.auto_execute && request.stream && rejects {
             let message = "mcp.auto_execute_tools needs \"stream\": false here";
             return Err(Refusal::new(Kind::RequiresNonStream, message).at("stream"));
         }
         Ok(())
     }
+}
+
+/// What a member `mcp` says about opting in.
+#[derive(Default)]
+struct Said {
+    /// It says whether, or with which servers; otherwise it goes with any way.
+    opts_in: bool,
+    /// A member that forbids what other ways always do.
+    against: Option<&'static str>,
+}
+
+impl Said {
+    fn of(mcp: &Object<'_>) -> Self {
+        let runs_none = mcp.get("auto_execute_tools") == Some("false");
+        let returns = mcp.string("on_stream").as_deref() == Some("return");
+        Self {
+            opts_in: mcp.count("enabled") + mcp.count("servers") > 0,
+            against: match (runs_none, returns) {
+                (true, _) => Some("mcp.auto_execute_tools"),
+                (false, true) => Some("mcp.on_stream"),
+                (false, false) => None,
+            },
+        }
+    }
+}
+
+/// The most names of servers or tools in a list of this gateway's callers: each server that is of use
+/// has a tool, and names may be repeated.
+fn names(settings: &Settings) -> usize {
+    NAMES.max(settings.limits.tools)
 }
 
 /// The refusal of a request that could not be read.
@@ -194,6 +334,10 @@ impl From<Unread> for Option<Refusal> {
                 Kind::InvalidJson,
                 "the request has more top-level members than the gateway reads",
             )),
+            Unread::TooManyEntries => {
+                let fault = format!("has more than {ENTRIES} entries of the type mcp");
+                Some(Refusal::invalid_option("tools", &fault))
+            }
         }
     }
 }
@@ -240,6 +384,9 @@ fn word<T: Copy>(value: &str, words: [(&str, T); 2]) -> Result<T, Fault> {
 
 /// The most names of servers or tools that are read.
 const NAMES: usize = 1024;
+
+/// The header that names tools, as `mcp.tools` does.
+const TOOLS_HEADER: &str = "x-mcp-tools";
 
 fn strings(value: &str, most: usize) -> Result<Vec<String>, Fault> {
     let Some(elements) = array(value, most + 1) else {
@@ -297,6 +444,7 @@ mod tests {
         let body = json!({"messages": [], "mcp": mcp}).to_string();
         Options::parse(
             &ChatRequest::parse(body.into()).unwrap(),
+            &OptInHeaders::default(),
             &Settings::default(),
         )
     }
@@ -323,6 +471,7 @@ mod tests {
             );
             Options::parse(
                 &ChatRequest::parse(body.into()).unwrap(),
+                &OptInHeaders::default(),
                 &Settings::default(),
             )
             .map(|o| o.max_tool_rounds)

@@ -5,36 +5,48 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use super::{gateway::Gateway, record::Record, wanted::Wanted};
+use super::{
+    gateway::Gateway,
+    record::Record,
+    wanted::Wanted,
+    ways::{ToolRules, is_name},
+};
 use crate::{
     caller::CallerTokens,
     catalog::Catalog,
     inactive::Inactive,
+    left_out::LeftOut,
     name::{ServerName, offered_name, short},
     offer::{Offered, Offers},
     project::Project,
     refusal::{Kind, Refusal},
-    registry::{self, Server},
+    registry::Server,
     within::within,
 };
 
 /// The servers that a request names, in its order.
 type Named<'a> = &'a [Wanted];
 
+/// What a request says of the tools of servers, each given by its place among those that it names.
+type Rules<'a> = &'a [(Vec<usize>, ToolRules)];
+
+/// The only tools that a request wants, and the place in it that names them; `None` for all.
+type Only<'a> = Option<(&'a [String], &'static str)>;
+
 /// A server that is used: its whole list, and the tools that it offers of it.
 pub(crate) type Active = (Arc<Offers>, Arc<Offered>);
 
-/// The tools that `project` is offered: of the servers that it names, and of those tools that it
-/// names, if it does.
+/// The tools that `project` is offered: of the servers that it names, as it rules for each, and of
+/// those tools that it names, if it does.
 pub(crate) async fn catalog(
     gateway: &Gateway,
     project: &Project,
     tokens: &CallerTokens,
-    (named, tools): (Named<'_>, Option<&[String]>),
+    (named, rules, tools): (Named<'_>, Rules<'_>, Only<'_>),
     record: &Record,
 ) -> Result<Catalog, Refusal> {
     let active = active(gateway, project, tokens, named, Some(record)).await?;
-    selected(&active, tools)
+    selected(&active, rules, tools)
 }
 
 /// The tools of those of these servers that can be used, and of those tools that are still offered.
@@ -79,14 +91,16 @@ pub(crate) async fn active(
     let limits = &gateway.settings.limits;
     if named.len() > limits.tools {
         // Every active server has at least one tool.
-        let fault = format!(
-            "names {} servers, but at most {} tools fit into a request",
+        let param = match named.first() {
+            Some(first) => first.param.trim_end_matches("[0]"),
+            None => "mcp.servers",
+        };
+        let message = format!(
+            "{param} names {} servers, but at most {} tools fit into a request",
             named.len(),
             limits.tools
         );
-        return Err(
-            Refusal::new(Kind::TooManyTools, format!("mcp.servers {fault}")).at("mcp.servers"),
-        );
+        return Err(Refusal::new(Kind::TooManyTools, message).at(param));
     }
     let began = Instant::now();
     let servers = servers(gateway, project, named).await?;
@@ -117,24 +131,70 @@ pub(crate) async fn active(
 }
 
 /// The tools of these servers that the request wants.
-pub(crate) fn selected(active: &[Active], tools: Option<&[String]>) -> Result<Catalog, Refusal> {
+pub(crate) fn selected(
+    active: &[Active],
+    rules: Rules<'_>,
+    tools: Only<'_>,
+) -> Result<Catalog, Refusal> {
     let offered = active.iter().map(|(_, offered)| offered.clone());
-    let catalog = Catalog::new(offered.collect());
-    let Some(names) = tools else {
+    let mut offered: Vec<_> = offered.collect();
+    for (places, rules) in rules {
+        let of: Vec<&Active> = places.iter().map(|&place| &active[place]).collect();
+        check(rules, &of)?;
+        for &place in places {
+            offered[place] = ruled(rules, &offered[place]);
+        }
+    }
+    let catalog = Catalog::new(offered);
+    let Some((tools, param)) = tools else {
         return Ok(catalog);
     };
-    catalog.only(names).map_err(|index| {
-        let fault = not_offered(&catalog, &names[index]);
-        Refusal::invalid_option(&format!("mcp.tools[{index}]"), &fault)
+    catalog.only(tools).map_err(|index| {
+        let name = &tools[index];
+        let is_it =
+            |server: &ServerName, tool: &LeftOut| offered_name(server, tool.tool()) == *name;
+        let mut left_out = catalog.left_out();
+        let withheld = left_out.find(|(server, tool)| is_it(server, tool));
+        let fault = not_offered(name, withheld.map(|(_, tool)| tool));
+        match param {
+            "mcp.tools" => Refusal::invalid_option(&format!("{param}[{index}]"), &fault),
+            param => Refusal::invalid_option(param, &fault),
+        }
     })
 }
 
-/// The fault of a name in `mcp.tools` that is not in the catalog.
-fn not_offered(catalog: &Catalog, name: &str) -> String {
-    let mut left_out = catalog.left_out();
-    let found = left_out.find(|(server, tool)| offered_name(server, tool.tool()) == *name);
-    match found {
-        Some((_, tool)) => {
+/// Checks that the tools that `rules` name are there, at one of these servers.
+fn check(rules: &ToolRules, servers: &[&Active]) -> Result<(), Refusal> {
+    for (name, param) in rules.allowed_names() {
+        let mut offers = servers.iter().flat_map(|(_, offered)| offered.entries());
+        if !offers.any(|tool| is_name(name, tool.offer())) {
+            let mut withheld = servers.iter().flat_map(|(_, offered)| offered.withheld());
+            let fault = not_offered(name, withheld.find(|tool| tool.tool() == name));
+            return Err(Refusal::invalid_option(param, &fault));
+        }
+    }
+    for (name, param) in rules.approved_names() {
+        let mut offers = servers.iter().flat_map(|(offers, _)| &offers.tools);
+        if !offers.any(|offer| is_name(name, offer)) {
+            let fault = format!("names {:?}, which is no tool of the server", short(name));
+            return Err(Refusal::invalid_option(param, &fault));
+        }
+    }
+    Ok(())
+}
+
+/// What a server offers under these rules.
+fn ruled(rules: &ToolRules, offered: &Arc<Offered>) -> Arc<Offered> {
+    let tools = offered.entries().iter().enumerate();
+    let allowed = tools.filter(|(_, tool)| rules.allows(tool));
+    let only = offered.only(allowed.map(|(place, _)| place).collect());
+    only.asking_first(|tool| rules.asks_first(tool))
+}
+
+/// The fault of a name of a tool that is not offered.
+fn not_offered(name: &str, withheld: Option<&LeftOut>) -> String {
+    match withheld {
+        Some(tool) => {
             let reason = tool.reason();
             format!("names {:?}, which is withheld: {reason}", short(name))
         }
@@ -182,17 +242,7 @@ async fn servers(
         .iter()
         .filter_map(|wanted| wanted.name.parse().ok())
         .collect();
-    let found = gateway.registry.find(project, &names);
-    let found = within(gateway.settings.limits.resolve, found).await;
-    let found = found
-        .unwrap_or_else(|elapsed| Err(registry::Error::unavailable(elapsed)))
-        .map_err(|error| {
-            tracing::error!(%error, source = error_source(&error), "the registry failed");
-            Refusal::new(
-                Kind::Registry,
-                "the gateway's server registry is not available",
-            )
-        })?;
+    let found = gateway.find(project, &names).await?;
     let server = |Wanted { name, param }: &Wanted| {
         let server = found
             .iter()
@@ -207,8 +257,4 @@ async fn servers(
         })
     };
     named.iter().map(server).collect()
-}
-
-fn error_source(error: &dyn std::error::Error) -> Option<String> {
-    error.source().map(ToString::to_string)
 }

@@ -17,6 +17,11 @@ pub(crate) fn in_path(url: &Url) -> impl Iterator<Item = String> {
         .flatten()
 }
 
+/// Returns true if a part of a path may be a key, or the cover of one.
+pub(crate) fn may_be_key(segment: &str) -> bool {
+    is_key(segment) || decoded(segment).as_deref() == Some("…")
+}
+
 pub(super) fn is_key(segment: &str) -> bool {
     let decoded = decoded(segment);
     let text = decoded.as_deref().unwrap_or(segment);

@@ -19,6 +19,6 @@ mod shown;
 
 #[cfg(any(feature = "oauth", feature = "postgres", feature = "sqlite"))]
 pub(crate) use self::cover::covered;
-pub(crate) use self::key::in_path;
+pub(crate) use self::key::{in_path, may_be_key};
 #[cfg(feature = "admin")]
 pub(crate) use self::shown::{is_covered, shown, uncovered};

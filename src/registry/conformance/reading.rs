@@ -1,7 +1,7 @@
 //! The contract of [`ServerRegistry`], a function per clause; each needs a registry with the
 //! [`servers`] of this module and no others.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::assert_same;
 use crate::{
@@ -33,6 +33,7 @@ pub async fn all<R: ServerRegistry>(make: impl AsyncFn(Vec<Server>) -> R) {
         disabled_servers_are_found
         every_server_is_whole
         an_identity_stays_the_same
+        what_a_project_sees_is_all_that_it_finds_or_nothing
     }
 }
 
@@ -165,4 +166,37 @@ pub async fn an_identity_stays_the_same(registry: impl ServerRegistry) {
         assert_eq!(server.id, again[index].id);
         assert!(first[..index].iter().all(|other| other.id != server.id));
     }
+}
+
+/// A registry that tells what a project sees tells all that it finds, and nothing else; one may also
+/// tell nothing at all.
+pub async fn what_a_project_sees_is_all_that_it_finds_or_nothing(registry: impl ServerRegistry) {
+    let all: Vec<_> = servers().into_iter().map(|server| server.name).collect();
+    let projects = ["web", "batch", "default", "Web", ""].map(Project::new);
+    let elsewhere = Project::new("web").with_organization("other");
+    let mut tells = Vec::new();
+    for project in projects.iter().chain([&elsewhere]).cycle().take(12) {
+        let ids = |servers: Vec<Arc<Server>>| {
+            let ids = servers
+                .iter()
+                .map(|server| (server.name.clone(), server.id.clone()));
+            ids.collect::<BTreeMap<_, _>>()
+        };
+        let visible = registry.visible(project).await.unwrap();
+        let count = visible.len();
+        let (visible, found) = (
+            ids(visible),
+            ids(registry.find(project, &all).await.unwrap()),
+        );
+        assert_eq!(visible.len(), count, "a server is told twice");
+        assert!(
+            visible == found || visible.is_empty(),
+            "{visible:?} {found:?}"
+        );
+        tells.push(visible.len() == found.len() || found.is_empty());
+    }
+    assert!(
+        tells.iter().all(|tells| *tells) || !tells[0],
+        "it tells some projects only"
+    );
 }

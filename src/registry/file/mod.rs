@@ -179,6 +179,17 @@ impl ServerRegistry for FileRegistry {
                 .collect())
         })
     }
+
+    fn visible<'a>(
+        &'a self,
+        project: &'a Project,
+    ) -> BoxFuture<'a, Result<Vec<Arc<Server>>, Error>> {
+        Box::pin(async move {
+            let mut servers = self.servers();
+            servers.retain(|server| server.is_usable_by(project));
+            Ok(servers)
+        })
+    }
 }
 
 /// Shows names only: a URL can have a secret in its query.

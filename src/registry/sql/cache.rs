@@ -15,6 +15,9 @@ const SERVERS: u64 = 20_000;
 /// make up as many as they like, and push out only each other.
 const NOBODYS: u64 = 5_000;
 
+/// The most organizations whose lists of names are in the cache.
+const LISTS: u64 = 64;
+
 /// The life of the cache without contact to the database: an outage may last a while, but a server
 /// that was removed must not live on forever.
 const UNHEARD: Duration = Duration::from_secs(60);
@@ -28,6 +31,8 @@ pub(super) struct Cache {
     /// Names that no server has. They are cached so that looking up a server that does not exist
     /// takes as long as looking up another project's.
     nobodys: moka::sync::Cache<Key, ()>,
+    /// The names of all servers of an organization; a change of any of its servers drops them.
+    lists: moka::sync::Cache<Arc<str>, Arc<[ServerName]>>,
     // Held while something is kept or forgotten, never across an await.
     state: Mutex<State>,
 }
@@ -47,6 +52,7 @@ impl Cache {
         Self {
             servers: moka::sync::Cache::new(SERVERS),
             nobodys: moka::sync::Cache::new(NOBODYS),
+            lists: moka::sync::Cache::new(LISTS),
             state: Mutex::new(State {
                 epoch: 0,
                 heard: Instant::now(),
@@ -83,9 +89,28 @@ impl Cache {
         }
     }
 
+    /// The names of all servers of an organization, if they are known.
+    pub(super) fn list(&self, organization: &str) -> Option<Arc<[ServerName]>> {
+        self.lists.get(organization)
+    }
+
+    /// Caches the names of an organization's servers as they were read, like [`keep`](Self::keep).
+    pub(super) fn keep_list(
+        &self,
+        read_at: Epoch,
+        organization: Arc<str>,
+        list: Arc<[ServerName]>,
+    ) {
+        let state = self.state();
+        if Epoch(state.epoch) == read_at {
+            self.lists.insert(organization, list);
+        }
+    }
+
     pub(super) fn forget(&self, key: &Key) {
         let mut state = self.state();
         state.epoch += 1;
+        self.lists.invalidate(&key.0);
         self.servers.invalidate(key);
         self.nobodys.invalidate(key);
     }
@@ -95,6 +120,7 @@ impl Cache {
         state.epoch += 1;
         self.servers.invalidate_all();
         self.nobodys.invalidate_all();
+        self.lists.invalidate_all();
     }
 
     /// Notes that everything changed up to now has been invalidated.

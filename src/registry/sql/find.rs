@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use sqlx::AnyConnection;
+use sqlx::{AnyConnection, Row};
 
 use super::{
     belongings,
     database::sql,
     record::{self, select_servers},
-    registry::SqlRegistry,
+    registry::{Shared, SqlRegistry},
     text,
 };
 use crate::{
@@ -58,9 +58,60 @@ impl ServerRegistry for SqlRegistry {
             Ok(found)
         })
     }
+
+    fn visible<'a>(
+        &'a self,
+        project: &'a Project,
+    ) -> BoxFuture<'a, Result<Vec<Arc<Server>>, Error>> {
+        Box::pin(async move {
+            let names = self.names(project.organization()).await?;
+            self.find(project, &names).await
+        })
+    }
 }
 
 impl SqlRegistry {
+    /// The names of all servers of an organization but drafts: from memory, else from the database,
+    /// and then with their records, since these are asked for next.
+    async fn names(&self, organization: &str) -> Result<Arc<[ServerName]>, Error> {
+        let Shared {
+            cache, database, ..
+        } = &*self.shared;
+        let known = cache.is_fresh().then(|| cache.list(organization)).flatten();
+        if let Some(names) = known {
+            return Ok(names);
+        }
+        if !text::fits(organization) {
+            return Ok(Arc::new([]));
+        }
+        let organization: Arc<str> = organization.into();
+        let read_at = cache.epoch();
+        let read = async {
+            sql(select_servers!("WHERE s.organization = $1 AND s.draft = 0"))
+                .bind(&*organization)
+                .fetch_all(&mut *database.reading().await?)
+                .await
+                .map_err(Error::from)
+        };
+        let rows = database.in_time(read).await?;
+        let mut names = Vec::with_capacity(rows.len());
+        for row in &rows {
+            // One that nobody can ask for is not there.
+            let Ok(name) = row.try_get::<&str, _>(2)?.parse::<ServerName>() else {
+                continue;
+            };
+            let key = (organization.clone(), name.clone());
+            let is_known = cache.is_fresh() && cache.find(&key).flatten().is_some();
+            if !is_known && let Ok(server) = record::read(row, &self.shared.ring.load()) {
+                cache.keep(read_at, key, Some(Arc::new(server)));
+            }
+            names.push(name);
+        }
+        let names: Arc<[ServerName]> = names.into();
+        cache.keep_list(read_at, organization, names.clone());
+        Ok(names)
+    }
+
     /// Reads the server of this name, even if it is a draft.
     pub(super) async fn load(
         &self,

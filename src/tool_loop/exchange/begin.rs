@@ -8,9 +8,10 @@ use crate::{
     catalog::Catalog,
     chat::{ChatRequest, Conversation},
     connect::ExchangeSessions,
+    keyed::Digest,
     project::Project,
-    refusal::{Kind, Refusal},
-    settings::{OnMaxRounds, OwnTools, Settings},
+    refusal::Refusal,
+    settings::{OnMaxRounds, OwnTools},
     tool_loop::{
         conflicts,
         gateway::Gateway,
@@ -32,6 +33,8 @@ pub(crate) struct Prepared {
     pub(crate) caller: Caller,
     /// Its history, where that was restored.
     pub(crate) history: Option<Whole>,
+    /// A hash of what it asks for outside of its body.
+    pub(crate) asked: Option<Digest>,
     pub(crate) record: Record,
 }
 
@@ -49,11 +52,11 @@ impl Prepared {
     /// Finds the project of the caller, and the tools that the request is offered.
     async fn catalog(&self) -> Result<(Project, Arc<Catalog>), Refusal> {
         let (gateway, options) = (&self.gateway, &self.options);
-        let project = project_of(&self.caller, &gateway.settings)?;
+        let project = gateway.project_of(&self.caller)?;
         let tokens = &self.caller.tokens;
-        let wanted = (&*options.servers, options.tools.as_deref());
+        let wanted = (&*options.servers, &*options.rules, options.only());
         let catalog = resolve::catalog(gateway, &project, tokens, wanted, &self.record).await?;
-        conflicts::check(gateway, &self.request, &catalog)?;
+        conflicts::check(gateway, &self.request, &catalog, options.way.as_deref())?;
         let catalog = Arc::new(catalog);
         self.record.offers(&catalog);
         Ok((project, catalog))
@@ -106,6 +109,10 @@ impl Exchange {
             record,
             ..
         } = prepared;
+        let request = match catalog.is_empty() {
+            true => request.without_tools(),
+            false => request,
+        };
         let settings = &gateway.settings;
         // Resuming without auto-execution runs one round, then returns what the model says; so does
         // a stream that is not looped.
@@ -117,7 +124,7 @@ impl Exchange {
             gateway.clone(),
             caller.clone(),
             &options.servers,
-            options.tools,
+            options.kept_tools(&catalog),
         );
         let keeper = match splits {
             true => keeper.splitting(!request.tools.is_empty()),
@@ -145,15 +152,5 @@ impl Exchange {
             streamed: None,
             known: Vec::new(),
         }
-    }
-}
-
-fn project_of(caller: &Caller, settings: &Settings) -> Result<Project, Refusal> {
-    match &caller.project {
-        None if settings.project_required => Err(Refusal::new(
-            Kind::ProjectMissing,
-            "the gateway did not find out which project this request belongs to",
-        )),
-        project => Ok(project.clone().unwrap_or_default()),
     }
 }

@@ -29,7 +29,7 @@ use crate::{
     caller::Caller,
     hex::hex,
     kept::{Journal, KeptAnswer},
-    keyed::Keyed,
+    keyed::{Digest, Keyed},
     name::short,
     refusal::{Kind, Refusal},
     registry::{ExchangeId, ExchangeOwner, ExchangeStore, StoredExchange},
@@ -143,13 +143,14 @@ impl Awaited {
 }
 
 impl Repeat {
-    /// A request with this path and body; `None` where nothing is kept.
+    /// A request with this path, body and hash of what is asked for outside of it; `None` where nothing
+    /// is kept.
     pub(crate) async fn of(
         gateway: &Gateway,
         caller: &Caller,
         headers: RepeatHeaders,
         path: &str,
-        body: Bytes,
+        (body, asked): (Bytes, Option<Digest>),
     ) -> Option<Self> {
         let exchanges = gateway.exchanges.clone()?;
         let size = body.len();
@@ -157,8 +158,11 @@ impl Repeat {
             return None;
         };
         let hash = Keyed::with_key(&key, "request").with(path);
-        let hashed = move || hash.with_long(&key, &body).finish();
-        let hash = apart::read(size, hashed).await?;
+        let hash = move || match (hash.with_long(&key, &body), asked) {
+            (hash, Some(asked)) => hash.with(asked).finish(),
+            (hash, None) => hash.finish(),
+        };
+        let hash = apart::read(size, hash).await?;
         let owner = owner_of(caller, &key);
         let topic = match &headers.key {
             Some(name) => {
