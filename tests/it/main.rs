@@ -40,6 +40,8 @@ mod hang_ups;
 mod health;
 mod http_rules;
 mod layering;
+mod list_changed;
+mod listen;
 mod max_rounds;
 mod nearly_right_arguments;
 mod odd_answers;
