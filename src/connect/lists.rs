@@ -23,7 +23,7 @@ use crate::{
     caller::CallerTokens,
     inactive::Inactive,
     mcp::{self, ToolList},
-    offer::Offers,
+    offer::{Instructions, Offers},
     registry::Server,
 };
 
@@ -198,9 +198,10 @@ impl Lists {
         self.pool.peers(server).set_detail(None);
         let offers = Offers::listed(&server.name, list.tools, list.left_out).await;
         let mut offers = offers.ok_or_else(|| Inactive::unreachable("its tools cannot be read"))?;
+        offers.instructions = list.instructions.and_then(Instructions::new);
         log::left_out(server, &offers);
         if let Some(watch) = &self.watch {
-            let pins = watch.listed(server, &offers.tools).await;
+            let pins = watch.listed(server, &offers).await;
             offers.pins = pins.map_err(|_| {
                 Inactive::unreachable("its tools cannot be compared with those accepted")
             })?;

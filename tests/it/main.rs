@@ -39,6 +39,7 @@ mod hand_back;
 mod hang_ups;
 mod health;
 mod http_rules;
+mod instructions;
 mod layering;
 mod list_changed;
 mod listen;

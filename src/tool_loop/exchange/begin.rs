@@ -14,6 +14,7 @@ use crate::{
     tool_loop::{
         conflicts,
         gateway::Gateway,
+        instructions,
         journal::ExchangeJournal,
         kept_turns::{Keeper, restore::Whole},
         limits::Budget,
@@ -100,12 +101,15 @@ impl Exchange {
     ) -> Self {
         let Prepared {
             gateway,
-            request,
+            mut request,
             options,
             caller,
             record,
             ..
         } = prepared;
+        if let Some(text) = instructions::text(&catalog, &record) {
+            request.instruct(&text);
+        }
         let settings = &gateway.settings;
         // Resuming without auto-execution runs one round, then returns what the model says; so does
         // a stream that is not looped.
