@@ -109,6 +109,14 @@ impl Catalog {
         pieces.filter(|piece| !piece.is_empty()).collect()
     }
 
+    /// The servers with instructions for models, each with its words, in the order of their names.
+    pub(crate) fn instructions(&self) -> impl Iterator<Item = (&ServerName, &str)> {
+        let offered = self
+            .by_name()
+            .filter(|offered| !offered.entries().is_empty());
+        offered.filter_map(|offered| Some((&offered.server().name, offered.instructions()?)))
+    }
+
     /// The servers in the order of their tools' names. No tool of another server comes between two
     /// of one, since a server's name and `__` begin all of its tools' names, and none of others'.
     fn by_name(&self) -> impl Iterator<Item = &Offered> {

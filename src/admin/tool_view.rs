@@ -28,6 +28,34 @@ pub(super) struct ToolView<'a> {
     pub(super) approved_definition: Option<&'a RawValue>,
 }
 
+/// A server's instructions in JSON.
+#[derive(Serialize)]
+pub(super) struct InstructionsView {
+    /// As the server wrote them.
+    pub(super) text: String,
+    /// Whether models get them.
+    given: bool,
+    pub(super) state: ToolState,
+    pub(super) fingerprint: Fingerprint,
+}
+
+impl InstructionsView {
+    /// What `server` said when its tools were last listed; `None` if that was nothing.
+    pub(super) fn of(server: &Server, seen: &Observation) -> Option<Self> {
+        let fingerprint = seen.instructions?;
+        let is_withheld = server.withholds_instructions(fingerprint, seen.pins.as_deref());
+        Some(Self {
+            text: seen.instructions_text().unwrap_or_default(),
+            given: server.instructions && !is_withheld,
+            state: match server.instructions && is_withheld {
+                true => ToolState::Changed,
+                false => ToolState::Approved,
+            },
+            fingerprint,
+        })
+    }
+}
+
 impl<'a> ToolView<'a> {
     /// All tools that are known of `server`, by name.
     pub(super) fn all(server: &'a Server, seen: &'a Observation) -> Vec<Self> {

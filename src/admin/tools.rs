@@ -12,7 +12,7 @@ use super::{
     body,
     fault::{Code, Fault},
     organization::OrganizationStore,
-    tool_view::ToolView,
+    tool_view::{InstructionsView, ToolView},
 };
 use crate::{
     connect::Connections,
@@ -36,6 +36,8 @@ const LEFT_OUT: Duration = Duration::from_secs(3);
 struct List<'a> {
     tools: Vec<ToolView<'a>>,
     left_out: Vec<LeftOutView<'a>>,
+    /// What the server says of how to use them.
+    instructions: Option<InstructionsView>,
 }
 
 /// A tool that cannot be offered to anyone.
@@ -139,8 +141,12 @@ impl Tools {
             name: tool.tool(),
             reason: tool.reason(),
         });
-        let left_out = left_out.collect();
-        json(StatusCode::OK, &List { tools, left_out })
+        let list = List {
+            tools,
+            left_out: left_out.collect(),
+            instructions: InstructionsView::of(&server, &seen),
+        };
+        json(StatusCode::OK, &list)
     }
 
     /// The listed tools that cannot be offered to anyone, with the reasons.
@@ -176,7 +182,8 @@ pub(super) fn is_listed_for_callers(server: &Server) -> bool {
     matches!(server.auth, Auth::TokenPassthrough(_))
 }
 
-/// The tools that a body accepts; without a fingerprint that they are gone.
+/// The tools that a body accepts; without a fingerprint that they are gone, and without a name the
+/// instructions.
 fn accepted(body: &[u8]) -> Result<Vec<(String, Option<Fingerprint>)>, Fault> {
     let body = body::tree(body)?;
     let tools = all(&Node::new(&body, &Words::JSON));
@@ -185,13 +192,20 @@ fn accepted(body: &[u8]) -> Result<Vec<(String, Option<Fingerprint>)>, Fault> {
 
 fn all(body: &Node<'_>) -> Result<Vec<(String, Option<Fingerprint>)>, members::Fault> {
     let members = body.table("must be an object")?;
-    members.allow(["tools"])?;
+    members.allow(["tools", "instructions"])?;
+    let instructions = members.get("instructions").map(|at| fingerprint(&at));
+    let instructions = instructions.transpose()?;
+    // Those of a tool without a name.
+    let instructions = instructions.map(|now| (String::new(), Some(now)));
+    if instructions.is_some() && !members.has("tools") {
+        return Ok(instructions.into_iter().collect());
+    }
     let tools = members.require("tools")?;
     let items = tools.items("must be a list of {\"name\", \"fingerprint\"}")?;
     if items.is_empty() {
         return Err(tools.fault("must name at least one tool"));
     }
-    items.iter().map(one).collect()
+    items.iter().map(one).chain(instructions.map(Ok)).collect()
 }
 
 fn one(at: &Node<'_>) -> Result<(String, Option<Fingerprint>), members::Fault> {
@@ -202,9 +216,11 @@ fn one(at: &Node<'_>) -> Result<(String, Option<Fingerprint>), members::Fault> {
         let reason = "is missing; null accepts that the tool is gone";
         return Err(members.fault("fingerprint", reason));
     }
-    let fingerprint = members.get("fingerprint").map(|at| {
-        let fingerprint = at.text()?.parse();
-        fingerprint.map_err(|_| at.fault("must be 64 hex digits in lower case, or null"))
-    });
+    let fingerprint = members.get("fingerprint").map(|at| fingerprint(&at));
     Ok((name, fingerprint.transpose()?))
+}
+
+fn fingerprint(at: &Node<'_>) -> Result<Fingerprint, members::Fault> {
+    let fingerprint = at.text()?.parse();
+    fingerprint.map_err(|_| at.fault("must be 64 hex digits in lower case, or null"))
 }

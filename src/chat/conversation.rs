@@ -95,12 +95,18 @@ impl Conversation {
             forbids: false,
         };
         conversation.build(request, tools);
+        let ours = request.instruction.as_ref();
+        if let Some(message) = ours.and_then(|ours| ours.appended(conversation.hole.start)) {
+            conversation.push(message.clone());
+        }
         conversation
     }
 
     /// Makes the text around the messages.
     fn build(&mut self, request: &ChatRequest, tools: &[Bytes]) {
         let mut edits = injection(request, tools);
+        let ours = request.instruction.as_ref();
+        edits.extend(ours.and_then(|ours| ours.inserted(self.hole.start)));
         if !self.omitted.has(Omitted::STREAM_OPTIONS) {
             edits.extend(request.usage.clone());
         }

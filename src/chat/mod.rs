@@ -14,6 +14,7 @@ mod completion;
 mod conversation;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzz;
+mod instructions;
 mod merge;
 mod open_turn;
 mod optional;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::{
     asks::{self, Asks},
+    instructions::Instruction,
     tool_choice::ToolChoice,
     turn::Asked,
     unread::Unread,
@@ -28,6 +29,8 @@ pub(crate) struct ChatRequest {
     /// The edit that requests the usage from the upstream, once [`ChatRequest::ask_for_usage`] wants
     /// it.
     pub(super) usage: Option<Edit>,
+    /// A message that is added, once [`ChatRequest::instruct`] wants it.
+    pub(super) instruction: Option<Instruction>,
     /// The place of the member for that, and its value.
     usage_request: (Places<1>, &'static str),
     /// The number of levels that the request nests.
@@ -133,6 +136,7 @@ impl ChatRequest {
                 .as_ref()
                 .is_some_and(|options| options.get("include_usage") == Some("true")),
             usage: None,
+            instruction: None,
             usage_request: usage_request(&object, stream_options.as_ref()),
             depth: object.depth(),
             one_choice: object.present("n").is_none_or(|n| n.parse() == Ok(1.0)),
@@ -174,6 +178,13 @@ impl ChatRequest {
     pub(crate) fn ask_for_usage(&mut self) {
         let (place, value) = &self.usage_request;
         self.usage = place.set([Some(value)]).into_iter().next();
+    }
+
+    /// Adds a system message with this text to all turns, behind those with which the caller begins.
+    /// A request without a list of messages has no place for it.
+    pub(crate) fn instruct(&mut self, text: &str) {
+        let list = self.messages.clone();
+        self.instruction = list.map(|list| Instruction::new(&self.body, list, text));
     }
 
     /// Returns `true` if the request nests deeper than `limit` levels, which reading it has counted.

@@ -3,13 +3,16 @@
 //! Failures of listing are remembered: a server that cannot be listed is left alone for a while,
 //! and answered for at once. Failures of calls are not; the model is told of them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+use tokio::{task::JoinHandle, time::timeout};
 
 use super::{
     access::Access,
     call::CallToolError,
     counts::Tally,
     credentials::Credentials,
+    listeners::Listeners,
     log,
     peer::{CachedList, Peer},
     pool::Pool,
@@ -20,15 +23,20 @@ use crate::{
     caller::CallerTokens,
     inactive::Inactive,
     mcp::{self, ToolList},
-    offer::Offers,
+    offer::{Instructions, Offers},
     registry::Server,
 };
+
+/// The longest wait for the list of a server that said that its tools have changed; after it the old
+/// one is used. Listing takes a moment, and a server that is slow slows nobody down for long.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The tool lists of all servers.
 pub(super) struct Lists {
     pool: Arc<Pool>,
     credentials: Credentials,
     watch: Option<Watch>,
+    listeners: Listeners,
     /// Hits and misses of the cache.
     hits: Tally,
 }
@@ -36,6 +44,7 @@ pub(super) struct Lists {
 impl Lists {
     pub(super) fn new(pool: Arc<Pool>, credentials: Credentials, watch: Option<Watch>) -> Self {
         Self {
+            listeners: Listeners::new(pool.outbound.workers().clone()),
             pool,
             credentials,
             watch,
@@ -49,7 +58,8 @@ impl Lists {
     }
 
     /// The list of `server` for the owner of `tokens`: fresh, stale while it is being refreshed, or
-    /// newly fetched.
+    /// newly fetched. One that its server said has changed is fetched, and stands only for one that
+    /// cannot be had in time.
     pub(super) async fn list(
         self: &Arc<Self>,
         server: &Server,
@@ -57,28 +67,60 @@ impl Lists {
     ) -> Result<Arc<CachedList>, Inactive> {
         let access = self.credentials.of(server, tokens).await?;
         let peer = self.pool.peer(server, &access)?;
-        let known = peer.list();
+        peer.use_now();
+        let is_own = access.payer.is_none();
+        let list = self.current(server, access, &peer).await?;
+        if is_own {
+            self.listeners.listen(&peer);
+        }
+        Ok(list)
+    }
+
+    /// The list of `peer`, as [`list`](Self::list) tells.
+    async fn current(
+        self: &Arc<Self>,
+        server: &Server,
+        access: Access,
+        peer: &Arc<Peer>,
+    ) -> Result<Arc<CachedList>, Inactive> {
+        let known = peer.unchanged_list();
         self.hits.count(known.is_some());
         if let Some(list) = known {
             if list.is_to_be_refreshed() {
-                let refresh = self
-                    .clone()
-                    .refresh(server.clone(), access, peer, list.clone());
+                let refresh =
+                    self.clone()
+                        .refresh(server.clone(), access, peer.clone(), list.clone());
                 tokio::spawn(refresh);
             }
             return Ok(list);
         }
-        // In a task of its own: what comes of it is kept even if every caller has given up, and
-        // the next one waits for the same listing.
+        let old = peer.list();
+        let listed = self.listed_once(server, access, peer.clone());
+        match old {
+            None => listed.await.unwrap_or_else(|_| Err(broken())),
+            Some(old) => match timeout(PATIENCE, listed).await {
+                Ok(Ok(Ok(list))) => Ok(list),
+                _ => Ok(old),
+            },
+        }
+    }
+
+    /// Lists the tools for all who wait for them. In a task of its own: what comes of it is kept even
+    /// if every caller has given up, and the next one waits for the same listing.
+    fn listed_once(
+        self: &Arc<Self>,
+        server: &Server,
+        access: Access,
+        peer: Arc<Peer>,
+    ) -> JoinHandle<Result<Arc<CachedList>, Inactive>> {
         let (lists, server) = (self.clone(), server.clone());
-        let task = tokio::spawn(async move {
+        tokio::spawn(async move {
             let _alone = peer.listing.lock().await;
-            match peer.list() {
+            match peer.unchanged_list() {
                 Some(list) => Ok(list),
                 None => lists.fetch(&server, &peer, access).await,
             }
-        });
-        task.await.unwrap_or_else(|_| Err(broken()))
+        })
     }
 
     /// The list of `server` as it is now, whatever is known of it.
@@ -133,8 +175,9 @@ impl Lists {
         peer: &Arc<Peer>,
         access: Access,
     ) -> Result<Arc<CachedList>, Inactive> {
+        let changes = peer.changes();
         match self.listing(server, &access).await {
-            Ok(list) => self.keep(server, peer, &access, list).await,
+            Ok(list) => self.keep(server, peer, &access, (list, changes)).await,
             Err(failure) => {
                 self.failed(server, peer, &access, &failure).await;
                 Err(failure.reason)
@@ -142,28 +185,30 @@ impl Lists {
         }
     }
 
-    /// Keeps a list that was just fetched, with the pins that hold for it.
+    /// Keeps a list that was just fetched, with the pins that hold for it, and the number of changes
+    /// that the server had told before.
     async fn keep(
         &self,
         server: &Server,
         peer: &Arc<Peer>,
         access: &Access,
-        list: ToolList,
+        (list, changes): (ToolList, u64),
     ) -> Result<Arc<CachedList>, Inactive> {
         peer.health().succeeded();
         self.pool.peers(server).set_detail(None);
         let offers = Offers::listed(&server.name, list.tools, list.left_out).await;
         let mut offers = offers.ok_or_else(|| Inactive::unreachable("its tools cannot be read"))?;
+        offers.instructions = list.instructions.and_then(Instructions::new);
         log::left_out(server, &offers);
         if let Some(watch) = &self.watch {
-            let pins = watch.listed(server, &offers.tools).await;
+            let pins = watch.listed(server, &offers).await;
             offers.pins = pins.map_err(|_| {
                 Inactive::unreachable("its tools cannot be compared with those accepted")
             })?;
         }
         log::withheld(server, &offers);
         let fresh = list.ttl.unwrap_or(self.pool.limits.list_fresh);
-        let list = CachedList::new(offers, server, fresh);
+        let list = CachedList::new(offers, server, fresh, changes);
         let list = self.pool.peers(server).listed(peer, list);
         self.pool.keep(server, access, peer);
         Ok(list)

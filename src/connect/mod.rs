@@ -3,6 +3,7 @@
 //! ```text
 //! ConnectionsBuilder ──▶ Connections      one handle; clones share everything below
 //!                          ├─ Lists       tool lists: cached, fetched once for all who wait
+//!                          │    Listeners hear from servers that their tools have changed
 //!                          ├─ Calls       tool calls: the session, and one retry after a 401
 //!                          │     both use
 //!                          ├─ Pool        the peers and sessions of each server, within limits
@@ -18,11 +19,13 @@ pub(crate) mod access;
 mod builder;
 mod call;
 mod calls;
+mod changes;
 mod connections;
 pub(crate) mod counts;
 mod credentials;
 mod health;
 mod key;
+mod listeners;
 mod lists;
 mod log;
 mod parked;

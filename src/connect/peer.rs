@@ -10,7 +10,9 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{access::Access, health::Health, key::PeerKey, session::Session, weight};
+use super::{
+    access::Access, changes::Changes, health::Health, key::PeerKey, session::Session, weight,
+};
 use crate::{
     keyed::Digest,
     mcp::{self, Client, Endpoint},
@@ -35,6 +37,12 @@ pub(super) struct Peer {
     list: Mutex<Option<Arc<CachedList>>>,
     /// Held while a request waits for the tools to be listed.
     pub(super) listing: tokio::sync::Mutex<()>,
+    /// What the server said of changes that concern it.
+    changes: Arc<Changes>,
+    /// `true` if its server is listened to, or has no stream for it.
+    pub(super) is_heard: AtomicBool,
+    /// When a request last used it.
+    used: Mutex<Instant>,
 }
 
 /// A list of tools, with its age.
@@ -46,6 +54,10 @@ pub(super) struct CachedList {
     listed_at: Instant,
     fresh_until: Instant,
     refreshing: AtomicBool,
+    /// `true` if it is no longer fresh, whatever its age.
+    expired: AtomicBool,
+    /// The number of changes that the server had told when it was asked.
+    changes: u64,
 }
 
 impl Peer {
@@ -54,16 +66,23 @@ impl Peer {
         limits: &mcp::ServerLimits,
         server: &Server,
         access: &Access,
+        changes: Arc<Changes>,
     ) -> Self {
         let headers = access.headers.clone();
         let endpoint = Endpoint::new(server.url.clone(), server.transport, headers);
-        let client = Client::new(outbound.clone(), endpoint, limits.clone());
+        let told = changes.clone();
+        let client = Client::told(outbound.clone(), endpoint, limits.clone(), move || {
+            told.note()
+        });
         Self {
             key: PeerKey::new(server, access),
             common: Arc::new(Session::new(client, access)),
             health: Mutex::default(),
             list: Mutex::default(),
             listing: tokio::sync::Mutex::default(),
+            changes,
+            is_heard: AtomicBool::new(false),
+            used: Mutex::new(Instant::now()),
         }
     }
 
@@ -78,13 +97,42 @@ impl Peer {
         list.filter(|list| list.listed_at.elapsed() < STALE)
     }
 
+    /// The list of tools, unless the server has said since that they have changed.
+    pub(super) fn unchanged_list(&self) -> Option<Arc<CachedList>> {
+        let changes = self.changes();
+        self.list().filter(|list| list.changes == changes)
+    }
+
+    /// The number of changes that the server has told.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.count()
+    }
+
+    /// The list may be out of date: the next request has it refreshed.
+    pub(super) fn expire_list(&self) {
+        if let Some(list) = &*lock(&self.list) {
+            list.expired.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that a request uses it.
+    pub(super) fn use_now(&self) {
+        *lock(&self.used) = Instant::now();
+    }
+
+    /// The time since a request used it.
+    pub(super) fn unused_for(&self) -> Duration {
+        lock(&self.used).elapsed()
+    }
+
     pub(super) fn set_list(&self, list: Option<Arc<CachedList>>) {
         *lock(&self.list) = list;
     }
 }
 
 impl CachedList {
-    pub(super) fn new(offers: Offers, server: &Server, fresh: Duration) -> Self {
+    /// `changes` is their number when the server was asked.
+    pub(super) fn new(offers: Offers, server: &Server, fresh: Duration, changes: u64) -> Self {
         let now = Instant::now();
         Self {
             bytes: weight::bytes(&offers, server),
@@ -93,6 +141,8 @@ impl CachedList {
             listed_at: now,
             fresh_until: now + fresh.clamp(FRESH, STALE),
             refreshing: AtomicBool::new(false),
+            expired: AtomicBool::new(false),
+            changes,
         }
     }
 
@@ -103,7 +153,8 @@ impl CachedList {
 
     /// Returns `true` to one caller, who has to replace the list, once it is stale.
     pub(super) fn is_to_be_refreshed(&self) -> bool {
-        self.fresh_until <= Instant::now() && !self.refreshing.swap(true, Ordering::Relaxed)
+        let is_stale = self.fresh_until <= Instant::now() || self.expired.load(Ordering::Relaxed);
+        is_stale && !self.refreshing.swap(true, Ordering::Relaxed)
     }
 
     /// Notes that the list was not replaced, so that the next caller tries.
@@ -126,7 +177,7 @@ mod tests {
     async fn a_list_that_is_stale_at_once_is_asked_for_once_in_a_second() {
         let server = Server::new("a", "https://a.example/mcp").unwrap();
         let offers = Offers::listed(&server.name, Vec::new(), Vec::new()).await;
-        let list = CachedList::new(offers.unwrap(), &server, Duration::ZERO);
+        let list = CachedList::new(offers.unwrap(), &server, Duration::ZERO, 0);
         assert!(!list.is_to_be_refreshed());
         advance(Duration::from_secs(1)).await;
         assert!(list.is_to_be_refreshed());

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::{
     access::Access,
+    changes::Changes,
     key::{KnownKey, PeerKey},
     peer::{CachedList, Peer},
     session::{Session, SessionCloser},
@@ -42,6 +43,8 @@ pub(super) struct Peers {
     last: Mutex<Option<KnownKey>>,
     /// What an operator is told of the last failure with that credential.
     detail: Mutex<Option<Arc<str>>>,
+    /// What the server said of changes of its tools.
+    pub(super) changes: Arc<Changes>,
     most: usize,
     most_bytes: usize,
     closer: SessionCloser,
@@ -85,6 +88,7 @@ impl Peers {
             }),
             last: Mutex::default(),
             detail: Mutex::default(),
+            changes: Arc::default(),
             most: limits.peers,
             most_bytes: limits.peer_bytes,
             closer,
@@ -413,7 +417,8 @@ mod tests {
 
         fn peer(&self, token: &str) -> Peer {
             let access = Self::access(token);
-            Peer::new(&self.outbound, &self.limits, &self.server, &access)
+            let changes = self.peers.changes.clone();
+            Peer::new(&self.outbound, &self.limits, &self.server, &access, changes)
         }
 
         fn keep(&self, token: &str, payer: Option<u8>) -> Arc<Peer> {

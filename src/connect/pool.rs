@@ -75,7 +75,14 @@ impl Pool {
         if let Some(known) = peers.known(key) {
             return Ok(known);
         }
-        let new = || Peer::new(&self.outbound, &self.limits, server, access);
+        let new = || {
+            let changes = match access.payer {
+                // What is said to one caller's token is no news for others.
+                Some(_) => Arc::default(),
+                None => peers.changes.clone(),
+            };
+            Peer::new(&self.outbound, &self.limits, server, access, changes)
+        };
         let Some(payer) = access.payer else {
             return Ok(peers.keep(Arc::new(new()), None));
         };

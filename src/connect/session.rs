@@ -70,6 +70,16 @@ impl Session {
         InUse(self)
     }
 
+    /// Returns `true` if the server says when its tools change.
+    pub(super) fn is_telling_changes(&self) -> bool {
+        self.client.tells_changes()
+    }
+
+    /// The client of somebody who only listens, which does not keep the session.
+    pub(super) fn listener(&self) -> Client {
+        self.client.clone()
+    }
+
     /// Ends the session at the server.
     pub(super) async fn close(&self) {
         self.client.close().await;

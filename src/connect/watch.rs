@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     inactive::Inactive,
-    offer::Offer,
+    offer::Offers,
     registry::{
         Definition, Error, Failure, Gate, Observation, ObservationStore, Pins, Server, Stage,
         Timeout,
@@ -38,14 +38,17 @@ impl Watch {
     pub(super) async fn listed(
         &self,
         server: &Server,
-        offers: &[Arc<Offer>],
+        offers: &Offers,
     ) -> Result<Option<Arc<Pins>>, Error> {
         let tools: Vec<(String, Definition)> = offers
+            .tools
             .iter()
             .map(|offer| (offer.tool.clone(), offer.listed.clone()))
             .collect();
+        let said = offers.instructions.as_ref().map(|said| &*said.said);
         let noted = self.note(server, |observation, now| {
             observation.listed(server, &tools, now);
+            observation.instructed(server, said);
         });
         match noted.await {
             Ok(observation) => Ok(observation.pins),

@@ -34,7 +34,9 @@ pub(super) fn bytes(offers: &Offers, server: &Server) -> usize {
         true => selected.iter().sum(),
         false => 0,
     };
-    tools.chain(left_out).sum::<usize>() + part
+    let instructions = offers.instructions.as_ref();
+    let instructions = instructions.map_or(0, |said| said.said.len() * 2);
+    tools.chain(left_out).sum::<usize>() + part + instructions
 }
 
 /// The digest of these offers: equal for lists that are equal to the byte.
@@ -49,6 +51,10 @@ pub(super) fn digest(offers: &Offers) -> Digest {
     for tool in &offers.left_out {
         hash.add(tool.tool());
         hash.add(tool.reason());
+    }
+    if let Some(instructions) = &offers.instructions {
+        hash.add([]);
+        hash.add(&*instructions.said);
     }
     hash.finish()
 }

@@ -15,6 +15,7 @@ use super::content::{self, CallToolResult};
 use super::credential::Credential;
 use super::endpoint::Endpoint;
 use super::error::{Error, ErrorKind, Later};
+use super::heard::{Heard, Listened};
 use super::input::{self, Reply};
 use super::limits::ServerLimits;
 use super::line::{Answer, Line};
@@ -78,6 +79,21 @@ impl Client {
     /// Creates a client. No I/O takes place before the first call.
     #[must_use]
     pub fn new(outbound: Outbound, endpoint: Endpoint, limits: ServerLimits) -> Self {
+        Self::hearing(outbound, endpoint, limits, Heard::default())
+    }
+
+    /// Creates a client that calls `changed` each time that the server says, in any session, that
+    /// its tools have changed.
+    pub(crate) fn told(
+        outbound: Outbound,
+        endpoint: Endpoint,
+        limits: ServerLimits,
+        changed: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
+        Self::hearing(outbound, endpoint, limits, Heard::with(changed))
+    }
+
+    fn hearing(outbound: Outbound, endpoint: Endpoint, limits: ServerLimits, heard: Heard) -> Self {
         let Endpoint {
             url,
             transport,
@@ -89,6 +105,7 @@ impl Client {
             credential: Credential::new(headers, &url),
             url,
             transport,
+            heard,
             limits: Arc::new(limits),
             ids: Ids::new(),
         };
@@ -107,6 +124,7 @@ impl Client {
             credential: Credential::new(headers, &dialer.url),
             url: dialer.url.clone(),
             transport: dialer.transport,
+            heard: dialer.heard.clone(),
             limits: Arc::clone(&dialer.limits),
             ids: Ids::new(),
         };
@@ -208,6 +226,27 @@ impl Client {
             .unwrap_or_else(|| Err(stopped()))
     }
 
+    /// Returns `true` if the server said at the last handshake that it tells changes of its tools.
+    pub(crate) fn tells_changes(&self) -> bool {
+        self.0.line.dialer().heard.about().tells_changes
+    }
+
+    /// Listens for changes of the tools over the present connection, until the server ends that, or
+    /// another connection takes the place of this one, or `is_wanted` says that nobody cares any
+    /// more. No connection is made for it.
+    ///
+    /// # Errors
+    /// The server cannot be listened to at the moment.
+    ///
+    /// # Cancellation
+    /// Dropping the future ends it at the server.
+    pub(crate) async fn listen(
+        &self,
+        is_wanted: impl Fn() -> bool + Send,
+    ) -> Result<Listened, Error> {
+        self.0.line.listen(is_wanted).await
+    }
+
     /// Ends the session at the server, if there is one (2025-11-25, basic/transports).
     ///
     /// Takes at most 5 s, and `limits.list` more if a handshake is in progress. Returns nothing,
@@ -242,7 +281,8 @@ impl Client {
             move_on().await;
             cursor = listing.add(&page.result, page.dialect == Dialect::Stateless)?;
             if cursor.is_none() {
-                let (list, plans) = listing.finish();
+                let (mut list, plans) = listing.finish();
+                list.instructions = self.0.line.dialer().heard.about().instructions;
                 *self.plans_lock() = Arc::new(plans);
                 return Ok(list);
             }

@@ -15,6 +15,7 @@ use super::discover::discover;
 use super::endpoint::Transport;
 use super::error::{Error, ErrorKind, Later};
 use super::failure::{Failure, Remedy};
+use super::heard::{Heard, Listened};
 use super::limits::ServerLimits;
 use super::request::Request;
 use super::route::Route;
@@ -55,6 +56,7 @@ pub(super) struct Dialer {
     pub(super) url: Url,
     pub(super) transport: Transport,
     pub(super) credential: Credential,
+    pub(super) heard: Heard,
     pub(super) limits: Arc<ServerLimits>,
     pub(super) ids: Ids,
 }
@@ -193,6 +195,7 @@ impl Dialer {
             to: Destination::new(self.url.clone()),
             moved: Arc::default(),
             credential: self.credential.clone(),
+            heard: self.heard.clone(),
             headers: HeaderMap::new(),
             limits: Arc::clone(&self.limits),
         }
@@ -241,6 +244,18 @@ impl Connection {
             Self::Stateless(server) => server.request(id, request).await,
             Self::StreamableHttp(session) => session.request(id, request).await,
             Self::HttpSse(session) => session.request(id, request).await,
+        }
+    }
+
+    /// Listens to what the server says unasked, until it ends that.
+    ///
+    /// # Errors
+    /// It cannot be listened to at the moment.
+    pub(super) async fn listen(&self, id: u64) -> Result<Listened, Error> {
+        match self {
+            Self::Stateless(server) => server.listen(id).await,
+            Self::StreamableHttp(session) => session.listen(id).await,
+            Self::HttpSse(session) => Ok(session.listen(id).await),
         }
     }
 

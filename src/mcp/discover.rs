@@ -34,11 +34,15 @@ use super::wire::{self, Ids};
 pub(super) async fn discover(route: Route, ids: &Ids, sent: &Sent) -> Result<Stateless, Failure> {
     #[derive(Serialize)]
     struct Params {}
+    let heard = route.heard.clone();
     let server = Stateless::new(route);
     let request = Request::new("server/discover", Params {}, 0);
     let answer = server.send(ids.next(), request, sent);
     match answer.await {
-        Ok(result) => chosen(&supported(&result)?)?,
+        Ok(result) => {
+            chosen(&supported(&result)?)?;
+            heard.greeted(&result);
+        }
         // No credential, but a session is what it misses.
         Err(Unanswered::Refused(refusal)) if refusal.meaning(false) == Meaning::SessionLost => {
             return Err(older(refusal.error));

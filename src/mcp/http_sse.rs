@@ -31,6 +31,7 @@ use super::credential::keys;
 use super::error::{Error, ErrorKind};
 use super::failure::{Failure, Remedy};
 use super::handshake::{Initialize, Revision, chosen};
+use super::heard::Listened;
 use super::inbox::{Courtesy, Skipped};
 use super::legacy_params::LegacyParams;
 use super::meaning;
@@ -104,6 +105,7 @@ impl Session {
             .request(ids.next(), Request::new("initialize", params, 128))
             .await?;
         let revision = chosen(&result)?;
+        session.route.heard.greeted(&result);
         session.route.tell_initialized().await;
         tracing::debug!(revision = revision.as_str(), "connected over HTTP+SSE");
         Ok(session)
@@ -131,6 +133,18 @@ impl Session {
         };
         cancel.settle(answer.as_ref().err().map(|failure| &failure.error));
         answer
+    }
+}
+
+impl Session {
+    /// Keeps the stream open until it breaks: whoever listens has a place among those who wait, for
+    /// an answer that does not come.
+    pub(super) async fn listen(&self, id: u64) -> Listened {
+        if let Ok(mut slot) = Slot::reserve(&self.pending, id) {
+            // The answer is how the stream ended.
+            let _ = slot.answer().await;
+        }
+        Listened::Ended
     }
 }
 
@@ -248,7 +262,8 @@ impl Reader {
                 }
             }
             Incoming::Request(id, method) => failed = self.courtesy.answer(id, &method).err(),
-            Incoming::Answer(None, _) | Incoming::Notification(..) => {}
+            Incoming::Notification(method, _) => self.courtesy.route().heard.notified(&method),
+            Incoming::Answer(None, _) => {}
         });
         if let Err(error) = read {
             match wire::named(&message).and_then(|id| self.pending.take(id)) {

@@ -178,8 +178,8 @@ impl<'a> Inbox<'a> {
         found.into_answer()
     }
 
-    /// Takes a message or a batch: the answer, if it is in there. Other answers and
-    /// notifications are ignored.
+    /// Takes a message or a batch: the answer, if it is in there. Other answers are
+    /// ignored.
     fn take(&mut self, message: &[u8]) -> Result<Option<Box<RawValue>>, Error> {
         let live = self.route.credential.now();
         let message = wire::scrubbed(message, &live.scrubber)?;
@@ -202,7 +202,8 @@ impl<'a> Inbox<'a> {
                     found.failed = courtesy.answer(id, &method).err();
                 }
             }
-            Incoming::Answer(..) | Incoming::Notification(..) => {}
+            Incoming::Notification(method, _) => self.route.heard.notified(&method),
+            Incoming::Answer(..) => {}
         }
     }
 }

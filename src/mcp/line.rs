@@ -1,6 +1,7 @@
 //! The line to one server: connects when needed, once for all callers, and starts over when the
 //! server has forgotten us or speaks something else.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use serde_json::value::RawValue;
 use super::connection::{Dialect, Dialer};
 use super::error::{Error, ErrorKind};
 use super::failure::{Failure, Remedy};
+use super::heard::Listened;
 use super::link::{Known, Link};
 use super::meaning;
 use super::request::Request;
@@ -19,6 +21,9 @@ use super::request::Request;
 /// The pause before a request that was never sent is sent again: a restarting server needs a
 /// moment.
 const SEND_AGAIN_PAUSE: Duration = Duration::from_millis(100);
+
+/// The pause between two looks whether anybody still wants to listen.
+const LOOK: Duration = Duration::from_secs(15);
 
 /// The line to one server: connected when it is first needed, and anew when it is lost.
 pub(super) struct Line {
@@ -154,6 +159,27 @@ impl Line {
         let result = link.connection.request(id, request).await?;
         let dialect = link.connection.dialect();
         Ok(Answer { result, dialect })
+    }
+
+    /// Listens over the present connection, for as long as it is that and `is_wanted`.
+    pub(super) async fn listen(
+        &self,
+        is_wanted: impl Fn() -> bool + Send,
+    ) -> Result<Listened, Error> {
+        let link = self.present().ok_or_else(Error::interrupted)?;
+        let mut listening = pin!(link.connection.listen(self.dialer.ids.next()));
+        loop {
+            match tokio::time::timeout(LOOK, &mut listening).await {
+                Ok(listened) => return listened,
+                Err(_) if is_wanted() && self.is_present(&link) => {}
+                Err(_) => return Ok(Listened::Ended),
+            }
+        }
+    }
+
+    fn is_present(&self, link: &Arc<Link>) -> bool {
+        let present = self.present();
+        present.is_some_and(|present| Arc::ptr_eq(&present, link))
     }
 
     /// Ends the session, if there is one. A later request opens another.

@@ -16,6 +16,7 @@
 //!     discover      does it speak 2026-07-28?
 //!     stateless, streamable_http, http_sse
 //!       Inbox       the answer, amid what else the server says
+//!         Heard       what the server says of itself, and that its tools have changed
 //!       Route       one HTTP exchange; what the head of a response means
 //!         meaning   the table: which refusals show that nothing ran, or that a session is lost
 //!       Events      an event stream within limits
@@ -78,6 +79,7 @@ mod endpoint;
 mod failure;
 mod first_line;
 mod handshake;
+mod heard;
 mod inbox;
 mod legacy_params;
 mod meaning;
@@ -100,6 +102,7 @@ pub use client::Client;
 pub use content::CallToolResult;
 pub use endpoint::{Endpoint, Transport};
 pub use error::{Error, ErrorKind};
+pub(crate) use heard::Listened;
 pub use limits::ServerLimits;
 pub use progress::{OnProgress, Progress};
 pub use tools::{Tool, ToolList};

@@ -17,6 +17,7 @@ use url::Url;
 use super::credential::Credential;
 use super::error::{Error, ErrorKind, may_heal};
 use super::failure::{Failure, Remedy};
+use super::heard::Heard;
 use super::limits::ServerLimits;
 use super::redirect;
 use super::refusal::{Refusal, Unanswered};
@@ -36,6 +37,7 @@ pub(super) struct Route {
     /// attempt to connect, and of the connection that comes of it.
     pub(super) moved: Arc<OnceLock<Destination>>,
     pub(super) credential: Credential,
+    pub(super) heard: Heard,
     /// The session and the protocol version, once known.
     pub(super) headers: HeaderMap,
     pub(super) limits: Arc<ServerLimits>,

@@ -14,6 +14,7 @@ use super::body::Events;
 use super::error::Error;
 use super::failure::{Failure, Remedy};
 use super::handshake::{CLIENT_INFO, Info, PROTOCOL_VERSION};
+use super::heard::Listened;
 use super::inbox::Inbox;
 use super::meaning;
 use super::refusal::{Refusal, Unanswered};
@@ -114,6 +115,37 @@ impl Stateless {
         let response = self.0.post_with(headers, id, body, sent).await?;
         let answer = self.answer(response, id).await;
         answer.map_err(|error| Failure::from(error).into())
+    }
+
+    /// Listens for changes of the tools (2026-07-28, basic/patterns/subscriptions).
+    ///
+    /// # Errors
+    /// The stream cannot be opened at the moment, or breaks.
+    pub(super) async fn listen(&self, id: u64) -> Result<Listened, Error> {
+        #[derive(Serialize)]
+        struct Params {
+            notifications: Wanted,
+        }
+        #[derive(Serialize)]
+        #[serde(rename_all = "camelCase")]
+        struct Wanted {
+            tools_list_changed: bool,
+        }
+        let notifications = Wanted {
+            tools_list_changed: true,
+        };
+        let request = Request::new("subscriptions/listen", Params { notifications }, 64);
+        match self.send(id, request, &Sent::default()).await {
+            // The server ends it in good order.
+            Ok(_) => Ok(Listened::Ended),
+            Err(unanswered) => {
+                let error = unanswered.into_failure().error;
+                match error.code() {
+                    Some(_) => Ok(Listened::NotOffered),
+                    None => Err(error),
+                }
+            }
+        }
     }
 
     /// Reads the response: a body, or an event stream.

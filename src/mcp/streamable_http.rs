@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
 use http::header::{HeaderName, HeaderValue};
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -15,6 +16,7 @@ use super::cancel::CancelOnDrop;
 use super::error::{Error, ErrorKind};
 use super::failure::{Failure, Remedy};
 use super::handshake::{Initialize, PROTOCOL_VERSION, Revision, chosen, named_in};
+use super::heard::Listened;
 use super::inbox::Inbox;
 use super::legacy_params::LegacyParams;
 use super::meaning;
@@ -83,6 +85,7 @@ impl Session {
         let mut unfinished = Unfinished(Some(Arc::clone(&route)));
         let result = Self(Arc::clone(&route)).answer(response, id).await?;
         let revision = chosen(&result)?;
+        route.heard.greeted(&result);
         if revision.has_header() {
             let version = HeaderValue::from_static(revision.as_str());
             Arc::make_mut(&mut route)
@@ -120,6 +123,26 @@ impl Session {
         };
         cancel.settle(answer.as_ref().err().map(|failure| &failure.error));
         answer
+    }
+
+    /// Reads the stream that a GET opens (2025-11-25, basic/transports, "Listening for Messages from
+    /// the Server").
+    ///
+    /// # Errors
+    /// It cannot be opened at the moment.
+    pub(super) async fn listen(&self, id: u64) -> Result<Listened, Error> {
+        let response = match self.0.open(None).await {
+            Ok(response) => response,
+            Err(Unanswered::Refused(refusal)) if is_no_stream(refusal.status) => {
+                return Ok(Listened::NotOffered);
+            }
+            Err(unanswered) => return Err(unanswered.into_failure().error),
+        };
+        let limits = &self.0.limits;
+        let mut events = Events::new(response, limits, limits.stream_bytes);
+        // No request has this id, so nothing there is an answer.
+        Inbox::new(&self.0, id).wait(&mut events).await?;
+        Ok(Listened::Ended)
     }
 
     /// Ends the session at the server, if there is one.
@@ -231,6 +254,12 @@ impl Drop for Unfinished {
             Session(route).close_aside();
         }
     }
+}
+
+/// Returns `true` for what servers answer that have no stream to listen on: 405, or whatever they
+/// say to a GET.
+fn is_no_stream(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 400 | 405 | 406 | 415 | 422 | 501)
 }
 
 /// A handshake that failed.

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -34,6 +35,9 @@ pub struct ToolList {
     pub ttl: Option<Duration>,
     /// The listed tools that cannot be used, each with the reason.
     pub left_out: Vec<LeftOut>,
+    /// The server's own words on how to use its tools, as it said them when the session began: at most
+    /// 8 KiB, untrusted, and not cleaned.
+    pub instructions: Option<Arc<str>>,
 }
 
 /// A tool as its server describes it.

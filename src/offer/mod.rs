@@ -11,6 +11,7 @@
 
 mod form;
 mod gemini;
+mod instructions;
 mod merge;
 mod offered;
 mod offers;
@@ -23,6 +24,7 @@ mod walk;
 
 pub(crate) use self::{
     form::Form,
+    instructions::Instructions,
     offered::{Entry, Offered},
     offers::Offers,
     tool::Offer,

@@ -35,6 +35,8 @@ pub(crate) struct Offered {
     /// The places of those whose texts were cleaned.
     cleaned: Vec<usize>,
     withheld: Arc<[LeftOut]>,
+    /// The server's own words on how to use them, if models get these.
+    instructions: Option<Arc<str>>,
 }
 
 /// One offered tool.
@@ -125,7 +127,13 @@ impl Offered {
             entries,
             definitions,
             withheld,
+            instructions: None,
         }
+    }
+
+    pub(super) fn with_instructions(mut self, instructions: Option<Arc<str>>) -> Self {
+        self.instructions = instructions;
+        self
     }
 
     /// Only those at these places.
@@ -138,7 +146,8 @@ impl Offered {
         let entries: Vec<_> = places.iter().map(|&at| self.entries[at].clone()).collect();
         let definitions = joined(entries.iter().map(|entry| &entry.offer.definition));
         let (server, withheld) = (self.server.clone(), self.withheld.clone());
-        Arc::new(Self::new(server, entries, definitions, withheld))
+        let only = Self::new(server, entries, definitions, withheld);
+        Arc::new(only.with_instructions(self.instructions.clone()))
     }
 
     /// The same, but that those of which this is true ask first.
@@ -204,6 +213,11 @@ impl Offered {
     /// The tools from whose texts something was removed.
     pub(crate) fn cleaned(&self) -> impl Iterator<Item = &Entry> {
         self.cleaned.iter().map(|&place| &self.entries[place])
+    }
+
+    /// The server's own words on how to use its tools, if models get these.
+    pub(crate) fn instructions(&self) -> Option<&str> {
+        self.instructions.as_deref()
     }
 
     /// The selected tools that the server would offer too, if somebody accepted them.

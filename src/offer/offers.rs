@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::{
     form::Form,
+    instructions::Instructions,
     offered::{Entry, Offered, joined},
     tool::{Offer, name_fault},
 };
@@ -40,6 +41,8 @@ pub(crate) struct Offers {
     pub(crate) left_out: Vec<LeftOut>,
     /// The pins accepted when they were listed, for records that have none.
     pub(crate) pins: Option<Arc<Pins>>,
+    /// What the server said of how to use them.
+    pub(crate) instructions: Option<Instructions>,
     /// The definitions of all tools, which are slices of it.
     definitions: Bytes,
     /// What the record that was last asked for offers. A server has one record, so one place is
@@ -85,6 +88,7 @@ impl Offers {
             tools: tools.into_iter().map(Arc::new).collect(),
             left_out,
             pins,
+            instructions: None,
             definitions,
             offered: Mutex::default(),
             forms: Mutex::default(),
@@ -133,7 +137,10 @@ impl Offers {
                 Err(reason) => left_out.push(LeftOut::new(&offer.tool, reason)),
             }
         }
-        Self::of(tools, left_out, self.pins.clone())
+        Self {
+            instructions: self.instructions.clone(),
+            ..Self::of(tools, left_out, self.pins.clone())
+        }
     }
 
     /// The bytes that the other forms take.
@@ -193,7 +200,16 @@ impl Offers {
             false => joined(entries.iter().map(|entry| &entry.offer.definition)),
         };
         let withheld = self.withheld(server).collect();
-        Offered::new(server.clone(), entries, definitions, withheld)
+        let instructions = self.instructions_for(server);
+        Offered::new(server.clone(), entries, definitions, withheld).with_instructions(instructions)
+    }
+
+    /// The instructions that go to models.
+    fn instructions_for(&self, server: &Server) -> Option<Arc<str>> {
+        let instructions = self.instructions.as_ref().filter(|_| server.instructions)?;
+        let pins = self.pins.as_deref();
+        let is_withheld = server.withholds_instructions(instructions.fingerprint, pins);
+        (!is_withheld).then(|| instructions.given.clone())
     }
 
     /// The tools that `server` offers.

@@ -16,7 +16,7 @@ use super::{
     pins::{Pins, ToolState},
     server::Server,
 };
-use crate::inactive::Inactive;
+use crate::{inactive::Inactive, json::quoted};
 
 /// The number of failures in a row that make a server unreachable, even if its tools are known.
 const FAILURES: u32 = 3;
@@ -60,7 +60,10 @@ pub struct Observation {
     pub listed_at: Option<SystemTime>,
     /// The usable tools of the last listing, by their own names.
     pub listed: BTreeMap<String, Fingerprint>,
-    /// The accepted tools; `None` before the first listing that had any.
+    /// What the server said at the last listing of how to use its tools; `None` if that was nothing.
+    /// The text is in [`definitions`](Self::definitions), as a JSON string.
+    pub instructions: Option<Fingerprint>,
+    /// The accepted tools and instructions; `None` before the first listing that had any tools.
     pub pins: Option<Arc<Pins>>,
     /// The canonical JSON of listed and accepted definitions, to compare them on a page.
     pub definitions: BTreeMap<Fingerprint, Arc<str>>,
@@ -165,6 +168,42 @@ impl Observation {
         self.forget_definitions();
     }
 
+    /// Records what the server said of how to use its tools, along with a [listing](Self::listed).
+    ///
+    /// It is accepted as it is while the server's record keeps it from models: so an operator who lets
+    /// it through has accepted what there is to read. From then on a change waits where the record
+    /// blocks changes.
+    pub fn instructed(&mut self, server: &Server, said: Option<&str>) {
+        self.instructions = said.map(Fingerprint::of_text);
+        if let (Some(said), Some(now)) = (said, self.instructions) {
+            let text = || quoted(said).into();
+            self.definitions.entry(now).or_insert_with(text);
+        }
+        let now = self.instructions_now();
+        let is_withheld =
+            server.instructions && server.withholds_instructions(now, self.pins.as_deref());
+        if let Some(pins) = &mut self.pins
+            && !is_withheld
+            && pins.instructions() != Some(now)
+        {
+            Arc::make_mut(pins).accept_instructions(now);
+        }
+        self.forget_definitions();
+    }
+
+    /// The instructions as an operator reads them; `None` if there are none, or their text is not
+    /// kept.
+    pub fn instructions_text(&self) -> Option<String> {
+        let text = self.definitions.get(&self.instructions?)?;
+        serde_json::from_str(text).ok()
+    }
+
+    /// The fingerprint of the instructions, also where there are none.
+    fn instructions_now(&self) -> Fingerprint {
+        let none = || Fingerprint::of_text("");
+        self.instructions.unwrap_or_else(none)
+    }
+
     /// Records a failure of the server.
     pub fn failed(&mut self, server: &Server, failure: Failure) {
         if self.record_version != server.version {
@@ -179,14 +218,17 @@ impl Observation {
     }
 
     /// Accepts tools with the fingerprints that an operator reviewed; `None` accepts that a tool
-    /// was removed.
+    /// was removed. A tool without a name stands for the server's instructions.
     ///
     /// # Errors
     /// [`NotAccepted`] names the first tool that has changed since the review; nothing is accepted
     /// then.
     pub fn accept(&mut self, tools: &[(String, Option<Fingerprint>)]) -> Result<(), NotAccepted> {
         for (tool, meant) in tools {
-            let now = self.listed.get(tool).copied();
+            let now = match tool.is_empty() {
+                true => self.instructions,
+                false => self.listed.get(tool).copied(),
+            };
             let is_known =
                 now.is_some() || self.pins.as_ref().is_some_and(|p| p.of(tool).is_some());
             if now != *meant || !is_known {
@@ -281,6 +323,8 @@ impl Observation {
             .iter()
             .map(|(_, pin)| pin)
             .chain(self.listed.values().copied())
+            .chain(self.instructions)
+            .chain(pins.instructions())
             .collect();
         let mut room = DEFINITIONS_LEN;
         self.definitions.retain(|fingerprint, text| {
@@ -294,6 +338,10 @@ impl Observation {
 impl fmt::Display for NotAccepted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.now {
+            Some(now) if self.tool.is_empty() => {
+                write!(f, "the instructions are something else by now: {now}")
+            }
+            None if self.tool.is_empty() => f.write_str("the server has no instructions"),
             Some(now) => write!(
                 f,
                 "the tool {:?} is something else by now: {now}",

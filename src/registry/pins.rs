@@ -25,8 +25,11 @@ pub enum Gate {
     Block,
 }
 
-/// The fingerprints of a server's accepted tools, by the tools' own names. At most 1,024 are kept
-/// per server.
+/// The name under which the accepted instructions are kept among the tools, none of which has it.
+const INSTRUCTIONS: &str = "";
+
+/// The fingerprints of a server's accepted tools, by the tools' own names, and that of its
+/// instructions. At most 1,024 are kept per server.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pins(BTreeMap<String, Fingerprint>);
 
@@ -70,19 +73,31 @@ impl Pins {
         self.0.remove(tool);
     }
 
+    /// The accepted fingerprint of the server's instructions; `None` before the first listing. A
+    /// server without any has that of an empty text.
+    pub fn instructions(&self) -> Option<Fingerprint> {
+        self.of(INSTRUCTIONS)
+    }
+
+    /// Accepts the instructions with this fingerprint.
+    pub fn accept_instructions(&mut self, now: Fingerprint) {
+        self.accept(INSTRUCTIONS, now);
+    }
+
     /// The number of accepted tools.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.iter().count()
     }
 
     /// Returns `true` if no tool was accepted.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.iter().next().is_none()
     }
 
     /// All accepted tools with their fingerprints, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Fingerprint)> {
-        self.0.iter().map(|(tool, pin)| (tool.as_str(), *pin))
+        let tools = self.0.iter().filter(|(tool, _)| *tool != INSTRUCTIONS);
+        tools.map(|(tool, pin)| (tool.as_str(), *pin))
     }
 }
 

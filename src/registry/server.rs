@@ -57,6 +57,10 @@ pub struct Server {
     pub auth: Auth,
     /// The tools that are offered to models; default all.
     pub tools: ToolSelection,
+    /// Whether the server's own words on how to use its tools go to models that are offered them:
+    /// at most 4 KiB, in a system message. Default `false`: a model follows what it reads there, and
+    /// the server can write anything.
+    pub instructions: bool,
     /// The callers that share one session of the server; default [`ShareSession::Project`].
     pub share_session: ShareSession,
     /// Trace propagation: `true` sends `traceparent` and `tracestate`, as headers and in `_meta`.
@@ -107,6 +111,7 @@ impl Server {
             projects: Projects::All,
             auth: Auth::None,
             tools: ToolSelection::All,
+            instructions: false,
             share_session: ShareSession::default(),
             trace_context: None,
             on_change: None,
@@ -144,6 +149,15 @@ impl Server {
             ToolState::New | ToolState::Approved | ToolState::Removed => None,
         };
         (gate == Some(Gate::Block)).then_some(state)
+    }
+
+    /// Returns `true` if instructions with this fingerprint wait for an operator who accepts them:
+    /// they are not those that were accepted, and [`on_change`](Self::on_change) blocks.
+    ///
+    /// `pins` are used if the record has none of its own.
+    pub fn withholds_instructions(&self, now: Fingerprint, pins: Option<&Pins>) -> bool {
+        let accepted = self.pins.as_deref().or(pins).and_then(Pins::instructions);
+        self.on_change == Some(Gate::Block) && accepted.is_some_and(|accepted| accepted != now)
     }
 
     /// Replaces the organization.
@@ -188,6 +202,13 @@ impl Server {
     #[must_use]
     pub fn with_auth(mut self, auth: Auth) -> Self {
         self.auth = auth;
+        self
+    }
+
+    /// Replaces whether the server's instructions go to models.
+    #[must_use]
+    pub fn with_instructions(mut self, instructions: bool) -> Self {
+        self.instructions = instructions;
         self
     }
 

@@ -49,6 +49,7 @@ pub(crate) mod fuzz;
 mod gateway;
 mod headers;
 mod incoming;
+mod instructions;
 mod journal;
 mod kept_turns;
 mod limits;

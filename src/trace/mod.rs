@@ -46,7 +46,9 @@ pub use self::{
     payload::Payloads,
     sink::TraceSink,
     spans::Span,
-    step::{CallStep, ListingStep, OmissionStep, RefusalStep, Step, Timing, TurnStep},
+    step::{
+        CallStep, InstructionsStep, ListingStep, OmissionStep, RefusalStep, Step, Timing, TurnStep,
+    },
 };
 pub(crate) use self::{
     log::{CallFact, TraceLog, TurnFact},

@@ -48,6 +48,12 @@ impl Payloads {
         kept
     }
 
+    /// The part of `text` that a record may contain.
+    pub(crate) fn recorded(self, text: &str) -> Option<String> {
+        let logged = self.logged(text)?;
+        Some(self.kept(logged, text.len()))
+    }
+
     /// Masks a text that is always recorded, such as the reason of a refusal.
     pub(crate) fn masked(self, text: &str) -> String {
         match self {

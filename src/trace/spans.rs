@@ -9,7 +9,9 @@ use super::{
     exchange::Trace,
     millis,
     outcome::Outcome,
-    step::{CallStep, ListingStep, OmissionStep, RefusalStep, Step, Timing, TurnStep},
+    step::{
+        CallStep, InstructionsStep, ListingStep, OmissionStep, RefusalStep, Step, Timing, TurnStep,
+    },
 };
 
 /// A [step](Step) under OpenTelemetry's names. There is one span per step, and none for the
@@ -17,8 +19,8 @@ use super::{
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Span {
-    /// The name: `chat {model}`, `execute_tool {server}__{tool}`, `list_tools {server}` or
-    /// `refuse`.
+    /// The name: `chat {model}`, `execute_tool {server}__{tool}`, `list_tools {server}`,
+    /// `instruct {server}` or `refuse`.
     pub name: String,
     /// The time from the beginning of the exchange; in JSON, milliseconds.
     #[serde(rename = "start_ms", with = "millis")]
@@ -48,6 +50,7 @@ impl Span {
             Step::Turn(turn) => Self::of_turn(turn, model),
             Step::Call(call) => Self::of_call(call),
             Step::Listing(listing) => Self::of_listing(listing),
+            Step::Instructions(given) => Self::of_instructions(given),
             Step::Omission(omission) => Self::of_omission(omission),
             Step::Refusal(refusal) => Self::of_refusal(refusal),
         }
@@ -105,6 +108,14 @@ impl Span {
             span.set("error.type", "server_inactive");
             span.set("error.message", &**error);
         }
+        span
+    }
+
+    fn of_instructions(given: &InstructionsStep) -> Self {
+        let mut span = Self::new(format!("instruct {}", given.server), given.timing);
+        span.set("mcp_layer.server", &*given.server);
+        span.set("mcp_layer.instructions_bytes", given.bytes);
+        span.set_some("gen_ai.system_instructions", given.text.as_deref());
         span
     }
 

@@ -23,6 +23,8 @@ pub enum Step {
     Call(CallStep),
     /// A listing of a server's tools that took time or failed; one from the cache is no step.
     Listing(ListingStep),
+    /// The instructions of a server that the model was given.
+    Instructions(InstructionsStep),
     /// Tool calls that were ignored, because one turn made too many.
     Omission(OmissionStep),
     /// The refusal of the request.
@@ -129,6 +131,22 @@ pub struct ListingStep {
     pub error: Option<String>,
 }
 
+/// The instructions of a server, which the model was given in a system message.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct InstructionsStep {
+    /// The time of the decision.
+    #[serde(flatten)]
+    pub timing: Timing,
+    /// The name of the server.
+    pub server: String,
+    /// The size of the text in bytes.
+    pub bytes: u64,
+    /// The text, as far as [`Payloads`](super::Payloads) allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+}
+
 /// Tool calls beyond the most that one turn may make; none of them ran.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -164,6 +182,7 @@ impl Step {
             Self::Turn(turn) => turn.timing,
             Self::Call(call) => call.timing,
             Self::Listing(listing) => listing.timing,
+            Self::Instructions(instructions) => instructions.timing,
             Self::Omission(omission) => omission.timing,
             Self::Refusal(refusal) => refusal.timing,
         }
@@ -179,6 +198,7 @@ impl Step {
                 named + len(&call.arguments) + len(&call.result)
             }
             Self::Listing(listing) => listing.server.len() + len(&listing.error),
+            Self::Instructions(given) => given.server.len() + len(&given.text),
             Self::Omission(_) => 0,
             Self::Refusal(refusal) => refusal.message.len(),
         };
@@ -242,6 +262,18 @@ impl ListingStep {
             timing,
             server,
             error,
+        }
+    }
+}
+
+impl InstructionsStep {
+    /// Creates a step for `bytes` bytes of instructions; set `text` where they are recorded.
+    pub fn new(timing: Timing, server: impl Into<String>, bytes: u64) -> Self {
+        Self {
+            timing,
+            server: server.into(),
+            bytes,
+            text: None,
         }
     }
 }

@@ -31,7 +31,9 @@ def test_the_python_sdks_server_is_listed_and_called_without_a_session(proxy, mo
     seen = requests()[before:]
     assert {version for _, version, *_ in seen} == {"2026-07-28"}, seen
     assert {("tools/call", "add"), ("tools/call", "refuse")} <= {(method, name) for *_, method, name in seen}
-    assert {method for *_, method, _ in seen} <= {"server/discover", "tools/list", "tools/call"}
+    # It tells changes of its tools, so it is listened to.
+    methods = {"server/discover", "tools/list", "tools/call", "subscriptions/listen"}
+    assert {method for *_, method, _ in seen} <= methods
 
 
 def requests():

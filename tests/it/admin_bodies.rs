@@ -76,6 +76,7 @@ async fn a_wrong_member_is_named_and_nothing_is_stored() {
         ),
         (json!({"share_session": "nobody"}), "share_session"),
         (json!({"share_session": true}), "share_session"),
+        (json!({"instructions": "yes"}), "instructions"),
         (json!({"trace_context": "own"}), "trace_context"),
         (json!({"on_change": "deny"}), "on_change"),
         (json!({"new_tools": true}), "new_tools"),

@@ -31,6 +31,7 @@ pub(super) struct Fields {
     /// `exchange`, `caller`, `project` or `all`.
     pub(super) share_session: String,
     pub(super) trace_context: Option<bool>,
+    pub(super) is_instructing: bool,
     /// `none`, `static_headers`, `oauth2` or `token_passthrough`.
     pub(super) auth: String,
     pub(super) headers: Vec<HeaderRow>,
@@ -84,6 +85,7 @@ impl Fields {
             projects: boxes(&texts(entered.get("projects")), known),
             share_session: or(entered.get("share_session"), "project"),
             trace_context: flag(entered.get("trace_context")),
+            is_instructing: flag(entered.get("instructions")).unwrap_or_default(),
             auth: or(auth.get("type"), "none"),
             headers: headers.collect(),
             client_secret: Secret::of(auth.get("client_secret")),
@@ -277,6 +279,10 @@ pub(super) fn read_tools<'a>(form: &'a Form, entered: &mut Tree<'a>) -> Result<(
         false => selection(form, form.all("tool"), entered.get("tools")),
     };
     entered.set("tools", tools);
+    // A form without a box for them, since the server has none, says nothing of them.
+    if form.has("has_instructions") {
+        entered.set("instructions", form.has("instructions"));
+    }
     Ok(())
 }
 

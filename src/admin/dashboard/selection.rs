@@ -2,7 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{super::tool_view::ToolView, text::Shown};
+use super::{
+    super::tool_view::{InstructionsView, ToolView},
+    form::Form,
+    text::Shown,
+};
 use crate::{
     left_out::LeftOut,
     registry::{Observation, Server, ToolState, members::Tree},
@@ -22,6 +26,15 @@ pub(super) struct Selection {
     pub(super) count: usize,
     /// Tools that cannot be offered to anyone, with the reasons.
     pub(super) left_out: Vec<(Shown, Shown)>,
+    pub(super) instructions: Option<Said>,
+}
+
+/// What a server says of how to use its tools.
+pub(super) struct Said {
+    pub(super) text: Shown,
+    /// Whether models get it.
+    pub(super) is_on: bool,
+    pub(super) badge: Option<(&'static str, &'static str)>,
 }
 
 /// A tool that the server lists, or has listed.
@@ -81,7 +94,27 @@ impl Selection {
                 .collect(),
             is_all,
             rows,
+            instructions: Said::of(server, seen),
         }
+    }
+
+    /// Shows the choice that was made in a form.
+    pub(super) fn with_instructions(mut self, form: &Form) -> Self {
+        if let Some(said) = &mut self.instructions {
+            said.is_on = form.has("instructions");
+        }
+        self
+    }
+}
+
+impl Said {
+    fn of(server: &Server, seen: &Observation) -> Option<Self> {
+        let view = InstructionsView::of(server, seen)?;
+        Some(Self {
+            text: Shown::of(&view.text),
+            is_on: server.instructions,
+            badge: badge(view.state),
+        })
     }
 }
 

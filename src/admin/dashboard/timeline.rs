@@ -90,6 +90,7 @@ impl Bar {
             Step::Turn(_) => ("turn", "Model call", model.unwrap_or_default()),
             Step::Call(call) => ("call", "Tool", &*call.name),
             Step::Listing(listing) => ("listing", "Tool list", &*listing.server),
+            Step::Instructions(given) => ("listing", "Instructions", &*given.server),
             Step::Omission(omission) => {
                 omitted = format!("{} calls beyond those of a turn", omission.calls);
                 ("listing", "", &*omitted)
@@ -139,6 +140,7 @@ fn error(step: &Step) -> Option<String> {
         }
         Step::Call(call) => call.error.as_deref().map(str::to_owned),
         Step::Listing(listing) => listing.error.as_ref().map(|_| "server_inactive".to_owned()),
+        Step::Instructions(_) => None,
         Step::Omission(_) => Some("turn_call_limit".to_owned()),
         Step::Refusal(refusal) => Some(refusal.code.to_string()),
     }
@@ -150,6 +152,13 @@ fn facts(step: &Step) -> Vec<(&'static str, Shown)> {
         Step::Turn(turn) => of_turn(turn),
         Step::Call(call) => of_call(call),
         Step::Listing(listing) => vec![("Server", Some(listing.server.clone()))],
+        Step::Instructions(given) => vec![
+            ("Server", Some(given.server.clone())),
+            (
+                "Given to the model, in bytes",
+                Some(given.bytes.to_string()),
+            ),
+        ],
         Step::Omission(omission) => vec![("Round", Some(omission.round.to_string()))],
         Step::Refusal(refusal) => vec![("HTTP status", Some(refusal.status.to_string()))],
     };
@@ -193,12 +202,13 @@ fn number(number: Option<u64>) -> Option<String> {
     number.map(|number| number.to_string())
 }
 
-/// The texts that were given to a tool, and that it gave.
+/// The texts that were given to a tool or a model, and that it gave.
 fn texts(step: &Step) -> Vec<(&'static str, Shown)> {
-    let Step::Call(call) = step else {
-        return Vec::new();
+    let texts = match step {
+        Step::Call(call) => vec![("Arguments", &call.arguments), ("Result", &call.result)],
+        Step::Instructions(given) => vec![("Instructions", &given.text)],
+        _ => Vec::new(),
     };
-    let texts = [("Arguments", &call.arguments), ("Result", &call.result)];
     let known = texts.into_iter();
     known
         .filter_map(|(label, text)| Some((label, Shown::of(&pretty(text.as_deref()?)))))

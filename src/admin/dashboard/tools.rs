@@ -11,7 +11,7 @@ use super::{
     super::{
         answer::{Answer, Named},
         fault::{Code, Fault},
-        tool_view::ToolView,
+        tool_view::{InstructionsView, ToolView},
         tools::is_listed_for_callers,
         view::entered,
     },
@@ -26,7 +26,9 @@ use super::{
     text::Shown,
     wizard::{Problem, known_tools, status},
 };
-use crate::registry::{Error, Fingerprint, Observation, Server, Source, ToolState, members::Tree};
+use crate::registry::{
+    Error, Fingerprint, Observation, Pins, Server, Source, ToolState, members::Tree,
+};
 
 /// Lines of a difference that are shown.
 const LINES: usize = 1500;
@@ -105,7 +107,8 @@ pub(super) async fn save(
         _ => None,
     };
     if let Some(chosen) = unsaved {
-        let content = content(&pages, &server, &chosen, Errors::default()).await?;
+        let mut content = content(&pages, &server, &chosen, Errors::default()).await?;
+        content.selection = content.selection.with_instructions(&form);
         return page(StatusCode::OK, &content);
     }
     let saved = match read_tools(&form, &mut given) {
@@ -123,7 +126,8 @@ pub(super) async fn save(
                 }
                 _ => Errors::of(fault)?,
             };
-            let content = content(&pages, &server, given.get("tools"), errors).await?;
+            let mut content = content(&pages, &server, given.get("tools"), errors).await?;
+            content.selection = content.selection.with_instructions(&form);
             page(status(&content.errors), &content)
         }
     }
@@ -186,10 +190,34 @@ async fn content(
 
 fn changes(server: &Server, seen: &Observation) -> Vec<Change> {
     let views = ToolView::all(server, seen);
-    views.iter().filter_map(Change::of).collect()
+    let instructions = InstructionsView::of(server, seen);
+    let instructions = instructions.and_then(|view| Change::of_instructions(&view, seen, server));
+    let tools = views.iter().filter_map(Change::of);
+    tools.chain(instructions).collect()
 }
 
 impl Change {
+    /// Instructions that wait to be accepted. They stand for a tool without a name.
+    fn of_instructions(
+        view: &InstructionsView,
+        seen: &Observation,
+        server: &Server,
+    ) -> Option<Self> {
+        let badge = badge(view.state)?;
+        let pins = server.pins.as_deref().or(seen.pins.as_deref());
+        let accepted = pins.and_then(Pins::instructions);
+        let old = accepted.and_then(|old| seen.definitions.get(&old));
+        let old: Option<String> = old.and_then(|text| serde_json::from_str(text).ok());
+        Some(Self {
+            name: String::new(),
+            label: Shown::of("Instructions of the server"),
+            badge,
+            says: "What the server says of how to use its tools is not what was accepted.",
+            fingerprint: view.fingerprint.to_string(),
+            lines: differences(&old.unwrap_or_default(), &view.text),
+        })
+    }
+
     fn of(view: &ToolView<'_>) -> Option<Self> {
         let badge = badge(view.state)?;
         let says = match view.state {
@@ -201,12 +229,6 @@ impl Change {
             json.map(|json| pretty(json.get())).unwrap_or_default()
         };
         let (old, new) = (text(view.approved_definition), text(view.definition));
-        let lines = diff::lines(&old, &new);
-        let lines = lines.into_iter().take(LINES).map(|line| match line {
-            Line::Same(text) => ("", " ", Shown::of(text)),
-            Line::Gone(text) => ("del", "−", Shown::of(text)),
-            Line::Come(text) => ("ins", "+", Shown::of(text)),
-        });
         Some(Self {
             name: view.name.to_owned(),
             label: Shown::of(view.name),
@@ -216,7 +238,18 @@ impl Change {
                 .fingerprint
                 .map(|now| now.to_string())
                 .unwrap_or_default(),
-            lines: lines.collect(),
+            lines: differences(&old, &new),
         })
     }
+}
+
+/// The lines of two texts, with what is gone and what has come.
+fn differences(old: &str, new: &str) -> Vec<(&'static str, &'static str, Shown)> {
+    let lines = diff::lines(old, new).into_iter().take(LINES);
+    let lines = lines.map(|line| match line {
+        Line::Same(text) => ("", " ", Shown::of(text)),
+        Line::Gone(text) => ("del", "−", Shown::of(text)),
+        Line::Come(text) => ("ins", "+", Shown::of(text)),
+    });
+    lines.collect()
 }

@@ -326,8 +326,17 @@ fn tools() -> Value {
                 "items": object(json!({"name": text(), "reason": text()})),
                 "description": "Tools that nobody can be offered, by the list that is in memory.",
             },
+            "instructions": maybe("Instructions"),
         })),
-        "Accept": object(json!({"tools": {"type": "array", "minItems": 1, "items": object(json!({
+        "Instructions": object(json!({
+            "text": {"type": "string", "description": "As the server wrote it."},
+            "given": {"type": "boolean", "description": "Whether models get it, up to 4 KiB."},
+            "state": word(&["approved", "changed"]),
+            "fingerprint": reference("Fingerprint"),
+        })),
+        "Accept": entered(&[], json!({
+        "instructions": maybe("Fingerprint"),
+        "tools": {"type": "array", "minItems": 1, "items": object(json!({
             "name": {"type": "string", "minLength": 1},
             "fingerprint": {
                 "anyOf": [reference("Fingerprint"), {"type": "null"}],

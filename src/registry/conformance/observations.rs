@@ -98,9 +98,11 @@ fn full() -> Observation {
             .map(|name| (name.to_owned(), fingerprint('a')))
             .into_iter()
             .collect(),
-        pins: pins(&[("search", 'a'), ("gone\\'", 'b')]),
+        instructions: Some(fingerprint('c')),
+        pins: pins(&[("search", 'a'), ("gone\\'", 'b'), ("", 'c')]),
         definitions: BTreeMap::from([
             (fingerprint('a'), r#"{"name":"search"}"#.into()),
+            (fingerprint('c'), "\"Search \u{200b}first.\"".into()),
             (fingerprint('b'), "{\"name\":\"gone\\\\'\u{1f511}\"}".into()),
         ]),
     }

@@ -49,6 +49,7 @@ pub fn servers() -> Vec<Server> {
         display_name: Some("Everyone's \"Ключ\" \u{1f511}".to_owned()),
         description: Some("Line 1\nline 2, 100 % of it_".to_owned()),
         transport: Transport::Sse,
+        instructions: true,
         share_session: ShareSession::Caller,
         trace_context: Some(false),
         ..new("everyone")

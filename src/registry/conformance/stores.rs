@@ -488,6 +488,7 @@ pub async fn who_shares_a_session_and_who_is_told_of_traces_is_kept(store: impl 
     let inserted = store.insert(server("a")).await.unwrap();
     assert_eq!(inserted.share_session, ShareSession::Project);
     assert_eq!(inserted.trace_context, None);
+    assert!(!inserted.instructions);
     let told = [Some(true), Some(false), None, Some(true)];
     for (version, ((_, sharing), told)) in (1..).zip(ShareSession::ALL.into_iter().zip(told)) {
         let mut next = server("a");

@@ -128,6 +128,7 @@ mod tests {
             transport = "sse"
             projects = ["web", "batch"]
             tools = ["ask_question", { name = "delete_page", policy = "ask_first" }, { name = "list" }]
+            instructions = true
             share_session = "caller"
             trace_context = false
             enabled = false
@@ -157,6 +158,7 @@ mod tests {
         );
         assert_eq!(server.tools.policy("list"), Some(ToolPolicy::Auto));
         assert_eq!(server.tools.policy("other"), None);
+        assert!(server.instructions);
         assert_eq!(server.share_session, ShareSession::Caller);
         assert_eq!(server.trace_context, Some(false));
         assert!(!server.enabled);
@@ -170,6 +172,7 @@ mod tests {
         assert_eq!(server.transport, Transport::StreamableHttp);
         assert_eq!(server.projects, Projects::All);
         assert_eq!(server.tools, ToolSelection::All);
+        assert!(!server.instructions);
         assert_eq!(server.share_session, ShareSession::Project);
         assert_eq!(server.trace_context, None);
         assert!(server.enabled && server.auth.headers().is_empty());
@@ -195,27 +198,27 @@ mod tests {
         for (lines, expected) in [
             (
                 "colour = 1",
-                "colour: unknown key; known are name, display_name, description, url, transport, projects, tools, share_session, trace_context, enabled, auth (line 4)",
+                "colour: unknown key; known are name, display_name, description, url, transport, projects, tools, instructions, share_session, trace_context, enabled, auth (line 4)",
             ),
             (
                 "\n\"x\\ny\" = 1",
-                "x\\ny: unknown key; known are name, display_name, description, url, transport, projects, tools, share_session, trace_context, enabled, auth (line 5)",
+                "x\\ny: unknown key; known are name, display_name, description, url, transport, projects, tools, instructions, share_session, trace_context, enabled, auth (line 5)",
             ),
             (
                 "fingerprint = \"\"",
-                "fingerprint: unknown key; known are name, display_name, description, url, transport, projects, tools, share_session, trace_context, enabled, auth (line 4)",
+                "fingerprint: unknown key; known are name, display_name, description, url, transport, projects, tools, instructions, share_session, trace_context, enabled, auth (line 4)",
             ),
             (
                 "on_change = \"block\"",
-                "on_change: unknown key; known are name, display_name, description, url, transport, projects, tools, share_session, trace_context, enabled, auth (line 4)",
+                "on_change: unknown key; known are name, display_name, description, url, transport, projects, tools, instructions, share_session, trace_context, enabled, auth (line 4)",
             ),
             (
                 "new_tools = \"block\"",
-                "new_tools: unknown key; known are name, display_name, description, url, transport, projects, tools, share_session, trace_context, enabled, auth (line 4)",
+                "new_tools: unknown key; known are name, display_name, description, url, transport, projects, tools, instructions, share_session, trace_context, enabled, auth (line 4)",
             ),
             (
                 "draft = true",
-                "draft: unknown key; known are name, display_name, description, url, transport, projects, tools, share_session, trace_context, enabled, auth (line 4)",
+                "draft: unknown key; known are name, display_name, description, url, transport, projects, tools, instructions, share_session, trace_context, enabled, auth (line 4)",
             ),
             (
                 "display_name = 3",
@@ -261,6 +264,10 @@ mod tests {
             (
                 "tools = [{ name = \"t\", fingerprint = \"x\" }]",
                 "tools[0].fingerprint: must be a fingerprint: 64 hex digits in lower case (line 4)",
+            ),
+            (
+                "instructions = \"yes\"",
+                "instructions: must be true or false (line 4)",
             ),
             (
                 "share_session = \"nobody\"",

@@ -63,6 +63,9 @@ pub(crate) static SERVER: &[Member<Server>] = &[
         },
         |server, _| write_tools(&server.tools),
     ),
+    member!(Server, instructions, "Instructions").description(
+        "Whether the server's own words on how to use its tools go to models, in a system message.",
+    ),
     member!(Server, share_session, "Sessions")
         .description("Who shares one session of the server, and so sees what it remembers."),
     member!(Server, trace_context, "Traces").description(

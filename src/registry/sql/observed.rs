@@ -72,6 +72,7 @@ pub(super) fn read(row: &AnyRow) -> Result<Observation, sqlx::Error> {
         last_failure: health.last_failure.map(Failure::from),
         listed_at: health.listed_at.map(time),
         listed: parse("listed", row.try_get(3)?).unwrap_or_default(),
+        instructions: health.instructions,
         pins: pins(row.try_get(2)?),
         definitions: BTreeMap::new(),
     })
@@ -106,6 +107,8 @@ struct Health {
     failing_since: Option<i64>,
     last_failure: Option<FailureRecord>,
     listed_at: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    instructions: Option<Fingerprint>,
 }
 
 impl Health {
@@ -116,6 +119,7 @@ impl Health {
             failing_since: observation.failing_since.map(milliseconds),
             last_failure: observation.last_failure.as_ref().map(FailureRecord::from),
             listed_at: observation.listed_at.map(milliseconds),
+            instructions: observation.instructions,
         }
     }
 }

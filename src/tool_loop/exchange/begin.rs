@@ -15,6 +15,7 @@ use crate::{
     tool_loop::{
         conflicts,
         gateway::Gateway,
+        instructions,
         journal::ExchangeJournal,
         kept_turns::{Keeper, restore::Whole},
         limits::Budget,
@@ -109,10 +110,13 @@ impl Exchange {
             record,
             ..
         } = prepared;
-        let request = match catalog.is_empty() {
+        let mut request = match catalog.is_empty() {
             true => request.without_tools(),
             false => request,
         };
+        if let Some(text) = instructions::text(&catalog, &record) {
+            request.instruct(&text);
+        }
         let settings = &gateway.settings;
         // Resuming without auto-execution runs one round, then returns what the model says; so does
         // a stream that is not looped.

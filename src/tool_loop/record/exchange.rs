@@ -23,8 +23,8 @@ use crate::{
     project::Project,
     refusal::Refusal,
     trace::{
-        self, ListingStep, OmissionStep, Outcome, RefusalStep, Step, Steps, Timing, Trace, TraceId,
-        TraceLog,
+        self, InstructionsStep, ListingStep, OmissionStep, Outcome, RefusalStep, Step, Steps,
+        Timing, Trace, TraceId, TraceLog,
     },
 };
 
@@ -139,6 +139,16 @@ impl Record {
         let mut listing = ListingStep::new(timing, server);
         listing.error = failure.map(|failure| self.masked(failure));
         self.0.state().log.add_step(Step::Listing(listing));
+    }
+
+    /// Records that the model is given this text of a server's.
+    pub(crate) fn instructs(&self, server: &str, text: &str) {
+        if let Some(audience) = &self.0.audience {
+            let payloads = audience.gateway.settings.tracing.payloads;
+            let mut step = InstructionsStep::new(self.0.now(), server, text.len() as u64);
+            step.text = payloads.recorded(text);
+            self.0.state().log.add_step(Step::Instructions(step));
+        }
     }
 
     /// Records what the turns until now have used, all together.

@@ -16,6 +16,7 @@ pub mod failing_exchanges;
 pub mod forms;
 pub mod framework;
 pub mod gateway;
+pub mod growing;
 pub mod mcp_server;
 pub mod model;
 pub mod notebook;

@@ -55,7 +55,7 @@ pub(in super::super) async fn tools(
     tools_step(
         &pages,
         &draft,
-        entered(&draft).get("tools"),
+        (entered(&draft).get("tools"), None),
         Errors::default(),
     )
     .await
@@ -81,10 +81,11 @@ pub(in super::super) async fn save_tools(
         }
         "all" => {
             let tools = every_tool(&form, given.get("tools"));
-            return tools_step(&pages, &draft, &tools, Errors::default()).await;
+            return tools_step(&pages, &draft, (&tools, Some(&form)), Errors::default()).await;
         }
         "clear" => {
-            return tools_step(&pages, &draft, &Tree::List(Vec::new()), Errors::default()).await;
+            let none = Tree::List(Vec::new());
+            return tools_step(&pages, &draft, (&none, Some(&form)), Errors::default()).await;
         }
         _ => {}
     }
@@ -94,22 +95,30 @@ pub(in super::super) async fn save_tools(
     };
     match saved {
         Ok(server) => Ok(step(&pages, &server.name, "review")),
-        Err(fault) => tools_step(&pages, &draft, given.get("tools"), Errors::of(fault)?).await,
+        Err(fault) => {
+            let chosen = (given.get("tools"), Some(&form));
+            tools_step(&pages, &draft, chosen, Errors::of(fault)?).await
+        }
     }
 }
 
+/// The page with these tools chosen, and with the rest of a form that was sent.
 async fn tools_step(
     pages: &ServerPages,
     draft: &Server,
-    chosen: &Tree<'_>,
+    (chosen, form): (&Tree<'_>, Option<&Form>),
     errors: Errors,
 ) -> Answer {
     let (seen, problem) = known_tools(pages, draft).await?;
+    let selection = Selection::of(chosen, draft, &seen, &pages.tools.left_out(draft).await);
     let content = ToolsStep {
         frame: pages.frame(),
         steps: steps(pages, Some(&draft.name), 2),
         name: draft.name.to_string(),
-        selection: Selection::of(chosen, draft, &seen, &pages.tools.left_out(draft).await),
+        selection: match form {
+            Some(form) => selection.with_instructions(form),
+            None => selection,
+        },
         problem,
         is_passthrough: is_listed_for_callers(draft),
         errors,

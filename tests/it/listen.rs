@@ -1,0 +1,139 @@
+//! Servers that tell changes of their tools are listened to while they are in use.
+
+use std::sync::atomic::Ordering::SeqCst;
+
+use http::header::AUTHORIZATION;
+use mcp_layer::{
+    Project,
+    mcp::Transport,
+    registry::{Auth, MemoryRegistry},
+};
+use serde_json::json;
+use tower::{Layer, ServiceExt};
+
+use crate::list_changed::{Rig, names, record};
+use crate::support::{
+    gateway::{auto, chat},
+    growing::{Growing, Speaks},
+    model::{Model, says},
+    until,
+};
+
+const LISTENED: [Speaks; 3] = [Speaks::Sessions, Speaks::Batches, Speaks::Stateless];
+
+#[tokio::test]
+async fn a_tool_that_is_added_while_nobody_asks_is_offered_at_the_next_request() {
+    for speaks in LISTENED {
+        let server = Growing::start(speaks, &["a"]).await;
+        let rig = Rig::new(record(&server.url()));
+        rig.offered().await;
+        until("it is listened to", || server.listeners() == 1).await;
+        rig.offered().await;
+        assert_eq!((server.lists(), server.asked()), (1, 1), "{speaks:?}");
+        server.grow("b");
+        let offered = async || rig.offered().await.contains(&"b".to_owned());
+        let mut tries = 0;
+        // What was told is on its way.
+        while !offered().await {
+            tries += 1;
+            assert!(tries < 100, "{speaks:?}");
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        assert_eq!(server.lists(), 2, "{speaks:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_shared_stream_of_an_old_server_stays_open_for_it() {
+    let server = Growing::start(Speaks::Sessions, &["a"]).await;
+    let mut limits = mcp_layer::mcp::ServerLimits::default();
+    limits.unused = std::time::Duration::from_millis(50);
+    let connections = crate::support::gateway::connections(limits);
+    let record = record(&server.sse_url()).with_transport(Transport::Sse);
+    let rig = Rig::over(record, connections);
+    rig.offered().await;
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert_eq!(server.listeners(), 1, "it is not closed as unused");
+    server.grow("b");
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    assert_eq!(rig.offered().await, ["a", "b", "grow"]);
+}
+
+#[tokio::test]
+async fn a_server_without_such_a_stream_is_asked_for_it_once() {
+    for speaks in LISTENED {
+        let server = Growing::start(speaks, &["a"]).await;
+        server.state.has_stream.store(false, SeqCst);
+        let rig = Rig::new(record(&server.url()));
+        rig.offered().await;
+        until("it was asked", || server.asked() == 1).await;
+        for _ in 0..3 {
+            rig.offered().await;
+        }
+        assert_eq!(server.asked(), 1, "{speaks:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_say_that_it_tells_changes_is_not_listened_to() {
+    for speaks in LISTENED {
+        let server = Growing::start(speaks, &["a"]).await;
+        server.state.tells.store(false, SeqCst);
+        let rig = Rig::new(record(&server.url()));
+        for _ in 0..3 {
+            rig.offered().await;
+        }
+        assert_eq!(server.asked(), 0, "{speaks:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_is_opened_again_and_what_was_missed_is_asked_for() {
+    let server = Growing::start(Speaks::Stateless, &["a"]).await;
+    let rig = Rig::new(record(&server.url()));
+    rig.offered().await;
+    until("it is listened to", || server.listeners() == 1).await;
+    server.cut();
+    server.state.add("b");
+    until("it is listened to again", || server.listeners() == 1).await;
+    assert_eq!(server.asked(), 2);
+    // The first has the list refreshed.
+    rig.offered().await;
+    until("it is listed again", || server.lists() == 2).await;
+    until("the list is there", || server.listeners() == 1).await;
+    let mut offered = rig.offered().await;
+    for _ in 0..100 {
+        if offered.len() == 3 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        offered = rig.offered().await;
+    }
+    assert_eq!(offered, ["a", "b", "grow"]);
+}
+
+#[tokio::test]
+async fn nobody_listens_with_the_tokens_of_callers() {
+    let server = Growing::start(Speaks::Stateless, &["a"]).await;
+    let auth = Auth::TokenPassthrough(AUTHORIZATION);
+    let registry = MemoryRegistry::new([record(&server.url()).with_auth(auth)]).unwrap();
+    let connections = crate::support::gateway::connections(Default::default());
+    let layer = mcp_layer::McpLayer::new(registry).with_connections(connections);
+    for token in ["one", "two"] {
+        let model = Model::new([says("done"), says("done")]);
+        for _ in 0..2 {
+            let mut request = chat(auto(json!({})).to_string());
+            request.extensions_mut().insert(Project::new("web"));
+            let token = format!("Bearer {token}-token-of-a-caller");
+            crate::support::evidence::secret("caller's token", &token);
+            request
+                .headers_mut()
+                .insert("x-mcp-auth-s", token.parse().unwrap());
+            let answer = layer.layer(model.clone()).oneshot(request).await.unwrap();
+            assert_eq!(answer.status(), 200);
+        }
+        assert_eq!(names(&model.asked()[1].json()), ["a", "grow"]);
+    }
+    assert_eq!(server.asked(), 0);
+    assert_eq!(server.lists(), 2);
+}
