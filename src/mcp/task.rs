@@ -235,15 +235,19 @@ impl<'a> Task<'a> {
     /// Asks how the task is. A poll that gets lost is made again, until the call's time is up: the
     /// server may be restarting.
     async fn poll(&mut self) -> Result<Seen, Error> {
-        let result = self.ask("tasks/get").await?;
+        let result = self.ask("tasks/get", None).await?;
         let seen = self.read(described(&result)?)?;
         self.pulse.beat();
         Ok(seen)
     }
 
-    async fn ask(&mut self, method: &'static str) -> Result<Box<RawValue>, Error> {
+    async fn ask(
+        &mut self,
+        method: &'static str,
+        reply: Option<&Reply>,
+    ) -> Result<Box<RawValue>, Error> {
         loop {
-            match self.line.request(self.about(method, None)).await {
+            match self.line.request(self.about(method, reply)).await {
                 Ok(answer) => return Ok(answer.result),
                 Err(error) if is_passing(&error) => tokio::time::sleep(self.pause).await,
                 Err(error) => {
@@ -256,17 +260,14 @@ impl<'a> Task<'a> {
     }
 
     /// Declines the questions of the task; the result, if it comes meanwhile.
-    async fn decline(&self, questions: &[String]) -> Result<Option<Box<RawValue>>, Error> {
+    async fn decline(&mut self, questions: &[String]) -> Result<Option<Box<RawValue>>, Error> {
         if self.has_result_request() {
             // The questions come with this answer, each a request of its own, which is refused.
-            let result = self.line.request(self.about("tasks/result", None));
-            return match timeout(QUESTIONS, result).await {
-                Ok(answer) => answer.map(|answer| Some(answer.result)),
-                Err(_) => Ok(None),
-            };
+            let result = timeout(QUESTIONS, self.ask("tasks/result", None));
+            return result.await.map_or(Ok(None), |result| result.map(Some));
         }
         let reply = Reply::declining(questions.iter().cloned());
-        let told = self.line.request(self.about("tasks/update", Some(&reply)));
+        let told = self.ask("tasks/update", Some(&reply));
         told.await.map(|_| None)
     }
 
@@ -276,7 +277,7 @@ impl<'a> Task<'a> {
         match (seen.status, seen.result, seen.error) {
             (Status::Cancelled, ..) => Ok(content::failed("the server cancelled the tool's task")),
             // Also of one that failed: it has the reason.
-            _ if self.has_result_request() => content::read(self.ask("tasks/result").await?),
+            _ if self.has_result_request() => content::read(self.ask("tasks/result", None).await?),
             (Status::Failed, _, Some(error)) => Err(error),
             (Status::Failed, ..) => Ok(content::failed("the tool's task failed")),
             (_, Some(result), _) => content::read(result),
@@ -387,7 +388,10 @@ fn described(task: &RawValue) -> Result<Described<'_>, Error> {
     serde_json::from_str(task.get()).map_err(|_| Error::protocol(MALFORMED))
 }
 
-/// Returns `true` for failures that the next poll may not meet.
+/// Returns `true` for failures that the next poll may not meet. An access token may expire while the
+/// task runs; that is never an error of the call, which would be made again with another.
 fn is_passing(error: &Error) -> bool {
-    error.is_transport() || error.kind() == ErrorKind::RateLimited
+    let kind = error.kind();
+    let is_authorization = matches!(kind, ErrorKind::Unauthorized | ErrorKind::Forbidden);
+    error.is_transport() || is_authorization || kind == ErrorKind::RateLimited
 }

@@ -36,6 +36,7 @@ impl OldServer {
             let session = Arc::clone(&session);
             async move {
                 while let Ok((connection, _)) = listener.accept().await {
+                    connection.set_nodelay(true).unwrap();
                     let (seen, session) = (Arc::clone(&seen), Arc::clone(&session));
                     tokio::spawn(serve(connection, seen, stream.clone(), session));
                 }

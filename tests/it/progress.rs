@@ -319,5 +319,5 @@ async fn a_message_is_short_and_has_no_credential_in_it() {
     connections.call(&record, &tokens, call).await.unwrap();
     let told = told.lock().unwrap();
     let message = told[0].message.as_deref().unwrap();
-    assert!(message.len() <= 1024 && message.starts_with("[redacted:credential]"));
+    assert!(message.len() <= 1024 && message.contains("[redacted:credential]"));
 }

@@ -567,6 +567,8 @@ async fn polls_that_get_lost_while_a_server_restarts_are_made_again() {
                 2 => vec![Step::Reset],
                 3..=8 => vec![Step::Send(status(503))],
                 9 => vec![Step::Send(status(429))],
+                10 => vec![Step::Send(status(401))],
+                11 => vec![Step::Send(status(403))],
                 _ => return None,
             };
             (request.method() == "tasks/get").then_some(lost)
