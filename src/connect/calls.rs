@@ -1,8 +1,9 @@
 //! Tool calls, with the current credential, in a session that the caller may share.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
 
-use tokio::time::{Instant, timeout};
+use futures_util::future::{Either, select};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     access::Access,
@@ -11,7 +12,7 @@ use super::{
     peer::Peer,
     pool::Pool,
     reason::inactive,
-    session::ExchangeSessions,
+    session::{ExchangeSessions, Session},
     watch::{Watch, note_failure},
 };
 use crate::{
@@ -24,6 +25,10 @@ use crate::{
 
 /// The longest timeout; it keeps the sum with the present time within bounds.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The time after which a running call is given a renewed token, if there is one: less than the
+/// minute before its end in which a token is renewed.
+const RENEWAL: Duration = Duration::from_secs(30);
 
 /// Calls of the tools of all servers.
 pub(super) struct Calls {
@@ -40,6 +45,9 @@ struct Attempts<'a> {
     exchange: &'a ExchangeSessions,
     /// The trace, if it is sent to the server.
     trace: Option<&'a TraceParent>,
+    /// The longest silence, and the longest attempt.
+    silence: Duration,
+    longest: Duration,
     ends: Instant,
 }
 
@@ -67,15 +75,20 @@ impl Calls {
                 &own
             }
         };
+        let limits = &self.pool.limits;
+        let (silence, longest) = server.call_time(limits.call, limits.call_max);
         let attempts = Attempts {
             server,
             tokens,
             call,
             exchange,
+            silence: call.silence.min(silence),
+            longest,
             trace: call.trace.filter(|_| self.is_told_traces(server)),
             ends: Instant::now() + call.timeout.min(LONGEST),
         };
-        let access = timeout(call.timeout, self.credentials.of(server, tokens));
+        let patience = attempts.silence.min(call.timeout);
+        let access = timeout(patience, self.credentials.of(server, tokens));
         let access = access.await.map_err(|_| slow())??;
         // Boxed, since it is large, and each future around it would be copied with it.
         let error = match Box::pin(self.attempt(&attempts, &access)).await {
@@ -83,7 +96,7 @@ impl Calls {
             called => return called,
         };
         let again = self.credentials.after(server, &access, &error);
-        let again = timeout(attempts.left(), again);
+        let again = timeout(attempts.silence.min(attempts.left()), again);
         match again.await.map_err(|_| slow())?? {
             Some(access) => Box::pin(self.attempt(&attempts, &access)).await,
             None => Err(error.into()),
@@ -105,16 +118,47 @@ impl Calls {
             trace,
             ..
         } = *attempts;
-        let left = attempts.left();
+        let whole = attempts.left().min(attempts.longest);
         let peer = self.pool.peer(server, access)?;
         peer.health().may_call()?;
         let whose = tokens.whose();
         let session = self.pool.session(server, access, &peer, &whose, exchange);
         let client = session.client(access);
-        let called = client.call_tool(call.tool, call.arguments, left, trace);
-        let called = called.await;
+        let called = pin!(client.call(mcp::Call {
+            name: call.tool,
+            arguments: call.arguments,
+            trace,
+            silence: attempts.silence,
+            whole,
+            on_progress: call.on_progress,
+        }));
+        let called = match &access.token {
+            None => called.await,
+            Some(_) => {
+                let renewing = pin!(self.renew(attempts, &peer, &session));
+                match select(called, renewing).await {
+                    Either::Left((called, _)) => called,
+                    Either::Right((never, _)) => match never {},
+                }
+            }
+        };
         self.note(server, access, &peer, &called).await;
         called.map_err(CallToolError::Failed)
+    }
+
+    /// Gives the session each renewed token of the same authorization while a call runs: a task is
+    /// asked for long after the first one may have expired.
+    async fn renew(&self, attempts: &Attempts<'_>, peer: &Peer, session: &Session) -> Infallible {
+        loop {
+            sleep(RENEWAL).await;
+            let access = self.credentials.of(attempts.server, attempts.tokens).await;
+            if let Ok(access) = access
+                && let Ok(other) = self.pool.peer(attempts.server, &access)
+                && other.key == peer.key
+            {
+                drop(session.client(&access));
+            }
+        }
     }
 
     /// Notes whether a call found a connection: after too many without, the server is left alone.

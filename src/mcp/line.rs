@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use super::connection::{Dialect, Dialer};
 use super::error::{Error, ErrorKind};
 use super::failure::{Failure, Remedy};
+use super::handshake::TaskSupport;
 use super::heard::Listened;
 use super::link::{Known, Link};
 use super::meaning;
@@ -52,6 +53,7 @@ struct Attempt {
 pub(super) struct Answer {
     pub(super) result: Box<RawValue>,
     pub(super) dialect: Dialect,
+    pub(super) tasks: TaskSupport,
 }
 
 impl Line {
@@ -157,8 +159,11 @@ impl Line {
     ) -> Result<Answer, Failure> {
         let id = self.dialer.ids.next();
         let result = link.connection.request(id, request).await?;
-        let dialect = link.connection.dialect();
-        Ok(Answer { result, dialect })
+        Ok(Answer {
+            result,
+            dialect: link.connection.dialect(),
+            tasks: link.connection.task_support(),
+        })
     }
 
     /// Listens over the present connection, for as long as it is that and `is_wanted`.
@@ -218,7 +223,7 @@ impl Line {
     }
 
     /// The connection, if it has been established.
-    fn present(&self) -> Option<Arc<Link>> {
+    pub(super) fn present(&self) -> Option<Arc<Link>> {
         let mut state = self.state();
         let link = state
             .attempt

@@ -62,6 +62,7 @@ async fn a_server_is_created_read_replaced_and_removed() {
             "url": "https://mcp.example.com/mcp", "transport": "streamable_http",
             "projects": "all", "auth": {"type": "none"}, "tools": "all",
             "instructions": false, "share_session": "project", "trace_context": null,
+            "call": null, "call_max": null,
             "on_change": "allow", "new_tools": "allow", "enabled": true, "draft": false,
             "version": 1, "source": "store", "status": "active", "status_reason": null,
             "last_failure": null, "tool_count": null,
@@ -74,6 +75,7 @@ async fn a_server_is_created_read_replaced_and_removed() {
         "projects": ["batch", "web"],
         "tools": ["read", {"name": "write", "policy": "ask_first"}],
         "instructions": true, "share_session": "caller", "trace_context": false,
+        "call": 120, "call_max": 900,
         "on_change": "block", "new_tools": "allow", "enabled": false, "version": 1,
     });
     let replaced = operator.put(&path("wiki"), &wanted).await.expect(200);

@@ -310,6 +310,23 @@ async fn invalid_grant_and_invalid_client_make_a_server_need_authorization() {
     }
 }
 
+#[tokio::test]
+async fn a_task_outlives_its_token_and_its_call_is_made_once() {
+    let rig = Rig::start().await;
+    rig.call("before").await.unwrap();
+    rig.forget_log();
+    tokio::time::pause();
+    let working = crate::support::provider::call(&rig.connections, &rig.server, "work", "task");
+    let passing = async {
+        until("it runs", || !rig.log().is_empty()).await;
+        rig.provider.clock.pass(LIFE);
+    };
+    let (done, ()) = tokio::join!(working, passing);
+    assert_eq!(done.unwrap(), "done");
+    assert_eq!(rig.provider.executed()["task"], 1);
+    assert_eq!(rig.provider.refreshes(), 1);
+}
+
 /// Lets time pass for whoever measures pauses, and for no connection.
 async fn wait(time: Duration) {
     tokio::time::pause();

@@ -72,6 +72,7 @@ fn assert_same(found: &Server, meant: &Server) {
             projects,
             (server.share_session, server.trace_context),
             server.instructions,
+            (server.call, server.call_max),
             server.enabled,
         )
     };

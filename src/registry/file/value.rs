@@ -35,7 +35,11 @@ pub(super) fn tree<'a>(value: &'a DeValue<'a>) -> Tree<'a> {
         DeValue::Boolean(flag) => (*flag).into(),
         DeValue::Array(items) => items.iter().map(|item| tree(item.get_ref())).collect(),
         DeValue::Table(table) => members(table),
-        DeValue::Integer(_) | DeValue::Float(_) | DeValue::Datetime(_) => Tree::Other,
+        DeValue::Integer(number) => {
+            let count = u64::from_str_radix(number.as_str(), number.radix());
+            count.map_or(Tree::Other, Tree::Count)
+        }
+        DeValue::Float(_) | DeValue::Datetime(_) => Tree::Other,
     }
 }
 

@@ -141,6 +141,8 @@ impl Evil {
             async move {
                 let mut running = tokio::task::JoinSet::new();
                 while let Ok((stream, _)) = listener.accept().await {
+                    // Where time is paused, nobody waits for an acknowledgement.
+                    stream.set_nodelay(true).unwrap();
                     let number = connections.fetch_add(1, Ordering::SeqCst) + 1;
                     let (script, received) = (Arc::clone(&script), Arc::clone(&received));
                     let closed = Arc::clone(&closed);

@@ -438,8 +438,17 @@ fn mcp(seen: &Seen, books: &Mutex<Books>, clock: &Clock, log: &Log, metadata: &U
             };
             note(log, format!("call with {}", token.unwrap_or_default()));
             *books.executed.entry(argument.to_owned()).or_default() += 1;
-            json!({"content": [{"type": "text", "text": text}]})
+            match request["params"]["name"].as_str().unwrap() {
+                "work" => json!({"resultType": "task", "taskId": "t", "status": "working"}),
+                _ => json!({"content": [{"type": "text", "text": text}]}),
+            }
         }
+        // Done for whoever comes with another token than the first.
+        "tasks/get" if token == Some("access-0.1") => {
+            json!({"resultType": "complete", "taskId": "t", "status": "working"})
+        }
+        "tasks/get" => json!({"resultType": "complete", "taskId": "t", "status": "completed",
+            "result": {"content": [{"type": "text", "text": "done"}]}}),
         method => panic!("{method}"),
     };
     json_reply(
