@@ -9,6 +9,7 @@ mod object;
 mod places;
 mod removable;
 mod scan;
+mod sought;
 mod text;
 mod tree;
 mod walk;
@@ -20,6 +21,7 @@ pub(crate) use self::{
     places::Places,
     removable::Removable,
     scan::{NoJson, Scan},
+    sought::sought_text,
     text::{depth, quoted, string},
     tree::tree_or_text,
 };
