@@ -230,7 +230,10 @@ async fn entries_of_the_file_are_changed_in_the_file_alone() {
     for (entry, param) in [
         (with(alias(), "name", "of-file"), "models[1].name"),
         (with(alias(), "model", "of-file"), "models[1].model"),
-        (with(alias(), "name", "gpt-5"), "models[1].name"),
+        (
+            with(with(alias(), "name", "gpt-5"), "model", "gpt-6"),
+            "models[1].name",
+        ),
     ] {
         let put = document(json!([of_file, entry]), json!([]), 0);
         let (code, found) = operator.put(MODELS, &put).await.error(400);

@@ -196,7 +196,6 @@ async fn what_is_wrong_stands_beside_its_field_and_nothing_is_lost() {
             "f-model",
             "Model is the name of an alias; give the model that the upstream knows.",
         ),
-        (("server", ""), "f-servers", "Servers is empty."),
         (
             ("other_servers", "No Name"),
             "f-servers",
@@ -457,8 +456,7 @@ async fn entries_of_the_file_are_shown_and_not_changed() {
 async fn nothing_that_was_entered_is_more_than_text() {
     let (desk, _shelf) = Desk::with_docs(&[tool("find", "Finds.")]).await;
     let hostile = "<img src=x onerror=alert(1)>\"'\u{202e}";
-    let one =
-        json!({"name": hostile, "model": hostile, "servers": ["docs"], "projects": [hostile]});
+    let one = json!({"name": hostile, "model": format!("{hostile}2"), "servers": ["docs"], "projects": [hostile]});
     let other = json!({"project": hostile, "models": [hostile], "servers": ["docs"]});
     desk.put(json!([one]), json!([other])).await;
     let html = desk.html("/models").await;

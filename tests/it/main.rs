@@ -9,6 +9,7 @@ mod support;
 
 mod admin_bodies;
 mod admin_explain;
+mod admin_explain_ways;
 mod admin_gate;
 mod admin_metrics;
 mod admin_models;

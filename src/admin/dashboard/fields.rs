@@ -205,9 +205,9 @@ pub(super) fn read_projects(form: &Form) -> Tree<'_> {
 /// The values of the ticked boxes, and those that are typed with commas between them, each once.
 pub(super) fn chosen<'f>(form: &'f Form, boxes: &str, typed: &str) -> Tree<'f> {
     let typed = form.text(typed).split(',').map(str::trim);
-    let typed = typed.filter(|value| !value.is_empty());
     let chosen: BTreeSet<&str> = form.all(boxes).chain(typed).collect();
-    chosen.into_iter().collect()
+    let chosen = chosen.into_iter().filter(|value| !value.is_empty());
+    chosen.collect()
 }
 
 /// Reads the authentication into `entered`. A secret that was not typed is kept, if there is one.
