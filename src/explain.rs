@@ -11,6 +11,7 @@ use http::HeaderMap;
 use crate::{
     caller::CallerTokens,
     chat::{ChatRequest, Unread},
+    json::{Edit, Object, concat},
     project::Project,
     refusal::{Kind, Refusal},
     tool_loop::{self, Explanation, Gateway, OptInHeaders},
@@ -42,6 +43,7 @@ impl Explainer {
     ) -> Result<Explanation, Refusal> {
         let tokens = CallerTokens::take(headers);
         let opt_in = OptInHeaders::take(headers, self.0.settings.header_opt_in);
+        let body = with_messages(body);
         let request = match ChatRequest::read(body, opt_in.given().is_some()) {
             Ok(request) => request,
             Err(Unread::NotOurs) => return Ok(Explanation::default()),
@@ -52,6 +54,21 @@ impl Explainer {
             }
         };
         tool_loop::explain(&self.0, request, &opt_in, project, tokens).await
+    }
+}
+
+/// The request with a list of messages: nothing that is explained is in them, so an alias or a default
+/// is asked about by its model alone. One that has `mcp` is explained as it is.
+fn with_messages(body: Bytes) -> Bytes {
+    let text = std::str::from_utf8(&body).ok();
+    let object = text.and_then(|text| Object::parse(text).ok());
+    let lacks = |object: &Object<'_>| {
+        let has = |name| object.count(name) > 0;
+        has("model") && !has("messages") && !has("mcp")
+    };
+    match object.filter(lacks) {
+        Some(object) => concat(&Edit::apply(&body, object.set(&[("messages", "[]")]))),
+        None => body,
     }
 }
 

@@ -187,7 +187,7 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     let monitor = Monitor::new(registry.clone(), connections.clone());
     let draining = Draining::default();
     let metrics = Metrics::default();
-    let mut mcp = layer(&config, registry.clone(), connections.clone()).with_models(models);
+    let mut mcp = layer(&config, registry.clone(), connections.clone()).with_models(models.clone());
     // Otherwise they are kept in memory.
     if let Some(database) = &storage.database {
         mcp = mcp.with_exchanges(database.exchanges());
@@ -203,6 +203,7 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         let admin = admin
             .with_authorizations(storage.authorizations)
             .with_explainer(mcp.explainer())
+            .with_models(models.clone())
             .with_traces(storage.traces)
             .with_metrics(metrics);
         match storage.keys {
@@ -213,6 +214,7 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     });
     let servers = Servers {
         registry,
+        models: Arc::new(models),
         connections: connections.clone(),
         patience: config.limits.of_requests().resolve,
     };

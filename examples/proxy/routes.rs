@@ -5,8 +5,8 @@ use std::sync::Arc;
 use futures_util::{StreamExt, stream};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use mcp_layer::{
-    CallerTokens, Connections,
-    registry::{Filter, Server, Store},
+    CallerTokens, Connections, ServerName,
+    registry::{Filter, ModelRegistry, Server, Store},
 };
 use serde_json::{Value, json};
 use tokio::time::{Duration, Instant, timeout_at};
@@ -71,6 +71,8 @@ fn is_get(method: &Method) -> bool {
 /// The state of `GET /v1/mcp/servers`.
 pub struct Servers {
     pub registry: Arc<dyn Store>,
+    /// Aliases of models, and defaults.
+    pub models: Arc<dyn ModelRegistry>,
     pub connections: Connections,
     /// The time for all servers together to list their tools.
     pub patience: Duration,
@@ -85,7 +87,8 @@ impl Servers {
         }
     }
 
-    /// `GET /v1/mcp/servers`: what the caller can name in `mcp.servers` and `mcp.tools`.
+    /// `GET /v1/mcp/servers`: what the caller can name in `mcp.servers` and `mcp.tools`, in
+    /// `server_label` of an entry of `tools`, and as its `model`; and what it gets by default.
     async fn list(&self, caller: &Caller, headers: &mut HeaderMap) -> Answer {
         let tokens = CallerTokens::take(headers);
         let tokens = &tokens.of_caller(&caller.project, caller.id.as_ref());
@@ -106,7 +109,26 @@ impl Servers {
             .buffered(AT_ONCE)
             .collect()
             .await;
-        answer::json(StatusCode::OK, json!({"servers": described}).to_string())
+        let mut listed = self.by_model(caller);
+        listed["servers"] = described.into();
+        answer::json(StatusCode::OK, listed.to_string())
+    }
+
+    /// The aliases and the defaults of the caller's project.
+    fn by_model(&self, caller: &Caller) -> Value {
+        let rules = self.models.rules(caller.project.organization());
+        let project = caller.project.name();
+        let aliases = rules.aliases().iter();
+        let aliases = aliases.filter(|alias| alias.projects.contains(project));
+        let aliases = aliases.map(|alias| {
+            json!({"name": alias.name, "model": alias.model, "servers": names(&alias.servers)})
+        });
+        let defaults = rules.defaults().iter();
+        let defaults = defaults.filter(|default| default.project == project);
+        let defaults = defaults
+            .map(|default| json!({"models": default.models, "servers": names(&default.servers)}));
+        let (aliases, defaults): (Vec<_>, Vec<_>) = (aliases.collect(), defaults.collect());
+        json!({"models": aliases, "defaults": defaults})
     }
 
     async fn describe(
@@ -122,12 +144,17 @@ impl Servers {
         });
         json!({
             "name": server.name.as_str(),
+            "server_label": server.name.as_str(),
             "display_name": server.display_name(),
             "description": server.description,
             "status": if tools.is_some() { "active" } else { "inactive" },
             "tools": tools.unwrap_or_default(),
         })
     }
+}
+
+fn names(servers: &[ServerName]) -> Vec<&str> {
+    servers.iter().map(ServerName::as_str).collect()
 }
 
 /// Answers any other path.

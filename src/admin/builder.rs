@@ -17,7 +17,7 @@ use crate::{
     authorization::Authorizations,
     connect::Connections,
     explain::Explainer,
-    registry::{Error, MemoryTraces, Store, TraceStore},
+    registry::{Error, MemoryTraces, ModelStore, Store, TraceStore},
     secret::KeyRing,
 };
 
@@ -35,6 +35,7 @@ pub struct Admin {
     pub(super) hosts: Hosts,
     pub(super) keys: Option<Keys>,
     pub(super) traces: Arc<dyn TraceStore>,
+    pub(super) models: Option<Arc<dyn ModelStore>>,
     pub(super) authorizations: Option<Authorizations>,
     pub(super) explainer: Option<Explainer>,
     pub(super) session_keys: Arc<KeyRing>,
@@ -67,6 +68,7 @@ impl Admin {
             hosts: Hosts::Loopback,
             keys: None,
             traces: Arc::new(MemoryTraces::default()),
+            models: None,
             authorizations: None,
             explainer: None,
             session_keys: Arc::new(KeyRing::generate()),
@@ -123,6 +125,15 @@ impl Admin {
     #[must_use]
     pub fn with_traces(mut self, traces: impl TraceStore) -> Self {
         self.traces = Arc::new(traces);
+        self
+    }
+
+    /// Sets the store of aliases of models and default servers, which operators change here; pass the
+    /// same to the layer, by [`with_models`](crate::McpLayer::with_models). Default none: there are
+    /// none to change.
+    #[must_use]
+    pub fn with_models(mut self, models: impl ModelStore) -> Self {
+        self.models = Some(Arc::new(models));
         self
     }
 

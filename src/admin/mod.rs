@@ -77,6 +77,13 @@
 //! `POST …/explain` takes a chat completion and lists the tools that it would be offered, by the
 //! code of the [layer](Admin::with_explainer) itself.
 //!
+//! # Aliases and defaults
+//!
+//! Where [`Admin::with_models`] says where they are kept, `GET /api/v1/models` has the aliases of
+//! models and the default servers, with their version, and `PUT` replaces them by all that are to be
+//! there. Those of a file have `"source": "file"`: they can be sent back as they were read, or left
+//! out, and are changed in the file.
+//!
 //! # Metrics
 //!
 //! `GET /metrics` is for Prometheus, which sends the token by its setting `authorization`.
@@ -100,6 +107,8 @@ mod gate;
 mod hosts;
 mod keys;
 mod metrics;
+mod model_edit;
+mod models;
 mod oauth;
 mod openapi;
 mod operator_token;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use axum::extract::FromRef;
 
 use super::{
-    builder::Admin, clock::Clock, hosts::Hosts, keys::Keys, metrics::Metrics, oauth::Flows,
-    operator_token::OperatorToken, organization::OrganizationStore, projects::Projects,
-    records::Records, session::Sessions, statuses::Statuses, tools::Tools, traces::Traces,
+    builder::Admin, clock::Clock, hosts::Hosts, keys::Keys, metrics::Metrics, models::Models,
+    oauth::Flows, operator_token::OperatorToken, organization::OrganizationStore,
+    projects::Projects, records::Records, session::Sessions, statuses::Statuses, tools::Tools,
+    traces::Traces,
 };
 use crate::{connect::Connections, explain::Explainer};
 
@@ -23,6 +24,7 @@ pub(super) struct Parts {
     pub(super) hosts: Arc<Hosts>,
     pub(super) keys: Option<Keys>,
     pub(super) metrics: Option<Metrics>,
+    pub(super) models: Models,
     pub(super) projects: Projects,
     pub(super) records: Records,
     pub(super) sessions: Sessions,
@@ -54,6 +56,7 @@ impl From<Admin> for Parts {
                 hosts.clone(),
                 clock.clone(),
             ),
+            models: Models::new(admin.models, admin.organization.clone()),
             statuses: Statuses::new(store.clone(), connections.clone(), clock.clone()),
             token: OperatorToken::new(admin.token, admin.throttle, clock.clone()),
             tools: Tools::new(store.clone(), connections.clone()),
@@ -89,6 +92,7 @@ parts! {
     hosts: Arc<Hosts>,
     keys: Option<Keys>,
     metrics: Option<Metrics>,
+    models: Models,
     projects: Projects,
     records: Records,
     sessions: Sessions,

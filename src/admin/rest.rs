@@ -16,7 +16,7 @@ use super::{
     call::{Call, Parameter},
     explain,
     hosts::Hosts,
-    keys, oauth,
+    keys, models, oauth,
     openapi::document,
     projects, servers, tools, traces,
 };
@@ -74,6 +74,10 @@ const PROJECT: [Parameter; 1] = [parameter(
 )];
 
 const ABSENT: (u16, &str) = (404, "There is no server of this name.");
+const UNKEPT: (u16, &str) = (
+    404,
+    "Nobody told this side where aliases and defaults are kept.",
+);
 const DECLARED: (u16, &str) = (409, "The server is declared in a file, and changed there.");
 const INACTIVE: (u16, &str) = (400, "The server cannot be used; the message says why.");
 
@@ -85,6 +89,7 @@ pub(super) fn calls() -> Vec<Call> {
     const ACCEPT: &str = "/api/v1/servers/{name}/tools/accept";
     const REFRESH: &str = "/api/v1/servers/{name}/refresh";
     const CONNECT: &str = "/api/v1/servers/{name}/oauth/connect";
+    const MODELS: &str = "/api/v1/models";
     const OAUTH: &str = "/api/v1/servers/{name}/oauth";
     let call = Call::new;
     vec![
@@ -181,6 +186,29 @@ pub(super) fn calls() -> Vec<Call> {
             "Lists the projects that are known from keys and servers",
         )
         .gives(200, "KnownProjects"),
+        call(
+            Method::GET,
+            MODELS,
+            get(models::read),
+            "Reads the aliases of models and the default servers",
+        )
+        .gives(200, "Models")
+        .fails(&[UNKEPT]),
+        call(
+            Method::PUT,
+            MODELS,
+            put(models::replace),
+            "Replaces the aliases and defaults, in the version that was read",
+        )
+        .takes("ChangedModels")
+        .gives(200, "Models")
+        .fails(&[
+            UNKEPT,
+            (
+                409,
+                "The version is not the newest, or a changed entry is declared in a file.",
+            ),
+        ]),
         call(
             Method::GET,
             "/api/v1/keys",

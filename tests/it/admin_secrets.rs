@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use mcp_layer::mcp::ServerLimits;
 use mcp_layer::registry::{
-    BoxFuture, Error, Filter, Listing, MemoryRegistry, Observation, ObservationStore, Page, Server,
-    ServerId, ServerRegistry, ServerStore, TraceFilter, TraceListing, TracePage, TraceStore,
+    BoxFuture, Error, Filter, Listing, MemoryRegistry, ModelRegistry, ModelRules, ModelStore,
+    Observation, ObservationStore, Page, Server, ServerId, ServerRegistry, ServerStore,
+    TraceFilter, TraceListing, TracePage, TraceStore,
 };
 use mcp_layer::trace::{Trace, TraceId, TraceSink};
 use mcp_layer::{McpLayer, Project, ServerName, admin::Metrics};
@@ -202,6 +203,27 @@ impl ServerStore for Gone {
     }
 }
 
+impl ModelRegistry for Gone {
+    fn rules(&self, _: &str) -> Arc<ModelRules> {
+        Arc::default()
+    }
+}
+
+impl ModelStore for Gone {
+    fn load<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<(Arc<ModelRules>, u64), Error>> {
+        fault()
+    }
+
+    fn replace<'a>(
+        &'a self,
+        _: &'a str,
+        _: ModelRules,
+        _: u64,
+    ) -> BoxFuture<'a, Result<Option<u64>, Error>> {
+        fault()
+    }
+}
+
 impl TraceSink for Gone {
     fn record(&self, _: &Arc<Trace>) {}
 }
@@ -283,7 +305,8 @@ async fn a_disk_that_is_full_stops_writing_and_nothing_else() {
 async fn a_store_that_is_not_there_is_the_registrys_fault_on_every_route() {
     let operator = Operator::with(Gone, |admin| {
         let layer = McpLayer::new(Gone).with_connections(connections(ServerLimits::default()));
-        admin.with_traces(Gone).with_explainer(layer.explainer())
+        let admin = admin.with_traces(Gone).with_models(Gone);
+        admin.with_explainer(layer.explainer())
     });
     let server = json!({
         "name": "a", "url": "https://mcp.example.com/mcp",

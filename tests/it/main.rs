@@ -9,8 +9,10 @@ mod support;
 
 mod admin_bodies;
 mod admin_explain;
+mod admin_explain_ways;
 mod admin_gate;
 mod admin_metrics;
+mod admin_models;
 mod admin_oauth;
 mod admin_openapi;
 mod admin_secrets;
@@ -19,6 +21,7 @@ mod admin_sqlite;
 mod admin_tools;
 mod admin_traces;
 mod dashboard_gate;
+mod dashboard_models;
 mod dashboard_servers;
 mod dashboard_setup;
 mod dashboard_traces;

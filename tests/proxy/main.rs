@@ -33,6 +33,7 @@ mod models;
 #[allow(dead_code, reason = "these tests need a part of it")]
 mod notebook;
 mod observability;
+mod operated_models;
 #[path = "../../examples/proxy/plain.rs"]
 #[allow(dead_code, reason = "its tests are run here")]
 mod plain;
@@ -313,8 +314,9 @@ async fn the_list_of_servers_has_what_a_caller_can_name_and_no_more() {
     assert_eq!(status, StatusCode::OK);
     assert_eq!(
         listed,
-        json!({"servers": [{
+        json!({"models": [], "defaults": [], "servers": [{
             "name": "demo",
+            "server_label": "demo",
             "display_name": "Demo",
             "description": "Dice, the time, sums and word counts",
             "status": "active",

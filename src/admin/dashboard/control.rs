@@ -54,7 +54,7 @@ impl Control {
     }
 
     pub(super) fn is_required(&self) -> bool {
-        ["name", "url"].contains(&&*self.param)
+        ["name", "url", "model", "project"].contains(&&*self.param)
     }
 
     pub(super) fn example(&self) -> &'static str {

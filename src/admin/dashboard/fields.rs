@@ -167,7 +167,7 @@ fn controls(entered: &Tree<'_>) -> Vec<Control> {
 }
 
 /// The boxes of the projects that are chosen, and of others that are known.
-fn boxes(chosen: &[&str], known: &BTreeSet<String>) -> Vec<ProjectBox> {
+pub(super) fn boxes(chosen: &[&str], known: &BTreeSet<String>) -> Vec<ProjectBox> {
     let others = known.iter().map(String::as_str);
     let others = others.filter(|project| !chosen.contains(project));
     let boxes = chosen.iter().map(|project| (*project, true));
@@ -200,16 +200,7 @@ pub(super) fn read_scope<'a>(form: &'a Form, entered: &mut Tree<'a>) {
         }
     }
     entered.set("transport", form.text("transport"));
-    let projects: Tree<'a> = match form.text("scope") {
-        "only" => {
-            let typed = form.text("new_projects").split(',').map(str::trim);
-            let typed = typed.filter(|project| !project.is_empty());
-            let projects: BTreeSet<&str> = form.all("project").chain(typed).collect();
-            projects.into_iter().collect()
-        }
-        _ => "all".into(),
-    };
-    entered.set("projects", projects);
+    entered.set("projects", read_projects(form));
     if form.has("share_session") {
         entered.set("share_session", form.text("share_session"));
     }
@@ -230,6 +221,22 @@ fn seconds(typed: &str) -> Tree<'_> {
         (_, Ok(seconds)) => seconds.into(),
         (typed, Err(_)) => typed.into(),
     }
+}
+
+/// The projects that are chosen.
+pub(super) fn read_projects(form: &Form) -> Tree<'_> {
+    match form.text("scope") {
+        "only" => chosen(form, "project", "new_projects"),
+        _ => "all".into(),
+    }
+}
+
+/// The values of the ticked boxes, and those that are typed with commas between them, each once.
+pub(super) fn chosen<'f>(form: &'f Form, boxes: &str, typed: &str) -> Tree<'f> {
+    let typed = form.text(typed).split(',').map(str::trim);
+    let chosen: BTreeSet<&str> = form.all(boxes).chain(typed).collect();
+    let chosen = chosen.into_iter().filter(|value| !value.is_empty());
+    chosen.collect()
 }
 
 /// Reads the authentication into `entered`. A secret that was not typed is kept, if there is one.

@@ -28,6 +28,7 @@ mod form;
 #[cfg(feature = "fuzzing")]
 pub(super) mod fuzz;
 mod list;
+mod models;
 mod notice;
 mod page;
 mod selection;
@@ -56,6 +57,9 @@ pub(super) fn routes() -> Vec<Route> {
     const AUTH: &str = "/servers/{name}/setup/auth";
     const TOOLS: &str = "/servers/{name}/setup/tools";
     const REVIEW: &str = "/servers/{name}/setup/review";
+    const NEW_ENTRY: &str = "/models/{kind}";
+    const ENTRY: &str = "/models/{kind}/{id}";
+    const REMOVE: &str = "/models/{kind}/{id}/remove";
     vec![
         (Method::GET, "/sign-in", get(sign_in::ask)),
         (Method::POST, "/sign-in", post(sign_in::enter)),
@@ -91,6 +95,18 @@ pub(super) fn routes() -> Vec<Route> {
         ),
         (Method::POST, CONNECT, post(connecting::connect)),
         (Method::POST, DISCONNECT, post(connecting::disconnect)),
+        (Method::GET, "/models", get(models::list)),
+        (Method::GET, NEW_ENTRY, get(models::edit)),
+        (Method::POST, NEW_ENTRY, post(models::save)),
+        (Method::GET, ENTRY, get(models::edit)),
+        (Method::POST, ENTRY, post(models::save)),
+        (
+            Method::POST,
+            "/models/{kind}/{id}/up",
+            post(models::move_up),
+        ),
+        (Method::GET, REMOVE, get(models::ask_to_remove)),
+        (Method::POST, REMOVE, post(models::remove)),
         (Method::GET, "/traces", get(traces::list)),
         (Method::GET, "/traces/{id}", get(timeline::show)),
     ]

@@ -36,6 +36,7 @@ pub(super) struct Frame {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Section {
     Servers,
+    Models,
     Traces,
     /// No section, before signing in.
     Outside,
@@ -75,6 +76,10 @@ impl Frame {
 
     pub(super) fn is_servers(&self) -> bool {
         self.is(Section::Servers)
+    }
+
+    pub(super) fn is_models(&self) -> bool {
+        self.is(Section::Models)
     }
 
     pub(super) fn is_traces(&self) -> bool {
@@ -187,7 +192,7 @@ fn said(code: Code) -> (&'static str, &'static str) {
             "Nothing was changed. Go back, reload the page, and try again.",
         ),
         Code::DeclaredInFile => (
-            "This server is declared in a file",
+            "This is declared in a file",
             "Change it in the configuration file; the gateway follows the file.",
         ),
         Code::Registry => (

@@ -87,6 +87,7 @@ pub(super) fn all() -> Value {
         servers(),
         authentication(),
         tools(),
+        models(),
         traces(),
         rest(),
     ] {
@@ -350,6 +351,47 @@ fn tools() -> Value {
     })
 }
 
+/// Aliases and defaults: in an answer all members are there, and each entry says where it is from.
+fn models() -> Value {
+    let source = || word(&["store", "file"]);
+    let name = || json!({"type": "string", "minLength": 1, "maxLength": 256});
+    let servers = || json!({"type": "array", "minItems": 1, "items": reference("ServerName")});
+    let patterns = || {
+        json!({
+            "type": "array", "minItems": 1, "items": name(),
+            "description": "Patterns of their models, in which `*` stands for any text.",
+        })
+    };
+    let alias = json!({
+        "name": name(), "model": name(), "servers": servers(), "projects": reference("Projects"),
+    });
+    let default = json!({"project": name(), "models": patterns(), "servers": servers()});
+    let answered = |entry: &Value| {
+        let mut entry = entry.clone();
+        entry["source"] = source();
+        object(entry)
+    };
+    let sent = |entry: &Value, required: &[&str], other: &str| {
+        let mut entry = entry.clone();
+        entry[other] = match other {
+            "projects" => maybe("Projects"),
+            _ => or_null(patterns()),
+        };
+        entry["source"] = json!({"enum": ["store", "file", null], "default": "store"});
+        entered(required, entry)
+    };
+    let version = json!({"type": "integer", "minimum": 0});
+    let lists = |alias: &str, default: &str| json!({"models": list_of(alias), "defaults": list_of(default), "version": version});
+    json!({
+        "Alias": answered(&alias),
+        "Default": answered(&default),
+        "NewAlias": sent(&alias, &["name", "model", "servers"], "projects"),
+        "NewDefault": sent(&default, &["project", "servers"], "models"),
+        "Models": object(lists("Alias", "Default")),
+        "ChangedModels": object(lists("NewAlias", "NewDefault")),
+    })
+}
+
 fn traces() -> Value {
     let count = || json!({"type": "integer", "minimum": 0});
     let mut trace = json!({
@@ -397,11 +439,14 @@ fn rest() -> Value {
         }))}})),
         "ChatCompletion": {
             "type": "object",
-            "description": "As a caller sends it: with `mcp`, entries of `tools` with the type `mcp`, \
-                `metadata.mcp_servers`, or the headers x-mcp-servers and x-mcp-tools. Tokens of the \
-                caller's own are in headers, x-mcp-auth-{server}.",
+            "description": "As a caller sends it, with any way to ask for servers; for an alias or a \
+                default `model` alone will do. A caller's headers are headers here, too: \
+                x-mcp-servers and x-mcp-tools, and x-mcp-auth-{server} for tokens of its own.",
             "properties": {
+                "model": {"description": "May be an alias, or have a default."},
                 "messages": {"description": "A list, where `mcp` is enabled."},
+                "tools": {"description": "Those of type `mcp` ask for servers."},
+                "metadata": {"description": "Its `mcp_servers` asks for servers."},
                 "mcp": entered(&[], json!({
                     "enabled": {"type": "boolean", "default": false},
                     "servers": {"type": "array", "items": text()},

@@ -1,0 +1,127 @@
+//! What requests get by an alias or a default, told by the layer itself.
+
+use http::HeaderMap;
+use serde_json::json;
+
+use super::{pages::ModelPages, place::Kind};
+use crate::{
+    admin::dashboard::{
+        control::texts,
+        text::{Shown, sentence},
+    },
+    project::Project,
+    registry::{
+        ModelRules,
+        members::{Node, Tree, Words, read_alias, read_default},
+    },
+};
+
+/// Tools that are shown: no request has more.
+const TOOLS: usize = 128;
+/// Tools left out that are shown.
+const LEFT_OUT: usize = 500;
+
+/// What a request of one project gets.
+pub(super) struct Preview {
+    pub(super) project: Shown,
+    /// The offered names, each with its server and its tool.
+    pub(super) tools: Vec<(Shown, String, Shown)>,
+    /// Tools that it does not get, with their server and the reason.
+    pub(super) left_out: Vec<(Shown, String, Shown)>,
+    /// Why the request gets nothing.
+    pub(super) refusal: Option<Shown>,
+}
+
+impl Preview {
+    /// What requests of `project` get by `entry`; `None` where nobody explains, or it is none yet.
+    pub(super) async fn of(
+        pages: &ModelPages,
+        kind: Kind,
+        entry: &Tree<'_>,
+        project: &str,
+    ) -> Option<Self> {
+        let explainer = pages.explainer.as_ref()?;
+        let rules = pages.models.in_force();
+        let (model, is_in_force) = model(kind, entry, project, &rules)?;
+        let mut body = json!({"model": model, "messages": []});
+        if !is_in_force {
+            // What is not saved yet is asked for by name.
+            let servers = texts(entry.get("servers"));
+            body["mcp"] = json!({"enabled": true, "servers": servers, "auto_execute_tools": true});
+        }
+        let mut preview = Self {
+            project: Shown::of(project),
+            tools: Vec::new(),
+            left_out: Vec::new(),
+            refusal: None,
+        };
+        let whose = Project::new(project).with_organization(pages.store.organization().clone());
+        let body = body.to_string().into();
+        let explained = explainer.explain(body, &whose, &mut HeaderMap::new()).await;
+        match explained {
+            Err(refusal) => preview.refusal = Some(Shown::of(&sentence(&refusal.to_string()))),
+            Ok(explanation) => {
+                let reason = explanation.no_default.as_deref();
+                preview.refusal = reason.map(|reason| Shown::of(&sentence(reason)));
+                let tools = explanation.tools.iter().take(TOOLS);
+                let tools = tools.map(|tool| {
+                    let (name, own) = (Shown::of(&tool.offered_name), Shown::of(&tool.tool));
+                    (name, tool.server.to_string(), own)
+                });
+                preview.tools = tools.collect();
+                let left_out = explanation.left_out.iter().take(LEFT_OUT);
+                let left_out = left_out.map(|(server, tool)| {
+                    (
+                        Shown::of(tool.tool()),
+                        server.to_string(),
+                        Shown::of(tool.reason()),
+                    )
+                });
+                preview.left_out = left_out.collect();
+            }
+        }
+        Some(preview)
+    }
+}
+
+/// A model of a request that gets `entry`, and whether it does so now; `None` if it is no entry.
+fn model(
+    kind: Kind,
+    entry: &Tree<'_>,
+    project: &str,
+    rules: &ModelRules,
+) -> Option<(String, bool)> {
+    let at = Node::new(entry, &Words::JSON);
+    match kind {
+        Kind::Alias => {
+            let alias = read_alias(&at).ok()?;
+            match rules.alias(project, &alias.name) {
+                Some(found) if *found == alias => Some((alias.name, true)),
+                _ => Some((alias.model, false)),
+            }
+        }
+        Kind::Default => {
+            let default = read_default(&at).ok()?;
+            let model = literal(default.models.first()?);
+            let is_first = rules.default_servers(project, &model) == Some(&default);
+            Some((model, is_first))
+        }
+    }
+}
+
+/// The shortest name that fits a pattern.
+fn literal(pattern: &str) -> String {
+    pattern.replace('*', "")
+}
+
+/// The first pattern of the default `entry` whose models get an earlier default, as far as the
+/// shortest name that fits it shows.
+pub(super) fn overtaken(entry: &Tree<'_>, rules: &ModelRules) -> Option<String> {
+    let default = read_default(&Node::new(entry, &Words::JSON)).ok()?;
+    let mut patterns = default.models.iter();
+    let other = |pattern: &&String| {
+        let found = rules.default_servers(&default.project, &literal(pattern));
+        found.is_some_and(|found| *found != default)
+    };
+    patterns.find(other).cloned()
+}
