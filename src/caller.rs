@@ -23,7 +23,7 @@ const SERVER_TOKEN: &str = "x-mcp-auth-";
 const TOKEN_LEN: usize = 8 * 1024;
 
 /// A request's caller, as far as the loop needs to know.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Caller {
     pub(crate) project: Option<Project>,
     pub(crate) tokens: CallerTokens,

@@ -51,7 +51,7 @@ impl Explainer {
                 return Err(refusal.unwrap_or_else(not_json));
             }
         };
-        tool_loop::explain(&self.0, (request, &opt_in), project, tokens).await
+        tool_loop::explain(&self.0, request, &opt_in, project, tokens).await
     }
 }
 

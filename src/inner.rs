@@ -5,7 +5,7 @@
 //! service. The cost is one box per turn and one per answer, which is nothing beside a model call;
 //! bodies still arrive frame by frame. Requests that are not for the loop never get here.
 
-use std::{any::Any, error::Error as StdError, fmt, future::Future, pin::Pin};
+use std::{any::Any, error::Error as StdError, fmt, future::Future, marker::PhantomData, pin::Pin};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -22,8 +22,45 @@ type Answering = Pin<Box<dyn Future<Output = Result<Response<InnerBody>, InnerEr
 
 /// The inner service.
 pub(crate) struct Inner {
-    ask: Box<dyn FnMut(Request<Vec<Bytes>>) -> Answering + Send>,
+    service: Box<dyn Ask>,
     describe: fn(InnerError) -> String,
+}
+
+/// Anything that answers.
+trait Ask: Send {
+    fn ask(&mut self, request: Request<Vec<Bytes>>) -> Answering;
+
+    /// The same in another box.
+    fn another(&self) -> Box<dyn Ask>;
+}
+
+/// A service whose requests have bodies of this kind.
+struct Of<S, B>(S, PhantomData<fn(B)>);
+
+impl<S, B, RB> Ask for Of<S, B>
+where
+    S: Service<Request<RequestBody<B>>, Response = Response<RB>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    RB: Body<Data = Bytes> + Send + 'static,
+    RB::Error: Send,
+{
+    fn ask(&mut self, request: Request<Vec<Bytes>>) -> Answering {
+        // Made ready just before it is called, in a clone that is dropped when it has answered: no
+        // permit of it is held while anything else is done.
+        let mut service = self.0.clone();
+        Box::pin(async move {
+            let service = service.ready().await.map_err(InnerError::new)?;
+            let answer = service.call(request.map(RequestBody::written)).await;
+            let answer = answer.map_err(InnerError::new)?;
+            Ok(answer.map(|body| body.map_err(InnerError::new).boxed_unsync()))
+        })
+    }
+
+    fn another(&self) -> Box<dyn Ask> {
+        Box::new(Self(self.0.clone(), PhantomData))
+    }
 }
 
 /// An error of the inner service, or of the body of its answer: it goes through the loop as it is.
@@ -39,19 +76,8 @@ impl Inner {
         RB: Body<Data = Bytes> + Send + 'static,
         RB::Error: Send,
     {
-        let ask = move |request: Request<Vec<Bytes>>| -> Answering {
-            // Made ready just before it is called, in a clone that is dropped when it has answered:
-            // no permit of it is held while anything else is done.
-            let mut service = service.clone();
-            Box::pin(async move {
-                let service = service.ready().await.map_err(InnerError::new)?;
-                let answer = service.call(request.map(RequestBody::written)).await;
-                let answer = answer.map_err(InnerError::new)?;
-                Ok(answer.map(|body| body.map_err(InnerError::new).boxed_unsync()))
-            })
-        };
         Self {
-            ask: Box::new(ask),
+            service: Box::new(Of::<S, B>(service, PhantomData)),
             describe: |error| chain(&*error.restore::<S::Error>().into()),
         }
     }
@@ -64,7 +90,15 @@ impl Inner {
         &mut self,
         request: Request<Vec<Bytes>>,
     ) -> Result<Response<InnerBody>, InnerError> {
-        (self.ask)(request).await
+        self.service.ask(request).await
+    }
+
+    /// The same service, to be asked beside this one.
+    pub(crate) fn another(&self) -> Self {
+        Self {
+            service: self.service.another(),
+            describe: self.describe,
+        }
     }
 
     /// The text of an error of [`ask`](Self::ask), with its causes.

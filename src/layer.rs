@@ -14,7 +14,10 @@ use crate::{
     held::Room,
     outbound::{EgressRules, Outbound},
     price::Price,
-    registry::{ExchangeStore, MemoryExchanges, MemoryModels, ModelRegistry, ServerRegistry},
+    registry::{
+        self, DefaultServers, ExchangeStore, MemoryExchanges, ModelAlias, ModelRegistry,
+        ModelRules, ServerRegistry,
+    },
     schema_dialect::SchemaDialect,
     service::McpService,
     settings::{Limits, OnMaxRounds, OwnTools, Paths, Settings, Streaming},
@@ -27,7 +30,9 @@ use crate::{
 ///
 /// The layer looks at `POST` requests whose path ends in `/chat/completions` and that opt in: by a
 /// top-level member `mcp`, an entry of `tools` with the type `mcp`, `metadata.mcp_servers`, or
-/// [headers](Self::with_header_opt_in). Everything else reaches the inner service untouched. Only `POST` requests
+/// [headers](Self::with_header_opt_in); and at those whose model is an
+/// [alias](Self::with_model_aliases) or has [defaults](Self::with_defaults). Everything else reaches the
+/// inner service untouched. Only `POST` requests
 /// to a model's other APIs (`/completions`, `/responses`, `/messages`) that have it are refused with
 /// `400 invalid_mcp_options`.
 ///
@@ -94,6 +99,17 @@ pub struct McpLayer {
     detached: Arc<Detached>,
     exchanges: Option<Arc<dyn ExchangeStore>>,
     models: Arc<dyn ModelRegistry>,
+    /// What was set here, in place of a registry.
+    rules: Arc<ModelRules>,
+}
+
+/// The same aliases and defaults for all organizations.
+struct Fixed(Arc<ModelRules>);
+
+impl ModelRegistry for Fixed {
+    fn rules(&self, _: &str) -> Arc<ModelRules> {
+        Arc::clone(&self.0)
+    }
 }
 
 impl McpLayer {
@@ -108,7 +124,8 @@ impl McpLayer {
             running: Arc::default(),
             detached: Arc::default(),
             exchanges: Some(Arc::new(MemoryExchanges::default())),
-            models: Arc::new(MemoryModels::default()),
+            models: Arc::new(Fixed(Arc::default())),
+            rules: Arc::default(),
         }
     }
 
@@ -206,11 +223,61 @@ impl McpLayer {
         self
     }
 
-    /// Replaces the aliases of models and the default servers; by default there are none.
+    /// Replaces the aliases of models and the default servers; by default there are none. Registries
+    /// have those that an operator changes: `FileRegistry`, `SqlRegistry` and `Overlay` are some.
+    ///
+    /// Where there are any, the top-level `model` of each chat completion is read, and no more of what
+    /// they are not for. `GET …/models`, beside the paths of chat completions, then begins with the
+    /// aliases of the caller's project.
     #[must_use]
     pub fn with_models(mut self, models: impl ModelRegistry) -> Self {
         self.models = Arc::new(models);
         self
+    }
+
+    /// Replaces the aliases, of all organizations: names that callers may use as their `model` to get
+    /// the tools of servers. By default there are none. What [`with_models`](Self::with_models) set
+    /// before counts no more.
+    ///
+    /// ```
+    /// use mcp_layer::{McpLayer, registry::{MemoryRegistry, ModelAlias, Server}};
+    ///
+    /// let registry = MemoryRegistry::new([
+    ///     Server::new("deepwiki-mcp", "https://mcp.deepwiki.com/mcp")?,
+    /// ])?;
+    /// let alias = ModelAlias::new("gpt-5-docs", "gpt-5", ["deepwiki-mcp".parse()?]);
+    /// let layer = McpLayer::new(registry).with_model_aliases([alias])?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](registry::Error::Invalid) where they break a rule of [`ModelRules`].
+    pub fn with_model_aliases(
+        self,
+        aliases: impl IntoIterator<Item = ModelAlias>,
+    ) -> Result<Self, registry::Error> {
+        let defaults = self.rules.defaults().to_vec();
+        Ok(self.with_rules(ModelRules::new(aliases, defaults)?))
+    }
+
+    /// Replaces the default servers, of all organizations: those that requests of a project get which
+    /// ask for none. By default there are none. What [`with_models`](Self::with_models) set before
+    /// counts no more.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`](registry::Error::Invalid) where they break a rule of [`ModelRules`].
+    pub fn with_defaults(
+        self,
+        defaults: impl IntoIterator<Item = DefaultServers>,
+    ) -> Result<Self, registry::Error> {
+        let aliases = self.rules.aliases().to_vec();
+        Ok(self.with_rules(ModelRules::new(aliases, defaults)?))
+    }
+
+    fn with_rules(mut self, rules: ModelRules) -> Self {
+        self.rules = Arc::new(rules);
+        let fixed = Fixed(Arc::clone(&self.rules));
+        self.with_models(fixed)
     }
 
     /// Replaces the dialect of JSON Schema in which the upstream reads tools; by default that of the

@@ -93,6 +93,8 @@ pub mod fuzz;
 mod layer;
 mod monitor;
 mod service;
+
+mod models_list;
 mod sniff;
 
 #[cfg(feature = "admin")]

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, request};
+use http::{Method, Request, Response, header, request};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tower::{Service, ServiceExt, util::Oneshot};
@@ -20,11 +20,14 @@ use crate::{
     caller::{self, CallerTokens},
     held::Full,
     inner::{Inner, InnerError, restored},
+    json::sought_text,
+    models_list::{self, Asked},
     name::short,
     refusal::{self, Refusal},
+    registry::ModelAlias,
     settings::Limits,
     sniff::may_have_mcp,
-    tool_loop::{self, Gateway, Head, OptInHeaders, Upstream, is_plain},
+    tool_loop::{self, ByModel, Gateway, Head, OptInHeaders, Upstream, is_plain},
     within::within,
 };
 
@@ -79,10 +82,17 @@ where
         let (paths, path) = (&self.gateway.settings.paths, request.uri().path());
         let is_ours = is_read && paths.contain(path);
         if !(is_ours || is_read && paths.are_beside(path)) {
-            let future = inner.oneshot(request.map(RequestBody::through));
-            return ResponseFuture {
-                kind: Kind::Through { future },
+            let kind = match models_list::asked(&self.gateway, &request) {
+                None => Kind::Through {
+                    future: inner.oneshot(request.map(RequestBody::through)),
+                },
+                Some(asked) => {
+                    let gateway = self.gateway.clone();
+                    let future = Box::pin(models(gateway, inner, request, asked));
+                    Kind::Ours { future }
+                }
             };
+            return ResponseFuture { kind };
         }
         let gateway = self.gateway.clone();
         let (parts, body) = request.into_parts();
@@ -124,12 +134,18 @@ where
     if let Some(excess) = read.excess() {
         return Ok(tool_loop::refused(&too_much(excess, limits)));
     }
-    let ours = match may_be_ours(&read, opt_in.given().is_some()) {
+    let by_model = match read.is_complete() {
+        true => ByModel::of(&gateway, &parts, || sought_text(read.data(), "model")),
+        false => ByModel::default(),
+    };
+    let is_asked = opt_in.given().is_some() || by_model.is_any();
+    let ours = match may_be_ours(&read, is_asked) {
         Some(body) => {
             let head = Head {
                 parts: &parts,
                 tokens,
                 opt_in,
+                by_model,
             };
             tool_loop::read(&gateway, body, head).await
         }
@@ -182,9 +198,55 @@ where
     {
         return Ok(tool_loop::refused(&elsewhere(parts.uri.path())));
     }
+    if read.is_complete() {
+        let model = || sought_text(read.data(), "model");
+        if let Some(alias) = ByModel::of(&gateway, &parts, model).alias {
+            return Ok(tool_loop::refused(&no_alias_here(&alias, parts.uri.path())));
+        }
+    }
     let request = Request::from_parts(parts, RequestBody::replayed(read));
     let response = inner.oneshot(request).await;
     response.map(|response| response.map(McpBody::through))
+}
+
+/// Answers what is asked of the list of models: of aliases the layer knows, of all else the upstream.
+async fn models<S, B, RB>(
+    gateway: Arc<Gateway>,
+    inner: S,
+    request: Request<B>,
+    asked: Asked,
+) -> Result<Response<McpBody<RB>>, S::Error>
+where
+    S: Service<Request<RequestBody<B>>, Response = Response<RB>>,
+    B: Body<Data = Bytes>,
+    RB: Body<Data = Bytes>,
+{
+    let aliases = match asked {
+        Asked::List(aliases) => aliases,
+        Asked::One(alias) => {
+            let (mut head, ()) = Response::new(()).into_parts();
+            head.headers.insert(header::CONTENT_TYPE, tool_loop::JSON);
+            let model = models_list::model(&alias).into();
+            return Ok(tool_loop::rewritten(head, vec![model]));
+        }
+    };
+    let (mut parts, body) = request.into_parts();
+    let limits = &gateway.settings.limits;
+    let held = gateway.room.of(&caller::whose(&parts), limits);
+    models_list::ask_for_all(&mut parts.headers);
+    let request = Request::from_parts(parts, RequestBody::through(body));
+    let (head, body) = inner.oneshot(request).await?.into_parts();
+    if !models_list::may_be_list(&head) {
+        return Ok(Response::from_parts(head, McpBody::through(body)));
+    }
+    let read = body::read(body, limits.body_bytes, held).await;
+    let list = read.is_complete().then(|| read.bytes());
+    Ok(
+        match list.and_then(|list| models_list::merged(&list, &aliases)) {
+            Some(merged) => tool_loop::rewritten(head, merged),
+            None => Response::from_parts(head, McpBody::replayed(read)),
+        },
+    )
 }
 
 fn elsewhere(path: &str) -> Refusal {
@@ -193,6 +255,18 @@ fn elsewhere(path: &str) -> Refusal {
         short(path)
     );
     Refusal::invalid_option("mcp", &fault)
+}
+
+/// Tools are given to chat completions, and a request that hopes for them does not go on without.
+fn no_alias_here(alias: &ModelAlias, path: &str) -> Refusal {
+    let fault = format!(
+        "{:?} is {:?} with tools, for chat completions (POST …/chat/completions) alone; send the request there, or to {} with the model {:?}",
+        short(&alias.name),
+        short(&alias.model),
+        short(path),
+        short(&alias.model),
+    );
+    Refusal::invalid_option("model", &fault)
 }
 
 fn too_slow(limits: &Limits) -> Refusal {
@@ -227,7 +301,7 @@ fn too_much(excess: Excess, limits: &Limits) -> Refusal {
     Refusal::new(kind, message)
 }
 
-/// The body, if it is whole and may opt in, or a header does.
+/// The body, if it is whole and may opt in, or something else does.
 fn may_be_ours<B: Body<Data = Bytes>>(read: &Read<B>, is_asked: bool) -> Option<Bytes> {
     // A body that broke off goes on as it is: its error is the inner service's matter.
     let may_be = read.is_complete() && (is_asked || may_have_mcp(read.data()));

@@ -257,6 +257,22 @@ impl Paths {
         }
     }
 
+    /// The name of the model that `path` is for in a list of models beside chat completions, as it is
+    /// written, or `""` for the list itself.
+    pub(crate) fn models<'p>(&self, path: &'p str) -> Option<&'p str> {
+        let (before, behind) = path.split_once("/models")?;
+        let name = behind.trim_matches('/');
+        let is_list = match self {
+            Self::ChatCompletions => true,
+            Self::Only(paths) => paths.iter().any(|chat| {
+                let mut base = segments(chat).rev();
+                let is_chat = base.next() == Some("completions") && base.next() == Some("chat");
+                is_chat && base.rev().eq(segments(before))
+            }),
+        };
+        (is_list && (behind.is_empty() || behind.starts_with('/'))).then_some(name)
+    }
+
     /// Returns `true` if `path` is another API of a model's service, where `mcp` has no meaning.
     /// Paths beside those that an operator has named are nobody's business here.
     pub(crate) fn are_beside(&self, path: &str) -> bool {
@@ -273,6 +289,25 @@ fn segments(path: &str) -> impl DoubleEndedIterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_of_models_is_beside_chat_completions() {
+        let any = Paths::ChatCompletions;
+        let one = Paths::Only([String::from("/a/v1/chat/completions/"), "/ask".into()].into());
+        for (path, name) in [
+            ("/v1/models", Some("")),
+            ("/models/", Some("")),
+            ("/v1/models/openai/gpt-5", Some("openai/gpt-5")),
+            ("/v1/models/a%2Fb", Some("a%2Fb")),
+            ("/v1/modelsx", None),
+            ("/v1/chat/completions", None),
+        ] {
+            assert_eq!(any.models(path), name, "{path}");
+            assert_eq!(one.models(path), None, "{path}");
+        }
+        assert_eq!(one.models("/a/v1/models"), Some(""));
+        assert_eq!(one.models("/a/v1//models/m"), Some("m"));
+    }
 
     #[test]
     fn slashes_do_not_hide_a_path_of_ours() {

@@ -1,15 +1,18 @@
 //! `--check`: lists the tools that would be offered, without calling a model.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 use mcp_layer::{
-    CallerTokens, Connections, Inactive,
-    registry::{Error, Filter, Server, Store},
+    CallerTokens, Connections, Inactive, Limits,
+    registry::{Error, Filter, ModelRules, Server, Store},
 };
 use tokio::time::timeout;
 
-use crate::storage;
+use crate::{
+    check_models::{self, Found, FoundServers},
+    storage,
+};
 
 /// The characters of a description that are shown.
 const DESCRIPTION_LEN: usize = 60;
@@ -27,12 +30,15 @@ pub struct Report {
     pub all_well: bool,
 }
 
-/// Lists the tools of each server of the file and of the database.
+/// Lists the tools of each server of the file and of the database, and what aliases and defaults
+/// would get of them.
 pub async fn check(
     registry: &dyn Store,
+    models: &ModelRules,
     connections: &Connections,
-    patience: Duration,
+    limits: &Limits,
 ) -> Result<Report, Error> {
+    let patience = limits.resolve;
     // All of them: it is the operator's own list.
     let servers = storage::list(registry, &Filter::default(), usize::MAX).await?;
     let asked = stream::iter(servers).map(|server| async move {
@@ -46,11 +52,15 @@ pub async fn check(
     let mut rows = vec![["SERVER", "OFFERED NAME", "TOOL", "DESCRIPTION"].map(String::from)];
     let (mut servers, mut tools, mut unusable) = (0, 0, 0);
     let asked: Vec<_> = asked.buffered(AT_ONCE).collect().await;
+    let mut found = FoundServers::new();
     for (server, listed) in asked {
         servers += 1;
+        let mut is_callers = false;
+        let mut has = Ok(0);
         match listed {
             Ok(Ok(listed)) => {
                 tools += listed.offered.len();
+                has = Ok(listed.offered.len());
                 for tool in listed.offered {
                     let description = first_line(tool.description.as_deref().unwrap_or_default());
                     rows.push(row(&server, tool.offered_name, tool.name, description));
@@ -65,6 +75,8 @@ pub async fn check(
                 // complain.
                 let meant = matches!(inactive, Inactive::Disabled | Inactive::TokenMissing);
                 unusable += usize::from(!meant);
+                is_callers = matches!(inactive, Inactive::TokenMissing);
+                has = Err(format!("inactive: {inactive}"));
                 let detail = connections.failure_detail(&server);
                 let reason = match inactive {
                     Inactive::TokenMissing => inactive.to_string(),
@@ -75,9 +87,17 @@ pub async fn check(
             Err(_) => {
                 unusable += 1;
                 let reason = format!("inactive: no list of tools within {} s", patience.as_secs());
+                has = Err(reason.clone());
                 rows.push(row(&server, "-".into(), "-".into(), reason));
             }
         }
+        let (name, tools) = (server.name.clone(), has);
+        let of_server = Found {
+            server,
+            tools,
+            is_callers,
+        };
+        found.insert(name, of_server);
     }
     let mut text = match servers {
         0 => String::new(),
@@ -87,9 +107,20 @@ pub async fn check(
     if unusable > 0 {
         text += &format!("; {} cannot be used", count(unusable, "server"));
     }
+    let mut faulty = 0;
+    if !models.is_empty() {
+        let (rows, no_good) = check_models::rows(models, &found, limits.tools);
+        faulty = no_good;
+        text += &format!("\n\n{}\n", table(&rows));
+        text += &count(models.aliases().len(), "alias");
+        text += &format!(", {}", count(models.defaults().len(), "default"));
+        if faulty > 0 {
+            text += &format!("; {faulty} without their tools");
+        }
+    }
     Ok(Report {
         text,
-        all_well: unusable == 0,
+        all_well: unusable + faulty == 0,
     })
 }
 
@@ -118,5 +149,10 @@ fn first_line(text: &str) -> String {
 }
 
 fn count(number: usize, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+    let ending = match (number, noun.ends_with('s')) {
+        (1, _) => "",
+        (_, true) => "es",
+        (_, false) => "s",
+    };
+    format!("{number} {noun}{ending}")
 }

@@ -44,7 +44,8 @@ use crate::{
 #[derive(Parser)]
 #[command(version)]
 pub struct Flags {
-    /// Configuration file (TOML); changes of its [[servers]] take effect while the proxy runs
+    /// Configuration file (TOML); changes of its [[servers]], [[models]] and [[defaults]] take effect
+    /// while the proxy runs
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Address and port to listen on; port 0 takes a free one [default: 127.0.0.1:8787]

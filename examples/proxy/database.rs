@@ -1,4 +1,4 @@
-//! The database: servers, credentials, exchanges and traces in SQL.
+//! The database: servers, credentials, exchanges, traces and aliases of models in SQL.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,7 +6,7 @@ use mcp_layer::{
     admin::SealingKey,
     authorization::Authorizations,
     outbound::Outbound,
-    registry::{Error, ExchangeStore, SqlRegistry, Store, TraceStore},
+    registry::{Error, ExchangeStore, ModelStore, SqlRegistry, Store, TraceStore},
     secret::{KeyId, KeyRing},
 };
 use tokio::time::Instant;
@@ -42,6 +42,10 @@ impl OpenDatabase {
     }
 
     pub fn traces(&self) -> Arc<dyn TraceStore> {
+        Arc::new(self.registry.clone())
+    }
+
+    pub fn models(&self) -> Arc<dyn ModelStore> {
         Arc::new(self.registry.clone())
     }
 

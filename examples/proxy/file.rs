@@ -18,7 +18,7 @@ use crate::{
     limits::Limits,
 };
 
-/// The file. Unknown keys are errors; `servers` are read by the registry.
+/// The file. Unknown keys are errors; `servers`, `models` and `defaults` are read by the registry.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct File {
@@ -55,6 +55,10 @@ pub struct File {
     pub prices: Vec<ModelPrice>,
     #[serde(rename = "servers")]
     _servers: IgnoredAny,
+    #[serde(rename = "models")]
+    _models: IgnoredAny,
+    #[serde(rename = "defaults")]
+    _defaults: IgnoredAny,
 }
 
 /// The price of a model's tokens per million.

@@ -20,6 +20,7 @@ mod auth;
 mod browser;
 mod caller_body;
 mod check;
+mod check_models;
 mod client;
 mod config;
 mod cors;
@@ -65,7 +66,7 @@ use mcp_layer::{
     Connections, McpLayer, Monitor, SchemaDialect,
     admin::{Metrics, Throttle},
     outbound::{EgressRules, Outbound},
-    registry::{Overlay, Store},
+    registry::{ModelRegistry, ModelStore, Overlay, Store},
 };
 use mimalloc::MiMalloc;
 #[cfg(target_os = "linux")]
@@ -147,7 +148,10 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         .with_connect_timeout(config.limits.connect())
         .with_spare_runtime(runtime);
     let storage = Storage::open(config.database.as_ref(), outbound.clone()).await?;
-    let registry = declared.over(storage.servers, config.dialect).await?;
+    let declared = declared.over(storage.servers, storage.models, config.dialect);
+    // Servers, and aliases and defaults.
+    let models = declared.await?;
+    let registry: Arc<dyn Store> = Arc::new(models.clone());
     let connections = Connections::builder(outbound)
         .limits(config.limits.of_servers())
         .authorizations(&storage.authorizations)
@@ -169,8 +173,9 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         .transpose()?;
 
     if config.check {
-        let patience = config.limits.of_requests().resolve;
-        let report = check::check(&registry, &connections, patience).await;
+        let rules = models.rules(storage::ORGANIZATION);
+        let limits = config.limits.of_requests();
+        let report = check::check(&registry, &rules, &connections, &limits).await;
         let report = report.map_err(|error| Invalid::because(&error))?;
         println!("{}", report.text);
         if storage.database.is_none() {
@@ -182,7 +187,7 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     let monitor = Monitor::new(registry.clone(), connections.clone());
     let draining = Draining::default();
     let metrics = Metrics::default();
-    let mut mcp = layer(&config, registry.clone(), connections.clone());
+    let mut mcp = layer(&config, registry.clone(), connections.clone()).with_models(models);
     // Otherwise they are kept in memory.
     if let Some(database) = &storage.database {
         mcp = mcp.with_exchanges(database.exchanges());
@@ -298,21 +303,21 @@ enum Declared {
 }
 
 impl Declared {
-    /// Returns one registry: these servers over those of a store.
+    /// Returns one registry: these servers, aliases and defaults over those of stores.
     async fn over(
         self,
         store: Arc<dyn Store>,
+        models: Arc<dyn ModelStore>,
         dialect: SchemaDialect,
-    ) -> Result<Arc<dyn Store>, Invalid> {
-        let overlay = match self {
-            Self::File(path) => Overlay::open_for(&path, store, dialect)
+    ) -> Result<Overlay, Invalid> {
+        match self {
+            Self::File(path) => Overlay::open_with(&path, store, models, dialect)
                 .await
-                .map_err(|error| Invalid::new(format!("{}: {error}", path.display())))?,
-            Self::Demo(text) => Overlay::parse(&text, |_| None, store)
+                .map_err(|error| Invalid::new(format!("{}: {error}", path.display()))),
+            Self::Demo(text) => Overlay::parse_with(&text, |_| None, store, models)
                 .await
-                .map_err(|error| Invalid::new(format!("the demo's servers: {error}")))?,
-        };
-        Ok(Arc::new(overlay))
+                .map_err(|error| Invalid::new(format!("the demo's servers: {error}"))),
+        }
     }
 }
 

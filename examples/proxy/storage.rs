@@ -6,8 +6,8 @@ use mcp_layer::{
     authorization::Authorizations,
     outbound::Outbound,
     registry::{
-        Error, Filter, MemoryCredentialStore, MemoryRegistry, MemoryTraces, Page, Server, Store,
-        TraceStore,
+        Error, Filter, MemoryCredentialStore, MemoryModels, MemoryRegistry, MemoryTraces,
+        ModelStore, Page, Server, Store, TraceStore,
     },
     secret::{ExposeSecret, KeyRing, SecretString},
 };
@@ -26,6 +26,8 @@ pub struct Database {
 
 pub struct Storage {
     pub servers: Arc<dyn Store>,
+    /// Aliases of models, and defaults.
+    pub models: Arc<dyn ModelStore>,
     /// The authorizations of servers with OAuth 2.0.
     pub authorizations: Authorizations,
     /// The records of exchanges.
@@ -42,6 +44,7 @@ impl Storage {
         let Some(database) = database else {
             return Ok(Self {
                 servers: Arc::new(MemoryRegistry::default()),
+                models: Arc::new(MemoryModels::default()),
                 authorizations: Authorizations::new(outbound, MemoryCredentialStore::default()),
                 traces: Arc::new(MemoryTraces::default()),
                 keys: None,
@@ -52,6 +55,7 @@ impl Storage {
         let store = OpenDatabase::open(database.url.expose_secret(), &ring).await?;
         Ok(Self {
             servers: store.servers(),
+            models: store.models(),
             authorizations: store.authorizations(outbound),
             traces: store.traces(),
             keys: Some(ring),

@@ -58,8 +58,9 @@ pub(super) async fn explain(
         |(server, tool)| json!({"server": server, "tool": tool.tool(), "reason": tool.reason()}),
     );
     let (tools, left_out): (Vec<_>, Vec<_>) = (tools.collect(), left_out.collect());
-    json(
-        StatusCode::OK,
-        &json!({"tools": tools, "left_out": left_out}),
-    )
+    let mut explained = json!({"tools": tools, "left_out": left_out});
+    if let Some(reason) = explanation.no_default {
+        explained["default"] = json!({"left_out": reason});
+    }
+    json(StatusCode::OK, &explained)
 }

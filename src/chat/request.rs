@@ -10,7 +10,7 @@ use super::{
     turn::Asked,
     unread::Unread,
 };
-use crate::json::{Edit, Malformed, Object, Places, Removable, array, concat};
+use crate::json::{Edit, Malformed, Object, Places, Removable, array, concat, quoted};
 
 /// A request as far as the layer reads it: the positions of its parts.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub(crate) struct ChatRequest {
     /// What was taken out of the body, since the layer is asked by it.
     pub(crate) asks: Asks,
     pub(crate) model: Option<String>,
+    /// The place of its value.
+    model_place: Option<Range<usize>>,
     /// `true` if the caller wants server-sent events.
     pub(crate) stream: bool,
     /// `true` if the caller wants a chunk with the usage at the end of the stream.
@@ -128,6 +130,7 @@ impl ChatRequest {
             mcp,
             asks,
             model: object.string("model").map(Into::into),
+            model_place: object.get("model").map(|model| object.span(model)),
             stream: object.get("stream") == Some("true"),
             include_usage: stream_options
                 .as_ref()
@@ -160,6 +163,25 @@ impl ChatRequest {
             ),
             body,
         })
+    }
+
+    /// The request for another model, read again, and otherwise the same byte for byte.
+    ///
+    /// # Errors
+    /// None where there is a model.
+    pub(crate) fn for_model(self, model: &str) -> Result<Self, Unread> {
+        let place = self.model_place.ok_or(Unread::NotOurs)?;
+        let edit = Edit::replace(place, quoted(model));
+        let request = Self::read(concat(&Edit::apply(&self.body, vec![edit])), true)?;
+        Ok(Self {
+            asks: self.asks,
+            ..request
+        })
+    }
+
+    /// Returns `true` if the caller leaves to the model whether it calls tools.
+    pub(crate) fn may_choose(&self) -> bool {
+        self.tool_choice.is_default
     }
 
     /// What the caller asked for.

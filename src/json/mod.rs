@@ -9,6 +9,7 @@ mod object;
 mod places;
 mod removable;
 mod scan;
+mod sought;
 mod text;
 mod tree;
 
@@ -18,6 +19,7 @@ pub(crate) use self::{
     object::{Malformed, Object, array, elements, first, is_object, objects},
     places::Places,
     removable::Removable,
+    sought::sought_text,
     text::{depth, quoted, string},
     tree::tree_or_text,
 };

@@ -8,6 +8,8 @@
 //! | [`CredentialStore`] | OAuth tokens | [`MemoryCredentialStore`] | `SqlRegistry` |
 //! | [`ExchangeStore`] | what later requests need of exchanges | [`MemoryExchanges`] | `SqlRegistry` |
 //! | [`TraceStore`] | records of exchanges | [`MemoryTraces`] | `SqlRegistry` |
+//! | [`ModelRegistry`] | aliases of models and default servers, for the layer | [`MemoryModels`], `FileRegistry` | `SqlRegistry` |
+//! | [`ModelStore`] | the same, for an operator who changes them | [`MemoryModels`], `Overlay` | `SqlRegistry` |
 //!
 //! `FileRegistry` (feature `file`) reads servers from TOML and follows the file's changes;
 //! `Overlay` (feature `file`) lays such a file over a store; `SqlRegistry` (features `sqlite`,

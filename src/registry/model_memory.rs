@@ -16,6 +16,20 @@ use super::{
 type Stored = HashMap<String, (Arc<ModelRules>, u64)>;
 
 /// Aliases and defaults in memory, lost with the process. Clones are the same store.
+///
+/// ```
+/// use mcp_layer::registry::{MemoryModels, ModelAlias, ModelRegistry, ModelRules, ModelStore};
+///
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// let models = MemoryModels::default();
+/// let alias = ModelAlias::new("gpt-5-docs", "gpt-5", ["docs".parse()?]);
+/// let (_, version) = models.load("default").await?;
+/// models.replace("default", ModelRules::new([alias], [])?, version).await?;
+/// assert!(models.rules("default").alias("web", "gpt-5-docs").is_some());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct MemoryModels(Arc<RwLock<Stored>>);
 
@@ -62,5 +76,18 @@ impl ModelStore for MemoryModels {
         version: u64,
     ) -> BoxFuture<'a, Result<Option<u64>, Error>> {
         Box::pin(async move { Ok(self.set(organization, rules, version)) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::conformance;
+
+    #[tokio::test]
+    async fn every_clause_holds() {
+        conformance::models::all(async || MemoryModels::default()).await;
+        let make = async || Arc::new(MemoryModels::default()) as Arc<dyn ModelStore>;
+        conformance::models::all(make).await;
     }
 }

@@ -1,14 +1,18 @@
-//! The servers of a file, on top of those of a store.
+//! What a file declares, on top of what stores have.
 
 use std::{fmt, ops::Bound, path::Path, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwapOption;
 use futures_util::future::join_all;
 
 use super::{
     error::Error,
-    file::{FileError, FileRegistry, Guard, Servers},
+    file::{Declared, FileError, FileRegistry, Guard, ORGANIZATION},
     future::BoxFuture,
     listing::{Filter, Listing, Page},
+    model_memory::MemoryModels,
+    model_rules::ModelRules,
+    model_store::{ModelRegistry, ModelStore},
     observation::Observation,
     observation_store::ObservationStore,
     server::Server,
@@ -16,10 +20,8 @@ use super::{
     server_registry::ServerRegistry,
     server_store::{ServerStore, Store},
 };
-use crate::{name::ServerName, project::Project, schema_dialect::SchemaDialect};
+use crate::{name::ServerName, project::Project, schema_dialect::SchemaDialect, secret::Doubtful};
 
-/// The organization of a file's servers.
-const ORGANIZATION: &str = "default";
 /// The number of concurrent queries when names are checked: a file of fifty servers takes a few
 /// round trips, and most of the store's connections stay free.
 const AT_ONCE: usize = 4;
@@ -34,6 +36,10 @@ const AT_ONCE: usize = 4;
 /// No name may be in both. A file with a name that the store has, even as a draft, is refused, at
 /// startup and after each change. If another replica adds such a name to the store later, the
 /// declared server takes precedence and hides the other one.
+///
+/// The same holds for aliases of models: the file's lie over those of a [`ModelStore`], which
+/// [`open_with`](Self::open_with) takes, and stored ones that do not agree with the file's are
+/// refused. Its defaults come before the stored ones.
 ///
 /// `Clone` is cheap and gives the same registry.
 ///
@@ -59,6 +65,15 @@ const AT_ONCE: usize = 4;
 pub struct Overlay {
     file: FileRegistry,
     store: Arc<dyn Store>,
+    models: Arc<dyn ModelStore>,
+    laid: Arc<ArcSwapOption<Laid>>,
+}
+
+/// The rules of a file over those of a store, with both: it is laid anew when one of them changes.
+struct Laid {
+    declared: Arc<ModelRules>,
+    stored: Arc<ModelRules>,
+    rules: Arc<ModelRules>,
 }
 
 impl Overlay {
@@ -91,10 +106,28 @@ impl Overlay {
         store: impl Store,
         dialect: SchemaDialect,
     ) -> Result<Self, FileError> {
+        Self::open_with(path, store, MemoryModels::default(), dialect).await
+    }
+
+    /// Like [`open_for`](Self::open_for), with a store of aliases and defaults: a file is also refused
+    /// for an alias of a name that the store has, and for what does not agree with it otherwise.
+    ///
+    /// # Errors
+    /// Those of [`open_for`](Self::open_for), and [`FileError::Models`].
+    ///
+    /// # Cancellation
+    /// That of [`open`](Self::open).
+    pub async fn open_with(
+        path: impl AsRef<Path>,
+        store: impl Store,
+        models: impl ModelStore,
+        dialect: SchemaDialect,
+    ) -> Result<Self, FileError> {
         let store: Arc<dyn Store> = Arc::new(store);
-        let guard = guard(store.clone(), dialect);
+        let models: Arc<dyn ModelStore> = Arc::new(models);
+        let guard = guard(store.clone(), models.clone(), dialect);
         let file = FileRegistry::open_guarded(path.as_ref(), guard).await?;
-        Ok(Self { file, store })
+        Ok(Self::over(file, store, models))
     }
 
     /// Reads TOML text, as [`FileRegistry::parse`] does; no file is followed.
@@ -106,24 +139,48 @@ impl Overlay {
         env: impl Fn(&str) -> Option<String>,
         store: impl Store,
     ) -> Result<Self, FileError> {
+        Self::parse_with(text, env, store, MemoryModels::default()).await
+    }
+
+    /// Like [`parse`](Self::parse), with a store of aliases and defaults.
+    ///
+    /// # Errors
+    /// Those of [`parse`](Self::parse), and [`FileError::Models`].
+    pub async fn parse_with(
+        text: &str,
+        env: impl Fn(&str) -> Option<String>,
+        store: impl Store,
+        models: impl ModelStore,
+    ) -> Result<Self, FileError> {
         let file = FileRegistry::parse(text, env)?;
-        let names: Vec<ServerName> = file.state().keys().cloned().collect();
         let store: Arc<dyn Store> = Arc::new(store);
-        check(&*store, &names).await?;
-        Ok(Self { file, store })
+        let models: Arc<dyn ModelStore> = Arc::new(models);
+        check(&*store, &file.state()).await?;
+        check_models(&*models, &file.models()).await?;
+        Ok(Self::over(file, store, models))
+    }
+
+    fn over(file: FileRegistry, store: Arc<dyn Store>, models: Arc<dyn ModelStore>) -> Self {
+        let laid = Arc::default();
+        Self {
+            file,
+            store,
+            models,
+            laid,
+        }
     }
 }
 
 impl Overlay {
-    /// The file's servers of an organization.
-    fn declared(&self, organization: &str) -> Option<Arc<Servers>> {
+    /// What the file has of an organization.
+    fn of_file(&self, organization: &str) -> Option<Arc<Declared>> {
         (organization == ORGANIZATION).then(|| self.file.state())
     }
 
     /// Refuses changes of declared servers.
     fn refuse_declared(&self, organization: &str, name: &ServerName) -> Result<(), Error> {
-        match self.declared(organization) {
-            Some(declared) if declared.contains_key(name) => {
+        match self.of_file(organization) {
+            Some(declared) if declared.servers.contains_key(name) => {
                 Err(Error::Declared { name: name.clone() })
             }
             _ => Ok(()),
@@ -131,28 +188,33 @@ impl Overlay {
     }
 }
 
-fn guard(store: Arc<dyn Store>, dialect: SchemaDialect) -> Guard {
-    Box::new(move |names| {
-        let store = store.clone();
+fn guard(store: Arc<dyn Store>, models: Arc<dyn ModelStore>, dialect: SchemaDialect) -> Guard {
+    Box::new(move |declared| {
+        let (store, models) = (store.clone(), models.clone());
         Box::pin(async move {
-            for name in &names {
+            for name in declared.servers.keys() {
                 if let Some(reason) = dialect.name_fault(name) {
                     let name = name.clone();
                     return Err(FileError::Name { name, reason });
                 }
             }
-            check(&*store, &names).await
+            check(&*store, &declared).await?;
+            check_models(&*models, &declared.models).await
         })
     })
 }
 
 /// Refuses names that the store has.
-async fn check(store: &dyn Store, names: &[ServerName]) -> Result<(), FileError> {
+async fn check(store: &dyn Store, declared: &Declared) -> Result<(), FileError> {
+    let names: Vec<&ServerName> = declared.servers.keys().collect();
     for names in names.chunks(AT_ONCE) {
         let got = join_all(names.iter().map(|name| store.get(ORGANIZATION, name))).await;
         for (name, got) in names.iter().zip(got) {
             match got {
-                Ok(_) => return Err(FileError::Taken { name: name.clone() }),
+                Ok(_) => {
+                    let name = ServerName::clone(name);
+                    return Err(FileError::Taken { name });
+                }
                 Err(Error::NotFound { .. }) => {}
                 Err(source) => return Err(FileError::Store { source }),
             }
@@ -161,14 +223,44 @@ async fn check(store: &dyn Store, names: &[ServerName]) -> Result<(), FileError>
     Ok(())
 }
 
+/// Refuses aliases and defaults that do not agree with those of the store.
+async fn check_models(models: &dyn ModelStore, declared: &ModelRules) -> Result<(), FileError> {
+    if declared.is_empty() {
+        return Ok(());
+    }
+    let stored = models.load(ORGANIZATION).await;
+    let (stored, _) = stored.map_err(|source| FileError::Store { source })?;
+    together(declared, &stored).map_err(|source| FileError::Models { source })?;
+    Ok(())
+}
+
+/// The rules of a file and those of a store as one.
+fn together(declared: &ModelRules, stored: &ModelRules) -> Result<ModelRules, Error> {
+    let of_both = declared.aliases().iter().map(|alias| &alias.name);
+    let mut of_both = of_both.filter(|name| stored.aliases().iter().any(|of| of.name == **name));
+    if let Some(name) = of_both.next() {
+        let name = Doubtful(name);
+        let reason = format!(
+            "{name} is an alias of the configuration file and of the store; remove one of the two"
+        );
+        return Err(Error::invalid("models", reason));
+    }
+    let aliases = declared.aliases().iter().chain(stored.aliases()).cloned();
+    let defaults = declared.defaults().iter().chain(stored.defaults()).cloned();
+    ModelRules::new(aliases, defaults)
+}
+
 impl ServerRegistry for Overlay {
     fn find<'a>(
         &'a self,
         project: &'a Project,
         names: &'a [ServerName],
     ) -> BoxFuture<'a, Result<Vec<Arc<Server>>, Error>> {
-        let declared = match self.declared(project.organization()) {
-            Some(declared) if names.iter().any(|name| declared.contains_key(name)) => declared,
+        let of_file = self.of_file(project.organization());
+        let declared = match of_file {
+            Some(declared) if names.iter().any(|name| declared.servers.contains_key(name)) => {
+                declared
+            }
             // The store's own answer, without another box around it.
             _ => return self.store.find(project, names),
         };
@@ -176,7 +268,7 @@ impl ServerRegistry for Overlay {
             let mut found = Vec::with_capacity(names.len());
             let mut others = Vec::new();
             for name in names {
-                match declared.get(name) {
+                match declared.servers.get(name) {
                     Some(server) if server.is_usable_by(project) => found.push(server.clone()),
                     Some(_) => {}
                     None => others.push(name.clone()),
@@ -194,10 +286,11 @@ impl ServerRegistry for Overlay {
         &'a self,
         project: &'a Project,
     ) -> BoxFuture<'a, Result<Vec<Arc<Server>>, Error>> {
-        let Some(declared) = self.declared(project.organization()) else {
+        let Some(declared) = self.of_file(project.organization()) else {
             return self.store.visible(project);
         };
         Box::pin(async move {
+            let declared = &declared.servers;
             let mut visible = self.store.visible(project).await?;
             // Whatever the store has under a name of the file is hidden.
             visible.retain(|server| !declared.contains_key(&server.name));
@@ -219,9 +312,10 @@ impl ServerStore for Overlay {
     ) -> BoxFuture<'a, Result<Listing, Error>> {
         Box::pin(async move {
             let below = self.store.list(organization, filter, page).await?;
-            let Some(declared) = self.declared(organization) else {
+            let Some(declared) = self.of_file(organization) else {
                 return Ok(below);
             };
+            let declared = &declared.servers;
             let after = page.after.clone().map_or(Bound::Unbounded, Bound::Excluded);
             // Beyond the end of the store's page there may be more of the store's.
             let is_within = |name: &ServerName| below.next.as_ref().is_none_or(|last| name <= last);
@@ -253,8 +347,8 @@ impl ServerStore for Overlay {
         name: &'a ServerName,
     ) -> BoxFuture<'a, Result<Arc<Server>, Error>> {
         Box::pin(async move {
-            let declared = self.declared(organization);
-            match declared.as_ref().and_then(|declared| declared.get(name)) {
+            let declared = self.of_file(organization);
+            match declared.as_ref().and_then(|file| file.servers.get(name)) {
                 Some(server) => Ok(server.clone()),
                 None => self.store.get(organization, name).await,
             }
@@ -283,6 +377,60 @@ impl ServerStore for Overlay {
         Box::pin(async move {
             self.refuse_declared(organization, name)?;
             self.store.remove(organization, name).await
+        })
+    }
+}
+
+impl ModelRegistry for Overlay {
+    fn rules(&self, organization: &str) -> Arc<ModelRules> {
+        let stored = self.models.rules(organization);
+        let declared = self.declared(organization);
+        if declared.is_empty() {
+            return stored;
+        }
+        let laid = self.laid.load();
+        if let Some(laid) = &*laid
+            && Arc::ptr_eq(&laid.declared, &declared)
+            && Arc::ptr_eq(&laid.stored, &stored)
+        {
+            return laid.rules.clone();
+        }
+        let rules = together(&declared, &stored).map(Arc::new);
+        let rules = rules.unwrap_or_else(|error| {
+            // Another replica, with another file, has stored what this file declares.
+            tracing::error!(%error, "the stored aliases and defaults do not agree with those of the file, which count alone");
+            declared.clone()
+        });
+        self.laid.store(Some(Arc::new(Laid {
+            declared,
+            stored,
+            rules: rules.clone(),
+        })));
+        rules
+    }
+}
+
+impl ModelStore for Overlay {
+    fn declared(&self, organization: &str) -> Arc<ModelRules> {
+        self.file.rules(organization)
+    }
+
+    fn load<'a>(
+        &'a self,
+        organization: &'a str,
+    ) -> BoxFuture<'a, Result<(Arc<ModelRules>, u64), Error>> {
+        self.models.load(organization)
+    }
+
+    fn replace<'a>(
+        &'a self,
+        organization: &'a str,
+        rules: ModelRules,
+        version: u64,
+    ) -> BoxFuture<'a, Result<Option<u64>, Error>> {
+        Box::pin(async move {
+            together(&self.declared(organization), &rules)?;
+            self.models.replace(organization, rules, version).await
         })
     }
 }
@@ -342,6 +490,7 @@ mod tests {
         conformance,
         file::written::{env, written},
         memory::MemoryRegistry,
+        model_rules::ModelAlias,
         server::Source,
     };
 
@@ -468,6 +617,7 @@ mod tests {
         .await;
         conformance::stores::all(async || overlay(&[], &[]).await).await;
         conformance::observations::all(async || overlay(&[], &[]).await).await;
+        conformance::models::all(async || overlay(&[], &[]).await).await;
     }
 
     #[tokio::test]
@@ -626,10 +776,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_store_that_is_down_keeps_nobody_from_the_servers_of_the_file() {
-        let overlay = Overlay {
-            file: FileRegistry::parse(&text(&["a"]), env).unwrap(),
-            store: Arc::new(Down::default()),
-        };
+        let overlay = Overlay::over(
+            FileRegistry::parse(&text(&["a"]), env).unwrap(),
+            Arc::new(Down::default()),
+            Arc::new(MemoryModels::default()),
+        );
         let project = Project::default();
         assert_eq!(overlay.find(&project, &[name("a")]).await.unwrap().len(), 1);
         assert!(
@@ -701,6 +852,107 @@ mod tests {
         sleep(Duration::from_secs(30)).await;
         assert!(overlay.get("default", &name("a")).await.is_ok());
         assert!(overlay.get("default", &name("b")).await.is_err());
+        fs::remove_file(&path).unwrap();
+    }
+
+    const ALIAS: &str = "[[models]]\nname = \"of-file\"\nmodel = \"m\"\nservers = [\"s\"]\n";
+
+    /// The rules with one alias of this name.
+    fn rules(name: &str, model: &str) -> ModelRules {
+        let alias = ModelAlias::new(name, model, [self::name("s")]);
+        ModelRules::new([alias], []).unwrap()
+    }
+
+    async fn with_models(text: &str, stored: ModelRules) -> Result<Overlay, FileError> {
+        let (store, models) = (MemoryRegistry::default(), MemoryModels::new(stored));
+        Overlay::parse_with(text, env, store, models).await
+    }
+
+    fn aliases(overlay: &Overlay, organization: &str) -> Vec<String> {
+        let rules = overlay.rules(organization);
+        rules
+            .aliases()
+            .iter()
+            .map(|alias| alias.name.clone())
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn the_aliases_of_a_file_lie_over_those_of_the_store() {
+        let overlay = with_models(ALIAS, rules("stored", "m")).await.unwrap();
+        assert_eq!(aliases(&overlay, "default"), ["of-file", "stored"]);
+        assert!(Arc::ptr_eq(
+            &overlay.rules("default"),
+            &overlay.rules("default")
+        ));
+        assert!(aliases(&overlay, "other").is_empty());
+        assert_eq!(overlay.declared("default").aliases()[0].name, "of-file");
+        let (loaded, version) = overlay.load("default").await.unwrap();
+        assert_eq!((&*loaded, version), (&rules("stored", "m"), 1));
+
+        let replaced = overlay
+            .replace("default", rules("next", "m"), version)
+            .await;
+        assert_eq!(replaced.unwrap(), Some(2));
+        assert_eq!(aliases(&overlay, "default"), ["of-file", "next"]);
+        for refused in [rules("of-file", "n"), rules("circle", "of-file")] {
+            let refused = overlay.replace("default", refused, 2).await.unwrap_err();
+            assert!(matches!(refused, Error::Invalid { .. }), "{refused}");
+        }
+        // Another organization has no file.
+        let other = overlay.replace("other", rules("of-file", "n"), 0).await;
+        assert_eq!(other.unwrap(), Some(1));
+    }
+
+    #[tokio::test]
+    async fn an_alias_in_both_is_refused_at_the_start_and_the_file_counts_later() {
+        let refused = with_models(ALIAS, rules("of-file", "n")).await.unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "models: of-file is an alias of the configuration file and of the store; remove one of the two"
+        );
+        let circle = with_models(ALIAS, rules("n", "of-file")).await.unwrap_err();
+        assert!(matches!(circle, FileError::Models { .. }), "{circle}");
+
+        // Another replica may have another file.
+        let models = MemoryModels::default();
+        let store = MemoryRegistry::default();
+        let overlay = Overlay::parse_with(ALIAS, env, store, models.clone())
+            .await
+            .unwrap();
+        models
+            .replace("default", rules("of-file", "n"), 0)
+            .await
+            .unwrap();
+        assert_eq!(
+            overlay
+                .rules("default")
+                .alias("p", "of-file")
+                .unwrap()
+                .model,
+            "m"
+        );
+        assert_eq!(aliases(&overlay, "default"), ["of-file"]);
+    }
+
+    // Time moves on by itself while nothing but sleeps is left, and stands while a file is read.
+    #[tokio::test(start_paused = true)]
+    async fn a_changed_file_with_an_alias_of_the_store_waits_until_it_is_free() {
+        let path = temp_dir().join(format!("mcp-layer-models-{}.toml", process::id()));
+        fs::write(&path, "").unwrap();
+        let models = MemoryModels::new(rules("of-file", "n"));
+        let (store, dialect) = (MemoryRegistry::default(), SchemaDialect::default());
+        let overlay = Overlay::open_with(&path, store, models, dialect)
+            .await
+            .unwrap();
+        fs::write(&path, ALIAS).unwrap();
+        sleep(Duration::from_secs(30)).await;
+        assert_eq!(overlay.rules("default").aliases()[0].model, "n");
+
+        let emptied = overlay.replace("default", ModelRules::default(), 1).await;
+        assert_eq!(emptied.unwrap(), Some(2));
+        sleep(Duration::from_secs(15)).await;
+        assert_eq!(overlay.rules("default").aliases()[0].model, "m");
         fs::remove_file(&path).unwrap();
     }
 }

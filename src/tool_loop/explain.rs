@@ -3,7 +3,13 @@
 
 use std::collections::HashSet;
 
-use super::{conflicts, gateway::Gateway, options::Options, resolve, ways::OptInHeaders};
+use super::{
+    conflicts,
+    gateway::Gateway,
+    options::Options,
+    resolve,
+    ways::{self, ByModel, OptInHeaders, default},
+};
 use crate::{
     caller::CallerTokens, catalog::Catalog, chat::ChatRequest, left_out::LeftOut, name::ServerName,
     offer::Offers, project::Project, refusal::Refusal, registry::Server,
@@ -15,6 +21,8 @@ pub(crate) struct Explanation {
     pub(crate) tools: Vec<ToolOffer>,
     /// Each with its server.
     pub(crate) left_out: Vec<(ServerName, LeftOut)>,
+    /// Why the default of the request would be left out.
+    pub(crate) no_default: Option<String>,
 }
 
 /// A tool as it would be offered.
@@ -31,13 +39,38 @@ pub(crate) struct ToolOffer {
 /// As the request itself would be refused.
 pub(crate) async fn explain(
     gateway: &Gateway,
-    (mut request, headers): (ChatRequest, &OptInHeaders),
+    request: ChatRequest,
+    headers: &OptInHeaders,
+    project: &Project,
+    tokens: CallerTokens,
+) -> Result<Explanation, Refusal> {
+    let (organization, name) = (project.organization(), project.name());
+    let model = || request.model.clone();
+    let by_model = ByModel::of_project(gateway, organization, name, model);
+    let by_model = ways::unless_asked(by_model, &request, headers);
+    let has_default = by_model.default.is_some();
+    match offered(gateway, request, (headers, &by_model), project, tokens).await {
+        Err(refusal) if has_default => Ok(Explanation {
+            no_default: Some(refusal.to_string()),
+            ..Explanation::default()
+        }),
+        explained => explained,
+    }
+}
+
+async fn offered(
+    gateway: &Gateway,
+    mut request: ChatRequest,
+    (headers, by_model): (&OptInHeaders, &ByModel),
     project: &Project,
     mut tokens: CallerTokens,
 ) -> Result<Explanation, Refusal> {
-    let mut options = Options::read(&mut request, headers, &gateway.settings)?;
+    let mut options = Options::read(&mut request, (headers, by_model), &gateway.settings)?;
     if !options.enabled {
         return Ok(Explanation::default());
+    }
+    if options.is_default {
+        default::check(&request)?;
     }
     if options.has_entries() {
         options.find(gateway, project, None, &mut tokens).await?;
@@ -55,6 +88,7 @@ pub(crate) async fn explain(
         tool: entry.offer().tool.clone(),
     });
     Ok(Explanation {
+        no_default: None,
         tools: tools.collect(),
         left_out: active
             .iter()

@@ -4,7 +4,11 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 
-use super::{failure::rejected, options::Options, ways::OptInHeaders};
+use super::{
+    failure::rejected,
+    options::Options,
+    ways::{ByModel, OptInHeaders},
+};
 use crate::{
     chat::{ChatRequest, Conversation, OPTIONAL, OpenTurn},
     fuzz_input::{halves, number},
@@ -33,7 +37,8 @@ pub(crate) fn request(data: &[u8]) {
     assert!(sniffed, "a request for us is passed by");
     let rest = concat(&request.without_mcp());
     assert!(is_cut(&body, &rest), "more than one piece is gone");
-    if let Ok(options) = Options::parse(&request, &OptInHeaders::default(), &Settings::default()) {
+    let ways = (&OptInHeaders::default(), &ByModel::default());
+    if let Ok(options) = Options::parse(&request, ways, &Settings::default()) {
         assert!((1..=5).contains(&options.max_tool_rounds));
         assert!(!options.enabled || !options.servers.is_empty() && request.has_messages());
     }

@@ -10,7 +10,7 @@ use super::{
     kept_turns::restore::{self, Whole},
     options::Options,
     resume,
-    ways::OptInHeaders,
+    ways::{self, ByModel, OptInHeaders, default},
 };
 use crate::{
     apart,
@@ -31,6 +31,10 @@ pub(crate) struct Incoming {
     pub(super) headers: OptInHeaders,
     /// The host that it came to.
     pub(super) host: Option<String>,
+    /// What its operator has decided for its model, as far as it does not say otherwise.
+    pub(super) by_model: ByModel,
+    /// Why its default was left out.
+    pub(super) left_out: Option<String>,
 }
 
 /// What the head of a request says.
@@ -40,6 +44,8 @@ pub(crate) struct Head<'a> {
     pub(crate) tokens: CallerTokens,
     /// Taken off its headers, too.
     pub(crate) opt_in: OptInHeaders,
+    /// What its operator has decided for the model of its body.
+    pub(crate) by_model: ByModel,
 }
 
 impl Head<'_> {
@@ -69,6 +75,8 @@ impl Incoming {
             history,
             headers,
             host,
+            by_model,
+            left_out,
         } = self;
         // What a history resumes is known once it is whole.
         let is_whole = history.is_none();
@@ -76,22 +84,28 @@ impl Incoming {
         let size = request.bytes().len();
         let read = move || {
             let settings = &gateway.settings;
-            let options = Options::read(&mut request, &headers, settings).and_then(|options| {
+            let ways = (&headers, &by_model);
+            let options = Options::read(&mut request, ways, settings).and_then(|options| {
+                if options.is_default {
+                    default::check(&request)?;
+                }
                 if options.enabled && options.resume && is_whole && apart::is_large(size) {
                     // A large forged turn is found out here, on the thread for expensive work.
                     resume::open_turn(&request, &settings.limits)?;
                 }
                 Ok(options)
             });
-            (request, headers, options)
+            (request, (headers, by_model), options)
         };
-        let (request, headers, options) = apart::read(size, read).await?;
+        let (request, (headers, by_model), options) = apart::read(size, read).await?;
         let incoming = Self {
             request,
             caller,
             history,
             headers,
             host,
+            by_model,
+            left_out,
         };
         Some((incoming, options))
     }
@@ -117,7 +131,8 @@ impl Incoming {
 }
 
 /// Reads `body`, a request with this head; `None` if it asks for nothing here: it has no `mcp`, no
-/// other way to opt in, and no id of a call that went back to the caller.
+/// other way to opt in, and no id of a call that went back to the caller. A model that is an alias is
+/// replaced.
 ///
 /// # Errors
 /// The body is not readable JSON, although it seems to ask for something, or its history cannot be
@@ -128,8 +143,16 @@ pub(crate) async fn read(
     head: Head<'_>,
 ) -> Result<Option<Incoming>, Refusal> {
     let text = body.clone();
-    let is_asked = head.opt_in.given().is_some();
-    let parsed = apart::read(body.len(), move || ChatRequest::read(text, is_asked)).await;
+    let alias = head.by_model.alias.clone();
+    let is_asked = head.opt_in.given().is_some() || alias.is_some();
+    let parse = move || {
+        let request = ChatRequest::read(text, is_asked)?;
+        match alias {
+            Some(alias) => request.for_model(&alias.model),
+            None => Ok(request),
+        }
+    };
+    let parsed = apart::read(body.len(), parse).await;
     let request = match parsed.unwrap_or(Err(Unread::NotJson)) {
         Ok(request) => request,
         Err(Unread::NotOurs) if is_asked => {
@@ -144,17 +167,21 @@ pub(crate) async fn read(
         parts,
         tokens,
         opt_in,
+        by_model,
     } = head;
+    let by_model = ways::unless_asked(by_model, &request, &opt_in);
     let asks = request.mcp.is_some() || is_asked || request.asks.is_any();
     let caller = Caller::of(parts, tokens, &request);
     let history = restore::whole(gateway, &caller, &request).await?;
-    let is_ours = asks || history.is_some();
+    let is_ours = asks || by_model.is_any() || history.is_some();
     Ok(is_ours.then_some(Incoming {
         request,
         caller,
         history,
         headers: opt_in,
         host,
+        by_model,
+        left_out: None,
     }))
 }
 

@@ -64,6 +64,7 @@ mod unfinished;
 mod upstream;
 mod wanted;
 mod ways;
+mod without_default;
 
 use std::{pin::pin, sync::Arc};
 
@@ -72,7 +73,7 @@ use tracing::Instrument;
 #[cfg(feature = "admin")]
 pub(crate) use self::explain::{Explanation, explain};
 pub(crate) use self::{
-    delivery::reply::refused,
+    delivery::reply::{JSON, refused, rewritten},
     detached::Detached,
     failure::remembered::Remembered,
     gateway::Gateway,
@@ -80,12 +81,13 @@ pub(crate) use self::{
     incoming::{Head, Incoming, asks_for_tools, read},
     running::Running,
     upstream::Upstream,
-    ways::OptInHeaders,
+    ways::{ByModel, OptInHeaders},
 };
 use self::{
     delivery::{
-        Delivery, Reply,
+        Delivery, Reading, Reply,
         caller_stream::CallerStream,
+        left_out,
         reply::{self, WholeReply},
         sink,
     },
@@ -94,6 +96,7 @@ use self::{
     receipt::Receipt,
     record::{Ending, Record},
     repeat::{Claimed, Repeat, RepeatHeaders, again},
+    without_default::{Plain, Refused},
 };
 use crate::{
     body::McpBody,
@@ -104,7 +107,7 @@ use crate::{
     trace::StoppedBy,
 };
 
-/// Answers a request that opts in, or whose history was restored.
+/// Answers a request that opts in, or whose history was restored, or that has a default.
 ///
 /// # Errors
 /// The inner service's own, as long as no tool has run.
@@ -115,11 +118,35 @@ use crate::{
 pub(crate) async fn run(
     gateway: Arc<Gateway>,
     incoming: Incoming,
+    upstream: Upstream,
+) -> Result<Reply, InnerError> {
+    let plain = Plain::of(&incoming).map(|plain| (plain, upstream.another()));
+    let mut reply = run_once(gateway.clone(), incoming, upstream).await?;
+    let reason = without_default::reason(&mut reply);
+    let Some(((plain, upstream), reason)) = plain.zip(reason) else {
+        return Ok(reply);
+    };
+    // A default fails nothing: whatever is wrong, it goes on without.
+    let incoming = match plain.incoming(&gateway, reason.clone()).await {
+        Ok(incoming) => incoming,
+        Err(refusal) => return Ok(refused(&refusal)),
+    };
+    let mut reply = run_once(gateway, incoming, upstream).await?;
+    if without_default::reason(&mut reply).is_none() {
+        left_out::mark(reply.headers_mut(), &reason);
+    }
+    Ok(reply)
+}
+
+/// Answers a request as it was read.
+async fn run_once(
+    gateway: Arc<Gateway>,
+    incoming: Incoming,
     mut upstream: Upstream,
 ) -> Result<Reply, InnerError> {
     let Some((mut incoming, options)) = incoming.options(&gateway).await else {
         let refusal = Refusal::new(Kind::InvalidJson, "the request could not be read");
-        return Ok(refused(&refusal));
+        return Ok(refuse(&refusal));
     };
     // What entries of `tools` mean is known once the registry was asked.
     let options = match options {
@@ -131,30 +158,35 @@ pub(crate) async fn run(
         caller,
         history,
         headers,
+        by_model,
+        left_out,
         ..
     } = incoming;
     let project = caller.project.clone().unwrap_or_default();
-    let refuse = |request: &ChatRequest, refusal: &Refusal| {
-        Record::begin(&gateway, &project, request, []).refuse(refusal);
-        refused(refusal)
+    let recorded = |request: &ChatRequest, refusal: &Refusal| {
+        // What goes on without its default is none that was refused.
+        if by_model.default.is_none() {
+            Record::begin(&gateway, &project, request, []).refuse(refusal);
+        }
+        refuse(refusal)
     };
     let options = match options {
         Ok(options) if options.enabled => options,
         Ok(_) if history.is_some() => Options::of_restoring(&gateway.settings),
-        Ok(_) => {
-            let answer = upstream.ask(request.without_mcp()).await;
-            return answer.map(|response| response.map(McpBody::through));
+        Ok(options) => {
+            let reason = left_out.filter(|_| options.receipt);
+            return pass(&gateway, &request, reason, upstream).await;
         }
-        Err(refusal) => return Ok(refuse(&request, &refusal)),
+        Err(refusal) => return Ok(recorded(&request, &refusal)),
     };
     // They are about this request, and not about its turns.
     let repeats = match RepeatHeaders::take(upstream.headers_mut()) {
         Ok(repeats) => repeats,
-        Err(refusal) => return Ok(refuse(&request, &refusal)),
+        Err(refusal) => return Ok(recorded(&request, &refusal)),
     };
     let servers = options.servers.iter().map(|wanted| &*wanted.name);
     let record = Record::begin(&gateway, &project, &request, servers);
-    let asked = ways::asked(&request, &headers);
+    let asked = ways::asked(&request, &headers, &by_model);
     let prepared = Prepared {
         gateway,
         request,
@@ -165,6 +197,36 @@ pub(crate) async fn run(
         record,
     };
     deliver(prepared, repeats, upstream).await
+}
+
+/// Passes a request on, and says in the answer why its default was left out, if it was.
+async fn pass(
+    gateway: &Gateway,
+    request: &ChatRequest,
+    left_out: Option<String>,
+    mut upstream: Upstream,
+) -> Result<Reply, InnerError> {
+    if left_out.is_some() {
+        upstream.read_answers();
+    }
+    let response = upstream.ask(request.without_mcp()).await?;
+    let Some(reason) = left_out else {
+        return Ok(response.map(McpBody::through));
+    };
+    let reading = Reading {
+        limit: gateway.settings.limits.body_bytes,
+        room: upstream.room(),
+        tools_ran: false,
+        asked: request.asked(),
+    };
+    Ok(left_out::told(response, reading, request.include_usage, &reason).await)
+}
+
+/// An error of ours before anything was done, marked as one.
+fn refuse(refusal: &Refusal) -> Reply {
+    let mut reply = refused(refusal);
+    reply.extensions_mut().insert(Refused(refusal.clone()));
+    reply
 }
 
 /// Answers a request, whole or as a stream of the loop.
@@ -211,7 +273,7 @@ async fn answer(
             let receipt = |done| Receipt::of(options.receipt, options.max_tool_rounds, done);
             return Ok(match done.as_deref().map(receipt) {
                 Some(receipt) => reply::refused_after(&refusal, &receipt),
-                None => refused(&refusal),
+                None => refuse(&refusal),
             });
         }
     };
@@ -219,7 +281,7 @@ async fn answer(
         Ok(exchange) => exchange,
         Err(refusal) => {
             record.refuse(&refusal);
-            return Ok(refused(&refusal));
+            return Ok(refuse(&refusal));
         }
     };
     let reply = exchange.run(upstream, &mut delivery).await?;

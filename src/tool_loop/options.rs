@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::HashSet};
 use super::{
     gateway::Gateway,
     wanted::Wanted,
-    ways::{self, Entry, Found, OptIn, OptInHeaders, ToolRules, both},
+    ways::{self, ByModel, Entry, Found, OptIn, OptInHeaders, ToolRules, both},
 };
 use crate::{
     caller::CallerTokens,
@@ -38,6 +38,8 @@ pub(crate) struct Options {
     pub(crate) on_stream: Option<Streaming>,
     /// The place in the request where it opts in, if that is not the member `mcp`.
     pub(crate) way: Option<String>,
+    /// The request asks for nothing; its operator has decided for it.
+    pub(crate) is_default: bool,
     /// Entries of `tools` whose servers are still to be [found](Self::find).
     entries: Vec<Entry>,
     /// What such entries say of the tools of their servers, each given by its place.
@@ -48,10 +50,10 @@ impl Options {
     /// Reads the options of `request`, and, where they are enabled, the caller's own tools.
     pub(crate) fn read(
         request: &mut ChatRequest,
-        headers: &OptInHeaders,
+        (headers, by_model): (&OptInHeaders, &ByModel),
         settings: &Settings,
     ) -> Result<Self, Refusal> {
-        let options = Self::parse(request, headers, settings)?;
+        let options = Self::parse(request, (headers, by_model), settings)?;
         let limit = settings.limits.tools;
         // They are counted while they are read.
         if options.enabled && !request.read_tools(limit) {
@@ -64,11 +66,11 @@ impl Options {
     /// Reads the options of `request`.
     pub(crate) fn parse(
         request: &ChatRequest,
-        headers: &OptInHeaders,
+        (headers, by_model): (&OptInHeaders, &ByModel),
         settings: &Settings,
     ) -> Result<Self, Refusal> {
         let way = ways::place(request, headers);
-        let is_ours = request.mcp.is_some() || way.is_some();
+        let is_ours = request.mcp.is_some() || way.is_some() || by_model.is_any();
         if is_ours && request.is_deeper_than(settings.limits.json_depth) {
             let limit = settings.limits.json_depth;
             return Err(Refusal::new(
@@ -81,19 +83,25 @@ impl Options {
             None => (Self::absent(settings), Said::default()),
         };
         options.resume |= headers.resumes()?;
-        match way {
-            Some(way) if options.enabled => return Err(both("mcp.enabled", &way)),
-            Some(way) if !said.opts_in => {
+        if let Some(way) = way.as_ref().filter(|_| options.enabled) {
+            return Err(both("mcp.enabled", way));
+        }
+        // What says that it is off is off, in each way.
+        if !said.opts_in {
+            let opt_in = match &way {
+                Some(_) => ways::opt_in(request, headers, names(settings))?,
+                None => by_model.opt_in(),
+            };
+            let is_default = way.is_none() && by_model.alias.is_none();
+            if let Some(opt_in) = opt_in {
+                options.is_default = is_default;
                 if let Some(member) = said.against {
+                    let way = opt_in.param;
                     let fault = format!("says otherwise than {way}, with which tools always run");
                     return Err(Refusal::invalid_option(member, &fault));
                 }
-                if let Some(opt_in) = ways::opt_in(request, headers, names(settings))? {
-                    options.opt_in(opt_in)?;
-                }
+                options.opt_in(opt_in)?;
             }
-            // What says that it is off is off, in each way.
-            _ => {}
         }
         if options.enabled {
             options.check(request, settings)?;
@@ -128,6 +136,7 @@ impl Options {
             own_tools: settings.own_tools,
             on_stream: None,
             way: None,
+            is_default: false,
             entries: Vec::new(),
             rules: Vec::new(),
         }
@@ -444,7 +453,7 @@ mod tests {
         let body = json!({"messages": [], "mcp": mcp}).to_string();
         Options::parse(
             &ChatRequest::parse(body.into()).unwrap(),
-            &OptInHeaders::default(),
+            (&OptInHeaders::default(), &ByModel::default()),
             &Settings::default(),
         )
     }
@@ -471,7 +480,7 @@ mod tests {
             );
             Options::parse(
                 &ChatRequest::parse(body.into()).unwrap(),
-                &OptInHeaders::default(),
+                (&OptInHeaders::default(), &ByModel::default()),
                 &Settings::default(),
             )
             .map(|o| o.max_tool_rounds)

@@ -27,6 +27,15 @@ impl Upstream {
         Self { inner, parts, held }
     }
 
+    /// The same way, for a request that has to be asked anew.
+    pub(crate) fn another(&self) -> Self {
+        Self {
+            inner: self.inner.another(),
+            parts: self.parts.clone(),
+            held: self.held.another(),
+        }
+    }
+
     /// The path that is asked.
     pub(crate) fn path(&self) -> &str {
         self.parts.uri.path()

@@ -49,7 +49,7 @@ impl Storage {
     }
 
     /// What another replica would do: the database, opened beside the proxy.
-    async fn open(&self) -> SqlRegistry {
+    pub async fn open(&self) -> SqlRegistry {
         let ring = KeyFile::new(&self.key_file).load().await.unwrap();
         SqlRegistry::open(&self.url, ring).await.unwrap()
     }

@@ -28,6 +28,7 @@ mod http2;
 #[allow(dead_code, reason = "these tests need a part of it")]
 mod mcp_server;
 mod mistakes;
+mod models;
 #[path = "../it/support/notebook.rs"]
 #[allow(dead_code, reason = "these tests need a part of it")]
 mod notebook;

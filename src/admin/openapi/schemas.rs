@@ -403,13 +403,14 @@ fn rest() -> Value {
                 })),
             },
         },
-        "Explanation": object(json!({
+        "Explanation": entered(&["tools", "left_out"], json!({
             "tools": tool(json!({
                 "offered_name": text(), "server": reference("ServerName"), "tool": text(),
             })),
             "left_out": tool(json!({
                 "server": reference("ServerName"), "tool": text(), "reason": text(),
             })),
+            "default": object(json!({"left_out": text()})),
         })),
         "Document": {"type": "object", "description": "This document."},
     })

@@ -7,6 +7,7 @@
 //! - [`credentials`] for [`CredentialStore`](super::CredentialStore)
 //! - [`exchanges`] for [`ExchangeStore`](super::ExchangeStore)
 //! - [`traces`] for [`TraceStore`](super::TraceStore)
+//! - [`models`] for [`ModelStore`](super::ModelStore)
 //!
 //! Each module has a function `all`, which runs every clause with a new store, including clauses
 //! that later versions add. It prints the name of each clause first, and panics at one that does
@@ -14,7 +15,7 @@
 //!
 //! ```
 //! use mcp_layer::registry::{
-//!     MemoryCredentialStore, MemoryExchanges, MemoryRegistry, MemoryTraces, conformance,
+//!     MemoryCredentialStore, MemoryExchanges, MemoryModels, MemoryRegistry, MemoryTraces, conformance,
 //! };
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?.block_on(async {
@@ -24,6 +25,7 @@
 //! conformance::credentials::all(async || MemoryCredentialStore::default()).await;
 //! conformance::exchanges::all(async || MemoryExchanges::default()).await;
 //! conformance::traces::all(async || MemoryTraces::default()).await;
+//! conformance::models::all(async || MemoryModels::default()).await;
 //! # });
 //! # Ok::<(), std::io::Error>(())
 //! ```
@@ -35,6 +37,7 @@
 
 pub mod credentials;
 pub mod exchanges;
+pub mod models;
 pub mod observations;
 pub mod reading;
 pub mod stores;

@@ -1,4 +1,4 @@
-//! The `[[servers]]` of a text, from TOML to [`Server`]s.
+//! The `[[servers]]`, `[[models]]` and `[[defaults]]` of a text, from TOML to records.
 
 use std::collections::HashSet;
 
@@ -14,47 +14,103 @@ use super::{
 };
 use crate::{
     registry::{
-        Gate, Server, ServerId, Source,
+        Gate, ModelRules, Server, ServerId, Source,
         members::{self, Fault, Given, Node, Tree},
+        model_rules,
     },
     secret::Doubtful,
 };
 
-/// The servers of a TOML text, in its order; their names differ.
-pub(super) fn servers(text: &str, env: Env<'_>) -> Result<Vec<Server>, FileError> {
+/// What a TOML text declares: servers in its order, whose names differ, and aliases and defaults that
+/// agree with each other.
+pub(super) fn declared(text: &str, env: Env<'_>) -> Result<(Vec<Server>, ModelRules), FileError> {
     let document = DeTable::parse(text).map_err(|error| FileError::toml(text, error))?;
-    let Some(entries) = document.get_ref().get("servers") else {
-        return Ok(Vec::new());
-    };
-    let DeValue::Array(items) = entries.get_ref() else {
-        let fault = whole(&Tree::Other).fault("must be tables, each under [[servers]]");
-        return Err(FileError::entry(text, "servers".into(), entries, fault));
-    };
-    let mut names = HashSet::new();
-    let mut servers = Vec::with_capacity(items.len());
-    for (index, item) in items.iter().enumerate() {
-        let entry = tree(item.get_ref());
-        let server = server(&entry, env).and_then(|server| {
-            if names.insert(server.name.clone()) {
-                Ok(server)
-            } else {
-                Err(whole(&entry).fault("another server has this name already"))
-            }
-        });
-        servers
-            .push(server.map_err(|fault| FileError::entry(text, label(item, index), item, fault))?);
-    }
-    Ok(servers)
+    let list = |name| List::of(text, document.get_ref(), name);
+    Ok((
+        servers(&list("servers")?, env)?,
+        models(&list("models")?, &list("defaults")?)?,
+    ))
 }
 
-/// An entry by its name, or by its place.
-fn label(entry: &Spanned<DeValue<'_>>, index: usize) -> String {
-    let name = entry.get_ref().get("name");
-    let name = name.and_then(|name| name.as_ref().as_str());
-    match name.filter(|name| Doubtful(name).is_shown()) {
-        Some(name) => format!("servers {name:?}"),
-        None => format!("servers[{index}]"),
+/// A list of tables of a text.
+struct List<'a> {
+    text: &'a str,
+    name: &'static str,
+    items: &'a [Spanned<DeValue<'a>>],
+}
+
+impl<'a> List<'a> {
+    /// The list `name` of `document`; an absent one is empty.
+    fn of(text: &'a str, document: &'a DeTable<'a>, name: &'static str) -> Result<Self, FileError> {
+        let items = match document.get(name) {
+            None => &[],
+            Some(entries) => match entries.get_ref() {
+                DeValue::Array(items) => &**items,
+                _ => {
+                    let reason = format!("must be tables, each under [[{name}]]");
+                    let fault = whole(&Tree::Other).fault(reason);
+                    return Err(FileError::entry(text, name.into(), entries, fault));
+                }
+            },
+        };
+        Ok(Self { text, name, items })
     }
+
+    /// Reads each entry.
+    fn read<T>(
+        &self,
+        mut read: impl FnMut(&Tree<'_>) -> Result<T, Fault>,
+    ) -> Result<Vec<T>, FileError> {
+        let entries = self.items.iter().enumerate();
+        let entries = entries.map(|(index, item)| {
+            read(&tree(item.get_ref())).map_err(|fault| self.fault(index, fault))
+        });
+        entries.collect()
+    }
+
+    fn fault(&self, index: usize, fault: Fault) -> FileError {
+        let item = &self.items[index];
+        FileError::entry(self.text, self.label(item, index), item, fault)
+    }
+
+    /// An entry by its name, or by its place.
+    fn label(&self, entry: &Spanned<DeValue<'_>>, index: usize) -> String {
+        let name = entry.get_ref().get("name");
+        let name = name.and_then(|name| name.as_ref().as_str());
+        match name.filter(|name| Doubtful(name).is_shown()) {
+            Some(name) => format!("{} {name:?}", self.name),
+            None => format!("{}[{index}]", self.name),
+        }
+    }
+}
+
+fn servers(list: &List<'_>, env: Env<'_>) -> Result<Vec<Server>, FileError> {
+    let mut names = HashSet::new();
+    list.read(|entry| {
+        let server = server(entry, env)?;
+        match names.insert(server.name.clone()) {
+            true => Ok(server),
+            false => Err(whole(entry).fault("another server has this name already")),
+        }
+    })
+}
+
+fn models(aliases: &List<'_>, defaults: &List<'_>) -> Result<ModelRules, FileError> {
+    let read = (
+        aliases.read(|entry| members::read_alias(&whole(entry)))?,
+        defaults.read(|entry| members::read_default(&whole(entry)))?,
+    );
+    ModelRules::build(read.0, read.1).map_err(|broken| {
+        let list = match broken.list {
+            model_rules::List::Models => aliases,
+            model_rules::List::Defaults => defaults,
+        };
+        // Too many of both is seen at the last.
+        let at = broken.at.unwrap_or(list.items.len().saturating_sub(1));
+        let fault = whole(&Tree::Other).fault(broken.reason.clone());
+        let source = Some(broken.into());
+        list.fault(at, Fault { source, ..fault })
+    })
 }
 
 fn whole<'t>(entry: &'t Tree<'t>) -> Node<'t> {
@@ -84,13 +140,18 @@ mod tests {
     use super::*;
     use crate::{
         mcp::Transport,
-        registry::{Error, Projects, ShareSession, ToolPolicy, ToolSelection},
+        registry::{Error, ModelAlias, Projects, ShareSession, ToolPolicy, ToolSelection},
     };
 
     const ENTRY: &str = "[[servers]]\nname = \"a\"\nurl = \"https://a.example/mcp\"\n";
 
     fn env(name: &str) -> Option<String> {
         (name == "KEY").then(|| "Bearer s3cret".into())
+    }
+
+    /// The servers of a text.
+    fn servers(text: &str, env: Env<'_>) -> Result<Vec<Server>, FileError> {
+        declared(text, env).map(|(servers, _)| servers)
     }
 
     /// The entry `a` with these lines, which begin in line 4.
@@ -320,6 +381,81 @@ mod tests {
             ),
         ] {
             assert_eq!(servers(text, &env).unwrap_err().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn aliases_and_defaults_are_read_and_may_leave_out_what_has_a_default() {
+        let text = r#"
+            [[models]]
+            name = "gpt-5-docs"
+            model = "gpt-5"
+            servers = ["docs", "files"]
+            projects = ["web"]
+
+            [[models]]
+            name = "short"
+            model = "gpt-5"
+            servers = ["docs"]
+
+            [[defaults]]
+            project = "web"
+            models = ["gpt-5*"]
+            servers = ["docs"]
+
+            [[defaults]]
+            project = "batch"
+            servers = ["docs"]
+        "#;
+        let (_, rules) = declared(text, &env).unwrap();
+        let [docs, files] = ["docs", "files"].map(|name| name.parse().unwrap());
+        let alias = ModelAlias::new("gpt-5-docs", "gpt-5", [docs, files]);
+        let alias = alias.with_projects(["web"]).unwrap();
+        assert_eq!(rules.aliases()[0], alias);
+        assert_eq!(rules.aliases()[1].projects, Projects::All);
+        assert_eq!(rules.defaults()[0].models, ["gpt-5*"]);
+        assert_eq!(rules.defaults()[1].models, ["*"]);
+    }
+
+    #[test]
+    fn every_fault_of_an_alias_or_a_default_has_its_line() {
+        let alias = "[[models]]\nname = \"a\"\nmodel = \"m\"\nservers = [\"s\"]\n";
+        for (text, expected) in [
+            (
+                "models = 1".to_owned(),
+                "models: must be tables, each under [[models]] (line 1)",
+            ),
+            (
+                format!("{alias}mode = 1"),
+                "models \"a\": mode: unknown key; known are name, model, servers, projects (line 5)",
+            ),
+            (
+                format!("{alias}projects = []"),
+                "models \"a\": projects: name at least one project, or \"all\" (line 5)",
+            ),
+            (
+                format!("{alias}{}", alias.replace("\"m\"", "\"a\"")),
+                "models \"a\": model is the name of an alias; give the model that the upstream knows (line 5)",
+            ),
+            (
+                format!("{alias}{alias}"),
+                "models \"a\": name is that of another alias which the same project has (line 5)",
+            ),
+            (
+                "[[models]]\nname = \"a\"\nservers = [\"s\"]".to_owned(),
+                "models \"a\": model: is missing (line 1)",
+            ),
+            (
+                format!("{alias}[[defaults]]\nproject = \"p\"\nservers = []"),
+                "defaults[0]: servers is empty (line 5)",
+            ),
+            (
+                format!("{alias}[[defaults]]\nproject = \"p\"\nservers = [\"S\"]"),
+                "defaults[0]: servers[0]: use 1 to 40 lowercase letters, digits and single hyphens (line 7)",
+            ),
+        ] {
+            let error = declared(&text, &env).unwrap_err();
+            assert_eq!(error.to_string(), expected);
         }
     }
 

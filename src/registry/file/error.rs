@@ -73,7 +73,13 @@ pub enum FileError {
         /// The reason, in words.
         reason: &'static str,
     },
-    /// The store beneath the file cannot say whether it has a server that the file declares.
+    /// Aliases or defaults of the file do not agree with those of the store beneath it.
+    #[non_exhaustive]
+    Models {
+        /// The rule, with the entry that breaks it; those of the file come first.
+        source: Error,
+    },
+    /// The store beneath the file cannot say whether it has what the file declares.
     #[non_exhaustive]
     Store {
         /// The error of the store.
@@ -144,6 +150,7 @@ impl fmt::Display for FileError {
                 "servers \"{name}\": the store has a server of this name; remove one of the two"
             ),
             Self::Name { name, reason } => write!(f, "servers \"{name}\": the name {reason}"),
+            Self::Models { source } => write!(f, "{source}"),
             Self::Store { source } => {
                 write!(
                     f,
@@ -161,7 +168,7 @@ impl StdError for FileError {
             Self::Read { source } => Some(source),
             Self::Toml { source, .. } | Self::NoRuntime { source } => Some(&**source),
             Self::Entry { source, .. } => source.as_ref().map(|source| source as _),
-            Self::Store { source } => Some(source),
+            Self::Models { source } | Self::Store { source } => Some(source),
             Self::TooLarge { .. } | Self::Taken { .. } | Self::Name { .. } => None,
         }
     }

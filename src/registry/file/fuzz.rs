@@ -2,13 +2,13 @@
 
 use toml::de::{DeTable, DeValue};
 
-use super::entry::servers;
+use super::entry::declared;
 use crate::{fuzz_input::text, registry::Source};
 
 /// A secret in the file or in one of its variables; no error may repeat it.
 const SECRET: &str = "k3y-5f0c9d1e7a2b";
 
-/// Any text becomes servers or an error in one line.
+/// Any text becomes servers, with aliases and defaults, or an error in one line.
 pub(crate) fn servers_toml(data: &[u8]) {
     let text = text(data);
     let env = |name: &str| match name {
@@ -17,8 +17,13 @@ pub(crate) fn servers_toml(data: &[u8]) {
         name if name.starts_with('N') => None,
         _ => Some(format!("Bearer {SECRET}")),
     };
-    match servers(text, &env) {
-        Ok(servers) => {
+    match declared(text, &env) {
+        Ok((servers, models)) => {
+            let are_whole = models
+                .aliases()
+                .iter()
+                .all(|alias| !alias.servers.is_empty());
+            assert!(are_whole && models.defaults().iter().all(|rule| !rule.models.is_empty()));
             for server in servers {
                 assert!(server.source == Source::File && server.url.has_host());
                 assert!(!format!("{server:?}").contains(SECRET) || text.contains(SECRET));

@@ -1,9 +1,9 @@
 //! A registry declared in TOML, read again when the file changes.
 //!
 //! ```text
-//! file ──value──▶ TOML with its places ──entry──▶ servers ──state──▶ the state that `find` reads
-//!   ▲                                                                  │
-//!   └──────────── watch: looks, and reads again after a change ◀───────┘
+//! file ──value──▶ TOML with its places ──entry──▶ servers, models ──state──▶ what `find` reads
+//!   ▲                                                                          │
+//!   └──────────── watch: looks, and reads again after a change ◀───────────────┘
 //! ```
 //!
 //! Other keys of the file are left to the program that owns it.
@@ -26,11 +26,18 @@ use tokio::runtime::Handle;
 
 pub use self::error::FileError;
 use self::watch::Follower;
-pub(super) use self::{state::Servers, watch::Guard};
-use super::{error::Error, future::BoxFuture, server::Server, server_registry::ServerRegistry};
+pub(super) use self::{state::Declared, watch::Guard};
+use super::{
+    error::Error, future::BoxFuture, model_rules::ModelRules, model_store::ModelRegistry,
+    server::Server, server_registry::ServerRegistry,
+};
 use crate::{name::ServerName, project::Project};
 
-/// Servers from the `[[servers]]` of a TOML file, all of the organization `default`.
+/// The organization of all that a file declares.
+pub(super) const ORGANIZATION: &str = "default";
+
+/// Servers from the `[[servers]]` of a TOML file, and aliases and defaults from its `[[models]]` and
+/// `[[defaults]]`, all of the organization `default`.
 ///
 /// ```toml
 /// [[servers]]
@@ -57,8 +64,24 @@ use crate::{name::ServerName, project::Project};
 ///
 /// A tool's `policy` is `"auto"` (default) or `"ask_first"`. With a `fingerprint`, as the log and
 /// the dashboard show it, the tool is withheld as soon as its definition differs. An unknown key in
-/// an entry is an error. Keys beside `servers` are ignored, and a file without `servers` is a
-/// registry without servers.
+/// an entry is an error. Keys beside `servers`, `models` and `defaults` are ignored, and a file
+/// without `servers` is a registry without servers.
+///
+/// ```toml
+/// [[models]]                             # an alias: callers name it as their model
+/// name = "gpt-5-docs"
+/// model = "gpt-5"                        # what the upstream is asked for
+/// servers = ["deepwiki-mcp"]
+/// projects = "all"                       # the default; or ["web", "batch"]
+///
+/// [[defaults]]                           # for requests that ask for no servers
+/// project = "web"
+/// models = ["gpt-5*"]                    # default: ["*"]
+/// servers = ["deepwiki-mcp"]
+/// ```
+///
+/// They have the rules of [`ModelRules`], and are a [`ModelRegistry`] for
+/// [`McpLayer::with_models`](crate::McpLayer::with_models).
 ///
 /// A server's `id` is derived from its name, so it is the same in every process, after a restart,
 /// and for a server that was removed and added again. Data that is stored elsewhere by id, such as
@@ -98,7 +121,7 @@ use crate::{name::ServerName, project::Project};
 #[derive(Clone)]
 pub struct FileRegistry {
     // A reload swaps the whole map, so a reader never sees half of a file and never waits.
-    state: Arc<ArcSwap<Servers>>,
+    state: Arc<ArcSwap<Declared>>,
 }
 
 impl FileRegistry {
@@ -126,13 +149,12 @@ impl FileRegistry {
         Ok(Self { state })
     }
 
-    /// Opens the file like [`open`](Self::open); `guard` has to accept its names, now and after
-    /// each change.
+    /// Opens the file like [`open`](Self::open); `guard` has to accept what it declares, now and
+    /// after each change.
     pub(super) async fn open_guarded(path: &Path, guard: Guard) -> Result<Self, FileError> {
         let runtime = runtime()?;
         let (state, follower) = Follower::open(path, process_env)?;
-        let names = state.load().keys().cloned().collect();
-        guard(names).await?;
+        guard(state.load_full()).await?;
         runtime.spawn(follower.run(guard));
         Ok(Self { state })
     }
@@ -146,19 +168,24 @@ impl FileRegistry {
     /// rule: an unknown key, a value of the wrong type, two servers of one name, a variable that is
     /// not set, a secret's file that others may read, or a secret in the text itself.
     pub fn parse(text: &str, env: impl Fn(&str) -> Option<String>) -> Result<Self, FileError> {
-        let servers = state::after(&Servers::new(), entry::servers(text, &env)?);
+        let declared = state::after(&Declared::default(), entry::declared(text, &env)?);
         Ok(Self {
-            state: Arc::new(ArcSwap::from_pointee(servers)),
+            state: Arc::new(ArcSwap::from_pointee(declared)),
         })
     }
 
     /// The current servers, sorted by name; disabled ones included.
     pub fn servers(&self) -> Vec<Arc<Server>> {
-        self.state.load().values().cloned().collect()
+        self.state.load().servers.values().cloned().collect()
     }
 
-    /// The current servers, by name.
-    pub(super) fn state(&self) -> Arc<Servers> {
+    /// The current aliases and defaults.
+    pub fn models(&self) -> Arc<ModelRules> {
+        self.state.load().models.clone()
+    }
+
+    /// What the file declares now.
+    pub(super) fn state(&self) -> Arc<Declared> {
         self.state.load_full()
     }
 }
@@ -170,10 +197,10 @@ impl ServerRegistry for FileRegistry {
         names: &'a [ServerName],
     ) -> BoxFuture<'a, Result<Vec<Arc<Server>>, Error>> {
         Box::pin(async move {
-            let servers = self.state.load();
+            let declared = self.state.load();
             Ok(names
                 .iter()
-                .filter_map(|name| servers.get(name))
+                .filter_map(|name| declared.servers.get(name))
                 .filter(|server| server.is_usable_by(project))
                 .cloned()
                 .collect())
@@ -192,11 +219,23 @@ impl ServerRegistry for FileRegistry {
     }
 }
 
+impl ModelRegistry for FileRegistry {
+    fn rules(&self, organization: &str) -> Arc<ModelRules> {
+        match organization == ORGANIZATION {
+            true => self.models(),
+            false => Arc::default(),
+        }
+    }
+}
+
 /// Shows names only: a URL can have a secret in its query.
 impl fmt::Debug for FileRegistry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FileRegistry")
-            .field("servers", &self.state.load().keys().collect::<Vec<_>>())
+            .field(
+                "servers",
+                &self.state.load().servers.keys().collect::<Vec<_>>(),
+            )
             .finish_non_exhaustive()
     }
 }

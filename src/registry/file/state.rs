@@ -1,4 +1,4 @@
-//! The servers of a file, and the identities that survive a reload.
+//! What a file declares, and the identities that survive a reload.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -7,10 +7,18 @@ use secrecy::ExposeSecret;
 use crate::{
     name::ServerName,
     registry::{
-        Server,
+        ModelRules, Server,
         members::{self, Tree, Writer},
     },
 };
+
+/// What a file declares.
+#[derive(Default)]
+pub(in crate::registry) struct Declared {
+    pub(in crate::registry) servers: Servers,
+    /// Its aliases of models and default servers.
+    pub(in crate::registry) models: Arc<ModelRules>,
+}
 
 /// The servers by name; a file has one organization.
 pub(in crate::registry) type Servers = BTreeMap<ServerName, Arc<Server>>;
@@ -20,10 +28,10 @@ pub(in crate::registry) type Servers = BTreeMap<ServerName, Arc<Server>>;
 /// A server keeps its record while its entry is unchanged, so that sessions and tool lists live on.
 /// A server that was removed and added again has its old identity, too: stored data goes by it, and
 /// a process that has just started cannot know what the file said in the meantime.
-pub(super) fn after(old: &Servers, read: Vec<Server>) -> Servers {
+pub(super) fn after(old: &Declared, (read, models): (Vec<Server>, ModelRules)) -> Declared {
     let servers = read.into_iter().map(|server| {
         let name = server.name.clone();
-        let server = match old.get(&name) {
+        let server = match old.servers.get(&name) {
             Some(old) if is_same(old, &server) => old.clone(),
             Some(old) => Arc::new(Server {
                 version: old.version + 1,
@@ -33,7 +41,13 @@ pub(super) fn after(old: &Servers, read: Vec<Server>) -> Servers {
         };
         (name, server)
     });
-    servers.collect()
+    Declared {
+        servers: servers.collect(),
+        models: match *old.models == models {
+            true => old.models.clone(),
+            false => Arc::new(models),
+        },
+    }
 }
 
 /// Returns `true` if two records of a file are equal, secrets included, apart from their `version`.
@@ -63,9 +77,10 @@ mod tests {
 
     /// The record of `old`, and that of `new` when it is read after `old`.
     fn read_again(old: Server, new: Server) -> (Arc<Server>, Arc<Server>) {
-        let old = after(&Servers::new(), vec![old]);
-        let new = after(&old, vec![new]);
-        (old["a"].clone(), new["a"].clone())
+        let read = |server| (vec![server], ModelRules::default());
+        let old = after(&Declared::default(), read(old));
+        let new = after(&old, read(new));
+        (old.servers["a"].clone(), new.servers["a"].clone())
     }
 
     #[test]

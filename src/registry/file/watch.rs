@@ -14,9 +14,8 @@ use tokio::{task::spawn_blocking, time::sleep};
 
 use super::{
     FileError, entry,
-    state::{self, Servers},
+    state::{self, Declared},
 };
-use crate::name::ServerName;
 
 /// The pause between two checks. A change needs two of them, so it takes effect after about a
 /// second. A check is one `stat`, which costs nothing and works on every file system, network
@@ -31,9 +30,9 @@ const LIMIT: u64 = 1024 * 1024;
 /// change without the file.
 const REFUSED: u32 = 20;
 
-/// A check of the names of a changed file, before they take effect.
+/// A check of what a changed file declares, before it takes effect.
 pub(in crate::registry) type Guard =
-    Box<dyn Fn(Vec<ServerName>) -> BoxFuture<'static, Result<(), FileError>> + Send + Sync>;
+    Box<dyn Fn(Arc<Declared>) -> BoxFuture<'static, Result<(), FileError>> + Send + Sync>;
 
 /// Keeps a registry's state what its file says.
 pub(super) struct Follower<E> {
@@ -41,7 +40,7 @@ pub(super) struct Follower<E> {
     env: E,
     /// The registry's state, which only its clones keep alive: following ends with the last of
     /// them.
-    state: Weak<ArcSwap<Servers>>,
+    state: Weak<ArcSwap<Declared>>,
     /// The file as it was when it was read last.
     read: Stamp,
     /// The file as it was at the last look.
@@ -57,11 +56,12 @@ where
     E: Fn(&str) -> Option<String> + Send + 'static,
 {
     /// Reads the file for the first time.
-    pub(super) fn open(path: &Path, env: E) -> Result<(Arc<ArcSwap<Servers>>, Self), FileError> {
+    pub(super) fn open(path: &Path, env: E) -> Result<(Arc<ArcSwap<Declared>>, Self), FileError> {
         // Before the reading: what changes in between is seen as a change.
         let stamp = Stamp::of(path);
-        let read = entry::servers(&text(path)?, &env)?;
-        let state = Arc::new(ArcSwap::from_pointee(state::after(&Servers::new(), read)));
+        let read = entry::declared(&text(path)?, &env)?;
+        let state = state::after(&Declared::default(), read);
+        let state = Arc::new(ArcSwap::from_pointee(state));
         let follower = Self {
             path: path.to_owned(),
             env,
@@ -85,8 +85,8 @@ where
             });
             self = match look.await {
                 Ok((_, Look::Gone)) => return,
-                Ok((mut follower, Look::Read(servers))) => {
-                    follower.settle(servers, &guard).await;
+                Ok((mut follower, Look::Read(declared))) => {
+                    follower.settle(declared, &guard).await;
                     follower
                 }
                 Ok((follower, _)) => follower,
@@ -120,7 +120,7 @@ where
         self.read = now;
         self.refused = None;
         self.told &= !is_new;
-        match text(&self.path).and_then(|text| entry::servers(&text, &self.env)) {
+        match text(&self.path).and_then(|text| entry::declared(&text, &self.env)) {
             Ok(read) => Look::Read(state::after(&state.load(), read)),
             Err(error) => {
                 self.tell(&error);
@@ -130,14 +130,16 @@ where
     }
 
     /// Makes what was read the state, unless the guard refuses it.
-    async fn settle(&mut self, servers: Servers, guard: &Guard) {
-        if let Err(error) = guard(servers.keys().cloned().collect()).await {
+    async fn settle(&mut self, declared: Declared, guard: &Guard) {
+        let declared = Arc::new(declared);
+        if let Err(error) = guard(declared.clone()).await {
             self.refused = Some(REFUSED);
             self.tell(&error);
         } else if let Some(state) = self.state.upgrade() {
             let path = self.path.display();
-            tracing::info!(%path, servers = servers.len(), "the file of servers was read again");
-            state.store(Arc::new(servers));
+            let servers = declared.servers.len();
+            tracing::info!(%path, servers, "the file of servers was read again");
+            state.store(declared);
         }
     }
 
@@ -155,8 +157,8 @@ where
 enum Look {
     /// Nothing new, or a change that has not come to rest.
     Unchanged,
-    /// The servers of the changed file.
-    Read(Servers),
+    /// What the changed file declares.
+    Read(Declared),
     /// The changed file is faulty; this is returned once per change.
     Faulty,
     /// The last clone of the registry was dropped.
@@ -203,7 +205,10 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::registry::{FileRegistry, Server};
+    use crate::{
+        name::ServerName,
+        registry::{FileRegistry, Server},
+    };
 
     /// A file that is gone with its test.
     struct Temporary(PathBuf);
@@ -237,12 +242,17 @@ mod tests {
         None
     }
 
-    fn names(state: &ArcSwap<Servers>) -> Vec<String> {
-        state.load().keys().map(ToString::to_string).collect()
+    fn names(state: &ArcSwap<Declared>) -> Vec<String> {
+        state
+            .load()
+            .servers
+            .keys()
+            .map(ToString::to_string)
+            .collect()
     }
 
-    fn server(state: &ArcSwap<Servers>, name: &str) -> Arc<Server> {
-        state.load()[name].clone()
+    fn server(state: &ArcSwap<Declared>, name: &str) -> Arc<Server> {
+        state.load().servers[name].clone()
     }
 
     /// One look, and what comes of it.
@@ -264,10 +274,12 @@ mod tests {
             Look::Unchanged => "unchanged",
             Look::Faulty => "faulty",
             Look::Gone => "gone",
-            Look::Read(servers) => {
-                let guard: Guard =
-                    Box::new(move |names| Box::pin(std::future::ready(guard(names))));
-                follower.settle(servers, &guard).now_or_never().unwrap();
+            Look::Read(declared) => {
+                let guard: Guard = Box::new(move |declared| {
+                    let names = declared.servers.keys().cloned().collect();
+                    Box::pin(std::future::ready(guard(names)))
+                });
+                follower.settle(declared, &guard).now_or_never().unwrap();
                 match follower.refused {
                     Some(_) => "refused",
                     None => "reloaded",

@@ -16,6 +16,8 @@
 //! keeps what is stored, a stored record is opened with a key. Each text therefore brings its own
 //! [`Secrets`].
 //!
+//! Aliases of models and defaults have a description of their own, in `models.rs`.
+//!
 //! # Adding a member
 //! 1. Add the field to [`Server`](super::Server) with its default in `Server::new`, and a row to
 //!    [`SERVER`] in `server.rs`. The order of rows is the order on pages and in documents.
@@ -34,6 +36,7 @@
 mod about;
 mod auth;
 mod member;
+mod models;
 mod node;
 mod secrets;
 mod server;
@@ -45,6 +48,7 @@ pub(crate) use self::{
     about::{About, Given, Kind},
     auth::{HEADER, HEADER_VALUE, HEADERS, OAUTH2, PASSTHROUGH, method, write as write_auth},
     member::Member,
+    models::{read_alias, read_default, read_rules, write_rules},
     node::{Blank, Fault, Members, Node, Step, Tone, Words},
     secrets::{HeaderValue, Secrets, Writer},
     server::{SERVER, names, read, write},

@@ -126,10 +126,15 @@ impl Value for Projects {
     }
 
     fn write(&self, _: &Writer) -> Tree<'_> {
-        match self {
-            Self::All => "all".into(),
-            Self::Only(projects) => projects.iter().map(String::as_str).collect(),
-        }
+        projects(self)
+    }
+}
+
+/// Projects as they are written.
+pub(super) fn projects(projects: &Projects) -> Tree<'_> {
+    match projects {
+        Projects::All => "all".into(),
+        Projects::Only(projects) => projects.iter().map(String::as_str).collect(),
     }
 }
 

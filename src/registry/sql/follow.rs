@@ -1,8 +1,8 @@
 //! Changes by other replicas, and by other processes on the same file.
 //!
-//! Every change counts up a revision and leaves the server's name beside it. Each process looks at
-//! the revision twice a second, and at once when PostgreSQL says so, and drops from its cache what
-//! has changed.
+//! Every change counts up a revision and leaves the server's name beside it, or that the aliases of
+//! models have changed. Each process looks at the revision twice a second, and at once when
+//! PostgreSQL says so, and drops from its cache what has changed; aliases it reads anew.
 //!
 //! Notifications only make it faster: a connection that is deaf, or a pooler that swallows them,
 //! costs half a second and nothing else.
@@ -15,6 +15,7 @@ use tokio::{sync::Notify, time::timeout};
 use super::{
     cache::{Cache, Key},
     database::{Database, sql},
+    model_cache::Models,
 };
 use crate::registry::error::Error;
 
@@ -26,11 +27,32 @@ const ANSWER: Duration = Duration::from_secs(6);
 /// The number of changes that are kept; a process that misses more drops its whole cache.
 const CHANGES: i64 = 1000;
 
+/// Stands for the aliases and defaults of an organization; no server has such a name.
+const MODELS: &str = "*models";
+
 /// Notes a change of the server `key` within the transaction that makes it.
 pub(super) async fn note(
     tx: &mut Transaction<'static, Any>,
     database: &Database,
     key: &Key,
+) -> Result<(), sqlx::Error> {
+    note_name(tx, database, &key.0, key.1.as_str()).await
+}
+
+/// Notes a change of an organization's aliases and defaults within the transaction that makes it.
+pub(super) async fn note_models(
+    tx: &mut Transaction<'static, Any>,
+    database: &Database,
+    organization: &str,
+) -> Result<(), sqlx::Error> {
+    note_name(tx, database, organization, MODELS).await
+}
+
+async fn note_name(
+    tx: &mut Transaction<'static, Any>,
+    database: &Database,
+    organization: &str,
+    name: &str,
 ) -> Result<(), sqlx::Error> {
     // Whoever counts up holds the row until the commit, so revisions are committed in their order.
     let revision: i64 =
@@ -40,8 +62,8 @@ pub(super) async fn note(
             .try_get(0)?;
     sql("INSERT INTO mcp_changes (revision, organization, name) VALUES ($1, $2, $3)")
         .bind(revision)
-        .bind(&*key.0)
-        .bind(key.1.as_str())
+        .bind(organization)
+        .bind(name)
         .execute(&mut **tx)
         .await?;
     sql("DELETE FROM mcp_changes WHERE revision <= $1")
@@ -65,7 +87,7 @@ pub(super) async fn revision(database: &Database) -> Result<i64, sqlx::Error> {
 /// Follows the changes after the revision `seen`, for as long as it is polled.
 pub(super) async fn follow(
     database: Database,
-    cache: Arc<Cache>,
+    (cache, models): (Arc<Cache>, Arc<Models>),
     wake: Arc<Notify>,
     mut seen: i64,
 ) {
@@ -73,7 +95,7 @@ pub(super) async fn follow(
     loop {
         // Either way it is time to look.
         let _ = timeout(LOOK, wake.notified()).await;
-        let looked = timeout(ANSWER, catch_up(&database, &cache, &mut seen)).await;
+        let looked = timeout(ANSWER, catch_up(&database, (&cache, &models), &mut seen)).await;
         let caught_up = looked.unwrap_or_else(|_| Err(database.no_answer(ANSWER)));
         let was_away = std::mem::replace(&mut is_away, caught_up.is_err());
         database.set_away(is_away);
@@ -95,7 +117,11 @@ pub(super) async fn follow(
     }
 }
 
-async fn catch_up(database: &Database, cache: &Cache, seen: &mut i64) -> Result<(), Error> {
+async fn catch_up(
+    database: &Database,
+    (cache, models): (&Cache, &Models),
+    seen: &mut i64,
+) -> Result<(), Error> {
     let now = revision(database).await?;
     if now == *seen {
         return Ok(());
@@ -109,6 +135,7 @@ async fn catch_up(database: &Database, cache: &Cache, seen: &mut i64) -> Result<
     if first != Some(*seen + 1) {
         // Changes were missed, or the database was put back to an older state.
         cache.forget_all();
+        models.read_all(database).await?;
         *seen = now;
         return Ok(());
     }
@@ -116,6 +143,7 @@ async fn catch_up(database: &Database, cache: &Cache, seen: &mut i64) -> Result<
         let (organization, name): (&str, &str) = (row.try_get(1)?, row.try_get(2)?);
         match name.parse() {
             Ok(name) => cache.forget(&(organization.into(), name)),
+            Err(_) if name == MODELS => models.read_one(database, organization).await?,
             Err(_) => cache.forget_all(),
         }
         *seen = row.try_get(0)?;

@@ -6,6 +6,7 @@
 //!             └── follow: what ◀─────┘  │  ├──── credentials: load, swap, lease, states
 //!                 others changed        │  └──── observations: what is known, who probes
 //!                                       ├─────── exchanges: what later requests need of them
+//!                                       ├─────── models: aliases and defaults, all in memory
 //!                                       ├─────── reseal: with the newest key, in small steps
 //!                                       └─────── traces: records of exchanges, for a week
 //! ```
@@ -23,6 +24,8 @@ mod find;
 mod follow;
 mod keys;
 mod list;
+mod model_cache;
+mod models;
 mod observations;
 mod observe;
 mod observed;

@@ -22,17 +22,18 @@ use super::{
     error::{SqlError, SqlFault},
     exchanges::room,
     follow,
+    model_cache::Models,
     observe::{self, QueuedObservation},
     schema,
     trace_queue::Queue,
 };
 use crate::secret::KeyRing;
 
-/// A store of servers, credentials, observations, exchanges and traces in SQLite (feature `sqlite`) or
+/// A store of servers, credentials, observations, exchanges, traces, and aliases of models in SQLite (feature `sqlite`) or
 /// PostgreSQL (feature `postgres`).
 ///
-/// It implements [`ServerStore`], [`CredentialStore`], [`ObservationStore`], [`ExchangeStore`] and
-/// [`TraceStore`].
+/// It implements [`ServerStore`], [`CredentialStore`], [`ObservationStore`], [`ExchangeStore`],
+/// [`TraceStore`] and [`ModelStore`].
 /// Removing a server removes its credentials, its pending authorizations and its observations in
 /// the same transaction. If a record has no rule for tools that were not accepted, the rule is
 /// [`Gate::Block`].
@@ -41,7 +42,8 @@ use crate::secret::KeyRing;
 /// Servers are answered from memory once they have been looked up. A change takes effect within a
 /// second, in every replica and in every process that has the same file open. While the database is
 /// down, cached servers keep working for one minute; everything else fails with
-/// [`Error::Unavailable`], within 10 s.
+/// [`Error::Unavailable`], within 10 s. Aliases of models and default servers are in memory from the
+/// start, change likewise, and stay in force as they were while the database is down.
 ///
 /// Observations of servers that are not in this registry, such as a file's, are dropped after 30
 /// days without a new one.
@@ -66,6 +68,7 @@ use crate::secret::KeyRing;
 /// [`ObservationStore`]: crate::registry::ObservationStore
 /// [`ExchangeStore`]: crate::registry::ExchangeStore
 /// [`TraceStore`]: crate::registry::TraceStore
+/// [`ModelStore`]: crate::registry::ModelStore
 /// [`Gate::Block`]: crate::registry::Gate::Block
 /// [`Error::Unavailable`]: crate::registry::Error::Unavailable
 /// [`Auth::Unreadable`]: crate::registry::Auth::Unreadable
@@ -105,6 +108,7 @@ pub(super) struct Shared {
     pub(super) whence: String,
     pub(super) ring: ArcSwap<KeyRing>,
     pub(super) cache: Arc<Cache>,
+    pub(super) models: Arc<Models>,
     pub(super) observing: mpsc::Sender<QueuedObservation>,
     pub(super) traces: Queue,
     /// The key of the exchanges, once it was read.
@@ -143,8 +147,13 @@ impl SqlRegistry {
         // Before anything is kept in memory.
         let seen = follow::revision(&database).await;
         let seen = seen.map_err(|error| fault(error.into()))?;
-        let cache = Arc::new(Cache::new());
-        let follower = follow::follow(database.clone(), cache.clone(), wake, seen);
+        let (cache, models) = (Arc::new(Cache::new()), Arc::new(Models::default()));
+        models
+            .read_all(&database)
+            .await
+            .map_err(|error| fault(error.into()))?;
+        let kept = (cache.clone(), models.clone());
+        let follower = follow::follow(database.clone(), kept, wake, seen);
         let (observing, queue) = mpsc::channel(observe::BATCH);
         let writer = observe::write(database.clone(), cache.clone(), queue);
         let (traces, recorder) = Queue::new(database.clone());
@@ -161,6 +170,7 @@ impl SqlRegistry {
                 database,
                 ring: ArcSwap::from_pointee(ring),
                 cache,
+                models,
                 observing,
                 traces,
                 exchange_key: OnceLock::new(),

@@ -14,7 +14,7 @@ use super::{
 use crate::secret::KeyRing;
 
 /// The steps from each version to the next, the first from nothing. A released one never changes.
-const STEPS: [&str; 1] = [include_str!("schema.sql")];
+const STEPS: [&str; 2] = [include_str!("schema.sql"), include_str!("models.sql")];
 
 /// Creates the tables, or brings them up to date; and makes sure that `ring` opens everything.
 ///

@@ -4,6 +4,7 @@
 //! JSON.
 
 pub(crate) mod caller_stream;
+pub(crate) mod left_out;
 pub(crate) mod relay;
 pub(crate) mod reply;
 pub(crate) mod sink;

@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// The answer of the last turn, which is the caller's once the loop ends.
 #[derive(Default)]
@@ -146,7 +146,8 @@ pub(crate) fn refused<B: Body<Data = Bytes>>(refusal: &Refusal) -> Response<McpB
     rewritten(parts, vec![refusal.body().into()])
 }
 
-fn rewritten<B: Body<Data = Bytes>>(
+/// An answer with this head and another body than it came with.
+pub(crate) fn rewritten<B: Body<Data = Bytes>>(
     mut parts: response::Parts,
     body: Vec<Bytes>,
 ) -> Response<McpBody<B>> {

@@ -1,6 +1,6 @@
 //! The beginning of an exchange: its tools, and what it goes on with.
 
-use std::sync::Arc;
+use std::{future::Future, pin::pin, sync::Arc};
 
 use super::Exchange;
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     connect::ExchangeSessions,
     keyed::Digest,
     project::Project,
-    refusal::Refusal,
+    refusal::{Kind, Refusal},
     settings::{OnMaxRounds, OwnTools},
     tool_loop::{
         conflicts,
@@ -22,7 +22,9 @@ use crate::{
         receipt::Receipt,
         record::Record,
         resolve,
+        ways::default,
     },
+    within::within,
 };
 
 /// A request whose options are known: what an exchange begins with.
@@ -55,7 +57,11 @@ impl Prepared {
         let project = gateway.project_of(&self.caller)?;
         let tokens = &self.caller.tokens;
         let wanted = (&*options.servers, &*options.rules, options.only());
-        let catalog = resolve::catalog(gateway, &project, tokens, wanted, &self.record).await?;
+        let found = resolve::catalog(gateway, &project, tokens, wanted, &self.record);
+        let catalog = match options.is_default {
+            false => found.await?,
+            true => in_time(found).await?,
+        };
         conflicts::check(gateway, &self.request, &catalog, options.way.as_deref())?;
         let catalog = Arc::new(catalog);
         self.record.offers(&catalog);
@@ -153,4 +159,16 @@ impl Exchange {
             known: Vec::new(),
         }
     }
+}
+
+/// The catalog of a default, which nobody waits for as long as for what was asked for.
+async fn in_time(
+    catalog: impl Future<Output = Result<Catalog, Refusal>>,
+) -> Result<Catalog, Refusal> {
+    let found = within(default::PATIENCE, pin!(catalog)).await;
+    found.unwrap_or_else(|_| {
+        let seconds = default::PATIENCE.as_secs();
+        let message = format!("its servers have not listed their tools within {seconds} s");
+        Err(Refusal::new(Kind::ServerInactive, message))
+    })
 }

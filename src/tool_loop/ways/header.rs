@@ -17,7 +17,7 @@ const RESUME: HeaderName = HeaderName::from_static("x-mcp-resume");
 ///
 /// They do not tell callers apart, as other headers of ours do: whoever goes on with a conversation
 /// sends another one than whoever began it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct OptInHeaders {
     servers: Vec<HeaderValue>,
     tools: Vec<HeaderValue>,

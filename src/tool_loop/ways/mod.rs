@@ -1,9 +1,9 @@
 //! Ways to opt in, for clients that cannot send the member `mcp`.
 //!
 //! ```text
-//! tools: [{"type": "mcp", …}]   metadata.mcp_servers   x-mcp-servers
-//!              │                        │                    │
-//!              └──────────┬─────────────┴────────────────────┘
+//! tools: [{"type": "mcp", …}]   metadata.mcp_servers   x-mcp-servers   an alias, a default
+//!              │                        │                    │                │
+//!              └──────────┬─────────────┴────────────────────┴────────────────┘
 //!                       OptIn ──▶ the options that a member `mcp` would make ──▶ the loop
 //! ```
 //!
@@ -15,6 +15,9 @@
 //! says a header goes before `metadata`; but an entry of `tools` beside another way has two meanings,
 //! and is refused.
 
+mod alias;
+mod by_model;
+pub(crate) mod default;
 mod header;
 mod metadata;
 mod names;
@@ -22,12 +25,14 @@ mod opt_in;
 pub(crate) mod tools_entries;
 
 pub(crate) use self::{
+    by_model::ByModel,
     header::OptInHeaders,
     opt_in::OptIn,
     tools_entries::{Entry, Found, ToolRules, is_name},
 };
 use crate::{
     chat::ChatRequest,
+    json::Object,
     keyed::{Digest, Keyed},
     refusal::Refusal,
 };
@@ -65,11 +70,35 @@ pub(crate) fn place(request: &ChatRequest, headers: &OptInHeaders) -> Option<Str
     entry.or_else(other)
 }
 
+/// What an operator has decided for a request, as far as that counts: no default, if it says itself what
+/// it asks for.
+pub(crate) fn unless_asked(
+    mut by_model: ByModel,
+    request: &ChatRequest,
+    headers: &OptInHeaders,
+) -> ByModel {
+    let opts_in = request.mcp.as_deref().is_some_and(opts_in);
+    if opts_in || place(request, headers).is_some() {
+        by_model.default = None;
+    }
+    by_model
+}
+
+/// Returns `true` if a member `mcp` says whether, or with which servers, its request opts in; also where
+/// it cannot be read.
+fn opts_in(mcp: &str) -> bool {
+    Object::parse(mcp).map_or(true, |mcp| mcp.count("enabled") + mcp.count("servers") > 0)
+}
+
 /// A hash of what a request asks for outside of the body that its turns are made of; `None` for
 /// nothing. Requests that differ in it are not repeats of each other.
-pub(crate) fn asked(request: &ChatRequest, headers: &OptInHeaders) -> Option<Digest> {
+pub(crate) fn asked(
+    request: &ChatRequest,
+    headers: &OptInHeaders,
+    by_model: &ByModel,
+) -> Option<Digest> {
     let asks = &request.asks;
-    if !asks.is_any() && headers.is_empty() {
+    if !asks.is_any() && headers.is_empty() && by_model.alias.is_none() {
         return None;
     }
     let mut hash = Keyed::without_key("asked");
@@ -79,6 +108,7 @@ pub(crate) fn asked(request: &ChatRequest, headers: &OptInHeaders) -> Option<Dig
     }
     hash.add_optional(asks.servers.as_ref());
     headers.add_to(&mut hash);
+    hash.add_optional(by_model.alias.as_ref().map(|alias| &alias.name));
     Some(hash.finish())
 }
 

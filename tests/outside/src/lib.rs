@@ -5,7 +5,10 @@
 
 mod credentials;
 mod exchanges;
+mod models;
 mod servers;
 mod traces;
 
-pub use self::{credentials::Credentials, exchanges::Exchanges, servers::Servers, traces::Traces};
+pub use self::{
+    credentials::Credentials, exchanges::Exchanges, models::Models, servers::Servers, traces::Traces,
+};

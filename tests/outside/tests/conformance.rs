@@ -6,11 +6,11 @@ use mcp_layer::{
     Connections, McpLayer, Monitor,
     outbound::{EgressRules, Outbound},
     registry::{
-        CredentialStore, Error, ExchangeStore, Server, ServerRegistry, ServerStore, Store,
-        TraceStore, conformance,
+        CredentialStore, Error, ExchangeStore, ModelStore, Server, ServerRegistry, ServerStore,
+        Store, TraceStore, conformance,
     },
 };
-use mcp_layer_outside::{Credentials, Exchanges, Servers, Traces};
+use mcp_layer_outside::{Credentials, Exchanges, Models, Servers, Traces};
 
 async fn holding(servers: Vec<Server>) -> Result<Servers, Error> {
     let store = Servers::default();
@@ -60,6 +60,12 @@ async fn records_of_exchanges_are_kept_as_a_store_promises() {
     conformance::traces::all(async || Arc::new(Traces::default()) as Arc<dyn TraceStore>).await;
 }
 
+#[tokio::test]
+async fn aliases_and_defaults_are_kept_as_a_store_promises() {
+    conformance::models::all(async || Models::default()).await;
+    conformance::models::all(async || Arc::new(Models::default()) as Arc<dyn ModelStore>).await;
+}
+
 #[test]
 fn the_layer_takes_them_in_whatever_pointer() -> Result<(), mcp_layer::outbound::Error> {
     let store = Arc::new(Servers::default());
@@ -74,7 +80,9 @@ fn the_layer_takes_them_in_whatever_pointer() -> Result<(), mcp_layer::outbound:
     let _layers = [
         McpLayer::new(Servers::default()).with_exchanges(Exchanges::default()),
         McpLayer::new(store).with_exchanges(exchanges),
-        McpLayer::new(any as Arc<dyn ServerRegistry>).add_trace_sink(traces),
+        McpLayer::new(any as Arc<dyn ServerRegistry>)
+            .add_trace_sink(traces)
+            .with_models(Models::default()),
     ];
     Ok(())
 }

@@ -31,12 +31,13 @@ use crate::{
         headers::{remove_stale, unbuffered},
         record::{Ending, Record},
     },
+    trace::StoppedBy,
 };
 
 /// Passes an answer on as it comes, with nothing of ours in it.
 pub(crate) fn passed_on(response: Response<InnerBody>, record: &Record, reading: Reading) -> Reply {
     let watch = Watch::new(&response, reading);
-    response.map(|body| Relay::of(body, record, watch, None))
+    response.map(|body| Relay::of(body, Some(record), watch, None))
 }
 
 /// Passes on the stream of the last turn, with the receipt in the chunk that ends it, or in the one
@@ -50,16 +51,32 @@ pub(crate) fn with_receipt(
 ) -> Reply {
     let watch = Watch::new(&response, reading);
     let end = Some(StreamEnd::new(include_usage, last_words));
-    let mut reply = response.map(|body| Relay::of(body, record, watch, end));
+    let mut reply = response.map(|body| Relay::of(body, Some(record), watch, end));
     remove_stale(reply.headers_mut());
     unbuffered(reply.headers_mut());
+    reply
+}
+
+/// Passes on the stream of a turn of no exchange, with this member `mcp` where a receipt would be.
+pub(crate) fn with_member(
+    response: Response<InnerBody>,
+    reading: Reading,
+    include_usage: bool,
+    member: String,
+) -> Reply {
+    let watch = Watch::new(&response, reading);
+    let last_words: LastWords = Box::new(|_| (StoppedBy::Final, Some(member)));
+    let end = Some(StreamEnd::new(include_usage, last_words));
+    let mut reply = response.map(|body| Relay::of(body, None, watch, end));
+    remove_stale(reply.headers_mut());
     reply
 }
 
 /// The body of an answer on its way.
 struct Relay {
     body: InnerBody,
-    record: Record,
+    /// `None` where it is no exchange.
+    record: Option<Record>,
     has_ended: bool,
     watch: Watch,
     /// `None` where nothing is added.
@@ -69,13 +86,13 @@ struct Relay {
 impl Relay {
     fn of(
         body: InnerBody,
-        record: &Record,
+        record: Option<&Record>,
         watch: Watch,
         end: Option<StreamEnd>,
     ) -> McpBody<InnerBody> {
         McpBody::relayed(Self {
             body,
-            record: record.clone(),
+            record: record.cloned(),
             has_ended: false,
             watch,
             end,
@@ -85,9 +102,10 @@ impl Relay {
     /// The answer has come to its end.
     fn end(&mut self) {
         let (ending, turn) = self.watch.end();
-        match turn {
-            Some(turn) => self.record.end_with(turn, ending),
-            None => self.record.end(ending),
+        match (&self.record, turn) {
+            (Some(record), Some(turn)) => record.end_with(turn, ending),
+            (Some(record), None) => record.end(ending),
+            (None, _) => {}
         }
     }
 }
@@ -115,7 +133,11 @@ impl Body for Relay {
                         this.watch.take(data);
                     }
                 }
-                Some(Err(_)) => this.record.end(Ending::UpstreamFailed),
+                Some(Err(_)) => {
+                    if let Some(record) = &this.record {
+                        record.end(Ending::UpstreamFailed);
+                    }
+                }
                 None => {
                     this.has_ended = true;
                     if let Some(end) = &mut this.end {
