@@ -56,6 +56,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("tokens", oauth::fuzz::tokens),
     ("tools", tools),
     ("trace_parent", trace_parent),
+    ("ways", tool_loop::fuzz::ways),
 ];
 
 /// Checks that events are the same wherever the stream is cut, and never larger than allowed.

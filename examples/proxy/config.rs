@@ -79,6 +79,9 @@ pub struct Flags {
     /// What happens when a request has used up its rounds [default: answer]
     #[arg(long, value_name = "MODE")]
     on_max_rounds: Option<MaxRoundsMode>,
+    /// Whether callers may choose servers by the header x-mcp-servers [default: true]
+    #[arg(long, value_name = "BOOLEAN")]
+    header_opt_in: Option<bool>,
     /// Dialect of JSON Schema that the upstream reads [default: standard]
     #[arg(long, value_name = "DIALECT")]
     schema_dialect: Option<DialectMode>,
@@ -220,6 +223,8 @@ pub struct Config {
     pub streaming: Streaming,
     pub own_tools: OwnTools,
     pub on_max_rounds: OnMaxRounds,
+    /// Callers may choose servers by header.
+    pub header_opt_in: bool,
     pub dialect: SchemaDialect,
     /// The longest description of a tool in bytes; absent: the library's default.
     pub description_limit: Option<usize>,
@@ -420,6 +425,7 @@ impl Config {
                 MaxRoundsMode::Answer => OnMaxRounds::Answer,
                 MaxRoundsMode::Return => OnMaxRounds::Return,
             },
+            header_opt_in: flags.header_opt_in.or(file.header_opt_in).unwrap_or(true),
             dialect: match flags
                 .schema_dialect
                 .or(file.schema_dialect)

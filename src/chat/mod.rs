@@ -31,7 +31,7 @@ mod usage;
 
 pub(crate) use self::{
     arguments::Arguments,
-    asks::{Asks, ENTRIES},
+    asks::ENTRIES,
     chunk::{Change, Chunk, Identity},
     completion::Completion,
     conversation::Conversation,

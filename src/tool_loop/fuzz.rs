@@ -1,6 +1,7 @@
 //! Targets for what callers send, and for what providers reject.
 
 use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 
 use super::{
@@ -57,6 +58,56 @@ pub(crate) fn request(data: &[u8]) {
     assert_eq!(asked["stream_options"]["include_usage"], true);
     expected["stream_options"] = asked["stream_options"].clone();
     assert_eq!(asked, expected);
+}
+
+/// A header in the first line, and a body: what asks us for something is found and taken out, and
+/// nothing else.
+pub(crate) fn ways(data: &[u8]) {
+    let end = data.iter().position(|byte| *byte == b'\n').unwrap_or(0);
+    let (line, body) = data.split_at(end);
+    let mut headers = HeaderMap::new();
+    if let (false, Ok(value)) = (line.is_empty(), HeaderValue::from_bytes(line)) {
+        headers.insert("x-mcp-servers", value);
+    }
+    let headers = OptInHeaders::take(&mut headers, true);
+    let body = Bytes::copy_from_slice(body);
+    let Ok(request) = ChatRequest::read(body.clone(), headers.given().is_some()) else {
+        return;
+    };
+    let asks = &request.asks;
+    assert!(
+        !asks.is_any() || may_have_mcp([&body].into_iter()),
+        "a request for us is passed by"
+    );
+    if let Ok(options) = Options::parse(&request, &headers, &Settings::default())
+        && options.enabled
+    {
+        assert!(options.has_entries() || !options.servers.is_empty());
+        assert!(options.way.is_none() || options.auto_execute);
+    }
+    let Ok(Value::Object(mut expected)) = serde_json::from_slice(&body) else {
+        return;
+    };
+    if let Some(Value::Array(tools)) = expected.get_mut("tools") {
+        let mut places = 0..;
+        tools.retain(|tool| {
+            let place = places.next();
+            let is_taken = asks.entries.iter().any(|(taken, _)| Some(*taken) == place);
+            assert!(is_taken || tool["type"] != "mcp", "an entry stays");
+            !is_taken
+        });
+        if asks.no_tools {
+            expected.remove("tools");
+        }
+    }
+    if let Some(Value::Object(metadata)) = expected.get_mut("metadata") {
+        let servers = metadata.remove("mcp_servers");
+        assert_eq!(servers.is_some(), asks.servers.is_some());
+        if servers.is_some() && metadata.is_empty() {
+            expected.remove("metadata");
+        }
+    }
+    assert_eq!(read(&[request.bytes().clone()]), Value::Object(expected));
 }
 
 /// What a rejection names is a row, whatever it says.

@@ -16,6 +16,7 @@ use crate::{
     apart,
     caller::{Caller, CallerTokens},
     chat::{ChatRequest, Unread},
+    json::Object,
     refusal::{Kind, Refusal},
     sniff::names_mcp,
 };
@@ -191,9 +192,10 @@ fn is_asking(unread: &Unread) -> bool {
 
 /// Returns `true` if `body` is a JSON object with a top-level `mcp`.
 pub(crate) async fn asks_for_tools(body: Bytes) -> bool {
-    let parsed = apart::read(body.len(), move || ChatRequest::parse(body)).await;
-    match parsed {
-        Some(Ok(request)) => request.mcp.is_some(),
-        parsed => matches!(parsed, Some(Err(Unread::Doubled(_)))),
-    }
+    let size = body.len();
+    let asks = move || {
+        let text = std::str::from_utf8(&body).unwrap_or_default();
+        Object::parse(text).is_ok_and(|request| request.count("mcp") > 0)
+    };
+    apart::read(size, asks).await == Some(true)
 }

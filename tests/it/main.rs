@@ -111,3 +111,9 @@ mod sql_tampering;
 mod sql_traces;
 mod url_keys;
 mod warm_tools;
+
+mod ways_bad;
+mod ways_header;
+mod ways_metadata;
+mod ways_table;
+mod ways_tools;

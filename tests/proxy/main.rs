@@ -41,6 +41,7 @@ mod plain;
 mod shelf;
 mod support;
 mod upstream;
+mod ways;
 
 use std::{
     io::{Read, Write},
@@ -221,6 +222,7 @@ fn a_broken_configuration_is_one_clear_line_and_exit_code_2() {
         ("streaming = \"always\"", "return-tool-calls"),
         ("own_tools = \"mine\"", "split"),
         ("on_max_rounds = \"go on\"", "answer"),
+        ("header_opt_in = \"on\"", "boolean"),
         ("schema_dialect = \"claude\"", "gemini"),
         ("description_limit = 10", "description_limit must be"),
         (

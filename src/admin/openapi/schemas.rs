@@ -384,8 +384,9 @@ fn rest() -> Value {
         }))}})),
         "ChatCompletion": {
             "type": "object",
-            "description": "As a caller sends it, with `mcp`. Tokens of the caller's own are in \
-                headers, x-mcp-auth-{server}.",
+            "description": "As a caller sends it: with `mcp`, entries of `tools` with the type `mcp`, \
+                `metadata.mcp_servers`, or the headers x-mcp-servers and x-mcp-tools. Tokens of the \
+                caller's own are in headers, x-mcp-auth-{server}.",
             "properties": {
                 "messages": {"description": "A list, where `mcp` is enabled."},
                 "mcp": entered(&[], json!({

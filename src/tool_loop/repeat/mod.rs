@@ -155,11 +155,9 @@ impl Repeat {
         };
         let hash = Keyed::with_key(&key, "request").with(path);
         let size = body.len();
-        let hash = move || {
-            let hash = hash.with(&body);
-            asked
-                .map_or(hash.clone(), |asked| hash.with(asked))
-                .finish()
+        let hash = move || match (hash.with(&body), asked) {
+            (hash, Some(asked)) => hash.with(asked).finish(),
+            (hash, None) => hash.finish(),
         };
         let hash = apart::read(size, hash).await?;
         let owner = owner_of(caller, &key);

@@ -132,13 +132,10 @@ fn text<'a>(values: &'a [HeaderValue], name: &HeaderName) -> Result<Option<&'a s
 mod tests {
     use super::*;
 
-    fn taken(
-        given: &[(&'static str, &'static [u8])],
-        names_servers: bool,
-    ) -> (OptInHeaders, HeaderMap) {
+    fn taken(given: &[(&'static str, &str)], names_servers: bool) -> (OptInHeaders, HeaderMap) {
         let mut headers = HeaderMap::new();
         for (name, value) in given {
-            headers.append(*name, HeaderValue::from_bytes(value).unwrap());
+            headers.append(*name, value.parse().unwrap());
         }
         let taken = OptInHeaders::take(&mut headers, names_servers);
         (taken, headers)
@@ -147,7 +144,7 @@ mod tests {
     #[test]
     fn names_are_read_however_they_are_spaced() {
         let (taken, left) = taken(
-            &[("x-mcp-servers", b" a ,b,, a,"), ("x-mcp-tools", b"a__x")],
+            &[("x-mcp-servers", " a ,b,, a,"), ("x-mcp-tools", "a__x")],
             true,
         );
         assert!(left.is_empty());
@@ -159,18 +156,14 @@ mod tests {
 
     #[test]
     fn every_fault_names_its_header() {
-        let servers: &[(&str, &[u8])] = &[("x-mcp-servers", b"a")];
+        let a = ("x-mcp-servers", "a");
         for (given, param) in [
-            (vec![("x-mcp-servers", &b""[..])], "x-mcp-servers"),
-            (vec![("x-mcp-servers", b" , ")], "x-mcp-servers"),
-            (vec![("x-mcp-servers", b"\xff")], "x-mcp-servers"),
-            (
-                vec![("x-mcp-servers", b"a"), ("x-mcp-servers", b"a")],
-                "x-mcp-servers",
-            ),
-            (vec![("x-mcp-servers", b"a,b,c")], "x-mcp-servers"),
-            (vec![("x-mcp-tools", b"a__x")], "x-mcp-tools"),
-            ([servers, &[("x-mcp-tools", b"")]].concat(), "x-mcp-tools"),
+            (vec![("x-mcp-servers", "")], "x-mcp-servers"),
+            (vec![("x-mcp-servers", " , ")], "x-mcp-servers"),
+            (vec![a, a], "x-mcp-servers"),
+            (vec![("x-mcp-servers", "a,b,c")], "x-mcp-servers"),
+            (vec![("x-mcp-tools", "a__x")], "x-mcp-tools"),
+            (vec![a, ("x-mcp-tools", "")], "x-mcp-tools"),
         ] {
             let refusal = taken(&given, true).0.opt_in(2).unwrap_err();
             assert_eq!(refusal.param(), Some(param), "{given:?}");
@@ -179,7 +172,8 @@ mod tests {
 
     #[test]
     fn headers_of_somebody_else_stay() {
-        let (taken, left) = taken(&[("x-mcp-servers", b"a"), ("x-mcp-resume", b"true")], false);
+        let given = [("x-mcp-servers", "a"), ("x-mcp-resume", "true")];
+        let (taken, left) = taken(&given, false);
         assert_eq!(taken.opt_in(9), Ok(None));
         assert_eq!((taken.given(), taken.resumes()), (None, Ok(true)));
         assert_eq!(left.len(), 1);

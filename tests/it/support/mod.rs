@@ -32,6 +32,7 @@ pub mod sql;
 pub mod strict;
 pub mod tenants;
 pub mod traces;
+pub mod ways;
 
 use std::time::Duration;
 

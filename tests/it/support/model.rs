@@ -85,6 +85,11 @@ impl Model {
         self.script.lock().unwrap().extend(answers);
     }
 
+    /// Forgets the answers that nobody has asked for.
+    pub fn clear(&self) {
+        self.script.lock().unwrap().clear();
+    }
+
     /// All requests so far.
     pub fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap().clone()

@@ -27,8 +27,8 @@ pub(super) enum Address {
 }
 
 impl Address {
-    /// Reads the address of an entry with this label.
-    pub(super) fn read(url: Option<&str>, label: &str) -> Self {
+    /// Reads the address of an entry, which it need not have.
+    pub(super) fn read(url: Option<&str>) -> Self {
         let Some(url) = url.map(str::trim) else {
             return Self::Label;
         };
@@ -94,9 +94,9 @@ mod tests {
             ("https://u:p@a.example/mcp", Address::Nowhere),
             ("", Address::Nowhere),
         ] {
-            assert_eq!(Address::read(Some(url), "l"), address, "{url}");
+            assert_eq!(Address::read(Some(url)), address, "{url}");
         }
-        assert_eq!(Address::read(None, "l"), Address::Label);
+        assert_eq!(Address::read(None), Address::Label);
     }
 
     #[test]

@@ -51,7 +51,7 @@ impl Entry {
         let missing = || Refusal::invalid_option(&at("server_label"), "must be given");
         let label = label.ok_or_else(missing)?;
         Ok(Self {
-            address: Address::read(url.as_deref(), &label),
+            address: Address::read(url.as_deref()),
             param: param.to_owned(),
             label,
             rules: ToolRules { allowed, approvals },

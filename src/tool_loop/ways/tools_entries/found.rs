@@ -132,7 +132,7 @@ impl Entry {
                 let at = visible.iter().filter(|server| is_same(&server.url, url));
                 let at: Vec<&str> = at.map(|server| server.name.as_str()).collect();
                 match (&at[..], named_on(host, url)) {
-                    ([one], _) => Ok(vec![one.to_string()]),
+                    ([one], _) => Ok(vec![(*one).to_owned()]),
                     ([], Some(name)) => Ok(vec![name]),
                     ([], None) => Err(self.nowhere()),
                     (several, _) if several.contains(&&*self.label) => Ok(vec![self.label.clone()]),
