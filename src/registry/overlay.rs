@@ -890,17 +890,18 @@ mod tests {
         let (loaded, version) = overlay.load("default").await.unwrap();
         assert_eq!((&*loaded, version), (&rules("stored", "m"), 1));
 
-        let replaced = overlay
-            .replace("default", rules("next", "m"), version)
-            .await;
+        let next = rules("next", "m");
+        let replaced = ModelStore::replace(&overlay, "default", next, version).await;
         assert_eq!(replaced.unwrap(), Some(2));
         assert_eq!(aliases(&overlay, "default"), ["of-file", "next"]);
         for refused in [rules("of-file", "n"), rules("circle", "of-file")] {
-            let refused = overlay.replace("default", refused, 2).await.unwrap_err();
+            let refused = ModelStore::replace(&overlay, "default", refused, 2)
+                .await
+                .unwrap_err();
             assert!(matches!(refused, Error::Invalid { .. }), "{refused}");
         }
         // Another organization has no file.
-        let other = overlay.replace("other", rules("of-file", "n"), 0).await;
+        let other = ModelStore::replace(&overlay, "other", rules("of-file", "n"), 0).await;
         assert_eq!(other.unwrap(), Some(1));
     }
 
@@ -949,7 +950,7 @@ mod tests {
         sleep(Duration::from_secs(30)).await;
         assert_eq!(overlay.rules("default").aliases()[0].model, "n");
 
-        let emptied = overlay.replace("default", ModelRules::default(), 1).await;
+        let emptied = ModelStore::replace(&overlay, "default", ModelRules::default(), 1).await;
         assert_eq!(emptied.unwrap(), Some(2));
         sleep(Duration::from_secs(15)).await;
         assert_eq!(overlay.rules("default").aliases()[0].model, "m");
