@@ -4,6 +4,7 @@ The lines are the guide's own. Programs that take long to install are in test_cl
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -37,7 +38,9 @@ def test_openai_for_python_asks(asked):
 
 def test_litellm_asks(asked):
     program = asked.lines("LiteLLM, the library", "python").replace("https://mcp.example/mcp", asked.tracker.url)
-    asked.judge(asked.runs([sys.executable, "-"], program))
+    # Else it begins with looking for prices on the network, which takes minutes where there is none.
+    offline = os.environ | {"LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    asked.judge(asked.runs([sys.executable, "-"], program, env=offline))
 
 
 @pytest.mark.parametrize("title", ["openai for Node", "AI SDK"])
