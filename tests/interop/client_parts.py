@@ -44,10 +44,11 @@ class Asked:
         self.strict, self.tracker, self.proxy = strict, tracker, proxy
         self.title = f"issue-{secrets.token_hex(4)}"
 
-    def plays(self, model=MODEL, other=None):
+    def plays(self, model=MODEL, turns=(), other=None):
+        """The script; `turns` stand before the last one."""
         self.strict.faults.clear()
         call = ("github__create_issue", {"title": self.title})
-        self.strict.plays(model, Turn([call]), Turn(), other=other)
+        self.strict.plays(model, Turn([call]), *turns, Turn(), other=other)
 
     def lines(self, title, language, which=0):
         """What the guide's reader copies, for this proxy."""
@@ -99,6 +100,8 @@ def home(tmp_path):
         # What this process was told about keys and proxies is not theirs.
         kept = {name: os.environ[name] for name in ("LANG", "LC_ALL") if name in os.environ}
         path = f"{folder}:{os.environ['PATH']}"
-        return kept | {"PATH": path, "HOME": str(tmp_path), "TERM": "dumb", "NO_COLOR": "1"} | more
+        # shell-gpt keeps answers in the folder for temporary files.
+        own = {"HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+        return kept | own | {"PATH": path, "TERM": "dumb", "NO_COLOR": "1"} | more
 
     return environment

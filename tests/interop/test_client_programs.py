@@ -12,6 +12,8 @@ from agent_parts import HERE
 from client_parts import MODEL, blocks, text_of
 from conftest import NODE, Part, Proxy, config, free_port, node_module
 from mcp_direct import Direct
+from strict_upstream import Turn
+from strict_upstream import text_of as text_in
 from test_open_webui import OpenWebui
 from upstream import call, completion
 
@@ -29,8 +31,15 @@ def test_shell_gpt_asks_for_an_alias(more, asked, home):
     asked.judge(asked.runs(["sh", "-e"], command, env=home(programs("shell_gpt"))))
 
 
-def test_gptme_asks_for_an_alias(asked, home, tmp_path):
-    asked.judge(asked.runs(["sh", "-e"], asked.lines("gptme", "sh"), env=home(programs("gptme")), cwd=tmp_path))
+def test_gptme_asks_for_an_alias_with_its_own_tools_beside(asked, home, tmp_path):
+    def title(request):
+        """It has the model name the conversation, without its own tools."""
+        return completion("A title") if "title" in text_in(request["messages"][-1]["content"]) else None
+
+    # Else it goes on asking.
+    end = Turn([("complete", {})], lambda said: said)
+    asked.plays(turns=[end], other=title)
+    asked.judge(asked.runs(["sh", "-e"], asked.lines("gptme", "sh"), env=home(programs("gptme")), cwd=tmp_path, seconds=150))
 
 
 @pytest.fixture
@@ -50,6 +59,14 @@ def test_aider_asks_with_a_header(asked, aider, tmp_path):
     (tmp_path / ".aider.model.settings.yml").write_text(asked.lines("aider", "yaml"))
     command = asked.lines("aider", "sh").replace("gpt-5-tools", "gpt-5")
     asked.judge(asked.runs(["sh", "-e"], command, **aider))
+
+
+def test_continue_asks_with_a_header(asked, home, tmp_path):
+    (tmp_path / "config.yaml").write_text(asked.lines("Continue", "yaml"))
+    command = asked.lines("Continue", "sh")
+    asked.plays("gpt-4o")
+    env = home(VENVS / "node/node_modules/.bin")
+    asked.judge(asked.runs(["sh", "-e"], command, env=env, cwd=tmp_path, seconds=100), "gpt-4o")
 
 
 # Open WebUI.
