@@ -15,7 +15,10 @@ const FAULTS: &[(u8, &str, &[&str])] = &[
     (
         1,
         "a server that is not registered",
-        &["an_unknown_server_and_somebody_elses_get_the_same_answer_to_the_byte"],
+        &[
+            "an_unknown_server_and_somebody_elses_get_the_same_answer_to_the_byte",
+            "no_address_that_is_not_registered_is_ever_called",
+        ],
     ),
     (
         2,
@@ -23,13 +26,17 @@ const FAULTS: &[(u8, &str, &[&str])] = &[
         &[
             "an_unknown_server_and_somebody_elses_get_the_same_answer_to_the_byte",
             "servers_of_others_and_servers_of_nobody_look_alike",
+            "what_is_unknown_and_what_is_somebody_elses_are_answered_alike",
         ],
     ),
     (3, "an inactive server", &["an_inactive_server_says_why"]),
     (
         4,
         "members that are missing, of a wrong type, or unknown",
-        &["a_malformed_mcp_is_a_400_that_names_the_member"],
+        &[
+            "a_malformed_mcp_is_a_400_that_names_the_member",
+            "an_entry_says_only_what_it_may",
+        ],
     ),
     (
         5,

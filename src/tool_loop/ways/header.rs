@@ -30,7 +30,10 @@ impl OptInHeaders {
     pub(crate) fn take(headers: &mut HeaderMap, names_servers: bool) -> Self {
         let mut take = |name: HeaderName| {
             let values: Vec<_> = headers.get_all(&name).iter().cloned().collect();
-            headers.remove(&name);
+            // Most requests have none.
+            if !values.is_empty() {
+                headers.remove(&name);
+            }
             values
         };
         let resume = take(RESUME);
