@@ -79,8 +79,11 @@ pub(crate) fn ways(data: &[u8]) {
         !asks.is_any() || may_have_mcp([&body].into_iter()),
         "a request for us is passed by"
     );
-    if let Ok(options) = Options::parse(&request, &headers, &Settings::default())
-        && options.enabled
+    if let Ok(options) = Options::parse(
+        &request,
+        (&headers, &ByModel::default()),
+        &Settings::default(),
+    ) && options.enabled
     {
         assert!(options.has_entries() || !options.servers.is_empty());
         assert!(options.way.is_none() || options.auto_execute);
