@@ -12,7 +12,7 @@ use super::{
 use crate::{
     chat::{ChatRequest, Conversation, OPTIONAL, OpenTurn},
     fuzz_input::{halves, number},
-    json::concat,
+    json::{concat, sought_text},
     settings::Settings,
     sniff::may_have_mcp,
 };
@@ -28,9 +28,14 @@ pub(crate) fn request(data: &[u8]) {
         may_have_mcp(halves(data, at).iter()),
         "cut at {at}"
     );
+    let sought = sought_text(halves(data, at).iter(), "model");
     let Ok(mut request) = ChatRequest::parse(body.clone()) else {
         return;
     };
+    // What is longer is not looked at.
+    if body.len() <= 1024 {
+        assert_eq!(sought, request.model, "cut at {at}");
+    }
     if request.mcp.is_none() || request.asks.is_any() {
         return;
     }
