@@ -29,6 +29,9 @@ pub(crate) fn asked<B>(gateway: &Gateway, request: &Request<B>) -> Option<Asked>
     let path = (request.method() == Method::GET).then(|| request.uri().path())?;
     let name = gateway.settings.paths.models(path)?;
     let project: Option<&Project> = request.extensions().get();
+    if project.is_none() && gateway.settings.project_required {
+        return None;
+    }
     let project = project.cloned().unwrap_or_default();
     let rules = gateway.models.rules(project.organization());
     if name.is_empty() {

@@ -687,7 +687,9 @@ mod tests {
         let overlay = overlay(&["a"], &["b"]).await;
         let refusals = [
             overlay.insert(server("a")).await.unwrap_err(),
-            overlay.replace(server("a")).await.unwrap_err(),
+            ServerStore::replace(&overlay, server("a"))
+                .await
+                .unwrap_err(),
             overlay.remove("default", &name("a")).await.unwrap_err(),
         ];
         for refusal in refusals {

@@ -8,7 +8,7 @@ use super::{
     gateway::Gateway,
     options::Options,
     resolve,
-    ways::{self, ByModel, OptInHeaders, default},
+    ways::{self, ByModel, OptInHeaders},
 };
 use crate::{
     caller::CallerTokens, catalog::Catalog, chat::ChatRequest, left_out::LeftOut, name::ServerName,
@@ -68,9 +68,6 @@ async fn offered(
     let mut options = Options::read(&mut request, (headers, by_model), &gateway.settings)?;
     if !options.enabled {
         return Ok(Explanation::default());
-    }
-    if options.is_default {
-        default::check(&request)?;
     }
     if options.has_entries() {
         options.find(gateway, project, None, &mut tokens).await?;

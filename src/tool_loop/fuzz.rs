@@ -12,7 +12,7 @@ use super::{
 use crate::{
     chat::{ChatRequest, Conversation, OPTIONAL, OpenTurn},
     fuzz_input::{halves, number},
-    json::concat,
+    json::{concat, sought_text},
     settings::Settings,
     sniff::may_have_mcp,
 };
@@ -28,9 +28,14 @@ pub(crate) fn request(data: &[u8]) {
         may_have_mcp(halves(data, at).iter()),
         "cut at {at}"
     );
+    let sought = sought_text(halves(data, at).iter(), "model");
     let Ok(mut request) = ChatRequest::parse(body.clone()) else {
         return;
     };
+    // What is longer is not looked at.
+    if body.len() <= 1024 {
+        assert_eq!(sought, request.model, "cut at {at}");
+    }
     if request.mcp.is_none() || request.asks.is_any() {
         return;
     }
@@ -79,8 +84,11 @@ pub(crate) fn ways(data: &[u8]) {
         !asks.is_any() || may_have_mcp([&body].into_iter()),
         "a request for us is passed by"
     );
-    if let Ok(options) = Options::parse(&request, &headers, &Settings::default())
-        && options.enabled
+    if let Ok(options) = Options::parse(
+        &request,
+        (&headers, &ByModel::default()),
+        &Settings::default(),
+    ) && options.enabled
     {
         assert!(options.has_entries() || !options.servers.is_empty());
         assert!(options.way.is_none() || options.auto_execute);

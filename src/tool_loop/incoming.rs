@@ -10,7 +10,7 @@ use super::{
     kept_turns::restore::{self, Whole},
     options::Options,
     resume,
-    ways::{self, ByModel, OptInHeaders, default},
+    ways::{self, ByModel, OptInHeaders},
 };
 use crate::{
     apart,
@@ -86,9 +86,6 @@ impl Incoming {
             let settings = &gateway.settings;
             let ways = (&headers, &by_model);
             let options = Options::read(&mut request, ways, settings).and_then(|options| {
-                if options.is_default {
-                    default::check(&request)?;
-                }
                 if options.enabled && options.resume && is_whole && apart::is_large(size) {
                     // A large forged turn is found out here, on the thread for expensive work.
                     resume::open_turn(&request, &settings.limits)?;

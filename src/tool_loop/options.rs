@@ -102,6 +102,9 @@ impl Options {
                 }
                 options.opt_in(opt_in)?;
             }
+            if options.is_default {
+                ways::default::check(request)?;
+            }
         }
         if options.enabled {
             options.check(request, settings)?;

@@ -59,11 +59,16 @@ impl Plain {
         };
         let request = read.and_then(Result::ok).ok_or_else(unread)?;
         let history = restore::whole(gateway, &self.caller, &request).await?;
+        // What asks for nothing is not looked at any closer.
+        let headers = match request.mcp.is_some() || history.is_some() {
+            true => self.headers,
+            false => OptInHeaders::default(),
+        };
         Ok(Incoming {
             request,
             caller: self.caller,
             history,
-            headers: self.headers,
+            headers,
             host: self.host,
             by_model: ByModel::default(),
             left_out: Some(reason),

@@ -155,7 +155,7 @@ async fn servers_that_are_gone_inactive_or_another_projects_are_no_reason_to_fai
             "no MCP server",
         ),
         (
-            |server| server.with_auth(Auth::token_passthrough("authorization").unwrap()),
+            |server| server.with_auth(Auth::token_passthrough(Some("authorization")).unwrap()),
             "x-mcp-auth-s",
         ),
         (

@@ -53,7 +53,7 @@ async fn a_request_that_asks_for_nothing_gets_the_tools_of_its_project_and_model
 async fn a_stream_is_the_stream_of_the_loop() {
     let turns = [
         streams(&[
-            call(0, "a", "s__echo", &json!({"text": "42"})),
+            chunk(call(0, "a", "s__echo", &json!({"text": "42"}))),
             finish("tool_calls"),
         ]),
         streams(&[chunk(json!({"content": "It is 42."})), finish("stop")]),

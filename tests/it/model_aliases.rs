@@ -96,7 +96,7 @@ async fn a_stream_is_the_stream_of_the_loop_whatever_the_operator_says_of_stream
     ] {
         let turns = [
             streams(&[
-                call(0, "a", name, &json!({"text": "42"})),
+                chunk(call(0, "a", name, &json!({"text": "42"}))),
                 finish("tool_calls"),
             ]),
             streams(&[chunk(json!({"content": "It is 42."})), finish("stop")]),

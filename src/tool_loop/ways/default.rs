@@ -68,7 +68,9 @@ fn unfit(request: &ChatRequest) -> Option<String> {
     let object = Object::parse(text).ok()?;
     let has = |name: &str| object.present(name).is_some();
     let because = |reason: &str| Some(reason.to_owned());
-    if has("tool_choice") && !request.may_choose() {
+    let choice = object.present("tool_choice");
+    let has_list = |choice| Object::parse(choice).is_ok_and(|all| all.count("allowed_tools") > 0);
+    if choice.is_some_and(|choice| !request.may_choose() || has_list(choice)) {
         return because("tool_choice forbids or forces tools");
     }
     if let Some(old) = ["functions", "function_call"].iter().find(|name| has(name)) {
