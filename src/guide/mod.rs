@@ -6,6 +6,7 @@
 //! | guide | read it to |
 //! |---|---|
 //! | [`requests`] | call a proxy that has the layer: the member `mcp`, streaming, hand-back, the SDKs |
+//! | [`clients`] | get tools in curl, SDKs, llm, gptme, aider, Open WebUI, LibreChat, Continue: the lines to enter in each |
 //! | [`proxy`] | run the proxy that comes with the crate: every flag, setting and server member |
 //! | [`operate`] | manage servers in a browser or over REST, and connect those with OAuth 2.0 |
 //! | [`observe`] | set up metrics, traces and the log, and read what each exchange did |
@@ -17,6 +18,9 @@
 
 #[doc = include_str!("requests.md")]
 pub mod requests {}
+
+#[doc = include_str!("clients.md")]
+pub mod clients {}
 
 #[doc = include_str!("proxy.md")]
 pub mod proxy {}

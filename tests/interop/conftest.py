@@ -27,7 +27,7 @@ PROXY = EXAMPLES / "proxy"
 NODE = PARTS / "node"
 MODULES = NODE / "node_modules"
 LOGS = PARTS / "logs"
-pytest_plugins = ["oauth_parts", "dashboard_parts", "agent_parts"]
+pytest_plugins = ["oauth_parts", "dashboard_parts", "agent_parts", "client_parts"]
 MCP_SERVER = Path(__file__).with_name("mcp_server.py")
 
 

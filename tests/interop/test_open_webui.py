@@ -79,8 +79,11 @@ class OpenWebui(Part):
             params = {"function_calling": "native", "stream_response": stream, "custom_params": {"mcp": json.dumps(MCP)}}
             model = {"id": name, "name": name, "base_model_id": MODEL, "meta": {"toolIds": ["weather"]}, "params": params}
             self.call("/api/v1/models/create", model)
+        self.skip_news()
+
+    def skip_news(self):
+        """Else the page begins with what is new in it."""
         version = self.call("/api/version")["version"]
-        # Else the page begins with what is new in it.
         self.call("/api/v1/users/user/settings/update", {"ui": {"version": version}})
 
 

@@ -3,14 +3,16 @@
 import { chromium } from "playwright-core";
 import { serve } from "./driver.mjs";
 
-// Asks one question after the other in a new chat with `task.chat`, a model of `task.page`. The person stops the answer
-// after `task.stops` seconds, and has it regenerated where they ask `again`.
+// Asks one question after the other in a new chat with `task.chat`, a model of `task.page`, or with the one that the
+// person `picks` from the list. The person stops the answer after `task.stops` seconds, and has it regenerated where
+// they ask `again`.
 async function chat(task) {
   const browser = await chromium.connect(task.chromium);
   try {
     const page = await (await browser.newContext({ baseURL: task.page })).newPage();
     page.setDefaultTimeout(task.timeout * 1000);
-    await page.goto(`/?models=${task.chat}`);
+    await page.goto(task.picks ? "/" : `/?models=${task.chat}`);
+    if (task.picks) await pick(page, task.picks);
     let asked = 0;
     return await task.converse(async (question) => {
       asked += 1;
@@ -27,6 +29,12 @@ async function chat(task) {
   } finally {
     await browser.close();
   }
+}
+
+async function pick(page, model) {
+  await page.locator("#model-selector-model-button").click();
+  await page.locator("#model-search-input").fill(model);
+  await page.locator("#model-selector-list").getByText(model, { exact: true }).click();
 }
 
 async function stop(page, seconds) {
