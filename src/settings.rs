@@ -154,6 +154,8 @@ pub(crate) struct Settings {
     pub(crate) dialect: Option<SchemaDialect>,
     pub(crate) description_bytes: Option<usize>,
     pub(crate) receipt: bool,
+    /// Events have arguments, results and texts of progress.
+    pub(crate) event_payloads: bool,
     pub(crate) project_required: bool,
     pub(crate) prices: Vec<Price>,
     pub(crate) tracing: Tracing,
@@ -193,6 +195,7 @@ impl Default for Settings {
             dialect: None,
             description_bytes: None,
             receipt: true,
+            event_payloads: false,
             project_required: false,
             prices: Vec::new(),
             tracing: Tracing::default(),

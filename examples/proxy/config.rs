@@ -78,6 +78,10 @@ pub struct Flags {
     /// What happens when a request has used up its rounds [default: answer]
     #[arg(long, value_name = "MODE")]
     on_max_rounds: Option<MaxRoundsMode>,
+    /// Put arguments, results and texts of progress into the events of mcp.events, with likely secrets
+    /// masked
+    #[arg(long)]
+    event_payloads: bool,
     /// Dialect of JSON Schema that the upstream reads [default: standard]
     #[arg(long, value_name = "DIALECT")]
     schema_dialect: Option<DialectMode>,
@@ -219,6 +223,8 @@ pub struct Config {
     pub streaming: Streaming,
     pub own_tools: OwnTools,
     pub on_max_rounds: OnMaxRounds,
+    /// Events of callers have arguments, results and texts of progress.
+    pub event_payloads: bool,
     pub dialect: SchemaDialect,
     /// The longest description of a tool in bytes; absent: the library's default.
     pub description_limit: Option<usize>,
@@ -419,6 +425,7 @@ impl Config {
                 MaxRoundsMode::Answer => OnMaxRounds::Answer,
                 MaxRoundsMode::Return => OnMaxRounds::Return,
             },
+            event_payloads: flags.event_payloads || file.event_payloads,
             dialect: match flags
                 .schema_dialect
                 .or(file.schema_dialect)

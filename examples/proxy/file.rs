@@ -35,6 +35,7 @@ pub struct File {
     pub streaming: Option<StreamingMode>,
     pub own_tools: Option<OwnToolsMode>,
     pub on_max_rounds: Option<MaxRoundsMode>,
+    pub event_payloads: bool,
     pub schema_dialect: Option<DialectMode>,
     pub description_limit: Option<u32>,
     pub allow_egress: Vec<String>,

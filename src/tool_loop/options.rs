@@ -27,6 +27,8 @@ pub(crate) struct Options {
     pub(crate) own_tools: OwnTools,
     /// The caller's own choice for streams; `None` for the operator's.
     pub(crate) on_stream: Option<Streaming>,
+    /// A stream of the loop tells of tool calls while they run.
+    pub(crate) events: bool,
 }
 
 impl Options {
@@ -87,6 +89,7 @@ impl Options {
             on_max_rounds: settings.on_max_rounds,
             own_tools: settings.own_tools,
             on_stream: None,
+            events: false,
         }
     }
 
@@ -147,9 +150,10 @@ impl Options {
                 ];
                 self.on_stream = Some(word(value, words)?);
             }
+            "events" => self.events = boolean(value)?,
             _ => {
                 return Err(Fault::new(
-                    "is not a member of mcp; those are enabled, servers, auto_execute_tools, max_tool_rounds, tools, resume_tool_calls, receipt, on_max_rounds, own_tools and on_stream",
+                    "is not a member of mcp; those are enabled, servers, auto_execute_tools, max_tool_rounds, tools, resume_tool_calls, receipt, on_max_rounds, own_tools, on_stream and events",
                 ));
             }
         }
@@ -374,6 +378,7 @@ mod tests {
             ),
             (json!({"tools": {}}), "mcp.tools"),
             (json!({"receipt": null}), "mcp.receipt"),
+            (json!({"events": "all"}), "mcp.events"),
             (json!({"resume_tool_calls": 0}), "mcp.resume_tool_calls"),
             (json!({"autoexecute": true}), "mcp.autoexecute"),
         ] {

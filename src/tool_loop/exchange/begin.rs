@@ -13,6 +13,7 @@ use crate::{
     settings::{OnMaxRounds, OwnTools, Settings},
     tool_loop::{
         conflicts,
+        events::Events,
         gateway::Gateway,
         journal::ExchangeJournal,
         kept_turns::{Keeper, restore::Whole},
@@ -33,6 +34,8 @@ pub(crate) struct Prepared {
     /// Its history, where that was restored.
     pub(crate) history: Option<Whole>,
     pub(crate) record: Record,
+    /// Tells the caller of calls while they run; `None` if it does not want to know.
+    pub(crate) events: Option<Events>,
 }
 
 impl Prepared {
@@ -104,6 +107,7 @@ impl Exchange {
             options,
             caller,
             record,
+            events,
             ..
         } = prepared;
         let settings = &gateway.settings;
@@ -134,6 +138,7 @@ impl Exchange {
             is_incomplete: false,
             catalog,
             record,
+            events,
             reads: options.resume || loops,
             relays: request.stream && !loops,
             answers: loops && options.on_max_rounds == OnMaxRounds::Answer,
