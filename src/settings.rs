@@ -67,8 +67,12 @@ pub struct Limits {
     pub result_bytes: usize,
     /// The time for finding the servers of a request and their tools. Default 10 s.
     pub resolve: Duration,
-    /// The time for one tool call. Default 60 s.
+    /// The longest silence of one tool call: without progress, it ends then. Default 60 s; see
+    /// [`ServerLimits::call`](crate::mcp::ServerLimits::call), which limits it as well.
     pub call: Duration,
+    /// The longest tool call, whatever progress it makes. Default 600 s, within the deadline; see
+    /// [`ServerLimits::call_max`](crate::mcp::ServerLimits::call_max), which limits it as well.
+    pub call_max: Duration,
     /// The time for the whole request. Default 300 s. A turn of the model is never cut short: the
     /// last 30 s are reserved for one, so with 30 s or less no tool ever runs.
     pub deadline: Duration,
@@ -95,6 +99,7 @@ impl Default for Limits {
             result_bytes: 256 << 10,
             resolve: Duration::from_secs(10),
             call: Duration::from_secs(60),
+            call_max: Duration::from_secs(600),
             deadline: Duration::from_secs(300),
             keep_alive: Duration::from_secs(10),
         }

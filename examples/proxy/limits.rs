@@ -33,7 +33,9 @@ pub struct Limits {
     /// The part of one result that the model gets; `result_read_bytes` is the part that is read.
     result_bytes: Option<Count>,
     resolve: Option<Seconds>,
+    /// The longest silence of a call, which progress ends; `call_max` is the longest call.
     call: Option<Seconds>,
+    call_max: Option<Seconds>,
     deadline: Option<Seconds>,
     /// The silence of a streamed answer before a comment is sent.
     keep_alive: Option<Seconds>,
@@ -91,6 +93,13 @@ impl Limits {
                 "limits: give max_tool_rounds (up to 5) or max_tool_rounds_cap, not both",
             ));
         }
+        if let (Some(call), Some(call_max)) = (self.call, self.call_max)
+            && call.0 > call_max.0
+        {
+            return Err(Invalid::new(
+                "limits.call: is more than limits.call_max; call is the longest silence of a call, and call_max the longest call",
+            ));
+        }
         let bodies = self.of_requests();
         // The overhead of a body counts as well.
         let largest = bodies.body_bytes.saturating_add(bodies.body_bytes / 16);
@@ -124,9 +133,16 @@ impl Limits {
         set(&mut limits.result_bytes, self.result_bytes);
         set(&mut limits.resolve, self.resolve);
         set(&mut limits.call, self.call);
+        limits.call_max = self.call_max(limits.call_max);
         set(&mut limits.deadline, self.deadline);
         set(&mut limits.keep_alive, self.keep_alive);
         limits
+    }
+
+    /// The longest call: at least the longest silence, where it is not set.
+    fn call_max(&self, default: Duration) -> Duration {
+        let silence = self.call.map_or(Duration::ZERO, Duration::from);
+        self.call_max.map_or(default.max(silence), Duration::from)
     }
 
     /// Returns the cap on rounds, if one is set.
@@ -143,6 +159,7 @@ impl Limits {
     pub fn of_servers(&self) -> mcp::ServerLimits {
         let mut limits = mcp::ServerLimits::default();
         set(&mut limits.call, self.call);
+        limits.call_max = self.call_max(limits.call_max);
         set(&mut limits.list, self.list);
         set(&mut limits.list_fresh, self.list_fresh);
         set(&mut limits.idle, self.idle);

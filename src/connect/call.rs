@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use serde_json::value::RawValue;
 
 use super::session::ExchangeSessions;
-use crate::{inactive::Inactive, mcp, scopes::Scopes, settings::Limits, trace_parent::TraceParent};
+use crate::{inactive::Inactive, mcp, scopes::Scopes, trace_parent::TraceParent};
 
 /// A request to call one tool, for [`Connections::call`](crate::Connections::call).
 ///
@@ -26,14 +26,19 @@ pub struct CallToolRequest<'a> {
     pub tool: &'a str,
     /// The arguments: a JSON object, sent byte for byte.
     pub arguments: &'a RawValue,
-    /// The limit of the whole call, including the credential and a retry; default 60 s.
-    /// [`ServerLimits::call`](mcp::ServerLimits::call), also 60 s, limits each attempt in addition:
-    /// the shorter one applies, so a longer call needs both.
+    /// The limit of the whole call, including the credential and a retry; default none. `call_max`
+    /// of the server's record, or else [`ServerLimits::call_max`](mcp::ServerLimits::call_max), 600 s,
+    /// limits each attempt in addition: the shorter one applies.
     pub timeout: Duration,
+    /// The longest silence of the server: each progress that it reports begins it anew; default none.
+    /// `call` of the server's record, or else [`ServerLimits::call`](mcp::ServerLimits::call), 60 s,
+    /// limits it in addition: the shorter one applies.
+    pub silence: Duration,
     /// The trace that the call is part of; default none. It is sent to the server if the server's
     /// record allows that: see [`Server::trace_context`](crate::registry::Server::trace_context).
     pub trace: Option<&'a TraceParent>,
-    /// Takes the progress of the call; default none.
+    /// Takes the progress of the call, at most every 100 ms; default none. Whatever it does, the call
+    /// waits for it.
     pub on_progress: Option<&'a mcp::OnProgress>,
     /// The sessions of the exchange that the call is part of. Without them, a session that ends
     /// with its exchange ends with the call.
@@ -46,17 +51,19 @@ impl fmt::Debug for CallToolRequest<'_> {
             .field("tool", &self.tool)
             .field("arguments", &self.arguments)
             .field("timeout", &self.timeout)
+            .field("silence", &self.silence)
             .finish_non_exhaustive()
     }
 }
 
 impl<'a> CallToolRequest<'a> {
-    /// Creates a call with the default timeout, outside of any trace.
+    /// Creates a call without limits of its own, outside of any trace.
     pub fn new(tool: &'a str, arguments: &'a RawValue) -> Self {
         Self {
             tool,
             arguments,
-            timeout: Limits::default().call,
+            timeout: Duration::MAX,
+            silence: Duration::MAX,
             trace: None,
             on_progress: None,
             exchange: None,

@@ -40,6 +40,9 @@ struct Attempts<'a> {
     exchange: &'a ExchangeSessions,
     /// The trace, if it is sent to the server.
     trace: Option<&'a TraceParent>,
+    /// The longest silence, and the longest attempt.
+    silence: Duration,
+    longest: Duration,
     ends: Instant,
 }
 
@@ -67,15 +70,20 @@ impl Calls {
                 &own
             }
         };
+        let limits = &self.pool.limits;
+        let (silence, longest) = server.call_time(limits.call, limits.call_max);
         let attempts = Attempts {
             server,
             tokens,
             call,
             exchange,
+            silence: call.silence.min(silence),
+            longest,
             trace: call.trace.filter(|_| self.is_told_traces(server)),
             ends: Instant::now() + call.timeout.min(LONGEST),
         };
-        let access = timeout(call.timeout, self.credentials.of(server, tokens));
+        let patience = attempts.silence.min(call.timeout);
+        let access = timeout(patience, self.credentials.of(server, tokens));
         let access = access.await.map_err(|_| slow())??;
         // Boxed, since it is large, and each future around it would be copied with it.
         let error = match Box::pin(self.attempt(&attempts, &access)).await {
@@ -83,7 +91,7 @@ impl Calls {
             called => return called,
         };
         let again = self.credentials.after(server, &access, &error);
-        let again = timeout(attempts.left(), again);
+        let again = timeout(attempts.silence.min(attempts.left()), again);
         match again.await.map_err(|_| slow())?? {
             Some(access) => Box::pin(self.attempt(&attempts, &access)).await,
             None => Err(error.into()),
@@ -105,13 +113,20 @@ impl Calls {
             trace,
             ..
         } = *attempts;
-        let left = attempts.left();
+        let whole = attempts.left().min(attempts.longest);
         let peer = self.pool.peer(server, access)?;
         peer.health().may_call()?;
         let whose = tokens.whose();
         let session = self.pool.session(server, access, &peer, &whose, exchange);
         let client = session.client(access);
-        let called = client.call_tool(call.tool, call.arguments, left, trace);
+        let called = client.call(mcp::Call {
+            name: call.tool,
+            arguments: call.arguments,
+            trace,
+            silence: attempts.silence,
+            whole,
+            on_progress: call.on_progress,
+        });
         let called = called.await;
         self.note(server, access, &peer, &called).await;
         called.map_err(CallToolError::Failed)

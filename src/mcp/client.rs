@@ -15,11 +15,14 @@ use super::content::{self, CallToolResult};
 use super::credential::Credential;
 use super::endpoint::Endpoint;
 use super::error::{Error, ErrorKind, Later};
-use super::input::{self, Reply};
+use super::input::{self, MAX_DECLINES, NO_INPUT, Reply};
 use super::limits::ServerLimits;
 use super::line::{Answer, Line};
 use super::param_headers::{ParamHeaders, Plan, Plans};
+use super::progress::OnProgress;
+use super::pulse::{CallTime, Pulse};
 use super::request::Request;
+use super::task::{self, Task, Wanted};
 use super::tools::{Listing, ToolList};
 use super::wire::{self, Ids};
 use crate::{
@@ -29,9 +32,6 @@ use crate::{
 
 /// The pause before a page of a listing is asked for again after a 5xx.
 const LIST_PAUSE: Duration = Duration::from_millis(250);
-
-/// The number of times that a tool's request for input is declined before the call fails.
-const MAX_DECLINES: usize = 3;
 
 /// The pause before calling again a server that asked for nothing but a retry.
 const STATE_PAUSE: Duration = Duration::from_millis(100);
@@ -66,12 +66,25 @@ struct Inner {
     plans: Arc<Mutex<Arc<Plans>>>,
 }
 
-/// A call as its caller asked for it, for as many attempts as it takes.
+/// A call as its caller asks for it, for as many attempts as it takes.
 #[derive(Clone, Copy)]
-struct Call<'a> {
-    name: &'a str,
-    arguments: &'a RawValue,
-    trace: Option<&'a TraceParent>,
+pub(crate) struct Call<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) arguments: &'a RawValue,
+    pub(crate) trace: Option<&'a TraceParent>,
+    /// The longest silence of the server, connecting included.
+    pub(crate) silence: Duration,
+    /// The time for all of it.
+    pub(crate) whole: Duration,
+    /// Takes the progress.
+    pub(crate) on_progress: Option<&'a OnProgress>,
+}
+
+/// A call that runs, with its signs of life.
+#[derive(Clone, Copy)]
+struct Running<'a> {
+    call: Call<'a>,
+    pulse: &'a Arc<Pulse>,
 }
 
 impl Client {
@@ -157,8 +170,13 @@ impl Client {
     /// Calls a tool (2026-07-28, server/tools).
     ///
     /// `arguments` is a JSON object, and is sent byte for byte. The whole call, connecting
-    /// included, takes at most the smaller of `limit` and `limits.call`, which is 60 s by default.
-    /// `trace` is sent in headers and in `_meta`.
+    /// included, takes at most the smaller of `limit` and `limits.call_max`, which is 600 s by
+    /// default. Without a sign of life it ends after `limits.call`, 60 s by default; progress that
+    /// the server reports is one. `trace` is sent in headers and in `_meta`.
+    ///
+    /// A tool that can only be called as a task (2025-11-25), and one that the server runs as a task
+    /// (2026-07-28, `io.modelcontextprotocol/tasks`), is asked for until it ends, by the interval that
+    /// the server says, between 1 and 30 s. Each answer is a sign of life.
     ///
     /// A tool that fails has a result, not an error: see [`CallToolResult::is_error`].
     ///
@@ -171,7 +189,8 @@ impl Client {
     ///
     /// Dropping the future or reaching the timeout drops the response at once. If the request was
     /// sent, and the server's revision does not treat that as cancellation,
-    /// `notifications/cancelled` is sent in the background.
+    /// `notifications/cancelled` is sent in the background; for a task that has begun,
+    /// `tasks/cancel`.
     pub async fn call_tool(
         &self,
         name: &str,
@@ -179,28 +198,40 @@ impl Client {
         limit: Duration,
         trace: Option<&TraceParent>,
     ) -> Result<CallToolResult, Error> {
-        let dialer = self.0.line.dialer();
-        let limit = limit.min(dialer.limits.call);
-        let call = Call {
+        let limits = &self.0.line.dialer().limits;
+        self.call(Call {
             name,
             arguments,
             trace,
-        };
+            silence: limits.call,
+            whole: limit.min(limits.call_max),
+            on_progress: None,
+        })
+        .await
+    }
+
+    /// Calls a tool like [`call_tool`](Self::call_tool), within these limits alone.
+    pub(crate) async fn call(&self, call: Call<'_>) -> Result<CallToolResult, Error> {
         // Boxed here, as on the way elsewhere: callers' futures would contain it otherwise, and move
         // its kilobytes again and again.
-        let Some(elsewhere) = dialer.outbound.workers().elsewhere() else {
-            return within(limit, self.call(call).boxed()).await;
+        let Some(elsewhere) = self.0.line.dialer().outbound.workers().elsewhere() else {
+            return self.run(call).boxed().await;
         };
         // It goes along, since work elsewhere may outlive whoever asks by a moment.
-        let (client, name, arguments) = (self.clone(), name.to_owned(), arguments.to_owned());
-        let trace = trace.cloned();
+        let (client, name) = (self.clone(), call.name.to_owned());
+        let (arguments, trace) = (call.arguments.to_owned(), call.trace.cloned());
+        let on_progress = call.on_progress.cloned();
+        let (silence, whole) = (call.silence, call.whole);
         let work = async move {
             let call = Call {
                 name: &name,
                 arguments: &arguments,
                 trace: trace.as_ref(),
+                silence,
+                whole,
+                on_progress: on_progress.as_ref(),
             };
-            within(limit, client.call(call)).await
+            client.run(call).await
         };
         elsewhere
             .run(work.boxed())
@@ -240,7 +271,7 @@ impl Client {
             let page = self.page(request, began).await?;
             // Reading definitions is expensive, and done for everybody.
             move_on().await;
-            cursor = listing.add(&page.result, page.dialect == Dialect::Stateless)?;
+            cursor = listing.add(&page.result, page.tasks)?;
             if cursor.is_none() {
                 let (list, plans) = listing.finish();
                 *self.plans_lock() = Arc::new(plans);
@@ -273,11 +304,32 @@ impl Client {
         self.0.line.request(request).await
     }
 
-    /// Calls a tool, and declines whatever input it asks for.
-    async fn call(&self, call: Call<'_>) -> Result<CallToolResult, Error> {
+    /// Calls a tool within its limits.
+    async fn run(&self, call: Call<'_>) -> Result<CallToolResult, Error> {
+        let pulse = Arc::new(Pulse::new(call.on_progress.is_some()));
+        let time = CallTime {
+            silence: call.silence,
+            whole: call.whole,
+        };
+        let running = Running {
+            call,
+            pulse: &pulse,
+        };
+        let work = self.call_patiently(running).boxed();
+        pulse.watch(time, call.on_progress, work).await
+    }
+
+    /// Calls a tool, declines whatever input it asks for, and waits for its task if it has become
+    /// one.
+    async fn call_patiently(&self, running: Running<'_>) -> Result<CallToolResult, Error> {
         let mut reply = None;
         for _ in 0..=MAX_DECLINES {
-            let answer = self.call_once(call, reply.as_ref()).await?;
+            let answer = self.call_once(running, reply.as_ref()).await?;
+            if let Some(task) = task::begun(&answer)? {
+                let Running { call, pulse } = running;
+                let line = &self.0.line;
+                return Task::follow(line, pulse, call.trace, answer.tasks, &task).await;
+            }
             reply = match answer.dialect {
                 Dialect::Stateless => input::decline(&answer.result)?,
                 Dialect::StreamableHttp | Dialect::HttpSse => None,
@@ -288,36 +340,39 @@ impl Client {
                 Some(_) => {}
             }
         }
-        Ok(content::failed(
-            "the tool asks for input that is not available here",
-        ))
+        Ok(content::failed(NO_INPUT))
     }
 
     /// Calls a tool, and once more if the headers were refused: its annotations may have changed
     /// since the last listing (2026-07-28, server/tools).
-    async fn call_once(&self, call: Call<'_>, reply: Option<&Reply>) -> Result<Answer, Error> {
+    async fn call_once(
+        &self,
+        running: Running<'_>,
+        reply: Option<&Reply>,
+    ) -> Result<Answer, Error> {
         let plans = self.plans();
-        let plan = plans.get(call.name);
-        let error = match self.send_call(call, reply, plan).await {
+        let name = running.call.name;
+        let plan = plans.get(name);
+        let error = match self.send_call(running, reply, plan).await {
             Err(error) if error.code() == Some(wire::HEADER_MISMATCH) => error,
             answer => return answer,
         };
         // Another caller may have listed them in the meantime.
-        if self.plans().get(call.name) == plan && self.list_pages().await.is_err() {
+        if self.plans().get(name) == plan && self.list_pages().await.is_err() {
             return Err(error);
         }
         let plans = self.plans();
-        match plans.get(call.name) {
+        match plans.get(name) {
             // The same headers would be refused again.
             same if same == plan => Err(error),
-            plan => self.send_call(call, reply, plan).await,
+            plan => self.send_call(running, reply, plan).await,
         }
     }
 
     /// Sends the call once, with the headers of `plan`.
     async fn send_call(
         &self,
-        call: Call<'_>,
+        running: Running<'_>,
         reply: Option<&Reply>,
         plan: Option<&Plan>,
     ) -> Result<Answer, Error> {
@@ -325,19 +380,24 @@ impl Client {
         struct Params<'a> {
             name: &'a str,
             arguments: &'a RawValue,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            task: Option<Wanted>,
             #[serde(flatten)]
             reply: Option<&'a Reply>,
         }
+        let Running { call, pulse } = running;
         let Call {
-            name,
-            arguments,
-            trace,
+            name, arguments, ..
         } = call;
+        let is_task = plan.is_some_and(|plan| plan.is_task);
+        let token = self.0.line.dialer().ids.next();
+        pulse.expect(token);
         let request = Request {
             method: "tools/call",
             params: Params {
                 name,
                 arguments,
+                task: is_task.then(|| Wanted::within(call.whole)),
                 reply,
             },
             size: name.len() + arguments.get().len(),
@@ -346,7 +406,9 @@ impl Client {
                 arguments,
                 plan,
             }),
-            trace,
+            trace: call.trace,
+            progress_token: Some(token),
+            pulse: Some(pulse),
             began: None,
             repeated: None,
         };
@@ -379,7 +441,7 @@ fn stopped() -> Error {
     Error::new(ErrorKind::Interrupted, text)
 }
 
-/// Bounds `work` by `limit`; dropped at the limit, a call is cancelled at the server.
+/// Bounds a listing by `limit`.
 async fn within<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, Error>>,

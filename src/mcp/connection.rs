@@ -15,6 +15,7 @@ use super::discover::discover;
 use super::endpoint::Transport;
 use super::error::{Error, ErrorKind, Later};
 use super::failure::{Failure, Remedy};
+use super::handshake::TaskSupport;
 use super::limits::ServerLimits;
 use super::request::Request;
 use super::route::Route;
@@ -228,6 +229,15 @@ impl Connection {
             Self::Stateless(_) => Dialect::Stateless,
             Self::StreamableHttp(_) => Dialect::StreamableHttp,
             Self::HttpSse(_) => Dialect::HttpSse,
+        }
+    }
+
+    /// What the server does of tasks.
+    pub(super) fn task_support(&self) -> TaskSupport {
+        match self {
+            Self::Stateless(_) => TaskSupport::ByChoice,
+            Self::StreamableHttp(session) => session.task_support(),
+            Self::HttpSse(session) => session.task_support(),
         }
     }
 

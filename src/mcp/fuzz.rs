@@ -5,7 +5,9 @@ use http::HeaderMap;
 use serde_json::value::RawValue;
 
 use super::{
-    ServerLimits, ToolList, content, http_sse,
+    ServerLimits, ToolList, content,
+    handshake::TaskSupport,
+    http_sse,
     param_headers::ParamHeaders,
     tools::Listing,
     wire::{self, Incoming},
@@ -161,7 +163,12 @@ pub(crate) fn list(data: &[u8]) -> ToolList {
         let Ok(page) = RawValue::from_string(text(&page).to_owned()) else {
             continue;
         };
-        match listing.add(&page, choice % 2 == 1) {
+        let tasks = match choice % 4 {
+            0 => TaskSupport::None,
+            2 => TaskSupport::OnRequest { can_cancel: true },
+            _ => TaskSupport::ByChoice,
+        };
+        match listing.add(&page, tasks) {
             Ok(Some(_)) => {}
             Ok(None) => break,
             Err(error) => {

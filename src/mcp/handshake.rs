@@ -82,6 +82,58 @@ pub(super) const CLIENT_INFO: Info = Info {
     version: env!("CARGO_PKG_VERSION"),
 };
 
+/// Whether a server runs tool calls as tasks.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(super) enum TaskSupport {
+    /// It does not.
+    #[default]
+    None,
+    /// Those that ask for it (2025-11-25, basic/utilities/tasks).
+    OnRequest { can_cancel: bool },
+    /// Those that it chooses (2026-07-28, the extension `io.modelcontextprotocol/tasks`).
+    ByChoice,
+}
+
+/// What the server's answer to `initialize` says of tasks.
+pub(super) fn task_support(result: &RawValue) -> TaskSupport {
+    #[derive(Deserialize)]
+    struct Initialized<'a> {
+        #[serde(borrow)]
+        capabilities: Capabilities<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Capabilities<'a> {
+        #[serde(borrow)]
+        tasks: Tasks<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Tasks<'a> {
+        #[serde(borrow)]
+        cancel: Option<&'a RawValue>,
+        #[serde(borrow)]
+        requests: Requests<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Requests<'a> {
+        #[serde(borrow)]
+        tools: Tools<'a>,
+    }
+    #[derive(Deserialize)]
+    struct Tools<'a> {
+        #[serde(borrow)]
+        call: Option<&'a RawValue>,
+    }
+    // A capability is an object, and one that is lacking is absent; some write booleans.
+    let is_there = |value: &Option<&RawValue>| value.is_some_and(|value| value.get() != "false");
+    let tasks = serde_json::from_str::<Initialized<'_>>(result.get());
+    match tasks.map(|initialized| initialized.capabilities.tasks) {
+        Ok(tasks) if is_there(&tasks.requests.tools.call) => TaskSupport::OnRequest {
+            can_cancel: is_there(&tasks.cancel),
+        },
+        _ => TaskSupport::None,
+    }
+}
+
 /// The revision that the server chose.
 pub(super) fn chosen(result: &RawValue) -> Result<Revision, Error> {
     #[derive(Deserialize)]
@@ -109,6 +161,34 @@ pub(super) fn named_in(text: &[u8]) -> Option<Revision> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tasks_are_supported_where_calls_of_tools_may_be_some() {
+        for (capabilities, support) in [
+            (r#"{"tools":{}}"#, TaskSupport::None),
+            (r#"{"tasks":{}}"#, TaskSupport::None),
+            (
+                r#"{"tasks":{"cancel":{},"requests":{}}}"#,
+                TaskSupport::None,
+            ),
+            (
+                r#"{"tasks":{"list":{},"cancel":{},"requests":{"tools":{"call":{}}}}}"#,
+                TaskSupport::OnRequest { can_cancel: true },
+            ),
+            (
+                r#"{"tasks":{"requests":{"tools":{"call":true}}}}"#,
+                TaskSupport::OnRequest { can_cancel: false },
+            ),
+            (
+                r#"{"tasks":{"cancel":false,"requests":{"tools":{"call":false}}}}"#,
+                TaskSupport::None,
+            ),
+        ] {
+            let result = format!(r#"{{"protocolVersion":"x","capabilities":{capabilities}}}"#);
+            let result = RawValue::from_string(result).expect("JSON");
+            assert_eq!(task_support(&result), support, "{capabilities}");
+        }
+    }
 
     #[test]
     fn a_refusal_of_our_revision_may_name_another() {

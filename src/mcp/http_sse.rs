@@ -30,10 +30,12 @@ use super::cancel::CancelOnDrop;
 use super::credential::keys;
 use super::error::{Error, ErrorKind};
 use super::failure::{Failure, Remedy};
-use super::handshake::{Initialize, Revision, chosen};
+use super::handshake::{Initialize, Revision, TaskSupport, chosen, task_support};
 use super::inbox::{Courtesy, Skipped};
 use super::legacy_params::LegacyParams;
 use super::meaning;
+use super::progress::Notified;
+use super::pulse::Pulse;
 use super::refusal::Unanswered;
 use super::request::Request;
 use super::route::Route;
@@ -55,6 +57,7 @@ type Answer = Result<Box<RawValue>, Error>;
 pub(super) struct Session {
     route: Arc<Route>,
     pending: Arc<Pending>,
+    tasks: TaskSupport,
     reader: JoinHandle<Option<()>>,
 }
 
@@ -68,7 +71,14 @@ struct Waiting {
     closed: bool,
     /// The time when the last caller stopped waiting.
     last_used: Instant,
-    by_id: HashMap<u64, oneshot::Sender<Answer>>,
+    by_id: HashMap<u64, Caller>,
+}
+
+/// A caller that waits.
+struct Caller {
+    answer: oneshot::Sender<Answer>,
+    /// The call that it waits for, which progress may be of.
+    pulse: Option<Arc<Pulse>>,
 }
 
 impl Session {
@@ -94,9 +104,10 @@ impl Session {
             skipped: Skipped::default(),
         };
         let workers = route.outbound.workers().clone();
-        let session = Self {
+        let mut session = Self {
             route,
             pending,
+            tasks: TaskSupport::None,
             reader: workers.spawn(reader.run()),
         };
         let params = Initialize::over(Revision::NEWEST);
@@ -104,9 +115,15 @@ impl Session {
             .request(ids.next(), Request::new("initialize", params, 128))
             .await?;
         let revision = chosen(&result)?;
+        session.tasks = task_support(&result);
         session.route.tell_initialized().await;
         tracing::debug!(revision = revision.as_str(), "connected over HTTP+SSE");
         Ok(session)
+    }
+
+    /// What the server does of tasks.
+    pub(super) fn task_support(&self) -> TaskSupport {
+        self.tasks
     }
 
     /// Sends a request and returns the raw result.
@@ -115,7 +132,7 @@ impl Session {
         id: u64,
         request: Request<'_, impl Serialize>,
     ) -> Result<Box<RawValue>, Failure> {
-        let mut slot = Slot::reserve(&self.pending, id)?;
+        let mut slot = Slot::reserve(&self.pending, id, request.pulse)?;
         let Request { method, size, .. } = request;
         let headers = request.trace_headers();
         let body = wire::request(id, method, LegacyParams::new(request), size);
@@ -248,7 +265,12 @@ impl Reader {
                 }
             }
             Incoming::Request(id, method) => failed = self.courtesy.answer(id, &method).err(),
-            Incoming::Answer(None, _) | Incoming::Notification(..) => {}
+            Incoming::Notification(method, params) => {
+                if let Some(notified) = Notified::read(&method, params) {
+                    self.pending.progressed(&notified);
+                }
+            }
+            Incoming::Answer(None, _) => {}
         });
         if let Err(error) = read {
             match wire::named(&message).and_then(|id| self.pending.take(id)) {
@@ -269,7 +291,7 @@ struct Slot<'a> {
 }
 
 impl<'a> Slot<'a> {
-    fn reserve(pending: &'a Pending, id: u64) -> Result<Self, Failure> {
+    fn reserve(pending: &'a Pending, id: u64, pulse: Option<&Arc<Pulse>>) -> Result<Self, Failure> {
         let mut waiting = pending.lock();
         if waiting.closed {
             return Err(Failure::new(Error::interrupted(), Remedy::NewSession));
@@ -279,7 +301,11 @@ impl<'a> Slot<'a> {
             return Err(Error::new(ErrorKind::Busy, text).into());
         }
         let (sender, answer) = oneshot::channel();
-        waiting.by_id.insert(id, sender);
+        let caller = Caller {
+            answer: sender,
+            pulse: pulse.cloned(),
+        };
+        waiting.by_id.insert(id, caller);
         Ok(Self {
             pending,
             id,
@@ -309,7 +335,14 @@ impl Pending {
     }
 
     fn take(&self, id: u64) -> Option<oneshot::Sender<Answer>> {
-        self.lock().by_id.remove(&id)
+        self.lock().by_id.remove(&id).map(|caller| caller.answer)
+    }
+
+    /// Notes progress with the call that it is of.
+    fn progressed(&self, notified: &Notified) {
+        let waiting = self.lock();
+        let mut pulses = waiting.by_id.values().filter_map(|one| one.pulse.as_ref());
+        pulses.any(|pulse| pulse.take(notified));
     }
 
     /// Closes in one step with the look, so that no call begins to wait on a closed stream.
@@ -324,7 +357,7 @@ impl Pending {
         let mut waiting = self.lock();
         waiting.closed = true;
         for (_, caller) in waiting.by_id.drain() {
-            let _ = caller.send(Err(error.clone()));
+            let _ = caller.answer.send(Err(error.clone()));
         }
     }
 }

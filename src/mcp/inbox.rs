@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use super::body::{Events, read_all};
 use super::error::{Error, ErrorKind};
 use super::first_line::first_line;
+use super::pulse::Pulse;
 use super::route::{Media, Route, unexpected_type};
 use super::wire::{self, Incoming};
 use crate::outbound::Response;
@@ -59,6 +60,8 @@ pub(super) struct Inbox<'a> {
     /// The answers to a server's requests; `None` for a revision without them (2026-07-28), where
     /// requests are ignored.
     courtesy: Option<Courtesy>,
+    /// The call that progress is of.
+    pulse: Option<&'a Arc<Pulse>>,
     skipped: Skipped,
 }
 
@@ -87,6 +90,7 @@ impl<'a> Inbox<'a> {
             route,
             id,
             courtesy: Some(Courtesy::new(route)),
+            pulse: None,
             skipped: Skipped::default(),
         }
     }
@@ -97,8 +101,20 @@ impl<'a> Inbox<'a> {
             route,
             id,
             courtesy: None,
+            pulse: None,
             skipped: Skipped::default(),
         }
+    }
+
+    /// An inbox that notes the progress of this call.
+    pub(super) fn with_pulse(mut self, pulse: Option<&'a Arc<Pulse>>) -> Self {
+        self.pulse = pulse;
+        self
+    }
+
+    /// Returns `true` if the call has made progress since this was last asked.
+    pub(super) fn take_progress(&self) -> bool {
+        self.pulse.is_some_and(|pulse| pulse.take_progress())
     }
 
     /// Reads a body that is to be the answer, of whatever type it says it is.
@@ -178,8 +194,7 @@ impl<'a> Inbox<'a> {
         found.into_answer()
     }
 
-    /// Takes a message or a batch: the answer, if it is in there. Other answers and
-    /// notifications are ignored.
+    /// Takes a message or a batch: the answer, if it is in there. Other answers are ignored.
     fn take(&mut self, message: &[u8]) -> Result<Option<Box<RawValue>>, Error> {
         let live = self.route.credential.now();
         let message = wire::scrubbed(message, &live.scrubber)?;
@@ -202,7 +217,12 @@ impl<'a> Inbox<'a> {
                     found.failed = courtesy.answer(id, &method).err();
                 }
             }
-            Incoming::Answer(..) | Incoming::Notification(..) => {}
+            Incoming::Notification(method, params) => {
+                if let Some(pulse) = self.pulse {
+                    pulse.notified(&method, params);
+                }
+            }
+            Incoming::Answer(..) => {}
         }
     }
 }

@@ -12,8 +12,14 @@ use serde_json::value::RawValue;
 
 use super::error::Error;
 
+/// The number of times that a tool's request for input is declined before the call fails.
+pub(super) const MAX_DECLINES: usize = 3;
+
+/// What a model is told where a tool goes on asking.
+pub(super) const NO_INPUT: &str = "the tool asks for input that is not available here";
+
 /// Questions in one round. A form is one question, so this is plenty.
-const MAX_QUESTIONS: usize = 64;
+pub(super) const MAX_QUESTIONS: usize = 64;
 
 /// The answers that go along when the call is sent again.
 #[derive(Serialize, Debug)]
@@ -84,6 +90,15 @@ pub(super) fn decline(result: &RawValue) -> Result<Option<Reply>, Error> {
 }
 
 impl Reply {
+    /// Declines these questions of a task.
+    pub(super) fn declining(questions: impl IntoIterator<Item = String>) -> Self {
+        let no = Decline { action: "decline" };
+        Self {
+            input_responses: questions.into_iter().map(|id| (id, no)).collect(),
+            request_state: None,
+        }
+    }
+
     /// Returns `true` if the server asked nothing and only wants to be called again.
     pub(super) fn is_only_state(&self) -> bool {
         self.input_responses.is_empty()

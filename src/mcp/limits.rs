@@ -15,10 +15,20 @@ use std::time::Duration;
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct ServerLimits {
-    /// The longest tool call, connecting included. Default 60 s: a model's turn waits for it.
-    /// [`CallToolRequest::timeout`](crate::CallToolRequest::timeout) and
-    /// [`Limits::call`](crate::Limits::call) can shorten it, never extend it.
+    /// The longest silence of a tool call, connecting included: without progress, a call ends then.
+    /// Default 60 s: a model's turn waits for it. Each progress notification that shows more than the
+    /// one before begins it anew, and so does each answer that says that a task goes on; comments
+    /// that keep a stream open do not.
+    /// [`CallToolRequest::silence`](crate::CallToolRequest::silence) and
+    /// [`Limits::call`](crate::Limits::call) can shorten it, never extend it;
+    /// [`Server::call`](crate::registry::Server::call) replaces it for one server.
     pub call: Duration,
+    /// The longest tool call, whatever progress it makes. Default 600 s, more than the deadline of a
+    /// request leaves it by default. A larger [`call`](Self::call) needs a larger one of these, too.
+    /// [`CallToolRequest::timeout`](crate::CallToolRequest::timeout) and
+    /// [`Limits::call_max`](crate::Limits::call_max) can shorten it;
+    /// [`Server::call_max`](crate::registry::Server::call_max) replaces it for one server.
+    pub call_max: Duration,
     /// The longest listing with all its pages, connecting included; also the longest handshake.
     /// Default 10 s: a request with several servers waits for the slowest.
     pub list: Duration,
@@ -50,7 +60,8 @@ pub struct ServerLimits {
     pub event_bytes: usize,
     /// The most bytes in all the event streams of one request; on the shared stream of an HTTP+SSE
     /// server, between one answer and the next; and in all pages of one listing. Default 16 MiB,
-    /// which leaves room for progress notifications, and stops a stream that never ends.
+    /// which leaves room for 100,000 progress notifications, and stops a stream that never ends:
+    /// progress does not renew it.
     pub stream_bytes: usize,
     /// The most lists and sessions that are kept of one server for callers: a list for each token,
     /// and a session for each project, caller or token that has its own. Default 1000, of which one
@@ -71,6 +82,7 @@ impl Default for ServerLimits {
         const KIB: usize = 1024;
         Self {
             call: Duration::from_secs(60),
+            call_max: Duration::from_secs(600),
             list: Duration::from_secs(10),
             list_fresh: Duration::from_secs(300),
             idle: Duration::from_secs(30),

@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use super::connection::{Dialect, Dialer};
 use super::error::{Error, ErrorKind};
 use super::failure::{Failure, Remedy};
+use super::handshake::TaskSupport;
 use super::link::{Known, Link};
 use super::meaning;
 use super::request::Request;
@@ -47,6 +48,7 @@ struct Attempt {
 pub(super) struct Answer {
     pub(super) result: Box<RawValue>,
     pub(super) dialect: Dialect,
+    pub(super) tasks: TaskSupport,
 }
 
 impl Line {
@@ -152,8 +154,11 @@ impl Line {
     ) -> Result<Answer, Failure> {
         let id = self.dialer.ids.next();
         let result = link.connection.request(id, request).await?;
-        let dialect = link.connection.dialect();
-        Ok(Answer { result, dialect })
+        Ok(Answer {
+            result,
+            dialect: link.connection.dialect(),
+            tasks: link.connection.task_support(),
+        })
     }
 
     /// Ends the session, if there is one. A later request opens another.
@@ -192,7 +197,7 @@ impl Line {
     }
 
     /// The connection, if it has been established.
-    fn present(&self) -> Option<Arc<Link>> {
+    pub(super) fn present(&self) -> Option<Arc<Link>> {
         let mut state = self.state();
         let link = state
             .attempt

@@ -9,6 +9,8 @@
 //!
 //! ```text
 //! Client            one server, one credential; lists tools and calls them
+//!   Pulse           the signs of life of a call: progress, and how long the server is silent
+//!   Task            a call that has become a task, asked for until it ends
 //!   Line            connects once for all callers, remembers what the server speaks, recovers
 //!     Link          a connection in use, and how far it is trusted
 //!   ParamHeaders        arguments that 2026-07-28 repeats in headers
@@ -59,6 +61,7 @@ pub(crate) mod fuzz;
 mod client;
 mod content;
 mod input;
+mod task;
 mod tools;
 
 mod line;
@@ -83,6 +86,7 @@ mod legacy_params;
 mod meaning;
 mod param_headers;
 mod progress;
+mod pulse;
 mod redirect;
 mod refusal;
 mod request;
@@ -96,6 +100,7 @@ mod limits;
 mod raw;
 mod wire;
 
+pub(crate) use client::Call;
 pub use client::Client;
 pub use content::CallToolResult;
 pub use endpoint::{Endpoint, Transport};

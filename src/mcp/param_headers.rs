@@ -20,12 +20,17 @@ const MAX_INTEGER: u64 = (1 << 53) - 1;
 /// The bytes of headers that a request has room for beside everything else.
 const MAX_HEADERS: usize = 256;
 
-/// The plans of a server's tools that have annotations, by the tools' names.
+/// The plans of a server's tools that are called in a way of their own, by the tools' names.
 pub(super) type Plans = HashMap<String, Plan>;
 
-/// The headers that a tool's arguments are repeated in.
+/// How a tool is called.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(super) struct Plan(Vec<Param>);
+pub(super) struct Plan {
+    /// The arguments that headers repeat.
+    params: Vec<Param>,
+    /// `true` if calls have to ask for a task.
+    pub(super) is_task: bool,
+}
 
 /// A parameter, and the header that repeats it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -52,7 +57,7 @@ impl ParamHeaders<'_> {
         };
         // What does not parse is not mirrored: the server is the judge of arguments.
         let arguments: Value = serde_json::from_str(self.arguments.get()).unwrap_or_default();
-        for Param { path, header } in &plan.0 {
+        for Param { path, header } in &plan.params {
             let argument = path
                 .iter()
                 .try_fold(&arguments, |value, key| value.get(key));
@@ -97,9 +102,17 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Returns `true` if no argument is repeated.
+    /// The plan of a tool whose calls have to ask for a task, or not.
+    pub(super) fn of_task(is_task: bool) -> Self {
+        Self {
+            is_task,
+            ..Self::default()
+        }
+    }
+
+    /// Returns `true` for a call like any other.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.params.is_empty() && !self.is_task
     }
 
     /// Walks a schema. `path` is how its value is reached from the arguments, if only properties
@@ -166,15 +179,15 @@ impl Plan {
         }
         let header = HeaderName::from_bytes(format!("mcp-param-{name}").as_bytes())
             .map_err(|_| "an x-mcp-header is not a token")?;
-        if self.0.len() == MAX_HEADERS {
+        if self.params.len() == MAX_HEADERS {
             return Err("it has more x-mcp-headers than a request has room for");
         }
         // Header names compare without regard to case.
-        if self.0.iter().any(|param| param.header == header) {
+        if self.params.iter().any(|param| param.header == header) {
             return Err("an x-mcp-header is given twice");
         }
         let path = path.to_vec();
-        self.0.push(Param { path, header });
+        self.params.push(Param { path, header });
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 //! Every request stands alone: it says who we are and which revision we speak, in `_meta` and again
 //! in headers. The answer is a JSON body, or an event stream with notifications before it. There is
 //! no handshake, nothing to resume and nothing to end; dropping the response cancels the request.
+//! Servers may run calls of tools as tasks, which each request says as well.
 
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use super::failure::{Failure, Remedy};
 use super::handshake::{CLIENT_INFO, Info, PROTOCOL_VERSION};
 use super::inbox::Inbox;
 use super::meaning;
+use super::pulse::Pulse;
 use super::refusal::{Refusal, Unanswered};
 use super::request::Request;
 use super::route::{Media, Route, media};
@@ -47,19 +49,33 @@ struct Meta<'a> {
     #[serde(rename = "io.modelcontextprotocol/protocolVersion")]
     protocol_version: &'static str,
     #[serde(rename = "io.modelcontextprotocol/clientCapabilities")]
-    client_capabilities: Nothing,
+    client_capabilities: Capabilities,
     #[serde(rename = "io.modelcontextprotocol/clientInfo")]
     client_info: Info,
+    #[serde(rename = "progressToken", skip_serializing_if = "Option::is_none")]
+    progress_token: Option<u64>,
     #[serde(flatten)]
     trace: Option<&'a TraceParent>,
 }
 
-/// We answer no sampling, no elicitation and no roots.
-#[derive(Serialize)]
+/// We answer no sampling, no elicitation and no roots, but wait for tasks.
+#[derive(Default, Serialize)]
+struct Capabilities {
+    extensions: Extensions,
+}
+
+/// The extensions that we know, without settings.
+#[derive(Default, Serialize)]
+struct Extensions {
+    #[serde(rename = "io.modelcontextprotocol/tasks")]
+    tasks: Nothing,
+}
+
+#[derive(Default, Serialize)]
 struct Nothing {}
 
 /// The approximate size of `_meta`, in bytes.
-const META_SIZE: usize = 192;
+const META_SIZE: usize = 288;
 
 impl Stateless {
     /// Sends nothing: that the server speaks this revision is the caller's knowledge.
@@ -105,21 +121,27 @@ impl Stateless {
             params: request.params,
             meta: Meta {
                 protocol_version: REVISION,
-                client_capabilities: Nothing {},
+                client_capabilities: Capabilities::default(),
                 client_info: CLIENT_INFO,
+                progress_token: request.progress_token,
                 trace: request.trace,
             },
         };
         let body = wire::request(id, method, params, size + META_SIZE);
         let response = self.0.post_with(headers, id, body, sent).await?;
-        let answer = self.answer(response, id).await;
+        let answer = self.answer(response, id, request.pulse).await;
         answer.map_err(|error| Failure::from(error).into())
     }
 
     /// Reads the response: a body, or an event stream.
-    async fn answer(&self, response: Response, id: u64) -> Result<Box<RawValue>, Error> {
+    async fn answer(
+        &self,
+        response: Response,
+        id: u64,
+        pulse: Option<&Arc<Pulse>>,
+    ) -> Result<Box<RawValue>, Error> {
         let limits = &self.0.limits;
-        let mut inbox = Inbox::aloof(&self.0, id);
+        let mut inbox = Inbox::aloof(&self.0, id).with_pulse(pulse);
         match media(&response) {
             Some(Media::EventStream) => {
                 let mut events = Events::new(response, limits, limits.stream_bytes);

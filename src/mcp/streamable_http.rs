@@ -14,10 +14,13 @@ use super::body::Events;
 use super::cancel::CancelOnDrop;
 use super::error::{Error, ErrorKind};
 use super::failure::{Failure, Remedy};
-use super::handshake::{Initialize, PROTOCOL_VERSION, Revision, chosen, named_in};
+use super::handshake::{
+    Initialize, PROTOCOL_VERSION, Revision, TaskSupport, chosen, named_in, task_support,
+};
 use super::inbox::Inbox;
 use super::legacy_params::LegacyParams;
 use super::meaning;
+use super::pulse::Pulse;
 use super::refusal::{Refusal, Unanswered};
 use super::request::Request;
 use super::route::{Media, Route, media};
@@ -27,8 +30,12 @@ use crate::outbound::Response;
 
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 
-/// Reconnects for one answer. A server that lets clients poll ends the stream now and then.
+/// Reconnects for one answer without progress between them. A server that lets clients poll ends the
+/// stream now and then.
 const MAX_RESUMES: usize = 16;
+
+/// The shortest pause before a reconnect, whatever the server asks for: progress allows many.
+const MIN_RETRY: Duration = Duration::from_millis(100);
 
 /// The longest session id, in bytes: it goes with every request. A signed token fits.
 const MAX_SESSION_ID: usize = 4096;
@@ -36,8 +43,8 @@ const MAX_SESSION_ID: usize = 4096;
 /// The pause before a reconnect if the server asks for none.
 const DEFAULT_RETRY: Duration = Duration::from_secs(1);
 
-/// An initialized session.
-pub(super) struct Session(Arc<Route>);
+/// An initialized session, and what the server does of tasks.
+pub(super) struct Session(Arc<Route>, TaskSupport);
 
 impl Session {
     /// Shakes hands. [`Remedy::OlderTransport`] if the endpoint does not seem to know Streamable
@@ -81,7 +88,8 @@ impl Session {
         }
         let mut route = Arc::new(route);
         let mut unfinished = Unfinished(Some(Arc::clone(&route)));
-        let result = Self(Arc::clone(&route)).answer(response, id).await?;
+        let session = Self(Arc::clone(&route), TaskSupport::None);
+        let result = session.answer(response, id, None).await?;
         let revision = chosen(&result)?;
         if revision.has_header() {
             let version = HeaderValue::from_static(revision.as_str());
@@ -96,7 +104,7 @@ impl Session {
             revision = revision.as_str(),
             "connected over Streamable HTTP"
         );
-        Ok(Self(route))
+        Ok(Self(route, task_support(&result)))
     }
 
     /// Sends a request and returns the raw result.
@@ -105,14 +113,19 @@ impl Session {
         id: u64,
         request: Request<'_, impl Serialize>,
     ) -> Result<Box<RawValue>, Failure> {
-        let Request { method, size, .. } = request;
+        let Request {
+            method,
+            size,
+            pulse,
+            ..
+        } = request;
         let headers = request.trace_headers();
         let body = wire::request(id, method, LegacyParams::new(request), size);
         let sent = Sent::default();
         let mut cancel = CancelOnDrop::new(&self.0, id, method, &sent);
         let answer = match self.0.post_with(headers, id, body, &sent).await {
             Ok(response) => {
-                let answer = self.answer(response, id).await;
+                let answer = self.answer(response, id, pulse).await;
                 answer.map_err(|error| self.failed(error))
             }
             Err(Unanswered::Refused(refusal)) => Err(self.refused(refusal)),
@@ -120,6 +133,11 @@ impl Session {
         };
         cancel.settle(answer.as_ref().err().map(|failure| &failure.error));
         answer
+    }
+
+    /// What the server does of tasks.
+    pub(super) fn task_support(&self) -> TaskSupport {
+        self.1
     }
 
     /// Ends the session at the server, if there is one.
@@ -154,18 +172,27 @@ impl Session {
     }
 
     /// Reads the response: a body, or an event stream.
-    async fn answer(&self, response: Response, id: u64) -> Result<Box<RawValue>, Error> {
+    async fn answer(
+        &self,
+        response: Response,
+        id: u64,
+        pulse: Option<&Arc<Pulse>>,
+    ) -> Result<Box<RawValue>, Error> {
+        let mut inbox = Inbox::new(&self.0, id).with_pulse(pulse);
         match media(&response) {
-            Some(Media::EventStream) => self.answer_in_stream(response, id).await,
-            media => Inbox::new(&self.0, id).body(response, media).await,
+            Some(Media::EventStream) => self.answer_in_stream(response, inbox).await,
+            media => inbox.body(response, media).await,
         }
     }
 
     /// Waits for the answer in an event stream, and resumes the stream if it breaks.
-    async fn answer_in_stream(&self, response: Response, id: u64) -> Result<Box<RawValue>, Error> {
+    async fn answer_in_stream(
+        &self,
+        response: Response,
+        mut inbox: Inbox<'_>,
+    ) -> Result<Box<RawValue>, Error> {
         let limits = &self.0.limits;
         let mut events = Events::new(response, limits, limits.stream_bytes);
-        let mut inbox = Inbox::new(&self.0, id);
         let mut resume = Resume::default();
         loop {
             match inbox.wait(&mut events).await {
@@ -178,7 +205,7 @@ impl Session {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
-            resume.learn(&events);
+            resume.learn(&events, inbox.take_progress());
             let budget = events.budget();
             let response = resume.stream(&self.0).await?;
             events = Events::new(response, limits, budget);
@@ -196,12 +223,15 @@ struct Resume {
 }
 
 impl Resume {
-    fn learn(&mut self, events: &Events) {
+    fn learn(&mut self, events: &Events, is_progress: bool) {
         let id = events
             .last_id()
             .and_then(|id| HeaderValue::from_bytes(id).ok());
         self.last_id = id.or(self.last_id.take());
         self.retry = events.retry().or(self.retry);
+        if is_progress {
+            self.attempts = 0;
+        }
     }
 
     /// The stream after the last event. The caller's own limit bounds all the waiting.
@@ -211,7 +241,8 @@ impl Resume {
         };
         while self.attempts < MAX_RESUMES {
             self.attempts += 1;
-            tokio::time::sleep(self.retry.unwrap_or(DEFAULT_RETRY)).await;
+            let pause = self.retry.unwrap_or(DEFAULT_RETRY);
+            tokio::time::sleep(pause.max(MIN_RETRY)).await;
             match route.open(Some(last_id.clone())).await {
                 Ok(response) => return Ok(response),
                 Err(Unanswered::Refused(refusal)) if !refusal.status.is_server_error() => break,
@@ -228,7 +259,7 @@ struct Unfinished(Option<Arc<Route>>);
 impl Drop for Unfinished {
     fn drop(&mut self) {
         if let Some(route) = self.0.take() {
-            Session(route).close_aside();
+            Session(route, TaskSupport::None).close_aside();
         }
     }
 }

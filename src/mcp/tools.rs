@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::error::{Error, ErrorKind};
+use super::handshake::TaskSupport;
 use super::limits::ServerLimits;
 use super::param_headers::{Plan, Plans};
 use super::raw;
@@ -104,7 +105,7 @@ struct Entry<'a> {
     execution: Option<Execution<'a>>,
 }
 
-/// The task support of a tool; a tool that requires a task is left out.
+/// The task support of a tool.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Execution<'a> {
@@ -124,12 +125,12 @@ impl<'a> Listing<'a> {
         }
     }
 
-    /// Adds a page and returns the next one's cursor. `is_stateless` says whether this is 2026-07-28,
-    /// where calls repeat arguments in headers and an empty cursor is one like any other.
+    /// Adds a page and returns the next one's cursor. Tasks by the server's choice are those of
+    /// 2026-07-28, where calls repeat arguments in headers and an empty cursor is one like any other.
     pub(super) fn add(
         &mut self,
         result: &RawValue,
-        is_stateless: bool,
+        tasks: TaskSupport,
     ) -> Result<Option<Box<RawValue>>, Error> {
         self.bytes += result.get().len();
         if self.bytes > self.limits.stream_bytes {
@@ -144,7 +145,7 @@ impl<'a> Listing<'a> {
         }
         // A list without any in Go.
         if page.tools.get() != "null" {
-            raw::each(page.tools, |tool| self.add_tool(tool, is_stateless))?;
+            raw::each(page.tools, |tool| self.add_tool(tool, tasks))?;
         }
         if let Some(ttl) = page.ttl_ms {
             let ttl = Duration::from_millis(ttl.max(0.0) as u64);
@@ -152,11 +153,11 @@ impl<'a> Listing<'a> {
         }
         let cursor = page
             .next_cursor
-            .filter(|cursor| is_cursor(cursor.get(), is_stateless));
+            .filter(|cursor| is_cursor(cursor.get(), tasks == TaskSupport::ByChoice));
         self.next(page.tools, cursor)
     }
 
-    /// The list, and which arguments its tools want in headers.
+    /// The list, and how its tools are called.
     pub(super) fn finish(self) -> (ToolList, Plans) {
         (self.list, self.plans)
     }
@@ -201,14 +202,17 @@ impl<'a> Listing<'a> {
     }
 
     /// Reads one tool, or leaves it out with the reason.
-    fn add_tool(&mut self, tool: &RawValue, is_stateless: bool) -> Result<(), Error> {
+    fn add_tool(&mut self, tool: &RawValue, tasks: TaskSupport) -> Result<(), Error> {
         if self.list.tools.len() + self.list.left_out.len() >= self.limits.tools {
             return Err(too_large("tools", self.limits.tools));
         }
-        let read = read_tool(tool, self.limits).and_then(|tool| {
-            let plan = match is_stateless {
-                true => Plan::of(&tool.input_schema)?,
-                false => Plan::default(),
+        let read = read_tool(tool, self.limits).and_then(|(tool, needs_task)| {
+            let plan = match tasks {
+                TaskSupport::ByChoice => Plan::of(&tool.input_schema)?,
+                TaskSupport::OnRequest { .. } => Plan::of_task(needs_task),
+                // A task must not be asked for (2025-11-25, basic/utilities/tasks).
+                TaskSupport::None if needs_task => return Err(NO_TASKS),
+                TaskSupport::None => Plan::default(),
             };
             Ok((tool, plan))
         });
@@ -262,8 +266,12 @@ fn too_large(what: &str, max: usize) -> Error {
     Error::new(ErrorKind::TooLarge, text)
 }
 
-/// Reads and checks one tool; `Err` is the reason to leave it out.
-fn read_tool(tool: &RawValue, limits: &ServerLimits) -> Result<Tool, &'static str> {
+const NO_TASKS: &str =
+    "it can only be called as a task, and its server does not say that it has tasks";
+
+/// Reads and checks one tool, and whether it has to be called as a task; `Err` is the reason to
+/// leave it out.
+fn read_tool(tool: &RawValue, limits: &ServerLimits) -> Result<(Tool, bool), &'static str> {
     let entry: Entry<'_> =
         serde_json::from_str(tool.get()).map_err(|_| "the entry is malformed")?;
     if entry.name.is_empty() || entry.name.len() > MAX_NAME {
@@ -290,17 +298,16 @@ fn read_tool(tool: &RawValue, limits: &ServerLimits) -> Result<Tool, &'static st
     if !input_schema.get().starts_with('{') {
         return Err("the input schema is not an object");
     }
-    if entry.execution.and_then(|e| e.task_support).as_deref() == Some("required") {
-        return Err("it can only be called as a task, which is not supported");
-    }
-    Ok(Tool {
+    let support = entry.execution.and_then(|e| e.task_support);
+    let tool = Tool {
         name: entry.name,
         title: entry.title,
         description: entry.description,
         input_schema: input_schema.to_owned(),
         output_schema: output_schema.map(ToOwned::to_owned),
         annotations: entry.annotations.map(ToOwned::to_owned),
-    })
+    };
+    Ok((tool, support.as_deref() == Some("required")))
 }
 
 /// The name of an entry that is otherwise unusable, fit to be shown.
@@ -328,7 +335,7 @@ mod tests {
     fn list(pages: &[Value], limits: &ServerLimits) -> Result<ToolList, Error> {
         let mut listing = Listing::new(limits);
         for page in pages {
-            listing.add(&raw(page), false)?;
+            listing.add(&raw(page), TaskSupport::None)?;
         }
         Ok(listing.finish().0)
     }
@@ -344,7 +351,12 @@ mod tests {
         let limits = ServerLimits::default();
         let mut listing = Listing::new(&limits);
         let page = RawValue::from_string(page).expect("JSON");
-        assert!(listing.add(&page, false).expect("a page").is_none());
+        assert!(
+            listing
+                .add(&page, TaskSupport::None)
+                .expect("a page")
+                .is_none()
+        );
         assert_eq!(listing.finish().0.tools[0].input_schema.get(), schema);
     }
 
@@ -384,6 +396,28 @@ mod tests {
     }
 
     #[test]
+    fn a_tool_that_needs_a_task_is_offered_where_its_server_has_them() {
+        let tool =
+            json!({"name": "a", "inputSchema": {}, "execution": {"taskSupport": "required"}});
+        let limits = ServerLimits::default();
+        for (tasks, is_asked_for) in [
+            (TaskSupport::OnRequest { can_cancel: false }, true),
+            (TaskSupport::ByChoice, false),
+        ] {
+            let mut listing = Listing::new(&limits);
+            let page = raw(&json!({"tools": [tool]}));
+            assert!(listing.add(&page, tasks).expect("a page").is_none());
+            let (list, plans) = listing.finish();
+            assert_eq!(list.tools.len(), 1);
+            assert_eq!(
+                plans.get("a").is_some_and(|plan| plan.is_task),
+                is_asked_for
+            );
+        }
+        assert_eq!(one(tool).left_out[0].reason(), NO_TASKS);
+    }
+
+    #[test]
     fn optional_members_are_read() {
         let list = one(json!({
             "name": "a", "title": "A", "description": "does a", "inputSchema": {},
@@ -407,8 +441,8 @@ mod tests {
         assert_eq!(ttl(&[json!({"tools": []})]), None);
     }
 
-    fn next(listing: &mut Listing<'_>, page: &Value, is_stateless: bool) -> Option<String> {
-        let next = listing.add(&raw(page), is_stateless).expect("a page");
+    fn next(listing: &mut Listing<'_>, page: &Value, tasks: TaskSupport) -> Option<String> {
+        let next = listing.add(&raw(page), tasks).expect("a page");
         next.map(|cursor| cursor.get().to_owned())
     }
 
@@ -416,10 +450,20 @@ mod tests {
     fn an_empty_cursor_ends_an_older_list_and_is_one_in_the_newest_revision() {
         let page = json!({"tools": [], "nextCursor": ""});
         let limits = ServerLimits::default();
-        assert_eq!(next(&mut Listing::new(&limits), &page, false), None);
+        assert_eq!(
+            next(&mut Listing::new(&limits), &page, TaskSupport::None),
+            None
+        );
         let mut listing = Listing::new(&limits);
-        assert_eq!(next(&mut listing, &page, true).as_deref(), Some("\"\""));
-        assert_eq!(next(&mut listing, &page, true), None, "a circle");
+        assert_eq!(
+            next(&mut listing, &page, TaskSupport::ByChoice).as_deref(),
+            Some("\"\"")
+        );
+        assert_eq!(
+            next(&mut listing, &page, TaskSupport::ByChoice),
+            None,
+            "a circle"
+        );
         assert_eq!(listing.finish().0.left_out.len(), 1);
     }
 
@@ -437,7 +481,9 @@ mod tests {
         ] {
             let limits = ServerLimits::default();
             let mut listing = Listing::new(&limits);
-            let cursors = pages.iter().map(|page| next(&mut listing, page, false));
+            let cursors = pages
+                .iter()
+                .map(|page| next(&mut listing, page, TaskSupport::None));
             assert_eq!(cursors.last(), Some(None));
             let (list, _) = listing.finish();
             let names: Vec<_> = list.tools.iter().map(|tool| &tool.name).collect();
@@ -457,7 +503,7 @@ mod tests {
             (json!(false), None),
         ] {
             let page = json!({"tools": [], "nextCursor": cursor});
-            let found = next(&mut Listing::new(&limits), &page, false);
+            let found = next(&mut Listing::new(&limits), &page, TaskSupport::None);
             assert_eq!(found.as_deref(), expected);
         }
     }

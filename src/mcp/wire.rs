@@ -23,6 +23,8 @@ const MAX_BATCH: usize = 1024;
 /// The bytes of a server's error message that are shown.
 const MAX_MESSAGE: usize = 1024;
 
+/// The parameters are wrong; of a task, that it is not known.
+pub(super) const INVALID_PARAMS: i32 = -32602;
 /// Headers and body differ (this and the next two: 2026-07-28, basic, "Error codes").
 pub(super) const HEADER_MISMATCH: i32 = -32020;
 /// The server needs a capability that we do not declare.
@@ -159,7 +161,7 @@ struct Envelope<'a> {
 
 /// A JSON-RPC error.
 #[derive(Deserialize)]
-struct RpcError<'a> {
+pub(super) struct RpcError<'a> {
     code: f64,
     #[serde(borrow, default)]
     message: Cow<'a, str>,
@@ -168,7 +170,7 @@ struct RpcError<'a> {
 }
 
 impl RpcError<'_> {
-    fn into_error(self) -> Error {
+    pub(super) fn into_error(self) -> Error {
         let rpc = Rpc {
             // Saturates; a fraction is no code that means anything to us.
             code: self.code as i32,
@@ -210,7 +212,7 @@ impl RpcError<'_> {
 }
 
 /// A server's text, made fit to be shown.
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     let end = text.floor_char_boundary(MAX_MESSAGE);
     let shown = text[..end]
         .chars()

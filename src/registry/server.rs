@@ -59,6 +59,15 @@ pub struct Server {
     pub tools: ToolSelection,
     /// The callers that share one session of the server; default [`ShareSession::Project`].
     pub share_session: ShareSession,
+    /// The longest silence of a call, in whole seconds; default `None`: that of the limits
+    /// ([`ServerLimits::call`](crate::mcp::ServerLimits::call), 60 s). It may be longer than theirs.
+    /// Each progress that the server reports begins it anew.
+    pub call: Option<Duration>,
+    /// The longest call, in whole seconds; default `None`: that of the limits
+    /// ([`ServerLimits::call_max`](crate::mcp::ServerLimits::call_max), 600 s), or `call` if that is
+    /// longer. It may be longer than theirs, but no call outlasts its request's
+    /// [`deadline`](crate::Limits::deadline).
+    pub call_max: Option<Duration>,
     /// Trace propagation: `true` sends `traceparent` and `tracestate`, as headers and in `_meta`.
     /// Default `None`: only to hosts that are the operator's own by the
     /// [egress rules](crate::outbound::Outbound::is_own).
@@ -108,6 +117,8 @@ impl Server {
             auth: Auth::None,
             tools: ToolSelection::All,
             share_session: ShareSession::default(),
+            call: None,
+            call_max: None,
             trace_context: None,
             on_change: None,
             new_tools: None,
@@ -129,6 +140,15 @@ impl Server {
     /// Returns `true` if `project` may use the server.
     pub fn is_usable_by(&self, project: &Project) -> bool {
         *self.organization == *project.organization() && self.projects.contains(project.name())
+    }
+
+    /// The longest silence of a call and the longest call, where the limits are these.
+    pub(crate) fn call_time(&self, call: Duration, call_max: Duration) -> (Duration, Duration) {
+        let whole = || call_max.max(self.call.unwrap_or_default());
+        (
+            self.call.unwrap_or(call),
+            self.call_max.unwrap_or_else(whole),
+        )
     }
 
     /// The reason why a selected tool with this fingerprint is withheld; `None` if it is offered.
@@ -198,6 +218,24 @@ impl Server {
         self
     }
 
+    /// Replaces the longest silence of a call, and the longest call; `None` for those of the limits.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for less than a second, more than a day, and parts of seconds.
+    pub fn with_call_time(
+        mut self,
+        call: Option<Duration>,
+        call_max: Option<Duration>,
+    ) -> Result<Self, Error> {
+        for (field, time) in [("call", call), ("call_max", call_max)] {
+            if time.is_some_and(|time| !is_call_time(time)) {
+                return Err(Error::invalid(field, CALL_TIME));
+            }
+        }
+        (self.call, self.call_max) = (call, call_max);
+        Ok(self)
+    }
+
     /// Replaces the rule for trace propagation.
     #[must_use]
     pub fn with_trace_context(mut self, trace_context: Option<bool>) -> Self {
@@ -230,6 +268,14 @@ impl fmt::Debug for Server {
             .field("version", &self.version)
             .finish_non_exhaustive()
     }
+}
+
+/// The rule for times of calls.
+pub(crate) const CALL_TIME: &str = "must be a number of seconds, from 1 to 86400";
+
+/// Returns `true` for whole seconds, at least one and at most a day: more is no call.
+pub(crate) fn is_call_time(time: Duration) -> bool {
+    time.subsec_nanos() == 0 && (1..=86_400).contains(&time.as_secs())
 }
 
 fn parse_url(text: &str) -> Result<Url, Error> {

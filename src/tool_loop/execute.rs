@@ -276,12 +276,14 @@ impl Batch<'_> {
         }
         let limits = &self.gateway.settings.limits;
         let out_of_time = || CallFault::new("deadline", "not run: the request's time is up");
-        let left = || call_time(self.ends, limits.call).ok_or_else(out_of_time);
-        let server = timeout(left()?, self.still_offered(entry)).await;
+        let left = |limit| call_time(self.ends, limit).ok_or_else(out_of_time);
+        let server = timeout(left(limits.call)?, self.still_offered(entry)).await;
         let server = server.unwrap_or_else(|_| Err(out_of_time()))?;
         let trace = self.trace();
         let mut call = CallToolRequest::new(&entry.offer().tool, arguments);
-        call.timeout = left()?;
+        let (silence, whole) = server.call_time(limits.call, limits.call_max);
+        call.silence = silence;
+        call.timeout = left(whole)?;
         call.trace = trace.as_ref();
         call.exchange = Some(self.sessions);
         let on_progress = events.map(CallEvents::on_progress);

@@ -222,9 +222,8 @@ def servers(everything_http, everything_sse, memory_sse, memory_http, python_sdk
 
 @pytest.fixture(scope="session")
 def tools(everything_http):
-    """What server-everything itself says it has: tool by name, without those that run as tasks only."""
-    tools = Direct(everything_http).tools()
-    return {name: tool for name, tool in tools.items() if tool["execution"]["taskSupport"] != "required"}
+    """What server-everything itself says it has: tool by name."""
+    return Direct(everything_http).tools()
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,9 @@
 """A server of PyPI `fastmcp`, in the forms in which it is run: fastmcp_server.py PORT http|stateless|json|sse."""
 
+import asyncio
 import sys
 
-from fastmcp import FastMCP
+from fastmcp import Context, FastMCP
 
 FORMS = {
     "http": {"transport": "http"},
@@ -18,6 +19,15 @@ server = FastMCP("fastmcp")
 def add(a: int, b: int) -> str:
     """Adds two numbers."""
     return f"{a} and {b} make {a + b}"
+
+
+@server.tool
+async def work(seconds: float, steps: int, context: Context) -> str:
+    """Works for so long, and reports its progress after each step."""
+    for step in range(1, steps + 1):
+        await asyncio.sleep(seconds / steps)
+        await context.report_progress(step, steps, f"step {step}")
+    return f"worked for {seconds:g} seconds"
 
 
 if __name__ == "__main__":

@@ -70,15 +70,9 @@ def test_a_published_server_is_offered_called_and_called_again_after_each_restar
     check(ask(name, *turns), 2)
     offered = model.received[0].json["tools"]
     assert portable.faults(offered) == []
-    listed = {tool for tool, said in server.listed().items() if not as_task(said)}
-    assert {tool["function"]["name"] for tool in offered} == {f"{name}__{tool}" for tool in listed}
+    assert {tool["function"]["name"] for tool in offered} == {f"{name}__{tool}" for tool in server.listed()}
 
     server.restart()
     began = time.monotonic()
     check(ask(name, the_call(server, "call_1")), 1)
     assert time.monotonic() - began < 30
-
-
-def as_task(tool):
-    """Whether a tool runs as a task only, which the proxy does not offer."""
-    return tool.get("execution", {}).get("taskSupport") == "required"

@@ -61,7 +61,7 @@ async fn a_server_is_created_read_replaced_and_removed() {
             "name": "wiki", "display_name": null, "description": null,
             "url": "https://mcp.example.com/mcp", "transport": "streamable_http",
             "projects": "all", "auth": {"type": "none"}, "tools": "all",
-            "share_session": "project", "trace_context": null,
+            "share_session": "project", "trace_context": null, "call": null, "call_max": null,
             "on_change": "allow", "new_tools": "allow", "enabled": true, "draft": false,
             "version": 1, "source": "store", "status": "active", "status_reason": null,
             "last_failure": null, "tool_count": null,
@@ -73,7 +73,7 @@ async fn a_server_is_created_read_replaced_and_removed() {
         "url": "https://mcp.example.com/sse", "transport": "sse",
         "projects": ["batch", "web"],
         "tools": ["read", {"name": "write", "policy": "ask_first"}],
-        "share_session": "caller", "trace_context": false,
+        "share_session": "caller", "trace_context": false, "call": 120, "call_max": 900,
         "on_change": "block", "new_tools": "allow", "enabled": false, "version": 1,
     });
     let replaced = operator.put(&path("wiki"), &wanted).await.expect(200);

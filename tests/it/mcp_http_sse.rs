@@ -10,6 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
 
+use crate::progress::notification;
 use crate::support::evil::{Evil, Step, event, reply, status, stream_head};
 use crate::support::{call, client, client_over, short_limits, until};
 
@@ -167,6 +168,12 @@ async fn answer(request: Value, stream: broadcast::Sender<Option<String>>) {
         Some("tools/list") => json!({"tools": [{"name": "a", "inputSchema": {}}]}),
         Some("tools/call") => {
             let arguments = &request["params"]["arguments"];
+            let token = &request["params"]["_meta"]["progressToken"];
+            for step in 1..=arguments["steps"].as_u64().unwrap_or(0) {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                let progress = notification(token, &json!({"progress": step}));
+                let _ = stream.send(Some(progress));
+            }
             tokio::time::sleep(Duration::from_millis(arguments["ms"].as_u64().unwrap_or(0))).await;
             json!({"content": [{"type": "text", "text": arguments.to_string()}]})
         }
@@ -203,6 +210,26 @@ async fn callers_share_one_stream_and_get_their_own_answers() {
     assert_eq!(server.count("GET"), 1);
     assert_eq!(server.count("initialize"), 1);
     assert_eq!(server.count("POST /messages?sessionId=1"), 23);
+}
+
+#[tokio::test]
+async fn progress_on_the_shared_stream_is_that_of_the_call_that_it_names() {
+    let server = OldServer::start().await;
+    let client = old_client(&server);
+    client.list_tools().await.unwrap();
+    tokio::time::pause();
+    let began = tokio::time::Instant::now();
+    let busy = call(&client, "a", r#"{"steps":300}"#);
+    let silent = call(&client, "a", r#"{"ms":100000}"#);
+    let silent = async {
+        let failed = silent.await.unwrap_err();
+        assert_eq!(failed.kind(), ErrorKind::Timeout);
+        assert_eq!(began.elapsed().as_secs(), 60);
+    };
+    let (busy, ()) = tokio::join!(busy, silent);
+    assert_eq!(busy.unwrap().text, r#"{"steps":300}"#);
+    assert_eq!(began.elapsed().as_secs(), 300);
+    assert_eq!(server.count("GET"), 1);
 }
 
 #[tokio::test]

@@ -71,7 +71,7 @@ async fn every_request_says_who_we_are_in_the_body_and_in_headers() {
         );
         assert_eq!(
             meta["io.modelcontextprotocol/clientCapabilities"],
-            json!({})
+            json!({"extensions": {"io.modelcontextprotocol/tasks": {}}})
         );
         let info = &meta["io.modelcontextprotocol/clientInfo"];
         assert_eq!(info["name"], "mcp-layer");

@@ -209,6 +209,11 @@ fn a_broken_configuration_is_one_clear_line_and_exit_code_2() {
         ),
         ("[limits]\ncall = \"60s\"", "expected a whole number"),
         ("[limits]\ncal = 1", "unknown key `cal`"),
+        ("[limits]\ncall = 90\ncall_max = 60", "limits.call: "),
+        (
+            "[[servers]]\nname = \"n\"\nurl = \"https://x/mcp\"\ncall = 0",
+            "from 1 to 86400",
+        ),
         (
             "[[prices]]\nmodel = \"m\"\ninput = -1.0\noutput = 1.0",
             "prices: ",

@@ -21,6 +21,7 @@ impl Control {
             Kind::Prose { longest, lines } => (lines, longest),
             Kind::Name => (1, 40),
             Kind::Code | Kind::Url | Kind::Scopes => (1, 0),
+            Kind::Seconds => (1, 5),
             _ => return None,
         };
         let param = format!("{whole}{}", about.name);
@@ -28,6 +29,7 @@ impl Control {
             id: field(&param),
             value: match value {
                 Tree::List(_) => texts(value).join(", "),
+                Tree::Count(count) => count.to_string(),
                 value => value.as_text().unwrap_or_default().to_owned(),
             },
             about,
@@ -45,6 +47,10 @@ impl Control {
 
     pub(super) fn is_url(&self) -> bool {
         matches!(self.about.kind, Kind::Url)
+    }
+
+    pub(super) fn is_number(&self) -> bool {
+        matches!(self.about.kind, Kind::Seconds)
     }
 
     pub(super) fn is_required(&self) -> bool {

@@ -123,6 +123,15 @@ impl Fields {
         }
     }
 
+    /// The longest silence of a call and the longest call, in words for a list of facts.
+    pub(super) fn call_time(&self) -> String {
+        let of = |param| match self.value(param) {
+            "" => "the gateway's limit".to_owned(),
+            seconds => format!("{seconds} s"),
+        };
+        format!("silent for {}, in all {}", of("call"), of("call_max"))
+    }
+
     /// Returns `true` if any of the less common OAuth fields is filled in.
     pub(super) fn has_advanced(&self) -> bool {
         let advanced = [
@@ -179,6 +188,15 @@ pub(super) fn read_scope<'a>(form: &'a Form, entered: &mut Tree<'a>) {
             entered.set(member.name, form.trimmed(member.name));
         }
     }
+    for name in SERVER
+        .iter()
+        .filter(|member| matches!(member.kind, Kind::Seconds))
+        .map(|member| member.name)
+    {
+        if form.has(name) {
+            entered.set(name, seconds(form.trimmed(name)));
+        }
+    }
     entered.set("transport", form.text("transport"));
     let projects: Tree<'a> = match form.text("scope") {
         "only" => {
@@ -200,6 +218,15 @@ pub(super) fn read_scope<'a>(form: &'a Form, entered: &mut Tree<'a>) {
             _ => None,
         };
         entered.set("trace_context", told);
+    }
+}
+
+/// A typed number of seconds; what is none stays text, which is refused as such.
+fn seconds(typed: &str) -> Tree<'_> {
+    match (typed, typed.parse::<u64>()) {
+        ("", _) => Tree::Null,
+        (_, Ok(seconds)) => seconds.into(),
+        (typed, Err(_)) => typed.into(),
     }
 }
 
@@ -399,6 +426,28 @@ mod tests {
                 (sharing, means)
             );
         }
+    }
+
+    #[test]
+    fn seconds_are_typed_as_a_number_and_nothing_is_the_default() {
+        let stored = Tree::new().with("call", 120);
+        for (sent, call, call_max) in [
+            ("", json!(120), json!(null)),
+            ("&call=&call_max=900", json!(null), json!(900)),
+            ("&call=%2090%20&call_max=soon", json!(90), json!("soon")),
+        ] {
+            let form = form(&format!("url=x{sent}"));
+            let mut entered = stored.clone();
+            read_scope(&form, &mut entered);
+            let times = ["call", "call_max"].map(|name| shown(entered.get(name)));
+            assert_eq!(times, [call, call_max]);
+        }
+        let fields = Fields::of(&stored, &BTreeSet::new());
+        assert_eq!(fields.value("call"), "120");
+        assert_eq!(
+            fields.call_time(),
+            "silent for 120 s, in all the gateway's limit"
+        );
     }
 
     #[test]

@@ -158,6 +158,10 @@ fn both(member: &About) -> (Value, Value) {
         }
         Kind::Name => (reference("ServerName"), reference("ServerName")),
         Kind::Flag => (json!({"type": "boolean"}), json!({"type": "boolean"})),
+        Kind::Seconds => {
+            let seconds = json!({"type": "integer", "minimum": 1, "maximum": 86_400});
+            (seconds.clone(), seconds)
+        }
         Kind::Scopes => (
             scopes(),
             json!({"anyOf": [

@@ -71,6 +71,7 @@ fn assert_same(found: &Server, meant: &Server) {
             server.transport,
             projects,
             (server.share_session, server.trace_context),
+            (server.call, server.call_max),
             server.enabled,
         )
     };

@@ -1,7 +1,7 @@
 //! The contract of [`ServerRegistry`], a function per clause; each needs a registry with the
 //! [`servers`] of this module and no others.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::assert_same;
 use crate::{
@@ -50,6 +50,8 @@ pub fn servers() -> Vec<Server> {
         transport: Transport::Sse,
         share_session: ShareSession::Caller,
         trace_context: Some(false),
+        call: Some(Duration::from_secs(90)),
+        call_max: Some(Duration::from_secs(86_400)),
         ..new("everyone")
     };
     let tools = [

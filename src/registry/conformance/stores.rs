@@ -1,6 +1,6 @@
 //! The contract of [`ServerStore`], a function per clause; each needs an empty store.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 
@@ -42,6 +42,7 @@ super::clauses! {
         a_server_says_when_it_was_made_and_changed
         what_becomes_of_unaccepted_tools_is_always_said
         who_shares_a_session_and_who_is_told_of_traces_is_kept
+        how_long_a_call_may_take_is_kept
     }
 }
 
@@ -498,6 +499,28 @@ pub async fn who_shares_a_session_and_who_is_told_of_traces_is_kept(store: impl 
         let found = find(&store, &Project::default(), "a").await.unwrap();
         for read in [&replaced, &got, &found] {
             assert_eq!((read.share_session, read.trace_context), (sharing, told));
+        }
+    }
+}
+
+/// The times of calls are stored as given, not as they were before.
+pub async fn how_long_a_call_may_take_is_kept(store: impl ServerStore) {
+    let inserted = store.insert(server("a")).await.unwrap();
+    assert_eq!((inserted.call, inserted.call_max), (None, None));
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    let times = [
+        (seconds(1), seconds(86_400)),
+        (None, seconds(900)),
+        (None, None),
+    ];
+    for (version, (call, call_max)) in (1..).zip(times) {
+        let mut next = server("a").with_call_time(call, call_max).unwrap();
+        next.version = version;
+        let replaced = store.replace(next).await.unwrap();
+        let got = store.get("default", &name("a")).await.unwrap();
+        let found = find(&store, &Project::default(), "a").await.unwrap();
+        for read in [&replaced, &got, &found] {
+            assert_eq!((read.call, read.call_max), (call, call_max));
         }
     }
 }

@@ -81,6 +81,8 @@ fn server(entry: &Tree<'_>, env: Env<'_>) -> Result<Server, Fault> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::{
         mcp::Transport,
@@ -130,6 +132,8 @@ mod tests {
             tools = ["ask_question", { name = "delete_page", policy = "ask_first" }, { name = "list" }]
             share_session = "caller"
             trace_context = false
+            call = 120
+            call_max = 900
             enabled = false
 
             [servers.auth]
@@ -159,6 +163,8 @@ mod tests {
         assert_eq!(server.tools.policy("other"), None);
         assert_eq!(server.share_session, ShareSession::Caller);
         assert_eq!(server.trace_context, Some(false));
+        assert_eq!(server.call, Some(Duration::from_secs(120)));
+        assert_eq!(server.call_max, Some(Duration::from_secs(900)));
         assert!(!server.enabled);
         assert_eq!(server.auth.headers()["authorization"], "Bearer s3cret");
     }
@@ -195,27 +201,27 @@ mod tests {
         for (lines, expected) in [
             (
                 "colour = 1",
-                "colour: unknown key; known are name, display_name, description, url, transport, projects, tools, share_session, trace_context, enabled, auth (line 4)",
+                "colour: unknown key; known are name, display_name, description, url, transport, projects, tools, share_session, trace_context, call, call_max, enabled, auth (line 4)",
             ),
             (
                 "\n\"x\\ny\" = 1",
-                "x\\ny: unknown key; known are name, display_name, description, url, transport, projects, tools, share_session, trace_context, enabled, auth (line 5)",
+                "x\\ny: unknown key; known are name, display_name, description, url, transport, projects, tools, share_session, trace_context, call, call_max, enabled, auth (line 5)",
             ),
             (
                 "fingerprint = \"\"",
-                "fingerprint: unknown key; known are name, display_name, description, url, transport, projects, tools, share_session, trace_context, enabled, auth (line 4)",
+                "fingerprint: unknown key; known are name, display_name, description, url, transport, projects, tools, share_session, trace_context, call, call_max, enabled, auth (line 4)",
             ),
             (
                 "on_change = \"block\"",
-                "on_change: unknown key; known are name, display_name, description, url, transport, projects, tools, share_session, trace_context, enabled, auth (line 4)",
+                "on_change: unknown key; known are name, display_name, description, url, transport, projects, tools, share_session, trace_context, call, call_max, enabled, auth (line 4)",
             ),
             (
                 "new_tools = \"block\"",
-                "new_tools: unknown key; known are name, display_name, description, url, transport, projects, tools, share_session, trace_context, enabled, auth (line 4)",
+                "new_tools: unknown key; known are name, display_name, description, url, transport, projects, tools, share_session, trace_context, call, call_max, enabled, auth (line 4)",
             ),
             (
                 "draft = true",
-                "draft: unknown key; known are name, display_name, description, url, transport, projects, tools, share_session, trace_context, enabled, auth (line 4)",
+                "draft: unknown key; known are name, display_name, description, url, transport, projects, tools, share_session, trace_context, call, call_max, enabled, auth (line 4)",
             ),
             (
                 "display_name = 3",
@@ -261,6 +267,14 @@ mod tests {
             (
                 "tools = [{ name = \"t\", fingerprint = \"x\" }]",
                 "tools[0].fingerprint: must be a fingerprint: 64 hex digits in lower case (line 4)",
+            ),
+            (
+                "call = 0",
+                "call: must be a number of seconds, from 1 to 86400 (line 4)",
+            ),
+            (
+                "call_max = \"600\"",
+                "call_max: must be a number of seconds, from 1 to 86400 (line 4)",
             ),
             (
                 "share_session = \"nobody\"",

@@ -39,6 +39,8 @@ pub(crate) enum Kind {
     Word(&'static str, fn() -> Vec<&'static str>),
     /// `true` or `false`.
     Flag,
+    /// A number of seconds, from 1 to a day.
+    Seconds,
     /// A list of OAuth 2.0 scopes.
     Scopes,
     /// A secret, which can be written and never read.

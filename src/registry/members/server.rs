@@ -69,6 +69,24 @@ pub(crate) static SERVER: &[Member<Server>] = &[
         "Whether the server is told which trace a call is a part of; null: where its host is the \
          operator's own.",
     ),
+    member!(Server, call, "Longest silence of a call")
+        .description(
+            "Seconds, from 1 to 86400, after which a call without progress is given up; null: that of \
+             the limits, 60.",
+        )
+        .hint(
+            "In seconds. A call is given up when the server says nothing for so long: no result, and \
+             no progress. Leave empty for the gateway's limit, which is 60 unless it was changed.",
+        ),
+    member!(Server, call_max, "Longest call")
+        .description(
+            "Seconds, from 1 to 86400, that a call may take, whatever progress it makes; null: that \
+             of the limits, 600, or call if that is more. No call outlasts its request's deadline.",
+        )
+        .hint(
+            "In seconds, however much progress it makes. Leave empty for the gateway's limit, which is \
+             600 unless it was changed. No call outlasts the deadline of its request, 300 by default.",
+        ),
     member!(Server, on_change, "Changed tools").given(Given::NotInFiles),
     member!(Server, new_tools, "New tools").given(Given::NotInFiles),
     member!(Server, enabled, "Enabled"),

@@ -1,6 +1,6 @@
 //! The types of members: how a value of each is read and written, and its form.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use url::Url;
 
@@ -12,7 +12,10 @@ use super::{
     word::Word,
 };
 use crate::{
-    registry::{Fingerprint, Pins, Projects, SelectedTool, ToolPolicy, ToolSelection},
+    registry::{
+        Fingerprint, Pins, Projects, SelectedTool, ToolPolicy, ToolSelection,
+        server::{CALL_TIME, is_call_time},
+    },
     scopes::Scopes,
 };
 
@@ -69,6 +72,20 @@ impl Value for bool {
 
     fn write(&self, _: &Writer) -> Tree<'_> {
         (*self).into()
+    }
+}
+
+impl Value for Duration {
+    const KIND: Kind = Kind::Seconds;
+
+    fn read(at: &Node<'_>) -> Result<Self, Fault> {
+        let time = at.count().map(Self::from_secs);
+        let time = time.ok().filter(|time| is_call_time(*time));
+        time.ok_or_else(|| at.fault(CALL_TIME))
+    }
+
+    fn write(&self, _: &Writer) -> Tree<'_> {
+        self.as_secs().into()
     }
 }
 
