@@ -309,6 +309,18 @@ impl McpLayer {
         self
     }
 
+    /// Replaces whether the events of `mcp.events` have arguments, results and texts of progress; by
+    /// default `false`: they name tools, and say how far calls are and how large their results.
+    ///
+    /// Of each text there are up to 8 KiB, with probable secrets masked, as
+    /// [`Payloads::Redacted`] does it, whatever traces have. Masking is best effort, and a front end
+    /// shows events to whoever sits before it.
+    #[must_use]
+    pub fn with_event_payloads(mut self, event_payloads: bool) -> Self {
+        self.settings.event_payloads = event_payloads;
+        self
+    }
+
     /// Replaces the prices used to compute `usage.cost` if the upstream sends none; by default
     /// there are none.
     ///

@@ -159,6 +159,8 @@ pub(crate) struct Settings {
     pub(crate) dialect: Option<SchemaDialect>,
     pub(crate) description_bytes: Option<usize>,
     pub(crate) receipt: bool,
+    /// Events have arguments, results and texts of progress.
+    pub(crate) event_payloads: bool,
     pub(crate) project_required: bool,
     /// The headers `x-mcp-servers` and `x-mcp-tools` opt in.
     pub(crate) header_opt_in: bool,
@@ -200,6 +202,7 @@ impl Default for Settings {
             dialect: None,
             description_bytes: None,
             receipt: true,
+            event_payloads: false,
             project_required: false,
             header_opt_in: false,
             prices: Vec::new(),

@@ -82,6 +82,10 @@ pub struct Flags {
     /// Whether callers may choose servers by the header x-mcp-servers [default: true]
     #[arg(long, value_name = "BOOLEAN")]
     header_opt_in: Option<bool>,
+    /// Put arguments, results and texts of progress into the events of mcp.events, with likely secrets
+    /// masked
+    #[arg(long)]
+    event_payloads: bool,
     /// Dialect of JSON Schema that the upstream reads [default: standard]
     #[arg(long, value_name = "DIALECT")]
     schema_dialect: Option<DialectMode>,
@@ -225,6 +229,8 @@ pub struct Config {
     pub on_max_rounds: OnMaxRounds,
     /// Callers may choose servers by header.
     pub header_opt_in: bool,
+    /// Events of callers have arguments, results and texts of progress.
+    pub event_payloads: bool,
     pub dialect: SchemaDialect,
     /// The longest description of a tool in bytes; absent: the library's default.
     pub description_limit: Option<usize>,
@@ -426,6 +432,7 @@ impl Config {
                 MaxRoundsMode::Return => OnMaxRounds::Return,
             },
             header_opt_in: flags.header_opt_in.or(file.header_opt_in).unwrap_or(true),
+            event_payloads: flags.event_payloads || file.event_payloads,
             dialect: match flags
                 .schema_dialect
                 .or(file.schema_dialect)

@@ -346,6 +346,7 @@ fn layer(config: &Config, registry: Arc<dyn Store>, connections: Connections) ->
         .with_own_tools(config.own_tools)
         .with_on_max_rounds(config.on_max_rounds)
         .with_header_opt_in(config.header_opt_in)
+        .with_event_payloads(config.event_payloads)
         .with_prices(config.prices.clone())
         .with_trace_payloads(config.trace_payloads)
         // Authentication always adds a project; should it ever fail to, nothing opens.

@@ -4,12 +4,20 @@
 //! stay as they came. `id`, `created`, `model` and `system_fingerprint` become those of the first
 //! turn, which makes all turns look like one completion, and a second role is removed.
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use serde_json::{Map, Value};
 
 use super::choices;
-use crate::json::{Edit, Object, first, quoted};
+use crate::{
+    hex::hex,
+    json::{Edit, Object, first, quoted},
+    name::shortened,
+    random::fill_random,
+};
 
 /// The members that all chunks of one stream share.
 const IDENTITY: [&str; 4] = ["id", "created", "model", "system_fingerprint"];
@@ -193,6 +201,17 @@ impl<'a> Chunk<'a> {
 }
 
 impl Identity {
+    /// That of a stream which begins before the model has said anything.
+    pub(crate) fn new(model: Option<&str>) -> Self {
+        let mut id = [0; 12];
+        fill_random(&mut id);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let created = now.unwrap_or_default().as_secs();
+        let model = quoted(&shortened(model.unwrap_or_default()));
+        let id = quoted(&format!("chatcmpl-{}", hex(&id)));
+        Self([Some(id), Some(created.to_string()), Some(model), None])
+    }
+
     /// A chunk with this identity and these members, with this choice or none.
     pub(crate) fn chunk(&self, choice: Option<&str>, members: &[(&str, &str)]) -> String {
         self.object("chat.completion.chunk", choice, members)

@@ -78,6 +78,15 @@ impl Definition {
         })
     }
 
+    /// The name for people: the tool's own, or, as until 2025-03-26, that of its annotations.
+    pub(crate) fn title(&self) -> Option<String> {
+        let tool = Object::parse(&self.json).ok()?;
+        let annotations = || Object::parse(tool.present("annotations")?).ok();
+        let title = tool.string("title");
+        let title = title.or_else(|| annotations()?.string("title"));
+        title.map(Into::into)
+    }
+
     /// The canonical JSON, to show to an operator.
     pub fn json(&self) -> &Arc<str> {
         &self.json

@@ -13,9 +13,10 @@ use tracing::Instrument;
 
 use super::{
     call_result::CallResult,
+    events::{CallEvents, RoundEvents},
     gateway::Gateway,
     journal::hang_up::HangUp,
-    record::{CallRecord, CallReply, Checked, Record},
+    record::{CallRecord, CallReply, Checked, Record, without_credentials},
 };
 use crate::{
     caller::Caller,
@@ -56,6 +57,8 @@ pub(crate) struct Batch<'a> {
     pub(crate) record: &'a Record,
     /// The number of the round.
     pub(crate) round: u64,
+    /// Tells the caller of each call; `None` if it does not want to know.
+    pub(crate) events: Option<&'a RoundEvents>,
 }
 
 /// The reason why a tool was not run, or gave no result.
@@ -99,7 +102,8 @@ impl Batch<'_> {
                 limits.calls
             );
             let record = self.record.call(self.round, call, owner.entry());
-            self.result(record, call, owner, Err(CallFault::new("call_limit", text)))
+            let fault = CallFault::new("call_limit", text);
+            self.result((record, None), call, owner, Err(fault))
         });
         let beyond = beyond.chain(uncounted.iter().map(|(call, _)| self.beyond(call)));
         self.record.beyond(self.round, uncounted.len());
@@ -169,30 +173,53 @@ impl Batch<'_> {
 
     async fn run_one(self, call: &ToolCall, owner: Owner<'_>) -> CallResult {
         let mut record = self.record.call(self.round, call, owner.entry());
-        let result = match owner {
+        let (events, result) = match owner {
             Owner::Ours(entry) => {
                 let arguments = self.checked(entry, &call.arguments);
-                match arguments.instrument(record.span()).await {
+                let arguments = arguments.instrument(record.span()).await;
+                let events = self.begins(call, owner, arguments.as_ref().ok());
+                let result = match arguments {
                     Ok(arguments) => {
                         record.reads(&arguments);
-                        let called = pin!(self.call(entry, arguments.text()));
+                        let called = pin!(self.call(entry, arguments.text(), events.as_ref()));
                         called.instrument(record.span()).await
                     }
                     Err(text) => Err(CallFault::new("invalid_arguments", text)),
-                }
+                };
+                (events, result)
             }
             Owner::Caller | Owner::Unknown => {
                 let name = short(call.function.as_deref().unwrap_or_default());
                 let text = format!("there is no tool named {name:?}; use one of the tools offered");
-                Err(CallFault::new("unknown_tool", text))
+                let fault = CallFault::new("unknown_tool", text);
+                (self.begins(call, owner, None), Err(fault))
             }
         };
-        self.result(record, call, owner, result)
+        self.result((record, events), call, owner, result)
+    }
+
+    /// Tells the caller that a call begins, where it wants to know: with the arguments as they were
+    /// read, if they could be.
+    fn begins(
+        self,
+        call: &ToolCall,
+        owner: Owner<'_>,
+        arguments: Option<&Checked>,
+    ) -> Option<CallEvents> {
+        let events = self.events?;
+        let entry = owner.entry();
+        let read = arguments.map(|arguments| arguments.text().get());
+        let text = read.or_else(|| call.arguments.text());
+        let text = text.filter(|_| events.has_payloads());
+        let clean = text.and_then(|text| without_credentials(&entry?.server, text));
+        let title = entry.and_then(|entry| entry.offer().listed.title());
+        let text = clean.as_deref().or(text);
+        Some(events.begin(&call.id, named(call, owner), title, text))
     }
 
     fn result(
         self,
-        record: CallRecord<'_>,
+        (record, events): (CallRecord<'_>, Option<CallEvents>),
         call: &ToolCall,
         owner: Owner<'_>,
         result: Result<(bool, String), CallFault>,
@@ -218,7 +245,7 @@ impl Batch<'_> {
             result_bytes,
             truncated,
         });
-        CallResult {
+        let result = CallResult {
             message: tool_message(call, &text),
             id: call.id.clone(),
             server,
@@ -229,11 +256,20 @@ impl Batch<'_> {
             truncated,
             is_cleaned,
             is_beyond: false,
+        };
+        if let Some(events) = events {
+            events.finish(&result, &text);
         }
+        result
     }
 
     /// Calls the tool: whether the result is an error, and its text.
-    async fn call(self, entry: &Entry, arguments: &RawValue) -> Result<(bool, String), CallFault> {
+    async fn call(
+        self,
+        entry: &Entry,
+        arguments: &RawValue,
+        events: Option<&CallEvents>,
+    ) -> Result<(bool, String), CallFault> {
         if self.approval == Approval::Withdrawn {
             let text = "not run: a repeat of this request has taken over";
             return Err(CallFault::new("taken_over", text));
@@ -250,6 +286,8 @@ impl Batch<'_> {
         call.timeout = left(whole)?;
         call.trace = trace.as_ref();
         call.exchange = Some(self.sessions);
+        let on_progress = events.map(CallEvents::on_progress);
+        call.on_progress = on_progress.as_ref();
         let connections = &self.gateway.connections;
         match connections.call(&server, &self.caller.tokens, call).await {
             Ok(result) => Ok((result.is_error, result.text)),

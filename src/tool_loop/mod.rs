@@ -26,6 +26,9 @@
 //! `continued`, `turns`, `rounds` and `ends` are the parts of `exchange/`, `restore` and `hand_back`
 //! those of `kept_turns/`; `delivery/` has the two ways to tell the caller.
 //!
+//! Where a caller wants to know of calls while they run, those who run them tell its stream
+//! (`events/`).
+//!
 //! Where rounds or time are used up, the model is asked once more, for an answer (`unfinished`).
 //! What is kept of an exchange is found again by `restore`, where the caller sends back an id of a
 //! call that was handed back, and by `repeat`, where an equal request comes.
@@ -39,6 +42,7 @@ mod claim;
 mod conflicts;
 mod delivery;
 mod detached;
+mod events;
 mod exchange;
 mod execute;
 #[cfg(feature = "admin")]
@@ -92,6 +96,7 @@ use self::{
         reply::{self, WholeReply},
         sink,
     },
+    events::Events,
     exchange::{Exchange, begin::Prepared},
     options::Options,
     receipt::Receipt,
@@ -196,6 +201,7 @@ async fn run_once(
         history,
         asked,
         record,
+        events: None,
     };
     deliver(prepared, repeats, upstream).await
 }
@@ -225,8 +231,14 @@ async fn pass(
 
 /// An error of ours before anything was done, marked as one.
 fn refuse(refusal: &Refusal) -> Reply {
-    let mut reply = refused(refusal);
-    reply.extensions_mut().insert(Refused(refusal.clone()));
+    marked(refused(refusal), refusal)
+}
+
+/// The same, unless a stream has begun.
+fn marked(mut reply: Reply, refusal: &Refusal) -> Reply {
+    if !reply.status().is_success() {
+        reply.extensions_mut().insert(Refused(refusal.clone()));
+    }
     reply
 }
 
@@ -244,8 +256,15 @@ async fn deliver(
     }
     prepared.request.ask_for_usage();
     let include_usage = prepared.request.include_usage;
-    sink::driven(prepared.gateway.settings.limits.keep_alive, |sink| {
-        let stream = CallerStream::new(sink, include_usage);
+    let settings = &prepared.gateway.settings;
+    let (keep_alive, payloads) = (settings.limits.keep_alive, settings.event_payloads);
+    let reader = prepared.options.events.then(|| {
+        let (events, reader) = Events::new(prepared.request.model.as_deref(), payloads);
+        prepared.events = Some(events);
+        reader
+    });
+    sink::driven(keep_alive, |sink| {
+        let stream = CallerStream::new(sink, include_usage, reader);
         Box::pin(answer(prepared, repeats, upstream, stream)).instrument(span)
     })
     .await
@@ -282,11 +301,13 @@ async fn answer(
             });
         }
     };
-    let mut exchange = match Exchange::begin(prepared, journal).await {
+    // Boxed, as above. What is open runs in it, and may begin the stream.
+    let begun = Box::pin(Exchange::begin(prepared, journal));
+    let mut exchange = match delivery.alive(begun).await {
         Ok(exchange) => exchange,
         Err(refusal) => {
             record.refuse(&refusal);
-            return Ok(refuse(&refusal));
+            return Ok(marked(delivery.refuse(&refusal).await, &refusal));
         }
     };
     let reply = exchange.run(upstream, &mut delivery).await?;

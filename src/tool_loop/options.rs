@@ -44,6 +44,8 @@ pub(crate) struct Options {
     entries: Vec<Entry>,
     /// What such entries say of the tools of their servers, each given by its place.
     pub(crate) rules: Vec<(Vec<usize>, ToolRules)>,
+    /// A stream of the loop tells of tool calls while they run.
+    pub(crate) events: bool,
 }
 
 impl Options {
@@ -142,6 +144,7 @@ impl Options {
             is_default: false,
             entries: Vec::new(),
             rules: Vec::new(),
+            events: false,
         }
     }
 
@@ -267,9 +270,10 @@ impl Options {
                 ];
                 self.on_stream = Some(word(value, words)?);
             }
+            "events" => self.events = boolean(value)?,
             _ => {
                 return Err(Fault::new(
-                    "is not a member of mcp; those are enabled, servers, auto_execute_tools, max_tool_rounds, tools, resume_tool_calls, receipt, on_max_rounds, own_tools and on_stream",
+                    "is not a member of mcp; those are enabled, servers, auto_execute_tools, max_tool_rounds, tools, resume_tool_calls, receipt, on_max_rounds, own_tools, on_stream and events",
                 ));
             }
         }
@@ -535,6 +539,7 @@ mod tests {
             ),
             (json!({"tools": {}}), "mcp.tools"),
             (json!({"receipt": null}), "mcp.receipt"),
+            (json!({"events": "all"}), "mcp.events"),
             (json!({"resume_tool_calls": 0}), "mcp.resume_tool_calls"),
             (json!({"autoexecute": true}), "mcp.autoexecute"),
         ] {

@@ -52,6 +52,7 @@ pub use self::{
 };
 pub(crate) use self::{
     log::{CallFact, TraceLog, TurnFact},
+    payload::Excerpt,
     redact::redacted,
     steps::Steps,
 };

@@ -1,6 +1,6 @@
 //! Payloads: the parts of arguments and results that are recorded.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::redact::redacted;
 
@@ -60,6 +60,34 @@ impl Payloads {
             Self::Full => text.to_owned(),
             Self::Off | Self::Redacted => redacted(text),
         }
+    }
+}
+
+/// The part of a text that may be shown as records have it by default, masked once it is written.
+pub(crate) struct Excerpt {
+    logged: String,
+    /// The length of the whole.
+    whole: usize,
+}
+
+impl Excerpt {
+    pub(crate) fn of(text: &str) -> Self {
+        let logged = Payloads::Redacted.logged(text).unwrap_or_default();
+        Self {
+            logged: logged.to_owned(),
+            whole: text.len(),
+        }
+    }
+
+    /// The bytes that are kept of it.
+    pub(crate) fn len(&self) -> usize {
+        self.logged.len()
+    }
+}
+
+impl Serialize for Excerpt {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&Payloads::Redacted.kept(&self.logged, self.whole))
     }
 }
 

@@ -45,6 +45,18 @@ const scenarios = {
     return { message: choice.message, finish_reason: choice.finish_reason, usage: answer.usage };
   },
 
+  // The same with events, which the helper must not mind; ASKED has the messages, and more of `mcp`.
+  async events() {
+    const { messages, mcp: more } = JSON.parse(process.env.ASKED);
+    const asked = { model, messages, mcp: { ...mcp, on_stream: "execute", events: true, ...more } };
+    const told = client.chat.completions.stream({ ...asked, stream_options: { include_usage: true } });
+    const events = [];
+    told.on("chunk", (chunk) => chunk.mcp?.event && events.push(chunk.mcp));
+    const answer = await told.finalChatCompletion();
+    const [{ message, finish_reason }] = answer.choices;
+    return { message, finish_reason, usage: answer.usage, events };
+  },
+
   // The documented way to mix own tools with those of the servers.
   async resume() {
     const options = { ...mcp };

@@ -458,6 +458,7 @@ fn rest() -> Value {
                     "on_max_rounds": {"enum": ["answer", "return"]},
                     "own_tools": {"enum": ["split", "whole"]},
                     "on_stream": {"enum": ["execute", "return"]},
+                    "events": {"type": "boolean", "default": false},
                 })),
             },
         },

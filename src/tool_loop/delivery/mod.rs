@@ -23,6 +23,7 @@ use crate::{
     chat::{Asked, Completion, ToolCall, Turn},
     held::Held,
     inner::InnerBody,
+    refusal::Refusal,
 };
 
 /// The caller's answer.
@@ -30,9 +31,10 @@ pub(crate) type Reply = Response<McpBody<InnerBody>>;
 
 /// The way to tell one caller of the loop.
 pub(crate) trait Delivery: Send {
-    /// Waits for `future`; meanwhile a stream that has begun is kept alive.
+    /// Waits for `future`; meanwhile a stream that has begun is kept alive, and one whose caller wants
+    /// events tells them.
     fn alive<T: Send>(
-        &self,
+        &mut self,
         future: impl Future<Output = T> + Send,
     ) -> impl Future<Output = T> + Send;
 
@@ -58,6 +60,9 @@ pub(crate) trait Delivery: Send {
         shown: Option<Shown>,
         closing: Closing,
     ) -> impl Future<Output = Reply> + Send;
+
+    /// Refuses the request, though what was open in its history may have run already.
+    fn refuse(&mut self, refusal: &Refusal) -> impl Future<Output = Reply> + Send;
 
     /// Reports that there will be no answer, after tools have run or a stream has begun.
     fn fail(

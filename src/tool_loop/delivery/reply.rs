@@ -30,7 +30,7 @@ pub(crate) struct WholeReply {
 
 impl Delivery for WholeReply {
     fn alive<T: Send>(
-        &self,
+        &mut self,
         future: impl Future<Output = T> + Send,
     ) -> impl Future<Output = T> + Send {
         future
@@ -86,6 +86,10 @@ impl Delivery for WholeReply {
             None => answer.with(usage.as_deref(), receipt),
         };
         rewritten(parts, body)
+    }
+
+    async fn refuse(&mut self, refusal: &Refusal) -> Reply {
+        refused(refusal)
     }
 
     async fn fail(&mut self, failure: Failure, _: bool, receipt: WrittenReceipt) -> Reply {

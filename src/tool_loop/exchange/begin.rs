@@ -14,6 +14,7 @@ use crate::{
     settings::{OnMaxRounds, OwnTools},
     tool_loop::{
         conflicts,
+        events::Events,
         gateway::Gateway,
         instructions,
         journal::ExchangeJournal,
@@ -39,6 +40,8 @@ pub(crate) struct Prepared {
     /// A hash of what it asks for outside of its body.
     pub(crate) asked: Option<Digest>,
     pub(crate) record: Record,
+    /// Tells the caller of calls while they run; `None` if it does not want to know.
+    pub(crate) events: Option<Events>,
 }
 
 impl Prepared {
@@ -114,6 +117,7 @@ impl Exchange {
             options,
             caller,
             record,
+            events,
             ..
         } = prepared;
         let mut request = match catalog.is_empty() {
@@ -151,6 +155,7 @@ impl Exchange {
             is_incomplete: false,
             catalog,
             record,
+            events,
             reads: options.resume || loops,
             relays: request.stream && !loops,
             answers: loops && options.on_max_rounds == OnMaxRounds::Answer,

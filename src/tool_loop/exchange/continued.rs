@@ -74,6 +74,9 @@ impl Exchange {
     pub(crate) fn tell_incomplete(&mut self) {
         self.is_incomplete = true;
         self.receipt.tell_incomplete();
+        if let Some(events) = &self.events {
+            events.tell_incomplete();
+        }
     }
 
     /// Goes on from a restored history, and runs what is open in it: the first round.

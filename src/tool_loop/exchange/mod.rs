@@ -13,6 +13,7 @@ use std::sync::Arc;
 use super::{
     call_result::CallResult,
     delivery::Reply,
+    events::Events,
     gateway::Gateway,
     journal::ExchangeJournal,
     kept_turns::Keeper,
@@ -47,6 +48,8 @@ pub(crate) struct Exchange {
     /// A part of what earlier requests left is gone.
     pub(super) is_incomplete: bool,
     pub(super) record: Record,
+    /// Tells the caller of calls while they run; `None` if it does not want to know.
+    pub(super) events: Option<Events>,
     /// `true` if the model's answers are read; otherwise the first is passed through.
     pub(super) reads: bool,
     /// `true` if a streamed answer is passed through with a receipt, as the last one.

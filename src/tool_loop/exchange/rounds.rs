@@ -120,6 +120,9 @@ impl Exchange {
         let allowed = self.budget.take_calls(calls.len().min(turn_calls));
         let parallel = self.request.parallel;
         let round = self.record.round();
+        // A repeat goes on counting where the first ended, as the receipt does.
+        let events = self.events.as_ref();
+        let events = events.map(|events| events.of_round(self.receipt.rounds() + 1));
         let runs_on = journal.as_ref().map(|journal| {
             let detached = self.gateway.detached.clone();
             (detached, journal.owner().clone())
@@ -147,6 +150,7 @@ impl Exchange {
                 hang_up: &told,
                 record: &record,
                 round,
+                events: events.as_ref(),
             };
             batch.run(&calls).await
         });

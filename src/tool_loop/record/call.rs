@@ -166,7 +166,7 @@ impl Record {
 
 /// Arguments without the fixed credentials of the server that they are for. What servers say is
 /// without any of them already.
-fn without_credentials(server: &Server, text: &str) -> Option<String> {
+pub(crate) fn without_credentials(server: &Server, text: &str) -> Option<String> {
     let headers = server.auth.headers();
     if headers.is_empty() {
         return None;

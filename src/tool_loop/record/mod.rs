@@ -21,7 +21,7 @@ mod fields;
 mod turn;
 
 pub(crate) use self::{
-    call::{CallRecord, CallReply, Checked},
+    call::{CallRecord, CallReply, Checked, without_credentials},
     ending::Ending,
     exchange::Record,
     turn::TurnSummary,

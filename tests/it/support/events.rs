@@ -68,6 +68,8 @@ pub struct Assembled {
     pub finish_reasons: Vec<String>,
     pub usages: Vec<Value>,
     pub receipts: Vec<Value>,
+    /// The members `mcp` that tell of a call while it runs.
+    pub events: Vec<Value>,
     pub errors: Vec<Value>,
     pub comments: usize,
     pub is_done: bool,
@@ -105,7 +107,14 @@ impl Assembled {
         }
         self.usages
             .extend(chunk.get("usage").filter(|usage| !usage.is_null()).cloned());
-        self.receipts.extend(chunk.get("mcp").cloned());
+        let told = chunk.get("mcp").cloned();
+        let is_event = told
+            .as_ref()
+            .is_some_and(|told| told.get("event").is_some());
+        match is_event {
+            true => self.events.extend(told),
+            false => self.receipts.extend(told),
+        }
         if let Some(choice) = chunk["choices"].get(0) {
             let delta = &choice["delta"];
             self.roles += usize::from(delta["role"].is_string());

@@ -11,8 +11,12 @@ use super::{
 use crate::{
     chat::{ToolCall, Turn},
     inner::InnerBody,
+    refusal::Refusal,
     tool_loop::{
-        delivery::{Delivery, NoTurn, Reading, Reply, Shown, answering, read_whole, unstreamed},
+        delivery::{
+            Delivery, NoTurn, Reading, Reply, Shown, answering, read_whole, reply::refused,
+            unstreamed,
+        },
         failure::Failure,
         headers::is_stream,
         receipt::{Closing, WrittenReceipt},
@@ -21,10 +25,10 @@ use crate::{
 
 impl Delivery for CallerStream {
     fn alive<T: Send>(
-        &self,
+        &mut self,
         future: impl Future<Output = T> + Send,
     ) -> impl Future<Output = T> + Send {
-        self.sink.alive(future)
+        self.telling(future)
     }
 
     fn has_begun(&self) -> bool {
@@ -88,6 +92,14 @@ impl Delivery for CallerStream {
             None => Vec::new(),
         };
         self.end(&members).await;
+        self.streamed().await
+    }
+
+    async fn refuse(&mut self, refusal: &Refusal) -> Reply {
+        if !self.has_begun() {
+            return refused(refusal);
+        }
+        self.event(&refusal.body()).await;
         self.streamed().await
     }
 

@@ -14,6 +14,9 @@
 //! held because some upstreams report one in every chunk: the last one counts, and more text after an
 //! end takes it back.
 //!
+//! Where the caller wants events, they stand between the chunks of two turns, or before those of the
+//! first, in chunks that say nothing else.
+//!
 //! An error that a client would not recognise is replaced by one of ours: a named event, a body
 //! without the member `error`, an answer without a choice, half an event.
 
@@ -21,5 +24,6 @@ mod delivery;
 mod ending;
 mod reading;
 mod stream;
+mod telling;
 
 pub(crate) use self::stream::CallerStream;

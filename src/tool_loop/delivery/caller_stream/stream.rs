@@ -10,6 +10,7 @@ use crate::{
     chat::{Change, Chunk, Identity},
     tool_loop::{
         delivery::{Reply, sink::Sink},
+        events::EventReader,
         headers::{remove_stale, unbuffered},
     },
 };
@@ -25,6 +26,8 @@ pub(crate) struct CallerStream {
     /// The caller has had something of the turn that is being read.
     pub(super) is_shown: bool,
     pub(super) held: HeldChunks,
+    /// What is told of tool calls while they run; `None` if the caller does not want to know.
+    pub(super) events: Option<EventReader>,
 }
 
 /// The part of the turn being read that waits for the verdict: everything from the first tool call
@@ -44,7 +47,7 @@ pub(super) struct HeldChunks {
 
 impl CallerStream {
     /// A stream that goes into `sink`.
-    pub(crate) fn new(sink: Sink, include_usage: bool) -> Self {
+    pub(crate) fn new(sink: Sink, include_usage: bool, events: Option<EventReader>) -> Self {
         Self {
             sink,
             include_usage,
@@ -52,6 +55,7 @@ impl CallerStream {
             has_role: false,
             is_shown: false,
             held: HeldChunks::default(),
+            events,
         }
     }
 

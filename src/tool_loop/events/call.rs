@@ -1,0 +1,101 @@
+//! The events of one call.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::{
+    event::{Event, Head, Kind},
+    queue::Queue,
+};
+use crate::{
+    mcp::{OnProgress, Progress},
+    tool_loop::call_result::CallResult,
+    trace::Excerpt,
+};
+
+/// The events of one call, which has begun.
+pub(crate) struct CallEvents {
+    told: Arc<Told>,
+    payloads: bool,
+}
+
+/// What was told of a call.
+struct Told {
+    queue: Arc<Queue>,
+    head: Arc<Head>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The latest progress.
+    progress: Option<f64>,
+    has_ended: bool,
+}
+
+impl CallEvents {
+    pub(super) fn new(queue: Arc<Queue>, head: Head, payloads: bool) -> Self {
+        let told = Arc::new(Told {
+            queue,
+            head: Arc::new(head),
+            state: Mutex::default(),
+        });
+        Self { told, payloads }
+    }
+
+    pub(super) fn start(&self, title: Option<String>, arguments: Option<&str>) {
+        let arguments = self.excerpt(arguments);
+        self.told.put(Kind::Started { title, arguments });
+    }
+
+    /// Takes the call's progress, as it comes.
+    pub(crate) fn on_progress(&self) -> OnProgress {
+        let (told, payloads) = (self.told.clone(), self.payloads);
+        Arc::new(move |progress: &Progress| {
+            let message = progress.message.as_deref().filter(|_| payloads);
+            told.progress(progress, message);
+        })
+    }
+
+    /// Tells that the call has ended, with this text for the model.
+    pub(crate) fn finish(self, result: &CallResult, text: &str) {
+        self.told.state().has_ended = true;
+        self.told.put(Kind::Finished {
+            duration_ms: result.duration.as_millis() as u64,
+            is_error: result.is_error,
+            result_bytes: result.result_bytes,
+            result: self.excerpt(Some(text)),
+        });
+    }
+
+    fn excerpt(&self, text: Option<&str>) -> Option<Excerpt> {
+        text.filter(|_| self.payloads).map(Excerpt::of)
+    }
+}
+
+impl Told {
+    /// Tells progress, unless it goes back, or comes after the end.
+    fn progress(&self, now: &Progress, message: Option<&str>) {
+        // Held until it is told: the end comes behind it.
+        let mut state = self.state();
+        let goes_on = state.progress.is_none_or(|latest| latest <= now.progress);
+        if state.has_ended || !now.progress.is_finite() || !goes_on {
+            return;
+        }
+        state.progress = Some(now.progress);
+        self.put(Kind::Progress {
+            progress: now.progress,
+            total: now.total.filter(|total| total.is_finite()),
+            message: message.map(Excerpt::of),
+        });
+    }
+
+    fn put(&self, kind: Kind) {
+        let head = self.head.clone();
+        self.queue.put(Event { head, kind });
+    }
+
+    /// Locks the state, never across an await.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
