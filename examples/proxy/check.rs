@@ -56,7 +56,7 @@ pub async fn check(
     for (server, listed) in asked {
         servers += 1;
         let mut is_callers = false;
-        let mut has = Ok(0);
+        let has: Result<usize, String>;
         match listed {
             Ok(Ok(listed)) => {
                 tools += listed.offered.len();

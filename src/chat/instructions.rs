@@ -121,20 +121,21 @@ mod tests {
             .map(message)
             .join(",");
         let request = request(&format!("[{all}]"));
+        let messages = request.messages().unwrap();
         for (kept, got) in [
             (1, "system OURS new"),
             (2, "system OURS user new"),
             (3, "system OURS user assistant new"),
         ] {
             for mut conversation in [
-                Conversation::restored(&request, &[], kept),
+                Conversation::restored(&request, &[], &messages[..kept]),
                 Conversation::resumed(&request, &[], kept),
             ] {
                 conversation.push(message("new").into());
                 assert_eq!(roles(&conversation.turn(true)), got);
             }
         }
-        let mut conversation = Conversation::restored(&request, &[], 0);
+        let mut conversation = Conversation::restored(&request, &[], &[]);
         conversation.push(message("new").into());
         assert_eq!(roles(&conversation.turn(true)), "OURS new");
     }

@@ -157,7 +157,7 @@ impl Session {
     /// Keeps the stream open until it breaks: whoever listens has a place among those who wait, for
     /// an answer that does not come.
     pub(super) async fn listen(&self, id: u64) -> Listened {
-        if let Ok(mut slot) = Slot::reserve(&self.pending, id) {
+        if let Ok(mut slot) = Slot::reserve(&self.pending, id, None) {
             // The answer is how the stream ended.
             let _ = slot.answer().await;
         }

@@ -170,6 +170,7 @@ impl Offered {
             definitions: self.definitions.clone(),
             cleaned: self.cleaned.clone(),
             withheld: self.withheld.clone(),
+            instructions: self.instructions.clone(),
         })
     }
 

@@ -105,7 +105,7 @@ async fn progress_of_a_server_is_told_and_its_text_where_the_operator_says_so() 
 
 #[tokio::test]
 async fn progress_that_goes_back_is_not_told() {
-    let says = |second: u32| json!({"progress": if second % 2 == 0 { 1 } else { second }});
+    let says = |second: u32| json!({"progress": if second.is_multiple_of(2) { 1 } else { second }});
     let told = told(6, says, |layer| layer).await;
     let events = progress(&told);
     let steps: Vec<_> = events
