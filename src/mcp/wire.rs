@@ -430,7 +430,7 @@ mod tests {
         assert_eq!(
             kinds(batch).expect("three"),
             [
-                "notification",
+                "notification m",
                 "request ping",
                 "the server answers with error -32000: no[31m"
             ]
