@@ -58,6 +58,8 @@ pub struct Limits {
     peers: Option<Count>,
     peer_bytes: Option<Count>,
     new_tokens: Option<Count>,
+    /// Servers that are listened to; 0 for none.
+    listeners: Option<u32>,
 
     // The proxy.
     upstream_timeout: Option<Seconds>,
@@ -174,6 +176,9 @@ impl Limits {
         set(&mut limits.peers, self.peers);
         set(&mut limits.peer_bytes, self.peer_bytes);
         set(&mut limits.new_tokens, self.new_tokens);
+        if let Some(most) = self.listeners {
+            limits.listeners = usize::try_from(most).unwrap_or(usize::MAX);
+        }
         limits
     }
 

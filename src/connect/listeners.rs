@@ -21,9 +21,6 @@ use crate::{
     outbound::Workers,
 };
 
-/// The most streams that are open at once: each takes a connection here and at its server. The
-/// servers beyond are not listened to.
-const STREAMS: usize = 256;
 /// The time without a request for the server after which nobody listens to it any more.
 const UNUSED: Duration = Duration::from_secs(5 * 60);
 /// The pause before a stream is opened again, which doubles up to the longest.
@@ -39,9 +36,10 @@ pub(super) struct Listeners {
 }
 
 impl Listeners {
-    pub(super) fn new(workers: Workers) -> Self {
+    /// Listens to at most so many servers at once.
+    pub(super) fn new(most: usize, workers: Workers) -> Self {
         Self {
-            free: Arc::new(Semaphore::new(STREAMS)),
+            free: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
             workers,
         }
     }

@@ -44,7 +44,7 @@ pub(super) struct Lists {
 impl Lists {
     pub(super) fn new(pool: Arc<Pool>, credentials: Credentials, watch: Option<Watch>) -> Self {
         Self {
-            listeners: Listeners::new(pool.outbound.workers().clone()),
+            listeners: Listeners::new(pool.limits.listeners, pool.outbound.workers().clone()),
             pool,
             credentials,
             watch,

@@ -75,6 +75,10 @@ pub struct ServerLimits {
     /// burst of an eighth of `peers`: each new token costs a listing, and the server has to bear
     /// those of all callers. A caller is one [`CallerId`](crate::CallerId), or one project.
     pub new_tokens: usize,
+    /// The most servers that are listened to at once for changes of their tools, over a stream for
+    /// each. Default 256: a stream takes a connection here and at its server, and lists are fetched
+    /// anew without, only later. 0 listens to none.
+    pub listeners: usize,
 }
 
 impl Default for ServerLimits {
@@ -97,6 +101,7 @@ impl Default for ServerLimits {
             peers: 1000,
             peer_bytes: 64 * KIB * KIB,
             new_tokens: 120,
+            listeners: 256,
         }
     }
 }

@@ -110,3 +110,20 @@ impl<T: Into<String>> FromIterator<(T, Fingerprint)> for Pins {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepted_instructions_are_no_tool_and_are_stored_with_the_tools() {
+        let now = Fingerprint::of_text("Search first.");
+        let mut pins = Pins::default();
+        pins.accept_instructions(now);
+        assert!(pins.is_empty() && pins.len() == 0 && pins.iter().next().is_none());
+        pins.accept("search", now);
+        let stored = serde_json::to_string(&pins).unwrap();
+        let pins: Pins = serde_json::from_str(&stored).unwrap();
+        assert_eq!((pins.len(), pins.instructions()), (1, Some(now)));
+    }
+}

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use mcp_layer::{
     Connections, McpLayer,
     mcp::{ServerLimits, Transport},
-    registry::{MemoryRegistry, ObservationStore, Server, ServerStore},
+    registry::{MemoryRegistry, ObservationStore, Server},
 };
 use serde_json::{Value, json};
 use tower::{Layer, ServiceExt};
@@ -19,10 +19,7 @@ use crate::support::{
 };
 
 /// A layer over the server `s`.
-pub struct Rig {
-    pub layer: McpLayer,
-    pub registry: MemoryRegistry,
-}
+pub struct Rig(McpLayer);
 
 impl Rig {
     pub fn new(server: Server) -> Self {
@@ -31,14 +28,13 @@ impl Rig {
 
     pub fn over(server: Server, connections: Connections) -> Self {
         let registry = MemoryRegistry::new([server]).unwrap();
-        let layer = McpLayer::new(registry.clone()).with_connections(connections);
-        Self { layer, registry }
+        Self(McpLayer::new(registry).with_connections(connections))
     }
 
     /// The bodies that the model got of one exchange.
     pub async fn exchange(&self, answers: impl IntoIterator<Item = Answer>) -> Vec<Value> {
         let model = Model::new(answers);
-        let answer = self.layer.layer(model.clone());
+        let answer = self.0.layer(model.clone());
         let answer = answer.oneshot(chat(auto(json!({})).to_string()));
         assert_eq!(answer.await.unwrap().status(), 200);
         model.asked().iter().map(|asked| asked.json()).collect()
@@ -134,19 +130,15 @@ async fn a_list_that_cannot_be_had_anew_stays_as_it_was() {
 async fn a_change_is_seen_by_the_store_as_after_a_refresh() {
     let server = Growing::start(Speaks::Sessions, &["a"]).await;
     let record = record(&server.url());
-    let registry = MemoryRegistry::new([record.clone()]).unwrap();
+    let store = MemoryRegistry::new([record.clone()]).unwrap();
     let connections = connections_builder(ServerLimits::default());
-    let connections = connections.observations(registry.clone()).build();
-    let layer = McpLayer::new(registry.clone()).with_connections(connections);
-    let rig = Rig {
-        layer,
-        registry: registry.clone(),
-    };
+    let rig = Rig::over(
+        record.clone(),
+        connections.observations(store.clone()).build(),
+    );
     rig.exchange(growing("b")).await;
     rig.offered().await;
-    let seen = registry.observation("default", &record.id).await.unwrap();
-    assert!(seen.unwrap().listed.contains_key("b"));
-    let name = "s".parse().unwrap();
-    let found = rig.registry.get("default", &name).await.unwrap();
-    assert_eq!(found.id, record.id);
+    let seen = store.observation("default", &record.id).await.unwrap();
+    let seen = seen.unwrap();
+    assert!(seen.listed.contains_key("b") && seen.pins.unwrap().of("b").is_some());
 }

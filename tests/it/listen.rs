@@ -1,11 +1,12 @@
 //! Servers that tell changes of their tools are listened to while they are in use.
 
 use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
 
 use http::header::AUTHORIZATION;
 use mcp_layer::{
-    Project,
-    mcp::Transport,
+    McpLayer, Project,
+    mcp::{ServerLimits, Transport},
     registry::{Auth, MemoryRegistry},
 };
 use serde_json::json;
@@ -13,7 +14,8 @@ use tower::{Layer, ServiceExt};
 
 use crate::list_changed::{Rig, names, record};
 use crate::support::{
-    gateway::{auto, chat},
+    evidence,
+    gateway::{auto, chat, connections},
     growing::{Growing, Speaks},
     model::{Model, says},
     until,
@@ -37,7 +39,7 @@ async fn a_tool_that_is_added_while_nobody_asks_is_offered_at_the_next_request()
         while !offered().await {
             tries += 1;
             assert!(tries < 100, "{speaks:?}");
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
         assert_eq!(server.lists(), 2, "{speaks:?}");
     }
@@ -46,16 +48,16 @@ async fn a_tool_that_is_added_while_nobody_asks_is_offered_at_the_next_request()
 #[tokio::test]
 async fn the_shared_stream_of_an_old_server_stays_open_for_it() {
     let server = Growing::start(Speaks::Sessions, &["a"]).await;
-    let mut limits = mcp_layer::mcp::ServerLimits::default();
-    limits.unused = std::time::Duration::from_millis(50);
-    let connections = crate::support::gateway::connections(limits);
+    let mut limits = ServerLimits::default();
+    limits.unused = Duration::from_millis(50);
+    let over = connections(limits);
     let record = record(&server.sse_url()).with_transport(Transport::Sse);
-    let rig = Rig::over(record, connections);
+    let rig = Rig::over(record, over);
     rig.offered().await;
-    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
     assert_eq!(server.listeners(), 1, "it is not closed as unused");
     server.grow("b");
-    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(rig.offered().await, ["a", "b", "grow"]);
 }
 
@@ -88,6 +90,44 @@ async fn a_server_that_does_not_say_that_it_tells_changes_is_not_listened_to() {
 }
 
 #[tokio::test]
+async fn a_server_that_nobody_uses_is_not_listened_to_any_more_and_again_once_it_is_used() {
+    let server = Growing::start(Speaks::Stateless, &["a"]).await;
+    let rig = Rig::new(record(&server.url()));
+    rig.offered().await;
+    until("it is listened to", || server.listeners() == 1).await;
+    tokio::time::pause();
+    for _ in 0..8 {
+        tokio::time::advance(Duration::from_secs(60)).await;
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+    }
+    tokio::time::resume();
+    until("nobody listens", || server.listeners() == 0).await;
+    for _ in 0..500 {
+        rig.offered().await;
+        if server.listeners() == 1 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("nobody listens again");
+}
+
+#[tokio::test]
+async fn no_more_servers_are_listened_to_than_the_limit_says() {
+    let server = Growing::start(Speaks::Stateless, &["a"]).await;
+    let mut limits = ServerLimits::default();
+    limits.listeners = 0;
+    let over = connections(limits);
+    let rig = Rig::over(record(&server.url()), over);
+    for _ in 0..3 {
+        rig.offered().await;
+    }
+    assert_eq!((server.asked(), server.lists()), (0, 1));
+}
+
+#[tokio::test]
 async fn a_stream_that_breaks_is_opened_again_and_what_was_missed_is_asked_for() {
     let server = Growing::start(Speaks::Stateless, &["a"]).await;
     let rig = Rig::new(record(&server.url()));
@@ -106,7 +146,7 @@ async fn a_stream_that_breaks_is_opened_again_and_what_was_missed_is_asked_for()
         if offered.len() == 3 {
             break;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
         offered = rig.offered().await;
     }
     assert_eq!(offered, ["a", "b", "grow"]);
@@ -117,15 +157,15 @@ async fn nobody_listens_with_the_tokens_of_callers() {
     let server = Growing::start(Speaks::Stateless, &["a"]).await;
     let auth = Auth::TokenPassthrough(AUTHORIZATION);
     let registry = MemoryRegistry::new([record(&server.url()).with_auth(auth)]).unwrap();
-    let connections = crate::support::gateway::connections(Default::default());
-    let layer = mcp_layer::McpLayer::new(registry).with_connections(connections);
+    let over = connections(ServerLimits::default());
+    let layer = McpLayer::new(registry).with_connections(over);
     for token in ["one", "two"] {
         let model = Model::new([says("done"), says("done")]);
         for _ in 0..2 {
             let mut request = chat(auto(json!({})).to_string());
             request.extensions_mut().insert(Project::new("web"));
             let token = format!("Bearer {token}-token-of-a-caller");
-            crate::support::evidence::secret("caller's token", &token);
+            evidence::secret("caller's token", &token);
             request
                 .headers_mut()
                 .insert("x-mcp-auth-s", token.parse().unwrap());
