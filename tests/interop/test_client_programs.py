@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import secrets
 import shutil
 from pathlib import Path
 
@@ -94,33 +95,36 @@ def test_a_person_chooses_an_alias_in_open_webui(asked, open_webui, chromium, dr
 # In front of what answers.
 
 
-@pytest.fixture
-def litellm_proxy(guides_model, home, tmp_path):
-    """LiteLLM's proxy, as its documentation configures it."""
-    port = free_port()
-    file = tmp_path / "litellm.yaml"
+@pytest.fixture(scope="module")
+def litellm_proxy(guides_model, tmp_path_factory):
+    """LiteLLM's proxy, as its documentation configures it: its address and key."""
+    port, key = free_port(), f"sk-{secrets.token_hex(16)}"
+    file = tmp_path_factory.mktemp("litellm") / "config.yaml"
     lines = {"model": "openai/gpt-5", "api_base": guides_model.url, "api_key": "none"}
     params = "".join(f"      {name}: {value}\n" for name, value in lines.items())
-    file.write_text(f"model_list:\n  - model_name: gpt-5\n    litellm_params:\n{params}")
+    file.write_text(f"model_list:\n  - model_name: gpt-5\n    litellm_params:\n{params}general_settings:\n  master_key: {key}\n")
     command = [programs("litellm_proxy") / "litellm", "--config", file, "--host", "127.0.0.1", "--port", port]
-    part = Part("litellm-proxy", command, home(programs("litellm_proxy"), LITELLM_LOCAL_MODEL_COST_MAP="True"))
+    part = Part("litellm-proxy", command, {"LITELLM_LOCAL_MODEL_COST_MAP": "True"})
 
     def answers():
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
         connection.request("GET", "/health/liveliness")
         return connection.getresponse().status == 200
 
-    yield part.ready(answers, 120), f"http://127.0.0.1:{port}/v1"
-    part.stop()
+    try:
+        part.ready(answers, 120)
+        yield f"http://127.0.0.1:{port}/v1", key
+    finally:
+        part.stop()
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 def test_the_proxy_stands_in_front_of_litellms(stream, asked, litellm_proxy):
-    _, url = litellm_proxy
+    url, key = litellm_proxy
     proxy = Proxy("proxy-before-litellm", config(url, {"github": (asked.tracker.url, None)}))
     try:
         body = {"model": MODEL, "messages": [{"role": "user", "content": "File an issue."}], "stream": stream}
-        headers = {"content-type": "application/json", "x-mcp-servers": "github"}
+        headers = {"content-type": "application/json", "x-mcp-servers": "github", "authorization": f"Bearer {key}"}
         response = proxy.request("POST", "/v1/chat/completions", json.dumps(body), headers, seconds=60)
         asked.judge(text_of(response.read().decode()))
     finally:

@@ -36,6 +36,16 @@ def test_openai_for_python_asks(asked):
     asked.judge(asked.runs([sys.executable, "-"], asked.lines("openai for Python", "python")))
 
 
+def test_a_program_that_cannot_be_changed_takes_the_base_url_from_the_environment(asked):
+    program = """
+import openai
+messages = [{"role": "user", "content": "File an issue."}]
+print(openai.OpenAI().chat.completions.create(model="gpt-5-tools", messages=messages).choices[0].message.content)
+"""
+    told = {"OPENAI_BASE_URL": asked.proxy.url, "OPENAI_API_KEY": "none"}
+    asked.judge(asked.runs([sys.executable, "-"], program, env=os.environ | told))
+
+
 def test_litellm_asks(asked):
     program = asked.lines("LiteLLM, the library", "python").replace("https://mcp.example/mcp", asked.tracker.url)
     # Else it begins with looking for prices on the network, which takes minutes where there is none.
