@@ -122,6 +122,7 @@ mod held;
 mod refusal;
 mod settings;
 
+mod media_models;
 mod pattern;
 mod price;
 pub mod registry;
@@ -171,6 +172,7 @@ pub use self::{
     inactive::Inactive,
     layer::McpLayer,
     left_out::LeftOut,
+    media_models::{MediaModels, MediaPatterns},
     monitor::Monitor,
     name::{InvalidServerName, ServerName},
     price::Price,

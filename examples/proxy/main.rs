@@ -55,6 +55,7 @@ mod silence;
 mod storage;
 mod target;
 mod upstream;
+mod vision;
 mod watch;
 
 use std::{
@@ -173,6 +174,7 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         let report = check::check(&registry, &connections, patience).await;
         let report = report.map_err(|error| Invalid::because(&error))?;
         println!("{}", report.text);
+        println!("{}", vision::told(&config.vision));
         if storage.database.is_none() {
             println!("{}", check::IN_MEMORY);
         }
@@ -339,6 +341,7 @@ fn layer(config: &Config, registry: Arc<dyn Store>, connections: Connections) ->
         .with_own_tools(config.own_tools)
         .with_on_max_rounds(config.on_max_rounds)
         .with_prices(config.prices.clone())
+        .with_media_models(vision::models(&config.vision))
         .with_trace_payloads(config.trace_payloads)
         // Authentication always adds a project; should it ever fail to, nothing opens.
         .with_required_project();

@@ -17,6 +17,8 @@ struct TurnText<'a> {
     before: Vec<&'a RawValue>,
     turn: &'a RawValue,
     calls: Vec<CallText<'a>>,
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    media: Vec<&'a RawValue>,
     asks_first: bool,
     servers: Vec<String>,
     tools: Option<Vec<String>>,
@@ -51,6 +53,7 @@ impl KeptTurn {
             before: self.before.iter().map(raw).collect(),
             turn: raw(&self.turn),
             calls: self.calls.iter().map(CallText::of).collect(),
+            media: self.media.iter().map(raw).collect(),
             asks_first: self.asks_first,
             servers: self
                 .servers
@@ -75,6 +78,7 @@ impl KeptTurn {
             before: whole.messages(text.before),
             turn: whole.message(text.turn),
             calls: calls.collect(),
+            media: whole.messages(text.media),
             asks_first: text.asks_first,
             servers: text.servers.into_iter().map(Into::into).collect(),
             tools: text.tools,

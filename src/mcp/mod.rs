@@ -59,6 +59,7 @@ pub(crate) mod fuzz;
 mod client;
 mod content;
 mod input;
+mod media;
 mod tools;
 
 mod line;
@@ -101,5 +102,6 @@ pub use content::CallToolResult;
 pub use endpoint::{Endpoint, Transport};
 pub use error::{Error, ErrorKind};
 pub use limits::ServerLimits;
+pub use media::Media;
 pub use progress::{OnProgress, Progress};
 pub use tools::{Tool, ToolList};

@@ -1,10 +1,12 @@
 //! The result of a tool call, for the model and for the receipt.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
+
+use crate::chat::MediaPart;
 
 /// The result of a tool call; an error is one, too.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub(crate) struct CallResult {
     pub(crate) is_cleaned: bool,
     /// The `tool` message for the model.
     pub(crate) message: Bytes,
+    /// What the model is shown besides, behind all tool messages of the round.
+    pub(crate) media: Vec<MediaPart>,
     /// `true` for a call beyond the most of one turn; such calls are counted, not reported one by
     /// one.
     pub(crate) is_beyond: bool,
@@ -30,33 +34,49 @@ pub(crate) struct CallResult {
 
 /// A result as it is kept for a repeat of the request.
 #[derive(Serialize, Deserialize)]
-struct Kept {
-    id: String,
-    server: Option<String>,
-    tool: String,
+struct Kept<'a> {
+    id: Cow<'a, str>,
+    server: Option<Cow<'a, str>>,
+    tool: Cow<'a, str>,
     duration_ms: u64,
     is_error: bool,
     result_bytes: usize,
     truncated: bool,
     is_cleaned: bool,
-    message: Box<RawValue>,
+    #[serde(borrow)]
+    message: &'a RawValue,
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    media: Vec<KeptMedia<'a>>,
     is_beyond: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptMedia<'a> {
+    line: Cow<'a, str>,
+    #[serde(borrow)]
+    part: &'a RawValue,
 }
 
 impl CallResult {
     /// The result as text.
     pub(crate) fn kept(&self) -> Option<Box<RawValue>> {
-        let message = String::from_utf8(self.message.to_vec()).ok()?;
+        let media = self.media.iter().map(|media| {
+            Some(KeptMedia {
+                line: media.line.as_str().into(),
+                part: serde_json::from_slice(&media.part).ok()?,
+            })
+        });
         let kept = Kept {
-            id: self.id.clone(),
-            server: self.server.clone(),
-            tool: self.tool.clone(),
+            id: self.id.as_str().into(),
+            server: self.server.as_deref().map(Into::into),
+            tool: self.tool.as_str().into(),
             duration_ms: self.duration.as_millis() as u64,
             is_error: self.is_error,
             result_bytes: self.result_bytes,
             truncated: self.truncated,
             is_cleaned: self.is_cleaned,
-            message: RawValue::from_string(message).ok()?,
+            message: serde_json::from_slice(&self.message).ok()?,
+            media: media.collect::<Option<_>>()?,
             is_beyond: self.is_beyond,
         };
         to_raw_value(&kept).ok()
@@ -64,17 +84,23 @@ impl CallResult {
 
     /// The result that is kept as this text.
     pub(crate) fn of_kept(text: &RawValue) -> Option<Self> {
-        let kept: Kept = serde_json::from_str(text.get()).ok()?;
+        let kept: Kept<'_> = serde_json::from_str(text.get()).ok()?;
+        let bytes = |raw: &RawValue| Bytes::copy_from_slice(raw.get().as_bytes());
+        let media = kept.media.into_iter().map(|media| MediaPart {
+            line: media.line.into_owned(),
+            part: bytes(media.part),
+        });
         Some(Self {
-            id: kept.id,
-            server: kept.server,
-            tool: kept.tool,
+            id: kept.id.into_owned(),
+            server: kept.server.map(Cow::into_owned),
+            tool: kept.tool.into_owned(),
             duration: Duration::from_millis(kept.duration_ms),
             is_error: kept.is_error,
             result_bytes: kept.result_bytes,
             truncated: kept.truncated,
             is_cleaned: kept.is_cleaned,
-            message: Box::<str>::from(kept.message).into_string().into(),
+            message: bytes(kept.message),
+            media: media.collect(),
             is_beyond: kept.is_beyond,
         })
     }

@@ -15,12 +15,13 @@ use super::{
     call_result::CallResult,
     gateway::Gateway,
     journal::hang_up::HangUp,
+    media::MediaRoom,
     record::{CallRecord, CallReply, Checked, Record},
 };
 use crate::{
     caller::Caller,
     catalog::{Entry, Owner},
-    chat::{Arguments, ToolCall, tool_message},
+    chat::{Arguments, MediaPart, ToolCall, tool_message},
     connect::{CallToolRequest, ExchangeSessions},
     json::Object,
     name::short,
@@ -51,11 +52,20 @@ pub(crate) struct Batch<'a> {
     /// Several calls at once.
     pub(crate) parallel: bool,
     pub(crate) approval: Approval,
+    /// The room for what results have beside text.
+    pub(crate) media: &'a MediaRoom,
     /// Tells when the caller hangs up.
     pub(crate) hang_up: &'a HangUp,
     pub(crate) record: &'a Record,
     /// The number of the round.
     pub(crate) round: u64,
+}
+
+/// What a tool gave.
+struct CallReturn {
+    is_error: bool,
+    text: String,
+    media: Vec<MediaPart>,
 }
 
 /// The reason why a tool was not run, or gave no result.
@@ -135,6 +145,7 @@ impl Batch<'_> {
         let text = format!("Error: not run: a turn may make {limit} tool calls");
         CallResult {
             message: tool_message(call, &text),
+            media: Vec::new(),
             id: String::new(),
             server: None,
             tool: String::new(),
@@ -175,7 +186,7 @@ impl Batch<'_> {
                 match arguments.instrument(record.span()).await {
                     Ok(arguments) => {
                         record.reads(&arguments);
-                        let called = pin!(self.call(entry, arguments.text()));
+                        let called = pin!(self.call(entry, call, arguments.text()));
                         called.instrument(record.span()).await
                     }
                     Err(text) => Err(CallFault::new("invalid_arguments", text)),
@@ -195,12 +206,16 @@ impl Batch<'_> {
         record: CallRecord<'_>,
         call: &ToolCall,
         owner: Owner<'_>,
-        result: Result<(bool, String), CallFault>,
+        result: Result<CallReturn, CallFault>,
     ) -> CallResult {
         let (server, tool) = named(call, owner);
-        let (error, text) = match result {
-            Ok((is_error, text)) => (is_error.then_some("tool_error"), text),
-            Err(fault) => (Some(fault.kind), fault.text),
+        let (error, text, media) = match result {
+            Ok(CallReturn {
+                is_error,
+                text,
+                media,
+            }) => (is_error.then_some("tool_error"), text, media),
+            Err(fault) => (Some(fault.kind), fault.text, Vec::new()),
         };
         let is_error = error.is_some();
         let result_bytes = text.len();
@@ -220,6 +235,7 @@ impl Batch<'_> {
         });
         CallResult {
             message: tool_message(call, &text),
+            media,
             id: call.id.clone(),
             server,
             tool,
@@ -232,8 +248,13 @@ impl Batch<'_> {
         }
     }
 
-    /// Calls the tool: whether the result is an error, and its text.
-    async fn call(self, entry: &Entry, arguments: &RawValue) -> Result<(bool, String), CallFault> {
+    /// Calls the tool. Of its result only the text stays, and what the model is shown besides.
+    async fn call(
+        self,
+        entry: &Entry,
+        of: &ToolCall,
+        arguments: &RawValue,
+    ) -> Result<CallReturn, CallFault> {
         if self.approval == Approval::Withdrawn {
             let text = "not run: a repeat of this request has taken over";
             return Err(CallFault::new("taken_over", text));
@@ -250,7 +271,11 @@ impl Batch<'_> {
         call.exchange = Some(self.sessions);
         let connections = &self.gateway.connections;
         match connections.call(&server, &self.caller.tokens, call).await {
-            Ok(result) => Ok((result.is_error, result.text)),
+            Ok(result) => Ok(CallReturn {
+                is_error: result.is_error,
+                media: self.media.take(of, &result),
+                text: result.text,
+            }),
             Err(error) => Err(CallFault::new(error.as_str(), error.to_string())),
         }
     }
@@ -346,6 +371,7 @@ fn cancelled(call: &ToolCall, owner: Owner<'_>, duration: Duration) -> CallResul
     let (server, tool) = named(call, owner);
     CallResult {
         message: tool_message(call, CANCELLED),
+        media: Vec::new(),
         id: call.id.clone(),
         server,
         tool,

@@ -6,6 +6,7 @@ use super::{detached::Detached, failure::remembered::Remembered, running::Runnin
 use crate::{
     connect::Connections,
     held::Room,
+    media_models::MediaModels,
     registry::{ExchangeStore, ModelRegistry, ServerRegistry},
     settings::Settings,
 };
@@ -26,4 +27,6 @@ pub(crate) struct Gateway {
     pub(crate) exchanges: Option<Arc<dyn ExchangeStore>>,
     /// Aliases of models, and default servers.
     pub(crate) models: Arc<dyn ModelRegistry>,
+    /// Which models take images and recordings.
+    pub(crate) media_models: Arc<dyn MediaModels>,
 }

@@ -52,6 +52,7 @@ mod incoming;
 mod journal;
 mod kept_turns;
 mod limits;
+mod media;
 mod options;
 mod receipt;
 mod record;
@@ -204,7 +205,7 @@ async fn answer(
             });
         }
     };
-    let mut exchange = match Exchange::begin(prepared, journal).await {
+    let mut exchange = match Exchange::begin(prepared, journal, upstream.path()).await {
         Ok(exchange) => exchange,
         Err(refusal) => {
             record.refuse(&refusal);

@@ -111,13 +111,14 @@ struct Replay {
 
 /// The figures as they are kept for a repeat of the request.
 #[derive(Serialize, Deserialize)]
-struct Figures {
+struct Figures<'a> {
     rounds: u64,
     calls: Vec<CallEntry>,
     calls_omitted: usize,
     usage_by_round: Vec<Option<Map<String, Value>>>,
     priced: bool,
-    messages: Vec<Box<RawValue>>,
+    #[serde(borrow)]
+    messages: Vec<&'a RawValue>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -179,7 +180,7 @@ impl Receipt {
     /// Counts a round whose turn is kept with its results, so that nobody has to replay them.
     pub(crate) fn add_kept_round(&mut self, results: &[CallResult]) {
         let told = self.messages.len();
-        self.add_round(None, results);
+        self.add_round(None, results, &[]);
         self.messages.truncate(told);
     }
 
@@ -196,17 +197,18 @@ impl Receipt {
 
     /// The figures and the executed turns, as text.
     pub(crate) fn figures(&self) -> Option<Box<RawValue>> {
-        let raw = |message: &Bytes| {
-            let text = String::from_utf8(message.to_vec()).ok()?;
-            RawValue::from_string(text).ok()
-        };
+        let raw = |message| serde_json::from_slice::<&RawValue>(message).ok();
         let figures = Figures {
             rounds: self.rounds,
             calls: self.calls.clone(),
             calls_omitted: self.calls_omitted,
             usage_by_round: self.usage_by_round.clone(),
             priced: self.priced,
-            messages: self.messages.iter().map(raw).collect::<Option<_>>()?,
+            messages: self
+                .messages
+                .iter()
+                .map(|message| raw(message))
+                .collect::<Option<_>>()?,
         };
         to_raw_value(&figures).ok()
     }
@@ -220,10 +222,10 @@ impl Receipt {
 
     /// Goes on from these figures.
     pub(crate) fn go_on_from(&mut self, figures: &RawValue) {
-        let Ok(figures) = serde_json::from_str::<Figures>(figures.get()) else {
+        let Ok(figures) = serde_json::from_str::<Figures<'_>>(figures.get()) else {
             return;
         };
-        let text = |message: Box<RawValue>| Bytes::from(Box::<str>::from(message).into_string());
+        let text = |message: &RawValue| Bytes::copy_from_slice(message.get().as_bytes());
         self.rounds = figures.rounds;
         self.calls = figures.calls;
         self.calls_omitted = figures.calls_omitted;
@@ -280,8 +282,14 @@ impl Receipt {
         self.usage_by_round.push(usage);
     }
 
-    /// Counts a round. `message` is the assistant's, unless the caller has it already.
-    pub(crate) fn add_round(&mut self, message: Option<&Bytes>, results: &[CallResult]) {
+    /// Counts a round. `message` is the assistant's, unless the caller has it already; `media` are the
+    /// messages that show what results have beside text.
+    pub(crate) fn add_round(
+        &mut self,
+        message: Option<&Bytes>,
+        results: &[CallResult],
+        media: &[Bytes],
+    ) {
         self.rounds += 1;
         self.messages.extend(message.cloned());
         for result in results {
@@ -302,6 +310,7 @@ impl Receipt {
                 cleaned: result.is_cleaned,
             });
         }
+        self.messages.extend_from_slice(media);
     }
 
     /// The closing of a loop whose caller has all that it needs, unless what was to be kept is lost.

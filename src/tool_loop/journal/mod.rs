@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use self::hang_up::HangUp;
 use super::{
     call_result::CallResult,
+    media,
     running::{Near, Runs},
     store::{After, Lease, Place},
 };
@@ -139,7 +140,11 @@ impl ExchangeJournal {
             return None;
         }
         let lease = self.lease.clone()?;
-        let batch = BatchRecord::Exchange(Box::new(self.journal.clone()));
+        // Moved, since the store has them, and images may be among them.
+        let (done, open) = (self.journal.done.take(), self.journal.open.take());
+        let mut batch = self.journal.clone();
+        (batch.done, batch.open) = (done, open);
+        let batch = BatchRecord::Exchange(Box::new(batch));
         Some(BatchJournal { lease, batch })
     }
 
@@ -314,6 +319,7 @@ impl BatchRecord {
                         call.has_begun = false;
                     }
                 }
+                turn.media.extend(media::of_kept(results));
             }
         }
     }
