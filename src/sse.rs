@@ -27,6 +27,9 @@ pub(crate) struct TooLarge;
 /// header.
 const MAX_ID: usize = 1024;
 
+/// Tells by the first bytes of an event whether it is of another kind.
+type IsOther = fn(&[u8]) -> bool;
+
 /// The field of nearly all lines.
 const DATA: &[u8] = b"data:";
 
@@ -37,7 +40,7 @@ const LARGE: usize = 256 * 1024;
 pub(crate) struct Parser {
     max: usize,
     /// The limit of events of another kind, and what tells them by their beginning.
-    other: Option<(usize, fn(&[u8]) -> bool)>,
+    other: Option<(usize, IsOther)>,
     /// The current event is of that kind.
     is_other: bool,
     /// A line whose end has not arrived.
@@ -73,7 +76,7 @@ impl Parser {
 
     /// The same, which allows `max` bytes for events whose first bytes, as many as are allowed
     /// otherwise, are of another kind.
-    pub(crate) fn with_other(mut self, max: usize, is_other: fn(&[u8]) -> bool) -> Self {
+    pub(crate) fn with_other(mut self, max: usize, is_other: IsOther) -> Self {
         self.other = Some((max, is_other));
         self
     }

@@ -56,19 +56,18 @@ pub fn models(tables: &[Vision]) -> MediaPatterns {
 pub fn told(tables: &[Vision]) -> String {
     let mut told =
         String::from("images and audio of tool results: to models that are known to take them");
-    let kinds: [(&str, fn(&Vision) -> bool); 3] = [
-        ("images also to", |table| table.images),
-        ("audio also to", |table| table.audio),
-        ("neither to", |table| !table.images && !table.audio),
-    ];
-    for (kind, is_one) in kinds {
+    let names = |is_one: fn(&Vision) -> bool| {
         let tables = tables.iter().filter(|table| is_one(table));
-        let names: Vec<_> = tables
-            .flat_map(|table| &table.models)
-            .map(String::as_str)
-            .collect();
+        let names = tables.flat_map(|table| &table.models).map(String::as_str);
+        names.collect::<Vec<_>>().join(", ")
+    };
+    for (kind, names) in [
+        ("images also to", names(|table| table.images)),
+        ("audio also to", names(|table| table.audio)),
+        ("neither to", names(|table| !table.images && !table.audio)),
+    ] {
         if !names.is_empty() {
-            told += &format!("; {kind} {}", names.join(", "));
+            told += &format!("; {kind} {names}");
         }
     }
     told

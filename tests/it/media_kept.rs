@@ -263,6 +263,35 @@ async fn where_a_record_has_no_room_images_go_before_texts_do() {
 }
 
 #[tokio::test]
+async fn images_beyond_the_room_of_an_exchange_stop_no_call() {
+    let tools = [("see", of([text("kept"), image(&large(3 << 20))]))];
+    let see = || turn(false, "", &[show("s__see")]);
+    let script = [
+        see(),
+        see(),
+        see(),
+        turn(false, "", &[lookup("x")]),
+        turn(false, "done", &[]),
+    ];
+    let (gateway, evil) = gallery(Form::Json, tools, script).await;
+    framework(false).run(&gateway).await;
+    assert_eq!(evil.count("tools/call"), 3);
+    let asked = gateway.model.asked();
+    let (before, after) = (asked[3].json(), asked[4].json());
+    assert_eq!(roles(&after), roles(&before) + "at");
+    let images = |request| {
+        let parts = shown(request).into_iter().flatten();
+        parts.filter(|part| part["type"] == "image_url").count()
+    };
+    assert_eq!(images(&before), 3);
+    // Its journal takes room as well.
+    assert!(images(&after) < 3, "{}", images(&after));
+    let results = |request: &[String]| crate::support::framework::results(request)[..3].to_vec();
+    let asked = strict(&asked);
+    assert_eq!(results(&asked[3]), results(&asked[4]), "no text is cut");
+}
+
+#[tokio::test]
 async fn a_journal_that_is_too_large_loses_images_first() {
     let tools = [("see", of([text("kept"), image(&large(3 << 20))]))];
     let see = || turn(false, "", &[show("s__see")]);
