@@ -12,6 +12,7 @@ use crate::explain::Explainer;
 use crate::{
     connect::Connections,
     held::Room,
+    media_models::{MediaModels, MediaPatterns},
     outbound::{EgressRules, Outbound},
     price::Price,
     registry::{
@@ -99,6 +100,7 @@ pub struct McpLayer {
     detached: Arc<Detached>,
     exchanges: Option<Arc<dyn ExchangeStore>>,
     models: Arc<dyn ModelRegistry>,
+    media_models: Arc<dyn MediaModels>,
     /// What was set here, in place of a registry.
     rules: Arc<ModelRules>,
 }
@@ -126,6 +128,7 @@ impl McpLayer {
             exchanges: Some(Arc::new(MemoryExchanges::default())),
             models: Arc::new(Fixed(Arc::default())),
             rules: Arc::default(),
+            media_models: Arc::new(MediaPatterns::default()),
         }
     }
 
@@ -280,6 +283,20 @@ impl McpLayer {
         self.with_models(fixed)
     }
 
+    /// Replaces the knowledge of which models take images and recordings; by default
+    /// [`MediaPatterns::default`], a list of known models.
+    ///
+    /// Such a model gets those of a round's results in a user's message behind the tool messages,
+    /// whose text names call and tool, and says that this is not the user's word: within
+    /// [`Limits::media_bytes`] and [`Limits::media_items`], and beside a note in each result. Other
+    /// models get the notes alone. A service that answers with a status of 4xx is asked once more
+    /// without the message, and for an hour gets none for that model if it answers then.
+    #[must_use]
+    pub fn with_media_models(mut self, models: impl MediaModels) -> Self {
+        self.media_models = Arc::new(models);
+        self
+    }
+
     /// Replaces the dialect of JSON Schema in which the upstream reads tools; by default that of the
     /// [connections](Self::with_connections), which is [`SchemaDialect::Standard`].
     ///
@@ -414,6 +431,7 @@ impl McpLayer {
             detached: Arc::clone(&self.detached),
             exchanges: self.exchanges.clone(),
             models: Arc::clone(&self.models),
+            media_models: Arc::clone(&self.media_models),
         }
     }
 }

@@ -124,6 +124,7 @@ mod held;
 mod refusal;
 mod settings;
 
+mod media_models;
 mod pattern;
 mod price;
 pub mod registry;
@@ -174,6 +175,7 @@ pub use self::{
     inactive::Inactive,
     layer::McpLayer,
     left_out::LeftOut,
+    media_models::{MediaModels, MediaPatterns},
     monitor::Monitor,
     name::{InvalidServerName, ServerName},
     price::Price,

@@ -65,6 +65,13 @@ pub struct Limits {
     /// The part of one result that the model gets, in bytes. Default 256 KiB, about 64,000 tokens.
     /// The text says if it was truncated.
     pub result_bytes: usize,
+    /// The images and recordings of one round that a model is shown, in bytes of Base64. Default 4 MiB,
+    /// a handful of screenshots: they are sent again with each later turn. Results that come in once
+    /// there is no room left have notes.
+    pub media_bytes: usize,
+    /// The same by number. Default 20: services refuse requests with many (Groq's above 5, others at
+    /// 20 to 100), and images of a few bytes cost as many tokens as large ones.
+    pub media_items: usize,
     /// The time for finding the servers of a request and their tools. Default 10 s.
     pub resolve: Duration,
     /// The longest silence of one tool call: without progress, it ends then. Default 60 s; see
@@ -97,6 +104,8 @@ impl Default for Limits {
             concurrent_calls: 8,
             argument_bytes: 256 << 10,
             result_bytes: 256 << 10,
+            media_bytes: 4 << 20,
+            media_items: 20,
             resolve: Duration::from_secs(10),
             call: Duration::from_secs(60),
             call_max: Duration::from_secs(600),

@@ -27,9 +27,22 @@ pub(crate) struct TooLarge;
 /// header.
 const MAX_ID: usize = 1024;
 
+/// Tells by the first bytes of an event whether it is of another kind.
+type IsOther = fn(&[u8]) -> bool;
+
+/// The field of nearly all lines.
+const DATA: &[u8] = b"data:";
+
+/// A line beyond this is not copied.
+const LARGE: usize = 256 * 1024;
+
 #[derive(Debug)]
 pub(crate) struct Parser {
     max: usize,
+    /// The limit of events of another kind, and what tells them by their beginning.
+    other: Option<(usize, IsOther)>,
+    /// The current event is of that kind.
+    is_other: bool,
     /// A line whose end has not arrived.
     line: Vec<u8>,
     event: Event,
@@ -48,6 +61,8 @@ impl Parser {
     pub(crate) fn new(max: usize) -> Self {
         Self {
             max,
+            other: None,
+            is_other: false,
             line: Vec::new(),
             event: Event::default(),
             begun: false,
@@ -59,6 +74,13 @@ impl Parser {
         }
     }
 
+    /// The same, which allows `max` bytes for events whose first bytes, as many as are allowed
+    /// otherwise, are of another kind.
+    pub(crate) fn with_other(mut self, max: usize, is_other: IsOther) -> Self {
+        self.other = Some((max, is_other));
+        self
+    }
+
     /// Consumes bytes up to the end of the next event that has data, or all of them.
     pub(crate) fn next(&mut self, bytes: &mut Bytes) -> Result<Option<Event>, TooLarge> {
         while !bytes.is_empty() {
@@ -67,12 +89,12 @@ impl Parser {
                 continue;
             }
             let Some(end) = memchr2(b'\r', b'\n', bytes) else {
-                self.fits(bytes.len())?;
-                self.line.extend_from_slice(bytes);
+                self.fits(bytes)?;
+                self.begin_line(bytes);
                 bytes.clear();
                 break;
             };
-            self.fits(end)?;
+            self.fits(&bytes[..end])?;
             self.after_cr = bytes[end] == b'\r';
             let event = self.end_line(&bytes[..end]);
             bytes.advance(end + 1);
@@ -88,6 +110,12 @@ impl Parser {
         self.begun || !self.line.is_empty()
     }
 
+    /// Returns the limit of the current event.
+    pub(crate) fn limit(&self) -> usize {
+        let other = self.other.filter(|_| self.is_other);
+        other.map_or(self.max, |(max, _)| max)
+    }
+
     /// Returns the id to resume after, once an event with one has ended.
     pub(crate) fn last_id(&self) -> Option<&[u8]> {
         self.last_id.as_deref()
@@ -98,13 +126,26 @@ impl Parser {
         self.retry
     }
 
-    fn fits(&self, more: usize) -> Result<(), TooLarge> {
-        let size = self.event.data.len() + self.event.name.len() + self.line.len() + more;
-        if size > self.max {
-            Err(TooLarge)
-        } else {
+    fn fits(&mut self, more: &[u8]) -> Result<(), TooLarge> {
+        let size = self.event.data.len() + self.event.name.len() + self.line.len() + more.len();
+        if size <= self.max || self.is_allowed(size, more) {
             Ok(())
+        } else {
+            Err(TooLarge)
         }
+    }
+
+    /// Returns `true` if so many bytes are allowed for what has begun.
+    fn is_allowed(&mut self, size: usize, more: &[u8]) -> bool {
+        let Some((_, is_other)) = self.other.filter(|(max, _)| size <= *max) else {
+            return false;
+        };
+        // Looked at once.
+        if !self.is_other {
+            let begun = [&self.event.data[..], &self.line, more];
+            self.is_other = begun.into_iter().any(is_other);
+        }
+        self.is_other
     }
 
     /// Consumes the rest of a line; returns the event if the line ends one.
@@ -113,12 +154,30 @@ impl Parser {
             // The usual case: the line is in one piece and need not be copied.
             return self.whole_line(rest);
         }
+        self.begin_line(rest);
         let mut line = std::mem::take(&mut self.line);
-        line.extend_from_slice(rest);
+        if line.len() > LARGE && self.event.data.is_empty() && line.starts_with(DATA) {
+            // Moved, since it may be the largest thing that there is in memory.
+            let blank = usize::from(line.get(DATA.len()) == Some(&b' '));
+            line.drain(..DATA.len() + blank);
+            line.push(b'\n');
+            self.event.data = line;
+            (self.begun, self.first_line) = (true, false);
+            return None;
+        }
         let event = self.whole_line(&line);
         line.clear();
         self.line = line;
         event
+    }
+
+    /// Adds to a line whose end has not arrived. A large one grows by quarters, not to twice its size.
+    fn begin_line(&mut self, bytes: &[u8]) {
+        if self.line.len() > LARGE && self.line.capacity() - self.line.len() < bytes.len() {
+            let more = bytes.len().max(self.line.len() / 4);
+            self.line.reserve_exact(more);
+        }
+        self.line.extend_from_slice(bytes);
     }
 
     fn whole_line(&mut self, mut line: &[u8]) -> Option<Event> {
@@ -160,6 +219,7 @@ impl Parser {
 
     fn end_event(&mut self) -> Option<Event> {
         self.begun = false;
+        self.is_other = false;
         if let Some(id) = self.id.take() {
             // An empty id resets the last one.
             self.last_id = Some(id).filter(|id| !id.is_empty());
@@ -264,6 +324,49 @@ mod tests {
             assert_eq!(
                 parser.next(&mut Bytes::from_static(b": ping\n\n")),
                 Ok(None)
+            );
+        }
+    }
+
+    #[test]
+    fn an_event_of_another_kind_has_its_own_limit() {
+        let event = |text: &str| Bytes::from(format!("data: {text}{}\n\n", "x".repeat(150)));
+        let parser = || Parser::new(100).with_other(200, |begun| begun.contains(&b'!'));
+        for chunk in [1, 7, 1000] {
+            let read = |mut parser: Parser, bytes: &Bytes| {
+                for chunk in bytes.chunks(chunk) {
+                    let mut chunk = Bytes::copy_from_slice(chunk);
+                    if let Some(event) = parser.next(&mut chunk)? {
+                        return Ok((Some(event.data.len()), parser));
+                    }
+                }
+                Ok((None, parser))
+            };
+            assert_eq!(read(parser(), &event("no")).err(), Some(TooLarge));
+            let (read_one, after) = read(parser(), &event("yes!")).unwrap();
+            assert_eq!(read_one, Some(154));
+            // It is asked of each event anew.
+            assert_eq!(read(after, &event("no")).err(), Some(TooLarge));
+            let long = Bytes::from(format!("data: !{}\n\n", "x".repeat(200)));
+            assert_eq!(read(parser(), &long).err(), Some(TooLarge));
+        }
+    }
+
+    #[test]
+    fn a_long_line_in_pieces_is_read_as_one_that_comes_whole() {
+        let text = "x".repeat(LARGE + 1);
+        for stream in [
+            format!("data: {text}\ndata: b\n\n"),
+            format!("data:{text}\n\ndata: c\n\n"),
+            format!("event: e\ndata:  {text}\n\n"),
+            format!("data: a\ndata: {text}\n\n"),
+            format!("\u{feff}data: {text}\n\n"),
+        ] {
+            let whole = read([stream.as_bytes()]);
+            assert!(
+                whole == read(stream.as_bytes().chunks(100_000)),
+                "{}",
+                &stream[..20]
             );
         }
     }

@@ -35,6 +35,7 @@ use crate::{
     sealing,
     secrets::Named,
     storage::Database,
+    vision::{self, Vision},
 };
 
 /// A proxy for chat completions that gives every model the tools of MCP servers.
@@ -249,6 +250,8 @@ pub struct Config {
     pub log_format: LogFormat,
     pub limits: Limits,
     pub prices: Vec<Price>,
+    /// The models that take images and recordings, besides the known ones.
+    pub vision: Vec<Vision>,
     pub check: bool,
 }
 
@@ -380,6 +383,7 @@ impl Config {
             ));
         }
         file.limits.check()?;
+        vision::check(&file.vision)?;
         let wishes = admin::Wishes {
             listen: flags.admin_listen.or(file.admin_listen),
             token: Named {
@@ -469,6 +473,7 @@ impl Config {
             prices: (file.prices.into_iter().enumerate())
                 .map(|(index, price)| price.price(index))
                 .collect::<Result<_, _>>()?,
+            vision: file.vision,
             check: flags.check,
         })
     }

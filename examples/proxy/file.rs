@@ -16,6 +16,7 @@ use crate::{
         DialectMode, Invalid, LogFormat, MaxRoundsMode, OwnToolsMode, PayloadMode, StreamingMode,
     },
     limits::Limits,
+    vision::Vision,
 };
 
 /// The file. Unknown keys are errors; `servers`, `models` and `defaults` are read by the registry.
@@ -54,6 +55,7 @@ pub struct File {
     pub log_format: Option<LogFormat>,
     pub limits: Limits,
     pub prices: Vec<ModelPrice>,
+    pub vision: Vec<Vision>,
     #[serde(rename = "servers")]
     _servers: IgnoredAny,
     #[serde(rename = "models")]

@@ -32,6 +32,9 @@ pub struct Limits {
     argument_bytes: Option<Count>,
     /// The part of one result that the model gets; `result_read_bytes` is the part that is read.
     result_bytes: Option<Count>,
+    /// Images and recordings that a round shows, in bytes of Base64, and their number.
+    media_bytes: Option<Count>,
+    media_items: Option<Count>,
     resolve: Option<Seconds>,
     /// The longest silence of a call, which progress ends; `call_max` is the longest call.
     call: Option<Seconds>,
@@ -54,6 +57,8 @@ pub struct Limits {
     schema_depth: Option<Count>,
     result_read_bytes: Option<Count>,
     event_bytes: Option<Count>,
+    /// A result or an event that has images or recordings.
+    media_read_bytes: Option<Count>,
     stream_bytes: Option<Count>,
     peers: Option<Count>,
     peer_bytes: Option<Count>,
@@ -133,6 +138,8 @@ impl Limits {
         set(&mut limits.concurrent_calls, self.concurrent_calls);
         set(&mut limits.argument_bytes, self.argument_bytes);
         set(&mut limits.result_bytes, self.result_bytes);
+        set(&mut limits.media_bytes, self.media_bytes);
+        set(&mut limits.media_items, self.media_items);
         set(&mut limits.resolve, self.resolve);
         set(&mut limits.call, self.call);
         limits.call_max = self.call_max(limits.call_max);
@@ -172,6 +179,7 @@ impl Limits {
         set(&mut limits.schema_depth, self.schema_depth);
         set(&mut limits.result_bytes, self.result_read_bytes);
         set(&mut limits.event_bytes, self.event_bytes);
+        set(&mut limits.media_bytes, self.media_read_bytes);
         set(&mut limits.stream_bytes, self.stream_bytes);
         set(&mut limits.peers, self.peers);
         set(&mut limits.peer_bytes, self.peer_bytes);

@@ -56,6 +56,7 @@ mod silence;
 mod storage;
 mod target;
 mod upstream;
+mod vision;
 mod watch;
 
 use std::{
@@ -178,6 +179,7 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         let report = check::check(&registry, &rules, &connections, &limits).await;
         let report = report.map_err(|error| Invalid::because(&error))?;
         println!("{}", report.text);
+        println!("{}", vision::told(&config.vision));
         if storage.database.is_none() {
             println!("{}", check::IN_MEMORY);
         }
@@ -348,6 +350,7 @@ fn layer(config: &Config, registry: Arc<dyn Store>, connections: Connections) ->
         .with_header_opt_in(config.header_opt_in)
         .with_event_payloads(config.event_payloads)
         .with_prices(config.prices.clone())
+        .with_media_models(vision::models(&config.vision))
         .with_trace_payloads(config.trace_payloads)
         // Authentication always adds a project; should it ever fail to, nothing opens.
         .with_required_project();

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::{ChatRequest, Omitted, Place, request::ToolsPlace};
+use super::{ChatRequest, Omitted, Place, is_media_message, request::ToolsPlace};
 use crate::json::Edit;
 
 /// The bodies of a request's turns: fixed text around a growing list of messages.
@@ -160,7 +160,20 @@ impl Conversation {
     /// The messages that were appended, to be replaced.
     pub(crate) fn appended_mut(&mut self) -> impl Iterator<Item = &mut Bytes> {
         let appended = self.appended.iter_mut();
-        appended.filter(|text| &text[..] != b",")
+        appended.filter(|text| !is_comma(text))
+    }
+
+    /// Returns `true` if a message shows media of results.
+    pub(crate) fn has_media(&self) -> bool {
+        self.appended.iter().any(|text| is_media_message(text))
+    }
+
+    /// Leaves out the messages that show media of results; what the results say of them stays.
+    pub(crate) fn drop_media(&mut self) {
+        let appended = std::mem::take(&mut self.appended);
+        self.comma = appended.first().is_some_and(is_comma);
+        let is_kept = |text: &Bytes| !is_comma(text) && !is_media_message(text);
+        self.extend(appended.into_iter().filter(is_kept));
     }
 
     /// The body of the next turn. `tools_ran` relaxes a `tool_choice` that would otherwise never
@@ -253,6 +266,10 @@ impl Conversation {
     }
 }
 
+fn is_comma(text: &Bytes) -> bool {
+    &text[..] == b","
+}
+
 /// The edits that add `tools` after the caller's own. They are not copied: they are as long as all
 /// else, and the same for all requests.
 fn injection(request: &ChatRequest, tools: &[Bytes]) -> Vec<Edit> {
@@ -282,7 +299,10 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::json::concat;
+    use crate::{
+        chat::{MediaPart, media_message},
+        json::concat,
+    };
 
     fn request(value: Value) -> ChatRequest {
         ChatRequest::parse(value.to_string().into()).unwrap()
@@ -325,6 +345,28 @@ mod tests {
                 r#"{{ "messages" : [ {{"role":"user"}},{{}},[] ], "x" : 1.50 , "tools":{tools} }}"#
             )
         );
+    }
+
+    #[test]
+    fn messages_with_media_are_left_out_with_their_commas() {
+        let media = || {
+            let part = MediaPart::new("an image".into(), "image/png", "AAAA");
+            media_message(&[part]).unwrap()
+        };
+        for (messages, first) in [("[]", ""), ("[0]", "0,")] {
+            let body = format!(r#"{{"messages":{messages},"mcp":{{}}}}"#);
+            let request = ChatRequest::parse(body.into()).unwrap();
+            let mut conversation = Conversation::new(&request, &[]);
+            for message in ["1".into(), media(), "2".into(), media()] {
+                conversation.push(message);
+            }
+            assert!(conversation.has_media());
+            conversation.drop_media();
+            assert!(!conversation.has_media());
+            conversation.push("3".into());
+            let expected = format!(r#"{{"messages":[{first}1,2,3]}}"#);
+            assert_eq!(text(&conversation.turn(true)), expected);
+        }
     }
 
     #[test]

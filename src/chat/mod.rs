@@ -15,6 +15,7 @@ mod conversation;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzz;
 mod instructions;
+mod media;
 mod merge;
 mod open_turn;
 mod optional;
@@ -36,6 +37,7 @@ pub(crate) use self::{
     chunk::{Change, Chunk, Identity},
     completion::Completion,
     conversation::Conversation,
+    media::{MediaPart, is_media_message, media_message},
     open_turn::OpenTurn,
     optional::{OPTIONAL, Omitted, Optional, Place},
     partial::{PartialMessage, delta_of_calls},

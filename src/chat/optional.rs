@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 
+use super::is_media_message;
 use crate::json::{Edit, Object};
 
 /// A member that a turn can do without.
@@ -119,6 +120,10 @@ impl Omitted {
 
     /// The members of these that a message has.
     pub(super) fn in_message(self, message: &Bytes) -> Self {
+        // Megabytes that need not be read.
+        if is_media_message(message) {
+            return Self::default();
+        }
         let Some(object) = object(message) else {
             return Self::default();
         };
@@ -130,7 +135,10 @@ impl Omitted {
     /// A message of the loop without these members; the same where it has none of them.
     pub(super) fn taken_from(self, message: &Bytes) -> Bytes {
         let found = self.in_message(message);
-        let Some(object) = object(message).filter(|_| !found.is_empty()) else {
+        if found.is_empty() {
+            return message.clone();
+        }
+        let Some(object) = object(message) else {
             return message.clone();
         };
         let text = object.text().to_owned();

@@ -55,7 +55,9 @@ pub(super) fn answers(
     });
     let answers: Vec<Option<Bytes>> = answers.collect();
     if answers.iter().all(Option::is_some) {
-        return answers.into_iter().flatten().map(Part::Message).collect();
+        let answers = answers.into_iter().flatten();
+        let all = answers.chain(kept.media.iter().cloned());
+        return all.map(Part::Message).collect();
     }
     vec![Part::Answers(Answers {
         record: seen.record,

@@ -69,6 +69,7 @@ impl KeptTurn {
         let own = own.filter_map(|call| call.result.as_mut());
         let tails = self.tails.iter_mut();
         let tails = tails.flat_map(|tail| tail.messages.iter_mut());
+        let own = own.chain(self.media.iter_mut());
         before.chain(own).chain(tails)
     }
 }
@@ -93,26 +94,32 @@ impl Journal {
     /// Cuts the oldest results until it takes at most `bytes`; returns what it takes. The figures have
     /// theirs in `messages`, and one of the open batch has its own in `message`.
     fn cut(&mut self, bytes: usize) -> usize {
-        let mut size = self.size();
-        let mut noted = |message: &str| {
-            let note = without_result(&Bytes::copy_from_slice(message.as_bytes()))?;
-            let saved = message
-                .len()
-                .checked_sub(note.len())
-                .filter(|saved| *saved > 0)?;
-            if size <= bytes {
-                return None;
-            }
-            size -= saved;
-            String::from_utf8(note.into()).ok()
-        };
+        let size = self.size();
+        let size = self.cut_media(size, bytes);
+        self.cut_results(size, bytes)
+    }
+
+    /// Cuts the oldest media of results: those of the open batch have notes in its messages.
+    fn cut_media(&mut self, mut size: usize, bytes: usize) -> usize {
+        let mut cut = |message: &str| smaller(without_media, message, &mut size, bytes);
         if let Some(done) = &mut self.done {
-            let edited = edited(done, "messages", |messages| {
-                let all = array(messages, READ)?.into_iter();
-                let all = all.map(|message| noted(message).unwrap_or_else(|| message.to_owned()));
-                Some(format!("[{}]", all.collect::<Vec<_>>().join(",")))
-            });
-            *done = edited.unwrap_or_else(|| done.clone());
+            edit_messages(done, &mut cut);
+        }
+        let calls = self.open.iter_mut().flat_map(|open| &mut open.calls);
+        for call in calls {
+            while size > bytes
+                && let Some(media) = call.media.pop()
+            {
+                size = size.saturating_sub(media.part.len());
+            }
+        }
+        size
+    }
+
+    fn cut_results(&mut self, mut size: usize, bytes: usize) -> usize {
+        let mut noted = |message: &str| smaller(without_result, message, &mut size, bytes);
+        if let Some(done) = &mut self.done {
+            edit_messages(done, &mut noted);
         }
         let calls = self.open.iter_mut().flat_map(|open| &mut open.calls);
         for result in calls.filter_map(|call| call.result.as_mut()) {
@@ -121,6 +128,34 @@ impl Journal {
             }
         }
         size
+    }
+}
+
+/// A message as `cut` makes it, where that is smaller and more than `bytes` are taken.
+fn smaller(
+    cut: impl Fn(&Bytes) -> Option<Bytes>,
+    message: &str,
+    size: &mut usize,
+    bytes: usize,
+) -> Option<String> {
+    if *size <= bytes {
+        return None;
+    }
+    let cut = cut(&Bytes::copy_from_slice(message.as_bytes()))?;
+    let saved = message.len().checked_sub(cut.len());
+    *size -= saved.filter(|saved| *saved > 0)?;
+    String::from_utf8(cut.into()).ok()
+}
+
+/// Replaces messages of the figures as `edit` makes them.
+fn edit_messages(figures: &mut Box<RawValue>, mut edit: impl FnMut(&str) -> Option<String>) {
+    let edited = edited(figures, "messages", |messages| {
+        let all = array(messages, READ)?.into_iter();
+        let all = all.map(|message| edit(message).unwrap_or_else(|| message.to_owned()));
+        Some(format!("[{}]", all.collect::<Vec<_>>().join(",")))
+    });
+    if let Some(edited) = edited {
+        *figures = edited;
     }
 }
 

@@ -8,13 +8,13 @@
 //! So two writes are all that a batch costs, and whoever goes on runs the open batch with the
 //! results that are there. Figures, turns and results are texts of the loop, which reads them.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::turn::writer;
-use crate::registry::EXCHANGE_LEN;
+use crate::{chat::MediaPart, registry::EXCHANGE_LEN};
 
 /// An exchange as its journal says it; stored as one JSON text.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -53,6 +53,9 @@ pub(crate) struct OpenCall {
     pub(crate) may_run_again: bool,
     /// Its result, once there is one.
     pub(crate) result: Option<Box<RawValue>>,
+    /// What the model is shown besides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) media: Vec<MediaPart>,
 }
 
 /// A finished answer.
@@ -100,13 +103,20 @@ impl Journal {
 
     /// The text; `None` if it is larger than a record may be.
     pub(crate) fn text(&self) -> Option<Arc<str>> {
-        let text = serde_json::to_string(self).ok()?;
-        (text.len() <= EXCHANGE_LEN).then(|| text.into())
+        let size = self.size();
+        if size > EXCHANGE_LEN {
+            return None;
+        }
+        // Of its length: with images it is among the largest things that there are in memory.
+        let mut text = Vec::with_capacity(size);
+        serde_json::to_writer(&mut text, self).ok()?;
+        Some(std::str::from_utf8(&text).ok()?.into())
     }
 
     /// The bytes that it takes.
     pub(super) fn size(&self) -> usize {
-        serde_json::to_string(self).map_or(0, |text| text.len())
+        let mut count = Count(0);
+        serde_json::to_writer(&mut count, self).map_or(0, |()| count.0)
     }
 
     /// What is left where there is no room for the rest: that the calls of the open batch ran.
@@ -142,12 +152,27 @@ impl Journal {
     }
 }
 
+/// Counts what is written to it.
+struct Count(usize);
+
+impl io::Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl OpenCall {
     fn lost(&self) -> Self {
         Self {
             name: self.name.clone(),
             may_run_again: false,
             result: None,
+            media: Vec::new(),
         }
     }
 }
@@ -165,6 +190,7 @@ mod tests {
             name: "s__f".into(),
             may_run_again,
             result: result.map(raw),
+            media: Vec::new(),
         }
     }
 

@@ -9,7 +9,8 @@ impl KeptTurn {
     pub(crate) fn messages(&self) -> impl Iterator<Item = &Bytes> {
         let results = self.calls.iter().filter_map(|call| call.result.as_ref());
         let tails = self.tails.iter().flat_map(|tail| &tail.messages);
-        self.before.iter().chain(results).chain(tails)
+        let before = self.before.iter().chain(results);
+        before.chain(&self.media).chain(tails)
     }
 }
 

@@ -16,6 +16,8 @@ struct Head {
     before: Vec<usize>,
     turn: usize,
     calls: Vec<CallHead>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    media: Vec<usize>,
     sendable: bool,
     asks_first: bool,
     servers: Vec<String>,
@@ -54,6 +56,7 @@ impl KeptTurn {
                 .iter()
                 .map(|call| call.head(&mut messages))
                 .collect(),
+            media: messages.add_all(&self.media),
             sendable: self.is_sendable,
             asks_first: self.asks_first,
             servers: self.servers.iter().map(ToString::to_string).collect(),
@@ -80,6 +83,7 @@ impl KeptTurn {
             before: messages.take_all(head.before)?,
             turn: messages.take(head.turn)?,
             calls: messages.each(head.calls, KeptCall::read)?,
+            media: messages.take_all(head.media)?,
             is_sendable: head.sendable,
             asks_first: head.asks_first,
             servers: head.servers.into_iter().map(Into::into).collect(),

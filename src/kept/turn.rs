@@ -23,6 +23,8 @@ pub(crate) struct KeptTurn {
     pub(crate) calls: Vec<KeptCall>,
     /// Its message goes to the provider as it is.
     pub(crate) is_sendable: bool,
+    /// The messages behind the answers to all calls that show what results of ours have beside text.
+    pub(crate) media: Vec<Bytes>,
     /// All calls went to the caller, since one of them asks first.
     pub(crate) asks_first: bool,
     /// The names of the servers that the request had asked for, and of the only tools, for a later
@@ -86,6 +88,7 @@ impl KeptTurn {
             + length(&self.before)
             + self.turn.len()
             + self.calls.iter().map(call).sum::<usize>()
+            + length(&self.media)
             + self.servers.iter().map(|name| names(name)).sum::<usize>()
             + tools.map(|name| names(name)).sum::<usize>()
             + self.tails.iter().map(Tail::size).sum::<usize>()

@@ -7,18 +7,47 @@ use futures_util::FutureExt;
 
 use super::error::{Error, ErrorKind};
 use super::limits::ServerLimits;
+use super::media;
 use crate::outbound::Response;
 use crate::sse::{Event, Parser, TooLarge};
 
-/// Reads a whole body of at most `max` bytes, with no silence longer than `idle` once it has begun.
+/// The largest size of a body, in bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Largest {
+    pub(super) size: usize,
+    /// That of one with media, which has to show within `size`.
+    pub(super) with_media: usize,
+}
+
+impl Largest {
+    /// A body of at most this size, whatever it has.
+    pub(super) fn of(size: usize) -> Self {
+        let with_media = size;
+        Self { size, with_media }
+    }
+
+    /// The size that is allowed for a body that begins with `body` and goes on with `chunk`.
+    fn allowed(self, body: &[u8], chunk: &[u8]) -> usize {
+        let has_media = media::may_be_in(body) || media::may_be_in(chunk);
+        if has_media {
+            self.size.max(self.with_media)
+        } else {
+            self.size
+        }
+    }
+}
+
+/// Reads a whole body, with no silence longer than `idle` once it has begun.
 pub(super) async fn read_all(
     mut response: Response,
-    max: usize,
+    largest: Largest,
     idle: Duration,
 ) -> Result<Bytes, Error> {
+    let mut max = largest.size;
+    let most = max.max(largest.with_media);
     let announced = usize::try_from(response.content_length().unwrap_or(0)).unwrap_or(usize::MAX);
-    if announced > max {
-        return Err(too_large("answer", max));
+    if announced > most {
+        return Err(too_large("answer", most));
     }
     // Most answers are one piece, which is not copied.
     let mut first = Bytes::new();
@@ -29,7 +58,12 @@ pub(super) async fn read_all(
         let Some(chunk) = next_chunk(&mut response, idle).await? else {
             return Ok(if body.is_empty() { first } else { body.into() });
         };
-        if first.len().max(body.len()) + chunk.len() > max {
+        let size = first.len().max(body.len()) + chunk.len();
+        if size > max && max < most {
+            let begun = if body.is_empty() { &first } else { &*body };
+            max = largest.allowed(begun, &chunk);
+        }
+        if size > max {
             return Err(too_large("answer", max));
         }
         if first.is_empty() {
@@ -75,20 +109,19 @@ pub(super) struct Events {
     chunk: Bytes,
     /// Bytes that may still be read.
     budget: usize,
-    max_event: usize,
     max_stream: usize,
     idle: Duration,
 }
 
 impl Events {
-    /// Reads at most `budget` bytes, in events of at most `limits.event_bytes`.
+    /// Reads at most `budget` bytes, in events of at most `limits.event_bytes`, or more with media.
     pub(super) fn new(response: Response, limits: &ServerLimits, budget: usize) -> Self {
         Self {
             response,
-            parser: Parser::new(limits.event_bytes),
+            parser: Parser::new(limits.event_bytes)
+                .with_other(limits.media_bytes, media::may_be_in),
             chunk: Bytes::new(),
             budget,
-            max_event: limits.event_bytes,
             max_stream: limits.stream_bytes,
             idle: limits.idle,
         }
@@ -99,7 +132,7 @@ impl Events {
     pub(super) async fn next(&mut self) -> Result<Option<Event>, Error> {
         loop {
             let event = self.parser.next(&mut self.chunk);
-            match event.map_err(|TooLarge| too_large("event", self.max_event))? {
+            match event.map_err(|TooLarge| too_large("event", self.parser.limit()))? {
                 Some(event) => return Ok(Some(event)),
                 None => {
                     // A tool may work in silence; half an event may not wait for ever.

@@ -2,20 +2,24 @@
 //!
 //! A chat completion's tool message is text, so everything becomes text: what has none (images,
 //! audio, binary resources) becomes a note of its type and size, since base64 would fill a model's
-//! window with what it cannot read. Links are shown and never fetched: a server could have us ask
-//! for any address. Structured content is often sent twice, as itself and as a text block for
-//! older clients; it is shown once.
+//! window with what it cannot read; models that take it get it from the result's media. Links are
+//! shown and never fetched: a server could have us ask for any address. Structured content is often
+//! sent twice, as itself and as blocks for older clients; it is shown once, and base64 that a block
+//! has is not repeated in it.
 
 use std::borrow::Cow;
 use std::cell::LazyCell;
 use std::fmt::Write;
 
+use memchr::memmem;
 use serde::Deserialize;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
 use super::error::Error;
+use super::media::{Kind, MOST, Media, Place};
 use super::raw;
+use crate::json::quoted;
 
 /// Structured content is compared with a text block as JSON up to this size; larger ones, of
 /// which trees would be costly to build, byte for byte.
@@ -46,6 +50,20 @@ pub struct CallToolResult {
     pub text: String,
     /// The result as the server sent it, apart from the redaction.
     pub raw: Box<RawValue>,
+    /// The places in `raw` of what may be media.
+    places: Vec<Place>,
+}
+
+impl CallToolResult {
+    /// The images and recordings of the result, in its order: of blocks, and of embedded resources. At
+    /// most 64. Each has its note in [`text`](Self::text) besides, and what is no Base64, empty, or of
+    /// a type that models' services don't take (SVG, for instance) has only that.
+    ///
+    /// They are read from `raw` when asked for: one that replaces it has none.
+    pub fn media(&self) -> impl Iterator<Item = Media<'_>> {
+        let places = self.places.iter();
+        places.filter_map(|place| place.read(self.raw.get()))
+    }
 }
 
 /// The members of a result that are read; the rest stays in [`CallToolResult::raw`].
@@ -107,17 +125,23 @@ pub(super) fn read(result: Box<RawValue>) -> Result<CallToolResult, Error> {
     }
     let mut text = Text::default();
     let structured = outcome.structured_content.map(RawValue::get);
+    let structured = structured.map(|json| without_media(json, outcome.content));
+    let structured = structured.as_deref();
     // Read once, however many blocks it is compared with.
     let value = LazyCell::new(|| serde_json::from_str(structured?).ok());
     let mut told = false;
     let mut elements = Elements::default();
+    let mut places = Vec::new();
     if let Some(content) = outcome.content {
         raw::each(content, |block| {
             let block: Block<'_> =
                 serde_json::from_str(block.get()).map_err(|_| Error::protocol(MALFORMED))?;
             if let Some(json) = structured.filter(|_| !told) {
-                told = is_text_of(&block, json, &value);
+                told = is_told_by(&block, json, &value);
                 elements.look(&block, json, &value);
+            }
+            if places.len() < MOST {
+                places.extend(block.place(result.get()));
             }
             text.add(&block);
             Ok(())
@@ -131,6 +155,7 @@ pub(super) fn read(result: Box<RawValue>) -> Result<CallToolResult, Error> {
         is_error: outcome.is_error.unwrap_or(false),
         text: text.0.unwrap_or_default(),
         raw: result,
+        places,
     })
 }
 
@@ -142,16 +167,93 @@ pub(super) fn failed(text: &'static str) -> CallToolResult {
         text: text.to_owned(),
         // Strings and a flag: writing them does not fail.
         raw: to_raw_value(&raw).unwrap_or_default(),
+        places: Vec::new(),
     }
 }
 
-/// Returns `true` if a text block repeats the structured content: servers send both, for clients
-/// that only understand text.
-fn is_text_of(
+/// The shortest Base64 that is looked for in structured content: less of it does no harm there.
+const LOOKED_FOR: usize = 64;
+
+/// Structured content with a note in the place of each text in Base64 that a block has as well: the
+/// Python SDK sends an image twice, too.
+fn without_media<'a>(json: &'a str, content: Option<&RawValue>) -> Cow<'a, str> {
+    let mut json = Cow::Borrowed(json);
+    let mut left = MOST;
+    let mut replace = |block: &Block<'_>| {
+        let data = block.data?.get();
+        let note = quoted(&block.note());
+        left = left.checked_sub(1)?;
+        if data.len() >= LOOKED_FOR && memmem::find(json.as_bytes(), data.as_bytes()).is_some() {
+            json = json.replace(data, &note).into();
+        }
+        Some(())
+    };
+    if let Some(content) = content {
+        // What is malformed is found by whoever reads them.
+        let _ = raw::each(content, |block| {
+            if let Ok(block) = serde_json::from_str::<Block<'_>>(block.get()) {
+                replace(&block);
+            }
+            Ok(())
+        });
+    }
+    json
+}
+
+impl Block<'_> {
+    /// The place in `result` of the image or recording that it may be.
+    fn place(&self, result: &str) -> Option<Place> {
+        let resource = self.resource.as_ref();
+        match &*self.kind {
+            "image" => Place::of(Kind::Image, self.mime_type.as_deref(), self.data?, result),
+            "audio" => Place::of(Kind::Audio, self.mime_type.as_deref(), self.data?, result),
+            "resource" => {
+                let resource = resource.filter(|resource| resource.text.is_none())?;
+                let mime_type = resource.mime_type.as_deref();
+                Place::of(Kind::of(mime_type)?, mime_type, resource.blob?, result)
+            }
+            _ => None,
+        }
+    }
+
+    /// The note in the place of an image or a recording.
+    fn note(&self) -> String {
+        note(self.mime_type.as_deref(), &self.kind, self.data)
+    }
+
+    /// Returns `true` for an image or a recording that this value repeats, with the note in the place
+    /// of a long text in Base64.
+    fn is_media_of(&self, value: &Value) -> bool {
+        let Some(data) = self
+            .data
+            .filter(|_| matches!(&*self.kind, "image" | "audio"))
+        else {
+            return false;
+        };
+        let said = value["data"].as_str();
+        let is_same = said.is_some_and(|said| {
+            said == self.note()
+                || serde_json::from_str::<Cow<'_, str>>(data.get()).is_ok_and(|data| data == said)
+        });
+        is_same && value["type"] == *self.kind
+    }
+}
+
+/// Returns `true` if a block repeats the structured content: servers send both, for clients
+/// that only understand blocks.
+fn is_told_by(
     block: &Block<'_>,
     json: &str,
     value: &LazyCell<Option<Value>, impl FnOnce() -> Option<Value>>,
 ) -> bool {
+    if block.data.is_some() && json.len() <= MAX_COMPARED {
+        let whole = (**value).as_ref();
+        let wrapped = whole.and_then(only_wrapped);
+        return [whole, wrapped]
+            .into_iter()
+            .flatten()
+            .any(|value| block.is_media_of(value));
+    }
     if block.kind != "text" {
         return false;
     }
@@ -211,8 +313,8 @@ fn says(text: &str, value: &Value) -> bool {
     }
 }
 
-/// The text blocks that are, one after another, the elements of a list that is the structured
-/// content: fastmcp makes a block of each.
+/// The blocks that are, one after another, the elements of a list that is the structured content:
+/// fastmcp makes a block of each.
 #[derive(Default)]
 struct Elements {
     seen: usize,
@@ -226,7 +328,8 @@ impl Elements {
         json: &str,
         value: &LazyCell<Option<Value>, impl FnOnce() -> Option<Value>>,
     ) {
-        if self.differ || block.kind != "text" || block.text.len().max(json.len()) > MAX_COMPARED {
+        let is_known = block.kind == "text" || block.data.is_some();
+        if self.differ || !is_known || block.text.len().max(json.len()) > MAX_COMPARED {
             self.differ = true;
             return;
         }
@@ -234,7 +337,10 @@ impl Elements {
             .as_ref()
             .and_then(list)
             .and_then(|list| list.get(self.seen));
-        self.differ = element.is_none_or(|element| !says(&block.text, element));
+        self.differ = element.is_none_or(|element| match block.kind == "text" {
+            true => !says(&block.text, element),
+            false => !block.is_media_of(element),
+        });
         self.seen += 1;
     }
 
@@ -271,9 +377,7 @@ impl Text {
     fn add(&mut self, block: &Block<'_>) {
         match (&*block.kind, &block.resource) {
             ("text", _) => self.line(&block.text),
-            ("image" | "audio", _) => {
-                self.line(&note(block.mime_type.as_deref(), &block.kind, block.data));
-            }
+            ("image" | "audio", _) => self.line(&block.note()),
             ("resource_link", _) => self.line(&format!("[{}]({})", block.name, block.uri)),
             ("resource", Some(resource)) => self.resource(resource),
             _ => self.line("[content of an unknown type, not shown]"),

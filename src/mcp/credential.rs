@@ -1,12 +1,15 @@
 //! The credential of a server: headers, which may be renewed while a client is connected, and keys
 //! in the server's address.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use url::Url;
 
-use crate::{scrub::Scrubber, url_keys};
+use super::{error::Error, wire};
+use crate::{apart, scrub::Scrubber, url_keys};
 
 /// Values that were replaced and are still looked for in answers: an access token that was
 /// renewed a moment ago.
@@ -93,6 +96,22 @@ impl Credential {
 }
 
 impl Live {
+    /// A server's message without the credentials that it was sent. A large one, an image for
+    /// instance, is looked through apart: 8 MiB take 15 ms.
+    ///
+    /// # Errors
+    ///
+    /// As [`wire::scrubbed`]'s.
+    pub(super) async fn scrubbed(self: &Arc<Self>, message: Bytes) -> Result<Bytes, Error> {
+        let (live, size) = (Arc::clone(self), message.len());
+        let scrubbed = move || match wire::scrubbed(&message, &live.scrubber)? {
+            Cow::Borrowed(_) => Ok(message.clone()),
+            Cow::Owned(clean) => Ok(clean.into()),
+        };
+        let scrubbed = apart::read(size, scrubbed).await;
+        scrubbed.unwrap_or_else(|| Err(Error::protocol("the server's answer could not be read")))
+    }
+
     fn new(mut headers: HeaderMap, renewals: u64, besides: Besides) -> Self {
         for value in headers.values_mut() {
             value.set_sensitive(true);

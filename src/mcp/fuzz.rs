@@ -37,6 +37,15 @@ pub(crate) fn content(data: &[u8]) {
         read.text.len(),
         data.len()
     );
+    for media in read.media() {
+        let digits = media.base64.trim_end_matches('=');
+        assert!(!digits.is_empty() && media.base64.len() % 4 == 0);
+        assert!(
+            digits
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"+/".contains(&b))
+        );
+    }
 }
 
 /// A message or a batch: read the same alone and in a batch, and no error says what it must not.

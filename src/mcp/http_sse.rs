@@ -16,6 +16,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::{Either, select};
 use http::header::HeaderValue;
 use serde::Serialize;
@@ -246,7 +247,7 @@ impl Reader {
         let error = loop {
             match tokio::time::timeout(self.unused, self.events.next()).await {
                 Ok(Ok(Some(event))) if event.is_message() => {
-                    if let Err(error) = self.deliver(&event.data) {
+                    if let Err(error) = self.deliver(event.data.into()).await {
                         break error;
                     }
                 }
@@ -264,10 +265,10 @@ impl Reader {
 
     /// Delivers an answer to the request that waits for it, and declines the server's own requests.
     /// What is no message is passed over; what names a request that waits fails that one alone.
-    fn deliver(&mut self, message: &[u8]) -> Result<(), Error> {
+    async fn deliver(&mut self, message: Bytes) -> Result<(), Error> {
         let mut failed = None;
         let live = self.courtesy.route().credential.now();
-        let message = wire::scrubbed(message, &live.scrubber)?;
+        let message = live.scrubbed(message).await?;
         let read = wire::read(&message, |incoming| match incoming {
             Incoming::Answer(Some(id), answer) => {
                 let waiting = wire::id_number(id).and_then(|id| self.pending.take(id));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use super::body::{Events, read_all};
+use super::body::{Events, Largest, read_all};
 use super::error::{Error, ErrorKind};
 use super::first_line::first_line;
 use super::pulse::Pulse;
@@ -128,11 +128,15 @@ impl<'a> Inbox<'a> {
     ) -> Result<Box<RawValue>, Error> {
         let limits = &self.route.limits;
         let status = response.status().as_u16();
-        let body = read_all(response, limits.result_bytes, limits.idle).await?;
+        let largest = Largest {
+            size: limits.result_bytes,
+            with_media: limits.media_bytes,
+        };
+        let body = read_all(response, largest, limits.idle).await?;
         let text = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&body);
         let answer = match is_event_stream(text) {
-            true => self.events_in(text),
-            false => self.take(text),
+            true => self.events_in(text).await,
+            false => self.take(body.slice_ref(text)).await,
         };
         match (answer, media) {
             (Ok(Some(answer)), _) => Ok(answer),
@@ -151,12 +155,12 @@ impl<'a> Inbox<'a> {
     }
 
     /// The answer in a whole body of events.
-    fn events_in(&mut self, body: &[u8]) -> Result<Option<Box<RawValue>>, Error> {
+    async fn events_in(&mut self, body: &[u8]) -> Result<Option<Box<RawValue>>, Error> {
         let mut parser = Parser::new(body.len());
         // An event ends with an empty line; the last one may lack it.
         let mut bytes = Bytes::from([body, b"\n\n"].concat());
         while let Ok(Some(event)) = parser.next(&mut bytes) {
-            if let Some(answer) = self.event(&event)? {
+            if let Some(answer) = self.event(event).await? {
                 return Ok(Some(answer));
             }
         }
@@ -169,7 +173,7 @@ impl<'a> Inbox<'a> {
         events: &mut Events,
     ) -> Result<Option<Box<RawValue>>, Error> {
         while let Some(event) = events.next().await? {
-            if let Some(answer) = self.event(&event)? {
+            if let Some(answer) = self.event(event).await? {
                 return Ok(Some(answer));
             }
         }
@@ -179,12 +183,12 @@ impl<'a> Inbox<'a> {
     /// Takes an event: the answer, if it is in there. What is no message is skipped, since servers
     /// send heartbeats, and gateways the log lines of what they run (supergateway, dav-mcp#31); but
     /// not what names our request, which is an answer gone wrong.
-    fn event(&mut self, event: &Event) -> Result<Option<Box<RawValue>>, Error> {
+    async fn event(&mut self, event: Event) -> Result<Option<Box<RawValue>>, Error> {
         if !event.is_message() {
             return Ok(None);
         }
         let live = self.route.credential.now();
-        let message = wire::scrubbed(&event.data, &live.scrubber)?;
+        let message = live.scrubbed(event.data.into()).await?;
         let mut found = Found::default();
         match wire::read(&message, |incoming| self.sort(incoming, &mut found)) {
             Err(error) if wire::names(&message, self.id) => return Err(error),
@@ -195,9 +199,9 @@ impl<'a> Inbox<'a> {
     }
 
     /// Takes a message or a batch: the answer, if it is in there. Other answers are ignored.
-    fn take(&mut self, message: &[u8]) -> Result<Option<Box<RawValue>>, Error> {
+    async fn take(&mut self, message: Bytes) -> Result<Option<Box<RawValue>>, Error> {
         let live = self.route.credential.now();
-        let message = wire::scrubbed(message, &live.scrubber)?;
+        let message = live.scrubbed(message).await?;
         let mut found = Found::default();
         wire::read(&message, |incoming| self.sort(incoming, &mut found))?;
         found.into_answer()

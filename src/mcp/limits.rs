@@ -58,6 +58,11 @@ pub struct ServerLimits {
     pub result_bytes: usize,
     /// The largest event of an event stream, in bytes. Default 1 MiB.
     pub event_bytes: usize,
+    /// The largest JSON body or event that has images, recordings or other binary content, if it is
+    /// more than the limits above; in bytes. Default 8 MiB: a round shows 4 MiB of them in Base64, and
+    /// what is larger can still be told by a note. That there are some has to show within the limits
+    /// above.
+    pub media_bytes: usize,
     /// The most bytes in all the event streams of one request; on the shared stream of an HTTP+SSE
     /// server, between one answer and the next; and in all pages of one listing. Default 16 MiB,
     /// which leaves room for 100,000 progress notifications, and stops a stream that never ends:
@@ -97,6 +102,7 @@ impl Default for ServerLimits {
             schema_depth: 32,
             result_bytes: 4 * KIB * KIB,
             event_bytes: KIB * KIB,
+            media_bytes: 8 * KIB * KIB,
             stream_bytes: 16 * KIB * KIB,
             peers: 1000,
             peer_bytes: 64 * KIB * KIB,

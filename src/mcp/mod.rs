@@ -62,6 +62,7 @@ pub(crate) mod fuzz;
 mod client;
 mod content;
 mod input;
+mod media;
 mod task;
 mod tools;
 
@@ -109,5 +110,6 @@ pub use endpoint::{Endpoint, Transport};
 pub use error::{Error, ErrorKind};
 pub(crate) use heard::Listened;
 pub use limits::ServerLimits;
+pub use media::Media;
 pub use progress::{OnProgress, Progress};
 pub use tools::{Tool, ToolList};

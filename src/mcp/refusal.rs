@@ -6,7 +6,7 @@ use http::StatusCode;
 use http::header::{HeaderMap, WWW_AUTHENTICATE};
 use url::Url;
 
-use super::body::read_all;
+use super::body::{Largest, read_all};
 use super::error::{Error, ErrorKind, Later};
 use super::failure::Failure;
 use super::first_line::first_line;
@@ -61,7 +61,7 @@ impl Refusal {
             let detail = format!("status {}{target}", status.as_u16());
             return Self::new(status, error.with_detail(Some(detail)));
         }
-        let body = read_all(response, ERROR_BODY, ERROR_BODY_IDLE)
+        let body = read_all(response, Largest::of(ERROR_BODY), ERROR_BODY_IDLE)
             .await
             .unwrap_or_default();
         let detail = detail(status, &body, scrubber);

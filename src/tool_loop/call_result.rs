@@ -6,6 +6,8 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::{RawValue, to_raw_value};
 
+use crate::chat::MediaPart;
+
 /// The result of a tool call; an error is one, too.
 #[derive(Debug)]
 pub(crate) struct CallResult {
@@ -23,6 +25,8 @@ pub(crate) struct CallResult {
     pub(crate) is_cleaned: bool,
     /// The `tool` message for the model.
     pub(crate) message: Bytes,
+    /// What the model is shown besides, behind all tool messages of the round.
+    pub(crate) media: Vec<MediaPart>,
     /// `true` for a call beyond the most of one turn; such calls are counted, not reported one by
     /// one.
     pub(crate) is_beyond: bool,
@@ -48,7 +52,7 @@ struct Kept<'a> {
 }
 
 impl CallResult {
-    /// The result as text.
+    /// The result as text, without its media.
     pub(crate) fn kept(&self) -> Option<Box<RawValue>> {
         let kept = Kept {
             id: (&*self.id).into(),
@@ -65,8 +69,8 @@ impl CallResult {
         to_raw_value(&kept).ok()
     }
 
-    /// The result that is kept as this text.
-    pub(crate) fn of_kept(text: &RawValue) -> Option<Self> {
+    /// The result that is kept as this text, with these media.
+    pub(crate) fn of_kept(text: &RawValue, media: Vec<MediaPart>) -> Option<Self> {
         let kept: Kept<'_> = serde_json::from_str(text.get()).ok()?;
         Some(Self {
             id: kept.id.into_owned(),
@@ -78,6 +82,7 @@ impl CallResult {
             truncated: kept.truncated,
             is_cleaned: kept.is_cleaned,
             message: Bytes::copy_from_slice(kept.message.get().as_bytes()),
+            media,
             is_beyond: kept.is_beyond,
         })
     }

@@ -16,12 +16,13 @@ use super::{
     events::{CallEvents, RoundEvents},
     gateway::Gateway,
     journal::hang_up::HangUp,
+    media::MediaRoom,
     record::{CallRecord, CallReply, Checked, Record, without_credentials},
 };
 use crate::{
     caller::Caller,
     catalog::{Entry, Owner},
-    chat::{Arguments, ToolCall, tool_message},
+    chat::{Arguments, MediaPart, ToolCall, tool_message},
     connect::{CallToolRequest, ExchangeSessions},
     json::Object,
     name::short,
@@ -52,6 +53,8 @@ pub(crate) struct Batch<'a> {
     /// Several calls at once.
     pub(crate) parallel: bool,
     pub(crate) approval: Approval,
+    /// The room for what results have beside text.
+    pub(crate) media: &'a MediaRoom,
     /// Tells when the caller hangs up.
     pub(crate) hang_up: &'a HangUp,
     pub(crate) record: &'a Record,
@@ -59,6 +62,13 @@ pub(crate) struct Batch<'a> {
     pub(crate) round: u64,
     /// Tells the caller of each call; `None` if it does not want to know.
     pub(crate) events: Option<&'a RoundEvents>,
+}
+
+/// What a tool gave.
+struct CallReturn {
+    is_error: bool,
+    text: String,
+    media: Vec<MediaPart>,
 }
 
 /// The reason why a tool was not run, or gave no result.
@@ -139,6 +149,7 @@ impl Batch<'_> {
         let text = format!("Error: not run: a turn may make {limit} tool calls");
         CallResult {
             message: tool_message(call, &text),
+            media: Vec::new(),
             id: String::new(),
             server: None,
             tool: String::new(),
@@ -181,7 +192,8 @@ impl Batch<'_> {
                 let result = match arguments {
                     Ok(arguments) => {
                         record.reads(&arguments);
-                        let called = pin!(self.call(entry, arguments.text(), events.as_ref()));
+                        let called =
+                            pin!(self.call(entry, call, arguments.text(), events.as_ref()));
                         called.instrument(record.span()).await
                     }
                     Err(text) => Err(CallFault::new("invalid_arguments", text)),
@@ -222,12 +234,16 @@ impl Batch<'_> {
         (record, events): (CallRecord<'_>, Option<CallEvents>),
         call: &ToolCall,
         owner: Owner<'_>,
-        result: Result<(bool, String), CallFault>,
+        result: Result<CallReturn, CallFault>,
     ) -> CallResult {
         let (server, tool) = named(call, owner);
-        let (error, text) = match result {
-            Ok((is_error, text)) => (is_error.then_some("tool_error"), text),
-            Err(fault) => (Some(fault.kind), fault.text),
+        let (error, text, media) = match result {
+            Ok(CallReturn {
+                is_error,
+                text,
+                media,
+            }) => (is_error.then_some("tool_error"), text, media),
+            Err(fault) => (Some(fault.kind), fault.text, Vec::new()),
         };
         let is_error = error.is_some();
         let result_bytes = text.len();
@@ -247,6 +263,7 @@ impl Batch<'_> {
         });
         let result = CallResult {
             message: tool_message(call, &text),
+            media,
             id: call.id.clone(),
             server,
             tool,
@@ -263,13 +280,14 @@ impl Batch<'_> {
         result
     }
 
-    /// Calls the tool: whether the result is an error, and its text.
+    /// Calls the tool. Of its result only the text stays, and what the model is shown besides.
     async fn call(
         self,
         entry: &Entry,
+        of: &ToolCall,
         arguments: &RawValue,
         events: Option<&CallEvents>,
-    ) -> Result<(bool, String), CallFault> {
+    ) -> Result<CallReturn, CallFault> {
         if self.approval == Approval::Withdrawn {
             let text = "not run: a repeat of this request has taken over";
             return Err(CallFault::new("taken_over", text));
@@ -290,7 +308,11 @@ impl Batch<'_> {
         call.on_progress = on_progress.as_ref();
         let connections = &self.gateway.connections;
         match connections.call(&server, &self.caller.tokens, call).await {
-            Ok(result) => Ok((result.is_error, result.text)),
+            Ok(result) => Ok(CallReturn {
+                is_error: result.is_error,
+                media: self.media.take(of, &result),
+                text: result.text,
+            }),
             Err(error) => Err(CallFault::new(error.as_str(), error.to_string())),
         }
     }
@@ -391,6 +413,7 @@ fn cancelled(call: &ToolCall, owner: Owner<'_>, duration: Duration) -> CallResul
     let (server, tool) = named(call, owner);
     CallResult {
         message: tool_message(call, CANCELLED),
+        media: Vec::new(),
         id: call.id.clone(),
         server,
         tool,

@@ -7,6 +7,7 @@ use crate::{
     caller::Caller,
     connect::Connections,
     held::Room,
+    media_models::MediaModels,
     name::ServerName,
     project::Project,
     refusal::{Kind, Refusal},
@@ -31,6 +32,8 @@ pub(crate) struct Gateway {
     pub(crate) exchanges: Option<Arc<dyn ExchangeStore>>,
     /// Aliases of models, and default servers.
     pub(crate) models: Arc<dyn ModelRegistry>,
+    /// Which models take images and recordings.
+    pub(crate) media_models: Arc<dyn MediaModels>,
 }
 
 impl Gateway {

@@ -57,6 +57,7 @@ mod instructions;
 mod journal;
 mod kept_turns;
 mod limits;
+mod media;
 mod options;
 mod receipt;
 mod record;
@@ -302,7 +303,7 @@ async fn answer(
         }
     };
     // Boxed, as above. What is open runs in it, and may begin the stream.
-    let begun = Box::pin(Exchange::begin(prepared, journal));
+    let begun = Box::pin(Exchange::begin(prepared, journal, upstream.path()));
     let mut exchange = match delivery.alive(begun).await {
         Ok(exchange) => exchange,
         Err(refusal) => {

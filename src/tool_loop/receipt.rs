@@ -182,7 +182,7 @@ impl Receipt {
     /// Counts a round whose turn is kept with its results, so that nobody has to replay them.
     pub(crate) fn add_kept_round(&mut self, results: &[CallResult]) {
         let told = self.messages.len();
-        self.add_round(None, results);
+        self.add_round(None, results, &[]);
         self.messages.truncate(told);
     }
 
@@ -281,8 +281,14 @@ impl Receipt {
         self.usage_by_round.push(usage);
     }
 
-    /// Counts a round. `message` is the assistant's, unless the caller has it already.
-    pub(crate) fn add_round(&mut self, message: Option<&Bytes>, results: &[CallResult]) {
+    /// Counts a round. `message` is the assistant's, unless the caller has it already; `media` are the
+    /// messages that show what results have beside text.
+    pub(crate) fn add_round(
+        &mut self,
+        message: Option<&Bytes>,
+        results: &[CallResult],
+        media: &[Bytes],
+    ) {
         self.rounds += 1;
         self.messages.extend(message.cloned());
         for result in results {
@@ -303,6 +309,7 @@ impl Receipt {
                 cleaned: result.is_cleaned,
             });
         }
+        self.messages.extend_from_slice(media);
     }
 
     /// The closing of a loop whose caller has all that it needs, unless what was to be kept is lost.

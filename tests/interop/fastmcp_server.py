@@ -1,9 +1,12 @@
 """A server of PyPI `fastmcp`, in the forms in which it is run: fastmcp_server.py PORT http|stateless|json|sse."""
 
 import asyncio
+import struct
 import sys
+import zlib
 
 from fastmcp import Context, FastMCP
+from fastmcp.utilities.types import Audio, Image
 
 FORMS = {
     "http": {"transport": "http"},
@@ -28,6 +31,40 @@ async def work(seconds: float, steps: int, context: Context) -> str:
         await asyncio.sleep(seconds / steps)
         await context.report_progress(step, steps, f"step {step}")
     return f"worked for {seconds:g} seconds"
+
+
+def png(side):
+    """A red square."""
+    chunk = lambda name, data: struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))  # noqa: E731
+    rows = (b"\0" + b"\xff\0\0" * side) * side
+    head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def wave(samples):
+    """Silence."""
+    data = b"\0\0" * samples
+    form = struct.pack("<HHIIHH", 1, 1, 8000, 16000, 2, 16)
+    parts = b"WAVEfmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", len(data)) + data
+    return b"RIFF" + struct.pack("<I", len(parts)) + parts
+
+
+@server.tool
+def picture(side: int) -> Image:
+    """Draws a red square."""
+    return Image(data=png(side), format="png")
+
+
+@server.tool
+def sound(samples: int) -> Audio:
+    """Says nothing."""
+    return Audio(data=wave(samples), format="wav")
+
+
+@server.tool
+def both(side: int) -> list:
+    """Draws a red square, and says so."""
+    return [f"a square of {side}", Image(data=png(side), format="png")]
 
 
 if __name__ == "__main__":

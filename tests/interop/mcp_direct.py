@@ -35,8 +35,11 @@ class Direct:
 
     def call(self, name, arguments):
         """The text of a tool's answer."""
-        result = self.request("tools/call", {"name": name, "arguments": arguments})
-        return "".join(part["text"] for part in result["content"])
+        return "".join(part["text"] for part in self.content(name, arguments))
+
+    def content(self, name, arguments):
+        """The blocks of a tool's answer."""
+        return self.request("tools/call", {"name": name, "arguments": arguments})["content"]
 
     def request(self, method, params):
         id = next(self._ids)

@@ -432,6 +432,7 @@ fn a_pasted_secret_is_in_no_message_about_the_configuration() {
         "[[api_keys]]\nproject = \"web\"\n\"{}\" = 1".into(),
         "[limits]\ncalls = \"{}\"".into(),
         "[limits]\n\"{}\" = 1".into(),
+        "[[vision]]\nmodels = \"{}\"".into(),
         "[[prices]]\nmodel = \"{}\"\ninput = -1.0\noutput = 1.0".into(),
         server("transport = \"{}\""),
         server("\"{}\" = 1"),

@@ -24,6 +24,7 @@ mod evidence;
 #[allow(dead_code, reason = "these tests need a part of it")]
 mod evil;
 mod http2;
+mod images;
 #[path = "../it/support/mcp_server.rs"]
 #[allow(dead_code, reason = "these tests need a part of it")]
 mod mcp_server;
@@ -221,6 +222,8 @@ fn a_broken_configuration_is_one_clear_line_and_exit_code_2() {
             "[[prices]]\nmodel = \"m\"\ninput = -1.0\noutput = 1.0",
             "prices: ",
         ),
+        ("[[vision]]\nmodels = []", "vision: number 1 has no models"),
+        ("[[vision]]\nmodel = \"m\"", "unknown key `model`"),
         (
             "[[servers]]\nname = \"no__slug\"\nurl = \"https://x/mcp\"",
             "no__slug",

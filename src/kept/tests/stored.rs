@@ -36,6 +36,7 @@ fn a_kept_turn_is_read_as_it_was_written_and_takes_what_it_says() {
     let mut turn = kept(1);
     turn.servers = vec!["a\"b".into(), "c".into()];
     let last = bytes(r#"{"role":"assistant","content":"Done."}"#);
+    turn.media = vec![bytes(r#"{"role":"user","content":[ 1 ]}"#)];
     turn.tails = vec![Tail::new(&[], executed(1, "x"), last).unwrap()];
     for (asks_first, tools) in [
         (false, None),

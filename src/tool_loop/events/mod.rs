@@ -171,6 +171,7 @@ mod tests {
 
     fn result() -> CallResult {
         CallResult {
+            media: Vec::new(),
             id: "a".into(),
             server: Some("s".into()),
             tool: "t".into(),

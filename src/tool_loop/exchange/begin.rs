@@ -20,6 +20,7 @@ use crate::{
         journal::ExchangeJournal,
         kept_turns::{Keeper, restore::Whole},
         limits::Budget,
+        media::Takes,
         options::Options,
         receipt::Receipt,
         record::Record,
@@ -82,6 +83,7 @@ impl Exchange {
     pub(crate) async fn begin(
         mut prepared: Prepared,
         journal: Option<Box<ExchangeJournal>>,
+        path: &str,
     ) -> Result<Box<Self>, Refusal> {
         let history = prepared.history.take();
         let resumes = prepared.options.resume;
@@ -91,6 +93,7 @@ impl Exchange {
         let sessions = connections.going_on(records.copied());
         // Boxed, since futures are moved, and each has a copy of what it is given.
         let mut exchange = Box::new(Self::of(prepared, project, catalog, sessions, journal));
+        exchange.takes = Takes::of(&exchange.gateway, path, exchange.request.model.as_deref());
         let done = exchange.take_up();
         if history.as_ref().is_some_and(|history| history.is_too_long) {
             exchange.tell_incomplete();
@@ -165,6 +168,7 @@ impl Exchange {
             is_answered: false,
             told: String::new(),
             streamed: None,
+            takes: Takes::default(),
             known: Vec::new(),
         }
     }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::{Exchange, rounds::may_run_again};
 use crate::{
     catalog::Catalog,
-    chat::{Conversation, OpenTurn, ToolCall},
+    chat::{Conversation, OpenTurn, ToolCall, is_media_message},
     kept::{Answers, OpenCall, Part, Restored},
     refusal::Refusal,
     registry::ExchangeId,
@@ -18,6 +18,7 @@ use crate::{
         delivery::Delivery,
         execute::Approval,
         kept_turns::restore::{self, Whole},
+        media::{self, MediaRoom},
         resolve, resume,
         store::{self, NotKept},
     },
@@ -28,8 +29,12 @@ use crate::{
 struct Opened {
     /// The tool messages, in the order of the calls.
     texts: Vec<Bytes>,
+    /// What shows the media of its results, earlier ones first.
+    media: Vec<Bytes>,
     /// What ran for this request.
     ran: Vec<CallResult>,
+    /// The part of `media` that is of these.
+    ran_media: Option<Bytes>,
     is_kept: bool,
 }
 
@@ -110,8 +115,10 @@ impl Exchange {
             .restored(exchanges, whole.kept, whole.versions, last, sent);
         self.run_all_open(&mut messages, parts, resumes).await?;
         if let Some((turn, behind)) = resumed {
+            let media = restore::take_last_media(&mut messages);
             messages.truncate(messages.len() - behind);
             messages.extend(self.run_resumed(&turn, &mut done).await?);
+            messages.extend(media);
         }
         let untouched = untouched.min(messages.len());
         let tools = self.catalog.definitions();
@@ -130,16 +137,22 @@ impl Exchange {
         resumes: bool,
     ) -> Result<(), Refusal> {
         let all = parts.len();
-        let (mut results, mut all_kept) = (Vec::new(), true);
+        let (mut results, mut media, mut all_kept) = (Vec::new(), Vec::new(), true);
         for (place, part) in parts.into_iter().enumerate() {
             match part {
+                // This request may be for another model.
+                Part::Message(message) if is_media_message(&message) && !self.takes.any() => {}
                 Part::Message(message) => messages.push(message),
                 Part::Answers(answers) => {
                     let approves = resumes && place + 1 == all;
                     let opened = self.run_open(&answers, approves).await?;
                     all_kept &= opened.is_kept;
                     restore::add_answers(messages, answers, opened.texts);
+                    if self.takes.any() {
+                        messages.extend(opened.media);
+                    }
                     results.extend(opened.ran);
+                    media.extend(opened.ran_media);
                 }
             }
         }
@@ -147,7 +160,7 @@ impl Exchange {
             true if results.is_empty() => {}
             true => self.receipt.add_kept_round(&results),
             false => {
-                self.receipt.add_round(None, &results);
+                self.receipt.add_round(None, &results, &media);
                 self.receipt.kept(false);
             }
         }
@@ -162,6 +175,7 @@ impl Exchange {
         let open = restore::open_calls(answers);
         if open.is_empty() || answers.asks_first && !approves {
             return Ok(Opened {
+                media: self.keeper.media(answers.record),
                 is_kept: true,
                 ..Opened::default()
             });
@@ -189,13 +203,17 @@ impl Exchange {
             true => Approval::Given,
             false => Approval::Needed,
         };
-        let ran = match calls.is_empty() {
+        let mut ran = match calls.is_empty() {
             true => Vec::new(),
             false => {
-                self.run_calls(&catalog, &calls, approval, Some(journal))
+                let room = MediaRoom::new(self.takes, &self.gateway.settings.limits, &[]);
+                self.run_calls(&catalog, &calls, approval, room, Some(journal))
                     .await
             }
         };
+        let mut media = self.keeper.media(record);
+        let ran_media = media::message(ran.iter_mut());
+        media.extend(ran_media.clone());
         let mut results = ran.iter().map(|result| result.message.clone());
         let texts = known
             .into_iter()
@@ -203,10 +221,15 @@ impl Exchange {
         let texts: Vec<Bytes> = texts.flatten().collect();
         let results = places.into_iter().zip(texts.iter().cloned());
         let results: Vec<_> = results.collect();
-        let is_kept = self.keeper.take_results(record, &results, &lease).await;
+        let is_kept = self
+            .keeper
+            .take_results(record, &results, ran_media.as_ref(), &lease);
+        let is_kept = is_kept.await;
         Ok(Opened {
             texts,
+            media,
             ran,
+            ran_media,
             is_kept,
         })
     }
@@ -256,28 +279,33 @@ impl Exchange {
         let owners = claim::owners(&turn.calls, &catalog, &self.request.tools);
         let open = resume::open_calls(turn, owners)?;
         if !done.is_empty() {
-            let ours = done.drain(..open.len().min(done.len()));
-            return Ok(resume::answers(turn, ours));
+            let ours: Vec<_> = done.drain(..open.len().min(done.len())).collect();
+            let has_media = done.first().is_some_and(|first| is_media_message(first));
+            let media: Vec<_> = done.drain(..usize::from(has_media)).collect();
+            return Ok([resume::answers(turn, ours), media].concat());
         }
         let begun = self
             .journal
             .as_mut()
             .and_then(|journal| journal.take_resumed());
         self.known = begun.map(|begun| known(&begun.calls)).unwrap_or_default();
-        let results = self.batch(&catalog, None, &open, Approval::Given).await;
+        let mut results = self.batch(&catalog, None, &open, Approval::Given).await;
+        let media = Vec::from_iter(media::message(results.iter_mut()));
         if !open.is_empty() {
-            self.receipt.add_round(None, &results);
+            self.receipt.add_round(None, &results, &media);
             self.ran();
         }
         let results = results.into_iter().map(|result| result.message);
         let results: Vec<_> = results.collect();
         self.keeper.add(&results);
-        Ok(resume::answers(turn, results))
+        self.keeper.add(&media);
+        Ok([resume::answers(turn, results), media].concat())
     }
 }
 
 /// The results that these calls have.
 fn known(calls: &[OpenCall]) -> Vec<Option<CallResult>> {
-    let known = calls.iter().map(|call| call.result.as_deref());
-    known.map(|text| CallResult::of_kept(text?)).collect()
+    let known = calls.iter();
+    let known = known.map(|call| CallResult::of_kept(call.result.as_deref()?, call.media.clone()));
+    known.collect()
 }

@@ -18,6 +18,7 @@ use super::{
     journal::ExchangeJournal,
     kept_turns::Keeper,
     limits::Budget,
+    media::Takes,
     receipt::Receipt,
     record::{Ending, Record},
 };
@@ -65,6 +66,8 @@ pub(crate) struct Exchange {
     pub(super) told: String,
     /// The answer, where it was streamed.
     pub(super) streamed: Option<KeptAnswer>,
+    /// What the model takes beside text.
+    pub(super) takes: Takes,
     /// The results that the next batch has from an equal request.
     pub(super) known: Vec<Option<CallResult>>,
 }

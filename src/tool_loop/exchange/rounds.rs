@@ -16,6 +16,7 @@ use crate::{
         claim,
         execute::{Approval, Batch},
         journal::{BatchJournal, hang_up},
+        media::{self, MediaRoom},
     },
 };
 
@@ -30,13 +31,15 @@ impl Exchange {
         let calls: Vec<_> = calls.iter().zip(owners).collect();
         let catalog = self.catalog.clone();
         let batch = self.batch(&catalog, message.as_ref(), &calls, Approval::Needed);
-        let results = batch.await;
+        let mut results = batch.await;
+        let media = Vec::from_iter(media::message(results.iter_mut()));
         let calls = calls.iter().map(|(call, _)| *call);
         let message = message.map(|message| executed(message, calls));
-        self.receipt.add_round(message.as_ref(), &results);
+        self.receipt.add_round(message.as_ref(), &results, &media);
         self.ran();
         let results = results.into_iter().map(|result| result.message);
-        let messages: Vec<Bytes> = message.into_iter().chain(results).collect();
+        let messages = message.into_iter().chain(results).chain(media);
+        let messages: Vec<Bytes> = messages.collect();
         self.keeper.add(&messages);
         self.conversation.extend(messages);
     }
@@ -69,7 +72,9 @@ impl Exchange {
             Some(journal) if journal.is_taken_over().await => Approval::Withdrawn,
             _ => approval,
         };
-        let results = self.run_calls(catalog, &open, approval, journal).await;
+        let room = MediaRoom::new(self.takes, &self.gateway.settings.limits, &known);
+        let results = self.run_calls(catalog, &open, approval, room, journal);
+        let results = results.await;
         let mut results = results.into_iter();
         let known = known.into_iter();
         known
@@ -98,6 +103,9 @@ impl Exchange {
                 name: short(call.function.as_deref().unwrap_or_default()),
                 may_run_again: may_run_again(owner),
                 result: known.as_ref().and_then(CallResult::kept),
+                media: known
+                    .as_ref()
+                    .map_or_else(Vec::new, |known| known.media.clone()),
             };
         let open = OpenBatch {
             message,
@@ -113,6 +121,7 @@ impl Exchange {
         catalog: &Arc<Catalog>,
         calls: &[(&ToolCall, Owner<'_>)],
         approval: Approval,
+        media: MediaRoom,
         journal: Option<BatchJournal>,
     ) -> Vec<CallResult> {
         let turn_calls = self.gateway.settings.limits.turn_calls;
@@ -147,6 +156,7 @@ impl Exchange {
                 allowed,
                 parallel,
                 approval,
+                media: &media,
                 hang_up: &told,
                 record: &record,
                 round,

@@ -1,7 +1,7 @@
 //! The turns of an exchange: asks the model, once more without what its service rejects, and again
 //! where a turn failed after tools had run.
 
-use http::{Response, response};
+use http::{Response, StatusCode, response};
 use tokio::time::sleep;
 use tracing::{Instrument, Span};
 
@@ -16,6 +16,7 @@ use crate::{
         delivery::{Delivery, NoTurn, Reading, Reply, is_readable, relay, reply},
         failure::{Failure, rejected, retry::Retries},
         headers,
+        media::Takes,
         receipt::mark_incomplete,
         record::{Ending, TurnSummary},
         upstream::Upstream,
@@ -29,6 +30,15 @@ enum Answered {
     Fully(Response<InnerBody>),
     /// A rejection, as far as it was read.
     Rejected(response::Parts, Read<InnerBody>),
+}
+
+/// How a turn differs from what was asked for first.
+#[derive(Clone, Copy, Default)]
+struct Changed {
+    /// Members are left out or put back, or old results.
+    is_request: bool,
+    /// Media of results are left out.
+    has_no_media: bool,
 }
 
 /// Why one attempt at a turn gave none.
@@ -121,33 +131,67 @@ impl Exchange {
     }
 
     /// Asks the model, and once more without what its service rejects of the request, or without old
-    /// results where it is too long, if something can be left out. Both are one turn.
+    /// results where it is too long, if something can be left out; and once more without media of
+    /// results, if it has any. All of it is one turn.
     async fn asked(
         &mut self,
         upstream: &mut Upstream,
         delivery: &mut impl Delivery,
     ) -> Result<Answered, Missed> {
         let turn = self.record.turn();
-        let first = self.ask(upstream, delivery, &turn).await?;
-        let may_omit = self.reads && rejected::may_name(first.status());
-        if !(may_omit || self.may_shorten(first.status())) {
-            return Ok(Answered::Fully(first));
+        let mut changed = Changed::default();
+        loop {
+            let answer = self.ask(upstream, delivery, &turn).await?;
+            let status = answer.status();
+            if status.is_success() {
+                self.remember(changed, upstream.path());
+            }
+            let may_omit = self.reads && rejected::may_name(status);
+            let may_change = !changed.is_request && (may_omit || self.may_shorten(status));
+            let may_drop = rejected::may_be_media(status) && self.conversation.has_media();
+            if !(may_change || may_drop) {
+                return Ok(Answered::Fully(answer));
+            }
+            let (parts, body) = answer.into_parts();
+            let limit = self.gateway.settings.limits.body_bytes;
+            let read = delivery.alive(body::read(body, limit, upstream.room()));
+            let read = read.await;
+            if may_change
+                && (may_omit && self.omit_rejected(&parts, &read) || self.shorten(&parts, &read))
+            {
+                changed.is_request = true;
+            } else if may_drop {
+                self.drop_media(status);
+                changed.has_no_media = true;
+            } else {
+                return Ok(Answered::Rejected(parts, read));
+            }
         }
-        let (parts, body) = first.into_parts();
-        let limit = self.gateway.settings.limits.body_bytes;
-        let read = delivery.alive(body::read(body, limit, upstream.room()));
-        let read = read.await;
-        let is_another = may_omit && self.omit_rejected(&parts, &read);
-        if !(is_another || self.shorten(&parts, &read)) {
-            return Ok(Answered::Rejected(parts, read));
-        }
-        let second = self.ask(upstream, delivery, &turn).await?;
-        if second.status().is_success() {
+    }
+
+    /// Remembers what a service that answers now has been asked without.
+    fn remember(&self, changed: Changed, path: &str) {
+        let model = self.request.model.as_deref();
+        if changed.is_request {
             let omitted = self.conversation.omitted_for_long();
-            let model = self.request.model.as_deref();
-            self.gateway.remembered.set(upstream.path(), model, omitted);
+            self.gateway.remembered.set(path, model, omitted);
         }
-        Ok(Answered::Fully(second))
+        let has_media = self.conversation.has_media();
+        if has_media || changed.has_no_media {
+            let remembered = &self.gateway.remembered;
+            remembered.set_takes_media(path, model, has_media);
+        }
+    }
+
+    /// Leaves out what shows media of results, from now on.
+    fn drop_media(&mut self, status: StatusCode) {
+        tracing::info!(
+            model = self.request.model.as_deref().map(short),
+            status = status.as_u16(),
+            "the model's service refused a turn with media of results, and is asked once more without"
+        );
+        self.takes = Takes::default();
+        self.conversation.drop_media();
     }
 
     async fn ask(

@@ -11,41 +11,82 @@ use tokio::time::Instant;
 
 use crate::chat::Omitted;
 
-/// The time after which a service is asked again whether it takes a member.
+/// The time after which a service is asked again whether it takes a member, or media.
 const KEPT: Duration = Duration::from_secs(60 * 60);
 /// The most models that are remembered; callers choose their names, but only of models that answer.
 const MODELS: usize = 1_000;
 
-/// The members that services rejected, and answered without, by the path and the model of a request.
+/// What services rejected, and answered without, by the path and the model of a request: members, and
+/// messages that show media of results.
 ///
 /// It is shared by all services of a layer. Of names only hashes are kept.
 #[derive(Default)]
 pub(crate) struct Remembered {
-    models: RwLock<HashMap<u64, (Omitted, Instant)>>,
+    members: Models<Omitted>,
+    /// Whether they take media. One that has taken some is not forgotten for what may be wrong with
+    /// others: an image of one server would else cost all callers theirs.
+    media: Models<bool>,
     hashes: RandomState,
 }
 
 impl Remembered {
     /// The members to leave out of a request for `model` at `path`.
     pub(crate) fn of(&self, path: &str, model: Option<&str>) -> Omitted {
-        let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
-        // As nearly always.
-        if models.is_empty() {
-            return Omitted::default();
-        }
-        let found = models.get(&self.hashes.hash_one((path, model)));
-        let found = found.filter(|(_, until)| *until > Instant::now());
-        found.map_or_else(Omitted::default, |(omitted, _)| *omitted)
+        let key = || self.hashes.hash_one((path, model));
+        self.members.of(key).unwrap_or_default()
     }
 
     /// Remembers these for an hour, in place of what was remembered.
     pub(crate) fn set(&self, path: &str, model: Option<&str>, omitted: Omitted) {
+        let omitted = (!omitted.is_empty()).then_some(omitted);
+        self.members
+            .set(self.hashes.hash_one((path, model)), omitted);
+    }
+
+    /// Returns `true` if messages that show media are left out for `model` at `path`.
+    pub(crate) fn refuses_media(&self, path: &str, model: Option<&str>) -> bool {
+        let key = || self.hashes.hash_one((path, model));
+        self.media.of(key) == Some(false)
+    }
+
+    /// Remembers for an hour that a service has answered a request with media, or one from which they
+    /// were taken after it had refused them.
+    pub(crate) fn set_takes_media(&self, path: &str, model: Option<&str>, takes: bool) {
         let key = self.hashes.hash_one((path, model));
-        let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
-        if omitted.is_empty() {
+        if takes || self.media.of(|| key).is_none() {
+            self.media.set(key, Some(takes));
+        }
+    }
+}
+
+/// Something about models, each by a hash of its name and path.
+struct Models<T>(RwLock<HashMap<u64, (T, Instant)>>);
+
+impl<T> Default for Models<T> {
+    fn default() -> Self {
+        Self(RwLock::default())
+    }
+}
+
+impl<T: Copy> Models<T> {
+    fn of(&self, key: impl FnOnce() -> u64) -> Option<T> {
+        let models = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        // As nearly always.
+        if models.is_empty() {
+            return None;
+        }
+        let found = models.get(&key());
+        let found = found.filter(|(_, until)| *until > Instant::now());
+        found.map(|(value, _)| *value)
+    }
+
+    /// Remembers `value` for an hour, or nothing any more.
+    fn set(&self, key: u64, value: Option<T>) {
+        let mut models = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(value) = value else {
             models.remove(&key);
             return;
-        }
+        };
         let now = Instant::now();
         if models.len() >= MODELS && !models.contains_key(&key) {
             models.retain(|_, (_, until)| *until > now);
@@ -55,7 +96,7 @@ impl Remembered {
                 models.remove(&oldest);
             }
         }
-        models.insert(key, (omitted, now + KEPT));
+        models.insert(key, (value, now + KEPT));
     }
 }
 
@@ -73,8 +114,16 @@ mod tests {
         for (path, model) in [("/a", Some("n")), ("/a", None), ("/b", Some("m"))] {
             assert!(remembered.of(path, model).is_empty());
         }
+        assert!(!remembered.refuses_media("/a", Some("m")));
+        remembered.set_takes_media("/a", Some("m"), false);
+        assert!(remembered.refuses_media("/a", Some("m")));
+        remembered.set_takes_media("/b", Some("m"), true);
+        remembered.set_takes_media("/b", Some("m"), false);
+        assert!(!remembered.refuses_media("/b", Some("m")));
+        assert!(!remembered.refuses_media("/a", Some("n")));
         tokio::time::advance(KEPT).await;
         assert!(remembered.of("/a", Some("m")).is_empty());
+        assert!(!remembered.refuses_media("/a", Some("m")));
     }
 
     #[tokio::test(start_paused = true)]
@@ -84,7 +133,7 @@ mod tests {
             tokio::time::advance(Duration::from_millis(1)).await;
             remembered.set("/", Some(&model.to_string()), ONE);
         }
-        assert_eq!(remembered.models.read().unwrap().len(), MODELS);
+        assert_eq!(remembered.members.0.read().unwrap().len(), MODELS);
         assert!(remembered.of("/", Some("0")).is_empty());
         assert_eq!(remembered.of("/", Some(&MODELS.to_string())), ONE);
     }

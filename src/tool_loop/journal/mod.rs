@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use self::hang_up::HangUp;
 use super::{
     call_result::CallResult,
+    media,
     running::{Near, Runs},
     store::{After, Lease, Place},
 };
@@ -315,6 +316,7 @@ impl BatchRecord {
                 let open = calls.filter(|call| call.result.is_none());
                 for (call, result) in open.zip(results) {
                     call.result = result.as_ref().and_then(CallResult::kept);
+                    call.media = result.iter().flat_map(|r| r.media.clone()).collect();
                     call.may_run_again |= result.is_none();
                 }
             }
@@ -325,6 +327,7 @@ impl BatchRecord {
                         call.has_begun = false;
                     }
                 }
+                turn.media.extend(media::of_kept(results));
             }
         }
     }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::{keeper::Keeper, room};
 use crate::{
     catalog::Owner,
-    chat::{ToolCall, Turn, is_sendable},
+    chat::{ToolCall, Turn, is_media_message, is_sendable},
     kept::{KeptCall, KeptTurn, PLACES, handed_back},
     registry::{ExchangeId, ToolPolicy},
     tool_loop::receipt::HandedBack,
@@ -23,7 +23,9 @@ impl Keeper {
             return true;
         }
         let more = room::reserved(calls, &self.gateway.settings.limits);
-        let bytes = self.executed.iter().map(Bytes::len).sum::<usize>() + more;
+        // Media take what is free when they are kept, and are cut first: no call waits for them.
+        let lasting = self.executed.iter().filter(|text| !is_media_message(text));
+        let bytes = lasting.map(Bytes::len).sum::<usize>() + more;
         let (id, expected) = self.next_record();
         let Some(exchanges) = self.exchanges().await else {
             return false;

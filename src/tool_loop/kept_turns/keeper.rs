@@ -144,6 +144,12 @@ impl Keeper {
         self.last
     }
 
+    /// The messages that show media of a kept turn's results.
+    pub(crate) fn media(&self, record: ExchangeId) -> Vec<Bytes> {
+        let kept = self.kept.get(&record);
+        kept.map(|kept| kept.media.clone()).unwrap_or_default()
+    }
+
     /// Returns `true` if the request's history was restored.
     pub(crate) fn has_kept(&self) -> bool {
         !self.kept.is_empty()

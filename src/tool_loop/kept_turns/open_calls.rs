@@ -67,12 +67,13 @@ impl Keeper {
         self.kept.get(&record)?.calls.get(place)?.result.clone()
     }
 
-    /// Takes the results of calls that an earlier request had left open, each with its place, as they
-    /// were stored; returns `false` if they are lost.
+    /// Takes the results of calls that an earlier request had left open, each with its place, and what
+    /// shows their media, as they were stored; returns `false` if they are lost.
     pub(crate) async fn take_results(
         &mut self,
         record: ExchangeId,
         results: &[(usize, Bytes)],
+        media: Option<&Bytes>,
         lease: &Lease,
     ) -> bool {
         lease.let_go().await;
@@ -86,6 +87,7 @@ impl Keeper {
                 call.result = Some(message.clone());
             }
         }
+        kept.media.extend(media.cloned());
         true
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::{
     apart,
     caller::Caller,
-    chat::{ChatRequest, ToolCall, tool_message},
+    chat::{ChatRequest, ToolCall, is_media_message, tool_message},
     kept::{Answers, History, KeptTurn, Part, Restored, has_id, may_have_id},
     refusal::{Kind, Refusal},
     registry::ExchangeId,
@@ -105,7 +105,8 @@ fn unreadable() -> Refusal {
     Refusal::new(Kind::InvalidJson, "the request could not be read")
 }
 
-/// The messages of a history in which open calls have no answers.
+/// The messages of a history in which open calls have no answers, without what shows media of the
+/// last ones.
 pub(crate) fn without_open(sent: &[Bytes], parts: &[Part]) -> Vec<Bytes> {
     let mut messages = sent.to_vec();
     for part in parts {
@@ -114,7 +115,15 @@ pub(crate) fn without_open(sent: &[Bytes], parts: &[Part]) -> Vec<Bytes> {
             Part::Answers(answers) => messages.extend(answers.answers.iter().flatten().cloned()),
         }
     }
+    take_last_media(&mut messages);
     messages
+}
+
+/// Takes the messages at the end that show media of results.
+pub(crate) fn take_last_media(messages: &mut Vec<Bytes>) -> Vec<Bytes> {
+    let last = messages.iter().rev();
+    let media = last.take_while(|message| is_media_message(message)).count();
+    messages.split_off(messages.len() - media)
 }
 
 /// The calls that nobody has answered, each with its place in the turn.

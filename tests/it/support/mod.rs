@@ -15,6 +15,7 @@ pub mod failing_exchanges;
 #[path = "../../leaks/forms.rs"]
 pub mod forms;
 pub mod framework;
+pub mod gallery;
 pub mod gateway;
 pub mod growing;
 pub mod mcp_server;

@@ -15,6 +15,12 @@ use self::said::{Said, Word};
 pub(crate) use self::too_long::{is_too_long, may_be_too_long};
 use crate::chat::{OPTIONAL, Omitted, Optional, Place};
 
+/// Returns `true` for a status that may be about media in the messages: any of 4xx, but those that say
+/// who asks, how often or how slowly.
+pub(crate) fn may_be_media(status: StatusCode) -> bool {
+    status.is_client_error() && !matches!(status.as_u16(), 401 | 402 | 407 | 408 | 425 | 429)
+}
+
 /// The longest rejection that is read.
 pub(crate) const READ: usize = 64 << 10;
 

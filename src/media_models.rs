@@ -1,0 +1,302 @@
+//! The models that take images and recordings.
+
+use std::fmt;
+
+use crate::pattern::fits;
+
+/// Knows which models take images and recordings beside text.
+///
+/// A model that takes them is shown those of tool results; any other gets notes about them. `model` is
+/// the name in the request, or the one that an alias stands for. It is asked for each request that
+/// runs tools, so it answers from memory.
+///
+/// ```
+/// use mcp_layer::{McpLayer, MediaModels, registry::MemoryRegistry};
+///
+/// #[derive(Debug)]
+/// struct Every;
+///
+/// impl MediaModels for Every {
+///     fn takes_images(&self, _: &str) -> bool {
+///         true
+///     }
+/// }
+///
+/// let layer = McpLayer::new(MemoryRegistry::default()).with_media_models(Every);
+/// ```
+pub trait MediaModels: fmt::Debug + Send + Sync + 'static {
+    /// Returns `true` if `model` takes parts of the type `image_url`, with PNG, JPEG, GIF and WebP in
+    /// `data:` URIs, in a user's message that follows a tool's.
+    fn takes_images(&self, model: &str) -> bool;
+
+    /// Returns `true` if `model` takes parts of the type `input_audio` there, with WAV and MP3. By
+    /// default none does.
+    fn takes_audio(&self, model: &str) -> bool {
+        let _ = model;
+        false
+    }
+}
+
+/// Models by patterns, in which `*` matches any text, over a list of known ones.
+///
+/// [`Default`] has the list of known ones; the names of these count without what providers and
+/// gateways put before the last `/`, and in any case of letters.
+///
+/// ```
+/// use mcp_layer::{MediaModels, MediaPatterns};
+///
+/// let models = MediaPatterns::default()
+///     .with_images(["my-vision-*"])
+///     .with_text_only(["gpt-4o-mini"]);
+/// assert!(models.takes_images("openai/gpt-4o") && models.takes_images("my-vision-2"));
+/// assert!(!models.takes_images("gpt-4o-mini") && !models.takes_audio("gpt-4o"));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MediaPatterns {
+    images: Vec<String>,
+    audio: Vec<String>,
+    text_only: Vec<String>,
+    knows: bool,
+}
+
+impl MediaPatterns {
+    /// No models at all, not even the known ones.
+    pub fn none() -> Self {
+        Self {
+            images: Vec::new(),
+            audio: Vec::new(),
+            text_only: Vec::new(),
+            knows: false,
+        }
+    }
+
+    /// Adds models that take images.
+    #[must_use]
+    pub fn with_images<P: Into<String>>(mut self, patterns: impl IntoIterator<Item = P>) -> Self {
+        self.images.extend(patterns.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds models that take recordings.
+    #[must_use]
+    pub fn with_audio<P: Into<String>>(mut self, patterns: impl IntoIterator<Item = P>) -> Self {
+        self.audio.extend(patterns.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds models that take neither, whatever else is said of them.
+    #[must_use]
+    pub fn with_text_only<P: Into<String>>(
+        mut self,
+        patterns: impl IntoIterator<Item = P>,
+    ) -> Self {
+        self.text_only.extend(patterns.into_iter().map(Into::into));
+        self
+    }
+
+    fn takes(&self, model: &str, added: &[String], known: &Known) -> bool {
+        let is_in = |patterns: &[String]| patterns.iter().any(|pattern| fits(pattern, model));
+        !is_in(&self.text_only) && (is_in(added) || self.knows && known.has(model))
+    }
+}
+
+impl Default for MediaPatterns {
+    fn default() -> Self {
+        Self {
+            knows: true,
+            ..Self::none()
+        }
+    }
+}
+
+impl MediaModels for MediaPatterns {
+    fn takes_images(&self, model: &str) -> bool {
+        self.takes(model, &self.images, &IMAGES)
+    }
+
+    fn takes_audio(&self, model: &str) -> bool {
+        self.takes(model, &self.audio, &AUDIO)
+    }
+}
+
+/// A list of known models.
+struct Known {
+    /// Patterns of names.
+    takes: &'static [&'static str],
+    /// What of these does not.
+    but: &'static [&'static str],
+}
+
+/// The models that take images, as their makers' documentation has it. A name that is missing costs
+/// an image; one that is wrong costs a turn that is asked for twice, once an hour.
+///
+/// Mistral's models are left out on purpose: they take images, but no user's message behind a tool's
+/// (mistralai/mistral-common#169).
+const IMAGES: Known = Known {
+    takes: &[
+        // OpenAI: platform.openai.com/docs/models, "Modalities".
+        "gpt-4o*",
+        "chatgpt-4o*",
+        "gpt-4.1*",
+        "gpt-4.5*",
+        "gpt-4-turbo*",
+        "gpt-5*",
+        "o1",
+        "o1-20*",
+        "o1-pro*",
+        "o3",
+        "o3-20*",
+        "o3-pro*",
+        "o4-mini*",
+        // Anthropic: "All current Claude models support text and image input" (models overview); from
+        // version 3 on, under the names of Bedrock and of OpenRouter as well.
+        "claude-3*",
+        "claude-opus-*",
+        "claude-sonnet-*",
+        "claude-haiku-*",
+        "*anthropic.claude-3*",
+        "*anthropic.claude-opus-*",
+        "*anthropic.claude-sonnet-*",
+        "*anthropic.claude-haiku-*",
+        // Google: ai.google.dev/gemini-api/docs/models, "Inputs"; Gemma from version 3 on.
+        "gemini-1.5-*",
+        "gemini-2*",
+        "gemini-3*",
+        "gemini-flash-*",
+        "gemini-pro-latest",
+        "gemma-3-*",
+        "gemma3*",
+        // xAI: docs.x.ai, "Image understanding".
+        "grok-4*",
+        "grok-2-vision*",
+        // Meta: the model cards of Llama 3.2 Vision and Llama 4, and Ollama's name of it.
+        "llama-3.2-*-vision*",
+        "llama3.2-vision*",
+        "llama-4-*",
+        "llama4*",
+        // Alibaba: the model cards of the VL and Omni families.
+        "qwen-vl-*",
+        "qwen*-vl-*",
+        "qwen*vl:*",
+        "qwen*-omni-*",
+        "qvq-*",
+        // Amazon: "What is Amazon Nova", the understanding models but for Micro.
+        "*amazon.nova-lite-*",
+        "*amazon.nova-pro-*",
+        "*amazon.nova-premier-*",
+        "nova-lite-*",
+        "nova-pro-*",
+        "nova-premier-*",
+        // Model cards: GLM's with `v`, InternVL, MiniCPM-V, LLaVA, Microsoft's Phi, Moonshot's Kimi-VL.
+        "glm-4v*",
+        "glm-4.1v*",
+        "glm-4.5v*",
+        "glm-4.6v*",
+        "internvl*",
+        "minicpm-v*",
+        "llava*",
+        "phi-3*-vision*",
+        "phi-4-multimodal*",
+        "kimi-vl-*",
+    ],
+    but: &[
+        "*-audio-*",
+        "*-transcribe*",
+        "*-tts*",
+        "gpt-4o-search-*",
+        "gpt-4o-mini-search-*",
+        "gpt-4-turbo-preview",
+        "gemma-3-1b*",
+        "gemma-3-270m*",
+        "gemma3:1b*",
+        "gemma3:270m*",
+        "grok-4-code*",
+    ],
+};
+
+/// The models that take recordings, by the same documentation. Those of Alibaba are left out: its own
+/// service wants a URI in the place of the data.
+const AUDIO: Known = Known {
+    takes: &[
+        // OpenAI: "Audio and speech", chat completions with `input_audio`.
+        "gpt-4o-audio-*",
+        "gpt-4o-mini-audio-*",
+        "gpt-audio*",
+        // Google: ai.google.dev/gemini-api/docs/openai, "Audio understanding".
+        "gemini-1.5-*",
+        "gemini-2*",
+        "gemini-3*",
+        "gemini-flash-*",
+        "gemini-pro-latest",
+        // Model cards.
+        "phi-4-multimodal*",
+        "ultravox*",
+    ],
+    but: &["*-image*", "*-tts*"],
+};
+
+impl Known {
+    fn has(&self, model: &str) -> bool {
+        let name = model.rsplit('/').next().unwrap_or_default();
+        let name = name.to_ascii_lowercase();
+        let is_in = |patterns: &[&str]| patterns.iter().any(|pattern| fits(pattern, &name));
+        is_in(self.takes) && !is_in(self.but)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_models_are_found_under_the_names_that_gateways_give_them() {
+        let models = MediaPatterns::default();
+        for (model, images, audio) in [
+            ("gpt-4o", true, false),
+            ("gpt-4o-mini-2024-07-18", true, false),
+            ("openai/gpt-4.1", true, false),
+            ("gpt-4o-audio-preview", false, true),
+            ("gpt-audio-mini", false, true),
+            ("gpt-4o-mini-transcribe", false, false),
+            ("gpt-5-nano", true, false),
+            ("o1", true, false),
+            ("o1-mini", false, false),
+            ("o3-mini", false, false),
+            ("o4-mini", true, false),
+            ("gpt-4", false, false),
+            ("gpt-3.5-turbo", false, false),
+            ("claude-3-5-sonnet-20241022", true, false),
+            ("anthropic/claude-sonnet-4.5", true, false),
+            ("us.anthropic.claude-3-7-sonnet-20250219-v1:0", true, false),
+            ("claude-2.1", false, false),
+            ("models/gemini-2.5-flash", true, true),
+            ("gemini-2.5-flash-image", true, false),
+            ("google/Gemma-3-27b-it", true, false),
+            ("gemma-3-1b-it", false, false),
+            ("meta-llama/Llama-4-Scout-17B-16E-Instruct", true, false),
+            ("meta-llama/Llama-3.3-70B-Instruct", false, false),
+            ("Qwen/Qwen2.5-VL-72B-Instruct", true, false),
+            ("qwen3-coder", false, false),
+            ("pixtral-large-latest", false, false),
+            ("deepseek-chat", false, false),
+            ("scripted", false, false),
+            ("", false, false),
+        ] {
+            assert_eq!(models.takes_images(model), images, "{model}");
+            assert_eq!(models.takes_audio(model), audio, "{model}");
+        }
+    }
+
+    #[test]
+    fn an_operators_patterns_add_to_the_known_ones_and_take_from_them() {
+        let models = MediaPatterns::default()
+            .with_images(["mine-*"])
+            .with_audio(["mine-loud"])
+            .with_text_only(["gpt-4o", "mine-not"]);
+        assert!(models.takes_images("mine-1") && !models.takes_audio("mine-1"));
+        assert!(models.takes_audio("mine-loud"));
+        assert!(!models.takes_images("gpt-4o") && !models.takes_images("mine-not"));
+        assert!(models.takes_images("gpt-4o-mini"));
+        assert!(!MediaPatterns::none().takes_images("gpt-4o"));
+    }
+}
