@@ -120,7 +120,7 @@ mod tests {
         let now = Fingerprint::of_text("Search first.");
         let mut pins = Pins::default();
         pins.accept_instructions(now);
-        assert!(pins.is_empty() && pins.len() == 0 && pins.iter().next().is_none());
+        assert!(pins.is_empty() && pins.iter().next().is_none());
         pins.accept("search", now);
         let stored = serde_json::to_string(&pins).unwrap();
         let pins: Pins = serde_json::from_str(&stored).unwrap();

@@ -12,7 +12,7 @@ pub(crate) struct OptIn {
     pub(crate) servers: Vec<Wanted>,
     /// The only tools to offer, by their offered names; `None` for all.
     pub(crate) tools: Option<Vec<String>>,
-    /// Entries of `tools`, whose servers are still to be [found](tools_entries::find).
+    /// Entries of `tools`, whose servers are still to be [found](super::tools_entries::find).
     pub(crate) entries: Vec<Entry>,
 }
 

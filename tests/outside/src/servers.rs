@@ -89,6 +89,18 @@ impl ServerRegistry for Servers {
             Ok(found.collect())
         })
     }
+
+    fn visible<'a>(
+        &'a self,
+        project: &'a Project,
+    ) -> BoxFuture<'a, Result<Vec<Arc<Server>>, Error>> {
+        Box::pin(async move {
+            let tables = self.tables();
+            let servers = tables.servers.values();
+            let visible = servers.filter(|server| server.is_usable_by(project) && !server.draft);
+            Ok(visible.cloned().collect())
+        })
+    }
 }
 
 impl ServerStore for Servers {
