@@ -14,7 +14,7 @@ SERVER = Path(__file__).with_name("growing_server.py")
 
 @pytest.fixture(params=["fastmcp", "python-sdk"])
 def growing(request, model_server):
-    """A proxy before a server that was listed already, and will not be again for minutes."""
+    """A proxy before a server that learns."""
     name = f"growing-{request.param}"
     for url in published(name, lambda port: [sys.executable, SERVER, port, request.param], "/mcp", "growing"):
         proxy = Proxy(f"proxy-{name}", config(model_server.url, {"growing": (url, None)}) + "instructions = true\n")
