@@ -177,7 +177,7 @@ class Tracker(Part):
         port = free_port()
         self.url = f"http://127.0.0.1:{port}/mcp"
         super().__init__("tracker", [sys.executable, HERE / "tracker_server.py", port])
-        self.ready(lambda: Direct(self.url, seconds=5).server == "tracker")
+        self.ready(lambda: Direct(self.url, seconds=5).server == "tracker", 60)
 
     def ran(self):
         lines = self.log.read_text().splitlines()

@@ -54,7 +54,7 @@ class Asked:
         """What the guide's reader copies, for this proxy."""
         return blocks(title, language)[which].replace(LISTEN, f"127.0.0.1:{self.proxy.port}")
 
-    def runs(self, command, stdin=None, seconds=50, **options):
+    def runs(self, command, stdin=None, seconds=120, **options):
         """The output of a command."""
         done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=seconds, **options)
         assert done.returncode == 0, (done.stdout, done.stderr, self.strict.faults)

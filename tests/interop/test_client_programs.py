@@ -81,7 +81,7 @@ def open_webui(guides_proxy, tmp_path):
     part.stop()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(420)
 def test_a_person_chooses_an_alias_in_open_webui(asked, open_webui, chromium, drivers):
     folder = NODE / "drivers"
     shutil.copytree(HERE / "drivers", folder, ignore=shutil.ignore_patterns("*.py"), dirs_exist_ok=True)

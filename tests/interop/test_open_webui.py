@@ -57,7 +57,7 @@ class OpenWebui(Part):
         }
         super().__init__("open-webui", [PROGRAM, "serve", "--host", "127.0.0.1", "--port", port], env)
         self._token = None
-        self.ready(lambda: self.call("/health")["status"], 180)
+        self.ready(lambda: self.call("/health")["status"], 300)
         self._token = self.call("/api/v1/auths/signin", {"email": "", "password": ""})["token"]
 
     def call(self, path, body=None):
