@@ -86,7 +86,7 @@ async fn a_default_that_is_left_out_says_so_in_the_answer() {
         .unwrap()
         .to_owned();
     assert!(header.contains("gone is inactive"), "{header}");
-    let answer: Value = crate::support::json(answer).await;
+    let answer = crate::support::json(answer).await;
     assert!(answer["mcp"]["default"]["left_out"].is_string(), "{answer}");
 }
 
