@@ -305,7 +305,6 @@ impl Exchange {
 
 /// The results that these calls have.
 fn known(calls: &[OpenCall]) -> Vec<Option<CallResult>> {
-    let known = calls.iter();
-    let known = known.map(|call| CallResult::of_kept(call.result.as_deref()?, call.media.clone()));
-    known.collect()
+    let known = calls.iter().map(|call| call.result.as_deref());
+    known.map(|text| CallResult::of_kept(text?)).collect()
 }
