@@ -178,7 +178,7 @@ async fn why_a_default_would_be_left_out_is_told() {
             json!({"model": "by-default", "tool_choice": "none"}),
             "tool_choice",
         ),
-        (json!({"model": "by-default", "n": 2}), "n must be 1"),
+        (json!({"model": "by-default", "n": 2}), "several choices"),
     ] {
         let explained = wondering
             .explain("web", &body(members), &[])
