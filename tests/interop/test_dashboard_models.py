@@ -82,6 +82,7 @@ def test_a_declared_alias_is_only_shown(visit, desk):
     visit("models.declared", desk, name="of-file", offered="declared__echo")
 
 
+@pytest.mark.timeout(240)
 def test_every_page_looks_right_to_everybody(visit, desk):
     long = "a-model-with-a-name-that-is-as-long-as-some-providers-have-them/and-a-publisher:free"
     many = [f"project-number-{number}" for number in range(9)]
@@ -94,5 +95,5 @@ def test_every_page_looks_right_to_everybody(visit, desk):
         {"project": "web", "models": ["gpt-5-mini"], "servers": ["docs", "gone"]},
     ]
     put(desk, models, defaults)
-    found = visit("models.looks", desk, seconds=110, name="gpt-5-docs", server="docs")
+    found = visit("models.looks", desk, seconds=230, name="gpt-5-docs", server="docs")
     assert not found, "\n".join(found)
