@@ -10,8 +10,8 @@ const preview = (page) => page.getByRole("region", { name: "What requests get" }
 async function newAlias(page, { name, model, server }) {
   await page.goto("/models");
   await page.getByRole("link", { name: "Add alias" }).click();
-  await page.getByLabel("Alias", { exact: false }).first().fill(name);
-  await page.getByLabel("Model", { exact: false }).first().fill(model);
+  await page.locator("#f-name").fill(name);
+  await page.locator("#f-model").fill(model);
   await page.getByRole("checkbox", { name: server, exact: true }).check();
 }
 
@@ -23,7 +23,7 @@ export async function adds({ visit, token, noScript, offered, ...alias }) {
   await newAlias(page, alias);
   await button(page, "Preview without saving").click();
   await preview(page).getByRole("cell", { name: offered, exact: true }).waitFor();
-  assert.equal(await page.getByLabel("Alias", { exact: false }).first().inputValue(), alias.name);
+  assert.equal(await page.locator("#f-name").inputValue(), alias.name);
   await button(page, "Add").click();
   await page.getByRole("status").getByText("Saved").waitFor();
   await preview(page).getByRole("cell", { name: offered, exact: true }).waitFor();
@@ -33,7 +33,7 @@ export async function adds({ visit, token, noScript, offered, ...alias }) {
 export async function changes({ visit, token, noScript, name, model, project }) {
   const page = await (await visit({ javaScriptEnabled: !noScript })).signIn(token, "/models");
   await page.getByRole("link", { name: `Edit ${name}`, exact: true }).click();
-  await page.getByLabel("Model", { exact: false }).first().fill(model);
+  await page.locator("#f-model").fill(model);
   await radio(page, "Only some projects").check();
   await page.locator("#f-new-projects").fill(project);
   await button(page, "Save").click();
@@ -109,7 +109,6 @@ export async function declared({ visit, token, name, offered }) {
   await row.getByRole("link", { name: `Show ${name}` }).click();
   await page.getByText("declared in the configuration file").first().waitFor();
   await preview(page).getByRole("cell", { name: offered, exact: true }).waitFor();
-  await page.getByLabel("Requests of").selectOption("default");
   await button(page, "Preview").click();
   await preview(page).getByRole("cell", { name: offered, exact: true }).waitFor();
   assert.equal(await page.getByRole("textbox").count(), 0);
@@ -123,7 +122,7 @@ export async function looks({ visit, token, screenshots, name, server }) {
   await look("list");
   await page.goto("/models/alias");
   await look("alias-new");
-  await page.getByLabel("Alias", { exact: false }).first().fill("not*a*name");
+  await page.locator("#f-name").fill("not*a*name");
   await page.locator("#f-model").fill("gpt-5");
   await button(page, "Add").click();
   await page.getByRole("alert").waitFor();
