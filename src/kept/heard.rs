@@ -10,7 +10,7 @@ use super::{
 };
 use crate::keyed::{Digest, Keyed};
 
-/// What of the messages so far tells the texts that follow apart.
+/// The messages so far, as far as they tell the texts that follow apart.
 #[derive(Default)]
 pub(super) struct Heard {
     /// The hash of the user's last message.

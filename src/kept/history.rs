@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{json::string, registry::ExchangeId};
 
-/// How a text begins that may be an id of ours.
+/// The beginning of a text that may be an id of ours.
 static QUOTED: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("\"mcp_"));
 
 /// The messages of a request in which ids of ours stand where a call or an answer has one.

@@ -1,5 +1,5 @@
-//! What is kept for later requests: turns that went back to the caller in part, found by the ids of
-//! their calls, and exchanges that broke off, found by a repeat of their request.
+//! Turns and exchanges kept for later requests: turns that went back to the caller in part are found by
+//! the ids of their calls, exchanges that broke off by a repeat of their request.
 //!
 //! ```text
 //!   a turn ──▶ KeptTurn ──▶ text ──▶ store          the caller gets its calls under ids of ours

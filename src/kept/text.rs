@@ -10,7 +10,8 @@ use super::{
 };
 use crate::keyed::Digest;
 
-/// What is stored beside the messages. What is new in it needs a default: records outlive programs.
+/// The head of a stored turn, before its messages. A new member needs a default: records outlive
+/// programs.
 #[derive(Serialize, Deserialize)]
 struct Head {
     before: Vec<usize>,

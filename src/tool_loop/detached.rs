@@ -16,7 +16,7 @@ const ALL: usize = 256;
 /// some dozens of requests in flight; whoever hangs up on more does so in a circle.
 const OF_CALLER: usize = ALL / 8;
 
-/// How many there are of each caller.
+/// The number of detached batches of each caller.
 #[derive(Debug, Default)]
 pub(crate) struct Detached(Mutex<HashMap<ExchangeOwner, usize>>);
 

@@ -20,7 +20,7 @@ pub(crate) struct HangUp {
     runs_on: Arc<RunsOn>,
 }
 
-/// Whether the batch runs on without its caller.
+/// The decision whether a batch runs on without its caller.
 struct RunsOn {
     /// `None` if it never does.
     of: Option<(Arc<Detached>, ExchangeOwner)>,

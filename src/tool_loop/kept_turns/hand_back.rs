@@ -77,7 +77,7 @@ impl Keeper {
         })
     }
 
-    /// What is kept of a turn whose calls have these owners; none of them has run.
+    /// The record of a turn whose calls have these owners; none of them has run.
     fn kept_turn(&self, turn: &Turn, message: &Bytes, owners: &[Owner<'_>]) -> KeptTurn {
         let call = |owner: &Owner<'_>| KeptCall {
             is_ours: !is_own(owner),

@@ -1,5 +1,5 @@
-//! What one request keeps for later ones: turns that it executed, and what its history was restored
-//! from.
+//! The keeper of one request: the turns that it executed, and the records that its history was
+//! restored from, for later requests.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -21,7 +21,7 @@ use crate::{
 /// How often a record is read and written again where others write it at the same time.
 pub(super) const ATTEMPTS: usize = 3;
 
-/// What is kept of a request for later ones.
+/// Keeps the turns of one request for later ones.
 pub(crate) struct Keeper {
     pub(super) gateway: Arc<Gateway>,
     caller: Arc<Caller>,

@@ -248,7 +248,8 @@ impl Repeat {
         if !(self.is_keyed || awaited.is_told) {
             awaited.is_told = true;
             let time = ends.saturating_duration_since(Instant::now());
-            let place = self.place(ExchangeId([0; 12]));
+            // The note has an id of its own, made from the topic.
+            let place = self.place(self.keyed_id());
             place.await_end(time).await;
         }
     }

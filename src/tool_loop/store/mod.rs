@@ -1,7 +1,7 @@
 //! The store of exchanges, as the loop uses it: what one caller has there, and a record that this
 //! process holds while it changes it.
 //!
-//! What is in a record is `kept/`'s and the business of those above: journals, and kept turns.
+//! The contents of records, journals and kept turns, are the business of `kept/` and of those above.
 
 mod exchanges;
 mod lease;
