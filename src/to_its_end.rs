@@ -1,7 +1,8 @@
 //! Futures that go on without those who wait for them.
 
 use std::{
-    future::Future,
+    future::{Future, pending},
+    panic::resume_unwind,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -55,6 +56,21 @@ impl<F: Future<Output: Send> + Send + 'static> Drop for ToItsEnd<F> {
         if let (Some(rest), Ok(runtime)) = (self.rest.take(), Handle::try_current()) {
             runtime.spawn(rest.instrument(self.span.clone()));
         }
+    }
+}
+
+/// The output of a future that runs in a task of its own: at its own pace, however seldom whoever
+/// waits is polled. A panic is passed on.
+pub(crate) async fn in_a_task<T: Send + 'static>(
+    future: impl Future<Output = T> + Send + 'static,
+) -> T {
+    match tokio::spawn(future.in_current_span()).await {
+        Ok(output) => output,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            // The runtime ends.
+            Err(_) => pending().await,
+        },
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use serde_json::value::RawValue;
 
 use super::Exchange;
@@ -11,6 +12,7 @@ use crate::{
     chat::{ToolCall, executed},
     kept::{OpenBatch, OpenCall},
     name::short,
+    to_its_end::in_a_task,
     tool_loop::{
         call_result::CallResult,
         claim,
@@ -141,7 +143,8 @@ impl Exchange {
         let own = self.request.tools.clone();
         let calls: Vec<ToolCall> = calls.iter().map(|(call, _)| (*call).clone()).collect();
         let told = hang_up.clone();
-        let batch = Box::pin(async move {
+        let is_told_of = events.is_some();
+        let batch = async move {
             let owners = claim::owners(&calls, &catalog, &own);
             let calls: Vec<_> = calls.iter().zip(owners).collect();
             let batch = Batch {
@@ -160,7 +163,12 @@ impl Exchange {
                 events: events.as_ref(),
             };
             batch.run(&calls).await
-        });
+        };
+        // Who is told of calls while they run may read slowly; the calls do not wait for that.
+        let batch = match is_told_of {
+            true => in_a_task(batch).boxed(),
+            false => batch.boxed(),
+        };
         let results = match journal {
             Some(journal) => waits.for_batch(journal.keeps(hang_up, batch)).await,
             None => waits.here(batch).await,
