@@ -4,7 +4,9 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs::{self, File},
     io::Read,
+    num::NonZero,
     path::Path,
+    thread,
 };
 
 use crate::{
@@ -129,18 +131,35 @@ impl Scanner {
             let text = fs::read(&path).unwrap();
             all.files += 1;
             all.bytes += text.len() as u64;
-            let mut hits = Vec::new();
-            for from in (0..text.len()).step_by(PIECE) {
-                let piece = &text[from..text.len().min(from + PIECE + SHARED)];
-                let place = format!("{}, from byte {from} on", path.display());
-                hits.extend(self.text(piece).into_iter().map(|kind| Hit {
-                    kind: kind.to_owned(),
-                    place: place.clone(),
-                }));
-            }
-            all.hits.extend(hits.into_iter().take(MOST));
+            all.hits
+                .extend(self.pieces(&path, &text).into_iter().take(MOST));
         }
         all
+    }
+
+    /// The hits in a file's text, on as many threads as there are processors.
+    fn pieces(&self, path: &Path, text: &[u8]) -> Vec<Hit> {
+        let threads = thread::available_parallelism().map_or(1, NonZero::get);
+        let of_thread = |thread: usize| {
+            let starts = (0..text.len()).step_by(PIECE).skip(thread).step_by(threads);
+            let hits = starts.flat_map(|from| {
+                let piece = &text[from..text.len().min(from + PIECE + SHARED)];
+                let place = format!("{}, from byte {from} on", path.display());
+                let hit = move |kind: &str| Hit {
+                    kind: kind.to_owned(),
+                    place: place.clone(),
+                };
+                self.text(piece).into_iter().map(hit)
+            });
+            hits.collect::<Vec<_>>()
+        };
+        thread::scope(|scope| {
+            let running: Vec<_> = (0..threads)
+                .map(|thread| scope.spawn(move || of_thread(thread)))
+                .collect();
+            let found = running.into_iter().map(|thread| thread.join().unwrap());
+            found.flatten().collect()
+        })
     }
 }
 
@@ -169,7 +188,10 @@ pub fn read_secrets(folder: &Path) -> Vec<Secret> {
 }
 
 /// Pieces of a log, each with a secret of one kind planted in one form, and which those are.
-pub fn plant(folder: &Path, secrets: &[Secret]) -> Vec<(String, &'static str, Vec<u8>)> {
+pub fn plant<'a>(
+    folder: &Path,
+    secrets: impl Iterator<Item = &'a Secret>,
+) -> Vec<(String, &'static str, Vec<u8>)> {
     let mut log = Vec::new();
     for entry in fs::read_dir(folder.join("left/log")).unwrap() {
         let file = File::open(entry.unwrap().path()).unwrap();
