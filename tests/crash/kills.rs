@@ -100,7 +100,8 @@ async fn compare(subject: &Subject, acknowledged: &[u64], tally: &mut Tally) -> 
     let began = Instant::now();
     let registry = subject.open().await;
     let start = began.elapsed();
-    assert!(start < Duration::from_secs(1), "started after {start:?}");
+    // As long as a store may take for an answer; how long it took is told at the end.
+    assert!(start < Duration::from_secs(3), "started after {start:?}");
     tally.slowest_start = tally.slowest_start.max(start);
     let mut steps = Vec::new();
     for (worker, last) in acknowledged.iter().enumerate() {
