@@ -12,6 +12,9 @@ from catalogue import FASTMCP
 from conftest import Proxy, config, published
 from upstream import call, completion
 
+# Five servers begin, and all calls wait together, before the first test looks at one.
+pytestmark = pytest.mark.timeout(120)
+
 # The longest silence of a call, in seconds.
 SILENCE = 2
 
