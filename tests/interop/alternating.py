@@ -58,8 +58,8 @@ class Alternating:
         return sum(line.startswith("499 ") for line in self._nginx.tried())
 
     def close(self):
-        a, b = self.taken()
         self._stop()
+        a, b = self.taken()
         assert abs(a - b) <= 1, f"one had {a} requests, the other {b}"
 
     def _stop(self):

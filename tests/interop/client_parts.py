@@ -17,11 +17,35 @@ GUIDE = (Path(__file__).parents[2] / "src/guide/clients.md").read_text()
 LISTEN, MODEL = "127.0.0.1:8787", "gpt-5"
 
 
+# The code that the guide has under each title, as far as tests run it: how many blocks of each language.
+RUN = {
+    "What the operator enters": {"toml": 1},
+    "curl": {"sh": 4},
+    "openai for Python": {"python": 2, "sh": 1},
+    "openai for Node": {"js": 3},
+    "LiteLLM, the library": {"python": 2},
+    "AI SDK": {"js": 2},
+    "llm": {"sh": 1},
+    "gptme": {"sh": 1},
+    "shell-gpt": {"sh": 1},
+    "aider": {"sh": 2},
+    "Open WebUI": {"sh": 1},
+    "Continue": {"yaml": 1, "sh": 1},
+    "Servers over stdio": {"sh": 2, "toml": 1},
+}
+NOT_RUN = {"LibreChat": {"yaml": 1}}
+
+
+def sections():
+    """All code blocks of the guide, as pairs of language and text, by the title that they stand under."""
+    titled = re.findall(r"^# ([^\n]+)\n(.*?)(?=^# \w[^\n]*\n\n|\Z)", GUIDE, re.DOTALL | re.MULTILINE)
+    return {title: re.findall(r"^```(\w+)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE) for title, text in titled}
+
+
 def blocks(title, language):
-    """The code blocks in this language of the guide's section with this title."""
-    [section] = re.findall(rf"^# {re.escape(title)}\n(.*?)(?=^# |\Z)", GUIDE, re.DOTALL | re.MULTILINE)
-    found = re.findall(rf"^```{language}\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
-    assert found, f"the guide has no {language} for {title}"
+    """The code blocks in this language under this title."""
+    found = [text for of, text in sections()[title] if of == language]
+    assert len(found) == RUN[title][language]
     return found
 
 
@@ -53,6 +77,12 @@ class Asked:
     def lines(self, title, language, which=0):
         """What the guide's reader copies, for this proxy."""
         return blocks(title, language)[which].replace(LISTEN, f"127.0.0.1:{self.proxy.port}")
+
+    def with_line(self, title, language, begins, line):
+        """The first block under this title, with this line in place of the one that begins so."""
+        program = self.lines(title, language)
+        [old] = [of for of in program.splitlines() if of.strip().startswith(begins)]
+        return program.replace(old, line)
 
     def runs(self, command, stdin=None, seconds=120, **options):
         """The output of a command."""

@@ -32,7 +32,7 @@ MCP_SERVER = Path(__file__).with_name("mcp_server.py")
 
 
 class Part:
-    """One running process."""
+    """One running process; in a `with` it ends with the block."""
 
     def __init__(self, name, command, env=None):
         LOGS.mkdir(exist_ok=True)
@@ -47,14 +47,28 @@ class Part:
         )
 
     def ready(self, probe, seconds=20):
-        """Repeats `probe` until it answers with something true."""
+        """Repeats `probe` until it answers with something true; a part that does not get there is stopped."""
+        try:
+            self._wait_for(probe, seconds)
+        except BaseException:
+            # Nobody has it yet who would.
+            self.stop()
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def _wait_for(self, probe, seconds):
         end, last = time.monotonic() + seconds, None
         while time.monotonic() < end:
             if self._process.poll() is not None:
                 raise AssertionError(f"{self.name} ended with {self._process.returncode}:\n{self.tail()}")
             try:
                 if probe():
-                    return self
+                    return
             except (OSError, http.client.HTTPException, AssertionError, KeyError, ValueError, StopIteration) as error:
                 last = error
             time.sleep(0.05)

@@ -76,4 +76,5 @@ def logged(app):
 
 if __name__ == "__main__":
     port = int(sys.argv[1])
-    uvicorn.run(logged(build(port, *sys.argv[2:])), port=port, log_level="warning")
+    # It would wait for those who listen.
+    uvicorn.run(logged(build(port, *sys.argv[2:])), port=port, log_level="warning", timeout_graceful_shutdown=1)

@@ -28,7 +28,7 @@ class Oidc(Part):
         super().__init__(name, ["node", script, self.issuer, resource, TOKEN_SECONDS, *options])
 
     def ready(self):
-        return super().ready(lambda: send(f"{self.issuer}/control/log").status == 200)
+        super().ready(lambda: send(f"{self.issuer}/control/log").status == 200)
 
     def seen(self, route, **params):
         """What one of its endpoints got and answered, with these parameters."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from pathlib import Path
 
 from fastmcp import Context, FastMCP
 from fastmcp.exceptions import ToolError
@@ -9,12 +10,17 @@ from fastmcp.exceptions import ToolError
 server = FastMCP("progress")
 
 
+STEPS = 500
+
+
 @server.tool(title="Search issues")
-async def search_issues(context: Context, query: str, steps: int = 10, pause: float = 0.1) -> str:
-    """Searches issues, step by step."""
-    for step in range(steps):
-        await context.report_progress(step, steps, f"page {step}")
-        await asyncio.sleep(pause)
+async def search_issues(context: Context, query: str, until: str) -> str:
+    """Searches issues, step by step, until there is this file."""
+    for step in range(STEPS):
+        await context.report_progress(step, STEPS, f"page {step}")
+        await asyncio.sleep(0.1)
+        if Path(until).exists():
+            break
     return f"Found for {query}: <b>one</b>."
 
 

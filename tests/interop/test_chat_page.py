@@ -12,11 +12,13 @@ import pytest
 from conftest import PROXY, Part, Proxy, config, free_port, published
 from upstream import Answer, call, completion, stream, streamed
 
+# Several browsers each, which take their time where others build beside them.
+pytestmark = pytest.mark.timeout(150)
+
 HERE = Path(__file__).parent
 EXAMPLES = HERE.parents[1] / "examples"
 KEY = "key-of-the-page-with-length"
 MARKUP = "<img src=x onerror=xss()><b>bold</b>"
-SEARCH = call("call_1", "progress__search_issues", {"query": "proxies", "steps": 100, "pause": 0.1})
 BREAK = call("call_2", "progress__break_down", {})
 
 
@@ -72,12 +74,14 @@ def test_the_page_answers_with_the_demo_as_it_is(visit, page):
     assert "die shows" in seen["text"]
 
 
-def test_activity_is_seen_while_it_happens_and_texts_stay_texts(chat, model):
+def test_activity_is_seen_while_it_happens_and_texts_stay_texts(chat, model, tmp_path):
+    seen_enough = str(tmp_path / "seen-enough")
+    search = call("call_1", "progress__search_issues", {"query": "proxies", "until": seen_enough})
     model.answers(
-        streamed(completion(f"Looking {MARKUP}. ", [SEARCH])),
+        streamed(completion(f"Looking {MARKUP}. ", [search])),
         streamed(completion("Found one.")),
     )
-    seen = chat("activity", model.name)
+    seen = chat("activity", model.name, seenEnough=seen_enough)
     assert "Search issues · progress…" in seen["running"]
     assert seen["bars"] == sorted(seen["bars"]) and len(seen["bars"]) > 2
     assert "page" in seen["note"]
@@ -112,13 +116,13 @@ def test_it_says_what_is_wrong(chat, model, page, model_server, progress_server)
 
     closed = Proxy("chat-closed", config(model_server.url, {"progress": (progress_server, None)}))
     try:
-        refused = chat("problem", model.name, base=closed.url)
+        refused = chat("problem", model.name, base=closed.url, picture="chat-not-allowed")
     finally:
         closed.stop()
     assert "does not allow this page" in refused and f"--allow-origin {page.public}" in refused
 
     model.answers(Answer(b'{"error": {"message": "overloaded, see <b>status</b>", "type": "x", "code": "busy"}}', status=503))
-    failed = chat("problem", model.name)
+    failed = chat("problem", model.name, picture="chat-problem")
     assert "503 busy" in failed and "overloaded, see <b>status</b>" in failed
     assert "404 mcp_server_not_found" in chat("problem", model.name, missing="nobody")
 

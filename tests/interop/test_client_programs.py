@@ -5,12 +5,13 @@ import json
 import os
 import secrets
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 
 from agent_parts import HERE
-from client_parts import MODEL, blocks, text_of
+from client_parts import LISTEN, MODEL, blocks, text_of
 from conftest import NODE, Part, Proxy, config, free_port, node_module
 from mcp_direct import Direct
 from strict_upstream import Turn
@@ -56,10 +57,8 @@ def test_aider_asks_for_an_alias(asked, aider):
     asked.judge(asked.runs(["sh", "-e"], asked.lines("aider", "sh"), **aider))
 
 
-def test_aider_asks_with_a_header(asked, aider, tmp_path):
-    (tmp_path / ".aider.model.settings.yml").write_text(asked.lines("aider", "yaml"))
-    command = asked.lines("aider", "sh").replace("gpt-5-tools", "gpt-5")
-    asked.judge(asked.runs(["sh", "-e"], command, **aider))
+def test_aider_asks_with_a_header(asked, aider):
+    asked.judge(asked.runs(["sh", "-e"], asked.lines("aider", "sh", 1), **aider))
 
 
 def test_continue_asks_with_a_header(asked, home, tmp_path):
@@ -72,24 +71,111 @@ def test_continue_asks_with_a_header(asked, home, tmp_path):
 
 # Open WebUI.
 
+QUESTION = "File an issue."
+
+
+@pytest.fixture(scope="module")
+def open_webui(guides_proxy, tmp_path_factory):
+    """Started as the guide says, with what else it needs where nothing else is."""
+    [command] = blocks("Open WebUI", "sh")
+    variables = dict(word.split("=", 1) for word in command.split() if "=" in word)
+    assert command.split()[-2:] == ["open-webui", "serve"]
+    assert variables == {"OPENAI_API_BASE_URL": f"http://{LISTEN}/v1", "OPENAI_API_KEY": "none"}
+    with OpenWebui(guides_proxy.url, tmp_path_factory.mktemp("open-webui")) as part:
+        part.skip_news()
+        yield part
+
 
 @pytest.fixture
-def open_webui(guides_proxy, tmp_path):
-    part = OpenWebui(guides_proxy.url, tmp_path / "open-webui")
-    part.skip_news()
-    yield part
-    part.stop()
-
-
-@pytest.mark.timeout(420)
-def test_a_person_chooses_an_alias_in_open_webui(asked, open_webui, chromium, drivers):
+def person(open_webui, chromium, drivers):
+    """Somebody with a browser, who picks a model from the list and asks it: what they read."""
     folder = NODE / "drivers"
     shutil.copytree(HERE / "drivers", folder, ignore=shutil.ignore_patterns("*.py"), dirs_exist_ok=True)
     driver = drivers("open-webui-clients", ["node", folder / "with_open_webui.mjs"])
-    person = {"page": open_webui.url, "chromium": chromium, "picks": "gpt-5-tools", "timeout": 60}
-    done = driver.run(case="chat", base_url=asked.proxy.url, **person)
-    assert "error" not in done, done
-    asked.judge(done["text"])
+
+    def asks(model):
+        done = driver.run(case="chat", page=open_webui.url, chromium=chromium, picks=model, questions=[QUESTION], timeout=60)
+        assert "error" not in done, done
+        return done["text"]
+
+    return asks
+
+
+@pytest.mark.timeout(240)
+def test_a_person_chooses_an_alias_in_open_webui(asked, person):
+    asked.judge(person("gpt-5-tools"))
+
+
+@pytest.fixture(scope="module")
+def with_default(guides_model, tracker):
+    """A proxy with a default for the one model that the provider lists."""
+    default = '[[defaults]]\nproject = "default"\nmodels = ["scripted"]\nservers = ["github"]\n'
+    with Proxy("proxy-open-webui-default", config(guides_model.url, {"github": (tracker.url, None)}) + default) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def asking_by_itself(asked, open_webui, with_default):
+    """Open WebUI with all that it asks a model by itself, before the default: what came of its own, with each answer."""
+    its_own = []
+    lists = {"tags": ["Issues"], "follow_ups": ["Which?"], "queries": ["issues"], "tool_calls": []}
+    told = json.dumps({"title": "A title of its own", "text": "more", **lists})
+
+    def other(request):
+        if {"role": "user", "content": QUESTION} in request["messages"]:
+            return None
+        its_own.append(request)
+        return completion(told)
+
+    asked.plays("scripted", other=other)
+    open_webui.connect(with_default.url)
+    open_webui.asks_by_itself()
+    return its_own
+
+
+@pytest.mark.timeout(240)
+def test_what_open_webui_asks_by_itself_gets_no_default(asked, person, open_webui, asking_by_itself):
+    asked.judge(person("scripted"), "scripted")
+    end = time.monotonic() + 20
+    while not [chat for chat in open_webui.call("/api/v1/chats/") if chat["title"] == "A title of its own"]:
+        assert time.monotonic() < end, open_webui.call("/api/v1/chats/")
+        time.sleep(0.2)
+    prompts = [text_in(request["messages"][-1]["content"]) for request in asking_by_itself]
+    assert len(prompts) >= 2 and all(prompt.startswith("### Task:") for prompt in prompts), prompts
+    assert [request for request in asking_by_itself if "tools" in request] == []
+
+
+TURN = [{"role": "user", "content": "Tea?"}, {"role": "assistant", "content": "Two cups."}]
+OF_ITS_OWN = {
+    "title": {"messages": TURN},
+    "follow_up": {"messages": TURN},
+    "tags": {"messages": TURN},
+    "image_prompt": {"messages": TURN},
+    "queries": {"messages": TURN, "type": "web_search"},
+    "auto": {"messages": TURN, "type": "general", "prompt": "File an"},
+    "emoji": {"prompt": "File an issue, please."},
+    "moa": {"prompt": "Tea?", "responses": ["Two cups.", "Three."]},
+}
+
+
+@pytest.mark.parametrize("task", OF_ITS_OWN)
+def test_no_task_of_open_webui_gets_a_default(task, open_webui, asking_by_itself):
+    open_webui.models()
+    open_webui.call(f"/api/v1/tasks/{task}/completions", {"model": "scripted", **OF_ITS_OWN[task]})
+    [request] = asking_by_itself
+    assert "tools" not in request
+
+
+def test_a_choice_among_open_webuis_own_tools_gets_no_default_and_the_turn_after_it_does(asked, own_tool, open_webui, asking_by_itself):
+    """With tools of its own and without native calling, it first has the model choose among these in words."""
+    open_webui.add_tool(own_tool.url)
+    open_webui.models()
+    messages = [{"role": "user", "content": QUESTION}]
+    body = {"model": "scripted", "messages": messages, "stream": False, "tool_ids": ["weather"], "params": {"function_calling": "legacy"}}
+    answer = open_webui.call("/api/chat/completions", body)
+    asked.judge(answer["choices"][0]["message"]["content"], "scripted")
+    [request] = asking_by_itself
+    assert "tools" not in request and "weather" in text_in(request["messages"][0]["content"])
 
 
 # In front of what answers.

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,10 @@ SERVER = Path(__file__).with_name("growing_server.py")
 def growing(request, model_server):
     """A proxy before a server that learns."""
     name = f"growing-{request.param}"
-    for url in published(name, lambda port: [sys.executable, SERVER, port, request.param], "/mcp", "growing"):
-        proxy = Proxy(f"proxy-{name}", config(model_server.url, {"growing": (url, None)}) + "instructions = true\n")
-        yield proxy
-        proxy.stop()
+    command = lambda port: [sys.executable, SERVER, port, request.param]  # noqa: E731
+    with contextmanager(published)(name, command, "/mcp", "growing") as url:
+        with Proxy(f"proxy-{name}", config(model_server.url, {"growing": (url, None)}) + "instructions = true\n") as proxy:
+            yield proxy
 
 
 def ask(proxy, model):

@@ -2,12 +2,18 @@
 
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import product
 
 import pytest
 
 from catalogue import FASTMCP
 from conftest import Proxy, config, published
 from upstream import call, completion
+
+# Five servers begin, and all calls wait together, before the first test looks at one.
+pytestmark = pytest.mark.timeout(120)
 
 # The longest silence of a call, in seconds.
 SILENCE = 2
@@ -48,53 +54,77 @@ def own_proxy(model_server, everything_http, everything_sse, fastmcp_http, fastm
     proxy.stop()
 
 
-@pytest.fixture
-def ask(own_proxy, model):
-    """One request whose model makes one call: whether it failed, what the model was told, and the seconds."""
+@dataclass
+class Ended:
+    """One request whose model makes one call: whether that failed, what the model was told, and the seconds."""
 
-    def request(server, tool, arguments):
-        model.answers(completion(calls=[call("call_1", f"{server}__{tool}", arguments)]), completion("done"))
+    is_error: bool
+    told: str
+    seconds: float
+    offered: set
+
+
+LONG = {
+    "everything": ("trigger-long-running-operation", {"duration": 5}, "operation completed"),
+    "everything-sse": ("trigger-long-running-operation", {"duration": 5}, "operation completed"),
+    "fastmcp": ("work", {"seconds": 5}, "worked for 5"),
+    "fastmcp-stateless": ("work", {"seconds": 5}, "worked for 5"),
+    "fastmcp-sse": ("work", {"seconds": 5}, "worked for 5"),
+}
+WITH_TASKS = ["everything", "everything-sse"]
+
+
+def rows():
+    """Each call by its name: the server, the tool, the arguments."""
+    for server, (tool, arguments, _) in LONG.items():
+        yield f"{server} with progress", (server, tool, {**arguments, "steps": 10})
+        yield f"{server} without", (server, tool, {**arguments, "steps": 1})
+    for server, ambiguous in product(WITH_TASKS, [False, True]):
+        yield f"{server} as a task {ambiguous}", (server, "simulate-research-query", {"topic": "tea", "ambiguous": ambiguous})
+
+
+@pytest.fixture(scope="module")
+def ended(own_proxy, model_server):
+    """What became of each call. They wait, all together, and not one after the other."""
+    model_server.faults.clear()
+
+    def request(name, server, tool, arguments):
+        model_server.script(name, completion(calls=[call("call_1", f"{server}__{tool}", arguments)]), completion("done"))
         mcp = {"enabled": True, "servers": [server], "auto_execute_tools": True}
         began = time.monotonic()
-        status, answer = own_proxy.chat({"model": model.name, "messages": [], "mcp": mcp})
+        status, answer = own_proxy.chat({"model": name, "messages": [], "mcp": mcp})
+        seconds = time.monotonic() - began
         assert status == 200, answer
         [receipt] = answer["mcp"]["calls"]
-        [told] = [m["content"] for m in model.received[-1].json["messages"] if m["role"] == "tool"]
-        return receipt["is_error"], told, time.monotonic() - began
+        first, last = (received.json for received in model_server.received(name))
+        [told] = [m["content"] for m in last["messages"] if m["role"] == "tool"]
+        return Ended(receipt["is_error"], told, seconds, {tool["function"]["name"] for tool in first["tools"]})
 
-    return request
-
-
-LONG = [
-    ("everything", "trigger-long-running-operation", {"duration": 5, "steps": 10}, "operation completed"),
-    ("everything-sse", "trigger-long-running-operation", {"duration": 5, "steps": 10}, "operation completed"),
-    ("fastmcp", "work", {"seconds": 5, "steps": 10}, "worked for 5"),
-    ("fastmcp-stateless", "work", {"seconds": 5, "steps": 10}, "worked for 5"),
-    ("fastmcp-sse", "work", {"seconds": 5, "steps": 10}, "worked for 5"),
-]
+    with ThreadPoolExecutor(max_workers=32) as threads:
+        running = {name: threads.submit(request, name, *row) for name, row in rows()}
+        yield lambda name: running[name].result()
+    assert model_server.faults == []
 
 
-@pytest.mark.parametrize(("server", "tool", "arguments", "says"), LONG, ids=[row[0] for row in LONG])
-def test_a_call_with_progress_takes_longer_than_a_silence_may(server, tool, arguments, says, ask):
-    is_error, told, seconds = ask(server, tool, arguments)
-    assert not is_error and says in told, told
-    assert seconds > 2 * SILENCE
+@pytest.mark.parametrize("server", LONG)
+def test_a_call_with_progress_takes_longer_than_a_silence_may(server, ended):
+    ran = ended(f"{server} with progress")
+    assert not ran.is_error and LONG[server][2] in ran.told, ran
+    assert ran.seconds > 2 * SILENCE
 
 
-@pytest.mark.parametrize(("server", "tool", "arguments", "says"), LONG, ids=[row[0] for row in LONG])
-def test_one_without_is_cut_and_the_model_is_told(server, tool, arguments, says, ask):
-    is_error, told, seconds = ask(server, tool, {**arguments, "steps": 1})
-    assert is_error and f"within {SILENCE}s" in told, told
-    assert SILENCE <= seconds < SILENCE + 1
+@pytest.mark.parametrize("server", LONG)
+def test_one_without_is_cut_and_the_model_is_told(server, ended):
+    ran = ended(f"{server} without")
+    assert ran.is_error and f"within {SILENCE}s" in ran.told, ran
+    assert SILENCE <= ran.seconds < SILENCE + 1
 
 
-@pytest.mark.parametrize("server", ["everything", "everything-sse"])
+@pytest.mark.parametrize("server", WITH_TASKS)
 @pytest.mark.parametrize("ambiguous", [False, True])
-def test_a_tool_that_can_only_be_called_as_a_task_is_offered_and_runs(server, ambiguous, ask, model):
-    arguments = {"topic": "tea", "ambiguous": ambiguous}
-    is_error, told, seconds = ask(server, "simulate-research-query", arguments)
-    assert not is_error and "# Research Report: tea" in told, told
+def test_a_tool_that_can_only_be_called_as_a_task_is_offered_and_runs(server, ambiguous, ended):
+    ran = ended(f"{server} as a task {ambiguous}")
+    assert not ran.is_error and "# Research Report: tea" in ran.told, ran
     # Four stages of a second each.
-    assert seconds > 2 * SILENCE - 0.5
-    offered = {tool["function"]["name"] for tool in model.received[0].json["tools"]}
-    assert f"{server}__simulate-research-query" in offered
+    assert ran.seconds > 2 * SILENCE - 0.5
+    assert f"{server}__simulate-research-query" in ran.offered

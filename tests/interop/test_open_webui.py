@@ -57,8 +57,12 @@ class OpenWebui(Part):
         }
         super().__init__("open-webui", [PROGRAM, "serve", "--host", "127.0.0.1", "--port", port], env)
         self._token = None
-        self.ready(lambda: self.call("/health")["status"], 300)
+        self.ready(self._is_entered, 200)
+
+    def _is_entered(self):
+        """Whether it takes its only user in."""
         self._token = self.call("/api/v1/auths/signin", {"email": "", "password": ""})["token"]
+        return self._token
 
     def call(self, path, body=None):
         headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {self._token}"} if self._token else {})
@@ -73,13 +77,27 @@ class OpenWebui(Part):
 
     def furnish(self, own):
         """What an operator sets: the tool, and models with the custom parameter `mcp`."""
-        tool = {"id": "weather", "name": "Weather", "content": WEATHER.replace("OWN", own), "meta": {"description": ""}}
-        self.call("/api/v1/tools/create", tool)
+        self.add_tool(own)
         for name, stream in (("streamed", True), ("whole", False)):
             params = {"function_calling": "native", "stream_response": stream, "custom_params": {"mcp": json.dumps(MCP)}}
             model = {"id": name, "name": name, "base_model_id": MODEL, "meta": {"toolIds": ["weather"]}, "params": params}
             self.call("/api/v1/models/create", model)
         self.skip_news()
+
+    def add_tool(self, own):
+        """The tool `weather`, which asks this address."""
+        tool = {"id": "weather", "name": "Weather", "content": WEATHER.replace("OWN", own), "meta": {"description": ""}}
+        self.call("/api/v1/tools/create", tool)
+
+    def models(self):
+        """The models that its connection lists, which it has to know before it is asked for one."""
+        return [model["id"] for model in self.call("/api/models?refresh=true")["data"]]
+
+    def asks_by_itself(self):
+        """What it asks of a model beside a person's turns, as it comes: titles, tags, follow-ups; and the rest of a line."""
+        asked = self.call("/api/v1/tasks/config")
+        names = ("TITLE_GENERATION", "TAGS_GENERATION", "FOLLOW_UP_GENERATION", "AUTOCOMPLETE_GENERATION")
+        self.call("/api/v1/tasks/config/update", asked | {f"ENABLE_{name}": True for name in names})
 
     def skip_news(self):
         """Else the page begins with what is new in it."""
@@ -89,10 +107,9 @@ class OpenWebui(Part):
 
 @pytest.fixture(scope="module")
 def open_webui(agent_proxy, own_tool, tmp_path_factory):
-    part = OpenWebui(agent_proxy.url, tmp_path_factory.mktemp("open-webui"))
-    part.furnish(own_tool.url)
-    yield part
-    part.stop()
+    with OpenWebui(agent_proxy.url, tmp_path_factory.mktemp("open-webui")) as part:
+        part.furnish(own_tool.url)
+        yield part
 
 
 @pytest.fixture

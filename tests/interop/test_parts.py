@@ -1,8 +1,11 @@
 """Proves the suite's own parts, without the proxy: where one of these fails, look no further."""
 
+import sys
+
 import openai
 import pytest
 
+from conftest import Part
 from mcp_direct import Direct
 from upstream import call, completion, stream
 from wire import elements, members
@@ -40,6 +43,14 @@ def test_the_scripted_model_answers_the_official_sdk(upstream, model):
     assert answer.choices[0].message.tool_calls[0].function.name == "echo"
     assert [received.json["model"] for received in model.received] == [model.name] * 2
     assert model.received[0].header("authorization") == "Bearer key-of-the-caller"
+
+
+@pytest.mark.parametrize("fault", [lambda: False, lambda: 1 / 0], ids=["late", "broken"])
+def test_a_part_that_does_not_get_ready_leaves_no_process(fault):
+    part = Part("never-ready", [sys.executable, "-c", "import time; time.sleep(60)"])
+    with pytest.raises((AssertionError, ZeroDivisionError)):
+        part.ready(fault, 0.2)
+    assert part.wait(0) is not None
 
 
 def test_the_wire_reader_finds_the_bytes_of_a_member():

@@ -31,13 +31,12 @@ def observed(collector):
     """The demo with a collector, after one question in a trace of the caller's: its ports and its operator's token."""
     port, operators = free_port(), free_port()
     listen = ["--listen", f"127.0.0.1:{port}", "--admin-listen", f"127.0.0.1:{operators}"]
-    part = Part("observed", [PROXY, *listen, "--otlp", collector.url], {"OTEL_BSP_SCHEDULE_DELAY": "200"})
-    part.ready(lambda: "Ctrl-C" in part.log.read_text())
-    status, answer = ask(port, "POST", "/v1/chat/completions", QUESTION, {"traceparent": f"00-{TRACE}-{PARENT}-01"})
-    assert status == 200, answer
-    token = re.search(r"with the token (\w+)", (LOGS / "observed.log").read_text())[1]
-    yield port, operators, token
-    part.stop()
+    with Part("observed", [PROXY, *listen, "--otlp", collector.url], {"OTEL_BSP_SCHEDULE_DELAY": "200"}) as part:
+        part.ready(lambda: "Ctrl-C" in part.log.read_text())
+        status, answer = ask(port, "POST", "/v1/chat/completions", QUESTION, {"traceparent": f"00-{TRACE}-{PARENT}-01"})
+        assert status == 200, answer
+        token = re.search(r"with the token (\w+)", (LOGS / "observed.log").read_text())[1]
+        yield port, operators, token
 
 
 def test_an_exchange_is_one_trace_of_the_callers(observed, collector):

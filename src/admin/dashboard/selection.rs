@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     left_out::LeftOut,
-    registry::{Observation, Server, ToolState, members::Tree},
+    registry::{Observation, Server, Source, ToolState, members::Tree},
 };
 
 /// The most characters of a schema that are shown.
@@ -35,6 +35,7 @@ pub(super) struct Said {
     /// Whether models get it.
     pub(super) is_on: bool,
     pub(super) badge: Option<(&'static str, &'static str)>,
+    pub(super) is_declared: bool,
 }
 
 /// A tool that the server lists, or has listed.
@@ -114,6 +115,7 @@ impl Said {
             text: Shown::of(&view.text),
             is_on: server.instructions,
             badge: badge(view.state),
+            is_declared: server.source == Source::File,
         })
     }
 }

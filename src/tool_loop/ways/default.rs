@@ -39,8 +39,15 @@ const CONSTRAINTS: [&str; 7] = [
 
 /// How front ends begin the prompts of their own calls, each with the front end. Nothing else tells these
 /// from a person's turn: Open WebUI takes its `metadata` off before it sends them.
-const PROMPTS: [(&str, &str); 3] = [
+const PROMPTS: [(&str, &str); 6] = [
     ("### Task:", "Open WebUI"),
+    // Has the model choose among tools of its own: ours would run here, and in the turn that follows again.
+    ("Available Tools: [", "Open WebUI"),
+    (
+        "You have been provided with a set of responses from various models",
+        "Open WebUI",
+    ),
+    ("You are Open WebUI's private memory reviewer", "Open WebUI"),
     ("Provide a concise, 5-word-or-less title", "LibreChat"),
     ("You are a professional conversation summarizer", "LobeChat"),
 ];
@@ -187,6 +194,10 @@ mod tests {
             json!({"metadata": {"task": "title_generation"}}),
             message(json!("### Task:\nGenerate a concise, 3-5 word title")),
             message(json!([{"type": "text", "text": "\n### Task:\nSuggest"}])),
+            json!({"messages": [
+                {"role": "system", "content": "Available Tools: [{\"name\": \"weather\"}]\n\nYour task is"},
+                {"role": "user", "content": "Query: Is it raining?"},
+            ]}),
             message(json!(
                 "Provide a concise, 5-word-or-less title for the conversation"
             )),
@@ -205,6 +216,9 @@ mod tests {
             json!({"metadata": {"user": "u"}, "temperature": 0.7, "stream": true}),
             json!({"tools": [{"type": "function", "function": {"name": "f"}}], "parallel_tool_calls": true}),
             message(json!("What does ### Task: mean?")),
+            message(json!(
+                "Available Tools: a hammer and a saw. What can I build?"
+            )),
             json!({"messages": vec![json!({"role": "user", "content": "### Task: x"}); 3]}),
         ] {
             assert_eq!(unfit_with(members.clone()), None, "{members}");

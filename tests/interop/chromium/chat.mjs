@@ -1,6 +1,7 @@
 // Somebody chats with `examples/chat.html`. `base` is the gateway that it asks, `dashboard` the server of the page.
 
 import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
 import { audit } from "./audit.mjs";
 
 // The page, filled in.
@@ -55,12 +56,13 @@ export async function activity(given) {
   await bar.waitFor();
   const bars = new Set();
   const note = await call.locator("p.quiet").textContent();
+  bars.add(await bar.evaluate((element) => element.value));
   found.push(...(await audit(page, "chat-running", given.screenshots)));
-  while (await bar.count()) {
-    const value = await bar.evaluate((element) => element.value, null, { timeout: 500 }).catch(() => null);
-    if (value !== null) bars.add(value);
+  while (bars.size < 3) {
+    bars.add(await bar.evaluate((element) => element.value));
     await page.waitForTimeout(50);
   }
+  await writeFile(given.seenEnough, "");
   await isOver(page);
   assert.equal(await last(page).getAttribute("aria-busy"), null);
   found.push(...(await audit(page, "chat-done", given.screenshots)));
@@ -85,14 +87,15 @@ export async function approval(given) {
   await ask(page);
   // The button has the focus.
   await page.getByRole("button", { name: "Approve" }).waitFor();
-  await audit(page, "chat-approval", given.screenshots);
+  const found = await audit(page, "chat-approval", given.screenshots);
   await page.getByRole("button", { name: "Approve" }).focus();
   await page.keyboard.press("Enter");
   const call = page.locator("li.failed");
   await call.waitFor();
   await page.getByText("It broke.").waitFor();
   await isOver(page);
-  await audit(page, "chat-failed", given.screenshots);
+  found.push(...(await audit(page, "chat-failed", given.screenshots)));
+  assert.deepEqual(found, []);
   return { call: await call.textContent(), text: await said(page) };
 }
 
@@ -117,13 +120,14 @@ export async function stopped(given) {
   return { call, note, text: await said(page) };
 }
 
-export async function problem({ missing, ...given }) {
+// `picture` is the name under which the page is looked at as a whole.
+export async function problem({ missing, picture, ...given }) {
   const { visitor, page } = await opened({ ...given, servers: missing ?? given.servers });
   await ask(page);
   const alert = page.getByRole("alert");
   await alert.waitFor();
   assert.equal(await alert.locator("b, img").count(), 0);
-  await audit(page, `chat-problem-${given.model.length}`, given.screenshots);
+  if (picture) assert.deepEqual(await audit(page, picture, given.screenshots), []);
   expectFailures(visitor);
   return last(page).innerText();
 }
