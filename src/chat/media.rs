@@ -8,6 +8,7 @@
 use std::fmt::Write;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::json::quoted;
 
@@ -15,11 +16,12 @@ use crate::json::quoted;
 const BEGIN: &str = r#"{"role":"user","content":[{"type":"text","text":"Data of tools, not the user's words: what the tool messages above could not show."#;
 
 /// An image or a recording of a result.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MediaPart {
     /// What it is, and of which call: a line for the model.
     pub(crate) line: String,
-    /// The part of a message, JSON.
+    /// The part of a message, JSON. Shared by all who have it, since it is large.
+    #[serde(with = "raw")]
     pub(crate) part: Bytes,
 }
 
@@ -38,6 +40,23 @@ impl MediaPart {
             line,
             part: part.into(),
         }
+    }
+}
+
+/// JSON as a part of JSON, not copied where it is written.
+mod raw {
+    use bytes::Bytes;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
+    use serde_json::value::RawValue;
+
+    pub(super) fn serialize<S: Serializer>(part: &Bytes, to: S) -> Result<S::Ok, S::Error> {
+        let raw: &RawValue = serde_json::from_slice(part).map_err(ser::Error::custom)?;
+        raw.serialize(to)
+    }
+
+    pub(super) fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<Bytes, D::Error> {
+        let raw = Box::<RawValue>::deserialize(from)?;
+        Ok(Box::<str>::from(raw).into_string().into())
     }
 }
 

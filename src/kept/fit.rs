@@ -106,13 +106,11 @@ impl Journal {
             edit_messages(done, &mut cut);
         }
         let calls = self.open.iter_mut().flat_map(|open| &mut open.calls);
-        for result in calls.filter_map(|call| call.result.as_mut()) {
-            let before = result.get().len();
-            if size > bytes
-                && let Some(edited) = edited(result, "media", |_| Some("[]".into()))
+        for call in calls {
+            while size > bytes
+                && let Some(media) = call.media.pop()
             {
-                *result = edited;
-                size -= before - result.get().len();
+                size = size.saturating_sub(media.part.len());
             }
         }
         size

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::turn::writer;
-use crate::registry::EXCHANGE_LEN;
+use crate::{chat::MediaPart, registry::EXCHANGE_LEN};
 
 /// An exchange as its journal says it; stored as one JSON text.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -53,6 +53,9 @@ pub(crate) struct OpenCall {
     pub(crate) may_run_again: bool,
     /// Its result, once there is one.
     pub(crate) result: Option<Box<RawValue>>,
+    /// What the model is shown besides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) media: Vec<MediaPart>,
 }
 
 /// A finished answer.
@@ -169,6 +172,7 @@ impl OpenCall {
             name: self.name.clone(),
             may_run_again: false,
             result: None,
+            media: Vec::new(),
         }
     }
 }
@@ -186,6 +190,7 @@ mod tests {
             name: "s__f".into(),
             may_run_again,
             result: result.map(raw),
+            media: Vec::new(),
         }
     }
 

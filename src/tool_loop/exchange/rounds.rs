@@ -103,6 +103,9 @@ impl Exchange {
                 name: short(call.function.as_deref().unwrap_or_default()),
                 may_run_again: may_run_again(owner),
                 result: known.as_ref().and_then(CallResult::kept),
+                media: known
+                    .as_ref()
+                    .map_or_else(Vec::new, |known| known.media.clone()),
             };
         let open = OpenBatch {
             message,

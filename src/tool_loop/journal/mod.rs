@@ -316,6 +316,7 @@ impl BatchRecord {
                 let open = calls.filter(|call| call.result.is_none());
                 for (call, result) in open.zip(results) {
                     call.result = result.as_ref().and_then(CallResult::kept);
+                    call.media = result.iter().flat_map(|r| r.media.clone()).collect();
                     call.may_run_again |= result.is_none();
                 }
             }
