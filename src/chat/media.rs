@@ -8,9 +8,10 @@
 use std::fmt::Write;
 
 use bytes::Bytes;
+use memchr::memmem;
 use serde::{Deserialize, Serialize};
 
-use crate::json::quoted;
+use crate::json::{quoted, raw};
 
 /// How each of these messages begins. It is ours, and no client's.
 const BEGIN: &str = r#"{"role":"user","content":[{"type":"text","text":"Data of tools, not the user's words: what the tool messages above could not show."#;
@@ -43,21 +44,25 @@ impl MediaPart {
     }
 }
 
-/// JSON as a part of JSON, not copied where it is written.
-mod raw {
-    use bytes::Bytes;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer, ser};
-    use serde_json::value::RawValue;
-
-    pub(super) fn serialize<S: Serializer>(part: &Bytes, to: S) -> Result<S::Ok, S::Error> {
-        let raw: &RawValue = serde_json::from_slice(part).map_err(ser::Error::custom)?;
-        raw.serialize(to)
+/// Lets `pieces`, which stand in `text` in this order, be parts of it, so that they take no memory of
+/// their own.
+pub(crate) fn share<'a>(pieces: impl IntoIterator<Item = &'a mut Bytes>, text: &Bytes) {
+    let mut from = 0;
+    for piece in pieces {
+        if let Some(place) = place(&text[from..], piece) {
+            let start = from + place;
+            from = start + piece.len();
+            *piece = text.slice(start..from);
+        }
     }
+}
 
-    pub(super) fn deserialize<'d, D: Deserializer<'d>>(from: D) -> Result<Bytes, D::Error> {
-        let raw = Box::<RawValue>::deserialize(from)?;
-        Ok(Box::<str>::from(raw).into_string().into())
-    }
+/// The place of `piece` in `text`. Its beginning is looked for: a search for all of it would first
+/// look at length at that.
+fn place(text: &[u8], piece: &[u8]) -> Option<usize> {
+    const BEGINNING: usize = 64;
+    let beginning = &piece[..piece.len().min(BEGINNING)];
+    memmem::find_iter(text, beginning).find(|place| text[*place..].starts_with(piece))
 }
 
 /// The message that shows these; `None` for none.
@@ -97,6 +102,17 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    #[test]
+    fn pieces_of_a_text_are_shared_with_it_and_others_stay() {
+        let text = Bytes::from("[aaa,ab,aaa,b]");
+        let pieces = ["aaa", "aaa", "c", "b"];
+        let mut shared = pieces.map(|piece| Bytes::copy_from_slice(piece.as_bytes()));
+        share(&mut shared, &text);
+        assert_eq!(shared, pieces);
+        let place = |piece: &Bytes| (piece.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
+        assert_eq!([0, 1, 3].map(|piece| place(&shared[piece])), [1, 8, 12]);
+    }
 
     #[test]
     fn a_message_has_a_text_and_then_the_parts() {

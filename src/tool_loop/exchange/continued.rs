@@ -46,7 +46,7 @@ impl Exchange {
         let Some(done) = journal.and_then(|journal| journal.take_done()) else {
             return Vec::new();
         };
-        self.receipt.go_on_from(&done);
+        self.receipt.go_on_from(done);
         self.budget.take_calls(self.receipt.calls());
         self.receipt.executed().to_vec()
     }

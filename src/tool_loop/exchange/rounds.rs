@@ -47,7 +47,7 @@ impl Exchange {
     /// Tells the journal of a batch that is over.
     pub(super) fn ran(&mut self) {
         if let Some(journal) = &mut self.journal {
-            journal.ran(|| self.receipt.figures());
+            journal.ran(|| self.receipt.done());
         }
     }
 
@@ -90,7 +90,7 @@ impl Exchange {
         known: &[Option<CallResult>],
     ) -> Option<BatchJournal> {
         let journal = self.journal.as_mut()?;
-        let done = self.receipt.figures()?;
+        let done = self.receipt.done()?;
         let message = match message {
             Some(message) => {
                 let text = String::from_utf8(message.to_vec()).ok()?;

@@ -1,0 +1,238 @@
+//! What a round with images costs in memory, counted at the allocator: in a program of its own, since
+//! the allocator counts for all of it. The model, the caller and the MCP server keep nothing, so what
+//! is counted is the layer, its client, and the sockets of both sides.
+//!
+//! ```text
+//! cargo test --test memory -- --nocapture
+//! ```
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::{
+    convert::Infallible,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Json, State},
+    routing::post,
+};
+use bytes::Bytes;
+use futures_util::stream;
+use http::{Request, Response, header};
+use http_body_util::{BodyExt, Full};
+use mcp_layer::{
+    Connections, McpLayer, MediaPatterns, RequestBody,
+    outbound::{EgressRules, Outbound},
+    registry::{MemoryRegistry, Server},
+};
+use peak_alloc::PeakAlloc;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tower::{Layer, ServiceExt, service_fn};
+
+#[global_allocator]
+static MEMORY: PeakAlloc = PeakAlloc;
+
+const MIB: usize = 1 << 20;
+/// The Base64 of all images of a round.
+const IMAGES: usize = 4 * MIB - 4096;
+
+/// How the server sends its results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// JSON of a length that the head says.
+    Whole,
+    /// JSON in chunks.
+    Chunks,
+    /// An event of a stream.
+    Event,
+}
+
+/// A server of revision 2026-07-28. Its tool gives a result that was made before anything is counted.
+#[derive(Clone)]
+struct Gallery {
+    form: Form,
+    /// The result of a call, in pieces, but for the id.
+    result: Arc<[Bytes]>,
+}
+
+impl Gallery {
+    /// A result with so many images, which have so much Base64 together.
+    fn new(form: Form, images: usize, bytes: usize) -> Self {
+        let each = bytes / images / 4 * 4;
+        let image = format!("iVBORw0KGgoA{}", "A".repeat(each - 12));
+        let image = json!({"type": "image", "data": image, "mimeType": "image/png"});
+        let result = json!({"resultType": "complete", "content": vec![image; images]});
+        let result = Bytes::from(format!(r#"{{"jsonrpc":"2.0","result":{result},"id":"#));
+        // As a network would bring it.
+        let pieces = result.chunks(16 << 10).map(|piece| result.slice_ref(piece));
+        Self {
+            form,
+            result: pieces.collect(),
+        }
+    }
+
+    fn answer(&self, id: &Value) -> Response<Body> {
+        let (before, behind) = match self.form {
+            Form::Event => ("data: ", "}\n\n"),
+            _ => ("", "}"),
+        };
+        let kind = match self.form {
+            Form::Event => "text/event-stream",
+            _ => "application/json",
+        };
+        let id = Bytes::from(format!("{id}{behind}"));
+        let length: usize = self.result.iter().map(Bytes::len).sum::<usize>() + id.len();
+        let result = self.result.clone();
+        let pieces = (0..result.len()).map(move |place| result[place].clone());
+        let pieces = [Bytes::from(before)].into_iter().chain(pieces).chain([id]);
+        let body = Body::from_stream(stream::iter(pieces.map(Ok::<_, Infallible>)));
+        let answer = Response::builder().header(header::CONTENT_TYPE, kind);
+        let answer = match self.form {
+            Form::Whole => answer.header(header::CONTENT_LENGTH, length),
+            _ => answer,
+        };
+        answer.body(body).unwrap()
+    }
+}
+
+async fn serve(State(gallery): State<Gallery>, Json(asked): Json<Value>) -> Response<Body> {
+    let result = match asked["method"].as_str().unwrap() {
+        "server/discover" => json!({"resultType": "complete", "capabilities": {"tools": {}},
+            "supportedVersions": ["2026-07-28"], "ttlMs": 600_000, "cacheScope": "public"}),
+        "tools/list" => json!({"resultType": "complete", "ttlMs": 600_000, "cacheScope": "public",
+            "tools": [{"name": "see", "inputSchema": {"type": "object"}}]}),
+        _ => return gallery.answer(&asked["id"]),
+    };
+    let answer = json!({"jsonrpc": "2.0", "id": asked["id"], "result": result});
+    Response::builder()
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(answer.to_string().into())
+        .unwrap()
+}
+
+async fn started(gallery: Gallery) -> Server {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let app = Router::new().route("/mcp", post(serve)).with_state(gallery);
+    tokio::spawn(async { axum::serve(listener, app).await });
+    Server::new("s", &format!("http://{address}/mcp")).unwrap()
+}
+
+/// A model's turn: calls of the tool, or an answer.
+fn turn(calls: usize) -> Bytes {
+    let call = |index| {
+        json!({"id": format!("call_{index}"), "type": "function",
+            "function": {"name": "s__see", "arguments": "{}"}})
+    };
+    let message = match calls {
+        0 => json!({"role": "assistant", "content": "seen"}),
+        _ => json!({"role": "assistant", "content": null,
+            "tool_calls": (0..calls).map(call).collect::<Vec<_>>()}),
+    };
+    let choice = json!({"index": 0, "message": message,
+        "finish_reason": if calls > 0 { "tool_calls" } else { "stop" }});
+    json!({"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]})
+        .to_string()
+        .into()
+}
+
+/// The most that an exchange takes at once beyond what there was before, in copies of the images of a
+/// round. The model calls the tool so many times in each of the `rounds`.
+async fn cost(gallery: Gallery, layer: fn(McpLayer) -> McpLayer, rounds: &[usize]) -> f64 {
+    let rules = EgressRules::parse(["127.0.0.1"]).unwrap();
+    let server = started(gallery).await;
+    let mcp = McpLayer::new(MemoryRegistry::new([server]).unwrap())
+        .with_connections(Connections::new(Outbound::new(rules)))
+        .with_media_models(MediaPatterns::none().with_images(["*"]));
+    let turns: Arc<[Bytes]> = rounds.iter().copied().chain([0]).map(turn).collect();
+    let (asked, shown) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let model = {
+        let shown = shown.clone();
+        service_fn(move |request: Request<RequestBody<Full<Bytes>>>| {
+            let (asked, shown, turns) = (asked.clone(), shown.clone(), turns.clone());
+            async move {
+                let (mut body, mut bytes) = (pin!(request.into_body()), 0);
+                while let Some(frame) = body.frame().await {
+                    bytes += frame.unwrap().into_data().unwrap().len();
+                }
+                shown.fetch_max(bytes, Ordering::Relaxed);
+                let place = asked.fetch_add(1, Ordering::Relaxed) % turns.len();
+                let answer = Response::new(Full::new(turns[place].clone()));
+                Ok::<_, Infallible>(answer)
+            }
+        })
+    };
+    let service = layer(mcp).layer(model);
+    let ask = |number: usize| {
+        let body = json!({"model": "m", "messages": [{"role": "user", "content": number}],
+            "mcp": {"enabled": true, "servers": ["s"], "auto_execute_tools": true}});
+        let request = Request::post("/v1/chat/completions")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(Bytes::from(body.to_string())))
+            .unwrap();
+        let service = service.clone();
+        async move {
+            let answer = service.oneshot(request).await.unwrap();
+            let status = answer.status();
+            let answer = answer.into_body().collect().await.unwrap().to_bytes();
+            assert!(status.is_success(), "{answer:?}");
+            assert!(answer.len() < MIB);
+        }
+    };
+    // The first lists the tools and opens the connection.
+    ask(0).await;
+    ask(1).await;
+    let before = MEMORY.current_usage();
+    MEMORY.reset_peak_usage();
+    ask(2).await;
+    assert!(shown.load(Ordering::Relaxed) >= IMAGES - 4096);
+    MEMORY.peak_usage().saturating_sub(before) as f64 / IMAGES as f64
+}
+
+fn kept(layer: McpLayer) -> McpLayer {
+    layer
+}
+
+fn unkept(layer: McpLayer) -> McpLayer {
+    layer.without_exchanges()
+}
+
+/// How the layer is set up, how many images a result has, how many calls the rounds have, and the
+/// most copies.
+type Row = (
+    &'static str,
+    fn(McpLayer) -> McpLayer,
+    usize,
+    &'static [usize],
+    f64,
+);
+
+#[tokio::test]
+async fn a_round_with_four_mib_of_images_costs_no_more_than_two_copies_of_them() {
+    let rows: [Row; 5] = [
+        ("nothing is kept", unkept, 1, &[1], 2.2),
+        ("nothing is kept, 20 images", unkept, 20, &[1], 2.2),
+        ("kept in memory", kept, 1, &[1], 2.2),
+        ("kept in memory, 20 images", kept, 20, &[1], 2.2),
+        ("kept in memory, two rounds", kept, 1, &[1, 1], 9.0),
+    ];
+    let mut dear = Vec::new();
+    for (name, layer, images, rounds, most) in rows {
+        for form in [Form::Whole, Form::Chunks, Form::Event] {
+            let cost = cost(Gallery::new(form, images, IMAGES), layer, rounds).await;
+            println!("{name}, {form:?}: {cost:.2} copies");
+            if cost > most {
+                dear.push((name, form, cost));
+            }
+        }
+    }
+    assert!(dear.is_empty(), "{dear:#?}");
+}
