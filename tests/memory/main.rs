@@ -34,15 +34,20 @@ use mcp_layer::{
 };
 use peak_alloc::PeakAlloc;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Mutex};
 use tower::{Layer, ServiceExt, service_fn};
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
+/// Held by whoever counts.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
 const MIB: usize = 1 << 20;
 /// The Base64 of all images of a round.
 const IMAGES: usize = 4 * MIB - 4096;
+/// Two copies, with the slack of a text that grew as it came, an eighth, and all else.
+const MOST: f64 = 2.15;
 
 /// How the server sends its results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +66,8 @@ struct Gallery {
     form: Form,
     /// The result of a call, in pieces, but for the id.
     result: Arc<[Bytes]>,
+    /// How often the second of these comes.
+    repeats: usize,
 }
 
 impl Gallery {
@@ -76,7 +83,14 @@ impl Gallery {
         Self {
             form,
             result: pieces.collect(),
+            repeats: 1,
         }
+    }
+
+    /// The same image, so much longer.
+    fn longer(mut self, bytes: usize) -> Self {
+        self.repeats = bytes / self.result[1].len();
+        self
     }
 
     fn answer(&self, id: &Value) -> Response<Body> {
@@ -89,9 +103,14 @@ impl Gallery {
             _ => "application/json",
         };
         let id = Bytes::from(format!("{id}{behind}"));
-        let length: usize = self.result.iter().map(Bytes::len).sum::<usize>() + id.len();
-        let result = self.result.clone();
-        let pieces = (0..result.len()).map(move |place| result[place].clone());
+        let more = (self.repeats - 1) * self.result[1].len();
+        let length = self.result.iter().map(Bytes::len).sum::<usize>() + more + id.len();
+        let (result, repeats) = (self.result.clone(), self.repeats);
+        let places = (0..result.len()).flat_map(move |place| {
+            let times = if place == 1 { repeats } else { 1 };
+            std::iter::repeat_n(place, times)
+        });
+        let pieces = places.map(move |place| result[place].clone());
         let pieces = [Bytes::from(before)].into_iter().chain(pieces).chain([id]);
         let body = Body::from_stream(stream::iter(pieces.map(Ok::<_, Infallible>)));
         let answer = Response::builder().header(header::CONTENT_TYPE, kind);
@@ -144,9 +163,24 @@ fn turn(calls: usize) -> Bytes {
         .into()
 }
 
-/// The most that an exchange takes at once beyond what there was before, in copies of the images of a
-/// round. The model calls the tool so many times in each of the `rounds`.
-async fn cost(gallery: Gallery, layer: fn(McpLayer) -> McpLayer, rounds: &[usize]) -> f64 {
+/// What an exchange costs.
+#[derive(Debug)]
+struct Cost {
+    /// The most bytes that it takes at once beyond what there was before.
+    bytes: usize,
+    /// The longest turn that the model is sent.
+    shown: usize,
+}
+
+impl Cost {
+    /// The same in copies of the images of a round.
+    fn copies(&self) -> f64 {
+        self.bytes as f64 / IMAGES as f64
+    }
+}
+
+/// What an exchange costs in which the model calls the tool so many times in each of the `rounds`.
+async fn cost(gallery: Gallery, layer: fn(McpLayer) -> McpLayer, rounds: &[usize]) -> Cost {
     let rules = EgressRules::parse(["127.0.0.1"]).unwrap();
     let server = started(gallery).await;
     let mcp = McpLayer::new(MemoryRegistry::new([server]).unwrap())
@@ -193,8 +227,10 @@ async fn cost(gallery: Gallery, layer: fn(McpLayer) -> McpLayer, rounds: &[usize
     let before = MEMORY.current_usage();
     MEMORY.reset_peak_usage();
     ask(2).await;
-    assert!(shown.load(Ordering::Relaxed) >= IMAGES - 4096);
-    MEMORY.peak_usage().saturating_sub(before) as f64 / IMAGES as f64
+    Cost {
+        bytes: MEMORY.peak_usage().saturating_sub(before),
+        shown: shown.load(Ordering::Relaxed),
+    }
 }
 
 fn kept(layer: McpLayer) -> McpLayer {
@@ -217,22 +253,49 @@ type Row = (
 
 #[tokio::test]
 async fn a_round_with_four_mib_of_images_costs_no_more_than_two_copies_of_them() {
-    let rows: [Row; 5] = [
-        ("nothing is kept", unkept, 1, &[1], 2.2),
-        ("nothing is kept, 20 images", unkept, 20, &[1], 2.2),
-        ("kept in memory", kept, 1, &[1], 2.2),
-        ("kept in memory, 20 images", kept, 20, &[1], 2.2),
-        ("kept in memory, two rounds", kept, 1, &[1, 1], 9.0),
+    let _alone = ALONE.lock().await;
+    let rows: [Row; 6] = [
+        ("nothing is kept", unkept, 1, &[1], MOST),
+        ("nothing is kept, 20 images", unkept, 20, &[1], MOST),
+        (
+            "nothing is kept, two rounds",
+            unkept,
+            1,
+            &[1, 1],
+            2.0 * MOST,
+        ),
+        ("kept in memory", kept, 1, &[1], MOST),
+        ("kept in memory, 20 images", kept, 20, &[1], MOST),
+        // The second step is written while the first is stored, and a stored text is a copy of the
+        // one that is written: three copies of the images of both rounds.
+        ("kept in memory, two rounds", kept, 1, &[1, 1], 6.2),
     ];
     let mut dear = Vec::new();
     for (name, layer, images, rounds, most) in rows {
         for form in [Form::Whole, Form::Chunks, Form::Event] {
             let cost = cost(Gallery::new(form, images, IMAGES), layer, rounds).await;
-            println!("{name}, {form:?}: {cost:.2} copies");
-            if cost > most {
+            assert!(cost.shown > IMAGES - 4096, "{cost:?}");
+            println!("{name}, {form:?}: {:.2} copies", cost.copies());
+            if cost.copies() > most {
                 dear.push((name, form, cost));
             }
         }
     }
     assert!(dear.is_empty(), "{dear:#?}");
+}
+
+#[tokio::test]
+async fn media_of_a_hundred_megabytes_cost_what_the_limit_allows_and_are_an_error() {
+    let _alone = ALONE.lock().await;
+    for form in [Form::Whole, Form::Chunks, Form::Event] {
+        let gallery = Gallery::new(form, 1, 64 << 10).longer(100_000_000);
+        let cost = cost(gallery, kept, &[1]).await;
+        println!(
+            "100 MB, {form:?}: {:.2} MiB",
+            cost.bytes as f64 / MIB as f64
+        );
+        assert!(cost.shown < 64 << 10, "{cost:?}");
+        // The limit is 8 MiB, and what grows to that is there twice while it is moved.
+        assert!(cost.bytes < 17 * MIB, "{cost:?}");
+    }
 }
