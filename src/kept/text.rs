@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     tail::Tail,
-    turn::{KeptCall, KeptTurn, shared},
+    turn::{KeptCall, KeptTurn, bytes_of, shared},
 };
 use crate::{chat::share, keyed::Digest};
 
@@ -96,12 +96,13 @@ impl KeptTurn {
         })
     }
 
-    /// Reads what was stored; `None` if it is not the text of a turn.
-    pub(crate) fn read(text: &str) -> Option<Self> {
-        let mut heads = serde_json::Deserializer::from_str(text).into_iter::<Head>();
+    /// Reads what was stored; `None` if it is not the text of a turn. Its messages are parts of the text.
+    pub(crate) fn read(text: impl Into<Arc<str>>) -> Option<Self> {
+        let text = text.into();
+        let mut heads = serde_json::Deserializer::from_str(&text).into_iter::<Head>();
         let head = heads.next()?.ok()?;
-        let rest = text.get(heads.byte_offset()..)?;
-        let mut messages = Messages(Bytes::copy_from_slice(rest.as_bytes()));
+        let rest = heads.byte_offset();
+        let mut messages = Messages(bytes_of(text).split_off(rest));
         let turn = Self {
             before: messages.take_all(head.before)?,
             turn: messages.take(head.turn)?,

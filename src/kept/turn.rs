@@ -60,19 +60,23 @@ pub(super) fn writer() -> String {
     hex(&NEXT.fetch_add(1, Relaxed).to_be_bytes())
 }
 
-/// This text as it is stored. `share` is called with it twice, for the sake of memory: first so that
-/// what it was made of can go before it is copied.
-pub(super) fn shared(text: Bytes, mut share: impl FnMut(&Bytes)) -> Option<Arc<str>> {
-    /// A stored text that other things are parts of.
+/// The bytes of a stored text, which are not copied.
+pub(super) fn bytes_of(stored: Arc<str>) -> Bytes {
     struct Stored(Arc<str>);
     impl AsRef<[u8]> for Stored {
         fn as_ref(&self) -> &[u8] {
             self.0.as_bytes()
         }
     }
+    Bytes::from_owner(Stored(stored))
+}
+
+/// This text as it is stored. `share` is called with it twice, for the sake of memory: first so that
+/// what it was made of can go before it is copied.
+pub(super) fn shared(text: Bytes, mut share: impl FnMut(&Bytes)) -> Option<Arc<str>> {
     share(&text);
     let stored: Arc<str> = std::str::from_utf8(&text).ok()?.into();
-    share(&Bytes::from_owner(Stored(stored.clone())));
+    share(&bytes_of(stored.clone()));
     Some(stored)
 }
 

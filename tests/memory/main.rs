@@ -28,14 +28,14 @@ use futures_util::stream;
 use http::{Request, Response, header};
 use http_body_util::{BodyExt, Full};
 use mcp_layer::{
-    Connections, McpLayer, MediaPatterns, RequestBody,
+    Connections, McpBody, McpLayer, MediaPatterns, RequestBody,
     outbound::{EgressRules, Outbound},
     registry::{MemoryRegistry, Server},
 };
 use peak_alloc::PeakAlloc;
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::Mutex};
-use tower::{Layer, ServiceExt, service_fn};
+use tower::{Layer, ServiceExt, service_fn, util::BoxCloneService};
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
@@ -145,92 +145,121 @@ async fn started(gallery: Gallery) -> Server {
     Server::new("s", &format!("http://{address}/mcp")).unwrap()
 }
 
-/// A model's turn: calls of the tool, or an answer.
+/// A model's turn: so many calls of the server's tool, or an answer.
 fn turn(calls: usize) -> Bytes {
-    let call = |index| {
+    completion(&vec!["s__see"; calls])
+}
+
+/// A model's turn with these calls, or an answer.
+fn completion(calls: &[&str]) -> Bytes {
+    let call = |(index, name): (usize, &&str)| {
         json!({"id": format!("call_{index}"), "type": "function",
-            "function": {"name": "s__see", "arguments": "{}"}})
+            "function": {"name": name, "arguments": "{}"}})
     };
-    let message = match calls {
-        0 => json!({"role": "assistant", "content": "seen"}),
-        _ => json!({"role": "assistant", "content": null,
-            "tool_calls": (0..calls).map(call).collect::<Vec<_>>()}),
+    let (message, reason) = match calls {
+        [] => (json!({"role": "assistant", "content": "seen"}), "stop"),
+        calls => {
+            let calls: Vec<_> = calls.iter().enumerate().map(call).collect();
+            (
+                json!({"role": "assistant", "content": null, "tool_calls": calls}),
+                "tool_calls",
+            )
+        }
     };
-    let choice = json!({"index": 0, "message": message,
-        "finish_reason": if calls > 0 { "tool_calls" } else { "stop" }});
+    let choice = json!({"index": 0, "message": message, "finish_reason": reason});
     json!({"id": "c", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]})
         .to_string()
         .into()
 }
 
-/// What an exchange costs.
-#[derive(Debug)]
-struct Cost {
-    /// The most bytes that it takes at once beyond what there was before.
-    bytes: usize,
-    /// The longest turn that the model is sent.
-    shown: usize,
+type Service = BoxCloneService<Request<Full<Bytes>>, Response<McpBody<Full<Bytes>>>, Infallible>;
+
+/// A layer before a model, and what goes through it.
+struct Scene {
+    service: Service,
+    /// The longest turn that the model was sent.
+    shown: Arc<AtomicUsize>,
 }
 
-impl Cost {
-    /// The same in copies of the images of a round.
-    fn copies(&self) -> f64 {
-        self.bytes as f64 / IMAGES as f64
-    }
-}
-
-/// What an exchange costs in which the model calls the tool so many times in each of the `rounds`.
-async fn cost(gallery: Gallery, layer: fn(McpLayer) -> McpLayer, rounds: &[usize]) -> Cost {
-    let rules = EgressRules::parse(["127.0.0.1"]).unwrap();
-    let server = started(gallery).await;
-    let mcp = McpLayer::new(MemoryRegistry::new([server]).unwrap())
-        .with_connections(Connections::new(Outbound::new(rules)))
-        .with_media_models(MediaPatterns::none().with_images(["*"]));
-    let turns: Arc<[Bytes]> = rounds.iter().copied().chain([0]).map(turn).collect();
-    let (asked, shown) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let model = {
-        let shown = shown.clone();
-        service_fn(move |request: Request<RequestBody<Full<Bytes>>>| {
-            let (asked, shown, turns) = (asked.clone(), shown.clone(), turns.clone());
+impl Scene {
+    /// The model takes these turns, again and again.
+    async fn new(gallery: Gallery, layer: fn(McpLayer) -> McpLayer, turns: Vec<Bytes>) -> Self {
+        let rules = EgressRules::parse(["127.0.0.1"]).unwrap();
+        let server = started(gallery).await;
+        let mcp = McpLayer::new(MemoryRegistry::new([server]).unwrap())
+            .with_connections(Connections::new(Outbound::new(rules)))
+            .with_media_models(MediaPatterns::none().with_images(["*"]));
+        let shown = Arc::new(AtomicUsize::new(0));
+        let (asked, longest) = (Arc::new(AtomicUsize::new(0)), shown.clone());
+        let turns: Arc<[Bytes]> = turns.into();
+        let model = service_fn(move |request: Request<RequestBody<Full<Bytes>>>| {
+            let (asked, longest, turns) = (asked.clone(), longest.clone(), turns.clone());
             async move {
                 let (mut body, mut bytes) = (pin!(request.into_body()), 0);
                 while let Some(frame) = body.frame().await {
                     bytes += frame.unwrap().into_data().unwrap().len();
                 }
-                shown.fetch_max(bytes, Ordering::Relaxed);
+                longest.fetch_max(bytes, Ordering::Relaxed);
                 let place = asked.fetch_add(1, Ordering::Relaxed) % turns.len();
-                let answer = Response::new(Full::new(turns[place].clone()));
-                Ok::<_, Infallible>(answer)
+                Ok::<_, Infallible>(Response::new(Full::new(turns[place].clone())))
             }
-        })
-    };
-    let service = layer(mcp).layer(model);
-    let ask = |number: usize| {
-        let body = json!({"model": "m", "messages": [{"role": "user", "content": number}],
+        });
+        let service = BoxCloneService::new(layer(mcp).layer(model));
+        Self { service, shown }
+    }
+
+    /// The model's answer to these messages.
+    async fn ask(&self, messages: Value) -> Value {
+        let own = json!({"type": "function", "function": {"name": "lookup"}});
+        let body = json!({"model": "m", "messages": messages, "tools": [own],
             "mcp": {"enabled": true, "servers": ["s"], "auto_execute_tools": true}});
         let request = Request::post("/v1/chat/completions")
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(body.to_string())))
             .unwrap();
-        let service = service.clone();
-        async move {
-            let answer = service.oneshot(request).await.unwrap();
-            let status = answer.status();
-            let answer = answer.into_body().collect().await.unwrap().to_bytes();
-            assert!(status.is_success(), "{answer:?}");
-            assert!(answer.len() < MIB);
-        }
-    };
-    // The first lists the tools and opens the connection.
-    ask(0).await;
-    ask(1).await;
-    let before = MEMORY.current_usage();
-    MEMORY.reset_peak_usage();
-    ask(2).await;
-    Cost {
-        bytes: MEMORY.peak_usage().saturating_sub(before),
-        shown: shown.load(Ordering::Relaxed),
+        let answer = self.service.clone().oneshot(request).await.unwrap();
+        let status = answer.status();
+        let answer = answer.into_body().collect().await.unwrap().to_bytes();
+        assert!(status.is_success(), "{answer:?}");
+        serde_json::from_slice(&answer).unwrap()
     }
+
+    /// The same, and the most bytes that are taken meanwhile beyond those that are taken before.
+    async fn counted(&self, messages: Value) -> (Value, usize) {
+        let before = MEMORY.current_usage();
+        MEMORY.reset_peak_usage();
+        let answer = self.ask(messages).await;
+        (answer, MEMORY.peak_usage().saturating_sub(before))
+    }
+
+    fn shown(&self) -> usize {
+        self.shown.load(Ordering::Relaxed)
+    }
+}
+
+fn user(text: &str) -> Value {
+    json!({"role": "user", "content": text})
+}
+
+/// So many bytes in copies of the images of a round.
+fn copies(bytes: usize) -> f64 {
+    bytes as f64 / IMAGES as f64
+}
+
+/// What an exchange takes in which the model calls the tool so many times in each of the `rounds`, and
+/// the longest turn.
+async fn cost(
+    gallery: Gallery,
+    layer: fn(McpLayer) -> McpLayer,
+    rounds: &[usize],
+) -> (usize, usize) {
+    let turns = rounds.iter().copied().chain([0]).map(turn).collect();
+    let scene = Scene::new(gallery, layer, turns).await;
+    // The first lists the tools and opens the connection.
+    scene.ask(json!([user("0")])).await;
+    scene.ask(json!([user("1")])).await;
+    let (_, bytes) = scene.counted(json!([user("2")])).await;
+    (bytes, scene.shown())
 }
 
 fn kept(layer: McpLayer) -> McpLayer {
@@ -273,11 +302,13 @@ async fn a_round_with_four_mib_of_images_costs_no_more_than_two_copies_of_them()
     let mut dear = Vec::new();
     for (name, layer, images, rounds, most) in rows {
         for form in [Form::Whole, Form::Chunks, Form::Event] {
-            let cost = cost(Gallery::new(form, images, IMAGES), layer, rounds).await;
-            assert!(cost.shown > IMAGES - 4096, "{cost:?}");
-            println!("{name}, {form:?}: {:.2} copies", cost.copies());
-            if cost.copies() > most {
-                dear.push((name, form, cost));
+            let gallery = Gallery::new(form, images, IMAGES);
+            let (bytes, shown) = cost(gallery, layer, rounds).await;
+            assert!(shown > IMAGES - 4096, "{shown}");
+            let copies = copies(bytes);
+            println!("{name}, {form:?}: {copies:.2} copies");
+            if copies > most {
+                dear.push((name, form, copies));
             }
         }
     }
@@ -285,17 +316,36 @@ async fn a_round_with_four_mib_of_images_costs_no_more_than_two_copies_of_them()
 }
 
 #[tokio::test]
+async fn a_turn_that_goes_back_is_written_with_its_images_once_and_read_without_a_copy() {
+    let _alone = ALONE.lock().await;
+    let turns = vec![turn(1), completion(&["lookup"]), turn(0)];
+    let gallery = Gallery::new(Form::Whole, 1, IMAGES);
+    let scene = Scene::new(gallery, kept, turns).await;
+    for number in 0..3 {
+        let asked = user(&number.to_string());
+        let (answer, back) = scene.counted(json!([asked])).await;
+        let message = &answer["choices"][0]["message"];
+        let id = &message["tool_calls"][0]["id"];
+        let told = json!({"role": "tool", "tool_call_id": id, "content": "x"});
+        let (answer, on) = scene.counted(json!([asked, message, told])).await;
+        assert_eq!(answer["choices"][0]["message"]["content"], "seen");
+        let (back, on) = (copies(back), copies(on));
+        println!("goes back: {back:.2} copies, goes on: {on:.2}");
+        // The journal of the round, what the model was shown, and the text of the turn, which a store has
+        // as a copy of what was written.
+        assert!(back < 4.1 && on < 0.1);
+    }
+}
+
+#[tokio::test]
 async fn media_of_a_hundred_megabytes_cost_what_the_limit_allows_and_are_an_error() {
     let _alone = ALONE.lock().await;
     for form in [Form::Whole, Form::Chunks, Form::Event] {
         let gallery = Gallery::new(form, 1, 64 << 10).longer(100_000_000);
-        let cost = cost(gallery, kept, &[1]).await;
-        println!(
-            "100 MB, {form:?}: {:.2} MiB",
-            cost.bytes as f64 / MIB as f64
-        );
-        assert!(cost.shown < 64 << 10, "{cost:?}");
+        let (bytes, shown) = cost(gallery, kept, &[1]).await;
+        println!("100 MB, {form:?}: {:.2} MiB", bytes as f64 / MIB as f64);
+        assert!(shown < 64 << 10, "{shown}");
         // The limit is 8 MiB, and what grows to that is there twice while it is moved.
-        assert!(cost.bytes < 17 * MIB, "{cost:?}");
+        assert!(bytes < 17 * MIB, "{bytes}");
     }
 }
