@@ -91,7 +91,7 @@ impl<B: Body<Data = Bytes>> Body for Kind<B> {
             KindProjection::Replayed { read } => read.poll_frame(cx),
             KindProjection::Relayed { body } => body.as_mut().poll_frame(cx),
             KindProjection::Written { segments } => {
-                Poll::Ready(segments.pop_front().map(|s| Ok(Frame::data(s))))
+                Poll::Ready(next_piece(segments).map(|piece| Ok(Frame::data(piece))))
             }
         }
     }
@@ -114,6 +114,19 @@ impl<B: Body<Data = Bytes>> Body for Kind<B> {
                 SizeHint::with_exact(segments.iter().map(|s| s.len() as u64).sum())
             }
         }
+    }
+}
+
+/// The largest piece in which a written body is sent. Clients and servers copy pieces into buffers
+/// of their own, over TLS for one, and images are as large as all else together.
+const PIECE: usize = 64 << 10;
+
+/// The next piece of a written body.
+fn next_piece(segments: &mut VecDeque<Bytes>) -> Option<Bytes> {
+    let first = segments.front_mut()?;
+    match first.len() > PIECE {
+        true => Some(first.split_to(PIECE)),
+        false => segments.pop_front(),
     }
 }
 

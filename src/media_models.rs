@@ -39,8 +39,9 @@ pub trait MediaModels: fmt::Debug + Send + Sync + 'static {
 
 /// Models by patterns, in which `*` matches any text, over a list of known ones.
 ///
-/// [`Default`] has the list of known ones; the names of these count without what providers and
-/// gateways put before the last `/`, and in any case of letters.
+/// [`Default`] has the list of known ones, which follows their makers' documentation of November 2026;
+/// the names of these count without what providers and gateways put before the last `/`, without
+/// regions and makers before a dot (`us.anthropic.`), and in any case of letters.
 ///
 /// ```
 /// use mcp_layer::{MediaModels, MediaPatterns};
@@ -127,20 +128,27 @@ struct Known {
     but: &'static [&'static str],
 }
 
-/// The models that take images, as their makers' documentation has it. A name that is missing costs
-/// an image; one that is wrong costs a turn that is asked for twice, once an hour.
+/// The models that take images, as their makers' documentation has it in November 2026; each group
+/// names its pages. A name that is missing costs an image; one that is wrong costs a turn that is
+/// asked for twice, once an hour. Where a whole family takes them, later names of it count as well.
 ///
-/// Mistral's models are left out on purpose: they take images, but no user's message behind a tool's
-/// (mistralai/mistral-common#169).
+/// Mistral's models are left out on purpose: most take images (docs.mistral.ai, "Vision"), but no
+/// user's message behind a tool's (mistralai/mistral-common#169, NousResearch/hermes-agent#20154).
 const IMAGES: Known = Known {
     takes: &[
-        // OpenAI: platform.openai.com/docs/models, "Modalities".
+        // OpenAI: developers.openai.com/api/docs/models, "All latest OpenAI models support text and
+        // image input"; earlier ones by their own pages.
         "gpt-4o*",
         "chatgpt-4o*",
         "gpt-4.1*",
         "gpt-4.5*",
         "gpt-4-turbo*",
+        "ft:gpt-4o*",
+        "ft:gpt-4.1*",
         "gpt-5*",
+        "gpt-6*",
+        "gpt-chat-latest",
+        "chat-latest",
         "o1",
         "o1-20*",
         "o1-pro*",
@@ -148,56 +156,82 @@ const IMAGES: Known = Known {
         "o3-20*",
         "o3-pro*",
         "o4-mini*",
-        // Anthropic: "All current Claude models support text and image input" (models overview); from
-        // version 3 on, under the names of Bedrock and of OpenRouter as well.
-        "claude-3*",
-        "claude-opus-*",
-        "claude-sonnet-*",
-        "claude-haiku-*",
-        "*anthropic.claude-3*",
-        "*anthropic.claude-opus-*",
-        "*anthropic.claude-sonnet-*",
-        "*anthropic.claude-haiku-*",
-        // Google: ai.google.dev/gemini-api/docs/models, "Inputs"; Gemma from version 3 on.
+        // Anthropic: platform.claude.com/docs, "Models overview": "All current models support text and
+        // image input"; from version 3 on.
+        "claude-*",
+        // Google: ai.google.dev/gemini-api/docs/models, "Inputs"; the model cards of Gemma from
+        // version 3 on.
         "gemini-1.5-*",
         "gemini-2*",
         "gemini-3*",
+        "gemini-4*",
         "gemini-flash-*",
         "gemini-pro-latest",
-        "gemma-3-*",
+        "gemma-3*",
         "gemma3*",
-        // xAI: docs.x.ai, "Image understanding".
+        "gemma-4-*",
+        "gemma4*",
+        // xAI: docs.x.ai/developers/models, "Modalities".
         "grok-4*",
         "grok-2-vision*",
-        // Meta: the model cards of Llama 3.2 Vision and Llama 4, and Ollama's name of it.
+        // Meta: the model cards of Llama 3.2 Vision and Llama 4, with the names that Bedrock, Fireworks
+        // and Ollama give them; Muse.
         "llama-3.2-*-vision*",
-        "llama3.2-vision*",
+        "llama-3-2-*-vision*",
+        "llama-v3p2-*-vision*",
+        "llama3.2-*vision*",
+        "llama3-2-11b-*",
+        "llama3-2-90b-*",
         "llama-4-*",
         "llama4*",
-        // Alibaba: the model cards of the VL and Omni families.
+        "muse-*",
+        // Alibaba: help of Model Studio, "Visual understanding": the VL and Omni families, and from
+        // version 3.5 on all but some called Max.
         "qwen-vl-*",
+        "qwen*-vl",
         "qwen*-vl-*",
         "qwen*vl:*",
         "qwen*-omni-*",
         "qvq-*",
+        "qwen3.5-*",
+        "qwen3.5:*",
+        "qwen3.6-*",
+        "qwen3.6:*",
+        "qwen3.7-*",
+        "qwen3.8-*",
+        "qwen3.8:*",
         // Amazon: "What is Amazon Nova", the understanding models but for Micro.
-        "*amazon.nova-lite-*",
-        "*amazon.nova-pro-*",
-        "*amazon.nova-premier-*",
-        "nova-lite-*",
-        "nova-pro-*",
-        "nova-premier-*",
-        // Model cards: GLM's with `v`, InternVL, MiniCPM-V, LLaVA, Microsoft's Phi, Moonshot's Kimi-VL.
+        "nova-lite*",
+        "nova-pro*",
+        "nova-premier*",
+        "nova-2-lite*",
+        "nova-2-pro*",
+        // Z.ai: docs.z.ai, "Vision models"; of those without a `v`, GLM-5.3-Flash.
         "glm-4v*",
         "glm-4.1v*",
         "glm-4.5v*",
         "glm-4.6v*",
+        "glm-5v*",
+        "glm-5.3-flash*",
+        // Moonshot: platform.moonshot.ai, "Vision", and the model cards from K2.5 on.
+        "kimi-vl-*",
+        "kimi-k2.5*",
+        "kimi-k2.6*",
+        "kimi-k2.7*",
+        "kimi-k3*",
+        "moonshot-v1-*-vision*",
+        // DeepSeek: the model cards; V4 itself reads text alone.
+        "deepseek-v4-flash-vision*",
+        "deepseek-v4.1-flash*",
+        "deepseek-vl*",
+        // MiniMax: the model card of M3.
+        "minimax-m3*",
+        // Model cards: InternVL, MiniCPM-V, LLaVA, Microsoft's Phi.
         "internvl*",
         "minicpm-v*",
         "llava*",
         "phi-3*-vision*",
         "phi-4-multimodal*",
-        "kimi-vl-*",
     ],
     but: &[
         "*-audio-*",
@@ -206,16 +240,23 @@ const IMAGES: Known = Known {
         "gpt-4o-search-*",
         "gpt-4o-mini-search-*",
         "gpt-4-turbo-preview",
+        "claude-1*",
+        "claude-2*",
+        "claude-instant*",
+        "claude-v*",
         "gemma-3-1b*",
         "gemma-3-270m*",
         "gemma3:1b*",
         "gemma3:270m*",
         "grok-4-code*",
+        "qwen3.6-max*",
+        "qwen3.7-max*",
     ],
 };
 
 /// The models that take recordings, by the same documentation. Those of Alibaba are left out: its own
-/// service wants a URI in the place of the data.
+/// service wants a `data:` URI in the place of the data (Model Studio, "Qwen-Omni"); and Mistral's
+/// Voxtral, for the reason above.
 const AUDIO: Known = Known {
     takes: &[
         // OpenAI: "Audio and speech", chat completions with `input_audio`.
@@ -226,22 +267,34 @@ const AUDIO: Known = Known {
         "gemini-1.5-*",
         "gemini-2*",
         "gemini-3*",
+        "gemini-4*",
         "gemini-flash-*",
         "gemini-pro-latest",
         // Model cards.
         "phi-4-multimodal*",
         "ultravox*",
     ],
-    but: &["*-image*", "*-tts*"],
+    but: &["*-image*", "*-tts*", "*-computer-use-*"],
 };
 
 impl Known {
     fn has(&self, model: &str) -> bool {
         let name = model.rsplit('/').next().unwrap_or_default();
-        let name = name.to_ascii_lowercase();
+        let name = without_places(name).to_ascii_lowercase();
         let is_in = |patterns: &[&str]| patterns.iter().any(|pattern| fits(pattern, &name));
         is_in(self.takes) && !is_in(self.but)
     }
+}
+
+/// A name without the regions and makers that Bedrock and its like put before it
+/// (`us.anthropic.claude-…`). What has a digit before its dot is a version (`gemini-2.5-pro`).
+fn without_places(mut name: &str) -> &str {
+    while let Some((place, rest)) = name.split_once('.')
+        && place.bytes().all(|b| b.is_ascii_alphabetic() || b == b'-')
+    {
+        name = rest;
+    }
+    name
 }
 
 #[cfg(test)]
@@ -268,7 +321,10 @@ mod tests {
             ("claude-3-5-sonnet-20241022", true, false),
             ("anthropic/claude-sonnet-4.5", true, false),
             ("us.anthropic.claude-3-7-sonnet-20250219-v1:0", true, false),
+            ("anthropic/claude-fable-5.1", true, false),
+            ("us-gov.anthropic.claude-opus-5-v1:0", true, false),
             ("claude-2.1", false, false),
+            ("anthropic.claude-instant-v1", false, false),
             ("models/gemini-2.5-flash", true, true),
             ("gemini-2.5-flash-image", true, false),
             ("google/Gemma-3-27b-it", true, false),
@@ -278,7 +334,29 @@ mod tests {
             ("Qwen/Qwen2.5-VL-72B-Instruct", true, false),
             ("qwen3-coder", false, false),
             ("pixtral-large-latest", false, false),
+            ("mistral-large-latest", false, false),
+            ("voxtral-small-latest", false, false),
             ("deepseek-chat", false, false),
+            ("deepseek-v4-pro", false, false),
+            ("deepseek-v4.1-flash", true, false),
+            ("openai.gpt-6-sol", true, false),
+            ("gpt-oss-120b", false, false),
+            ("gemini-4-argon", true, true),
+            ("gemini-2.5-pro-preview-tts", false, false),
+            ("google.gemma-4-31b", true, false),
+            ("grok-4.20", true, false),
+            ("grok-3", false, false),
+            ("meta.llama3-2-90b-instruct-v1:0", true, false),
+            ("Qwen/Qwen3.6-27B", true, false),
+            ("qwen3.7-max", false, false),
+            ("qwen3.8-max", true, false),
+            ("qwen3-omni-30b-a3b-instruct", true, false),
+            ("eu.amazon.nova-2-lite-v1:0", true, false),
+            ("amazon.nova-micro-v1:0", false, false),
+            ("z-ai/glm-5v-turbo", true, false),
+            ("glm-5.2", false, false),
+            ("moonshotai/Kimi-K2.6", true, false),
+            ("kimi-k2-thinking", false, false),
             ("scripted", false, false),
             ("", false, false),
         ] {

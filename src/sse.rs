@@ -33,8 +33,16 @@ type IsOther = fn(&[u8]) -> bool;
 /// The field of nearly all lines.
 const DATA: &[u8] = b"data:";
 
-/// A line beyond this is not copied.
+/// A line beyond this is not copied whole.
 const LARGE: usize = 256 * 1024;
+
+/// Adds to something that arrives in pieces. What is large grows by eighths, not to twice its size.
+pub(crate) fn append(to: &mut Vec<u8>, bytes: &[u8]) {
+    if to.len() > LARGE && to.capacity() - to.len() < bytes.len() {
+        to.reserve_exact(bytes.len().max(to.len() / 8));
+    }
+    to.extend_from_slice(bytes);
+}
 
 #[derive(Debug)]
 pub(crate) struct Parser {
@@ -90,7 +98,7 @@ impl Parser {
             }
             let Some(end) = memchr2(b'\r', b'\n', bytes) else {
                 self.fits(bytes)?;
-                self.begin_line(bytes);
+                append(&mut self.line, bytes);
                 bytes.clear();
                 break;
             };
@@ -154,7 +162,7 @@ impl Parser {
             // The usual case: the line is in one piece and need not be copied.
             return self.whole_line(rest);
         }
-        self.begin_line(rest);
+        append(&mut self.line, rest);
         let mut line = std::mem::take(&mut self.line);
         if line.len() > LARGE && self.event.data.is_empty() && line.starts_with(DATA) {
             // Moved, since it may be the largest thing that there is in memory.
@@ -169,15 +177,6 @@ impl Parser {
         line.clear();
         self.line = line;
         event
-    }
-
-    /// Adds to a line whose end has not arrived. A large one grows by quarters, not to twice its size.
-    fn begin_line(&mut self, bytes: &[u8]) {
-        if self.line.len() > LARGE && self.line.capacity() - self.line.len() < bytes.len() {
-            let more = bytes.len().max(self.line.len() / 4);
-            self.line.reserve_exact(more);
-        }
-        self.line.extend_from_slice(bytes);
     }
 
     fn whole_line(&mut self, mut line: &[u8]) -> Option<Event> {

@@ -8,18 +8,21 @@
 use std::fmt::Write;
 
 use bytes::Bytes;
+use memchr::memmem;
+use serde::{Deserialize, Serialize};
 
-use crate::json::quoted;
+use crate::json::{quoted, raw};
 
 /// How each of these messages begins. It is ours, and no client's.
 const BEGIN: &str = r#"{"role":"user","content":[{"type":"text","text":"Data of tools, not the user's words: what the tool messages above could not show."#;
 
 /// An image or a recording of a result.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MediaPart {
     /// What it is, and of which call: a line for the model.
     pub(crate) line: String,
-    /// The part of a message, JSON.
+    /// The part of a message, JSON. Shared by all who have it, since it is large.
+    #[serde(with = "raw")]
     pub(crate) part: Bytes,
 }
 
@@ -39,6 +42,27 @@ impl MediaPart {
             part: part.into(),
         }
     }
+}
+
+/// Lets `pieces`, which stand in `text` in this order, be parts of it, so that they take no memory of
+/// their own.
+pub(crate) fn share<'a>(pieces: impl IntoIterator<Item = &'a mut Bytes>, text: &Bytes) {
+    let mut from = 0;
+    for piece in pieces {
+        if let Some(place) = place(&text[from..], piece) {
+            let start = from + place;
+            from = start + piece.len();
+            *piece = text.slice(start..from);
+        }
+    }
+}
+
+/// The place of `piece` in `text`. Its beginning is looked for: a search for all of it would first
+/// look at length at that.
+fn place(text: &[u8], piece: &[u8]) -> Option<usize> {
+    const BEGINNING: usize = 64;
+    let beginning = &piece[..piece.len().min(BEGINNING)];
+    memmem::find_iter(text, beginning).find(|place| text[*place..].starts_with(piece))
 }
 
 /// The message that shows these; `None` for none.
@@ -78,6 +102,17 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    #[test]
+    fn pieces_of_a_text_are_shared_with_it_and_others_stay() {
+        let text = Bytes::from("[aaa,ab,aaa,b]");
+        let pieces = ["aaa", "aaa", "c", "b"];
+        let mut shared = pieces.map(|piece| Bytes::copy_from_slice(piece.as_bytes()));
+        share(&mut shared, &text);
+        assert_eq!(shared, pieces);
+        let place = |piece: &Bytes| (piece.as_ptr() as usize).wrapping_sub(text.as_ptr() as usize);
+        assert_eq!([0, 1, 3].map(|piece| place(&shared[piece])), [1, 8, 12]);
+    }
 
     #[test]
     fn a_message_has_a_text_and_then_the_parts() {

@@ -7,6 +7,7 @@ mod edit;
 mod node;
 mod object;
 mod places;
+pub(crate) mod raw;
 mod removable;
 mod scan;
 mod sought;

@@ -76,12 +76,16 @@ impl KeptTurn {
 
 impl Journal {
     /// The text, with the oldest results cut as far as a record has no room for them; `None` if it is
-    /// larger all the same.
-    pub(crate) fn fitting(&mut self) -> Option<Arc<str>> {
-        self.text().or_else(|| {
+    /// larger all the same. The media of its calls, and `others` of the same calls, are parts of it
+    /// then.
+    pub(crate) fn fitting<'a>(
+        &mut self,
+        others: impl Iterator<Item = &'a mut Bytes>,
+    ) -> Option<Arc<str>> {
+        if self.size() > EXCHANGE_LEN {
             self.cut(EXCHANGE_LEN);
-            self.text()
-        })
+        }
+        self.text_with(others)
     }
 
     /// Cuts results until it takes at most half of what it did; returns `false` if there are none
@@ -91,8 +95,7 @@ impl Journal {
         self.cut(size / 2) < size
     }
 
-    /// Cuts the oldest results until it takes at most `bytes`; returns what it takes. The figures have
-    /// theirs in `messages`, and one of the open batch has its own in `message`.
+    /// Cuts the oldest results until it takes at most `bytes`; returns what it takes.
     fn cut(&mut self, bytes: usize) -> usize {
         let size = self.size();
         let size = self.cut_media(size, bytes);
@@ -101,28 +104,33 @@ impl Journal {
 
     /// Cuts the oldest media of results: those of the open batch have notes in its messages.
     fn cut_media(&mut self, mut size: usize, bytes: usize) -> usize {
-        let mut cut = |message: &str| smaller(without_media, message, &mut size, bytes);
-        if let Some(done) = &mut self.done {
-            edit_messages(done, &mut cut);
+        for message in self.done.iter_mut().flat_map(|done| &mut done.messages) {
+            if let Some(smaller) = smaller(without_media, message, &mut size, bytes) {
+                *message = smaller;
+            }
         }
         let calls = self.open.iter_mut().flat_map(|open| &mut open.calls);
-        for result in calls.filter_map(|call| call.result.as_mut()) {
-            let before = result.get().len();
-            if size > bytes
-                && let Some(edited) = edited(result, "media", |_| Some("[]".into()))
+        for call in calls {
+            while size > bytes
+                && let Some(media) = call.media.pop()
             {
-                *result = edited;
-                size -= before - result.get().len();
+                size = size.saturating_sub(media.part.len());
             }
         }
         size
     }
 
     fn cut_results(&mut self, mut size: usize, bytes: usize) -> usize {
-        let mut noted = |message: &str| smaller(without_result, message, &mut size, bytes);
-        if let Some(done) = &mut self.done {
-            edit_messages(done, &mut noted);
+        for message in self.done.iter_mut().flat_map(|done| &mut done.messages) {
+            if let Some(smaller) = smaller(without_result, message, &mut size, bytes) {
+                *message = smaller;
+            }
         }
+        let mut noted = |message: &str| {
+            let message = Bytes::copy_from_slice(message.as_bytes());
+            let noted = smaller(without_result, &message, &mut size, bytes)?;
+            String::from_utf8(noted.into()).ok()
+        };
         let calls = self.open.iter_mut().flat_map(|open| &mut open.calls);
         for result in calls.filter_map(|call| call.result.as_mut()) {
             if let Some(edited) = edited(result, "message", &mut noted) {
@@ -136,29 +144,17 @@ impl Journal {
 /// A message as `cut` makes it, where that is smaller and more than `bytes` are taken.
 fn smaller(
     cut: impl Fn(&Bytes) -> Option<Bytes>,
-    message: &str,
+    message: &Bytes,
     size: &mut usize,
     bytes: usize,
-) -> Option<String> {
+) -> Option<Bytes> {
     if *size <= bytes {
         return None;
     }
-    let cut = cut(&Bytes::copy_from_slice(message.as_bytes()))?;
+    let cut = cut(message)?;
     let saved = message.len().checked_sub(cut.len());
     *size -= saved.filter(|saved| *saved > 0)?;
-    String::from_utf8(cut.into()).ok()
-}
-
-/// Replaces messages of the figures as `edit` makes them.
-fn edit_messages(figures: &mut Box<RawValue>, mut edit: impl FnMut(&str) -> Option<String>) {
-    let edited = edited(figures, "messages", |messages| {
-        let all = array(messages, READ)?.into_iter();
-        let all = all.map(|message| edit(message).unwrap_or_else(|| message.to_owned()));
-        Some(format!("[{}]", all.collect::<Vec<_>>().join(",")))
-    });
-    if let Some(edited) = edited {
-        *figures = edited;
-    }
+    Some(cut)
 }
 
 /// An object with this member as `edit` makes it; `None` if it does not.

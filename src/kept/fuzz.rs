@@ -89,10 +89,10 @@ pub(crate) fn turn(data: &[u8]) {
         return;
     };
     let text = turn.to_text();
-    assert_eq!(KeptTurn::read(&text).as_ref(), Some(&turn));
+    assert_eq!(KeptTurn::read(&*text).as_ref(), Some(&turn));
     let size = turn.size();
     assert!(text.len() <= size, "{} {size}", text.len());
     turn.fit(size / 2);
     assert!(turn.size() <= size);
-    assert!(KeptTurn::read(&turn.to_text()).is_some());
+    assert!(KeptTurn::read(turn.to_text()).is_some());
 }

@@ -10,11 +10,16 @@
 
 use std::{io, sync::Arc};
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::turn::writer;
-use crate::registry::EXCHANGE_LEN;
+use super::turn::{shared, writer};
+use crate::{
+    chat::{MediaPart, share},
+    json::raw,
+    registry::EXCHANGE_LEN,
+};
 
 /// An exchange as its journal says it; stored as one JSON text.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -26,12 +31,22 @@ pub(crate) struct Journal {
     pub(crate) request: String,
     /// The caller is gone, and only calls that run still end.
     pub(crate) is_forsaken: bool,
-    /// The figures of the receipt, with the executed turns, up to the last batch.
-    pub(crate) done: Option<Box<RawValue>>,
+    /// What is done, up to the last batch.
+    pub(crate) done: Option<DoneSteps>,
     /// The last batch.
     pub(crate) open: Option<OpenBatch>,
     /// The answer, once there is one.
     pub(crate) answer: Option<KeptAnswer>,
+}
+
+/// What was done for a request.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct DoneSteps {
+    /// The figures of the receipt.
+    pub(crate) figures: Box<RawValue>,
+    /// The executed turns, shared with whoever has them: there may be images in them.
+    #[serde(with = "raw::list")]
+    pub(crate) messages: Vec<Bytes>,
 }
 
 /// A batch of calls that has begun.
@@ -53,6 +68,9 @@ pub(crate) struct OpenCall {
     pub(crate) may_run_again: bool,
     /// Its result, once there is one.
     pub(crate) result: Option<Box<RawValue>>,
+    /// What the model is shown besides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) media: Vec<MediaPart>,
 }
 
 /// A finished answer.
@@ -104,10 +122,43 @@ impl Journal {
         if size > EXCHANGE_LEN {
             return None;
         }
+        let text = self.written(size)?;
+        Some(std::str::from_utf8(&text).ok()?.into())
+    }
+
+    /// The same. The media of its calls, and `others` of the same calls, are parts of the text then,
+    /// so that there is one copy of them.
+    pub(super) fn text_with<'a>(
+        &mut self,
+        others: impl Iterator<Item = &'a mut Bytes>,
+    ) -> Option<Arc<str>> {
+        let mut others: Vec<_> = others.collect();
+        if others.is_empty() {
+            return self.text();
+        }
+        let size = self.size();
+        if size > EXCHANGE_LEN {
+            return None;
+        }
+        let text = self.written(size)?;
+        shared(text.into(), |text| {
+            share(self.media_mut(), text);
+            share(others.iter_mut().map(|media| &mut **media), text);
+        })
+    }
+
+    /// Its text, of this size.
+    fn written(&self, size: usize) -> Option<Vec<u8>> {
         // Of its length: with images it is among the largest things that there are in memory.
         let mut text = Vec::with_capacity(size);
         serde_json::to_writer(&mut text, self).ok()?;
-        Some(std::str::from_utf8(&text).ok()?.into())
+        Some(text)
+    }
+
+    /// The media of its calls, in the order of its text.
+    fn media_mut(&mut self) -> impl Iterator<Item = &mut Bytes> {
+        let calls = self.open.iter_mut().flat_map(|open| &mut open.calls);
+        calls.flat_map(|call| call.media.iter_mut().map(|media| &mut media.part))
     }
 
     /// The bytes that it takes.
@@ -169,6 +220,7 @@ impl OpenCall {
             name: self.name.clone(),
             may_run_again: false,
             result: None,
+            media: Vec::new(),
         }
     }
 }
@@ -186,13 +238,17 @@ mod tests {
             name: "s__f".into(),
             may_run_again,
             result: result.map(raw),
+            media: Vec::new(),
         }
     }
 
     #[test]
     fn what_is_written_is_read_again_byte_for_byte() {
         let mut journal = Journal::of("r".into());
-        journal.done = Some(raw(r#"{"rounds" : 1.50, "x":"\ud83d"}"#));
+        journal.done = Some(DoneSteps {
+            figures: raw(r#"{"rounds" : 1.50, "x":"\ud83d"}"#),
+            messages: vec!["{\"a\" : 1}".into(), "[ ]".into()],
+        });
         journal.open = Some(OpenBatch {
             message: Some(raw(r#"{"role":"assistant", "y":1e2}"#)),
             is_cut: true,
@@ -201,6 +257,34 @@ mod tests {
         let text = journal.text().unwrap();
         assert_eq!(Journal::parse(&text).unwrap().text().unwrap(), text);
         assert_ne!(journal.taken_over().text().unwrap(), text);
+    }
+
+    #[test]
+    fn media_are_parts_of_the_text_once_it_is_written() {
+        let part = |data| MediaPart::new("an image".into(), "image/png", data);
+        let mut journal = Journal::of("r".into());
+        let mut calls = vec![call(false, Some("1")), call(false, Some("2"))];
+        calls[0].media = vec![part("AAAA"), part("AAAA")];
+        calls[1].media = vec![part("BBBB")];
+        let mut others: Vec<_> = calls.iter().flat_map(|call| call.media.clone()).collect();
+        let before = others.clone();
+        journal.open = Some(OpenBatch {
+            message: None,
+            is_cut: false,
+            calls,
+        });
+        let parts = others.iter_mut().map(|media| &mut media.part);
+        let text = journal.text_with(parts).unwrap();
+        assert_eq!(others, before);
+        let places = text.as_bytes().as_ptr_range();
+        let all = journal
+            .media_mut()
+            .chain(others.iter_mut().map(|media| &mut media.part));
+        assert!(
+            all.map(|part| part.as_ptr())
+                .all(|part| places.contains(&part))
+        );
+        assert_eq!(journal.text().unwrap(), text);
     }
 
     #[test]
@@ -223,7 +307,10 @@ mod tests {
     #[test]
     fn a_record_has_its_limit() {
         let mut journal = Journal::of(String::new());
-        journal.done = Some(raw(&format!("\"{}\"", "x".repeat(EXCHANGE_LEN))));
+        journal.done = Some(DoneSteps {
+            figures: raw(&format!("\"{}\"", "x".repeat(EXCHANGE_LEN))),
+            messages: Vec::new(),
+        });
         journal.open = Some(OpenBatch {
             message: None,
             is_cut: false,

@@ -39,7 +39,7 @@ pub(crate) use self::{
     handed_back::handed_back,
     history::{History, has_id, may_have_id},
     id::{CallIds, PLACES},
-    journal::{Journal, KeptAnswer, OpenBatch, OpenCall},
+    journal::{DoneSteps, Journal, KeptAnswer, OpenBatch, OpenCall},
     notes::note_old_results,
     output::{Answers, Part, Restored},
     tail::Tail,

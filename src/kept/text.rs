@@ -1,14 +1,16 @@
 //! The text in which a kept turn is stored: a head of JSON, and behind it the messages, one after the
 //! other, of which the head has the lengths. So they are neither escaped nor read again.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{
     tail::Tail,
-    turn::{KeptCall, KeptTurn},
+    turn::{KeptCall, KeptTurn, bytes_of, shared},
 };
-use crate::keyed::Digest;
+use crate::{chat::share, keyed::Digest};
 
 /// The head of a stored turn, before its messages. A new member needs a default: records outlive
 /// programs.
@@ -70,16 +72,37 @@ impl KeptTurn {
                 .collect(),
         };
         // There are no keys that are not strings.
-        let head = serde_json::to_string(&head).unwrap_or_default();
-        head + &messages.0.concat()
+        let mut text = serde_json::to_string(&head).unwrap_or_default();
+        // Allocated once: it is as long as all images in it.
+        text.reserve_exact(messages.0.iter().map(|message| message.len()).sum());
+        messages.0.iter().for_each(|message| text.push_str(message));
+        text
     }
 
-    /// Reads what was stored; `None` if it is not the text of a turn.
-    pub(crate) fn read(text: &str) -> Option<Self> {
-        let mut heads = serde_json::Deserializer::from_str(text).into_iter::<Head>();
+    /// The same as it is stored. The media of its results, and `others` that stand in these, are parts
+    /// of it then, so that there is one copy of them.
+    pub(crate) fn text_with<'a>(
+        &mut self,
+        others: impl Iterator<Item = &'a mut Bytes>,
+    ) -> Option<Arc<str>> {
+        let mut others: Vec<_> = others.collect();
+        let text = self.to_text();
+        if others.is_empty() {
+            return Some(text.into());
+        }
+        shared(text.into(), |text| {
+            share(&mut self.media, text);
+            share(others.iter_mut().map(|media| &mut **media), text);
+        })
+    }
+
+    /// Reads what was stored; `None` if it is not the text of a turn. Its messages are parts of the text.
+    pub(crate) fn read(text: impl Into<Arc<str>>) -> Option<Self> {
+        let text = text.into();
+        let mut heads = serde_json::Deserializer::from_str(&text).into_iter::<Head>();
         let head = heads.next()?.ok()?;
-        let rest = text.get(heads.byte_offset()..)?;
-        let mut messages = Messages(Bytes::copy_from_slice(rest.as_bytes()));
+        let rest = heads.byte_offset();
+        let mut messages = Messages(bytes_of(text).split_off(rest));
         let turn = Self {
             before: messages.take_all(head.before)?,
             turn: messages.take(head.turn)?,

@@ -60,6 +60,26 @@ pub(super) fn writer() -> String {
     hex(&NEXT.fetch_add(1, Relaxed).to_be_bytes())
 }
 
+/// The bytes of a stored text, which are not copied.
+pub(super) fn bytes_of(stored: Arc<str>) -> Bytes {
+    struct Stored(Arc<str>);
+    impl AsRef<[u8]> for Stored {
+        fn as_ref(&self) -> &[u8] {
+            self.0.as_bytes()
+        }
+    }
+    Bytes::from_owner(Stored(stored))
+}
+
+/// This text as it is stored. `share` is called with it twice, for the sake of memory: first so that
+/// what it was made of can go before it is copied.
+pub(super) fn shared(text: Bytes, mut share: impl FnMut(&Bytes)) -> Option<Arc<str>> {
+    share(&text);
+    let stored: Arc<str> = std::str::from_utf8(&text).ok()?.into();
+    share(&bytes_of(stored.clone()));
+    Some(stored)
+}
+
 /// The bytes of a record without any message, and of a call: at least as many as their
 /// text takes.
 const EMPTY: usize = 192;

@@ -9,7 +9,7 @@ use super::error::{Error, ErrorKind};
 use super::limits::ServerLimits;
 use super::media;
 use crate::outbound::Response;
-use crate::sse::{Event, Parser, TooLarge};
+use crate::sse::{Event, Parser, TooLarge, append};
 
 /// The largest size of a body, in bytes.
 #[derive(Clone, Copy)]
@@ -72,9 +72,9 @@ pub(super) async fn read_all(
         }
         if body.is_empty() {
             body.reserve(announced);
-            body.extend_from_slice(&first);
+            append(&mut body, &first);
         }
-        body.extend_from_slice(&chunk);
+        append(&mut body, &chunk);
     }
 }
 

@@ -375,7 +375,7 @@ impl Client {
                 Dialect::StreamableHttp | Dialect::HttpSse => None,
             };
             match &reply {
-                None => return content::read(answer.result),
+                None => return content::read_apart(answer.result).await,
                 Some(reply) if reply.is_only_state() => tokio::time::sleep(STATE_PAUSE).await,
                 Some(_) => {}
             }

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use super::error::Error;
 use super::media::{Kind, MOST, Media, Place};
 use super::raw;
-use crate::json::quoted;
+use crate::{apart, json::quoted};
 
 /// Structured content is compared with a text block as JSON up to this size; larger ones, of
 /// which trees would be costly to build, byte for byte.
@@ -113,9 +113,19 @@ struct Resource<'a> {
     blob: Option<&'a RawValue>,
 }
 
+/// Reads the result of `tools/call`; a large one, with an image for instance, apart.
+///
+/// # Errors
+/// As [`read`]'s.
+pub(super) async fn read_apart(result: Box<RawValue>) -> Result<CallToolResult, Error> {
+    let read = apart::read(result.get().len(), move || read(result)).await;
+    read.unwrap_or_else(|| Err(Error::protocol(MALFORMED)))
+}
+
+const MALFORMED: &str = "the tool's result is malformed";
+
 /// Reads the result of `tools/call`.
 pub(super) fn read(result: Box<RawValue>) -> Result<CallToolResult, Error> {
-    const MALFORMED: &str = "the tool's result is malformed";
     let outcome: Outcome<'_> =
         serde_json::from_str(result.get()).map_err(|_| Error::protocol(MALFORMED))?;
     if !matches!(outcome.result_type.as_deref(), None | Some("complete")) {

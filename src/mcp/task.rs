@@ -212,7 +212,7 @@ impl<'a> Task<'a> {
                         return Ok(content::failed(NO_INPUT));
                     }
                     if is_new && let Some(result) = self.decline(&seen.questions).await? {
-                        return content::read(result);
+                        return content::read_apart(result).await;
                     }
                     declined.extend(seen.questions);
                 }
@@ -277,10 +277,12 @@ impl<'a> Task<'a> {
         match (seen.status, seen.result, seen.error) {
             (Status::Cancelled, ..) => Ok(content::failed("the server cancelled the tool's task")),
             // Also of one that failed: it has the reason.
-            _ if self.has_result_request() => content::read(self.ask("tasks/result", None).await?),
+            _ if self.has_result_request() => {
+                content::read_apart(self.ask("tasks/result", None).await?).await
+            }
             (Status::Failed, _, Some(error)) => Err(error),
             (Status::Failed, ..) => Ok(content::failed("the tool's task failed")),
-            (_, Some(result), _) => content::read(result),
+            (_, Some(result), _) => content::read_apart(result).await,
             (_, None, _) => Err(Error::protocol(MALFORMED)),
         }
     }

@@ -48,27 +48,12 @@ struct Kept<'a> {
     is_cleaned: bool,
     #[serde(borrow)]
     message: &'a RawValue,
-    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
-    media: Vec<KeptMedia<'a>>,
     is_beyond: bool,
 }
 
-#[derive(Serialize, Deserialize)]
-struct KeptMedia<'a> {
-    line: Cow<'a, str>,
-    #[serde(borrow)]
-    part: &'a RawValue,
-}
-
 impl CallResult {
-    /// The result as text.
+    /// The result as text, without its media.
     pub(crate) fn kept(&self) -> Option<Box<RawValue>> {
-        let media = self.media.iter().map(|media| {
-            Some(KeptMedia {
-                line: media.line.as_str().into(),
-                part: serde_json::from_slice(&media.part).ok()?,
-            })
-        });
         let kept = Kept {
             id: (&*self.id).into(),
             server: self.server.as_deref().map(Cow::Borrowed),
@@ -79,20 +64,15 @@ impl CallResult {
             truncated: self.truncated,
             is_cleaned: self.is_cleaned,
             message: serde_json::from_slice(&self.message).ok()?,
-            media: media.collect::<Option<_>>()?,
             is_beyond: self.is_beyond,
         };
         to_raw_value(&kept).ok()
     }
 
-    /// The result that is kept as this text.
-    pub(crate) fn of_kept(text: &RawValue) -> Option<Self> {
+    /// The result that is kept as this text, with these media.
+    pub(crate) fn of_kept(text: &RawValue, media: Vec<MediaPart>) -> Option<Self> {
         let kept: Kept<'_> = serde_json::from_str(text.get()).ok()?;
         let bytes = |raw: &RawValue| Bytes::copy_from_slice(raw.get().as_bytes());
-        let media = kept.media.into_iter().map(|media| MediaPart {
-            line: media.line.into_owned(),
-            part: bytes(media.part),
-        });
         Some(Self {
             id: kept.id.into_owned(),
             server: kept.server.map(Cow::into_owned),
@@ -103,7 +83,7 @@ impl CallResult {
             truncated: kept.truncated,
             is_cleaned: kept.is_cleaned,
             message: bytes(kept.message),
-            media: media.collect(),
+            media,
             is_beyond: kept.is_beyond,
         })
     }

@@ -118,6 +118,12 @@ pub(crate) fn of_kept(results: &[Option<CallResult>]) -> Option<Bytes> {
     media_message(&media.cloned().collect::<Vec<_>>())
 }
 
+/// The media of these results.
+pub(crate) fn parts(results: &mut [Option<CallResult>]) -> impl Iterator<Item = &mut Bytes> {
+    let results = results.iter_mut().flatten();
+    results.flat_map(|result| result.media.iter_mut().map(|media| &mut media.part))
+}
+
 /// The message that shows the media of these results, which have them no more.
 pub(crate) fn message<'a>(results: impl Iterator<Item = &'a mut CallResult>) -> Option<Bytes> {
     let media = results.flat_map(|result| std::mem::take(&mut result.media));

@@ -296,7 +296,7 @@ async fn answer(
             record.refuse(&refusal);
             let options = &prepared.options;
             let receipt = |done| Receipt::of(options.receipt, options.max_tool_rounds, done);
-            return Ok(match done.as_deref().map(receipt) {
+            return Ok(match done.map(receipt) {
                 Some(receipt) => reply::refused_after(&refusal, &receipt),
                 None => refuse(&refusal),
             });

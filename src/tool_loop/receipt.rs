@@ -11,7 +11,7 @@ use serde_json::{
 };
 
 use super::call_result::CallResult;
-use crate::{catalog::Catalog, chat::Usage, settings::Settings, trace::StoppedBy};
+use crate::{catalog::Catalog, chat::Usage, kept::DoneSteps, settings::Settings, trace::StoppedBy};
 
 /// Rounds, calls and usage, counted as they happen.
 #[derive(Clone, Debug)]
@@ -119,8 +119,6 @@ struct Figures<'a> {
     calls_omitted: usize,
     usage_by_round: Cow<'a, [Option<Map<String, Value>>]>,
     priced: bool,
-    #[serde(borrow)]
-    messages: Vec<&'a RawValue>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -197,41 +195,40 @@ impl Receipt {
         self.rounds > 0
     }
 
-    /// The figures and the executed turns, as text.
-    pub(crate) fn figures(&self) -> Option<Box<RawValue>> {
-        let messages = self.messages.iter();
-        let messages = messages.map(|message| serde_json::from_slice(message).ok());
+    /// The figures and the executed turns, to be kept.
+    pub(crate) fn done(&self) -> Option<DoneSteps> {
         let figures = Figures {
             rounds: self.rounds,
             calls: (&*self.calls).into(),
             calls_omitted: self.calls_omitted,
             usage_by_round: (&*self.usage_by_round).into(),
             priced: self.priced,
-            messages: messages.collect::<Option<_>>()?,
         };
-        to_raw_value(&figures).ok()
+        Some(DoneSteps {
+            figures: to_raw_value(&figures).ok()?,
+            messages: self.messages.clone(),
+        })
     }
 
-    /// The member `mcp` of an error about an exchange with these figures.
-    pub(crate) fn of(wanted: bool, max_tool_rounds: u64, figures: &RawValue) -> WrittenReceipt {
+    /// The member `mcp` of an error about an exchange of which this was done.
+    pub(crate) fn of(wanted: bool, max_tool_rounds: u64, done: DoneSteps) -> WrittenReceipt {
         let mut receipt = Self::new(wanted, max_tool_rounds, &Catalog::new(Vec::new()));
-        receipt.go_on_from(figures);
+        receipt.go_on_from(done);
         receipt.failed()
     }
 
-    /// Goes on from these figures.
-    pub(crate) fn go_on_from(&mut self, figures: &RawValue) {
-        let Ok(figures) = serde_json::from_str::<Figures<'_>>(figures.get()) else {
+    /// Goes on from what was done.
+    pub(crate) fn go_on_from(&mut self, done: DoneSteps) {
+        let Ok(figures) = serde_json::from_str::<Figures<'_>>(done.figures.get()) else {
             return;
         };
-        let text = |message: &RawValue| Bytes::copy_from_slice(message.get().as_bytes());
         self.rounds = figures.rounds;
         self.calls = figures.calls.into_owned();
         self.calls_omitted = figures.calls_omitted;
         self.earlier_turns = figures.usage_by_round.len();
         self.usage_by_round = figures.usage_by_round.into_owned();
         self.priced = figures.priced;
-        self.messages = figures.messages.into_iter().map(text).collect();
+        self.messages = done.messages;
     }
 
     /// The executed turns, without what the caller has already.

@@ -405,6 +405,73 @@ const FAULTS: &[(u8, &str, &[&str])] = &[
             "slow_callers_without_end_keep_nobody_else_waiting",
         ],
     ),
+    (
+        61,
+        "image data that is no Base64, or of another type than is said",
+        &[
+            "what_is_no_image_is_a_note",
+            "what_can_be_read_in_one_way_is_put_right",
+            "the_bytes_decide_what_an_image_is_and_else_the_server",
+            "a_credential_in_the_base64_of_an_image_is_found_and_the_image_is_a_note",
+        ],
+    ),
+    (
+        62,
+        "media of 100 MB",
+        &[
+            "media_of_a_hundred_megabytes_cost_what_the_limit_allows_and_are_an_error",
+            "an_answer_beyond_all_limits_fails_its_call",
+            "a_round_with_four_mib_of_images_costs_no_more_than_two_copies_of_them",
+            "images_beyond_the_room_of_an_exchange_stop_no_call",
+        ],
+    ),
+    (
+        63,
+        "a model's service that refuses images",
+        &[
+            "a_service_that_refuses_images_is_asked_once_more_with_notes_and_then_for_an_hour",
+            "a_service_that_refuses_the_turn_either_way_is_asked_no_third_time",
+            "an_error_with_status_200_shows_nothing_of_what_a_service_takes",
+            "one_bad_image_does_not_cost_a_model_all_others",
+        ],
+    ),
+    (
+        64,
+        "progress that goes backwards, or is another call's",
+        &[
+            "what_is_no_progress_of_this_call_ends_no_silence_and_is_not_told",
+            "progress_that_goes_back_is_not_told",
+            "progress_ends_a_silence_and_nothing_else_does",
+        ],
+    ),
+    (
+        65,
+        "progress that floods, or never ends",
+        &[
+            "a_flood_is_told_in_few_words_and_bounded_in_bytes",
+            "progress_makes_no_call_longer_than_the_longest_and_the_model_is_told_which_limit_it_was",
+            "no_progress_makes_a_call_longer_than_all_its_time",
+        ],
+    ),
+    (
+        66,
+        "a task that never ends",
+        &[
+            "a_task_may_take_longer_than_a_silence_and_never_longer_than_the_longest_call",
+            "a_server_that_does_not_answer_polls_is_silent",
+            "what_a_task_asks_is_declined_once_and_one_that_goes_on_asking_fails",
+            "a_call_that_is_given_up_cancels_its_task_if_the_server_can_do_that",
+        ],
+    ),
+    (
+        67,
+        "a task that changes its id, or is forgotten",
+        &[
+            "an_answer_about_another_task_or_of_no_sense_ends_the_call_and_cancels_the_task",
+            "a_task_that_the_server_has_forgotten_is_an_error_and_not_cancelled",
+            "a_session_that_was_lost_with_a_restart_has_lost_its_task",
+        ],
+    ),
 ];
 
 /// Advisory, its kind, tests.
@@ -572,7 +639,7 @@ const ADVISORIES: &[(&str, &str, &[&str])] = &[
 fn every_fault_has_its_tests() {
     let tests = tests();
     let numbers: Vec<u8> = FAULTS.iter().map(|(number, ..)| *number).collect();
-    assert_eq!(numbers, (1..=60).collect::<Vec<_>>());
+    assert_eq!(numbers, (1..=67).collect::<Vec<_>>());
     let faults = FAULTS.iter().map(|(_, fault, named)| (*fault, *named));
     let advisories = ADVISORIES.iter().map(|(_, kind, named)| (*kind, *named));
     for (fault, named) in faults.chain(advisories) {

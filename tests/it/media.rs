@@ -4,6 +4,7 @@ use mcp_layer::{McpLayer, MediaPatterns, Streaming};
 use serde_json::{Value, json};
 
 use crate::support::{
+    events::raw_stream,
     framework::{results, strict, turn},
     gallery::{
         Form, PNG, WAVE, audio, gallery, image, image_part, large, of, roles, show, shown, text,
@@ -232,6 +233,30 @@ async fn one_bad_image_does_not_cost_a_model_all_others() {
     let asked = gateway.model.asked();
     let roles: Vec<_> = asked.iter().map(|asked| roles(&asked.json())).collect();
     assert_eq!(roles, ["u", "uatu", "u", "uatu", "uat", "u", "uatu"]);
+}
+
+#[tokio::test]
+async fn an_error_with_status_200_shows_nothing_of_what_a_service_takes() {
+    for stream in [false, true] {
+        let [first, last] = sees(stream);
+        let [again, _] = sees(stream);
+        let [third, done] = sees(stream);
+        let error = json!({"error": {"message": "overloaded", "code": 503}});
+        let failed = match stream {
+            true => raw_stream(format!("data: {error}\n\n")),
+            false => json_answer(200, &error),
+        };
+        let script = [first, failed, again, refuses(400), last, third, done];
+        let (gateway, _evil) = gallery(Form::Json, [("see", of([image(PNG)]))], script).await;
+        let alone = |layer| execute(layer).with_turn_retries(0).without_exchanges();
+        let gateway = gateway.layered(alone);
+        for _ in 0..3 {
+            gateway.send(&asking("gpt-4o", stream)).await;
+        }
+        let asked = gateway.model.asked();
+        let roles: Vec<_> = asked.iter().map(|asked| roles(&asked.json())).collect();
+        assert_eq!(roles, ["u", "uatu", "u", "uatu", "uat", "u", "uat"]);
+    }
 }
 
 #[tokio::test]

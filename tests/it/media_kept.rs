@@ -264,31 +264,40 @@ async fn where_a_record_has_no_room_images_go_before_texts_do() {
 
 #[tokio::test]
 async fn images_beyond_the_room_of_an_exchange_stop_no_call() {
-    let tools = [("see", of([text("kept"), image(&large(3 << 20))]))];
+    const MIB: usize = 1 << 20;
+    let tools = [("see", of([text("kept"), image(&large(3 * MIB))]))];
     let see = || turn(false, "", &[show("s__see")]);
-    let script = [
-        see(),
-        see(),
-        see(),
-        turn(false, "", &[lookup("x")]),
-        turn(false, "done", &[]),
-    ];
-    let (gateway, evil) = gallery(Form::Json, tools, script).await;
-    framework(false).run(&gateway).await;
-    assert_eq!(evil.count("tools/call"), 3);
-    let asked = gateway.model.asked();
-    let (before, after) = (asked[3].json(), asked[4].json());
-    assert_eq!(roles(&after), roles(&before) + "at");
-    let images = |request| {
-        let parts = shown(request).into_iter().flatten();
-        parts.filter(|part| part["type"] == "image_url").count()
-    };
-    assert_eq!(images(&before), 3);
-    // Its journal takes room as well.
-    assert!(images(&after) < 3, "{}", images(&after));
-    let results = |request: &[String]| crate::support::framework::results(request)[..3].to_vec();
-    let asked = strict(&asked);
-    assert_eq!(results(&asked[3]), results(&asked[4]), "no text is cut");
+    // Of 9 MiB a record has room for the two newest images. A project's share of the usual store is
+    // as much, and the request's own journal holds that until the turn has gone back.
+    for (share, left) in [(8 * MIB, 0), (32 * MIB, 2)] {
+        let script = [
+            see(),
+            see(),
+            see(),
+            turn(false, "", &[lookup("x")]),
+            turn(false, "done", &[]),
+        ];
+        let (gateway, evil) = gallery(Form::Json, tools.clone(), script).await;
+        let store = MemoryExchanges::with_bytes(8 * share);
+        let gateway = gateway.layered(|layer| layer.with_exchanges(store));
+        framework(false).run(&gateway).await;
+        assert_eq!(evil.count("tools/call"), 3);
+        let asked = gateway.model.asked();
+        let (before, after) = (asked[3].json(), asked[4].json());
+        assert_eq!(roles(&after), roles(&before) + "at");
+        let images = |request| {
+            let parts = shown(request).into_iter();
+            let has_image = |parts: Vec<Value>| parts[1]["type"] == "image_url";
+            parts.map(has_image).collect::<Vec<_>>()
+        };
+        assert_eq!(images(&before), [true; 3]);
+        let expected: Vec<_> = (0..3).map(|place| place >= 3 - left).collect();
+        assert_eq!(images(&after), expected, "{share}");
+        let results =
+            |request: &[String]| crate::support::framework::results(request)[..3].to_vec();
+        let asked = strict(&asked);
+        assert_eq!(results(&asked[3]), results(&asked[4]), "no text is cut");
+    }
 }
 
 #[tokio::test]
@@ -313,7 +322,8 @@ async fn a_journal_that_is_too_large_loses_images_first() {
         results.iter().all(|text| text.starts_with("kept")),
         "{results:?}"
     );
-    let images = shown(&last).into_iter().flatten();
-    let images = images.filter(|part| part["type"] == "image_url").count();
-    assert!((1..3).contains(&images), "{images}");
+    let images = shown(&last)
+        .into_iter()
+        .map(|parts| parts[1]["type"] == "image_url");
+    assert_eq!(images.collect::<Vec<_>>(), [false, true, true]);
 }

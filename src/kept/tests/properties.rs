@@ -133,7 +133,7 @@ impl Talk {
             ..KeptTurn::default()
         };
         self.kept
-            .insert(record, KeptTurn::read(&kept.to_text()).unwrap());
+            .insert(record, KeptTurn::read(kept.to_text()).unwrap());
     }
 
     /// A final text.

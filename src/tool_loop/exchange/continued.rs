@@ -46,7 +46,7 @@ impl Exchange {
         let Some(done) = journal.and_then(|journal| journal.take_done()) else {
             return Vec::new();
         };
-        self.receipt.go_on_from(&done);
+        self.receipt.go_on_from(done);
         self.budget.take_calls(self.receipt.calls());
         self.receipt.executed().to_vec()
     }
@@ -305,6 +305,7 @@ impl Exchange {
 
 /// The results that these calls have.
 fn known(calls: &[OpenCall]) -> Vec<Option<CallResult>> {
-    let known = calls.iter().map(|call| call.result.as_deref());
-    known.map(|text| CallResult::of_kept(text?)).collect()
+    let known = calls.iter();
+    let known = known.map(|call| CallResult::of_kept(call.result.as_deref()?, call.media.clone()));
+    known.collect()
 }

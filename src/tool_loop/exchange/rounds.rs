@@ -49,7 +49,7 @@ impl Exchange {
     /// Tells the journal of a batch that is over.
     pub(super) fn ran(&mut self) {
         if let Some(journal) = &mut self.journal {
-            journal.ran(|| self.receipt.figures());
+            journal.ran(|| self.receipt.done());
         }
     }
 
@@ -92,7 +92,7 @@ impl Exchange {
         known: &[Option<CallResult>],
     ) -> Option<BatchJournal> {
         let journal = self.journal.as_mut()?;
-        let done = self.receipt.figures()?;
+        let done = self.receipt.done()?;
         let message = match message {
             Some(message) => {
                 let text = String::from_utf8(message.to_vec()).ok()?;
@@ -105,6 +105,9 @@ impl Exchange {
                 name: short(call.function.as_deref().unwrap_or_default()),
                 may_run_again: may_run_again(owner),
                 result: known.as_ref().and_then(CallResult::kept),
+                media: known
+                    .as_ref()
+                    .map_or_else(Vec::new, |known| known.media.clone()),
             };
         let open = OpenBatch {
             message,

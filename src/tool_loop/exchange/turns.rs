@@ -26,8 +26,8 @@ use crate::{
 
 /// What the model's service says to a turn.
 enum Answered {
-    /// Anything else, still to be read.
-    Fully(Response<InnerBody>),
+    /// Anything else, still to be read, and what was changed before it came.
+    Fully(Response<InnerBody>, Changed),
     /// A rejection, as far as it was read.
     Rejected(response::Parts, Read<InnerBody>),
 }
@@ -86,8 +86,8 @@ impl Exchange {
         delivery: &mut impl Delivery,
     ) -> Result<Turn, Missed> {
         let is_late = self.is_late(delivery);
-        let mut response = match self.asked(upstream, delivery).await? {
-            Answered::Fully(response) => response,
+        let (mut response, changed) = match self.asked(upstream, delivery).await? {
+            Answered::Fully(response, changed) => (response, changed),
             Answered::Rejected(mut parts, read) => {
                 if self.is_incomplete {
                     mark_incomplete(&mut parts.headers);
@@ -105,11 +105,17 @@ impl Exchange {
             tools_ran: is_late,
             asked: self.request.asked(),
         };
-        if !(is_late || is_success && self.reads) {
+        let is_read = is_late || is_success && self.reads;
+        let is_relayed = is_success && self.relays && headers::is_stream(response.headers());
+        if is_success && (!is_read || is_relayed) {
+            // Nobody here will see whether it is an error all the same.
+            self.remember(changed, upstream.path());
+        }
+        if !is_read {
             let reply = self.passed_on(response, reading);
             return Err(Missed::Stop(Stop::Reply(reply)));
         }
-        if is_success && self.relays && headers::is_stream(response.headers()) {
+        if is_relayed {
             let (usage, last_words) = (self.request.include_usage, self.last_words());
             self.is_answered = true;
             let reply = relay::with_receipt(response, &self.record, reading, usage, last_words);
@@ -117,6 +123,7 @@ impl Exchange {
         }
         match delivery.read(response, reading).await {
             Ok(mut turn) => {
+                self.remember(changed, upstream.path());
                 self.count(&mut turn);
                 Ok(turn)
             }
@@ -143,14 +150,11 @@ impl Exchange {
         loop {
             let answer = self.ask(upstream, delivery, &turn).await?;
             let status = answer.status();
-            if status.is_success() {
-                self.remember(changed, upstream.path());
-            }
             let may_omit = self.reads && rejected::may_name(status);
             let may_change = !changed.is_request && (may_omit || self.may_shorten(status));
             let may_drop = rejected::may_be_media(status) && self.conversation.has_media();
             if !(may_change || may_drop) {
-                return Ok(Answered::Fully(answer));
+                return Ok(Answered::Fully(answer, changed));
             }
             let (parts, body) = answer.into_parts();
             let limit = self.gateway.settings.limits.body_bytes;
@@ -169,7 +173,7 @@ impl Exchange {
         }
     }
 
-    /// Remembers what a service that answers now has been asked without.
+    /// Remembers what a service has been asked without that has answered.
     fn remember(&self, changed: Changed, path: &str) {
         let model = self.request.model.as_deref();
         if changed.is_request {

@@ -2,10 +2,9 @@
 
 pub(crate) mod hang_up;
 
-use std::{mem, pin::pin, sync::Arc, time::Duration};
+use std::{iter, mem, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::future::{Either, join, select};
-use serde_json::value::RawValue;
 
 use self::hang_up::HangUp;
 use super::{
@@ -15,7 +14,8 @@ use super::{
     store::{After, Lease, Place},
 };
 use crate::{
-    kept::{Journal, KeptAnswer, KeptTurn, OpenBatch},
+    chat::share,
+    kept::{DoneSteps, Journal, KeptAnswer, KeptTurn, OpenBatch},
     registry::{EXCHANGE_LEN, ExchangeOwner},
     to_its_end::ToItsEnd,
 };
@@ -81,8 +81,8 @@ impl ExchangeJournal {
         self
     }
 
-    /// The figures up to the last batch.
-    pub(crate) fn take_done(&mut self) -> Option<Box<RawValue>> {
+    /// What was done up to the last batch.
+    pub(crate) fn take_done(&mut self) -> Option<DoneSteps> {
         self.journal.done.take()
     }
 
@@ -101,8 +101,8 @@ impl ExchangeJournal {
         self.near.is_awaited()
     }
 
-    /// Takes the figures after a batch, where nobody has them but repeats in this process.
-    pub(crate) fn ran(&mut self, done: impl FnOnce() -> Option<Box<RawValue>>) {
+    /// Takes what is done after a batch, where nobody has it but repeats in this process.
+    pub(crate) fn ran(&mut self, done: impl FnOnce() -> Option<DoneSteps>) {
         if self.lease.is_none()
             && let Some(done) = done()
         {
@@ -121,11 +121,7 @@ impl ExchangeJournal {
     ///
     /// No room is reserved for its results: where there is none, it is better kept that they ran than
     /// nothing.
-    pub(crate) async fn opens(
-        &mut self,
-        done: Box<RawValue>,
-        open: OpenBatch,
-    ) -> Option<BatchJournal> {
+    pub(crate) async fn opens(&mut self, done: DoneSteps, open: OpenBatch) -> Option<BatchJournal> {
         self.journal.done = Some(done);
         self.journal.open = Some(open);
         if !self.store().await {
@@ -146,7 +142,7 @@ impl ExchangeJournal {
 
     /// Stores the journal; where there is no room for all of it, the oldest results are cut.
     async fn store(&mut self) -> bool {
-        while let Some(text) = self.journal.fitting() {
+        while let Some(text) = self.journal.fitting(iter::empty()) {
             if self.put(text).await {
                 return true;
             }
@@ -278,26 +274,26 @@ impl BatchJournal {
     ) -> Vec<Option<CallResult>> {
         self.lease.begun().await;
         let hung_up = pin!(hang_up.told());
-        let results = match select(pin!(batch), hung_up).await {
+        let mut results = match select(pin!(batch), hung_up).await {
             Either::Left((results, _)) => results,
             Either::Right(((), batch)) => join(batch, self.forsaken()).await.0,
         };
-        self.batch.end(&results);
-        self.write().await;
+        self.batch.end(&mut results);
+        self.write(&mut results).await;
         results
     }
 
     async fn forsaken(&mut self) {
         if let BatchRecord::Exchange(journal) = &mut self.batch {
             journal.is_forsaken = true;
-            self.write().await;
+            self.write(&mut []).await;
         }
     }
 
     /// Without the results, nobody knows that the calls ran: where there is no room for all of them,
-    /// the oldest are cut.
-    async fn write(&mut self) {
-        while let Some(text) = self.batch.text() {
+    /// the oldest are cut. The media of the results are parts of the text then.
+    async fn write(&mut self, results: &mut [Option<CallResult>]) {
+        while let Some(text) = self.batch.text(results) {
             let room = text.len();
             let is_stored = self.lease.put(text, room).await;
             if is_stored || !self.lease.lacks_room().await || !self.batch.shrink() {
@@ -309,24 +305,29 @@ impl BatchJournal {
 
 impl BatchRecord {
     /// Adds the results; a call without one has never begun, or changes nothing.
-    fn end(&mut self, results: &[Option<CallResult>]) {
+    fn end(&mut self, results: &mut [Option<CallResult>]) {
         match self {
             Self::Exchange(journal) => {
                 let calls = journal.open.iter_mut().flat_map(|open| &mut open.calls);
                 let open = calls.filter(|call| call.result.is_none());
-                for (call, result) in open.zip(results) {
+                for (call, result) in open.zip(&*results) {
                     call.result = result.as_ref().and_then(CallResult::kept);
+                    call.media = result.iter().flat_map(|r| r.media.clone()).collect();
                     call.may_run_again |= result.is_none();
                 }
             }
             Self::Turn(turn, open) => {
-                for (place, result) in open.iter().zip(results) {
+                for (place, result) in open.iter().zip(&*results) {
                     if let Some(call) = turn.calls.get_mut(*place) {
                         call.result = result.as_ref().map(|result| result.message.clone());
                         call.has_begun = false;
                     }
                 }
-                turn.media.extend(media::of_kept(results));
+                let message = media::of_kept(results);
+                if let Some(message) = &message {
+                    share(media::parts(results), message);
+                }
+                turn.media.extend(message);
             }
         }
     }
@@ -339,10 +340,14 @@ impl BatchRecord {
         }
     }
 
-    fn text(&mut self) -> Option<Arc<str>> {
+    /// The text, cut where it is larger than a record may be.
+    fn text(&mut self, results: &mut [Option<CallResult>]) -> Option<Arc<str>> {
         match self {
-            Self::Exchange(journal) => journal.fitting(),
-            Self::Turn(turn, _) => Some(turn_text(turn.as_ref().clone())),
+            Self::Exchange(journal) => journal.fitting(media::parts(results)),
+            Self::Turn(turn, _) => {
+                turn.fit(EXCHANGE_LEN);
+                turn.text_with(media::parts(results))
+            }
         }
     }
 }

@@ -15,7 +15,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName};
-use serde_json::value::RawValue;
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -28,7 +27,7 @@ use crate::{
     apart,
     caller::Caller,
     hex::hex,
-    kept::{Journal, KeptAnswer},
+    kept::{DoneSteps, Journal, KeptAnswer},
     keyed::{Digest, Keyed},
     name::short,
     refusal::{Kind, Refusal},
@@ -89,8 +88,8 @@ pub(crate) enum Claimed {
     Run(Box<ExchangeJournal>),
     /// The answer that there is.
     Answer(KeptAnswer),
-    /// An error, with the figures of what was done.
-    Refused(Refusal, Option<Box<RawValue>>),
+    /// An error, with what was done.
+    Refused(Refusal, Option<DoneSteps>),
 }
 
 /// What is to be done about what was found.
@@ -102,7 +101,7 @@ enum Found {
     Running(Vec<ExchangeId>),
     /// These are held by processes that may be dead.
     Doubtful(Vec<(ExchangeId, u64)>),
-    Refused(Refusal, Option<Box<RawValue>>),
+    Refused(Refusal, Option<DoneSteps>),
 }
 
 impl RepeatHeaders {

@@ -69,7 +69,7 @@ impl Exchanges {
                 id: stored.id,
                 version: stored.version,
                 is_leased: stored.is_leased,
-                turn: KeptTurn::read(&stored.data)?,
+                turn: KeptTurn::read(stored.data)?,
             })
         };
         let size = found.iter().map(|stored| stored.data.len()).sum();
