@@ -8,7 +8,7 @@ use mcp_layer::registry::{Auth, MemoryRegistry, Server};
 use mcp_layer::{
     CallToolError, CallToolRequest, CallerTokens, Connections, Inactive, McpLayer, TraceParent,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use tower::{Layer, ServiceExt};
 
 use crate::support::evil::{Evil, Received, Step, json_reply, status};
