@@ -6,7 +6,7 @@
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, header::HOST};
 
 use crate::{
     caller::CallerTokens,
@@ -20,15 +20,34 @@ use crate::{
 /// An explainer of requests: it tells which tools the [layer](crate::McpLayer::explainer) would
 /// offer, with that layer's registry, connections and settings. Clones share them.
 #[derive(Clone)]
-pub struct Explainer(Arc<Gateway>);
+pub struct Explainer {
+    gateway: Arc<Gateway>,
+    hosts: Arc<[String]>,
+}
 
 impl Explainer {
     pub(crate) fn new(gateway: Gateway) -> Self {
-        Self(Arc::new(gateway))
+        Self {
+            gateway: Arc::new(gateway),
+            hosts: Arc::default(),
+        }
+    }
+
+    /// Replaces the hosts that callers send their requests to, each with its port unless that is the
+    /// scheme's own: `gateway.example:8787`. By default it is the host that explanations are asked of,
+    /// which is right where callers and operators use the same one.
+    ///
+    /// An address `/mcp/NAME` on one of them means the server of that name, as it does in a request that
+    /// comes to it.
+    #[must_use]
+    pub fn with_hosts<H: Into<String>>(mut self, hosts: impl IntoIterator<Item = H>) -> Self {
+        self.hosts = hosts.into_iter().map(Into::into).collect();
+        self
     }
 
     /// Explains what the chat completion `body` of `project` with these headers would get; takes off
-    /// them what is meant for the layer.
+    /// them what is meant for the layer. `host` is the one that it would be sent to; without it any of
+    /// those that are known.
     ///
     /// # Errors
     /// The layer's own refusal. A request that the layer would pass through gets no tools.
@@ -40,9 +59,10 @@ impl Explainer {
         body: Bytes,
         project: &Project,
         headers: &mut HeaderMap,
+        host: Option<&str>,
     ) -> Result<Explanation, Refusal> {
         let tokens = CallerTokens::take(headers);
-        let opt_in = OptInHeaders::take(headers, self.0.settings.header_opt_in);
+        let opt_in = OptInHeaders::take(headers, self.gateway.settings.header_opt_in);
         let body = with_messages(body);
         let request = match ChatRequest::read(body, opt_in.given().is_some()) {
             Ok(request) => request,
@@ -53,7 +73,24 @@ impl Explainer {
                 return Err(refusal.unwrap_or_else(not_json));
             }
         };
-        tool_loop::explain(&self.0, request, &opt_in, project, tokens).await
+        let hosts = self.hosts(headers, host);
+        let asked = (request, &opt_in, &*hosts);
+        tool_loop::explain(&self.gateway, asked, project, tokens).await
+    }
+
+    /// The hosts that a request may have come to.
+    fn hosts(&self, headers: &HeaderMap, host: Option<&str>) -> Vec<String> {
+        if let Some(host) = host {
+            return vec![host.to_owned()];
+        }
+        let own = || {
+            let host = headers.get(HOST)?.to_str().ok()?;
+            Some(host.to_owned())
+        };
+        match self.hosts.is_empty() {
+            true => own().into_iter().collect(),
+            false => self.hosts.to_vec(),
+        }
     }
 }
 

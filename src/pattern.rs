@@ -16,6 +16,13 @@ pub(crate) fn fits<'a>(pattern: &str, text: &'a str) -> bool {
         .is_some()
 }
 
+/// Returns true if all that fits `pattern` fits `wide` as well.
+#[cfg(feature = "admin")]
+pub(crate) fn covers(wide: &str, pattern: &str) -> bool {
+    // No pattern has this character, so it stands for any text: only a star can match it.
+    fits(wide, &pattern.replace('*', "\0"))
+}
+
 /// What a pattern says of the first bytes of a name, as one number: of hundreds of patterns nearly
 /// all are ruled out by it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +85,41 @@ mod tests {
             ("A*", "a"),
         ] {
             assert!(!fits(pattern, text), "{pattern} {text}");
+        }
+    }
+
+    #[cfg(feature = "admin")]
+    #[test]
+    fn a_pattern_covers_what_leaves_nothing_beside_it() {
+        for (wide, pattern) in [
+            ("*", "*"),
+            ("*", "gpt-5"),
+            ("gpt*", "gpt-5*"),
+            ("a*b*", "ab*"),
+            ("a*b", "a*c*b"),
+            ("gpt-5", "gpt-5"),
+        ] {
+            assert!(covers(wide, pattern), "{wide} {pattern}");
+        }
+        for (wide, pattern) in [
+            ("gpt-5", "gpt-5*"),
+            ("gpt-5*", "gpt*"),
+            ("gpt*", "*mini"),
+            ("a*b", "a*"),
+            ("*a*", "*"),
+        ] {
+            assert!(!covers(wide, pattern), "{wide} {pattern}");
+        }
+    }
+
+    #[cfg(feature = "admin")]
+    proptest! {
+        #[test]
+        fn what_fits_a_pattern_fits_those_that_cover_it(
+            wide in "[ab*]{0,5}", pattern in "[ab*]{0,5}", text in "[ab]{0,6}"
+        ) {
+            let is_beside = fits(&pattern, &text) && !fits(&wide, &text);
+            prop_assert!(!(covers(&wide, &pattern) && is_beside));
         }
     }
 

@@ -18,7 +18,7 @@ use mcp_layer::{
 use serde::Deserialize;
 use tower::Service;
 use tracing::Span;
-use url::{Host, Url};
+use url::{Host, Position, Url};
 
 use crate::{
     answer::AnswerBody,
@@ -150,6 +150,12 @@ impl Side {
             admin = admin.with_keys(move || database.clone().keys());
         }
         Ok(admin)
+    }
+
+    /// The host of the public URL, at which something may stand before both listeners.
+    pub fn public_host(&self) -> Option<String> {
+        let url = self.public_url.as_ref()?;
+        Some(url[Position::BeforeHost..Position::AfterPort].to_owned())
     }
 }
 

@@ -3,7 +3,10 @@
 //! Otherwise any page, open on a machine that runs the proxy, could send requests to it, and so use
 //! the operator's key and tools.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version, header, uri::Authority};
 use url::{Host, Url};
@@ -78,6 +81,23 @@ impl Hosts {
             (true, true) => Self::Loopback(names.into()),
             (true, false) => Self::Addresses(names.into()),
         })
+    }
+
+    /// The hosts under which callers reach a listener at `address`, as far as it shows.
+    pub fn known(&self, address: SocketAddr) -> Vec<String> {
+        let (ip, port) = (address.ip(), address.port());
+        let mut hosts = match ip.is_loopback() || ip.is_unspecified() {
+            true => ["localhost", "127.0.0.1", "[::1]"]
+                .map(|name| format!("{name}:{port}"))
+                .to_vec(),
+            false => vec![address.to_string()],
+        };
+        if let Self::Loopback(names) | Self::Addresses(names) = self {
+            // There may be something else before it, at a port of its own.
+            hosts.extend(names.iter().cloned());
+            hosts.extend(names.iter().map(|name| format!("{name}:{port}")));
+        }
+        hosts
     }
 
     fn allow(&self, host: Option<&str>) -> bool {

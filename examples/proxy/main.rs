@@ -204,7 +204,6 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     let admin = admin.map(|admin| {
         let admin = admin
             .with_authorizations(storage.authorizations)
-            .with_explainer(mcp.explainer())
             .with_models(models.clone())
             .with_traces(storage.traces)
             .with_metrics(metrics);
@@ -214,6 +213,7 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
             None => admin,
         }
     });
+    let explainer = mcp.explainer();
     let servers = Servers {
         registry,
         models: Arc::new(models),
@@ -226,14 +226,17 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     let mut operators = None;
     if let (Some(side), Some(admin)) = (side, admin) {
         let other = "--admin-listen IP:PORT, or --admin-listen off";
-        let (listener, address) = bind("admin_listen", side.listen, other)?;
+        let (listener, operators_address) = bind("admin_listen", side.listen, other)?;
+        let mut hosts = config.hosts.known(address);
+        hosts.extend(side.public_host());
+        let admin = admin.with_explainer(explainer.with_hosts(hosts));
         let app = admin::app(admin, draining.clone());
         let terms = config.limits.of_operators(&config.trusted);
         servers.push(Server::new(
             listener,
             Incoming::new("admin_listen", app, terms),
         ));
-        operators = Some((address, &side.token));
+        operators = Some((operators_address, &side.token));
     }
     let files = files::allow(config.limits.files());
     let terms = config.limits.of_callers(files, &config.trusted);

@@ -26,11 +26,12 @@ pub(super) async fn explain(
     mut headers: HeaderMap,
     body: Bytes,
 ) -> Answer {
-    let mut project = Project::default();
+    let (mut project, mut host) = (Project::default(), None);
     parameters(query.as_deref().unwrap_or_default(), |name, value| {
         match (name, value) {
             ("project", Some(value)) => project = Project::new(value),
-            ("project", None) => {}
+            ("host", Some(value)) => host = Some(value.to_owned()),
+            ("project" | "host", None) => {}
             _ => return Err(fault(name, "is not a parameter of this call")),
         }
         Ok(())
@@ -44,7 +45,8 @@ pub(super) async fn explain(
         let message = "the body must be an object: a chat completion";
         return Err(Fault::new(Code::InvalidJson, message));
     }
-    let explanation = match explainer.explain(body, &project, &mut headers).await {
+    let explained = explainer.explain(body, &project, &mut headers, host.as_deref());
+    let explanation = match explained.await {
         Ok(explanation) => explanation,
         Err(refusal) => {
             let kind = [(CONTENT_TYPE, "application/json")];

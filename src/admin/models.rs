@@ -81,7 +81,7 @@ impl Models {
 
     pub(super) async fn load(&self) -> Result<Document, Fault> {
         let store = self.store()?;
-        let (stored, version) = store.load(&self.organization).await?;
+        let (stored, version) = store.load_rules(&self.organization).await?;
         Ok(Document {
             declared: store.declared(&self.organization),
             stored,
@@ -116,7 +116,9 @@ impl Models {
 
     async fn put(&self, rules: ModelRules, version: u64) -> Result<u64, Fault> {
         let (aliases, defaults) = (rules.aliases().len(), rules.defaults().len());
-        let put = self.store()?.replace(&self.organization, rules, version);
+        let put = self
+            .store()?
+            .replace_rules(&self.organization, rules, version);
         let version = put.await.map_err(|error| recoded(error.into()))?;
         let version = version.ok_or_else(stale)?;
         tracing::info!(

@@ -67,11 +67,18 @@ const OF_TRACES: [Parameter; 6] = [
     ),
 ];
 
-const PROJECT: [Parameter; 1] = [parameter(
-    "project",
-    "Text",
-    "Whose request it would be; default `default`.",
-)];
+const OF_EXPLAIN: [Parameter; 2] = [
+    parameter(
+        "project",
+        "Text",
+        "Whose request it would be; default `default`.",
+    ),
+    parameter(
+        "host",
+        "Text",
+        "The host that it would be sent to, for addresses `/mcp/NAME` on it; default those that are known.",
+    ),
+];
 
 const ABSENT: (u16, &str) = (404, "There is no server of this name.");
 const UNKEPT: (u16, &str) = (
@@ -241,7 +248,7 @@ pub(super) fn calls() -> Vec<Call> {
             post(explain::explain),
             "Tells which tools a chat completion would get; calls no model",
         )
-        .with(&PROJECT)
+        .with(&OF_EXPLAIN)
         .takes("ChatCompletion")
         .gives(200, "Explanation")
         .fails(&[

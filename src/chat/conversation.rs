@@ -128,12 +128,16 @@ impl Conversation {
         });
         let is_default = request.tool_choice.is_default;
         let omits_choice = self.omitted.has(Omitted::TOOL_CHOICE) && is_default;
-        self.first = self.template(request, edits, omits_choice || self.omits_forced);
+        let omits_choice = omits_choice || self.omits_forced;
+        edits.extend(request.chosen().filter(|_| !omits_choice));
+        self.first = self.template(request, edits, omits_choice);
     }
 
     fn template(&self, request: &ChatRequest, mut edits: Vec<Edit>, no_choice: bool) -> Template {
         let no_parallel = self.omitted.has(Omitted::PARALLEL_TOOL_CALLS);
-        edits.extend(request.removable.edits([true, no_parallel, no_choice]));
+        let no_tools = request.has_no_tools;
+        let gone = [true, no_parallel || no_tools, no_choice || no_tools];
+        edits.extend(request.removable.edits(gone));
         Template::new(&request.body, edits, self.hole.start)
     }
 
@@ -209,7 +213,9 @@ impl Conversation {
     /// `tool_choice`, unless it forbids tools.
     pub(crate) fn has(&self, request: &ChatRequest, members: Omitted, tools_ran: bool) -> Omitted {
         // The loop runs its own calls one after the other in any case; a caller's are the caller's.
-        let has_parallel = request.removable.has(1) && (tools_ran || request.tools.is_empty());
+        let has_parallel = request.removable.has(1)
+            && !request.has_no_tools
+            && (tools_ran || request.tools.is_empty());
         // Where the caller asks for it as well, there is nothing of ours to leave out.
         let asks_for_usage = request.usage.is_some() && !request.include_usage;
         let ours = [
@@ -232,7 +238,8 @@ impl Conversation {
         if self.forbids {
             return !self.omitted.has(Omitted::TOOL_CHOICE);
         }
-        if !request.removable.has(2) || request.tool_choice.forbids {
+        let is_there = request.removable.has(2) && !request.has_no_tools;
+        if !is_there || request.tool_choice.forbids {
             return false;
         }
         match self.choice_is_free(request, tools_ran) {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{
     asks::{self, Asks},
     instructions::Instruction,
-    tool_choice::ToolChoice,
+    tool_choice::{OfServer, ToolChoice},
     turn::Asked,
     unread::Unread,
 };
@@ -55,8 +55,12 @@ pub(crate) struct ChatRequest {
     pub(super) removable: Removable<3>,
     pub(super) tools_place: ToolsPlace,
     pub(super) tool_choice: ToolChoice,
+    /// The place of `tool_choice`'s value.
+    choice_place: Option<Range<usize>>,
     /// The place of `tool_choice`, and the value that forbids tools.
     no_choice: (Places<1>, &'static str),
+    /// No tool is left: what says how tools are called goes as well.
+    pub(super) has_no_tools: bool,
 }
 
 /// The members that are, or may be, removed from the request.
@@ -161,10 +165,14 @@ impl ChatRequest {
             removable: object.removable(REMOVABLE),
             tools_place: ToolsPlace::of(&object),
             tool_choice: ToolChoice::of(&object),
+            choice_place: object
+                .present("tool_choice")
+                .map(|choice| object.span(choice)),
             no_choice: (
                 object.places(["tool_choice"]),
                 ToolChoice::forbidding(&object),
             ),
+            has_no_tools: false,
             body,
         })
     }
@@ -268,14 +276,41 @@ impl ChatRequest {
         self.tool_choice.forbids
     }
 
+    /// The tool of a server that has to be called, if the caller says so in words that are none of chat
+    /// completions.
+    pub(crate) fn choice_of_server(&self) -> Option<OfServer<'_>> {
+        let place = self.choice_place.clone()?;
+        OfServer::of(std::str::from_utf8(&self.body[place]).ok()?)
+    }
+
+    /// Says `value` in place of the caller's `tool_choice`, until tools have run.
+    pub(crate) fn choose(&mut self, value: String) {
+        if let Some(place) = self.choice_place.clone() {
+            self.tool_choice.choose(value, place);
+        }
+    }
+
+    /// The edit that makes `tool_choice` what was chosen for it.
+    pub(super) fn chosen(&self) -> Option<Edit> {
+        let value = self.tool_choice.chosen()?.to_owned();
+        let place = self.choice_place.clone()?;
+        Some(Edit::replace(place, value))
+    }
+
     /// The edit that relaxes `tool_choice` once tools have run.
     pub(super) fn relaxed_choice(&self) -> Option<&Edit> {
+        if self.has_no_tools {
+            return None;
+        }
         let own = self.tools.iter().map(|tool| &*tool.name);
         self.tool_choice.relaxed(own)
     }
 
     /// The edit that forbids tools.
     pub(super) fn forbidding(&self) -> Option<Edit> {
+        if self.has_no_tools {
+            return None;
+        }
         let (place, value) = &self.no_choice;
         place.set([Some(value)]).into_iter().next()
     }
@@ -288,22 +323,10 @@ impl ChatRequest {
         Edit::apply(&self.body, gone)
     }
 
-    /// The request for a turn without any tool, if there was one that asked the layer: without what
-    /// says how tools are called.
-    pub(crate) fn without_tools(self) -> Self {
-        let gone = self.removable.edits([false, true, true]);
-        if !self.asks.no_tools || gone.is_empty() {
-            return self;
-        }
-        let rest = concat(&Edit::apply(&self.body, gone));
-        let Ok(mut request) = Self::read(rest, true) else {
-            return self;
-        };
-        if self.usage.is_some() {
-            request.ask_for_usage();
-        }
-        request.asks = self.asks;
-        request
+    /// None was added: where there was no tool but those that asked the layer, turns do without what
+    /// says how tools are called. The body stays as it is, and what was read of it.
+    pub(crate) fn add_no_tools(&mut self) {
+        self.has_no_tools = self.asks.no_tools;
     }
 }
 

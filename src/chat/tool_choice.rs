@@ -1,7 +1,7 @@
 //! `tool_choice`: what it asks for, in the shapes of OpenAI's chat completions and of their
 //! neighbours.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
 use crate::json::{Edit, Object, string};
 
@@ -17,6 +17,30 @@ pub(super) struct ToolChoice {
     /// The edit that leaves the choice to the model; `None` if it has it, or if nobody knows what
     /// the caller asks for.
     relaxed: Option<Edit>,
+    /// The value in its place, which has one of the tools called that were added.
+    chosen: Option<String>,
+}
+
+/// `{"type": "mcp", "server_label": …, "name": …}`: a tool of a server, as OpenAI's Responses API says
+/// it, and no chat completion.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct OfServer<'a> {
+    /// `None` if it is no text.
+    pub(crate) label: Option<Cow<'a, str>>,
+    /// `None` for any of its tools.
+    pub(crate) name: Option<Cow<'a, str>>,
+}
+
+impl<'a> OfServer<'a> {
+    /// Reads a choice; `None` if it is none of these.
+    pub(super) fn of(choice: &'a str) -> Option<Self> {
+        let choice = Object::parse(choice).ok()?;
+        choice.string("type").filter(|kind| *kind == "mcp")?;
+        Some(Self {
+            label: choice.string("server_label"),
+            name: choice.string("name"),
+        })
+    }
 }
 
 /// A choice without the name of a tool.
@@ -98,6 +122,20 @@ impl ToolChoice {
         }
     }
 
+    /// Has one of the tools called that were added, in the words of `value`, until tools have run.
+    pub(super) fn choose(&mut self, value: String, place: Range<usize>) {
+        *self = Self {
+            chosen: Some(value),
+            relaxed: Some(Edit::replace(place, r#""auto""#)),
+            ..Self::default()
+        };
+    }
+
+    /// The value in place of the caller's own.
+    pub(super) fn chosen(&self) -> Option<&str> {
+        self.chosen.as_deref()
+    }
+
     /// The value that forbids tools, in the shape of `request`'s own.
     pub(super) fn forbidding(request: &Object<'_>) -> &'static str {
         let choice = request
@@ -120,7 +158,7 @@ impl ToolChoice {
         let relaxed = self.relaxed.as_ref()?;
         let is_kept = match &self.named {
             Some(name) => own.any(|own| own == name),
-            None => own.next().is_some(),
+            None => self.chosen.is_none() && own.next().is_some(),
         };
         (!is_kept).then_some(relaxed)
     }
@@ -200,6 +238,36 @@ mod tests {
             allowed("auto"),
         ] {
             assert_eq!(later(&sent, &[]), sent);
+        }
+    }
+
+    #[test]
+    fn a_tool_of_a_server_is_told_from_all_other_choices() {
+        let of = |choice: &Value| {
+            let text = choice.to_string();
+            let read = OfServer::of(&text)?;
+            Some([read.label, read.name].map(|text| text.map(Cow::into_owned)))
+        };
+        let [label, name] = ["l", "n"].map(|text| Some(text.to_owned()));
+        for (choice, expected) in [
+            (
+                json!({"type": "mcp", "server_label": "l", "name": "n"}),
+                [label.clone(), name],
+            ),
+            (
+                json!({"type": "mcp", "server_label": "l", "name": null}),
+                [label, None],
+            ),
+            (json!({"type": "mcp", "server_label": 1}), [None, None]),
+        ] {
+            assert_eq!(of(&choice), Some(expected), "{choice}");
+        }
+        for choice in [
+            json!("mcp"),
+            json!({"type": "function", "server_label": "l"}),
+            json!({"server_label": "l", "name": "n"}),
+        ] {
+            assert_eq!(of(&choice), None, "{choice}");
         }
     }
 

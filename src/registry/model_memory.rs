@@ -23,8 +23,8 @@ type Stored = HashMap<String, (Arc<ModelRules>, u64)>;
 /// # tokio::runtime::Runtime::new()?.block_on(async {
 /// let models = MemoryModels::default();
 /// let alias = ModelAlias::new("gpt-5-docs", "gpt-5", ["docs".parse()?]);
-/// let (_, version) = models.load("default").await?;
-/// models.replace("default", ModelRules::new([alias], [])?, version).await?;
+/// let (_, version) = models.load_rules("default").await?;
+/// models.replace_rules("default", ModelRules::new([alias], [])?, version).await?;
 /// assert!(models.rules("default").alias("web", "gpt-5-docs").is_some());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # })?;
@@ -62,14 +62,14 @@ impl ModelRegistry for MemoryModels {
 }
 
 impl ModelStore for MemoryModels {
-    fn load<'a>(
+    fn load_rules<'a>(
         &'a self,
         organization: &'a str,
     ) -> BoxFuture<'a, Result<(Arc<ModelRules>, u64), Error>> {
         Box::pin(async move { Ok(self.stored(organization)) })
     }
 
-    fn replace<'a>(
+    fn replace_rules<'a>(
         &'a self,
         organization: &'a str,
         rules: ModelRules,

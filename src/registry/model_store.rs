@@ -52,7 +52,7 @@ pub trait ModelStore: ModelRegistry {
     ///
     /// # Errors
     /// [`Error::Unavailable`].
-    fn load<'a>(
+    fn load_rules<'a>(
         &'a self,
         organization: &'a str,
     ) -> BoxFuture<'a, Result<(Arc<ModelRules>, u64), Error>>;
@@ -67,7 +67,7 @@ pub trait ModelStore: ModelRegistry {
     ///
     /// # Cancellation
     /// A dropped future may have replaced them.
-    fn replace<'a>(
+    fn replace_rules<'a>(
         &'a self,
         organization: &'a str,
         rules: ModelRules,
@@ -86,19 +86,19 @@ impl<S: ModelStore + ?Sized> ModelStore for Arc<S> {
         (**self).declared(organization)
     }
 
-    fn load<'a>(
+    fn load_rules<'a>(
         &'a self,
         organization: &'a str,
     ) -> BoxFuture<'a, Result<(Arc<ModelRules>, u64), Error>> {
-        (**self).load(organization)
+        (**self).load_rules(organization)
     }
 
-    fn replace<'a>(
+    fn replace_rules<'a>(
         &'a self,
         organization: &'a str,
         rules: ModelRules,
         version: u64,
     ) -> BoxFuture<'a, Result<Option<u64>, Error>> {
-        (**self).replace(organization, rules, version)
+        (**self).replace_rules(organization, rules, version)
     }
 }

@@ -228,7 +228,7 @@ async fn check_models(models: &dyn ModelStore, declared: &ModelRules) -> Result<
     if declared.is_empty() {
         return Ok(());
     }
-    let stored = models.load(ORGANIZATION).await;
+    let stored = models.load_rules(ORGANIZATION).await;
     let (stored, _) = stored.map_err(|source| FileError::Store { source })?;
     together(declared, &stored).map_err(|source| FileError::Models { source })?;
     Ok(())
@@ -415,14 +415,14 @@ impl ModelStore for Overlay {
         self.file.rules(organization)
     }
 
-    fn load<'a>(
+    fn load_rules<'a>(
         &'a self,
         organization: &'a str,
     ) -> BoxFuture<'a, Result<(Arc<ModelRules>, u64), Error>> {
-        self.models.load(organization)
+        self.models.load_rules(organization)
     }
 
-    fn replace<'a>(
+    fn replace_rules<'a>(
         &'a self,
         organization: &'a str,
         rules: ModelRules,
@@ -430,7 +430,9 @@ impl ModelStore for Overlay {
     ) -> BoxFuture<'a, Result<Option<u64>, Error>> {
         Box::pin(async move {
             together(&self.declared(organization), &rules)?;
-            self.models.replace(organization, rules, version).await
+            self.models
+                .replace_rules(organization, rules, version)
+                .await
         })
     }
 }
@@ -687,9 +689,7 @@ mod tests {
         let overlay = overlay(&["a"], &["b"]).await;
         let refusals = [
             overlay.insert(server("a")).await.unwrap_err(),
-            ServerStore::replace(&overlay, server("a"))
-                .await
-                .unwrap_err(),
+            overlay.replace(server("a")).await.unwrap_err(),
             overlay.remove("default", &name("a")).await.unwrap_err(),
         ];
         for refusal in refusals {
@@ -889,21 +889,24 @@ mod tests {
         ));
         assert!(aliases(&overlay, "other").is_empty());
         assert_eq!(overlay.declared("default").aliases()[0].name, "of-file");
-        let (loaded, version) = overlay.load("default").await.unwrap();
+        let (loaded, version) = overlay.load_rules("default").await.unwrap();
         assert_eq!((&*loaded, version), (&rules("stored", "m"), 1));
 
         let next = rules("next", "m");
-        let replaced = ModelStore::replace(&overlay, "default", next, version).await;
+        let replaced = overlay.replace_rules("default", next, version).await;
         assert_eq!(replaced.unwrap(), Some(2));
         assert_eq!(aliases(&overlay, "default"), ["of-file", "next"]);
         for refused in [rules("of-file", "n"), rules("circle", "of-file")] {
-            let refused = ModelStore::replace(&overlay, "default", refused, 2)
+            let refused = overlay
+                .replace_rules("default", refused, 2)
                 .await
                 .unwrap_err();
             assert!(matches!(refused, Error::Invalid { .. }), "{refused}");
         }
         // Another organization has no file.
-        let other = ModelStore::replace(&overlay, "other", rules("of-file", "n"), 0).await;
+        let other = overlay
+            .replace_rules("other", rules("of-file", "n"), 0)
+            .await;
         assert_eq!(other.unwrap(), Some(1));
     }
 
@@ -924,7 +927,7 @@ mod tests {
             .await
             .unwrap();
         models
-            .replace("default", rules("of-file", "n"), 0)
+            .replace_rules("default", rules("of-file", "n"), 0)
             .await
             .unwrap();
         assert_eq!(
@@ -952,7 +955,9 @@ mod tests {
         sleep(Duration::from_secs(30)).await;
         assert_eq!(overlay.rules("default").aliases()[0].model, "n");
 
-        let emptied = ModelStore::replace(&overlay, "default", ModelRules::default(), 1).await;
+        let emptied = overlay
+            .replace_rules("default", ModelRules::default(), 1)
+            .await;
         assert_eq!(emptied.unwrap(), Some(2));
         sleep(Duration::from_secs(15)).await;
         assert_eq!(overlay.rules("default").aliases()[0].model, "m");

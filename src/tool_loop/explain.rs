@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use super::{
-    conflicts,
+    choice, conflicts,
     gateway::Gateway,
     options::Options,
     resolve,
@@ -33,14 +33,16 @@ pub(crate) struct ToolOffer {
     pub(crate) tool: String,
 }
 
-/// Explains what `request` would get, up to the point where the model is asked.
+/// A request, the headers that say what it asks for, and the hosts that it may have come to.
+type Asked<'a> = (ChatRequest, &'a OptInHeaders, &'a [String]);
+
+/// Explains what a request would get, up to the point where the model is asked.
 ///
 /// # Errors
 /// As the request itself would be refused.
 pub(crate) async fn explain(
     gateway: &Gateway,
-    request: ChatRequest,
-    headers: &OptInHeaders,
+    (request, headers, hosts): Asked<'_>,
     project: &Project,
     tokens: CallerTokens,
 ) -> Result<Explanation, Refusal> {
@@ -49,7 +51,8 @@ pub(crate) async fn explain(
     let by_model = ByModel::of_project(gateway, organization, name, model);
     let by_model = ways::unless_asked(by_model, &request, headers);
     let has_default = by_model.default.is_some();
-    match offered(gateway, request, (headers, &by_model), project, tokens).await {
+    let asked = (request, headers, hosts);
+    match offered(gateway, asked, &by_model, project, tokens).await {
         Err(refusal) if has_default => Ok(Explanation {
             no_default: Some(refusal.to_string()),
             ..Explanation::default()
@@ -60,8 +63,8 @@ pub(crate) async fn explain(
 
 async fn offered(
     gateway: &Gateway,
-    mut request: ChatRequest,
-    (headers, by_model): (&OptInHeaders, &ByModel),
+    (mut request, headers, hosts): Asked<'_>,
+    by_model: &ByModel,
     project: &Project,
     mut tokens: CallerTokens,
 ) -> Result<Explanation, Refusal> {
@@ -69,12 +72,12 @@ async fn offered(
     if !options.enabled {
         return Ok(Explanation::default());
     }
-    if options.has_entries() {
-        options.find(gateway, project, None, &mut tokens).await?;
-    }
-    let active = resolve::active(gateway, project, &tokens, &options.servers, None).await?;
+    let looked_up = options.find(gateway, project, hosts, &mut tokens).await?;
+    let whose = (project, &tokens);
+    let active = resolve::active(gateway, whose, &options.servers, looked_up, None).await?;
     let catalog = resolve::selected(&active, &options.rules, options.only())?;
     conflicts::check(gateway, &request, &catalog, options.way.as_deref())?;
+    choice::say(&mut request, &options.labels, &catalog)?;
     let unchosen = match options.only() {
         Some((_, "mcp.tools")) => "mcp.tools does not name it",
         _ => "the request does not choose it",

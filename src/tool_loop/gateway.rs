@@ -1,6 +1,6 @@
 //! The gateway: what all requests of a layer share.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{detached::Detached, failure::remembered::Remembered, running::Running};
 use crate::{
@@ -36,6 +36,13 @@ pub(crate) struct Gateway {
     pub(crate) media_models: Arc<dyn MediaModels>,
 }
 
+/// The servers that a request means, where the registry was asked before all else, and the time that
+/// this took.
+pub(crate) struct LookedUp {
+    pub(crate) servers: Vec<Arc<Server>>,
+    pub(crate) took: Duration,
+}
+
 impl Gateway {
     /// The project of `caller`.
     ///
@@ -54,38 +61,45 @@ impl Gateway {
     /// The servers of these names that `project` may use.
     ///
     /// # Errors
-    /// The registry fails, or does not answer in time.
+    /// The registry fails, or does not answer within the `limit`.
     pub(crate) async fn find(
         &self,
         project: &Project,
         names: &[ServerName],
+        limit: Duration,
     ) -> Result<Vec<Arc<Server>>, Refusal> {
-        self.asked(self.registry.find(project, names)).await
+        let found = self.registry.find(project, names);
+        usable(project, limit, found).await
     }
 
     /// All servers that `project` may use.
     ///
     /// # Errors
     /// Those of [`find`](Self::find).
-    pub(crate) async fn visible(&self, project: &Project) -> Result<Vec<Arc<Server>>, Refusal> {
-        let mut servers = self.asked(self.registry.visible(project)).await?;
-        servers.retain(|server| server.is_usable_by(project));
-        Ok(servers)
-    }
-
-    async fn asked(
+    pub(crate) async fn visible(
         &self,
-        found: BoxFuture<'_, Result<Vec<Arc<Server>>, registry::Error>>,
+        project: &Project,
+        limit: Duration,
     ) -> Result<Vec<Arc<Server>>, Refusal> {
-        let found = within(self.settings.limits.resolve, found).await;
-        let found = found.unwrap_or_else(|elapsed| Err(registry::Error::unavailable(elapsed)));
-        found.map_err(|error| {
-            let source = std::error::Error::source(&error).map(ToString::to_string);
-            tracing::error!(%error, source, "the registry failed");
-            Refusal::new(
-                Kind::Registry,
-                "the gateway's server registry is not available",
-            )
-        })
+        usable(project, limit, self.registry.visible(project)).await
     }
+}
+
+async fn usable(
+    project: &Project,
+    limit: Duration,
+    found: BoxFuture<'_, Result<Vec<Arc<Server>>, registry::Error>>,
+) -> Result<Vec<Arc<Server>>, Refusal> {
+    let found = within(limit, found).await;
+    let found = found.unwrap_or_else(|elapsed| Err(registry::Error::unavailable(elapsed)));
+    let mut servers = found.map_err(|error| {
+        let source = std::error::Error::source(&error).map(ToString::to_string);
+        tracing::error!(%error, source, "the registry failed");
+        Refusal::new(
+            Kind::Registry,
+            "the gateway's server registry is not available",
+        )
+    })?;
+    servers.retain(|server| server.is_usable_by(project));
+    Ok(servers)
 }

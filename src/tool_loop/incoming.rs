@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{header::HOST, request, uri::Authority};
 
 use super::{
-    gateway::Gateway,
+    gateway::{Gateway, LookedUp},
     kept_turns::restore::{self, Whole},
     options::Options,
     resume,
@@ -109,21 +109,24 @@ impl Incoming {
 }
 
 impl Incoming {
-    /// Finds the servers that entries of `tools` mean, and takes the tokens that these give.
+    /// Finds the servers that entries of `tools` mean, if there are any, and takes the tokens that these
+    /// give.
     ///
     /// # Errors
     /// An entry means no server, or says of one what it may not.
     pub(super) async fn found(
         &mut self,
         gateway: &Gateway,
-        mut options: Options,
-    ) -> Result<Options, Refusal> {
-        if options.has_entries() {
-            let project = gateway.project_of(&self.caller)?;
-            let (host, tokens) = (self.host.as_deref(), &mut self.caller.tokens);
-            options.find(gateway, &project, host, tokens).await?;
+        options: &mut Options,
+    ) -> Result<Option<LookedUp>, Refusal> {
+        if !options.has_entries() {
+            return Ok(None);
         }
-        Ok(options)
+        let project = gateway.project_of(&self.caller)?;
+        let tokens = &mut self.caller.tokens;
+        options
+            .find(gateway, &project, self.host.as_slice(), tokens)
+            .await
     }
 }
 

@@ -38,6 +38,7 @@
 //! this file and the parts of an [`Exchange`] connect them, over plain types that lie below them.
 
 mod call_result;
+mod choice;
 mod claim;
 mod conflicts;
 mod delivery;
@@ -103,7 +104,7 @@ use self::{
     receipt::Receipt,
     record::{Ending, Record},
     repeat::{Claimed, Repeat, RepeatHeaders, again},
-    without_default::{Plain, Refused},
+    without_default::{Plain, Reason, Refused},
 };
 use crate::{
     body::McpBody,
@@ -127,20 +128,44 @@ pub(crate) async fn run(
     incoming: Incoming,
     upstream: Upstream,
 ) -> Result<Reply, InnerError> {
-    let plain = Plain::of(&incoming).map(|plain| (plain, upstream.another()));
-    let mut reply = run_once(gateway.clone(), incoming, upstream).await?;
-    let reason = without_default::reason(&mut reply);
-    let Some(((plain, upstream), reason)) = plain.zip(reason) else {
-        return Ok(reply);
+    let Some(plain) = Plain::of(&incoming) else {
+        return run_once(gateway, incoming, upstream).await;
     };
-    // A default fails nothing: whatever is wrong, it goes on without.
-    let incoming = match plain.incoming(&gateway, reason.clone()).await {
+    let path = upstream.path().to_owned();
+    if let Some(reason) = plain.known(&gateway, &path) {
+        return without(&gateway, (plain, reason), upstream).await;
+    }
+    let again = upstream.another();
+    let mut reply = run_once(gateway.clone(), incoming, upstream).await?;
+    match Reason::of(&mut reply) {
+        // A default fails nothing: whatever is wrong, it goes on without.
+        Some(reason) => without(&gateway, (plain, reason), again).await,
+        None => {
+            if reply.status().is_success() {
+                plain.remember(&gateway, &path, None);
+            }
+            Ok(reply)
+        }
+    }
+}
+
+/// Answers a request without its default, for this reason.
+async fn without(
+    gateway: &Arc<Gateway>,
+    (plain, reason): (Plain, Reason),
+    upstream: Upstream,
+) -> Result<Reply, InnerError> {
+    let (path, told) = (upstream.path().to_owned(), reason.to_string());
+    let incoming = match plain.incoming(gateway, told.clone()).await {
         Ok(incoming) => incoming,
         Err(refusal) => return Ok(refused(&refusal)),
     };
-    let mut reply = run_once(gateway, incoming, upstream).await?;
-    if without_default::reason(&mut reply).is_none() {
-        left_out::mark(reply.headers_mut(), &reason);
+    let mut reply = run_once(gateway.clone(), incoming, upstream).await?;
+    if Reason::of(&mut reply).is_none() {
+        left_out::mark(reply.headers_mut(), &told);
+    }
+    if reply.status().is_success() {
+        plain.remember(gateway, &path, Some(&reason));
     }
     Ok(reply)
 }
@@ -156,8 +181,15 @@ async fn run_once(
         return Ok(refuse(&refusal));
     };
     // What entries of `tools` mean is known once the registry was asked.
+    let mut looked_up = None;
     let options = match options {
-        Ok(options) if options.enabled => incoming.found(&gateway, options).await,
+        Ok(mut options) if options.enabled => {
+            let found = incoming.found(&gateway, &mut options).await;
+            found.map(|found| {
+                looked_up = found;
+                options
+            })
+        }
         options => options,
     };
     let Incoming {
@@ -199,6 +231,7 @@ async fn run_once(
         request,
         options,
         caller,
+        looked_up,
         history,
         asked,
         record,
@@ -278,7 +311,7 @@ async fn answer(
     upstream: Upstream,
     mut delivery: impl Delivery,
 ) -> Result<Reply, InnerError> {
-    let record = prepared.record.clone();
+    let (record, is_default) = (prepared.record.clone(), prepared.options.is_default);
     let claimed = match prepared.runs_tools() {
         // Boxed, since it is over before the rest begins.
         true => Box::pin(claim(&prepared, repeats, upstream.path())).await,
@@ -307,8 +340,12 @@ async fn answer(
     let mut exchange = match delivery.alive(begun).await {
         Ok(exchange) => exchange,
         Err(refusal) => {
-            record.refuse(&refusal);
-            return Ok(marked(delivery.refuse(&refusal).await, &refusal));
+            let reply = marked(delivery.refuse(&refusal).await, &refusal);
+            match is_default && reply.extensions().get::<Refused>().is_some() {
+                true => record.end(Ending::LeftOut),
+                false => record.refuse(&refusal),
+            }
+            return Ok(reply);
         }
     };
     let reply = exchange.run(upstream, &mut delivery).await?;

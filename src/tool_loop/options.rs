@@ -3,7 +3,7 @@
 use std::{borrow::Cow, collections::HashSet};
 
 use super::{
-    gateway::Gateway,
+    gateway::{Gateway, LookedUp},
     wanted::Wanted,
     ways::{self, ByModel, Entry, Found, OptIn, OptInHeaders, ToolRules, both},
 };
@@ -44,6 +44,8 @@ pub(crate) struct Options {
     entries: Vec<Entry>,
     /// What such entries say of the tools of their servers, each given by its place.
     pub(crate) rules: Vec<(Vec<usize>, ToolRules)>,
+    /// The label of each entry, with the servers that it means.
+    pub(crate) labels: Vec<(String, Vec<String>)>,
     /// A stream of the loop tells of tool calls while they run.
     pub(crate) events: bool,
 }
@@ -144,6 +146,7 @@ impl Options {
             is_default: false,
             entries: Vec::new(),
             rules: Vec::new(),
+            labels: Vec::new(),
             events: false,
         }
     }
@@ -177,7 +180,7 @@ impl Options {
     }
 
     /// Finds the servers that entries of `tools` mean, and adds the tokens that these give to `tokens`.
-    /// `host` is that of the request.
+    /// `hosts` are those that the request may have come to. `None` if there are no entries.
     ///
     /// # Errors
     /// An entry means no server, or says of one what it may not.
@@ -185,14 +188,18 @@ impl Options {
         &mut self,
         gateway: &Gateway,
         project: &Project,
-        host: Option<&str>,
+        hosts: &[String],
         tokens: &mut CallerTokens,
-    ) -> Result<(), Refusal> {
+    ) -> Result<Option<LookedUp>, Refusal> {
         let entries = std::mem::take(&mut self.entries);
-        let found = ways::tools_entries::find(gateway, project, host, tokens, &entries);
-        let Found { servers, rules } = found.await?;
-        (self.servers, self.rules) = (servers, rules);
-        Ok(())
+        if entries.is_empty() {
+            return Ok(None);
+        }
+        let found = ways::tools_entries::find(gateway, project, hosts, tokens, &entries);
+        let found: Found = found.await?;
+        (self.servers, self.rules) = (found.servers, found.rules);
+        self.labels = found.labels;
+        Ok(Some(found.looked_up))
     }
 
     /// The tools that a later request gets which goes on from this one, if they are not all of the

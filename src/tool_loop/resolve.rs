@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use tokio::time::Instant;
 
 use super::{
-    gateway::Gateway,
+    gateway::{Gateway, LookedUp},
     record::Record,
     wanted::Wanted,
     ways::{ToolRules, is_name},
@@ -33,19 +33,22 @@ type Rules<'a> = &'a [(Vec<usize>, ToolRules)];
 /// The only tools that a request wants, and the place in it that names them; `None` for all.
 type Only<'a> = Option<(&'a [String], &'static str)>;
 
+/// Whose request it is, and the tokens that it brings.
+type Whose<'a> = (&'a Project, &'a CallerTokens);
+
 /// A server that is used: its whole list, and the tools that it offers of it.
 pub(crate) type Active = (Arc<Offers>, Arc<Offered>);
 
 /// The tools that `project` is offered: of the servers that it names, as it rules for each, and of
-/// those tools that it names, if it does.
+/// those tools that it names, if it does. The registry is not asked for what was looked up before.
 pub(crate) async fn catalog(
     gateway: &Gateway,
-    project: &Project,
-    tokens: &CallerTokens,
+    whose: Whose<'_>,
     (named, rules, tools): (Named<'_>, Rules<'_>, Only<'_>),
+    looked_up: Option<LookedUp>,
     record: &Record,
 ) -> Result<Catalog, Refusal> {
-    let active = active(gateway, project, tokens, named, Some(record)).await?;
+    let active = active(gateway, whose, named, looked_up, Some(record)).await?;
     selected(&active, rules, tools)
 }
 
@@ -60,9 +63,9 @@ pub(crate) async fn usable(
     let one = |server| {
         active(
             gateway,
-            project,
-            tokens,
+            (project, tokens),
             std::slice::from_ref(server),
+            None,
             Some(record),
         )
     };
@@ -79,13 +82,13 @@ pub(crate) async fn usable(
 
 /// The servers that `project` names, each with all of its tools.
 ///
-/// All servers are asked at once, under one limit. The first fault in the caller's order is the
+/// All servers are asked at once, under one limit with the registry. The first fault in the caller's order is the
 /// answer, so that the same request always gets the same one.
 pub(crate) async fn active(
     gateway: &Gateway,
-    project: &Project,
-    tokens: &CallerTokens,
+    (project, tokens): Whose<'_>,
     named: Named<'_>,
+    looked_up: Option<LookedUp>,
     record: Option<&Record>,
 ) -> Result<Vec<Active>, Refusal> {
     let limits = &gateway.settings.limits;
@@ -102,9 +105,12 @@ pub(crate) async fn active(
         );
         return Err(Refusal::new(Kind::TooManyTools, message).at(param));
     }
-    let began = Instant::now();
-    let servers = servers(gateway, project, named).await?;
-    let left = limits.resolve.saturating_sub(began.elapsed());
+    let LookedUp { servers, took } = match looked_up {
+        Some(looked_up) => looked_up,
+        None => look_up(gateway, project, named).await?,
+    };
+    let servers = in_order(named, &servers)?;
+    let left = limits.resolve.saturating_sub(took);
     let ask = |server: Arc<Server>| async move {
         let started = Instant::now();
         let offers = within(left, gateway.connections.offers(&server, tokens)).await;
@@ -232,21 +238,27 @@ fn unusable(server: &Server, inactive: &Inactive) -> Refusal {
     Refusal::new(Kind::ServerInactive, message)
 }
 
-/// The servers in the caller's order.
-async fn servers(
+async fn look_up(
     gateway: &Gateway,
     project: &Project,
     named: Named<'_>,
-) -> Result<Vec<Arc<Server>>, Refusal> {
+) -> Result<LookedUp, Refusal> {
+    let began = Instant::now();
     let names: Vec<ServerName> = named
         .iter()
         .filter_map(|wanted| wanted.name.parse().ok())
         .collect();
-    let found = gateway.find(project, &names).await?;
+    let limit = gateway.settings.limits.resolve;
+    let servers = gateway.find(project, &names, limit).await?;
+    let took = began.elapsed();
+    Ok(LookedUp { servers, took })
+}
+
+/// The servers in the caller's order.
+fn in_order(named: Named<'_>, found: &[Arc<Server>]) -> Result<Vec<Arc<Server>>, Refusal> {
     let server = |Wanted { name, param }: &Wanted| {
-        let server = found
-            .iter()
-            .find(|server| server.name.as_str() == name && server.is_usable_by(project));
+        let mut found = found.iter();
+        let server = found.find(|server| server.name.as_str() == name);
         // One answer for what does not exist and what is somebody else's.
         server.cloned().ok_or_else(|| {
             let message = format!(

@@ -1,6 +1,6 @@
 //! A request that its default did no good: it goes on without.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -20,6 +20,17 @@ pub(super) struct Plain {
     caller: Caller,
     headers: OptInHeaders,
     host: Option<String>,
+    model: Option<String>,
+}
+
+/// Why a default is left out of a request.
+pub(super) enum Reason {
+    /// A refusal of ours.
+    Refused(Refusal),
+    /// The model's service refused the request, maybe for the tools.
+    Answered(StatusCode),
+    /// It has done so with others, and not without tools.
+    Remembered,
 }
 
 /// Marks a refusal of ours before anything was done; it never leaves the loop.
@@ -36,7 +47,29 @@ impl Plain {
             caller: incoming.caller.clone(),
             headers: incoming.headers.clone(),
             host: incoming.host.clone(),
+            model: incoming.request.model.clone(),
         })
+    }
+
+    /// Returns the reason to go on without the default right away, if the model's service at `path` has
+    /// refused its tools lately.
+    pub(super) fn known(&self, gateway: &Gateway, path: &str) -> Option<Reason> {
+        let refuses = gateway
+            .remembered
+            .refuses_tools(path, self.model.as_deref());
+        refuses.then_some(Reason::Remembered)
+    }
+
+    /// Remembers what became of the default: `None` if the request was answered with it.
+    pub(super) fn remember(&self, gateway: &Gateway, path: &str, left_out: Option<&Reason>) {
+        let (remembered, model) = (&gateway.remembered, self.model.as_deref());
+        match left_out {
+            None => remembered.took_tools(path, model),
+            // That one is about the request.
+            Some(Reason::Answered(StatusCode::PAYLOAD_TOO_LARGE)) => {}
+            Some(Reason::Answered(_)) => remembered.refused_tools(path, model),
+            Some(Reason::Refused(_) | Reason::Remembered) => {}
+        }
     }
 
     /// The request without its default, for this reason.
@@ -44,12 +77,12 @@ impl Plain {
     /// # Errors
     /// Those of reading any request.
     pub(super) async fn incoming(
-        self,
+        &self,
         gateway: &Arc<Gateway>,
         reason: String,
     ) -> Result<Incoming, Refusal> {
         let size = self.body.len();
-        let body = self.body;
+        let body = self.body.clone();
         let read = crate::apart::read(size, move || ChatRequest::parse(body)).await;
         let unread = || {
             Refusal::new(
@@ -61,35 +94,47 @@ impl Plain {
         let history = restore::whole(gateway, &self.caller, &request).await?;
         // What asks for nothing is not looked at any closer.
         let headers = match request.mcp.is_some() || history.is_some() {
-            true => self.headers,
+            true => self.headers.clone(),
             false => OptInHeaders::default(),
         };
         Ok(Incoming {
             request,
-            caller: self.caller,
+            caller: self.caller.clone(),
             history,
             headers,
-            host: self.host,
+            host: self.host.clone(),
             by_model: ByModel::default(),
             left_out: Some(reason),
         })
     }
 }
 
-/// The reason why a default is left out that this answer gives: a refusal of ours, or of the model's
-/// service, which may have been for the tools. `None` where tools have run, or nothing is wrong.
-pub(super) fn reason(reply: &mut Reply) -> Option<String> {
-    if let Some(Refused(refusal)) = reply.extensions_mut().remove() {
-        return Some(refusal.to_string());
+impl Reason {
+    /// The reason that this answer gives; `None` where tools have run, or nothing is wrong.
+    pub(super) fn of(reply: &mut Reply) -> Option<Self> {
+        if let Some(Refused(refusal)) = reply.extensions_mut().remove() {
+            return Some(Self::Refused(refusal));
+        }
+        let status = reply.status();
+        let may_be = REFUSALS.contains(&status) && !reply.headers().contains_key("x-mcp-rounds");
+        may_be.then_some(Self::Answered(status))
     }
-    let status = reply.status();
-    let may_be = REFUSALS.contains(&status) && !reply.headers().contains_key("x-mcp-rounds");
-    may_be.then(|| {
-        format!(
-            "the model's service refused the request with its tools ({})",
-            status.as_u16()
-        )
-    })
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(refusal) => refusal.fmt(f),
+            Self::Answered(status) => write!(
+                f,
+                "the model's service refused the request with its tools ({})",
+                status.as_u16()
+            ),
+            Self::Remembered => {
+                f.write_str("the model's service has refused such requests with tools lately")
+            }
+        }
+    }
 }
 
 /// The statuses with which services refuse tools: as a bad request (OpenAI, vLLM, Ollama), where nothing

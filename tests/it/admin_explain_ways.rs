@@ -2,7 +2,7 @@
 
 use http::Request;
 use mcp_layer::{
-    McpLayer, Project,
+    Connections, McpLayer, Project,
     mcp::ServerLimits,
     registry::{DefaultServers, MemoryModels, MemoryRegistry, ModelAlias, ModelRules, Server},
 };
@@ -23,6 +23,7 @@ type Headers = [(&'static str, &'static str)];
 struct Wondering {
     gateway: Gateway,
     operator: Operator,
+    connections: Connections,
     _shelf: Shelf,
 }
 
@@ -52,7 +53,7 @@ impl Wondering {
             .with_connections(connections.clone())
             .with_header_opt_in(true)
             .with_models(MemoryModels::new(rules.unwrap()));
-        let operator = Operator::over(connections, registry.clone(), |admin| {
+        let operator = Operator::over(connections.clone(), registry.clone(), |admin| {
             admin.with_explainer(layer.explainer())
         });
         let gateway = Gateway {
@@ -64,14 +65,22 @@ impl Wondering {
         Self {
             gateway,
             operator,
+            connections,
             _shelf: shelf,
         }
     }
 
     async fn explain(&self, project: &str, body: &Value, headers: &Headers) -> Answer {
-        let path = format!("/api/v1/explain?project={project}");
+        // The operator's side has a host of its own.
+        let (host, headers): (Vec<_>, Vec<_>) =
+            headers.iter().partition(|(name, _)| *name == "host");
+        let host: String = host
+            .iter()
+            .map(|(_, host)| format!("&host={host}"))
+            .collect();
+        let path = format!("/api/v1/explain?project={project}{host}");
         let mut asked = request("POST", &path, Some(&body.to_string()));
-        with(&mut asked, headers);
+        with(&mut asked, &headers);
         self.operator.send(asked).await
     }
 
@@ -224,4 +233,83 @@ async fn what_would_be_refused_is_refused() {
         .explain("other", &json!({"model": "alias"}), &[])
         .await;
     assert_eq!(answer.error(404).0, "mcp_server_not_found");
+}
+
+/// A request with an entry for this address.
+fn at(url: &str) -> Value {
+    let entry = json!({"type": "mcp", "server_label": "any", "server_url": url, "require_approval": "never"});
+    body(json!({"tools": [entry]}))
+}
+
+#[tokio::test]
+async fn an_address_of_the_gateway_itself_means_what_it_means_to_a_request() {
+    let mut wondering = Wondering::new().await;
+    let all = ["s__a", "s__b"];
+    for (host, url) in [
+        ("gateway.example:8787", "http://gateway.example:8787/mcp/s"),
+        ("gateway.example", "https://Gateway.example/mcp/s/"),
+        ("[::1]:8787", "http://[::1]:8787/mcp/s"),
+    ] {
+        let sent: &Headers = &[("host", host)];
+        assert_eq!(wondering.offered(&at(url), sent).await, all);
+    }
+    // Without a word of another one, it is the host that this side is asked under.
+    let explained = wondering
+        .explain("web", &at("http://127.0.0.1:8788/mcp/s"), &[])
+        .await;
+    let explained = explained.expect(200);
+    assert_eq!(
+        names(&explained["tools"], |tool| &tool["offered_name"]),
+        all
+    );
+    let here = at("http://gateway.example:8787/mcp/s");
+    let not_here = [
+        // Of another port, of a name that is none of a server, and without a host of its own.
+        (at("http://gateway.example/mcp/s"), "gateway.example:8787"),
+        (at("http://gateway.example/mcp/nobody"), "gateway.example"),
+        (at("/mcp/s"), "gateway.example"),
+        (here.clone(), "gateway.example"),
+    ];
+    for (body, host) in &not_here {
+        let sent: &Headers = &[("host", host)];
+        let mut asked = chat(body.to_string());
+        asked.extensions_mut().insert(Project::new("web"));
+        asked.headers_mut().insert("host", host.parse().unwrap());
+        let reply = wondering.gateway.request(asked).await;
+        let explained = wondering.explain("web", body, sent).await;
+        assert_eq!(reply.status, 404, "{body} {host}");
+        assert_eq!(explained.error(404).0, "mcp_server_not_found");
+        assert_eq!(explained.json(), reply.json());
+    }
+
+    // What is said to be the callers' host counts, and this side's own does not any more.
+    let explainer = wondering.gateway.layer.explainer();
+    let explainer = explainer.with_hosts(["localhost:8787", "gateway.example:8787"]);
+    let (connections, store) = (
+        wondering.connections.clone(),
+        wondering.gateway.registry.clone(),
+    );
+    wondering.operator =
+        Operator::over(connections, store, |admin| admin.with_explainer(explainer));
+    let explained = wondering.explain("web", &here, &[]).await.expect(200);
+    assert_eq!(
+        names(&explained["tools"], |tool| &tool["offered_name"]),
+        all
+    );
+    let own = wondering
+        .explain("web", &at("http://127.0.0.1:8788/mcp/s"), &[])
+        .await;
+    assert_eq!(own.error(404).0, "mcp_server_not_found");
+}
+
+#[tokio::test]
+async fn a_choice_of_a_server_that_is_not_there_is_explained_as_it_is_answered() {
+    let wondering = Wondering::new().await;
+    let entry = json!({"type": "mcp", "server_label": "s", "require_approval": "never"});
+    let with = |choice: Value| body(json!({"tools": [entry], "tool_choice": choice}));
+    let chosen = with(json!({"type": "mcp", "server_label": "s", "name": "a"}));
+    assert_eq!(wondering.offered(&chosen, &[]).await, ["s__a", "s__b"]);
+    let absent = with(json!({"type": "mcp", "server_label": "t"}));
+    let answer = wondering.explain("web", &absent, &[]).await;
+    assert_eq!(answer.error(400).0, "invalid_mcp_options");
 }

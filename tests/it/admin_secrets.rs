@@ -210,11 +210,14 @@ impl ModelRegistry for Gone {
 }
 
 impl ModelStore for Gone {
-    fn load<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<(Arc<ModelRules>, u64), Error>> {
+    fn load_rules<'a>(
+        &'a self,
+        _: &'a str,
+    ) -> BoxFuture<'a, Result<(Arc<ModelRules>, u64), Error>> {
         fault()
     }
 
-    fn replace<'a>(
+    fn replace_rules<'a>(
         &'a self,
         _: &'a str,
         _: ModelRules,

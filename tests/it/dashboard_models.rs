@@ -180,6 +180,22 @@ async fn a_default_is_added_and_defaults_are_put_in_order() {
 }
 
 #[tokio::test]
+async fn only_a_default_that_comes_too_late_for_all_models_of_a_pattern_is_warned_of() {
+    let (desk, _shelf) = Desk::with_docs(&[tool("find", "Finds.")]).await;
+    // What is wide stands behind what is narrow on purpose, also where the narrow is a name.
+    let of = |models: Value| json!({"project": "web", "models": models, "servers": ["docs"]});
+    let narrow = [of(json!(["gpt-5", "gpt-5-mini*"])), of(json!(["gpt-5*"]))];
+    desk.put(json!([]), json!(narrow)).await;
+    assert!(!desk.html("/models").await.contains("An earlier default"));
+    desk.put(json!([]), json!([narrow[1], narrow[0]])).await;
+    let html = desk.html("/models").await;
+    assert!(
+        html.contains("An earlier default of the project counts for models gpt-5."),
+        "{html}"
+    );
+}
+
+#[tokio::test]
 async fn what_is_wrong_stands_beside_its_field_and_nothing_is_lost() {
     let (desk, _shelf) = Desk::with_docs(&[tool("find", "Finds.")]).await;
     desk.put(json!([entry("taken")]), json!([])).await;

@@ -12,6 +12,7 @@ use crate::support::events::{assembled, chunk, finish, streams};
 use crate::support::evil::{Evil, Step};
 use crate::support::gateway::{Gateway, Reply, chat};
 use crate::support::model::{Answer, calls, json_answer, raw_answer, said, says};
+use crate::support::traces::Traces;
 
 /// A gateway where everything of `web` has the servers of these names by default.
 async fn gateway(servers: &[&str], answers: impl IntoIterator<Item = Answer>) -> Gateway {
@@ -312,4 +313,72 @@ async fn its_servers_can_be_stored_ones_that_come_and_go() {
     gateway.registry.insert(server).await.unwrap();
     let reply = gateway.send_as("web", &ask(json!({}))).await;
     assert!(!reply.headers.contains_key("x-mcp-default"));
+}
+
+#[tokio::test]
+async fn what_passes_without_its_default_leaves_no_trace_of_a_refusal() {
+    let own = json!({"type": "function", "function": {"name": "s__echo"}});
+    for (servers, members) in [
+        (["s", "gone"], json!({})),
+        (["s", "s"], json!({"tools": [own]})),
+        (["s", "s"], json!({"n": 2})),
+    ] {
+        for stream in [false, true] {
+            let answer = match stream {
+                true => streams(&[chunk(json!({"content": "hi"})), finish("stop")]),
+                false => says("hi"),
+            };
+            let (gateway, traces) = Traces::of(gateway(&servers, [answer]).await);
+            let mut body = ask(members.clone());
+            body["stream"] = stream.into();
+            let reply = gateway.send_as("web", &body).await;
+            assert!(reply.headers.contains_key("x-mcp-default"), "{body}");
+            assert!(traces.all().is_empty(), "{:#?}", traces.all());
+        }
+    }
+    // Whoever asks for the same is refused, and seen to be.
+    let (gateway, traces) = Traces::of(gateway(&["gone"], []).await);
+    let asks = json!({"enabled": true, "servers": ["gone"]});
+    let reply = gateway.send_as("web", &ask(json!({"mcp": asks}))).await;
+    assert_eq!(reply.status, 404);
+    assert_eq!(traces.one().outcome.as_str(), "refused");
+}
+
+#[tokio::test]
+async fn a_model_that_refuses_tools_again_and_again_is_not_asked_with_them_for_a_while() {
+    let refused = || json_answer(500, &json!({"error": {"message": "tools: use --jinja"}}));
+    let gateway = gateway(&["s"], []).await;
+    let send = async |model: &str, answers: Vec<Answer>| {
+        let (before, count) = (gateway.model.asked().len(), answers.len());
+        gateway.model.add(answers);
+        let mut body = ask(json!({}));
+        body["model"] = model.into();
+        let reply = gateway.send_as("web", &body).await;
+        assert_eq!(reply.status, 200, "{:?}", reply.body);
+        let asked = gateway.model.asked().split_off(before);
+        assert_eq!(asked.len(), count);
+        (reply, asked)
+    };
+    // One that takes them now and then is asked with them.
+    for _ in 0..2 {
+        send("m", vec![refused(), says("hi")]).await;
+    }
+    let (reply, _) = send("m", vec![says("hi")]).await;
+    assert!(!reply.headers.contains_key("x-mcp-default"));
+    for _ in 0..3 {
+        send("m", vec![refused(), says("hi")]).await;
+    }
+    let (reply, asked) = send("m", vec![says("hi")]).await;
+    assert!(asked[0].json().get("tools").is_none());
+    let header = reply.headers["x-mcp-default"].to_str().unwrap();
+    assert!(header.contains("lately"), "{header}");
+    assert!(reply.receipt()["default"]["left_out"].is_string());
+    // Other models are others, and whoever asks for tools gets them.
+    let (_, asked) = send("n", vec![says("hi")]).await;
+    assert!(asked[0].json()["tools"].is_array());
+    let asks = json!({"enabled": true, "servers": ["s"]});
+    gateway.model.add([says("hi")]);
+    gateway.send_as("web", &ask(json!({"mcp": asks}))).await;
+    let asked = gateway.model.asked();
+    assert!(asked.last().unwrap().json()["tools"].is_array());
 }

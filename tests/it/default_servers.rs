@@ -169,10 +169,10 @@ async fn a_registry_changes_them_while_requests_come() {
     assert_eq!(tools().await, 0);
     let default = DefaultServers::new("web", ["s".parse().unwrap()]);
     let rules = ModelRules::new([], [default]).unwrap();
-    models.replace("default", rules, 0).await.unwrap();
+    models.replace_rules("default", rules, 0).await.unwrap();
     assert!(tools().await > 0);
     models
-        .replace("default", ModelRules::default(), 1)
+        .replace_rules("default", ModelRules::default(), 1)
         .await
         .unwrap();
     assert_eq!(tools().await, 0);

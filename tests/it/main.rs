@@ -128,7 +128,10 @@ mod url_keys;
 mod warm_tools;
 
 mod ways_bad;
+mod ways_choice;
 mod ways_header;
+mod ways_matrix;
 mod ways_metadata;
+mod ways_registry;
 mod ways_table;
 mod ways_tools;

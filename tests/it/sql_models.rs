@@ -54,7 +54,7 @@ async fn a_change_is_in_force_in_another_process_within_a_second_and_outlives_a_
     drop((one, other));
     let again = open(&url, &ring).await;
     assert_eq!((*again.rules("default")).clone(), rules("n"));
-    assert_eq!(again.load("default").await.unwrap().1, 2);
+    assert_eq!(again.load_rules("default").await.unwrap().1, 2);
 }
 
 trait Replace {
@@ -63,7 +63,9 @@ trait Replace {
 
 impl Replace for SqlRegistry {
     async fn replace_models(&self, organization: &str, model: &str, version: u64) -> u64 {
-        let replaced = ModelStore::replace(self, organization, rules(model), version).await;
+        let replaced = self
+            .replace_rules(organization, rules(model), version)
+            .await;
         replaced.unwrap().expect("nobody was faster")
     }
 }
@@ -99,7 +101,7 @@ async fn what_cannot_be_read_changes_nothing_and_is_no_reason_not_to_start() {
         run(&mut intruder, &change).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert_eq!(*registry.rules("default"), rules("m"), "{broken}");
-        assert!(registry.load("default").await.is_err());
+        assert!(registry.load_rules("default").await.is_err());
     }
     let started = open(&url, &ring).await;
     assert!(started.rules("default").is_empty());

@@ -478,3 +478,33 @@ async fn requests_that_differ_in_an_entry_alone_are_not_repeats_of_each_other() 
     let other = keyed(Ask::entries(&[label("b")]));
     assert_eq!(house.refused(&other).await.1, "idempotency_key_reused");
 }
+
+#[tokio::test]
+async fn a_history_is_restored_also_where_no_tool_is_left_to_be_chosen() {
+    let house = House::new().await;
+    let own = json!({"type": "function", "function": {"name": "own"}});
+    let mut first = Ask::entries(&[label("a"), own]);
+    let both = calls(&[("own", json!({})), ("a__write", json!({}))]);
+    let answer = house.send(&first, vec![both]).await.json();
+    let message = answer["choices"][0]["message"].clone();
+    let id = message["tool_calls"][0]["id"].clone();
+    assert!(id.as_str().unwrap().starts_with("mcp_"), "{message}");
+
+    let mut messages = first.body["messages"].take();
+    let result = json!({"role": "tool", "tool_call_id": id, "content": "ok"});
+    messages.as_array_mut().unwrap().extend([message, result]);
+    let none = entry(&json!({"server_label": "b", "allowed_tools": {"read_only": true}}));
+    let last = Ask::entries(&[none])
+        .with("messages", messages)
+        .with("tool_choice", json!("auto"))
+        .with("parallel_tool_calls", json!(false));
+    let reply = house.send(&last, vec![says("done")]).await;
+    assert_eq!(reply.status, 200, "{:?}", reply.body);
+    let turn = house.gateway.model.asked().last().unwrap().json();
+    for member in ["tools", "tool_choice", "parallel_tool_calls"] {
+        assert!(turn.get(member).is_none(), "{turn}");
+    }
+    let calls = turn["messages"][1]["tool_calls"].as_array().unwrap();
+    let names = calls.iter().map(|call| call["function"]["name"].as_str());
+    assert_eq!(names.collect::<Vec<_>>(), [Some("own"), Some("a__write")]);
+}

@@ -183,7 +183,7 @@ async fn an_alias_in_both_file_and_database_is_refused() {
         ModelRules::new(names.iter().map(alias), []).unwrap()
     };
     let stored = store
-        .replace("default", rules(&["stored"]), 0)
+        .replace_rules("default", rules(&["stored"]), 0)
         .await
         .unwrap();
     let declared = |name: &str| {
@@ -210,7 +210,7 @@ async fn an_alias_in_both_file_and_database_is_refused() {
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(listed(&proxy).await, ["declared", "stored", "demo"]);
     let freed = store
-        .replace("default", rules(&["other"]), stored.unwrap())
+        .replace_rules("default", rules(&["other"]), stored.unwrap())
         .await;
     assert!(freed.unwrap().is_some());
     until("the file is in force", async || {

@@ -65,3 +65,50 @@ async fn the_list_of_servers_has_the_aliases_and_defaults_of_the_callers_project
         json!([{"models": ["demo*"], "servers": ["s"]}])
     );
 }
+
+#[tokio::test]
+async fn the_proxys_own_addresses_are_explained_as_they_are_answered() {
+    let mcp = McpServer::start(Mode::Newest).await;
+    let hosts = "allow_hosts = [\"gateway.example\"]\n";
+    let config = format!("{hosts}{}{}", crate::LOCAL, entry("s", &mcp.url()));
+    let proxy = Proxy::operated(&config, &[]);
+    let port = proxy.address().port();
+    let ask = |host: &str| {
+        let entry = json!({"type": "mcp", "server_label": "l", "server_url": format!("http://{host}/mcp/s"),
+            "require_approval": "never"});
+        let message = json!({"role": "user", "content": "Echo \"here\""});
+        json!({"model": "demo", "messages": [message], "tools": [entry]})
+    };
+    for host in [
+        format!("127.0.0.1:{port}"),
+        format!("localhost:{port}"),
+        format!("gateway.example:{port}"),
+        "gateway.example".to_owned(),
+    ] {
+        let body = ask(&host);
+        let answer = proxy
+            .post(&body)
+            .header("host", &host)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "{host}");
+        assert_eq!(body_of(answer).await["mcp"]["rounds"], 1, "{host}");
+        let (status, explained) = proxy.operate("POST", "/api/v1/explain", body).await;
+        assert_eq!(status, StatusCode::OK, "{host} {explained}");
+        assert!(!explained["tools"].as_array().unwrap().is_empty());
+    }
+    // The operator's side is none of them, nor is anything else.
+    let operators = proxy.operators.trim_start_matches("http://");
+    for host in [operators, "other.example", "127.0.0.1:1"] {
+        let body = ask(host);
+        let (status, answer) = proxy.chat(&body).await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{host} {answer}");
+        let (status, explained) = proxy.operate("POST", "/api/v1/explain", body).await;
+        assert_eq!(
+            (status, explained),
+            (StatusCode::NOT_FOUND, answer),
+            "{host}"
+        );
+    }
+}

@@ -41,7 +41,7 @@ fn rules(model: &str) -> ModelRules {
 pub async fn an_organization_without_rules_has_none_at_version_0(store: impl ModelStore) {
     assert!(store.rules("default").is_empty());
     assert!(store.declared("default").is_empty());
-    let (loaded, version) = store.load("default").await.unwrap();
+    let (loaded, version) = store.load_rules("default").await.unwrap();
     assert!(loaded.is_empty());
     assert_eq!(version, 0);
 }
@@ -50,12 +50,12 @@ pub async fn an_organization_without_rules_has_none_at_version_0(store: impl Mod
 pub async fn what_is_stored_is_in_force_at_once_and_loads_as_it_is(store: impl ModelStore) {
     let mut version = 0;
     for model in ["m", "n"] {
-        let next = store.replace("default", rules(model), version).await;
+        let next = store.replace_rules("default", rules(model), version).await;
         let next = next.unwrap().unwrap();
         assert!(next > version, "{next}");
         version = next;
         assert_eq!(*store.rules("default"), rules(model));
-        let (loaded, loaded_version) = store.load("default").await.unwrap();
+        let (loaded, loaded_version) = store.load_rules("default").await.unwrap();
         assert_eq!((&*loaded, loaded_version), (&rules(model), version));
     }
 }
@@ -63,18 +63,23 @@ pub async fn what_is_stored_is_in_force_at_once_and_loads_as_it_is(store: impl M
 /// Whoever has read an older version, or none, reads again first.
 pub async fn rules_that_somebody_else_has_changed_are_not_replaced(store: impl ModelStore) {
     for version in [1, u64::MAX] {
-        let refused = store.replace("default", rules("early"), version).await;
+        let refused = store
+            .replace_rules("default", rules("early"), version)
+            .await;
         assert_eq!(refused.unwrap(), None);
     }
-    let first = store.replace("default", rules("first"), 0).await.unwrap();
+    let first = store
+        .replace_rules("default", rules("first"), 0)
+        .await
+        .unwrap();
     let first = first.unwrap();
-    let second = store.replace("default", rules("second"), first).await;
+    let second = store.replace_rules("default", rules("second"), first).await;
     let second = second.unwrap().unwrap();
     for version in [0, first, second + 1, u64::MAX] {
-        let refused = store.replace("default", rules("late"), version).await;
+        let refused = store.replace_rules("default", rules("late"), version).await;
         assert_eq!(refused.unwrap(), None, "{version}");
     }
-    let (loaded, version) = store.load("default").await.unwrap();
+    let (loaded, version) = store.load_rules("default").await.unwrap();
     assert_eq!((&*loaded, version), (&rules("second"), second));
     assert_eq!(*store.rules("default"), rules("second"));
 }
@@ -86,13 +91,13 @@ pub async fn of_writers_at_once_one_wins(store: impl ModelStore) {
         let models: Vec<_> = (0..4).map(|at| format!("m{round}-{at}")).collect();
         let writers = models
             .iter()
-            .map(|model| store.replace("default", rules(model), version));
+            .map(|model| store.replace_rules("default", rules(model), version));
         let written = join_all(writers).await;
         let written = written.into_iter().map(Result::unwrap).zip(&models);
         let mut winners = written.filter_map(|(next, model)| Some((next?, model)));
         let (next, model) = winners.next().expect("a winner");
         assert_eq!(winners.next(), None);
-        assert_eq!(*store.load("default").await.unwrap().0, rules(model));
+        assert_eq!(*store.load_rules("default").await.unwrap().0, rules(model));
         version = next;
     }
 }
@@ -101,28 +106,33 @@ pub async fn of_writers_at_once_one_wins(store: impl ModelStore) {
 pub async fn an_organization_has_rules_of_its_own(store: impl ModelStore) {
     for organization in ["default", "other", "Other", "other "] {
         let model = format!("m-{organization}!");
-        let written = store.replace(organization, rules(&model), 0).await;
+        let written = store.replace_rules(organization, rules(&model), 0).await;
         assert!(written.unwrap().is_some(), "{organization}");
     }
     for organization in ["default", "other", "Other", "other "] {
         let expected = rules(&format!("m-{organization}!"));
         assert_eq!(*store.rules(organization), expected);
-        assert_eq!(*store.load(organization).await.unwrap().0, expected);
+        assert_eq!(*store.load_rules(organization).await.unwrap().0, expected);
     }
     assert!(store.rules("nobody").is_empty());
 }
 
 /// An operator removes the last entry: the version counts on.
 pub async fn rules_are_replaced_by_none(store: impl ModelStore) {
-    let first = store.replace("default", rules("m"), 0).await.unwrap();
+    let first = store.replace_rules("default", rules("m"), 0).await.unwrap();
     let first = first.unwrap();
-    let emptied = store.replace("default", ModelRules::default(), first).await;
+    let emptied = store
+        .replace_rules("default", ModelRules::default(), first)
+        .await;
     let emptied = emptied.unwrap().unwrap();
     assert!(emptied > first);
     assert!(store.rules("default").is_empty());
-    let (loaded, version) = store.load("default").await.unwrap();
+    let (loaded, version) = store.load_rules("default").await.unwrap();
     assert!(loaded.is_empty() && version == emptied);
-    assert_eq!(store.replace("default", rules("n"), 0).await.unwrap(), None);
+    assert_eq!(
+        store.replace_rules("default", rules("n"), 0).await.unwrap(),
+        None
+    );
 }
 
 /// Names are any texts, and so are organizations, which callers' keys may bring.
@@ -138,12 +148,12 @@ pub async fn odd_names_do_no_harm(store: impl ModelStore) {
     let defaults =
         odd.map(|name| DefaultServers::new(name, [server("a")]).with_models([name, "*"]));
     let rules = ModelRules::new(aliases, defaults).unwrap();
-    let written = store.replace("default", rules.clone(), 0).await;
+    let written = store.replace_rules("default", rules.clone(), 0).await;
     assert!(written.unwrap().is_some());
-    assert_eq!(*store.load("default").await.unwrap().0, rules);
+    assert_eq!(*store.load_rules("default").await.unwrap().0, rules);
     for organization in ["", "\0", "'; DROP TABLE", &"x".repeat(5000)] {
         assert!(store.rules(organization).is_empty());
-        let loaded = store.load(organization).await;
+        let loaded = store.load_rules(organization).await;
         assert!(loaded.is_ok_and(|(rules, version)| rules.is_empty() && version == 0));
     }
 }

@@ -28,7 +28,7 @@ impl ModelRegistry for SqlRegistry {
 }
 
 impl ModelStore for SqlRegistry {
-    fn load<'a>(
+    fn load_rules<'a>(
         &'a self,
         organization: &'a str,
     ) -> BoxFuture<'a, Result<(Arc<ModelRules>, u64), Error>> {
@@ -43,7 +43,7 @@ impl ModelStore for SqlRegistry {
         })
     }
 
-    fn replace<'a>(
+    fn replace_rules<'a>(
         &'a self,
         organization: &'a str,
         rules: ModelRules,

@@ -13,9 +13,9 @@ use crate::{
     refusal::{Kind, Refusal},
     settings::{OnMaxRounds, OwnTools},
     tool_loop::{
-        conflicts,
+        choice, conflicts,
         events::Events,
-        gateway::Gateway,
+        gateway::{Gateway, LookedUp},
         instructions,
         journal::ExchangeJournal,
         kept_turns::{Keeper, restore::Whole},
@@ -36,6 +36,8 @@ pub(crate) struct Prepared {
     pub(crate) request: ChatRequest,
     pub(crate) options: Options,
     pub(crate) caller: Caller,
+    /// Its servers, if the registry was asked for them before.
+    pub(crate) looked_up: Option<LookedUp>,
     /// Its history, where that was restored.
     pub(crate) history: Option<Whole>,
     /// A hash of what it asks for outside of its body.
@@ -57,17 +59,22 @@ impl Prepared {
     }
 
     /// Finds the project of the caller, and the tools that the request is offered.
-    async fn catalog(&self) -> Result<(Project, Arc<Catalog>), Refusal> {
+    async fn catalog(&mut self) -> Result<(Project, Arc<Catalog>), Refusal> {
+        let looked_up = self.looked_up.take();
         let (gateway, options) = (&self.gateway, &self.options);
         let project = gateway.project_of(&self.caller)?;
         let tokens = &self.caller.tokens;
         let wanted = (&*options.servers, &*options.rules, options.only());
-        let found = resolve::catalog(gateway, &project, tokens, wanted, &self.record);
+        let whose = (&project, tokens);
+        let found = resolve::catalog(gateway, whose, wanted, looked_up, &self.record);
         let catalog = match options.is_default {
             false => found.await?,
             true => in_time(found).await?,
         };
         conflicts::check(gateway, &self.request, &catalog, options.way.as_deref())?;
+        if options.enabled {
+            choice::say(&mut self.request, &options.labels, &catalog)?;
+        }
         let catalog = Arc::new(catalog);
         self.record.offers(&catalog);
         Ok((project, catalog))
@@ -116,17 +123,16 @@ impl Exchange {
     ) -> Self {
         let Prepared {
             gateway,
-            request,
+            mut request,
             options,
             caller,
             record,
             events,
             ..
         } = prepared;
-        let mut request = match catalog.is_empty() {
-            true => request.without_tools(),
-            false => request,
-        };
+        if catalog.is_empty() {
+            request.add_no_tools();
+        }
         if let Some(text) = instructions::text(&catalog, &record) {
             request.instruct(&text);
         }

@@ -16,8 +16,12 @@ const KEPT: Duration = Duration::from_secs(60 * 60);
 /// The most models that are remembered; callers choose their names, but only of models that answer.
 const MODELS: usize = 1_000;
 
-/// What services rejected, and answered without, by the path and the model of a request: members, and
-/// messages that show media of results.
+/// The refusals in a row after which the tools of a default are not offered: one may be an accident, or
+/// about the request.
+const REFUSALS: u8 = 3;
+
+/// What services rejected, and answered without, by the path and the model of a request: members,
+/// messages that show media of results, and the tools of defaults.
 ///
 /// It is shared by all services of a layer. Of names only hashes are kept.
 #[derive(Default)]
@@ -26,6 +30,8 @@ pub(crate) struct Remembered {
     /// Whether they take media. One that has taken some is not forgotten for what may be wrong with
     /// others: an image of one server would else cost all callers theirs.
     media: Models<bool>,
+    /// How often in a row they refused the tools of a default.
+    tools: Models<u8>,
     hashes: RandomState,
 }
 
@@ -55,6 +61,28 @@ impl Remembered {
         let key = self.hashes.hash_one((path, model));
         if takes || self.media.of(|| key).is_none() {
             self.media.set(key, Some(takes));
+        }
+    }
+
+    /// Returns `true` if `model` at `path` gets no tools of a default.
+    pub(crate) fn refuses_tools(&self, path: &str, model: Option<&str>) -> bool {
+        let key = || self.hashes.hash_one((path, model));
+        self.tools.of(key) >= Some(REFUSALS)
+    }
+
+    /// Remembers for an hour that a service has refused a request with the tools of a default, and
+    /// answered it without.
+    pub(crate) fn refused_tools(&self, path: &str, model: Option<&str>) {
+        let key = self.hashes.hash_one((path, model));
+        let before = self.tools.of(|| key).unwrap_or_default();
+        self.tools.set(key, Some(before.saturating_add(1)));
+    }
+
+    /// Forgets the refusals of a service that has answered a request with the tools of a default.
+    pub(crate) fn took_tools(&self, path: &str, model: Option<&str>) {
+        let key = || self.hashes.hash_one((path, model));
+        if self.tools.of(key).is_some() {
+            self.tools.set(key(), None);
         }
     }
 }
@@ -124,6 +152,25 @@ mod tests {
         tokio::time::advance(KEPT).await;
         assert!(remembered.of("/a", Some("m")).is_empty());
         assert!(!remembered.refuses_media("/a", Some("m")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_default_is_asked_with_until_it_was_refused_several_times_in_a_row() {
+        let remembered = Remembered::default();
+        let refuses = || remembered.refuses_tools("/a", Some("m"));
+        for _ in 1..REFUSALS {
+            remembered.refused_tools("/a", Some("m"));
+        }
+        assert!(!refuses());
+        remembered.took_tools("/a", Some("m"));
+        for _ in 0..REFUSALS {
+            assert!(!refuses());
+            remembered.refused_tools("/a", Some("m"));
+        }
+        assert!(refuses());
+        assert!(!remembered.refuses_tools("/a", Some("n")));
+        tokio::time::advance(KEPT).await;
+        assert!(!refuses());
     }
 
     #[tokio::test(start_paused = true)]

@@ -19,6 +19,8 @@ pub(crate) enum Ending {
     Unreadable,
     /// The request was refused; no model was asked.
     Refused,
+    /// The request goes on without its default, like one that asks for nothing.
+    LeftOut,
     /// The caller hung up.
     Cancelled,
 }
@@ -31,6 +33,7 @@ impl Ending {
             Self::PassedOn => "passed_on",
             Self::GivenAgain => "given_again",
             Self::Unreadable => "unreadable",
+            Self::LeftOut => "left_out",
             other => other.outcome().as_str(),
         }
     }
@@ -38,7 +41,7 @@ impl Ending {
     /// The outcome for a trace.
     pub(super) fn outcome(self) -> Outcome {
         match self {
-            Self::Stopped(_) | Self::PassedOn | Self::GivenAgain => Outcome::Ok,
+            Self::Stopped(_) | Self::PassedOn | Self::GivenAgain | Self::LeftOut => Outcome::Ok,
             Self::UpstreamError => Outcome::UpstreamError,
             Self::UpstreamFailed | Self::Unreadable => Outcome::UpstreamFailed,
             Self::Refused => Outcome::Refused,

@@ -274,7 +274,9 @@ impl Inner {
                 "exchange"
             );
         });
-        let Some(audience) = &self.audience else {
+        // What goes on without its default leaves no trace, as nothing does that asks for none.
+        let audience = self.audience.as_ref();
+        let Some(audience) = audience.filter(|_| ending != Ending::LeftOut) else {
             return;
         };
         let steps = Steps::Log(std::mem::take(&mut state.log));

@@ -46,14 +46,14 @@ impl ModelRegistry for Models {
 }
 
 impl ModelStore for Models {
-    fn load<'a>(
+    fn load_rules<'a>(
         &'a self,
         organization: &'a str,
     ) -> BoxFuture<'a, Result<(Arc<ModelRules>, u64), Error>> {
         Box::pin(async move { self.of(organization) })
     }
 
-    fn replace<'a>(
+    fn replace_rules<'a>(
         &'a self,
         organization: &'a str,
         rules: ModelRules,

@@ -9,6 +9,7 @@ use crate::{
         control::texts,
         text::{Shown, sentence},
     },
+    pattern::covers,
     project::Project,
     registry::{
         ModelRules,
@@ -57,7 +58,9 @@ impl Preview {
         };
         let whose = Project::new(project).with_organization(pages.store.organization().clone());
         let body = body.to_string().into();
-        let explained = explainer.explain(body, &whose, &mut HeaderMap::new()).await;
+        let explained = explainer
+            .explain(body, &whose, &mut HeaderMap::new(), None)
+            .await;
         match explained {
             Err(refusal) => preview.refusal = Some(Shown::of(&sentence(&refusal.to_string()))),
             Ok(explanation) => {
@@ -114,14 +117,15 @@ fn literal(pattern: &str) -> String {
     pattern.replace('*', "")
 }
 
-/// The first pattern of the default `entry` whose models get an earlier default, as far as the
-/// shortest name that fits it shows.
+/// The first pattern of the default `entry` that is of no use, since all its models get an earlier
+/// default. One of which only some do is of use: what is narrow stands before what is wide on purpose.
 pub(super) fn overtaken(entry: &Tree<'_>, rules: &ModelRules) -> Option<String> {
     let default = read_default(&Node::new(entry, &Words::JSON)).ok()?;
+    let at = rules.defaults().iter().position(|rule| *rule == default)?;
+    let earlier = rules.defaults()[..at].iter();
+    let earlier = earlier.filter(|rule| rule.project == default.project);
+    let earlier: Vec<&String> = earlier.flat_map(|rule| &rule.models).collect();
     let mut patterns = default.models.iter();
-    let other = |pattern: &&String| {
-        let found = rules.default_servers(&default.project, &literal(pattern));
-        found.is_some_and(|found| *found != default)
-    };
-    patterns.find(other).cloned()
+    let is_overtaken = |pattern: &&String| earlier.iter().any(|wide| covers(wide, pattern));
+    patterns.find(is_overtaken).cloned()
 }

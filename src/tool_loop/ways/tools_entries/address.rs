@@ -53,8 +53,8 @@ fn named(path: &str) -> Option<String> {
 }
 
 /// The name in `/mcp/NAME` on `host`, by which this gateway was reached.
-pub(super) fn named_on(host: Option<&str>, url: &Url) -> Option<String> {
-    let host: Authority = host?.parse().ok()?;
+pub(super) fn named_on(host: &str, url: &Url) -> Option<String> {
+    let host: Authority = host.parse().ok()?;
     // Nobody knows whether the request came over TLS: without a port, it is that of the address.
     let here = format!("{}://{host}", url.scheme()).parse::<Url>().ok()?;
     let is_here = here.origin() == url.origin();
@@ -114,10 +114,9 @@ mod tests {
             ("u@gw.example", "http://gw.example.evil/mcp/a", None),
             ("", "http://gw.example/mcp/a", None),
         ] {
-            let named = named_on(Some(host), &url.parse().unwrap());
+            let named = named_on(host, &url.parse().unwrap());
             assert_eq!(named.as_deref(), name, "{host} {url}");
         }
-        assert_eq!(named_on(None, &"http://a/mcp/a".parse().unwrap()), None);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::HeaderValue;
+use tokio::time::Instant;
 
 use super::{
     address::{Address, is_same, named_on},
@@ -15,19 +16,36 @@ use crate::{
     project::Project,
     refusal::{Kind, Refusal},
     registry::{Auth, Server},
-    tool_loop::{gateway::Gateway, wanted::Wanted},
+    tool_loop::{
+        gateway::{Gateway, LookedUp},
+        wanted::Wanted,
+    },
 };
 
 /// The servers of all entries, with what these say of their tools.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) servers: Vec<Wanted>,
     /// For each entry, the places of its servers in that list.
     pub(crate) rules: Vec<(Vec<usize>, ToolRules)>,
+    /// The label of each entry, with the servers that it means.
+    pub(crate) labels: Vec<(String, Vec<String>)>,
+    /// Those of these servers that the project may use.
+    pub(crate) looked_up: LookedUp,
 }
 
-/// Finds the servers of `entries`, and adds the tokens that these give to `tokens`. `host` is that of
-/// the request.
+/// The servers that entries name, each with the entry that did so first.
+#[derive(Default)]
+struct Named {
+    servers: Vec<Wanted>,
+    from: Vec<usize>,
+    rules: Vec<(Vec<usize>, ToolRules)>,
+    labels: Vec<(String, Vec<String>)>,
+}
+
+/// Finds the servers of `entries`, and adds the tokens that these give to `tokens`. `hosts` are those
+/// that the request may have come to.
+///
+/// The registry is asked once for all of it, and what comes later does without.
 ///
 /// # Errors
 /// An entry that means no server of the project, or several; two entries that say different things of
@@ -35,85 +53,111 @@ pub(crate) struct Found {
 pub(crate) async fn find(
     gateway: &Gateway,
     project: &Project,
-    host: Option<&str>,
+    hosts: &[String],
     tokens: &mut CallerTokens,
     entries: &[Entry],
 ) -> Result<Found, Refusal> {
+    let (began, limit) = (Instant::now(), gateway.settings.limits.resolve);
     let is_sought = |entry: &Entry| matches!(entry.address, Address::All | Address::At(_));
     let visible = match entries.iter().any(is_sought) {
-        true => gateway.visible(project).await?,
+        true => gateway.visible(project, limit).await?,
         false => Vec::new(),
     };
-    let mut found = Found::default();
-    // The entry that each of the servers has come from.
-    let mut from: Vec<usize> = Vec::new();
+    let Named {
+        servers: wanted,
+        from,
+        rules,
+        labels,
+    } = named(entries, &visible, hosts, tokens)?;
+    let servers = match visible.is_empty() {
+        false => visible,
+        // None that anybody sees, or a registry that finds servers by their names alone.
+        true => {
+            let names = wanted.iter().filter_map(|wanted| wanted.name.parse().ok());
+            let names: Vec<ServerName> = names.collect();
+            let left = limit.saturating_sub(began.elapsed());
+            gateway.find(project, &names, left).await?
+        }
+    };
+    for (wanted, index) in wanted.iter().zip(from) {
+        let entry = &entries[index];
+        let server = servers
+            .iter()
+            .find(|server| server.name.as_str() == wanted.name);
+        // One that is not there is refused where all of them are resolved.
+        if let (Some(server), Some(token)) = (server, &entry.authorization) {
+            give(server, entry, token, tokens)?;
+        }
+    }
+    let looked_up = LookedUp {
+        servers,
+        took: began.elapsed(),
+    };
+    Ok(Found {
+        servers: wanted,
+        rules,
+        labels,
+        looked_up,
+    })
+}
+
+/// The servers that `entries` name.
+fn named(
+    entries: &[Entry],
+    visible: &[Arc<Server>],
+    hosts: &[String],
+    tokens: &CallerTokens,
+) -> Result<Named, Refusal> {
+    let mut named = Named::default();
     for (index, entry) in entries.iter().enumerate() {
         let mut places = Vec::new();
-        for name in entry.servers(&visible, host, tokens)? {
-            let known = found.servers.iter().position(|wanted| wanted.name == name);
-            match known.map(|place| &entries[from[place]]) {
+        let names = entry.servers(visible, hosts, tokens)?;
+        named.labels.push((entry.label.clone(), names.clone()));
+        for name in names {
+            let known = named.servers.iter().position(|wanted| wanted.name == name);
+            match known.map(|place| &entries[named.from[place]]) {
                 Some(other) if !other.says_the_same(entry) => {
                     return Err(entry.differs(other, &name));
                 }
                 Some(_) => {}
                 None => {
-                    places.push(found.servers.len());
-                    from.push(index);
-                    found.servers.push(Wanted {
+                    places.push(named.servers.len());
+                    named.from.push(index);
+                    named.servers.push(Wanted {
                         name,
                         param: entry.place(),
                     });
                 }
             }
         }
-        found.rules.push((places, entry.rules.clone()));
+        named.rules.push((places, entry.rules.clone()));
     }
-    let given = found.servers.iter().zip(from);
-    let given = given.filter_map(|(wanted, index)| {
-        let token = entries[index].authorization.clone()?;
-        Some((wanted.name.parse().ok()?, &entries[index], token))
-    });
-    give(gateway, project, tokens, given.collect()).await?;
-    Ok(found)
+    Ok(named)
 }
 
-/// Gives each of these servers the token of its entry.
-async fn give(
-    gateway: &Gateway,
-    project: &Project,
+/// Gives `server` the token of its entry.
+fn give(
+    server: &Server,
+    entry: &Entry,
+    token: &HeaderValue,
     tokens: &mut CallerTokens,
-    given: Vec<(ServerName, &Entry, HeaderValue)>,
 ) -> Result<(), Refusal> {
-    if given.is_empty() {
-        return Ok(());
-    }
-    let names: Vec<ServerName> = given.iter().map(|(name, ..)| name.clone()).collect();
-    let servers = gateway.find(project, &names).await?;
-    for (name, entry, token) in given {
-        let is_it = |server: &&Arc<Server>| server.name == name && server.is_usable_by(project);
-        // One that is not there is refused where all of them are looked up.
-        let Some(server) = servers.iter().find(is_it) else {
-            continue;
-        };
-        let fault = match server.auth {
-            Auth::TokenPassthrough(_) if tokens.of(&name).is_none() => {
-                tokens.add(&name, token);
-                continue;
-            }
-            Auth::TokenPassthrough(_) => {
-                format!(
-                    "and the header {} both have a token",
-                    CallerTokens::header(&name)
-                )
-            }
-            _ => format!(
-                "is not taken: the server {name} is sent what its operator has set, and no token of a caller's"
-            ),
-        };
-        let param = format!("{}.authorization", entry.param);
-        return Err(Refusal::invalid_option(&param, &fault));
-    }
-    Ok(())
+    let name = &server.name;
+    let fault = match server.auth {
+        Auth::TokenPassthrough(_) if tokens.of(name).is_none() => {
+            tokens.add(name, token.clone());
+            return Ok(());
+        }
+        Auth::TokenPassthrough(_) => {
+            let header = CallerTokens::header(name);
+            format!("and the header {header} both have a token")
+        }
+        _ => format!(
+            "is not taken: the server {name} is sent what its operator has set, and no token of a caller's"
+        ),
+    };
+    let param = format!("{}.authorization", entry.param);
+    Err(Refusal::invalid_option(&param, &fault))
 }
 
 impl Entry {
@@ -121,7 +165,7 @@ impl Entry {
     fn servers(
         &self,
         visible: &[Arc<Server>],
-        host: Option<&str>,
+        hosts: &[String],
         tokens: &CallerTokens,
     ) -> Result<Vec<String>, Refusal> {
         match &self.address {
@@ -131,7 +175,8 @@ impl Entry {
             Address::At(url) => {
                 let at = visible.iter().filter(|server| is_same(&server.url, url));
                 let at: Vec<&str> = at.map(|server| server.name.as_str()).collect();
-                match (&at[..], named_on(host, url)) {
+                let mut here = hosts.iter().filter_map(|host| named_on(host, url));
+                match (&at[..], here.next()) {
                     ([one], _) => Ok(vec![(*one).to_owned()]),
                     ([], Some(name)) => Ok(vec![name]),
                     ([], None) => Err(self.nowhere()),
