@@ -1,7 +1,7 @@
 //! `GET …/models`: the aliases of the caller's project before the upstream's own models.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header, response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header, response};
 use percent_encoding::percent_decode_str;
 use serde_json::json;
 
@@ -67,12 +67,33 @@ pub(crate) fn may_be_list(head: &response::Parts) -> bool {
     head.status.is_success() && is_plain(&head.headers)
 }
 
+/// Returns `true` if a service that answers so has no list of models at all.
+pub(crate) fn has_none(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED
+    )
+}
+
+/// The list of these aliases alone.
+pub(crate) fn of_aliases(aliases: &[String]) -> Bytes {
+    let models: Vec<_> = aliases.iter().map(|alias| model(alias)).collect();
+    format!(r#"{{"object":"list","data":[{}]}}"#, models.join(",")).into()
+}
+
 /// The upstream's list with these aliases first, and without its models of their names; `None` if it
-/// has no list of models as OpenAI has it.
+/// has no list of models, in OpenAI's form or as an array alone.
 pub(crate) fn merged(body: &Bytes, aliases: &[String]) -> Option<Vec<Bytes>> {
-    let object = Object::parse(std::str::from_utf8(body).ok()?).ok()?;
-    let data = object.get("data")?;
-    let theirs = array(data, MODELS + 1).filter(|theirs| theirs.len() <= MODELS)?;
+    let text = std::str::from_utf8(body).ok()?;
+    let data = match Object::parse(text) {
+        Ok(object) => object.get("data")?,
+        Err(_) => text.trim(),
+    };
+    let start = data.as_ptr() as usize - text.as_ptr() as usize;
+    let theirs = match data {
+        "null" => Vec::new(),
+        _ => array(data, MODELS + 1).filter(|theirs| theirs.len() <= MODELS)?,
+    };
     let is_hidden = |model: &&str| {
         let id = Object::parse(model).ok();
         let id = id.and_then(|model| model.string("id"));
@@ -81,7 +102,7 @@ pub(crate) fn merged(body: &Bytes, aliases: &[String]) -> Option<Vec<Bytes>> {
     let theirs = theirs.into_iter().filter(|model| !is_hidden(model));
     let ours = aliases.iter().map(|alias| model(alias));
     let all: Vec<String> = ours.chain(theirs.map(str::to_owned)).collect();
-    let edit = Edit::replace(object.span(data), format!("[{}]", all.join(",")));
+    let edit = Edit::replace(start..start + data.len(), format!("[{}]", all.join(",")));
     Some(Edit::apply(body, vec![edit]))
 }
 
@@ -127,15 +148,24 @@ mod tests {
         assert_eq!(ids, ["é\"", "b", "a"]);
         assert_eq!(merged["data"][0]["object"], "model");
         assert_eq!(merged["data"][0]["owned_by"], "mcp-layer");
-        assert!(list(r#"{"data":[]}"#, &["a"]).unwrap().contains(r#"[{"#));
+        for empty in [r#"{"data":[]}"#, r#"{"data":null}"#, " [] "] {
+            assert!(list(empty, &["a"]).unwrap().contains(r#"[{"#), "{empty}");
+        }
+    }
+
+    #[test]
+    fn an_array_stays_one() {
+        let merged = list(" [{\"id\":\"b\"}]\n", &["a"]).unwrap();
+        assert!(merged.starts_with(" [{") && merged.ends_with(",{\"id\":\"b\"}]\n"));
     }
 
     #[test]
     fn what_is_no_list_of_models_is_left_alone() {
         for body in [
             "",
-            "[]",
+            "[",
             "{}",
+            r#"{"data":1}"#,
             r#"{"data":{}}"#,
             r#"{"models":[]}"#,
             "<html>",

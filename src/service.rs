@@ -236,6 +236,12 @@ where
     models_list::ask_for_all(&mut parts.headers);
     let request = Request::from_parts(parts, RequestBody::through(body));
     let (head, body) = inner.oneshot(request).await?.into_parts();
+    if models_list::has_none(head.status) {
+        let (mut head, ()) = Response::new(()).into_parts();
+        head.headers.insert(header::CONTENT_TYPE, tool_loop::JSON);
+        let list = models_list::of_aliases(&aliases);
+        return Ok(tool_loop::rewritten(head, vec![list]));
+    }
     if !models_list::may_be_list(&head) {
         return Ok(Response::from_parts(head, McpBody::through(body)));
     }

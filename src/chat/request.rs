@@ -49,6 +49,8 @@ pub(crate) struct ChatRequest {
     pub(crate) tools: Vec<CallerTool>,
     /// The position of the list `tools`.
     tools_list: Option<Range<usize>>,
+    /// `tools` is neither a list nor `null`.
+    pub(crate) has_odd_tools: bool,
     /// The position of the list `messages`; `None` if it is not a list.
     pub(super) messages: Option<Range<usize>>,
     /// The places of [`REMOVABLE`], to be removed.
@@ -158,6 +160,9 @@ impl ChatRequest {
                 .get("tools")
                 .filter(|tools| tools.starts_with('['))
                 .map(|tools| object.span(tools)),
+            has_odd_tools: object
+                .present("tools")
+                .is_some_and(|tools| !tools.starts_with('[')),
             messages: object
                 .get("messages")
                 .filter(|messages| messages.starts_with('['))

@@ -6,6 +6,7 @@ use super::{error::Error, projects::Projects};
 use crate::{
     name::ServerName,
     pattern::{Start, first_bytes, fits},
+    unseen::is_unseen,
 };
 
 /// The most aliases and defaults of an organization together: people can still tell them apart, and
@@ -58,7 +59,7 @@ pub struct DefaultServers {
 /// - No alias leads to an alias, itself included, whoever has that one.
 /// - Of defaults that fit a request, the first counts.
 /// - There are at most 1,000 of both together. Names and patterns have 1 to 256 bytes, without
-///   control characters and without blanks around them; aliases and their models are names, and no
+///   invisible characters and without blanks around them; aliases and their models are names, and no
 ///   patterns. Each entry has at least one server, at most 128, each once.
 ///
 /// Whether there are such servers is seen when a request asks for them.
@@ -340,11 +341,11 @@ fn name(member: &str, name: &str) -> Result<(), String> {
 }
 
 fn text(member: &str, text: &str) -> Result<(), String> {
-    let has_blanks = text.trim() != text || text.contains(char::is_control);
+    let has_blanks = text.trim() != text || text.contains(is_unseen);
     match text.len() {
         0 => Err(format!("{member} has an empty text")),
         1..=NAME_LEN if has_blanks => Err(format!(
-            "{member} has a control character, or a blank at an end"
+            "{member} has an invisible character, or a blank at an end"
         )),
         1..=NAME_LEN => Ok(()),
         _ => Err(format!("{member} has more than {NAME_LEN} bytes")),
@@ -461,11 +462,11 @@ mod tests {
             (alias("a", &long), "model has more than 256 bytes"),
             (
                 alias(" a", "m"),
-                "name has a control character, or a blank at an end",
+                "name has an invisible character, or a blank at an end",
             ),
             (
                 alias("a\nb", "m"),
-                "name has a control character, or a blank at an end",
+                "name has an invisible character, or a blank at an end",
             ),
             (ModelAlias::new("a", "m", []), "servers is empty"),
             (nobody, "projects is empty"),

@@ -59,6 +59,10 @@ impl Options {
     ) -> Result<Self, Refusal> {
         let options = Self::parse(request, (headers, by_model), settings)?;
         let limit = settings.limits.tools;
+        // A service that refuses such a list would not see it beside ours.
+        if options.enabled && request.has_odd_tools {
+            return Err(Refusal::invalid_option("tools", "must be an array"));
+        }
         // They are counted while they are read.
         if options.enabled && !request.read_tools(limit) {
             let message = format!("the request's own tools are too many, at most {limit} fit");
@@ -86,7 +90,13 @@ impl Options {
             Some(mcp) => Self::of_member(mcp, settings)?,
             None => (Self::absent(settings), Said::default()),
         };
-        options.resume |= headers.resumes()?;
+        if let Some(resumes) = headers.resumes()? {
+            if said.resumes == Some(!resumes) {
+                let fault = "says otherwise than x-mcp-resume";
+                return Err(Refusal::invalid_option("mcp.resume_tool_calls", fault));
+            }
+            options.resume = resumes;
+        }
         if let Some(way) = way.as_ref().filter(|_| options.enabled) {
             return Err(both("mcp.enabled", way));
         }
@@ -320,6 +330,8 @@ struct Said {
     opts_in: bool,
     /// A member that forbids what other ways always do.
     against: Option<&'static str>,
+    /// Whether open calls are to be run.
+    resumes: Option<bool>,
 }
 
 impl Said {
@@ -333,6 +345,7 @@ impl Said {
                 (false, true) => Some("mcp.on_stream"),
                 (false, false) => None,
             },
+            resumes: mcp.get("resume_tool_calls").map(|said| said == "true"),
         }
     }
 }

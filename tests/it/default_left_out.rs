@@ -72,6 +72,7 @@ async fn what_the_request_says_of_tools_and_of_its_answer_stands() {
         (json!({"tools": own(126)}), "too many"),
         (json!({"tools": own(200)}), "too many"),
         (json!({"tools": [echo]}), "has the name"),
+        (json!({"tools": {"a": 1}}), "must be an array"),
         (
             json!({"response_format": {"type": "json_object"}}),
             "response_format",

@@ -102,6 +102,30 @@ async fn an_error_or_anything_else_of_the_upstream_goes_on_as_it_is() {
 }
 
 #[tokio::test]
+async fn a_service_without_a_list_has_the_aliases_all_the_same() {
+    let statuses = [404, 405, 501];
+    let none = |status: &u16| json_answer(*status, &json!({"error": {"message": "no"}}));
+    let answers = statuses.iter().map(none);
+    let array = json_answer(200, &json!([{"id": "m"}]));
+    let null = json_answer(200, &json!({"object": "list", "data": null}));
+    let gateway = gateway(answers.chain([null, array])).await;
+    for _ in 0..4 {
+        let reply = listed(&gateway, "web").await;
+        assert_eq!(reply.status, 200);
+        assert_eq!(ids(&reply), ["all-tools", "a/web tools"]);
+        assert_eq!(reply.json()["object"], "list");
+    }
+    let reply = listed(&gateway, "web").await.json();
+    let ids: Vec<_> = reply
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|model| &model["id"])
+        .collect();
+    assert_eq!(ids, ["all-tools", "a/web tools", "m"]);
+}
+
+#[tokio::test]
 async fn an_alias_by_its_name_is_answered_here_and_any_other_name_upstream() {
     let theirs = || json_answer(404, &json!({"error": {"message": "no such model"}}));
     let gateway = gateway([theirs(), theirs()]).await;

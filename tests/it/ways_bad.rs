@@ -50,6 +50,30 @@ async fn tools_are_not_chosen_in_two_places() {
 }
 
 #[tokio::test]
+async fn the_header_and_the_member_agree_on_whether_calls_are_resumed() {
+    let house = House::new().await;
+    for (said, other) in [("true", false), ("false", true)] {
+        let ask = plain()
+            .header("x-mcp-resume", said)
+            .with("mcp", json!({"resume_tool_calls": other}));
+        let (status, _, param) = house.refused(&ask).await;
+        assert_eq!((status, &*param), (400, "mcp.resume_tool_calls"));
+    }
+}
+
+#[tokio::test]
+async fn tools_that_are_no_list_are_refused_and_not_replaced() {
+    let house = House::new().await;
+    for tools in [json!({"a": 1}), json!("x"), json!(5), json!(true)] {
+        let (status, code, param) = house.refused(&plain().with("tools", tools)).await;
+        assert_eq!(
+            (status, &*code, &*param),
+            (400, "invalid_mcp_options", "tools")
+        );
+    }
+}
+
+#[tokio::test]
 async fn an_entry_says_only_what_it_may() {
     let house = House::new().await;
     for (members, place) in [

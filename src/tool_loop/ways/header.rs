@@ -79,16 +79,16 @@ impl OptInHeaders {
         Ok(Some(OptIn { tools, ..opt_in }))
     }
 
-    /// Returns `true` if open calls are to be run.
+    /// Whether open calls are to be run, if it says so.
     ///
     /// # Errors
     /// The header is neither `true` nor `false`.
-    pub(crate) fn resumes(&self) -> Result<bool, Refusal> {
+    pub(crate) fn resumes(&self) -> Result<Option<bool>, Refusal> {
         let name = &RESUME;
         match text(&self.resume, name)? {
-            None => Ok(false),
-            Some(said) if said.trim().eq_ignore_ascii_case("true") => Ok(true),
-            Some(said) if said.trim().eq_ignore_ascii_case("false") => Ok(false),
+            None => Ok(None),
+            Some(said) if said.trim().eq_ignore_ascii_case("true") => Ok(Some(true)),
+            Some(said) if said.trim().eq_ignore_ascii_case("false") => Ok(Some(false)),
             Some(_) => Err(Refusal::invalid_option(
                 name.as_str(),
                 "must be true or false",
@@ -178,7 +178,7 @@ mod tests {
         let given = [("x-mcp-servers", "a"), ("x-mcp-resume", "true")];
         let (taken, left) = taken(&given, false);
         assert_eq!(taken.opt_in(9), Ok(None));
-        assert_eq!((taken.given(), taken.resumes()), (None, Ok(true)));
+        assert_eq!((taken.given(), taken.resumes()), (None, Ok(Some(true))));
         assert_eq!(left.len(), 1);
     }
 }
