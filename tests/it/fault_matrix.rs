@@ -472,6 +472,53 @@ const FAULTS: &[(u8, &str, &[&str])] = &[
             "a_session_that_was_lost_with_a_restart_has_lost_its_task",
         ],
     ),
+    (
+        68,
+        "a registry that hangs while a request waits for its servers",
+        &[
+            "a_registry_that_hangs_is_waited_for_once_and_no_longer_than_servers_are",
+            "two_looks_and_the_lists_of_tools_have_one_limit",
+        ],
+    ),
+    (
+        69,
+        "an alias of another project, of itself, or with a server that is gone",
+        &[
+            "six_ways_whole_and_streamed_get_what_is_written_here_in_every_case",
+            "an_alias_of_another_project_is_any_models_name",
+            "no_alias_leads_to_an_alias",
+            "what_is_wrong_with_its_servers_is_an_error_as_ever",
+        ],
+    ),
+    (
+        70,
+        "a default whose server is gone, inactive, slow or another project's",
+        &[
+            "six_ways_whole_and_streamed_get_what_is_written_here_in_every_case",
+            "servers_that_are_gone_inactive_or_another_projects_are_no_reason_to_fail",
+            "a_server_that_is_slow_holds_nobody_up",
+            "what_passes_without_its_default_leaves_no_trace_of_a_refusal",
+        ],
+    ),
+    (
+        71,
+        "a default that would change or fail what a request asks for",
+        &[
+            "what_the_request_says_of_tools_and_of_its_answer_stands",
+            "a_model_that_takes_no_tools_is_asked_again_without",
+            "a_model_that_refuses_tools_again_and_again_is_not_asked_with_them_for_a_while",
+            "once_a_tool_has_run_nothing_is_asked_again_from_the_beginning",
+        ],
+    ),
+    (
+        72,
+        "two ways in one request, and a choice of what is not there",
+        &[
+            "an_entry_beside_another_way_is_refused_with_the_names_of_both",
+            "what_is_given_twice_is_refused_and_not_guessed",
+            "a_choice_of_what_is_not_there_is_refused",
+        ],
+    ),
 ];
 
 /// Advisory, its kind, tests.
