@@ -139,6 +139,7 @@ where
         false => ByModel::default(),
     };
     let is_asked = opt_in.given().is_some() || by_model.is_any();
+    let has_default = by_model.default.is_some();
     let ours = match may_be_ours(&read, is_asked) {
         Some(body) => {
             let head = Head {
@@ -165,14 +166,18 @@ where
         }
         Ok(None) => {
             let request = Request::from_parts(parts, RequestBody::replayed(read));
-            inner
-                .oneshot(request)
-                .await
-                .map(|response| response.map(McpBody::through))
+            let mut response = inner.oneshot(request).await?.map(McpBody::through);
+            if has_default {
+                tool_loop::mark_left_out(response.headers_mut(), UNREAD);
+            }
+            Ok(response)
         }
         Err(refusal) => Ok(tool_loop::refused(&refusal)),
     }
 }
+
+/// Why a default is left out of a request that nobody here can read for certain.
+const UNREAD: &str = "the request is no JSON object, or has a member twice";
 
 /// Answers a request to another API of a model's service: it passes, unless it asks for tools.
 async fn beside<S, B, RB>(

@@ -79,17 +79,6 @@ use tracing::Instrument;
 
 #[cfg(feature = "admin")]
 pub(crate) use self::explain::{Explanation, explain};
-pub(crate) use self::{
-    delivery::reply::{JSON, refused, rewritten},
-    detached::Detached,
-    failure::remembered::Remembered,
-    gateway::Gateway,
-    headers::is_plain,
-    incoming::{Head, Incoming, asks_for_tools, read},
-    running::Running,
-    upstream::Upstream,
-    ways::{ByModel, OptInHeaders},
-};
 use self::{
     delivery::{
         Delivery, Reading, Reply,
@@ -104,7 +93,21 @@ use self::{
     receipt::Receipt,
     record::{Ending, Record},
     repeat::{Claimed, Repeat, RepeatHeaders, again},
-    without_default::{Plain, Reason, Refused},
+    without_default::{Plain, Reason, Refused, Unanswered},
+};
+pub(crate) use self::{
+    delivery::{
+        left_out::mark as mark_left_out,
+        reply::{JSON, refused, rewritten},
+    },
+    detached::Detached,
+    failure::remembered::Remembered,
+    gateway::Gateway,
+    headers::is_plain,
+    incoming::{Head, Incoming, asks_for_tools, read},
+    running::Running,
+    upstream::Upstream,
+    ways::{ByModel, OptInHeaders},
 };
 use crate::{
     body::McpBody,
@@ -348,7 +351,10 @@ async fn answer(
             return Ok(reply);
         }
     };
-    let reply = exchange.run(upstream, &mut delivery).await?;
+    let mut reply = exchange.run(upstream, &mut delivery).await?;
+    if is_default && exchange.has_no_answer() && reply.status().is_success() {
+        reply.extensions_mut().insert(Unanswered);
+    }
     Ok(exchange.kept_until_taken(reply).await)
 }
 

@@ -29,6 +29,8 @@ pub(super) enum Reason {
     Refused(Refusal),
     /// The model's service refused the request, maybe for the tools.
     Answered(StatusCode),
+    /// Its answer was none, although the status says that it is one.
+    Unanswered,
     /// It has done so with others, and not without tools.
     Remembered,
 }
@@ -36,6 +38,10 @@ pub(super) enum Reason {
 /// Marks a refusal of ours before anything was done; it never leaves the loop.
 #[derive(Clone)]
 pub(super) struct Refused(pub(super) Refusal);
+
+/// Marks an answer of the model's service that is none, before a tool ran; it never leaves the loop.
+#[derive(Clone)]
+pub(super) struct Unanswered;
 
 impl Plain {
     /// Keeps what `incoming` is made of; `None` unless a default may count.
@@ -68,7 +74,7 @@ impl Plain {
             // That one is about the request.
             Some(Reason::Answered(StatusCode::PAYLOAD_TOO_LARGE)) => {}
             Some(Reason::Answered(_)) => remembered.refused_tools(path, model),
-            Some(Reason::Refused(_) | Reason::Remembered) => {}
+            Some(Reason::Refused(_) | Reason::Remembered | Reason::Unanswered) => {}
         }
     }
 
@@ -115,6 +121,9 @@ impl Reason {
         if let Some(Refused(refusal)) = reply.extensions_mut().remove() {
             return Some(Self::Refused(refusal));
         }
+        if let Some(Unanswered) = reply.extensions_mut().remove() {
+            return Some(Self::Unanswered);
+        }
         let status = reply.status();
         let may_be = REFUSALS.contains(&status) && !reply.headers().contains_key("x-mcp-rounds");
         may_be.then_some(Self::Answered(status))
@@ -130,6 +139,9 @@ impl fmt::Display for Reason {
                 "the model's service refused the request with its tools ({})",
                 status.as_u16()
             ),
+            Self::Unanswered => {
+                f.write_str("the model's service gave no answer to the request with its tools")
+            }
             Self::Remembered => {
                 f.write_str("the model's service has refused such requests with tools lately")
             }

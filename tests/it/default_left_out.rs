@@ -114,6 +114,61 @@ async fn an_answer_says_so_and_is_otherwise_the_upstreams_own() {
 }
 
 #[tokio::test]
+async fn a_request_that_cannot_be_read_for_certain_passes_with_the_reason_in_a_header() {
+    for member in [r#""n":1,"n":1"#, r#""user":"a","user":"b""#] {
+        let gateway = gateway(&["s"], [says("hi")]).await;
+        let body = format!(r#"{{"model":"m","messages":[],{member}}}"#);
+        let mut request = chat(body.clone());
+        request.extensions_mut().insert(Project::new("web"));
+        let reply = gateway.request(request).await;
+        assert_eq!(gateway.model.asked()[0].body, body);
+        let header = reply.headers["x-mcp-default"].to_str().unwrap();
+        assert!(header.contains("a member twice"), "{header}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_none_is_asked_for_again_without() {
+    let failed = || {
+        json_answer(
+            200,
+            &json!({"error": {"message": "no tools here", "code": 404}}),
+        )
+    };
+    let empty = || json_answer(200, &json!({"choices": []}));
+    for none in [failed(), empty()] {
+        let gateway = gateway(&["s"], [none, says("hi")]).await;
+        let mut request = chat(ask(json!({})).to_string());
+        request.extensions_mut().insert(Project::new("web"));
+        let reply = gateway.request(request).await;
+        assert_eq!(reply.json()["choices"][0]["message"]["content"], "hi");
+        let header = reply.headers["x-mcp-default"].to_str().unwrap();
+        assert!(header.contains("gave no answer"), "{header}");
+        let asked = gateway.model.asked();
+        assert_eq!(asked.len(), 2);
+        assert_eq!(asked[1].body, ask(json!({})).to_string());
+    }
+    // Without it the request is no better off: what came goes on.
+    let gateway = gateway(&["s"], [failed(), failed()]).await;
+    let mut request = chat(ask(json!({})).to_string());
+    request.extensions_mut().insert(Project::new("web"));
+    let reply = gateway.request(request).await;
+    assert_eq!(reply.json()["error"]["message"], "no tools here");
+}
+
+#[tokio::test]
+async fn a_stream_without_an_end_gets_no_chunk_for_it() {
+    let events = r#"data: {"error":{"message":"x"}}"#.to_owned() + "\n\n";
+    let headers = [("content-type", "text/event-stream")];
+    let gateway = gateway(&["gone"], [raw_answer(200, &headers, [events.clone()])]).await;
+    let mut request = chat(ask(json!({"stream": true})).to_string());
+    request.extensions_mut().insert(Project::new("web"));
+    let reply = gateway.request(request).await;
+    assert_eq!(reply.body, events);
+    assert!(reply.headers.contains_key("x-mcp-default"));
+}
+
+#[tokio::test]
 async fn a_stream_says_so_in_the_chunk_that_ends_it() {
     let chunks = [chunk(json!({"content": "hi"})), finish("stop")];
     let gateway = gateway(&["s"], [streams(&chunks)]).await;

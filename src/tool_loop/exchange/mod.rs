@@ -81,6 +81,11 @@ pub(crate) enum Stop {
 }
 
 impl Exchange {
+    /// Returns `true` if the last turn was no answer, and no tool has run.
+    pub(super) fn has_no_answer(&self) -> bool {
+        !self.is_answered && !self.receipt.tools_ran()
+    }
+
     /// Leaves the sessions for those who go on from here.
     pub(super) fn park_sessions(&self) {
         if let Some(record) = self.keeper.last() {

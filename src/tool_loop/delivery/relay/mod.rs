@@ -57,7 +57,8 @@ pub(crate) fn with_receipt(
     reply
 }
 
-/// Passes on the stream of a turn of no exchange, with this member `mcp` where a receipt would be.
+/// Passes on the stream of a turn of no exchange, with this member `mcp` where a receipt would be, if
+/// there is a chunk that ends it.
 pub(crate) fn with_member(
     response: Response<InnerBody>,
     reading: Reading,
@@ -66,7 +67,7 @@ pub(crate) fn with_member(
 ) -> Reply {
     let watch = Watch::new(&response, reading);
     let last_words: LastWords = Box::new(|_| (StoppedBy::Final, Some(member)));
-    let end = Some(StreamEnd::new(include_usage, last_words));
+    let end = Some(StreamEnd::new(include_usage, last_words).beside());
     let mut reply = response.map(|body| Relay::of(body, None, watch, end));
     remove_stale(reply.headers_mut());
     reply

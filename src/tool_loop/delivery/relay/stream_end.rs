@@ -31,6 +31,8 @@ pub(super) struct StreamEnd {
     has_finish: bool,
     /// The caller asked for a chunk with the usage.
     include_usage: bool,
+    /// Without a chunk that it can stand in there is no receipt.
+    is_beside: bool,
     /// `None` once the receipt is there.
     last_words: Option<LastWords>,
 }
@@ -76,7 +78,16 @@ impl StreamEnd {
             held: Vec::new(),
             has_finish: false,
             include_usage,
+            is_beside: false,
             last_words: Some(last_words),
+        }
+    }
+
+    /// The same, but no chunk is added for the receipt.
+    pub(super) fn beside(self) -> Self {
+        Self {
+            is_beside: true,
+            ..self
         }
     }
 
@@ -162,7 +173,7 @@ impl StreamEnd {
             self.held.clear();
             return self.ready.extend([line.into(), behind.into()]);
         }
-        if let Some(receipt) = receipt {
+        if let Some(receipt) = receipt.filter(|_| !self.is_beside) {
             let turn = watch.turn.get_or_insert_default();
             let identity = turn.identity.clone().unwrap_or_default();
             // With a choice, since clients may read that of each chunk.
