@@ -90,7 +90,8 @@ async fn peak(bytes: usize) -> usize {
         model.address,
         servers.concat()
     );
-    let proxy = Proxy::with(&config, &[]);
+    // What is free goes back at once, not a little later.
+    let proxy = Proxy::with(&config, &[("MIMALLOC_PURGE_DELAY", "0")]);
     for _ in 0..3 {
         see(&proxy, "small").await;
     }
@@ -100,9 +101,9 @@ async fn peak(bytes: usize) -> usize {
     status(proxy.id(), "VmHWM").saturating_sub(before)
 }
 
-/// While calls of a batch are written into its journal there are, of each image: what the model is
-/// shown, the journal's text, and that text as the store takes it; afterwards the message and what is
-/// stored. The rest is slack of the allocator, and of a debug build.
+/// At once there are two copies of the images, which `tests/memory` counts. The process has about four,
+/// since its allocator keeps some of what one thread has freed before another asks for as much; and it
+/// is a debug build.
 #[tokio::test]
 async fn a_round_with_four_mib_of_images_costs_a_bounded_number_of_copies() {
     let mut peaks = Vec::new();
@@ -112,5 +113,5 @@ async fn a_round_with_four_mib_of_images_costs_a_bounded_number_of_copies() {
     peaks.sort_unstable();
     let mib = peaks.iter().map(|peak| *peak as f64 / MIB as f64);
     println!("MiB at most, of three: {:?}", mib.collect::<Vec<_>>());
-    assert!(peaks[1] <= 6 * 4 * MIB, "{peaks:?}");
+    assert!(peaks[1] <= 5 * 4 * MIB, "{peaks:?}");
 }
