@@ -129,8 +129,8 @@ struct Known {
 }
 
 /// The models that take images, as their makers' documentation has it in November 2026; each group
-/// names its pages. A name that is missing costs an image; one that is wrong costs a turn that is
-/// asked for twice, once an hour. Where a whole family takes them, later names of it count as well.
+/// names its pages. A name that is missing costs an image; one that is wrong costs each project two
+/// turns an hour that are asked for twice. Where a whole family takes them, later names of it count as well.
 ///
 /// Mistral's models are left out on purpose: most take images (docs.mistral.ai, "Vision"), but no
 /// user's message behind a tool's (mistralai/mistral-common#169, NousResearch/hermes-agent#20154).

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use super::{call_result::CallResult, gateway::Gateway};
+use super::{call_result::CallResult, failure::remembered::Asked, gateway::Gateway};
 use crate::{
     chat::{MediaPart, ToolCall, media_message},
     mcp::{CallToolResult, Media},
@@ -21,9 +21,9 @@ pub(crate) struct Takes {
 }
 
 impl Takes {
-    /// What `model` takes, unless its service has refused media at this path lately.
-    pub(crate) fn of(gateway: &Gateway, path: &str, model: Option<&str>) -> Self {
-        let Some(name) = model else {
+    /// What the model that is asked takes, unless its service has refused media lately.
+    pub(crate) fn of(gateway: &Gateway, asked: Asked<'_>) -> Self {
+        let Some(name) = asked.model else {
             return Self::default();
         };
         let models = &gateway.media_models;
@@ -31,7 +31,7 @@ impl Takes {
             images: models.takes_images(name),
             audio: models.takes_audio(name),
         };
-        match takes.any() && gateway.remembered.refuses_media(path, model) {
+        match takes.any() && gateway.remembered.refuses_media(asked) {
             true => Self::default(),
             false => takes,
         }
