@@ -21,15 +21,21 @@ pub(crate) struct Takes {
 }
 
 impl Takes {
-    /// What the model that is asked takes, unless its service has refused media lately.
-    pub(crate) fn of(gateway: &Gateway, asked: Asked<'_>) -> Self {
+    /// What the model that is asked takes, by its name and an alias of it, unless its service has refused media lately.
+    pub(crate) fn of(gateway: &Gateway, asked: Asked<'_>, alias: Option<&str>) -> Self {
         let Some(name) = asked.model else {
             return Self::default();
         };
         let models = &gateway.media_models;
-        let takes = Self {
-            images: models.takes_images(name),
-            audio: models.takes_audio(name),
+        let takes = match alias {
+            None => Self {
+                images: models.takes_images(name),
+                audio: models.takes_audio(name),
+            },
+            Some(alias) => Self {
+                images: models.alias_takes_images(alias, name),
+                audio: models.alias_takes_audio(alias, name),
+            },
         };
         match takes.any() && gateway.remembered.refuses_media(asked) {
             true => Self::default(),

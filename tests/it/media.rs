@@ -1,5 +1,6 @@
 //! Images and recordings of tool results: shown to models that take them, and notes for the rest.
 
+use mcp_layer::registry::ModelAlias;
 use mcp_layer::{McpLayer, MediaPatterns, Project, Streaming};
 use serde_json::{Value, json};
 
@@ -105,6 +106,33 @@ async fn an_operator_says_which_models_take_what() {
         let (gateway, _evil) = gallery(Form::Json, [("see", of([image(PNG)]))], sees(false)).await;
         let gateway = gateway.layered(|layer| layer.with_media_models(models));
         gateway.send(&asking("mine", false)).await;
+        let request = gateway.model.asked()[1].json();
+        assert_eq!(shown(&request).len(), usize::from(is_shown), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn an_operator_names_models_by_their_aliases_too() {
+    for (models, model, is_shown) in [
+        (MediaPatterns::none().with_images(["seer"]), "m", true),
+        (MediaPatterns::none().with_images(["m"]), "m", true),
+        (MediaPatterns::default(), "m", false),
+        (MediaPatterns::default(), "gpt-4o", true),
+        (
+            MediaPatterns::default().with_text_only(["seer"]),
+            "gpt-4o",
+            false,
+        ),
+    ] {
+        let (gateway, _evil) = gallery(Form::Json, [("see", of([image(PNG)]))], sees(false)).await;
+        let alias = ModelAlias::new("seer", model, ["s".parse().unwrap()]);
+        let gateway = gateway.layered(|layer| {
+            let layer = layer.with_model_aliases([alias]).unwrap();
+            layer.with_media_models(models)
+        });
+        gateway
+            .send(&json!({"model": "seer", "messages": [{"role": "user", "content": "hi"}]}))
+            .await;
         let request = gateway.model.asked()[1].json();
         assert_eq!(shown(&request).len(), usize::from(is_shown), "{request}");
     }

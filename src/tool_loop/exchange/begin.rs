@@ -106,7 +106,8 @@ impl Exchange {
             path,
             model: exchange.request.model.as_deref(),
         };
-        exchange.takes = Takes::of(&exchange.gateway, asked);
+        let alias = exchange.request.alias.as_deref();
+        exchange.takes = Takes::of(&exchange.gateway, asked, alias);
         let done = exchange.take_up();
         if history.as_ref().is_some_and(|history| history.is_too_long) {
             exchange.tell_incomplete();
