@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::time::Instant;
 use tracing::{Span, field::Empty};
 
@@ -281,7 +281,8 @@ impl Inner {
     fn scrubber(&self, other: Option<&Server>) -> Scrubber {
         let catalog = self.catalog.get().into_iter();
         let servers = catalog.flat_map(|catalog| catalog.servers()).chain(other);
-        let fixed = servers.flat_map(|server| server.auth.headers().values());
+        let fixed: Vec<HeaderMap> = servers.map(|server| server.auth.headers()).collect();
+        let fixed = fixed.iter().flat_map(HeaderMap::values);
         let values = self.tokens.all().chain(fixed);
         Scrubber::new(values.map(HeaderValue::as_bytes))
     }
