@@ -195,6 +195,11 @@ impl CallerTokens {
         self.tokens.get(server.as_str())
     }
 
+    /// Returns all tokens.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &HeaderValue> {
+        self.tokens.values()
+    }
+
     /// Returns the name of the header with the token for `server`.
     pub(crate) fn header(server: &ServerName) -> String {
         format!("{SERVER_TOKEN}{server}")

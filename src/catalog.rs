@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub(crate) use crate::offer::Entry;
-use crate::{left_out::LeftOut, name::ServerName, offer::Offered};
+use crate::{left_out::LeftOut, name::ServerName, offer::Offered, registry::Server};
 
 /// The tools that a request is offered.
 ///
@@ -100,6 +100,11 @@ impl Catalog {
     pub(crate) fn counts(&self) -> impl Iterator<Item = (&ServerName, usize)> {
         let servers = self.servers.iter();
         servers.map(|offered| (&offered.server().name, offered.entries().len()))
+    }
+
+    /// The records of the servers.
+    pub(crate) fn servers(&self) -> impl Iterator<Item = &Server> {
+        self.servers.iter().map(|offered| offered.server())
     }
 
     /// The elements for a request's `tools`, in the order of the tools' names: some, with commas

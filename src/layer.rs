@@ -290,7 +290,9 @@ impl McpLayer {
     /// whose text names call and tool, and says that this is not the user's word: within
     /// [`Limits::media_bytes`] and [`Limits::media_items`], and beside a note in each result. Other
     /// models get the notes alone. A service that answers with a status of 4xx is asked once more
-    /// without the message, and for an hour gets none for that model if it answers then.
+    /// without the message; where a project's requests were refused so twice, with other media and not
+    /// for their length, it gets none from that project for that model for an hour, unless it has
+    /// taken some within the last one.
     #[must_use]
     pub fn with_media_models(mut self, models: impl MediaModels) -> Self {
         self.media_models = Arc::new(models);

@@ -7,7 +7,7 @@ use crate::pattern::fits;
 /// Knows which models take images and recordings beside text.
 ///
 /// A model that takes them is shown those of tool results; any other gets notes about them. `model` is
-/// the name in the request, or the one that an alias stands for. It is asked for each request that
+/// the name that its service is asked for. It is asked for each request that
 /// runs tools, so it answers from memory.
 ///
 /// ```
@@ -35,13 +35,29 @@ pub trait MediaModels: fmt::Debug + Send + Sync + 'static {
         let _ = model;
         false
     }
+
+    /// Returns `true` if `model` takes images where a request has it by the name `alias`. By default as
+    /// it does otherwise.
+    fn alias_takes_images(&self, alias: &str, model: &str) -> bool {
+        let _ = alias;
+        self.takes_images(model)
+    }
+
+    /// Returns `true` if `model` takes recordings where a request has it by the name `alias`. By default
+    /// as it does otherwise.
+    fn alias_takes_audio(&self, alias: &str, model: &str) -> bool {
+        let _ = alias;
+        self.takes_audio(model)
+    }
 }
 
 /// Models by patterns, in which `*` matches any text, over a list of known ones.
 ///
 /// [`Default`] has the list of known ones, which follows their makers' documentation of November 2026;
 /// the names of these count without what providers and gateways put before the last `/`, without
-/// regions and makers before a dot (`us.anthropic.`), and in any case of letters.
+/// regions and makers before a dot (`us.anthropic.`), and in any case of letters. Patterns that are
+/// added count for both names of a model that is asked for by an alias, and those of text only go
+/// before all others.
 ///
 /// ```
 /// use mcp_layer::{MediaModels, MediaPatterns};
@@ -95,9 +111,13 @@ impl MediaPatterns {
         self
     }
 
-    fn takes(&self, model: &str, added: &[String], known: &Known) -> bool {
-        let is_in = |patterns: &[String]| patterns.iter().any(|pattern| fits(pattern, model));
-        !is_in(&self.text_only) && (is_in(added) || self.knows && known.has(model))
+    /// Whether a model with these names takes something; the last one is its own.
+    fn takes(&self, names: &[&str], added: &[String], known: &Known) -> bool {
+        let is_one = |pattern: &String| names.iter().any(|name| fits(pattern, name));
+        let is_in = |patterns: &[String]| patterns.iter().any(is_one);
+        // What callers call a model says nothing of it.
+        let is_known = || self.knows && names.last().is_some_and(|model| known.has(model));
+        !is_in(&self.text_only) && (is_in(added) || is_known())
     }
 }
 
@@ -112,11 +132,19 @@ impl Default for MediaPatterns {
 
 impl MediaModels for MediaPatterns {
     fn takes_images(&self, model: &str) -> bool {
-        self.takes(model, &self.images, &IMAGES)
+        self.takes(&[model], &self.images, &IMAGES)
     }
 
     fn takes_audio(&self, model: &str) -> bool {
-        self.takes(model, &self.audio, &AUDIO)
+        self.takes(&[model], &self.audio, &AUDIO)
+    }
+
+    fn alias_takes_images(&self, alias: &str, model: &str) -> bool {
+        self.takes(&[alias, model], &self.images, &IMAGES)
+    }
+
+    fn alias_takes_audio(&self, alias: &str, model: &str) -> bool {
+        self.takes(&[alias, model], &self.audio, &AUDIO)
     }
 }
 
@@ -129,8 +157,8 @@ struct Known {
 }
 
 /// The models that take images, as their makers' documentation has it in November 2026; each group
-/// names its pages. A name that is missing costs an image; one that is wrong costs a turn that is
-/// asked for twice, once an hour. Where a whole family takes them, later names of it count as well.
+/// names its pages. A name that is missing costs an image; one that is wrong costs each project two
+/// turns an hour that are asked for twice. Where a whole family takes them, later names of it count as well.
 ///
 /// Mistral's models are left out on purpose: most take images (docs.mistral.ai, "Vision"), but no
 /// user's message behind a tool's (mistralai/mistral-common#169, NousResearch/hermes-agent#20154).
@@ -376,5 +404,33 @@ mod tests {
         assert!(!models.takes_images("gpt-4o") && !models.takes_images("mine-not"));
         assert!(models.takes_images("gpt-4o-mini"));
         assert!(!MediaPatterns::none().takes_images("gpt-4o"));
+    }
+
+    #[test]
+    fn an_operators_patterns_count_for_both_names_of_a_model_with_an_alias() {
+        let models = MediaPatterns::default()
+            .with_images(["mine-*"])
+            .with_audio(["mine-loud"])
+            .with_text_only(["plain-*"]);
+        for (alias, model, images, audio) in [
+            ("mine-1", "m", true, false),
+            ("a", "mine-loud", true, true),
+            ("mine-loud", "m", true, true),
+            ("a", "gpt-4o", true, false),
+            ("gpt-4o-x", "m", false, false),
+            ("plain-1", "gpt-4o", false, false),
+            ("mine-1", "plain-1", false, false),
+        ] {
+            assert_eq!(
+                models.alias_takes_images(alias, model),
+                images,
+                "{alias} {model}"
+            );
+            assert_eq!(
+                models.alias_takes_audio(alias, model),
+                audio,
+                "{alias} {model}"
+            );
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::{ChatRequest, Omitted, Place, is_media_message, request::ToolsPlace};
+use super::{ChatRequest, Omitted, Place, is_media_message, parts_of, request::ToolsPlace};
 use crate::json::Edit;
 
 /// The bodies of a request's turns: fixed text around a growing list of messages.
@@ -169,7 +169,13 @@ impl Conversation {
 
     /// Returns `true` if a message shows media of results.
     pub(crate) fn has_media(&self) -> bool {
-        self.appended.iter().any(|text| is_media_message(text))
+        self.media().next().is_some()
+    }
+
+    /// The media of results that messages show.
+    pub(crate) fn media(&self) -> impl Iterator<Item = &[u8]> {
+        let messages = self.appended.iter().filter(|text| is_media_message(text));
+        messages.flat_map(|message| parts_of(message))
     }
 
     /// Leaves out the messages that show media of results; what the results say of them stays.

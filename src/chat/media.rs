@@ -97,6 +97,24 @@ pub(crate) fn is_media_message(message: &[u8]) -> bool {
     message.starts_with(BEGIN.as_bytes())
 }
 
+/// The images and recordings that such a message shows, without what its text says of them.
+pub(crate) fn parts_of(message: &[u8]) -> impl Iterator<Item = &[u8]> {
+    // In the text quotes have backslashes before them, and Base64 has none.
+    const BEGINS: &[u8] = br#"{"type":"i"#;
+    let mut begins = memmem::find_iter(message, BEGINS).peekable();
+    std::iter::from_fn(move || {
+        let begin = begins.next()?;
+        let end = begins.peek().copied().unwrap_or(message.len());
+        // Behind it is a comma, or the end of the message.
+        let part = &message[begin..end];
+        Some(
+            part.strip_suffix(b",")
+                .or(part.strip_suffix(END.as_bytes()))
+                .unwrap_or(part),
+        )
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -116,16 +134,19 @@ mod tests {
 
     #[test]
     fn a_message_has_a_text_and_then_the_parts() {
-        let image = MediaPart::new("image/png, 3 B: \"x\"".into(), "image/png", "AAAA");
+        let image = MediaPart::new("{\"type\":\"i\"".into(), "image/png", "AAAA");
         let wave = MediaPart::new("b".into(), "audio/wav", "BBBB");
         let mpeg = MediaPart::new("c".into(), "audio/mpeg", "CCCC");
-        let message = media_message(&[image, wave, mpeg]).unwrap();
+        let parts = [image, wave, mpeg];
+        let message = media_message(&parts).unwrap();
         assert_eq!(message.len(), Vec::from(message.clone()).capacity());
         assert!(is_media_message(&message));
+        let shown: Vec<_> = parts_of(&message).collect();
+        assert_eq!(shown, parts.each_ref().map(|part| &part.part[..]));
         let message: Value = serde_json::from_slice(&message).unwrap();
         let text = message["content"][0]["text"].as_str().unwrap();
         assert!(
-            text.ends_with("show.\n1. image/png, 3 B: \"x\"\n2. b\n3. c"),
+            text.ends_with("show.\n1. {\"type\":\"i\"\n2. b\n3. c"),
             "{text}"
         );
         let parts = [

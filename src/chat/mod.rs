@@ -37,7 +37,7 @@ pub(crate) use self::{
     chunk::{Change, Chunk, Identity},
     completion::Completion,
     conversation::Conversation,
-    media::{MediaPart, is_media_message, media_message, share},
+    media::{MediaPart, is_media_message, media_message, parts_of, share},
     open_turn::OpenTurn,
     optional::{OPTIONAL, Omitted, Optional, Place},
     partial::{PartialMessage, delta_of_calls},

@@ -22,6 +22,8 @@ pub(crate) struct ChatRequest {
     /// What was taken out of the body, since the layer is asked by it.
     pub(crate) asks: Asks,
     pub(crate) model: Option<String>,
+    /// The alias that its caller has for the model, where it names one.
+    pub(crate) alias: Option<String>,
     /// The place of its value.
     model_place: Option<Range<usize>>,
     /// `true` if the caller wants server-sent events.
@@ -139,6 +141,7 @@ impl ChatRequest {
             mcp,
             asks,
             model: object.string("model").map(Into::into),
+            alias: None,
             model_place: object.get("model").map(|model| object.span(model)),
             stream: object.get("stream") == Some("true"),
             include_usage: stream_options
@@ -192,6 +195,7 @@ impl ChatRequest {
         let request = Self::read(concat(&Edit::apply(&self.body, vec![edit])), true)?;
         Ok(Self {
             asks: self.asks,
+            alias: self.model,
             ..request
         })
     }

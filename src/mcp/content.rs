@@ -17,7 +17,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
 use super::error::Error;
-use super::media::{Kind, MOST, Media, Place};
+use super::media::{MOST, Media, Place};
 use super::raw;
 use crate::{apart, json::quoted};
 
@@ -56,8 +56,8 @@ pub struct CallToolResult {
 
 impl CallToolResult {
     /// The images and recordings of the result, in its order: of blocks, and of embedded resources. At
-    /// most 64. Each has its note in [`text`](Self::text) besides, and what is no Base64, empty, or of
-    /// a type that models' services don't take (SVG, for instance) has only that.
+    /// most 64. Each has its note in [`text`](Self::text) besides, and what is no Base64, empty, or by
+    /// its first bytes of no type that models' services take (SVG, for instance) has only that.
     ///
     /// They are read from `raw` when asked for: one that replaces it has none.
     pub fn media(&self) -> impl Iterator<Item = Media<'_>> {
@@ -215,12 +215,10 @@ impl Block<'_> {
     fn place(&self, result: &str) -> Option<Place> {
         let resource = self.resource.as_ref();
         match &*self.kind {
-            "image" => Place::of(Kind::Image, self.mime_type.as_deref(), self.data?, result),
-            "audio" => Place::of(Kind::Audio, self.mime_type.as_deref(), self.data?, result),
+            "image" | "audio" => Place::of(self.data?, result),
             "resource" => {
                 let resource = resource.filter(|resource| resource.text.is_none())?;
-                let mime_type = resource.mime_type.as_deref();
-                Place::of(Kind::of(mime_type)?, mime_type, resource.blob?, result)
+                Place::of(resource.blob?, result)
             }
             _ => None,
         }

@@ -1,8 +1,9 @@
 //! Images and audio in a tool's result, in the forms that models' services take.
 //!
 //! A service refuses an image whose bytes are of another type than is said, and servers say the wrong
-//! one often, so bytes that are known decide. Base64 is looked over once and never decoded but for
-//! its first bytes: what is wrong with the rest of an image is for those to say who look at it.
+//! one often, or give an error page in an image's place, so the first bytes alone decide. Base64 is
+//! looked over once and never decoded but for these: what is wrong with the rest of an image is for
+//! those to say who look at it.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -16,7 +17,7 @@ use serde_json::value::RawValue;
 #[non_exhaustive]
 pub struct Media<'a> {
     /// `image/png`, `image/jpeg`, `image/gif`, `image/webp`, `audio/wav` or `audio/mpeg`: by the first
-    /// bytes, or, if these are of none of the types, as the server says.
+    /// bytes, whatever the server says.
     pub mime_type: &'static str,
     /// The bytes in standard Base64 with padding. Borrowed from the result, unless it has them with
     /// escapes, line breaks, in the alphabet for URLs, without padding, or as a `data:` URI.
@@ -33,28 +34,10 @@ impl Media<'_> {
 /// The most media of one result; several times what a round shows.
 pub(super) const MOST: usize = 64;
 
-/// The place of what may be an image or a recording in the text of a result.
+/// The place of what may be an image or a recording in the text of a result: a string of JSON, with
+/// its quotes.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
-    kind: Kind,
-    claim: Claim,
-    /// The string of JSON, with its quotes.
-    data: Range<usize>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Image,
-    Audio,
-}
-
-/// What a server says of the type.
-#[derive(Clone, Copy, Debug)]
-enum Claim {
-    Known(&'static str),
-    /// None, or another one of the kind: the bytes decide.
-    Open,
-}
+pub(super) struct Place(Range<usize>);
 
 /// Returns `true` if an answer that begins with these bytes may have media in it.
 pub(super) fn may_be_in(bytes: &[u8]) -> bool {
@@ -64,42 +47,17 @@ pub(super) fn may_be_in(bytes: &[u8]) -> bool {
         .any(|member| memmem::find(bytes, member).is_some())
 }
 
-impl Kind {
-    /// The kind of a resource of this type.
-    pub(super) fn of(mime_type: Option<&str>) -> Option<Self> {
-        let essence = essence(mime_type?);
-        match essence.split('/').next() {
-            Some("image") => Some(Self::Image),
-            Some("audio") => Some(Self::Audio),
-            _ => None,
-        }
-    }
-}
-
 impl Place {
-    /// The place of `data` within `result`; `None` if its type is said to be something else.
-    pub(super) fn of(
-        kind: Kind,
-        mime_type: Option<&str>,
-        data: &RawValue,
-        result: &str,
-    ) -> Option<Self> {
-        let claim = claim(kind, mime_type)?;
-        // It is a part of the result, which is borrowed from.
+    /// The place of `data`, which is a part of `result`.
+    pub(super) fn of(data: &RawValue, result: &str) -> Option<Self> {
         let start = (data.get().as_ptr() as usize).checked_sub(result.as_ptr() as usize)?;
-        let data = start..start + data.get().len();
-        Some(Self { kind, claim, data })
+        Some(Self(start..start + data.get().len()))
     }
 
     /// What stands there; `None` if it is no Base64, or of a type that services don't take.
     pub(super) fn read<'a>(&self, result: &'a str) -> Option<Media<'a>> {
-        let base64 = base64(result.get(self.data.clone())?)?;
-        let mime_type = match (known(&base64), self.claim) {
-            (Some(known), _) => Some(known),
-            (None, Claim::Known(claimed)) => Some(claimed),
-            (None, Claim::Open) => None,
-        };
-        let mime_type = mime_type.filter(|mime| is_audio(mime) == (self.kind == Kind::Audio))?;
+        let base64 = base64(result.get(self.0.clone())?)?;
+        let mime_type = known(&base64)?;
         Some(Media { mime_type, base64 })
     }
 }
@@ -108,45 +66,29 @@ fn is_audio(mime_type: &str) -> bool {
     mime_type.starts_with("audio/")
 }
 
-/// A type without its parameters, in lower case.
-fn essence(mime_type: &str) -> String {
-    let essence = mime_type.split(';').next().unwrap_or_default();
-    essence.trim().to_ascii_lowercase()
-}
-
-/// What is claimed; `None` for what is no media at all, such as a page.
-fn claim(kind: Kind, mime_type: Option<&str>) -> Option<Claim> {
-    let essence = essence(mime_type.unwrap_or_default());
-    let known = match &*essence {
-        "image/png" => "image/png",
-        "image/jpeg" | "image/jpg" => "image/jpeg",
-        "image/gif" => "image/gif",
-        "image/webp" => "image/webp",
-        "audio/wav" | "audio/wave" | "audio/x-wav" | "audio/vnd.wave" => "audio/wav",
-        "audio/mpeg" | "audio/mp3" => "audio/mpeg",
-        "" | "application/octet-stream" => return Some(Claim::Open),
-        other => return (Kind::of(Some(other)) == Some(kind)).then_some(Claim::Open),
-    };
-    Some(Claim::Known(known))
-}
-
 /// The type that the first bytes tell.
 fn known(base64: &str) -> Option<&'static str> {
     let first = first_bytes(base64);
     match &first {
-        [0x89, b'P', b'N', b'G', ..] => Some("image/png"),
+        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some("image/png"),
         [0xff, 0xd8, 0xff, ..] => Some("image/jpeg"),
-        [b'G', b'I', b'F', b'8', ..] => Some("image/gif"),
+        [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some("image/gif"),
         [b'R', b'I', b'F', b'F', _, _, _, _, form @ ..] => match form {
             b"WEBP" => Some("image/webp"),
             b"WAVE" => Some("audio/wav"),
             _ => None,
         },
         [b'I', b'D', b'3', ..] => Some("audio/mpeg"),
-        // A frame of MPEG audio without a tag before it.
-        [0xff, second, ..] if second & 0xe6 == 0xe2 => Some("audio/mpeg"),
+        [0xff, second, third, ..] if is_frame(*second, *third) => Some("audio/mpeg"),
         _ => None,
     }
+}
+
+/// Returns `true` for the head of a frame of MP3 without a tag before it: layer III, and neither a
+/// version, a bit rate nor a sampling rate that there is not.
+fn is_frame(second: u8, third: u8) -> bool {
+    let is_version = second & 0xe6 == 0xe2 && second & 0x18 != 0x08;
+    is_version && third & 0xf0 != 0xf0 && third & 0x0c != 0x0c
 }
 
 /// The first twelve bytes, zeros behind the end.
@@ -237,55 +179,42 @@ mod tests {
     const JPEG: &str = "/9j/4AAQSkZJRg==";
     const WAVE: &str = "UklGRiQAAABXQVZF";
 
-    fn read(kind: Kind, mime_type: Option<&str>, data: &str) -> Option<(&'static str, String)> {
+    fn read(data: &str) -> Option<(&'static str, String)> {
         let result = format!("[{data}]");
         let raw: &RawValue = serde_json::from_str(&result[1..result.len() - 1]).unwrap();
-        let place = Place::of(kind, mime_type, raw, &result)?;
+        let place = Place::of(raw, &result)?;
         let media = place.read(&result)?;
         Some((media.mime_type, media.base64.into_owned()))
     }
 
-    fn image(mime_type: &str, data: &str) -> Option<(&'static str, String)> {
-        read(Kind::Image, Some(mime_type), &format!("\"{data}\""))
-    }
-
     #[test]
-    fn the_bytes_decide_what_an_image_is_and_else_the_server() {
-        for (mime_type, data, expected) in [
-            ("image/png", PNG, Some("image/png")),
-            ("image/jpeg", PNG, Some("image/png")),
-            ("image/png", JPEG, Some("image/jpeg")),
-            ("image/PNG; charset=binary", PNG, Some("image/png")),
-            ("image/jpg", "AAAA", Some("image/jpeg")),
-            ("image/x-icon", PNG, Some("image/png")),
-            ("application/octet-stream", PNG, Some("image/png")),
-            ("", PNG, Some("image/png")),
-            ("image/webp", "UklGRiQAAABXRUJQ", Some("image/webp")),
-            ("image/gif", "R0lGODlh", Some("image/gif")),
-            // What services don't take, or what is no image.
-            ("image/svg+xml", "PHN2Zz48L3N2Zz4=", None),
-            ("image/bmp", "Qk0AAAAA", None),
-            ("", "AAAA", None),
-            ("text/html", PNG, None),
-            ("image/png", WAVE, None),
+    fn the_first_bytes_alone_decide_what_something_is() {
+        for (data, expected) in [
+            (PNG, Some("image/png")),
+            (JPEG, Some("image/jpeg")),
+            ("R0lGODlh", Some("image/gif")),
+            ("R0lGODdh", Some("image/gif")),
+            ("UklGRiQAAABXRUJQ", Some("image/webp")),
+            (WAVE, Some("audio/wav")),
+            ("SUQzBAAA", Some("audio/mpeg")),
+            ("//uQZAAA", Some("audio/mpeg")),
+            // What services don't take, or what is nothing of the kind.
+            ("PHN2Zz48L3N2Zz4=", None),
+            ("PGh0bWw+", None),
+            ("aGVsbG8=", None),
+            ("JVBERi0xLjcK", None),
+            ("Qk0AAAAA", None),
+            ("T2dnUwAC", None),
+            ("R0lGODhh", None),
+            ("iVBORwAA", None),
+            ("iVBORwoa", None),
+            ("UklGRiQAAABBVkkg", None),
+            ("//4AAAAA", None),
+            ("//v/AAAA", None),
+            ("AAAA", None),
         ] {
-            let found = image(mime_type, data).map(|(mime, _)| mime);
-            assert_eq!(found, expected, "{mime_type} {data}");
-        }
-    }
-
-    #[test]
-    fn recordings_are_told_by_their_bytes_too() {
-        for (mime_type, data, expected) in [
-            ("audio/wav", WAVE, Some("audio/wav")),
-            ("audio/mpeg", WAVE, Some("audio/wav")),
-            ("audio/mp3", "SUQzBAAA", Some("audio/mpeg")),
-            ("audio/x-wav", "//uQZAAA", Some("audio/mpeg")),
-            ("audio/ogg", "T2dnUwAC", None),
-            ("audio/wav", PNG, None),
-        ] {
-            let found = read(Kind::Audio, Some(mime_type), &format!("\"{data}\""));
-            assert_eq!(found.map(|(mime, _)| mime), expected, "{mime_type} {data}");
+            let found = read(&format!("\"{data}\"")).map(|(mime, _)| mime);
+            assert_eq!(found, expected, "{data}");
         }
     }
 
@@ -301,7 +230,7 @@ mod tests {
             " iVBORw0KGgo+/w== ",
             "data:image/png;base64,iVBORw0KGgo+/w==",
         ] {
-            let found = image("image/png", data);
+            let found = read(&format!("\"{data}\""));
             assert_eq!(found, Some(("image/png", whole.to_owned())), "{data}");
         }
         for data in [
@@ -316,10 +245,10 @@ mod tests {
             "data:image/png,AAAA",
             "größe",
         ] {
-            assert_eq!(image("image/png", data), None, "{data}");
+            assert_eq!(read(&format!("\"{data}\"")), None, "{data}");
         }
         for data in ["null", "7", "{}", "[\"AAAA\"]"] {
-            assert_eq!(read(Kind::Image, Some("image/png"), data), None, "{data}");
+            assert_eq!(read(data), None, "{data}");
         }
     }
 

@@ -18,7 +18,8 @@ pub struct Progress {
     pub progress: f64,
     /// What `progress` grows to, where the server knows it.
     pub total: Option<f64>,
-    /// A text for people, at most 1 KiB on one line. It comes from the server: it is untrusted.
+    /// A text for people, at most 1 KiB on one line, without invisible characters. It comes from the
+    /// server: it is untrusted.
     pub message: Option<String>,
 }
 
@@ -106,6 +107,14 @@ mod tests {
         let params = RawValue::from_string(json!({"progressToken": 7, "progress": 1}).to_string());
         let params = params.expect("JSON");
         assert!(Notified::read("notifications/message", Some(&params)).is_none());
+    }
+
+    #[test]
+    fn a_message_has_nothing_in_it_that_nobody_sees() {
+        let hidden = "a\u{200b}b\u{202e}c\u{e0041}\u{2028}d";
+        let params = json!({"progressToken": 7, "progress": 1, "message": hidden});
+        let message = read(&params).and_then(|read| read.3);
+        assert_eq!(message.as_deref(), Some("abc d"));
     }
 
     #[test]

@@ -390,10 +390,14 @@ fn described(task: &RawValue) -> Result<Described<'_>, Error> {
     serde_json::from_str(task.get()).map_err(|_| Error::protocol(MALFORMED))
 }
 
-/// Returns `true` for failures that the next poll may not meet. An access token may expire while the
-/// task runs; that is never an error of the call, which would be made again with another.
+/// Returns `true` for failures that the next poll may not meet, a status 5xx without an answer to the
+/// request among them: the task goes on whatever a poll meets, and the call's silence ends it. An
+/// access token may expire while the task runs; that is never an error of the call, which would be
+/// made again with another.
 fn is_passing(error: &Error) -> bool {
-    let kind = error.kind();
-    let is_authorization = matches!(kind, ErrorKind::Unauthorized | ErrorKind::Forbidden);
-    error.is_transport() || is_authorization || kind == ErrorKind::RateLimited
+    match error.kind() {
+        ErrorKind::Unauthorized | ErrorKind::Forbidden | ErrorKind::RateLimited => true,
+        ErrorKind::Status => error.is_server_error(),
+        _ => error.is_transport(),
+    }
 }

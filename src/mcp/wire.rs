@@ -211,10 +211,11 @@ impl RpcError<'_> {
     }
 }
 
-/// A server's text, made fit to be shown.
+/// A server's text, made fit to be shown: on one line, and without what nobody sees.
 pub(super) fn shown(text: &str) -> String {
     let end = text.floor_char_boundary(MAX_MESSAGE);
-    let shown = text[..end]
+    let seen = unseen::cleaned(&text[..end]);
+    let shown = seen
         .chars()
         .map(|c| if c.is_ascii_whitespace() { ' ' } else { c });
     shown.filter(|c| !c.is_control()).collect()

@@ -17,7 +17,7 @@ use super::{
     gateway::Gateway,
     journal::hang_up::HangUp,
     media::MediaRoom,
-    record::{CallRecord, CallReply, Checked, Record, without_credentials},
+    record::{CallRecord, CallReply, Checked, Record},
 };
 use crate::{
     caller::Caller,
@@ -222,11 +222,9 @@ impl Batch<'_> {
         let entry = owner.entry();
         let read = arguments.map(|arguments| arguments.text().get());
         let text = read.or_else(|| call.arguments.text());
-        let text = text.filter(|_| events.has_payloads());
-        let clean = text.and_then(|text| without_credentials(&entry?.server, text));
         let title = entry.and_then(|entry| entry.offer().listed.title());
-        let text = clean.as_deref().or(text);
-        Some(events.begin(&call.id, named(call, owner), title, text))
+        let credentials = || self.record.credentials(entry);
+        Some(events.begin(&call.id, named(call, owner), title, text, credentials))
     }
 
     fn result(

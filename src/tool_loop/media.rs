@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use super::{call_result::CallResult, gateway::Gateway};
+use super::{call_result::CallResult, failure::remembered::Asked, gateway::Gateway};
 use crate::{
     chat::{MediaPart, ToolCall, media_message},
     mcp::{CallToolResult, Media},
@@ -21,17 +21,23 @@ pub(crate) struct Takes {
 }
 
 impl Takes {
-    /// What `model` takes, unless its service has refused media at this path lately.
-    pub(crate) fn of(gateway: &Gateway, path: &str, model: Option<&str>) -> Self {
-        let Some(name) = model else {
+    /// What the model that is asked takes, by its name and an alias of it, unless its service has refused media lately.
+    pub(crate) fn of(gateway: &Gateway, asked: Asked<'_>, alias: Option<&str>) -> Self {
+        let Some(name) = asked.model else {
             return Self::default();
         };
         let models = &gateway.media_models;
-        let takes = Self {
-            images: models.takes_images(name),
-            audio: models.takes_audio(name),
+        let takes = match alias {
+            None => Self {
+                images: models.takes_images(name),
+                audio: models.takes_audio(name),
+            },
+            Some(alias) => Self {
+                images: models.alias_takes_images(alias, name),
+                audio: models.alias_takes_audio(alias, name),
+            },
         };
-        match takes.any() && gateway.remembered.refuses_media(path, model) {
+        match takes.any() && gateway.remembered.refuses_media(asked) {
             true => Self::default(),
             false => takes,
         }

@@ -205,10 +205,11 @@ async fn run_once(
         ..
     } = incoming;
     let project = caller.project.clone().unwrap_or_default();
+    let whose = (&project, &caller.tokens);
     let recorded = |request: &ChatRequest, refusal: &Refusal| {
         // What goes on without its default is none that was refused.
         if by_model.default.is_none() {
-            Record::begin(&gateway, &project, request, []).refuse(refusal);
+            Record::begin(&gateway, whose, request, []).refuse(refusal);
         }
         refuse(refusal)
     };
@@ -227,7 +228,7 @@ async fn run_once(
         Err(refusal) => return Ok(recorded(&request, &refusal)),
     };
     let servers = options.servers.iter().map(|wanted| &*wanted.name);
-    let record = Record::begin(&gateway, &project, &request, servers);
+    let record = Record::begin(&gateway, whose, &request, servers);
     let asked = ways::asked(&request, &headers, &by_model);
     let prepared = Prepared {
         gateway,

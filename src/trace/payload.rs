@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::redact::redacted;
 
-/// The most that is recorded of one text, in bytes: enough to see what it was about.
+/// The most that is recorded of one text, in bytes, with the note that it was cut: enough to see what
+/// it was about.
 const KEPT: usize = 8 * 1024;
 
 /// The additional bytes that are inspected, so that a secret at the cut is seen whole.
@@ -41,9 +42,11 @@ impl Payloads {
     /// The part that a record may contain of a text of `whole` bytes, of which `logged` was logged.
     pub(super) fn kept(self, logged: &str, whole: usize) -> String {
         let mut kept = self.masked(logged);
-        if whole > KEPT {
-            kept.truncate(kept.floor_char_boundary(KEPT));
-            kept.push_str(&format!("\n[cut: the whole has {whole} bytes]"));
+        // A mask may be longer than what it hides.
+        if whole.max(kept.len()) > KEPT {
+            let note = format!("\n[cut: the whole has {whole} bytes]");
+            kept.truncate(kept.floor_char_boundary(KEPT - note.len()));
+            kept.push_str(&note);
         }
         kept
     }
@@ -109,10 +112,17 @@ mod tests {
                 kept.ends_with("ä\n[cut: the whole has 16384 bytes]"),
                 "{kept}"
             );
-            assert!(kept.len() < KEPT + 40);
+            assert!((KEPT - 1..=KEPT).contains(&kept.len()), "{}", kept.len());
         }
         assert_eq!(keep(Payloads::Off, &text), None);
         assert_eq!(keep(Payloads::Full, "short").as_deref(), Some("short"));
+    }
+
+    #[test]
+    fn what_masks_make_longer_is_cut_as_well() {
+        let text = "pwd=x ".repeat(KEPT / 6);
+        let kept = keep(Payloads::Redacted, &text).unwrap();
+        assert!(kept.len() <= KEPT && kept.ends_with("\n[cut: the whole has 8190 bytes]"));
     }
 
     #[test]

@@ -429,7 +429,7 @@ const FAULTS: &[(u8, &str, &[&str])] = &[
         63,
         "a model's service that refuses images",
         &[
-            "a_service_that_refuses_images_is_asked_once_more_with_notes_and_then_for_an_hour",
+            "a_service_that_refuses_an_image_is_asked_once_more_with_notes_and_after_another_for_an_hour",
             "a_service_that_refuses_the_turn_either_way_is_asked_no_third_time",
             "an_error_with_status_200_shows_nothing_of_what_a_service_takes",
             "one_bad_image_does_not_cost_a_model_all_others",

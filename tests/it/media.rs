@@ -1,15 +1,17 @@
 //! Images and recordings of tool results: shown to models that take them, and notes for the rest.
 
-use mcp_layer::{McpLayer, MediaPatterns, Streaming};
+use mcp_layer::registry::ModelAlias;
+use mcp_layer::{McpLayer, MediaPatterns, Project, Streaming};
 use serde_json::{Value, json};
 
 use crate::support::{
     events::raw_stream,
+    evil::Evil,
     framework::{results, strict, turn},
     gallery::{
         Form, PNG, WAVE, audio, gallery, image, image_part, large, of, roles, show, shown, text,
     },
-    gateway::{Gateway, auto},
+    gateway::{Gateway, auto, chat},
     model::{Answer, json_answer},
     traces::Traces,
 };
@@ -110,6 +112,33 @@ async fn an_operator_says_which_models_take_what() {
 }
 
 #[tokio::test]
+async fn an_operator_names_models_by_their_aliases_too() {
+    for (models, model, is_shown) in [
+        (MediaPatterns::none().with_images(["seer"]), "m", true),
+        (MediaPatterns::none().with_images(["m"]), "m", true),
+        (MediaPatterns::default(), "m", false),
+        (MediaPatterns::default(), "gpt-4o", true),
+        (
+            MediaPatterns::default().with_text_only(["seer"]),
+            "gpt-4o",
+            false,
+        ),
+    ] {
+        let (gateway, _evil) = gallery(Form::Json, [("see", of([image(PNG)]))], sees(false)).await;
+        let alias = ModelAlias::new("seer", model, ["s".parse().unwrap()]);
+        let gateway = gateway.layered(|layer| {
+            let layer = layer.with_model_aliases([alias]).unwrap();
+            layer.with_media_models(models)
+        });
+        gateway
+            .send(&json!({"model": "seer", "messages": [{"role": "user", "content": "hi"}]}))
+            .await;
+        let request = gateway.model.asked()[1].json();
+        assert_eq!(shown(&request).len(), usize::from(is_shown), "{request}");
+    }
+}
+
+#[tokio::test]
 async fn recordings_are_shown_to_models_that_take_them_and_images_to_those() {
     let result = || {
         of([
@@ -176,26 +205,96 @@ async fn an_image_in_an_embedded_resource_and_in_a_failure_is_shown() {
     }
 }
 
+/// A gateway whose tools `see` and `look` each give an image of its own.
+async fn two_images(script: impl IntoIterator<Item = Answer>) -> (Gateway, Evil) {
+    let tools = [
+        ("see", of([text("a picture"), image(PNG)])),
+        ("look", of([image(&large(1 << 10))])),
+    ];
+    let (gateway, evil) = gallery(Form::Json, tools, script).await;
+    (gateway.layered(execute), evil)
+}
+
+/// The model calls this tool, its service refuses the result so, and the model says `done` without.
+fn refused(stream: bool, tool: &'static str, refusal: Answer) -> [Answer; 3] {
+    let [called, done] = [&[show(tool)][..], &[]].map(|calls| turn(stream, "", calls));
+    [called, refusal, done]
+}
+
+/// The roles of all requests to the model.
+fn all_roles(gateway: &Gateway) -> Vec<String> {
+    let asked = gateway.model.asked();
+    asked.iter().map(|asked| roles(&asked.json())).collect()
+}
+
 #[tokio::test]
-async fn a_service_that_refuses_images_is_asked_once_more_with_notes_and_then_for_an_hour() {
+async fn a_service_that_refuses_an_image_is_asked_once_more_with_notes_and_after_another_for_an_hour()
+ {
     for stream in [false, true] {
-        for status in [400, 403, 404, 413, 415, 422] {
-            let [first, last] = sees(stream);
-            let [again, done] = sees(stream);
-            let script = [first, refuses(status), last, again, done];
-            let tools = [("see", of([text("a picture"), image(PNG)]))];
-            let (gateway, _evil) = gallery(Form::Json, tools, script).await;
-            let gateway = gateway.layered(execute);
-            let reply = gateway.send(&asking("gpt-4o", stream)).await;
-            assert_eq!(reply.status, 200, "{status}");
-            let asked = gateway.model.asked();
-            assert_eq!(asked.len(), 3, "{status}");
-            assert_eq!(roles(&asked[1].json()), "uatu");
-            assert_eq!(roles(&asked[2].json()), "uat");
-            assert!(results(&strict(&asked)[2])[0].contains("image/png, 72 B, not shown"));
-            gateway.send(&asking("gpt-4o", stream)).await;
-            assert_eq!(roles(&gateway.model.asked()[4].json()), "uat");
+        for status in [400, 403, 404, 415, 422] {
+            let [first, second] = ["s__see", "s__look"];
+            let first = refused(stream, first, refuses(status));
+            let second = refused(stream, second, refuses(status));
+            let script = first.into_iter().chain(second).chain(sees(stream));
+            let (gateway, _evil) = two_images(script).await;
+            for _ in 0..3 {
+                let reply = gateway.send(&asking("gpt-4o", stream)).await;
+                assert_eq!(reply.status, 200, "{status}");
+            }
+            let expected = ["u", "uatu", "uat", "u", "uatu", "uat", "u", "uat"];
+            assert_eq!(all_roles(&gateway), expected, "{status}");
+            let told = results(&strict(&gateway.model.asked())[2]);
+            assert!(told[0].contains("image/png, 72 B, not shown"));
         }
+    }
+}
+
+#[tokio::test]
+async fn an_image_that_is_refused_again_and_again_costs_a_model_no_others() {
+    let again = (0..4).flat_map(|_| refused(false, "s__see", refuses(400)));
+    let script = again.chain([
+        turn(false, "", &[show("s__look")]),
+        turn(false, "done", &[]),
+    ]);
+    let (gateway, _evil) = two_images(script).await;
+    for _ in 0..5 {
+        gateway.send(&asking("gpt-4o", false)).await;
+    }
+    assert_eq!(all_roles(&gateway)[12..], ["u", "uatu"]);
+}
+
+#[tokio::test]
+async fn what_is_refused_to_a_project_is_shown_to_others() {
+    let script = ["s__see", "s__look"].map(|tool| refused(false, tool, refuses(400)));
+    let script = script.into_iter().flatten();
+    let script = script.chain(sees(false)).chain(sees(false));
+    let (gateway, _evil) = two_images(script).await;
+    for project in ["web", "web", "batch", "web"] {
+        let mut request = chat(asking("gpt-4o", false).to_string());
+        request.extensions_mut().insert(Project::new(project));
+        gateway.request(request).await;
+    }
+    assert_eq!(all_roles(&gateway)[6..], ["u", "uatu", "u", "uat"]);
+}
+
+#[tokio::test]
+async fn a_turn_that_is_too_long_says_nothing_of_what_a_model_takes() {
+    let code = "context_length_exceeded";
+    let too_long =
+        || json!({"error": {"message": "maximum context length exceeded", "code": code}});
+    for (status, error) in [
+        (400, too_long()),
+        (413, json!({"error": {"message": "too large"}})),
+    ] {
+        let refusal = || json_answer(status, &error);
+        let script = ["s__see", "s__look"].map(|tool| refused(false, tool, refusal()));
+        let script = script.into_iter().flatten().chain(sees(false));
+        let (gateway, _evil) = two_images(script).await;
+        for _ in 0..3 {
+            let reply = gateway.send(&asking("gpt-4o", false)).await;
+            assert_eq!(reply.status, 200, "{status}");
+        }
+        assert_eq!(all_roles(&gateway)[6..], ["u", "uatu"], "{status}");
     }
 }
 
@@ -230,32 +329,32 @@ async fn one_bad_image_does_not_cost_a_model_all_others() {
     for _ in 0..3 {
         gateway.send(&asking("gpt-4o", false)).await;
     }
-    let asked = gateway.model.asked();
-    let roles: Vec<_> = asked.iter().map(|asked| roles(&asked.json())).collect();
-    assert_eq!(roles, ["u", "uatu", "u", "uatu", "uat", "u", "uatu"]);
+    let expected = ["u", "uatu", "u", "uatu", "uat", "u", "uatu"];
+    assert_eq!(all_roles(&gateway), expected);
 }
 
 #[tokio::test]
 async fn an_error_with_status_200_shows_nothing_of_what_a_service_takes() {
     for stream in [false, true] {
-        let [first, last] = sees(stream);
-        let [again, _] = sees(stream);
-        let [third, done] = sees(stream);
+        let [first, _] = sees(stream);
         let error = json!({"error": {"message": "overloaded", "code": 503}});
         let failed = match stream {
             true => raw_stream(format!("data: {error}\n\n")),
             false => json_answer(200, &error),
         };
-        let script = [first, failed, again, refuses(400), last, third, done];
-        let (gateway, _evil) = gallery(Form::Json, [("see", of([image(PNG)]))], script).await;
-        let alone = |layer| execute(layer).with_turn_retries(0).without_exchanges();
-        let gateway = gateway.layered(alone);
-        for _ in 0..3 {
+        let script = ["s__see", "s__look"].map(|tool| refused(stream, tool, refuses(400)));
+        let script = [first, failed]
+            .into_iter()
+            .chain(script.into_iter().flatten());
+        let (gateway, _evil) = two_images(script.chain(sees(stream))).await;
+        let gateway = gateway.layered(|layer| layer.with_turn_retries(0).without_exchanges());
+        for _ in 0..4 {
             gateway.send(&asking("gpt-4o", stream)).await;
         }
-        let asked = gateway.model.asked();
-        let roles: Vec<_> = asked.iter().map(|asked| roles(&asked.json())).collect();
-        assert_eq!(roles, ["u", "uatu", "u", "uatu", "uat", "u", "uat"]);
+        let expected = [
+            "u", "uatu", "u", "uatu", "uat", "u", "uatu", "uat", "u", "uat",
+        ];
+        assert_eq!(all_roles(&gateway), expected);
     }
 }
 

@@ -35,6 +35,7 @@ async fn told(form: Form, result: Value) -> (String, Vec<Value>) {
 #[tokio::test]
 async fn what_is_no_image_is_a_note() {
     let svg = "PHN2Zy8+";
+    let blob = |mime: &str, blob: &str| json!({"type": "resource", "resource": {"uri": "file:///a", "mimeType": mime, "blob": blob}});
     for block in [
         json!({"type": "image", "mimeType": "image/png"}),
         json!({"type": "image", "mimeType": "image/png", "data": null}),
@@ -43,11 +44,19 @@ async fn what_is_no_image_is_a_note() {
         json!({"type": "image", "mimeType": "image/png", "data": "iVBOR"}),
         json!({"type": "image", "mimeType": "image/png", "data": {"a": PNG}}),
         json!({"type": "image", "mimeType": "text/html", "data": "PGh0bWw+"}),
-        json!({"type": "image", "mimeType": "text/html", "data": PNG}),
         json!({"type": "image", "mimeType": "image/svg+xml", "data": svg}),
         json!({"type": "image", "data": svg}),
         audio("T2dnUwAC", "audio/ogg"),
-        audio(PNG, "audio/wav"),
+        // An error page, or anything else, that its server takes for an image.
+        json!({"type": "image", "mimeType": "image/png", "data": svg}),
+        json!({"type": "image", "mimeType": "image/webp", "data": "PGh0bWw+"}),
+        json!({"type": "image", "mimeType": "image/jpeg", "data": "JVBERi0xLjcgYWFhYWE="}),
+        json!({"type": "image", "mimeType": "image/png; charset=x", "data": "aGVsbG8="}),
+        json!({"type": "image", "mimeType": "IMAGE/GIF", "data": "TVoAAAAA"}),
+        audio("aGVsbG8=", "audio/wav"),
+        audio("aGVsbG8=", "audio/mpeg"),
+        blob("image/png", svg),
+        blob("audio/wav", "aGVsbG8="),
     ] {
         let (text, parts) = told(Form::Json, of([block.clone()])).await;
         assert!(text.ends_with("not shown]"), "{block}: {text}");
@@ -64,6 +73,8 @@ async fn what_can_be_read_in_one_way_is_put_right() {
         (PNG, "IMAGE/PNG"),
         (PNG, "image/jpeg"),
         (PNG, "image/*"),
+        (PNG, "text/html"),
+        (PNG, "audio/wav"),
         (&broken, "image/png"),
         (&for_urls, "image/png"),
         (PNG.trim_end_matches('='), "image/png"),

@@ -565,7 +565,10 @@ async fn polls_that_get_lost_while_a_server_restarts_are_made_again() {
             let lost = match poll {
                 1 => vec![Step::Close],
                 2 => vec![Step::Reset],
-                3..=8 => vec![Step::Send(status(503))],
+                3..=5 => vec![Step::Send(status(503))],
+                6 => vec![Step::Send(status(500))],
+                7 => vec![Step::Send(status(502))],
+                8 => vec![Step::Send(status(507))],
                 9 => vec![Step::Send(status(429))],
                 10 => vec![Step::Send(status(401))],
                 11 => vec![Step::Send(status(403))],

@@ -1,10 +1,13 @@
 //! What of arguments and results is in a record.
 
+use mcp_layer::Streaming;
 use mcp_layer::registry::{Auth, Server};
 use mcp_layer::trace::Payloads;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::support::gateway::{Gateway, auto};
+use crate::support::evidence;
+use crate::support::framework::turn;
+use crate::support::gateway::{Gateway, auto, chat};
 use crate::support::model::{calls, says};
 use crate::support::traces::{Traces, attributes, tools};
 
@@ -104,6 +107,74 @@ async fn a_live_credential_that_a_model_repeats_is_masked() {
         assert!(
             !kept.to_string().contains("t0ken") && !format!("{trace:?}").contains(&secret),
             "{kept}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_callers_own_token_that_a_model_repeats_is_in_no_record_and_in_no_event() {
+    const TOKEN: &str = "Zq7-callers.own/said-by-models";
+    // Not noted as a secret: it goes back in a call of the caller's own.
+    const OWN: &str = "9fX_to~own.tools+goes-back";
+    evidence::secret(evidence::REPEATED, TOKEN);
+    let bearer = format!("Bearer {TOKEN}");
+    let entry = json!({"type": "mcp", "server_label": "s", "require_approval": "never",
+        "authorization": bearer});
+    let own = json!({"type": "function", "function": {"name": "own"}});
+    let passing = |server: Server| server.with_auth(Auth::token_passthrough(None).unwrap());
+    let of = |tools: Value| {
+        json!({"model": "m", "messages": [{"role": "user", "content": "hi"}],
+        "tools": tools, "stream": true, "mcp": {"events": true}})
+    };
+    let asked = |members: Value| {
+        let mut body = auto(members);
+        (body["stream"], body["mcp"]["events"]) = (true.into(), true.into());
+        body
+    };
+    for (header, tool, body) in [
+        // To its server, to another one, to a tool of the caller's, and to none.
+        (None, "s__echo", of(json!([entry]))),
+        (Some("x-mcp-auth-s"), "s__echo", asked(json!({}))),
+        (Some("x-mcp-auth-other"), "s__echo", asked(json!({}))),
+        (Some("x-mcp-auth-s"), "own", asked(json!({"tools": [own]}))),
+        (Some("x-mcp-auth-s"), "s__nothing", asked(json!({}))),
+    ] {
+        let token = if tool == "own" { OWN } else { TOKEN };
+        let call = (tool, json!({"text": format!("it is {token}.")}));
+        let script = [turn(true, "", &[call]), turn(true, "done", &[])];
+        let gateway = match header {
+            Some("x-mcp-auth-other") => Gateway::new(script).await,
+            _ => Gateway::with_server(script, passing).await,
+        };
+        let (gateway, traces) = Traces::with(gateway, |layer| {
+            let layer = layer.with_trace_payloads(Payloads::Full);
+            let layer = layer.with_streaming(Streaming::Execute);
+            layer.with_event_payloads(true)
+        });
+        let mut request = chat(body.to_string());
+        if let Some(header) = header {
+            request
+                .headers_mut()
+                .insert(header, bearer.parse().unwrap());
+        }
+        let reply = gateway.request(request).await;
+        let told = String::from_utf8_lossy(&reply.body);
+        // A call that goes back is the caller's, and no event.
+        let is_told = told.matches(token).count() == usize::from(tool == "own");
+        assert!(reply.status == 200 && is_told, "{tool} {header:?}: {told}");
+        let trace = traces.one();
+        let span = &tools(&trace)[0];
+        let kept = attributes(span, &[ARGUMENTS, RESULT]).to_string();
+        let masked = "it is [redacted:credential]";
+        assert!(kept.contains(masked), "{tool} {header:?}: {kept}");
+        assert!(
+            !format!("{trace:?} {kept}").contains(token),
+            "{tool} {header:?}"
+        );
+        assert_eq!(
+            told.contains(masked),
+            tool != "own",
+            "{tool} {header:?}: {told}"
         );
     }
 }

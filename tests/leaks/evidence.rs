@@ -35,6 +35,10 @@ pub const CHANNELS: [&str; 7] = [
 /// What the kind of a planted secret begins with; the channel follows.
 pub const PLANTED: &str = "planted in ";
 
+/// A credential that a model repeats, as it can where its caller has told it: the model is told so
+/// again, and it must not leave by any other way.
+pub const REPEATED: &str = "token that a model repeats";
+
 /// Shorter ones are in every text, as are pieces of that length of longer ones.
 const SHORTEST: usize = 12;
 

@@ -15,16 +15,17 @@ mod views;
 use std::collections::BTreeMap;
 
 use self::{
-    evidence::{CHANNELS, PLANTED},
+    evidence::{CHANNELS, PLANTED, REPEATED},
     forms::{ENCODINGS, forms},
     scan::{Scanner, Secret, plant, read_secrets},
 };
 
 /// What must have been in use while the tests ran: a scan that looks for nothing finds nothing.
-const KINDS: [&str; 15] = [
+const KINDS: [&str; 16] = [
     "static header",
     "Basic password",
     "passthrough token",
+    REPEATED,
     "client secret",
     "registered client's secret",
     "access token",
@@ -71,6 +72,7 @@ fn nothing_that_left_has_a_secret_in_it() {
             .hits
             .into_iter()
             .filter(|hit| !is_planted(&hit.kind))
+            .filter(|hit| !(hit.kind == REPEATED && channel == "model"))
             .collect();
         println!(
             "| {channel} | {} | {} | {} |",

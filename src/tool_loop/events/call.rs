@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     mcp::{OnProgress, Progress},
+    scrub::Scrubber,
     tool_loop::call_result::CallResult,
     trace::Excerpt,
 };
@@ -15,7 +16,8 @@ use crate::{
 /// The events of one call, which has begun.
 pub(crate) struct CallEvents {
     told: Arc<Told>,
-    payloads: bool,
+    /// Finds what texts are told without; `None` where none are told.
+    payloads: Option<Arc<Scrubber>>,
 }
 
 /// What was told of a call.
@@ -33,7 +35,7 @@ struct State {
 }
 
 impl CallEvents {
-    pub(super) fn new(queue: Arc<Queue>, head: Head, payloads: bool) -> Self {
+    pub(super) fn new(queue: Arc<Queue>, head: Head, payloads: Option<Arc<Scrubber>>) -> Self {
         let told = Arc::new(Told {
             queue,
             head: Arc::new(head),
@@ -43,17 +45,14 @@ impl CallEvents {
     }
 
     pub(super) fn start(&self, title: Option<String>, arguments: Option<&str>) {
-        let arguments = self.excerpt(arguments);
+        let arguments = arguments.and_then(|text| self.excerpt(text));
         self.told.put(Kind::Started { title, arguments });
     }
 
     /// Takes the call's progress, as it comes.
     pub(crate) fn on_progress(&self) -> OnProgress {
-        let (told, payloads) = (self.told.clone(), self.payloads);
-        Arc::new(move |progress: &Progress| {
-            let message = progress.message.as_deref().filter(|_| payloads);
-            told.progress(progress, message);
-        })
+        let (told, payloads) = (self.told.clone(), self.payloads.clone());
+        Arc::new(move |progress: &Progress| told.progress(progress, payloads.as_deref()))
     }
 
     /// Tells that the call has ended, with this text for the model.
@@ -63,18 +62,25 @@ impl CallEvents {
             duration_ms: result.duration.as_millis() as u64,
             is_error: result.is_error,
             result_bytes: result.result_bytes,
-            result: self.excerpt(Some(text)),
+            result: self.excerpt(text),
         });
     }
 
-    fn excerpt(&self, text: Option<&str>) -> Option<Excerpt> {
-        text.filter(|_| self.payloads).map(Excerpt::of)
+    fn excerpt(&self, text: &str) -> Option<Excerpt> {
+        self.payloads
+            .as_deref()
+            .map(|payloads| excerpt(payloads, text))
     }
+}
+
+fn excerpt(credentials: &Scrubber, text: &str) -> Excerpt {
+    let clean = credentials.cleaned(text);
+    Excerpt::of(clean.as_deref().unwrap_or(text))
 }
 
 impl Told {
     /// Tells progress, unless it goes back, or comes after the end.
-    fn progress(&self, now: &Progress, message: Option<&str>) {
+    fn progress(&self, now: &Progress, payloads: Option<&Scrubber>) {
         // Held until it is told: the end comes behind it.
         let mut state = self.state();
         let goes_on = state.progress.is_none_or(|latest| latest <= now.progress);
@@ -85,7 +91,10 @@ impl Told {
         self.put(Kind::Progress {
             progress: now.progress,
             total: now.total.filter(|total| total.is_finite()),
-            message: message.map(Excerpt::of),
+            message: payloads.and_then(|payloads| {
+                let message = now.message.as_deref();
+                message.map(|text| excerpt(payloads, text))
+            }),
         });
     }
 

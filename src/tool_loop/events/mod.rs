@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 pub(crate) use self::call::CallEvents;
 use self::{event::Head, queue::Queue};
-use crate::{name::short, unseen::cleaned};
+use crate::{name::short, scrub::Scrubber, unseen::cleaned};
 
 /// The side of those who run calls.
 #[derive(Clone)]
@@ -65,19 +65,15 @@ impl Events {
 }
 
 impl RoundEvents {
-    /// Returns `true` if arguments, results and texts of progress are told.
-    pub(crate) fn has_payloads(&self) -> bool {
-        self.events.payloads
-    }
-
     /// Tells that the call `id` of a server's tool begins, which has this title for people, with these
-    /// arguments.
+    /// arguments. Its texts are told without the `credentials`.
     pub(crate) fn begin(
         &self,
         id: &str,
         (server, tool): (Option<String>, String),
         title: Option<String>,
         arguments: Option<&str>,
+        credentials: impl FnOnce() -> Arc<Scrubber>,
     ) -> CallEvents {
         let head = Head {
             round: self.round,
@@ -86,7 +82,8 @@ impl RoundEvents {
             tool,
         };
         let title = title.map(|title| short(&cleaned(&title)));
-        let call = CallEvents::new(self.events.queue.clone(), head, self.has_payloads());
+        let payloads = self.events.payloads.then(credentials);
+        let call = CallEvents::new(self.events.queue.clone(), head, payloads);
         call.start(title.filter(|title| !title.trim().is_empty()), arguments);
         call
     }
@@ -149,7 +146,10 @@ mod tests {
 
     fn begin(events: &Events, id: &str) -> CallEvents {
         let named = (Some("s".into()), "t".into());
-        events.of_round(1).begin(id, named, None, Some("{}"))
+        let credentials = || Arc::new(Scrubber::new([b"Bearer s3cret-of-the-caller".as_slice()]));
+        events
+            .of_round(1)
+            .begin(id, named, None, Some("{}"), credentials)
     }
 
     async fn next(reader: &EventReader) -> Vec<Value> {
@@ -190,7 +190,12 @@ mod tests {
         for payloads in [false, true] {
             let (call, reader) = begun(payloads).await;
             let on_progress = call.on_progress();
-            tell(&on_progress, 1.0, Some(4.5), Some("token=hunter2hunter2"));
+            tell(
+                &on_progress,
+                1.0,
+                Some(4.5),
+                Some("token=hunter2hunter2 s3cret-of-the-caller"),
+            );
             let [event] = &next(&reader).await[..] else {
                 panic!("one event")
             };
@@ -199,7 +204,7 @@ mod tests {
                 "progress": 1, "total": 4.5,
             });
             if payloads {
-                expected["message"] = "token=[redacted]".into();
+                expected["message"] = "token=[redacted] [redacted:credential]".into();
             }
             assert_eq!(*event, expected);
         }
@@ -341,7 +346,7 @@ mod tests {
             let named = (None, "t".into());
             events
                 .of_round(1)
-                .begin("a", named, Some(title.into()), None);
+                .begin("a", named, Some(title.into()), None, Arc::default);
         }
         let titles: Vec<_> = parsed(&reader.rest())
             .iter()

@@ -15,6 +15,7 @@ use crate::{
     tool_loop::{
         choice, conflicts,
         events::Events,
+        failure::remembered::Asked,
         gateway::{Gateway, LookedUp},
         instructions,
         journal::ExchangeJournal,
@@ -100,7 +101,13 @@ impl Exchange {
         let sessions = connections.going_on(records.copied());
         // Boxed, since futures are moved, and each has a copy of what it is given.
         let mut exchange = Box::new(Self::of(prepared, project, catalog, sessions, journal));
-        exchange.takes = Takes::of(&exchange.gateway, path, exchange.request.model.as_deref());
+        let asked = Asked {
+            project: &exchange.project,
+            path,
+            model: exchange.request.model.as_deref(),
+        };
+        let alias = exchange.request.alias.as_deref();
+        exchange.takes = Takes::of(&exchange.gateway, asked, alias);
         let done = exchange.take_up();
         if history.as_ref().is_some_and(|history| history.is_too_long) {
             exchange.tell_incomplete();

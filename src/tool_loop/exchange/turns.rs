@@ -1,6 +1,8 @@
 //! The turns of an exchange: asks the model, once more without what its service rejects, and again
 //! where a turn failed after tools had run.
 
+use std::sync::Arc;
+
 use http::{Response, StatusCode, response};
 use tokio::time::sleep;
 use tracing::{Instrument, Span};
@@ -14,7 +16,7 @@ use crate::{
     tool_loop::{
         claim,
         delivery::{Delivery, NoTurn, Reading, Reply, is_readable, relay, reply},
-        failure::{Failure, rejected, retry::Retries},
+        failure::{Failure, rejected, remembered::Asked, retry::Retries},
         headers,
         media::Takes,
         receipt::mark_incomplete,
@@ -33,12 +35,12 @@ enum Answered {
 }
 
 /// How a turn differs from what was asked for first.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Changed {
     /// Members are left out or put back, or old results.
     is_request: bool,
-    /// Media of results are left out.
-    has_no_media: bool,
+    /// These media of results are left out, and may be what the service does not take.
+    refused_media: Option<Arc<[u64]>>,
 }
 
 /// Why one attempt at a turn gave none.
@@ -109,7 +111,7 @@ impl Exchange {
         let is_relayed = is_success && self.relays && headers::is_stream(response.headers());
         if is_success && (!is_read || is_relayed) {
             // Nobody here will see whether it is an error all the same.
-            self.remember(changed, upstream.path());
+            self.remember(&changed, upstream.path());
         }
         if !is_read {
             let reply = self.passed_on(response, reading);
@@ -123,7 +125,7 @@ impl Exchange {
         }
         match delivery.read(response, reading).await {
             Ok(mut turn) => {
-                self.remember(changed, upstream.path());
+                self.remember(&changed, upstream.path());
                 self.count(&mut turn);
                 Ok(turn)
             }
@@ -165,8 +167,7 @@ impl Exchange {
             {
                 changed.is_request = true;
             } else if may_drop {
-                self.drop_media(status);
-                changed.has_no_media = true;
+                changed.refused_media = self.drop_media(&parts, &read);
             } else {
                 return Ok(Answered::Rejected(parts, read));
             }
@@ -174,28 +175,51 @@ impl Exchange {
     }
 
     /// Remembers what a service has been asked without that has answered.
-    fn remember(&self, changed: Changed, path: &str) {
+    fn remember(&self, changed: &Changed, path: &str) {
         let model = self.request.model.as_deref();
+        let remembered = &self.gateway.remembered;
         if changed.is_request {
             let omitted = self.conversation.omitted_for_long();
-            self.gateway.remembered.set(path, model, omitted);
+            remembered.set(path, model, omitted);
         }
-        let has_media = self.conversation.has_media();
-        if has_media || changed.has_no_media {
-            let remembered = &self.gateway.remembered;
-            remembered.set_takes_media(path, model, has_media);
+        let project = &self.project;
+        let asked = Asked {
+            project,
+            path,
+            model,
+        };
+        if self.conversation.has_media() {
+            remembered.took_media(asked);
+        } else if let Some(media) = &changed.refused_media
+            && remembered.refused_media(asked, media)
+        {
+            tracing::info!(
+                project = project.name(),
+                model = model.map(short),
+                "the model's service has refused other media before, and is shown none for an hour"
+            );
         }
     }
 
-    /// Leaves out what shows media of results, from now on.
-    fn drop_media(&mut self, status: StatusCode) {
+    /// Leaves out what shows media of results, from now on. Returns what was left out, unless the
+    /// rejection is about its size: a smaller one would be taken.
+    fn drop_media(
+        &mut self,
+        parts: &response::Parts,
+        read: &Read<InnerBody>,
+    ) -> Option<Arc<[u64]>> {
         tracing::info!(
             model = self.request.model.as_deref().map(short),
-            status = status.as_u16(),
+            status = parts.status.as_u16(),
             "the model's service refused a turn with media of results, and is asked once more without"
         );
+        let media = (!is_about_size(parts, read)).then(|| {
+            let media = self.conversation.media();
+            self.gateway.remembered.hashes_of(media)
+        });
         self.takes = Takes::default();
         self.conversation.drop_media();
+        media
     }
 
     async fn ask(
@@ -334,6 +358,15 @@ impl Exchange {
             finish_reason: turn.finish_reason.as_deref(),
         });
     }
+}
+
+/// Returns `true` if a rejection says that there is too much of something.
+fn is_about_size(parts: &response::Parts, read: &Read<InnerBody>) -> bool {
+    let is_too_long = || {
+        let body = read.bytes();
+        body.len() <= rejected::READ && rejected::is_too_long(&body)
+    };
+    parts.status == StatusCode::PAYLOAD_TOO_LARGE || is_readable(parts, read) && is_too_long()
 }
 
 /// The names of these members; `None` if there are none.

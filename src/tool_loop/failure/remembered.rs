@@ -3,13 +3,13 @@
 use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
-    sync::{PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
 use tokio::time::Instant;
 
-use crate::chat::Omitted;
+use crate::{chat::Omitted, project::Project};
 
 /// The time after which a service is asked again whether it takes a member, or media.
 const KEPT: Duration = Duration::from_secs(60 * 60);
@@ -20,16 +20,19 @@ const MODELS: usize = 1_000;
 /// about the request.
 const REFUSALS: u8 = 3;
 
+/// The most media of a refused request that are told from others': those of two rounds and more.
+const MEDIA: usize = 64;
+
 /// What services rejected, and answered without, by the path and the model of a request: members,
-/// messages that show media of results, and the tools of defaults.
+/// messages that show media of results, and the tools of defaults. What is learned of media is the
+/// project's alone: its servers may give bad ones.
 ///
 /// It is shared by all services of a layer. Of names only hashes are kept.
 #[derive(Default)]
 pub(crate) struct Remembered {
     members: Models<Omitted>,
-    /// Whether they take media. One that has taken some is not forgotten for what may be wrong with
-    /// others: an image of one server would else cost all callers theirs.
-    media: Models<bool>,
+    /// Whether they take media.
+    media: Models<Media>,
     /// How often in a row they refused the tools of a default.
     tools: Models<u8>,
     hashes: RandomState,
@@ -49,19 +52,47 @@ impl Remembered {
             .set(self.hashes.hash_one((path, model)), omitted);
     }
 
-    /// Returns `true` if messages that show media are left out for `model` at `path`.
-    pub(crate) fn refuses_media(&self, path: &str, model: Option<&str>) -> bool {
-        let key = || self.hashes.hash_one((path, model));
-        self.media.of(key) == Some(false)
+    /// Returns `true` if messages that show media are left out for this model.
+    pub(crate) fn refuses_media(&self, of: Asked<'_>) -> bool {
+        matches!(
+            self.media.of(|| self.hashes.hash_one(of)),
+            Some(Media::Refused)
+        )
     }
 
-    /// Remembers for an hour that a service has answered a request with media, or one from which they
-    /// were taken after it had refused them.
-    pub(crate) fn set_takes_media(&self, path: &str, model: Option<&str>, takes: bool) {
-        let key = self.hashes.hash_one((path, model));
-        if takes || self.media.of(|| key).is_none() {
-            self.media.set(key, Some(takes));
-        }
+    /// Remembers for an hour that a service has answered a request with media.
+    pub(crate) fn took_media(&self, of: Asked<'_>) {
+        let key = self.hashes.hash_one(of);
+        self.media.set(key, Some(Media::Taken));
+    }
+
+    /// Remembers for an hour that a service has refused a request with these media, by
+    /// [`hashes_of`](Self::hashes_of), and answered it without. Returns `true` if it is shown none
+    /// from now on: it has refused others before, and taken none since.
+    pub(crate) fn refused_media(&self, of: Asked<'_>, media: &Arc<[u64]>) -> bool {
+        let key = self.hashes.hash_one(of);
+        let refuses = match self.media.of(|| key) {
+            None => false,
+            Some(Media::RefusedOnce(before)) if media.iter().all(|one| !before.contains(one)) => {
+                true
+            }
+            // The same media may be at fault again.
+            Some(_) => return false,
+        };
+        let seen = match refuses {
+            true => Media::Refused,
+            false => Media::RefusedOnce(media.clone()),
+        };
+        self.media.set(key, Some(seen));
+        refuses
+    }
+
+    /// What tells media from others.
+    pub(crate) fn hashes_of<'a>(&self, media: impl Iterator<Item = &'a [u8]>) -> Arc<[u64]> {
+        media
+            .take(MEDIA)
+            .map(|one| self.hashes.hash_one(one))
+            .collect()
     }
 
     /// Returns `true` if `model` at `path` gets no tools of a default.
@@ -87,6 +118,25 @@ impl Remembered {
     }
 }
 
+/// Who asks which model, and at which path.
+#[derive(Clone, Copy, Debug, Hash)]
+pub(crate) struct Asked<'a> {
+    pub(crate) project: &'a Project,
+    pub(crate) path: &'a str,
+    pub(crate) model: Option<&'a str>,
+}
+
+/// What a service has made of media.
+#[derive(Clone)]
+enum Media {
+    /// It has answered a request with some: what it refuses later is bad in itself.
+    Taken,
+    /// It has refused these; they may be bad.
+    RefusedOnce(Arc<[u64]>),
+    /// It has refused two requests that had none in common.
+    Refused,
+}
+
 /// Something about models, each by a hash of its name and path.
 struct Models<T>(RwLock<HashMap<u64, (T, Instant)>>);
 
@@ -96,7 +146,7 @@ impl<T> Default for Models<T> {
     }
 }
 
-impl<T: Copy> Models<T> {
+impl<T: Clone> Models<T> {
     fn of(&self, key: impl FnOnce() -> u64) -> Option<T> {
         let models = self.0.read().unwrap_or_else(PoisonError::into_inner);
         // As nearly always.
@@ -105,7 +155,7 @@ impl<T: Copy> Models<T> {
         }
         let found = models.get(&key());
         let found = found.filter(|(_, until)| *until > Instant::now());
-        found.map(|(value, _)| *value)
+        found.map(|(value, _)| value.clone())
     }
 
     /// Remembers `value` for an hour, or nothing any more.
@@ -142,16 +192,34 @@ mod tests {
         for (path, model) in [("/a", Some("n")), ("/a", None), ("/b", Some("m"))] {
             assert!(remembered.of(path, model).is_empty());
         }
-        assert!(!remembered.refuses_media("/a", Some("m")));
-        remembered.set_takes_media("/a", Some("m"), false);
-        assert!(remembered.refuses_media("/a", Some("m")));
-        remembered.set_takes_media("/b", Some("m"), true);
-        remembered.set_takes_media("/b", Some("m"), false);
-        assert!(!remembered.refuses_media("/b", Some("m")));
-        assert!(!remembered.refuses_media("/a", Some("n")));
         tokio::time::advance(KEPT).await;
         assert!(remembered.of("/a", Some("m")).is_empty());
-        assert!(!remembered.refuses_media("/a", Some("m")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn media_are_refused_for_an_hour_once_two_requests_with_none_in_common_were() {
+        let remembered = Remembered::default();
+        let (web, batch) = (Project::new("web"), Project::new("batch"));
+        let asked = |project, path| Asked {
+            project,
+            path,
+            model: Some("m"),
+        };
+        let of = asked(&web, "/a");
+        let hashes =
+            |media: &[&'static str]| remembered.hashes_of(media.iter().map(|one| one.as_bytes()));
+        let refused = |of, media: &[&'static str]| remembered.refused_media(of, &hashes(media));
+        assert!(!refused(of, &["bad"]) && !refused(of, &["good", "bad"]));
+        assert!(!remembered.refuses_media(of));
+        assert!(refused(of, &["good"]) && remembered.refuses_media(of));
+        for other in [asked(&batch, "/a"), asked(&web, "/b")] {
+            assert!(!remembered.refuses_media(other));
+        }
+        tokio::time::advance(KEPT).await;
+        assert!(!remembered.refuses_media(of));
+        remembered.took_media(of);
+        assert!(!refused(of, &["one"]) && !refused(of, &["two"]));
+        assert!(!remembered.refuses_media(of));
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use http::HeaderValue;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 use tracing::{Span, field::Empty};
@@ -15,8 +14,6 @@ use crate::{
     catalog::Entry,
     chat::ToolCall,
     name::{short, shortened},
-    registry::Server,
-    scrub::Scrubber,
     trace::{self, CallFact, CallOutcome, Timing},
 };
 
@@ -119,15 +116,15 @@ impl Record {
 
     /// Records calls of the model that go back to the caller.
     pub(crate) fn not_executed(&self, calls: &[ToolCall]) {
-        let Some(audience) = &self.0.audience else {
+        if !self.is_heard() {
             return;
-        };
+        }
         let timing = self.0.now();
         for call in calls {
             if !self.0.state().log.has_room() {
                 break;
             }
-            let catalog = audience.catalog.get();
+            let catalog = self.0.catalog.get();
             let entry = catalog.and_then(|catalog| catalog.entry(call.function.as_deref()?));
             let end = CallEnd {
                 timing,
@@ -146,8 +143,10 @@ impl Record {
         let name = shortened(call.function.as_deref().unwrap_or_default());
         let id = shortened(&call.id);
         let text = end.read.or_else(|| call.arguments.text());
-        let clean = text.and_then(|text| without_credentials(&entry?.server, text));
         let reply = end.reply;
+        let result = reply.map(|reply| reply.text);
+        let credentials = self.credentials(entry);
+        let [clean, clean_result] = [text, result].map(|text| credentials.cleaned(text?));
         self.0.state().log.add_call(CallFact {
             timing: end.timing,
             id: &id,
@@ -157,22 +156,11 @@ impl Record {
             round: end.round,
             outcome: end.outcome,
             error: end.error,
-            result: reply.map(|reply| reply.text.into()),
+            result: clean_result.as_deref().or(result).map(Into::into),
             result_bytes: reply.map(|reply| reply.result_bytes as u64),
             truncated: reply.is_some_and(|reply| reply.truncated),
         });
     }
-}
-
-/// Arguments without the fixed credentials of the server that they are for. What servers say is
-/// without any of them already.
-pub(crate) fn without_credentials(server: &Server, text: &str) -> Option<String> {
-    let headers = server.auth.headers();
-    if headers.is_empty() {
-        return None;
-    }
-    let scrubber = Scrubber::new(headers.values().map(HeaderValue::as_bytes));
-    scrubber.cleaned(text)
 }
 
 impl CallRecord<'_> {

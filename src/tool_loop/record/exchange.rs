@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::StatusCode;
+use http::{HeaderMap, HeaderValue, StatusCode};
 use tokio::time::Instant;
 use tracing::{Span, field::Empty};
 
@@ -17,11 +17,14 @@ use super::{
     turn::{TurnRecord, TurnSummary},
 };
 use crate::{
-    catalog::Catalog,
+    caller::CallerTokens,
+    catalog::{Catalog, Entry},
     chat::{self, ChatRequest, Usage},
     name::{short, shortened},
     project::Project,
     refusal::Refusal,
+    registry::Server,
+    scrub::Scrubber,
     trace::{
         self, InstructionsStep, ListingStep, OmissionStep, Outcome, RefusalStep, Step, Steps,
         Timing, Trace, TraceId, TraceLog,
@@ -41,6 +44,12 @@ pub(super) struct Inner {
     began: Instant,
     pub(super) span: Span,
     model: Option<Arc<str>>,
+    /// The caller's own.
+    tokens: CallerTokens,
+    /// The catalog, once it is known.
+    pub(super) catalog: OnceLock<Arc<Catalog>>,
+    /// Finds the credentials of this exchange, once a text may have them in it.
+    credentials: OnceLock<Arc<Scrubber>>,
     /// `None` where nobody listens.
     pub(super) audience: Option<Audience>,
     state: Mutex<State>,
@@ -51,8 +60,6 @@ pub(super) struct Audience {
     gateway: Arc<Gateway>,
     id: TraceId,
     started_at: SystemTime,
-    /// The catalog, once it is known.
-    pub(super) catalog: OnceLock<Arc<Catalog>>,
 }
 
 /// Everything that has happened so far.
@@ -70,10 +77,10 @@ pub(super) struct State {
 }
 
 impl Record {
-    /// Begins the record of `request`.
+    /// Begins the record of `request`, which a project makes with these tokens of its caller's.
     pub(crate) fn begin<'a>(
         gateway: &Arc<Gateway>,
-        project: &Project,
+        (project, tokens): (&Project, &CallerTokens),
         request: &ChatRequest,
         servers: impl IntoIterator<Item = &'a str>,
     ) -> Self {
@@ -94,7 +101,6 @@ impl Record {
                 gateway: gateway.clone(),
                 id: TraceId::new(now),
                 started_at: now,
-                catalog: OnceLock::new(),
             }
         });
         let mut state = State::default();
@@ -107,6 +113,9 @@ impl Record {
             began: Instant::now(),
             span,
             model,
+            tokens: tokens.clone(),
+            catalog: OnceLock::new(),
+            credentials: OnceLock::new(),
             audience,
             state: Mutex::new(state),
         }))
@@ -124,8 +133,26 @@ impl Record {
 
     /// Records which tools the model is offered.
     pub(crate) fn offers(&self, catalog: &Arc<Catalog>) {
-        if let Some(audience) = &self.0.audience {
-            let _ = audience.catalog.set(catalog.clone());
+        let _ = self.0.catalog.set(catalog.clone());
+    }
+
+    /// Finds the credentials of this exchange in what a model writes, and in what one server says to
+    /// another's: the caller's own tokens, and the fixed ones of the servers that are offered and of
+    /// the one of `entry`. What a server says is without its own already.
+    pub(crate) fn credentials(&self, entry: Option<&Entry>) -> Arc<Scrubber> {
+        let catalog = self.0.catalog.get();
+        let server = entry.map(|entry| &*entry.server);
+        let is_offered = |server: &Server| {
+            let mut servers = catalog.into_iter().flat_map(|catalog| catalog.servers());
+            servers.any(|offered| offered.id == server.id)
+        };
+        // One of an earlier request need not be offered any more.
+        match server.filter(|server| !is_offered(server)) {
+            None if catalog.is_some() => {
+                let made = || Arc::new(self.0.scrubber(None));
+                self.0.credentials.get_or_init(made).clone()
+            }
+            other => Arc::new(self.0.scrubber(other)),
         }
     }
 
@@ -251,6 +278,15 @@ impl Record {
 }
 
 impl Inner {
+    fn scrubber(&self, other: Option<&Server>) -> Scrubber {
+        let catalog = self.catalog.get().into_iter();
+        let servers = catalog.flat_map(|catalog| catalog.servers()).chain(other);
+        let fixed: Vec<HeaderMap> = servers.map(|server| server.auth.headers()).collect();
+        let fixed = fixed.iter().flat_map(HeaderMap::values);
+        let values = self.tokens.all().chain(fixed);
+        Scrubber::new(values.map(HeaderValue::as_bytes))
+    }
+
     fn end(&self, ending: Ending) {
         if std::mem::replace(&mut self.state().has_ended, true) {
             return;

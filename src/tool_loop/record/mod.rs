@@ -21,7 +21,7 @@ mod fields;
 mod turn;
 
 pub(crate) use self::{
-    call::{CallRecord, CallReply, Checked, without_credentials},
+    call::{CallRecord, CallReply, Checked},
     ending::Ending,
     exchange::Record,
     turn::TurnSummary,
