@@ -117,7 +117,8 @@ def test_a_call_with_progress_takes_longer_than_a_silence_may(server, ended):
 def test_one_without_is_cut_and_the_model_is_told(server, ended):
     ran = ended(f"{server} without")
     assert ran.is_error and f"within {SILENCE}s" in ran.told, ran
-    assert SILENCE <= ran.seconds < SILENCE + 1
+    # Before the tool would have ended; how soon, tests with a clock of their own tell.
+    assert SILENCE <= ran.seconds < 5
 
 
 @pytest.mark.parametrize("server", WITH_TASKS)
