@@ -156,8 +156,8 @@ struct Known {
     but: &'static [&'static str],
 }
 
-/// The models that take images, as their makers' documentation has it in November 2026; each group
-/// names its pages. A name that is missing costs an image; one that is wrong costs each project two
+/// The models that take images, as their makers' documentation, or else gateways' lists, had it in
+/// November 2026; each group names its pages. A name that is missing costs an image; one that is wrong costs each project two
 /// turns an hour that are asked for twice. Where a whole family takes them, later names of it count as well.
 ///
 /// Mistral's models are left out on purpose: most take images (docs.mistral.ai, "Vision"), but no
