@@ -23,37 +23,53 @@ pub(crate) fn covers(wide: &str, pattern: &str) -> bool {
     fits(wide, &pattern.replace('*', "\0"))
 }
 
-/// What a pattern says of the first bytes of a name, as one number: of hundreds of patterns nearly
-/// all are ruled out by it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Start {
-    bytes: u64,
-    /// The bits of those bytes that the pattern fixes.
+/// Patterns by the first bytes that they fix, up to eight: of hundreds nearly all are ruled out by them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Starts(Vec<Start>);
+
+/// Patterns that fix the same number of bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Start {
+    /// The bits of those bytes.
     fixed: u64,
+    /// The bytes of each pattern, in their order, with what it belongs to.
+    patterns: Vec<(u64, usize)>,
 }
 
-impl Start {
-    /// The beginning of what matches `pattern`.
-    pub(crate) fn of(pattern: &str) -> Self {
+impl Starts {
+    /// Adds a pattern of `owner`.
+    pub(crate) fn add(&mut self, pattern: &str, owner: usize) {
         let literal = pattern.split('*').next().unwrap_or_default();
         let fixed = match literal.len().min(8) {
             0 => 0,
             length => u64::MAX >> (64 - 8 * length),
         };
-        Self {
-            bytes: first_bytes(literal),
-            fixed,
-        }
+        let known = self.0.iter().position(|start| start.fixed == fixed);
+        let at = known.unwrap_or_else(|| {
+            let patterns = Vec::new();
+            self.0.push(Start { fixed, patterns });
+            self.0.len() - 1
+        });
+        let patterns = &mut self.0[at].patterns;
+        let entry = (first_bytes(literal), owner);
+        patterns.insert(patterns.partition_point(|other| *other <= entry), entry);
     }
 
-    /// Returns false if a name with these [`first_bytes`] does not match the pattern.
-    pub(crate) fn allows(self, first_bytes: u64) -> bool {
-        first_bytes & self.fixed == self.bytes
+    /// The owners of patterns that `name` may match; no other matches it.
+    pub(crate) fn near(&self, name: &str) -> impl Iterator<Item = usize> {
+        let first = first_bytes(name);
+        self.0.iter().flat_map(move |start| {
+            let bytes = first & start.fixed;
+            let begin = start.patterns.partition_point(|(other, _)| *other < bytes);
+            let near = start.patterns[begin..].iter();
+            let near = near.take_while(move |(other, _)| *other == bytes);
+            near.map(|(_, owner)| *owner)
+        })
     }
 }
 
 /// The first eight bytes of a name, with zeros behind a shorter one.
-pub(crate) fn first_bytes(name: &str) -> u64 {
+fn first_bytes(name: &str) -> u64 {
     let mut bytes = [0; 8];
     let length = name.len().min(8);
     bytes[..length].copy_from_slice(&name.as_bytes()[..length]);
@@ -128,15 +144,34 @@ mod tests {
         fn the_start_of_a_pattern_rules_out_nothing_that_fits(
             pattern in "[ab*é]{0,12}", text in "[abé]{0,12}"
         ) {
-            let may_fit = Start::of(&pattern).allows(first_bytes(&text));
-            prop_assert!(may_fit || !fits(&pattern, &text));
+            let mut starts = Starts::default();
+            for (owner, pattern) in ["a*", &pattern, "b", &pattern].into_iter().enumerate() {
+                starts.add(pattern, owner);
+            }
+            let near: Vec<_> = starts.near(&text).collect();
+            let is_near = near.contains(&1) && near.contains(&3);
+            prop_assert!(is_near || !fits(&pattern, &text));
         }
     }
 
     #[test]
     fn what_begins_otherwise_is_ruled_out() {
-        assert!(!Start::of("gpt-5*").allows(first_bytes("gpt-4o")));
-        assert!(!Start::of("gpt-5-turbo").allows(first_bytes("gpt")));
-        assert!(Start::of("*").allows(first_bytes("")));
+        let mut starts = Starts::default();
+        for (owner, pattern) in ["gpt-5*", "gpt-5-turbo", "*", "gpt-5"]
+            .into_iter()
+            .enumerate()
+        {
+            starts.add(pattern, owner);
+        }
+        let near = |name: &str| {
+            let mut near: Vec<_> = starts.near(name).collect();
+            near.sort_unstable();
+            near
+        };
+        assert_eq!(near("gpt-4o"), [2]);
+        assert_eq!(near("gpt"), [2]);
+        assert_eq!(near(""), [2]);
+        assert_eq!(near("gpt-5-mini"), [0, 2, 3]);
+        assert_eq!(near("gpt-5-turbo"), [0, 1, 2, 3]);
     }
 }

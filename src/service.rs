@@ -20,7 +20,6 @@ use crate::{
     caller::{self, CallerTokens},
     held::Full,
     inner::{Inner, InnerError, restored},
-    json::sought_text,
     models_list::{self, Asked},
     name::short,
     refusal::{self, Refusal},
@@ -134,13 +133,11 @@ where
     if let Some(excess) = read.excess() {
         return Ok(tool_loop::refused(&too_much(excess, limits)));
     }
-    let by_model = match read.is_complete() {
-        true => ByModel::of(&gateway, &parts, || sought_text(read.data(), "model")),
-        false => ByModel::default(),
-    };
+    let (may_ask, by_model) = sniffed(&gateway, &parts, &read);
     let is_asked = opt_in.given().is_some() || by_model.is_any();
     let has_default = by_model.default.is_some();
-    let ours = match may_be_ours(&read, is_asked) {
+    let body = (may_ask || is_asked && read.is_complete()).then(|| read.bytes());
+    let ours = match body {
         Some(body) => {
             let head = Head {
                 parts: &parts,
@@ -198,16 +195,12 @@ where
         return Ok(tool_loop::refused(&too_slow(limits)));
     };
     // What is too large to be read goes on as it comes.
-    if let Some(body) = may_be_ours(&read, false)
-        && tool_loop::asks_for_tools(body).await
-    {
+    let (may_ask, by_model) = sniffed(&gateway, &parts, &read);
+    if may_ask && tool_loop::asks_for_tools(read.bytes()).await {
         return Ok(tool_loop::refused(&elsewhere(parts.uri.path())));
     }
-    if read.is_complete() {
-        let model = || sought_text(read.data(), "model");
-        if let Some(alias) = ByModel::of(&gateway, &parts, model).alias {
-            return Ok(tool_loop::refused(&no_alias_here(&alias, parts.uri.path())));
-        }
+    if let Some(alias) = by_model.alias {
+        return Ok(tool_loop::refused(&no_alias_here(&alias, parts.uri.path())));
     }
     let request = Request::from_parts(parts, RequestBody::replayed(read));
     let response = inner.oneshot(request).await;
@@ -312,11 +305,20 @@ fn too_much(excess: Excess, limits: &Limits) -> Refusal {
     Refusal::new(kind, message)
 }
 
-/// The body, if it is whole and may opt in, or something else does.
-fn may_be_ours<B: Body<Data = Bytes>>(read: &Read<B>, is_asked: bool) -> Option<Bytes> {
+/// Whether a body may opt in, and what its operator has decided for its model.
+fn sniffed<B: Body<Data = Bytes>>(
+    gateway: &Gateway,
+    parts: &request::Parts,
+    read: &Read<B>,
+) -> (bool, ByModel) {
     // A body that broke off goes on as it is: its error is the inner service's matter.
-    let may_be = read.is_complete() && (is_asked || may_have_mcp(read.data()));
-    may_be.then(|| read.bytes())
+    if !read.is_complete() {
+        return (false, ByModel::default());
+    }
+    let may_ask = may_have_mcp(read.data());
+    // Where that is not so, no letter from a to o is an escape.
+    let by_model = ByModel::of(gateway, parts, || read.data(), !may_ask);
+    (may_ask, by_model)
 }
 
 pin_project! {

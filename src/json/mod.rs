@@ -22,7 +22,7 @@ pub(crate) use self::{
     places::Places,
     removable::Removable,
     scan::{NoJson, Scan},
-    sought::sought_text,
+    sought::{is_ruled_out, sought_text},
     text::{depth, quoted, string},
     tree::tree_or_text,
 };

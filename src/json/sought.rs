@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use memchr::memchr2;
+use memchr::{memchr2, memmem::Finder};
 
 use super::text::string;
 
@@ -29,6 +29,56 @@ pub(crate) fn sought_text<'a>(
         .map(|frame| seeker.read(frame))
         .find(|found| !matches!(found, Found::Nothing))?
         .text()
+}
+
+/// The most members of a name that a glance looks at: inner objects seldom have as many.
+const GLANCED: usize = 4;
+
+/// Returns `true` if a glance shows that [`sought_text`] finds no text that `fits`, and not nothing
+/// where that does (as `""`). `member` finds the name with its quotes, which the frames have to have
+/// without escapes.
+///
+/// That is a search for the name, where to read is to look at each string before it.
+pub(crate) fn is_ruled_out<'a>(
+    mut frames: impl Iterator<Item = &'a Bytes>,
+    member: &Finder<'_>,
+    fits: impl Fn(&str) -> bool,
+) -> bool {
+    let (Some(frame), None) = (frames.next(), frames.next()) else {
+        return false;
+    };
+    let behind = |at: usize| &frame[at + member.needle().len()..];
+    let mut all = member.find_iter(frame);
+    let does_not_fit = |at: usize| match glanced(behind(at)) {
+        Glanced::NoText => true,
+        Glanced::Text(text) => !fits(text),
+        Glanced::Unread => false,
+    };
+    all.by_ref().take(GLANCED).all(does_not_fit) && all.next().is_none() && !fits("")
+}
+
+/// What stands behind a name, or what seems to be one.
+enum Glanced<'a> {
+    /// No colon, or no text behind it.
+    NoText,
+    Text(&'a str),
+    /// A text that has to be read: it is long, or has escapes.
+    Unread,
+}
+
+fn glanced(behind: &[u8]) -> Glanced<'_> {
+    let value = behind.trim_ascii_start().strip_prefix(b":");
+    let value = value.map(<[u8]>::trim_ascii_start);
+    let Some(text) = value.and_then(|value| value.strip_prefix(b"\"")) else {
+        return Glanced::NoText;
+    };
+    let text = &text[..text.len().min(LONGEST)];
+    match memchr2(b'"', b'\\', text) {
+        Some(end) if text[end] == b'"' => {
+            std::str::from_utf8(&text[..end]).map_or(Glanced::Unread, Glanced::Text)
+        }
+        _ => Glanced::Unread,
+    }
 }
 
 /// What a frame has.
@@ -218,6 +268,39 @@ mod tests {
         assert_eq!(sought(&behind).as_deref(), Some("m"));
     }
 
+    #[test]
+    fn a_glance_rules_out_what_no_member_of_the_name_has() {
+        let finder = Finder::new("\"model\"");
+        let is_out = |text: &str, model: &str| {
+            is_ruled_out([Bytes::from(text.to_owned())].iter(), &finder, |of| {
+                of == model
+            })
+        };
+        for text in [
+            "{}",
+            r#"{"messages":[{"content":"\"model\":\"m\""}],"model":"n"}"#,
+            r#"{"model" : "n", "a":{"model":1}, "b":"model"}"#,
+            r#"{"model":null}"#,
+        ] {
+            assert!(is_out(text, "m"), "{text}");
+        }
+        for text in [
+            r#"{"model":"m"}"#,
+            r#"{"model":"n","a":{"model":"m"}}"#,
+            r#"{"model":"\u006d"}"#,
+            r#"{"model":"n","a":[{"model":1},{"model":1},{"model":1},{"model":1}]}"#,
+            r#"{"model":"m"#,
+        ] {
+            assert!(!is_out(text, "m"), "{text}");
+        }
+        // One that has none is one for "".
+        assert!(!is_out(r#"{"a":{"model":"m"}}"#, ""));
+        let long = format!(r#"{{"model":"{}"}}"#, "m".repeat(LONGEST));
+        assert!(!is_out(&long, "m"));
+        let frames = [r#"{"mo"#, r#"del":"m"}"#].map(Bytes::from);
+        assert!(!is_ruled_out(frames.iter(), &finder, |of| of == "m"));
+    }
+
     proptest! {
         #[test]
         fn it_is_found_as_the_whole_object_has_it_however_that_is_cut(
@@ -237,7 +320,11 @@ mod tests {
             let frames: Vec<Bytes> = frames.collect();
             let whole = Object::parse(&text).unwrap();
             let expected = whole.string("model").map(Cow::into_owned);
-            prop_assert_eq!(sought_text(frames.iter(), "model"), expected);
+            let sought = sought_text(frames.iter(), "model");
+            prop_assert_eq!(&sought, &expected);
+            let finder = Finder::new("\"model\"");
+            let text = sought.unwrap_or_default();
+            prop_assert!(!is_ruled_out([Bytes::from(whole.text().to_owned())].iter(), &finder, |model| model == text));
         }
     }
 }

@@ -1,11 +1,11 @@
 //! Aliases of models and default servers: what an operator decides for callers that cannot say `mcp`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::{error::Error, projects::Projects};
 use crate::{
     name::ServerName,
-    pattern::{Start, first_bytes, fits},
+    pattern::{Starts, fits},
     unseen::is_unseen,
 };
 
@@ -89,8 +89,11 @@ pub struct ModelRules {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Index {
     aliases: HashMap<String, Vec<usize>>,
-    /// By project, each pattern in the order of the defaults.
-    patterns: HashMap<String, Vec<(Start, usize)>>,
+    /// The lengths of their names, a bit each, and the last for all longer ones: most names of models
+    /// are ruled out by theirs.
+    lengths: u64,
+    /// The patterns of each project, in the order of their names.
+    patterns: Vec<(String, Starts)>,
 }
 
 impl ModelAlias {
@@ -220,6 +223,9 @@ impl ModelRules {
 
     /// The alias that `model` is for `project`.
     pub fn alias(&self, project: &str, model: &str) -> Option<&ModelAlias> {
+        if self.index.lengths & length(model) == 0 {
+            return None;
+        }
         let aliases = self.index.aliases.get(model)?.iter();
         let mut aliases = aliases.map(|at| &self.aliases[*at]);
         aliases.find(|alias| alias.projects.contains(project))
@@ -228,12 +234,26 @@ impl ModelRules {
     /// The servers that a request of `project` for `model` gets: those of the first default that
     /// is for it. A request that names no model is one for `""`, which only `*` fits.
     pub fn default_servers(&self, project: &str, model: &str) -> Option<&DefaultServers> {
-        let first_bytes = first_bytes(model);
-        let patterns = self.index.patterns.get(project)?.iter();
-        let near = patterns.filter(|(start, _)| start.allows(first_bytes));
-        let mut near = near.map(|(_, at)| &self.defaults[*at]);
-        near.find(|rule| rule.models.iter().any(|pattern| fits(pattern, model)))
+        let patterns = &self.index.patterns;
+        let of_project = patterns.binary_search_by(|(other, _)| (**other).cmp(project));
+        let (_, starts) = &patterns[of_project.ok()?];
+        let is_for = |at: &usize| {
+            let mut models = self.defaults[*at].models.iter();
+            models.any(|pattern| fits(pattern, model))
+        };
+        let first = starts.near(model).filter(is_for).min()?;
+        Some(&self.defaults[first])
     }
+
+    /// Returns `true` if `project` has an alias or a default for `model`.
+    pub(crate) fn concern(&self, project: &str, model: &str) -> bool {
+        self.alias(project, model).is_some() || self.default_servers(project, model).is_some()
+    }
+}
+
+/// The length of a name as a bit.
+fn length(name: &str) -> u64 {
+    1 << name.len().min(63)
 }
 
 /// One of the two lists.
@@ -289,11 +309,19 @@ impl Index {
         for (at, alias) in aliases.iter().enumerate() {
             let named = index.aliases.entry(alias.name.clone());
             named.or_default().push(at);
+            index.lengths |= length(&alias.name);
         }
+        let mut patterns: BTreeMap<&str, Starts> = BTreeMap::new();
         for (at, rule) in defaults.iter().enumerate() {
-            let of_project = index.patterns.entry(rule.project.clone()).or_default();
-            of_project.extend(rule.models.iter().map(|pattern| (Start::of(pattern), at)));
+            let of_project = patterns.entry(&rule.project).or_default();
+            rule.models
+                .iter()
+                .for_each(|pattern| of_project.add(pattern, at));
         }
+        let patterns = patterns.into_iter();
+        index.patterns = patterns
+            .map(|(project, starts)| (project.to_owned(), starts))
+            .collect();
         index
     }
 }
@@ -341,7 +369,7 @@ fn name(member: &str, name: &str) -> Result<(), String> {
 }
 
 fn text(member: &str, text: &str) -> Result<(), String> {
-    let has_blanks = text.trim() != text || text.contains(is_unseen);
+    let has_blanks = text.trim() != text || text.contains(|c: char| c.is_control() || is_unseen(c));
     match text.len() {
         0 => Err(format!("{member} has an empty text")),
         1..=NAME_LEN if has_blanks => Err(format!(

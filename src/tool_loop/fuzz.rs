@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
+use memchr::memmem::Finder;
 use serde_json::{Value, json};
 
 use super::{
@@ -12,7 +13,7 @@ use super::{
 use crate::{
     chat::{ChatRequest, Conversation, OPTIONAL, OpenTurn},
     fuzz_input::{halves, number},
-    json::{concat, sought_text},
+    json::{concat, is_ruled_out, sought_text},
     settings::Settings,
     sniff::may_have_mcp,
 };
@@ -35,6 +36,11 @@ pub(crate) fn request(data: &[u8]) {
     // What is longer is not looked at.
     if body.len() <= 1024 {
         assert_eq!(sought, request.model, "cut at {at}");
+        let model = sought.unwrap_or_default();
+        let is_out = is_ruled_out([&body].into_iter(), &Finder::new("\"model\""), |of| {
+            of == model
+        });
+        assert!(sniffed || !is_out, "its own model is ruled out");
     }
     if request.mcp.is_none() || request.asks.is_any() {
         return;

@@ -1,11 +1,16 @@
 //! What an operator has decided for the model of a request: an alias, or default servers.
 
+use std::sync::LazyLock;
+
+use bytes::Bytes;
 use http::request;
+use memchr::memmem::Finder;
 
 use super::{OptIn, alias, default};
 use crate::{
+    json::{is_ruled_out, sought_text},
     project::Project,
-    registry::{DefaultServers, ModelAlias},
+    registry::{DefaultServers, ModelAlias, ModelRules},
     tool_loop::gateway::Gateway,
 };
 
@@ -17,22 +22,33 @@ pub(crate) struct ByModel {
 }
 
 impl ByModel {
-    /// What there is for the model of a request with this head. The model is only asked for where that
-    /// matters; a request that has none is one for `""`.
-    pub(crate) fn of(
+    /// What there is for the model of a request with this head and a body of these frames; one that
+    /// has none is one for `""`. The body is only looked at where that matters, and only read where a
+    /// rule may be for its model. `is_plain` says that none of the letters of `model` is an escape.
+    pub(crate) fn of<'a, F: Iterator<Item = &'a Bytes>>(
         gateway: &Gateway,
         head: &request::Parts,
-        model: impl FnOnce() -> Option<String>,
+        frames: impl Fn() -> F,
+        is_plain: bool,
     ) -> Self {
-        match head.extensions.get::<Project>() {
-            Some(project) => {
-                Self::of_project(gateway, project.organization(), project.name(), model)
-            }
-            None => Self::of_project(gateway, "default", "default", model),
+        static MODEL: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new("\"model\""));
+        let (organization, project) = match head.extensions.get::<Project>() {
+            Some(project) => (project.organization(), project.name()),
+            None => ("default", "default"),
+        };
+        let rules = gateway.models.rules(organization);
+        let is_for_none = || {
+            let is_for = |model: &str| rules.concern(project, model);
+            is_plain && is_ruled_out(frames(), &MODEL, is_for)
+        };
+        match rules.is_empty() || is_for_none() {
+            true => Self::default(),
+            false => Self::by(&rules, project, sought_text(frames(), "model")),
         }
     }
 
     /// What there is for the model of a request of this project.
+    #[cfg(feature = "admin")]
     pub(crate) fn of_project(
         gateway: &Gateway,
         organization: &str,
@@ -40,10 +56,14 @@ impl ByModel {
         model: impl FnOnce() -> Option<String>,
     ) -> Self {
         let rules = gateway.models.rules(organization);
-        if rules.is_empty() {
-            return Self::default();
+        match rules.is_empty() {
+            true => Self::default(),
+            false => Self::by(&rules, project, model()),
         }
-        let model = model().unwrap_or_default();
+    }
+
+    fn by(rules: &ModelRules, project: &str, model: Option<String>) -> Self {
+        let model = model.unwrap_or_default();
         let alias = rules.alias(project, &model).cloned();
         let default = match alias {
             Some(_) => None,
