@@ -411,7 +411,7 @@ const FAULTS: &[(u8, &str, &[&str])] = &[
         &[
             "what_is_no_image_is_a_note",
             "what_can_be_read_in_one_way_is_put_right",
-            "the_bytes_decide_what_an_image_is_and_else_the_server",
+            "the_first_bytes_alone_decide_what_something_is",
             "a_credential_in_the_base64_of_an_image_is_found_and_the_image_is_a_note",
         ],
     ),
@@ -433,6 +433,9 @@ const FAULTS: &[(u8, &str, &[&str])] = &[
             "a_service_that_refuses_the_turn_either_way_is_asked_no_third_time",
             "an_error_with_status_200_shows_nothing_of_what_a_service_takes",
             "one_bad_image_does_not_cost_a_model_all_others",
+            "an_image_that_is_refused_again_and_again_costs_a_model_no_others",
+            "what_is_refused_to_a_project_is_shown_to_others",
+            "a_turn_that_is_too_long_says_nothing_of_what_a_model_takes",
         ],
     ),
     (

@@ -117,23 +117,20 @@ async fn a_callers_own_token_that_a_model_repeats_is_in_no_record_and_in_no_even
     // Not noted as a secret: it goes back in a call of the caller's own.
     const OWN: &str = "9fX_to~own.tools+goes-back";
     evidence::secret(evidence::REPEATED, TOKEN);
-    let bearer = format!("Bearer {TOKEN}");
     let entry = json!({"type": "mcp", "server_label": "s", "require_approval": "never",
-        "authorization": bearer});
+        "authorization": format!("Bearer {TOKEN}")});
     let own = json!({"type": "function", "function": {"name": "own"}});
     let passing = |server: Server| server.with_auth(Auth::token_passthrough(None).unwrap());
-    let of = |tools: Value| {
-        json!({"model": "m", "messages": [{"role": "user", "content": "hi"}],
-        "tools": tools, "stream": true, "mcp": {"events": true}})
-    };
     let asked = |members: Value| {
         let mut body = auto(members);
         (body["stream"], body["mcp"]["events"]) = (true.into(), true.into());
         body
     };
+    let mut by_entry = asked(json!({"tools": [entry]}));
+    by_entry["mcp"] = json!({"events": true});
     for (header, tool, body) in [
         // To its server, to another one, to a tool of the caller's, and to none.
-        (None, "s__echo", of(json!([entry]))),
+        (None, "s__echo", by_entry),
         (Some("x-mcp-auth-s"), "s__echo", asked(json!({}))),
         (Some("x-mcp-auth-other"), "s__echo", asked(json!({}))),
         (Some("x-mcp-auth-s"), "own", asked(json!({"tools": [own]}))),
@@ -153,9 +150,8 @@ async fn a_callers_own_token_that_a_model_repeats_is_in_no_record_and_in_no_even
         });
         let mut request = chat(body.to_string());
         if let Some(header) = header {
-            request
-                .headers_mut()
-                .insert(header, bearer.parse().unwrap());
+            let bearer = format!("Bearer {token}").parse().unwrap();
+            request.headers_mut().insert(header, bearer);
         }
         let reply = gateway.request(request).await;
         let told = String::from_utf8_lossy(&reply.body);
