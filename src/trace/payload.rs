@@ -45,7 +45,11 @@ impl Payloads {
         // A mask may be longer than what it hides.
         if whole.max(kept.len()) > KEPT {
             let note = format!("\n[cut: the whole has {whole} bytes]");
-            kept.truncate(kept.floor_char_boundary(KEPT - note.len()));
+            // Where masks are shorter than what they hide, the end of what was inspected comes near: a
+            // secret that goes on behind it is not seen whole.
+            let unseen = if whole > logged.len() { MARGIN } else { 0 };
+            let end = kept.len().saturating_sub(unseen).min(KEPT - note.len());
+            kept.truncate(kept.floor_char_boundary(end));
             kept.push_str(&note);
         }
         kept
@@ -140,5 +144,14 @@ mod tests {
                 );
             }
         }
+        // Also where others before it were longer than their masks.
+        let long = format!("password={} ", "x".repeat(2_000));
+        let before = "y".repeat(KEPT + MARGIN - long.len() - 16);
+        let text = format!("{long}{before} ghp_0123456789abcdef0123456789abcdef {before}");
+        let kept = keep(Payloads::Redacted, &text).unwrap();
+        assert!(
+            !kept.contains("ghp_0") && kept.contains("\n[cut: "),
+            "{kept}"
+        );
     }
 }
