@@ -21,7 +21,7 @@ async fn server(bytes: usize) -> Evil {
                 &request.result(&json!({"tools": [tool]})),
             ))];
         }
-        let data = "iVBORw0K".to_owned() + &"A".repeat(bytes - 8);
+        let data = "iVBORw0KGgoA".to_owned() + &"A".repeat(bytes - 12);
         let image = json!({"type": "image", "data": data, "mimeType": "image/png"});
         let result = request.result(&json!({"content": [image]}));
         vec![Step::Send(reply(
