@@ -292,7 +292,7 @@ impl ChatRequest {
         OfServer::of(std::str::from_utf8(&self.body[place]).ok()?)
     }
 
-    /// Says `value` in place of the caller's `tool_choice`, until tools have run.
+    /// Replaces the caller's `tool_choice` by `value`, until tools have run.
     pub(crate) fn choose(&mut self, value: String) {
         if let Some(place) = self.choice_place.clone() {
             self.tool_choice.choose(value, place);

@@ -20,7 +20,7 @@ fn bytes(json: Box<RawValue>) -> Bytes {
     Box::<str>::from(json).into_string().into()
 }
 
-/// The same for a list.
+/// Lists of such texts.
 pub(crate) mod list {
     use super::{Bytes, Deserialize, Deserializer, RawValue, Serializer, bytes, of};
 

@@ -57,7 +57,7 @@ pub(crate) fn is_ruled_out<'a>(
     all.by_ref().take(GLANCED).all(does_not_fit) && all.next().is_none() && !fits("")
 }
 
-/// What stands behind a name, or what seems to be one.
+/// The value behind a name, or behind bytes that only look like one.
 enum Glanced<'a> {
     /// No colon, or no text behind it.
     NoText,

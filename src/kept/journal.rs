@@ -31,7 +31,7 @@ pub(crate) struct Journal {
     pub(crate) request: String,
     /// The caller is gone, and only calls that run still end.
     pub(crate) is_forsaken: bool,
-    /// What is done, up to the last batch.
+    /// The finished steps, up to the last batch.
     pub(crate) done: Option<DoneSteps>,
     /// The last batch.
     pub(crate) open: Option<OpenBatch>,
@@ -39,7 +39,7 @@ pub(crate) struct Journal {
     pub(crate) answer: Option<KeptAnswer>,
 }
 
-/// What was done for a request.
+/// The steps of a request that are finished.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct DoneSteps {
     /// The figures of the receipt.
@@ -68,7 +68,7 @@ pub(crate) struct OpenCall {
     pub(crate) may_run_again: bool,
     /// Its result, once there is one.
     pub(crate) result: Option<Box<RawValue>>,
-    /// What the model is shown besides.
+    /// The images and recordings of its result.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) media: Vec<MediaPart>,
 }
@@ -126,8 +126,8 @@ impl Journal {
         Some(std::str::from_utf8(&text).ok()?.into())
     }
 
-    /// The same. The media of its calls, and `others` of the same calls, are parts of the text then,
-    /// so that there is one copy of them.
+    /// The [text](Self::text), of which the media of its calls, and `others` of the same calls, are
+    /// parts then, so that there is one copy of them.
     pub(super) fn text_with<'a>(
         &mut self,
         others: impl Iterator<Item = &'a mut Bytes>,

@@ -79,8 +79,8 @@ impl KeptTurn {
         text
     }
 
-    /// The same as it is stored. The media of its results, and `others` that stand in these, are parts
-    /// of it then, so that there is one copy of them.
+    /// The text as it is stored, of which the media of its results, and `others` that stand in these,
+    /// are parts then, so that there is one copy of them.
     pub(crate) fn text_with<'a>(
         &mut self,
         others: impl Iterator<Item = &'a mut Bytes>,

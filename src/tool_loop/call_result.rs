@@ -25,7 +25,7 @@ pub(crate) struct CallResult {
     pub(crate) is_cleaned: bool,
     /// The `tool` message for the model.
     pub(crate) message: Bytes,
-    /// What the model is shown besides, behind all tool messages of the round.
+    /// Images and recordings for the model, shown behind all tool messages of the round.
     pub(crate) media: Vec<MediaPart>,
     /// `true` for a call beyond the most of one turn; such calls are counted, not reported one by
     /// one.

@@ -82,8 +82,8 @@ pub(crate) async fn usable(
 
 /// The servers that `project` names, each with all of its tools.
 ///
-/// All servers are asked at once, under one limit with the registry. The first fault in the caller's order is the
-/// answer, so that the same request always gets the same one.
+/// All servers are asked at once, under one limit with the registry. The first fault in the caller's
+/// order is the answer, so that the same request always gets the same one.
 pub(crate) async fn active(
     gateway: &Gateway,
     (project, tokens): Whose<'_>,
