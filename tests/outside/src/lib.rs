@@ -10,5 +10,6 @@ mod servers;
 mod traces;
 
 pub use self::{
-    credentials::Credentials, exchanges::Exchanges, models::Models, servers::Servers, traces::Traces,
+    credentials::Credentials, exchanges::Exchanges, models::Models, servers::Servers,
+    traces::Traces,
 };

@@ -41,7 +41,9 @@ fn rebuilt(kept: &ModelRules) -> Result<ModelRules, Error> {
 
 impl ModelRegistry for Models {
     fn rules(&self, organization: &str) -> Arc<ModelRules> {
-        self.of(organization).map(|(rules, _)| rules).unwrap_or_default()
+        self.of(organization)
+            .map(|(rules, _)| rules)
+            .unwrap_or_default()
     }
 }
 
