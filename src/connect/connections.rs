@@ -269,6 +269,13 @@ impl Connections {
         formed.ok_or_else(|| Inactive::unreachable("its tools cannot be read"))
     }
 
+    /// Checks that callers of `server` are not refused here at this moment, as far as is known without
+    /// asking anyone.
+    #[cfg(feature = "admin")]
+    pub(crate) fn standing(&self, server: &Server) -> Result<(), Inactive> {
+        self.shared.pool.standing(server)
+    }
+
     /// The servers that are in a pause after failures.
     pub(crate) fn failing(&self) -> Vec<Failing> {
         self.shared.pool.failing()

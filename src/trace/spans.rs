@@ -134,6 +134,7 @@ impl Span {
         span.set("error.type", &*refusal.code);
         span.set("error.message", &*refusal.message);
         span.set("http.response.status_code", refusal.status);
+        span.set_some("mcp_layer.param", refusal.param.as_deref());
         span
     }
 

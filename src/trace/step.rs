@@ -173,6 +173,9 @@ pub struct RefusalStep {
     pub message: String,
     /// The HTTP status that the caller got.
     pub status: u16,
+    /// The member of the request that is at fault, such as `mcp.servers[1]`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub param: Option<String>,
 }
 
 impl Step {
@@ -188,6 +191,15 @@ impl Step {
         }
     }
 
+    /// Drops the texts of callers, models and servers.
+    pub(crate) fn drop_payloads(&mut self) {
+        match self {
+            Self::Call(call) => (call.arguments, call.result) = (None, None),
+            Self::Instructions(given) => given.text = None,
+            Self::Turn(_) | Self::Listing(_) | Self::Omission(_) | Self::Refusal(_) => {}
+        }
+    }
+
     /// The approximate size in memory, in bytes.
     pub(super) fn size(&self) -> usize {
         let len = |text: &Option<String>| text.as_ref().map_or(0, String::len);
@@ -200,7 +212,7 @@ impl Step {
             Self::Listing(listing) => listing.server.len() + len(&listing.error),
             Self::Instructions(given) => given.server.len() + len(&given.text),
             Self::Omission(_) => 0,
-            Self::Refusal(refusal) => refusal.message.len(),
+            Self::Refusal(refusal) => refusal.message.len() + len(&refusal.param),
         };
         size_of::<Self>() + texts
     }
@@ -290,7 +302,8 @@ impl OmissionStep {
 }
 
 impl RefusalStep {
-    /// Creates a refusal with the code, message and status that the caller got.
+    /// Creates a refusal with the code, message and status that the caller got; set `param` where it
+    /// names a member.
     pub fn new(
         timing: Timing,
         code: impl Into<Cow<'static, str>>,
@@ -302,6 +315,7 @@ impl RefusalStep {
             code: code.into(),
             message: message.into(),
             status,
+            param: None,
         }
     }
 }

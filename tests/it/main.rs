@@ -62,6 +62,7 @@ mod nearly_right_arguments;
 mod odd_answers;
 mod odd_streams;
 mod offers;
+mod one_status;
 mod own_tools;
 mod own_tools_bad;
 mod own_tools_claims;

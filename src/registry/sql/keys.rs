@@ -77,6 +77,7 @@ pub(super) async fn counts(
             UNION ALL SELECT sealed_by FROM mcp_states
             UNION ALL SELECT sealed_by FROM mcp_exchange_texts
             UNION ALL SELECT sealed_by FROM mcp_exchange_key
+            UNION ALL SELECT sealed_by FROM mcp_traces WHERE sealed_by IS NOT NULL
             UNION ALL SELECT sealed_by FROM mcp_schema
         ) AS records GROUP BY sealed_by")
     .fetch_all(connection)

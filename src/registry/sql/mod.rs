@@ -35,6 +35,7 @@ mod record;
 mod registry;
 mod reseal;
 mod schema;
+mod sealed_steps;
 mod servers;
 mod sessions;
 #[cfg(feature = "sqlite")]

@@ -106,7 +106,7 @@ pub(super) struct Shared {
     pub(super) database: Database,
     /// The database's name in errors, without user and password.
     pub(super) whence: String,
-    pub(super) ring: ArcSwap<KeyRing>,
+    pub(super) ring: Ring,
     pub(super) cache: Arc<Cache>,
     pub(super) models: Arc<Models>,
     pub(super) observing: mpsc::Sender<QueuedObservation>,
@@ -156,7 +156,8 @@ impl SqlRegistry {
         let follower = follow::follow(database.clone(), kept, wake, seen);
         let (observing, queue) = mpsc::channel(observe::BATCH);
         let writer = observe::write(database.clone(), cache.clone(), queue);
-        let (traces, recorder) = Queue::new(database.clone());
+        let ring: Ring = Arc::new(ArcSwap::from_pointee(ring));
+        let (traces, recorder) = Queue::new(database.clone(), ring.clone());
         // It outlives the registry, since it first writes what waits.
         tokio::spawn(recorder);
         let mut tasks = vec![
@@ -168,7 +169,7 @@ impl SqlRegistry {
         Ok(Self {
             shared: Arc::new(Shared {
                 database,
-                ring: ArcSwap::from_pointee(ring),
+                ring,
                 cache,
                 models,
                 observing,
@@ -180,6 +181,9 @@ impl SqlRegistry {
         })
     }
 }
+
+/// The key ring, which may be replaced at any time.
+pub(super) type Ring = Arc<ArcSwap<KeyRing>>;
 
 /// A task that listens to other replicas.
 type Listener = futures_util::future::BoxFuture<'static, ()>;

@@ -20,6 +20,7 @@ use tokio::{
 
 use super::{
     database::{Database, sql},
+    registry::Ring,
     text,
     time::now,
     trace_record::{self, Row},
@@ -81,11 +82,12 @@ enum Item {
 impl Queue {
     /// Creates a queue, and the task that writes what is in it. It ends once the queue is dropped
     /// and everything is written.
-    pub(super) fn new(database: Database) -> (Self, impl Future<Output = ()> + Send + 'static) {
+    pub(super) fn new(database: Database, ring: Ring) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let counts = Arc::<Counts>::default();
         let writer = Writer {
             database,
+            ring,
             counts: counts.clone(),
             organizations: Vec::new(),
             written: 0,
@@ -125,6 +127,7 @@ impl Queue {
 
 struct Writer {
     database: Database,
+    ring: Ring,
     counts: Arc<Counts>,
     /// The organizations whose records were written since the last sweep.
     organizations: Vec<String>,
@@ -166,9 +169,10 @@ impl Writer {
     /// Builds the row of a record, a large one on a thread apart; `None` if no table takes it.
     async fn row(&self, trace: Arc<Trace>) -> Option<Row> {
         let is_small = trace.is_small();
+        let ring = self.ring.load_full();
         let row = move || {
             let fits = text::fits(&trace.organization);
-            fits.then(|| trace_record::write(&trace).ok()).flatten()
+            fits.then(|| trace_record::write(&trace, &ring).ok()).flatten()
         };
         let row = match is_small {
             true => row(),
@@ -247,7 +251,11 @@ async fn insert(database: &Database, mut rows: &[Row]) -> Result<(), Error> {
                     .bind(&*row.servers)
                     .bind(&*row.outcome)
                     .bind(&*row.record)
-                    .bind(&*row.steps);
+                    .bind("")
+                    .bind(row.failed_calls)
+                    .bind(&*row.search)
+                    .bind(&*row.sealed_by)
+                    .bind(&*row.sealed);
             }
             insert.execute(&mut *tx).await?;
         }
@@ -267,6 +275,10 @@ fn insert_text(size: usize) -> String {
         "outcome",
         "record",
         "spans",
+        "failed_calls",
+        "search",
+        "sealed_by",
+        "sealed",
     ];
     let row = |row: usize| {
         let first = row * columns.len() + 1;

@@ -214,7 +214,8 @@ impl Record {
         if self.is_heard() {
             let message = self.masked(&refusal.to_string());
             let status = refusal.status().as_u16();
-            let step = RefusalStep::new(self.0.now(), refusal.code(), message, status);
+            let mut step = RefusalStep::new(self.0.now(), refusal.code(), message, status);
+            step.param = refusal.param().map(short);
             self.0.state().log.add_step(Step::Refusal(step));
         }
         self.0.span.record("error.type", refusal.code());
@@ -317,7 +318,7 @@ impl Inner {
         };
         let steps = Steps::Log(std::mem::take(&mut state.log));
         let usage = std::mem::take(&mut state.usage);
-        let trace = Arc::new(Trace {
+        let mut trace = Trace {
             id: audience.id,
             organization: self.project.shared_organization(),
             project: self.project.shared_name(),
@@ -327,12 +328,18 @@ impl Inner {
             duration,
             rounds: state.rounds,
             calls: state.calls,
+            failed_calls: 0,
+            tools: Vec::new(),
+            called: Vec::new(),
+            refusal: None,
             stopped_by: ending.stopped_by(),
             outcome: ending.outcome(),
             usage: (!usage.is_empty()).then(|| usage.members()),
             steps,
-        });
+        };
         drop(state);
+        trace.sum_up();
+        let trace = Arc::new(trace);
         for sink in &audience.gateway.settings.tracing.sinks {
             // A panic there is not the caller's, nor the next sink's; and in a drop, while another
             // one unwinds, it would end the process.
