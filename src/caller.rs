@@ -74,6 +74,16 @@ impl Caller {
 }
 
 impl Caller {
+    /// An operator, who acts for `project`.
+    #[cfg(feature = "admin")]
+    pub(crate) fn operator(project: Project, tokens: CallerTokens) -> Self {
+        Self {
+            project: Some(project),
+            tokens,
+            ..Self::default()
+        }
+    }
+
     /// The hash of the caller with this key, the same in all processes that have it.
     pub(crate) fn hashed(&self, key: &[u8; 32]) -> Digest {
         let project = self.project.clone().unwrap_or_default();

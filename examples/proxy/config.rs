@@ -136,6 +136,9 @@ pub struct Flags {
     /// Part of arguments and results that is kept in the records of exchanges [default: redacted]
     #[arg(long, value_name = "HOW")]
     trace_payloads: Option<PayloadMode>,
+    /// Keep prompts and answers in the records of exchanges, too, with likely secrets masked
+    #[arg(long)]
+    trace_content: bool,
     /// Format of the log on stderr; RUST_LOG sets the level [default: text]
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<LogFormat>,
@@ -247,6 +250,7 @@ pub struct Config {
     /// Extra headers for the collector, such as its key.
     pub otlp_headers: HashMap<String, String>,
     pub trace_payloads: Payloads,
+    pub trace_content: bool,
     pub log_format: LogFormat,
     pub limits: Limits,
     pub prices: Vec<Price>,
@@ -459,6 +463,7 @@ impl Config {
                 .map(|text| base_url(text, &OTLP))
                 .transpose()?,
             otlp_headers: otlp::headers(headers.read("otlp_headers")?)?,
+            trace_content: flags.trace_content || file.trace_content,
             trace_payloads: match flags
                 .trace_payloads
                 .or(file.trace_payloads)

@@ -52,6 +52,7 @@ pub struct File {
     pub otlp: Option<String>,
     pub otlp_headers_file: Option<PathBuf>,
     pub trace_payloads: Option<PayloadMode>,
+    pub trace_content: bool,
     pub log_format: Option<LogFormat>,
     pub limits: Limits,
     pub prices: Vec<ModelPrice>,

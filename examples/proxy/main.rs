@@ -214,6 +214,7 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         }
     });
     let explainer = mcp.explainer();
+    let tool_caller = mcp.tool_caller();
     let servers = Servers {
         registry,
         models: Arc::new(models),
@@ -229,7 +230,9 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         let (listener, operators_address) = bind("admin_listen", side.listen, other)?;
         let mut hosts = config.hosts.known(address);
         hosts.extend(side.public_host());
-        let admin = admin.with_explainer(explainer.with_hosts(hosts));
+        let admin = admin
+            .with_explainer(explainer.with_hosts(hosts))
+            .with_tool_caller(tool_caller);
         let app = admin::app(admin, draining.clone());
         let terms = config.limits.of_operators(&config.trusted);
         servers.push(Server::new(
@@ -355,6 +358,7 @@ fn layer(config: &Config, registry: Arc<dyn Store>, connections: Connections) ->
         .with_prices(config.prices.clone())
         .with_media_models(vision::models(&config.vision))
         .with_trace_payloads(config.trace_payloads)
+        .with_trace_content(config.trace_content)
         // Authentication always adds a project; should it ever fail to, nothing opens.
         .with_required_project();
     let layer = match config.otlp {

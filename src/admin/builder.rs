@@ -19,6 +19,7 @@ use crate::{
     explain::Explainer,
     registry::{Error, MemoryTraces, ModelStore, Store, TraceStore},
     secret::KeyRing,
+    tool_caller::ToolCaller,
 };
 
 /// The configuration of the operator's side, from which [`router`](super::router) is made.
@@ -38,6 +39,7 @@ pub struct Admin {
     pub(super) models: Option<Arc<dyn ModelStore>>,
     pub(super) authorizations: Option<Authorizations>,
     pub(super) explainer: Option<Explainer>,
+    pub(super) tool_caller: Option<ToolCaller>,
     pub(super) session_keys: Arc<KeyRing>,
     pub(super) throttle: Throttle,
     pub(super) metrics: Option<Metrics>,
@@ -71,6 +73,7 @@ impl Admin {
             models: None,
             authorizations: None,
             explainer: None,
+            tool_caller: None,
             session_keys: Arc::new(KeyRing::generate()),
             throttle: Throttle::default(),
             metrics: None,
@@ -109,6 +112,15 @@ impl Admin {
     #[must_use]
     pub fn with_authorizations(mut self, authorizations: Authorizations) -> Self {
         self.authorizations = Some(authorizations);
+        self
+    }
+
+    /// Sets the layer through which operators call single tools, by its
+    /// [`tool_caller`](crate::McpLayer::tool_caller). Default none: the route answers with an error, and
+    /// pages have no form for it.
+    #[must_use]
+    pub fn with_tool_caller(mut self, tool_caller: ToolCaller) -> Self {
+        self.tool_caller = Some(tool_caller);
         self
     }
 

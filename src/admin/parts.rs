@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::extract::FromRef;
 
 use super::{
-    builder::Admin, clock::Clock, hosts::Hosts, keys::Keys, metrics::Metrics, models::Models,
-    oauth::Flows, operator_token::OperatorToken, organization::OrganizationStore,
+    builder::Admin, calling::Calling, clock::Clock, hosts::Hosts, keys::Keys, metrics::Metrics,
+    models::Models, oauth::Flows, operator_token::OperatorToken, organization::OrganizationStore,
     projects::Projects, records::Records, session::Sessions, statuses::Statuses, tools::Tools,
     traces::Traces,
 };
@@ -19,6 +19,7 @@ use crate::{connect::Connections, explain::Explainer};
 pub(super) struct Parts {
     pub(super) clock: Clock,
     pub(super) connections: Connections,
+    pub(super) calling: Calling,
     pub(super) explainer: Option<Explainer>,
     pub(super) flows: Flows,
     pub(super) hosts: Arc<Hosts>,
@@ -61,6 +62,7 @@ impl From<Admin> for Parts {
             token: OperatorToken::new(admin.token, admin.throttle, clock.clone()),
             tools: Tools::new(store.clone(), connections.clone()),
             traces: Traces::new(admin.traces, admin.organization),
+            calling: Calling::new(admin.tool_caller, store.clone()),
             explainer: admin.explainer,
             keys: admin.keys,
             metrics: admin.metrics,
@@ -87,6 +89,7 @@ macro_rules! parts {
 parts! {
     clock: Clock,
     connections: Connections,
+    calling: Calling,
     explainer: Option<Explainer>,
     flows: Flows,
     hosts: Arc<Hosts>,

@@ -14,7 +14,7 @@ use http::{Method, StatusCode};
 use super::{
     answer::{Answer, json},
     call::{Call, Parameter},
-    explain,
+    calling, explain,
     hosts::Hosts,
     keys, models, oauth,
     openapi::document,
@@ -54,11 +54,27 @@ const OF_SERVERS: [Parameter; 6] = [
     ),
 ];
 
-const OF_TRACES: [Parameter; 6] = [
+const OF_TRACES: [Parameter; 10] = [
     parameter("project", "Text", "Only exchanges of this project."),
     parameter("server", "Text", "Only exchanges that named this server."),
     parameter("model", "Text", "Only exchanges that asked for this model."),
     parameter("outcome", "Text", "Only exchanges that ended so."),
+    parameter(
+        "failed",
+        "Failed",
+        "Only exchanges in which a tool call failed.",
+    ),
+    parameter(
+        "from",
+        "Text",
+        "Only exchanges that began at this time or later, as RFC 3339 has it.",
+    ),
+    parameter("to", "Text", "Only exchanges that began before this time."),
+    parameter(
+        "q",
+        "Text",
+        "Only exchanges with this text in a name or an id: their own, of the model, a server, a tool or a call.",
+    ),
     parameter("limit", "Limit", "At most so many."),
     parameter(
         "cursor",
@@ -159,6 +175,22 @@ pub(super) fn calls() -> Vec<Call> {
                 409,
                 "A tool has changed again, or its server is declared with fingerprints.",
             ),
+        ]),
+        call(
+            Method::POST,
+            "/api/v1/servers/{name}/tools/{tool}/call",
+            post(calling::call),
+            "Calls a tool as an operator, under all checks of a request",
+        )
+        .takes("ToolCall")
+        .gives(200, "ToolResult")
+        .fails(&[
+            (
+                400,
+                "The server cannot be used, the tool is not offered, or it asks first and its fingerprint lacks.",
+            ),
+            (401, "A token of the caller's own is missing."),
+            (404, "There is no server of this name, or the project cannot use it."),
         ]),
         call(
             Method::POST,

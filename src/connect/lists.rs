@@ -252,7 +252,11 @@ impl Lists {
 
     /// Notes, once for a reason, that there is no credential for `server`.
     async fn unauthorized(&self, server: &Server, failure: &NotListed) {
-        let is_news = || self.pool.peers(server).unauthorized(server, &failure.reason);
+        let is_news = || {
+            self.pool
+                .peers(server)
+                .unauthorized(server, &failure.reason)
+        };
         if !failure.reason.is_callers() && is_news() {
             self.note_failure(server, failure, Effect::Refused).await;
         }

@@ -101,7 +101,9 @@ impl TraceFilter {
             && (!self.failed_tools || trace.failed_calls > 0)
             && self.first().is_none_or(|first| trace.id >= first)
             && self.end().is_none_or(|end| trace.id < end)
-            && self.wanted_text().is_none_or(|text| trace.search_text().contains(&*text))
+            && self
+                .wanted_text()
+                .is_none_or(|text| trace.search_text().contains(&*text))
     }
 
     /// The least id that is not before the time that is asked for.

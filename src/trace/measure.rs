@@ -80,7 +80,7 @@ mod tests {
             start: Duration::ZERO,
             duration: Duration::from_millis(7),
         };
-        let mut log = TraceLog::new(Payloads::Redacted);
+        let mut log = TraceLog::new(Payloads::Redacted, Payloads::Off);
         for (status, failure) in [
             (Some(200), None),
             (Some(429), None),
@@ -95,6 +95,7 @@ mod tests {
                 output_tokens: None,
                 status,
                 failure,
+                answer: None,
             });
         }
         for (tool, outcome) in [

@@ -1,12 +1,7 @@
 //! What a list says of an exchange without its steps, and the text by which it is found.
 
 use super::{
-    exchange::Trace,
-    log::Fact,
-    measure::Measure,
-    outcome::CallOutcome,
-    step::Step,
-    steps::Steps,
+    exchange::Trace, log::Fact, measure::Measure, outcome::CallOutcome, step::Step, steps::Steps,
 };
 
 /// The most tools that a summary names: a title has room for few, and a filter for a name looks at

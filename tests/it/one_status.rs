@@ -55,7 +55,10 @@ impl Replica {
         self.gateway.model.clear();
         self.gateway.model.add([says("hi")]);
         let reply = self.gateway.send(&auto(json!({}))).await;
-        let message = reply.json()["error"]["message"].as_str().unwrap_or_default().to_owned();
+        let message = reply.json()["error"]["message"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
         (reply.status, message)
     }
 
@@ -96,7 +99,9 @@ impl Replica {
 
     /// An operator asks the server anew, as the monitor does.
     async fn looks(&self) {
-        self.operator.post(&format!("{SERVER}/refresh"), &Value::Null).await;
+        self.operator
+            .post(&format!("{SERVER}/refresh"), &Value::Null)
+            .await;
     }
 }
 

@@ -62,6 +62,82 @@ async fn an_exchange_of_the_layer_is_there_after_a_restart() {
 }
 
 #[tokio::test]
+async fn what_was_said_is_sealed_at_rest_for_its_exchange() {
+    let (directory, ring) = (Directory::new(), KeyRing::generate());
+    let url = directory.url("gateway.db");
+    let registry = open(&url, &ring).await;
+    let traces = [trace(1), trace(2)];
+    for trace in &traces {
+        registry.record(&Arc::new(said(trace, "the-argument-of-a-caller")));
+    }
+    registry.flush_traces().await;
+    for entry in std::fs::read_dir(&directory.0).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        let is_there = |text: &[u8]| bytes.windows(text.len()).any(|part| part == text);
+        assert!(!is_there(b"the-argument-of-a-caller"));
+    }
+    let kept = registry.sealed_by_key().await.unwrap();
+    assert_eq!(kept[&ring.newest()], 3, "with the check record: {kept:?}");
+
+    // No row can be put in the place of another.
+    let mut connection = intruder(&url).await;
+    let [one, two] = [traces[0].id, traces[1].id];
+    let swap = format!(
+        "UPDATE mcp_traces SET sealed = (SELECT sealed FROM mcp_traces WHERE id = '{two}')
+         WHERE id = '{one}'"
+    );
+    run(&mut connection, &swap).await;
+    assert!(TraceStore::get(&registry, "default", one).await.is_err());
+    let read = TraceStore::get(&registry, "default", two)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(*read, said(&traces[1], "the-argument-of-a-caller"));
+}
+
+#[tokio::test]
+async fn traces_are_sealed_anew_and_older_plain_ones_are_read() {
+    let (directory, old) = (Directory::new(), KeyRing::generate());
+    let url = directory.url("gateway.db");
+    let registry = open(&url, &old).await;
+    let traces = [trace(1), trace(2)];
+    for trace in &traces {
+        registry.record(&Arc::new(trace.clone()));
+    }
+    registry.flush_traces().await;
+    let mut connection = intruder(&url).await;
+    let steps = serde_json::to_string(&*traces[0].steps()).unwrap();
+    let plain = format!(
+        "UPDATE mcp_traces SET sealed = NULL, sealed_by = NULL, spans = '{steps}' WHERE id = '{}'",
+        traces[0].id
+    );
+    run(&mut connection, &plain).await;
+
+    let mut ring = old.clone();
+    ring.add().unwrap();
+    registry.replace_ring(ring.clone()).await.unwrap();
+    let done = registry.reseal(|_| {}).await.unwrap();
+    assert_eq!((done.resealed, done.left, done.unreadable), (1, 0, 0));
+    for trace in &traces {
+        let read = TraceStore::get(&registry, "default", trace.id).await;
+        assert_eq!(*read.unwrap().unwrap(), *trace);
+    }
+    registry.record(&Arc::new(trace(3)));
+    registry.flush_traces().await;
+    let kept = registry.sealed_by_key().await.unwrap();
+    assert_eq!(kept[&ring.newest()], 3, "{kept:?}");
+}
+
+/// The exchange with these arguments.
+fn said(trace: &Trace, arguments: &str) -> Trace {
+    let mut steps = trace.steps().into_owned();
+    if let Step::Call(call) = &mut steps[0] {
+        call.arguments = Some(arguments.to_owned());
+    }
+    trace.clone().with_steps(steps)
+}
+
+#[tokio::test]
 async fn a_registry_that_is_dropped_writes_what_waits() {
     let (directory, ring) = (Directory::new(), KeyRing::generate());
     let url = directory.url("gateway.db");

@@ -15,6 +15,7 @@
 //! This part decides nothing: what a form asks for is read and refused by the same code as a body
 //! of REST.
 
+mod arguments;
 mod assets;
 mod connecting;
 mod control;
@@ -37,8 +38,10 @@ mod sign_in;
 mod status;
 mod text;
 mod timeline;
+mod title;
 mod tools;
 mod traces;
+mod trying;
 mod when;
 mod wizard;
 
@@ -87,6 +90,8 @@ pub(super) fn routes() -> Vec<Route> {
         (Method::GET, "/servers/{name}/tools", get(tools::show)),
         (Method::POST, "/servers/{name}/tools", post(tools::save)),
         (Method::POST, ACCEPT, post(tools::accept)),
+        (Method::GET, "/servers/{name}/try", get(trying::show)),
+        (Method::POST, "/servers/{name}/try", post(trying::run)),
         (Method::GET, "/servers/{name}/delete", get(deleting::ask)),
         (
             Method::POST,

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use url::form_urlencoded;
+
 use super::{
     super::tool_view::{InstructionsView, ToolView},
     form::Form,
@@ -45,6 +47,8 @@ pub(super) struct ToolRow {
     pub(super) offered: String,
     pub(super) about: Option<Shown>,
     pub(super) schema: Option<Shown>,
+    /// Where it is tried, for one that is listed.
+    pub(super) tried_at: Option<String>,
     pub(super) is_on: bool,
     pub(super) asks: bool,
     pub(super) badge: Option<(&'static str, &'static str)>,
@@ -75,6 +79,7 @@ impl Selection {
                 offered: view.offered_name.clone(),
                 about: view.description.as_deref().map(Shown::of),
                 schema: schema.map(|schema| Shown::short(&schema, SCHEMA)),
+                tried_at: tried_at(server, view),
                 is_on: policy.is_some() || is_all,
                 asks: policy == Some(&"ask_first"),
                 badge: match view.state {
@@ -118,6 +123,14 @@ impl Said {
             is_declared: server.source == Source::File,
         })
     }
+}
+
+/// The page on which a tool is tried; a draft has none.
+fn tried_at(server: &Server, view: &ToolView<'_>) -> Option<String> {
+    view.fingerprint.filter(|_| !server.draft)?;
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    let query = query.append_pair("tool", view.name).finish();
+    Some(format!("/servers/{}/try?{query}", server.name))
 }
 
 /// A tool in a list of a body, with its policy.

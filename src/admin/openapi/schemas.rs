@@ -401,6 +401,7 @@ fn traces() -> Value {
         "model": or_null(text()),
         "servers": {"type": "array", "items": text()},
         "rounds": count(),
+        "failed_calls": count(),
         "stopped_by": or_null(text()),
         "outcome": text(),
         "duration_ms": count(),
@@ -409,6 +410,7 @@ fn traces() -> Value {
     let listed = object(trace.clone());
     trace["spans"] = list_of("Span");
     json!({
+        "Failed": {"enum": ["tools"]},
         "Trace": listed,
         "TraceWithSpans": object(trace),
         "Span": object(json!({
@@ -431,6 +433,22 @@ fn rest() -> Value {
             "type": "string", "format": "uri",
             "description": "To be opened in the operator's browser, once and within ten minutes.",
         }})),
+        "ToolCall": entered(&[], json!({
+            "arguments": {"type": "object", "default": {}},
+            "project": {"type": "string", "default": "default", "description": "Whose call it is."},
+            "fingerprint": {
+                "type": "string",
+                "description": "The definition that was read; required for a tool that asks first.",
+            },
+        })),
+        "ToolResult": object(json!({
+            "result": {"type": "string", "description": "The text that a model would get."},
+            "is_error": {"type": "boolean"},
+            "duration_ms": {"type": "integer", "minimum": 0},
+            "result_bytes": {"type": "integer", "minimum": 0},
+            "truncated": {"type": "boolean"},
+            "trace": maybe("TraceId"),
+        })),
         "KnownProjects": object(json!({"projects": {"type": "array", "items": text()}})),
         "Keys": object(json!({"keys": {"type": "array", "items": object(json!({
             "id": text(),

@@ -233,7 +233,10 @@ pub async fn a_span_of_time_is_found(store: impl TraceStore) {
             to,
             ..TraceFilter::default()
         };
-        let found: Vec<_> = found.into_iter().map(|number: usize| traces[number].id).collect();
+        let found: Vec<_> = found
+            .into_iter()
+            .map(|number: usize| traces[number].id)
+            .collect();
         assert_eq!(all_ids(&store, &filter).await, found, "{filter:?}");
     }
     // A page ends where the one before did, within the time.
@@ -273,7 +276,16 @@ pub async fn a_text_of_names_and_ids_is_found(store: impl TraceStore) {
         assert_eq!(find(text).await, [second], "{text}");
     }
     assert_eq!(find("").await, [first, second]);
-    for text in ["web", "\"é\"", "docsfiles", "100%", "_", "'; --", "\0", "\\"] {
+    for text in [
+        "web",
+        "\"é\"",
+        "docsfiles",
+        "100%",
+        "_",
+        "'; --",
+        "\0",
+        "\\",
+    ] {
         let found = match text {
             "_" => vec![first],
             _ => Vec::new(),

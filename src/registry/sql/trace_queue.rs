@@ -82,7 +82,10 @@ enum Item {
 impl Queue {
     /// Creates a queue, and the task that writes what is in it. It ends once the queue is dropped
     /// and everything is written.
-    pub(super) fn new(database: Database, ring: Ring) -> (Self, impl Future<Output = ()> + Send + 'static) {
+    pub(super) fn new(
+        database: Database,
+        ring: Ring,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let counts = Arc::<Counts>::default();
         let writer = Writer {
@@ -172,7 +175,8 @@ impl Writer {
         let ring = self.ring.load_full();
         let row = move || {
             let fits = text::fits(&trace.organization);
-            fits.then(|| trace_record::write(&trace, &ring).ok()).flatten()
+            fits.then(|| trace_record::write(&trace, &ring).ok())
+                .flatten()
         };
         let row = match is_small {
             true => row(),

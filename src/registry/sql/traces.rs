@@ -97,13 +97,12 @@ impl TraceStore for SqlRegistry {
             }
             let id = id.to_string();
             let row = self.shared.database.in_time(async {
-                let row =
-                    sql("SELECT record, spans, sealed FROM mcp_traces
+                let row = sql("SELECT record, spans, sealed FROM mcp_traces
                          WHERE id = $1 AND organization = $2")
-                    .bind(&*id)
-                    .bind(organization)
-                    .fetch_optional(&mut *self.shared.database.reading().await?)
-                    .await?;
+                .bind(&*id)
+                .bind(organization)
+                .fetch_optional(&mut *self.shared.database.reading().await?)
+                .await?;
                 Ok(row)
             });
             let Some(row) = row.await? else {
