@@ -65,7 +65,7 @@ use std::{
 
 use mcp_layer::{
     Connections, McpLayer, Monitor, SchemaDialect,
-    admin::{Metrics, Throttle},
+    admin::{Chat, Metrics, Throttle},
     outbound::{EgressRules, Outbound},
     registry::{ModelRegistry, ModelStore, Overlay, Store},
 };
@@ -221,7 +221,7 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         connections: connections.clone(),
         patience: config.limits.of_requests().resolve,
     };
-    let app = app(&config, mcp, servers, draining.clone()).await?;
+    let (app, chat) = app(&config, mcp, servers, draining.clone()).await?;
     let (listener, address) = bind("listen", config.listen, "--listen IP:PORT")?;
     let mut servers = Vec::new();
     let mut operators = None;
@@ -232,7 +232,8 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         hosts.extend(side.public_host());
         let admin = admin
             .with_explainer(explainer.with_hosts(hosts))
-            .with_tool_caller(tool_caller);
+            .with_tool_caller(tool_caller)
+            .with_chat(chat);
         let app = admin::app(admin, draining.clone());
         let terms = config.limits.of_operators(&config.trusted);
         servers.push(Server::new(
@@ -381,7 +382,7 @@ async fn app(
     mcp: McpLayer,
     servers: Servers,
     draining: Draining,
-) -> Result<App, Invalid> {
+) -> Result<(App, Chat), Invalid> {
     let base = match &config.upstream {
         Some(url) => url.clone(),
         None => demo::model().await.map_err(Invalid::new)?,
@@ -392,6 +393,8 @@ async fn app(
         config.roots.as_deref(),
         config.limits.upstream_timeout(),
     )?;
+    let model = mcp.layer(upstream);
+    let chat = Chat::new(model.clone());
     let front = Front {
         rules: Rules {
             origins: config.origins.clone(),
@@ -404,9 +407,9 @@ async fn app(
         },
         servers,
         paths: config.paths.clone(),
-        model: mcp.layer(upstream),
+        model,
         body_idle: config.limits.body_idle(),
         exports: config.otlp.is_some(),
     };
-    Ok(front.app())
+    Ok((front.app(), chat))
 }

@@ -6,6 +6,7 @@ use secrecy::SecretString;
 use url::Url;
 
 use super::{
+    chat::Chat,
     clock::Clock,
     hosts::Hosts,
     keys::{Keys, SealingKey},
@@ -40,6 +41,7 @@ pub struct Admin {
     pub(super) authorizations: Option<Authorizations>,
     pub(super) explainer: Option<Explainer>,
     pub(super) tool_caller: Option<ToolCaller>,
+    pub(super) chat: Option<Chat>,
     pub(super) session_keys: Arc<KeyRing>,
     pub(super) throttle: Throttle,
     pub(super) metrics: Option<Metrics>,
@@ -74,6 +76,7 @@ impl Admin {
             authorizations: None,
             explainer: None,
             tool_caller: None,
+            chat: None,
             session_keys: Arc::new(KeyRing::generate()),
             throttle: Throttle::default(),
             metrics: None,
@@ -121,6 +124,14 @@ impl Admin {
     #[must_use]
     pub fn with_tool_caller(mut self, tool_caller: ToolCaller) -> Self {
         self.tool_caller = Some(tool_caller);
+        self
+    }
+
+    /// Sets what answers the chats that operators try: the layer around the model's service. Default
+    /// none: the page says so.
+    #[must_use]
+    pub fn with_chat(mut self, chat: Chat) -> Self {
+        self.chat = Some(chat);
         self
     }
 

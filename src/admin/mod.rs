@@ -77,6 +77,12 @@
 //! `POST …/explain` takes a chat completion and lists the tools that it would be offered, by the
 //! code of the [layer](Admin::with_explainer) itself.
 //!
+//! # Trying it
+//!
+//! `POST …/tools/{tool}/call` calls one tool as an operator, through the layer's own
+//! [checks](Admin::with_tool_caller), and the page `/chat` asks a model with servers
+//! ([`Admin::with_chat`]). Both are recorded as exchanges.
+//!
 //! # Aliases and defaults
 //!
 //! Where [`Admin::with_models`] says where they are kept, `GET /api/v1/models` has the aliases of
@@ -97,6 +103,7 @@ mod body;
 mod builder;
 mod call;
 mod calling;
+mod chat;
 mod clock;
 mod dashboard;
 mod edit;
@@ -141,6 +148,7 @@ mod visits;
 
 pub use self::{
     builder::Admin,
+    chat::Chat,
     keys::SealingKey,
     metrics::Metrics,
     oauth::path_for_log,

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use axum::extract::FromRef;
 
 use super::{
-    builder::Admin, calling::Calling, clock::Clock, hosts::Hosts, keys::Keys, metrics::Metrics,
-    models::Models, oauth::Flows, operator_token::OperatorToken, organization::OrganizationStore,
-    projects::Projects, records::Records, session::Sessions, statuses::Statuses, tools::Tools,
-    traces::Traces,
+    builder::Admin, calling::Calling, chat::Chat, clock::Clock, hosts::Hosts, keys::Keys,
+    metrics::Metrics, models::Models, oauth::Flows, operator_token::OperatorToken,
+    organization::OrganizationStore, projects::Projects, records::Records, session::Sessions,
+    statuses::Statuses, tools::Tools, traces::Traces,
 };
 use crate::{connect::Connections, explain::Explainer};
 
@@ -20,6 +20,7 @@ pub(super) struct Parts {
     pub(super) clock: Clock,
     pub(super) connections: Connections,
     pub(super) calling: Calling,
+    pub(super) chat: Option<Chat>,
     pub(super) explainer: Option<Explainer>,
     pub(super) flows: Flows,
     pub(super) hosts: Arc<Hosts>,
@@ -63,6 +64,7 @@ impl From<Admin> for Parts {
             tools: Tools::new(store.clone(), connections.clone()),
             traces: Traces::new(admin.traces, admin.organization),
             calling: Calling::new(admin.tool_caller, store.clone()),
+            chat: admin.chat,
             explainer: admin.explainer,
             keys: admin.keys,
             metrics: admin.metrics,
@@ -90,6 +92,7 @@ parts! {
     clock: Clock,
     connections: Connections,
     calling: Calling,
+    chat: Option<Chat>,
     explainer: Option<Explainer>,
     flows: Flows,
     hosts: Arc<Hosts>,

@@ -8,6 +8,8 @@
 mod support;
 
 mod admin_bodies;
+mod admin_call;
+mod admin_chat;
 mod admin_explain;
 mod admin_explain_ways;
 mod admin_gate;
@@ -90,6 +92,7 @@ mod streamed_loop;
 mod streamed_properties;
 mod tasks;
 mod tool_loop;
+mod trace_content;
 mod trace_payloads;
 mod trace_spans;
 mod traces;

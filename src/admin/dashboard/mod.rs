@@ -17,6 +17,7 @@
 
 mod arguments;
 mod assets;
+mod chatting;
 mod connecting;
 mod control;
 mod deleting;
@@ -112,6 +113,9 @@ pub(super) fn routes() -> Vec<Route> {
         ),
         (Method::GET, REMOVE, get(models::ask_to_remove)),
         (Method::POST, REMOVE, post(models::remove)),
+        (Method::GET, "/chat", get(chatting::show)),
+        (Method::POST, "/chat", post(chatting::run)),
+        (Method::POST, "/chat/stream", post(chatting::stream)),
         (Method::GET, "/traces", get(traces::list)),
         (Method::GET, "/traces/{id}", get(timeline::show)),
     ]

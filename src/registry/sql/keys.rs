@@ -3,12 +3,16 @@
 //! Nothing is written before the check, and there is no way around it: whoever has lost a key
 //! removes what it sealed.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
+use arc_swap::ArcSwap;
 use sqlx::{AnyConnection, Row};
 
 use super::{database::sql, error::SqlFault};
 use crate::secret::{KeyId, KeyRing, OpenError, Place};
+
+/// The key ring in use, which may be replaced at any time.
+pub(super) type Ring = Arc<ArcSwap<KeyRing>>;
 
 /// The place of the check record, which reveals a wrong key.
 const CHECK: Place<'static> = Place {

@@ -22,6 +22,7 @@ use super::{
     error::{SqlError, SqlFault},
     exchanges::room,
     follow,
+    keys::Ring,
     model_cache::Models,
     observe::{self, QueuedObservation},
     schema,
@@ -181,9 +182,6 @@ impl SqlRegistry {
         })
     }
 }
-
-/// The key ring, which may be replaced at any time.
-pub(super) type Ring = Arc<ArcSwap<KeyRing>>;
 
 /// A task that listens to other replicas.
 type Listener = futures_util::future::BoxFuture<'static, ()>;

@@ -20,7 +20,7 @@ use tokio::{
 
 use super::{
     database::{Database, sql},
-    registry::Ring,
+    keys::Ring,
     text,
     time::now,
     trace_record::{self, Row},

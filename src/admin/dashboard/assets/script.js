@@ -132,3 +132,69 @@ if (tools) {
     if (event.key === "Enter") event.preventDefault();
   });
 }
+
+// A chat that is tried shows its answer while it comes, and the tools that run for it.
+const chat = document.querySelector("[data-chat]");
+if (chat && "TextDecoderStream" in window) {
+  const live = document.querySelector("[data-chat-live]");
+  const part = (name) => live.querySelector(`[data-chat-${name}]`);
+  const calls = new Map();
+
+  const called = ({ event, id, server, tool, is_error }) => {
+    if (!calls.has(id)) {
+      const item = document.createElement("li");
+      item.className = "badge";
+      calls.set(id, item);
+      part("calls").append(item);
+    }
+    const item = calls.get(id);
+    item.textContent = `${tool} · ${server ?? "no server"}`;
+    if (event === "call_finished") item.classList.add(is_error ? "bad" : "good");
+  };
+  const chunk = (text) => {
+    if (text === "[DONE]") return;
+    const { choices, mcp, error } = JSON.parse(text);
+    if (error) throw new Error(error.message);
+    if (mcp?.event?.startsWith("call_")) called(mcp);
+    part("answer").append(choices?.[0]?.delta?.content ?? "");
+  };
+  const read = async (answer) => {
+    if (!answer.headers.get("content-type")?.startsWith("text/event-stream")) {
+      const { error, choices } = await answer.json();
+      if (error) throw new Error(error.message);
+      part("answer").append(choices?.[0]?.message?.content ?? "");
+      return;
+    }
+    let rest = "";
+    for await (const text of answer.body.pipeThrough(new TextDecoderStream())) {
+      const lines = (rest + text).split("\n");
+      rest = lines.pop();
+      for (const line of lines) if (line.startsWith("data:")) chunk(line.slice(5).trim());
+    }
+  };
+
+  chat.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    // A minute earlier where its trace is looked for: two clocks differ.
+    const began = new Date();
+    const button = chat.querySelector("button[type=submit]");
+    const form = new URLSearchParams(new FormData(chat));
+    calls.clear();
+    part("calls").replaceChildren();
+    part("answer").replaceChildren();
+    part("state").textContent = "Asking…";
+    live.hidden = false;
+    button.disabled = true;
+    try {
+      await read(await fetch(chat.dataset.chat, { method: "POST", body: form, headers: { accept: "application/json" } }));
+      const trace = document.createElement("a");
+      const query = new URLSearchParams({ project: form.get("project") || "default", from: new Date(began - 60_000).toISOString() });
+      trace.href = `${chat.dataset.chatTraces}?${query}`;
+      trace.textContent = "Its trace";
+      part("state").replaceChildren(`in ${((new Date() - began) / 1000).toFixed(1)} s · `, trace);
+    } catch (error) {
+      part("state").textContent = `No answer: ${error.message}`;
+    }
+    button.disabled = false;
+  });
+}
