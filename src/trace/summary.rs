@@ -24,7 +24,10 @@ impl Trace {
             }
         };
         self.measure(|measure| match measure {
-            Measure::Call { outcome, .. } if outcome == CallOutcome::NotExecuted => {}
+            Measure::Call {
+                outcome: CallOutcome::NotExecuted,
+                ..
+            } => {}
             Measure::Call {
                 server,
                 tool,
