@@ -90,9 +90,14 @@ impl Names {
     /// Each tool, as its server and its own name, with its figures, in no order.
     pub fn tools(&self) -> impl Iterator<Item = (&str, &str, &Figures)> {
         self.iter().map(|(name, figures)| {
-            let (server, tool) = name.split_once(SEPARATOR).unwrap_or((name, ""));
+            let (server, tool) = Self::tool(name);
             (server, tool, figures)
         })
+    }
+
+    /// The server and the own name of a tool, of a name in [`Breakdown::tools`].
+    pub fn tool(name: &str) -> (&str, &str) {
+        name.split_once(SEPARATOR).unwrap_or((name, ""))
     }
 
     /// The figures of what has no name of its own: of each bucket, what came after the first 200
