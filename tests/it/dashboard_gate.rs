@@ -132,7 +132,7 @@ async fn signing_in_leads_to_where_one_wanted_to_be() {
     let cookie = answer.headers["set-cookie"].to_str().unwrap();
     assert!(cookie.ends_with("; Path=/; Max-Age=43200; HttpOnly; SameSite=Strict"));
     let fields = [("token", TOKEN), ("next", "//evil.example")];
-    assert_eq!(pages.post("/sign-in", &fields).await.place(), "/servers");
+    assert_eq!(pages.post("/sign-in", &fields).await.place(), "/");
 }
 
 #[tokio::test]
