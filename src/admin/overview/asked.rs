@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::super::{
     fault::Fault,
-    instant::instant,
+    instant,
     query::{fault, parameters},
 };
 use crate::registry::overview::OverviewRange;
@@ -68,7 +68,7 @@ pub(in super::super) fn range(
 
 fn time(name: &str, value: &str) -> Result<SystemTime, Fault> {
     let reason = "must be a time such as 2026-11-30T12:00:00Z";
-    instant(value).ok_or_else(|| fault(name, reason))
+    instant::parsed(value).ok_or_else(|| fault(name, reason))
 }
 
 #[cfg(test)]
@@ -98,8 +98,14 @@ mod tests {
         let query = "from=2026-11-01T10:30:00Z&to=2026-11-02T10:30:00Z&project=web";
         let asked = Asked::read(query, now()).unwrap();
         assert_eq!(asked.range.grain(), Grain::Hour);
-        assert_eq!(Some(asked.range.from()), instant("2026-11-01T10:00"));
-        assert_eq!(Some(asked.range.to()), instant("2026-11-02T11:00"));
+        assert_eq!(
+            Some(asked.range.from()),
+            instant::parsed("2026-11-01T10:00:00Z")
+        );
+        assert_eq!(
+            Some(asked.range.to()),
+            instant::parsed("2026-11-02T11:00:00Z")
+        );
         assert_eq!(asked.project.as_deref(), Some("web"));
     }
 
@@ -109,22 +115,34 @@ mod tests {
             ("from=yesterday", "from", "must be a time"),
             ("to=1796042467", "to", "must be a time"),
             (
-                "from=2026-11-30T12:00Z&to=2026-11-30T11:00Z",
+                "from=2026-11-30T12:00:00Z&to=2026-11-30T11:00:00Z",
                 "from",
                 "before to",
             ),
             (
-                "from=2026-11-30T12:00Z&to=2026-11-30T12:00Z",
+                "from=2026-11-30T12:00:00Z&to=2026-11-30T12:00:00Z",
                 "from",
                 "before to",
             ),
-            ("from=2027-01-01", "from", "future"),
-            ("from=2026-11-30&to=2036-11-30", "to", "future"),
-            ("from=2020-01-01", "from", "90 days"),
-            ("from=1970-01-01&to=1970-01-02", "from", "90 days"),
-            ("to=2026-01-01", "from", "90 days"),
+            ("from=2027-01-01T00:00:00Z", "from", "future"),
+            (
+                "from=2026-11-30T00:00:00Z&to=2036-11-30T00:00:00Z",
+                "to",
+                "future",
+            ),
+            ("from=2020-01-01T00:00:00Z", "from", "90 days"),
+            (
+                "from=1970-01-01T00:00:00Z&to=1970-01-02T00:00:00Z",
+                "from",
+                "90 days",
+            ),
+            ("to=2026-01-01T00:00:00Z", "from", "90 days"),
             ("range=1h", "range", "not a parameter"),
-            ("from=2026-11-30&from=2026-11-30", "from", "twice"),
+            (
+                "from=2026-11-30T00:00:00Z&from=2026-11-30T00:00:00Z",
+                "from",
+                "twice",
+            ),
         ] {
             let fault = Asked::read(query, now()).unwrap_err();
             assert_eq!(fault.param(), Some(name), "{query}");

@@ -176,13 +176,12 @@ mod tests {
         let mut breakdown = Breakdown::default();
         let mut name = String::new();
         write_tool(&mut name, "docs", "search");
-        let took = Duration::from_millis(7);
-        breakdown
-            .tools
-            .add_to(&name, |tool| tool.add_call(true, Some(took)));
-        breakdown
-            .servers
-            .add_to("docs", |server| server.add_call(true, None));
+        breakdown.tools.add_to(&name, |tool| {
+            tool.add_calls(1, 1);
+            tool.durations.add(Duration::from_millis(7));
+        });
+        let servers = &mut breakdown.servers;
+        servers.add_to("docs", |server| server.add_calls(1, 1));
         breakdown.models.add_to("", |model| model.exchanges += 1);
         breakdown
     }

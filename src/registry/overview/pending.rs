@@ -55,18 +55,13 @@ fn cell<'a>(cells: &'a mut Cells, trace: &Trace) -> &'a mut Cell {
 impl Cell {
     fn add(&mut self, trace: &Trace, exchange: &Exchange, name: &mut String) {
         let Self { figures, breakdown } = self;
-        figures.add_exchange(exchange);
-        let model = trace.model.as_deref().unwrap_or_default();
-        breakdown
-            .models
-            .add_to(model, |model| model.add_exchange(exchange));
         for (place, server) in trace.servers.iter().enumerate() {
             if !trace.servers[..place].contains(server) {
-                breakdown
-                    .servers
-                    .add_to(server, |server| server.add_exchange(exchange));
+                let servers = &mut breakdown.servers;
+                servers.add_to(server, |server| server.add_exchange(exchange));
             }
         }
+        let (mut calls, mut failed) = (0, 0);
         trace.measure(|measure| {
             let Measure::Call {
                 server,
@@ -81,16 +76,23 @@ impl Cell {
             if server.is_empty() || outcome == CallOutcome::NotExecuted {
                 return;
             }
-            let is_failed = outcome == CallOutcome::Error;
-            figures.add_call(is_failed, None);
-            breakdown
-                .servers
-                .add_to(server, |server| server.add_call(is_failed, None));
+            let is_failed = u64::from(outcome == CallOutcome::Error);
+            (calls, failed) = (calls + 1, failed + is_failed);
+            let servers = &mut breakdown.servers;
+            servers.add_to(server, |server| server.add_calls(1, is_failed));
             write_tool(name, server, tool);
-            breakdown
-                .tools
-                .add_to(name, |tool| tool.add_call(is_failed, Some(duration)));
+            breakdown.tools.add_to(name, |tool| {
+                tool.add_calls(1, is_failed);
+                tool.durations.add(duration);
+            });
         });
+        let add = |figures: &mut Figures| {
+            figures.add_exchange(exchange);
+            figures.add_calls(calls, failed);
+        };
+        add(figures);
+        let model = trace.model.as_deref().unwrap_or_default();
+        breakdown.models.add_to(model, add);
     }
 }
 

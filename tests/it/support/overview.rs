@@ -151,7 +151,8 @@ impl Tally {
             let project = projects.entry(trace.project.to_string()).or_default();
             project.add(trace);
             let model = trace.model.as_deref().unwrap_or_default().to_owned();
-            models.entry(model).or_default().add(trace);
+            let model = models.entry(model).or_default();
+            model.add(trace);
             for server in &trace.servers {
                 servers.entry(server.clone()).or_default().add(trace);
             }
@@ -165,6 +166,7 @@ impl Tally {
                 }
                 tally.totals.add_call(call);
                 project.add_call(call);
+                model.add_call(call);
                 servers.entry(server.clone()).or_default().add_call(call);
                 let tool = tools.entry(format!("{server} {tool}")).or_default();
                 tool.add_call(call);

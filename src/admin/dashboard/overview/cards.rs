@@ -56,6 +56,7 @@ pub(super) fn cards(
     let minutes = minutes(passed.unwrap_or_default());
     let whole = self::minutes(span.range.length());
     let trend = |more, now: f64, before: Option<f64>| relative(more, now, before?, span.before);
+    let each = |what: String| format!("{what} in {}", steps.length());
     let rate = totals.exchanges as f64 / minutes;
     let exchanges = Card {
         id: "exchanges",
@@ -83,7 +84,7 @@ pub(super) fn cards(
                     of(figures.exchanges, "exchange", "exchanges")
                 )
             },
-            |greatest| count(greatest as u64),
+            |greatest| each(count(greatest as u64)),
         ),
         legend: &[("plain", "Answered"), ("bad", "Failed")],
     };
@@ -164,7 +165,7 @@ pub(super) fn cards(
                 let (input, output) = (figures.input_tokens, figures.output_tokens);
                 format!("{} in, {} out", count(input), count(output))
             },
-            |greatest| count(greatest as u64),
+            |greatest| each(count(greatest as u64)),
         ),
         legend: &[("plain", "In"), ("second", "Out")],
     };
@@ -174,6 +175,7 @@ pub(super) fn cards(
         value: cost(totals),
         about: match totals.unpriced {
             0 => String::new(),
+            _ if totals.priced == 0 => "no price is known".to_owned(),
             some => format!("{} without a price", of(some, "exchange", "exchanges")),
         },
         link: links.all(),
@@ -187,7 +189,7 @@ pub(super) fn cards(
             ["plain"],
             |figures| [figures.cost().unwrap_or_default()],
             cost,
-            fraction,
+            |greatest| each(fraction(greatest)),
         ),
         legend: &[],
     };

@@ -99,6 +99,16 @@ impl Steps {
         }
     }
 
+    /// The length of a column in words, such as `15 min`.
+    pub(super) fn length(&self) -> String {
+        match self.length {
+            ..HOUR => format!("{} min", self.length / MINUTE),
+            HOUR..DAY => format!("{} h", self.length / HOUR),
+            DAY => "1 day".to_owned(),
+            _ => format!("{} days", self.length / DAY),
+        }
+    }
+
     /// The figures of each column.
     fn sums(&self, overview: &Overview) -> Vec<Figures> {
         let columns = usize::try_from((self.to - self.from) / self.length).unwrap_or_default();

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::super::{
-    super::{fault::Fault, instant::instant, overview::range, query::fault, time::rfc3339},
+    super::{fault::Fault, instant, overview::range, query::fault, time::rfc3339},
     filters::Filters,
 };
 use crate::registry::overview::OverviewRange;
@@ -84,8 +84,7 @@ impl Span {
         }
         let time = |name: &str, value: &str| {
             let reason = "must be a time such as 2026-11-30 12:00, in UTC";
-            let time =
-                (!value.is_empty()).then(|| instant(value).ok_or_else(|| fault(name, reason)));
+            let time = (!value.is_empty()).then(|| typed(value).ok_or_else(|| fault(name, reason)));
             time.transpose()
         };
         let range = range(time("from", from)?, time("to", to)?, now)?;
@@ -111,16 +110,24 @@ impl Span {
 
     pub(super) fn custom(&self, filters: &Filters) -> Custom {
         // What was typed stays, also where it is wrong.
-        let typed = |name: &str, at| match filters.get(name) {
+        let shown = |name: &str, at| match filters.get(name) {
             "" => minute(at),
-            typed => instant(typed).map_or_else(|| typed.to_owned(), minute),
+            text => typed(text).map_or_else(|| text.to_owned(), minute),
         };
         Custom {
             is_now: self.word.is_empty(),
-            from: typed("from", self.range.from()),
-            to: typed("to", self.range.to()),
+            from: shown("from", self.range.from()),
+            to: shown("to", self.range.to()),
             project: filters.get("project").to_owned(),
         }
+    }
+}
+
+/// Reads a time as a field of a browser has it, without seconds and in UTC, or as RFC 3339 does.
+fn typed(text: &str) -> Option<SystemTime> {
+    match text.len() {
+        16 => instant::parsed(&format!("{text}:00Z")),
+        _ => instant::parsed(text),
     }
 }
 
