@@ -27,9 +27,8 @@ pub fn exchange(dice: &mut Dice, started_at: SystemTime) -> Trace {
     let project = *dice.of(&["web", "batch", "<b>&\"'", ""]);
     let id = TraceId::new(started_at);
     let mut trace = Trace::new(id, "default", project, started_at, *dice.of(&outcomes));
-    trace.model = dice
-        .one_of(&[None, Some("m-1"), Some("m-2")])
-        .map(Into::into);
+    let model = *dice.of(&[None, Some("m-1"), Some("m-2")]);
+    trace.model = model.map(Into::into);
     let servers = ["docs", "files", "a&b"];
     trace.servers = servers[..dice.roll(4) as usize]
         .iter()
