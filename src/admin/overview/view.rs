@@ -126,11 +126,11 @@ fn millis(figures: &Figures, of: f64) -> Option<u64> {
 }
 
 /// The names that `count` has most of, and what the others add up to.
-pub(in super::super) fn ranked<'a>(
-    names: &'a Names,
+pub(in super::super) fn ranked(
+    names: &Names,
     most: usize,
     count: impl Fn(&Figures) -> u64,
-) -> (Vec<(&'a str, &'a Figures)>, Figures) {
+) -> (Vec<(&str, &Figures)>, Figures) {
     let mut ranked: Vec<_> = names.iter().collect();
     ranked.sort_by(|(a, of_a), (b, of_b)| count(of_b).cmp(&count(of_a)).then(a.cmp(b)));
     let mut other = names.other().clone();

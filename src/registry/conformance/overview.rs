@@ -40,8 +40,10 @@ pub fn sums(project: Option<&str>, grain: Grain, time: SystemTime, exchanges: u6
 }
 
 fn figures(exchanges: u64) -> Figures {
-    let mut figures = Figures::default();
-    figures.exchanges = exchanges;
+    let mut figures = Figures {
+        exchanges,
+        ..Figures::default()
+    };
     figures.durations.add(Duration::from_millis(40));
     figures
 }

@@ -150,8 +150,10 @@ impl Attention {
 
     /// The first steps, if nothing was ever asked here.
     pub(super) async fn first(&self) -> Result<Option<First>, Fault> {
-        let mut page = TracePage::default();
-        page.limit = 1;
+        let page = TracePage {
+            limit: 1,
+            ..TracePage::default()
+        };
         let listed = self.traces.list(&TraceFilter::default(), &page).await?;
         if !listed.traces.is_empty() {
             return Ok(None);
