@@ -184,7 +184,9 @@ async fn long_ranges_come_in_hours_and_have_the_same_exchanges() {
         1 => format!("{}-12-28", year - 1),
         _ => format!("{year}-{:02}-28", month - 1),
     };
-    let read = operator.get(&format!("{OVERVIEW}?from={before}")).await;
+    let read = operator
+        .get(&format!("{OVERVIEW}?from={before}T00:00:00Z"))
+        .await;
     assert_eq!(read["bucket"], "hour");
     assert_eq!(read["totals"]["exchanges"], 2);
     assert_eq!(read["models"][0]["exchanges"], 2);

@@ -250,7 +250,7 @@ async fn over_https_the_cookie_is_for_this_host_alone() {
     let mut request = pages.request("POST", "/sign-in", Some(format!("token={TOKEN}")));
     set(&mut request, "host", "gateway.example");
     let answer = pages.operator.send(request).await;
-    assert_eq!(answer.place(), "/ops/servers");
+    assert_eq!(answer.place(), "/ops/");
     let set_cookie = answer.headers["set-cookie"].to_str().unwrap();
     assert!(set_cookie.starts_with("__Host-mcp_layer_session="));
     assert!(set_cookie.ends_with("; SameSite=Strict; Secure"));

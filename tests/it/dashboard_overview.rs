@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use axum::Router;
 use mcp_layer::registry::overview::{MemoryOverview, OverviewSink};
 use mcp_layer::registry::{Auth, MemoryRegistry, MemoryTraces, OAuth2, Server};
 use mcp_layer::trace::{CallOutcome, CallStep, Outcome, Step, Timing, Trace, TraceId, TraceSink};
 use serde_json::json;
 
-use super::support::admin::Operator;
-use super::support::pages::Pages;
+use super::support::admin::{Operator, TOKEN};
+use super::support::pages::{Pages, cookie};
 
 /// An exchange of a minute ago.
 fn exchange(project: &str, model: &str, outcome: Outcome) -> Trace {
@@ -73,6 +74,23 @@ async fn it_is_the_first_page_and_the_first_in_the_navigation() {
         links[1]
     );
     pages.get("/servers").await.html(200);
+}
+
+#[tokio::test]
+async fn it_is_there_under_the_path_of_the_public_url() {
+    let operator = Operator::with(MemoryRegistry::default(), |admin| {
+        admin.with_public_url("http://127.0.0.1:8788/ops".parse().unwrap())
+    });
+    let nested = Router::new().nest("/ops", operator.0);
+    let mut pages = Pages::of(Operator(nested));
+    let answer = pages.post("/ops/sign-in", &[("token", TOKEN)]).await;
+    assert_eq!(answer.place(), "/ops/");
+    pages.cookie = Some(cookie(&answer.headers));
+    let page = pages.get("/ops/").await;
+    has(
+        page.html(200),
+        &["href=\"/ops/\" aria-current", "href=\"/ops/create\""],
+    );
 }
 
 #[tokio::test]
