@@ -69,7 +69,7 @@ async fn it_is_the_first_page_and_the_first_in_the_navigation() {
         .split("<li>")
         .collect();
     assert!(
-        links[1].contains("href=\"/\" aria-current=\"page\">Overview"),
+        links[1].contains("href=\"/overview\" aria-current=\"page\">Overview"),
         "{}",
         links[1]
     );
@@ -84,12 +84,15 @@ async fn it_is_there_under_the_path_of_the_public_url() {
     let nested = Router::new().nest("/ops", operator.0);
     let mut pages = Pages::of(Operator(nested));
     let answer = pages.post("/ops/sign-in", &[("token", TOKEN)]).await;
-    assert_eq!(answer.place(), "/ops/");
+    assert_eq!(answer.place(), "/ops/overview");
     pages.cookie = Some(cookie(&answer.headers));
-    let page = pages.get("/ops/").await;
+    let page = pages.get("/ops/overview").await;
     has(
         page.html(200),
-        &["href=\"/ops/\" aria-current", "href=\"/ops/create\""],
+        &[
+            "href=\"/ops/overview\" aria-current",
+            "href=\"/ops/create\"",
+        ],
     );
 }
 

@@ -67,6 +67,8 @@ pub(super) fn routes() -> Vec<Route> {
         (Method::POST, "/sign-out", post(sign_in::leave)),
         (Method::GET, "/assets/{file}", get(assets::file)),
         (Method::GET, "/", get(overview::show)),
+        // Where this is nested under a path of its own, that path with a slash leads nowhere.
+        (Method::GET, "/overview", get(overview::show)),
         (Method::GET, "/servers", get(list::servers)),
         (Method::GET, "/create", get(wizard::begin)),
         (Method::POST, "/create", post(wizard::create)),

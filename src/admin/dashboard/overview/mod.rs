@@ -68,7 +68,7 @@ struct Page {
     traces: String,
 }
 
-/// `GET /`
+/// `GET /` and `GET /overview`
 pub(in super::super) async fn show(
     State(hosts): State<Arc<Hosts>>,
     State(overviews): State<Overviews>,
