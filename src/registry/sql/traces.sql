@@ -1,6 +1,6 @@
--- Version 3, in PostgreSQL's words, as schema.sql.
+-- Version 4, in PostgreSQL's words, as schema.sql.
 
--- The calls that failed; 0 for records of version 2, where nobody counted them.
+-- The calls that failed; 0 for records of before, where nobody counted them.
 ALTER TABLE mcp_traces ADD COLUMN failed_calls BIGINT NOT NULL DEFAULT 0;
 -- The text by which a record is found, in lower case.
 ALTER TABLE mcp_traces ADD COLUMN search TEXT NOT NULL DEFAULT '';
