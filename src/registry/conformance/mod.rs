@@ -8,6 +8,7 @@
 //! - [`exchanges`] for [`ExchangeStore`](super::ExchangeStore)
 //! - [`traces`] for [`TraceStore`](super::TraceStore)
 //! - [`models`] for [`ModelStore`](super::ModelStore)
+//! - [`api_keys`] for [`ApiKeyStore`](super::ApiKeyStore)
 //!
 //! Each module has a function `all`, which runs every clause with a new store, including clauses
 //! that later versions add. It prints the name of each clause first, and panics at one that does
@@ -15,7 +16,8 @@
 //!
 //! ```
 //! use mcp_layer::registry::{
-//!     MemoryCredentialStore, MemoryExchanges, MemoryModels, MemoryRegistry, MemoryTraces, conformance,
+//!     MemoryApiKeys, MemoryCredentialStore, MemoryExchanges, MemoryModels, MemoryRegistry,
+//!     MemoryTraces, conformance,
 //! };
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?.block_on(async {
@@ -26,6 +28,7 @@
 //! conformance::exchanges::all(async || MemoryExchanges::default()).await;
 //! conformance::traces::all(async || MemoryTraces::default()).await;
 //! conformance::models::all(async || MemoryModels::default()).await;
+//! conformance::api_keys::all(async || MemoryApiKeys::default()).await;
 //! # });
 //! # Ok::<(), std::io::Error>(())
 //! ```
@@ -35,6 +38,7 @@
     reason = "a clause that does not hold panics, and that is what it is for"
 )]
 
+pub mod api_keys;
 pub mod credentials;
 pub mod exchanges;
 pub mod models;
