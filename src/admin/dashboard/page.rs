@@ -37,6 +37,7 @@ pub(super) struct Frame {
 pub(super) enum Section {
     Servers,
     Models,
+    ApiKeys,
     Traces,
     /// No section, before signing in.
     Outside,
@@ -80,6 +81,10 @@ impl Frame {
 
     pub(super) fn is_models(&self) -> bool {
         self.is(Section::Models)
+    }
+
+    pub(super) fn is_api_keys(&self) -> bool {
+        self.is(Section::ApiKeys)
     }
 
     pub(super) fn is_traces(&self) -> bool {

@@ -249,6 +249,7 @@ mod tests {
             "AKIAIOSFODNN7EXAMPLE",
             "AIzaSyA-0123456789abcdefghijklmnopqrstu",
             "hf_0123456789abcdefghij",
+            "mcpk_0123456789ABCDEFGHIJ0123456789abcdefghij0123",
             jwt,
         ] {
             for (before, behind) in [
