@@ -1,4 +1,4 @@
-//! The database: servers, credentials, exchanges, traces and aliases of models in SQL.
+//! The database: servers, credentials, exchanges, traces, aliases of models and API keys in SQL.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,7 +6,7 @@ use mcp_layer::{
     admin::SealingKey,
     authorization::Authorizations,
     outbound::Outbound,
-    registry::{Error, ExchangeStore, ModelStore, SqlRegistry, Store, TraceStore},
+    registry::{ApiKeyStore, Error, ExchangeStore, ModelStore, SqlRegistry, Store, TraceStore},
     secret::{KeyId, KeyRing},
 };
 use tokio::time::Instant;
@@ -46,6 +46,10 @@ impl OpenDatabase {
     }
 
     pub fn models(&self) -> Arc<dyn ModelStore> {
+        Arc::new(self.registry.clone())
+    }
+
+    pub fn api_keys(&self) -> Arc<dyn ApiKeyStore> {
         Arc::new(self.registry.clone())
     }
 

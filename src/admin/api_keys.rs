@@ -181,8 +181,10 @@ impl ApiKeys {
     /// Returns `true` if requests want a key, as far as this side knows.
     pub(super) fn are_wanted(&self) -> Result<bool, Fault> {
         let store = self.store()?;
-        Ok(store.api_keys()?.were_made()
-            || !store.declared_api_keys(&self.organization).is_empty())
+        Ok(
+            store.api_keys()?.were_made()
+                || !store.declared_api_keys(&self.organization).is_empty(),
+        )
     }
 
     fn store(&self) -> Result<&dyn ApiKeyStore, Fault> {
@@ -206,9 +208,8 @@ impl ApiKeys {
             is_declared: false,
         });
         let all = declared.chain(stored);
-        let wanted = all.filter(|listed| {
-            project.is_none_or(|project| listed.key.project.name() == project)
-        });
+        let wanted =
+            all.filter(|listed| project.is_none_or(|project| listed.key.project.name() == project));
         Ok(wanted.collect())
     }
 
@@ -271,8 +272,7 @@ impl ApiKeys {
     pub(super) async fn revoke(&self, id: &ApiKeyId) -> Result<Arc<ApiKey>, Fault> {
         let Listed { key, is_declared } = self.get(id).await?;
         if is_declared {
-            let message =
-                "this API key is declared in the configuration file; remove it there";
+            let message = "this API key is declared in the configuration file; remove it there";
             return Err(Fault::new(Code::DeclaredInFile, message));
         }
         let revoked = self.store()?.revoke_api_key(&self.organization, id);

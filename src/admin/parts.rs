@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::extract::FromRef;
 
 use super::{
-    api_keys::ApiKeys, builder::Admin, clock::Clock, hosts::Hosts, keys::Keys, metrics::Metrics, models::Models,
-    oauth::Flows, operator_token::OperatorToken, organization::OrganizationStore,
+    api_keys::ApiKeys, builder::Admin, clock::Clock, hosts::Hosts, keys::Keys, metrics::Metrics,
+    models::Models, oauth::Flows, operator_token::OperatorToken, organization::OrganizationStore,
     projects::Projects, records::Records, session::Sessions, statuses::Statuses, tools::Tools,
     traces::Traces,
 };

@@ -80,7 +80,9 @@ impl Projects {
         let organization = &**self.store.organization();
         let declared = store.declared_api_keys(organization);
         let stored = store.api_keys()?;
-        let stored = stored.iter().filter(|key| key.project.organization() == organization);
+        let stored = stored
+            .iter()
+            .filter(|key| key.project.organization() == organization);
         let projects = declared.iter().chain(stored).map(|key| key.project.name());
         Ok(projects.map(str::to_owned).collect())
     }

@@ -81,18 +81,17 @@ const OF_EXPLAIN: [Parameter; 2] = [
     ),
 ];
 
-const OF_API_KEYS: [Parameter; 1] = [parameter(
-    "project",
-    "Text",
-    "Only keys of this project.",
-)];
+const OF_API_KEYS: [Parameter; 1] = [parameter("project", "Text", "Only keys of this project.")];
 
 const ABSENT: (u16, &str) = (404, "There is no server of this name.");
 const UNKEPT: (u16, &str) = (
     404,
     "Nobody told this side where aliases and defaults are kept.",
 );
-const KEYLESS: (u16, &str) = (404, "Nobody told this side where callers' API keys are kept.");
+const KEYLESS: (u16, &str) = (
+    404,
+    "Nobody told this side where callers' API keys are kept.",
+);
 const DECLARED: (u16, &str) = (409, "The server is declared in a file, and changed there.");
 const INACTIVE: (u16, &str) = (400, "The server cannot be used; the message says why.");
 
@@ -244,7 +243,10 @@ pub(super) fn calls() -> Vec<Call> {
         .gives(201, "MadeApiKey")
         .fails(&[
             KEYLESS,
-            (409, "No key can be made here; the message says what to change."),
+            (
+                409,
+                "No key can be made here; the message says what to change.",
+            ),
         ]),
         call(
             Method::DELETE,

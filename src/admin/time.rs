@@ -76,7 +76,9 @@ pub(super) fn from_date(text: &str) -> Option<Duration> {
     if !is_one || day == 0 {
         return None;
     }
-    let years: u64 = (1970..year).map(|year| 365 + u64::from(is_leap(year))).sum();
+    let years: u64 = (1970..year)
+        .map(|year| 365 + u64::from(is_leap(year)))
+        .sum();
     let months = months(year);
     let (before, this) = months.split_at(usize::try_from(month).ok()? - 1);
     let days = years + before.iter().sum::<u64>() + day - 1;
@@ -173,7 +175,10 @@ mod tests {
         ] {
             assert_eq!(from_rfc3339(text), None, "{text}");
         }
-        assert_eq!(from_date("2000-02-29"), Some(Duration::from_secs(11_016 * DAY)));
+        assert_eq!(
+            from_date("2000-02-29"),
+            Some(Duration::from_secs(11_016 * DAY))
+        );
     }
 
     #[test]

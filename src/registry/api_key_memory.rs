@@ -67,10 +67,12 @@ impl MemoryApiKeys {
     }
 
     fn revoke(&self, organization: &str, id: &ApiKeyId) -> bool {
-        self.change(|keys| match of(keys, organization).any(|key| key.id == *id) {
-            true => (Some(keys.without(|key| key.id == *id)), true),
-            false => (None, false),
-        })
+        self.change(
+            |keys| match of(keys, organization).any(|key| key.id == *id) {
+                true => (Some(keys.without(|key| key.id == *id)), true),
+                false => (None, false),
+            },
+        )
     }
 
     fn note(&self, uses: &[(ApiKeyId, SystemTime)]) {

@@ -70,7 +70,10 @@ pub async fn a_key_that_was_inserted_opens_at_once_and_is_listed_as_it_is(store:
     }
     let listed = store.list_api_keys("default").await.unwrap();
     assert_eq!(listed.len(), 2);
-    assert!(listed.contains(&bare) && listed.contains(&full), "{listed:?}");
+    assert!(
+        listed.contains(&bare) && listed.contains(&full),
+        "{listed:?}"
+    );
 }
 
 /// Revoking is at once in this process, and the others stay.

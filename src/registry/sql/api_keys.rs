@@ -50,9 +50,7 @@ impl ApiKeyStore for SqlRegistry {
             let Some(version) = version else {
                 return Ok(false);
             };
-            self.shared
-                .keys
-                .put(version, |keys| keys.with(key.clone()));
+            self.shared.keys.put(version, |keys| keys.with(key.clone()));
             Ok(true)
         })
     }
@@ -116,12 +114,10 @@ async fn insert(database: &Database, key: &ApiKey) -> Result<Option<i64>, Error>
         .fetch_one(&mut *tx)
         .await?
         .try_get(0)?;
-    let inserted = sql(
-        "INSERT INTO mcp_api_keys
+    let inserted = sql("INSERT INTO mcp_api_keys
              (id, organization, project, name, digest, created_at, expires_at, last_used_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-         ON CONFLICT DO NOTHING",
-    )
+         ON CONFLICT DO NOTHING")
     .bind(key.id.to_string())
     .bind(organization)
     .bind(key.project.name())

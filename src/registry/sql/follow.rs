@@ -105,12 +105,7 @@ pub(super) struct InMemory {
 }
 
 /// Follows the changes after the revision `seen`, for as long as it is polled.
-pub(super) async fn follow(
-    database: Database,
-    kept: InMemory,
-    wake: Arc<Notify>,
-    mut seen: i64,
-) {
+pub(super) async fn follow(database: Database, kept: InMemory, wake: Arc<Notify>, mut seen: i64) {
     let mut is_away = false;
     loop {
         // Either way it is time to look.

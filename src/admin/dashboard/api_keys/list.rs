@@ -66,7 +66,9 @@ pub(in super::super) async fn list(
         are_kept: pages.keys.are_kept(),
         refusal: pages.keys.refusal().map(Shown::of),
         done: match form.text("done") {
-            "revoked" => Some("Revoked. Within a second, requests with the key are refused everywhere."),
+            "revoked" => {
+                Some("Revoked. Within a second, requests with the key are refused everywhere.")
+            }
             _ => None,
         },
         chips: Vec::new(),
