@@ -6,11 +6,11 @@ use mcp_layer::{
     Connections, McpLayer, Monitor,
     outbound::{EgressRules, Outbound},
     registry::{
-        CredentialStore, Error, ExchangeStore, ModelStore, Server, ServerRegistry, ServerStore,
+        ApiKeyStore, CredentialStore, Error, ExchangeStore, ModelStore, Server, ServerRegistry, ServerStore,
         Store, TraceStore, conformance,
     },
 };
-use mcp_layer_outside::{Credentials, Exchanges, Models, Servers, Traces};
+use mcp_layer_outside::{Credentials, Exchanges, Keys, Models, Servers, Traces};
 
 async fn holding(servers: Vec<Server>) -> Result<Servers, Error> {
     let store = Servers::default();
@@ -64,6 +64,12 @@ async fn records_of_exchanges_are_kept_as_a_store_promises() {
 async fn aliases_and_defaults_are_kept_as_a_store_promises() {
     conformance::models::all(async || Models::default()).await;
     conformance::models::all(async || Arc::new(Models::default()) as Arc<dyn ModelStore>).await;
+}
+
+#[tokio::test]
+async fn callers_keys_are_kept_as_a_store_promises() {
+    conformance::api_keys::all(async || Keys::default()).await;
+    conformance::api_keys::all(async || Arc::new(Keys::default()) as Arc<dyn ApiKeyStore>).await;
 }
 
 #[test]
