@@ -37,18 +37,16 @@ pub struct FollowKeys {
 type Stamp = Option<(SystemTime, u64)>;
 
 impl FollowKeys {
-    /// Follows `path` and the files of these entries, as they were read just before.
+    /// Follows `path` and the files of these entries. The first look reads them once more: they may
+    /// have changed since they were read.
     pub fn new(path: &Path, entries: &[DeclaredKey], may_be: bool) -> Self {
-        let mut follower = Self {
+        Self {
             path: path.to_owned(),
             files: declared_keys::files(entries).map(Path::to_owned).collect(),
             may_be,
             read: Vec::new(),
             seen: Vec::new(),
-        };
-        follower.read = follower.stamps();
-        follower.seen = follower.read.clone();
-        follower
+        }
     }
 
     /// Puts the keys of the file in force after each change, for as long as it is polled.
@@ -69,7 +67,9 @@ impl FollowKeys {
                 None => {}
                 Some(Ok(declared)) => {
                     let count = declared.len();
-                    keys.declare(declared);
+                    if !keys.declare(declared) {
+                        continue;
+                    }
                     tracing::info!(
                         keys = count,
                         "the API keys of the configuration file were read again"
@@ -98,10 +98,12 @@ impl FollowKeys {
         }
         self.read = now;
         let read = self.declared();
-        if let Ok((_, files)) = &read {
+        if let Ok((_, files)) = &read
+            && *files != self.files
+        {
             self.files.clone_from(files);
-            self.read = self.stamps();
-            self.seen.clone_from(&self.read);
+            // Once more, together with these.
+            self.read.clear();
         }
         Some(read.map(|(keys, _)| keys))
     }

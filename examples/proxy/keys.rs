@@ -102,11 +102,15 @@ impl Keys {
         keys
     }
 
-    /// Replaces the keys of the file.
-    pub fn declare(&self, declared: Vec<ApiKey>) {
-        let declared = declared.into_iter().map(Arc::new).collect();
+    /// Replaces the keys of the file; `false` if they are the same.
+    pub fn declare(&self, declared: Vec<ApiKey>) -> bool {
+        let declared: Vec<_> = declared.into_iter().map(Arc::new).collect();
+        if declared == **self.0.declared.load() {
+            return false;
+        }
         self.0.declared.store(Arc::new(declared));
         self.update();
+        true
     }
 
     /// Returns `true` if requests want a key.
