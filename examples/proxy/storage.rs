@@ -8,6 +8,7 @@ use mcp_layer::{
     registry::{
         ApiKeyStore, Error, Filter, MemoryApiKeys, MemoryCredentialStore, MemoryModels,
         MemoryRegistry, MemoryTraces, ModelStore, Page, Server, Store, TraceStore,
+        overview::{MemoryOverview, OverviewStore},
     },
     secret::{ExposeSecret, KeyRing, SecretString},
 };
@@ -34,6 +35,8 @@ pub struct Storage {
     pub authorizations: Authorizations,
     /// The records of exchanges.
     pub traces: Arc<dyn TraceStore>,
+    /// The figures of the overview.
+    pub overview: Arc<dyn OverviewStore>,
     /// The keys that seal the database's secrets.
     pub keys: Option<KeyRing>,
     /// The database; `None` if everything is in memory.
@@ -50,6 +53,7 @@ impl Storage {
                 api_keys: Arc::new(MemoryApiKeys::default()),
                 authorizations: Authorizations::new(outbound, MemoryCredentialStore::default()),
                 traces: Arc::new(MemoryTraces::default()),
+                overview: Arc::new(MemoryOverview::default()),
                 keys: None,
                 database: None,
             });
@@ -62,6 +66,7 @@ impl Storage {
             api_keys: store.api_keys(),
             authorizations: store.authorizations(outbound),
             traces: store.traces(),
+            overview: store.overview(),
             keys: Some(ring),
             database: Some(store),
         })

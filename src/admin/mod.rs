@@ -90,6 +90,12 @@
 //! revokes the keys of callers. A key is in the answer that makes it, and nowhere else. Those of a
 //! file have `"source": "file"`, and are changed there.
 //!
+//! # Overview
+//!
+//! `GET /api/v1/overview` has the figures of exchanges over time, and by project, model, server and
+//! tool, as far as an [`OverviewSink`](crate::registry::overview::OverviewSink) has added them up for
+//! the store of [`Admin::with_overview`]. The first page of the dashboard shows them.
+//!
 //! # Metrics
 //!
 //! `GET /metrics` is for Prometheus, which sends the token by its setting `authorization`.
@@ -112,6 +118,7 @@ mod fault;
 pub(crate) mod fuzz;
 mod gate;
 mod hosts;
+mod instant;
 mod keys;
 mod metrics;
 mod model_edit;
@@ -121,6 +128,7 @@ mod openapi;
 mod operator_token;
 mod organization;
 mod outside;
+mod overview;
 mod parts;
 mod projects;
 mod query;

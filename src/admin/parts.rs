@@ -7,8 +7,8 @@ use axum::extract::FromRef;
 use super::{
     api_keys::ApiKeys, builder::Admin, clock::Clock, hosts::Hosts, keys::Keys, metrics::Metrics,
     models::Models, oauth::Flows, operator_token::OperatorToken, organization::OrganizationStore,
-    projects::Projects, records::Records, session::Sessions, statuses::Statuses, tools::Tools,
-    traces::Traces,
+    overview::Overviews, projects::Projects, records::Records, session::Sessions,
+    statuses::Statuses, tools::Tools, traces::Traces,
 };
 use crate::{connect::Connections, explain::Explainer};
 
@@ -26,6 +26,7 @@ pub(super) struct Parts {
     pub(super) keys: Option<Keys>,
     pub(super) metrics: Option<Metrics>,
     pub(super) models: Models,
+    pub(super) overviews: Overviews,
     pub(super) projects: Projects,
     pub(super) records: Records,
     pub(super) sessions: Sessions,
@@ -65,6 +66,7 @@ impl From<Admin> for Parts {
                 clock.clone(),
             ),
             models: Models::new(admin.models, admin.organization.clone()),
+            overviews: Overviews::new(admin.overview, admin.organization.clone(), clock.clone()),
             statuses: Statuses::new(store.clone(), connections.clone(), clock.clone()),
             token: OperatorToken::new(admin.token, admin.throttle, clock.clone()),
             tools: Tools::new(store.clone(), connections.clone()),
@@ -94,6 +96,7 @@ macro_rules! parts {
 
 parts! {
     api_keys: ApiKeys,
+    overviews: Overviews,
     clock: Clock,
     connections: Connections,
     explainer: Option<Explainer>,

@@ -9,6 +9,7 @@
 //! - [`traces`] for [`TraceStore`](super::TraceStore)
 //! - [`models`] for [`ModelStore`](super::ModelStore)
 //! - [`api_keys`] for [`ApiKeyStore`](super::ApiKeyStore)
+//! - [`overview`] for [`OverviewStore`](super::overview::OverviewStore)
 //!
 //! Each module has a function `all`, which runs every clause with a new store, including clauses
 //! that later versions add. It prints the name of each clause first, and panics at one that does
@@ -17,7 +18,7 @@
 //! ```
 //! use mcp_layer::registry::{
 //!     MemoryApiKeys, MemoryCredentialStore, MemoryExchanges, MemoryModels, MemoryRegistry,
-//!     MemoryTraces, conformance,
+//!     MemoryTraces, conformance, overview,
 //! };
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?.block_on(async {
@@ -29,6 +30,7 @@
 //! conformance::traces::all(async || MemoryTraces::default()).await;
 //! conformance::models::all(async || MemoryModels::default()).await;
 //! conformance::api_keys::all(async || MemoryApiKeys::default()).await;
+//! conformance::overview::all(async || overview::MemoryOverview::default()).await;
 //! # });
 //! # Ok::<(), std::io::Error>(())
 //! ```
@@ -43,6 +45,7 @@ pub mod credentials;
 pub mod exchanges;
 pub mod models;
 pub mod observations;
+pub mod overview;
 pub mod reading;
 pub mod stores;
 pub mod traces;

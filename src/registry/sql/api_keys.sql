@@ -1,4 +1,4 @@
--- Version 3, in PostgreSQL's words, as schema.sql.
+-- Version 4, in PostgreSQL's words, as schema.sql.
 
 -- Callers' API keys.
 CREATE TABLE mcp_api_keys (

@@ -34,7 +34,7 @@ use crate::secret::KeyRing;
 /// API keys in SQLite (feature `sqlite`) or PostgreSQL (feature `postgres`).
 ///
 /// It implements [`ServerStore`], [`CredentialStore`], [`ObservationStore`], [`ExchangeStore`],
-/// [`TraceStore`], [`ModelStore`] and [`ApiKeyStore`].
+/// [`TraceStore`], [`ModelStore`], [`ApiKeyStore`] and [`OverviewStore`].
 /// Removing a server removes its credentials, its pending authorizations and its observations in
 /// the same transaction. If a record has no rule for tools that were not accepted, the rule is
 /// [`Gate::Block`].
@@ -72,6 +72,7 @@ use crate::secret::KeyRing;
 /// [`TraceStore`]: crate::registry::TraceStore
 /// [`ModelStore`]: crate::registry::ModelStore
 /// [`ApiKeyStore`]: crate::registry::ApiKeyStore
+/// [`OverviewStore`]: crate::registry::overview::OverviewStore
 /// [`Gate::Block`]: crate::registry::Gate::Block
 /// [`Error::Unavailable`]: crate::registry::Error::Unavailable
 /// [`Auth::Unreadable`]: crate::registry::Auth::Unreadable

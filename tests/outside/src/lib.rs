@@ -7,10 +7,11 @@ mod api_keys;
 mod credentials;
 mod exchanges;
 mod models;
+mod overview;
 mod servers;
 mod traces;
 
 pub use self::{
     api_keys::Keys, credentials::Credentials, exchanges::Exchanges, models::Models,
-    servers::Servers, traces::Traces,
+    overview::Overview, servers::Servers, traces::Traces,
 };
