@@ -6,7 +6,10 @@ use mcp_layer::{
     admin::SealingKey,
     authorization::Authorizations,
     outbound::Outbound,
-    registry::{Error, ExchangeStore, ModelStore, SqlRegistry, Store, TraceStore},
+    registry::{
+        AuditStore, Error, ExchangeStore, ModelStore, OperatorSessionStore, SqlRegistry, Store,
+        TraceStore,
+    },
     secret::{KeyId, KeyRing},
 };
 use tokio::time::Instant;
@@ -42,6 +45,14 @@ impl OpenDatabase {
     }
 
     pub fn traces(&self) -> Arc<dyn TraceStore> {
+        Arc::new(self.registry.clone())
+    }
+
+    pub fn audit(&self) -> Arc<dyn AuditStore> {
+        Arc::new(self.registry.clone())
+    }
+
+    pub fn operator_sessions(&self) -> Arc<dyn OperatorSessionStore> {
         Arc::new(self.registry.clone())
     }
 

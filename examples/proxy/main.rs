@@ -40,6 +40,8 @@ mod limits;
 mod lines;
 mod log;
 mod metered;
+mod oidc;
+mod operators;
 mod otlp;
 mod paths;
 mod places;
@@ -153,6 +155,11 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     // Servers, and aliases and defaults.
     let models = declared.await?;
     let registry: Arc<dyn Store> = Arc::new(models.clone());
+    let oidc = config.oidc.as_ref();
+    let oidc = oidc
+        .map(|oidc| oidc.provider(outbound.clone()))
+        .transpose()?;
+    let operators = operators::list(&config.operators)?;
     let connections = Connections::builder(outbound)
         .limits(config.limits.of_servers())
         .authorizations(&storage.authorizations)
@@ -206,7 +213,14 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
             .with_authorizations(storage.authorizations)
             .with_models(models.clone())
             .with_traces(storage.traces)
+            .with_audit(storage.audit)
+            .with_operator_sessions(storage.operator_sessions)
+            .with_operators(operators.clone())
             .with_metrics(metrics);
+        let admin = match oidc {
+            Some(oidc) => admin.with_oidc(oidc),
+            None => admin,
+        };
         match storage.keys {
             // A session of one replica is valid in all.
             Some(keys) => admin.with_session_keys(keys),
@@ -243,6 +257,10 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     servers.push(Server::new(listener, Incoming::new("listen", app, terms)));
     introduce(&config, address, operators);
 
+    if let Some(path) = config.file.clone() {
+        let declared = config.operators.clone();
+        tokio::spawn(operators::follow(path, declared, operators));
+    }
     tokio::spawn(monitor.run());
     if let Some(database) = storage.database.clone() {
         tokio::spawn(database.reseal());

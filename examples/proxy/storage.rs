@@ -6,8 +6,9 @@ use mcp_layer::{
     authorization::Authorizations,
     outbound::Outbound,
     registry::{
-        Error, Filter, MemoryCredentialStore, MemoryModels, MemoryRegistry, MemoryTraces,
-        ModelStore, Page, Server, Store, TraceStore,
+        AuditStore, Error, Filter, MemoryAudit, MemoryCredentialStore, MemoryModels,
+        MemoryOperatorSessions, MemoryRegistry, MemoryTraces, ModelStore, OperatorSessionStore,
+        Page, Server, Store, TraceStore,
     },
     secret::{ExposeSecret, KeyRing, SecretString},
 };
@@ -32,6 +33,10 @@ pub struct Storage {
     pub authorizations: Authorizations,
     /// The records of exchanges.
     pub traces: Arc<dyn TraceStore>,
+    /// What operators did.
+    pub audit: Arc<dyn AuditStore>,
+    /// The browsers in which operators are signed in.
+    pub operator_sessions: Arc<dyn OperatorSessionStore>,
     /// The keys that seal the database's secrets.
     pub keys: Option<KeyRing>,
     /// The database; `None` if everything is in memory.
@@ -47,6 +52,8 @@ impl Storage {
                 models: Arc::new(MemoryModels::default()),
                 authorizations: Authorizations::new(outbound, MemoryCredentialStore::default()),
                 traces: Arc::new(MemoryTraces::default()),
+                audit: Arc::new(MemoryAudit::default()),
+                operator_sessions: Arc::new(MemoryOperatorSessions::default()),
                 keys: None,
                 database: None,
             });
@@ -58,6 +65,8 @@ impl Storage {
             models: store.models(),
             authorizations: store.authorizations(outbound),
             traces: store.traces(),
+            audit: store.audit(),
+            operator_sessions: store.operator_sessions(),
             keys: Some(ring),
             database: Some(store),
         })

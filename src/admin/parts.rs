@@ -5,18 +5,33 @@ use std::sync::Arc;
 use axum::extract::FromRef;
 
 use super::{
-    builder::Admin, clock::Clock, hosts::Hosts, keys::Keys, metrics::Metrics, models::Models,
-    oauth::Flows, operator_token::OperatorToken, organization::OrganizationStore,
-    projects::Projects, records::Records, session::Sessions, statuses::Statuses, tools::Tools,
+    audit::Audit,
+    builder::Admin,
+    clock::Clock,
+    hosts::Hosts,
+    keys::Keys,
+    metrics::Metrics,
+    models::Models,
+    oauth::Flows,
+    oidc::Provider,
+    operator_token::OperatorToken,
+    operators::{Operator, Roster},
+    organization::OrganizationStore,
+    projects::Projects,
+    records::Records,
+    session::{Kept, Sessions},
+    statuses::Statuses,
+    tools::Tools,
     traces::Traces,
 };
-use crate::{connect::Connections, explain::Explainer};
+use crate::{connect::Connections, explain::Explainer, registry::MemoryOperatorSessions};
 
 /// The state of the router: every part, made once of what an operator has configured.
 ///
 /// A handler asks for `State<Records>` and the like, so its signature says what it can touch.
 #[derive(Clone)]
 pub(super) struct Parts {
+    pub(super) audit: Audit,
     pub(super) clock: Clock,
     pub(super) connections: Connections,
     pub(super) explainer: Option<Explainer>,
@@ -25,7 +40,9 @@ pub(super) struct Parts {
     pub(super) keys: Option<Keys>,
     pub(super) metrics: Option<Metrics>,
     pub(super) models: Models,
+    pub(super) operators: Roster,
     pub(super) projects: Projects,
+    pub(super) provider: Option<Provider>,
     pub(super) records: Records,
     pub(super) sessions: Sessions,
     pub(super) statuses: Statuses,
@@ -39,10 +56,22 @@ impl From<Admin> for Parts {
     fn from(admin: Admin) -> Self {
         let (connections, clock) = (admin.connections, admin.clock);
         let hosts = Arc::new(admin.hosts);
-        let store = OrganizationStore::new(admin.store, admin.organization.clone());
+        let audit = Audit::new(admin.audit, admin.organization.clone(), clock.clone());
+        let operators = Roster::new(Operator::admin(admin.token), admin.operators);
+        let provider = admin.oidc.map(Provider::new);
+        let kept = match admin.operator_sessions {
+            Some(store) => Kept::Shared(store),
+            None => Kept::Here(Arc::new(MemoryOperatorSessions::default())),
+        };
+        let store = OrganizationStore::new(admin.store, admin.organization.clone(), audit.clone());
         let projects = Projects::new(store.clone(), admin.projects);
         Self {
-            flows: Flows::new(admin.authorizations, store.clone(), connections.clone()),
+            flows: Flows::new(
+                admin.authorizations,
+                store.clone(),
+                connections.clone(),
+                audit.clone(),
+            ),
             records: Records::new(
                 store.clone(),
                 connections.clone(),
@@ -52,18 +81,22 @@ impl From<Admin> for Parts {
             sessions: Sessions::new(
                 admin.session_keys,
                 &admin.organization,
-                &admin.token,
-                hosts.clone(),
-                clock.clone(),
+                operators.clone(),
+                kept,
+                provider.clone(),
+                (hosts.clone(), clock.clone()),
             ),
-            models: Models::new(admin.models, admin.organization.clone()),
+            models: Models::new(admin.models, admin.organization.clone(), audit.clone()),
             statuses: Statuses::new(store.clone(), connections.clone(), clock.clone()),
-            token: OperatorToken::new(admin.token, admin.throttle, clock.clone()),
-            tools: Tools::new(store.clone(), connections.clone()),
+            token: OperatorToken::new(operators.clone(), admin.throttle, clock.clone()),
+            tools: Tools::new(store.clone(), connections.clone(), audit.clone()),
             traces: Traces::new(admin.traces, admin.organization),
             explainer: admin.explainer,
             keys: admin.keys,
             metrics: admin.metrics,
+            audit,
+            operators,
+            provider,
             clock,
             connections,
             hosts,
@@ -85,6 +118,7 @@ macro_rules! parts {
 }
 
 parts! {
+    audit: Audit,
     clock: Clock,
     connections: Connections,
     explainer: Option<Explainer>,
@@ -93,7 +127,9 @@ parts! {
     keys: Option<Keys>,
     metrics: Option<Metrics>,
     models: Models,
+    operators: Roster,
     projects: Projects,
+    provider: Option<Provider>,
     records: Records,
     sessions: Sessions,
     statuses: Statuses,

@@ -10,6 +10,8 @@
 //! | [`TraceStore`] | records of exchanges | [`MemoryTraces`] | `SqlRegistry` |
 //! | [`ModelRegistry`] | aliases of models and default servers, for the layer | [`MemoryModels`], `FileRegistry` | `SqlRegistry` |
 //! | [`ModelStore`] | the same, for an operator who changes them | [`MemoryModels`], `Overlay` | `SqlRegistry` |
+//! | [`AuditStore`] | what operators did | [`MemoryAudit`] | `SqlRegistry` |
+//! | [`OperatorSessionStore`] | browsers of operators that are signed in | [`MemoryOperatorSessions`] | `SqlRegistry` |
 //!
 //! `FileRegistry` (feature `file`) reads servers from TOML and follows the file's changes;
 //! `Overlay` (feature `file`) lays such a file over a store; `SqlRegistry` (features `sqlite`,
@@ -29,6 +31,9 @@
 //! A registry knows nothing of sessions, tool lists or whether a server is up: see
 //! [`Connections`](crate::Connections).
 
+mod audit_entry;
+mod audit_memory;
+mod audit_store;
 mod auth;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -70,6 +75,8 @@ mod model_store;
 mod oauth2;
 mod observation;
 mod observation_store;
+mod operator_session;
+mod operator_session_memory;
 #[cfg(feature = "file")]
 mod overlay;
 mod pins;
@@ -93,6 +100,9 @@ pub(crate) use self::file::fuzz;
 pub use self::sql::{Resealed, SqlError, SqlFault, SqlRegistry};
 pub(crate) use self::timeout::Timeout;
 pub use self::{
+    audit_entry::{AuditEntry, AuditId, InvalidAuditId},
+    audit_memory::MemoryAudit,
+    audit_store::{AuditFilter, AuditListing, AuditPage, AuditStore},
     auth::{Auth, AuthKind},
     credential::{
         CREDENTIAL_LEN, CredentialKey, Expected, Lease, STATES_PER_SERVER, StateHash,
@@ -114,6 +124,8 @@ pub use self::{
     oauth2::OAuth2,
     observation::{Failure, NotAccepted, Observation, Stage},
     observation_store::ObservationStore,
+    operator_session::{OperatorSession, OperatorSessionStore},
+    operator_session_memory::MemoryOperatorSessions,
     pins::{Gate, Pins, ToolState},
     projects::Projects,
     server::{DRAFT_LIFE, Server, Source},

@@ -7,6 +7,7 @@
 
 mod support;
 
+mod admin_audit;
 mod admin_bodies;
 mod admin_explain;
 mod admin_explain_ways;
@@ -14,9 +15,12 @@ mod admin_gate;
 mod admin_metrics;
 mod admin_models;
 mod admin_oauth;
+mod admin_oidc;
 mod admin_openapi;
+mod admin_roles;
 mod admin_secrets;
 mod admin_servers;
+mod admin_sessions;
 mod admin_sqlite;
 mod admin_tools;
 mod admin_traces;

@@ -81,6 +81,18 @@ async fn every_clause_of_a_store_of_models_holds() {
     conformance::models::all(async || databases.fresh().await).await;
 }
 
+#[tokio::test]
+async fn every_clause_of_an_audit_store_holds() {
+    let databases = Databases::new();
+    conformance::audit::all(async || databases.fresh().await).await;
+}
+
+#[tokio::test]
+async fn every_clause_of_a_store_of_operators_sessions_holds() {
+    let databases = Databases::new();
+    conformance::operator_sessions::all(async || databases.fresh().await).await;
+}
+
 /// 50,000 in `tests/postgres`, where there is time.
 #[tokio::test]
 async fn tenants_see_what_is_theirs() {

@@ -95,6 +95,18 @@ async fn every_clause_of_a_credential_store_holds() {
 }
 
 #[tokio::test]
+async fn every_clause_of_an_audit_store_holds() {
+    let databases = Databases::start();
+    conformance::audit::all(async || databases.fresh().await).await;
+}
+
+#[tokio::test]
+async fn every_clause_of_a_store_of_operators_sessions_holds() {
+    let databases = Databases::start();
+    conformance::operator_sessions::all(async || databases.fresh().await).await;
+}
+
+#[tokio::test]
 async fn every_clause_of_a_store_of_models_holds() {
     let databases = Databases::start();
     conformance::models::all(async || databases.fresh().await).await;

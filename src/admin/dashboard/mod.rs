@@ -16,6 +16,7 @@
 //! of REST.
 
 mod assets;
+mod audit;
 mod connecting;
 mod control;
 mod deleting;
@@ -30,7 +31,9 @@ pub(super) mod fuzz;
 mod list;
 mod models;
 mod notice;
+mod operators;
 mod page;
+mod provider;
 mod selection;
 mod server_pages;
 mod sign_in;
@@ -63,6 +66,8 @@ pub(super) fn routes() -> Vec<Route> {
     vec![
         (Method::GET, "/sign-in", get(sign_in::ask)),
         (Method::POST, "/sign-in", post(sign_in::enter)),
+        (Method::GET, "/sign-in/provider", get(provider::leave)),
+        (Method::GET, "/sign-in/callback", get(provider::come_back)),
         (Method::POST, "/sign-out", post(sign_in::leave)),
         (Method::GET, "/assets/{file}", get(assets::file)),
         (Method::GET, "/", get(list::home)),
@@ -109,5 +114,12 @@ pub(super) fn routes() -> Vec<Route> {
         (Method::POST, REMOVE, post(models::remove)),
         (Method::GET, "/traces", get(traces::list)),
         (Method::GET, "/traces/{id}", get(timeline::show)),
+        (Method::GET, "/audit", get(audit::list)),
+        (Method::GET, "/operators", get(operators::list)),
+        (
+            Method::POST,
+            "/operators/sessions/{id}/end",
+            post(operators::end),
+        ),
     ]
 }

@@ -14,6 +14,7 @@
 //! One code path serves both engines; `sqlite.rs` and `postgres.rs` contain the differences.
 //! Secrets and texts of exchanges are in the database as sealed records only, each bound to its place.
 
+mod audit;
 mod belongings;
 mod cache;
 mod credentials;
@@ -29,6 +30,7 @@ mod models;
 mod observations;
 mod observe;
 mod observed;
+mod operator_sessions;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod record;

@@ -33,7 +33,8 @@ use crate::secret::KeyRing;
 /// PostgreSQL (feature `postgres`).
 ///
 /// It implements [`ServerStore`], [`CredentialStore`], [`ObservationStore`], [`ExchangeStore`],
-/// [`TraceStore`] and [`ModelStore`].
+/// [`TraceStore`], [`ModelStore`], [`AuditStore`](crate::registry::AuditStore) and
+/// [`OperatorSessionStore`](crate::registry::OperatorSessionStore).
 /// Removing a server removes its credentials, its pending authorizations and its observations in
 /// the same transaction. If a record has no rule for tools that were not accepted, the rule is
 /// [`Gate::Block`].
@@ -55,6 +56,9 @@ use crate::secret::KeyRing;
 /// organization; records with more than 256 KiB of spans lose their arguments and results. Pending
 /// traces are still written, in a background task, when the registry is dropped; call
 /// [`SqlRegistry::flush_traces`] before the process ends.
+///
+/// What operators did is kept whole, up to 1,000,000 entries per organization; of their sessions at
+/// most 10,000.
 ///
 /// # Security
 /// All secrets are sealed, and so are the texts of exchanges; nothing else is. Keys in URLs are secrets too: each value of a

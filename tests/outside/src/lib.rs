@@ -6,10 +6,15 @@
 mod credentials;
 mod exchanges;
 mod models;
+mod operators;
 mod servers;
 mod traces;
 
 pub use self::{
-    credentials::Credentials, exchanges::Exchanges, models::Models, servers::Servers,
+    credentials::Credentials,
+    exchanges::Exchanges,
+    models::Models,
+    operators::{Audit, OperatorSessions},
+    servers::Servers,
     traces::Traces,
 };
