@@ -159,7 +159,7 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     let oidc = oidc
         .map(|oidc| oidc.provider(outbound.clone()))
         .transpose()?;
-    let operators = operators::list(&config.operators)?;
+    let named = operators::list(&config.operators)?;
     let connections = Connections::builder(outbound)
         .limits(config.limits.of_servers())
         .authorizations(&storage.authorizations)
@@ -215,7 +215,7 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
             .with_traces(storage.traces)
             .with_audit(storage.audit)
             .with_operator_sessions(storage.operator_sessions)
-            .with_operators(operators.clone())
+            .with_operators(named.clone())
             .with_metrics(metrics);
         let admin = match oidc {
             Some(oidc) => admin.with_oidc(oidc),
@@ -259,7 +259,7 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
 
     if let Some(path) = config.file.clone() {
         let declared = config.operators.clone();
-        tokio::spawn(operators::follow(path, declared, operators));
+        tokio::spawn(operators::follow(path, declared, named));
     }
     tokio::spawn(monitor.run());
     if let Some(database) = storage.database.clone() {
