@@ -224,7 +224,7 @@ impl Sessions {
             },
             None => (None, Via::Oidc),
         };
-        let Some(session) = self.session(ticket).await? else {
+        let Some(session) = self.session(ticket, role).await? else {
             return Ok(None);
         };
         let role = match (role, &self.watched) {
@@ -255,7 +255,11 @@ impl Sessions {
     }
 
     /// The session of a ticket, if it was not ended.
-    async fn session(&self, ticket: &Ticket) -> Result<Option<Arc<OperatorSession>>, Error> {
+    async fn session(
+        &self,
+        ticket: &Ticket,
+        role: Option<Role>,
+    ) -> Result<Option<Arc<OperatorSession>>, Error> {
         let now = self.clock.now();
         if let Some((session, at)) = self.remembered().get(&ticket.id)
             && now
@@ -266,7 +270,7 @@ impl Sessions {
         }
         let found = self.store.session(&self.organization, &ticket.id).await?;
         let found = match found {
-            None => self.take_in(ticket).await?,
+            None => self.take_in(ticket, role).await?,
             found => found,
         };
         let Some(session) = found.map(Arc::new) else {
@@ -278,18 +282,25 @@ impl Sessions {
     }
 
     /// The session of a ticket that another process has sealed with our keys.
-    async fn take_in(&self, ticket: &Ticket) -> Result<Option<OperatorSession>, Error> {
-        let Some(ended) = &self.ended else {
+    async fn take_in(
+        &self,
+        ticket: &Ticket,
+        role: Option<Role>,
+    ) -> Result<Option<OperatorSession>, Error> {
+        let (Some(ended), Some(role)) = (&self.ended, role) else {
             return Ok(None);
         };
-        let is_ended = |ended: &HashMap<_, _>| ended.contains_key(&ticket.id);
-        if ticket.mark.is_none() || is_ended(&ended.lock().unwrap_or_else(PoisonError::into_inner))
-        {
+        let is_ended = {
+            let ended = ended.lock().unwrap_or_else(PoisonError::into_inner);
+            ended.contains_key(&ticket.id)
+        };
+        if is_ended {
             return Ok(None);
         }
         let mut session = self.fresh(&ticket.operator);
         session.id = ticket.id.clone();
         session.via = "token".to_owned();
+        session.role = role.to_string();
         (session.began_at, session.ends_at) = (time(ticket.began), time(ticket.ends));
         // Two requests at once may both do so; one of them is enough.
         let _ = self.store.begin_session(&session).await;

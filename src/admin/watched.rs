@@ -30,8 +30,9 @@ const OLD: Duration = Duration::from_secs(60);
 /// The time for which a provider may be away: long enough for its restart, and short enough for
 /// whoever has just lost a role.
 const AWAY: Duration = Duration::from_secs(3 * 60);
-/// The time that a look may take: it asks at most five times, and hardly ever more than once.
-const LOOK: Duration = Duration::from_secs(45);
+/// The time that a look may take: it asks at most five times, each with a limit of 15 s, and hardly
+/// ever more than once.
+const LOOK: Duration = Duration::from_secs(90);
 /// The pause after a look that failed.
 const PAUSE: Duration = Duration::from_secs(10);
 /// How long a request waits for another one's look, and how often it looks whether that is over.

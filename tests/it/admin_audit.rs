@@ -168,8 +168,12 @@ async fn the_page_shows_what_changed_and_nothing_of_it_is_markup() {
     let page = pages.get("/audit?target=a").await;
     let html = page.html(200);
     assert!(html.contains("<code><bdi>server.update</bdi></code>"));
-    assert!(html.contains("<div class=\"del\"><span>−</span><span><bdi>  \"enabled\": true"));
-    assert!(html.contains("<div class=\"ins\"><span>+</span><span><bdi>  \"enabled\": false"));
+    for line in [
+        "<div class=\"del\"><span>−</span><span><bdi>  &quot;enabled&quot;: true",
+        "<div class=\"ins\"><span>+</span><span><bdi>  &quot;enabled&quot;: false",
+    ] {
+        assert!(html.contains(line), "{html}");
+    }
     assert!(!html.contains("<script>alert"));
     assert!(!html.contains(KEY));
     let none = pages.get("/audit?operator=nobody").await;

@@ -20,6 +20,7 @@ mod support;
 #[allow(dead_code, reason = "these tests need a part of it")]
 mod proxy;
 
+mod operators;
 mod outage;
 mod pooler;
 mod proxies;

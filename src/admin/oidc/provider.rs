@@ -1,11 +1,10 @@
 //! The provider as this process knows it: its metadata and keys, each for an hour.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
-use tokio::sync::Mutex;
 use url::Url;
 
 use super::config::Oidc;
@@ -31,11 +30,14 @@ pub(in super::super) struct Provider {
     known: Arc<Mutex<KnownProvider>>,
 }
 
-/// Locked while it is fetched, at most 15 s a document, so that many sign-ins ask once.
+/// Locked for an assignment, never while something is fetched: a provider that hangs must not have
+/// people wait in line.
 #[derive(Default)]
 struct KnownProvider {
     metadata: Option<(Arc<OpenId>, SystemTime)>,
     keys: Option<(Arc<Keys>, SystemTime)>,
+    /// When keys were last asked for.
+    asked_at: Option<SystemTime>,
 }
 
 impl Provider {
@@ -68,15 +70,18 @@ impl Provider {
     }
 
     pub(super) async fn openid(&self, now: SystemTime) -> Result<Arc<OpenId>, oauth::Error> {
-        let mut known = self.known.lock().await;
-        if let Some((metadata, at)) = &known.metadata
+        if let Some((metadata, at)) = &self.known().metadata
             && is_within(*at, now, FRESH)
         {
             return Ok(metadata.clone());
         }
         let metadata = Arc::new(provider(&self.oidc.http, &self.oidc.issuer).await?);
-        known.metadata = Some((metadata.clone(), now));
+        self.known().metadata = Some((metadata.clone(), now));
         Ok(metadata)
+    }
+
+    fn known(&self) -> MutexGuard<'_, KnownProvider> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The client that we are for it.
@@ -117,14 +122,20 @@ impl Provider {
         now: SystemTime,
         oldest: Duration,
     ) -> Result<Arc<Keys>, oauth::Error> {
-        let mut known = self.known.lock().await;
-        if let Some((keys, at)) = &known.keys
-            && is_within(*at, now, oldest)
         {
-            return Ok(keys.clone());
+            let mut known = self.known();
+            if let Some((keys, at)) = &known.keys {
+                let asked_at = known.asked_at;
+                let is_asked = asked_at.is_some_and(|asked| is_within(asked, now, KEYS_AGAIN));
+                let is_fresh = is_within(*at, now, FRESH);
+                if is_within(*at, now, oldest) || is_asked && is_fresh {
+                    return Ok(keys.clone());
+                }
+            }
+            known.asked_at = Some(now);
         }
         let keys = Arc::new(Keys::fetch(&self.oidc.http, &openid.jwks_uri).await?);
-        known.keys = Some((keys.clone(), now));
+        self.known().keys = Some((keys.clone(), now));
         Ok(keys)
     }
 }

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     admin::outside::Outside,
     oauth::{
-        self, Callback, Request, Tokens,
+        self, Callback, ErrorKind, Request, Tokens,
         openid::{Claims, OpenId, userinfo},
     },
     random::fill_random,
@@ -94,9 +94,13 @@ impl Provider {
         // Checked: it is there, and not empty.
         let subject = claims.text("sub").unwrap_or_default().to_owned();
         let now = match &openid.userinfo_endpoint {
-            Some(url) => {
-                Some(userinfo(&self.oidc.http, url, &tokens.access_token, &subject).await?)
-            }
+            Some(url) => match userinfo(&self.oidc.http, url, &tokens.access_token, &subject).await
+            {
+                Ok(claims) => Some(claims),
+                // It is not for this token; there may be a refresh token to ask with.
+                Err(error) if error.kind() == ErrorKind::InvalidGrant => None,
+                Err(error) => return Err(error.into()),
+            },
             None => None,
         };
         // Where both have it, the later one counts: it is what will be looked at.
