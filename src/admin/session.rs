@@ -7,7 +7,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -45,6 +45,9 @@ const NOTED: Duration = Duration::from_secs(60);
 const REMEMBERED: usize = 10_000;
 const NAME: &str = "mcp_layer_session";
 
+/// Sessions by their ids, each with the time at which the store had it.
+type Remembered = HashMap<String, (Arc<OperatorSession>, SystemTime)>;
+
 /// The sessions of the dashboard.
 #[derive(Clone)]
 pub(super) struct Sessions {
@@ -57,7 +60,7 @@ pub(super) struct Sessions {
     /// `Some` if the store is this process's own: then a session of another process is taken in, but
     /// for those that were ended here.
     ended: Option<Arc<Mutex<HashMap<String, u64>>>>,
-    remembered: Arc<Mutex<HashMap<String, (Arc<OperatorSession>, SystemTime)>>>,
+    remembered: Arc<Mutex<Remembered>>,
     hosts: Arc<Hosts>,
     clock: Clock,
 }
@@ -337,9 +340,7 @@ impl Sessions {
         self.remembered().remove(id);
     }
 
-    fn remembered(
-        &self,
-    ) -> std::sync::MutexGuard<'_, HashMap<String, (Arc<OperatorSession>, SystemTime)>> {
+    fn remembered(&self) -> MutexGuard<'_, Remembered> {
         self.remembered
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -84,7 +84,7 @@ impl Claims {
             Err(_) => return Err(Wrong::Key),
         }
         let claims = Self(payload);
-        claims.check(expected).map_err(|how| wrong(how))?;
+        claims.check(expected).map_err(wrong)?;
         Ok(claims)
     }
 

@@ -91,8 +91,10 @@ pub async fn pages_have_every_entry_once(store: impl AuditStore) {
 pub async fn a_page_has_a_limit(store: impl AuditStore) {
     added(&store, &[entry("a", "1"), entry("a", "2")]).await;
     for (limit, expected) in [(0, 1), (1, 1), (2, 2), (usize::MAX, 2)] {
-        let mut page = AuditPage::default();
-        page.limit = limit;
+        let page = AuditPage {
+            limit,
+            ..AuditPage::default()
+        };
         let all = AuditFilter::default();
         let listing = store.list_audit("default", &all, &page).await.unwrap();
         assert_eq!(listing.entries.len(), expected, "{limit}");
@@ -130,7 +132,7 @@ pub async fn filters_find_what_they_say(store: impl AuditStore) {
 pub async fn an_organization_sees_its_own_only(store: impl AuditStore) {
     let mut other = entry("a", "b");
     other.organization = "other".to_owned();
-    added(&store, &[other.clone()]).await;
+    added(&store, std::slice::from_ref(&other)).await;
     assert!(listed(&store, &AuditFilter::default()).await.is_empty());
     let (all, page) = (AuditFilter::default(), AuditPage::default());
     let theirs = store.list_audit("other", &all, &page).await.unwrap();
@@ -148,7 +150,7 @@ pub async fn writers_at_once_lose_nothing(store: impl AuditStore) {
 /// Texts that mean something to databases are texts.
 pub async fn odd_texts_do_no_harm(store: impl AuditStore) {
     let odd = entry("a'; DROP TABLE x", "%_\\\"");
-    added(&store, &[odd.clone()]).await;
+    added(&store, std::slice::from_ref(&odd)).await;
     let found = listed(&store, &by(|f| f.target = Some("%_\\\"".into()))).await;
     assert_eq!(found, [odd]);
     for text in ["%", "a'", "\0", "=", "_."] {
