@@ -8,7 +8,7 @@ use mcp_layer::{
     outbound::Outbound,
     registry::{
         AuditStore, Error, ExchangeStore, ModelStore, OperatorSessionStore, SqlRegistry, Store,
-        TraceStore,
+        TraceStore, overview::OverviewStore,
     },
     secret::{KeyId, KeyRing},
 };
@@ -53,6 +53,11 @@ impl OpenDatabase {
     }
 
     pub fn operator_sessions(&self) -> Arc<dyn OperatorSessionStore> {
+        Arc::new(self.registry.clone())
+    }
+
+    /// The figures of the overview.
+    pub fn overview(&self) -> Arc<dyn OverviewStore> {
         Arc::new(self.registry.clone())
     }
 

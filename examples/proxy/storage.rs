@@ -9,6 +9,7 @@ use mcp_layer::{
         AuditStore, Error, Filter, MemoryAudit, MemoryCredentialStore, MemoryModels,
         MemoryOperatorSessions, MemoryRegistry, MemoryTraces, ModelStore, OperatorSessionStore,
         Page, Server, Store, TraceStore,
+        overview::{MemoryOverview, OverviewStore},
     },
     secret::{ExposeSecret, KeyRing, SecretString},
 };
@@ -37,6 +38,8 @@ pub struct Storage {
     pub audit: Arc<dyn AuditStore>,
     /// The browsers in which operators are signed in.
     pub operator_sessions: Arc<dyn OperatorSessionStore>,
+    /// The figures of the overview.
+    pub overview: Arc<dyn OverviewStore>,
     /// The keys that seal the database's secrets.
     pub keys: Option<KeyRing>,
     /// The database; `None` if everything is in memory.
@@ -54,6 +57,7 @@ impl Storage {
                 traces: Arc::new(MemoryTraces::default()),
                 audit: Arc::new(MemoryAudit::default()),
                 operator_sessions: Arc::new(MemoryOperatorSessions::default()),
+                overview: Arc::new(MemoryOverview::default()),
                 keys: None,
                 database: None,
             });
@@ -67,6 +71,7 @@ impl Storage {
             traces: store.traces(),
             audit: store.audit(),
             operator_sessions: store.operator_sessions(),
+            overview: store.overview(),
             keys: Some(ring),
             database: Some(store),
         })

@@ -23,7 +23,7 @@ use super::{
     answer::{Answer, json},
     clock::Clock,
     fault::Fault,
-    moment::moment,
+    instant,
     query::{fault, limit, parameters},
     time::Time,
 };
@@ -283,9 +283,15 @@ pub(super) fn wanted(query: &str) -> Result<(AuditFilter, AuditPage), Fault> {
     Ok((filter, page))
 }
 
+/// A point in time, or the beginning of a day or a minute in UTC, since people type it, too.
 fn time(name: &str, value: &str) -> Result<SystemTime, Fault> {
-    let reason = "must be a time such as 2026-11-30T12:00:00Z";
-    moment(value).ok_or_else(|| fault(name, reason))
+    let whole = match value.len() {
+        10 => format!("{value}T00:00:00Z"),
+        16 => format!("{value}:00Z"),
+        _ => value.to_owned(),
+    };
+    let reason = "must be a time such as 2026-11-30T12:00:00Z, or a day";
+    instant::parsed(&whole).ok_or_else(|| fault(name, reason))
 }
 
 #[cfg(test)]
@@ -297,7 +303,7 @@ mod tests {
     fn every_parameter_is_read_and_what_is_wrong_is_named() {
         let id = "0123456789abcdef0123456789abcdef";
         let query = format!(
-            "operator=ann&action=server.&target=&from=1970-01-01&to=1970-01-02T00:00Z&limit=7&cursor={id}"
+            "operator=ann&action=server.&target=&from=1970-01-01&to=1970-01-02T00:00&limit=7&cursor={id}"
         );
         let (filter, page) = wanted(&query).unwrap();
         assert_eq!(filter.operator.as_deref(), Some("ann"));

@@ -22,6 +22,7 @@ use crate::{
     registry::{
         AuditStore, Error, MemoryAudit, MemoryTraces, ModelStore, OperatorSessionStore, Store,
         TraceStore,
+        overview::{MemoryOverview, OverviewStore},
     },
     secret::KeyRing,
 };
@@ -40,6 +41,7 @@ pub struct Admin {
     pub(super) hosts: Hosts,
     pub(super) keys: Option<Keys>,
     pub(super) traces: Arc<dyn TraceStore>,
+    pub(super) overview: Arc<dyn OverviewStore>,
     pub(super) models: Option<Arc<dyn ModelStore>>,
     pub(super) authorizations: Option<Authorizations>,
     pub(super) explainer: Option<Explainer>,
@@ -78,6 +80,7 @@ impl Admin {
             hosts: Hosts::Loopback,
             keys: None,
             traces: Arc::new(MemoryTraces::default()),
+            overview: Arc::new(MemoryOverview::default()),
             models: None,
             authorizations: None,
             explainer: None,
@@ -139,6 +142,15 @@ impl Admin {
     #[must_use]
     pub fn with_traces(mut self, traces: impl TraceStore) -> Self {
         self.traces = Arc::new(traces);
+        self
+    }
+
+    /// Sets the store of the figures that the overview shows; an
+    /// [`OverviewSink`](crate::registry::overview::OverviewSink) of the layer writes them. Default
+    /// none: there are no figures.
+    #[must_use]
+    pub fn with_overview(mut self, overview: impl OverviewStore) -> Self {
+        self.overview = Arc::new(overview);
         self
     }
 

@@ -95,6 +95,12 @@
 //! there. Those of a file have `"source": "file"`: they can be sent back as they were read, or left
 //! out, and are changed in the file.
 //!
+//! # Overview
+//!
+//! `GET /api/v1/overview` has the figures of exchanges over time, and by project, model, server and
+//! tool, as far as an [`OverviewSink`](crate::registry::overview::OverviewSink) has added them up for
+//! the store of [`Admin::with_overview`]. The first page of the dashboard shows them.
+//!
 //! # Metrics
 //!
 //! `GET /metrics` is for Prometheus, which sends the token by its setting `authorization`.
@@ -118,11 +124,11 @@ mod fault;
 pub(crate) mod fuzz;
 mod gate;
 mod hosts;
+mod instant;
 mod keys;
 mod metrics;
 mod model_edit;
 mod models;
-mod moment;
 mod oauth;
 mod oidc;
 mod openapi;
@@ -131,6 +137,7 @@ mod operator_token;
 mod operators;
 mod organization;
 mod outside;
+mod overview;
 mod parts;
 mod projects;
 mod query;

@@ -17,6 +17,7 @@ use super::{
     operator_token::OperatorToken,
     operators::{Operator, Roster},
     organization::OrganizationStore,
+    overview::Overviews,
     projects::Projects,
     records::Records,
     session::{Kept, Sessions},
@@ -41,6 +42,7 @@ pub(super) struct Parts {
     pub(super) metrics: Option<Metrics>,
     pub(super) models: Models,
     pub(super) operators: Roster,
+    pub(super) overviews: Overviews,
     pub(super) projects: Projects,
     pub(super) provider: Option<Provider>,
     pub(super) records: Records,
@@ -87,6 +89,7 @@ impl From<Admin> for Parts {
                 (hosts.clone(), clock.clone()),
             ),
             models: Models::new(admin.models, admin.organization.clone(), audit.clone()),
+            overviews: Overviews::new(admin.overview, admin.organization.clone(), clock.clone()),
             statuses: Statuses::new(store.clone(), connections.clone(), clock.clone()),
             token: OperatorToken::new(operators.clone(), admin.throttle, clock.clone()),
             tools: Tools::new(store.clone(), connections.clone(), audit.clone()),
@@ -119,6 +122,7 @@ macro_rules! parts {
 
 parts! {
     audit: Audit,
+    overviews: Overviews,
     clock: Clock,
     connections: Connections,
     explainer: Option<Explainer>,

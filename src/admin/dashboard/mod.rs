@@ -32,6 +32,7 @@ mod list;
 mod models;
 mod notice;
 mod operators;
+mod overview;
 mod page;
 mod provider;
 mod selection;
@@ -70,7 +71,9 @@ pub(super) fn routes() -> Vec<Route> {
         (Method::GET, "/sign-in/callback", get(provider::come_back)),
         (Method::POST, "/sign-out", post(sign_in::leave)),
         (Method::GET, "/assets/{file}", get(assets::file)),
-        (Method::GET, "/", get(list::home)),
+        (Method::GET, "/", get(overview::show)),
+        // Where this is nested under a path of its own, that path with a slash leads nowhere.
+        (Method::GET, "/overview", get(overview::show)),
         (Method::GET, "/servers", get(list::servers)),
         (Method::GET, "/create", get(wizard::begin)),
         (Method::POST, "/create", post(wizard::create)),

@@ -10,6 +10,7 @@
 //! - [`models`] for [`ModelStore`](super::ModelStore)
 //! - [`audit`] for [`AuditStore`](super::AuditStore)
 //! - [`operator_sessions`] for [`OperatorSessionStore`](super::OperatorSessionStore)
+//! - [`overview`] for [`OverviewStore`](super::overview::OverviewStore)
 //!
 //! Each module has a function `all`, which runs every clause with a new store, including clauses
 //! that later versions add. It prints the name of each clause first, and panics at one that does
@@ -18,7 +19,7 @@
 //! ```
 //! use mcp_layer::registry::{
 //!     MemoryAudit, MemoryCredentialStore, MemoryExchanges, MemoryModels, MemoryOperatorSessions,
-//!     MemoryRegistry, MemoryTraces, conformance,
+//!     MemoryRegistry, MemoryTraces, conformance, overview,
 //! };
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?.block_on(async {
@@ -31,6 +32,7 @@
 //! conformance::models::all(async || MemoryModels::default()).await;
 //! conformance::audit::all(async || MemoryAudit::default()).await;
 //! conformance::operator_sessions::all(async || MemoryOperatorSessions::default()).await;
+//! conformance::overview::all(async || overview::MemoryOverview::default()).await;
 //! # });
 //! # Ok::<(), std::io::Error>(())
 //! ```
@@ -46,6 +48,7 @@ pub mod exchanges;
 pub mod models;
 pub mod observations;
 pub mod operator_sessions;
+pub mod overview;
 pub mod reading;
 pub mod stores;
 pub mod traces;

@@ -14,9 +14,10 @@ use super::{
 use crate::secret::KeyRing;
 
 /// The steps from each version to the next, the first from nothing. A released one never changes.
-const STEPS: [&str; 3] = [
+const STEPS: [&str; 4] = [
     include_str!("schema.sql"),
     include_str!("models.sql"),
+    include_str!("overview.sql"),
     include_str!("audit.sql"),
 ];
 

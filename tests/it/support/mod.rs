@@ -23,6 +23,7 @@ pub mod model;
 pub mod notebook;
 pub mod openid;
 pub mod operators;
+pub mod overview;
 pub mod pages;
 pub mod parrot;
 pub mod postgres;

@@ -7,6 +7,7 @@ mod credentials;
 mod exchanges;
 mod models;
 mod operators;
+mod overview;
 mod servers;
 mod traces;
 
@@ -15,6 +16,7 @@ pub use self::{
     exchanges::Exchanges,
     models::Models,
     operators::{Audit, OperatorSessions},
+    overview::Overview,
     servers::Servers,
     traces::Traces,
 };
