@@ -6,9 +6,9 @@ use mcp_layer::{
     authorization::Authorizations,
     outbound::Outbound,
     registry::{
-        AuditStore, Error, Filter, MemoryAudit, MemoryCredentialStore, MemoryModels,
-        MemoryOperatorSessions, MemoryRegistry, MemoryTraces, ModelStore, OperatorSessionStore,
-        Page, Server, Store, TraceStore,
+        ApiKeyStore, AuditStore, Error, Filter, MemoryApiKeys, MemoryAudit, MemoryCredentialStore,
+        MemoryModels, MemoryOperatorSessions, MemoryRegistry, MemoryTraces, ModelStore,
+        OperatorSessionStore, Page, Server, Store, TraceStore,
         overview::{MemoryOverview, OverviewStore},
     },
     secret::{ExposeSecret, KeyRing, SecretString},
@@ -30,6 +30,8 @@ pub struct Storage {
     pub servers: Arc<dyn Store>,
     /// Aliases of models, and defaults.
     pub models: Arc<dyn ModelStore>,
+    /// Callers' keys that operators made.
+    pub api_keys: Arc<dyn ApiKeyStore>,
     /// The authorizations of servers with OAuth 2.0.
     pub authorizations: Authorizations,
     /// The records of exchanges.
@@ -53,6 +55,7 @@ impl Storage {
             return Ok(Self {
                 servers: Arc::new(MemoryRegistry::default()),
                 models: Arc::new(MemoryModels::default()),
+                api_keys: Arc::new(MemoryApiKeys::default()),
                 authorizations: Authorizations::new(outbound, MemoryCredentialStore::default()),
                 traces: Arc::new(MemoryTraces::default()),
                 audit: Arc::new(MemoryAudit::default()),
@@ -67,6 +70,7 @@ impl Storage {
         Ok(Self {
             servers: store.servers(),
             models: store.models(),
+            api_keys: store.api_keys(),
             authorizations: store.authorizations(outbound),
             traces: store.traces(),
             audit: store.audit(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::FromRef;
 
 use super::{
+    api_keys::ApiKeys,
     audit::Audit,
     builder::Admin,
     clock::Clock,
@@ -33,6 +34,7 @@ use crate::{connect::Connections, explain::Explainer, registry::MemoryOperatorSe
 #[derive(Clone)]
 pub(super) struct Parts {
     pub(super) audit: Audit,
+    pub(super) api_keys: ApiKeys,
     pub(super) clock: Clock,
     pub(super) connections: Connections,
     pub(super) explainer: Option<Explainer>,
@@ -66,8 +68,16 @@ impl From<Admin> for Parts {
             None => Kept::Here(Arc::new(MemoryOperatorSessions::default())),
         };
         let store = OrganizationStore::new(admin.store, admin.organization.clone(), audit.clone());
-        let projects = Projects::new(store.clone(), admin.projects);
+        let projects = Projects::new(store.clone(), admin.projects, admin.api_keys.clone());
+        let api_keys = ApiKeys::new(
+            admin.api_keys,
+            admin.api_keys_refusal,
+            admin.organization.clone(),
+            clock.clone(),
+            audit.clone(),
+        );
         Self {
+            api_keys,
             flows: Flows::new(
                 admin.authorizations,
                 store.clone(),
@@ -122,6 +132,7 @@ macro_rules! parts {
 
 parts! {
     audit: Audit,
+    api_keys: ApiKeys,
     overviews: Overviews,
     clock: Clock,
     connections: Connections,

@@ -13,6 +13,7 @@
 //! | [`ModelStore`] | the same, for an operator who changes them | [`MemoryModels`], `Overlay` | `SqlRegistry` |
 //! | [`AuditStore`] | what operators did | [`MemoryAudit`] | `SqlRegistry` |
 //! | [`OperatorSessionStore`] | browsers of operators that are signed in | [`MemoryOperatorSessions`] | `SqlRegistry` |
+//! | [`ApiKeyStore`] | callers' API keys, as SHA-256 | [`MemoryApiKeys`] | `SqlRegistry` |
 //!
 //! `FileRegistry` (feature `file`) reads servers from TOML and follows the file's changes;
 //! `Overlay` (feature `file`) lays such a file over a store; `SqlRegistry` (features `sqlite`,
@@ -32,6 +33,10 @@
 //! A registry knows nothing of sessions, tool lists or whether a server is up: see
 //! [`Connections`](crate::Connections).
 
+mod api_key;
+mod api_key_memory;
+mod api_key_store;
+mod api_keys;
 mod audit_entry;
 mod audit_memory;
 mod audit_store;
@@ -102,6 +107,10 @@ pub(crate) use self::file::fuzz;
 pub use self::sql::{Resealed, SqlError, SqlFault, SqlRegistry};
 pub(crate) use self::timeout::Timeout;
 pub use self::{
+    api_key::{ApiKey, ApiKeyDigest, ApiKeyId, InvalidApiKeyId},
+    api_key_memory::MemoryApiKeys,
+    api_key_store::{API_KEYS, ApiKeyStore},
+    api_keys::ApiKeys,
     audit_entry::{AuditEntry, AuditId, InvalidAuditId},
     audit_memory::MemoryAudit,
     audit_store::{AuditFilter, AuditListing, AuditPage, AuditStore},

@@ -12,9 +12,17 @@ use super::support::operators::{EDITOR, ROLES, VIEWER, operators, with};
 use super::support::pages::Pages;
 
 /// What is for admins: whatever else changes something is for editors, and the rest for viewers.
-const ADMINS: [(&str, &str); 14] = [
+const ADMINS: [(&str, &str); 22] = [
     ("PUT", "/api/v1/models"),
     ("GET", "/api/v1/keys"),
+    ("GET", "/api/v1/api-keys"),
+    ("POST", "/api/v1/api-keys"),
+    ("DELETE", "/api/v1/api-keys/{id}"),
+    ("GET", "/api-keys"),
+    ("POST", "/api-keys"),
+    ("GET", "/api-keys/new"),
+    ("GET", "/api-keys/{id}/revoke"),
+    ("POST", "/api-keys/{id}/revoke"),
     ("GET", "/api/v1/operators"),
     ("GET", "/api/v1/sessions"),
     ("DELETE", "/api/v1/sessions/{id}"),

@@ -42,6 +42,7 @@ pub(super) enum Section {
     Overview,
     Servers,
     Models,
+    ApiKeys,
     Traces,
     Audit,
     Operators,
@@ -92,6 +93,10 @@ impl Frame {
 
     pub(super) fn is_models(&self) -> bool {
         self.is(Section::Models)
+    }
+
+    pub(super) fn is_api_keys(&self) -> bool {
+        self.is(Section::ApiKeys)
     }
 
     pub(super) fn is_traces(&self) -> bool {

@@ -10,6 +10,7 @@
 //! - [`models`] for [`ModelStore`](super::ModelStore)
 //! - [`audit`] for [`AuditStore`](super::AuditStore)
 //! - [`operator_sessions`] for [`OperatorSessionStore`](super::OperatorSessionStore)
+//! - [`api_keys`] for [`ApiKeyStore`](super::ApiKeyStore)
 //! - [`overview`] for [`OverviewStore`](super::overview::OverviewStore)
 //!
 //! Each module has a function `all`, which runs every clause with a new store, including clauses
@@ -18,8 +19,8 @@
 //!
 //! ```
 //! use mcp_layer::registry::{
-//!     MemoryAudit, MemoryCredentialStore, MemoryExchanges, MemoryModels, MemoryOperatorSessions,
-//!     MemoryRegistry, MemoryTraces, conformance, overview,
+//!     MemoryApiKeys, MemoryAudit, MemoryCredentialStore, MemoryExchanges, MemoryModels,
+//!     MemoryOperatorSessions, MemoryRegistry, MemoryTraces, conformance, overview,
 //! };
 //!
 //! # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?.block_on(async {
@@ -32,6 +33,7 @@
 //! conformance::models::all(async || MemoryModels::default()).await;
 //! conformance::audit::all(async || MemoryAudit::default()).await;
 //! conformance::operator_sessions::all(async || MemoryOperatorSessions::default()).await;
+//! conformance::api_keys::all(async || MemoryApiKeys::default()).await;
 //! conformance::overview::all(async || overview::MemoryOverview::default()).await;
 //! # });
 //! # Ok::<(), std::io::Error>(())
@@ -42,6 +44,7 @@
     reason = "a clause that does not hold panics, and that is what it is for"
 )]
 
+pub mod api_keys;
 pub mod audit;
 pub mod credentials;
 pub mod exchanges;
