@@ -18,6 +18,7 @@
 mod api_keys;
 mod arguments;
 mod assets;
+mod audit;
 mod chatting;
 mod connecting;
 mod control;
@@ -33,8 +34,10 @@ pub(super) mod fuzz;
 mod list;
 mod models;
 mod notice;
+mod operators;
 mod overview;
 mod page;
+mod provider;
 mod selection;
 mod server_pages;
 mod sign_in;
@@ -70,6 +73,8 @@ pub(super) fn routes() -> Vec<Route> {
     vec![
         (Method::GET, "/sign-in", get(sign_in::ask)),
         (Method::POST, "/sign-in", post(sign_in::enter)),
+        (Method::GET, "/sign-in/provider", get(provider::leave)),
+        (Method::GET, "/sign-in/callback", get(provider::come_back)),
         (Method::POST, "/sign-out", post(sign_in::leave)),
         (Method::GET, "/assets/{file}", get(assets::file)),
         (Method::GET, "/", get(overview::show)),
@@ -128,5 +133,12 @@ pub(super) fn routes() -> Vec<Route> {
         (Method::POST, "/chat/stream", post(chatting::stream)),
         (Method::GET, "/traces", get(traces::list)),
         (Method::GET, "/traces/{id}", get(timeline::show)),
+        (Method::GET, "/audit", get(audit::list)),
+        (Method::GET, "/operators", get(operators::list)),
+        (
+            Method::POST,
+            "/operators/sessions/{id}/end",
+            post(operators::end),
+        ),
     ]
 }

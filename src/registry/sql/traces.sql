@@ -1,4 +1,4 @@
--- Version 5, in PostgreSQL's words, as schema.sql.
+-- Version 6, in PostgreSQL's words, as schema.sql.
 
 -- The calls that failed; 0 for records of before, where nobody counted them.
 ALTER TABLE mcp_traces ADD COLUMN failed_calls BIGINT NOT NULL DEFAULT 0;
