@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     clock::Clock,
     edit::Reader,
-    fault::{Code, Fault},
+    fault::{Code, Fault, Faults},
     organization::OrganizationStore,
     projects::Projects,
 };
@@ -75,9 +75,9 @@ impl Records {
     }
 
     /// Adds the server that is `entered`.
-    pub(super) async fn add(&self, entered: &Tree<'_>) -> Result<Arc<Server>, Fault> {
-        let server = self.reader().create(entered)?;
-        self.insert(server).await.map_err(taken)
+    pub(super) async fn add(&self, entered: &Tree<'_>) -> Result<Arc<Server>, Faults> {
+        let read = self.reader().create(entered);
+        self.put_in(read, entered).await
     }
 
     /// Puts what is `entered` in the place of `stored`.
@@ -85,7 +85,7 @@ impl Records {
         &self,
         entered: &Tree<'_>,
         stored: &Server,
-    ) -> Result<Arc<Server>, Fault> {
+    ) -> Result<Arc<Server>, Faults> {
         let server = self.reader().replace(entered, stored)?;
         Ok(self.replace(server).await?)
     }
@@ -95,12 +95,64 @@ impl Records {
         &self,
         entered: &Tree<'_>,
         stored: &Server,
-    ) -> Result<Arc<Server>, Fault> {
-        let server = self.reader().rename(entered, stored)?;
-        let server = self.insert(server).await.map_err(taken)?;
+    ) -> Result<Arc<Server>, Faults> {
+        let read = self.reader().rename(entered, stored);
+        let server = self.put_in(read, entered).await?;
         self.store.remove(&stored.name).await?;
         log("remove", stored);
         Ok(server)
+    }
+
+    /// Keeps what was `read`. Where something is wrong with it, that its name is taken is told at
+    /// the same time.
+    async fn put_in(
+        &self,
+        read: Result<Server, Faults>,
+        entered: &Tree<'_>,
+    ) -> Result<Arc<Server>, Faults> {
+        match read {
+            Ok(server) => Ok(self.insert(server).await.map_err(taken)?),
+            Err(mut faults) => {
+                let name = entered.get("name").as_text();
+                if let Some(name) = name.and_then(|name| name.parse().ok())
+                    && let Some(fault) = self.taken(name).await?
+                {
+                    faults.push(fault);
+                }
+                Err(faults)
+            }
+        }
+    }
+
+    /// The fault of a new server with this name; `None` if the name is free.
+    pub(super) async fn taken(&self, name: ServerName) -> Result<Option<Fault>, Fault> {
+        match self.store.get(&name).await {
+            Ok(server) if server.source == Source::File => Ok(Some(taken(Error::Declared { name }))),
+            Ok(_) => Ok(Some(taken(Error::Conflict { name }))),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Keeps all of these servers, none of which is there yet, or none of them.
+    ///
+    /// A process that dies within it leaves some of them, so they should be drafts: nobody can use
+    /// those, and they are gone after a day.
+    pub(super) async fn insert_all(&self, servers: Vec<Server>) -> Result<(), Fault> {
+        let mut inserted = Vec::new();
+        for server in servers {
+            match self.insert(server).await {
+                Ok(server) => inserted.push(server),
+                Err(error) => {
+                    for server in inserted {
+                        self.store.remove(&server.name).await?;
+                        log("remove", &server);
+                    }
+                    return Err(taken(error));
+                }
+            }
+        }
+        Ok(())
     }
 }
 

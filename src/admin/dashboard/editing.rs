@@ -10,7 +10,7 @@ use http::StatusCode;
 use super::{
     super::{
         answer::{Answer, Named},
-        fault::{Code, Fault},
+        fault::{Code, Fault, Faults},
         outside::Outside,
         view::entered,
     },
@@ -120,10 +120,10 @@ pub(super) async fn save(
     read_switches(&form, &mut given);
     let saved = match pages.records.change(&given, &server).await {
         Ok(saved) => saved,
-        Err(fault) if fault.code() == Code::StaleVersion => {
+        Err(faults) if faults.as_first().code() == Code::StaleVersion => {
             return conflict(&pages, &name, given, &outside).await;
         }
-        Err(fault) => return wrong(&pages, &server, &given, &outside, fault).await,
+        Err(faults) => return wrong(&pages, &server, &given, &outside, faults).await,
     };
     match form.text("go") {
         "more" => Ok(pages.to(&format!("/servers/{name}?more#headers-title"))),
@@ -140,9 +140,9 @@ async fn wrong(
     server: &Server,
     given: &Tree<'_>,
     outside: &Outside,
-    fault: Fault,
+    faults: impl Into<Faults>,
 ) -> Answer {
-    let content = content(pages, server, given, outside, Errors::of(fault)?).await?;
+    let content = content(pages, server, given, outside, Errors::of(faults)?).await?;
     page(status(&content.errors), &content)
 }
 

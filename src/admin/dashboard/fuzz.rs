@@ -54,7 +54,11 @@ pub(in crate::admin) fn forms(data: &[u8]) {
     };
     match reader.create(&entered) {
         Ok(server) => assert_eq!(server.name.as_str(), form.text("name")),
-        Err(fault) => told(&fault, data),
+        Err(faults) => {
+            for fault in faults {
+                told(&fault, data);
+            }
+        }
     }
     drop_moved_secrets(&mut entered, &url("https://a.example/mcp"));
     let shown = Fields::of(&entered, &BTreeSet::new());

@@ -113,18 +113,18 @@ pub(super) async fn save(
     }
     let saved = match read_tools(&form, &mut given) {
         Ok(()) => pages.records.change(&given, &server).await,
-        Err(fault) => Err(fault),
+        Err(fault) => Err(fault.into()),
     };
     match saved {
         Ok(_) => Ok(pages.to(&format!("/servers/{name}/tools?done=saved"))),
-        Err(fault) => {
-            let errors = match fault.code() {
+        Err(faults) => {
+            let errors = match faults.as_first().code() {
                 Code::StaleVersion => {
                     let message = "Somebody else saved this server meanwhile. Look at your \
                                    selection once more, and save it over theirs";
                     Errors::of(Fault::new(Code::Conflict, message).at("tools"))?
                 }
-                _ => Errors::of(fault)?,
+                _ => Errors::of(faults)?,
             };
             let mut content = content(&pages, &server, given.get("tools"), errors).await?;
             content.selection = content.selection.with_instructions(&form);

@@ -159,6 +159,10 @@ impl<'t> Node<'t> {
         }
     }
 
+    pub(crate) fn is_table(&self) -> bool {
+        matches!(self.tree, Tree::Table(_))
+    }
+
     pub(crate) fn as_text(&self) -> Option<&'t str> {
         self.tree.as_text()
     }
@@ -250,6 +254,14 @@ impl<'t> Members<'t> {
         Some(Node {
             tree,
             ..self.place(name)
+        })
+    }
+
+    /// All members in their order, with the names that they have.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (&'t str, Node<'t>)> {
+        self.members.iter().map(|(name, tree)| {
+            let at = self.place(name);
+            (&**name, Node { tree, ..at })
         })
     }
 

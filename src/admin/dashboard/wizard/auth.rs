@@ -21,7 +21,7 @@ use super::{
 use crate::{
     admin::{
         answer::{Answer, Named},
-        fault::Fault,
+        fault::Faults,
         outside::Outside,
         view::entered,
     },
@@ -80,7 +80,7 @@ pub(in super::super) async fn save_auth(
     read_auth(&form, &mut given);
     let server = match pages.records.change(&given, &draft).await {
         Ok(server) => server,
-        Err(fault) => return wrong_auth(&pages, &draft, &given, &outside, fault).await,
+        Err(faults) => return wrong_auth(&pages, &draft, &given, &outside, faults).await,
     };
     match form.text("go") {
         "connect" => match connecting::going(&pages, &server, &outside).await {
@@ -97,9 +97,9 @@ async fn wrong_auth(
     draft: &Server,
     given: &Tree<'_>,
     outside: &Outside,
-    fault: Fault,
+    faults: impl Into<Faults>,
 ) -> Answer {
-    let errors = Errors::of(fault)?;
+    let errors = Errors::of(faults)?;
     let content = auth_content(pages, draft, given, outside, errors).await;
     page(StatusCode::BAD_REQUEST, &content)
 }
