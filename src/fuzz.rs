@@ -41,6 +41,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("history", kept::fuzz::history),
     ("kept_turn", kept::fuzz::turn),
     ("keys", keys),
+    ("mcp_json", admin::fuzz::mcp_json),
     ("metadata", oauth::fuzz::metadata),
     ("redact", trace::fuzz::redact),
     ("registration", oauth::fuzz::registration),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::FromRef;
 
 use super::{
-    builder::Admin, clock::Clock, hosts::Hosts, keys::Keys, metrics::Metrics, models::Models,
+    builder::Admin, carried::Carried, clock::Clock, hosts::Hosts, import::Imports, keys::Keys, metrics::Metrics, models::Models,
     oauth::Flows, operator_token::OperatorToken, organization::OrganizationStore,
     projects::Projects, records::Records, session::Sessions, statuses::Statuses, tools::Tools,
     traces::Traces,
@@ -17,11 +17,13 @@ use crate::{connect::Connections, explain::Explainer};
 /// A handler asks for `State<Records>` and the like, so its signature says what it can touch.
 #[derive(Clone)]
 pub(super) struct Parts {
+    pub(super) carried: Carried,
     pub(super) clock: Clock,
     pub(super) connections: Connections,
     pub(super) explainer: Option<Explainer>,
     pub(super) flows: Flows,
     pub(super) hosts: Arc<Hosts>,
+    pub(super) imports: Imports,
     pub(super) keys: Option<Keys>,
     pub(super) metrics: Option<Metrics>,
     pub(super) models: Models,
@@ -41,14 +43,17 @@ impl From<Admin> for Parts {
         let hosts = Arc::new(admin.hosts);
         let store = OrganizationStore::new(admin.store, admin.organization.clone());
         let projects = Projects::new(store.clone(), admin.projects);
+        let records = Records::new(
+            store.clone(),
+            connections.clone(),
+            clock.clone(),
+            projects.clone(),
+        );
         Self {
+            carried: Carried::new(admin.session_keys.clone(), admin.organization.clone()),
+            imports: Imports::new(records.clone(), connections.clone()),
             flows: Flows::new(admin.authorizations, store.clone(), connections.clone()),
-            records: Records::new(
-                store.clone(),
-                connections.clone(),
-                clock.clone(),
-                projects.clone(),
-            ),
+            records,
             sessions: Sessions::new(
                 admin.session_keys,
                 &admin.organization,
@@ -90,6 +95,7 @@ parts! {
     explainer: Option<Explainer>,
     flows: Flows,
     hosts: Arc<Hosts>,
+    imports: Imports,
     keys: Option<Keys>,
     metrics: Option<Metrics>,
     models: Models,

@@ -126,6 +126,8 @@ pub use self::{
     trace_memory::MemoryTraces,
     trace_store::{TraceFilter, TraceListing, TracePage, TraceStore},
 };
+#[cfg(feature = "admin")]
+pub(crate) use self::static_header::is_reserved_header;
 #[cfg(feature = "file")]
 pub use self::{
     file::{FileError, FileRegistry},

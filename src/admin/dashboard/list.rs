@@ -31,8 +31,9 @@ use crate::registry::{
 const PROJECTS: usize = 3;
 /// Projects in the menu: a longer one is no help, and others can be typed.
 const CHOICES: usize = 40;
-/// The most drafts that are shown. They expire after a day, so there are hardly ever more.
-const DRAFTS: usize = 20;
+/// The most drafts that are shown: all of an import. They expire after a day, so there are hardly
+/// ever more.
+const DRAFTS: usize = 200;
 
 #[derive(Template)]
 #[template(path = "list.html")]
@@ -111,6 +112,13 @@ pub(super) async fn servers(
 
 /// The message about the action that led to this page.
 fn done(form: &Form) -> Option<String> {
+    if form.text("done") == "imported" {
+        let count: usize = form.text("count").parse().ok()?;
+        return Some(match count {
+            1 => "One draft is made; go on with it below.".to_owned(),
+            count => format!("{count} drafts are made; go on with each below."),
+        });
+    }
     let server: crate::ServerName = form.text("server").parse().ok()?;
     let done = match form.text("done") {
         "created" => "is created; callers name it in mcp.servers",

@@ -27,6 +27,7 @@ mod filters;
 mod form;
 #[cfg(feature = "fuzzing")]
 pub(super) mod fuzz;
+mod import;
 mod list;
 mod models;
 mod notice;
@@ -45,8 +46,13 @@ mod wizard;
 use axum::routing::{get, post};
 use http::Method;
 
-pub(super) use self::{notice::Notice, page::dress, sign_in::signed_out};
-use super::route::Route;
+pub(super) use self::{
+    import::takes_files,
+    notice::Notice,
+    page::dress,
+    sign_in::signed_out,
+};
+use super::{export, route::Route};
 
 /// The pages, and what they are made of.
 pub(super) fn routes() -> Vec<Route> {
@@ -67,6 +73,10 @@ pub(super) fn routes() -> Vec<Route> {
         (Method::GET, "/assets/{file}", get(assets::file)),
         (Method::GET, "/", get(list::home)),
         (Method::GET, "/servers", get(list::servers)),
+        (Method::GET, "/export", get(export::export)),
+        (Method::GET, "/import", get(import::ask)),
+        (Method::POST, "/import", post(import::preview)),
+        (Method::POST, "/import/confirm", post(import::confirm)),
         (Method::GET, "/create", get(wizard::begin)),
         (Method::POST, "/create", post(wizard::create)),
         (Method::GET, SERVER, get(wizard::server)),

@@ -199,8 +199,11 @@ fn said(code: Code) -> (&'static str, &'static str) {
             "The storage does not answer",
             "Nothing was changed as far as is known. The log of the gateway says what is wrong; try again when it is mended.",
         ),
-        Code::RequestTooLarge
-        | Code::RequestTimeout
+        Code::RequestTooLarge => (
+            "This is too large",
+            "Nothing was changed. A form, a file in it included, takes up to 1 MiB.",
+        ),
+        Code::RequestTimeout
         | Code::UnsupportedMediaType
         | Code::InvalidJson => (
             "The form could not be read",

@@ -2,9 +2,13 @@
 
 mod schemas;
 
+use http::Method;
 use serde_json::{Map, Value, json};
 
-use super::call::{Call, Parameter};
+use super::{
+    call::{Call, Parameter},
+    media_type::{JSON, MERGE_PATCH},
+};
 
 /// The document of these calls, whose paths begin with `base`.
 pub(super) fn document(base: &str, calls: &[Call]) -> Value {
@@ -43,7 +47,11 @@ fn operation(call: &Call) -> Value {
         "responses": responses(call),
     });
     if let Some(schema) = call.body {
-        operation["requestBody"] = json!({"required": true, "content": content(schema)});
+        let mut content = content(schema);
+        if call.method == Method::PATCH {
+            content[MERGE_PATCH] = content[JSON].clone();
+        }
+        operation["requestBody"] = json!({"required": true, "content": content});
     }
     operation
 }
@@ -96,14 +104,17 @@ fn responses(call: &Call) -> Value {
     }
     let (status, schema) = call.answer;
     responses[status.to_string()] = match schema {
-        Some(schema) => json!({"description": "It is done.", "content": content(schema)}),
+        Some(schema) => json!({
+            "description": "It is done.",
+            "content": {call.media_type: {"schema": reference(schema)}},
+        }),
         None => json!({"description": "It is done; there is nothing to say."}),
     };
     responses
 }
 
 fn content(schema: &str) -> Value {
-    json!({"application/json": {"schema": reference(schema)}})
+    json!({JSON: {"schema": reference(schema)}})
 }
 
 fn reference(schema: &str) -> Value {

@@ -159,10 +159,6 @@ impl<'t> Node<'t> {
         }
     }
 
-    pub(crate) fn is_table(&self) -> bool {
-        matches!(self.tree, Tree::Table(_))
-    }
-
     pub(crate) fn as_text(&self) -> Option<&'t str> {
         self.tree.as_text()
     }
