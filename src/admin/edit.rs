@@ -88,7 +88,10 @@ impl Reader<'_> {
     fn name_fault(&self, name: &Node<'_>) -> Option<Fault> {
         let read: ServerName = name.as_text()?.parse().ok()?;
         if is_reserved(&read) {
-            return Some(name.fault("is a word of the interface; choose another").into());
+            return Some(
+                name.fault("is a word of the interface; choose another")
+                    .into(),
+            );
         }
         let reason = self.connections.schema_dialect().name_fault(&read)?;
         Some(name.fault(reason).into())

@@ -52,7 +52,8 @@ fn file(servers: &[Arc<Server>]) -> String {
         text += &format!("# These are the first {} by their names.\n", servers.len());
     }
     if !variables.0.is_empty() {
-        text += "# Their secrets are not here. Before you start, set these environment variables:\n";
+        text +=
+            "# Their secrets are not here. Before you start, set these environment variables:\n";
     }
     for (name, meaning) in &variables.0 {
         text += &format!("#   {name}  {meaning}\n");
@@ -65,7 +66,9 @@ fn table(server: &Server, variables: &mut Variables) -> String {
     let is_given = |given| matches!(given, Given::Everywhere | Given::Entered);
     let written = members::write(server, &WRITER, is_given);
     let fresh = Server::new(server.name.as_str(), "https://mcp.example.com");
-    let fresh = fresh.as_ref().map(|fresh| members::write(fresh, &WRITER, is_given));
+    let fresh = fresh
+        .as_ref()
+        .map(|fresh| members::write(fresh, &WRITER, is_given));
     let fresh = fresh.unwrap_or_default();
     let mut text = String::from("\n[[servers]]\n");
     for remark in remarks(server) {
@@ -113,7 +116,10 @@ fn remarks(server: &Server) -> impl Iterator<Item = &'static str> {
 
 /// The selected tools, with the definitions that were accepted where only those are offered.
 fn tools(server: &Server, written: &Tree<'_>) -> String {
-    let pins = server.pins.as_deref().filter(|_| server.on_change == Some(Gate::Block));
+    let pins = server
+        .pins
+        .as_deref()
+        .filter(|_| server.on_change == Some(Gate::Block));
     let (ToolSelection::Only(tools), Some(pins)) = (&server.tools, pins) else {
         return toml(written);
     };
@@ -141,7 +147,11 @@ fn auth(server: &Server, written: &Tree<'_>, variables: &mut Variables) -> Strin
                 let headers = value.items().iter().map(|header| {
                     let name = header.get("name").as_text().unwrap_or_default();
                     let variable = variables.of(server, name, "the header");
-                    format!("{{ name = {}, value_env = {} }}", quoted(name), quoted(&variable))
+                    format!(
+                        "{{ name = {}, value_env = {} }}",
+                        quoted(name),
+                        quoted(&variable)
+                    )
                 });
                 format!("headers = [{}]\n", headers.collect::<Vec<_>>().join(", "))
             }
@@ -166,7 +176,10 @@ impl Variables {
             true => letter.to_ascii_uppercase(),
             false => '_',
         };
-        let mut name: String = format!("{}_{secret}", server.name).chars().map(capital).collect();
+        let mut name: String = format!("{}_{secret}", server.name)
+            .chars()
+            .map(capital)
+            .collect();
         // No shell has such a variable, and a setting is something else.
         if name.starts_with(|first: char| first.is_ascii_digit()) || name.starts_with(SETTINGS) {
             name.insert_str(0, "S_");
@@ -231,8 +244,16 @@ mod tests {
             with("1password", "authorization"),
             with("mcp-proxy", "listen"),
         ]);
-        for variable in ["A_B_C", "A_B_C_2", "S_1PASSWORD_AUTHORIZATION", "S_MCP_PROXY_LISTEN"] {
-            assert!(text.contains(&format!("value_env = \"{variable}\"")), "{text}");
+        for variable in [
+            "A_B_C",
+            "A_B_C_2",
+            "S_1PASSWORD_AUTHORIZATION",
+            "S_MCP_PROXY_LISTEN",
+        ] {
+            assert!(
+                text.contains(&format!("value_env = \"{variable}\"")),
+                "{text}"
+            );
         }
         assert!(!text.contains("s3cret"));
     }

@@ -99,6 +99,7 @@ mod call;
 mod carried;
 mod clock;
 mod dashboard;
+mod declared;
 mod edit;
 mod explain;
 mod export;

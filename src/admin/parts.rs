@@ -5,10 +5,10 @@ use std::sync::Arc;
 use axum::extract::FromRef;
 
 use super::{
-    builder::Admin, carried::Carried, clock::Clock, hosts::Hosts, import::Imports, keys::Keys, metrics::Metrics, models::Models,
-    oauth::Flows, operator_token::OperatorToken, organization::OrganizationStore,
-    projects::Projects, records::Records, session::Sessions, statuses::Statuses, tools::Tools,
-    traces::Traces,
+    builder::Admin, carried::Carried, clock::Clock, declared::Declared, hosts::Hosts,
+    import::Imports, keys::Keys, metrics::Metrics, models::Models, oauth::Flows,
+    operator_token::OperatorToken, organization::OrganizationStore, projects::Projects,
+    records::Records, session::Sessions, statuses::Statuses, tools::Tools, traces::Traces,
 };
 use crate::{connect::Connections, explain::Explainer};
 
@@ -18,7 +18,9 @@ use crate::{connect::Connections, explain::Explainer};
 #[derive(Clone)]
 pub(super) struct Parts {
     pub(super) carried: Carried,
+    pub(super) callers_url: Arc<str>,
     pub(super) clock: Clock,
+    pub(super) declared: Declared,
     pub(super) connections: Connections,
     pub(super) explainer: Option<Explainer>,
     pub(super) flows: Flows,
@@ -49,7 +51,14 @@ impl From<Admin> for Parts {
             clock.clone(),
             projects.clone(),
         );
+        // Without the slash, as it stands before paths.
+        let callers_url = admin
+            .callers_url
+            .as_ref()
+            .map(|url| url.as_str().trim_end_matches('/'));
         Self {
+            callers_url: callers_url.unwrap_or("http://YOUR-GATEWAY").into(),
+            declared: admin.declared,
             carried: Carried::new(admin.session_keys.clone(), admin.organization.clone()),
             imports: Imports::new(records.clone(), connections.clone()),
             flows: Flows::new(admin.authorizations, store.clone(), connections.clone()),
@@ -92,6 +101,7 @@ macro_rules! parts {
 parts! {
     clock: Clock,
     connections: Connections,
+    declared: Declared,
     explainer: Option<Explainer>,
     flows: Flows,
     hosts: Arc<Hosts>,

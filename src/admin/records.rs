@@ -127,7 +127,9 @@ impl Records {
     /// The fault of a new server with this name; `None` if the name is free.
     pub(super) async fn taken(&self, name: ServerName) -> Result<Option<Fault>, Fault> {
         match self.store.get(&name).await {
-            Ok(server) if server.source == Source::File => Ok(Some(taken(Error::Declared { name }))),
+            Ok(server) if server.source == Source::File => {
+                Ok(Some(taken(Error::Declared { name })))
+            }
             Ok(_) => Ok(Some(taken(Error::Conflict { name }))),
             Err(Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(error.into()),

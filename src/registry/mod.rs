@@ -91,6 +91,8 @@ mod trace_store;
 pub(crate) use self::file::fuzz;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub use self::sql::{Resealed, SqlError, SqlFault, SqlRegistry};
+#[cfg(feature = "admin")]
+pub(crate) use self::static_header::is_reserved_header;
 pub(crate) use self::timeout::Timeout;
 pub use self::{
     auth::{Auth, AuthKind},
@@ -126,8 +128,6 @@ pub use self::{
     trace_memory::MemoryTraces,
     trace_store::{TraceFilter, TraceListing, TracePage, TraceStore},
 };
-#[cfg(feature = "admin")]
-pub(crate) use self::static_header::is_reserved_header;
 #[cfg(feature = "file")]
 pub use self::{
     file::{FileError, FileRegistry},

@@ -10,6 +10,7 @@ use http::StatusCode;
 use super::{
     super::{
         answer::{Answer, Named},
+        declared::Declared,
         fault::{Code, Fault, Faults},
         outside::Outside,
         view::entered,
@@ -39,6 +40,7 @@ pub(super) struct Top {
     pub(super) display: Shown,
     pub(super) status: StatusView,
     pub(super) is_declared: bool,
+    pub(super) declared: Declared,
     pub(super) auth: &'static str,
     /// The number of tools that wait to be accepted.
     pub(super) waiting: usize,
@@ -64,11 +66,14 @@ struct Edit {
     conflict: Option<Vec<Difference>>,
     saved: Option<When>,
     more_rows: bool,
+    /// Whether it was created just now.
+    is_new: bool,
+    try_command: String,
 }
 
 #[derive(Template)]
 #[template(path = "declared.html")]
-struct Declared {
+struct DeclaredPage {
     frame: Frame,
     top: Top,
     fields: Fields,
@@ -96,6 +101,7 @@ pub(super) async fn edit(
     let query = Form::parse(query.as_bytes())?;
     let mut content = content(&pages, &server, &entered, &outside, Errors::default()).await?;
     content.more_rows = query.has("more");
+    content.is_new = query.text("done") == "created";
     content.done = match query.text("done") {
         "saved" => Some("Saved. Requests that come now use it."),
         "disconnected" => Some("Disconnected. The stored tokens are gone."),
@@ -182,12 +188,14 @@ async fn content(
             .updated_at
             .map(|at| When::of(at, pages.statuses.now())),
         more_rows: false,
+        is_new: false,
+        try_command: try_command(&pages.callers_url, server),
         errors,
     })
 }
 
 async fn declared(pages: &ServerPages, server: &Server, outside: &Outside) -> Answer {
-    let content = Declared {
+    let content = DeclaredPage {
         frame: pages.frame(),
         top: Top::of(pages, server).await?,
         fields: Fields::of(&entered(server), &Default::default()),
@@ -212,10 +220,26 @@ impl Top {
             display: Shown::of(server.display_name()),
             status: StatusView::of(server, &seen, pages.statuses.now()),
             is_declared: server.source == Source::File,
+            declared: pages.declared,
             auth: method(server.auth.kind()),
             waiting,
         })
     }
+}
+
+/// A command that asks a model to use `server`, for callers of its first project.
+fn try_command(gateway: &str, server: &Server) -> String {
+    let name = &server.name;
+    format!(
+        r#"curl -s {gateway}/v1/chat/completions \
+  -H 'content-type: application/json' \
+  -H "authorization: Bearer $API_KEY" \
+  -d '{{
+    "model": "YOUR-MODEL",
+    "messages": [{{"role": "user", "content": "What can your tools do?"}}],
+    "mcp": {{"enabled": true, "servers": ["{name}"], "auto_execute_tools": true}}
+  }}'"#
+    )
 }
 
 /// The projects that are named; `None` for all.

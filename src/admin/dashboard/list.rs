@@ -11,9 +11,9 @@ use http::StatusCode;
 
 use super::{
     super::{
-        answer::Answer, fault::Fault, hosts::Hosts, organization::OrganizationStore,
-        projects::Projects as KnownProjects, query::Query, server_status::ServerStatus,
-        statuses::Statuses,
+        answer::Answer, declared::Declared, fault::Fault, hosts::Hosts,
+        organization::OrganizationStore, projects::Projects as KnownProjects, query::Query,
+        server_status::ServerStatus, statuses::Statuses,
     },
     filters::{Chip, Filters},
     form::Form,
@@ -48,6 +48,7 @@ struct List {
     rows: Vec<Row>,
     next: Option<String>,
     is_first: bool,
+    declared: Declared,
 }
 
 struct Row {
@@ -79,6 +80,7 @@ pub(super) async fn servers(
     State(store): State<OrganizationStore>,
     State(statuses): State<Statuses>,
     State(projects): State<KnownProjects>,
+    State(declared): State<Declared>,
     RawQuery(query): RawQuery,
 ) -> Answer {
     let query = query.unwrap_or_default();
@@ -104,6 +106,7 @@ pub(super) async fn servers(
         rows: rows.collect(),
         next: next.map(|next| filters.link("cursor", next.as_str())),
         is_first,
+        declared,
         others: filters.without("q"),
         filters,
     };
@@ -121,7 +124,6 @@ fn done(form: &Form) -> Option<String> {
     }
     let server: crate::ServerName = form.text("server").parse().ok()?;
     let done = match form.text("done") {
-        "created" => "is created; callers name it in mcp.servers",
         "deleted" => "is deleted",
         "discarded" => "is discarded",
         _ => return None,

@@ -46,18 +46,14 @@ mod wizard;
 use axum::routing::{get, post};
 use http::Method;
 
-pub(super) use self::{
-    import::takes_files,
-    notice::Notice,
-    page::dress,
-    sign_in::signed_out,
-};
+pub(super) use self::{import::takes_files, notice::Notice, page::dress, sign_in::signed_out};
 use super::{export, route::Route};
 
 /// The pages, and what they are made of.
 pub(super) fn routes() -> Vec<Route> {
     const CONNECT: &str = "/servers/{name}/connect";
     const DISCONNECT: &str = "/servers/{name}/disconnect";
+    const DISCARD: &str = "/servers/{name}/discard";
     const ACCEPT: &str = "/servers/{name}/tools/accept";
     const SERVER: &str = "/servers/{name}/setup/server";
     const AUTH: &str = "/servers/{name}/setup/auth";
@@ -87,11 +83,8 @@ pub(super) fn routes() -> Vec<Route> {
         (Method::POST, TOOLS, post(wizard::save_tools)),
         (Method::GET, REVIEW, get(wizard::review)),
         (Method::POST, REVIEW, post(wizard::finish)),
-        (
-            Method::POST,
-            "/servers/{name}/discard",
-            post(wizard::discard),
-        ),
+        (Method::GET, DISCARD, get(wizard::ask_to_discard)),
+        (Method::POST, DISCARD, post(wizard::discard)),
         (Method::GET, "/servers/{name}", get(editing::edit)),
         (Method::POST, "/servers/{name}", post(editing::save)),
         (Method::GET, "/servers/{name}/tools", get(tools::show)),

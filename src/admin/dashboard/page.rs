@@ -203,9 +203,7 @@ fn said(code: Code) -> (&'static str, &'static str) {
             "This is too large",
             "Nothing was changed. A form, a file in it included, takes up to 1 MiB.",
         ),
-        Code::RequestTimeout
-        | Code::UnsupportedMediaType
-        | Code::InvalidJson => (
+        Code::RequestTimeout | Code::UnsupportedMediaType | Code::InvalidJson => (
             "The form could not be read",
             "Nothing was changed. Go back and send it again.",
         ),

@@ -37,7 +37,9 @@ impl Bridge {
             before = argument;
         }
         let inner = said.join(" ");
-        let place = local.directory.map(|directory| format!("cd {} && ", quoted(directory)));
+        let place = local
+            .directory
+            .map(|directory| format!("cd {} && ", quoted(directory)));
         let place = place.unwrap_or_default();
         Some(Self {
             command: format!(
@@ -62,7 +64,8 @@ fn quoted(text: &str) -> String {
 /// The end of a paste, the bell or a line that runs before all of it was read: a terminal acts on
 /// these, whatever quotes stand around them.
 fn is_unsafe(text: &str) -> bool {
-    text.chars().any(|letter| letter.is_control() || is_unseen(letter))
+    text.chars()
+        .any(|letter| letter.is_control() || is_unseen(letter))
 }
 
 /// An argument that looks like a secret, stands behind the name of one, or has the value of a
@@ -79,7 +82,8 @@ fn covered(before: &str, argument: &str, env: &[(&str, &str)]) -> Option<String>
         return None;
     }
     let name = argument.split_once('=').map(|(name, _)| name);
-    let name = name.filter(|name| !is_secret(name) && env.iter().all(|(_, value)| !name.contains(value)));
+    let name =
+        name.filter(|name| !is_secret(name) && env.iter().all(|(_, value)| !name.contains(value)));
     Some(match name {
         Some(name) => format!("{name}={COVER}"),
         None => COVER.to_owned(),
@@ -106,7 +110,10 @@ mod tests {
             (&["-y", "server@1.2"][..], "'npx -y server@1.2'"),
             (&["a b"], r"'npx '\''a b'\'''"),
             (&["it's"], r"'npx '\''it'\''\'\'''\''s'\'''"),
-            (&["$(id)", "`id`", ";id", ""], r"'npx '\''$(id)'\'' '\''`id`'\'' '\'';id'\'' '\'''\'''"),
+            (
+                &["$(id)", "`id`", ";id", ""],
+                r"'npx '\''$(id)'\'' '\''`id`'\'' '\'';id'\'' '\'''\'''",
+            ),
         ] {
             let bridge = to("npx", args).unwrap();
             let expected = format!(
@@ -134,8 +141,15 @@ mod tests {
             (vec!["postgres://me:h1dden@db/x"], "'\\''…'\\''"),
         ] {
             let bridge = to("npx", &args).unwrap();
-            assert!(bridge.is_covered && bridge.command.contains(shown), "{bridge:?}");
+            assert!(
+                bridge.is_covered && bridge.command.contains(shown),
+                "{bridge:?}"
+            );
         }
-        assert!(!to("npx", &["-y", "@scope/server-github", "/home/me"]).unwrap().is_covered);
+        assert!(
+            !to("npx", &["-y", "@scope/server-github", "/home/me"])
+                .unwrap()
+                .is_covered
+        );
     }
 }

@@ -46,7 +46,11 @@ pub(in crate::admin) fn mcp_json(data: &[u8]) {
                 assert!(!command.chars().any(char::is_control), "{command:?}");
             }
             let servers = plan.into_servers();
-            assert!(servers.iter().all(|server| server.draft && server.url.has_host()));
+            assert!(
+                servers
+                    .iter()
+                    .all(|server| server.draft && server.url.has_host())
+            );
             told
         }
         Err(faults) => {

@@ -24,8 +24,22 @@ const LISTS: [&str; 3] = ["mcpServers", "servers", "mcp.servers"];
 const ADDRESSES: [&str; 3] = ["url", "serverUrl", "httpUrl"];
 /// The members that are read, or say nothing of a server that is kept elsewhere.
 const KNOWN: [&str; 16] = [
-    "args", "auth", "command", "cwd", "description", "disabled", "enabled", "env", "headers",
-    "httpUrl", "name", "serverUrl", "transport", "transportType", "type", "url",
+    "args",
+    "auth",
+    "command",
+    "cwd",
+    "description",
+    "disabled",
+    "enabled",
+    "env",
+    "headers",
+    "httpUrl",
+    "name",
+    "serverUrl",
+    "transport",
+    "transportType",
+    "type",
+    "url",
 ];
 /// The program by which others reach servers over HTTP, as if these spoke over stdio.
 const REMOTE: &str = "mcp-remote";
@@ -80,13 +94,19 @@ pub(super) fn entries<'t>(file: &'t Tree<'t>) -> Result<Vec<Entry<'t>>, Faults<F
     let whole = Node::new(file, &Words::JSON);
     let mut named = Vec::new();
     for list in lists(&whole)? {
-        named.extend(list.table("must be an object of servers by their names")?.entries());
+        named.extend(
+            list.table("must be an object of servers by their names")?
+                .entries(),
+        );
     }
     if named.is_empty() {
         return Err(whole.fault("has no servers").into());
     }
     if named.len() > SERVERS {
-        let reason = format!("has {} servers; at most {SERVERS} are imported at once", named.len());
+        let reason = format!(
+            "has {} servers; at most {SERVERS} are imported at once",
+            named.len()
+        );
         return Err(whole.fault(reason).into());
     }
     let (mut entries, mut faults) = (Vec::with_capacity(named.len()), Vec::new());
@@ -132,7 +152,9 @@ fn entry<'t>(name: &'t str, at: &Node<'t>) -> Result<Entry<'t>, Fault> {
     }
     let flag = |name| members.get(name).map(|at| at.flag()).transpose();
     let is_disabled = flag("disabled")? == Some(true) || flag("enabled")? == Some(false);
-    let unread = seen.iter().filter(|name| !KNOWN.contains(name) && name.len() <= NAME);
+    let unread = seen
+        .iter()
+        .filter(|name| !KNOWN.contains(name) && name.len() <= NAME);
     let description = members.get("description").and_then(|at| at.as_text());
     Ok(Entry {
         name,
@@ -211,7 +233,9 @@ fn client<'t>(auth: &Members<'t>) -> Option<Client<'t>> {
 
 fn local<'t>(members: &Members<'t>, command: &'t str) -> Result<Local<'t>, Fault> {
     let args = members.get("args");
-    let args = args.map(|at| at.items("must be a list of texts")).transpose()?;
+    let args = args
+        .map(|at| at.items("must be a list of texts"))
+        .transpose()?;
     let arg = |at: &Node<'t>| at.as_text().ok_or_else(|| at.fault("must be a string"));
     let args: Result<Vec<_>, Fault> = args.iter().flatten().map(arg).collect();
     let env = members.get("env");
@@ -222,7 +246,9 @@ fn local<'t>(members: &Members<'t>, command: &'t str) -> Result<Local<'t>, Fault
         command,
         args: args?,
         // Numbers and the like are no secrets.
-        env: env.map(|(name, at)| (name, at.as_text().unwrap_or_default())).collect(),
+        env: env
+            .map(|(name, at)| (name, at.as_text().unwrap_or_default()))
+            .collect(),
         directory,
     })
 }
@@ -230,7 +256,10 @@ fn local<'t>(members: &Members<'t>, command: &'t str) -> Result<Local<'t>, Fault
 /// The server behind a command that only bridges to it, such as
 /// `npx -y mcp-remote https://mcp.example.com/mcp --header "X-Key: …"`.
 fn bridged<'t>(local: &Local<'t>) -> Option<Remote<'t>> {
-    let is_bridge = |word: &str| word.strip_prefix(REMOTE).is_some_and(|rest| rest.is_empty() || rest.starts_with('@'));
+    let is_bridge = |word: &str| {
+        word.strip_prefix(REMOTE)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('@'))
+    };
     let behind = match is_bridge(local.command) {
         true => &local.args[..],
         false => {
@@ -238,13 +267,19 @@ fn bridged<'t>(local: &Local<'t>) -> Option<Remote<'t>> {
             &local.args[at + 1..]
         }
     };
-    let url = behind.iter().find(|word| word.starts_with("https://") || word.starts_with("http://"))?;
+    let url = behind
+        .iter()
+        .find(|word| word.starts_with("https://") || word.starts_with("http://"))?;
     let of = |flag: &str| {
         let at = behind.iter().enumerate().filter(|(_, word)| **word == flag);
-        let at: Vec<_> = at.filter_map(|(at, _)| behind.get(at + 1).copied()).collect();
+        let at: Vec<_> = at
+            .filter_map(|(at, _)| behind.get(at + 1).copied())
+            .collect();
         at
     };
-    let headers = of("--header").into_iter().filter_map(|header| header.split_once(':'));
+    let headers = of("--header")
+        .into_iter()
+        .filter_map(|header| header.split_once(':'));
     let transport = of("--transport");
     Some(Remote {
         url,
@@ -252,7 +287,9 @@ fn bridged<'t>(local: &Local<'t>) -> Option<Remote<'t>> {
             Some(transport) => transport.starts_with("sse"),
             None => ends_as_sse(url),
         },
-        headers: headers.map(|(name, value)| (name.trim(), value.trim())).collect(),
+        headers: headers
+            .map(|(name, value)| (name.trim(), value.trim()))
+            .collect(),
         client: None,
     })
 }

@@ -26,11 +26,11 @@ use axum::{
 };
 use http::StatusCode;
 
+use self::{mcp_json::entries, relaxed::relaxed};
 pub(super) use self::{
     placeholder::placeholders,
     plan::{Draft, Plan, Rest},
 };
-use self::{mcp_json::entries, relaxed::relaxed};
 use super::{
     answer::{Answer, json},
     body,
@@ -100,7 +100,11 @@ impl Imports {
         let (count, records) = (servers.len(), self.records.clone());
         let inserting = ToItsEnd::new(async move { records.insert_all(servers).await });
         inserting.await?;
-        tracing::info!(action = "import", drafts = count, "servers were imported as drafts");
+        tracing::info!(
+            action = "import",
+            drafts = count,
+            "servers were imported as drafts"
+        );
         Ok(())
     }
 }

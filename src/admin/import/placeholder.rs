@@ -33,7 +33,10 @@ mod tests {
     #[test]
     fn placeholders_are_told_and_their_defaults_are_not() {
         for (value, told) in [
-            ("Bearer ${input:github-token}", &["${input:github-token}"][..]),
+            (
+                "Bearer ${input:github-token}",
+                &["${input:github-token}"][..],
+            ),
             ("${A}:${env:B} ${A}", &["${A}", "${env:B}"]),
             ("${KEY:-s3cret}", &["${KEY}"]),
             ("${<b>}", &["${…}"]),

@@ -99,7 +99,9 @@ impl Plan {
         let mut ports = PORT..;
         for entry in entries {
             match &entry.reached {
-                Reached::Local(local) => plan.rest.push(Rest::behind_bridge(entry, local, &mut ports)),
+                Reached::Local(local) => plan
+                    .rest
+                    .push(Rest::behind_bridge(entry, local, &mut ports)),
                 Reached::Remote(remote) => match closed(remote.url, connections) {
                     Some(reason) => plan.rest.push(Rest::of(entry, reason)),
                     None => {
@@ -190,7 +192,14 @@ impl Draft {
             .with("display_name", display)
             .with("description", entry.description)
             .with("url", remote.url)
-            .with("transport", if remote.is_sse { "sse" } else { "streamable_http" })
+            .with(
+                "transport",
+                if remote.is_sse {
+                    "sse"
+                } else {
+                    "streamable_http"
+                },
+            )
             .with("auth", auth)
             .with("enabled", !entry.is_disabled)
             .with("draft", true);
@@ -244,7 +253,12 @@ fn to_enter(remote: &Remote<'_>, headers: &[(&str, &str)]) -> Vec<ToEnter> {
     });
     let mut open: Vec<_> = open.filter(|open| !open.placeholders.is_empty()).collect();
     // It is for an authorization server that the file does not name.
-    if headers.is_empty() && remote.client.as_ref().is_some_and(|client| client.has_secret) {
+    if headers.is_empty()
+        && remote
+            .client
+            .as_ref()
+            .is_some_and(|client| client.has_secret)
+    {
         open.push(ToEnter {
             member: "auth.client_secret".to_owned(),
             placeholders: Vec::new(),
@@ -255,7 +269,11 @@ fn to_enter(remote: &Remote<'_>, headers: &[(&str, &str)]) -> Vec<ToEnter> {
 
 /// A fault of a server's record as one of the file.
 fn within(place: &str, fault: &Fault) -> Fault {
-    Fault::new(Code::InvalidRequest, format!("{place}: {}", fault.message())).at(place)
+    Fault::new(
+        Code::InvalidRequest,
+        format!("{place}: {}", fault.message()),
+    )
+    .at(place)
 }
 
 impl Rest {
@@ -276,7 +294,11 @@ impl Rest {
         local: &Local<'_>,
         ports: &mut impl Iterator<Item = u16>,
     ) -> Self {
-        let env = local.env.iter().map(|(name, _)| (*name).to_owned()).collect();
+        let env = local
+            .env
+            .iter()
+            .map(|(name, _)| (*name).to_owned())
+            .collect();
         let port = ports.next().unwrap_or(PORT);
         let Some(bridge) = Bridge::to(local, port) else {
             let reason = "speaks over stdio, and its command has invisible or control characters, \

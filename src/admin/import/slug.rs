@@ -69,6 +69,9 @@ mod tests {
             }
         }
         assert_eq!(numbered("github", 2), "github-2");
-        assert_eq!(numbered(&"a".repeat(40), 12), format!("{}-12", "a".repeat(37)));
+        assert_eq!(
+            numbered(&"a".repeat(40), 12),
+            format!("{}-12", "a".repeat(37))
+        );
     }
 }

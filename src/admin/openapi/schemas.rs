@@ -326,13 +326,14 @@ fn tools() -> Value {
         "offered_name": {"type": "string", "pattern": "^[a-zA-Z0-9_-]{1,64}$"},
         "description": or_null(text()),
         "input_schema": {"type": ["object", "boolean", "null"]},
+        "annotations": {"description": "As the server says them: hints, not promises."},
         "selected": {"type": "boolean"},
         "policy": maybe("Policy"),
         "state": word(&["approved", "changed", "new", "removed"]),
         "fingerprint": maybe("Fingerprint"),
         "approved_fingerprint": maybe("Fingerprint"),
     }));
-    // Both are there where a tool has changed, so that they can be compared.
+    // The first is there where a tool is new, both where it has changed, so that they can be compared.
     tool["properties"]["definition"] = json!({"type": "object"});
     tool["properties"]["approved_definition"] = json!({"type": "object"});
     json!({

@@ -85,11 +85,7 @@ pub(crate) fn method(kind: AuthKind) -> &'static str {
 }
 
 /// Reads the authentication with a server at `url`; a member of another type is refused.
-pub(super) fn read(
-    at: &Node<'_>,
-    url: &Url,
-    secrets: &dyn Secrets,
-) -> Result<Auth, Faults<Fault>> {
+pub(super) fn read(at: &Node<'_>, url: &Url, secrets: &dyn Secrets) -> Result<Auth, Faults<Fault>> {
     let members = at.table(format!("must be {} with a type", at.words().table))?;
     match members.require("type")?.word()? {
         AuthKind::None => {
@@ -112,11 +108,7 @@ pub(super) fn read(
     }
 }
 
-fn read_headers(
-    at: &Node<'_>,
-    url: &Url,
-    secrets: &dyn Secrets,
-) -> Result<Auth, Faults<Fault>> {
+fn read_headers(at: &Node<'_>, url: &Url, secrets: &dyn Secrets) -> Result<Auth, Faults<Fault>> {
     let forms = at.words().spelled("value");
     let forms: Vec<_> = forms
         .iter()

@@ -96,8 +96,17 @@ pub(crate) static SERVER: &[Member<Server>] = &[
             "In seconds, however much progress it makes. Leave empty for the gateway's limit, which is \
              600 unless it was changed. No call outlasts the deadline of its request, 300 by default.",
         ),
-    member!(Server, on_change, "Changed tools").given(Given::NotInFiles),
-    member!(Server, new_tools, "New tools").given(Given::NotInFiles),
+    member!(Server, on_change, "Changed tools")
+        .given(Given::NotInFiles)
+        .description(
+            "Whether a tool whose definition has changed is offered before somebody accepts it; null \
+             when it is created: block in a database, allow where there is none.",
+        ),
+    member!(Server, new_tools, "New tools")
+        .given(Given::NotInFiles)
+        .description(
+            "The same for a tool that appears later, where all tools are selected.",
+        ),
     member!(Server, enabled, "Enabled"),
     Member::new(
         "auth",
@@ -142,7 +151,9 @@ pub(crate) fn read(
             other
         }
     };
-    let rest = SERVER.iter().filter(|member| is_placed || member.name != "auth");
+    let rest = SERVER
+        .iter()
+        .filter(|member| is_placed || member.name != "auth");
     faults.extend(read_all(rest, &mut server, members, secrets));
     Faults::unless(faults, server)
 }

@@ -28,7 +28,10 @@ use crate::{
         media_type::UPLOAD,
         parts::Parts,
     },
-    registry::{AuthKind, members::{Word, method}},
+    registry::{
+        AuthKind,
+        members::{Word, method},
+    },
 };
 
 /// The longest text, which the preview carries in a form of its own: sealed and encoded it is a
@@ -106,7 +109,9 @@ pub(in super::super) async fn preview(
     headers: HeaderMap,
     body: Bytes,
 ) -> Answer {
-    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok());
     let kind = kind.unwrap_or_default();
     // Of a browser it always is a form with a file, even if none was chosen.
     let form = Form::parse(if is_upload(kind) { b"" } else { &body })?;
@@ -133,10 +138,7 @@ pub(in super::super) async fn preview(
 }
 
 /// `POST /import/confirm`
-pub(in super::super) async fn confirm(
-    State(pages): State<ImportPages>,
-    body: Bytes,
-) -> Answer {
+pub(in super::super) async fn confirm(State(pages): State<ImportPages>, body: Bytes) -> Answer {
     let form = Form::parse(&body)?;
     let Some(text) = pages.carried.open(form.text("file")) else {
         let message = "the file of the preview cannot be opened any more; send it again";
@@ -150,11 +152,15 @@ pub(in super::super) async fn confirm(
     };
     let count = plan.drafts.len();
     pages.imports.carry_out(plan).await?;
-    Ok(to(&pages.hosts, &format!("/servers?done=imported&count={count}")))
+    Ok(to(
+        &pages.hosts,
+        &format!("/servers?done=imported&count={count}"),
+    ))
 }
 
 fn is_upload(kind: &str) -> bool {
-    kind.get(..UPLOAD.len()).is_some_and(|start| start.eq_ignore_ascii_case(UPLOAD))
+    kind.get(..UPLOAD.len())
+        .is_some_and(|start| start.eq_ignore_ascii_case(UPLOAD))
 }
 
 /// The text of the file, or, if none was chosen, the one that was pasted.
@@ -225,7 +231,11 @@ impl DraftRow {
             headers: draft.headers.clone(),
             to_enter: to_enter.collect(),
             is_disabled: draft.disabled,
-            unread: draft.unread.iter().map(|name| Shown::short(name, 40)).collect(),
+            unread: draft
+                .unread
+                .iter()
+                .map(|name| Shown::short(name, 40))
+                .collect(),
         }
     }
 }

@@ -39,7 +39,9 @@ pub(in super::super) fn fields<'b>(
 
 fn boundary(content_type: &str) -> Option<&str> {
     let parameters = content_type.split(';').map(str::trim);
-    let boundary = parameters.filter_map(|one| one.strip_prefix("boundary=")).next()?;
+    let boundary = parameters
+        .filter_map(|one| one.strip_prefix("boundary="))
+        .next()?;
     let boundary = boundary.trim_matches('"');
     (1..=BOUNDARY).contains(&boundary.len()).then_some(boundary)
 }
@@ -78,7 +80,11 @@ mod tests {
         let body = form(&[(file, "{\r\n--x}"), (text, "")]);
         let fields = fields(TYPE, body.as_bytes()).unwrap();
         assert_eq!(fields, [("file", &b"{\r\n--x}"[..]), ("text", b"")]);
-        assert!(super::fields(TYPE, form(&[]).as_bytes()).unwrap().is_empty());
+        assert!(
+            super::fields(TYPE, form(&[]).as_bytes())
+                .unwrap()
+                .is_empty()
+        );
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::{
         page::{Frame, page},
         server_pages::ServerPages,
     },
+    open::open,
     step::{Step, done, step, steps},
 };
 use crate::{
@@ -39,6 +40,7 @@ struct AuthStep {
     connection: Connection,
     has_moved: bool,
     more_rows: bool,
+    open: Vec<(String, String)>,
 }
 
 /// `GET /servers/{name}/setup/auth`
@@ -119,6 +121,7 @@ async fn auth_content(
         connection: Connection::of(pages, draft, outside).await,
         has_moved: false,
         more_rows: false,
+        open: open(draft),
         errors,
     }
 }
