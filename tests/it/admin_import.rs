@@ -1,6 +1,8 @@
 //! Servers from the files of other programs, over REST.
 
-use mcp_layer::registry::{MemoryRegistry, Server};
+use std::sync::Arc;
+
+use mcp_layer::registry::{Auth, MemoryRegistry, Server, ServerStore};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
@@ -59,13 +61,16 @@ async fn remote_servers_become_drafts_with_what_could_be_read() {
         })
     );
     let said: Vec<_> = told["drafts"].as_array().unwrap().iter().skip(1).collect();
-    assert_eq!(said[0]["transport"], "sse");
+    let [client, events, off] = said[..] else {
+        panic!("{told}");
+    };
+    assert_eq!(events["transport"], "sse");
     assert_eq!(
-        (&said[1]["disabled"], &said[1]["unread"]),
+        (&off["disabled"], &off["unread"]),
         (&json!(true), &json!(["autoApprove"]))
     );
     assert_eq!(
-        (&said[2]["auth"], &said[2]["to_enter"]),
+        (&client["auth"], &client["to_enter"]),
         (
             &json!("oauth2"),
             &json!([{"member": "auth.client_secret", "placeholders": []}])
@@ -91,14 +96,13 @@ async fn remote_servers_become_drafts_with_what_could_be_read() {
     assert_eq!(events["description"], "What happens");
     // Nothing is expanded: what would be sent is the placeholder itself.
     let stored = stored(&store, "github").await;
-    let mcp_layer::registry::Auth::StaticHeaders(headers) = &stored.auth else {
+    let Auth::StaticHeaders(headers) = &stored.auth else {
         panic!("{stored:?}");
     };
     assert_eq!(headers[0].value().expose_secret(), "Bearer ${input:token}");
 }
 
-async fn stored(store: &MemoryRegistry, name: &str) -> std::sync::Arc<Server> {
-    use mcp_layer::registry::ServerStore;
+async fn stored(store: &MemoryRegistry, name: &str) -> Arc<Server> {
     store.get("default", &name.parse().unwrap()).await.unwrap()
 }
 
@@ -144,6 +148,10 @@ async fn comments_and_last_commas_are_read_as_people_write_them() {
             .unwrap()
             .contains("no%20comment")
     );
+    let broken = "{\n/* a\nb */ \"servers\": {\"a\": }}";
+    let answer = operator.pass(request("POST", IMPORT, Some(broken))).await;
+    assert_eq!(answer.error(400).0, "invalid_json");
+    assert!(answer.text.contains("line 3, column 24"), "{}", answer.text);
     for file in ["{\"servers\": {} /* ", "{/}", "[1,,]", "", "{\"servers\":"] {
         let answer = operator.pass(request("POST", IMPORT, Some(file))).await;
         assert_eq!(answer.error(400).0, "invalid_json", "{file}");
@@ -222,11 +230,9 @@ async fn names_that_collide_are_told_apart_and_the_reason_is_given() {
     let server = json!({"url": "https://mcp.example.com/mcp"});
     let existing = json!({"name": "taken", "url": "https://mcp.example.com/mcp"});
     operator.create(&existing).await;
-    let file = r#"{"mcpServers": {"taken": S, "My Server": S, "my_server": S, "my-server": S,
-                   "<b>x</b>": S, "\u202e": S, "export": S, "taken": S}}"#;
-    let file = file.replace('S', &server.to_string());
-    // `Server` has an S of its own.
-    let file = file.replace(&format!("My {server}erver"), "My Server");
+    let file = r#"{"mcpServers": {"taken": @, "My Server": @, "my_server": @, "my-server": @,
+                   "<b>x</b>": @, "\u202e": @, "export": @, "taken": @}}"#;
+    let file = file.replace('@', &server.to_string());
     let answer = operator.pass(request("POST", IMPORT, Some(&file))).await;
     let told = answer.expect(200);
     let names: Vec<_> = told["drafts"].as_array().unwrap().iter().collect();

@@ -123,7 +123,11 @@ async fn what_is_wrong_is_listed_and_nothing_is_kept() {
         ),
         (bad.to_string(), 400, "mcpServers.c: auth.headers[0].name"),
         (String::new(), 400, "Choose a file, or paste its text"),
-        ("{".to_owned(), 400, "The body is not JSON"),
+        (
+            "{".to_owned(),
+            400,
+            "The file is not JSON: line 1, column 1",
+        ),
         (long.to_string(), 413, "more than 512 KiB"),
     ] {
         let answer = preview(&pages, "", &text).await;

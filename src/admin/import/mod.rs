@@ -25,6 +25,7 @@ use axum::{
     extract::{RawQuery, State},
 };
 use http::StatusCode;
+use serde::de::IgnoredAny;
 
 use self::{mcp_json::entries, relaxed::relaxed};
 pub(super) use self::{
@@ -33,12 +34,15 @@ pub(super) use self::{
 };
 use super::{
     answer::{Answer, json},
-    body,
     fault::{Code, Fault, Faults},
     query::{fault, parameters},
     records::Records,
 };
-use crate::{connect::Connections, to_its_end::ToItsEnd};
+use crate::{
+    connect::Connections,
+    registry::members::{NotJson, Tree},
+    to_its_end::ToItsEnd,
+};
 
 /// `POST /servers/import`
 pub(super) async fn import(
@@ -85,7 +89,7 @@ impl Imports {
     /// All that its author has to mend, in the order of the text.
     pub(super) async fn plan(&self, text: &[u8]) -> Result<Plan, Faults> {
         let text = relaxed(text);
-        let tree = body::tree(&text)?;
+        let tree = Tree::json(&text).map_err(|error| unread(&text, &error))?;
         let entries = entries(&tree).map_err(Faults::from);
         let entries = entries.map_err(|faults| faults.map(refused))?;
         Plan::of(&entries, &self.records, &self.connections).await
@@ -107,6 +111,17 @@ impl Imports {
         );
         Ok(())
     }
+}
+
+/// The fault of a text that is not JSON, with the place where it stops to be.
+fn unread(text: &[u8], error: &NotJson) -> Fault {
+    let place = match serde_json::from_slice::<IgnoredAny>(text) {
+        Err(at) if matches!(error, NotJson::Malformed) => {
+            format!(": line {}, column {}", at.line(), at.column())
+        }
+        _ => String::new(),
+    };
+    Fault::new(Code::InvalidJson, format!("the file {error}{place}"))
 }
 
 /// A fault of the file, which is no fault of one server's record.

@@ -3,7 +3,7 @@
 use zeroize::Zeroizing;
 
 /// The text with blanks in the place of what JSON does not have: a byte order mark, comments, and a
-/// comma behind the last item. All else stays where it is.
+/// comma behind the last item. All else stays where it is, lines included.
 ///
 /// What is not JSON for another reason is left for the parser to refuse.
 pub(super) fn relaxed(text: &[u8]) -> Zeroizing<Vec<u8>> {
@@ -22,7 +22,11 @@ pub(super) fn relaxed(text: &[u8]) -> Zeroizing<Vec<u8>> {
             }
             b'/' => match comment(&text[at..]) {
                 Some(length) => {
-                    text[at..at + length].fill(b' ');
+                    for byte in &mut text[at..at + length] {
+                        if !b"\r\n".contains(byte) {
+                            *byte = b' ';
+                        }
+                    }
                     at += length;
                 }
                 None => return text,

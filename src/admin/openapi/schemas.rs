@@ -246,7 +246,12 @@ fn servers() -> Value {
     new.extend(READ_ONLY.map(|name| (name.to_owned(), ignored())));
     let mut changed = new.clone();
     changed.insert("version".to_owned(), version);
-    let patched = changed.clone();
+    let mut patched = changed.clone();
+    let auth = "The members to change; another type leaves nothing of the one before.";
+    patched.insert(
+        "auth".to_owned(),
+        json!({"type": ["object", "null"], "description": auth}),
+    );
     // Left out they would be the widest that there are.
     for name in WIDE {
         if let Some(member) = SERVER.iter().find(|member| member.name == name) {

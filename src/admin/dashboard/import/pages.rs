@@ -192,7 +192,11 @@ fn asked(pages: &ImportPages, status: StatusCode, faults: Vec<Fault>) -> Answer 
         faults: faults
             .iter()
             .take(FAULTS)
-            .map(|fault| Shown::of(&sentence(fault.message())))
+            .map(|fault| match fault.param() {
+                // A name is written as it is in the file.
+                Some(_) => Shown::of(&format!("{}.", fault.message())),
+                None => Shown::of(&sentence(fault.message())),
+            })
             .collect(),
     };
     page(status, &content)
