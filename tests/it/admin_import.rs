@@ -151,7 +151,7 @@ async fn comments_and_last_commas_are_read_as_people_write_them() {
     let broken = "{\n/* a\nb */ \"servers\": {\"a\": }}";
     let answer = operator.pass(request("POST", IMPORT, Some(broken))).await;
     assert_eq!(answer.error(400).0, "invalid_json");
-    assert!(answer.text.contains("line 3, column 24"), "{}", answer.text);
+    assert!(answer.text.contains("line 3, column 23"), "{}", answer.text);
     for file in ["{\"servers\": {} /* ", "{/}", "[1,,]", "", "{\"servers\":"] {
         let answer = operator.pass(request("POST", IMPORT, Some(file))).await;
         assert_eq!(answer.error(400).0, "invalid_json", "{file}");

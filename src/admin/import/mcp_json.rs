@@ -10,7 +10,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::registry::members::{Fault, Faults, Members, Node, Tree, Words};
+use crate::registry::members::{Fault, Members, Node, Tree, Words};
 
 /// The most servers of one file: nobody has as many by hand, and each is read and stored.
 pub(super) const SERVERS: usize = 200;
@@ -89,8 +89,11 @@ pub(super) struct Local<'t> {
     pub(super) directory: Option<&'t str>,
 }
 
-/// All servers of a file, in its order.
-pub(super) fn entries<'t>(file: &'t Tree<'t>) -> Result<Vec<Entry<'t>>, Faults<Fault>> {
+/// All servers of a file, in its order, or what is wrong with each.
+///
+/// # Errors
+/// The file is none of servers, or has too many.
+pub(super) fn entries<'t>(file: &'t Tree<'t>) -> Result<Vec<Result<Entry<'t>, Fault>>, Fault> {
     let whole = Node::new(file, &Words::JSON);
     let mut named = Vec::new();
     for list in lists(&whole)? {
@@ -100,23 +103,17 @@ pub(super) fn entries<'t>(file: &'t Tree<'t>) -> Result<Vec<Entry<'t>>, Faults<F
         );
     }
     if named.is_empty() {
-        return Err(whole.fault("has no servers").into());
+        return Err(whole.fault("has no servers"));
     }
     if named.len() > SERVERS {
         let reason = format!(
             "has {} servers; at most {SERVERS} are imported at once",
             named.len()
         );
-        return Err(whole.fault(reason).into());
+        return Err(whole.fault(reason));
     }
-    let (mut entries, mut faults) = (Vec::with_capacity(named.len()), Vec::new());
-    for (name, at) in named {
-        match entry(name, &at) {
-            Ok(entry) => entries.push(entry),
-            Err(fault) => faults.push(fault),
-        }
-    }
-    Faults::unless(faults, entries)
+    let entries = named.iter().map(|(name, at)| entry(name, at));
+    Ok(entries.collect())
 }
 
 /// The lists of servers of a file.

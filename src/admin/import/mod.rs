@@ -90,9 +90,9 @@ impl Imports {
     pub(super) async fn plan(&self, text: &[u8]) -> Result<Plan, Faults> {
         let text = relaxed(text);
         let tree = Tree::json(&text).map_err(|error| unread(&text, &error))?;
-        let entries = entries(&tree).map_err(Faults::from);
-        let entries = entries.map_err(|faults| faults.map(refused))?;
-        Plan::of(&entries, &self.records, &self.connections).await
+        let entries =
+            entries(&tree).map_err(|fault| Fault::from(fault).with_code(Code::InvalidRequest))?;
+        Plan::of(entries, &self.records, &self.connections).await
     }
 
     /// Makes the drafts of a plan, all or none, also if the client goes away meanwhile.
@@ -122,9 +122,4 @@ fn unread(text: &[u8], error: &NotJson) -> Fault {
         _ => String::new(),
     };
     Fault::new(Code::InvalidJson, format!("the file {error}{place}"))
-}
-
-/// A fault of the file, which is no fault of one server's record.
-fn refused(fault: Fault) -> Fault {
-    fault.with_code(Code::InvalidRequest)
 }

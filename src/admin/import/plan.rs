@@ -22,7 +22,7 @@ use crate::{
     outbound,
     registry::{
         Server, is_reserved_header,
-        members::{Tree, Word},
+        members::{self, Tree, Word},
     },
     url_keys,
 };
@@ -87,7 +87,7 @@ pub(in super::super) struct Rest {
 impl Plan {
     /// The plan for these entries beside the servers that are there.
     pub(super) async fn of(
-        entries: &[Entry<'_>],
+        entries: Vec<Result<Entry<'_>, members::Fault>>,
         records: &Records,
         connections: &Connections,
     ) -> Result<Self, Faults> {
@@ -98,6 +98,13 @@ impl Plan {
         let (mut taken, mut faults) = (HashSet::new(), Vec::new());
         let mut ports = PORT..;
         for entry in entries {
+            let entry = match entry {
+                Ok(entry) => &entry,
+                Err(fault) => {
+                    faults.push(Fault::from(fault).with_code(Code::InvalidRequest));
+                    continue;
+                }
+            };
             match &entry.reached {
                 Reached::Local(local) => plan
                     .rest

@@ -7,7 +7,8 @@ use std::iter;
 /// A text that is read without anybody who looks at it reports the [first](Self::first).
 #[derive(Debug)]
 pub(crate) struct Faults<F> {
-    first: F,
+    /// Boxed, so that a result of little is not as large as its error.
+    first: Box<F>,
     others: Vec<F>,
 }
 
@@ -15,7 +16,7 @@ impl<F> Faults<F> {
     /// Those of a list; `None` if it is empty.
     pub(crate) fn of(faults: Vec<F>) -> Option<Self> {
         let mut faults = faults.into_iter();
-        let first = faults.next()?;
+        let first = Box::new(faults.next()?);
         let others = faults.collect();
         Some(Self { first, others })
     }
@@ -30,7 +31,7 @@ impl<F> Faults<F> {
     }
 
     pub(crate) fn first(self) -> F {
-        self.first
+        *self.first
     }
 
     pub(crate) fn push(&mut self, fault: F) {
@@ -39,7 +40,7 @@ impl<F> Faults<F> {
 
     pub(crate) fn map<G>(self, mut turn: impl FnMut(F) -> G) -> Faults<G> {
         Faults {
-            first: turn(self.first),
+            first: Box::new(turn(*self.first)),
             others: self.others.into_iter().map(turn).collect(),
         }
     }
@@ -48,7 +49,10 @@ impl<F> Faults<F> {
 impl<F> From<F> for Faults<F> {
     fn from(first: F) -> Self {
         let others = Vec::new();
-        Self { first, others }
+        Self {
+            first: Box::new(first),
+            others,
+        }
     }
 }
 
@@ -57,6 +61,6 @@ impl<F> IntoIterator for Faults<F> {
     type IntoIter = iter::Chain<iter::Once<F>, std::vec::IntoIter<F>>;
 
     fn into_iter(self) -> Self::IntoIter {
-        iter::once(self.first).chain(self.others)
+        iter::once(*self.first).chain(self.others)
     }
 }
