@@ -7,8 +7,9 @@ use axum::extract::FromRef;
 use super::{
     builder::Admin, carried::Carried, clock::Clock, declared::Declared, hosts::Hosts,
     import::Imports, keys::Keys, metrics::Metrics, models::Models, oauth::Flows,
-    operator_token::OperatorToken, organization::OrganizationStore, projects::Projects,
-    records::Records, session::Sessions, statuses::Statuses, tools::Tools, traces::Traces,
+    operator_token::OperatorToken, organization::OrganizationStore, overview::Overviews,
+    projects::Projects, records::Records, session::Sessions, statuses::Statuses, tools::Tools,
+    traces::Traces,
 };
 use crate::{connect::Connections, explain::Explainer};
 
@@ -29,6 +30,7 @@ pub(super) struct Parts {
     pub(super) keys: Option<Keys>,
     pub(super) metrics: Option<Metrics>,
     pub(super) models: Models,
+    pub(super) overviews: Overviews,
     pub(super) projects: Projects,
     pub(super) records: Records,
     pub(super) sessions: Sessions,
@@ -71,6 +73,7 @@ impl From<Admin> for Parts {
                 clock.clone(),
             ),
             models: Models::new(admin.models, admin.organization.clone()),
+            overviews: Overviews::new(admin.overview, admin.organization.clone(), clock.clone()),
             statuses: Statuses::new(store.clone(), connections.clone(), clock.clone()),
             token: OperatorToken::new(admin.token, admin.throttle, clock.clone()),
             tools: Tools::new(store.clone(), connections.clone()),
@@ -99,6 +102,7 @@ macro_rules! parts {
 }
 
 parts! {
+    overviews: Overviews,
     clock: Clock,
     connections: Connections,
     declared: Declared,

@@ -99,7 +99,7 @@ impl Plan {
         let mut ports = PORT..;
         for entry in entries {
             let entry = match entry {
-                Ok(entry) => &entry,
+                Ok(entry) => entry,
                 Err(fault) => {
                     faults.push(Fault::from(fault).with_code(Code::InvalidRequest));
                     continue;
@@ -108,12 +108,12 @@ impl Plan {
             match &entry.reached {
                 Reached::Local(local) => plan
                     .rest
-                    .push(Rest::behind_bridge(entry, local, &mut ports)),
+                    .push(Rest::behind_bridge(&entry, local, &mut ports)),
                 Reached::Remote(remote) => match closed(remote.url, connections) {
-                    Some(reason) => plan.rest.push(Rest::of(entry, reason)),
+                    Some(reason) => plan.rest.push(Rest::of(&entry, reason)),
                     None => {
                         let name = free(entry.name, &mut taken, records).await?;
-                        match Draft::of(entry, remote, name, records) {
+                        match Draft::of(&entry, remote, name, records) {
                             Ok(draft) => plan.drafts.push(draft),
                             Err(found) => faults.extend(found),
                         }
