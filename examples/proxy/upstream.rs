@@ -51,7 +51,20 @@ struct Provider {
     client: Client<UnsyncBoxBody<Bytes, BoxError>>,
     base: Base,
     key: Option<Key>,
+    /// Callers' `Authorization` is passed on.
+    passes_on: bool,
     silence: Duration,
+}
+
+/// What the upstream gets as `Authorization`.
+#[derive(Clone)]
+pub enum UpstreamKey {
+    /// The callers' own.
+    Callers,
+    /// Nothing: it needs none.
+    Unneeded,
+    /// The proxy's.
+    Ours(HeaderValue),
 }
 
 /// The proxy's own key, with the scrubber that keeps it out of answers.
@@ -65,17 +78,22 @@ impl Upstream {
     /// it.
     pub fn new(
         base: Url,
-        authorization: Option<HeaderValue>,
+        key: UpstreamKey,
         roots: Option<&[u8]>,
         silence: Duration,
     ) -> Result<Self, Invalid> {
+        let passes_on = matches!(key, UpstreamKey::Callers);
         Ok(Self(Arc::new(Provider {
             client: Client::new(&base, roots)?,
             base: Base::new(base),
-            key: authorization.map(|authorization| Key {
-                scrubber: Arc::new(Scrubber::new([authorization.as_bytes()])),
-                authorization,
-            }),
+            key: match key {
+                UpstreamKey::Callers | UpstreamKey::Unneeded => None,
+                UpstreamKey::Ours(authorization) => Some(Key {
+                    scrubber: Arc::new(Scrubber::new([authorization.as_bytes()])),
+                    authorization,
+                }),
+            },
+            passes_on,
             silence,
         })))
     }
@@ -100,6 +118,9 @@ impl Provider {
         if headers.contains_key(TRACEPARENT) {
             // The turn's span is the parent of the upstream's, if it is exported.
             headers.extend(otlp::headers_of(&Span::current()));
+        }
+        if !self.passes_on {
+            headers.remove(header::AUTHORIZATION);
         }
         if let Some(key) = &self.key {
             headers.insert(header::AUTHORIZATION, key.authorization.clone());

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::extract::FromRef;
 
 use super::{
-    builder::Admin, carried::Carried, clock::Clock, declared::Declared, hosts::Hosts,
-    import::Imports, keys::Keys, metrics::Metrics, models::Models, oauth::Flows,
+    api_keys::ApiKeys, builder::Admin, carried::Carried, clock::Clock, declared::Declared,
+    hosts::Hosts, import::Imports, keys::Keys, metrics::Metrics, models::Models, oauth::Flows,
     operator_token::OperatorToken, organization::OrganizationStore, overview::Overviews,
     projects::Projects, records::Records, session::Sessions, statuses::Statuses, tools::Tools,
     traces::Traces,
@@ -20,6 +20,7 @@ use crate::{connect::Connections, explain::Explainer};
 pub(super) struct Parts {
     pub(super) carried: Carried,
     pub(super) callers_url: Arc<str>,
+    pub(super) api_keys: ApiKeys,
     pub(super) clock: Clock,
     pub(super) declared: Declared,
     pub(super) connections: Connections,
@@ -46,7 +47,13 @@ impl From<Admin> for Parts {
         let (connections, clock) = (admin.connections, admin.clock);
         let hosts = Arc::new(admin.hosts);
         let store = OrganizationStore::new(admin.store, admin.organization.clone());
-        let projects = Projects::new(store.clone(), admin.projects);
+        let projects = Projects::new(store.clone(), admin.projects, admin.api_keys.clone());
+        let api_keys = ApiKeys::new(
+            admin.api_keys,
+            admin.api_keys_refusal,
+            admin.organization.clone(),
+            clock.clone(),
+        );
         let records = Records::new(
             store.clone(),
             connections.clone(),
@@ -63,6 +70,7 @@ impl From<Admin> for Parts {
             declared: admin.declared,
             carried: Carried::new(admin.session_keys.clone(), admin.organization.clone()),
             imports: Imports::new(records.clone(), connections.clone()),
+            api_keys,
             flows: Flows::new(admin.authorizations, store.clone(), connections.clone()),
             records,
             sessions: Sessions::new(
@@ -102,6 +110,7 @@ macro_rules! parts {
 }
 
 parts! {
+    api_keys: ApiKeys,
     overviews: Overviews,
     clock: Clock,
     connections: Connections,

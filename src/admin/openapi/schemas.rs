@@ -90,6 +90,7 @@ pub(super) fn all() -> Value {
         models(),
         traces(),
         import(),
+        api_keys(),
         overview(),
         rest(),
     ] {
@@ -496,6 +497,41 @@ fn import() -> Value {
             "rest": {
                 "type": "array", "items": object(rest),
                 "description": "Servers that cannot become drafts, with what to do.",
+            },
+        })),
+    })
+}
+
+/// Callers' API keys: one list, and the key itself once.
+fn api_keys() -> Value {
+    let name = || json!({"type": "string", "minLength": 1, "maxLength": 100});
+    let key = json!({
+        "id": reference("TraceId"),
+        "name": name(),
+        "project": name(),
+        "source": word(&["store", "file"]),
+        "created_at": or_null(time()),
+        "expires_at": or_null(time()),
+        "last_used_at": {
+            "type": ["string", "null"], "format": "date-time",
+            "description": "To the minute; not known of keys that are declared in a file.",
+        },
+    });
+    let mut made = key.clone();
+    made["key"] = json!({
+        "type": "string", "readOnly": true,
+        "description": "What callers send as `Authorization: Bearer KEY`. It is shown here and never again.",
+    });
+    json!({
+        "ApiKey": object(key),
+        "ApiKeys": object(json!({"api_keys": list_of("ApiKey")})),
+        "MadeApiKey": object(made),
+        "NewApiKey": entered(&["name", "project"], json!({
+            "name": name(),
+            "project": name(),
+            "expires_at": {
+                "type": ["string", "null"], "format": "date-time", "default": null,
+                "description": "When it stops to open anything; null for never.",
             },
         })),
     })
