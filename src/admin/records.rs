@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use super::{
+    acting::Acting,
     clock::Clock,
     edit::Reader,
     fault::{Code, Fault, Faults},
     organization::OrganizationStore,
     projects::Projects,
+    role::Role,
 };
 use crate::{
     connect::Connections,
     name::ServerName,
-    registry::{Error, Server, Source, members::Tree},
+    registry::{Error, Server, ShareSession, Source, members::Tree},
 };
 
 /// Reads records from what is entered, and keeps them.
@@ -49,7 +51,8 @@ impl Records {
     }
 
     /// Keeps a server that is not there yet.
-    pub(super) async fn insert(&self, server: Server) -> Result<Arc<Server>, Error> {
+    pub(super) async fn insert(&self, server: Server) -> Result<Arc<Server>, Fault> {
+        shared(&server, None)?;
         let server = self.store.insert(server).await?;
         log("insert", &server);
         self.projects.note(&server);
@@ -57,7 +60,9 @@ impl Records {
     }
 
     /// Keeps a server in the place of the version that it names.
-    pub(super) async fn replace(&self, server: Server) -> Result<Arc<Server>, Error> {
+    pub(super) async fn replace(&self, server: Server) -> Result<Arc<Server>, Fault> {
+        let stored = self.store.get(&server.name).await?;
+        shared(&server, Some(&stored))?;
         let server = self.store.replace(server).await?;
         log("replace", &server);
         self.projects.note(&server);
@@ -111,7 +116,11 @@ impl Records {
         entered: &Tree<'_>,
     ) -> Result<Arc<Server>, Faults> {
         match read {
-            Ok(server) => Ok(self.insert(server).await.map_err(taken)?),
+            Ok(server) => {
+                let name = server.name.clone();
+                let inserted = self.insert(server).await;
+                Ok(inserted.map_err(|fault| taken(fault, &name))?)
+            }
             Err(mut faults) => {
                 let name = entered.get("name").as_text();
                 if let Some(name) = name.and_then(|name| name.parse().ok())
@@ -126,14 +135,13 @@ impl Records {
 
     /// The fault of a new server with this name; `None` if the name is free.
     pub(super) async fn taken(&self, name: ServerName) -> Result<Option<Fault>, Fault> {
-        match self.store.get(&name).await {
-            Ok(server) if server.source == Source::File => {
-                Ok(Some(taken(Error::Declared { name })))
-            }
-            Ok(_) => Ok(Some(taken(Error::Conflict { name }))),
-            Err(Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        let error = match self.store.get(&name).await {
+            Ok(server) if server.source == Source::File => Error::Declared { name: name.clone() },
+            Ok(_) => Error::Conflict { name: name.clone() },
+            Err(Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Some(taken(error.into(), &name)))
     }
 
     /// Keeps all of these servers, none of which is there yet, or none of them.
@@ -143,14 +151,15 @@ impl Records {
     pub(super) async fn insert_all(&self, servers: Vec<Server>) -> Result<(), Fault> {
         let mut inserted = Vec::new();
         for server in servers {
+            let name = server.name.clone();
             match self.insert(server).await {
                 Ok(server) => inserted.push(server),
-                Err(error) => {
+                Err(fault) => {
                     for server in inserted {
                         self.store.remove(&server.name).await?;
                         log("remove", &server);
                     }
-                    return Err(taken(error));
+                    return Err(taken(fault, &name));
                 }
             }
         }
@@ -158,19 +167,30 @@ impl Records {
     }
 }
 
-/// Logs one line for each change; the author is not known, since the token is shared.
+/// Refuses to have all projects share one session, unless an admin does it or has done it.
+fn shared(server: &Server, stored: Option<&Server>) -> Result<(), Fault> {
+    let is_all = |server: &Server| server.share_session == ShareSession::All;
+    if !is_all(server) || stored.is_some_and(is_all) {
+        return Ok(());
+    }
+    let what = "a session that all projects share";
+    let may = Acting::now().require(Role::Admin, what);
+    may.map_err(|fault| fault.at("share_session"))
+}
+
+/// Logs one line for each change.
 fn log(action: &str, server: &Server) {
     let (name, version) = (&server.name, server.version);
     tracing::info!(action, server = %name, version, "a server was changed");
 }
 
 /// A name that the file has is taken like any other: it is the field of the name that can mend it.
-fn taken(error: Error) -> Fault {
-    match error {
-        Error::Declared { name } => {
+fn taken(fault: Fault, name: &ServerName) -> Fault {
+    match fault.code() {
+        Code::DeclaredInFile => {
             let message = format!("a server named {name} is declared in the configuration file");
             Fault::new(Code::Conflict, message).at("name")
         }
-        error => error.into(),
+        _ => fault,
     }
 }

@@ -17,6 +17,7 @@
 
 mod api_keys;
 mod assets;
+mod audit;
 mod connecting;
 mod control;
 mod deleting;
@@ -32,8 +33,10 @@ mod import;
 mod list;
 mod models;
 mod notice;
+mod operators;
 mod overview;
 mod page;
+mod provider;
 mod selection;
 mod server_pages;
 mod sign_in;
@@ -68,6 +71,8 @@ pub(super) fn routes() -> Vec<Route> {
     vec![
         (Method::GET, "/sign-in", get(sign_in::ask)),
         (Method::POST, "/sign-in", post(sign_in::enter)),
+        (Method::GET, "/sign-in/provider", get(provider::leave)),
+        (Method::GET, "/sign-in/callback", get(provider::come_back)),
         (Method::POST, "/sign-out", post(sign_in::leave)),
         (Method::GET, "/assets/{file}", get(assets::file)),
         (Method::GET, "/", get(overview::show)),
@@ -122,5 +127,12 @@ pub(super) fn routes() -> Vec<Route> {
         (Method::POST, REVOKE, post(api_keys::revoke)),
         (Method::GET, "/traces", get(traces::list)),
         (Method::GET, "/traces/{id}", get(timeline::show)),
+        (Method::GET, "/audit", get(audit::list)),
+        (Method::GET, "/operators", get(operators::list)),
+        (
+            Method::POST,
+            "/operators/sessions/{id}/end",
+            post(operators::end),
+        ),
     ]
 }

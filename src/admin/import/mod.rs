@@ -33,6 +33,7 @@ pub(super) use self::{
     plan::{Draft, Plan, Rest},
 };
 use super::{
+    acting::Acting,
     answer::{Answer, json},
     fault::{Code, Fault, Faults},
     query::{fault, parameters},
@@ -102,8 +103,9 @@ impl Imports {
     pub(super) async fn carry_out(&self, plan: Plan) -> Result<(), Fault> {
         let servers = plan.into_servers();
         let (count, records) = (servers.len(), self.records.clone());
-        let inserting = ToItsEnd::new(async move { records.insert_all(servers).await });
-        inserting.await?;
+        // It is the same operator who does the rest.
+        let inserting = async move { records.insert_all(servers).await };
+        ToItsEnd::new(Acting::now().during(inserting)).await?;
         tracing::info!(
             action = "import",
             drafts = count,
