@@ -9,9 +9,12 @@ use super::{
     audit::Audit,
     builder::Admin,
     calling::Calling,
+    carried::Carried,
     chat::Chat,
     clock::Clock,
+    declared::Declared,
     hosts::Hosts,
+    import::Imports,
     keys::Keys,
     metrics::Metrics,
     models::Models,
@@ -35,15 +38,19 @@ use crate::{connect::Connections, explain::Explainer, registry::MemoryOperatorSe
 /// A handler asks for `State<Records>` and the like, so its signature says what it can touch.
 #[derive(Clone)]
 pub(super) struct Parts {
+    pub(super) carried: Carried,
+    pub(super) callers_url: Arc<str>,
     pub(super) audit: Audit,
     pub(super) api_keys: ApiKeys,
     pub(super) clock: Clock,
+    pub(super) declared: Declared,
     pub(super) connections: Connections,
     pub(super) calling: Calling,
     pub(super) chat: Option<Chat>,
     pub(super) explainer: Option<Explainer>,
     pub(super) flows: Flows,
     pub(super) hosts: Arc<Hosts>,
+    pub(super) imports: Imports,
     pub(super) keys: Option<Keys>,
     pub(super) metrics: Option<Metrics>,
     pub(super) models: Models,
@@ -80,7 +87,22 @@ impl From<Admin> for Parts {
             clock.clone(),
             audit.clone(),
         );
+        let records = Records::new(
+            store.clone(),
+            connections.clone(),
+            clock.clone(),
+            projects.clone(),
+        );
+        // Without the slash, as it stands before paths.
+        let callers_url = admin
+            .callers_url
+            .as_ref()
+            .map(|url| url.as_str().trim_end_matches('/'));
         Self {
+            callers_url: callers_url.unwrap_or("http://YOUR-GATEWAY").into(),
+            declared: admin.declared,
+            carried: Carried::new(admin.session_keys.clone(), admin.organization.clone()),
+            imports: Imports::new(records.clone(), connections.clone()),
             api_keys,
             flows: Flows::new(
                 admin.authorizations,
@@ -88,12 +110,7 @@ impl From<Admin> for Parts {
                 connections.clone(),
                 audit.clone(),
             ),
-            records: Records::new(
-                store.clone(),
-                connections.clone(),
-                clock.clone(),
-                projects.clone(),
-            ),
+            records,
             sessions: Sessions::new(
                 admin.session_keys,
                 &admin.organization,
@@ -144,9 +161,11 @@ parts! {
     connections: Connections,
     calling: Calling,
     chat: Option<Chat>,
+    declared: Declared,
     explainer: Option<Explainer>,
     flows: Flows,
     hosts: Arc<Hosts>,
+    imports: Imports,
     keys: Option<Keys>,
     metrics: Option<Metrics>,
     models: Models,
