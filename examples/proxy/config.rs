@@ -30,7 +30,7 @@ use crate::{
     file::File,
     follow_keys::FollowKeys,
     limits::Limits,
-    otlp,
+    oidc, operators, otlp,
     paths::Paths,
     places::Trusted,
     sealing,
@@ -248,6 +248,10 @@ pub struct Config {
     pub database: Option<Database>,
     /// The operator's side, if there is one.
     pub admin: Option<admin::Side>,
+    /// Operators by name, besides the holder of the admin token.
+    pub operators: Vec<operators::Declared>,
+    /// The provider that operators sign in at.
+    pub oidc: Option<oidc::Declared>,
     /// Extra trusted roots, besides the system's.
     pub roots: Option<Vec<u8>>,
     /// The collector; absent: no traces are exported.
@@ -464,6 +468,8 @@ impl Config {
             egress: replaced(flags.allow_egress, file.allow_egress),
             database,
             admin,
+            operators: file.operators,
+            oidc: file.oidc,
             roots: file.ca_file.as_deref().map(read_roots).transpose()?,
             otlp: flags
                 .otlp

@@ -43,6 +43,8 @@ mod limits;
 mod lines;
 mod log;
 mod metered;
+mod oidc;
+mod operators;
 mod otlp;
 mod paths;
 mod places;
@@ -158,6 +160,11 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     // Servers, and aliases and defaults.
     let models = declared.await?;
     let registry: Arc<dyn Store> = Arc::new(models.clone());
+    let oidc = config.oidc.as_ref();
+    let oidc = oidc
+        .map(|oidc| oidc.provider(outbound.clone()))
+        .transpose()?;
+    let named = operators::list(&config.operators)?;
     let connections = Connections::builder(outbound)
         .limits(config.limits.of_servers())
         .authorizations(&storage.authorizations)
@@ -218,8 +225,15 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
             .with_authorizations(storage.authorizations)
             .with_models(models.clone())
             .with_traces(storage.traces)
+            .with_audit(storage.audit)
+            .with_operator_sessions(storage.operator_sessions)
+            .with_operators(named.clone())
             .with_overview(storage.overview)
             .with_metrics(metrics);
+        let admin = match oidc {
+            Some(oidc) => admin.with_oidc(oidc),
+            None => admin,
+        };
         match storage.keys {
             // A session of one replica is valid in all.
             Some(keys) => admin.with_session_keys(keys),
@@ -243,6 +257,15 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         let mut hosts = config.hosts.known(address);
         hosts.extend(side.public_host());
         let admin = admin.with_explainer(explainer.with_hosts(hosts));
+        let admin = match config.file {
+            Some(_) => admin,
+            None => admin.with_built_in_servers(),
+        };
+        // Of a listener on all addresses nobody knows which one is meant.
+        let admin = match format!("http://{address}").parse() {
+            Ok(url) if !address.ip().is_unspecified() => admin.with_callers_url(url),
+            _ => admin,
+        };
         let app = admin::app(admin, draining.clone());
         let terms = config.limits.of_operators(&config.trusted);
         servers.push(Server::new(
@@ -261,6 +284,10 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     }
     introduce(&config, address, operators);
 
+    if let Some(path) = config.file.clone() {
+        let declared = config.operators.clone();
+        tokio::spawn(operators::follow(path, declared, named));
+    }
     tokio::spawn(monitor.run());
     tokio::spawn(keys.clone().note_uses());
     if let Some(follow_keys) = &config.follow_keys {
@@ -372,8 +399,14 @@ async fn declared(config: &Config) -> Result<(Declared, EgressRules), Invalid> {
         Some(path) => Ok((Declared::File(path.clone()), egress)),
         None => {
             let address = demo::server().await.map_err(Invalid::new)?;
-            let egress = egress.allow(&address.to_string()).map_err(Invalid::new)?;
-            Ok((Declared::Demo(demo::servers(address)), egress))
+            // Whoever tries it has servers on this machine, and nobody else's requests come in.
+            let egress = ["127.0.0.0/8", "::1"]
+                .iter()
+                .try_fold(egress, |egress, rule| egress.allow(rule));
+            Ok((
+                Declared::Demo(demo::servers(address)),
+                egress.map_err(Invalid::new)?,
+            ))
         }
     }
 }

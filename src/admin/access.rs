@@ -22,7 +22,7 @@ impl Access {
         if is_under("/api") || is_under("/metrics") {
             return Self::Token;
         }
-        let is_open = path == "/sign-in"
+        let is_open = matches!(path, "/sign-in" | "/sign-in/provider" | "/sign-in/callback")
             || is_under("/oauth/callback")
             || is_under("/oauth/start")
             || is_under("/assets");
@@ -44,6 +44,8 @@ mod tests {
         }
         for path in [
             "/sign-in",
+            "/sign-in/provider",
+            "/sign-in/callback",
             "/assets/style.css",
             "/oauth/callback",
             "/oauth/callback/x",
@@ -57,6 +59,7 @@ mod tests {
             "*",
             "/servers",
             "/sign-in/",
+            "/sign-in/other",
             "/sign-inside",
             "/assetsx",
             "/oauth",

@@ -31,6 +31,17 @@
 //! Requests from pages of another origin are refused, and bodies are JSON. The holder of the token
 //! can do everything within one organization, except read secrets: those are write-only.
 //!
+//! # Operators
+//!
+//! Beside the holder of that token, [`Admin::with_operators`] has others by name, each with a token
+//! and a [`Role`], and [`Admin::with_oidc`] those whom a provider of OpenID Connect vouches for. What
+//! a role may not do is refused with 403 `forbidden`, and pages do not offer it.
+//!
+//! `GET /api/v1/audit` has what each of them did, with what was there before and after, without
+//! secrets. An entry is written before the change: if it cannot be written, nothing is changed.
+//! `GET /api/v1/sessions` has the browsers that are signed in, and `DELETE` ends one, in all replicas
+//! with the same [store](Admin::with_operator_sessions).
+//!
 //! Wrong tokens are counted by [client address](ClientAddress), over REST and on pages together:
 //! after ten within a minute the sign-in page answers 429, after thirty REST does, and the log has
 //! one line about all of them. The right token is always accepted.
@@ -46,8 +57,10 @@
 //! # Servers
 //!
 //! A server has the members of [`Server`](crate::registry::Server). Absent members have their
-//! defaults, even in a `PUT`, which replaces the whole record. An unknown member is refused, with
-//! its path: ignoring it could give a server fewer restrictions than its operator meant.
+//! defaults, even in a `PUT`, which replaces the whole record; only `projects` and `tools`, whose
+//! defaults are the widest, have to be in it. A `PATCH` (RFC 7396) changes what it has, and leaves
+//! the rest. An unknown member is refused, with its path: ignoring it could give a server fewer
+//! restrictions than its operator meant.
 //!
 //! - `id`, `source`, `status`, `status_reason`, `last_failure`, `tool_count`, `created_at` and
 //!   `updated_at` are read-only; they are ignored in requests, so that a client can send back what
@@ -57,6 +70,10 @@
 //!   for, and has to be entered again for others. `{"set": false}` means that the stored secret
 //!   cannot be opened.
 //! - `null` is the same as absent.
+//!
+//! `POST …/servers/import` makes drafts of the servers in an `mcp.json` of another program, all or
+//! none of them; nothing in it is expanded or contacted. `GET …/servers/export` writes all servers
+//! as TOML of servers in a file, without their secrets.
 //!
 //! # Tools
 //!
@@ -104,28 +121,39 @@
 //! This module knows neither the layer nor its callers.
 
 mod access;
+mod acting;
 mod answer;
 mod api_keys;
+mod audit;
 mod body;
 mod builder;
 mod call;
+mod carried;
 mod clock;
 mod dashboard;
+mod declared;
 mod edit;
 mod explain;
+mod export;
 mod fault;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzz;
 mod gate;
 mod hosts;
+mod import;
 mod instant;
 mod keys;
+mod media_type;
+mod merge;
 mod metrics;
 mod model_edit;
 mod models;
 mod oauth;
+mod oidc;
 mod openapi;
+mod operator_sessions;
 mod operator_token;
+mod operators;
 mod organization;
 mod outside;
 mod overview;
@@ -134,6 +162,8 @@ mod projects;
 mod query;
 mod records;
 mod rest;
+mod role;
+mod roles;
 mod route;
 mod router;
 mod scrape;
@@ -151,12 +181,16 @@ mod tools;
 mod traces;
 mod view;
 mod visits;
+mod watched;
 
 pub use self::{
     builder::Admin,
     keys::SealingKey,
     metrics::Metrics,
     oauth::path_for_log,
+    oidc::{InvalidOidc, Oidc},
+    operators::{InvalidOperator, Operator, Operators},
+    role::{InvalidRole, Role},
     router::{router, routes},
     throttle::{ClientAddress, Throttle, Wrong},
     token::InvalidToken,

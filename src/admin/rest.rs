@@ -7,19 +7,21 @@ use std::sync::Arc;
 
 use axum::{
     extract::State,
-    routing::{delete, get, post, put},
+    routing::{delete, get, patch, post, put},
 };
 use http::{Method, StatusCode};
 
 use super::{
     answer::{Answer, json},
-    api_keys,
+    api_keys, audit,
     call::{Call, Parameter},
-    explain,
+    explain, export,
     hosts::Hosts,
-    keys, models, oauth,
+    import, keys,
+    media_type::TOML,
+    models, oauth,
     openapi::document,
-    overview, projects, servers, tools, traces,
+    operator_sessions, overview, projects, servers, tools, traces,
 };
 
 const fn parameter(
@@ -68,6 +70,28 @@ const OF_TRACES: [Parameter; 6] = [
     ),
 ];
 
+const OF_AUDIT: [Parameter; 7] = [
+    parameter("operator", "Text", "Only what this operator did."),
+    parameter(
+        "action",
+        "Text",
+        "Only this action; with a full stop at its end, such as `server.`, all that begin so.",
+    ),
+    parameter("target", "Text", "Only what was done to this."),
+    parameter(
+        "from",
+        "Moment",
+        "Only what was done at this time or later.",
+    ),
+    parameter("to", "Moment", "Only what was done before this time."),
+    parameter("limit", "Limit", "At most so many."),
+    parameter(
+        "cursor",
+        "TraceId",
+        "Where the page begins: the next of the page before.",
+    ),
+];
+
 const OF_OVERVIEW: [Parameter; 3] = [
     parameter(
         "from",
@@ -90,6 +114,12 @@ const OF_EXPLAIN: [Parameter; 2] = [
         "The host that it would be sent to, for addresses `/mcp/NAME` on it; default those that are known.",
     ),
 ];
+
+const OF_IMPORT: [Parameter; 1] = [parameter(
+    "preview",
+    "Flag",
+    "Whether only to tell what would be done; default false.",
+)];
 
 const OF_API_KEYS: [Parameter; 1] = [parameter("project", "Text", "Only keys of this project.")];
 
@@ -130,6 +160,27 @@ pub(super) fn calls() -> Vec<Call> {
         .takes("NewServer")
         .gives(201, "Server")
         .fails(&[(409, "There is a server of this name already.")]),
+        call(
+            Method::GET,
+            "/api/v1/servers/export",
+            get(export::export),
+            "Writes all servers as a configuration file, without their secrets",
+        )
+        .gives_text(TOML),
+        call(
+            Method::POST,
+            "/api/v1/servers/import",
+            post(import::import),
+            "Makes drafts of the servers in an mcp.json, all or none; contacts nothing",
+        )
+        .with(&OF_IMPORT)
+        .takes("McpJson")
+        .gives(200, "Imported")
+        .fails(&[
+            (400, "The file cannot be read; the message says where."),
+            (409, "A name was taken meanwhile."),
+            (413, "The file is over 1 MiB."),
+        ]),
         call(Method::GET, SERVER, get(servers::read), "Reads a server")
             .gives(200, "Server")
             .fails(&[ABSENT]),
@@ -140,6 +191,21 @@ pub(super) fn calls() -> Vec<Call> {
             "Replaces a server, in the version that was read",
         )
         .takes("ChangedServer")
+        .gives(200, "Server")
+        .fails(&[
+            ABSENT,
+            (
+                409,
+                "The version is not the newest, or the server is declared in a file.",
+            ),
+        ]),
+        call(
+            Method::PATCH,
+            SERVER,
+            patch(servers::patch),
+            "Changes parts of a server (RFC 7396), in the version that was read",
+        )
+        .takes("PatchedServer")
         .gives(200, "Server")
         .fails(&[
             ABSENT,
@@ -323,6 +389,35 @@ pub(super) fn calls() -> Vec<Call> {
             ),
             (404, "It would be refused, since a server is not there."),
         ]),
+        call(
+            Method::GET,
+            "/api/v1/audit",
+            get(audit::list),
+            "Lists what operators did, the latest first",
+        )
+        .with(&OF_AUDIT)
+        .gives(200, "Audit"),
+        call(
+            Method::GET,
+            "/api/v1/operators",
+            get(operator_sessions::operators),
+            "Lists the operators, and who may sign in at a provider",
+        )
+        .gives(200, "Operators"),
+        call(
+            Method::GET,
+            "/api/v1/sessions",
+            get(operator_sessions::list),
+            "Lists the browsers in which operators are signed in",
+        )
+        .gives(200, "Sessions"),
+        call(
+            Method::DELETE,
+            "/api/v1/sessions/{id}",
+            delete(operator_sessions::end),
+            "Signs an operator out of a browser",
+        )
+        .fails(&[(404, "There is no session of this id, or it has ended.")]),
         call(
             Method::GET,
             "/api/v1/openapi.json",

@@ -17,6 +17,7 @@
 
 mod api_keys;
 mod assets;
+mod audit;
 mod connecting;
 mod control;
 mod deleting;
@@ -28,11 +29,14 @@ mod filters;
 mod form;
 #[cfg(feature = "fuzzing")]
 pub(super) mod fuzz;
+mod import;
 mod list;
 mod models;
 mod notice;
+mod operators;
 mod overview;
 mod page;
+mod provider;
 mod selection;
 mod server_pages;
 mod sign_in;
@@ -47,13 +51,14 @@ mod wizard;
 use axum::routing::{get, post};
 use http::Method;
 
-pub(super) use self::{notice::Notice, page::dress, sign_in::signed_out};
-use super::route::Route;
+pub(super) use self::{import::takes_files, notice::Notice, page::dress, sign_in::signed_out};
+use super::{export, route::Route};
 
 /// The pages, and what they are made of.
 pub(super) fn routes() -> Vec<Route> {
     const CONNECT: &str = "/servers/{name}/connect";
     const DISCONNECT: &str = "/servers/{name}/disconnect";
+    const DISCARD: &str = "/servers/{name}/discard";
     const ACCEPT: &str = "/servers/{name}/tools/accept";
     const SERVER: &str = "/servers/{name}/setup/server";
     const AUTH: &str = "/servers/{name}/setup/auth";
@@ -66,12 +71,18 @@ pub(super) fn routes() -> Vec<Route> {
     vec![
         (Method::GET, "/sign-in", get(sign_in::ask)),
         (Method::POST, "/sign-in", post(sign_in::enter)),
+        (Method::GET, "/sign-in/provider", get(provider::leave)),
+        (Method::GET, "/sign-in/callback", get(provider::come_back)),
         (Method::POST, "/sign-out", post(sign_in::leave)),
         (Method::GET, "/assets/{file}", get(assets::file)),
         (Method::GET, "/", get(overview::show)),
         // Where this is nested under a path of its own, that path with a slash leads nowhere.
         (Method::GET, "/overview", get(overview::show)),
         (Method::GET, "/servers", get(list::servers)),
+        (Method::GET, "/export", get(export::export)),
+        (Method::GET, "/import", get(import::ask)),
+        (Method::POST, "/import", post(import::preview)),
+        (Method::POST, "/import/confirm", post(import::confirm)),
         (Method::GET, "/create", get(wizard::begin)),
         (Method::POST, "/create", post(wizard::create)),
         (Method::GET, SERVER, get(wizard::server)),
@@ -82,11 +93,8 @@ pub(super) fn routes() -> Vec<Route> {
         (Method::POST, TOOLS, post(wizard::save_tools)),
         (Method::GET, REVIEW, get(wizard::review)),
         (Method::POST, REVIEW, post(wizard::finish)),
-        (
-            Method::POST,
-            "/servers/{name}/discard",
-            post(wizard::discard),
-        ),
+        (Method::GET, DISCARD, get(wizard::ask_to_discard)),
+        (Method::POST, DISCARD, post(wizard::discard)),
         (Method::GET, "/servers/{name}", get(editing::edit)),
         (Method::POST, "/servers/{name}", post(editing::save)),
         (Method::GET, "/servers/{name}/tools", get(tools::show)),
@@ -119,5 +127,12 @@ pub(super) fn routes() -> Vec<Route> {
         (Method::POST, REVOKE, post(api_keys::revoke)),
         (Method::GET, "/traces", get(traces::list)),
         (Method::GET, "/traces/{id}", get(timeline::show)),
+        (Method::GET, "/audit", get(audit::list)),
+        (Method::GET, "/operators", get(operators::list)),
+        (
+            Method::POST,
+            "/operators/sessions/{id}/end",
+            post(operators::end),
+        ),
     ]
 }
