@@ -86,8 +86,10 @@
 //!
 //! # Metrics
 //!
-//! `GET /metrics` is for Prometheus, which sends the token by its setting `authorization`.
-//! Exchanges are only counted if [`Metrics`] are a trace sink of the layer.
+//! `GET /metrics` is for Prometheus, which sends the token by its setting `authorization`, to whatever
+//! name it knows us by: there `Host` is not looked at. [`metrics_router`] has it alone, without a
+//! token, for a listener of its own. Exchanges are only counted if [`Metrics`] are a trace sink of the
+//! layer.
 //!
 //! This module knows neither the layer nor its callers.
 
@@ -142,7 +144,7 @@ pub use self::{
     keys::SealingKey,
     metrics::Metrics,
     oauth::path_for_log,
-    router::{router, routes},
+    router::{metrics_router, router, routes},
     throttle::{ClientAddress, Throttle, Wrong},
     token::InvalidToken,
 };

@@ -14,6 +14,7 @@
 //! One code path serves both engines; `sqlite.rs` and `postgres.rs` contain the differences.
 //! Secrets and texts of exchanges are in the database as sealed records only, each bound to its place.
 
+mod backup;
 mod belongings;
 mod cache;
 mod credentials;
@@ -44,6 +45,7 @@ mod time;
 mod trace_queue;
 mod trace_record;
 mod traces;
+mod upkeep;
 mod version;
 
 pub use self::{
