@@ -22,13 +22,17 @@ mod caller_body;
 mod check;
 mod check_models;
 mod client;
+mod commands;
 mod config;
 mod cors;
+mod counts;
 mod database;
 mod demo;
+mod environment;
 mod file;
 mod files;
 mod first;
+mod forwarded;
 mod front;
 mod head_timer;
 mod headers;
@@ -44,13 +48,18 @@ mod otlp;
 mod paths;
 mod places;
 mod plain;
+mod process;
 mod progress;
+mod ready;
 mod refusal;
+mod reload;
+mod request_id;
 mod routes;
 mod running;
 mod sealing;
 mod secrets;
 mod server;
+mod setting;
 mod shed;
 mod silence;
 mod storage;
@@ -60,7 +69,8 @@ mod vision;
 mod watch;
 
 use std::{
-    io, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, thread::available_parallelism,
+    env, io, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc,
+    thread::available_parallelism,
 };
 
 use mcp_layer::{
@@ -83,8 +93,12 @@ use crate::{
     auth::Door,
     browser::Rules,
     config::{Config, Flags, Invalid},
+    counts::Counts,
+    environment::Source,
     front::Front,
     incoming::{App, Incoming},
+    ready::Ready,
+    reload::Reload,
     routes::Servers,
     server::{Draining, Server},
     storage::Storage,
@@ -128,11 +142,12 @@ fn runtimes() -> io::Result<(Runtime, Runtime)> {
 }
 
 async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
-    if let Some(next) = flags.change_keys()? {
-        println!("{next}");
-        return Ok(ExitCode::SUCCESS);
+    if let Some(code) = commands::run(&flags).await? {
+        return Ok(code);
     }
-    let config = Config::read(flags)?;
+    // From here on it does not end the process.
+    let hang_ups = server::HangUps::new().map_err(Invalid::new)?;
+    let config = Config::read(flags.clone())?;
     let exporter = match &config.otlp {
         Some(collector) if !config.check => {
             let headers = config.otlp_headers.clone();
@@ -142,6 +157,7 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         _ => None,
     };
     log::start(&config, exporter.as_ref());
+    environment::tell(&config);
     let (declared, egress) = declared(&config).await?;
     let outbound = Outbound::new(egress)
         .with_roots(config.roots.clone())
@@ -188,7 +204,10 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
 
     let monitor = Monitor::new(registry.clone(), connections.clone());
     let draining = Draining::default();
-    let metrics = Metrics::default();
+    let counts = Counts::default();
+    let counted = counts.clone();
+    let metrics = Metrics::default().with_more(move |text| counted.write(text));
+    let is_scraped = side.is_some() || config.metrics_listen.is_some();
     let mut mcp = layer(&config, registry.clone(), connections.clone()).with_models(models.clone());
     // Otherwise they are kept in memory.
     if let Some(database) = &storage.database {
@@ -198,9 +217,21 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     if side.is_some() || storage.database.is_some() {
         mcp = mcp.add_trace_sink(storage.traces.clone());
     }
-    if side.is_some() {
+    if is_scraped {
         mcp = mcp.add_trace_sink(metrics.clone());
     }
+    let scraped = match config.metrics_listen {
+        Some(listen) => {
+            let admin = match &admin {
+                Some(admin) => admin.clone(),
+                None => admin::nobodys(registry.clone(), connections.clone())?,
+            };
+            let other = "--metrics-listen IP:PORT";
+            let (listener, address) = bind("metrics_listen", listen, other)?;
+            Some((admin.with_metrics(metrics.clone()), listener, address))
+        }
+        None => None,
+    };
     let admin = admin.map(|admin| {
         let admin = admin
             .with_authorizations(storage.authorizations)
@@ -216,11 +247,12 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     let explainer = mcp.explainer();
     let servers = Servers {
         registry,
-        models: Arc::new(models),
+        models: Arc::new(models.clone()),
         connections: connections.clone(),
         patience: config.limits.of_requests().resolve,
     };
-    let app = app(&config, mcp, servers, draining.clone()).await?;
+    let ready = Ready::new(draining.clone(), storage.database.clone());
+    let (app, upstream) = app(&config, mcp, servers, (draining.clone(), ready), counts).await?;
     let (listener, address) = bind("listen", config.listen, "--listen IP:PORT")?;
     let mut servers = Vec::new();
     let mut operators = None;
@@ -230,7 +262,7 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         let mut hosts = config.hosts.known(address);
         hosts.extend(side.public_host());
         let admin = admin.with_explainer(explainer.with_hosts(hosts));
-        let app = admin::app(admin, draining.clone());
+        let app = admin::app(admin, draining.clone(), config.trusted.clone());
         let terms = config.limits.of_operators(&config.trusted);
         servers.push(Server::new(
             listener,
@@ -238,11 +270,22 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
         ));
         operators = Some((operators_address, &side.token));
     }
+    if let Some((admin, listener, address)) = scraped {
+        let app = admin::metrics_app(admin);
+        let terms = config.limits.of_operators(&config.trusted);
+        servers.push(Server::new(
+            listener,
+            Incoming::new("metrics_listen", app, terms),
+        ));
+        tracing::info!(%address, "listening for /metrics");
+    }
     let files = files::allow(config.limits.files());
     let terms = config.limits.of_callers(files, &config.trusted);
     servers.push(Server::new(listener, Incoming::new("listen", app, terms)));
     introduce(&config, address, operators);
 
+    let reload = Reload::new(flags, &config, models, upstream);
+    tokio::spawn(hang_ups.each(reload));
     tokio::spawn(monitor.run());
     if let Some(database) = storage.database.clone() {
         tokio::spawn(database.reseal());
@@ -251,7 +294,7 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
     let ends = served.map_err(Invalid::new)?;
     connections.close().await;
     if let Some(database) = storage.database {
-        database.flush().await;
+        database.close().await;
     }
     if let Some(exporter) = exporter {
         exporter.flush_until(ends).await;
@@ -261,7 +304,7 @@ async fn run(flags: Flags, runtime: &Handle) -> Result<ExitCode, Invalid> {
 
 /// Announces the proxy's addresses.
 fn introduce(config: &Config, address: SocketAddr, operators: Option<(SocketAddr, &Token)>) {
-    if config.file.is_none() {
+    if config.source == Source::Demo {
         let upstream = config.upstream.as_ref();
         print!("{}", demo::introduction(address, upstream, operators));
         return;
@@ -306,6 +349,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 /// The declared servers: of the configuration file, or of the demo.
 enum Declared {
     File(PathBuf),
+    Text(String),
     Demo(String),
 }
 
@@ -321,6 +365,9 @@ impl Declared {
             Self::File(path) => Overlay::open_with(&path, store, models, dialect)
                 .await
                 .map_err(|error| Invalid::new(format!("{}: {error}", path.display()))),
+            Self::Text(text) => Overlay::parse_for(&text, variable, store, models, dialect)
+                .await
+                .map_err(|error| Invalid::new(format!("MCP_PROXY_CONFIG_TOML: {error}"))),
             Self::Demo(text) => Overlay::parse_with(&text, |_| None, store, models)
                 .await
                 .map_err(|error| Invalid::new(format!("the demo's servers: {error}"))),
@@ -328,13 +375,19 @@ impl Declared {
     }
 }
 
+/// Reads an environment variable, for a secret of a declared server.
+fn variable(name: &str) -> Option<String> {
+    env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
 /// Returns the declared servers and the egress rules; without a file, starts the demo's server.
 async fn declared(config: &Config) -> Result<(Declared, EgressRules), Invalid> {
     let egress = EgressRules::parse(&config.egress)
         .map_err(|error| Invalid::new(format!("allow_egress: {error}")))?;
-    match &config.file {
-        Some(path) => Ok((Declared::File(path.clone()), egress)),
-        None => {
+    match &config.source {
+        Source::File(path) => Ok((Declared::File(path.clone()), egress)),
+        Source::Text(text) => Ok((Declared::Text(text.clone()), egress)),
+        Source::Demo => {
             let address = demo::server().await.map_err(Invalid::new)?;
             let egress = egress.allow(&address.to_string()).map_err(Invalid::new)?;
             Ok((Declared::Demo(demo::servers(address)), egress))
@@ -376,8 +429,9 @@ async fn app(
     config: &Config,
     mcp: McpLayer,
     servers: Servers,
-    draining: Draining,
-) -> Result<App, Invalid> {
+    (draining, ready): (Draining, Ready),
+    counts: Counts,
+) -> Result<(App, Upstream), Invalid> {
     let base = match &config.upstream {
         Some(url) => url.clone(),
         None => demo::model().await.map_err(Invalid::new)?,
@@ -387,6 +441,7 @@ async fn app(
         config.upstream_authorization.clone(),
         config.roots.as_deref(),
         config.limits.upstream_timeout(),
+        counts.clone(),
     )?;
     let front = Front {
         rules: Rules {
@@ -394,15 +449,18 @@ async fn app(
             hosts: config.hosts.clone(),
         },
         draining,
+        ready,
+        trusted: config.trusted.clone(),
+        counts,
         door: Door {
             keys: config.keys.clone(),
             throttle: Throttle::default(),
         },
         servers,
         paths: config.paths.clone(),
-        model: mcp.layer(upstream),
+        model: mcp.layer(upstream.clone()),
         body_idle: config.limits.body_idle(),
         exports: config.otlp.is_some(),
     };
-    Ok(front.app())
+    Ok((front.app(), upstream))
 }

@@ -447,7 +447,9 @@ mod tests {
         }
         metrics.record(&of("p-0", "m-0", Outcome::Ok));
         let text = text(&metrics);
-        let rows = text.lines().filter(|l| l.starts_with("mcp_layer_exchanges_total{"));
+        let rows = text
+            .lines()
+            .filter(|l| l.starts_with("mcp_layer_exchanges_total{"));
         assert_eq!(rows.count(), PAIRS + 1);
         for line in [
             r#"project="_other",model="_other"} 30"#,

@@ -115,7 +115,9 @@ mod of_file {
         let found = found.await.map_err(sqlite::judge)?;
         match found.try_get::<&str, _>(0)? {
             "ok" => connection.close().await.map_err(sqlite::judge),
-            _ => Err(SqlFault::storage("the copy is damaged, perhaps like the database itself")),
+            _ => Err(SqlFault::storage(
+                "the copy is damaged, perhaps like the database itself",
+            )),
         }
     }
 
