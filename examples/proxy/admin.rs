@@ -25,7 +25,6 @@ use crate::{
     auth::Keys,
     config::Invalid,
     database::OpenDatabase,
-    forwarded,
     incoming::App,
     log::Unlogged,
     places::Trusted,
@@ -169,7 +168,7 @@ pub fn app(admin: Admin, draining: Draining, trusted: Trusted) -> App {
         .layer(from_fn_with_state(draining, turn_away));
     Arc::new(move |mut request, from| {
         let id = RequestId::of(request.headers_mut());
-        let from = ClientAddress(forwarded::client(request.headers(), from.0, &trusted));
+        let from = ClientAddress(trusted.caller(request.headers(), from.0));
         let watch = Watch::new(&request, from, &id, Span::none());
         request.extensions_mut().insert(from);
         let answering = app.clone().call(request);

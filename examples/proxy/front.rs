@@ -15,7 +15,6 @@ use crate::{
     caller_body::CallerBody,
     cors,
     counts::Counts,
-    forwarded,
     incoming::App,
     otlp,
     paths::Paths,
@@ -103,7 +102,7 @@ impl Front {
             false => Span::none(),
         };
         let id = RequestId::of(request.headers_mut());
-        let from = ClientAddress(forwarded::client(request.headers(), from.0, &self.trusted));
+        let from = ClientAddress(self.trusted.caller(request.headers(), from.0));
         let watch = Watch::new(&request, from, &id, exported).counted(self.counts.request());
         let mut answer = watch.over(self.served(request, from, route)).await;
         id.mark(&mut answer);

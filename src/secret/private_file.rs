@@ -51,9 +51,12 @@ fn check(metadata: &Metadata) -> Result<(), FileFault> {
         use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
         let mode = metadata.permissions().mode() & 0o7777;
-        // Files of a mounted secret belong to the superuser, and to a group of the process, which may
-        // read them.
-        let is_ours = mode & 0o077 == 0 || mode & 0o037 == 0 && own_group::is(metadata.gid());
+        // Files of mounted secrets belong to the superuser and to a group of the process, which may read
+        // them. Where they have an ACL, as credentials of systemd, its mask is shown as what the group
+        // may do; the group is then the superuser's, in which there is nobody else.
+        let is_of_root = (metadata.uid(), metadata.gid()) == (0, 0);
+        let is_shared = || is_of_root || own_group::is(metadata.gid());
+        let is_ours = mode & 0o077 == 0 || mode & 0o037 == 0 && is_shared();
         if !is_ours {
             return Err(FileFault::Permissions { mode });
         }
