@@ -1,12 +1,19 @@
 //! What the proxy counts beside what the library counts of exchanges: requests as callers see them, and
 //! answers of the upstream.
 
-use std::{fmt, sync::Arc, time::Instant};
+use std::{
+    fmt::{self, Write},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
 
 use http::StatusCode;
 use prometheus_client::{
     encoding::prometheus_text::encode,
-    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    metrics::{family::Family, histogram::Histogram},
     registry::{Registry, Unit},
 };
 
@@ -16,6 +23,9 @@ use crate::process;
 const BUCKETS: [f64; 14] = [
     0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 600.0,
 ];
+
+/// All kinds, each at its number.
+const KINDS: [Kind; 3] = [Kind::Exchange, Kind::PassThrough, Kind::Own];
 
 /// What was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,49 +48,64 @@ impl Kind {
     }
 }
 
-type Word = [(&'static str, &'static str); 1];
-/// A status; none where there was no answer.
-type Status = [(&'static str, Option<u16>); 1];
+/// How often each status was answered; the first is for none. They are counted for each request, so
+/// without a lock and without a look at names.
+struct Statuses([AtomicU64; 1000]);
+
+impl Statuses {
+    const fn new() -> Self {
+        Self([const { AtomicU64::new(0) }; 1000])
+    }
+
+    fn count(&self, status: Option<StatusCode>) {
+        let status = status.map_or(0, |status| usize::from(status.as_u16()));
+        // A status has three digits.
+        if let Some(count) = self.0.get(status) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Writes those that were counted; `begins` is the name, with the labels before the status.
+    fn write(&self, text: &mut String, begins: &str) {
+        for (status, count) in self.0.iter().enumerate() {
+            let count = count.load(Ordering::Relaxed);
+            let status: &dyn fmt::Display = if status == 0 { &"" } else { &status };
+            if count > 0 {
+                // Writing into a string does not fail.
+                let _ = writeln!(text, "{begins}status=\"{status}\"}} {count}");
+            }
+        }
+    }
+}
 
 /// The counts. Clones count together.
 #[derive(Clone)]
-pub struct Counts(Arc<Families>);
+pub struct Counts(Arc<All>);
 
-struct Families {
-    /// All of the following, with names.
+struct All {
+    requests: [Statuses; 3],
+    upstream: Statuses,
+    durations: [Histogram; 3],
+    /// The durations with their names.
     registry: Registry,
-    requests: Family<(Word, Status), Counter>,
-    durations: Family<Word, Histogram, fn() -> Histogram>,
-    upstream: Family<Status, Counter>,
 }
 
 impl Default for Counts {
     fn default() -> Self {
+        let family = Family::new_with_constructor((|| Histogram::new(BUCKETS)) as fn() -> _);
+        let durations = KINDS.map(|kind| family.get_or_create_owned(&[("kind", kind.word())]));
         let mut registry = Registry::with_prefix("mcp_proxy");
-        let requests = Family::default();
-        registry.register(
-            "requests",
-            "Requests of callers, by what they were for and the status of their answers",
-            requests.clone(),
-        );
-        let durations = Family::new_with_constructor((|| Histogram::new(BUCKETS)) as fn() -> _);
         registry.register_with_unit(
             "request_duration",
             "From the head of a request to the end of its answer",
             Unit::Seconds,
-            durations.clone(),
+            family,
         );
-        let upstream = Family::default();
-        registry.register(
-            "upstream_answers",
-            "Answers of the model's service, by their status; none where it did not answer",
-            upstream.clone(),
-        );
-        Self(Arc::new(Families {
-            registry,
-            requests,
+        Self(Arc::new(All {
+            requests: KINDS.map(|_| Statuses::new()),
+            upstream: Statuses::new(),
             durations,
-            upstream,
+            registry,
         }))
     }
 }
@@ -98,20 +123,36 @@ impl Counts {
 
     /// Counts an answer of the upstream; `None` if there was none.
     pub fn upstream(&self, status: Option<StatusCode>) {
-        let status = status.map(|status| status.as_u16());
-        self.0.upstream.get_or_create(&[("status", status)]).inc();
+        self.0.upstream.count(status);
     }
 
     /// Writes all counts, what was built, and what the process uses.
     pub fn write(&self, text: &mut String) {
+        text.push_str(REQUESTS);
+        for kind in KINDS {
+            let begins = format!("mcp_proxy_requests_total{{kind=\"{}\",", kind.word());
+            self.0.requests[kind as usize].write(text, &begins);
+        }
+        text.push_str(UPSTREAM);
+        self.0
+            .upstream
+            .write(text, "mcp_proxy_upstream_answers_total{");
         if let Err(error) = encode(text, &self.0.registry) {
-            tracing::error!(%error, "the proxy's metrics cannot be written");
+            tracing::error!(%error, "the proxy's durations cannot be written");
         }
         text.push_str(BUILD);
         process::write(text);
     }
 }
 
+const REQUESTS: &str = "\
+# HELP mcp_proxy_requests_total Requests of callers, by what they were for and the status of their answers.
+# TYPE mcp_proxy_requests_total counter
+";
+const UPSTREAM: &str = "\
+# HELP mcp_proxy_upstream_answers_total Answers of the model's service by status; none where there was none.
+# TYPE mcp_proxy_upstream_answers_total counter
+";
 const BUILD: &str = concat!(
     "# HELP mcp_proxy_build_info The version of the program.\n",
     "# TYPE mcp_proxy_build_info gauge\n",
@@ -125,24 +166,22 @@ pub struct Counted {
     counts: Counts,
     begun: Instant,
     kind: Kind,
-    status: Option<u16>,
+    status: Option<StatusCode>,
 }
 
 impl Counted {
     /// The answer has begun.
     pub fn answered(&mut self, kind: Kind, status: StatusCode) {
-        (self.kind, self.status) = (kind, Some(status.as_u16()));
+        (self.kind, self.status) = (kind, Some(status));
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        let families = &*self.counts.0;
-        let kind = [("kind", self.kind.word())];
-        let labels = (kind, [("status", self.status)]);
-        families.requests.get_or_create(&labels).inc();
+        let kind = self.kind as usize;
+        self.counts.0.requests[kind].count(self.status);
         let took = self.begun.elapsed().as_secs_f64();
-        families.durations.get_or_create(&kind).observe(took);
+        self.counts.0.durations[kind].observe(took);
     }
 }
 

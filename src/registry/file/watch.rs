@@ -507,6 +507,35 @@ mod tests {
         );
     }
 
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_file_that_did_not_change_is_read_again_for_who_asks() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let secret = Temporary::new("one");
+        fs::set_permissions(&secret.0, PermissionsExt::from_mode(0o600)).unwrap();
+        let file = Temporary::new(&entry(
+            "a",
+            &format!(
+                "auth = {{ type = \"static_headers\", headers = [{{ name = \"x-key\", value_file = {:?} }}] }}",
+                secret.0
+            ),
+        ));
+        let registry = FileRegistry::open(&file.0).unwrap();
+        let key = || registry.servers()[0].auth.headers()["x-key"].clone();
+        assert_eq!(key(), "one");
+        secret.write("two");
+        registry.reload().await.unwrap();
+        assert_eq!(key(), "two");
+
+        // A fault is for who asked, and changes nothing.
+        fs::remove_file(&secret.0).unwrap();
+        assert!(registry.reload().await.is_err());
+        assert_eq!(key(), "two");
+        let parsed = FileRegistry::parse(&entry("a", ""), no_env).unwrap();
+        parsed.reload().await.unwrap();
+    }
+
     // Time moves on by itself while nothing but sleeps is left, and stands while a file is read.
     #[tokio::test(start_paused = true)]
     async fn an_open_registry_follows_its_file_until_its_last_clone_is_gone() {
