@@ -182,7 +182,7 @@ fn answer(proxy: &Proxy, method: &str, path: &str, with: &str) -> String {
     };
     let length = body.len();
     let answer = proxy.raw(&format!(
-        "{method} {path} HTTP/1.1\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        "{method} {path} HTTP/1.1\r\n{headers}x-request-id: r-1\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
     ));
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let (status, headers) = head.split_once("\r\n").unwrap_or((head, ""));
